@@ -1,0 +1,32 @@
+import { NusecError } from '../errors.ts';
+
+/** Facts (events) → state (fold) → decision (pure). Time, ids, randomness and keys come in with the command.
+ *  `decide` returns the new events, `[]` for a command that is already done, and throws NusecError for a refusal. */
+export type Decider<Command, State, Event> = {
+  readonly initialState: State;
+  decide(command: Command, state: State): readonly Event[];
+  /** Total: never throws, ignores what it does not know. */
+  evolve(state: State, event: Event): State;
+};
+
+/** Folds a stream's events into the state they lead to. */
+export function fold<Command, State, Event>(
+  decider: Decider<Command, State, Event>,
+  events: Iterable<Event>,
+  from = decider.initialState,
+): State {
+  let state = from;
+  for (const event of events) state = decider.evolve(state, event);
+  return state;
+}
+
+/** Refuses a command whose aggregate is not in one of the states that allow it. */
+export function requireStatus<S extends { readonly status: string }, T extends S['status']>(
+  state: S,
+  allowed: readonly T[],
+  what: string,
+): asserts state is Extract<S, { readonly status: T }> {
+  if (!(allowed as readonly string[]).includes(state.status)) {
+    throw new NusecError('STATE', `${what} is not possible in state ${state.status}; it needs ${allowed.join(' or ')}`);
+  }
+}

@@ -1,0 +1,59 @@
+/** The event store as the rest of the product sees it; engines: memory.ts, sqlite.ts. */
+
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+export type JsonObject = { readonly [key: string]: Json };
+
+/** An event on its way into the store. Bytes inside `data` are base64url text; nothing in it is a secret. */
+export type EventToAppend = {
+  readonly type: string;
+  /** Schema version of `data`; 1 unless told. Upcasters read it. */
+  readonly v?: number;
+  /** UUIDv7, unique for ever. Appending the same ids again gives the first result. */
+  readonly id: string;
+  /** RFC 3339 UTC, milliseconds. */
+  readonly at: string;
+  /** Who: `operator:alice`, `programmer:<uid>`, `device:<uid>`, `gateway:<id>`, `system:<process>`. */
+  readonly by: string;
+  /** Id of the event that caused this one. */
+  readonly cause?: string;
+  /** Correlation id of the request or process. */
+  readonly corr?: string;
+  readonly data: JsonObject;
+};
+
+export type RecordedEvent = Required<Pick<EventToAppend, 'type' | 'v' | 'id' | 'at' | 'by' | 'data'>> &
+  Pick<EventToAppend, 'cause' | 'corr'> & {
+    readonly stream: string;
+    /** 0, 1, 2 … within the stream, without gaps. */
+    readonly revision: number;
+    /** 1, 2, 3 … over the whole store, without gaps. */
+    readonly position: number;
+    /** 32 bytes, hex: SHA-256 over the previous event's hash of the same stream and this event (see hashchain.ts). */
+    readonly hash: string;
+  };
+
+/** any: no check · none: the stream must not exist · exists: it must · number: its newest revision must be this one. */
+export type ExpectedRevision = 'any' | 'none' | 'exists' | number;
+
+export type AppendResult = { readonly revision: number; readonly position: number };
+
+export type Subscription = {
+  /** Position of the last event whose handler has finished. */
+  readonly position: number;
+  stop(): Promise<void>;
+};
+
+export type EventStore = {
+  /** Resolves only when the events are durable. All events of one call are stored, or none.
+   *  @throws RevisionConflict (REVISION_CONFLICT, STREAM_EXISTS, STREAM_NOT_FOUND: carries the actual revision), EVENT_TOO_LARGE, STORE_CLOSED */
+  append(stream: string, expected: ExpectedRevision, events: readonly EventToAppend[]): Promise<AppendResult>;
+  /** Events of one stream from `fromRevision` (default 0), oldest first; `[]` when the stream does not exist. */
+  readStream(stream: string, fromRevision?: number): Promise<readonly RecordedEvent[]>;
+  /** At most `limit` events with position > `after`, oldest first. */
+  readAll(after: number, limit: number): Promise<readonly RecordedEvent[]>;
+  /** Calls `handler` with batches in order, from `after` on, past and future, one batch at a time; a batch is acknowledged when the handler's promise resolves. */
+  subscribe(after: number, handler: (events: readonly RecordedEvent[]) => void | Promise<void>): Subscription;
+  /** Position of the newest durable event, 0 when empty. */
+  head(): number;
+  close(): Promise<void>;
+};
