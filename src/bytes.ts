@@ -1,0 +1,38 @@
+/** Small helpers on bytes, used everywhere. Bytes are Uint8Array; hex and base64url only at the edge. */
+
+export function toHex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+}
+
+/** @throws TypeError when the text is not an even number of hex digits */
+export function fromHex(text: string): Uint8Array {
+  if (text.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(text)) throw new TypeError('not hex');
+  return new Uint8Array(Buffer.from(text, 'hex'));
+}
+
+export function toBase64url(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url');
+}
+
+/** @throws TypeError when the text is not base64url without padding */
+export function fromBase64url(text: string): Uint8Array {
+  if (text.length % 4 === 1 || !/^[A-Za-z0-9_-]*$/.test(text)) throw new TypeError('not base64url');
+  return new Uint8Array(Buffer.from(text, 'base64url'));
+}
+
+export function concat(...parts: readonly Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    out.set(part, offset);
+    offset += part.length;
+  }
+  return out;
+}
+
+/** Not constant-time: for public values only. Secrets are compared with crypto.timingSafeEqual. */
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && Buffer.compare(a, b) === 0;
+}
+
+export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
