@@ -1,0 +1,65 @@
+// Makes a fresh machine ready: npm packages, and for the tests the Debian packages they drive.
+// Needs nothing but Node 20. Runs before `npm run demo` and `npm test`; does nothing when all is there.
+//   node scripts/setup.mjs demo|test
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const purpose = process.argv[2] ?? 'demo';
+
+/** Program on the PATH → the Debian package that brings it. */
+const debianPackages = {
+  demo: {},
+  test: {
+    openssl: 'openssl',
+    certtool: 'gnutls-bin',
+    mosquitto_pub: 'mosquitto-clients',
+    chromium: 'chromium',
+    curl: 'curl',
+    socat: 'socat',
+  },
+};
+
+const run = (command, args) =>
+  spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
+const succeeds = (command, args) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
+const onPath = program => (process.env.PATH ?? '').split(delimiter).some(folder => existsSync(join(folder, program)));
+
+function installNpmPackages() {
+  const stamp = join(root, 'node_modules', '.nusec-setup');
+  const wanted = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  console.log('setup: installing npm packages (npm ci)');
+  if (run('npm', ['ci', '--no-audit', '--no-fund']).status !== 0) {
+    console.error('setup: npm ci failed; check the network and the npm registry, then run the command again');
+    process.exit(1);
+  }
+  writeFileSync(stamp, wanted);
+}
+
+function installDebianPackages() {
+  const missing = Object.entries(debianPackages[purpose] ?? {}).filter(([program]) => !onPath(program));
+  if (missing.length === 0) return;
+  const names = missing.map(([, name]) => name);
+  const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
+  const mayInstall = onPath('apt-get') && (sudo.length === 0 || (onPath('sudo') && succeeds('sudo', ['-n', 'true'])));
+  if (!mayInstall) {
+    console.error(`setup: please install: ${missing.map(([program, name]) => `${program} (Debian package ${name})`).join(', ')}`);
+    process.exit(1);
+  }
+  console.log(`setup: installing Debian packages ${names.join(' ')}`);
+  const apt = args => run([...sudo, 'apt-get'][0], [...sudo, 'apt-get', ...args].slice(1));
+  apt(['update', '-qq']);
+  if (apt(['install', '-y', '-qq', '--no-install-recommends', ...names]).status !== 0) {
+    console.error(`setup: apt-get could not install them; please install: ${names.join(' ')}`);
+    process.exit(1);
+  }
+}
+
+installNpmPackages();
+installDebianPackages();
