@@ -1,0 +1,105 @@
+import { type CborMap, type CborTag, type CborValue, defaultMaxDepth, isArray, isMap, major, malformed, simple } from './value.ts';
+
+type Sink = { bytes: Uint8Array; length: number };
+
+const initialBytes = 256;
+
+/** Deterministic CBOR (RFC 8949 §4.2.1): shortest heads, definite lengths, map keys in the bytewise order of their encodings.
+ *  @throws NusecError CBOR_MALFORMED for what has no such encoding here: fractions, integers beyond 64 bits, lone surrogates, too deep */
+export function encodeCbor(value: CborValue, maxDepth: number = defaultMaxDepth): Uint8Array {
+  const sink: Sink = { bytes: new Uint8Array(initialBytes), length: 0 };
+  write(sink, value, maxDepth);
+  return sink.bytes.slice(0, sink.length);
+}
+
+function write(sink: Sink, value: CborValue, depth: number): void {
+  if (typeof value === 'number' || typeof value === 'bigint') writeInteger(sink, value);
+  else if (typeof value === 'string') writeText(sink, value);
+  else if (typeof value === 'boolean') writeByte(sink, value ? simple.true : simple.false);
+  else if (value === null) writeByte(sink, simple.null);
+  else if (value instanceof Uint8Array) writeBytes(sink, major.bytes, value);
+  else writeContainer(sink, value, depth);
+}
+
+function writeContainer(sink: Sink, value: readonly CborValue[] | CborMap | CborTag, depth: number): void {
+  if (typeof value !== 'object') throw malformed('value has no CBOR form');
+  if (depth === 0) throw malformed('too deep');
+  if (isArray(value)) writeArray(sink, value, depth - 1);
+  else if (isMap(value)) writeMap(sink, value, depth - 1);
+  else writeTag(sink, value, depth - 1);
+}
+
+function writeInteger(sink: Sink, value: number | bigint): void {
+  if (typeof value === 'number' && !Number.isSafeInteger(value)) throw malformed('not a safe integer');
+  if (value >= 0) writeHead(sink, major.unsigned, value);
+  else writeHead(sink, major.negative, typeof value === 'number' ? -1 - value : -1n - value);
+}
+
+function writeText(sink: Sink, value: string): void {
+  if (!value.isWellFormed()) throw malformed('text with a lone surrogate');
+  writeBytes(sink, major.text, new TextEncoder().encode(value));
+}
+
+function writeArray(sink: Sink, items: readonly CborValue[], depth: number): void {
+  writeHead(sink, major.array, items.length);
+  for (const item of items) write(sink, item, depth);
+}
+
+function writeMap(sink: Sink, map: CborMap, depth: number): void {
+  const entries = [...map].map(([key, value]) => ({ key: encodeCbor(key, 0), value }));
+  entries.sort((a, b) => Buffer.compare(a.key, b.key));
+  writeHead(sink, major.map, entries.length);
+  for (const { key, value } of entries) {
+    append(sink, key);
+    write(sink, value, depth);
+  }
+}
+
+function writeTag(sink: Sink, { tag, value }: CborTag, depth: number): void {
+  if (!Number.isSafeInteger(tag) || tag < 0) throw malformed('value has no CBOR form');
+  writeHead(sink, major.tag, tag);
+  write(sink, value, depth);
+}
+
+function writeBytes(sink: Sink, type: number, bytes: Uint8Array): void {
+  writeHead(sink, type, bytes.length);
+  append(sink, bytes);
+}
+
+/** The initial byte and its argument in the fewest bytes (RFC 8949 §3, §4.2.1). */
+function writeHead(sink: Sink, type: number, argument: number | bigint): void {
+  const initial = type << 5;
+  const size = argument < 24 ? 0 : argument < 0x100 ? 1 : argument < 0x1_0000 ? 2 : argument < 0x1_0000_0000 ? 4 : 8;
+  writeByte(sink, size === 0 ? initial | Number(argument) : initial | (24 + Math.log2(size)));
+  reserve(sink, size);
+  const view = new DataView(sink.bytes.buffer, sink.length, size);
+  if (size === 1) view.setUint8(0, Number(argument));
+  else if (size === 2) view.setUint16(0, Number(argument));
+  else if (size === 4) view.setUint32(0, Number(argument));
+  else if (size === 8) view.setBigUint64(0, checked64(BigInt(argument)));
+  sink.length += size;
+}
+
+function checked64(argument: bigint): bigint {
+  if (argument >= 1n << 64n) throw malformed('integer beyond 64 bits');
+  return argument;
+}
+
+function writeByte(sink: Sink, byte: number): void {
+  reserve(sink, 1);
+  sink.bytes[sink.length] = byte;
+  sink.length += 1;
+}
+
+function append(sink: Sink, bytes: Uint8Array): void {
+  reserve(sink, bytes.length);
+  sink.bytes.set(bytes, sink.length);
+  sink.length += bytes.length;
+}
+
+function reserve(sink: Sink, count: number): void {
+  if (sink.length + count <= sink.bytes.length) return;
+  const grown = new Uint8Array(Math.max(sink.bytes.length * 2, sink.length + count));
+  grown.set(sink.bytes.subarray(0, sink.length));
+  sink.bytes = grown;
+}
