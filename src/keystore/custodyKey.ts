@@ -1,0 +1,53 @@
+import { createHash, hkdfSync, type KeyObject } from 'node:crypto';
+import { toHex, utf8 } from '../bytes.ts';
+import { NusecError } from '../errors.ts';
+import { generateEc, importPrivateKey, signEc } from './ec.ts';
+import { unwrapKey, wrapKey } from './kwp.ts';
+import { createLru, type Lru } from './lru.ts';
+import type { Kdf, WrappedKey } from './port.ts';
+import { secretKey } from './unlock.ts';
+
+/** Keys that live outside the keyset, wrapped: generated, handed out and used under a key-encryption key (KEK).
+ *
+ *  Every context (the boot key's id) has its own wrapping key, HKDF-SHA-256(KEK, salt, context): a wrapped key moved to
+ *  another device's row does not open (AES-KWP alone takes no associated data). */
+
+const custodySalt = utf8('NuSEC custody v1');
+/** Unwrapped keys kept ready: about 2 KiB each. */
+const maxUnwrappedKeys = 4096;
+
+export type UnwrappedKeys = Lru<KeyObject>;
+export const createUnwrappedKeys = (): UnwrappedKeys => createLru(maxUnwrappedKeys);
+
+/** @throws KEY_REFUSED when a caller asks for AES-GCM under what would be a wrapping key: those serve key wrapping only (T17) */
+export function refuseCustodySalt(kdf: Kdf): void {
+  if (Buffer.from(custodySalt).equals(kdf.salt)) throw new NusecError('KEY_REFUSED', 'this salt is kept for key wrapping');
+}
+
+export async function generateUnder(kek: KeyObject, context: string): Promise<WrappedKey> {
+  const { publicKey, privateKey } = await generateEc('P-256');
+  const wrapped = wrapKey(wrappingKey(kek, context), privateKey);
+  privateKey.fill(0);
+  return { publicKey: new Uint8Array(publicKey), wrapped };
+}
+
+/** A wrapped key with what it was wrapped under. */
+export type Custodial = { readonly kekId: string; readonly context: string; readonly wrapped: Uint8Array };
+
+/** @throws KEY_REFUSED when the wrapped key does not open under this KEK and context */
+export function signUnder(kek: KeyObject, custodial: Custodial, message: Uint8Array, unwrapped: UnwrappedKeys): Promise<Uint8Array> {
+  const name = digestOf(custodial);
+  const key = unwrapped.get(name) ?? importPrivateKey(unwrapKey(wrappingKey(kek, custodial.context), custodial.wrapped));
+  unwrapped.set(name, key);
+  return signEc('P-256', key, message);
+}
+
+/** Covers all three parts unambiguously: a cached key must not answer for another KEK or context. */
+function digestOf({ kekId, context, wrapped }: Custodial): string {
+  return createHash('sha256')
+    .update(JSON.stringify([kekId, context, toHex(wrapped)]))
+    .digest('hex');
+}
+
+const wrappingKey = (kek: KeyObject, context: string): KeyObject =>
+  secretKey(new Uint8Array(hkdfSync('sha256', kek, custodySalt, utf8(context), 32)));

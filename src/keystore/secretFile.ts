@@ -1,0 +1,56 @@
+import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { NusecError } from '../errors.ts';
+
+/** Files that hold a secret: key files, passphrase files, the sealed keyset. Only their owner may read or write them. */
+
+const othersMask = 0o077;
+export const secretFileMode = 0o600;
+
+/** Reads a secret file; the rights are those of the opened file, not of a name that may be swapped in between.
+ *  @returns the bytes, or undefined when there is no such file
+ *  @throws KEYSTORE_PERMISSIONS when group or world may read or write it, when it is no regular file, or longer than `maxBytes` */
+export function readSecretFile(file: string, maxBytes: number): Uint8Array | undefined {
+  const fd = openIfThere(file);
+  if (fd === undefined) return undefined;
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new NusecError('KEYSTORE_PERMISSIONS', `${file} is not a regular file`);
+    if ((stat.mode & othersMask) !== 0) throw new NusecError('KEYSTORE_PERMISSIONS', `${file} must have mode 600`);
+    if (stat.size > maxBytes) throw new NusecError('KEYSTORE_PERMISSIONS', `${file} is longer than ${maxBytes} bytes`);
+    return readFileSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Writes a new secret file of mode 600, durably. @throws KEY_EXISTS when the file is there already */
+export function createSecretFile(file: string, secret: Uint8Array): void {
+  const fd = openNew(file);
+  try {
+    writeSync(fd, secret);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openNew(file: string): number {
+  try {
+    return openSync(file, 'wx', secretFileMode);
+  } catch (error) {
+    if (hasCode(error, 'EEXIST')) throw new NusecError('KEY_EXISTS', `${file} exists`);
+    throw error;
+  }
+}
+
+/** Non-blocking, so that a pipe put in the file's place cannot hold the start up for ever. */
+function openIfThere(file: string): number | undefined {
+  try {
+    return openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+const hasCode = (error: unknown, code: string): boolean => error instanceof Error && 'code' in error && error.code === code;

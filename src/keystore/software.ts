@@ -1,0 +1,171 @@
+import { createCipheriv, createHmac, randomBytes as cryptoRandomBytes, hkdfSync } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { concat } from '../bytes.ts';
+import { NusecError } from '../errors.ts';
+import { createUnwrappedKeys, generateUnder, refuseCustodySalt, signUnder } from './custodyKey.ts';
+import { replaceFile, temporaryName } from './durableFile.ts';
+import { agree, type EcAlgorithm, generateEc, signEc } from './ec.ts';
+import { lockFile } from './fileLock.ts';
+import { createKeyring, type Keyring, keyExists } from './keyring.ts';
+import { encodeKeyset, type KeysetEntry, type KeysetKeys, maxKeysetBytes, newKeyset, openKeyset, type RandomBytes } from './keyset.ts';
+import type { KeyAlgorithm, Keystore } from './port.ts';
+import { readSecretFile } from './secretFile.ts';
+import { type Argon2Cost, checkNewPassphrase, defaultArgon2Cost, ensureKeyFile, isSaneCost, secretKey, type Unlock } from './unlock.ts';
+
+export type SoftwareKeystoreOptions = {
+  /** The keyset (format: keyset.ts), mode 600. `{file}.tmp` and `{file}.lock` beside it are the driver's too. */
+  readonly file: string;
+  readonly unlock: Unlock;
+  /** Makes the keyset, and the key file, when they are missing. Off by default: a lost disk must not look like an empty keystore. */
+  readonly create?: boolean;
+  /** Argon2id cost of a new keyset; an existing one carries its own. */
+  readonly argon2Cost?: Argon2Cost;
+  /** Source of AES keys, salts and IVs (EC keys come from OpenSSL). */
+  readonly randomBytes?: RandomBytes;
+  /** Source of `createdAt`. */
+  readonly now?: () => Date;
+};
+
+/** Opens the software keystore: keys sealed in one file, opened by a passphrase or a key file; at work they are KeyObjects in
+ *  closures, and no property of what is returned leads to them (RULE-1, T17). Every change is durable before its promise resolves.
+ *  @throws NOT_FOUND (no keyset or key file, and `create` is off), KEYSTORE_WRONG_PASSPHRASE, KEYSTORE_DAMAGED,
+ *  KEYSTORE_PERMISSIONS (readable by others), KEYSTORE_LOCKED (open elsewhere), BAD_REQUEST (new passphrase below 12 characters) */
+export async function openSoftwareKeystore(options: SoftwareKeystoreOptions): Promise<Keystore> {
+  const { file, randomBytes = cryptoRandomBytes, now = () => new Date() } = options;
+  const lock = lockFile(file);
+  try {
+    rmSync(temporaryName(file), { force: true });
+    const { keys, entries } = await openOrCreate(options, randomBytes);
+    return driver(createKeyring(file, keys, entries, randomBytes), randomBytes, now, lock.release);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+type Opened = { readonly keys: KeysetKeys; readonly entries: readonly KeysetEntry[] };
+
+async function openOrCreate({ file, unlock, create, argon2Cost }: SoftwareKeystoreOptions, randomBytes: RandomBytes): Promise<Opened> {
+  const content = readSecretFile(file, maxKeysetBytes);
+  if (content) return openKeyset(content, unlock);
+  if (!create) throw new NusecError('NOT_FOUND', `there is no keystore ${file}`);
+  return createKeyset(file, unlock, argon2Cost ?? defaultArgon2Cost, randomBytes);
+}
+
+async function createKeyset(file: string, unlock: Unlock, cost: Argon2Cost, randomBytes: RandomBytes): Promise<Opened> {
+  if (!isSaneCost(cost)) throw new NusecError('BAD_REQUEST', 'the argon2 cost is out of range');
+  if ('passphrase' in unlock) checkNewPassphrase(unlock.passphrase);
+  else ensureKeyFile(unlock.keyFile, randomBytes);
+  const keys = await newKeyset(unlock, cost, randomBytes);
+  await replaceFile(file, encodeKeyset(keys, [], randomBytes));
+  return { keys, entries: [] };
+}
+
+const aesKeyBytes = 32;
+const ivBytes = 12;
+/** Paths of printable ASCII words, such as `programmer-kek/{uid}/{epoch}`. */
+const idPattern = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$/;
+
+function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, release: () => void): Keystore {
+  const unwrapped = createUnwrappedKeys();
+  let open = true;
+  const opened = (): Keyring => {
+    if (!open) throw new NusecError('KEYSTORE_LOCKED', 'the keystore is closed');
+    return ring;
+  };
+
+  return Object.freeze({
+    async generate(id, algorithm) {
+      checkNewId(opened(), id);
+      const head = { id, algorithm, origin: 'generated', createdAt: now().toISOString() } as const;
+      if (algorithm === 'AES-256') return ring.add(head, randomBytes(aesKeyBytes));
+      const { publicKey, privateKey } = await generateEc(algorithm);
+      return opened().add({ ...head, publicKey: Uint8Array.from(publicKey) }, privateKey);
+    },
+
+    async publicKey(id) {
+      const { publicKey } = opened().entry(id);
+      if (!publicKey) throw wrongUse(id, 'has no public key');
+      return Uint8Array.from(publicKey);
+    },
+
+    async sign(id, message) {
+      const algorithm = ecAlgorithm(opened().entry(id));
+      return signEc(algorithm, ring.key(id), message);
+    },
+
+    async derive(id, peerPoint, kdf, targetId) {
+      if (ecAlgorithm(opened().entry(id)) !== 'P-256') throw wrongUse(id, 'is not a P-256 key');
+      checkNewId(ring, targetId);
+      const head = { id: targetId, algorithm: 'AES-256', origin: 'derived', createdAt: now().toISOString() } as const;
+      return ring.add(head, agree(ring.key(id), peerPoint, kdf));
+    },
+
+    async mac(id, message) {
+      requireAes(opened().entry(id));
+      return new Uint8Array(createHmac('sha256', ring.key(id)).update(message).digest());
+    },
+
+    async seal(id, kdf, iv, aad, plaintext) {
+      requireAes(opened().entry(id));
+      refuseCustodySalt(kdf);
+      if (iv.length !== ivBytes) throw new NusecError('KEY_REFUSED', `an iv of AES-GCM has ${ivBytes} bytes`);
+      const contentKey = secretKey(new Uint8Array(hkdfSync('sha256', ring.key(id), kdf.salt, kdf.info, aesKeyBytes)));
+      const cipher = createCipheriv('aes-256-gcm', contentKey, iv).setAAD(aad);
+      return concat(cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
+    },
+
+    async generateWrapped(kekId, context) {
+      requireKek(opened().entry(kekId));
+      return generateUnder(ring.key(kekId), context);
+    },
+
+    async signWrapped(kekId, context, wrapped, message) {
+      requireKek(opened().entry(kekId));
+      return signUnder(ring.key(kekId), { kekId, context, wrapped }, message, unwrapped);
+    },
+
+    list: async () => opened().list(),
+
+    async destroy(id) {
+      await opened().remove(id);
+      unwrapped.clear();
+    },
+
+    async health() {
+      if (!open) return { ok: false, detail: 'closed' };
+      const failure = ring.failure();
+      return failure ? { ok: false, detail: `not written: ${failure}` } : { ok: true, detail: `software, ${ring.list().length} keys` };
+    },
+
+    async close() {
+      if (!open) return;
+      open = false;
+      await ring.idle();
+      unwrapped.clear();
+      release();
+    },
+  } satisfies Keystore);
+}
+
+function checkNewId(ring: Keyring, id: string): void {
+  if (!idPattern.test(id)) throw new NusecError('BAD_REQUEST', 'a key id is 1 to 200 letters, digits and . _ : / -');
+  if (ring.has(id)) throw keyExists(id);
+}
+
+function ecAlgorithm({ id, algorithm }: KeysetEntry): EcAlgorithm {
+  if (algorithm === 'AES-256') throw wrongUse(id, 'does not sign');
+  return algorithm;
+}
+
+function requireAes({ id, algorithm }: { id: string; algorithm: KeyAlgorithm }): void {
+  if (algorithm !== 'AES-256') throw wrongUse(id, 'is not an AES key');
+}
+
+/** A derived key is known to whoever holds the other ECDH half: wrapping under it would be an export (T17). */
+function requireKek(entry: KeysetEntry): void {
+  requireAes(entry);
+  if (entry.origin !== 'generated') throw wrongUse(entry.id, 'was agreed with a peer and wraps no keys');
+}
+
+const wrongUse = (id: string, why: string): NusecError => new NusecError('KEY_REFUSED', `key ${id} ${why}`);

@@ -1,0 +1,35 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach } from 'vitest';
+import type { Keystore } from '../../src/keystore/port.ts';
+import { openSoftwareKeystore, type SoftwareKeystoreOptions } from '../../src/keystore/software.ts';
+
+/** Folders and keystores that go away after each test. */
+
+export const passphrase = 'nine lives of a cat';
+/** The least argon2id takes: these tests open hundreds of keysets. */
+export const cheapCost = { memoryKiB: 8, passes: 1, lanes: 1 };
+
+const folders: string[] = [];
+const keystores: Keystore[] = [];
+
+afterEach(async () => {
+  await Promise.all(keystores.splice(0).map(keystore => keystore.close()));
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+});
+
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'nusec-keystore-'));
+  folders.push(folder);
+  return folder;
+}
+
+export async function openKeystore(file: string, options: Partial<SoftwareKeystoreOptions> = {}): Promise<Keystore> {
+  const keystore = await openSoftwareKeystore({ file, unlock: { passphrase }, create: true, argon2Cost: cheapCost, ...options });
+  keystores.push(keystore);
+  return keystore;
+}
+
+export const newKeystore = (options: Partial<SoftwareKeystoreOptions> = {}): Promise<Keystore> =>
+  openKeystore(join(temporaryFolder(), 'keyset'), options);
