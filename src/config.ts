@@ -1,0 +1,59 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { NusecError } from './errors.ts';
+
+/** Settings of one server process: `DATA/nusec.json` first, then NUSEC_… environment variables over it.
+ *  Everything listens on loopback and nothing is open without credentials unless told otherwise. */
+const port = z.coerce.number().int().min(0).max(65_535);
+
+const settingsSchema = z.strictObject({
+  /** Folder of the event store, read models, keyset, custody and firmware store. */
+  dataDir: z.string().min(1),
+  host: z.string().default('127.0.0.1'),
+  httpsPort: port.default(8443),
+  mqttPort: port.default(8883),
+  /** Plain HTTP, for CRLs only. */
+  crlPort: port.default(8080),
+  /** Host name or address under which machines reach the server: in certificates' CRL address, in packages and in the TLS server certificate. */
+  publicHost: z.string().min(1).default('localhost'),
+  /** File holding the keystore passphrase; without it the key file `DATA/keystore.key` (mode 600) opens the keyset. */
+  passphraseFile: z.string().optional(),
+  logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
+});
+
+export type Settings = z.infer<typeof settingsSchema>;
+
+const environment = {
+  host: 'NUSEC_HOST',
+  httpsPort: 'NUSEC_HTTPS_PORT',
+  mqttPort: 'NUSEC_MQTT_PORT',
+  crlPort: 'NUSEC_CRL_PORT',
+  publicHost: 'NUSEC_PUBLIC_HOST',
+  passphraseFile: 'NUSEC_PASSPHRASE_FILE',
+  logLevel: 'NUSEC_LOG_LEVEL',
+} as const satisfies Partial<Record<keyof Settings, string>>;
+
+/** Reads and checks the settings.
+ *  @throws NusecError BAD_REQUEST naming the setting that is wrong */
+export function readSettings(dataDir: string, env: NodeJS.ProcessEnv = process.env): Settings {
+  const file = join(dataDir, 'nusec.json');
+  const fromFile = existsSync(file) ? parseFile(file) : {};
+  const fromEnv = Object.fromEntries(
+    Object.entries(environment)
+      .map(([key, name]) => [key, env[name]])
+      .filter(([, value]) => value !== undefined && value !== ''),
+  );
+  const result = settingsSchema.safeParse({ ...fromFile, ...fromEnv, dataDir });
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new NusecError('BAD_REQUEST', `setting ${issue?.path.join('.') || '(unknown)'}: ${issue?.message}; set it in ${file} or by environment`);
+}
+
+function parseFile(file: string): object {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as object;
+  } catch (cause) {
+    throw new NusecError('BAD_REQUEST', `${file} is not valid JSON`, { cause });
+  }
+}
