@@ -40,12 +40,16 @@ export type AppendResult = { readonly revision: number; readonly position: numbe
 export type Subscription = {
   /** Position of the last event whose handler has finished. */
   readonly position: number;
+  /** Resolves when the subscription is over: with `undefined` after stop() or close(), with the error its handler threw otherwise. */
+  readonly ended: Promise<unknown>;
+  /** Resolves when the batch at hand is finished; not to be awaited inside the handler. */
   stop(): Promise<void>;
 };
 
 export type EventStore = {
   /** Resolves only when the events are durable. All events of one call are stored, or none.
-   *  @throws RevisionConflict (REVISION_CONFLICT, STREAM_EXISTS, STREAM_NOT_FOUND: carries the actual revision), EVENT_TOO_LARGE, STORE_CLOSED */
+   *  @throws RevisionConflict (REVISION_CONFLICT, STREAM_EXISTS, STREAM_NOT_FOUND: carries the actual revision), EVENT_TOO_LARGE,
+   *  BAD_REQUEST (not a stream name, not JSON), RATE_LIMITED (too many appends not awaited), STORE_UNAVAILABLE (disk full: nothing stored), STORE_CLOSED */
   append(stream: string, expected: ExpectedRevision, events: readonly EventToAppend[]): Promise<AppendResult>;
   /** Events of one stream from `fromRevision` (default 0), oldest first; `[]` when the stream does not exist. */
   readStream(stream: string, fromRevision?: number): Promise<readonly RecordedEvent[]>;

@@ -1,0 +1,131 @@
+/** One command to one aggregate: load and fold its stream, decide, append at the revision that was read. */
+import { type Decider, fold } from '../domain/decider.ts';
+import { NusecError } from '../errors.ts';
+import { type Lru, lru } from './lru.ts';
+import type { EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
+import { noStream, RevisionConflict } from './revision.ts';
+
+/** Decisions taken again because another process was faster. Within one process commands to a stream wait for each other. */
+export const maxConflictRetries = 8;
+/** Folded states kept per store. */
+export const maxCachedStates = 20_000;
+/** Commands waiting for one stream. */
+export const maxWaitingCommands = 10_000;
+
+export type DomainEvent = { readonly type: string; readonly data: JsonObject };
+
+/** Who and when, for every event of the decision. */
+export type CommandMeta = {
+  readonly by: string;
+  readonly cause?: string;
+  readonly corr?: string;
+  /** RFC 3339 UTC, milliseconds. */
+  readonly now: string;
+  /** UUIDv7, see ids.ts */
+  readonly newId: () => string;
+};
+
+export type Handled<State, Event> = {
+  /** Newest revision of the stream, -1 when nothing was ever stored in it. */
+  readonly revision: number;
+  /** Position of the stream's newest event, to wait for in a read model; 0 when there is none. */
+  readonly position: number;
+  /** What this command added: `[]` when it was already done. */
+  readonly events: readonly Event[];
+  readonly state: State;
+};
+
+/** A state and where it was folded up to. */
+export type Loaded<State> = { readonly revision: number; readonly position: number; readonly state: State };
+type Cached = Loaded<unknown> & { readonly decider: unknown };
+type Memory = { readonly states: Lru<Cached>; readonly lines: Map<string, Line> };
+/** The commands that wait for one stream. */
+type Line = { last: Promise<unknown>; length: number };
+
+const memories = new WeakMap<EventStore, Memory>();
+
+/** Decides a command on a stream and stores what it leads to.
+ *  @throws whatever `decider.decide` throws; NusecError REVISION_CONFLICT after maxConflictRetries, RATE_LIMITED, and what append throws */
+export function handle<Command, State, Event extends DomainEvent>(
+  store: EventStore,
+  decider: Decider<Command, State, Event>,
+  stream: string,
+  command: Command,
+  meta: CommandMeta,
+): Promise<Handled<State, Event>> {
+  return inLine(memoryOf(store), stream, async () => {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await decideOnce(store, decider, stream, command, meta);
+      } catch (error) {
+        memoryOf(store).states.delete(stream);
+        if (!(error instanceof RevisionConflict) || attempt === maxConflictRetries) throw error;
+      }
+    }
+  });
+}
+
+/** The state of a stream, from the cache and what is newer. States are values: never change one. */
+export async function loadState<Command, State, Event extends DomainEvent>(
+  store: EventStore,
+  decider: Decider<Command, State, Event>,
+  stream: string,
+): Promise<Loaded<State>> {
+  const { states } = memoryOf(store);
+  const known = states.get(stream);
+  const base = known?.decider === decider ? (known as Loaded<State>) : { revision: noStream, position: 0, state: decider.initialState };
+  const newer = await store.readStream(stream, base.revision + 1);
+  const last = newer.at(-1);
+  if (last === undefined) return base;
+  // What was stored came out of the same decider: its events have its shapes.
+  const state = fold(decider, newer as readonly RecordedEvent[] as readonly (RecordedEvent & Event)[], base.state);
+  const loaded = { revision: last.revision, position: last.position, state };
+  states.set(stream, { ...loaded, decider });
+  return loaded;
+}
+
+async function decideOnce<Command, State, Event extends DomainEvent>(
+  store: EventStore,
+  decider: Decider<Command, State, Event>,
+  stream: string,
+  command: Command,
+  meta: CommandMeta,
+): Promise<Handled<State, Event>> {
+  const before = await loadState(store, decider, stream);
+  const events = decider.decide(command, before.state);
+  if (events.length === 0) return { ...before, events };
+  const expected = before.revision === noStream ? 'none' : before.revision;
+  const { revision, position } = await store.append(stream, expected, envelopes(events, meta));
+  const state = fold(decider, events, before.state);
+  memoryOf(store).states.set(stream, { revision, position, state, decider });
+  return { revision, position, events, state };
+}
+
+function envelopes(events: readonly DomainEvent[], { by, cause, corr, now, newId }: CommandMeta): EventToAppend[] {
+  const common = { at: now, by, ...(cause === undefined ? {} : { cause }), ...(corr === undefined ? {} : { corr }) };
+  return events.map(({ type, data }) => ({ ...common, type, data, id: newId() }));
+}
+
+function memoryOf(store: EventStore): Memory {
+  let memory = memories.get(store);
+  if (memory === undefined) {
+    memory = { states: lru(maxCachedStates), lines: new Map() };
+    memories.set(store, memory);
+  }
+  return memory;
+}
+
+/** Runs `work` when the commands before it on the same stream are done, whatever became of them. */
+async function inLine<Result>({ lines }: Memory, stream: string, work: () => Promise<Result>): Promise<Result> {
+  const line = lines.get(stream) ?? { last: Promise.resolve(), length: 0 };
+  if (line.length === maxWaitingCommands) throw new NusecError('RATE_LIMITED', `too many commands wait for stream ${stream}`);
+  lines.set(stream, line);
+  line.length++;
+  const result = line.last.then(work);
+  line.last = result.catch(() => undefined);
+  try {
+    return await result;
+  } finally {
+    if (--line.length === 0) lines.delete(stream);
+  }
+}

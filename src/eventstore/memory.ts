@@ -1,0 +1,38 @@
+import { decodeEvent } from './envelope.ts';
+import type { EventStore, RecordedEvent } from './port.ts';
+import type { Row, Storage } from './storage.ts';
+import { createStore } from './store.ts';
+
+/** An event store that lives as long as the process; for tests, trials and benches. It holds the same rows as the durable one. */
+export function openMemoryStore(): EventStore {
+  return createStore(memoryStorage());
+}
+
+function memoryStorage(): Storage {
+  const rows: Row[] = [];
+  let begun = 0;
+  const at = (position: number) => rows[position - 1];
+  return {
+    scan() {},
+    begin: () => {
+      begun = rows.length;
+    },
+    insert: row => void rows.push(row),
+    commit() {},
+    rollback: () => {
+      rows.length = begun;
+    },
+    back(position, fromRevision) {
+      const events: RecordedEvent[] = [];
+      for (let row = at(position); row && row.revision >= fromRevision; row = at(row.prev)) events.push(decode(row));
+      return events;
+    },
+    *walk(position) {
+      for (let row = at(position); row; row = at(row.prev)) yield row;
+    },
+    after: (position, limit) => rows.slice(position, position + limit).map(decode),
+    close() {},
+  };
+}
+
+const decode = (row: Row): RecordedEvent => decodeEvent(row.position, row.stream, row.revision, row.id, row.hash, row.body);

@@ -1,0 +1,117 @@
+/** The durable event store: one SQLite file in WAL mode, one writer, every group of appends synchronised to the disk. */
+import Database from 'better-sqlite3';
+import { NusecError } from '../errors.ts';
+import { decodeEvent } from './envelope.ts';
+import type { EventStore } from './port.ts';
+import type { Storage } from './storage.ts';
+import { createStore } from './store.ts';
+import { lockStore } from './storeLock.ts';
+
+/** Written into the file's header; a file of another format is refused. */
+const storeFormat = 1;
+/** Of the WAL before its pages move to the main file: 16 MiB. */
+const checkpointPages = 2048;
+const pageBytes = 8192;
+
+export type SqliteStoreOptions = {
+  readonly file: string;
+  /** Largest size of the file in pages of 8 KiB; appends beyond it are refused as on a full disk. */
+  readonly maxPages?: number;
+};
+
+/** Opens or creates a store and locks it for the life of the process (kill -9 frees it).
+ *  @throws NusecError STORE_LOCKED, STORE_DAMAGED (not a store, another format, a position is missing) */
+export async function openSqliteStore(options: SqliteStoreOptions): Promise<EventStore> {
+  const lock = lockStore(options.file);
+  try {
+    return createStore(sqliteStorage(openDatabase(options), lock));
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
+}
+
+function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
+  const db = new Database(file, { timeout: 0 });
+  try {
+    db.pragma(`page_size = ${pageBytes}`);
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = FULL');
+    db.pragma(`wal_autocheckpoint = ${checkpointPages}`);
+    if (maxPages !== undefined) db.pragma(`max_page_count = ${maxPages}`);
+    createSchema(db);
+    return db;
+  } catch (error) {
+    db.close();
+    if (error instanceof NusecError) throw error;
+    throw new NusecError('STORE_DAMAGED', 'the event store cannot be opened', { cause: error });
+  }
+}
+
+function createSchema(db: Database): void {
+  const format = db.pragma('user_version', { simple: true });
+  if (format === storeFormat) return;
+  if (format !== 0) throw new NusecError('STORE_DAMAGED', `the event store has format ${format}, this version reads ${storeFormat}`);
+  db.exec(`BEGIN;
+    CREATE TABLE events (
+      position INTEGER PRIMARY KEY,
+      stream TEXT NOT NULL,
+      revision INTEGER NOT NULL,
+      prev INTEGER NOT NULL,
+      id TEXT NOT NULL,
+      hash TEXT NOT NULL,
+      body TEXT NOT NULL
+    ) STRICT;
+    PRAGMA user_version = ${storeFormat};
+    COMMIT;`);
+}
+
+/** position, stream, revision, id, hash, body */
+type EventColumns = [number, string, number, string, string, string];
+const decode = (row: EventColumns) => decodeEvent(...row);
+
+function sqliteStorage(db: Database, lock: Database): Storage {
+  const begin = db.prepare('BEGIN IMMEDIATE');
+  const commit = db.prepare('COMMIT');
+  const insert = db.prepare('INSERT INTO events (position, stream, revision, prev, id, hash, body) VALUES (?, ?, ?, ?, ?, ?, ?)');
+  const heads = db.prepare<[string, number, number, string, string]>('SELECT stream, revision, position, id, hash FROM events').raw();
+  const link = db.prepare<[number, string, number]>('SELECT revision, id, prev FROM events WHERE position = ?').raw();
+  const after = db
+    .prepare<EventColumns>('SELECT position, stream, revision, id, hash, body FROM events WHERE position > ? ORDER BY position LIMIT ?')
+    .raw();
+  const back = db
+    .prepare<EventColumns>(
+      `WITH RECURSIVE chain (position, stream, revision, id, hash, body, prev) AS (
+         SELECT position, stream, revision, id, hash, body, prev FROM events WHERE position = ?
+         UNION ALL
+         SELECT e.position, e.stream, e.revision, e.id, e.hash, e.body, e.prev
+         FROM chain JOIN events e ON e.position = chain.prev AND e.position < chain.position
+         WHERE chain.revision > ?
+       ) SELECT position, stream, revision, id, hash, body FROM chain`,
+    )
+    .raw();
+  return {
+    scan(visit) {
+      for (const row of heads.iterate()) visit(...row);
+    },
+    begin: () => void begin.run(),
+    insert: row => void insert.run(row.position, row.stream, row.revision, row.prev, row.id, row.hash, row.body),
+    commit: () => void commit.run(),
+    rollback() {
+      if (db.inTransaction) db.exec('ROLLBACK');
+    },
+    back: (position, fromRevision) => back.all(position, fromRevision).map(decode),
+    *walk(position) {
+      for (let next = position; next > 0; ) {
+        const [revision, id, prev] = link.get(next) as [number, string, number];
+        yield { position: next, revision, id };
+        next = prev < next ? prev : 0;
+      }
+    },
+    after: (position, limit) => after.all(position, limit).map(decode),
+    close() {
+      db.close();
+      lock.close();
+    },
+  };
+}

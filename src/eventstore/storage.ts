@@ -1,0 +1,36 @@
+import type { RecordedEvent } from './port.ts';
+
+/** Where a stream ends. */
+export type StreamHead = { readonly revision: number; readonly position: number; readonly hash: string };
+
+/** One event as a row. `prev` is the position of the previous event of the same stream, 0 for the first. */
+export type Row = {
+  readonly position: number;
+  readonly stream: string;
+  readonly revision: number;
+  readonly prev: number;
+  readonly id: string;
+  readonly hash: string;
+  readonly body: string;
+};
+
+/** What a walk back through a stream sees of an event. */
+export type Link = Pick<Row, 'position' | 'revision' | 'id'>;
+
+/** What an engine must offer to the one writer in store.ts. Everything is synchronous; nothing is checked twice here. */
+export type Storage = {
+  /** Calls `visit` for every row, oldest first (at open only). */
+  scan(visit: (stream: string, revision: number, position: number, id: string, hash: string) => void): void;
+  begin(): void;
+  insert(row: Row): void;
+  /** Returns when the rows since begin() are durable. */
+  commit(): void;
+  rollback(): void;
+  /** The events of one stream, newest first: from the one at `position` back to `fromRevision`. */
+  back(position: number, fromRevision: number): RecordedEvent[];
+  /** The events of the stream whose newest one is at `position`, newest first, read one by one. */
+  walk(position: number): Iterable<Link>;
+  /** At most `limit` events with a greater position, oldest first. */
+  after(position: number, limit: number): RecordedEvent[];
+  close(): void;
+};

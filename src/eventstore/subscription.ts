@@ -1,0 +1,55 @@
+import { setImmediate } from 'node:timers/promises';
+import type { EventStore, RecordedEvent, Subscription } from './port.ts';
+
+/** Events handed to a subscriber at once. */
+export const maxBatchEvents = 1000;
+
+/** Wakes whoever waits for the next commit. */
+export type CommitSignal = { wait(): Promise<void>; fire(): void };
+
+export function commitSignal(): CommitSignal {
+  let next = Promise.withResolvers<void>();
+  return {
+    wait: () => next.promise,
+    fire() {
+      next.resolve();
+      next = Promise.withResolvers();
+    },
+  };
+}
+
+type Source = Pick<EventStore, 'readAll' | 'head'> & { readonly committed: CommitSignal };
+
+/** Follows a store: a batch, its handler, the next batch. Between two batches every other part of the process gets its turn. */
+export function follow(source: Source, after: number, handler: (events: readonly RecordedEvent[]) => void | Promise<void>): Subscription {
+  let position = after;
+  let stopped = false;
+  const run = async () => {
+    while (!stopped) {
+      if (position >= source.head()) {
+        await source.committed.wait();
+        continue;
+      }
+      const events = await source.readAll(position, maxBatchEvents);
+      if (stopped) return;
+      await handler(events);
+      position = events.at(-1)?.position ?? position;
+      await setImmediate();
+    }
+  };
+  const ended = run().then(
+    () => undefined,
+    error => error as unknown,
+  );
+  return {
+    get position() {
+      return position;
+    },
+    ended,
+    async stop() {
+      stopped = true;
+      source.committed.fire();
+      await ended;
+    },
+  };
+}

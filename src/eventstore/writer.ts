@@ -1,0 +1,112 @@
+/** The one writer of a store: takes each append's decision inside the group's transaction and keeps the stream heads. */
+import { NusecError } from '../errors.ts';
+import type { EncodedEvent } from './envelope.ts';
+import { chainHash, chainStart } from './hashchain.ts';
+import type { AppendResult, ExpectedRevision } from './port.ts';
+import { type RecentIds, recentIds } from './recentIds.ts';
+import { matchesExpected, noStream, RevisionConflict } from './revision.ts';
+import type { Link, Storage, StreamHead } from './storage.ts';
+
+/** How far behind its head a stream is searched for the first result of a repeated append. */
+export const maxRepeatDistance = 10_000;
+
+const emptyStream: StreamHead = { revision: noStream, position: 0, hash: chainStart };
+
+export type AppendRequest = { readonly stream: string; readonly expected: ExpectedRevision; readonly events: readonly EncodedEvent[] };
+/** What became of one request of a group. */
+export type Outcome = AppendResult | Error;
+
+export type Writer = {
+  headOf(stream: string): StreamHead;
+  /** Position of the newest durable event. */
+  position(): number;
+  /** Stores a group in one transaction. A request that is refused does not touch the others.
+   *  @throws NusecError STORE_UNAVAILABLE when the group could not be made durable; then none of it is stored */
+  write(group: readonly AppendRequest[]): Outcome[];
+};
+
+export function createWriter(storage: Storage): Writer {
+  const heads = new Map<string, StreamHead>();
+  const ids = recentIds();
+  let durable = 0;
+  storage.scan((stream, revision, position, id, hash) => {
+    if (position !== durable + 1) throw new NusecError('STORE_DAMAGED', `position ${durable + 1} is missing`);
+    heads.set(stream, { revision, position, hash });
+    ids.forget(id);
+    durable = position;
+  });
+  const headOf = (stream: string) => heads.get(stream) ?? emptyStream;
+
+  const write = (group: readonly AppendRequest[]): Outcome[] => {
+    const undo: (() => void)[] = [];
+    let next = durable;
+    const insert = ({ stream, events }: AppendRequest): AppendResult => {
+      const before = heads.get(stream);
+      undo.push(() => (before === undefined ? heads.delete(stream) : heads.set(stream, before)));
+      let head = before ?? emptyStream;
+      for (const { id, body } of events) {
+        const revision = head.revision + 1;
+        const hash = chainHash(head.hash, stream, revision, id, body);
+        storage.insert({ position: ++next, stream, revision, prev: head.position, id, hash, body });
+        head = { revision, position: next, hash };
+        ids.add(id, next);
+        undo.push(() => ids.remove(id));
+      }
+      heads.set(stream, head);
+      return { revision: head.revision, position: head.position };
+    };
+    try {
+      storage.begin();
+      const outcomes = group.map(request => decide(storage, ids, headOf(request.stream), request) ?? insert(request));
+      storage.commit();
+      durable = next;
+      return outcomes;
+    } catch (error) {
+      for (const step of undo.reverse()) step();
+      storage.rollback();
+      throw new NusecError('STORE_UNAVAILABLE', 'the events could not be made durable and are not stored', { cause: error });
+    }
+  };
+  return { headOf, position: () => durable, write };
+}
+
+/** The outcome of a request that stores nothing: a repetition's first result or a refusal. */
+function decide(storage: Storage, ids: RecentIds, head: StreamHead, { stream, expected, events }: AppendRequest): Outcome | undefined {
+  if (!matchesExpected(expected, head.revision)) {
+    return repeatAtRevision(storage, head, expected, events) ?? new RevisionConflict(stream, expected, head.revision);
+  }
+  if (typeof expected === 'number' || expected === 'none') return undefined;
+  return repeatAnywhere(storage, ids, head, events);
+}
+
+/** After an expected revision only the events that follow it can be the first append. */
+function repeatAtRevision(storage: Storage, head: StreamHead, expected: ExpectedRevision, events: readonly EncodedEvent[]) {
+  const from = expected === 'none' ? 0 : Number(expected) + 1;
+  if (!(from >= 0 && from <= head.revision) || head.revision - from > maxRepeatDistance) return undefined;
+  const stored = findInStream(storage, head, events, link => link.revision === from);
+  return stored?.same ? stored.result : undefined;
+}
+
+/** Without an expected revision the ids alone tell: remembered, or searched in the stream when they may be older than the memory. */
+function repeatAnywhere(storage: Storage, ids: RecentIds, head: StreamHead, events: readonly EncodedEvent[]): Outcome | undefined {
+  const first = (events[0] as EncodedEvent).id;
+  if (head.revision === noStream || ids.find(first) === 'never') return undefined;
+  const stored = findInStream(storage, head, events, link => link.id === first);
+  if (stored === undefined) return undefined;
+  return stored.same ? stored.result : new NusecError('CONFLICT', `event ${first} is already stored together with others`);
+}
+
+/** Walks back from the head to the event where the request may have begun and compares the ids from there on. */
+function findInStream(storage: Storage, head: StreamHead, events: readonly EncodedEvent[], begins: (link: Link) => boolean) {
+  let newer: Link[] = [];
+  for (const link of storage.walk(head.position)) {
+    newer = [link, ...newer.slice(0, events.length - 1)];
+    if (!begins(link)) continue;
+    const { revision, position } = newer.at(-1) as Link;
+    return {
+      same: events.length === newer.length && events.every((event, i) => newer[i]?.id === event.id),
+      result: { revision, position },
+    };
+  }
+  return undefined;
+}
