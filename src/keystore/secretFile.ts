@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, type Stats, statSync, writeSync } from 'node:fs';
 import { NusecError } from '../errors.ts';
 
 /** Files that hold a secret: key files, passphrase files, the sealed keyset. Only their owner may read or write them. */
@@ -13,14 +13,19 @@ export function readSecretFile(file: string, maxBytes: number): Uint8Array | und
   const fd = openIfThere(file);
   if (fd === undefined) return undefined;
   try {
-    const stat = fstatSync(fd);
-    if (!stat.isFile()) throw new NusecError('KEYSTORE_PERMISSIONS', `${file} is not a regular file`);
-    if ((stat.mode & othersMask) !== 0) throw new NusecError('KEYSTORE_PERMISSIONS', `${file} must have mode 600`);
-    if (stat.size > maxBytes) throw new NusecError('KEYSTORE_PERMISSIONS', `${file} is longer than ${maxBytes} bytes`);
+    const { size } = checkOwnerOnly(file, fstatSync(fd));
+    if (size > maxBytes) throw new NusecError('KEYSTORE_PERMISSIONS', `${file} is longer than ${maxBytes} bytes`);
     return readFileSync(fd);
   } finally {
     closeSync(fd);
   }
+}
+
+/** @throws KEYSTORE_PERMISSIONS when group or world may read or write it, or when it is no regular file */
+export function checkOwnerOnly(file: string, stat: Stats = statSync(file)): Stats {
+  if (!stat.isFile()) throw new NusecError('KEYSTORE_PERMISSIONS', `${file} is not a regular file`);
+  if ((stat.mode & othersMask) !== 0) throw new NusecError('KEYSTORE_PERMISSIONS', `${file} must have mode 600`);
+  return stat;
 }
 
 /** Writes a new secret file of mode 600, durably. @throws KEY_EXISTS when the file is there already */

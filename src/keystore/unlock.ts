@@ -21,6 +21,7 @@ const minMemoryKiBPerLane = 8;
 export const keyFileBytes = 32;
 export const saltBytes = 16;
 const minPassphraseChars = 12;
+const maxPassphraseBytes = 1024;
 const keyFileInfo = utf8('NuSEC keyset key file v1');
 
 export function isSaneCost(cost: Argon2Cost): boolean {
@@ -37,6 +38,14 @@ export function checkNewPassphrase(passphrase: string): void {
   if ([...passphrase].length < minPassphraseChars) {
     throw new NusecError('BAD_REQUEST', `the passphrase must have at least ${minPassphraseChars} characters`);
   }
+}
+
+/** Reads a passphrase from a file of mode 600; one line end at its end does not count.
+ *  @throws NOT_FOUND, KEYSTORE_PERMISSIONS (readable by others, or longer than 1 KiB) */
+export function readPassphrase(file: string): string {
+  const secret = readSecretFile(file, maxPassphraseBytes);
+  if (!secret) throw new NusecError('NOT_FOUND', `there is no passphrase file ${file}`);
+  return new TextDecoder().decode(secret).replace(/\r?\n$/, '');
 }
 
 /** @param salt 16 bytes  @returns AES-256 key  @throws KEYSTORE_PERMISSIONS, NOT_FOUND (no key file) */

@@ -1,0 +1,77 @@
+import { createPublicKey, verify } from 'node:crypto';
+import { toHex, utf8 } from '../bytes.ts';
+import { NusecError } from '../errors.ts';
+import type { Custody, CustodyKey } from './custody.ts';
+import type { Keystore } from './port.ts';
+
+/** Per-device boot keys (R18–R21, R37–R39): born in the keystore, kept wrapped in custody, unwrapped by the keystore to sign. */
+export type BootKeys = {
+  /** The public key that goes into the device's OTP: made at the first call, the same at every later one, however many call at once (I5).
+   *  @returns SubjectPublicKeyInfo, 91 bytes
+   *  @throws KEY_REFUSED (destroyed: a device that returns to service gets a new OBJ_ID), KEYSTORE_DAMAGED (the stored public key is not that of the private one) */
+  ensure(keyId: string): Promise<Uint8Array>;
+  /** ECDSA P-256 over SHA-256 of `message`. @returns DER {r, s} @throws KEY_NOT_FOUND, KEY_REFUSED (destroyed or changed) */
+  sign(keyId: string, message: Uint8Array): Promise<Uint8Array>;
+  /** Erases the private half; the public half stays on record. @throws KEY_NOT_FOUND */
+  destroy(keyId: string): Promise<void>;
+};
+
+/** @param uid 16 bytes  @param objId registration id, 16 bytes  @param slot what the key starts, e.g. `bl2` or `bl3` */
+export const bootKeyId = (uid: Uint8Array, objId: Uint8Array, slot: string): string => `boot/${toHex(uid)}/${toHex(objId)}/${slot}`;
+
+const proofLabel = 'NuSEC boot key proof v1';
+
+/** @param kekId an AES-256 key generated in `keystore`; keys wrapped under an earlier one keep working while that one is there */
+export function createBootKeys(keystore: Keystore, custody: Custody, kekId: string, now: () => Date = () => new Date()): BootKeys {
+  const underway = new Map<string, Promise<Uint8Array>>();
+
+  const generate = async (keyId: string): Promise<CustodyKey> => {
+    const { publicKey, wrapped } = await keystore.generateWrapped(kekId, keyId);
+    return custody.put({ keyId, kekId, publicKey, wrapped, createdAt: now().toISOString() });
+  };
+
+  const signWith = (key: CustodyKey, message: Uint8Array): Promise<Uint8Array> => {
+    const wrapped = heldBytes(key);
+    return keystore.signWrapped(key.kekId, key.keyId, wrapped, message);
+  };
+
+  /** Whoever writes to the database could put their own public key in the row, and the factory would burn it: the private half must answer for it. */
+  const prove = async (key: CustodyKey): Promise<Uint8Array> => {
+    const message = utf8(`${proofLabel} ${key.keyId}`);
+    const signature = await signWith(key, message);
+    if (!verifies(key.publicKey, message, signature))
+      throw new NusecError('KEYSTORE_DAMAGED', `the public key of ${key.keyId} was changed`);
+    return key.publicKey;
+  };
+
+  const ensureOnce = async (keyId: string): Promise<Uint8Array> => prove(custody.get(keyId) ?? (await generate(keyId)));
+
+  return {
+    ensure(keyId) {
+      const running = underway.get(keyId);
+      if (running) return running;
+      const started = ensureOnce(keyId).finally(() => underway.delete(keyId));
+      underway.set(keyId, started);
+      return started;
+    },
+    async sign(keyId, message) {
+      const key = custody.get(keyId);
+      if (!key) throw new NusecError('KEY_NOT_FOUND', `there is no key ${keyId}`);
+      return signWith(key, message);
+    },
+    destroy: keyId => custody.destroy(keyId, now().toISOString()),
+  };
+}
+
+function heldBytes({ keyId, wrapped }: CustodyKey): Uint8Array {
+  if (!wrapped) throw new NusecError('KEY_REFUSED', `key ${keyId} was destroyed`);
+  return wrapped;
+}
+
+function verifies(spki: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  try {
+    return verify('sha256', message, createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }), signature);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,162 @@
+import { closeSync, openSync } from 'node:fs';
+import Database from 'better-sqlite3';
+import { NusecError } from '../errors.ts';
+import { createBatcher } from './batcher.ts';
+import { checkOwnerOnly, secretFileMode } from './secretFile.ts';
+
+/** Custody of per-device boot keys (R89): the public key of every (UID, OBJ_ID, slot) for ever, and the private key wrapped under
+ *  a key of the keystore until it is destroyed. Nothing here opens without the keystore.
+ *
+ *  One SQLite file, durable at every commit; puts and destroys of one event-loop tick share a transaction. Several processes may
+ *  hold it open. */
+
+/** @property wrapped as the keystore handed it out under `kekId`, with the key id as its context; absent once destroyed, when `destroyedAt` says since when */
+export type CustodyKey = {
+  readonly keyId: string;
+  readonly kekId: string;
+  /** SubjectPublicKeyInfo, 91 bytes. */
+  readonly publicKey: Uint8Array;
+  readonly createdAt: string;
+  readonly wrapped?: Uint8Array;
+  readonly destroyedAt?: string;
+};
+
+export type NewCustodyKey = Required<Omit<CustodyKey, 'destroyedAt'>>;
+
+export type Custody = {
+  /** The first put of a key id wins, for ever, destroyed or not (I5). @returns what is stored under the id, once durable */
+  put(key: NewCustodyKey): Promise<CustodyKey>;
+  get(keyId: string): CustodyKey | undefined;
+  /** Erases the wrapped key from the database and its log; the public half stays. Repeating it changes nothing. @throws KEY_NOT_FOUND */
+  destroy(keyId: string, at: string): Promise<void>;
+  /** At most `limit` keys in order of key id, from the one after `after` (`''`: from the start). */
+  list(after: string, limit: number): readonly CustodyKey[];
+  /** All keys ever put, the destroyed ones with them. */
+  count(): number;
+  close(): Promise<void>;
+};
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS custody_key (
+    key_id TEXT PRIMARY KEY, kek_id TEXT NOT NULL, public_key BLOB NOT NULL,
+    created_at TEXT NOT NULL, wrapped BLOB, destroyed_at TEXT
+  ) STRICT, WITHOUT ROWID`;
+
+/** Another process may be committing. */
+const busyTimeoutMs = 5000;
+
+type Row = {
+  readonly key_id: string;
+  readonly kek_id: string;
+  readonly public_key: Uint8Array;
+  readonly created_at: string;
+  readonly wrapped: Uint8Array | null;
+  readonly destroyed_at: string | null;
+};
+
+/** Makes the file (mode 600) when it is missing. @throws KEYSTORE_DAMAGED when it is no database, KEYSTORE_PERMISSIONS */
+export function openCustody(file: string): Custody {
+  const database = openDatabase(file);
+  const insert = database.prepare(
+    'INSERT INTO custody_key (key_id, kek_id, public_key, created_at, wrapped) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+  );
+  const select = database.prepare<Row>('SELECT * FROM custody_key WHERE key_id = ?');
+  const selectAfter = database.prepare<Row>('SELECT * FROM custody_key WHERE key_id > ? ORDER BY key_id LIMIT ?');
+  const count = database.prepare<number>('SELECT count(*) FROM custody_key').pluck();
+  const erase = database.prepare('UPDATE custody_key SET wrapped = NULL, destroyed_at = ? WHERE key_id = ? AND destroyed_at IS NULL');
+
+  const get = (keyId: string): CustodyKey | undefined => {
+    const row = select.get(keyId);
+    return row && fromRow(row);
+  };
+  const stored = (keyId: string): CustodyKey | NusecError => get(keyId) ?? new NusecError('KEY_NOT_FOUND', `there is no key ${keyId}`);
+  const batcher = createBatcher(createCommit(database));
+
+  return {
+    get,
+    put: key =>
+      batcher.add({
+        erases: false,
+        run() {
+          insert.run(key.keyId, key.kekId, key.publicKey, key.createdAt, key.wrapped);
+          return stored(key.keyId);
+        },
+      }),
+    async destroy(keyId, at) {
+      await batcher.add({
+        erases: true,
+        run() {
+          erase.run(at, keyId);
+          return stored(keyId);
+        },
+      });
+    },
+    list: (after, limit) => selectAfter.all(after, limit).map(fromRow),
+    count: () => count.get() ?? 0,
+    async close() {
+      await batcher.idle();
+      database.close();
+    },
+  };
+}
+
+type Change = { readonly erases: boolean; run(): CustodyKey | NusecError };
+
+function createCommit(database: Database): (changes: readonly Change[]) => Promise<readonly (CustodyKey | NusecError)[]> {
+  let erasureDue = false;
+  return async changes => {
+    const outcomes = inTransaction(database, () => changes.map(change => change.run()));
+    erasureDue ||= changes.some(change => change.erases);
+    // secure_delete zeroes the row, but older pages stand in the log; while another process reads, the next commit tries again.
+    if (erasureDue) erasureDue = !truncateLog(database);
+    return outcomes;
+  };
+}
+
+function inTransaction<Result>(database: Database, work: () => Result): Result {
+  database.exec('BEGIN IMMEDIATE');
+  try {
+    const result = work();
+    database.exec('COMMIT');
+    return result;
+  } catch (error) {
+    if (database.inTransaction) database.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+/** @returns whether the whole log went into the database */
+function truncateLog(database: Database): boolean {
+  return database.pragma('wal_checkpoint(TRUNCATE)', { simple: true }) === 0;
+}
+
+function openDatabase(file: string): Database {
+  // SQLite gives its log files the rights of the database.
+  closeSync(openSync(file, 'a', secretFileMode));
+  checkOwnerOnly(file);
+  const database = new Database(file, { timeout: busyTimeoutMs });
+  try {
+    database.pragma('journal_mode = WAL');
+    database.pragma('synchronous = FULL');
+    database.pragma('secure_delete = ON');
+    database.exec(schema);
+    return database;
+  } catch (cause) {
+    database.close();
+    throw isDamage(cause) ? new NusecError('KEYSTORE_DAMAGED', `${file} is not a custody database`, { cause }) : cause;
+  }
+}
+
+const isDamage = (error: unknown): boolean =>
+  error instanceof Database.SqliteError && (error.code === 'SQLITE_NOTADB' || error.code.startsWith('SQLITE_CORRUPT'));
+
+function fromRow(row: Row): CustodyKey {
+  return {
+    keyId: row.key_id,
+    kekId: row.kek_id,
+    publicKey: new Uint8Array(row.public_key),
+    createdAt: row.created_at,
+    ...(row.wrapped && { wrapped: new Uint8Array(row.wrapped) }),
+    ...(row.destroyed_at !== null && { destroyedAt: row.destroyed_at }),
+  };
+}
