@@ -1,0 +1,104 @@
+import { createCipheriv, createDecipheriv, createHash, hkdfSync } from 'node:crypto';
+import { concat, equalBytes, utf8 } from '../bytes.ts';
+import { NusecError } from '../errors.ts';
+import { blockCount, blockHashBytes, type OtaJob, type SignedJob } from './job.ts';
+
+/** Image blocks: cutting, hashing, and AES-256-GCM on their way (R94, RULE-13, T21).
+ *
+ *  The block key is HKDF-SHA-256(secret exported from the SPDM session, salt = SHA-256 of the signed job, info "NuSEC OTA blocks v1").
+ *  The signed job names the hash of every block, so one key only ever meets one plaintext per block index: a repeated nonce repeats the
+ *  same ciphertext and tells nothing. Another job, or the same job signed anew with other content, has another key.
+ *  nonce[12] = SHA-256(jobId)[0..8) ‖ block index u32 BE; AAD = "NuSEC-OTA-1" ‖ jobId ‖ index u32 BE ‖ block count u32 BE. */
+
+const info = utf8('NuSEC OTA blocks v1');
+const aadPrefix = utf8('NuSEC-OTA-1');
+export const blockTagBytes = 16;
+const minSecretBytes = 32;
+
+export type BlockChannel = {
+  readonly job: OtaJob;
+  readonly key: Uint8Array;
+  readonly noncePrefix: Uint8Array;
+};
+
+/** @param sessionSecret  at least 32 bytes exported from the session with the device @throws NusecError KEY_REFUSED when it is shorter */
+export function openBlockChannel(sessionSecret: Uint8Array, { job, jobDigest }: SignedJob): BlockChannel {
+  if (sessionSecret.length < minSecretBytes) throw new NusecError('KEY_REFUSED', 'the session secret has at least 32 bytes');
+  const key = new Uint8Array(hkdfSync('sha256', sessionSecret, jobDigest, info, 32));
+  return { job, key, noncePrefix: sha256(job.jobId).subarray(0, 8) };
+}
+
+/** @param plaintext  the block as the job names it @returns ciphertext ‖ tag[16] @throws NusecError IMAGE_REFUSED for any other bytes */
+export function sealBlock(channel: BlockChannel, index: number, plaintext: Uint8Array): Uint8Array {
+  if (!isBlock(channel.job, index, plaintext)) throw new NusecError('IMAGE_REFUSED', 'the block is not the one the job names');
+  const cipher = createCipheriv('aes-256-gcm', channel.key, nonce(channel, index));
+  cipher.setAAD(aad(channel.job, index));
+  return concat(cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
+}
+
+/** @returns the block, or undefined when key, index, tag or hash is wrong: then it is asked for again */
+export function openBlock(channel: BlockChannel, index: number, sealed: Uint8Array): Uint8Array | undefined {
+  const split = sealed.length - blockTagBytes;
+  if (!isIndex(channel.job, index) || split <= 0) return undefined;
+  const decipher = createDecipheriv('aes-256-gcm', channel.key, nonce(channel, index), { authTagLength: blockTagBytes });
+  decipher.setAAD(aad(channel.job, index)).setAuthTag(sealed.subarray(split));
+  try {
+    const plaintext = concat(decipher.update(sealed.subarray(0, split)), decipher.final());
+    return isBlock(channel.job, index, plaintext) ? plaintext : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether these bytes are block `index` of the job. */
+export function isBlock(job: OtaJob, index: number, block: Uint8Array): boolean {
+  if (!isIndex(job, index)) return false;
+  const wanted = job.blockHashes.subarray(index * blockHashBytes, (index + 1) * blockHashBytes);
+  return equalBytes(sha256(block), wanted);
+}
+
+/** What is delivered: a body shared by all devices of a release, and this device's trailer. */
+export type Delivery = { readonly body: Uint8Array; readonly trailer: Uint8Array };
+
+/** One block of body ‖ trailer, without joining them. @returns fewer bytes for the last block, none beyond the end */
+export function readBlock({ body, trailer }: Delivery, index: number, blockBytes: number): Uint8Array {
+  const start = index * blockBytes;
+  const end = start + blockBytes;
+  if (end <= body.length) return body.subarray(start, end);
+  const fromTrailer = trailer.subarray(Math.max(start - body.length, 0), end - body.length);
+  return concat(body.subarray(start, end), fromTrailer);
+}
+
+/** Hashes of the blocks that lie wholly in the shared body: once per release. */
+export const bodyBlockHashes = (body: Uint8Array, blockBytes: number): Uint8Array =>
+  hashRange({ body, trailer: new Uint8Array(0) }, 0, Math.floor(body.length / blockBytes), blockBytes);
+
+/** `blockHashes` of a job. @param shared  from `bodyBlockHashes` with the same block length */
+export function deliveryBlockHashes(
+  delivery: Delivery,
+  blockBytes: number,
+  shared = bodyBlockHashes(delivery.body, blockBytes),
+): Uint8Array {
+  const total = Math.ceil((delivery.body.length + delivery.trailer.length) / blockBytes);
+  return concat(shared, hashRange(delivery, shared.length / blockHashBytes, total, blockBytes));
+}
+
+function hashRange(delivery: Delivery, from: number, to: number, blockBytes: number): Uint8Array {
+  const out = new Uint8Array((to - from) * blockHashBytes);
+  for (let index = from; index < to; index += 1) out.set(sha256(readBlock(delivery, index, blockBytes)), (index - from) * blockHashBytes);
+  return out;
+}
+
+const isIndex = (job: OtaJob, index: number): boolean => Number.isInteger(index) && index >= 0 && index < blockCount(job);
+
+const nonce = (channel: BlockChannel, index: number): Uint8Array => concat(channel.noncePrefix, u32(index));
+
+const aad = (job: OtaJob, index: number): Uint8Array => concat(aadPrefix, job.jobId, u32(index), u32(blockCount(job)));
+
+const sha256 = (data: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(data).digest());
+
+function u32(value: number): Uint8Array {
+  const out = new Uint8Array(4);
+  new DataView(out.buffer).setUint32(0, value);
+  return out;
+}

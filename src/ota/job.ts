@@ -1,0 +1,113 @@
+import { createHash } from 'node:crypto';
+import { equalBytes } from '../bytes.ts';
+import {
+  array,
+  bytes,
+  bytesUpTo,
+  type Codec,
+  type CodecType,
+  decodeAs,
+  encodeAs,
+  field,
+  literal,
+  mapped,
+  record,
+  refine,
+  uint,
+} from '../cbor/schema.ts';
+import { type Es256Signer, type KeyResolver, sign1, verifySign1 } from '../cose/sign1.ts';
+import type { ImageVersion } from './version.ts';
+
+/** The signed order to install one image on one device: COSE_Sign1 (ES256) over a deterministic CBOR map. It says what comes before a
+ *  byte of it comes, and names every block by its hash, so that a bad block is found and fetched again alone (R92–R95). */
+
+export const jobContentType = 'application/nusec-ota-job';
+
+/** Limits of a job. A block with its tag and message head fits a packet of 128 KiB. */
+export const minBlockBytes = 256;
+export const maxBlockBytes = 64 * 1024;
+export const maxJobBlocks = 4096;
+export const blockHashBytes = 32;
+const maxDependencies = 8;
+
+const version: Codec<ImageVersion> = mapped(
+  refine(array(uint(0xffff_ffff), 4, 4), 'a version', ([a = 0, b = 0, c = 0]) => a <= 0xff && b <= 0xff && c <= 0xffff),
+  ([major = 0, minor = 0, revision = 0, build = 0]) => ({ major, minor, revision, build }),
+  ({ major, minor, revision, build }) => [major, minor, revision, build],
+);
+
+const dependency = record({ imageId: field(1, uint(0xff)), minVersion: field(2, version) });
+
+const jobFields = record({
+  format: field(1, literal(1)),
+  jobId: field(2, bytes(16)),
+  uid: field(3, bytes(16)),
+  /** MCUboot image hash: what the device must measure in the end. */
+  imageHash: field(4, bytes(32)),
+  /** Length of the file as it is delivered: body and trailer, encrypted or not. */
+  imageBytes: field(5, uint(maxBlockBytes * maxJobBlocks, 1)),
+  version: field(6, version),
+  securityCounter: field(7, uint(0xffff_ffff)),
+  blockBytes: field(8, uint(maxBlockBytes, minBlockBytes)),
+  /** SHA-256 of each block, one after the other. */
+  blockHashes: field(9, bytesUpTo(maxJobBlocks * blockHashBytes, blockHashBytes)),
+  /** Seconds since 1970. */
+  expires: field(10, uint()),
+  /** Strictly rises per device. */
+  sequence: field(11, uint()),
+  dependencies: field(12, array(dependency, maxDependencies)),
+  vendorUuid: field(13, bytes(16)),
+  classUuid: field(14, bytes(16)),
+});
+
+const jobCodec = refine(jobFields, 'one hash per block', job => job.blockHashes.length === blockCount(job) * blockHashBytes);
+
+export type OtaJob = CodecType<typeof jobFields>;
+
+/** Blocks of a job; the last one may be shorter. */
+export const blockCount = (job: Pick<OtaJob, 'imageBytes' | 'blockBytes'>): number => Math.ceil(job.imageBytes / job.blockBytes);
+
+/** @param kid  names the key that signs jobs @returns COSE_Sign1 @throws NusecError CBOR_MALFORMED when a value breaks a limit */
+export const signJob = (job: OtaJob, kid: Uint8Array, sign: Es256Signer): Promise<Uint8Array> =>
+  sign1({ kid, type: jobContentType, payload: encodeAs(jobCodec, job) }, sign);
+
+export type SignedJob = { readonly job: OtaJob; readonly jobDigest: Uint8Array };
+
+/** @returns the job and the digest that the block key is bound to @throws NusecError COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED */
+export async function verifyJob(signed: Uint8Array, resolveKey: KeyResolver): Promise<SignedJob> {
+  const { payload } = await verifySign1(signed, { resolveKey, expectedType: jobContentType });
+  return { job: decodeAs(jobCodec, payload), jobDigest: jobDigestOf(signed) };
+}
+
+/** SHA-256 of the signed job. It fixes the content, block by block. */
+export const jobDigestOf = (signed: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(signed).digest());
+
+export type JobRefusal = 'other-device' | 'other-product' | 'expired' | 'replayed' | 'rollback' | 'too-large';
+
+/** What the device knows of itself. */
+export type JobTarget = {
+  readonly uid: Uint8Array;
+  readonly vendorUuid: Uint8Array;
+  readonly classUuid: Uint8Array;
+  readonly securityCounter: number;
+  readonly slotBytes: number;
+  /** The newest job taken so far; the same one may be resumed. */
+  readonly lastJob?: { readonly sequence: number; readonly jobId: Uint8Array };
+  /** Seconds since 1970; absent on a device without a clock. */
+  readonly now?: number;
+};
+
+/** The device's own look at a job whose signature is good, before the first block (T12, T13, I9). */
+export function judgeJob(job: OtaJob, target: JobTarget): JobRefusal | undefined {
+  if (!equalBytes(job.uid, target.uid)) return 'other-device';
+  if (!equalBytes(job.vendorUuid, target.vendorUuid) || !equalBytes(job.classUuid, target.classUuid)) return 'other-product';
+  if (target.now !== undefined && target.now >= job.expires) return 'expired';
+  if (isReplay(job, target.lastJob)) return 'replayed';
+  if (job.securityCounter < target.securityCounter) return 'rollback';
+  return job.imageBytes > target.slotBytes ? 'too-large' : undefined;
+}
+
+function isReplay(job: OtaJob, last: JobTarget['lastJob']): boolean {
+  if (!last || job.sequence > last.sequence) return false;
+  return job.sequence < last.sequence || !equalBytes(job.jobId, last.jobId);
+}
