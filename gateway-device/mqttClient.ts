@@ -1,0 +1,215 @@
+import { randomInt } from 'node:crypto';
+import { decodeCbor } from '../src/cbor/decode.ts';
+import { encodeCbor } from '../src/cbor/encode.ts';
+import { type CborKey, type CborMap, type CborValue, isMap } from '../src/cbor/value.ts';
+import { type ErrorCode, errorCodes, NusecError } from '../src/errors.ts';
+import {
+  type DownFamily,
+  deviceDownPrefix,
+  deviceUpPrefix,
+  downFamilies,
+  errorKey,
+  gatewayClientId,
+  gatewayDownPrefix,
+  gatewayPrefix,
+  payloadKey,
+  willTopic,
+} from '../src/mqttTopics.ts';
+import { type BackoffLimits, defaultBackoff, reconnectDelayMs } from './backoff.ts';
+import { type Link, type LinkOptions, openLink } from './mqttLink.ts';
+
+export type MqttIdentity = { readonly kind: 'device'; readonly uid: string } | { readonly kind: 'gateway'; readonly gatewayId: string };
+
+export type MqttClientOptions = Pick<LinkOptions, 'host' | 'port' | 'servername' | 'tls'> & {
+  readonly identity: MqttIdentity;
+  readonly keepaliveSeconds?: number;
+  readonly connectTimeoutMs?: number;
+  readonly backoff?: BackoffLimits;
+  /** At most 128 bytes; devices only. */
+  readonly will?: Uint8Array;
+  /** From 0 to below 1, for the jitter. */
+  readonly random?: () => number;
+};
+
+export type DownHandler = (payload: Uint8Array, uid: string) => void;
+
+export type MqttRequest = {
+  /** Family and path behind `…/up/`, such as `job/next`. */
+  readonly up: string;
+  readonly down: DownFamily;
+  /** The payload without its cid. */
+  readonly fields: CborMap;
+  /** The device behind a gateway. */
+  readonly uid?: string;
+  readonly qos?: 0 | 1;
+  readonly timeoutMs?: number;
+  readonly attempts?: number;
+};
+
+const defaults = { keepaliveSeconds: 60, connectTimeoutMs: 10_000, requestTimeoutMs: 5_000, requestAttempts: 3 } as const;
+/** A cid starts at random, so that a restarted client does not repeat the ones of its last session. */
+const firstCidBelow = 2 ** 47;
+
+export type NusecMqttClient = ReturnType<typeof connectMqtt>;
+
+/** Connects a device or a gateway agent and keeps it connected, with growing and random waits and TLS session resumption.
+ *  Nothing is queued while offline: `publish` rejects, `request` tries again with the same cid. */
+export function connectMqtt(options: MqttClientOptions) {
+  const { identity, backoff = defaultBackoff, random = Math.random } = options;
+  const handlers = new Map<DownFamily, Set<DownHandler>>();
+  let state: { link: Link; onlineSince: number | undefined } | undefined;
+  let online = Promise.withResolvers<void>();
+  let session: Buffer | undefined;
+  let attempt = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let isClosed = false;
+  let cid = randomInt(firstCidBelow);
+
+  const open = (): void => {
+    const link = openLink(
+      { ...linkOptions(options), session },
+      {
+        onSession: fresh => {
+          session = fresh;
+        },
+        onOnline: () => {
+          if (state !== undefined) state.onlineSince = performance.now();
+          online.resolve();
+        },
+        onMessage: (topic, payload) => dispatch(identity, handlers, topic, payload),
+        onClosed: () => reopenLater(),
+      },
+    );
+    state = { link, onlineSince: undefined };
+  };
+  const reopenLater = (): void => {
+    const since = state?.onlineSince;
+    if (since === undefined) session = undefined;
+    else online = Promise.withResolvers<void>();
+    attempt = since !== undefined && performance.now() - since >= backoff.stableAfterMs ? 0 : attempt + 1;
+    state = undefined;
+    if (!isClosed) timer = setTimeout(open, reconnectDelayMs(attempt, random(), backoff));
+  };
+
+  const client = {
+    /** Resolves as soon as the client is online. */
+    connected: (): Promise<void> => online.promise,
+    isConnected: (): boolean => state?.onlineSince !== undefined,
+    /** @param up family and path behind `…/up/`
+     *  @returns on PUBACK: the server has stored it (QoS 1); when written (QoS 0). Rejects when offline or when the connection is lost before */
+    async publish(up: string, payload: Uint8Array, { uid, qos = 1 }: { uid?: string; qos?: 0 | 1 } = {}): Promise<void> {
+      if (state?.onlineSince === undefined) throw new Error('not connected');
+      await state.link.publish(`${upPrefix(identity, uid)}${up}`, payload, qos);
+    },
+    /** @returns a function that ends it */
+    on(family: DownFamily, handler: DownHandler): () => void {
+      handlers.set(family, (handlers.get(family) ?? new Set()).add(handler));
+      return () => handlers.get(family)?.delete(handler);
+    },
+    /** Sends {…fields, 0: cid} and waits for the answer with the same cid; the same bytes are sent again after a time-out or a lost connection.
+     *  @throws NusecError with the code the server sent on `…/dn/err`; Error when all attempts ran out of time */
+    async request(request: MqttRequest): Promise<CborMap> {
+      cid += 1;
+      return exchange(client, request, cid);
+    },
+    async close(): Promise<void> {
+      isClosed = true;
+      clearTimeout(timer);
+      await state?.link.close();
+    },
+  };
+  open();
+  return client;
+}
+
+type Exchanger = {
+  connected(): Promise<void>;
+  publish(up: string, payload: Uint8Array, options: { uid?: string; qos?: 0 | 1 }): Promise<void>;
+  on(family: DownFamily, handler: DownHandler): () => void;
+};
+
+async function exchange(client: Exchanger, request: MqttRequest, cid: number): Promise<CborMap> {
+  const { attempts = defaults.requestAttempts, timeoutMs = defaults.requestTimeoutMs, uid, qos = 1 } = request;
+  const payload = encodeCbor(new Map<CborKey, CborValue>([...request.fields, [payloadKey.cid, cid]]));
+  const answer = Promise.withResolvers<CborMap>();
+  const isMine = (map: CborMap | undefined, from: string): map is CborMap =>
+    map?.get(payloadKey.cid) === cid && (uid === undefined || uid === from);
+  const ends = [
+    client.on(request.down, (bytes, from) => {
+      const map = readMap(bytes);
+      if (isMine(map, from)) answer.resolve(map);
+    }),
+    client.on('err', (bytes, from) => {
+      const map = readMap(bytes);
+      if (isMine(map, from)) answer.reject(toError(map));
+    }),
+  ];
+  try {
+    for (let tried = 0; tried < attempts; tried += 1) {
+      const sending = client.connected().then(() => client.publish(request.up, payload, { qos, ...(uid !== undefined && { uid }) }));
+      sending.catch(() => undefined);
+      const result = await within(answer.promise, timeoutMs);
+      if (result !== undefined) return result;
+    }
+    throw new Error(`no answer on ${request.down} after ${attempts} attempts`);
+  } finally {
+    for (const end of ends) end();
+  }
+}
+
+async function within<T>(work: Promise<T>, timeoutMs: number): Promise<T | undefined> {
+  const timeout = Promise.withResolvers<undefined>();
+  const timer = setTimeout(timeout.resolve, timeoutMs, undefined);
+  try {
+    return await Promise.race([work, timeout.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function readMap(bytes: Uint8Array): CborMap | undefined {
+  try {
+    const value = decodeCbor(bytes);
+    return isMap(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function toError(map: CborMap): NusecError {
+  const code = errorCodes.find((known: ErrorCode) => known === map.get(errorKey.code)) ?? 'INTERNAL';
+  return new NusecError(code, String(map.get(errorKey.text) ?? ''));
+}
+
+function linkOptions(options: MqttClientOptions): Omit<LinkOptions, 'session'> {
+  const { host, port, servername, tls, identity, keepaliveSeconds, connectTimeoutMs, will } = options;
+  return {
+    host,
+    port,
+    servername,
+    tls,
+    clientId: identity.kind === 'device' ? identity.uid : gatewayClientId(identity.gatewayId),
+    keepaliveSeconds: keepaliveSeconds ?? defaults.keepaliveSeconds,
+    connectTimeoutMs: connectTimeoutMs ?? defaults.connectTimeoutMs,
+    will: will && identity.kind === 'device' ? { topic: willTopic(identity.uid), payload: will } : undefined,
+  };
+}
+
+function upPrefix(identity: MqttIdentity, uid: string | undefined): string {
+  return identity.kind === 'device' ? deviceUpPrefix(identity.uid) : `${gatewayPrefix(identity.gatewayId)}${uid}/up/`;
+}
+
+/** Hands a message to whoever listens on its family; what has no known family is not for us. */
+function dispatch(
+  identity: MqttIdentity,
+  handlers: ReadonlyMap<DownFamily, ReadonlySet<DownHandler>>,
+  topic: string,
+  payload: Uint8Array,
+): void {
+  const prefix = identity.kind === 'device' ? deviceDownPrefix(identity.uid) : gatewayDownPrefix(identity.gatewayId);
+  const levels = topic.slice(prefix.length).split('/');
+  const family = downFamilies.find(known => known === levels.at(-1));
+  const uid = identity.kind === 'device' ? identity.uid : levels.length > 1 ? (levels[0] ?? '') : '';
+  if (family === undefined) return;
+  for (const handler of handlers.get(family) ?? []) handler(payload, uid);
+}

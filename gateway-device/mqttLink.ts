@@ -1,0 +1,85 @@
+import { connect, type TLSSocket } from 'node:tls';
+import { MqttClient } from 'mqtt';
+
+/** One connection attempt and its life: TLS 1.3 with the own certificate, a pinned root and a checked server name, then MQTT 3.1.1. */
+export type LinkOptions = {
+  readonly host: string;
+  readonly port: number;
+  /** Name the server certificate must carry. */
+  readonly servername: string;
+  /** PEM; `ca` is the pinned root and nothing else. */
+  readonly tls: { readonly key: string; readonly cert: string; readonly ca: string };
+  readonly clientId: string;
+  readonly keepaliveSeconds: number;
+  readonly connectTimeoutMs: number;
+  readonly will: { readonly topic: string; readonly payload: Uint8Array } | undefined;
+  /** TLS session of an earlier connection. */
+  readonly session: Buffer | undefined;
+};
+
+export type LinkEvents = {
+  readonly onOnline: () => void;
+  readonly onMessage: (topic: string, payload: Uint8Array) => void;
+  /** Once, whether it was online or not. */
+  readonly onClosed: (error: Error) => void;
+  readonly onSession: (session: Buffer) => void;
+};
+
+export type Link = {
+  /** Resolves on PUBACK for QoS 1, when written for QoS 0; rejects when the connection is lost before. */
+  publish(topic: string, payload: Uint8Array, qos: 0 | 1): Promise<void>;
+  /** Says DISCONNECT when online. */
+  close(): Promise<void>;
+};
+
+export function openLink(options: LinkOptions, events: LinkEvents): Link {
+  const waiting = new Set<(error: Error) => void>();
+  let lastError = new Error('connection lost');
+  const client = new MqttClient(() => openTls(options, events.onSession), {
+    protocolVersion: 4,
+    clean: true,
+    clientId: options.clientId,
+    keepalive: options.keepaliveSeconds,
+    connectTimeout: options.connectTimeoutMs,
+    reconnectPeriod: 0,
+    queueQoSZero: false,
+    resubscribe: false,
+    ...(options.will && {
+      will: { topic: options.will.topic, payload: Buffer.from(options.will.payload), qos: 1 as const, retain: false },
+    }),
+  });
+  client.on('connect', events.onOnline);
+  client.on('message', (topic, payload) => events.onMessage(topic, new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength)));
+  client.on('error', error => {
+    lastError = error;
+  });
+  client.once('close', () => {
+    client.end(true);
+    for (const reject of waiting) reject(lastError);
+    events.onClosed(lastError);
+  });
+  return {
+    publish: (topic, payload, qos) => publish(client, waiting, topic, payload, qos),
+    close: () => client.endAsync(!client.connected),
+  };
+}
+
+function openTls(options: LinkOptions, onSession: (session: Buffer) => void): TLSSocket {
+  const { host, port, servername, tls, session } = options;
+  const socket = connect({ host, port, servername, ...tls, minVersion: 'TLSv1.3', ...(session && { session }) });
+  // Without it each exchange waits up to 40 ms (Nagle's algorithm against delayed acknowledgement).
+  socket.setNoDelay(true);
+  socket.on('session', onSession);
+  return socket;
+}
+
+function publish(client: MqttClient, waiting: Set<(error: Error) => void>, topic: string, payload: Uint8Array, qos: 0 | 1): Promise<void> {
+  return new Promise((resolve, reject) => {
+    waiting.add(reject);
+    client.publish(topic, Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength), { qos }, error => {
+      waiting.delete(reject);
+      if (error) reject(error);
+      else resolve();
+    });
+  });
+}

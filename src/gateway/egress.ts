@@ -1,0 +1,26 @@
+import type { Qos } from './handler.ts';
+import { cut, type Session } from './session.ts';
+
+/** Fixed header, topic length and packet id, rounded up (MQTT 3.1.1 §3.3): what a message costs beside topic and payload. */
+const packetOverheadBytes = 64;
+
+/** Hands a message to a connection, straight and not through the emitter: stock Aedes drops a QoS 1 message that a later QoS 0 one
+ *  overtakes in there (its duplicate check wants rising numbers).
+ *  A client that does not take its messages is cut when too much is outstanding: it harms nobody else, and the memory is bounded.
+ *  @returns true when the socket has taken it; false when the connection is gone */
+export function send(session: Session, topic: string, payload: Uint8Array, qos: Qos): Promise<boolean> {
+  if (!session.isOnline || session.ending !== undefined) return Promise.resolve(false);
+  const costBytes = payload.length + topic.length + packetOverheadBytes;
+  if (session.outstandingBytes + costBytes > session.share.maxOutstandingBytes) {
+    cut(session, 'SLOW_CONSUMER', `${session.outstandingBytes} bytes outstanding`);
+    return Promise.resolve(false);
+  }
+  session.outstandingBytes += costBytes;
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
+  return new Promise(resolve => {
+    session.client.publish({ cmd: 'publish', topic, payload: bytes, qos, retain: false, dup: false }, () => {
+      session.outstandingBytes -= costBytes;
+      resolve(!session.client.closed);
+    });
+  });
+}

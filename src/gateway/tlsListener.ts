@@ -1,0 +1,146 @@
+import { randomBytes } from 'node:crypto';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import type { GatewayLimits } from './limits.ts';
+
+/** PEM of the server and of the CAs that client certificates may come from. `ticketKeys` (48 bytes) are given when several
+ *  processes share a port, so that a TLS session resumes at any of them; they are then renewed through `setTicketKeys`. */
+export type TlsSettings = {
+  readonly key: string;
+  readonly cert: string;
+  readonly ca: string | readonly string[];
+  readonly ticketKeys?: Uint8Array;
+};
+
+export type TlsListenerOptions = {
+  readonly tls: TlsSettings;
+  readonly limits: GatewayLimits;
+  /** A finished handshake; whether the peer may stay is decided there. */
+  readonly onSecure: (socket: TLSSocket) => void;
+  readonly onRefused: (remoteAddress: string, detail: string) => void;
+  /** A connection beyond `maxConnections` was dropped. */
+  readonly onFull: () => void;
+};
+
+const ticketKeyBytes = 48;
+const sessionIdContext = 'nusec-mqtt';
+
+/** TLS 1.3 on a TCP port. Client certificates are asked for but refused by us and not by TLS, so that every refusal is recorded.
+ *  In a storm at most `maxHandshakesInFlight` handshakes run, so that those that started finish instead of all timing out together. */
+export function createTlsListener(options: TlsListenerOptions) {
+  const { limits } = options;
+  const open = new Set<Socket>();
+  const handshakes = createHandshakeQueue(limits, socket => tls.emit('connection', socket));
+  const tls = createTlsServer({
+    key: options.tls.key,
+    cert: options.tls.cert,
+    ca: [options.tls.ca].flat(),
+    minVersion: 'TLSv1.3',
+    requestCert: true,
+    rejectUnauthorized: false,
+    sessionIdContext,
+    sessionTimeout: limits.ticketLifetimeSeconds,
+    ticketKeys: Buffer.from(options.tls.ticketKeys ?? randomBytes(ticketKeyBytes)),
+  });
+  tls.on('secureConnection', socket => {
+    handshakes.finished(socket);
+    options.onSecure(socket);
+  });
+  tls.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+    options.onRefused(socket.remoteAddress ?? 'unknown', `TLS: ${error.code ?? error.message}`);
+    socket.destroy();
+  });
+  // noDelay: with Nagle's algorithm each QoS 1 exchange waits 40 ms for the delayed acknowledgement of TCP.
+  const tcp = createServer({ noDelay: true, keepAlive: true, pauseOnConnect: true }, socket => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+    handshakes.admit(socket);
+  });
+  tcp.maxConnections = limits.maxConnections;
+  tcp.on('drop', options.onFull);
+  const rotation =
+    options.tls.ticketKeys === undefined
+      ? setInterval(() => tls.setTicketKeys(randomBytes(ticketKeyBytes)), limits.ticketKeyRotationMs)
+      : undefined;
+  rotation?.unref();
+
+  return {
+    listen: (port: number, host: string): Promise<void> =>
+      new Promise((resolve, reject) => {
+        tcp.once('error', reject);
+        tcp.listen({ port, host, backlog: limits.listenBacklog }, () => {
+          tcp.removeListener('error', reject);
+          resolve();
+        });
+      }),
+    port: (): number => (tcp.address() as AddressInfo).port,
+    setTicketKeys: (keys: Uint8Array): void => void tls.setTicketKeys(Buffer.from(keys)),
+    stats: () => ({ connections: open.size, ...handshakes.stats() }),
+    close: (): Promise<void> =>
+      new Promise(resolve => {
+        clearInterval(rotation);
+        tcp.close(() => resolve());
+        for (const socket of open) socket.destroy();
+      }),
+  };
+}
+
+type PeerOf = { readonly remoteAddress?: string | undefined; readonly remotePort?: number | undefined };
+
+/** Lets a bounded number of handshakes run and the others wait, first come first served. */
+function createHandshakeQueue(limits: GatewayLimits, start: (socket: Socket) => void) {
+  const waiting = new Set<Socket>();
+  const running = new Map<string, () => void>();
+  let inFlight = 0;
+
+  const next = (): void => {
+    for (const socket of waiting) {
+      if (inFlight >= limits.maxHandshakesInFlight) return;
+      waiting.delete(socket);
+      if (!socket.destroyed) run(socket);
+    }
+  };
+  const run = (socket: Socket): void => {
+    const peer = peerKey(socket);
+    const leave = once(() => {
+      inFlight -= 1;
+      next();
+    });
+    const place = setTimeout(leave, limits.handshakePlaceMs);
+    const timeout = setTimeout(() => socket.destroy(), limits.handshakeTimeoutMs);
+    const finish = once(() => {
+      clearTimeout(place);
+      clearTimeout(timeout);
+      running.delete(peer);
+      leave();
+    });
+    inFlight += 1;
+    running.set(peer, finish);
+    socket.once('close', finish);
+    start(socket);
+  };
+  return {
+    admit(socket: Socket): void {
+      socket.on('error', ignore);
+      socket.once('close', () => waiting.delete(socket));
+      waiting.add(socket);
+      next();
+    },
+    finished: (socket: PeerOf): void => running.get(peerKey(socket))?.(),
+    stats: () => ({ handshakesInFlight: inFlight, handshakesWaiting: waiting.size }),
+  };
+}
+
+const peerKey = (socket: PeerOf): string => `${socket.remoteAddress}|${socket.remotePort}`;
+
+function once(action: () => void): () => void {
+  let done = false;
+  return () => {
+    if (done) return;
+    done = true;
+    action();
+  };
+}
+
+/** The TLS socket on top reports the same error. */
+function ignore(): void {}
