@@ -1,0 +1,92 @@
+import { toHex } from '../bytes.ts';
+import { NusecError } from '../errors.ts';
+import { bitString, context, integer, integerOf, sequence, time } from './der.ts';
+import { authorityKeyIdentifier, subjectKeyIdentifier } from './extensions.ts';
+import { type Curve, curveOf, keyIdentifier, signatureAlgorithms } from './keys.ts';
+import { encodeName } from './names.ts';
+import { type Issuer, type Profile, type ProfileFields, type ProfileName, profiles } from './profiles.ts';
+
+/** Certificates (RFC 5280 §4.1), built from a profile and nothing else, signed through a passed-in signer. */
+
+/** Largest certificate that is issued: it must fit beside its chain into a device's certificate slot (I15). */
+export const maxCertificateBytes = 2000;
+const serialBytes = 16;
+/** SEQUENCE and BIT STRING heads, algorithm, and the largest P-384 signature. */
+const maxEnvelopeBytes = 4 + 12 + 3 + 104;
+const version3 = context(0, integerOf(2));
+const dayMs = 86_400_000;
+
+/** The issuing key, wherever it lives. `sign` gives the DER {r, s} over SHA-256 (P-256) or SHA-384 (P-384) of its argument. */
+export type Signer = { readonly algorithm: Curve; sign(tbs: Uint8Array): Promise<Uint8Array> };
+
+/** `serialHex` is always 32 lower-case hex digits, times are ISO. */
+export type IssuedCertificate = {
+  readonly der: Uint8Array;
+  readonly serialHex: string;
+  readonly notBefore: string;
+  readonly notAfter: string;
+};
+
+/** Issues a certificate of this profile (R1–R2, R15–R17, R78).
+ *  @throws NusecError KEY_REFUSED (not P-256, or P-384 for an authority), CERTIFICATE_TOO_LARGE (over 2000 bytes, before anything is signed),
+ *  CERTIFICATE_EXPIRED (the issuer's notAfter is not after notBefore), BAD_REQUEST (a name, UID, URL or serial of the wrong form) */
+export async function issueCertificate<Name extends ProfileName>(
+  profile: Name,
+  fields: ProfileFields[Name],
+  signer: Signer,
+): Promise<IssuedCertificate> {
+  const { tbs, ...issued } = buildTbs(profile, fields, signer.algorithm);
+  const signature = await signer.sign(tbs);
+  return { der: sequence(tbs, signatureAlgorithms[signer.algorithm], bitString(signature)), ...issued };
+}
+
+function buildTbs<Name extends ProfileName>(name: Name, fields: ProfileFields[Name], algorithm: Curve) {
+  const profile: Profile<ProfileFields[Name]> = profiles[name];
+  checkKey(profile.isCa, fields.publicKey);
+  const serial = positiveSerial(fields.serial);
+  const validity = validityOf(fields, profile.lifetimeDays);
+  const subject = encodeName(profile.subject(fields));
+  const keyId = keyIdentifier(fields.publicKey);
+  const issuer: Issuer | undefined = fields.issuer;
+  const tbs = sequence(
+    version3,
+    integer(serial),
+    signatureAlgorithms[algorithm],
+    issuer?.subjectDer ?? subject,
+    sequence(time(validity.notBefore), time(validity.notAfter)),
+    subject,
+    fields.publicKey,
+    context(3, sequence(subjectKeyIdentifier(keyId), ...authority(issuer), ...profile.extensions(fields))),
+  );
+  if (tbs.length + maxEnvelopeBytes > maxCertificateBytes)
+    throw new NusecError('CERTIFICATE_TOO_LARGE', `over ${maxCertificateBytes} bytes`);
+  return { tbs, serialHex: toHex(serial), ...validity };
+}
+
+function authority(issuer: Issuer | undefined): readonly Uint8Array[] {
+  return issuer?.ski ? [authorityKeyIdentifier(issuer.ski)] : [];
+}
+
+function checkKey(isCa: boolean, publicKey: Uint8Array): void {
+  const curve = curveOf(publicKey);
+  if (curve !== 'P-256' && !(isCa && curve === 'P-384')) throw new NusecError('KEY_REFUSED', 'not a P-256 key (authorities: or P-384)');
+}
+
+/** Positive and exactly 16 octets: first bit 0, second 1; 126 bits stay random (RFC 5280 §4.1.2.2). */
+function positiveSerial(random: Uint8Array): Uint8Array {
+  if (random.length !== serialBytes) throw new NusecError('BAD_REQUEST', 'a serial number is made from 16 random bytes');
+  const serial = Uint8Array.from(random);
+  serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40;
+  return serial;
+}
+
+/** notAfter is the last second that counts, so a lifetime ends one second early (RFC 5280 §4.1.2.5). */
+function validityOf(fields: { notBefore: string; notAfter?: string; issuer?: Issuer | undefined }, lifetimeDays: number) {
+  const start = Math.floor(Date.parse(fields.notBefore) / 1000) * 1000;
+  const wanted =
+    fields.notAfter === undefined ? start + lifetimeDays * dayMs - 1000 : Math.floor(Date.parse(fields.notAfter) / 1000) * 1000;
+  const end = Math.min(wanted, fields.issuer ? Date.parse(fields.issuer.notAfter) : wanted);
+  if (Number.isNaN(start) || Number.isNaN(end)) throw new NusecError('BAD_REQUEST', 'validity is not given in ISO times');
+  if (end <= start) throw new NusecError('CERTIFICATE_EXPIRED', 'nothing of the issuer’s validity is left');
+  return { notBefore: new Date(start).toISOString(), notAfter: new Date(end).toISOString() };
+}

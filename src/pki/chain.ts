@@ -1,0 +1,164 @@
+import { hash, type KeyObject, verify } from 'node:crypto';
+import { equalBytes } from '../bytes.ts';
+import { type ErrorCode, NusecError } from '../errors.ts';
+import { hostMatches } from './hosts.ts';
+import { digestOf, importKey } from './keys.ts';
+import { createLru } from './lru.ts';
+import { describeName } from './names.ts';
+import { oids } from './oids.ts';
+import { type Certificate, parseCertificate } from './parse.ts';
+
+/** Path validation (RFC 5280 §6.1) of short chains: leaf, issuing authority, root. A refusal names the certificate and the reason. */
+
+/** Certificates in a chain, root included. */
+export const maxChainCertificates = 5;
+/** Authorities whose parsed certificate and key are kept, and links between them that are known to verify. */
+const maxKnownAuthorities = 256;
+
+/** What the leaf must be good for. `device`, `programmer`, `gateway`, `server`: issued from that profile of ours;
+ *  `spdmResponder`, `spdmRequester`: any SPDM implementation, only the pairing rule of DSP0274 counts (the other role alone is refused). */
+export type ChainPurpose = 'device' | 'programmer' | 'gateway' | 'server' | 'spdmResponder' | 'spdmRequester';
+
+export type ChainPolicy = {
+  /** DER of the trusted roots: the chain must end in one of them, byte for byte, or be issued by one. */
+  readonly roots: readonly Uint8Array[];
+  /** ISO or milliseconds; undefined where there is no trusted clock (programmer, target): validity is then not checked. */
+  readonly now: string | number | undefined;
+  readonly purpose: ChainPurpose;
+  /** Asked for every certificate below the root. `issuerKeyId` is the subject key identifier of the issuer (R86, RULE-16). */
+  readonly isRevoked?: (serialHex: string, issuerKeyId: Uint8Array | undefined) => boolean;
+  /** The UID the leaf must carry in its subject, 32 lower-case hex. */
+  readonly uid?: string;
+  /** DNS name or IP address the server was dialled by (T14). */
+  readonly host?: string;
+};
+
+/** Checks a chain, **leaf first**; the root may be left out. @returns the leaf
+ *  @throws NusecError CHAIN_REFUSED, CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED */
+export function checkChain(chainDer: readonly Uint8Array[], policy: ChainPolicy): Certificate {
+  const { leaf, links } = prepare(chainDer, policy);
+  for (const link of links) settle(link, verify(link.digest, link.child.tbs, link.key, link.child.signature));
+  return leaf;
+}
+
+/** `checkChain` with the signatures verified in the thread pool, for servers. */
+export async function checkChainAsync(chainDer: readonly Uint8Array[], policy: ChainPolicy): Promise<Certificate> {
+  const { leaf, links } = prepare(chainDer, policy);
+  for (const link of links) settle(link, await verifyInPool(link));
+  return leaf;
+}
+
+type Authority = { readonly certificate: Certificate; readonly digestHex: string; readonly key: KeyObject };
+/** A signature still to be verified. `id` is there for authorities, whose links are remembered. */
+type Link = { readonly place: number; readonly child: Certificate; readonly key: KeyObject; readonly digest: string; readonly id?: string };
+
+const authorities = createLru<Authority>(maxKnownAuthorities);
+const verifiedLinks = createLru<true>(maxKnownAuthorities);
+
+/** Everything but the signatures, so that these can be verified here or in the thread pool. */
+function prepare(chainDer: readonly Uint8Array[], policy: ChainPolicy): { leaf: Certificate; links: readonly Link[] } {
+  const [leafDer, ...authorityDer] = chainDer;
+  if (!leafDer || chainDer.length > maxChainCertificates)
+    throw new NusecError('CHAIN_REFUSED', `a chain has 1 to ${maxChainCertificates} certificates`);
+  const leaf = readable(0, () => parseCertificate(leafDer));
+  const known = authorityDer.map((der, index) => readable(index + 1, () => authorityOf(der)));
+  const issuers = upToRoot(leaf, known, policy.roots);
+  const path = [leaf, ...issuers.map(issuer => issuer.certificate)];
+  path.forEach((certificate, place) => {
+    checkValidity(place, certificate, policy.now);
+    const issuer = path[place + 1];
+    if (issuer) checkLink(place, certificate, issuer, policy);
+  });
+  checkLeaf(leaf, policy);
+  return { leaf, links: issuers.flatMap((issuer, place) => linkTo(place, path[place] as Certificate, issuers[place - 1], issuer)) };
+}
+
+/** The issuers of the path, trusted root last: the chain ends in a root, or a root that issued its last certificate is added. */
+function upToRoot(leaf: Certificate, issuers: readonly Authority[], roots: readonly Uint8Array[]): readonly Authority[] {
+  const last = issuers.at(-1)?.certificate ?? leaf;
+  if (issuers.length > 0 && roots.some(root => equalBytes(root, last.der))) return issuers;
+  const candidates = roots.map(authorityOf).filter(({ certificate }) => names(certificate, last));
+  const root = candidates[0] ?? refuse(issuers.length, last, 'is not issued by a trusted root');
+  return [...issuers, root];
+}
+
+/** Whether `issuer` is what `child` names as its issuer: the name, and the key identifier where both are given. */
+function names(issuer: Certificate, child: Certificate): boolean {
+  const sameKey = !child.aki || !issuer.ski || equalBytes(child.aki, issuer.ski);
+  return sameKey && equalBytes(issuer.subjectDer, child.issuerDer);
+}
+
+function checkLink(place: number, child: Certificate, issuer: Certificate, policy: ChainPolicy): void {
+  if (!names(issuer, child)) refuse(place, child, 'names another issuer than the next certificate');
+  if (!issuer.isCa) refuse(place + 1, issuer, 'is not an authority (basicConstraints)');
+  if (!issuer.keyUsage?.keyCertSign) refuse(place + 1, issuer, 'may not sign certificates (keyUsage)');
+  if (issuer.pathLength !== undefined && place > issuer.pathLength)
+    refuse(place + 1, issuer, 'has too many authorities below it (path length)');
+  if (child.signatureCurve === undefined || child.signatureCurve !== issuer.curve)
+    refuse(place, child, 'has a signature algorithm that is not its issuer’s');
+  if (policy.isRevoked?.(child.serialHex, issuer.ski)) refuse(place, child, 'is revoked', 'CERTIFICATE_REVOKED');
+}
+
+function checkValidity(place: number, certificate: Certificate, now: string | number | undefined): void {
+  if (now === undefined) return;
+  const at = new Date(now).toISOString();
+  if (at < certificate.notBefore) refuse(place, certificate, `is not valid before ${certificate.notBefore}`);
+  if (at > certificate.notAfter) refuse(place, certificate, `was valid until ${certificate.notAfter}`, 'CERTIFICATE_EXPIRED');
+}
+
+function checkLeaf(leaf: Certificate, { purpose, uid, host }: ChainPolicy): void {
+  if (leaf.isCa) refuse(0, leaf, 'is an authority');
+  if (!leaf.keyUsage?.digitalSignature) refuse(0, leaf, 'may not sign (keyUsage)');
+  if (!fits(leaf, purpose)) refuse(0, leaf, `is not for a ${purpose} (extended key usage)`);
+  if (uid !== undefined && leaf.uid !== uid) refuse(0, leaf, `is not of ${uid}`);
+  if (host !== undefined && !hostMatches(host, leaf)) refuse(0, leaf, `is not of ${host}`);
+}
+
+function fits({ kind, eku = [] }: Certificate, purpose: ChainPurpose): boolean {
+  const responder = eku.includes(oids.spdmResponderAuth);
+  const requester = eku.includes(oids.spdmRequesterAuth);
+  if (purpose === 'spdmResponder') return responder || !requester;
+  if (purpose === 'spdmRequester') return requester || !responder;
+  return kind === purpose && eku.includes(purpose === 'server' ? oids.serverAuth : oids.clientAuth);
+}
+
+function linkTo(place: number, child: Certificate, childAuthority: Authority | undefined, issuer: Authority): readonly Link[] {
+  const link = { place, child, key: issuer.key, digest: digestOf[issuer.certificate.curve ?? 'P-256'] };
+  if (!childAuthority) return [link];
+  const id = `${childAuthority.digestHex} ${issuer.digestHex}`;
+  return verifiedLinks.get(id) ? [] : [{ ...link, id }];
+}
+
+function settle(link: Link, verified: boolean): void {
+  if (!verified) refuse(link.place, link.child, 'has a signature that its issuer did not make');
+  if (link.id !== undefined) verifiedLinks.set(link.id, true);
+}
+
+function verifyInPool({ digest, child, key }: Link): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    verify(digest, child.tbs, key, child.signature, (error, verified) => (error ? reject(error) : resolve(verified)));
+  });
+}
+
+function authorityOf(der: Uint8Array): Authority {
+  const digestHex = hash('sha256', der);
+  const known = authorities.get(digestHex);
+  if (known) return known;
+  const certificate = parseCertificate(Uint8Array.from(der));
+  const authority = { certificate, digestHex, key: importKey(certificate.spki) };
+  authorities.set(digestHex, authority);
+  return authority;
+}
+
+function readable<T>(place: number, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof NusecError) throw new NusecError('CHAIN_REFUSED', `certificate ${place}: ${error.message}`, { cause: error });
+    throw error;
+  }
+}
+
+function refuse(place: number, certificate: Certificate, reason: string, code: ErrorCode = 'CHAIN_REFUSED'): never {
+  throw new NusecError(code, `certificate ${place} (${describeName(certificate.subject)}) ${reason}`);
+}

@@ -1,0 +1,131 @@
+import { verify } from 'node:crypto';
+import { derToRaw } from '../ecdsa.ts';
+import { NusecError } from '../errors.ts';
+import {
+  bitString,
+  checkDer,
+  context,
+  contextConstructed,
+  derErrorAs,
+  enter,
+  finish,
+  integerOf,
+  more,
+  only,
+  read,
+  readAny,
+  readBits,
+  readNumber,
+  sequence,
+  tags,
+} from './der.ts';
+import { curveOf, importKey, pointOf, signatureAlgorithms, spkiOfPoint } from './keys.ts';
+import { encodeName, type NameFields, readName } from './names.ts';
+
+/** Certification requests (PKCS#10, RFC 2986). A request proves possession of a key and names its owner; nothing else in it counts:
+ *  the certificate is built from a profile (T32). */
+
+/** Largest request that is looked at. */
+export const maxCsrBytes = 2048;
+
+const uidPattern = /^[0-9a-f]{32}$/;
+
+/** What a request names: `uid` is the subject serialNumber (32 lower-case hex), `objId` the common name,
+ *  `publicKey` the SubjectPublicKeyInfo (91 bytes), `point` the uncompressed point (65 bytes). */
+export type RequestInfo = {
+  readonly subject: NameFields;
+  readonly uid?: string;
+  readonly objId?: string;
+  readonly publicKey: Uint8Array;
+  readonly point: Uint8Array;
+};
+
+/** Judges a certification request: strict DER, version 0, P-256 key on the curve, signed by that key (RFC 2986 §4.2; R75–R78, RULE-10).
+ *  Requested extensions and all other attributes are ignored.
+ *  @param der       PKCS#10 request, at most 2 KiB
+ *  @param expected  the subject as minted: a request names nobody, or exactly this commonName and serialNumber;
+ *                   organization and organizationalUnit may be left out but not differ (I6)
+ *  @throws NusecError CSR_TOO_LARGE, CSR_MALFORMED, KEY_REFUSED, CSR_SIGNATURE, CSR_SUBJECT */
+export function judgeCsr(der: Uint8Array, expected?: NameFields): RequestInfo {
+  if (der.length > maxCsrBytes) throw new NusecError('CSR_TOO_LARGE', `request of ${der.length} bytes, at most ${maxCsrBytes}`);
+  const { cri, algorithm, signature } = derErrorAs('CSR_MALFORMED', () => split(der));
+  const info = readInfo(cri);
+  checkPossession(info, cri, algorithm, signature);
+  if (expected) checkSubject(info.subject, expected);
+  return info;
+}
+
+/** The CertificationRequestInfo that is to be signed: this name, this key, no attributes (RFC 2986 §4.1).
+ *  @param publicKeyPoint uncompressed P-256 point, 65 bytes @throws KEY_REFUSED, BAD_REQUEST */
+export function buildCertificationRequestInfo(request: { readonly subject: NameFields; readonly publicKeyPoint: Uint8Array }): Uint8Array {
+  return sequence(integerOf(0), encodeName(request.subject), spkiOfPoint(request.publicKeyPoint), context(0));
+}
+
+/** Reads a CertificationRequestInfo as strictly as `judgeCsr`. The target calls it before it signs, to see that the request carries
+ *  its own key and UID (T28). @throws CSR_TOO_LARGE, CSR_MALFORMED, CSR_SUBJECT, KEY_REFUSED */
+export function readCertificationRequestInfo(cri: Uint8Array): RequestInfo {
+  if (cri.length > maxCsrBytes) throw new NusecError('CSR_TOO_LARGE', `request of ${cri.length} bytes, at most ${maxCsrBytes}`);
+  derErrorAs('CSR_MALFORMED', () => checkDer(cri));
+  return readInfo(cri);
+}
+
+/** @param cri CertificationRequestInfo DER @param derSignature ECDSA {r, s} over SHA-256 of it @returns the PKCS#10 request (R14) */
+export function assembleCsr(cri: Uint8Array, derSignature: Uint8Array): Uint8Array {
+  return sequence(cri, signatureAlgorithms['P-256'], bitString(derSignature));
+}
+
+type Parts = { readonly cri: Uint8Array; readonly algorithm: Uint8Array; readonly signature: Uint8Array };
+
+function split(der: Uint8Array): Parts {
+  checkDer(der);
+  const request = only(der, tags.sequence);
+  const cri = readAny(request).whole;
+  const algorithm = readAny(request).whole;
+  const signature = readBits(request);
+  finish(request);
+  return { cri, algorithm, signature };
+}
+
+function readInfo(cri: Uint8Array): RequestInfo {
+  const { name, publicKey } = derErrorAs('CSR_MALFORMED', () => readFields(cri));
+  if (curveOf(publicKey) !== 'P-256') throw new NusecError('KEY_REFUSED', 'only P-256 keys with a named curve and an uncompressed point');
+  if (name.unknown.length > 0) throw new NusecError('CSR_SUBJECT', `attribute ${name.unknown[0]} in the subject`);
+  const uidForm = name.fields.serialNumber === undefined || uidPattern.test(name.fields.serialNumber);
+  if (!uidForm) throw new NusecError('CSR_SUBJECT', 'serialNumber is not 32 lower-case hex digits');
+  const { serialNumber: uid, commonName: objId } = name.fields;
+  return {
+    subject: name.fields,
+    ...(uid !== undefined && { uid }),
+    ...(objId !== undefined && { objId }),
+    publicKey,
+    point: pointOf(publicKey),
+  };
+}
+
+function readFields(cri: Uint8Array) {
+  const info = only(cri, tags.sequence);
+  if (readNumber(info) !== 0) throw new NusecError('CSR_MALFORMED', 'version of the request is not 0');
+  const name = readName(info);
+  const publicKey = readAny(info).whole;
+  const attributes = enter(info, contextConstructed(0));
+  while (more(attributes)) read(attributes, tags.sequence);
+  finish(info);
+  return { name, publicKey };
+}
+
+function checkPossession(info: RequestInfo, cri: Uint8Array, algorithm: Uint8Array, signature: Uint8Array): void {
+  const key = importKey(info.publicKey);
+  const rightAlgorithm = Buffer.compare(algorithm, signatureAlgorithms['P-256']) === 0;
+  if (!rightAlgorithm || !derToRaw(signature, 32) || !verify('sha256', cri, key, signature)) {
+    throw new NusecError('CSR_SIGNATURE', 'the request is not signed by the key it names (ECDSA with SHA-256)');
+  }
+}
+
+function checkSubject(subject: NameFields, expected: NameFields): void {
+  if (Object.keys(subject).length === 0) return;
+  const identical = subject.commonName === expected.commonName && subject.serialNumber === expected.serialNumber;
+  const compatible = (['country', 'organization', 'organizationalUnit'] as const).every(
+    field => subject[field] === undefined || subject[field] === expected[field],
+  );
+  if (!identical || !compatible) throw new NusecError('CSR_SUBJECT', 'the subject of the request is not the one expected');
+}

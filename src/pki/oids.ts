@@ -1,0 +1,50 @@
+/** Every object identifier the product uses, once, with its source. */
+
+/** Root of our own identifiers. 32473 is the enterprise number for examples (RFC 5612): an operator with a number of its own
+ *  changes this line before the first root is made; nothing else depends on the value. */
+const privateArc = '1.3.6.1.4.1.32473.412';
+
+export const oids = {
+  // Keys and signatures (RFC 5480 §2.1.1, §2.1.1.1; RFC 5758 §3.2)
+  ecPublicKey: '1.2.840.10045.2.1',
+  p256: '1.2.840.10045.3.1.7',
+  p384: '1.3.132.0.34',
+  ecdsaSha256: '1.2.840.10045.4.3.2',
+  ecdsaSha384: '1.2.840.10045.4.3.3',
+  // Names (RFC 5280 appendix A.1, X.520)
+  commonName: '2.5.4.3',
+  serialNumber: '2.5.4.5',
+  country: '2.5.4.6',
+  organization: '2.5.4.10',
+  organizationalUnit: '2.5.4.11',
+  // Certificate and CRL extensions (RFC 5280 §4.2, §5.2, §5.3)
+  subjectKeyIdentifier: '2.5.29.14',
+  keyUsage: '2.5.29.15',
+  subjectAltName: '2.5.29.17',
+  basicConstraints: '2.5.29.19',
+  crlNumber: '2.5.29.20',
+  reasonCode: '2.5.29.21',
+  deltaCrlIndicator: '2.5.29.27',
+  crlDistributionPoints: '2.5.29.31',
+  authorityKeyIdentifier: '2.5.29.35',
+  extKeyUsage: '2.5.29.37',
+  authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
+  // Access method and OCSP (RFC 5280 §4.2.2.1, RFC 6960 §4.2.2.2)
+  ocsp: '1.3.6.1.5.5.7.48.1',
+  ocspNoCheck: '1.3.6.1.5.5.7.48.1.5',
+  // HardwareModuleName (RFC 4108 §5)
+  hardwareModuleName: '1.3.6.1.5.5.7.8.4',
+  // Extended key usages (RFC 5280 §4.2.1.12)
+  serverAuth: '1.3.6.1.5.5.7.3.1',
+  clientAuth: '1.3.6.1.5.5.7.3.2',
+  ocspSigning: '1.3.6.1.5.5.7.3.9',
+  // SPDM (DSP0274, appendix "Certificate OIDs": id-DMTF-spdm = 1.3.6.1.4.1.412.274)
+  spdmHardwareIdentity: '1.3.6.1.4.1.412.274.2',
+  spdmResponderAuth: '1.3.6.1.4.1.412.274.3',
+  spdmRequesterAuth: '1.3.6.1.4.1.412.274.4',
+  spdmExtension: '1.3.6.1.4.1.412.274.6',
+  // Ours
+  programmerAuth: `${privateArc}.1`,
+  gatewayAuth: `${privateArc}.2`,
+  hardwareType: `${privateArc}.3`,
+} as const;

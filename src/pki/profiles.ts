@@ -1,0 +1,140 @@
+import { fromHex } from '../bytes.ts';
+import { NusecError } from '../errors.ts';
+import {
+  caConstraints,
+  crlDistributionPoint,
+  extKeyUsage,
+  hardwareModuleName,
+  keyUsageOfCa,
+  keyUsageOfLeaf,
+  leafConstraints,
+  ocspAccess,
+  ocspNoCheck,
+  serverNames,
+  spdmHardwareIdentity,
+} from './extensions.ts';
+import { hostBytes } from './hosts.ts';
+import type { NameFields } from './names.ts';
+
+/** What a certificate of each kind contains (docs/identity.md has the table). Key identifiers are added by `certificate.ts`. */
+
+/** What issuing needs to know of the issuer; a parsed certificate has it. */
+export type Issuer = { readonly subjectDer: Uint8Array; readonly ski?: Uint8Array; readonly notAfter: string };
+
+type Common = {
+  /** SubjectPublicKeyInfo: 91 bytes, or 120 for a P-384 authority. */
+  readonly publicKey: Uint8Array;
+  /** 16 random bytes. */
+  readonly serial: Uint8Array;
+  /** ISO; parts of a second are dropped. */
+  readonly notBefore: string;
+  /** ISO; default is the profile's lifetime. Never later than the issuer's (I15). */
+  readonly notAfter?: string;
+};
+type Issued = Common & { readonly issuer: Issuer };
+type Listed = Issued & { readonly crlUrl: string };
+
+/** `uid` 32 lower-case hex, `objId` the registration id, `line` the product line, URLs http. */
+export type ProfileFields = {
+  rootCa: Common & { readonly issuer?: undefined; readonly organization: string; readonly commonName: string };
+  ica: Listed & { readonly organization: string; readonly line: string; readonly commonName: string };
+  device: Listed & { readonly organization: string; readonly uid: string; readonly objId: string; readonly ocspUrl?: string };
+  programmer: Listed & { readonly organization: string; readonly uid: string };
+  gateway: Listed & { readonly organization: string; readonly id: string };
+  server: Listed & { readonly commonName: string; readonly dnsNames: readonly string[]; readonly ipAddresses: readonly string[] };
+  ocspResponder: Issued & { readonly organization: string; readonly commonName: string };
+};
+export type ProfileName = keyof ProfileFields;
+
+export type Profile<Fields> = {
+  readonly isCa: boolean;
+  readonly lifetimeDays: number;
+  subject(fields: Fields): NameFields;
+  extensions(fields: Fields): readonly Uint8Array[];
+};
+
+const leaf = [leafConstraints, keyUsageOfLeaf] as const;
+const usages = {
+  device: extKeyUsage('clientAuth', 'spdmResponderAuth'),
+  programmer: extKeyUsage('clientAuth', 'spdmRequesterAuth', 'programmerAuth'),
+  gateway: extKeyUsage('clientAuth', 'spdmRequesterAuth', 'gatewayAuth'),
+  server: extKeyUsage('serverAuth'),
+  ocspResponder: extKeyUsage('ocspSigning'),
+};
+
+export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[Name]> } = {
+  rootCa: {
+    isCa: true,
+    lifetimeDays: 9131,
+    subject: ({ organization, commonName }) => ({ organization, commonName }),
+    extensions: () => [caConstraints(), keyUsageOfCa],
+  },
+  ica: {
+    isCa: true,
+    lifetimeDays: 3652,
+    subject: ({ organization, line, commonName }) => ({ organization, organizationalUnit: line, commonName }),
+    extensions: ({ crlUrl }) => [caConstraints(0), keyUsageOfCa, crlDistributionPoint(crlUrl)],
+  },
+  device: {
+    isCa: false,
+    lifetimeDays: 7305,
+    subject: ({ organization, uid, objId }) => ({ organization, commonName: objId, serialNumber: uid }),
+    extensions: ({ uid, crlUrl, ocspUrl }) => [
+      ...leaf,
+      usages.device,
+      hardwareModuleName(uidBytes(uid)),
+      spdmHardwareIdentity,
+      crlDistributionPoint(crlUrl),
+      ...(ocspUrl === undefined ? [] : [ocspAccess(ocspUrl)]),
+    ],
+  },
+  programmer: {
+    isCa: false,
+    lifetimeDays: 730,
+    subject: ({ organization, uid }) => {
+      uidBytes(uid);
+      return { organization, organizationalUnit: 'programmer', serialNumber: uid };
+    },
+    extensions: ({ crlUrl }) => [...leaf, usages.programmer, crlDistributionPoint(crlUrl)],
+  },
+  gateway: {
+    isCa: false,
+    lifetimeDays: 365,
+    subject: ({ organization, id }) => ({ organization, organizationalUnit: 'gateway', commonName: id }),
+    extensions: ({ crlUrl }) => [...leaf, usages.gateway, crlDistributionPoint(crlUrl)],
+  },
+  server: {
+    isCa: false,
+    lifetimeDays: 365,
+    subject: ({ commonName }) => ({ commonName }),
+    extensions: ({ dnsNames, ipAddresses, crlUrl }) => [
+      ...leaf,
+      usages.server,
+      serverNames(dnsNames.map(dnsName), ipAddresses.map(ipAddress)),
+      crlDistributionPoint(crlUrl),
+    ],
+  },
+  ocspResponder: {
+    isCa: false,
+    lifetimeDays: 90,
+    subject: ({ organization, commonName }) => ({ organization, commonName }),
+    extensions: () => [...leaf, usages.ocspResponder, ocspNoCheck],
+  },
+};
+
+function uidBytes(uid: string): Uint8Array {
+  if (!/^[0-9a-f]{32}$/.test(uid)) throw new NusecError('BAD_REQUEST', 'a UID is 32 lower-case hex digits');
+  return fromHex(uid);
+}
+
+function dnsName(name: string): string {
+  if (!/^(?!-)[a-z0-9-]{1,63}(\.(?!-)[a-z0-9-]{1,63})*$/.test(name) || name.length > 253)
+    throw new NusecError('BAD_REQUEST', 'not a DNS name in lower case');
+  return name;
+}
+
+function ipAddress(address: string): Uint8Array {
+  const bytes = hostBytes(address);
+  if (!bytes) throw new NusecError('BAD_REQUEST', 'not an IP address');
+  return bytes;
+}

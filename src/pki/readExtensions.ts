@@ -1,0 +1,195 @@
+import {
+  boolean,
+  type Cursor,
+  checkDer,
+  contextConstructed,
+  contextPrimitive,
+  cursor,
+  enter,
+  finish,
+  malformed,
+  more,
+  nextTag,
+  only,
+  read,
+  readAny,
+  readNumber,
+  readOid,
+  tags,
+} from './der.ts';
+import { generalNames } from './extensions.ts';
+import { oids } from './oids.ts';
+
+/** Reads the extensions of a certificate (RFC 5280 §4.2). A critical one that is not understood is refused, as is a repeated one. */
+
+const maxExtensions = 24;
+
+/** Bits of keyUsage that matter here (RFC 5280 §4.2.1.3). */
+export type KeyUsage = { readonly digitalSignature: boolean; readonly keyCertSign: boolean; readonly crlSign: boolean };
+
+/** `eku` holds dotted object identifiers; `ipAddresses` 4 or 16 bytes each; `hardwareSerial` the UID of a HardwareModuleName (RFC 4108). */
+export type Extensions = {
+  readonly isCa: boolean;
+  readonly pathLength?: number;
+  readonly keyUsage?: KeyUsage;
+  readonly eku?: readonly string[];
+  readonly ski?: Uint8Array;
+  readonly aki?: Uint8Array;
+  readonly crlUrl?: string;
+  readonly ocspUrl?: string;
+  readonly dnsNames: readonly string[];
+  readonly ipAddresses: readonly Uint8Array[];
+  readonly hardwareSerial?: Uint8Array;
+};
+
+type Part = Partial<Extensions>;
+const readers: ReadonlyMap<string, (value: Uint8Array) => Part> = new Map([
+  [oids.basicConstraints, basicConstraints],
+  [oids.keyUsage, keyUsage],
+  [oids.extKeyUsage, extKeyUsage],
+  [oids.subjectKeyIdentifier, subjectKeyIdentifier],
+  [oids.authorityKeyIdentifier, authorityKeyIdentifier],
+  [oids.subjectAltName, subjectAltName],
+  [oids.crlDistributionPoints, crlDistributionPoints],
+  [oids.authorityInfoAccess, authorityInfoAccess],
+] as const);
+
+/** @param list cursor inside `Extensions ::= SEQUENCE OF Extension` @throws DER_MALFORMED */
+export function readExtensions(list: Cursor): Extensions {
+  const seen = new Set<string>();
+  let found: Extensions = { isCa: false, dnsNames: [], ipAddresses: [] };
+  while (more(list)) {
+    const { id, critical, value } = readExtension(list);
+    if (seen.has(id)) malformed(`extension ${id} twice`);
+    if (seen.add(id).size > maxExtensions) malformed('too many extensions');
+    const reader = readers.get(id);
+    if (reader) {
+      checkDer(value);
+      found = Object.assign(found, reader(value));
+    } else if (critical) malformed(`unknown critical extension ${id}`);
+  }
+  return found;
+}
+
+/** One Extension; `critical` is FALSE only by absence (X.690 §11.5). @throws DER_MALFORMED */
+export function readExtension(list: Cursor): { readonly id: string; readonly critical: boolean; readonly value: Uint8Array } {
+  const one = enter(list, tags.sequence);
+  const id = readOid(one);
+  const critical = readTrue(one);
+  const value = read(one, tags.octetString);
+  finish(one);
+  return { id, critical, value };
+}
+
+/** Key identifier of an AuthorityKeyIdentifier, as certificates and CRLs carry it. @throws DER_MALFORMED */
+export function authorityKeyIdentifier(value: Uint8Array): { readonly aki?: Uint8Array } {
+  const fields = only(value, tags.sequence);
+  return nextTag(fields) === contextPrimitive(0) ? { aki: read(fields, contextPrimitive(0)) } : {};
+}
+
+/** BOOLEAN DEFAULT FALSE: absent or TRUE. */
+function readTrue(from: Cursor): boolean {
+  if (nextTag(from) !== tags.boolean) return false;
+  const { whole } = readAny(from);
+  if (Buffer.compare(whole, boolean(true)) !== 0) malformed('default value written out');
+  return true;
+}
+
+function basicConstraints(value: Uint8Array): Part {
+  const fields = only(value, tags.sequence);
+  const isCa = readTrue(fields);
+  const pathLength = more(fields) ? readNumber(fields) : undefined;
+  finish(fields);
+  if (pathLength === undefined) return { isCa };
+  if (!isCa) malformed('path length without CA');
+  return { isCa, pathLength };
+}
+
+function keyUsage(value: Uint8Array): Part {
+  const outer = cursor(value);
+  const bits = read(outer, tags.bitString)[1] ?? 0;
+  finish(outer);
+  return { keyUsage: { digitalSignature: (bits & 0x80) !== 0, keyCertSign: (bits & 0x04) !== 0, crlSign: (bits & 0x02) !== 0 } };
+}
+
+function extKeyUsage(value: Uint8Array): Part {
+  const list = only(value, tags.sequence);
+  const eku: string[] = [];
+  while (more(list)) eku.push(readOid(list));
+  if (eku.length === 0) malformed('empty extended key usage');
+  return { eku };
+}
+
+function subjectKeyIdentifier(value: Uint8Array): Part {
+  const { bytes, at, end } = only(value, tags.octetString);
+  return { ski: bytes.subarray(at, end) };
+}
+
+function subjectAltName(value: Uint8Array): Part {
+  const names = only(value, tags.sequence);
+  if (!more(names)) malformed('empty subjectAltName');
+  const dnsNames: string[] = [];
+  const ipAddresses: Uint8Array[] = [];
+  let hardwareSerial: Uint8Array | undefined;
+  while (more(names)) {
+    const { tag, content } = readAny(names);
+    if (tag === contextPrimitive(generalNames.dnsName)) dnsNames.push(ascii(content));
+    else if (tag === contextPrimitive(generalNames.ipAddress)) ipAddresses.push(addressBytes(content));
+    else if (tag === contextConstructed(generalNames.otherName)) hardwareSerial = readHardwareSerial(content) ?? hardwareSerial;
+  }
+  return { dnsNames, ipAddresses, ...(hardwareSerial && { hardwareSerial }) };
+}
+
+/** hwSerialNum of a HardwareModuleName, undefined for any other otherName (RFC 4108 §5). */
+function readHardwareSerial(otherName: Uint8Array): Uint8Array | undefined {
+  const fields = cursor(otherName);
+  if (readOid(fields) !== oids.hardwareModuleName) return undefined;
+  const name = enter(enter(fields, contextConstructed(0)), tags.sequence);
+  readOid(name);
+  const serial = read(name, tags.octetString);
+  finish(name);
+  return serial;
+}
+
+/** First http address of the first distribution point that has one. */
+function crlDistributionPoints(value: Uint8Array): Part {
+  const points = only(value, tags.sequence);
+  while (more(points)) {
+    const point = enter(points, tags.sequence);
+    if (nextTag(point) !== contextConstructed(0)) continue;
+    const name = enter(point, contextConstructed(0));
+    if (nextTag(name) !== contextConstructed(0)) continue;
+    const url = firstUri(enter(name, contextConstructed(0)));
+    if (url !== undefined) return { crlUrl: url };
+  }
+  return {};
+}
+
+function authorityInfoAccess(value: Uint8Array): Part {
+  const descriptions = only(value, tags.sequence);
+  while (more(descriptions)) {
+    const description = enter(descriptions, tags.sequence);
+    if (readOid(description) !== oids.ocsp) continue;
+    const ocspUrl = firstUri(description);
+    if (ocspUrl !== undefined) return { ocspUrl };
+  }
+  return {};
+}
+
+function firstUri(names: Cursor): string | undefined {
+  while (more(names)) {
+    const { tag, content } = readAny(names);
+    if (tag === contextPrimitive(generalNames.uri)) return ascii(content);
+  }
+  return undefined;
+}
+
+function ascii(content: Uint8Array): string {
+  if (content.some(byte => byte < 0x21 || byte > 0x7e)) malformed('name with characters outside ASCII');
+  return Buffer.from(content).toString('latin1');
+}
+
+function addressBytes(content: Uint8Array): Uint8Array {
+  if (content.length !== 4 && content.length !== 16) malformed('IP address of a wrong length');
+  return content;
+}

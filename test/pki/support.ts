@@ -1,0 +1,88 @@
+import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type IssuedCertificate, issueCertificate, type Signer } from '../../src/pki/certificate.ts';
+import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
+import type { NameFields } from '../../src/pki/names.ts';
+import { type Certificate, parseCertificate } from '../../src/pki/parse.ts';
+
+/** Start of this day: GnuTLS checks by the real clock only. */
+export const now = `${new Date().toISOString().slice(0, 10)}T00:00:00.000Z`;
+export const afterDays = (days: number): string => new Date(Date.parse(now) + days * 86_400_000).toISOString();
+export const uid = '00112233445566778899aabbccddeeff';
+export const objId = 'a0a1a2a3a4a5a6a7a8a9aaabacadaeaf';
+export const crlUrl = 'http://ca.example/device-1.crl';
+export const ocspUrl = 'http://ca.example/ocsp';
+export const organization = 'Example Metering';
+
+export type Key = ReturnType<typeof makeKey>;
+
+export function makeKey(curve: 'P-256' | 'P-384' = 'P-256') {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: curve });
+  const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }));
+  const digest = curve === 'P-256' ? 'sha256' : 'sha384';
+  const signer: Signer = { algorithm: curve, sign: async tbs => new Uint8Array(sign(digest, tbs, privateKey)) };
+  return { spki, privateKey, signer, point: spki.subarray(spki.length - (curve === 'P-256' ? 65 : 97)) };
+}
+
+export const serial = (): Uint8Array => new Uint8Array(randomBytes(16));
+
+/** A signed request of this key, whatever bytes the info has. */
+export const signedCsr = (cri: Uint8Array, key: Key): Uint8Array => assembleCsr(cri, new Uint8Array(sign('sha256', cri, key.privateKey)));
+
+export const makeCsr = (key: Key, subject: NameFields = { commonName: objId, serialNumber: uid }): Uint8Array =>
+  signedCsr(buildCertificationRequestInfo({ subject, publicKeyPoint: key.point }), key);
+
+export type Authority = { readonly key: Key; readonly der: Uint8Array; readonly certificate: Certificate };
+
+const authority = (key: Key, { der }: IssuedCertificate): Authority => ({ key, der, certificate: parseCertificate(der) });
+
+export async function makeRoot(curve: 'P-256' | 'P-384' = 'P-256', notBefore = now): Promise<Authority> {
+  const key = makeKey(curve);
+  const common = { publicKey: key.spki, serial: serial(), notBefore };
+  return authority(key, await issueCertificate('rootCa', { ...common, organization, commonName: 'Example Root CA 1' }, key.signer));
+}
+
+export async function makeIca(root: Authority, line = 'meter', notBefore = now): Promise<Authority> {
+  const key = makeKey();
+  const fields = { publicKey: key.spki, serial: serial(), notBefore, organization, line, commonName: `Example ${line} CA 1` };
+  return authority(
+    key,
+    await issueCertificate('ica', { ...fields, issuer: root.certificate, crlUrl: 'http://ca.example/root.crl' }, root.key.signer),
+  );
+}
+
+/** Fields that every leaf shares. */
+export const leafFields = (ica: Authority, publicKey: Uint8Array) => ({
+  publicKey,
+  serial: serial(),
+  notBefore: now,
+  issuer: ica.certificate,
+  crlUrl,
+});
+
+export async function makeDevice(ica: Authority, key: Key = makeKey()): Promise<Uint8Array> {
+  return (await issueCertificate('device', { ...leafFields(ica, key.spki), organization, uid, objId, ocspUrl }, ica.key.signer)).der;
+}
+
+/** Runs a command on files in a folder of its own. @returns its output, standard error included */
+export function run(command: string, args: readonly string[], files: Readonly<Record<string, string | Uint8Array>>): string {
+  const folder = mkdtempSync(join(tmpdir(), 'nusec-pki-'));
+  try {
+    for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
+    return execFileSync('sh', ['-c', '"$@" 2>&1', 'sh', command, ...args], { cwd: folder, encoding: 'utf8' });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Code of the NusecError that `work` ends with, or what it gave instead. */
+export async function codeOf(work: () => unknown): Promise<unknown> {
+  try {
+    return await work();
+  } catch (error) {
+    return (error as { code?: unknown }).code ?? error;
+  }
+}
