@@ -1,4 +1,4 @@
-import { NusecError } from '../errors.ts';
+import { type ErrorCode, NusecError } from '../errors.ts';
 
 /** Facts (events) → state (fold) → decision (pure). Time, ids, randomness and keys come in with the command.
  *  `decide` returns the new events, `[]` for a command that is already done, and throws NusecError for a refusal. */
@@ -20,13 +20,15 @@ export function fold<Command, State, Event>(
   return state;
 }
 
-/** Refuses a command whose aggregate is not in one of the states that allow it. */
+/** Refuses a command whose aggregate is not in one of the states that allow it.
+ *  @throws NusecError `code` (STATE unless told) */
 export function requireStatus<S extends { readonly status: string }, T extends S['status']>(
   state: S,
   allowed: readonly T[],
   what: string,
-): asserts state is Extract<S, { readonly status: T }> {
+  code: ErrorCode = 'STATE',
+): asserts state is S & { readonly status: T } {
   if (!(allowed as readonly string[]).includes(state.status)) {
-    throw new NusecError('STATE', `${what} is not possible in state ${state.status}; it needs ${allowed.join(' or ')}`);
+    throw new NusecError(code, `${what} is not possible in state ${state.status}; it needs ${allowed.join(' or ')}`);
   }
 }

@@ -1,0 +1,89 @@
+/** A device, from the first grant to the end of its keys. Stream `device-{uid}`; its first append expects no stream (I3).
+ *  MINTED → CERTIFIED → ROOTED → LOCKED → PROVISIONED → STOCK → IN_SERVICE ⇄ UPGRADING | QUARANTINED;  → RMA → IN_SERVICE (generation + 1);
+ *  any → REVOKED → DECOMMISSIONED;  MINTED … PROVISIONED → SCRAPPED, or FAILED when no OTP was touched (a new generation may be minted)
+ *  Events: deviceEvents.ts; commands: deviceCommands.ts; state: deviceState.ts. A refused transition is DEVICE_STATE. */
+
+import type { Decider } from './decider.ts';
+import type { DeviceCommand } from './deviceCommands.ts';
+import type { DeviceEvent } from './deviceEvents.ts';
+import * as field from './deviceField.ts';
+import * as manufacture from './deviceManufacture.ts';
+import { type DeviceState, evolveDevice } from './deviceState.ts';
+import { refuse } from './rules.ts';
+
+export const deviceStream = (uid: string): string => `device-${uid}`;
+
+function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEvent[] {
+  if (command.type === 'MintDevice') return manufacture.mint(command, state);
+  if (state.status === 'NONE') refuse('NOT_FOUND', 'there is no such device');
+  switch (command.type) {
+    case 'RequestCertification':
+      return manufacture.requestCertification(command, state);
+    case 'CertifyDevice':
+      return manufacture.certify(command, state);
+    case 'InstallCertificate':
+      return manufacture.installCertificate(command, state);
+    case 'AssignBootKey':
+      return manufacture.assignBootKey(command, state);
+    case 'BurnBootKey':
+      return manufacture.burnBootKey(command, state);
+    case 'InstallBootloader':
+      return manufacture.installBootloader(command, state);
+    case 'LockDebug':
+      return manufacture.lockDebug(command, state);
+    case 'AuthenticateSession':
+      return manufacture.authenticateSession(command, state);
+    case 'InstallFirmware':
+      return manufacture.installFirmware(command, state);
+    case 'CompleteProvisioning':
+      return manufacture.completeProvisioning(command, state);
+    case 'FailUnit':
+      return manufacture.failUnit(command, state);
+    case 'ConnectDevice':
+      return field.connect(command, state);
+    case 'RecordAttestation':
+      return field.recordAttestation(command, state);
+    case 'OfferFirmware':
+      return field.offerFirmware(command, state);
+    case 'StartUpgrade':
+      return field.startUpgrade(command, state);
+    case 'RecordUpgrade':
+      return field.recordUpgrade(command, state);
+    case 'FailUpgrade':
+      return field.failUpgrade(command, state);
+    case 'ReportFirmware':
+      return field.reportFirmware(command, state);
+    case 'RecordRollbackRefusal':
+      return field.recordRollbackRefusal(command, state);
+    case 'RenewCertificate':
+      return field.renewCertificate(command, state);
+    case 'ExpireCertificate':
+      return field.expireCertificate(command, state);
+    case 'RevokeCertificate':
+      return field.revokeCertificate(command, state);
+    case 'SuspectClone':
+      return field.suspectClone(command, state);
+    case 'QuarantineDevice':
+      return field.quarantine(command, state);
+    case 'ReleaseDevice':
+      return field.release(command, state);
+    case 'TakeForRepair':
+      return field.takeForRepair(command, state);
+    case 'OrderDebugUnlock':
+      return field.orderDebugUnlock(command, state);
+    case 'ReturnToService':
+      return field.returnToService(command, state);
+    case 'OrderDecommission':
+      return field.orderDecommission(command, state);
+    case 'CompleteDecommission':
+      return field.completeDecommission(command, state);
+    case 'DestroyCustody':
+      return field.destroyCustody(command, state);
+  }
+}
+
+export const device: Decider<DeviceCommand, DeviceState, DeviceEvent> = {
+  initialState: { status: 'NONE' },
+  decide,
+  evolve: evolveDevice,
+};

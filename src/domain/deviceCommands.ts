@@ -1,0 +1,88 @@
+/** What can be asked of a device's stream. Signatures, receipts and evidence are verified by the caller; the facts come in here. */
+
+import type { CertificationIntent, FirmwareFacts, IssuedCertificate, RevocationReason, RollbackHop } from './deviceEvents.ts';
+import type { ImageKind } from './job.ts';
+import type { InstalledFirmware, OfferRelease, OfferRules, Product } from './offer.ts';
+
+type Command<Type extends string, Fields> = { readonly type: Type } & Fields;
+
+export type DeviceCommand =
+  // Manufacture
+  | Command<
+      'MintDevice',
+      {
+        readonly uid: string;
+        readonly objId: string;
+        readonly line: string;
+        readonly jobId: string;
+        readonly programmer: string;
+        readonly grantId: string;
+      }
+    >
+  | Command<
+      'RequestCertification',
+      CertificationIntent & {
+        /** Outcome of the CSR check: proof of possession, and the subject it carries (I6). */
+        readonly csr: { readonly signatureVerified: boolean; readonly uid: string; readonly objId: string };
+      }
+    >
+  | Command<'CertifyDevice', IssuedCertificate>
+  | Command<'InstallCertificate', { readonly serial: string }>
+  | Command<'AssignBootKey', { readonly slot: ImageKind; readonly keyId: string; readonly publicKey: string }>
+  | Command<'BurnBootKey', { readonly slot: ImageKind; readonly keyId: string }>
+  | Command<'InstallBootloader', FirmwareFacts>
+  | Command<'LockDebug', { readonly receiptSha256: string }>
+  | Command<'AuthenticateSession', { readonly grantId: string; readonly evidenceSha256: string }>
+  | Command<'InstallFirmware', FirmwareFacts & { readonly grantId: string; readonly receiptSha256: string }>
+  | Command<'CompleteProvisioning', { readonly grantId: string; readonly receiptSha256: string }>
+  /** Voids the unit. `otpTouched`: an OTP write or the lock may have begun without proof. */
+  | Command<'FailUnit', { readonly reason: string; readonly otpTouched: boolean; readonly by: string }>
+  // Field
+  | Command<'ConnectDevice', { readonly via: string }>
+  | Command<
+      'RecordAttestation',
+      { readonly evidenceSha256: string; readonly via: string } & (
+        | { readonly passed: true; readonly measurementSha256: string }
+        | { readonly passed: false; readonly reason: string }
+      )
+    >
+  | Command<
+      'OfferFirmware',
+      {
+        readonly offerId: string;
+        readonly rolloutId?: string;
+        readonly releaseId: string;
+        readonly release: OfferRelease;
+        /** The device's line, from its stream. */
+        readonly line: Product;
+        readonly rules: OfferRules;
+      }
+    >
+  | Command<'StartUpgrade', { readonly offerId: string }>
+  /** Evidence gathered after the device confirmed the image and rebooted. */
+  | Command<
+      'RecordUpgrade',
+      { readonly offerId: string; readonly evidenceSha256: string; readonly imageHash: string; readonly securityCounter?: number }
+    >
+  | Command<'FailUpgrade', { readonly offerId: string; readonly reason: string }>
+  | Command<'ReportFirmware', InstalledFirmware>
+  | Command<
+      'RecordRollbackRefusal',
+      { readonly releaseId: string; readonly version: string; readonly securityCounter: number; readonly hop: RollbackHop }
+    >
+  // Identity
+  | Command<'RenewCertificate', IssuedCertificate>
+  | Command<'ExpireCertificate', { readonly serial: string; readonly now: string }>
+  | Command<'RevokeCertificate', { readonly serial: string; readonly reason: RevocationReason; readonly by: string }>
+  | Command<'SuspectClone', { readonly reason: string; readonly evidence: string; readonly by: string }>
+  | Command<'QuarantineDevice', { readonly reason: string; readonly by: string }>
+  | Command<'ReleaseDevice', { readonly reason: string; readonly by: string }>
+  // Repair and end
+  | Command<'TakeForRepair', { readonly reason: string; readonly by: string }>
+  | Command<'OrderDebugUnlock', { readonly orderSha256: string; readonly approvers: readonly string[] }>
+  | Command<'ReturnToService', IssuedCertificate & { readonly objId: string; readonly by: string }>
+  | Command<'OrderDecommission', { readonly reason: string; readonly by: string; readonly orderSha256: string }>
+  | Command<'CompleteDecommission', { readonly by: string } & ({ readonly wipeReceiptSha256: string } | { readonly timedOut: true })>
+  | Command<'DestroyCustody', { readonly keyIds: readonly string[] }>;
+
+export type DeviceCommandOf<Type extends DeviceCommand['type']> = Extract<DeviceCommand, { readonly type: Type }>;

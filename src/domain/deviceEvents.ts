@@ -1,0 +1,110 @@
+/** What can have happened to a device: the events of stream `device-{uid}`. */
+
+import type { ImageKind } from './job.ts';
+
+/** RFC 5280 §5.3.1, without certificateHold and removeFromCRL: a revocation is for ever, a pause is a quarantine. */
+export const revocationReasons = [
+  'unspecified',
+  'keyCompromise',
+  'cACompromise',
+  'affiliationChanged',
+  'superseded',
+  'cessationOfOperation',
+  'privilegeWithdrawn',
+  'aACompromise',
+] as const;
+
+export type RevocationReason = (typeof revocationReasons)[number];
+
+export type IssuedCertificate = {
+  /** 16 bytes, hex. */
+  readonly serial: string;
+  /** SHA-256 of the DER, hex; the certificate is a blob. */
+  readonly certificateSha256: string;
+  readonly publicKeySha256: string;
+  readonly icaId: string;
+  readonly notAfter: string;
+};
+
+/** Intent to sign: after a crash the same certificate is signed again, never a second one. */
+export type CertificationIntent = {
+  readonly serial: string;
+  readonly csrSha256: string;
+  readonly publicKeySha256: string;
+  readonly icaId: string;
+  readonly notBefore: string;
+  readonly notAfter: string;
+};
+
+export type FirmwareFacts = {
+  readonly releaseId: string;
+  readonly version: string;
+  readonly securityCounter: number;
+  readonly imageHash: string;
+};
+
+export type Offer = {
+  readonly offerId: string;
+  readonly releaseId: string;
+  readonly version: string;
+  readonly securityCounter: number;
+  readonly imageHashes: readonly string[];
+  readonly rolloutId?: string;
+};
+
+export type RollbackHop = 'cloud' | 'programmer' | 'gateway' | 'device';
+
+type Event<Type extends string, Data> = { readonly type: Type; readonly data: Data };
+
+export type DeviceEvent =
+  // Manufacture
+  | Event<
+      'DeviceMinted',
+      {
+        readonly uid: string;
+        readonly objId: string;
+        readonly generation: number;
+        readonly line: string;
+        readonly jobId: string;
+        readonly programmer: string;
+        readonly grantId: string;
+      }
+    >
+  | Event<'CertificationRequested', CertificationIntent>
+  | Event<'DeviceCertified', IssuedCertificate & { readonly uid: string; readonly objId: string }>
+  | Event<'CertificateInstalled', { readonly serial: string }>
+  | Event<'BootKeyAssigned', { readonly slot: ImageKind; readonly keyId: string; readonly publicKey: string }>
+  | Event<'BootKeyBurned', { readonly slot: ImageKind; readonly keyId: string }>
+  | Event<'BootloaderInstalled', FirmwareFacts>
+  | Event<'DebugLocked', { readonly receiptSha256: string }>
+  | Event<'ProgrammingSessionAuthenticated', { readonly grantId: string; readonly evidenceSha256: string }>
+  | Event<'FirmwareInstalled', FirmwareFacts & { readonly receiptSha256: string }>
+  | Event<'ProvisioningCompleted', { readonly grantId: string; readonly receiptSha256: string }>
+  | Event<'DeviceFailed', { readonly reason: string }>
+  | Event<'DeviceScrapped', { readonly reason: string }>
+  // Field
+  | Event<'DevicePutInService', { readonly via: string }>
+  | Event<'AttestationPassed', { readonly evidenceSha256: string; readonly measurementSha256: string; readonly via: string }>
+  | Event<'AttestationFailed', { readonly evidenceSha256: string; readonly reason: string; readonly via: string }>
+  | Event<'FirmwareOffered', Offer>
+  | Event<'UpgradeStarted', { readonly offerId: string }>
+  | Event<'FirmwareUpgraded', FirmwareFacts & { readonly offerId: string; readonly evidenceSha256: string }>
+  | Event<'UpgradeFailed', { readonly offerId: string; readonly reason: string }>
+  | Event<
+      'RollbackRefused',
+      { readonly releaseId: string; readonly version: string; readonly securityCounter: number; readonly hop: RollbackHop }
+    >
+  // Identity
+  | Event<'CertificateRenewed', IssuedCertificate & { readonly previousSerial: string }>
+  | Event<'CertificateExpired', { readonly serial: string }>
+  | Event<'CertificateRevoked', { readonly serial: string; readonly reason: RevocationReason; readonly by: string }>
+  | Event<'CloneSuspected', { readonly reason: string; readonly evidence: string }>
+  | Event<'DeviceQuarantined', { readonly reason: string; readonly by: string }>
+  | Event<'DeviceReleased', { readonly reason: string; readonly by: string }>
+  // Repair and end
+  | Event<'DeviceTakenForRepair', { readonly reason: string; readonly by: string }>
+  | Event<'DebugUnlockOrdered', { readonly orderSha256: string; readonly approvers: readonly string[] }>
+  | Event<'DeviceReturnedToService', IssuedCertificate & { readonly objId: string; readonly generation: number }>
+  | Event<'DeviceDecommissionOrdered', { readonly reason: string; readonly by: string; readonly orderSha256: string }>
+  | Event<'DeviceDecommissioned', { readonly wipeReceiptSha256?: string; readonly withoutReceipt?: string }>
+  | Event<'KeyCustodyDestroyed', { readonly keyIds: readonly string[] }>;

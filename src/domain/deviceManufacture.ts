@@ -1,0 +1,145 @@
+/** Decisions while a device is built: MINTED → CERTIFIED → ROOTED → LOCKED → PROVISIONED → STOCK, or FAILED, SCRAPPED. */
+
+import { requireStatus } from './decider.ts';
+import type { DeviceCommandOf as Of } from './deviceCommands.ts';
+import type { DeviceEvent } from './deviceEvents.ts';
+import type { DeviceState, DeviceStatus, LivingDevice } from './deviceState.ts';
+import { refuse } from './rules.ts';
+
+type Events = readonly DeviceEvent[];
+
+const ended: readonly DeviceStatus[] = ['REVOKED', 'DECOMMISSIONED', 'SCRAPPED'];
+
+/** Statuses in which a unit may still be voided. */
+const beforeStock: readonly DeviceStatus[] = ['MINTED', 'CERTIFIED', 'ROOTED', 'LOCKED', 'PROVISIONED'];
+
+/** I3: at most one live generation, and generations rise. The same grant again is the same unit. */
+export function mint({ type: _, ...unit }: Of<'MintDevice'>, state: DeviceState): Events {
+  if (state.status === 'NONE') return [{ type: 'DeviceMinted', data: { ...unit, generation: 1 } }];
+  if (ended.includes(state.status)) refuse('DEVICE_STATE', `this chip is ${state.status} and gets no grant`);
+  const sameGrant = state.grantId === unit.grantId && state.objId === unit.objId;
+  if (state.status !== 'FAILED') return sameGrant ? [] : refuse('UID_CONFLICT', 'a live device has this UID');
+  if (sameGrant || state.objIds.includes(unit.objId)) refuse('UID_CONFLICT', 'a new generation needs a new grant and registration id');
+  return [{ type: 'DeviceMinted', data: { ...unit, generation: state.generation + 1 } }];
+}
+
+/** I6 and the intent before the signature: the same key gives the same certificate, another key is refused. */
+export function requestCertification({ type: _, csr, ...intent }: Of<'RequestCertification'>, state: LivingDevice): Events {
+  if (!csr.signatureVerified) refuse('CSR_SIGNATURE', 'the request does not prove possession of its key');
+  if (csr.uid !== state.uid || csr.objId !== state.objId) refuse('CSR_SUBJECT', 'the request names another UID or registration id');
+  const known = state.certification;
+  if (known !== undefined && known.publicKeySha256 !== intent.publicKeySha256) refuse('CONFLICT', 'this unit asked with another key');
+  if (known !== undefined) return [];
+  requireStatus(state, ['MINTED'], 'a certification request', 'DEVICE_STATE');
+  return [{ type: 'CertificationRequested', data: intent }];
+}
+
+export function certify({ type: _, ...certificate }: Of<'CertifyDevice'>, state: LivingDevice): Events {
+  if (state.serial === certificate.serial) return [];
+  requireStatus(state, ['MINTED'], 'certifying', 'DEVICE_STATE');
+  const intent = state.certification;
+  if (intent === undefined) refuse('DEVICE_STATE', 'no verified request for a certificate was recorded');
+  if (
+    intent.serial !== certificate.serial ||
+    intent.publicKeySha256 !== certificate.publicKeySha256 ||
+    intent.icaId !== certificate.icaId
+  ) {
+    refuse('CONFLICT', 'the certificate is not the one that was requested');
+  }
+  return [{ type: 'DeviceCertified', data: { ...certificate, uid: state.uid, objId: state.objId } }];
+}
+
+export function installCertificate({ serial }: Of<'InstallCertificate'>, state: LivingDevice): Events {
+  if (state.serial !== serial) refuse('DEVICE_STATE', 'this is not the certificate of the device');
+  if (state.certificateInstalled) return [];
+  requireStatus(state, ['CERTIFIED', 'ROOTED'], 'installing the certificate', 'DEVICE_STATE');
+  return [{ type: 'CertificateInstalled', data: { serial } }];
+}
+
+/** Never a second boot key for one chip and slot: asking again gives the first one. */
+export function assignBootKey({ type: _, ...key }: Of<'AssignBootKey'>, state: LivingDevice): Events {
+  if (ended.includes(state.status)) refuse('DEVICE_STATE', `this chip is ${state.status}`);
+  if (state.bootKeys[key.slot] !== undefined) return [];
+  requireStatus(state, ['CERTIFIED', 'ROOTED', 'LOCKED'], 'assigning a boot key', 'DEVICE_STATE');
+  return [{ type: 'BootKeyAssigned', data: key }];
+}
+
+/** I5. The application slot may also be burned after the lock, inside the authenticated session. */
+export function burnBootKey({ slot, keyId }: Of<'BurnBootKey'>, state: LivingDevice): Events {
+  const key = state.bootKeys[slot];
+  if (key === undefined) refuse('DEVICE_STATE', `no ${slot} key is assigned`);
+  if (key.keyId !== keyId) refuse('CONFLICT', `another ${slot} key is assigned to this chip`);
+  if (key.burned) return [];
+  if (slot === 'bl2') requireStatus(state, ['CERTIFIED'], 'burning the bootloader key', 'DEVICE_STATE');
+  requireStatus(state, ['CERTIFIED', 'ROOTED', 'LOCKED'], 'burning a boot key', 'DEVICE_STATE');
+  if (state.status === 'LOCKED' && state.session === undefined)
+    refuse('DEVICE_STATE', 'after the lock only an authenticated session burns');
+  return [{ type: 'BootKeyBurned', data: { slot, keyId } }];
+}
+
+export function installBootloader({ type: _, ...facts }: Of<'InstallBootloader'>, state: LivingDevice): Events {
+  if (state.bootloader?.imageHash === facts.imageHash) return [];
+  requireStatus(state, ['CERTIFIED', 'ROOTED'], 'installing the bootloader', 'DEVICE_STATE');
+  if (state.bootKeys.bl2 === undefined) refuse('DEVICE_STATE', 'the bootloader is signed by a key this chip does not have yet');
+  return [{ type: 'BootloaderInstalled', data: facts }];
+}
+
+/** Locked only after the bootloader is proven to boot: the receipt comes from it. */
+export function lockDebug({ receiptSha256 }: Of<'LockDebug'>, state: LivingDevice): Events {
+  if (state.debugLocked) return [];
+  requireStatus(state, ['ROOTED'], 'locking', 'DEVICE_STATE');
+  if (state.bootloader === undefined) refuse('DEVICE_STATE', 'locking needs an installed bootloader');
+  return [{ type: 'DebugLocked', data: { receiptSha256 } }];
+}
+
+export function authenticateSession({ grantId, evidenceSha256 }: Of<'AuthenticateSession'>, state: LivingDevice): Events {
+  requireGrant(state, grantId);
+  if (state.session !== undefined) return [];
+  requireStatus(state, ['ROOTED', 'LOCKED'], 'a programming session', 'DEVICE_STATE');
+  if (!state.certificateInstalled) refuse('DEVICE_STATE', 'a session needs the installed certificate');
+  return [{ type: 'ProgrammingSessionAuthenticated', data: { grantId, evidenceSha256 } }];
+}
+
+/** The condition for handing out and for installing the application (I7, R69, RULE-3, RULE-14).
+ *  @throws NusecError DEVICE_STATE */
+export function requireReadyForApplication(state: DeviceState, grantId: string): asserts state is LivingDevice {
+  requireStatus(state, ['LOCKED'], 'application firmware', 'DEVICE_STATE');
+  requireGrant(state, grantId);
+  if (state.session?.grantId !== grantId) refuse('DEVICE_STATE', 'the device has not authenticated itself under this grant');
+  if (state.bootKeys.app?.burned !== true) refuse('DEVICE_STATE', 'the application key is not burned');
+}
+
+export function installFirmware({ type: _, grantId, ...data }: Of<'InstallFirmware'>, state: LivingDevice): Events {
+  if (state.grantId === grantId && state.status === 'PROVISIONED' && state.firmware?.imageHash === data.imageHash) return [];
+  if (state.grantId === grantId && state.provisioned) return [];
+  requireReadyForApplication(state, grantId);
+  return [{ type: 'FirmwareInstalled', data }];
+}
+
+export function completeProvisioning({ grantId, receiptSha256 }: Of<'CompleteProvisioning'>, state: LivingDevice): Events {
+  requireGrant(state, grantId);
+  if (state.provisioned) return [];
+  requireStatus(state, ['PROVISIONED'], 'completing', 'DEVICE_STATE');
+  return [{ type: 'ProvisioningCompleted', data: { grantId, receiptSha256 } }];
+}
+
+/** A voided unit: scrapped once OTP was touched, else free for a new generation; its certificate is revoked either way. */
+export function failUnit({ reason, otpTouched, by }: Of<'FailUnit'>, state: LivingDevice): Events {
+  if (state.status === 'FAILED' || state.status === 'SCRAPPED') return [];
+  const status = state.status === 'QUARANTINED' ? (state.quarantineFrom ?? state.status) : state.status;
+  if (!beforeStock.includes(status)) refuse('DEVICE_STATE', `a device in state ${state.status} is no longer a unit in production`);
+  const burned = Object.values(state.bootKeys).some(key => key.burned);
+  const scrapped = otpTouched || burned || state.debugLocked;
+  const ending: DeviceEvent = { type: scrapped ? 'DeviceScrapped' : 'DeviceFailed', data: { reason } };
+  return [ending, ...revokeAll(state, 'cessationOfOperation', by)];
+}
+
+/** One event for every certificate that is still good. */
+export function revokeAll(state: LivingDevice, reason: 'cessationOfOperation' | 'superseded', by: string): Events {
+  const issued = state.certificates.filter(certificate => certificate.status === 'issued');
+  return issued.map(({ serial }) => ({ type: 'CertificateRevoked', data: { serial, reason, by } }));
+}
+
+function requireGrant(state: LivingDevice, grantId: string): void {
+  if (state.grantId !== grantId) refuse('DEVICE_STATE', 'the unit is built under another grant');
+}

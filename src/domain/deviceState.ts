@@ -1,0 +1,244 @@
+/** The fold of a device's events. */
+
+import type { CertificationIntent, DeviceEvent, FirmwareFacts, IssuedCertificate, Offer, RevocationReason } from './deviceEvents.ts';
+import type { ImageKind } from './job.ts';
+
+export const deviceStatuses = [
+  'MINTED',
+  'CERTIFIED',
+  'ROOTED',
+  'LOCKED',
+  'PROVISIONED',
+  'STOCK',
+  'IN_SERVICE',
+  'UPGRADING',
+  'QUARANTINED',
+  'RMA',
+  'REVOKED',
+  'DECOMMISSIONED',
+  'FAILED',
+  'SCRAPPED',
+] as const;
+
+export type DeviceStatus = (typeof deviceStatuses)[number];
+
+export type DeviceCertificate = IssuedCertificate & {
+  readonly status: 'issued' | 'expired' | 'revoked';
+  readonly revocationReason?: RevocationReason;
+};
+
+/** Assigned once per chip and slot, for ever: it survives a new generation (same ROTPK). */
+export type DeviceBootKey = { readonly keyId: string; readonly publicKey: string; readonly burned: boolean };
+
+export type LivingDevice = {
+  readonly status: DeviceStatus;
+  readonly uid: string;
+  readonly objId: string;
+  /** Every registration id this chip ever had. */
+  readonly objIds: readonly string[];
+  readonly generation: number;
+  readonly line: string;
+  readonly jobId: string;
+  readonly programmer: string;
+  readonly grantId: string;
+  readonly certification?: CertificationIntent;
+  /** All certificates of all generations, oldest first. */
+  readonly certificates: readonly DeviceCertificate[];
+  /** Serial of the current one. */
+  readonly serial?: string;
+  readonly certificateInstalled: boolean;
+  readonly bootKeys: { readonly [Slot in ImageKind]?: DeviceBootKey };
+  readonly bootloader?: FirmwareFacts;
+  readonly debugLocked: boolean;
+  readonly session?: { readonly grantId: string; readonly evidenceSha256: string };
+  /** What the registry knows to run: changes only by evidence (I18). */
+  readonly firmware?: FirmwareFacts;
+  readonly provisioned: boolean;
+  readonly attestation?:
+    | { readonly passed: true; readonly measurementSha256: string }
+    | { readonly passed: false; readonly reason: string };
+  readonly offer?: Offer;
+  /** The last upgrade that was given up; evidence that it succeeded after all still counts. */
+  readonly failedOffer?: Offer;
+  readonly upgradedOfferId?: string;
+  /** Where an upgrade and where a quarantine leads back to. */
+  readonly upgradeFrom?: DeviceStatus;
+  readonly quarantineFrom?: DeviceStatus;
+  /** Reasons of the clone suspicions since the last release from quarantine. */
+  readonly suspicions: readonly string[];
+  /** `release/hop` of every refused rollback. */
+  readonly rollbacks: readonly string[];
+  readonly debugUnlockSha256?: string;
+  readonly decommissionOrderSha256?: string;
+  readonly custodyDestroyed: boolean;
+};
+
+export type DeviceState = { readonly status: 'NONE' } | LivingDevice;
+
+/** The certificate the device uses now. */
+export function currentCertificate(state: DeviceState): DeviceCertificate | undefined {
+  return state.status === 'NONE' ? undefined : state.certificates.find(({ serial }) => serial === state.serial);
+}
+
+/** Revocation leaves these as they are: the unit is already out of use, or in repair. */
+const unmovedByRevocation: readonly DeviceStatus[] = ['FAILED', 'SCRAPPED', 'RMA', 'DECOMMISSIONED'];
+
+export function evolveDevice(state: DeviceState, event: DeviceEvent): DeviceState {
+  if (event.type === 'DeviceMinted') return minted(state, event.data);
+  if (state.status === 'NONE') return state;
+  return evolveManufacture(state, event) ?? evolveField(state, event) ?? evolveIdentity(state, event) ?? state;
+}
+
+type DataOf<Type extends DeviceEvent['type']> = Extract<DeviceEvent, { readonly type: Type }>['data'];
+
+/** A new generation starts from nothing but what is burned, assigned or issued for ever. */
+function minted(state: DeviceState, data: DataOf<'DeviceMinted'>): LivingDevice {
+  const kept = state.status === 'NONE' ? { objIds: [], certificates: [], bootKeys: {}, rollbacks: [] } : state;
+  return {
+    ...data,
+    status: 'MINTED',
+    objIds: [...kept.objIds, data.objId],
+    certificates: kept.certificates,
+    bootKeys: kept.bootKeys,
+    rollbacks: kept.rollbacks,
+    certificateInstalled: false,
+    debugLocked: false,
+    provisioned: false,
+    suspicions: [],
+    custodyDestroyed: false,
+  };
+}
+
+function evolveManufacture(state: LivingDevice, event: DeviceEvent): LivingDevice | undefined {
+  switch (event.type) {
+    case 'CertificationRequested':
+      return { ...state, certification: event.data };
+    case 'DeviceCertified':
+      return { ...withCertificate(state, event.data), status: 'CERTIFIED' };
+    case 'CertificateInstalled':
+      return { ...state, certificateInstalled: true };
+    case 'BootKeyAssigned': {
+      const { slot, keyId, publicKey } = event.data;
+      return { ...state, bootKeys: { ...state.bootKeys, [slot]: { keyId, publicKey, burned: false } } };
+    }
+    case 'BootKeyBurned':
+      return withBurnedKey(state, event.data.slot);
+    case 'BootloaderInstalled':
+      return { ...state, bootloader: event.data };
+    case 'DebugLocked':
+      return { ...state, status: 'LOCKED', debugLocked: true };
+    case 'ProgrammingSessionAuthenticated':
+      return { ...state, session: event.data };
+    case 'FirmwareInstalled':
+      return { ...state, status: 'PROVISIONED', firmware: factsOf(event.data) };
+    case 'ProvisioningCompleted':
+      return { ...state, status: 'STOCK', provisioned: true };
+    case 'DeviceFailed':
+      return { ...state, status: 'FAILED' };
+    case 'DeviceScrapped':
+      return { ...state, status: 'SCRAPPED' };
+    default:
+      return undefined;
+  }
+}
+
+function evolveField(state: LivingDevice, event: DeviceEvent): LivingDevice | undefined {
+  switch (event.type) {
+    case 'DevicePutInService':
+      return { ...state, status: 'IN_SERVICE' };
+    case 'AttestationPassed':
+      return { ...state, attestation: { passed: true, measurementSha256: event.data.measurementSha256 } };
+    case 'AttestationFailed':
+      return { ...state, attestation: { passed: false, reason: event.data.reason } };
+    case 'FirmwareOffered':
+      return { ...state, offer: event.data };
+    case 'UpgradeStarted':
+      return state.status === 'UPGRADING' ? state : { ...state, status: 'UPGRADING', upgradeFrom: state.status };
+    case 'FirmwareUpgraded': {
+      const { offer: _, failedOffer: __, ...rest } = afterUpgrade(state);
+      return { ...rest, firmware: factsOf(event.data), upgradedOfferId: event.data.offerId };
+    }
+    case 'UpgradeFailed': {
+      const { offer, ...rest } = afterUpgrade(state);
+      return offer === undefined ? rest : { ...rest, failedOffer: offer };
+    }
+    case 'RollbackRefused':
+      return { ...state, rollbacks: [...state.rollbacks, `${event.data.releaseId}/${event.data.hop}`] };
+    default:
+      return undefined;
+  }
+}
+
+function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice | undefined {
+  switch (event.type) {
+    case 'CertificateRenewed':
+      return withCertificate(state, event.data);
+    case 'CertificateExpired':
+      return withCertificateStatus(state, event.data.serial, { status: 'expired' });
+    case 'CertificateRevoked':
+      return withRevocation(state, event.data);
+    case 'CloneSuspected':
+      return { ...state, suspicions: [...state.suspicions, event.data.reason] };
+    case 'DeviceQuarantined':
+      return { ...state, status: 'QUARANTINED', quarantineFrom: beforeQuarantine(state) };
+    case 'DeviceReleased':
+      return { ...state, status: state.quarantineFrom ?? state.status, suspicions: [] };
+    case 'DeviceTakenForRepair':
+      return { ...state, status: 'RMA' };
+    case 'DebugUnlockOrdered':
+      return { ...state, debugUnlockSha256: event.data.orderSha256 };
+    case 'DeviceReturnedToService':
+      return returned(state, event.data);
+    case 'DeviceDecommissionOrdered':
+      return { ...state, decommissionOrderSha256: event.data.orderSha256 };
+    case 'DeviceDecommissioned':
+      return { ...state, status: 'DECOMMISSIONED' };
+    case 'KeyCustodyDestroyed':
+      return { ...state, custodyDestroyed: true };
+    default:
+      return undefined;
+  }
+}
+
+function factsOf({ releaseId, version, securityCounter, imageHash }: FirmwareFacts): FirmwareFacts {
+  return { releaseId, version, securityCounter, imageHash };
+}
+
+function withCertificate(state: LivingDevice, { serial, certificateSha256, publicKeySha256, icaId, notAfter }: IssuedCertificate) {
+  const certificate: DeviceCertificate = { serial, certificateSha256, publicKeySha256, icaId, notAfter, status: 'issued' };
+  return { ...state, serial, certificates: [...state.certificates, certificate] };
+}
+
+function withCertificateStatus(state: LivingDevice, serial: string, change: Partial<DeviceCertificate>): LivingDevice {
+  return { ...state, certificates: state.certificates.map(known => (known.serial === serial ? { ...known, ...change } : known)) };
+}
+
+/** An older certificate that is merely superseded leaves the device in use; any other revocation ends it. */
+function withRevocation(state: LivingDevice, { serial, reason }: DataOf<'CertificateRevoked'>): LivingDevice {
+  const next = withCertificateStatus(state, serial, { status: 'revoked', revocationReason: reason });
+  const superseded = reason === 'superseded' && serial !== state.serial;
+  return superseded || unmovedByRevocation.includes(state.status) ? next : { ...next, status: 'REVOKED' };
+}
+
+function withBurnedKey(state: LivingDevice, slot: ImageKind): LivingDevice {
+  const key = state.bootKeys[slot];
+  if (key === undefined) return state;
+  const next: LivingDevice = { ...state, bootKeys: { ...state.bootKeys, [slot]: { ...key, burned: true } } };
+  return slot === 'bl2' && state.status === 'CERTIFIED' ? { ...next, status: 'ROOTED' } : next;
+}
+
+function afterUpgrade(state: LivingDevice): LivingDevice {
+  return state.status === 'UPGRADING' ? { ...state, status: state.upgradeFrom ?? 'IN_SERVICE' } : state;
+}
+
+/** An upgrade that a quarantine interrupts is not taken up again; its evidence still counts. */
+function beforeQuarantine(state: LivingDevice): DeviceStatus {
+  if (state.status === 'QUARANTINED') return state.quarantineFrom ?? 'IN_SERVICE';
+  return state.status === 'UPGRADING' ? (state.upgradeFrom ?? 'IN_SERVICE') : state.status;
+}
+
+function returned(state: LivingDevice, data: DataOf<'DeviceReturnedToService'>): LivingDevice {
+  const { attestation: _, offer: __, failedOffer: ___, debugUnlockSha256: ____, ...rest } = withCertificate(state, data);
+  const { objId, generation } = data;
+  return { ...rest, status: 'IN_SERVICE', objId, generation, objIds: [...state.objIds, objId], suspicions: [] };
+}

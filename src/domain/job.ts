@@ -1,0 +1,309 @@
+/** A production job: how many units of which line may be built, with which firmware, by which programmers.
+ *  Stream `job-{id}`. The job id is a token of 16 random bytes (R57, RULE-5).
+ *  DRAFT → DEFINED → RELEASED → RUNNING ⇄ SUSPENDED → CLOSED → RECONCILED{clean|discrepant};  DRAFT | DEFINED → CANCELLED
+ *  DEFINED when bootloader and application are bound, RUNNING with the first allotment. */
+
+import { type Decider, requireStatus } from './decider.ts';
+import type { Reconciliation } from './reconciliation.ts';
+import { refuse, requireCount, requireOtherPerson } from './rules.ts';
+
+/** The policy bits of a production package (NJP-1 payload key 12). */
+export type JobPolicy = {
+  readonly requireUidList: boolean;
+  readonly lockDebug: boolean;
+  readonly deployedLifeCycle: boolean;
+  readonly requireSpdm: boolean;
+  readonly verifyBootBeforeLock: boolean;
+};
+
+export type ImageKind = 'bl2' | 'app';
+
+/** What a job keeps of a release: enough to build the package and to judge a request for firmware. */
+export type BoundFirmware = {
+  readonly releaseId: string;
+  readonly image: ImageKind;
+  readonly version: string;
+  readonly securityCounter: number;
+  readonly imageHash: string;
+  readonly bodySha256: string;
+  readonly size: number;
+};
+
+/** One programmer's share. `settled` = its allotment is closed and `count` is what it really built. */
+export type JobAllotment = {
+  readonly programmer: string;
+  readonly count: number;
+  readonly scrapAllowance: number;
+  readonly settled: boolean;
+};
+
+export type DiscrepancyKind = Reconciliation['findings'][number]['kind'];
+
+export type JobEvent =
+  | {
+      readonly type: 'JobCreated';
+      readonly data: {
+        readonly jobId: string;
+        readonly line: string;
+        readonly plannedCount: number;
+        readonly scrapAllowance: number;
+        readonly policy: JobPolicy;
+        readonly createdBy: string;
+      };
+    }
+  | { readonly type: 'FirmwareBoundToJob'; readonly data: BoundFirmware }
+  | { readonly type: 'UidListAttached'; readonly data: { readonly sha256: string; readonly count: number } }
+  | { readonly type: 'JobReleased'; readonly data: { readonly by: string } }
+  | {
+      readonly type: 'AllotmentMade';
+      readonly data: { readonly programmer: string; readonly count: number; readonly scrapAllowance: number };
+    }
+  | {
+      readonly type: 'AllotmentSettled';
+      readonly data: { readonly programmer: string; readonly committed: number; readonly scrapped: number };
+    }
+  | { readonly type: 'JobSuspended'; readonly data: { readonly reason: string; readonly by: string } }
+  | { readonly type: 'JobResumed'; readonly data: { readonly by: string } }
+  | { readonly type: 'JobClosed'; readonly data: { readonly by: string } }
+  | { readonly type: 'JobCancelled'; readonly data: { readonly by: string; readonly reason: string } }
+  | { readonly type: 'JobReconciled'; readonly data: Reconciliation & { readonly reportSha256: string } }
+  | { readonly type: 'JobDiscrepancyFound'; readonly data: Discrepancy };
+
+export type Discrepancy = {
+  readonly kind: DiscrepancyKind;
+  readonly programmer?: string;
+  readonly uid?: string;
+  readonly detail: string;
+};
+
+/** The facts of a release that the caller reads from its stream. */
+export type ReleaseFacts = BoundFirmware & { readonly line: string; readonly status: string };
+
+export type JobCommand =
+  | {
+      readonly type: 'CreateJob';
+      readonly jobId: string;
+      readonly line: string;
+      readonly plannedCount: number;
+      readonly scrapAllowance: number;
+      readonly policy: JobPolicy;
+      readonly by: string;
+    }
+  | { readonly type: 'BindFirmware'; readonly release: ReleaseFacts }
+  | { readonly type: 'AttachUidList'; readonly sha256: string; readonly count: number }
+  | { readonly type: 'ReleaseJob'; readonly by: string }
+  /** `count` and `scrapAllowance` are the programmer's totals; a later command may raise them, never lower them. */
+  | { readonly type: 'MakeAllotment'; readonly programmer: string; readonly count: number; readonly scrapAllowance: number }
+  /** The allotment is closed: what it did not build is free for another programmer. */
+  | { readonly type: 'SettleAllotment'; readonly programmer: string; readonly committed: number; readonly scrapped: number }
+  | { readonly type: 'SuspendJob'; readonly reason: string; readonly by: string }
+  | { readonly type: 'ResumeJob'; readonly by: string }
+  | { readonly type: 'CloseJob'; readonly by: string }
+  | { readonly type: 'CancelJob'; readonly reason: string; readonly by: string }
+  | { readonly type: 'ReconcileJob'; readonly reconciliation: Reconciliation; readonly reportSha256: string }
+  | { readonly type: 'RecordDiscrepancy'; readonly discrepancy: Discrepancy };
+
+export type JobStatus = 'DRAFT' | 'DEFINED' | 'RELEASED' | 'RUNNING' | 'SUSPENDED' | 'CLOSED' | 'RECONCILED' | 'CANCELLED';
+
+export type CreatedJob = {
+  readonly status: JobStatus;
+  readonly jobId: string;
+  readonly line: string;
+  readonly plannedCount: number;
+  readonly scrapAllowance: number;
+  readonly policy: JobPolicy;
+  readonly createdBy: string;
+  readonly releasedBy?: string;
+  readonly bl2?: BoundFirmware;
+  readonly app?: BoundFirmware;
+  readonly uidList?: { readonly sha256: string; readonly count: number };
+  readonly allotments: readonly JobAllotment[];
+  readonly discrepancies: readonly Discrepancy[];
+  readonly verdict?: Reconciliation['verdict'];
+  readonly reportSha256?: string;
+};
+
+export type JobState = { readonly status: 'NONE' } | CreatedJob;
+
+export const jobStream = (jobId: string): string => `job-${jobId}`;
+
+/** @throws NusecError JOB_NOT_RUNNING unless units may be built now */
+export function requireRunningJob(state: JobState): asserts state is CreatedJob & { readonly status: 'RUNNING' } {
+  requireStatus(state, ['RUNNING'], 'building units', 'JOB_NOT_RUNNING');
+}
+
+/** The firmware a unit of this job gets (I8, RULE-8).
+ *  @throws NusecError FIRMWARE_NOT_BOUND */
+export function requireBoundFirmware(state: JobState, image: ImageKind): BoundFirmware {
+  const bound = state.status === 'NONE' ? undefined : state[image];
+  return bound ?? refuse('FIRMWARE_NOT_BOUND', `no ${image} firmware is bound to this job`);
+}
+
+function decide(command: JobCommand, state: JobState): readonly JobEvent[] {
+  if (command.type === 'CreateJob') return create(command, state);
+  if (state.status === 'NONE') refuse('NOT_FOUND', 'there is no such job');
+  switch (command.type) {
+    case 'BindFirmware':
+      return bindFirmware(command.release, state);
+    case 'AttachUidList':
+      return attachUidList(command, state);
+    case 'ReleaseJob':
+      return release(command, state);
+    case 'MakeAllotment':
+      return makeAllotment(command, state);
+    case 'SettleAllotment':
+      return settleAllotment(command, state);
+    case 'SuspendJob':
+      if (state.status === 'SUSPENDED') return [];
+      requireStatus(state, ['RELEASED', 'RUNNING'], 'suspending');
+      return [{ type: 'JobSuspended', data: { reason: command.reason, by: command.by } }];
+    case 'ResumeJob':
+      if (state.status === 'RELEASED' || state.status === 'RUNNING') return [];
+      requireStatus(state, ['SUSPENDED'], 'resuming');
+      return [{ type: 'JobResumed', data: { by: command.by } }];
+    case 'CloseJob':
+      return close(command, state);
+    case 'CancelJob':
+      if (state.status === 'CANCELLED') return [];
+      requireStatus(state, ['DRAFT', 'DEFINED'], 'cancelling');
+      return [{ type: 'JobCancelled', data: { by: command.by, reason: command.reason } }];
+    case 'ReconcileJob':
+      if (state.status === 'RECONCILED' && state.reportSha256 === command.reportSha256) return [];
+      requireStatus(state, ['CLOSED'], 'reconciling');
+      return [{ type: 'JobReconciled', data: { ...command.reconciliation, reportSha256: command.reportSha256 } }];
+    case 'RecordDiscrepancy':
+      return recordDiscrepancy(command.discrepancy, state);
+  }
+}
+
+type Of<Type extends JobCommand['type']> = Extract<JobCommand, { readonly type: Type }>;
+
+function create({ type: _, by, ...job }: Of<'CreateJob'>, state: JobState): readonly JobEvent[] {
+  if (state.status !== 'NONE') {
+    const same = state.line === job.line && state.plannedCount === job.plannedCount && state.scrapAllowance === job.scrapAllowance;
+    return same && state.createdBy === by ? [] : refuse('CONFLICT', 'this job id is taken');
+  }
+  requireCount(job.plannedCount, 1, 'the planned count');
+  requireCount(job.scrapAllowance, 0, 'the scrap allowance');
+  return [{ type: 'JobCreated', data: { ...job, createdBy: by } }];
+}
+
+/** Published, not withdrawn, of the same line (I8); another release of the same image replaces the first until the job is released. */
+function bindFirmware({ line, status, ...firmware }: ReleaseFacts, state: CreatedJob): readonly JobEvent[] {
+  if (state[firmware.image]?.releaseId === firmware.releaseId) return [];
+  requireStatus(state, ['DRAFT', 'DEFINED'], 'binding firmware');
+  if (line !== state.line) refuse('WRONG_PRODUCT', `the release is for line ${line}, the job for ${state.line}`);
+  if (status !== 'PUBLISHED') refuse('RELEASE_STATE', `the release is ${status}, not PUBLISHED`);
+  return [{ type: 'FirmwareBoundToJob', data: firmware }];
+}
+
+function attachUidList({ sha256, count }: Of<'AttachUidList'>, state: CreatedJob): readonly JobEvent[] {
+  if (state.uidList?.sha256 === sha256) return [];
+  requireStatus(state, ['DRAFT', 'DEFINED'], 'attaching a UID list');
+  requireCount(count, 1, 'the length of the UID list');
+  return [{ type: 'UidListAttached', data: { sha256, count } }];
+}
+
+function release({ by }: Of<'ReleaseJob'>, state: CreatedJob): readonly JobEvent[] {
+  if (state.releasedBy !== undefined) return [];
+  if (state.status === 'DRAFT') refuse('FIRMWARE_NOT_BOUND', 'a job needs bootloader and application firmware before its release');
+  requireStatus(state, ['DEFINED'], 'releasing');
+  requireOtherPerson(state.createdBy, by, 'releasing the job');
+  if (state.policy.requireUidList && state.uidList === undefined) refuse('STATE', 'the policy of this job asks for a UID list');
+  return [{ type: 'JobReleased', data: { by } }];
+}
+
+/** I2: the shares of all programmers stay within the plan. */
+function makeAllotment({ programmer, count, scrapAllowance }: Of<'MakeAllotment'>, state: CreatedJob): readonly JobEvent[] {
+  const old = state.allotments.find(allotment => allotment.programmer === programmer);
+  if (old !== undefined && !old.settled && old.count === count && old.scrapAllowance === scrapAllowance) return [];
+  requireStatus(state, ['RELEASED', 'RUNNING'], 'an allotment');
+  requireCount(count, 1, 'the count');
+  requireCount(scrapAllowance, 0, 'the scrap allowance');
+  if (old?.settled) refuse('STATE', 'the allotment of this programmer is closed');
+  if (old !== undefined && (count < old.count || scrapAllowance < old.scrapAllowance)) refuse('STATE', 'an allotment is never lowered');
+  const others = state.allotments.filter(allotment => allotment.programmer !== programmer);
+  if (total(others, 'count') + count > state.plannedCount) {
+    refuse('COUNT_OVER_PLAN', `the job plans ${state.plannedCount} units, ${total(others, 'count')} are allotted to other programmers`);
+  }
+  if (total(others, 'scrapAllowance') + scrapAllowance > state.scrapAllowance) {
+    refuse('COUNT_OVER_PLAN', `the job allows ${state.scrapAllowance} scrapped units`);
+  }
+  return [{ type: 'AllotmentMade', data: { programmer, count, scrapAllowance } }];
+}
+
+function total(allotments: readonly JobAllotment[], field: 'count' | 'scrapAllowance'): number {
+  return allotments.reduce((sum, allotment) => sum + allotment[field], 0);
+}
+
+function settleAllotment({ programmer, committed, scrapped }: Of<'SettleAllotment'>, state: CreatedJob): readonly JobEvent[] {
+  const allotment = state.allotments.find(candidate => candidate.programmer === programmer);
+  if (allotment === undefined) refuse('NOT_FOUND', 'this programmer has no allotment of this job');
+  if (allotment.settled) return [];
+  if (committed > allotment.count) refuse('COUNT_OVER_PLAN', 'more units were committed than allotted');
+  requireStatus(state, ['RUNNING', 'SUSPENDED'], 'settling an allotment');
+  return [{ type: 'AllotmentSettled', data: { programmer, committed, scrapped } }];
+}
+
+/** Every allotment is settled first: units terminal, last ledger segment and zeroise receipt are its own conditions. */
+function close({ by }: Of<'CloseJob'>, state: CreatedJob): readonly JobEvent[] {
+  if (state.status === 'CLOSED' || state.status === 'RECONCILED') return [];
+  requireStatus(state, ['RELEASED', 'RUNNING', 'SUSPENDED'], 'closing');
+  const open = state.allotments.filter(allotment => !allotment.settled);
+  if (open.length > 0) refuse('STATE', `${open.length} allotments are still open`);
+  return [{ type: 'JobClosed', data: { by } }];
+}
+
+function recordDiscrepancy(discrepancy: Discrepancy, state: CreatedJob): readonly JobEvent[] {
+  const known = state.discrepancies.some(
+    ({ kind, programmer, uid }) => kind === discrepancy.kind && programmer === discrepancy.programmer && uid === discrepancy.uid,
+  );
+  if (known) return [];
+  if (['DRAFT', 'DEFINED', 'CANCELLED'].includes(state.status)) refuse('STATE', 'nothing has been built for this job');
+  return [{ type: 'JobDiscrepancyFound', data: discrepancy }];
+}
+
+function evolve(state: JobState, event: JobEvent): JobState {
+  if (event.type === 'JobCreated') return { ...event.data, status: 'DRAFT', allotments: [], discrepancies: [] };
+  if (state.status === 'NONE') return state;
+  switch (event.type) {
+    case 'FirmwareBoundToJob':
+      return withFirmware(state, event.data);
+    case 'UidListAttached':
+      return { ...state, uidList: event.data };
+    case 'JobReleased':
+      return { ...state, status: 'RELEASED', releasedBy: event.data.by };
+    case 'AllotmentMade':
+      return withAllotment({ ...state, status: 'RUNNING' }, { ...event.data, settled: false });
+    case 'AllotmentSettled': {
+      const { programmer, committed, scrapped } = event.data;
+      return withAllotment(state, { programmer, count: committed, scrapAllowance: scrapped, settled: true });
+    }
+    case 'JobSuspended':
+      return { ...state, status: 'SUSPENDED' };
+    case 'JobResumed':
+      return { ...state, status: state.allotments.length === 0 ? 'RELEASED' : 'RUNNING' };
+    case 'JobClosed':
+      return { ...state, status: 'CLOSED' };
+    case 'JobCancelled':
+      return { ...state, status: 'CANCELLED' };
+    case 'JobReconciled':
+      return { ...state, status: 'RECONCILED', verdict: event.data.verdict, reportSha256: event.data.reportSha256 };
+    case 'JobDiscrepancyFound':
+      return { ...state, discrepancies: [...state.discrepancies, event.data] };
+    default:
+      return state;
+  }
+}
+
+function withFirmware(state: CreatedJob, firmware: BoundFirmware): CreatedJob {
+  const bound = firmware.image === 'bl2' ? { ...state, bl2: firmware } : { ...state, app: firmware };
+  return { ...bound, status: bound.bl2 !== undefined && bound.app !== undefined ? 'DEFINED' : 'DRAFT' };
+}
+
+function withAllotment(state: CreatedJob, allotment: JobAllotment): CreatedJob {
+  const others = state.allotments.filter(candidate => candidate.programmer !== allotment.programmer);
+  return { ...state, allotments: [...others, allotment] };
+}
+
+export const job: Decider<JobCommand, JobState, JobEvent> = { initialState: { status: 'NONE' }, decide, evolve };

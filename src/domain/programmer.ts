@@ -1,0 +1,279 @@
+/** A NuLink3 programmer: prepared at the OEM (R1–R34), shipped to a contract manufacturer, trusted while ACTIVE.
+ *  Stream `programmer-{uid}`.
+ *  BLANK → ENROLLED → CERTIFIED → FUSED → LOCKED → READY → SHIPPED → ACTIVE ⇄ SUSPENDED → STOLEN | REVOKED | RETURNED → READY | RETIRED
+ *  Event names are unique over all streams, hence the prefix. */
+
+import { type Decider, requireStatus } from './decider.ts';
+import { refuse, requireCount } from './rules.ts';
+
+export type ProgrammerCertificate = {
+  /** 16 bytes, hex. */
+  readonly serial: string;
+  /** SHA-256 of the DER, hex; the certificate itself is a blob. */
+  readonly certificateSha256: string;
+  readonly icaId: string;
+  readonly notAfter: string;
+};
+
+export type ProgrammerEvent =
+  | { readonly type: 'ProgrammerRegistered'; readonly data: { readonly uid: string; readonly model: string; readonly by: string } }
+  | { readonly type: 'KeyEnrolled'; readonly data: { readonly publicKey: string; readonly publicKeySha256: string } }
+  | { readonly type: 'ProgrammerCertified'; readonly data: ProgrammerCertificate }
+  | { readonly type: 'ProgrammerCertificateRenewed'; readonly data: ProgrammerCertificate }
+  | { readonly type: 'ProgrammerBootKeyAssigned'; readonly data: { readonly keyId: string; readonly publicKey: string } }
+  | {
+      readonly type: 'ProgrammerBootKeyBurned';
+      readonly data: { readonly keyId: string; readonly rootCaSha256: string; readonly icaSha256: string };
+    }
+  | { readonly type: 'ProgrammerFirmwareInstalled'; readonly data: { readonly version: string; readonly imageHash: string } }
+  | { readonly type: 'ProgrammerLocked'; readonly data: { readonly receiptSha256?: string } }
+  | { readonly type: 'KekAgreed'; readonly data: { readonly epoch: number; readonly keyId: string } }
+  | { readonly type: 'ProgrammerShipped'; readonly data: { readonly to: string } }
+  | { readonly type: 'ProgrammerCheckedIn'; readonly data: { readonly firmwareVersion?: string } }
+  | { readonly type: 'ProgrammerSuspended'; readonly data: { readonly reason: string; readonly by: string } }
+  | { readonly type: 'ProgrammerResumed'; readonly data: { readonly by: string } }
+  | { readonly type: 'ProgrammerReportedStolen'; readonly data: { readonly by: string; readonly note?: string } }
+  | { readonly type: 'ProgrammerRevoked'; readonly data: { readonly reason: string; readonly by: string } }
+  | { readonly type: 'ProgrammerReturned'; readonly data: { readonly by: string } }
+  | { readonly type: 'ProgrammerRetired'; readonly data: { readonly by: string } };
+
+export type ProgrammerCommand =
+  | { readonly type: 'RegisterProgrammer'; readonly uid: string; readonly model: string; readonly by: string }
+  | { readonly type: 'EnrolProgrammerKey'; readonly publicKey: string; readonly publicKeySha256: string }
+  | ({ readonly type: 'CertifyProgrammer' } & ProgrammerCertificate)
+  | ({ readonly type: 'RenewProgrammerCertificate' } & ProgrammerCertificate)
+  | { readonly type: 'AssignProgrammerBootKey'; readonly keyId: string; readonly publicKey: string }
+  | { readonly type: 'BurnProgrammerBootKey'; readonly keyId: string; readonly rootCaSha256: string; readonly icaSha256: string }
+  | { readonly type: 'InstallProgrammerFirmware'; readonly version: string; readonly imageHash: string }
+  | { readonly type: 'LockProgrammer'; readonly receiptSha256?: string }
+  | { readonly type: 'AgreeKek'; readonly epoch: number; readonly keyId: string }
+  | { readonly type: 'ShipProgrammer'; readonly to: string }
+  | { readonly type: 'CheckInProgrammer'; readonly firmwareVersion?: string }
+  | { readonly type: 'SuspendProgrammer'; readonly reason: string; readonly by: string }
+  | { readonly type: 'ResumeProgrammer'; readonly by: string }
+  | { readonly type: 'ReportProgrammerStolen'; readonly by: string; readonly note?: string }
+  | { readonly type: 'RevokeProgrammer'; readonly reason: string; readonly by: string }
+  | { readonly type: 'ReturnProgrammer'; readonly by: string }
+  | { readonly type: 'RetireProgrammer'; readonly by: string };
+
+export type ProgrammerStatus =
+  | 'BLANK'
+  | 'ENROLLED'
+  | 'CERTIFIED'
+  | 'FUSED'
+  | 'LOCKED'
+  | 'READY'
+  | 'SHIPPED'
+  | 'ACTIVE'
+  | 'SUSPENDED'
+  | 'STOLEN'
+  | 'REVOKED'
+  | 'RETURNED'
+  | 'RETIRED';
+
+export type RegisteredProgrammer = {
+  readonly status: ProgrammerStatus;
+  readonly uid: string;
+  readonly model: string;
+  readonly publicKey?: string;
+  readonly publicKeySha256?: string;
+  /** All certificates ever issued to it, newest last. */
+  readonly certificates: readonly ProgrammerCertificate[];
+  readonly bootKey?: { readonly keyId: string; readonly publicKey: string; readonly burned: boolean };
+  readonly firmware?: { readonly version: string; readonly imageHash: string };
+  /** The newest AES_NuLink3: its epoch and where the keystore has it. */
+  readonly kek?: { readonly epoch: number; readonly keyId: string };
+  readonly shippedTo?: string;
+};
+
+export type ProgrammerState = { readonly status: 'NONE' } | RegisteredProgrammer;
+
+export const programmerStream = (uid: string): string => `programmer-${uid}`;
+
+/** Only an active programmer reserves, imports and asks for firmware (I17).
+ *  @throws NusecError PROGRAMMER_NOT_ACTIVE */
+export function requireActiveProgrammer(state: ProgrammerState): asserts state is RegisteredProgrammer & { readonly status: 'ACTIVE' } {
+  requireStatus(state, ['ACTIVE'], 'this request', 'PROGRAMMER_NOT_ACTIVE');
+}
+
+function decide(command: ProgrammerCommand, state: ProgrammerState): readonly ProgrammerEvent[] {
+  if (command.type === 'RegisterProgrammer') return register(command, state);
+  if (state.status === 'NONE') refuse('NOT_FOUND', 'this programmer is not registered');
+  switch (command.type) {
+    case 'EnrolProgrammerKey':
+      return enrolKey(command, state);
+    case 'CertifyProgrammer':
+      return certify(command, state);
+    case 'RenewProgrammerCertificate':
+      return renew(command, state);
+    case 'AssignProgrammerBootKey':
+      return assignBootKey(command, state);
+    case 'BurnProgrammerBootKey':
+      return burnBootKey(command, state);
+    case 'InstallProgrammerFirmware':
+      return installFirmware(command, state);
+    case 'LockProgrammer':
+      return lock(command, state);
+    case 'AgreeKek':
+      return agreeKek(command, state);
+    case 'ShipProgrammer':
+      if (state.status === 'SHIPPED' && state.shippedTo === command.to) return [];
+      requireStatus(state, ['READY'], 'shipping');
+      return [{ type: 'ProgrammerShipped', data: { to: command.to } }];
+    case 'CheckInProgrammer':
+      return checkIn(command, state);
+    case 'SuspendProgrammer':
+      if (state.status === 'SUSPENDED') return [];
+      requireStatus(state, ['ACTIVE'], 'suspending');
+      return [{ type: 'ProgrammerSuspended', data: { reason: command.reason, by: command.by } }];
+    case 'ResumeProgrammer':
+      if (state.status === 'ACTIVE') return [];
+      requireStatus(state, ['SUSPENDED'], 'resuming');
+      return [{ type: 'ProgrammerResumed', data: { by: command.by } }];
+    case 'ReportProgrammerStolen':
+      return reportStolen(command, state);
+    case 'RevokeProgrammer':
+      if (state.status === 'REVOKED') return [];
+      if (state.status === 'RETIRED') refuse('STATE', 'a retired programmer is no longer trusted anyway');
+      return [{ type: 'ProgrammerRevoked', data: { reason: command.reason, by: command.by } }];
+    case 'ReturnProgrammer':
+      if (state.status === 'RETURNED') return [];
+      requireStatus(state, ['SHIPPED', 'ACTIVE', 'SUSPENDED'], 'returning');
+      return [{ type: 'ProgrammerReturned', data: { by: command.by } }];
+    case 'RetireProgrammer':
+      if (state.status === 'RETIRED') return [];
+      requireStatus(state, ['BLANK', 'ENROLLED', 'CERTIFIED', 'FUSED', 'LOCKED', 'READY', 'RETURNED'], 'retiring');
+      return [{ type: 'ProgrammerRetired', data: { by: command.by } }];
+  }
+}
+
+type Of<Type extends ProgrammerCommand['type']> = Extract<ProgrammerCommand, { readonly type: Type }>;
+
+function register({ uid, model, by }: Of<'RegisterProgrammer'>, state: ProgrammerState): readonly ProgrammerEvent[] {
+  if (state.status !== 'NONE') {
+    return state.model === model ? [] : refuse('CONFLICT', 'this programmer is registered with another model');
+  }
+  return [{ type: 'ProgrammerRegistered', data: { uid, model, by } }];
+}
+
+/** One AUTH key per life: a second key needs a new registration after retirement. */
+function enrolKey(command: Of<'EnrolProgrammerKey'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+  if (state.publicKeySha256 === command.publicKeySha256) return [];
+  if (state.publicKeySha256 !== undefined) refuse('CONFLICT', 'this programmer already has another key');
+  requireStatus(state, ['BLANK'], 'enrolling a key');
+  return [{ type: 'KeyEnrolled', data: { publicKey: command.publicKey, publicKeySha256: command.publicKeySha256 } }];
+}
+
+function certify({ type: _, ...certificate }: Of<'CertifyProgrammer'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+  if (hasCertificate(state, certificate.serial)) return [];
+  requireStatus(state, ['ENROLLED'], 'certifying');
+  return [{ type: 'ProgrammerCertified', data: certificate }];
+}
+
+function renew({ type: _, ...certificate }: Of<'RenewProgrammerCertificate'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+  if (hasCertificate(state, certificate.serial)) return [];
+  requireStatus(state, ['CERTIFIED', 'FUSED', 'LOCKED', 'READY', 'SHIPPED', 'ACTIVE'], 'renewing the certificate');
+  return [{ type: 'ProgrammerCertificateRenewed', data: certificate }];
+}
+
+function hasCertificate(state: RegisteredProgrammer, serial: string): boolean {
+  return state.certificates.some(certificate => certificate.serial === serial);
+}
+
+/** Never a second boot key: asking again gives the first one. */
+function assignBootKey(command: Of<'AssignProgrammerBootKey'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+  if (state.bootKey !== undefined) return [];
+  requireStatus(state, ['CERTIFIED'], 'assigning the boot key');
+  return [{ type: 'ProgrammerBootKeyAssigned', data: { keyId: command.keyId, publicKey: command.publicKey } }];
+}
+
+function burnBootKey(command: Of<'BurnProgrammerBootKey'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+  if (state.bootKey === undefined) refuse('STATE', 'no boot key has been assigned');
+  if (state.bootKey.keyId !== command.keyId) refuse('CONFLICT', 'another boot key was assigned');
+  if (state.bootKey.burned) return [];
+  requireStatus(state, ['CERTIFIED'], 'burning the boot key');
+  const { keyId, rootCaSha256, icaSha256 } = command;
+  return [{ type: 'ProgrammerBootKeyBurned', data: { keyId, rootCaSha256, icaSha256 } }];
+}
+
+function installFirmware(command: Of<'InstallProgrammerFirmware'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+  if (state.firmware?.imageHash === command.imageHash) return [];
+  requireStatus(state, ['FUSED', 'RETURNED'], 'installing firmware');
+  return [{ type: 'ProgrammerFirmwareInstalled', data: { version: command.version, imageHash: command.imageHash } }];
+}
+
+function lock(command: Of<'LockProgrammer'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+  if (state.status === 'LOCKED') return [];
+  requireStatus(state, ['FUSED'], 'locking');
+  if (state.firmware === undefined) refuse('STATE', 'locking needs installed firmware');
+  return [{ type: 'ProgrammerLocked', data: command.receiptSha256 === undefined ? {} : { receiptSha256: command.receiptSha256 } }];
+}
+
+/** Epochs rise by one; a returned programmer becomes ready with a fresh key (R27–R34). */
+function agreeKek({ epoch, keyId }: Of<'AgreeKek'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+  if (state.kek?.epoch === epoch && state.kek.keyId === keyId) return [];
+  requireStatus(state, ['LOCKED', 'READY', 'SHIPPED', 'ACTIVE', 'RETURNED'], 'agreeing a key');
+  requireCount(epoch, 1, 'the epoch');
+  if (epoch <= (state.kek?.epoch ?? 0)) refuse('CONFLICT', 'the epoch of AES_NuLink3 must rise');
+  return [{ type: 'KekAgreed', data: { epoch, keyId } }];
+}
+
+function checkIn({ firmwareVersion }: Of<'CheckInProgrammer'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+  if (state.status === 'ACTIVE') return [];
+  requireStatus(state, ['SHIPPED'], 'checking in', 'PROGRAMMER_NOT_ACTIVE');
+  return [{ type: 'ProgrammerCheckedIn', data: firmwareVersion === undefined ? {} : { firmwareVersion } }];
+}
+
+function reportStolen({ by, note }: Of<'ReportProgrammerStolen'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+  if (state.status === 'STOLEN') return [];
+  requireStatus(state, ['LOCKED', 'READY', 'SHIPPED', 'ACTIVE', 'SUSPENDED', 'RETURNED'], 'reporting a theft');
+  return [{ type: 'ProgrammerReportedStolen', data: note === undefined ? { by } : { by, note } }];
+}
+
+function evolve(state: ProgrammerState, event: ProgrammerEvent): ProgrammerState {
+  if (event.type === 'ProgrammerRegistered') {
+    return { status: 'BLANK', uid: event.data.uid, model: event.data.model, certificates: [] };
+  }
+  if (state.status === 'NONE') return state;
+  switch (event.type) {
+    case 'KeyEnrolled':
+      return { ...state, status: 'ENROLLED', publicKey: event.data.publicKey, publicKeySha256: event.data.publicKeySha256 };
+    case 'ProgrammerCertified':
+      return { ...state, status: 'CERTIFIED', certificates: [...state.certificates, event.data] };
+    case 'ProgrammerCertificateRenewed':
+      return { ...state, certificates: [...state.certificates, event.data] };
+    case 'ProgrammerBootKeyAssigned':
+      return { ...state, bootKey: { ...event.data, burned: false } };
+    case 'ProgrammerBootKeyBurned':
+      return state.bootKey === undefined ? state : { ...state, status: 'FUSED', bootKey: { ...state.bootKey, burned: true } };
+    case 'ProgrammerFirmwareInstalled':
+      return { ...state, firmware: event.data };
+    case 'ProgrammerLocked':
+      return { ...state, status: 'LOCKED' };
+    case 'KekAgreed':
+      return { ...state, kek: event.data, status: state.status === 'LOCKED' || state.status === 'RETURNED' ? 'READY' : state.status };
+    case 'ProgrammerShipped':
+      return { ...state, status: 'SHIPPED', shippedTo: event.data.to };
+    case 'ProgrammerCheckedIn':
+    case 'ProgrammerResumed':
+      return { ...state, status: 'ACTIVE' };
+    case 'ProgrammerSuspended':
+      return { ...state, status: 'SUSPENDED' };
+    case 'ProgrammerReportedStolen':
+      return { ...state, status: 'STOLEN' };
+    case 'ProgrammerRevoked':
+      return { ...state, status: 'REVOKED' };
+    case 'ProgrammerReturned':
+      return { ...state, status: 'RETURNED' };
+    case 'ProgrammerRetired':
+      return { ...state, status: 'RETIRED' };
+    default:
+      return state;
+  }
+}
+
+export const programmer: Decider<ProgrammerCommand, ProgrammerState, ProgrammerEvent> = {
+  initialState: { status: 'NONE' },
+  decide,
+  evolve,
+};
