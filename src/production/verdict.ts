@@ -1,0 +1,44 @@
+import { equalBytes } from '../bytes.ts';
+import { type CodecType, field, oneOf, optionalField, record, text, uint } from '../cbor/schema.ts';
+import type { KeyResolver } from '../cose/sign1.ts';
+import { NusecError } from '../errors.ts';
+import { id16, sha256, timeSeconds, u8, u32, uid } from './fields.ts';
+import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
+
+/** Verdict: what a gateway found when it attested a device behind it (R84), signed with the gateway's key. */
+
+const verdict = record({
+  gateway: field(1, text(64)),
+  uid: field(2, uid),
+  /** The nonce that the cloud gave for this attestation: a gateway can relay but not lie about freshness. */
+  nonce: field(3, id16),
+  verdict: field(4, oneOf({ passed: 1, failed: 2, unreachable: 3 })),
+  /** SPDM version byte, such as 0x12 (DSP0274 §10.1). */
+  spdmVersion: optionalField(5, u8),
+  transcriptSha256: optionalField(6, sha256),
+  measurementSha256: optionalField(7, sha256),
+  /** The trust bundle that the gateway judged with. */
+  bundleVersion: field(8, u32),
+  timeSeconds: field(9, timeSeconds),
+  /** Rises with every verdict of this gateway. */
+  sequence: field(10, uint()),
+});
+export type GatewayVerdict = CodecType<typeof verdict>;
+
+const format: SignedFormat<GatewayVerdict> = { type: 'application/nusec-verdict', codec: verdict };
+
+export const signVerdict = (value: GatewayVerdict, signer: Signer): Promise<Uint8Array> => signAs(format, value, signer);
+
+/** @param expected who was asked about which device, with which nonce; only a sequence above `lastSequence` is accepted
+ *  @throws NusecError COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED, ATTESTATION_FAILED (a verdict about something else, or an old one) */
+export async function verifyVerdict(
+  bytes: Uint8Array,
+  expected: Pick<GatewayVerdict, 'gateway' | 'uid' | 'nonce'> & { readonly lastSequence: number },
+  gatewayKeys: KeyResolver,
+): Promise<GatewayVerdict> {
+  const value = await verifyAs(format, bytes, gatewayKeys);
+  const isAnswer = value.gateway === expected.gateway && equalBytes(value.uid, expected.uid) && equalBytes(value.nonce, expected.nonce);
+  if (!isAnswer || value.sequence <= expected.lastSequence)
+    throw new NusecError('ATTESTATION_FAILED', 'the verdict answers something else');
+  return value;
+}
