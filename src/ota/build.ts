@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { concat } from '../bytes.ts';
+import type { Version } from '../domain/version.ts';
 import { derToRaw } from '../ecdsa.ts';
 import { NusecError } from '../errors.ts';
 import { cryptBody } from './decrypt.ts';
@@ -17,14 +18,14 @@ import {
   writeHeader,
 } from './image.ts';
 import { findTlv, maxAreaBytes, type Tlv, tlvMagic, tlvType, vendorTlvRange, writeTlvArea } from './tlv.ts';
-import { type ImageVersion, isVersion, writeVersion } from './version.ts';
+import { isVersion, writeVersion } from './version.ts';
 
 /** Building of MCUboot images: first a body that all devices share, then per device a trailer with its signature.
  *  image = body ‖ trailer. Byte for byte what imgtool 2.4.0 makes of the same inputs. */
 
 export type ImageSpec = {
   readonly payload: Uint8Array;
-  readonly version: ImageVersion;
+  readonly version: Version;
   readonly securityCounter?: number;
   /** Where the payload begins (vector table alignment); default `defaultHeaderBytes`. */
   readonly headerBytes?: number;

@@ -10,6 +10,7 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { concat, fromHex, utf8 } from '../bytes.ts';
+import { p256Spki } from '../cose/publicKey.ts';
 import { NusecError } from '../errors.ts';
 
 /** Wrapping of a content-encryption key for one device, as MCUboot's ENC_EC256 and ENC_X25519 TLVs have it
@@ -22,11 +23,8 @@ export type EciesCurve = 'P-256' | 'X25519';
 
 /** Public keys as they stand in the TLV: uncompressed point; raw u-coordinate (RFC 7748). */
 const publicKeyBytes = { 'P-256': 65, X25519: 32 } as const satisfies Record<EciesCurve, number>;
-/** SubjectPublicKeyInfo before the key itself (RFC 5480 §2; RFC 8410 §4). */
-const spkiPrefix = {
-  'P-256': fromHex('3059301306072a8648ce3d020106082a8648ce3d030107034200'),
-  X25519: fromHex('302a300506032b656e032100'),
-} as const satisfies Record<EciesCurve, Uint8Array>;
+/** SubjectPublicKeyInfo of an X25519 key up to the key itself (RFC 8410 §4). */
+const x25519SpkiHead = fromHex('302a300506032b656e032100');
 const info = utf8('MCUBoot_ECIES_v1');
 const macBytes = 32;
 
@@ -70,15 +68,19 @@ export function wrapKey(cek: Uint8Array, devicePoint: Uint8Array, ephemeralScala
   return concat(ephemeral.getPublicKey(), tag(okm, cek.length, wrapped), wrapped);
 }
 
-/** AES-128 or AES-256 in counter mode from counter 0, as the bootloader runs it over wrapped keys and payloads. The key must serve one text only. */
-export function aesCtr(key: Uint8Array, text: Uint8Array): Uint8Array {
-  const cipher = createCipheriv(`aes-${key.length * 8}-ctr`, key, new Uint8Array(16));
+/** AES-128 or AES-256 in counter mode from counter 0, as the bootloader runs it over wrapped keys and payloads. The key must serve one text only.
+ *  @param offsetBytes  where `text` stands in the whole */
+export function aesCtr(key: Uint8Array, text: Uint8Array, offsetBytes = 0): Uint8Array {
+  const counter = new Uint8Array(16);
+  new DataView(counter.buffer).setUint32(12, Math.floor(offsetBytes / 16));
+  const cipher = createCipheriv(`aes-${key.length * 8}-ctr`, key, counter);
+  cipher.update(new Uint8Array(offsetBytes % 16));
   return cipher.update(text);
 }
 
 function agree(curve: EciesCurve, publicBytes: Uint8Array, privateKey: KeyObject): Uint8Array | undefined {
   try {
-    const der = Buffer.concat([spkiPrefix[curve], publicBytes]);
+    const der = Buffer.from(curve === 'P-256' ? p256Spki(publicBytes) : concat(x25519SpkiHead, publicBytes));
     return diffieHellman({ privateKey, publicKey: createPublicKey({ key: der, format: 'der', type: 'spki' }) });
   } catch {
     return undefined;

@@ -1,6 +1,7 @@
+import type { Version } from '../domain/version.ts';
 import { NusecError } from '../errors.ts';
 import { areaHeadBytes, findTlv, readTlvItems, type Tlv, tlvMagic, tlvType } from './tlv.ts';
-import { type ImageVersion, readVersion, writeVersion } from './version.ts';
+import { readVersion, writeVersion } from './version.ts';
 
 /** MCUboot image: header (padded to its own length) | payload | [protected TLV area] | TLV area | anything.
  *  Source: MCUboot docs/design.md and bootutil/image.h (2.4.0); integers little endian. */
@@ -33,7 +34,7 @@ export type ImageHeader = {
   readonly protectedTlvBytes: number;
   readonly payloadBytes: number;
   readonly flags: number;
-  readonly version: ImageVersion;
+  readonly version: Version;
 };
 
 /** Why an image is no image; the first five are the bootloader's words too. */
@@ -158,7 +159,7 @@ export function securityCounterOf(image: Pick<ImageTlvs, 'protectedTlvs'>): numb
   return value?.length === 4 ? new DataView(value.buffer, value.byteOffset, 4).getUint32(0, true) : undefined;
 }
 
-export type Dependency = { readonly imageId: number; readonly minVersion: ImageVersion };
+export type Dependency = { readonly imageId: number; readonly minVersion: Version };
 
 /** @returns the DEPENDENCY TLVs, or undefined when one is not {u8 image id, 3 zero bytes, version[8]} */
 export function dependenciesOf(image: Pick<ImageTlvs, 'protectedTlvs'>): readonly Dependency[] | undefined {

@@ -1,22 +1,8 @@
 import { createHash } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
-import {
-  array,
-  bytes,
-  bytesUpTo,
-  type Codec,
-  type CodecType,
-  decodeAs,
-  encodeAs,
-  field,
-  literal,
-  mapped,
-  record,
-  refine,
-  uint,
-} from '../cbor/schema.ts';
+import { array, bytes, bytesUpTo, type CodecType, decodeAs, encodeAs, field, literal, record, refine, uint } from '../cbor/schema.ts';
 import { type Es256Signer, type KeyResolver, sign1, verifySign1 } from '../cose/sign1.ts';
-import type { ImageVersion } from './version.ts';
+import { id16, sha256, timeSeconds, u32, uid, version } from '../production/fields.ts';
 
 /** The signed order to install one image on one device: COSE_Sign1 (ES256) over a deterministic CBOR map. It says what comes before a
  *  byte of it comes, and names every block by its hash, so that a bad block is found and fetched again alone (R92–R95). */
@@ -30,34 +16,28 @@ export const maxJobBlocks = 4096;
 export const blockHashBytes = 32;
 const maxDependencies = 8;
 
-const version: Codec<ImageVersion> = mapped(
-  refine(array(uint(0xffff_ffff), 4, 4), 'a version', ([a = 0, b = 0, c = 0]) => a <= 0xff && b <= 0xff && c <= 0xffff),
-  ([major = 0, minor = 0, revision = 0, build = 0]) => ({ major, minor, revision, build }),
-  ({ major, minor, revision, build }) => [major, minor, revision, build],
-);
-
+const uuid = bytes(16);
 const dependency = record({ imageId: field(1, uint(0xff)), minVersion: field(2, version) });
 
 const jobFields = record({
   format: field(1, literal(1)),
-  jobId: field(2, bytes(16)),
-  uid: field(3, bytes(16)),
+  jobId: field(2, id16),
+  uid: field(3, uid),
   /** MCUboot image hash: what the device must measure in the end. */
-  imageHash: field(4, bytes(32)),
+  imageHash: field(4, sha256),
   /** Length of the file as it is delivered: body and trailer, encrypted or not. */
   imageBytes: field(5, uint(maxBlockBytes * maxJobBlocks, 1)),
   version: field(6, version),
-  securityCounter: field(7, uint(0xffff_ffff)),
+  securityCounter: field(7, u32),
   blockBytes: field(8, uint(maxBlockBytes, minBlockBytes)),
   /** SHA-256 of each block, one after the other. */
   blockHashes: field(9, bytesUpTo(maxJobBlocks * blockHashBytes, blockHashBytes)),
-  /** Seconds since 1970. */
-  expires: field(10, uint()),
+  expires: field(10, timeSeconds),
   /** Strictly rises per device. */
   sequence: field(11, uint()),
   dependencies: field(12, array(dependency, maxDependencies)),
-  vendorUuid: field(13, bytes(16)),
-  classUuid: field(14, bytes(16)),
+  vendorUuid: field(13, uuid),
+  classUuid: field(14, uuid),
 });
 
 const jobCodec = refine(jobFields, 'one hash per block', job => job.blockHashes.length === blockCount(job) * blockHashBytes);

@@ -1,15 +1,15 @@
 import { equalBytes, toHex } from '../bytes.ts';
+import { formatVersion, type Version } from '../domain/version.ts';
 import { NusecError } from '../errors.ts';
 import { buildImage, type ImageSpec, maxPayloadBytes, referenceHash, specOf } from './build.ts';
 import { type Dependency, dependenciesOf, isMcubootImage, parseBody, securityCounterOf } from './image.ts';
 import { verifyImage } from './verify.ts';
-import { formatVersion, type ImageVersion } from './version.ts';
 
 /** From an upload (a raw binary or a signed MCUboot image) to the body of a release, ready to be signed per device (R59, R60, R90, R93). */
 
 export type ReleaseWish = {
   /** Needed for a raw binary; for an MCUboot image its own values hold unless given here. */
-  readonly version?: ImageVersion;
+  readonly version?: Version;
   readonly securityCounter?: number;
   /** The product line's, 16 bytes each: always in the image (T13). */
   readonly vendorUuid: Uint8Array;
@@ -21,7 +21,7 @@ export type ReleaseWish = {
 };
 
 export type ReleaseInfo = {
-  readonly version: ImageVersion;
+  readonly version: Version;
   readonly versionText: string;
   readonly securityCounter: number;
   readonly payloadBytes: number;

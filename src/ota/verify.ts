@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
+import type { Version } from '../domain/version.ts';
 import { contentKey, cryptBody, type Decryption, isEncrypted } from './decrypt.ts';
 import {
   bodyBytesOf,
@@ -17,7 +18,6 @@ import {
 } from './image.ts';
 import { checkSignature, type SignatureFlaw, type SignaturePolicy } from './signature.ts';
 import { findTlv, isAllowedUnprotected, type Tlv, tlvType } from './tlv.ts';
-import type { ImageVersion } from './version.ts';
 
 /** The bootloader's judgement of an image: the same answer as MCUboot 2.4.0's `boot_validate_slot`, and the reason.
  *  Stricter in two points that only a signer could reach: a header shorter than 32 bytes and signatures that are not strict DER. */
@@ -63,7 +63,7 @@ export type VerdictReason =
 
 export type ImageInfo = ImageTlvs & {
   readonly header: ImageHeader;
-  readonly version: ImageVersion;
+  readonly version: Version;
   readonly securityCounter: number | undefined;
   /** SHA-256 of `body`: the measurement of this image. */
   readonly imageHash: Uint8Array;

@@ -1,6 +1,7 @@
 import { createHash, createPrivateKey, sign } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parseVersion } from '../../src/domain/version.ts';
 import {
   attachTrailer,
   buildImage,
@@ -16,7 +17,6 @@ import { wrapKey } from '../../src/ota/ecies.ts';
 import { bodyBytesOf, parseImage } from '../../src/ota/image.ts';
 import { findTlv, tlvType } from '../../src/ota/tlv.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
-import { parseVersion } from '../../src/ota/version.ts';
 import { encP256, image, keyhash, otpKeyHash, privateKey, publicKey, slotBytes, vector } from './vectors.ts';
 
 const signer = createPrivateKey({ key: Buffer.from(privateKey('sign-p256')), format: 'der', type: 'pkcs8' });

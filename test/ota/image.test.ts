@@ -1,12 +1,13 @@
 import { createPrivateKey, sign } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { formatVersion, parseVersion } from '../../src/domain/version.ts';
 import { NusecError } from '../../src/errors.ts';
 import { attachTrailer, buildImage, deviceTrailer, signInput } from '../../src/ota/build.ts';
 import { dependenciesOf, parseBody, parseImage, securityCounterOf } from '../../src/ota/image.ts';
 import { readTlvItems, tlvMagic, writeTlvArea } from '../../src/ota/tlv.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
-import { compareVersion, formatVersion, parseVersion } from '../../src/ota/version.ts';
+import { compareVersion } from '../../src/ota/version.ts';
 import { encP256, image, keyhash, otpKeyHash, privateKey, publicKey, slotBytes } from './vectors.ts';
 
 const signer = createPrivateKey({ key: Buffer.from(privateKey('sign-p256')), format: 'der', type: 'pkcs8' });

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../src/bytes.ts';
+import { parseVersion } from '../../src/domain/version.ts';
 import { specOf } from '../../src/ota/build.ts';
 import { parseBody, parseImage } from '../../src/ota/image.ts';
 import { prepareRelease, reopenImage } from '../../src/ota/prepare.ts';
 import { findTlv, tlvType } from '../../src/ota/tlv.ts';
-import { parseVersion } from '../../src/ota/version.ts';
 import { image, vector } from './vectors.ts';
 
 const six = image('06-p256-bootrecord-uuid-custom.bin');
