@@ -1,0 +1,122 @@
+import { verify } from 'node:crypto';
+import { equalBytes, toHex } from '../bytes.ts';
+import { NusecError } from '../errors.ts';
+import type { Revocation } from './crl.ts';
+import {
+  type Cursor,
+  checkDer,
+  contextConstructed,
+  cursor,
+  enter,
+  finish,
+  malformed,
+  more,
+  nextTag,
+  only,
+  read,
+  readAny,
+  readBits,
+  readNumber,
+  readTime,
+  readUnsigned,
+  tags,
+} from './der.ts';
+import { digestOf, importKey, signatureAlgorithms } from './keys.ts';
+import { oids } from './oids.ts';
+import type { Certificate } from './parse.ts';
+import { authorityKeyIdentifier, readExtension } from './readExtensions.ts';
+import { reasonOfNumber } from './revocationReasons.ts';
+
+/** Reads and verifies certificate revocation lists (RFC 5280 §5, §6.3.3): what a gateway does with the list it was given. */
+
+/** Largest list that is read: about 1.6 million entries. */
+export const maxCrlBytes = 64 << 20;
+const version2 = 1;
+
+/** Times are ISO. `baseNumber` is there in a delta list. */
+export type Crl = {
+  readonly number: number;
+  readonly baseNumber?: number;
+  readonly thisUpdate: string;
+  readonly nextUpdate: string;
+  readonly entries: readonly Revocation[];
+};
+
+/** @param issuer  the authority whose list it must be  @param now ISO or milliseconds, undefined without a trusted clock
+ *  @throws NusecError DER_MALFORMED (not strict DER, not version 2, without number or nextUpdate, unknown critical extension),
+ *  CHAIN_REFUSED (another issuer, issuer may not sign lists, signature, out of date) */
+export function readCrl(der: Uint8Array, issuer: Certificate, now: string | number | undefined): Crl {
+  if (der.length > maxCrlBytes) malformed(`CRL of ${der.length} bytes`);
+  checkDer(der);
+  const outer = only(der, tags.sequence);
+  const tbs = readAny(outer).whole;
+  const algorithm = readAny(outer).whole;
+  const signature = readBits(outer);
+  finish(outer);
+  checkSignature(issuer, tbs, algorithm, signature);
+  const crl = readList(only(tbs, tags.sequence), algorithm, issuer);
+  checkTime(crl, now);
+  return crl;
+}
+
+function checkSignature(issuer: Certificate, tbs: Uint8Array, algorithm: Uint8Array, signature: Uint8Array): void {
+  if (!issuer.isCa || !issuer.keyUsage?.crlSign || !issuer.curve) refuse('its issuer may not sign lists');
+  if (!equalBytes(algorithm, signatureAlgorithms[issuer.curve])) refuse('the signature algorithm is not its issuer’s');
+  if (!verify(digestOf[issuer.curve], tbs, importKey(issuer.spki), signature)) refuse('its issuer did not make the signature');
+}
+
+function readList(tbs: Cursor, algorithm: Uint8Array, issuer: Certificate): Crl {
+  if (readNumber(tbs) !== version2) malformed('not a version 2 CRL');
+  if (!equalBytes(readAny(tbs).whole, algorithm)) malformed('two different signature algorithms');
+  if (!equalBytes(readAny(tbs).whole, issuer.subjectDer)) refuse('it is of another issuer');
+  const times = { thisUpdate: readTime(tbs), nextUpdate: readTime(tbs) };
+  const entries = nextTag(tbs) === tags.sequence ? readEntries(enter(tbs, tags.sequence)) : [];
+  const { aki, ...numbers } = readCrlExtensions(only(read(tbs, contextConstructed(0)), tags.sequence));
+  finish(tbs);
+  if (aki && issuer.ski && !equalBytes(aki, issuer.ski)) refuse('it is of another key of its issuer');
+  return { ...numbers, ...times, entries };
+}
+
+function readEntries(list: Cursor): readonly Revocation[] {
+  const entries: Revocation[] = [];
+  while (more(list)) entries.push(readEntry(enter(list, tags.sequence)));
+  return entries;
+}
+
+function readEntry(entry: Cursor): Revocation {
+  const serialHex = toHex(readUnsigned(entry));
+  const revokedAt = readTime(entry);
+  let reason: Revocation['reason'] = 'unspecified';
+  const extensions = more(entry) ? enter(entry, tags.sequence) : undefined;
+  while (extensions && more(extensions)) {
+    const { id, critical, value } = readExtension(extensions);
+    if (id === oids.reasonCode) reason = reasonOfNumber(read(cursor(value), tags.enumerated)[0] ?? 0) ?? malformed('unknown reason');
+    else if (critical) malformed(`unknown critical extension ${id}`);
+  }
+  finish(entry);
+  return { serialHex, revokedAt, reason };
+}
+
+function readCrlExtensions(list: Cursor): { number: number; baseNumber?: number; aki?: Uint8Array } {
+  const found: { number?: number; baseNumber?: number; aki?: Uint8Array } = {};
+  while (more(list)) {
+    const { id, critical, value } = readExtension(list);
+    if (id === oids.crlNumber) found.number = readNumber(cursor(value));
+    else if (id === oids.deltaCrlIndicator) found.baseNumber = readNumber(cursor(value));
+    else if (id === oids.authorityKeyIdentifier) Object.assign(found, authorityKeyIdentifier(value));
+    else if (critical) malformed(`unknown critical extension ${id}`);
+  }
+  const { number = malformed('CRL without a number') } = found;
+  return { ...found, number };
+}
+
+function checkTime({ thisUpdate, nextUpdate }: Crl, now: string | number | undefined): void {
+  if (now === undefined) return;
+  const at = new Date(now).toISOString();
+  if (at < thisUpdate) refuse(`it is not valid before ${thisUpdate}`);
+  if (at > nextUpdate) refuse(`it was valid until ${nextUpdate}`);
+}
+
+function refuse(reason: string): never {
+  throw new NusecError('CHAIN_REFUSED', `CRL refused: ${reason}`);
+}
