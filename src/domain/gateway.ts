@@ -1,0 +1,141 @@
+/** A gateway and the devices behind it (R84). Stream `gateway-{id}`.
+ *  REGISTERED → ACTIVE (certified) ⇄ SUSPENDED;  any → REVOKED */
+
+import { type Decider, requireStatus } from './decider.ts';
+import { refuse, requireCount } from './rules.ts';
+
+/** Devices one gateway may serve. */
+export const maxAttachedDevices = 2000;
+
+export type GatewayCertificate = {
+  readonly serial: string;
+  readonly certificateSha256: string;
+  readonly publicKeySha256: string;
+  readonly icaId: string;
+  readonly notAfter: string;
+};
+
+export type GatewayEvent =
+  | { readonly type: 'GatewayRegistered'; readonly data: { readonly gatewayId: string; readonly name: string; readonly by: string } }
+  | { readonly type: 'GatewayCertified'; readonly data: GatewayCertificate }
+  | { readonly type: 'DeviceAttached'; readonly data: { readonly uid: string; readonly by: string } }
+  | { readonly type: 'DeviceDetached'; readonly data: { readonly uid: string; readonly by: string } }
+  | { readonly type: 'TrustBundleApplied'; readonly data: { readonly version: number } }
+  | { readonly type: 'GatewaySuspended'; readonly data: { readonly reason: string; readonly by: string } }
+  | { readonly type: 'GatewayResumed'; readonly data: { readonly by: string } }
+  | { readonly type: 'GatewayRevoked'; readonly data: { readonly reason: string; readonly by: string } };
+
+export type GatewayCommand =
+  | { readonly type: 'RegisterGateway'; readonly gatewayId: string; readonly name: string; readonly by: string }
+  /** First certificate or a renewal. */
+  | ({ readonly type: 'CertifyGateway' } & GatewayCertificate)
+  | { readonly type: 'AttachDevice'; readonly uid: string; readonly by: string }
+  | { readonly type: 'DetachDevice'; readonly uid: string; readonly by: string }
+  | { readonly type: 'ApplyTrustBundle'; readonly version: number }
+  | { readonly type: 'SuspendGateway'; readonly reason: string; readonly by: string }
+  | { readonly type: 'ResumeGateway'; readonly by: string }
+  | { readonly type: 'RevokeGateway'; readonly reason: string; readonly by: string };
+
+export type RegisteredGateway = {
+  readonly status: 'REGISTERED' | 'ACTIVE' | 'SUSPENDED' | 'REVOKED';
+  readonly gatewayId: string;
+  readonly name: string;
+  /** Newest last. */
+  readonly certificates: readonly GatewayCertificate[];
+  readonly devices: ReadonlySet<string>;
+  readonly trustBundleVersion: number;
+};
+export type GatewayState = { readonly status: 'NONE' } | RegisteredGateway;
+
+export const gatewayStream = (gatewayId: string): string => `gateway-${gatewayId}`;
+
+/** Whether this gateway may speak for this device now (T20). */
+export function mayServe(state: GatewayState, uid: string): boolean {
+  return state.status === 'ACTIVE' && state.devices.has(uid);
+}
+
+function decide(command: GatewayCommand, state: GatewayState): readonly GatewayEvent[] {
+  if (command.type === 'RegisterGateway') return register(command, state);
+  if (state.status === 'NONE') refuse('NOT_FOUND', 'there is no such gateway');
+  switch (command.type) {
+    case 'CertifyGateway':
+      return certify(command, state);
+    case 'AttachDevice':
+      return attach(command, state);
+    case 'DetachDevice': {
+      const { uid, by } = command;
+      return state.devices.has(uid) ? [{ type: 'DeviceDetached', data: { uid, by } }] : [];
+    }
+    case 'ApplyTrustBundle':
+      return applyBundle(command, state);
+    case 'SuspendGateway':
+      if (state.status === 'SUSPENDED') return [];
+      requireStatus(state, ['ACTIVE'], 'suspending');
+      return [{ type: 'GatewaySuspended', data: { reason: command.reason, by: command.by } }];
+    case 'ResumeGateway':
+      if (state.status === 'ACTIVE') return [];
+      requireStatus(state, ['SUSPENDED'], 'resuming');
+      return [{ type: 'GatewayResumed', data: { by: command.by } }];
+    case 'RevokeGateway':
+      if (state.status === 'REVOKED') return [];
+      return [{ type: 'GatewayRevoked', data: { reason: command.reason, by: command.by } }];
+  }
+}
+
+type Of<Type extends GatewayCommand['type']> = Extract<GatewayCommand, { readonly type: Type }>;
+
+function register({ gatewayId, name, by }: Of<'RegisterGateway'>, state: GatewayState): readonly GatewayEvent[] {
+  if (state.status === 'NONE') return [{ type: 'GatewayRegistered', data: { gatewayId, name, by } }];
+  return state.name === name ? [] : refuse('CONFLICT', 'this gateway id is taken');
+}
+
+function certify({ type: _, ...certificate }: Of<'CertifyGateway'>, state: RegisteredGateway): readonly GatewayEvent[] {
+  if (state.certificates.some(({ serial }) => serial === certificate.serial)) return [];
+  requireStatus(state, ['REGISTERED', 'ACTIVE'], 'certifying');
+  return [{ type: 'GatewayCertified', data: certificate }];
+}
+
+function attach({ uid, by }: Of<'AttachDevice'>, state: RegisteredGateway): readonly GatewayEvent[] {
+  if (state.devices.has(uid)) return [];
+  requireStatus(state, ['REGISTERED', 'ACTIVE'], 'attaching a device');
+  if (state.devices.size >= maxAttachedDevices) refuse('RATE_LIMITED', `a gateway serves at most ${maxAttachedDevices} devices`);
+  return [{ type: 'DeviceAttached', data: { uid, by } }];
+}
+
+function applyBundle({ version }: Of<'ApplyTrustBundle'>, state: RegisteredGateway): readonly GatewayEvent[] {
+  if (version === state.trustBundleVersion) return [];
+  requireStatus(state, ['ACTIVE'], 'applying a trust bundle');
+  requireCount(version, 1, 'the version of the trust bundle');
+  if (version < state.trustBundleVersion) refuse('CONFLICT', `the gateway already has version ${state.trustBundleVersion}`);
+  return [{ type: 'TrustBundleApplied', data: { version } }];
+}
+
+function evolve(state: GatewayState, event: GatewayEvent): GatewayState {
+  if (event.type === 'GatewayRegistered') {
+    const { gatewayId, name } = event.data;
+    return { status: 'REGISTERED', gatewayId, name, certificates: [], devices: new Set(), trustBundleVersion: 0 };
+  }
+  if (state.status === 'NONE') return state;
+  switch (event.type) {
+    case 'GatewayCertified': {
+      const status = state.status === 'REGISTERED' ? 'ACTIVE' : state.status;
+      return { ...state, status, certificates: [...state.certificates, event.data] };
+    }
+    case 'DeviceAttached':
+      return { ...state, devices: new Set([...state.devices, event.data.uid]) };
+    case 'DeviceDetached':
+      return { ...state, devices: new Set([...state.devices].filter(uid => uid !== event.data.uid)) };
+    case 'TrustBundleApplied':
+      return { ...state, trustBundleVersion: event.data.version };
+    case 'GatewaySuspended':
+      return { ...state, status: 'SUSPENDED' };
+    case 'GatewayResumed':
+      return { ...state, status: 'ACTIVE' };
+    case 'GatewayRevoked':
+      return { ...state, status: 'REVOKED' };
+    default:
+      return state;
+  }
+}
+
+export const gateway: Decider<GatewayCommand, GatewayState, GatewayEvent> = { initialState: { status: 'NONE' }, decide, evolve };

@@ -1,0 +1,122 @@
+/** A firmware release of one line, bootloader or application (R59, R90). Stream `release-{id}`.
+ *  UPLOADED → APPROVED → PUBLISHED;  any → WITHDRAWN */
+
+import { type Decider, requireStatus } from './decider.ts';
+import type { ImageKind, ReleaseFacts } from './job.ts';
+import { refuse, requireCount, requireOtherPerson } from './rules.ts';
+import { parseVersion } from './version.ts';
+
+/** MCUboot keeps the counter in one bit per step: 255 for the application, 63 for the bootloader. */
+export const counterLimits: { readonly [Kind in ImageKind]: number } = { app: 255, bl2: 63 };
+
+export type FirmwareUpload = {
+  readonly releaseId: string;
+  readonly line: string;
+  readonly image: ImageKind;
+  readonly version: string;
+  readonly securityCounter: number;
+  readonly vendorUuid: string;
+  readonly classUuid: string;
+  /** SHA-256 of the stored file: the name of the blob, checked on every read (T30). */
+  readonly bodySha256: string;
+  /** Image hash of the plain image; of the encrypted variant when there is one. Both are reference values. */
+  readonly imageHash: string;
+  readonly encryptedImageHash?: string;
+  readonly size: number;
+  readonly uploadedBy: string;
+};
+
+export type ReleaseEvent =
+  | { readonly type: 'FirmwareUploaded'; readonly data: FirmwareUpload }
+  | { readonly type: 'SbomAttached'; readonly data: { readonly sha256: string; readonly format: string; readonly by: string } }
+  | { readonly type: 'ReleaseApproved'; readonly data: { readonly by: string } }
+  | { readonly type: 'ReleasePublished'; readonly data: { readonly by: string } }
+  | { readonly type: 'ReleaseWithdrawn'; readonly data: { readonly reason: string; readonly by: string } };
+
+export type ReleaseCommand =
+  | ({ readonly type: 'UploadFirmware' } & FirmwareUpload)
+  | { readonly type: 'AttachSbom'; readonly sha256: string; readonly format: string; readonly by: string }
+  | { readonly type: 'ApproveRelease'; readonly by: string }
+  | { readonly type: 'PublishRelease'; readonly by: string }
+  | { readonly type: 'WithdrawRelease'; readonly reason: string; readonly by: string };
+
+export type UploadedRelease = FirmwareUpload & {
+  readonly status: 'UPLOADED' | 'APPROVED' | 'PUBLISHED' | 'WITHDRAWN';
+  readonly sbomSha256?: string;
+  readonly approvedBy?: string;
+};
+export type ReleaseState = { readonly status: 'NONE' } | UploadedRelease;
+
+export const releaseStream = (releaseId: string): string => `release-${releaseId}`;
+
+/** What a job needs to know to bind this release. */
+export function releaseFacts(state: UploadedRelease): ReleaseFacts {
+  const { releaseId, line, image, version, securityCounter, imageHash, bodySha256, size, status } = state;
+  return { releaseId, line, image, version, securityCounter, imageHash, bodySha256, size, status };
+}
+
+/** The reference values of a release: plain and, if there is one, encrypted variant. */
+export function imageHashesOf({ imageHash, encryptedImageHash }: FirmwareUpload): readonly string[] {
+  return encryptedImageHash === undefined ? [imageHash] : [imageHash, encryptedImageHash];
+}
+
+function decide(command: ReleaseCommand, state: ReleaseState): readonly ReleaseEvent[] {
+  if (command.type === 'UploadFirmware') return upload(command, state);
+  if (state.status === 'NONE') refuse('NOT_FOUND', 'there is no such release');
+  switch (command.type) {
+    case 'AttachSbom':
+      return attachSbom(command, state);
+    case 'ApproveRelease':
+      if (state.status === 'APPROVED' || state.status === 'PUBLISHED') return [];
+      requireStatus(state, ['UPLOADED'], 'approving', 'RELEASE_STATE');
+      requireOtherPerson(state.uploadedBy, command.by, 'approving the release');
+      return [{ type: 'ReleaseApproved', data: { by: command.by } }];
+    case 'PublishRelease':
+      if (state.status === 'PUBLISHED') return [];
+      requireStatus(state, ['APPROVED'], 'publishing', 'RELEASE_STATE');
+      return [{ type: 'ReleasePublished', data: { by: command.by } }];
+    case 'WithdrawRelease':
+      if (state.status === 'WITHDRAWN') return [];
+      return [{ type: 'ReleaseWithdrawn', data: { reason: command.reason, by: command.by } }];
+  }
+}
+
+type Of<Type extends ReleaseCommand['type']> = Extract<ReleaseCommand, { readonly type: Type }>;
+
+function upload({ type: _, ...data }: Of<'UploadFirmware'>, state: ReleaseState): readonly ReleaseEvent[] {
+  if (state.status !== 'NONE') {
+    const same = state.bodySha256 === data.bodySha256 && state.line === data.line && state.image === data.image;
+    return same ? [] : refuse('CONFLICT', 'this release has other content');
+  }
+  parseVersion(data.version);
+  requireCount(data.securityCounter, 0, 'the security counter');
+  if (data.securityCounter > counterLimits[data.image]) {
+    refuse('COUNTER_EXHAUSTED', `the ${data.image} counter ends at ${counterLimits[data.image]}`);
+  }
+  return [{ type: 'FirmwareUploaded', data }];
+}
+
+function attachSbom({ sha256, format, by }: Of<'AttachSbom'>, state: UploadedRelease): readonly ReleaseEvent[] {
+  if (state.sbomSha256 === sha256) return [];
+  if (state.status === 'WITHDRAWN') refuse('RELEASE_STATE', 'the release is withdrawn');
+  return [{ type: 'SbomAttached', data: { sha256, format, by } }];
+}
+
+function evolve(state: ReleaseState, event: ReleaseEvent): ReleaseState {
+  if (event.type === 'FirmwareUploaded') return { ...event.data, status: 'UPLOADED' };
+  if (state.status === 'NONE') return state;
+  switch (event.type) {
+    case 'SbomAttached':
+      return { ...state, sbomSha256: event.data.sha256 };
+    case 'ReleaseApproved':
+      return { ...state, status: 'APPROVED', approvedBy: event.data.by };
+    case 'ReleasePublished':
+      return { ...state, status: 'PUBLISHED' };
+    case 'ReleaseWithdrawn':
+      return { ...state, status: 'WITHDRAWN' };
+    default:
+      return state;
+  }
+}
+
+export const release: Decider<ReleaseCommand, ReleaseState, ReleaseEvent> = { initialState: { status: 'NONE' }, decide, evolve };

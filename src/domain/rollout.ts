@@ -1,0 +1,181 @@
+/** A rollout of one release over groups of devices. Stream `rollout-{id}`.
+ *  PLANNED → APPROVED → RUNNING ⇄ PAUSED;  RUNNING → COMPLETED | HALTED;  before the end → ABORTED
+ *  Progress is a projection; the caller brings the counts, a device counts as succeeded only by attestation. */
+
+import { type Decider, requireStatus } from './decider.ts';
+import { refuse, requireCount, requireOtherPerson } from './rules.ts';
+
+/** A group is a share of the fleet or a list of its own; the caller resolves it to devices when it starts. */
+export type RolloutGroup = { readonly name: string } & ({ readonly percent: number } | { readonly devices: readonly string[] });
+
+/** A group passes at `successPercent`, the rollout halts above `failurePercent`; both of the group's devices. */
+export type RolloutThresholds = { readonly successPercent: number; readonly failurePercent: number };
+
+export const maxGroups = 50;
+
+/** Devices named in the plan itself; a larger group is a percentage. */
+export const maxListedDevices = 1000;
+
+export type RolloutPlan = {
+  readonly rolloutId: string;
+  readonly releaseId: string;
+  readonly line: string;
+  readonly groups: readonly RolloutGroup[];
+  readonly thresholds: RolloutThresholds;
+  readonly securityUpdate?: boolean;
+  readonly ratePerMinute?: number;
+  readonly deadline?: string;
+};
+
+export type GroupStart = {
+  /** Index in the plan: 0, 1, 2 … */
+  readonly group: number;
+  readonly deviceCount: number;
+  /** SHA-256 of the list of UIDs; the list is a blob. */
+  readonly devicesSha256: string;
+};
+
+export type GroupHealth = { readonly group: number; readonly succeeded: number; readonly failed: number };
+
+export type RolloutEvent =
+  | { readonly type: 'RolloutPlanned'; readonly data: RolloutPlan & { readonly plannedBy: string } }
+  | { readonly type: 'RolloutApproved'; readonly data: { readonly by: string } }
+  | { readonly type: 'RolloutStarted'; readonly data: { readonly by: string } }
+  | { readonly type: 'GroupStarted'; readonly data: GroupStart }
+  | { readonly type: 'GroupPassed'; readonly data: GroupHealth }
+  | { readonly type: 'RolloutPaused'; readonly data: { readonly reason: string; readonly by: string } }
+  | { readonly type: 'RolloutResumed'; readonly data: { readonly by: string } }
+  | { readonly type: 'RolloutHalted'; readonly data: GroupHealth & { readonly reason: string } }
+  | { readonly type: 'RolloutCompleted'; readonly data: { readonly groups: number } }
+  | { readonly type: 'RolloutAborted'; readonly data: { readonly reason: string; readonly by: string } };
+
+export type RolloutCommand =
+  | ({ readonly type: 'PlanRollout'; readonly by: string } & RolloutPlan)
+  | { readonly type: 'ApproveRollout'; readonly by: string }
+  | { readonly type: 'StartRollout'; readonly by: string }
+  | ({ readonly type: 'StartGroup' } & GroupStart)
+  | ({ readonly type: 'RecordGroupHealth' } & GroupHealth)
+  | { readonly type: 'PauseRollout'; readonly reason: string; readonly by: string }
+  | { readonly type: 'ResumeRollout'; readonly by: string }
+  | { readonly type: 'AbortRollout'; readonly reason: string; readonly by: string };
+
+export type PlannedRollout = RolloutPlan & {
+  readonly status: 'PLANNED' | 'APPROVED' | 'RUNNING' | 'PAUSED' | 'HALTED' | 'COMPLETED' | 'ABORTED';
+  readonly plannedBy: string;
+  readonly approvedBy?: string;
+  /** Groups that have started, and how many of them have passed. */
+  readonly started: readonly GroupStart[];
+  readonly passed: number;
+};
+export type RolloutState = { readonly status: 'NONE' } | PlannedRollout;
+
+export const rolloutStream = (rolloutId: string): string => `rollout-${rolloutId}`;
+
+function decide(command: RolloutCommand, state: RolloutState): readonly RolloutEvent[] {
+  if (command.type === 'PlanRollout') return plan(command, state);
+  if (state.status === 'NONE') refuse('NOT_FOUND', 'there is no such rollout');
+  switch (command.type) {
+    case 'ApproveRollout':
+      if (state.approvedBy !== undefined) return [];
+      requireStatus(state, ['PLANNED'], 'approving');
+      requireOtherPerson(state.plannedBy, command.by, 'approving the rollout');
+      return [{ type: 'RolloutApproved', data: { by: command.by } }];
+    case 'StartRollout':
+      if (state.status === 'RUNNING') return [];
+      requireStatus(state, ['APPROVED'], 'starting');
+      return [{ type: 'RolloutStarted', data: { by: command.by } }];
+    case 'StartGroup':
+      return startGroup(command, state);
+    case 'RecordGroupHealth':
+      return recordHealth(command, state);
+    case 'PauseRollout':
+      if (state.status === 'PAUSED') return [];
+      requireStatus(state, ['RUNNING'], 'pausing');
+      return [{ type: 'RolloutPaused', data: { reason: command.reason, by: command.by } }];
+    case 'ResumeRollout':
+      if (state.status === 'RUNNING') return [];
+      requireStatus(state, ['PAUSED'], 'resuming');
+      return [{ type: 'RolloutResumed', data: { by: command.by } }];
+    case 'AbortRollout':
+      if (state.status === 'ABORTED') return [];
+      requireStatus(state, ['PLANNED', 'APPROVED', 'RUNNING', 'PAUSED', 'HALTED'], 'aborting');
+      return [{ type: 'RolloutAborted', data: { reason: command.reason, by: command.by } }];
+  }
+}
+
+type Of<Type extends RolloutCommand['type']> = Extract<RolloutCommand, { readonly type: Type }>;
+
+function plan({ type: _, by, ...data }: Of<'PlanRollout'>, state: RolloutState): readonly RolloutEvent[] {
+  if (state.status !== 'NONE') {
+    const same = state.releaseId === data.releaseId && state.plannedBy === by && state.groups.length === data.groups.length;
+    return same ? [] : refuse('CONFLICT', 'this rollout id is taken');
+  }
+  if (data.groups.length === 0 || data.groups.length > maxGroups) refuse('BAD_REQUEST', `a rollout has 1 to ${maxGroups} groups`);
+  if (!data.groups.every(hasGoodSize)) refuse('BAD_REQUEST', `a group is 1 to 100 percent or a list of 1 to ${maxListedDevices} devices`);
+  const { successPercent, failurePercent } = data.thresholds;
+  if (!(isPercent(successPercent) && isPercent(failurePercent))) refuse('BAD_REQUEST', 'a threshold is 0 to 100 percent');
+  return [{ type: 'RolloutPlanned', data: { ...data, plannedBy: by } }];
+}
+
+function hasGoodSize(group: RolloutGroup): boolean {
+  if ('devices' in group) return group.devices.length > 0 && group.devices.length <= maxListedDevices;
+  return isPercent(group.percent) && group.percent > 0;
+}
+
+function isPercent(value: number): boolean {
+  return value >= 0 && value <= 100;
+}
+
+/** Groups start in the order of the plan, each after the one before has passed. */
+function startGroup({ type: _, ...data }: Of<'StartGroup'>, state: PlannedRollout): readonly RolloutEvent[] {
+  if (state.started[data.group]?.devicesSha256 === data.devicesSha256) return [];
+  requireStatus(state, ['RUNNING'], 'starting a group');
+  requireCount(data.deviceCount, 1, 'the number of devices');
+  const next = state.started.length;
+  if (data.group !== next || next >= state.groups.length) refuse('CONFLICT', `group ${data.group} is not the next one`);
+  if (state.passed < next) refuse('STATE', 'the group before has not passed');
+  return [{ type: 'GroupStarted', data }];
+}
+
+/** The health gate: halt above the failure threshold, else pass at the success threshold; after the last group the rollout is done. */
+function recordHealth({ type: _, ...health }: Of<'RecordGroupHealth'>, state: PlannedRollout): readonly RolloutEvent[] {
+  const { deviceCount } = state.started[health.group] ?? refuse('STATE', 'this group has not started');
+  if (health.group < state.passed || state.status === 'HALTED') return [];
+  requireStatus(state, ['RUNNING', 'PAUSED'], 'judging a group');
+  const { successPercent, failurePercent } = state.thresholds;
+  if (health.failed * 100 > failurePercent * deviceCount) {
+    return [{ type: 'RolloutHalted', data: { ...health, reason: `more than ${failurePercent} % of the group failed` } }];
+  }
+  if (health.succeeded === 0 || health.succeeded * 100 < successPercent * deviceCount) return [];
+  const passed: RolloutEvent = { type: 'GroupPassed', data: health };
+  const last = health.group === state.groups.length - 1;
+  return last ? [passed, { type: 'RolloutCompleted', data: { groups: state.groups.length } }] : [passed];
+}
+
+function evolve(state: RolloutState, event: RolloutEvent): RolloutState {
+  if (event.type === 'RolloutPlanned') return { ...event.data, status: 'PLANNED', started: [], passed: 0 };
+  if (state.status === 'NONE') return state;
+  switch (event.type) {
+    case 'RolloutApproved':
+      return { ...state, status: 'APPROVED', approvedBy: event.data.by };
+    case 'RolloutStarted':
+    case 'RolloutResumed':
+      return { ...state, status: 'RUNNING' };
+    case 'GroupStarted':
+      return { ...state, started: [...state.started, event.data] };
+    case 'GroupPassed':
+      return { ...state, passed: state.passed + 1 };
+    case 'RolloutPaused':
+      return { ...state, status: 'PAUSED' };
+    case 'RolloutHalted':
+      return { ...state, status: 'HALTED' };
+    case 'RolloutCompleted':
+      return { ...state, status: 'COMPLETED' };
+    case 'RolloutAborted':
+      return { ...state, status: 'ABORTED' };
+    default:
+      return state;
+  }
+}
+
+export const rollout: Decider<RolloutCommand, RolloutState, RolloutEvent> = { initialState: { status: 'NONE' }, decide, evolve };
