@@ -23,7 +23,7 @@ export function decodeAs<T>(codec: Codec<T>, bytes: Uint8Array, maxDepth?: numbe
 }
 
 /** @throws NusecError CBOR_MALFORMED when the value does not keep the limits of the codec */
-export function encodeAs<T>(codec: Codec<T>, value: T, maxDepth?: number): Uint8Array {
+export function encodeAs<T>(codec: Codec<T>, value: NoInfer<T>, maxDepth?: number): Uint8Array {
   return encodeCbor(codec.encode(value, 'message'), maxDepth);
 }
 

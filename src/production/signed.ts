@@ -8,7 +8,7 @@ export type SignedFormat<T> = { readonly type: string; readonly codec: Codec<T> 
 export type Signer = { readonly kid: Uint8Array; readonly sign: Es256Signer };
 
 /** @throws NusecError CBOR_MALFORMED when the value does not keep the limits of the format */
-export async function signAs<T>(format: SignedFormat<T>, value: T, signer: Signer): Promise<Uint8Array> {
+export async function signAs<T>(format: SignedFormat<T>, value: NoInfer<T>, signer: Signer): Promise<Uint8Array> {
   return sign1({ kid: signer.kid, type: format.type, payload: encodeAs(format.codec, value) }, signer.sign);
 }
 
