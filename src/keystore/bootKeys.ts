@@ -1,6 +1,7 @@
-import { createPublicKey, verify } from 'node:crypto';
+import { verify } from 'node:crypto';
 import { toHex, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
+import { curveOf, importKey } from '../pki/keys.ts';
 import type { Custody, CustodyKey } from './custody.ts';
 import type { Keystore } from './port.ts';
 
@@ -69,9 +70,5 @@ function heldBytes({ keyId, wrapped }: CustodyKey): Uint8Array {
 }
 
 function verifies(spki: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
-  try {
-    return verify('sha256', message, createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }), signature);
-  } catch {
-    return false;
-  }
+  return curveOf(spki) === 'P-256' && verify('sha256', message, importKey(spki), signature);
 }

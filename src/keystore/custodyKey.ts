@@ -12,7 +12,8 @@ import { secretKey } from './unlock.ts';
  *  Every context (the boot key's id) has its own wrapping key, HKDF-SHA-256(KEK, salt, context): a wrapped key moved to
  *  another device's row does not open (AES-KWP alone takes no associated data). */
 
-const custodySalt = utf8('NuSEC custody v1');
+/** Fills the block of SHA-256: HMAC pads a shorter key with zeros, and a salt with zeros added would then be the same salt. */
+const custodySalt = utf8('NuSEC custody v1'.padEnd(64, '.'));
 /** Unwrapped keys kept ready: about 2 KiB each. */
 const maxUnwrappedKeys = 4096;
 

@@ -1,5 +1,9 @@
 /** The keystore as the rest of the product sees it. There is no way to get a private or secret key out (RULE-1, T17).
- *  Drivers: software.ts (default). Key ids are paths such as `root/1`, `ica/device/1`, `package/1`, `programmer-boot/{uid}`, `programmer-kek/{uid}/{epoch}`. */
+ *  Drivers: software.ts (default). Key ids are paths such as `root/1`, `ica/device/1`, `package/1`, `programmer-boot/{uid}`, `programmer-kek/{uid}/{epoch}`:
+ *  1 to 200 letters, digits and `. _ : / -`.
+ *
+ *  What changes the keystore resolves only when it is durable. Every operation throws KEYSTORE_LOCKED once the keystore is closed,
+ *  KEY_NOT_FOUND for a key that is not there, and KEY_REFUSED for a key of another kind than the operation takes. */
 
 export type KeyAlgorithm = 'P-256' | 'P-384' | 'AES-256';
 
@@ -18,25 +22,27 @@ export type WrappedKey = { readonly publicKey: Uint8Array; readonly wrapped: Uin
 export type Kdf = { readonly salt: Uint8Array; readonly info: Uint8Array };
 
 export type Keystore = {
-  /** @throws KEY_EXISTS, KEYSTORE_LOCKED */
+  /** @throws KEY_EXISTS, BAD_REQUEST (form of the id), KEY_REFUSED (full), RATE_LIMITED */
   generate(id: string, algorithm: KeyAlgorithm): Promise<KeyInfo>;
-  /** @throws KEY_NOT_FOUND */
+  /** @returns SubjectPublicKeyInfo DER */
   publicKey(id: string): Promise<Uint8Array>;
   /** ECDSA over SHA-256 (P-256) or SHA-384 (P-384) of `message`. @returns DER {r, s} */
   sign(id: string, message: Uint8Array): Promise<Uint8Array>;
-  /** ECDH with a peer's uncompressed point (65 bytes), then HKDF-SHA-256, straight into a new AES-256 key `targetId` that never leaves. */
+  /** ECDH of a P-256 key with a peer's uncompressed point (65 bytes), then HKDF-SHA-256, straight into a new AES-256 key `targetId`
+   *  that never leaves and, as the peer knows it too, wraps no keys. @throws KEY_REFUSED (point off the curve), KEY_EXISTS */
   derive(id: string, peerPoint: Uint8Array, kdf: Kdf, targetId: string): Promise<KeyInfo>;
   /** HMAC-SHA-256 with an AES-256 key. @returns 32 bytes */
   mac(id: string, message: Uint8Array): Promise<Uint8Array>;
-  /** AES-256-GCM under HKDF-SHA-256(key, kdf, 32), iv 12 bytes. @returns ciphertext ‖ tag[16] */
+  /** AES-256-GCM under HKDF-SHA-256(key, kdf, 32). The caller never uses an iv (12 bytes) twice under one key and kdf. @returns ciphertext ‖ tag[16] */
   seal(id: string, kdf: Kdf, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Promise<Uint8Array>;
-  /** Generates a P-256 key wrapped under the AES-256 key `kekId` (AES-KWP, RFC 5649; `context` is bound as authenticated data by the driver). */
+  /** Generates a P-256 key wrapped under the generated AES-256 key `kekId` (AES-KWP, RFC 5649). It opens under the same `context` only. */
   generateWrapped(kekId: string, context: string): Promise<WrappedKey>;
-  /** Signs with a wrapped key: ECDSA P-256 over SHA-256 of `message`. @returns DER {r, s} @throws KEY_REFUSED when it does not unwrap under this context */
+  /** Signs with a wrapped key: ECDSA P-256 over SHA-256 of `message`. @returns DER {r, s}
+   *  @throws KEY_REFUSED when it does not unwrap under this key and context */
   signWrapped(kekId: string, context: string, wrapped: Uint8Array, message: Uint8Array): Promise<Uint8Array>;
   list(): Promise<readonly KeyInfo[]>;
-  /** @throws KEY_NOT_FOUND */
   destroy(id: string): Promise<void>;
+  /** Not ok when it is closed or its newest change could not be written. */
   health(): Promise<{ readonly ok: boolean; readonly detail: string }>;
   close(): Promise<void>;
 };

@@ -2,9 +2,10 @@ import { createCipheriv, createHmac, randomBytes as cryptoRandomBytes, hkdfSync 
 import { rmSync } from 'node:fs';
 import { concat } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
+import type { Curve } from '../pki/keys.ts';
 import { createUnwrappedKeys, generateUnder, refuseCustodySalt, signUnder } from './custodyKey.ts';
 import { replaceFile, temporaryName } from './durableFile.ts';
-import { agree, type EcAlgorithm, generateEc, signEc } from './ec.ts';
+import { agree, generateEc, signEc } from './ec.ts';
 import { lockFile } from './fileLock.ts';
 import { createKeyring, type Keyring, keyExists } from './keyring.ts';
 import { encodeKeyset, type KeysetEntry, type KeysetKeys, maxKeysetBytes, newKeyset, openKeyset, type RandomBytes } from './keyset.ts';
@@ -153,7 +154,7 @@ function checkNewId(ring: Keyring, id: string): void {
   if (ring.has(id)) throw keyExists(id);
 }
 
-function ecAlgorithm({ id, algorithm }: KeysetEntry): EcAlgorithm {
+function ecAlgorithm({ id, algorithm }: KeysetEntry): Curve {
   if (algorithm === 'AES-256') throw wrongUse(id, 'does not sign');
   return algorithm;
 }

@@ -1,7 +1,7 @@
 import { createPublicKey, verify } from 'node:crypto';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { toHex, utf8 } from '../../src/bytes.ts';
 import { bootKeyId, createBootKeys } from '../../src/keystore/bootKeys.ts';
 import { type Custody, openCustody } from '../../src/keystore/custody.ts';
@@ -32,8 +32,11 @@ describe('per-device boot keys (R18–R21, R89, RULE-1)', () => {
   });
 
   it('makes one key for twenty callers at once, and signs with it (I5)', async () => {
-    const { bootKeys, custody } = await setUp();
+    const { custody, keystore } = await setUp();
+    const generateWrapped = vi.fn(keystore.generateWrapped);
+    const bootKeys = createBootKeys({ ...keystore, generateWrapped }, custody, 'kek/1');
     const keys = await Promise.all(Array.from({ length: 20 }, () => bootKeys.ensure(keyId)));
+    expect(generateWrapped).toHaveBeenCalledTimes(1);
     expect(new Set(keys.map(toHex)).size).toBe(1);
     expect(custody.count()).toBe(1);
     expect(toHex(await bootKeys.ensure(keyId))).toBe(toHex(keys[0] as Uint8Array));

@@ -81,6 +81,13 @@ describe('keys of the software keystore', () => {
     await expect(keystore.generate('root/1', 'AES-256')).rejects.toMatchObject({ code: 'KEY_EXISTS' });
   });
 
+  it('holds fifty thousand keys and refuses one more', async () => {
+    const keystore = await newKeystore();
+    const outcomes = await Promise.allSettled(Array.from({ length: 50_001 }, (_, index) => keystore.generate(`kek/${index}`, 'AES-256')));
+    expect(outcomes.filter(each => each.status === 'rejected')).toMatchObject([{ reason: { code: 'KEY_REFUSED' } }]);
+    expect(await keystore.list()).toHaveLength(50_000);
+  });
+
   it.each(['', '/root', 'a b', 'a\n', 'ä', 'x'.repeat(201)])('refuses the key id %j', async id => {
     const keystore = await newKeystore();
     await expect(keystore.generate(id, 'P-256')).rejects.toMatchObject({ code: 'BAD_REQUEST' });

@@ -4,12 +4,9 @@ import { join } from 'node:path';
 import { afterEach } from 'vitest';
 import type { Keystore } from '../../src/keystore/port.ts';
 import { openSoftwareKeystore, type SoftwareKeystoreOptions } from '../../src/keystore/software.ts';
+import { cheapCost, passphrase } from './secrets.ts';
 
 /** Folders and keystores that go away after each test. */
-
-export const passphrase = 'nine lives of a cat';
-/** The least argon2id takes: these tests open hundreds of keysets. */
-export const cheapCost = { memoryKiB: 8, passes: 1, lanes: 1 };
 
 const folders: string[] = [];
 const keystores: Keystore[] = [];
