@@ -1,0 +1,56 @@
+import { concat } from '../bytes.ts';
+import { malformed, openReader, u16, u32 } from './codec.ts';
+import { maxChainBytes } from './constants.ts';
+import { hashOf } from './signature.ts';
+import type { HashAlgorithm } from './suite.ts';
+
+/** The certificate chain structure of a slot (DSP0274 §10.6.1): length ‖ root hash ‖ certificates from the root (or its first child) to the leaf.
+ *  Whether to trust it is decided elsewhere (src/pki). */
+
+const headBytes = 4;
+const maxCertificates = 8;
+
+/** @param certificates DER, root first, leaf last */
+export function encodeCertificateChain(version: number, hash: HashAlgorithm, certificates: readonly Uint8Array[]): Uint8Array {
+  const root = hashOf(hash, certificates[0] ?? new Uint8Array());
+  const body = concat(root, ...certificates);
+  const length = headBytes + body.length;
+  return concat(version >= 0x14 ? u32(length) : concat(u16(length), u16(0)), body);
+}
+
+export type CertificateChain = { readonly rootHash: Uint8Array; readonly certificates: readonly Uint8Array[] };
+
+/** @returns the certificates, root first, leaf last; only their outer lengths are read
+ *  @throws SPDM_MALFORMED for a wrong length, more than 8 certificates or more than 16 KiB */
+export function decodeCertificateChain(version: number, hash: HashAlgorithm, chain: Uint8Array): CertificateChain {
+  if (chain.length > maxChainBytes) throw malformed('certificate chain: too long');
+  const reader = openReader(chain, 'certificate chain');
+  const length = version >= 0x14 ? reader.u32() : reader.u16();
+  if (version < 0x14) reader.u16();
+  if (length !== chain.length) throw malformed('certificate chain: length');
+  const rootHash = reader.take(hash.hashBytes);
+  const certificates = splitCertificates(reader.take(reader.left()));
+  return { rootHash, certificates };
+}
+
+function splitCertificates(der: Uint8Array): readonly Uint8Array[] {
+  const certificates: Uint8Array[] = [];
+  for (let at = 0; at < der.length; ) {
+    const length = sequenceBytes(der, at);
+    if (length > der.length - at || certificates.length === maxCertificates) throw malformed('certificate chain: certificates');
+    certificates.push(der.slice(at, at + length));
+    at += length;
+  }
+  if (certificates.length === 0) throw malformed('certificate chain: empty');
+  return certificates;
+}
+
+/** Length of the DER SEQUENCE at that offset: a certificate has two length bytes (128 bytes to 64 KiB), or one for up to 255. */
+function sequenceBytes(der: Uint8Array, at: number): number {
+  const reader = openReader(der.subarray(at), 'certificate chain');
+  if (reader.u8() !== 0x30) throw malformed('certificate chain: not a certificate');
+  const form = reader.u8();
+  if (form === 0x81) return 3 + reader.u8();
+  if (form === 0x82) return 4 + reader.u8() * 256 + reader.u8();
+  throw malformed('certificate chain: certificate length');
+}

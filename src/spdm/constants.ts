@@ -1,0 +1,96 @@
+/** Every number of SPDM that more than one file needs, once (DSP0274 1.4 unless said otherwise). */
+
+/** SPDMVersion byte: major in the high, minor in the low half (DSP0274 §10.2). GET_VERSION and VERSION always carry 0x10. */
+export type SpdmVersion = 0x11 | 0x12 | 0x13 | 0x14;
+export const discoveryVersion = 0x10;
+export const spdmVersions = [0x11, 0x12, 0x13, 0x14] as const satisfies readonly SpdmVersion[];
+
+/** Request codes (DSP0274, table "SPDM request codes"). */
+export const requestCode = {
+  getDigests: 0x81,
+  getCertificate: 0x82,
+  challenge: 0x83,
+  getVersion: 0x84,
+  getMeasurements: 0xe0,
+  getCapabilities: 0xe1,
+  negotiateAlgorithms: 0xe3,
+  keyExchange: 0xe4,
+  finish: 0xe5,
+  pskExchange: 0xe6,
+  pskFinish: 0xe7,
+  heartbeat: 0xe8,
+  endSession: 0xec,
+  vendorDefined: 0xfe,
+} as const;
+
+/** Response codes (DSP0274, table "SPDM response codes"). */
+export const responseCode = {
+  digests: 0x01,
+  certificate: 0x02,
+  challengeAuth: 0x03,
+  version: 0x04,
+  measurements: 0x60,
+  capabilities: 0x61,
+  algorithms: 0x63,
+  keyExchangeRsp: 0x64,
+  finishRsp: 0x65,
+  heartbeatAck: 0x68,
+  endSessionAck: 0x6c,
+  vendorDefined: 0x7e,
+  error: 0x7f,
+} as const;
+
+/** ERROR codes in param1 (DSP0274, table "Error code and error data"). */
+export const spdmError = {
+  invalidRequest: 0x01,
+  invalidSession: 0x02,
+  busy: 0x03,
+  unexpectedRequest: 0x04,
+  unspecified: 0x05,
+  decryptError: 0x06,
+  unsupportedRequest: 0x07,
+  sessionLimitExceeded: 0x0a,
+  sessionRequired: 0x0b,
+  responseTooLarge: 0x0d,
+  requestTooLarge: 0x0e,
+  versionMismatch: 0x41,
+} as const;
+export type SpdmErrorCode = (typeof spdmError)[keyof typeof spdmError];
+
+/** Flags of CAPABILITIES and GET_CAPABILITIES (DSP0274, tables "Requester / Responder flag fields"). */
+export const capability = {
+  cache: 0x1,
+  certificate: 0x2,
+  challenge: 0x4,
+  measurementsUnsigned: 0x8,
+  measurementsSigned: 0x10,
+  measurementsFresh: 0x20,
+  encrypt: 0x40,
+  mac: 0x80,
+  mutualAuthentication: 0x100,
+  keyExchange: 0x200,
+  psk: 0xc00,
+  heartbeat: 0x2000,
+  keyUpdate: 0x4000,
+  handshakeInTheClear: 0x8000,
+} as const;
+
+/** MCTP message types (DSP0239): SPDM in the clear (DSP0275) and secured messages (DSP0276). DSP0287 uses the same two numbers. */
+export const messageType = { spdm: 0x05, secured: 0x06 } as const;
+
+/** Lengths in bytes. */
+export const headerBytes = 4;
+export const nonceBytes = 32;
+/** RequesterContext of CHALLENGE and GET_MEASUREMENTS since 1.3. */
+export const requesterContextBytes = 8;
+
+/** Certificate slots 0–7 (DSP0274 §10.6). */
+export const slotCount = 8;
+
+/** Our own limits. */
+export const maxMessageBytes = 0x28000;
+export const maxChainBytes = 16 * 1024;
+export const maxOpaqueBytes = 1024;
+
+/** One SPDM message on its way: in the clear (type byte 05) or as a secured record (type byte 06). */
+export type Wire = { readonly kind: 'clear' | 'secured'; readonly message: Uint8Array };

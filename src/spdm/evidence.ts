@@ -1,0 +1,245 @@
+import { concat, equalBytes, fromBase64url, toBase64url, utf8 } from '../bytes.ts';
+import { NusecError } from '../errors.ts';
+import { decodeCertificateChain } from './certchain.ts';
+import { malformed } from './codec.ts';
+import { capability, requestCode, type SpdmVersion } from './constants.ts';
+import {
+  decodeMeasurementRecord,
+  judgeMeasurements,
+  type Measurement,
+  type MeasurementVerdict,
+  type ReferenceValue,
+} from './measurement.ts';
+import { decodeAlgorithms, decodeNegotiateAlgorithms } from './messages/algorithms.ts';
+import { decodeCapabilities, decodeGetCapabilities } from './messages/capabilities.ts';
+import { decodeCertificate, decodeGetCertificate } from './messages/certificate.ts';
+import { decodeChallenge, decodeChallengeAuth } from './messages/challenge.ts';
+import { decodeDigests, decodeGetDigests } from './messages/digests.ts';
+import { decodeKeyExchange, decodeKeyExchangeRsp } from './messages/key-exchange.ts';
+import { decodeGetMeasurements, decodeMeasurements } from './messages/measurements.ts';
+import { decodeGetVersion, decodeVersion } from './messages/version.ts';
+import { resolveAlgorithms } from './negotiation.ts';
+import { hashOf, type LeafKey, signingInput, verifySignature } from './signature.ts';
+import type { Algorithms } from './suite.ts';
+import { challengeTranscript, measurementTranscript, sessionTranscriptHead } from './transcript.ts';
+
+/** Evidence (RFC 9334): the raw messages a device signed, enough for anybody to verify them again later without trusting who relayed them. */
+export type Evidence = {
+  /** 'attestation': CHALLENGE and measurements. 'session': the key exchange of a session. */
+  readonly kind: 'attestation' | 'session';
+  /** A: six messages, GET_VERSION to ALGORITHMS. */
+  readonly vca: readonly Uint8Array[];
+  /** Attestation: B, pairs of GET_DIGESTS/DIGESTS and GET_CERTIFICATE/CERTIFICATE. Session: the DIGESTS pair, signed on multi-key connections only. */
+  readonly identity: readonly Uint8Array[];
+  /** CHALLENGE and CHALLENGE_AUTH, or KEY_EXCHANGE and KEY_EXCHANGE_RSP. */
+  readonly exchange: readonly Uint8Array[];
+  /** Pairs of GET_MEASUREMENTS/MEASUREMENTS, the last one signed; empty when they were not asked for. */
+  readonly measurements: readonly Uint8Array[];
+  /** The certificate chain structure. */
+  readonly chain: Uint8Array;
+};
+
+export type VerifyOptions = {
+  /** Judges the chain (DER, root first, leaf last) for that device. @returns the leaf's public key, or throws */
+  readonly trust: (certificates: readonly Uint8Array[], uidHex: string | undefined) => LeafKey | Promise<LeafKey>;
+  /** The verifier's nonce: of CHALLENGE and GET_MEASUREMENTS, or RandomData of KEY_EXCHANGE. */
+  readonly nonce: Uint8Array;
+  /** Handed to `trust`. */
+  readonly uidHex?: string;
+  readonly referenceValues?: readonly ReferenceValue[];
+  /** Accepted versions, so that nobody can talk a device down: 1.2 and later when not given. */
+  readonly versions?: readonly SpdmVersion[];
+};
+
+export type VerifiedEvidence = {
+  readonly version: number;
+  readonly slot: number;
+  /** Hash of the chain structure, as in DIGESTS: the key of a cache of trusted chains. */
+  readonly chainDigest: Uint8Array;
+  readonly measurements: readonly Measurement[];
+  /** Present when reference values were given. */
+  readonly verdict?: MeasurementVerdict;
+};
+
+const defaultVersions: readonly SpdmVersion[] = [0x12, 0x13, 0x14];
+
+/** Verifies evidence from its raw bytes.
+ *  @throws SPDM_MALFORMED, SPDM_UNEXPECTED (another nonce, slot or chain), SPDM_UNSUPPORTED (version, algorithms), SPDM_SIGNATURE; and whatever `trust` throws */
+export async function verifyEvidence(evidence: Evidence, options: VerifyOptions): Promise<VerifiedEvidence> {
+  const negotiated = readVca(evidence.vca, options.versions ?? defaultVersions);
+  const { version, algorithms } = negotiated;
+  readIdentity(evidence.identity, negotiated);
+  const { certificates } = decodeCertificateChain(version, algorithms.hash, evidence.chain);
+  const chainDigest = hashOf(algorithms.hash, evidence.chain);
+  const leafKey = await options.trust(certificates, options.uidHex);
+  const subject: Subject = { evidence, negotiated, chainDigest, leafKey, nonce: options.nonce };
+  const slot = evidence.kind === 'session' ? await verifyKeyExchange(subject) : await verifyChallenge(subject);
+  const measurements = await verifyMeasurements(subject, slot);
+  const verdict = options.referenceValues && { verdict: judgeMeasurements(measurements, options.referenceValues) };
+  return { version, slot, chainDigest, measurements, ...verdict };
+}
+
+type Negotiated = { readonly version: number; readonly algorithms: Algorithms; readonly clearHandshake: boolean };
+type Subject = {
+  readonly evidence: Evidence;
+  readonly negotiated: Negotiated;
+  readonly chainDigest: Uint8Array;
+  readonly leafKey: LeafKey;
+  readonly nonce: Uint8Array;
+};
+
+function readVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[]): Negotiated {
+  const [getVersion, versions, getCapabilities, capabilities, offer, selection] = exactly(vca, 6) as [
+    Uint8Array,
+    Uint8Array,
+    Uint8Array,
+    Uint8Array,
+    Uint8Array,
+    Uint8Array,
+  ];
+  decodeGetVersion(getVersion);
+  const version = accepted.find(known => known === getCapabilities[0]);
+  if (!version || !decodeVersion(versions).includes(version))
+    throw new NusecError('SPDM_UNSUPPORTED', 'version of the evidence is not accepted');
+  for (const message of [capabilities, offer, selection]) if (message[0] !== version) throw unexpected('versions of the evidence differ');
+  const flags = decodeGetCapabilities(getCapabilities).flags & decodeCapabilities(capabilities).flags;
+  const algorithms = resolveAlgorithms(decodeNegotiateAlgorithms(offer), decodeAlgorithms(selection));
+  return { version, algorithms, clearHandshake: (flags & capability.handshakeInTheClear) !== 0 };
+}
+
+/** Every message is read strictly, so that the signed bytes can be cut in one way only. */
+function readIdentity(messages: readonly Uint8Array[], { version, algorithms }: Negotiated): void {
+  for (const [request, response] of pairs(messages)) {
+    sameVersion(version, request, response);
+    if (request[1] === requestCode.getDigests) {
+      decodeGetDigests(request);
+      decodeDigests(response, algorithms.hash.hashBytes, algorithms.multiKey);
+    } else {
+      decodeGetCertificate(request);
+      decodeCertificate(response);
+    }
+  }
+}
+
+async function verifyChallenge({ evidence, negotiated, chainDigest, leafKey, nonce }: Subject): Promise<number> {
+  const { version, algorithms } = negotiated;
+  const [request, response] = exactly(evidence.exchange, 2) as [Uint8Array, Uint8Array];
+  sameVersion(version, request, response);
+  const asked = decodeChallenge(request);
+  const { slot, chainHash, context, signature } = decodeChallengeAuth(response, algorithms, asked.summaryType);
+  if (!equalBytes(asked.nonce, nonce)) throw unexpected('CHALLENGE has another nonce');
+  if (slot !== asked.slot || !equalBytes(chainHash, chainDigest)) throw unexpected('CHALLENGE_AUTH is for another chain');
+  if (!equalBytes(context, asked.context)) throw unexpected('CHALLENGE_AUTH has another context');
+  const { vca, identity } = evidence;
+  const signed = challengeTranscript({ vca, identity, measurements: [] }, request, without(response, signature));
+  const input = signingInput(version, algorithms.hash, 'responder-challenge_auth signing', signed);
+  await verifySignature(algorithms, leafKey, input, signature, 'CHALLENGE_AUTH');
+  return slot;
+}
+
+async function verifyMeasurements({ evidence, negotiated, leafKey, nonce }: Subject, slot: number): Promise<readonly Measurement[]> {
+  if (evidence.measurements.length === 0) return [];
+  const { version, algorithms } = negotiated;
+  const read = pairs(evidence.measurements).map(([request, response], i, all) => {
+    sameVersion(version, request, response);
+    const asked = decodeGetMeasurements(request);
+    const last = i === all.length - 1;
+    if ((asked.signed !== undefined) !== last) throw unexpected('the last measurements, and only they, are signed');
+    const measured = decodeMeasurements(response, last ? algorithms.signature.signatureBytes : 0);
+    if (!equalBytes(measured.context, asked.context)) throw unexpected('MEASUREMENTS have another context');
+    return { asked, measured };
+  });
+  const { asked, measured } = read.at(-1)!;
+  if (!equalBytes(asked.signed!.nonce, nonce)) throw unexpected('GET_MEASUREMENTS has another nonce');
+  if (asked.signed!.slot !== slot || measured.slot !== slot) throw unexpected('MEASUREMENTS are signed by another slot');
+  const messages = [...evidence.measurements.slice(0, -1), without(evidence.measurements.at(-1)!, measured.signature)];
+  const signed = measurementTranscript(version, evidence.vca, messages);
+  const input = signingInput(version, algorithms.hash, 'responder-measurements signing', signed);
+  await verifySignature(algorithms, leafKey, input, measured.signature, 'MEASUREMENTS');
+  return unique(read.flatMap(one => decodeMeasurementRecord(one.measured.record, one.measured.blockCount)));
+}
+
+async function verifyKeyExchange({ evidence, negotiated, chainDigest, leafKey, nonce }: Subject): Promise<number> {
+  const { version, algorithms, clearHandshake } = negotiated;
+  const { dhe, hash, multiKey } = algorithms;
+  if (!dhe) throw new NusecError('SPDM_UNSUPPORTED', 'no key exchange was negotiated');
+  const [request, response] = exactly(evidence.exchange, 2) as [Uint8Array, Uint8Array];
+  sameVersion(version, request, response);
+  const asked = decodeKeyExchange(request, dhe);
+  if (!equalBytes(asked.random, nonce)) throw unexpected('KEY_EXCHANGE has another nonce');
+  const { signature, verifyData } = decodeKeyExchangeRsp(response, algorithms, dhe, asked.summaryType, clearHandshake ? 0 : hash.hashBytes);
+  const [, digests] = evidence.identity;
+  if (multiKey && !digests) throw malformed('evidence: DIGESTS are missing');
+  const transcript = { vca: evidence.vca, identity: [], measurements: [], ...(digests && { digests }) };
+  const head = sessionTranscriptHead(transcript, multiKey, chainDigest);
+  const signed = concat(head, request, without(response, signature, verifyData));
+  const input = signingInput(version, hash, 'responder-key_exchange_rsp signing', signed);
+  await verifySignature(algorithms, leafKey, input, signature, 'KEY_EXCHANGE_RSP');
+  return asked.slot;
+}
+
+/** The message without what stands at its end. */
+const without = (message: Uint8Array, ...tails: readonly Uint8Array[]): Uint8Array =>
+  message.subarray(0, message.length - tails.reduce((sum, tail) => sum + tail.length, 0));
+
+function unique(measurements: readonly Measurement[]): readonly Measurement[] {
+  if (new Set(measurements.map(({ index }) => index)).size !== measurements.length) throw malformed('evidence: a measurement twice');
+  return measurements;
+}
+
+function exactly(messages: readonly Uint8Array[], count: number): readonly Uint8Array[] {
+  if (messages.length !== count) throw malformed('evidence: number of messages');
+  return messages;
+}
+
+function pairs(messages: readonly Uint8Array[]): readonly (readonly [Uint8Array, Uint8Array])[] {
+  if (messages.length % 2 !== 0) throw malformed('evidence: number of messages');
+  return Array.from({ length: messages.length / 2 }, (_, i) => [messages[2 * i]!, messages[2 * i + 1]!] as const);
+}
+
+function sameVersion(version: number, ...messages: readonly Uint8Array[]): void {
+  if (messages.some(message => message[0] !== version)) throw unexpected('versions of the evidence differ');
+}
+
+const unexpected = (detail: string): NusecError => new NusecError('SPDM_UNEXPECTED', detail);
+
+/** Its bytes for storage: JSON with a fixed order of fields, bytes as base64url; equal evidence gives equal bytes. */
+export function encodeEvidence(evidence: Evidence): Uint8Array {
+  const { kind, vca, identity, exchange, measurements, chain } = evidence;
+  const list = (messages: readonly Uint8Array[]): readonly string[] => messages.map(toBase64url);
+  const json = {
+    kind,
+    vca: list(vca),
+    identity: list(identity),
+    exchange: list(exchange),
+    measurements: list(measurements),
+    chain: toBase64url(chain),
+  };
+  return utf8(JSON.stringify(json));
+}
+
+/** Longest evidence that is read. */
+export const maxEvidenceBytes = 256 * 1024;
+
+/** @throws SPDM_MALFORMED for whatever `encodeEvidence` does not write */
+export function decodeEvidence(bytes: Uint8Array): Evidence {
+  if (bytes.length > maxEvidenceBytes) throw malformed('evidence: too long');
+  let evidence: Evidence;
+  try {
+    const json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as { [field in keyof Evidence]: never };
+    const list = (field: keyof Evidence): readonly Uint8Array[] => (json[field] as string[]).map(fromBase64url);
+    const kind = json.kind === 'session' ? 'session' : 'attestation';
+    evidence = {
+      kind,
+      vca: list('vca'),
+      identity: list('identity'),
+      exchange: list('exchange'),
+      measurements: list('measurements'),
+      chain: fromBase64url(json.chain),
+    };
+  } catch {
+    throw malformed('evidence: not its JSON form');
+  }
+  if (!equalBytes(encodeEvidence(evidence), bytes)) throw malformed('evidence: not its canonical form');
+  return evidence;
+}

@@ -1,0 +1,92 @@
+import { createHmac } from 'node:crypto';
+import { concat, utf8 } from '../bytes.ts';
+import { u16 } from './codec.ts';
+import { hashOf } from './signature.ts';
+import type { Aead, HashAlgorithm } from './suite.ts';
+
+/** The key schedule of a session (DSP0274 §12): HKDF (RFC 5869) over the negotiated hash. */
+
+export type Secrets = { readonly request: Uint8Array; readonly response: Uint8Array };
+export type HandshakeSecrets = Secrets & { readonly handshake: Uint8Array };
+export type DataSecrets = Secrets & { readonly master: Uint8Array; readonly exportMaster: Uint8Array };
+export type TrafficKey = { readonly key: Uint8Array; readonly iv: Uint8Array };
+
+/** What every derivation needs of a connection. */
+export type ScheduleContext = { readonly version: number; readonly hash: HashAlgorithm };
+
+/** @param dheSecret x coordinate of the shared point  @param th1 hash of the transcript up to KEY_EXCHANGE_RSP */
+export function handshakeSecrets(context: ScheduleContext, dheSecret: Uint8Array, th1: Uint8Array): HandshakeSecrets {
+  const handshake = hmac(context.hash, new Uint8Array(context.hash.hashBytes), dheSecret);
+  return {
+    handshake,
+    request: derive(context, handshake, 'req hs data', th1),
+    response: derive(context, handshake, 'rsp hs data', th1),
+  };
+}
+
+/** @param th2 hash of the transcript up to FINISH_RSP */
+export function dataSecrets(context: ScheduleContext, handshake: Uint8Array, th2: Uint8Array): DataSecrets {
+  const { hash } = context;
+  const salt = derive(context, handshake, 'derived', new Uint8Array());
+  const master = hmac(hash, salt, new Uint8Array(hash.hashBytes));
+  return {
+    master,
+    request: derive(context, master, 'req app data', th2),
+    response: derive(context, master, 'rsp app data', th2),
+    exportMaster: derive(context, master, 'exp master', th2),
+  };
+}
+
+/** HMAC(finished key of that side, transcript hash): ResponderVerifyData and RequesterVerifyData. */
+export function verifyData(context: ScheduleContext, sideSecret: Uint8Array, transcriptHash: Uint8Array): Uint8Array {
+  return hmac(context.hash, finishedKey(context, sideSecret), transcriptHash);
+}
+
+export function finishedKey(context: ScheduleContext, sideSecret: Uint8Array): Uint8Array {
+  return derive(context, sideSecret, 'finished', new Uint8Array());
+}
+
+export function trafficKey(context: ScheduleContext, aead: Aead, sideSecret: Uint8Array): TrafficKey {
+  const none = new Uint8Array();
+  return {
+    key: expand(context.hash, sideSecret, binConcat(context.version, aead.keyBytes, 'key', none), aead.keyBytes),
+    iv: expand(context.hash, sideSecret, binConcat(context.version, aead.ivBytes, 'iv', none), aead.ivBytes),
+  };
+}
+
+/** ExportMasterSecret of a live session with what is needed to derive from it. Secret: never stored, logged or sent. */
+export type ExporterSecret = ScheduleContext & { readonly secret: Uint8Array };
+
+/** A key both ends of a session can derive for another use, such as the encryption of firmware blocks.
+ *  @param label names the use, at most 64 characters
+ *  @param usage any bytes that bind the key (device, release …); they enter as their hash, so that label and usage cannot run into each other
+ *  @returns HKDF-Expand(ExportMasterSecret, BinConcat(length, label, H(usage)), length) */
+export function deriveExporterKey(exporter: ExporterSecret, label: string, usage: Uint8Array, lengthBytes: number): Uint8Array {
+  const info = binConcat(exporter.version, lengthBytes, label, hashOf(exporter.hash, usage));
+  return expand(exporter.hash, exporter.secret, info, lengthBytes);
+}
+
+/** BinConcat (DSP0274 §12.1): u16 length ‖ "spdm1.2 " with the negotiated minor digit ‖ label ‖ context. */
+export function binConcat(version: number, lengthBytes: number, label: string, context: Uint8Array): Uint8Array {
+  return concat(u16(lengthBytes), utf8(`spdm1.${version & 0xf} `), utf8(label), context);
+}
+
+function derive(context: ScheduleContext, secret: Uint8Array, label: string, transcriptHash: Uint8Array): Uint8Array {
+  const { hash, version } = context;
+  return expand(hash, secret, binConcat(version, hash.hashBytes, label, transcriptHash), hash.hashBytes);
+}
+
+/** HKDF-Expand (RFC 5869 §2.3). */
+function expand(hash: HashAlgorithm, secret: Uint8Array, info: Uint8Array, lengthBytes: number): Uint8Array {
+  const blocks: Uint8Array[] = [];
+  let previous = new Uint8Array();
+  for (let i = 1; blocks.length * hash.hashBytes < lengthBytes; i += 1) {
+    previous = hmac(hash, secret, concat(previous, info, Uint8Array.of(i)));
+    blocks.push(previous);
+  }
+  return concat(...blocks).subarray(0, lengthBytes);
+}
+
+function hmac(hash: HashAlgorithm, key: Uint8Array, data: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(createHmac(hash.name, key).update(data).digest());
+}

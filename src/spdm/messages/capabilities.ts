@@ -1,0 +1,42 @@
+import { encodeMessage, malformed, openMessage, u8, u16, u32 } from '../codec.ts';
+import { requestCode, responseCode } from '../constants.ts';
+
+/** GET_CAPABILITIES and CAPABILITIES (DSP0274 §10.3): the same body both ways; the two sizes exist since 1.2. */
+
+export type Capabilities = {
+  readonly flags: number;
+  /** CT: the responder's longest cryptographic time is 2^ctExponent µs. */
+  readonly ctExponent: number;
+  readonly dataTransferBytes: number;
+  readonly maxMessageBytes: number;
+};
+
+/** MinDataTransferSize (DSP0274 §10.3, since 1.2). */
+export const minDataTransferBytes = 42;
+
+export const encodeGetCapabilities = (version: number, own: Capabilities): Uint8Array => encode(version, requestCode.getCapabilities, own);
+export const encodeCapabilities = (version: number, own: Capabilities): Uint8Array => encode(version, responseCode.capabilities, own);
+
+/** @throws SPDM_MALFORMED */
+export const decodeGetCapabilities = (bytes: Uint8Array): Capabilities => decode(bytes, requestCode.getCapabilities, 'GET_CAPABILITIES');
+/** @throws SPDM_MALFORMED */
+export const decodeCapabilities = (bytes: Uint8Array): Capabilities => decode(bytes, responseCode.capabilities, 'CAPABILITIES');
+
+function encode(version: number, code: number, own: Capabilities): Uint8Array {
+  const sizes = version >= 0x12 ? [u32(own.dataTransferBytes), u32(own.maxMessageBytes)] : [];
+  return encodeMessage(version, code, 0, 0, u8(0), u8(own.ctExponent), u16(0), u32(own.flags), ...sizes);
+}
+
+function decode(bytes: Uint8Array, code: number, what: string): Capabilities {
+  const { version, body } = openMessage(bytes, code, what);
+  body.u8();
+  const ctExponent = body.u8();
+  body.u16();
+  const flags = body.u32();
+  const sized = version >= 0x12;
+  const dataTransferBytes = sized ? body.u32() : 0;
+  const maxMessageBytes = sized ? body.u32() : 0;
+  body.end();
+  if (sized && (dataTransferBytes < minDataTransferBytes || maxMessageBytes < dataTransferBytes)) throw malformed(`${what}: sizes`);
+  return { flags, ctExponent, dataTransferBytes, maxMessageBytes };
+}

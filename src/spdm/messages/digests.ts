@@ -1,0 +1,52 @@
+import { encodeMessage, malformed, openMessage, u16 } from '../codec.ts';
+import { requestCode, responseCode, slotCount } from '../constants.ts';
+
+/** GET_DIGESTS and DIGESTS (DSP0274 §10.6): the hash of the certificate chain of each provisioned slot. */
+
+export type SlotDigest = {
+  readonly slot: number;
+  readonly digest: Uint8Array;
+  /** Only on multi-key connections (1.3+): KeyPairID, CertificateInfo, KeyUsageMask. */
+  readonly keyPair?: KeyPairInfo;
+};
+export type KeyPairInfo = { readonly keyPairId: number; readonly certificateInfo: number; readonly keyUsage: number };
+
+export const encodeGetDigests = (version: number): Uint8Array => encodeMessage(version, requestCode.getDigests, 0, 0);
+
+/** @throws SPDM_MALFORMED */
+export function decodeGetDigests(bytes: Uint8Array): void {
+  openMessage(bytes, requestCode.getDigests, 'GET_DIGESTS').body.end();
+}
+
+/** @param slots in rising order. Since 1.3 param1 tells the supported slots; we support those that are provisioned. */
+export function encodeDigests(version: number, slots: readonly SlotDigest[]): Uint8Array {
+  const mask = slots.reduce((bits, { slot }) => bits | (1 << slot), 0);
+  const keyPairs = slots.flatMap(({ keyPair }) => (keyPair ? [keyPair] : []));
+  return encodeMessage(
+    version,
+    responseCode.digests,
+    version >= 0x13 ? mask : 0,
+    mask,
+    ...slots.map(({ digest }) => digest),
+    Uint8Array.from(keyPairs, pair => pair.keyPairId),
+    Uint8Array.from(keyPairs, pair => pair.certificateInfo),
+    ...keyPairs.map(pair => u16(pair.keyUsage)),
+  );
+}
+
+/** @throws SPDM_MALFORMED when the length is not what the slot mask says */
+export function decodeDigests(bytes: Uint8Array, hashBytes: number, multiKey: boolean): readonly SlotDigest[] {
+  const { param2: mask, body } = openMessage(bytes, responseCode.digests, 'DIGESTS');
+  const slots = Array.from({ length: slotCount }, (_, slot) => slot).filter(slot => mask & (1 << slot));
+  if (slots.length === 0) throw malformed('DIGESTS: no slot');
+  const digests = slots.map(() => body.take(hashBytes));
+  const ids = multiKey ? slots.map(() => body.u8()) : [];
+  const infos = multiKey ? slots.map(() => body.u8()) : [];
+  const usages = multiKey ? slots.map(() => body.u16()) : [];
+  body.end();
+  return slots.map((slot, i) => ({
+    slot,
+    digest: digests[i]!,
+    ...(multiKey ? { keyPair: { keyPairId: ids[i]!, certificateInfo: infos[i]!, keyUsage: usages[i]! } } : {}),
+  }));
+}

@@ -1,0 +1,73 @@
+import { encodeMessage, malformed, openMessage, u8, u16, u24 } from '../codec.ts';
+import { nonceBytes, requestCode, responseCode } from '../constants.ts';
+import { checkedOpaque } from '../opaque.ts';
+import { contextBytes } from './challenge.ts';
+
+/** GET_MEASUREMENTS and MEASUREMENTS (DSP0274 §10.11). */
+
+/** Operation (param2 of the request): the number of measurements, one index, or all of them. */
+export const countOperation = 0x00;
+export const allOperation = 0xff;
+
+const signatureRequested = 0x01;
+const rawRequested = 0x02;
+const slotBits = 0x0f;
+/** Content changed, bits 5:4 of param2 in a signed response since 1.2: 2 = no change was found. */
+const noChange = 0x20;
+
+export type GetMeasurements = {
+  readonly operation: number;
+  readonly raw: boolean;
+  readonly context: Uint8Array;
+  /** Present when a signature is asked for. */
+  readonly signed?: { readonly nonce: Uint8Array; readonly slot: number };
+};
+export type Measurements = {
+  /** Only for the count operation. */
+  readonly count: number;
+  readonly slot: number;
+  readonly blockCount: number;
+  readonly record: Uint8Array;
+  readonly nonce: Uint8Array;
+  readonly opaque: Uint8Array;
+  readonly context: Uint8Array;
+  readonly signature: Uint8Array;
+};
+
+export function encodeGetMeasurements(version: number, request: GetMeasurements): Uint8Array {
+  const { operation, raw, context, signed } = request;
+  const attributes = (signed ? signatureRequested : 0) | (raw ? rawRequested : 0);
+  const proof = signed ? [signed.nonce, u8(signed.slot)] : [];
+  return encodeMessage(version, requestCode.getMeasurements, attributes, operation, ...proof, context);
+}
+
+/** @throws SPDM_MALFORMED */
+export function decodeGetMeasurements(bytes: Uint8Array): GetMeasurements {
+  const { version, param1, param2, body } = openMessage(bytes, requestCode.getMeasurements, 'GET_MEASUREMENTS');
+  const signed = param1 & signatureRequested ? { signed: { nonce: body.take(nonceBytes), slot: body.u8() & slotBits } } : {};
+  const context = body.take(contextBytes(version));
+  body.end();
+  return { operation: param2, raw: (param1 & rawRequested) !== 0, context, ...signed };
+}
+
+/** Without the signature, which is made over this. */
+export function encodeMeasurements(version: number, signed: boolean, response: Omit<Measurements, 'signature'>): Uint8Array {
+  const { count, slot, blockCount, record, nonce, opaque, context } = response;
+  const param2 = signed ? slot | (version >= 0x12 ? noChange : 0) : 0;
+  const head = [u8(blockCount), u24(record.length), record, nonce, u16(opaque.length), opaque, context];
+  return encodeMessage(version, responseCode.measurements, count, param2, ...head);
+}
+
+/** @param signatureBytes 0 for an unsigned request  @throws SPDM_MALFORMED */
+export function decodeMeasurements(bytes: Uint8Array, signatureBytes: number): Measurements {
+  const { version, param1, param2, body } = openMessage(bytes, responseCode.measurements, 'MEASUREMENTS');
+  const blockCount = body.u8();
+  const record = body.take(body.u24());
+  const nonce = body.take(nonceBytes);
+  const opaque = checkedOpaque(body.take(body.u16()), 'MEASUREMENTS');
+  const context = body.take(contextBytes(version));
+  const signature = body.take(signatureBytes);
+  body.end();
+  if ((blockCount === 0) !== (record.length === 0)) throw malformed('MEASUREMENTS: blocks without record');
+  return { count: param1, slot: param2 & slotBits, blockCount, record, nonce, opaque, context, signature };
+}

@@ -1,0 +1,79 @@
+import { concat } from '../bytes.ts';
+import { malformed, openReader, u8, u16 } from './codec.ts';
+import { maxOpaqueBytes } from './constants.ts';
+
+/** Opaque data of KEY_EXCHANGE: which version of secured messages both sides speak (DSP0277 §5), in the general format of SPDM 1.2
+ *  (DSP0274 §10.5, OpaqueDataFmt1) or in the table of DSP0277 for 1.1. */
+
+/** Secured message versions as u16: 1.0, 1.1, 1.2. */
+export const securedMessageVersions = [0x1000, 0x1100, 0x1200] as const;
+
+/** "DMTF" in ASCII and version 1: the head of the 1.1 table. */
+const dmtfSpecificationId = Uint8Array.of(0x46, 0x54, 0x4d, 0x44);
+const dataVersion = 1;
+const versionSelection = 0;
+const supportedVersions = 1;
+/** Registry DMTF, vendor id of length 0. */
+const dmtfElement = Uint8Array.of(0, 0);
+
+/** @throws SPDM_MALFORMED when longer than the specification allows (1024 bytes) */
+export function checkedOpaque(opaque: Uint8Array, what: string): Uint8Array {
+  if (opaque.length > maxOpaqueBytes) throw malformed(`${what}: opaque data too long`);
+  return opaque;
+}
+
+export function encodeSupportedVersions(general: boolean, versions: readonly number[]): Uint8Array {
+  return encodeElement(general, concat(u8(dataVersion), u8(supportedVersions), u8(versions.length), ...versions.map(u16)));
+}
+
+export function encodeSelectedVersion(general: boolean, version: number): Uint8Array {
+  return encodeElement(general, concat(u8(dataVersion), u8(versionSelection), u16(version)));
+}
+
+/** @returns the versions offered; empty when there is no such element  @throws SPDM_MALFORMED */
+export function decodeSupportedVersions(general: boolean, opaque: Uint8Array): readonly number[] {
+  const element = findElement(general, opaque, supportedVersions);
+  if (!element) return [];
+  const reader = openReader(element, 'secured message versions');
+  const versions = Array.from({ length: reader.u8() }, () => reader.u16());
+  reader.end();
+  return versions;
+}
+
+/** @throws SPDM_MALFORMED */
+export function decodeSelectedVersion(general: boolean, opaque: Uint8Array): number | undefined {
+  const element = findElement(general, opaque, versionSelection);
+  if (!element) return undefined;
+  const reader = openReader(element, 'secured message version');
+  const version = reader.u16();
+  reader.end();
+  return version;
+}
+
+function encodeElement(general: boolean, data: Uint8Array): Uint8Array {
+  const head = general ? Uint8Array.of(1, 0, 0, 0) : concat(dmtfSpecificationId, Uint8Array.of(1, 1, 0, 0));
+  return concat(head, dmtfElement, u16(data.length), data, new Uint8Array(padding(data.length)));
+}
+
+/** @returns what follows data version and data id in the first element with that id */
+function findElement(general: boolean, opaque: Uint8Array, id: number): Uint8Array | undefined {
+  if (opaque.length === 0) return undefined;
+  const reader = openReader(opaque, 'opaque data');
+  if (!general && !dmtfSpecificationId.every(byte => byte === reader.u8())) throw malformed('opaque data: not the DMTF table');
+  if (!general) reader.u8();
+  const count = reader.u8();
+  reader.take(general ? 3 : 2);
+  let found: Uint8Array | undefined;
+  for (let i = 0; i < count; i += 1) {
+    const registry = reader.u8();
+    const vendor = reader.take(reader.u8());
+    const data = reader.take(reader.u16());
+    reader.take(padding(vendor.length + data.length));
+    if (registry === 0 && data[0] === dataVersion && data[1] === id) found ??= data.subarray(2);
+  }
+  reader.end();
+  return found;
+}
+
+/** Elements (4 bytes of head, vendor, data) are padded to a multiple of four. */
+const padding = (length: number): number => -length & 3;

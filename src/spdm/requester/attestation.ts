@@ -1,0 +1,99 @@
+import { malformed } from '../codec.ts';
+import { capability, nonceBytes, requesterContextBytes } from '../constants.ts';
+import type { Evidence } from '../evidence.ts';
+import { encodeChallenge } from '../messages/challenge.ts';
+import { allOperation, encodeGetMeasurements } from '../messages/measurements.ts';
+import { acceptChallengeAuth, acceptMeasurements, requirePeer, takeMeasurements } from './connection.ts';
+import {
+  continueIdentification,
+  defaultIdentifyOptions,
+  type Identification,
+  type IdentifyOptions,
+  startIdentification,
+} from './identify.ts';
+
+/** Attestation as a requester: VERSION … CERTIFICATE, CHALLENGE, signed GET_MEASUREMENTS. The state is plain data (bytes, numbers, strings), about
+ *  as large as the certificate chain: it can be stored between two messages. The result is evidence, which is only believed after
+ *  `verifyEvidence`: whoever runs this flow needs no trust and cannot lie. */
+
+export type AttestationOptions = IdentifyOptions & {
+  /** The verifier's nonce, 32 bytes: in CHALLENGE and in GET_MEASUREMENTS. */
+  readonly nonce: Uint8Array;
+  /** 0xFF all measurements, or one index; 'none' stops after CHALLENGE. */
+  readonly measurements: number | 'none';
+  /** Whether raw values are asked for instead of digests. */
+  readonly raw: boolean;
+};
+
+export type AttestationState = {
+  readonly options: AttestationOptions;
+  readonly step: 'identify' | 'challenge' | 'measurements';
+  readonly identification: Identification;
+  readonly request: Uint8Array;
+  readonly evidence?: Evidence;
+};
+
+export type AttestationStep = { readonly state: AttestationState; readonly send: Uint8Array } | { readonly evidence: Evidence };
+
+/** @throws SPDM_MALFORMED when the nonce is not 32 bytes long */
+export function startAttestation(given: Pick<AttestationOptions, 'nonce'> & Partial<AttestationOptions>): AttestationStep {
+  const options: AttestationOptions = { ...defaultIdentifyOptions, measurements: allOperation, raw: false, ...given };
+  if (options.nonce.length !== nonceBytes) throw malformed('nonce is not 32 bytes long');
+  const identification = startIdentification(options);
+  return send({ options, step: 'identify', identification, request: identification.request });
+}
+
+/** @param response a clear SPDM message
+ *  @throws SPDM_MALFORMED, SPDM_UNEXPECTED (also for an ERROR response), SPDM_UNSUPPORTED; the attestation then starts anew */
+export function continueAttestation(state: AttestationState, response: Uint8Array): AttestationStep {
+  switch (state.step) {
+    case 'identify':
+      return identified(state, continueIdentification(state.options, state.identification, response));
+    case 'challenge':
+      return challenged(state, response);
+    case 'measurements':
+      return measured(state, response);
+  }
+}
+
+function identified(state: AttestationState, identification: Identification): AttestationStep {
+  if (identification.step !== 'done') return send({ ...state, identification, request: identification.request });
+  const { nonce, slot } = state.options;
+  const { connection } = identification;
+  requirePeer(connection, capability.challenge, 'CHALLENGE');
+  const request = encodeChallenge(connection.version, { slot, summaryType: 0, nonce, context: contextOf(connection.version, nonce) });
+  return send({ ...state, step: 'challenge', identification, request });
+}
+
+function challenged(state: AttestationState, response: Uint8Array): AttestationStep {
+  const { options, request, identification } = state;
+  const { transcript } = identification.connection;
+  const connection = acceptChallengeAuth(identification.connection, request, response);
+  const evidence: Evidence = {
+    kind: 'attestation',
+    vca: transcript.vca,
+    identity: transcript.identity,
+    exchange: [request, response],
+    measurements: [],
+    chain: identification.chain,
+  };
+  if (options.measurements === 'none') return { evidence };
+  requirePeer(connection, capability.measurementsSigned, 'signed measurements');
+  const { version } = connection;
+  const { nonce, slot, raw, measurements: operation } = options;
+  const next = encodeGetMeasurements(version, { operation, raw, context: contextOf(version, nonce), signed: { nonce, slot } });
+  return send({ ...state, step: 'measurements', identification: { ...identification, connection }, request: next, evidence });
+}
+
+function measured(state: AttestationState, response: Uint8Array): AttestationStep {
+  const connection = acceptMeasurements(state.identification.connection, state.request, response);
+  const [, measurements] = takeMeasurements(connection);
+  return { evidence: { ...state.evidence!, measurements } };
+}
+
+/** RequesterContext (1.3+): the first bytes of the nonce, as good as any. */
+function contextOf(version: number, nonce: Uint8Array): Uint8Array {
+  return nonce.slice(0, version >= 0x13 ? requesterContextBytes : 0);
+}
+
+const send = (state: AttestationState): AttestationStep => ({ state, send: state.request });

@@ -1,0 +1,125 @@
+import { equalBytes } from '../../bytes.ts';
+import { NusecError } from '../../errors.ts';
+import { discoveryVersion, requestCode, responseCode, type SpdmVersion } from '../constants.ts';
+import { type AlgorithmBits, decodeAlgorithms } from '../messages/algorithms.ts';
+import { type Capabilities, decodeCapabilities } from '../messages/capabilities.ts';
+import { type CertificatePortion, decodeCertificate, decodeGetCertificate } from '../messages/certificate.ts';
+import { decodeChallenge, decodeChallengeAuth } from '../messages/challenge.ts';
+import { decodeDigests, type SlotDigest } from '../messages/digests.ts';
+import { decodeError } from '../messages/error.ts';
+import { decodeGetMeasurements, decodeMeasurements } from '../messages/measurements.ts';
+import { decodeVersion } from '../messages/version.ts';
+import { resolveAlgorithms } from '../negotiation.ts';
+import type { Algorithms } from '../suite.ts';
+import { beforeRequest, emptyTranscript, type Transcript, withIdentity, withMeasurements, withVca } from '../transcript.ts';
+
+/** The requester's side of a connection: plain data, and one function per response that checks it against its request and returns the
+ *  connection after it. Nothing here verifies a signature: see ../evidence.ts. */
+
+export type Connection = {
+  readonly version: number;
+  readonly own: Capabilities;
+  readonly offer: AlgorithmBits;
+  readonly peer?: Capabilities;
+  readonly algorithms?: Algorithms;
+  readonly transcript: Transcript;
+};
+
+export function newConnection(own: Capabilities, offer: AlgorithmBits): Connection {
+  return { version: discoveryVersion, own, offer, transcript: emptyTranscript };
+}
+
+/** Takes the highest version that both know. @throws SPDM_UNSUPPORTED when there is none */
+export function acceptVersion(
+  connection: Connection,
+  versions: readonly SpdmVersion[],
+  request: Uint8Array,
+  response: Uint8Array,
+): Connection {
+  refuseError(response);
+  const offered = decodeVersion(response);
+  const version = [...versions].sort((a, b) => b - a).find(own => offered.includes(own));
+  if (!version) throw new NusecError('SPDM_UNSUPPORTED', 'no common SPDM version');
+  return { ...connection, version, transcript: withVca(emptyTranscript, request, response) };
+}
+
+export function acceptCapabilities(connection: Connection, request: Uint8Array, response: Uint8Array): Connection {
+  checkHead(connection, response, responseCode.capabilities);
+  return { ...connection, peer: decodeCapabilities(response), transcript: withVca(connection.transcript, request, response) };
+}
+
+export function acceptAlgorithms(connection: Connection, request: Uint8Array, response: Uint8Array): Connection {
+  checkHead(connection, response, responseCode.algorithms);
+  const algorithms = resolveAlgorithms(connection.offer, decodeAlgorithms(response));
+  return { ...connection, algorithms, transcript: withVca(connection.transcript, request, response) };
+}
+
+export function acceptDigests(connection: Connection, request: Uint8Array, response: Uint8Array): [Connection, readonly SlotDigest[]] {
+  checkHead(connection, response, responseCode.digests);
+  const { hash, multiKey } = algorithmsOf(connection);
+  const digests = decodeDigests(response, hash.hashBytes, multiKey);
+  const before = beforeRequest(connection.transcript, requestCode.getDigests);
+  return [{ ...connection, transcript: { ...withIdentity(before, request, response), digests: response } }, digests];
+}
+
+/** @throws SPDM_UNEXPECTED for a portion of another slot, an empty one, or more than was asked for */
+export function acceptCertificate(connection: Connection, request: Uint8Array, response: Uint8Array): [Connection, CertificatePortion] {
+  checkHead(connection, response, responseCode.certificate);
+  const asked = decodeGetCertificate(request);
+  const part = decodeCertificate(response);
+  const fits = part.portion.length > 0 && part.portion.length <= asked.length;
+  if (part.slot !== asked.slot || part.large !== asked.large || !fits) throw unexpected('CERTIFICATE is not the portion asked for');
+  const before = beforeRequest(connection.transcript, requestCode.getCertificate);
+  return [{ ...connection, transcript: withIdentity(before, request, response) }, part];
+}
+
+/** Empties B. The caller keeps what was signed: the transcript before this, request and response. */
+export function acceptChallengeAuth(connection: Connection, request: Uint8Array, response: Uint8Array): Connection {
+  checkHead(connection, response, responseCode.challengeAuth);
+  const asked = decodeChallenge(request);
+  const { slot, context } = decodeChallengeAuth(response, algorithmsOf(connection), asked.summaryType);
+  if (slot !== asked.slot || !equalBytes(context, asked.context)) throw unexpected('CHALLENGE_AUTH is not for this CHALLENGE');
+  const before = beforeRequest(connection.transcript, requestCode.challenge);
+  return { ...connection, transcript: { ...before, identity: [] } };
+}
+
+/** @returns the connection, whose `transcript.measurements` holds what is signed so far; empty it after a signed response with `takeMeasurements` */
+export function acceptMeasurements(connection: Connection, request: Uint8Array, response: Uint8Array): Connection {
+  checkHead(connection, response, responseCode.measurements);
+  const asked = decodeGetMeasurements(request);
+  const { signature } = algorithmsOf(connection);
+  const { context } = decodeMeasurements(response, asked.signed ? signature.signatureBytes : 0);
+  if (!equalBytes(context, asked.context)) throw unexpected('MEASUREMENTS are not for this request');
+  const before = beforeRequest(connection.transcript, requestCode.getMeasurements);
+  return { ...connection, transcript: withMeasurements(before, request, response) };
+}
+
+/** The measurement messages since the last signed ones, which a signed response ends. */
+export function takeMeasurements(connection: Connection): [Connection, readonly Uint8Array[]] {
+  const { transcript } = connection;
+  return [{ ...connection, transcript: { ...transcript, measurements: [] } }, transcript.measurements];
+}
+
+export function algorithmsOf(connection: Connection): Algorithms {
+  if (!connection.algorithms) throw unexpected('algorithms are not negotiated');
+  return connection.algorithms;
+}
+
+/** @throws SPDM_UNSUPPORTED */
+export function requirePeer(connection: Connection, flag: number, what: string): void {
+  if (((connection.peer?.flags ?? 0) & flag) !== flag) throw new NusecError('SPDM_UNSUPPORTED', `responder has no ${what}`);
+}
+
+/** @throws SPDM_UNEXPECTED for ERROR, another code or another version */
+export function checkHead({ version }: { readonly version: number }, response: Uint8Array, code: number): void {
+  refuseError(response);
+  if (response[1] !== code || response[0] !== version) throw unexpected('response of another code or version');
+}
+
+function refuseError(response: Uint8Array): void {
+  if (response[1] !== responseCode.error) return;
+  const { code, data } = decodeError(response);
+  throw unexpected(`responder answers ERROR ${code} (${data})`);
+}
+
+export const unexpected = (detail: string): NusecError => new NusecError('SPDM_UNEXPECTED', detail);

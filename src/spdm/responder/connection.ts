@@ -1,0 +1,44 @@
+import { type SpdmVersion, spdmError } from '../constants.ts';
+import { decodeNegotiateAlgorithms, encodeAlgorithms } from '../messages/algorithms.ts';
+import { decodeGetCapabilities, encodeCapabilities } from '../messages/capabilities.ts';
+import { decodeGetVersion, encodeVersion } from '../messages/version.ts';
+import { resolveAlgorithms, selectAlgorithms } from '../negotiation.ts';
+import { emptyTranscript, withVca } from '../transcript.ts';
+import { type Exchange, endSession, invalidRequest, Refusal, type Reply } from './state.ts';
+
+/** VERSION, CAPABILITIES, ALGORITHMS (DSP0274 §10.2–10.4). */
+
+/** GET_VERSION starts the connection anew and ends its session (DSP0274 §10.2). */
+export function handleGetVersion({ settings, state, request }: Exchange): Reply {
+  decodeGetVersion(request);
+  endSession(state);
+  delete state.algorithms;
+  delete state.requester;
+  const message = encodeVersion(settings.versions);
+  state.transcript = withVca(emptyTranscript, request, message);
+  state.phase = 'version';
+  return { message };
+}
+
+/** The version byte of GET_CAPABILITIES is the version chosen by the requester. */
+export function handleGetCapabilities({ settings, state, request }: Exchange): Reply {
+  const version = settings.versions.find(own => own === request[0]) as SpdmVersion | undefined;
+  if (!version) throw new Refusal(spdmError.versionMismatch);
+  state.requester = decodeGetCapabilities(request);
+  state.version = version;
+  const message = encodeCapabilities(version, settings.capabilities);
+  state.transcript = withVca(state.transcript, request, message);
+  state.phase = 'capabilities';
+  return { message };
+}
+
+export function handleNegotiateAlgorithms({ settings, state, request }: Exchange): Reply {
+  if (!state.requester) throw invalidRequest();
+  const offer = decodeNegotiateAlgorithms(request);
+  const selected = selectAlgorithms(state.version, offer, settings.algorithms, state.requester.flags, settings.capabilities.flags);
+  state.algorithms = resolveAlgorithms(offer, selected);
+  const message = encodeAlgorithms(state.version, selected);
+  state.transcript = withVca(state.transcript, request, message);
+  state.phase = 'negotiated';
+  return { message };
+}

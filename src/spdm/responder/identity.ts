@@ -1,0 +1,76 @@
+import { concat } from '../../bytes.ts';
+import { nonceBytes } from '../constants.ts';
+import { decodeGetCertificate, encodeCertificate } from '../messages/certificate.ts';
+import { decodeChallenge, encodeChallengeAuth } from '../messages/challenge.ts';
+import { decodeGetDigests, encodeDigests, type SlotDigest } from '../messages/digests.ts';
+import { signingInput } from '../signature.ts';
+import { challengeTranscript, maxTranscriptBytes, transcriptBytes, withIdentity } from '../transcript.ts';
+import { measurementSummary } from './measurements.ts';
+import { chainHash, chainOf, provisioned, slotOf } from './slots.ts';
+import { type Exchange, invalidRequest, negotiated, type Reply } from './state.ts';
+
+/** DIGESTS, CERTIFICATE, CHALLENGE_AUTH (DSP0274 §10.6–10.8). */
+
+export function handleGetDigests(exchange: Exchange): Reply {
+  decodeGetDigests(exchange.request);
+  const { multiKey } = negotiated(exchange.state);
+  const digests = provisioned(exchange).map(
+    ([slot, cert]): SlotDigest => ({
+      slot,
+      digest: chainHash(exchange, cert),
+      ...(multiKey && cert.keyPair ? { keyPair: cert.keyPair } : {}),
+    }),
+  );
+  const message = encodeDigests(exchange.state.version, digests);
+  remember(exchange, message);
+  if (!exchange.session) exchange.state.transcript = { ...exchange.state.transcript, digests: message };
+  return { message };
+}
+
+const shortHeadBytes = 8;
+const largeHeadBytes = 16;
+
+/** Sends at most what was asked for and what fits into the requester's DataTransferSize. */
+export function handleGetCertificate(exchange: Exchange): Reply {
+  const { state, request } = exchange;
+  const { slot, offset, length, large } = decodeGetCertificate(request);
+  const cert = slotOf(exchange, slot);
+  const chain = chainOf(exchange, cert);
+  if (offset >= chain.length) throw invalidRequest();
+  const room = state.version >= 0x12 ? state.requester!.dataTransferBytes - (large ? largeHeadBytes : shortHeadBytes) : chain.length;
+  const portion = chain.subarray(offset, offset + Math.min(length, room));
+  const certificateInfo = negotiated(state).multiKey ? (cert.keyPair?.certificateInfo ?? 0) : 0;
+  const remainder = chain.length - offset - portion.length;
+  const message = encodeCertificate(state.version, { slot, large, certificateInfo, portion, remainder });
+  remember(exchange, message);
+  return { message };
+}
+
+/** Signs M1/M2, which empties B and C. */
+export async function handleChallenge(exchange: Exchange): Promise<Reply> {
+  const { settings, state, request } = exchange;
+  const { slot, summaryType, context } = decodeChallenge(request);
+  const cert = slotOf(exchange, slot);
+  const { hash } = negotiated(state);
+  const unsigned = encodeChallengeAuth(state.version, {
+    slot,
+    slotMask: provisioned(exchange).reduce((mask, [index]) => mask | (1 << index), 0),
+    chainHash: chainHash(exchange, cert),
+    nonce: settings.randomBytes(nonceBytes),
+    summary: await measurementSummary(exchange, summaryType),
+    opaque: new Uint8Array(),
+    context,
+  });
+  const transcript = challengeTranscript(state.transcript, request, unsigned);
+  const signature = await cert.sign(signingInput(state.version, hash, 'responder-challenge_auth signing', transcript));
+  state.transcript = { ...state.transcript, identity: [] };
+  return { message: concat(unsigned, signature) };
+}
+
+/** Messages inside a session are in no M1/M2. */
+function remember({ state, request, session }: Exchange, response: Uint8Array): void {
+  if (session) return;
+  const transcript = withIdentity(state.transcript, request, response);
+  if (transcriptBytes(transcript.identity) > maxTranscriptBytes) throw invalidRequest();
+  state.transcript = transcript;
+}

@@ -1,0 +1,190 @@
+import { NusecError } from '../../errors.ts';
+import {
+  capability,
+  discoveryVersion,
+  headerBytes,
+  maxMessageBytes,
+  requestCode,
+  type SpdmErrorCode,
+  spdmError,
+  type Wire,
+} from '../constants.ts';
+import { ecdhFromRandom } from '../ecdh.ts';
+import type { ExporterSecret } from '../keyschedule.ts';
+import { encodeError } from '../messages/error.ts';
+import { p256Algorithms } from '../negotiation.ts';
+import { recordSessionId } from '../record.ts';
+import { beforeRequest, emptyTranscript } from '../transcript.ts';
+import { dropMeasurements } from './measurements.ts';
+import { type Rule, rules } from './rules.ts';
+import {
+  type Exchange,
+  endSession,
+  type LiveSession,
+  Refusal,
+  type Reply,
+  type ResponderSettings,
+  type ResponderState,
+  unexpectedRequest,
+} from './state.ts';
+
+/** The responder: one request in, one response out. It never throws on what a peer sends; every refusal is an ERROR response. */
+
+export type Responder = {
+  /** Answers a message. One at a time: a request that comes while another is worked on is answered with ERROR Busy and changes nothing.
+   *  @returns undefined only when `onApplicationData` has nothing to send back */
+  handle(wire: Wire): Promise<Wire | undefined>;
+  /** Secrets of the established session. @throws SPDM_UNEXPECTED without one */
+  exporterSecret(): ExporterSecret;
+  /** Id of the established session, if there is one. */
+  sessionId(): number | undefined;
+};
+
+/** What must be given; everything else has the defaults below. */
+export type ResponderOptions = Pick<ResponderSettings, 'slots' | 'randomBytes' | 'measurements'> & Partial<ResponderSettings>;
+
+/** Capabilities of our devices: certificates, challenge, signed measurements, encrypted sessions with heartbeat. */
+export const deviceFlags =
+  capability.certificate |
+  capability.challenge |
+  capability.measurementsSigned |
+  capability.measurementsFresh |
+  capability.encrypt |
+  capability.mac |
+  capability.keyExchange |
+  capability.heartbeat;
+
+const defaultTransferBytes = 4096;
+
+export function createResponder(options: ResponderOptions): Responder {
+  const settings = withDefaults(options);
+  const state: ResponderState = { phase: 'start', version: discoveryVersion, transcript: emptyTranscript };
+  let busy = false;
+  return {
+    handle: async wire => {
+      if (busy) return { kind: 'clear', message: encodeError(state.version, spdmError.busy) };
+      busy = true;
+      try {
+        return wire.kind === 'clear'
+          ? await answerClear(settings, state, wire.message)
+          : await answerSecured(settings, state, wire.message);
+      } finally {
+        busy = false;
+      }
+    },
+    exporterSecret: () => established(state).keys.exporterSecret(),
+    sessionId: () => (state.session?.phase === 'established' ? state.session.keys.sessionId : undefined),
+  };
+}
+
+function withDefaults(options: ResponderOptions): ResponderSettings {
+  let sessionNumber = 0x10000;
+  return {
+    versions: [0x12],
+    capabilities: { flags: deviceFlags, ctExponent: 0, dataTransferBytes: defaultTransferBytes, maxMessageBytes: defaultTransferBytes },
+    algorithms: p256Algorithms,
+    binding: 'mctp',
+    heartbeatSeconds: 0,
+    ecdh: ecdhFromRandom(options.randomBytes),
+    nextSessionId: () => {
+      sessionNumber = sessionNumber > 1 ? sessionNumber - 1 : 0xffff;
+      return sessionNumber;
+    },
+    ...options,
+  };
+}
+
+function established(state: ResponderState): LiveSession {
+  if (state.session?.phase !== 'established') throw new NusecError('SPDM_UNEXPECTED', 'no session is established');
+  return state.session;
+}
+
+async function answerClear(settings: ResponderSettings, state: ResponderState, request: Uint8Array): Promise<Wire> {
+  const reply = await answer({ settings, state, request });
+  reply.afterwards?.();
+  return { kind: 'clear', message: reply.message };
+}
+
+/** A record that is not exactly the next one ends the session; the answer to that is in the clear (DSP0277 §7). */
+async function answerSecured(settings: ResponderSettings, state: ResponderState, record: Uint8Array): Promise<Wire | undefined> {
+  const session = state.session;
+  if (!session || record.length < 4 || recordSessionId(record) !== session.keys.sessionId)
+    return clearError(state, spdmError.invalidSession);
+  try {
+    const inner = session.keys.openAny(record);
+    if (inner.kind === 'application') return await answerApplication(settings, state, session, inner.data);
+    const reply = await answer({ settings, state, request: inner.data, session });
+    if (session.keys.ended()) return { kind: 'clear', message: reply.message };
+    const message = session.keys.sealSpdm(reply.message);
+    reply.afterwards?.();
+    return { kind: 'secured', message };
+  } catch (error) {
+    endSession(state);
+    if (!(error instanceof NusecError)) settings.onFault?.(error);
+    return clearError(state, spdmError.decryptError);
+  }
+}
+
+async function answerApplication(
+  settings: ResponderSettings,
+  state: ResponderState,
+  session: LiveSession,
+  data: Uint8Array,
+): Promise<Wire | undefined> {
+  const { onApplicationData } = settings;
+  const refused = (code: SpdmErrorCode): Wire => ({ kind: 'secured', message: session.keys.sealSpdm(encodeError(state.version, code)) });
+  if (!onApplicationData || session.phase !== 'established') return refused(spdmError.unexpectedRequest);
+  try {
+    const response = await onApplicationData(session.keys.sessionId, data);
+    return response && { kind: 'secured', message: session.keys.seal(response) };
+  } catch (error) {
+    settings.onFault?.(error);
+    return refused(spdmError.unspecified);
+  }
+}
+
+function clearError(state: ResponderState, code: SpdmErrorCode): Wire {
+  return { kind: 'clear', message: encodeError(state.version, code) };
+}
+
+async function answer(exchange: Exchange): Promise<Reply> {
+  const { settings, state, request, session } = exchange;
+  try {
+    const rule = admit(exchange);
+    if (!session) state.transcript = beforeRequest(state.transcript, request[1]!);
+    const reply = await rule.handler(exchange);
+    if (reply.message.length > transferLimit(state)) throw new Refusal(spdmError.responseTooLarge);
+    return reply;
+  } catch (error) {
+    if (request[1] === requestCode.getMeasurements) dropMeasurements(exchange);
+    return { message: refusal(settings, state, error) };
+  }
+}
+
+/** The parameter phase: length, code, version, state, capability, place; one refusal each. @returns the rule of an admitted request */
+function admit({ settings, state, request, session }: Exchange): Rule {
+  if (request.length < headerBytes) throw new Refusal(spdmError.invalidRequest);
+  if (request.length > settings.capabilities.dataTransferBytes) throw new Refusal(spdmError.requestTooLarge);
+  const code = request[1]!;
+  const rule = rules[code];
+  if (!rule) throw new Refusal(spdmError.unsupportedRequest, code);
+  if (rule.phase === 'negotiated' && request[0] !== state.version) throw new Refusal(spdmError.versionMismatch);
+  if (rule.phase !== 'any' && rule.phase !== state.phase) throw unexpectedRequest();
+  if ((settings.capabilities.flags & rule.capability) !== rule.capability) throw new Refusal(spdmError.unsupportedRequest, code);
+  if (rule.place === 'session' && !session) throw new Refusal(spdmError.sessionRequired);
+  if (rule.place === 'clear' && session) throw unexpectedRequest();
+  if (session?.phase === 'handshake' && !rule.inHandshake) throw unexpectedRequest();
+  return rule;
+}
+
+/** Without CHUNK_GET a response must fit into the requester's DataTransferSize (since 1.2). */
+function transferLimit({ version, requester }: ResponderState): number {
+  return version >= 0x12 && requester ? requester.dataTransferBytes : maxMessageBytes;
+}
+
+function refusal(settings: ResponderSettings, { version }: ResponderState, error: unknown): Uint8Array {
+  if (error instanceof Refusal) return encodeError(version, error.errorCode, error.data);
+  if (error instanceof NusecError && error.code.startsWith('SPDM_')) return encodeError(version, spdmError.invalidRequest);
+  settings.onFault?.(error);
+  return encodeError(version, spdmError.unspecified);
+}

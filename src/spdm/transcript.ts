@@ -1,0 +1,62 @@
+import { concat } from '../bytes.ts';
+import { requestCode } from './constants.ts';
+
+/** The transcripts of a connection (DSP0274 §10.8.2, §10.11.3, §10.16.1), kept as raw messages by both roles in the same way.
+ *  Plain data: updating returns a new record, so a requester can be stored between two messages. */
+
+export type Transcript = {
+  /** A: GET_VERSION to ALGORITHMS, six messages. */
+  readonly vca: readonly Uint8Array[];
+  /** B: GET_DIGESTS, DIGESTS, GET_CERTIFICATE, CERTIFICATE since the start or the last CHALLENGE. */
+  readonly identity: readonly Uint8Array[];
+  /** GET_MEASUREMENTS, MEASUREMENTS since the last signed one (outside of sessions). */
+  readonly measurements: readonly Uint8Array[];
+  /** D: the last DIGESTS response, signed in KEY_EXCHANGE on multi-key connections. */
+  readonly digests?: Uint8Array;
+};
+
+export const emptyTranscript: Transcript = { vca: [], identity: [], measurements: [] };
+
+/** Limit on unsigned measurement messages and portions kept for a later signature. */
+export const maxTranscriptBytes = 0x28000;
+
+/** What the arrival of a request does before it is worked on: any other request than GET_MEASUREMENTS empties L1/L2;
+ *  a requester that goes on without CHALLENGE empties B. */
+export function beforeRequest(transcript: Transcript, code: number): Transcript {
+  const measurements = code === requestCode.getMeasurements ? transcript.measurements : [];
+  return keepsIdentity.has(code) ? { ...transcript, measurements } : { ...transcript, measurements, identity: [] };
+}
+
+const keepsIdentity: ReadonlySet<number> = new Set([requestCode.getDigests, requestCode.getCertificate, requestCode.challenge]);
+
+export const withVca = (transcript: Transcript, ...messages: readonly Uint8Array[]): Transcript => ({
+  ...transcript,
+  vca: [...transcript.vca, ...messages],
+});
+
+export const withIdentity = (transcript: Transcript, request: Uint8Array, response: Uint8Array): Transcript => ({
+  ...transcript,
+  identity: [...transcript.identity, request, response],
+});
+
+export const withMeasurements = (transcript: Transcript, request: Uint8Array, response: Uint8Array): Transcript => ({
+  ...transcript,
+  measurements: [...transcript.measurements, request, response],
+});
+
+export const transcriptBytes = (messages: readonly Uint8Array[]): number => messages.reduce((sum, message) => sum + message.length, 0);
+
+/** M1/M2 = A ‖ B ‖ C. @param response CHALLENGE_AUTH without its signature */
+export function challengeTranscript(transcript: Transcript, request: Uint8Array, response: Uint8Array): Uint8Array {
+  return concat(...transcript.vca, ...transcript.identity, request, response);
+}
+
+/** L1/L2 = (A if ≥ 1.2) ‖ the measurement messages, the last response without its signature. */
+export function measurementTranscript(version: number, vca: readonly Uint8Array[], messages: readonly Uint8Array[]): Uint8Array {
+  return concat(...(version >= 0x12 ? vca : []), ...messages);
+}
+
+/** The start of every TH: A ‖ [D] ‖ H(chain). */
+export function sessionTranscriptHead(transcript: Transcript, multiKey: boolean, chainHash: Uint8Array): Uint8Array {
+  return concat(...transcript.vca, ...(multiKey && transcript.digests ? [transcript.digests] : []), chainHash);
+}
