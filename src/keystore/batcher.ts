@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { NusecError } from '../errors.ts';
 
 /** Group commit: the work of one event-loop tick is committed together; while a commit runs, the next group gathers. Never a timer. */
-export type Batcher<Item, Result> = {
+type Batcher<Item, Result> = {
   /** Resolves when the commit holding `item` is durable. @throws RATE_LIMITED beyond `maxWaiting` items in the queue */
   add(item: Item): Promise<Result>;
   /** Resolves when nothing waits any more. */

@@ -21,7 +21,7 @@ export type CustodyKey = {
   readonly destroyedAt?: string;
 };
 
-export type NewCustodyKey = Required<Omit<CustodyKey, 'destroyedAt'>>;
+type NewCustodyKey = Required<Omit<CustodyKey, 'destroyedAt'>>;
 
 export type Custody = {
   /** The first put of a key id wins, for ever, destroyed or not (I5). @returns what is stored under the id, once durable */

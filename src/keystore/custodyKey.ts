@@ -17,7 +17,7 @@ const custodySalt = utf8('NuSEC custody v1'.padEnd(64, '.'));
 /** Unwrapped keys kept ready: about 2 KiB each. */
 const maxUnwrappedKeys = 4096;
 
-export type UnwrappedKeys = Lru<KeyObject>;
+type UnwrappedKeys = Lru<KeyObject>;
 export const createUnwrappedKeys = (): UnwrappedKeys => createLru(maxUnwrappedKeys);
 
 /** @throws KEY_REFUSED when a caller asks for AES-GCM under what would be a wrapping key: those serve key wrapping only (T17) */
@@ -33,7 +33,7 @@ export async function generateUnder(kek: KeyObject, context: string): Promise<Wr
 }
 
 /** A wrapped key with what it was wrapped under. */
-export type Custodial = { readonly kekId: string; readonly context: string; readonly wrapped: Uint8Array };
+type Custodial = { readonly kekId: string; readonly context: string; readonly wrapped: Uint8Array };
 
 /** @throws KEY_REFUSED when the wrapped key does not open under this KEK and context */
 export function signUnder(kek: KeyObject, custodial: Custodial, message: Uint8Array, unwrapped: UnwrappedKeys): Promise<Uint8Array> {

@@ -5,7 +5,7 @@ import type { Kdf } from './port.ts';
 /** Elliptic-curve operations of the software driver, all in node:crypto's thread pool but the short ones. */
 
 /** SubjectPublicKeyInfo and PKCS#8 (RFC 5958), both DER. The caller wipes `privateKey`. */
-export type EcPair = { readonly publicKey: Uint8Array; readonly privateKey: Uint8Array };
+type EcPair = { readonly publicKey: Uint8Array; readonly privateKey: Uint8Array };
 
 export function generateEc(algorithm: Curve): Promise<EcPair> {
   const options = {

@@ -21,7 +21,7 @@ import { type Argon2Cost, isSaneCost, noArgon2Cost, saltBytes, secretKey, type U
  *  The body is JSON: a list of entries. Secrets in it are AES-KWP-wrapped once more under HKDF(file key, "entries"), so that
  *  rewriting the file never needs a secret in the clear. */
 
-export type KeyOrigin = 'generated' | 'derived';
+type KeyOrigin = 'generated' | 'derived';
 
 /** One key at rest. `wrapped`: PKCS#8 or 32 raw bytes, under the entry key. */
 export type KeysetEntry = {

@@ -14,7 +14,7 @@ import { readSecretFile } from './secretFile.ts';
 import { type Argon2Cost, checkNewPassphrase, defaultArgon2Cost, ensureKeyFile, isSaneCost, secretKey, type Unlock } from './unlock.ts';
 
 export type SoftwareKeystoreOptions = {
-  /** The keyset (format: keyset.ts), mode 600. `{file}.tmp` and `{file}.lock` beside it are the driver's too. */
+  /** The keyset (format: keyset.ts), mode 600, in a folder that exists. `{file}.tmp` and `{file}.lock` beside it are the driver's too. */
   readonly file: string;
   readonly unlock: Unlock;
   /** Makes the keyset, and the key file, when they are missing. Off by default: a lost disk must not look like an empty keystore. */

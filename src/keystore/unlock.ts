@@ -18,7 +18,7 @@ const maxArgon2Cost: Argon2Cost = { memoryKiB: 1024 * 1024, passes: 16, lanes: 1
 /** RFC 9106 §3.1: at least 8 KiB per lane. */
 const minMemoryKiBPerLane = 8;
 
-export const keyFileBytes = 32;
+const keyFileBytes = 32;
 export const saltBytes = 16;
 const minPassphraseChars = 12;
 const maxPassphraseBytes = 1024;
