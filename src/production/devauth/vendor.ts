@@ -1,7 +1,7 @@
 import { concat, equalBytes } from '../../bytes.ts';
 import { devAuthMalformed } from './error.ts';
 
-/** The MCTP message that carries DevAuth: vendor-defined, IANA (DSP0236 §11.6, DSP0239 type 0x7F).
+/** The MCTP message that carries DevAuth: vendor-defined with an IANA enterprise number (DSP0236; type 0x7F of DSP0239).
  *
  *      IC bit and type u8 | enterprise number u32 BE | DevAuth message | CRC-32C u32 LE (only with the IC bit)
  *

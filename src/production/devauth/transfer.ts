@@ -1,0 +1,48 @@
+import { createHash } from 'node:crypto';
+import type { DevAuthRequest } from './commands.ts';
+import { devAuthMalformed } from './error.ts';
+import type { DevAuthHost } from './host.ts';
+import type { PutType } from './identity.ts';
+
+/** What CBOR and the other fields need around the data of one PUT or FW_CHUNK. */
+const overheadBytes = 64;
+
+/** Data that fits into one message of a device. @param maxBodyBytes as told in HELLO */
+export const pieceBytesFor = (maxBodyBytes: number): number => Math.max(1, maxBodyBytes - overheadBytes);
+
+/** Sends a certificate, a registration id or the trust bundle, piece by piece.
+ *  @throws as `DevAuthHost.request` */
+export async function putObject(host: DevAuthHost, type: PutType, object: Uint8Array, pieceBytes: number): Promise<void> {
+  for (let offset = 0; offset < object.length; offset += pieceBytes) {
+    const data = object.subarray(offset, offset + pieceBytes);
+    const hash = offset === 0 ? { sha256: sha256(object) } : {};
+    const { nextOffset } = await host.request('put', { type, offset, totalBytes: object.length, data, ...hash });
+    requireOffset(nextOffset, offset + data.length);
+  }
+}
+
+export type FirmwareTransfer = Pick<DevAuthRequest<'fwBegin'>, 'image' | 'version' | 'securityCounter'> & {
+  /** The whole image as it goes to flash. */
+  readonly bytes: Uint8Array;
+};
+
+/** Sends an image from wherever the device stands and gives back its signed receipt, not yet verified.
+ *  @throws as `DevAuthHost.request` */
+export async function sendFirmware(host: DevAuthHost, transfer: FirmwareTransfer, chunkBytes: number): Promise<Uint8Array> {
+  const { image, version, securityCounter, bytes } = transfer;
+  const hash = sha256(bytes);
+  const { resumeOffset } = await host.request('fwBegin', { image, sizeBytes: bytes.length, sha256: hash, version, securityCounter });
+  if (resumeOffset > bytes.length) throw devAuthMalformed('resume offset beyond the image');
+  for (let offset = resumeOffset; offset < bytes.length; offset += chunkBytes) {
+    const data = bytes.subarray(offset, offset + chunkBytes);
+    const { nextOffset } = await host.request('fwChunk', { offset, data });
+    requireOffset(nextOffset, offset + data.length);
+  }
+  return (await host.request('fwEnd', { sha256: hash })).receipt;
+}
+
+function requireOffset(told: number, expected: number): void {
+  if (told !== expected) throw devAuthMalformed('the device stands at another offset');
+}
+
+const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());
