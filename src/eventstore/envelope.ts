@@ -4,10 +4,10 @@ import { canonicalJson } from './canonical.ts';
 import type { EventToAppend, Json, JsonObject, RecordedEvent } from './port.ts';
 
 /** Of the canonical JSON of one event, UTF-8. Larger evidence belongs into the blob folder. */
-export const maxEventBytes = 256 * 1024;
-export const maxEventsPerAppend = 4096;
-export const maxStreamNameChars = 256;
-export const maxIdChars = 64;
+const maxEventBytes = 256 * 1024;
+const maxEventsPerAppend = 4096;
+const maxStreamNameChars = 256;
+const maxIdChars = 64;
 
 /** An event's id and its body: the canonical JSON text `[type,v,at,by,cause,corr,data]`. */
 export type EncodedEvent = { readonly id: string; readonly body: string };

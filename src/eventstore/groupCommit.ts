@@ -5,9 +5,9 @@ import type { AppendResult } from './port.ts';
 import type { AppendRequest, Writer } from './writer.ts';
 
 /** Of one transaction; what is above it goes into the next turn, so that other work gets its turn too. */
-export const maxGroupEvents = 4096;
+const maxGroupEvents = 4096;
 /** Waiting for their group. Awaiting the appends is the back-pressure; who does not is refused with RATE_LIMITED. */
-export const maxQueuedEvents = 100_000;
+const maxQueuedEvents = 100_000;
 
 type Waiting = AppendRequest & { resolve(result: AppendResult): void; reject(error: unknown): void };
 

@@ -8,9 +8,9 @@ import { noStream, RevisionConflict } from './revision.ts';
 /** Decisions taken again because another process was faster. Within one process commands to a stream wait for each other. */
 export const maxConflictRetries = 8;
 /** Folded states kept per store. */
-export const maxCachedStates = 20_000;
+const maxCachedStates = 20_000;
 /** Commands waiting for one stream. */
-export const maxWaitingCommands = 10_000;
+const maxWaitingCommands = 10_000;
 
 export type DomainEvent = { readonly type: string; readonly data: JsonObject };
 
@@ -37,7 +37,7 @@ export type Handled<State, Event> = {
 
 /** A state and where it was folded up to. */
 export type Loaded<State> = { readonly revision: number; readonly position: number; readonly state: State };
-type Cached = Loaded<unknown> & { readonly decider: unknown };
+type Cached = { readonly decider: unknown; readonly loaded: Loaded<unknown> };
 type Memory = { readonly states: Lru<Cached>; readonly lines: Map<string, Line> };
 /** The commands that wait for one stream. */
 type Line = { last: Promise<unknown>; length: number };
@@ -73,14 +73,15 @@ export async function loadState<Command, State, Event extends DomainEvent>(
 ): Promise<Loaded<State>> {
   const { states } = memoryOf(store);
   const known = states.get(stream);
-  const base = known?.decider === decider ? (known as Loaded<State>) : { revision: noStream, position: 0, state: decider.initialState };
+  const base =
+    known?.decider === decider ? (known.loaded as Loaded<State>) : { revision: noStream, position: 0, state: decider.initialState };
   const newer = await store.readStream(stream, base.revision + 1);
   const last = newer.at(-1);
   if (last === undefined) return base;
   // What was stored came out of the same decider: its events have its shapes.
   const state = fold(decider, newer as readonly RecordedEvent[] as readonly (RecordedEvent & Event)[], base.state);
   const loaded = { revision: last.revision, position: last.position, state };
-  states.set(stream, { ...loaded, decider });
+  states.set(stream, { decider, loaded });
   return loaded;
 }
 
@@ -97,7 +98,7 @@ async function decideOnce<Command, State, Event extends DomainEvent>(
   const expected = before.revision === noStream ? 'none' : before.revision;
   const { revision, position } = await store.append(stream, expected, envelopes(events, meta));
   const state = fold(decider, events, before.state);
-  memoryOf(store).states.set(stream, { revision, position, state, decider });
+  memoryOf(store).states.set(stream, { decider, loaded: { revision, position, state } });
   return { revision, position, events, state };
 }
 

@@ -1,6 +1,6 @@
 /** Remembers the ids of the newest events, so that a repeated append is known without an index over all ids. */
 
-export const maxRecentIds = 100_000;
+const maxRecentIds = 100_000;
 
 export type RecentIds = {
   add(id: string, position: number): void;

@@ -7,7 +7,7 @@ import { commitSignal, follow } from './subscription.ts';
 import { createWriter } from './writer.ts';
 
 /** Most events one readAll returns. */
-export const maxReadEvents = 10_000;
+const maxReadEvents = 10_000;
 
 /** The event store over one engine's rows; the engines differ in nothing but where the rows are. */
 export function createStore(storage: Storage): EventStore {
@@ -61,6 +61,7 @@ function requireExpected(expected: ExpectedRevision): void {
 function readBack(storage: Storage, stream: string, head: StreamHead, fromRevision: number): RecordedEvent[] {
   if (head.revision < fromRevision) return [];
   const events = storage.back(head.position, fromRevision).reverse();
-  if (events.length !== head.revision - fromRevision + 1) throw new NusecError('STORE_DAMAGED', `events of stream ${stream} are missing`);
+  const whole = events.length === head.revision - fromRevision + 1 && events.every(event => event.stream === stream);
+  if (!whole) throw new NusecError('STORE_DAMAGED', `events of stream ${stream} are missing`);
   return events;
 }

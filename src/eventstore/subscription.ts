@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { EventStore, RecordedEvent, Subscription } from './port.ts';
 
 /** Events handed to a subscriber at once. */
-export const maxBatchEvents = 1000;
+const maxBatchEvents = 1000;
 
 /** Wakes whoever waits for the next commit. */
 export type CommitSignal = { wait(): Promise<void>; fire(): void };

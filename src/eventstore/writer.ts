@@ -8,13 +8,13 @@ import { matchesExpected, noStream, RevisionConflict } from './revision.ts';
 import type { Link, Storage, StreamHead } from './storage.ts';
 
 /** How far behind its head a stream is searched for the first result of a repeated append. */
-export const maxRepeatDistance = 10_000;
+const maxRepeatDistance = 10_000;
 
 const emptyStream: StreamHead = { revision: noStream, position: 0, hash: chainStart };
 
 export type AppendRequest = { readonly stream: string; readonly expected: ExpectedRevision; readonly events: readonly EncodedEvent[] };
 /** What became of one request of a group. */
-export type Outcome = AppendResult | Error;
+type Outcome = AppendResult | Error;
 
 export type Writer = {
   headOf(stream: string): StreamHead;

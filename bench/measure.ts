@@ -1,0 +1,49 @@
+/** What every bench needs: medians of rounds in which the subject and its bound take turns, so that both see the same machine. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** One measured figure beside the bound that physics or the raw library sets on the same machine in the same run. */
+export type Figure = {
+  readonly figure: string;
+  readonly value: number;
+  readonly unit: string;
+  readonly bound: number;
+  /** What the bound is, for people. */
+  readonly boundWhat: string;
+};
+
+export type Report = (figure: Figure) => void;
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] as number;
+}
+
+/** Runs bound and subject in turn, `rounds` times each, and gives the medians of what they return. */
+export async function interleave(
+  rounds: number,
+  subject: () => number | Promise<number>,
+  bound: () => number | Promise<number>,
+): Promise<{ readonly value: number; readonly bound: number }> {
+  const values: number[] = [];
+  const bounds: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    bounds.push(await bound());
+    values.push(await subject());
+  }
+  return { value: median(values), bound: median(bounds) };
+}
+
+/** Gives `work` a folder on the file system of the temporary files (`TMPDIR`) and removes it afterwards. */
+export async function inTemporaryFolder(work: (folder: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'nusec-bench-'));
+  try {
+    await work(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Events per second since `startMs` (performance.now). */
+export const perSecond = (count: number, startMs: number): number => count / ((performance.now() - startMs) / 1000);

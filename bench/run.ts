@@ -1,0 +1,41 @@
+/** `npm run bench -- NAME [--json]` runs bench/NAME.ts, which exports `run(report)`; without a name it says which there are.
+ *
+ *  Each figure is one JSON line `{bench, figure, value, unit, bound, boundWhat, ratio}` with --json, a line of a table otherwise.
+ *  `ratio` is value / bound: for rates the larger the better, for times the smaller. */
+import { readdirSync } from 'node:fs';
+import type { Figure, Report } from './measure.ts';
+
+const notBenches = ['run.ts', 'measure.ts'];
+
+const benches = readdirSync(import.meta.dirname)
+  .filter(file => file.endsWith('.ts') && !notBenches.includes(file))
+  .map(file => file.slice(0, -3));
+
+const json = process.argv.includes('--json');
+const name = process.argv.slice(2).find(argument => !argument.startsWith('--'));
+
+if (name === undefined || !benches.includes(name)) {
+  console.error(`usage: npm run bench -- NAME [--json]\nNAME: ${benches.join(', ')}`);
+  process.exitCode = 2;
+} else {
+  const { run } = (await import(`./${name}.ts`)) as { run(report: Report): Promise<void> };
+  await run(figure => console.log(json ? JSON.stringify(line(name, figure)) : row(figure)));
+}
+
+function line(bench: string, figure: Figure): object {
+  const { value, bound } = figure;
+  return { bench, ...figure, value: round(value), bound: round(bound), ratio: round(value / bound) };
+}
+
+function row({ figure, value, unit, bound, boundWhat }: Figure): string {
+  return `${figure.padEnd(44)} ${text(value)} ${unit.padEnd(9)} ${text(bound)} ${boundWhat}  ×${round(value / bound)}`;
+}
+
+/** Four digits that count. */
+function round(value: number): number {
+  return Number(value.toPrecision(4));
+}
+
+function text(value: number): string {
+  return round(value).toLocaleString('en').padStart(12);
+}

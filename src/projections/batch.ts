@@ -1,0 +1,60 @@
+import type Database from 'better-sqlite3';
+import type { RecordedEvent } from '../eventstore/port.ts';
+import { type Build, type Builds, transaction } from './builds.ts';
+
+/** What is wrong with the file and not with one projection: all of the batch is tried again later. */
+const outages = /^SQLITE_(FULL|IOERR|NOMEM|BUSY|READONLY|CANTOPEN|CORRUPT|NOTADB)/;
+
+class ProjectionFault extends Error {
+  readonly build: Build;
+  readonly position: number;
+
+  constructor(build: Build, position: number, cause: unknown) {
+    super(`${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    this.build = build;
+    this.position = position;
+  }
+}
+
+/** Projects a batch into all builds, each from its own position on, in one transaction with their checkpoints.
+ *  A build that throws keeps what came before the event it failed on, gets the fault and goes no further; the others are not touched by it.
+ *  @returns the builds that failed in this batch
+ *  @throws SqliteError when the file cannot be written; then no build has moved */
+export function applyBatch(db: Database, builds: Builds, running: readonly Build[], events: readonly RecordedEvent[]): readonly Build[] {
+  const failed: Build[] = [];
+  for (;;) {
+    const before = running.map(build => build.position);
+    try {
+      transaction(db, () => {
+        for (const build of running) advance(builds, build, events);
+      });
+      return failed;
+    } catch (error) {
+      running.forEach((build, i) => {
+        build.position = before[i] as number;
+      });
+      if (!(error instanceof ProjectionFault)) {
+        for (const build of failed) delete build.fault;
+        throw error;
+      }
+      error.build.fault = { position: error.position, message: error.message };
+      failed.push(error.build);
+    }
+  }
+}
+
+function advance(builds: Builds, build: Build, events: readonly RecordedEvent[]): void {
+  const end = build.fault?.position ?? Number.POSITIVE_INFINITY;
+  for (const event of events) {
+    if (event.position <= build.position) continue;
+    if (event.position >= end) break;
+    try {
+      build.project(event);
+    } catch (error) {
+      if (outages.test(String((error as { code?: unknown } | null)?.code))) throw error;
+      throw new ProjectionFault(build, event.position, error);
+    }
+    build.position = event.position;
+  }
+  builds.save(build);
+}

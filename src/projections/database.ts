@@ -1,0 +1,47 @@
+/** The file of the read models: one writer (the runner), any number of readers. All of it can be rebuilt from the events. */
+import Database from 'better-sqlite3';
+import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
+import { lru } from '../eventstore/lru.ts';
+
+const cacheKib = 65_536;
+const busyTimeoutMs = 5000;
+/** Prepared queries kept per reader. */
+const maxPreparedQueries = 500;
+
+/** Opens the read models for writing. A crash may lose the last transactions, never half of one: their checkpoint is lost with them. */
+export function openReadModelWriter(file: string): Database {
+  const db = new Database(file, { timeout: busyTimeoutMs });
+  db.pragma('journal_mode = WAL');
+  db.pragma('synchronous = NORMAL');
+  db.pragma(`cache_size = -${cacheKib}`);
+  return db;
+}
+
+/** Queries over the read models, on a connection of their own that cannot write, opened with the first query.
+ *  @typeParam Tables row types by table name, as the projections declare them */
+export function openReadModel<Tables>(file: string): Kysely<Tables> {
+  return new Kysely<Tables>({ dialect: new SqliteDialect({ database: async () => openReader(file) }) });
+}
+
+type KyselyStatement = SqliteStatement & { iterate(values: unknown): IterableIterator<unknown> };
+
+/** Kysely prepares the text of every query again; here the same text is prepared once. */
+function openReader(file: string): SqliteDatabase {
+  const db = new Database(file, { readonly: true, fileMustExist: true, timeout: busyTimeoutMs });
+  db.pragma(`cache_size = -${cacheKib}`);
+  const prepared = lru<SqliteStatement>(maxPreparedQueries);
+  const prepareOnce = (sql: string): SqliteStatement => {
+    const fresh = () => db.prepare(sql) as unknown as KyselyStatement;
+    const statement = fresh();
+    // A stream keeps its statement busy, so it gets one of its own.
+    return { reader: statement.reader, all: v => statement.all(v), run: v => statement.run(v), iterate: v => fresh().iterate(v) };
+  };
+  return {
+    close: () => void db.close(),
+    prepare(sql) {
+      const known = prepared.get(sql) ?? prepareOnce(sql);
+      prepared.set(sql, known);
+      return known;
+    },
+  };
+}

@@ -1,0 +1,37 @@
+import type Database from 'better-sqlite3';
+import type { RecordedEvent } from '../eventstore/port.ts';
+
+/** Gives a projection's table its real name: each build of a projection has its own tables. */
+export type TableName = (name: string) => string;
+
+/** A read model: tables of its own in the read-model file, filled from the events and from nothing else.
+ *
+ *  The function that `writer` returns runs once per event and build, in order, in the transaction that also moves the checkpoint.
+ *  It keeps no state outside its tables: a transaction may be rolled back and run again. An event type it does not know, it ignores.
+ *
+ *  ```ts
+ *  export const devices: Projection = {
+ *    name: 'devices',
+ *    version: 1,
+ *    tables: ['devices'],
+ *    schema: table => `CREATE TABLE ${table('devices')} (uid TEXT PRIMARY KEY, stage TEXT NOT NULL) STRICT, WITHOUT ROWID`,
+ *    writer(db, table) {
+ *      const put = db.prepare(`INSERT INTO ${table('devices')} (uid, stage) VALUES (?, ?) ON CONFLICT DO UPDATE SET stage = excluded.stage`);
+ *      return event => {
+ *        if (event.type === 'DeviceMinted') put.run(String(event.data.uid), 'manufacture');
+ *      };
+ *    },
+ *  };
+ *  ``` */
+export type Projection = {
+  /** Lower-case letters, digits and `_`, beginning with a letter. */
+  readonly name: string;
+  /** Raised with every change of the tables or of what is written: the projection is then built anew beside the old one. */
+  readonly version: number;
+  /** Names under which queries find the tables; unique over all projections. */
+  readonly tables: readonly string[];
+  /** CREATE TABLE and CREATE INDEX statements. An index is named after its table: `${table('devices')}_stage`. */
+  schema(table: TableName): string;
+  /** Prepares the statements once and gives the function that projects one event. */
+  writer(db: Database, table: TableName): (event: RecordedEvent) => void;
+};

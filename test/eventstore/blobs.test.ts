@@ -1,0 +1,115 @@
+import { createHash } from 'node:crypto';
+import { chmodSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { openBlobStore } from '../../src/eventstore/blobs.ts';
+import { temporaryFolder } from './support.ts';
+
+const bytesOf = (length: number, seed = 1) => Uint8Array.from({ length }, (_, i) => (i * 31 + seed * 7) & 0xff);
+const files = (folder: string) => readdirSync(folder, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile());
+const pathOf = (folder: string, sha256: string) => join(folder, sha256.slice(0, 2), sha256.slice(2));
+
+describe('blob folder', () => {
+  it('gives bytes back under their SHA-256, and keeps the same bytes once', async () => {
+    const folder = temporaryFolder();
+    const blobs = openBlobStore(folder);
+    const bytes = bytesOf(100_000);
+    const sha256 = await blobs.put(bytes);
+    expect(sha256).toBe(createHash('sha256').update(bytes).digest('hex'));
+    expect(Buffer.compare(await blobs.get(sha256), bytes)).toBe(0);
+    expect(await blobs.size(sha256)).toBe(100_000);
+    expect(await Promise.all([blobs.put(bytes), blobs.put(bytes)])).toEqual([sha256, sha256]);
+    expect(files(folder)).toHaveLength(1);
+    expect((await openBlobStore(folder).get(sha256)).length).toBe(100_000);
+  });
+
+  it('a flipped byte is an error on every read and never served (T30)', async () => {
+    const folder = temporaryFolder();
+    const bytes = bytesOf(5000);
+    const sha256 = await openBlobStore(folder).put(bytes);
+    const path = pathOf(folder, sha256);
+    for (const offset of [0, 1, 2500, 4999]) {
+      const stored = readFileSync(path);
+      stored[offset] = (stored[offset] as number) ^ 1;
+      chmodSync(path, 0o600);
+      writeFileSync(path, stored);
+      const blobs = openBlobStore(folder);
+      await expect(blobs.get(sha256)).rejects.toMatchObject({ code: 'BLOB_DAMAGED' });
+      await expect(blobs.getRange(sha256, 0, 10)).rejects.toMatchObject({ code: 'BLOB_DAMAGED' });
+      await expect(blobs.getRange(sha256, 0, 10)).rejects.toMatchObject({ code: 'BLOB_DAMAGED' });
+    }
+    truncateSync(path, 100);
+    const blobs = openBlobStore(folder);
+    await expect(blobs.get(sha256)).rejects.toMatchObject({ code: 'BLOB_DAMAGED' });
+    // Uploading the firmware again mends it.
+    expect(await blobs.put(bytes)).toBe(sha256);
+    expect(Buffer.compare(await blobs.get(sha256), bytes)).toBe(0);
+  });
+
+  it('ranges are what slice gives, and changing one does not change the blob', async () => {
+    const blobs = openBlobStore(temporaryFolder());
+    const bytes = bytesOf(3000);
+    const sha256 = await blobs.put(bytes);
+    await fc.assert(
+      fc.asyncProperty(fc.nat(3500), fc.nat(3500), async (offset, length) => {
+        const range = await blobs.getRange(sha256, offset, length);
+        expect([...range]).toEqual([...bytes.slice(offset, offset + length)]);
+        range.fill(0);
+      }),
+    );
+    for (const [offset, length] of [
+      [-1, 5],
+      [0, -1],
+      [0.5, 1],
+      [0, Number.NaN],
+    ] as const) {
+      await expect(blobs.getRange(sha256, offset, length)).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+    }
+  });
+
+  it('once verified, a range is served from memory: a file swapped later is not seen there, and refused by get (T30)', async () => {
+    const folder = temporaryFolder();
+    const blobs = openBlobStore(folder);
+    const sha256 = await blobs.put(bytesOf(100));
+    await blobs.getRange(sha256, 0, 1);
+    writeFileSync(pathOf(folder, sha256), bytesOf(100, 2));
+    expect([...(await blobs.getRange(sha256, 0, 3))]).toEqual([...bytesOf(3)]);
+    await expect(blobs.get(sha256)).rejects.toMatchObject({ code: 'BLOB_DAMAGED' });
+  });
+
+  it('keeps to its limits', async () => {
+    const folder = temporaryFolder();
+    const blobs = openBlobStore(folder, { blobBytes: 1000, cachedBytes: 1500 });
+    await expect(blobs.put(bytesOf(1001))).rejects.toMatchObject({ code: 'BLOB_TOO_LARGE' });
+    const [a, b] = [await blobs.put(bytesOf(1000, 1)), await blobs.put(bytesOf(1000, 2))];
+    await blobs.getRange(a, 0, 1);
+    await blobs.getRange(b, 0, 1);
+    writeFileSync(pathOf(folder, a), 'damaged');
+    await expect(blobs.getRange(a, 0, 1)).rejects.toMatchObject({ code: 'BLOB_DAMAGED' });
+    expect((await blobs.getRange(b, 0, 1)).length).toBe(1);
+  });
+
+  it('refuses what is not there and what is not a hash', async () => {
+    const blobs = openBlobStore(temporaryFolder());
+    const missing = 'a'.repeat(64);
+    await expect(blobs.get(missing)).rejects.toMatchObject({ code: 'BLOB_NOT_FOUND' });
+    await expect(blobs.size(missing)).rejects.toMatchObject({ code: 'BLOB_NOT_FOUND' });
+    await expect(blobs.getRange(missing, 0, 1)).rejects.toMatchObject({ code: 'BLOB_NOT_FOUND' });
+    for (const name of ['', '../../etc/passwd', 'A'.repeat(64), `${'a'.repeat(63)}/`, 'a'.repeat(65)]) {
+      await expect(blobs.get(name)).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+      await expect(blobs.delete(name)).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+    }
+  });
+
+  it('deletes a blob and what it remembers of it', async () => {
+    const folder = temporaryFolder();
+    const blobs = openBlobStore(folder);
+    const sha256 = await blobs.put(bytesOf(100));
+    await blobs.getRange(sha256, 0, 1);
+    expect(await blobs.delete(sha256)).toBe(true);
+    expect(await blobs.delete(sha256)).toBe(false);
+    await expect(blobs.getRange(sha256, 0, 1)).rejects.toMatchObject({ code: 'BLOB_NOT_FOUND' });
+    expect(files(folder)).toEqual([]);
+  });
+});

@@ -1,0 +1,152 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { setTimeout } from 'node:timers/promises';
+import Database from 'better-sqlite3';
+import { describe, expect, it } from 'vitest';
+import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+import { verifyStore } from '../../src/eventstore/verify.ts';
+import { event, temporaryFolder } from './support.ts';
+
+const child = join(import.meta.dirname, 'appendUntilKilled.ts');
+const newFile = () => join(temporaryFolder(), 'events.db');
+
+/** Lets a process write to the store and kills it `afterMs` after it has opened it. @returns what it acknowledged, by position */
+async function killWhileWriting(file: string, afterMs: number): Promise<Map<number, string>> {
+  const writer = spawn(process.execPath, [child, file], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const output = text(writer.stdout);
+  await once(writer.stdout, 'data');
+  await setTimeout(afterMs);
+  writer.kill('SIGKILL');
+  await once(writer, 'exit');
+  const lines = (await output).split('\n').slice(0, -1);
+  const acknowledged = lines.map(line => line.match(/^(\d+) (.*)$/)).filter(match => match !== null);
+  return new Map(acknowledged.map(([, position, rest]) => [Number(position), rest as string]));
+}
+
+describe('the store on disk', () => {
+  it('has every acknowledged event after kill -9 in the middle of commits, at several moments of its life', async () => {
+    const file = newFile();
+    const acknowledged = new Map<number, string>();
+    for (const afterMs of [5, 40, 90, 150, 260]) {
+      for (const [position, what] of await killWhileWriting(file, afterMs)) acknowledged.set(position, what);
+      const verdict = verifyStore(file);
+      expect(verdict).toMatchObject({ ok: true });
+      const store = await openSqliteStore({ file });
+      for (const [position, what] of acknowledged) {
+        const [found] = await store.readAll(position - 1, 1);
+        expect(`${found?.stream} ${found?.revision} ${found?.id}`).toBe(what);
+      }
+      // All events of a call or none: every call has two.
+      expect(store.head() % 2).toBe(0);
+      await store.close();
+    }
+    expect(acknowledged.size).toBeGreaterThan(100);
+  });
+
+  it('is refused to a second process with STORE_LOCKED, and free again after kill -9', async () => {
+    const file = newFile();
+    const holder = spawn(process.execPath, [child, file], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(holder.stdout, 'data');
+    await expect(openSqliteStore({ file })).rejects.toMatchObject({ code: 'STORE_LOCKED' });
+    // Reading beside the writer is allowed.
+    expect(verifyStore(file)).toMatchObject({ ok: true });
+    holder.kill('SIGKILL');
+    await once(holder, 'exit');
+    await (await openSqliteStore({ file })).close();
+  });
+
+  it('is refused twice in one process, and free after close', async () => {
+    const file = newFile();
+    const store = await openSqliteStore({ file });
+    await expect(openSqliteStore({ file })).rejects.toMatchObject({ code: 'STORE_LOCKED' });
+    await store.close();
+    await (await openSqliteStore({ file })).close();
+  });
+
+  it('goes on where it was: heads, repeated appends, chains', async () => {
+    const file = newFile();
+    const events = [event('A'), event('B')];
+    let store = await openSqliteStore({ file });
+    const first = await store.append('s', 'any', events);
+    await store.append('other', 'none', [event('X')]);
+    await store.close();
+    store = await openSqliteStore({ file });
+    expect(store.head()).toBe(3);
+    expect(await store.append('s', 'any', events)).toEqual(first);
+    expect(await store.append('s', 'none', events)).toEqual(first);
+    await expect(store.append('s', 'none', [event('C')])).rejects.toMatchObject({ code: 'STREAM_EXISTS', actual: 1 });
+    expect(await store.append('s', 1, [event('C')])).toEqual({ revision: 2, position: 4 });
+    await store.close();
+    expect(verifyStore(file)).toEqual({ ok: true, events: 4, streams: 2 });
+  });
+
+  it('on a full disk refuses the append, stores nothing of it, lives on and takes what fits', async () => {
+    const file = newFile();
+    const store = await openSqliteStore({ file, maxPages: 20 });
+    const big = (n: number) => store.append(`s-${n}`, 'none', [event('Big', { text: 'x'.repeat(20_000) }), event('Small')]);
+    let stored = 0;
+    for (; ; stored++) {
+      const failure = await big(stored).catch(error => error);
+      if (failure instanceof Error) {
+        expect(failure).toMatchObject({ code: 'STORE_UNAVAILABLE' });
+        break;
+      }
+    }
+    expect(stored).toBeGreaterThan(2);
+    expect(store.head()).toBe(stored * 2);
+    expect(await store.readStream(`s-${stored}`)).toEqual([]);
+    const results = await Promise.allSettled([big(100), big(101)]);
+    expect(results.map(result => result.status)).toEqual(['rejected', 'rejected']);
+    const repeated = event('Little');
+    expect(await store.append('s-0', 1, [repeated])).toEqual({ revision: 2, position: stored * 2 + 1 });
+    expect(await store.append('s-0', 1, [repeated])).toEqual({ revision: 2, position: stored * 2 + 1 });
+    await store.close();
+    expect(verifyStore(file)).toEqual({ ok: true, events: stored * 2 + 1, streams: stored });
+  });
+
+  it('ids of an append that failed on a full disk are not taken for stored', async () => {
+    const file = newFile();
+    const store = await openSqliteStore({ file, maxPages: 10 });
+    const events = [event('Big', { text: 'x'.repeat(100_000) })];
+    await expect(store.append('s', 'any', events)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    await expect(store.append('s', 'any', events)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    expect(store.head()).toBe(0);
+    await store.close();
+  });
+
+  it('refuses a file that is not a store, of another format, or with a position missing', async () => {
+    const damaged = async (change: string) => {
+      const file = newFile();
+      const store = await openSqliteStore({ file });
+      await store.append('s', 'any', [event('A'), event('B'), event('C')]);
+      await store.close();
+      const db = new Database(file);
+      db.exec(change);
+      db.close();
+      await expect(openSqliteStore({ file })).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+      // The lock was given back.
+      await expect(openSqliteStore({ file })).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+    };
+    await damaged('PRAGMA user_version = 9');
+    await damaged('DELETE FROM events WHERE position = 2');
+    await damaged('DELETE FROM events WHERE position = 1');
+    await expect(openSqliteStore({ file: child })).rejects.toMatchObject({ code: expect.stringMatching('STORE_DAMAGED') });
+  });
+
+  it('does not follow a pointer that was bent', async () => {
+    const file = newFile();
+    let store = await openSqliteStore({ file });
+    await store.append('s', 'any', [event('A'), event('B'), event('C')]);
+    await store.close();
+    for (const prev of [0, 1, 3, 99]) {
+      const db = new Database(file);
+      db.exec(`UPDATE events SET prev = ${prev} WHERE position = 3`);
+      db.close();
+      store = await openSqliteStore({ file });
+      await expect(store.readStream('s')).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+      await store.close();
+    }
+  });
+});
