@@ -3,9 +3,11 @@ import type { Aedes, AuthenticateError } from 'aedes';
 import { NusecError } from '../errors.ts';
 import { createKeyedBuckets } from './bucket.ts';
 import { type CheckClient, createPeerCheck, type Identity } from './identity.ts';
+import type { ClientInternals } from './internals.ts';
 import type { GatewayLimits } from './limits.ts';
-import { type ClientInternals, guardParser } from './parserGuard.ts';
+import { guardParser } from './parserGuard.ts';
 import type { GatewayAlarm, PresenceEvent, PresenceReason } from './presence.ts';
+import { gateReading } from './readGate.ts';
 import { type ConnectRequest, clientIdOf, judgeConnect } from './rights.ts';
 import { createSession, cut, markEnding, type Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
@@ -72,6 +74,7 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
       if (identity === undefined) return;
       const session = createSession(identity, socket, handle(socket) as ClientInternals, limits, now());
       guardParser(session.client, limits, now);
+      gateReading(session.client);
       sessions.add(session);
       socket.once('close', () => ended(session));
     },
@@ -95,12 +98,10 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
     },
     onReady(session: Session): void {
       if (session.client.closed) return;
-      session.client.subscribe(session.ownSubscription, () => {
-        session.isOnline = true;
-        sessions.setOnline(session);
-        session.online.resolve();
-        onPresence({ at: now(), identity: session.identity, remoteAddress: session.remoteAddress, state: 'connected' });
-      });
+      session.isOnline = true;
+      sessions.setOnline(session);
+      session.online.resolve();
+      onPresence({ at: now(), identity: session.identity, remoteAddress: session.remoteAddress, state: 'connected' });
     },
     /** After a change of trust (a CA retired or compromised): every connection is judged anew. */
     recheck(): void {

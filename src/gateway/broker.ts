@@ -109,11 +109,12 @@ function plugIn(
   aedes.authenticate = (client, _username, _password, done) => admission.authenticate(sessions.of(client) as Session, done);
   aedes.authorizeSubscribe = (client, subscription, done) => {
     const session = sessions.of(client) as Session;
-    if (subscription === session.ownSubscription) return done(null, subscription);
-    // 0x80 in SUBACK (MQTT 3.1.1 §3.9.3): there is nothing to subscribe to. It costs the client a token like a PUBLISH.
-    setTimeout(done, reserveMs(session.publishBucket, now()), null, null);
+    // A connection gets everything below its prefix without asking; asking for exactly that is granted for clients that insist.
+    // Anything else is 0x80 in SUBACK (MQTT 3.1.1 §3.9.3). Each filter costs a token like a PUBLISH.
+    const granted = subscription.topic === `${session.downPrefix}#` ? subscription : null;
+    setTimeout(done, reserveMs(session.publishBucket, now()), null, granted);
   };
-  aedes.authorizeForward = (client, packet) => (`${packet.topic}`.startsWith(downPrefix(sessions.of(client))) ? packet : null);
+  aedes.authorizeForward = (client, packet) => (packet.topic.startsWith(sessions.of(client)?.downPrefix ?? noTopic) ? packet : null);
   aedes.authorizePublish = (client, packet, done) => {
     const session = client === null ? undefined : sessions.of(client);
     // No session: a will another process left in a shared store. Its connection is not ours to speak for.
@@ -134,7 +135,8 @@ function plugIn(
   }
 }
 
-const downPrefix = (session: Session | undefined): string => session?.ownSubscription.topic.slice(0, -1) ?? '\0';
+/** No topic starts with it ([MQTT-1.5.3-2]). */
+const noTopic = '\0';
 
 const sendTo = (session: Session, uid: string, family: DownFamily, payload: Uint8Array, qos: Qos): Promise<boolean> =>
   send(session, downTopic(session.identity, uid, family), payload, qos);

@@ -4,8 +4,8 @@ import { cut, type Session } from './session.ts';
 /** Fixed header, topic length and packet id, rounded up (MQTT 3.1.1 §3.3): what a message costs beside topic and payload. */
 const packetOverheadBytes = 64;
 
-/** Hands a message to a connection, straight and not through the emitter: stock Aedes drops a QoS 1 message that a later QoS 0 one
- *  overtakes in there (its duplicate check wants rising numbers).
+/** Hands a message to a connection, straight and not through the emitter: there stock Aedes drops each QoS 1 message that a QoS 0 one
+ *  overtakes (its duplicate check wants rising numbers, lib/client.js dedupe).
  *  A client that does not take its messages is cut when too much is outstanding: it harms nobody else, and the memory is bounded.
  *  @returns true when the socket has taken it; false when the connection is gone */
 export function send(session: Session, topic: string, payload: Uint8Array, qos: Qos): Promise<boolean> {

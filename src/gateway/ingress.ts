@@ -30,11 +30,12 @@ type Outcome = 'acknowledge' | 'drop';
 export function createIngress(options: IngressOptions) {
   return {
     receive(session: Session, packet: Publish, acknowledge: () => void): void {
-      const delayMs = reserveMs(session.publishBucket, options.now());
+      const readyAt = options.now() + reserveMs(session.publishBucket, options.now());
       session.enqueue(
         laneOf(session, packet),
         async () => {
           await session.online.promise;
+          const delayMs = readyAt - options.now();
           if (delayMs > 0) await sleep(delayMs);
           return session.ending === undefined ? process(options, session, packet) : 'drop';
         },

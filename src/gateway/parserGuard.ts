@@ -1,23 +1,7 @@
-import type { Client } from 'aedes';
 import { createBucket, tryTake } from './bucket.ts';
+import type { ClientInternals, ParserInternals } from './internals.ts';
 import type { GatewayLimits } from './limits.ts';
 import { Cut } from './presence.ts';
-
-/** The private parts of Aedes 1.2.0 (lib/client.js) and mqtt-packet 9 (parser.js) this broker leans on. `internals.ts` proves at start-up that they are there. */
-export type ClientInternals = Client & {
-  readonly _parser: ParserInternals;
-  /** True once a DISCONNECT packet came. */
-  readonly _disconnected: boolean;
-  readonly connackSent: boolean;
-};
-
-type ParserInternals = {
-  readonly packet: { readonly cmd: string; readonly qos: number; readonly length: number };
-  parse(bytes: Buffer): number;
-  /** Reads the remaining length (MQTT 3.1.1 §2.2.3); the header byte has been read before. */
-  _parseLength(): boolean;
-  _emitError(error: Error): void;
-};
 
 const accepted = new Set(['connect', 'publish', 'puback', 'subscribe', 'unsubscribe', 'pingreq', 'disconnect']);
 

@@ -1,9 +1,9 @@
 import type { TLSSocket } from 'node:tls';
 import { type Bucket, createBucket } from './bucket.ts';
 import type { Identity } from './identity.ts';
+import type { ClientInternals } from './internals.ts';
 import { createLanes } from './lanes.ts';
 import type { ConnectionShare, GatewayLimits } from './limits.ts';
-import type { ClientInternals } from './parserGuard.ts';
 import type { PresenceReason } from './presence.ts';
 import type { ConnectRefusal } from './rights.ts';
 import { downPrefixOf } from './topics.ts';
@@ -19,8 +19,8 @@ export type Session = {
   readonly enqueue: ReturnType<typeof createLanes>;
   /** Resolves when the client can be sent to; messages that came before wait for it. */
   readonly online: PromiseWithResolvers<void>;
-  /** The one subscription of the connection, made by the server. */
-  readonly ownSubscription: { readonly topic: string; readonly qos: 1 };
+  /** What is sent to the connection has a topic below this prefix. */
+  readonly downPrefix: string;
   refusal: ConnectRefusal | undefined;
   will: object | undefined;
   isOnline: boolean;
@@ -39,7 +39,7 @@ export function createSession(identity: Identity, socket: TLSSocket, client: Cli
     publishBucket: createBucket(share.publishPerSecond, share.publishBurst, now),
     enqueue: createLanes(),
     online: Promise.withResolvers<void>(),
-    ownSubscription: { topic: `${downPrefixOf(identity)}#`, qos: 1 },
+    downPrefix: downPrefixOf(identity),
     refusal: undefined,
     will: undefined,
     isOnline: false,

@@ -37,10 +37,15 @@ export async function startBroker(pki: TestPki, overrides: Overrides = {}): Prom
     onAlarm: alarm => alarms.push(alarm),
     now: Date.now,
     ...overrides,
+    limits: { connectBurst: 10_000, takeoverBurst: 10_000, closeGraceMs: 200, ...overrides.limits },
   });
   await broker.listen(0, '127.0.0.1');
   return { broker, port: broker.port(), presence, alarms, revoked, attached };
 }
+
+/** Refusals and ends as `reason: detail`, for messages of failed tests and exact checks. */
+export const endings = (harness: Harness): string[] =>
+  harness.presence.flatMap(event => (event.state === 'connected' ? [] : [`${event.reason}: ${event.detail}`]));
 
 /** Polls until the condition holds. */
 export async function until(condition: () => boolean, timeoutMs = 4_000): Promise<void> {
