@@ -1,0 +1,413 @@
+import { describe, expect, it } from 'vitest';
+import { device } from '../../src/domain/device.ts';
+import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';
+import type { RevocationReason } from '../../src/domain/deviceEvents.ts';
+import { requireConnectable } from '../../src/domain/deviceField.ts';
+import { currentCertificate, type DeviceState, type LivingDevice } from '../../src/domain/deviceState.ts';
+import * as w from './deviceWalk.ts';
+import { codeOf, play, scenario } from './scenario.ts';
+
+const stock = w.until();
+const inService = [...stock, w.connect];
+const on = (...commands: readonly DeviceCommand[]) => scenario(device).given(...play(device, commands).events);
+const state = (...commands: readonly DeviceCommand[]): LivingDevice => {
+  const reached: DeviceState = play(device, commands).state;
+  if (reached.status === 'NONE') throw new Error('no device');
+  return reached;
+};
+const gone = [
+  [...inService, w.revoke],
+  [...inService, w.orderEnd, w.end],
+];
+
+describe('contact from the field', () => {
+  it('puts a device from stock in service once, by connection or attestation', () => {
+    on(...stock)
+      .when(w.connect)
+      .givesOnce({ type: 'DevicePutInService', data: { via: 'mqtt' } });
+    on(...stock)
+      .when(w.passed)
+      .givesOnce(
+        { type: 'DevicePutInService', data: { via: 'mqtt' } },
+        { type: 'AttestationPassed', data: { evidenceSha256: 'e2', measurementSha256: 'm1', via: 'mqtt' } },
+      );
+    expect(state(...inService).status).toBe('IN_SERVICE');
+  });
+
+  it('records an attestation only when it changes what is known', () => {
+    const failed = { type: 'RecordAttestation', passed: false, evidenceSha256: 'e9', reason: 'signature', via: 'gateway:g1' } as const;
+    const event = { type: 'AttestationFailed', data: { evidenceSha256: 'e9', reason: 'signature', via: 'gateway:g1' } } as const;
+    on(...inService, w.passed)
+      .when(failed)
+      .givesOnce(event);
+    on(...inService, failed)
+      .when({ ...failed, evidenceSha256: 'e10' })
+      .gives();
+    on(...inService, failed)
+      .when({ ...failed, reason: 'measurement' })
+      .gives({ ...event, data: { ...event.data, reason: 'measurement' } });
+    on(...inService, w.passed)
+      .when({ ...w.passed, evidenceSha256: 'later' } as DeviceCommand)
+      .gives();
+  });
+
+  it('is refused for a unit in production and for a revoked or decommissioned device (I11, T23)', () => {
+    for (const history of [w.until('complete'), ...gone]) {
+      on(...history)
+        .when(w.connect)
+        .refused('DEVICE_STATE');
+      on(...history)
+        .when(w.passed)
+        .refused('DEVICE_STATE');
+      expect(codeOf(() => requireConnectable(state(...history)))).toBe('DEVICE_STATE');
+    }
+    scenario(device).given().when(w.connect).refused('NOT_FOUND');
+  });
+});
+
+describe('an upgrade', () => {
+  const offered = [...inService, w.offer];
+  const started = [...offered, w.startUpgrade];
+  const facts = { releaseId: 'app-2', version: '2.1.0', securityCounter: 6 };
+
+  it('goes from offer over start to evidence (R87, R90–R95)', () => {
+    on(...inService)
+      .when(w.offer)
+      .givesOnce({ type: 'FirmwareOffered', data: { offerId: 'o1', ...facts, imageHashes: ['f3', 'f3e'] } });
+    on(...offered)
+      .when(w.startUpgrade)
+      .givesOnce({ type: 'UpgradeStarted', data: { offerId: 'o1' } });
+    on(...started)
+      .when(w.upgraded)
+      .givesOnce({ type: 'FirmwareUpgraded', data: { offerId: 'o1', ...facts, imageHash: 'f3e', evidenceSha256: 'e3' } });
+    const done = state(...started, w.upgraded);
+    expect([done.status, done.firmware]).toEqual(['IN_SERVICE', { ...facts, imageHash: 'f3e' }]);
+    expect(state(...started).status).toBe('UPGRADING');
+  });
+
+  it('names its rollout', () => {
+    on(...inService)
+      .when({ ...w.offer, rolloutId: 'ro1' })
+      .gives({ type: 'FirmwareOffered', data: { offerId: 'o1', ...facts, imageHashes: ['f3', 'f3e'], rolloutId: 'ro1' } });
+  });
+
+  it('leads back to stock when it began there', () => {
+    expect(state(...stock, w.offer, w.startUpgrade, w.upgraded).status).toBe('STOCK');
+  });
+
+  it('is recorded only when the evidence shows the offered image (I18, RULE-18)', () => {
+    on(...started)
+      .when({ ...w.upgraded, imageHash: 'f2' })
+      .refused('ATTESTATION_FAILED');
+    on(...started)
+      .when({ ...w.upgraded, securityCounter: 5 })
+      .refused('ATTESTATION_FAILED');
+    on(...started)
+      .when({ ...w.upgraded, offerId: 'o2' })
+      .refused('DEVICE_STATE');
+    on(...inService)
+      .when(w.upgraded)
+      .refused('DEVICE_STATE');
+    expect(state(...started, w.passed).firmware).toEqual(w.application);
+  });
+
+  it('is recorded without a start when the evidence is there, and after it was given up', () => {
+    expect(state(...offered, w.upgraded).firmware?.releaseId).toBe('app-2');
+    const failed = [...started, { type: 'FailUpgrade', offerId: 'o1', reason: 'timeout' }] as const;
+    expect(state(...failed).status).toBe('IN_SERVICE');
+    expect(state(...failed, w.upgraded).firmware?.releaseId).toBe('app-2');
+  });
+
+  it('fails with a reason and is not offered again under the same id', () => {
+    const fail = { type: 'FailUpgrade', offerId: 'o1', reason: 'flash' } as const;
+    on(...started)
+      .when(fail)
+      .givesOnce({ type: 'UpgradeFailed', data: { offerId: 'o1', reason: 'flash' } });
+    on(...started, fail)
+      .when(w.offer)
+      .gives();
+    on(...inService)
+      .when(fail)
+      .refused('DEVICE_STATE');
+    on(...inService, w.offer, w.upgraded)
+      .when(fail)
+      .gives();
+  });
+
+  it('is refused while another runs, in quarantine, and after a decommission order', () => {
+    on(...started)
+      .when({ ...w.offer, offerId: 'o2' })
+      .refused('DEVICE_STATE');
+    on(...started)
+      .when({ type: 'StartUpgrade', offerId: 'o2' })
+      .refused('DEVICE_STATE');
+    on(...inService, { type: 'QuarantineDevice', reason: 'x', by: 'o' })
+      .when(w.offer)
+      .refused('DEVICE_STATE');
+    on(...inService, w.orderEnd)
+      .when(w.offer)
+      .refused('DEVICE_STATE');
+    on(...offered, w.orderEnd)
+      .when(w.startUpgrade)
+      .refused('DEVICE_STATE');
+    on(...inService)
+      .when(w.startUpgrade)
+      .refused('DEVICE_STATE');
+    on(...w.until('install'))
+      .when(w.offer)
+      .refused('DEVICE_STATE');
+  });
+
+  it('is never offered to a revoked or decommissioned device (I11)', () => {
+    for (const history of gone)
+      on(...history)
+        .when(w.offer)
+        .refused('DEVICE_STATE');
+  });
+
+  it('is never offered below the counter or version of the device (I9, RULE-11, T12)', () => {
+    on(...inService)
+      .when({ ...w.offer, release: { ...w.offer.release, securityCounter: 4 } })
+      .refused('ROLLBACK');
+    on(...inService)
+      .when({ ...w.offer, release: { ...w.offer.release, version: '1.9.9' } })
+      .refused('DOWNGRADE');
+    on(...inService)
+      .when({ ...w.offer, release: { ...w.offer.release, line: 'pump' } })
+      .refused('WRONG_PRODUCT');
+    const other = { line: 'pump', vendorUuid: 'v', classUuid: 'c' };
+    on(...inService)
+      .when({ ...w.offer, line: other, release: { ...w.offer.release, ...other } })
+      .refused('WRONG_PRODUCT');
+  });
+
+  it('records a refused rollback once per release and hop (T12)', () => {
+    const refusal = { releaseId: 'app-0', version: '1.0.0', securityCounter: 1, hop: 'gateway' } as const;
+    on(...inService)
+      .when({ type: 'RecordRollbackRefusal', ...refusal })
+      .givesOnce({ type: 'RollbackRefused', data: refusal });
+  });
+});
+
+describe('clones', () => {
+  const suspect = { type: 'SuspectClone', reason: 'duplicate-uid', evidence: 'prog-2', by: 'system:mint' } as const;
+  const suspected = { type: 'CloneSuspected', data: { reason: 'duplicate-uid', evidence: 'prog-2' } } as const;
+
+  it('are suspected once and quarantined (T8, T25)', () => {
+    const quarantined = { type: 'DeviceQuarantined', data: { reason: 'duplicate-uid', by: 'system:mint' } } as const;
+    on(...inService)
+      .when(suspect)
+      .givesOnce(suspected, quarantined);
+    on(...w.until('lock'))
+      .when(suspect)
+      .givesOnce(suspected, quarantined);
+    on(...inService, suspect)
+      .when({ ...suspect, reason: 'other' })
+      .gives({ type: 'CloneSuspected', data: { reason: 'other', evidence: 'prog-2' } });
+  });
+
+  it('raise an alarm when a decommissioned device reappears', () => {
+    for (const history of gone)
+      on(...history)
+        .when(suspect)
+        .givesOnce(suspected);
+  });
+
+  it('show by reporting less than was proven', () => {
+    const report = { type: 'ReportFirmware', version: '2.0.0', securityCounter: 5, imageHash: 'f2' } as const;
+    on(...inService)
+      .when(report)
+      .gives();
+    on(...w.until('lock'))
+      .when(report)
+      .gives();
+    on(...inService)
+      .when({ ...report, securityCounter: 4 })
+      .givesOnce(
+        { type: 'CloneSuspected', data: { reason: 'firmware-below-registry', evidence: 'reported 2.0.0, counter 4' } },
+        { type: 'DeviceQuarantined', data: { reason: 'firmware-below-registry', by: 'system:clone-detector' } },
+      );
+  });
+});
+
+describe('quarantine', () => {
+  const quarantine = { type: 'QuarantineDevice', reason: 'odd', by: 'operator:sam' } as const;
+  const release = { type: 'ReleaseDevice', reason: 'checked', by: 'operator:sam' } as const;
+
+  it('stops production and leads back to where it began', () => {
+    on(...inService)
+      .when(quarantine)
+      .givesOnce({ type: 'DeviceQuarantined', data: { reason: 'odd', by: 'operator:sam' } });
+    on(...w.until('lock'), quarantine)
+      .when(w.steps.lock)
+      .refused('DEVICE_STATE');
+    for (const history of [w.until('lock'), stock, inService])
+      expect(state(...history, quarantine, release).status).toBe(state(...history).status);
+    on(...inService, quarantine)
+      .when(release)
+      .gives({ type: 'DeviceReleased', data: { reason: 'checked', by: 'operator:sam' } });
+    on(...inService)
+      .when(release)
+      .refused('DEVICE_STATE');
+    for (const history of gone)
+      on(...history)
+        .when(quarantine)
+        .refused('DEVICE_STATE');
+  });
+
+  it('ends a running upgrade, whose evidence still counts', () => {
+    const back = [...inService, w.offer, w.startUpgrade, quarantine, release];
+    expect(state(...back).status).toBe('IN_SERVICE');
+    expect(state(...back, w.upgraded).firmware?.releaseId).toBe('app-2');
+  });
+});
+
+describe('certificates', () => {
+  const renewal = {
+    serial: '5e02',
+    certificateSha256: 'ce2',
+    publicKeySha256: 'key-2',
+    icaId: 'ica-1',
+    notAfter: '2027-01-01T00:00:00.000Z',
+  };
+  const renew = { type: 'RenewCertificate', ...renewal } as const;
+  const revokeOld = (reason: RevocationReason) => ({ type: 'RevokeCertificate', serial: '5e01', reason, by: 'o' }) as const;
+
+  it('are renewed in the field only', () => {
+    on(...inService)
+      .when(renew)
+      .givesOnce({ type: 'CertificateRenewed', data: { ...renewal, previousSerial: '5e01' } });
+    expect(currentCertificate(state(...inService, renew))?.serial).toBe('5e02');
+    on(...w.until('lock'))
+      .when(renew)
+      .refused('DEVICE_STATE');
+    on(...inService, w.orderEnd)
+      .when(renew)
+      .refused('DEVICE_STATE');
+    for (const history of gone)
+      on(...history)
+        .when(renew)
+        .refused('DEVICE_STATE');
+  });
+
+  it('expire when their time has come (R86, RULE-16)', () => {
+    on(...inService, renew)
+      .when({ type: 'ExpireCertificate', serial: '5e02', now: '2027-01-01T00:00:00.000Z' })
+      .givesOnce({ type: 'CertificateExpired', data: { serial: '5e02' } });
+    on(...inService)
+      .when({ type: 'ExpireCertificate', serial: '5e01', now: '2027-01-01T00:00:00.000Z' })
+      .refused('STATE');
+    on(...inService)
+      .when({ type: 'ExpireCertificate', serial: 'ff', now: '2027-01-01T00:00:00.000Z' })
+      .refused('NOT_FOUND');
+  });
+
+  it('end the device when the current one is revoked (R86)', () => {
+    on(...inService)
+      .when(w.revoke)
+      .givesOnce({ type: 'CertificateRevoked', data: { serial: '5e01', reason: 'keyCompromise', by: 'operator:sam' } });
+    expect(state(...inService, w.revoke).status).toBe('REVOKED');
+    expect(currentCertificate(state(...inService, w.revoke))).toMatchObject({ status: 'revoked', revocationReason: 'keyCompromise' });
+    on(...inService)
+      .when({ ...w.revoke, serial: 'ff' } as DeviceCommand)
+      .refused('NOT_FOUND');
+  });
+
+  it('leave the device in use when an old one is only superseded', () => {
+    expect(state(...inService, renew, revokeOld('superseded')).status).toBe('IN_SERVICE');
+    expect(state(...inService, renew, revokeOld('keyCompromise')).status).toBe('REVOKED');
+  });
+});
+
+describe('repair', () => {
+  const unlock = { type: 'OrderDebugUnlock', orderSha256: 'u1', approvers: ['operator:sam', 'operator:kim'] } as const;
+  const certificate = { serial: '5e09', certificateSha256: 'c9', publicKeySha256: 'key-9', icaId: 'ica-1', notAfter: w.intent.notAfter };
+  const back = { type: 'ReturnToService', ...certificate, objId: '0d', by: 'operator:sam' } as const;
+
+  it('takes the device out and returns it as a new generation with a new key (I3)', () => {
+    on(...inService)
+      .when(w.repair)
+      .givesOnce({ type: 'DeviceTakenForRepair', data: { reason: 'display', by: 'operator:sam' } });
+    on(...inService, w.repair)
+      .when(back)
+      .givesOnce(
+        { type: 'CertificateRevoked', data: { serial: '5e01', reason: 'superseded', by: 'operator:sam' } },
+        { type: 'DeviceReturnedToService', data: { ...certificate, objId: '0d', generation: 2 } },
+      );
+    const returned = state(...inService, w.repair, back);
+    expect(returned).toMatchObject({ status: 'IN_SERVICE', generation: 2, objId: '0d', serial: '5e09' });
+    expect(returned.bootKeys).toEqual(state(...inService).bootKeys);
+    on(...inService)
+      .when(back)
+      .refused('DEVICE_STATE');
+    on(...inService, w.repair)
+      .when({ ...back, objId: w.objId })
+      .refused('UID_CONFLICT');
+    on(...inService, w.repair)
+      .when({ ...back, publicKeySha256: 'key-1' })
+      .refused('WEAK_OR_CLONED_KEY');
+    on(...w.until('lock'))
+      .when(w.repair)
+      .refused('DEVICE_STATE');
+    on(...w.until('lock'), { type: 'QuarantineDevice', reason: 'x', by: 'o' })
+      .when(w.repair)
+      .refused('DEVICE_STATE');
+  });
+
+  it('unlocks the debug port with two approvers, once (I16)', () => {
+    const { approvers } = unlock;
+    on(...inService, w.repair)
+      .when(unlock)
+      .givesOnce({ type: 'DebugUnlockOrdered', data: { orderSha256: 'u1', approvers } });
+    on(...inService, w.repair)
+      .when({ ...unlock, approvers: ['operator:sam', 'operator:sam'] })
+      .refused('FOUR_EYES_REQUIRED');
+    on(...inService, w.repair, unlock)
+      .when({ ...unlock, orderSha256: 'u2' })
+      .refused('DEVICE_STATE');
+    on(...inService)
+      .when(unlock)
+      .refused('DEVICE_STATE');
+  });
+});
+
+describe('decommissioning', () => {
+  it('revokes and ends the device (R96, RULE-17)', () => {
+    on(...inService)
+      .when(w.orderEnd)
+      .givesOnce({ type: 'DeviceDecommissionOrdered', data: { reason: 'old', by: 'operator:sam', orderSha256: 'or' } });
+    on(...inService, w.orderEnd)
+      .when(w.end)
+      .givesOnce(
+        { type: 'CertificateRevoked', data: { serial: '5e01', reason: 'cessationOfOperation', by: 'system:decommission' } },
+        { type: 'DeviceDecommissioned', data: { wipeReceiptSha256: 'w1' } },
+      );
+    expect(state(...inService, w.orderEnd, w.end).status).toBe('DECOMMISSIONED');
+  });
+
+  it('ends without a receipt when the order timed out, and straight away after a revocation', () => {
+    const timedOut = { type: 'CompleteDecommission', by: 's', timedOut: true } as const;
+    on(...inService, w.revoke)
+      .when(timedOut)
+      .givesOnce({ type: 'DeviceDecommissioned', data: { withoutReceipt: 'timed out' } });
+    on(...inService)
+      .when(timedOut)
+      .refused('DEVICE_STATE');
+    on(...w.until('lock'))
+      .when(w.orderEnd)
+      .refused('DEVICE_STATE');
+    on(...w.until('lock'), { type: 'QuarantineDevice', reason: 'x', by: 'o' })
+      .when(w.orderEnd)
+      .refused('DEVICE_STATE');
+  });
+
+  it('destroys the keys only afterwards', () => {
+    const destroy = { type: 'DestroyCustody', keyIds: ['k-bl2', 'k-app'] } as const;
+    on(...inService, w.orderEnd, w.end)
+      .when(destroy)
+      .givesOnce({ type: 'KeyCustodyDestroyed', data: { keyIds: ['k-bl2', 'k-app'] } });
+    on(...inService)
+      .when(destroy)
+      .refused('DEVICE_STATE');
+  });
+});
