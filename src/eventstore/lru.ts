@@ -1,37 +1,43 @@
-/** A map that forgets the entry used longest ago when the sum of its weights passes `maxWeight`. */
+/** A bounded map that forgets what has not been used for long: a young and an old generation of half the weight each.
+ *  What is used moves to the young one; when that is full, the old one goes as a whole. (Taking the oldest key of one Map
+ *  again and again is slow: every deleted entry before it is stepped over.) */
 export type Lru<Value> = {
   get(key: string): Value | undefined;
+  /** A value heavier than half of the limit is not kept. */
   set(key: string, value: Value): void;
   delete(key: string): void;
 };
 
+/** @param maxWeight of all entries together; without `weigh` each counts 1 */
 export function lru<Value>(maxWeight: number, weigh: (value: Value) => number = () => 1): Lru<Value> {
-  const entries = new Map<string, Value>();
-  let weight = 0;
+  let young = new Map<string, Value>();
+  let old = new Map<string, Value>();
+  let youngWeight = 0;
   const remove = (key: string) => {
-    const value = entries.get(key);
-    if (value === undefined) return undefined;
-    entries.delete(key);
-    weight -= weigh(value);
-    return value;
+    const value = young.get(key);
+    if (value !== undefined) youngWeight -= weigh(value);
+    young.delete(key);
+    old.delete(key);
+  };
+  const set = (key: string, value: Value) => {
+    remove(key);
+    const weight = weigh(value);
+    if (weight > maxWeight / 2) return;
+    if (youngWeight + weight > maxWeight / 2) {
+      old = young;
+      young = new Map();
+      youngWeight = 0;
+    }
+    young.set(key, value);
+    youngWeight += weight;
   };
   return {
+    set,
+    delete: remove,
     get(key) {
-      const value = entries.get(key);
-      if (value === undefined) return undefined;
-      entries.delete(key);
-      entries.set(key, value);
+      const value = young.get(key) ?? old.get(key);
+      if (value !== undefined && !young.has(key)) set(key, value);
       return value;
     },
-    set(key, value) {
-      remove(key);
-      entries.set(key, value);
-      weight += weigh(value);
-      for (const oldest of entries.keys()) {
-        if (weight <= maxWeight) return;
-        remove(oldest);
-      }
-    },
-    delete: key => void remove(key),
   };
 }

@@ -49,7 +49,7 @@ export function createWriter(storage: Storage): Writer {
         const hash = chainHash(head.hash, stream, revision, id, body);
         storage.insert({ position: ++next, stream, revision, prev: head.position, id, hash, body });
         head = { revision, position: next, hash };
-        ids.add(id, next);
+        ids.add(id);
         undo.push(() => ids.remove(id));
       }
       heads.set(stream, head);
@@ -90,7 +90,7 @@ function repeatAtRevision(storage: Storage, head: StreamHead, expected: Expected
 /** Without an expected revision the ids alone tell: remembered, or searched in the stream when they may be older than the memory. */
 function repeatAnywhere(storage: Storage, ids: RecentIds, head: StreamHead, events: readonly EncodedEvent[]): Outcome | undefined {
   const first = (events[0] as EncodedEvent).id;
-  if (head.revision === noStream || ids.find(first) === 'never') return undefined;
+  if (head.revision === noStream || !ids.mayBeStored(first)) return undefined;
   const stored = findInStream(storage, head, events, link => link.id === first);
   if (stored === undefined) return undefined;
   return stored.same ? stored.result : new NusecError('CONFLICT', `event ${first} is already stored together with others`);

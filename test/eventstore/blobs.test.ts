@@ -80,11 +80,12 @@ describe('blob folder', () => {
 
   it('keeps to its limits', async () => {
     const folder = temporaryFolder();
-    const blobs = openBlobStore(folder, { blobBytes: 1000, cachedBytes: 1500 });
+    const blobs = openBlobStore(folder, { blobBytes: 1000, cachedBytes: 2000 });
     await expect(blobs.put(bytesOf(1001))).rejects.toMatchObject({ code: 'BLOB_TOO_LARGE' });
-    const [a, b] = [await blobs.put(bytesOf(1000, 1)), await blobs.put(bytesOf(1000, 2))];
+    const [a, b, c] = [await blobs.put(bytesOf(1000, 1)), await blobs.put(bytesOf(1000, 2)), await blobs.put(bytesOf(1000, 3))];
     await blobs.getRange(a, 0, 1);
     await blobs.getRange(b, 0, 1);
+    await blobs.getRange(c, 0, 1);
     writeFileSync(pathOf(folder, a), 'damaged');
     await expect(blobs.getRange(a, 0, 1)).rejects.toMatchObject({ code: 'BLOB_DAMAGED' });
     expect((await blobs.getRange(b, 0, 1)).length).toBe(1);

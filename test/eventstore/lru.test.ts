@@ -1,19 +1,34 @@
+import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { lru } from '../../src/eventstore/lru.ts';
 
-it('forgets the entry used longest ago when the weights pass the limit', () => {
-  const cache = lru<string>(10, text => text.length);
-  cache.set('a', 'xxxx');
-  cache.set('b', 'yyyy');
-  expect(cache.get('a')).toBe('xxxx');
-  cache.set('c', 'zzzz');
-  expect([cache.get('a'), cache.get('b'), cache.get('c')]).toEqual(['xxxx', undefined, 'zzzz']);
-  cache.set('a', 'x');
-  cache.set('d', 'wwwww');
-  expect([cache.get('a'), cache.get('c'), cache.get('d')]).toEqual(['x', 'zzzz', 'wwwww']);
-  cache.delete('c');
-  cache.set('e', 'vvvv');
-  expect([cache.get('a'), cache.get('d'), cache.get('e')]).toEqual(['x', 'wwwww', 'vvvv']);
-  cache.set('huge', 'x'.repeat(11));
-  expect([cache.get('huge'), cache.get('e')]).toEqual([undefined, undefined]);
+it('keeps what is used and forgets what is not', () => {
+  const cache = lru<number>(10);
+  cache.set('used', 0);
+  for (let n = 0; n < 100; n++) {
+    cache.set(`n${n}`, n);
+    expect(cache.get('used')).toBe(0);
+  }
+  expect(cache.get('n99')).toBe(99);
+  expect(cache.get('n50')).toBeUndefined();
+});
+
+it('never holds more than its weight, nor a value it was not given last', () => {
+  const step = fc.record({ key: fc.constantFrom('a', 'b', 'c', 'd', 'e'), weight: fc.integer({ min: 1, max: 8 }), remove: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 100 }), steps => {
+      const cache = lru<string>(12, text => text.length);
+      const given = new Map<string, string>();
+      for (const { key, weight, remove } of steps) {
+        if (remove) cache.delete(key);
+        else cache.set(key, 'x'.repeat(weight));
+        if (remove) given.delete(key);
+        else given.set(key, 'x'.repeat(weight));
+        if (!remove && weight <= 6) expect(cache.get(key)).toBe(given.get(key));
+        const kept = ['a', 'b', 'c', 'd', 'e'].map(k => [k, cache.get(k)] as const).filter(([, value]) => value !== undefined);
+        for (const [k, value] of kept) expect(value).toBe(given.get(k));
+        expect(kept.reduce((sum, [, value]) => sum + (value?.length ?? 0), 0)).toBeLessThanOrEqual(12);
+      }
+    }),
+  );
 });
