@@ -1,4 +1,15 @@
-import { type CborMap, type CborTag, type CborValue, defaultMaxDepth, isArray, isMap, major, malformed, simple } from './value.ts';
+import {
+  type CborKey,
+  type CborMap,
+  type CborTag,
+  type CborValue,
+  defaultMaxDepth,
+  isArray,
+  isMap,
+  major,
+  malformed,
+  simple,
+} from './value.ts';
 
 type Sink = { bytes: Uint8Array; length: number };
 
@@ -46,13 +57,24 @@ function writeArray(sink: Sink, items: readonly CborValue[], depth: number): voi
 }
 
 function writeMap(sink: Sink, map: CborMap, depth: number): void {
-  const entries = [...map].map(([key, value]) => ({ key: encodeCbor(key, 0), value }));
-  entries.sort((a, b) => Buffer.compare(a.key, b.key));
-  writeHead(sink, major.map, entries.length);
-  for (const { key, value } of entries) {
-    append(sink, key);
+  writeHead(sink, major.map, map.size);
+  for (const [key, value] of [...map].sort(([a], [b]) => compareKeys(a, b))) {
+    write(sink, key, 0);
     write(sink, value, depth);
   }
+}
+
+/** Bytewise order of the encoded keys (RFC 8949 §4.2.1): 0, 1, …, then −1, −2, …, then texts, the shorter first. */
+function compareKeys(a: CborKey, b: CborKey): number {
+  if (typeof a === 'string') return typeof b === 'string' ? compareTexts(a, b) : 1;
+  if (typeof b === 'string') return -1;
+  if (a < 0 !== b < 0) return a < 0 ? 1 : -1;
+  return a < 0 ? b - a : a - b;
+}
+
+function compareTexts(a: string, b: string): number {
+  const [left, right] = [Buffer.from(a), Buffer.from(b)];
+  return left.length - right.length || Buffer.compare(left, right);
 }
 
 function writeTag(sink: Sink, { tag, value }: CborTag, depth: number): void {
