@@ -12,7 +12,7 @@ export const algorithm = { es256: -7, a256gcm: 3 } as const;
 /** CBOR tags (RFC 9052 §2). */
 export const coseTag = { encrypt0: 16, sign1: 18 } as const;
 
-export const ivBytes = 12;
+const ivBytes = 12;
 const maxKidBytes = 64;
 const maxTypeChars = 64;
 

@@ -8,9 +8,9 @@ import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
 /** The programmer's ledger: every step that counts, numbered, linked by hash and signed with the programmer's AUTH key (I14, T2, T19). */
 
-export const firstLedgerNumber = 1;
+const firstLedgerNumber = 1;
 /** The head of a ledger without records. */
-export const emptyLedgerHead: Uint8Array = new Uint8Array(32);
+const emptyLedgerHead: Uint8Array = new Uint8Array(32);
 export const maxSegmentRecords = 256;
 const maxRecordBytes = 512;
 

@@ -21,7 +21,6 @@ const order = record({
   approvers: field(7, array(text(64), maxApprovers)),
 });
 export type Order = CodecType<typeof order>;
-export type OrderOperation = Order['operation'];
 
 const format: SignedFormat<Order> = { type: 'application/nusec-order', codec: order };
 const fourEyes = 2;

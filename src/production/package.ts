@@ -22,7 +22,7 @@ const contentKeyInfo = utf8('NuSEC NJP-1 CEK v1');
 const outerType = 'application/nusec-njp';
 
 /** What the programmer must do besides counting. */
-export const policyBits = { requireUidList: 1, lockDebug: 2, deployedLifeCycle: 4, requireSpdm: 8, verifyBootBeforeLock: 16 } as const;
+const policyBits = { requireUidList: 1, lockDebug: 2, deployedLifeCycle: 4, requireSpdm: 8, verifyBootBeforeLock: 16 } as const;
 
 const packageImage = record({
   id: field(1, u8),
@@ -62,12 +62,11 @@ const payload = record({
   otpMapVersion: field(19, u8),
 });
 export type PackagePayload = CodecType<typeof payload>;
-export type PackageImage = CodecType<typeof packageImage>;
 
 const format: SignedFormat<PackagePayload> = { type: 'application/nusec-njp-payload', codec: payload };
 
 /** HKDF-SHA-256 parameters (RFC 5869) that make the content key from AES_NuLink3. */
-export type ContentKdf = { readonly salt: Uint8Array; readonly info: Uint8Array };
+type ContentKdf = { readonly salt: Uint8Array; readonly info: Uint8Array };
 
 /** AES-256-GCM under HKDF(AES_NuLink3, kdf, 32); iv 12 bytes. @returns ciphertext ‖ tag[16] */
 export type ContentSeal = (kdf: ContentKdf, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array) => Promise<Uint8Array>;

@@ -24,7 +24,6 @@ const receipt = record({
   bootCount: field(10, u32),
 });
 export type Receipt = CodecType<typeof receipt>;
-export type ReceiptImage = Receipt['images'][number];
 
 const format: SignedFormat<Receipt> = { type: 'application/nusec-receipt', codec: receipt };
 

@@ -6,12 +6,12 @@ import { sha256, u32 } from './fields.ts';
 
 /** Which chips a package allows (RULE-7, T7): any (null), the ones listed, or the leaves of a Merkle tree (RFC 9162 §2.1) when the list is long. */
 
-export const maxListedUids = 2000;
+const maxListedUids = 2000;
 const uidBytes = 16;
 const maxTreeDepth = 32;
 
 export type UidRule = null | { readonly uids: readonly Uint8Array[] } | UidTree;
-export type UidTree = { readonly merkleRoot: Uint8Array; readonly count: number };
+type UidTree = { readonly merkleRoot: Uint8Array; readonly count: number };
 
 const tree = record({
   merkleRoot: field(1, sha256),

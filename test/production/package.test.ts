@@ -2,9 +2,17 @@ import { createHash } from 'node:crypto';
 import { Decoder } from 'cbor-x';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { equalBytes, toHex } from '../../src/bytes.ts';
+import { concat, equalBytes, toHex } from '../../src/bytes.ts';
+import { assembleEncrypt0, encodeEncrypt0Protected, encrypt0Aad } from '../../src/cose/encrypt0.ts';
 import { contentOpenWith } from '../../src/production/contentKey.ts';
-import { maxPackageBytes, openPackage, type PackagePayload, type PackageReader, sealPackage } from '../../src/production/package.ts';
+import {
+  type ContentSeal,
+  maxPackageBytes,
+  openPackage,
+  type PackagePayload,
+  type PackageReader,
+  sealPackage,
+} from '../../src/production/package.ts';
 import { uidRuleOf } from '../../src/production/uidList.ts';
 import { everyByteFlipped, testKey } from '../cose/keys.ts';
 import { fill, jobId, now, packageId, payload, progUid, sealWith, uidA } from './samples.ts';
@@ -70,13 +78,29 @@ describe('production package', () => {
     await isRefused(await seal({ ...payload, progUid: fill(0xa2) }));
   });
 
-  it('refuses an inner package that was put under another head', async () => {
-    const other = { ...payload, packageId: fill(0xc4) };
-    const swapped = await sealPackage({ payload, epoch, iv }, signer, (kdf, usedIv, aad, plaintext) =>
-      sealWith(aesNuLink3)({ ...kdf, salt: other.packageId }, usedIv, aad, plaintext),
-    );
-    swapped.set(other.packageId, 4);
-    await isRefused(swapped);
+  it('refuses a genuine inner package that a holder of AES_NuLink3 put under another head (T5)', async () => {
+    const otherId = fill(0xc4);
+    const kid = createHash('sha256')
+      .update(progUid)
+      .update(Uint8Array.of(0, 0, 0, epoch))
+      .digest()
+      .subarray(0, 8);
+    const resealed = async (packageIdInHead: Uint8Array, kidInHead: Uint8Array) => {
+      const protectedBytes = encodeEncrypt0Protected({ kid: kidInHead, type: 'application/nusec-njp' });
+      const head = concat(file.slice(0, 4), packageIdInHead, file.slice(20, 24));
+      const move: ContentSeal = async (kdf, usedIv, _, signed) => {
+        const aad = encrypt0Aad(protectedBytes, head);
+        const ciphertext = await sealWith(aesNuLink3)({ ...kdf, salt: packageIdInHead }, usedIv, aad, signed);
+        moved = concat(head, assembleEncrypt0({ protectedBytes, iv, ciphertext }));
+        return ciphertext;
+      };
+      let moved: Uint8Array = new Uint8Array();
+      await sealPackage({ payload, epoch, iv }, signer, move);
+      return moved;
+    };
+    expect(await openPackage(await resealed(packageId, kid), reader)).toEqual(payload);
+    await isRefused(await resealed(otherId, kid));
+    await isRefused(await resealed(packageId, fill(0, 8)));
   });
 
   it('refuses a replayed package: the sequence must rise (T3, I13, RULE-4)', async () => {

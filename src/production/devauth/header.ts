@@ -5,10 +5,10 @@ import { devAuthMalformed } from './error.ts';
  *
  *      op u8 | flags u8 | length u16 BE | group u16 BE | sequence u8 | command u8 | map[length] */
 
-export const headerBytes = 8;
+const headerBytes = 8;
 
 /** A group of our own in SMP's range for applications (64 and above). */
-export const devAuthGroup = 64;
+const devAuthGroup = 64;
 
 /** Depth of the maps: the map itself and three levels inside. */
 export const maxBodyDepth = 4;

@@ -6,9 +6,9 @@ import { ops } from './header.ts';
 
 /** Commands that give a device its identity: who are you, make a key, sign a request, take certificates, burn hashes (R5–R17, R72–R79). */
 
-export const protocolVersion = 1;
-export const maxCriBytes = 2048;
-export const maxPutBytes = 16 * 1024;
+const protocolVersion = 1;
+const maxCriBytes = 2048;
+const maxPutBytes = 16 * 1024;
 const es256 = -7;
 const minEntropyBits = 256;
 const maxKeySlot = 7;
@@ -65,7 +65,7 @@ export const signCri = define({
   refusal: inStages('devauth'),
 });
 
-export const putTypes = {
+const putTypes = {
   deviceCertificate: 1,
   icaCertificate: 2,
   rootCertificate: 3,

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { DevAuthRequest } from './commands.ts';
 import { devAuthMalformed } from './error.ts';
+import { maxChunkBytes } from './firmware.ts';
 import type { DevAuthHost } from './host.ts';
 import type { PutType } from './identity.ts';
 
@@ -8,7 +9,7 @@ import type { PutType } from './identity.ts';
 const overheadBytes = 64;
 
 /** Data that fits into one message of a device. @param maxBodyBytes as told in HELLO */
-export const pieceBytesFor = (maxBodyBytes: number): number => Math.max(1, maxBodyBytes - overheadBytes);
+export const pieceBytesFor = (maxBodyBytes: number): number => Math.min(maxChunkBytes, Math.max(1, maxBodyBytes - overheadBytes));
 
 /** Sends a certificate, a registration id or the trust bundle, piece by piece.
  *  @throws as `DevAuthHost.request` */

@@ -12,7 +12,7 @@ const vendorIana = 0x7f;
 const integrityCheck = 0x80;
 
 /** Documentation number of RFC 5612, until the owner of a deployment puts its own here. */
-export const enterpriseNumber = 32473;
+const enterpriseNumber = 32473;
 
 const crcBytes = 4;
 const prefixBytes = 5;

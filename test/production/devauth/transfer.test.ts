@@ -82,6 +82,10 @@ describe('firmware transfer', () => {
     expect(flash).toEqual(bytes);
   });
 
+  it('never makes a piece that a message could not hold', () => {
+    expect([10, 256, 4096, 0xffff].map(pieceBytesFor)).toEqual([1, 192, 4032, 32_768]);
+  });
+
   it('stops when the device stands elsewhere', async () => {
     const malformed = expect.objectContaining({ code: 'DEVAUTH_MALFORMED' });
     await expect(transferTo({ fwBegin: () => ({ resumeOffset: 1001 }) })).rejects.toThrow(malformed);
