@@ -34,8 +34,8 @@ const counterOffset = { application: lockOffset + 1, bootloader: lockOffset + 33
 const flagOffset = lockOffset + 41;
 const totalBytes = flagOffset + otpFlagCount / 8;
 
-/** @param storage  a new one reads as blank @throws RangeError for a slot, value or flag that does not exist */
-export function openOtp(storage: NvStorage, power: Power = steadyPower): Otp {
+/** @param storage  a new one reads as blank @param isDefect  bytes of the memory that take no bit @throws RangeError for a slot, value or flag that does not exist */
+export function openOtp(storage: NvStorage, power: Power = steadyPower, isDefect: (offset: number) => boolean = () => false): Otp {
   const content = new Uint8Array(totalBytes);
   const kept = storage.load();
   if (kept) content.set(kept.subarray(0, totalBytes));
@@ -44,7 +44,9 @@ export function openOtp(storage: NvStorage, power: Power = steadyPower): Otp {
   /** Sets bits; a cut sets those of the first half only. */
   const setBits = (offset: number, bits: Uint8Array): void => {
     const whole = power.holds();
-    const burned = bits.subarray(0, whole ? bits.length : bits.length >> 1).map((byte, index) => byte | (content[offset + index] ?? 0));
+    const burned = bits
+      .subarray(0, whole ? bits.length : bits.length >> 1)
+      .map((byte, index) => (isDefect(offset + index) ? 0 : byte) | (content[offset + index] ?? 0));
     content.set(burned, offset);
     storage.write(offset, burned);
     if (!whole) throw new PowerCut();

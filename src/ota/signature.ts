@@ -1,6 +1,5 @@
 import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
-import { derToRaw } from '../ecdsa.ts';
 import { type Tlv, tlvType } from './tlv.ts';
 
 /** Which signatures a bootloader takes (image_validate.c): one algorithm, and keys it knows by hash or by OTP. */
@@ -80,7 +79,7 @@ function verifySignature(image: Signed, algorithm: 'P-256' | 'Ed25519' | 'Ed2551
     return key.asymmetricKeyType === 'ed25519' && verify(null, algorithm === 'Ed25519' ? image.imageHash : image.body, key, signature);
   }
   if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') return false;
-  return derToRaw(signature, 32) !== undefined && verify('sha256', image.body, key, signature);
+  return verify('sha256', image.body, key, signature);
 }
 
 function readPublicKey(spki: Uint8Array): KeyObject | undefined {

@@ -20,7 +20,8 @@ import { checkSignature, type SignatureFlaw, type SignaturePolicy } from './sign
 import { findTlv, isAllowedUnprotected, type Tlv, tlvType } from './tlv.ts';
 
 /** The bootloader's judgement of an image: the same answer as MCUboot 2.4.0's `boot_validate_slot`, and the reason.
- *  Stricter in two points that only a signer could reach: a header shorter than 32 bytes and signatures that are not strict DER. */
+ *  Stricter in two points that only a signer could reach: a header shorter than 32 bytes, and signatures that are not strict DER (OpenSSL
+ *  compares them with their own encoding). */
 
 export type BootPolicy = {
   readonly signature: SignaturePolicy;

@@ -210,6 +210,8 @@ describe('a power cut (T33)', () => {
       const device = start();
       const result = boot(device);
       expect(['1.0.0', '2.0.0']).toContain(result.app ? formatVersion(result.app.version) : `${cut}: ${result.reason}`);
+      if (result.swapped === 'test' || result.swapped === 'permanent') expect(result.app?.securityCounter).toBe(5);
+      if (result.swapped === 'revert') expect(result.app?.securityCounter).toBe(3);
       expect(device.otp.counter('application')).toBe(result.confirmed ? result.app?.securityCounter : 3);
       expect(upgrade(start(), update, permanent)).toBe(true);
       expect(boot(start())).toMatchObject({ stage: 'app', confirmed: true, app: { securityCounter: 5 } });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { eraseRegion, flashLayout, memoryStorage, openFlash, PowerCut, powerFor } from '../../gateway-device/device/flash.ts';
+import { eraseRegion, flashLayout, memoryStorage, openFlash, PowerCut, powerFor, steadyPower } from '../../gateway-device/device/flash.ts';
 import { openOtp } from '../../gateway-device/device/otp.ts';
 
 const size = { sectorBytes: 64, totalBytes: 256 };
@@ -72,6 +72,12 @@ describe('OTP', () => {
     expect(otp.burn(0, new Uint8Array(32))).toBe('used');
     expect(otp.slot(0)).toBe('partial');
     expect(otp.burn(0, value)).toBe('burned');
+  });
+
+  it('reads back what it burned and does not lock a slot that took it wrong', () => {
+    const otp = openOtp(memoryStorage(), steadyPower, offset => offset === 65);
+    expect(otp.burn(2, value)).toBe('verify');
+    expect([otp.slot(2), otp.mask()]).toEqual(['partial', 0]);
   });
 
   it('can hold a value of all zeros', () => {

@@ -5,7 +5,7 @@ import { formatVersion, parseVersion } from '../../src/domain/version.ts';
 import { NusecError } from '../../src/errors.ts';
 import { attachTrailer, buildImage, deviceTrailer, signInput } from '../../src/ota/build.ts';
 import { dependenciesOf, parseBody, parseImage, securityCounterOf } from '../../src/ota/image.ts';
-import { readTlvItems, tlvMagic, writeTlvArea } from '../../src/ota/tlv.ts';
+import { readTlvItems, tlvMagic, tlvType, writeTlvArea } from '../../src/ota/tlv.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
 import { compareVersion } from '../../src/ota/version.ts';
 import { encP256, image, keyhash, otpKeyHash, privateKey, publicKey, slotBytes } from './vectors.ts';
@@ -106,6 +106,30 @@ describe('a changed image', () => {
       reason: 'image-overlaps-trailer-or-too-large',
     });
     for (let bytes = 0; bytes < whole.length; bytes += 1) expect(verifyImage(whole, { slotBytes: bytes, signature }).ok).toBe(false);
+  });
+});
+
+describe('a signature', () => {
+  it('is strict DER: other encodings of the same numbers are refused', () => {
+    const { built } = smallImage('hash');
+    const der = sign('sha256', signInput(built), signer);
+    const withForm = (signature: Uint8Array) => {
+      const key = { type: tlvType.keyHash, value: otpKeyHash };
+      const hash = { type: tlvType.sha256, value: built.imageHash };
+      const trailer = writeTlvArea(tlvMagic.unprotected, [hash, key, { type: tlvType.ecdsaSignature, value: signature }]);
+      return verifyImage(attachTrailer(built.body, trailer), keyhash);
+    };
+    const body = der.subarray(2);
+    expect(withForm(der).ok).toBe(true);
+    const forms = [
+      Uint8Array.of(...der, 0),
+      Uint8Array.of(0x30, 0x81, body.length, ...body),
+      Uint8Array.of(0x30, body.length + 1, 0x02, (body[1] ?? 0) + 1, 0x00, ...body.subarray(2)),
+      Uint8Array.of(0x30, 0x80, ...body, 0, 0),
+      new Uint8Array(129),
+      new Uint8Array(0),
+    ];
+    for (const form of forms) expect(withForm(form)).toEqual({ ok: false, reason: 'signature-invalid' });
   });
 });
 

@@ -166,6 +166,13 @@ describe('blocks', () => {
     expect(() => openBlockChannel(new Uint8Array(16), signedJob)).toThrow(expect.objectContaining({ code: 'KEY_REFUSED' }));
   });
 
+  it('are refused when they are not what the job names, even from the right sender', () => {
+    const blockHashes = createHash('sha256').update('other').digest();
+    const lying = { ...channel, job: { ...job, blockHashes } };
+    const sealed = sealBlock(lying, 0, new TextEncoder().encode('other'));
+    expect(openBlock(channel, 0, sealed)).toBeUndefined();
+  });
+
   it('show nothing of the image on the way (RULE-13)', () => {
     const sealed = Buffer.from(sealBlock(channel, 0, block(0)));
     expect(sealed.includes(Buffer.from(block(0).subarray(0, 16)))).toBe(false);

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../src/bytes.ts';
 import { parseVersion } from '../../src/domain/version.ts';
-import { specOf } from '../../src/ota/build.ts';
+import { attachTrailer, buildImage, specOf } from '../../src/ota/build.ts';
 import { parseBody, parseImage } from '../../src/ota/image.ts';
 import { prepareRelease, reopenImage } from '../../src/ota/prepare.ts';
-import { findTlv, tlvType } from '../../src/ota/tlv.ts';
+import { findTlv, tlvMagic, tlvType, writeTlvArea } from '../../src/ota/tlv.ts';
 import { image, vector } from './vectors.ts';
 
 const six = image('06-p256-bootrecord-uuid-custom.bin');
@@ -53,6 +53,14 @@ describe('prepareRelease (R59, R60, R90)', () => {
   it('drops the boot record of another version', () => {
     const release = prepareRelease(six, { ...line, version: parseVersion('9.0.0') });
     expect(findTlv(parseBody(release.body).protectedTlvs, tlvType.bootRecord)).toBeUndefined();
+  });
+
+  it('drops the UID binding of an upload, as its body is for all devices', () => {
+    const built = buildImage({ ...specOf(six.subarray(0, 512 + 20000 + 164)), uidBinding: new Uint8Array(16) });
+    const hash = writeTlvArea(tlvMagic.unprotected, [{ type: tlvType.sha256, value: built.imageHash }]);
+    const { body, info } = prepareRelease(attachTrailer(built.body, hash), line);
+    expect(info.keptUpload).toBe(false);
+    expect(findTlv(parseBody(body).protectedTlvs, tlvType.uidBinding)).toBeUndefined();
   });
 
   it.each([
