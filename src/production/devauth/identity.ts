@@ -8,7 +8,9 @@ import { ops } from './header.ts';
 
 const protocolVersion = 1;
 const maxCriBytes = 2048;
-const maxPutBytes = 16 * 1024;
+/** The largest object is the trust bundle. */
+const maxPutBytes = 64 * 1024;
+const maxPieceBytes = 32 * 1024;
 const es256 = -7;
 const minEntropyBits = 256;
 const maxKeySlot = 7;
@@ -79,7 +81,7 @@ const putRequest = record({
   type: field(1, oneOf(putTypes)),
   offset: field(2, uint(maxPutBytes)),
   totalBytes: field(3, uint(maxPutBytes, 1)),
-  data: field(4, bytesUpTo(maxPutBytes, 1)),
+  data: field(4, bytesUpTo(maxPieceBytes, 1)),
   /** Of the whole object; in the first piece only. */
   sha256: optionalField(5, sha256),
 });
