@@ -182,9 +182,12 @@ function transferLimit({ version, requester }: ResponderState): number {
   return version >= 0x12 && requester ? requester.dataTransferBytes : maxMessageBytes;
 }
 
+/** What decoding a request, and negotiating, may refuse. */
+const refusals: readonly string[] = ['SPDM_MALFORMED', 'SPDM_UNSUPPORTED'];
+
 function refusal(settings: ResponderSettings, { version }: ResponderState, error: unknown): Uint8Array {
   if (error instanceof Refusal) return encodeError(version, error.errorCode, error.data);
-  if (error instanceof NusecError && error.code.startsWith('SPDM_')) return encodeError(version, spdmError.invalidRequest);
+  if (error instanceof NusecError && refusals.includes(error.code)) return encodeError(version, spdmError.invalidRequest);
   settings.onFault?.(error);
   return encodeError(version, spdmError.unspecified);
 }

@@ -1,0 +1,96 @@
+import { readFileSync } from 'node:fs';
+import { fromHex } from '../../src/bytes.ts';
+import { decodeCertificateChain, encodeCertificateChain } from '../../src/spdm/certchain.ts';
+import type { Wire } from '../../src/spdm/constants.ts';
+import { openRecord, type RecordKey } from '../../src/spdm/record.ts';
+import { aeads, hashAlgorithms } from '../../src/spdm/suite.ts';
+
+/** Reads the recorded runs of test/vectors/spdm. */
+
+export type Exchange = { readonly name: string; readonly request: Wire; readonly response: Wire };
+export type Recording = {
+  readonly transport: 'TCP' | 'MCTP';
+  readonly exchanges: readonly Exchange[];
+  readonly secrets: readonly (readonly [string, Uint8Array])[];
+  readonly payloads: readonly { readonly payload: Uint8Array; readonly wire: Wire }[];
+};
+
+type Frame = { command: string; name?: string; payload: string; spdm?: string; secured_message?: string };
+
+const folder = new URL('../vectors/spdm/', import.meta.url);
+
+export function loadRecording(name: string): Recording {
+  const json = JSON.parse(readFileSync(new URL(`${name}.json`, folder), 'utf8'));
+  const frames = (json.frames as Frame[]).filter(({ command }) => command === 'NORMAL');
+  const wires = frames.map(toWire);
+  const exchanges = Array.from({ length: frames.length / 2 }, (_, i) => ({
+    name: frames[2 * i]!.name ?? 'secured',
+    request: wires[2 * i]!,
+    response: wires[2 * i + 1]!,
+  }));
+  return {
+    transport: json.transport,
+    exchanges,
+    secrets: (json.requester_debug_secrets as [string, string][]).map(([label, hex]) => [label, fromHex(hex)] as const),
+    payloads: frames.map((frame, i) => ({ payload: fromHex(frame.payload), wire: wires[i]! })),
+  };
+}
+
+function toWire({ spdm, secured_message: secured }: Frame): Wire {
+  return spdm === undefined ? { kind: 'secured', message: fromHex(secured!) } : { kind: 'clear', message: fromHex(spdm) };
+}
+
+export const named = (recording: Recording, name: string): readonly Exchange[] =>
+  recording.exchanges.filter(exchange => exchange.name === name);
+
+export function secretsOf(recording: Recording, label: string): readonly Uint8Array[] {
+  return recording.secrets.flatMap(([name, value]) => (name === label ? [value] : []));
+}
+
+export function vectorKey(path: string): Uint8Array {
+  return new Uint8Array(readFileSync(new URL(`keys/${path}`, folder)));
+}
+
+/** DER certificates of a bundle: `certchain`, `certchain1`, `certchain4`. */
+export function bundleCertificates(curve: 'ecp256' | 'ecp384', bundle: string): readonly Uint8Array[] {
+  const [hash] = hashAlgorithms;
+  return decodeCertificateChain(0x12, hash!, encodeCertificateChain(0x12, hash!, [vectorKey(`${curve}/bundle_responder.${bundle}.der`)]))
+    .certificates;
+}
+
+/** The exchanges with every record opened by the recorded keys, and the number of the session (0, 1 …) each belongs to. */
+export function openedExchanges(recording: Recording): readonly (Exchange & { readonly inner: readonly [Uint8Array, Uint8Array] })[] {
+  const binding = recording.transport === 'TCP' ? 'tcp' : 'mctp';
+  const keys = recordedKeys(recording);
+  let session = -1;
+  let finished = false;
+  return recording.exchanges.map(exchange => {
+    const { name, request, response } = exchange;
+    if (name === 'KEY_EXCHANGE') {
+      session += 1;
+      finished = false;
+    }
+    if (name === 'FINISH') finished = true;
+    if (name !== 'secured') return { ...exchange, inner: [request.message, response.message] as const };
+    const pair = keys[session]![finished ? 'data' : 'handshake'];
+    finished = true;
+    const inner = [
+      openRecord(binding, 0xffffffff, pair[0], request.message),
+      openRecord(binding, 0xffffffff, pair[1], response.message),
+    ] as const;
+    return { ...exchange, inner };
+  });
+}
+
+type KeyPairs = { readonly handshake: readonly [RecordKey, RecordKey]; readonly data: readonly [RecordKey, RecordKey] };
+
+function recordedKeys(recording: Recording): readonly KeyPairs[] {
+  const [aead] = aeads;
+  const keys = secretsOf(recording, 'key').map(
+    (key, i): RecordKey => ({ key, iv: secretsOf(recording, 'iv')[i]!, aead: aead!, sequence: 0 }),
+  );
+  return Array.from({ length: keys.length / 4 }, (_, i) => ({
+    handshake: [keys[4 * i]!, keys[4 * i + 1]!] as const,
+    data: [keys[4 * i + 2]!, keys[4 * i + 3]!] as const,
+  }));
+}
