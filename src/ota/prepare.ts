@@ -1,8 +1,9 @@
 import { equalBytes, toHex } from '../bytes.ts';
 import { formatVersion, type Version } from '../domain/version.ts';
 import { NusecError } from '../errors.ts';
-import { buildImage, type ImageSpec, maxPayloadBytes, referenceHash, specOf } from './build.ts';
+import { buildImage, referenceHash } from './build.ts';
 import { type Dependency, dependenciesOf, isMcubootImage, parseBody, securityCounterOf } from './image.ts';
+import { type ImageSpec, maxPayloadBytes, specOf } from './spec.ts';
 import { verifyImage } from './verify.ts';
 
 /** From an upload (a raw binary or a signed MCUboot image) to the body of a release, ready to be signed per device (R59, R60, R90, R93). */

@@ -98,7 +98,7 @@ function openImage(slot: SlotReader, policy: BootPolicy): ImageInfo | VerdictRea
   if (tlvs.endOffset > policy.slotBytes - (policy.trailerBytes ?? 0)) return 'image-overlaps-trailer-or-too-large';
   const body = clearBody(slot, header, tlvs, policy);
   if (!body) return 'enc-key-unwrap-failed';
-  const imageHash = createHash('sha256').update(body).digest();
+  const imageHash = new Uint8Array(createHash('sha256').update(body).digest());
   return { header, ...tlvs, version: header.version, securityCounter: securityCounterOf(tlvs), imageHash, body };
 }
 

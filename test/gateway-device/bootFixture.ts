@@ -11,8 +11,9 @@ import {
 } from '../../gateway-device/device/flash.ts';
 import { openOtp } from '../../gateway-device/device/otp.ts';
 import { parseVersion } from '../../src/domain/version.ts';
-import { attachTrailer, buildImage, deviceTrailer, encryptBody, type ImageSpec, signInput } from '../../src/ota/build.ts';
+import { attachTrailer, buildImage, deviceTrailer, encryptBody, signInput } from '../../src/ota/build.ts';
 import { readDecryptionKey, wrapKey } from '../../src/ota/ecies.ts';
+import type { ImageSpec } from '../../src/ota/spec.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import { privateKey, publicKey } from '../ota/vectors.ts';
 

@@ -2,19 +2,11 @@ import { createHash, createPrivateKey, sign } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseVersion } from '../../src/domain/version.ts';
-import {
-  attachTrailer,
-  buildImage,
-  deviceTrailer,
-  encryptBody,
-  type ImageSpec,
-  referenceHash,
-  signInput,
-  specOf,
-} from '../../src/ota/build.ts';
+import { attachTrailer, buildImage, deviceTrailer, encryptBody, referenceHash, signInput } from '../../src/ota/build.ts';
 import { contentKey } from '../../src/ota/decrypt.ts';
 import { wrapKey } from '../../src/ota/ecies.ts';
 import { bodyBytesOf, parseImage } from '../../src/ota/image.ts';
+import { type ImageSpec, specOf } from '../../src/ota/spec.ts';
 import { findTlv, tlvType } from '../../src/ota/tlv.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
 import { encP256, image, keyhash, otpKeyHash, privateKey, publicKey, slotBytes, vector } from './vectors.ts';

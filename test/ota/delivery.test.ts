@@ -7,10 +7,11 @@ import { es256Signer } from '../../src/cose/sign1.ts';
 import { formatVersion, parseVersion } from '../../src/domain/version.ts';
 import { blockArrived, blockRefused, isComplete, newBlockPlan, nextRequests } from '../../src/ota/blockPlan.ts';
 import { type BlockChannel, deliveryBlockHashes, openBlock, openBlockChannel, readBlock, sealBlock } from '../../src/ota/blocks.ts';
-import { buildImage, deviceTrailer, encryptBody, referenceHash, signInput, specOf } from '../../src/ota/build.ts';
+import { buildImage, deviceTrailer, encryptBody, referenceHash, signInput } from '../../src/ota/build.ts';
 import { wrapKey } from '../../src/ota/ecies.ts';
 import { blockCount, jobDigestOf, judgeJob, type OtaJob, signJob, verifyJob } from '../../src/ota/job.ts';
 import { prepareRelease } from '../../src/ota/prepare.ts';
+import { specOf } from '../../src/ota/spec.ts';
 import { classUuid, layout, makeDevice, signedImage, uid, vendorUuid } from '../gateway-device/bootFixture.ts';
 import { privateKey, publicKey } from './vectors.ts';
 
@@ -59,7 +60,7 @@ async function prepare() {
 }
 
 describe('a release on its way to one device (R90–R95)', () => {
-  it('arrives whole over a bad link, boots, and attests the reference value (RULE-18, T21)', async () => {
+  it('arrives whole over a bad link, boots, and attests the reference value (RULE-18, I18, T21)', async () => {
     const { delivery, signed, imageHash } = await prepare();
     const device = makeDevice(signedImage('1.0.0', 3)).start();
     boot(device);

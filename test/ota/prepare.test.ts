@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../src/bytes.ts';
 import { parseVersion } from '../../src/domain/version.ts';
-import { attachTrailer, buildImage, specOf } from '../../src/ota/build.ts';
+import { attachTrailer, buildImage } from '../../src/ota/build.ts';
 import { parseBody, parseImage } from '../../src/ota/image.ts';
 import { prepareRelease, reopenImage } from '../../src/ota/prepare.ts';
+import { specOf } from '../../src/ota/spec.ts';
 import { findTlv, tlvMagic, tlvType, writeTlvArea } from '../../src/ota/tlv.ts';
 import { image, vector } from './vectors.ts';
 
