@@ -71,8 +71,9 @@ export function parseImage(bytes: Uint8Array): ParsedImage {
   return { header, ...tlvs };
 }
 
+/** By its magic alone: what begins like an image is judged as one. */
 export const isMcubootImage = (bytes: Uint8Array): boolean =>
-  bytes.length >= minHeaderBytes && new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) === imageMagic;
+  bytes.length >= 4 && new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) === imageMagic;
 
 /** @returns the header, or the flaw: sizes that overflow 32 bits or the slot (bootutil_loader.c `boot_check_header_valid`).
  *  A header shorter than itself is refused here; the bootloader would hash it regardless. */

@@ -79,6 +79,13 @@ describe('prepareRelease (R59, R60, R90)', () => {
     else expect(() => prepareRelease(vector(path), line)).toThrow(expect.objectContaining({ code: 'IMAGE_REFUSED', message: reason }));
   });
 
+  it('does not take the stump of an image for a raw binary', () => {
+    const wish = { ...line, version: parseVersion('1.0.0'), securityCounter: 1 };
+    for (const length of [4, 31, 600]) {
+      expect(() => prepareRelease(six.subarray(0, length), wish)).toThrow(expect.objectContaining({ code: 'IMAGE_REFUSED' }));
+    }
+  });
+
   it('refuses a raw binary without version or counter, an empty and an oversized upload', () => {
     const refused = expect.objectContaining({ code: 'IMAGE_REFUSED' });
     expect(() => prepareRelease(raw, line)).toThrow(refused);
