@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest';
+import { type AuthorityCommand, authority, requireActiveCa, requirePackageKey } from '../../src/domain/authority.ts';
+import { codeOf, play, scenario } from './scenario.ts';
+
+const by = 'operator:sam';
+const create: AuthorityCommand = { type: 'CreateProject', project: 'p', name: 'Meters', by };
+const rootData = { certificate: 'cm9vdA', sha256: 'r1', keyId: 'root', approvers: [by, 'operator:kim'] };
+const root = { type: 'EstablishRootCa', ...rootData } as const;
+const icaData = { icaId: 'd1', use: 'device', line: 'meter', certificate: 'aWNh', sha256: 'i1', keyId: 'ica', generation: 1 } as const;
+const ica = { type: 'EstablishIssuingCa', ...icaData } as const;
+const second = { ...ica, icaId: 'd2', sha256: 'i2', generation: 2 } as const;
+const activate = (icaId: string): AuthorityCommand => ({ type: 'ActivateIssuingCa', icaId });
+const compromise: AuthorityCommand = { type: 'CompromiseIssuingCa', icaId: 'd1', reason: 'leak', by };
+const crlData = { icaId: 'd1', number: 1, sha256: 'c1', thisUpdate: '2026-01-01T00:00:00.000Z', nextUpdate: '2026-01-08T00:00:00.000Z' };
+const crl = { type: 'IssueCrl', ...crlData } as const;
+const active = [create, root, ica, activate('d1')];
+
+const on = (...commands: readonly AuthorityCommand[]) => scenario(authority).given(...play(authority, commands).events);
+const state = (...commands: readonly AuthorityCommand[]) => play(authority, commands).state;
+
+describe('the authority of a project', () => {
+  it('is created once and has one root, made by two people (R1, I16)', () => {
+    on()
+      .when(create)
+      .givesOnce({ type: 'ProjectCreated', data: { project: 'p', name: 'Meters', by } });
+    on(create).when(root).givesOnce({ type: 'RootCaEstablished', data: rootData });
+    on(create)
+      .when({ ...root, approvers: [by] })
+      .refused('FOUR_EYES_REQUIRED');
+    on(create)
+      .when({ ...root, approvers: [by, by] })
+      .refused('FOUR_EYES_REQUIRED');
+    on(create, root)
+      .when({ ...root, sha256: 'other' })
+      .refused('CONFLICT');
+    on().when(root).refused('STATE');
+  });
+
+  it('has issuing CAs in rising generations (R2)', () => {
+    on(create, root).when(ica).givesOnce({ type: 'IssuingCaEstablished', data: icaData });
+    on(create).when(ica).refused('STATE');
+    on(create, root, ica)
+      .when({ ...ica, sha256: 'other' })
+      .refused('CONFLICT');
+    on(create, root, ica)
+      .when({ ...second, generation: 1 })
+      .refused('CONFLICT');
+    on(create, root, ica)
+      .when({ ...second, generation: 1, line: 'pump' })
+      .gives({
+        type: 'IssuingCaEstablished',
+        data: { ...icaData, icaId: 'd2', sha256: 'i2', line: 'pump' },
+      });
+  });
+
+  it('signs with one active CA per use and line; a new one retires the old (I10)', () => {
+    on(create, root, ica)
+      .when(activate('d1'))
+      .givesOnce({ type: 'IssuingCaActivated', data: { icaId: 'd1' } });
+    on(...active, second)
+      .when(activate('d2'))
+      .givesOnce({ type: 'IssuingCaRetired', data: { icaId: 'd1' } }, { type: 'IssuingCaActivated', data: { icaId: 'd2' } });
+    on(...active, second, activate('d2'))
+      .when(activate('d1'))
+      .refused('CA_NOT_ACTIVE');
+    on(create).when(activate('d1')).refused('NOT_FOUND');
+    expect(requireActiveCa(state(...active), 'device', 'meter').icaId).toBe('d1');
+    expect(codeOf(() => requireActiveCa(state(...active), 'device', 'pump'))).toBe('CA_NOT_ACTIVE');
+    expect(codeOf(() => requireActiveCa(state(...active), 'server'))).toBe('CA_NOT_ACTIVE');
+    expect(codeOf(() => requireActiveCa(state(), 'server'))).toBe('CA_NOT_ACTIVE');
+  });
+
+  it('never signs with a retired or compromised CA (I10)', () => {
+    on(...active)
+      .when({ type: 'RetireIssuingCa', icaId: 'd1' })
+      .givesOnce({ type: 'IssuingCaRetired', data: { icaId: 'd1' } });
+    on(...active)
+      .when(compromise)
+      .givesOnce({ type: 'IssuingCaCompromised', data: { icaId: 'd1', reason: 'leak', by } });
+    on(...active, compromise)
+      .when({ type: 'RetireIssuingCa', icaId: 'd1' })
+      .refused('CA_NOT_ACTIVE');
+    expect(codeOf(() => requireActiveCa(state(...active, compromise), 'device', 'meter'))).toBe('CA_NOT_ACTIVE');
+    on(...active, compromise)
+      .when(crl)
+      .refused('CA_NOT_ACTIVE');
+  });
+
+  it('has a package-signing key; the newest signs (I10)', () => {
+    const key = (keyId: string): AuthorityCommand => ({ type: 'EstablishPackageKey', keyId, publicKey: 'pk' });
+    const leak: AuthorityCommand = { type: 'CompromisePackageKey', keyId: 'k1', reason: 'leak', by };
+    on(create)
+      .when(key('k1'))
+      .givesOnce({ type: 'PackageKeyEstablished', data: { keyId: 'k1', publicKey: 'pk' } });
+    on(create, key('k1'))
+      .when(leak)
+      .givesOnce({ type: 'PackageKeyCompromised', data: { keyId: 'k1', reason: 'leak', by } });
+    on(create).when(leak).refused('NOT_FOUND');
+    expect(requirePackageKey(state(create, key('k1'), key('k2'))).keyId).toBe('k2');
+    expect(codeOf(() => requirePackageKey(state(create, key('k1'), leak)))).toBe('CA_NOT_ACTIVE');
+    expect(codeOf(() => requirePackageKey(state()))).toBe('CA_NOT_ACTIVE');
+  });
+
+  it('publishes trust bundles and CRLs with rising numbers (R86)', () => {
+    const bundle = (version: number, sha256 = 'b'): AuthorityCommand => ({ type: 'PublishTrustBundle', version, sha256 });
+    on(create, root)
+      .when(bundle(1))
+      .givesOnce({ type: 'TrustBundlePublished', data: { version: 1, sha256: 'b' } });
+    for (const other of [bundle(1, 'x'), bundle(3)]) on(create, root, bundle(1)).when(other).refused('CONFLICT');
+    on(create).when(bundle(1)).refused('STATE');
+    on(...active)
+      .when(crl)
+      .givesOnce({ type: 'CrlIssued', data: crlData });
+    on(...active, { ...crl, number: 5 })
+      .when({ ...crl, number: 4 })
+      .refused('CONFLICT');
+    on(...active, { type: 'RetireIssuingCa', icaId: 'd1' })
+      .when(crl)
+      .gives({ type: 'CrlIssued', data: crlData });
+    on(create, root, ica).when(crl).refused('CA_NOT_ACTIVE');
+  });
+
+  it('issues server certificates from the server CA and OCSP signers per CA', () => {
+    const { line: _, ...serverIca } = { ...ica, icaId: 's1', use: 'server' } as const;
+    const server = { icaId: 's1', serial: '11', sha256: 'sc', names: ['nusec.test'], notAfter: '2027-01-01T00:00:00.000Z' };
+    on(...active, serverIca, activate('s1'))
+      .when({ type: 'IssueServerCertificate', ...server })
+      .givesOnce({ type: 'ServerCertificateIssued', data: server });
+    on(...active)
+      .when({ type: 'IssueServerCertificate', ...server, icaId: 'd1' })
+      .refused('CA_NOT_ACTIVE');
+    const signer = { icaId: 'd1', serial: '12', certificate: 'b2NzcA', sha256: 'os', keyId: 'ocsp', notAfter: '2027-01-01T00:00:00.000Z' };
+    on(...active)
+      .when({ type: 'EstablishOcspSigner', ...signer })
+      .givesOnce({ type: 'OcspSignerEstablished', data: signer });
+    on(...active, compromise)
+      .when({ type: 'EstablishOcspSigner', ...signer })
+      .refused('CA_NOT_ACTIVE');
+  });
+});

@@ -1,0 +1,298 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type AllotmentCommand, allotment } from '../../src/domain/allotment.ts';
+import { fold } from '../../src/domain/decider.ts';
+import { device } from '../../src/domain/device.ts';
+import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';
+import type { DeviceEvent } from '../../src/domain/deviceEvents.ts';
+import { type JobCommand, job } from '../../src/domain/job.ts';
+import { type PublicKeyCommand, publicKey } from '../../src/domain/publicKey.ts';
+import * as w from './deviceWalk.ts';
+import { codeOf, play } from './scenario.ts';
+
+/** Random command sequences against the invariants: small pools of ids, so that commands meet each other. */
+
+const pick = fc.constantFrom;
+const at = (minutes: number) => new Date(Date.UTC(2026, 10, 20) + minutes * 60_000).toISOString();
+
+describe('the allotment under random commands', () => {
+  const name = fc.nat(7).map(String);
+  const now = fc.nat(40).map(at);
+  const reserve = fc.record({
+    type: pick('ReserveUnit' as const),
+    uid: name,
+    objId: name,
+    grantId: name,
+    ledgerNumber: fc.nat(3),
+    ledgerHead: pick('h'),
+    programmerActive: fc.boolean(),
+    jobRunning: pick(true, true, true, false),
+    uidListed: pick(true, true, true, false),
+    now,
+  });
+  const exported = { epoch: 1, count: 1, expiresAt: at(10_000) };
+  const exportPackage = fc
+    .record({ packageId: name, sha256: name, sequence: fc.nat(5) })
+    .map(data => ({ type: 'ExportPackage', ...exported, ...data }) as const);
+  const command: fc.Arbitrary<AllotmentCommand> = fc.oneof(
+    { weight: 6, arbitrary: reserve },
+    { weight: 4, arbitrary: fc.record({ type: pick('CommitUnit' as const), grantId: name, uid: name, receiptSha256: name, now }) },
+    { weight: 3, arbitrary: fc.record({ type: pick('VoidUnit' as const), grantId: name, reason: name, otpTouched: fc.boolean() }) },
+    exportPackage,
+    fc.record({ type: pick('ImportPackage' as const), packageId: name, now }),
+    fc.record({ type: pick('RaiseAllotment' as const), quota: fc.nat(6), scrapAllowance: fc.nat(3) }),
+    fc.record({ type: pick('FreezeAllotment' as const), reason: name, by: name }),
+    { weight: 2, arbitrary: fc.record({ type: pick('ThawAllotment' as const), reason: name, by: name }) },
+  );
+  const start: readonly AllotmentCommand[] = [
+    { type: 'OpenAllotment', jobId: 'j', programmer: 'p', quota: 3, scrapAllowance: 1 },
+    { type: 'ExportPackage', ...exported, packageId: 'first', sha256: 'first', sequence: 1 },
+    { type: 'ImportPackage', packageId: 'first', now: at(0) },
+  ];
+  const histories = fc.array(command, { maxLength: 60 }).map(commands => play(allotment, [...start, ...commands]).events);
+
+  it('stays within quota and scrap allowance at every point, except for scrap itself (I1, RULE-4)', () => {
+    fc.assert(
+      fc.property(histories, events => {
+        let state = allotment.initialState;
+        for (const event of events) {
+          const before = state;
+          state = allotment.evolve(state, event);
+          if (state.status === 'NONE' || before.status === 'NONE') continue;
+          expect(state.committed + state.open.size).toBeLessThanOrEqual(state.quota);
+          expect(state.reserved).toBe(state.open.size + state.committed + state.voided);
+          if (event.type !== 'UnitReserved') continue;
+          expect(state.open.size + state.committed + state.scrapped).toBeLessThanOrEqual(state.quota + state.scrapAllowance);
+        }
+      }),
+    );
+  });
+
+  it('uses each grant once, in time, and numbers units without gaps (I12)', () => {
+    fc.assert(
+      fc.property(histories, events => {
+        const grants = events.flatMap(event => (event.type === 'UnitReserved' ? [event.data] : []));
+        expect(grants.map(grant => grant.number)).toEqual(grants.map((_, i) => i + 1));
+        const ended = events.flatMap(event => (event.type === 'UnitCommitted' || event.type === 'UnitVoided' ? [event.data.grantId] : []));
+        expect(new Set(ended).size).toBe(ended.length);
+        expect(new Set(grants.map(grant => grant.grantId)).size).toBe(grants.length);
+      }),
+    );
+  });
+
+  it('exports packages with strictly rising sequences (I13)', () => {
+    fc.assert(
+      fc.property(histories, events => {
+        const sequences = events.flatMap(event => (event.type === 'PackageExported' ? [event.data.sequence] : []));
+        expect(sequences.every((sequence, i) => i === 0 || sequence > (sequences[i - 1] ?? 0))).toBe(true);
+        const imported = events.flatMap(event => (event.type === 'PackageImported' ? [event.data.sequence] : []));
+        expect(imported.every((sequence, i) => i === 0 || sequence > (imported[i - 1] ?? 0))).toBe(true);
+      }),
+    );
+  });
+});
+
+describe('the job under random commands', () => {
+  const base = { jobId: 'j', line: 'meter', plannedCount: 20, scrapAllowance: 5, by: 'ann' };
+  const policy = { requireUidList: false, lockDebug: true, deployedLifeCycle: true, requireSpdm: true, verifyBootBeforeLock: true };
+  const release = fc.record({
+    releaseId: pick('r1', 'r2'),
+    image: pick('bl2' as const, 'app' as const),
+    line: pick('meter', 'pump'),
+    status: pick('PUBLISHED', 'WITHDRAWN'),
+  });
+  const facts = { version: '1.0.0', securityCounter: 1, imageHash: 'h', bodySha256: 'b', size: 1 };
+  const programmer = pick('p1', 'p2', 'p3');
+  const by = pick('ann', 'bob');
+  const command: fc.Arbitrary<JobCommand> = fc.oneof(
+    release.map(data => ({ type: 'BindFirmware', release: { ...facts, ...data } }) as const),
+    fc.record({ type: pick('ReleaseJob' as const), by }),
+    { weight: 4, arbitrary: fc.record({ type: pick('MakeAllotment' as const), programmer, count: fc.nat(15), scrapAllowance: fc.nat(3) }) },
+    fc.record({ type: pick('SettleAllotment' as const), programmer, committed: fc.nat(15), scrapped: fc.nat(3) }),
+    fc.record({ type: pick('SuspendJob' as const), reason: by, by }),
+    fc.record({ type: pick('ResumeJob' as const), by }),
+  );
+  const defined = (['bl2', 'app'] as const).map(
+    image => ({ type: 'BindFirmware', release: { ...facts, releaseId: 'r1', image, line: 'meter', status: 'PUBLISHED' } }) as const,
+  );
+  const start: readonly JobCommand[] = [{ type: 'CreateJob', ...base, policy }];
+  const histories = fc
+    .tuple(fc.boolean(), fc.array(command, { maxLength: 40 }))
+    .map(([ready, commands]) =>
+      play(job, [...start, ...(ready ? [...defined, { type: 'ReleaseJob', by: 'bob' } as const] : []), ...commands]),
+    );
+
+  it('never allots more than the plan (I2)', () => {
+    fc.assert(
+      fc.property(histories, ({ state }) => {
+        if (state.status === 'NONE') return;
+        expect(state.allotments.reduce((sum, allotted) => sum + allotted.count, 0)).toBeLessThanOrEqual(20);
+        expect(state.releasedBy).not.toBe('ann');
+      }),
+    );
+  });
+
+  it('binds only what its line published, and never after its release (I8)', () => {
+    fc.assert(
+      fc.property(fc.array(release, { maxLength: 10 }), releases => {
+        for (const bound of releases) {
+          const commands = [...start, { type: 'BindFirmware', release: { ...facts, ...bound } } as const];
+          const accepted = play(job, commands).events.length === 2;
+          expect(accepted).toBe(bound.line === 'meter' && bound.status === 'PUBLISHED');
+        }
+      }),
+    );
+    fc.assert(
+      fc.property(histories, ({ events }) => {
+        const released = events.findIndex(event => event.type === 'JobReleased');
+        const bound = events.findLastIndex(event => event.type === 'FirmwareBoundToJob');
+        expect(released === -1 || bound < released).toBe(true);
+      }),
+    );
+  });
+});
+
+describe('the device under random commands', () => {
+  const ids = pick('1', '2');
+  const mint = fc.tuple(ids, ids).map(([objId, grantId]) => ({ ...w.steps.mint, objId, grantId }) as const);
+  const csr = fc.record({ signatureVerified: pick(true, true, false), uid: pick(w.uid, w.uid, 'ff'), objId: pick(w.objId, '1', '2') });
+  const request = csr.map(checked => ({ ...w.steps.request, csr: checked }) as const);
+  const grants = pick(w.grantId, '1', '2');
+  const offer = fc
+    .record({ offerId: pick('o1', 'o2', 'o3'), version: pick('1.9.0', '2.0.0', '2.1.0', '3.0.0'), securityCounter: fc.nat(9) })
+    .map(({ offerId, ...release }) => ({ ...w.offer, offerId, release: { ...w.offer.release, ...release } }) as const);
+  const other: fc.Arbitrary<DeviceCommand> = fc.oneof(
+    mint,
+    request,
+    offer,
+    grants.map(grantId => ({ ...w.steps.session, grantId })),
+    grants.map(grantId => ({ ...w.steps.install, grantId })),
+    grants.map(grantId => ({ ...w.steps.complete, grantId })),
+    fc.boolean().map(otpTouched => ({ type: 'FailUnit', reason: 'x', otpTouched, by: 's' }) as const),
+    pick('o1', 'o2', 'o3').map(offerId => ({ type: 'StartUpgrade', offerId }) as const),
+    fc.tuple(pick('o1', 'o2', 'o3'), pick('f2', 'f3')).map(([offerId, imageHash]) => ({ ...w.upgraded, offerId, imageHash }) as const),
+    pick<DeviceCommand>(w.connect, w.passed, w.revoke, w.repair, w.orderEnd, w.end),
+    pick<DeviceCommand>(
+      { type: 'QuarantineDevice', reason: 'x', by: 'o' },
+      { type: 'ReleaseDevice', reason: 'x', by: 'o' },
+      { type: 'FailUpgrade', offerId: 'o1', reason: 'x' },
+      { type: 'SuspectClone', reason: 'x', evidence: 'y', by: 'o' },
+      { type: 'ReturnToService', ...w.certificate, serial: '5e07', publicKeySha256: 'key-7', objId: '7', by: 'o' },
+      { type: 'CertifyDevice', ...w.certificate, publicKeySha256: 'key-x' },
+    ),
+  );
+  const production = pick<DeviceCommand>(...Object.values(w.steps));
+  const prefix = fc.nat(w.until().length).map(length => w.until().slice(0, length));
+  const histories = fc
+    .tuple(prefix, fc.array(fc.oneof({ weight: 2, arbitrary: production }, { weight: 3, arbitrary: other }), { maxLength: 40 }))
+    .map(([built, commands]) => play(device, [...built, ...commands]).events);
+  const types = (events: readonly DeviceEvent[]) => events.map(event => event.type);
+
+  it('has generations that strictly rise, one at a time (I3)', () => {
+    fc.assert(
+      fc.property(histories, events => {
+        const born = events.flatMap(event =>
+          event.type === 'DeviceMinted' || event.type === 'DeviceReturnedToService' ? [event.data.generation] : [],
+        );
+        expect(born).toEqual(born.map((_, i) => i + 1));
+        for (const [i, event] of events.entries()) {
+          if (event.type === 'DeviceMinted' && i > 0) expect(fold(device, events.slice(0, i)).status).toBe('FAILED');
+        }
+      }),
+    );
+  });
+
+  it('burns each slot at most once and assigns it one key (I5)', () => {
+    fc.assert(
+      fc.property(histories, events => {
+        for (const slot of ['bl2', 'app']) {
+          for (const type of ['BootKeyBurned', 'BootKeyAssigned']) {
+            expect(events.filter(event => event.type === type && 'slot' in event.data && event.data.slot === slot).length).toBeLessThan(2);
+          }
+        }
+      }),
+    );
+  });
+
+  it('is certified only for the minted subject and the requested key (I6)', () => {
+    fc.assert(
+      fc.property(histories, events => {
+        for (const [i, event] of events.entries()) {
+          if (event.type !== 'DeviceCertified') continue;
+          const before = fold(device, events.slice(0, i));
+          if (before.status === 'NONE') throw new Error('certified without a mint');
+          expect([event.data.uid, event.data.objId]).toEqual([before.uid, before.objId]);
+          expect(event.data.publicKeySha256).toBe(before.certification?.publicKeySha256);
+        }
+      }),
+    );
+  });
+
+  it('gets its application only after session and lock of the same generation (I7, R69, RULE-14)', () => {
+    fc.assert(
+      fc.property(histories, events => {
+        for (const [i, event] of events.entries()) {
+          if (event.type !== 'FirmwareInstalled') continue;
+          const since = types(events.slice(types(events.slice(0, i)).lastIndexOf('DeviceMinted'), i));
+          expect(since).toContain('ProgrammingSessionAuthenticated');
+          expect(since).toContain('DebugLocked');
+        }
+      }),
+    );
+  });
+
+  it('never falls in counter or version without a permit, and changes firmware only by evidence (I9, I18)', () => {
+    fc.assert(
+      fc.property(histories, events => {
+        let state = device.initialState;
+        for (const event of events) {
+          const before = state.status === 'NONE' ? undefined : state.firmware;
+          state = device.evolve(state, event);
+          const after = state.status === 'NONE' ? undefined : state.firmware;
+          if (before === undefined || event.type === 'DeviceMinted') continue;
+          if (event.type !== 'FirmwareUpgraded') expect(after).toEqual(before);
+          expect(after?.securityCounter).toBeGreaterThanOrEqual(before.securityCounter);
+        }
+      }),
+    );
+  });
+
+  it('gets nothing any more once revoked or decommissioned (I11)', () => {
+    const useful = ['DeviceMinted', 'FirmwareOffered', 'UpgradeStarted', 'FirmwareUpgraded', 'DevicePutInService', 'CertificateRenewed'];
+    fc.assert(
+      fc.property(histories, events => {
+        for (const [i, event] of events.entries()) {
+          const { status } = fold(device, events.slice(0, i));
+          if (status === 'REVOKED' || status === 'DECOMMISSIONED') expect(useful).not.toContain(event.type);
+        }
+      }),
+    );
+  });
+
+  it('answers every accepted command the second time with nothing (T33)', () => {
+    fc.assert(
+      fc.property(histories, fc.oneof(production, other), (events, command) => {
+        const state = fold(device, events);
+        const refused = codeOf(() => device.decide(command, state)) !== undefined;
+        if (refused || command.type === 'ReleaseDevice') return;
+        const decided = device.decide(command, state);
+        expect(device.decide(command, fold(device, decided, state))).toEqual([]);
+      }),
+    );
+  });
+});
+
+describe('public keys under random commands', () => {
+  it('never change their holder (I4)', () => {
+    const command: fc.Arbitrary<PublicKeyCommand> = fc.record({
+      type: pick('ReservePublicKey' as const),
+      kind: pick('device' as const, 'programmer' as const, 'gateway' as const),
+      uid: pick('u1', 'u2'),
+    });
+    fc.assert(
+      fc.property(fc.array(command, { minLength: 1 }), commands => {
+        expect(play(publicKey, commands).events).toHaveLength(1);
+      }),
+    );
+  });
+});

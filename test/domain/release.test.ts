@@ -1,0 +1,120 @@
+import { describe, expect, it } from 'vitest';
+import { type LineCommand, line } from '../../src/domain/line.ts';
+import { imageHashesOf, type ReleaseCommand, release, releaseFacts } from '../../src/domain/release.ts';
+import { play, scenario } from './scenario.ts';
+
+const upload = {
+  releaseId: 'r1',
+  line: 'meter',
+  image: 'app',
+  version: '2.0.0',
+  securityCounter: 5,
+  vendorUuid: 'v',
+  classUuid: 'c',
+  bodySha256: 'bb',
+  imageHash: 'h1',
+  size: 100,
+  uploadedBy: 'operator:ann',
+} as const;
+const uploaded: ReleaseCommand = { type: 'UploadFirmware', ...upload };
+const approve: ReleaseCommand = { type: 'ApproveRelease', by: 'operator:bob' };
+const publish: ReleaseCommand = { type: 'PublishRelease', by: 'operator:ann' };
+const withdraw: ReleaseCommand = { type: 'WithdrawRelease', reason: 'bug', by: 'operator:ann' };
+const sbom: ReleaseCommand = { type: 'AttachSbom', sha256: 'sb', format: 'spdx-json', by: 'operator:ann' };
+const on = (...commands: readonly ReleaseCommand[]) => scenario(release).given(...play(release, commands).events);
+
+describe('a release', () => {
+  it('is uploaded once, with a readable version and a counter the OTP can hold (R59, R90)', () => {
+    on().when(uploaded).givesOnce({ type: 'FirmwareUploaded', data: upload });
+    on(uploaded)
+      .when({ ...uploaded, bodySha256: 'other' })
+      .refused('CONFLICT');
+    on()
+      .when({ ...uploaded, version: '2' })
+      .refused('BAD_REQUEST');
+    on()
+      .when({ ...uploaded, securityCounter: -1 })
+      .refused('BAD_REQUEST');
+    on()
+      .when({ ...uploaded, securityCounter: 256 })
+      .refused('COUNTER_EXHAUSTED');
+    on()
+      .when({ ...uploaded, image: 'bl2', securityCounter: 64 })
+      .refused('COUNTER_EXHAUSTED');
+    on().when(approve).refused('NOT_FOUND');
+  });
+
+  it('is approved by another person than the uploader, then published (I16)', () => {
+    on(uploaded)
+      .when(approve)
+      .givesOnce({ type: 'ReleaseApproved', data: { by: 'operator:bob' } });
+    on(uploaded)
+      .when({ ...approve, by: 'operator:ann' })
+      .refused('FOUR_EYES_REQUIRED');
+    on(uploaded).when(publish).refused('RELEASE_STATE');
+    on(uploaded, approve)
+      .when(publish)
+      .givesOnce({ type: 'ReleasePublished', data: { by: 'operator:ann' } });
+    on(uploaded, approve, publish).when(approve).gives();
+  });
+
+  it('carries a bill of materials', () => {
+    on(uploaded)
+      .when(sbom)
+      .givesOnce({ type: 'SbomAttached', data: { sha256: 'sb', format: 'spdx-json', by: 'operator:ann' } });
+    on(uploaded, withdraw).when(sbom).refused('RELEASE_STATE');
+  });
+
+  it('is withdrawn for ever', () => {
+    on(uploaded, approve, publish)
+      .when(withdraw)
+      .givesOnce({ type: 'ReleaseWithdrawn', data: { reason: 'bug', by: 'operator:ann' } });
+    on(uploaded, approve, publish, withdraw).when(approve).refused('RELEASE_STATE');
+    on(uploaded, approve, publish, withdraw).when(publish).refused('RELEASE_STATE');
+  });
+
+  it('gives its facts to jobs and its reference values to attestation', () => {
+    const { state } = play(release, [uploaded, approve, publish]);
+    if (state.status === 'NONE') throw new Error('no release');
+    expect(releaseFacts(state)).toMatchObject({ releaseId: 'r1', line: 'meter', status: 'PUBLISHED' });
+    expect(imageHashesOf(upload)).toEqual(['h1']);
+    expect(imageHashesOf({ ...upload, encryptedImageHash: 'h2' })).toEqual(['h1', 'h2']);
+  });
+});
+
+describe('a line', () => {
+  const definition = { line: 'meter', vendorUuid: 'v', classUuid: 'c', counterMaximum: 200, oem: 'ACME' };
+  const define: LineCommand = { type: 'DefineLine', ...definition };
+  const floor = (value: number): LineCommand => ({ type: 'RaiseRollbackFloor', floor: value, by: 'o' });
+  const onLine = (...commands: readonly LineCommand[]) => scenario(line).given(...play(line, commands).events);
+
+  it('is defined once within the counter budget', () => {
+    onLine().when(define).givesOnce({ type: 'LineDefined', data: definition });
+    onLine(define)
+      .when({ ...define, vendorUuid: 'x' })
+      .refused('CONFLICT');
+    onLine()
+      .when({ ...define, counterMaximum: 256 })
+      .refused('BAD_REQUEST');
+    onLine()
+      .when({ ...define, counterMaximum: 0 })
+      .refused('BAD_REQUEST');
+  });
+
+  it('raises its rollback floor, never lowers it (I9, RULE-11)', () => {
+    onLine(define)
+      .when(floor(5))
+      .givesOnce({ type: 'RollbackFloorRaised', data: { floor: 5, by: 'o' } });
+    onLine(define, floor(5)).when(floor(4)).refused('ROLLBACK');
+    onLine(define).when(floor(201)).refused('COUNTER_EXHAUSTED');
+    onLine().when(floor(1)).refused('STATE');
+  });
+
+  it('has a support period', () => {
+    const set: LineCommand = { type: 'SetSupportPeriod', supportUntil: '2035-01-01T00:00:00.000Z', by: 'o' };
+    onLine(define)
+      .when(set)
+      .givesOnce({ type: 'SupportPeriodSet', data: { supportUntil: '2035-01-01T00:00:00.000Z', by: 'o' } });
+    onLine().when(set).refused('STATE');
+  });
+});

@@ -1,0 +1,147 @@
+import { describe, expect, it } from 'vitest';
+import { maxGroups, type RolloutCommand, rollout } from '../../src/domain/rollout.ts';
+import { play, scenario } from './scenario.ts';
+
+const planData = {
+  rolloutId: 'ro',
+  releaseId: 'r1',
+  line: 'meter',
+  groups: [
+    { name: 'pilot', devices: ['u1', 'u2'] },
+    { name: 'rest', percent: 100 },
+  ],
+  thresholds: { successPercent: 90, failurePercent: 10 },
+};
+const plan = { type: 'PlanRollout', ...planData, by: 'operator:ann' } as const satisfies RolloutCommand;
+const approve: RolloutCommand = { type: 'ApproveRollout', by: 'operator:bob' };
+const start: RolloutCommand = { type: 'StartRollout', by: 'operator:bob' };
+const group = (index: number, deviceCount = 10): RolloutCommand => ({
+  type: 'StartGroup',
+  group: index,
+  deviceCount,
+  devicesSha256: `l${index}`,
+});
+const health = (index: number, succeeded: number, failed: number): RolloutCommand => ({
+  type: 'RecordGroupHealth',
+  group: index,
+  succeeded,
+  failed,
+});
+const pause: RolloutCommand = { type: 'PauseRollout', reason: 'night', by: 'o' };
+const resume: RolloutCommand = { type: 'ResumeRollout', by: 'o' };
+const abort: RolloutCommand = { type: 'AbortRollout', reason: 'recall', by: 'o' };
+const running = [plan, approve, start];
+const pilot = [...running, group(0)];
+
+const on = (...commands: readonly RolloutCommand[]) => scenario(rollout).given(...play(rollout, commands).events);
+const status = (...commands: readonly RolloutCommand[]) => play(rollout, commands).state.status;
+
+describe('a rollout', () => {
+  it('is planned with sensible groups and thresholds', () => {
+    on()
+      .when(plan)
+      .givesOnce({ type: 'RolloutPlanned', data: { ...planData, plannedBy: 'operator:ann' } });
+    on(plan)
+      .when({ ...plan, releaseId: 'r2' })
+      .refused('CONFLICT');
+    on()
+      .when({ ...plan, groups: [] })
+      .refused('BAD_REQUEST');
+    on()
+      .when({ ...plan, groups: Array.from({ length: maxGroups + 1 }, () => ({ name: 'g', percent: 1 })) })
+      .refused('BAD_REQUEST');
+    on()
+      .when({ ...plan, groups: [{ name: 'g', percent: 0 }] })
+      .refused('BAD_REQUEST');
+    on()
+      .when({ ...plan, groups: [{ name: 'g', devices: [] }] })
+      .refused('BAD_REQUEST');
+    on()
+      .when({ ...plan, thresholds: { successPercent: 101, failurePercent: 1 } })
+      .refused('BAD_REQUEST');
+    on().when(start).refused('NOT_FOUND');
+  });
+
+  it('is approved by another person than its planner (I16)', () => {
+    on(plan)
+      .when(approve)
+      .givesOnce({ type: 'RolloutApproved', data: { by: 'operator:bob' } });
+    on(plan)
+      .when({ ...approve, by: 'operator:ann' })
+      .refused('FOUR_EYES_REQUIRED');
+    on(plan, abort).when(approve).refused('STATE');
+    on(plan).when(start).refused('STATE');
+    on(plan, approve)
+      .when(start)
+      .givesOnce({ type: 'RolloutStarted', data: { by: 'operator:bob' } });
+  });
+
+  it('starts its groups in order, each after the one before has passed', () => {
+    on(...running)
+      .when(group(0))
+      .givesOnce({ type: 'GroupStarted', data: { group: 0, deviceCount: 10, devicesSha256: 'l0' } });
+    on(...running)
+      .when(group(1))
+      .refused('CONFLICT');
+    on(...pilot)
+      .when(group(1))
+      .refused('STATE');
+    on(...pilot, health(0, 9, 0))
+      .when(group(1))
+      .gives({ type: 'GroupStarted', data: { group: 1, deviceCount: 10, devicesSha256: 'l1' } });
+    on(...pilot, health(0, 9, 0), group(1), health(1, 8, 0))
+      .when(group(2))
+      .refused('CONFLICT');
+    on(...running)
+      .when(group(0, 0))
+      .refused('BAD_REQUEST');
+    on(...running, pause)
+      .when(group(0))
+      .refused('STATE');
+  });
+
+  it('passes a group at the success threshold and completes after the last', () => {
+    on(...pilot)
+      .when(health(0, 8, 0))
+      .gives();
+    on(...pilot)
+      .when(health(0, 9, 1))
+      .givesOnce({ type: 'GroupPassed', data: { group: 0, succeeded: 9, failed: 1 } });
+    on(...pilot, health(0, 9, 0), group(1))
+      .when(health(1, 10, 0))
+      .givesOnce({ type: 'GroupPassed', data: { group: 1, succeeded: 10, failed: 0 } }, { type: 'RolloutCompleted', data: { groups: 2 } });
+    on(...running)
+      .when(health(0, 1, 0))
+      .refused('STATE');
+    on(...pilot, abort)
+      .when(health(0, 10, 0))
+      .refused('STATE');
+  });
+
+  it('halts when failures exceed the threshold', () => {
+    on(...pilot)
+      .when(health(0, 8, 2))
+      .givesOnce({ type: 'RolloutHalted', data: { group: 0, succeeded: 8, failed: 2, reason: 'more than 10 % of the group failed' } });
+    expect(status(...pilot, health(0, 0, 2))).toBe('HALTED');
+    on(...pilot, health(0, 0, 2))
+      .when(resume)
+      .refused('STATE');
+    expect(status(...pilot, health(0, 0, 2), abort)).toBe('ABORTED');
+  });
+
+  it('is paused, resumed and aborted', () => {
+    on(...running)
+      .when(pause)
+      .givesOnce({ type: 'RolloutPaused', data: { reason: 'night', by: 'o' } });
+    on(...running, pause)
+      .when(resume)
+      .givesOnce({ type: 'RolloutResumed', data: { by: 'o' } });
+    on(...running)
+      .when(abort)
+      .givesOnce({ type: 'RolloutAborted', data: { reason: 'recall', by: 'o' } });
+    on(plan).when(pause).refused('STATE');
+    on(...running, abort)
+      .when(resume)
+      .refused('STATE');
+  });
+});
