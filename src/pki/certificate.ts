@@ -3,6 +3,7 @@ import { NusecError } from '../errors.ts';
 import { bitString, context, integer, integerOf, sequence, time } from './der.ts';
 import { authorityKeyIdentifier, subjectKeyIdentifier } from './extensions.ts';
 import { type Curve, curveOf, keyIdentifier, signatureAlgorithms } from './keys.ts';
+import { remembered } from './lru.ts';
 import { encodeName } from './names.ts';
 import { type Issuer, type Profile, type ProfileFields, type ProfileName, profiles } from './profiles.ts';
 
@@ -15,6 +16,7 @@ const serialBytes = 16;
 const maxEnvelopeBytes = 4 + 12 + 3 + 104;
 const version3 = context(0, integerOf(2));
 const dayMs = 86_400_000;
+const maxKnownTimes = 256;
 
 /** The issuing key, wherever it lives. `sign` gives the DER {r, s} over SHA-256 (P-256) or SHA-384 (P-384) of its argument. */
 export type Signer = { readonly algorithm: Curve; sign(tbs: Uint8Array): Promise<Uint8Array> };
@@ -75,18 +77,24 @@ function checkKey(isCa: boolean, publicKey: Uint8Array): void {
 /** Positive and exactly 16 octets: first bit 0, second 1; 126 bits stay random (RFC 5280 §4.1.2.2). */
 function positiveSerial(random: Uint8Array): Uint8Array {
   if (random.length !== serialBytes) throw new NusecError('BAD_REQUEST', 'a serial number is made from 16 random bytes');
-  const serial = Uint8Array.from(random);
+  const serial = random.slice();
   serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40;
   return serial;
 }
 
 /** notAfter is the last second that counts, so a lifetime ends one second early (RFC 5280 §4.1.2.5). */
 function validityOf(fields: { notBefore: string; notAfter?: string; issuer?: Issuer | undefined }, lifetimeDays: number) {
-  const start = Math.floor(Date.parse(fields.notBefore) / 1000) * 1000;
-  const wanted =
-    fields.notAfter === undefined ? start + lifetimeDays * dayMs - 1000 : Math.floor(Date.parse(fields.notAfter) / 1000) * 1000;
-  const end = Math.min(wanted, fields.issuer ? Date.parse(fields.issuer.notAfter) : wanted);
-  if (Number.isNaN(start) || Number.isNaN(end)) throw new NusecError('BAD_REQUEST', 'validity is not given in ISO times');
-  if (end <= start) throw new NusecError('CERTIFICATE_EXPIRED', 'nothing of the issuer’s validity is left');
-  return { notBefore: new Date(start).toISOString(), notAfter: new Date(end).toISOString() };
+  const start = secondOf(fields.notBefore);
+  const wantedMs = fields.notAfter === undefined ? start.ms + lifetimeDays * dayMs - 1000 : secondOf(fields.notAfter).ms;
+  const limit = fields.issuer && secondOf(fields.issuer.notAfter);
+  const end = limit && limit.ms <= wantedMs ? limit : { ms: wantedMs, iso: new Date(wantedMs).toISOString() };
+  if (end.ms <= start.ms) throw new NusecError('CERTIFICATE_EXPIRED', 'nothing of the issuer’s validity is left');
+  return { notBefore: start.iso, notAfter: end.iso };
 }
+
+/** The whole second of an ISO time. */
+const secondOf = remembered(maxKnownTimes, text => {
+  const ms = Math.floor(Date.parse(text) / 1000) * 1000;
+  if (Number.isNaN(ms)) throw new NusecError('BAD_REQUEST', 'validity is not given in ISO times');
+  return { ms, iso: new Date(ms).toISOString() };
+});

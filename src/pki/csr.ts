@@ -1,4 +1,3 @@
-import { verify } from 'node:crypto';
 import { derToRaw } from '../ecdsa.ts';
 import { NusecError } from '../errors.ts';
 import {
@@ -7,19 +6,20 @@ import {
   context,
   contextConstructed,
   derErrorAs,
+  type Element,
   enter,
   finish,
   integerOf,
+  malformed,
   more,
   only,
-  read,
   readAny,
   readBits,
   readNumber,
   sequence,
   tags,
 } from './der.ts';
-import { curveOf, importKey, pointOf, signatureAlgorithms, spkiOfPoint } from './keys.ts';
+import { curveOf, pointOf, signatureAlgorithms, spkiOfPoint, verifyOnce } from './keys.ts';
 import { encodeName, type NameFields, readName } from './names.ts';
 
 /** Certification requests (PKCS#10, RFC 2986). A request proves possession of a key and names its owner; nothing else in it counts:
@@ -65,7 +65,6 @@ export function buildCertificationRequestInfo(request: { readonly subject: NameF
  *  its own key and UID (T28). @throws CSR_TOO_LARGE, CSR_MALFORMED, CSR_SUBJECT, KEY_REFUSED */
 export function readCertificationRequestInfo(cri: Uint8Array): RequestInfo {
   if (cri.length > maxCsrBytes) throw new NusecError('CSR_TOO_LARGE', `request of ${cri.length} bytes, at most ${maxCsrBytes}`);
-  derErrorAs('CSR_MALFORMED', () => checkDer(cri));
   return readInfo(cri);
 }
 
@@ -77,7 +76,6 @@ export function assembleCsr(cri: Uint8Array, derSignature: Uint8Array): Uint8Arr
 type Parts = { readonly cri: Uint8Array; readonly algorithm: Uint8Array; readonly signature: Uint8Array };
 
 function split(der: Uint8Array): Parts {
-  checkDer(der);
   const request = only(der, tags.sequence);
   const cri = readAny(request).whole;
   const algorithm = readAny(request).whole;
@@ -108,15 +106,19 @@ function readFields(cri: Uint8Array) {
   const name = readName(info);
   const publicKey = readAny(info).whole;
   const attributes = enter(info, contextConstructed(0));
-  while (more(attributes)) read(attributes, tags.sequence);
+  while (more(attributes)) checkAttribute(readAny(attributes));
   finish(info);
   return { name, publicKey };
 }
 
+function checkAttribute({ tag, whole }: Element): void {
+  if (tag !== tags.sequence) malformed('attribute of another type');
+  checkDer(whole);
+}
+
 function checkPossession(info: RequestInfo, cri: Uint8Array, algorithm: Uint8Array, signature: Uint8Array): void {
-  const key = importKey(info.publicKey);
   const rightAlgorithm = Buffer.compare(algorithm, signatureAlgorithms['P-256']) === 0;
-  if (!rightAlgorithm || !derToRaw(signature, 32) || !verify('sha256', cri, key, signature)) {
+  if (!rightAlgorithm || !derToRaw(signature, 32) || !verifyOnce('P-256', info.publicKey, cri, signature)) {
     throw new NusecError('CSR_SIGNATURE', 'the request is not signed by the key it names (ECDSA with SHA-256)');
   }
 }

@@ -1,11 +1,14 @@
 import { isUtf8 } from 'node:buffer';
 import { type ErrorCode, NusecError } from '../errors.ts';
+import { remembered } from './lru.ts';
 
 /** DER, the one encoding of X.509 (ITU-T X.690 §8 and §10): writer, cursor reader and the whole-tree check `checkDer`.
  *  Own code because issuing is a hot path; strict because everything read here comes from outside (T27). */
 
 /** Deepest nesting that is read; a certificate needs 9. */
 export const maxNestingLevels = 16;
+/** Times that are encoded once: one notBefore serves a second of issuing, one notAfter an authority. */
+const maxKnownTimes = 256;
 
 /** X.680 §8.6 universal tags, with the constructed bit where DER demands it. */
 export const tags = {
@@ -45,6 +48,9 @@ export function derErrorAs<T>(code: ErrorCode, work: () => T): T {
 
 // ── Writer ──
 
+/** Up to here a loop copies faster than a call. */
+const loopBytes = 32;
+
 export function tlv(tag: number, parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const part of parts) length += part.length;
@@ -55,7 +61,8 @@ export function tlv(tag: number, parts: readonly Uint8Array[]): Uint8Array {
   else writeLongLength(out, length, head - 2);
   let at = head;
   for (const part of parts) {
-    out.set(part, at);
+    if (part.length > loopBytes) out.set(part, at);
+    else for (let i = 0; i < part.length; i += 1) out[at + i] = part[i] as number;
     at += part.length;
   }
   return out;
@@ -67,7 +74,8 @@ export const boolean = (value: boolean): Uint8Array => Uint8Array.of(tags.boolea
 export const context = (number: number, ...parts: readonly Uint8Array[]): Uint8Array => tlv(contextConstructed(number), parts);
 
 /** SET OF: elements in ascending order of their encodings (X.690 §11.6). */
-export const setOf = (...elements: readonly Uint8Array[]): Uint8Array => tlv(tags.set, [...elements].sort(Buffer.compare));
+export const setOf = (...elements: readonly Uint8Array[]): Uint8Array =>
+  tlv(tags.set, elements.length === 1 ? elements : elements.toSorted(Buffer.compare));
 
 /** @param magnitude unsigned, big endian, any number of leading zeros */
 export function integer(magnitude: Uint8Array): Uint8Array {
@@ -93,20 +101,20 @@ export function oid(dotted: string): Uint8Array {
   return tlv(tags.oid, [Uint8Array.from([first * 40 + second, ...rest].flatMap(base128))]);
 }
 
-/** A string of the given type. @throws DER_MALFORMED when a character does not belong to it */
+/** A PrintableString or UTF8String. @throws DER_MALFORMED when a character does not belong to it */
 export function text(tag: number, value: string): Uint8Array {
-  const content = Buffer.from(value, 'utf8');
-  if (!wellFormed(tag, content)) malformed('character outside the string type');
-  return tlv(tag, [content]);
+  const fits = tag === tags.printableString ? printable.test(value) : tag === tags.utf8String && value.isWellFormed();
+  if (!fits) malformed('character outside the string type');
+  return tlv(tag, [Buffer.from(value, 'utf8')]);
 }
 
 /** UTCTime through 2049, GeneralizedTime from 2050 (RFC 5280 §4.1.2.5). @param iso UTC, whole seconds count */
-export function time(iso: string): Uint8Array {
+export const time = remembered(maxKnownTimes, iso => {
   const digits = iso.replace(/[-:T]|\.\d+/g, '');
   if (!/^\d{14}Z$/.test(digits)) malformed('not a UTC time');
   const utc = digits >= '1950' && digits < '2050';
   return utc ? tlv(tags.utcTime, [Buffer.from(digits.slice(2), 'latin1')]) : tlv(tags.generalizedTime, [Buffer.from(digits, 'latin1')]);
-}
+});
 
 // ── Cursor reader: every step checks tag, length and bounds ──
 
@@ -220,7 +228,8 @@ function checkElement(bytes: Uint8Array, at: number, limit: number, level: numbe
   const end = start + length;
   if ((tag & 0x1f) === 0x1f || (tag & 0xc0) === 0x40 || (tag & 0xc0) === 0xc0) malformed('tag class or form');
   if (tag & 0x20) checkChildren(bytes, tag, start, end, level);
-  else if (tag < 0x80 && !wellFormed(tag, bytes.subarray(start, end))) malformed(`content of tag 0x${tag.toString(16)}`);
+  else if (tag < 0x80 && tag !== tags.octetString && !wellFormed(tag, bytes.subarray(start, end)))
+    malformed(`content of tag 0x${tag.toString(16)}`);
   return end;
 }
 
@@ -240,7 +249,8 @@ function checkChildren(bytes: Uint8Array, tag: number, start: number, end: numbe
 
 const printable = /^[A-Za-z0-9 '()+,\-./:=?]*$/;
 
-function wellFormed(tag: number, content: Uint8Array): boolean {
+/** Whether these are the contents of this primitive type, in the only form DER allows. */
+export function wellFormed(tag: number, content: Uint8Array): boolean {
   switch (tag) {
     case tags.boolean:
       return content.length === 1 && (content[0] === 0 || content[0] === 0xff);
@@ -294,7 +304,7 @@ function wellFormedOid(content: Uint8Array): boolean {
   return content.length > 0 && length === 0;
 }
 
-const latin1 = (content: Uint8Array): string => Buffer.from(content.buffer, content.byteOffset, content.length).toString('latin1');
+export const latin1 = (content: Uint8Array): string => Buffer.from(content.buffer, content.byteOffset, content.length).toString('latin1');
 
 /** Bytes of tag and minimal length. */
 function headBytes(length: number): number {

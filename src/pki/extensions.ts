@@ -1,5 +1,6 @@
 import { NusecError } from '../errors.ts';
 import { boolean, context, contextPrimitive, integerOf, octetString, oid, sequence, tags, tlv } from './der.ts';
+import { remembered } from './lru.ts';
 import { oids } from './oids.ts';
 
 /** Certificate and CRL extensions (RFC 5280 §4.2, §5.2) as the profiles write them. Each function gives one complete Extension. */
@@ -8,6 +9,8 @@ import { oids } from './oids.ts';
 export const generalNames = { otherName: 0, dnsName: 2, uri: 6, ipAddress: 7 } as const;
 
 const maxUrlBytes = 256;
+/** Addresses of authorities in use: their extensions are encoded once. */
+const maxKnownUrls = 256;
 
 const encoded = Object.fromEntries(Object.entries(oids).map(([name, dotted]) => [name, oid(dotted)])) as Record<
   keyof typeof oids,
@@ -31,21 +34,24 @@ export const extKeyUsage = (...usages: readonly (keyof typeof oids)[]): Uint8Arr
   extension('extKeyUsage', false, sequence(...usages.map(usage => encoded[usage])));
 
 /** @param keyId 20 bytes, see `keyIdentifier` */
-export const subjectKeyIdentifier = (keyId: Uint8Array): Uint8Array => extension('subjectKeyIdentifier', false, octetString(keyId));
+export const subjectKeyIdentifier = endingIn(20, keyId => extension('subjectKeyIdentifier', false, octetString(keyId)));
 export const authorityKeyIdentifier = (keyId: Uint8Array): Uint8Array =>
   extension('authorityKeyIdentifier', false, sequence(tlv(contextPrimitive(0), [keyId])));
 
 /** @param url http, at most 256 characters: a CRL is signed, and fetching it must not need a certificate (§8) */
-export const crlDistributionPoint = (url: string): Uint8Array =>
-  extension('crlDistributionPoints', false, sequence(sequence(context(0, context(0, uri(url))))));
+export const crlDistributionPoint = remembered(maxKnownUrls, url =>
+  extension('crlDistributionPoints', false, sequence(sequence(context(0, context(0, uri(url)))))),
+);
 
-export const ocspAccess = (url: string): Uint8Array => extension('authorityInfoAccess', false, sequence(sequence(encoded.ocsp, uri(url))));
+export const ocspAccess = remembered(maxKnownUrls, url =>
+  extension('authorityInfoAccess', false, sequence(sequence(encoded.ocsp, uri(url)))),
+);
 
 /** The chip itself as the subject: kind of hardware and its serial number, the 16-byte UID (RFC 4108 §5). */
-export function hardwareModuleName(uid: Uint8Array): Uint8Array {
+export const hardwareModuleName = endingIn(16, uid => {
   const name = sequence(encoded.hardwareType, octetString(uid));
   return extension('subjectAltName', false, sequence(context(generalNames.otherName, encoded.hardwareModuleName, context(0, name))));
-}
+});
 
 /** @param ipAddresses 4 or 16 bytes each */
 export function serverNames(dnsNames: readonly string[], ipAddresses: readonly Uint8Array[]): Uint8Array {
@@ -59,6 +65,16 @@ export const spdmHardwareIdentity = extension('spdmExtension', false, sequence(s
 
 /** The OCSP responder's own certificate is not asked for at OCSP (RFC 6960 §4.2.2.2.1). */
 export const ocspNoCheck = extension('ocspNoCheck', false, tlv(tags.null, []));
+
+/** Encodes once what differs from certificate to certificate only in its last bytes. */
+function endingIn(tailBytes: number, make: (tail: Uint8Array) => Uint8Array): (tail: Uint8Array) => Uint8Array {
+  const template = make(new Uint8Array(tailBytes));
+  return tail => {
+    const out = template.slice();
+    out.set(tail, out.length - tailBytes);
+    return out;
+  };
+}
 
 function uri(url: string): Uint8Array {
   if (!/^http:\/\/[\x21-\x7e]+$/.test(url) || url.length > maxUrlBytes)

@@ -1,4 +1,4 @@
-import { createPublicKey, hash, type KeyObject } from 'node:crypto';
+import { createPublicKey, hash, type KeyObject, verify } from 'node:crypto';
 import { concat, fromHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { oid, sequence } from './der.ts';
@@ -28,7 +28,7 @@ export function curveOf(spki: Uint8Array): Curve | undefined {
   for (const curve of ['P-256', 'P-384'] as const) {
     const prefix = spkiPrefixes[curve];
     const fits = spki.length === prefix.length + pointBytes[curve] && spki[prefix.length] === uncompressed;
-    if (fits && Buffer.compare(spki.subarray(0, prefix.length), prefix) === 0) return curve;
+    if (fits && prefix.every((byte, index) => spki[index] === byte)) return curve;
   }
   return undefined;
 }
@@ -50,7 +50,18 @@ export function spkiOfPoint(point: Uint8Array): Uint8Array {
 /** @throws KEY_REFUSED when the point is not on the curve */
 export function importKey(spki: Uint8Array): KeyObject {
   try {
-    return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+    return createPublicKey({ key: Buffer.from(spki.buffer, spki.byteOffset, spki.length), format: 'der', type: 'spki' });
+  } catch {
+    throw new NusecError('KEY_REFUSED', 'the public key is not a point on its curve');
+  }
+}
+
+/** Verifies one signature by a key that is not used again, without a key object for it.
+ *  @throws KEY_REFUSED when the point is not on the curve */
+export function verifyOnce(curve: Curve, spki: Uint8Array, message: Uint8Array, derSignature: Uint8Array): boolean {
+  try {
+    const key = Buffer.from(spki.buffer, spki.byteOffset, spki.length);
+    return verify(digestOf[curve], message, { key, format: 'der', type: 'spki' }, derSignature);
   } catch {
     throw new NusecError('KEY_REFUSED', 'the public key is not a point on its curve');
   }
@@ -58,5 +69,5 @@ export function importKey(spki: Uint8Array): KeyObject {
 
 /** Key identifier: leftmost 160 bits of the SHA-256 of the key bits (RFC 7093 §2 method 1). @returns 20 bytes */
 export function keyIdentifier(spki: Uint8Array): Uint8Array {
-  return new Uint8Array(hash('sha256', pointOf(spki), 'buffer')).subarray(0, 20);
+  return hash('sha256', pointOf(spki), 'buffer').subarray(0, 20);
 }

@@ -1,5 +1,23 @@
 import { NusecError } from '../errors.ts';
-import { type Cursor, enter, finish, malformed, more, oid, readAny, readOid, sequence, setOf, tags, text } from './der.ts';
+import {
+  type Cursor,
+  cursor,
+  type Element,
+  enter,
+  finish,
+  latin1,
+  malformed,
+  more,
+  oid,
+  readAny,
+  readOid,
+  sequence,
+  setOf,
+  tags,
+  text,
+  wellFormed,
+} from './der.ts';
+import { remembered } from './lru.ts';
 import { oids } from './oids.ts';
 
 /** Distinguished names (RFC 5280 §4.1.2.4, appendix A.1): one attribute per RDN, the five attributes the profiles use. */
@@ -25,18 +43,27 @@ const attributes = [
   { field: 'serialNumber', type: oids.serialNumber, tag: tags.printableString },
 ] as const;
 const encodedTypes = attributes.map(attribute => oid(attribute.type));
-const byType = new Map<string, (typeof attributes)[number]>(attributes.map(attribute => [attribute.type, attribute]));
+const byType = new Map(attributes.map((attribute, index) => [latin1((encodedTypes[index] as Uint8Array).subarray(2)), attribute]));
+/** Organizations and units are few: encoded once. */
+const maxKnownOrganizations = 64;
+const organizationRdn = remembered(maxKnownOrganizations, value => encodeRdn(1, value));
+const unitRdn = remembered(maxKnownOrganizations, value => encodeRdn(2, value));
 
 /** @returns Name DER @throws BAD_REQUEST when a value is empty, longer than 64 characters or has control characters */
 export function encodeName(fields: NameFields): Uint8Array {
   const rdns: Uint8Array[] = [];
-  attributes.forEach((attribute, index) => {
-    const value = fields[attribute.field];
-    if (value === undefined) return;
-    checkValue(attribute.field, value);
-    rdns.push(setOf(sequence(encodedTypes[index] as Uint8Array, text(attribute.tag, value))));
-  });
+  if (fields.country !== undefined) rdns.push(encodeRdn(0, fields.country));
+  if (fields.organization !== undefined) rdns.push(organizationRdn(fields.organization));
+  if (fields.organizationalUnit !== undefined) rdns.push(unitRdn(fields.organizationalUnit));
+  if (fields.commonName !== undefined) rdns.push(encodeRdn(3, fields.commonName));
+  if (fields.serialNumber !== undefined) rdns.push(encodeRdn(4, fields.serialNumber));
   return sequence(...rdns);
+}
+
+function encodeRdn(index: 0 | 1 | 2 | 3 | 4, value: string): Uint8Array {
+  const { field, tag } = attributes[index];
+  checkValue(field, value);
+  return setOf(sequence(encodedTypes[index] as Uint8Array, text(tag, value)));
 }
 
 /** @param from cursor in front of a Name
@@ -48,12 +75,12 @@ export function readName(from: Cursor): { readonly fields: NameFields; readonly 
   const unknown: string[] = [];
   for (let count = 0; more(rdns); count += 1) {
     if (count >= maxAttributes) malformed('name of too many attributes');
-    const { type, tag, value } = readRdn(rdns);
-    const known = byType.get(type);
-    if (!known) unknown.push(type);
+    const { type, tag, content } = readRdn(rdns);
+    const known = byType.get(latin1(type.content));
+    if (!known) unknown.push(readOid(cursor(type.whole)));
     else if (known.field in fields) malformed(`${known.field} twice`);
     else if (tag !== tags.printableString && tag !== known.tag) malformed(`string type of ${known.field}`);
-    else fields[known.field] = value;
+    else fields[known.field] = attributeText(tag, content);
   }
   return { fields, unknown };
 }
@@ -65,16 +92,22 @@ export function describeName(fields: NameFields): string {
   return parts.length > 0 ? JSON.stringify(parts.join(', ')).slice(1, -1) : 'no name';
 }
 
-function readRdn(rdns: Cursor): { type: string; tag: number; value: string } {
+function readRdn(rdns: Cursor): { type: Element; tag: number; content: Uint8Array } {
   const rdn = enter(rdns, tags.set);
   const attribute = enter(rdn, tags.sequence);
-  const type = readOid(attribute);
+  const type = readAny(attribute);
+  if (type.tag !== tags.oid) malformed('attribute without a type');
   const { tag, content } = readAny(attribute);
   finish(attribute);
   finish(rdn);
-  const value = Buffer.from(content).toString('utf8');
-  if (byType.has(type) && (value.length === 0 || value.length > maxAttributeCharacters)) malformed('length of a name attribute');
-  return { type, tag, value };
+  return { type, tag, content };
+}
+
+function attributeText(tag: number, content: Uint8Array): string {
+  if (!wellFormed(tag, content)) malformed('character outside the string type');
+  const value = Buffer.from(content.buffer, content.byteOffset, content.length).toString('utf8');
+  if (value.length === 0 || value.length > maxAttributeCharacters) malformed('length of a name attribute');
+  return value;
 }
 
 function checkValue(field: string, value: string): void {
