@@ -1,22 +1,18 @@
 import { randomInt } from 'node:crypto';
-import { decodeCbor } from '../src/cbor/decode.ts';
-import { encodeCbor } from '../src/cbor/encode.ts';
-import { type CborKey, type CborMap, type CborValue, isMap } from '../src/cbor/value.ts';
-import { type ErrorCode, errorCodes, NusecError } from '../src/errors.ts';
+import type { CborMap } from '../src/cbor/value.ts';
 import {
   type DownFamily,
   deviceDownPrefix,
   deviceUpPrefix,
   downFamilies,
-  errorKey,
   gatewayClientId,
   gatewayDownPrefix,
   gatewayPrefix,
-  payloadKey,
   willTopic,
 } from '../src/mqttTopics.ts';
 import { type BackoffLimits, defaultBackoff, reconnectDelayMs } from './backoff.ts';
 import { type Link, type LinkOptions, openLink } from './mqttLink.ts';
+import { type DownHandler, exchange, type MqttRequest } from './mqttRequest.ts';
 
 export type MqttIdentity = { readonly kind: 'device'; readonly uid: string } | { readonly kind: 'gateway'; readonly gatewayId: string };
 
@@ -31,22 +27,7 @@ export type MqttClientOptions = Pick<LinkOptions, 'host' | 'port' | 'servername'
   readonly random?: () => number;
 };
 
-export type DownHandler = (payload: Uint8Array, uid: string) => void;
-
-export type MqttRequest = {
-  /** Family and path behind `…/up/`, such as `job/next`. */
-  readonly up: string;
-  readonly down: DownFamily;
-  /** The payload without its cid. */
-  readonly fields: CborMap;
-  /** The device behind a gateway. */
-  readonly uid?: string;
-  readonly qos?: 0 | 1;
-  readonly timeoutMs?: number;
-  readonly attempts?: number;
-};
-
-const defaults = { keepaliveSeconds: 60, connectTimeoutMs: 10_000, requestTimeoutMs: 5_000, requestAttempts: 3 } as const;
+const defaults = { keepaliveSeconds: 60, connectTimeoutMs: 10_000 } as const;
 /** A cid starts at random, so that a restarted client does not repeat the ones of its last session. */
 const firstCidBelow = 2 ** 47;
 
@@ -120,65 +101,6 @@ export function connectMqtt(options: MqttClientOptions) {
   };
   open();
   return client;
-}
-
-type Exchanger = {
-  connected(): Promise<void>;
-  publish(up: string, payload: Uint8Array, options: { uid?: string; qos?: 0 | 1 }): Promise<void>;
-  on(family: DownFamily, handler: DownHandler): () => void;
-};
-
-async function exchange(client: Exchanger, request: MqttRequest, cid: number): Promise<CborMap> {
-  const { attempts = defaults.requestAttempts, timeoutMs = defaults.requestTimeoutMs, uid, qos = 1 } = request;
-  const payload = encodeCbor(new Map<CborKey, CborValue>([...request.fields, [payloadKey.cid, cid]]));
-  const answer = Promise.withResolvers<CborMap>();
-  const isMine = (map: CborMap | undefined, from: string): map is CborMap =>
-    map?.get(payloadKey.cid) === cid && (uid === undefined || uid === from);
-  const ends = [
-    client.on(request.down, (bytes, from) => {
-      const map = readMap(bytes);
-      if (isMine(map, from)) answer.resolve(map);
-    }),
-    client.on('err', (bytes, from) => {
-      const map = readMap(bytes);
-      if (isMine(map, from)) answer.reject(toError(map));
-    }),
-  ];
-  try {
-    for (let tried = 0; tried < attempts; tried += 1) {
-      const sending = client.connected().then(() => client.publish(request.up, payload, { qos, ...(uid !== undefined && { uid }) }));
-      sending.catch(() => undefined);
-      const result = await within(answer.promise, timeoutMs);
-      if (result !== undefined) return result;
-    }
-    throw new Error(`no answer on ${request.down} after ${attempts} attempts`);
-  } finally {
-    for (const end of ends) end();
-  }
-}
-
-async function within<T>(work: Promise<T>, timeoutMs: number): Promise<T | undefined> {
-  const timeout = Promise.withResolvers<undefined>();
-  const timer = setTimeout(timeout.resolve, timeoutMs, undefined);
-  try {
-    return await Promise.race([work, timeout.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function readMap(bytes: Uint8Array): CborMap | undefined {
-  try {
-    const value = decodeCbor(bytes);
-    return isMap(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function toError(map: CborMap): NusecError {
-  const code = errorCodes.find((known: ErrorCode) => known === map.get(errorKey.code)) ?? 'INTERNAL';
-  return new NusecError(code, String(map.get(errorKey.text) ?? ''));
 }
 
 function linkOptions(options: MqttClientOptions): Omit<LinkOptions, 'session'> {

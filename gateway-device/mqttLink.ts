@@ -28,7 +28,7 @@ export type LinkEvents = {
 export type Link = {
   /** Resolves on PUBACK for QoS 1, when written for QoS 0; rejects when the connection is lost before. */
   publish(topic: string, payload: Uint8Array, qos: 0 | 1): Promise<void>;
-  /** Says DISCONNECT when online. */
+  /** Says DISCONNECT when online and nothing waits for its PUBACK. */
   close(): Promise<void>;
 };
 
@@ -60,7 +60,7 @@ export function openLink(options: LinkOptions, events: LinkEvents): Link {
   });
   return {
     publish: (topic, payload, qos) => publish(client, waiting, topic, payload, qos),
-    close: () => client.endAsync(!client.connected),
+    close: () => close(client, waiting.size === 0),
   };
 }
 
@@ -71,6 +71,15 @@ function openTls(options: LinkOptions, onSession: (session: Buffer) => void): TL
   socket.setNoDelay(true);
   socket.on('session', onSession);
   return socket;
+}
+
+/** For DISCONNECT to leave and the server to close. */
+const closeTimeoutMs = 1_000;
+
+async function close(client: MqttClient, isIdle: boolean): Promise<void> {
+  const timer = setTimeout(() => client.stream.destroy(), closeTimeoutMs);
+  await client.endAsync(!(client.connected && isIdle));
+  clearTimeout(timer);
 }
 
 function publish(client: MqttClient, waiting: Set<(error: Error) => void>, topic: string, payload: Uint8Array, qos: 0 | 1): Promise<void> {

@@ -21,6 +21,8 @@ export type AdmissionOptions = {
   readonly now: () => number;
 };
 
+export type Admission = ReturnType<typeof createAdmission>;
+
 /** The way of a connection from the TLS handshake over CONNECT to being online, and its end. Every refusal is told to `onPresence`. */
 export function createAdmission(options: AdmissionOptions, sessions: Sessions, handle: Aedes['handle']) {
   const { limits, now, onPresence, onAlarm } = options;

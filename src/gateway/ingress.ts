@@ -23,6 +23,8 @@ export type IngressOptions = {
   readonly now: () => number;
 };
 
+export type Ingress = ReturnType<typeof createIngress>;
+
 type Outcome = 'acknowledge' | 'drop';
 
 /** From a PUBLISH packet to its PUBACK: rate, rights, handler, then `acknowledge`; in order per device, PUBACKs in order per connection.

@@ -22,6 +22,7 @@ export function createSessions(isAttached: (gatewayId: string, uid: string) => b
     of: (client: Client): Session | undefined => byClient.get(client),
     online: (clientId: string): Session | undefined => online.get(clientId),
     withSerial: (serialHex: string): readonly Session[] => [...(bySerial.get(serialHex) ?? [])],
+    withClientId: (clientId: string): readonly Session[] => [...all].filter(session => clientIdOf(session.identity) === clientId),
     onlineCount: (): number => online.size,
     add(session: Session): void {
       all.add(session);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import type { GatewayLimits } from './limits.ts';
 
 /** PEM of the server and of the CAs that client certificates may come from. `ticketKeys` (48 bytes) are given when several
@@ -31,18 +31,11 @@ export function createTlsListener(options: TlsListenerOptions) {
   const { limits } = options;
   const open = new Set<Socket>();
   const handshakes = createHandshakeQueue(limits, socket => tls.emit('connection', socket));
-  const tls = createTlsServer({
-    key: options.tls.key,
-    cert: options.tls.cert,
-    ca: [options.tls.ca].flat(),
-    minVersion: 'TLSv1.3',
-    requestCert: true,
-    rejectUnauthorized: false,
-    sessionIdContext,
-    sessionTimeout: limits.ticketLifetimeSeconds,
-    ticketKeys: Buffer.from(options.tls.ticketKeys ?? randomBytes(ticketKeyBytes)),
-  });
+  const tls = createTlsServer({ ...contextOf(options.tls, limits), requestCert: true, rejectUnauthorized: false });
+  const counts = { handshakes: 0, resumed: 0 };
   tls.on('secureConnection', socket => {
+    counts.handshakes += 1;
+    if (socket.isSessionReused()) counts.resumed += 1;
     handshakes.finished(socket);
     options.onSecure(socket);
   });
@@ -75,7 +68,8 @@ export function createTlsListener(options: TlsListenerOptions) {
       }),
     port: (): number => (tcp.address() as AddressInfo).port,
     setTicketKeys: (keys: Uint8Array): void => void tls.setTicketKeys(Buffer.from(keys)),
-    stats: () => ({ connections: open.size, ...handshakes.stats() }),
+    setTls: (settings: TlsSettings): void => tls.setSecureContext(contextOf(settings, limits)),
+    stats: () => ({ connections: open.size, ...counts, ...handshakes.stats() }),
     close: (): Promise<void> =>
       new Promise(resolve => {
         clearInterval(rotation);
@@ -84,6 +78,16 @@ export function createTlsListener(options: TlsListenerOptions) {
       }),
   };
 }
+
+const contextOf = (settings: TlsSettings, limits: GatewayLimits): TlsOptions => ({
+  key: settings.key,
+  cert: settings.cert,
+  ca: [settings.ca].flat(),
+  minVersion: 'TLSv1.3',
+  sessionIdContext,
+  sessionTimeout: limits.ticketLifetimeSeconds,
+  ticketKeys: Buffer.from(settings.ticketKeys ?? randomBytes(ticketKeyBytes)),
+});
 
 type PeerOf = { readonly remoteAddress?: string | undefined; readonly remotePort?: number | undefined };
 

@@ -25,7 +25,7 @@ async function refusedAtHandshake(credentials: Credentials | undefined): Promise
   wire.send(connectPacket(uid));
   await wire.closed;
   expect(wire.packets).toEqual([]);
-  await until(() => harness.presence.length > 0);
+  await until(() => endings(harness).length > 0);
   return endings(harness);
 }
 
@@ -203,6 +203,19 @@ describe('revocation does not touch live or resumed connections', () => {
     other.broker.setTicketKeys(Buffer.alloc(48, 2));
     expect((await openTls(pki, other.port, device, { session })).socket.isSessionReused()).toBe(false);
     await Promise.all([one.broker.close(), other.broker.close()]);
+  });
+});
+
+describe('certificates of the server and its CAs', () => {
+  it('are replaced without an end of the connections', async () => {
+    const wire = await openMqtt(pki, harness.port, device, uid);
+    const renewed = pki.leaf({ subject: '/CN=renewed', eku: 'serverAuth', san: `DNS:${serverName}` });
+    harness.broker.setTls({ key: renewed.key, cert: renewed.cert, ca: [pki.foreignPem, pki.rootPem] });
+    const probe = await openTls(pki, harness.port, pki.device(uidOf(2)));
+    expect(probe.socket.getPeerX509Certificate()?.subject).toBe('CN=renewed');
+    expect(wire.socket.destroyed).toBe(false);
+    const foreign = pki.leaf({ subject: `/CN=device/serialNumber=${uidOf(3)}`, issuer: 'foreign' });
+    expect(await refusedAtHandshake(foreign)).toContainEqual('AUTH_ERROR: CHAIN_REFUSED: not from this ICA');
   });
 });
 

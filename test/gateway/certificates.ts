@@ -119,6 +119,7 @@ export function createTestPki() {
   return {
     folder,
     rootPem,
+    foreignPem: readFileSync(path('foreign.pem'), 'utf8'),
     rootPath: path('root.pem'),
     leaf,
     server: leaf({ subject: '/CN=gateway', eku: 'serverAuth', san: `DNS:${serverName}` }),

@@ -1,0 +1,57 @@
+import type { Aedes } from 'aedes';
+import type { Admission } from './admission.ts';
+import { reserveMs } from './bucket.ts';
+import type { Ingress } from './ingress.ts';
+import { reasonOf } from './presence.ts';
+import { markEnding, type Session } from './session.ts';
+import type { Sessions } from './sessions.ts';
+
+type Hooks = Pick<Aedes, 'preConnect' | 'authenticate' | 'authorizeSubscribe' | 'authorizeForward' | 'authorizePublish'>;
+
+/** No topic starts with it ([MQTT-1.5.3-2]). */
+const noTopic = '\0';
+
+/** What Aedes asks before it does anything. `authorizePublish` runs before PUBACK and before routing: there a message is handled,
+ *  and so an acknowledged message is a durable one. */
+export function createHooks(sessions: Sessions, admission: Admission, ingress: Ingress, now: () => number): Hooks {
+  return {
+    preConnect(client, packet, done) {
+      const session = sessions.of(client);
+      if (session !== undefined) admission.onConnect(session, packet);
+      done(null, session !== undefined);
+    },
+    authenticate: (client, _username, _password, done) => admission.authenticate(sessions.of(client) as Session, done),
+    authorizeSubscribe(client, subscription, done) {
+      const session = sessions.of(client) as Session;
+      // A connection gets everything below its prefix without asking; asking for exactly that is granted for clients that insist.
+      // Anything else is 0x80 in SUBACK (MQTT 3.1.1 §3.9.3). Each filter costs a token like a PUBLISH.
+      const granted = subscription.topic === `${session.downPrefix}#` ? subscription : null;
+      setTimeout(done, reserveMs(session.publishBucket, now()), null, granted);
+    },
+    authorizeForward: (client, packet) => (packet.topic.startsWith(sessions.of(client)?.downPrefix ?? noTopic) ? packet : null),
+    authorizePublish(client, packet, done) {
+      const session = client === null ? undefined : sessions.of(client);
+      if (session !== undefined && packet !== session.will) {
+        ingress.receive(session, packet, () => done(null));
+        return;
+      }
+      // Without a session it is a will that another process left in a shared store: that connection is not ours to speak for.
+      if (session !== undefined) void ingress.lastWill(session, packet);
+      done(null);
+    },
+  };
+}
+
+export function plugIn(aedes: Aedes, sessions: Sessions, admission: Admission, ingress: Ingress, now: () => number): void {
+  Object.assign(aedes, createHooks(sessions, admission, ingress, now));
+  aedes.on('clientReady', client => {
+    const session = sessions.of(client);
+    if (session !== undefined) admission.onReady(session);
+  });
+  for (const event of ['clientError', 'connectionError'] as const) {
+    aedes.on(event, (client, error) => {
+      const session = sessions.of(client);
+      if (session !== undefined) markEnding(session, reasonOf(error), error.message);
+    });
+  }
+}
