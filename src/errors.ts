@@ -18,6 +18,7 @@ export const errorCodes = [
   'FOUR_EYES_REQUIRED',
   'STATE',
   'INTERNAL',
+  'SERVER_UNREACHABLE',
   // Encodings
   'CBOR_MALFORMED',
   'COSE_MALFORMED',
@@ -25,6 +26,9 @@ export const errorCodes = [
   'COSE_DECRYPT',
   'DER_MALFORMED',
   'MCTP_MALFORMED',
+  'LINK_FAILED',
+  'LINK_TIMEOUT',
+  'DEBUG_LOCKED',
   'TOPIC_FORBIDDEN',
   'PACKET_TOO_LARGE',
   // Event store
@@ -93,6 +97,7 @@ export const errorCodes = [
   'FIRMWARE_NOT_BOUND',
   'WRONG_PRODUCT',
   'DEVICE_STATE',
+  'DEVICE_UNREACHABLE',
   'RELEASE_STATE',
   'ROLLBACK',
   'ALREADY',

@@ -1,0 +1,56 @@
+import { OpenAPIHono } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { NusecError } from '../errors.ts';
+import type { Services } from '../services/services.ts';
+import type { ApiEnv, Auth } from './auth.ts';
+import { problemResponse } from './problem.ts';
+
+/** The HTTPS API: one file per resource, all with the same authentication, limits and problem documents. */
+
+export type Api = OpenAPIHono<ApiEnv>;
+/** What a resource file exports: it adds its routes. */
+export type Resource = (api: Api, services: Services, auth: Auth) => void;
+
+/** The caller's name as events carry it. */
+export function actor(c: Context<ApiEnv>): string {
+  const { person, machine } = c.var as Partial<ApiEnv['Variables']>;
+  return person !== undefined ? `operator:${person.name}` : `${machine?.kind}:${machine?.id}`;
+}
+
+const maxBodyBytes = 256 * 1024;
+/** Firmware uploads only. */
+export const maxFirmwareBytes = 8 * 1024 * 1024;
+const firmwarePath = /^\/v1\/(releases|programmers\/[0-9a-f]{32}\/firmware)$/;
+
+export function createApi(services: Services, auth: Auth, resources: readonly Resource[]): Api {
+  const api: Api = new OpenAPIHono<ApiEnv>({
+    defaultHook: result => {
+      if (result.success) return;
+      const issue = result.error.issues[0];
+      throw new NusecError('BAD_REQUEST', `${issue?.path.join('.') || 'request'}: ${issue?.message ?? 'not valid'}`);
+    },
+  });
+  const tooLarge = () => {
+    throw new NusecError('BODY_TOO_LARGE', 'the body is larger than this endpoint takes');
+  };
+  const small = bodyLimit({ maxSize: maxBodyBytes, onError: tooLarge });
+  const large = bodyLimit({ maxSize: maxFirmwareBytes, onError: tooLarge });
+  api.use((c, next) => (firmwarePath.test(c.req.path) ? large(c, next) : small(c, next)));
+  api.onError((error, c) => {
+    if (!(error instanceof NusecError) && !(error instanceof SyntaxError))
+      services.ctx.log.error({ error: error.message }, 'request failed');
+    return problemResponse(c, badJson(error) ?? error);
+  });
+  api.notFound(c => problemResponse(c, new NusecError('NOT_FOUND', `there is no ${c.req.method} ${c.req.path}`)));
+  for (const resource of resources) resource(api, services, auth);
+  api.doc31('/openapi.json', { openapi: '3.1.0', info: { title: 'NuSEC', version: '0.1.0', license: { name: 'Apache-2.0' } } });
+  return api;
+}
+
+/** Hono reports a body that is not JSON as an HTTPException 400 or a SyntaxError. */
+function badJson(error: unknown): NusecError | undefined {
+  const status = (error as { status?: unknown }).status;
+  if (error instanceof SyntaxError || status === 400) return new NusecError('BAD_REQUEST', 'the body is not valid JSON');
+  return undefined;
+}

@@ -1,0 +1,47 @@
+import type { TLSSocket } from 'node:tls';
+import type { HttpBindings } from '@hono/node-server';
+import { createMiddleware } from 'hono/factory';
+import type { Role } from '../domain/operators.ts';
+import { NusecError } from '../errors.ts';
+import type { Machine } from '../services/machines.ts';
+
+/** Who calls: a person by bearer token, a machine by its client certificate, or nobody. */
+export type Person = { readonly kind: 'operator'; readonly name: string; readonly roles: readonly Role[] };
+export type ApiEnv = { Bindings: HttpBindings; Variables: { person: Person; machine: Machine } };
+
+type Authenticators = {
+  /** @throws UNAUTHENTICATED, TOKEN_EXPIRED */
+  readonly person: (token: string) => Promise<Person>;
+  /** Chain, validity, profile and revocation of a leaf. @throws CLIENT_CERTIFICATE_REFUSED, CHAIN_REFUSED, CERTIFICATE_REVOKED … */
+  readonly machine: (certificate: Uint8Array) => Machine;
+};
+
+export type Auth = ReturnType<typeof createAuth>;
+
+export function createAuth(authenticators: Authenticators) {
+  return {
+    /** The route is for people with one of these roles; an administrator has all of them. */
+    person: (...roles: readonly Role[]) =>
+      createMiddleware<ApiEnv>(async (c, next) => {
+        const token = /^Bearer ([A-Za-z0-9_-]{1,128})$/.exec(c.req.header('Authorization') ?? '')?.[1];
+        if (token === undefined) throw new NusecError('UNAUTHENTICATED', 'send the header Authorization: Bearer <token>');
+        const person = await authenticators.person(token);
+        const allowed = roles.length === 0 || person.roles.includes('administrator') || roles.some(role => person.roles.includes(role));
+        if (!allowed) throw new NusecError('FORBIDDEN', `${person.name} needs the role ${roles.join(' or ')}`);
+        c.set('person', person);
+        await next();
+      }),
+    /** The route is for machines of one kind (RULE-9). */
+    machine: (kind: Machine['kind']) =>
+      createMiddleware<ApiEnv>(async (c, next) => {
+        const socket = c.env.incoming.socket as TLSSocket;
+        const peer = socket.getPeerX509Certificate?.();
+        if (peer === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', `this endpoint is for a ${kind} with its certificate`);
+        const machine = authenticators.machine(new Uint8Array(peer.raw));
+        if (machine.kind !== kind)
+          throw new NusecError('CLIENT_CERTIFICATE_REFUSED', `this endpoint is for a ${kind}, not a ${machine.kind}`);
+        c.set('machine', machine);
+        await next();
+      }),
+  };
+}

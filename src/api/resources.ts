@@ -1,0 +1,6 @@
+import type { Resource } from './app.ts';
+import { operatorsResource } from './operators.ts';
+import { systemResource } from './system.ts';
+
+/** Every resource of the API, in the order of the document. */
+export const resources: readonly Resource[] = [systemResource, operatorsResource];

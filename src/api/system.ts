@@ -1,0 +1,55 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { toPem } from '../pki/pem.ts';
+import { currentTrustBundle, rootDer } from '../services/authority.ts';
+import type { Resource } from './app.ts';
+
+/** Health, metrics and what everybody may know: the root certificate and the trust bundle. */
+
+const okText = { 200: { description: 'as text', content: { 'text/plain': { schema: z.string() } } } };
+
+const health = createRoute({ method: 'get', path: '/healthz', summary: 'The process lives', responses: okText });
+const ready = createRoute({
+  method: 'get',
+  path: '/readyz',
+  summary: 'Keystore open, store writable, read models up',
+  responses: { ...okText, 503: { description: 'not ready', content: { 'text/plain': { schema: z.string() } } } },
+});
+const metrics = createRoute({ method: 'get', path: '/metrics', summary: 'Prometheus figures', responses: okText });
+const root = createRoute({ method: 'get', path: '/v1/authority/root.pem', summary: 'The RootCA certificate', responses: okText });
+const bundle = createRoute({
+  method: 'get',
+  path: '/v1/trust-bundle',
+  summary: 'The newest trust bundle, COSE_Sign1 by the RootCA',
+  responses: { 200: { description: 'COSE_Sign1', content: { 'application/cose': { schema: z.any() } } } },
+});
+
+export const systemResource: Resource = (api, { ctx }, auth) => {
+  api.openapi(health, c => c.text('ok'));
+  api.openapi(ready, async c => {
+    const keystore = await ctx.keystore.health();
+    const views = ctx.reads.health();
+    return keystore.ok && views.ok ? c.text('ready', 200) : c.text(`not ready: ${keystore.ok ? 'read models' : keystore.detail}`, 503);
+  });
+  api.use('/metrics', auth.person('auditor'));
+  api.openapi(metrics, c => c.text(figures(ctx.store.head(), ctx.reads.health().projections)));
+  api.openapi(root, async c => c.text(toPem('CERTIFICATE', await rootDer(ctx))));
+  api.openapi(bundle, async c => c.body(new Uint8Array(await currentTrustBundle(ctx)), 200, { 'Content-Type': 'application/cose' }));
+};
+
+/** Prometheus text format, version 0.0.4. */
+function figures(head: number, projections: readonly { name: string; behindEvents: number; status: string }[]): string {
+  const memory = process.memoryUsage();
+  const gauge = (name: string, help: string, samples: readonly string[]) => [`# HELP ${name} ${help}`, `# TYPE ${name} gauge`, ...samples];
+  return [
+    ...gauge('nusec_events_total', 'Position of the newest event', [`nusec_events_total ${head}`]),
+    ...gauge(
+      'nusec_projection_behind_events',
+      'Events a read model has yet to see',
+      projections.map(({ name, behindEvents }) => `nusec_projection_behind_events{projection="${name}"} ${behindEvents}`),
+    ),
+    ...gauge('process_resident_memory_bytes', 'Resident memory', [`process_resident_memory_bytes ${memory.rss}`]),
+    ...gauge('nodejs_heap_used_bytes', 'Heap in use', [`nodejs_heap_used_bytes ${memory.heapUsed}`]),
+    ...gauge('process_uptime_seconds', 'Seconds since the start', [`process_uptime_seconds ${Math.floor(process.uptime())}`]),
+    '',
+  ].join('\n');
+}

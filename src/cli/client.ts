@@ -1,0 +1,39 @@
+import { existsSync, readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
+import { NusecError } from '../errors.ts';
+
+/** The options by which every command that talks to a server finds it and says who is asking. */
+export type ServerOptions = { readonly server: string; readonly ca?: string; readonly tokenFile?: string; readonly json?: boolean };
+
+/** Adds --server, --ca, --token-file and --json to a command. Each has an environment variable, so that scripts stay short. */
+export function withServerOptions(command: Command): Command {
+  return command
+    .option('--server <url>', 'the API (NUSEC_SERVER)', process.env.NUSEC_SERVER ?? 'https://localhost:8443')
+    .option('--ca <file>', 'root certificate, PEM; `nusec init` writes DATA/root.pem (NUSEC_CA)', process.env.NUSEC_CA)
+    .option('--token-file <file>', 'your bearer token (NUSEC_TOKEN_FILE, or the token itself in NUSEC_TOKEN)', process.env.NUSEC_TOKEN_FILE)
+    .option('--json', 'print JSON instead of text');
+}
+
+/** An HTTP client for these options.
+ *  @throws NusecError BAD_REQUEST when the root certificate or the token is missing */
+export function serverClient(options: ServerOptions): HttpClient {
+  const token = process.env.NUSEC_TOKEN ?? (options.tokenFile ? readText(options.tokenFile, 'token file') : undefined);
+  if (!token) throw new NusecError('UNAUTHENTICATED', 'no token: give --token-file FILE or set NUSEC_TOKEN_FILE');
+  return createHttpClient({ baseUrl: options.server, ca: rootCertificate(options), token: token.trim() });
+}
+
+export function rootCertificate(options: Pick<ServerOptions, 'ca'>): string {
+  if (!options.ca) throw new NusecError('BAD_REQUEST', 'no root certificate: give --ca FILE or set NUSEC_CA');
+  return readText(options.ca, 'root certificate');
+}
+
+export function readText(file: string, what: string): string {
+  if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${what} ${file} does not exist`);
+  return readFileSync(file, 'utf8');
+}
+
+export function readBytes(file: string, what: string): Uint8Array {
+  if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${what} ${file} does not exist`);
+  return new Uint8Array(readFileSync(file));
+}

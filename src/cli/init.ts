@@ -1,0 +1,61 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { readSettings } from '../config.ts';
+import { createSecretFile } from '../keystore/secretFile.ts';
+import { toPem } from '../pki/pem.ts';
+import { rootDer } from '../services/authority.ts';
+import { initialiseProject } from '../services/ceremony.ts';
+import { openContext } from '../services/open.ts';
+import { print, record, styled } from './output.ts';
+
+type Options = { data: string; organization: string; administrator: string; second: string; json?: boolean };
+
+/** `nusec init`: the key ceremony on the server's own machine, before the server starts. */
+export function registerInit(program: Command): void {
+  program
+    .command('init')
+    .description('create the project: root and issuing CAs, package key, the first two administrators')
+    .requiredOption('--data <dir>', 'data folder; created when missing')
+    .option('--organization <name>', 'name in the certificates', 'Example OEM')
+    .option('--administrator <name>', 'first administrator', 'alice')
+    .option('--second <name>', 'second administrator: whatever needs four eyes needs both', 'bob')
+    .option('--json', 'print JSON instead of text')
+    .addHelpText(
+      'after',
+      `
+The tokens are written to DATA/<name>.token (mode 600) and are not stored anywhere else; hand them over and delete them.
+The keyset is opened by DATA/keystore.key (mode 600), or by a passphrase when NUSEC_PASSPHRASE_FILE names a file.
+
+Examples:
+  $ nusec init --data /var/lib/nusec --organization "Example OEM" --administrator alice --second bob
+  $ NUSEC_PASSPHRASE_FILE=/run/secrets/nusec nusec init --data ./data --json`,
+    )
+    .action(async (options: Options) => {
+      const settings = readSettings(options.data);
+      const opened = await openContext(settings, { https: settings.httpsPort, crl: settings.crlPort }, true);
+      try {
+        const { organization, administrator, second, data } = options;
+        const result = await initialiseProject(opened.ctx, { organization, administrators: [administrator, second] });
+        const rootFile = join(data, 'root.pem');
+        writeFileSync(rootFile, toPem('CERTIFICATE', await rootDer(opened.ctx)));
+        const tokens = result.tokens.map(({ name, token }) => {
+          const file = join(data, `${name}.token`);
+          createSecretFile(file, new TextEncoder().encode(token));
+          return { name, tokenFile: file };
+        });
+        const text = [
+          record({
+            'root certificate': rootFile,
+            'root SHA-256': result.rootSha256,
+            ...Object.fromEntries(tokens.map(t => [`token of ${t.name}`, t.tokenFile])),
+          }),
+          '',
+          `Next: ${styled('bold', `nusec server --data ${data}`)}`,
+        ].join('\n');
+        print(options, { rootSha256: result.rootSha256, rootFile, tokens }, text);
+      } finally {
+        await opened.close();
+      }
+    });
+}

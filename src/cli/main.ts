@@ -1,0 +1,21 @@
+#!/usr/bin/env node
+import { Command, CommanderError } from 'commander';
+import { registerInit } from './init.ts';
+import { reportError } from './output.ts';
+import { registerServer } from './server.ts';
+
+/** `nusec`: the command of the OEM's PC, the contract manufacturer's PC and of the machines themselves. */
+
+const program = new Command('nusec')
+  .description('Security lifecycle of microcontroller fleets: production, identity, attestation, firmware, revocation')
+  .version('0.1.0')
+  .showHelpAfterError('(add --help for what is possible)')
+  .exitOverride();
+
+for (const register of [registerInit, registerServer]) register(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = error instanceof CommanderError ? error.exitCode && 2 : reportError(error, process.argv.includes('--json'));
+}

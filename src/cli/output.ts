@@ -1,0 +1,47 @@
+import { styleText } from 'node:util';
+import { NusecError } from '../errors.ts';
+
+/** How the command line speaks: JSON with --json, else short text; colours only on a terminal. */
+
+type Style = Parameters<typeof styleText>[0];
+
+export const styled = (style: Style, text: string): string =>
+  process.stdout.isTTY && !process.env.NO_COLOR ? styleText(style, text) : text;
+
+export function print(options: { readonly json?: boolean }, value: unknown, text: string): void {
+  process.stdout.write(options.json ? `${JSON.stringify(value)}\n` : `${text}\n`);
+}
+
+/** Rows as aligned columns under their names; `(none)` without rows. */
+export function table(columns: readonly string[], rows: readonly (readonly (string | number | null | undefined)[])[]): string {
+  if (rows.length === 0) return '(none)';
+  const cells = rows.map(row => row.map(cell => String(cell ?? '–')));
+  const widths = columns.map((name, i) => Math.max(name.length, ...cells.map(row => row[i]?.length ?? 0)));
+  const line = (row: readonly string[]) =>
+    row
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd();
+  return [styled('bold', line(columns)), ...cells.map(line)].join('\n');
+}
+
+/** A record as `name  value` lines. */
+export function record(value: Readonly<Record<string, unknown>>): string {
+  const entries = Object.entries(value).filter(([, entry]) => entry !== undefined);
+  const width = Math.max(...entries.map(([name]) => name.length));
+  const show = (entry: unknown) => (entry !== null && typeof entry === 'object' ? JSON.stringify(entry) : String(entry ?? '–'));
+  return entries.map(([name, entry]) => `${styled('dim', name.padEnd(width))}  ${show(entry)}`).join('\n');
+}
+
+/** A line of progress on standard error, so that standard output stays machine-readable. */
+export function progress(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+/** Prints an error with its code and gives the exit status: 2 for a wrong call, 1 for a refusal. */
+export function reportError(error: unknown, json: boolean): number {
+  const code = error instanceof NusecError ? error.code : 'INTERNAL';
+  const detail = error instanceof Error ? error.message : String(error);
+  process.stderr.write(json ? `${JSON.stringify({ error: code, detail })}\n` : `${styled('red', `error ${code}`)}: ${detail}\n`);
+  return code === 'BAD_REQUEST' ? 2 : 1;
+}

@@ -1,0 +1,65 @@
+import type { Command } from 'commander';
+import { readSettings } from '../config.ts';
+import { startServer } from '../main.ts';
+import { print, record } from './output.ts';
+
+type Options = {
+  data: string;
+  host?: string;
+  httpsPort?: string;
+  mqttPort?: string;
+  crlPort?: string;
+  publicHost?: string;
+  json?: boolean;
+};
+
+/** `nusec server`: API, MQTT gateway and CRL address in one process, until SIGTERM or SIGINT. */
+export function registerServer(program: Command): void {
+  program
+    .command('server')
+    .description('run the server on a data folder that `nusec init` made')
+    .requiredOption('--data <dir>', 'data folder')
+    .option('--host <address>', 'address to listen on (NUSEC_HOST; default 127.0.0.1)')
+    .option('--https-port <port>', 'API and console (NUSEC_HTTPS_PORT; default 8443)')
+    .option('--mqtt-port <port>', 'MQTT over TLS (NUSEC_MQTT_PORT; default 8883)')
+    .option('--crl-port <port>', 'plain HTTP for CRLs (NUSEC_CRL_PORT; default 8080)')
+    .option('--public-host <name>', 'name machines call the server by (NUSEC_PUBLIC_HOST; default localhost)')
+    .option('--json', 'print the ready line as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ nusec server --data /var/lib/nusec
+  $ nusec server --data ./data --host 0.0.0.0 --public-host nusec.example.com`,
+    )
+    .action(async (options: Options) => {
+      const { data, host, httpsPort, mqttPort, crlPort, publicHost } = options;
+      const given = {
+        NUSEC_HOST: host,
+        NUSEC_HTTPS_PORT: httpsPort,
+        NUSEC_MQTT_PORT: mqttPort,
+        NUSEC_CRL_PORT: crlPort,
+        NUSEC_PUBLIC_HOST: publicHost,
+      };
+      const overrides = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+      const settings = readSettings(data, { ...process.env, ...overrides });
+      const server = await startServer(settings);
+      const stop = async () => {
+        await server.close();
+        process.exit(0);
+      };
+      process.once('SIGTERM', stop);
+      process.once('SIGINT', stop);
+      const url = `https://${settings.publicHost}:${server.httpsPort}`;
+      print(
+        options,
+        { ready: true, url, httpsPort: server.httpsPort, mqttPort: server.mqttPort, crlPort: server.crlPort },
+        record({
+          api: url,
+          console: `${url}/console`,
+          mqtt: `mqtts://${settings.publicHost}:${server.mqttPort}`,
+          crl: `http://${settings.publicHost}:${server.crlPort}/crl/`,
+        }),
+      );
+    });
+}

@@ -1,0 +1,65 @@
+import { createApi } from './api/app.ts';
+import { createAuth } from './api/auth.ts';
+import { resources } from './api/resources.ts';
+import { closeServer, createApiServer, createCrlServer, listen } from './api/server.ts';
+import type { Settings } from './config.ts';
+import { startGateway } from './gateway/gateway.ts';
+import { createAlarms } from './services/alarms.ts';
+import { openContext } from './services/open.ts';
+import { authenticateOperator } from './services/operators.ts';
+import { startRevocations } from './services/revocations.ts';
+import { issueServerIdentity } from './services/serverCertificate.ts';
+import type { Services } from './services/services.ts';
+import { startTrust } from './services/trust.ts';
+
+/** Wires one server process: event store, keystore, read models, API, MQTT gateway, CRL address. The only place that knows all parts. */
+
+export type RunningServer = {
+  readonly httpsPort: number;
+  readonly mqttPort: number;
+  readonly crlPort: number;
+  close(): Promise<void>;
+};
+
+/** Replaced long before the year of a TLS certificate is over. */
+const identityLifetimeMs = 30 * 86_400_000;
+
+/** @throws NusecError when the data folder does not open, the project is not initialised or a port is taken */
+export async function startServer(settings: Settings): Promise<RunningServer> {
+  const opened = await openContext(settings, { https: settings.httpsPort, crl: settings.crlPort });
+  const { ctx } = opened;
+  const alarms = createAlarms(ctx);
+  const revocations = await startRevocations(ctx);
+  const trust = await startTrust(ctx, revocations);
+  const names = [settings.publicHost, settings.host];
+  const tls = await issueServerIdentity(ctx, names);
+  const gateway = await startGateway({ ctx, alarms, revocations, trust }, tls);
+  const services: Services = { ctx, alarms, revocations, trust, channel: gateway.channel };
+  const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
+  const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
+  const api = createApiServer(createApi(services, auth, resources), tls);
+  const crl = createCrlServer(ctx);
+  const httpsPort = await listen(api, settings.httpsPort, settings.host);
+  const crlPort = await listen(crl, settings.crlPort, settings.host);
+  const mqttPort = await gateway.listen(settings.mqttPort, settings.host);
+  const renewal = setInterval(async () => {
+    const { key, cert, rootPem } = await issueServerIdentity(ctx, names);
+    api.setSecureContext({ key, cert, ca: rootPem, minVersion: 'TLSv1.3' });
+    gateway.renew({ key, cert, ca: rootPem });
+  }, identityLifetimeMs / 2);
+  renewal.unref();
+  return {
+    httpsPort,
+    mqttPort,
+    crlPort,
+    async close() {
+      clearInterval(renewal);
+      await gateway.close();
+      await closeServer(api);
+      await closeServer(crl);
+      await trust.close();
+      await revocations.close();
+      await opened.close();
+    },
+  };
+}

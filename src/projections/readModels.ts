@@ -1,0 +1,27 @@
+import type { Kysely } from 'kysely';
+import type { EventStore } from '../eventstore/port.ts';
+import { type CertificateTables, certificates } from './certificates.ts';
+import { openReadModel } from './database.ts';
+import type { Projection } from './projection.ts';
+import { type ProjectionRunner, type RunnerOptions, startProjections } from './runner.ts';
+
+/** All read models of the server and the connection that queries them. */
+
+export type Tables = CertificateTables;
+
+const projections: readonly Projection[] = [certificates];
+
+export type ReadModels = ProjectionRunner & { readonly db: Kysely<Tables> };
+
+export function openReadModels(store: EventStore, file: string, onTrouble: NonNullable<RunnerOptions['onTrouble']>): ReadModels {
+  const runner = startProjections({ store, file, projections, onTrouble });
+  const db = openReadModel<Tables>(file);
+  return {
+    ...runner,
+    db,
+    async close() {
+      await db.destroy();
+      await runner.close();
+    },
+  };
+}

@@ -1,0 +1,27 @@
+import type { Context } from './context.ts';
+import { nowIso } from './context.ts';
+
+/** An alarm is an event an operator must look at. The same alarm is recorded at most once per pause, so that a flood of refusals
+ *  never becomes a flood of events. Streams `alarm-{subject}`. */
+export type Alarm = { readonly code: string; readonly subject: string; readonly detail: string };
+
+const pauseMs = 60_000;
+const maxRemembered = 10_000;
+
+export type Alarms = { raise(alarm: Alarm): Promise<void> };
+
+export function createAlarms(ctx: Context): Alarms {
+  const last = new Map<string, number>();
+  return {
+    async raise({ code, subject, detail }) {
+      const name = `${code} ${subject}`;
+      const now = ctx.clock().getTime();
+      if (now - (last.get(name) ?? Number.NEGATIVE_INFINITY) < pauseMs) return;
+      last.delete(name);
+      last.set(name, now);
+      if (last.size > maxRemembered) last.delete(last.keys().next().value as string);
+      const event = { type: 'AlarmRaised', id: ctx.newId(), at: nowIso(ctx), by: 'system:alarms', data: { code, subject, detail } };
+      await ctx.store.append(`alarm-${subject}`, 'any', [event]);
+    },
+  };
+}

@@ -1,0 +1,78 @@
+import { toBase64url } from '../bytes.ts';
+import { authority, authorityStream } from '../domain/authority.ts';
+import { NusecError } from '../errors.ts';
+import { signer } from '../keystore/signer.ts';
+import { issueCertificate } from '../pki/certificate.ts';
+import { establishIssuingCa, publishTrustBundle, rootKeyId, sha256Hex } from './authority.ts';
+import { type Context, execute, nowIso, stateOf } from './context.ts';
+import { addOperator } from './operators.ts';
+
+/** Key ceremony: a project begins with its root, its issuing CAs, its package-signing key and two administrators (R1–R2, I16).
+ *  Every step is done once: a ceremony that was cut off is finished by running it again. */
+
+export type Ceremony = {
+  readonly organization: string;
+  /** Two different people; both become administrators. */
+  readonly administrators: readonly [string, string];
+};
+export type CeremonyResult = {
+  readonly rootSha256: string;
+  readonly tokens: readonly { readonly name: string; readonly token: string }[];
+};
+
+export const bootKekId = 'kek/boot/1';
+const packageKeyId = 'package/1';
+
+/** @throws NusecError STATE when the project has been initialised, FOUR_EYES_REQUIRED when both names are the same */
+export async function initialiseProject(ctx: Context, ceremony: Ceremony): Promise<CeremonyResult> {
+  const stream = authorityStream(ctx.project);
+  const by = `operator:${ceremony.administrators[0]}`;
+  const before = await stateOf(ctx, authority, stream);
+  if (before.status === 'CREATED' && before.trustBundle.version > 0 && before.packageKeys.length > 0)
+    throw new NusecError('STATE', `project ${ctx.project} is initialised already`);
+  if (ceremony.administrators[0] === ceremony.administrators[1])
+    throw new NusecError('FOUR_EYES_REQUIRED', 'creating the root needs two different people');
+  await execute(ctx, authority, stream, { type: 'CreateProject', project: ctx.project, name: ceremony.organization, by }, by);
+  const rootSha256 = await establishRoot(ctx, ceremony, by);
+  await ensureKey(ctx, bootKekId, 'AES-256');
+  for (const use of ['server', 'programmer', 'gateway'] as const) await ensureIssuingCa(ctx, use);
+  await ensureKey(ctx, packageKeyId, 'P-256');
+  const publicKey = toBase64url(await ctx.keystore.publicKey(packageKeyId));
+  await execute(ctx, authority, stream, { type: 'EstablishPackageKey', keyId: packageKeyId, publicKey }, by);
+  const tokens = [];
+  for (const name of ceremony.administrators) tokens.push({ name, token: await addOperator(ctx, name, ['administrator'], by) });
+  await publishTrustBundle(ctx);
+  return { rootSha256, tokens };
+}
+
+async function establishRoot(ctx: Context, ceremony: Ceremony, by: string): Promise<string> {
+  const stream = authorityStream(ctx.project);
+  const state = await stateOf(ctx, authority, stream);
+  if (state.status === 'CREATED' && state.root !== undefined) return state.root.sha256;
+  await ensureKey(ctx, rootKeyId, 'P-256');
+  const { der } = await issueCertificate(
+    'rootCa',
+    {
+      publicKey: await ctx.keystore.publicKey(rootKeyId),
+      serial: ctx.randomBytes(16),
+      notBefore: nowIso(ctx),
+      organization: ceremony.organization,
+      commonName: `${ceremony.organization} Root CA`,
+    },
+    await signer(ctx.keystore, rootKeyId),
+  );
+  const root = { certificate: toBase64url(der), sha256: sha256Hex(der), keyId: rootKeyId };
+  await execute(ctx, authority, stream, { type: 'EstablishRootCa', approvers: ceremony.administrators, ...root }, by);
+  return root.sha256;
+}
+
+async function ensureIssuingCa(ctx: Context, use: 'server' | 'programmer' | 'gateway'): Promise<void> {
+  const state = await stateOf(ctx, authority, authorityStream(ctx.project));
+  const isThere = state.status === 'CREATED' && state.issuingCas.some(ca => ca.use === use && ca.status === 'ACTIVE');
+  if (!isThere) await establishIssuingCa(ctx, use);
+}
+
+async function ensureKey(ctx: Context, id: string, algorithm: 'P-256' | 'AES-256'): Promise<void> {
+  const known = (await ctx.keystore.list()).some(key => key.id === id);
+  if (!known) await ctx.keystore.generate(id, algorithm);
+}

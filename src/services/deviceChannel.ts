@@ -1,0 +1,18 @@
+/** The way from a service to a connected machine. The gateway (MQTT) provides it; services never know topics or sockets. */
+export type DeviceChannel = {
+  isConnected(uid: string): boolean;
+  /** One SPDM message or record to the device and its answer, each with its type byte (05 clear, 06 secured) in front.
+   *  @throws NusecError DEVICE_UNREACHABLE when there is no answer in time */
+  spdm(uid: string, message: Uint8Array): Promise<Uint8Array>;
+  /** Asks a gateway to attest a device behind it. @param nonce 32 bytes
+   *  @returns encoded Evidence and the gateway's signed verdict */
+  attestThroughGateway(
+    gatewayId: string,
+    uid: string,
+    nonce: Uint8Array,
+  ): Promise<{ readonly evidence: Uint8Array; readonly verdict: Uint8Array }>;
+  /** Sends a signed order and waits for the device's signed receipt. */
+  order(uid: string, order: Uint8Array): Promise<Uint8Array>;
+  /** Tells a device that there is a job for it. False when it is not connected: it will ask. */
+  offerJob(uid: string, job: Uint8Array): Promise<boolean>;
+};

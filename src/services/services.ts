@@ -1,0 +1,14 @@
+import type { Alarms } from './alarms.ts';
+import type { Context } from './context.ts';
+import type { DeviceChannel } from './deviceChannel.ts';
+import type { Revocations } from './revocations.ts';
+import type { Trust } from './trust.ts';
+
+/** What the edges (API, MQTT gateway) work with. */
+export type Services = {
+  readonly ctx: Context;
+  readonly alarms: Alarms;
+  readonly revocations: Revocations;
+  readonly trust: Trust;
+  readonly channel: DeviceChannel;
+};
