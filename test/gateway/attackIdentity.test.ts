@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Credentials, createTestPki, type TestPki } from './certificates.ts';
+import { type Credentials, createTestPki, serverName, type TestPki } from './certificates.ts';
 import { endings, type Harness, reasons, startBroker, uidOf, until } from './harness.ts';
 import { connectPacket, openMqtt, openTls, publishPacket, type Wire } from './wire.ts';
 
