@@ -58,7 +58,6 @@ export function handle<Command, State, Event extends DomainEvent>(
       try {
         return await decideOnce(store, decider, stream, command, meta);
       } catch (error) {
-        memoryOf(store).states.delete(stream);
         if (!(error instanceof RevisionConflict) || attempt === maxConflictRetries) throw error;
       }
     }

@@ -4,9 +4,8 @@
 const maxRecentIds = 200_000;
 
 export type RecentIds = {
+  /** An id too many, of a transaction that failed, does no harm: it is looked for and not found. */
   add(id: string): void;
-  /** Takes back an `add` whose transaction failed. */
-  remove(id: string): void;
   /** An event older than what is remembered. */
   forget(id: string): void;
   /** False when no stored event has this id; true when one has or an older one may. */
@@ -29,10 +28,6 @@ export function recentIds(limit = maxRecentIds): RecentIds {
       old.forEach(forget);
       old = young;
       young = new Set();
-    },
-    remove(id) {
-      young.delete(id);
-      old.delete(id);
     },
     mayBeStored: id => young.has(id) || old.has(id) || id <= highestForgotten,
   };

@@ -12,6 +12,8 @@ const storeFormat = 1;
 /** Of the WAL before its pages move to the main file: 16 MiB. */
 const checkpointPages = 2048;
 const pageBytes = 8192;
+/** Pages of the file kept in memory. */
+const cacheKib = 131_072;
 
 export type SqliteStoreOptions = {
   readonly file: string;
@@ -37,6 +39,7 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
     db.pragma(`page_size = ${pageBytes}`);
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = FULL');
+    db.pragma(`cache_size = -${cacheKib}`);
     db.pragma(`wal_autocheckpoint = ${checkpointPages}`);
     if (maxPages !== undefined) db.pragma(`max_page_count = ${maxPages}`);
     createSchema(db);

@@ -50,7 +50,6 @@ export function createWriter(storage: Storage): Writer {
         storage.insert({ position: ++next, stream, revision, prev: head.position, id, hash, body });
         head = { revision, position: next, hash };
         ids.add(id);
-        undo.push(() => ids.remove(id));
       }
       heads.set(stream, head);
       return { revision: head.revision, position: head.position };

@@ -38,7 +38,7 @@ export function applyBatch(db: Database, builds: Builds, running: readonly Build
         throw error;
       }
       error.build.fault = { position: error.position, message: error.message };
-      failed.push(error.build);
+      if (!failed.includes(error.build)) failed.push(error.build);
     }
   }
 }

@@ -97,9 +97,16 @@ describe('the store on disk', () => {
     expect(stored).toBeGreaterThan(2);
     expect(store.head()).toBe(stored * 2);
     expect(await store.readStream(`s-${stored}`)).toEqual([]);
-    const results = await Promise.allSettled([big(100), big(101)]);
-    expect(results.map(result => result.status)).toEqual(['rejected', 'rejected']);
+    // The first of the group would fit; its stream is where it was all the same.
     const repeated = event('Little');
+    const results = await Promise.allSettled([
+      store.append('s-0', 1, [repeated]),
+      store.append('new', 'none', [event('Little')]),
+      big(101),
+    ]);
+    expect(results.map(result => result.status)).toEqual(['rejected', 'rejected', 'rejected']);
+    expect(await store.readStream('new')).toEqual([]);
+    await expect(store.append('new', 'exists', [event('Little')])).rejects.toMatchObject({ code: 'STREAM_NOT_FOUND' });
     expect(await store.append('s-0', 1, [repeated])).toEqual({ revision: 2, position: stored * 2 + 1 });
     expect(await store.append('s-0', 1, [repeated])).toEqual({ revision: 2, position: stored * 2 + 1 });
     await store.close();
@@ -107,12 +114,14 @@ describe('the store on disk', () => {
   });
 
   it('ids of an append that failed on a full disk are not taken for stored', async () => {
-    const file = newFile();
-    const store = await openSqliteStore({ file, maxPages: 10 });
-    const events = [event('Big', { text: 'x'.repeat(100_000) })];
-    await expect(store.append('s', 'any', events)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
-    await expect(store.append('s', 'any', events)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    const store = await openSqliteStore({ file: newFile(), maxPages: 10 });
+    const small = event('Small');
+    await expect(store.append('s', 'any', [small, event('Big', { text: 'x'.repeat(100_000) })])).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+    });
     expect(store.head()).toBe(0);
+    expect(await store.append('s', 'any', [small])).toEqual({ revision: 0, position: 1 });
+    expect(await store.append('s', 'any', [small])).toEqual({ revision: 0, position: 1 });
     await store.close();
   });
 
@@ -140,12 +149,22 @@ describe('the store on disk', () => {
     let store = await openSqliteStore({ file });
     await store.append('s', 'any', [event('A'), event('B'), event('C')]);
     await store.close();
-    for (const prev of [0, 1, 3, 99]) {
+    store = await openSqliteStore({ file });
+    await store.append('t', 'any', [event('A'), event('B')]);
+    await store.close();
+    // To nothing, past one, to itself, ahead of it, into the other stream.
+    for (const [position, prev] of [
+      [3, 0],
+      [3, 1],
+      [3, 3],
+      [3, 99],
+      [5, 2],
+    ]) {
       const db = new Database(file);
-      db.exec(`UPDATE events SET prev = ${prev} WHERE position = 3`);
+      db.exec(`UPDATE events SET prev = ${prev} WHERE position = ${position}`);
       db.close();
       store = await openSqliteStore({ file });
-      await expect(store.readStream('s')).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+      await expect(store.readStream(position === 3 ? 's' : 't')).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
       await store.close();
     }
   });

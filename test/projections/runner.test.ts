@@ -212,6 +212,29 @@ describe('projection runner', () => {
     expect(() => runner.rebuild('nothing')).toThrow(expect.objectContaining({ code: 'NOT_FOUND' }));
   });
 
+  it('a rebuild that overtakes the others joins them without projecting an event twice', async () => {
+    const inner = openMemoryStore();
+    const gate = Promise.withResolvers<void>();
+    let subscriptions = 0;
+    const firstIsSlow: EventStore = {
+      ...inner,
+      subscribe: (after, handler) =>
+        subscriptions++ > 0 ? inner.subscribe(after, handler) : inner.subscribe(after, events => gate.promise.then(() => handler(events))),
+    };
+    const { start, add, positions, counts } = setUp(firstIsSlow);
+    const runner = start();
+    await add('a', 'E', 'E', 'E');
+    runner.rebuild('log');
+    await runner.waitFor(3, { projections: ['log'] });
+    expect(runner.health().projections.map(({ position }) => position)).toEqual([0, 3]);
+    await add('a', 'E');
+    gate.resolve();
+    await runner.waitFor(4);
+    expect(await positions()).toEqual(upTo(4));
+    expect(await counts()).toEqual({ a: 4 });
+    expect(runner.health().ok).toBe(true);
+  });
+
   it('a projection added later catches up without holding up the others; one taken away is dropped', async () => {
     const { file, start, add, positions } = setUp();
     const first = start({ projections: [devices()] });
