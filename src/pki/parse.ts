@@ -12,6 +12,7 @@ import {
   readAny,
   readBits,
   readNumber,
+  readOid,
   readTime,
   readUnsigned,
   tags,
@@ -119,12 +120,27 @@ function identityOf(subject: NameFields, kind: Certificate['kind']): { uid?: str
 
 function keyOf(spki: Uint8Array): { curve?: Curve; point?: Uint8Array } {
   const curve = curveOf(spki);
-  return curve ? { curve, point: pointOf(spki) } : {};
+  if (curve) return { curve, point: pointOf(spki) };
+  const fields = only(spki, tags.sequence);
+  checkAlgorithm(readAny(fields).whole);
+  readBits(fields);
+  finish(fields);
+  return {};
 }
 
 function signatureCurveOf(algorithm: Uint8Array): { signatureCurve?: Curve } {
   const curve = (['P-256', 'P-384'] as const).find(one => Buffer.compare(signatureAlgorithms[one], algorithm) === 0);
-  return curve ? { signatureCurve: curve } : {};
+  if (curve) return { signatureCurve: curve };
+  checkAlgorithm(algorithm);
+  return {};
+}
+
+/** AlgorithmIdentifier of whatever algorithm: an identifier and at most one parameter (RFC 5280 §4.1.1.2). */
+function checkAlgorithm(algorithm: Uint8Array): void {
+  const fields = only(algorithm, tags.sequence);
+  readOid(fields);
+  if (more(fields)) readAny(fields);
+  finish(fields);
 }
 
 function kindOf({ isCa, eku = [] }: Extensions, selfIssued: boolean): Certificate['kind'] {

@@ -179,7 +179,8 @@ function authorityInfoAccess(value: Uint8Array): Part {
 function firstUri(names: Cursor): string | undefined {
   while (more(names)) {
     const { tag, content } = readAny(names);
-    if (tag === contextPrimitive(generalNames.uri)) return ascii(content);
+    const url = tag === contextPrimitive(generalNames.uri) ? ascii(content) : '';
+    if (url.startsWith('http://')) return url;
   }
   return undefined;
 }
