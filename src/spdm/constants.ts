@@ -19,6 +19,7 @@ export const requestCode = {
   pskExchange: 0xe6,
   pskFinish: 0xe7,
   heartbeat: 0xe8,
+  keyUpdate: 0xe9,
   endSession: 0xec,
   vendorDefined: 0xfe,
 } as const;
@@ -35,6 +36,7 @@ export const responseCode = {
   keyExchangeRsp: 0x64,
   finishRsp: 0x65,
   heartbeatAck: 0x68,
+  keyUpdateAck: 0x69,
   endSessionAck: 0x6c,
   vendorDefined: 0x7e,
   error: 0x7f,

@@ -54,6 +54,11 @@ export function trafficKey(context: ScheduleContext, aead: Aead, sideSecret: Uin
   };
 }
 
+/** The next secret of one direction after KEY_UPDATE. */
+export function updatedSecret(context: ScheduleContext, sideSecret: Uint8Array): Uint8Array {
+  return derive(context, sideSecret, 'traffic upd', new Uint8Array());
+}
+
 /** ExportMasterSecret of a live session with what is needed to derive from it. Secret: never stored, logged or sent. */
 export type ExporterSecret = ScheduleContext & { readonly secret: Uint8Array };
 

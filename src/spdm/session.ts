@@ -3,7 +3,7 @@ import { NusecError } from '../errors.ts';
 import { u16 } from './codec.ts';
 import { messageType } from './constants.ts';
 import type { RandomSource } from './ecdh.ts';
-import { type ExporterSecret, type ScheduleContext, type Secrets, trafficKey } from './keyschedule.ts';
+import { type ExporterSecret, type ScheduleContext, type Secrets, trafficKey, updatedSecret } from './keyschedule.ts';
 import { type Binding, openRecord, type RecordKey, sealRecord } from './record.ts';
 import type { Aead } from './suite.ts';
 
@@ -29,6 +29,8 @@ export type SpdmSession = {
   /** @throws SPDM_RECORD (and the session is over), SPDM_UNEXPECTED for application data */
   openSpdm(record: Uint8Array): Uint8Array;
   openAny(record: Uint8Array): Inner;
+  /** New keys after KEY_UPDATE, sequences from 0: of the requests only, or of both directions. */
+  rotate(which: 'request' | 'both'): void;
   ended(): boolean;
   end(): void;
   /** @throws SPDM_UNEXPECTED before the handshake is finished or after the end */
@@ -40,15 +42,19 @@ export type Inner = { readonly kind: 'spdm' | 'application'; readonly data: Uint
 /** What the handshake does with a session besides using it: new keys, sequences from 0. */
 export type SessionEnd = SpdmSession & { useKeys(secrets: Secrets, exportMaster?: Uint8Array): void };
 
+const noSecrets: Secrets = { request: new Uint8Array(), response: new Uint8Array() };
+
 export function createSession(settings: SessionSettings, handshake: Secrets): SessionEnd {
   const { binding, sessionId, randomBytes, version, role } = settings;
-  let keys: { send: RecordKey; receive: RecordKey } | undefined = directions(settings, handshake);
+  let secrets: Secrets = handshake;
+  let keys: Directions | undefined = directions(settings, handshake);
   let exporter: ExporterSecret | undefined;
   const end = (): void => {
     keys = undefined;
     exporter = undefined;
+    secrets = noSecrets;
   };
-  const live = (): { send: RecordKey; receive: RecordKey } => {
+  const live = (): Directions => {
     if (!keys) throw new NusecError('SPDM_UNEXPECTED', 'the session is over');
     return keys;
   };
@@ -76,14 +82,25 @@ export function createSession(settings: SessionSettings, handshake: Secrets): Se
       if (!exporter) throw new NusecError('SPDM_UNEXPECTED', `no session secrets on the ${role} side`);
       return exporter;
     },
-    useKeys: (secrets, exportMaster) => {
-      keys = directions(settings, secrets);
+    rotate: which => {
+      const before = live();
+      const response = which === 'both' ? updatedSecret(settings, secrets.response) : secrets.response;
+      secrets = { request: updatedSecret(settings, secrets.request), response };
+      const next = directions(settings, secrets);
+      const untouched = settings.role === 'requester' ? { receive: before.receive } : { send: before.send };
+      keys = which === 'both' ? next : { ...next, ...untouched };
+    },
+    useKeys: (next, exportMaster) => {
+      secrets = next;
+      keys = directions(settings, next);
       if (exportMaster) exporter = { version, hash: settings.hash, secret: exportMaster };
     },
   };
 }
 
-function directions(settings: SessionSettings, secrets: Secrets): { send: RecordKey; receive: RecordKey } {
+type Directions = { readonly send: RecordKey; readonly receive: RecordKey };
+
+function directions(settings: SessionSettings, secrets: Secrets): Directions {
   const key = (secret: Uint8Array): RecordKey => ({ ...trafficKey(settings, settings.aead, secret), aead: settings.aead, sequence: 0 });
   const request = key(secrets.request);
   const response = key(secrets.response);

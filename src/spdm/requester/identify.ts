@@ -36,7 +36,13 @@ export type IdentifyOptions = {
 
 /** Flags of our requesters. */
 export const requesterFlags =
-  capability.certificate | capability.challenge | capability.encrypt | capability.mac | capability.keyExchange | capability.heartbeat;
+  capability.certificate |
+  capability.challenge |
+  capability.encrypt |
+  capability.mac |
+  capability.keyExchange |
+  capability.heartbeat |
+  capability.keyUpdate;
 
 export const defaultIdentifyOptions: IdentifyOptions = {
   versions: [0x12],

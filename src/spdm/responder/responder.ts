@@ -43,7 +43,7 @@ export type Responder = {
 /** What must be given; everything else has the defaults below. */
 export type ResponderOptions = Pick<ResponderSettings, 'slots' | 'randomBytes' | 'measurements'> & Partial<ResponderSettings>;
 
-/** Capabilities of our devices: certificates, challenge, signed measurements, encrypted sessions with heartbeat. */
+/** Capabilities of our devices: certificates, challenge, signed measurements, encrypted sessions with heartbeat and new keys. */
 export const deviceFlags =
   capability.certificate |
   capability.challenge |
@@ -52,7 +52,8 @@ export const deviceFlags =
   capability.encrypt |
   capability.mac |
   capability.keyExchange |
-  capability.heartbeat;
+  capability.heartbeat |
+  capability.keyUpdate;
 
 const defaultTransferBytes = 4096;
 
@@ -133,7 +134,7 @@ async function answerApplication(
 ): Promise<Wire | undefined> {
   const { onApplicationData } = settings;
   const refused = (code: SpdmErrorCode): Wire => ({ kind: 'secured', message: session.keys.sealSpdm(encodeError(state.version, code)) });
-  if (!onApplicationData || session.phase !== 'established') return refused(spdmError.unexpectedRequest);
+  if (!onApplicationData || session.phase !== 'established' || session.updating) return refused(spdmError.unexpectedRequest);
   try {
     const response = await onApplicationData(session.keys.sessionId, data);
     return response && { kind: 'secured', message: session.keys.seal(response) };
@@ -174,6 +175,7 @@ function admit({ settings, state, request, session }: Exchange): Rule {
   if (rule.place === 'session' && !session) throw new Refusal(spdmError.sessionRequired);
   if (rule.place === 'clear' && session) throw unexpectedRequest();
   if (session?.phase === 'handshake' && !rule.inHandshake) throw unexpectedRequest();
+  if (session?.updating && code !== requestCode.keyUpdate) throw unexpectedRequest();
   return rule;
 }
 

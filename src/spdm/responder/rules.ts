@@ -2,7 +2,7 @@ import { capability, requestCode } from '../constants.ts';
 import { handleGetCapabilities, handleGetVersion, handleNegotiateAlgorithms } from './connection.ts';
 import { handleChallenge, handleGetCertificate, handleGetDigests } from './identity.ts';
 import { handleGetMeasurements } from './measurements.ts';
-import { handleEndSession, handleFinish, handleHeartbeat, handleKeyExchange, refusePskFinish } from './session.ts';
+import { handleEndSession, handleFinish, handleHeartbeat, handleKeyExchange, handleKeyUpdate, refusePskFinish } from './session.ts';
 import type { Handler, Phase } from './state.ts';
 import { handleVendorDefined } from './vendor-defined.ts';
 
@@ -38,6 +38,7 @@ export const rules: Readonly<Record<number, Rule>> = {
   [requestCode.finish]: rule('negotiated', capability.keyExchange, 'either', handleFinish, true),
   [requestCode.pskFinish]: rule('negotiated', 0, 'either', refusePskFinish, true),
   [requestCode.heartbeat]: rule('negotiated', capability.heartbeat, 'session', handleHeartbeat),
+  [requestCode.keyUpdate]: rule('negotiated', capability.keyUpdate, 'session', handleKeyUpdate),
   [requestCode.endSession]: rule('negotiated', 0, 'session', handleEndSession),
   [requestCode.vendorDefined]: rule('negotiated', 0, 'either', handleVendorDefined),
 };

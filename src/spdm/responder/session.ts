@@ -4,6 +4,7 @@ import { capability, nonceBytes, requestCode, spdmError } from '../constants.ts'
 import { dataSecrets, handshakeSecrets, verifyData } from '../keyschedule.ts';
 import { decodeFinish, encodeFinishRsp } from '../messages/finish.ts';
 import { decodeKeyExchange, encodeKeyExchangeRsp, type KeyExchange } from '../messages/key-exchange.ts';
+import { decodeKeyUpdate, encodeKeyUpdateAck, keyUpdateOperation } from '../messages/key-update.ts';
 import { decodeHeadOnly, encodeEndSessionAck, encodeHeartbeatAck } from '../messages/session-control.ts';
 import { decodeSupportedVersions, encodeSelectedVersion, securedMessageVersions } from '../opaque.ts';
 import { createSession } from '../session.ts';
@@ -22,7 +23,7 @@ import {
   unexpectedRequest,
 } from './state.ts';
 
-/** KEY_EXCHANGE_RSP, FINISH_RSP, HEARTBEAT_ACK, END_SESSION_ACK (DSP0274 §10.16–10.22). The requester is not authenticated here:
+/** KEY_EXCHANGE_RSP, FINISH_RSP, HEARTBEAT_ACK, KEY_UPDATE_ACK, END_SESSION_ACK (DSP0274 §10.16–10.22). The requester is not authenticated here:
  *  MutAuthRequested is 0, and FINISH carries no signature. One session at a time. */
 
 export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
@@ -72,7 +73,15 @@ function openHandshake(
   const id = (asked.sessionId | (sessionId << 16)) >>> 0;
   const keys = createSession({ ...context, aead: aead!, binding, role: 'responder', sessionId: id, randomBytes }, handshake);
   endSession(state);
-  state.session = { keys, handshake, clearHandshake, phase: 'handshake', transcript: concat(signed, proof), measurements: [] };
+  state.session = {
+    keys,
+    handshake,
+    clearHandshake,
+    phase: 'handshake',
+    updating: false,
+    transcript: concat(signed, proof),
+    measurements: [],
+  };
   return { message: concat(response, proof) };
 }
 
@@ -118,6 +127,16 @@ function finishResponse({ state, request }: Exchange, session: LiveSession): Uin
 export function handleHeartbeat({ state, request }: Exchange): Reply {
   decodeHeadOnly(request, requestCode.heartbeat, 'HEARTBEAT');
   return { message: encodeHeartbeatAck(state.version) };
+}
+
+/** New keys take effect at once, so the acknowledgement of UpdateAllKeys already uses the new response key. */
+export function handleKeyUpdate({ state, request, session }: Exchange): Reply {
+  const update = decodeKeyUpdate(request);
+  const proof = update.operation === keyUpdateOperation.verifyNewKey;
+  if (!session || session.updating !== proof) throw invalidRequest();
+  if (!proof) session.keys.rotate(update.operation === keyUpdateOperation.updateKey ? 'request' : 'both');
+  session.updating = !proof;
+  return { message: encodeKeyUpdateAck(state.version, update) };
 }
 
 export function handleEndSession({ state, request }: Exchange): Reply {

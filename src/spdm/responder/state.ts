@@ -49,6 +49,8 @@ export type LiveSession = {
   readonly handshake: HandshakeSecrets;
   readonly clearHandshake: boolean;
   phase: 'handshake' | 'established';
+  /** New keys are in use that the requester has not proved yet: nothing but that proof is admitted. */
+  updating: boolean;
   /** TH so far: up to and with KEY_EXCHANGE_RSP. */
   readonly transcript: Uint8Array;
   measurements: readonly Uint8Array[];

@@ -1,0 +1,222 @@
+import { describe, expect, it } from 'vitest';
+import { fromHex, toHex } from '../../src/bytes.ts';
+import type { SpdmVersion, Wire } from '../../src/spdm/constants.ts';
+import { decodeEvidence, type Evidence, encodeEvidence, type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
+import { allAlgorithms } from '../../src/spdm/negotiation.ts';
+import { type AttestationState, continueAttestation, startAttestation } from '../../src/spdm/requester/attestation.ts';
+import { runAttestation } from '../../src/spdm/requester/run.ts';
+import { deviceFlags } from '../../src/spdm/responder/responder.ts';
+import { hashOf } from '../../src/spdm/signature.ts';
+import { hashAlgorithms } from '../../src/spdm/suite.ts';
+import { linkTo, realResponder, realSlot, someMeasurements, someNonce, trustLeaf } from './fixtures.ts';
+
+const allVersions: readonly SpdmVersion[] = [0x11, 0x12, 0x13, 0x14];
+const verify = (evidence: Evidence, options: Partial<VerifyOptions> = {}) =>
+  verifyEvidence(evidence, { trust: trustLeaf, nonce: someNonce, ...options });
+const code = (name: string) => expect.objectContaining({ code: name });
+
+describe('attestation of our responder by our requester (R84, R85)', () => {
+  it.each(allVersions)('works in version %i', async version => {
+    const evidence = await runAttestation({ nonce: someNonce, versions: allVersions }, linkTo(realResponder({ versions: [version] })));
+    const verified = await verify(evidence, { versions: allVersions });
+    expect(verified.version).toBe(version);
+    expect(verified.measurements.map(({ index, raw }) => [index, raw])).toEqual([
+      [1, false],
+      [2, false],
+      [16, true],
+    ]);
+  });
+
+  it('takes the highest common version', async () => {
+    const evidence = await runAttestation(
+      { nonce: someNonce, versions: [0x13, 0x11, 0x12] },
+      linkTo(realResponder({ versions: [0x11, 0x12, 0x14] })),
+    );
+    expect((await verify(evidence)).version).toBe(0x12);
+  });
+
+  it('works with P-384 and SHA-384', async () => {
+    const responder = realResponder({ slots: [realSlot('ecp384')], algorithms: { ...allAlgorithms, baseAsym: 0x80, baseHash: 0x2 } });
+    const verified = await verify(await runAttestation({ nonce: someNonce, algorithms: allAlgorithms }, linkTo(responder)));
+    expect(verified.chainDigest).toHaveLength(48);
+    expect(verified.measurements[0]!.value).toHaveLength(48);
+  });
+
+  it('fetches the chain in portions, and not at all when its digest is known', async () => {
+    const count = async (options: { portionBytes?: number; knownChain?: Uint8Array }) => {
+      const requests: number[] = [];
+      const link = linkTo(realResponder());
+      const evidence = await runAttestation({ nonce: someNonce, ...options }, wire => {
+        requests.push(wire.message[1]!);
+        return link(wire);
+      });
+      await verify(evidence);
+      return { certificates: requests.filter(request => request === 0x82).length, evidence };
+    };
+    const whole = await count({ portionBytes: 0xffff });
+    expect(whole.certificates).toBe(1);
+    expect((await count({ portionBytes: 100 })).certificates).toBe(Math.ceil(whole.evidence.chain.length / 100));
+    expect((await count({ knownChain: whole.evidence.chain })).certificates).toBe(0);
+    expect((await count({ knownChain: whole.evidence.chain.slice(1) })).certificates).toBe(2);
+  });
+
+  it('can be stored between any two messages: the state is plain data of at most 8 KiB', async () => {
+    const link = linkTo(realResponder());
+    let step = startAttestation({ nonce: someNonce });
+    while ('send' in step) {
+      const response = await link({ kind: 'clear', message: step.send });
+      const stored: AttestationState = structuredClone(step.state);
+      expect(stateBytes(stored)).toBeLessThan(8 * 1024);
+      step = continueAttestation(stored, response.message);
+    }
+    await expect(verify(step.evidence)).resolves.toMatchObject({ slot: 0 });
+  });
+
+  it('asks for one measurement, raw, or for none', async () => {
+    const one = await verify(await runAttestation({ nonce: someNonce, measurements: 2, raw: true }, linkTo(realResponder())));
+    expect(one.measurements).toEqual([{ index: 2, type: 1, raw: true, value: someMeasurements[1]!.value }]);
+    const none = await verify(await runAttestation({ nonce: someNonce, measurements: 'none' }, linkTo(realResponder())));
+    expect(none.measurements).toEqual([]);
+  });
+
+  it('judges the measurements against reference values', async () => {
+    const evidence = await runAttestation({ nonce: someNonce }, linkTo(realResponder()));
+    const good = { index: 2, type: 1, value: hashOf(hashAlgorithms[0]!, someMeasurements[1]!.value) };
+    expect((await verify(evidence, { referenceValues: [good] })).verdict).toEqual({ verdict: 'pass' });
+    expect((await verify(evidence, { referenceValues: [{ ...good, value: new Uint8Array(32) }] })).verdict).toEqual({
+      verdict: 'fail',
+      differences: [{ index: 2, difference: 'value' }],
+    });
+  });
+
+  it('refuses a responder without challenge, signed measurements, certificates or a common version', async () => {
+    const flags = (without: number) => ({ flags: deviceFlags & ~without, ctExponent: 0, dataTransferBytes: 4096, maxMessageBytes: 4096 });
+    for (const missing of [0x2, 0x4, 0x10]) {
+      const attempt = runAttestation({ nonce: someNonce }, linkTo(realResponder({ capabilities: flags(missing) })));
+      await expect(attempt).rejects.toEqual(code('SPDM_UNSUPPORTED'));
+    }
+    await expect(runAttestation({ nonce: someNonce, versions: [0x14] }, linkTo(realResponder()))).rejects.toEqual(code('SPDM_UNSUPPORTED'));
+    await expect(runAttestation({ nonce: someNonce, slot: 3 }, linkTo(realResponder()))).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    expect(() => startAttestation({ nonce: new Uint8Array(31) })).toThrow(code('SPDM_MALFORMED'));
+  });
+
+  it('stops at an ERROR response, at a secured record and at a responder that never ends', async () => {
+    const busy: Wire = { kind: 'clear', message: fromHex('107f0300') };
+    await expect(runAttestation({ nonce: someNonce }, async () => busy)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(runAttestation({ nonce: someNonce }, async () => ({ ...busy, kind: 'secured' }))).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    const link = linkTo(realResponder());
+    const drip = async (wire: Wire): Promise<Wire> =>
+      wire.message[1] === 0x82 ? { kind: 'clear', message: fromHex('1202000001000f0030') } : link(wire);
+    await expect(runAttestation({ nonce: someNonce }, drip)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+  });
+});
+
+describe('evidence', () => {
+  const gather = (nonce = someNonce) => runAttestation({ nonce }, linkTo(realResponder()));
+
+  it('is refused with another nonce, also when only one part is replayed (T8)', async () => {
+    const old = await gather(new Uint8Array(32).fill(1));
+    const fresh = await gather();
+    await expect(verify(old)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(verify({ ...fresh, exchange: old.exchange })).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(verify({ ...fresh, measurements: old.measurements })).rejects.toEqual(code('SPDM_UNEXPECTED'));
+  });
+
+  it('is refused when a device has the certificate but not its key (T8)', async () => {
+    const clone = realResponder({ slots: [{ ...realSlot(), sign: async () => new Uint8Array(64).fill(7) }] });
+    await expect(verify(await runAttestation({ nonce: someNonce }, linkTo(clone)))).rejects.toEqual(code('SPDM_SIGNATURE'));
+  });
+
+  it('is refused with one byte changed anywhere, whoever relays it', async () => {
+    const evidence = await gather();
+    const accepted: string[] = [];
+    for (const field of ['vca', 'identity', 'exchange', 'measurements'] as const) {
+      for (const [i, message] of evidence[field].entries()) {
+        for (let at = 0; at < message.length; at += message.length > 400 ? 13 : 1) {
+          const messages = evidence[field].map((one, j) => (i === j ? flipped(one, at) : one));
+          await verify({ ...evidence, [field]: messages }).then(
+            () => accepted.push(`${field} ${i} ${at}`),
+            error => expect(error.code).toMatch(/^SPDM_(MALFORMED|UNEXPECTED|UNSUPPORTED|SIGNATURE)$/),
+          );
+        }
+      }
+    }
+    for (let at = 0; at < evidence.chain.length; at += 7) {
+      const attempt = verify({ ...evidence, chain: flipped(evidence.chain, at) }, { trust: () => trustLeaf([...realSlot().certificates]) });
+      await expect(attempt).rejects.toEqual(expect.objectContaining({ code: expect.stringMatching(/^SPDM_/) }));
+    }
+    expect(accepted).toEqual([]);
+  });
+
+  it('is refused with messages left out, added or cut elsewhere', async () => {
+    const evidence = await gather();
+    const variants: Partial<Evidence>[] = [
+      { vca: evidence.vca.slice(0, 5) },
+      { identity: evidence.identity.slice(0, 2) },
+      { identity: evidence.identity.slice(0, 1) },
+      { identity: [...evidence.identity, ...evidence.identity] },
+      { exchange: evidence.exchange.slice(0, 1) },
+      { measurements: [...evidence.measurements, ...evidence.measurements] },
+      { measurements: evidence.measurements.slice(0, 1) },
+      { kind: 'session' },
+    ];
+    for (const variant of variants)
+      await expect(verify({ ...evidence, ...variant })).rejects.toEqual(expect.objectContaining({ code: expect.stringMatching(/^SPDM_/) }));
+  });
+
+  it('is refused in a version that is not accepted: 1.1 unless asked for', async () => {
+    const evidence = await runAttestation({ nonce: someNonce, versions: [0x11] }, linkTo(realResponder({ versions: [0x11] })));
+    await expect(verify(evidence)).rejects.toEqual(code('SPDM_UNSUPPORTED'));
+  });
+
+  it('passes on what trust refuses, and gives it the certificates and the uid', async () => {
+    const evidence = await gather();
+    const trust = (certificates: readonly Uint8Array[], uidHex: string | undefined) => {
+      throw new Error(`${certificates.length} ${uidHex}`);
+    };
+    await expect(verify(evidence, { trust, uidHex: 'ab' })).rejects.toThrow('3 ab');
+  });
+
+  it('takes the leaf key as an uncompressed point, and refuses any other', async () => {
+    const evidence = await gather();
+    const { x, y } = trustLeaf([...realSlot().certificates]).export({ format: 'jwk' });
+    const point = new Uint8Array(Buffer.concat([Buffer.of(4), Buffer.from(x!, 'base64url'), Buffer.from(y!, 'base64url')]));
+    await expect(verify(evidence, { trust: () => point })).resolves.toMatchObject({ slot: 0 });
+    for (const wrong of [point.slice(1), new Uint8Array(65), flipped(point, 64), trustLeaf([...realSlot('ecp384').certificates])]) {
+      await expect(verify(evidence, { trust: () => wrong })).rejects.toEqual(code('SPDM_SIGNATURE'));
+    }
+  });
+
+  it('has one encoding', async () => {
+    const evidence = await gather();
+    const bytes = encodeEvidence(evidence);
+    expect(decodeEvidence(bytes)).toEqual(evidence);
+    expect(toHex(encodeEvidence(decodeEvidence(bytes)))).toBe(toHex(bytes));
+    const text = new TextDecoder().decode(bytes);
+    for (const wrong of [
+      ` ${text}`,
+      text.replace('attestation', 'other'),
+      text.slice(1),
+      '[]',
+      'null',
+      text.replace('"vca":[', '"vca":[1,'),
+    ]) {
+      expect(() => decodeEvidence(new TextEncoder().encode(wrong))).toThrow(code('SPDM_MALFORMED'));
+    }
+    expect(() => decodeEvidence(new Uint8Array(300_000))).toThrow(code('SPDM_MALFORMED'));
+  });
+});
+
+function flipped(bytes: Uint8Array, at: number): Uint8Array {
+  const copy = bytes.slice();
+  copy[at]! ^= 0x01;
+  return copy;
+}
+
+/** Bytes in all byte arrays of a state, counted once for each array. */
+function stateBytes(value: unknown, seen = new Set<unknown>()): number {
+  if (typeof value !== 'object' || value === null || seen.has(value)) return 0;
+  seen.add(value);
+  if (value instanceof Uint8Array) return value.length;
+  return Object.values(value).reduce<number>((sum, part) => sum + stateBytes(part, seen), 0);
+}

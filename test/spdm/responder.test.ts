@@ -1,0 +1,149 @@
+import { describe, expect, it } from 'vitest';
+import { fromHex, toHex } from '../../src/bytes.ts';
+import { decodeAlgorithms } from '../../src/spdm/messages/algorithms.ts';
+import { decodeVendorResponse, encodeVendorRequest } from '../../src/spdm/messages/vendor-defined.ts';
+import { allAlgorithms, resolveAlgorithms, selectAlgorithms } from '../../src/spdm/negotiation.ts';
+import { deviceFlags, type Responder } from '../../src/spdm/responder/responder.ts';
+import { realResponder, realSlot } from './fixtures.ts';
+import { loadRecording, named } from './recording.ts';
+
+const say = async (responder: Responder, hex: string) => toHex((await responder.handle({ kind: 'clear', message: fromHex(hex) }))!.message);
+const recorded = (name: string) => toHex(named(loadRecording('a-spdm12-p256-challenge'), name)[0]!.request.message);
+const capabilities = recorded('GET_CAPABILITIES');
+const negotiation = recorded('NEGOTIATE_ALGORITHMS');
+
+async function connected(options: Parameters<typeof realResponder>[0] = {}): Promise<Responder> {
+  const responder = realResponder(options);
+  for (const hex of ['10840000', capabilities, negotiation]) expect((await say(responder, hex)).slice(2, 4)).not.toBe('7f');
+  return responder;
+}
+
+describe('the parameter phase of the responder (DSP0274 §10.10)', () => {
+  it('refuses each request before its state with UnexpectedRequest', async () => {
+    const responder = realResponder();
+    expect(await say(responder, capabilities)).toBe('107f0400');
+    await say(responder, '10840000');
+    expect(await say(responder, negotiation)).toBe('107f0400');
+    await say(responder, capabilities);
+    for (const early of ['12810000', '128200000000ffff', `12830000${'00'.repeat(32)}`, '12e00000'])
+      expect(await say(responder, early)).toBe('127f0400');
+    expect((await say(responder, negotiation)).slice(0, 4)).toBe('1263');
+    expect(await say(responder, negotiation)).toBe('127f0400');
+    expect(await say(responder, capabilities)).toBe('127f0400');
+  });
+
+  it('refuses other versions with VersionMismatch', async () => {
+    const responder = realResponder();
+    expect(await say(responder, '12840000')).toBe('107f0100');
+    await say(responder, '10840000');
+    expect(await say(responder, `13${capabilities.slice(2)}`)).toBe('107f4100');
+    await say(responder, capabilities);
+    await say(responder, negotiation);
+    expect(await say(responder, '11810000')).toBe('127f4100');
+  });
+
+  it('refuses unknown codes and missing capabilities with UnsupportedRequest and the code', async () => {
+    const responder = await connected({ capabilities: { flags: 0x2, ctExponent: 0, dataTransferBytes: 4096, maxMessageBytes: 4096 } });
+    expect(await say(responder, '12ff0000')).toBe('127f07ff');
+    expect(await say(responder, '12030000')).toBe('127f0703');
+    expect(await say(responder, `12830000${'00'.repeat(32)}`)).toBe('127f0783');
+    expect(await say(responder, '12e00000')).toBe('127f07e0');
+    expect(await say(responder, '12fe0000000000000000')).toBe('127f07fe');
+  });
+
+  it('refuses wrong lengths: InvalidRequest, RequestTooLarge, ResponseTooLarge', async () => {
+    const big = { index: 1, type: 1, form: 'raw', value: new Uint8Array(5000) } as const;
+    const responder = await connected({ measurements: () => [big] });
+    expect(await say(responder, '1284')).toBe('127f0100');
+    expect(await say(responder, '')).toBe('127f0100');
+    expect(await say(responder, '1281000000')).toBe('127f0100');
+    expect(await say(responder, `1281${'00'.repeat(4095)}`)).toBe('127f0e00');
+    expect(await say(responder, '12e000ff')).toBe('127f0d00');
+  });
+
+  it('refuses an empty slot, an offset behind the chain and an unknown measurement with InvalidRequest', async () => {
+    const responder = await connected();
+    expect(await say(responder, '128201000000ffff')).toBe('127f0100');
+    expect(await say(responder, '12820000ffffffff')).toBe('127f0100');
+    expect(await say(responder, `12830100${'00'.repeat(32)}`)).toBe('127f0100');
+    expect(await say(responder, `12830007${'00'.repeat(32)}`)).toBe('127f0100');
+    expect(await say(responder, '12e00003')).toBe('127f0100');
+    expect((await say(responder, '12e00000')).slice(0, 8)).toBe('12600300');
+  });
+
+  it('answers Busy while it works on another request, and goes on as if that had not come', async () => {
+    let release = (): void => {};
+    const gate = new Promise<void>(resolve => {
+      release = resolve;
+    });
+    const sign = async (): Promise<Uint8Array> => {
+      await gate;
+      return new Uint8Array(64);
+    };
+    const responder = await connected({ slots: [{ ...realSlot(), sign }] });
+    const slow = say(responder, `12830000${'00'.repeat(32)}`);
+    expect(await say(responder, '10840000')).toBe('127f0300');
+    release();
+    expect((await slow).slice(0, 4)).toBe('1203');
+    expect((await say(responder, '12810000')).slice(0, 4)).toBe('1201');
+  });
+
+  it('answers Unspecified when its key or its measurements fail, and tells who runs it', async () => {
+    const faults: unknown[] = [];
+    const onFault = (error: unknown): void => void faults.push(error);
+    const noKey = await connected({ slots: [{ ...realSlot(), sign: () => Promise.reject(new Error('key')) }], onFault });
+    expect(await say(noKey, `12830000${'00'.repeat(32)}`)).toBe('127f0500');
+    const noFlash = await connected({ measurements: () => Promise.reject(new Error('flash')), onFault });
+    expect(await say(noFlash, '12e00000')).toBe('127f0500');
+    expect(faults).toEqual([new Error('key'), new Error('flash')]);
+  });
+
+  it('hands vendor-defined requests on, when somebody asked for them', async () => {
+    const message = { registry: 4, vendorId: fromHex('34120000'), payload: fromHex('c0ffee') };
+    const responder = await connected({
+      onVendorDefined: async (request, sessionId) => ({ ...request, payload: Uint8Array.of(sessionId ?? 1) }),
+    });
+    const answer = await responder.handle({ kind: 'clear', message: encodeVendorRequest(0x12, message) });
+    expect(decodeVendorResponse(answer!.message)).toEqual({ ...message, payload: Uint8Array.of(1) });
+  });
+});
+
+describe('negotiation of algorithms', () => {
+  it('selects at most one bit in each field, and nothing for a feature that is off on one side', () => {
+    const all = 0xffffffff;
+    const features: [string, number, number, (keyof ReturnType<typeof selectAlgorithms>)[]][] = [
+      ['everything on', all, all, []],
+      ['responder does not measure', all, all & ~0x18, ['measurementSpecification', 'measurementHash']],
+      ['no key exchange', all & ~0x200, all, ['dhe']],
+      ['no key exchange and no PSK', all & ~0xe00, all, ['dhe', 'aead', 'keySchedule']],
+      ['no encryption', all, all & ~0x40, ['aead']],
+      ['no MAC', all & ~0x80, all, ['aead']],
+      ['no mutual authentication', all & ~0x100, all, ['requesterAsym']],
+    ];
+    for (const [what, requester, responder, off] of features) {
+      const selected = selectAlgorithms(0x12, allAlgorithms, allAlgorithms, requester, responder);
+      for (const [field, bits] of Object.entries(selected)) {
+        expect([what, field, bits & (bits - 1)]).toEqual([what, field, 0]);
+        if (field !== 'mel' && field !== 'otherParams')
+          expect([what, field, bits === 0]).toEqual([what, field, off.includes(field as never)]);
+      }
+    }
+  });
+
+  it('offers no session algorithm to a requester without sessions, on the wire', async () => {
+    const responder = realResponder();
+    await say(responder, '10840000');
+    await say(responder, '12e1000000000000060000000012000000120000');
+    const selected = decodeAlgorithms(fromHex(await say(responder, negotiation)));
+    expect([selected.dhe, selected.aead, selected.requesterAsym, selected.keySchedule]).toEqual([0, 0, 0, 0]);
+    expect(deviceFlags & 0x200).not.toBe(0);
+  });
+
+  it('refuses a selection that was not offered, or without hash or signature', () => {
+    const selected = selectAlgorithms(0x12, allAlgorithms, allAlgorithms, 0xffffffff, 0xffffffff);
+    const refused = expect.objectContaining({ code: 'SPDM_UNSUPPORTED' });
+    expect(() => resolveAlgorithms({ ...allAlgorithms, dhe: 0x10 }, selected)).toThrow(refused);
+    expect(() => resolveAlgorithms(allAlgorithms, { ...selected, baseHash: 0 })).toThrow(refused);
+    expect(() => resolveAlgorithms({ ...allAlgorithms, baseAsym: 0x1 }, { ...selected, baseAsym: 0x1 })).toThrow(refused);
+  });
+});
