@@ -13,34 +13,40 @@ import { codeOf, play } from './scenario.ts';
 /** Random command sequences against the invariants: small pools of ids, so that commands meet each other. */
 
 const pick = fc.constantFrom;
+const runs = { numRuns: 400 };
 const at = (minutes: number) => new Date(Date.UTC(2026, 10, 20) + minutes * 60_000).toISOString();
 
 describe('the allotment under random commands', () => {
   const name = fc.nat(7).map(String);
-  const now = fc.nat(40).map(at);
-  const reserve = fc.record({
+  const grant = fc.tuple(name, pick('', 'b')).map(([id, suffix]) => id + suffix);
+  const now = fc.nat(16).map(at);
+  const request = fc.record({
     type: pick('ReserveUnit' as const),
-    uid: name,
     objId: name,
-    grantId: name,
-    ledgerNumber: fc.nat(3),
+    ledgerNumber: pick(5, 5, 5, 5, 5, 5, 5, 4),
     ledgerHead: pick('h'),
-    programmerActive: fc.boolean(),
+    programmerActive: pick(true, true, true, false),
     jobRunning: pick(true, true, true, false),
     uidListed: pick(true, true, true, false),
     now,
   });
+  const reserve = fc
+    .tuple(name, fc.boolean(), request)
+    .map(([id, fresh, data]) => ({ ...data, uid: id, grantId: fresh ? `${id}b` : id }) as const);
+  const commit = fc
+    .tuple(name, pick('', 'b'), now)
+    .map(([uid, suffix, at]) => ({ type: 'CommitUnit', grantId: uid + suffix, uid, receiptSha256: 'r', now: at }) as const);
   const exported = { epoch: 1, count: 1, expiresAt: at(10_000) };
   const exportPackage = fc
     .record({ packageId: name, sha256: name, sequence: fc.nat(5) })
     .map(data => ({ type: 'ExportPackage', ...exported, ...data }) as const);
   const command: fc.Arbitrary<AllotmentCommand> = fc.oneof(
     { weight: 6, arbitrary: reserve },
-    { weight: 4, arbitrary: fc.record({ type: pick('CommitUnit' as const), grantId: name, uid: name, receiptSha256: name, now }) },
-    { weight: 3, arbitrary: fc.record({ type: pick('VoidUnit' as const), grantId: name, reason: name, otpTouched: fc.boolean() }) },
+    { weight: 4, arbitrary: commit },
+    { weight: 5, arbitrary: fc.record({ type: pick('VoidUnit' as const), grantId: grant, reason: name, otpTouched: fc.boolean() }) },
     exportPackage,
     fc.record({ type: pick('ImportPackage' as const), packageId: name, now }),
-    fc.record({ type: pick('RaiseAllotment' as const), quota: fc.nat(6), scrapAllowance: fc.nat(3) }),
+    fc.record({ type: pick('RaiseAllotment' as const), quota: pick(1, 3, 4), scrapAllowance: pick(1, 1, 2) }),
     fc.record({ type: pick('FreezeAllotment' as const), reason: name, by: name }),
     { weight: 2, arbitrary: fc.record({ type: pick('ThawAllotment' as const), reason: name, by: name }) },
   );
@@ -49,7 +55,7 @@ describe('the allotment under random commands', () => {
     { type: 'ExportPackage', ...exported, packageId: 'first', sha256: 'first', sequence: 1 },
     { type: 'ImportPackage', packageId: 'first', now: at(0) },
   ];
-  const histories = fc.array(command, { maxLength: 60 }).map(commands => play(allotment, [...start, ...commands]).events);
+  const histories = fc.array(command, { minLength: 20, maxLength: 60 }).map(commands => play(allotment, [...start, ...commands]).events);
 
   it('stays within quota and scrap allowance at every point, except for scrap itself (I1, RULE-4)', () => {
     fc.assert(
@@ -65,6 +71,7 @@ describe('the allotment under random commands', () => {
           expect(state.open.size + state.committed + state.scrapped).toBeLessThanOrEqual(state.quota + state.scrapAllowance);
         }
       }),
+      runs,
     );
   });
 
@@ -77,6 +84,7 @@ describe('the allotment under random commands', () => {
         expect(new Set(ended).size).toBe(ended.length);
         expect(new Set(grants.map(grant => grant.grantId)).size).toBe(grants.length);
       }),
+      runs,
     );
   });
 
@@ -88,6 +96,7 @@ describe('the allotment under random commands', () => {
         const imported = events.flatMap(event => (event.type === 'PackageImported' ? [event.data.sequence] : []));
         expect(imported.every((sequence, i) => i === 0 || sequence > (imported[i - 1] ?? 0))).toBe(true);
       }),
+      runs,
     );
   });
 });
@@ -129,6 +138,7 @@ describe('the job under random commands', () => {
         expect(state.allotments.reduce((sum, allotted) => sum + allotted.count, 0)).toBeLessThanOrEqual(20);
         expect(state.releasedBy).not.toBe('ann');
       }),
+      runs,
     );
   });
 
@@ -148,6 +158,7 @@ describe('the job under random commands', () => {
         const bound = events.findLastIndex(event => event.type === 'FirmwareBoundToJob');
         expect(released === -1 || bound < released).toBe(true);
       }),
+      runs,
     );
   });
 });
@@ -168,7 +179,7 @@ describe('the device under random commands', () => {
     grants.map(grantId => ({ ...w.steps.session, grantId })),
     grants.map(grantId => ({ ...w.steps.install, grantId })),
     grants.map(grantId => ({ ...w.steps.complete, grantId })),
-    fc.boolean().map(otpTouched => ({ type: 'FailUnit', reason: 'x', otpTouched, by: 's' }) as const),
+    fc.boolean().map(otpTouched => ({ ...fail, otpTouched }) as const),
     pick('o1', 'o2', 'o3').map(offerId => ({ type: 'StartUpgrade', offerId }) as const),
     fc.tuple(pick('o1', 'o2', 'o3'), pick('f2', 'f3')).map(([offerId, imageHash]) => ({ ...w.upgraded, offerId, imageHash }) as const),
     pick<DeviceCommand>(w.connect, w.passed, w.revoke, w.repair, w.orderEnd, w.end),
@@ -182,9 +193,28 @@ describe('the device under random commands', () => {
     ),
   );
   const production = pick<DeviceCommand>(...Object.values(w.steps));
-  const prefix = fc.nat(w.until().length).map(length => w.until().slice(0, length));
+  /** The production steps up to some point, now and then one or two left out. */
+  const prefix = fc
+    .tuple(fc.nat(w.until().length), fc.array(fc.nat(w.until().length - 1), { maxLength: 2 }), pick(0, 1, 2))
+    .map(([length, left, drop]) => w.until().filter((_, i) => i < length && !left.slice(0, drop).includes(i)));
+  const fail = { type: 'FailUnit', reason: 'x', otpTouched: false, by: 's' } as const;
+  const inField = pick<readonly DeviceCommand[]>([...w.until(), w.connect], [...w.until(), w.connect, w.offer, w.startUpgrade]);
+  /** A first generation that failed early, so that the second meets what it left behind. */
+  const failedBefore = fc
+    .nat(6)
+    .map((length): readonly DeviceCommand[] => [
+      ...w.until().slice(0, length),
+      fail,
+      { ...w.steps.mint, objId: '1', grantId: '1' },
+      { ...w.steps.request, csr: { ...w.csr, objId: '1' } },
+      w.steps.certify,
+      { ...w.steps.assignBl2, keyId: 'second' },
+    ]);
   const histories = fc
-    .tuple(prefix, fc.array(fc.oneof({ weight: 2, arbitrary: production }, { weight: 3, arbitrary: other }), { maxLength: 40 }))
+    .tuple(
+      fc.oneof({ weight: 3, arbitrary: prefix }, failedBefore, inField),
+      fc.array(fc.oneof({ weight: 2, arbitrary: production }, { weight: 3, arbitrary: other }), { maxLength: 40 }),
+    )
     .map(([built, commands]) => play(device, [...built, ...commands]).events);
   const types = (events: readonly DeviceEvent[]) => events.map(event => event.type);
 
@@ -199,6 +229,7 @@ describe('the device under random commands', () => {
           if (event.type === 'DeviceMinted' && i > 0) expect(fold(device, events.slice(0, i)).status).toBe('FAILED');
         }
       }),
+      runs,
     );
   });
 
@@ -211,6 +242,7 @@ describe('the device under random commands', () => {
           }
         }
       }),
+      runs,
     );
   });
 
@@ -225,6 +257,18 @@ describe('the device under random commands', () => {
           expect(event.data.publicKeySha256).toBe(before.certification?.publicKeySha256);
         }
       }),
+      runs,
+    );
+  });
+
+  it('accepts only a proven request of the minted subject (I6, RULE-10)', () => {
+    fc.assert(
+      fc.property(prefix, request, (built, command) => {
+        const { state } = play(device, built);
+        if (state.status === 'NONE' || codeOf(() => device.decide(command, state)) !== undefined) return;
+        expect(command.csr).toEqual({ signatureVerified: true, uid: state.uid, objId: state.objId });
+      }),
+      runs,
     );
   });
 
@@ -238,6 +282,7 @@ describe('the device under random commands', () => {
           expect(since).toContain('DebugLocked');
         }
       }),
+      runs,
     );
   });
 
@@ -252,8 +297,11 @@ describe('the device under random commands', () => {
           if (before === undefined || event.type === 'DeviceMinted') continue;
           if (event.type !== 'FirmwareUpgraded') expect(after).toEqual(before);
           expect(after?.securityCounter).toBeGreaterThanOrEqual(before.securityCounter);
+          const offered = events.filter(other => other.type === 'FirmwareOffered').flatMap(other => other.data.imageHashes);
+          if (event.type === 'FirmwareUpgraded') expect(offered).toContain(event.data.imageHash);
         }
       }),
+      runs,
     );
   });
 
@@ -266,6 +314,7 @@ describe('the device under random commands', () => {
           if (status === 'REVOKED' || status === 'DECOMMISSIONED') expect(useful).not.toContain(event.type);
         }
       }),
+      runs,
     );
   });
 
@@ -278,6 +327,7 @@ describe('the device under random commands', () => {
         const decided = device.decide(command, state);
         expect(device.decide(command, fold(device, decided, state))).toEqual([]);
       }),
+      runs,
     );
   });
 });
@@ -291,8 +341,14 @@ describe('public keys under random commands', () => {
     });
     fc.assert(
       fc.property(fc.array(command, { minLength: 1 }), commands => {
-        expect(play(publicKey, commands).events).toHaveLength(1);
+        const { state, events } = play(publicKey, commands);
+        expect(events).toHaveLength(1);
+        for (const command of commands) {
+          const same = state.status === 'RESERVED' && state.holder.kind === command.kind && state.holder.uid === command.uid;
+          expect(codeOf(() => publicKey.decide(command, state))).toBe(same ? undefined : 'WEAK_OR_CLONED_KEY');
+        }
       }),
+      runs,
     );
   });
 });
