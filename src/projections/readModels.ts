@@ -2,14 +2,15 @@ import type { Kysely } from 'kysely';
 import type { EventStore } from '../eventstore/port.ts';
 import { type CertificateTables, certificates } from './certificates.ts';
 import { openReadModel } from './database.ts';
+import { type DeviceTables, devices } from './devices.ts';
 import type { Projection } from './projection.ts';
 import { type ProjectionRunner, type RunnerOptions, startProjections } from './runner.ts';
 
 /** All read models of the server and the connection that queries them. */
 
-export type Tables = CertificateTables;
+export type Tables = CertificateTables & DeviceTables;
 
-const projections: readonly Projection[] = [certificates];
+const projections: readonly Projection[] = [certificates, devices];
 
 export type ReadModels = ProjectionRunner & { readonly db: Kysely<Tables> };
 

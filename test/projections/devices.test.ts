@@ -1,0 +1,78 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { fold } from '../../src/domain/decider.ts';
+import { device, deviceStream } from '../../src/domain/device.ts';
+import type { DeviceEvent } from '../../src/domain/deviceEvents.ts';
+import { openMemoryStore } from '../../src/eventstore/memory.ts';
+import { deviceQueries } from '../../src/projections/devices.ts';
+import { openReadModels } from '../../src/projections/readModels.ts';
+
+const uid = '00112233445566778899aabbccddeeff';
+const certificate = (serial: string) => ({
+  serial,
+  certificateSha256: 'c',
+  publicKeySha256: 'k',
+  icaId: 'device-1',
+  notAfter: '2040-01-01T00:00:00.000Z',
+});
+const firmware = { releaseId: 'r', version: '1.0.0', securityCounter: 1, imageHash: 'h' };
+
+/** Every event of a device that moves its state, in an order no decider would allow: the fold is total, the read model must agree with it. */
+const events = fc.constantFrom<DeviceEvent>(
+  { type: 'DeviceCertified', data: { ...certificate('s1'), uid, objId: 'o' } },
+  { type: 'BootKeyBurned', data: { slot: 'bl2', keyId: 'b' } },
+  { type: 'DebugLocked', data: { receiptSha256: 'x' } },
+  { type: 'FirmwareInstalled', data: { ...firmware, receiptSha256: 'x' } },
+  { type: 'ProvisioningCompleted', data: { grantId: 'g', receiptSha256: 'x' } },
+  { type: 'DeviceFailed', data: { reason: 'r' } },
+  { type: 'DevicePutInService', data: { via: 'mqtt' } },
+  { type: 'AttestationPassed', data: { evidenceSha256: 'e', measurementSha256: 'm', via: 'mqtt' } },
+  { type: 'AttestationFailed', data: { evidenceSha256: 'e', reason: 'r', via: 'mqtt' } },
+  { type: 'UpgradeStarted', data: { offerId: 'o' } },
+  { type: 'FirmwareUpgraded', data: { ...firmware, version: '2.0.0', offerId: 'o', evidenceSha256: 'e' } },
+  { type: 'UpgradeFailed', data: { offerId: 'o', reason: 'r' } },
+  { type: 'CertificateRenewed', data: { ...certificate('s2'), previousSerial: 's1' } },
+  { type: 'CertificateRevoked', data: { serial: 's1', reason: 'superseded', by: 'a' } },
+  { type: 'CertificateRevoked', data: { serial: 's2', reason: 'keyCompromise', by: 'a' } },
+  { type: 'DeviceQuarantined', data: { reason: 'r', by: 'a' } },
+  { type: 'DeviceReleased', data: { reason: 'r', by: 'a' } },
+  { type: 'DeviceTakenForRepair', data: { reason: 'r', by: 'a' } },
+  { type: 'DeviceReturnedToService', data: { ...certificate('s3'), objId: 'o2', generation: 2 } },
+  { type: 'DeviceDecommissioned', data: {} },
+);
+const minted: DeviceEvent = {
+  type: 'DeviceMinted',
+  data: { uid, objId: 'o', generation: 1, line: 'l', jobId: 'j', programmer: 'p', grantId: 'g' },
+};
+const bootKey: DeviceEvent = { type: 'BootKeyAssigned', data: { slot: 'bl2', keyId: 'b', publicKey: 'p' } };
+
+it('shows every device in the state its events fold to (R83)', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nusec-devices-'));
+  let run = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(events, { maxLength: 25 }), async history => {
+      const store = openMemoryStore();
+      const reads = openReadModels(store, join(folder, `${run++}.db`), () => {});
+      const all = [minted, bootKey, ...history];
+      const at = '2026-01-01T00:00:00.000Z';
+      const { position } = await store.append(
+        deviceStream(uid),
+        'none',
+        all.map(({ type, data }, i) => ({ type, data, id: `${run}-${i}`, at, by: 'test' })),
+      );
+      await reads.waitFor(position);
+      const row = await deviceQueries(reads.db).byUid(uid);
+      const state = fold(device, all);
+      if (state.status === 'NONE') throw new Error('minted');
+      expect(row).toMatchObject({ status: state.status, obj_id: state.objId, generation: state.generation });
+      expect(row?.serial).toBe(state.serial ?? null);
+      expect(row?.version).toBe(state.firmware?.version ?? null);
+      await reads.close();
+      await store.close();
+    }),
+    { numRuns: 60 },
+  );
+});
