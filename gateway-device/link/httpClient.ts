@@ -1,4 +1,5 @@
 import { Agent, type RequestOptions, request } from 'node:https';
+import type { SecureContext } from 'node:tls';
 import { type ErrorCode, errorCodes, NusecError } from '../../src/errors.ts';
 
 /** HTTPS to the server, for the command line (bearer token) and for machines (client certificate).
@@ -11,6 +12,8 @@ export type HttpClientOptions = {
   /** Client certificate chain and private key, PEM. */
   readonly cert?: string;
   readonly key?: string;
+  /** Instead of `cert` and `key`: made by a KeyStore that does not give its key away. It carries the trusted root too. */
+  readonly secureContext?: SecureContext;
 };
 
 export type HttpResponse = {
@@ -33,8 +36,9 @@ const requestTimeoutMs = 30_000;
 const maxSockets = 8;
 
 export function createHttpClient(options: HttpClientOptions): HttpClient {
-  const { ca, cert, key } = options;
-  const agent = new Agent({ ca, ...(cert && key && { cert, key }), minVersion: 'TLSv1.3', keepAlive: true, maxSockets });
+  const { ca, cert, key, secureContext } = options;
+  const own = secureContext ? { secureContext } : cert && key && { cert, key };
+  const agent = new Agent({ ca, ...own, minVersion: 'TLSv1.3', keepAlive: true, maxSockets });
   const base = new URL(options.baseUrl);
   const send = async (method: string, path: string, body?: Uint8Array | string, contentType?: string) => {
     const headers = {

@@ -19,23 +19,24 @@ export const responseTo = (op: number): number => op + 1;
 
 export type DevAuthMessage = { readonly op: number; readonly sequence: number; readonly command: number; readonly body: Uint8Array };
 
-export function encodeMessage({ op, sequence, command, body }: DevAuthMessage): Uint8Array {
+/** @param group another group of ours that shares the header */
+export function encodeMessage({ op, sequence, command, body }: DevAuthMessage, group = devAuthGroup): Uint8Array {
   const head = new Uint8Array(headerBytes);
   const view = new DataView(head.buffer);
   view.setUint8(0, op);
   view.setUint16(2, body.length);
-  view.setUint16(4, devAuthGroup);
+  view.setUint16(4, group);
   view.setUint8(6, sequence);
   view.setUint8(7, command);
   return concat(head, body);
 }
 
 /** @throws NusecError DEVAUTH_MALFORMED for another group, an unknown op, flags, or a length that is not that of the body */
-export function decodeMessage(bytes: Uint8Array): DevAuthMessage {
+export function decodeMessage(bytes: Uint8Array, expectedGroup = devAuthGroup): DevAuthMessage {
   if (bytes.length < headerBytes) throw devAuthMalformed('no header');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const [op, flags, length, group] = [view.getUint8(0), view.getUint8(1), view.getUint16(2), view.getUint16(4)];
-  if (group !== devAuthGroup) throw devAuthMalformed('another group');
+  if (group !== expectedGroup) throw devAuthMalformed('another group');
   if (op > ops.writeResponse || flags !== 0) throw devAuthMalformed('unknown op or flags');
   if (length !== bytes.length - headerBytes) throw devAuthMalformed('length differs from the body');
   return { op, sequence: view.getUint8(6), command: view.getUint8(7), body: bytes.slice(headerBytes) };
