@@ -25,6 +25,8 @@ declare module 'better-sqlite3' {
     interface Statement<Row = unknown> {
       readonly reader: boolean;
       run(...values: readonly Value[]): RunResult;
+      /** By name: `@uid` in the statement takes `uid`; names it does not use are ignored. */
+      run(values: Readonly<Record<string, Value>>): RunResult;
       get(...values: readonly Value[]): Row | undefined;
       all(...values: readonly Value[]): Row[];
       iterate(...values: readonly Value[]): IterableIterator<Row>;
