@@ -2,6 +2,7 @@ import type { EventEmitter } from 'node:events';
 import { Aedes } from 'aedes';
 import type { DownFamily } from '../mqttTopics.ts';
 import { createAdmission } from './admission.ts';
+import { createKeyedBuckets } from './bucket.ts';
 import { send } from './egress.ts';
 import { createEmitter } from './emitter.ts';
 import type { Handlers, Qos } from './handler.ts';
@@ -37,8 +38,11 @@ export type Broker = Awaited<ReturnType<typeof createBroker>>;
  *  @throws Error when the installed Aedes is not the one the limits were made for */
 export async function createBroker(options: BrokerOptions) {
   const limits: GatewayLimits = { ...defaultLimits, ...options.limits };
-  const alarm = (kind: GatewayAlarm['kind'], identity: Identity | null, detail: string): void =>
-    options.onAlarm({ kind, at: options.now(), identity, detail });
+  const alarms = createKeyedBuckets(limits.alarmsPerMinute, limits.alarmBurst, limits.maxTrackedIdentities);
+  const alarm = (kind: GatewayAlarm['kind'], identity: Identity | null, detail: string): void => {
+    const at = options.now();
+    if (alarms.tryTake(`${kind}|${identity?.serialHex}`, at)) options.onAlarm({ kind, at, identity, detail });
+  };
   const sessions = createSessions(options.isAttached);
   const aedes = new Aedes({
     mq: createEmitter(),

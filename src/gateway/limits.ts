@@ -35,6 +35,9 @@ export type GatewayLimits = {
   /** One connection pushing out another of the same identity: more than this is two chips with one key. */
   readonly takeoversPerMinute: number;
   readonly takeoverBurst: number;
+  /** Per kind and identity: an attacker must not be able to flood whoever reads the alarms. */
+  readonly alarmsPerMinute: number;
+  readonly alarmBurst: number;
   readonly maxTrackedIdentities: number;
   readonly maxCachedCertificates: number;
   readonly device: ConnectionShare;
@@ -66,6 +69,8 @@ export const defaultLimits: GatewayLimits = {
   connectBurst: 20,
   takeoversPerMinute: 3,
   takeoverBurst: 5,
+  alarmsPerMinute: 1,
+  alarmBurst: 5,
   maxTrackedIdentities: 200_000,
   maxCachedCertificates: 20_000,
   device: { publishPerSecond: 500, publishBurst: 1_000, maxOutstandingBytes: 2 * MiB },

@@ -238,6 +238,13 @@ describe('gateways (T20)', () => {
     await until(() => heard.length === 1);
   });
 
+  it('cannot flood whoever reads the alarms', async () => {
+    const wire = await openGateway();
+    for (let id = 1; id <= 20; id += 1) wire.send(publishPacket(`n1/g/g1/${other}/up/hello`, 'x', { id }));
+    for (let id = 1; id <= 20; id += 1) await wire.next(4);
+    expect(harness.alarms.length).toBe(5);
+  });
+
   it.each([`n1/g/g2/${uid}/up/hello`, `n1/${uid}/up/hello`, `n1/g/g1/${uid}/dn/spdm`, `n1/g/g1/${uid}/up/none`, 'n1/g/g1/x/up/hello'])(
     'is refused on %s (T20)',
     async topic => {
