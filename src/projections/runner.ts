@@ -98,8 +98,17 @@ export function startProjections({ store, file, projections, onTrouble = () => {
       if (error === undefined || closed) return;
       outage = (error as Error).message;
       onTrouble({ position: group.position, message: outage });
-      setTimeout(() => !closed && run(group), outageRetryMs).unref();
+      setTimeout(() => runAgain(group), outageRetryMs).unref();
     });
+  };
+  const runAgain = (group: Group) => {
+    if (closed) return;
+    try {
+      run(group);
+    } catch (error) {
+      // The store has been closed before the runner.
+      onTrouble({ position: group.position, message: (error as Error).message });
+    }
   };
   live.builds = all.filter(build => build.published && build.position === live.position);
   run(live);

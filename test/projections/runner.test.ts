@@ -195,9 +195,28 @@ describe('projection runner', () => {
     await expect(runner.waitFor(3, { projections: ['devices'] })).rejects.toMatchObject({ code: 'PROJECTION_BEHIND' });
   });
 
+  it('a new version is not shown before it has caught up with the store, however far behind the others are', async () => {
+    const { start, add, counts } = setUp();
+    const stuck: Projection = {
+      ...log,
+      writer: () => () => {
+        throw new Error('stuck');
+      },
+    };
+    const old = start({ projections: [devices(), stuck] });
+    for (let i = 0; i < 3; i++) await add('a', ...Array.from({ length: 1000 }, () => 'E'));
+    await old.waitFor(3000);
+    await old.close();
+    const runner = start({ projections: [devices(2), stuck] });
+    expect(await counts()).toEqual({ a: 3000 });
+    await runner.waitFor(3000);
+    expect(await counts()).toEqual({ a: 6000 });
+  });
+
   it('is rebuilt on request while it stays up, also twice at once', async () => {
     const { start, add, counts } = setUp();
-    const runner = start();
+    const troubles: unknown[] = [];
+    const runner = start({ onTrouble: trouble => troubles.push(trouble) });
     for (let i = 0; i < 5; i++) await add('a', ...Array.from({ length: 1000 }, () => 'E'));
     await runner.waitFor(5000);
     runner.rebuild('devices');
@@ -209,6 +228,7 @@ describe('projection runner', () => {
     await add('a', 'E');
     await runner.waitFor(5002);
     expect(await counts()).toEqual({ a: 5002 });
+    expect(troubles).toEqual([]);
     expect(() => runner.rebuild('nothing')).toThrow(expect.objectContaining({ code: 'NOT_FOUND' }));
   });
 
@@ -264,30 +284,43 @@ describe('projection runner', () => {
     expect(await restored.positions()).toEqual([1]);
   });
 
-  it('a full disk holds the read models up and harms nothing: they go on when there is room', async () => {
-    const { store, file, add, counts } = setUp();
-    let full = true;
-    const filling: Projection = {
+  describe('on a full disk', () => {
+    const full = Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
+    const filling = (isFull: () => boolean): Projection => ({
       ...devices(),
       writer(db, table) {
         const project = devices().writer(db, table);
         return e => {
-          if (full) throw Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
+          if (isFull()) throw full;
           project(e);
         };
       },
-    };
-    const troubles: string[] = [];
-    const runner = startProjections({ store, file, projections: [filling, log], onTrouble: ({ message }) => troubles.push(message) });
-    onTestFinished(() => runner.close());
-    await add('a', 'E');
-    await expect.poll(() => runner.health().outage).toBe('database or disk is full');
-    expect(runner.health().ok).toBe(false);
-    full = false;
-    await runner.waitFor(1, { timeoutMs: 3000 });
-    expect(await counts()).toEqual({ a: 1 });
-    expect(runner.health()).toMatchObject({ ok: true });
-    expect(troubles).toEqual(['database or disk is full']);
+    });
+
+    it('the read models are held up and go on when there is room', async () => {
+      const { start, add, counts } = setUp();
+      let noRoom = true;
+      const troubles: string[] = [];
+      const runner = start({ projections: [filling(() => noRoom), log], onTrouble: ({ message }) => troubles.push(message) });
+      await add('a', 'E');
+      await expect.poll(() => runner.health().outage).toBe(full.message);
+      expect(runner.health().ok).toBe(false);
+      noRoom = false;
+      await runner.waitFor(1, { timeoutMs: 3000 });
+      expect(await counts()).toEqual({ a: 1 });
+      expect(runner.health().ok).toBe(true);
+      expect(troubles).toEqual([full.message]);
+    });
+
+    it('a store that is closed meanwhile is no reason to fall', async () => {
+      const { store, start, add } = setUp();
+      const troubles: string[] = [];
+      const runner = start({ projections: [filling(() => true), log], onTrouble: ({ message }) => troubles.push(message) });
+      await add('a', 'E');
+      await expect.poll(() => runner.health().outage).toBe(full.message);
+      await store.close();
+      await expect.poll(() => troubles, { timeout: 3000 }).toEqual([full.message, 'the event store is closed']);
+    });
   });
 
   it('readers cannot write', async () => {
