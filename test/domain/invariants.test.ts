@@ -13,6 +13,7 @@ import { codeOf, play } from './scenario.ts';
 /** Random command sequences against the invariants: small pools of ids, so that commands meet each other. */
 
 const pick = fc.constantFrom;
+/** Sequences need `size: 'max'` too: by default arrays stay near ten commands, too short to reach the field. */
 const runs = { numRuns: 400 };
 const at = (minutes: number) => new Date(Date.UTC(2026, 10, 20) + minutes * 60_000).toISOString();
 
@@ -55,7 +56,9 @@ describe('the allotment under random commands', () => {
     { type: 'ExportPackage', ...exported, packageId: 'first', sha256: 'first', sequence: 1 },
     { type: 'ImportPackage', packageId: 'first', now: at(0) },
   ];
-  const histories = fc.array(command, { minLength: 20, maxLength: 60 }).map(commands => play(allotment, [...start, ...commands]).events);
+  const histories = fc
+    .array(command, { minLength: 20, maxLength: 60, size: 'max' })
+    .map(commands => play(allotment, [...start, ...commands]).events);
 
   it('stays within quota and scrap allowance at every point, except for scrap itself (I1, RULE-4)', () => {
     fc.assert(
@@ -126,7 +129,7 @@ describe('the job under random commands', () => {
   );
   const start: readonly JobCommand[] = [{ type: 'CreateJob', ...base, policy }];
   const histories = fc
-    .tuple(fc.boolean(), fc.array(command, { maxLength: 40 }))
+    .tuple(fc.boolean(), fc.array(command, { maxLength: 40, size: 'max' }))
     .map(([ready, commands]) =>
       play(job, [...start, ...(ready ? [...defined, { type: 'ReleaseJob', by: 'bob' } as const] : []), ...commands]),
     );
@@ -213,7 +216,7 @@ describe('the device under random commands', () => {
   const histories = fc
     .tuple(
       fc.oneof({ weight: 3, arbitrary: prefix }, failedBefore, inField),
-      fc.array(fc.oneof({ weight: 2, arbitrary: production }, { weight: 3, arbitrary: other }), { maxLength: 40 }),
+      fc.array(fc.oneof({ weight: 2, arbitrary: production }, { weight: 3, arbitrary: other }), { maxLength: 40, size: 'max' }),
     )
     .map(([built, commands]) => play(device, [...built, ...commands]).events);
   const types = (events: readonly DeviceEvent[]) => events.map(event => event.type);
