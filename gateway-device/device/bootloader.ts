@@ -4,6 +4,7 @@ import { p256Spki } from '../../src/cose/publicKey.ts';
 import type { Version } from '../../src/domain/version.ts';
 import { contentKey, type Decryption, isEncrypted } from '../../src/ota/decrypt.ts';
 import { dependenciesOf } from '../../src/ota/image.ts';
+import { measurementIndex } from '../../src/ota/measurementIndex.ts';
 import { type BootPolicy, type ImageInfo, type Verdict, type VerdictReason, verifyImage } from '../../src/ota/verify.ts';
 import { compareVersion } from '../../src/ota/version.ts';
 import { maxSecurityCounter, otpMap } from '../../src/production/otpMap.ts';
@@ -53,9 +54,6 @@ export type BootResult = {
 
 /** Image number of dependencies (MCUboot multi-image): 0 the application that will run, 1 the bootloader. */
 const dependencyImage = { application: 0, bootloader: 1 } as const;
-
-/** Index of each measurement block. */
-export const measurementIndex = { bl2: 1, application: 2 } as const;
 
 /** Starts the device. @throws PowerCut when the memories' power supply fails on the way; start again on the same storage */
 export function boot(device: BootDevice): BootResult {

@@ -1,0 +1,60 @@
+import { DevAuthError } from '../../src/production/devauth/error.ts';
+import { createDevAuthResponder, type DevAuthHandlers } from '../../src/production/devauth/responder.ts';
+import type { StageContext, StageFactory } from './board.ts';
+import { firmwareHandlers } from './firmwareHandlers.ts';
+import { commonHandlers, maxBodyBytes, type OrderNonce, otpHandler, putHandler, receiptHandler } from './handlers.ts';
+import { messageHandler, spdmResponder } from './messages.ts';
+import { carryOutWipe, checkedOrder, sameSecret } from './orders.ts';
+
+/** What the application does beside answering the serial link. */
+export type Companion = { readonly stop: () => Promise<void> };
+
+/** The application (BL3) of a provisioned device: proves itself by SPDM on its UART, takes upgrades and signed orders inside sessions.
+ *  @param companion  started with it: the MQTT side of an online device */
+export const appStage =
+  (companion?: (context: StageContext) => Companion): StageFactory =>
+  context => {
+    const orderNonce: OrderNonce = { current: undefined };
+    const handlers: DevAuthHandlers = {
+      ...commonHandlers(context, orderNonce),
+      ...firmwareHandlers(context),
+      put: putHandler(context),
+      otp: otpHandler(context),
+      receipt: receiptHandler(context),
+      wipe: wipeHandler(context, orderNonce),
+      debugUnlock: debugUnlockHandler(context, orderNonce),
+    };
+    const devAuth = createDevAuthResponder(handlers, { stage: () => context.stage, maxBodyBytes });
+    const beside = companion?.(context);
+    const handle = messageHandler({ devAuth, spdm: spdmResponder(context, devAuth) });
+    return { handle, ...(beside && { stop: beside.stop }) };
+  };
+
+/** On the wire the order names the nonce of the last HELLO (T31). */
+function wipeHandler(context: StageContext, orderNonce: OrderNonce): NonNullable<DevAuthHandlers['wipe']> {
+  return async ({ order }) => {
+    const { nonce } = await checkedOrder(context, order, { operation: 'wipe', nonce: takeNonce(orderNonce) });
+    const receipt = await carryOutWipe(context, nonce);
+    context.resetLater('normal');
+    return { receipt };
+  };
+}
+
+/** Opens the debug port until the next start. OTP 5 holds the SHA-256 of the unit's password. */
+function debugUnlockHandler(context: StageContext, orderNonce: OrderNonce): NonNullable<DevAuthHandlers['debugUnlock']> {
+  return async ({ order, password }) => {
+    await checkedOrder(context, order, { operation: 'debugUnlock', nonce: takeNonce(orderNonce) });
+    if (!sameSecret(context.chip, password)) throw new DevAuthError('unauthenticated');
+    context.chip.unlockDebug();
+    context.tell({ event: 'debugUnlocked' });
+    return { debugState: context.chip.debugState() };
+  };
+}
+
+/** A nonce serves once, whatever comes of it. */
+function takeNonce(orderNonce: OrderNonce): Uint8Array {
+  const nonce = orderNonce.current;
+  orderNonce.current = undefined;
+  if (!nonce) throw new DevAuthError('unauthenticated');
+  return nonce;
+}

@@ -1,0 +1,169 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { equalBytes, toHex } from '../../src/bytes.ts';
+import { keyIdOf } from '../../src/cose/publicKey.ts';
+import type { Version } from '../../src/domain/version.ts';
+import { checkChain } from '../../src/pki/chain.ts';
+import { parseCertificate } from '../../src/pki/parse.ts';
+import { DevAuthError } from '../../src/production/devauth/error.ts';
+import type { PutType } from '../../src/production/devauth/identity.ts';
+import { type Pieces, takePiece } from '../../src/production/devauth/pieces.ts';
+import type { DevAuthHandlers } from '../../src/production/devauth/responder.ts';
+import { imageIds } from '../../src/production/fields.ts';
+import { otpMap } from '../../src/production/otpMap.ts';
+import { type Receipt, signReceipt } from '../../src/production/receipt.ts';
+import { verifyTrustBundle } from '../../src/production/trustBundle.ts';
+import type { StageContext } from './board.ts';
+import type { BootedImage } from './bootloader.ts';
+import { authKeySlot } from './keyStore.ts';
+
+/** DevAuth commands that more than one stage answers. */
+
+/** Longest CBOR map that the chip takes or sends: told in HELLO. */
+export const maxBodyBytes = 16 * 1024;
+const objIdBytes = 16;
+const noVersion: Version = { major: 0, minor: 0, revision: 0, build: 0 };
+
+/** The nonce of the last HELLO: an order must name it, and serves once. */
+export type OrderNonce = { current: Uint8Array | undefined };
+
+/** HELLO and RESET. */
+export function commonHandlers({ chip, boot, stage, resetLater }: StageContext, orderNonce: OrderNonce): DevAuthHandlers {
+  return {
+    hello: () => {
+      orderNonce.current = new Uint8Array(randomBytes(16));
+      const image = boot.app ?? boot.bl2;
+      const objId = chip.data.get('objId');
+      return {
+        version: 1,
+        stage,
+        uid: chip.uid,
+        productId: chip.productId,
+        lifeCycle: chip.lifeCycle(),
+        debugState: chip.debugState(),
+        otpMask: chip.otp.mask(),
+        firmwareVersion: image?.version ?? noVersion,
+        securityCounter: image?.securityCounter ?? 0,
+        maxBodyBytes,
+        nonce: orderNonce.current,
+        ...(objId && { objId }),
+      };
+    },
+    reset: ({ mode }) => {
+      resetLater(mode);
+      return {};
+    },
+  };
+}
+
+/** OTP: burned, read back, and on the disk before the answer. */
+export const otpHandler =
+  ({ chip }: StageContext): NonNullable<DevAuthHandlers['otp']> =>
+  ({ slot, value }) => {
+    const result = chip.otp.burn(slot, value);
+    if (result === 'used') throw new DevAuthError('otp-used');
+    if (result === 'verify') throw new DevAuthError('otp-verify');
+    return { sha256: sha256(chip.otp.read(slot)) };
+  };
+
+/** PUT: the object counts when it is whole and good; it is in flash before the answer. */
+export function putHandler(context: StageContext): NonNullable<DevAuthHandlers['put']> {
+  let pieces: Pieces | undefined;
+  return async request => {
+    const taken = takePiece(pieces, request);
+    pieces = taken.pieces;
+    if (taken.object) {
+      await checkObject(context, request.type, taken.object);
+      context.chip.data.put(request.type, taken.object);
+    }
+    return { nextOffset: taken.nextOffset };
+  };
+}
+
+/** @throws DevAuthError bad-arg for what cannot be read, policy for what does not belong to this chip */
+async function checkObject({ chip, stage }: StageContext, type: PutType, object: Uint8Array): Promise<void> {
+  const { rootCaHash, icaHash } = otpMap;
+  switch (type) {
+    case 'deviceCertificate': {
+      const { point, uid } = certificate(object);
+      const own = chip.keyStore.publicKey(authKeySlot);
+      require(own !== undefined && point !== undefined && equalBytes(point, own) && uid === toHex(chip.uid));
+      if (stage !== 'devauth') requireChain(chip, object, 'device');
+      return;
+    }
+    case 'rootCertificate':
+    case 'icaCertificate': {
+      certificate(object);
+      const { slot } = type === 'rootCertificate' ? rootCaHash : icaHash;
+      require(chip.otp.slot(slot) !== 'burned' || equalBytes(chip.otp.read(slot), sha256(object)));
+      return;
+    }
+    case 'programmerCertificate':
+      certificate(object);
+      if (stage !== 'devauth') requireChain(chip, object, 'programmer');
+      return;
+    case 'objId':
+      if (object.length !== objIdBytes) throw new DevAuthError('bad-arg');
+      require(chip.lifeCycle() === 'manufacture' || equalBytes(chip.data.get('objId') ?? object, object));
+      return;
+    case 'bundle': {
+      const root = chip.data.get('rootCertificate');
+      if (!root) throw new DevAuthError('bad-state');
+      await verifyTrustBundle(object, certificate(root).spki);
+      return;
+    }
+  }
+}
+
+/** Behind the lock a certificate must come from the authorities of this chip; before, their order of arrival is free. */
+function requireChain({ data }: StageContext['chip'], leaf: Uint8Array, purpose: 'device' | 'programmer'): void {
+  const [root, ica] = [data.get('rootCertificate'), data.get('icaCertificate')];
+  if (!root || !ica) throw new DevAuthError('bad-state');
+  checkChain([leaf, ica], { roots: [root], now: undefined, purpose });
+}
+
+function certificate(der: Uint8Array) {
+  try {
+    return parseCertificate(der);
+  } catch {
+    throw new DevAuthError('bad-arg');
+  }
+}
+
+function require(isMine: boolean): void {
+  if (!isMine) throw new DevAuthError('policy');
+}
+
+/** A receipt over the present state by the AUTH key. @param changes  what is about to become true, such as a wipe */
+export async function receiptOf(
+  { chip, boot, stage }: Pick<StageContext, 'chip' | 'boot' | 'stage'>,
+  nonce: Uint8Array,
+  changes: Partial<Receipt> = {},
+): Promise<Uint8Array> {
+  const own = chip.keyStore.publicKey(authKeySlot);
+  if (!own) throw new DevAuthError('bad-state');
+  const objId = chip.data.get('objId');
+  const deviceCertificate = chip.data.get('deviceCertificate');
+  const value: Receipt = {
+    uid: chip.uid,
+    nonce,
+    stage,
+    lifeCycle: chip.lifeCycle(),
+    debugState: chip.debugState(),
+    otpMask: chip.otp.mask(),
+    images: [...imageOf(imageIds.bl2, boot.bl2), ...imageOf(imageIds.bl3, boot.app)],
+    bootCount: chip.bootCount(),
+    ...(objId && { objId }),
+    ...(deviceCertificate && { certificateSha256: sha256(deviceCertificate) }),
+    ...changes,
+  };
+  return signReceipt(value, { kid: keyIdOf(own), sign: input => chip.keyStore.sign(authKeySlot, input) });
+}
+
+export const receiptHandler =
+  (context: StageContext): NonNullable<DevAuthHandlers['receipt']> =>
+  async ({ nonce }) => ({ receipt: await receiptOf(context, nonce) });
+
+const imageOf = (image: number, booted: BootedImage | undefined): Receipt['images'] =>
+  booted ? [{ image, version: booted.version, sha256: booted.imageHash, securityCounter: booted.securityCounter }] : [];
+
+const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());

@@ -1,0 +1,91 @@
+import { randomBytes } from 'node:crypto';
+import { measurementIndex, secureVersionValue } from '../../src/ota/measurementIndex.ts';
+import type { DevAuthResponder } from '../../src/production/devauth/responder.ts';
+import { decodeVendorMessage, encodeVendorMessage } from '../../src/production/devauth/vendor.ts';
+import { messageType } from '../../src/spdm/constants.ts';
+import { type MeasurementSource, measurementType } from '../../src/spdm/measurement.ts';
+import { createResponder, type Responder } from '../../src/spdm/responder/responder.ts';
+import type { CertSlot } from '../../src/spdm/responder/state.ts';
+import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
+import type { Stage, StageContext } from './board.ts';
+import { hardwareState } from './hardwareState.ts';
+import { authKeySlot } from './keyStore.ts';
+
+/** Who gets a message of the serial link: DevAuth in the open, or SPDM; inside a session DevAuth again. */
+
+const vendorType = 0x7f;
+const typeMask = 0x7f;
+
+export function messageHandler(ports: { readonly devAuth?: DevAuthResponder; readonly spdm?: Responder }): Stage['handle'] {
+  return async message => {
+    const type = (message[0] ?? 0) & typeMask;
+    if (type === vendorType) return ports.devAuth && answerOpen(ports.devAuth, message);
+    const isSpdm = message[0] === messageType.spdm || message[0] === messageType.secured;
+    if (!isSpdm || !ports.spdm || message.length < 2) return undefined;
+    const answer = await ports.spdm.handle(decodeTyped(message));
+    return answer && encodeTyped(answer);
+  };
+}
+
+/** In the open a message must carry its CRC-32C; what is damaged is not answered, as if it had been lost. */
+async function answerOpen(devAuth: DevAuthResponder, bytes: Uint8Array): Promise<Uint8Array | undefined> {
+  const message = openMessage(bytes);
+  const answer = message && (await devAuth.respond(message, false));
+  return answer && encodeVendorMessage(answer, { integrityCheck: true });
+}
+
+function openMessage(bytes: Uint8Array): Uint8Array | undefined {
+  try {
+    const { message, integrityCheck } = decodeVendorMessage(bytes);
+    return integrityCheck ? message : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The SPDM responder of a chip: certificate slot 0 = root ‖ ICA ‖ device certificate from flash, signatures by the KeyStore,
+ *  measurements by the boot chain. @param sealed  answers DevAuth inside sessions */
+export function spdmResponder({ chip, boot, tell }: StageContext, sealed?: DevAuthResponder): Responder {
+  const slot = certificateSlot(chip);
+  return createResponder({
+    slots: slot ? [slot] : [],
+    randomBytes: length => new Uint8Array(randomBytes(length)),
+    measurements: () => measurements(chip, boot),
+    onFault: error => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' }),
+    ...(sealed && {
+      onApplicationData: async (_, data: Uint8Array) => {
+        const answer = await sealed.respond(decodeVendorMessage(data).message, true);
+        chip.sync();
+        return answer && encodeVendorMessage(answer, { integrityCheck: false });
+      },
+    }),
+  });
+}
+
+/** @returns undefined while certificates or key are missing */
+function certificateSlot({ data, keyStore }: StageContext['chip']): CertSlot | undefined {
+  const certificates = ['rootCertificate', 'icaCertificate', 'deviceCertificate'].flatMap(name => data.get(name) ?? []);
+  if (certificates.length !== 3 || !keyStore.publicKey(authKeySlot)) return undefined;
+  return { certificates, sign: input => keyStore.sign(authKeySlot, input) };
+}
+
+function measurements(chip: StageContext['chip'], boot: StageContext['boot']): readonly MeasurementSource[] {
+  const hashes = boot.measurements.map(
+    ({ index, digest }): MeasurementSource => ({ index, type: measurementType.mutableFirmware, form: 'digest', value: digest, tcb: true }),
+  );
+  const { secureVersionNumber, hardwareConfig } = measurementType;
+  const version: MeasurementSource | undefined = boot.app && {
+    index: measurementIndex.secureVersion,
+    type: secureVersionNumber,
+    form: 'raw',
+    value: secureVersionValue(boot.app.version, boot.app.securityCounter),
+  };
+  const state: MeasurementSource = {
+    index: measurementIndex.hardwareState,
+    type: hardwareConfig,
+    form: 'either',
+    value: hardwareState(chip),
+    tcb: true,
+  };
+  return [...hashes, ...(version ? [version] : []), state];
+}

@@ -1,0 +1,53 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { NusecError } from '../../src/errors.ts';
+import { parseCertificate } from '../../src/pki/parse.ts';
+import { type Order, verifyOrder } from '../../src/production/order.ts';
+import { otpMap } from '../../src/production/otpMap.ts';
+import { packageKeysOf, type TrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
+import type { StageContext } from './board.ts';
+import type { Chip } from './chip.ts';
+import { receiptOf } from './handlers.ts';
+
+/** Orders of the owner that a device carries out: wipe and debug unlock (R96, T31). */
+
+/** The trust bundle in flash, verified with the root in flash; the root is the one whose hash is in OTP.
+ *  @throws NusecError ORDER_REFUSED when the device has none, COSE_SIGNATURE when it is not the root's */
+export async function trustBundleOf(chip: Chip): Promise<TrustBundle> {
+  const [root, bundle] = [chip.data.get('rootCertificate'), chip.data.get('bundle')];
+  if (!root || !bundle || !isPinned(chip, root)) throw new NusecError('ORDER_REFUSED', 'the device has no trust bundle');
+  return verifyTrustBundle(bundle, parseCertificate(root).spki);
+}
+
+function isPinned(chip: Chip, root: Uint8Array): boolean {
+  const { slot } = otpMap.rootCaHash;
+  return chip.otp.slot(slot) !== 'burned' || timingSafeEqual(sha256(root), chip.otp.read(slot));
+}
+
+/** @param expected.nonce  the nonce that the order must name, or a test of it
+ *  @throws NusecError ORDER_REFUSED, COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED */
+export async function checkedOrder(
+  { chip }: StageContext,
+  order: Uint8Array,
+  expected: { readonly operation: Order['operation']; readonly nonce: Uint8Array; readonly nowSeconds?: number },
+): Promise<Order> {
+  const objId = chip.data.get('objId');
+  if (!objId) throw new NusecError('ORDER_REFUSED', 'the device is not registered');
+  return verifyOrder(order, { uid: chip.uid, objId, ...expected }, packageKeysOf(await trustBundleOf(chip)));
+}
+
+/** Signs the receipt, then erases keys and firmware for good. @returns the receipt, to be sent after that */
+export async function carryOutWipe(context: StageContext, nonce: Uint8Array): Promise<Uint8Array> {
+  const receipt = await receiptOf(context, nonce, { lifeCycle: 'decommissioned', images: [] });
+  context.chip.wipe();
+  context.chip.sync();
+  context.tell({ event: 'wiped' });
+  return receipt;
+}
+
+/** Whether SHA-256 of this password is what OTP 5 holds. A chip without one is never unlocked. */
+export function sameSecret({ otp }: Chip, password: Uint8Array): boolean {
+  const { slot } = otpMap.deviceSecret;
+  return otp.slot(slot) === 'burned' && timingSafeEqual(sha256(password), otp.read(slot));
+}
+
+const sha256 = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest();
