@@ -90,7 +90,7 @@ export type MctpHandler = (message: Uint8Array, send: (answer: Uint8Array) => Pr
 
 /** The answering side: works on one request after the other, and answers a repeat of the last one again without working on it. */
 export function serveMctp(link: ByteLink, handler: MctpHandler, unitBytes = maxSerialUnitBytes): void {
-  let last: { readonly request: MctpMessage; answer?: Uint8Array } | undefined;
+  let last: Work | undefined;
   let queued = 0;
   let turn: Promise<void> = Promise.resolve();
 
@@ -99,14 +99,11 @@ export function serveMctp(link: ByteLink, handler: MctpHandler, unitBytes = maxS
     const frames = framesOf({ body, destination: source, source: deviceEid, tag, tagOwner: false }, unitBytes);
     return link.write(frames).catch(() => undefined);
   };
-  const work = async (request: MctpMessage): Promise<void> => {
-    const mine: { readonly request: MctpMessage; answer?: Uint8Array } = { request };
-    last = mine;
-    await handler(request.body, answer => {
+  const work = (mine: Work): Promise<void> =>
+    handler(mine.request.body, answer => {
       mine.answer = answer;
-      return send(request, answer);
+      return send(mine.request, answer);
     });
-  };
   receive(link, deviceEid, request => {
     if (!request.tagOwner) return;
     if (last && isRepeat(last.request, request)) {
@@ -115,13 +112,17 @@ export function serveMctp(link: ByteLink, handler: MctpHandler, unitBytes = maxS
     }
     if (queued >= maxQueuedRequests) return;
     queued += 1;
+    const mine: Work = { request };
+    last = mine;
     turn = turn
-      .then(() => work(request))
+      .then(() => work(mine))
       .finally(() => {
         queued -= 1;
       });
   });
 }
+
+type Work = { readonly request: MctpMessage; answer?: Uint8Array };
 
 const isRepeat = (a: MctpMessage, b: MctpMessage): boolean => a.tag === b.tag && a.source === b.source && equalBytes(a.body, b.body);
 
