@@ -1,4 +1,3 @@
-import { derToRaw } from '../ecdsa.ts';
 import { NusecError } from '../errors.ts';
 import {
   bitString,
@@ -118,7 +117,7 @@ function checkAttribute({ tag, whole }: Element): void {
 
 function checkPossession(info: RequestInfo, cri: Uint8Array, algorithm: Uint8Array, signature: Uint8Array): void {
   const rightAlgorithm = Buffer.compare(algorithm, signatureAlgorithms['P-256']) === 0;
-  if (!rightAlgorithm || !derToRaw(signature, 32) || !verifyOnce('P-256', info.publicKey, cri, signature)) {
+  if (!rightAlgorithm || !verifyOnce('P-256', info.publicKey, cri, signature)) {
     throw new NusecError('CSR_SIGNATURE', 'the request is not signed by the key it names (ECDSA with SHA-256)');
   }
 }

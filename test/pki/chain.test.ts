@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { concat, fromHex, toHex } from '../../src/bytes.ts';
 import { issueCertificate } from '../../src/pki/certificate.ts';
 import { type ChainPolicy, checkChain, checkChainAsync, maxChainCertificates } from '../../src/pki/chain.ts';
-import { bitString, boolean, context, integer, integerOf, sequence, time } from '../../src/pki/der.ts';
+import { bitString, boolean, context, integer, integerOf, oid, sequence, time } from '../../src/pki/der.ts';
 import {
   caConstraints,
   extension,
@@ -66,6 +66,7 @@ type Forged = {
   extensions: readonly Uint8Array[];
   signer: Key;
   notAfter?: string;
+  algorithm?: Uint8Array;
 };
 
 /** A certificate with whatever is asked for, properly signed. */
@@ -76,8 +77,8 @@ function forge({
   extensions,
   signer,
   notAfter = afterDays(30),
+  algorithm = signatureAlgorithms['P-256'],
 }: Forged): Uint8Array {
-  const algorithm = signatureAlgorithms['P-256'];
   const validity = sequence(time(now), time(notAfter));
   const body = [integer(concat(Uint8Array.of(1), serial())), algorithm, issuer ?? ica.certificate.subjectDer, validity, subject, spki];
   const tbs = sequence(context(0, integerOf(2)), ...body, context(3, sequence(...extensions)));
@@ -142,6 +143,14 @@ describe('a chain, leaf first', () => {
     });
     expect(await refusal([fake, fakeIca])).toMatch(/^CHAIN_REFUSED: certificate 1 .* has a signature that its issuer did not make/);
     expect(await refusal([fake, fakeIca])).toMatch(/^CHAIN_REFUSED: certificate 1/);
+  });
+
+  it('is refused when a certificate says another signature algorithm than its issuer’s key has', async () => {
+    const extensions = [leafConstraints, keyUsageOfLeaf, extKeyUsage('clientAuth', 'spdmResponderAuth')];
+    for (const algorithm of [signatureAlgorithms['P-384'], sequence(oid('1.2.840.113549.1.1.11'), Uint8Array.of(5, 0))]) {
+      const leaf = forge({ spki: makeKey().spki, extensions, signer: ica.key, algorithm });
+      expect(await refusal([leaf, ica.der])).toMatch(/certificate 0 .* has a signature algorithm that is not its issuer’s/);
+    }
   });
 
   it('is refused for every flipped byte of the leaf (T27)', () => {

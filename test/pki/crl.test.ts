@@ -112,6 +112,8 @@ describe('a certificate revocation list (R86, RULE-16)', () => {
     expect(await code(crl, root)).toBe('CHAIN_REFUSED');
     expect(await code(crl, await makeIca(root))).toBe('CHAIN_REFUSED');
     expect(await code(crl, { ...ica, certificate: parseCertificate(await makeDevice(ica)) })).toBe('CHAIN_REFUSED');
+    const keyUsage = { digitalSignature: false, keyCertSign: true, crlSign: false };
+    expect(await code(crl, { ...ica, certificate: { ...ica.certificate, keyUsage } })).toBe('CHAIN_REFUSED');
     expect(await code(crl, ica, afterDays(-1))).toBe('CHAIN_REFUSED');
     expect(await code(crl, ica, afterDays(8))).toBe('CHAIN_REFUSED');
     expect(await code(await build([], { issuer: root.certificate }))).toBe('CHAIN_REFUSED');

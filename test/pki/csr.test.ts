@@ -84,6 +84,10 @@ describe('a certification request', () => {
     expect(await judged(assembleCsr(cri, new Uint8Array(71)))).toBe('CSR_SIGNATURE');
     const sha384 = sequence(cri, sequence(oid(oids.ecdsaSha384)), bitString(sign('sha384', cri, key.privateKey)));
     expect(await judged(sha384)).toBe('CSR_SIGNATURE');
+    const mislabelled = sequence(cri, sequence(oid(oids.ecdsaSha384)), bitString(sign('sha256', cri, key.privateKey)));
+    expect(await judged(mislabelled)).toBe('CSR_SIGNATURE');
+    const padded = concat(sign('sha256', cri, key.privateKey), Uint8Array.of(0));
+    expect(await judged(assembleCsr(cri, padded))).toBe('CSR_SIGNATURE');
     const raw = sign('sha256', cri, { key: key.privateKey, dsaEncoding: 'ieee-p1363' });
     expect(await judged(assembleCsr(cri, raw))).toBe('CSR_SIGNATURE');
   });

@@ -106,7 +106,19 @@ describe('the DER writer', () => {
 
 describe('the strict reader (T27)', () => {
   it('refuses lengths that are indefinite, not minimal, too long or beyond the end', () => {
-    for (const hex of ['30800000', '04810141', '0482000141', '048500000000ff', '0484ffffffff', '0402aa', '04', '', '048180']) refuses(hex);
+    for (const hex of [
+      '30800000',
+      '04810141',
+      '0482000141',
+      '048500000000ff',
+      '0484ffffffff',
+      '30050481010500',
+      '0402aa',
+      '04',
+      '',
+      '048180',
+    ])
+      refuses(hex);
     accepts(`048180${'00'.repeat(128)}`);
   });
 
