@@ -1,0 +1,89 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Context as HonoContext } from 'hono';
+import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
+import { html } from 'hono/html';
+import { secureHeaders } from 'hono/secure-headers';
+import { NusecError } from '../../errors.ts';
+import { authenticateOperator } from '../../services/operators.ts';
+import type { Resource } from '../app.ts';
+import type { ApiEnv } from '../auth.ts';
+import { deviceTimeline } from './device.ts';
+import { fleet } from './fleet.ts';
+import { type Html, page } from './layout.ts';
+import { createConsoleSessions, sessionCookie } from './session.ts';
+
+/** The console: pages made by the server from the same queries as the API. */
+
+const asset = (path: string): string => readFileSync(fileURLToPath(new URL(path, import.meta.url)), 'utf8');
+const uidForm = /^[0-9a-f]{32}$/;
+const maxTokenChars = 128;
+
+export const consoleResource: Resource = (api, { ctx }) => {
+  const sessions = createConsoleSessions(() => ctx.clock().getTime());
+  const style = asset('../../../web/console.css');
+  const htmx = readFileSync(fileURLToPath(import.meta.resolve('htmx.org/dist/htmx.min.js')), 'utf8');
+  const self = ["'self'"];
+  const headers = secureHeaders({
+    contentSecurityPolicy: { defaultSrc: self, frameAncestors: ["'none'"], formAction: self, baseUri: ["'none'"] },
+    referrerPolicy: 'no-referrer',
+    xFrameOptions: 'DENY',
+  });
+  api.use('/console', headers);
+  api.use('/console/*', headers);
+  api.get('/console/assets/console.css', c => c.body(style, 200, { 'Content-Type': 'text/css; charset=utf-8' }));
+  api.get('/console/assets/htmx.js', c => c.body(htmx, 200, { 'Content-Type': 'text/javascript; charset=utf-8' }));
+
+  const person = (c: HonoContext<ApiEnv>) => sessions.find(getCookie(c, sessionCookie));
+  /** Pages for people who are signed in; everybody else is sent to the sign-in page. */
+  const signedIn = (render: (c: HonoContext<ApiEnv>, name: string) => Promise<Html>) => async (c: HonoContext<ApiEnv>) => {
+    const who = person(c);
+    return who === undefined ? c.redirect('/console/sign-in') : c.html(await render(c, who.name));
+  };
+
+  api.get('/console/sign-in', c => c.html(page('Sign in', undefined, signInForm())));
+  api.post('/console/sign-in', async c => {
+    const { token } = await c.req.parseBody();
+    try {
+      if (typeof token !== 'string' || token.length > maxTokenChars) throw new NusecError('UNAUTHENTICATED', 'no token');
+      const operator = await authenticateOperator(ctx, token.trim());
+      const id = sessions.open({ kind: 'operator', name: operator.name, roles: operator.roles });
+      setCookie(c, sessionCookie, id, { path: '/', secure: true, httpOnly: true, sameSite: 'Strict' });
+      return c.redirect('/console', 303);
+    } catch (error) {
+      if (!(error instanceof NusecError)) throw error;
+      return c.html(page('Sign in', undefined, signInForm('This token is not known, or it has expired.')), 401);
+    }
+  });
+  api.post('/console/sign-out', c => {
+    sessions.close(getCookie(c, sessionCookie));
+    deleteCookie(c, sessionCookie, { path: '/', secure: true });
+    return c.redirect('/console/sign-in', 303);
+  });
+  api.get(
+    '/console',
+    signedIn(async (c, name) => page('Fleet', name, await fleet(ctx, cursor(c)))),
+  );
+  api.get(
+    '/console/fleet',
+    signedIn(async c => fleet(ctx, cursor(c))),
+  );
+  api.get(
+    '/console/devices/:uid',
+    signedIn(async (c, name) => page('Device', name, await deviceTimeline(ctx, c.req.param('uid') ?? ''))),
+  );
+};
+
+const cursor = (c: HonoContext<ApiEnv>): string | undefined => {
+  const after = c.req.query('after');
+  return after !== undefined && uidForm.test(after) ? after : undefined;
+};
+
+const signInForm = (problem?: string): Html => html`<form class="sign-in" method="post" action="/console/sign-in">
+<h1>Sign in</h1>
+<label for="token">Your token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
+<button>Sign in</button>
+<p class="hint"><code>nusec init</code> wrote the administrators' tokens into the data folder.</p>
+</form>`;
