@@ -17,7 +17,7 @@ const maxKnownAuthorities = 256;
 
 /** What the leaf must be good for. `device`, `programmer`, `gateway`, `server`: issued from that profile of ours;
  *  `spdmResponder`, `spdmRequester`: any SPDM implementation, only the pairing rule of DSP0274 counts (the other role alone is refused). */
-export type ChainPurpose = 'device' | 'programmer' | 'gateway' | 'server' | 'spdmResponder' | 'spdmRequester';
+type ChainPurpose = 'device' | 'programmer' | 'gateway' | 'server' | 'spdmResponder' | 'spdmRequester';
 
 export type ChainPolicy = {
   /** DER of the trusted roots: the chain must end in one of them, byte for byte, or be issued by one. */

@@ -25,7 +25,7 @@ import { oids } from './oids.ts';
 const maxExtensions = 24;
 
 /** Bits of keyUsage that matter here (RFC 5280 §4.2.1.3). */
-export type KeyUsage = { readonly digitalSignature: boolean; readonly keyCertSign: boolean; readonly crlSign: boolean };
+type KeyUsage = { readonly digitalSignature: boolean; readonly keyCertSign: boolean; readonly crlSign: boolean };
 
 /** `eku` holds dotted object identifiers; `ipAddresses` 4 or 16 bytes each; `hardwareSerial` the UID of a HardwareModuleName (RFC 4108). */
 export type Extensions = {
