@@ -11,6 +11,7 @@ export function page(title: string, person: string | undefined, content: Html): 
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${title} · NuSEC</title>
+<link rel="icon" href="/console/assets/icon.svg">
 <link rel="stylesheet" href="/console/assets/console.css">
 <script src="/console/assets/htmx.js" defer></script>
 </head>

@@ -22,6 +22,7 @@ const maxTokenChars = 128;
 export const consoleResource: Resource = (api, { ctx }) => {
   const sessions = createConsoleSessions(() => ctx.clock().getTime());
   const style = asset('../../../web/console.css');
+  const icon = asset('../../../web/icon.svg');
   const htmx = readFileSync(fileURLToPath(import.meta.resolve('htmx.org/dist/htmx.min.js')), 'utf8');
   const self = ["'self'"];
   const headers = secureHeaders({
@@ -32,6 +33,7 @@ export const consoleResource: Resource = (api, { ctx }) => {
   api.use('/console', headers);
   api.use('/console/*', headers);
   api.get('/console/assets/console.css', c => c.body(style, 200, { 'Content-Type': 'text/css; charset=utf-8' }));
+  api.get('/console/assets/icon.svg', c => c.body(icon, 200, { 'Content-Type': 'image/svg+xml' }));
   api.get('/console/assets/htmx.js', c => c.body(htmx, 200, { 'Content-Type': 'text/javascript; charset=utf-8' }));
 
   const person = (c: HonoContext<ApiEnv>) => sessions.find(getCookie(c, sessionCookie));

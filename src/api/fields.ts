@@ -1,0 +1,41 @@
+import { z } from '@hono/zod-openapi';
+import { fromBase64url } from '../bytes.ts';
+
+/** Fields that many requests and answers share, in the one form they have on the wire. */
+
+export const uidField = z
+  .string()
+  .regex(/^[0-9a-f]{32}$/, 'a UID is 32 lower-case hex digits')
+  .openapi({ example: '00112233445566778899aabbccddeeff' });
+export const idField = z.string().regex(/^[0-9a-f]{32}$/, 'an id is 32 lower-case hex digits');
+export const sha256Field = z.string().regex(/^[0-9a-f]{64}$/, 'a SHA-256 is 64 lower-case hex digits');
+export const lineField = z.string().regex(/^[a-z][a-z0-9.-]{0,39}$/, 'a line is 1 to 40 of a–z, 0–9, . and - and begins with a letter');
+export const reasonField = z.string().min(1).max(200);
+export const countField = z.number().int().min(0).max(0xffff_ffff);
+/** Bytes as base64url without padding. */
+export const bytesField = (maxBytes: number, exactly?: number) =>
+  z
+    .string()
+    .max(Math.ceil((maxBytes * 4) / 3))
+    .regex(/^[A-Za-z0-9_-]*$/, 'bytes are base64url without padding')
+    .refine(text => text.length % 4 !== 1, 'bytes are base64url without padding')
+    .refine(text => exactly === undefined || fromBase64url(text).length === exactly, `exactly ${exactly} bytes`);
+
+export const maxPageRows = 500;
+export const pageQuery = z.object({
+  cursor: z.string().max(128).optional(),
+  limit: z.coerce.number().int().min(1).max(maxPageRows).default(100),
+});
+
+export const jsonAnswer = <Schema extends z.ZodType>(schema: Schema, description: string) => ({
+  description,
+  content: { 'application/json': { schema } },
+});
+export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({
+  body: { required: true, content: { 'application/json': { schema } } },
+});
+export const bytesAnswer = (description: string, type = 'application/octet-stream') => ({
+  description,
+  content: { [type]: { schema: z.any() } },
+});
+export const bytesBody = { body: { required: true, content: { 'application/octet-stream': { schema: z.any() } } } };

@@ -1,0 +1,197 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { fromBase64url, toBase64url } from '../bytes.ts';
+import type { RegisteredProgrammer } from '../domain/programmer.ts';
+import { NusecError } from '../errors.ts';
+import { judgeCsr, maxCsrBytes } from '../pki/csr.ts';
+import { certifyProgrammer } from '../services/enrolment.ts';
+import {
+  listProgrammers,
+  programmerBootKey,
+  programmerOf,
+  recordProgrammerLock,
+  registerProgrammer,
+  reportStolen,
+  resumeProgrammer,
+  retireProgrammer,
+  returnProgrammer,
+  revokeProgrammer,
+  shipProgrammer,
+  signProgrammerFirmware,
+  suspendProgrammer,
+} from '../services/programmers.ts';
+import { actor, type Resource } from './app.ts';
+import { bytesAnswer, bytesBody, bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
+
+/** Programmers as the OEM's security officer sees them (R3–R34). */
+
+const maxReceiptBytes = 2048;
+const programmerSchema = z
+  .object({
+    uid: uidField,
+    name: z.string(),
+    status: z.string(),
+    firmwareVersion: z.string().optional(),
+    kekEpoch: z.number(),
+    shippedTo: z.string().optional(),
+  })
+  .openapi('Programmer');
+export const chainSchema = z.object({ certificate: z.string(), ica: z.string(), root: z.string() });
+const params = z.object({ uid: uidField });
+const nameField = z.string().min(1).max(64);
+
+export const programmersResource: Resource = (api, { ctx, revocations }, auth) => {
+  const officer = auth.person('securityOfficer');
+  const answer = { 200: jsonAnswer(programmerSchema, 'the programmer') };
+  const route = <Name extends string, Body extends z.ZodType>(name: Name, summary: string, body: Body) =>
+    createRoute({
+      method: 'post',
+      path: `/v1/programmers/{uid}/${name}`,
+      summary,
+      middleware: officer,
+      request: { params, ...jsonBody(body) },
+      responses: answer,
+    });
+  const register = createRoute({
+    method: 'post',
+    path: '/v1/programmers',
+    summary: 'Registers a blank programmer',
+    middleware: officer,
+    request: jsonBody(z.strictObject({ uid: uidField, name: nameField })),
+    responses: { 201: jsonAnswer(programmerSchema, 'the programmer') },
+  });
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/programmers',
+    summary: 'Programmers, by page',
+    middleware: auth.person(),
+    request: { query: pageQuery },
+    responses: { 200: jsonAnswer(z.object({ programmers: z.array(programmerSchema), next: z.string().optional() }), 'programmers') },
+  });
+  const one = createRoute({
+    method: 'get',
+    path: '/v1/programmers/{uid}',
+    summary: 'One programmer',
+    middleware: auth.person(),
+    request: { params },
+    responses: answer,
+  });
+  const csr = createRoute({
+    method: 'post',
+    path: '/v1/programmers/{uid}/csr',
+    summary: 'Certifies the key that was generated in its KeyStore',
+    middleware: officer,
+    request: {
+      params,
+      ...jsonBody(z.strictObject({ publicKey: bytesField(65, 65).optional(), csr: bytesField(maxCsrBytes) })),
+    },
+    responses: { 200: jsonAnswer(chainSchema, 'certificate, issuing CA and root, DER') },
+  });
+  const bootKey = createRoute({
+    method: 'post',
+    path: '/v1/programmers/{uid}/boot-key',
+    summary: 'The public half of its secure-boot key',
+    middleware: officer,
+    request: { params },
+    responses: { 200: jsonAnswer(z.object({ publicKey: z.string() }), 'SubjectPublicKeyInfo, 91 bytes') },
+  });
+  const firmware = createRoute({
+    method: 'post',
+    path: '/v1/programmers/{uid}/firmware',
+    summary: 'Signs firmware with its secure-boot key',
+    middleware: officer,
+    request: { params, query: z.object({ version: z.string() }), ...bytesBody },
+    responses: { 200: bytesAnswer('MCUboot image') },
+  });
+  const locked = z.strictObject({ receipt: bytesField(maxReceiptBytes), nonce: bytesField(16, 16) });
+  const reason = z.strictObject({ reason: reasonField });
+  const nothing = z.strictObject({});
+
+  api.openapi(register, async c => {
+    const { uid, name } = c.req.valid('json');
+    return c.json(programmerView(await registerProgrammer(ctx, uid, name, actor(c))), 201);
+  });
+  api.openapi(list, async c => {
+    const { cursor, limit } = c.req.valid('query');
+    const rows = await listProgrammers(ctx, { after: cursor, limit });
+    const programmers = rows.map(row => ({
+      uid: row.uid,
+      name: row.name,
+      status: row.status,
+      kekEpoch: row.kek_epoch,
+      ...(row.firmware_version !== null && { firmwareVersion: row.firmware_version }),
+      ...(row.shipped_to !== null && { shippedTo: row.shipped_to }),
+    }));
+    const last = rows.length === limit ? rows.at(-1)?.uid : undefined;
+    return c.json({ programmers, ...(last !== undefined && { next: last }) }, 200);
+  });
+  api.openapi(one, async c => c.json(programmerView(await programmerOf(ctx, c.req.valid('param').uid)), 200));
+  api.openapi(csr, async c => {
+    const { csr: request, publicKey } = c.req.valid('json');
+    requireKey(request, publicKey);
+    const { certificate, ica, root } = await certifyProgrammer(ctx, c.req.valid('param').uid, fromBase64url(request), actor(c));
+    return c.json({ certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root) }, 200);
+  });
+  api.openapi(bootKey, async c =>
+    c.json({ publicKey: toBase64url(await programmerBootKey(ctx, c.req.valid('param').uid, actor(c))) }, 200),
+  );
+  api.openapi(firmware, async c => {
+    const upload = new Uint8Array(await c.req.arrayBuffer());
+    const image = await signProgrammerFirmware(ctx, c.req.valid('param').uid, c.req.valid('query').version, upload);
+    return c.body(new Uint8Array(image), 200, { 'Content-Type': 'application/octet-stream' });
+  });
+  api.openapi(route('locked', 'Records the proven lock', locked), async c => {
+    const { receipt, nonce } = c.req.valid('json');
+    const proof = { receipt: fromBase64url(receipt), nonce: fromBase64url(nonce) };
+    return c.json(programmerView(await recordProgrammerLock(ctx, c.req.valid('param').uid, proof, actor(c))), 200);
+  });
+  api.openapi(
+    route('ship', 'Shipped to a contract manufacturer', z.strictObject({ to: nameField.default('contract manufacturer') })),
+    async c => c.json(programmerView(await shipProgrammer(ctx, c.req.valid('param').uid, c.req.valid('json').to, actor(c))), 200),
+  );
+  api.openapi(route('suspend', 'Certificate on hold, allotments frozen', reason), async c => {
+    const state = await suspendProgrammer(ctx, c.req.valid('param').uid, c.req.valid('json').reason, actor(c));
+    await revocations.caughtUp(ctx.store.head());
+    return c.json(programmerView(state), 200);
+  });
+  api.openapi(route('resume', 'Active again', nothing), async c => {
+    const state = await resumeProgrammer(ctx, c.req.valid('param').uid, actor(c));
+    await revocations.caughtUp(ctx.store.head());
+    return c.json(programmerView(state), 200);
+  });
+  api.openapi(
+    route('stolen', 'Ends certificate, allotments and grants at once', z.strictObject({ note: reasonField.optional() })),
+    async c => {
+      const state = await reportStolen(ctx, c.req.valid('param').uid, c.req.valid('json').note, actor(c));
+      await revocations.caughtUp(ctx.store.head());
+      return c.json(programmerView(state), 200);
+    },
+  );
+  api.openapi(route('revoke', 'Revokes its certificate', reason), async c => {
+    const state = await revokeProgrammer(ctx, c.req.valid('param').uid, c.req.valid('json').reason, actor(c));
+    await revocations.caughtUp(ctx.store.head());
+    return c.json(programmerView(state), 200);
+  });
+  api.openapi(route('return', 'Back at the OEM', nothing), async c =>
+    c.json(programmerView(await returnProgrammer(ctx, c.req.valid('param').uid, actor(c))), 200),
+  );
+  api.openapi(route('retire', 'Out of use for ever', nothing), async c =>
+    c.json(programmerView(await retireProgrammer(ctx, c.req.valid('param').uid, actor(c))), 200),
+  );
+};
+
+/** @throws NusecError KEY_REFUSED unless the request is for the key that the tool read from the KeyStore (R10, R75) */
+function requireKey(csr: string, publicKey: string | undefined): void {
+  if (publicKey === undefined || toBase64url(judgeCsr(fromBase64url(csr)).point) === publicKey) return;
+  throw new NusecError('KEY_REFUSED', 'the request is for another key');
+}
+
+function programmerView({ uid, model, status, firmware, kek, shippedTo }: RegisteredProgrammer) {
+  return {
+    uid,
+    name: model,
+    status,
+    kekEpoch: kek?.epoch ?? 0,
+    ...(firmware !== undefined && { firmwareVersion: firmware.version }),
+    ...(shippedTo !== undefined && { shippedTo }),
+  };
+}

@@ -1,0 +1,121 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import type { UploadedRelease } from '../domain/release.ts';
+import { approveRelease, listReleases, publishRelease, releaseOf, uploadRelease, withdrawRelease } from '../services/releases.ts';
+import { actor, type Resource } from './app.ts';
+import { bytesBody, countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField } from './fields.ts';
+
+/** Firmware releases: uploaded by one person, approved by another, published, some day withdrawn. */
+
+const imageField = z.enum(['bl2', 'app']);
+const versionField = z.string().regex(/^\d{1,3}\.\d{1,3}\.\d{1,5}(\+\d{1,10})?$/, 'a version reads 1.2.3 or 1.2.3+4');
+const releaseSchema = z
+  .object({
+    releaseId: z.string(),
+    line: z.string(),
+    image: imageField,
+    version: z.string(),
+    securityCounter: z.number(),
+    imageHash: z.string(),
+    bodySha256: z.string(),
+    size: z.number(),
+    status: z.string(),
+    uploadedBy: z.string(),
+    approvedBy: z.string().optional(),
+  })
+  .openapi('Release');
+const uploadQuery = z.object({
+  line: lineField,
+  image: imageField,
+  version: versionField.optional(),
+  counter: z.coerce.number().pipe(countField).optional(),
+});
+const rowSchema = releaseSchema.pick({
+  releaseId: true,
+  line: true,
+  image: true,
+  version: true,
+  securityCounter: true,
+  imageHash: true,
+  status: true,
+});
+const params = z.object({ id: idField });
+
+export const releasesResource: Resource = (api, { ctx }, auth) => {
+  const manager = auth.person('releaseManager');
+  const answer = { 200: jsonAnswer(releaseSchema, 'the release') };
+  const upload = createRoute({
+    method: 'post',
+    path: '/v1/releases',
+    summary: 'Uploads firmware, raw or as an MCUboot image',
+    middleware: manager,
+    request: { query: uploadQuery, ...bytesBody },
+    responses: { 201: jsonAnswer(releaseSchema, 'the release') },
+  });
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/releases',
+    summary: 'Releases, by page',
+    middleware: auth.person(),
+    request: { query: pageQuery.extend({ line: lineField.optional() }) },
+    responses: { 200: jsonAnswer(z.object({ releases: z.array(rowSchema), next: z.string().optional() }), 'releases') },
+  });
+  const one = createRoute({
+    method: 'get',
+    path: '/v1/releases/{id}',
+    summary: 'One release',
+    middleware: auth.person(),
+    request: { params },
+    responses: answer,
+  });
+  const step = <Name extends string>(name: Name, summary: string) =>
+    createRoute({
+      method: 'post',
+      path: `/v1/releases/{id}/${name}`,
+      summary,
+      middleware: manager,
+      request: { params },
+      responses: answer,
+    });
+  const withdraw = createRoute({
+    method: 'post',
+    path: '/v1/releases/{id}/withdraw',
+    summary: 'Withdraws a release for ever',
+    middleware: manager,
+    request: { params, ...jsonBody(z.strictObject({ reason: reasonField })) },
+    responses: answer,
+  });
+  api.openapi(upload, async c => {
+    const bytes = new Uint8Array(await c.req.arrayBuffer());
+    return c.json(releaseView(await uploadRelease(ctx, c.req.valid('query'), bytes, actor(c))), 201);
+  });
+  api.openapi(list, async c => {
+    const { cursor, limit, line } = c.req.valid('query');
+    const rows = await listReleases(ctx, { line, after: cursor, limit });
+    const releases = rows.map(row => ({
+      releaseId: row.release_id,
+      line: row.line,
+      image: row.image,
+      version: row.version,
+      securityCounter: row.security_counter,
+      imageHash: row.image_hash,
+      status: row.status,
+    }));
+    return c.json({ releases, ...nextPage(rows.length === limit ? rows.at(-1)?.release_id : undefined) }, 200);
+  });
+  api.openapi(one, async c => c.json(releaseView(await releaseOf(ctx, c.req.valid('param').id)), 200));
+  api.openapi(step('approve', 'Approves a release: not its uploader'), async c =>
+    c.json(releaseView(await approveRelease(ctx, c.req.valid('param').id, actor(c))), 200),
+  );
+  api.openapi(step('publish', 'Publishes an approved release'), async c =>
+    c.json(releaseView(await publishRelease(ctx, c.req.valid('param').id, actor(c))), 200),
+  );
+  api.openapi(withdraw, async c =>
+    c.json(releaseView(await withdrawRelease(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c))), 200),
+  );
+};
+
+const nextPage = (next: string | undefined) => (next === undefined ? {} : { next });
+
+function releaseView({ vendorUuid: _, classUuid: __, sbomSha256: ___, ...release }: UploadedRelease) {
+  return release;
+}
