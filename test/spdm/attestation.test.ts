@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { fromHex, toHex } from '../../src/bytes.ts';
+import { concat, fromHex, toHex } from '../../src/bytes.ts';
+import { encodeCertificateChain } from '../../src/spdm/certchain.ts';
 import type { SpdmVersion, Wire } from '../../src/spdm/constants.ts';
 import { decodeEvidence, type Evidence, encodeEvidence, type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { allAlgorithms } from '../../src/spdm/negotiation.ts';
@@ -105,9 +106,83 @@ describe('attestation of our responder by our requester (R84, R85)', () => {
     await expect(runAttestation({ nonce: someNonce }, async () => busy)).rejects.toEqual(code('SPDM_UNEXPECTED'));
     await expect(runAttestation({ nonce: someNonce }, async () => ({ ...busy, kind: 'secured' }))).rejects.toEqual(code('SPDM_UNEXPECTED'));
     const link = linkTo(realResponder());
+    const certificateRequests: Uint8Array[] = [];
+    const instead =
+      (hex: string) =>
+      async (wire: Wire): Promise<Wire> => {
+        if (wire.message[1] !== 0x82) return link(wire);
+        certificateRequests.push(wire.message);
+        return { kind: 'clear', message: fromHex(hex) };
+      };
+    for (const [what, hex] of [
+      ['a chain above 16 KiB', '120200000100ffff30'],
+      ['an empty portion', '1202000000000400'],
+      ['another slot', '120201000100040030'],
+    ] as const) {
+      certificateRequests.length = 0;
+      await expect(runAttestation({ nonce: someNonce }, instead(hex))).rejects.toEqual(code('SPDM_UNEXPECTED'));
+      expect([what, certificateRequests.length]).toEqual([what, 1]);
+    }
     const drip = async (wire: Wire): Promise<Wire> =>
       wire.message[1] === 0x82 ? { kind: 'clear', message: fromHex('1202000001000f0030') } : link(wire);
     await expect(runAttestation({ nonce: someNonce }, drip)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+  });
+});
+
+describe('answers that go beyond the question', () => {
+  it('refuses more of a chain than was asked for', async () => {
+    const link = linkTo(realResponder());
+    const greedy = async (wire: Wire): Promise<Wire> => {
+      if (wire.message[1] !== 0x82) return link(wire);
+      return link({ kind: 'clear', message: fromHex('128200000000ffff') });
+    };
+    await expect(runAttestation({ nonce: someNonce, portionBytes: 100 }, greedy)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(runAttestation({ nonce: someNonce, portionBytes: 0xffff }, greedy)).resolves.toMatchObject({ kind: 'attestation' });
+  });
+});
+
+describe('the transcripts of the responder (DSP0274 §10.8.2, §10.11.3)', () => {
+  const conversation = async (...requests: readonly string[]) => {
+    const vca: Uint8Array[] = [];
+    let step = startAttestation({ nonce: someNonce });
+    const responder = linkTo(realResponder());
+    const ask = async (message: Uint8Array) => (await responder({ kind: 'clear', message })).message;
+    while ('send' in step && vca.length < 6) {
+      const response = await ask(step.send);
+      vca.push(step.send, response);
+      step = continueAttestation(step.state, response);
+    }
+    const chain = encodeCertificateChain(0x12, hashAlgorithms[0]!, realSlot().certificates);
+    const pairs: [Uint8Array, Uint8Array][] = [];
+    for (const hex of requests) pairs.push([fromHex(hex), await ask(fromHex(hex))]);
+    return { vca, chain, pairs };
+  };
+  const challenge = `12830000${toHex(someNonce)}`;
+  const signedMeasurements = `12e001ff${toHex(someNonce)}00`;
+
+  it('leave out the identity messages of a requester that went on without CHALLENGE', async () => {
+    const { vca, chain, pairs } = await conversation('12810000', '12e00000', challenge);
+    const evidence = { kind: 'attestation', vca, identity: [], exchange: pairs[2]!, measurements: [], chain } as const;
+    await expect(verify(evidence)).resolves.toMatchObject({ slot: 0 });
+    await expect(verify({ ...evidence, identity: pairs[0]! })).rejects.toEqual(code('SPDM_SIGNATURE'));
+  });
+
+  it('keep unsigned measurements for the next signature, and drop them at any other request or error', async () => {
+    const exchange = (pairs: readonly [Uint8Array, Uint8Array][]) =>
+      ({ kind: 'attestation', identity: [], exchange: pairs[0]!, chain: new Uint8Array() }) as const;
+    const kept = await conversation(challenge, '12e00001', '12e00002', `12e00110${toHex(someNonce)}00`);
+    const three = await verify({ ...exchange(kept.pairs), ...kept, measurements: kept.pairs.slice(1).flat() });
+    expect(three.measurements.map(({ index }) => index)).toEqual([1, 2, 16]);
+    for (const between of ['12810000', '12e00009']) {
+      const dropped = await conversation(challenge, '12e00001', between, signedMeasurements);
+      const evidence = { ...exchange(dropped.pairs), ...dropped };
+      await expect(verify({ ...evidence, measurements: dropped.pairs[3]! })).resolves.toMatchObject({ slot: 0 });
+      await expect(verify({ ...evidence, measurements: [dropped.pairs[1]!, dropped.pairs[3]!].flat() })).rejects.toEqual(
+        code('SPDM_SIGNATURE'),
+      );
+    }
+    const unsigned = { ...exchange(kept.pairs), ...kept, measurements: kept.pairs[1]! };
+    await expect(verify(unsigned)).rejects.toEqual(code('SPDM_UNEXPECTED'));
   });
 });
 
@@ -160,6 +235,9 @@ describe('evidence', () => {
       { measurements: evidence.measurements.slice(0, 1) },
       { kind: 'session' },
     ];
+    const [getDigests, digests, ...rest] = evidence.identity as [Uint8Array, Uint8Array];
+    variants.push({ identity: [concat(getDigests, digests.slice(0, 4)), digests.slice(4), ...rest] });
+    variants.push({ identity: [concat(...evidence.identity.slice(0, -1)), evidence.identity.at(-1)!] });
     for (const variant of variants)
       await expect(verify({ ...evidence, ...variant })).rejects.toEqual(expect.objectContaining({ code: expect.stringMatching(/^SPDM_/) }));
   });

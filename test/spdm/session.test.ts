@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { fromHex, toHex, utf8 } from '../../src/bytes.ts';
+import { concat, fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import { capability, type Wire } from '../../src/spdm/constants.ts';
 import { verifyEvidence } from '../../src/spdm/evidence.ts';
-import { binConcat, deriveExporterKey } from '../../src/spdm/keyschedule.ts';
+import { binConcat, deriveExporterKey, handshakeSecrets } from '../../src/spdm/keyschedule.ts';
 import { encodeKeyExchange } from '../../src/spdm/messages/key-exchange.ts';
 import { allAlgorithms } from '../../src/spdm/negotiation.ts';
 import { encodeSupportedVersions } from '../../src/spdm/opaque.ts';
@@ -12,6 +12,9 @@ import { runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { acceptControl, controlRecord } from '../../src/spdm/requester/session-control.ts';
 import { createSessionSetup } from '../../src/spdm/requester/session-setup.ts';
 import { deviceFlags, type Responder, type ResponderOptions } from '../../src/spdm/responder/responder.ts';
+import { createSession } from '../../src/spdm/session.ts';
+import { hashOf } from '../../src/spdm/signature.ts';
+import { aeads, hashAlgorithms } from '../../src/spdm/suite.ts';
 import { countingRandom, linkTo, realResponder, realSlot, someNonce, trustLeaf } from './fixtures.ts';
 import { loadRecording } from './recording.ts';
 
@@ -22,9 +25,9 @@ const setupOptions = () => ({ nonce: someNonce, trust: trustLeaf, randomBytes: c
 
 async function openSession(options: Partial<ResponderOptions> = {}, requester: Partial<Parameters<typeof createSessionSetup>[0]> = {}) {
   const responder = realResponder({ onApplicationData: echo, ...options });
-  const { session, evidence } = await runSessionSetup({ ...setupOptions(), ...requester }, linkTo(responder));
+  const { session, evidence, heartbeatSeconds } = await runSessionSetup({ ...setupOptions(), ...requester }, linkTo(responder));
   const ask = async (data: Uint8Array) => session.open((await linkTo(responder)({ kind: 'secured', message: session.seal(data) })).message);
-  return { responder, session, evidence, ask };
+  return { responder, session, evidence, heartbeatSeconds, ask };
 }
 const devAuth = fromHex('7f00001234c0ffee');
 
@@ -40,12 +43,12 @@ describe('a session between our requester and our responder (R51)', () => {
     ['only one side allows the clear, MCTP', inTheClear.requester, deviceFlags, 'mctp'],
   ];
   it.each(cases)('%s: heartbeat, end, same exporter secret', async (_, own, peer, binding) => {
-    const { responder, session, evidence } = await openSession(
+    const { responder, session, evidence, heartbeatSeconds } = await openSession(
       { capabilities: { ...sizes, flags: peer }, binding, heartbeatSeconds: 20 },
       { capabilities: { ...sizes, flags: own }, binding },
     );
     expect(responder.exporterSecret()).toEqual(session.exporterSecret());
-    expect(responder.sessionId()).toBe(session.sessionId);
+    expect([responder.sessionId(), heartbeatSeconds]).toEqual([session.sessionId, 20]);
     for (const request of ['heartbeat', 'endSession'] as const) {
       const answer = await linkTo(responder)({ kind: 'secured', message: controlRecord(session, request) });
       acceptControl(session, request, answer.message);
@@ -217,6 +220,39 @@ describe('the session state of the responder', () => {
     expect(responder.sessionId()).toBeUndefined();
   });
 
+  it('admits nothing but FINISH under the handshake keys', async () => {
+    const messages: Uint8Array[] = [];
+    const shared = new Uint8Array(32).fill(9);
+    const ecdh = () => ({ exchange: curvePoint(), derive: () => shared });
+    const setup = createSessionSetup({ ...setupOptions(), ecdh });
+    const known = realResponder({ ecdh });
+    let step = setup.start();
+    while ('send' in step && step.send.kind === 'clear') {
+      const answer = await linkTo(known)(step.send);
+      messages.push(step.send.message, answer.message);
+      step = await setup.receive(answer);
+    }
+    const context = { version: 0x12, hash: hashAlgorithms[0]! };
+    const digest = messages[7]!.slice(4, 36);
+    const [keyExchange, response] = messages.slice(-2) as [Uint8Array, Uint8Array];
+    const th1 = hashOf(context.hash, concat(...messages.slice(0, 6), digest, keyExchange, response.slice(0, -32)));
+    const sessionId = (0xffff | (response[4]! << 16) | (response[5]! << 24)) >>> 0;
+    const settings = { ...context, aead: aeads[0]!, binding: 'mctp', role: 'requester', sessionId, randomBytes: countingRandom() } as const;
+    const handshake = createSession(settings, handshakeSecrets(context, shared, th1));
+    const ask = async (record: Uint8Array) =>
+      toHex(handshake.openSpdm((await linkTo(known)({ kind: 'secured', message: record })).message));
+    for (const early of ['12e80000', '12e00000', '12ec0000']) expect(await ask(handshake.sealSpdm(fromHex(early)))).toBe('127f0400');
+    expect(await ask(handshake.seal(devAuth))).toBe('127f0400');
+    expect(known.sessionId()).toBeUndefined();
+  });
+
+  it('is not followed into mutual authentication by our requester', async () => {
+    const { setup, keyExchangeRsp } = await negotiate();
+    const asking = keyExchangeRsp.message.slice();
+    asking[6] = 0x02;
+    await expect(setup.receive({ kind: 'clear', message: asking })).rejects.toEqual(code('SPDM_UNSUPPORTED'));
+  });
+
   it('refuses PSK_EXCHANGE, FINISH without KEY_EXCHANGE, and FINISH in the clear of an encrypted handshake', async () => {
     const { responder } = await negotiate();
     expect(await say(responder, '12e60000')).toBe('127f07e6');
@@ -229,14 +265,15 @@ describe('the session state of the responder', () => {
     const responder = realResponder({ capabilities: flags(deviceFlags) });
     const finishes: string[] = [];
     const link = async (wire: Wire): Promise<Wire> => {
-      const answer = await linkTo(responder)(wire.message[1] === 0xe5 ? { ...wire, message: flipped(wire.message, 20) } : wire);
-      if (wire.message[1] === 0xe5) finishes.push(toHex(answer.message));
-      return answer;
+      if (wire.message[1] !== 0xe5) return linkTo(responder)(wire);
+      for (const message of [flipped(wire.message, 20), wire.message])
+        finishes.push(toHex((await linkTo(responder)({ ...wire, message })).message));
+      return { kind: 'clear', message: fromHex(finishes[0]!) };
     };
     await expect(runSessionSetup({ ...setupOptions(), capabilities: flags(requesterFlags) }, link)).rejects.toEqual(
       code('SPDM_UNEXPECTED'),
     );
-    expect(finishes).toEqual(['127f0600']);
+    expect(finishes).toEqual(['127f0600', '127f0400']);
     expect(responder.sessionId()).toBeUndefined();
   });
 
@@ -261,7 +298,7 @@ describe('the session state of the responder', () => {
   it('refuses a KEY_EXCHANGE whose point is on no curve, whose slot is empty or whose secured message version is unknown', async () => {
     const { responder } = await negotiate();
     const random = countingRandom();
-    const exchange = defaultPoint();
+    const exchange = curvePoint();
     const body = {
       summaryType: 0,
       slot: 0,
@@ -294,7 +331,7 @@ describe('the session state of the responder', () => {
 });
 
 /** A point of P-256: the recorded responder's. */
-function defaultPoint(): Uint8Array {
+function curvePoint(): Uint8Array {
   const rsp = loadRecording('e-spdm12-p256-session-nomut-tcp').exchanges.find(({ name }) => name === 'KEY_EXCHANGE')!.response.message;
   return rsp.slice(40, 104);
 }

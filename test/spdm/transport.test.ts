@@ -117,14 +117,14 @@ describe('MCTP over serial (DSP0253)', () => {
     }
   });
 
-  it('lets one flag close a frame and open the next, and counts what it drops', () => {
+  it('lets a flag that closes a damaged frame open the next, and counts what it drops', () => {
     const frame = encodeSerialFrame(Uint8Array.of(5));
     const decoder = createSerialDecoder();
-    expect(decoder.push(concat(frame, frame.subarray(1)))).toHaveLength(2);
     expect(decoder.push(fromHex('7e02'))).toHaveLength(0);
     expect(decoder.push(fromHex('7e0100'))).toHaveLength(0);
     expect(decoder.push(fromHex('7e01027d00'))).toHaveLength(0);
     expect(decoder.push(fromHex('7e0102057e'))).toHaveLength(0);
+    expect(decoder.push(frame.subarray(1))).toHaveLength(1);
     expect(decoder.damagedFrames()).toBe(4);
     expect(() => encodeSerialFrame(new Uint8Array())).toThrow(RangeError);
     expect(() => encodeSerialFrame(new Uint8Array(256))).toThrow(RangeError);

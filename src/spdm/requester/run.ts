@@ -1,9 +1,8 @@
 import type { Wire } from '../constants.ts';
 import type { Evidence } from '../evidence.ts';
-import type { SpdmSession } from '../session.ts';
 import { type AttestationOptions, continueAttestation, startAttestation } from './attestation.ts';
 import { unexpected } from './connection.ts';
-import { createSessionSetup, type SessionSetupOptions } from './session-setup.ts';
+import { createSessionSetup, type EstablishedSession, type SessionSetupOptions } from './session-setup.ts';
 
 /** The flows driven over a link that answers each message. Time-outs belong to the link. */
 
@@ -31,7 +30,7 @@ export async function runAttestation(
 export async function runSessionSetup(
   options: Parameters<typeof createSessionSetup>[0] & Partial<SessionSetupOptions>,
   link: Link,
-): Promise<{ readonly session: SpdmSession; readonly evidence: Evidence }> {
+): Promise<EstablishedSession> {
   const setup = createSessionSetup(options);
   let step = setup.start();
   for (let sent = 0; 'send' in step; sent += 1) {

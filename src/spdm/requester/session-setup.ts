@@ -41,10 +41,15 @@ export type SessionSetupOptions = IdentifyOptions & {
   readonly policy: number;
 };
 
-export type SessionSetupStep =
-  | { readonly send: Wire }
-  /** `evidence` proves that the holder of the certified key took part, with our `nonce`; `evidence.kind` is 'session'. */
-  | { readonly session: SpdmSession; readonly evidence: Evidence };
+export type SessionSetupStep = { readonly send: Wire } | EstablishedSession;
+
+export type EstablishedSession = {
+  readonly session: SpdmSession;
+  /** Proves that the holder of the certified key took part, with our `nonce`; its kind is 'session'. */
+  readonly evidence: Evidence;
+  /** The responder may end the session when nothing comes for twice as long; 0 = it does not look. */
+  readonly heartbeatSeconds: number;
+};
 
 export type SessionSetup = {
   start(): SessionSetupStep;
@@ -92,6 +97,7 @@ type OpenHandshake = {
   readonly send: Wire;
   readonly connection: Connection;
   readonly evidence: Evidence;
+  readonly heartbeatSeconds: number;
   readonly keys: SessionEnd;
   readonly secrets: HandshakeSecrets;
   /** TH up to and with FINISH. */
@@ -140,10 +146,18 @@ async function acceptKeyExchange(
   const finishMessage = concat(bare, verifyData(context, secrets.request, hashOf(algorithms.hash, concat(transcript, bare))));
   const send: Wire =
     proofBytes > 0 ? { kind: 'secured', message: keys.sealSpdm(finishMessage) } : { kind: 'clear', message: finishMessage };
-  return { send, connection, evidence, keys, secrets, transcript: concat(transcript, finishMessage) };
+  return {
+    send,
+    connection,
+    evidence,
+    heartbeatSeconds: answer.heartbeatSeconds,
+    keys,
+    secrets,
+    transcript: concat(transcript, finishMessage),
+  };
 }
 
-function finish({ connection, evidence, keys, secrets, transcript }: OpenHandshake, wire: Wire): SessionSetupStep {
+function finish({ connection, evidence, heartbeatSeconds, keys, secrets, transcript }: OpenHandshake, wire: Wire): SessionSetupStep {
   const { hash } = algorithmsOf(connection);
   const context = { version: connection.version, hash };
   const inTheClear = clearHandshake(connection);
@@ -155,7 +169,7 @@ function finish({ connection, evidence, keys, secrets, transcript }: OpenHandsha
   if (inTheClear) checkProof(verifyData(context, secrets.response, hashOf(hash, concat(transcript, bare))), proof, 'FINISH_RSP');
   const data = dataSecrets(context, secrets.handshake, hashOf(hash, concat(transcript, response)));
   keys.useKeys(data, data.exportMaster);
-  return { session: keys, evidence };
+  return { session: keys, evidence, heartbeatSeconds };
 }
 
 function sessionEvidence(connection: Connection, chain: Uint8Array, request: Uint8Array, response: Uint8Array): Evidence {

@@ -9,7 +9,7 @@ const escapeBit = 0x20;
 const serialRevision = 0x01;
 /** The byte count is one byte. */
 export const maxPacketBytes = 0xff;
-/** Body of one MCTP packet (header 4) on a serial link; the count byte is kept off the two bytes that would look like flags. */
+/** Body of one MCTP packet on a serial link: with its header of 4 bytes it stays below the largest byte count. */
 export const maxSerialUnitBytes = 250;
 
 /** @param packet MCTP packet, 1 to 255 bytes
@@ -90,11 +90,12 @@ function filled(packet: Uint8Array, at: number, byte: number): DecoderState {
   return at + 1 === packet.length ? { at: 'fcsHigh', packet, fcs: 0 } : { at: 'data', packet, filled: at + 1 };
 }
 
-/** One flag may close a frame and open the next. */
+/** Every frame has a flag of its own at its start, so after a good one the line is idle: noise in between cannot be taken for a head.
+ *  A flag that closes a damaged frame may be the start of the next. */
 function closeFrame(packet: Uint8Array, fcs: number, byte: number): Step {
   if (byte !== frameFlag) return { state: idle, damaged: true };
   const good = checkSequence(concat(Uint8Array.of(serialRevision, packet.length), packet)) === fcs;
-  return good ? { state: afterFlag, packet } : { state: afterFlag, damaged: true };
+  return good ? { state: idle, packet } : { state: afterFlag, damaged: true };
 }
 
 function escaped(packet: Uint8Array): Uint8Array {
