@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import { Aedes } from 'aedes';
-import type { DownFamily } from '../mqttTopics.ts';
+import { type DownFamily, gatewayClientId } from '../mqttTopics.ts';
 import { createAdmission } from './admission.ts';
 import { createKeyedBuckets } from './bucket.ts';
 import { send } from './egress.ts';
@@ -83,7 +83,14 @@ export async function createBroker(options: BrokerOptions) {
       const session = sessions.towards(uid);
       return session === undefined ? false : sendTo(session, uid, family, payload, qos);
     },
+    /** Sends to a gateway itself. @returns false when it is not connected or was cut */
+    async publishToGateway(gatewayId: string, family: DownFamily, payload: Uint8Array): Promise<boolean> {
+      const session = sessions.online(gatewayClientId(gatewayId));
+      return session === undefined ? false : sendTo(session, '', family, payload, 1);
+    },
     isConnected: (uid: string): boolean => sessions.towards(uid) !== undefined,
+    /** Whether this very client is connected: a device by its own connection (client id = uid), or a gateway (`gateway-{id}`). */
+    isOnline: (clientId: string): boolean => sessions.online(clientId) !== undefined,
     /** Ends the connections of a certificate at once, those before CONNECT too (T23). @returns how many */
     disconnectBySerial: (serialHex: string, reason: PresenceReason = 'REVOKED'): number => cutAll(sessions.withSerial(serialHex), reason),
     /** Ends the connections of a device (client id = uid) or of a gateway, those before CONNECT too. @returns how many */

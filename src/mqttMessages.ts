@@ -1,0 +1,84 @@
+import { bytes, bytesUpTo, type CodecType, field, nullable, oneOf, optionalField, record, text, uint } from './cbor/schema.ts';
+import { id16, sha256, u32, uid } from './production/fields.ts';
+
+/** What travels on the topics of mqttTopics.ts: deterministic CBOR maps with integer keys, 0 = cid (docs/mqtt.md). Both ends read and write
+ *  them with `decodeAs` and `encodeAs`; whatever does not fit is CBOR_MALFORMED. */
+
+/** Chosen by whoever asks; the answer carries it, and a repeat of the question has the same one. */
+const cid = uint();
+
+const maxSpdmBytes = 64 * 1024;
+const maxSignedBytes = 96 * 1024;
+/** A reason code of the device, such as `rollback` or `signature-invalid`. */
+const reason = text(64);
+
+/** up/hello: the first message of every connection. `imageState` testing: the image runs for the first time and is not confirmed. */
+export const helloMessage = record({
+  cid: field(0, cid),
+  /** `1.2.3` or `1.2.3+4` */
+  version: field(1, text(24)),
+  securityCounter: field(2, u32),
+  imageHash: field(3, sha256),
+  bootCount: field(4, u32),
+  imageState: field(5, oneOf({ confirmed: 0, testing: 1 })),
+  objId: field(6, id16),
+});
+export type HelloMessage = CodecType<typeof helloMessage>;
+
+/** dn/spdm and up/spdm: type byte 05 (clear) or 06 (secured) ‖ one SPDM message. */
+export const spdmMessage = record({ cid: field(0, cid), data: field(1, bytesUpTo(maxSpdmBytes, 2)) });
+
+/** up/job/next */
+export const jobQuestion = record({ cid: field(0, cid) });
+
+/** dn/job: the signed job, null when there is none. Without a cid when the server speaks first. */
+export const jobMessage = record({ cid: optionalField(0, cid), job: field(1, nullable(bytesUpTo(maxSignedBytes))) });
+
+/** up/job/{otaJobId}. `testing`: the device restarts into the new image. */
+export const jobStatusMessage = record({
+  cid: field(0, cid),
+  status: field(1, oneOf({ downloading: 1, written: 2, testing: 3, failed: 4, refused: 5 })),
+  reason: optionalField(2, reason),
+  version: optionalField(3, text(24)),
+});
+export type JobStatusMessage = CodecType<typeof jobStatusMessage>;
+
+/** Most blocks in one up/ota. */
+export const maxBlocksPerQuestion = 8;
+
+/** up/ota/{otaJobId}, QoS 0: a run of blocks. `blockBytes` is the one of the job. */
+export const otaQuestion = record({
+  cid: field(0, cid),
+  first: field(1, u32),
+  count: field(2, uint(maxBlocksPerQuestion, 1)),
+  blockBytes: field(3, uint(64 * 1024, 1)),
+});
+
+/** dn/ota, QoS 0: one block, sealed under the block key of the job. */
+export const otaBlock = record({
+  cid: field(0, cid),
+  otaJobId: field(1, id16),
+  index: field(2, u32),
+  sealed: field(3, bytesUpTo(64 * 1024 + 16, 17)),
+});
+
+/** dn/order: a signed order. */
+export const orderMessage = record({ cid: field(0, cid), order: field(1, bytesUpTo(maxSignedBytes)) });
+
+/** up/order: the signed receipt, or null and why not. */
+export const orderReply = record({
+  cid: field(0, cid),
+  receipt: field(1, nullable(bytesUpTo(maxSignedBytes))),
+  error: optionalField(2, reason),
+});
+
+/** n1/g/{gateway}/dn/attest: attest this device with the server's nonce. */
+export const attestMessage = record({ cid: field(0, cid), uid: field(1, uid), nonce: field(2, bytes(32)) });
+
+/** n1/g/{gateway}/{uid}/up/evidence: what the device signed, and the gateway's signed verdict. Null when the device did not answer. */
+export const evidenceMessage = record({
+  cid: field(0, cid),
+  evidence: field(1, nullable(bytesUpTo(maxSignedBytes))),
+  verdict: field(2, bytesUpTo(4096)),
+  error: optionalField(3, reason),
+});
