@@ -1,7 +1,19 @@
 import type { Resource } from './app.ts';
 import { consoleResource } from './console/routes.ts';
+import { linesResource } from './lines.ts';
 import { operatorsResource } from './operators.ts';
+import { programmerSelfResource } from './programmerSelf.ts';
+import { programmersResource } from './programmers.ts';
+import { releasesResource } from './releases.ts';
 import { systemResource } from './system.ts';
 
 /** Every resource of the API, in the order of the document. */
-export const resources: readonly Resource[] = [consoleResource, systemResource, operatorsResource];
+export const resources: readonly Resource[] = [
+  consoleResource,
+  systemResource,
+  operatorsResource,
+  linesResource,
+  releasesResource,
+  programmersResource,
+  programmerSelfResource,
+];

@@ -3,14 +3,17 @@ import type { EventStore } from '../eventstore/port.ts';
 import { type CertificateTables, certificates } from './certificates.ts';
 import { openReadModel } from './database.ts';
 import { type DeviceTables, devices } from './devices.ts';
+import { type JobTables, jobs } from './jobs.ts';
+import { type ProgrammerTables, programmers } from './programmers.ts';
 import type { Projection } from './projection.ts';
+import { type ReleaseTables, releases } from './releases.ts';
 import { type ProjectionRunner, type RunnerOptions, startProjections } from './runner.ts';
 
 /** All read models of the server and the connection that queries them. */
 
-export type Tables = CertificateTables & DeviceTables;
+export type Tables = CertificateTables & DeviceTables & JobTables & ProgrammerTables & ReleaseTables;
 
-const projections: readonly Projection[] = [certificates, devices];
+const projections: readonly Projection[] = [certificates, devices, jobs, programmers, releases];
 
 export type ReadModels = ProjectionRunner & { readonly db: Kysely<Tables> };
 

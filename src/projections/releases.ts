@@ -1,0 +1,66 @@
+import type { Kysely } from 'kysely';
+import type { FirmwareUpload } from '../domain/release.ts';
+import type { Projection } from './projection.ts';
+
+/** Product lines and firmware releases, as lists. */
+
+export type ReleaseRow = {
+  release_id: string;
+  line: string;
+  image: 'bl2' | 'app';
+  version: string;
+  security_counter: number;
+  image_hash: string;
+  body_bytes: number;
+  status: 'UPLOADED' | 'APPROVED' | 'PUBLISHED' | 'WITHDRAWN';
+  uploaded_by: string;
+  uploaded_at: string;
+};
+export type ReleaseTables = { product_lines: { line: string; defined_at: string }; releases: ReleaseRow };
+
+const statuses: Readonly<Record<string, ReleaseRow['status']>> = {
+  ReleaseApproved: 'APPROVED',
+  ReleasePublished: 'PUBLISHED',
+  ReleaseWithdrawn: 'WITHDRAWN',
+};
+
+export const releases: Projection = {
+  name: 'releases',
+  version: 1,
+  tables: ['product_lines', 'releases'],
+  schema: table => `
+    CREATE TABLE ${table('product_lines')} (line TEXT PRIMARY KEY, defined_at TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE ${table('releases')} (
+      release_id TEXT PRIMARY KEY, line TEXT NOT NULL, image TEXT NOT NULL, version TEXT NOT NULL, security_counter INTEGER NOT NULL,
+      image_hash TEXT NOT NULL, body_bytes INTEGER NOT NULL, status TEXT NOT NULL, uploaded_by TEXT NOT NULL, uploaded_at TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX ${table('releases')}_line ON ${table('releases')} (line);
+    CREATE INDEX ${table('releases')}_image_hash ON ${table('releases')} (image_hash);`,
+  writer(db, table) {
+    const define = db.prepare(`INSERT OR IGNORE INTO ${table('product_lines')} VALUES (?, ?)`);
+    const insert = db.prepare(`INSERT OR IGNORE INTO ${table('releases')} VALUES (?, ?, ?, ?, ?, ?, ?, 'UPLOADED', ?, ?)`);
+    const move = db.prepare(`UPDATE ${table('releases')} SET status = ? WHERE release_id = ?`);
+    return event => {
+      const status = statuses[event.type];
+      if (event.type === 'LineDefined') define.run(String(event.data.line), event.at);
+      else if (event.type === 'FirmwareUploaded') {
+        const { releaseId, line, image, version, securityCounter, imageHash, size, uploadedBy } = event.data as FirmwareUpload;
+        insert.run(releaseId, line, image, version, securityCounter, imageHash, size, uploadedBy, event.at);
+      } else if (status !== undefined) move.run(status, event.stream.slice('release-'.length));
+    };
+  },
+};
+
+export type ReleasePage = { readonly line?: string | undefined; readonly after?: string | undefined; readonly limit: number };
+
+export const releaseQueries = (db: Kysely<ReleaseTables>) => ({
+  lines: async () => (await db.selectFrom('product_lines').select('line').orderBy('line').execute()).map(row => row.line),
+  page: ({ line, after, limit }: ReleasePage) => {
+    let query = db.selectFrom('releases').selectAll().orderBy('release_id').limit(limit);
+    if (line !== undefined) query = query.where('line', '=', line);
+    if (after !== undefined) query = query.where('release_id', '>', after);
+    return query.execute();
+  },
+  /** The release whose image, plain, has this hash. */
+  byImageHash: (imageHash: string) => db.selectFrom('releases').selectAll().where('image_hash', '=', imageHash).executeTakeFirst(),
+});

@@ -1,0 +1,112 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { toBase64url } from '../../src/bytes.ts';
+import { agreeKek, csrOf, lockedProgrammer, newParty, newUid, receiptOf } from '../services/parties.ts';
+import { openPlant, type Plant } from '../services/plant.ts';
+
+let plant: Plant;
+beforeAll(async () => {
+  plant = await openPlant();
+});
+afterAll(() => plant.close());
+
+const statusOf = async (uid: string) => (await plant.ask('olga', 'GET', `/v1/programmers/${uid}`)).status;
+
+describe('a programmer is prepared', () => {
+  it('walks from blank to active (R3–R34, R104)', async () => {
+    const programmer = await lockedProgrammer(plant);
+    expect(await statusOf(programmer.uid)).toBe('LOCKED');
+    const { epoch } = await agreeKek(plant, programmer);
+    expect(epoch).toBe(1);
+    expect(await statusOf(programmer.uid)).toBe('READY');
+    await plant.ask('olga', 'POST', `/v1/programmers/${programmer.uid}/ship`, { to: 'CM Penang' });
+    expect(await plant.ask(programmer.certificate, 'POST', `/v1/programmers/${programmer.uid}/check-in`)).toEqual({ status: 'ACTIVE' });
+    const { programmers } = await plant.ask('aldo', 'GET', '/v1/programmers?limit=500');
+    expect(programmers).toContainEqual({
+      uid: programmer.uid,
+      name: 'NuLink3 test',
+      status: 'ACTIVE',
+      firmwareVersion: '1.0.0',
+      kekEpoch: 1,
+      shippedTo: 'CM Penang',
+    });
+  });
+
+  it('gives the same certificate and boot key when asked again, and refuses another key (R10–R21)', async () => {
+    const party = newParty();
+    const path = `/v1/programmers/${party.uid}`;
+    await plant.ask('olga', 'POST', '/v1/programmers', { uid: party.uid, name: 'x' });
+    const first = await plant.ask('olga', 'POST', `${path}/csr`, { csr: csrOf(party) });
+    expect(await plant.ask('olga', 'POST', `${path}/csr`, { csr: csrOf(party) })).toEqual(first);
+    expect(await plant.code('olga', 'POST', `${path}/csr`, { csr: csrOf(newParty(party.uid)) })).toBe('CONFLICT');
+    expect(await plant.code('olga', 'POST', `${path}/csr`, { csr: csrOf(party), publicKey: toBase64url(newParty().spki.slice(-65)) })).toBe(
+      'KEY_REFUSED',
+    );
+    const key = await plant.ask('olga', 'POST', `${path}/boot-key`);
+    expect(await plant.ask('olga', 'POST', `${path}/boot-key`)).toEqual(key);
+  });
+
+  it('locks only with a receipt that proves lock, key and firmware (R20–R26)', async () => {
+    const party = newParty();
+    const path = `/v1/programmers/${party.uid}`;
+    await plant.ask('olga', 'POST', '/v1/programmers', { uid: party.uid, name: 'x' });
+    await plant.ask('olga', 'POST', `${path}/csr`, { csr: csrOf(party) });
+    await plant.ask('olga', 'POST', `${path}/boot-key`);
+    const nonce = new Uint8Array(randomBytes(16));
+    const lock = async (signer: typeof party, facts: Parameters<typeof receiptOf>[2]) => {
+      const receipt = await receiptOf(signer, nonce, { stage: 'programmer', ...facts });
+      return plant.code('olga', 'POST', `${path}/locked`, { receipt, nonce: toBase64url(nonce) });
+    };
+    expect(await lock(party, { debugState: 'open' })).toBe('RECEIPT_REFUSED');
+    expect(await lock(party, { otpMask: 1 })).toBe('RECEIPT_REFUSED');
+    expect(await lock(party, {})).toBe('RECEIPT_REFUSED');
+    expect(await lock(newParty(party.uid), {})).toBe('COSE_SIGNATURE');
+    expect(await statusOf(party.uid)).toBe('CERTIFIED');
+  });
+
+  it('needs a security officer', async () => {
+    expect(await plant.code('pia', 'POST', '/v1/programmers', { uid: newUid(), name: 'x' })).toBe('FORBIDDEN');
+  });
+});
+
+describe('AES_NuLink3', () => {
+  it('rises by epochs, and every attempt has its own (R27–R34)', async () => {
+    const programmer = await lockedProgrammer(plant);
+    const path = `/v1/programmers/${programmer.uid}/kek`;
+    const lost = { publicKey: toBase64url(newParty().spki.slice(-65)), nonce: toBase64url(randomBytes(16)) };
+    const answer = await plant.ask(programmer.certificate, 'POST', path, lost);
+    expect(await plant.ask(programmer.certificate, 'POST', path, lost)).toEqual(answer);
+    expect(await plant.code(programmer.certificate, 'PUT', `${path}/1`, { mac: toBase64url(randomBytes(32)) })).toBe('KEY_REFUSED');
+    expect(await statusOf(programmer.uid)).toBe('LOCKED');
+    expect((await agreeKek(plant, programmer)).epoch).toBe(2);
+    expect((await agreeKek(plant, programmer)).epoch).toBe(3);
+    const ids = (await plant.ctx.keystore.list()).map(key => key.id).filter(id => id.includes(programmer.uid));
+    expect(ids.sort()).toEqual([2, 3].map(epoch => `programmer-kek/${programmer.uid}/${epoch}`));
+  });
+
+  it('is agreed with the certificate’s own programmer only (RULE-9)', async () => {
+    const [one, other] = [await lockedProgrammer(plant), await lockedProgrammer(plant)];
+    expect(await plant.code(one.certificate, 'POST', `/v1/programmers/${other.uid}/check-in`)).toBe('FORBIDDEN');
+    expect(await plant.code('alice', 'POST', `/v1/programmers/${other.uid}/check-in`)).toBe('CLIENT_CERTIFICATE_REQUIRED');
+  });
+});
+
+describe('a programmer that is lost', () => {
+  it('is refused within one request when stolen (T15)', async () => {
+    const programmer = await lockedProgrammer(plant);
+    await plant.ask('olga', 'POST', `/v1/programmers/${programmer.uid}/stolen`, { note: 'truck was robbed' });
+    expect(await plant.code(programmer.certificate, 'POST', `/v1/programmers/${programmer.uid}/check-in`)).toBe('CERTIFICATE_REVOKED');
+  });
+
+  it('is on hold while suspended and comes back when resumed', async () => {
+    const programmer = await lockedProgrammer(plant);
+    const path = `/v1/programmers/${programmer.uid}`;
+    await agreeKek(plant, programmer);
+    await plant.ask('olga', 'POST', `${path}/ship`, { to: 'CM' });
+    await plant.ask(programmer.certificate, 'POST', `${path}/check-in`);
+    await plant.ask('olga', 'POST', `${path}/suspend`, { reason: 'audit' });
+    expect(await plant.code(programmer.certificate, 'POST', `${path}/check-in`)).toBe('CERTIFICATE_REVOKED');
+    await plant.ask('olga', 'POST', `${path}/resume`);
+    expect(await plant.ask(programmer.certificate, 'POST', `${path}/check-in`)).toEqual({ status: 'ACTIVE' });
+  });
+});
