@@ -36,11 +36,12 @@ export function createApiServer(api: Api, tls: TlsIdentity) {
 
 const crlPath = /^\/crl\/([a-z0-9][a-z0-9._-]{0,127})\.crl$/;
 
-/** `GET /crl/{icaId}.crl` (RFC 5280 §4.2.1.13: application/pkix-crl). */
+/** `GET /crl/{icaId}.crl` (RFC 5280 §4.2.1.13: application/pkix-crl), and `/healthz` for health checks without TLS. */
 export function createCrlServer(ctx: Context): Server {
   return createHttpServer(
     { maxHeaderSize: maxHeaderBytes, headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs },
     (request, response) => {
+      if (request.url === '/healthz') return void response.writeHead(200, { 'Content-Type': 'text/plain' }).end('ok');
       const icaId = crlPath.exec(request.url ?? '')?.[1];
       if (icaId === undefined || request.method !== 'GET') return void response.writeHead(404).end();
       currentCrl(ctx, icaId).then(
