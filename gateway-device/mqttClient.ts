@@ -23,13 +23,17 @@ export type MqttClientOptions = Pick<LinkOptions, 'host' | 'port' | 'servername'
   readonly backoff?: BackoffLimits;
   /** At most 128 bytes; devices only. */
   readonly will?: Uint8Array;
+  /** After each CONNACK; what a device says on each connection begins here. */
+  readonly onOnline?: () => void;
+  /** After each connection or attempt that ended, with the reason. */
+  readonly onOffline?: (error: Error) => void;
   /** From 0 to below 1, for the jitter. */
   readonly random?: () => number;
 };
 
 const defaults = { keepaliveSeconds: 60, connectTimeoutMs: 10_000 } as const;
-/** A cid starts at random, so that a restarted client does not repeat the ones of its last session. */
-const firstCidBelow = 2 ** 47;
+/** A cid is a u32 that starts at random, so that a restarted client does not repeat the ones of its last session. */
+const firstCidBelow = 2 ** 31;
 
 export type NusecMqttClient = ReturnType<typeof connectMqtt>;
 
@@ -56,9 +60,13 @@ export function connectMqtt(options: MqttClientOptions) {
         onOnline: () => {
           if (state !== undefined) state.onlineSince = performance.now();
           online.resolve();
+          options.onOnline?.();
         },
         onMessage: (topic, payload) => dispatch(identity, handlers, topic, payload),
-        onClosed: () => reopenLater(),
+        onClosed: error => {
+          reopenLater();
+          options.onOffline?.(error);
+        },
       },
     );
     state = { link, onlineSince: undefined };

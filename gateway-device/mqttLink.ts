@@ -1,4 +1,4 @@
-import { connect, type TLSSocket } from 'node:tls';
+import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { MqttClient } from 'mqtt';
 
 /** One connection attempt and its life: TLS 1.3 with the own certificate, a pinned root and a checked server name, then MQTT 3.1.1. */
@@ -7,8 +7,8 @@ export type LinkOptions = {
   readonly port: number;
   /** Name the server certificate must carry. */
   readonly servername: string;
-  /** PEM; `ca` is the pinned root and nothing else. */
-  readonly tls: { readonly key: string; readonly cert: string; readonly ca: string };
+  /** PEM; `ca` is the pinned root and nothing else. Or all of it in a context, for keys that nobody may read. */
+  readonly tls: { readonly key: string; readonly cert: string; readonly ca: string } | { readonly secureContext: SecureContext };
   readonly clientId: string;
   readonly keepaliveSeconds: number;
   readonly connectTimeoutMs: number;

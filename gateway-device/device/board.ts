@@ -17,7 +17,7 @@ export type StageContext = {
   readonly chip: Chip;
   readonly boot: BootResult;
   readonly stage: DevAuthStage;
-  /** Restarts the chip after the present answer has left. */
+  /** Restarts the chip; when a message is being answered, after the answer has left. */
   readonly resetLater: (mode: ResetMode) => void;
   readonly tell: (event: BoardEvent) => void;
 };
@@ -61,12 +61,15 @@ export function createBoard({ chip, stages, select = stageOfBoot, tell = () => u
   let name: DevAuthStage | 'none' = 'none';
   let running: Stage | undefined;
   let wanted: ResetMode | undefined;
+  let isAnswering = false;
+  let restarts: Promise<void> = Promise.resolve();
 
   const enter = (next: DevAuthStage | 'none'): void => {
     const factory = next === 'none' ? undefined : stages[next];
     name = factory ? next : 'none';
     const resetLater = (mode: ResetMode): void => {
       wanted = mode;
+      if (!isAnswering) setImmediate(() => void resetIfWanted());
     };
     running = next === 'none' ? undefined : factory?.({ chip, boot, stage: next, resetLater, tell });
   };
@@ -77,7 +80,7 @@ export function createBoard({ chip, stages, select = stageOfBoot, tell = () => u
     wanted = undefined;
     await before?.stop?.();
   };
-  const reset = async (mode: ResetMode = 'normal'): Promise<void> => {
+  const restart = async (mode: ResetMode): Promise<void> => {
     await halt();
     try {
       boot = chip.boot();
@@ -88,6 +91,14 @@ export function createBoard({ chip, stages, select = stageOfBoot, tell = () => u
     }
     enter(mode === 'bootloader' && boot.stage === 'app' ? 'bl2' : select(boot, chip));
     tell(bootEvent(chip, boot, name));
+  };
+  /** One restart after the other. */
+  const reset = (mode: ResetMode = 'normal'): Promise<void> => {
+    restarts = restarts.then(() => restart(mode));
+    return restarts;
+  };
+  const resetIfWanted = async (): Promise<void> => {
+    if (wanted) await reset(wanted);
   };
   return {
     chip,
@@ -103,6 +114,7 @@ export function createBoard({ chip, stages, select = stageOfBoot, tell = () => u
       return true;
     },
     receive: async (message, send) => {
+      isAnswering = true;
       try {
         const answer = await running?.handle(message);
         chip.sync();
@@ -111,8 +123,10 @@ export function createBoard({ chip, stages, select = stageOfBoot, tell = () => u
         // A chip whose power went answers nothing and does nothing until the next start.
         await halt();
         if (!(error instanceof PowerCut)) tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
+      } finally {
+        isAnswering = false;
       }
-      if (wanted) await reset(wanted);
+      await resetIfWanted();
     },
     stop: async () => {
       await halt();

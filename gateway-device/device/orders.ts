@@ -23,12 +23,12 @@ function isPinned(chip: Chip, root: Uint8Array): boolean {
   return chip.otp.slot(slot) !== 'burned' || timingSafeEqual(sha256(root), chip.otp.read(slot));
 }
 
-/** @param expected.nonce  the nonce that the order must name, or a test of it
+/** @param expected  `nonce`: the one that the order must name; only a wipe may come without one
  *  @throws NusecError ORDER_REFUSED, COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED */
 export async function checkedOrder(
   { chip }: StageContext,
   order: Uint8Array,
-  expected: { readonly operation: Order['operation']; readonly nonce: Uint8Array; readonly nowSeconds?: number },
+  expected: { readonly operation: Order['operation']; readonly nonce?: Uint8Array; readonly nowSeconds?: number },
 ): Promise<Order> {
   const objId = chip.data.get('objId');
   if (!objId) throw new NusecError('ORDER_REFUSED', 'the device is not registered');

@@ -28,14 +28,19 @@ const fourEyes = 2;
 export const signOrder = (value: Order, signer: Signer): Promise<Uint8Array> => signAs(format, value, signer);
 
 /** The device's own state. `nowSeconds` is absent where there is no trusted clock. */
-export type OrderExpectation = Pick<Order, 'operation' | 'uid' | 'objId' | 'nonce'> & { readonly nowSeconds?: number };
+export type OrderExpectation = Pick<Order, 'operation' | 'uid' | 'objId'> & {
+  /** Absent for an operation that a device can carry out only once (wipe) and that was signed while it was offline. */
+  readonly nonce?: Uint8Array;
+  readonly nowSeconds?: number;
+};
 
 /** @throws NusecError COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED, ORDER_REFUSED (other device, registration, nonce or operation, expired,
  *    a debug unlock without two different approvers) */
 export async function verifyOrder(bytes: Uint8Array, expected: OrderExpectation, orderKeys: KeyResolver): Promise<Order> {
   const value = await verifyAs(format, bytes, orderKeys);
-  const names = ['uid', 'objId', 'nonce'] as const;
-  const isForMe = value.operation === expected.operation && names.every(name => equalBytes(value[name], expected[name]));
+  const isMine = equalBytes(value.uid, expected.uid) && equalBytes(value.objId, expected.objId);
+  const isFresh = expected.nonce === undefined ? expected.operation === 'wipe' : equalBytes(value.nonce, expected.nonce);
+  const isForMe = value.operation === expected.operation && isMine && isFresh;
   const isExpired = expected.nowSeconds !== undefined && expected.nowSeconds >= value.expiresAtSeconds;
   const isApproved = value.operation !== 'debugUnlock' || new Set(value.approvers).size >= fourEyes;
   if (!isForMe || isExpired || !isApproved) throw new NusecError('ORDER_REFUSED', 'the order is refused');

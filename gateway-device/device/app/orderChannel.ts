@@ -1,0 +1,39 @@
+import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
+import { NusecError } from '../../../src/errors.ts';
+import { orderDown, orderUp } from '../../../src/ota/deviceMessages.ts';
+import type { NusecMqttClient } from '../../mqttClient.ts';
+import type { StageContext } from '../board.ts';
+import { carryOutWipe, checkedOrder } from '../orders.ts';
+
+/** Signed orders over dn/order (R96, T31). A wipe is final, so its nonce need not be the device's: the receipt repeats it, and the order was
+ *  signed for this device, this registration and a limited time. */
+
+const receiptDeliveryMs = 5_000;
+
+export function openOrderChannel(context: StageContext, client: Pick<NusecMqttClient, 'on' | 'publish'>, nowSeconds: () => number): void {
+  let receipt: Uint8Array | undefined;
+  const carryOut = async (order: Uint8Array): Promise<Uint8Array> => {
+    if (receipt) return receipt;
+    const { nonce } = await checkedOrder(context, order, { operation: 'wipe', nowSeconds: nowSeconds() });
+    receipt = await carryOutWipe(context, nonce);
+    return receipt;
+  };
+  const answer = async (payload: Uint8Array): Promise<void> => {
+    const { cid, order } = decodeAs(orderDown, payload);
+    const reply = await carryOut(order).then(
+      done => ({ cid, receipt: done }),
+      error => ({ cid, receipt: null, error: codeOf(error) }),
+    );
+    if (reply.receipt === null) context.tell({ event: 'refused', what: 'order', code: codeOf(new NusecError('ORDER_REFUSED', '')) });
+    const sent = client.publish('order', encodeAs(orderUp, reply)).catch(() => undefined);
+    if (reply.receipt === null) return;
+    await Promise.race([sent, new Promise(resolve => setTimeout(resolve, receiptDeliveryMs).unref())]);
+    context.resetLater('normal');
+  };
+  let turn: Promise<void> = Promise.resolve();
+  client.on('order', payload => {
+    turn = turn.then(() => answer(payload)).catch(() => undefined);
+  });
+}
+
+const codeOf = (error: unknown): string => (error instanceof NusecError ? error.code : 'INTERNAL');

@@ -1,0 +1,61 @@
+import { equalBytes } from '../../../src/bytes.ts';
+import { type CodecType, decodeAs, encodeAs, field, oneOf, record, uint } from '../../../src/cbor/schema.ts';
+import { isBlock } from '../../../src/ota/blocks.ts';
+import { blockCount, type OtaJob } from '../../../src/ota/job.ts';
+import { id16 } from '../../../src/production/fields.ts';
+import type { Chip } from '../chip.ts';
+import { eraseRegion } from '../flash.ts';
+
+/** What an installation leaves in flash, so that it goes on after a restart: the signed job, its phase, and the blocks themselves. Which
+ *  blocks are there is not written down: the job names their hashes. */
+
+const jobName = 'otaJob';
+const stateName = 'otaState';
+
+const state = record({
+  jobId: field(1, id16),
+  /** Of the newest job that was taken: an older one is refused, also after this one is done. */
+  sequence: field(2, uint()),
+  phase: field(3, oneOf({ downloading: 1, written: 2, done: 3 })),
+});
+export type OtaState = CodecType<typeof state>;
+
+export function loadState(chip: Chip): OtaState | undefined {
+  const kept = chip.data.get(stateName);
+  return kept && decodeAs(state, kept);
+}
+
+export const loadJob = (chip: Chip): Uint8Array | undefined => chip.data.get(jobName);
+
+export function saveState(chip: Chip, job: Pick<OtaJob, 'jobId' | 'sequence'>, phase: OtaState['phase']): void {
+  chip.data.put(stateName, encodeAs(state, { jobId: job.jobId, sequence: job.sequence, phase }));
+  if (phase === 'done') chip.data.remove(jobName);
+  chip.sync();
+}
+
+/** Makes room for a job; the same job again keeps what has come. */
+export function prepareSlot(chip: Chip, signed: Uint8Array, job: OtaJob): void {
+  const kept = loadJob(chip);
+  if (!kept || !equalBytes(kept, signed)) {
+    eraseRegion(chip.flash, chip.layout.secondary);
+    chip.data.put(jobName, signed);
+  }
+  saveState(chip, job, 'downloading');
+}
+
+/** Bit n = block n is whole in the slot. */
+export function blocksInSlot(chip: Chip, job: OtaJob): Uint8Array {
+  const have = new Uint8Array(Math.ceil(blockCount(job) / 8));
+  for (let index = 0; index < blockCount(job); index += 1) {
+    if (isBlock(job, index, readBlock(chip, job, index))) have[index >> 3] = (have[index >> 3] ?? 0) | (1 << (index & 7));
+  }
+  return have;
+}
+
+function readBlock(chip: Chip, job: OtaJob, index: number): Uint8Array {
+  const start = index * job.blockBytes;
+  return chip.flash.read(chip.layout.secondary.offset + start, Math.min(job.blockBytes, job.imageBytes - start));
+}
+
+export const writeBlock = (chip: Chip, job: OtaJob, index: number, block: Uint8Array): void =>
+  chip.flash.program(chip.layout.secondary.offset + index * job.blockBytes, block);
