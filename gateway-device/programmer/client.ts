@@ -1,0 +1,57 @@
+import { createHash } from 'node:crypto';
+import { encodeAs } from '../../src/cbor/schema.ts';
+import { decodeResponse } from '../../src/production/devauth/body.ts';
+import { devAuthMalformed } from '../../src/production/devauth/error.ts';
+import { decodeMessage, encodeMessage, maxBodyDepth, responseTo } from '../../src/production/devauth/header.ts';
+import { decodeVendorMessage, encodeVendorMessage } from '../../src/production/devauth/vendor.ts';
+import { openByteLink } from '../link/byteLink.ts';
+import { createMctpClient } from '../link/mctpLink.ts';
+import {
+  type ProgrammerCommandName,
+  type ProgrammerRequest,
+  type ProgrammerResponse,
+  packagePieceBytes,
+  programmerCommands,
+  programmerGroup,
+} from './protocol.ts';
+
+/** The asking side of group 65: what the contract manufacturer's tool speaks (R108). */
+export type ProgrammerClient = {
+  /** @throws DevAuthError when the programmer refuses; LINK_TIMEOUT, LINK_FAILED, DEVAUTH_MALFORMED */
+  request<N extends ProgrammerCommandName>(name: N, params: ProgrammerRequest<N>): Promise<ProgrammerResponse<N>>;
+  close(): Promise<void>;
+};
+
+/** Agreement and import speak with the server before they answer. */
+const slowTimeoutMs = 40_000;
+
+/** @param address `host:port` of the programmer's serial link, or the path of a UART @throws NusecError LINK_FAILED */
+export async function connectProgrammer(address: string): Promise<ProgrammerClient> {
+  const mctp = createMctpClient(await openByteLink(address), { timeoutMs: () => slowTimeoutMs });
+  let sequence = 0;
+  return {
+    request: async <N extends ProgrammerCommandName>(name: N, params: ProgrammerRequest<N>) => {
+      const { id, op, request, response } = programmerCommands[name];
+      sequence = (sequence + 1) % 256;
+      const body = encodeAs(request as never, params as never, maxBodyDepth);
+      const message = encodeMessage({ op, sequence, command: id, body }, programmerGroup);
+      const { message: bytes } = decodeVendorMessage(await mctp.request(encodeVendorMessage(message, { integrityCheck: true })));
+      const answer = decodeMessage(bytes, programmerGroup);
+      if (answer.op !== responseTo(op) || answer.sequence !== sequence || answer.command !== id) {
+        throw devAuthMalformed('the response answers another request');
+      }
+      return decodeResponse(response as never, answer.body) as ProgrammerResponse<N>;
+    },
+    close: () => mctp.close(),
+  };
+}
+
+/** Hands a production package over and has it imported. @throws DevAuthError policy: refused, whatever the reason */
+export async function sendPackage(client: ProgrammerClient, file: Uint8Array): Promise<ProgrammerResponse<'packageImport'>> {
+  for (let offset = 0; offset < file.length; offset += packagePieceBytes) {
+    const data = file.subarray(offset, offset + packagePieceBytes);
+    const hash = offset === 0 ? { sha256: new Uint8Array(createHash('sha256').update(file).digest()) } : {};
+    await client.request('packagePut', { offset, totalBytes: file.length, data, ...hash });
+  }
+  return client.request('packageImport', {});
+}

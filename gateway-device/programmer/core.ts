@@ -1,0 +1,60 @@
+import { join } from 'node:path';
+import { NusecError } from '../../src/errors.ts';
+import type { BoardEvent } from '../device/board.ts';
+import type { Chip } from '../device/chip.ts';
+import { fileVault } from '../device/keyStore.ts';
+import { readIdentity } from './identity.ts';
+import { type ImageCache, openImageCache } from './imageCache.ts';
+import { agreeKek } from './kekAgreement.ts';
+import { type KekStore, openKekStore } from './kekStore.ts';
+import { type LedgerArchive, openLedgerArchive } from './ledgerBook.ts';
+import { type Nvm, openNvm } from './nvm.ts';
+import { createServerApi, type ServerApi } from './serverApi.ts';
+
+/** The parts of a programmer that every function of its works with. */
+export type Core = {
+  readonly chip: Chip;
+  readonly nvm: Nvm;
+  readonly keks: KekStore;
+  readonly images: ImageCache;
+  readonly archive: LedgerArchive;
+  readonly uptimeSeconds: () => number;
+  /** Tells the operator's terminal. Never a secret. */
+  readonly tell: (event: BoardEvent) => void;
+};
+
+/** @param folder data folder of the programmer, shared with its chip */
+export function openCore(chip: Chip, folder: string, tell: Core['tell'] = () => undefined): Core {
+  const startedAt = performance.now();
+  return {
+    chip,
+    nvm: openNvm(join(folder, 'programmer.json')),
+    keks: openKekStore(fileVault(join(folder, 'kek.json'))),
+    images: openImageCache(join(folder, 'images')),
+    archive: openLedgerArchive(folder),
+    uptimeSeconds: () => Math.floor((performance.now() - startedAt) / 1000),
+    tell,
+  };
+}
+
+/** Opens a connection to the server, uses it, closes it.
+ *  @throws NusecError STATE before a server was named; SERVER_UNREACHABLE; whatever `use` throws */
+export async function withServer<T>(core: Core, use: (server: ServerApi) => Promise<T>, url = core.nvm.state().serverUrl): Promise<T> {
+  if (!url) throw new NusecError('STATE', 'no key has been agreed with a server');
+  const identity = readIdentity(core.chip);
+  const server = createServerApi(identity.connect(url), identity.uidHex);
+  try {
+    return await use(server);
+  } finally {
+    server.close();
+  }
+}
+
+/** AGREE_KEK: a new epoch of AES_NuLink3 with this server (R27–R34). @returns the epoch */
+export async function agreeWithServer(core: Core, url: string): Promise<number> {
+  const identity = readIdentity(core.chip);
+  const epoch = await withServer(core, server => agreeKek(identity, core.keks, server), url);
+  core.nvm.update(state => ({ ...state, serverUrl: url }));
+  core.tell({ event: 'kek-agreed', epoch });
+  return epoch;
+}

@@ -1,0 +1,75 @@
+import { createHash } from 'node:crypto';
+import { equalBytes, toHex } from '../../src/bytes.ts';
+import { keyIdOf } from '../../src/cose/publicKey.ts';
+import { NusecError } from '../../src/errors.ts';
+import { checkChain } from '../../src/pki/chain.ts';
+import { parseCertificate } from '../../src/pki/parse.ts';
+import { toPem } from '../../src/pki/pem.ts';
+import { otpMap } from '../../src/production/otpMap.ts';
+import type { Signer } from '../../src/production/signed.ts';
+import { packageKeysOf, type TrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
+import type { Chip } from '../device/chip.ts';
+import { authKeySlot } from '../device/keyStore.ts';
+import { createHttpClient, type HttpClient } from '../link/httpClient.ts';
+
+/** Who the programmer is and whom it trusts: all of it comes from its own chip. The root certificate lies in flash and counts only because
+ *  its hash is in OTP 3 (R3–R4); the trust bundle counts because that root signed it. */
+export type ProgrammerIdentity = {
+  readonly uid: Uint8Array;
+  readonly uidHex: string;
+  readonly root: Uint8Array;
+  readonly rootSpki: Uint8Array;
+  readonly certificate: Uint8Array;
+  readonly certificateSha256: Uint8Array;
+  /** Signs ledger, acknowledgements and zeroise receipts with the AUTH key. */
+  readonly signer: Signer;
+  /** HTTPS by mutual TLS with the AUTH key (RULE-9); nothing but the own root is trusted (T14). */
+  readonly connect: (baseUrl: string) => HttpClient;
+};
+
+/** @throws NusecError STATE while the programmer is not prepared, CHAIN_REFUSED when what lies in flash is not what OTP names */
+export function readIdentity(chip: Chip): ProgrammerIdentity {
+  const [root, ica, certificate] = (['rootCertificate', 'icaCertificate', 'deviceCertificate'] as const).map(name => chip.data.get(name));
+  const own = chip.keyStore.publicKey(authKeySlot);
+  if (!root || !ica || !certificate || !own)
+    throw new NusecError('STATE', 'the programmer is not prepared: key or certificates are missing');
+  if (!equalBytes(chip.otp.read(otpMap.rootCaHash.slot), sha256(root))) {
+    throw new NusecError('CHAIN_REFUSED', 'the root certificate in flash is not the one in OTP');
+  }
+  const uidHex = toHex(chip.uid);
+  checkChain([certificate, ica], { roots: [root], now: undefined, purpose: 'programmer', uid: uidHex });
+  const pem = (der: Uint8Array): string => toPem('CERTIFICATE', der);
+  return {
+    uid: chip.uid,
+    uidHex,
+    root,
+    rootSpki: parseCertificate(root).spki,
+    certificate,
+    certificateSha256: sha256(certificate),
+    signer: { kid: keyIdOf(own), sign: input => chip.keyStore.sign(authKeySlot, input) },
+    connect: baseUrl => {
+      const secureContext = chip.keyStore.secureContext(authKeySlot, { cert: pem(certificate) + pem(ica), ca: pem(root) });
+      return createHttpClient({ baseUrl, ca: pem(root), secureContext });
+    },
+  };
+}
+
+/** The trust bundle in flash, verified against the root each time it is used.
+ *  @throws NusecError STATE without one, COSE_SIGNATURE when the root did not sign it */
+export async function readBundle(chip: Chip, identity: ProgrammerIdentity): Promise<TrustBundle> {
+  const bundle = chip.data.get('bundle');
+  if (!bundle) throw new NusecError('STATE', 'the programmer has no trust bundle');
+  return verifyTrustBundle(bundle, identity.rootSpki);
+}
+
+/** Takes a newer bundle; an older or equal one changes nothing.
+ *  @throws NusecError COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED */
+export async function updateBundle(chip: Chip, identity: ProgrammerIdentity, bytes: Uint8Array): Promise<void> {
+  const offered = await verifyTrustBundle(bytes, identity.rootSpki);
+  const known = chip.data.get('bundle') && (await readBundle(chip, identity));
+  if (!known || offered.version > known.version) chip.data.put('bundle', bytes);
+}
+
+export const packageKeys = async (chip: Chip, identity: ProgrammerIdentity) => packageKeysOf(await readBundle(chip, identity));
+
+export const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());

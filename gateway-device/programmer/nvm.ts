@@ -1,0 +1,142 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { utf8 } from '../../src/bytes.ts';
+import { NusecError } from '../../src/errors.ts';
+import { replaceFile } from '../device/files.ts';
+
+/** What the programmer must not forget: jobs with their counts and ledgers, and the unit it is working on. One file, replaced as a whole
+ *  and on the disk before the programmer goes on, so that a cut leaves the state before or after, never between. No key is in it, and the
+ *  production packages lie here as they came: sealed. */
+
+/** Bytes are base64url, ids and hashes hex, as JSON wants it. */
+export type JobState = {
+  readonly jobId: string;
+  readonly packageId: string;
+  /** Of the newest imported package; never falls (T3, I13). */
+  readonly sequence: number;
+  readonly epoch: number;
+  /** The whole `*.njp` file; opened again when it is needed. */
+  readonly packageFile: string;
+  /** Units of the newest package; the next three count since its import. */
+  readonly count: number;
+  readonly scrapAllowance: number;
+  readonly committed: number;
+  readonly scrapped: number;
+  /** 1 while a unit is reserved. */
+  readonly open: number;
+  /** Images kept for this job, SHA-256 of the body. */
+  readonly images: readonly string[];
+  /** `told`: the server has the record of it. */
+  readonly zeroised: false | 'recorded' | 'told';
+  readonly ledger: LedgerState;
+  /** Signed acknowledgement of the newest import. */
+  readonly acknowledgement: string;
+  readonly acknowledgementSent: boolean;
+};
+
+export type LedgerState = {
+  readonly nextNumber: number;
+  readonly headSha256: string;
+  /** Signed records that the server has not acknowledged, oldest first. */
+  readonly pending: readonly string[];
+};
+
+/** The journal of the unit under way. Every ★ step is written here before it begins (`begun`) and after it is done (`done`). */
+export type UnitState = {
+  readonly runId: number;
+  readonly jobId: string;
+  readonly uid: string;
+  readonly done: number;
+  readonly begun: number;
+  /** Failures of the step after `done`. */
+  readonly failures: number;
+  readonly facts: UnitFacts;
+  /** The unit is given up; what is left is to tell the server. */
+  readonly voiding?: VoidState;
+};
+
+export type VoidState = { readonly reason: string; readonly otpTouched: boolean };
+
+/** What the steps found out, each kept from the step that learned it. */
+export type UnitFacts = {
+  readonly grantId?: string;
+  readonly objId?: string;
+  /** The signed grant. */
+  readonly grant?: string;
+  /** AUTH key of the target, point. */
+  readonly publicKey?: string;
+  readonly certificate?: string;
+  readonly ica?: string;
+  readonly root?: string;
+  readonly bundle?: string;
+  /** SubjectPublicKeyInfo of the two boot keys. */
+  readonly bootKey?: string;
+  readonly applicationKey?: string;
+  readonly bl2Hash?: string;
+  /** The image that was sent: what the last receipt must show. */
+  readonly application?: { readonly imageHash: string; readonly securityCounter: number };
+  /** Receipt of the finished unit: the same one in every retry of the commit. */
+  readonly receipt?: string;
+  /** The commit stands in the ledger. */
+  readonly committing?: true;
+};
+
+export type NvmState = {
+  readonly version: 1;
+  readonly nextRunId: number;
+  readonly serverUrl?: string;
+  readonly jobs: Readonly<Record<string, JobState>>;
+  readonly unit?: UnitState;
+};
+
+export type Nvm = {
+  readonly state: () => NvmState;
+  /** Durable when it returns. */
+  readonly update: (change: (state: NvmState) => NvmState) => NvmState;
+};
+
+const blank: NvmState = { version: 1, nextRunId: 1, jobs: {} };
+
+/** @param path one file, mode 600
+ *  @throws NusecError STORE_DAMAGED when it holds something else */
+export function openNvm(path: string): Nvm {
+  let state = existsSync(path) ? readState(path) : blank;
+  return {
+    state: () => state,
+    update: change => {
+      const next = change(state);
+      replaceFile(path, utf8(JSON.stringify(next)));
+      state = next;
+      return state;
+    },
+  };
+}
+
+function readState(path: string): NvmState {
+  try {
+    const state = JSON.parse(readFileSync(path, 'utf8')) as NvmState;
+    if (state.version === 1) return state;
+  } catch {
+    // Said below, without the content.
+  }
+  throw new NusecError('STORE_DAMAGED', 'the memory of the programmer is damaged');
+}
+
+/** Units that may still be built, as the server counts them too: a scrapped unit takes one of the allowance, then one of the count. */
+export function remainingUnits({ count, scrapAllowance, committed, scrapped, open, zeroised }: JobState): number {
+  if (zeroised !== false) return 0;
+  const taken = committed + open;
+  return Math.max(0, Math.min(count - taken, count + scrapAllowance - taken - scrapped));
+}
+
+export const withJob = (state: NvmState, job: JobState): NvmState => ({ ...state, jobs: { ...state.jobs, [job.jobId]: job } });
+
+/** @throws NusecError NOT_FOUND */
+export function jobOf(state: NvmState, jobId: string): JobState {
+  const job = state.jobs[jobId];
+  if (!job) throw new NusecError('NOT_FOUND', 'no package of this job was imported');
+  return job;
+}
+
+export function withoutUnit({ unit: _, ...state }: NvmState): NvmState {
+  return state;
+}

@@ -1,0 +1,130 @@
+import { equalBytes, fromBase64url, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
+import { NusecError } from '../../src/errors.ts';
+import { maxSegmentRecords } from '../../src/production/ledger.ts';
+import { otpMapVersion } from '../../src/production/otpMap.ts';
+import { openPackage, type PackagePayload } from '../../src/production/package.ts';
+import { signPackageAck } from '../../src/production/packageAck.ts';
+import { type Core, withServer } from './core.ts';
+import { type ProgrammerIdentity, packageKeys, readIdentity, sha256, updateBundle } from './identity.ts';
+import { acknowledged, appendRecord, newLedger } from './ledgerBook.ts';
+import { type JobState, jobOf, remainingUnits, withJob } from './nvm.ts';
+import type { ServerApi } from './serverApi.ts';
+
+/** PACKAGE_IMPORT (R57–R64): the package is opened and judged in here, count and job are stored in one piece with the ledger record of the
+ *  import, and the server gets a signed acknowledgement, later when it cannot be reached now. */
+
+export type Imported = { readonly packageId: Uint8Array; readonly jobId: Uint8Array; readonly remaining: number };
+
+/** @throws NusecError PACKAGE_REFUSED with one constant text, whatever the reason: replayed, for another programmer, forged, damaged, expired */
+export async function importPackage(core: Core, file: Uint8Array): Promise<Imported> {
+  try {
+    return await importGenuine(core, file);
+  } catch (error) {
+    if (!(error instanceof NusecError)) throw error;
+    // The reason stays inside: what comes by e-mail learns nothing here (R62).
+    throw new NusecError('PACKAGE_REFUSED', 'the package is refused');
+  }
+}
+
+async function importGenuine(core: Core, file: Uint8Array): Promise<Imported> {
+  const identity = readIdentity(core.chip);
+  await refreshBundle(core, identity);
+  const payload = await openPackageFile(core, identity, file);
+  checkRules(payload, identity);
+  const before = core.nvm.state().jobs[toHex(payload.jobId)];
+  if (before && before.open > 0) throw new NusecError('STATE', 'a unit of this job is under way');
+  const job = await stateAfter(core, identity, payload, file, before);
+  core.nvm.update(state => ({ ...withJob(state, job), serverUrl: payload.server.baseUrl }));
+  const remaining = remainingUnits(job);
+  core.tell({ event: 'package-imported', jobId: job.jobId, sequence: job.sequence, remaining });
+  await deliverAcknowledgement(core, job.jobId).catch(laterWhenUnreachable);
+  return { packageId: payload.packageId, jobId: payload.jobId, remaining };
+}
+
+/** A package may be signed by a key that is newer than our bundle. Offline the bundle at hand decides. */
+async function refreshBundle(core: Core, identity: ProgrammerIdentity): Promise<void> {
+  if (!core.nvm.state().serverUrl) return;
+  await withServer(core, async server => updateBundle(core.chip, identity, await server.trustBundle())).catch(laterWhenUnreachable);
+}
+
+function laterWhenUnreachable(error: unknown): void {
+  if (!(error instanceof NusecError)) throw error;
+}
+
+/** Opens a package, new or stored. @param lastSequence of the job; absent for a stored one @throws NusecError PACKAGE_REFUSED, PACKAGE_REPLAYED */
+async function openPackageFile(core: Core, identity: ProgrammerIdentity, file: Uint8Array, isStored = false): Promise<PackagePayload> {
+  return openPackage(file, {
+    contentOpenOf: core.keks.contentOpenOf,
+    progUid: identity.uid,
+    packageKeys: await packageKeys(core.chip, identity),
+    lastSequence: jobId => (isStored ? undefined : core.nvm.state().jobs[toHex(jobId)]?.sequence),
+  });
+}
+
+/** The package of a job as it was imported, opened anew. */
+export const packageOf = (core: Core, identity: ProgrammerIdentity, job: JobState): Promise<PackagePayload> =>
+  openPackageFile(core, identity, fromBase64url(job.packageFile), true);
+
+function checkRules({ policy, uids, server, otpMapVersion: map }: PackagePayload, identity: ProgrammerIdentity): void {
+  if (policy.requireUidList && uids === null) throw new NusecError('PACKAGE_REFUSED', 'a UID list is required');
+  if (!equalBytes(server.tlsRootKeySha256, sha256(identity.rootSpki))) throw new NusecError('PACKAGE_REFUSED', 'another root');
+  if (map !== otpMapVersion) throw new NusecError('PACKAGE_REFUSED', 'another OTP map');
+}
+
+async function stateAfter(
+  core: Core,
+  identity: ProgrammerIdentity,
+  payload: PackagePayload,
+  file: Uint8Array,
+  before: JobState | undefined,
+): Promise<JobState> {
+  const { packageId, jobId, sequence, count, scrapAllowance } = payload;
+  const epoch = new DataView(file.buffer, file.byteOffset).getUint32(20);
+  const counted = {
+    // The server counts what is still to be built, so a new package starts a new count.
+    committed: 0,
+    scrapped: 0,
+    open: 0,
+    count,
+    scrapAllowance,
+    images: before?.images ?? [],
+    zeroised: false,
+  };
+  const base = { ...counted, jobId: toHex(jobId), packageId: toHex(packageId), sequence, epoch, packageFile: toBase64url(file) };
+  const draft: JobState = { ...base, ledger: before?.ledger ?? newLedger, acknowledgement: '', acknowledgementSent: false };
+  const remaining = remainingUnits(draft);
+  const entry = { type: 'import', jobId, packageId, remaining } as const;
+  const ledger = await appendRecord(draft.ledger, entry, identity.signer, core.uptimeSeconds());
+  const ledgerHead = fromHex(ledger.headSha256);
+  const ack = { progUid: identity.uid, jobId, packageId, sequence, epoch, packageSha256: sha256(file), remaining, ledgerHead };
+  return { ...draft, ledger, acknowledgement: toBase64url(await signPackageAck(ack, identity.signer)) };
+}
+
+/** Sends the acknowledgement with the ledger so far, until the server has both. The call may be repeated at will, so it also brings
+ *  records home that nothing else carried. @throws NusecError SERVER_UNREACHABLE, and what the server refuses */
+export async function deliverAcknowledgement(core: Core, jobId: string, via?: ServerApi): Promise<void> {
+  const send = async (server: ServerApi): Promise<void> => {
+    for (
+      let job = jobOf(core.nvm.state(), jobId);
+      !job.acknowledgementSent || job.ledger.pending.length > 0;
+      job = jobOf(core.nvm.state(), jobId)
+    ) {
+      if (!job.acknowledgementSent) await server.checkIn();
+      const records = job.ledger.pending.slice(0, maxSegmentRecords);
+      await server.imported(job.packageId, job.acknowledgement, records);
+      storeAcknowledged(core, jobId, records, taken => ({ ...taken, acknowledgementSent: true }));
+    }
+  };
+  await (via ? send(via) : withServer(core, send));
+}
+
+/** The server has these records: they go to the archive, then out of the memory. */
+export function storeAcknowledged(
+  core: Core,
+  jobId: string,
+  records: readonly string[],
+  also: (job: JobState) => JobState = job => job,
+): void {
+  core.archive.add(jobId, records);
+  core.nvm.update(state => withJob(state, also(acknowledged(jobOf(state, jobId), records))));
+}

@@ -1,0 +1,127 @@
+import {
+  array,
+  bool,
+  bytes,
+  bytesUpTo,
+  type Codec,
+  type CodecType,
+  field,
+  oneOf,
+  optionalField,
+  record,
+  text,
+  uint,
+} from '../../src/cbor/schema.ts';
+import { ops } from '../../src/production/devauth/header.ts';
+import { id16, sha256, stage, u8, u32, uid } from '../../src/production/fields.ts';
+import { maxPackageBytes } from '../../src/production/package.ts';
+import { maxTrustBundleBytes } from '../../src/production/trustBundle.ts';
+
+/** What the contract manufacturer's tool says to a programmer over its serial link (R70, R108): the header and CBOR maps of DevAuth, group 65.
+ *  In the clear, because nothing secret crosses: the package is sealed, progress is for people. */
+
+export const programmerGroup = 65;
+
+/** Jobs and progress lines in one answer. */
+const maxListedJobs = 16;
+export const maxProgressEntries = 32;
+const maxPieceBytes = 8 * 1024;
+const maxTextChars = 256;
+const maxAddressChars = 128;
+
+type ProgrammerCommand<Q, A> = {
+  readonly id: number;
+  readonly op: typeof ops.read | typeof ops.write;
+  readonly request: Codec<Q>;
+  readonly response: Codec<A>;
+};
+const define = <Q, A>(command: ProgrammerCommand<Q, A>): ProgrammerCommand<Q, A> => command;
+
+const jobStatus = record({ jobId: field(1, id16), remaining: field(2, u32), sequence: field(3, uint()) });
+/** Step of docs/production.md, its name, what became of it, and a line for people. */
+const progressEntry = record({
+  k: field(1, u8),
+  name: field(2, text(64)),
+  state: field(3, oneOf({ begin: 1, done: 2, failed: 3 })),
+  text: field(4, text(maxTextChars)),
+});
+export type ProgressEntry = CodecType<typeof progressEntry>;
+
+export const programmerCommands = {
+  /** `uid` of the unit under way, if one was left in the journal. */
+  status: define({
+    id: 0,
+    op: ops.read,
+    request: record({}),
+    response: record({
+      stage: field(1, stage),
+      uid: field(2, uid),
+      jobs: field(3, array(jobStatus, maxListedJobs)),
+      kekEpoch: field(4, u32),
+      /** Hash of the newest record of each job, in the order of `jobs`. */
+      ledgerHeads: field(5, array(sha256, maxListedJobs)),
+      unitUid: optionalField(6, uid),
+    }),
+  }),
+  agreeKek: define({
+    id: 1,
+    op: ops.write,
+    request: record({ serverUrl: field(1, text(256)), bundle: optionalField(2, bytesUpTo(maxTrustBundleBytes, 1)) }),
+    response: record({ epoch: field(1, u32) }),
+  }),
+  packagePut: define({
+    id: 2,
+    op: ops.write,
+    request: record({
+      offset: field(1, uint(maxPackageBytes)),
+      totalBytes: field(2, uint(maxPackageBytes, 1)),
+      data: field(3, bytesUpTo(maxPieceBytes, 1)),
+      /** Of the whole file; in the first piece only. */
+      sha256: optionalField(4, sha256),
+    }),
+    response: record({ nextOffset: field(1, uint(maxPackageBytes)) }),
+  }),
+  packageImport: define({
+    id: 3,
+    op: ops.write,
+    request: record({}),
+    response: record({ packageId: field(1, id16), count: field(2, u32), jobId: field(3, bytes(16)) }),
+  }),
+  produce: define({
+    id: 4,
+    op: ops.write,
+    request: record({
+      serialAddress: field(1, text(maxAddressChars)),
+      debugAddress: field(2, text(maxAddressChars)),
+      jobId: optionalField(3, id16),
+    }),
+    response: record({ runId: field(1, u32) }),
+  }),
+  progress: define({
+    id: 5,
+    op: ops.read,
+    request: record({ since: field(1, u32) }),
+    response: record({
+      next: field(1, u32),
+      entries: field(2, array(progressEntry, maxProgressEntries)),
+      done: field(3, bool),
+      /** `OK`, or the stable error code that ended the run. */
+      outcome: optionalField(4, text(64)),
+      remaining: optionalField(5, u32),
+    }),
+  }),
+  /** Ends a job here: images and the rest of the count are gone (RULE-19). */
+  zeroise: define({
+    id: 6,
+    op: ops.write,
+    request: record({ jobId: field(1, id16) }),
+    response: record({ erasedCount: field(1, u32) }),
+  }),
+} as const;
+
+export type ProgrammerCommandName = keyof typeof programmerCommands;
+export type ProgrammerRequest<N extends ProgrammerCommandName> = CodecType<(typeof programmerCommands)[N]['request']>;
+export type ProgrammerResponse<N extends ProgrammerCommandName> = CodecType<(typeof programmerCommands)[N]['response']>;
+
+/** Data of one PACKAGE_PUT. */
+export const packagePieceBytes = maxPieceBytes;

@@ -1,0 +1,98 @@
+import { NusecError } from '../../src/errors.ts';
+import type { Core } from './core.ts';
+import { produceUnit } from './produce.ts';
+import { maxProgressEntries, type ProgrammerResponse, type ProgressEntry } from './protocol.ts';
+import type { TargetAddresses } from './target.ts';
+import { deliverOutstanding, hasOutstanding } from './zeroise.ts';
+
+/** The work in the background: one PRODUCE at a time with its progress, and the delivery of what the server could not be told before. */
+export type Runner = {
+  /** @returns the id of the run */
+  readonly start: (target: TargetAddresses, jobId: string | undefined) => number;
+  readonly isRunning: () => boolean;
+  /** @param since entries seen so far */
+  readonly progress: (since: number) => ProgrammerResponse<'progress'>;
+  readonly deliverSoon: () => void;
+  /** Resolves when nothing runs any more. */
+  readonly stop: () => Promise<void>;
+};
+
+const deliveryIntervalMs = 15_000;
+const maxTextChars = 256;
+
+type Run = { readonly entries: ProgressEntry[]; outcome?: string; remaining?: number };
+
+export function createRunner(core: Core): Runner {
+  let runId = 0;
+  let run: Run | undefined;
+  let work: Promise<void> | undefined;
+  let delivery: Promise<void> | undefined;
+
+  const deliverSoon = (): void => {
+    if (work || delivery || !hasOutstanding(core.nvm.state())) return;
+    delivery = deliverOutstanding(core)
+      .catch(expected(core))
+      .finally(() => {
+        delivery = undefined;
+      });
+  };
+  const timer = setInterval(deliverSoon, deliveryIntervalMs).unref();
+  deliverSoon();
+
+  const carryOut = async (mine: Run, target: TargetAddresses, jobId: string | undefined): Promise<void> => {
+    await delivery;
+    try {
+      const report = (k: number, name: string, state: ProgressEntry['state'], text = ''): void =>
+        void mine.entries.push({ k, name, state, text: text.slice(0, maxTextChars) });
+      const { uid, remaining } = await produceUnit(core, target, report, jobId);
+      mine.remaining = remaining;
+      mine.outcome = 'OK';
+      core.tell({ event: 'unit-committed', uid, remaining });
+    } catch (error) {
+      mine.outcome = error instanceof NusecError ? error.code : 'INTERNAL';
+      core.tell({ event: 'unit-failed', code: mine.outcome });
+      if (!(error instanceof NusecError)) throw error;
+    }
+  };
+  return {
+    start: (target, jobId) => {
+      runId += 1;
+      const mine: Run = { entries: [] };
+      run = mine;
+      work = carryOut(mine, target, jobId)
+        .catch(() => undefined)
+        .finally(() => {
+          work = undefined;
+        });
+      return runId;
+    },
+    isRunning: () => work !== undefined,
+    progress: since => {
+      if (!run) return { next: 0, entries: [], done: true };
+      const entries = run.entries.slice(since, since + maxProgressEntries);
+      const next = since + entries.length;
+      const isDone = run.outcome !== undefined && next >= run.entries.length;
+      const { outcome, remaining } = run;
+      return {
+        next,
+        entries,
+        done: isDone,
+        ...(isDone && outcome && { outcome }),
+        ...(isDone && remaining !== undefined && { remaining }),
+      };
+    },
+    deliverSoon,
+    stop: async () => {
+      clearInterval(timer);
+      await work;
+      await delivery;
+    },
+  };
+}
+
+/** The server is away or will not have it now: later. */
+const expected =
+  (core: Core) =>
+  (error: unknown): void => {
+    core.tell({ event: 'delivery-failed', code: error instanceof NusecError ? error.code : 'INTERNAL' });
+  };

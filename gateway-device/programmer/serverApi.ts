@@ -1,0 +1,105 @@
+import { fromBase64url, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
+import { NusecError } from '../../src/errors.ts';
+import type { HttpClient } from '../link/httpClient.ts';
+
+/** The server as the programmer sees it: one function per call of the machine API. JSON at the edge, bytes inside. */
+export type ServerApi = ReturnType<typeof createServerApi>;
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Firmware for one unit: image = body ‖ trailer. The body is fetched once per job by its hash. */
+export type ImageOffer = {
+  readonly bodySha256: Uint8Array;
+  readonly bodyBytes: number;
+  readonly trailer: Uint8Array;
+  readonly version: string;
+  readonly securityCounter: number;
+};
+
+export function createServerApi(http: HttpClient, uidHex: string) {
+  const post = (path: string, body: Json): Promise<Json> => http.json<Json>('POST', path, body);
+  const unit = (grantId: string, step: string, body: Json): Promise<Json> => post(`/v1/production/units/${grantId}/${step}`, body);
+  return {
+    offerKek: async (point: Uint8Array, nonce: Uint8Array) => {
+      const answer = await post(`/v1/programmers/${uidHex}/kek`, { publicKey: toBase64url(point), nonce: toBase64url(nonce) });
+      return {
+        point: bytesIn(answer, 'publicKey'),
+        nonce: bytesIn(answer, 'nonce'),
+        mac: bytesIn(answer, 'mac'),
+        epoch: numberIn(answer, 'epoch'),
+      };
+    },
+    confirmKek: (epoch: number, mac: Uint8Array) => http.json('PUT', `/v1/programmers/${uidHex}/kek/${epoch}`, { mac: toBase64url(mac) }),
+    /** The first call from the contract manufacturer makes the programmer active; later ones change nothing. */
+    checkIn: () => post(`/v1/programmers/${uidHex}/check-in`, {}),
+    trustBundle: () => http.bytes('GET', '/v1/trust-bundle'),
+    imported: (packageId: string, acknowledgement: string, ledger: readonly string[]) =>
+      post('/v1/production/imports', { packageId, acknowledgement, ledger }),
+    reserve: async (request: { jobId: string; uid: string; productId: number; ledger: readonly string[] }) => {
+      const answer = await post('/v1/production/units', request);
+      return { grantId: textIn(answer, 'grantId'), objId: textIn(answer, 'objId'), grant: bytesIn(answer, 'grant') };
+    },
+    certify: async (grantId: string, csr: Uint8Array) => {
+      const answer = await unit(grantId, 'csr', { csr: toBase64url(csr) });
+      const [certificate, ica, root, bundle] = (['certificate', 'ica', 'root', 'bundle'] as const).map(name => bytesIn(answer, name));
+      return { certificate: certificate!, ica: ica!, root: root!, bundle: bundle! };
+    },
+    certificateInstalled: (grantId: string, certificateSha256: Uint8Array) =>
+      unit(grantId, 'certificate-installed', { certificateSha256: toHex(certificateSha256) }),
+    bootloader: async (grantId: string) => {
+      const answer = await unit(grantId, 'bootloader', {});
+      return { publicKey: bytesIn(answer, 'publicKey'), ...imageIn(answer) };
+    },
+    bootloaderInstalled: (grantId: string, otp: readonly { slot: number; sha256: string }[], imageHash: Uint8Array) =>
+      unit(grantId, 'bootloader-installed', { otp, imageHash: toHex(imageHash) }),
+    applicationKey: async (grantId: string) => {
+      const answer = await unit(grantId, 'application-key', {});
+      return { publicKey: bytesIn(answer, 'publicKey'), publicKeySha256: hexIn(answer, 'publicKeySha256') };
+    },
+    locked: (grantId: string, receipt: Uint8Array) => unit(grantId, 'locked', { receipt: toBase64url(receipt) }),
+    session: (grantId: string, evidence: Uint8Array) => unit(grantId, 'session', { evidence: toBase64url(evidence) }),
+    application: async (grantId: string, request: { jobId: string; uid: string; objId: string }) => {
+      const answer = await unit(grantId, 'application', request);
+      return { ...imageIn(answer), imageHash: hexIn(answer, 'imageHash') };
+    },
+    imageBody: (bodySha256: string) => http.bytes('GET', `/v1/production/images/${bodySha256}`),
+    commit: (grantId: string, receipt: string, ledger: readonly string[]) => unit(grantId, 'commit', { receipt, ledger }),
+    voidUnit: (grantId: string, body: { reason: string; otpTouched: boolean; ledger: readonly string[] }) => unit(grantId, 'void', body),
+    zeroise: (jobId: string, ledger: readonly string[], receipt: string) =>
+      post(`/v1/production/jobs/${jobId}/zeroise`, { ledger, receipt }),
+    close: () => http.close(),
+  };
+}
+
+const imageIn = (answer: Json): ImageOffer => ({
+  bodySha256: hexIn(answer, 'bodySha256'),
+  bodyBytes: numberIn(answer, 'bodyBytes'),
+  trailer: bytesIn(answer, 'trailer'),
+  version: textIn(answer, 'version'),
+  securityCounter: numberIn(answer, 'securityCounter'),
+});
+
+function textIn(answer: Json, name: string): string {
+  const value = answer[name];
+  if (typeof value !== 'string') throw unreadable(name);
+  return value;
+}
+
+function numberIn(answer: Json, name: string): number {
+  const value = answer[name];
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw unreadable(name);
+  return value;
+}
+
+const bytesIn = (answer: Json, name: string): Uint8Array => parsed(name, () => fromBase64url(textIn(answer, name)));
+const hexIn = (answer: Json, name: string): Uint8Array => parsed(name, () => fromHex(textIn(answer, name)));
+
+function parsed<T>(name: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch {
+    throw unreadable(name);
+  }
+}
+
+const unreadable = (name: string): NusecError => new NusecError('BAD_REQUEST', `the server’s answer has no readable ${name}`);

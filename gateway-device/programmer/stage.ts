@@ -1,0 +1,133 @@
+import { createHash } from 'node:crypto';
+import { concat, equalBytes, fromHex, toHex } from '../../src/bytes.ts';
+import { decodeAs } from '../../src/cbor/schema.ts';
+import { NusecError } from '../../src/errors.ts';
+import { encodeOk, encodeRefusal } from '../../src/production/devauth/body.ts';
+import { DevAuthError } from '../../src/production/devauth/error.ts';
+import { decodeMessage, encodeMessage, maxBodyDepth, responseTo } from '../../src/production/devauth/header.ts';
+import { createDevAuthResponder } from '../../src/production/devauth/responder.ts';
+import { decodeVendorMessage, encodeVendorMessage } from '../../src/production/devauth/vendor.ts';
+import type { StageFactory } from '../device/board.ts';
+import { commonHandlers, maxBodyBytes } from '../device/handlers.ts';
+import { messageHandler } from '../device/messages.ts';
+import { agreeWithServer, type Core } from './core.ts';
+import { readIdentity, updateBundle } from './identity.ts';
+import { remainingUnits } from './nvm.ts';
+import { importPackage } from './packageImport.ts';
+import {
+  type ProgrammerCommandName,
+  type ProgrammerRequest,
+  type ProgrammerResponse,
+  programmerCommands,
+  programmerGroup,
+} from './protocol.ts';
+import { createRunner, type Runner } from './runner.ts';
+import { zeroiseJob } from './zeroise.ts';
+
+/** The programmer's firmware at work, after the lock: HELLO and RESET as every chip, and group 65 for the operator's tool. */
+export const programmerStage =
+  (core: Core): StageFactory =>
+  context => {
+    const devAuth = createDevAuthResponder(commonHandlers(context, { current: undefined }), { stage: () => context.stage, maxBodyBytes });
+    const common = messageHandler({ devAuth });
+    const runner = createRunner(core);
+    const handlers = createHandlers(core, runner);
+    return {
+      handle: async message => {
+        const request = requestIn(message);
+        if (!request) return common(message);
+        const body = await answer(handlers, request);
+        return encodeVendorMessage(encodeMessage({ ...request, op: responseTo(request.op), body }, programmerGroup), {
+          integrityCheck: true,
+        });
+      },
+      stop: () => runner.stop(),
+    };
+  };
+
+type Handlers = {
+  readonly [N in ProgrammerCommandName]: (request: ProgrammerRequest<N>) => ProgrammerResponse<N> | Promise<ProgrammerResponse<N>>;
+};
+
+/** @returns undefined for what is not of this group; other handlers may know it */
+function requestIn(bytes: Uint8Array) {
+  try {
+    const { message, integrityCheck } = decodeVendorMessage(bytes);
+    return integrityCheck ? decodeMessage(message, programmerGroup) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function answer(handlers: Handlers, { op, command, body }: NonNullable<ReturnType<typeof requestIn>>): Promise<Uint8Array> {
+  const name = (Object.keys(programmerCommands) as ProgrammerCommandName[]).find(known => programmerCommands[known].id === command);
+  if (!name || programmerCommands[name].op !== op) return encodeRefusal('bad-arg');
+  const { request, response } = programmerCommands[name];
+  try {
+    const handle = handlers[name] as (params: unknown) => unknown;
+    return encodeOk(response as never, (await handle(decodeAs(request as never, body, maxBodyDepth))) as never);
+  } catch (error) {
+    if (!(error instanceof NusecError)) throw error;
+    if (error instanceof DevAuthError) return encodeRefusal(error.reason);
+    return encodeRefusal(error.code === 'CBOR_MALFORMED' ? 'bad-arg' : error.code === 'STATE' ? 'bad-state' : 'policy');
+  }
+}
+
+type Upload = { readonly totalBytes: number; readonly sha256: Uint8Array; readonly received: Uint8Array };
+
+function createHandlers(core: Core, runner: Runner): Handlers {
+  let upload: Upload | undefined;
+  const idle = (): void => {
+    if (runner.isRunning()) throw new DevAuthError('busy');
+  };
+  return {
+    status: () => statusOf(core),
+    agreeKek: async ({ serverUrl, bundle }) => {
+      idle();
+      if (bundle) await updateBundle(core.chip, readIdentity(core.chip), bundle);
+      return { epoch: await agreeWithServer(core, serverUrl) };
+    },
+    packagePut: ({ offset, totalBytes, data, sha256 }) => {
+      const before = sha256 ? { totalBytes, sha256, received: new Uint8Array() } : upload;
+      const fits = before?.totalBytes === totalBytes && before.received.length === offset && offset + data.length <= totalBytes;
+      if (!fits) throw new DevAuthError('bad-arg');
+      upload = { ...before, received: concat(before.received, data) };
+      return { nextOffset: upload.received.length };
+    },
+    packageImport: async () => {
+      idle();
+      const file = upload;
+      upload = undefined;
+      const whole = file && file.received.length === file.totalBytes && equalBytes(digest(file.received), file.sha256);
+      if (!whole) throw new DevAuthError('bad-state');
+      const { packageId, jobId, remaining } = await importPackage(core, file.received);
+      return { packageId, jobId, count: remaining };
+    },
+    produce: ({ serialAddress, debugAddress, jobId }) => {
+      idle();
+      return { runId: runner.start({ serial: serialAddress, debug: debugAddress }, jobId && toHex(jobId)) };
+    },
+    progress: ({ since }) => runner.progress(since),
+    zeroise: async ({ jobId }) => {
+      idle();
+      const erasedCount = await zeroiseJob(core, toHex(jobId));
+      runner.deliverSoon();
+      return { erasedCount };
+    },
+  };
+}
+
+function statusOf({ chip, keks, nvm }: Core): ProgrammerResponse<'status'> {
+  const { jobs, unit } = nvm.state();
+  const listed = Object.values(jobs);
+  return {
+    stage: 'programmer',
+    uid: chip.uid,
+    jobs: listed.map(job => ({ jobId: fromHex(job.jobId), remaining: remainingUnits(job), sequence: job.sequence })),
+    kekEpoch: keks.epoch(),
+    ledgerHeads: listed.map(({ ledger }) => fromHex(ledger.headSha256)),
+    ...(unit && { unitUid: fromHex(unit.uid) }),
+  };
+}
+
+const digest = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest();

@@ -1,0 +1,120 @@
+import { equalBytes, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
+import { NusecError } from '../../src/errors.ts';
+import { pieceBytesFor, sendFirmware } from '../../src/production/devauth/transfer.ts';
+import { imageIds } from '../../src/production/fields.ts';
+import { provesLock, type Receipt } from '../../src/production/receipt.ts';
+import { memoryMap } from '../link/debugPort.ts';
+import { sha256 } from './identity.ts';
+import { acknowledged, appendRecord } from './ledgerBook.ts';
+import { jobOf, remainingUnits, withJob, withoutUnit } from './nvm.ts';
+import { liveSession, readReceipt } from './stepsLock.ts';
+import { hello } from './target.ts';
+import {
+  fact,
+  factBytes,
+  fetchImage,
+  grantIdOf,
+  jobOfUnit,
+  journalOf,
+  learn,
+  receiptNonce,
+  requireAuthenticated,
+  type Step,
+  type Unit,
+} from './unit.ts';
+
+/** Steps 14–16: the application, sealed in the session and nowhere else (R52–R56, RULE-13); then the target says what it runs, and the unit
+ *  is committed (R82, RULE-18). */
+
+const sendApplication: Step = {
+  k: 14,
+  name: 'application, sealed',
+  starred: true,
+  needs: 'session',
+  run: async unit => {
+    requireAuthenticated(unit);
+    const { host, hello: told } = liveSession(unit);
+    const { jobId, uid } = journalOf(unit);
+    const offer = await unit.server.application(grantIdOf(unit), { jobId, uid, objId: fact(unit, 'objId') });
+    const keySpki = factBytes(unit, 'applicationKey');
+    const wanted = { id: imageIds.bl3, keySpki, slotBytes: memoryMap.primary.bytes, floor: unit.payload.rollbackFloor };
+    const { bytes, info } = await fetchImage(unit, offer, wanted);
+    if (!equalBytes(info.imageHash, offer.imageHash)) throw new NusecError('IMAGE_REFUSED', 'the image has another hash than announced');
+    const securityCounter = info.securityCounter ?? 0;
+    learn(unit, { application: { imageHash: toHex(info.imageHash), securityCounter } });
+    const transfer = { image: imageIds.bl3, version: info.version, securityCounter, bytes };
+    await sendFirmware(host, transfer, pieceBytesFor(told.maxBodyBytes));
+  },
+};
+
+const proveApplication: Step = {
+  k: 15,
+  name: 'application starts, receipt',
+  starred: false,
+  run: async unit => {
+    const { host } = unit.target;
+    await host.request('reset', { mode: 'normal' });
+    const told = await hello(host);
+    if (told.stage !== 'app') throw new NusecError('DEVICE_STATE', `the target runs ${told.stage} instead of the application`);
+    const nonce = receiptNonce('NuSEC commit receipt', unit);
+    const { receipt } = await host.request('receipt', { nonce });
+    checkInstalled(unit, await readReceipt(unit, receipt, nonce));
+    learn(unit, { receipt: toBase64url(receipt) });
+  },
+};
+
+function checkInstalled(unit: Unit, receipt: Receipt): void {
+  const { imageHash, securityCounter } = fact(unit, 'application');
+  const isThere = receipt.images.some(
+    entry => entry.image === imageIds.bl3 && equalBytes(entry.sha256, fromHex(imageHash)) && entry.securityCounter === securityCounter,
+  );
+  if (receipt.stage !== 'app' || !provesLock(receipt) || !isThere) {
+    throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the application');
+  }
+}
+
+/** The receipt is the one of the journal and the ledger record is written once, so every retry is the same request. */
+const commit: Step = {
+  k: 16,
+  name: 'commit',
+  starred: true,
+  run: async unit => {
+    const { core, server } = unit;
+    await recordCommit(unit);
+    const { jobId } = journalOf(unit);
+    const { pending } = jobOfUnit(unit).ledger;
+    await server.commit(grantIdOf(unit), fact(unit, 'receipt'), pending);
+    core.archive.add(jobId, pending);
+    core.nvm.update(state => {
+      const job = jobOf(state, jobId);
+      return withoutUnit(withJob(state, { ...acknowledged(job, pending), committed: job.committed + 1, open: 0 }));
+    });
+  },
+};
+
+async function recordCommit(unit: Unit): Promise<void> {
+  const { core, identity, payload, found } = unit;
+  if (journalOf(unit).facts.committing) return;
+  const job = jobOfUnit(unit);
+  const ledger = await appendRecord(
+    job.ledger,
+    {
+      type: 'commit',
+      jobId: payload.jobId,
+      packageId: payload.packageId,
+      remaining: remainingUnits(job),
+      uid: found.uid,
+      objId: fromHex(fact(unit, 'objId')),
+      grantId: fromHex(grantIdOf(unit)),
+      receiptSha256: sha256(factBytes(unit, 'receipt')),
+    },
+    identity.signer,
+    core.uptimeSeconds(),
+  );
+  core.nvm.update(state => {
+    const written = withJob(state, { ...job, ledger });
+    return state.unit ? { ...written, unit: { ...state.unit, facts: { ...state.unit.facts, committing: true } } } : written;
+  });
+}
+
+export const applicationSteps: readonly Step[] = [sendApplication, proveApplication, commit];

@@ -1,0 +1,93 @@
+import { concat, equalBytes, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
+import { rawToDer } from '../../src/ecdsa.ts';
+import { NusecError } from '../../src/errors.ts';
+import { checkChain } from '../../src/pki/chain.ts';
+import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../../src/pki/csr.ts';
+import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.ts';
+import { authKeySlot } from '../device/keyStore.ts';
+import { sha256, updateBundle } from './identity.ts';
+import { startDevAuth } from './target.ts';
+import { fact, factBytes, grantIdOf, learn, type Step, type Unit } from './unit.ts';
+
+/** Steps 3–6: the target makes its own key, and gets a certificate for it (R72–R79, RULE-2, RULE-10). */
+
+const es256 = -7;
+const minEntropyBits = 256;
+
+const loadDevAuth: Step = {
+  k: 3,
+  name: 'DevAuth to SRAM, hello',
+  starred: false,
+  run: async unit => {
+    const hello = await startDevAuth(unit.target);
+    if (!equalBytes(hello.uid, unit.found.uid)) throw new NusecError('DEVICE_STATE', 'serial link and debug port are of different chips');
+    unit.live.devAuth = hello;
+  },
+};
+
+/** The key is never made anew behind our back: a chip that has one tells it again, and it must be the one of the journal. */
+const keygen: Step = {
+  k: 4,
+  name: 'key in the KeyStore',
+  starred: true,
+  needs: 'devauth',
+  run: async unit => {
+    const { publicKey } = await unit.target.host.request('keygen', { keySlot: authKeySlot, algorithm: es256, minEntropyBits });
+    learn(unit, { publicKey: toBase64url(concat(Uint8Array.of(0x04), publicKey)) });
+  },
+};
+
+const certify: Step = {
+  k: 5,
+  name: 'certification request',
+  starred: false,
+  needs: 'devauth',
+  run: async unit => {
+    const point = factBytes(unit, 'publicKey');
+    const subject = { commonName: fact(unit, 'objId'), serialNumber: toHex(unit.found.uid) };
+    const cri = buildCertificationRequestInfo({ subject, publicKeyPoint: point });
+    const { signature } = await unit.target.host.request('signCri', { cri });
+    const csr = assembleCsr(cri, rawToDer(signature));
+    judgeCsr(csr, subject);
+    const issued = await unit.server.certify(grantIdOf(unit), csr);
+    checkIssued(unit, issued, point);
+    await updateBundle(unit.core.chip, unit.identity, issued.bundle);
+    learn(unit, {
+      certificate: toBase64url(issued.certificate),
+      ica: toBase64url(issued.ica),
+      root: toBase64url(issued.root),
+      bundle: toBase64url(issued.bundle),
+    });
+  },
+};
+
+/** The certificate must be of this chip, this registration and this key, under our own root. */
+function checkIssued(unit: Unit, { certificate, ica, root }: Record<'certificate' | 'ica' | 'root', Uint8Array>, point: Uint8Array): void {
+  const { identity } = unit;
+  if (!equalBytes(root, identity.root)) throw new NusecError('CHAIN_REFUSED', 'the server names another root');
+  const leaf = checkChain([certificate, ica], { roots: [root], now: undefined, purpose: 'device', uid: toHex(unit.found.uid) });
+  if (leaf.objId !== fact(unit, 'objId') || !leaf.point || !equalBytes(leaf.point, point)) {
+    throw new NusecError('CHAIN_REFUSED', 'the certificate is for another registration or key');
+  }
+}
+
+const install: Step = {
+  k: 6,
+  name: 'certificates to flash',
+  starred: true,
+  needs: 'devauth',
+  run: async unit => {
+    const certificate = factBytes(unit, 'certificate');
+    const { host } = unit.target;
+    const pieceBytes = pieceBytesFor(unit.live.devAuth?.maxBodyBytes ?? 0);
+    await putObject(host, 'rootCertificate', factBytes(unit, 'root'), pieceBytes);
+    await putObject(host, 'icaCertificate', factBytes(unit, 'ica'), pieceBytes);
+    await putObject(host, 'deviceCertificate', certificate, pieceBytes);
+    await putObject(host, 'programmerCertificate', unit.identity.certificate, pieceBytes);
+    await putObject(host, 'objId', fromHex(fact(unit, 'objId')), pieceBytes);
+    await putObject(host, 'bundle', factBytes(unit, 'bundle'), pieceBytes);
+    await unit.server.certificateInstalled(grantIdOf(unit), sha256(certificate));
+  },
+};
+
+export const identitySteps: readonly Step[] = [loadDevAuth, keygen, certify, install];

@@ -1,0 +1,75 @@
+import { equalBytes, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
+import { NusecError } from '../../src/errors.ts';
+import { type Grant, verifyGrant } from '../../src/production/grant.ts';
+import { isUidAllowed } from '../../src/production/uidList.ts';
+import type { Core } from './core.ts';
+import { type ProgrammerIdentity, packageKeys } from './identity.ts';
+import { acknowledged, appendRecord } from './ledgerBook.ts';
+import { type JobState, jobOf, remainingUnits, withJob } from './nvm.ts';
+import type { FoundTarget } from './target.ts';
+import { jobOfUnit, journalOf, type Step, type Unit } from './unit.ts';
+
+/** Step 2: one of the count is taken, written down and signed into the ledger; then the server is asked for a grant (R65–R66, RULE-4, RULE-7). */
+
+/** Opens the journal of a unit: count − 1, ledger record and journal in one piece, before anybody is asked.
+ *  @throws NusecError COUNT_EXHAUSTED: the count is a hard limit whatever the server says (RULE-4) */
+export async function beginUnit(
+  core: Core,
+  identity: ProgrammerIdentity,
+  job: JobState,
+  packageId: Uint8Array,
+  found: FoundTarget,
+): Promise<void> {
+  if (remainingUnits(job) === 0) throw new NusecError('COUNT_EXHAUSTED', 'the count of this job is used up');
+  const reserved = { ...job, open: 1 };
+  const remaining = remainingUnits(reserved);
+  const entry = { type: 'reserve', jobId: fromHex(job.jobId), packageId, remaining, uid: found.uid } as const;
+  const ledger = await appendRecord(job.ledger, entry, identity.signer, core.uptimeSeconds());
+  core.nvm.update(state => ({
+    ...withJob(state, { ...reserved, ledger }),
+    nextRunId: state.nextRunId + 1,
+    unit: { runId: state.nextRunId, jobId: job.jobId, uid: toHex(found.uid), done: 1, begun: 2, failures: 0, facts: {} },
+  }));
+}
+
+export const reserveStep: Step = { k: 2, name: 'reserve', starred: true, run: askForGrant };
+
+/** The same records give the same grant, so this may be repeated after a cut (I12). */
+async function askForGrant(unit: Unit): Promise<void> {
+  const { core, server, found } = unit;
+  const { jobId, uid } = journalOf(unit);
+  const { ledger } = jobOfUnit(unit);
+  const answer = await server.reserve({ jobId, uid, productId: found.productId, ledger: ledger.pending });
+  await checkGrant(unit, answer, fromHex(ledger.headSha256));
+  core.archive.add(jobId, ledger.pending);
+  core.nvm.update(state => {
+    const told = withJob(state, acknowledged(jobOf(state, jobId), ledger.pending));
+    const facts = { grantId: answer.grantId, objId: answer.objId, grant: toBase64url(answer.grant) };
+    return state.unit ? { ...told, unit: { ...state.unit, facts: { ...state.unit.facts, ...facts } } } : told;
+  });
+}
+
+/** The grant must be signed by the package key, for this unit, this job and the ledger as quoted; and the chip must be one of the list. */
+async function checkGrant(
+  unit: Unit,
+  answer: { grantId: string; objId: string; grant: Uint8Array },
+  ledgerHead: Uint8Array,
+): Promise<Grant> {
+  const { core, identity, payload, found } = unit;
+  const expected = { jobId: payload.jobId, uid: found.uid, progUid: identity.uid, ledgerHead };
+  const grant = await verifyGrant(answer.grant, expected, await packageKeys(core.chip, identity));
+  if (toHex(grant.grantId) !== answer.grantId || toHex(grant.objId) !== answer.objId) {
+    throw new NusecError('GRANT_REFUSED', 'the grant is for something else');
+  }
+  if (!isUidAllowed(payload.uids, found.uid, grant.uidProof))
+    throw new NusecError('UID_NOT_LISTED', 'this UID is not on the list of the job');
+  return grant;
+}
+
+/** Which job this chip belongs to: the oldest one with units left whose list allows the UID. A list known by its tree only is judged with
+ *  the proof in the grant. */
+export function mayBelongTo(payload: { readonly uids: Parameters<typeof isUidAllowed>[0] }, uid: Uint8Array): boolean {
+  const { uids } = payload;
+  if (uids === null || 'merkleRoot' in uids) return true;
+  return uids.uids.some(listed => equalBytes(listed, uid));
+}

@@ -1,0 +1,84 @@
+import { randomBytes } from 'node:crypto';
+import { concat, utf8 } from '../../src/bytes.ts';
+import { NusecError } from '../../src/errors.ts';
+import type { DevAuthResponse } from '../../src/production/devauth/commands.ts';
+import type { DevAuthHost } from '../../src/production/devauth/host.ts';
+import { openByteLink } from '../link/byteLink.ts';
+import { type DebugPort, devAuthMagic, memoryMap } from '../link/debugPort.ts';
+import { openDevAuth } from '../link/devAuthClient.ts';
+import { createMctpClient, type MctpClient } from '../link/mctpLink.ts';
+import { connectDebugPort } from '../link/virtualDebugPort.ts';
+
+/** The two wires to one unit: debug port and serial link. Opened for a run, closed after it. */
+export type Target = {
+  readonly debug: DebugPort;
+  readonly client: MctpClient;
+  /** DevAuth in the open. */
+  readonly host: DevAuthHost;
+  readonly close: () => Promise<void>;
+};
+
+export type TargetAddresses = { readonly serial: string; readonly debug: string };
+
+export type Hello = DevAuthResponse<'hello'>;
+
+/** What identifies a unit before anything is done to it. */
+export type FoundTarget = { readonly uid: Uint8Array; readonly productId: number; readonly isLocked: boolean; readonly isNew: boolean };
+
+/** DevAuth code for the targets, as it goes to SRAM: magic and version 1.0. */
+export const devAuthCode: Uint8Array = concat(utf8(devAuthMagic), Uint8Array.of(1, 0));
+
+/** @param addresses `host:port` of both; the serial one may be the path of a UART
+ *  @throws NusecError LINK_FAILED, BAD_REQUEST */
+export async function connectTarget({ serial, debug: debugAddress }: TargetAddresses): Promise<Target> {
+  const [host, port] = hostAndPort(debugAddress);
+  const debug = await connectDebugPort(host, port);
+  try {
+    const client = createMctpClient(await openByteLink(serial));
+    const close = async (): Promise<void> => void (await Promise.all([client.close(), debug.close()]));
+    return { debug, client, host: openDevAuth(client), close };
+  } catch (error) {
+    await debug.close();
+    throw error;
+  }
+}
+
+function hostAndPort(address: string): readonly [string, number] {
+  const match = /^([^/]+):(\d{1,5})$/.exec(address);
+  if (!match?.[1]) throw new NusecError('BAD_REQUEST', 'an address is host:port');
+  return [match[1], Number(match[2])];
+}
+
+export const hello = (host: DevAuthHost): Promise<Hello> => host.request('hello', { version: 1, nonce: new Uint8Array(randomBytes(16)) });
+
+/** Step 1: the UID over the debug port; of a locked chip, which only a unit under way can be, over the serial link. */
+export async function findTarget({ debug, host }: Target): Promise<FoundTarget> {
+  await debug.connect();
+  const { debugState } = await debug.status();
+  if (debugState === 'locked') {
+    const { uid, productId } = await hello(host);
+    return { uid, productId, isLocked: true, isNew: false };
+  }
+  const { uid, productId, lifeCycle } = await debug.readUid();
+  return { uid, productId, isLocked: false, isNew: lifeCycle === 'manufacture' };
+}
+
+/** Step 3: DevAuth code to SRAM, run it, say hello (R5–R7, R72–R73). @throws NusecError LINK_TIMEOUT, DEVICE_STATE */
+export async function startDevAuth({ debug, host }: Target): Promise<Hello> {
+  await debug.reset();
+  await debug.writeMemory(memoryMap.sram.address, devAuthCode);
+  await debug.run(memoryMap.sram.address);
+  const answer = await hello(host);
+  if (answer.stage !== 'devauth') throw new NusecError('DEVICE_STATE', `the target runs ${answer.stage} instead of DevAuth`);
+  return answer;
+}
+
+/** Step 11: starts BL2 and hears from it. A locked chip restarts over the serial link. @throws NusecError DEVICE_STATE when BL2 does not run */
+export async function startBl2({ debug, host }: Target): Promise<Hello> {
+  const { debugState } = await debug.status();
+  if (debugState === 'locked') await host.request('reset', { mode: 'bootloader' });
+  else await debug.reset();
+  const answer = await hello(host);
+  if (answer.stage !== 'bl2') throw new NusecError('DEVICE_STATE', `the target runs ${answer.stage} instead of BL2`);
+  return answer;
+}
