@@ -1,0 +1,125 @@
+import { createHash } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { operators, operatorsStream } from '../../src/domain/operators.ts';
+import { execute } from '../../src/services/context.ts';
+import { createTestPki } from '../gateway/certificates.ts';
+import { exchange } from '../support/http.ts';
+import { startTestServer, type TestServer } from '../support/server.ts';
+
+/** What the HTTPS edge does with requests that are not as they should be: a stable code, nothing lost, the process alive. */
+
+let server: TestServer;
+const expiredToken = 'expired-token';
+
+beforeAll(async () => {
+  server = await startTestServer(async ctx => {
+    const tokenSha256 = createHash('sha256').update(expiredToken).digest('hex');
+    const old = { name: 'old', roles: ['auditor'] as const, tokenSha256, expiresAt: '2001-01-01T00:00:00.000Z' };
+    await execute(ctx, operators, operatorsStream, { type: 'AddOperator', ...old }, 'system:test');
+  });
+}, 30_000);
+afterAll(() => server?.close());
+
+const as = (token: string) => ({ Authorization: `Bearer ${token}` });
+const post = (
+  path: string,
+  body: string | Uint8Array,
+  headers: Record<string, string> = { ...as(server.alice), 'Content-Type': 'application/json' },
+) => exchange(`${server.url}${path}`, { method: 'POST', ca: server.rootPem, headers, body });
+
+describe('requests of people', () => {
+  it.each([
+    ['no token', {}, 401, 'UNAUTHENTICATED'],
+    ['an unknown token', as('nobody'), 401, 'UNAUTHENTICATED'],
+    ['an expired token', as(expiredToken), 401, 'TOKEN_EXPIRED'],
+    ['a token with forbidden characters', { Authorization: 'Bearer a b' }, 401, 'UNAUTHENTICATED'],
+  ])('refuses %s', async (_what, headers, status, code) => {
+    const answer = await exchange(`${server.url}/v1/operators`, { ca: server.rootPem, headers });
+    expect(answer.status).toBe(status);
+    expect(answer.contentType).toBe('application/problem+json');
+    expect(answer.json).toMatchObject({ code, type: `urn:nusec:problem:${code}`, status });
+  });
+
+  it('refuses a person without the role', async () => {
+    const added = await post('/v1/operators', JSON.stringify({ name: 'carol', roles: ['auditor'] }));
+    expect(added.status).toBe(201);
+    const answer = await exchange(`${server.url}/v1/operators`, { ca: server.rootPem, headers: as(String(added.json.token)) });
+    expect(answer.json).toMatchObject({ code: 'FORBIDDEN', status: 403 });
+  });
+
+  it.each([
+    ['not JSON', '{"name":'],
+    ['an array instead of an object', '[]'],
+    ['an unknown field', '{"name":"x","roles":["auditor"],"admin":true}'],
+    ['a name with control characters', '{"name":"a\\u0000b","roles":["auditor"]}'],
+    ['an unknown role', '{"name":"dave","roles":["root"]}'],
+    ['no body', ''],
+  ])('refuses %s with BAD_REQUEST', async (_what, body) => {
+    expect((await post('/v1/operators', body)).json).toMatchObject({ code: 'BAD_REQUEST', status: 400 });
+  });
+
+  it('refuses a body over the limit and stays alive', async () => {
+    const answer = await post('/v1/operators', Buffer.alloc(300 * 1024, 0x20));
+    expect(answer.json).toMatchObject({ code: 'BODY_TOO_LARGE', status: 413 });
+    expect((await exchange(`${server.url}/readyz`, { ca: server.rootPem })).text).toBe('ready');
+  });
+
+  it('says NOT_FOUND for an unknown path and tells nothing else', async () => {
+    const answer = await exchange(`${server.url}/v1/nothing`, { ca: server.rootPem, headers: as(server.alice) });
+    expect(answer.json).toMatchObject({ code: 'NOT_FOUND', status: 404 });
+  });
+
+  it('shows a token once and never again, in no answer and no event (I19)', async () => {
+    const added = await post('/v1/operators', JSON.stringify({ name: 'erin', roles: ['auditor'] }));
+    const token = String(added.json.token);
+    const list = await exchange(`${server.url}/v1/operators`, { ca: server.rootPem, headers: as(server.alice) });
+    expect(list.text).toContain('erin');
+    expect(list.text).not.toContain(token);
+    expect(list.text).not.toContain('Sha256');
+  });
+});
+
+describe('requests of machines (RULE-9, T14)', () => {
+  const path = '/v1/programmers/00112233445566778899aabbccddeeff/check-in';
+
+  it('refuses a machine endpoint without a client certificate', async () => {
+    expect((await post(path, '{}', { 'Content-Type': 'application/json' })).json).toMatchObject({ code: 'CLIENT_CERTIFICATE_REQUIRED' });
+  });
+
+  it('refuses a certificate of a foreign authority', async () => {
+    const foreign = createTestPki();
+    const { cert, key } = foreign.device('00112233445566778899aabbccddeeff');
+    const answer = await exchange(`${server.url}${path}`, {
+      method: 'POST',
+      ca: server.rootPem,
+      cert,
+      key,
+      headers: { 'Content-Type': 'application/json' },
+      body: '{}',
+    });
+    expect(answer.status).toBe(403);
+    expect(['CHAIN_REFUSED', 'CLIENT_CERTIFICATE_REFUSED']).toContain(answer.json.code);
+  });
+
+  it('does not take a bearer token where a machine is asked for', async () => {
+    expect((await post(path, '{}')).json).toMatchObject({ code: 'CLIENT_CERTIFICATE_REQUIRED' });
+  });
+});
+
+it('serves TLS 1.3 only and a chain that ends in the root', async () => {
+  await expect(exchange(`${server.url}/healthz`, { ca: server.rootPem, maxVersion: 'TLSv1.2' })).rejects.toThrow();
+  await expect(exchange(`${server.url}/healthz`, {})).rejects.toThrow(/certificate|issuer/i);
+  expect((await exchange(`${server.url}/healthz`, { ca: server.rootPem })).text).toBe('ok');
+});
+
+it('documents every route under /openapi.json', async () => {
+  const { json } = await exchange(`${server.url}/openapi.json`, { ca: server.rootPem });
+  expect(json.openapi).toBe('3.1.0');
+  expect(Object.keys(json.paths as object)).toEqual(expect.arrayContaining(['/healthz', '/v1/operators', '/v1/trust-bundle']));
+});
+
+it('keeps its figures for those with a token', async () => {
+  expect((await exchange(`${server.url}/metrics`, { ca: server.rootPem })).json).toMatchObject({ code: 'UNAUTHENTICATED' });
+  const { text } = await exchange(`${server.url}/metrics`, { ca: server.rootPem, headers: as(server.alice) });
+  expect(text).toMatch(/^nusec_events_total \d+$/m);
+});

@@ -1,0 +1,27 @@
+import { type RequestOptions, request } from 'node:https';
+
+/** One HTTPS exchange with full control of headers, body and client certificate. */
+export type Answer = {
+  readonly status: number;
+  readonly contentType: string;
+  readonly text: string;
+  readonly json: Readonly<Record<string, unknown>>;
+};
+
+export function exchange(url: string, options: RequestOptions & { readonly body?: string | Uint8Array } = {}): Promise<Answer> {
+  const { body, ...rest } = options;
+  return new Promise((resolve, reject) => {
+    const outgoing = request(url, { method: body === undefined ? 'GET' : 'POST', agent: false, ...rest }, response => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString();
+        const contentType = response.headers['content-type'] ?? '';
+        resolve({ status: response.statusCode ?? 0, contentType, text, json: contentType.includes('json') ? JSON.parse(text) : {} });
+      });
+      response.on('error', reject);
+    });
+    outgoing.on('error', reject);
+    outgoing.end(body);
+  });
+}
