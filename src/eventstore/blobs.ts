@@ -3,7 +3,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { NusecError } from '../errors.ts';
-import { lru } from './lru.ts';
+import { lru } from '../lru.ts';
 
 /** One blob; a firmware image of a microcontroller is 2 MiB at most. */
 const maxBlobBytes = 16 * 1024 * 1024;

@@ -1,7 +1,7 @@
 /** One command to one aggregate: load and fold its stream, decide, append at the revision that was read. */
 import { type Decider, fold } from '../domain/decider.ts';
 import { NusecError } from '../errors.ts';
-import { type Lru, lru } from './lru.ts';
+import { type Lru, lru } from '../lru.ts';
 import type { EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
 import { noStream, RevisionConflict } from './revision.ts';
 

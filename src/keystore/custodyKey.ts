@@ -1,9 +1,9 @@
 import { createHash, hkdfSync, type KeyObject } from 'node:crypto';
 import { toHex, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
+import { type Lru, lru } from '../lru.ts';
 import { generateEc, importPrivateKey, signEc } from './ec.ts';
 import { unwrapKey, wrapKey } from './kwp.ts';
-import { createLru, type Lru } from './lru.ts';
 import type { Kdf, WrappedKey } from './port.ts';
 import { secretKey } from './unlock.ts';
 
@@ -18,7 +18,7 @@ const custodySalt = utf8('NuSEC custody v1'.padEnd(64, '.'));
 const maxUnwrappedKeys = 4096;
 
 type UnwrappedKeys = Lru<KeyObject>;
-export const createUnwrappedKeys = (): UnwrappedKeys => createLru(maxUnwrappedKeys);
+export const createUnwrappedKeys = (): UnwrappedKeys => lru(maxUnwrappedKeys);
 
 /** @throws KEY_REFUSED when a caller asks for AES-GCM under what would be a wrapping key: those serve key wrapping only (T17) */
 export function refuseCustodySalt(kdf: Kdf): void {

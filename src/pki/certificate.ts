@@ -3,9 +3,9 @@ import { NusecError } from '../errors.ts';
 import { bitString, context, integer, integerOf, sequence, time } from './der.ts';
 import { authorityKeyIdentifier, subjectKeyIdentifier } from './extensions.ts';
 import { type Curve, curveOf, keyIdentifier, signatureAlgorithms } from './keys.ts';
-import { remembered } from './lru.ts';
 import { encodeName } from './names.ts';
 import { type Issuer, type Profile, type ProfileFields, type ProfileName, profiles } from './profiles.ts';
+import { remembered } from './remembered.ts';
 
 /** Certificates (RFC 5280 §4.1), built from a profile and nothing else, signed through a passed-in signer. */
 

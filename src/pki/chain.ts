@@ -1,9 +1,9 @@
 import { hash, type KeyObject, verify } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
 import { type ErrorCode, NusecError } from '../errors.ts';
+import { lru } from '../lru.ts';
 import { hostMatches } from './hosts.ts';
 import { digestOf, importKey } from './keys.ts';
-import { createLru } from './lru.ts';
 import { describeName } from './names.ts';
 import { oids } from './oids.ts';
 import { type Certificate, parseCertificate } from './parse.ts';
@@ -52,8 +52,8 @@ type Authority = { readonly certificate: Certificate; readonly digestHex: string
 /** A signature still to be verified. `id` is there for authorities, whose links are remembered. */
 type Link = { readonly place: number; readonly child: Certificate; readonly key: KeyObject; readonly digest: string; readonly id?: string };
 
-const authorities = createLru<Authority>(maxKnownAuthorities);
-const verifiedLinks = createLru<true>(maxKnownAuthorities);
+const authorities = lru<Authority>(maxKnownAuthorities);
+const verifiedLinks = lru<true>(maxKnownAuthorities);
 
 /** Everything but the signatures, so that these can be verified here or in the thread pool. */
 function prepare(chainDer: readonly Uint8Array[], policy: ChainPolicy): { leaf: Certificate; links: readonly Link[] } {

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { type ErrorCode, NusecError } from '../errors.ts';
-import { remembered } from './lru.ts';
+import { remembered } from './remembered.ts';
 
 /** DER, the one encoding of X.509 (ITU-T X.690 §8 and §10): writer, cursor reader and the whole-tree check `checkDer`.
  *  Own code because issuing is a hot path; strict because everything read here comes from outside (T27). */

@@ -1,7 +1,7 @@
 import { NusecError } from '../errors.ts';
 import { boolean, context, contextPrimitive, integerOf, octetString, oid, sequence, tags, tlv } from './der.ts';
-import { remembered } from './lru.ts';
 import { oids } from './oids.ts';
+import { remembered } from './remembered.ts';
 
 /** Certificate and CRL extensions (RFC 5280 §4.2, §5.2) as the profiles write them. Each function gives one complete Extension. */
 

@@ -17,8 +17,8 @@ import {
   text,
   wellFormed,
 } from './der.ts';
-import { remembered } from './lru.ts';
 import { oids } from './oids.ts';
+import { remembered } from './remembered.ts';
 
 /** Distinguished names (RFC 5280 §4.1.2.4, appendix A.1): one attribute per RDN, the five attributes the profiles use. */
 

@@ -6,6 +6,7 @@ export type Lru<Value> = {
   /** A value heavier than half of the limit is not kept. */
   set(key: string, value: Value): void;
   delete(key: string): void;
+  clear(): void;
 };
 
 /** @param maxWeight of all entries together; without `weigh` each counts 1 */
@@ -34,6 +35,11 @@ export function lru<Value>(maxWeight: number, weigh: (value: Value) => number = 
   return {
     set,
     delete: remove,
+    clear() {
+      young = new Map();
+      old = new Map();
+      youngWeight = 0;
+    },
     get(key) {
       const value = young.get(key) ?? old.get(key);
       if (value !== undefined && !young.has(key)) set(key, value);

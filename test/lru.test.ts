@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { lru } from '../../src/eventstore/lru.ts';
+import { lru } from '../src/lru.ts';
 
 it('keeps what is used and forgets what is not', () => {
   const cache = lru<number>(10);
@@ -31,4 +31,11 @@ it('never holds more than its weight, nor a value it was not given last', () => 
       }
     }),
   );
+});
+
+it('forgets everything when it is cleared', () => {
+  const cache = lru<number>(10);
+  cache.set('a', 1);
+  cache.clear();
+  expect(cache.get('a')).toBeUndefined();
 });
