@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { MqttClient } from 'mqtt';
 
@@ -5,7 +6,7 @@ import { MqttClient } from 'mqtt';
 export type LinkOptions = {
   readonly host: string;
   readonly port: number;
-  /** Name the server certificate must carry. */
+  /** Name or address the server certificate must carry; an address only when it is the host (RFC 6066 §3). */
   readonly servername: string;
   /** PEM; `ca` is the pinned root and nothing else. Or all of it in a context, for keys that nobody may read. */
   readonly tls: { readonly key: string; readonly cert: string; readonly ca: string } | { readonly secureContext: SecureContext };
@@ -66,7 +67,14 @@ export function openLink(options: LinkOptions, events: LinkEvents): Link {
 
 function openTls(options: LinkOptions, onSession: (session: Buffer) => void): TLSSocket {
   const { host, port, servername, tls, session } = options;
-  const socket = connect({ host, port, servername, ...tls, minVersion: 'TLSv1.3', ...(session && { session }) });
+  const socket = connect({
+    host,
+    port,
+    ...(!isIP(servername) && { servername }),
+    ...tls,
+    minVersion: 'TLSv1.3',
+    ...(session && { session }),
+  });
   // Without it each exchange waits up to 40 ms (Nagle's algorithm against delayed acknowledgement).
   socket.setNoDelay(true);
   socket.on('session', onSession);

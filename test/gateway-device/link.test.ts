@@ -5,12 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type ByteLink, connectTcp, listenTcp, openByteLink, openSerial } from '../../gateway-device/link/byteLink.ts';
+import { connectTcp, listenTcp, openByteLink, openSerial } from '../../gateway-device/link/byteLink.ts';
 import { debugReply, decodeIdentity, decodeStatus, encodeIdentity, encodeStatus } from '../../gateway-device/link/debugPort.ts';
 import { createMctpClient, serveMctp } from '../../gateway-device/link/mctpLink.ts';
 import { connectDebugPort, serveDebugPort } from '../../gateway-device/link/virtualDebugPort.ts';
 import { concat, toHex, utf8 } from '../../src/bytes.ts';
 import { decodeAs } from '../../src/cbor/schema.ts';
+import { flippedAt, through, unchanged } from './attacks.ts';
 import { random } from './factory.ts';
 
 const code = (name: string) => expect.objectContaining({ code: name });
@@ -18,21 +19,6 @@ const cleanUps: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
-
-type Change = (frames: Uint8Array, count: number) => readonly Uint8Array[];
-const unchanged: Change = frames => [frames];
-
-/** A wire that changes what is written on it, one write after the other. */
-function through(link: ByteLink, change: Change): ByteLink {
-  let count = 0;
-  return {
-    ...link,
-    write: async bytes => {
-      count += 1;
-      for (const part of change(bytes, count)) await link.write(part);
-    },
-  };
-}
 
 /** An answering side that echoes, and a client; each direction can be disturbed. */
 async function echoPair({ up = unchanged, down = unchanged, timeoutMs = 60 } = {}) {
@@ -68,8 +54,8 @@ describe('messages over a TCP socket', () => {
   it.each([
     ['the request is lost', { up: (frames: Uint8Array, count: number) => (count === 1 ? [] : [frames]) }],
     ['the answer is lost', { down: (frames: Uint8Array, count: number) => (count === 1 ? [] : [frames]) }],
-    ['a bit of the request is flipped', { up: (frames: Uint8Array, count: number) => [count === 1 ? flipped(frames) : frames] }],
-    ['a bit of the answer is flipped', { down: (frames: Uint8Array, count: number) => [count === 1 ? flipped(frames) : frames] }],
+    ['a bit of the request is flipped', { up: (frames: Uint8Array, count: number) => [count === 1 ? flippedAt(frames, 9) : frames] }],
+    ['a bit of the answer is flipped', { down: (frames: Uint8Array, count: number) => [count === 1 ? flippedAt(frames, 9) : frames] }],
     ['everything comes twice', { up: (frames: Uint8Array) => [frames, frames], down: (frames: Uint8Array) => [frames, frames] }],
   ])('when %s, the answer comes and the work is done once (R98)', async (_, disturbed) => {
     const { client, worked } = await echoPair(disturbed);
@@ -102,12 +88,6 @@ describe('messages over a TCP socket', () => {
     for (let n = 0; n < 10; n += 1) expect(await client.request(vendor(`${n}`))).toEqual(vendor(`${n}!`));
   });
 });
-
-function flipped(frames: Uint8Array): Uint8Array {
-  const out = frames.slice();
-  out[9] = (out[9] ?? 0) ^ 0x10;
-  return out;
-}
 
 describe('messages over a serial device', () => {
   it('go through a pseudo-terminal as through a UART (R80, R81)', async () => {

@@ -16,7 +16,7 @@ const state = record({
   jobId: field(1, id16),
   /** Of the newest job that was taken: an older one is refused, also after this one is done. */
   sequence: field(2, uint()),
-  phase: field(3, oneOf({ downloading: 1, written: 2, done: 3 })),
+  phase: field(3, oneOf({ downloading: 1, written: 2, done: 3, failed: 4 })),
 });
 export type OtaState = CodecType<typeof state>;
 
@@ -29,17 +29,15 @@ export const loadJob = (chip: Chip): Uint8Array | undefined => chip.data.get(job
 
 export function saveState(chip: Chip, job: Pick<OtaJob, 'jobId' | 'sequence'>, phase: OtaState['phase']): void {
   chip.data.put(stateName, encodeAs(state, { jobId: job.jobId, sequence: job.sequence, phase }));
-  if (phase === 'done') chip.data.remove(jobName);
+  if (phase === 'done' || phase === 'failed') chip.data.remove(jobName);
   chip.sync();
 }
 
-/** Makes room for a job; the same job again keeps what has come. */
-export function prepareSlot(chip: Chip, signed: Uint8Array, job: OtaJob): void {
-  const kept = loadJob(chip);
-  if (!kept || !equalBytes(kept, signed)) {
-    eraseRegion(chip.flash, chip.layout.secondary);
-    chip.data.put(jobName, signed);
-  }
+/** Makes room for a job; another job for the same blocks keeps what has come. */
+export function prepareSlot(chip: Chip, signed: Uint8Array, job: OtaJob, before: OtaJob | undefined): void {
+  const isSame = before?.blockBytes === job.blockBytes && equalBytes(before.blockHashes, job.blockHashes);
+  if (!isSame) eraseRegion(chip.flash, chip.layout.secondary);
+  chip.data.put(jobName, signed);
   saveState(chip, job, 'downloading');
 }
 
