@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
 import { registerInit } from './init.ts';
+import { registerMcu } from './mcu.ts';
 import { reportError } from './output.ts';
 import { registerServer } from './server.ts';
+import { registerVerify } from './verify.ts';
 
 /** `nusec`: the command of the OEM's PC, the contract manufacturer's PC and of the machines themselves. */
 
@@ -12,7 +14,7 @@ const program = new Command('nusec')
   .showHelpAfterError('(add --help for what is possible)')
   .exitOverride();
 
-for (const register of [registerInit, registerServer]) register(program);
+for (const register of [registerInit, registerServer, registerVerify, registerMcu]) register(program);
 
 try {
   await program.parseAsync();
