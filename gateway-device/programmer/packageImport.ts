@@ -88,7 +88,7 @@ async function stateAfter(
     count,
     scrapAllowance,
     images: before?.images ?? [],
-    zeroised: false,
+    zeroised: false as const,
   };
   const base = { ...counted, jobId: toHex(jobId), packageId: toHex(packageId), sequence, epoch, packageFile: toBase64url(file) };
   const draft: JobState = { ...base, ledger: before?.ledger ?? newLedger, acknowledgement: '', acknowledgementSent: false };

@@ -13,6 +13,7 @@ import {
   uint,
 } from '../../src/cbor/schema.ts';
 import { ops } from '../../src/production/devauth/header.ts';
+import { maxReceiptBytes } from '../../src/production/devauth/state.ts';
 import { id16, sha256, stage, u8, u32, uid } from '../../src/production/fields.ts';
 import { maxPackageBytes } from '../../src/production/package.ts';
 import { maxTrustBundleBytes } from '../../src/production/trustBundle.ts';
@@ -116,6 +117,13 @@ export const programmerCommands = {
     op: ops.write,
     request: record({ jobId: field(1, id16) }),
     response: record({ erasedCount: field(1, u32) }),
+  }),
+  /** The signed receipt of its own state: proves the lock to the OEM when the answer of BL2 was lost. */
+  receipt: define({
+    id: 7,
+    op: ops.read,
+    request: record({ nonce: field(1, id16) }),
+    response: record({ receipt: field(1, bytesUpTo(maxReceiptBytes, 1)) }),
   }),
 } as const;
 

@@ -65,8 +65,7 @@ export function createServerApi(http: HttpClient, uidHex: string) {
     imageBody: (bodySha256: string) => http.bytes('GET', `/v1/production/images/${bodySha256}`),
     commit: (grantId: string, receipt: string, ledger: readonly string[]) => unit(grantId, 'commit', { receipt, ledger }),
     voidUnit: (grantId: string, body: { reason: string; otpTouched: boolean; ledger: readonly string[] }) => unit(grantId, 'void', body),
-    zeroise: (jobId: string, ledger: readonly string[], receipt: string) =>
-      post(`/v1/production/jobs/${jobId}/zeroise`, { ledger, receipt }),
+    zeroise: (jobId: string, ledger: readonly string[]) => post(`/v1/production/jobs/${jobId}/zeroise`, { ledger }),
     close: () => http.close(),
   };
 }

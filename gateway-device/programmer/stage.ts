@@ -7,8 +7,8 @@ import { DevAuthError } from '../../src/production/devauth/error.ts';
 import { decodeMessage, encodeMessage, maxBodyDepth, responseTo } from '../../src/production/devauth/header.ts';
 import { createDevAuthResponder } from '../../src/production/devauth/responder.ts';
 import { decodeVendorMessage, encodeVendorMessage } from '../../src/production/devauth/vendor.ts';
-import type { StageFactory } from '../device/board.ts';
-import { commonHandlers, maxBodyBytes } from '../device/handlers.ts';
+import type { StageContext, StageFactory } from '../device/board.ts';
+import { commonHandlers, maxBodyBytes, receiptOf } from '../device/handlers.ts';
 import { messageHandler } from '../device/messages.ts';
 import { agreeWithServer, type Core } from './core.ts';
 import { readIdentity, updateBundle } from './identity.ts';
@@ -31,7 +31,7 @@ export const programmerStage =
     const devAuth = createDevAuthResponder(commonHandlers(context, { current: undefined }), { stage: () => context.stage, maxBodyBytes });
     const common = messageHandler({ devAuth });
     const runner = createRunner(core);
-    const handlers = createHandlers(core, runner);
+    const handlers = createHandlers(core, runner, context);
     return {
       handle: async message => {
         const request = requestIn(message);
@@ -75,7 +75,7 @@ async function answer(handlers: Handlers, { op, command, body }: NonNullable<Ret
 
 type Upload = { readonly totalBytes: number; readonly sha256: Uint8Array; readonly received: Uint8Array };
 
-function createHandlers(core: Core, runner: Runner): Handlers {
+function createHandlers(core: Core, runner: Runner, context: StageContext): Handlers {
   let upload: Upload | undefined;
   const idle = (): void => {
     if (runner.isRunning()) throw new DevAuthError('busy');
@@ -114,6 +114,7 @@ function createHandlers(core: Core, runner: Runner): Handlers {
       runner.deliverSoon();
       return { erasedCount };
     },
+    receipt: async ({ nonce }) => ({ receipt: await receiptOf(context, nonce) }),
   };
 }
 

@@ -32,7 +32,8 @@ async function openSession(unit: Unit): Promise<void> {
         if (!equalBytes(chain.at(-1) ?? new Uint8Array(), certificate)) {
           throw new NusecError('CHAIN_REFUSED', 'the target shows another certificate than it was given');
         }
-        return checkChain(chain.toReversed(), { roots, now: undefined, purpose: 'device', ...(uid !== undefined && { uid }) }).spki;
+        checkChain(chain.toReversed(), { roots, now: undefined, purpose: 'device', ...(uid !== undefined && { uid }) });
+        return factBytes(unit, 'publicKey');
       },
       uidHex: toHex(unit.found.uid),
       randomBytes: length => new Uint8Array(randomBytes(length)),

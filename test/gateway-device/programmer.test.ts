@@ -1,0 +1,40 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type ProductionServer, startProductionServer } from './productionServer.ts';
+import { freshId, importCode, preparedProgrammer, produce, removeFolders, startTarget, type TestProgrammer } from './programmerFixture.ts';
+
+let server: ProductionServer;
+let programmer: TestProgrammer;
+
+beforeAll(async () => {
+  server = await startProductionServer();
+});
+afterAll(async () => {
+  await programmer?.stop();
+  await server.close();
+  removeFolders();
+});
+
+describe('a programmer from the bare board to the first unit', () => {
+  it('is prepared step by step: key, certificate, boot key, firmware, lock, AES_NuLink3 (R3–R34, R104, R107)', async () => {
+    const lines: string[] = [];
+    programmer = await preparedProgrammer(server, lines);
+    expect(lines).toHaveLength(10);
+    expect(server.programmers.get(programmer.uid)).toMatchObject({ status: 'SHIPPED', epoch: 1 });
+  });
+
+  it('imports its package and produces units until the count is used up (R57–R82, RULE-4, RULE-19)', async () => {
+    const jobId = freshId();
+    const file = await server.exportPackage(programmer.uid, { jobId, count: 2 });
+    expect(await importCode(programmer.core, file)).toBe('OK');
+    const first = await startTarget();
+    expect(await produce(programmer.core, first.addresses)).toMatchObject({ code: 'OK', remaining: 1 });
+    await first.stop();
+    const second = await startTarget();
+    expect(await produce(programmer.core, second.addresses)).toMatchObject({ code: 'OK', remaining: 0 });
+    await second.stop();
+    const third = await startTarget();
+    expect(await produce(programmer.core, third.addresses)).toMatchObject({ code: 'COUNT_EXHAUSTED' });
+    await third.stop();
+    expect(server.units.map(unit => unit.outcome)).toEqual(['committed', 'committed']);
+  });
+});
