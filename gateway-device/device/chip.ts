@@ -128,12 +128,14 @@ export function openChip(identity: ChipIdentity, storage: ChipStorage, power: Po
   };
 }
 
+const identityFile = 'chip.json';
+
 /** A chip whose memories are files in a folder of its own.
  *  @param identity  given for a new chip; an existing one keeps its own
  *  @throws NusecError BAD_REQUEST: no chip there and no identity given, or another UID than the chip's */
 export function openChipFolder(folder: string, identity?: ChipIdentity, power?: Power): Chip {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const fused = fusedIdentity(join(folder, 'chip.json'), identity);
+  const fused = fusedIdentity(join(folder, identityFile), identity);
   const otp = fileStorage(join(folder, 'otp.bin'), true);
   const flash = fileStorage(join(folder, 'flash.bin'));
   const registers = fileStorage(join(folder, 'registers.bin'));
@@ -152,6 +154,9 @@ export function openChipFolder(folder: string, identity?: ChipIdentity, power?: 
   };
   return openChip(fused, storage, power);
 }
+
+/** Whether there is a chip in this folder. */
+export const hasChip = (folder: string): boolean => existsSync(join(folder, identityFile));
 
 function fusedIdentity(path: string, wanted: ChipIdentity | undefined): ChipIdentity {
   if (!existsSync(path)) {

@@ -2,17 +2,26 @@ import { NusecError } from '../../src/errors.ts';
 import { type DebugReply, type DebugRequest, encodeIdentity, encodeStatus, memoryMap } from '../link/debugPort.ts';
 import type { Board } from './board.ts';
 import type { Chip } from './chip.ts';
+import { PowerCut } from './flash.ts';
 
 /** The debug interface (SWD) of a virtual chip: memory access and control until the chip is locked, then only connect and status (T29). */
 export async function answerDebug(board: Board, request: DebugRequest): Promise<DebugReply> {
   const { chip } = board;
-  if (request.op === 'connect') return { status: 'ok' };
-  if (request.op === 'status') {
+  const { op } = request;
+  if (op === 'connect') return { status: 'ok' };
+  if (op === 'status') {
     const { lifeCycle, debugState } = chip;
     return { status: 'ok', data: encodeStatus({ lifeCycle: lifeCycle(), debugState: debugState(), stage: board.stage() }) };
   }
   if (chip.debugState() === 'locked') return { status: 'locked' };
-  switch (request.op) {
+  return carryOut(board, op, request);
+}
+
+type OpenOperation = Exclude<DebugRequest['op'], 'connect' | 'status'>;
+
+async function carryOut(board: Board, op: OpenOperation, request: DebugRequest): Promise<DebugReply> {
+  const { chip } = board;
+  switch (op) {
     case 'readUid':
       return { status: 'ok', data: encodeIdentity({ ...chip, lifeCycle: chip.lifeCycle(), debugState: chip.debugState() }) };
     case 'readMemory':
@@ -40,7 +49,7 @@ function onMemory(work: () => DebugReply): DebugReply {
   try {
     return work();
   } catch (error) {
-    if (error instanceof RangeError) return { status: 'fault' };
+    if (error instanceof RangeError || error instanceof PowerCut) return { status: 'fault' };
     throw error;
   }
 }

@@ -10,7 +10,7 @@ import { memoryVault } from '../../gateway-device/device/keyStore.ts';
 import { connectTcp } from '../../gateway-device/link/byteLink.ts';
 import { type DebugPort, devAuthMagic, memoryMap } from '../../gateway-device/link/debugPort.ts';
 import { openDevAuth, openSealedDevAuth, spdmOver } from '../../gateway-device/link/devAuthClient.ts';
-import { createMctpClient, type MctpClient } from '../../gateway-device/link/mctpLink.ts';
+import { createMctpClient, type MctpClient, type MctpClientOptions } from '../../gateway-device/link/mctpLink.ts';
 import { connectDebugPort } from '../../gateway-device/link/virtualDebugPort.ts';
 import { concat, fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
@@ -115,7 +115,7 @@ export const newStorage = (from?: MemoryStorage): MemoryStorage => ({
 export const newChip = (storage: ChipStorage = newStorage(), power?: Power): Chip => openChip(identity, storage, power);
 
 /** A board on sockets, and both ends of what a programmer plugs in. */
-export async function openBench(chip: Chip = newChip()) {
+export async function openBench(chip: Chip = newChip(), link: MctpClientOptions = {}) {
   const events: BoardEvent[] = [];
   const board = createBoard({
     chip,
@@ -124,7 +124,7 @@ export async function openBench(chip: Chip = newChip()) {
   });
   const served = await serveBoard(board);
   const debug = await connectDebugPort('127.0.0.1', served.debugPort);
-  const client = createMctpClient(await connectTcp('127.0.0.1', served.serialPort));
+  const client = createMctpClient(await connectTcp('127.0.0.1', served.serialPort), link);
   return {
     board,
     events,
@@ -195,7 +195,7 @@ export async function openSession(
 }
 
 /** A unit as it leaves the factory: identity, BL2, lock, application in a sealed session. */
-export async function provision(bench: Bench, oem: Oem, app = makeImage(oem.appKey, '1.2.3', 5)) {
+export async function provision(bench: Pick<Bench, 'debug' | 'client' | 'devAuth'>, oem: Oem, app = makeImage(oem.appKey, '1.2.3', 5)) {
   await startDevAuth(bench.debug);
   const { certificate, point } = await makeIdentity(bench.devAuth, oem);
   const bl2 = await installBl2(bench, oem);

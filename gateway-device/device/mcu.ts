@@ -1,0 +1,31 @@
+import { type OnlineOptions, onlineDevice } from './app/online.ts';
+import { appStage } from './appStage.ts';
+import { bl2Stage } from './bl2Stage.ts';
+import { type BoardEvent, createBoard } from './board.ts';
+import { type BoardPorts, readyLine, serveBoard } from './boardPorts.ts';
+import { type ChipIdentity, hasChip, openChipFolder } from './chip.ts';
+import { devauthStage } from './devauthStage.ts';
+
+/** A virtual target MCU as a process: the chip in a folder, its stages, its wires. */
+
+export type McuOptions = {
+  readonly folder: string;
+  /** What the chip is to be; refused when the one in the folder is another. */
+  readonly identity?: ChipIdentity;
+  /** For a folder without a chip when no identity is given. */
+  readonly newIdentity: () => ChipIdentity;
+  readonly ports?: BoardPorts;
+  /** Where the application connects to; without it the device is reached by its UART only. */
+  readonly online?: Omit<OnlineOptions, 'nowSeconds'>;
+  readonly tell: (event: BoardEvent) => void;
+};
+
+/** @returns the line that says where it can be reached, and how to power it off @throws NusecError BAD_REQUEST, LINK_FAILED, KEYSTORE_DAMAGED */
+export async function startMcu({ folder, identity, newIdentity, ports, online, tell }: McuOptions) {
+  const chip = openChipFolder(folder, identity ?? (hasChip(folder) ? undefined : newIdentity()));
+  const nowSeconds = (): number => Math.floor(Date.now() / 1000);
+  const app = appStage(online && onlineDevice({ ...online, nowSeconds }));
+  const board = createBoard({ chip, stages: { devauth: devauthStage, bl2: bl2Stage, app }, tell });
+  const served = await serveBoard(board, ports);
+  return { ready: readyLine(board, served), close: served.close };
+}

@@ -1,0 +1,112 @@
+import { randomBytes } from 'node:crypto';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { BoardEvent } from '../../gateway-device/device/board.ts';
+import { type McuOptions, startMcu } from '../../gateway-device/device/mcu.ts';
+import { NusecError } from '../errors.ts';
+import { uidFromHex } from '../production/uid.ts';
+import { styled } from './output.ts';
+
+type Options = {
+  data: string;
+  uid?: string;
+  productId: number;
+  serialPort?: number;
+  serialDevice?: string;
+  debugPort?: number;
+  mqtt?: string;
+  serverMqtt?: string;
+  mqttName?: string;
+  json?: boolean;
+};
+
+const uidBytes = 16;
+
+/** `nusec mcu run`: a virtual target MCU. */
+export function registerMcu(program: Command): void {
+  program
+    .command('mcu')
+    .description('virtual microcontrollers')
+    .command('run')
+    .description('run one: blank it waits for a programmer, provisioned it runs its firmware')
+    .requiredOption('--data <dir>', 'folder of the chip: OTP, flash, KeyStore; created when missing')
+    .option('--uid <hex>', 'UID of a new chip, 32 hex digits; random when not given')
+    .option('--product-id <n>', 'product id of a new chip', number, 0x2354)
+    .option('--serial-port <n>', 'TCP port of its UART on loopback; any free one when not given', number)
+    .option('--serial-device <path>', 'serve its UART on this serial device or pseudo-terminal too')
+    .option('--debug-port <n>', 'TCP port of its debug port on loopback; any free one when not given', number)
+    .option('--mqtt <host:port>', 'where its firmware connects to once it is provisioned')
+    .option('--mqtt-name <name>', 'name in the certificate of that server; the host when not given')
+    .addOption(new Option('--server-mqtt <host:port>', 'the same as --mqtt').hideHelp())
+    .option('--json', 'JSON lines, also on a terminal')
+    .addHelpText(
+      'after',
+      `
+Everything a chip keeps survives the process: end it at any moment (also by kill -9) and start it again on the same folder.
+Standard output has one line when it is ready and one for each event; these are JSON unless it is a terminal.
+
+Examples:
+  $ nusec mcu run --data ./chips/1 --uid 00112233445566778899aabbccddeeff --serial-port 7001 --debug-port 7002
+  $ nusec mcu run --data ./chips/1 --mqtt localhost:8883
+  $ nusec mcu run --data ./chips/1 --serial-device /dev/ttyUSB0`,
+    )
+    .action(run);
+}
+
+async function run(options: Options): Promise<void> {
+  const asJson = options.json === true || !process.stdout.isTTY;
+  const say = (line: object, text: string): void => void process.stdout.write(`${asJson ? JSON.stringify(line) : text}\n`);
+  const sayEvent = ({ event, ...fields }: BoardEvent): void => say({ event, ...fields }, `${styled('bold', event)} ${show(fields)}`);
+  // Whoever starts a chip waits for `ready`: it is the first line.
+  let early: BoardEvent[] | undefined = [];
+  const tell = (event: BoardEvent): void => (early ? void early.push(event) : sayEvent(event));
+  const mcu = await startMcu({ ...mcuOptions(options), tell });
+  const { ready: _, ...where } = mcu.ready;
+  say(mcu.ready, `${styled('green', 'ready')} ${show(where)}`);
+  const before = early;
+  early = undefined;
+  for (const event of before) sayEvent(event);
+  await stopSignal();
+  await mcu.close();
+}
+
+function mcuOptions(options: Options): Omit<McuOptions, 'tell'> {
+  const { data, productId, serialPort, debugPort, serialDevice, mqttName } = options;
+  const mqtt = options.mqtt ?? options.serverMqtt;
+  const uid = options.uid === undefined ? undefined : uidFromHex(options.uid);
+  return {
+    folder: data,
+    ...(uid && { identity: { uid, productId } }),
+    newIdentity: () => ({ uid: new Uint8Array(randomBytes(uidBytes)), productId }),
+    ports: {
+      ...(serialPort !== undefined && { serialPort }),
+      ...(debugPort !== undefined && { debugPort }),
+      ...(serialDevice !== undefined && { serialDevice }),
+    },
+    ...(mqtt !== undefined && { online: { ...address(mqtt), ...(mqttName !== undefined && { servername: mqttName }) } }),
+  };
+}
+
+/** @throws NusecError BAD_REQUEST */
+function address(text: string): { readonly host: string; readonly port: number } {
+  const [, host, port] = /^(.+):(\d{1,5})$/.exec(text) ?? [];
+  if (!host || !port) throw new NusecError('BAD_REQUEST', `${text} is not host:port`);
+  return { host, port: Number(port) };
+}
+
+function number(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('not a number');
+  return value;
+}
+
+const show = (fields: object): string =>
+  Object.entries(fields)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(' ');
+
+function stopSignal(): Promise<void> {
+  return new Promise(resolve => {
+    process.once('SIGINT', () => resolve());
+    process.once('SIGTERM', () => resolve());
+  });
+}
