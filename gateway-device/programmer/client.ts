@@ -3,6 +3,7 @@ import { encodeAs } from '../../src/cbor/schema.ts';
 import { decodeResponse } from '../../src/production/devauth/body.ts';
 import { devAuthMalformed } from '../../src/production/devauth/error.ts';
 import { decodeMessage, encodeMessage, maxBodyDepth, responseTo } from '../../src/production/devauth/header.ts';
+import { responseTimeoutMs } from '../../src/production/devauth/host.ts';
 import { decodeVendorMessage, encodeVendorMessage } from '../../src/production/devauth/vendor.ts';
 import { openByteLink } from '../link/byteLink.ts';
 import { createMctpClient } from '../link/mctpLink.ts';
@@ -22,16 +23,20 @@ export type ProgrammerClient = {
   close(): Promise<void>;
 };
 
-/** Agreement and import speak with the server before they answer. */
+/** Agreement and import speak with the server before they answer; a repeat would only wait too. */
+const slow: ReadonlySet<ProgrammerCommandName> = new Set(['agreeKek', 'packageImport']);
 const slowTimeoutMs = 40_000;
 
 /** @param address `host:port` of the programmer's serial link, or the path of a UART @throws NusecError LINK_FAILED */
 export async function connectProgrammer(address: string): Promise<ProgrammerClient> {
-  const mctp = createMctpClient(await openByteLink(address), { timeoutMs: () => slowTimeoutMs });
+  let present: ProgrammerCommandName = 'status';
+  const timeoutMs = (messageBytes: number): number => (slow.has(present) ? slowTimeoutMs : responseTimeoutMs(messageBytes));
+  const mctp = createMctpClient(await openByteLink(address), { timeoutMs });
   let sequence = 0;
   return {
     request: async <N extends ProgrammerCommandName>(name: N, params: ProgrammerRequest<N>) => {
       const { id, op, request, response } = programmerCommands[name];
+      present = name;
       sequence = (sequence + 1) % 256;
       const body = encodeAs(request as never, params as never, maxBodyDepth);
       const message = encodeMessage({ op, sequence, command: id, body }, programmerGroup);

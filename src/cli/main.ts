@@ -3,6 +3,9 @@ import { Command, CommanderError } from 'commander';
 import { registerInit } from './init.ts';
 import { registerMcu } from './mcu.ts';
 import { reportError } from './output.ts';
+import { registerPackage } from './package.ts';
+import { registerProduce } from './produce.ts';
+import { registerProgrammer } from './programmer.ts';
 import { registerServer } from './server.ts';
 import { registerVerify } from './verify.ts';
 
@@ -14,7 +17,8 @@ const program = new Command('nusec')
   .showHelpAfterError('(add --help for what is possible)')
   .exitOverride();
 
-for (const register of [registerInit, registerServer, registerVerify, registerMcu]) register(program);
+for (const register of [registerInit, registerServer, registerVerify, registerMcu, registerProgrammer, registerPackage, registerProduce])
+  register(program);
 
 try {
   await program.parseAsync();

@@ -1,0 +1,21 @@
+import type { BoardEvent } from '../device/board.ts';
+import { type BoardPorts, readyLine, serveBoard } from '../device/boardPorts.ts';
+import { type ChipIdentity, openChipFolder } from '../device/chip.ts';
+import { createProgrammerBoard } from './board.ts';
+
+export type NulinkOptions = {
+  /** Chip and memory of the programmer; created when missing. */
+  readonly folder: string;
+  /** Of a new board; an existing one keeps its own. */
+  readonly identity?: ChipIdentity;
+  readonly ports: BoardPorts;
+  readonly tell: (event: BoardEvent) => void;
+};
+
+/** Opens a virtual NuLink3 on its ports. @throws NusecError BAD_REQUEST (no board there and no UID given), LINK_FAILED */
+export async function startNulink({ folder, identity, ports, tell }: NulinkOptions) {
+  const chip = openChipFolder(folder, identity);
+  const { board } = createProgrammerBoard(chip, folder, tell);
+  const served = await serveBoard(board, ports);
+  return { ready: readyLine(board, served), close: served.close };
+}

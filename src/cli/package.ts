@@ -1,0 +1,73 @@
+import type { Command } from 'commander';
+import { connectProgrammer, type ProgrammerClient, sendPackage } from '../../gateway-device/programmer/client.ts';
+import { fromHex, toHex } from '../bytes.ts';
+import { NusecError } from '../errors.ts';
+import { DevAuthError } from '../production/devauth/error.ts';
+import { readBytes } from './client.ts';
+import { print, record, table } from './output.ts';
+
+type Options = { programmer: string; json?: boolean };
+
+/** `nusec package`: what the contract manufacturer does with the OEM's package. The tool only carries it: it cannot open it (R62, R108, T16). */
+export function registerPackage(program: Command): void {
+  const packages = program.command('package').description('production packages, at the contract manufacturer');
+  withProgrammer(
+    packages.command('import').description('hand a package over to the programmer, which checks and opens it').argument('<file>', '*.njp'),
+  )
+    .addHelpText(
+      'after',
+      `
+The programmer refuses a package that is damaged, forged, for another programmer or was imported before, and never says which.
+
+Examples:
+  $ nusec package import meter-2026-07.njp --programmer localhost:7101`,
+    )
+    .action(async (file: string, options: Options) => {
+      const bytes = readBytes(file, 'package');
+      const { packageId, jobId, count } = await withClient(options, client => sendPackage(client, bytes));
+      const result = { packageId: toHex(packageId), jobId: toHex(jobId), count };
+      print(options, result, record({ package: result.packageId, job: result.jobId, 'units to build': count }));
+    });
+  withProgrammer(packages.command('status').description('what the programmer has: jobs and the units left'))
+    .addHelpText('after', '\nExamples:\n  $ nusec package status --programmer localhost:7101')
+    .action(async (options: Options) => {
+      const status = await withClient(options, client => client.request('status', {}));
+      const jobs = status.jobs.map(({ jobId, remaining, sequence }) => ({ jobId: toHex(jobId), remaining, sequence }));
+      const rows = jobs.map(job => [job.jobId, job.remaining, job.sequence]);
+      const unit = status.unitUid === undefined ? {} : { unitUnderWay: toHex(status.unitUid) };
+      print(options, { uid: toHex(status.uid), kekEpoch: status.kekEpoch, jobs, ...unit }, table(['job', 'units left', 'sequence'], rows));
+    });
+  withProgrammer(
+    packages.command('end').description('end a job here: its images and the rest of its count are erased').argument('<job>', 'job id'),
+  )
+    .addHelpText('after', '\nExamples:\n  $ nusec package end 0f1e2d3c4b5a69788796a5b4c3d2e1f0 --programmer localhost:7101')
+    .action(async (job: string, options: Options) => {
+      const { erasedCount } = await withClient(options, client => client.request('zeroise', { jobId: jobIdOf(job) }));
+      print(options, { jobId: job, erasedCount }, record({ job, 'units given up': erasedCount }));
+    });
+}
+
+const withProgrammer = (command: Command): Command =>
+  command
+    .requiredOption('--programmer <host:port>', 'serial link of the programmer (or the path of a UART)')
+    .option('--json', 'print JSON instead of text');
+
+/** Connects for one command. A refusal by the programmer has one code for whatever it did not like (R62). */
+async function withClient<T>({ programmer }: Options, use: (client: ProgrammerClient) => Promise<T>): Promise<T> {
+  const client = await connectProgrammer(programmer);
+  try {
+    return await use(client);
+  } catch (error) {
+    if (error instanceof DevAuthError && error.reason === 'policy') {
+      throw new NusecError('PACKAGE_REFUSED', 'the programmer refuses this', { cause: error });
+    }
+    throw error;
+  } finally {
+    await client.close();
+  }
+}
+
+function jobIdOf(text: string): Uint8Array {
+  if (!/^[0-9a-f]{32}$/.test(text)) throw new NusecError('BAD_REQUEST', 'a job id is 32 lower-case hex digits');
+  return fromHex(text);
+}

@@ -1,0 +1,93 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, InvalidArgumentError } from 'commander';
+import { connectProgrammer, type ProgrammerClient } from '../../gateway-device/programmer/client.ts';
+import type { ProgressEntry } from '../../gateway-device/programmer/protocol.ts';
+import { fromHex } from '../bytes.ts';
+import { errorCodes, NusecError } from '../errors.ts';
+import { styled } from './output.ts';
+
+type Options = { programmer: string; targetSerial: string; targetDebug: string; job?: string; count: number; json?: boolean };
+
+const pollMs = 100;
+
+/** `nusec produce`: starts production on the programmer and shows how it goes (R70, R108). All checks and all keys are in the programmer. */
+export function registerProduce(program: Command): void {
+  program
+    .command('produce')
+    .description('produce a unit: the programmer provisions the target on its wires')
+    .requiredOption('--programmer <host:port>', 'serial link of the programmer (or the path of a UART)')
+    .requiredOption('--target-serial <host:port>', 'serial link of the target, as the programmer reaches it')
+    .requiredOption('--target-debug <host:port>', 'debug port of the target, as the programmer reaches it')
+    .option('--job <id>', 'which job, when the chip could belong to several')
+    .option('--count <n>', 'how many units, one after the other on the same wires', count, 1)
+    .option('--json', 'print JSON lines instead of text')
+    .addHelpText(
+      'after',
+      `
+Exit status 0: committed. Otherwise 1 and a stable code, such as COUNT_EXHAUSTED or UID_NOT_LISTED. After SERVER_UNREACHABLE,
+LINK_FAILED and LINK_TIMEOUT the unit is kept: the same command goes on with it.
+
+Examples:
+  $ nusec produce --programmer localhost:7101 --target-serial localhost:7001 --target-debug localhost:7002
+  $ nusec produce --programmer /dev/ttyACM0 --target-serial /dev/ttyUSB0 --target-debug localhost:7002 --json`,
+    )
+    .action(produce);
+}
+
+async function produce(options: Options): Promise<void> {
+  const client = await connectProgrammer(options.programmer);
+  try {
+    for (let unit = 0; unit < options.count; unit += 1) await produceOne(client, options);
+  } finally {
+    await client.close();
+  }
+}
+
+async function produceOne(client: ProgrammerClient, { targetSerial, targetDebug, job, json }: Options): Promise<void> {
+  const jobId = job === undefined ? {} : { jobId: jobIdOf(job) };
+  await client.request('produce', { serialAddress: targetSerial, debugAddress: targetDebug, ...jobId });
+  for (let since = 0; ; ) {
+    const { next, entries, done, outcome, remaining } = await client.request('progress', { since });
+    for (const entry of entries) showEntry(entry, json);
+    since = next;
+    if (done) return finish(outcome ?? 'INTERNAL', remaining, json);
+    if (entries.length === 0) await sleep(pollMs);
+  }
+}
+
+function showEntry({ k, name, state, text }: ProgressEntry, json: boolean | undefined): void {
+  if (json) process.stdout.write(`${JSON.stringify({ step: k, name, state, ...(text && { text }) })}\n`);
+  else if (state !== 'begin') {
+    const mark = state === 'done' ? styled('green', 'done  ') : styled('red', 'failed');
+    process.stdout.write(`${String(k).padStart(2)}  ${mark}  ${name}${text ? `  ${styled('dim', text)}` : ''}\n`);
+  }
+}
+
+/** @throws NusecError with the code that ended the run */
+function finish(outcome: string, remaining: number | undefined, json: boolean | undefined): void {
+  if (outcome !== 'OK') {
+    const code = errorCodes.find(known => known === outcome) ?? 'INTERNAL';
+    throw new NusecError(code, explain(code));
+  }
+  const left = remaining ?? 0;
+  process.stdout.write(
+    json ? `${JSON.stringify({ outcome, remaining: left })}\n` : `${styled('green', 'committed')}, ${left} units left\n`,
+  );
+}
+
+function explain(code: string): string {
+  if (code === 'COUNT_EXHAUSTED') return 'the count is used up; more units need a new package from the OEM';
+  if (['SERVER_UNREACHABLE', 'LINK_FAILED', 'LINK_TIMEOUT'].includes(code)) return 'the unit is kept: run the command again to go on';
+  return 'the programmer has ended this unit; the steps above say where';
+}
+
+function jobIdOf(text: string): Uint8Array {
+  if (!/^[0-9a-f]{32}$/.test(text)) throw new NusecError('BAD_REQUEST', 'a job id is 32 lower-case hex digits');
+  return fromHex(text);
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('not a number of units');
+  return value;
+}

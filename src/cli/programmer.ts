@@ -1,0 +1,196 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import type { BoardEvent } from '../../gateway-device/device/board.ts';
+import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
+import { startNulink } from '../../gateway-device/programmer/nulink.ts';
+import { uidFromHex } from '../production/uid.ts';
+import { readBytes, type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { print, progress, record, styled, table } from './output.ts';
+import { builtInFirmware, prepareProgrammer } from './prepareProgrammer.ts';
+
+/** `nusec programmer`: the virtual programmer itself, its preparation at the OEM, and what the OEM decides about it later. */
+export function registerProgrammer(program: Command): void {
+  const programmer = program.command('programmer').description('programmers (NuLink3): run a virtual one, prepare, suspend, report stolen');
+  registerRun(programmer);
+  registerPrepare(programmer);
+  registerList(programmer);
+  registerDecision(programmer, 'suspend', 'certificate on hold, allotments frozen', true);
+  registerDecision(programmer, 'resume', 'active again after a suspension', false);
+  registerDecision(programmer, 'stolen', 'one command ends certificate, allotments and grants', false);
+}
+
+/** NuLink3 on the virtual debug port. */
+const productId = 0x4e4c_0003;
+
+type RunOptions = { data: string; uid?: string; serialPort?: number; serialDevice?: string; debugPort?: number; json?: boolean };
+
+function registerRun(programmer: Command): void {
+  programmer
+    .command('run')
+    .description('run a virtual programmer until SIGTERM or SIGINT')
+    .requiredOption('--data <dir>', 'folder of the board: chip, KeyStore, packages, ledger; created when missing')
+    .option('--uid <hex>', 'UID of a new board, 32 hex digits')
+    .option('--serial-port <n>', 'TCP port of its serial link on loopback; any free one when not given', portNumber)
+    .option('--serial-device <path>', 'serve its serial link on this device or pseudo-terminal too')
+    .option('--debug-port <n>', 'TCP port of its debug port on loopback; any free one when not given', portNumber)
+    .option('--json', 'JSON lines, also on a terminal')
+    .addHelpText(
+      'after',
+      `
+Everything it keeps survives the process: end it at any moment (also by kill -9) and start it again on the same folder.
+Standard output has one line when it is ready and one for each event; these are JSON unless it is a terminal.
+
+Examples:
+  $ nusec programmer run --data ./nulink --uid 4e4c3300000000000000000000000001 --serial-port 7101 --debug-port 7102
+  $ nusec programmer run --data ./nulink`,
+    )
+    .action(run);
+}
+
+async function run({ data, uid, serialPort, serialDevice, debugPort, json }: RunOptions): Promise<void> {
+  const asJson = json === true || !process.stdout.isTTY;
+  const say = (line: object, text: string): void => void process.stdout.write(`${asJson ? JSON.stringify(line) : text}\n`);
+  const sayEvent = ({ event, ...fields }: BoardEvent): void => say({ event, ...fields }, `${styled('bold', event)} ${show(fields)}`);
+  // Whoever starts a board waits for `ready`: it is the first line.
+  let early: BoardEvent[] | undefined = [];
+  const nulink = await startNulink({
+    folder: data,
+    ...(uid !== undefined && { identity: { uid: uidFromHex(uid), productId } }),
+    ports: {
+      ...(serialPort !== undefined && { serialPort }),
+      ...(debugPort !== undefined && { debugPort }),
+      ...(serialDevice !== undefined && { serialDevice }),
+    },
+    tell: event => (early ? void early.push(event) : sayEvent(event)),
+  });
+  const { ready: _, ...where } = nulink.ready;
+  say(nulink.ready, `${styled('green', 'ready')} ${show(where)}`);
+  const before = early;
+  early = undefined;
+  for (const event of before) sayEvent(event);
+  await stopSignal();
+  await nulink.close();
+}
+
+type PrepareOptions = ServerOptions & {
+  uid: string;
+  serial: string;
+  debug: string;
+  name?: string;
+  firmware?: string;
+  firmwareVersion: string;
+  programmerServer?: string;
+  to?: string;
+};
+
+function registerPrepare(programmer: Command): void {
+  withServerOptions(
+    programmer
+      .command('prepare')
+      .description('prepare a blank programmer for a contract manufacturer: keys, certificates, firmware, lock, AES_NuLink3')
+      .requiredOption('--uid <hex>', 'UID of the board, 32 hex digits')
+      .requiredOption('--serial <host:port>', 'its serial link (or the path of a UART)')
+      .requiredOption('--debug <host:port>', 'its debug port')
+      .option('--name <name>', 'what it is called in the registry')
+      .option('--firmware <file>', 'NuLink3 firmware, a raw binary; an empty one for the virtual board when not given')
+      .option('--firmware-version <version>', 'version of that firmware', '1.0.0')
+      .option('--programmer-server <url>', 'how the programmer itself reaches the server, when it is not --server')
+      .option('--to <name>', 'the contract manufacturer it is shipped to'),
+  )
+    .addHelpText(
+      'after',
+      `
+In the order of docs/programmer.md. Run it again after an interruption: it goes on where the board is.
+
+Examples:
+  $ nusec programmer prepare --uid 4e4c3300000000000000000000000001 --serial localhost:7101 --debug localhost:7102 \\
+      --server https://localhost:8443 --ca data/root.pem --token-file data/alice.token --name "line 1" --to "CM Taipei"`,
+    )
+    .action(prepare);
+}
+
+async function prepare(options: PrepareOptions): Promise<void> {
+  const { uid, serial, debug, firmware, firmwareVersion, to } = options;
+  const prepared = await withClient(options, server =>
+    prepareProgrammer(
+      server,
+      {
+        addresses: { serial, debug },
+        uid,
+        name: options.name ?? `programmer ${uid.slice(0, 8)}`,
+        firmware: firmware === undefined ? builtInFirmware : readBytes(firmware, 'firmware'),
+        firmwareVersion,
+        serverUrl: options.programmerServer ?? options.server,
+        ...(to !== undefined && { shipTo: to }),
+      },
+      progress,
+    ),
+  );
+  print(options, prepared, record({ programmer: uid, status: prepared.status, 'epoch of AES_NuLink3': prepared.kekEpoch }));
+}
+
+type ProgrammerRow = { uid: string; name: string; status: string; kekEpoch: number; firmwareVersion?: string; shippedTo?: string };
+type ProgrammerPage = { programmers: readonly ProgrammerRow[]; next?: string };
+
+function registerList(programmer: Command): void {
+  withServerOptions(programmer.command('list').description('all programmers and where they are in their life'))
+    .addHelpText('after', '\nExamples:\n  $ nusec programmer list\n  $ nusec programmer list --json')
+    .action(async (options: ServerOptions) => {
+      const rows = await withClient(options, allProgrammers);
+      const cells = rows.map(row => [row.uid, row.name, row.status, row.kekEpoch, row.firmwareVersion, row.shippedTo]);
+      print(options, rows, table(['uid', 'name', 'status', 'epoch', 'firmware', 'shipped to'], cells));
+    });
+}
+
+async function allProgrammers(server: HttpClient): Promise<readonly ProgrammerRow[]> {
+  const rows: ProgrammerRow[] = [];
+  let next: string | undefined;
+  do {
+    const page: ProgrammerPage = await server.json('GET', `/v1/programmers${next === undefined ? '' : `?cursor=${next}`}`);
+    rows.push(...page.programmers);
+    next = page.next;
+  } while (next !== undefined);
+  return rows;
+}
+
+/** suspend, resume, stolen: one call each. */
+function registerDecision(programmer: Command, name: 'suspend' | 'resume' | 'stolen', description: string, needsReason: boolean): void {
+  const command = withServerOptions(programmer.command(name).description(description).argument('<uid>', 'UID of the programmer'));
+  if (needsReason) command.requiredOption('--reason <text>', 'why; goes into the record');
+  command
+    .addHelpText(
+      'after',
+      `\nExamples:\n  $ nusec programmer ${name} 4e4c3300000000000000000000000001${needsReason ? ' --reason "audit at the site"' : ''}`,
+    )
+    .action(async (uid: string, options: ServerOptions & { reason?: string }) => {
+      const body = options.reason === undefined ? {} : { reason: options.reason };
+      const row = await withClient(options, server => server.json<ProgrammerRow>('POST', `/v1/programmers/${uid}/${name}`, body));
+      print(options, row, record({ programmer: row.uid, name: row.name, status: row.status }));
+    });
+}
+
+async function withClient<T>(options: ServerOptions, use: (server: HttpClient) => Promise<T>): Promise<T> {
+  const server = serverClient(options);
+  try {
+    return await use(server);
+  } finally {
+    server.close();
+  }
+}
+
+function portNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0 || value > 0xffff) throw new InvalidArgumentError('not a port');
+  return value;
+}
+
+const show = (fields: object): string =>
+  Object.entries(fields)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(' ');
+
+function stopSignal(): Promise<void> {
+  return new Promise(resolve => {
+    process.once('SIGINT', () => resolve());
+    process.once('SIGTERM', () => resolve());
+  });
+}
