@@ -1,32 +1,8 @@
-import { bytes, bytesUpTo, type CodecType, field, record, uint } from '../cbor/schema.ts';
-import { blockTagBytes } from './blocks.ts';
-import { maxBlockBytes, maxJobBlocks } from './job.ts';
-
 /** The device's side of the pull: which blocks are there, which are asked for, what to ask next. Pure; the device keeps `have` in flash
  *  and goes on after a restart where it was. */
 
 /** Most blocks in one request. */
 export const maxBlocksPerRequest = 8;
-
-const maxCid = 0xffff_ffff;
-
-/** `{cid, job, first block, count}`: the device asks for a run of blocks. */
-export const blockRequest = record({
-  cid: field(0, uint(maxCid)),
-  jobId: field(1, bytes(16)),
-  first: field(2, uint(maxJobBlocks - 1)),
-  count: field(3, uint(maxBlocksPerRequest, 1)),
-});
-export type BlockRequest = CodecType<typeof blockRequest>;
-
-/** `{cid, job, block index, sealed block}`, one message per block. */
-export const blockReply = record({
-  cid: field(0, uint(maxCid)),
-  jobId: field(1, bytes(16)),
-  index: field(2, uint(maxJobBlocks - 1)),
-  sealed: field(3, bytesUpTo(maxBlockBytes + blockTagBytes, blockTagBytes + 1)),
-});
-export type BlockReply = CodecType<typeof blockReply>;
 
 type Ask = { readonly atMs: number; readonly tries: number };
 

@@ -14,6 +14,9 @@ const info = utf8('NuSEC OTA blocks v1');
 const aadPrefix = utf8('NuSEC-OTA-1');
 export const blockTagBytes = 16;
 const minSecretBytes = 32;
+/** How the session secret comes out of SPDM: `deriveExporterKey(exporter, blockSecretLabel, jobId, blockSecretBytes)`. */
+export const blockSecretLabel = 'NuSEC OTA';
+export const blockSecretBytes = 32;
 
 export type BlockChannel = {
   readonly job: OtaJob;

@@ -4,19 +4,18 @@ import { toHex } from '../../src/bytes.ts';
 import { type Codec, decodeAs, encodeAs } from '../../src/cbor/schema.ts';
 import { type Broker, createBroker } from '../../src/gateway/broker.ts';
 import type { Handlers } from '../../src/gateway/handler.ts';
-import { type BlockRequest, blockReply, blockRequest } from '../../src/ota/blockPlan.ts';
-import { deliveryBlockHashes, openBlockChannel, readBlock, sealBlock } from '../../src/ota/blocks.ts';
 import {
-  blockKeyBytes,
-  blockKeyLabel,
-  helloUp,
-  jobDown,
-  jobNextUp,
-  jobStatusUp,
-  orderDown,
-  orderUp,
+  helloMessage,
+  jobMessage,
+  jobQuestion,
+  jobStatusMessage,
+  orderMessage,
+  orderReply,
+  otaBlock,
+  otaQuestion,
   spdmMessage,
-} from '../../src/ota/deviceMessages.ts';
+} from '../../src/mqttMessages.ts';
+import { blockSecretBytes, blockSecretLabel, deliveryBlockHashes, openBlockChannel, readBlock, sealBlock } from '../../src/ota/blocks.ts';
 import { jobDigestOf, type OtaJob, type SignedJob, signJob } from '../../src/ota/job.ts';
 import { issueCertificate } from '../../src/pki/certificate.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
@@ -40,10 +39,10 @@ export async function startCloud(oem: Oem) {
   const fields = { ...leafFields(oem.ica, key.spki), commonName: serverName, dnsNames: [serverName], ipAddresses: [] };
   const { der } = await issueCertificate('server', fields, oem.ica.key.signer);
   const heard = {
-    hellos: [] as Heard<typeof helloUp>[],
-    statuses: [] as Heard<typeof jobStatusUp>[],
-    orders: [] as Heard<typeof orderUp>[],
-    blockRequests: [] as BlockRequest[],
+    hellos: [] as Heard<typeof helloMessage>[],
+    statuses: [] as Heard<typeof jobStatusMessage>[],
+    orders: [] as Heard<typeof orderReply>[],
+    blockRequests: [] as Heard<typeof otaQuestion>[],
     payloads: [] as Uint8Array[],
     refusals: 0,
   };
@@ -57,14 +56,14 @@ export async function startCloud(oem: Oem) {
   const waiting = new Map<number, (data: Uint8Array) => void>();
   let cid = 1;
 
-  const sendBlocks = async (request: BlockRequest): Promise<void> => {
+  const sendBlocks = async (request: Heard<typeof otaQuestion>): Promise<void> => {
     const { delivered, secret } = state;
     if (!delivered || !secret) return;
     const signedJob: SignedJob = { job: delivered.job, jobDigest: jobDigestOf(delivered.signed) };
-    const channel = openBlockChannel(deriveExporterKey(secret, blockKeyLabel, delivered.job.jobId, blockKeyBytes), signedJob);
+    const channel = openBlockChannel(deriveExporterKey(secret, blockSecretLabel, delivered.job.jobId, blockSecretBytes), signedJob);
     for (let index = request.first; index < request.first + request.count; index += 1) {
       const sealed = sealBlock(channel, index, readBlock(delivered.image, index, delivered.job.blockBytes));
-      const reply = encodeAs(blockReply, { cid: request.cid, jobId: request.jobId, index, sealed });
+      const reply = encodeAs(otaBlock, { cid: request.cid, otaJobId: delivered.job.jobId, index, sealed });
       for (const payload of state.tamper(reply, index)) {
         heard.payloads.push(payload);
         await broker.publish(toHex(uid), 'ota', payload, 0);
@@ -72,22 +71,22 @@ export async function startCloud(oem: Oem) {
     }
   };
   const handlers: Handlers = {
-    hello: async ({ payload }) => void heard.hellos.push(decodeAs(helloUp, payload)),
+    hello: async ({ payload }) => void heard.hellos.push(decodeAs(helloMessage, payload)),
     spdm: async ({ payload }) => {
       const message = decodeAs(spdmMessage, payload);
       waiting.get(message.cid)?.(message.data);
     },
     job: async ({ payload, path, reply }) => {
-      if (path[0] !== 'next') return void heard.statuses.push(decodeAs(jobStatusUp, payload));
+      if (path[0] !== 'next') return void heard.statuses.push(decodeAs(jobStatusMessage, payload));
       const job = state.delivered?.signed ?? null;
-      await reply('job', encodeAs(jobDown, { cid: decodeAs(jobNextUp, payload).cid, job }));
+      await reply('job', encodeAs(jobMessage, { cid: decodeAs(jobQuestion, payload).cid, job }));
     },
     ota: async ({ payload }) => {
-      const request = decodeAs(blockRequest, payload);
+      const request = decodeAs(otaQuestion, payload);
       heard.blockRequests.push(request);
       await sendBlocks(request);
     },
-    order: async ({ payload }) => void heard.orders.push(decodeAs(orderUp, payload)),
+    order: async ({ payload }) => void heard.orders.push(decodeAs(orderReply, payload)),
   };
   const broker: Broker = await createBroker({
     tls: {
@@ -142,12 +141,12 @@ export async function startCloud(oem: Oem) {
       const job = jobFor(image, changes);
       const signed = await signJob(job, oem.orders.kid, oem.orders.sign);
       state.delivered = { signed, job, image };
-      await broker.publish(toHex(uid), 'job', encodeAs(jobDown, { job: signed }));
+      await broker.publish(toHex(uid), 'job', encodeAs(jobMessage, { job: signed }));
       return state.delivered;
     },
     order: async (order: Uint8Array): Promise<void> => {
       cid += 1;
-      await broker.publish(toHex(uid), 'order', encodeAs(orderDown, { cid, order }));
+      await broker.publish(toHex(uid), 'order', encodeAs(orderMessage, { cid, order }));
     },
   };
 }

@@ -1,11 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeAs, encodeAs } from '../../src/cbor/schema.ts';
 import {
   blockArrived,
   blockRefused,
-  blockReply,
-  blockRequest,
   hasBlock,
   isComplete,
   maxBlocksPerRequest,
@@ -83,21 +80,5 @@ describe('the pull plan', () => {
     expect(blockArrived(plan, 3)).toBe(plan);
     expect(blockArrived(plan, -1)).toBe(plan);
     expect(blockRefused(plan, 1)).toBe(plan);
-  });
-});
-
-describe('block messages', () => {
-  const jobId = new Uint8Array(16).fill(1);
-  it('read back', () => {
-    const request = { cid: 7, jobId, first: 8, count: 8 };
-    expect(decodeAs(blockRequest, encodeAs(blockRequest, request))).toEqual(request);
-    const reply = { cid: 7, jobId, index: 9, sealed: new Uint8Array(40) };
-    expect(decodeAs(blockReply, encodeAs(blockReply, reply))).toEqual(reply);
-  });
-
-  it('keep their limits', () => {
-    const malformed = expect.objectContaining({ code: 'CBOR_MALFORMED' });
-    expect(() => encodeAs(blockRequest, { cid: 1, jobId, first: 0, count: 9 })).toThrow(malformed);
-    expect(() => encodeAs(blockReply, { cid: 1, jobId, index: 0, sealed: new Uint8Array(16) })).toThrow(malformed);
   });
 });

@@ -2,8 +2,8 @@ import { randomInt } from 'node:crypto';
 import { toHex } from '../../../src/bytes.ts';
 import { encodeAs } from '../../../src/cbor/schema.ts';
 import { formatVersion } from '../../../src/domain/version.ts';
+import { helloMessage } from '../../../src/mqttMessages.ts';
 import type { PullRules } from '../../../src/ota/blockPlan.ts';
-import { helloUp } from '../../../src/ota/deviceMessages.ts';
 import { toPem } from '../../../src/pki/pem.ts';
 import { type BackoffLimits, defaultBackoff } from '../../backoff.ts';
 import { connectMqtt, type NusecMqttClient } from '../../mqttClient.ts';
@@ -94,7 +94,7 @@ function helloOf({ chip, boot }: StageContext): Uint8Array {
   const app = boot.app;
   const objId = chip.data.get('objId');
   if (!app || !objId) throw new Error('the device is not provisioned');
-  return encodeAs(helloUp, {
+  return encodeAs(helloMessage, {
     cid: randomInt(2 ** 32),
     version: formatVersion(app.version),
     securityCounter: app.securityCounter,

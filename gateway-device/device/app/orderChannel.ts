@@ -1,6 +1,6 @@
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { NusecError } from '../../../src/errors.ts';
-import { orderDown, orderUp } from '../../../src/ota/deviceMessages.ts';
+import { orderMessage, orderReply } from '../../../src/mqttMessages.ts';
 import type { NusecMqttClient } from '../../mqttClient.ts';
 import type { StageContext } from '../board.ts';
 import { carryOutWipe, checkedOrder } from '../orders.ts';
@@ -19,14 +19,14 @@ export function openOrderChannel(context: StageContext, client: Pick<NusecMqttCl
     return receipt;
   };
   const answer = async (payload: Uint8Array): Promise<void> => {
-    const { cid, order } = decodeAs(orderDown, payload);
-    const reply = await carryOut(order).then(
-      done => ({ cid, receipt: done }),
-      error => ({ cid, receipt: null, error: codeOf(error) }),
-    );
-    if (reply.receipt === null) context.tell({ event: 'refused', what: 'order', code: codeOf(new NusecError('ORDER_REFUSED', '')) });
-    const sent = client.publish('order', encodeAs(orderUp, reply)).catch(() => undefined);
-    if (reply.receipt === null) return;
+    const { cid, order } = decodeAs(orderMessage, payload);
+    const done = await carryOut(order).catch(codeOf);
+    if (typeof done === 'string') {
+      context.tell({ event: 'refused', what: 'order', code: done });
+      await client.publish('order', encodeAs(orderReply, { cid, receipt: null, error: done }));
+      return;
+    }
+    const sent = client.publish('order', encodeAs(orderReply, { cid, receipt: done })).catch(() => undefined);
     await Promise.race([sent, new Promise(resolve => setTimeout(resolve, receiptDeliveryMs).unref())]);
     context.resetLater('normal');
   };

@@ -33,13 +33,28 @@ export function saveState(chip: Chip, job: Pick<OtaJob, 'jobId' | 'sequence'>, p
   chip.sync();
 }
 
-/** Makes room for a job; another job for the same blocks keeps what has come. */
+/** Makes room for a job. Another job for the same image, signed anew, keeps the blocks that are good for it too. */
 export function prepareSlot(chip: Chip, signed: Uint8Array, job: OtaJob, before: OtaJob | undefined): void {
-  const isSame = before?.blockBytes === job.blockBytes && equalBytes(before.blockHashes, job.blockHashes);
-  if (!isSame) eraseRegion(chip.flash, chip.layout.secondary);
+  const isSameImage = before !== undefined && before.blockBytes === job.blockBytes && equalBytes(before.imageHash, job.imageHash);
+  if (!isSameImage) eraseRegion(chip.flash, chip.layout.secondary);
+  else if (!equalBytes(before.blockHashes, job.blockHashes)) eraseOtherBlocks(chip, job);
   chip.data.put(jobName, signed);
   saveState(chip, job, 'downloading');
 }
+
+/** Erases the sectors that hold no whole block of the job. */
+function eraseOtherBlocks(chip: Chip, job: OtaJob): void {
+  const { secondary, sectorBytes } = chip.layout;
+  const have = blocksInSlot(chip, job);
+  for (let at = 0; at < secondary.bytes; at += sectorBytes) {
+    const first = Math.floor(at / job.blockBytes);
+    const last = Math.floor((at + sectorBytes - 1) / job.blockBytes);
+    const isWhole = Array.from({ length: last - first + 1 }, (_, n) => first + n).every(index => isSet(have, index));
+    if (!isWhole) chip.flash.eraseSector(secondary.offset + at);
+  }
+}
+
+const isSet = (bitmap: Uint8Array, index: number): boolean => (((bitmap[index >> 3] ?? 0) >> (index & 7)) & 1) === 1;
 
 /** Bit n = block n is whole in the slot. */
 export function blocksInSlot(chip: Chip, job: OtaJob): Uint8Array {

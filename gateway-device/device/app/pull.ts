@@ -1,20 +1,17 @@
 import { randomInt } from 'node:crypto';
 import { equalBytes, toHex } from '../../../src/bytes.ts';
-import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
+import { type CodecType, decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
+import { otaBlock, otaQuestion } from '../../../src/mqttMessages.ts';
 import {
-  type BlockReply,
   blockArrived,
   blockRefused,
-  blockReply,
-  blockRequest,
   hasBlock,
   isComplete,
   newBlockPlan,
   nextRequests,
   type PullRules,
 } from '../../../src/ota/blockPlan.ts';
-import { type BlockChannel, openBlock, openBlockChannel } from '../../../src/ota/blocks.ts';
-import { blockKeyBytes, blockKeyLabel } from '../../../src/ota/deviceMessages.ts';
+import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlock, openBlockChannel } from '../../../src/ota/blocks.ts';
 import { blockCount, type SignedJob } from '../../../src/ota/job.ts';
 import { deriveExporterKey } from '../../../src/spdm/keyschedule.ts';
 import type { NusecMqttClient } from '../../mqttClient.ts';
@@ -41,8 +38,8 @@ export async function pullBlocks({ client, spdm }: Wires, { signed, have, write,
   const { job } = signed;
   let plan = newBlockPlan(blockCount(job), have);
   let wake = (): void => undefined;
-  const take = ({ jobId, index, sealed }: BlockReply): void => {
-    if (!equalBytes(jobId, job.jobId) || hasBlock(plan, index)) return;
+  const take = ({ otaJobId, index, sealed }: CodecType<typeof otaBlock>): void => {
+    if (!equalBytes(otaJobId, job.jobId) || hasBlock(plan, index)) return;
     const block = openWithAny(spdm, signed, index, sealed);
     if (block) write(index, block);
     plan = block ? blockArrived(plan, index) : blockRefused(plan, index);
@@ -74,7 +71,7 @@ export async function pullBlocks({ client, spdm }: Wires, { signed, have, write,
 /** Lost requests count as tries; the next time-out sends them again. */
 async function ask(client: Wires['client'], { job }: SignedJob, runs: readonly { first: number; count: number }[]): Promise<void> {
   for (const { first, count } of runs) {
-    const payload = encodeAs(blockRequest, { cid: randomInt(2 ** 32), jobId: job.jobId, first, count });
+    const payload = encodeAs(otaQuestion, { cid: randomInt(2 ** 32), first, count, blockBytes: job.blockBytes });
     await client.publish(`ota/${toHex(job.jobId)}`, payload, { qos: 0 }).catch(() => undefined);
   }
 }
@@ -89,12 +86,12 @@ function openWithAny(spdm: SpdmChannel, signed: SignedJob, index: number, sealed
 }
 
 function channelFor(secret: Parameters<typeof deriveExporterKey>[0], signed: SignedJob): BlockChannel {
-  return openBlockChannel(deriveExporterKey(secret, blockKeyLabel, signed.job.jobId, blockKeyBytes), signed);
+  return openBlockChannel(deriveExporterKey(secret, blockSecretLabel, signed.job.jobId, blockSecretBytes), signed);
 }
 
-function readReply(payload: Uint8Array): BlockReply | undefined {
+function readReply(payload: Uint8Array): CodecType<typeof otaBlock> | undefined {
   try {
-    return decodeAs(blockReply, payload);
+    return decodeAs(otaBlock, payload);
   } catch {
     return undefined;
   }

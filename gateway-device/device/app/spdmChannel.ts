@@ -1,5 +1,5 @@
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
-import { spdmMessage } from '../../../src/ota/deviceMessages.ts';
+import { spdmMessage } from '../../../src/mqttMessages.ts';
 import type { ExporterSecret } from '../../../src/spdm/keyschedule.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 import type { NusecMqttClient } from '../../mqttClient.ts';
