@@ -3,7 +3,7 @@
  *  Device   up `n1/{uid}/up/{family}[/…]`              down `n1/{uid}/dn/{family}`
  *  Gateway  up `n1/g/{gateway}/{uid}/up/{family}[/…]`  down `n1/g/{gateway}/dn/{uid}/{family}`, to itself `n1/g/{gateway}/dn/{family}` */
 
-export const upFamilies = ['hello', 'spdm', 'job', 'ota', 'order', 'csr', 'lwt'] as const;
+export const upFamilies = ['hello', 'spdm', 'job', 'ota', 'order', 'evidence', 'csr', 'lwt'] as const;
 export type UpFamily = (typeof upFamilies)[number];
 
 export const downFamilies = ['spdm', 'job', 'ota', 'crt', 'order', 'attest', 'err'] as const;
