@@ -11,6 +11,7 @@ import { startRevocations } from './services/revocations.ts';
 import { issueServerIdentity } from './services/serverCertificate.ts';
 import type { Services } from './services/services.ts';
 import { startTrust } from './services/trust.ts';
+import { startUnitExpiry } from './services/unitExpiry.ts';
 
 /** Wires one server process: event store, keystore, read models, API, MQTT gateway, CRL address. The only place that knows all parts. */
 
@@ -35,6 +36,7 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
   const tls = await issueServerIdentity(ctx, names);
   const gateway = await startGateway({ ctx, alarms, revocations, trust }, tls);
   const services: Services = { ctx, alarms, revocations, trust, channel: gateway.channel };
+  const unitExpiry = startUnitExpiry(ctx);
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
   const api = createApiServer(createApi(services, auth, resources), tls);
@@ -57,6 +59,7 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
       await gateway.close();
       await closeServer(api);
       await closeServer(crl);
+      await unitExpiry.close();
       await trust.close();
       await revocations.close();
       await opened.close();

@@ -1,7 +1,9 @@
 import type { Resource } from './app.ts';
 import { consoleResource } from './console/routes.ts';
+import { jobsResource } from './jobs.ts';
 import { linesResource } from './lines.ts';
 import { operatorsResource } from './operators.ts';
+import { productionResource } from './production.ts';
 import { programmerSelfResource } from './programmerSelf.ts';
 import { programmersResource } from './programmers.ts';
 import { releasesResource } from './releases.ts';
@@ -16,4 +18,6 @@ export const resources: readonly Resource[] = [
   releasesResource,
   programmersResource,
   programmerSelfResource,
+  jobsResource,
+  productionResource,
 ];

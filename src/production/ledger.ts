@@ -72,7 +72,7 @@ export async function verifyLedgerSegment(
   resolveKey: KeyResolver,
 ): Promise<{ readonly records: readonly LedgerRecord[]; readonly head: LedgerHead }> {
   if (records.length > maxSegmentRecords) throw new NusecError('BODY_TOO_LARGE', `a segment has at most ${maxSegmentRecords} records`);
-  const read = await Promise.all(records.map(bytes => readRecord(bytes, resolveKey)));
+  const read = await Promise.all(records.map(bytes => readLedgerRecord(bytes, resolveKey)));
   let { nextNumber, headSha256 } = head;
   for (const [index, bytes] of records.entries()) {
     const entry = read[index];
@@ -85,7 +85,8 @@ export async function verifyLedgerSegment(
   return { records: read, head: { nextNumber, headSha256 } };
 }
 
-function readRecord(bytes: Uint8Array, resolveKey: KeyResolver): Promise<LedgerRecord> {
+/** One record, wherever it stands. @throws NusecError LEDGER_SIGNATURE (not genuine or not readable) */
+export function readLedgerRecord(bytes: Uint8Array, resolveKey: KeyResolver): Promise<LedgerRecord> {
   return verifyAs(format, bytes, resolveKey).catch((error: unknown) => {
     throw error instanceof NusecError ? new NusecError('LEDGER_SIGNATURE', 'a ledger record is not genuine', { cause: error }) : error;
   });

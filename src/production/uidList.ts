@@ -6,7 +6,8 @@ import { sha256, u32 } from './fields.ts';
 
 /** Which chips a package allows (RULE-7, T7): any (null), the ones listed, or the leaves of a Merkle tree (RFC 9162 §2.1) when the list is long. */
 
-const maxListedUids = 2000;
+/** UIDs that a package carries one by one. */
+export const maxListedUids = 2000;
 const uidBytes = 16;
 const maxTreeDepth = 32;
 

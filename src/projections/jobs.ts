@@ -54,6 +54,8 @@ export type UnitRow = {
   locked_at: string | null;
   finished_at: string | null;
   seen_in_field: number;
+  /** 1 while the device is still in production. */
+  device_open: number;
 };
 
 export type JobTables = { jobs: JobRow; allotments: AllotmentRow; units: UnitRow };
@@ -84,10 +86,11 @@ export const jobs: Projection = {
     CREATE TABLE ${table('units')} (
       grant_id TEXT PRIMARY KEY, job_id TEXT NOT NULL, programmer TEXT NOT NULL, uid TEXT NOT NULL, obj_id TEXT NOT NULL, number INTEGER NOT NULL,
       status TEXT NOT NULL, reason TEXT, version TEXT, image_hash TEXT, serial TEXT, expires_at TEXT NOT NULL, reserved_at TEXT NOT NULL,
-      certified_at TEXT, locked_at TEXT, finished_at TEXT, seen_in_field INTEGER NOT NULL
+      certified_at TEXT, locked_at TEXT, finished_at TEXT, seen_in_field INTEGER NOT NULL, device_open INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('units')}_job ON ${table('units')} (job_id, programmer, number);
     CREATE INDEX ${table('units')}_uid ON ${table('units')} (uid);
+    CREATE INDEX ${table('units')}_device_open ON ${table('units')} (finished_at) WHERE device_open = 1;
     CREATE INDEX ${table('units')}_open ON ${table('units')} (expires_at) WHERE finished_at IS NULL;`,
   writer(db, table) {
     const writers = [
@@ -189,6 +192,9 @@ export const jobQueries = (db: Kysely<JobTables>) => ({
   /** Units in the order they were reserved, per programmer. */
   units: (jobId: string) =>
     db.selectFrom('units').selectAll().where('job_id', '=', jobId).orderBy('programmer').orderBy('number').execute(),
+  /** Units that ended in the allotment while the device has not heard of it: a crash came between. */
+  unsettled: (before: string, limit: number) =>
+    db.selectFrom('units').selectAll().where('device_open', '=', 1).where('finished_at', '<=', before).limit(limit).execute(),
   /** Reservations that are neither committed nor voided though their grant has expired. */
   expired: (now: string, limit: number) =>
     db

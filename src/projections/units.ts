@@ -12,9 +12,12 @@ const steps: Readonly<Record<string, string>> = {
   FirmwareInstalled: 'INSTALLED',
 };
 
+/** Device events after which the device needs nothing more from its unit. */
+const endings = new Set(['ProvisioningCompleted', 'DeviceFailed', 'DeviceScrapped']);
+
 export function unitWriter(db: Parameters<Projection['writer']>[0], name: string): (event: RecordedEvent) => void {
   const reserve = db.prepare(
-    `INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, 'RESERVED', NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, 0)`,
+    `INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, 'RESERVED', NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, 0, 0)`,
   );
   const finish = db.prepare(`UPDATE ${name} SET status = ?, reason = ?, finished_at = ? WHERE grant_id = ?`);
   const open = 'WHERE uid = ? AND finished_at IS NULL';
@@ -28,6 +31,8 @@ export function unitWriter(db: Parameters<Projection['writer']>[0], name: string
   const seen = db.prepare(
     `UPDATE ${name} SET seen_in_field = 1 WHERE grant_id = (SELECT grant_id FROM ${name} WHERE uid = ? ORDER BY reserved_at DESC LIMIT 1)`,
   );
+  const begin = db.prepare(`UPDATE ${name} SET device_open = 1 WHERE grant_id = ?`);
+  const end = db.prepare(`UPDATE ${name} SET device_open = 0 WHERE uid = ?`);
   return ({ type, stream, data, at }) => {
     if (type === 'UnitReserved') {
       const [, jobId = '', programmer = ''] = stream.split('-');
@@ -40,6 +45,8 @@ export function unitWriter(db: Parameters<Projection['writer']>[0], name: string
     const uid = stream.slice('device-'.length);
     const status = steps[type];
     if (status !== undefined) move.run(status, uid);
+    if (type === 'DeviceMinted') begin.run(String(data.grantId));
+    else if (endings.has(type)) end.run(uid);
     if (type === 'DeviceCertified') certify.run(String(data.serial), at, uid);
     else if (type === 'DebugLocked') lock.run(at, uid);
     else if (type === 'BootKeyBurned' && data.slot === 'bl2') root.run(uid);

@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createApi } from '../../src/api/app.ts';
 import { createAuth } from '../../src/api/auth.ts';
+import { jobsResource } from '../../src/api/jobs.ts';
 import { linesResource } from '../../src/api/lines.ts';
+import { productionResource } from '../../src/api/production.ts';
 import { programmerSelfResource } from '../../src/api/programmerSelf.ts';
 import { programmersResource } from '../../src/api/programmers.ts';
 import { releasesResource } from '../../src/api/releases.ts';
@@ -45,10 +47,17 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx) {
   for (const [name, roles] of Object.entries(people)) tokenOf.set(name, await addOperator(ctx, name, roles, 'operator:alice'));
   const revocations = await startRevocations(ctx);
   const trust = await startTrust(ctx, revocations);
-  const services: Services = { ctx, alarms: createAlarms(ctx), revocations, trust, channel: undefined as never };
+  const services: Services = { ctx, alarms: createAlarms(ctx), revocations, trust, channel: undefined as never, field: undefined as never };
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
-  const api = createApi(services, auth, [linesResource, releasesResource, programmersResource, programmerSelfResource]);
+  const api = createApi(services, auth, [
+    linesResource,
+    releasesResource,
+    programmersResource,
+    programmerSelfResource,
+    jobsResource,
+    productionResource,
+  ]);
 
   /** @param who a person's name, or a machine's certificate (DER) */
   async function call(who: string | Uint8Array, method: string, path: string, body?: unknown): Promise<Answer> {

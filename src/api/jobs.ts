@@ -1,0 +1,230 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import type { CreatedJob } from '../domain/job.ts';
+import type { AllotmentRow, JobRow } from '../projections/jobs.ts';
+import {
+  allot,
+  attachUidList,
+  bindFirmware,
+  cancelJob,
+  createJob,
+  jobBoard,
+  jobOf,
+  listJobs,
+  releaseJob,
+  resumeJob,
+  statusCsv,
+  suspendJob,
+} from '../services/jobs.ts';
+import { exportPackage } from '../services/packages.ts';
+import { closeJob, signedReport } from '../services/reconciliation.ts';
+import { actor, type Resource } from './app.ts';
+import { bytesAnswer, countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, uidField } from './fields.ts';
+
+/** Production jobs as the planner sees them (R57–R61, R82, R83). */
+
+const firmwareSchema = z.object({ releaseId: z.string(), version: z.string(), securityCounter: z.number(), imageHash: z.string() });
+const shareSchema = z.object({ programmer: z.string(), count: z.number(), scrapAllowance: z.number(), settled: z.boolean() });
+const findingSchema = z.object({ kind: z.string(), programmer: z.string().optional(), uid: z.string().optional(), detail: z.string() });
+const jobSchema = z
+  .object({
+    jobId: z.string(),
+    line: z.string(),
+    status: z.string(),
+    plannedCount: z.number(),
+    scrapAllowance: z.number(),
+    requireUidList: z.boolean(),
+    uidCount: z.number().optional(),
+    bl2: firmwareSchema.optional(),
+    app: firmwareSchema.optional(),
+    createdBy: z.string(),
+    releasedBy: z.string().optional(),
+    verdict: z.string().optional(),
+    allotments: z.array(shareSchema),
+    discrepancies: z.array(findingSchema),
+  })
+  .openapi('Job');
+const boardSchema = z.object({
+  programmer: z.string(),
+  status: z.string(),
+  frozenReason: z.string().optional(),
+  quota: z.number(),
+  scrapAllowance: z.number(),
+  reserved: z.number(),
+  committed: z.number(),
+  voided: z.number(),
+  scrapped: z.number(),
+  remaining: z.number(),
+  sequence: z.number(),
+  ledgerNumber: z.number(),
+});
+const rowSchema = z.object({
+  jobId: z.string(),
+  line: z.string(),
+  status: z.string(),
+  plannedCount: z.number(),
+  appVersion: z.string().optional(),
+  verdict: z.string().optional(),
+  createdAt: z.string(),
+});
+const params = z.object({ id: idField });
+const shareParams = params.extend({ programmer: uidField });
+const wishSchema = z.strictObject({
+  line: lineField,
+  plannedCount: countField,
+  scrapAllowance: countField.optional(),
+  requireUidList: z.boolean().optional(),
+});
+
+export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
+  const planner = auth.person('productionPlanner');
+  const anybody = auth.person();
+  const answer = { 200: jsonAnswer(jobSchema, 'the job') };
+  const act = <Name extends string, Body extends z.ZodType>(name: Name, summary: string, body: Body) =>
+    createRoute({
+      method: 'post',
+      path: `/v1/jobs/{id}/${name}`,
+      summary,
+      middleware: planner,
+      request: { params, ...jsonBody(body) },
+      responses: answer,
+    });
+  const create = createRoute({
+    method: 'post',
+    path: '/v1/jobs',
+    summary: 'Plans a production job',
+    middleware: planner,
+    request: jsonBody(wishSchema),
+    responses: { 201: jsonAnswer(jobSchema, 'the job') },
+  });
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/jobs',
+    summary: 'Jobs, by page',
+    middleware: anybody,
+    request: { query: pageQuery.extend({ status: z.string().max(16).optional() }) },
+    responses: { 200: jsonAnswer(z.object({ jobs: z.array(rowSchema), next: z.string().optional() }), 'jobs') },
+  });
+  const one = createRoute({
+    method: 'get',
+    path: '/v1/jobs/{id}',
+    summary: 'One job and its job board',
+    middleware: anybody,
+    request: { params },
+    responses: { 200: jsonAnswer(jobSchema.extend({ board: z.array(boardSchema) }), 'the job') },
+  });
+  const uids = createRoute({
+    method: 'put',
+    path: '/v1/jobs/{id}/uids',
+    summary: 'The chips that may be built: one UID per line',
+    middleware: planner,
+    request: { params, body: { required: true, content: { 'text/plain': { schema: z.string() } } } },
+    responses: answer,
+  });
+  const pack = createRoute({
+    method: 'post',
+    path: '/v1/jobs/{id}/allotments/{programmer}/export',
+    summary: 'The production package of a programmer: the same bytes again, or a new one that supersedes it',
+    middleware: planner,
+    request: { params: shareParams, ...jsonBody(z.strictObject({ replace: z.boolean().default(false) })) },
+    responses: { 200: bytesAnswer('production package', 'application/nusec-njp') },
+  });
+  const csv = createRoute({
+    method: 'get',
+    path: '/v1/jobs/{id}/status.csv',
+    summary: 'Every unit of a job with its state and firmware',
+    middleware: anybody,
+    request: { params },
+    responses: { 200: { description: 'RFC 4180', content: { 'text/csv': { schema: z.string() } } } },
+  });
+  const reconciliation = createRoute({
+    method: 'get',
+    path: '/v1/jobs/{id}/reconciliation',
+    summary: 'The signed reconciliation report',
+    middleware: anybody,
+    request: { params },
+    responses: { 200: jsonAnswer(z.object({ report: z.string(), kid: z.string(), signature: z.string() }), 'report and signature') },
+  });
+  const reason = z.strictObject({ reason: reasonField });
+  const nothing = z.strictObject({});
+  const share = z.strictObject({ programmer: uidField, count: countField.min(1), scrapAllowance: countField.optional() });
+
+  api.openapi(create, async c => c.json(jobView(await createJob(ctx, c.req.valid('json'), actor(c))), 201));
+  api.openapi(list, async c => {
+    const { cursor, limit, status } = c.req.valid('query');
+    const rows = await listJobs(ctx, { status, after: cursor, limit });
+    const last = rows.length === limit ? rows.at(-1)?.job_id : undefined;
+    return c.json({ jobs: rows.map(rowView), ...(last !== undefined && { next: last }) }, 200);
+  });
+  api.openapi(one, async c => {
+    const { id } = c.req.valid('param');
+    const { allotments } = await jobBoard(ctx, id);
+    return c.json({ ...jobView(await jobOf(ctx, id)), board: allotments.map(boardView) }, 200);
+  });
+  api.openapi(act('firmware', 'Binds a published release', z.strictObject({ releaseId: idField })), async c =>
+    c.json(jobView(await bindFirmware(ctx, c.req.valid('param').id, c.req.valid('json').releaseId, actor(c))), 200),
+  );
+  api.openapi(uids, async c => c.json(jobView(await attachUidList(ctx, c.req.valid('param').id, await c.req.text(), actor(c))), 200));
+  api.openapi(act('release', 'Releases a job: not its creator', nothing), async c =>
+    c.json(jobView(await releaseJob(ctx, c.req.valid('param').id, actor(c))), 200),
+  );
+  api.openapi(act('allotments', 'Gives a programmer its share, or raises it', share), async c =>
+    c.json(jobView(await allot(ctx, c.req.valid('param').id, c.req.valid('json'), actor(c))), 200),
+  );
+  api.openapi(pack, async c => {
+    const { id, programmer } = c.req.valid('param');
+    const file = await exportPackage(ctx, id, programmer, c.req.valid('json').replace, actor(c));
+    return c.body(new Uint8Array(file), 200, { 'Content-Type': 'application/nusec-njp' });
+  });
+  api.openapi(act('suspend', 'Stops production', reason), async c =>
+    c.json(jobView(await suspendJob(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c))), 200),
+  );
+  api.openapi(act('resume', 'Goes on', nothing), async c => c.json(jobView(await resumeJob(ctx, c.req.valid('param').id, actor(c))), 200));
+  api.openapi(act('cancel', 'Gives up a job that was never released', reason), async c =>
+    c.json(jobView(await cancelJob(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c))), 200),
+  );
+  api.openapi(act('close', 'Ends and reconciles a job', z.strictObject({ withoutReceipt: reasonField.optional() })), async c =>
+    c.json(jobView(await closeJob({ ctx, alarms }, c.req.valid('param').id, c.req.valid('json').withoutReceipt, actor(c))), 200),
+  );
+  api.openapi(csv, async c =>
+    c.body(await statusCsv(ctx, c.req.valid('param').id), 200, { 'Content-Type': 'text/csv; charset=utf-8; header=present' }),
+  );
+  api.openapi(reconciliation, async c => c.json(await signedReport(ctx, c.req.valid('param').id), 200));
+};
+
+function jobView(job: CreatedJob) {
+  const { jobId, line, status, plannedCount, scrapAllowance, policy, uidList, bl2, app, createdBy, releasedBy, verdict } = job;
+  return {
+    ...{ jobId, line, status, plannedCount, scrapAllowance, requireUidList: policy.requireUidList, createdBy },
+    ...(uidList !== undefined && { uidCount: uidList.count }),
+    ...(bl2 !== undefined && { bl2: firmwareView(bl2) }),
+    ...(app !== undefined && { app: firmwareView(app) }),
+    ...(releasedBy !== undefined && { releasedBy }),
+    ...(verdict !== undefined && { verdict }),
+    allotments: [...job.allotments],
+    discrepancies: [...job.discrepancies],
+  };
+}
+
+function firmwareView({ releaseId, version, securityCounter, imageHash }: NonNullable<CreatedJob['app']>) {
+  return { releaseId, version, securityCounter, imageHash };
+}
+
+function rowView(row: JobRow) {
+  const { job_id: jobId, line, status, planned_count: plannedCount, created_at: createdAt } = row;
+  return {
+    ...{ jobId, line, status, plannedCount, createdAt },
+    ...(row.app_version !== null && { appVersion: row.app_version }),
+    ...(row.verdict !== null && { verdict: row.verdict }),
+  };
+}
+
+function boardView(row: AllotmentRow) {
+  const { programmer, status, quota, reserved, committed, voided, scrapped, sequence } = row;
+  const open = reserved - committed - voided;
+  const remaining = Math.max(0, Math.min(quota - committed - open, quota + row.scrap_allowance - committed - open - scrapped));
+  return {
+    ...{ programmer, status, quota, scrapAllowance: row.scrap_allowance, reserved, committed, voided, scrapped, remaining, sequence },
+    ledgerNumber: row.ledger_number,
+    ...(row.frozen_reason !== null && { frozenReason: row.frozen_reason }),
+  };
+}

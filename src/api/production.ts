@@ -1,0 +1,178 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { fromBase64url, toBase64url } from '../bytes.ts';
+import { maxCsrBytes } from '../pki/csr.ts';
+import { maxSegmentRecords } from '../production/ledger.ts';
+import { publicKeySha256 } from '../services/authority.ts';
+import { imageBody, type SignedImage } from '../services/images.ts';
+import { recordImport } from '../services/imports.ts';
+import { commitUnit, voidByProgrammer, zeroiseJob } from '../services/unitEnd.ts';
+import {
+  applicationFor,
+  applicationKey,
+  bootloaderFor,
+  certifyUnit,
+  recordBootloaderInstalled,
+  recordCertificateInstalled,
+  recordLocked,
+  recordSession,
+} from '../services/unitSteps.ts';
+import { reserveUnit } from '../services/units.ts';
+import { maxEvidenceBytes } from '../spdm/evidence.ts';
+import { actor, type Resource } from './app.ts';
+import { bytesAnswer, bytesField, idField, jsonAnswer, jsonBody, reasonField, sha256Field, uidField } from './fields.ts';
+
+/** What a programmer asks for while it builds, over mTLS (R35–R56, R65–R82). docs/api.md shows the order. */
+
+const maxReceiptBytes = 2048;
+const maxMessageBytes = 2048;
+const ledgerField = z.array(bytesField(512)).min(1).max(maxSegmentRecords);
+const done = z.object({ done: z.literal(true) });
+const imageSchema = z.object({
+  publicKey: z.string(),
+  bodySha256: z.string(),
+  bodyBytes: z.number(),
+  imageHash: z.string(),
+  trailer: z.string(),
+  version: z.string(),
+  securityCounter: z.number(),
+});
+const countsSchema = z.object({ committed: z.number(), remaining: z.number() });
+const params = z.object({ grantId: idField });
+
+export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
+  const parts = { ctx, alarms };
+  const machine = auth.machine('programmer');
+  const step = <Name extends string, Body extends z.ZodType, Answer extends z.ZodType>(
+    name: Name,
+    summary: string,
+    body: Body,
+    schema: Answer,
+  ) =>
+    createRoute({
+      method: 'post',
+      path: `/v1/production/units/{grantId}/${name}`,
+      summary,
+      middleware: machine,
+      request: { params, ...jsonBody(body) },
+      responses: { 200: jsonAnswer(schema, 'done') },
+    });
+  const imports = createRoute({
+    method: 'post',
+    path: '/v1/production/imports',
+    summary: 'A package was imported',
+    middleware: machine,
+    request: jsonBody(z.strictObject({ packageId: idField, acknowledgement: bytesField(maxMessageBytes), ledger: ledgerField })),
+    responses: { 200: jsonAnswer(z.object({ jobId: z.string(), remaining: z.number(), acknowledged: z.number() }), 'taken') },
+  });
+  const reserve = createRoute({
+    method: 'post',
+    path: '/v1/production/units',
+    summary: 'Reserves a unit and grants it',
+    middleware: machine,
+    request: jsonBody(
+      z.strictObject({ jobId: idField, uid: uidField, productId: z.number().int().min(0).max(0xffff_ffff), ledger: ledgerField }),
+    ),
+    responses: {
+      200: jsonAnswer(z.object({ grantId: z.string(), objId: z.string(), grant: z.string(), expiresAt: z.string() }), 'the grant'),
+    },
+  });
+  const body = createRoute({
+    method: 'get',
+    path: '/v1/production/images/{sha256}',
+    summary: 'Body of an image, once per job',
+    middleware: machine,
+    request: { params: z.object({ sha256: sha256Field }) },
+    responses: { 200: bytesAnswer('header ‖ payload ‖ protected TLVs') },
+  });
+  const zeroise = createRoute({
+    method: 'post',
+    path: '/v1/production/jobs/{jobId}/zeroise',
+    summary: 'The rest of a job was erased',
+    middleware: machine,
+    request: { params: z.object({ jobId: idField }), ...jsonBody(z.strictObject({ ledger: ledgerField })) },
+    responses: { 200: jsonAnswer(done, 'the share is closed') },
+  });
+  const nothing = z.strictObject({});
+  const receipt = z.strictObject({ receipt: bytesField(maxReceiptBytes) });
+  const chain = z.object({ certificate: z.string(), ica: z.string(), root: z.string(), bundle: z.string() });
+  const otp = z.array(z.strictObject({ slot: z.number().int().min(0).max(7), sha256: sha256Field })).max(8);
+
+  api.openapi(imports, async c => {
+    const { packageId, acknowledgement, ledger } = c.req.valid('json');
+    const notice = { packageId, acknowledgement: fromBase64url(acknowledgement), ledger: ledger.map(fromBase64url) };
+    return c.json(await recordImport(parts, c.var.machine.id, notice, actor(c)), 200);
+  });
+  api.openapi(reserve, async c => {
+    const { jobId, uid, ledger } = c.req.valid('json');
+    const { grant, ...facts } = await reserveUnit(parts, c.var.machine.id, { jobId, uid, ledger: ledger.map(fromBase64url) }, actor(c));
+    return c.json({ ...facts, grant: toBase64url(grant) }, 200);
+  });
+  api.openapi(step('csr', 'Certifies the key of a unit', z.strictObject({ csr: bytesField(maxCsrBytes) }), chain), async c => {
+    const { certificate, ica, root, bundle } = await certifyUnit(
+      parts,
+      c.var.machine.id,
+      c.req.valid('param').grantId,
+      fromBase64url(c.req.valid('json').csr),
+      actor(c),
+    );
+    const answer = { certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root), bundle: toBase64url(bundle) };
+    return c.json(answer, 200);
+  });
+  const certificate = z.strictObject({ certificateSha256: sha256Field });
+  api.openapi(step('certificate-installed', 'The certificate is in flash', certificate, done), async c => {
+    const { certificateSha256 } = c.req.valid('json');
+    await recordCertificateInstalled(ctx, c.var.machine.id, c.req.valid('param').grantId, certificateSha256, actor(c));
+    return c.json({ done: true as const }, 200);
+  });
+  api.openapi(step('bootloader', 'The bootloader, signed for this unit', nothing, imageSchema), async c =>
+    c.json(imageView(await bootloaderFor(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c))), 200),
+  );
+  const installed = z.strictObject({ otp, imageHash: sha256Field });
+  api.openapi(step('bootloader-installed', 'Boot key burned, bootloader in flash', installed, done), async c => {
+    await recordBootloaderInstalled(ctx, c.var.machine.id, c.req.valid('param').grantId, c.req.valid('json'), actor(c));
+    return c.json({ done: true as const }, 200);
+  });
+  const keySchema = z.object({ publicKey: z.string(), publicKeySha256: z.string() });
+  api.openapi(step('application-key', 'The key whose hash goes into OTP', nothing, keySchema), async c => {
+    const publicKey = await applicationKey(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c));
+    return c.json({ publicKey: toBase64url(publicKey), publicKeySha256: publicKeySha256(publicKey) }, 200);
+  });
+  api.openapi(step('locked', 'The debug port is closed, says the unit', receipt, done), async c => {
+    await recordLocked(ctx, c.var.machine.id, c.req.valid('param').grantId, fromBase64url(c.req.valid('json').receipt), actor(c));
+    return c.json({ done: true as const }, 200);
+  });
+  const evidence = z.strictObject({ evidence: bytesField(maxEvidenceBytes) });
+  api.openapi(step('session', 'Evidence of the programming session', evidence, done), async c => {
+    await recordSession(ctx, c.var.machine.id, c.req.valid('param').grantId, fromBase64url(c.req.valid('json').evidence), actor(c));
+    return c.json({ done: true as const }, 200);
+  });
+  const token = z.strictObject({ jobId: idField, uid: uidField, objId: idField });
+  api.openapi(step('application', 'The application, signed for this unit', token, imageSchema), async c =>
+    c.json(imageView(await applicationFor(ctx, c.var.machine.id, c.req.valid('param').grantId, c.req.valid('json'), actor(c))), 200),
+  );
+  const proof = receipt.extend({ ledger: ledgerField });
+  api.openapi(step('commit', 'The unit is built, says the unit', proof, countsSchema), async c => {
+    const given = c.req.valid('json');
+    const commit = { receipt: fromBase64url(given.receipt), ledger: given.ledger.map(fromBase64url) };
+    return c.json(await commitUnit(parts, c.var.machine.id, c.req.valid('param').grantId, commit, actor(c)), 200);
+  });
+  const why = z.strictObject({ reason: reasonField, otpTouched: z.boolean(), ledger: ledgerField });
+  api.openapi(step('void', 'The unit is given up', why, countsSchema), async c => {
+    const { reason, otpTouched, ledger } = c.req.valid('json');
+    const given = { reason, otpTouched, ledger: ledger.map(fromBase64url) };
+    return c.json(await voidByProgrammer(parts, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)), 200);
+  });
+  api.openapi(body, async c => {
+    const bytes = await imageBody(parts, c.var.machine.id, c.req.valid('param').sha256);
+    return c.body(new Uint8Array(bytes), 200, { 'Content-Type': 'application/octet-stream' });
+  });
+  api.openapi(zeroise, async c => {
+    const ledger = c.req.valid('json').ledger.map(fromBase64url);
+    await zeroiseJob(parts, c.var.machine.id, c.req.valid('param').jobId, ledger, actor(c));
+    return c.json({ done: true as const }, 200);
+  });
+};
+
+function imageView({ publicKey, trailer, ...facts }: SignedImage) {
+  return { ...facts, publicKey: toBase64url(publicKey), trailer: toBase64url(trailer) };
+}
