@@ -101,7 +101,11 @@ export async function run(args: readonly string[], env: NodeJS.ProcessEnv, timeo
     text.err += chunk.toString();
   });
   const [status] = (await once(child, 'close')) as [number | null];
-  const jsonLines = (all: string) => all.split('\n').flatMap(line => parse(line) ?? []);
+  const jsonLines = (all: string): readonly Line[] =>
+    all
+      .split('\n')
+      .map(parse)
+      .filter(line => line !== undefined);
   const lines = jsonLines(text.out);
   return { status: status ?? 1, output: lines.at(-1) ?? {}, error: jsonLines(text.err).at(-1) ?? { detail: text.err.trim() }, lines };
 }

@@ -1,0 +1,137 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
+import { type Finished, type Line, type Running, run, start } from './processes.ts';
+
+/** The demo's world: a temporary folder, free ports on loopback, the server and whatever else was started. */
+
+export type EventRecord = {
+  readonly stream: string;
+  readonly type: string;
+  readonly at: string;
+  readonly by: string;
+  readonly position: number;
+  readonly revision: number;
+  readonly hash: string;
+  readonly data: Line;
+};
+
+export type World = {
+  readonly dir: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly url: string;
+  readonly mqtt: string;
+  /** Both administrators over HTTPS. */
+  readonly alice: HttpClient;
+  readonly bob: HttpClient;
+  readonly tokenFile: string;
+  server(): Running;
+  /** Kills the server if told how, and starts it again on the same folder and ports. */
+  restartServer(signal: NodeJS.Signals): Promise<void>;
+  /** Starts a part as a process of its own; it ends with the world. */
+  start(name: string, ...args: readonly string[]): Promise<Running>;
+  /** Runs one command of the OEM's or the manufacturer's PC. */
+  nusec(...args: readonly string[]): Promise<Finished>;
+  file(name: string, content: Uint8Array): string;
+  events(after?: number): Promise<readonly EventRecord[]>;
+  /** The newest event that fits, waited for. */
+  event(fits: (event: EventRecord) => boolean, what: string, timeoutMs?: number): Promise<EventRecord>;
+  close(keep?: boolean): Promise<void>;
+};
+
+const eventTimeoutMs = 20_000;
+const pollMs = 40;
+const maxEventsPerPage = 500;
+
+/** Makes a project and starts its server. */
+export async function createWorld(): Promise<World> {
+  const dir = mkdtempSync(join(tmpdir(), 'nusec-demo-'));
+  const data = join(dir, 'server');
+  const [https, mqtt, crl] = await freePorts(3);
+  const env = {
+    ...process.env,
+    NUSEC_HTTPS_PORT: String(https),
+    NUSEC_MQTT_PORT: String(mqtt),
+    NUSEC_CRL_PORT: String(crl),
+    NUSEC_SERVER: `https://localhost:${https}`,
+    NUSEC_CA: join(data, 'root.pem'),
+    NUSEC_TOKEN_FILE: join(data, 'alice.token'),
+  };
+  const made = await run(['init', '--data', data, '--organization', 'Example OEM'], env);
+  if (made.status !== 0) throw new Error(`nusec init: ${JSON.stringify(made.error)}`);
+  const startServer = () => start('server', ['server', '--data', data, '--json'], env);
+  let server = await startServer();
+  const ca = readFileSync(env.NUSEC_CA, 'utf8');
+  const person = (name: string) =>
+    createHttpClient({ baseUrl: env.NUSEC_SERVER, ca, token: readFileSync(join(data, `${name}.token`), 'utf8').trim() });
+  const alice = person('alice');
+  const bob = person('bob');
+  const started: Running[] = [];
+  const events = async (after = 0): Promise<readonly EventRecord[]> => {
+    const { events: page } = await alice.json<{ events: readonly EventRecord[] }>(
+      'GET',
+      `/v1/events?after=${after}&limit=${maxEventsPerPage}`,
+    );
+    const last = page.at(-1);
+    return page.length < maxEventsPerPage || last === undefined ? page : [...page, ...(await events(last.position))];
+  };
+  return {
+    dir,
+    env,
+    url: env.NUSEC_SERVER,
+    mqtt: `localhost:${mqtt}`,
+    alice,
+    bob,
+    tokenFile: env.NUSEC_TOKEN_FILE,
+    server: () => server,
+    async restartServer(signal) {
+      await server.stop(signal);
+      server = await startServer();
+    },
+    async start(name, ...args) {
+      const running = await start(name, args, env);
+      started.push(running);
+      return running;
+    },
+    nusec: (...args) => run(args, env),
+    file(name, content) {
+      const path = join(dir, name);
+      writeFileSync(path, content);
+      return path;
+    },
+    events,
+    async event(fits, what, timeoutMs = eventTimeoutMs) {
+      const deadline = Date.now() + timeoutMs;
+      for (;;) {
+        const found = (await events()).findLast(fits);
+        if (found !== undefined) return found;
+        if (Date.now() > deadline) throw new Error(`no event within ${timeoutMs} ms: ${what}`);
+        await new Promise(resolve => setTimeout(resolve, pollMs));
+      }
+    },
+    async close(keep = false) {
+      await Promise.all(started.map(running => running.stop()));
+      alice.close();
+      bob.close();
+      if (keep) return;
+      await server.stop();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Ports that are free now, all different. */
+async function freePorts(count: number): Promise<readonly number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer();
+      await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
+      return server;
+    }),
+  );
+  const ports = servers.map(server => (server.address() as { port: number }).port);
+  await Promise.all(servers.map(server => new Promise(resolve => server.close(resolve))));
+  return ports;
+}
