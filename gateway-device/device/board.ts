@@ -8,7 +8,7 @@ import { PowerCut } from './flash.ts';
 /** A board: one chip and the programs that may run on it, one at a time. A target has devauth, bl2 and app; a programmer has devauth, bl2
  *  and programmer. What runs after a start is decided by the boot chain; the DevAuth code only by the debugger. */
 
-export type ResetMode = 'normal' | 'bootloader';
+type ResetMode = 'normal' | 'bootloader';
 
 /** Something worth telling, as one JSON line. Never a secret. */
 export type BoardEvent = { readonly event: string; readonly [field: string]: string | number | boolean };

@@ -17,8 +17,8 @@ import { type Otp, openOtp } from './otp.ts';
 /** The virtual microcontroller, without any software: UID, OTP, flash, SRAM, KeyStore, life cycle, debug lock and boot ROM.
  *  Boards (board.ts) put stages on it: a target MCU and a programmer have the same chip. */
 
-export type LifeCycle = CodecType<typeof lifeCycle>;
-export type DebugState = CodecType<typeof debugState>;
+type LifeCycle = CodecType<typeof lifeCycle>;
+type DebugState = CodecType<typeof debugState>;
 
 export type ChipIdentity = { readonly uid: Uint8Array; readonly productId: number };
 
@@ -62,7 +62,7 @@ export type ChipStorage = {
 const otpFlag = { debugLocked: 0, deployed: 1, rma: 2, decommissioned: 3 } as const;
 
 /** Flash of the virtual chip, as the memory map says, then what only software uses. */
-export const chipLayout = flashLayout({
+const chipLayout = flashLayout({
   bl2Bytes: memoryMap.bl2.bytes,
   slotBytes: memoryMap.primary.bytes,
   dataBytes: 512 * 1024,

@@ -15,7 +15,7 @@ export type ByteLink = {
 
 const connectTimeoutMs = 5_000;
 /** Speed of a UART unless told otherwise (docs/virtual-mcu.md). */
-export const defaultBaudRate = 115_200;
+const defaultBaudRate = 115_200;
 
 /** @throws NusecError LINK_FAILED when nobody listens there within 5 s */
 export async function connectTcp(host: string, port: number): Promise<ByteLink> {

@@ -22,7 +22,7 @@ export type DebugPort = {
 type LifeCycle = CodecType<typeof lifeCycle>;
 type DebugState = CodecType<typeof debugState>;
 /** `none`: the chip runs nothing that answers. */
-export type ChipStage = 'devauth' | 'bl2' | 'app' | 'programmer' | 'none';
+type ChipStage = 'devauth' | 'bl2' | 'app' | 'programmer' | 'none';
 
 export type ChipIdentity = {
   /** 16 bytes. */

@@ -16,6 +16,8 @@ import {
 
 const lengthBytes = 4;
 const replyTimeoutMs = 10_000;
+/** A probe has one request outstanding; whoever sends many without waiting is cut. */
+const maxQueuedRequests = 4;
 
 /** Connects to the debug port of a virtual chip. @throws NusecError LINK_FAILED */
 export async function connectDebugPort(host: string, port: number): Promise<DebugPort> {
@@ -82,10 +84,14 @@ function accepted(reply: DebugReply | undefined): Uint8Array | undefined {
 export function serveDebugPort(port: number, answer: (request: DebugRequest) => Promise<DebugReply>): Promise<ByteServer> {
   return listenTcp(port, link => {
     let turn: Promise<void> = Promise.resolve();
+    let queued = 0;
     readFrames(link, frame => {
+      queued += 1;
+      if (queued > maxQueuedRequests) return void link.close();
       turn = turn.then(async () => {
         const reply = await answerFrame(frame, answer);
         await link.write(frameOf(encodeAs(debugReply, reply))).catch(() => undefined);
+        queued -= 1;
       });
     });
   });

@@ -24,7 +24,7 @@ import {
   startDevAuth,
   transferOf,
 } from './factory.ts';
-import { type Attack, type Direction, interpose, passing } from './interposer.ts';
+import { type Attack, type Direction, interpose, passing } from './sealedInterposer.ts';
 
 let oem: Oem;
 /** A unit that waits for its application: identity, BL2, OTP, locked. */

@@ -238,11 +238,14 @@ describe('an update over MQTT', () => {
     const { board } = await connected();
     const failures = () => statuses().filter(status => status.startsWith('failed'));
     await cloud.openSession();
-    await cloud.offer(newImage('1.4.0', 4), { securityCounter: 9 });
+    const lying = await cloud.offer(newImage('1.4.0', 4), { securityCounter: 9 });
     await until(() => failures().length === 1, 8_000);
-    await cloud.offer(makeImage(makeKey(), '1.4.0', 9));
+    await cloud.offer(lying.image, lying.job);
     await until(() => failures().length === 2, 8_000);
-    expect(failures()).toEqual(['failed rollback-security-counter-too-low', 'failed unknown-signing-key']);
+    expect(statuses().filter(status => status === 'downloading')).toHaveLength(1);
+    await cloud.offer(makeImage(makeKey(), '1.4.0', 9));
+    await until(() => failures().length === 3, 8_000);
+    expect(failures()).toEqual(['failed rollback-security-counter-too-low', 'failed failed-before', 'failed unknown-signing-key']);
     expect(board.lastBoot().app?.version).toMatchObject({ minor: 2 });
   });
 

@@ -1,8 +1,11 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createBoard } from '../../gateway-device/device/board.ts';
 import { memoryMap } from '../../gateway-device/link/debugPort.ts';
 import { spdmOver } from '../../gateway-device/link/devAuthClient.ts';
 import { concat, toHex, utf8 } from '../../src/bytes.ts';
+import { p256Spki } from '../../src/cose/publicKey.ts';
 import { measurementIndex, secureVersionValue } from '../../src/ota/measurementIndex.ts';
+import { issueCertificate } from '../../src/pki/certificate.ts';
 import { putObject, sendFirmware } from '../../src/production/devauth/transfer.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { signOrder } from '../../src/production/order.ts';
@@ -10,7 +13,7 @@ import { otpMap } from '../../src/production/otpMap.ts';
 import { provesImage, provesLock, verifyReceipt } from '../../src/production/receipt.ts';
 import { verifyEvidence } from '../../src/spdm/evidence.ts';
 import { runAttestation } from '../../src/spdm/requester/run.ts';
-import { makeKey } from '../pki/support.ts';
+import { leafFields, makeKey, organization } from '../pki/support.ts';
 import {
   type Bench,
   hello,
@@ -338,9 +341,54 @@ describe('a device in the field', () => {
     await expect(unlock({ approvers: ['ann', 'ann'] })).rejects.toThrow(refused('unauthenticated'));
     await expect(unlock({}, random(32))).rejects.toThrow(refused('unauthenticated'));
     await expect(made.debug.readUid()).rejects.toThrow(code('DEBUG_LOCKED'));
-    expect(await unlock({})).toEqual({ debugState: 'unlocked' });
+    const { nonce: fresh } = await sealed.request('hello', { version: 1, nonce: nonce() });
+    const again = await signOrder({ ...order({ nonce: fresh }), operation: 'debugUnlock' }, oem.orders);
+    const use = () => sealed.request('debugUnlock', { order: again, password });
+    expect(await use()).toEqual({ debugState: 'unlocked' });
+    await expect(use()).rejects.toThrow(refused('unauthenticated'));
     expect((await made.debug.readUid()).debugState).toBe('unlocked');
     await made.debug.reset();
     await expect(made.debug.readUid()).rejects.toThrow(code('DEBUG_LOCKED'));
+  });
+
+  it('takes a certificate only from its own authorities, and no order of others whatever stands in its flash (R4, T31)', async () => {
+    const made = await bench();
+    await provision(made, oem);
+    const { sealed } = await openSession(made.client, oem);
+    const other = await makeOem();
+    const own = made.board.chip.keyStore.publicKey(0) as Uint8Array;
+    const fields = { ...leafFields(other.ica, p256Spki(own)), organization, uid: toHex(uid), objId: toHex(objId) };
+    const { der } = await issueCertificate('device', fields, other.ica.key.signer);
+    await expect(putObject(sealed, 'deviceCertificate', der, pieceBytes)).rejects.toThrow(refused('policy'));
+    await expect(putObject(sealed, 'rootCertificate', other.root.der, pieceBytes)).rejects.toThrow(refused('policy'));
+    await expect(putObject(sealed, 'icaCertificate', other.ica.der, pieceBytes)).rejects.toThrow(refused('policy'));
+    await expect(putObject(sealed, 'objId', random(16), pieceBytes)).rejects.toThrow(refused('policy'));
+
+    const { data } = made.board.chip;
+    data.put('rootCertificate', other.root.der);
+    data.put('bundle', other.bundle);
+    const { nonce: fresh } = await sealed.request('hello', { version: 1, nonce: nonce() });
+    const signed = await signOrder(order({ nonce: fresh }), other.orders);
+    await expect(sealed.request('wipe', { order: signed })).rejects.toThrow(refused('unauthenticated'));
+  });
+
+  it('has everything on the disk before an answer leaves (T33)', async () => {
+    const log: string[] = [];
+    const chip = newChip({ ...newStorage(), sync: () => log.push('sync') });
+    const board = createBoard({
+      chip,
+      stages: {
+        devauth: () => ({
+          handle: async () => {
+            log.push('work');
+            return new Uint8Array(1);
+          },
+        }),
+      },
+    });
+    chip.sram.set(utf8('NSDA'));
+    await board.run(memoryMap.sram.address);
+    await board.receive(new Uint8Array(1), async () => void log.push('answer'));
+    expect(log).toEqual(['work', 'sync', 'answer']);
   });
 });
