@@ -35,6 +35,7 @@ const maxPendingRecords = 200;
 /** Nothing that a repetition would mend: the unit is given up at once. */
 const finalCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ALLOTMENT_FROZEN',
+  'ATTESTATION_FAILED',
   'CHAIN_REFUSED',
   'CLIENT_CERTIFICATE_REFUSED',
   'CONFLICT',
@@ -171,7 +172,8 @@ async function restore(unit: Unit, { needs }: Step): Promise<void> {
 }
 
 function journal({ core }: Unit, change: { readonly begun?: number; readonly done?: number; readonly failures?: number }): void {
-  core.nvm.update(state => (state.unit ? { ...state, unit: { ...state.unit, ...change } } : state));
+  const { unit } = core.nvm.state();
+  if (unit) core.nvm.update(state => ({ ...state, unit: { ...unit, ...change } }));
 }
 
 /** Decides whether the step is tried again (returns), later (throws, journal kept) or never (throws, unit voided). */

@@ -1,47 +1,16 @@
-import { randomBytes } from 'node:crypto';
-import { concat, equalBytes, toHex, utf8 } from '../../src/bytes.ts';
+import { equalBytes, fromHex } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
-import { checkChain } from '../../src/pki/chain.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { provesImage, provesLock, type Receipt, verifyReceipt } from '../../src/production/receipt.ts';
 import { encodeEvidence } from '../../src/spdm/evidence.ts';
-import { runSessionSetup } from '../../src/spdm/requester/run.ts';
-import { openSealedDevAuth, spdmOver } from '../link/devAuthClient.ts';
 import { sha256 } from './identity.ts';
-import { startBl2 } from './target.ts';
+import { openSession, otpMaskOfUnit } from './targetProof.ts';
 import { fact, factBytes, grantIdOf, receiptNonce, type Step, type Unit } from './unit.ts';
 
 /** Steps 11–13: BL2 boots and proves in an SPDM session that it holds the certified key (R50–R51, R69, T9); then the debug port is closed
  *  for ever and a signed receipt shows it (R43–R44, RULE-14, T29); the server sees both. */
 
-const otpMaskOfUnit = 0b11111;
-
 const startSession: Step = { k: 11, name: 'BL2 starts, SPDM session', starred: false, run: openSession };
-
-/** A session whose responder signed with the key of the very certificate that the server issued under this grant. */
-async function openSession(unit: Unit): Promise<void> {
-  const hello = await startBl2(unit.target);
-  if (!equalBytes(hello.uid, unit.found.uid)) throw new NusecError('DEVICE_STATE', 'another chip answers');
-  if (hello.otpMask !== otpMaskOfUnit) throw new NusecError('DEVICE_STATE', 'OTP is not as it was burned');
-  const certificate = factBytes(unit, 'certificate');
-  const roots = [unit.identity.root];
-  const { session, evidence } = await runSessionSetup(
-    {
-      nonce: sha256(concat(utf8('NuSEC programming session'), factBytes(unit, 'grant'))),
-      trust: (chain, uid) => {
-        if (!equalBytes(chain.at(-1) ?? new Uint8Array(), certificate)) {
-          throw new NusecError('CHAIN_REFUSED', 'the target shows another certificate than it was given');
-        }
-        checkChain(chain.toReversed(), { roots, now: undefined, purpose: 'device', ...(uid !== undefined && { uid }) });
-        return factBytes(unit, 'publicKey');
-      },
-      uidHex: toHex(unit.found.uid),
-      randomBytes: length => new Uint8Array(randomBytes(length)),
-    },
-    spdmOver(unit.target.client),
-  );
-  unit.live.session = { hello, session, evidence, host: openSealedDevAuth(unit.target.client, session, hello.maxBodyBytes) };
-}
 
 const lock: Step = {
   k: 12,
@@ -67,7 +36,7 @@ export const readReceipt = (unit: Unit, receipt: Uint8Array, nonce: Uint8Array):
     publicKey: factBytes(unit, 'publicKey'),
     uid: unit.found.uid,
     nonce,
-    objId: new Uint8Array(Buffer.from(fact(unit, 'objId'), 'hex')),
+    objId: fromHex(fact(unit, 'objId')),
   });
 
 function checkLocked(unit: Unit, receipt: Receipt): void {

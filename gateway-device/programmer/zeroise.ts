@@ -37,10 +37,18 @@ export function eraseImages(core: Core, jobId: string): void {
 export const hasOutstanding = ({ jobs }: NvmState): boolean =>
   Object.values(jobs).some(job => !job.acknowledgementSent || job.zeroised === 'recorded');
 
-/** Sends what is outstanding. @throws NusecError SERVER_UNREACHABLE, and what the server refuses */
+/** Sends what is outstanding. What the server refuses for one job does not hold up the others.
+ *  @throws NusecError SERVER_UNREACHABLE, or the last refusal */
 export async function deliverOutstanding(core: Core): Promise<void> {
   await withServer(core, async server => {
-    for (const { jobId } of Object.values(core.nvm.state().jobs)) await deliverOfJob(core, server, jobId);
+    let refusal: NusecError | undefined;
+    for (const { jobId } of Object.values(core.nvm.state().jobs)) {
+      await deliverOfJob(core, server, jobId).catch((error: unknown) => {
+        if (!(error instanceof NusecError) || error.code === 'SERVER_UNREACHABLE') throw error;
+        refusal = error;
+      });
+    }
+    if (refusal) throw refusal;
   });
 }
 

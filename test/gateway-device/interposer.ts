@@ -1,57 +1,40 @@
-import { connectTcp, listenTcp } from '../../gateway-device/link/byteLink.ts';
-import { deviceEid, hostEid } from '../../gateway-device/link/mctpLink.ts';
-import { concat } from '../../src/bytes.ts';
-import { messageType } from '../../src/spdm/constants.ts';
+import { type ByteLink, connectTcp, listenTcp } from '../../gateway-device/link/byteLink.ts';
 import { createMctpAssembler, encodeMctp, type MctpMessage } from '../../src/spdm/transport/mctp.ts';
 import { createSerialDecoder, encodeSerialFrame, maxSerialUnitBytes } from '../../src/spdm/transport/serial.ts';
 
-/** Somebody between programmer and chip who reads whole messages, changes them and writes correct frames again (T10): the check sequences
- *  of the link do not see it. */
+/** An attacker on the wire of the target: reads every message, and sends on what it likes, with frames, checksums and tags in order. */
 
-export type Direction = 'up' | 'down';
-/** @param number  of this secured message among those of its direction, from 0; a repeat has the number of the first */
-export type Attack = (message: Uint8Array, direction: Direction, number: number) => readonly Uint8Array[];
+export type Direction = 'down' | 'up';
+/** @returns what goes on instead: one message, several, or none */
+export type Alter = (body: Uint8Array, direction: Direction) => readonly Uint8Array[];
 
-export const passing: Attack = message => [message];
+const endpointIds = { down: 9, up: 8 } as const;
 
-export async function interpose(port: number, attack: Attack) {
+/** @param serial address of the target @returns the address to be used instead, and everything that passed */
+export async function interpose(serial: string, alter: Alter) {
+  const [host = '', port = ''] = serial.split(':');
   const seen: Uint8Array[] = [];
-  const server = await listenTcp(0, async host => {
-    const early: Uint8Array[] = [];
-    let toDevice = (bytes: Uint8Array): void => void early.push(bytes);
-    const up = relay(deviceEid, 'up', attack, bytes => toDevice(bytes));
-    host.onData(bytes => {
-      seen.push(bytes);
-      up(bytes);
-    });
-    const device = await connectTcp('127.0.0.1', port);
-    toDevice = bytes => void device.write(bytes).catch(() => undefined);
-    for (const bytes of early) toDevice(bytes);
-    const down = relay(hostEid, 'down', attack, bytes => void host.write(bytes).catch(() => undefined));
-    device.onData(bytes => {
-      seen.push(bytes);
-      down(bytes);
-    });
-    host.onClose(() => void device.close());
+  const server = await listenTcp(0, async near => {
+    const far = await connectTcp(host, Number(port));
+    pass(near, far, 'down');
+    pass(far, near, 'up');
+    near.onClose(() => void far.close());
+    far.onClose(() => void near.close());
   });
-  return { port: server.port, close: server.close, wire: () => concat(...seen) };
+  const pass = (from: ByteLink, to: ByteLink, direction: Direction): void => {
+    const decoder = createSerialDecoder();
+    const assembler = createMctpAssembler(endpointIds[direction]);
+    from.onData(bytes => {
+      for (const packet of decoder.push(bytes)) {
+        const message = assembler.push(packet);
+        if (!message) continue;
+        seen.push(message.body);
+        for (const body of alter(message.body, direction)) void to.write(framed({ ...message, body })).catch(() => undefined);
+      }
+    });
+  };
+  return { address: `127.0.0.1:${server.port}`, seen, close: () => server.close() };
 }
 
-function relay(eid: number, direction: Direction, attack: Attack, write: (bytes: Uint8Array) => void): (bytes: Uint8Array) => void {
-  const decoder = createSerialDecoder();
-  const assembler = createMctpAssembler(eid);
-  const numbers = new Map<string, number>();
-  const forward = (message: MctpMessage): void => {
-    const isSecured = message.body[0] === messageType.secured;
-    const name = Buffer.from(message.body).toString('hex');
-    if (isSecured && !numbers.has(name)) numbers.set(name, numbers.size);
-    const bodies = isSecured ? attack(message.body, direction, numbers.get(name) ?? 0) : [message.body];
-    for (const body of bodies) write(concat(...encodeMctp({ ...message, body }, maxSerialUnitBytes).map(encodeSerialFrame)));
-  };
-  return bytes => {
-    for (const packet of decoder.push(bytes)) {
-      const message = assembler.push(packet);
-      if (message) forward(message);
-    }
-  };
-}
+const framed = (message: MctpMessage): Uint8Array =>
+  new Uint8Array(Buffer.concat(encodeMctp(message, maxSerialUnitBytes).map(encodeSerialFrame)));

@@ -1,0 +1,80 @@
+import { randomBytes } from 'node:crypto';
+import { concat, equalBytes, toHex, utf8 } from '../../src/bytes.ts';
+import { NusecError } from '../../src/errors.ts';
+import { hardwareStateValue, measurementIndex } from '../../src/ota/measurementIndex.ts';
+import { checkChain } from '../../src/pki/chain.ts';
+import { pointOf } from '../../src/pki/keys.ts';
+import { otpMap, otpSlotBytes } from '../../src/production/otpMap.ts';
+import { type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
+import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
+import { openSealedDevAuth, spdmOver } from '../link/devAuthClient.ts';
+import { sha256 } from './identity.ts';
+import { type Hello, startBl2 } from './target.ts';
+import { factBytes, type Unit } from './unit.ts';
+
+/** What the target proves with its certified key before anything of worth is given to it (R50–R51, R69, T9, T11): which bootloader runs, what
+ *  stands in OTP, and the session. */
+
+/** Slots 0 to 4. */
+export const otpMaskOfUnit = 0b11111;
+
+/** Step 11: BL2 starts, its measurements are those expected, a session is established. @throws NusecError DEVICE_STATE, ATTESTATION_FAILED,
+ *  CHAIN_REFUSED, SPDM_SIGNATURE, SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED */
+export async function openSession(unit: Unit): Promise<void> {
+  const hello = await startBl2(unit.target);
+  if (!equalBytes(hello.uid, unit.found.uid)) throw new NusecError('DEVICE_STATE', 'another chip answers');
+  await proveHardware(unit, hello);
+  const { session, evidence } = await runSessionSetup(
+    {
+      nonce: sha256(concat(utf8('NuSEC programming session'), factBytes(unit, 'grant'))),
+      trust: trustIn(unit),
+      uidHex: toHex(unit.found.uid),
+      randomBytes: length => new Uint8Array(randomBytes(length)),
+    },
+    spdmOver(unit.target.client),
+  );
+  unit.live.session = { hello, session, evidence, host: openSealedDevAuth(unit.target.client, session, hello.maxBodyBytes) };
+}
+
+/** Only the very certificate that the server issued under this grant will do. @returns the judge of chains, root first */
+const trustIn =
+  (unit: Unit): VerifyOptions['trust'] =>
+  (chain, uid) => {
+    if (!equalBytes(chain.at(-1) ?? new Uint8Array(), factBytes(unit, 'certificate'))) {
+      throw new NusecError('CHAIN_REFUSED', 'the target shows another certificate than it was given');
+    }
+    checkChain(chain.toReversed(), { roots: [unit.identity.root], now: undefined, purpose: 'device', ...(uid !== undefined && { uid }) });
+    return factBytes(unit, 'publicKey');
+  };
+
+/** Signed measurements: whoever sat on the wire while OTP was burned could change a hash and its read-back, but cannot sign this. */
+async function proveHardware(unit: Unit, hello: Hello): Promise<void> {
+  const nonce = new Uint8Array(randomBytes(32));
+  const evidence = await runAttestation({ nonce }, spdmOver(unit.target.client));
+  const otpSha256 = sha256(concat(...expectedOtp(unit)));
+  const state = hardwareStateValue({ otpMask: otpMaskOfUnit, lifeCycle: hello.lifeCycle, debugState: hello.debugState, otpSha256 });
+  const { verdict } = await verifyEvidence(evidence, {
+    nonce,
+    trust: trustIn(unit),
+    uidHex: toHex(unit.found.uid),
+    referenceValues: [
+      { index: measurementIndex.bl2, value: factBytes(unit, 'bl2Hash') },
+      { index: measurementIndex.hardwareState, value: sha256(state) },
+    ],
+  });
+  if (verdict?.verdict !== 'pass') throw new NusecError('ATTESTATION_FAILED', 'bootloader or OTP are not as they were written');
+}
+
+/** The public slots in order: five burned by us, the others blank. */
+function expectedOtp(unit: Unit): readonly Uint8Array[] {
+  const point = pointOf(factBytes(unit, 'bootKey'));
+  const burned: Readonly<Record<number, Uint8Array>> = {
+    [otpMap.bootKeyX.slot]: point.slice(1, 33),
+    [otpMap.bootKeyY.slot]: point.slice(33),
+    [otpMap.applicationKeyHash.slot]: sha256(factBytes(unit, 'applicationKey')),
+    [otpMap.rootCaHash.slot]: sha256(factBytes(unit, 'root')),
+    [otpMap.icaHash.slot]: sha256(factBytes(unit, 'ica')),
+  };
+  const publicSlots = Object.values(otpMap).filter(({ kind }) => kind !== 'secret');
+  return publicSlots.map(({ slot }) => burned[slot] ?? new Uint8Array(otpSlotBytes));
+}
