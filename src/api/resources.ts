@@ -1,5 +1,9 @@
 import type { Resource } from './app.ts';
+import { certificatesResource } from './certificates.ts';
 import { consoleResource } from './console/routes.ts';
+import { devicesResource } from './devices.ts';
+import { eventsResource } from './events.ts';
+import { gatewaysResource } from './gateways.ts';
 import { jobsResource } from './jobs.ts';
 import { linesResource } from './lines.ts';
 import { operatorsResource } from './operators.ts';
@@ -7,6 +11,7 @@ import { productionResource } from './production.ts';
 import { programmerSelfResource } from './programmerSelf.ts';
 import { programmersResource } from './programmers.ts';
 import { releasesResource } from './releases.ts';
+import { rolloutsResource } from './rollouts.ts';
 import { systemResource } from './system.ts';
 
 /** Every resource of the API, in the order of the document. */
@@ -20,4 +25,9 @@ export const resources: readonly Resource[] = [
   programmerSelfResource,
   jobsResource,
   productionResource,
+  devicesResource,
+  rolloutsResource,
+  gatewaysResource,
+  eventsResource,
+  certificatesResource,
 ];

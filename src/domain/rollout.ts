@@ -8,8 +8,8 @@ import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 /** A group is a share of the fleet or a list of its own; the caller resolves it to devices when it starts. */
 export type RolloutGroup = { readonly name: string } & ({ readonly percent: number } | { readonly devices: readonly string[] });
 
-/** A group passes at `successPercent`, the rollout halts above `failurePercent`; both of the group's devices. */
-export type RolloutThresholds = { readonly successPercent: number; readonly failurePercent: number };
+/** A group passes at `successPercent`, the rollout halts above `failurePercent`, both of the group's devices, or above `maxFailures` devices. */
+export type RolloutThresholds = { readonly successPercent: number; readonly failurePercent: number; readonly maxFailures?: number };
 
 export const maxGroups = 50;
 
@@ -114,6 +114,7 @@ function plan({ type: _, by, ...data }: Of<'PlanRollout'>, state: RolloutState):
   if (!data.groups.every(hasGoodSize)) refuse('BAD_REQUEST', `a group is 1 to 100 percent or a list of 1 to ${maxListedDevices} devices`);
   const { successPercent, failurePercent } = data.thresholds;
   if (!(isPercent(successPercent) && isPercent(failurePercent))) refuse('BAD_REQUEST', 'a threshold is 0 to 100 percent');
+  requireCount(data.thresholds.maxFailures ?? 0, 0, 'the number of failures');
   return [{ type: 'RolloutPlanned', data: { ...data, plannedBy: by } }];
 }
 
@@ -142,7 +143,10 @@ function recordHealth({ type: _, ...health }: Of<'RecordGroupHealth'>, state: Pl
   const { deviceCount } = state.started[health.group] ?? refuse('STATE', 'this group has not started');
   if (health.group < state.passed || state.status === 'HALTED') return [];
   requireStatus(state, ['RUNNING', 'PAUSED'], 'judging a group');
-  const { successPercent, failurePercent } = state.thresholds;
+  const { successPercent, failurePercent, maxFailures } = state.thresholds;
+  if (maxFailures !== undefined && health.failed > maxFailures) {
+    return [{ type: 'RolloutHalted', data: { ...health, reason: `more than ${maxFailures} devices of the group failed` } }];
+  }
   if (health.failed * 100 > failurePercent * deviceCount) {
     return [{ type: 'RolloutHalted', data: { ...health, reason: `more than ${failurePercent} % of the group failed` } }];
   }

@@ -1,12 +1,25 @@
 import { NusecError } from '../errors.ts';
-import type { DeviceChannel } from '../services/deviceChannel.ts';
+import type { Field } from '../services/field.ts';
 import type { TlsIdentity } from '../services/serverCertificate.ts';
 import type { Services } from '../services/services.ts';
+import { spdmHandler } from './attestation.ts';
 import { createBroker } from './broker.ts';
+import type { Channel } from './channel.ts';
+import { evidenceHandler } from './evidence.ts';
+import type { Handler, Handlers } from './handler.ts';
+import { helloHandler } from './hello.ts';
+import { jobHandler } from './jobs.ts';
+import { orderHandler } from './orders.ts';
+import { otaHandler } from './ota.ts';
 
-/** The MQTT side of the server: broker, rights, topic handlers, and the channel by which services reach devices. */
-export async function startGateway(services: Omit<Services, 'channel'>, tls: TlsIdentity) {
-  const { ctx, trust, revocations, alarms } = services;
+export type GatewayParts = Pick<Services, 'ctx' | 'trust' | 'revocations' | 'alarms'> & {
+  readonly field: Field;
+  readonly channel: Channel;
+};
+
+/** The MQTT side of the server: broker, rights, topic handlers. It completes the channel by which services reach devices. */
+export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
+  const { ctx, trust, revocations, alarms, field, channel } = parts;
   const broker = await createBroker({
     tls: { key: tls.key, cert: tls.cert, ca: tls.rootPem },
     trust: {
@@ -19,8 +32,8 @@ export async function startGateway(services: Omit<Services, 'channel'>, tls: Tls
       },
     },
     isRevoked: revocations.isRevoked,
-    isAttached: () => false,
-    handlers: {},
+    isAttached: field.attachments.isAttached,
+    handlers: handlersFor(parts),
     onPresence: event => ctx.log.debug(event, 'presence'),
     onAlarm: alarm =>
       void alarms.raise({
@@ -34,15 +47,8 @@ export async function startGateway(services: Omit<Services, 'channel'>, tls: Tls
     if (change.revoked) broker.disconnectBySerial(change.serialHex, 'REVOKED');
   });
   trust.onChange(() => broker.trustChanged());
-  const channel: DeviceChannel = {
-    isConnected: broker.isConnected,
-    spdm: () => Promise.reject(new NusecError('DEVICE_UNREACHABLE', 'not connected')),
-    attestThroughGateway: () => Promise.reject(new NusecError('DEVICE_UNREACHABLE', 'not connected')),
-    order: () => Promise.reject(new NusecError('DEVICE_UNREACHABLE', 'not connected')),
-    offerJob: async () => false,
-  };
+  channel.connect(broker);
   return {
-    channel,
     renew: broker.setTls,
     async listen(port: number, host: string): Promise<number> {
       await broker.listen(port, host);
@@ -51,3 +57,18 @@ export async function startGateway(services: Omit<Services, 'channel'>, tls: Tls
     close: () => broker.close(),
   };
 }
+
+function handlersFor({ ctx, field, channel }: GatewayParts): Handlers {
+  return {
+    hello: helloHandler(field),
+    spdm: spdmHandler(channel),
+    evidence: evidenceHandler(channel),
+    order: orderHandler(channel),
+    job: jobHandler(ctx, field.delivery),
+    ota: otaHandler(field.delivery, () => ctx.clock().getTime()),
+    lwt: acknowledge,
+  };
+}
+
+/** The last will only says what presence tells anyway. */
+const acknowledge: Handler = async () => undefined;

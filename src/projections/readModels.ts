@@ -1,19 +1,31 @@
 import type { Kysely } from 'kysely';
 import type { EventStore } from '../eventstore/port.ts';
+import { type AlarmTables, alarms } from './alarms.ts';
 import { type CertificateTables, certificates } from './certificates.ts';
 import { openReadModel } from './database.ts';
+import { type DecommissionTables, decommissions } from './decommissions.ts';
 import { type DeviceTables, devices } from './devices.ts';
+import { type GatewayTables, gateways } from './gateways.ts';
 import { type JobTables, jobs } from './jobs.ts';
 import { type ProgrammerTables, programmers } from './programmers.ts';
 import type { Projection } from './projection.ts';
 import { type ReleaseTables, releases } from './releases.ts';
+import { type RolloutTables, rollouts } from './rollouts.ts';
 import { type ProjectionRunner, type RunnerOptions, startProjections } from './runner.ts';
 
 /** All read models of the server and the connection that queries them. */
 
-export type Tables = CertificateTables & DeviceTables & JobTables & ProgrammerTables & ReleaseTables;
+export type Tables = AlarmTables &
+  DecommissionTables &
+  GatewayTables &
+  RolloutTables &
+  CertificateTables &
+  DeviceTables &
+  JobTables &
+  ProgrammerTables &
+  ReleaseTables;
 
-const projections: readonly Projection[] = [certificates, devices, jobs, programmers, releases];
+const projections: readonly Projection[] = [alarms, decommissions, gateways, rollouts, certificates, devices, jobs, programmers, releases];
 
 export type ReadModels = ProjectionRunner & { readonly db: Kysely<Tables> };
 

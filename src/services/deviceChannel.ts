@@ -1,18 +1,23 @@
 /** The way from a service to a connected machine. The gateway (MQTT) provides it; services never know topics or sockets. */
 export type DeviceChannel = {
+  /** Whether the device has a connection of its own. */
   isConnected(uid: string): boolean;
+  isGatewayConnected(gatewayId: string): boolean;
   /** One SPDM message or record to the device and its answer, each with its type byte (05 clear, 06 secured) in front.
    *  @throws NusecError DEVICE_UNREACHABLE when there is no answer in time */
   spdm(uid: string, message: Uint8Array): Promise<Uint8Array>;
   /** Asks a gateway to attest a device behind it. @param nonce 32 bytes
-   *  @returns encoded Evidence and the gateway's signed verdict */
+   *  @returns encoded Evidence and the gateway's signed verdict
+   *  @throws NusecError DEVICE_UNREACHABLE: no answer of the gateway, or the gateway got none of the device */
   attestThroughGateway(
     gatewayId: string,
     uid: string,
     nonce: Uint8Array,
   ): Promise<{ readonly evidence: Uint8Array; readonly verdict: Uint8Array }>;
-  /** Sends a signed order and waits for the device's signed receipt. */
+  /** Sends a signed order and waits for the device's signed receipt.
+   *  @throws NusecError DEVICE_UNREACHABLE, ORDER_REFUSED when the device says no */
   order(uid: string, order: Uint8Array): Promise<Uint8Array>;
-  /** Tells a device that there is a job for it. False when it is not connected: it will ask. */
-  offerJob(uid: string, job: Uint8Array): Promise<boolean>;
+  /** Tells a device that there is a job for it. False when it is not connected: it will ask.
+   *  @param cid of the question this answers; undefined when nobody asked */
+  offerJob(uid: string, job: Uint8Array | null, cid?: number): Promise<boolean>;
 };

@@ -1,6 +1,7 @@
 import type { Alarms } from './alarms.ts';
 import type { Context } from './context.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
+import type { Field } from './field.ts';
 import type { Revocations } from './revocations.ts';
 import type { Trust } from './trust.ts';
 
@@ -11,4 +12,5 @@ export type Services = {
   readonly revocations: Revocations;
   readonly trust: Trust;
   readonly channel: DeviceChannel;
+  readonly field: Field;
 };

@@ -1,0 +1,92 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { type CertificateRow, certificateQueries } from '../projections/certificates.ts';
+import type { Context } from '../services/context.ts';
+import type { Resource } from './app.ts';
+import { jsonAnswer, maxPageRows, pageQuery } from './fields.ts';
+
+/** Certificates issued, expired and revoked (R86, RULE-16). */
+
+const certificateSchema = z
+  .object({
+    serial: z.string(),
+    kind: z.string(),
+    subject: z.string(),
+    icaId: z.string(),
+    sha256: z.string(),
+    issuedAt: z.string(),
+    notAfter: z.string(),
+    status: z.enum(['issued', 'expired', 'revoked']),
+    reason: z.string().nullable(),
+    revokedAt: z.string().nullable(),
+  })
+  .openapi('Certificate');
+
+const toAnswer = (row: CertificateRow) => ({
+  serial: row.serial,
+  kind: row.kind,
+  subject: row.subject,
+  icaId: row.ica_id,
+  sha256: row.sha256,
+  issuedAt: row.issued_at,
+  notAfter: row.not_after,
+  status: row.reason !== null ? ('revoked' as const) : row.expired === 1 ? ('expired' as const) : ('issued' as const),
+  reason: row.reason,
+  revokedAt: row.revoked_at,
+});
+
+const queriesOf = async (ctx: Context) => {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['certificates'] });
+  return certificateQueries(ctx.reads.db);
+};
+
+export const certificatesResource: Resource = (api, { ctx }, auth) => {
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/certificates',
+    summary: 'The certificate inventory, by serial',
+    middleware: auth.person(),
+    request: {
+      query: pageQuery.extend({ status: z.enum(['issued', 'expired', 'revoked']).optional(), subject: z.string().max(64).optional() }),
+    },
+    responses: { 200: jsonAnswer(z.object({ certificates: z.array(certificateSchema), cursor: z.string().optional() }), 'certificates') },
+  });
+  api.openapi(list, async c => {
+    const { status, subject, cursor, limit } = c.req.valid('query');
+    const rows = await (await queriesOf(ctx)).page({
+      status: status === 'issued' ? 'good' : status,
+      limit,
+      ...(subject !== undefined && { subject }),
+      ...(cursor !== undefined && { after: cursor }),
+    });
+    const next = rows.length === limit ? { cursor: rows.at(-1)?.serial ?? '' } : {};
+    return c.json({ certificates: rows.map(toAnswer), ...next }, 200);
+  });
+
+  const revocations = createRoute({
+    method: 'get',
+    path: '/v1/revocations',
+    summary: 'What changed in the inventory since a position; `revoked` says whether a certificate is (still) revoked or on hold',
+    middleware: auth.person(),
+    request: {
+      query: z.object({
+        since: z.coerce.number().int().min(0).default(0),
+        limit: z.coerce.number().int().min(1).max(maxPageRows).default(maxPageRows),
+      }),
+    },
+    responses: {
+      200: jsonAnswer(
+        z.object({
+          revocations: z.array(z.object({ serial: z.string(), revoked: z.boolean(), reason: z.string().nullable(), position: z.number() })),
+          next: z.number(),
+        }),
+        'changes, oldest first; ask again with since = next',
+      ),
+    },
+  });
+  api.openapi(revocations, async c => {
+    const { since, limit } = c.req.valid('query');
+    const rows = await (await queriesOf(ctx)).changedSince(since, limit);
+    const changes = rows.map(({ serial, reason, position }) => ({ serial, revoked: reason !== null, reason, position }));
+    return c.json({ revocations: changes, next: rows.at(-1)?.position ?? since }, 200);
+  });
+};

@@ -1,0 +1,200 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { revocationReasons } from '../domain/deviceEvents.ts';
+import type { RecordedEvent } from '../eventstore/port.ts';
+import type { DeviceRow } from '../projections/devices.ts';
+import { deviceRow, deviceTimeline, listDevices, quarantineDevice, releaseDevice } from '../services/fleet.ts';
+import { revokeDevice } from '../services/revokeDevice.ts';
+import { actor, type Resource } from './app.ts';
+import { jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field, uidField } from './fields.ts';
+
+/** Devices as people see them: the fleet, one device, its history, and what ends or checks it (R83–R86, R96). */
+
+const deviceSchema = z
+  .object({
+    uid: uidField,
+    objId: z.string(),
+    generation: z.number(),
+    line: z.string(),
+    jobId: z.string(),
+    programmer: z.string(),
+    status: z.string(),
+    serial: z.string().nullable(),
+    releaseId: z.string().nullable(),
+    version: z.string().nullable(),
+    securityCounter: z.number().nullable(),
+    imageHash: z.string().nullable(),
+    attestation: z.string().nullable(),
+    attestedAt: z.string().nullable(),
+    connected: z.boolean(),
+    changedAt: z.string(),
+    revision: z.number(),
+  })
+  .openapi('Device');
+
+export const eventSchema = z
+  .object({
+    type: z.string(),
+    at: z.string(),
+    by: z.string(),
+    stream: z.string(),
+    position: z.number(),
+    revision: z.number(),
+    hash: z.string(),
+    data: z.record(z.string(), z.any()),
+  })
+  .openapi('Event');
+
+export const eventAnswer = ({ type, at, by, stream, position, revision, hash, data }: RecordedEvent) => ({
+  type,
+  at,
+  by,
+  stream,
+  position,
+  revision,
+  hash,
+  data: data as Record<string, unknown>,
+});
+
+const attestationSchema = z
+  .object({
+    result: z.enum(['passed', 'failed']),
+    reason: z.string().optional(),
+    evidenceSha256: sha256Field,
+    via: z.enum(['mqtt', 'gateway']),
+    imageHash: z.string().optional(),
+    version: z.string().optional(),
+  })
+  .openapi('AttestationResult');
+
+const params = z.object({ uid: uidField });
+const reasonBody = jsonBody(z.strictObject({ reason: reasonField }));
+const decommissionSchema = z.object({ status: z.string(), receipt: z.enum(['received', 'none', 'awaited']) }).openapi('Decommission');
+
+export const devicesResource: Resource = (api, { ctx, revocations, channel, field }, auth) => {
+  const officer = auth.person('securityOfficer');
+  const reader = auth.person();
+  const answer = { 200: jsonAnswer(deviceSchema, 'the device') };
+  const toAnswer = (row: DeviceRow) => ({
+    uid: row.uid,
+    objId: row.obj_id,
+    generation: row.generation,
+    line: row.line,
+    jobId: row.job_id,
+    programmer: row.programmer,
+    status: row.status,
+    serial: row.serial,
+    releaseId: row.release_id,
+    version: row.version,
+    securityCounter: row.security_counter,
+    imageHash: row.image_hash,
+    attestation: row.attestation,
+    attestedAt: row.attested_at,
+    connected: channel.isConnected(row.uid),
+    changedAt: row.changed_at,
+    revision: row.revision,
+  });
+
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/devices',
+    summary: 'The fleet, by UID',
+    middleware: reader,
+    request: { query: pageQuery.extend({ line: lineField.optional(), status: z.string().max(20).optional() }) },
+    responses: { 200: jsonAnswer(z.object({ devices: z.array(deviceSchema), cursor: z.string().optional() }), 'devices') },
+  });
+  api.openapi(list, async c => {
+    const { line, status, cursor, limit } = c.req.valid('query');
+    const filter = { ...(line !== undefined && { line }), ...(status !== undefined && { status }) };
+    const rows = await listDevices(ctx, { ...filter, limit, ...(cursor !== undefined && { after: cursor }) });
+    const next = rows.length === limit ? { cursor: rows.at(-1)?.uid ?? '' } : {};
+    return c.json({ devices: rows.map(toAnswer), ...next }, 200);
+  });
+
+  const one = createRoute({
+    method: 'get',
+    path: '/v1/devices/{uid}',
+    summary: 'One device',
+    middleware: reader,
+    request: { params },
+    responses: answer,
+  });
+  api.openapi(one, async c => {
+    const row = await deviceRow(ctx, c.req.valid('param').uid);
+    c.header('ETag', `"${row.revision}"`);
+    return c.json(toAnswer(row), 200);
+  });
+
+  const timeline = createRoute({
+    method: 'get',
+    path: '/v1/devices/{uid}/events',
+    summary: 'Everything that happened to a device, oldest first',
+    middleware: reader,
+    request: { params },
+    responses: { 200: jsonAnswer(z.object({ events: z.array(eventSchema) }), 'events') },
+  });
+  api.openapi(timeline, async c => c.json({ events: (await deviceTimeline(ctx, c.req.valid('param').uid)).map(eventAnswer) }, 200));
+
+  const attest = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/attest',
+    summary: 'Attests a connected device now, with a fresh nonce',
+    middleware: officer,
+    request: { params },
+    responses: { 200: jsonAnswer(attestationSchema, 'what the evidence shows') },
+  });
+  api.openapi(attest, async c => c.json(await field.attestation.attest(c.req.valid('param').uid), 200));
+
+  const revoke = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/revoke',
+    summary: 'Revokes the certificates of a device; its connection ends at once',
+    middleware: officer,
+    request: { params, ...jsonBody(z.strictObject({ reason: z.enum(revocationReasons).default('unspecified') })) },
+    responses: { 200: jsonAnswer(z.object({ status: z.string(), revoked: z.array(z.string()) }), 'serials') },
+  });
+  api.openapi(revoke, async c => {
+    const { uid } = c.req.valid('param');
+    const { revoked } = await revokeDevice(ctx, revocations, uid, c.req.valid('json').reason, actor(c));
+    return c.json({ status: (await deviceRow(ctx, uid)).status, revoked: [...revoked] }, 200);
+  });
+
+  const decommission = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/decommission',
+    summary: 'Orders the device to wipe itself, revokes its certificates and destroys its keys',
+    middleware: officer,
+    request: {
+      params,
+      ...jsonBody(z.strictObject({ reason: reasonField.default('end of life'), withoutReceipt: z.boolean().default(false) })),
+    },
+    responses: { 200: jsonAnswer(decommissionSchema, 'DECOMMISSIONED, or the present status while the device is awaited') },
+  });
+  api.openapi(decommission, async c => {
+    const { reason, withoutReceipt } = c.req.valid('json');
+    return c.json(await field.decommissions.decommission(c.req.valid('param').uid, reason, actor(c), withoutReceipt), 200);
+  });
+
+  const quarantine = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/quarantine',
+    summary: 'Holds back upgrades and trust until a person releases the device',
+    middleware: officer,
+    request: { params, ...reasonBody },
+    responses: answer,
+  });
+  api.openapi(quarantine, async c =>
+    c.json(toAnswer(await quarantineDevice(ctx, c.req.valid('param').uid, c.req.valid('json').reason, actor(c))), 200),
+  );
+
+  const release = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/release',
+    summary: 'Releases a device from quarantine',
+    middleware: officer,
+    request: { params, ...reasonBody },
+    responses: answer,
+  });
+  api.openapi(release, async c =>
+    c.json(toAnswer(await releaseDevice(ctx, c.req.valid('param').uid, c.req.valid('json').reason, actor(c))), 200),
+  );
+};

@@ -1,0 +1,124 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { fromBase64url, toBase64url } from '../bytes.ts';
+import type { RegisteredGateway } from '../domain/gateway.ts';
+import { maxCsrBytes } from '../pki/csr.ts';
+import { certifyGateway } from '../services/enrolment.ts';
+import { attachDevice, detachDevice, listGateways, moveGateway, registerGateway } from '../services/gateways.ts';
+import { actor, type Resource } from './app.ts';
+import { bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
+
+/** Gateways and the devices behind them (R84). */
+
+const gatewayField = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'a gateway id is 1 to 64 letters, digits, _ and -');
+const gatewaySchema = z.object({ id: gatewayField, name: z.string(), status: z.string(), devices: z.array(z.string()) }).openapi('Gateway');
+const params = z.object({ id: gatewayField });
+
+const toAnswer = ({ gatewayId, name, status, devices }: RegisteredGateway) => ({
+  id: gatewayId,
+  name,
+  status,
+  devices: [...devices].sort(),
+});
+
+export const gatewaysResource: Resource = (api, { ctx, revocations, field }, auth) => {
+  const officer = auth.person('securityOfficer');
+  const { attachments } = field;
+  const answer = { 200: jsonAnswer(gatewaySchema, 'the gateway') };
+
+  const register = createRoute({
+    method: 'post',
+    path: '/v1/gateways',
+    summary: 'Registers a gateway',
+    middleware: officer,
+    request: jsonBody(z.strictObject({ id: gatewayField, name: z.string().min(1).max(64).optional() })),
+    responses: { 201: jsonAnswer(gatewaySchema, 'the gateway') },
+  });
+  api.openapi(register, async c => {
+    const { id, name } = c.req.valid('json');
+    return c.json(toAnswer(await registerGateway(ctx, id, name ?? id, actor(c))), 201);
+  });
+
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/gateways',
+    summary: 'All gateways with their devices',
+    middleware: auth.person(),
+    request: { query: pageQuery },
+    responses: { 200: jsonAnswer(z.object({ gateways: z.array(gatewaySchema), cursor: z.string().optional() }), 'gateways') },
+  });
+  api.openapi(list, async c => {
+    const { cursor, limit } = c.req.valid('query');
+    const rows = await listGateways(ctx, { after: cursor, limit });
+    const next = rows.length === limit ? { cursor: rows.at(-1)?.gateway_id ?? '' } : {};
+    const gateways = rows.map(({ gateway_id, name, status, devices }) => ({ id: gateway_id, name, status, devices: [...devices] }));
+    return c.json({ gateways, ...next }, 200);
+  });
+
+  const csr = createRoute({
+    method: 'post',
+    path: '/v1/gateways/{id}/csr',
+    summary: 'Certifies the key of a gateway; the same request gives the same certificate',
+    middleware: officer,
+    request: { params, ...jsonBody(z.strictObject({ csr: bytesField(maxCsrBytes) })) },
+    responses: { 200: jsonAnswer(z.object({ certificate: z.string(), ica: z.string(), root: z.string() }), 'DER, base64url') },
+  });
+  api.openapi(csr, async c => {
+    const { certificate, ica, root } = await certifyGateway(ctx, c.req.valid('param').id, fromBase64url(c.req.valid('json').csr), actor(c));
+    return c.json({ certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root) }, 200);
+  });
+
+  const attach = createRoute({
+    method: 'post',
+    path: '/v1/gateways/{id}/devices',
+    summary: 'Lets the gateway speak for a device',
+    middleware: officer,
+    request: { params, ...jsonBody(z.strictObject({ uid: uidField })) },
+    responses: answer,
+  });
+  api.openapi(attach, async c =>
+    c.json(toAnswer(await attachDevice(ctx, attachments, c.req.valid('param').id, c.req.valid('json').uid, actor(c))), 200),
+  );
+
+  const detach = createRoute({
+    method: 'delete',
+    path: '/v1/gateways/{id}/devices/{uid}',
+    summary: 'Ends that',
+    middleware: officer,
+    request: { params: params.extend({ uid: uidField }) },
+    responses: answer,
+  });
+  api.openapi(detach, async c => {
+    const { id, uid } = c.req.valid('param');
+    return c.json(toAnswer(await detachDevice(ctx, attachments, id, uid, actor(c))), 200);
+  });
+
+  for (const [name, type] of [
+    ['suspend', 'SuspendGateway'],
+    ['revoke', 'RevokeGateway'],
+  ] as const) {
+    const route = createRoute({
+      method: 'post',
+      path: `/v1/gateways/{id}/${name}`,
+      summary: name === 'suspend' ? 'Puts the certificate of the gateway on hold' : 'Revokes the gateway for good',
+      middleware: officer,
+      request: { params, ...jsonBody(z.strictObject({ reason: reasonField })) },
+      responses: answer,
+    });
+    api.openapi(route, async c => {
+      const { reason } = c.req.valid('json');
+      return c.json(toAnswer(await moveGateway(ctx, revocations, c.req.valid('param').id, { type, reason }, actor(c))), 200);
+    });
+  }
+
+  const resume = createRoute({
+    method: 'post',
+    path: '/v1/gateways/{id}/resume',
+    summary: 'Makes a suspended gateway good again',
+    middleware: officer,
+    request: { params },
+    responses: answer,
+  });
+  api.openapi(resume, async c =>
+    c.json(toAnswer(await moveGateway(ctx, revocations, c.req.valid('param').id, { type: 'ResumeGateway' }, actor(c))), 200),
+  );
+};

@@ -1,0 +1,121 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { maxGroups, maxListedDevices } from '../domain/rollout.ts';
+import { planRollout } from '../services/rolloutPlan.ts';
+import { listRollouts, showRollout } from '../services/rolloutView.ts';
+import { actor, type Resource } from './app.ts';
+import { idField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
+
+/** Rollouts of a release over groups of devices, with four eyes (R87–R95, I16). */
+
+const rolloutSchema = z
+  .object({
+    id: idField,
+    releaseId: z.string(),
+    line: z.string(),
+    status: z.string(),
+    plannedBy: z.string(),
+    groups: z.number(),
+    startedGroups: z.number(),
+    passedGroups: z.number(),
+    devices: z.number(),
+    reason: z.string().nullable(),
+  })
+  .openapi('Rollout');
+const progressSchema = rolloutSchema
+  .extend({
+    counts: z.record(z.string(), z.number()),
+    progress: z.array(z.object({ uid: uidField, status: z.string(), reason: z.string().nullable() })),
+  })
+  .openapi('RolloutProgress');
+
+const params = z.object({ id: idField });
+const percent = z.number().min(0).max(100);
+const planSchema = z
+  .strictObject({
+    releaseId: idField,
+    devices: z.array(uidField).min(1).max(maxListedDevices).optional(),
+    groups: z.array(percent).min(1).max(maxGroups).optional(),
+    successPercent: percent.optional(),
+    failurePercent: percent.optional(),
+    maxFailures: z.number().int().min(0).optional(),
+  })
+  .openapi('RolloutPlan');
+
+export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
+  const manager = auth.person('releaseManager');
+  const { rollouts } = field;
+  const answer = { 200: jsonAnswer(progressSchema, 'the rollout') };
+  const show = (id: string) => showRollout(ctx, rollouts, id);
+
+  const plan = createRoute({
+    method: 'post',
+    path: '/v1/rollouts',
+    summary: 'Plans a rollout of a published release',
+    middleware: manager,
+    request: jsonBody(planSchema),
+    responses: { 201: jsonAnswer(progressSchema, 'the rollout') },
+  });
+  api.openapi(plan, async c => c.json(await show(await planRollout(ctx, c.req.valid('json'), actor(c))), 201));
+
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/rollouts',
+    summary: 'All rollouts',
+    middleware: auth.person(),
+    request: { query: pageQuery },
+    responses: { 200: jsonAnswer(z.object({ rollouts: z.array(rolloutSchema), cursor: z.string().optional() }), 'rollouts') },
+  });
+  api.openapi(list, async c => {
+    const { cursor, limit } = c.req.valid('query');
+    const found = await listRollouts(ctx, { after: cursor, limit });
+    return c.json({ rollouts: found, ...(found.length === limit && { cursor: found.at(-1)?.id ?? '' }) }, 200);
+  });
+
+  const one = createRoute({
+    method: 'get',
+    path: '/v1/rollouts/{id}',
+    summary: 'One rollout with its devices',
+    middleware: auth.person(),
+    request: { params },
+    responses: answer,
+  });
+  api.openapi(one, async c => c.json(await show(c.req.valid('param').id), 200));
+
+  for (const [name, type, summary] of [
+    ['approve', 'ApproveRollout', 'Approves a plan of another person'],
+    ['start', 'StartRollout', 'Starts an approved rollout'],
+    ['resume', 'ResumeRollout', 'Goes on with a paused rollout'],
+  ] as const) {
+    const route = createRoute({
+      method: 'post',
+      path: `/v1/rollouts/{id}/${name}`,
+      summary,
+      middleware: manager,
+      request: { params },
+      responses: answer,
+    });
+    api.openapi(route, async c => {
+      const { id } = c.req.valid('param');
+      await rollouts.command(id, { type, by: actor(c) }, actor(c));
+      return c.json(await show(id), 200);
+    });
+  }
+  for (const [name, type, summary] of [
+    ['pause', 'PauseRollout', 'Holds back what has not been delivered'],
+    ['abort', 'AbortRollout', 'Ends a rollout'],
+  ] as const) {
+    const route = createRoute({
+      method: 'post',
+      path: `/v1/rollouts/{id}/${name}`,
+      summary,
+      middleware: manager,
+      request: { params, ...jsonBody(z.strictObject({ reason: reasonField.default('no reason given') })) },
+      responses: answer,
+    });
+    api.openapi(route, async c => {
+      const { id } = c.req.valid('param');
+      await rollouts.command(id, { type, reason: c.req.valid('json').reason, by: actor(c) }, actor(c));
+      return c.json(await show(id), 200);
+    });
+  }
+};

@@ -1,0 +1,106 @@
+import { randomInt } from 'node:crypto';
+import { fromHex } from '../bytes.ts';
+import { encodeAs } from '../cbor/schema.ts';
+import { NusecError } from '../errors.ts';
+import { attestMessage, jobMessage, orderMessage, spdmMessage } from '../mqttMessages.ts';
+import { gatewayClientId } from '../mqttTopics.ts';
+import type { DeviceChannel } from '../services/deviceChannel.ts';
+import type { Broker } from './broker.ts';
+
+/** Questions of the server to devices and gateways: a cid of ours, the same bytes again after a time-out, the first answer counts. */
+
+export type ChannelTimes = {
+  readonly attemptMs: number;
+  readonly attempts: number;
+  /** An attestation through a gateway runs over a serial line there. */
+  readonly gatewayAttemptMs: number;
+};
+export const defaultChannelTimes: ChannelTimes = { attemptMs: 5_000, attempts: 3, gatewayAttemptMs: 20_000 };
+
+const maxOpenQuestions = 20_000;
+const cidBelow = 2 ** 32;
+
+export type Transport = Pick<Broker, 'publish' | 'publishToGateway' | 'isConnected' | 'isOnline'>;
+/** Where answers of one kind are expected. */
+export type Question = 'spdm' | 'order' | 'evidence';
+
+export type Channel = {
+  readonly channel: DeviceChannel;
+  /** The broker comes after the channel: it needs handlers that need the channel. */
+  connect(transport: Transport): void;
+  /** An answer has come. `from` is the device, or the gateway that speaks for it. Late and foreign ones are dropped. */
+  settle(question: Question, from: string, cid: number, answer: unknown): void;
+};
+
+type EvidenceAnswer = { readonly evidence: Uint8Array | null; readonly verdict: Uint8Array; readonly error?: string };
+type OrderAnswer = { readonly receipt: Uint8Array | null; readonly error?: string };
+
+export function createChannel(times: ChannelTimes = defaultChannelTimes): Channel {
+  const open = new Map<string, (answer: unknown) => void>();
+  let transport: Transport | undefined;
+  let lastCid = randomInt(cidBelow);
+
+  const ask = async <T>(question: Question, from: string, send: (cid: number) => Promise<boolean>, attemptMs: number): Promise<T> => {
+    if (open.size >= maxOpenQuestions) throw new NusecError('RATE_LIMITED', 'too many questions are open');
+    lastCid = (lastCid + 1) % cidBelow;
+    const cid = lastCid;
+    const key = keyOf(question, from, cid);
+    const answer = Promise.withResolvers<unknown>();
+    open.set(key, answer.resolve);
+    try {
+      for (let attempt = 0; attempt < times.attempts; attempt += 1) {
+        if (!(await send(cid))) throw unreachable(from, 'is not connected');
+        const result = await within(answer.promise, attemptMs);
+        if (result !== undefined) return result as T;
+      }
+      throw unreachable(from, `gave no answer in ${times.attempts} attempts`);
+    } finally {
+      open.delete(key);
+    }
+  };
+  const broker = (): Transport => {
+    if (transport === undefined) throw new NusecError('DEVICE_UNREACHABLE', 'the MQTT side has not started');
+    return transport;
+  };
+
+  const channel: DeviceChannel = {
+    isConnected: uid => transport?.isOnline(uid) === true,
+    isGatewayConnected: gatewayId => transport?.isOnline(gatewayClientId(gatewayId)) === true,
+    spdm: (uid, data) => ask('spdm', uid, cid => broker().publish(uid, 'spdm', encodeAs(spdmMessage, { cid, data })), times.attemptMs),
+    async order(uid, order) {
+      const send = (cid: number) => broker().publish(uid, 'order', encodeAs(orderMessage, { cid, order }));
+      const { receipt, error } = await ask<OrderAnswer>('order', uid, send, times.attemptMs);
+      if (receipt === null) throw new NusecError('ORDER_REFUSED', `device ${uid} refuses the order: ${error ?? 'no reason given'}`);
+      return receipt;
+    },
+    async attestThroughGateway(gatewayId, uid, nonce) {
+      const message = { uid: fromHex(uid), nonce };
+      const send = (cid: number) => broker().publishToGateway(gatewayId, 'attest', encodeAs(attestMessage, { cid, ...message }));
+      const answer = await ask<EvidenceAnswer>('evidence', `${gatewayId}/${uid}`, send, times.gatewayAttemptMs);
+      if (answer.evidence === null) throw unreachable(uid, `did not answer gateway ${gatewayId}: ${answer.error ?? 'no reason given'}`);
+      return { evidence: answer.evidence, verdict: answer.verdict };
+    },
+    offerJob: (uid, job, cid) => broker().publish(uid, 'job', encodeAs(jobMessage, cid === undefined ? { job } : { cid, job })),
+  };
+  return {
+    channel,
+    connect: given => {
+      transport = given;
+    },
+    settle: (question, from, cid, answer) => open.get(keyOf(question, from, cid))?.(answer),
+  };
+}
+
+const keyOf = (question: Question, from: string, cid: number): string => `${question} ${from} ${cid}`;
+
+const unreachable = (who: string, what: string): NusecError => new NusecError('DEVICE_UNREACHABLE', `${who} ${what}`);
+
+async function within<T>(work: Promise<T>, timeoutMs: number): Promise<T | undefined> {
+  const timeout = Promise.withResolvers<undefined>();
+  const timer = setTimeout(timeout.resolve, timeoutMs, undefined);
+  try {
+    return await Promise.race([work, timeout.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

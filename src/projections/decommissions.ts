@@ -1,0 +1,31 @@
+import type { Kysely } from 'kysely';
+import type { Projection } from './projection.ts';
+
+/** Decommissions on their way: ordered, and not yet ended with the destruction of the keys (R96, RULE-17). */
+
+export type DecommissionRow = { uid: string; order_sha256: string; ordered_at: string };
+export type DecommissionTables = { decommissions: DecommissionRow };
+
+export const decommissions: Projection = {
+  name: 'decommissions',
+  version: 1,
+  tables: ['decommissions'],
+  schema: table => `
+    CREATE TABLE ${table('decommissions')} (uid TEXT PRIMARY KEY, order_sha256 TEXT NOT NULL, ordered_at TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE INDEX ${table('decommissions')}_ordered_at ON ${table('decommissions')} (ordered_at);`,
+  writer(db, table) {
+    const insert = db.prepare(`INSERT OR IGNORE INTO ${table('decommissions')} VALUES (?, ?, ?)`);
+    const remove = db.prepare(`DELETE FROM ${table('decommissions')} WHERE uid = ?`);
+    return ({ type, stream, at, data }) => {
+      const uid = stream.slice('device-'.length);
+      if (type === 'DeviceDecommissionOrdered') insert.run(uid, String(data.orderSha256), at);
+      else if (type === 'KeyCustodyDestroyed') remove.run(uid);
+    };
+  },
+};
+
+export const decommissionQueries = (db: Kysely<DecommissionTables>) => ({
+  /** Ordered before this time, oldest first. */
+  orderedBefore: (time: string, limit: number) =>
+    db.selectFrom('decommissions').selectAll().where('ordered_at', '<=', time).orderBy('ordered_at').limit(limit).execute(),
+});

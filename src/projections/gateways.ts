@@ -1,0 +1,66 @@
+import type { Kysely } from 'kysely';
+import type { Projection } from './projection.ts';
+
+/** Gateways and the devices attached to them (R84, T20). */
+
+export type GatewayRow = {
+  gateway_id: string;
+  name: string;
+  status: 'REGISTERED' | 'ACTIVE' | 'SUSPENDED' | 'REVOKED';
+  serial: string | null;
+  not_after: string | null;
+  registered_at: string;
+};
+export type GatewayDeviceRow = { gateway_id: string; uid: string; attached_at: string };
+export type GatewayTables = { gateways: GatewayRow; gateway_devices: GatewayDeviceRow };
+
+const statuses: Readonly<Record<string, GatewayRow['status']>> = {
+  GatewaySuspended: 'SUSPENDED',
+  GatewayResumed: 'ACTIVE',
+  GatewayRevoked: 'REVOKED',
+};
+
+export const gateways: Projection = {
+  name: 'gateways',
+  version: 1,
+  tables: ['gateways', 'gateway_devices'],
+  schema: table => `
+    CREATE TABLE ${table('gateways')} (
+      gateway_id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, serial TEXT, not_after TEXT, registered_at TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE ${table('gateway_devices')} (
+      gateway_id TEXT NOT NULL, uid TEXT NOT NULL, attached_at TEXT NOT NULL, PRIMARY KEY (gateway_id, uid)
+    ) STRICT, WITHOUT ROWID;`,
+  writer(db, table) {
+    const register = db.prepare(`INSERT OR IGNORE INTO ${table('gateways')} VALUES (?, ?, 'REGISTERED', NULL, NULL, ?)`);
+    const certify = db.prepare(
+      `UPDATE ${table('gateways')} SET serial = ?, not_after = ?, status = CASE status WHEN 'REGISTERED' THEN 'ACTIVE' ELSE status END WHERE gateway_id = ?`,
+    );
+    const move = db.prepare(`UPDATE ${table('gateways')} SET status = ? WHERE gateway_id = ?`);
+    const attach = db.prepare(`INSERT OR IGNORE INTO ${table('gateway_devices')} VALUES (?, ?, ?)`);
+    const detach = db.prepare(`DELETE FROM ${table('gateway_devices')} WHERE gateway_id = ? AND uid = ?`);
+    return ({ stream, type, at, data }) => {
+      if (!stream.startsWith(streamPrefix)) return;
+      const id = stream.slice(streamPrefix.length);
+      const status = statuses[type];
+      if (type === 'GatewayRegistered') register.run(id, String(data.name), at);
+      else if (type === 'GatewayCertified') certify.run(String(data.serial), String(data.notAfter), id);
+      else if (type === 'DeviceAttached') attach.run(id, String(data.uid), at);
+      else if (type === 'DeviceDetached') detach.run(id, String(data.uid));
+      else if (status !== undefined) move.run(status, id);
+    };
+  },
+};
+
+const streamPrefix = 'gateway-';
+
+export const gatewayQueries = (db: Kysely<GatewayTables>) => ({
+  page: ({ after, limit }: { readonly after?: string | undefined; readonly limit: number }) => {
+    const query = db.selectFrom('gateways').selectAll().orderBy('gateway_id').limit(limit);
+    return (after === undefined ? query : query.where('gateway_id', '>', after)).execute();
+  },
+  devicesOf: (gatewayId: string) =>
+    db.selectFrom('gateway_devices').selectAll().where('gateway_id', '=', gatewayId).orderBy('uid').execute(),
+  /** Every id, for the start of a process. */
+  ids: async () => (await db.selectFrom('gateways').select('gateway_id').execute()).map(row => row.gateway_id),
+});

@@ -1,0 +1,155 @@
+import { equalBytes, fromBase64url, fromHex } from '../bytes.ts';
+import { keyIdOf } from '../cose/publicKey.ts';
+import { device, deviceStream } from '../domain/device.ts';
+import { currentCertificate, type LivingDevice } from '../domain/deviceState.ts';
+import { type ErrorCode, NusecError } from '../errors.ts';
+import { parseCertificate } from '../pki/parse.ts';
+import { signOrder, verifyOrder } from '../production/order.ts';
+import { verifyReceipt } from '../production/receipt.ts';
+import { decommissionQueries } from '../projections/decommissions.ts';
+import type { Alarms } from './alarms.ts';
+import { authorityOf, packageSigner } from './authority.ts';
+import { type Context, execute } from './context.ts';
+import type { DeviceChannel } from './deviceChannel.ts';
+import { livingDevice } from './enrolment.ts';
+import type { Revocations } from './revocations.ts';
+import { putRevocationInForce } from './revokeDevice.ts';
+
+/** The end of a device (R96, RULE-17): a signed order to wipe, the device's signed receipt, then its certificates are revoked and its boot keys
+ *  destroyed. A device that is not reached gets the order when it connects; after the time-out it is decommissioned without a receipt.
+ *  Every step can be taken again: a process that died in between goes on where it was. */
+
+export type DecommissionStatus = { readonly status: string; readonly receipt: 'received' | 'none' | 'awaited' };
+
+export type Decommissions = {
+  /** Orders it, and carries it through when the device answers at once. @param withoutReceipt the device is gone: do not wait for it
+   *  @throws NusecError NOT_FOUND, DEVICE_STATE */
+  decommission(uid: string, reason: string, by: string, withoutReceipt?: boolean): Promise<DecommissionStatus>;
+  /** A device with a standing order has connected. */
+  resume(uid: string): Promise<void>;
+  /** Ends what has waited longer than the time-out, and finishes what was cut off. */
+  sweep(): Promise<void>;
+};
+
+export type DecommissionParts = {
+  readonly ctx: Context;
+  readonly alarms: Alarms;
+  readonly channel: DeviceChannel;
+  readonly revocations: Revocations;
+};
+
+/** How long the order waits for the device; the order itself expires with it. */
+export const decommissionTimeoutDays = 7;
+const nonceBytes = 16;
+const maxReasonChars = 128;
+/** Oldest first: what has timed out is among them. */
+const sweepRows = 1000;
+const by = 'system:decommission';
+
+export function createDecommissions(parts: DecommissionParts, timeoutDays = decommissionTimeoutDays): Decommissions {
+  const { ctx, channel } = parts;
+  const timeoutMs = timeoutDays * 86_400_000;
+
+  const order = async (state: LivingDevice, reason: string, who: string): Promise<void> => {
+    if (state.decommissionOrderSha256 !== undefined) return;
+    const signed = await signOrder(
+      {
+        operation: 'wipe',
+        uid: fromHex(state.uid),
+        objId: fromHex(state.objId),
+        nonce: ctx.randomBytes(nonceBytes),
+        expiresAtSeconds: Math.floor((ctx.clock().getTime() + timeoutMs) / 1000),
+        reason: reason.slice(0, maxReasonChars),
+        approvers: [who],
+      },
+      await packageSigner(ctx),
+    );
+    const orderSha256 = await ctx.blobs.put(signed);
+    await execute(ctx, device, deviceStream(state.uid), { type: 'OrderDecommission', reason, by: who, orderSha256 }, who);
+  };
+  /** @returns false when the device was not reached: it will be, or the time-out comes */
+  const wipe = async (uid: string): Promise<boolean> => {
+    const state = await livingDevice(ctx, uid);
+    if (state.status === 'DECOMMISSIONED' || state.decommissionOrderSha256 === undefined || !channel.isConnected(uid)) return false;
+    const signed = await ctx.blobs.get(state.decommissionOrderSha256);
+    try {
+      const receipt = await channel.order(uid, signed);
+      const wipeReceiptSha256 = await acceptReceipt(ctx, state, signed, receipt);
+      await finish(parts, uid, { wipeReceiptSha256 });
+      return true;
+    } catch (error) {
+      await tellRefusal(parts, uid, error);
+      return false;
+    }
+  };
+
+  return {
+    async decommission(uid, reason, who, withoutReceipt = false) {
+      await order(await livingDevice(ctx, uid), reason, who);
+      const reached = !withoutReceipt && (await wipe(uid));
+      const state = await livingDevice(ctx, uid);
+      const revoked = state.certificates.every(certificate => certificate.status === 'revoked');
+      if (!reached && state.status !== 'DECOMMISSIONED') {
+        // A revoked device cannot connect any more: nobody would ever bring its receipt.
+        if (!withoutReceipt && !revoked) return { status: state.status, receipt: 'awaited' };
+        await finish(parts, uid, { timedOut: true });
+      } else await destroyKeys(ctx, uid);
+      return { status: 'DECOMMISSIONED', receipt: reached ? 'received' : 'none' };
+    },
+    resume: async uid => void (await wipe(uid)),
+    async sweep() {
+      const now = ctx.clock();
+      for (const { uid, ordered_at } of await decommissionQueries(ctx.reads.db).orderedBefore(now.toISOString(), sweepRows)) {
+        const { status } = await livingDevice(ctx, uid);
+        if (status === 'DECOMMISSIONED') await destroyKeys(ctx, uid);
+        else if (now.getTime() - Date.parse(ordered_at) >= timeoutMs) await finish(parts, uid, { timedOut: true });
+      }
+    },
+  };
+}
+
+/** The receipt is signed by the key of the device's certificate, answers this order, and says that the wipe is done.
+ *  @returns SHA-256 of the receipt's blob @throws NusecError RECEIPT_REFUSED, COSE_SIGNATURE … */
+async function acceptReceipt(ctx: Context, state: LivingDevice, order: Uint8Array, receipt: Uint8Array): Promise<string> {
+  const known = currentCertificate(state);
+  if (known === undefined) throw new NusecError('RECEIPT_REFUSED', 'the device has no certificate');
+  const { spki } = parseCertificate(await ctx.blobs.get(known.certificateSha256));
+  const { packageKeys } = await authorityOf(ctx);
+  const keys = packageKeys.map(({ publicKey }) => fromBase64url(publicKey));
+  const [uid, objId] = [fromHex(state.uid), fromHex(state.objId)];
+  const { nonce } = await verifyOrder(order, { operation: 'wipe', uid, objId }, kid => keys.find(key => equalBytes(keyIdOf(key), kid)));
+  const value = await verifyReceipt(receipt, { publicKey: spki, uid, objId, nonce });
+  if (value.lifeCycle !== 'decommissioned') throw new NusecError('RECEIPT_REFUSED', `the device says it is ${value.lifeCycle}`);
+  return ctx.blobs.put(receipt);
+}
+
+const silent: readonly ErrorCode[] = ['DEVICE_UNREACHABLE', 'RATE_LIMITED'];
+
+async function tellRefusal({ ctx, alarms }: DecommissionParts, uid: string, error: unknown): Promise<void> {
+  if (!(error instanceof NusecError)) throw error;
+  ctx.log.info({ uid, code: error.code }, 'the order to wipe was not carried out');
+  if (!silent.includes(error.code)) await alarms.raise({ code: 'WIPE_REFUSED', subject: uid, detail: `${error.code}: ${error.message}` });
+}
+
+type Proof = { readonly wipeReceiptSha256: string } | { readonly timedOut: true };
+
+async function finish({ ctx, revocations }: DecommissionParts, uid: string, proof: Proof): Promise<void> {
+  const { certificates } = await livingDevice(ctx, uid);
+  const good = certificates.filter(certificate => certificate.status === 'issued');
+  await execute(ctx, device, deviceStream(uid), { type: 'CompleteDecommission', by, ...proof }, by);
+  await putRevocationInForce(ctx, revocations, [...new Set(good.map(({ icaId }) => icaId))]);
+  await destroyKeys(ctx, uid);
+}
+
+/** The private halves of the device's boot keys are erased; what they have signed stays verifiable. */
+async function destroyKeys(ctx: Context, uid: string): Promise<void> {
+  const { custodyDestroyed, bootKeys } = await livingDevice(ctx, uid);
+  if (custodyDestroyed) return;
+  const keyIds = Object.values(bootKeys).map(({ keyId }) => keyId);
+  for (const keyId of keyIds) await ctx.bootKeys.destroy(keyId).catch(unlessUnknown);
+  await execute(ctx, device, deviceStream(uid), { type: 'DestroyCustody', keyIds }, by);
+}
+
+function unlessUnknown(error: unknown): void {
+  if (!(error instanceof NusecError) || error.code !== 'KEY_NOT_FOUND') throw error;
+}

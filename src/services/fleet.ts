@@ -1,0 +1,37 @@
+import { device, deviceStream } from '../domain/device.ts';
+import { NusecError } from '../errors.ts';
+import type { RecordedEvent } from '../eventstore/port.ts';
+import { type DevicePage, type DeviceRow, deviceQueries } from '../projections/devices.ts';
+import { type Context, execute } from './context.ts';
+
+/** The fleet as people ask for it: lists, one device, its history, its quarantine. */
+
+export async function listDevices(ctx: Context, page: DevicePage): Promise<readonly DeviceRow[]> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
+  return deviceQueries(ctx.reads.db).page(page);
+}
+
+/** @throws NusecError NOT_FOUND */
+export async function deviceRow(ctx: Context, uid: string): Promise<DeviceRow> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
+  const row = await deviceQueries(ctx.reads.db).byUid(uid);
+  if (row === undefined) throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
+  return row;
+}
+
+/** Everything that happened to a device, oldest first. @throws NusecError NOT_FOUND */
+export async function deviceTimeline(ctx: Context, uid: string): Promise<readonly RecordedEvent[]> {
+  const events = await ctx.store.readStream(deviceStream(uid));
+  if (events.length === 0) throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
+  return events;
+}
+
+export async function quarantineDevice(ctx: Context, uid: string, reason: string, by: string): Promise<DeviceRow> {
+  await execute(ctx, device, deviceStream(uid), { type: 'QuarantineDevice', reason, by }, by);
+  return deviceRow(ctx, uid);
+}
+
+export async function releaseDevice(ctx: Context, uid: string, reason: string, by: string): Promise<DeviceRow> {
+  await execute(ctx, device, deviceStream(uid), { type: 'ReleaseDevice', reason, by }, by);
+  return deviceRow(ctx, uid);
+}

@@ -1,0 +1,34 @@
+import { device, deviceStream } from '../domain/device.ts';
+import type { RevocationReason } from '../domain/deviceEvents.ts';
+import { type Context, execute } from './context.ts';
+import { issueCrl } from './crl.ts';
+import { livingDevice } from './enrolment.ts';
+import type { Revocations } from './revocations.ts';
+
+/** Ends a device's identity (R86, RULE-16, T23): every certificate that is still good is revoked. It is in force in this process when this
+ *  returns: handshakes are refused, the live connection is cut, the CRL is signed anew. The boot keys stay in custody.
+ *  Again on a revoked device: nothing more is recorded.
+ *  @throws NusecError NOT_FOUND */
+export async function revokeDevice(
+  ctx: Context,
+  revocations: Revocations,
+  uid: string,
+  reason: RevocationReason,
+  by: string,
+): Promise<{ readonly revoked: readonly string[] }> {
+  const { certificates } = await livingDevice(ctx, uid);
+  const good = certificates.filter(certificate => certificate.status !== 'revoked');
+  for (const { serial } of good) {
+    await execute(ctx, device, deviceStream(uid), { type: 'RevokeCertificate', serial, reason, by }, by);
+  }
+  await putRevocationInForce(ctx, revocations, [...new Set(good.map(({ icaId }) => icaId))]);
+  return { revoked: good.map(({ serial }) => serial) };
+}
+
+/** Waits until this process knows everything recorded so far, then signs the lists of these authorities. A list that cannot be signed (its
+ *  authority is compromised) does not undo the revocation. */
+export async function putRevocationInForce(ctx: Context, revocations: Revocations, icaIds: readonly string[]): Promise<void> {
+  await revocations.caughtUp(ctx.store.head());
+  for (const icaId of icaIds)
+    await issueCrl(ctx, icaId).catch(error => ctx.log.warn({ icaId, error: (error as Error).message }, 'the CRL was not signed anew'));
+}

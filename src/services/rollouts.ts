@@ -1,0 +1,213 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { device, deviceStream } from '../domain/device.ts';
+import { type PlannedRollout, type RolloutCommand, rollout, rolloutStream } from '../domain/rollout.ts';
+import { type ErrorCode, NusecError } from '../errors.ts';
+import { type RolloutDeviceRow, rolloutQueries } from '../projections/rollouts.ts';
+import type { Alarms } from './alarms.ts';
+import { type Context, execute } from './context.ts';
+import { livingDevice } from './enrolment.ts';
+import { lineOf } from './lines.ts';
+import type { OtaDelivery } from './otaDelivery.ts';
+import { otaJobLifetimeDays } from './otaImage.ts';
+import { releaseOf } from './releases.ts';
+import { devicesOfGroup, offerIdOf, readDevices, rolloutOf, writeDevices } from './rolloutPlan.ts';
+
+/** The process that carries rollouts out: starts a group, offers the release to each of its devices by the one offer decision, watches health, halts
+ *  or goes on. It is driven by the events and by a timer, and keeps nothing that the events do not say. */
+
+export type Rollouts = {
+  /** Steps of people: approve, start, pause, resume, abort. @throws NusecError of the rollout's decider */
+  command(rolloutId: string, command: RolloutCommand, by: string): Promise<PlannedRollout>;
+  /** Why devices of a rollout got no offer. */
+  refusals(rolloutId: string): ReadonlyMap<string, ErrorCode>;
+  close(): Promise<void>;
+};
+
+export type RolloutParts = { readonly ctx: Context; readonly alarms: Alarms; readonly delivery: OtaDelivery };
+
+export type RolloutTimes = {
+  /** Between two looks at one rollout. */
+  readonly pauseMs: number;
+  readonly timerMs: number;
+  /** An offer without success for this long is an alarm (T22). */
+  readonly staleMs: number;
+};
+export const defaultRolloutTimes: RolloutTimes = { pauseMs: 100, timerMs: 30_000, staleMs: 24 * 3_600_000 };
+
+const by = 'system:rollouts';
+const wakingTypes: ReadonlySet<string> = new Set(['UpgradeFailed', 'FirmwareUpgraded']);
+
+type Followed = {
+  readonly pushed: Set<string>;
+  readonly refusals: Map<string, ErrorCode>;
+  again: boolean;
+  busy: Promise<void> | undefined;
+};
+
+export async function startRollouts(parts: RolloutParts, times: RolloutTimes = defaultRolloutTimes): Promise<Rollouts> {
+  const { ctx } = parts;
+  const followed = new Map<string, Followed>();
+  let closed = false;
+
+  const follow = (rolloutId: string): Followed => {
+    const known = followed.get(rolloutId) ?? { pushed: new Set(), refusals: new Map(), again: false, busy: undefined };
+    followed.set(rolloutId, known);
+    return known;
+  };
+  /** One look at a time; what happens meanwhile is seen by the next one. */
+  const wake = (rolloutId: string): void => {
+    const mine = follow(rolloutId);
+    mine.again = true;
+    mine.busy ??= (async () => {
+      while (mine.again && !closed) {
+        mine.again = false;
+        await advance(parts, times, rolloutId, mine).catch(error =>
+          ctx.log.warn({ rolloutId, error: (error as Error).message }, 'rollout: tried again later'),
+        );
+        await sleep(times.pauseMs, undefined, { ref: false });
+      }
+      mine.busy = undefined;
+    })();
+  };
+  const start = ctx.store.head();
+  await ctx.reads.waitFor(start, { projections: ['rollouts'], timeoutMs: 60_000 });
+  for (const rolloutId of await rolloutQueries(ctx.reads.db).running()) wake(rolloutId);
+  const subscription = ctx.store.subscribe(start, events => {
+    if (events.some(({ type }) => wakingTypes.has(type))) for (const rolloutId of followed.keys()) wake(rolloutId);
+    for (const { stream } of events) if (stream.startsWith(streamPrefix)) wake(stream.slice(streamPrefix.length));
+  });
+  const timer = setInterval(() => {
+    for (const rolloutId of followed.keys()) wake(rolloutId);
+  }, times.timerMs);
+  timer.unref();
+  return {
+    async command(rolloutId, command, who) {
+      await execute(ctx, rollout, rolloutStream(rolloutId), command, who);
+      return rolloutOf(ctx, rolloutId);
+    },
+    refusals: rolloutId => followed.get(rolloutId)?.refusals ?? new Map(),
+    async close() {
+      closed = true;
+      clearInterval(timer);
+      await subscription.stop();
+      await Promise.all([...followed.values()].map(({ busy }) => busy));
+    },
+  };
+}
+
+const streamPrefix = 'rollout-';
+
+async function advance(parts: RolloutParts, times: RolloutTimes, rolloutId: string, mine: Followed): Promise<void> {
+  const { ctx } = parts;
+  await startNextGroup(ctx, await rolloutOf(ctx, rolloutId));
+  const state = await rolloutOf(ctx, rolloutId);
+  if (state.status !== 'RUNNING') mine.pushed.clear();
+  const group = state.passed;
+  const started = state.started[group];
+  if (started === undefined || !['RUNNING', 'PAUSED'].includes(state.status)) return;
+  const uids = await readDevices(ctx, started.devicesSha256);
+  if (state.status === 'RUNNING') await offerTo(parts, state, uids, mine);
+  const rows = await progress(ctx, rolloutId);
+  await watchLag(parts, times, rolloutId, uids, rows);
+  const health = healthOf(uids, rows, mine.refusals);
+  if (health.succeeded + health.failed === 0) return;
+  const { events } = await execute(ctx, rollout, rolloutStream(rolloutId), { type: 'RecordGroupHealth', group, ...health }, by);
+  if (events.length > 0) mine.again = true;
+}
+
+async function startNextGroup(ctx: Context, state: PlannedRollout): Promise<void> {
+  const group = state.started.length;
+  if (state.status !== 'RUNNING' || state.passed < group || group >= state.groups.length) return;
+  const uids = await devicesOfGroup(ctx, state, group);
+  const stream = rolloutStream(state.rolloutId);
+  if (uids.length === 0) {
+    const reason = `no device is left for ${state.groups[group]?.name}`;
+    await execute(ctx, rollout, stream, { type: 'PauseRollout', reason, by }, by);
+    return;
+  }
+  const devicesSha256 = await writeDevices(ctx, uids);
+  await execute(ctx, rollout, stream, { type: 'StartGroup', group, deviceCount: uids.length, devicesSha256 }, by);
+}
+
+type Progress = ReadonlyMap<string, RolloutDeviceRow>;
+
+async function progress(ctx: Context, rolloutId: string): Promise<Progress> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['rollouts'] });
+  return new Map((await rolloutQueries(ctx.reads.db).devicesOf(rolloutId)).map(row => [row.uid, row]));
+}
+
+/** Offers to whoever has none yet, and tells the connected ones once. */
+async function offerTo(parts: RolloutParts, state: PlannedRollout, uids: readonly string[], mine: Followed): Promise<void> {
+  const rows = await progress(parts.ctx, state.rolloutId);
+  for (const uid of uids) {
+    const row = rows.get(uid);
+    const isOffered = row !== undefined || (await offer(parts.ctx, state, uid, mine.refusals));
+    if (!isOffered || mine.pushed.has(uid) || row?.status === 'upgraded' || row?.status === 'failed') continue;
+    mine.pushed.add(uid);
+    parts.delivery
+      .deliver(uid)
+      .catch(error => parts.ctx.log.info({ uid, error: (error as Error).message }, 'the job was not delivered; the device will ask'));
+  }
+}
+
+/** @returns whether the offer stands; a refusal is remembered with its code, one for the counter is an event (RULE-11, T12) */
+async function offer(ctx: Context, state: PlannedRollout, uid: string, refusals: Map<string, ErrorCode>): Promise<boolean> {
+  const { rolloutId, releaseId } = state;
+  try {
+    const target = await livingDevice(ctx, uid);
+    const { status, line, vendorUuid, classUuid, version, securityCounter, imageHash, encryptedImageHash } = await releaseOf(
+      ctx,
+      releaseId,
+    );
+    const imageHashes = encryptedImageHash === undefined ? [imageHash] : [imageHash, encryptedImageHash];
+    const own = await lineOf(ctx, target.line);
+    const { rollbackFloor, counterMaximum } = own;
+    const command = {
+      type: 'OfferFirmware',
+      offerId: offerIdOf(rolloutId, uid),
+      rolloutId,
+      releaseId,
+      release: { line, vendorUuid, classUuid, status, version, securityCounter, imageHashes },
+      line: { line: own.line, vendorUuid: own.vendorUuid, classUuid: own.classUuid },
+      rules: { rollbackFloor, counterMaximum },
+    } as const;
+    await execute(ctx, device, deviceStream(uid), command, by);
+    refusals.delete(uid);
+    return true;
+  } catch (error) {
+    if (!(error instanceof NusecError)) throw error;
+    refusals.set(uid, error.code);
+    if (error.code === 'ROLLBACK') await recordRollback(ctx, uid, releaseId);
+    return false;
+  }
+}
+
+async function recordRollback(ctx: Context, uid: string, releaseId: string): Promise<void> {
+  const { version, securityCounter } = await releaseOf(ctx, releaseId);
+  const refusal = { type: 'RecordRollbackRefusal', releaseId, version, securityCounter, hop: 'cloud' } as const;
+  await execute(ctx, device, deviceStream(uid), refusal, by);
+}
+
+/** Success is FirmwareUpgraded, or evidence from before (ALREADY); any other refusal is a failure of the plan. */
+function healthOf(uids: readonly string[], rows: Progress, refusals: ReadonlyMap<string, ErrorCode>) {
+  const is = (uid: string, status: RolloutDeviceRow['status']): boolean => rows.get(uid)?.status === status;
+  const refused = (uid: string): ErrorCode | undefined => (rows.has(uid) ? undefined : refusals.get(uid));
+  const succeeded = uids.filter(uid => is(uid, 'upgraded') || refused(uid) === 'ALREADY').length;
+  const failed = uids.filter(uid => is(uid, 'failed') || (refused(uid) !== undefined && refused(uid) !== 'ALREADY')).length;
+  return { succeeded, failed };
+}
+
+/** T22: whoever withholds an update becomes visible, and an offer does not stand for ever. */
+async function watchLag({ ctx, alarms }: RolloutParts, times: RolloutTimes, rolloutId: string, uids: readonly string[], rows: Progress) {
+  const now = ctx.clock().getTime();
+  const open = uids.flatMap(uid => rows.get(uid) ?? []).filter(({ status }) => status === 'offered' || status === 'started');
+  const stale = open.filter(({ offered_at }) => now - Date.parse(offered_at) >= times.staleMs);
+  if (stale.length > 0) {
+    const detail = `${stale.length} devices have not taken their upgrade, ${stale[0]?.uid} among them`;
+    await alarms.raise({ code: 'UPDATE_STALE', subject: rolloutStream(rolloutId), detail });
+  }
+  for (const { uid, offer_id, offered_at } of stale) {
+    if (now - Date.parse(offered_at) < otaJobLifetimeDays * 86_400_000) continue;
+    await execute(ctx, device, deviceStream(uid), { type: 'FailUpgrade', offerId: offer_id, reason: 'expired' }, by);
+  }
+}
