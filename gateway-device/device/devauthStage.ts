@@ -39,7 +39,7 @@ function signCriHandler({ chip }: StageContext): NonNullable<DevAuthHandlers['si
     const own = chip.keyStore.publicKey(authKeySlot);
     if (!own) throw new DevAuthError('bad-state');
     const { point, uid } = readCertificationRequestInfo(cri);
-    if (!equalBytes(point, own) || uid !== toHex(chip.uid)) throw new DevAuthError('policy');
+    if (!equalBytes(point, own) || uid !== toHex(chip.uid)) throw new DevAuthError('bad-arg');
     return { signature: await chip.keyStore.sign(authKeySlot, cri) };
   };
 }

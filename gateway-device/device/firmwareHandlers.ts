@@ -69,7 +69,7 @@ export function firmwareHandlers(context: StageContext): Pick<DevAuthHandlers, '
       if (!equalBytes(digest(bytes), sha256) || !verdict.ok) {
         chip.data.remove(transferName);
         eraseRegion(chip.flash, region);
-        throw new DevAuthError(verdict.ok ? 'flash' : reasonOf(verdict.reason));
+        throw new DevAuthError(verdict.ok ? 'unauthenticated' : reasonOf(verdict.reason));
       }
       if (transfer.slot === 'secondary') markPending(chip.flash, chip.layout, true);
       const { version, imageHash, securityCounter = 0 } = verdict.info;
