@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fromBase64url, fromHex } from '../../src/bytes.ts';
-import { attachTrailer } from '../../src/ota/build.ts';
+import { concat, fromBase64url, fromHex } from '../../src/bytes.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from '../services/factory.ts';
-import { sha256 } from '../services/parties.ts';
+import { csrOf, newParty, sha256 } from '../services/parties.ts';
 import { openPlant, type Plant } from '../services/plant.ts';
 
 let plant: Plant;
@@ -12,14 +14,205 @@ beforeAll(async () => {
   plant = await openPlant();
   await defineProduct(plant, 'meter');
   programmer = await activeProgrammer(plant);
-  await programmer.begin(await releasedJob(plant, 'meter'), 5, 1);
+  await programmer.begin(await releasedJob(plant, 'meter', { plannedCount: 100, scrapAllowance: 20 }), 80, 20);
 });
 afterAll(() => plant.close());
 
+const devicesEvents = async (uid: string) => (await plant.ctx.store.readStream(`device-${uid}`)).map(event => event.type);
+const image = async (sha: string) => (await plant.call(programmer.self.certificate, 'GET', `/v1/production/images/${sha}`)).bytes;
+
 describe('one unit, from grant to commit', () => {
-  it('is built step by step (R35–R56, R65–R82)', async () => {
+  it('leaves the whole story in its stream (R35–R56, R65–R79, R82, RULE-20)', async () => {
     const chip = new Chip();
     await programmer.build(chip);
-    console.log(await plant.ask('pia', 'GET', `/v1/jobs/${programmer.jobId}`));
+    expect(await devicesEvents(chip.party.uid)).toEqual([
+      'DeviceMinted',
+      'CertificationRequested',
+      'DeviceCertified',
+      'CertificateInstalled',
+      'BootKeyAssigned',
+      'BootKeyBurned',
+      'BootloaderInstalled',
+      'BootKeyAssigned',
+      'BootKeyBurned',
+      'DebugLocked',
+      'ProgrammingSessionAuthenticated',
+      'FirmwareInstalled',
+      'ProvisioningCompleted',
+    ]);
+  });
+
+  it('gets images that its own bootloader takes: body once per job, trailer per unit (R37–R39, R45–R48, RULE-12, RULE-15)', async () => {
+    const [one, other] = [new Chip(), new Chip()];
+    for (const chip of [one, other]) await programmer.build(chip);
+    for (const offer of ['bootloader', 'application'] as const) {
+      expect(one[offer].bodySha256).toBe(other[offer].bodySha256);
+      expect(one[offer].publicKey).not.toBe(other[offer].publicKey);
+      const body = await image(one[offer].bodySha256);
+      const judge = (trailer: string, spki: string) =>
+        verifyImage(concat(body, fromBase64url(trailer)), {
+          signature: { algorithm: 'P-256', otpKeyHash: sha256(fromBase64url(spki)) },
+          slotBytes: 1 << 20,
+        }).ok;
+      expect(judge(one[offer].trailer, one[offer].publicKey)).toBe(true);
+      expect(judge(other[offer].trailer, one[offer].publicKey)).toBe(false);
+    }
+  });
+
+  it('answers every repeated request with the same bytes (silence 2, T33)', async () => {
+    const chip = new Chip();
+    const request = await programmer.reserveRequest(chip.party.uid);
+    const grant = await programmer.ask('units', request);
+    expect(await programmer.ask('units', request)).toEqual(grant);
+    chip.use(grant);
+    programmer.acknowledged = programmer.records.length;
+    for (const step of Object.values(programmer.steps(chip))) expect(await step()).toEqual(await step());
+    const commit = await programmer.commitRequest(chip);
+    const answer = await programmer.ask(`units/${chip.grantId}/commit`, commit);
+    expect(await programmer.ask(`units/${chip.grantId}/commit`, commit)).toEqual(answer);
+    programmer.acknowledged = programmer.records.length;
+    const types = await devicesEvents(chip.party.uid);
+    expect(types.filter(type => type === 'DeviceCertified')).toHaveLength(1);
+    expect(types.filter(type => type === 'BootKeyAssigned')).toHaveLength(2);
+  });
+
+  it('refuses another key for a certified unit (I6, RULE-10)', async () => {
+    const chip = new Chip();
+    await programmer.build(chip, 'certificate-installed');
+    const csr = csrOf(newParty(chip.party.uid), chip.objId);
+    expect(await programmer.code(`units/${chip.grantId}/csr`, { csr })).toBe('CONFLICT');
+    const other = { csr: csrOf(chip.party, 'ab'.repeat(16)) };
+    expect(await programmer.code(`units/${chip.grantId}/csr`, other)).toBe('CSR_SUBJECT');
+  });
+
+  it('writes no secret into any event (I19, RULE-1)', async () => {
+    const text = JSON.stringify(await plant.ctx.store.readAll(0, 100_000));
+    expect(text).not.toMatch(/PRIVATE KEY/);
+    expect(text).not.toContain(Buffer.from(programmer.kek.key).toString('base64url'));
+    expect(text).not.toContain(Buffer.from(programmer.kek.key).toString('hex'));
+  });
+});
+
+describe('order of the steps', () => {
+  it('gives no application before lock and session (I7, RULE-3, RULE-5, RULE-14, R69)', async () => {
+    const chip = new Chip();
+    await programmer.reserve(chip);
+    const token = { jobId: programmer.jobId, uid: chip.party.uid, objId: chip.objId };
+    for (const [name, step] of Object.entries(programmer.steps(chip))) {
+      if (name === 'application') break;
+      expect(await programmer.code(`units/${chip.grantId}/application`, token)).toBe('DEVICE_STATE');
+      await step();
+    }
+    for (const wrong of [{ jobId: '00'.repeat(16) }, { uid: '00'.repeat(16) }, { objId: '00'.repeat(16) }]) {
+      expect(await programmer.code(`units/${chip.grantId}/application`, { ...token, ...wrong })).toBe('GRANT_REFUSED');
+    }
+    expect(await programmer.code(`units/${chip.grantId}/application`, token)).toBe(200);
+  });
+
+  it('gives no application of a withdrawn release, nor to a suspended job (I8)', async () => {
+    await defineProduct(plant, 'valve');
+    const builder = await activeProgrammer(plant);
+    await builder.begin(await releasedJob(plant, 'valve'), 3);
+    const chip = new Chip();
+    await builder.build(chip, 'application');
+    const ask = () => builder.code(`units/${chip.grantId}/application`, { jobId: builder.jobId, uid: chip.party.uid, objId: chip.objId });
+    await plant.ask('pia', 'POST', `/v1/jobs/${builder.jobId}/suspend`, { reason: 'audit' });
+    expect(await ask()).toBe('JOB_NOT_RUNNING');
+    await plant.ask('pia', 'POST', `/v1/jobs/${builder.jobId}/resume`);
+    const { app } = await plant.ask('pia', 'GET', `/v1/jobs/${builder.jobId}`);
+    await plant.ask('rita', 'POST', `/v1/releases/${app.releaseId}/withdraw`, { reason: 'bug' });
+    expect(await ask()).toBe('RELEASE_STATE');
+  });
+
+  it('takes no boot key or bootloader but the assigned ones (R40–R42, I5)', async () => {
+    const chip = new Chip();
+    await programmer.build(chip, 'bootloader-installed');
+    const proof = chip.bootProof();
+    const path = `units/${chip.grantId}/bootloader-installed`;
+    expect(await programmer.code(path, { ...proof, imageHash: '00'.repeat(32) })).toBe('CONFLICT');
+    expect(await programmer.code(path, { ...proof, otp: [{ slot: 0, sha256: '00'.repeat(32) }] })).toBe('CONFLICT');
+    expect(await programmer.code(path, { ...proof, otp: proof.otp.slice(0, 1) })).toBe('BAD_REQUEST');
+    expect(await programmer.code(path, proof)).toBe(200);
+  });
+
+  it('does not believe a receipt without the lock, of another key, nonce or stage (T29)', async () => {
+    const chip = new Chip();
+    await programmer.build(chip, 'locked');
+    const path = `units/${chip.grantId}/locked`;
+    const lock = async (facts: Parameters<Chip['receipt']>[1], label: Parameters<Chip['receipt']>[0] = 'NuSEC lock receipt') =>
+      programmer.code(path, { receipt: await chip.receipt(label, facts) });
+    expect(await lock({ debugState: 'open' })).toBe('RECEIPT_REFUSED');
+    expect(await lock({ debugState: 'unlocked' })).toBe('RECEIPT_REFUSED');
+    expect(await lock({ otpMask: 0b11100 })).toBe('RECEIPT_REFUSED');
+    expect(await lock({ stage: 'devauth' })).toBe('RECEIPT_REFUSED');
+    expect(await lock({ uid: fromHex('00'.repeat(16)) })).toBe('RECEIPT_REFUSED');
+    expect(await lock({ certificateSha256: new Uint8Array(32) })).toBe('RECEIPT_REFUSED');
+    expect(await lock({}, 'NuSEC commit receipt')).toBe('RECEIPT_REFUSED');
+    const forger = new Chip(newParty(chip.party.uid));
+    Object.assign(forger, { grantId: chip.grantId, objId: chip.objId });
+    expect(await programmer.code(path, { receipt: await forger.receipt('NuSEC lock receipt') })).toBe('COSE_SIGNATURE');
+    expect(await devicesEvents(chip.party.uid)).not.toContain('DebugLocked');
+  });
+
+  it('refuses a session that is not with the certified key, or not of this grant (R69, T9)', async () => {
+    const chip = new Chip();
+    await programmer.build(chip, 'session');
+    const path = `units/${chip.grantId}/session`;
+    expect(await programmer.code(path, { evidence: await chip.session(new Uint8Array(32)) })).toBe('SPDM_UNEXPECTED');
+    const interposer = new Chip();
+    await programmer.build(interposer, 'session');
+    Object.assign(interposer, { grant: chip.grant });
+    expect(await programmer.code(path, { evidence: await interposer.session() })).toBe('CHAIN_REFUSED');
+    expect(await devicesEvents(chip.party.uid)).not.toContain('ProgrammingSessionAuthenticated');
+    expect(await programmer.voidUnit(chip, true)).toMatchObject({ remaining: expect.any(Number) });
+    expect(await devicesEvents(chip.party.uid)).toEqual(expect.arrayContaining(['DeviceScrapped', 'CertificateRevoked']));
+  });
+
+  it('commits only what the receipt proves (RULE-18, I18)', async () => {
+    const next = new Chip();
+    await programmer.build(next, 'commit');
+    const request = await programmer.commitRequest(next);
+    const path = `units/${next.grantId}/commit`;
+    const wrong = async (facts: Parameters<Chip['receipt']>[1]) =>
+      programmer.code(path, { ...request, receipt: await next.receipt('NuSEC commit receipt', facts) });
+    expect(await wrong({ images: [] })).toBe('RECEIPT_REFUSED');
+    expect(await wrong({ stage: 'bl2' })).toBe('RECEIPT_REFUSED');
+    expect(await wrong({ debugState: 'open' })).toBe('RECEIPT_REFUSED');
+    expect(await programmer.code(path, request)).toBe(200);
+    programmer.acknowledged = programmer.records.length;
+  });
+});
+
+describe('images for programmers', () => {
+  it('are for those who have a share of the job only', async () => {
+    const stranger = await activeProgrammer(plant);
+    const { app } = await plant.ask('pia', 'GET', `/v1/jobs/${programmer.jobId}`);
+    expect(await plant.code(stranger.self.certificate, 'GET', `/v1/production/images/${app.imageHash}`)).toBe('NOT_FOUND');
+    expect(await plant.code(programmer.self.certificate, 'GET', `/v1/production/images/${app.imageHash}`)).toBe(200);
+    const [grant] = (await plant.ctx.store.readAll(0, 100_000)).filter(event => event.type === 'GrantSigned');
+    expect(await plant.code(programmer.self.certificate, 'GET', `/v1/production/images/${grant?.data.grantSha256}`)).toBe('NOT_FOUND');
+  });
+
+  it('are never served when a stored byte was changed: alarm (T30)', async () => {
+    await defineProduct(plant, 'sensor');
+    const builder = await activeProgrammer(plant);
+    await builder.begin(await releasedJob(plant, 'sensor'), 3);
+    const { app } = await plant.ask('pia', 'GET', `/v1/jobs/${builder.jobId}`);
+    const file = join(plant.dataDir, 'blobs', app.imageHash.slice(0, 2), app.imageHash.slice(2));
+    const bytes = readFileSync(file);
+    bytes[100] = (bytes[100] ?? 0) ^ 1;
+    writeFileSync(file, bytes);
+    expect(await plant.code(builder.self.certificate, 'GET', `/v1/production/images/${app.imageHash}`)).toBe('BLOB_DAMAGED');
+    expect(await plant.alarms()).toContain('BLOB_DAMAGED');
+  });
+});
+
+describe('the ledger', () => {
+  it('can be shown to anybody, record by record, from the last one back (T19, I14, R82)', async () => {
+    const folder = join(plant.dataDir, 'blobs');
+    const stored = new Set(readdirSync(folder).flatMap(name => readdirSync(join(folder, name)).map(rest => name + rest)));
+    const hashes = programmer.records.slice(0, programmer.acknowledged).map(record => createHash('sha256').update(record).digest('hex'));
+    expect(hashes.length).toBeGreaterThan(10);
+    expect(hashes.every(hash => stored.has(hash))).toBe(true);
   });
 });

@@ -73,6 +73,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx) {
   }
   return {
     ctx,
+    dataDir,
     services,
     call,
     /** As `call`, but anything else than success is an error. */
