@@ -1,5 +1,6 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { powerFor } from '../../gateway-device/device/flash.ts';
+import { PowerCut, powerFor } from '../../gateway-device/device/flash.ts';
+import { memoryVault } from '../../gateway-device/device/keyStore.ts';
 import { connectTcp } from '../../gateway-device/link/byteLink.ts';
 import { createMctpClient } from '../../gateway-device/link/mctpLink.ts';
 import { toHex } from '../../src/bytes.ts';
@@ -179,6 +180,27 @@ describe('a power cut of the unit', () => {
       await goOn(again);
       expect([at, again.board.stage(), again.board.chip.debugState()]).toEqual([at, 'app', 'locked']);
       if (key) expect(toHex(again.board.chip.keyStore.publicKey(0) as Uint8Array)).toBe(toHex(key));
+    }
+  });
+
+  it('at any write of a wipe leaves a unit as it was, or one that is wiped by its next start (R96, T33)', () => {
+    for (const operations of [0, 1, 2, 3, 40, 200, 500, 700]) {
+      const vault = memoryVault();
+      vault.save(waiting.keys.load() as Uint8Array);
+      const unit = { ...newStorage(waiting), keys: vault };
+      const cut = newChip(unit, powerFor(operations));
+      try {
+        cut.wipe();
+      } catch (error) {
+        expect(error).toBeInstanceOf(PowerCut);
+      }
+      const chip = newChip(unit);
+      const { stage } = chip.boot();
+      const blank = chip.flash.read(chip.layout.bl2.offset, chip.layout.bl2.bytes).every(byte => byte === 0xff);
+      const facts = [stage, chip.lifeCycle(), chip.keyStore.publicKey(0) === undefined, chip.data.get('objId') === undefined, blank];
+      expect([operations, ...facts]).toEqual(
+        operations === 0 ? [0, 'bl2', 'deployed', false, false, false] : [operations, 'dead', 'decommissioned', true, true, true],
+      );
     }
   });
 });

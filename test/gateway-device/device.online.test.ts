@@ -114,6 +114,18 @@ describe('an online device', () => {
   });
 });
 
+describe('a server of another root', () => {
+  it('hears nothing from the device: its own root is the only one it trusts (R85, T14)', async () => {
+    cloud = await startCloud(await makeOem());
+    const { board, events } = device();
+    await board.reset();
+    await until(() => named(events, 'unreachable').length === 1);
+    await new Promise(resolve => setTimeout(resolve, 300));
+    expect(named(events, 'unreachable').map(({ text }) => text)).toEqual(['unable to get local issuer certificate']);
+    expect([cloud.heard.hellos.length, named(events, 'connected').length]).toEqual([0, 0]);
+  });
+});
+
 describe('an update over MQTT', () => {
   const newImage = (version = '1.3.0', counter = 6) => makeImage(oem.appKey, version, counter);
 

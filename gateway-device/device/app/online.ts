@@ -43,6 +43,8 @@ export const onlineDevice =
     const secureContext = tlsOf(chip);
     if (!secureContext) return { stop: async () => undefined };
     let wasOnline = false;
+    /** The same reason is told once, however often it is tried. */
+    let lastFailure: string | undefined;
     const client = connectMqtt({
       host: options.host,
       port: options.port,
@@ -57,6 +59,8 @@ export const onlineDevice =
       },
       onOffline: error => {
         if (wasOnline) tell({ event: 'disconnected', text: error.message });
+        else if (error.message !== lastFailure) tell({ event: 'unreachable', text: error.message });
+        lastFailure = wasOnline ? undefined : error.message;
         wasOnline = false;
       },
     });
