@@ -99,6 +99,18 @@ describe('an online device', () => {
     await cloud.openSession();
   });
 
+  it('does not answer what was begun before its restart, so that it looks like silence and not like a refusal (R85)', async () => {
+    cloud = await startCloud(oem);
+    await connected();
+    const silence = Promise.race([
+      cloud.link()({ kind: 'clear', message: Uint8Array.of(0x12, 0x81, 0, 0) }),
+      cloud.link()({ kind: 'secured', message: random(40) }),
+      new Promise(resolve => setTimeout(resolve, 200, 'silence')),
+    ]);
+    expect(await silence).toBe('silence');
+    await cloud.openSession();
+  });
+
   it('backs off when it is refused, and comes back when it is welcome again (T23)', async () => {
     cloud = await startCloud(oem);
     cloud.state.isRevoked = true;

@@ -1,5 +1,6 @@
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { spdmMessage } from '../../../src/mqttMessages.ts';
+import { messageType, requestCode } from '../../../src/spdm/constants.ts';
 import type { ExporterSecret } from '../../../src/spdm/keyschedule.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 import type { NusecMqttClient } from '../../mqttClient.ts';
@@ -26,6 +27,8 @@ export function openSpdmChannel(context: StageContext, client: Pick<NusecMqttCli
   const listeners: (() => void)[] = [];
   let secrets: readonly ExporterSecret[] = [];
   let knownSession: number | undefined;
+  /** What was begun before this start is not answered: to the server it looks like a lost connection, not like a refusal. */
+  let isOpen = false;
   let turn: Promise<void> = Promise.resolve();
 
   /** A session serves to derive the key from; the secret outlives its END_SESSION here. */
@@ -47,6 +50,8 @@ export function openSpdmChannel(context: StageContext, client: Pick<NusecMqttCli
     await client.publish('spdm', encodeAs(spdmMessage, { cid, data: reply }));
   };
   const work = async (data: Uint8Array): Promise<Uint8Array | undefined> => {
+    isOpen ||= isGetVersion(data);
+    if (!isOpen) return undefined;
     const reply = await responder.handle(decodeTyped(data));
     noteSession();
     return reply && encodeTyped(reply);
@@ -57,3 +62,5 @@ export function openSpdmChannel(context: StageContext, client: Pick<NusecMqttCli
   });
   return { secrets: () => secrets, onSession: listener => void listeners.push(listener) };
 }
+
+const isGetVersion = (data: Uint8Array): boolean => data[0] === messageType.spdm && data[2] === requestCode.getVersion;
