@@ -41,6 +41,7 @@ export function openCore(chip: Chip, folder: string, tell: Core['tell'] = () => 
  *  @throws NusecError STATE before a server was named; SERVER_UNREACHABLE; whatever `use` throws */
 export async function withServer<T>(core: Core, use: (server: ServerApi) => Promise<T>, url = core.nvm.state().serverUrl): Promise<T> {
   if (!url) throw new NusecError('STATE', 'no key has been agreed with a server');
+  if (!URL.canParse(url) || new URL(url).protocol !== 'https:') throw new NusecError('BAD_REQUEST', 'the server is an https URL');
   const identity = readIdentity(core.chip);
   const server = createServerApi(identity.connect(url), identity.uidHex);
   try {

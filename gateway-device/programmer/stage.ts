@@ -36,7 +36,7 @@ export const programmerStage =
       handle: async message => {
         const request = requestIn(message);
         if (!request) return common(message);
-        const body = await answer(handlers, request);
+        const body = await answer(handlers, request, core);
         return encodeVendorMessage(encodeMessage({ ...request, op: responseTo(request.op), body }, programmerGroup), {
           integrityCheck: true,
         });
@@ -59,7 +59,12 @@ function requestIn(bytes: Uint8Array) {
   }
 }
 
-async function answer(handlers: Handlers, { op, command, body }: NonNullable<ReturnType<typeof requestIn>>): Promise<Uint8Array> {
+/** Whatever comes over the link ends in an answer: nobody there can stop the programmer (T27). */
+async function answer(
+  handlers: Handlers,
+  { op, command, body }: NonNullable<ReturnType<typeof requestIn>>,
+  core: Core,
+): Promise<Uint8Array> {
   const name = (Object.keys(programmerCommands) as ProgrammerCommandName[]).find(known => programmerCommands[known].id === command);
   if (!name || programmerCommands[name].op !== op) return encodeRefusal('bad-arg');
   const { request, response } = programmerCommands[name];
@@ -67,9 +72,10 @@ async function answer(handlers: Handlers, { op, command, body }: NonNullable<Ret
     const handle = handlers[name] as (params: unknown) => unknown;
     return encodeOk(response as never, (await handle(decodeAs(request as never, body, maxBodyDepth))) as never);
   } catch (error) {
-    if (!(error instanceof NusecError)) throw error;
     if (error instanceof DevAuthError) return encodeRefusal(error.reason);
-    return encodeRefusal(error.code === 'CBOR_MALFORMED' ? 'bad-arg' : error.code === 'STATE' ? 'bad-state' : 'policy');
+    const code = error instanceof NusecError ? error.code : 'INTERNAL';
+    core.tell({ event: 'refused', command: name, code });
+    return encodeRefusal(code === 'CBOR_MALFORMED' ? 'bad-arg' : code === 'STATE' ? 'bad-state' : 'policy');
   }
 }
 

@@ -41,18 +41,13 @@ const cutAt = (step: number, moment: string) => (k: number, state: string) => {
 };
 
 describe('after a power cut of the programmer', () => {
-  const moments = Array.from({ length: 15 }, (_, index) => index + 2).flatMap(k => [
-    { k, moment: 'begin' },
-    { k, moment: 'done' },
-  ]);
-  it.each(moments)('step $k $moment: the same call goes on, with exactly one commit (T33)', async ({ k, moment }) => {
+  const steps = Array.from({ length: 15 }, (_, index) => index + 2);
+  it.each(steps)('before step %i: the same call goes on, with exactly one commit (T33)', async k => {
     const target = await startTarget();
-    await expect(produce(programmer.core, target.addresses, cutAt(k, moment))).rejects.toThrow(Cut);
+    await expect(produce(programmer.core, target.addresses, cutAt(k, 'begin'))).rejects.toThrow(Cut);
     await programmer.stop();
     programmer = await startProgrammer(programmer.folder);
-    const again = await produce(programmer.core, target.addresses);
-    // After the commit there is nothing to go on with: the chip is a finished device.
-    expect(again.code).toBe(k === 16 && moment === 'done' ? 'DEVICE_STATE' : 'OK');
+    expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
     expect(outcomesOf(target.uid)).toEqual(['committed']);
     await target.stop();
   });
