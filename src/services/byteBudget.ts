@@ -35,7 +35,7 @@ export function createByteBudget(limits: ByteLimits): ByteBudget {
         { line: lineOf(uid), perSecond: limits.deviceBytesPerSecond },
       ];
       const ends = parts.map(({ line, perSecond }) => Math.max(line.freeAtMs, nowMs - burstMs) + (bytes * 1000) / perSecond);
-      const waitMs = Math.max(0, ...ends.map(end => end - nowMs));
+      const waitMs = Math.ceil(Math.max(0, ...ends.map(end => end - nowMs)));
       if (waitMs > limits.maxWaitMs) return undefined;
       parts.forEach(({ line }, i) => {
         line.freeAtMs = ends[i] as number;

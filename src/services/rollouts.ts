@@ -74,7 +74,12 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
   for (const rolloutId of await rolloutQueries(ctx.reads.db).running()) wake(rolloutId);
   const subscription = ctx.store.subscribe(start, events => {
     if (events.some(({ type }) => wakingTypes.has(type))) for (const rolloutId of followed.keys()) wake(rolloutId);
-    for (const { stream } of events) if (stream.startsWith(streamPrefix)) wake(stream.slice(streamPrefix.length));
+    for (const { stream, type } of events) {
+      if (!stream.startsWith(streamPrefix)) continue;
+      const rolloutId = stream.slice(streamPrefix.length);
+      if (type === 'RolloutResumed') follow(rolloutId).pushed.clear();
+      wake(rolloutId);
+    }
   });
   const timer = setInterval(() => {
     for (const rolloutId of followed.keys()) wake(rolloutId);
@@ -101,7 +106,6 @@ async function advance(parts: RolloutParts, times: RolloutTimes, rolloutId: stri
   const { ctx } = parts;
   await startNextGroup(ctx, await rolloutOf(ctx, rolloutId));
   const state = await rolloutOf(ctx, rolloutId);
-  if (state.status !== 'RUNNING') mine.pushed.clear();
   const group = state.passed;
   const started = state.started[group];
   if (started === undefined || !['RUNNING', 'PAUSED'].includes(state.status)) return;

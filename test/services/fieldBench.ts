@@ -12,6 +12,7 @@ import { type Field, startField } from '../../src/services/field.ts';
 import { openContext } from '../../src/services/open.ts';
 import { startRevocations } from '../../src/services/revocations.ts';
 import { startTrust } from '../../src/services/trust.ts';
+import type { ExporterSecret } from '../../src/spdm/keyschedule.ts';
 import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
 import { type Fleet, type Manners, responderOf, seedFleet, type Unit } from '../gateway/fieldKit.ts';
 import { testSettings } from '../support/server.ts';
@@ -42,7 +43,7 @@ export async function openField(count: number) {
   const devices = new Map<string, BenchDevice>();
   const gateways = new Map<string, GatewayAnswer>();
   const orders: { uid: string; order: Uint8Array }[] = [];
-  connect(channel, devices, gateways, orders);
+  const exporterOf = connect(channel, devices, gateways, orders);
   const field: Field = await startField({ ctx, alarms, revocations, trust, channel: channel.channel });
 
   return {
@@ -57,6 +58,8 @@ export async function openField(count: number) {
     gateways,
     orders,
     dataDir,
+    /** Secret of the last session that the server set up with the device, as the device knows it. */
+    exporterOf,
     /** A device comes online. */
     plugIn(unit: Unit): BenchDevice {
       const device = { unit, manners: goodManners(unit), jobs: [], requests: [] };
@@ -95,7 +98,8 @@ function connect(
   devices: ReadonlyMap<string, BenchDevice>,
   gateways: ReadonlyMap<string, GatewayAnswer>,
   orders: { uid: string; order: Uint8Array }[],
-): void {
+): (uid: string) => ExporterSecret {
+  const exporters = new Map<string, ExporterSecret>();
   const responders = new Map<BenchDevice, { readonly firmware: unknown; readonly responder: ReturnType<typeof responderOf> }>();
   const answers = new Map<string, Uint8Array>();
   let count = 0;
@@ -119,6 +123,8 @@ function connect(
       device.requests.push(data);
       const reply = answers.get(`${uid} ${cid}`) ?? encodeTyped((await responder(device).handle(decodeTyped(data)))!);
       answers.set(`${uid} ${cid}`, reply);
+      const live = responder(device);
+      if (live.sessionId() !== undefined) exporters.set(uid, live.exporterSecret());
       for (const one of device.manners.spdmReplies(reply, count++)) channel.settle('spdm', uid, cid, one);
       return true;
     },
@@ -129,4 +135,5 @@ function connect(
       return true;
     },
   });
+  return uid => exporters.get(uid)!;
 }
