@@ -2,13 +2,15 @@ import { createServer as createHttpServer, type Server } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Server as NetServer } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
-import { NusecError } from '../errors.ts';
 import type { Context } from '../services/context.ts';
-import { currentCrl } from '../services/revocations.ts';
+import type { Ocsp } from '../services/ocsp.ts';
 import type { TlsIdentity } from '../services/serverCertificate.ts';
 import type { Api } from './app.ts';
+import { CanonicalResponse } from './canonicalHeaders.ts';
+import { serveCrl } from './crl.ts';
+import { serveOcsp } from './ocsp.ts';
 
-/** The listening sockets of the API: HTTPS with optional client certificates, and plain HTTP for CRLs and nothing else. */
+/** The listening sockets of the API: HTTPS with optional client certificates, and plain HTTP for CRLs and OCSP and nothing else. */
 
 const headersTimeoutMs = 10_000;
 const requestTimeoutMs = 60_000;
@@ -18,6 +20,7 @@ const maxHeaderBytes = 16 * 1024;
 export function createApiServer(api: Api, tls: TlsIdentity) {
   const server = createHttpsServer(
     {
+      ServerResponse: CanonicalResponse,
       key: tls.key,
       cert: tls.cert,
       ca: tls.rootPem,
@@ -34,20 +37,14 @@ export function createApiServer(api: Api, tls: TlsIdentity) {
   return server;
 }
 
-const crlPath = /^\/crl\/([a-z0-9][a-z0-9._-]{0,127})\.crl$/;
-
-/** `GET /crl/{icaId}.crl` (RFC 5280 §4.2.1.13: application/pkix-crl), and `/healthz` for health checks without TLS. */
-export function createCrlServer(ctx: Context): Server {
+/** `/crl/{icaId}.crl`, `/delta/{icaId}.crl`, `/ocsp`, all signed and therefore in plain HTTP (RFC 5280 §8), and `/healthz` for health checks. */
+export function createCrlServer(ctx: Context, ocsp: Ocsp): Server {
   return createHttpServer(
     { maxHeaderSize: maxHeaderBytes, headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs },
     (request, response) => {
       if (request.url === '/healthz') return void response.writeHead(200, { 'Content-Type': 'text/plain' }).end('ok');
-      const icaId = crlPath.exec(request.url ?? '')?.[1];
-      if (icaId === undefined || request.method !== 'GET') return void response.writeHead(404).end();
-      currentCrl(ctx, icaId).then(
-        der => response.writeHead(200, { 'Content-Type': 'application/pkix-crl', 'Content-Length': der.length }).end(der),
-        error => response.writeHead(error instanceof NusecError && error.code === 'NOT_FOUND' ? 404 : 503).end(),
-      );
+      if (serveCrl(ctx, request, response) || serveOcsp(ocsp, request, response)) return;
+      response.writeHead(404).end();
     },
   );
 }

@@ -14,8 +14,23 @@ export type RootCa = {
   readonly keyId: string;
 };
 
+/** Id of the first root; those that follow are `root-2`, `root-3` … */
+export const firstRootId = 'root';
+
+/** A root that followed another. Certified by each other, so that whoever trusts one believes what the other issued. */
+export type RolledRoot = RootCa & {
+  readonly rootId: string;
+  readonly previousRootId: string;
+  /** The new root's name and key, signed by the previous root; DER, base64url. */
+  readonly crossCertificate: string;
+  /** The previous root's name and key, signed by the new root. */
+  readonly backCertificate: string;
+};
+
 export type IssuingCa = RootCa & {
   readonly icaId: string;
+  /** The root that issued it; the first one unless told. */
+  readonly rootId?: string;
   readonly use: CaUse;
   /** Only a device CA belongs to one product line. */
   readonly line?: string;
@@ -34,6 +49,10 @@ export type Crl = {
   readonly sha256: string;
   readonly thisUpdate: string;
   readonly nextUpdate: string;
+  /** Everything up to this position of the event store is in it. */
+  readonly position?: number;
+  /** The delta list of the same number, and the full list it completes. */
+  readonly delta?: { readonly sha256: string; readonly baseNumber: number; readonly basePosition: number };
 };
 
 export type ServerCertificate = {
@@ -46,16 +65,21 @@ export type ServerCertificate = {
 
 export type OcspSigner = RootCa & { readonly icaId: string; readonly serial: string; readonly notAfter: string };
 
+/** `sha256` is the bundle signed by the newest root; `byRoot` has it signed by every root that is trusted. Bundles are blobs. */
+type TrustBundleFacts = { readonly version: number; readonly sha256: string; readonly byRoot?: { readonly [rootId: string]: string } };
+
 export type AuthorityEvent =
   | { readonly type: 'ProjectCreated'; readonly data: { readonly project: string; readonly name: string; readonly by: string } }
   | { readonly type: 'RootCaEstablished'; readonly data: RootCa & { readonly approvers: readonly string[] } }
+  | { readonly type: 'RootCaRolled'; readonly data: RolledRoot & { readonly approvers: readonly string[] } }
+  | { readonly type: 'RootCaRetired'; readonly data: { readonly rootId: string } }
   | { readonly type: 'IssuingCaEstablished'; readonly data: IssuingCa }
   | { readonly type: 'IssuingCaActivated'; readonly data: { readonly icaId: string } }
   | { readonly type: 'IssuingCaRetired'; readonly data: { readonly icaId: string } }
   | { readonly type: 'IssuingCaCompromised'; readonly data: { readonly icaId: string; readonly reason: string; readonly by: string } }
   | { readonly type: 'PackageKeyEstablished'; readonly data: PackageKey }
   | { readonly type: 'PackageKeyCompromised'; readonly data: { readonly keyId: string; readonly reason: string; readonly by: string } }
-  | { readonly type: 'TrustBundlePublished'; readonly data: { readonly version: number; readonly sha256: string } }
+  | { readonly type: 'TrustBundlePublished'; readonly data: TrustBundleFacts }
   | { readonly type: 'CrlIssued'; readonly data: Crl }
   | { readonly type: 'ServerCertificateIssued'; readonly data: ServerCertificate }
   | { readonly type: 'OcspSignerEstablished'; readonly data: OcspSigner };
@@ -63,29 +87,39 @@ export type AuthorityEvent =
 export type AuthorityCommand =
   | { readonly type: 'CreateProject'; readonly project: string; readonly name: string; readonly by: string }
   | ({ readonly type: 'EstablishRootCa'; readonly approvers: readonly string[] } & RootCa)
+  | ({ readonly type: 'RollRootCa'; readonly approvers: readonly string[] } & RolledRoot)
+  | { readonly type: 'RetireRootCa'; readonly rootId: string }
   | ({ readonly type: 'EstablishIssuingCa' } & IssuingCa)
   | { readonly type: 'ActivateIssuingCa'; readonly icaId: string }
   | { readonly type: 'RetireIssuingCa'; readonly icaId: string }
   | { readonly type: 'CompromiseIssuingCa'; readonly icaId: string; readonly reason: string; readonly by: string }
   | ({ readonly type: 'EstablishPackageKey' } & PackageKey)
   | { readonly type: 'CompromisePackageKey'; readonly keyId: string; readonly reason: string; readonly by: string }
-  | { readonly type: 'PublishTrustBundle'; readonly version: number; readonly sha256: string }
+  | ({ readonly type: 'PublishTrustBundle' } & TrustBundleFacts)
   | ({ readonly type: 'IssueCrl' } & Crl)
   | ({ readonly type: 'IssueServerCertificate' } & ServerCertificate)
   | ({ readonly type: 'EstablishOcspSigner' } & OcspSigner);
 
+export type KnownRoot = RootCa &
+  Partial<Pick<RolledRoot, 'previousRootId' | 'crossCertificate' | 'backCertificate'>> & {
+    readonly rootId: string;
+    readonly retired: boolean;
+  };
 export type KnownIssuingCa = IssuingCa & { readonly status: IssuingCaStatus };
 export type KnownPackageKey = PackageKey & { readonly compromised: boolean };
 
 export type CreatedAuthority = {
   readonly status: 'CREATED';
   readonly project: string;
-  readonly root?: RootCa;
+  /** The newest root: it issues. */
+  readonly root?: KnownRoot;
+  /** All roots, oldest first; those not retired are trusted. */
+  readonly roots: readonly KnownRoot[];
   readonly issuingCas: readonly KnownIssuingCa[];
   /** All package keys, newest last: older ones still verify. */
   readonly packageKeys: readonly KnownPackageKey[];
-  readonly trustBundle: { readonly version: number; readonly sha256: string };
-  /** Newest CRL of each issuing CA. */
+  readonly trustBundle: TrustBundleFacts;
+  /** Newest CRL of each issuing CA and root. */
   readonly crls: readonly Crl[];
   /** Newest server certificate. */
   readonly serverCertificate?: ServerCertificate;
@@ -119,6 +153,10 @@ function decide(command: AuthorityCommand, state: AuthorityState): readonly Auth
   switch (command.type) {
     case 'EstablishRootCa':
       return establishRoot(command, state);
+    case 'RollRootCa':
+      return rollRoot(command, state);
+    case 'RetireRootCa':
+      return retireRoot(command, state);
     case 'EstablishIssuingCa':
       return establishIssuingCa(command, state);
     case 'ActivateIssuingCa':
@@ -158,6 +196,25 @@ function establishRoot({ type: _, ...data }: Of<'EstablishRootCa'>, state: Creat
   if (state.root !== undefined) refuse('CONFLICT', 'this project has another root');
   requireTwoPeople(data.approvers, 'creating the root');
   return [{ type: 'RootCaEstablished', data }];
+}
+
+/** The next root, while the one before it stays trusted. */
+function rollRoot({ type: _, ...data }: Of<'RollRootCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+  const known = state.roots.find(({ rootId }) => rootId === data.rootId);
+  if (known !== undefined) return known.sha256 === data.sha256 ? [] : refuse('CONFLICT', 'this root has another certificate');
+  requireTwoPeople(data.approvers, 'a new root');
+  if (state.root?.rootId !== data.previousRootId) refuse('CONFLICT', 'a new root follows the newest one');
+  return [{ type: 'RootCaRolled', data }];
+}
+
+/** Ends the overlap: what this root issued is not believed any more. */
+function retireRoot({ rootId }: Of<'RetireRootCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+  const known = state.roots.find(root => root.rootId === rootId) ?? refuse('NOT_FOUND', 'there is no such root');
+  if (known.retired) return [];
+  if (known === state.root) refuse('STATE', 'the newest root cannot be retired');
+  const inUse = state.issuingCas.some(ca => ca.status === 'ACTIVE' && (ca.rootId ?? firstRootId) === rootId);
+  if (inUse) refuse('STATE', 'an active issuing CA hangs on this root');
+  return [{ type: 'RootCaRetired', data: { rootId } }];
 }
 
 function establishIssuingCa({ type: _, ...data }: Of<'EstablishIssuingCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
@@ -200,11 +257,12 @@ function compromisePackageKey({ keyId, reason, by }: Of<'CompromisePackageKey'>,
   return key.compromised ? [] : [{ type: 'PackageKeyCompromised', data: { keyId, reason, by } }];
 }
 
-function publishBundle({ version, sha256 }: Of<'PublishTrustBundle'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function publishBundle({ type: _, ...data }: Of<'PublishTrustBundle'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+  const { version, sha256 } = data;
   if (version === state.trustBundle.version && sha256 === state.trustBundle.sha256) return [];
   if (version !== state.trustBundle.version + 1) refuse('CONFLICT', `the next trust bundle is version ${state.trustBundle.version + 1}`);
   if (state.root === undefined) refuse('STATE', 'a trust bundle needs the root');
-  return [{ type: 'TrustBundlePublished', data: { version, sha256 } }];
+  return [{ type: 'TrustBundlePublished', data }];
 }
 
 /** Numbers rise, so an old list is known as old; a compromised key signs nothing any more (I10). */
@@ -230,6 +288,7 @@ function establishOcspSigner({ type: _, ...data }: Of<'EstablishOcspSigner'>, st
 }
 
 function requireSigning(state: CreatedAuthority, icaId: string): void {
+  if (state.roots.some(root => root.rootId === icaId)) return;
   const { status } = caOf(state, icaId);
   if (status !== 'ACTIVE' && status !== 'RETIRED') refuse('CA_NOT_ACTIVE', `the issuing CA is ${status}`);
 }
@@ -240,8 +299,14 @@ function evolve(state: AuthorityState, event: AuthorityEvent): AuthorityState {
   switch (event.type) {
     case 'RootCaEstablished': {
       const { certificate, sha256, keyId } = event.data;
-      return { ...state, root: { certificate, sha256, keyId } };
+      return withRoot(state, { certificate, sha256, keyId, rootId: firstRootId, retired: false });
     }
+    case 'RootCaRolled': {
+      const { approvers: _, ...root } = event.data;
+      return withRoot(state, { ...root, retired: false });
+    }
+    case 'RootCaRetired':
+      return { ...state, roots: state.roots.map(root => (root.rootId === event.data.rootId ? { ...root, retired: true } : root)) };
     case 'IssuingCaEstablished':
       return { ...state, issuingCas: [...state.issuingCas, { ...event.data, status: 'ESTABLISHED' }] };
     case 'IssuingCaActivated':
@@ -269,7 +334,11 @@ function evolve(state: AuthorityState, event: AuthorityEvent): AuthorityState {
 
 function created(project: string): CreatedAuthority {
   const trustBundle = { version: 0, sha256: '' };
-  return { status: 'CREATED', project, issuingCas: [], packageKeys: [], trustBundle, crls: [], ocspSigners: [] };
+  return { status: 'CREATED', project, roots: [], issuingCas: [], packageKeys: [], trustBundle, crls: [], ocspSigners: [] };
+}
+
+function withRoot(state: CreatedAuthority, root: KnownRoot): CreatedAuthority {
+  return { ...state, root, roots: [...state.roots, root] };
 }
 
 function withCaStatus(state: CreatedAuthority, icaId: string, status: IssuingCaStatus): CreatedAuthority {

@@ -21,6 +21,8 @@ export type BrokerOptions = {
   readonly tls: TlsSettings;
   readonly trust: { readonly checkClient: CheckClient };
   readonly isRevoked: (serialHex: string) => boolean;
+  /** The OCSP response for a certificate of this server, for clients that ask in the handshake. @param leaf DER */
+  readonly staple?: (leaf: Uint8Array) => Promise<Uint8Array | undefined>;
   /** Whether an event attached the device to the gateway. */
   readonly isAttached: (gatewayId: string, uid: string) => boolean;
   readonly handlers: Handlers;
@@ -69,6 +71,7 @@ export async function createBroker(options: BrokerOptions) {
     limits,
     onSecure: admission.onSecure,
     onRefused: (remoteAddress, detail) => admission.refused(remoteAddress, null, 'AUTH_ERROR', detail),
+    staple: options.staple ?? (async () => undefined),
     onFull: () => alarm('CONNECTIONS_EXHAUSTED', null, `more than ${limits.maxConnections} connections`),
   });
 

@@ -3,7 +3,7 @@ import type { Field } from '../services/field.ts';
 import type { TlsIdentity } from '../services/serverCertificate.ts';
 import type { Services } from '../services/services.ts';
 import { spdmHandler } from './attestation.ts';
-import { createBroker } from './broker.ts';
+import { type BrokerOptions, createBroker } from './broker.ts';
 import type { Channel } from './channel.ts';
 import { evidenceHandler } from './evidence.ts';
 import type { Handler, Handlers } from './handler.ts';
@@ -15,6 +15,7 @@ import { otaHandler } from './ota.ts';
 export type GatewayParts = Pick<Services, 'ctx' | 'trust' | 'revocations' | 'alarms'> & {
   readonly field: Field;
   readonly channel: Channel;
+  readonly staple: NonNullable<BrokerOptions['staple']>;
 };
 
 /** The MQTT side of the server: broker, rights, topic handlers. It completes the channel by which services reach devices. */
@@ -32,6 +33,7 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
       },
     },
     isRevoked: revocations.isRevoked,
+    staple: parts.staple,
     isAttached: field.attachments.isAttached,
     handlers: handlersFor(parts),
     onPresence: event => ctx.log.debug(event, 'presence'),

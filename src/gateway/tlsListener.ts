@@ -17,6 +17,7 @@ export type TlsListenerOptions = {
   readonly limits: GatewayLimits;
   /** A finished handshake; whether the peer may stay is decided there. */
   readonly onSecure: (socket: TLSSocket) => void;
+  readonly staple: (leaf: Uint8Array) => Promise<Uint8Array | undefined>;
   readonly onRefused: (remoteAddress: string, detail: string) => void;
   /** A connection beyond `maxConnections` was dropped. */
   readonly onFull: () => void;
@@ -38,6 +39,12 @@ export function createTlsListener(options: TlsListenerOptions) {
     if (socket.isSessionReused()) counts.resumed += 1;
     handshakes.finished(socket);
     options.onSecure(socket);
+  });
+  tls.on('OCSPRequest', (leaf: Buffer, _issuer: Buffer, done: (error: Error | null, response?: Buffer | null) => void) => {
+    options.staple(new Uint8Array(leaf)).then(
+      der => done(null, der === undefined ? null : Buffer.from(der)),
+      () => done(null, null),
+    );
   });
   tls.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     options.onRefused(socket.remoteAddress ?? 'unknown', `TLS: ${error.code ?? error.message}`);

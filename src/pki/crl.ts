@@ -1,7 +1,7 @@
 import { fromHex } from '../bytes.ts';
 import type { Signer } from './certificate.ts';
 import { bitString, context, integer, integerOf, sequence, tags, time, tlv } from './der.ts';
-import { authorityKeyIdentifier, extension } from './extensions.ts';
+import { authorityKeyIdentifier, extension, freshestCrl } from './extensions.ts';
 import { signatureAlgorithms } from './keys.ts';
 import type { Issuer } from './profiles.ts';
 import { type RevocationReason, revocationReasons } from './revocationReasons.ts';
@@ -31,22 +31,26 @@ export type CrlFields = {
   readonly entries: readonly Uint8Array[];
   /** Makes a delta list: number of the full list it completes (§5.2.4). */
   readonly baseNumber?: number;
+  /** Where the delta list to this full list is found (§5.2.6). */
+  readonly deltaUrl?: string;
 };
 
 /** @returns a signed version 2 CRL with number and authority key identifier (R86, RULE-16) */
 export async function buildCrl(fields: CrlFields, signer: Signer): Promise<Uint8Array> {
   const algorithm = signatureAlgorithms[signer.algorithm];
   const times = [time(fields.thisUpdate), time(fields.nextUpdate)];
-  const revoked = fields.entries.length === 0 ? [] : [tlv(tags.sequence, fields.entries)];
+  const isEmpty = fields.entries.every(entry => entry.length === 0);
+  const revoked = isEmpty ? [] : [tlv(tags.sequence, fields.entries)];
   const tbs = sequence(version2, algorithm, fields.issuer.subjectDer, ...times, ...revoked, context(0, sequence(...crlExtensions(fields))));
   return sequence(tbs, algorithm, bitString(await signer.sign(tbs)));
 }
 
-function crlExtensions({ issuer, number, baseNumber }: CrlFields): readonly Uint8Array[] {
+function crlExtensions({ issuer, number, baseNumber, deltaUrl }: CrlFields): readonly Uint8Array[] {
   return [
     ...(issuer.ski ? [authorityKeyIdentifier(issuer.ski)] : []),
     extension('crlNumber', false, integerOf(number)),
     ...(baseNumber === undefined ? [] : [extension('deltaCrlIndicator', true, integerOf(baseNumber))]),
+    ...(deltaUrl === undefined ? [] : [freshestCrl(deltaUrl)]),
   ];
 }
 

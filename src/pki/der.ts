@@ -116,6 +116,13 @@ export const time = remembered(maxKnownTimes, iso => {
   return utc ? tlv(tags.utcTime, [Buffer.from(digits.slice(2), 'latin1')]) : tlv(tags.generalizedTime, [Buffer.from(digits, 'latin1')]);
 });
 
+/** GeneralizedTime whatever the year, as OCSP wants it (RFC 6960 §4.2.2.1). @param iso UTC, whole seconds count */
+export const generalizedTime = remembered(maxKnownTimes, iso => {
+  const digits = iso.replace(/[-:T]|\.\d+/g, '');
+  if (!/^\d{14}Z$/.test(digits)) malformed('not a UTC time');
+  return tlv(tags.generalizedTime, [Buffer.from(digits, 'latin1')]);
+});
+
 // ── Cursor reader: every step checks tag, length and bounds ──
 
 export type Cursor = { readonly bytes: Uint8Array; at: number; readonly end: number };

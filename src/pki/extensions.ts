@@ -43,6 +43,11 @@ export const crlDistributionPoint = remembered(maxKnownUrls, url =>
   extension('crlDistributionPoints', false, sequence(sequence(context(0, context(0, uri(url)))))),
 );
 
+/** Where the delta list to a full list is (§5.2.6). @param url as for crlDistributionPoint */
+export const freshestCrl = remembered(maxKnownUrls, url =>
+  extension('freshestCrl', false, sequence(sequence(context(0, context(0, uri(url)))))),
+);
+
 export const ocspAccess = remembered(maxKnownUrls, url =>
   extension('authorityInfoAccess', false, sequence(sequence(encoded.ocsp, uri(url)))),
 );

@@ -29,9 +29,18 @@ export const oids = {
   authorityKeyIdentifier: '2.5.29.35',
   extKeyUsage: '2.5.29.37',
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
-  // Access method and OCSP (RFC 5280 §4.2.2.1, RFC 6960 §4.2.2.2)
+  freshestCrl: '2.5.29.46',
+  // Access method and OCSP (RFC 5280 §4.2.2.1, RFC 6960 §4.2.1, §4.2.2.2, §4.4.1)
   ocsp: '1.3.6.1.5.5.7.48.1',
+  ocspBasic: '1.3.6.1.5.5.7.48.1.1',
+  ocspNonce: '1.3.6.1.5.5.7.48.1.2',
   ocspNoCheck: '1.3.6.1.5.5.7.48.1.5',
+  // Hashes that name an issuer at OCSP (RFC 8017 appendix B.1)
+  sha1: '1.3.14.3.2.26',
+  sha256: '2.16.840.1.101.3.4.2.1',
+  // Content types of PKCS#7 / CMS (RFC 5652 §4, §5.1)
+  cmsData: '1.2.840.113549.1.7.1',
+  cmsSignedData: '1.2.840.113549.1.7.2',
   // HardwareModuleName (RFC 4108 §5)
   hardwareModuleName: '1.3.6.1.5.5.7.8.4',
   // Extended key usages (RFC 5280 §4.2.1.12)

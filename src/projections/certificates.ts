@@ -1,12 +1,22 @@
-import type { Kysely } from 'kysely';
+import { hash } from 'node:crypto';
+import { type Kysely, sql } from 'kysely';
+import { fromBase64url } from '../bytes.ts';
+import type { RecordedEvent } from '../eventstore/port.ts';
+import { parseCertificate } from '../pki/parse.ts';
 import type { Projection } from './projection.ts';
 
-/** Certificate inventory: every certificate of a device, programmer or gateway, issued, expired or revoked (R86, RULE-16). */
+/** Certificate inventory: every certificate of this project, issued, expired or revoked (R86, RULE-16): of devices, programmers and gateways,
+ *  of the server, of OCSP signers, of issuing CAs and of the root. */
+
+export const certificateKinds = ['device', 'programmer', 'gateway', 'server', 'ocspSigner', 'ica', 'root'] as const;
+export type CertificateKind = (typeof certificateKinds)[number];
 
 export type CertificateRow = {
   serial: string;
-  kind: 'device' | 'programmer' | 'gateway';
+  kind: CertificateKind;
+  /** UID, gateway id, first name of a server, id of an issuing CA or root. */
   subject: string;
+  /** The issuing CA, or the id of the root for what a root issued. */
   ica_id: string;
   sha256: string;
   issued_at: string;
@@ -15,6 +25,8 @@ export type CertificateRow = {
   reason: string | null;
   revoked_at: string | null;
   expired: number;
+  /** 1 once it was on hold: only then a delta CRL may have to say removeFromCRL. */
+  was_held: number;
   /** Position of the event that changed the row last. */
   position: number;
 };
@@ -29,57 +41,83 @@ const endings: Readonly<Record<string, string>> = {
   GatewayRevoked: 'privilegeWithdrawn',
   GatewaySuspended: 'certificateHold',
 };
-const issues: Readonly<Record<string, CertificateRow['kind']>> = {
-  DeviceCertified: 'device',
-  CertificateRenewed: 'device',
-  DeviceReturnedToService: 'device',
-  ProgrammerCertified: 'programmer',
-  ProgrammerCertificateRenewed: 'programmer',
-  GatewayCertified: 'gateway',
+const resumptions: readonly string[] = ['ProgrammerResumed', 'GatewayResumed'];
+
+/** A certificate as an event tells of it. */
+type Issued = Pick<CertificateRow, 'serial' | 'kind' | 'subject' | 'ica_id' | 'sha256' | 'not_after'>;
+type Data = Readonly<Record<string, string>>;
+type Reader = (data: Data, subject: string) => readonly Issued[];
+
+const fromEvent = (kind: CertificateKind, subject: string, data: Data): readonly Issued[] => {
+  const { serial = '', icaId = '', notAfter = '' } = data;
+  return [{ serial, kind, subject, ica_id: icaId, sha256: data.certificateSha256 ?? data.sha256 ?? '', not_after: notAfter }];
+};
+const leaf =
+  (kind: CertificateKind): Reader =>
+  (data, subject) =>
+    fromEvent(kind, subject, data);
+/** An authority's certificate stands in the event itself. */
+const authority = (kind: 'ica' | 'root', subject: string, issuer: string, certificate = ''): Issued => {
+  const der = fromBase64url(certificate);
+  const { serialHex, notAfter } = parseCertificate(der);
+  return { serial: serialHex, kind, subject, ica_id: issuer, sha256: hash('sha256', der), not_after: notAfter };
+};
+const issues: Readonly<Record<string, Reader>> = {
+  DeviceCertified: leaf('device'),
+  CertificateRenewed: leaf('device'),
+  OperationalCertificateIssued: leaf('device'),
+  DeviceReturnedToService: leaf('device'),
+  ProgrammerCertified: leaf('programmer'),
+  ProgrammerCertificateRenewed: leaf('programmer'),
+  GatewayCertified: leaf('gateway'),
+  ServerCertificateIssued: data => fromEvent('server', String(data.names).split(',')[0] ?? '', data),
+  OcspSignerEstablished: data => fromEvent('ocspSigner', data.icaId ?? '', data),
+  IssuingCaEstablished: ({ icaId = '', rootId = 'root', certificate }) => [authority('ica', icaId, rootId, certificate)],
+  RootCaEstablished: ({ certificate }) => [authority('root', 'root', 'root', certificate)],
+  RootCaRolled: ({ rootId = '', previousRootId = '', certificate, crossCertificate, backCertificate }) => [
+    authority('root', rootId, rootId, certificate),
+    authority('ica', rootId, previousRootId, crossCertificate),
+    authority('ica', previousRootId, rootId, backCertificate),
+  ],
 };
 
 export const certificates: Projection = {
   name: 'certificates',
-  version: 1,
+  version: 2,
   tables: ['certificates'],
   schema: table => `
     CREATE TABLE ${table('certificates')} (
       serial TEXT PRIMARY KEY, kind TEXT NOT NULL, subject TEXT NOT NULL, ica_id TEXT NOT NULL, sha256 TEXT NOT NULL,
-      issued_at TEXT NOT NULL, not_after TEXT NOT NULL, reason TEXT, revoked_at TEXT, expired INTEGER NOT NULL, position INTEGER NOT NULL
+      issued_at TEXT NOT NULL, not_after TEXT NOT NULL, reason TEXT, revoked_at TEXT, expired INTEGER NOT NULL, was_held INTEGER NOT NULL,
+      position INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('certificates')}_subject ON ${table('certificates')} (subject);
-    CREATE INDEX ${table('certificates')}_revoked ON ${table('certificates')} (ica_id, revoked_at) WHERE reason IS NOT NULL;
+    CREATE INDEX ${table('certificates')}_revoked ON ${table('certificates')} (ica_id, position) WHERE reason IS NOT NULL OR was_held = 1;
+    CREATE INDEX ${table('certificates')}_ends ON ${table('certificates')} (not_after) WHERE reason IS NULL AND expired = 0;
     CREATE INDEX ${table('certificates')}_position ON ${table('certificates')} (position);`,
   writer(db, table) {
     const name = table('certificates');
-    const insert = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, ?)`);
-    const revoke = db.prepare(
-      `UPDATE ${name} SET reason = ?, revoked_at = ?, position = ? WHERE serial = ? AND (reason IS NULL OR reason = 'certificateHold')`,
-    );
-    const end = db.prepare(
-      `UPDATE ${name} SET reason = ?, revoked_at = ?, position = ? WHERE subject = ? AND kind = ? AND (reason IS NULL OR reason = 'certificateHold')`,
-    );
+    const insert = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, ?)`);
+    const open = `(reason IS NULL OR reason = 'certificateHold')`;
+    const change = `reason = ?, revoked_at = ?, was_held = max(was_held, ?), position = ?`;
+    const revoke = db.prepare(`UPDATE ${name} SET ${change} WHERE serial = ? AND ${open}`);
+    const end = db.prepare(`UPDATE ${name} SET ${change} WHERE subject = ? AND kind = ? AND ${open}`);
     const resume = db.prepare(
       `UPDATE ${name} SET reason = NULL, revoked_at = NULL, position = ? WHERE subject = ? AND kind = ? AND reason = 'certificateHold'`,
     );
     const expire = db.prepare(`UPDATE ${name} SET expired = 1, position = ? WHERE serial = ?`);
-    return event => {
-      const [kind, subject] = ownerOf(event.stream);
-      const issued = issues[event.type];
-      const ending = endings[event.type];
+    return ({ type, stream, data, at, position }: RecordedEvent) => {
+      const [kind, subject] = ownerOf(stream);
+      const issued = issues[type]?.(data as Data, subject);
+      const ending = endings[type];
       if (issued !== undefined) {
-        const { serial, icaId, certificateSha256, notAfter } = event.data as {
-          serial: string;
-          icaId: string;
-          certificateSha256: string;
-          notAfter: string;
-        };
-        insert.run(serial, issued, subject, icaId, certificateSha256, event.at, notAfter, event.position);
-      } else if (ending !== undefined) end.run(ending, event.at, event.position, subject, kind);
-      else if (event.type === 'ProgrammerResumed' || event.type === 'GatewayResumed') resume.run(event.position, subject, kind);
-      else if (event.type === 'CertificateRevoked')
-        revoke.run(String(event.data.reason), event.at, event.position, String(event.data.serial));
-      else if (event.type === 'CertificateExpired') expire.run(event.position, String(event.data.serial));
+        for (const row of issued) insert.run(row.serial, row.kind, row.subject, row.ica_id, row.sha256, at, row.not_after, position);
+      } else if (ending !== undefined) {
+        end.run(ending, at, ending === 'certificateHold' ? 1 : 0, position, subject, kind);
+      } else if (resumptions.includes(type)) resume.run(position, subject, kind);
+      else if (type === 'CertificateRevoked') revoke.run(String(data.reason), at, 0, position, String(data.serial));
+      else if (type === 'IssuingCaCompromised') end.run('cACompromise', at, 0, position, String(data.icaId), 'ica');
+      else if (type === 'CertificateExpired') expire.run(position, String(data.serial));
     };
   },
 };
@@ -92,21 +130,48 @@ function ownerOf(stream: string): readonly [string, string] {
 
 /** Whether an event of this type can change what is revoked. */
 export const changesRevocation = (type: string): boolean =>
-  type === 'CertificateRevoked' || type in endings || type === 'ProgrammerResumed' || type === 'GatewayResumed';
+  type === 'CertificateRevoked' || type === 'IssuingCaCompromised' || type in endings || resumptions.includes(type);
 
 export const certificateQueries = (db: Kysely<CertificateTables>) => ({
-  /** Everything revoked or on hold, of one issuing CA or of all. */
-  revoked: (icaId?: string) => {
-    const query = db.selectFrom('certificates').selectAll().where('reason', 'is not', null).orderBy('revoked_at');
-    return (icaId === undefined ? query : query.where('ica_id', '=', icaId)).execute();
-  },
+  /** Serial numbers of everything revoked or on hold. */
+  revoked: () => db.selectFrom('certificates').selectAll().where('reason', 'is not', null).execute(),
+  /** What a CRL of this authority has to say of changes after a position, oldest first: revoked, on hold, or no longer on hold (reason null). */
+  listed: (icaId: string, after: number) =>
+    db
+      .selectFrom('certificates')
+      .select(['serial', 'reason', 'revoked_at', 'position'])
+      .where('ica_id', '=', icaId)
+      .where('position', '>', after)
+      .where(sql<boolean>`(reason IS NOT NULL OR was_held = 1)`)
+      .orderBy('position')
+      .execute(),
   /** Rows changed after a position, oldest first. */
   changedSince: (position: number, limit: number) =>
     db.selectFrom('certificates').selectAll().where('position', '>', position).orderBy('position').limit(limit).execute(),
   bySerial: (serial: string) => db.selectFrom('certificates').selectAll().where('serial', '=', serial).executeTakeFirst(),
-  page: (options: { readonly subject?: string; readonly after?: string; readonly limit: number }) => {
+  /** Neither revoked nor known to be expired, and ending before this time; soonest first. */
+  endingBefore: (time: string, limit: number) =>
+    db
+      .selectFrom('certificates')
+      .selectAll()
+      .where(sql<boolean>`reason IS NULL AND expired = 0`)
+      .where('not_after', '<', time)
+      .orderBy('not_after')
+      .limit(limit)
+      .execute(),
+  page: (options: {
+    readonly subject?: string | undefined;
+    readonly kind?: CertificateKind | undefined;
+    readonly status?: 'good' | 'revoked' | 'expired' | undefined;
+    readonly after?: string | undefined;
+    readonly limit: number;
+  }) => {
     let query = db.selectFrom('certificates').selectAll().orderBy('serial').limit(options.limit);
     if (options.subject !== undefined) query = query.where('subject', '=', options.subject);
+    if (options.kind !== undefined) query = query.where('kind', '=', options.kind);
+    if (options.status === 'revoked') query = query.where('reason', 'is not', null);
+    if (options.status === 'expired') query = query.where('expired', '=', 1);
+    if (options.status === 'good') query = query.where('reason', 'is', null).where('expired', '=', 0);
     if (options.after !== undefined) query = query.where('serial', '>', options.after);
     return query.execute();
   },

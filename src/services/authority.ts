@@ -14,6 +14,7 @@ import { NusecError } from '../errors.ts';
 import { coseSigner, signer } from '../keystore/signer.ts';
 import { type Signer as CertificateSigner, issueCertificate } from '../pki/certificate.ts';
 import { type Certificate, parseCertificate } from '../pki/parse.ts';
+import { remembered } from '../pki/remembered.ts';
 import type { Signer } from '../production/signed.ts';
 import { signTrustBundle } from '../production/trustBundle.ts';
 import { type Context, execute, nowIso, stateOf } from './context.ts';
@@ -41,6 +42,7 @@ export type ActiveCa = {
   readonly certificate: Certificate;
   readonly signer: CertificateSigner;
   readonly crlUrl: string;
+  readonly deltaCrlUrl: string;
 };
 
 /** The active CA of this use (and line, for devices). @throws NusecError CA_NOT_ACTIVE */
@@ -49,19 +51,31 @@ export async function activeCa(ctx: Context, use: CaUse, line?: string): Promise
   return caOf(ctx, ica);
 }
 
-/** A CA by its id, whatever its status: for CRLs and for an issuing intent recorded under it. @throws NusecError NOT_FOUND */
+/** A CA or root by its id, whatever its status: for CRLs, OCSP signers and for an issuing intent recorded under it. @throws NusecError NOT_FOUND */
 export async function caById(ctx: Context, icaId: string): Promise<ActiveCa> {
-  const ica = (await authorityOf(ctx)).issuingCas.find(candidate => candidate.icaId === icaId);
-  if (ica === undefined) throw new NusecError('NOT_FOUND', `there is no issuing CA ${icaId}`);
-  return caOf(ctx, ica);
+  const { issuingCas, roots } = await authorityOf(ctx);
+  const ca = issuingCas.find(candidate => candidate.icaId === icaId) ?? roots.find(({ rootId }) => rootId === icaId);
+  if (ca === undefined) throw new NusecError('NOT_FOUND', `there is no issuing CA ${icaId}`);
+  return caOf(ctx, { ...ca, icaId });
 }
 
-async function caOf(ctx: Context, ica: IssuingCa): Promise<ActiveCa> {
-  const certificate = parseCertificate(fromBase64url(ica.certificate));
-  return { icaId: ica.icaId, certificate, signer: await signer(ctx.keystore, ica.keyId), crlUrl: crlUrlOf(ctx, ica.icaId) };
+async function caOf(ctx: Context, { icaId, certificate, keyId }: Pick<IssuingCa, 'icaId' | 'certificate' | 'keyId'>): Promise<ActiveCa> {
+  return {
+    icaId,
+    certificate: parsed(certificate),
+    signer: await signer(ctx.keystore, keyId),
+    crlUrl: crlUrlOf(ctx, icaId),
+    deltaCrlUrl: `${ctx.crlBaseUrl}/delta/${icaId}.crl`,
+  };
 }
+
+const maxParsedAuthorities = 256;
+/** Authorities are few: each is parsed once. */
+const parsed = remembered(maxParsedAuthorities, certificate => parseCertificate(fromBase64url(certificate)));
 
 export const crlUrlOf = (ctx: Context, icaId: string): string => `${ctx.crlBaseUrl}/crl/${icaId}.crl`;
+/** Where everybody may ask for the status of one certificate (RFC 6960). */
+export const ocspUrlOf = (ctx: Context): string => `${ctx.crlBaseUrl}/ocsp`;
 
 /** Signs packages, grants and orders. @throws NusecError CA_NOT_ACTIVE */
 export async function packageSigner(ctx: Context): Promise<Signer> {

@@ -8,7 +8,7 @@ import { type KeyHolder, publicKey, publicKeyStream } from '../domain/publicKey.
 import { NusecError } from '../errors.ts';
 import { issueCertificate } from '../pki/certificate.ts';
 import { judgeCsr } from '../pki/csr.ts';
-import { activeCa, caById, rootDer, sha256Hex } from './authority.ts';
+import { activeCa, caById, ocspUrlOf, rootDer, sha256Hex } from './authority.ts';
 import { type Context, execute, nowIso, stateOf } from './context.ts';
 
 /** From a certification request to a certificate: the request proves possession, the key is reserved for ever (I4), the certificate comes
@@ -83,6 +83,7 @@ export async function certifyDevice(ctx: Context, uid: string, csr: Uint8Array, 
       notAfter: intent.notAfter,
       issuer: ca.certificate,
       crlUrl: ca.crlUrl,
+      ocspUrl: ocspUrlOf(ctx),
       organization: subject.organization ?? ctx.project,
       uid,
       objId: state.objId,

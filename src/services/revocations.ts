@@ -1,16 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { authority, authorityStream } from '../domain/authority.ts';
 import type { Subscription } from '../eventstore/port.ts';
-import { buildCrl, encodeCrlEntry } from '../pki/crl.ts';
-import { isRevocationReason } from '../pki/revocationReasons.ts';
-import { certificateQueries, changesRevocation } from '../projections/certificates.ts';
-import { authorityOf, caById } from './authority.ts';
-import { type Context, execute } from './context.ts';
+import { type CertificateRow, certificateQueries, changesRevocation } from '../projections/certificates.ts';
+import type { Context } from './context.ts';
 
 /** What is revoked, known at once: a map in memory, filled from the certificate inventory and kept up by the events.
  *  TLS and MQTT ask it at every handshake; listeners drop live connections (T23). */
 
-export type RevocationChange = { readonly serialHex: string; readonly kind: string; readonly subject: string; readonly revoked: boolean };
+export type RevocationChange = {
+  readonly serialHex: string;
+  readonly kind: string;
+  readonly subject: string;
+  readonly icaId: string;
+  readonly revoked: boolean;
+  /** Of the event behind it. */
+  readonly position: number;
+};
 
 export type Revocations = {
   isRevoked(serialHex: string): boolean;
@@ -34,22 +38,23 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
   await ctx.reads.waitFor(start, { projections: ['certificates'], timeoutMs: 60_000 });
   for (const row of await queries.revoked()) revoked.add(row.serial);
   let known = start;
+  const take = (row: CertificateRow): void => {
+    const isRevoked = row.reason !== null;
+    if (isRevoked === revoked.has(row.serial)) return;
+    if (isRevoked) revoked.add(row.serial);
+    else revoked.delete(row.serial);
+    const { serial: serialHex, kind, subject, ica_id: icaId, position } = row;
+    for (const listener of listeners) listener({ serialHex, kind, subject, icaId, revoked: isRevoked, position });
+  };
   const refresh = async (position: number): Promise<void> => {
     await ctx.reads.waitFor(position, { projections: ['certificates'] });
-    for (
-      let rows = await queries.changedSince(known, maxChangedRows);
-      rows.length > 0;
-      rows = await queries.changedSince(known, maxChangedRows)
-    ) {
-      for (const row of rows) {
-        const isRevoked = row.reason !== null;
-        if (isRevoked !== revoked.has(row.serial)) {
-          if (isRevoked) revoked.add(row.serial);
-          else revoked.delete(row.serial);
-          for (const listener of listeners) listener({ serialHex: row.serial, kind: row.kind, subject: row.subject, revoked: isRevoked });
-        }
-        known = row.position;
-      }
+    for (let isFull = true; isFull; ) {
+      const rows = await queries.changedSince(known, maxChangedRows);
+      for (const row of rows) take(row);
+      isFull = rows.length === maxChangedRows;
+      const [first, last] = [rows[0]?.position ?? known, rows.at(-1)?.position ?? known];
+      // The last event of a full page may have changed more rows than the page had room for: they are read again.
+      known = isFull && first < last ? last - 1 : last;
     }
   };
   const subscription: Subscription = ctx.store.subscribe(start, async events => {
@@ -64,40 +69,4 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
     },
     close: () => subscription.stop(),
   };
-}
-
-const crlLifetimeDays = 7;
-
-/** Builds, signs and records the next full CRL of an issuing CA (RFC 5280 §5). `root` has none revoked: its list is empty. */
-export async function issueCrl(ctx: Context, icaId: string): Promise<Uint8Array> {
-  const { crls } = await authorityOf(ctx);
-  const newest = crls.find(crl => crl.icaId === icaId);
-  const ca = await caById(ctx, icaId);
-  const number = (newest?.number ?? 0) + 1;
-  const thisUpdate = ctx.clock().toISOString();
-  const nextUpdate = new Date(ctx.clock().getTime() + crlLifetimeDays * 86_400_000).toISOString();
-  const rows = await certificateQueries(ctx.reads.db).revoked(icaId);
-  const entries = rows.flatMap(row =>
-    row.reason !== null && row.revoked_at !== null && isRevocationReason(row.reason)
-      ? [encodeCrlEntry({ serialHex: row.serial, revokedAt: row.revoked_at, reason: row.reason })]
-      : [],
-  );
-  const der = await buildCrl({ issuer: ca.certificate, number, thisUpdate, nextUpdate, entries }, ca.signer);
-  const sha256 = await ctx.blobs.put(der);
-  await execute(
-    ctx,
-    authority,
-    authorityStream(ctx.project),
-    { type: 'IssueCrl', icaId, number, sha256, thisUpdate, nextUpdate },
-    'system:crl',
-  );
-  return der;
-}
-
-/** The newest CRL of an issuing CA, signed anew when there is none, when half of its life is over, or when `fresh` asks for it. */
-export async function currentCrl(ctx: Context, icaId: string, fresh = false): Promise<Uint8Array> {
-  const crl = (await authorityOf(ctx)).crls.find(candidate => candidate.icaId === icaId);
-  const halfLifeMs = (crlLifetimeDays * 86_400_000) / 2;
-  const isStale = crl === undefined || Date.parse(crl.nextUpdate) - ctx.clock().getTime() < halfLifeMs;
-  return fresh || isStale ? issueCrl(ctx, icaId) : ctx.blobs.get(crl.sha256);
 }

@@ -53,6 +53,8 @@ const allotmentEvents: Named<AllotmentEvent> = {
 const authorityEvents: Named<AuthorityEvent> = {
   ProjectCreated: true,
   RootCaEstablished: true,
+  RootCaRolled: true,
+  RootCaRetired: true,
   IssuingCaEstablished: true,
   IssuingCaActivated: true,
   IssuingCaRetired: true,

@@ -1,0 +1,25 @@
+import { type IncomingMessage, type OutgoingHttpHeader, type OutgoingHttpHeaders, ServerResponse } from 'node:http';
+
+/** Names of response headers in their canonical spelling (`Content-Type`). HTTP does not care about case, but some EST clients compare
+ *  names byte for byte, and the Headers object of the fetch API gives them in lower case. */
+
+const exceptions: Readonly<Record<string, string>> = { etag: 'ETag', 'www-authenticate': 'WWW-Authenticate' };
+
+export function canonicalName(name: string): string {
+  const lower = name.toLowerCase();
+  return exceptions[lower] ?? lower.replace(/(^|-)([a-z])/g, (_, dash: string, letter: string) => dash + letter.toUpperCase());
+}
+
+export class CanonicalResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+  override writeHead(status: number, ...rest: readonly unknown[]): this {
+    const headers = rest.at(-1);
+    if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return super.writeHead(status, ...(rest as []));
+    return super.writeHead(status, canonicalNames(headers as OutgoingHttpHeaders));
+  }
+}
+
+function canonicalNames(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
+  const named: Record<string, OutgoingHttpHeader | undefined> = {};
+  for (const name in headers) named[canonicalName(name)] = headers[name];
+  return named;
+}

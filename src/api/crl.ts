@@ -1,0 +1,32 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { NusecError } from '../errors.ts';
+import type { Context } from '../services/context.ts';
+import { currentCrl } from '../services/crl.ts';
+
+/** `GET /crl/{icaId}.crl` and `/delta/{icaId}.crl` (RFC 5280 §4.2.1.13, RFC 2585 §3: application/pkix-crl). */
+
+const path = /^\/(crl|delta)\/([a-z0-9][a-z0-9._-]{0,127})\.crl$/;
+/** A new list is there seconds after a revocation; caches may be this much behind. */
+const cacheSeconds = 30;
+
+/** @returns whether the path is one of these */
+export function serveCrl(ctx: Context, request: IncomingMessage, response: ServerResponse): boolean {
+  const [, list, icaId] = path.exec(request.url ?? '') ?? [];
+  if (list === undefined || icaId === undefined) return false;
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    response.writeHead(405, { Allow: 'GET, HEAD' }).end();
+    return true;
+  }
+  currentCrl(ctx, icaId).then(
+    crl => {
+      const der = list === 'crl' ? crl.full : crl.deltaList;
+      const tag = `"${list}-${crl.number}"`;
+      const headers = { ETag: tag, 'Cache-Control': `max-age=${cacheSeconds}`, 'Last-Modified': new Date(crl.thisUpdate).toUTCString() };
+      if (request.headers['if-none-match'] === tag) return response.writeHead(304, headers).end();
+      response.writeHead(200, { ...headers, 'Content-Type': 'application/pkix-crl', 'Content-Length': der.length });
+      return response.end(request.method === 'HEAD' ? undefined : der);
+    },
+    error => response.writeHead(error instanceof NusecError && error.code === 'NOT_FOUND' ? 404 : 503).end(),
+  );
+  return true;
+}

@@ -1,0 +1,54 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { maxOcspRequestBytes } from '../pki/ocspRequest.ts';
+import type { Ocsp } from '../services/ocsp.ts';
+
+/** OCSP over HTTP (RFC 6960 appendix A): `POST /ocsp` with the request as body, `GET /ocsp/{base64 of the request, URL-encoded}`.
+ *  Refusals are OCSP responses too, so the status is 200 but for a body that is too large. */
+
+/** @returns whether the path is one of these */
+export function serveOcsp(ocsp: Ocsp, request: IncomingMessage, response: ServerResponse): boolean {
+  const url = request.url ?? '';
+  if (url !== '/ocsp' && !url.startsWith('/ocsp/')) return false;
+  if (request.method === 'POST') void readBody(request).then(body => (body ? answer(ocsp, body, response, false) : tooLarge(response)));
+  else if (request.method === 'GET') void answer(ocsp, requestInPath(url), response, true);
+  else response.writeHead(405, { Allow: 'GET, POST' }).end();
+  return true;
+}
+
+async function answer(ocsp: Ocsp, request: Uint8Array, response: ServerResponse, isGet: boolean): Promise<void> {
+  const { der, maxAgeSeconds } = await ocsp.respond(request);
+  const caching = isGet && maxAgeSeconds > 0 ? `max-age=${maxAgeSeconds}, public, no-transform, must-revalidate` : 'no-store';
+  response.writeHead(200, { 'Content-Type': 'application/ocsp-response', 'Content-Length': der.length, 'Cache-Control': caching });
+  response.end(der);
+}
+
+/** What does not decode is an empty request, which is answered as malformed. */
+function requestInPath(url: string): Uint8Array {
+  const encoded = url.slice('/ocsp/'.length);
+  if (encoded.length > maxOcspRequestBytes * 2) return new Uint8Array();
+  try {
+    return new Uint8Array(Buffer.from(decodeURIComponent(encoded), 'base64'));
+  } catch {
+    return new Uint8Array();
+  }
+}
+
+/** @returns undefined for a body over the limit or one that breaks off */
+async function readBody(request: IncomingMessage): Promise<Uint8Array | undefined> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const part of request as AsyncIterable<Buffer>) {
+      bytes += part.length;
+      if (bytes > maxOcspRequestBytes) return undefined;
+      parts.push(part);
+    }
+  } catch {
+    return undefined;
+  }
+  return new Uint8Array(Buffer.concat(parts));
+}
+
+function tooLarge(response: ServerResponse): void {
+  response.writeHead(413, { Connection: 'close' }).end();
+}

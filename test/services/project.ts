@@ -1,0 +1,90 @@
+import { sign } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import type { Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { closeServer, createCrlServer, listen } from '../../src/api/server.ts';
+import { fromBase64url } from '../../src/bytes.ts';
+import { readSettings } from '../../src/config.ts';
+import { device, deviceStream } from '../../src/domain/device.ts';
+import type { RevocationReason } from '../../src/domain/deviceEvents.ts';
+import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
+import type { NameFields } from '../../src/pki/names.ts';
+import { type Certificate, parseCertificate } from '../../src/pki/parse.ts';
+import { createAlarms } from '../../src/services/alarms.ts';
+import { establishIssuingCa } from '../../src/services/authority.ts';
+import { initialiseProject } from '../../src/services/ceremony.ts';
+import { type Context, execute } from '../../src/services/context.ts';
+import { certifyDevice, type Enrolment } from '../../src/services/enrolment.ts';
+import { startOcsp } from '../../src/services/ocsp.ts';
+import { openContext } from '../../src/services/open.ts';
+import { startRevocations } from '../../src/services/revocations.ts';
+import { startTrust } from '../../src/services/trust.ts';
+import { csrOf, newParty, newUid, type Party } from './parties.ts';
+
+/** An initialised project with one device CA (line `meter`), its revocations, OCSP responder and CRL port; no other server. Time can be moved. */
+
+export type Project = Awaited<ReturnType<typeof openProject>>;
+export type TestDevice = Party & Enrolment & { readonly objId: string; readonly parsed: Certificate };
+
+const by = 'operator:alice';
+
+export async function openProject(wrap: (ctx: Context) => Context = ctx => ctx) {
+  const dataDir = mkdtempSync(join(tmpdir(), 'nusec-project-'));
+  const settings = readSettings(dataDir, { NUSEC_LOG_LEVEL: 'silent' });
+  const opened = await openContext(settings, { https: 8443, crl: 8080 }, true);
+  let aheadMs = 0;
+  const ctx = wrap({ ...opened.ctx, clock: () => new Date(Date.now() + aheadMs) });
+  const { tokens } = await initialiseProject(ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
+  await establishIssuingCa(ctx, 'device', 'meter');
+  const revocations = await startRevocations(ctx);
+  const trust = await startTrust(ctx, revocations);
+  const ocsp = await startOcsp(ctx, revocations);
+  const server: Server = createCrlServer(ctx, ocsp);
+  const port = await listen(server, 0, '127.0.0.1');
+
+  async function newDevice(party = newParty()): Promise<TestDevice> {
+    const objId = newUid();
+    await mint(ctx, party.uid, objId);
+    const enrolment = await certifyDevice(ctx, party.uid, fromBase64url(csrOf(party, objId)), by);
+    return { ...party, ...enrolment, objId, parsed: parseCertificate(enrolment.certificate) };
+  }
+  return {
+    ctx,
+    dataDir,
+    tokens,
+    revocations,
+    trust,
+    ocsp,
+    alarms: createAlarms(ctx),
+    url: `http://127.0.0.1:${port}`,
+    newDevice,
+    async revoke({ uid, parsed }: TestDevice, reason: RevocationReason = 'keyCompromise') {
+      await execute(ctx, device, deviceStream(uid), { type: 'RevokeCertificate', serial: parsed.serialHex, reason, by }, by);
+      await revocations.caughtUp(ctx.store.head());
+    },
+    moveClock(ms: number) {
+      aheadMs += ms;
+    },
+    eventsOf: async (type: string) => (await ctx.store.readAll(0, 1_000_000)).filter(event => event.type === type),
+    async close() {
+      await closeServer(server);
+      await ocsp.close();
+      await trust.close();
+      await revocations.close();
+      await opened.close();
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+export async function mint(ctx: Context, uid: string, objId: string, line = 'meter'): Promise<void> {
+  const unit = { uid, objId, line, jobId: newUid(), programmer: newUid(), grantId: newUid() };
+  await execute(ctx, device, deviceStream(uid), { type: 'MintDevice', ...unit }, by);
+}
+
+/** A request of this key for any subject, DER. */
+export function requestOf(party: Party, subject: NameFields): Uint8Array {
+  const cri = buildCertificationRequestInfo({ subject, publicKeyPoint: party.spki.slice(-65) });
+  return assembleCsr(cri, new Uint8Array(sign('sha256', cri, party.key)));
+}
