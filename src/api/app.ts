@@ -19,9 +19,9 @@ export function actor(c: Context<ApiEnv>): string {
 }
 
 const maxBodyBytes = 256 * 1024;
-/** Firmware uploads only. */
+/** Firmware and UID lists only. */
 export const maxFirmwareBytes = 8 * 1024 * 1024;
-const firmwarePath = /^\/v1\/(releases|programmers\/[0-9a-f]{32}\/firmware)$/;
+const largePath = /^\/v1\/(releases|programmers\/[0-9a-f]{32}\/firmware|jobs\/[0-9a-f]{32}\/uids)$/;
 
 export function createApi(services: Services, auth: Auth, resources: readonly Resource[]): Api {
   const api: Api = new OpenAPIHono<ApiEnv>({
@@ -36,7 +36,7 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
   };
   const small = bodyLimit({ maxSize: maxBodyBytes, onError: tooLarge });
   const large = bodyLimit({ maxSize: maxFirmwareBytes, onError: tooLarge });
-  api.use((c, next) => (firmwarePath.test(c.req.path) ? large(c, next) : small(c, next)));
+  api.use((c, next) => (largePath.test(c.req.path) ? large(c, next) : small(c, next)));
   api.onError((error, c) => {
     if (!(error instanceof NusecError) && !(error instanceof SyntaxError))
       services.ctx.log.error({ error: error.message }, 'request failed');

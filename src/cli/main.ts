@@ -1,6 +1,9 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
+import { registerFirmware } from './firmware.ts';
 import { registerInit } from './init.ts';
+import { registerJob } from './job.ts';
+import { registerLine } from './line.ts';
 import { registerMcu } from './mcu.ts';
 import { reportError } from './output.ts';
 import { registerPackage } from './package.ts';
@@ -17,7 +20,18 @@ const program = new Command('nusec')
   .showHelpAfterError('(add --help for what is possible)')
   .exitOverride();
 
-for (const register of [registerInit, registerServer, registerVerify, registerMcu, registerProgrammer, registerPackage, registerProduce])
+for (const register of [
+  registerInit,
+  registerServer,
+  registerLine,
+  registerFirmware,
+  registerJob,
+  registerVerify,
+  registerMcu,
+  registerProgrammer,
+  registerPackage,
+  registerProduce,
+])
   register(program);
 
 try {

@@ -2,21 +2,21 @@ import { randomBytes } from 'node:crypto';
 import { concat, fromBase64url, fromHex, toBase64url, toHex, utf8 } from '../../src/bytes.ts';
 import { parseVersion } from '../../src/domain/version.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
+import { fromPem } from '../../src/pki/pem.ts';
 import { contentOpenWith } from '../../src/production/contentKey.ts';
 import { emptyLedger, type LedgerRecord, ledgerHeadOf, signLedgerRecord } from '../../src/production/ledger.ts';
 import { openPackage, type PackagePayload } from '../../src/production/package.ts';
 import { signPackageAck } from '../../src/production/packageAck.ts';
 import { packageKeysOf, verifyTrustBundle } from '../../src/production/trustBundle.ts';
-import { currentTrustBundle, rootDer } from '../../src/services/authority.ts';
 import { encodeEvidence } from '../../src/spdm/evidence.ts';
 import { runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { createResponder } from '../../src/spdm/responder/responder.ts';
 import { agreeKek, csrOf, lockedProgrammer, newParty, newUid, type Party, type PreparedProgrammer, receiptOf, sha256 } from './parties.ts';
-import type { Answer, Body, Plant } from './plant.ts';
+import type { Answer, Body, Site } from './plant.ts';
 
 /** A contract manufacturer in a test: a programmer that keeps its ledger as the real one does, and chips it builds. */
 
-export async function defineProduct(plant: Plant, line: string, counter = 5): Promise<void> {
+export async function defineProduct(plant: Site, line: string, counter = 5): Promise<void> {
   await plant.ask('rita', 'POST', '/v1/lines', { line });
   for (const [image, version] of [
     ['bl2', '1.0.0'],
@@ -32,7 +32,7 @@ export async function defineProduct(plant: Plant, line: string, counter = 5): Pr
 type JobWish = { readonly plannedCount?: number; readonly scrapAllowance?: number; readonly uids?: readonly string[] };
 
 /** A released job with the line's newest firmware. */
-export async function releasedJob(plant: Plant, line: string, wish: JobWish = {}): Promise<string> {
+export async function releasedJob(plant: Site, line: string, wish: JobWish = {}): Promise<string> {
   const { plannedCount = 10, scrapAllowance = 2, uids } = wish;
   const job = { line, plannedCount, scrapAllowance, requireUidList: uids !== undefined };
   const { jobId } = await plant.ask('pia', 'POST', '/v1/jobs', job);
@@ -44,7 +44,7 @@ export async function releasedJob(plant: Plant, line: string, wish: JobWish = {}
   return jobId;
 }
 
-export async function activeProgrammer(plant: Plant): Promise<TestProgrammer> {
+export async function activeProgrammer(plant: Site): Promise<TestProgrammer> {
   const prepared = await lockedProgrammer(plant);
   const kek = await agreeKek(plant, prepared);
   await plant.ask('olga', 'POST', `/v1/programmers/${prepared.uid}/ship`, { to: 'CM' });
@@ -55,7 +55,7 @@ export async function activeProgrammer(plant: Plant): Promise<TestProgrammer> {
 type Entry = Omit<LedgerRecord, 'number' | 'previousSha256' | 'uptimeSeconds'>;
 
 export class TestProgrammer {
-  readonly plant: Plant;
+  readonly plant: Site;
   readonly self: PreparedProgrammer;
   readonly kek: { readonly key: Uint8Array; readonly epoch: number };
   /** Signed records of the job at hand, all that were ever made. */
@@ -64,7 +64,7 @@ export class TestProgrammer {
   acknowledged = 0;
   payload: PackagePayload | undefined;
 
-  constructor(plant: Plant, self: PreparedProgrammer, kek: { key: Uint8Array; epoch: number }) {
+  constructor(plant: Site, self: PreparedProgrammer, kek: { key: Uint8Array; epoch: number }) {
     this.plant = plant;
     this.self = self;
     this.kek = kek;
@@ -110,8 +110,9 @@ export class TestProgrammer {
   }
 
   async open(file: Uint8Array): Promise<PackagePayload> {
-    const root = parseCertificate(await rootDer(this.plant.ctx)).spki;
-    const bundle = await verifyTrustBundle(await currentTrustBundle(this.plant.ctx), root);
+    const get = (path: string) => this.plant.call(this.self.certificate, 'GET', path);
+    const root = parseCertificate(fromPem('CERTIFICATE', String((await get('/v1/authority/root.pem')).body))[0] ?? new Uint8Array()).spki;
+    const bundle = await verifyTrustBundle((await get('/v1/trust-bundle')).bytes, root);
     const contentOpenOf = (epoch: number) => (epoch === this.kek.epoch ? contentOpenWith(this.kek.key) : undefined);
     return openPackage(file, {
       contentOpenOf,

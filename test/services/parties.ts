@@ -15,7 +15,7 @@ import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts
 import { kekConfirmation, kekKdf } from '../../src/production/kek.ts';
 import { type Receipt, signReceipt } from '../../src/production/receipt.ts';
 import type { Signer } from '../../src/production/signed.ts';
-import type { Plant } from './plant.ts';
+import type { Site } from './plant.ts';
 
 /** Keys and messages of the other parties, made as a programmer and a target make them. */
 
@@ -57,7 +57,7 @@ export async function receiptOf(party: Party, nonce: Uint8Array, facts: Partial<
 export type PreparedProgrammer = Party & { readonly certificate: Uint8Array };
 
 /** R3–R26: registered, certified, fused, locked. */
-export async function lockedProgrammer(plant: Plant, uid = newUid()): Promise<PreparedProgrammer> {
+export async function lockedProgrammer(plant: Site, uid = newUid()): Promise<PreparedProgrammer> {
   const party = newParty(uid);
   await plant.ask('olga', 'POST', '/v1/programmers', { uid, name: 'NuLink3 test' });
   const chain = await plant.ask('olga', 'POST', `/v1/programmers/${uid}/csr`, {
@@ -86,7 +86,7 @@ export function programmerImage(image: Uint8Array): Receipt['images'][number] {
 }
 
 /** R27–R34 as the programmer does them. @returns AES_NuLink3 and its epoch */
-export async function agreeKek(plant: Plant, programmer: PreparedProgrammer): Promise<{ key: Uint8Array; epoch: number }> {
+export async function agreeKek(plant: Site, programmer: PreparedProgrammer): Promise<{ key: Uint8Array; epoch: number }> {
   const ecdh = createECDH('prime256v1');
   const pointP = new Uint8Array(ecdh.generateKeys());
   const nonceP = new Uint8Array(randomBytes(16));

@@ -9,6 +9,7 @@ import { productionResource } from '../../src/api/production.ts';
 import { programmerSelfResource } from '../../src/api/programmerSelf.ts';
 import { programmersResource } from '../../src/api/programmers.ts';
 import { releasesResource } from '../../src/api/releases.ts';
+import { systemResource } from '../../src/api/system.ts';
 import { readSettings } from '../../src/config.ts';
 import type { Role } from '../../src/domain/operators.ts';
 import { createAlarms } from '../../src/services/alarms.ts';
@@ -23,6 +24,8 @@ import { startTrust } from '../../src/services/trust.ts';
 /** The server's own parts in one process on a temporary folder, without sockets: requests go straight into the API. A machine's request
  *  carries its certificate, which is judged as TLS would have it judged. Time can be moved. */
 export type Plant = Awaited<ReturnType<typeof openPlant>>;
+/** Where requests go: the API in this process, or a server over HTTPS. */
+export type Site = Pick<Plant, 'call' | 'ask' | 'code'>;
 // biome-ignore lint/suspicious/noExplicitAny: an answer is read as its test expects it
 export type Body = any;
 export type Answer = { readonly status: number; readonly body: Body; readonly bytes: Uint8Array };
@@ -51,6 +54,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx) {
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
   const api = createApi(services, auth, [
+    systemResource,
     linesResource,
     releasesResource,
     programmersResource,
@@ -76,17 +80,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx) {
     dataDir,
     services,
     call,
-    /** As `call`, but anything else than success is an error. */
-    async ask(who: string | Uint8Array, method: string, path: string, body?: unknown): Promise<Body> {
-      const answer = await call(who, method, path, body);
-      if (answer.status >= 400) throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
-      return answer.body;
-    },
-    /** The code of a refusal, or the status of a success. */
-    async code(who: string | Uint8Array, method: string, path: string, body?: unknown): Promise<string | number> {
-      const answer = await call(who, method, path, body);
-      return answer.status >= 400 ? String(answer.body.code) : answer.status;
-    },
+    ...asking(call),
     moveClock(ms: number) {
       aheadMs += ms;
     },
@@ -99,3 +93,20 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx) {
     },
   };
 }
+
+export type Call = (who: string | Uint8Array, method: string, path: string, body?: unknown) => Promise<Answer>;
+
+/** Ways to read an answer. */
+export const asking = (call: Call) => ({
+  /** As `call`, but anything else than success is an error. */
+  async ask(who: string | Uint8Array, method: string, path: string, body?: unknown): Promise<Body> {
+    const answer = await call(who, method, path, body);
+    if (answer.status >= 400) throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
+    return answer.body;
+  },
+  /** The code of a refusal, or the status of a success. */
+  async code(who: string | Uint8Array, method: string, path: string, body?: unknown): Promise<string | number> {
+    const answer = await call(who, method, path, body);
+    return answer.status >= 400 ? String(answer.body.code) : answer.status;
+  },
+});

@@ -1,0 +1,89 @@
+import type { Command } from 'commander';
+import { readBytes, type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { print, record, table } from './output.ts';
+
+type Release = {
+  readonly releaseId: string;
+  readonly line: string;
+  readonly image: string;
+  readonly version: string;
+  readonly securityCounter: number;
+  readonly imageHash: string;
+  readonly status: string;
+};
+type Upload = ServerOptions & { line: string; image: string; version?: string; counter?: string };
+
+/** `nusec firmware`: releases, from upload to withdrawal. Uploading and approving need two people. */
+export function registerFirmware(program: Command): void {
+  const firmware = program.command('firmware').description('firmware releases: upload, approve by a second person, publish, withdraw');
+  withServerOptions(
+    firmware
+      .command('upload')
+      .description('store firmware: a raw binary, or an MCUboot image whose signature is dropped')
+      .argument('<file>', 'firmware file')
+      .requiredOption('--line <line>', 'product line')
+      .requiredOption('--image <image>', 'bl2 (bootloader) or app (application)')
+      .option('--version <version>', '1.2.3 or 1.2.3+4; needed for a raw binary')
+      .option('--counter <n>', 'security counter; needed for a raw binary')
+      .addHelpText(
+        'after',
+        `
+Examples:
+  $ nusec firmware upload app.bin --line meter --image app --version 1.2.0 --counter 5
+  $ nusec firmware upload bl2.mcuboot.bin --line meter --image bl2 --json`,
+      ),
+  ).action(async (file: string, options: Upload) => {
+    const { line, image, version, counter } = options;
+    const query = new URLSearchParams({ line, image, ...(version && { version }), ...(counter && { counter }) });
+    const client = serverClient(options);
+    const answer = await client.bytes('POST', `/v1/releases?${query}`, readBytes(file, 'firmware'));
+    client.close();
+    const release = JSON.parse(new TextDecoder().decode(answer)) as Release;
+    print(options, release, record(release));
+  });
+  const steps = [
+    ['approve', 'approve a release: not by who uploaded it'],
+    ['publish', 'publish an approved release'],
+  ] as const;
+  for (const [name, description] of steps) {
+    withServerOptions(
+      firmware.command(name).description(description).argument('<release>', 'release id').addHelpText('after', exampleOf(name)),
+    ).action(async (id: string, options: ServerOptions) => show(options, 'POST', `/v1/releases/${id}/${name}`, {}));
+  }
+  withServerOptions(
+    firmware
+      .command('withdraw')
+      .description('withdraw a release for ever')
+      .argument('<release>', 'release id')
+      .requiredOption('--reason <text>', 'why')
+      .addHelpText('after', '\nExamples:\n  $ nusec firmware withdraw 148f3636cfa2c0dac2794f4ebae4200c --reason "CVE-2026-1234"'),
+  ).action(async (id: string, options: ServerOptions & { reason: string }) =>
+    show(options, 'POST', `/v1/releases/${id}/withdraw`, { reason: options.reason }),
+  );
+  withServerOptions(
+    firmware.command('show').description('one release').argument('<release>', 'release id').addHelpText('after', exampleOf('show')),
+  ).action(async (id: string, options: ServerOptions) => show(options, 'GET', `/v1/releases/${id}`));
+  withServerOptions(
+    firmware
+      .command('list')
+      .description('releases')
+      .option('--line <line>', 'only of this product line')
+      .addHelpText('after', '\nExamples:\n  $ nusec firmware list --line meter\n  $ nusec firmware list --json'),
+  ).action(async (options: ServerOptions & { line?: string }) => {
+    const client = serverClient(options);
+    const query = new URLSearchParams({ limit: '500', ...(options.line && { line: options.line }) });
+    const { releases } = await client.json<{ releases: readonly Release[] }>('GET', `/v1/releases?${query}`);
+    client.close();
+    const rows = releases.map(one => [one.releaseId, one.line, one.image, one.version, one.securityCounter, one.status]);
+    print(options, releases, table(['RELEASE', 'LINE', 'IMAGE', 'VERSION', 'COUNTER', 'STATUS'], rows));
+  });
+}
+
+const exampleOf = (name: string): string => `\nExamples:\n  $ nusec firmware ${name} 148f3636cfa2c0dac2794f4ebae4200c`;
+
+async function show(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
+  const client = serverClient(options);
+  const release = await client.json<Release>(method, path, body);
+  client.close();
+  print(options, release, record(release));
+}

@@ -1,0 +1,188 @@
+import { writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { readText, type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { print, record, styled, table } from './output.ts';
+
+type Share = {
+  readonly programmer: string;
+  readonly status: string;
+  readonly quota: number;
+  readonly committed: number;
+  readonly voided: number;
+  readonly scrapped: number;
+  readonly remaining: number;
+};
+type Job = {
+  readonly jobId: string;
+  readonly line: string;
+  readonly status: string;
+  readonly plannedCount: number;
+  readonly board?: readonly Share[];
+  readonly discrepancies?: readonly { readonly kind: string; readonly programmer?: string; readonly detail: string }[];
+};
+type Create = ServerOptions & { line: string; count: number; scrap?: number; requireUidList?: boolean };
+type Allot = ServerOptions & { programmer: string; count: number; scrap?: number };
+type Export = ServerOptions & { programmer: string; out: string; replace?: boolean };
+
+const example = '874a667189da472d09d34276d97e812f';
+
+/** `nusec job`: production jobs, from the plan to the reconciliation. */
+export function registerJob(program: Command): void {
+  const job = program
+    .command('job')
+    .description('production jobs: plan, bind firmware, release by a second person, share out, export packages');
+  const command = (usage: string, description: string, ...examples: readonly string[]) =>
+    withServerOptions(
+      job
+        .command(usage)
+        .description(description)
+        .addHelpText('after', `\nExamples:\n${examples.map(text => `  $ nusec job ${text}`).join('\n')}`),
+    );
+  command('create', 'plan a job', 'create --line meter --count 1000 --scrap 20', 'create --line meter --count 50 --require-uid-list --json')
+    .requiredOption('--line <line>', 'product line')
+    .requiredOption('--count <n>', 'units that may be built', Number)
+    .option('--scrap <n>', 'units that may be scrapped beyond the count', Number)
+    .option('--require-uid-list', 'release only with a list of the chips that may be built')
+    .action(async ({ line, count, scrap, requireUidList, ...options }: Create) =>
+      change(options, 'POST', '/v1/jobs', { line, plannedCount: count, scrapAllowance: scrap, requireUidList }),
+    );
+  command(
+    'bind <job> <release...>',
+    'bind published releases: one bootloader, one application',
+    `bind ${example} 148f3636cfa2c0dac2794f4ebae4200c`,
+  ).action(async (id: string, releases: readonly string[], options: ServerOptions) => {
+    for (const releaseId of releases.slice(0, -1)) await send(options, 'POST', `/v1/jobs/${id}/firmware`, { releaseId });
+    await change(options, 'POST', `/v1/jobs/${id}/firmware`, { releaseId: releases.at(-1) });
+  });
+  command('uids <job> <file>', 'attach the chips that may be built: one UID per line', `uids ${example} vendor-lot-7.txt`).action(
+    async (id: string, file: string, options: ServerOptions) => {
+      const client = serverClient(options);
+      const text = new TextEncoder().encode(readText(file, 'UID list'));
+      const answer = await client.bytes('PUT', `/v1/jobs/${id}/uids`, text, 'text/plain');
+      client.close();
+      show(options, JSON.parse(new TextDecoder().decode(answer)) as Job);
+    },
+  );
+  command('release <job>', 'release a job: not by who created it', `release ${example}`).action(
+    async (id: string, options: ServerOptions) => change(options, 'POST', `/v1/jobs/${id}/release`, {}),
+  );
+  command(
+    'allot <job>',
+    'give a programmer its share, or raise it',
+    `allot ${example} --programmer 00112233445566778899aabbccddeeff --count 500 --scrap 10`,
+  )
+    .requiredOption('--programmer <uid>', 'UID of the programmer')
+    .requiredOption('--count <n>', 'units it may build in all', Number)
+    .option('--scrap <n>', 'units it may scrap', Number)
+    .action(async (id: string, { programmer, count, scrap, ...options }: Allot) =>
+      change(options, 'POST', `/v1/jobs/${id}/allotments`, { programmer, count, scrapAllowance: scrap }),
+    );
+  command(
+    'export <job>',
+    'write the production package of a programmer; it may travel by e-mail',
+    `export ${example} --programmer 00112233445566778899aabbccddeeff --out meter.njp`,
+  )
+    .requiredOption('--programmer <uid>', 'UID of the programmer')
+    .requiredOption('--out <file>', 'package file, *.njp')
+    .option('--replace', 'make a new package that supersedes the last one, instead of the same bytes again')
+    .action(exportPackage);
+  registerReports(command);
+  registerStops(command);
+}
+
+type CommandOf = (usage: string, description: string, ...examples: readonly string[]) => Command;
+
+function registerReports(command: CommandOf): void {
+  command('show <job>', 'one job and its job board', `show ${example}`).action(async (id: string, options: ServerOptions) =>
+    change(options, 'GET', `/v1/jobs/${id}`),
+  );
+  command('list', 'all jobs', 'list', 'list --status RUNNING --json')
+    .option('--status <status>', 'only jobs in this state')
+    .action(async (options: ServerOptions & { status?: string }) => {
+      const query = new URLSearchParams({ limit: '500', ...(options.status && { status: options.status }) });
+      const { jobs } = (await send(options, 'GET', `/v1/jobs?${query}`)) as { jobs: readonly Job[] };
+      print(
+        options,
+        jobs,
+        table(
+          ['JOB', 'LINE', 'STATUS', 'PLANNED'],
+          jobs.map(one => [one.jobId, one.line, one.status, one.plannedCount]),
+        ),
+      );
+    });
+  command(
+    'status <job>',
+    'every unit with its state and firmware version, as CSV',
+    `status ${example}`,
+    `status ${example} --out units.csv`,
+  )
+    .option('--out <file>', 'write to a file instead')
+    .action(async (id: string, options: ServerOptions & { out?: string }) => {
+      const client = serverClient(options);
+      const csv = new TextDecoder().decode(await client.bytes('GET', `/v1/jobs/${id}/status.csv`));
+      client.close();
+      if (options.out) writeFileSync(options.out, csv);
+      print(options, options.out ? { file: options.out } : { csv }, options.out ? `written to ${options.out}` : csv.trimEnd());
+    });
+  command('reconciliation <job>', 'the signed report: counts, ledgers and devices compared', `reconciliation ${example} --json`).action(
+    async (id: string, options: ServerOptions) => {
+      const signed = (await send(options, 'GET', `/v1/jobs/${id}/reconciliation`)) as { report: string };
+      const { verdict, findings } = JSON.parse(signed.report) as { verdict: string; findings: NonNullable<Job['discrepancies']> };
+      const rows = findings.map(({ kind, programmer, detail }) => [kind, programmer, detail]);
+      print(options, signed, `${styled('bold', verdict)}\n${table(['FINDING', 'PROGRAMMER', 'DETAIL'], rows)}`);
+    },
+  );
+}
+
+function registerStops(command: CommandOf): void {
+  for (const [name, description] of [
+    ['suspend', 'stop production'],
+    ['cancel', 'give up a job that was never released'],
+  ] as const) {
+    command(`${name} <job>`, description, `${name} ${example} --reason "wrong firmware"`)
+      .requiredOption('--reason <text>', 'why')
+      .action(async (id: string, options: ServerOptions & { reason: string }) =>
+        change(options, 'POST', `/v1/jobs/${id}/${name}`, { reason: options.reason }),
+      );
+  }
+  command('resume <job>', 'go on with production', `resume ${example}`).action(async (id: string, options: ServerOptions) =>
+    change(options, 'POST', `/v1/jobs/${id}/resume`, {}),
+  );
+  command('close <job>', 'end and reconcile a job; every programmer must have zeroised it', `close ${example}`)
+    .option('--without-receipt <reason>', 'close shares that no programmer has zeroised, and say why')
+    .action(async (id: string, options: ServerOptions & { withoutReceipt?: string }) =>
+      change(options, 'POST', `/v1/jobs/${id}/close`, { withoutReceipt: options.withoutReceipt }),
+    );
+}
+
+async function exportPackage(id: string, { programmer, out, replace, ...options }: Export): Promise<void> {
+  const client = serverClient(options);
+  const body = new TextEncoder().encode(JSON.stringify({ replace: replace === true }));
+  const file = await client.bytes('POST', `/v1/jobs/${id}/allotments/${programmer}/export`, body, 'application/json');
+  client.close();
+  writeFileSync(out, file);
+  print(options, { file: out, bytes: file.length }, `${file.length} bytes written to ${out}`);
+}
+
+async function send(options: ServerOptions, method: string, path: string, body?: unknown): Promise<unknown> {
+  const client = serverClient(options);
+  try {
+    return await client.json(method, path, body);
+  } finally {
+    client.close();
+  }
+}
+
+const change = async (options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> =>
+  show(options, (await send(options, method, path, body)) as Job);
+
+function show(options: ServerOptions, job: Job): void {
+  const { board, discrepancies = [], ...rest } = job;
+  const shares = (board ?? []).map(one => [one.programmer, one.status, one.quota, one.committed, one.voided, one.scrapped, one.remaining]);
+  const text = [
+    record(rest),
+    ...(board ? ['', table(['PROGRAMMER', 'STATUS', 'QUOTA', 'COMMITTED', 'VOIDED', 'SCRAPPED', 'REMAINING'], shares)] : []),
+    ...discrepancies.map(({ kind, detail }) => styled('red', `${kind}: ${detail}`)),
+  ];
+  print(options, job, text.join('\n'));
+}

@@ -1,0 +1,155 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
+import { concat, fromHex, toBase64url } from '../../src/bytes.ts';
+import { registerFirmware } from '../../src/cli/firmware.ts';
+import { registerJob } from '../../src/cli/job.ts';
+import { registerLine } from '../../src/cli/line.ts';
+import { readSettings } from '../../src/config.ts';
+import { type RunningServer, startServer } from '../../src/main.ts';
+import { toPem } from '../../src/pki/pem.ts';
+import { rootDer } from '../../src/services/authority.ts';
+import { initialiseProject } from '../../src/services/ceremony.ts';
+import { openContext } from '../../src/services/open.ts';
+import { Chip, TestProgrammer } from '../services/factory.ts';
+import { agreeKek, lockedProgrammer, newParty } from '../services/parties.ts';
+import { asking, type Body, type Call, type Site } from '../services/plant.ts';
+
+/** The whole server as a process runs it: TLS 1.3, client certificates, the `nusec` command. */
+const dataDir = mkdtempSync(join(tmpdir(), 'nusec-mtls-'));
+const tokens = new Map<string, string>();
+const clients: HttpClient[] = [];
+let server: RunningServer;
+let ca = '';
+
+beforeAll(async () => {
+  const settings = { ...readSettings(dataDir, { NUSEC_LOG_LEVEL: 'silent' }), httpsPort: 0, mqttPort: 0, crlPort: 0 };
+  const opened = await openContext(settings, { https: 0, crl: 0 }, true);
+  const ceremony = await initialiseProject(opened.ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
+  for (const { name, token } of ceremony.tokens) tokens.set(name, token);
+  ca = toPem('CERTIFICATE', await rootDer(opened.ctx));
+  await opened.close();
+  server = await startServer(settings);
+});
+afterAll(async () => {
+  for (const client of clients) client.close();
+  await server.close();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+const open = (options: object): HttpClient => {
+  const client = createHttpClient({ baseUrl: `https://localhost:${server.httpsPort}`, ca, ...options });
+  clients.push(client);
+  return client;
+};
+
+/** People by their token, one machine by its key; answers as the tests of the API read them. */
+function site(machine?: { certificate: Uint8Array; keyPem: string }): Site {
+  const people = new Map([...tokens].map(([name, token]) => [name, open({ token })]));
+  const own = machine && open({ cert: toPem('CERTIFICATE', machine.certificate), key: machine.keyPem });
+  const call: Call = async (who, method, path, body) => {
+    const client = typeof who === 'string' ? people.get(who === 'bob' ? 'bob' : 'alice') : own;
+    const isText = typeof body === 'string';
+    const bytes = body instanceof Uint8Array ? body : new TextEncoder().encode(isText ? body : JSON.stringify(body ?? {}));
+    const type = body instanceof Uint8Array ? 'application/octet-stream' : isText ? 'text/plain' : 'application/json';
+    try {
+      const answer = await (method === 'GET' ? client?.bytes(method, path) : client?.bytes(method, path, bytes, type));
+      const text = new TextDecoder().decode(answer);
+      return { status: 200, bytes: answer ?? new Uint8Array(), body: text.startsWith('{') ? JSON.parse(text) : text };
+    } catch (error) {
+      return { status: 400, bytes: new Uint8Array(), body: { code: (error as { code: string }).code } };
+    }
+  };
+  return { call, ...asking(call) };
+}
+
+/** Runs `nusec …` in this process and reads what it prints with --json. */
+async function nusec(who: string, ...args: string[]): Promise<Body> {
+  const caFile = join(dataDir, 'root.pem');
+  const tokenFile = join(dataDir, `${who}.token`);
+  writeFileSync(caFile, ca);
+  writeFileSync(tokenFile, tokens.get(who) ?? '');
+  const program = new Command('nusec').exitOverride();
+  for (const register of [registerLine, registerFirmware, registerJob]) register(program);
+  let printed = '';
+  const write = vi.spyOn(process.stdout, 'write').mockImplementation(text => {
+    printed += String(text);
+    return true;
+  });
+  try {
+    const url = `https://localhost:${server.httpsPort}`;
+    await program.parseAsync([...args, '--server', url, '--ca', caFile, '--token-file', tokenFile, '--json'], { from: 'user' });
+  } finally {
+    write.mockRestore();
+  }
+  return JSON.parse(printed);
+}
+
+describe('a factory over mutual TLS (R70, R71, R80, RULE-9)', () => {
+  it('from the first command to the reconciled job (R59, R60, R82, R83, R102)', async () => {
+    await nusec('alice', 'line', 'create', 'meter', '--rollback-floor', '2');
+    const releases: string[] = [];
+    for (const [image, version] of [
+      ['bl2', '1.0.0'],
+      ['app', '2.0.0'],
+    ] as const) {
+      const file = join(dataDir, `${image}.bin`);
+      writeFileSync(file, randomBytes(4000));
+      const query = ['--line', 'meter', '--image', image, '--version', version, '--counter', '3'];
+      const { releaseId } = await nusec('alice', 'firmware', 'upload', file, ...query);
+      await nusec('bob', 'firmware', 'approve', releaseId);
+      await nusec('alice', 'firmware', 'publish', releaseId);
+      releases.push(releaseId);
+    }
+    expect(await nusec('alice', 'firmware', 'list', '--line', 'meter')).toHaveLength(2);
+    const { jobId } = await nusec('alice', 'job', 'create', '--line', 'meter', '--count', '5', '--scrap', '1');
+    await nusec('alice', 'job', 'bind', jobId, ...releases);
+    const chip = new Chip();
+    const list = join(dataDir, 'uids.txt');
+    writeFileSync(list, `# lot 7\n${chip.party.uid}\n`);
+    expect(await nusec('alice', 'job', 'uids', jobId, list)).toMatchObject({ uidCount: 1 });
+    expect(await nusec('bob', 'job', 'release', jobId)).toMatchObject({ status: 'RELEASED' });
+
+    const prepared = await lockedProgrammer(site());
+    const keyPem = prepared.key.export({ format: 'pem', type: 'pkcs8' }) as string;
+    const plant = site({ certificate: prepared.certificate, keyPem });
+    const builder = new TestProgrammer(plant, prepared, await agreeKek(plant, prepared));
+    await plant.ask('alice', 'POST', `/v1/programmers/${prepared.uid}/ship`, { to: 'CM' });
+    await plant.ask(prepared.certificate, 'POST', `/v1/programmers/${prepared.uid}/check-in`);
+    await nusec('alice', 'job', 'allot', jobId, '--programmer', prepared.uid, '--count', '5');
+    const file = join(dataDir, 'meter.njp');
+    await nusec('alice', 'job', 'export', jobId, '--programmer', prepared.uid, '--out', file);
+    await builder.begin(jobId, 5);
+    expect(await builder.open(new Uint8Array(readFileSync(file)))).toEqual(builder.payload);
+    await builder.build(chip);
+    await builder.zeroise();
+
+    expect((await nusec('alice', 'job', 'status', jobId)).csv).toMatch(new RegExp(`${chip.party.uid},${chip.objId},COMMITTED,2.0.0`));
+    expect(await nusec('alice', 'job', 'close', jobId)).toMatchObject({ status: 'RECONCILED', verdict: 'clean' });
+    expect(JSON.parse((await nusec('bob', 'job', 'reconciliation', jobId)).report)).toMatchObject({ verdict: 'clean', plannedCount: 5 });
+    expect(await nusec('alice', 'job', 'list', '--status', 'RECONCILED')).toHaveLength(1);
+    expect(await nusec('alice', 'job', 'show', jobId)).toMatchObject({ board: [{ committed: 1, status: 'CLOSED' }] });
+  }, 20_000);
+
+  it('is closed to certificates that are not ours, and to a stolen programmer on its open connection (T15)', async () => {
+    const prepared = await lockedProgrammer(site());
+    const keyPem = prepared.key.export({ format: 'pem', type: 'pkcs8' }) as string;
+    const plant = site({ certificate: prepared.certificate, keyPem });
+    const checkIn = `/v1/programmers/${prepared.uid}/check-in`;
+    expect(await plant.code(prepared.certificate, 'POST', checkIn)).toBe('PROGRAMMER_NOT_ACTIVE');
+    await plant.ask('alice', 'POST', `/v1/programmers/${prepared.uid}/stolen`, {});
+    // Either the request is refused or, when the server was faster, the whole connection.
+    const refusals = ['CERTIFICATE_REVOKED', 'SERVER_UNREACHABLE'];
+    expect(refusals).toContain(await plant.code(prepared.certificate, 'POST', checkIn));
+    const again = site({ certificate: prepared.certificate, keyPem });
+    expect(refusals).toContain(await again.code(prepared.certificate, 'POST', checkIn));
+    expect(await plant.code('alice', 'POST', checkIn)).toBe('CLIENT_CERTIFICATE_REQUIRED');
+    const stranger = newParty();
+    const kek = { publicKey: toBase64url(stranger.spki.slice(-65)), nonce: toBase64url(concat(fromHex(stranger.uid))) };
+    expect(await site().code('alice', 'POST', `/v1/programmers/${prepared.uid}/kek`, kek)).toBe('CLIENT_CERTIFICATE_REQUIRED');
+  });
+});
