@@ -1,40 +1,44 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { registerFirmware } from './firmware.ts';
-import { registerInit } from './init.ts';
-import { registerJob } from './job.ts';
-import { registerLine } from './line.ts';
-import { registerMcu } from './mcu.ts';
 import { reportError } from './output.ts';
-import { registerPackage } from './package.ts';
-import { registerProduce } from './produce.ts';
-import { registerProgrammer } from './programmer.ts';
-import { registerServer } from './server.ts';
-import { registerVerify } from './verify.ts';
 
 /** `nusec`: the command of the OEM's PC, the contract manufacturer's PC and of the machines themselves. */
+
+type Register = (program: Command) => void;
+
+/** Only the module of the command that was asked for is loaded: a gateway need not load a server. */
+const commands: Readonly<Record<string, () => Promise<Register>>> = {
+  init: async () => (await import('./init.ts')).registerInit,
+  server: async () => (await import('./server.ts')).registerServer,
+  line: async () => (await import('./line.ts')).registerLine,
+  firmware: async () => (await import('./firmware.ts')).registerFirmware,
+  job: async () => (await import('./job.ts')).registerJob,
+  verify: async () => (await import('./verify.ts')).registerVerify,
+  mcu: async () => (await import('./mcu.ts')).registerMcu,
+  programmer: async () => (await import('./programmer.ts')).registerProgrammer,
+  package: async () => (await import('./package.ts')).registerPackage,
+  produce: async () => (await import('./produce.ts')).registerProduce,
+};
 
 const program = new Command('nusec')
   .description('Security lifecycle of microcontroller fleets: production, identity, attestation, firmware, revocation')
   .version('0.1.0')
   .showHelpAfterError('(add --help for what is possible)')
-  .exitOverride();
+  .exitOverride()
+  .addHelpText(
+    'after',
+    `
+Examples:
+  $ nusec init --data ./data
+  $ nusec server --data ./data
+  $ nusec job --help`,
+  );
 
-for (const register of [
-  registerInit,
-  registerServer,
-  registerLine,
-  registerFirmware,
-  registerJob,
-  registerVerify,
-  registerMcu,
-  registerProgrammer,
-  registerPackage,
-  registerProduce,
-])
-  register(program);
+const asked = commands[process.argv[2] ?? ''];
+const wanted = asked === undefined ? Object.values(commands) : [asked];
 
 try {
+  for (const load of wanted) (await load())(program);
   await program.parseAsync();
 } catch (error) {
   process.exitCode = error instanceof CommanderError ? error.exitCode && 2 : reportError(error, process.argv.includes('--json'));
