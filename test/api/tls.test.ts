@@ -1,0 +1,110 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect, type TLSSocket } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { fromBase64url, toBase64url } from '../../src/bytes.ts';
+import { toPem } from '../../src/pki/pem.ts';
+import { newParty } from '../services/parties.ts';
+import { requestOf } from '../services/project.ts';
+import { exchange } from '../support/http.ts';
+import { startTestServer, type TestServer } from '../support/server.ts';
+
+/** The TLS servers themselves: stapled status, names of headers, live connections of revoked machines. */
+
+let server: TestServer;
+let folder: string;
+beforeAll(async () => {
+  server = await startTestServer();
+  folder = mkdtempSync(join(tmpdir(), 'nusec-tls-'));
+  writeFileSync(join(folder, 'root.pem'), server.rootPem);
+}, 30_000);
+afterAll(async () => {
+  await server?.close();
+  rmSync(folder, { recursive: true });
+});
+
+const post = async (path: string, body: unknown) => {
+  const headers = { Authorization: `Bearer ${server.alice}`, 'Content-Type': 'application/json' };
+  const answer = await exchange(`${server.url}${path}`, { ca: server.rootPem, headers, body: JSON.stringify(body) });
+  if (answer.status >= 400) throw new Error(`${path}: ${answer.text}`);
+  return answer.json;
+};
+
+/** A gateway of its own, with its TLS client credentials. */
+async function newGateway(id: string) {
+  const party = newParty();
+  await post('/v1/gateways', { id, name: id });
+  const { certificate } = await post(`/v1/gateways/${id}/csr`, { csr: toBase64url(requestOf(party, { commonName: id })) });
+  const cert = toPem('CERTIFICATE', fromBase64url(String(certificate)));
+  return { id, cert, key: party.key.export({ format: 'pem', type: 'pkcs8' }) as string };
+}
+
+/** A live TLS connection. @returns the socket and a promise of the time (performance.now) at which it ends */
+async function live(port: number, client: { key: string; cert: string }): Promise<{ socket: TLSSocket; ended: Promise<number> }> {
+  const socket = connect({ port, host: '127.0.0.1', servername: 'localhost', ca: server.rootPem, ...client, ALPNProtocols: ['http/1.1'] });
+  onTestFinished(() => void socket.destroy());
+  const ended = new Promise<number>(resolve => socket.once('close', () => resolve(performance.now())));
+  socket.on('error', () => {});
+  await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
+  return { socket, ended };
+}
+const ask = (socket: TLSSocket, path: string): Promise<string> =>
+  new Promise(resolve => {
+    socket.once('data', data => resolve(data.toString()));
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+  });
+
+describe('a revocation', () => {
+  it('ends live HTTPS connections within a second, and only those of the revoked machine (T23, I11)', async () => {
+    const [bad, other] = [await newGateway('gw-bad'), await newGateway('gw-good')];
+    const sockets = [await live(server.httpsPort, bad), await live(server.httpsPort, bad)];
+    const bystander = await live(server.httpsPort, other);
+    for (const { socket } of sockets) expect(await ask(socket, '/healthz')).toContain('200 OK');
+    const start = performance.now();
+    await post('/v1/gateways/gw-bad/suspend', { reason: 'lost' });
+    for (const { ended } of sockets) expect((await ended) - start).toBeLessThan(1000);
+    expect(await ask(bystander.socket, '/healthz')).toContain('200 OK');
+    const again = await live(server.httpsPort, bad);
+    expect(await again.ended).toBeGreaterThan(start);
+    await post('/v1/gateways/gw-bad/resume', {});
+    expect(await ask((await live(server.httpsPort, bad)).socket, '/healthz')).toContain('200 OK');
+  });
+});
+
+describe('the TLS servers', () => {
+  const run = (command: string, args: readonly string[], input = ''): Promise<string> =>
+    new Promise(resolve => {
+      const child = execFile(command, [...args], { cwd: folder }, (_error, stdout, stderr) => resolve(`${stdout}${stderr}`));
+      child.stdin?.end(input);
+    });
+
+  it.each(['httpsPort', 'mqttPort'] as const)('staple the status of their certificate: %s (R86)', async port => {
+    const args = ['s_client', '-connect', `127.0.0.1:${server[port]}`, '-servername', 'localhost', '-status', '-CAfile', 'root.pem'];
+    const output = await run('openssl', args);
+    expect(output).toContain('OCSP Response Status: successful');
+    expect(output).toContain('Cert Status: good');
+    expect(output).toContain('Verify return code: 0 (ok)');
+  });
+
+  it('staple an answer that GnuTLS believes', async () => {
+    const output = await run('gnutls-cli', [
+      '--x509cafile=root.pem',
+      `--port=${server.httpsPort}`,
+      '--sni-hostname=localhost',
+      '--ocsp',
+      'localhost',
+    ]);
+    expect(output).toContain('The certificate is trusted');
+    expect(output).toContain('OCSP status request');
+    expect(output).toContain('Handshake was completed');
+  });
+
+  it('write header names in canonical case', async () => {
+    const output = await run('curl', ['-sS', '-i', '--cacert', 'root.pem', `${server.url}/v1/nothing`]);
+    expect(output).toMatch(/^Content-Type: application\/problem\+json\r$/m);
+    const names = [...output.matchAll(/^([A-Za-z-]+): /gm)].map(match => match[1]);
+    for (const name of names) expect(name).toMatch(/^(ETag|[A-Z][a-z]*(-[A-Z][a-z]*)*)$/);
+  });
+});
