@@ -31,6 +31,8 @@ export type JobState = {
   /** Signed acknowledgement of the newest import. */
   readonly acknowledgement: string;
   readonly acknowledgementSent: boolean;
+  /** Number of the ledger record of that import: the acknowledgement quotes it. */
+  readonly importNumber: number;
 };
 
 export type LedgerState = {

@@ -1,6 +1,5 @@
 import { equalBytes, fromBase64url, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
-import { maxSegmentRecords } from '../../src/production/ledger.ts';
 import { otpMapVersion } from '../../src/production/otpMap.ts';
 import { openPackage, type PackagePayload } from '../../src/production/package.ts';
 import { signPackageAck } from '../../src/production/packageAck.ts';
@@ -91,31 +90,38 @@ async function stateAfter(
     zeroised: false as const,
   };
   const base = { ...counted, jobId: toHex(jobId), packageId: toHex(packageId), sequence, epoch, packageFile: toBase64url(file) };
-  const draft: JobState = { ...base, ledger: before?.ledger ?? newLedger, acknowledgement: '', acknowledgementSent: false };
+  const draft: JobState = {
+    ...base,
+    ledger: before?.ledger ?? newLedger,
+    acknowledgement: '',
+    acknowledgementSent: false,
+    importNumber: 0,
+  };
   const remaining = remainingUnits(draft);
   const entry = { type: 'import', jobId, packageId, remaining } as const;
   const ledger = await appendRecord(draft.ledger, entry, identity.signer, core.uptimeSeconds());
   const ledgerHead = fromHex(ledger.headSha256);
   const ack = { progUid: identity.uid, jobId, packageId, sequence, epoch, packageSha256: sha256(file), remaining, ledgerHead };
-  return { ...draft, ledger, acknowledgement: toBase64url(await signPackageAck(ack, identity.signer)) };
+  return {
+    ...draft,
+    ledger,
+    importNumber: ledger.nextNumber - 1,
+    acknowledgement: toBase64url(await signPackageAck(ack, identity.signer)),
+  };
 }
 
-/** Sends the acknowledgement with the ledger so far, until the server has both. The call may be repeated at will, so it also brings
- *  records home that nothing else carried. @throws NusecError SERVER_UNREACHABLE, and what the server refuses */
+/** Sends the acknowledgement with the ledger up to the import that it quotes.
+ *  @throws NusecError SERVER_UNREACHABLE, and what the server refuses */
 export async function deliverAcknowledgement(core: Core, jobId: string, via?: ServerApi): Promise<void> {
+  const { packageId, acknowledgement, importNumber, ledger } = jobOf(core.nvm.state(), jobId);
+  const firstPending = ledger.nextNumber - ledger.pending.length;
+  const records = ledger.pending.slice(0, importNumber - firstPending + 1);
   const send = async (server: ServerApi): Promise<void> => {
-    for (
-      let job = jobOf(core.nvm.state(), jobId);
-      !job.acknowledgementSent || job.ledger.pending.length > 0;
-      job = jobOf(core.nvm.state(), jobId)
-    ) {
-      if (!job.acknowledgementSent) await server.checkIn();
-      const records = job.ledger.pending.slice(0, maxSegmentRecords);
-      await server.imported(job.packageId, job.acknowledgement, records);
-      storeAcknowledged(core, jobId, records, taken => ({ ...taken, acknowledgementSent: true }));
-    }
+    await server.checkIn();
+    await server.imported(packageId, acknowledgement, records);
   };
   await (via ? send(via) : withServer(core, send));
+  storeAcknowledged(core, jobId, records, job => ({ ...job, acknowledgementSent: true }));
 }
 
 /** The server has these records: they go to the archive, then out of the memory. */

@@ -5,7 +5,7 @@ import type { PackagePayload } from '../../src/production/package.ts';
 import { type Core, withServer } from './core.ts';
 import { reportVoid, voidUnit } from './giveUp.ts';
 import { type ProgrammerIdentity, readIdentity } from './identity.ts';
-import { type JobState, jobOf, remainingUnits } from './nvm.ts';
+import { type JobState, jobOf, remainingUnits, type UnitState } from './nvm.ts';
 import { deliverAcknowledgement, packageOf } from './packageImport.ts';
 import type { ServerApi } from './serverApi.ts';
 import { applicationSteps } from './stepsApplication.ts';
@@ -29,7 +29,8 @@ const sessionStep = stepOf(11);
 
 /** After so many failures of one step the unit is given up. */
 const maxStepFailures = 3;
-/** A job with more unsent records than this brings them home before it goes on; a request carries at most 256. */
+/** Refused units leave records that only an accepted request takes home, and a request carries 256: with more than this the last refused
+ *  unit keeps its reservation until the server grants it. */
 const maxPendingRecords = 200;
 
 /** Nothing that a repetition would mend: the unit is given up at once. */
@@ -99,10 +100,15 @@ async function produceFound(
 async function closeOther(core: Core, identity: ProgrammerIdentity, server: ServerApi, found: FoundTarget): Promise<void> {
   const { unit } = core.nvm.state();
   if (!unit) return;
-  if (!unit.voiding && unit.uid !== toHex(found.uid))
+  if (!unit.voiding && unit.uid !== toHex(found.uid)) {
+    if (mustKeep(core, unit)) throw new NusecError('RATE_LIMITED', `too many units were refused: go on with ${unit.uid}`);
     await voidUnit(core, identity, packageIdOf(core, unit.jobId), 'abandoned for another unit');
+  }
   await reportVoid(core, server);
 }
+
+const mustKeep = (core: Core, { jobId, facts }: UnitState): boolean =>
+  facts.grantId === undefined && jobOf(core.nvm.state(), jobId).ledger.pending.length > maxPendingRecords;
 
 const packageIdOf = (core: Core, jobId: string): Uint8Array => fromHex(jobOf(core.nvm.state(), jobId).packageId);
 
@@ -116,7 +122,7 @@ async function reserveFor(
 ): Promise<void> {
   if (found.isLocked || !found.isNew) throw new NusecError('DEVICE_STATE', 'this chip has been provisioned before');
   const { job, payload } = await chooseJob(core, identity, found, wantedJob);
-  if (!job.acknowledgementSent || job.ledger.pending.length > maxPendingRecords) await deliverAcknowledgement(core, job.jobId, server);
+  if (!job.acknowledgementSent) await deliverAcknowledgement(core, job.jobId, server);
   await beginUnit(core, identity, jobOf(core.nvm.state(), job.jobId), payload.packageId, found);
 }
 
@@ -189,6 +195,7 @@ async function afterFailure(unit: Unit, step: Step, error: NusecError): Promise<
     return;
   }
   const { core, identity, payload, server } = unit;
+  if (mustKeep(core, journalOf(unit))) throw error;
   if (error.code === 'JOB_NOT_RUNNING') eraseImages(core, journalOf(unit).jobId);
   await voidUnit(core, identity, payload.packageId, `step ${step.k}: ${codeOf(error)}`);
   await reportVoid(core, server).catch(() => undefined);

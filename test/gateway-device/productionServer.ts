@@ -276,6 +276,8 @@ export async function startProductionServer(options: ServerOptions = {}) {
     const ack = await verifyPackageAck(fromBase64url(body.acknowledgement), () => programmerOf(me).publicKey);
     const a = allotmentOf(toHex(ack.jobId), me);
     if (!equalBytes(ack.packageId, a.payload.packageId)) refuse('PACKAGE_REPLAYED', 'a newer package supersedes this one');
+    if (!equalBytes(ledgerHeadOf(fromBase64url(body.ledger.at(-1) ?? '')), ack.ledgerHead))
+      refuse('BAD_REQUEST', 'not the record of the import');
     await takeLedger(a, body.ledger);
     a.imported = toHex(ack.packageId);
     return {};

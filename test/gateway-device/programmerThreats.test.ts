@@ -171,6 +171,23 @@ describe('the count', () => {
     await late.stop();
   });
 
+  it('of a job that is refused again and again leaves a ledger that still goes home (I14)', async () => {
+    const { jobHex } = await onlyJob({ count: 500 });
+    server.control.jobRunning = false;
+    const refused = await startTarget();
+    for (let attempt = 0; attempt < 105; attempt += 1) {
+      expect((await produce(programmer.core, refused.addresses)).code).toBe('JOB_NOT_RUNNING');
+    }
+    const other = await startTarget();
+    expect((await produce(programmer.core, other.addresses)).code).toBe('RATE_LIMITED');
+    expect(programmer.core.nvm.state().jobs[jobHex]?.ledger.pending.length).toBeLessThan(256);
+    server.control.jobRunning = true;
+    expect((await produce(programmer.core, refused.addresses)).code).toBe('OK');
+    expect(programmer.core.nvm.state().jobs[jobHex]?.ledger.pending).toEqual([]);
+    expect((await produce(programmer.core, other.addresses)).code).toBe('OK');
+    await Promise.all([refused.stop(), other.stop()]);
+  });
+
   it('cannot be turned back by an old copy of the memory: the ledger does not follow (T2, I14)', async () => {
     const { jobHex } = await onlyJob();
     await programmer.stop();
