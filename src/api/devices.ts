@@ -66,6 +66,8 @@ const attestationSchema = z
   })
   .openapi('AttestationResult');
 
+/** Which way; the device’s own connection before a gateway when not given. */
+const attestSchema = z.strictObject({ via: z.enum(['mqtt', 'gateway']).optional() });
 const params = z.object({ uid: uidField });
 const reasonBody = jsonBody(z.strictObject({ reason: reasonField }));
 const decommissionSchema = z.object({ status: z.string(), receipt: z.enum(['received', 'none', 'awaited']) }).openapi('Decommission');
@@ -139,10 +141,13 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
     path: '/v1/devices/{uid}/attest',
     summary: 'Attests a connected device now, with a fresh nonce',
     middleware: officer,
-    request: { params },
+    request: { params, body: { content: { 'application/json': { schema: attestSchema } } } },
     responses: { 200: jsonAnswer(attestationSchema, 'what the evidence shows') },
   });
-  api.openapi(attest, async c => c.json(await field.attestation.attest(c.req.valid('param').uid), 200));
+  api.openapi(attest, async c => {
+    const { via } = (c.req.valid('json') ?? {}) as z.infer<typeof attestSchema>;
+    return c.json(await field.attestation.attest(c.req.valid('param').uid, { via }), 200);
+  });
 
   const revoke = createRoute({
     method: 'post',

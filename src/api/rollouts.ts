@@ -9,7 +9,7 @@ import { idField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from 
 
 const rolloutSchema = z
   .object({
-    id: idField,
+    rolloutId: idField,
     releaseId: z.string(),
     line: z.string(),
     status: z.string(),
@@ -68,7 +68,7 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
   api.openapi(list, async c => {
     const { cursor, limit } = c.req.valid('query');
     const found = await listRollouts(ctx, { after: cursor, limit });
-    return c.json({ rollouts: found, ...(found.length === limit && { cursor: found.at(-1)?.id ?? '' }) }, 200);
+    return c.json({ rollouts: found, ...(found.length === limit && { cursor: found.at(-1)?.rolloutId ?? '' }) }, 200);
   });
 
   const one = createRoute({

@@ -18,6 +18,9 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   programmer: async () => (await import('./programmer.ts')).registerProgrammer,
   package: async () => (await import('./package.ts')).registerPackage,
   produce: async () => (await import('./produce.ts')).registerProduce,
+  device: async () => (await import('./device.ts')).registerDevice,
+  rollout: async () => (await import('./rollout.ts')).registerRollout,
+  gateway: async () => (await import('./gateway.ts')).registerGateway,
 };
 
 const program = new Command('nusec')

@@ -19,19 +19,27 @@ import type { Turns } from './turns.ts';
 
 /** Attestation (R84, R85): the nonce is always the server's, the evidence is verified here from its raw bytes, whoever brought it. */
 
+type Via = 'mqtt' | 'gateway';
+
 export type AttestationResult = {
   readonly result: 'passed' | 'failed';
   readonly reason?: string;
   readonly evidenceSha256: string;
-  readonly via: 'mqtt' | 'gateway';
+  readonly via: Via;
   readonly imageHash?: string;
   readonly version?: string;
 };
 
 export type Attestation = {
-  /** Attests now. @param confirmed false while the device says it runs its image for the first time: then nothing is recorded as upgraded
-   *  @throws NusecError NOT_FOUND, DEVICE_STATE (I11), DEVICE_UNREACHABLE, RATE_LIMITED */
-  attest(uid: string, confirmed?: boolean): Promise<AttestationResult>;
+  /** Attests now. @throws NusecError NOT_FOUND, DEVICE_STATE (I11), DEVICE_UNREACHABLE, RATE_LIMITED */
+  attest(uid: string, wish?: AttestationWish): Promise<AttestationResult>;
+};
+
+export type AttestationWish = {
+  /** Which way; its own connection before a gateway when not given. */
+  readonly via?: Via | undefined;
+  /** False while the device says it runs its image for the first time: then nothing is recorded as upgraded. */
+  readonly confirmed?: boolean;
 };
 
 export type AttestationParts = {
@@ -50,11 +58,11 @@ const by = 'system:attestation';
 
 export function createAttestation(parts: AttestationParts): Attestation {
   const { ctx, alarms, turns, deviceTrust } = parts;
-  const attest = async (uid: string, confirmed: boolean): Promise<AttestationResult> => {
+  const attest = async (uid: string, { via: wanted, confirmed = true }: AttestationWish): Promise<AttestationResult> => {
     const state = await livingDevice(ctx, uid);
     requireConnectable(state);
     const nonce = ctx.randomBytes(nonceBytes);
-    const gathered = await gather(parts, state, nonce);
+    const gathered = await gather(parts, state, nonce, wanted);
     const { via } = gathered;
     if ('refusal' in gathered) return recordFailure(parts, uid, via, gathered.refusal, utf8(JSON.stringify(gathered.refusal)));
     const bytes = encodeEvidence(gathered.evidence);
@@ -64,12 +72,11 @@ export function createAttestation(parts: AttestationParts): Attestation {
     deviceTrust.remember(uid, gathered.evidence.chain);
     return recordSuccess(parts, uid, via, verdict.measured, bytes, confirmed);
   };
-  return { attest: (uid, confirmed = true) => turns.run(uid, () => attest(uid, confirmed)) };
+  return { attest: (uid, wish = {}) => turns.run(uid, () => attest(uid, wish)) };
 }
 
 /** Why evidence is not believed: a stable code, and a text for people. */
 type Refusal = { readonly code: ErrorCode; readonly detail: string };
-type Via = 'mqtt' | 'gateway';
 type Gathered = { readonly via: Via } & (
   | {
       readonly evidence: Evidence;
@@ -88,12 +95,11 @@ function refusalOf(error: unknown): Refusal {
   return { code: error.code, detail: error.message };
 }
 
-async function gather(parts: AttestationParts, state: LivingDevice, nonce: Uint8Array): Promise<Gathered> {
+function gather(parts: AttestationParts, { uid }: LivingDevice, nonce: Uint8Array, via: Via | undefined): Promise<Gathered> {
   const { channel, attachments } = parts;
-  const { uid } = state;
-  const gatewayId = attachments.gatewaysOf(uid).find(channel.isGatewayConnected);
-  if (channel.isConnected(uid)) return gatherDirectly(parts, uid, nonce);
-  if (gatewayId === undefined) throw new NusecError('DEVICE_UNREACHABLE', `${uid} is not connected`);
+  if (via !== 'gateway' && channel.isConnected(uid)) return gatherDirectly(parts, uid, nonce);
+  const gatewayId = via === 'mqtt' ? undefined : attachments.gatewaysOf(uid).find(channel.isGatewayConnected);
+  if (gatewayId === undefined) throw new NusecError('DEVICE_UNREACHABLE', `${uid} is not connected${via ? ` by ${via}` : ''}`);
   return gatherThroughGateway(parts, gatewayId, uid, nonce);
 }
 

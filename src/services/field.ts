@@ -53,7 +53,7 @@ export async function startField(parts: FieldParts): Promise<Field> {
   const confirmed = (hello: Hello): boolean => hello.imageState === 'confirmed';
 
   const followUp = async (uid: string, hello: Hello, needsProof: boolean): Promise<void> => {
-    if (needsProof) await attestation.attest(uid, confirmed(hello));
+    if (needsProof) await attestation.attest(uid, { confirmed: confirmed(hello) });
     await decommissions.resume(uid);
     await delivery.deliver(uid);
   };

@@ -6,7 +6,7 @@ import type { Rollouts } from './rollouts.ts';
 /** Rollouts as people see them. */
 
 const toView = (row: RolloutRow) => ({
-  id: row.rollout_id,
+  rolloutId: row.rollout_id,
   releaseId: row.release_id,
   line: row.line,
   status: row.status,

@@ -1,0 +1,86 @@
+import { toHex } from '../../src/bytes.ts';
+import { decodeAs, encodeAs } from '../../src/cbor/schema.ts';
+import { attestMessage, evidenceMessage } from '../../src/mqttMessages.ts';
+import { connectMqtt } from '../mqttClient.ts';
+import { type AgentAnswer, attestDevice } from './attestation.ts';
+import { openIdentity } from './identity.ts';
+import { openTrust } from './trust.ts';
+
+/** The gateway agent: connected to the cloud by MQTT as a gateway, to its devices by UART. It is told which device to attest with which nonce and
+ *  answers with the evidence and its signed verdict. */
+
+export type AgentOptions = {
+  readonly dataDir: string;
+  readonly gatewayId: string;
+  /** `https://host:port` */
+  readonly server: string;
+  readonly mqtt: { readonly host: string; readonly port: number };
+  /** Name in the server's certificate. */
+  readonly servername: string;
+  /** UID → `host:port` or the path of a serial device. */
+  readonly devices: ReadonlyMap<string, string>;
+  readonly tell: (event: { readonly event: string; readonly [field: string]: string | number | boolean }) => void;
+};
+
+export type Agent = { connected(): Promise<void>; close(): Promise<void> };
+
+const bundleRefreshMs = 3_600_000;
+/** Answers kept for questions that come twice. */
+const keptAnswers = 128;
+const maxUnderWay = 64;
+
+/** @throws NusecError NOT_FOUND before enrolment, SERVER_UNREACHABLE, COSE_SIGNATURE (trust bundle of another root) */
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const { dataDir, gatewayId, server, mqtt, servername, devices, tell } = options;
+  const identity = openIdentity(dataDir, gatewayId);
+  const trust = await openTrust(identity, server);
+  const client = connectMqtt({ ...mqtt, servername, identity: { kind: 'gateway', gatewayId }, tls: identity.tls });
+  const answers = new Map<number, Promise<AgentAnswer>>();
+  // The clock, so that verdicts of this start come after those of the last one.
+  let sequence = Date.now();
+  const parts = {
+    identity,
+    trust,
+    nextSequence: () => {
+      sequence += 1;
+      return sequence;
+    },
+  };
+
+  const answerTo = (cid: number, uid: string, nonce: Uint8Array): Promise<AgentAnswer> => {
+    const known = answers.get(cid);
+    if (known !== undefined) return known;
+    const fresh = attestDevice(parts, uid, nonce, devices.get(uid));
+    answers.set(cid, fresh);
+    for (const old of [...answers.keys()].slice(0, -keptAnswers)) answers.delete(old);
+    return fresh;
+  };
+  let underWay = 0;
+  const serve = async (payload: Uint8Array): Promise<void> => {
+    const question = decodeAs(attestMessage, payload);
+    const uid = toHex(question.uid);
+    const { cid } = question;
+    const { evidence, verdict, error } = await answerTo(cid, uid, question.nonce);
+    await client.publish('evidence', encodeAs(evidenceMessage, { cid, evidence, verdict, ...(error !== undefined && { error }) }), { uid });
+    tell({ event: 'attested', uid, ...(error !== undefined && { error }) });
+  };
+  client.on('attest', payload => {
+    if (underWay >= maxUnderWay) return;
+    underWay += 1;
+    serve(payload)
+      .catch(error => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' }))
+      .finally(() => {
+        underWay -= 1;
+      });
+  });
+  const refresh = setInterval(() => {
+    trust.refresh().catch(error => tell({ event: 'fault', text: (error as Error).message }));
+  }, bundleRefreshMs);
+  return {
+    connected: client.connected,
+    async close() {
+      clearInterval(refresh);
+      await client.close();
+    },
+  };
+}

@@ -1,0 +1,119 @@
+import type { Command } from 'commander';
+import { type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { print, record, table } from './output.ts';
+
+type Device = {
+  readonly uid: string;
+  readonly line: string;
+  readonly status: string;
+  readonly version: string | null;
+  readonly attestation: string | null;
+  readonly connected: boolean;
+};
+type Reason = ServerOptions & { reason: string };
+type List = ServerOptions & { line?: string; status?: string };
+
+const example = '00112233445566778899aabbccddeeff';
+
+/** `nusec device`: the fleet. */
+export function registerDevice(program: Command): void {
+  const device = program.command('device').description('devices: look, attest, quarantine, revoke, decommission');
+  const command = (usage: string, description: string, ...examples: readonly string[]) =>
+    withServerOptions(
+      device
+        .command(usage)
+        .description(description)
+        .addHelpText('after', `\nExamples:\n${examples.map(text => `  $ nusec device ${text}`).join('\n')}`),
+    );
+  command('list', 'all devices', 'list --line meter', 'list --status QUARANTINED --json')
+    .option('--line <line>', 'only this product line')
+    .option('--status <status>', 'only in this state')
+    .action(list);
+  command('show <uid>', 'one device', `show ${example}`)
+    .option('--events', 'everything that happened to it')
+    .action(async (uid: string, { events, ...options }: ServerOptions & { events?: boolean }) =>
+      events ? showEvents(options, uid) : act(options, 'GET', uid),
+    );
+  command('attest <uid>', 'let a connected device prove what it runs', `attest ${example}`, `attest ${example} --via gateway --json`)
+    .option('--via <way>', 'mqtt or gateway; its own connection first when not given')
+    .action(async (uid: string, { via, ...options }: ServerOptions & { via?: string }) => {
+      const result = await send(options, 'POST', `${uid}/attest`, { via });
+      if (result.result !== 'passed') process.exitCode = 1;
+    });
+  command('revoke <uid>', 'end the identity of a device; it is cut off at once', `revoke ${example} --reason keyCompromise`)
+    .option('--reason <reason>', 'as RFC 5280 spells it: keyCompromise, cessationOfOperation, superseded …', 'unspecified')
+    .action(async (uid: string, { reason, ...options }: Reason) => act(options, 'POST', `${uid}/revoke`, { reason }));
+  command(
+    'decommission <uid>',
+    'order the device to wipe itself, revoke it and destroy its keys',
+    `decommission ${example} --reason "end of life"`,
+    `decommission ${example} --without-receipt --reason lost`,
+  )
+    .option('--reason <text>', 'why', 'end of life')
+    .option('--without-receipt', 'do not wait for a device that is gone')
+    .action(async (uid: string, { reason, withoutReceipt, ...options }: Reason & { withoutReceipt?: boolean }) =>
+      act(options, 'POST', `${uid}/decommission`, { reason, withoutReceipt }),
+    );
+  for (const [name, description] of [
+    ['quarantine', 'hold a device back from upgrades'],
+    ['release', 'release a device from quarantine'],
+  ] as const) {
+    command(`${name} <uid>`, description, `${name} ${example} --reason "looked at it"`)
+      .requiredOption('--reason <text>', 'why')
+      .action(async (uid: string, { reason, ...options }: Reason) => act(options, 'POST', `${uid}/${name}`, { reason }));
+  }
+}
+
+async function list({ line, status, ...options }: List): Promise<void> {
+  const client = serverClient(options);
+  const query = new URLSearchParams({ limit: '500', ...(line && { line }), ...(status && { status }) });
+  const devices: Device[] = [];
+  try {
+    for (let cursor: string | undefined = ''; cursor !== undefined; ) {
+      const page: { devices: readonly Device[]; cursor?: string } = await client.json(
+        'GET',
+        `/v1/devices?${query}${cursor && `&cursor=${cursor}`}`,
+      );
+      devices.push(...page.devices);
+      cursor = page.cursor;
+    }
+  } finally {
+    client.close();
+  }
+  const rows = devices.map(one => [one.uid, one.line, one.status, one.version, one.attestation, one.connected ? 'online' : 'offline']);
+  print(options, devices, table(['UID', 'LINE', 'STATUS', 'VERSION', 'ATTESTED', 'MQTT'], rows));
+}
+
+async function act(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
+  await send(options, method, path, body);
+}
+
+async function send(options: ServerOptions, method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
+  const client = serverClient(options);
+  try {
+    const answer = await client.json<Record<string, unknown>>(method, `/v1/devices/${path}`, body);
+    print(options, answer, record(answer));
+    return answer;
+  } finally {
+    client.close();
+  }
+}
+
+type TimelineEvent = { readonly at: string; readonly type: string; readonly by: string; readonly data: unknown };
+
+async function showEvents(options: ServerOptions, uid: string): Promise<void> {
+  const client = serverClient(options);
+  try {
+    const { events } = await client.json<{ events: readonly TimelineEvent[] }>('GET', `/v1/devices/${uid}/events`);
+    print(
+      options,
+      events,
+      table(
+        ['AT', 'EVENT', 'BY'],
+        events.map(({ at, type, by }) => [at, type, by]),
+      ),
+    );
+  } finally {
+    client.close();
+  }
+}

@@ -1,0 +1,119 @@
+import type { Command } from 'commander';
+import { startAgent } from '../../gateway-device/agent/agent.ts';
+import { enrol, isEnrolled } from '../../gateway-device/agent/identity.ts';
+import { NusecError } from '../errors.ts';
+import { rootCertificate, type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { print, progress, record, table } from './output.ts';
+
+type Gateway = { readonly id: string; readonly name: string; readonly status: string; readonly devices: readonly string[] };
+type Register = ServerOptions & { id: string; name?: string; data?: string };
+type Attach = ServerOptions & { id: string; device: readonly string[] };
+type Run = ServerOptions & { data: string; id: string; mqtt: string; mqttName?: string; device?: readonly string[] };
+
+const uid = '00112233445566778899aabbccddeeff';
+
+/** `nusec gateway`: the boxes that attest devices over their serial line, and the agent that runs on them. */
+export function registerGateway(program: Command): void {
+  const gateway = program.command('gateway').description('gateways: register, attach devices, run the agent');
+  const command = (usage: string, description: string, ...examples: readonly string[]) =>
+    withServerOptions(
+      gateway
+        .command(usage)
+        .description(description)
+        .addHelpText('after', `\nExamples:\n${examples.map(text => `  $ nusec gateway ${text}`).join('\n')}`),
+    );
+  command('register', 'make a gateway known to the server', 'register --id hall-7', 'register --id hall-7 --data /var/lib/nusec-gateway')
+    .requiredOption('--id <id>', 'letters, digits, _ and -')
+    .option('--name <text>', 'for people')
+    .option('--data <dir>', 'on the gateway itself: also make its key and have it certified')
+    .action(register);
+  command('attach', 'let a gateway speak for devices', `attach --id hall-7 --device ${uid}`)
+    .requiredOption('--id <id>', 'the gateway')
+    .requiredOption('--device <uid...>', 'the devices')
+    .action(async (options: Attach) => eachDevice(options, uid => ['POST', `/v1/gateways/${options.id}/devices`, { uid }]));
+  command('detach', 'end that', `detach --id hall-7 --device ${uid}`)
+    .requiredOption('--id <id>', 'the gateway')
+    .requiredOption('--device <uid...>', 'the devices')
+    .action(async (options: Attach) => eachDevice(options, uid => ['DELETE', `/v1/gateways/${options.id}/devices/${uid}`]));
+  command('list', 'all gateways', 'list --json').action(async (options: ServerOptions) => {
+    const { gateways } = (await send(options, 'GET', '/v1/gateways?limit=500')) as { gateways: readonly Gateway[] };
+    const rows = gateways.map(({ id, name, status, devices }) => [id, name, status, devices.length]);
+    print(options, gateways, table(['GATEWAY', 'NAME', 'STATUS', 'DEVICES'], rows));
+  });
+  command(
+    'run',
+    'run the agent on a gateway until SIGTERM or SIGINT',
+    `run --data /var/lib/nusec-gateway --id hall-7 --mqtt nusec.example.com:8883 --device ${uid}=/dev/ttyUSB0`,
+    `run --data ./gateway --id hall-7 --mqtt localhost:8883 --device ${uid}=localhost:7001 --json`,
+  )
+    .requiredOption('--data <dir>', 'folder of its key and certificate; a gateway without one enrols itself with your token')
+    .requiredOption('--id <id>', 'as registered')
+    .requiredOption('--mqtt <host:port>', 'the MQTT port of the server')
+    .option('--mqtt-name <name>', 'name in the certificate of the server; the host when not given')
+    .option('--device <uid=address...>', 'a device and its wire: host:port or a serial device')
+    .action(run);
+}
+
+async function register({ id, name, data, ...options }: Register): Promise<void> {
+  const answer = (await send(options, 'POST', '/v1/gateways', { id, name })) as Gateway;
+  if (data !== undefined) await enrolHere(options, data, id);
+  print(options, answer, record(answer));
+}
+
+async function enrolHere(options: ServerOptions, data: string, id: string): Promise<void> {
+  const client = serverClient(options);
+  try {
+    await enrol(data, id, rootCertificate(options), client);
+  } finally {
+    client.close();
+  }
+}
+
+async function eachDevice(options: Attach, request: (uid: string) => readonly [string, string, unknown?]): Promise<void> {
+  let answer: unknown;
+  for (const device of options.device) answer = await send(options, ...request(device));
+  print(options, answer, record(answer as Record<string, unknown>));
+}
+
+async function send(options: ServerOptions, method: string, path: string, body?: unknown): Promise<unknown> {
+  const client = serverClient(options);
+  try {
+    return await client.json(method, path, body);
+  } finally {
+    client.close();
+  }
+}
+
+async function run({ data, id, mqtt, mqttName, device = [], ...options }: Run): Promise<void> {
+  if (!isEnrolled(data)) await enrolHere(options, data, id);
+  const [host, port] = splitAddress(mqtt);
+  const agent = await startAgent({
+    dataDir: data,
+    gatewayId: id,
+    server: options.server,
+    mqtt: { host, port },
+    servername: mqttName ?? host,
+    devices: new Map(device.map(splitDevice)),
+    tell: event => (options.json ? print(options, event, '') : progress(record(event))),
+  });
+  const stop = async () => {
+    await agent.close();
+    process.exit(0);
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+  await agent.connected();
+  print(options, { ready: true, gateway: id }, record({ gateway: id, mqtt, devices: device.length }));
+}
+
+function splitAddress(text: string): [string, number] {
+  const match = /^(.+):(\d{1,5})$/.exec(text);
+  if (match === null) throw new NusecError('BAD_REQUEST', `${text} is not host:port`);
+  return [match[1] ?? '', Number(match[2])];
+}
+
+function splitDevice(text: string): [string, string] {
+  const match = /^([0-9a-f]{32})=(.+)$/.exec(text);
+  if (match === null) throw new NusecError('BAD_REQUEST', `${text} is not UID=address`);
+  return [match[1] ?? '', match[2] ?? ''];
+}

@@ -1,0 +1,88 @@
+import type { Command } from 'commander';
+import { type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { print, record, styled, table } from './output.ts';
+
+type Rollout = {
+  readonly rolloutId: string;
+  readonly releaseId: string;
+  readonly line: string;
+  readonly status: string;
+  readonly groups: number;
+  readonly passedGroups: number;
+  readonly devices: number;
+  readonly progress?: readonly { readonly uid: string; readonly status: string; readonly reason: string | null }[];
+};
+type Create = ServerOptions & { release: string; device?: readonly string[]; group?: readonly number[]; maxFailures?: number };
+
+const example = '874a667189da472d09d34276d97e812f';
+const uid = '00112233445566778899aabbccddeeff';
+
+/** `nusec rollout`: firmware to devices in the field. */
+export function registerRollout(program: Command): void {
+  const rollout = program.command('rollout').description('rollouts: plan, approve by a second person, start, watch, stop');
+  const command = (usage: string, description: string, ...examples: readonly string[]) =>
+    withServerOptions(
+      rollout
+        .command(usage)
+        .description(description)
+        .addHelpText('after', `\nExamples:\n${examples.map(text => `  $ nusec rollout ${text}`).join('\n')}`),
+    );
+  command(
+    'create',
+    'plan a rollout of a published release',
+    `create --release 148f3636cfa2c0dac2794f4ebae4200c --group 10 90 --max-failures 2`,
+    `create --release 148f3636cfa2c0dac2794f4ebae4200c --device ${uid}`,
+  )
+    .requiredOption('--release <id>', 'the release')
+    .option('--device <uid...>', 'these devices; all of the line when not given')
+    .option('--group <percent...>', 'shares of the whole, one group after the other; the last takes what remains', percents)
+    .option('--max-failures <n>', 'halt when more devices of a group fail', Number)
+    .action(async ({ release, device, group, maxFailures, ...options }: Create) =>
+      change(options, 'POST', '/v1/rollouts', { releaseId: release, devices: device, groups: group, maxFailures }),
+    );
+  for (const [name, description] of [
+    ['approve', 'approve a plan: not by who made it'],
+    ['start', 'start an approved rollout'],
+    ['resume', 'go on with a paused rollout'],
+  ] as const) {
+    command(`${name} <rollout>`, description, `${name} ${example}`).action(async (id: string, options: ServerOptions) =>
+      change(options, 'POST', `/v1/rollouts/${id}/${name}`, {}),
+    );
+  }
+  for (const [name, description] of [
+    ['pause', 'hold back what is not delivered yet'],
+    ['abort', 'end a rollout'],
+  ] as const) {
+    command(`${name} <rollout>`, description, `${name} ${example} --reason "complaints"`)
+      .option('--reason <text>', 'why')
+      .action(async (id: string, { reason, ...options }: ServerOptions & { reason?: string }) =>
+        change(options, 'POST', `/v1/rollouts/${id}/${name}`, { reason }),
+      );
+  }
+  command('show <rollout>', 'one rollout and its devices', `show ${example}`).action(async (id: string, options: ServerOptions) =>
+    change(options, 'GET', `/v1/rollouts/${id}`),
+  );
+  command('list', 'all rollouts', 'list --json').action(async (options: ServerOptions) => {
+    const { rollouts } = (await send(options, 'GET', '/v1/rollouts?limit=500')) as { rollouts: readonly Rollout[] };
+    const rows = rollouts.map(one => [one.rolloutId, one.line, one.status, `${one.passedGroups}/${one.groups}`, one.devices]);
+    print(options, rollouts, table(['ROLLOUT', 'LINE', 'STATUS', 'GROUPS', 'DEVICES'], rows));
+  });
+}
+
+const percents = (value: string, before: readonly number[] = []): readonly number[] => [...before, Number(value)];
+
+async function send(options: ServerOptions, method: string, path: string, body?: unknown): Promise<unknown> {
+  const client = serverClient(options);
+  try {
+    return await client.json(method, path, body);
+  } finally {
+    client.close();
+  }
+}
+
+async function change(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
+  const answer = (await send(options, method, path, body)) as Rollout;
+  const { progress = [], ...facts } = answer;
+  const rows = progress.map(({ uid: device, status, reason }) => [device, status, reason]);
+  print(options, answer, `${record(facts)}\n\n${styled('bold', 'devices')}\n${table(['UID', 'STATUS', 'REASON'], rows)}`);
+}
