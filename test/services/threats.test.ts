@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromHex, toBase64url } from '../../src/bytes.ts';
+import { verifyGrant } from '../../src/production/grant.ts';
+import { ledgerHeadOf } from '../../src/production/ledger.ts';
+import { isUidAllowed } from '../../src/production/uidList.ts';
 import { sweepUnits } from '../../src/services/unitExpiry.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from './factory.ts';
-import { csrOf, newUid } from './parties.ts';
+import { csrOf, newParty, newUid } from './parties.ts';
 import { openPlant, type Plant } from './plant.ts';
 
 let plant: Plant;
@@ -148,6 +151,19 @@ describe('packages', () => {
     expect(await builder.code('imports', await builder.notice(old))).toBe('PACKAGE_REPLAYED');
   });
 
+  it('expire (T3)', async () => {
+    const builder = await activeProgrammer(plant);
+    const jobId = await releasedJob(plant, 'meter');
+    await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 3 });
+    const file = (await plant.call('pia', 'POST', `/v1/jobs/${jobId}/allotments/${builder.uid}/export`)).bytes;
+    builder.payload = await builder.open(file);
+    await builder.append(builder.entry('import'));
+    plant.moveClock(91 * 86_400_000);
+    expect(await builder.code('imports', await builder.notice(file))).toBe('PACKAGE_EXPIRED');
+    plant.moveClock(-91 * 86_400_000);
+    expect(await builder.code('imports', await builder.notice(file))).toBe(200);
+  });
+
   it('carry count, token, chips, images and the way home (R57, R58, R61, R105)', async () => {
     const uids = [newUid(), newUid()];
     const { payload, jobId } = await started(2, 1, uids);
@@ -159,6 +175,31 @@ describe('packages', () => {
     ]);
     expect(payload?.jobId).toEqual(fromHex(jobId));
     expect(payload?.server.baseUrl).toBe('https://localhost:8443');
+  });
+});
+
+describe('long UID lists', () => {
+  it('travel as a tree; the grant carries the proof (RULE-7, T7)', async () => {
+    const uids = Array.from({ length: 2500 }, newUid);
+    const builder = await started(2, 0, uids);
+    expect(builder.payload?.uids).toMatchObject({ count: 2500 });
+    const [chip, stranger] = [new Chip(newParty(uids[1234])), newUid()];
+    await builder.reserve(chip);
+    const ids = { jobId: fromHex(builder.jobId), uid: fromHex(chip.party.uid), progUid: fromHex(builder.uid) };
+    const ledgerHead = ledgerHeadOf(builder.records.at(-1) as Uint8Array);
+    const { uidProof } = await verifyGrant(chip.grant, { ...ids, ledgerHead }, () => plant.ctx.keystore.publicKey('package/1'));
+    const rule = builder.payload?.uids ?? null;
+    expect(isUidAllowed(rule, fromHex(chip.party.uid), uidProof)).toBe(true);
+    expect(isUidAllowed(rule, fromHex(stranger), uidProof)).toBe(false);
+    expect(await refusedReservation(builder, stranger)).toBe('UID_NOT_LISTED');
+  });
+
+  it('are refused with a UID twice or unreadable', async () => {
+    const { jobId } = await plant.ask('pia', 'POST', '/v1/jobs', { line: 'meter', plannedCount: 1 });
+    const uid = newUid();
+    expect(await plant.code('pia', 'PUT', `/v1/jobs/${jobId}/uids`, `${uid}\n${uid}`)).toBe('UID_CONFLICT');
+    expect(await plant.code('pia', 'PUT', `/v1/jobs/${jobId}/uids`, `${uid}\nxyz`)).toBe('BAD_REQUEST');
+    expect(await plant.code('pia', 'PUT', `/v1/jobs/${jobId}/uids`, '# nothing')).toBe('BAD_REQUEST');
   });
 });
 
