@@ -1,9 +1,9 @@
 /** Every number of SPDM that more than one file needs, once (DSP0274 1.4 unless said otherwise). */
 
 /** SPDMVersion byte: major in the high, minor in the low half (DSP0274 §10.2). GET_VERSION and VERSION always carry 0x10. */
-export type SpdmVersion = 0x11 | 0x12 | 0x13 | 0x14;
+export type SpdmVersion = 0x10 | 0x11 | 0x12 | 0x13 | 0x14;
 export const discoveryVersion = 0x10;
-export const spdmVersions = [0x11, 0x12, 0x13, 0x14] as const satisfies readonly SpdmVersion[];
+export const spdmVersions = [0x10, 0x11, 0x12, 0x13, 0x14] as const satisfies readonly SpdmVersion[];
 
 /** Request codes (DSP0274, table "SPDM request codes"). */
 export const requestCode = {
@@ -11,6 +11,8 @@ export const requestCode = {
   getCertificate: 0x82,
   challenge: 0x83,
   getVersion: 0x84,
+  chunkSend: 0x85,
+  chunkGet: 0x86,
   getMeasurements: 0xe0,
   getCapabilities: 0xe1,
   negotiateAlgorithms: 0xe3,
@@ -20,8 +22,13 @@ export const requestCode = {
   pskFinish: 0xe7,
   heartbeat: 0xe8,
   keyUpdate: 0xe9,
+  getEncapsulatedRequest: 0xea,
+  deliverEncapsulatedResponse: 0xeb,
   endSession: 0xec,
+  getCsr: 0xed,
+  setCertificate: 0xee,
   vendorDefined: 0xfe,
+  respondIfReady: 0xff,
 } as const;
 
 /** Response codes (DSP0274, table "SPDM response codes"). */
@@ -30,14 +37,22 @@ export const responseCode = {
   certificate: 0x02,
   challengeAuth: 0x03,
   version: 0x04,
+  chunkSendAck: 0x05,
+  chunkResponse: 0x06,
   measurements: 0x60,
   capabilities: 0x61,
   algorithms: 0x63,
   keyExchangeRsp: 0x64,
   finishRsp: 0x65,
+  pskExchangeRsp: 0x66,
+  pskFinishRsp: 0x67,
   heartbeatAck: 0x68,
   keyUpdateAck: 0x69,
+  encapsulatedRequest: 0x6a,
+  encapsulatedResponseAck: 0x6b,
   endSessionAck: 0x6c,
+  csr: 0x6d,
+  setCertificateRsp: 0x6e,
   vendorDefined: 0x7e,
   error: 0x7f,
 } as const;
@@ -51,11 +66,19 @@ export const spdmError = {
   unspecified: 0x05,
   decryptError: 0x06,
   unsupportedRequest: 0x07,
+  requestInFlight: 0x08,
+  invalidResponseCode: 0x09,
   sessionLimitExceeded: 0x0a,
   sessionRequired: 0x0b,
+  resetRequired: 0x0c,
   responseTooLarge: 0x0d,
   requestTooLarge: 0x0e,
+  largeResponse: 0x0f,
   versionMismatch: 0x41,
+  responseNotReady: 0x42,
+  requestResynch: 0x43,
+  operationFailed: 0x44,
+  noPendingRequests: 0x45,
 } as const;
 export type SpdmErrorCode = (typeof spdmError)[keyof typeof spdmError];
 
@@ -71,10 +94,30 @@ export const capability = {
   mac: 0x80,
   mutualAuthentication: 0x100,
   keyExchange: 0x200,
+  /** Requester: 1 = supported. Responder: 1 = without, 2 = with a context of its own. */
   psk: 0xc00,
+  pskSupported: 0x400,
+  pskWithContext: 0x800,
+  encapsulated: 0x1000,
   heartbeat: 0x2000,
   keyUpdate: 0x4000,
   handshakeInTheClear: 0x8000,
+  publicKeyId: 0x10000,
+  /** 1.2. */
+  chunk: 0x20000,
+  aliasCertificate: 0x40000,
+  setCertificate: 0x80000,
+  csr: 0x100000,
+  certificateInstallReset: 0x200000,
+  /** 1.3. */
+  measurementExtensionLog: 0x1000000,
+  /** 1.3: 1 = only with several keys, 2 = negotiated. */
+  multiKey: 0xc000000,
+  multiKeyOnly: 0x4000000,
+  multiKeyNegotiated: 0x8000000,
+  keyPairInfo: 0x10000000,
+  /** 1.4. */
+  largeResponse: 0x80000000,
 } as const;
 
 /** MCTP message types (DSP0239): SPDM in the clear (DSP0275) and secured messages (DSP0276). DSP0287 uses the same two numbers. */

@@ -102,9 +102,10 @@ function readVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[]): 
   if (!version || !decodeVersion(versions).includes(version))
     throw new NusecError('SPDM_UNSUPPORTED', 'version of the evidence is not accepted');
   for (const message of [capabilities, offer, selection]) if (message[0] !== version) throw unexpected('versions of the evidence differ');
-  const flags = decodeGetCapabilities(getCapabilities).flags & decodeCapabilities(capabilities).flags;
-  const algorithms = resolveAlgorithms(decodeNegotiateAlgorithms(offer), decodeAlgorithms(selection));
-  return { version, algorithms, clearHandshake: (flags & capability.handshakeInTheClear) !== 0 };
+  const requester = decodeGetCapabilities(getCapabilities).flags;
+  const responder = decodeCapabilities(capabilities).flags;
+  const algorithms = resolveAlgorithms(decodeNegotiateAlgorithms(offer), decodeAlgorithms(selection), requester, responder);
+  return { version, algorithms, clearHandshake: (requester & responder & capability.handshakeInTheClear) !== 0 };
 }
 
 /** Every message is read strictly, so that the signed bytes can be cut in one way only. */

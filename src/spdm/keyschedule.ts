@@ -14,9 +14,18 @@ export type TrafficKey = { readonly key: Uint8Array; readonly iv: Uint8Array };
 /** What every derivation needs of a connection. */
 export type ScheduleContext = { readonly version: number; readonly hash: HashAlgorithm };
 
-/** @param dheSecret x coordinate of the shared point  @param th1 hash of the transcript up to KEY_EXCHANGE_RSP */
+/** @param dheSecret x coordinate of the shared point, or the ML-KEM secret  @param th1 hash of the transcript up to KEY_EXCHANGE_RSP */
 export function handshakeSecrets(context: ScheduleContext, dheSecret: Uint8Array, th1: Uint8Array): HandshakeSecrets {
-  const handshake = hmac(context.hash, new Uint8Array(context.hash.hashBytes), dheSecret);
+  return fromHandshakeSecret(context, hmac(context.hash, new Uint8Array(context.hash.hashBytes), dheSecret), th1);
+}
+
+/** The same from a pre-shared key; since 1.3 the salt is all ones. @param th1 hash of the transcript up to PSK_EXCHANGE_RSP without its verify data */
+export function pskHandshakeSecrets(context: ScheduleContext, key: Uint8Array, th1: Uint8Array): HandshakeSecrets {
+  const salt = new Uint8Array(context.hash.hashBytes).fill(context.version >= 0x13 ? 0xff : 0);
+  return fromHandshakeSecret(context, hmac(context.hash, salt, key), th1);
+}
+
+function fromHandshakeSecret(context: ScheduleContext, handshake: Uint8Array, th1: Uint8Array): HandshakeSecrets {
   return {
     handshake,
     request: derive(context, handshake, 'req hs data', th1),

@@ -29,8 +29,8 @@ export type SpdmSession = {
   /** @throws SPDM_RECORD (and the session is over), SPDM_UNEXPECTED for application data */
   openSpdm(record: Uint8Array): Uint8Array;
   openAny(record: Uint8Array): Inner;
-  /** New keys after KEY_UPDATE, sequences from 0: of the requests only, or of both directions. */
-  rotate(which: 'request' | 'both'): void;
+  /** New keys after KEY_UPDATE, sequences from 0: of one direction, or of both. */
+  rotate(which: 'request' | 'response' | 'both'): void;
   ended(): boolean;
   end(): void;
   /** @throws SPDM_UNEXPECTED before the handshake is finished or after the end */
@@ -84,11 +84,13 @@ export function createSession(settings: SessionSettings, handshake: Secrets): Se
     },
     rotate: which => {
       const before = live();
-      const response = which === 'both' ? updatedSecret(settings, secrets.response) : secrets.response;
-      secrets = { request: updatedSecret(settings, secrets.request), response };
+      const updated = (direction: 'request' | 'response'): Uint8Array =>
+        which === 'both' || which === direction ? updatedSecret(settings, secrets[direction]) : secrets[direction];
+      secrets = { request: updated('request'), response: updated('response') };
       const next = directions(settings, secrets);
-      const untouched = settings.role === 'requester' ? { receive: before.receive } : { send: before.send };
-      keys = which === 'both' ? next : { ...next, ...untouched };
+      const sends = (which === 'request') === (role === 'requester');
+      if (which === 'both') keys = next;
+      else keys = sends ? { send: next.send, receive: before.receive } : { send: before.send, receive: next.receive };
     },
     useKeys: (next, exportMaster) => {
       secrets = next;

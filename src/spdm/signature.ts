@@ -2,9 +2,9 @@ import { createPublicKey, hash as digest, type KeyObject, verify } from 'node:cr
 import { concat, toBase64url, utf8 } from '../bytes.ts';
 import { rawToDer } from '../ecdsa.ts';
 import { NusecError } from '../errors.ts';
-import type { HashAlgorithm, SignatureAlgorithm } from './suite.ts';
+import type { EcdsaAlgorithm, HashAlgorithm, SignatureAlgorithm } from './suite.ts';
 
-/** Signatures over transcripts (DSP0274 §15): ECDSA, raw r ‖ s. */
+/** Signatures over transcripts (DSP0274 §15): ECDSA, raw r ‖ s; since 1.4 also ML-DSA, with the context as its context string. */
 
 /** What a signature is for; part of the signed bytes since 1.2. */
 export type SigningContext =
@@ -13,11 +13,12 @@ export type SigningContext =
   | 'responder-key_exchange_rsp signing'
   | 'requester-finish signing';
 
-/** A leaf key: uncompressed point (65 bytes P-256, 97 bytes P-384), or a KeyObject when the caller keeps them cached. */
+/** A leaf key: uncompressed point (65 bytes P-256, 97 bytes P-384), or a KeyObject (always for ML-DSA, and when the caller keeps them cached). */
 export type LeafKey = KeyObject | Uint8Array;
 
 const prefixBytes = 100;
 const prefixRepeats = 4;
+const contextAt = 64;
 
 /** The bytes that the signing algorithm hashes and signs: the transcript itself in 1.1, prefix[100] ‖ H(transcript) since 1.2. */
 export function signingInput(version: number, hash: HashAlgorithm, context: SigningContext, transcript: Uint8Array): Uint8Array {
@@ -25,6 +26,12 @@ export function signingInput(version: number, hash: HashAlgorithm, context: Sign
   const repeated = utf8(`dmtf-spdm-v1.${version & 0xf}.*`.repeat(prefixRepeats));
   const label = utf8(context);
   return concat(repeated, new Uint8Array(prefixBytes - repeated.length - label.length), label, hashOf(hash, transcript));
+}
+
+/** The context a signing input of 1.2 or later was made for: what a signer with an ML-DSA key needs beside the input. */
+export function signingContextOf(input: Uint8Array): Uint8Array {
+  const field = input.subarray(contextAt, prefixBytes);
+  return field.subarray(field.findIndex(byte => byte !== 0));
 }
 
 export function hashOf(hash: HashAlgorithm, bytes: Uint8Array): Uint8Array {
@@ -39,15 +46,34 @@ export async function verifySignature(
   signature: Uint8Array,
   what: string,
 ): Promise<void> {
-  const key = toKeyObject(leafKey, algorithms.signature);
   const valid = await new Promise<boolean>((resolve, reject) => {
-    verify(algorithms.hash.name, input, key, rawToDer(signature), (error, ok) => (error ? reject(error) : resolve(ok)));
-  }).catch(() => false);
+    const done = (error: Error | null, ok: boolean): void => (error ? reject(error) : resolve(ok));
+    verifyWith(algorithms, leafKey, input, signature, done);
+  }).catch(error => {
+    if (error instanceof NusecError) throw error;
+    return false;
+  });
   if (!valid) throw new NusecError('SPDM_SIGNATURE', `${what}: signature does not verify`);
 }
 
+function verifyWith(
+  { hash, signature: algorithm }: { readonly hash: HashAlgorithm; readonly signature: SignatureAlgorithm },
+  leafKey: LeafKey,
+  input: Uint8Array,
+  signature: Uint8Array,
+  done: (error: Error | null, ok: boolean) => void,
+): void {
+  if ('curve' in algorithm) {
+    verify(hash.name, input, toKeyObject(leafKey, algorithm), rawToDer(signature), done);
+    return;
+  }
+  if (!('mlDsa' in algorithm) || leafKey instanceof Uint8Array || leafKey.asymmetricKeyType !== algorithm.mlDsa)
+    throw new NusecError('SPDM_SIGNATURE', 'leaf key is not one of the negotiated algorithm');
+  verify(null, input, { key: leafKey, context: signingContextOf(input) } as Parameters<typeof verify>[2], signature, done);
+}
+
 /** @throws SPDM_SIGNATURE when the key is not one of that algorithm */
-function toKeyObject(leafKey: LeafKey, algorithm: SignatureAlgorithm): KeyObject {
+function toKeyObject(leafKey: LeafKey, algorithm: EcdsaAlgorithm): KeyObject {
   const key = leafKey instanceof Uint8Array ? importPoint(leafKey, algorithm) : leafKey;
   const curve = key.asymmetricKeyDetails?.namedCurve;
   if (curve !== openSslCurve[algorithm.curve]) throw new NusecError('SPDM_SIGNATURE', `leaf key is not ${algorithm.curve}`);
@@ -56,7 +82,7 @@ function toKeyObject(leafKey: LeafKey, algorithm: SignatureAlgorithm): KeyObject
 
 const openSslCurve = { 'P-256': 'prime256v1', 'P-384': 'secp384r1' } as const;
 
-function importPoint(point: Uint8Array, algorithm: SignatureAlgorithm): KeyObject {
+function importPoint(point: Uint8Array, algorithm: EcdsaAlgorithm): KeyObject {
   const half = algorithm.signatureBytes / 2;
   if (point.length !== 1 + 2 * half || point[0] !== 4)
     throw new NusecError('SPDM_SIGNATURE', `leaf key is not an uncompressed ${algorithm.curve} point`);

@@ -6,13 +6,24 @@ export type HashAlgorithm = {
   readonly hashBytes: number;
   readonly measurementBit: number;
 };
-export type SignatureAlgorithm = { readonly bit: number; readonly curve: 'P-256' | 'P-384'; readonly signatureBytes: number };
+export type EcdsaAlgorithm = { readonly bit: number; readonly curve: 'P-256' | 'P-384'; readonly signatureBytes: number };
+/** FIPS 204, since 1.4. */
+export type MlDsaAlgorithm = { readonly bit: number; readonly mlDsa: 'ml-dsa-65'; readonly signatureBytes: number };
+export type SignatureAlgorithm = EcdsaAlgorithm | MlDsaAlgorithm | typeof noSignature;
 export type DheGroup = {
   readonly bit: number;
   readonly curve: 'prime256v1' | 'secp384r1';
   readonly exchangeBytes: number;
   readonly privateBytes: number;
 };
+/** FIPS 203, since 1.4: `exchangeBytes` is the encapsulation key in KEY_EXCHANGE, `ciphertextBytes` what KEY_EXCHANGE_RSP carries. */
+export type KemAlgorithm = {
+  readonly bit: number;
+  readonly mlKem: 'ml-kem-768';
+  readonly exchangeBytes: number;
+  readonly ciphertextBytes: number;
+};
+export type KeyAgreement = DheGroup | KemAlgorithm;
 export type Aead = {
   readonly bit: number;
   readonly name: 'aes-256-gcm' | 'chacha20-poly1305';
@@ -26,15 +37,21 @@ export const hashAlgorithms: readonly HashAlgorithm[] = [
   { bit: 0x2, name: 'sha384', hashBytes: 48, measurementBit: 0x4 },
 ];
 /** BaseAsymAlgo and ReqBaseAsymAlg. */
-export const signatureAlgorithms: readonly SignatureAlgorithm[] = [
+export const signatureAlgorithms: readonly EcdsaAlgorithm[] = [
   { bit: 0x10, curve: 'P-256', signatureBytes: 64 },
   { bit: 0x80, curve: 'P-384', signatureBytes: 96 },
 ];
+/** PqcAsymAlgo and ReqPqcAsymAlg. */
+export const pqcSignatureAlgorithms: readonly MlDsaAlgorithm[] = [{ bit: 0x2, mlDsa: 'ml-dsa-65', signatureBytes: 3309 }];
+/** A connection without anything that is signed, such as PSK alone. */
+export const noSignature = { bit: 0, signatureBytes: 0 } as const;
 /** DHE groups: ExchangeData is X ‖ Y. */
 export const dheGroups: readonly DheGroup[] = [
   { bit: 0x8, curve: 'prime256v1', exchangeBytes: 64, privateBytes: 32 },
   { bit: 0x10, curve: 'secp384r1', exchangeBytes: 96, privateBytes: 48 },
 ];
+/** KEM algorithms. */
+export const kemAlgorithms: readonly KemAlgorithm[] = [{ bit: 0x2, mlKem: 'ml-kem-768', exchangeBytes: 1184, ciphertextBytes: 1088 }];
 /** AEADCipherSuite. */
 export const aeads: readonly Aead[] = [
   { bit: 0x2, name: 'aes-256-gcm', keyBytes: 32, ivBytes: 12 },
@@ -44,7 +61,8 @@ export const aeads: readonly Aead[] = [
 export const spdmKeySchedule = 0x1;
 /** MeasurementSpecification: DMTF (DSP0274 §10.11.1). */
 export const dmtfMeasurementSpecification = 0x1;
-/** OtherParamsSupport: general opaque data format (1.2+) and one key pair per slot group (1.3+). */
+/** OtherParamsSupport and OtherParamsSelection: general opaque data format (1.2+); several key pairs (1.3+): in the request those of the
+ *  responder, in the response those of the requester. */
 export const opaqueFormat1 = 0x02;
 export const multiKeyConnection = 0x10;
 
@@ -52,14 +70,21 @@ export function rowOf<Row extends { readonly bit: number }>(table: readonly Row[
   return table.find(row => row.bit === bit);
 }
 
+/** Length of ExchangeData in KEY_EXCHANGE_RSP. */
+export const responseExchangeBytes = (agreement: KeyAgreement): number =>
+  'mlKem' in agreement ? agreement.ciphertextBytes : agreement.exchangeBytes;
+
 /** What both sides agreed on. Fields are absent when the feature is off on one side. */
 export type Algorithms = {
   readonly hash: HashAlgorithm;
   readonly signature: SignatureAlgorithm;
   readonly measurementHash?: HashAlgorithm;
-  readonly dhe?: DheGroup;
+  readonly dhe?: KeyAgreement;
   readonly aead?: Aead;
   readonly requesterSignature?: SignatureAlgorithm;
   readonly opaqueFormat1: boolean;
+  /** DIGESTS of the responder tell key pairs and are part of the session transcripts. */
   readonly multiKey: boolean;
+  /** The same for the requester's encapsulated DIGESTS. */
+  readonly requesterMultiKey: boolean;
 };

@@ -109,8 +109,8 @@ describe('the parameter phase of the responder (DSP0274 §10.10)', () => {
 });
 
 describe('negotiation of algorithms', () => {
+  const all = 0xffffffff;
   it('selects at most one bit in each field, and nothing for a feature that is off on one side', () => {
-    const all = 0xffffffff;
     const features: [string, number, number, (keyof ReturnType<typeof selectAlgorithms>)[]][] = [
       ['everything on', all, all, []],
       ['responder does not measure', all, all & ~0x18, ['measurementSpecification', 'measurementHash']],
@@ -124,7 +124,7 @@ describe('negotiation of algorithms', () => {
       const selected = selectAlgorithms(0x12, allAlgorithms, allAlgorithms, requester, responder);
       for (const [field, bits] of Object.entries(selected)) {
         expect([what, field, bits & (bits - 1)]).toEqual([what, field, 0]);
-        if (field !== 'mel' && field !== 'otherParams')
+        if (!['mel', 'otherParams', 'pqcAsym', 'requesterPqcAsym', 'kem'].includes(field))
           expect([what, field, bits === 0]).toEqual([what, field, off.includes(field as never)]);
       }
     }
@@ -142,8 +142,8 @@ describe('negotiation of algorithms', () => {
   it('refuses a selection that was not offered, or without hash or signature', () => {
     const selected = selectAlgorithms(0x12, allAlgorithms, allAlgorithms, 0xffffffff, 0xffffffff);
     const refused = expect.objectContaining({ code: 'SPDM_UNSUPPORTED' });
-    expect(() => resolveAlgorithms({ ...allAlgorithms, dhe: 0x10 }, selected)).toThrow(refused);
-    expect(() => resolveAlgorithms(allAlgorithms, { ...selected, baseHash: 0 })).toThrow(refused);
-    expect(() => resolveAlgorithms({ ...allAlgorithms, baseAsym: 0x1 }, { ...selected, baseAsym: 0x1 })).toThrow(refused);
+    expect(() => resolveAlgorithms({ ...allAlgorithms, dhe: 0x10 }, selected, 0, all)).toThrow(refused);
+    expect(() => resolveAlgorithms(allAlgorithms, { ...selected, baseHash: 0 }, 0, all)).toThrow(refused);
+    expect(() => resolveAlgorithms({ ...allAlgorithms, baseAsym: 0x1 }, { ...selected, baseAsym: 0x1 }, 0, all)).toThrow(refused);
   });
 });

@@ -246,11 +246,16 @@ describe('the session state of the responder', () => {
     expect(known.sessionId()).toBeUndefined();
   });
 
-  it('is not followed into mutual authentication by our requester', async () => {
-    const { setup, keyExchangeRsp } = await negotiate();
-    const asking = keyExchangeRsp.message.slice();
-    asking[6] = 0x02;
-    await expect(setup.receive({ kind: 'clear', message: asking })).rejects.toEqual(code('SPDM_UNSUPPORTED'));
+  it('is not followed into mutual authentication by a requester that has no certificates', async () => {
+    const flags = capability.mutualAuthentication | capability.encapsulated;
+    const asked = openSession(
+      {
+        capabilities: { ...sizes, flags: deviceFlags | flags },
+        mutualAuthentication: { how: 'encapsulated', slot: 0, required: true, trust: trustLeaf },
+      },
+      { capabilities: { ...sizes, flags: requesterFlags | flags } },
+    );
+    await expect(asked).rejects.toEqual(code('SPDM_UNSUPPORTED'));
   });
 
   it('refuses PSK_EXCHANGE, FINISH without KEY_EXCHANGE, and FINISH in the clear of an encrypted handshake', async () => {

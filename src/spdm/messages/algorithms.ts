@@ -14,22 +14,31 @@ export type AlgorithmBits = {
   readonly aead: number;
   readonly requesterAsym: number;
   readonly keySchedule: number;
+  /** Post-quantum, since 1.4. */
+  readonly pqcAsym?: number;
+  readonly requesterPqcAsym?: number;
+  readonly kem?: number;
 };
 export type SelectedBits = AlgorithmBits & { readonly measurementHash: number };
 
 /** AlgType of the algorithm structures; each is type | 0x20 (2 bytes, no external algorithms) | u16. */
-const structureTypes = { dhe: 2, aead: 3, requesterAsym: 4, keySchedule: 5 } as const;
+const structureTypes = { dhe: 2, aead: 3, requesterAsym: 4, keySchedule: 5, requesterPqcAsym: 6, kem: 7 } as const;
+const classicTypes: readonly number[] = [2, 3, 4, 5];
+const postQuantumTypes: readonly number[] = [6, 7];
 const fixedTwoBytes = 0x20;
 
-/** The structures are sent for all four types when `structures` is not told otherwise; a responder answers those it was sent. */
+/** There are no structures in 1.0, and those of post-quantum algorithms in 1.4 only, when something is offered there. */
 export function encodeNegotiateAlgorithms(version: number, offer: AlgorithmBits): Uint8Array {
-  const structures = encodeStructures(offer);
+  const newest = version >= 0x14;
+  const types = version < 0x11 ? [] : [...classicTypes, ...(newest ? postQuantumTypes.filter(type => bitsOf(offer, type) !== 0) : [])];
+  const structures = encodeStructures(offer, types);
   const body = concat(
     u8(offer.measurementSpecification),
     u8(offer.otherParams),
     u32(offer.baseAsym),
     u32(offer.baseHash),
-    new Uint8Array(12),
+    u32(newest ? (offer.pqcAsym ?? 0) : 0),
+    new Uint8Array(8),
     u16(0),
     u8(0),
     u8(offer.mel),
@@ -38,32 +47,43 @@ export function encodeNegotiateAlgorithms(version: number, offer: AlgorithmBits)
   return encodeMessage(version, requestCode.negotiateAlgorithms, structures.length / 4, 0, u16(headerBytes + 2 + body.length), body);
 }
 
-/** @throws SPDM_MALFORMED, also for external algorithms, which nobody may need */
-export function decodeNegotiateAlgorithms(bytes: Uint8Array): AlgorithmBits {
-  const { param1, body } = openMessage(bytes, requestCode.negotiateAlgorithms, 'NEGOTIATE_ALGORITHMS');
+/** `structures`: the types of the algorithm structures that were sent, which are those to answer. */
+export type AlgorithmOffer = AlgorithmBits & { readonly structures: readonly number[] };
+
+/** External algorithms are read over: we know none. @throws SPDM_MALFORMED */
+export function decodeNegotiateAlgorithms(bytes: Uint8Array): AlgorithmOffer {
+  const { version, param1, body } = openMessage(bytes, requestCode.negotiateAlgorithms, 'NEGOTIATE_ALGORITHMS');
   if (body.u16() !== bytes.length) throw malformed('NEGOTIATE_ALGORITHMS: length');
   const measurementSpecification = body.u8();
   const otherParams = body.u8();
   const baseAsym = body.u32();
   const baseHash = body.u32();
-  body.take(12);
+  const pqcAsym = body.u32();
+  body.take(8);
   const externals = body.u8() + body.u8();
   body.u8();
   const mel = body.u8();
   body.take(externals * 4);
   const structures = decodeStructures(body, param1, 'NEGOTIATE_ALGORITHMS');
-  return { measurementSpecification, otherParams, baseAsym, baseHash, mel, ...structures };
+  const newest = version >= 0x14 ? { pqcAsym } : {};
+  return { measurementSpecification, otherParams, baseAsym, baseHash, mel, ...newest, ...structures.bits, structures: structures.types };
 }
 
-export function encodeAlgorithms(version: number, selected: SelectedBits): Uint8Array {
-  const structures = encodeStructures(selected);
+/** @param types of the structures in the request; those that we know are answered, also with nothing selected */
+export function encodeAlgorithms(version: number, selected: SelectedBits, types: readonly number[] = classicTypes): Uint8Array {
+  const known = [...classicTypes, ...(version >= 0x14 ? postQuantumTypes : [])];
+  const structures = encodeStructures(
+    selected,
+    types.filter(type => known.includes(type)),
+  );
   const body = concat(
     u8(selected.measurementSpecification),
     u8(selected.otherParams),
     u32(selected.measurementHash),
     u32(selected.baseAsym),
     u32(selected.baseHash),
-    new Uint8Array(11),
+    u32(version >= 0x14 ? (selected.pqcAsym ?? 0) : 0),
+    new Uint8Array(7),
     u8(selected.mel),
     u32(0),
     structures,
@@ -73,33 +93,43 @@ export function encodeAlgorithms(version: number, selected: SelectedBits): Uint8
 
 /** @throws SPDM_MALFORMED */
 export function decodeAlgorithms(bytes: Uint8Array): SelectedBits {
-  const { param1, body } = openMessage(bytes, responseCode.algorithms, 'ALGORITHMS');
+  const { version, param1, body } = openMessage(bytes, responseCode.algorithms, 'ALGORITHMS');
   if (body.u16() !== bytes.length) throw malformed('ALGORITHMS: length');
   const measurementSpecification = body.u8();
   const otherParams = body.u8();
   const measurementHash = body.u32();
   const baseAsym = body.u32();
   const baseHash = body.u32();
-  body.take(11);
+  const pqcAsym = body.u32();
+  body.take(7);
   const mel = body.u8();
   if (body.u8() + body.u8() !== 0) throw malformed('ALGORITHMS: external algorithm selected');
   body.u16();
-  const structures = decodeStructures(body, param1, 'ALGORITHMS');
-  const selected = { measurementSpecification, otherParams, measurementHash, baseAsym, baseHash, mel, ...structures };
-  for (const bits of [measurementHash, baseAsym, baseHash, ...Object.values(structures)])
-    if (bits & (bits - 1)) throw malformed('ALGORITHMS: two selected');
+  const { bits } = decodeStructures(body, param1, 'ALGORITHMS');
+  const newest = version >= 0x14 ? { pqcAsym } : {};
+  const selected = { measurementSpecification, otherParams, measurementHash, baseAsym, baseHash, mel, ...newest, ...bits };
+  for (const one of [measurementHash, baseAsym, baseHash, newest.pqcAsym ?? 0, ...Object.values(bits)])
+    if (one & (one - 1)) throw malformed('ALGORITHMS: two selected');
   return selected;
 }
 
-type Structures = Pick<AlgorithmBits, keyof typeof structureTypes>;
+type StructureField = keyof typeof structureTypes;
+type Structures = Pick<AlgorithmBits, StructureField>;
 
-function encodeStructures(bits: Structures): Uint8Array {
-  const one = (type: number, supported: number): Uint8Array => concat(u8(type), u8(fixedTwoBytes), u16(supported));
-  return concat(...Object.entries(structureTypes).map(([name, type]) => one(type, bits[name as keyof Structures])));
+const fieldOf = (type: number): StructureField | undefined =>
+  (Object.keys(structureTypes) as StructureField[]).find(field => structureTypes[field] === type);
+
+function bitsOf(bits: Structures, type: number): number {
+  const field = fieldOf(type);
+  return (field && bits[field]) ?? 0;
 }
 
-/** Types must rise, none twice; types beyond those we know (post-quantum, 1.4) are read over. */
-function decodeStructures(body: Reader, count: number, what: string): Structures {
+function encodeStructures(bits: Structures, types: readonly number[]): Uint8Array {
+  return concat(...types.map(type => concat(u8(type), u8(fixedTwoBytes), u16(bitsOf(bits, type)))));
+}
+
+/** Types must rise, none twice; types that we do not know are read over. */
+function decodeStructures(body: Reader, count: number, what: string): { readonly bits: Structures; readonly types: readonly number[] } {
   const found = new Map<number, number>();
   let previous = 0;
   for (let i = 0; i < count; i += 1) {
@@ -111,11 +141,13 @@ function decodeStructures(body: Reader, count: number, what: string): Structures
     previous = type;
   }
   body.end();
-  const bits = (type: number): number => found.get(type) ?? 0;
-  return {
-    dhe: bits(structureTypes.dhe),
-    aead: bits(structureTypes.aead),
-    requesterAsym: bits(structureTypes.requesterAsym),
-    keySchedule: bits(structureTypes.keySchedule),
+  const known = Object.entries(structureTypes).map(([field, type]) => [field, found.get(type)] as const);
+  const bits = {
+    dhe: 0,
+    aead: 0,
+    requesterAsym: 0,
+    keySchedule: 0,
+    ...Object.fromEntries(known.filter(([, value]) => value !== undefined)),
   };
+  return { bits, types: [...found.keys()] };
 }

@@ -1,5 +1,5 @@
 import { encodeMessage, malformed, openMessage, u8, u16, u32 } from '../codec.ts';
-import { requestCode, responseCode } from '../constants.ts';
+import { capability, requestCode, responseCode } from '../constants.ts';
 
 /** GET_CAPABILITIES and CAPABILITIES (DSP0274 §10.3): the same body both ways; the two sizes exist since 1.2. */
 
@@ -14,11 +14,17 @@ export type Capabilities = {
 /** MinDataTransferSize (DSP0274 §10.3, since 1.2). */
 export const minDataTransferBytes = 42;
 
-export const encodeGetCapabilities = (version: number, own: Capabilities): Uint8Array => encode(version, requestCode.getCapabilities, own);
+/** In 1.0 the request has no body. */
+export const encodeGetCapabilities = (version: number, own: Capabilities): Uint8Array =>
+  version < 0x11 ? encodeMessage(version, requestCode.getCapabilities, 0, 0) : encode(version, requestCode.getCapabilities, own);
 export const encodeCapabilities = (version: number, own: Capabilities): Uint8Array => encode(version, responseCode.capabilities, own);
 
 /** @throws SPDM_MALFORMED */
-export const decodeGetCapabilities = (bytes: Uint8Array): Capabilities => decode(bytes, requestCode.getCapabilities, 'GET_CAPABILITIES');
+export function decodeGetCapabilities(bytes: Uint8Array): Capabilities {
+  if (bytes[0] !== 0x10) return decode(bytes, requestCode.getCapabilities, 'GET_CAPABILITIES');
+  openMessage(bytes, requestCode.getCapabilities, 'GET_CAPABILITIES').body.end();
+  return { flags: 0, ctExponent: 0, dataTransferBytes: 0, maxMessageBytes: 0 };
+}
 /** @throws SPDM_MALFORMED */
 export const decodeCapabilities = (bytes: Uint8Array): Capabilities => decode(bytes, responseCode.capabilities, 'CAPABILITIES');
 
@@ -39,4 +45,16 @@ function decode(bytes: Uint8Array, code: number, what: string): Capabilities {
   body.end();
   if (sized && (dataTransferBytes < minDataTransferBytes || maxMessageBytes < dataTransferBytes)) throw malformed(`${what}: sizes`);
   return { flags, ctExponent, dataTransferBytes, maxMessageBytes };
+}
+
+/** Flags that exist in each version; later ones are not to be sent. */
+const knownFlags: Readonly<Record<number, number>> = { 16: 0x3f, 17: 0x1ffff, 18: 0x3fffff, 19: 0x3fffffff };
+
+/** What a side with these capabilities says in that version: known flags only, and without CHUNK no message longer than one transfer. */
+export function capabilitiesFor(version: number, own: Capabilities): Capabilities {
+  const flags = (own.flags & (knownFlags[version] ?? 0xffffffff)) >>> 0;
+  const { dataTransferBytes } = own;
+  if (version < 0x12) return { ...own, flags };
+  const maxMessageBytes = flags & capability.chunk ? Math.max(own.maxMessageBytes, dataTransferBytes) : dataTransferBytes;
+  return { ...own, flags, maxMessageBytes };
 }

@@ -1,10 +1,17 @@
-import { encodeMessage, malformed, openMessage, u16, u32 } from '../codec.ts';
+import { encodeMessage, openMessage, u16, u32 } from '../codec.ts';
 import { requestCode, responseCode } from '../constants.ts';
 
 /** GET_CERTIFICATE and CERTIFICATE (DSP0274 §10.7): one portion of a certificate chain. Since 1.4 both have a large form
- *  (param1 bit 7, short fields 0, then u32 offset and length), which we answer and do not ask for: 64 KiB is enough for any chain of ours. */
+ *  (param1 bit 7, short fields 0, then u32 offset and length), which both sides use when both have LARGE_RESP_CAP. */
 
-export type GetCertificate = { readonly slot: number; readonly offset: number; readonly length: number; readonly large: boolean };
+export type GetCertificate = {
+  readonly slot: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly large: boolean;
+  /** Since 1.3: only the length of the chain is asked for, as the remainder behind an empty portion. */
+  readonly sizeOnly?: boolean;
+};
 export type CertificatePortion = {
   readonly slot: number;
   readonly large: boolean;
@@ -16,13 +23,16 @@ export type CertificatePortion = {
 
 const largeFlag = 0x80;
 const slotMask = 0x0f;
-const sizeOnly = 0x01;
+/** Bytes before the portion. */
+export const certificateHeadBytes = { short: 8, large: 16 } as const;
+const sizeOnlyFlag = 0x01;
 
 export function encodeGetCertificate(version: number, request: GetCertificate): Uint8Array {
-  const { slot, offset, length, large } = request;
+  const { slot, offset, length, large, sizeOnly } = request;
+  const param2 = sizeOnly ? sizeOnlyFlag : 0;
   return large
-    ? encodeMessage(version, requestCode.getCertificate, slot | largeFlag, 0, u16(0), u16(0), u32(offset), u32(length))
-    : encodeMessage(version, requestCode.getCertificate, slot, 0, u16(offset), u16(length));
+    ? encodeMessage(version, requestCode.getCertificate, slot | largeFlag, param2, u16(0), u16(0), u32(offset), u32(length))
+    : encodeMessage(version, requestCode.getCertificate, slot, param2, u16(offset), u16(length));
 }
 
 /** @throws SPDM_MALFORMED */
@@ -32,8 +42,8 @@ export function decodeGetCertificate(bytes: Uint8Array): GetCertificate {
   const short = { offset: body.u16(), length: body.u16() };
   const { offset, length } = large ? { offset: body.u32(), length: body.u32() } : short;
   body.end();
-  if (version >= 0x13 && param2 & sizeOnly) throw malformed('GET_CERTIFICATE: size request');
-  return { slot: param1 & slotMask, offset, length, large };
+  const sizeOnly = version >= 0x13 && (param2 & sizeOnlyFlag) !== 0;
+  return { slot: param1 & slotMask, offset, length, large, sizeOnly };
 }
 
 export function encodeCertificate(version: number, response: CertificatePortion): Uint8Array {

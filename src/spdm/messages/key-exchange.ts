@@ -1,7 +1,7 @@
 import { encodeMessage, openMessage, u8, u16 } from '../codec.ts';
 import { nonceBytes, requestCode, responseCode } from '../constants.ts';
 import { checkedOpaque } from '../opaque.ts';
-import type { Algorithms, DheGroup } from '../suite.ts';
+import { type Algorithms, type KeyAgreement, responseExchangeBytes } from '../suite.ts';
 
 /** KEY_EXCHANGE and KEY_EXCHANGE_RSP (DSP0274 §10.16). */
 
@@ -18,7 +18,7 @@ export type KeyExchange = {
 export type KeyExchangeRsp = {
   readonly heartbeatSeconds: number;
   readonly sessionId: number;
-  /** 0 none, 1 with certificate, 2 encapsulated, 4 optimised encapsulated. */
+  /** See `mutualAuthentication` below. */
   readonly mutualAuthentication: number;
   readonly slot: number;
   readonly random: Uint8Array;
@@ -30,6 +30,11 @@ export type KeyExchangeRsp = {
   readonly verifyData: Uint8Array;
 };
 
+/** MutAuthRequested: with a certificate the responder has already, with encapsulated requests, with an encapsulated GET_DIGESTS implied. */
+export const mutualAuthentication = { none: 0, known: 1, encapsulated: 2, digests: 4 } as const;
+/** Low half of ReqSlotIDParam. */
+export const requesterSlotMask = 0x0f;
+
 export function encodeKeyExchange(version: number, request: KeyExchange): Uint8Array {
   const { summaryType, slot, sessionId, policy, random, exchange, opaque } = request;
   const body = [u16(sessionId), u8(policy), u8(0), random, exchange, u16(opaque.length), opaque];
@@ -37,7 +42,7 @@ export function encodeKeyExchange(version: number, request: KeyExchange): Uint8A
 }
 
 /** @throws SPDM_MALFORMED */
-export function decodeKeyExchange(bytes: Uint8Array, dhe: DheGroup): KeyExchange {
+export function decodeKeyExchange(bytes: Uint8Array, dhe: KeyAgreement): KeyExchange {
   const { param1, param2, body } = openMessage(bytes, requestCode.keyExchange, 'KEY_EXCHANGE');
   const sessionId = body.u16();
   const policy = body.u8();
@@ -60,7 +65,7 @@ export function encodeKeyExchangeRsp(version: number, response: Omit<KeyExchange
 export function decodeKeyExchangeRsp(
   bytes: Uint8Array,
   algorithms: Algorithms,
-  dhe: DheGroup,
+  dhe: KeyAgreement,
   summaryType: number,
   verifyDataBytes: number,
 ): KeyExchangeRsp {
@@ -69,7 +74,7 @@ export function decodeKeyExchangeRsp(
   const mutualAuthentication = body.u8();
   const slot = body.u8();
   const random = body.take(nonceBytes);
-  const exchange = body.take(dhe.exchangeBytes);
+  const exchange = body.take(responseExchangeBytes(dhe));
   const summary = body.take(summaryType === 0 ? 0 : algorithms.hash.hashBytes);
   const opaque = checkedOpaque(body.take(body.u16()), 'KEY_EXCHANGE_RSP');
   const signature = body.take(algorithms.signature.signatureBytes);

@@ -1,8 +1,8 @@
 import { equalBytes } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
 import { discoveryVersion, requestCode, responseCode, type SpdmVersion } from '../constants.ts';
-import { type AlgorithmBits, decodeAlgorithms } from '../messages/algorithms.ts';
-import { type Capabilities, decodeCapabilities } from '../messages/capabilities.ts';
+import { type AlgorithmBits, decodeAlgorithms, decodeNegotiateAlgorithms } from '../messages/algorithms.ts';
+import { type Capabilities, capabilitiesFor, decodeCapabilities } from '../messages/capabilities.ts';
 import { type CertificatePortion, decodeCertificate, decodeGetCertificate } from '../messages/certificate.ts';
 import { decodeChallenge, decodeChallengeAuth } from '../messages/challenge.ts';
 import { decodeDigests, type SlotDigest } from '../messages/digests.ts';
@@ -40,7 +40,8 @@ export function acceptVersion(
   const offered = decodeVersion(response);
   const version = [...versions].sort((a, b) => b - a).find(own => offered.includes(own));
   if (!version) throw new NusecError('SPDM_UNSUPPORTED', 'no common SPDM version');
-  return { ...connection, version, transcript: withVca(emptyTranscript, request, response) };
+  const own = capabilitiesFor(version, connection.own);
+  return { ...connection, version, own, transcript: withVca(emptyTranscript, request, response) };
 }
 
 export function acceptCapabilities(connection: Connection, request: Uint8Array, response: Uint8Array): Connection {
@@ -50,7 +51,8 @@ export function acceptCapabilities(connection: Connection, request: Uint8Array, 
 
 export function acceptAlgorithms(connection: Connection, request: Uint8Array, response: Uint8Array): Connection {
   checkHead(connection, response, responseCode.algorithms);
-  const algorithms = resolveAlgorithms(connection.offer, decodeAlgorithms(response));
+  const { own, peer } = connection;
+  const algorithms = resolveAlgorithms(decodeNegotiateAlgorithms(request), decodeAlgorithms(response), own.flags, peer?.flags ?? 0);
   return { ...connection, algorithms, transcript: withVca(connection.transcript, request, response) };
 }
 
@@ -109,6 +111,9 @@ export function algorithmsOf(connection: Connection): Algorithms {
 export function requirePeer(connection: Connection, flag: number, what: string): void {
   if (((connection.peer?.flags ?? 0) & flag) !== flag) throw new NusecError('SPDM_UNSUPPORTED', `responder has no ${what}`);
 }
+
+/** Whether both sides have a capability. */
+export const bothHave = ({ own, peer }: Connection, flag: number): boolean => (own.flags & (peer?.flags ?? 0) & flag) !== 0;
 
 /** @throws SPDM_UNEXPECTED for ERROR, another code or another version */
 export function checkHead({ version }: { readonly version: number }, response: Uint8Array, code: number): void {

@@ -6,7 +6,7 @@ import { type Capabilities, encodeGetCapabilities } from '../messages/capabiliti
 import { encodeGetCertificate } from '../messages/certificate.ts';
 import { encodeGetDigests } from '../messages/digests.ts';
 import { encodeGetVersion } from '../messages/version.ts';
-import { p256Algorithms } from '../negotiation.ts';
+import { offerFor, p256Algorithms } from '../negotiation.ts';
 import { hashOf } from '../signature.ts';
 import {
   acceptAlgorithms,
@@ -15,6 +15,7 @@ import {
   acceptDigests,
   acceptVersion,
   algorithmsOf,
+  bothHave,
   type Connection,
   newConnection,
   requirePeer,
@@ -28,10 +29,12 @@ export type IdentifyOptions = {
   readonly capabilities: Capabilities;
   readonly algorithms: AlgorithmBits;
   readonly slot: number;
-  /** Asked for in one GET_CERTIFICATE, at most 65535. */
+  /** Asked for in one GET_CERTIFICATE; at most 65535 before 1.4. */
   readonly portionBytes: number;
   /** A chain structure verified before: it is not asked for again when its digest is in DIGESTS. */
   readonly knownChain?: Uint8Array;
+  /** Stop after ALGORITHMS: nothing is asked about certificates, as for PSK. */
+  readonly vcaOnly?: boolean;
 };
 
 /** Flags of our requesters. */
@@ -74,15 +77,17 @@ export function continueIdentification(options: IdentifyOptions, state: Identifi
   switch (state.step) {
     case 'version': {
       const next = acceptVersion(connection, options.versions, request, response);
-      return { ...state, step: 'capabilities', connection: next, request: encodeGetCapabilities(next.version, options.capabilities) };
+      return { ...state, step: 'capabilities', connection: next, request: encodeGetCapabilities(next.version, next.own) };
     }
     case 'capabilities': {
       const next = acceptCapabilities(connection, request, response);
-      requirePeer(next, capability.certificate, 'certificates');
-      return { ...state, step: 'algorithms', connection: next, request: encodeNegotiateAlgorithms(next.version, options.algorithms) };
+      if (!options.vcaOnly) requirePeer(next, capability.certificate, 'certificates');
+      const offer = offerFor(options.algorithms, next.version, next.peer?.flags ?? 0);
+      return { ...state, step: 'algorithms', connection: next, request: encodeNegotiateAlgorithms(next.version, offer) };
     }
     case 'algorithms': {
       const next = acceptAlgorithms(connection, request, response);
+      if (options.vcaOnly) return done({ ...state, connection: next });
       return { ...state, step: 'digests', connection: next, request: encodeGetDigests(next.version) };
     }
     case 'digests':
@@ -116,8 +121,11 @@ function afterCertificate(options: IdentifyOptions, state: Identification, respo
   return done({ ...state, connection, chain });
 }
 
+/** In the large form when both sides have it (1.4). */
 function askPortion({ slot, portionBytes }: IdentifyOptions, state: Identification): Identification {
-  const request = encodeGetCertificate(state.connection.version, { slot, offset: state.chain.length, length: portionBytes, large: false });
+  const { version } = state.connection;
+  const large = version >= 0x14 && bothHave(state.connection, capability.largeResponse);
+  const request = encodeGetCertificate(version, { slot, offset: state.chain.length, length: portionBytes, large });
   return { ...state, step: 'certificate', request };
 }
 

@@ -1,30 +1,28 @@
-import { timingSafeEqual } from 'node:crypto';
-import { concat } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
+import type { KemProvider } from '../agreement.ts';
+import type { CertSlots } from '../certslot.ts';
 import { malformed } from '../codec.ts';
-import { capability, nonceBytes, responseCode, type Wire } from '../constants.ts';
-import { type EcdhProvider, type EphemeralKey, ecdhFromRandom, type RandomSource } from '../ecdh.ts';
-import { type Evidence, type VerifyOptions, verifyEvidence } from '../evidence.ts';
-import { dataSecrets, type HandshakeSecrets, handshakeSecrets, verifyData } from '../keyschedule.ts';
-import { decodeFinishRsp, encodeFinish } from '../messages/finish.ts';
-import { decodeKeyExchangeRsp, encodeKeyExchange } from '../messages/key-exchange.ts';
-import { decodeSelectedVersion, encodeSupportedVersions, securedMessageVersions } from '../opaque.ts';
-import type { Binding } from '../record.ts';
-import { createSession, type SessionEnd, type SpdmSession } from '../session.ts';
-import { hashOf } from '../signature.ts';
-import type { Aead, Algorithms, DheGroup } from '../suite.ts';
-import { sessionTranscriptHead } from '../transcript.ts';
-import { algorithmsOf, type Connection, checkHead, requirePeer, unexpected } from './connection.ts';
+import { capability, nonceBytes, requestCode, responseCode, type Wire } from '../constants.ts';
+import { type EcdhProvider, ecdhFromRandom, type RandomSource } from '../ecdh.ts';
+import type { Evidence, VerifyOptions } from '../evidence.ts';
+import { encodeGetDigests } from '../messages/digests.ts';
 import {
-  continueIdentification,
-  defaultIdentifyOptions,
-  type Identification,
-  type IdentifyOptions,
-  startIdentification,
-} from './identify.ts';
+  decodeEncapsulatedAck,
+  decodeEncapsulatedRequest,
+  type Encapsulated,
+  encodeDeliverResponse,
+  encodeGetEncapsulatedRequest,
+} from '../messages/encapsulated.ts';
+import { mutualAuthentication, requesterSlotMask } from '../messages/key-exchange.ts';
+import type { Binding } from '../record.ts';
+import type { SpdmSession } from '../session.ts';
+import { bothHave, type Connection, checkHead, unexpected } from './connection.ts';
+import { answerEncapsulated } from './encapsulated.ts';
+import { acceptFinish, type OpenFinish, openFinish } from './finish.ts';
+import { continueIdentification, defaultIdentifyOptions, type IdentifyOptions, startIdentification } from './identify.ts';
+import { acceptKeyExchange, type Handshake, type OpenExchange, openExchange } from './key-exchange.ts';
 
-/** Setting up a session as a requester: VERSION … CERTIFICATE, KEY_EXCHANGE, FINISH. The responder is authenticated before anything of ours goes out:
- *  chain (`trust`), signature of KEY_EXCHANGE_RSP, verify data. Not mutual: a responder that asks for it is refused. */
+/** Setting up a session as a requester: VERSION … CERTIFICATE, KEY_EXCHANGE, the responder's questions about us, FINISH. */
 
 export type SessionSetupOptions = IdentifyOptions & {
   /** RandomData of KEY_EXCHANGE, 32 bytes. A nonce chosen by the server makes the resulting evidence fresh for the server. */
@@ -34,11 +32,15 @@ export type SessionSetupOptions = IdentifyOptions & {
   readonly randomBytes: RandomSource;
   readonly binding: Binding;
   readonly ecdh: EcdhProvider;
+  /** Needed for ML-KEM only. */
+  readonly kem?: KemProvider;
   /** ReqSessionID, 16 bits. */
   readonly sessionId: number;
   /** Measurement summary in KEY_EXCHANGE_RSP: 0 none, 1 trusted computing base, 0xFF all. */
   readonly summaryType: number;
   readonly policy: number;
+  /** Our own certificates and keys, for a responder that wants to know who we are; without them such a responder is refused. */
+  readonly ownSlots: CertSlots;
 };
 
 export type SessionSetupStep = { readonly send: Wire } | EstablishedSession;
@@ -49,148 +51,147 @@ export type EstablishedSession = {
   readonly evidence: Evidence;
   /** The responder may end the session when nothing comes for twice as long; 0 = it does not look. */
   readonly heartbeatSeconds: number;
+  readonly connection: Connection;
+  /** Whether the responder has verified who we are. */
+  readonly mutual: boolean;
 };
 
 export type SessionSetup = {
   start(): SessionSetupStep;
   /** @throws SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED, SPDM_SIGNATURE, SPDM_RECORD, and what `trust` throws; there is no session then */
   receive(wire: Wire): Promise<SessionSetupStep>;
+  /** As far as it is known. */
+  connection(): Connection;
 };
 
 type Needed = 'nonce' | 'trust' | 'randomBytes';
 
+/** What has been sent and waits for its response. */
+type Open =
+  | { readonly step: 'identify' }
+  | { readonly step: 'exchange'; readonly exchange: OpenExchange }
+  | { readonly step: 'encapsulated'; readonly handshake: Handshake; readonly digests?: Uint8Array }
+  | { readonly step: 'finish'; readonly handshake: Handshake; readonly finish: OpenFinish; readonly mutual: boolean };
+
 export function createSessionSetup(given: Pick<SessionSetupOptions, Needed> & Partial<SessionSetupOptions>): SessionSetup {
-  const options: SessionSetupOptions = {
+  const options = withDefaults(given);
+  let identification = startIdentification(options);
+  let open: Open = { step: 'identify' };
+  const advance = async (wire: Wire): Promise<{ readonly step: SessionSetupStep; readonly open?: Open }> => {
+    switch (open.step) {
+      case 'identify':
+        identification = continueIdentification(options, identification, clearMessage(wire));
+        return identification.step === 'done' ? exchangeKeys(options, identification.connection) : { step: clear(identification.request) };
+      case 'exchange':
+        return firstQuestion(options, await acceptKeyExchange(options, identification, open.exchange, clearMessage(wire)));
+      case 'encapsulated':
+        return nextQuestion(options, open, inHandshake(open.handshake, wire));
+      case 'finish':
+        acceptFinish(open.handshake, open.finish, inHandshake(open.handshake, wire));
+        return { step: established(open.handshake, open.mutual) };
+    }
+  };
+  return {
+    start: () => clear(identification.request),
+    receive: async wire => {
+      const next = await advance(wire);
+      open = next.open ?? open;
+      return next.step;
+    },
+    connection: () => identification.connection,
+  };
+}
+
+function withDefaults(given: Pick<SessionSetupOptions, Needed> & Partial<SessionSetupOptions>): SessionSetupOptions {
+  if (given.nonce.length !== nonceBytes) throw malformed('nonce is not 32 bytes long');
+  return {
     ...defaultIdentifyOptions,
     binding: 'mctp',
     ecdh: ecdhFromRandom(given.randomBytes),
     sessionId: 0xffff,
     summaryType: 0,
     policy: 0,
+    ownSlots: [],
     ...given,
   };
-  if (options.nonce.length !== nonceBytes) throw malformed('nonce is not 32 bytes long');
-  let identification = startIdentification(options);
-  let exchange: OpenExchange | undefined;
-  let handshake: OpenHandshake | undefined;
+}
+
+type Next = { readonly step: SessionSetupStep; readonly open: Open };
+
+function exchangeKeys(options: SessionSetupOptions, connection: Connection): Next {
+  const exchange = openExchange(options, connection);
+  return { step: clear(exchange.request), open: { step: 'exchange', exchange } };
+}
+
+/** What the responder wants to know of us (MutAuthRequested) decides what comes before FINISH. @throws SPDM_UNSUPPORTED */
+async function firstQuestion({ ownSlots: slots }: SessionSetupOptions, handshake: Handshake): Promise<Next> {
+  const { connection, answer } = handshake;
+  const wanted = answer.mutualAuthentication;
+  if (wanted === mutualAuthentication.none) return sendFinish(handshake);
+  if (slots.length === 0 || !bothHave(connection, capability.mutualAuthentication))
+    throw new NusecError('SPDM_UNSUPPORTED', 'responder asks for mutual authentication');
+  switch (wanted) {
+    case mutualAuthentication.known:
+      return sendFinish(handshake, { slots, slot: answer.slot & requesterSlotMask });
+    case mutualAuthentication.encapsulated:
+      return question(handshake, encodeGetEncapsulatedRequest(connection.version));
+    case mutualAuthentication.digests:
+      return deliver(slots, { handshake }, { requestId: 0, message: encodeGetDigests(connection.version) });
+    default:
+      throw unexpected('MutAuthRequested');
+  }
+}
+
+type Asked = { readonly handshake: Handshake; readonly digests?: Uint8Array };
+
+async function nextQuestion({ ownSlots: slots }: SessionSetupOptions, asked: Asked, response: Uint8Array): Promise<Next> {
+  const { connection } = asked.handshake;
+  if (response[1] === responseCode.encapsulatedRequest) {
+    checkHead(connection, response, responseCode.encapsulatedRequest);
+    return deliver(slots, asked, decodeEncapsulatedRequest(response));
+  }
+  checkHead(connection, response, responseCode.encapsulatedResponseAck);
+  const { next, slot } = decodeEncapsulatedAck(response);
+  return next ? deliver(slots, asked, next) : sendFinish(asked.handshake, { slots, slot: slot ?? 0, ...digestsOf(asked) });
+}
+
+/** Answers one encapsulated request; our DIGESTS are kept for the transcript. */
+function deliver(slots: CertSlots, asked: Asked, { requestId, message }: Encapsulated): Next {
+  const { handshake } = asked;
+  const { connection } = handshake;
+  const answer = answerEncapsulated({ connection, slots }, message);
+  const digests = message[1] === requestCode.getDigests ? { digests: answer } : digestsOf(asked);
+  return question(handshake, encodeDeliverResponse(connection.version, { requestId, message: answer }), digests);
+}
+
+const digestsOf = ({ digests }: Asked): { readonly digests?: Uint8Array } => (digests ? { digests } : {});
+
+function question(handshake: Handshake, message: Uint8Array, digests: { readonly digests?: Uint8Array } = {}): Next {
+  return { step: { send: outHandshake(handshake, message) }, open: { step: 'encapsulated', handshake, ...digests } };
+}
+
+async function sendFinish(handshake: Handshake, own?: Parameters<typeof openFinish>[1]): Promise<Next> {
+  const finish = await openFinish(handshake, own);
   return {
-    start: () => clear(identification.request),
-    receive: async wire => {
-      if (handshake) return finish(handshake, wire);
-      const response = clearMessage(wire);
-      if (exchange) {
-        handshake = await acceptKeyExchange(options, identification, exchange, response);
-        return { send: handshake.send };
-      }
-      identification = continueIdentification(options, identification, response);
-      if (identification.step !== 'done') return clear(identification.request);
-      exchange = openExchange(options, identification.connection);
-      return clear(exchange.request);
-    },
+    step: { send: outHandshake(handshake, finish.message) },
+    open: { step: 'finish', handshake, finish, mutual: own !== undefined },
   };
 }
 
-/** KEY_EXCHANGE sent. */
-type OpenExchange = { readonly request: Uint8Array; readonly ephemeral: EphemeralKey };
-/** FINISH sent. */
-type OpenHandshake = {
-  readonly send: Wire;
-  readonly connection: Connection;
-  readonly evidence: Evidence;
-  readonly heartbeatSeconds: number;
-  readonly keys: SessionEnd;
-  readonly secrets: HandshakeSecrets;
-  /** TH up to and with FINISH. */
-  readonly transcript: Uint8Array;
-};
-
-function openExchange(options: SessionSetupOptions, connection: Connection): OpenExchange {
-  requirePeer(connection, capability.keyExchange | capability.encrypt | capability.mac, 'encrypted sessions');
-  const { dhe, opaqueFormat1 } = sessionAlgorithms(connection);
-  const { summaryType, slot, sessionId, policy, nonce } = options;
-  const ephemeral = options.ecdh(dhe);
-  const opaque = encodeSupportedVersions(opaqueFormat1, securedMessageVersions);
-  const body = { summaryType, slot, sessionId, policy, random: nonce, exchange: ephemeral.exchange, opaque };
-  return { request: encodeKeyExchange(connection.version, body), ephemeral };
+function established({ keys, evidence, answer, connection }: Handshake, mutual: boolean): EstablishedSession {
+  return { session: keys, evidence, heartbeatSeconds: answer.heartbeatSeconds, connection, mutual };
 }
 
-async function acceptKeyExchange(
-  options: SessionSetupOptions,
-  identification: Identification,
-  { request, ephemeral }: OpenExchange,
-  response: Uint8Array,
-): Promise<OpenHandshake> {
-  const { connection, chain } = identification;
-  const algorithms = sessionAlgorithms(connection);
-  checkHead(connection, response, responseCode.keyExchangeRsp);
-  const proofBytes = clearHandshake(connection) ? 0 : algorithms.hash.hashBytes;
-  const answer = decodeKeyExchangeRsp(response, algorithms, algorithms.dhe, options.summaryType, proofBytes);
-  if (answer.mutualAuthentication !== 0) throw new NusecError('SPDM_UNSUPPORTED', 'responder asks for mutual authentication');
-  const securedVersion = decodeSelectedVersion(algorithms.opaqueFormat1, answer.opaque);
-  if (!securedMessageVersions.some(known => known === securedVersion)) throw unexpected('secured message version');
-  const evidence = sessionEvidence(connection, chain, request, response);
-  const { chainDigest } = await verifyEvidence(evidence, { ...options, versions: options.versions });
-
-  const head = sessionTranscriptHead(connection.transcript, algorithms.multiKey, chainDigest);
-  const signed = concat(head, request, response.subarray(0, response.length - proofBytes));
-  const context = { version: connection.version, hash: algorithms.hash };
-  const th1 = hashOf(algorithms.hash, signed);
-  const secrets = handshakeSecrets(context, ephemeral.derive(answer.exchange), th1);
-  if (proofBytes > 0) checkProof(verifyData(context, secrets.response, th1), answer.verifyData, 'KEY_EXCHANGE_RSP');
-  const { binding, randomBytes } = options;
-  const sessionId = (options.sessionId | (answer.sessionId << 16)) >>> 0;
-  const keys = createSession({ ...context, aead: algorithms.aead, binding, role: 'requester', sessionId, randomBytes }, secrets);
-
-  const transcript = concat(head, request, response);
-  const bare = encodeFinish(connection.version, 0, new Uint8Array());
-  const finishMessage = concat(bare, verifyData(context, secrets.request, hashOf(algorithms.hash, concat(transcript, bare))));
-  const send: Wire =
-    proofBytes > 0 ? { kind: 'secured', message: keys.sealSpdm(finishMessage) } : { kind: 'clear', message: finishMessage };
-  return {
-    send,
-    connection,
-    evidence,
-    heartbeatSeconds: answer.heartbeatSeconds,
-    keys,
-    secrets,
-    transcript: concat(transcript, finishMessage),
-  };
+function outHandshake({ inTheClear, keys }: Handshake, message: Uint8Array): Wire {
+  return inTheClear ? { kind: 'clear', message } : { kind: 'secured', message: keys.sealSpdm(message) };
 }
 
-function finish({ connection, evidence, heartbeatSeconds, keys, secrets, transcript }: OpenHandshake, wire: Wire): SessionSetupStep {
-  const { hash } = algorithmsOf(connection);
-  const context = { version: connection.version, hash };
-  const inTheClear = clearHandshake(connection);
-  const response = inTheClear || wire.kind === 'clear' ? clearMessage(wire) : keys.openSpdm(wire.message);
-  checkHead(connection, response, responseCode.finishRsp);
-  if (!inTheClear && wire.kind === 'clear') throw unexpected('FINISH_RSP is not encrypted');
-  const proof = decodeFinishRsp(response, inTheClear ? hash.hashBytes : 0);
-  const bare = response.subarray(0, response.length - proof.length);
-  if (inTheClear) checkProof(verifyData(context, secrets.response, hashOf(hash, concat(transcript, bare))), proof, 'FINISH_RSP');
-  const data = dataSecrets(context, secrets.handshake, hashOf(hash, concat(transcript, response)));
-  keys.useKeys(data, data.exportMaster);
-  return { session: keys, evidence, heartbeatSeconds };
-}
-
-function sessionEvidence(connection: Connection, chain: Uint8Array, request: Uint8Array, response: Uint8Array): Evidence {
-  const { vca, identity } = connection.transcript;
-  const digestsPair = identity.slice(0, 2);
-  return { kind: 'session', vca, identity: digestsPair, exchange: [request, response], measurements: [], chain };
-}
-
-/** @throws SPDM_UNSUPPORTED */
-function sessionAlgorithms(connection: Connection): Algorithms & { readonly dhe: DheGroup; readonly aead: Aead } {
-  const { dhe, aead, ...rest } = algorithmsOf(connection);
-  if (!dhe || !aead) throw new NusecError('SPDM_UNSUPPORTED', 'no algorithms for a session');
-  return { ...rest, dhe, aead };
-}
-
-function clearHandshake({ own, peer }: Connection): boolean {
-  return (own.flags & (peer?.flags ?? 0) & capability.handshakeInTheClear) !== 0;
-}
-
-function checkProof(expected: Uint8Array, given: Uint8Array, what: string): void {
-  if (!timingSafeEqual(expected, given)) throw new NusecError('SPDM_SIGNATURE', `${what}: verify data`);
+/** In an encrypted handshake only an ERROR may come in the clear. */
+function inHandshake({ inTheClear, keys }: Handshake, wire: Wire): Uint8Array {
+  if (inTheClear) return clearMessage(wire);
+  if (wire.kind === 'secured') return keys.openSpdm(wire.message);
+  if (wire.message[1] !== responseCode.error) throw unexpected('the handshake is not encrypted');
+  return wire.message;
 }
 
 function clearMessage(wire: Wire): Uint8Array {

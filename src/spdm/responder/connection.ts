@@ -1,6 +1,6 @@
 import { type SpdmVersion, spdmError } from '../constants.ts';
 import { decodeNegotiateAlgorithms, encodeAlgorithms } from '../messages/algorithms.ts';
-import { decodeGetCapabilities, encodeCapabilities } from '../messages/capabilities.ts';
+import { capabilitiesFor, decodeGetCapabilities, encodeCapabilities } from '../messages/capabilities.ts';
 import { decodeGetVersion, encodeVersion } from '../messages/version.ts';
 import { resolveAlgorithms, selectAlgorithms } from '../negotiation.ts';
 import { emptyTranscript, withVca } from '../transcript.ts';
@@ -12,8 +12,7 @@ import { type Exchange, endSession, invalidRequest, Refusal, type Reply } from '
 export function handleGetVersion({ settings, state, request }: Exchange): Reply {
   decodeGetVersion(request);
   endSession(state);
-  delete state.algorithms;
-  delete state.requester;
+  for (const field of ['algorithms', 'requester', 'incoming', 'outgoing', 'deferred'] as const) delete state[field];
   const message = encodeVersion(settings.versions);
   state.transcript = withVca(emptyTranscript, request, message);
   state.phase = 'version';
@@ -26,7 +25,7 @@ export function handleGetCapabilities({ settings, state, request }: Exchange): R
   if (!version) throw new Refusal(spdmError.versionMismatch);
   state.requester = decodeGetCapabilities(request);
   state.version = version;
-  const message = encodeCapabilities(version, settings.capabilities);
+  const message = encodeCapabilities(version, capabilitiesFor(version, settings.capabilities));
   state.transcript = withVca(state.transcript, request, message);
   state.phase = 'capabilities';
   return { message };
@@ -35,9 +34,11 @@ export function handleGetCapabilities({ settings, state, request }: Exchange): R
 export function handleNegotiateAlgorithms({ settings, state, request }: Exchange): Reply {
   if (!state.requester) throw invalidRequest();
   const offer = decodeNegotiateAlgorithms(request);
-  const selected = selectAlgorithms(state.version, offer, settings.algorithms, state.requester.flags, settings.capabilities.flags);
-  state.algorithms = resolveAlgorithms(offer, selected);
-  const message = encodeAlgorithms(state.version, selected);
+  const requester = state.requester.flags;
+  const responder = capabilitiesFor(state.version, settings.capabilities).flags;
+  const selected = selectAlgorithms(state.version, offer, settings.algorithms, requester, responder);
+  state.algorithms = resolveAlgorithms(offer, selected, requester, responder);
+  const message = encodeAlgorithms(state.version, selected, offer.structures);
   state.transcript = withVca(state.transcript, request, message);
   state.phase = 'negotiated';
   return { message };

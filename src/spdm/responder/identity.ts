@@ -1,47 +1,36 @@
 import { concat } from '../../bytes.ts';
-import { nonceBytes } from '../constants.ts';
+import { certificatePortion, provisionedSlots, slotDigests } from '../certslot.ts';
+import { maxMessageBytes, nonceBytes } from '../constants.ts';
 import { decodeGetCertificate, encodeCertificate } from '../messages/certificate.ts';
 import { decodeChallenge, encodeChallengeAuth } from '../messages/challenge.ts';
-import { decodeGetDigests, encodeDigests, type SlotDigest } from '../messages/digests.ts';
+import { decodeGetDigests, encodeDigests } from '../messages/digests.ts';
 import { signingInput } from '../signature.ts';
 import { challengeTranscript, maxTranscriptBytes, transcriptBytes, withIdentity } from '../transcript.ts';
 import { measurementSummary } from './measurements.ts';
-import { chainHash, chainOf, provisioned, slotOf } from './slots.ts';
+import { chainContext, chainHash, slotOf } from './slots.ts';
 import { type Exchange, invalidRequest, negotiated, type Reply } from './state.ts';
 
 /** DIGESTS, CERTIFICATE, CHALLENGE_AUTH (DSP0274 §10.6–10.8). */
 
 export function handleGetDigests(exchange: Exchange): Reply {
   decodeGetDigests(exchange.request);
+  const { slots } = exchange.settings;
   const { multiKey } = negotiated(exchange.state);
-  const digests = provisioned(exchange).map(
-    ([slot, cert]): SlotDigest => ({
-      slot,
-      digest: chainHash(exchange, cert),
-      ...(multiKey && cert.keyPair ? { keyPair: cert.keyPair } : {}),
-    }),
-  );
-  const message = encodeDigests(exchange.state.version, digests);
+  const message = encodeDigests(exchange.state.version, slotDigests(chainContext(exchange), multiKey, slots));
   remember(exchange, message);
   if (!exchange.session) exchange.state.transcript = { ...exchange.state.transcript, digests: message };
   return { message };
 }
 
-const shortHeadBytes = 8;
-const largeHeadBytes = 16;
-
 /** Sends at most what was asked for and what fits into the requester's DataTransferSize. */
 export function handleGetCertificate(exchange: Exchange): Reply {
   const { state, request } = exchange;
-  const { slot, offset, length, large } = decodeGetCertificate(request);
-  const cert = slotOf(exchange, slot);
-  const chain = chainOf(exchange, cert);
-  if (offset >= chain.length) throw invalidRequest();
-  const room = state.version >= 0x12 ? state.requester!.dataTransferBytes - (large ? largeHeadBytes : shortHeadBytes) : chain.length;
-  const portion = chain.subarray(offset, offset + Math.min(length, room));
-  const certificateInfo = negotiated(state).multiKey ? (cert.keyPair?.certificateInfo ?? 0) : 0;
-  const remainder = chain.length - offset - portion.length;
-  const message = encodeCertificate(state.version, { slot, large, certificateInfo, portion, remainder });
+  const asked = decodeGetCertificate(request);
+  const room = state.version >= 0x12 ? state.requester!.dataTransferBytes : maxMessageBytes;
+  const cert = slotOf(exchange, asked.slot);
+  const part = certificatePortion(chainContext(exchange), negotiated(state).multiKey, cert, asked, room);
+  if (!part) throw invalidRequest();
+  const message = encodeCertificate(state.version, part);
   remember(exchange, message);
   return { message };
 }
@@ -54,7 +43,7 @@ export async function handleChallenge(exchange: Exchange): Promise<Reply> {
   const { hash } = negotiated(state);
   const unsigned = encodeChallengeAuth(state.version, {
     slot,
-    slotMask: provisioned(exchange).reduce((mask, [index]) => mask | (1 << index), 0),
+    slotMask: provisionedSlots(settings.slots).reduce((mask, [index]) => mask | (1 << index), 0),
     chainHash: chainHash(exchange, cert),
     nonce: settings.randomBytes(nonceBytes),
     summary: await measurementSummary(exchange, summaryType),

@@ -11,15 +11,20 @@ import {
 } from '../constants.ts';
 import { ecdhFromRandom } from '../ecdh.ts';
 import type { ExporterSecret } from '../keyschedule.ts';
+import { chunkHeadBytes } from '../messages/chunk.ts';
 import { encodeError } from '../messages/error.ts';
 import { p256Algorithms } from '../negotiation.ts';
 import { recordSessionId } from '../record.ts';
 import { beforeRequest, emptyTranscript } from '../transcript.ts';
+import { fitted, handleChunkSend } from './chunks.ts';
+import { defer, resume } from './deferred.ts';
+import { openKeyUpdate } from './encapsulated.ts';
 import { dropMeasurements } from './measurements.ts';
 import { type Rule, rules } from './rules.ts';
 import {
   type Exchange,
   endSession,
+  type Handler,
   type LiveSession,
   Refusal,
   type Reply,
@@ -38,6 +43,10 @@ export type Responder = {
   exporterSecret(): ExporterSecret;
   /** Id of the established session, if there is one. */
   sessionId(): number | undefined;
+  /** The requester's certificates (DER, root first, leaf last), when the established session was opened with mutual authentication. */
+  peerCertificates(): readonly Uint8Array[] | undefined;
+  /** New keys for what we send, at the requester's next GET_ENCAPSULATED_REQUEST. @throws SPDM_UNEXPECTED without a session */
+  updateSendingKey(): void;
 };
 
 /** What must be given; everything else has the defaults below. */
@@ -56,10 +65,12 @@ export const deviceFlags =
   capability.keyUpdate;
 
 const defaultTransferBytes = 4096;
+/** 2^16 µs, about 65 ms. */
+const defaultRdtExponent = 16;
 
 export function createResponder(options: ResponderOptions): Responder {
   const settings = withDefaults(options);
-  const state: ResponderState = { phase: 'start', version: discoveryVersion, transcript: emptyTranscript };
+  const state: ResponderState = { phase: 'start', version: discoveryVersion, transcript: emptyTranscript, nextHandle: 0 };
   let busy = false;
   return {
     handle: async wire => {
@@ -74,6 +85,11 @@ export function createResponder(options: ResponderOptions): Responder {
       }
     },
     exporterSecret: () => established(state).keys.exporterSecret(),
+    peerCertificates: () => (state.session?.phase === 'established' ? state.session.peer?.certificates : undefined),
+    updateSendingKey: () => {
+      const session = established(state);
+      session.questions = openKeyUpdate(settings.randomBytes(1)[0]!);
+    },
     sessionId: () => (state.session?.phase === 'established' ? state.session.keys.sessionId : undefined),
   };
 }
@@ -86,6 +102,7 @@ function withDefaults(options: ResponderOptions): ResponderSettings {
     algorithms: p256Algorithms,
     binding: 'mctp',
     heartbeatSeconds: 0,
+    rdtExponent: defaultRdtExponent,
     ecdh: ecdhFromRandom(options.randomBytes),
     nextSessionId: () => {
       sessionNumber = sessionNumber > 1 ? sessionNumber - 1 : 0xffff;
@@ -148,36 +165,92 @@ function clearError(state: ResponderState, code: SpdmErrorCode): Wire {
   return { kind: 'clear', message: encodeError(state.version, code) };
 }
 
+/** Whatever a handler throws becomes ERROR. A response that is too long goes out in chunks where both sides have them. */
 async function answer(exchange: Exchange): Promise<Reply> {
-  const { settings, state, request, session } = exchange;
+  const { state, request } = exchange;
   try {
+    const resumed = await resume(exchange);
+    if (resumed) return fitted(exchange, resumed, transferLimit(state));
     const rule = admit(exchange);
-    if (!session) state.transcript = beforeRequest(state.transcript, request[1]!);
-    const reply = await rule.handler(exchange);
-    if (reply.message.length > transferLimit(state)) throw new Refusal(spdmError.responseTooLarge);
-    return reply;
+    if (request[1] !== requestCode.chunkGet && request[1] !== requestCode.chunkSend) delete state.outgoing;
+    if (request[1] !== requestCode.chunkSend) delete state.incoming;
+    return fitted(exchange, await work(exchange, rule), transferLimit(state));
   } catch (error) {
-    if (request[1] === requestCode.getMeasurements) dropMeasurements(exchange);
-    return { message: refusal(settings, state, error) };
+    return refused(exchange, error);
   }
 }
 
+async function work(exchange: Exchange, { handler }: Rule): Promise<Reply> {
+  const { settings, request } = exchange;
+  if (handler === 'chunks') return handleChunkSend(exchange, answerAssembled);
+  if (settings.defers?.(request[1]!)) return defer(exchange, () => run(exchange, handler).catch(error => refused(exchange, error)));
+  return run(exchange, handler);
+}
+
+/** A request put together from chunks is admitted like any other, but for its length. */
+async function answerAssembled(whole: Exchange): Promise<Reply> {
+  try {
+    const { handler } = admit(whole);
+    if (handler === 'chunks' || whole.request[1] === requestCode.chunkGet) throw new Refusal(spdmError.invalidRequest);
+    return fitted(whole, await run(whole, handler), transferLimit(whole.state) - chunkHeadBytes);
+  } catch (error) {
+    return refused(whole, error);
+  }
+}
+
+async function run(exchange: Exchange, handler: Handler): Promise<Reply> {
+  const { state, request, session } = exchange;
+  if (!session) state.transcript = beforeRequest(state.transcript, request[1]!);
+  return handler(exchange);
+}
+
+function refused(exchange: Exchange, error: unknown): Reply {
+  if (exchange.request[1] === requestCode.getMeasurements) dropMeasurements(exchange);
+  return { message: refusal(exchange.settings, exchange.state, error) };
+}
+
 /** The parameter phase: length, code, version, state, capability, place; one refusal each. @returns the rule of an admitted request */
-function admit({ settings, state, request, session }: Exchange): Rule {
+function admit(exchange: Exchange): Rule {
+  const { settings, state, request, session } = exchange;
   if (request.length < headerBytes) throw new Refusal(spdmError.invalidRequest);
-  if (request.length > settings.capabilities.dataTransferBytes) throw new Refusal(spdmError.requestTooLarge);
+  if (request.length > settings.capabilities.dataTransferBytes && !exchange.assembled) throw new Refusal(spdmError.requestTooLarge);
   const code = request[1]!;
   const rule = rules[code];
   if (!rule) throw new Refusal(spdmError.unsupportedRequest, code);
   if (rule.phase === 'negotiated' && request[0] !== state.version) throw new Refusal(spdmError.versionMismatch);
   if (rule.phase !== 'any' && rule.phase !== state.phase) throw unexpectedRequest();
-  if ((settings.capabilities.flags & rule.capability) !== rule.capability) throw new Refusal(spdmError.unsupportedRequest, code);
+  if (rule.since > state.version || !isCapable(exchange, rule)) throw new Refusal(spdmError.unsupportedRequest, code);
+  checkPlace(exchange, rule);
+  if (questionIsOpen(state, session) && !questionCodes.has(code)) throw new Refusal(spdmError.requestInFlight);
+  return rule;
+}
+
+function isCapable({ settings, state }: Exchange, rule: Rule): boolean {
+  if (rule.capability === 0) return true;
+  const peer = rule.both ? (state.requester?.flags ?? 0) : rule.capability;
+  return (settings.capabilities.flags & rule.capability & peer) !== 0;
+}
+
+function checkPlace({ session, request }: Exchange, rule: Rule): void {
   if (rule.place === 'session' && !session) throw new Refusal(spdmError.sessionRequired);
   if (rule.place === 'clear' && session) throw unexpectedRequest();
   if (session?.phase === 'handshake' && !rule.inHandshake) throw unexpectedRequest();
-  if (session?.updating && code !== requestCode.keyUpdate) throw unexpectedRequest();
-  return rule;
+  if (session?.updating && request[1] !== requestCode.keyUpdate) throw unexpectedRequest();
 }
+
+/** An encapsulated request waits for its response: nothing else is taken where it was asked. */
+function questionIsOpen({ session: open }: ResponderState, session: LiveSession | undefined): boolean {
+  return open?.questions?.asked !== undefined && (open.phase === 'established' || !open.clearHandshake) === (session !== undefined);
+}
+
+const questionCodes: ReadonlySet<number> = new Set([
+  requestCode.getVersion,
+  requestCode.getEncapsulatedRequest,
+  requestCode.deliverEncapsulatedResponse,
+  requestCode.chunkSend,
+  requestCode.chunkGet,
+  requestCode.endSession,
+]);
 
 /** Without CHUNK_GET a response must fit into the requester's DataTransferSize (since 1.2). */
 function transferLimit({ version, requester }: ResponderState): number {

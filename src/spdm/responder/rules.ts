@@ -1,8 +1,13 @@
 import { capability, requestCode } from '../constants.ts';
+import { handleGetCsr, handleSetCertificate } from './certificates.ts';
+import { handleChunkGet } from './chunks.ts';
 import { handleGetCapabilities, handleGetVersion, handleNegotiateAlgorithms } from './connection.ts';
+import { handleDeliverEncapsulatedResponse, handleGetEncapsulatedRequest } from './encapsulated.ts';
 import { handleChallenge, handleGetCertificate, handleGetDigests } from './identity.ts';
 import { handleGetMeasurements } from './measurements.ts';
-import { handleEndSession, handleFinish, handleHeartbeat, handleKeyExchange, handleKeyUpdate, refusePskFinish } from './session.ts';
+import { handlePskExchange, handlePskFinish } from './psk.ts';
+import { handleFinish, handleKeyExchange } from './session.ts';
+import { handleEndSession, handleHeartbeat, handleKeyUpdate } from './session-control.ts';
 import type { Handler, Phase } from './state.ts';
 import { handleVendorDefined } from './vendor-defined.ts';
 
@@ -10,35 +15,47 @@ import { handleVendorDefined } from './vendor-defined.ts';
 
 export type Rule = {
   readonly phase: Phase | 'any';
-  /** Flags the responder must have; 0 = none. */
+  /** The responder must have one of these flags; 0 = none needed. */
   readonly capability: number;
+  /** Whether the requester must have it too. */
+  readonly both: boolean;
   readonly place: 'clear' | 'session' | 'either';
   /** Allowed inside a session whose handshake is not finished. */
   readonly inHandshake: boolean;
-  readonly handler: Handler;
+  /** The first version that has it. */
+  readonly since: number;
+  /** 'chunks': worked on where the whole request is put together. */
+  readonly handler: Handler | 'chunks';
 };
 
-const rule = (phase: Rule['phase'], needed: number, place: Rule['place'], handler: Handler, inHandshake = false): Rule => ({
-  phase,
-  capability: needed,
-  place,
-  handler,
-  inHandshake,
-});
+function rule(phase: Rule['phase'], flags: number, place: Rule['place'], handler: Rule['handler'], more: Partial<Rule> = {}): Rule {
+  return { phase, capability: flags, both: false, place, inHandshake: false, since: 0x10, handler, ...more };
+}
+
+const { certificate, challenge, keyExchange, psk, heartbeat, keyUpdate, encapsulated, chunk } = capability;
+const both = { both: true, since: 0x11 } as const;
+const handshake = { ...both, inHandshake: true } as const;
 
 export const rules: Readonly<Record<number, Rule>> = {
   [requestCode.getVersion]: rule('any', 0, 'clear', handleGetVersion),
   [requestCode.getCapabilities]: rule('version', 0, 'clear', handleGetCapabilities),
   [requestCode.negotiateAlgorithms]: rule('capabilities', 0, 'clear', handleNegotiateAlgorithms),
-  [requestCode.getDigests]: rule('negotiated', capability.certificate, 'either', handleGetDigests),
-  [requestCode.getCertificate]: rule('negotiated', capability.certificate, 'either', handleGetCertificate),
-  [requestCode.challenge]: rule('negotiated', capability.challenge, 'clear', handleChallenge),
+  [requestCode.getDigests]: rule('negotiated', certificate, 'either', handleGetDigests),
+  [requestCode.getCertificate]: rule('negotiated', certificate, 'either', handleGetCertificate),
+  [requestCode.challenge]: rule('negotiated', challenge, 'clear', handleChallenge),
   [requestCode.getMeasurements]: rule('negotiated', 0, 'either', handleGetMeasurements),
-  [requestCode.keyExchange]: rule('negotiated', capability.keyExchange, 'clear', handleKeyExchange),
-  [requestCode.finish]: rule('negotiated', capability.keyExchange, 'either', handleFinish, true),
-  [requestCode.pskFinish]: rule('negotiated', 0, 'either', refusePskFinish, true),
-  [requestCode.heartbeat]: rule('negotiated', capability.heartbeat, 'session', handleHeartbeat),
-  [requestCode.keyUpdate]: rule('negotiated', capability.keyUpdate, 'session', handleKeyUpdate),
-  [requestCode.endSession]: rule('negotiated', 0, 'session', handleEndSession),
+  [requestCode.keyExchange]: rule('negotiated', keyExchange, 'clear', handleKeyExchange, both),
+  [requestCode.finish]: rule('negotiated', keyExchange, 'either', handleFinish, handshake),
+  [requestCode.pskExchange]: rule('negotiated', psk, 'clear', handlePskExchange, { since: 0x11 }),
+  [requestCode.pskFinish]: rule('negotiated', 0, 'either', handlePskFinish, { since: 0x11, inHandshake: true }),
+  [requestCode.heartbeat]: rule('negotiated', heartbeat, 'session', handleHeartbeat, both),
+  [requestCode.keyUpdate]: rule('negotiated', keyUpdate, 'session', handleKeyUpdate, both),
+  [requestCode.getEncapsulatedRequest]: rule('negotiated', encapsulated, 'either', handleGetEncapsulatedRequest, handshake),
+  [requestCode.deliverEncapsulatedResponse]: rule('negotiated', encapsulated, 'either', handleDeliverEncapsulatedResponse, handshake),
+  [requestCode.endSession]: rule('negotiated', 0, 'session', handleEndSession, { since: 0x11 }),
+  [requestCode.getCsr]: rule('negotiated', capability.csr, 'either', handleGetCsr, { since: 0x12 }),
+  [requestCode.setCertificate]: rule('negotiated', capability.setCertificate, 'either', handleSetCertificate, { since: 0x12 }),
+  [requestCode.chunkSend]: rule('negotiated', chunk, 'either', 'chunks', { both: true, since: 0x12, inHandshake: true }),
+  [requestCode.chunkGet]: rule('negotiated', chunk, 'either', handleChunkGet, { both: true, since: 0x12, inHandshake: true }),
   [requestCode.vendorDefined]: rule('negotiated', 0, 'either', handleVendorDefined),
 };

@@ -1,30 +1,21 @@
 import { timingSafeEqual } from 'node:crypto';
 import { concat } from '../../bytes.ts';
+import { answerAgreement } from '../agreement.ts';
+import { chainDigest } from '../certslot.ts';
 import { capability, nonceBytes, requestCode, spdmError } from '../constants.ts';
 import { dataSecrets, handshakeSecrets, verifyData } from '../keyschedule.ts';
-import { decodeFinish, encodeFinishRsp } from '../messages/finish.ts';
-import { decodeKeyExchange, encodeKeyExchangeRsp, type KeyExchange } from '../messages/key-exchange.ts';
-import { decodeKeyUpdate, encodeKeyUpdateAck, keyUpdateOperation } from '../messages/key-update.ts';
-import { decodeHeadOnly, encodeEndSessionAck, encodeHeartbeatAck } from '../messages/session-control.ts';
+import { decodeFinish, encodeFinishRsp, type Finish } from '../messages/finish.ts';
+import { decodeKeyExchange, encodeKeyExchangeRsp, type KeyExchange, mutualAuthentication } from '../messages/key-exchange.ts';
 import { decodeSupportedVersions, encodeSelectedVersion, securedMessageVersions } from '../opaque.ts';
 import { createSession } from '../session.ts';
-import { hashOf, signingInput } from '../signature.ts';
+import { hashOf, signingInput, verifySignature } from '../signature.ts';
 import { sessionTranscriptHead } from '../transcript.ts';
+import { knownPeer, openQuestions } from './encapsulated.ts';
 import { measurementSummary } from './measurements.ts';
-import { chainHash, slotOf } from './slots.ts';
-import {
-  type Exchange,
-  endSession,
-  invalidRequest,
-  type LiveSession,
-  negotiated,
-  Refusal,
-  type Reply,
-  unexpectedRequest,
-} from './state.ts';
+import { chainContext, slotOf } from './slots.ts';
+import { bothHave, type Exchange, endSession, type LiveSession, negotiated, Refusal, type Reply, unexpectedRequest } from './state.ts';
 
-/** KEY_EXCHANGE_RSP, FINISH_RSP, HEARTBEAT_ACK, KEY_UPDATE_ACK, END_SESSION_ACK (DSP0274 §10.16–10.22). The requester is not authenticated here:
- *  MutAuthRequested is 0, and FINISH carries no signature. One session at a time. */
+/** KEY_EXCHANGE_RSP and FINISH_RSP (DSP0274 §10.16, §10.17), with the requester authenticated when `mutualAuthentication` says so. One session at a time. */
 
 export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
   const { settings, state, request } = exchange;
@@ -35,50 +26,66 @@ export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
   const asked = decodeKeyExchange(request, dhe);
   const cert = slotOf(exchange, asked.slot);
   const securedVersion = selectSecuredVersion(decodeSupportedVersions(general, asked.opaque));
+  const mutual = mutualRequest(exchange);
   const random = settings.randomBytes(nonceBytes);
-  const ephemeral = settings.ecdh(dhe);
-  const shared = ephemeral.derive(asked.exchange);
+  const { exchange: own, secret } = answerAgreement(settings, dhe, asked.exchange);
   const sessionId = settings.nextSessionId();
   const unsigned = encodeKeyExchangeRsp(state.version, {
     heartbeatSeconds: bothHave(exchange, capability.heartbeat) ? settings.heartbeatSeconds : 0,
     sessionId,
-    mutualAuthentication: 0,
-    slot: 0,
+    mutualAuthentication: mutual,
+    slot: mutual === mutualAuthentication.known ? (settings.mutualAuthentication?.slot ?? 0) : 0,
     random,
-    exchange: ephemeral.exchange,
+    exchange: own,
     summary: await measurementSummary(exchange, asked.summaryType),
     opaque: encodeSelectedVersion(general, securedVersion),
   });
-  const head = sessionTranscriptHead(state.transcript, algorithms.multiKey, chainHash(exchange, cert));
+  const head = sessionTranscriptHead(state.transcript, algorithms.multiKey, chainDigest(chainContext(exchange), cert));
   const toSign = concat(head, request, unsigned);
   const signature = await cert.sign(signingInput(state.version, hash, 'responder-key_exchange_rsp signing', toSign));
-  return openHandshake(exchange, asked, sessionId, shared, concat(toSign, signature), concat(unsigned, signature));
+  return openHandshake(exchange, { asked, sessionId, secret, mutual }, concat(toSign, signature), concat(unsigned, signature));
 }
 
-function openHandshake(
-  { settings, state }: Exchange,
-  asked: KeyExchange,
-  sessionId: number,
-  shared: Uint8Array,
-  signed: Uint8Array,
-  response: Uint8Array,
-): Reply {
+/** MutAuthRequested. @throws Refusal InvalidRequest when we must know the requester and it cannot tell us */
+function mutualRequest(exchange: Exchange): number {
+  const wanted = exchange.settings.mutualAuthentication;
+  if (!wanted) return mutualAuthentication.none;
+  const asks = wanted.how !== 'known';
+  const able =
+    bothHave(exchange, capability.mutualAuthentication) &&
+    negotiated(exchange.state).requesterSignature !== undefined &&
+    (!asks || bothHave(exchange, capability.encapsulated));
+  if (!able && wanted.required) throw new Refusal(spdmError.invalidRequest);
+  return able ? mutualAuthentication[wanted.how] : mutualAuthentication.none;
+}
+
+type Opened = { readonly asked: KeyExchange; readonly sessionId: number; readonly secret: Uint8Array; readonly mutual: number };
+
+async function openHandshake(exchange: Exchange, opened: Opened, signed: Uint8Array, response: Uint8Array): Promise<Reply> {
+  const { settings, state } = exchange;
   const { hash, aead } = negotiated(state);
   const context = { version: state.version, hash };
   const th1 = hashOf(hash, signed);
-  const handshake = handshakeSecrets(context, shared, th1);
-  const clearHandshake = (state.requester!.flags & settings.capabilities.flags & capability.handshakeInTheClear) !== 0;
+  const handshake = handshakeSecrets(context, opened.secret, th1);
+  const clearHandshake = bothHave(exchange, capability.handshakeInTheClear);
   const proof = clearHandshake ? new Uint8Array() : verifyData(context, handshake.response, th1);
   const { binding, randomBytes } = settings;
-  const id = (asked.sessionId | (sessionId << 16)) >>> 0;
+  const id = (opened.asked.sessionId | (opened.sessionId << 16)) >>> 0;
   const keys = createSession({ ...context, aead: aead!, binding, role: 'responder', sessionId: id, randomBytes }, handshake);
+  const { mutual } = opened;
+  const peer = mutual === mutualAuthentication.known ? await knownPeer(exchange) : undefined;
+  const asks = mutual === mutualAuthentication.encapsulated || mutual === mutualAuthentication.digests;
   endSession(state);
   state.session = {
+    kind: 'exchange',
     keys,
     handshake,
     clearHandshake,
     phase: 'handshake',
     updating: false,
+    mutual: mutual !== mutualAuthentication.none,
+    ...(peer ? { peer } : {}),
+    ...(asks ? { questions: openQuestions(settings.mutualAuthentication!.slot, mutual === mutualAuthentication.digests) } : {}),
     transcript: concat(signed, proof),
     measurements: [],
   };
@@ -86,20 +93,19 @@ function openHandshake(
 }
 
 /** Runs in the clear when both sides have HANDSHAKE_IN_THE_CLEAR, else inside the session under the handshake keys. */
-export function handleFinish(exchange: Exchange): Reply {
+export async function handleFinish(exchange: Exchange): Promise<Reply> {
   const { state, request } = exchange;
   const session = finishingSession(exchange);
   const { hash, requesterSignature } = negotiated(state);
   const context = { version: state.version, hash };
-  const { verifyData: proof, signature } = decodeFinish(request, hash.hashBytes, requesterSignature?.signatureBytes ?? 0);
-  if (signature.length > 0) throw invalidRequest();
-  const beforeProof = concat(session.transcript, request.subarray(0, request.length - hash.hashBytes));
-  if (!timingSafeEqual(verifyData(context, session.handshake.request, hashOf(hash, beforeProof)), proof)) {
-    endSession(state);
-    throw new Refusal(spdmError.decryptError);
+  const finish = decodeFinish(request, hash.hashBytes, requesterSignature?.signatureBytes ?? 0);
+  const before = await checkPeer(exchange, session, finish);
+  const beforeProof = concat(before, request.subarray(0, request.length - hash.hashBytes));
+  if (!timingSafeEqual(verifyData(context, session.handshake.request, hashOf(hash, beforeProof)), finish.verifyData)) {
+    throw handshakeFailed(exchange);
   }
-  const message = finishResponse(exchange, session);
-  const secrets = dataSecrets(context, session.handshake.handshake, hashOf(hash, concat(session.transcript, request, message)));
+  const message = finishResponse(exchange, session, before);
+  const secrets = dataSecrets(context, session.handshake.handshake, hashOf(hash, concat(before, request, message)));
   return {
     message,
     afterwards: () => {
@@ -109,54 +115,56 @@ export function handleFinish(exchange: Exchange): Reply {
   };
 }
 
-/** @throws Refusal UnexpectedRequest when no handshake is open, or FINISH came on the wrong side of the session's border */
+/** The requester's signature over TH and FINISH, when it was asked who it is.
+ *  @returns TH up to FINISH  @throws Refusal InvalidRequest for a signature too many or missing, DecryptError for a wrong one (the session is over) */
+async function checkPeer(exchange: Exchange, session: LiveSession, { signed, signature, slot }: Finish): Promise<Uint8Array> {
+  const { hash, requesterSignature, requesterMultiKey } = negotiated(exchange.state);
+  const { peer } = session;
+  if (signed !== session.mutual) throw handshakeFailed(exchange, spdmError.invalidRequest);
+  if (!signed) return session.transcript;
+  if (!peer || !requesterSignature || slot !== exchange.settings.mutualAuthentication?.slot)
+    throw handshakeFailed(exchange, spdmError.invalidRequest);
+  const { version } = exchange.state;
+  const digests = requesterMultiKey && peer.digests ? peer.digests : new Uint8Array();
+  const before = concat(session.transcript, digests, peer.chainDigest);
+  const head = exchange.request.subarray(0, exchange.request.length - hash.hashBytes - signature.length);
+  const input = signingInput(version, hash, 'requester-finish signing', concat(before, head));
+  try {
+    await verifySignature({ hash, signature: requesterSignature }, peer.leafKey, input, signature, 'FINISH');
+  } catch {
+    throw handshakeFailed(exchange);
+  }
+  return before;
+}
+
+/** Whatever is wrong with a handshake ends it. */
+function handshakeFailed(
+  { state }: Exchange,
+  code: typeof spdmError.decryptError | typeof spdmError.invalidRequest = spdmError.decryptError,
+) {
+  endSession(state);
+  return new Refusal(code);
+}
+
+/** @throws Refusal UnexpectedRequest when no such handshake is open, or FINISH came on the wrong side of the session's border */
 function finishingSession({ state, session }: Exchange): LiveSession {
   const open = state.session;
-  if (open?.phase !== 'handshake' || open.clearHandshake !== (session === undefined)) throw unexpectedRequest();
+  const fits = open?.kind === 'exchange' && open.phase === 'handshake' && open.clearHandshake === (session === undefined);
+  if (!open || !fits || open.questions) throw unexpectedRequest();
   return open;
 }
 
-function finishResponse({ state, request }: Exchange, session: LiveSession): Uint8Array {
+function finishResponse({ state, request }: Exchange, session: LiveSession, before: Uint8Array): Uint8Array {
   const { hash } = negotiated(state);
   const bare = encodeFinishRsp(state.version, new Uint8Array());
   if (!session.clearHandshake) return bare;
-  const transcriptHash = hashOf(hash, concat(session.transcript, request, bare));
+  const transcriptHash = hashOf(hash, concat(before, request, bare));
   return encodeFinishRsp(state.version, verifyData({ version: state.version, hash }, session.handshake.response, transcriptHash));
 }
 
-export function handleHeartbeat({ state, request }: Exchange): Reply {
-  decodeHeadOnly(request, requestCode.heartbeat, 'HEARTBEAT');
-  return { message: encodeHeartbeatAck(state.version) };
-}
-
-/** New keys take effect at once, so the acknowledgement of UpdateAllKeys already uses the new response key. */
-export function handleKeyUpdate({ state, request, session }: Exchange): Reply {
-  const update = decodeKeyUpdate(request);
-  const proof = update.operation === keyUpdateOperation.verifyNewKey;
-  if (!session || session.updating !== proof) throw invalidRequest();
-  if (!proof) session.keys.rotate(update.operation === keyUpdateOperation.updateKey ? 'request' : 'both');
-  session.updating = !proof;
-  return { message: encodeKeyUpdateAck(state.version, update) };
-}
-
-export function handleEndSession({ state, request }: Exchange): Reply {
-  decodeHeadOnly(request, requestCode.endSession, 'END_SESSION');
-  return { message: encodeEndSessionAck(state.version), afterwards: () => endSession(state) };
-}
-
-/** PSK is not offered. After KEY_EXCHANGE, PSK_FINISH would be a way round the proof in FINISH (CVE-2023-31127, T35): it ends the handshake. */
-export function refusePskFinish({ state }: Exchange): never {
-  if (state.session?.phase === 'handshake') endSession(state);
-  throw unexpectedRequest();
-}
-
-/** The highest version of secured messages that both know. */
-function selectSecuredVersion(offered: readonly number[]): number {
+/** The highest version of secured messages that both know. @throws Refusal InvalidRequest */
+export function selectSecuredVersion(offered: readonly number[]): number {
   const version = securedMessageVersions.findLast(known => offered.includes(known));
-  if (!version) throw invalidRequest();
+  if (!version) throw new Refusal(spdmError.invalidRequest);
   return version;
-}
-
-function bothHave({ settings, state }: Exchange, flag: number): boolean {
-  return (state.requester!.flags & settings.capabilities.flags & flag) !== 0;
 }

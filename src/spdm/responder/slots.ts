@@ -1,6 +1,5 @@
-import { encodeCertificateChain } from '../certchain.ts';
-import { hashOf } from '../signature.ts';
-import { type CertSlot, type Exchange, invalidRequest, negotiated } from './state.ts';
+import { type CertSlot, chainDigest } from '../certslot.ts';
+import { type Exchange, invalidRequest, negotiated } from './state.ts';
 
 /** The responder's certificate slots. */
 
@@ -11,15 +10,6 @@ export function slotOf({ settings }: Exchange, slot: number): CertSlot {
   return cert;
 }
 
-export function chainHash(exchange: Exchange, cert: CertSlot): Uint8Array {
-  return hashOf(negotiated(exchange.state).hash, chainOf(exchange, cert));
-}
+export const chainContext = ({ state }: Exchange) => ({ version: state.version, hash: negotiated(state).hash });
 
-/** The certificate chain structure of a slot. */
-export function chainOf({ state }: Exchange, cert: CertSlot): Uint8Array {
-  return encodeCertificateChain(state.version, negotiated(state).hash, cert.certificates);
-}
-
-export function provisioned({ settings }: Exchange): readonly (readonly [number, CertSlot])[] {
-  return settings.slots.flatMap((cert, slot) => (cert ? [[slot, cert] as const] : []));
-}
+export const chainHash = (exchange: Exchange, cert: CertSlot): Uint8Array => chainDigest(chainContext(exchange), cert);

@@ -1,30 +1,26 @@
+import type { KemProvider } from '../agreement.ts';
+import type { CertSlots } from '../certslot.ts';
 import { type SpdmErrorCode, type SpdmVersion, spdmError } from '../constants.ts';
 import type { EcdhProvider, RandomSource } from '../ecdh.ts';
 import type { HandshakeSecrets } from '../keyschedule.ts';
 import type { MeasurementSource } from '../measurement.ts';
 import type { AlgorithmBits } from '../messages/algorithms.ts';
-import type { Capabilities } from '../messages/capabilities.ts';
-import type { KeyPairInfo } from '../messages/digests.ts';
+import { type Capabilities, capabilitiesFor } from '../messages/capabilities.ts';
+import type { GetCsr } from '../messages/csr.ts';
+import type { SetCertificate } from '../messages/set-certificate.ts';
 import type { VendorDefined } from '../messages/vendor-defined.ts';
 import type { Binding } from '../record.ts';
 import type { SessionEnd } from '../session.ts';
+import type { LeafKey } from '../signature.ts';
 import type { Algorithms } from '../suite.ts';
 import type { Transcript } from '../transcript.ts';
 
 /** What a responder is given, and what it remembers between two requests. */
 
-export type CertSlot = {
-  /** DER, root first, leaf last. */
-  readonly certificates: readonly Uint8Array[];
-  /** ECDSA over the connection's hash of `input` with the leaf's key. @returns raw r ‖ s (64 or 96 bytes) */
-  readonly sign: (input: Uint8Array) => Promise<Uint8Array>;
-  /** Sent in DIGESTS on multi-key connections (1.3+); its certificate model also in CERTIFICATE. */
-  readonly keyPair?: KeyPairInfo;
-};
+export type { CertSlot } from '../certslot.ts';
 
 export type ResponderSettings = {
-  /** Index = slot number 0–7. */
-  readonly slots: readonly (CertSlot | undefined)[];
+  readonly slots: CertSlots;
   readonly randomBytes: RandomSource;
   /** In rising order of their index; asked at every request for measurements or for their summary. */
   readonly measurements: () => readonly MeasurementSource[] | Promise<readonly MeasurementSource[]>;
@@ -36,7 +32,21 @@ export type ResponderSettings = {
   /** 0 = no heartbeat asked for. */
   readonly heartbeatSeconds: number;
   readonly ecdh: EcdhProvider;
+  /** Needed for ML-KEM only. */
+  readonly kem?: KemProvider;
   readonly nextSessionId: () => number;
+  /** Asks the requester of a session who it is. Absent: nobody is asked. */
+  readonly mutualAuthentication?: MutualAuthentication;
+  /** The pre-shared key for a hint. Absent, or undefined returned: PSK is refused. */
+  readonly psk?: (hint: Uint8Array) => Uint8Array | undefined;
+  /** Makes a certification request. @returns DER, or 'reset' when a reset must come first */
+  readonly onGetCsr?: (request: GetCsr) => Promise<Uint8Array | 'reset'>;
+  /** Stores, or erases, the certificates of a slot. @returns 'reset' when they take effect after a reset, 'refused' when they are not good */
+  readonly onSetCertificate?: (request: InstalledCertificates) => Promise<'done' | 'reset' | 'refused'>;
+  /** Whether a request is worked on longer than the peer should wait: it is answered with ResponseNotReady and fetched by RESPOND_IF_READY. */
+  readonly defers?: (code: number) => boolean;
+  /** RDTExponent of ResponseNotReady: ask again after 2^n µs. */
+  readonly rdtExponent: number;
   /** Application data of an established session (an MCTP message, type byte first). Nothing is sent back for undefined. */
   readonly onApplicationData?: (sessionId: number, data: Uint8Array) => Promise<Uint8Array | undefined>;
   readonly onVendorDefined?: (request: VendorDefined, sessionId: number | undefined) => Promise<VendorDefined>;
@@ -44,14 +54,62 @@ export type ResponderSettings = {
   readonly onFault?: (error: unknown) => void;
 };
 
+export type MutualAuthentication = {
+  /** How the certificates come: asked for in encapsulated requests, the same with GET_DIGESTS implied, or known before. */
+  readonly how: 'encapsulated' | 'digests' | 'known';
+  /** The requester's slot. */
+  readonly slot: number;
+  /** DER, root first; needed for 'known'. */
+  readonly certificates?: readonly Uint8Array[];
+  /** Whether a requester that cannot be asked is refused. */
+  readonly required: boolean;
+  /** Judges the requester's chain (DER, root first, leaf last). @returns the leaf's public key, or throws */
+  readonly trust: (certificates: readonly Uint8Array[]) => LeafKey | Promise<LeafKey>;
+};
+
+export type InstalledCertificates = Pick<SetCertificate, 'slot' | 'keyPairId' | 'certificateModel' | 'erase'> & {
+  /** DER, root first, leaf last; empty when the slot is erased. */
+  readonly certificates: readonly Uint8Array[];
+  /** Whether the request came in a session. */
+  readonly inSession: boolean;
+};
+
+/** What is asked of the requester in encapsulated requests, and what is known of it so far. */
+export type Questions = {
+  readonly purpose: 'identity' | 'keyUpdate';
+  /** What the next encapsulated response answers. */
+  asked?: 'digests' | 'certificate' | 'newKey' | 'newKeyProof';
+  requestId: number;
+  readonly slot: number;
+  /** Tells this update of keys from others. */
+  readonly tag: number;
+  chain: Uint8Array;
+  digest?: Uint8Array;
+  digests?: Uint8Array;
+};
+
+/** The requester of a session as far as it is known. */
+export type Peer = {
+  readonly certificates: readonly Uint8Array[];
+  readonly leafKey: LeafKey;
+  readonly chainDigest: Uint8Array;
+  /** Its encapsulated DIGESTS, part of the transcript on multi-key connections. */
+  readonly digests?: Uint8Array;
+};
+
 export type LiveSession = {
+  readonly kind: 'exchange' | 'psk';
   readonly keys: SessionEnd;
   readonly handshake: HandshakeSecrets;
   readonly clearHandshake: boolean;
   phase: 'handshake' | 'established';
   /** New keys are in use that the requester has not proved yet: nothing but that proof is admitted. */
   updating: boolean;
-  /** TH so far: up to and with KEY_EXCHANGE_RSP. */
+  /** Whether FINISH must be signed. */
+  readonly mutual: boolean;
+  peer?: Peer;
+  questions?: Questions;
+  /** TH so far: up to and with KEY_EXCHANGE_RSP or PSK_EXCHANGE_RSP. */
   readonly transcript: Uint8Array;
   measurements: readonly Uint8Array[];
 };
@@ -65,6 +123,34 @@ export type ResponderState = {
   requester?: Capabilities;
   algorithms?: Algorithms;
   session?: LiveSession;
+  /** A large request on its way in, a large response on its way out. */
+  incoming?: IncomingChunks;
+  outgoing?: OutgoingChunks;
+  nextHandle: number;
+  deferred?: Deferred;
+};
+
+export type IncomingChunks = {
+  readonly handle: number;
+  readonly sequence: number;
+  readonly totalBytes: number;
+  readonly data: Uint8Array;
+  readonly session: LiveSession | undefined;
+};
+export type OutgoingChunks = {
+  readonly handle: number;
+  readonly sequence: number;
+  readonly sentBytes: number;
+  readonly message: Uint8Array;
+  readonly session: LiveSession | undefined;
+};
+/** A request that is worked on while the requester waits: `reply` is there when it is done. */
+export type Deferred = {
+  readonly code: number;
+  readonly token: number;
+  readonly session: LiveSession | undefined;
+  readonly work: Promise<void>;
+  reply?: Reply;
 };
 
 /** What a handler works on. */
@@ -74,6 +160,8 @@ export type Exchange = {
   readonly request: Uint8Array;
   /** The session the request came in, absent in the clear. */
   readonly session?: LiveSession;
+  /** Whether the request was put together from chunks. */
+  readonly assembled?: boolean;
 };
 
 /** `afterwards` runs after the response has been sealed: new keys, end of session. */
@@ -105,3 +193,12 @@ export function endSession(state: ResponderState): void {
   state.session?.keys.end();
   delete state.session;
 }
+
+/** Whether both sides have a capability. */
+export function bothHave({ settings, state }: Pick<Exchange, 'settings' | 'state'>, flag: number): boolean {
+  return ((state.requester?.flags ?? 0) & settings.capabilities.flags & flag) !== 0;
+}
+
+/** Capabilities in force: what this version knows of them. */
+export const ownCapabilities = ({ settings, state }: Pick<Exchange, 'settings' | 'state'>): Capabilities =>
+  capabilitiesFor(state.version, settings.capabilities);

@@ -1,0 +1,67 @@
+import { NusecError } from '../../errors.ts';
+import { type CertSlots, certificatePortion, slotDigests } from '../certslot.ts';
+import { capability, headerBytes, maxMessageBytes, requestCode, spdmError } from '../constants.ts';
+import { decodeGetCertificate, encodeCertificate } from '../messages/certificate.ts';
+import { decodeGetDigests, encodeDigests } from '../messages/digests.ts';
+import { encodeError } from '../messages/error.ts';
+import { decodeKeyUpdate, encodeKeyUpdateAck, keyUpdateOperation } from '../messages/key-update.ts';
+import type { SpdmSession } from '../session.ts';
+import { algorithmsOf, type Connection } from './connection.ts';
+
+/** The requester as one who is asked: answers to encapsulated requests (DSP0274 §10.18), which are about its certificates or the responder's keys. */
+
+export type EncapsulatedContext = {
+  readonly connection: Connection;
+  readonly slots: CertSlots;
+  /** The session they came in; KEY_UPDATE needs one. */
+  readonly session?: SpdmSession;
+};
+
+/** @returns the encapsulated response; what is not understood is answered with ERROR */
+export function answerEncapsulated(context: EncapsulatedContext, request: Uint8Array): Uint8Array {
+  const { version } = context.connection;
+  if (request.length < headerBytes) return encodeError(version, spdmError.invalidRequest);
+  if (request[0] !== version) return encodeError(version, spdmError.versionMismatch);
+  const handler = handlers[request[1]!];
+  if (!handler) return encodeError(version, spdmError.unsupportedRequest, request[1]!);
+  try {
+    return handler(context, request);
+  } catch (error) {
+    if (error instanceof NusecError) return encodeError(version, spdmError.invalidRequest);
+    throw error;
+  }
+}
+
+const handlers: Readonly<Record<number, (context: EncapsulatedContext, request: Uint8Array) => Uint8Array>> = {
+  [requestCode.getDigests]: answerDigests,
+  [requestCode.getCertificate]: answerCertificate,
+  [requestCode.keyUpdate]: answerKeyUpdate,
+};
+
+function answerDigests({ connection, slots }: EncapsulatedContext, request: Uint8Array): Uint8Array {
+  decodeGetDigests(request);
+  const { version } = connection;
+  if (!has(connection, capability.certificate)) return encodeError(version, spdmError.unsupportedRequest, requestCode.getDigests);
+  const { hash, requesterMultiKey } = algorithmsOf(connection);
+  return encodeDigests(version, slotDigests({ version, hash }, requesterMultiKey, slots));
+}
+
+function answerCertificate({ connection, slots }: EncapsulatedContext, request: Uint8Array): Uint8Array {
+  const { version, peer } = connection;
+  const asked = decodeGetCertificate(request);
+  const cert = slots[asked.slot];
+  const { hash, requesterMultiKey } = algorithmsOf(connection);
+  const room = (version >= 0x12 ? (peer?.dataTransferBytes ?? 0) : maxMessageBytes) - headerBytes;
+  const part = cert && certificatePortion({ version, hash }, requesterMultiKey, cert, asked, room);
+  return part ? encodeCertificate(version, part) : encodeError(version, spdmError.invalidRequest);
+}
+
+/** The responder's new sending key: the acknowledgement still goes out under ours, which does not change. */
+function answerKeyUpdate({ connection: { version }, session }: EncapsulatedContext, request: Uint8Array): Uint8Array {
+  const update = decodeKeyUpdate(request);
+  if (!session || update.operation === keyUpdateOperation.updateAllKeys) return encodeError(version, spdmError.invalidRequest);
+  if (update.operation === keyUpdateOperation.updateKey) session.rotate('response');
+  return encodeKeyUpdateAck(version, update);
+}
+
+const has = ({ own }: Connection, flag: number): boolean => (own.flags & flag) !== 0;

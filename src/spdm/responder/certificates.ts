@@ -1,0 +1,26 @@
+import { decodeCertificateChain } from '../certchain.ts';
+import { capability, requestCode, slotCount, spdmError } from '../constants.ts';
+import { decodeGetCsr, encodeCsr } from '../messages/csr.ts';
+import { decodeSetCertificate, encodeSetCertificateRsp } from '../messages/set-certificate.ts';
+import { type Exchange, invalidRequest, negotiated, Refusal, type Reply } from './state.ts';
+
+/** CSR and SET_CERTIFICATE_RSP (DSP0274 §10.24, §10.25): handed to whoever keeps keys and certificates. */
+
+export async function handleGetCsr({ settings, state, request }: Exchange): Promise<Reply> {
+  if (!settings.onGetCsr) throw new Refusal(spdmError.unsupportedRequest, requestCode.getCsr);
+  const csr = await settings.onGetCsr(decodeGetCsr(request));
+  if (csr === 'reset') throw new Refusal(spdmError.resetRequired);
+  return { message: encodeCsr(state.version, csr) };
+}
+
+export async function handleSetCertificate({ settings, state, request, session }: Exchange): Promise<Reply> {
+  if (!settings.onSetCertificate) throw new Refusal(spdmError.unsupportedRequest, requestCode.setCertificate);
+  const { chain, ...rest } = decodeSetCertificate(request);
+  if (rest.slot >= slotCount) throw invalidRequest();
+  const certificates = rest.erase ? [] : decodeCertificateChain(state.version, negotiated(state).hash, chain).certificates;
+  const result = await settings.onSetCertificate({ ...rest, certificates, inSession: session !== undefined });
+  if (result === 'refused') throw new Refusal(state.version >= 0x13 ? spdmError.operationFailed : spdmError.unspecified);
+  if (result === 'reset' && settings.capabilities.flags & capability.certificateInstallReset)
+    throw new Refusal(spdmError.resetRequired, rest.slot);
+  return { message: encodeSetCertificateRsp(state.version, rest.slot) };
+}
