@@ -23,6 +23,7 @@ import { certifyDevice, type Enrolment, livingDevice } from '../../src/services/
 import { assignBootKey } from '../../src/services/images.ts';
 import { defineLine } from '../../src/services/lines.ts';
 import { approveRelease, publishRelease, uploadRelease } from '../../src/services/releases.ts';
+import type { ExporterSecret } from '../../src/spdm/keyschedule.ts';
 import { type MeasurementSource, measurementType } from '../../src/spdm/measurement.ts';
 import { createResponder, type Responder } from '../../src/spdm/responder/responder.ts';
 import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
@@ -114,7 +115,8 @@ export type FieldDevice = {
   readonly jobs: Uint8Array[];
   readonly orders: Uint8Array[];
   readonly errors: string[];
-  readonly responder: () => Responder;
+  /** Secret of the last session, which a device keeps for its block key. */
+  exporter(): ExporterSecret;
   hello(change?: Partial<{ version: string; securityCounter: number; imageHash: string; objId: string }>): Promise<void>;
   /** Restarts into this firmware. */
   install(firmware: Firmware): void;
@@ -177,11 +179,13 @@ export async function connectDevice(server: TestServer, unit: Unit): Promise<Fie
   });
   const [jobs, orders, errors]: [Uint8Array[], Uint8Array[], string[]] = [[], [], []];
   let answered = 0;
+  let exporter: ExporterSecret | undefined;
   let turn: Promise<unknown> = Promise.resolve();
   const answer = async (payload: Uint8Array): Promise<void> => {
     const { cid, data } = decodeAs(spdmMessage, payload);
     const reply = replies.get(cid) ?? encodeTyped((await responder.handle(decodeTyped(data)))!);
     replies.set(cid, reply);
+    if (responder.sessionId() !== undefined) exporter = responder.exporterSecret();
     for (const one of manners.spdmReplies(reply, answered++)) await client.publish('spdm', encodeAs(spdmMessage, { cid, data: one }));
   };
   client.on('spdm', payload => {
@@ -205,7 +209,7 @@ export async function connectDevice(server: TestServer, unit: Unit): Promise<Fie
     jobs,
     orders,
     errors,
-    responder: () => responder,
+    exporter: () => exporter!,
     hello: (change = {}) => {
       const { version, securityCounter, imageHash } = unit.firmware;
       const said = { version, securityCounter, imageHash, objId: unit.objId, ...change };

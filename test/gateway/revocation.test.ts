@@ -1,0 +1,114 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
+import { parseCertificate } from '../../src/pki/parse.ts';
+import { readCrl } from '../../src/pki/readCrl.ts';
+import { codeOf } from '../pki/support.ts';
+import { startTestServer, type TestServer } from '../support/server.ts';
+import { connectDevice, eventually, type FieldDevice, type Fleet, people, seedFleet, show, typesOf, type Unit } from './fieldKit.ts';
+
+/** Ends of devices on a real server over TLS: revocation of a connected device, and decommission by signed order and receipt. */
+
+let server: TestServer;
+let http: HttpClient;
+let fleet: Fleet;
+let used = 0;
+const nextUnit = (): Unit => fleet.units[used++]!;
+const open: FieldDevice[] = [];
+
+async function online(unit: Unit): Promise<FieldDevice> {
+  const device = await connectDevice(server, unit);
+  open.push(device);
+  await device.hello();
+  await eventually(async () => (await typesOf(http, unit.uid)).includes('AttestationPassed'));
+  return device;
+}
+
+beforeAll(async () => {
+  server = await startTestServer(async ctx => {
+    fleet = await seedFleet(ctx, 8);
+  });
+  http = people(server);
+});
+afterAll(async () => {
+  for (const device of open) await device.close();
+  http.close();
+  await server.close();
+});
+
+it('cuts a revoked device off within a second, and it cannot return (T23, RULE-16, I11)', async () => {
+  const unit = nextUnit();
+  const device = await online(unit);
+  const began = performance.now();
+  const revoked = http.json<{ status: string; revoked: string[] }>('POST', `/v1/devices/${unit.uid}/revoke`, { reason: 'keyCompromise' });
+  await eventually(() => !device.client.isConnected());
+  expect(performance.now() - began).toBeLessThan(1000);
+  const { serialHex } = parseCertificate(unit.certificate);
+  expect(await revoked).toEqual({ status: 'REVOKED', revoked: [serialHex] });
+  await eventually(async () => (await alarmCodes()).includes('REVOKED_CONNECT'));
+  expect(device.client.isConnected()).toBe(false);
+  expect(await show(http, unit.uid)).toMatchObject({ status: 'REVOKED', connected: false });
+  expect(await codeOf(() => http.json('POST', `/v1/devices/${unit.uid}/attest`, {}))).toBe('DEVICE_STATE');
+});
+
+it('puts the serial on the next CRL and into the inventory (R86)', async () => {
+  const unit = nextUnit();
+  await http.json('POST', `/v1/devices/${unit.uid}/revoke`, { reason: 'superseded' });
+  const { serialHex } = parseCertificate(unit.certificate);
+  const list = await http.json<{ certificates: { serial: string; reason: string }[] }>('GET', '/v1/certificates?status=revoked');
+  expect(list.certificates).toContainEqual(expect.objectContaining({ serial: serialHex, reason: 'superseded', status: 'revoked' }));
+  const changes = await http.json<{ revocations: { serial: string; revoked: boolean }[] }>('GET', '/v1/revocations');
+  expect(changes.revocations).toContainEqual(expect.objectContaining({ serial: serialHex, revoked: true }));
+  const response = await fetch(`http://127.0.0.1:${server.crlPort}/crl/device-meter-1.crl`);
+  const crl = readCrl(new Uint8Array(await response.arrayBuffer()), parseCertificate(unit.ica), Date.now());
+  expect(crl.entries.map(({ serialHex: serial }) => serial)).toContain(serialHex);
+});
+
+it('is done once: a second revocation finds nothing to revoke', async () => {
+  const unit = nextUnit();
+  await http.json('POST', `/v1/devices/${unit.uid}/revoke`, {});
+  const before = await typesOf(http, unit.uid);
+  expect(await http.json('POST', `/v1/devices/${unit.uid}/revoke`, {})).toMatchObject({ revoked: [] });
+  expect(await typesOf(http, unit.uid)).toEqual(before);
+});
+
+it('decommissions by a signed order and the device’s signed receipt; the keys are destroyed (R96, RULE-17)', async () => {
+  const unit = nextUnit();
+  const device = await online(unit);
+  expect(await http.json('POST', `/v1/devices/${unit.uid}/decommission`, { reason: 'replaced' })).toEqual({
+    status: 'DECOMMISSIONED',
+    receipt: 'received',
+  });
+  expect((await typesOf(http, unit.uid)).slice(-4)).toEqual([
+    'DeviceDecommissionOrdered',
+    'CertificateRevoked',
+    'DeviceDecommissioned',
+    'KeyCustodyDestroyed',
+  ]);
+  await eventually(() => !device.client.isConnected());
+  await eventually(async () => (await alarms()).some(({ code, subject }) => code === 'REVOKED_CONNECT' && subject === unit.uid));
+});
+
+it.each(['refused', 'forged'] as const)('does not end a device by a %s receipt, and raises an alarm (T31)', async receipts => {
+  const unit = nextUnit();
+  const device = await online(unit);
+  device.manners.receipts = receipts;
+  expect(await http.json('POST', `/v1/devices/${unit.uid}/decommission`, {})).toEqual({ status: 'IN_SERVICE', receipt: 'awaited' });
+  expect(await alarms()).toContainEqual(expect.objectContaining({ code: 'WIPE_REFUSED', subject: unit.uid }));
+  device.manners.receipts = 'signed';
+  await device.hello();
+  await eventually(async () => (await show(http, unit.uid)).status === 'DECOMMISSIONED');
+});
+
+it('sends a standing order as soon as the device connects (R96)', async () => {
+  const unit = nextUnit();
+  expect(await http.json('POST', `/v1/devices/${unit.uid}/decommission`, {})).toEqual({ status: 'STOCK', receipt: 'awaited' });
+  const device = await connectDevice(server, unit);
+  open.push(device);
+  await device.hello();
+  await eventually(async () => (await show(http, unit.uid)).status === 'DECOMMISSIONED');
+  const last = (await http.json<{ events: { type: string; data: object }[] }>('GET', `/v1/devices/${unit.uid}/events`)).events;
+  expect(last.find(({ type }) => type === 'DeviceDecommissioned')?.data).toHaveProperty('wipeReceiptSha256');
+});
+
+const alarms = async () => (await http.json<{ alarms: { code: string; subject: string }[] }>('GET', '/v1/alarms')).alarms;
+const alarmCodes = async () => (await alarms()).map(({ code }) => code);
