@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { concat, fromBase64url, fromHex } from '../../src/bytes.ts';
+import { parseVersion } from '../../src/domain/version.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from '../services/factory.ts';
 import { csrOf, newParty, sha256 } from '../services/parties.ts';
@@ -175,7 +176,12 @@ describe('order of the steps', () => {
     const path = `units/${next.grantId}/commit`;
     const wrong = async (facts: Parameters<Chip['receipt']>[1]) =>
       programmer.code(path, { ...request, receipt: await next.receipt('NuSEC commit receipt', facts) });
+    const { version, imageHash, securityCounter } = next.application;
+    const app = { image: 2, version: parseVersion(version), sha256: fromHex(imageHash), securityCounter };
     expect(await wrong({ images: [] })).toBe('RECEIPT_REFUSED');
+    expect(await wrong({ images: [{ ...app, securityCounter: 4 }] })).toBe('RECEIPT_REFUSED');
+    expect(await wrong({ images: [{ ...app, version: parseVersion('1.9.9') }] })).toBe('RECEIPT_REFUSED');
+    expect(await wrong({ images: [{ ...app, image: 1 }] })).toBe('RECEIPT_REFUSED');
     expect(await wrong({ stage: 'bl2' })).toBe('RECEIPT_REFUSED');
     expect(await wrong({ debugState: 'open' })).toBe('RECEIPT_REFUSED');
     expect(await programmer.code(path, request)).toBe(200);

@@ -110,6 +110,20 @@ describe('restored flash (T2)', () => {
     expect(await builder.code('units', await builder.reserveRequest(newUid()))).toBe(200);
   });
 
+  it('a reservation whose grant never arrived is voided by its record, and the ledger agrees in the end', async () => {
+    const builder = await started(9);
+    const uid = newUid();
+    const lost = await builder.ask('units', await builder.reserveRequest(uid));
+    await builder.append(builder.entry('void', { uid: fromHex(uid), reason: 'no answer' }));
+    const chip = new Chip(newParty(uid));
+    await builder.reserve(chip);
+    expect(chip.grantId).not.toBe(lost.grantId);
+    expect(await board(builder)).toMatchObject({ reserved: 2, voided: 1, status: 'READY' });
+    await builder.voidUnit(chip, false);
+    await builder.zeroise();
+    expect(await plant.ask('pia', 'POST', `/v1/jobs/${builder.jobId}/close`)).toMatchObject({ verdict: 'clean' });
+  });
+
   it('records of another signer or another job are refused (I14)', async () => {
     const [builder, other] = [await started(9), await started(9)];
     const request = await builder.reserveRequest(newUid());
@@ -143,6 +157,7 @@ describe('packages', () => {
     builder.payload = await builder.open(file);
     await builder.append(builder.entry('import'));
     const notice = await builder.notice(file);
+    expect(await builder.code('imports', await builder.notice(file.slice(1)))).toBe('PACKAGE_REFUSED');
     const answer = await builder.ask('imports', notice);
     expect(answer).toEqual({ jobId, remaining: 3, acknowledged: 1 });
     expect(await builder.ask('imports', notice)).toEqual(answer);
