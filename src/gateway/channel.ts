@@ -30,32 +30,31 @@ export type Channel = {
   connect(transport: Transport): void;
   /** An answer has come. `from` is the device, or the gateway that speaks for it. Late and foreign ones are dropped. */
   settle(question: Question, from: string, cid: number, answer: unknown): void;
+  /** A device has said hello: what was asked of it before its restart gets no answer any more. */
+  restarted(uid: string): void;
 };
 
 type EvidenceAnswer = { readonly evidence: Uint8Array | null; readonly verdict: Uint8Array; readonly error?: string };
 type OrderAnswer = { readonly receipt: Uint8Array | null; readonly error?: string };
 
 export function createChannel(times: ChannelTimes = defaultChannelTimes): Channel {
-  const open = new Map<string, (answer: unknown) => void>();
+  const open = createOpenQuestions();
   let transport: Transport | undefined;
   let lastCid = randomInt(cidBelow);
 
   const ask = async <T>(question: Question, from: string, send: (cid: number) => Promise<boolean>, attemptMs: number): Promise<T> => {
-    if (open.size >= maxOpenQuestions) throw new NusecError('RATE_LIMITED', 'too many questions are open');
     lastCid = (lastCid + 1) % cidBelow;
     const cid = lastCid;
-    const key = keyOf(question, from, cid);
-    const answer = Promise.withResolvers<unknown>();
-    open.set(key, answer.resolve);
+    const answer = open.add(`${question} ${from}`, cid);
     try {
       for (let attempt = 0; attempt < times.attempts; attempt += 1) {
         if (!(await send(cid))) throw unreachable(from, 'is not connected');
-        const result = await within(answer.promise, attemptMs);
+        const result = await within(answer, attemptMs);
         if (result !== undefined) return result as T;
       }
       throw unreachable(from, `gave no answer in ${times.attempts} attempts`);
     } finally {
-      open.delete(key);
+      open.remove(`${question} ${from}`, cid);
     }
   };
   const broker = (): Transport => {
@@ -87,11 +86,34 @@ export function createChannel(times: ChannelTimes = defaultChannelTimes): Channe
     connect: given => {
       transport = given;
     },
-    settle: (question, from, cid, answer) => open.get(keyOf(question, from, cid))?.(answer),
+    settle: (question, from, cid, answer) => open.settle(`${question} ${from}`, cid, answer),
+    restarted: uid => open.refuse(`spdm ${uid}`, unreachable(uid, 'has restarted')),
   };
 }
 
-const keyOf = (question: Question, from: string, cid: number): string => `${question} ${from} ${cid}`;
+/** Questions without an answer yet, by kind and peer, then by cid. */
+function createOpenQuestions() {
+  const byPeer = new Map<string, Map<number, PromiseWithResolvers<unknown>>>();
+  let count = 0;
+  return {
+    add(peer: string, cid: number): Promise<unknown> {
+      if (count >= maxOpenQuestions) throw new NusecError('RATE_LIMITED', 'too many questions are open');
+      const answer = Promise.withResolvers<unknown>();
+      byPeer.set(peer, (byPeer.get(peer) ?? new Map()).set(cid, answer));
+      count += 1;
+      return answer.promise;
+    },
+    remove(peer: string, cid: number): void {
+      const questions = byPeer.get(peer);
+      if (questions?.delete(cid)) count -= 1;
+      if (questions?.size === 0) byPeer.delete(peer);
+    },
+    settle: (peer: string, cid: number, answer: unknown): void => byPeer.get(peer)?.get(cid)?.resolve(answer),
+    refuse(peer: string, error: NusecError): void {
+      for (const answer of byPeer.get(peer)?.values() ?? []) answer.reject(error);
+    },
+  };
+}
 
 const unreachable = (who: string, what: string): NusecError => new NusecError('DEVICE_UNREACHABLE', `${who} ${what}`);
 

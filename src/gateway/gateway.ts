@@ -62,7 +62,7 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
 
 function handlersFor({ ctx, field, channel }: GatewayParts): Handlers {
   return {
-    hello: helloHandler(field),
+    hello: helloHandler(field, channel),
     spdm: spdmHandler(channel),
     evidence: evidenceHandler(channel),
     order: orderHandler(channel),

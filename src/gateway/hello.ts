@@ -2,13 +2,15 @@ import { toHex } from '../bytes.ts';
 import { decodeAs } from '../cbor/schema.ts';
 import { helloMessage } from '../mqttMessages.ts';
 import type { Field } from '../services/field.ts';
+import type { Channel } from './channel.ts';
 import type { Handler } from './handler.ts';
 
 /** up/hello: a device is here. PUBACK says that it is recorded; what follows from it comes later on other topics. */
 export const helloHandler =
-  (field: Pick<Field, 'hello'>): Handler =>
+  (field: Pick<Field, 'hello'>, channel: Pick<Channel, 'restarted'>): Handler =>
   async ({ uid, identity, payload }) => {
     const { version, securityCounter, imageHash, imageState, objId } = decodeAs(helloMessage, payload);
+    channel.restarted(uid);
     const via = identity.kind === 'device' ? 'mqtt' : `gateway:${identity.gatewayId}`;
     await field.hello(uid, { version, securityCounter, imageHash: toHex(imageHash), imageState, objId: toHex(objId) }, via);
   };
