@@ -2,8 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fromHex } from '../../src/bytes.ts';
 import { decodeCertificateChain, encodeCertificateChain } from '../../src/spdm/certchain.ts';
 import type { Wire } from '../../src/spdm/constants.ts';
-import { openRecord, type RecordKey } from '../../src/spdm/record.ts';
-import { aeads, hashAlgorithms } from '../../src/spdm/suite.ts';
+import { hashAlgorithms } from '../../src/spdm/suite.ts';
 
 /** Reads the recorded runs of test/vectors/spdm. */
 
@@ -51,46 +50,13 @@ export function vectorKey(path: string): Uint8Array {
   return new Uint8Array(readFileSync(new URL(`keys/${path}`, folder)));
 }
 
-/** DER certificates of a bundle: `certchain`, `certchain1`, `certchain4`. */
+/** DER certificates of a responder's bundle: `certchain`, `certchain1`, `certchain4`. */
 export function bundleCertificates(curve: 'ecp256' | 'ecp384', bundle: string): readonly Uint8Array[] {
+  return decodeCertificates(vectorKey(`${curve}/bundle_responder.${bundle}.der`));
+}
+
+/** The certificates of a file that has them one after the other. */
+export function decodeCertificates(der: Uint8Array): readonly Uint8Array[] {
   const [hash] = hashAlgorithms;
-  return decodeCertificateChain(0x12, hash!, encodeCertificateChain(0x12, hash!, [vectorKey(`${curve}/bundle_responder.${bundle}.der`)]))
-    .certificates;
-}
-
-/** The exchanges with every record opened by the recorded keys, and the number of the session (0, 1 …) each belongs to. */
-export function openedExchanges(recording: Recording): readonly (Exchange & { readonly inner: readonly [Uint8Array, Uint8Array] })[] {
-  const binding = recording.transport === 'TCP' ? 'tcp' : 'mctp';
-  const keys = recordedKeys(recording);
-  let session = -1;
-  let finished = false;
-  return recording.exchanges.map(exchange => {
-    const { name, request, response } = exchange;
-    if (name === 'KEY_EXCHANGE') {
-      session += 1;
-      finished = false;
-    }
-    if (name === 'FINISH') finished = true;
-    if (name !== 'secured') return { ...exchange, inner: [request.message, response.message] as const };
-    const pair = keys[session]![finished ? 'data' : 'handshake'];
-    finished = true;
-    const inner = [
-      openRecord(binding, 0xffffffff, pair[0], request.message),
-      openRecord(binding, 0xffffffff, pair[1], response.message),
-    ] as const;
-    return { ...exchange, inner };
-  });
-}
-
-type KeyPairs = { readonly handshake: readonly [RecordKey, RecordKey]; readonly data: readonly [RecordKey, RecordKey] };
-
-function recordedKeys(recording: Recording): readonly KeyPairs[] {
-  const [aead] = aeads;
-  const keys = secretsOf(recording, 'key').map(
-    (key, i): RecordKey => ({ key, iv: secretsOf(recording, 'iv')[i]!, aead: aead!, sequence: 0 }),
-  );
-  return Array.from({ length: keys.length / 4 }, (_, i) => ({
-    handshake: [keys[4 * i]!, keys[4 * i + 1]!] as const,
-    data: [keys[4 * i + 2]!, keys[4 * i + 3]!] as const,
-  }));
+  return decodeCertificateChain(0x12, hash!, encodeCertificateChain(0x12, hash!, [der])).certificates;
 }

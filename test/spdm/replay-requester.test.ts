@@ -1,13 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { concat, toHex } from '../../src/bytes.ts';
+import type { CertSlot } from '../../src/spdm/certslot.ts';
 import type { SpdmVersion, Wire } from '../../src/spdm/constants.ts';
 import { type Evidence, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { dataSecrets, finishedKey, handshakeSecrets, trafficKey } from '../../src/spdm/keyschedule.ts';
 import { decodeNegotiateAlgorithms } from '../../src/spdm/messages/algorithms.ts';
 import { decodeGetCapabilities } from '../../src/spdm/messages/capabilities.ts';
+import { decodeCertificate, decodeGetCertificate } from '../../src/spdm/messages/certificate.ts';
 import { decodeChallenge } from '../../src/spdm/messages/challenge.ts';
 import { decodeKeyExchange } from '../../src/spdm/messages/key-exchange.ts';
+import { decodeKeyUpdate } from '../../src/spdm/messages/key-update.ts';
 import { decodeGetMeasurements } from '../../src/spdm/messages/measurements.ts';
+import { decodePskExchange } from '../../src/spdm/messages/psk.ts';
 import {
   acceptAlgorithms,
   acceptCapabilities,
@@ -20,11 +24,16 @@ import {
   newConnection,
   takeMeasurements,
 } from '../../src/spdm/requester/connection.ts';
+import { keyUpdateRecord } from '../../src/spdm/requester/key-update.ts';
+import { createPskSetup } from '../../src/spdm/requester/psk-setup.ts';
 import { createSessionSetup } from '../../src/spdm/requester/session-setup.ts';
+import type { SpdmSession } from '../../src/spdm/session.ts';
 import { hashOf } from '../../src/spdm/signature.ts';
+import { type Algorithms, dheGroups } from '../../src/spdm/suite.ts';
 import { challengeTranscript, measurementTranscript, sessionTranscriptHead } from '../../src/spdm/transcript.ts';
-import { countingRandom, trustLeaf } from './fixtures.ts';
-import { loadRecording, named, openedExchanges, type Recording, secretsOf } from './recording.ts';
+import { trustLeaf } from './fixtures.ts';
+import { isP384, type OpenedExchange, openRecords, recordedPsk } from './recordedRecords.ts';
+import { decodeCertificates, loadRecording, named, type Recording, secretsOf, vectorKey } from './recording.ts';
 
 const attestations = [
   'a-spdm11-p256-challenge',
@@ -41,10 +50,21 @@ const attestations = [
   'c-spdm14-p256-measurements',
 ];
 const sessions = [
+  'd-spdm11-p256-session-mutauth-tcp',
+  'd-spdm12-p256-session-hs-encrypted-mutauth',
   'd-spdm12-p256-session-hs-encrypted-nomut',
+  'd-spdm12-p256-session-mutauth-digests',
+  'd-spdm12-p256-session-mutauth-mctp-app',
+  'd-spdm12-p256-session-mutauth-tcp',
+  'd-spdm12-p384-session-mutauth-mctp-app',
+  'd-spdm13-p256-session-hs-encrypted-mutauth',
+  'd-spdm13-p256-session-mutauth-mctp-app',
+  'd-spdm14-p256-session-mutauth-tcp',
   'e-spdm12-p256-session-nomut-tcp',
   'e-spdm13-p256-session-nomut-tcp',
   'h-spdm12-p256-measurements-in-session',
+  'i-spdm12-p256-csr-setcert',
+  'i-spdm13-p256-csr-setcert',
 ];
 
 const allVersions: readonly SpdmVersion[] = [0x11, 0x12, 0x13, 0x14];
@@ -136,92 +156,161 @@ describe('our requester with recorded responses of another implementation (R84)'
     }
   });
 
-  it.each(sessions)('%s: sets up the session, computes the recorded hashes and keys, opens every record (R51)', async name => {
+  it.each(sessions)('%s: sets up the session, computes the recorded hashes and keys, sends and opens every record (R51)', async name => {
     const recording = loadRecording(name);
-    const opened = openedExchanges(recording);
+    const opened = openRecords(recording);
     const run = replay(recording);
+    for (const { name: step, request, response, session } of opened) if (session < 0) run.take(step, request.message, response.message);
     for (const [number, keyExchange] of named(recording, 'KEY_EXCHANGE').entries()) {
-      const expected = recordedSchedule(recording, number);
-      const asked = decodeKeyExchange(keyExchange.request.message, { bit: 8, curve: 'prime256v1', exchangeBytes: 64, privateBytes: 32 });
-      const at = opened.findIndex(({ request }) => request === keyExchange.request);
-      const end = opened.findIndex(({ name: next }, i) => i > at && next === 'KEY_EXCHANGE');
-      const rest = opened.slice(at + 1, end < 0 ? undefined : end);
-      for (const exchange of opened.slice(0, at))
-        if (number === 0) run.take(exchange.name, exchange.request.message, exchange.response.message);
+      const here = opened.filter(({ session }) => session === number);
+      const schedule = recordedSchedule(recording, number);
       const connection = run.connection();
-      const { hash, aead } = connection.algorithms!;
-      const context = { version: connection.version, hash };
-      const clearHandshake = rest[0]!.name === 'FINISH';
-      const chain = run.chains.get(asked.slot)!;
-
-      // Key schedule and transcript hashes, in the order in which the other implementation printed them.
-      const [finish, finishRsp] = clearHandshake
-        ? rest[0]!.inner
-        : (rest[0]!.inner.map(inner => inner.subarray(4)) as [Uint8Array, Uint8Array]);
-      const proofBytes = clearHandshake ? 0 : hash.hashBytes;
-      const response = keyExchange.response.message;
-      const head = sessionTranscriptHead(connection.transcript, connection.algorithms!.multiKey, hashOf(hash, chain));
-      const signed = concat(head, keyExchange.request.message, response.subarray(0, response.length - proofBytes));
-      const thCurr = hashOf(hash, signed.subarray(0, signed.length - 64));
-      const th1 = hashOf(hash, signed);
-      const hs = handshakeSecrets(context, expected[2]!, th1);
-      const th2 = hashOf(hash, concat(head, keyExchange.request.message, response, finish, finishRsp));
-      const data = dataSecrets(context, hs.handshake, th2);
-      const keys = [hs.request, hs.response, data.request, data.response].map(secret => trafficKey(context, aead!, secret));
-      const flat = (from: number): Uint8Array[] => keys.slice(from, from + 2).flatMap(({ key, iv }) => [key, iv]);
-      const ours = [
-        thCurr,
-        th1,
-        expected[2]!,
-        hs.handshake,
-        hs.request,
-        hs.response,
-        finishedKey(context, hs.request),
-        finishedKey(context, hs.response),
-      ];
-      const later = [th2, data.master, data.request, data.response, data.exportMaster];
-      expect([...ours, ...flat(0), ...later, ...flat(2)].map(toHex)).toEqual(expected.map(toHex));
+      const ours = computedSchedule(connection, run.chains, here);
+      expect(ours.map(toHex)).toEqual(schedule.slice(0, ours.length).map(toHex));
 
       // The same through the flow: its requests are the recorded ones, byte for byte.
+      const { version, algorithms } = connection;
+      const { curve } = { curve: isP384(recording) ? 'ecp384' : 'ecp256' } as const;
+      const dhe = dheGroups[isP384(recording) ? 1 : 0]!;
+      const asked = decodeKeyExchange(keyExchange.request.message, dhe);
+      const certificateRequest = decodeGetCertificate(named(recording, 'GET_CERTIFICATE')[0]!.request.message);
+      const padding = here.flatMap(({ padding: [own] }) => (own.length > 0 ? [Uint8Array.of(own.length - 1), own] : []));
       const setup = createSessionSetup({
         nonce: asked.random,
         trust: trustLeaf,
-        randomBytes: countingRandom(),
-        versions: [connection.version as SpdmVersion],
+        randomBytes: () => padding.shift()!,
+        versions: [version as SpdmVersion],
         capabilities: connection.own,
         algorithms: connection.offer,
         slot: asked.slot,
-        portionBytes: clearHandshake ? 0xffff : 0x11f8,
-        binding: 'tcp',
+        portionBytes: certificateRequest.length,
+        binding: recording.transport === 'TCP' ? 'tcp' : 'mctp',
         sessionId: asked.sessionId,
         summaryType: asked.summaryType,
         policy: asked.policy,
-        ecdh: () => ({ exchange: asked.exchange, derive: () => expected[2]! }),
+        ecdh: () => ({ exchange: asked.exchange, derive: () => schedule[2]! }),
+        ownSlots: recordedRequester(curve, finishSignature(here, algorithms!)),
       });
       let step = setup.start();
-      while ('send' in step) step = await setup.receive(answerOf(recording, step.send, number));
-      const { session, evidence } = step;
-      await expect(verifyEvidence(evidence, { trust: trustLeaf, nonce: asked.random })).resolves.toMatchObject({ slot: asked.slot });
-      expect(toHex(session.exporterSecret().secret)).toBe(toHex(data.exportMaster));
-      for (const record of rest.slice(1)) {
-        const plain = record.inner[0].subarray(4);
-        expect(toHex(session.sealSpdm(plain))).toBe(toHex(record.request.message));
-        expect(toHex(session.openSpdm(record.response.message))).toBe(toHex(record.inner[1].subarray(4)));
+      while ('send' in step) step = await setup.receive(answerOf(opened, step.send, number));
+      const { session, evidence, mutual } = step;
+      expect(mutual).toBe(name.includes('-mutauth'));
+      const options = { trust: trustLeaf, nonce: asked.random, versions: allVersions };
+      await expect(verifyEvidence(evidence, options)).resolves.toMatchObject({ slot: asked.slot });
+      expect(toHex(session.exporterSecret().secret)).toBe(toHex(secretsOf(recording, 'export_master_secret')[number]!));
+      const finish = here.findIndex(({ plain }) => plain[0][1] === 0xe5);
+      for (const { name: kind, request, response, plain, isApplication } of here.slice(finish + 1)) {
+        if (kind !== 'secured') continue;
+        const [say, hear] = plain;
+        expect(toHex(recordOf(session, say, isApplication))).toBe(toHex(request.message));
+        expect(toHex(isApplication ? session.open(response.message) : session.openSpdm(response.message))).toBe(toHex(hear));
       }
+      expect(padding).toEqual([]);
     }
+  });
+
+  it('f-spdm12-psk-session-mctp: sets up the session, computes the recorded hashes and keys, sends and opens every record', () => {
+    const recording = loadRecording('f-spdm12-psk-session-mctp');
+    const opened = openRecords(recording);
+    const asked = decodePskExchange(named(recording, 'PSK_EXCHANGE')[0]!.request.message);
+    const padding = opened.flatMap(({ padding: [own] }) => (own.length > 0 ? [Uint8Array.of(own.length - 1), own] : []));
+    const random = [asked.context, ...padding];
+    const setup = createPskSetup({
+      psk: recordedPsk,
+      hint: asked.hint,
+      randomBytes: () => random.shift()!,
+      versions: [0x12],
+      capabilities: decodeGetCapabilities(named(recording, 'GET_CAPABILITIES')[0]!.request.message),
+      algorithms: decodeNegotiateAlgorithms(named(recording, 'NEGOTIATE_ALGORITHMS')[0]!.request.message),
+      sessionId: asked.sessionId,
+      summaryType: asked.summaryType,
+      policy: asked.policy,
+    });
+    let step = setup.start();
+    while ('send' in step) step = setup.receive(answerOf(opened, step.send, 0));
+    const { session, heartbeatSeconds } = step;
+    expect(heartbeatSeconds).toBe(0xf0);
+    for (const { name, request, response, plain, isApplication } of opened) {
+      if (name !== 'secured' || plain[0][1] === 0xe7) continue;
+      expect(toHex(recordOf(session, plain[0], isApplication))).toBe(toHex(request.message));
+      expect(toHex(isApplication ? session.open(response.message) : session.openSpdm(response.message))).toBe(toHex(plain[1]));
+    }
+    expect(random).toEqual([]);
   });
 });
 
-/** The 20 values printed for one session, without L1/L2. */
-function recordedSchedule(recording: Recording, number: number): readonly Uint8Array[] {
-  const values = recording.secrets.filter(([label]) => label !== 'l1l2 hash').map(([, value]) => value);
-  const perSession = values.length / secretsOf(recording, 'th1 hash').length;
-  return values.slice(number * perSession, (number + 1) * perSession);
+/** Key schedule and transcript hashes of one session, from its plain messages, in the order in which the other implementation printed them. */
+function computedSchedule(
+  connection: Connection,
+  chains: ReadonlyMap<number, Uint8Array>,
+  here: readonly OpenedExchange[],
+): readonly Uint8Array[] {
+  const { version, algorithms, transcript } = connection;
+  const { hash, aead, signature, dhe, multiKey, requesterMultiKey } = algorithms!;
+  const context = { version, hash };
+  const [request, response] = here[0]!.plain;
+  const asked = decodeKeyExchange(request, dhe!);
+  const [finish, finishRsp] = here.find(({ plain }) => plain[0][1] === 0xe5)!.plain;
+  const signed = (finish[2]! & 1) !== 0;
+  const inTheClear = here.find(({ plain }) => plain[0][1] === 0xe5)!.name === 'FINISH';
+  const head = sessionTranscriptHead(transcript, multiKey, hashOf(hash, chains.get(asked.slot)!));
+  const upToSignature = concat(head, request, response.subarray(0, response.length - (inTheClear ? 0 : hash.hashBytes)));
+  const th1 = hashOf(hash, upToSignature);
+  const hs = handshakeSecrets(context, sharedSecretOf(here), th1);
+  const encapsulated = here.filter(({ plain }) => plain[0][1] === 0xeb).map(({ plain }) => plain[0].subarray(4));
+  const digests = encapsulated.find(message => message[1] === 0x01);
+  const certificate = encapsulated.find(message => message[1] === 0x02);
+  const ownChain = certificate ? hashOf(hash, decodeCertificate(certificate).portion) : new Uint8Array();
+  const before = concat(head, request, response, requesterMultiKey && digests ? digests : new Uint8Array(), ownChain);
+  const unsigned = finish.subarray(0, finish.length - hash.hashBytes - (signed ? signature.signatureBytes : 0));
+  const th2 = hashOf(hash, concat(before, finish, finishRsp));
+  const data = dataSecrets(context, hs.handshake, th2);
+  const keys = [hs.request, hs.response, data.request, data.response].map(secret => trafficKey(context, aead!, secret));
+  const flat = (from: number): Uint8Array[] => keys.slice(from, from + 2).flatMap(({ key, iv }) => [key, iv]);
+  const thCurr = hashOf(hash, upToSignature.subarray(0, upToSignature.length - signature.signatureBytes));
+  const finished = [finishedKey(context, hs.request), finishedKey(context, hs.response)];
+  return [
+    ...[thCurr, th1, sharedSecretOf(here), hs.handshake, hs.request, hs.response, ...finished, ...flat(0)],
+    ...(signed ? [hashOf(hash, concat(before, unsigned))] : []),
+    ...[th2, data.master, data.request, data.response, data.exportMaster, ...flat(2)],
+  ];
 }
 
-function answerOf(recording: Recording, send: Wire, number: number): Wire {
-  const same = recording.exchanges.filter(({ request }) => request.kind === send.kind && toHex(request.message) === toHex(send.message));
-  const found = same[Math.min(number, same.length - 1)];
+let sharedSecrets: readonly Uint8Array[] = [];
+const sharedSecretOf = (here: readonly OpenedExchange[]): Uint8Array => sharedSecrets[here[0]!.session]!;
+
+/** What was printed for one session, without L1/L2. */
+function recordedSchedule(recording: Recording, number: number): readonly Uint8Array[] {
+  sharedSecrets = secretsOf(recording, '[DHE Secret]');
+  const values = recording.secrets.filter(([label]) => label !== 'l1l2 hash');
+  const starts = values.flatMap(([label], i) => (label === 'th_curr hash' && values[i + 1]?.[0] === 'th1 hash' ? [i] : []));
+  return values.slice(starts[number], starts[number + 1]).map(([, value]) => value);
+}
+
+function answerOf(opened: readonly OpenedExchange[], send: Wire, number: number): Wire {
+  const same = opened.filter(({ request }) => request.kind === send.kind && toHex(request.message) === toHex(send.message));
+  const found = same.find(({ session }) => session === number) ?? same[0];
   if (!found) throw new Error(`the other requester never sent ${toHex(send.message)}`);
   return found.response;
+}
+
+/** The other requester has its certificates in slots 0 to 2, told apart by their key pairs. */
+function recordedRequester(curve: 'ecp256' | 'ecp384', signature: Uint8Array): readonly CertSlot[] {
+  const certificates = decodeCertificates(vectorKey(`${curve}/bundle_requester.certchain.der`));
+  return [0xb0, 0xb1, 0xb2].map(keyPairId => ({
+    certificates,
+    sign: async () => signature,
+    keyPair: { keyPairId, certificateInfo: 1, keyUsage: 0x0f },
+  }));
+}
+
+function finishSignature(here: readonly OpenedExchange[], { hash, signature }: Algorithms): Uint8Array {
+  const [finish] = here.find(({ plain }) => plain[0][1] === 0xe5)!.plain;
+  const end = finish.length - hash.hashBytes;
+  return finish[2]! & 1 ? finish.slice(end - signature.signatureBytes, end) : new Uint8Array();
+}
+
+function recordOf(session: SpdmSession, message: Uint8Array, isApplication: boolean): Uint8Array {
+  if (isApplication) return session.seal(message);
+  return message[1] === 0xe9 ? keyUpdateRecord(session, decodeKeyUpdate(message)) : session.sealSpdm(message);
 }

@@ -1,41 +1,98 @@
-import type { Wire } from '../constants.ts';
+import { responseCode, spdmError, type Wire } from '../constants.ts';
 import type { Evidence } from '../evidence.ts';
 import { type AttestationOptions, continueAttestation, startAttestation } from './attestation.ts';
-import { unexpected } from './connection.ts';
+import { type Connection, unexpected } from './connection.ts';
+import { clearAsk, deliver, type Wait } from './delivery.ts';
+import { createPskSetup, type EstablishedPskSession, type PskSetupOptions } from './psk-setup.ts';
 import { createSessionSetup, type EstablishedSession, type SessionSetupOptions } from './session-setup.ts';
 
 /** The flows driven over a link that answers each message. Time-outs belong to the link. */
 
 export type Link = (wire: Wire) => Promise<Wire>;
 
+/** How patient a flow is. */
+export type Patience = {
+  /** Waits out Busy and ResponseNotReady; without it they end the flow. */
+  readonly wait?: Wait;
+};
+
 /** More messages than any flow needs: a certificate chain in the smallest portions. */
 export const maxMessages = 1024;
+/** How often a flow begins anew because the responder lost the connection (RequestResynch). */
+const maxRestarts = 2;
 
 /** @returns evidence, not yet verified: see `verifyEvidence` */
 export async function runAttestation(
-  options: Parameters<typeof startAttestation>[0] & Partial<AttestationOptions>,
+  options: Parameters<typeof startAttestation>[0] & Partial<AttestationOptions> & Patience,
   link: Link,
 ): Promise<Evidence> {
-  let step = startAttestation(options);
+  for (let restarts = 0; ; restarts += 1) {
+    const evidence = await attestOnce(options, link);
+    if (evidence !== 'resynch') return evidence;
+    if (restarts === maxRestarts) throw unexpected('responder asks for a new start again and again');
+  }
+}
+
+async function attestOnce(options: Parameters<typeof runAttestation>[0], link: Link): Promise<Evidence | 'resynch'> {
+  const { wait, ...rest } = options;
+  let step = startAttestation(rest);
   for (let sent = 0; 'send' in step; sent += 1) {
     if (sent === maxMessages) throw unexpected('too many messages');
-    const answer = await link({ kind: 'clear', message: step.send });
-    if (answer.kind !== 'clear') throw unexpected('a secured record without a session');
-    step = continueAttestation(step.state, answer.message);
+    const answer = await deliver(clearAsk(link), step.state.identification.connection, step.send, wait);
+    if (isResynch(answer)) return 'resynch';
+    step = continueAttestation(step.state, answer);
   }
   return step.evidence;
 }
 
 /** @returns the session with the responder authenticated, and the evidence of that */
 export async function runSessionSetup(
-  options: Parameters<typeof createSessionSetup>[0] & Partial<SessionSetupOptions>,
+  options: Parameters<typeof createSessionSetup>[0] & Partial<SessionSetupOptions> & Patience,
   link: Link,
 ): Promise<EstablishedSession> {
-  const setup = createSessionSetup(options);
+  const { wait, ...rest } = options;
+  return drive(() => createSessionSetup(rest), link, wait);
+}
+
+/** @returns the session with both sides proved to know the key */
+export async function runPskSetup(
+  options: Parameters<typeof createPskSetup>[0] & Partial<PskSetupOptions> & Patience,
+  link: Link,
+): Promise<EstablishedPskSession> {
+  const { wait, ...rest } = options;
+  return drive(() => createPskSetup(rest), link, wait);
+}
+
+type Step<Result> = { readonly send: Wire } | Result;
+type Setup<Result> = {
+  start(): Step<Result>;
+  receive(wire: Wire): Step<Result> | Promise<Step<Result>>;
+  connection(): Connection;
+};
+
+async function drive<Result extends object>(create: () => Setup<Result>, link: Link, wait: Wait | undefined): Promise<Result> {
+  for (let restarts = 0; ; restarts += 1) {
+    const result = await driveOnce(create(), link, wait);
+    if (result !== 'resynch') return result;
+    if (restarts === maxRestarts) throw unexpected('responder asks for a new start again and again');
+  }
+}
+
+async function driveOnce<Result extends object>(setup: Setup<Result>, link: Link, wait: Wait | undefined): Promise<Result | 'resynch'> {
   let step = setup.start();
   for (let sent = 0; 'send' in step; sent += 1) {
     if (sent === maxMessages) throw unexpected('too many messages');
-    step = await setup.receive(await link(step.send));
+    const answer = await answerTo(step.send, setup.connection(), link, wait);
+    if (answer.kind === 'clear' && isResynch(answer.message)) return 'resynch';
+    step = await setup.receive(answer);
   }
   return step;
 }
+
+/** What is sealed already goes out as it is: our messages in a handshake fit into any transfer. */
+async function answerTo(wire: Wire, connection: Connection, link: Link, wait: Wait | undefined): Promise<Wire> {
+  if (wire.kind === 'secured') return link(wire);
+  return { kind: 'clear', message: await deliver(clearAsk(link), connection, wire.message, wait) };
+}
+
+const isResynch = (message: Uint8Array): boolean => message[1] === responseCode.error && message[2] === spdmError.requestResynch;
