@@ -35,7 +35,7 @@ const programmerSchema = z
     shippedTo: z.string().optional(),
   })
   .openapi('Programmer');
-export const chainSchema = z.object({ certificate: z.string(), ica: z.string(), root: z.string() });
+const chainSchema = z.object({ certificate: z.string(), ica: z.string(), root: z.string() });
 const params = z.object({ uid: uidField });
 const nameField = z.string().min(1).max(64);
 

@@ -42,7 +42,7 @@ export async function assignBootKey(ctx: Context, state: LivingDevice, slot: Ima
 
 /** The firmware a unit gets (I8, I9, RULE-8, RULE-11): bound to a running job, still published, not below the floor of its line.
  *  @throws NusecError JOB_NOT_RUNNING, FIRMWARE_NOT_BOUND, RELEASE_STATE, ROLLBACK, COUNTER_EXHAUSTED */
-export async function firmwareFor(ctx: Context, unit: UnitInWork, image: ImageKind): Promise<BoundFirmware> {
+async function firmwareFor(ctx: Context, unit: UnitInWork, image: ImageKind): Promise<BoundFirmware> {
   requireRunningJob(unit.job);
   const bound = requireBoundFirmware(unit.job, image);
   const { status } = await releaseOf(ctx, bound.releaseId);

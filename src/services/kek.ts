@@ -18,7 +18,7 @@ const maxPending = 1000;
 /** Agreements that wait for the programmer's confirmation. They do not outlive the process: the programmer begins again. */
 const pendingOf = new WeakMap<Context, Map<string, Pending>>();
 
-export const kekId = (uid: string, epoch: number): string => `programmer-kek/${uid}/${epoch}`;
+const kekId = (uid: string, epoch: number): string => `programmer-kek/${uid}/${epoch}`;
 
 /** First half. The same request gets the same answer until it is confirmed.
  *  @param request.publicKey the programmer's ephemeral point, 65 bytes  @param request.nonce 16 bytes

@@ -23,7 +23,7 @@ import { uidRuleFor } from './uidLists.ts';
 
 /** Production packages (R57–R61, R105, R106): the units a programmer may still build, sealed for that programmer alone. */
 
-export const packageLifetimeDays = 90;
+const packageLifetimeDays = 90;
 
 /** The file of a share. A package that was lost is exported again byte for byte (silence 8); `replace` makes a new one with a higher
  *  sequence that supersedes it (silence 7, I13).

@@ -7,7 +7,6 @@ import { bootKeyId } from '../keystore/bootKeys.ts';
 import { attachTrailer, deviceTrailer } from '../ota/build.ts';
 import { isMcubootImage } from '../ota/image.ts';
 import { prepareRelease } from '../ota/prepare.ts';
-import { type Certificate, parseCertificate } from '../pki/parse.ts';
 import { otpMap } from '../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../production/receipt.ts';
 import { jobQueries } from '../projections/jobs.ts';
@@ -98,13 +97,6 @@ async function provenFirmware(ctx: Context, receipt: Receipt): Promise<{ version
 export function authKeyOf(state: RegisteredProgrammer): Uint8Array {
   if (state.publicKey === undefined || state.certificates.length === 0) throw new NusecError('STATE', 'the programmer is not certified');
   return fromBase64url(state.publicKey);
-}
-
-/** The newest certificate of a programmer. @throws NusecError STATE */
-export async function programmerCertificate(ctx: Context, uid: string): Promise<Certificate> {
-  const newest = (await programmerOf(ctx, uid)).certificates.at(-1);
-  if (newest === undefined) throw new NusecError('STATE', 'the programmer is not certified');
-  return parseCertificate(await ctx.blobs.get(newest.certificateSha256));
 }
 
 /** Every machine call begins here: whoever is not active is refused within one request (I17, T15). @throws NusecError PROGRAMMER_NOT_ACTIVE */

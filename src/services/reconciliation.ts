@@ -13,7 +13,7 @@ import { settleAllotment } from './unitEnd.ts';
 /** Closing and reconciling a job (silence 16, T1, T19): the server's counts, the programmers' signed ledgers, the devices and the field
  *  must tell the same story. */
 
-export type Report = Reconciliation & {
+type Report = Reconciliation & {
   readonly jobId: string;
   readonly at: string;
   readonly plannedCount: number;

@@ -7,7 +7,7 @@ import type { Context } from './context.ts';
 /** UID lists of chip vendors (RULE-7, T7): a blob of sorted UIDs, 16 bytes each. */
 
 const uidBytes = 16;
-export const maxUidListUids = 200_000;
+const maxUidListUids = 200_000;
 
 /** Reads one UID per line; empty lines and lines that begin with # are skipped.
  *  @throws NusecError BAD_REQUEST naming the line, UID_CONFLICT when a UID stands twice */
