@@ -2,6 +2,7 @@ import type { Resource } from './app.ts';
 import { certificatesResource } from './certificates.ts';
 import { consoleResource } from './console/routes.ts';
 import { devicesResource } from './devices.ts';
+import { estResource } from './est.ts';
 import { eventsResource } from './events.ts';
 import { gatewaysResource } from './gateways.ts';
 import { jobsResource } from './jobs.ts';
@@ -30,4 +31,5 @@ export const resources: readonly Resource[] = [
   gatewaysResource,
   eventsResource,
   certificatesResource,
+  estResource,
 ];

@@ -57,6 +57,8 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
       return field.recordRollbackRefusal(command, state);
     case 'RenewCertificate':
       return field.renewCertificate(command, state);
+    case 'IssueOperationalCertificate':
+      return field.issueOperational(command, state);
     case 'ExpireCertificate':
       return field.expireCertificate(command, state);
     case 'RevokeCertificate':

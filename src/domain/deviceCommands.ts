@@ -72,6 +72,8 @@ export type DeviceCommand =
     >
   // Identity
   | Command<'RenewCertificate', IssuedCertificate>
+  /** Records an operational certificate (LDevID); the IDevID stays the device's own. */
+  | Command<'IssueOperationalCertificate', IssuedCertificate>
   | Command<'ExpireCertificate', { readonly serial: string; readonly now: string }>
   | Command<'RevokeCertificate', { readonly serial: string; readonly reason: RevocationReason; readonly by: string }>
   | Command<'SuspectClone', { readonly reason: string; readonly evidence: string; readonly by: string }>

@@ -96,6 +96,8 @@ export type DeviceEvent =
     >
   // Identity
   | Event<'CertificateRenewed', IssuedCertificate & { readonly previousSerial: string }>
+  /** Operational certificate (LDevID), beside the IDevID. */
+  | Event<'OperationalCertificateIssued', IssuedCertificate>
   | Event<'CertificateExpired', { readonly serial: string }>
   | Event<'CertificateRevoked', { readonly serial: string; readonly reason: RevocationReason; readonly by: string }>
   | Event<'CloneSuspected', { readonly reason: string; readonly evidence: string }>

@@ -115,6 +115,13 @@ export function renewCertificate({ type: _, ...certificate }: Of<'RenewCertifica
   return [{ type: 'CertificateRenewed', data: { ...certificate, previousSerial: state.serial ?? '' } }];
 }
 
+export function issueOperational({ type: _, ...certificate }: Of<'IssueOperationalCertificate'>, state: LivingDevice): Events {
+  if (state.certificates.some(({ serial }) => serial === certificate.serial)) return [];
+  requireStatus(state, ['STOCK', 'IN_SERVICE', 'UPGRADING'], 'an operational certificate', 'DEVICE_STATE');
+  if (state.decommissionOrderSha256 !== undefined) refuse('DEVICE_STATE', 'the device is to be decommissioned');
+  return [{ type: 'OperationalCertificateIssued', data: certificate }];
+}
+
 export function expireCertificate({ serial, now }: Of<'ExpireCertificate'>, state: LivingDevice): Events {
   const certificate = certificateOf(state, serial);
   if (certificate.status !== 'issued') return [];

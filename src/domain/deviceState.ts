@@ -173,6 +173,8 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
   switch (event.type) {
     case 'CertificateRenewed':
       return withCertificate(state, event.data);
+    case 'OperationalCertificateIssued':
+      return { ...withCertificate(state, event.data), ...(state.serial !== undefined && { serial: state.serial }) };
     case 'CertificateExpired':
       return withCertificateStatus(state, event.data.serial, { status: 'expired' });
     case 'CertificateRevoked':

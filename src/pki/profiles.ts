@@ -39,6 +39,7 @@ export type ProfileFields = {
   rootCa: Common & { readonly issuer?: undefined; readonly organization: string; readonly commonName: string };
   ica: Listed & { readonly organization: string; readonly line: string; readonly commonName: string };
   device: Listed & { readonly organization: string; readonly uid: string; readonly objId: string; readonly ocspUrl?: string };
+  ldevid: Listed & { readonly organization: string; readonly uid: string; readonly objId: string; readonly ocspUrl?: string };
   programmer: Listed & { readonly organization: string; readonly uid: string };
   gateway: Listed & { readonly organization: string; readonly id: string };
   server: Listed & { readonly commonName: string; readonly dnsNames: readonly string[]; readonly ipAddresses: readonly string[] };
@@ -52,6 +53,9 @@ export type Profile<Fields> = {
   subject(fields: Fields): NameFields;
   extensions(fields: Fields): readonly Uint8Array[];
 };
+
+/** organizationalUnit by which an operational certificate is told from an IDevID. */
+export const ldevidUnit = 'LDevID';
 
 const leaf = [leafConstraints, keyUsageOfLeaf] as const;
 const usages = {
@@ -84,6 +88,21 @@ export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[N
       usages.device,
       hardwareModuleName(uidBytes(uid)),
       spdmHardwareIdentity,
+      crlDistributionPoint(crlUrl),
+      ...(ocspUrl === undefined ? [] : [ocspAccess(ocspUrl)]),
+    ],
+  },
+  /** Operational certificate of a device in the field (IEEE 802.1AR LDevID): short-lived, beside the IDevID, not bound to the hardware. */
+  ldevid: {
+    isCa: false,
+    lifetimeDays: 90,
+    subject: ({ organization, uid, objId }) => {
+      uidBytes(uid);
+      return { organization, organizationalUnit: ldevidUnit, commonName: objId, serialNumber: uid };
+    },
+    extensions: ({ crlUrl, ocspUrl }) => [
+      ...leaf,
+      usages.device,
       crlDistributionPoint(crlUrl),
       ...(ocspUrl === undefined ? [] : [ocspAccess(ocspUrl)]),
     ],

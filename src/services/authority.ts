@@ -6,6 +6,7 @@ import {
   authorityStream,
   type CaUse,
   type CreatedAuthority,
+  firstRootId,
   type IssuingCa,
   requireActiveCa,
   requirePackageKey,
@@ -57,6 +58,21 @@ export async function caById(ctx: Context, icaId: string): Promise<ActiveCa> {
   const ca = issuingCas.find(candidate => candidate.icaId === icaId) ?? roots.find(({ rootId }) => rootId === icaId);
   if (ca === undefined) throw new NusecError('NOT_FOUND', `there is no issuing CA ${icaId}`);
   return caOf(ctx, { ...ca, icaId });
+}
+
+/** As caById, but for signing new certificates: an authority that is compromised signs nothing more (I10). @throws NusecError NOT_FOUND, CA_NOT_ACTIVE */
+export async function signingCa(ctx: Context, icaId: string): Promise<ActiveCa> {
+  const ica = (await authorityOf(ctx)).issuingCas.find(candidate => candidate.icaId === icaId);
+  if (ica !== undefined && ica.status !== 'ACTIVE' && ica.status !== 'RETIRED')
+    throw new NusecError('CA_NOT_ACTIVE', `the issuing CA ${icaId} is ${ica.status}`);
+  return caById(ctx, icaId);
+}
+
+/** The root under which an issuing CA was made, DER. */
+export async function rootOfCa(ctx: Context, icaId: string): Promise<Uint8Array> {
+  const { issuingCas, roots, root } = await authorityOf(ctx);
+  const rootId = issuingCas.find(candidate => candidate.icaId === icaId)?.rootId ?? firstRootId;
+  return fromBase64url((roots.find(candidate => candidate.rootId === rootId) ?? root).certificate);
 }
 
 async function caOf(ctx: Context, { icaId, certificate, keyId }: Pick<IssuingCa, 'icaId' | 'certificate' | 'keyId'>): Promise<ActiveCa> {
@@ -153,10 +169,32 @@ export async function currentTrustBundle(ctx: Context): Promise<Uint8Array> {
   return ctx.blobs.get((await authorityOf(ctx)).trustBundle.sha256);
 }
 
-/** Issuing CA certificates that may stand between a machine's certificate and the root: compromised ones may not. */
+/** Issuing CA certificates that may stand between a machine's certificate and a root: compromised ones may not. */
 export async function trustedIssuers(ctx: Context): Promise<readonly Uint8Array[]> {
   const { issuingCas } = await authorityOf(ctx);
   return issuingCas.filter(ca => ca.status !== 'COMPROMISED').map(ca => fromBase64url(ca.certificate));
+}
+
+/** Roots in which a chain may end: all that are not retired. */
+export async function trustedRoots(ctx: Context): Promise<readonly Uint8Array[]> {
+  const { roots } = await authorityOf(ctx);
+  return roots.filter(({ retired }) => !retired).map(({ certificate }) => fromBase64url(certificate));
+}
+
+/** Certificates by which the roots that are trusted vouch for each other, DER. */
+export async function crossCertificates(ctx: Context): Promise<readonly Uint8Array[]> {
+  const { roots } = await authorityOf(ctx);
+  const isTrusted = (rootId: string | undefined) => roots.some(root => root.rootId === rootId && !root.retired);
+  return roots
+    .filter(({ retired, previousRootId }) => !retired && isTrusted(previousRootId))
+    .flatMap(({ crossCertificate, backCertificate }) => [crossCertificate, backCertificate])
+    .filter(certificate => certificate !== undefined)
+    .map(fromBase64url);
+}
+
+/** Every authority's certificate that is trusted: roots, the certificates between them, issuing CAs. */
+export async function trustedAuthorities(ctx: Context): Promise<readonly Uint8Array[]> {
+  return [...(await trustedRoots(ctx)), ...(await crossCertificates(ctx)), ...(await trustedIssuers(ctx))];
 }
 
 /** Hash under which a public key is reserved for ever (I4). */

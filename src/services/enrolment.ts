@@ -1,6 +1,5 @@
-import { toBase64url, toHex } from '../bytes.ts';
+import { toBase64url } from '../bytes.ts';
 import { device, deviceStream } from '../domain/device.ts';
-import type { IssuedCertificate as CertificateFacts } from '../domain/deviceEvents.ts';
 import { currentCertificate, type LivingDevice } from '../domain/deviceState.ts';
 import { gateway, gatewayStream } from '../domain/gateway.ts';
 import { programmer, programmerStream } from '../domain/programmer.ts';
@@ -8,72 +7,130 @@ import { type KeyHolder, publicKey, publicKeyStream } from '../domain/publicKey.
 import { NusecError } from '../errors.ts';
 import { issueCertificate } from '../pki/certificate.ts';
 import { judgeCsr } from '../pki/csr.ts';
-import { activeCa, caById, ocspUrlOf, rootDer, sha256Hex } from './authority.ts';
-import { type Context, execute, nowIso, stateOf } from './context.ts';
+import type { NameFields } from '../pki/names.ts';
+import { parseCertificate } from '../pki/parse.ts';
+import { profiles } from '../pki/profiles.ts';
+import { activeCa, caById, ocspUrlOf, rootOfCa, sha256Hex, signingCa } from './authority.ts';
+import { type Context, execute, stateOf } from './context.ts';
+import { type CertificateFacts, issueLeaf, newIntent } from './issuance.ts';
 
 /** From a certification request to a certificate: the request proves possession, the key is reserved for ever (I4), the certificate comes
- *  from the profile alone (T32). The same request gives the same certificate; another key is refused (RULE-10, I6). */
+ *  from the profile alone (T32). The same request gives the same certificate until that is due for renewal (RULE-10, I6). */
 
 /** A certificate and the chain it hangs on, DER. */
 export type Enrolment = { readonly certificate: Uint8Array; readonly ica: Uint8Array; readonly root: Uint8Array };
+
+/** The last third of its life is when a certificate is renewed: the same key then gets a new one. */
+const renewalShare = 1 / 3;
 
 /** Reserves a public key for its holder. @throws NusecError WEAK_OR_CLONED_KEY (T26) */
 export async function reserveKey(ctx: Context, publicKeySha256: string, holder: KeyHolder, by: string): Promise<void> {
   await execute(ctx, publicKey, publicKeyStream(publicKeySha256), { type: 'ReservePublicKey', ...holder }, by);
 }
 
-/** @param csr PKCS#10 DER of the programmer (R11–R16)
+/** First certificate of a programmer (R11–R16), or the next one of the same key.
+ *  @param csr PKCS#10 DER @param expected subject it may carry
  *  @throws NusecError NOT_FOUND, CONFLICT (another key), and what judgeCsr and the key reservation refuse */
-export async function certifyProgrammer(ctx: Context, uid: string, csr: Uint8Array, by: string): Promise<Enrolment> {
+export async function certifyProgrammer(
+  ctx: Context,
+  uid: string,
+  csr: Uint8Array,
+  by: string,
+  expected: NameFields = { serialNumber: uid },
+): Promise<Enrolment> {
   const stream = programmerStream(uid);
   const state = await stateOf(ctx, programmer, stream);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no programmer ${uid}`);
-  const request = judgeCsr(csr, { serialNumber: uid });
+  const request = judgeCsr(csr, expected);
   const publicKeySha256 = sha256Hex(request.publicKey);
   await reserveKey(ctx, publicKeySha256, { kind: 'programmer', uid }, by);
   const enrolled = { type: 'EnrolProgrammerKey', publicKey: toBase64url(request.publicKey), publicKeySha256 } as const;
   await execute(ctx, programmer, stream, enrolled, by);
-  const known = state.certificates.at(-1);
-  if (known !== undefined) return withChain(ctx, await ctx.blobs.get(known.certificateSha256), known.icaId);
-  const ca = await activeCa(ctx, 'programmer');
-  const issued = await issueCertificate('programmer', { ...(await leafFields(ctx, ca, request.publicKey)), uid }, ca.signer);
-  const certificateSha256 = await ctx.blobs.put(issued.der);
-  const facts = { serial: issued.serialHex, certificateSha256, icaId: ca.icaId, notAfter: issued.notAfter };
-  await execute(ctx, programmer, stream, { type: 'CertifyProgrammer', ...facts }, by);
-  return withChain(ctx, issued.der, ca.icaId);
+  const certificates = async () => certificatesOf(await stateOf(ctx, programmer, stream));
+  const issued = await issueLeaf(ctx, {
+    profile: 'programmer',
+    subject: uid,
+    use: 'programmer',
+    csr,
+    request,
+    by,
+    fields: { uid },
+    current: async () => {
+      const known = (await certificates()).at(-1);
+      return known && !(await isDue(ctx, known)) ? { publicKeySha256, ...known } : undefined;
+    },
+    isRecorded: async serial => (await certificates()).some(certificate => certificate.serial === serial),
+    async record({ publicKeySha256: _, ...facts }) {
+      const type = (await certificates()).length === 0 ? 'CertifyProgrammer' : 'RenewProgrammerCertificate';
+      const { state: after } = await execute(ctx, programmer, stream, { type, ...facts }, by);
+      return { publicKeySha256, ...facts, ...certificatesOf(after).find(({ serial }) => serial === facts.serial) };
+    },
+  });
+  return withChain(ctx, issued);
 }
 
-/** First certificate of a gateway. @throws as certifyProgrammer */
-export async function certifyGateway(ctx: Context, gatewayId: string, csr: Uint8Array, by: string): Promise<Enrolment> {
+/** First certificate of a gateway, or a later one, for the same or a new key. @throws as certifyProgrammer */
+export async function certifyGateway(
+  ctx: Context,
+  gatewayId: string,
+  csr: Uint8Array,
+  by: string,
+  expected: NameFields = { commonName: gatewayId },
+): Promise<Enrolment> {
   const stream = gatewayStream(gatewayId);
   const state = await stateOf(ctx, gateway, stream);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no gateway ${gatewayId}`);
-  const request = judgeCsr(csr, { commonName: gatewayId });
+  const request = judgeCsr(csr, expected);
   const publicKeySha256 = sha256Hex(request.publicKey);
   await reserveKey(ctx, publicKeySha256, { kind: 'gateway', uid: gatewayId }, by);
-  const known = state.certificates.find(certificate => certificate.publicKeySha256 === publicKeySha256);
-  if (known !== undefined) return withChain(ctx, await ctx.blobs.get(known.certificateSha256), known.icaId);
-  const ca = await activeCa(ctx, 'gateway');
-  const issued = await issueCertificate('gateway', { ...(await leafFields(ctx, ca, request.publicKey)), id: gatewayId }, ca.signer);
-  const certificateSha256 = await ctx.blobs.put(issued.der);
-  const facts = { serial: issued.serialHex, certificateSha256, publicKeySha256, icaId: ca.icaId, notAfter: issued.notAfter };
-  await execute(ctx, gateway, stream, { type: 'CertifyGateway', ...facts }, by);
-  return withChain(ctx, issued.der, ca.icaId);
+  const certificates = async () => certificatesOf(await stateOf(ctx, gateway, stream));
+  const issued = await issueLeaf(ctx, {
+    profile: 'gateway',
+    subject: gatewayId,
+    use: 'gateway',
+    csr,
+    request,
+    by,
+    fields: { id: gatewayId },
+    current: () => currentOf(ctx, certificates, publicKeySha256),
+    isRecorded: async serial => (await certificates()).some(certificate => certificate.serial === serial),
+    async record(facts) {
+      const { state: after } = await execute(ctx, gateway, stream, { type: 'CertifyGateway', ...facts }, by);
+      return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
+    },
+  });
+  return withChain(ctx, issued);
 }
 
-/** Certificate of a minted device (R78): the intent is recorded, then signed, then the result recorded, so that a crash between any two
- *  ends in the same certificate.
+/** Certificates in a state, newest last. */
+export function certificatesOf<C>(
+  state: { readonly status: 'NONE' } | { readonly status: string; readonly certificates: readonly C[] },
+): readonly C[] {
+  return 'certificates' in state ? state.certificates : [];
+}
+
+/** The newest certificate of a key, unless it is due for renewal. */
+export async function currentOf<C extends CertificateFacts>(
+  ctx: Context,
+  certificates: () => Promise<readonly C[]>,
+  publicKeySha256: string,
+): Promise<C | undefined> {
+  const known = (await certificates()).findLast(certificate => certificate.publicKeySha256 === publicKeySha256);
+  return known && !(await isDue(ctx, known)) ? known : undefined;
+}
+
+/** Certificate of a minted device, its IDevID (R78): the intent is recorded, then signed, then the result recorded, so that a crash between any
+ *  two ends in the same certificate.
  *  @throws NusecError CSR_SUBJECT (another UID or registration id), CONFLICT (this unit asked with another key), and as certifyProgrammer */
 export async function certifyDevice(ctx: Context, uid: string, csr: Uint8Array, by: string): Promise<Enrolment> {
   const state = await livingDevice(ctx, uid);
   const request = judgeCsr(csr, { commonName: state.objId, serialNumber: uid });
   const publicKeySha256 = sha256Hex(request.publicKey);
   const known = currentCertificate(state);
-  if (known?.publicKeySha256 === publicKeySha256) return withChain(ctx, await ctx.blobs.get(known.certificateSha256), known.icaId);
+  if (known?.publicKeySha256 === publicKeySha256) return withChain(ctx, known);
   await reserveKey(ctx, publicKeySha256, { kind: 'device', uid, objId: state.objId }, by);
   const intent = await recordIntent(ctx, state, csr, publicKeySha256, by);
-  const ca = await caById(ctx, intent.icaId);
-  const { subject } = ca.certificate;
+  const ca = await signingCa(ctx, intent.icaId);
   const { der } = await issueCertificate(
     'device',
     {
@@ -84,7 +141,7 @@ export async function certifyDevice(ctx: Context, uid: string, csr: Uint8Array, 
       issuer: ca.certificate,
       crlUrl: ca.crlUrl,
       ocspUrl: ocspUrlOf(ctx),
-      organization: subject.organization ?? ctx.project,
+      organization: ca.certificate.subject.organization ?? ctx.project,
       uid,
       objId: state.objId,
     },
@@ -94,8 +151,7 @@ export async function certifyDevice(ctx: Context, uid: string, csr: Uint8Array, 
   const { serial, icaId, notAfter } = intent;
   const facts: CertificateFacts = { serial, certificateSha256, publicKeySha256, icaId, notAfter };
   await execute(ctx, device, deviceStream(uid), { type: 'CertifyDevice', ...facts }, by);
-  const after = currentCertificate(await stateOf(ctx, device, deviceStream(uid)));
-  return withChain(ctx, await ctx.blobs.get(after?.certificateSha256 ?? certificateSha256), icaId);
+  return withChain(ctx, currentCertificate(await stateOf(ctx, device, deviceStream(uid))) ?? facts);
 }
 
 export async function livingDevice(ctx: Context, uid: string): Promise<LivingDevice> {
@@ -104,27 +160,29 @@ export async function livingDevice(ctx: Context, uid: string): Promise<LivingDev
   return state;
 }
 
-const deviceLifetimeDays = 7305;
-
 async function recordIntent(ctx: Context, state: LivingDevice, csr: Uint8Array, publicKeySha256: string, by: string) {
   const ca = await activeCa(ctx, 'device', state.line);
-  const serial = ctx.randomBytes(16);
-  serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
-  const wanted = new Date(ctx.clock().getTime() + deviceLifetimeDays * 86_400_000).toISOString();
-  const notAfter = wanted < ca.certificate.notAfter ? wanted : ca.certificate.notAfter;
   const { uid, objId } = state;
-  const intent = { serial: toHex(serial), csrSha256: sha256Hex(csr), publicKeySha256, icaId: ca.icaId, notBefore: nowIso(ctx), notAfter };
+  const intent = await newIntent(ctx, ca, profiles.device.lifetimeDays, csr, publicKeySha256);
   const facts = { ...intent, csr: { signatureVerified: true, uid, objId } };
   const { state: after } = await execute(ctx, device, deviceStream(uid), { type: 'RequestCertification', ...facts }, by);
   if (after.status === 'NONE' || after.certification === undefined) throw new NusecError('DEVICE_STATE', 'the intent was not recorded');
   return after.certification;
 }
 
-async function leafFields(ctx: Context, ca: Awaited<ReturnType<typeof activeCa>>, spki: Uint8Array) {
-  const organization = ca.certificate.subject.organization ?? ctx.project;
-  return { publicKey: spki, serial: ctx.randomBytes(16), notBefore: nowIso(ctx), issuer: ca.certificate, crlUrl: ca.crlUrl, organization };
+/** Whether the last third of this certificate's life has begun. */
+async function isDue(ctx: Context, known: Pick<CertificateFacts, 'certificateSha256'>): Promise<boolean> {
+  const { notBefore, notAfter } = parseCertificate(await ctx.blobs.get(known.certificateSha256));
+  const [from, to] = [Date.parse(notBefore), Date.parse(notAfter)];
+  return ctx.clock().getTime() >= to - (to - from) * renewalShare;
 }
 
-async function withChain(ctx: Context, certificate: Uint8Array, icaId: string): Promise<Enrolment> {
-  return { certificate, ica: (await caById(ctx, icaId)).certificate.der, root: await rootDer(ctx) };
+/** A recorded certificate with its chain. */
+async function withChain(ctx: Context, known: Pick<CertificateFacts, 'certificateSha256' | 'icaId'>): Promise<Enrolment> {
+  const [certificate, ica, root] = await Promise.all([
+    ctx.blobs.get(known.certificateSha256),
+    caById(ctx, known.icaId),
+    rootOfCa(ctx, known.icaId),
+  ]);
+  return { certificate, ica: ica.certificate.der, root };
 }

@@ -16,9 +16,9 @@ export type Machine = {
 };
 
 /** What the judge of certificates needs to know now; kept fresh by the server (see trust.ts). */
-export type TrustAnchors = { readonly root: Uint8Array; readonly issuers: readonly Uint8Array[] };
+export type TrustAnchors = { readonly roots: readonly Uint8Array[]; readonly issuers: readonly Uint8Array[] };
 
-/** Judges a machine's certificate: chain to our root, validity, profile, revocation (T14, T23). Issuers that the peer did not send are filled in from our own.
+/** Judges a machine's certificate: chain to one of our roots, validity, profile, revocation (T14, T23). Issuers that the peer did not send are filled in from our own.
  *  @param leaf DER
  *  @throws NusecError CLIENT_CERTIFICATE_REFUSED, CHAIN_REFUSED, CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED */
 export function identifyMachine(leaf: Uint8Array, trust: TrustAnchors, now: string, isRevoked: (serialHex: string) => boolean): Machine {
@@ -31,7 +31,7 @@ export function identifyMachine(leaf: Uint8Array, trust: TrustAnchors, now: stri
     der => certificate.aki === undefined || equalBytes(parseCertificate(der).ski ?? new Uint8Array(), certificate.aki),
   );
   if (issuer === undefined) throw new NusecError('CHAIN_REFUSED', 'the certificate is not from an issuing CA of this project');
-  checkChain([leaf, issuer], { roots: [trust.root], now, purpose: kind, isRevoked });
+  checkChain([leaf, issuer], { roots: trust.roots, now, purpose: kind, isRevoked });
   const id = kind === 'gateway' ? certificate.subject.commonName : certificate.uid;
   if (id === undefined) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'the certificate names nobody');
   return { kind, id, serialHex: certificate.serialHex, certificateSha256: sha256Hex(leaf), publicKey: certificate.spki };

@@ -1,5 +1,5 @@
 import { authorityStream } from '../domain/authority.ts';
-import { rootDer, trustedIssuers } from './authority.ts';
+import { trustedIssuers, trustedRoots } from './authority.ts';
 import type { Context } from './context.ts';
 import { identifyMachine, type Machine, type TrustAnchors } from './machines.ts';
 import type { Revocations } from './revocations.ts';
@@ -14,11 +14,11 @@ export type Trust = {
 };
 
 export async function startTrust(ctx: Context, revocations: Revocations): Promise<Trust> {
-  const read = async (): Promise<TrustAnchors> => ({ root: await rootDer(ctx), issuers: await trustedIssuers(ctx) });
+  const read = async (): Promise<TrustAnchors> => ({ roots: await trustedRoots(ctx), issuers: await trustedIssuers(ctx) });
   let anchors = await read();
   const listeners: (() => void)[] = [];
   const stream = authorityStream(ctx.project);
-  const changes = new Set(['IssuingCaActivated', 'IssuingCaEstablished', 'IssuingCaCompromised']);
+  const changes = new Set(['IssuingCaActivated', 'IssuingCaEstablished', 'IssuingCaCompromised', 'RootCaRolled', 'RootCaRetired']);
   const subscription = ctx.store.subscribe(ctx.store.head(), async events => {
     if (!events.some(event => event.stream === stream && changes.has(event.type))) return;
     anchors = await read();

@@ -89,6 +89,7 @@ const deviceEvents: Named<DeviceEvent> = {
   UpgradeFailed: true,
   RollbackRefused: true,
   CertificateRenewed: true,
+  OperationalCertificateIssued: true,
   CertificateExpired: true,
   CertificateRevoked: true,
   CloneSuspected: true,

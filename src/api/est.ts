@@ -1,0 +1,88 @@
+import type { TLSSocket } from 'node:tls';
+import type { Context as HonoContext } from 'hono';
+import { NusecError } from '../errors.ts';
+import { maxCsrBytes } from '../pki/csr.ts';
+import { csrAttributes } from '../pki/csrAttributes.ts';
+import { buildCertsOnly } from '../pki/pkcs7.ts';
+import { caCertificates, type EstLabel, enrol, estLabels, reenrol } from '../services/est.ts';
+import { authenticateOperator } from '../services/operators.ts';
+import type { Services } from '../services/services.ts';
+import type { Resource } from './app.ts';
+import type { ApiEnv } from './auth.ts';
+
+/** EST (RFC 7030) under `/.well-known/est/{label}/`: base64 of DER both ways, as its clients send and expect it. */
+
+const root = '/.well-known/est';
+const maxBase64Characters = Math.ceil((maxCsrBytes * 4) / 3) + 128;
+type Call = HonoContext<ApiEnv>;
+
+export const estResource: Resource = (api, services) => {
+  const { ctx } = services;
+  for (const path of [`${root}/cacerts`, `${root}/:label/cacerts`])
+    api.get(path, async c => {
+      if (path.includes(':label')) labelOf(c);
+      return encoded(c, 'application/pkcs7-mime', await caCertificates(ctx));
+    });
+  api.get(`${root}/:label/csrattrs`, c => {
+    labelOf(c);
+    return encoded(c, 'application/csrattrs', csrAttributes);
+  });
+  api.post(`${root}/:label/simpleenroll`, async c => {
+    const label = labelOf(c);
+    const caller = machineOf(services, c) ?? { person: await personOf(services, c) };
+    return certificate(c, await enrol(ctx, label, await requestOf(c), caller));
+  });
+  api.post(`${root}/:label/simplereenroll`, async c => {
+    const label = labelOf(c);
+    const machine = machineOf(services, c);
+    if (machine === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'a renewal is asked for with the present certificate');
+    return certificate(c, await reenrol(ctx, label, await requestOf(c), machine));
+  });
+};
+
+function labelOf(c: Call): EstLabel {
+  const label = estLabels.find(known => known === c.req.param('label'));
+  if (label === undefined) throw new NusecError('NOT_FOUND', `EST labels are ${estLabels.join(', ')}`);
+  return label;
+}
+
+/** The machine behind the client certificate, undefined without one. @throws NusecError CHAIN_REFUSED, CERTIFICATE_REVOKED … */
+function machineOf({ trust }: Services, c: Call) {
+  const peer = (c.env.incoming.socket as TLSSocket).getPeerX509Certificate?.();
+  return peer && trust.identify(new Uint8Array(peer.raw));
+}
+
+/** HTTP authentication of EST (RFC 7030 §3.2.3): Basic with name and token of an operator, or the token as Bearer.
+ *  @throws NusecError UNAUTHENTICATED, TOKEN_EXPIRED, FORBIDDEN */
+async function personOf({ ctx }: Services, c: Call): Promise<string> {
+  const [, scheme, value = ''] = /^(Basic|Bearer) ([A-Za-z0-9+/=_-]{1,400})$/.exec(c.req.header('Authorization') ?? '') ?? [];
+  if (scheme === undefined) {
+    c.header('WWW-Authenticate', 'Basic realm="EST"');
+    throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'enrolment needs a client certificate or the token of an operator');
+  }
+  const [name, token = ''] = scheme === 'Basic' ? Buffer.from(value, 'base64').toString().split(/:(.*)/s) : [undefined, value];
+  const person = await authenticateOperator(ctx, token);
+  if (name !== undefined && name !== person.name) throw new NusecError('UNAUTHENTICATED', 'the token belongs to somebody else');
+  if (!person.roles.some(role => role === 'administrator' || role === 'securityOfficer'))
+    throw new NusecError('FORBIDDEN', `${person.name} needs the role securityOfficer`);
+  return person.name;
+}
+
+/** PKCS#10 as base64, line breaks allowed. @throws NusecError CSR_TOO_LARGE, CSR_MALFORMED */
+async function requestOf(c: Call): Promise<Uint8Array> {
+  const text = (await c.req.text()).replace(/\s+/g, '');
+  if (text.length > maxBase64Characters) throw new NusecError('CSR_TOO_LARGE', `a request has at most ${maxCsrBytes} bytes`);
+  const der = Buffer.from(text, 'base64');
+  if (der.length === 0 || der.toString('base64') !== text) throw new NusecError('CSR_MALFORMED', 'the body is not PKCS#10 in base64');
+  return new Uint8Array(der);
+}
+
+const certificate = (c: Call, der: Uint8Array) => encoded(c, 'application/pkcs7-mime; smime-type=certs-only', buildCertsOnly([der]));
+
+function encoded(c: Call, type: string, der: Uint8Array): Response {
+  const lines =
+    Buffer.from(der)
+      .toString('base64')
+      .match(/.{1,76}/g) ?? [];
+  return c.body(`${lines.join('\r\n')}\r\n`, 200, { 'Content-Type': type, 'Content-Transfer-Encoding': 'base64' });
+}

@@ -1,0 +1,56 @@
+/** What is about to be signed for a programmer, a gateway, or a device's operational certificate (LDevID), recorded before it is signed: after a
+ *  crash the same certificate is made again, never a second one. Devices keep the intent of their IDevID in their own stream.
+ *  Stream `certification-{kind}-{subject}`.  IDLE ⇄ PENDING */
+
+import type { Decider } from './decider.ts';
+import { refuse } from './rules.ts';
+
+export type CertifiedKind = 'programmer' | 'gateway' | 'ldevid';
+
+export type Intent = {
+  /** 16 bytes, hex. */
+  readonly serial: string;
+  readonly csrSha256: string;
+  readonly publicKeySha256: string;
+  readonly icaId: string;
+  readonly notBefore: string;
+  readonly notAfter: string;
+};
+
+export type CertificationEvent =
+  | { readonly type: 'CertificateIntended'; readonly data: Intent }
+  | { readonly type: 'CertificateIntentDone'; readonly data: { readonly serial: string } };
+export type CertificationCommand =
+  /** The intent at hand for the same key stays; one for another key that was never recorded as done gives way. */
+  ({ readonly type: 'IntendCertificate' } & Intent) | { readonly type: 'FinishIntent'; readonly serial: string };
+export type CertificationState = { readonly status: 'IDLE' } | { readonly status: 'PENDING'; readonly intent: Intent };
+
+export const certificationStream = (kind: CertifiedKind, subject: string): string => `certification-${kind}-${subject}`;
+
+function decide(command: CertificationCommand, state: CertificationState): readonly CertificationEvent[] {
+  if (command.type === 'FinishIntent') {
+    const isPending = state.status === 'PENDING' && state.intent.serial === command.serial;
+    return isPending ? [{ type: 'CertificateIntentDone', data: { serial: command.serial } }] : [];
+  }
+  const { type: _, ...intent } = command;
+  if (state.status === 'PENDING' && state.intent.publicKeySha256 === intent.publicKeySha256) return [];
+  if (intent.notAfter <= intent.notBefore) refuse('CERTIFICATE_EXPIRED', 'nothing of the issuer’s validity is left');
+  return [{ type: 'CertificateIntended', data: intent }];
+}
+
+function evolve(state: CertificationState, event: CertificationEvent): CertificationState {
+  switch (event.type) {
+    case 'CertificateIntended':
+      return { status: 'PENDING', intent: event.data };
+    case 'CertificateIntentDone':
+      return { status: 'IDLE' };
+    default:
+      return state;
+  }
+}
+
+export const certification: Decider<CertificationCommand, CertificationState, CertificationEvent> = {
+  initialState: { status: 'IDLE' },
+  decide,
+  evolve,
+};
