@@ -106,7 +106,7 @@ export type Manners = {
   /** Replies on up/spdm: none, one, or several times. */
   spdmReplies: (reply: Uint8Array, count: number) => readonly Uint8Array[];
   imageState: 'confirmed' | 'testing';
-  receipts: 'signed' | 'refused' | 'silent' | 'forged';
+  receipts: 'signed' | 'refused' | 'silent' | 'forged' | 'unwiped';
 };
 
 export type FieldDevice = {
@@ -243,7 +243,14 @@ async function receiptFor(server: TestServer, unit: Unit, manners: Manners, orde
   const { nonce } = await verifyOrder(order, { operation: 'wipe', uid, objId }, packageKeysOf(bundle));
   const key = manners.receipts === 'forged' ? makeKey() : unit.key;
   const signer = { kid: keyIdOf(unit.key.spki), sign: es256Signer(key.signer.sign) };
-  const state = { stage: 'app', lifeCycle: 'decommissioned', debugState: 'locked', otpMask: 0x3f, images: [], bootCount: 3 } as const;
+  const state = {
+    stage: 'app',
+    lifeCycle: manners.receipts === 'unwiped' ? 'deployed' : 'decommissioned',
+    debugState: 'locked',
+    otpMask: 0x3f,
+    images: [],
+    bootCount: 3,
+  } as const;
   return { receipt: await signReceipt({ uid, objId, nonce, ...state }, signer) };
 }
 

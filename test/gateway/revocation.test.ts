@@ -25,7 +25,7 @@ async function online(unit: Unit): Promise<FieldDevice> {
 
 beforeAll(async () => {
   server = await startTestServer(async ctx => {
-    fleet = await seedFleet(ctx, 8);
+    fleet = await seedFleet(ctx, 9);
   });
   http = people(server);
 });
@@ -88,7 +88,7 @@ it('decommissions by a signed order and the device’s signed receipt; the keys 
   await eventually(async () => (await alarms()).some(({ code, subject }) => code === 'REVOKED_CONNECT' && subject === unit.uid));
 });
 
-it.each(['refused', 'forged'] as const)('does not end a device by a %s receipt, and raises an alarm (T31)', async receipts => {
+it.each(['refused', 'forged', 'unwiped'] as const)('does not end a device by a %s receipt, and raises an alarm (T31)', async receipts => {
   const unit = nextUnit();
   const device = await online(unit);
   device.manners.receipts = receipts;

@@ -2,14 +2,17 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fromHex } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
 import { es256Signer } from '../../src/cose/sign1.ts';
+import { issueCertificate } from '../../src/pki/certificate.ts';
 import { importKey } from '../../src/pki/keys.ts';
 import { signVerdict } from '../../src/production/verdict.ts';
+import { activeCa } from '../../src/services/authority.ts';
 import { certifyGateway, livingDevice } from '../../src/services/enrolment.ts';
 import { attachDevice, moveGateway, registerGateway } from '../../src/services/gateways.ts';
+import { gatewayKey } from '../../src/services/gatewayVerdicts.ts';
 import { revokeDevice } from '../../src/services/revokeDevice.ts';
 import { decodeEvidence, type Evidence, encodeEvidence, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { runAttestation } from '../../src/spdm/requester/run.ts';
-import { responderOf, type Unit } from '../gateway/fieldKit.ts';
+import { line, responderOf, type Unit } from '../gateway/fieldKit.ts';
 import { codeOf, type Key, makeCsr, makeKey } from '../pki/support.ts';
 import { type FieldBench, type GatewayAnswer, goodManners, openField } from './fieldBench.ts';
 
@@ -20,7 +23,7 @@ let used = 0;
 const nextUnit = (): Unit => bench.fleet.units[used++]!;
 
 beforeAll(async () => {
-  bench = await openField(20);
+  bench = await openField(22);
 });
 afterAll(() => bench.close());
 
@@ -83,6 +86,28 @@ it('fails a device whose debug port is open (T29)', async () => {
 it('fails a device that shows the chain of another device', async () => {
   const [unit, other] = [nextUnit(), nextUnit()];
   bench.plugIn({ ...unit, certificate: other.certificate, key: other.key });
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({
+    result: 'failed',
+    reason: expect.stringContaining('CHAIN_REFUSED'),
+  });
+});
+
+it('fails a device whose certificate is from our authority but was never recorded as issued to it', async () => {
+  const unit = nextUnit();
+  const key = makeKey();
+  const ca = await activeCa(bench.ctx, 'device', line);
+  const fields = {
+    publicKey: key.spki,
+    serial: bench.ctx.randomBytes(16),
+    notBefore: bench.ctx.clock().toISOString(),
+    organization: 'Example OEM',
+  };
+  const { der } = await issueCertificate(
+    'device',
+    { ...fields, issuer: ca.certificate, crlUrl: ca.crlUrl, uid: unit.uid, objId: unit.objId },
+    ca.signer,
+  );
+  bench.plugIn({ ...unit, certificate: der, key });
   expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({
     result: 'failed',
     reason: expect.stringContaining('CHAIN_REFUSED'),
@@ -210,4 +235,5 @@ it('does not reach a device through a suspended gateway (T20)', async () => {
   await moveGateway(bench.ctx, bench.revocations, 'g5', { type: 'SuspendGateway', reason: 'moved' }, 'operator:olga');
   await bench.field.attachments.caughtUp(bench.ctx.store.head());
   expect(await codeOf(() => bench.field.attestation.attest(unit.uid))).toBe('DEVICE_UNREACHABLE');
+  expect(await codeOf(() => gatewayKey(bench.ctx, 'g5'))).toBe('CERTIFICATE_REVOKED');
 });

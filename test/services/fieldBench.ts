@@ -44,7 +44,8 @@ export async function openField(count: number) {
   const gateways = new Map<string, GatewayAnswer>();
   const orders: { uid: string; order: Uint8Array }[] = [];
   const exporterOf = connect(channel, devices, gateways, orders);
-  const field: Field = await startField({ ctx, alarms, revocations, trust, channel: channel.channel });
+  const start = (): Promise<Field> => startField({ ctx, alarms, revocations, trust, channel: channel.channel });
+  let field: Field = await start();
 
   return {
     ctx,
@@ -53,7 +54,14 @@ export async function openField(count: number) {
     revocations,
     trust,
     channel,
-    field,
+    get field(): Field {
+      return field;
+    },
+    /** As after the end of the process: nothing but the events is left. */
+    async restart(): Promise<void> {
+      await field.close();
+      field = await start();
+    },
     devices,
     gateways,
     orders,

@@ -30,7 +30,7 @@ const units = (count: number): Unit[] => {
 };
 
 beforeAll(async () => {
-  bench = await openField(24);
+  bench = await openField(26);
 });
 afterAll(() => bench.close());
 
@@ -241,6 +241,20 @@ it('gives a device that connects anew another session and a job of the same id, 
   expect(second).toMatchObject({ jobId: first.jobId, sequence: first.sequence, imageHash: first.imageHash });
   const inBody = Math.floor(bench.fleet.next.size / first.blockBytes) * 32;
   expect(second.blockHashes.slice(0, inBody)).toEqual(first.blockHashes.slice(0, inBody));
+});
+
+it('goes on after a restart of the server with nothing but the events', async () => {
+  const some = units(2);
+  const [device] = some.map(unit => bench.plugIn(unit));
+  const id = await roll({ devices: some.map(({ uid }) => uid), groups: [50, 50] });
+  await jobComes(device!);
+  const first = (await readJob(device!)).job;
+  await bench.restart();
+  await eventually(() => device!.jobs.length > 1);
+  expect((await readJob(device!)).job).toMatchObject({ jobId: first.jobId, sequence: first.sequence, imageHash: first.imageHash });
+  some[0]!.firmware = bench.fleet.next;
+  await hello(some[0]!);
+  await eventually(async () => (await show(id)).startedGroups === 2);
 });
 
 it('records a device that goes back to its old image as a failed upgrade', async () => {
