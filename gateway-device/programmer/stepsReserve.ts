@@ -7,7 +7,7 @@ import { type ProgrammerIdentity, packageKeys } from './identity.ts';
 import { acknowledged, appendRecord } from './ledgerBook.ts';
 import { type JobState, jobOf, remainingUnits, withJob } from './nvm.ts';
 import type { FoundTarget } from './target.ts';
-import { jobOfUnit, journalOf, type Step, type Unit } from './unit.ts';
+import { fact, factBytes, jobOfUnit, journalOf, type Step, type Unit } from './unit.ts';
 
 /** Step 2: one of the count is taken, written down and signed into the ledger; then the server is asked for a grant (R65–R66, RULE-4, RULE-7). */
 
@@ -32,7 +32,16 @@ export async function beginUnit(
   }));
 }
 
-export const reserveStep: Step = { k: 2, name: 'reserve', starred: true, run: askForGrant };
+export const reserveStep: Step = { k: 2, name: 'reserve', starred: true, run: reserve };
+
+/** The grant goes into the journal before the chip is judged by it, so that the server is told at once of a unit that is void. */
+async function reserve(unit: Unit): Promise<void> {
+  if (journalOf(unit).facts.grant === undefined) await askForGrant(unit);
+  const known = { grantId: fact(unit, 'grantId'), objId: fact(unit, 'objId'), grant: factBytes(unit, 'grant') };
+  const { uidProof } = await checkGrant(unit, known);
+  if (!isUidAllowed(unit.payload.uids, unit.found.uid, uidProof))
+    throw new NusecError('UID_NOT_LISTED', 'this UID is not on the list of the job');
+}
 
 /** The same records give the same grant, so this may be repeated after a cut (I12). */
 async function askForGrant(unit: Unit): Promise<void> {
@@ -40,7 +49,7 @@ async function askForGrant(unit: Unit): Promise<void> {
   const { jobId, uid } = journalOf(unit);
   const { ledger } = jobOfUnit(unit);
   const answer = await server.reserve({ jobId, uid, productId: found.productId, ledger: ledger.pending });
-  await checkGrant(unit, answer, fromHex(ledger.headSha256));
+  await checkGrant(unit, answer);
   core.archive.add(jobId, ledger.pending);
   core.nvm.update(state => {
     const told = withJob(state, acknowledged(jobOf(state, jobId), ledger.pending));
@@ -49,20 +58,18 @@ async function askForGrant(unit: Unit): Promise<void> {
   });
 }
 
-/** The grant must be signed by the package key, for this unit, this job and the ledger as quoted; and the chip must be one of the list. */
+/** The grant must be signed by the package key, for this unit, this job and the ledger as quoted; the ids beside it must be its own. */
 async function checkGrant(
   unit: Unit,
-  answer: { grantId: string; objId: string; grant: Uint8Array },
-  ledgerHead: Uint8Array,
+  answer: { readonly grantId: string; readonly objId: string; readonly grant: Uint8Array },
 ): Promise<Grant> {
   const { core, identity, payload, found } = unit;
+  const ledgerHead = fromHex(jobOfUnit(unit).ledger.headSha256);
   const expected = { jobId: payload.jobId, uid: found.uid, progUid: identity.uid, ledgerHead };
   const grant = await verifyGrant(answer.grant, expected, await packageKeys(core.chip, identity));
   if (toHex(grant.grantId) !== answer.grantId || toHex(grant.objId) !== answer.objId) {
     throw new NusecError('GRANT_REFUSED', 'the grant is for something else');
   }
-  if (!isUidAllowed(payload.uids, found.uid, grant.uidProof))
-    throw new NusecError('UID_NOT_LISTED', 'this UID is not on the list of the job');
   return grant;
 }
 

@@ -13,7 +13,7 @@ import { judgeCsr } from '../../src/pki/csr.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { imageIds } from '../../src/production/fields.ts';
-import { signGrant } from '../../src/production/grant.ts';
+import { type Grant, signGrant } from '../../src/production/grant.ts';
 import { type KekAgreement, kekConfirmation, kekKdf, kekNonceBytes } from '../../src/production/kek.ts';
 import { emptyLedger, type LedgerHead, type LedgerRecord, ledgerHeadOf, verifyLedgerSegment } from '../../src/production/ledger.ts';
 import { type PackagePayload, sealPackage } from '../../src/production/package.ts';
@@ -124,9 +124,14 @@ export async function startProductionServer(options: ServerOptions = {}) {
     application: UnsignedImage;
     bl2: UnsignedImage;
     jobRunning: boolean;
+    /** Whether it looks at the UID list. */
+    checkUids: boolean;
+    /** What is put into grants instead, and who signs them. */
+    grant: Partial<Grant>;
+    grantKey: Key;
     /** Takes part in certification, for an interposer that swaps keys. */
     csr: (csr: Uint8Array) => Uint8Array;
-  } = { fault: () => undefined, application, bl2, jobRunning: true, csr: csr => csr };
+  } = { fault: () => undefined, application, bl2, jobRunning: true, checkUids: true, grant: {}, grantKey: packageKey, csr: csr => csr };
 
   const bootKeyOf = (uid: string, slot: string): Key => {
     const known = bootKeys.get(`${uid} ${slot}`) ?? makeKey();
@@ -159,6 +164,7 @@ export async function startProductionServer(options: ServerOptions = {}) {
 
   /** Known records are skipped, new ones must follow; another history freezes the allotment (T2). */
   const takeLedger = async (a: Allotment, encoded: readonly string[]): Promise<void> => {
+    if (encoded.length === 0) refuse('BAD_REQUEST', 'the request carries no ledger record');
     const records = encoded.map(fromBase64url);
     const fresh = records.filter(record => !a.raw.some(known => equalBytes(known, record)));
     const { publicKey } = programmerOf(a.programmer);
@@ -297,7 +303,7 @@ export async function startProductionServer(options: ServerOptions = {}) {
     if (units.some(u => u.uid === body.uid && (!u.outcome || u.outcome === 'committed' || u.scrap)))
       refuse('UID_CONFLICT', 'a live device has this UID');
     const proof = a.payload.uids && 'merkleRoot' in a.payload.uids ? proveUid(uidsOf.get(a.jobId) ?? [], fromHex(body.uid)) : undefined;
-    if (!isUidAllowed(a.payload.uids, fromHex(body.uid), proof)) refuse('UID_NOT_LISTED', 'not listed');
+    if (control.checkUids && !isUidAllowed(a.payload.uids, fromHex(body.uid), proof)) refuse('UID_NOT_LISTED', 'not listed');
     if (remaining(a) <= 0) refuse('COUNT_EXHAUSTED', 'the count is used up');
     const ids = { grantId: new Uint8Array(randomBytes(16)), objId: new Uint8Array(randomBytes(16)) };
     const grant = await signGrant(
@@ -310,8 +316,9 @@ export async function startProductionServer(options: ServerOptions = {}) {
         expiresAtSeconds: 1_900_000_000,
         ledgerHead: ledgerHeadOf(a.raw.at(-1) ?? new Uint8Array()),
         ...(proof && { uidProof: proof }),
+        ...control.grant,
       },
-      coseSigner(packageKey),
+      coseSigner(control.grantKey),
     );
     const unit: Unit = {
       grantId: toHex(ids.grantId),

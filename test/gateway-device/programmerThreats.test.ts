@@ -2,11 +2,12 @@ import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 import { cpSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { agreeWithServer } from '../../gateway-device/programmer/core.ts';
+import { readBundle, readIdentity } from '../../gateway-device/programmer/identity.ts';
 import { deliverOutstanding, zeroiseJob } from '../../gateway-device/programmer/zeroise.ts';
 import { toHex, utf8 } from '../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../src/cbor/schema.ts';
 import { derToRaw } from '../../src/ecdsa.ts';
-import type { NusecError } from '../../src/errors.ts';
+import { NusecError } from '../../src/errors.ts';
 import { buildImage } from '../../src/ota/build.ts';
 import { encodeOk } from '../../src/production/devauth/body.ts';
 import { commands } from '../../src/production/devauth/commands.ts';
@@ -427,6 +428,54 @@ describe('a server that is wrong', () => {
     const outcome = await produce(programmer.core, target.addresses);
     expect(['ROLLBACK', 'OK']).toContain(outcome.code);
     await target.stop();
+  });
+
+  it('grants a chip that is not on the list: refused, and the count comes back (RULE-7, T7)', async () => {
+    const uids = Array.from({ length: 2001 }, freshId);
+    const { jobHex } = await onlyJob({ uids: uidRuleOf(uids), listed: uids });
+    const grey = await startTarget();
+    server.control.checkUids = false;
+    expect((await produce(programmer.core, grey.addresses)).code).toBe('UID_NOT_LISTED');
+    server.control.checkUids = true;
+    expect(server.units.at(-1)).toMatchObject({ outcome: 'voided', scrap: false });
+    expect(server.allotment(jobHex, programmer.uid).records.at(-1)).toMatchObject({ type: 'void', remaining: 10 });
+    await grey.stop();
+  });
+
+  it('gives a grant for something else, or not signed by the package key: refused (I12, RULE-5)', async () => {
+    await onlyJob();
+    for (const grant of [{ uid: freshId() }, { jobId: freshId() }, { progUid: freshId() }, { ledgerHead: new Uint8Array(32) }]) {
+      const target = await startTarget();
+      server.control.grant = grant;
+      expect((await produce(programmer.core, target.addresses)).code).toBe('GRANT_REFUSED');
+      server.control.grant = {};
+      await target.stop();
+    }
+    const target = await startTarget();
+    server.control.grantKey = makeKey();
+    expect((await produce(programmer.core, target.addresses)).code).toBe('COSE_SIGNATURE');
+    server.control.grantKey = server.packageKey;
+    await target.stop();
+  });
+
+  it('says that the grant has expired: the unit is void (I12)', async () => {
+    await onlyJob();
+    const target = await startTarget();
+    server.control.fault = ({ path }) => (path.endsWith('/locked') ? new NusecError('GRANT_EXPIRED', 'expired') : undefined);
+    expect((await produce(programmer.core, target.addresses)).code).toBe('GRANT_EXPIRED');
+    server.control.fault = () => undefined;
+    expect(server.units.at(-1)).toMatchObject({ outcome: 'voided', scrap: true });
+    await target.stop();
+  });
+
+  it('shows an older trust bundle: the newer one stays (silence 11)', async () => {
+    const version = async () => (await readBundle(programmer.core.chip, readIdentity(programmer.core.chip))).version;
+    await server.publishBundle(7, [server.packageKey]);
+    await onlyJob();
+    expect(await version()).toBe(7);
+    await server.publishBundle(6, [server.packageKey, makeKey()]);
+    await onlyJob();
+    expect(await version()).toBe(7);
   });
 
   it('is not spoken to when it is self-made or has another name (T14, RULE-9)', async () => {
