@@ -20,6 +20,8 @@ const debianPackages = {
     chromium: 'chromium',
     curl: 'curl',
     socat: 'socat',
+    'softhsm2-util': 'softhsm2',
+    'pkcs11-tool': 'opensc',
   },
 };
 

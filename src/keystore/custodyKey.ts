@@ -32,6 +32,16 @@ export async function generateUnder(kek: KeyObject, context: string): Promise<Wr
   return { publicKey: new Uint8Array(publicKey), wrapped };
 }
 
+/** The same key under another KEK, in the same context. @throws KEY_REFUSED when it does not open */
+export function rewrapUnder(kek: KeyObject, newKek: KeyObject, context: string, wrapped: Uint8Array): Uint8Array {
+  const secret = unwrapKey(wrappingKey(kek, context), wrapped);
+  try {
+    return wrapKey(wrappingKey(newKek, context), secret);
+  } finally {
+    secret.fill(0);
+  }
+}
+
 /** A wrapped key with what it was wrapped under. */
 type Custodial = { readonly kekId: string; readonly context: string; readonly wrapped: Uint8Array };
 

@@ -3,6 +3,7 @@ import { NusecError } from '../errors.ts';
 import { createBatcher } from './batcher.ts';
 import { replaceFile } from './durableFile.ts';
 import { importPrivateKey } from './ec.ts';
+import { keyExists, keyNotFound } from './keyRules.ts';
 import { encodeKeyset, type KeysetEntry, type KeysetKeys, type RandomBytes } from './keyset.ts';
 import { unwrapKey, wrapKey } from './kwp.ts';
 import type { KeyInfo } from './port.ts';
@@ -54,7 +55,7 @@ export function createKeyring(file: string, keys: KeysetKeys, stored: readonly K
 
   const entry = (id: string): KeysetEntry => {
     const found = entries.get(id);
-    if (!found) throw notFound(id);
+    if (!found) throw keyNotFound(id);
     return found;
   };
 
@@ -76,7 +77,7 @@ export function createKeyring(file: string, keys: KeysetKeys, stored: readonly K
     },
     remove: id =>
       batcher.add(next => {
-        if (!next.delete(id)) throw notFound(id);
+        if (!next.delete(id)) throw keyNotFound(id);
       }),
     failure: () => failure,
     idle: () => batcher.idle(),
@@ -110,6 +111,3 @@ function infoOf({ id, algorithm, createdAt, publicKey }: Omit<KeysetEntry, 'wrap
   const info = { id, algorithm, createdAt };
   return publicKey ? { ...info, publicKey: Uint8Array.from(publicKey) } : info;
 }
-
-export const keyExists = (id: string): NusecError => new NusecError('KEY_EXISTS', `there is a key ${id} already`);
-const notFound = (id: string): NusecError => new NusecError('KEY_NOT_FOUND', `there is no key ${id}`);

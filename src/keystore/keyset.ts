@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, type KeyObject } from 'node:crypto';
 import { concat, equalBytes, fromBase64url, toBase64url, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
+import type { KeyOrigin } from './keyRules.ts';
 import type { KeyAlgorithm } from './port.ts';
 import { type Argon2Cost, isSaneCost, noArgon2Cost, saltBytes, secretKey, type Unlock, unlockKey } from './unlock.ts';
 
@@ -20,8 +21,6 @@ import { type Argon2Cost, isSaneCost, noArgon2Cost, saltBytes, secretKey, type U
  *
  *  The body is JSON: a list of entries. Secrets in it are AES-KWP-wrapped once more under HKDF(file key, "entries"), so that
  *  rewriting the file never needs a secret in the clear. */
-
-type KeyOrigin = 'generated' | 'derived';
 
 /** One key at rest. `wrapped`: PKCS#8 or 32 raw bytes, under the entry key. */
 export type KeysetEntry = {

@@ -1,9 +1,10 @@
 /** The keystore as the rest of the product sees it. There is no way to get a private or secret key out (RULE-1, T17).
- *  Drivers: software.ts (default). Key ids are paths such as `root/1`, `ica/device/1`, `package/1`, `programmer-boot/{uid}`, `programmer-kek/{uid}/{epoch}`:
+ *  Drivers: software.ts (default), pkcs11.ts. Key ids are paths such as `root/1`, `ica/device/1`, `package/1`, `programmer-boot/{uid}`, `programmer-kek/{uid}/{epoch}`:
  *  1 to 200 letters, digits and `. _ : / -`.
  *
  *  What changes the keystore resolves only when it is durable. Every operation throws KEYSTORE_LOCKED once the keystore is closed,
- *  KEY_NOT_FOUND for a key that is not there, and KEY_REFUSED for a key of another kind than the operation takes. */
+ *  KEY_NOT_FOUND for a key that is not there, and KEY_REFUSED for a key of another kind than the operation takes.
+ *  With a token every operation may throw KEYSTORE_UNAVAILABLE: the token is gone, and the operation can be repeated. */
 
 export type KeyAlgorithm = 'P-256' | 'P-384' | 'AES-256';
 
@@ -31,7 +32,7 @@ export type Keystore = {
   /** ECDH of a P-256 key with a peer's uncompressed point (65 bytes), then HKDF-SHA-256, straight into a new AES-256 key `targetId`
    *  that never leaves and, as the peer knows it too, wraps no keys. @throws KEY_REFUSED (point off the curve), KEY_EXISTS */
   derive(id: string, peerPoint: Uint8Array, kdf: Kdf, targetId: string): Promise<KeyInfo>;
-  /** HMAC-SHA-256 with an AES-256 key. @returns 32 bytes */
+  /** HMAC-SHA-256 with an AES-256 key (a token takes a subkey of a generated one). @returns 32 bytes */
   mac(id: string, message: Uint8Array): Promise<Uint8Array>;
   /** AES-256-GCM under HKDF-SHA-256(key, kdf, 32). The caller never uses an iv (12 bytes) twice under one key and kdf. @returns ciphertext ‖ tag[16] */
   seal(id: string, kdf: Kdf, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Promise<Uint8Array>;
@@ -40,6 +41,9 @@ export type Keystore = {
   /** Signs with a wrapped key: ECDSA P-256 over SHA-256 of `message`. @returns DER {r, s}
    *  @throws KEY_REFUSED when it does not unwrap under this key and context */
   signWrapped(kekId: string, context: string, wrapped: Uint8Array, message: Uint8Array): Promise<Uint8Array>;
+  /** The same wrapped key under another generated AES-256 key, in the same context: rotation of the key-encryption key.
+   *  @throws KEY_REFUSED when it does not unwrap under `kekId` and context */
+  rewrap(kekId: string, context: string, wrapped: Uint8Array, newKekId: string): Promise<Uint8Array>;
   list(): Promise<readonly KeyInfo[]>;
   destroy(id: string): Promise<void>;
   /** Not ok when it is closed or its newest change could not be written. */

@@ -2,14 +2,14 @@ import { createCipheriv, createHmac, randomBytes as cryptoRandomBytes, hkdfSync 
 import { rmSync } from 'node:fs';
 import { concat } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
-import type { Curve } from '../pki/keys.ts';
-import { createUnwrappedKeys, generateUnder, refuseCustodySalt, signUnder } from './custodyKey.ts';
+import { createUnwrappedKeys, generateUnder, refuseCustodySalt, rewrapUnder, signUnder } from './custodyKey.ts';
 import { replaceFile, temporaryName } from './durableFile.ts';
 import { agree, generateEc, signEc } from './ec.ts';
 import { lockFile } from './fileLock.ts';
-import { createKeyring, type Keyring, keyExists } from './keyring.ts';
+import { checkId, checkIv, ecAlgorithm, keyExists, requireAes, requireKek, requireP256, wrongUse } from './keyRules.ts';
+import { createKeyring, type Keyring } from './keyring.ts';
 import { encodeKeyset, type KeysetEntry, type KeysetKeys, maxKeysetBytes, newKeyset, openKeyset, type RandomBytes } from './keyset.ts';
-import type { KeyAlgorithm, Keystore } from './port.ts';
+import type { Keystore } from './port.ts';
 import { readSecretFile } from './secretFile.ts';
 import { type Argon2Cost, checkNewPassphrase, defaultArgon2Cost, ensureKeyFile, isSaneCost, secretKey, type Unlock } from './unlock.ts';
 
@@ -63,9 +63,6 @@ async function createKeyset(file: string, unlock: Unlock, cost: Argon2Cost, rand
 }
 
 const aesKeyBytes = 32;
-const ivBytes = 12;
-/** Paths of printable ASCII words, such as `programmer-kek/{uid}/{epoch}`. */
-const idPattern = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$/;
 
 function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, release: () => void): Keystore {
   const unwrapped = createUnwrappedKeys();
@@ -96,7 +93,7 @@ function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, releas
     },
 
     async derive(id, peerPoint, kdf, targetId) {
-      if (ecAlgorithm(opened().entry(id)) !== 'P-256') throw wrongUse(id, 'is not a P-256 key');
+      requireP256(opened().entry(id));
       checkNewId(ring, targetId);
       const head = { id: targetId, algorithm: 'AES-256', origin: 'derived', createdAt: now().toISOString() } as const;
       return ring.add(head, agree(ring.key(id), peerPoint, kdf));
@@ -110,7 +107,7 @@ function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, releas
     async seal(id, kdf, iv, aad, plaintext) {
       requireAes(opened().entry(id));
       refuseCustodySalt(kdf);
-      if (iv.length !== ivBytes) throw new NusecError('KEY_REFUSED', `an iv of AES-GCM has ${ivBytes} bytes`);
+      checkIv(iv);
       const contentKey = secretKey(new Uint8Array(hkdfSync('sha256', ring.key(id), kdf.salt, kdf.info, aesKeyBytes)));
       const cipher = createCipheriv('aes-256-gcm', contentKey, iv).setAAD(aad);
       return concat(cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
@@ -124,6 +121,12 @@ function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, releas
     async signWrapped(kekId, context, wrapped, message) {
       requireKek(opened().entry(kekId));
       return signUnder(ring.key(kekId), { kekId, context, wrapped }, message, unwrapped);
+    },
+
+    async rewrap(kekId, context, wrapped, newKekId) {
+      requireKek(opened().entry(kekId));
+      requireKek(ring.entry(newKekId));
+      return rewrapUnder(ring.key(kekId), ring.key(newKekId), context, wrapped);
     },
 
     list: async () => opened().list(),
@@ -150,23 +153,6 @@ function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, releas
 }
 
 function checkNewId(ring: Keyring, id: string): void {
-  if (!idPattern.test(id)) throw new NusecError('BAD_REQUEST', 'a key id is 1 to 200 letters, digits and . _ : / -');
+  checkId(id);
   if (ring.has(id)) throw keyExists(id);
 }
-
-function ecAlgorithm({ id, algorithm }: KeysetEntry): Curve {
-  if (algorithm === 'AES-256') throw wrongUse(id, 'does not sign');
-  return algorithm;
-}
-
-function requireAes({ id, algorithm }: { id: string; algorithm: KeyAlgorithm }): void {
-  if (algorithm !== 'AES-256') throw wrongUse(id, 'is not an AES key');
-}
-
-/** A derived key is known to whoever holds the other ECDH half: wrapping under it would be an export (T17). */
-function requireKek(entry: KeysetEntry): void {
-  requireAes(entry);
-  if (entry.origin !== 'generated') throw wrongUse(entry.id, 'was agreed with a peer and wraps no keys');
-}
-
-const wrongUse = (id: string, why: string): NusecError => new NusecError('KEY_REFUSED', `key ${id} ${why}`);

@@ -27,6 +27,8 @@ const operations = [
   'list',
   'mac',
   'publicKey',
+  // Out of one wrapping into another of the keystore's own, never in the clear.
+  'rewrap',
   'seal',
   'sign',
   'signWrapped',

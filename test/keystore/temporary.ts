@@ -22,9 +22,13 @@ export function temporaryFolder(): string {
   return folder;
 }
 
+export const closeAfterTest = (keystore: Keystore): void => {
+  keystores.push(keystore);
+};
+
 export async function openKeystore(file: string, options: Partial<SoftwareKeystoreOptions> = {}): Promise<Keystore> {
   const keystore = await openSoftwareKeystore({ file, unlock: { passphrase }, create: true, argon2Cost: cheapCost, ...options });
-  keystores.push(keystore);
+  closeAfterTest(keystore);
   return keystore;
 }
 

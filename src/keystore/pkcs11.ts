@@ -1,0 +1,148 @@
+import { hash } from 'node:crypto';
+import { rawToDer } from '../ecdsa.ts';
+import { NusecError } from '../errors.ts';
+import { digestOf, importKey, spkiOfPoint } from '../pki/keys.ts';
+import { refuseCustodySalt } from './custodyKey.ts';
+import { lockFile } from './fileLock.ts';
+import { checkId, checkIv, keyExists, keyNotFound, wrongUse } from './keyRules.ts';
+import { openTokenClient, type TokenClient } from './pkcs11/tokenClient.ts';
+import type { KeyInfo, Keystore } from './port.ts';
+
+export type Pkcs11Options = {
+  /** The vendor's PKCS#11 library. */
+  readonly module: string;
+  /** Label of the token; it exists and has a user PIN. */
+  readonly label: string;
+  /** File of mode 600 with the user PIN. */
+  readonly pinFile: string;
+  /** One process owns the token's keys: `{lock}.lock` is locked while the keystore is open. Absent: look only, change nothing. */
+  readonly lock?: string;
+  /** Operations the token works on at once; tokens allow from a dozen sessions up. */
+  readonly sessions?: number;
+  readonly now?: () => Date;
+};
+
+const defaultSessions = 4;
+
+/** Opens the keystore of a PKCS#11 token (HSM, smart card, SoftHSM). Private and secret keys are made in the token, sensitive and not
+ *  extractable; only boot keys leave it, wrapped. What goes through this process: the message's hash, and for `derive` and `seal` what
+ *  docs/keystore.md says. A token that went away is found again when it is back.
+ *  @throws KEYSTORE_UNAVAILABLE (no such token), KEYSTORE_WRONG_PASSPHRASE, KEYSTORE_LOCKED (PIN locked, or open in another process),
+ *  KEYSTORE_PERMISSIONS (PIN file), KEYSTORE_DAMAGED (a key of the token could be read out), NOT_FOUND (no PIN file), BAD_REQUEST (no module) */
+export async function openPkcs11Keystore(options: Pkcs11Options): Promise<Keystore> {
+  const { module, label, pinFile, sessions = defaultSessions, now = () => new Date() } = options;
+  const lock = options.lock === undefined ? undefined : lockFile(options.lock);
+  try {
+    const client = await openTokenClient({ module, label, pinFile, sessions });
+    const known = new Map((await client.call('list')).map(key => [key.id, key]));
+    return driver(client, known, label, now, () => lock?.release());
+  } catch (error) {
+    lock?.release();
+    throw error;
+  }
+}
+
+/** @param known the keys of the token: this process alone changes them */
+function driver(client: TokenClient, known: Map<string, KeyInfo>, label: string, now: () => Date, release: () => void): Keystore {
+  let open = true;
+  const entry = (id: string): KeyInfo => {
+    if (!open) throw new NusecError('KEYSTORE_LOCKED', 'the keystore is closed');
+    const found = known.get(id);
+    if (!found) throw keyNotFound(id);
+    return found;
+  };
+  const checkNewId = (id: string): void => {
+    if (!open) throw new NusecError('KEYSTORE_LOCKED', 'the keystore is closed');
+    checkId(id);
+    if (known.has(id)) throw keyExists(id);
+  };
+  const remember = (info: KeyInfo): KeyInfo => {
+    known.set(info.id, info);
+    return copyOf(info);
+  };
+
+  return Object.freeze({
+    async generate(id, algorithm) {
+      checkNewId(id);
+      return remember(await client.call('generate', id, algorithm, now().toISOString()));
+    },
+
+    async publicKey(id) {
+      const { publicKey } = entry(id);
+      if (!publicKey) throw wrongUse(id, 'has no public key');
+      return Uint8Array.from(publicKey);
+    },
+
+    async sign(id, message) {
+      const { algorithm } = entry(id);
+      if (algorithm === 'AES-256') throw wrongUse(id, 'does not sign');
+      return rawToDer(await client.call('sign', id, hash(digestOf[algorithm], message, 'buffer')));
+    },
+
+    async derive(id, peerPoint, kdf, targetId) {
+      entry(id);
+      checkNewId(targetId);
+      importKey(spkiOfPoint(peerPoint));
+      return remember(await client.call('derive', id, peerPoint, kdf, targetId, now().toISOString()));
+    },
+
+    async mac(id, message) {
+      entry(id);
+      return client.call('mac', id, message);
+    },
+
+    async seal(id, kdf, iv, aad, plaintext) {
+      entry(id);
+      refuseCustodySalt(kdf);
+      checkIv(iv);
+      return client.call('seal', id, kdf, iv, aad, plaintext);
+    },
+
+    async generateWrapped(kekId, context) {
+      entry(kekId);
+      return client.call('generateWrapped', kekId, context);
+    },
+
+    async signWrapped(kekId, context, wrapped, message) {
+      entry(kekId);
+      return rawToDer(await client.call('signWrapped', kekId, context, wrapped, hash('sha256', message, 'buffer')));
+    },
+
+    async rewrap(kekId, context, wrapped, newKekId) {
+      entry(kekId);
+      entry(newKekId);
+      return client.call('rewrap', kekId, context, wrapped, newKekId);
+    },
+
+    async list() {
+      if (!open) throw new NusecError('KEYSTORE_LOCKED', 'the keystore is closed');
+      return Array.from(known.values(), copyOf);
+    },
+
+    async destroy(id) {
+      entry(id);
+      await client.call('destroy', id);
+      known.delete(id);
+    },
+
+    async health() {
+      if (!open) return { ok: false, detail: 'closed' };
+      try {
+        await client.call('check');
+        return { ok: true, detail: `token ${label}, ${known.size} keys` };
+      } catch (error) {
+        return { ok: false, detail: error instanceof Error ? error.message : 'unknown' };
+      }
+    },
+
+    async close() {
+      if (!open) return;
+      open = false;
+      await client.close();
+      release();
+    },
+  } satisfies Keystore);
+}
+
+/** Callers cannot change what the keystore holds. */
+const copyOf = (info: KeyInfo): KeyInfo => (info.publicKey ? { ...info, publicKey: Uint8Array.from(info.publicKey) } : { ...info });

@@ -1,0 +1,171 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { statSync } from 'node:fs';
+import { NusecError } from '../../errors.ts';
+import type { TokenApi, TokenFailure } from './tokenApi.ts';
+import { type OpenToken, openNumber, type TokenAnswer, type TokenRequest } from './tokenProcess.ts';
+
+/** The server's side of the token process: starts it, asks it, replaces it when the token or the process is lost. */
+export type TokenClient = {
+  /** Carries out one operation of the token. After a loss it is tried once more with a fresh process, except that nothing which changes the
+   *  token is repeated when the old process did not answer.
+   *  @throws what the token refuses; KEYSTORE_UNAVAILABLE */
+  call<Name extends keyof TokenApi>(name: Name, ...args: Parameters<TokenApi[Name]>): ReturnType<TokenApi[Name]>;
+  close(): Promise<void>;
+};
+
+/** A token that does not answer for so long is given up. */
+const timeoutMs = 30_000;
+/** A token that cannot be opened is not tried more often than this: operations fail at once meanwhile. */
+const pauseMs = 500;
+const maxWaiting = 100_000;
+const changing: ReadonlySet<keyof TokenApi> = new Set(['generate', 'addPair', 'derive', 'destroy']);
+
+/** Opens the token, so that a wrong PIN or label is known at once. @throws as tokenApi.ts */
+export async function openTokenClient(options: OpenToken): Promise<TokenClient> {
+  let current: Promise<Running> | undefined;
+  let refusal: Refusal | undefined;
+  let closed = false;
+
+  const connect = (): Promise<Running> => {
+    if (closed) throw new NusecError('KEYSTORE_LOCKED', 'the keystore is closed');
+    if (current) return current;
+    if (refusal && stillRefused(refusal, options.pinFile)) throw refusal.error;
+    const starting = start(options);
+    current = starting;
+    starting.catch(error => {
+      current = undefined;
+      refusal = { error, atMs: performance.now(), pinVersion: versionOf(options.pinFile) };
+    });
+    return starting;
+  };
+  const giveUp = async (lost: Running): Promise<void> => {
+    if (current && (await current.catch(() => undefined)) === lost) current = undefined;
+    lost.retire();
+  };
+
+  const call = async (name: keyof TokenApi, ...args: readonly unknown[]): Promise<unknown> => {
+    const first = await connect();
+    const answer = await first.ask(name, args);
+    if ('value' in answer) return answer.value;
+    if (!answer.failure.lost) throw errorOf(answer.failure);
+    await giveUp(first);
+    if (answer.failure.detail === diedDetail && changing.has(name)) throw errorOf(answer.failure);
+    const again = await (await connect()).ask(name, args);
+    if ('value' in again) return again.value;
+    throw errorOf(again.failure);
+  };
+
+  await connect();
+  return {
+    call: call as TokenClient['call'],
+    async close() {
+      closed = true;
+      const running = await current?.catch(() => undefined);
+      await running?.end();
+    },
+  };
+}
+
+type Refusal = { readonly error: unknown; readonly atMs: number; readonly pinVersion: string };
+
+/** Tokens lock after a few wrong PINs: one that was refused is not tried again before its file has changed. */
+function stillRefused({ error, atMs, pinVersion }: Refusal, pinFile: string): boolean {
+  const isPin = error instanceof NusecError && (error.code === 'KEYSTORE_WRONG_PASSPHRASE' || error.code === 'KEYSTORE_LOCKED');
+  return isPin ? versionOf(pinFile) === pinVersion : performance.now() - atMs < pauseMs;
+}
+
+function versionOf(file: string): string {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  return `${stat?.ino} ${stat?.mtimeMs} ${stat?.size}`;
+}
+
+const diedDetail = 'the token process ended';
+const died: TokenFailure = { code: 'KEYSTORE_UNAVAILABLE', detail: diedDetail, lost: true };
+const errorOf = ({ code, detail }: TokenFailure): NusecError => new NusecError(code, detail);
+
+type Answer = { readonly value: unknown } | { readonly failure: TokenFailure };
+type Running = {
+  ask(name: keyof TokenApi, args: readonly unknown[]): Promise<Answer>;
+  /** Ends the process once its last answer is here. */
+  retire(): void;
+  end(): Promise<void>;
+};
+
+async function start(options: OpenToken): Promise<Running> {
+  const child = fork(new URL('./tokenProcess.ts', import.meta.url), {
+    serialization: 'advanced',
+    execArgv: [],
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  });
+  const waiting = new Map<number, (answer: Answer) => void>();
+  const ended = new Promise<void>(resolve => child.once('exit', () => resolve()));
+  let retired = false;
+  const retireWhenIdle = (): void => {
+    if (retired && waiting.size === 0 && child.connected) child.disconnect();
+  };
+  child.on('message', (answers: readonly TokenAnswer[]) => {
+    for (const { number, ...answer } of answers) {
+      waiting.get(number)?.(answer as Answer);
+      waiting.delete(number);
+    }
+    retireWhenIdle();
+  });
+  child.on('error', () => child.kill('SIGKILL'));
+  void ended.then(() => {
+    for (const settle of waiting.values()) settle({ failure: died });
+    waiting.clear();
+  });
+
+  const running: Running = {
+    ask: createAsk(child, waiting),
+    retire() {
+      retired = true;
+      retireWhenIdle();
+    },
+    end() {
+      if (child.connected) child.disconnect();
+      return ended;
+    },
+  };
+  const opened = await awaitAnswer(child, waiting, openNumber, () => child.send(options));
+  if ('value' in opened) return running;
+  void running.end();
+  throw errorOf(opened.failure);
+}
+
+/** Requests of one tick go in one message. */
+function createAsk(child: ChildProcess, waiting: Map<number, (answer: Answer) => void>): Running['ask'] {
+  let number = openNumber;
+  let batch: TokenRequest[] = [];
+  const flush = (): void => {
+    const requests = batch;
+    batch = [];
+    if (child.connected) child.send(requests);
+  };
+  return (name, args) => {
+    if (waiting.size >= maxWaiting) throw new NusecError('RATE_LIMITED', 'too many operations wait for the token');
+    if (!child.connected) return Promise.resolve({ failure: died });
+    number += 1;
+    batch.push({ number, name, args });
+    return awaitAnswer(child, waiting, number, () => {
+      if (batch.length === 1) setImmediate(flush);
+    });
+  };
+}
+
+async function awaitAnswer(
+  child: ChildProcess,
+  waiting: Map<number, (answer: Answer) => void>,
+  number: number,
+  send: () => void,
+): Promise<Answer> {
+  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+  try {
+    return await new Promise(resolve => {
+      waiting.set(number, resolve);
+      send();
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,51 @@
+import { readPassphrase } from '../unlock.ts';
+import { failureOf, openTokenApi, type TokenApi, type TokenFailure } from './tokenApi.ts';
+
+/** The process that holds the token, started by tokenClient.ts.
+ *
+ *  A PKCS#11 module runs in a process of its own: it blocks, it may hang or crash, and after a token went away (SoftHSM: for good) it
+ *  only recovers by C_Initialize in a fresh process. It says nothing but answers, in the order in which they are ready. */
+
+export type OpenToken = { readonly module: string; readonly label: string; readonly pinFile: string; readonly sessions: number };
+export type TokenRequest = { readonly number: number; readonly name: keyof TokenApi; readonly args: readonly unknown[] };
+export type TokenAnswer = { readonly number: number } & ({ readonly value: unknown } | { readonly failure: TokenFailure });
+
+/** The answer to `OpenToken`, which is the first message. */
+export const openNumber = 0;
+
+let api: TokenApi | undefined;
+let answers: TokenAnswer[] = [];
+
+process.once('message', (options: OpenToken) => {
+  void answerWith(openNumber, async () => {
+    const { pinFile, ...rest } = options;
+    api = await openTokenApi({ ...rest, pin: readPassphrase(pinFile) });
+    process.on('message', (requests: readonly TokenRequest[]) => {
+      for (const request of requests) void answerWith(request.number, () => work(api as TokenApi, request));
+    });
+  });
+});
+
+// The server says when to end, by closing the channel or by dying; a signal to the whole group is for the server.
+process.on('disconnect', () => process.exit(0));
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {});
+
+function work(opened: TokenApi, { name, args }: TokenRequest): Promise<unknown> {
+  const operation = opened[name] as (...given: readonly unknown[]) => Promise<unknown>;
+  return operation(...args);
+}
+
+async function answerWith(number: number, make: () => Promise<unknown>): Promise<void> {
+  const answer: TokenAnswer = await make().then(
+    value => ({ number, value }),
+    error => ({ number, failure: failureOf(error) }),
+  );
+  answers.push(answer);
+  if (answers.length === 1) setImmediate(flush);
+}
+
+/** What became ready in one tick goes in one message. */
+function flush(): void {
+  process.send?.(answers);
+  answers = [];
+}
