@@ -2,10 +2,10 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { revocationReasons } from '../domain/deviceEvents.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import type { DeviceRow } from '../projections/devices.ts';
-import { deviceRow, deviceTimeline, listDevices, quarantineDevice, releaseDevice } from '../services/fleet.ts';
+import { deviceEvidence, deviceRow, deviceTimeline, listDevices, quarantineDevice, releaseDevice } from '../services/fleet.ts';
 import { revokeDevice } from '../services/revokeDevice.ts';
 import { actor, type Resource } from './app.ts';
-import { jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field, uidField } from './fields.ts';
+import { bytesAnswer, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field, uidField } from './fields.ts';
 
 /** Devices as people see them: the fleet, one device, its history, and what ends or checks it (R83–R86, R96). */
 
@@ -135,6 +135,19 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
     responses: { 200: jsonAnswer(z.object({ events: z.array(eventSchema) }), 'events') },
   });
   api.openapi(timeline, async c => c.json({ events: (await deviceTimeline(ctx, c.req.valid('param').uid)).map(eventAnswer) }, 200));
+
+  const evidence = createRoute({
+    method: 'get',
+    path: '/v1/devices/{uid}/evidence/{sha256}',
+    summary: 'What the device signed, for anybody to verify again',
+    middleware: reader,
+    request: { params: params.extend({ sha256: sha256Field }) },
+    responses: { 200: bytesAnswer('the raw messages, JSON with base64url', 'application/json') },
+  });
+  api.openapi(evidence, async c => {
+    const { uid, sha256 } = c.req.valid('param');
+    return c.body(new Uint8Array(await deviceEvidence(ctx, uid, sha256)), 200, { 'Content-Type': 'application/json' });
+  });
 
   const attest = createRoute({
     method: 'post',

@@ -25,8 +25,8 @@ export type Decommissions = {
   /** Orders it, and carries it through when the device answers at once. @param withoutReceipt the device is gone: do not wait for it
    *  @throws NusecError NOT_FOUND, DEVICE_STATE */
   decommission(uid: string, reason: string, by: string, withoutReceipt?: boolean): Promise<DecommissionStatus>;
-  /** A device with a standing order has connected. */
-  resume(uid: string): Promise<void>;
+  /** A device has connected: it gets the order that stands. @returns whether it was wiped */
+  resume(uid: string): Promise<boolean>;
   /** Ends what has waited longer than the time-out, and finishes what was cut off. */
   sweep(): Promise<void>;
 };
@@ -96,7 +96,7 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
       } else await destroyKeys(ctx, uid);
       return { status: 'DECOMMISSIONED', receipt: reached ? 'received' : 'none' };
     },
-    resume: async uid => void (await wipe(uid)),
+    resume: wipe,
     async sweep() {
       const now = ctx.clock();
       for (const { uid, ordered_at } of await decommissionQueries(ctx.reads.db).orderedBefore(now.toISOString(), sweepRows)) {

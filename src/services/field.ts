@@ -22,7 +22,7 @@ export type Field = {
   readonly delivery: OtaDelivery;
   readonly decommissions: Decommissions;
   readonly rollouts: Rollouts;
-  /** Records a hello, and has the rest done behind it: proof, standing orders, standing offers.
+  /** Records a hello, and has the rest done behind it: standing orders, proof, standing offers.
    *  @throws NusecError as receiveHello */
   hello(uid: string, hello: Hello, via: string): Promise<void>;
   close(): Promise<void>;
@@ -53,8 +53,8 @@ export async function startField(parts: FieldParts): Promise<Field> {
   const confirmed = (hello: Hello): boolean => hello.imageState === 'confirmed';
 
   const followUp = async (uid: string, hello: Hello, needsProof: boolean): Promise<void> => {
+    if (await decommissions.resume(uid)) return;
     if (needsProof) await attestation.attest(uid, { confirmed: confirmed(hello) });
-    await decommissions.resume(uid);
     await delivery.deliver(uid);
   };
   const told = (uid: string) => (error: unknown) =>

@@ -26,6 +26,14 @@ export async function deviceTimeline(ctx: Context, uid: string): Promise<readonl
   return events;
 }
 
+/** Evidence of this device, as encodeEvidence writes it. Only what one of its events names is given out. @throws NusecError NOT_FOUND */
+export async function deviceEvidence(ctx: Context, uid: string, sha256: string): Promise<Uint8Array> {
+  const events = await deviceTimeline(ctx, uid);
+  if (!events.some(({ data }) => data.evidenceSha256 === sha256))
+    throw new NusecError('NOT_FOUND', 'no event of this device names this evidence');
+  return ctx.blobs.get(sha256);
+}
+
 export async function quarantineDevice(ctx: Context, uid: string, reason: string, by: string): Promise<DeviceRow> {
   await execute(ctx, device, deviceStream(uid), { type: 'QuarantineDevice', reason, by }, by);
   return deviceRow(ctx, uid);

@@ -38,11 +38,19 @@ const by = 'system:rollouts';
 const wakingTypes: ReadonlySet<string> = new Set(['UpgradeFailed', 'FirmwareUpgraded']);
 
 type Followed = {
+  /** Told that there is a job for them, since the start or the last pause. */
   readonly pushed: Set<string>;
   readonly refusals: Map<string, ErrorCode>;
+  /** Devices that the last alarm was about. */
+  stale: number;
+  /** It has ended: only its own events matter. */
+  done: boolean;
   again: boolean;
   busy: Promise<void> | undefined;
 };
+
+/** Rollouts whose refusals are remembered; beyond it one that has ended is forgotten. */
+const maxFollowed = 1000;
 
 export async function startRollouts(parts: RolloutParts, times: RolloutTimes = defaultRolloutTimes): Promise<Rollouts> {
   const { ctx } = parts;
@@ -50,8 +58,17 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
   let closed = false;
 
   const follow = (rolloutId: string): Followed => {
-    const known = followed.get(rolloutId) ?? { pushed: new Set(), refusals: new Map(), again: false, busy: undefined };
+    const fresh = {
+      pushed: new Set<string>(),
+      refusals: new Map<string, ErrorCode>(),
+      stale: 0,
+      done: false,
+      again: false,
+      busy: undefined,
+    };
+    const known = followed.get(rolloutId) ?? fresh;
     followed.set(rolloutId, known);
+    if (followed.size > maxFollowed) followed.delete([...followed].find(([, { done }]) => done)?.[0] ?? '');
     return known;
   };
   /** One look at a time; what happens meanwhile is seen by the next one. */
@@ -69,11 +86,14 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
       mine.busy = undefined;
     })();
   };
+  const wakeAll = (): void => {
+    for (const [rolloutId, { done }] of followed) if (!done) wake(rolloutId);
+  };
   const start = ctx.store.head();
   await ctx.reads.waitFor(start, { projections: ['rollouts'], timeoutMs: 60_000 });
   for (const rolloutId of await rolloutQueries(ctx.reads.db).running()) wake(rolloutId);
   const subscription = ctx.store.subscribe(start, events => {
-    if (events.some(({ type }) => wakingTypes.has(type))) for (const rolloutId of followed.keys()) wake(rolloutId);
+    if (events.some(({ type }) => wakingTypes.has(type))) wakeAll();
     for (const { stream, type } of events) {
       if (!stream.startsWith(streamPrefix)) continue;
       const rolloutId = stream.slice(streamPrefix.length);
@@ -81,9 +101,7 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
       wake(rolloutId);
     }
   });
-  const timer = setInterval(() => {
-    for (const rolloutId of followed.keys()) wake(rolloutId);
-  }, times.timerMs);
+  const timer = setInterval(wakeAll, times.timerMs);
   timer.unref();
   return {
     async command(rolloutId, command, who) {
@@ -106,13 +124,14 @@ async function advance(parts: RolloutParts, times: RolloutTimes, rolloutId: stri
   const { ctx } = parts;
   await startNextGroup(ctx, await rolloutOf(ctx, rolloutId));
   const state = await rolloutOf(ctx, rolloutId);
+  mine.done = !['PLANNED', 'APPROVED', 'RUNNING', 'PAUSED'].includes(state.status);
   const group = state.passed;
   const started = state.started[group];
   if (started === undefined || !['RUNNING', 'PAUSED'].includes(state.status)) return;
   const uids = await readDevices(ctx, started.devicesSha256);
   if (state.status === 'RUNNING') await offerTo(parts, state, uids, mine);
   const rows = await progress(ctx, rolloutId);
-  await watchLag(parts, times, rolloutId, uids, rows);
+  await watchLag(parts, times, uids, rows, { rolloutId, mine });
   const health = healthOf(uids, rows, mine.refusals);
   if (health.succeeded + health.failed === 0) return;
   const { events } = await execute(ctx, rollout, rolloutStream(rolloutId), { type: 'RecordGroupHealth', group, ...health }, by);
@@ -192,24 +211,37 @@ async function recordRollback(ctx: Context, uid: string, releaseId: string): Pro
   await execute(ctx, device, deviceStream(uid), refusal, by);
 }
 
-/** Success is FirmwareUpgraded, or evidence from before (ALREADY); any other refusal is a failure of the plan. */
+/** Success is FirmwareUpgraded, or evidence from before (ALREADY). A device that is not able now (quarantined, revoked, busy) is not the
+ *  firmware's fault; any other refusal is a failure of the plan. */
 function healthOf(uids: readonly string[], rows: Progress, refusals: ReadonlyMap<string, ErrorCode>) {
-  const is = (uid: string, status: RolloutDeviceRow['status']): boolean => rows.get(uid)?.status === status;
-  const refused = (uid: string): ErrorCode | undefined => (rows.has(uid) ? undefined : refusals.get(uid));
-  const succeeded = uids.filter(uid => is(uid, 'upgraded') || refused(uid) === 'ALREADY').length;
-  const failed = uids.filter(uid => is(uid, 'failed') || (refused(uid) !== undefined && refused(uid) !== 'ALREADY')).length;
-  return { succeeded, failed };
+  const outcomes = uids.map(uid => rows.get(uid)?.status ?? outcomeOf(refusals.get(uid)));
+  return {
+    succeeded: outcomes.filter(outcome => outcome === 'upgraded').length,
+    failed: outcomes.filter(outcome => outcome === 'failed').length,
+  };
+}
+
+function outcomeOf(refusal: ErrorCode | undefined): RolloutDeviceRow['status'] | undefined {
+  if (refusal === undefined || refusal === 'DEVICE_STATE') return undefined;
+  return refusal === 'ALREADY' ? 'upgraded' : 'failed';
 }
 
 /** T22: whoever withholds an update becomes visible, and an offer does not stand for ever. */
-async function watchLag({ ctx, alarms }: RolloutParts, times: RolloutTimes, rolloutId: string, uids: readonly string[], rows: Progress) {
+async function watchLag(
+  { ctx, alarms }: RolloutParts,
+  times: RolloutTimes,
+  uids: readonly string[],
+  rows: Progress,
+  { rolloutId, mine }: { readonly rolloutId: string; readonly mine: Followed },
+): Promise<void> {
   const now = ctx.clock().getTime();
   const open = uids.flatMap(uid => rows.get(uid) ?? []).filter(({ status }) => status === 'offered' || status === 'started');
   const stale = open.filter(({ offered_at }) => now - Date.parse(offered_at) >= times.staleMs);
-  if (stale.length > 0) {
+  if (stale.length > mine.stale) {
     const detail = `${stale.length} devices have not taken their upgrade, ${stale[0]?.uid} among them`;
     await alarms.raise({ code: 'UPDATE_STALE', subject: rolloutStream(rolloutId), detail });
   }
+  mine.stale = stale.length;
   for (const { uid, offer_id, offered_at } of stale) {
     if (now - Date.parse(offered_at) < otaJobLifetimeDays * 86_400_000) continue;
     await execute(ctx, device, deviceStream(uid), { type: 'FailUpgrade', offerId: offer_id, reason: 'expired' }, by);

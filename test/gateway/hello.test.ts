@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
+import { importKey } from '../../src/pki/keys.ts';
+import { decodeEvidence, verifyEvidence } from '../../src/spdm/evidence.ts';
+import { codeOf } from '../pki/support.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
-import { connectDevice, eventually, type Fleet, people, seedFleet, show, typesOf } from './fieldKit.ts';
+import { connectDevice, eventually, type Fleet, people, seedFleet, show, typesOf, type Unit } from './fieldKit.ts';
 
 /** Devices say hello to a real server over TLS. */
 
@@ -34,6 +37,20 @@ it('puts a device from stock into service with its first hello, and attests it b
   await new Promise(resolve => setTimeout(resolve, 100));
   expect(await typesOf(http, unit.uid)).toEqual(types);
   await device.close();
+});
+
+it('gives out the evidence that an event names, for anybody to verify again (R85)', async () => {
+  const [unit, other] = fleet.units as [Unit, Unit];
+  const path = `/v1/devices/${unit.uid}`;
+  const { events } = await http.json<{ events: { type: string; data: Record<string, string> }[] }>('GET', `${path}/events`);
+  const sha256 = events.find(({ type }) => type === 'AttestationPassed')!.data.evidenceSha256!;
+  const evidence = decodeEvidence(await http.bytes('GET', `${path}/evidence/${sha256}`));
+  const nonce = evidence.exchange[0]!.slice(4, 36);
+  const judge = (spki: Uint8Array) => codeOf(() => verifyEvidence(evidence, { nonce, trust: () => importKey(spki) }));
+  expect(await judge(unit.key.spki)).toMatchObject({ version: 0x12 });
+  expect(await judge(other.key.spki)).toBe('SPDM_SIGNATURE');
+  expect(await codeOf(() => http.bytes('GET', `/v1/devices/${other.uid}/evidence/${sha256}`))).toBe('NOT_FOUND');
+  expect(await codeOf(() => http.bytes('GET', `${path}/evidence/${fleet.app.bodySha256}`))).toBe('NOT_FOUND');
 });
 
 it('suspects a clone when a device reports a lower counter than was proven (T12, T8, I18)', async () => {

@@ -11,6 +11,7 @@ import { packageKeysOf, verifyTrustBundle } from '../../src/production/trustBund
 import { currentTrustBundle } from '../../src/services/authority.ts';
 import { createByteBudget } from '../../src/services/byteBudget.ts';
 import { livingDevice } from '../../src/services/enrolment.ts';
+import { quarantineDevice, releaseDevice } from '../../src/services/fleet.ts';
 import { defineLine, raiseRollbackFloor } from '../../src/services/lines.ts';
 import { withdrawRelease } from '../../src/services/releases.ts';
 import { planRollout, type RolloutWish, rolloutOf } from '../../src/services/rolloutPlan.ts';
@@ -30,7 +31,7 @@ const units = (count: number): Unit[] => {
 };
 
 beforeAll(async () => {
-  bench = await openField(26);
+  bench = await openField(27);
 });
 afterAll(() => bench.close());
 
@@ -241,6 +242,19 @@ it('gives a device that connects anew another session and a job of the same id, 
   expect(second).toMatchObject({ jobId: first.jobId, sequence: first.sequence, imageHash: first.imageHash });
   const inBody = Math.floor(bench.fleet.next.size / first.blockBytes) * 32;
   expect(second.blockHashes.slice(0, inBody)).toEqual(first.blockHashes.slice(0, inBody));
+});
+
+it('does not count a device that is not able now as a failure of the firmware', async () => {
+  const [unit] = units(1) as [Unit];
+  await quarantineDevice(bench.ctx, unit.uid, 'odd', 'operator:olga');
+  const id = await roll({ devices: [unit.uid] });
+  await eventually(async () => (await show(id)).progress[0]?.status === 'refused');
+  expect(await show(id)).toMatchObject({ status: 'RUNNING', progress: [{ reason: 'DEVICE_STATE' }] });
+  await releaseDevice(bench.ctx, unit.uid, 'fine', 'operator:olga');
+  const { rollouts } = bench.field;
+  await rollouts.command(id, { type: 'PauseRollout', reason: 'look', by: 'operator:rita' }, 'operator:rita');
+  await rollouts.command(id, { type: 'ResumeRollout', by: 'operator:rita' }, 'operator:rita');
+  await eventually(async () => (await show(id)).counts.offered === 1);
 });
 
 it('goes on after a restart of the server with nothing but the events', async () => {
