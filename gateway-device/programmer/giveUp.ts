@@ -13,7 +13,7 @@ import type { ServerApi } from './serverApi.ts';
 const firstIrreversibleStep = 9;
 const maxReasonChars = 128;
 
-export const isScrap = (unit: UnitState): boolean => unit.begun >= firstIrreversibleStep;
+const isScrap = (unit: UnitState): boolean => unit.begun >= firstIrreversibleStep;
 
 /** The count comes back unless OTP was touched; then the unit is scrap and takes one of the allowance. */
 export async function voidUnit(core: Core, identity: ProgrammerIdentity, packageId: Uint8Array, reason: string): Promise<void> {

@@ -17,7 +17,7 @@ export type KekStore = {
   readonly epoch: () => number;
 };
 
-export type PendingKek = {
+type PendingKek = {
   /** Uncompressed point, 65 bytes: key A of the sequence diagram. */
   readonly point: Uint8Array;
   /** Derives the key, checks the server's confirmation, and keeps the key.

@@ -56,7 +56,7 @@ export type UnitState = {
   readonly voiding?: VoidState;
 };
 
-export type VoidState = { readonly reason: string; readonly otpTouched: boolean };
+type VoidState = { readonly reason: string; readonly otpTouched: boolean };
 
 /** What the steps found out, each kept from the step that learned it. */
 export type UnitFacts = {

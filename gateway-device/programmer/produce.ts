@@ -20,7 +20,7 @@ import { deliverOutstanding, eraseImages, zeroiseJob } from './zeroise.ts';
 /** PRODUCE: one unit from a blank chip to a committed device, steps 1–16 of docs/production.md (R65–R82). The journal says what is done; after
  *  a cut the same call goes on where it was, or gives the unit up. */
 
-export type StepState = 'begin' | 'done' | 'failed';
+type StepState = 'begin' | 'done' | 'failed';
 export type Report = (k: number, name: string, state: StepState, text?: string) => void;
 
 const steps: readonly Step[] = [reserveStep, ...identitySteps, ...bootSteps, ...lockSteps, ...applicationSteps];

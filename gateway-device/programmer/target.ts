@@ -26,7 +26,7 @@ export type Hello = DevAuthResponse<'hello'>;
 export type FoundTarget = { readonly uid: Uint8Array; readonly productId: number; readonly isLocked: boolean; readonly isNew: boolean };
 
 /** DevAuth code for the targets, as it goes to SRAM: magic and version 1.0. */
-export const devAuthCode: Uint8Array = concat(utf8(devAuthMagic), Uint8Array.of(1, 0));
+const devAuthCode: Uint8Array = concat(utf8(devAuthMagic), Uint8Array.of(1, 0));
 
 /** @param addresses `host:port` of both; the serial one may be the path of a UART
  *  @throws NusecError LINK_FAILED, BAD_REQUEST */

@@ -24,7 +24,7 @@ export type Unit = {
   readonly live: Live;
 };
 
-export type Live = {
+type Live = {
   devAuth?: Hello;
   session?: { readonly hello: Hello; readonly host: DevAuthHost; readonly session: SpdmSession; readonly evidence: Evidence };
 };

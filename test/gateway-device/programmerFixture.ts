@@ -93,9 +93,9 @@ export function newTargetStorage() {
 export async function startTarget(
   uid: Uint8Array = freshId(),
   storage = newTargetStorage(),
-  options: { power?: Power; app?: StageFactory } = {},
+  options: { power?: Power; app?: StageFactory; changes?: Partial<Chip> } = {},
 ): Promise<TestTarget> {
-  const chip = openChip({ uid, productId: 7 }, storage, options.power);
+  const chip = { ...openChip({ uid, productId: 7 }, storage, options.power), ...options.changes };
   const board = createBoard({ chip, stages: { devauth: devauthStage, bl2: bl2Stage, app: options.app ?? appStage() } });
   const served = await serveBoard(board);
   const addresses = { serial: `127.0.0.1:${served.serialPort}`, debug: `127.0.0.1:${served.debugPort}` };

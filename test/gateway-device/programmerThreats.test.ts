@@ -21,6 +21,7 @@ import {
   freshId,
   importCode,
   newFolder,
+  newTargetStorage,
   preparedProgrammer,
   produce,
   removeFolders,
@@ -242,6 +243,29 @@ describe('which chips', () => {
     const target = await startTarget();
     expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
     expect((await produce(programmer.core, target.addresses)).code).toBe('DEVICE_STATE');
+    await target.stop();
+  });
+});
+
+describe('no firmware without device authentication', () => {
+  it('a chip whose request is refused is never given even a bootloader (R69, RULE-3, RULE-10)', async () => {
+    await onlyJob();
+    const target = await startTarget();
+    const calls = server.calls.length;
+    server.control.fault = ({ path }) => (path.endsWith('/csr') ? new NusecError('WEAK_OR_CLONED_KEY', 'known') : undefined);
+    expect((await produce(programmer.core, target.addresses)).code).toBe('WEAK_OR_CLONED_KEY');
+    server.control.fault = () => undefined;
+    expect(server.calls.slice(calls).some(({ path }) => path.includes('boot') || path.includes('images'))).toBe(false);
+    expect(target.chip.flash.read(target.chip.layout.bl2.offset, 64)).toEqual(new Uint8Array(64).fill(0xff));
+    expect(server.units.at(-1)).toMatchObject({ outcome: 'voided', scrap: false });
+    await target.stop();
+  });
+
+  it('a chip that only says that it is locked gets no application (RULE-14, T29)', async () => {
+    await onlyJob();
+    const target = await startTarget(freshId(), newTargetStorage(), { changes: { lock: () => undefined } });
+    expect((await produce(programmer.core, target.addresses)).code).toBe('RECEIPT_REFUSED');
+    expect(server.units.at(-1)).toMatchObject({ outcome: 'voided', scrap: true, applications: 0 });
     await target.stop();
   });
 });
