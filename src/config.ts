@@ -19,6 +19,13 @@ const settingsSchema = z.strictObject({
   publicHost: z.string().min(1).default('localhost'),
   /** File holding the keystore passphrase; without it the key file `DATA/keystore.key` (mode 600) opens the keyset. */
   passphraseFile: z.string().optional(),
+  /** `pkcs11`: the keys live in the token of this label, reached through the vendor's library, with the user PIN in a file of mode 600. */
+  keystore: z.enum(['software', 'pkcs11']).default('software'),
+  pkcs11Module: z.string().optional(),
+  pkcs11Token: z.string().optional(),
+  pkcs11PinFile: z.string().optional(),
+  /** Signatures per minute, by the beginning of the key id, above which an alarm is raised; over the defaults. */
+  signingLimits: z.record(z.string(), z.number().int().min(1)).default({}),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
 });
 
@@ -31,6 +38,10 @@ const environment = {
   crlPort: 'NUSEC_CRL_PORT',
   publicHost: 'NUSEC_PUBLIC_HOST',
   passphraseFile: 'NUSEC_PASSPHRASE_FILE',
+  keystore: 'NUSEC_KEYSTORE',
+  pkcs11Module: 'NUSEC_PKCS11_MODULE',
+  pkcs11Token: 'NUSEC_PKCS11_TOKEN',
+  pkcs11PinFile: 'NUSEC_PKCS11_PIN_FILE',
   logLevel: 'NUSEC_LOG_LEVEL',
 } as const satisfies Partial<Record<keyof Settings, string>>;
 
@@ -47,7 +58,10 @@ export function readSettings(dataDir: string, env: NodeJS.ProcessEnv = process.e
   const result = settingsSchema.safeParse({ ...fromFile, ...fromEnv, dataDir });
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  throw new NusecError('BAD_REQUEST', `setting ${issue?.path.join('.') || '(unknown)'}: ${issue?.message}; set it in ${file} or by environment`);
+  throw new NusecError(
+    'BAD_REQUEST',
+    `setting ${issue?.path.join('.') || '(unknown)'}: ${issue?.message}; set it in ${file} or by environment`,
+  );
 }
 
 function parseFile(file: string): object {

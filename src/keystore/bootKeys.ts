@@ -3,6 +3,7 @@ import { toHex, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { curveOf, importKey } from '../pki/keys.ts';
 import type { Custody, CustodyKey } from './custody.ts';
+import { keyNotFound } from './keyRules.ts';
 import type { Keystore } from './port.ts';
 
 /** Per-device boot keys (R18–R21, R37–R39): born in the keystore, kept wrapped in custody, unwrapped by the keystore to sign. */
@@ -22,11 +23,34 @@ export const bootKeyId = (uid: Uint8Array, objId: Uint8Array, slot: string): str
 
 const proofLabel = 'NuSEC boot key proof v1';
 
-/** @param kekId an AES-256 key generated in `keystore`; keys wrapped under an earlier one keep working while that one is there */
-export function createBootKeys(keystore: Keystore, custody: Custody, kekId: string, now: () => Date = () => new Date()): BootKeys {
+const kekPrefix = 'kek/boot/';
+export const bootKekId = (generation: number): string => `${kekPrefix}${generation}`;
+
+/** Generation of a key-encryption key of boot keys, or undefined when it is another key. */
+export function bootKekGeneration(id: string): number | undefined {
+  const generation = id.startsWith(kekPrefix) ? Number(id.slice(kekPrefix.length)) : Number.NaN;
+  return Number.isInteger(generation) && generation > 0 ? generation : undefined;
+}
+
+/** The key-encryption key under which new boot keys are wrapped: that of the highest generation. @throws KEY_NOT_FOUND before the ceremony */
+export async function newestBootKek(keystore: Keystore): Promise<string> {
+  const generations = (await keystore.list()).map(key => bootKekGeneration(key.id) ?? 0);
+  const newest = Math.max(0, ...generations);
+  if (newest === 0) throw keyNotFound(bootKekId(1));
+  return bootKekId(newest);
+}
+
+/** @param newestKek id of the AES-256 key, generated in `keystore`, for new boot keys; those wrapped under an earlier one keep working while that one is there */
+export function createBootKeys(
+  keystore: Keystore,
+  custody: Custody,
+  newestKek: () => Promise<string>,
+  now: () => Date = () => new Date(),
+): BootKeys {
   const underway = new Map<string, Promise<Uint8Array>>();
 
   const generate = async (keyId: string): Promise<CustodyKey> => {
+    const kekId = await newestKek();
     const { publicKey, wrapped } = await keystore.generateWrapped(kekId, keyId);
     return custody.put({ keyId, kekId, publicKey, wrapped, createdAt: now().toISOString() });
   };

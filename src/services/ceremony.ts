@@ -1,6 +1,7 @@
 import { toBase64url } from '../bytes.ts';
 import { authority, authorityStream } from '../domain/authority.ts';
 import { NusecError } from '../errors.ts';
+import { bootKekId } from '../keystore/bootKeys.ts';
 import { signer } from '../keystore/signer.ts';
 import { issueCertificate } from '../pki/certificate.ts';
 import { establishIssuingCa, publishTrustBundle, rootKeyId, sha256Hex } from './authority.ts';
@@ -20,7 +21,6 @@ export type CeremonyResult = {
   readonly tokens: readonly { readonly name: string; readonly token: string }[];
 };
 
-export const bootKekId = 'kek/boot/1';
 const packageKeyId = 'package/1';
 
 /** @throws NusecError STATE when the project has been initialised, FOUR_EYES_REQUIRED when both names are the same */
@@ -34,7 +34,7 @@ export async function initialiseProject(ctx: Context, ceremony: Ceremony): Promi
     throw new NusecError('FOUR_EYES_REQUIRED', 'creating the root needs two different people');
   await execute(ctx, authority, stream, { type: 'CreateProject', project: ctx.project, name: ceremony.organization, by }, by);
   const rootSha256 = await establishRoot(ctx, ceremony, by);
-  await ensureKey(ctx, bootKekId, 'AES-256');
+  await ensureKey(ctx, bootKekId(1), 'AES-256');
   for (const use of ['server', 'programmer', 'gateway'] as const) await ensureIssuingCa(ctx, use);
   await ensureKey(ctx, packageKeyId, 'P-256');
   const publicKey = toBase64url(await ctx.keystore.publicKey(packageKeyId));

@@ -20,7 +20,7 @@ async function setUp() {
   custodies.push(custody);
   const keystore = await newKeystore();
   await keystore.generate('kek/1', 'AES-256');
-  return { file, custody, keystore, bootKeys: createBootKeys(keystore, custody, 'kek/1') };
+  return { file, custody, keystore, bootKeys: createBootKeys(keystore, custody, async () => 'kek/1') };
 }
 
 const isSigned = (spki: Uint8Array, signature: Uint8Array) =>
@@ -34,7 +34,7 @@ describe('per-device boot keys (R18–R21, R89, RULE-1)', () => {
   it('makes one key for twenty callers at once, and signs with it (I5)', async () => {
     const { custody, keystore } = await setUp();
     const generateWrapped = vi.fn(keystore.generateWrapped);
-    const bootKeys = createBootKeys({ ...keystore, generateWrapped }, custody, 'kek/1');
+    const bootKeys = createBootKeys({ ...keystore, generateWrapped }, custody, async () => 'kek/1');
     const keys = await Promise.all(Array.from({ length: 20 }, () => bootKeys.ensure(keyId)));
     expect(generateWrapped).toHaveBeenCalledTimes(1);
     expect(new Set(keys.map(toHex)).size).toBe(1);
@@ -47,7 +47,7 @@ describe('per-device boot keys (R18–R21, R89, RULE-1)', () => {
     const { bootKeys, keystore, file } = await setUp();
     const there = openCustody(file);
     custodies.push(there);
-    const [a, b] = await Promise.all([bootKeys.ensure(keyId), createBootKeys(keystore, there, 'kek/1').ensure(keyId)]);
+    const [a, b] = await Promise.all([bootKeys.ensure(keyId), createBootKeys(keystore, there, async () => 'kek/1').ensure(keyId)]);
     expect(toHex(a)).toBe(toHex(b));
   });
 
@@ -72,7 +72,7 @@ describe('per-device boot keys (R18–R21, R89, RULE-1)', () => {
     const { bootKeys, custody, keystore } = await setUp();
     const publicKey = await bootKeys.ensure(keyId);
     await keystore.generate('kek/2', 'AES-256');
-    const rotated = createBootKeys(keystore, custody, 'kek/2');
+    const rotated = createBootKeys(keystore, custody, async () => 'kek/2');
     expect(toHex(await rotated.ensure(keyId))).toBe(toHex(publicKey));
     expect(isSigned(publicKey, await rotated.sign(keyId, image))).toBe(true);
     await keystore.destroy('kek/1');

@@ -147,7 +147,7 @@ describe('no key material in files (T16, RULE-1)', () => {
   it('keeps keyset, custody and every file beside them free of secrets', async () => {
     const { folder, keystore, secrets } = await keystoreWithSecrets();
     const custody = openCustody(join(folder, 'custody.db'));
-    const bootKeys = createBootKeys(keystore, custody, 'kek/1');
+    const bootKeys = createBootKeys(keystore, custody, async () => 'kek/1');
     await bootKeys.ensure('boot/a');
     await bootKeys.sign('boot/a', message);
     const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });

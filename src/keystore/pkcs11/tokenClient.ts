@@ -123,6 +123,7 @@ async function start(options: OpenToken): Promise<Running> {
       retireWhenIdle();
     },
     end() {
+      keepAlive(child, true);
       if (child.connected) child.disconnect();
       return ended;
     },
@@ -162,10 +163,20 @@ async function awaitAnswer(
   const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
   try {
     return await new Promise(resolve => {
+      if (waiting.size === 0) keepAlive(child, true);
       waiting.set(number, resolve);
       send();
     });
   } finally {
     clearTimeout(timer);
+    if (waiting.size === 0) keepAlive(child, false);
   }
+}
+
+/** The server waits for answers of the token process; an idle one does not keep it from ending. */
+function keepAlive(child: ChildProcess, wanted: boolean): void {
+  if (wanted) child.ref();
+  else child.unref();
+  if (wanted) child.channel?.ref();
+  else child.channel?.unref();
 }
