@@ -12,7 +12,7 @@ import { openContext } from './services/open.ts';
 import { authenticateOperator } from './services/operators.ts';
 import { startPki } from './services/pki.ts';
 import { startRevocations } from './services/revocations.ts';
-import { issueServerIdentity } from './services/serverCertificate.ts';
+import { issueServerIdentity, startTlsRenewal } from './services/serverCertificate.ts';
 import type { Services } from './services/services.ts';
 import { startTrust } from './services/trust.ts';
 import { startUnitExpiry } from './services/unitExpiry.ts';
@@ -25,9 +25,6 @@ export type RunningServer = {
   readonly crlPort: number;
   close(): Promise<void>;
 };
-
-/** Replaced long before the year of a TLS certificate is over. */
-const identityLifetimeMs = 30 * 86_400_000;
 
 /** @throws NusecError when the data folder does not open, the project is not initialised or a port is taken */
 export async function startServer(settings: Settings): Promise<RunningServer> {
@@ -53,18 +50,16 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
   const httpsPort = await listen(api, settings.httpsPort, settings.host);
   const crlPort = await listen(crl, settings.crlPort, settings.host);
   const mqttPort = await gateway.listen(settings.mqttPort, settings.host);
-  const renewal = setInterval(async () => {
-    const { key, cert, rootPem } = await issueServerIdentity(ctx, names);
+  const renewal = startTlsRenewal({ ctx, alarms, trust }, names, ({ key, cert, rootPem }) => {
     api.setSecureContext({ key, cert, ca: rootPem, minVersion: 'TLSv1.3' });
     gateway.renew({ key, cert, ca: rootPem });
-  }, identityLifetimeMs / 2);
-  renewal.unref();
+  });
   return {
     httpsPort,
     mqttPort,
     crlPort,
     async close() {
-      clearInterval(renewal);
+      await renewal.close();
       await gateway.close();
       await closeServer(api);
       await closeServer(crl);

@@ -1,4 +1,5 @@
 import type { Resource } from './app.ts';
+import { authorityResource } from './authority.ts';
 import { certificatesResource } from './certificates.ts';
 import { consoleResource } from './console/routes.ts';
 import { devicesResource } from './devices.ts';
@@ -32,4 +33,5 @@ export const resources: readonly Resource[] = [
   eventsResource,
   certificatesResource,
   estResource,
+  authorityResource,
 ];

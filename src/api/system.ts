@@ -1,6 +1,7 @@
+import type { TLSSocket } from 'node:tls';
 import { createRoute, z } from '@hono/zod-openapi';
 import { toPem } from '../pki/pem.ts';
-import { currentTrustBundle, rootDer } from '../services/authority.ts';
+import { currentTrustBundle, rootDer, rootForReader } from '../services/authority.ts';
 import type { Resource } from './app.ts';
 
 /** Health, metrics and what everybody may know: the root certificate and the trust bundle. */
@@ -19,7 +20,9 @@ const root = createRoute({ method: 'get', path: '/v1/authority/root.pem', summar
 const bundle = createRoute({
   method: 'get',
   path: '/v1/trust-bundle',
-  summary: 'The newest trust bundle, COSE_Sign1 by the RootCA',
+  summary:
+    'The newest trust bundle, COSE_Sign1 by a root: the one asked for, or that of the client certificate, or the oldest that is trusted',
+  request: { query: z.object({ root: z.string().max(64).optional() }) },
   responses: { 200: { description: 'COSE_Sign1', content: { 'application/cose': { schema: z.any() } } } },
 });
 
@@ -33,7 +36,11 @@ export const systemResource: Resource = (api, { ctx }, auth) => {
   api.use('/metrics', auth.person('auditor'));
   api.openapi(metrics, c => c.text(figures(ctx.store.head(), ctx.reads.health().projections)));
   api.openapi(root, async c => c.text(toPem('CERTIFICATE', await rootDer(ctx))));
-  api.openapi(bundle, async c => c.body(new Uint8Array(await currentTrustBundle(ctx)), 200, { 'Content-Type': 'application/cose' }));
+  api.openapi(bundle, async c => {
+    const peer = (c.env.incoming.socket as TLSSocket).getPeerX509Certificate?.();
+    const rootId = c.req.valid('query').root ?? (await rootForReader(ctx, peer && new Uint8Array(peer.raw)));
+    return c.body(new Uint8Array(await currentTrustBundle(ctx, rootId)), 200, { 'Content-Type': 'application/cose' });
+  });
 };
 
 /** Prometheus text format, version 0.0.4. */

@@ -37,6 +37,7 @@ type Listed = Issued & { readonly crlUrl: string };
 /** `uid` 32 lower-case hex, `objId` the registration id, `line` the product line, URLs http. */
 export type ProfileFields = {
   rootCa: Common & { readonly issuer?: undefined; readonly organization: string; readonly commonName: string };
+  crossRoot: Listed & { readonly organization: string; readonly commonName: string };
   ica: Listed & { readonly organization: string; readonly line: string; readonly commonName: string };
   device: Listed & { readonly organization: string; readonly uid: string; readonly objId: string; readonly ocspUrl?: string };
   ldevid: Listed & { readonly organization: string; readonly uid: string; readonly objId: string; readonly ocspUrl?: string };
@@ -72,6 +73,13 @@ export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[N
     lifetimeDays: 9131,
     subject: ({ organization, commonName }) => ({ organization, commonName }),
     extensions: () => [caConstraints(), keyUsageOfCa],
+  },
+  /** One root's name and key, certified by another root (RFC 5280 §3.2: cross-certificate). */
+  crossRoot: {
+    isCa: true,
+    lifetimeDays: 9131,
+    subject: ({ organization, commonName }) => ({ organization, commonName }),
+    extensions: ({ crlUrl }) => [caConstraints(1), keyUsageOfCa, crlDistributionPoint(crlUrl)],
   },
   ica: {
     isCa: true,

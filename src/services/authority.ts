@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { concat, fromBase64url, toBase64url, toHex } from '../bytes.ts';
+import { concat, equalBytes, fromBase64url, toBase64url, toHex } from '../bytes.ts';
 import { keyIdOf } from '../cose/publicKey.ts';
 import {
   authority,
@@ -99,17 +99,31 @@ export async function packageSigner(ctx: Context): Promise<Signer> {
   return { kid: keyIdOf(fromBase64url(key.publicKey)), sign: coseSigner(ctx.keystore, key.keyId) };
 }
 
-/** Establishes and activates the next generation of an issuing CA (R1–R2). The new key comes first: a crash leaves an unused key, never a CA without one. */
-export async function establishIssuingCa(ctx: Context, use: CaUse, line?: string): Promise<IssuingCa> {
-  const state = await authorityOf(ctx);
+/** Id of the generation that follows the newest one of this use and line. */
+export function nextIcaId(state: CreatedAuthority, use: CaUse, line?: string): string {
   const peers = state.issuingCas.filter(ca => ca.use === use && ca.line === line);
   const generation = Math.max(0, ...peers.map(ca => ca.generation)) + 1;
-  const icaId = [use, line, generation].filter(part => part !== undefined).join('-');
+  return [use, line, generation].filter(part => part !== undefined).join('-');
+}
+
+/** The first issuing CA of a use and line, or the next generation: established, activated, published (R1–R2). */
+export async function establishIssuingCa(ctx: Context, use: CaUse, line?: string): Promise<IssuingCa> {
+  const ica = await makeIssuingCa(ctx, nextIcaId(await authorityOf(ctx), use, line), use, line);
+  await execute(ctx, authority, authorityStream(ctx.project), { type: 'ActivateIssuingCa', icaId: ica.icaId }, system);
+  await publishTrustBundle(ctx);
+  return ica;
+}
+
+/** Makes an issuing CA under the newest root; it is not active yet. Done again it gives the same. The new key comes first: a crash leaves an
+ *  unused key, never a CA without one. @param icaId from nextIcaId */
+export async function makeIssuingCa(ctx: Context, icaId: string, use: CaUse, line?: string): Promise<IssuingCa> {
+  const state = await authorityOf(ctx);
+  const known = state.issuingCas.find(ca => ca.icaId === icaId);
+  if (known !== undefined) return known;
   const keyId = `ica/${icaId}`;
-  const known = (await ctx.keystore.list()).some(key => key.id === keyId);
-  const publicKey = known ? await ctx.keystore.publicKey(keyId) : (await ctx.keystore.generate(keyId, 'P-256')).publicKey;
-  if (publicKey === undefined) throw new NusecError('KEY_REFUSED', `key ${keyId} has no public half`);
+  const publicKey = await ensureSigningKey(ctx, keyId);
   const root = parseCertificate(fromBase64url(state.root.certificate));
+  const { rootId } = state.root;
   const { der } = await issueCertificate(
     'ica',
     {
@@ -117,7 +131,7 @@ export async function establishIssuingCa(ctx: Context, use: CaUse, line?: string
       serial: ctx.randomBytes(16),
       notBefore: nowIso(ctx),
       issuer: root,
-      crlUrl: crlUrlOf(ctx, 'root'),
+      crlUrl: crlUrlOf(ctx, rootId),
       organization: root.subject.organization ?? ctx.project,
       line: line ?? use,
       commonName: `${ctx.project} ${icaId}`,
@@ -128,45 +142,78 @@ export async function establishIssuingCa(ctx: Context, use: CaUse, line?: string
     icaId,
     use,
     ...(line !== undefined && { line }),
-    generation,
+    ...(rootId !== firstRootId && { rootId }),
+    generation: Number(icaId.split('-').at(-1)),
     keyId,
     certificate: toBase64url(der),
     sha256: sha256Hex(der),
   };
-  const stream = authorityStream(ctx.project);
-  await execute(ctx, authority, stream, { type: 'EstablishIssuingCa', ...ica }, system);
-  await execute(ctx, authority, stream, { type: 'ActivateIssuingCa', icaId }, system);
-  await publishTrustBundle(ctx);
+  await execute(ctx, authority, authorityStream(ctx.project), { type: 'EstablishIssuingCa', ...ica }, system);
   return ica;
 }
 
-/** Builds, signs and publishes the next version of the trust bundle; it is a blob named in the event. */
-export async function publishTrustBundle(ctx: Context): Promise<void> {
-  const state = await authorityOf(ctx);
-  const root = fromBase64url(state.root.certificate);
-  const rootKey = await ctx.keystore.publicKey(state.root.keyId);
-  const trusted = state.issuingCas.filter(ca => ca.status === 'ACTIVE' || ca.status === 'RETIRED');
-  const version = state.trustBundle.version + 1;
-  const bytes = await signTrustBundle(
-    {
-      version,
-      issuedAtSeconds: Math.floor(ctx.clock().getTime() / 1000),
-      roots: [root],
-      issuers: trusted.map(({ icaId, use, certificate }) => ({ icaId, use, certificate: fromBase64url(certificate) })),
-      signingKeys: state.packageKeys
-        .filter(key => !key.compromised)
-        .map(key => fromBase64url(key.publicKey))
-        .map(spki => ({ kid: keyIdOf(spki), point: spki.slice(-65), use: 'package' as const })),
-    },
-    { kid: keyIdOf(rootKey), sign: coseSigner(ctx.keystore, state.root.keyId) },
-  );
-  const sha256 = await ctx.blobs.put(bytes);
-  await execute(ctx, authority, authorityStream(ctx.project), { type: 'PublishTrustBundle', version, sha256 }, system);
+/** A P-256 key of this id, made when it is missing. @returns SubjectPublicKeyInfo */
+export async function ensureSigningKey(ctx: Context, keyId: string): Promise<Uint8Array> {
+  const exists = (await ctx.keystore.list()).some(key => key.id === keyId);
+  if (!exists) await ctx.keystore.generate(keyId, 'P-256');
+  return ctx.keystore.publicKey(keyId);
 }
 
-/** The newest trust bundle, as machines fetch it. @returns COSE_Sign1 */
-export async function currentTrustBundle(ctx: Context): Promise<Uint8Array> {
-  return ctx.blobs.get((await authorityOf(ctx)).trustBundle.sha256);
+/** Builds and publishes the next version of the trust bundle, signed by every root that is trusted: who trusts one of them, follows it to the
+ *  others. The bundles are blobs named in the event. */
+export async function publishTrustBundle(ctx: Context): Promise<void> {
+  const state = await authorityOf(ctx);
+  const roots = state.roots.filter(({ retired }) => !retired);
+  const trusted = state.issuingCas.filter(({ status }) => status !== 'COMPROMISED');
+  const links = (await crossCertificates(ctx)).map(certificate => ({ icaId: sha256Hex(certificate), use: 'root', certificate }));
+  const version = state.trustBundle.version + 1;
+  const bundle = {
+    version,
+    issuedAtSeconds: Math.floor(ctx.clock().getTime() / 1000),
+    roots: roots.map(({ certificate }) => fromBase64url(certificate)),
+    issuers: [...trusted.map(({ icaId, use, certificate }) => ({ icaId, use, certificate: fromBase64url(certificate) })), ...links],
+    signingKeys: state.packageKeys
+      .filter(key => !key.compromised)
+      .map(key => fromBase64url(key.publicKey))
+      .map(spki => ({ kid: keyIdOf(spki), point: spki.slice(-65), use: 'package' as const })),
+  };
+  const byRoot: Record<string, string> = {};
+  for (const { rootId, keyId } of roots) {
+    const kid = keyIdOf(await ctx.keystore.publicKey(keyId));
+    byRoot[rootId] = await ctx.blobs.put(await signTrustBundle(bundle, { kid, sign: coseSigner(ctx.keystore, keyId) }));
+  }
+  const sha256 = byRoot[state.root.rootId] ?? '';
+  await execute(ctx, authority, authorityStream(ctx.project), { type: 'PublishTrustBundle', version, sha256, byRoot }, system);
+}
+
+/** The newest trust bundle, as machines fetch it. @param rootId signed by this root; by the newest one unless told @returns COSE_Sign1
+ *  @throws NusecError NOT_FOUND (no such root, or retired) */
+export async function currentTrustBundle(ctx: Context, rootId?: string): Promise<Uint8Array> {
+  const { sha256, byRoot = {} } = (await authorityOf(ctx)).trustBundle;
+  const wanted = rootId === undefined ? sha256 : byRoot[rootId];
+  if (wanted === undefined) throw new NusecError('NOT_FOUND', `no trust bundle is signed by root ${rootId}`);
+  return ctx.blobs.get(wanted);
+}
+
+/** The root that a reader of the trust bundle knows: that of its certificate, or the oldest that is trusted. @param leaf DER, ours or foreign */
+export async function rootForReader(ctx: Context, leaf: Uint8Array | undefined): Promise<string> {
+  const { issuingCas, roots } = await authorityOf(ctx);
+  const oldest = roots.find(({ retired }) => !retired)?.rootId ?? firstRootId;
+  const aki = leaf === undefined ? undefined : issuerKeyIdOf(leaf);
+  const ica = issuingCas.find(({ certificate }) => {
+    const { ski } = parsed(certificate);
+    return aki !== undefined && ski !== undefined && equalBytes(ski, aki);
+  });
+  const own = ica && (ica.rootId ?? firstRootId);
+  return roots.some(({ rootId, retired }) => rootId === own && !retired) ? (own ?? oldest) : oldest;
+}
+
+function issuerKeyIdOf(leaf: Uint8Array): Uint8Array | undefined {
+  try {
+    return parseCertificate(leaf).aki;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Issuing CA certificates that may stand between a machine's certificate and a root: compromised ones may not. */

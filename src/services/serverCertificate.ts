@@ -3,13 +3,21 @@ import { isIP } from 'node:net';
 import { authority, authorityStream } from '../domain/authority.ts';
 import { issueCertificate } from '../pki/certificate.ts';
 import { toPem } from '../pki/pem.ts';
-import { activeCa, rootDer, sha256Hex } from './authority.ts';
+import type { Alarms } from './alarms.ts';
+import { activeCa, crossCertificates, sha256Hex, trustedRoots } from './authority.ts';
 import { type Context, execute, nowIso } from './context.ts';
+import type { Trust } from './trust.ts';
+
+/** Replaced long before the year of a TLS certificate is over. */
+const renewEveryMs = 15 * 86_400_000;
 
 /** The TLS identity of this server process: a key that lives only in its memory and a certificate made at every start (and renewed by itself). */
 export type TlsIdentity = { readonly key: string; readonly cert: string; readonly rootPem: string; readonly notAfter: string };
 
-/** @param names DNS names and IP addresses by which machines call the server; localhost is always among them */
+const pemOf = (certificates: readonly Uint8Array[]): string => certificates.map(der => toPem('CERTIFICATE', der)).join('');
+
+/** The chain goes with the certificates between roots, for clients that know only an older one.
+ *  @param names DNS names and IP addresses by which machines call the server; localhost is always among them */
 export async function issueServerIdentity(ctx: Context, names: readonly string[]): Promise<TlsIdentity> {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const ca = await activeCa(ctx, 'server');
@@ -32,8 +40,36 @@ export async function issueServerIdentity(ctx: Context, names: readonly string[]
   await execute(ctx, authority, authorityStream(ctx.project), { type: 'IssueServerCertificate', ...facts }, 'system:tls');
   return {
     key: privateKey.export({ format: 'pem', type: 'pkcs8' }) as string,
-    cert: toPem('CERTIFICATE', issued.der) + toPem('CERTIFICATE', ca.certificate.der),
-    rootPem: toPem('CERTIFICATE', await rootDer(ctx)),
+    cert: pemOf([issued.der, ca.certificate.der, ...(await crossCertificates(ctx))]),
+    rootPem: pemOf(await trustedRoots(ctx)),
     notAfter: issued.notAfter,
+  };
+}
+
+/** Renews the identity from time to time, and when issuing CAs or roots change; trouble is an alarm and leaves the present one in place. */
+export function startTlsRenewal(
+  parts: { readonly ctx: Context; readonly alarms: Alarms; readonly trust: Trust },
+  names: readonly string[],
+  apply: (identity: TlsIdentity) => void,
+): { close(): Promise<void> } {
+  let running: Promise<void> = Promise.resolve();
+  let isOpen = true;
+  const renew = (): void => {
+    running = running.then(async () => {
+      if (isOpen) apply(await issueServerIdentity(parts.ctx, names));
+    });
+    running = running.catch(error =>
+      parts.alarms.raise({ code: 'TLS_NOT_RENEWED', subject: 'server', detail: error instanceof Error ? error.message : 'unknown' }),
+    );
+  };
+  const timer = setInterval(renew, renewEveryMs);
+  timer.unref();
+  parts.trust.onChange(renew);
+  return {
+    close() {
+      isOpen = false;
+      clearInterval(timer);
+      return running;
+    },
   };
 }

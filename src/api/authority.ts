@@ -1,0 +1,144 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import type { KnownCeremony } from '../domain/ceremonies.ts';
+import { authorityOf } from '../services/authority.ts';
+import { overviewOf } from '../services/caGenerations.ts';
+import {
+  approveCeremony,
+  type CeremonyWish,
+  ceremonyRecord,
+  listCeremonies,
+  proposeCeremony,
+  withdrawCeremony,
+} from '../services/keyCeremonies.ts';
+import { actor, type Resource } from './app.ts';
+import { idField, jsonAnswer, jsonBody, lineField, reasonField } from './fields.ts';
+
+/** The authorities of the project, and the key ceremonies that change them: proposed by one administrator, approved by another (I16). */
+
+const icaField = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,127}$/, 'not the id of an authority');
+const keyField = z.string().regex(/^package\/\d{1,6}$/, 'not the id of a package key');
+const wishSchema = z
+  .discriminatedUnion('type', [
+    z.strictObject({
+      type: z.literal('establishIssuingCa'),
+      use: z.enum(['device', 'programmer', 'gateway', 'server']),
+      line: lineField.optional(),
+    }),
+    z.strictObject({ type: z.literal('activateIssuingCa'), icaId: icaField }),
+    z.strictObject({ type: z.literal('retireIssuingCa'), icaId: icaField }),
+    z.strictObject({ type: z.literal('compromiseIssuingCa'), icaId: icaField, reason: reasonField }),
+    z.strictObject({ type: z.literal('establishPackageKey') }),
+    z.strictObject({ type: z.literal('compromisePackageKey'), keyId: keyField, reason: reasonField }),
+    z.strictObject({ type: z.literal('rollRoot') }),
+    z.strictObject({ type: z.literal('retireRoot'), rootId: icaField }),
+  ])
+  .openapi('CeremonyWish');
+const ceremonySchema = z
+  .object({
+    id: z.string(),
+    status: z.enum(['PROPOSED', 'APPROVED', 'DONE', 'WITHDRAWN']),
+    action: z.record(z.string(), z.string()),
+    proposedBy: z.string(),
+    proposedAt: z.string(),
+    approvedBy: z.string().optional(),
+    approvedAt: z.string().optional(),
+    doneAt: z.string().optional(),
+    outcome: z.record(z.string(), z.string()).optional(),
+  })
+  .openapi('Ceremony');
+const certificateSchema = z.object({
+  sha256: z.string(),
+  serial: z.string(),
+  subject: z.string(),
+  notAfter: z.string(),
+  keyId: z.string(),
+});
+const overviewSchema = z
+  .object({
+    project: z.string(),
+    roots: z.array(certificateSchema.extend({ rootId: z.string(), retired: z.boolean() })),
+    issuingCas: z.array(
+      certificateSchema.extend({
+        icaId: z.string(),
+        use: z.string(),
+        line: z.string().nullable(),
+        generation: z.number(),
+        status: z.string(),
+        rootId: z.string(),
+        crl: z.object({ number: z.number(), nextUpdate: z.string() }).nullable(),
+      }),
+    ),
+    packageKeys: z.array(z.object({ keyId: z.string(), publicKeySha256: z.string(), compromised: z.boolean() })),
+    trustBundle: z.object({ version: z.number(), sha256: z.string() }),
+  })
+  .openapi('Authority');
+
+const toAnswer = ({ action, outcome, ...rest }: KnownCeremony) => ({
+  ...rest,
+  action: Object.fromEntries(Object.entries(action)) as Record<string, string>,
+  ...(outcome && { outcome: { ...outcome } }),
+});
+
+export const authorityResource: Resource = (api, { ctx, alarms }, auth) => {
+  const administrator = auth.person('administrator');
+  const params = z.object({ id: idField });
+  const one = { 200: jsonAnswer(ceremonySchema, 'the ceremony') };
+
+  const overview = createRoute({
+    method: 'get',
+    path: '/v1/authority',
+    summary: 'Roots, issuing CAs with their generations, package keys, trust bundle',
+    middleware: auth.person(),
+    responses: { 200: jsonAnswer(overviewSchema, 'authorities') },
+  });
+  api.openapi(overview, async c => c.json(overviewOf(await authorityOf(ctx)), 200));
+
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/authority/ceremonies',
+    summary: 'Key ceremonies, newest first',
+    middleware: auth.person(),
+    responses: { 200: jsonAnswer(z.object({ ceremonies: z.array(ceremonySchema) }), 'ceremonies') },
+  });
+  api.openapi(list, async c => c.json({ ceremonies: (await listCeremonies(ctx)).map(toAnswer) }, 200));
+
+  const propose = createRoute({
+    method: 'post',
+    path: '/v1/authority/ceremonies',
+    summary: 'Proposes a change of the authorities; another administrator approves it',
+    middleware: administrator,
+    request: jsonBody(wishSchema),
+    responses: { 201: jsonAnswer(ceremonySchema, 'proposed') },
+  });
+  api.openapi(propose, async c => c.json(toAnswer(await proposeCeremony(ctx, c.req.valid('json') as CeremonyWish, actor(c))), 201));
+
+  const approve = createRoute({
+    method: 'post',
+    path: '/v1/authority/ceremonies/{id}/approve',
+    summary: 'Approves a ceremony and carries it out; again: finishes one that was cut off',
+    middleware: administrator,
+    request: { params },
+    responses: one,
+  });
+  api.openapi(approve, async c => c.json(toAnswer(await approveCeremony(ctx, alarms, c.req.valid('param').id, actor(c))), 200));
+
+  const withdraw = createRoute({
+    method: 'post',
+    path: '/v1/authority/ceremonies/{id}/withdraw',
+    summary: 'Withdraws a proposal',
+    middleware: administrator,
+    request: { params },
+    responses: one,
+  });
+  api.openapi(withdraw, async c => c.json(toAnswer(await withdrawCeremony(ctx, c.req.valid('param').id, actor(c))), 200));
+
+  const record = createRoute({
+    method: 'get',
+    path: '/v1/authority/ceremonies/{id}/record',
+    summary: 'The record of a ceremony, to be printed and signed',
+    middleware: auth.person(),
+    request: { params },
+    responses: { 200: { description: 'as text', content: { 'text/plain': { schema: z.string() } } } },
+  });
+  api.openapi(record, async c => c.text(await ceremonyRecord(ctx, c.req.valid('param').id)));
+};

@@ -1,0 +1,121 @@
+/** Key ceremonies: what changes the authorities of a project is proposed by one person and carried out when another approves (I16).
+ *  Stream `ceremonies-{project}`; each ceremony: PROPOSED → APPROVED → DONE, or PROPOSED → WITHDRAWN. */
+
+import type { CaUse } from './authority.ts';
+import type { Decider } from './decider.ts';
+import { refuse, requireOtherPerson } from './rules.ts';
+
+/** Ceremonies waiting for an approval at the same time. */
+export const maxOpenCeremonies = 20;
+export const maxCeremonies = 10_000;
+
+/** The ids of what is made are fixed with the proposal: carried out twice, a ceremony makes nothing twice. */
+export type CeremonyAction =
+  | { readonly type: 'establishIssuingCa'; readonly icaId: string; readonly use: CaUse; readonly line?: string }
+  | { readonly type: 'activateIssuingCa'; readonly icaId: string }
+  | { readonly type: 'retireIssuingCa'; readonly icaId: string }
+  | { readonly type: 'compromiseIssuingCa'; readonly icaId: string; readonly reason: string }
+  | { readonly type: 'establishPackageKey'; readonly keyId: string }
+  | { readonly type: 'compromisePackageKey'; readonly keyId: string; readonly reason: string }
+  | { readonly type: 'rollRoot'; readonly rootId: string }
+  | { readonly type: 'retireRoot'; readonly rootId: string };
+
+/** What came of it, as the printed record shows it: name → text. */
+export type CeremonyOutcome = { readonly [name: string]: string };
+
+export type CeremoniesEvent =
+  | {
+      readonly type: 'CeremonyProposed';
+      readonly data: { readonly id: string; readonly action: CeremonyAction; readonly by: string; readonly at: string };
+    }
+  | { readonly type: 'CeremonyApproved'; readonly data: { readonly id: string; readonly by: string; readonly at: string } }
+  | { readonly type: 'CeremonyDone'; readonly data: { readonly id: string; readonly at: string; readonly outcome: CeremonyOutcome } }
+  | { readonly type: 'CeremonyWithdrawn'; readonly data: { readonly id: string; readonly by: string; readonly at: string } };
+export type CeremoniesCommand =
+  | { readonly type: 'ProposeCeremony'; readonly id: string; readonly action: CeremonyAction; readonly by: string; readonly now: string }
+  | { readonly type: 'ApproveCeremony'; readonly id: string; readonly by: string; readonly now: string }
+  | { readonly type: 'FinishCeremony'; readonly id: string; readonly outcome: CeremonyOutcome; readonly now: string }
+  | { readonly type: 'WithdrawCeremony'; readonly id: string; readonly by: string; readonly now: string };
+
+export type KnownCeremony = {
+  readonly id: string;
+  readonly status: 'PROPOSED' | 'APPROVED' | 'DONE' | 'WITHDRAWN';
+  readonly action: CeremonyAction;
+  readonly proposedBy: string;
+  readonly proposedAt: string;
+  readonly approvedBy?: string;
+  readonly approvedAt?: string;
+  readonly doneAt?: string;
+  readonly outcome?: CeremonyOutcome;
+};
+export type CeremoniesState = { readonly byId: ReadonlyMap<string, KnownCeremony> };
+
+export const ceremoniesStream = (project: string): string => `ceremonies-${project}`;
+
+/** @throws NusecError NOT_FOUND */
+export function ceremonyOf(state: CeremoniesState, id: string): KnownCeremony {
+  return state.byId.get(id) ?? refuse('NOT_FOUND', 'there is no such ceremony');
+}
+
+function decide(command: CeremoniesCommand, state: CeremoniesState): readonly CeremoniesEvent[] {
+  if (command.type === 'ProposeCeremony') return propose(command, state);
+  const ceremony = ceremonyOf(state, command.id);
+  const { id, now: at } = command;
+  switch (command.type) {
+    case 'ApproveCeremony':
+      return approve(command, ceremony);
+    case 'FinishCeremony':
+      if (ceremony.status === 'DONE') return [];
+      if (ceremony.status !== 'APPROVED') refuse('FOUR_EYES_REQUIRED', 'the ceremony is not approved');
+      return [{ type: 'CeremonyDone', data: { id, at, outcome: command.outcome } }];
+    case 'WithdrawCeremony':
+      if (ceremony.status === 'WITHDRAWN') return [];
+      if (ceremony.status !== 'PROPOSED') refuse('STATE', `the ceremony is ${ceremony.status}`);
+      return [{ type: 'CeremonyWithdrawn', data: { id, by: command.by, at } }];
+  }
+}
+
+type Of<Type extends CeremoniesCommand['type']> = Extract<CeremoniesCommand, { readonly type: Type }>;
+
+function propose({ id, action, by, now: at }: Of<'ProposeCeremony'>, state: CeremoniesState): readonly CeremoniesEvent[] {
+  if (state.byId.has(id)) return [];
+  const open = [...state.byId.values()].filter(({ status }) => status === 'PROPOSED');
+  const same = open.find(ceremony => JSON.stringify(ceremony.action) === JSON.stringify(action));
+  if (same !== undefined) refuse('CONFLICT', `ceremony ${same.id} proposes the same`);
+  if (open.length >= maxOpenCeremonies || state.byId.size >= maxCeremonies) refuse('RATE_LIMITED', 'too many ceremonies');
+  return [{ type: 'CeremonyProposed', data: { id, action, by, at } }];
+}
+
+/** The same approver may ask again: a ceremony that was cut off is then carried out to its end. */
+function approve({ id, by, now: at }: Of<'ApproveCeremony'>, ceremony: KnownCeremony): readonly CeremoniesEvent[] {
+  requireOtherPerson(ceremony.proposedBy, by, 'approving a ceremony');
+  if (ceremony.status === 'WITHDRAWN') refuse('STATE', 'the ceremony is withdrawn');
+  return ceremony.status === 'PROPOSED' ? [{ type: 'CeremonyApproved', data: { id, by, at } }] : [];
+}
+
+function evolve(state: CeremoniesState, event: CeremoniesEvent): CeremoniesState {
+  const { data } = event;
+  const byId = new Map(state.byId);
+  if (event.type === 'CeremonyProposed') {
+    const { id, action, by, at } = event.data;
+    return { byId: byId.set(id, { id, status: 'PROPOSED', action, proposedBy: by, proposedAt: at }) };
+  }
+  const known = state.byId.get(data.id);
+  if (known === undefined) return state;
+  switch (event.type) {
+    case 'CeremonyApproved':
+      return { byId: byId.set(known.id, { ...known, status: 'APPROVED', approvedBy: event.data.by, approvedAt: event.data.at }) };
+    case 'CeremonyDone':
+      return { byId: byId.set(known.id, { ...known, status: 'DONE', doneAt: event.data.at, outcome: event.data.outcome }) };
+    case 'CeremonyWithdrawn':
+      return { byId: byId.set(known.id, { ...known, status: 'WITHDRAWN' }) };
+    default:
+      return state;
+  }
+}
+
+export const ceremonies: Decider<CeremoniesCommand, CeremoniesState, CeremoniesEvent> = {
+  initialState: { byId: new Map() },
+  decide,
+  evolve,
+};
