@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { appStage } from '../../gateway-device/device/appStage.ts';
@@ -37,13 +37,15 @@ export type TestProgrammer = {
 };
 
 const folders: string[] = [];
+/** In memory where there is such a place: these tests write durably a few thousand times. */
+const temporary = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 
 export function removeFolders(): void {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 }
 
 export function newFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'nusec-programmer-'));
+  const folder = mkdtempSync(join(temporary, 'nusec-programmer-'));
   folders.push(folder);
   return folder;
 }
