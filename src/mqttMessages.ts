@@ -1,4 +1,7 @@
 import { bytes, bytesUpTo, type CodecType, field, nullable, oneOf, optionalField, record, text, uint } from './cbor/schema.ts';
+import { maxBlocksPerRequest } from './ota/blockPlan.ts';
+import { blockTagBytes } from './ota/blocks.ts';
+import { maxBlockBytes } from './ota/job.ts';
 import { id16, sha256, u32, uid } from './production/fields.ts';
 
 /** What travels on the topics of mqttTopics.ts: deterministic CBOR maps with integer keys, 0 = cid (docs/mqtt.md). Both ends read and write
@@ -23,7 +26,6 @@ export const helloMessage = record({
   imageState: field(5, oneOf({ confirmed: 0, testing: 1 })),
   objId: field(6, id16),
 });
-export type HelloMessage = CodecType<typeof helloMessage>;
 
 /** dn/spdm and up/spdm: type byte 05 (clear) or 06 (secured) ‖ one SPDM message. */
 export const spdmMessage = record({ cid: field(0, cid), data: field(1, bytesUpTo(maxSpdmBytes, 2)) });
@@ -43,15 +45,12 @@ export const jobStatusMessage = record({
 });
 export type JobStatusMessage = CodecType<typeof jobStatusMessage>;
 
-/** Most blocks in one up/ota. */
-export const maxBlocksPerQuestion = 8;
-
 /** up/ota/{otaJobId}, QoS 0: a run of blocks. `blockBytes` is the one of the job. */
 export const otaQuestion = record({
   cid: field(0, cid),
   first: field(1, u32),
-  count: field(2, uint(maxBlocksPerQuestion, 1)),
-  blockBytes: field(3, uint(64 * 1024, 1)),
+  count: field(2, uint(maxBlocksPerRequest, 1)),
+  blockBytes: field(3, uint(maxBlockBytes, 1)),
 });
 
 /** dn/ota, QoS 0: one block, sealed under the block key of the job. */
@@ -59,7 +58,7 @@ export const otaBlock = record({
   cid: field(0, cid),
   otaJobId: field(1, id16),
   index: field(2, u32),
-  sealed: field(3, bytesUpTo(64 * 1024 + 16, 17)),
+  sealed: field(3, bytesUpTo(maxBlockBytes + blockTagBytes, blockTagBytes + 1)),
 });
 
 /** dn/order: a signed order. */

@@ -15,14 +15,14 @@ export type ChannelTimes = {
   /** An attestation through a gateway runs over a serial line there. */
   readonly gatewayAttemptMs: number;
 };
-export const defaultChannelTimes: ChannelTimes = { attemptMs: 5_000, attempts: 3, gatewayAttemptMs: 20_000 };
+const defaultChannelTimes: ChannelTimes = { attemptMs: 5_000, attempts: 3, gatewayAttemptMs: 20_000 };
 
 const maxOpenQuestions = 20_000;
 const cidBelow = 2 ** 32;
 
 export type Transport = Pick<Broker, 'publish' | 'publishToGateway' | 'isConnected' | 'isOnline'>;
 /** Where answers of one kind are expected. */
-export type Question = 'spdm' | 'order' | 'evidence';
+type Question = 'spdm' | 'order' | 'evidence';
 
 export type Channel = {
   readonly channel: DeviceChannel;

@@ -3,7 +3,7 @@ import type { Projection } from './projection.ts';
 
 /** What an operator must look at, newest last: alarms raised by the process, and the events that are alarms in themselves. */
 
-export type AlarmRow = { position: number; at: string; code: string; subject: string; detail: string };
+type AlarmRow = { position: number; at: string; code: string; subject: string; detail: string };
 export type AlarmTables = { alarms: AlarmRow };
 
 /** Events of other streams that belong on the list, and the field that says why. */

@@ -3,7 +3,7 @@ import type { Projection } from './projection.ts';
 
 /** Decommissions on their way: ordered, and not yet ended with the destruction of the keys (R96, RULE-17). */
 
-export type DecommissionRow = { uid: string; order_sha256: string; ordered_at: string };
+type DecommissionRow = { uid: string; order_sha256: string; ordered_at: string };
 export type DecommissionTables = { decommissions: DecommissionRow };
 
 export const decommissions: Projection = {

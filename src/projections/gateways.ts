@@ -11,7 +11,7 @@ export type GatewayRow = {
   not_after: string | null;
   registered_at: string;
 };
-export type GatewayDeviceRow = { gateway_id: string; uid: string; attached_at: string };
+type GatewayDeviceRow = { gateway_id: string; uid: string; attached_at: string };
 export type GatewayTables = { gateways: GatewayRow; gateway_devices: GatewayDeviceRow };
 
 const statuses: Readonly<Record<string, GatewayRow['status']>> = {

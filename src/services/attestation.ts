@@ -21,7 +21,7 @@ import type { Turns } from './turns.ts';
 
 type Via = 'mqtt' | 'gateway';
 
-export type AttestationResult = {
+type AttestationResult = {
   readonly result: 'passed' | 'failed';
   readonly reason?: string;
   readonly evidenceSha256: string;
@@ -35,7 +35,7 @@ export type Attestation = {
   attest(uid: string, wish?: AttestationWish): Promise<AttestationResult>;
 };
 
-export type AttestationWish = {
+type AttestationWish = {
   /** Which way; its own connection before a gateway when not given. */
   readonly via?: Via | undefined;
   /** False while the device says it runs its image for the first time: then nothing is recorded as upgraded. */

@@ -19,7 +19,7 @@ import { putRevocationInForce } from './revokeDevice.ts';
  *  destroyed. A device that is not reached gets the order when it connects; after the time-out it is decommissioned without a receipt.
  *  Every step can be taken again: a process that died in between goes on where it was. */
 
-export type DecommissionStatus = { readonly status: string; readonly receipt: 'received' | 'none' | 'awaited' };
+type DecommissionStatus = { readonly status: string; readonly receipt: 'received' | 'none' | 'awaited' };
 
 export type Decommissions = {
   /** Orders it, and carries it through when the device answers at once. @param withoutReceipt the device is gone: do not wait for it
@@ -39,7 +39,7 @@ export type DecommissionParts = {
 };
 
 /** How long the order waits for the device; the order itself expires with it. */
-export const decommissionTimeoutDays = 7;
+const decommissionTimeoutDays = 7;
 const nonceBytes = 16;
 const maxReasonChars = 128;
 /** Oldest first: what has timed out is among them. */

@@ -26,7 +26,7 @@ import type { Turns } from './turns.ts';
  *  Block keys live in memory only. After a restart, or when the device connects anew, there is a new session and a newly signed job of the same
  *  id for the same image: the body's blocks that the device has stay good, as their hashes are the same. */
 
-export type JobStatus = 'downloading' | 'written' | 'testing' | 'failed' | 'refused';
+type JobStatus = 'downloading' | 'written' | 'testing' | 'failed' | 'refused';
 
 export type OtaDelivery = {
   /** Answers the question for a job, or tells a connected device that there is one. Works in the background of whoever calls.

@@ -27,7 +27,7 @@ export type PreparedJob = {
 };
 
 /** Large enough to move firmware fast, small enough for 16 of them in a device's window (docs/upgrades.md). */
-export const otaBlockBytes = 4096;
+const otaBlockBytes = 4096;
 /** How long a job may be carried out after its offer. */
 export const otaJobLifetimeDays = 30;
 const maxBodiesBytes = 64 * 1024 * 1024;

@@ -22,7 +22,7 @@ export type RolloutWish = {
 
 const defaults = { successPercent: 90, failurePercent: 20 } as const;
 /** Devices of one rollout. */
-export const maxRolloutDevices = 200_000;
+const maxRolloutDevices = 200_000;
 const pageRows = 1000;
 
 /** @throws NusecError NOT_FOUND, RELEASE_STATE (not published), WRONG_PRODUCT (a bootloader), BAD_REQUEST */

@@ -32,7 +32,7 @@ export type RolloutTimes = {
   /** An offer without success for this long is an alarm (T22). */
   readonly staleMs: number;
 };
-export const defaultRolloutTimes: RolloutTimes = { pauseMs: 100, timerMs: 30_000, staleMs: 24 * 3_600_000 };
+const defaultRolloutTimes: RolloutTimes = { pauseMs: 100, timerMs: 30_000, staleMs: 24 * 3_600_000 };
 
 const by = 'system:rollouts';
 const wakingTypes: ReadonlySet<string> = new Set(['UpgradeFailed', 'FirmwareUpgraded']);
