@@ -11,11 +11,15 @@ import { serveMctp } from '../../gateway-device/link/mctpLink.ts';
 import { connectMqtt, type NusecMqttClient } from '../../gateway-device/mqttClient.ts';
 import { fromHex } from '../../src/bytes.ts';
 import { encodeAs } from '../../src/cbor/schema.ts';
+import { authority, authorityStream } from '../../src/domain/authority.ts';
 import { helloMessage } from '../../src/mqttMessages.ts';
+import { publishTrustBundle } from '../../src/services/authority.ts';
+import { execute } from '../../src/services/context.ts';
+import { defineLine } from '../../src/services/lines.ts';
 import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
 import { codeOf, makeKey } from '../pki/support.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
-import { eventually, type Fleet, type Manners, people, responderOf, seedFleet, show, typesOf, type Unit } from './fieldKit.ts';
+import { build, eventually, type Fleet, type Manners, people, responderOf, seedFleet, show, typesOf, type Unit } from './fieldKit.ts';
 
 /** A gateway between a real server (MQTT over TLS) and devices on serial lines: the agent, and a gateway that lies. */
 
@@ -23,6 +27,8 @@ let server: TestServer;
 let http: HttpClient;
 let fleet: Fleet;
 let agent: Agent;
+/** A device of an authority that was stolen. */
+let outcast: Unit;
 const dataDir = mkdtempSync(join(tmpdir(), 'nusec-gateway-'));
 const wires: ByteServer[] = [];
 const events: { event: string }[] = [];
@@ -39,6 +45,11 @@ async function serial(unit: Unit, manners: Pick<Manners, 'debugState' | 'signing
 beforeAll(async () => {
   server = await startTestServer(async ctx => {
     fleet = await seedFleet(ctx, 5);
+    await defineLine(ctx, { line: 'stolen' }, 'operator:rita');
+    outcast = await build(ctx, fleet.bl2, fleet.app, 'stolen');
+    const compromise = { type: 'CompromiseIssuingCa', icaId: 'device-stolen-1', reason: 'theft', by: 'operator:olga' } as const;
+    await execute(ctx, authority, authorityStream(ctx.project), compromise, 'operator:olga');
+    await publishTrustBundle(ctx);
   });
   http = people(server);
   await http.json('POST', '/v1/gateways', { id: 'hall-7' });
@@ -102,6 +113,15 @@ it('keeps its key in a file of its own for nobody else, and gets the same certif
 it('takes no trust bundle of another root (T14)', async () => {
   const { tls } = openIdentity(dataDir, 'hall-7');
   expect(await codeOf(() => openTrust({ tls, rootSpki: makeKey().spki }, server.url))).toBe('COSE_SIGNATURE');
+});
+
+it('judges a chain by the authorities of the bundle: a compromised one is not among them (R84, RULE-16)', async () => {
+  const trust = await openTrust(openIdentity(dataDir, 'hall-7'), server.url);
+  const judge = ({ root, ica, certificate }: Unit, uid: string) => codeOf(() => trust.judge([root, ica, certificate], uid));
+  const [good, other] = fleet.units as [Unit, Unit];
+  expect(await judge(good, good.uid)).toMatchObject({ type: 'public' });
+  expect(await judge(good, other.uid)).toBe('CHAIN_REFUSED');
+  expect(await judge(outcast, outcast.uid)).toBe('CHAIN_REFUSED');
 });
 
 async function liar(): Promise<NusecMqttClient> {
