@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { equalBytes } from '../bytes.ts';
 import { rawToDer } from '../ecdsa.ts';
 import { NusecError } from '../errors.ts';
 import { digestOf, importKey, spkiOfPoint } from '../pki/keys.ts';
@@ -33,13 +34,24 @@ export async function openPkcs11Keystore(options: Pkcs11Options): Promise<Keysto
   const { module, label, pinFile, sessions = defaultSessions, now = () => new Date() } = options;
   const lock = options.lock === undefined ? undefined : lockFile(options.lock);
   try {
-    const client = await openTokenClient({ module, label, pinFile, sessions });
-    const known = new Map((await client.call('list')).map(key => [key.id, key]));
+    const known = new Map<string, KeyInfo>();
+    const client = await openTokenClient({ module, label, pinFile, sessions }, keys => adopt(known, keys, label));
     return driver(client, known, label, now, () => lock?.release());
   } catch (error) {
     lock?.release();
     throw error;
   }
+}
+
+/** A token that comes back has the keys it had; what was made or destroyed while its answer was lost is seen now.
+ *  @throws KEYSTORE_UNAVAILABLE when it is another token, which must never sign in the place of the first */
+function adopt(known: Map<string, KeyInfo>, keys: readonly KeyInfo[], label: string): void {
+  const same = keys.filter(key => known.has(key.id));
+  const changed = same.some(key => !equalBytes(key.publicKey ?? new Uint8Array(), known.get(key.id)?.publicKey ?? new Uint8Array()));
+  if (changed || (known.size > 0 && same.length === 0))
+    throw new NusecError('KEYSTORE_UNAVAILABLE', `the token ${label} has other keys than before`);
+  known.clear();
+  for (const key of keys) known.set(key.id, key);
 }
 
 /** @param known the keys of the token: this process alone changes them */

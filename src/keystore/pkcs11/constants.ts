@@ -17,6 +17,8 @@ export const attribute = {
   keyType: 0x100,
   id: 0x102,
   sensitive: 0x103,
+  encrypt: 0x104,
+  decrypt: 0x105,
   wrap: 0x106,
   unwrap: 0x107,
   sign: 0x108,

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { NusecError } from '../../errors.ts';
+import type { KeyInfo } from '../port.ts';
 import type { TokenApi, TokenFailure } from './tokenApi.ts';
 import { type OpenToken, openNumber, type TokenAnswer, type TokenRequest } from './tokenProcess.ts';
 
@@ -20,8 +21,10 @@ const pauseMs = 500;
 const maxWaiting = 100_000;
 const changing: ReadonlySet<keyof TokenApi> = new Set(['generate', 'addPair', 'derive', 'destroy']);
 
-/** Opens the token, so that a wrong PIN or label is known at once. @throws as tokenApi.ts */
-export async function openTokenClient(options: OpenToken): Promise<TokenClient> {
+/** Opens the token, so that a wrong PIN or label is known at once.
+ *  @param accept judges the keys of the token each time it is opened, and throws when this is not the token it was
+ *  @throws as tokenApi.ts, and what `accept` throws */
+export async function openTokenClient(options: OpenToken, accept: (keys: readonly KeyInfo[]) => void): Promise<TokenClient> {
   let current: Promise<Running> | undefined;
   let refusal: Refusal | undefined;
   let closed = false;
@@ -30,7 +33,7 @@ export async function openTokenClient(options: OpenToken): Promise<TokenClient> 
     if (closed) throw new NusecError('KEYSTORE_LOCKED', 'the keystore is closed');
     if (current) return current;
     if (refusal && stillRefused(refusal, options.pinFile)) throw refusal.error;
-    const starting = start(options);
+    const starting = startAccepted(options, accept);
     current = starting;
     starting.catch(error => {
       current = undefined;
@@ -90,6 +93,19 @@ type Running = {
   retire(): void;
   end(): Promise<void>;
 };
+
+async function startAccepted(options: OpenToken, accept: (keys: readonly KeyInfo[]) => void): Promise<Running> {
+  const running = await start(options);
+  try {
+    const answer = await running.ask('list', []);
+    if ('failure' in answer) throw errorOf(answer.failure);
+    accept(answer.value as readonly KeyInfo[]);
+    return running;
+  } catch (error) {
+    void running.end();
+    throw error;
+  }
+}
 
 async function start(options: OpenToken): Promise<Running> {
   const child = fork(new URL('./tokenProcess.ts', import.meta.url), {

@@ -47,6 +47,17 @@ export const secret: Template = [
   [attribute.sensitive, true],
   [attribute.extractable, false],
 ];
+type Use = 'encrypt' | 'decrypt' | 'sign' | 'verify' | 'wrap' | 'unwrap' | 'derive';
+const usesOf = {
+  publicKey: ['encrypt', 'verify', 'wrap'],
+  privateKey: ['decrypt', 'sign', 'unwrap', 'derive'],
+  secretKey: ['encrypt', 'decrypt', 'sign', 'verify', 'wrap', 'unwrap', 'derive'],
+} as const satisfies Record<string, readonly Use[]>;
+
+/** Every use of a key said: tokens have their own defaults for what is left open. */
+export const forUse = (type: keyof typeof usesOf, ...allowed: readonly Use[]): Template =>
+  usesOf[type].map(use => [attribute[use], allowed.includes(use)]);
+
 const permanent: Template = [
   [attribute.token, true],
   [attribute.modifiable, false],
@@ -108,7 +119,7 @@ async function makeAes(session: Session, id: string, createdAt: string): Promise
     [attribute.class, objectClass.secretKey],
     [attribute.keyType, keyType.aes],
     [attribute.valueLen, secretBytes],
-    [attribute.derive, true],
+    ...forUse('secretKey', 'derive'),
   ];
   const handle = await generateSecret(session, mechanism.aesKeyGen, template);
   return proven(session, { id, algorithm: 'AES-256', origin: 'generated', createdAt, handles: [handle] });
@@ -120,7 +131,7 @@ async function makePair(session: Session, id: string, algorithm: Curve, createdA
     session,
     mechanism.ecKeyPairGen,
     [...publicPart(algorithm), ...permanent, ...name],
-    [...secret, ...permanent, ...name, [attribute.sign, true], [attribute.derive, algorithm === 'P-256']],
+    [...secret, ...permanent, ...name, ...pairUse(algorithm)],
   );
   const publicKey = readPublicKey(session, handles.publicKey);
   return proven(session, { id, algorithm, origin: 'generated', createdAt, publicKey, handles: [handles.privateKey, handles.publicKey] });
@@ -134,7 +145,7 @@ function addSecret(session: Session, id: string, value: Uint8Array, createdAt: s
     [attribute.class, objectClass.secretKey],
     [attribute.keyType, keyType.genericSecret],
     [attribute.value, value],
-    [attribute.sign, true],
+    ...forUse('secretKey', 'sign'),
   ]);
   return proven(session, { id, algorithm: 'AES-256', origin: 'derived', createdAt, handles: [handle] });
 }
@@ -160,8 +171,7 @@ function addPair(session: Session, { id, algorithm, createdAt, publicKey }: KeyI
     [attribute.keyType, keyType.ec],
     [attribute.ecParams, curveParams[curve]],
     [attribute.value, scalar],
-    [attribute.sign, true],
-    [attribute.derive, curve === 'P-256'],
+    ...pairUse(curve),
   ]);
   const made = { id, algorithm, origin: 'generated', createdAt, publicKey: readPublicKey(session, publicHandle) } as const;
   return proven(session, { ...made, handles: [privateHandle, publicHandle] });
@@ -170,8 +180,10 @@ function addPair(session: Session, { id, algorithm, createdAt, publicKey }: KeyI
 export const publicPart = (curve: Curve): Template => [
   [attribute.ecParams, curveParams[curve]],
   [attribute.private, false],
-  [attribute.verify, true],
+  ...forUse('publicKey', 'verify'),
 ];
+
+const pairUse = (curve: Curve): Template => (curve === 'P-256' ? forUse('privateKey', 'sign', 'derive') : forUse('privateKey', 'sign'));
 
 const named = (id: string, idValue: Uint8Array): Template => [
   [attribute.label, utf8(id)],

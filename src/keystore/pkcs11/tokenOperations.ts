@@ -17,7 +17,7 @@ import {
   wrapObject,
 } from './session.ts';
 import { isLost, type Token } from './token.ts';
-import { curveParams, publicPart, readPublicKey, secret, secretBytes, type TokenKey, type TokenKeys } from './tokenKeys.ts';
+import { curveParams, forUse, publicPart, readPublicKey, secret, secretBytes, type TokenKey, type TokenKeys } from './tokenKeys.ts';
 
 /** What the keys of a token do.
  *
@@ -41,16 +41,12 @@ export type TokenOperations = {
 
 const temporary: Template = [[attribute.token, false]];
 const aSecret: Template = [...temporary, [attribute.class, objectClass.secretKey], [attribute.valueLen, secretBytes]];
-const genericSecret: Template = [...secret, ...aSecret, [attribute.keyType, keyType.genericSecret], [attribute.sign, true]];
-const wrappingKey: Template = [...secret, ...aSecret, [attribute.keyType, keyType.aes], [attribute.wrap, true], [attribute.unwrap, true]];
+const genericSecret: Template = [...secret, ...aSecret, [attribute.keyType, keyType.genericSecret], ...forUse('secretKey', 'sign')];
+const wrappingKey: Template = [...secret, ...aSecret, [attribute.keyType, keyType.aes], ...forUse('secretKey', 'wrap', 'unwrap')];
 const privateEc: Template = [...temporary, [attribute.class, objectClass.privateKey], [attribute.keyType, keyType.ec]];
-const signingKey: Template = [...secret, ...privateEc, [attribute.sign, true]];
+const signingKey: Template = [...secret, ...privateEc, ...forUse('privateKey', 'sign')];
 /** A boot key on its way out, wrapped: it leaves no other way and lives for one call. */
-const leaving: Template = [
-  [attribute.private, true],
-  [attribute.sensitive, true],
-  [attribute.extractable, true],
-];
+const leaving: Template = [[attribute.private, true], [attribute.sensitive, true], [attribute.extractable, true], ...forUse('privateKey')];
 
 export function createOperations({ pool, keyWrap }: Token, keys: TokenKeys): TokenOperations {
   /** Gives `work` a key that lasts as long as it. */

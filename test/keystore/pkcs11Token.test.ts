@@ -1,0 +1,223 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { toHex, utf8 } from '../../src/bytes.ts';
+import type { Keystore } from '../../src/keystore/port.ts';
+import { verifies } from './contract.ts';
+import { initToken, label, makeToken, openToken, pin, type SoftToken, softHsm } from './softToken.ts';
+
+const message = utf8('firmware hash');
+const unavailable = { code: 'KEYSTORE_UNAVAILABLE' };
+/** The pause between two attempts to open a token that is not there, and some. */
+const afterPauseMs = 600;
+
+let token: SoftToken;
+beforeEach(() => {
+  token = makeToken();
+});
+
+async function signs(keystore: Keystore, id: string): Promise<boolean> {
+  return verifies('sha256', await keystore.publicKey(id), await keystore.sign(id, message));
+}
+
+const tokenProcesses = (): readonly number[] =>
+  readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name))
+    .filter(name => isTokenProcess(name))
+    .map(Number);
+
+function isTokenProcess(id: string): boolean {
+  try {
+    const parent = /^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${id}/status`, 'utf8'))?.[1];
+    return Number(parent) === process.pid && readFileSync(`/proc/${id}/cmdline`, 'utf8').includes('tokenProcess.ts');
+  } catch {
+    return false;
+  }
+}
+
+describe('opening a token (T16)', () => {
+  it('tells a wrong PIN, a missing token, a missing module, a PIN file for all and one that is not there', async () => {
+    const other = (name: string, content: string): string => {
+      const file = join(token.folder, name);
+      writeFileSync(file, content, { mode: 0o600 });
+      return file;
+    };
+    const wrong = other('wrong', '00000000');
+    await expect(openToken(token, { pinFile: wrong })).rejects.toMatchObject({ code: 'KEYSTORE_WRONG_PASSPHRASE' });
+    await expect(openToken(token, { label: 'another' })).rejects.toMatchObject(unavailable);
+    await expect(openToken(token, { module: '/nowhere/pkcs11.so' })).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+    await expect(openToken(token, { module: token.pinFile })).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+    await expect(openToken(token, { pinFile: join(token.folder, 'none') })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    chmodSync(token.pinFile, 0o644);
+    await expect(openToken(token)).rejects.toMatchObject({ code: 'KEYSTORE_PERMISSIONS' });
+    chmodSync(token.pinFile, 0o600);
+    expect(await (await openToken(token)).health()).toEqual({ ok: true, detail: `token ${label}, 0 keys` });
+  });
+
+  it('has one owner at a time, and tells two tokens of one label', async () => {
+    const keystore = await openToken(token);
+    await expect(openToken(token)).rejects.toMatchObject({ code: 'KEYSTORE_LOCKED' });
+    await keystore.close();
+    await (await openToken(token)).close();
+    initToken();
+    await expect(openToken(token)).rejects.toMatchObject(unavailable);
+  });
+
+  it('leaves no process behind', async () => {
+    const keystore = await openToken(token);
+    expect(tokenProcesses()).toHaveLength(1);
+    await keystore.close();
+    await expect(openToken(token, { label: 'another' })).rejects.toMatchObject(unavailable);
+    await expect.poll(tokenProcesses).toEqual([]);
+  });
+});
+
+describe('what the token lets out (T17, RULE-1)', () => {
+  const pkcs11Tool = (...args: readonly string[]): string =>
+    execFileSync('pkcs11-tool', ['--module', softHsm, '--token-label', label, '--login', '--pin', pin, ...args], {
+      encoding: 'utf8',
+      stdio: 'pipe',
+    });
+
+  it('holds root, issuing CA, KEK and agreed keys sensitive and not extractable, as pkcs11-tool reads them', async () => {
+    const keystore = await openToken(token);
+    await keystore.generate('root/1', 'P-384');
+    const { publicKey } = await keystore.generate('ica/1', 'P-256');
+    await keystore.generate('kek/boot/1', 'AES-256');
+    await keystore.derive('ica/1', (publicKey as Uint8Array).subarray(-65), { salt: message, info: message }, 'programmer-kek/1');
+    await keystore.generateWrapped('kek/boot/1', 'boot/a');
+    await keystore.close();
+
+    const secrets = [
+      ...pkcs11Tool('--list-objects', '--type', 'privkey')
+        .split(/^Private Key Object/m)
+        .slice(1),
+    ];
+    secrets.push(
+      ...pkcs11Tool('--list-objects', '--type', 'secrkey')
+        .split(/^Secret Key Object/m)
+        .slice(1),
+    );
+    const labels = secrets.map(text => /label:\s+(.*)/.exec(text)?.[1]);
+    expect(labels.toSorted()).toEqual(['ica/1', 'kek/boot/1', 'programmer-kek/1', 'root/1']);
+    for (const [index, text] of secrets.entries()) {
+      const access = /Access:\s+(.*)/.exec(text)?.[1] ?? '';
+      expect(access, text).toMatch(/^sensitive/);
+      // The agreed key came into the token; all others were born there and were never anything else.
+      const born = ['always sensitive', 'never extractable', 'local'];
+      for (const each of born) expect(access.includes(each), `${labels[index]}: ${access}`).toBe(labels[index] !== 'programmer-kek/1');
+      expect(access).not.toMatch(/(?<!never )extractable/);
+      expect(text).not.toMatch(/Usage:.*\b(encrypt|decrypt|wrap|unwrap)\b/);
+    }
+  });
+
+  it('gives out the public half of a pair and not the private one', async () => {
+    const keystore = await openToken(token);
+    const { publicKey } = await keystore.generate('ica/1', 'P-256');
+    await keystore.close();
+    const [privateFile, publicFile] = [join(token.folder, 'private'), join(token.folder, 'public')];
+    const read = (type: string, file: string): string =>
+      pkcs11Tool('--read-object', '--type', type, '--label', 'ica/1', '--output-file', file);
+    expect(() => read('privkey', privateFile)).not.toThrow();
+    expect(existsSync(privateFile)).toBe(false);
+    read('pubkey', publicFile);
+    expect(readFileSync(publicFile)).toEqual(Buffer.from(publicKey as Uint8Array));
+  });
+
+  it('does not open a token in which a key of ours can be read', async () => {
+    await (await openToken(token)).close();
+    const id = toHex(new Uint8Array(16).fill(1));
+    pkcs11Tool('--keygen', '--key-type', 'AES:32', '--label', 'kek/boot/1', '--id', id, '--extractable');
+    await expect(openToken(token)).rejects.toMatchObject({ code: 'KEYSTORE_DAMAGED' });
+  });
+
+  it('leaves alone what others keep in the token', async () => {
+    pkcs11Tool('--keypairgen', '--key-type', 'EC:prime256v1', '--label', 'ica/1', '--id', '01');
+    const keystore = await openToken(token);
+    expect(await keystore.list()).toEqual([]);
+    await keystore.generate('ica/1', 'P-256');
+    expect(await signs(keystore, 'ica/1')).toBe(true);
+  });
+});
+
+describe('a token that is lost', () => {
+  it('is used again without a restart when it is back', async () => {
+    const keystore = await openToken(token);
+    await keystore.generate('ica/1', 'P-256');
+    const away = join(token.folder, 'away');
+    renameSync(token.tokens, away);
+    await expect(keystore.sign('ica/1', message)).rejects.toMatchObject(unavailable);
+    await expect(keystore.generate('ica/2', 'P-256')).rejects.toMatchObject(unavailable);
+    expect(await keystore.health()).toMatchObject({ ok: false });
+    expect((await keystore.list()).map(key => key.id)).toEqual(['ica/1']);
+
+    renameSync(away, token.tokens);
+    await sleep(afterPauseMs);
+    expect(await signs(keystore, 'ica/1')).toBe(true);
+    expect(await keystore.health()).toMatchObject({ ok: true });
+    await keystore.generate('ica/2', 'P-256');
+    expect(await signs(keystore, 'ica/2')).toBe(true);
+  });
+
+  it('is not noticed when it was away between two operations', async () => {
+    const keystore = await openToken(token);
+    await keystore.generate('ica/1', 'P-256');
+    const copy = join(token.folder, 'copy');
+    execFileSync('cp', ['-a', token.tokens, copy]);
+    rmSync(token.tokens, { recursive: true });
+    await sleep(20);
+    renameSync(copy, token.tokens);
+    for (let round = 0; round < 3; round += 1) expect(await signs(keystore, 'ica/1')).toBe(true);
+  });
+
+  it('never signs with the keys of another token put in its place', async () => {
+    const keystore = await openToken(token);
+    await keystore.generate('ica/1', 'P-256');
+    rmSync(token.tokens, { recursive: true });
+    mkdirSync(token.tokens);
+    initToken();
+    await expect(keystore.sign('ica/1', message)).rejects.toMatchObject(unavailable);
+
+    const { folder } = makeToken();
+    const impostor = await openToken({ ...token, folder });
+    await impostor.generate('ica/1', 'P-256');
+    await impostor.close();
+    process.env.SOFTHSM2_CONF = join(token.folder, 'softhsm2.conf');
+    rmSync(token.tokens, { recursive: true });
+    renameSync(join(folder, 'tokens'), token.tokens);
+    await sleep(afterPauseMs);
+    await expect(keystore.sign('ica/1', message)).rejects.toMatchObject(unavailable);
+  });
+
+  it('comes back after its process was killed, also in the midst of many signatures', async () => {
+    const keystore = await openToken(token);
+    const { publicKey } = await keystore.generate('ica/1', 'P-256');
+    const [victim] = tokenProcesses();
+    const signatures = Array.from({ length: 300 }, () => keystore.sign('ica/1', message));
+    await signatures[0];
+    process.kill(victim as number, 'SIGKILL');
+    const outcomes = await Promise.all(signatures);
+    for (const signature of outcomes) expect(verifies('sha256', publicKey as Uint8Array, signature)).toBe(true);
+    expect(tokenProcesses()).not.toContain(victim);
+    expect(await signs(keystore, 'ica/1')).toBe(true);
+  });
+
+  it('is not asked twice with a PIN it refused, and is opened once the file has the right one', async () => {
+    const keystore = await openToken(token);
+    await keystore.generate('ica/1', 'P-256');
+    writeFileSync(token.pinFile, '00000000');
+    process.kill(tokenProcesses()[0] as number, 'SIGKILL');
+    await sleep(50);
+    const wrong = { code: 'KEYSTORE_WRONG_PASSPHRASE' };
+    await expect(keystore.sign('ica/1', message)).rejects.toMatchObject(wrong);
+    await sleep(afterPauseMs);
+    const before = performance.now();
+    await expect(keystore.sign('ica/1', message)).rejects.toMatchObject(wrong);
+    expect(performance.now() - before).toBeLessThan(30);
+    expect(tokenProcesses()).toEqual([]);
+    writeFileSync(token.pinFile, pin);
+    expect(await signs(keystore, 'ica/1')).toBe(true);
+  });
+});
