@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
+import { NusecError } from '../../src/errors.ts';
 import { type Finished, type Line, type Running, run, start } from './processes.ts';
 
 /** The demo's world: a temporary folder, free ports on loopback, the server and whatever else was started. */
@@ -77,6 +78,12 @@ export async function createWorld(): Promise<World> {
     const last = page.at(-1);
     return page.length < maxEventsPerPage || last === undefined ? page : [...page, ...(await events(last.position))];
   };
+  /** No events while the server is down: whoever waits for one asks again. */
+  const eventsWhenUp = () =>
+    events().catch(error => {
+      if (error instanceof NusecError && error.code === 'SERVER_UNREACHABLE') return [];
+      throw error;
+    });
   return {
     dir,
     env,
@@ -105,7 +112,7 @@ export async function createWorld(): Promise<World> {
     async event(fits, what, timeoutMs = eventTimeoutMs) {
       const deadline = Date.now() + timeoutMs;
       for (;;) {
-        const found = (await events()).findLast(fits);
+        const found = (await eventsWhenUp()).findLast(fits);
         if (found !== undefined) return found;
         if (Date.now() > deadline) throw new Error(`no event within ${timeoutMs} ms: ${what}`);
         await new Promise(resolve => setTimeout(resolve, pollMs));

@@ -37,3 +37,28 @@ export function readBytes(file: string, what: string): Uint8Array {
   if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${what} ${file} does not exist`);
   return new Uint8Array(readFileSync(file));
 }
+
+/** Uses the server and hangs up, whatever comes of it. */
+export async function withServer<T>(options: ServerOptions, use: (server: HttpClient) => Promise<T>): Promise<T> {
+  const server = serverClient(options);
+  try {
+    return await use(server);
+  } finally {
+    server.close();
+  }
+}
+
+/** One JSON request to the server. */
+export const ask = <T>(options: ServerOptions, method: string, path: string, body?: unknown): Promise<T> =>
+  withServer(options, server => server.json<T>(method, path, body));
+
+/** Makes the subcommands of one group: with the server's options, and with examples under its help. */
+export const subcommandsOf =
+  (group: Command) =>
+  (usage: string, description: string, ...examples: readonly string[]): Command =>
+    withServerOptions(
+      group
+        .command(usage)
+        .description(description)
+        .addHelpText('after', `\nExamples:\n${examples.map(text => `  $ nusec ${group.name()} ${text}`).join('\n')}`),
+    );

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { ask, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { print, record, table } from './output.ts';
 
 type Device = {
@@ -18,13 +18,7 @@ const example = '00112233445566778899aabbccddeeff';
 /** `nusec device`: the fleet. */
 export function registerDevice(program: Command): void {
   const device = program.command('device').description('devices: look, attest, quarantine, revoke, decommission');
-  const command = (usage: string, description: string, ...examples: readonly string[]) =>
-    withServerOptions(
-      device
-        .command(usage)
-        .description(description)
-        .addHelpText('after', `\nExamples:\n${examples.map(text => `  $ nusec device ${text}`).join('\n')}`),
-    );
+  const command = subcommandsOf(device);
   command('list', 'all devices', 'list --line meter', 'list --status QUARANTINED --json')
     .option('--line <line>', 'only this product line')
     .option('--status <status>', 'only in this state')
@@ -65,21 +59,17 @@ export function registerDevice(program: Command): void {
 }
 
 async function list({ line, status, ...options }: List): Promise<void> {
-  const client = serverClient(options);
   const query = new URLSearchParams({ limit: '500', ...(line && { line }), ...(status && { status }) });
-  const devices: Device[] = [];
-  try {
+  const devices = await withServer(options, async server => {
+    const all: Device[] = [];
     for (let cursor: string | undefined = ''; cursor !== undefined; ) {
-      const page: { devices: readonly Device[]; cursor?: string } = await client.json(
-        'GET',
-        `/v1/devices?${query}${cursor && `&cursor=${cursor}`}`,
-      );
-      devices.push(...page.devices);
+      const path = `/v1/devices?${query}${cursor && `&cursor=${cursor}`}`;
+      const page: { devices: readonly Device[]; cursor?: string } = await server.json('GET', path);
+      all.push(...page.devices);
       cursor = page.cursor;
     }
-  } finally {
-    client.close();
-  }
+    return all;
+  });
   const rows = devices.map(one => [one.uid, one.line, one.status, one.version, one.attestation, one.connected ? 'online' : 'offline']);
   print(options, devices, table(['UID', 'LINE', 'STATUS', 'VERSION', 'ATTESTED', 'MQTT'], rows));
 }
@@ -89,31 +79,15 @@ async function act(options: ServerOptions, method: string, path: string, body?: 
 }
 
 async function send(options: ServerOptions, method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
-  const client = serverClient(options);
-  try {
-    const answer = await client.json<Record<string, unknown>>(method, `/v1/devices/${path}`, body);
-    print(options, answer, record(answer));
-    return answer;
-  } finally {
-    client.close();
-  }
+  const answer = await ask<Record<string, unknown>>(options, method, `/v1/devices/${path}`, body);
+  print(options, answer, record(answer));
+  return answer;
 }
 
 type TimelineEvent = { readonly at: string; readonly type: string; readonly by: string; readonly data: unknown };
 
 async function showEvents(options: ServerOptions, uid: string): Promise<void> {
-  const client = serverClient(options);
-  try {
-    const { events } = await client.json<{ events: readonly TimelineEvent[] }>('GET', `/v1/devices/${uid}/events`);
-    print(
-      options,
-      events,
-      table(
-        ['AT', 'EVENT', 'BY'],
-        events.map(({ at, type, by }) => [at, type, by]),
-      ),
-    );
-  } finally {
-    client.close();
-  }
+  const { events } = await ask<{ events: readonly TimelineEvent[] }>(options, 'GET', `/v1/devices/${uid}/events`);
+  const rows = events.map(({ at, type, by }) => [at, type, by]);
+  print(options, events, table(['AT', 'EVENT', 'BY'], rows));
 }

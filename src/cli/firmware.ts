@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { readBytes, type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { ask, readBytes, type ServerOptions, withServer, withServerOptions } from './client.ts';
 import { print, record, table } from './output.ts';
 
 type Release = {
@@ -35,9 +35,7 @@ Examples:
   ).action(async (file: string, options: Upload) => {
     const { line, image, version, counter } = options;
     const query = new URLSearchParams({ line, image, ...(version && { version }), ...(counter && { counter }) });
-    const client = serverClient(options);
-    const answer = await client.bytes('POST', `/v1/releases?${query}`, readBytes(file, 'firmware'));
-    client.close();
+    const answer = await withServer(options, server => server.bytes('POST', `/v1/releases?${query}`, readBytes(file, 'firmware')));
     const release = JSON.parse(new TextDecoder().decode(answer)) as Release;
     print(options, release, record(release));
   });
@@ -70,10 +68,8 @@ Examples:
       .option('--line <line>', 'only of this product line')
       .addHelpText('after', '\nExamples:\n  $ nusec firmware list --line meter\n  $ nusec firmware list --json'),
   ).action(async (options: ServerOptions & { line?: string }) => {
-    const client = serverClient(options);
     const query = new URLSearchParams({ limit: '500', ...(options.line && { line: options.line }) });
-    const { releases } = await client.json<{ releases: readonly Release[] }>('GET', `/v1/releases?${query}`);
-    client.close();
+    const { releases } = await ask<{ releases: readonly Release[] }>(options, 'GET', `/v1/releases?${query}`);
     const rows = releases.map(one => [one.releaseId, one.line, one.image, one.version, one.securityCounter, one.status]);
     print(options, releases, table(['RELEASE', 'LINE', 'IMAGE', 'VERSION', 'COUNTER', 'STATUS'], rows));
   });
@@ -82,8 +78,6 @@ Examples:
 const exampleOf = (name: string): string => `\nExamples:\n  $ nusec firmware ${name} 148f3636cfa2c0dac2794f4ebae4200c`;
 
 async function show(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
-  const client = serverClient(options);
-  const release = await client.json<Release>(method, path, body);
-  client.close();
+  const release = await ask<Release>(options, method, path, body);
   print(options, release, record(release));
 }

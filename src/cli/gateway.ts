@@ -2,8 +2,9 @@ import type { Command } from 'commander';
 import { startAgent } from '../../gateway-device/agent/agent.ts';
 import { enrol, isEnrolled } from '../../gateway-device/agent/identity.ts';
 import { NusecError } from '../errors.ts';
-import { rootCertificate, type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { ask, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { print, progress, record, table } from './output.ts';
+import { hostPort, untilStopped } from './process.ts';
 
 type Gateway = { readonly id: string; readonly name: string; readonly status: string; readonly devices: readonly string[] };
 type Register = ServerOptions & { id: string; name?: string; data?: string };
@@ -15,13 +16,7 @@ const uid = '00112233445566778899aabbccddeeff';
 /** `nusec gateway`: the boxes that attest devices over their serial line, and the agent that runs on them. */
 export function registerGateway(program: Command): void {
   const gateway = program.command('gateway').description('gateways: register, attach devices, run the agent');
-  const command = (usage: string, description: string, ...examples: readonly string[]) =>
-    withServerOptions(
-      gateway
-        .command(usage)
-        .description(description)
-        .addHelpText('after', `\nExamples:\n${examples.map(text => `  $ nusec gateway ${text}`).join('\n')}`),
-    );
+  const command = subcommandsOf(gateway);
   command('register', 'make a gateway known to the server', 'register --id hall-7', 'register --id hall-7 --data /var/lib/nusec-gateway')
     .requiredOption('--id <id>', 'letters, digits, _ and -')
     .option('--name <text>', 'for people')
@@ -36,7 +31,7 @@ export function registerGateway(program: Command): void {
     .requiredOption('--device <uid...>', 'the devices')
     .action(async (options: Attach) => eachDevice(options, uid => ['DELETE', `/v1/gateways/${options.id}/devices/${uid}`]));
   command('list', 'all gateways', 'list --json').action(async (options: ServerOptions) => {
-    const { gateways } = (await send(options, 'GET', '/v1/gateways?limit=500')) as { gateways: readonly Gateway[] };
+    const { gateways } = await ask<{ gateways: readonly Gateway[] }>(options, 'GET', '/v1/gateways?limit=500');
     const rows = gateways.map(({ id, name, status, devices }) => [id, name, status, devices.length]);
     print(options, gateways, table(['GATEWAY', 'NAME', 'STATUS', 'DEVICES'], rows));
   });
@@ -55,38 +50,23 @@ export function registerGateway(program: Command): void {
 }
 
 async function register({ id, name, data, ...options }: Register): Promise<void> {
-  const answer = (await send(options, 'POST', '/v1/gateways', { id, name })) as Gateway;
+  const answer = await ask<Gateway>(options, 'POST', '/v1/gateways', { id, name });
   if (data !== undefined) await enrolHere(options, data, id);
   print(options, answer, record(answer));
 }
 
-async function enrolHere(options: ServerOptions, data: string, id: string): Promise<void> {
-  const client = serverClient(options);
-  try {
-    await enrol(data, id, rootCertificate(options), client);
-  } finally {
-    client.close();
-  }
-}
+const enrolHere = (options: ServerOptions, data: string, id: string): Promise<void> =>
+  withServer(options, server => enrol(data, id, rootCertificate(options), server));
 
 async function eachDevice(options: Attach, request: (uid: string) => readonly [string, string, unknown?]): Promise<void> {
   let answer: unknown;
-  for (const device of options.device) answer = await send(options, ...request(device));
+  for (const device of options.device) answer = await ask(options, ...request(device));
   print(options, answer, record(answer as Record<string, unknown>));
-}
-
-async function send(options: ServerOptions, method: string, path: string, body?: unknown): Promise<unknown> {
-  const client = serverClient(options);
-  try {
-    return await client.json(method, path, body);
-  } finally {
-    client.close();
-  }
 }
 
 async function run({ data, id, mqtt, mqttName, device = [], ...options }: Run): Promise<void> {
   if (!isEnrolled(data)) await enrolHere(options, data, id);
-  const [host, port] = splitAddress(mqtt);
+  const { host, port } = hostPort(mqtt);
   const agent = await startAgent({
     dataDir: data,
     gatewayId: id,
@@ -96,20 +76,10 @@ async function run({ data, id, mqtt, mqttName, device = [], ...options }: Run): 
     devices: new Map(device.map(splitDevice)),
     tell: event => (options.json ? print(options, event, '') : progress(record(event))),
   });
-  const stop = async () => {
-    await agent.close();
-    process.exit(0);
-  };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
   await agent.connected();
   print(options, { ready: true, gateway: id }, record({ gateway: id, mqtt, devices: device.length }));
-}
-
-function splitAddress(text: string): [string, number] {
-  const match = /^(.+):(\d{1,5})$/.exec(text);
-  if (match === null) throw new NusecError('BAD_REQUEST', `${text} is not host:port`);
-  return [match[1] ?? '', Number(match[2])];
+  await untilStopped();
+  await agent.close();
 }
 
 function splitDevice(text: string): [string, string] {

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { readText, type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { ask, readText, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { print, record, styled, table } from './output.ts';
 
 type Share = {
@@ -31,13 +31,7 @@ export function registerJob(program: Command): void {
   const job = program
     .command('job')
     .description('production jobs: plan, bind firmware, release by a second person, share out, export packages');
-  const command = (usage: string, description: string, ...examples: readonly string[]) =>
-    withServerOptions(
-      job
-        .command(usage)
-        .description(description)
-        .addHelpText('after', `\nExamples:\n${examples.map(text => `  $ nusec job ${text}`).join('\n')}`),
-    );
+  const command = subcommandsOf(job);
   command('create', 'plan a job', 'create --line meter --count 1000 --scrap 20', 'create --line meter --count 50 --require-uid-list --json')
     .requiredOption('--line <line>', 'product line')
     .requiredOption('--count <n>', 'units that may be built', Number)
@@ -51,15 +45,13 @@ export function registerJob(program: Command): void {
     'bind published releases: one bootloader, one application',
     `bind ${example} 148f3636cfa2c0dac2794f4ebae4200c`,
   ).action(async (id: string, releases: readonly string[], options: ServerOptions) => {
-    for (const releaseId of releases.slice(0, -1)) await send(options, 'POST', `/v1/jobs/${id}/firmware`, { releaseId });
+    for (const releaseId of releases.slice(0, -1)) await ask(options, 'POST', `/v1/jobs/${id}/firmware`, { releaseId });
     await change(options, 'POST', `/v1/jobs/${id}/firmware`, { releaseId: releases.at(-1) });
   });
   command('uids <job> <file>', 'attach the chips that may be built: one UID per line', `uids ${example} vendor-lot-7.txt`).action(
     async (id: string, file: string, options: ServerOptions) => {
-      const client = serverClient(options);
       const text = new TextEncoder().encode(readText(file, 'UID list'));
-      const answer = await client.bytes('PUT', `/v1/jobs/${id}/uids`, text, 'text/plain');
-      client.close();
+      const answer = await withServer(options, server => server.bytes('PUT', `/v1/jobs/${id}/uids`, text, 'text/plain'));
       show(options, JSON.parse(new TextDecoder().decode(answer)) as Job);
     },
   );
@@ -100,7 +92,7 @@ function registerReports(command: CommandOf): void {
     .option('--status <status>', 'only jobs in this state')
     .action(async (options: ServerOptions & { status?: string }) => {
       const query = new URLSearchParams({ limit: '500', ...(options.status && { status: options.status }) });
-      const { jobs } = (await send(options, 'GET', `/v1/jobs?${query}`)) as { jobs: readonly Job[] };
+      const { jobs } = await ask<{ jobs: readonly Job[] }>(options, 'GET', `/v1/jobs?${query}`);
       print(
         options,
         jobs,
@@ -118,15 +110,13 @@ function registerReports(command: CommandOf): void {
   )
     .option('--out <file>', 'write to a file instead')
     .action(async (id: string, options: ServerOptions & { out?: string }) => {
-      const client = serverClient(options);
-      const csv = new TextDecoder().decode(await client.bytes('GET', `/v1/jobs/${id}/status.csv`));
-      client.close();
+      const csv = new TextDecoder().decode(await withServer(options, server => server.bytes('GET', `/v1/jobs/${id}/status.csv`)));
       if (options.out) writeFileSync(options.out, csv);
       print(options, options.out ? { file: options.out } : { csv }, options.out ? `written to ${options.out}` : csv.trimEnd());
     });
   command('reconciliation <job>', 'the signed report: counts, ledgers and devices compared', `reconciliation ${example} --json`).action(
     async (id: string, options: ServerOptions) => {
-      const signed = (await send(options, 'GET', `/v1/jobs/${id}/reconciliation`)) as { report: string };
+      const signed = await ask<{ report: string }>(options, 'GET', `/v1/jobs/${id}/reconciliation`);
       const { verdict, findings } = JSON.parse(signed.report) as { verdict: string; findings: NonNullable<Job['discrepancies']> };
       const rows = findings.map(({ kind, programmer, detail }) => [kind, programmer, detail]);
       print(options, signed, `${styled('bold', verdict)}\n${table(['FINDING', 'PROGRAMMER', 'DETAIL'], rows)}`);
@@ -156,25 +146,15 @@ function registerStops(command: CommandOf): void {
 }
 
 async function exportPackage(id: string, { programmer, out, replace, ...options }: Export): Promise<void> {
-  const client = serverClient(options);
   const body = new TextEncoder().encode(JSON.stringify({ replace: replace === true }));
-  const file = await client.bytes('POST', `/v1/jobs/${id}/allotments/${programmer}/export`, body, 'application/json');
-  client.close();
+  const path = `/v1/jobs/${id}/allotments/${programmer}/export`;
+  const file = await withServer(options, server => server.bytes('POST', path, body, 'application/json'));
   writeFileSync(out, file);
   print(options, { file: out, bytes: file.length }, `${file.length} bytes written to ${out}`);
 }
 
-async function send(options: ServerOptions, method: string, path: string, body?: unknown): Promise<unknown> {
-  const client = serverClient(options);
-  try {
-    return await client.json(method, path, body);
-  } finally {
-    client.close();
-  }
-}
-
 const change = async (options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> =>
-  show(options, (await send(options, method, path, body)) as Job);
+  show(options, await ask<Job>(options, method, path, body));
 
 function show(options: ServerOptions, job: Job): void {
   const { board, discrepancies = [], ...rest } = job;

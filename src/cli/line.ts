@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { ask, type ServerOptions, withServerOptions } from './client.ts';
 import { print, record, table } from './output.ts';
 
 type Line = {
@@ -26,9 +26,7 @@ export function registerLine(program: Command): void {
       ),
   ).action(async (name: string, options: ServerOptions & { counterMaximum?: number; rollbackFloor?: number }) => {
     const { counterMaximum, rollbackFloor } = options;
-    const client = serverClient(options);
-    const created = await client.json<Line>('POST', '/v1/lines', { line: name, counterMaximum, rollbackFloor });
-    client.close();
+    const created = await ask<Line>(options, 'POST', '/v1/lines', { line: name, counterMaximum, rollbackFloor });
     print(options, created, record(created));
   });
   withServerOptions(
@@ -37,9 +35,7 @@ export function registerLine(program: Command): void {
       .description('all product lines')
       .addHelpText('after', '\nExamples:\n  $ nusec line list\n  $ nusec line list --json'),
   ).action(async (options: ServerOptions) => {
-    const client = serverClient(options);
-    const { lines } = await client.json<{ lines: readonly Line[] }>('GET', '/v1/lines');
-    client.close();
+    const { lines } = await ask<{ lines: readonly Line[] }>(options, 'GET', '/v1/lines');
     const rows = lines.map(one => [one.line, one.rollbackFloor, one.counterMaximum, one.vendorUuid, one.classUuid]);
     print(options, lines, table(['LINE', 'FLOOR', 'MAXIMUM', 'VENDOR', 'CLASS'], rows));
   });

@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { BoardEvent } from '../../gateway-device/device/board.ts';
 import { type McuOptions, startMcu } from '../../gateway-device/device/mcu.ts';
-import { NusecError } from '../errors.ts';
 import { uidFromHex } from '../production/uid.ts';
 import { styled } from './output.ts';
+import { fieldsText, hostPort, untilStopped } from './process.ts';
 
 type Options = {
   data: string;
@@ -55,17 +55,17 @@ Examples:
 async function run(options: Options): Promise<void> {
   const asJson = options.json === true || !process.stdout.isTTY;
   const say = (line: object, text: string): void => void process.stdout.write(`${asJson ? JSON.stringify(line) : text}\n`);
-  const sayEvent = ({ event, ...fields }: BoardEvent): void => say({ event, ...fields }, `${styled('bold', event)} ${show(fields)}`);
+  const sayEvent = ({ event, ...fields }: BoardEvent): void => say({ event, ...fields }, `${styled('bold', event)} ${fieldsText(fields)}`);
   // Whoever starts a chip waits for `ready`: it is the first line.
   let early: BoardEvent[] | undefined = [];
   const tell = (event: BoardEvent): void => (early ? void early.push(event) : sayEvent(event));
   const mcu = await startMcu({ ...mcuOptions(options), tell });
   const { ready: _, ...where } = mcu.ready;
-  say(mcu.ready, `${styled('green', 'ready')} ${show(where)}`);
+  say(mcu.ready, `${styled('green', 'ready')} ${fieldsText(where)}`);
   const before = early;
   early = undefined;
   for (const event of before) sayEvent(event);
-  await stopSignal();
+  await untilStopped();
   await mcu.close();
 }
 
@@ -82,31 +82,13 @@ function mcuOptions(options: Options): Omit<McuOptions, 'tell'> {
       ...(debugPort !== undefined && { debugPort }),
       ...(serialDevice !== undefined && { serialDevice }),
     },
-    ...(mqtt !== undefined && { online: { ...address(mqtt), ...(mqttName !== undefined && { servername: mqttName }) } }),
+    ...(mqtt !== undefined && { online: { ...hostPort(mqtt), ...(mqttName !== undefined && { servername: mqttName }) } }),
   };
 }
 
 /** @throws NusecError BAD_REQUEST */
-function address(text: string): { readonly host: string; readonly port: number } {
-  const [, host, port] = /^(.+):(\d{1,5})$/.exec(text) ?? [];
-  if (!host || !port) throw new NusecError('BAD_REQUEST', `${text} is not host:port`);
-  return { host, port: Number(port) };
-}
-
 function number(text: string): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('not a number');
   return value;
-}
-
-const show = (fields: object): string =>
-  Object.entries(fields)
-    .map(([name, value]) => `${name}=${value}`)
-    .join(' ');
-
-function stopSignal(): Promise<void> {
-  return new Promise(resolve => {
-    process.once('SIGINT', () => resolve());
-    process.once('SIGTERM', () => resolve());
-  });
 }

@@ -1,11 +1,12 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import type { BoardEvent } from '../../gateway-device/device/board.ts';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { startNulink } from '../../gateway-device/programmer/nulink.ts';
 import { uidFromHex } from '../production/uid.ts';
-import { readBytes, type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { readBytes, type ServerOptions, withServer, withServerOptions } from './client.ts';
 import { print, progress, record, styled, table } from './output.ts';
 import { builtInFirmware, prepareProgrammer } from './prepareProgrammer.ts';
+import { fieldsText, portNumber, untilStopped } from './process.ts';
 
 /** `nusec programmer`: the virtual programmer itself, its preparation at the OEM, and what the OEM decides about it later. */
 export function registerProgrammer(program: Command): void {
@@ -49,7 +50,7 @@ Examples:
 async function run({ data, uid, serialPort, serialDevice, debugPort, json }: RunOptions): Promise<void> {
   const asJson = json === true || !process.stdout.isTTY;
   const say = (line: object, text: string): void => void process.stdout.write(`${asJson ? JSON.stringify(line) : text}\n`);
-  const sayEvent = ({ event, ...fields }: BoardEvent): void => say({ event, ...fields }, `${styled('bold', event)} ${show(fields)}`);
+  const sayEvent = ({ event, ...fields }: BoardEvent): void => say({ event, ...fields }, `${styled('bold', event)} ${fieldsText(fields)}`);
   // Whoever starts a board waits for `ready`: it is the first line.
   let early: BoardEvent[] | undefined = [];
   const nulink = await startNulink({
@@ -63,11 +64,11 @@ async function run({ data, uid, serialPort, serialDevice, debugPort, json }: Run
     tell: event => (early ? void early.push(event) : sayEvent(event)),
   });
   const { ready: _, ...where } = nulink.ready;
-  say(nulink.ready, `${styled('green', 'ready')} ${show(where)}`);
+  say(nulink.ready, `${styled('green', 'ready')} ${fieldsText(where)}`);
   const before = early;
   early = undefined;
   for (const event of before) sayEvent(event);
-  await stopSignal();
+  await untilStopped();
   await nulink.close();
 }
 
@@ -110,7 +111,7 @@ Examples:
 
 async function prepare(options: PrepareOptions): Promise<void> {
   const { uid, serial, debug, firmware, firmwareVersion, to } = options;
-  const prepared = await withClient(options, server =>
+  const prepared = await withServer(options, server =>
     prepareProgrammer(
       server,
       {
@@ -135,7 +136,7 @@ function registerList(programmer: Command): void {
   withServerOptions(programmer.command('list').description('all programmers and where they are in their life'))
     .addHelpText('after', '\nExamples:\n  $ nusec programmer list\n  $ nusec programmer list --json')
     .action(async (options: ServerOptions) => {
-      const rows = await withClient(options, allProgrammers);
+      const rows = await withServer(options, allProgrammers);
       const cells = rows.map(row => [row.uid, row.name, row.status, row.kekEpoch, row.firmwareVersion, row.shippedTo]);
       print(options, rows, table(['uid', 'name', 'status', 'epoch', 'firmware', 'shipped to'], cells));
     });
@@ -163,34 +164,7 @@ function registerDecision(programmer: Command, name: 'suspend' | 'resume' | 'sto
     )
     .action(async (uid: string, options: ServerOptions & { reason?: string }) => {
       const body = options.reason === undefined ? {} : { reason: options.reason };
-      const row = await withClient(options, server => server.json<ProgrammerRow>('POST', `/v1/programmers/${uid}/${name}`, body));
+      const row = await withServer(options, server => server.json<ProgrammerRow>('POST', `/v1/programmers/${uid}/${name}`, body));
       print(options, row, record({ programmer: row.uid, name: row.name, status: row.status }));
     });
-}
-
-async function withClient<T>(options: ServerOptions, use: (server: HttpClient) => Promise<T>): Promise<T> {
-  const server = serverClient(options);
-  try {
-    return await use(server);
-  } finally {
-    server.close();
-  }
-}
-
-function portNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 0 || value > 0xffff) throw new InvalidArgumentError('not a port');
-  return value;
-}
-
-const show = (fields: object): string =>
-  Object.entries(fields)
-    .map(([name, value]) => `${name}=${value}`)
-    .join(' ');
-
-function stopSignal(): Promise<void> {
-  return new Promise(resolve => {
-    process.once('SIGINT', () => resolve());
-    process.once('SIGTERM', () => resolve());
-  });
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type ServerOptions, serverClient, withServerOptions } from './client.ts';
+import { ask, type ServerOptions, subcommandsOf } from './client.ts';
 import { print, record, styled, table } from './output.ts';
 
 type Rollout = {
@@ -20,13 +20,7 @@ const uid = '00112233445566778899aabbccddeeff';
 /** `nusec rollout`: firmware to devices in the field. */
 export function registerRollout(program: Command): void {
   const rollout = program.command('rollout').description('rollouts: plan, approve by a second person, start, watch, stop');
-  const command = (usage: string, description: string, ...examples: readonly string[]) =>
-    withServerOptions(
-      rollout
-        .command(usage)
-        .description(description)
-        .addHelpText('after', `\nExamples:\n${examples.map(text => `  $ nusec rollout ${text}`).join('\n')}`),
-    );
+  const command = subcommandsOf(rollout);
   command(
     'create',
     'plan a rollout of a published release',
@@ -63,7 +57,7 @@ export function registerRollout(program: Command): void {
     change(options, 'GET', `/v1/rollouts/${id}`),
   );
   command('list', 'all rollouts', 'list --json').action(async (options: ServerOptions) => {
-    const { rollouts } = (await send(options, 'GET', '/v1/rollouts?limit=500')) as { rollouts: readonly Rollout[] };
+    const { rollouts } = await ask<{ rollouts: readonly Rollout[] }>(options, 'GET', '/v1/rollouts?limit=500');
     const rows = rollouts.map(one => [one.rolloutId, one.line, one.status, `${one.passedGroups}/${one.groups}`, one.devices]);
     print(options, rollouts, table(['ROLLOUT', 'LINE', 'STATUS', 'GROUPS', 'DEVICES'], rows));
   });
@@ -71,17 +65,8 @@ export function registerRollout(program: Command): void {
 
 const percents = (value: string, before: readonly number[] = []): readonly number[] => [...before, Number(value)];
 
-async function send(options: ServerOptions, method: string, path: string, body?: unknown): Promise<unknown> {
-  const client = serverClient(options);
-  try {
-    return await client.json(method, path, body);
-  } finally {
-    client.close();
-  }
-}
-
 async function change(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
-  const answer = (await send(options, method, path, body)) as Rollout;
+  const answer = await ask<Rollout>(options, method, path, body);
   const { progress = [], ...facts } = answer;
   const rows = progress.map(({ uid: device, status, reason }) => [device, status, reason]);
   print(options, answer, `${record(facts)}\n\n${styled('bold', 'devices')}\n${table(['UID', 'STATUS', 'REASON'], rows)}`);

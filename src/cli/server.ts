@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { readSettings } from '../config.ts';
 import { startServer } from '../main.ts';
 import { print, record } from './output.ts';
+import { untilStopped } from './process.ts';
 
 type Options = {
   data: string;
@@ -44,12 +45,6 @@ Examples:
       const overrides = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
       const settings = readSettings(data, { ...process.env, ...overrides });
       const server = await startServer(settings);
-      const stop = async () => {
-        await server.close();
-        process.exit(0);
-      };
-      process.once('SIGTERM', stop);
-      process.once('SIGINT', stop);
       const url = `https://${settings.publicHost}:${server.httpsPort}`;
       print(
         options,
@@ -61,5 +56,7 @@ Examples:
           crl: `http://${settings.publicHost}:${server.crlPort}/crl/`,
         }),
       );
+      await untilStopped();
+      await server.close();
     });
 }
