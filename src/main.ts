@@ -39,7 +39,7 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
   const channel = createChannel();
   const field = await startField({ ctx, alarms, revocations, trust, channel: channel.channel });
   const gateway = await startGateway({ ctx, alarms, revocations, trust, field, channel, staple: pki.ocsp.staple }, tls);
-  const services: Services = { ctx, alarms, revocations, trust, channel: channel.channel, field };
+  const services: Services = { ctx, alarms, revocations, trust, channel: channel.channel, field, pki };
   const unitExpiry = startUnitExpiry(ctx);
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });

@@ -1,5 +1,6 @@
 import type { Resource } from './app.ts';
 import { authorityResource } from './authority.ts';
+import { bulkRevocationsResource } from './bulkRevocations.ts';
 import { certificatesResource } from './certificates.ts';
 import { consoleResource } from './console/routes.ts';
 import { devicesResource } from './devices.ts';
@@ -34,4 +35,5 @@ export const resources: readonly Resource[] = [
   certificatesResource,
   estResource,
   authorityResource,
+  bulkRevocationsResource,
 ];

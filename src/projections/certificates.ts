@@ -27,6 +27,8 @@ export type CertificateRow = {
   expired: number;
   /** 1 once it was on hold: only then a delta CRL may have to say removeFromCRL. */
   was_held: number;
+  /** Days before its end at which somebody was told last; 10 000 before the first time. */
+  noticed_days: number;
   /** Position of the event that changed the row last. */
   position: number;
 };
@@ -83,13 +85,13 @@ const issues: Readonly<Record<string, Reader>> = {
 
 export const certificates: Projection = {
   name: 'certificates',
-  version: 2,
+  version: 3,
   tables: ['certificates'],
   schema: table => `
     CREATE TABLE ${table('certificates')} (
       serial TEXT PRIMARY KEY, kind TEXT NOT NULL, subject TEXT NOT NULL, ica_id TEXT NOT NULL, sha256 TEXT NOT NULL,
       issued_at TEXT NOT NULL, not_after TEXT NOT NULL, reason TEXT, revoked_at TEXT, expired INTEGER NOT NULL, was_held INTEGER NOT NULL,
-      position INTEGER NOT NULL
+      noticed_days INTEGER NOT NULL, position INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('certificates')}_subject ON ${table('certificates')} (subject);
     CREATE INDEX ${table('certificates')}_revoked ON ${table('certificates')} (ica_id, position) WHERE reason IS NOT NULL OR was_held = 1;
@@ -97,7 +99,7 @@ export const certificates: Projection = {
     CREATE INDEX ${table('certificates')}_position ON ${table('certificates')} (position);`,
   writer(db, table) {
     const name = table('certificates');
-    const insert = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, ?)`);
+    const insert = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 10000, ?)`);
     const open = `(reason IS NULL OR reason = 'certificateHold')`;
     const change = `reason = ?, revoked_at = ?, was_held = max(was_held, ?), position = ?`;
     const revoke = db.prepare(`UPDATE ${name} SET ${change} WHERE serial = ? AND ${open}`);
@@ -105,6 +107,7 @@ export const certificates: Projection = {
     const resume = db.prepare(
       `UPDATE ${name} SET reason = NULL, revoked_at = NULL, position = ? WHERE subject = ? AND kind = ? AND reason = 'certificateHold'`,
     );
+    const notice = db.prepare(`UPDATE ${name} SET noticed_days = ? WHERE serial = ?`);
     const expire = db.prepare(`UPDATE ${name} SET expired = 1, position = ? WHERE serial = ?`);
     return ({ type, stream, data, at, position }: RecordedEvent) => {
       const [kind, subject] = ownerOf(stream);
@@ -117,7 +120,8 @@ export const certificates: Projection = {
       } else if (resumptions.includes(type)) resume.run(position, subject, kind);
       else if (type === 'CertificateRevoked') revoke.run(String(data.reason), at, 0, position, String(data.serial));
       else if (type === 'IssuingCaCompromised') end.run('cACompromise', at, 0, position, String(data.icaId), 'ica');
-      else if (type === 'CertificateExpired') expire.run(position, String(data.serial));
+      else if (type === 'CertificateExpiryNoticed') notice.run(Number(data.days), String(data.serial));
+      else if (type === 'CertificateExpired' || type === 'CertificateEnded') expire.run(position, String(data.serial));
     };
   },
 };
@@ -149,14 +153,30 @@ export const certificateQueries = (db: Kysely<CertificateTables>) => ({
   changedSince: (position: number, limit: number) =>
     db.selectFrom('certificates').selectAll().where('position', '>', position).orderBy('position').limit(limit).execute(),
   bySerial: (serial: string) => db.selectFrom('certificates').selectAll().where('serial', '=', serial).executeTakeFirst(),
-  /** Neither revoked nor known to be expired, and ending before this time; soonest first. */
-  endingBefore: (time: string, limit: number) =>
+  /** Over by this time, not revoked, and not yet known as expired; soonest first. */
+  ended: (time: string, limit: number) =>
     db
       .selectFrom('certificates')
       .selectAll()
       .where(sql<boolean>`reason IS NULL AND expired = 0`)
       .where('not_after', '<', time)
       .orderBy('not_after')
+      .limit(limit)
+      .execute(),
+  /** Good, ending before this time, not replaced by a longer one of the same subject, living three times as long as `days`, and nobody was told
+   *  at `days` or nearer; soonest first. */
+  endingBefore: (time: string, days: number, limit: number) =>
+    db
+      .selectFrom('certificates as c')
+      .selectAll()
+      .where(sql<boolean>`c.reason IS NULL AND c.expired = 0`)
+      .where('c.not_after', '<', time)
+      .where('c.noticed_days', '>', days)
+      .where(sql<boolean>`julianday(c.not_after) - julianday(c.issued_at) > ${3 * days}`)
+      .where(
+        sql<boolean>`NOT EXISTS (SELECT 1 FROM certificates AS later WHERE later.subject = c.subject AND later.kind = c.kind AND later.not_after > c.not_after AND later.reason IS NULL)`,
+      )
+      .orderBy('c.not_after')
       .limit(limit)
       .execute(),
   page: (options: {

@@ -2,6 +2,7 @@ import type { Alarms } from './alarms.ts';
 import type { Context } from './context.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
 import type { Field } from './field.ts';
+import type { Pki } from './pki.ts';
 import type { Revocations } from './revocations.ts';
 import type { Trust } from './trust.ts';
 
@@ -13,4 +14,5 @@ export type Services = {
   readonly trust: Trust;
   readonly channel: DeviceChannel;
   readonly field: Field;
+  readonly pki: Pki;
 };

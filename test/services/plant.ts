@@ -50,7 +50,15 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx) {
   for (const [name, roles] of Object.entries(people)) tokenOf.set(name, await addOperator(ctx, name, roles, 'operator:alice'));
   const revocations = await startRevocations(ctx);
   const trust = await startTrust(ctx, revocations);
-  const services: Services = { ctx, alarms: createAlarms(ctx), revocations, trust, channel: undefined as never, field: undefined as never };
+  const services: Services = {
+    ctx,
+    alarms: createAlarms(ctx),
+    revocations,
+    trust,
+    channel: undefined as never,
+    field: undefined as never,
+    pki: undefined as never,
+  };
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
   const api = createApi(services, auth, [

@@ -1,0 +1,96 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import type { BulkRevocation } from '../domain/bulkRevocations.ts';
+import { revocationReasons } from '../domain/deviceEvents.ts';
+import { actor, type Resource } from './app.ts';
+import { idField, jsonAnswer, jsonBody, lineField, reasonField, uidField } from './fields.ts';
+
+/** Revocation of many devices at once: proposed by one person, approved by another, with progress (I16). */
+
+/** UIDs in one request; more are selected by line or job. */
+const maxUidsInRequest = 5000;
+const wishSchema = z
+  .strictObject({
+    selection: z.union([
+      z.strictObject({ uids: z.array(uidField).min(1).max(maxUidsInRequest) }),
+      z.strictObject({ line: lineField, status: z.string().max(20).optional() }),
+      z.strictObject({ jobId: idField }),
+    ]),
+    reason: z.enum(revocationReasons),
+    note: reasonField,
+  })
+  .openapi('BulkRevocationWish');
+const bulkSchema = z
+  .object({
+    id: z.string(),
+    status: z.enum(['PROPOSED', 'RUNNING', 'DONE', 'CANCELLED']),
+    reason: z.string(),
+    note: z.string(),
+    count: z.number(),
+    done: z.number(),
+    revoked: z.number(),
+    failed: z.number(),
+    proposedBy: z.string(),
+    proposedAt: z.string(),
+    approvedBy: z.string().optional(),
+  })
+  .openapi('BulkRevocation');
+
+const toAnswer = ({ uidsSha256: _, ...bulk }: BulkRevocation) => bulk;
+
+export const bulkRevocationsResource: Resource = (api, { pki }, auth) => {
+  const officer = auth.person('securityOfficer');
+  const params = z.object({ id: idField });
+  const one = { 200: jsonAnswer(bulkSchema, 'the bulk revocation') };
+
+  const propose = createRoute({
+    method: 'post',
+    path: '/v1/bulk-revocations',
+    summary: 'Proposes to revoke many devices; another person approves',
+    middleware: officer,
+    request: jsonBody(wishSchema),
+    responses: { 201: jsonAnswer(bulkSchema, 'proposed') },
+  });
+  api.openapi(propose, async c => {
+    const { selection, reason, note } = c.req.valid('json');
+    return c.json(toAnswer(await pki.bulk.propose(selection, reason, note, actor(c))), 201);
+  });
+
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/bulk-revocations',
+    summary: 'Bulk revocations, newest first',
+    middleware: auth.person(),
+    responses: { 200: jsonAnswer(z.object({ bulkRevocations: z.array(bulkSchema) }), 'bulk revocations') },
+  });
+  api.openapi(list, async c => c.json({ bulkRevocations: (await pki.bulk.list()).map(toAnswer) }, 200));
+
+  const get = createRoute({
+    method: 'get',
+    path: '/v1/bulk-revocations/{id}',
+    summary: 'How far it is',
+    middleware: auth.person(),
+    request: { params },
+    responses: one,
+  });
+  api.openapi(get, async c => c.json(toAnswer(await pki.bulk.get(c.req.valid('param').id)), 200));
+
+  const approve = createRoute({
+    method: 'post',
+    path: '/v1/bulk-revocations/{id}/approve',
+    summary: 'Approves and begins',
+    middleware: officer,
+    request: { params },
+    responses: one,
+  });
+  api.openapi(approve, async c => c.json(toAnswer(await pki.bulk.approve(c.req.valid('param').id, actor(c))), 200));
+
+  const cancel = createRoute({
+    method: 'post',
+    path: '/v1/bulk-revocations/{id}/cancel',
+    summary: 'Revokes nothing more',
+    middleware: officer,
+    request: { params },
+    responses: one,
+  });
+  api.openapi(cancel, async c => c.json(toAnswer(await pki.bulk.cancel(c.req.valid('param').id, actor(c))), 200));
+};

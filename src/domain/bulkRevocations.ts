@@ -1,0 +1,117 @@
+/** Revocations of many devices at once, for a stolen batch or a broken key generator: proposed by one person, carried out when another approves
+ *  (I16), with progress. Stream `bulk-revocations-{project}`; each: PROPOSED → RUNNING → DONE, or PROPOSED | RUNNING → CANCELLED. */
+
+import type { Decider } from './decider.ts';
+import type { RevocationReason } from './deviceEvents.ts';
+import { refuse, requireCount, requireOtherPerson } from './rules.ts';
+
+/** Proposed or running at the same time. */
+export const maxOpenBulkRevocations = 10;
+export const maxBulkRevocations = 10_000;
+
+export type BulkWish = {
+  readonly id: string;
+  readonly reason: RevocationReason;
+  /** For people: why, and which devices. */
+  readonly note: string;
+  /** Blob of the UIDs, 16 bytes each, ascending. */
+  readonly uidsSha256: string;
+  readonly count: number;
+};
+
+export type BulkRevocationEvent =
+  | { readonly type: 'BulkRevocationProposed'; readonly data: BulkWish & { readonly by: string; readonly at: string } }
+  | { readonly type: 'BulkRevocationApproved'; readonly data: { readonly id: string; readonly by: string; readonly at: string } }
+  | { readonly type: 'BulkRevocationProgressed'; readonly data: BulkProgress }
+  | { readonly type: 'BulkRevocationDone'; readonly data: { readonly id: string; readonly at: string } }
+  | { readonly type: 'BulkRevocationCancelled'; readonly data: { readonly id: string; readonly by: string; readonly at: string } };
+/** `done` of `count` devices were looked at; `revoked` had good certificates, `failed` were not found. */
+export type BulkProgress = { readonly id: string; readonly done: number; readonly revoked: number; readonly failed: number };
+export type BulkRevocationCommand =
+  | ({ readonly type: 'ProposeBulkRevocation'; readonly by: string; readonly now: string } & BulkWish)
+  | { readonly type: 'ApproveBulkRevocation'; readonly id: string; readonly by: string; readonly now: string }
+  | ({ readonly type: 'ProgressBulkRevocation' } & BulkProgress)
+  | { readonly type: 'FinishBulkRevocation'; readonly id: string; readonly now: string }
+  | { readonly type: 'CancelBulkRevocation'; readonly id: string; readonly by: string; readonly now: string };
+
+export type BulkRevocation = BulkWish & {
+  readonly status: 'PROPOSED' | 'RUNNING' | 'DONE' | 'CANCELLED';
+  readonly proposedBy: string;
+  readonly proposedAt: string;
+  readonly approvedBy?: string;
+  readonly done: number;
+  readonly revoked: number;
+  readonly failed: number;
+};
+export type BulkRevocationsState = { readonly byId: ReadonlyMap<string, BulkRevocation> };
+
+export const bulkRevocationsStream = (project: string): string => `bulk-revocations-${project}`;
+
+/** @throws NusecError NOT_FOUND */
+export function bulkRevocationOf(state: BulkRevocationsState, id: string): BulkRevocation {
+  return state.byId.get(id) ?? refuse('NOT_FOUND', 'there is no such bulk revocation');
+}
+
+function decide(command: BulkRevocationCommand, state: BulkRevocationsState): readonly BulkRevocationEvent[] {
+  if (command.type === 'ProposeBulkRevocation') return propose(command, state);
+  const known = bulkRevocationOf(state, command.id);
+  const { id } = command;
+  switch (command.type) {
+    case 'ApproveBulkRevocation':
+      requireOtherPerson(known.proposedBy, command.by, 'a revocation in bulk');
+      if (known.status === 'CANCELLED') refuse('STATE', 'it is cancelled');
+      return known.status === 'PROPOSED' ? [{ type: 'BulkRevocationApproved', data: { id, by: command.by, at: command.now } }] : [];
+    case 'ProgressBulkRevocation': {
+      const { type: _, ...progress } = command;
+      if (known.status !== 'RUNNING') refuse('STATE', `it is ${known.status}`);
+      return progress.done <= known.done ? [] : [{ type: 'BulkRevocationProgressed', data: progress }];
+    }
+    case 'FinishBulkRevocation':
+      if (known.status === 'DONE') return [];
+      if (known.status !== 'RUNNING' || known.done < known.count) refuse('STATE', 'not all devices were looked at');
+      return [{ type: 'BulkRevocationDone', data: { id, at: command.now } }];
+    case 'CancelBulkRevocation':
+      if (known.status === 'CANCELLED') return [];
+      if (known.status === 'DONE') refuse('STATE', 'it is done');
+      return [{ type: 'BulkRevocationCancelled', data: { id, by: command.by, at: command.now } }];
+  }
+}
+
+function propose(
+  { type: _, now: at, ...wish }: Extract<BulkRevocationCommand, { readonly type: 'ProposeBulkRevocation' }>,
+  state: BulkRevocationsState,
+): readonly BulkRevocationEvent[] {
+  if (state.byId.has(wish.id)) return [];
+  requireCount(wish.count, 1, 'the number of devices');
+  const open = [...state.byId.values()].filter(({ status }) => status === 'PROPOSED' || status === 'RUNNING');
+  if (open.length >= maxOpenBulkRevocations || state.byId.size >= maxBulkRevocations) refuse('RATE_LIMITED', 'too many bulk revocations');
+  return [{ type: 'BulkRevocationProposed', data: { ...wish, at } }];
+}
+
+function evolve(state: BulkRevocationsState, event: BulkRevocationEvent): BulkRevocationsState {
+  const byId = new Map(state.byId);
+  if (event.type === 'BulkRevocationProposed') {
+    const { by: proposedBy, at: proposedAt, ...wish } = event.data;
+    return { byId: byId.set(wish.id, { ...wish, status: 'PROPOSED', proposedBy, proposedAt, done: 0, revoked: 0, failed: 0 }) };
+  }
+  const known = state.byId.get(event.data.id);
+  if (known === undefined) return state;
+  switch (event.type) {
+    case 'BulkRevocationApproved':
+      return { byId: byId.set(known.id, { ...known, status: 'RUNNING', approvedBy: event.data.by }) };
+    case 'BulkRevocationProgressed':
+      return { byId: byId.set(known.id, { ...known, ...event.data }) };
+    case 'BulkRevocationDone':
+      return { byId: byId.set(known.id, { ...known, status: 'DONE' }) };
+    case 'BulkRevocationCancelled':
+      return { byId: byId.set(known.id, { ...known, status: 'CANCELLED' }) };
+    default:
+      return state;
+  }
+}
+
+export const bulkRevocations: Decider<BulkRevocationCommand, BulkRevocationsState, BulkRevocationEvent> = {
+  initialState: { byId: new Map() },
+  decide,
+  evolve,
+};
