@@ -27,7 +27,7 @@ export type Otp = {
   readonly setFlag: (bit: number) => void;
 };
 
-export const otpFlagCount = 64;
+const otpFlagCount = 64;
 
 const lockOffset = otpSlotCount * otpSlotBytes;
 const counterOffset = { application: lockOffset + 1, bootloader: lockOffset + 33 } as const satisfies Record<OtpCounter, number>;

@@ -14,7 +14,7 @@ export type SwapType = 'none' | 'test' | 'permanent' | 'revert';
 
 export type SlotTrailer = { readonly magic: boolean; readonly copyDone: boolean; readonly imageOk: boolean };
 
-export function readTrailer(flash: Flash, slot: Region): SlotTrailer {
+function readTrailer(flash: Flash, slot: Region): SlotTrailer {
   const end = slot.offset + slot.bytes;
   const isSet = (back: number): boolean => flash.read(end - back, 1)[0] === flagSet;
   return {

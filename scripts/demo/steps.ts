@@ -42,7 +42,7 @@ export const newLife = (world: World): Life => ({
 });
 
 /** Firmware that differs by version and does not compress to nothing. */
-export function payload(name: string, bytes: number): Uint8Array {
+function payload(name: string, bytes: number): Uint8Array {
   const blocks = Math.ceil(bytes / 32);
   return new Uint8Array(
     Buffer.concat(Array.from({ length: blocks }, (_, i) => createHash('sha256').update(`${name} ${i}`).digest())).subarray(0, bytes),

@@ -20,7 +20,7 @@ export function actor(c: Context<ApiEnv>): string {
 
 const maxBodyBytes = 256 * 1024;
 /** Firmware and UID lists only. */
-export const maxFirmwareBytes = 8 * 1024 * 1024;
+const maxFirmwareBytes = 8 * 1024 * 1024;
 const largePath = /^\/v1\/(releases|programmers\/[0-9a-f]{32}\/firmware|jobs\/[0-9a-f]{32}\/uids)$/;
 
 export function createApi(services: Services, auth: Auth, resources: readonly Resource[]): Api {

@@ -17,7 +17,7 @@ export function withServerOptions(command: Command): Command {
 
 /** An HTTP client for these options.
  *  @throws NusecError BAD_REQUEST when the root certificate or the token is missing */
-export function serverClient(options: ServerOptions): HttpClient {
+function serverClient(options: ServerOptions): HttpClient {
   const token = process.env.NUSEC_TOKEN ?? (options.tokenFile ? readText(options.tokenFile, 'token file') : undefined);
   if (!token) throw new NusecError('UNAUTHENTICATED', 'no token: give --token-file FILE or set NUSEC_TOKEN_FILE');
   return createHttpClient({ baseUrl: options.server, ca: rootCertificate(options), token: token.trim() });

@@ -8,7 +8,7 @@ import { type Decider, requireStatus } from './decider.ts';
 import { isPast, refuse, requireCount, timeAfter } from './rules.ts';
 
 /** Life of a grant (I12). */
-export const grantLifetimeMs = 15 * 60_000;
+const grantLifetimeMs = 15 * 60_000;
 
 /** Reservations one programmer may hold at a time: a gang programmer has 16 sockets, the rest is room for retries (T24). */
 export const maxOpenReservations = 64;

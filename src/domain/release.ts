@@ -7,7 +7,7 @@ import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { parseVersion } from './version.ts';
 
 /** MCUboot keeps the counter in one bit per step: 255 for the application, 63 for the bootloader. */
-export const counterLimits: { readonly [Kind in ImageKind]: number } = { app: 255, bl2: 63 };
+const counterLimits: { readonly [Kind in ImageKind]: number } = { app: 255, bl2: 63 };
 
 export type FirmwareUpload = {
   readonly releaseId: string;

@@ -6,7 +6,7 @@ import { readVersion, writeVersion } from './version.ts';
 /** MCUboot image: header (padded to its own length) | payload | [protected TLV area] | TLV area | anything.
  *  Source: MCUboot docs/design.md and bootutil/image.h (2.4.0); integers little endian. */
 
-export const imageMagic = 0x96f3b83d;
+const imageMagic = 0x96f3b83d;
 /** Bytes of the header proper; `headerBytes` of an image is at least this. */
 export const minHeaderBytes = 32;
 /** `ih_hdr_size` is 16 bits. */

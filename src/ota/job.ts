@@ -10,9 +10,9 @@ import { id16, sha256, timeSeconds, u32, uid, version } from '../production/fiel
 export const jobContentType = 'application/nusec-ota-job';
 
 /** Limits of a job. A block with its tag and message head fits a packet of 128 KiB. */
-export const minBlockBytes = 256;
+const minBlockBytes = 256;
 export const maxBlockBytes = 64 * 1024;
-export const maxJobBlocks = 4096;
+const maxJobBlocks = 4096;
 export const blockHashBytes = 32;
 const maxDependencies = 8;
 

@@ -35,7 +35,7 @@ export type ReleaseInfo = {
 export type PreparedRelease = { readonly body: Uint8Array; readonly digestHex: string; readonly info: ReleaseInfo };
 
 /** Largest upload: a payload of the largest size with header, TLV areas and a swap trailer around it. */
-export const maxUploadBytes = maxPayloadBytes + 512 * 1024;
+const maxUploadBytes = maxPayloadBytes + 512 * 1024;
 
 /** @returns body = header ‖ payload ‖ protected TLVs without any signature, digestHex = its SHA-256 = the image hash of every device
  *  @throws NusecError IMAGE_REFUSED (the bootloader's reason for a broken MCUboot image; what is missing or does not fit otherwise) */
