@@ -135,9 +135,9 @@ export const authorityResource: Resource = (api, { ctx, alarms }, auth) => {
   const record = createRoute({
     method: 'get',
     path: '/v1/authority/ceremonies/{id}/record',
-    summary: 'The record of a ceremony, to be printed and signed',
+    summary: 'The record of a ceremony, to be printed and signed; `root` for that of the first root',
     middleware: auth.person(),
-    request: { params },
+    request: { params: z.object({ id: z.union([idField, z.literal('root')]) }) },
     responses: { 200: { description: 'as text', content: { 'text/plain': { schema: z.string() } } } },
   });
   api.openapi(record, async c => c.text(await ceremonyRecord(ctx, c.req.valid('param').id)));

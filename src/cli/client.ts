@@ -54,11 +54,11 @@ export const ask = <T>(options: ServerOptions, method: string, path: string, bod
 
 /** Makes the subcommands of one group: with the server's options, and with examples under its help. */
 export const subcommandsOf =
-  (group: Command) =>
+  (group: Command, path = group.name()) =>
   (usage: string, description: string, ...examples: readonly string[]): Command =>
     withServerOptions(
       group
         .command(usage)
         .description(description)
-        .addHelpText('after', `\nExamples:\n${examples.map(text => `  $ nusec ${group.name()} ${text}`).join('\n')}`),
+        .addHelpText('after', `\nExamples:\n${examples.map(text => `  $ nusec ${path} ${text}`).join('\n')}`),
     );

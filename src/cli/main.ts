@@ -10,6 +10,7 @@ type Register = (program: Command) => void;
 const commands: Readonly<Record<string, () => Promise<Register>>> = {
   init: async () => (await import('./init.ts')).registerInit,
   server: async () => (await import('./server.ts')).registerServer,
+  ca: async () => (await import('./ca.ts')).registerCa,
   line: async () => (await import('./line.ts')).registerLine,
   firmware: async () => (await import('./firmware.ts')).registerFirmware,
   job: async () => (await import('./job.ts')).registerJob,
@@ -19,6 +20,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   package: async () => (await import('./package.ts')).registerPackage,
   produce: async () => (await import('./produce.ts')).registerProduce,
   device: async () => (await import('./device.ts')).registerDevice,
+  revoke: async () => (await import('./revoke.ts')).registerRevoke,
   rollout: async () => (await import('./rollout.ts')).registerRollout,
   gateway: async () => (await import('./gateway.ts')).registerGateway,
 };

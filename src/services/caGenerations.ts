@@ -105,7 +105,16 @@ async function rollRoot(ctx: Context, rootId: string, approvers: readonly [strin
   return certificateOutcome(rolled);
 }
 
-function certificateOutcome({ certificate, sha256, keyId }: { certificate: string; sha256: string; keyId: string }): CeremonyOutcome {
+/** What a printed record says of a certificate. */
+export function certificateOutcome({
+  certificate,
+  sha256,
+  keyId,
+}: {
+  certificate: string;
+  sha256: string;
+  keyId: string;
+}): CeremonyOutcome {
   const { subject, serialHex, notBefore, notAfter, spki } = parseCertificate(fromBase64url(certificate));
   return {
     subject: describeName(subject),

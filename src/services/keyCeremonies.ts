@@ -1,9 +1,9 @@
-import type { CaUse } from '../domain/authority.ts';
+import { authorityStream, type CaUse, firstRootId } from '../domain/authority.ts';
 import { type CeremonyAction, ceremonies, ceremoniesStream, ceremonyOf, type KnownCeremony } from '../domain/ceremonies.ts';
 import { NusecError } from '../errors.ts';
 import type { Alarms } from './alarms.ts';
 import { authorityOf, newHexId, nextIcaId } from './authority.ts';
-import { carryOut, nextRootId } from './caGenerations.ts';
+import { carryOut, certificateOutcome, nextRootId } from './caGenerations.ts';
 import { type Context, execute, nowIso, stateOf } from './context.ts';
 
 /** Key ceremonies: proposed by one administrator, approved by another, carried out at once and recorded for the file (I16). */
@@ -60,6 +60,7 @@ export async function listCeremonies(ctx: Context): Promise<readonly KnownCeremo
 
 /** The record for the file: who, what, when, fingerprints, and lines to sign. @throws NusecError NOT_FOUND, STATE (not done) */
 export async function ceremonyRecord(ctx: Context, id: string): Promise<string> {
+  if (id === firstRootId) return firstRootRecord(ctx);
   const ceremony = ceremonyOf(await stateOf(ctx, ceremonies, ceremoniesStream(ctx.project)), id);
   if (ceremony.status !== 'DONE') throw new NusecError('STATE', `the ceremony is ${ceremony.status}`);
   const { action, proposedBy, proposedAt, approvedBy = '', approvedAt = '', doneAt = '', outcome = {} } = ceremony;
@@ -76,8 +77,29 @@ export async function ceremonyRecord(ctx: Context, id: string): Promise<string> 
     'carried out': doneAt,
     ...outcome,
   };
+  return recordText(fields, [proposedBy, approvedBy]);
+}
+
+/** The record of the ceremony that began the project. */
+async function firstRootRecord(ctx: Context): Promise<string> {
+  const events = await ctx.store.readStream(authorityStream(ctx.project));
+  const made = events.find(({ type }) => type === 'RootCaEstablished');
+  const [first] = (await authorityOf(ctx)).roots;
+  if (made === undefined || first === undefined) throw new NusecError('NOT_FOUND', 'the project has no root');
+  const approvers = (made.data.approvers as readonly string[]).map(name => `operator:${name}`);
+  const fields = {
+    project: ctx.project,
+    action: 'establishRoot',
+    'carried out': made.at,
+    'event hash': made.hash,
+    ...certificateOutcome(first),
+  };
+  return recordText(fields, approvers);
+}
+
+function recordText(fields: Readonly<Record<string, unknown>>, people: readonly string[]): string {
   const lines = Object.entries(fields).map(([name, value]) => `${name.padEnd(22)} ${groups(String(value))}`);
-  const signatures = [proposedBy, approvedBy].map(who => `\n${who}\ndate and signature: ______________________________\n`);
+  const signatures = people.map(who => `\n${who}\ndate and signature: ______________________________\n`);
   return ['KEY CEREMONY RECORD', '===================', '', ...lines, ...signatures].join('\n');
 }
 

@@ -1,0 +1,56 @@
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startTestServer, type TestServer } from '../support/server.ts';
+
+/** `nusec ca` as two administrators use it, over HTTPS. */
+
+const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
+let server: TestServer;
+beforeAll(async () => {
+  server = await startTestServer();
+  writeFileSync(join(server.dataDir, 'root.pem'), server.rootPem);
+}, 30_000);
+afterAll(() => server?.close());
+
+const nusec = (token: string, ...args: readonly string[]): Promise<{ status: number | null; text: string }> =>
+  new Promise(resolve => {
+    const env = { ...process.env, NUSEC_TOKEN: token, NUSEC_CA: join(server.dataDir, 'root.pem'), NUSEC_SERVER: server.url };
+    const child = spawn(process.execPath, [main, ...args], { env });
+    let text = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (text += chunk));
+    child.on('close', status => resolve({ status, text }));
+  });
+
+describe('nusec ca (I16)', () => {
+  it('rolls an issuing CA with two administrators and prints the record', async () => {
+    const proposed = JSON.parse((await nusec(server.alice, 'ca', 'roll', 'gateway', '--json')).text);
+    expect(proposed).toMatchObject({ status: 'PROPOSED', action: { icaId: 'gateway-2' } });
+    const alone = await nusec(server.alice, 'ca', 'ceremony', 'approve', proposed.id);
+    expect([alone.status, alone.text]).toEqual([1, expect.stringContaining('FOUR_EYES_REQUIRED')]);
+    expect((await nusec(server.bob, 'ca', 'ceremony', 'approve', proposed.id)).text).toContain('DONE');
+    const record = (await nusec(server.alice, 'ca', 'ceremony', 'record', proposed.id)).text;
+    for (const text of ['KEY CEREMONY RECORD', 'operator:alice', 'operator:bob', 'gateway-2']) expect(record).toContain(text);
+    expect((await nusec(server.alice, 'ca', 'ceremony', 'record', 'root')).text).toContain('establishRoot');
+    expect((await nusec(server.alice, 'ca', 'list')).text).toMatch(/gateway-2 +gateway +– +ESTABLISHED +root/);
+    expect((await nusec(server.alice, 'ca', 'ceremony', 'list')).text).toContain(proposed.id);
+  }, 30_000);
+
+  it('goes on serving when its server CA is replaced and compromised, with a new certificate at once', async () => {
+    const both = async (...args: readonly string[]) => {
+      const { id } = JSON.parse((await nusec(server.alice, 'ca', ...args, '--json')).text);
+      return JSON.parse((await nusec(server.bob, 'ca', 'ceremony', 'approve', id, '--json')).text);
+    };
+    await both('roll', 'server');
+    await both('activate', 'server-2');
+    expect(await both('compromise', 'server-1', '--reason', 'test')).toMatchObject({ status: 'DONE' });
+    expect((await nusec(server.alice, 'ca', 'list', '--json')).status).toBe(0);
+    await both('roll-root');
+    await both('roll', 'server');
+    await both('activate', 'server-3');
+    const { roots, issuingCas } = JSON.parse((await nusec(server.alice, 'ca', 'list', '--json')).text);
+    expect(roots).toHaveLength(2);
+    expect(issuingCas).toContainEqual(expect.objectContaining({ icaId: 'server-3', rootId: 'root-2', status: 'ACTIVE' }));
+  }, 60_000);
+});
