@@ -2,6 +2,7 @@ import { closeSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { createBatcher } from './batcher.ts';
+import { keyExists } from './keyRules.ts';
 import { checkOwnerOnly, secretFileMode } from './secretFile.ts';
 
 /** Custody of per-device boot keys (R89): the public key of every (UID, OBJ_ID, slot) for ever, and the private key wrapped under
@@ -29,6 +30,13 @@ export type Custody = {
   get(keyId: string): CustodyKey | undefined;
   /** Erases the wrapped key from the database and its log; the public half stays. Repeating it changes nothing. @throws KEY_NOT_FOUND */
   destroy(keyId: string, at: string): Promise<void>;
+  /** Puts the same key, wrapped anew under another key-encryption key, in the place of the old wrapping, which is erased. A key that was
+   *  destroyed or re-wrapped meanwhile stays as it is. */
+  replaceWrapping(key: Required<Pick<CustodyKey, 'keyId' | 'kekId' | 'wrapped'>>, oldKekId: string): Promise<void>;
+  /** Takes keys over as they are, destroyed ones too, from a backup or another custody. @throws KEY_EXISTS when one is there: then none is taken */
+  takeOver(keys: readonly CustodyKey[]): void;
+  /** How many keys each key-encryption key still wraps. */
+  wrappedBy(): ReadonlyMap<string, number>;
   /** At most `limit` keys in order of key id, from the one after `after` (`''`: from the start). */
   list(after: string, limit: number): readonly CustodyKey[];
   /** All keys ever put, the destroyed ones with them. */
@@ -70,6 +78,13 @@ export function openCustody(file: string): Custody {
     return row && fromRow(row);
   };
   const stored = (keyId: string): CustodyKey | NusecError => get(keyId) ?? new NusecError('KEY_NOT_FOUND', `there is no key ${keyId}`);
+  const rewrap = database.prepare(
+    'UPDATE custody_key SET kek_id = ?, wrapped = ? WHERE key_id = ? AND kek_id = ? AND destroyed_at IS NULL',
+  );
+  const takeOver = database.prepare('INSERT INTO custody_key VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING');
+  const perKek = database.prepare<{ kek_id: string; keys: number }>(
+    'SELECT kek_id, count(*) AS keys FROM custody_key WHERE wrapped IS NOT NULL GROUP BY kek_id',
+  );
   const batcher = createBatcher(createCommit(database));
 
   return {
@@ -91,6 +106,24 @@ export function openCustody(file: string): Custody {
         },
       });
     },
+    async replaceWrapping({ keyId, kekId, wrapped }, oldKekId) {
+      await batcher.add({
+        erases: true,
+        run() {
+          rewrap.run(kekId, wrapped, keyId, oldKekId);
+          return stored(keyId);
+        },
+      });
+    },
+    takeOver(keys) {
+      inTransaction(database, () => {
+        for (const { keyId, kekId, publicKey, createdAt, wrapped, destroyedAt } of keys) {
+          const { changes } = takeOver.run(keyId, kekId, publicKey, createdAt, wrapped ?? null, destroyedAt ?? null);
+          if (changes === 0) throw keyExists(keyId);
+        }
+      });
+    },
+    wrappedBy: () => new Map(perKek.all().map(row => [row.kek_id, row.keys])),
     list: (after, limit) => selectAfter.all(after, limit).map(fromRow),
     count: () => count.get() ?? 0,
     async close() {

@@ -42,6 +42,10 @@ export function rewrapUnder(kek: KeyObject, newKek: KeyObject, context: string, 
   }
 }
 
+/** A boot key in the clear, to move it into a token. @returns PKCS#8, wiped by the caller @throws KEY_REFUSED when it does not open */
+export const unwrapUnder = (kek: KeyObject, context: string, wrapped: Uint8Array): Uint8Array =>
+  unwrapKey(wrappingKey(kek, context), wrapped);
+
 /** A wrapped key with what it was wrapped under. */
 type Custodial = { readonly kekId: string; readonly context: string; readonly wrapped: Uint8Array };
 

@@ -1,6 +1,6 @@
 import { NusecError } from '../../errors.ts';
 import { ecAlgorithm, requireAes, requireKek, requireP256 } from '../keyRules.ts';
-import type { KeyAlgorithm, KeyInfo } from '../port.ts';
+import type { KeyInfo } from '../port.ts';
 import { CryptokiError } from './cryptoki.ts';
 import { isLost, openToken, type TokenOptions } from './token.ts';
 import { openTokenKeys, type TokenKeys } from './tokenKeys.ts';
@@ -8,12 +8,10 @@ import { createOperations, type TokenOperations } from './tokenOperations.ts';
 
 /** What the token process does for the keystore, each with the checks that need to know the key. */
 export type TokenApi = TokenOperations &
-  Omit<TokenKeys, 'entry' | 'list' | 'addAgreed'> & {
+  Omit<TokenKeys, 'entry' | 'list'> & {
     list(): Promise<readonly KeyInfo[]>;
     /** @throws CryptokiError when the token is gone */
     check(): Promise<void>;
-    /** How a message is hashed before `sign`. @throws KEY_REFUSED for an AES key */
-    algorithm(id: string): Promise<KeyAlgorithm>;
   };
 
 /** @throws as `openToken` and `openTokenKeys` */
@@ -24,9 +22,9 @@ export async function openTokenApi(options: TokenOptions): Promise<TokenApi> {
   return {
     list: async () => keys.list(),
     check: async () => token.check(),
-    algorithm: async id => ecAlgorithm(keys.entry(id)),
     generate: keys.generate,
     addPair: keys.addPair,
+    addAgreed: keys.addAgreed,
     destroy: keys.destroy,
     async sign(id, digest) {
       ecAlgorithm(keys.entry(id));

@@ -19,7 +19,7 @@ const timeoutMs = 30_000;
 /** A token that cannot be opened is not tried more often than this: operations fail at once meanwhile. */
 const pauseMs = 500;
 const maxWaiting = 100_000;
-const changing: ReadonlySet<keyof TokenApi> = new Set(['generate', 'addPair', 'derive', 'destroy']);
+const changing: ReadonlySet<keyof TokenApi> = new Set(['generate', 'addPair', 'addAgreed', 'derive', 'destroy']);
 
 /** Opens the token, so that a wrong PIN or label is known at once.
  *  @param accept judges the keys of the token each time it is opened, and throws when this is not the token it was
