@@ -2,7 +2,7 @@ import { encodeCertificateChain } from './certchain.ts';
 import { type CertificatePortion, certificateHeadBytes, type GetCertificate } from './messages/certificate.ts';
 import type { KeyPairInfo, SlotDigest } from './messages/digests.ts';
 import { hashOf } from './signature.ts';
-import type { HashAlgorithm } from './suite.ts';
+import type { Algorithms, HashAlgorithm } from './suite.ts';
 
 /** The certificate slots of one side (DSP0274 §10.6), and what DIGESTS and CERTIFICATE tell of them: the responder's own, or the requester's
  *  in encapsulated messages. */
@@ -18,6 +18,11 @@ export type CertSlot = {
 };
 /** Index = slot number 0–7. */
 export type CertSlots = readonly (CertSlot | undefined)[];
+/** Slots, or how they follow from the negotiated algorithms, for a side with keys of several kinds. */
+export type SlotSource = CertSlots | ((algorithms: Algorithms) => CertSlots);
+
+export const slotsFor = (source: SlotSource, algorithms: Algorithms): CertSlots =>
+  typeof source === 'function' ? source(algorithms) : source;
 
 /** What the chain structure depends on. */
 export type ChainContext = { readonly version: number; readonly hash: HashAlgorithm };

@@ -1,6 +1,6 @@
 import { NusecError } from '../../errors.ts';
 import type { KemProvider } from '../agreement.ts';
-import type { CertSlots } from '../certslot.ts';
+import { type CertSlots, type SlotSource, slotsFor } from '../certslot.ts';
 import { malformed } from '../codec.ts';
 import { capability, nonceBytes, requestCode, responseCode, type Wire } from '../constants.ts';
 import { type EcdhProvider, ecdhFromRandom, type RandomSource } from '../ecdh.ts';
@@ -16,7 +16,7 @@ import {
 import { mutualAuthentication, requesterSlotMask } from '../messages/key-exchange.ts';
 import type { Binding } from '../record.ts';
 import type { SpdmSession } from '../session.ts';
-import { bothHave, type Connection, checkHead, unexpected } from './connection.ts';
+import { algorithmsOf, bothHave, type Connection, checkHead, unexpected } from './connection.ts';
 import { answerEncapsulated } from './encapsulated.ts';
 import { acceptFinish, type OpenFinish, openFinish } from './finish.ts';
 import { continueIdentification, defaultIdentifyOptions, type IdentifyOptions, startIdentification } from './identify.ts';
@@ -40,7 +40,7 @@ export type SessionSetupOptions = IdentifyOptions & {
   readonly summaryType: number;
   readonly policy: number;
   /** Our own certificates and keys, for a responder that wants to know who we are; without them such a responder is refused. */
-  readonly ownSlots: CertSlots;
+  readonly ownSlots: SlotSource;
 };
 
 export type SessionSetupStep = { readonly send: Wire } | EstablishedSession;
@@ -124,7 +124,8 @@ function exchangeKeys(options: SessionSetupOptions, connection: Connection): Nex
 }
 
 /** What the responder wants to know of us (MutAuthRequested) decides what comes before FINISH. @throws SPDM_UNSUPPORTED */
-async function firstQuestion({ ownSlots: slots }: SessionSetupOptions, handshake: Handshake): Promise<Next> {
+async function firstQuestion({ ownSlots }: SessionSetupOptions, handshake: Handshake): Promise<Next> {
+  const slots = slotsFor(ownSlots, algorithmsOf(handshake.connection));
   const { connection, answer } = handshake;
   const wanted = answer.mutualAuthentication;
   if (wanted === mutualAuthentication.none) return sendFinish(handshake);
@@ -144,7 +145,8 @@ async function firstQuestion({ ownSlots: slots }: SessionSetupOptions, handshake
 
 type Asked = { readonly handshake: Handshake; readonly digests?: Uint8Array };
 
-async function nextQuestion({ ownSlots: slots }: SessionSetupOptions, asked: Asked, response: Uint8Array): Promise<Next> {
+async function nextQuestion({ ownSlots }: SessionSetupOptions, asked: Asked, response: Uint8Array): Promise<Next> {
+  const slots = slotsFor(ownSlots, algorithmsOf(asked.handshake.connection));
   const { connection } = asked.handshake;
   if (response[1] === responseCode.encapsulatedRequest) {
     checkHead(connection, response, responseCode.encapsulatedRequest);

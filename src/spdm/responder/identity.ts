@@ -7,14 +7,14 @@ import { decodeGetDigests, encodeDigests } from '../messages/digests.ts';
 import { signingInput } from '../signature.ts';
 import { challengeTranscript, maxTranscriptBytes, transcriptBytes, withIdentity } from '../transcript.ts';
 import { measurementSummary } from './measurements.ts';
-import { chainContext, chainHash, slotOf } from './slots.ts';
+import { chainContext, chainHash, slotOf, slotsOf } from './slots.ts';
 import { type Exchange, invalidRequest, negotiated, type Reply } from './state.ts';
 
 /** DIGESTS, CERTIFICATE, CHALLENGE_AUTH (DSP0274 §10.6–10.8). */
 
 export function handleGetDigests(exchange: Exchange): Reply {
   decodeGetDigests(exchange.request);
-  const { slots } = exchange.settings;
+  const slots = slotsOf(exchange);
   const { multiKey } = negotiated(exchange.state);
   const message = encodeDigests(exchange.state.version, slotDigests(chainContext(exchange), multiKey, slots));
   remember(exchange, message);
@@ -43,7 +43,7 @@ export async function handleChallenge(exchange: Exchange): Promise<Reply> {
   const { hash } = negotiated(state);
   const unsigned = encodeChallengeAuth(state.version, {
     slot,
-    slotMask: provisionedSlots(settings.slots).reduce((mask, [index]) => mask | (1 << index), 0),
+    slotMask: provisionedSlots(slotsOf(exchange)).reduce((mask, [index]) => mask | (1 << index), 0),
     chainHash: chainHash(exchange, cert),
     nonce: settings.randomBytes(nonceBytes),
     summary: await measurementSummary(exchange, summaryType),

@@ -1,5 +1,5 @@
 import type { KemProvider } from '../agreement.ts';
-import type { CertSlots } from '../certslot.ts';
+import type { SlotSource } from '../certslot.ts';
 import { type SpdmErrorCode, type SpdmVersion, spdmError } from '../constants.ts';
 import type { EcdhProvider, RandomSource } from '../ecdh.ts';
 import type { HandshakeSecrets } from '../keyschedule.ts';
@@ -20,7 +20,7 @@ import type { Transcript } from '../transcript.ts';
 export type { CertSlot } from '../certslot.ts';
 
 export type ResponderSettings = {
-  readonly slots: CertSlots;
+  readonly slots: SlotSource;
   readonly randomBytes: RandomSource;
   /** In rising order of their index; asked at every request for measurements or for their summary. */
   readonly measurements: () => readonly MeasurementSource[] | Promise<readonly MeasurementSource[]>;

@@ -1,0 +1,161 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fromHex, toHex, utf8 } from '../../bytes.ts';
+import { type Evidence, verifyEvidence } from '../../spdm/evidence.ts';
+import { keyUpdateOperation } from '../../spdm/messages/key-update.ts';
+import type { Connection } from '../../spdm/requester/connection.ts';
+import { sessionAsk } from '../../spdm/requester/delivery.ts';
+import { acceptKeyUpdate, keyUpdateRecord } from '../../spdm/requester/key-update.ts';
+import { answerQuestions, getCsr, measureInSession, setCertificate } from '../../spdm/requester/requests.ts';
+import { type Link, runAttestation, runPskSetup, runSessionSetup } from '../../spdm/requester/run.ts';
+import { acceptControl, controlRecord } from '../../spdm/requester/session-control.ts';
+import type { SpdmSession } from '../../spdm/session.ts';
+import { type Identities, trustLinks } from './identities.ts';
+import { platformKem } from './kem.ts';
+import { algorithmsFrom, type CommonOptions, capabilitiesFrom } from './options.ts';
+
+/** What the command-line requester can do with a responder, step by step. */
+
+export type RequesterOptions = CommonOptions & {
+  readonly steps: readonly string[];
+  readonly slot: number;
+  readonly portionBytes: number;
+  readonly hint: string;
+};
+
+/** Steps by name; those of a session need SESSION or PSK before them. */
+export const stepNames = [
+  'ATTEST',
+  'CHALLENGE',
+  'SESSION',
+  'PSK',
+  'HEARTBEAT',
+  'KEY_UPDATE',
+  'ENCAP',
+  'MEASURE',
+  'CSR',
+  'SET_CERT',
+  'APP',
+  'END',
+] as const;
+
+type Session = { readonly session: SpdmSession; readonly connection: Connection; readonly evidence?: Evidence; readonly nonce: Uint8Array };
+type Run = { readonly options: RequesterOptions; readonly identities: Identities; readonly link: Link; open?: Session };
+type Result = Readonly<Record<string, unknown>>;
+
+/** @throws whatever the step throws, and Error for one that needs a session */
+export async function runSteps(
+  options: RequesterOptions,
+  identities: Identities,
+  link: Link,
+  tell: (result: Result) => void,
+): Promise<void> {
+  const run: Run = { options, identities, link };
+  for (const name of options.steps) tell({ step: name, ...(await steps[name as (typeof stepNames)[number]](run)) });
+}
+
+const random = (length: number): Uint8Array => new Uint8Array(randomBytes(length));
+const wait = (delayMs: number): Promise<void> => delay(delayMs);
+
+function identify({ options, identities }: Run) {
+  const kem = platformKem();
+  return {
+    versions: options.versions,
+    capabilities: capabilitiesFrom(options),
+    algorithms: algorithmsFrom(options),
+    slot: options.slot,
+    portionBytes: options.portionBytes,
+    binding: options.transport === 'tcp' ? ('tcp' as const) : ('mctp' as const),
+    randomBytes: random,
+    wait,
+    trust: trustLinks,
+    ownSlots: identities.slots,
+    ...(kem ? { kem } : {}),
+  };
+}
+
+const versionText = (version: number): string => `${version >> 4}.${version & 0xf}`;
+
+async function attest(run: Run, measurements: number | 'none'): Promise<Result> {
+  const nonce = random(32);
+  const evidence = await runAttestation({ ...identify(run), nonce, measurements }, run.link);
+  const verified = await verifyEvidence(evidence, { nonce, trust: trustLinks, versions: run.options.versions });
+  const { version, slot } = verified;
+  return { version: versionText(version), slot, measurements: verified.measurements.map(({ index }) => index) };
+}
+
+async function openSession(run: Run): Promise<Result> {
+  const nonce = random(32);
+  const established = await runSessionSetup({ ...identify(run), nonce, summaryType: 0 }, run.link);
+  run.open = { ...established, nonce };
+  const { mutual, heartbeatSeconds, connection } = established;
+  return { version: versionText(connection.version), mutual, heartbeatSeconds };
+}
+
+async function openPsk(run: Run): Promise<Result> {
+  const established = await runPskSetup({ ...identify(run), psk: fromHex(run.options.psk), hint: utf8(`${run.options.hint}\0`) }, run.link);
+  run.open = { ...established, nonce: new Uint8Array(32) };
+  return { version: versionText(established.connection.version) };
+}
+
+function opened(run: Run): Session {
+  if (!run.open) throw new Error('no session: SESSION or PSK comes first');
+  return run.open;
+}
+
+async function secured(run: Run, record: Uint8Array): Promise<Uint8Array> {
+  return (await run.link({ kind: 'secured', message: record })).message;
+}
+
+const asking = (run: Run) => ({ ask: sessionAsk(opened(run).session, run.link), connection: opened(run).connection, wait });
+
+async function control(run: Run, request: 'heartbeat' | 'endSession'): Promise<Result> {
+  const { session } = opened(run);
+  acceptControl(session, request, await secured(run, controlRecord(session, request)));
+  return {};
+}
+
+async function updateKeys(run: Run): Promise<Result> {
+  const { session } = opened(run);
+  for (const operation of [keyUpdateOperation.updateAllKeys, keyUpdateOperation.verifyNewKey]) {
+    const update = { operation, tag: random(1)[0]! };
+    acceptKeyUpdate(session, update, await secured(run, keyUpdateRecord(session, update)));
+  }
+  return {};
+}
+
+async function measure(run: Run): Promise<Result> {
+  const { evidence, nonce } = opened(run);
+  if (!evidence) throw new Error('measurements are signed in a session with certificates only');
+  const measured = await measureInSession(asking(run), evidence, { nonce, slot: run.options.slot });
+  const { measurements } = await verifyEvidence(measured, { nonce, trust: trustLinks, versions: run.options.versions });
+  return { measurements: measurements.map(({ index }) => index) };
+}
+
+async function installCertificates(run: Run): Promise<Result> {
+  const { algorithms } = opened(run).connection;
+  const { slots } = run.identities.forSignature(algorithms!.signature);
+  await setCertificate(asking(run), 1, slots[0]!.certificates);
+  return {};
+}
+
+async function say(run: Run): Promise<Result> {
+  const { session } = opened(run);
+  const answer = session.open(await secured(run, session.seal(Uint8Array.of(0x01, 0x80, 0x00, 0x02))));
+  return { answer: toHex(answer) };
+}
+
+const steps: Readonly<Record<(typeof stepNames)[number], (run: Run) => Promise<Result>>> = {
+  ATTEST: run => attest(run, 0xff),
+  CHALLENGE: run => attest(run, 'none'),
+  SESSION: openSession,
+  PSK: openPsk,
+  HEARTBEAT: run => control(run, 'heartbeat'),
+  KEY_UPDATE: updateKeys,
+  ENCAP: async run => ({ answered: await answerQuestions(asking(run), opened(run).session) }),
+  MEASURE: measure,
+  CSR: async run => ({ csrBytes: (await getCsr(asking(run))).length }),
+  SET_CERT: installCertificates,
+  APP: say,
+  END: run => control(run, 'endSession'),
+};

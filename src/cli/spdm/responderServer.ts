@@ -1,0 +1,112 @@
+import { randomBytes } from 'node:crypto';
+import { createServer, type Server, type Socket } from 'node:net';
+import { fromHex, utf8 } from '../../bytes.ts';
+import type { CertSlots } from '../../spdm/certslot.ts';
+import { capability } from '../../spdm/constants.ts';
+import { createResponder, type Responder } from '../../spdm/responder/responder.ts';
+import { type Algorithms, noSignature, type SignatureAlgorithm } from '../../spdm/suite.ts';
+import {
+  createEmulatorDecoder,
+  type EmulatorFrame,
+  emulatorCommand,
+  emulatorTransport,
+  encodeEmulatorFrame,
+} from '../../spdm/transport/emulator.ts';
+import { answerApplication, certificationRequest, measurementSet } from './device.ts';
+import { normalFrame, payloadOf, wireOf } from './framing.ts';
+import { type Identities, trustLinks } from './identities.ts';
+import { platformKem } from './kem.ts';
+import { algorithmsFrom, type CommonOptions, capabilitiesFrom } from './options.ts';
+
+/** The responder behind a socket: one connection at a time has its own responder. */
+
+export type ResponderOptions = CommonOptions & {
+  readonly measurements: number;
+  readonly mutAuth: 'none' | 'encapsulated' | 'digests';
+  readonly heartbeatSeconds: number;
+  /** Keep listening after a SHUTDOWN. */
+  readonly stay: boolean;
+};
+
+const testAnswer = utf8('Server Hello!\0');
+
+export function responderFor(options: ResponderOptions, identities: Identities, tell: (event: string) => void): Responder {
+  const kem = platformKem();
+  const has = (flag: number): boolean => (options.caps & flag) !== 0;
+  // GET_CSR is about the keys of the negotiated algorithm, which the slots are asked for first.
+  let signature: SignatureAlgorithm = noSignature;
+  const slots = (algorithms: Algorithms): CertSlots => {
+    signature = algorithms.signature;
+    return identities.forSignature(signature).slots;
+  };
+  return createResponder({
+    slots,
+    versions: options.versions,
+    capabilities: capabilitiesFrom(options),
+    algorithms: algorithmsFrom(options),
+    randomBytes: length => new Uint8Array(randomBytes(length)),
+    measurements: () => measurementSet(options.measurements),
+    binding: options.transport === 'tcp' ? 'tcp' : 'mctp',
+    heartbeatSeconds: options.heartbeatSeconds,
+    ...(kem ? { kem } : {}),
+    ...(options.mutAuth !== 'none' && has(capability.mutualAuthentication)
+      ? { mutualAuthentication: { how: options.mutAuth, slot: 0, required: false, trust: trustLinks } }
+      : {}),
+    ...(has(capability.psk) ? { psk: () => fromHex(options.psk) } : {}),
+    onApplicationData: async (_, data) => answerApplication(data),
+    onVendorDefined: async request => request,
+    onGetCsr: async () => certificationRequest(identities.forSignature(signature)),
+    onSetCertificate: async () => 'done',
+    onFault: error => tell(`fault: ${error instanceof Error ? (error.stack ?? error.message) : 'unknown'}`),
+  });
+}
+
+/** @returns the listening server; it closes after a SHUTDOWN unless told to stay */
+export function serveResponder(options: ResponderOptions, identities: Identities, tell: (event: string) => void): Server {
+  const server = createServer(socket => {
+    socket.setNoDelay(true);
+    const responder = responderFor(options, identities, tell);
+    const decoder = createEmulatorDecoder();
+    let queue = Promise.resolve();
+    socket.on('data', bytes => {
+      queue = queue.then(async () => {
+        for (const frame of decoder.push(bytes)) await answerFrame(frame, socket, responder, options, server);
+      });
+      queue.catch(error => {
+        tell(`closed: ${error instanceof Error ? error.message : 'unknown'}`);
+        socket.destroy();
+      });
+    });
+    socket.on('error', error => tell(`socket: ${error.message}`));
+  });
+  server.listen(options.port, options.host, () => tell(`listening on ${options.host}:${options.port}`));
+  return server;
+}
+
+async function answerFrame(frame: EmulatorFrame, socket: Socket, responder: Responder, options: ResponderOptions, server: Server) {
+  const transport = emulatorTransport[options.transport];
+  const reply = (command: number, payload: Uint8Array = new Uint8Array()): void =>
+    void socket.write(encodeEmulatorFrame({ command, transport, payload }));
+  switch (frame.command) {
+    case emulatorCommand.test:
+      return reply(emulatorCommand.test, testAnswer);
+    case emulatorCommand.normal: {
+      const answer = await responder.handle(wireOf(options.transport, frame.payload));
+      const payload = answer ? payloadOf(options.transport, answer) : new Uint8Array();
+      return void socket.write(encodeEmulatorFrame(normalFrame(options.transport, payload)));
+    }
+    case emulatorCommand.updateSendingKey:
+      responder.updateSendingKey();
+      return reply(emulatorCommand.updateSendingKey);
+    case emulatorCommand.shutdown:
+      reply(emulatorCommand.shutdown);
+      socket.end();
+      if (!options.stay) server.close();
+      return;
+    case emulatorCommand.continue:
+      reply(emulatorCommand.continue);
+      return void socket.end();
+    default:
+      socket.end();
+  }
+}
