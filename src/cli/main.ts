@@ -11,6 +11,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   init: async () => (await import('./init.ts')).registerInit,
   server: async () => (await import('./server.ts')).registerServer,
   ca: async () => (await import('./ca.ts')).registerCa,
+  keystore: async () => (await import('./keystore.ts')).registerKeystore,
   line: async () => (await import('./line.ts')).registerLine,
   firmware: async () => (await import('./firmware.ts')).registerFirmware,
   job: async () => (await import('./job.ts')).registerJob,
