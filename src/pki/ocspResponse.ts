@@ -15,8 +15,20 @@ export type CertStatus =
 
 export type OcspAnswer = { readonly certId: Uint8Array } & CertStatus;
 
-/** The responder's certificate (profile `ocspResponder`) and key. */
-export type OcspSigner = { readonly certificate: { readonly der: Uint8Array; readonly spki: Uint8Array }; readonly signer: Signer };
+/** A responder, what stays the same in all its answers encoded. */
+export type OcspSigner = {
+  readonly signer: Signer;
+  /** ResponderID byKey: SHA-1 of the key bits, as §4.2.1 prescribes; it only names, nothing rests on it. */
+  readonly responderId: Uint8Array;
+  /** The certs field. */
+  readonly certificates: Uint8Array;
+};
+
+/** @param certificate of the profile `ocspResponder`; its key is the signer's */
+export function ocspSigner(certificate: { readonly der: Uint8Array; readonly spki: Uint8Array }, signer: Signer): OcspSigner {
+  const responderId = context(2, octetString(sha1(pointOf(certificate.spki))));
+  return { signer, responderId, certificates: context(0, sequence(certificate.der)) };
+}
 
 export type OcspFields = {
   readonly answers: readonly OcspAnswer[];
@@ -40,10 +52,10 @@ const good = Uint8Array.of(contextPrimitive(0), 0);
 const unknown = Uint8Array.of(contextPrimitive(2), 0);
 
 /** @returns a signed OCSPResponse of type id-pkix-ocsp-basic */
-export async function buildOcspResponse(fields: OcspFields, { certificate, signer }: OcspSigner): Promise<Uint8Array> {
+export async function buildOcspResponse(fields: OcspFields, { signer, responderId, certificates }: OcspSigner): Promise<Uint8Array> {
   const algorithm = signatureAlgorithms[signer.algorithm];
   const data = sequence(
-    responderId(certificate.spki),
+    responderId,
     generalizedTime(fields.thisUpdate),
     tlv(
       tags.sequence,
@@ -52,7 +64,7 @@ export async function buildOcspResponse(fields: OcspFields, { certificate, signe
     ...(fields.nonce ? [context(1, sequence(extension('ocspNonce', false, octetString(fields.nonce))))] : []),
   );
   const signature = bitString(await signer.sign(data));
-  const basic = sequence(data, algorithm, signature, context(0, sequence(certificate.der)));
+  const basic = sequence(data, algorithm, signature, certificates);
   return sequence(successful, context(0, sequence(basicType, octetString(basic))));
 }
 
@@ -65,11 +77,6 @@ function certStatus(answer: CertStatus): Uint8Array {
   const { reason, revokedAt } = answer;
   const reasonField = reason === 'unspecified' ? [] : [context(0, Uint8Array.of(tags.enumerated, 1, revocationReasons[reason]))];
   return context(1, generalizedTime(revokedAt), ...reasonField);
-}
-
-/** The responder by its key: SHA-1 of the key bits, as §4.2.1 prescribes; it only names, nothing rests on it. */
-function responderId(spki: Uint8Array): Uint8Array {
-  return context(2, octetString(sha1(pointOf(spki))));
 }
 
 const sha1 = (bytes: Uint8Array): Uint8Array => hash('sha1', bytes, 'buffer');

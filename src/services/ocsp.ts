@@ -13,10 +13,11 @@ import {
   type OcspAnswer,
   type OcspSigner,
   ocspFailure,
+  ocspSigner,
 } from '../pki/ocspResponse.ts';
 import { type Certificate, parseCertificate } from '../pki/parse.ts';
 import { isRevocationReason } from '../pki/revocationReasons.ts';
-import { certificateQueries } from '../projections/certificates.ts';
+import { type CertificateRow, certificateQueries } from '../projections/certificates.ts';
 import { authorityOf, caById, sha256Hex } from './authority.ts';
 import { type Context, execute, nowIso } from './context.ts';
 import type { Revocations } from './revocations.ts';
@@ -33,11 +34,13 @@ export type Ocsp = {
 
 const responseLifetimeMs = 60 * 60_000;
 const maxKeptResponses = 50_000;
+const maxKeptStatuses = 200_000;
 /** Requests worked on at once; whoever comes on top is told to try later. */
 const maxInFlight = 1000;
 const signerRenewalMs = 30 * 86_400_000;
 
 type Kept = { readonly certId: Uint8Array; readonly der: Uint8Array; readonly keepUntilMs: number };
+type KnownStatus = { readonly icaId: string; readonly status: CertStatus };
 type KnownIssuer = { readonly icaId: string; readonly certificate: Certificate };
 /** `renewAtMs`: from when on the next signer is made, never for one that ends with its authority. */
 type Signing = OcspSigner & { readonly notAfterMs: number; readonly renewAtMs: number };
@@ -45,12 +48,14 @@ type Signing = OcspSigner & { readonly notAfterMs: number; readonly renewAtMs: n
 export async function startOcsp(ctx: Context, revocations: Revocations): Promise<Ocsp> {
   const queries = certificateQueries(ctx.reads.db);
   const kept = lru<Kept>(maxKeptResponses);
+  const statuses = lru<KnownStatus>(maxKeptStatuses);
   const signers = new Map<string, Promise<Signing>>();
   let issuers = await knownIssuers(ctx);
   let changes = 0;
   revocations.onChange(({ serialHex }) => {
     changes += 1;
     kept.delete(serialHex);
+    statuses.delete(serialHex);
   });
   const stream = authorityStream(ctx.project);
   const subscription = ctx.store.subscribe(ctx.store.head(), async events => {
@@ -68,16 +73,19 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
     making.catch(() => signers.delete(icaId));
     return making;
   };
-  const statusOf = async (question: OcspQuestion, icaId: string): Promise<CertStatus> => {
-    const row = await queries.bySerial(question.serialHex);
-    if (row === undefined || row.ica_id !== icaId) return { status: 'unknown' };
-    if (row.reason === null || row.revoked_at === null) return { status: 'good' };
-    return { status: 'revoked', revokedAt: row.revoked_at, reason: isRevocationReason(row.reason) ? row.reason : 'unspecified' };
+  const statusOf = async ({ serialHex }: OcspQuestion, icaId: string): Promise<CertStatus> => {
+    const known = statuses.get(serialHex);
+    if (known !== undefined) return known.icaId === icaId ? known.status : unknown;
+    const before = changes;
+    const row = await queries.bySerial(serialHex);
+    if (row === undefined) return unknown;
+    const status = statusOfRow(row);
+    if (before === changes) statuses.set(serialHex, { icaId: row.ica_id, status });
+    return row.ica_id === icaId ? status : unknown;
   };
-
   let inFlight = 0;
   const answer = async (questions: readonly OcspQuestion[], nonce: Uint8Array | undefined) => {
-    const nowMs = ctx.clock().getTime();
+    const nowMs = Math.floor(ctx.clock().getTime() / 1000) * 1000;
     const [first] = questions;
     const known = nonce === undefined && questions.length === 1 && first ? kept.get(first.serialHex) : undefined;
     if (first && known && known.keepUntilMs > nowMs && Buffer.compare(known.certId, first.certId) === 0) return known;
@@ -128,6 +136,13 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
   };
 }
 
+const unknown = { status: 'unknown' } as const;
+
+function statusOfRow({ reason, revoked_at: revokedAt }: CertificateRow): CertStatus {
+  if (reason === null || revokedAt === null) return { status: 'good' };
+  return { status: 'revoked', revokedAt, reason: isRevocationReason(reason) ? reason : 'unspecified' };
+}
+
 const same = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
   a !== undefined && b !== undefined && Buffer.compare(a, b) === 0;
 
@@ -156,8 +171,7 @@ async function ocspSignerOf(ctx: Context, icaId: string): Promise<Signing> {
   const usable = known !== undefined && renewalOf(known.notAfter, ca.certificate.notAfter) > ctx.clock().getTime();
   const facts = usable ? known : await establishSigner(ctx, icaId, known?.keyId);
   return {
-    certificate: parseCertificate(fromBase64url(facts.certificate)),
-    signer: await signer(ctx.keystore, facts.keyId),
+    ...ocspSigner(parseCertificate(fromBase64url(facts.certificate)), await signer(ctx.keystore, facts.keyId)),
     notAfterMs: Date.parse(facts.notAfter),
     renewAtMs: renewalOf(facts.notAfter, ca.certificate.notAfter),
   };

@@ -1,0 +1,344 @@
+/** Certificates, revocation lists and OCSP responses: each figure beside what the bare cryptography, the service without HTTPS, the command
+ *  line of OpenSSL, or the same server with nothing revoked does on the same machine in the same run. */
+import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from 'node:crypto';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { Agent, request } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { connect, createServer } from 'node:tls';
+import { createApi } from '../src/api/app.ts';
+import { createAuth } from '../src/api/auth.ts';
+import { estResource } from '../src/api/est.ts';
+import { closeServer, createApiServer, listen } from '../src/api/server.ts';
+import { fromHex } from '../src/bytes.ts';
+import { readSettings } from '../src/config.ts';
+import { issueCertificate, type Signer } from '../src/pki/certificate.ts';
+import { buildCrl, encodeCrlEntry } from '../src/pki/crl.ts';
+import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../src/pki/csr.ts';
+import { context, octetString, sequence } from '../src/pki/der.ts';
+import { extension } from '../src/pki/extensions.ts';
+import { pointOf } from '../src/pki/keys.ts';
+import { certIdOf } from '../src/pki/ocspResponse.ts';
+import { type Certificate, parseCertificate } from '../src/pki/parse.ts';
+import { toPem } from '../src/pki/pem.ts';
+import { initialiseProject } from '../src/services/ceremony.ts';
+import type { Context } from '../src/services/context.ts';
+import { certifyGateway } from '../src/services/enrolment.ts';
+import { registerGateway } from '../src/services/gateways.ts';
+import { identifyMachine } from '../src/services/machines.ts';
+import { startOcsp } from '../src/services/ocsp.ts';
+import { openContext } from '../src/services/open.ts';
+import { authenticateOperator } from '../src/services/operators.ts';
+import { startRevocations } from '../src/services/revocations.ts';
+import { issueServerIdentity } from '../src/services/serverCertificate.ts';
+import type { Services } from '../src/services/services.ts';
+import { startTrust } from '../src/services/trust.ts';
+import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
+
+const issueRounds = 101;
+const crlRounds = 15;
+const certificatesPerRound = 50;
+const warmUpRounds = 40;
+const serialBytes = 16;
+const opensslRequests = 200;
+const clients = 8;
+const handshakesPerClient = 25;
+const handshakeRounds = 9;
+const requestsPerRound = 160;
+const httpsRounds = 7;
+const ocspRequests = 6400;
+const ocspAtOnce = 64;
+const ocspRounds = 5;
+const crlEntries = 100_000;
+const notBefore = new Date(Math.floor(Date.now() / 1000) * 1000 - 86_400_000).toISOString();
+const nextUpdate = new Date(Date.parse(notBefore) + 7 * 86_400_000).toISOString();
+const subject = { commonName: 'a0a1a2a3a4a5a6a7a8a9aaabacadaeaf', serialNumber: '00112233445566778899aabbccddeeff' };
+
+export async function run(report: Report): Promise<void> {
+  const authority = makePair();
+  const issuer = await makeAuthority(authority);
+  await issuing(report, authority, issuer);
+  await againstOpenssl(report, authority, issuer);
+  await listing(report, authority, issuer);
+  await handshakes(report, authority, issuer);
+  await inTemporaryFolder(folder => withProject(report, folder));
+}
+
+async function issuing(report: Report, authority: Pair, issuer: Certificate): Promise<void> {
+  const device = makePair();
+  const cri = buildCertificationRequestInfo({ subject, publicKeyPoint: pointOf(device.spki) });
+  const signature = sign('sha256', cri, device.privateKey);
+  const csr = assembleCsr(cri, signature);
+  const issueAll = async () => {
+    const startMs = performance.now();
+    const serials = randomBytes(certificatesPerRound * serialBytes);
+    for (let i = 0; i < certificatesPerRound; i += 1) {
+      await issueOne(csr, serials.subarray(i * serialBytes, (i + 1) * serialBytes), authority.signer, issuer);
+    }
+    return perSecond(certificatesPerRound, startMs);
+  };
+  const verifyAndSign = () => {
+    const startMs = performance.now();
+    for (let i = 0; i < certificatesPerRound; i += 1) {
+      verify('sha256', cri, device.publicKey, signature);
+      sign('sha256', cri, authority.privateKey);
+    }
+    return perSecond(certificatesPerRound, startMs);
+  };
+  for (let i = 0; i < warmUpRounds; i += 1) await issueAll();
+  const measured = await interleave(issueRounds, issueAll, verifyAndSign);
+  report({ figure: 'certificates from CSRs', unit: '1/s', boundWhat: 'bare verify + sign', ...measured });
+}
+
+function issueOne(csr: Uint8Array, serial: Uint8Array, signer: Signer, issuer: Certificate) {
+  const { publicKey } = judgeCsr(csr, subject);
+  const identity = { organization: 'Example', uid: subject.serialNumber, objId: subject.commonName };
+  const addresses = { crlUrl: 'http://ca.example/device-1.crl', ocspUrl: 'http://ca.example/ocsp' };
+  return issueCertificate('device', { publicKey, serial, notBefore, issuer, ...identity, ...addresses }, signer);
+}
+
+async function listing(report: Report, authority: Pair, issuer: Certificate): Promise<void> {
+  const kept = Array.from({ length: crlEntries }, newEntry);
+  const fields = { issuer, number: 1, thisUpdate: notBefore, nextUpdate };
+  const listBytes = (await buildCrl({ ...fields, entries: kept }, authority.signer)).length;
+  const revokeOne = async () => {
+    const startMs = performance.now();
+    kept.push(newEntry());
+    await buildCrl({ ...fields, entries: kept }, authority.signer);
+    return performance.now() - startMs;
+  };
+  const hashAndSign = () => {
+    const startMs = performance.now();
+    sign('sha256', new Uint8Array(listBytes), authority.privateKey);
+    return performance.now() - startMs;
+  };
+  const measured = await interleave(crlRounds, revokeOne, hashAndSign);
+  report({ figure: 'CRL of 100 000 entries, one revoked', unit: 'ms', boundWhat: 'hash and sign as many bytes', ...measured });
+}
+
+/** `openssl ca` with the same key and kind of request, all requests in one call. */
+async function againstOpenssl(report: Report, authority: Pair, issuer: Certificate): Promise<void> {
+  const requests = Array.from({ length: opensslRequests }, () => requestOf(makePair()));
+  await inTemporaryFolder(async folder => {
+    const file = (name: string, content: string | Uint8Array) => writeFileSync(join(folder, name), content);
+    file('ca.pem', toPem('CERTIFICATE', issuer.der));
+    file('ca.key', authority.privateKey.export({ format: 'pem', type: 'pkcs8' }));
+    requests.forEach((csr, i) => {
+      file(`${i}.csr`, toPem('CERTIFICATE REQUEST', csr));
+    });
+    file('ca.cnf', opensslConfiguration);
+    file('serial', '01\n');
+    file('index.txt', '');
+    file('index.txt.attr', 'unique_subject = no\n');
+    const opensslMs = performance.now();
+    const names = requests.map((_, i) => `${i}.csr`);
+    execFileSync('openssl', ['ca', '-batch', '-notext', '-config', 'ca.cnf', '-infiles', ...names], { cwd: folder, stdio: 'ignore' });
+    const bound = perSecond(readdirSync(folder).filter(name => /^[0-9A-F]+\.pem$/.test(name)).length, opensslMs);
+    const startMs = performance.now();
+    for (const csr of requests) await issueOne(csr, randomBytes(serialBytes), authority.signer, issuer);
+    report({
+      figure: 'certificates, own code',
+      unit: '1/s',
+      value: perSecond(requests.length, startMs),
+      bound,
+      boundWhat: 'openssl ca, one call',
+    });
+  });
+}
+
+const opensslConfiguration = `[ca]
+default_ca = all
+[all]
+dir = .
+database = index.txt
+serial = serial
+new_certs_dir = .
+certificate = ca.pem
+private_key = ca.key
+default_md = sha256
+default_days = 365
+policy = any
+x509_extensions = leaf
+[any]
+commonName = optional
+serialNumber = optional
+[leaf]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = clientAuth
+`;
+
+/** Full TLS 1.3 handshakes with client certificates, judged as the server judges them, with 100 000 serial numbers revoked and with none. */
+async function handshakes(report: Report, authority: Pair, issuer: Certificate): Promise<void> {
+  const client = makePair();
+  const identity = { organization: 'Example', uid: subject.serialNumber, objId: subject.commonName, crlUrl: 'http://ca.example/1.crl' };
+  const leafFields = { publicKey: client.spki, serial: randomBytes(serialBytes), notBefore: new Date().toISOString(), issuer };
+  const leaf = await issueCertificate('device', { ...leafFields, ...identity }, authority.signer);
+  const pem = (der: Uint8Array) => toPem('CERTIFICATE', der);
+  const keyOf = (pair: Pair) => pair.privateKey.export({ format: 'pem', type: 'pkcs8' }) as string;
+  let revoked: ReadonlySet<string> = new Set();
+  const many = new Set(Array.from({ length: crlEntries }, () => `7f${randomBytes(15).toString('hex')}`));
+  const server = createServer({
+    key: keyOf(client),
+    cert: pem(leaf.der),
+    requestCert: true,
+    rejectUnauthorized: false,
+    minVersion: 'TLSv1.3',
+  });
+  const anchors = { roots: [issuer.der], issuers: [issuer.der] };
+  server.on('secureConnection', socket => {
+    const raw = socket.getPeerX509Certificate()?.raw;
+    if (raw) identifyMachine(new Uint8Array(raw), anchors, new Date().toISOString(), serialHex => revoked.has(serialHex));
+    socket.end('x');
+  });
+  const port = await new Promise<number>(resolve => server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)));
+  const one = () =>
+    new Promise<void>((resolve, reject) => {
+      const socket = connect({ port, host: '127.0.0.1', key: keyOf(client), cert: pem(leaf.der), rejectUnauthorized: false });
+      socket
+        .on('error', reject)
+        .on('close', () => resolve())
+        .resume();
+    });
+  const rate = async (set: ReadonlySet<string>) => {
+    revoked = set;
+    const startMs = performance.now();
+    await Promise.all(Array.from({ length: clients }, () => repeat(handshakesPerClient, one)));
+    return perSecond(clients * handshakesPerClient, startMs);
+  };
+  const measured = await interleave(
+    handshakeRounds,
+    () => rate(many),
+    () => rate(new Set()),
+  );
+  server.close();
+  report({ figure: 'TLS handshakes, 100 000 revoked', unit: '1/s', boundWhat: 'with none revoked', ...measured });
+}
+
+/** What needs a project: OCSP, and certificates through EST with durable events. */
+async function withProject(report: Report, folder: string): Promise<void> {
+  const settings = readSettings(folder, { NUSEC_LOG_LEVEL: 'silent' });
+  const { ctx, close } = await openContext(settings, { https: 8443, crl: 8080 }, true);
+  const { tokens } = await initialiseProject(ctx, { organization: 'Example', administrators: ['alice', 'bob'] });
+  const revocations = await startRevocations(ctx);
+  const ocsp = await startOcsp(ctx, revocations);
+  await throughHttps(report, ctx, tokens[0]?.token ?? '', revocations);
+  await responding(report, ctx, ocsp);
+  await ocsp.close();
+  await revocations.close();
+  await close();
+}
+
+async function throughHttps(
+  report: Report,
+  ctx: Context,
+  token: string,
+  revocations: Awaited<ReturnType<typeof startRevocations>>,
+): Promise<void> {
+  const trust = await startTrust(ctx, revocations);
+  const tls = await issueServerIdentity(ctx, ['localhost']);
+  const person = async (given: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, given)) });
+  const services = { ctx, revocations, trust } as Services;
+  const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);
+  const port = await listen(server, 0, '127.0.0.1');
+  const agent = new Agent({ ca: tls.rootPem, keepAlive: true, maxSockets: clients });
+  const enrol = ({ csr }: GatewayRequest) =>
+    new Promise<void>((resolve, reject) => {
+      const options = { agent, port, host: 'localhost', method: 'POST', path: '/.well-known/est/gateway/simpleenroll' };
+      const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/pkcs10' };
+      const outgoing = request({ ...options, headers }, response => {
+        if (response.statusCode !== 200) reject(new Error(`EST answered ${response.statusCode}`));
+        response.resume().on('end', resolve);
+      });
+      outgoing.on('error', reject).end(Buffer.from(csr).toString('base64'));
+    });
+  const rate = async (work: (wish: GatewayRequest) => Promise<unknown>) => {
+    const wishes = await gatewayRequests(ctx, requestsPerRound);
+    const startMs = performance.now();
+    await Promise.all(
+      Array.from({ length: clients }, (_, i) =>
+        inTurn(
+          wishes.filter((_wish, at) => at % clients === i),
+          work,
+        ),
+      ),
+    );
+    return perSecond(wishes.length, startMs);
+  };
+  const measured = await interleave(
+    httpsRounds,
+    () => rate(enrol),
+    () => rate(({ id, csr }) => certifyGateway(ctx, id, csr, 'system:bench')),
+  );
+  agent.destroy();
+  await closeServer(server);
+  await trust.close();
+  report({ figure: 'certificates over EST, durable, 8 clients', unit: '1/s', boundWhat: 'the service without HTTPS', ...measured });
+}
+
+type GatewayRequest = { readonly id: string; readonly csr: Uint8Array };
+
+async function gatewayRequests(ctx: Context, count: number): Promise<readonly GatewayRequest[]> {
+  return Promise.all(
+    Array.from({ length: count }, async () => {
+      const id = `gw-${randomBytes(8).toString('hex')}`;
+      await registerGateway(ctx, id, id, 'system:bench');
+      return { id, csr: requestOf(makePair(), { commonName: id }) };
+    }),
+  );
+}
+
+async function responding(report: Report, ctx: Context, ocsp: Awaited<ReturnType<typeof startOcsp>>): Promise<void> {
+  const [wish] = await gatewayRequests(ctx, 1);
+  const { certificate, ica } = await certifyGateway(ctx, wish?.id ?? '', wish?.csr ?? new Uint8Array(), 'system:bench');
+  await ctx.reads.waitFor(ctx.store.head());
+  const question = sequence(certIdOf(parseCertificate(ica), fromHex(parseCertificate(certificate).serialHex)));
+  const withNonce = () =>
+    sequence(sequence(sequence(question), context(2, sequence(extension('ocspNonce', false, octetString(randomBytes(16)))))));
+  const plain = sequence(sequence(sequence(question)));
+  await ocsp.respond(plain);
+  const message = randomBytes(200);
+  const rate = async (count: number, work: () => Promise<unknown>) => {
+    const startMs = performance.now();
+    await Promise.all(Array.from({ length: ocspAtOnce }, () => repeat(count / ocspAtOnce, work)));
+    return perSecond(count, startMs);
+  };
+  const keyId = (await ctx.keystore.list()).find(({ id }) => id.startsWith('ocsp/'))?.id ?? '';
+  const bareSigning = () => rate(ocspRequests, () => ctx.keystore.sign(keyId, message));
+  const signed = await interleave(ocspRounds, () => rate(ocspRequests, () => ocsp.respond(withNonce())), bareSigning);
+  report({ figure: 'OCSP responses, signed', unit: '1/s', boundWhat: 'bare signatures of the keystore', ...signed });
+  const kept = await interleave(ocspRounds, () => rate(ocspRequests * 5, () => ocsp.respond(plain)), bareSigning);
+  report({ figure: 'OCSP responses, kept', unit: '1/s', boundWhat: 'bare signatures of the keystore', ...kept });
+}
+
+async function repeat(count: number, work: () => Promise<unknown>): Promise<void> {
+  for (let i = 0; i < count; i += 1) await work();
+}
+
+async function inTurn<Item>(items: readonly Item[], work: (item: Item) => Promise<unknown>): Promise<void> {
+  for (const item of items) await work(item);
+}
+
+const requestOf = (pair: Pair, name: Parameters<typeof buildCertificationRequestInfo>[0]['subject'] = subject): Uint8Array => {
+  const cri = buildCertificationRequestInfo({ subject: name, publicKeyPoint: pointOf(pair.spki) });
+  return assembleCsr(cri, sign('sha256', cri, pair.privateKey));
+};
+
+function newEntry(): Uint8Array {
+  const serialHex = `7f${randomBytes(15).toString('hex')}`;
+  return encodeCrlEntry({ serialHex, revokedAt: notBefore, reason: 'keyCompromise' });
+}
+
+type Pair = { readonly spki: Uint8Array; readonly publicKey: KeyObject; readonly privateKey: KeyObject; readonly signer: Signer };
+
+function makePair(): Pair {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }));
+  return { spki, publicKey, privateKey, signer: { algorithm: 'P-256', sign: async tbs => sign('sha256', tbs, privateKey) } };
+}
+
+async function makeAuthority({ spki, signer }: Pair): Promise<Certificate> {
+  const fields = { publicKey: spki, serial: randomBytes(serialBytes), notBefore, organization: 'Example', commonName: 'Example Root CA 1' };
+  return parseCertificate((await issueCertificate('rootCa', fields, signer)).der);
+}
