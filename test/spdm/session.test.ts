@@ -261,7 +261,7 @@ describe('the session state of the responder', () => {
   it('refuses PSK_EXCHANGE, FINISH without KEY_EXCHANGE, and FINISH in the clear of an encrypted handshake', async () => {
     const { responder } = await negotiate();
     expect(await say(responder, '12e60000')).toBe('127f07e6');
-    expect(await say(responder, `12e50000${'00'.repeat(32)}`)).toBe('127f0400');
+    expect(await say(responder, `12e50000${'00'.repeat(32)}`)).toBe('127f0b00');
     expect(await say(responder, '10840000')).toBe('1004000000010012');
   });
 
@@ -328,7 +328,7 @@ describe('the session state of the responder', () => {
   it('selects no algorithm for sessions when one side has none', async () => {
     const responder = realResponder({ capabilities: { ...sizes, flags: deviceFlags & ~capability.keyExchange } });
     await expect(runSessionSetup(setupOptions(), linkTo(responder))).rejects.toEqual(code('SPDM_UNSUPPORTED'));
-    const weak = { ...defaultIdentifyOptions.capabilities, flags: requesterFlags & ~capability.keyExchange };
+    const weak = { ...defaultIdentifyOptions.capabilities, flags: capability.certificate | capability.challenge, maxMessageBytes: 0x1200 };
     await expect(runSessionSetup({ ...setupOptions(), capabilities: weak }, linkTo(realResponder()))).rejects.toEqual(
       code('SPDM_UNSUPPORTED'),
     );

@@ -58,3 +58,23 @@ export function capabilitiesFor(version: number, own: Capabilities): Capabilitie
   const maxMessageBytes = flags & capability.chunk ? Math.max(own.maxMessageBytes, dataTransferBytes) : dataTransferBytes;
   return { ...own, flags, maxMessageBytes };
 }
+
+/** Whether a requester's flags and sizes contradict each other (DSP0274 §10.3, "requester flag fields").
+ *  @param version negotiated; 1.0 has no flags */
+export function contradicts(version: number, { flags, dataTransferBytes, maxMessageBytes }: Capabilities): boolean {
+  if (version < 0x11) return false;
+  const has = (bits: number): boolean => (flags & bits) !== 0;
+  const sessions = has(capability.keyExchange | capability.psk);
+  const needsSessions = capability.encrypt | capability.mac | capability.heartbeat | capability.keyUpdate | capability.handshakeInTheClear;
+  const needsIdentity = capability.challenge | capability.mutualAuthentication;
+  return (
+    (sessions ? !has(capability.encrypt | capability.mac) : has(needsSessions)) ||
+    has(capability.pskWithContext) ||
+    (has(capability.handshakeInTheClear) && !has(capability.keyExchange)) ||
+    (has(needsIdentity) && !has(capability.certificate | capability.publicKeyId)) ||
+    (has(capability.certificate) && has(capability.publicKeyId)) ||
+    (version === 0x11 && has(capability.mutualAuthentication) && !has(capability.encapsulated)) ||
+    (version >= 0x13 && (flags & capability.multiKey) === capability.multiKey) ||
+    (version >= 0x12 && !has(capability.chunk) && dataTransferBytes !== maxMessageBytes)
+  );
+}

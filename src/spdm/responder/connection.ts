@@ -1,6 +1,6 @@
 import { type SpdmVersion, spdmError } from '../constants.ts';
 import { decodeNegotiateAlgorithms, encodeAlgorithms } from '../messages/algorithms.ts';
-import { capabilitiesFor, decodeGetCapabilities, encodeCapabilities } from '../messages/capabilities.ts';
+import { capabilitiesFor, contradicts, decodeGetCapabilities, encodeCapabilities } from '../messages/capabilities.ts';
 import { decodeGetVersion, encodeVersion } from '../messages/version.ts';
 import { resolveAlgorithms, selectAlgorithms } from '../negotiation.ts';
 import { emptyTranscript, withVca } from '../transcript.ts';
@@ -23,8 +23,10 @@ export function handleGetVersion({ settings, state, request }: Exchange): Reply 
 export function handleGetCapabilities({ settings, state, request }: Exchange): Reply {
   const version = settings.versions.find(own => own === request[0]) as SpdmVersion | undefined;
   if (!version) throw new Refusal(spdmError.versionMismatch);
-  state.requester = decodeGetCapabilities(request);
+  const requester = decodeGetCapabilities(request);
   state.version = version;
+  if (contradicts(version, requester)) throw invalidRequest();
+  state.requester = requester;
   const message = encodeCapabilities(version, capabilitiesFor(version, settings.capabilities));
   state.transcript = withVca(state.transcript, request, message);
   state.phase = 'capabilities';

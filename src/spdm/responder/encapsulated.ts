@@ -16,7 +16,7 @@ import { hashOf } from '../signature.ts';
 import {
   bothHave,
   type Exchange,
-  endSession,
+  handshakeFailed,
   type LiveSession,
   negotiated,
   ownCapabilities,
@@ -67,8 +67,8 @@ export async function handleDeliverEncapsulatedResponse(exchange: Exchange): Pro
     const ack = await accept(exchange, questions, message);
     return { message: encodeEncapsulatedAck(state.version, { acknowledgedId: requestId, ...ack }) };
   } catch {
-    if (questions.purpose === 'identity') endSession(state);
-    else delete state.session!.questions;
+    if (questions.purpose === 'identity') throw handshakeFailed(spdmError.invalidResponseCode);
+    delete state.session!.questions;
     throw new Refusal(spdmError.invalidResponseCode);
   }
 }

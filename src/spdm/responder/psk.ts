@@ -8,7 +8,17 @@ import { createSession } from '../session.ts';
 import { hashOf } from '../signature.ts';
 import { measurementSummary } from './measurements.ts';
 import { selectSecuredVersion } from './session.ts';
-import { bothHave, type Exchange, endSession, type LiveSession, negotiated, Refusal, type Reply, unexpectedRequest } from './state.ts';
+import {
+  bothHave,
+  type Exchange,
+  endSession,
+  handshakeFailed,
+  type LiveSession,
+  negotiated,
+  Refusal,
+  type Reply,
+  unexpectedRequest,
+} from './state.ts';
 
 /** PSK_EXCHANGE_RSP and PSK_FINISH_RSP (DSP0274 §10.18, §10.19): a session from a key that both have already. Nothing is asked of certificates.
  *  A responder without a context of its own (PSK_CAP 1) has nothing to confirm: its session is open at once. */
@@ -64,10 +74,7 @@ export function handlePskFinish(exchange: Exchange): Reply {
   const proof = decodePskFinish(request, hash.hashBytes);
   const beforeProof = concat(session.transcript, request.subarray(0, request.length - hash.hashBytes));
   const expected = verifyData({ version: state.version, hash }, session.handshake.request, hashOf(hash, beforeProof));
-  if (!timingSafeEqual(expected, proof)) {
-    endSession(state);
-    throw new Refusal(spdmError.decryptError);
-  }
+  if (!timingSafeEqual(expected, proof)) throw handshakeFailed(spdmError.decryptError);
   const message = encodePskFinishRsp(state.version);
   return { message, afterwards: () => establish(exchange, session, concat(session.transcript, request, message)) };
 }
@@ -77,8 +84,7 @@ export function handlePskFinish(exchange: Exchange): Reply {
 function finishingSession({ state, session }: Exchange): LiveSession {
   const open = state.session;
   if (open?.kind === 'psk' && open.phase === 'handshake' && session) return open;
-  if (open?.phase === 'handshake') endSession(state);
-  throw unexpectedRequest();
+  throw open?.phase === 'handshake' ? handshakeFailed(spdmError.unexpectedRequest) : unexpectedRequest();
 }
 
 function establish({ state }: Exchange, session: LiveSession, transcript: Uint8Array): void {

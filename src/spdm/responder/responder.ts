@@ -206,7 +206,9 @@ async function run(exchange: Exchange, handler: Handler): Promise<Reply> {
 
 function refused(exchange: Exchange, error: unknown): Reply {
   if (exchange.request[1] === requestCode.getMeasurements) dropMeasurements(exchange);
-  return { message: refusal(exchange.settings, exchange.state, error) };
+  const message = refusal(exchange.settings, exchange.state, error);
+  const ends = error instanceof Refusal && error.endsSession;
+  return ends ? { message, afterwards: () => endSession(exchange.state) } : { message };
 }
 
 /** The parameter phase: length, code, version, state, capability, place; one refusal each. @returns the rule of an admitted request */
@@ -217,7 +219,8 @@ function admit(exchange: Exchange): Rule {
   const code = request[1]!;
   const rule = rules[code];
   if (!rule) throw new Refusal(spdmError.unsupportedRequest, code);
-  if (rule.phase === 'negotiated' && request[0] !== state.version) throw new Refusal(spdmError.versionMismatch);
+  if ((rule.phase === 'negotiated' || rule.phase === 'capabilities') && state.phase === rule.phase && request[0] !== state.version)
+    throw new Refusal(spdmError.versionMismatch);
   if (rule.phase !== 'any' && rule.phase !== state.phase) throw unexpectedRequest();
   if (rule.since > state.version || !isCapable(exchange, rule)) throw new Refusal(spdmError.unsupportedRequest, code);
   checkPlace(exchange, rule);

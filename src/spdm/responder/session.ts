@@ -13,7 +13,18 @@ import { sessionTranscriptHead } from '../transcript.ts';
 import { knownPeer, openQuestions } from './encapsulated.ts';
 import { measurementSummary } from './measurements.ts';
 import { chainContext, slotOf } from './slots.ts';
-import { bothHave, type Exchange, endSession, type LiveSession, negotiated, Refusal, type Reply, unexpectedRequest } from './state.ts';
+import {
+  bothHave,
+  type Exchange,
+  endSession,
+  handshakeFailed,
+  invalidRequest,
+  type LiveSession,
+  negotiated,
+  Refusal,
+  type Reply,
+  unexpectedRequest,
+} from './state.ts';
 
 /** KEY_EXCHANGE_RSP and FINISH_RSP (DSP0274 §10.16, §10.17), with the requester authenticated when `mutualAuthentication` says so. One session at a time. */
 
@@ -102,7 +113,7 @@ export async function handleFinish(exchange: Exchange): Promise<Reply> {
   const before = await checkPeer(exchange, session, finish);
   const beforeProof = concat(before, request.subarray(0, request.length - hash.hashBytes));
   if (!timingSafeEqual(verifyData(context, session.handshake.request, hashOf(hash, beforeProof)), finish.verifyData)) {
-    throw handshakeFailed(exchange);
+    throw handshakeFailed(spdmError.decryptError);
   }
   const message = finishResponse(exchange, session, before);
   const secrets = dataSecrets(context, session.handshake.handshake, hashOf(hash, concat(before, request, message)));
@@ -116,14 +127,13 @@ export async function handleFinish(exchange: Exchange): Promise<Reply> {
 }
 
 /** The requester's signature over TH and FINISH, when it was asked who it is.
- *  @returns TH up to FINISH  @throws Refusal InvalidRequest for a signature too many or missing, DecryptError for a wrong one (the session is over) */
+ *  @returns TH up to FINISH  @throws Refusal InvalidRequest for a signature too many or missing, DecryptError for a wrong one (the handshake is over) */
 async function checkPeer(exchange: Exchange, session: LiveSession, { signed, signature, slot }: Finish): Promise<Uint8Array> {
   const { hash, requesterSignature, requesterMultiKey } = negotiated(exchange.state);
   const { peer } = session;
-  if (signed !== session.mutual) throw handshakeFailed(exchange, spdmError.invalidRequest);
+  if (signed !== session.mutual) throw invalidRequest();
   if (!signed) return session.transcript;
-  if (!peer || !requesterSignature || slot !== exchange.settings.mutualAuthentication?.slot)
-    throw handshakeFailed(exchange, spdmError.invalidRequest);
+  if (!peer || !requesterSignature || slot !== exchange.settings.mutualAuthentication?.slot) throw invalidRequest();
   const { version } = exchange.state;
   const digests = requesterMultiKey && peer.digests ? peer.digests : new Uint8Array();
   const before = concat(session.transcript, digests, peer.chainDigest);
@@ -132,25 +142,17 @@ async function checkPeer(exchange: Exchange, session: LiveSession, { signed, sig
   try {
     await verifySignature({ hash, signature: requesterSignature }, peer.leafKey, input, signature, 'FINISH');
   } catch {
-    throw handshakeFailed(exchange);
+    throw handshakeFailed(spdmError.decryptError);
   }
   return before;
 }
 
-/** Whatever is wrong with a handshake ends it. */
-function handshakeFailed(
-  { state }: Exchange,
-  code: typeof spdmError.decryptError | typeof spdmError.invalidRequest = spdmError.decryptError,
-) {
-  endSession(state);
-  return new Refusal(code);
-}
-
-/** @throws Refusal UnexpectedRequest when no such handshake is open, or FINISH came on the wrong side of the session's border */
+/** @throws Refusal UnexpectedRequest when no such handshake is open; SessionRequired (1.2+) when FINISH came in the clear of an encrypted one */
 function finishingSession({ state, session }: Exchange): LiveSession {
   const open = state.session;
-  const fits = open?.kind === 'exchange' && open.phase === 'handshake' && open.clearHandshake === (session === undefined);
-  if (!open || !fits || open.questions) throw unexpectedRequest();
+  if (open?.kind !== 'exchange' || open.phase !== 'handshake') throw unexpectedRequest();
+  if (!open.clearHandshake && !session && state.version >= 0x12) throw new Refusal(spdmError.sessionRequired);
+  if (open.clearHandshake !== (session === undefined) || open.questions) throw unexpectedRequest();
   return open;
 }
 

@@ -172,15 +172,20 @@ export type Handler = (exchange: Exchange) => Reply | Promise<Reply>;
 export class Refusal extends Error {
   readonly errorCode: SpdmErrorCode;
   readonly data: number;
+  /** Whether the session is over once the ERROR has been sent in it. */
+  readonly endsSession: boolean;
 
-  constructor(errorCode: SpdmErrorCode, data = 0) {
+  constructor(errorCode: SpdmErrorCode, data = 0, endsSession = false) {
     super(`refused with SPDM error ${errorCode}`);
     this.errorCode = errorCode;
     this.data = data;
+    this.endsSession = endsSession;
   }
 }
 
 export const invalidRequest = (): Refusal => new Refusal(spdmError.invalidRequest);
+/** Whatever is wrong with a handshake ends it. */
+export const handshakeFailed = (errorCode: SpdmErrorCode): Refusal => new Refusal(errorCode, 0, true);
 export const unexpectedRequest = (): Refusal => new Refusal(spdmError.unexpectedRequest);
 
 /** The algorithms of a negotiated connection. The rule table lets no handler run before that. */
