@@ -26,6 +26,10 @@ const settingsSchema = z.strictObject({
   pkcs11PinFile: z.string().optional(),
   /** Signatures per minute, by the beginning of the key id, above which an alarm is raised; over the defaults. */
   signingLimits: z.record(z.string(), z.number().int().min(1)).default({}),
+  /** File of the revocation high-water mark; on another disk than the event store it also tells when the whole data folder is restored. */
+  markFile: z.string().optional(),
+  /** Start once with a store that lacks revocations which were known: an old backup that is really meant. */
+  acceptOlderStore: z.stringbool().or(z.boolean()).default(false),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
 });
 
@@ -42,6 +46,8 @@ const environment = {
   pkcs11Module: 'NUSEC_PKCS11_MODULE',
   pkcs11Token: 'NUSEC_PKCS11_TOKEN',
   pkcs11PinFile: 'NUSEC_PKCS11_PIN_FILE',
+  markFile: 'NUSEC_MARK_FILE',
+  acceptOlderStore: 'NUSEC_ACCEPT_OLDER_STORE',
   logLevel: 'NUSEC_LOG_LEVEL',
 } as const satisfies Partial<Record<keyof Settings, string>>;
 

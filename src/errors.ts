@@ -39,6 +39,7 @@ export const errorCodes = [
   'STORE_CLOSED',
   'STORE_LOCKED',
   'STORE_DAMAGED',
+  'STORE_OLDER',
   'STORE_UNAVAILABLE',
   'PROJECTION_BEHIND',
   'BLOB_NOT_FOUND',

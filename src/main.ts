@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { createApi } from './api/app.ts';
 import { createAuth } from './api/auth.ts';
 import { endWhenRevoked, staple } from './api/liveConnections.ts';
@@ -11,6 +12,7 @@ import { startField } from './services/field.ts';
 import { openContext } from './services/open.ts';
 import { authenticateOperator } from './services/operators.ts';
 import { startPki } from './services/pki.ts';
+import { startRevocationMark } from './services/revocationMark.ts';
 import { startRevocations } from './services/revocations.ts';
 import { issueServerIdentity, startTlsRenewal } from './services/serverCertificate.ts';
 import type { Services } from './services/services.ts';
@@ -32,6 +34,12 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
   const { ctx } = opened;
   const alarms = createAlarms(ctx);
   const revocations = await startRevocations(ctx);
+  const markFile = settings.markFile ?? join(settings.dataDir, 'revocations.mark');
+  const mark = await startRevocationMark({ ctx, alarms, revocations }, markFile, settings.acceptOlderStore).catch(async error => {
+    await revocations.close();
+    await opened.close();
+    throw error;
+  });
   const trust = await startTrust(ctx, revocations);
   const pki = await startPki({ ctx, alarms, revocations });
   const names = [settings.publicHost, settings.host];
@@ -67,6 +75,7 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
       await field.close();
       await pki.close();
       await trust.close();
+      await mark.close();
       await revocations.close();
       await opened.close();
     },

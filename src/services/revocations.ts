@@ -18,6 +18,8 @@ export type RevocationChange = {
 
 export type Revocations = {
   isRevoked(serialHex: string): boolean;
+  /** How many certificates are revoked or on hold. */
+  count(): number;
   /** Called for every change after the start. */
   onChange(listener: (change: RevocationChange) => void): void;
   /** Resolves when everything up to this position is known here. */
@@ -62,6 +64,7 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
   });
   return {
     isRevoked: serialHex => revoked.has(serialHex),
+    count: () => revoked.size,
     onChange: listener => void listeners.push(listener),
     async caughtUp(position) {
       const deadline = Date.now() + maxCaughtUpMs;
