@@ -79,6 +79,11 @@ async function answer(
   }
 }
 
+/** A server that does not answer is no refusal: the host asks again later. */
+function busyWhileUnreachable(error: unknown): never {
+  throw error instanceof NusecError && error.code === 'SERVER_UNREACHABLE' ? new DevAuthError('busy') : error;
+}
+
 type Upload = { readonly totalBytes: number; readonly sha256: Uint8Array; readonly received: Uint8Array };
 
 function createHandlers(core: Core, runner: Runner, context: StageContext): Handlers {
@@ -91,7 +96,7 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
     agreeKek: async ({ serverUrl, bundle }) => {
       idle();
       if (bundle) await updateBundle(core.chip, readIdentity(core.chip), bundle);
-      return { epoch: await agreeWithServer(core, serverUrl) };
+      return { epoch: await agreeWithServer(core, serverUrl).catch(busyWhileUnreachable) };
     },
     packagePut: ({ offset, totalBytes, data, sha256 }) => {
       const before = sha256 ? { totalBytes, sha256, received: new Uint8Array() } : upload;

@@ -29,7 +29,6 @@ export type Step = {
 const unitUids = ['a1', 'a2', 'a3'].map(tag => `4e7553454300000000000000${tag}`.padEnd(32, '0'));
 const gatewayId = 'gateway-1';
 const applicationBytes = 96 * 1024;
-const installTimeoutMs = 30_000;
 
 export const newLife = (world: World): Life => ({
   world,
@@ -278,9 +277,7 @@ export const steps: readonly Step[] = [
       await publish(life, 'app2', 'app', '2.0.0', 3, applicationBytes);
       const uids = [0, 1].map(index => unit(life, index).uid);
       await rollOut(life, life.releases.app2 ?? '', uids);
-      const upgraded = await Promise.all(
-        uids.map(uid => life.world.event(of('FirmwareUpgraded', `device-${uid}`), `${uid} upgraded`, installTimeoutMs)),
-      );
+      const upgraded = await Promise.all(uids.map(uid => life.world.event(of('FirmwareUpgraded', `device-${uid}`), `${uid} upgraded`)));
       return { event: upgraded[1] as EventRecord, note: `2.0.0 on ${upgraded.length} devices` };
     },
   },

@@ -42,12 +42,13 @@ export type World = {
   close(keep?: boolean): Promise<void>;
 };
 
-const eventTimeoutMs = 20_000;
+const eventTimeoutMs = 30_000;
 const pollMs = 40;
 const maxEventsPerPage = 500;
 
-/** Makes a project and starts its server. */
-export async function createWorld(): Promise<World> {
+/** Makes a project and starts its server.
+ *  @param patienceMs how long an event is waited for */
+export async function createWorld(patienceMs = eventTimeoutMs): Promise<World> {
   const dir = mkdtempSync(join(tmpdir(), 'nusec-demo-'));
   const data = join(dir, 'server');
   const [https, mqtt, crl] = await freePorts(3);
@@ -109,7 +110,7 @@ export async function createWorld(): Promise<World> {
       return path;
     },
     events,
-    async event(fits, what, timeoutMs = eventTimeoutMs) {
+    async event(fits, what, timeoutMs = patienceMs) {
       const deadline = Date.now() + timeoutMs;
       for (;;) {
         const found = (await eventsWhenUp()).findLast(fits);

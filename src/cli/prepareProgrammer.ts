@@ -8,6 +8,7 @@ import { rawToDer } from '../ecdsa.ts';
 import { NusecError } from '../errors.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../pki/csr.ts';
 import { pointOf } from '../pki/keys.ts';
+import { DevAuthError } from '../production/devauth/error.ts';
 import { pieceBytesFor, putObject } from '../production/devauth/transfer.ts';
 import { otpMap } from '../production/otpMap.ts';
 
@@ -138,7 +139,7 @@ async function finish(server: HttpClient, path: string, wish: Preparation, tell:
     }
     const { kekEpoch } = await programmer.request('status', {});
     if (kekEpoch === 0 || view.kekEpoch !== kekEpoch) {
-      const { epoch } = await programmer.request('agreeKek', { serverUrl: wish.serverUrl });
+      const { epoch } = await programmer.request('agreeKek', { serverUrl: wish.serverUrl }).catch(unreachableWhileBusy);
       tell(`R27–R34 AES_NuLink3 agreed, epoch ${epoch}`);
     }
     view = await server.json<ProgrammerView>('GET', path);
@@ -150,6 +151,11 @@ async function finish(server: HttpClient, path: string, wish: Preparation, tell:
   } finally {
     await programmer.close();
   }
+}
+
+function unreachableWhileBusy(error: unknown): never {
+  if (!(error instanceof DevAuthError && error.reason === 'busy')) throw error;
+  throw new NusecError('SERVER_UNREACHABLE', 'the programmer does not reach the server; run the command again', { cause: error });
 }
 
 /** Stands for NuLink3's firmware where none is given: the virtual board needs an image that boots, nothing in it. */

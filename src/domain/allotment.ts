@@ -1,6 +1,6 @@
 /** The counter: how many units of a job one programmer may still build (RULE-4, T1).
  *  Stream `allotment-{job}-{programmer}`. Reserve first, commit or void after.
- *  OPEN → READY (package imported) ⇄ EXHAUSTED | FROZEN → CLOSED
+ *  OPEN → READY (package imported) ⇄ EXHAUSTED | FROZEN → CLOSED;  CLOSED with a receipt → OPEN (raised)
  *  Ledger: one hash-linked chain of records per allotment, numbered from 1; `counter` counts its reserve records. */
 
 import { type BucketMap, emptyBucketMap, entriesOf, getEntry, withEntry, withoutEntry } from './bucketMap.ts';
@@ -128,6 +128,8 @@ export type AllotmentCommand =
 
 export type OpenedAllotment = {
   readonly status: 'OPEN' | 'READY' | 'EXHAUSTED' | 'FROZEN' | 'CLOSED';
+  /** The quota rose after the newest package: that package no longer says what may be built. */
+  readonly raisedSincePackage: boolean;
   readonly jobId: string;
   readonly programmer: string;
   readonly quota: number;
@@ -232,10 +234,19 @@ function open({ type: _, ...data }: Of<'OpenAllotment'>, state: AllotmentState):
 function raise({ quota, scrapAllowance }: Of<'RaiseAllotment'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   if (state.quota === quota && state.scrapAllowance === scrapAllowance) return [];
   requireNotFrozen(state);
-  requireStatus(state, ['OPEN', 'READY', 'EXHAUSTED'], 'raising the quota');
-  requireCount(quota, state.quota, 'the quota');
-  requireCount(scrapAllowance, state.scrapAllowance, 'the scrap allowance');
+  if (state.status === 'CLOSED') requireReopening(quota, scrapAllowance, state);
+  else {
+    requireCount(quota, state.quota, 'the quota');
+    requireCount(scrapAllowance, state.scrapAllowance, 'the scrap allowance');
+  }
   return [{ type: 'AllotmentRaised', data: { quota, scrapAllowance } }];
+}
+
+/** More units for a programmer that has given up the rest: what was built counts, and only a new package opens it (silence 7). */
+function requireReopening(quota: number, scrapAllowance: number, state: OpenedAllotment): void {
+  if (!state.zeroised) refuse('STATE', 'the allotment was closed without a zeroise receipt');
+  requireCount(quota, state.committed + 1, 'the quota');
+  requireCount(scrapAllowance, state.scrapped, 'the scrap allowance');
 }
 
 /** I13: a new package has a higher sequence and supersedes the one before. */
@@ -377,9 +388,14 @@ function evolve(state: AllotmentState, event: AllotmentEvent): AllotmentState {
   if (state.status === 'NONE') return state;
   switch (event.type) {
     case 'AllotmentRaised':
-      return withStatus({ ...state, quota: event.data.quota, scrapAllowance: event.data.scrapAllowance });
+      return withStatus({
+        ...reopened(state),
+        quota: event.data.quota,
+        scrapAllowance: event.data.scrapAllowance,
+        raisedSincePackage: true,
+      });
     case 'PackageExported':
-      return { ...state, packages: [...state.packages, event.data] };
+      return { ...state, packages: [...state.packages, event.data], raisedSincePackage: false };
     case 'PackageImported':
       return withStatus({ ...state, importedPackageId: event.data.packageId });
     case 'UnitReserved':
@@ -411,6 +427,7 @@ function opened(data: Extract<AllotmentEvent, { readonly type: 'AllotmentOpened'
   return {
     ...data,
     status: 'OPEN',
+    raisedSincePackage: false,
     reserved: 0,
     committed: 0,
     voided: 0,
@@ -424,6 +441,13 @@ function opened(data: Extract<AllotmentEvent, { readonly type: 'AllotmentOpened'
     ledgerGap: false,
     zeroised: false,
   };
+}
+
+/** A closed allotment that is raised waits for a new package; the ledger goes on where it ended. */
+function reopened(state: OpenedAllotment): OpenedAllotment {
+  if (state.status !== 'CLOSED') return state;
+  const { importedPackageId: _, ...rest } = state;
+  return { ...rest, status: 'OPEN', zeroised: false };
 }
 
 /** OPEN, READY or EXHAUSTED, from the counts; a frozen or closed allotment stays so. */

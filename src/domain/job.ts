@@ -213,14 +213,15 @@ function release({ by }: Of<'ReleaseJob'>, state: CreatedJob): readonly JobEvent
   return [{ type: 'JobReleased', data: { by } }];
 }
 
-/** I2: the shares of all programmers stay within the plan. */
+/** I2: the shares of all programmers stay within the plan. A settled share counts what was built; a higher count opens it again. */
 function makeAllotment({ programmer, count, scrapAllowance }: Of<'MakeAllotment'>, state: CreatedJob): readonly JobEvent[] {
   const old = state.allotments.find(allotment => allotment.programmer === programmer);
   if (old !== undefined && !old.settled && old.count === count && old.scrapAllowance === scrapAllowance) return [];
   requireStatus(state, ['RELEASED', 'RUNNING'], 'an allotment');
   requireCount(count, 1, 'the count');
   requireCount(scrapAllowance, 0, 'the scrap allowance');
-  if (old?.settled) refuse('STATE', 'the allotment of this programmer is closed');
+  if (old?.settled && count <= old.count)
+    refuse('STATE', 'the allotment of this programmer is closed: it takes a higher count to open it again');
   if (old !== undefined && (count < old.count || scrapAllowance < old.scrapAllowance)) refuse('STATE', 'an allotment is never lowered');
   const others = state.allotments.filter(allotment => allotment.programmer !== programmer);
   if (total(others, 'count') + count > state.plannedCount) {

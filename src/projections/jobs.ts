@@ -143,7 +143,7 @@ function allotmentWriter(db: Db, name: string): (event: RecordedEvent) => void {
   const key = 'WHERE job_id = ? AND programmer = ?';
   const open = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, 'OPEN', NULL, 0, 0, 0, 0, 0, 0, ?)`);
   const raise = db.prepare(
-    `UPDATE ${name} SET quota = ?, scrap_allowance = ?, status = iif(status = 'EXHAUSTED', 'READY', status), changed_at = ? ${key}`,
+    `UPDATE ${name} SET quota = ?, scrap_allowance = ?, status = CASE status WHEN 'EXHAUSTED' THEN 'READY' WHEN 'CLOSED' THEN 'OPEN' ELSE status END, changed_at = ? ${key}`,
   );
   const exported = db.prepare(`UPDATE ${name} SET sequence = ?, changed_at = ? ${key}`);
   const move = db.prepare(`UPDATE ${name} SET status = ?, frozen_reason = ?, changed_at = ? ${key}`);

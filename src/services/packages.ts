@@ -25,14 +25,14 @@ import { uidRuleFor } from './uidLists.ts';
 
 const packageLifetimeDays = 90;
 
-/** The file of a share. A package that was lost is exported again byte for byte (silence 8); `replace` makes a new one with a higher
- *  sequence that supersedes it (silence 7, I13).
+/** The file of a share. A package that was lost is exported again byte for byte (silence 8); after the quota rose, or with `replace`,
+ *  a new one is made with a higher sequence that supersedes it (silence 7, I13).
  *  @throws NusecError NOT_FOUND, JOB_NOT_RUNNING, STATE (no AES_NuLink3 yet), COUNT_EXHAUSTED, ALLOTMENT_FROZEN */
 export async function exportPackage(ctx: Context, jobId: string, programmer: string, replace: boolean, by: string): Promise<Uint8Array> {
   const job = await jobOf(ctx, jobId);
   const state = opened(await allotmentOf(ctx, jobId, programmer));
   const newest = state.packages.at(-1);
-  if (newest !== undefined && !replace) return ctx.blobs.get(newest.sha256);
+  if (newest !== undefined && !replace && !state.raisedSincePackage) return ctx.blobs.get(newest.sha256);
   requireRunningJob(job);
   const { file, exported } = await makePackage(ctx, job, state);
   try {

@@ -339,6 +339,22 @@ describe('freezing and closing', () => {
       .refused('STATE');
   });
 
+  it('opens again for more units once the rest was zeroised: only by a new package, the ledger going on (R62, RULE-4)', () => {
+    const more: AllotmentCommand = { type: 'RaiseAllotment', quota: 4, scrapAllowance: 1 };
+    const built = [...ready, reserve(1), commit(1), reserve(2), commit(2), close] as const;
+    on(...built)
+      .when(more)
+      .givesOnce({ type: 'AllotmentRaised', data: { quota: 4, scrapAllowance: 1 } });
+    expect(state(...built, more)).toMatchObject({ status: 'OPEN', committed: 2, reserved: 2 });
+    on(...built, more)
+      .when(reserve(3))
+      .refused('STATE');
+    on(...built)
+      .when({ type: 'RaiseAllotment', quota: 2, scrapAllowance: 0 })
+      .refused('BAD_REQUEST');
+    on(open, freeze, lost).when(more).refused('STATE');
+  });
+
   it('closes without a receipt only when frozen', () => {
     on(...ready)
       .when(lost)

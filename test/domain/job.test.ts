@@ -170,8 +170,11 @@ describe('allotments', () => {
       .when(allot('p2', 8))
       .gives({ type: 'AllotmentMade', data: { programmer: 'p2', count: 8, scrapAllowance: 0 } });
     on(...running, settle('p1', 2))
-      .when(allot('p1', 8))
+      .when(allot('p1', 2))
       .refused('STATE');
+    on(...running, settle('p1', 2))
+      .when(allot('p1', 8))
+      .gives({ type: 'AllotmentMade', data: { programmer: 'p1', count: 8, scrapAllowance: 0 } });
     on(...running)
       .when(settle('p1', 7))
       .refused('COUNT_OVER_PLAN');

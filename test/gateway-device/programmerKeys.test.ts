@@ -4,8 +4,12 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { memoryVault } from '../../gateway-device/device/keyStore.ts';
+import type { ProgrammerIdentity } from '../../gateway-device/programmer/identity.ts';
+import { agreeKek } from '../../gateway-device/programmer/kekAgreement.ts';
 import { openKekStore } from '../../gateway-device/programmer/kekStore.ts';
 import { type JobState, openNvm, remainingUnits } from '../../gateway-device/programmer/nvm.ts';
+import type { ServerApi } from '../../gateway-device/programmer/serverApi.ts';
+import { NusecError } from '../../src/errors.ts';
 import { type KekAgreement, kekConfirmation, kekKdf } from '../../src/production/kek.ts';
 import { newFolder, removeFolders } from './programmerFixture.ts';
 
@@ -14,11 +18,11 @@ afterAll(removeFolders);
 const fill = (byte: number, length = 16): Uint8Array => new Uint8Array(length).fill(byte);
 
 /** The server's half, written out. */
-function serverHalf(pointP: Uint8Array, epoch: number) {
+function serverHalf(pointP: Uint8Array, epoch: number, nonceP = fill(1)) {
   const own = createECDH('prime256v1');
   const pointC = new Uint8Array(own.generateKeys());
   const agreement: KekAgreement = {
-    nonceP: fill(1),
+    nonceP,
     nonceC: fill(2),
     pointP,
     pointC,
@@ -53,6 +57,26 @@ describe('AES_NuLink3 in the programmer (R27–R34)', () => {
       expect(() => pending.finish(agreement, wrong)).toThrow(expect.objectContaining({ code: 'KEY_REFUSED' }));
     }
     expect(keks.epoch()).toBe(0);
+  });
+
+  it('is made again when the server restarted before it was confirmed, and given up after three times (R27–R34, T33)', async () => {
+    const identity = { uid: fill(3), certificateSha256: fill(4, 32) } as ProgrammerIdentity;
+    let forgets = 2;
+    let epoch = 0;
+    const server = {
+      offerKek: async (pointP: Uint8Array, nonceP: Uint8Array) => {
+        const { agreement, mac } = serverHalf(pointP, ++epoch, nonceP);
+        return { point: agreement.pointC, nonce: agreement.nonceC, mac: mac('C'), epoch };
+      },
+      confirmKek: async () => {
+        if (forgets-- > 0) throw new NusecError('NOT_FOUND', 'no agreement is under way');
+      },
+    } as unknown as ServerApi;
+    const keks = openKekStore(memoryVault());
+    expect(await agreeKek(identity, keks, server)).toBe(3);
+    expect(keks.epoch()).toBe(3);
+    forgets = 3;
+    await expect(agreeKek(identity, keks, server)).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 
   it('never goes back to an epoch, and refuses a point off the curve (R34, T27)', () => {

@@ -10,7 +10,8 @@ import { verifyStore } from '../../src/eventstore/verify.ts';
  *  the devices goes on to its end. Whoever asks, asks again, as the documentation tells people and machines to. */
 
 const kills = 20;
-const patienceMs = 60_000;
+/** A device that was cut off several times in a row waits up to a minute before it connects again. */
+const patienceMs = 90_000;
 const pauseMs = 150;
 /** What a person meets while the server is down or its devices are still coming back, and answers by asking again. */
 const passing = new Set(['LINK_TIMEOUT', 'SERVER_UNREACHABLE', 'DEVICE_UNREACHABLE', 'STORE_CLOSED', 'PROJECTION_BEHIND']);
@@ -19,7 +20,7 @@ let life: Life;
 let world: World;
 
 beforeAll(async () => {
-  world = await createWorld();
+  world = await createWorld(patienceMs);
   life = newLife({ ...world, alice: patient(world.alice), bob: patient(world.bob), nusec: patientCommand });
 }, 60_000);
 afterAll(() => world?.close(), 30_000);

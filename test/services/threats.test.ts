@@ -70,10 +70,11 @@ describe('overbuild (T1, RULE-4, I1)', () => {
     await builder.build(new Chip());
     await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 3 });
     const path = `/v1/jobs/${jobId}/allotments/${builder.uid}/export`;
-    const again = await builder.open((await plant.call('pia', 'POST', path)).bytes);
-    expect(again.sequence).toBe(1);
+    const more = await builder.open((await plant.call('pia', 'POST', path)).bytes);
+    expect(more).toMatchObject({ sequence: 2, count: 2, supersedes: builder.payload?.packageId });
+    expect(await builder.open((await plant.call('pia', 'POST', path)).bytes)).toEqual(more);
     const replacement = await builder.open((await plant.call('pia', 'POST', path, { replace: true })).bytes);
-    expect(replacement).toMatchObject({ sequence: 2, count: 2, supersedes: builder.payload?.packageId });
+    expect(replacement).toMatchObject({ sequence: 3, count: 2, supersedes: more.packageId });
     expect(await plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 4 })).toBe('COUNT_OVER_PLAN');
   });
 });
@@ -375,6 +376,23 @@ describe('the end of a job', () => {
     expect(lines[0]).toMatch(/^uid,objId,status,version,serial/);
     expect(lines[1]).toMatch(new RegExp(`^${good.party.uid},${good.objId},COMMITTED,2\\.0\\.0,[0-9a-f]{32},${builder.uid},`));
     expect(lines[2]).toMatch(new RegExp(`^${bad.party.uid},${bad.objId},SCRAPPED,`));
+  });
+
+  it('takes more units after the count was used up: a new package with a higher sequence, the same ledger going on (R62, silence 7)', async () => {
+    const builder = await activeProgrammer(plant);
+    const jobId = await releasedJob(plant, 'meter', { plannedCount: 3 });
+    const first = await builder.begin(jobId, 1);
+    await builder.build(new Chip());
+    await builder.zeroise();
+    builder.acknowledged = builder.records.length;
+    const second = await builder.begin(jobId, 3);
+    expect(second.sequence).toBeGreaterThan(first.sequence);
+    expect(second.count).toBe(2);
+    for (let unit = 0; unit < 2; unit++) await builder.build(new Chip());
+    expect(await refusedReservation(builder, newUid())).toBe('COUNT_EXHAUSTED');
+    await builder.zeroise();
+    const { status, verdict } = await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/close`);
+    expect({ status, verdict }).toEqual({ status: 'RECONCILED', verdict: 'clean' });
   });
 
   it('verifies with the package key of the trust bundle (T19)', async () => {
