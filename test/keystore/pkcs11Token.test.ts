@@ -142,6 +142,17 @@ describe('what the token lets out (T17, RULE-1)', () => {
   });
 });
 
+describe('a token that works hard', () => {
+  it('is held by one process through thousands of signatures', async () => {
+    const keystore = await openToken(token);
+    const { publicKey } = await keystore.generate('ica/1', 'P-256');
+    const [first] = tokenProcesses();
+    const signatures = await Promise.all(Array.from({ length: 6_000 }, () => keystore.sign('ica/1', message)));
+    expect(verifies('sha256', publicKey as Uint8Array, signatures.at(-1) as Uint8Array)).toBe(true);
+    expect(tokenProcesses()).toEqual([first]);
+  });
+});
+
 describe('a token that is lost', () => {
   it('is used again without a restart when it is back', async () => {
     const keystore = await openToken(token);

@@ -1,4 +1,4 @@
-import type { KoffiFunc } from 'koffi';
+import type { KoffiFunc, LibraryHandle } from 'koffi';
 import { NusecError } from '../../errors.ts';
 import { lockingFlag, returnNames } from './constants.ts';
 
@@ -55,13 +55,21 @@ export class CryptokiError extends Error {
 }
 
 export type Cryptoki = {
+  /** Kept with its functions: once this is collected, koffi unloads the library and the functions point nowhere. */
+  readonly library: LibraryHandle;
   /** Calls in this thread. @throws CryptokiError */
   call(name: FunctionName, ...args: readonly Argument[]): void;
-  /** Calls in a thread of koffi's, for what takes the token long; the arguments stay alive until it has answered. @throws CryptokiError */
-  callAside(name: FunctionName, ...args: readonly Argument[]): Promise<void>;
+  /** Calls what may take the token long: as long as it is quick in this thread, else in a thread of koffi's, so that a token in the network
+   *  works for all sessions at once. @throws CryptokiError */
+  callSlow(name: FunctionName, ...args: readonly Argument[]): Promise<void>;
   /** Where the bytes of a buffer of `createBuffer` are. */
   addressOf(buffer: Uint8Array): bigint;
 };
+
+/** Handing a call to another thread and back costs more than SoftHSM needs for a signature. */
+const quickMs = 1;
+/** After a call that was not quick, so many of its kind go aside before one is tried here again. */
+const turnsAside = 1000;
 
 /** Bytes that stay where they are: a small Uint8Array may live on the JavaScript heap and move. */
 export const createBuffer = (bytes: number): Buffer<ArrayBuffer> => Buffer.from(new ArrayBuffer(bytes));
@@ -74,48 +82,66 @@ export async function loadCryptoki(file: string): Promise<Cryptoki> {
     throw new NusecError('BAD_REQUEST', 'the pkcs11 keystore needs the optional npm package koffi', { cause });
   });
   if (koffi.sizeof(ulong) !== ulongBytes) throw new NusecError('BAD_REQUEST', 'the pkcs11 keystore runs on 64-bit Linux and macOS only');
-  const list = functionList(koffi, file);
+  const { library, list } = openLibrary(koffi, file);
   const natives = new Map<FunctionName, Native>();
   for (const [name, [index, args]] of Object.entries(functions) as [FunctionName, readonly [number, readonly string[]]][]) {
     // CK_VERSION of two bytes, padded; then the pointers.
     const target = koffi.decode(list + BigInt(8 + index * 8), pointer) as bigint;
     natives.set(name, koffi.decode(target, koffi.proto(ulong, [...args])) as Native);
   }
-  const cryptoki = bind(natives, buffer => koffi.address(buffer));
+  const cryptoki = bind(library, natives, buffer => koffi.address(buffer));
   cryptoki.call('C_Initialize', initializeArgs());
   return cryptoki;
 }
 
-function functionList(koffi: typeof import('koffi'), file: string): bigint {
+function openLibrary(koffi: typeof import('koffi'), file: string): { library: LibraryHandle; list: bigint } {
   try {
-    const getFunctionList = koffi.load(file).func('C_GetFunctionList', ulong, [pointer]);
+    const library = koffi.load(file);
     const list = createBuffer(8);
-    getFunctionList(list);
-    return list.readBigUInt64LE();
+    library.func('C_GetFunctionList', ulong, [pointer])(list);
+    return { library, list: list.readBigUInt64LE() };
   } catch (cause) {
     throw new NusecError('BAD_REQUEST', `${file} is not a PKCS#11 module of this machine`, { cause });
   }
 }
 
-function bind(natives: ReadonlyMap<FunctionName, Native>, addressOf: (buffer: Uint8Array) => bigint): Cryptoki {
+function bind(library: LibraryHandle, natives: ReadonlyMap<FunctionName, Native>, addressOf: (buffer: Uint8Array) => bigint): Cryptoki {
   const native = (name: FunctionName): Native => natives.get(name) as Native;
   // The garbage collector does not see what a thread outside of JavaScript works on.
   const underway = new Set<readonly Argument[]>();
+  const aside = new Map<FunctionName, number>();
+
+  const call: Cryptoki['call'] = (name, ...args) => {
+    const returnValue = native(name)(...args);
+    if (returnValue !== 0) throw new CryptokiError(name, returnValue);
+  };
+  const callAside = (name: FunctionName, args: readonly Argument[]): Promise<void> =>
+    new Promise((resolve, reject) => {
+      underway.add(args);
+      native(name).async(...args, (error: unknown, returnValue: number) => {
+        underway.delete(args);
+        if (error) reject(error);
+        else if (returnValue !== 0) reject(new CryptokiError(name, returnValue));
+        else resolve();
+      });
+    });
+
   return {
-    call(name, ...args) {
-      const returnValue = native(name)(...args);
-      if (returnValue !== 0) throw new CryptokiError(name, returnValue);
+    library,
+    call,
+    async callSlow(name, ...args) {
+      const turns = aside.get(name) ?? 0;
+      if (turns > 0) {
+        aside.set(name, turns - 1);
+        return callAside(name, args);
+      }
+      const startMs = performance.now();
+      try {
+        call(name, ...args);
+      } finally {
+        if (performance.now() - startMs > quickMs) aside.set(name, turnsAside);
+      }
     },
-    callAside: (name, ...args) =>
-      new Promise((resolve, reject) => {
-        underway.add(args);
-        native(name).async(...args, (error: unknown, returnValue: number) => {
-          underway.delete(args);
-          if (error) reject(error);
-          else if (returnValue !== 0) reject(new CryptokiError(name, returnValue));
-          else resolve();
-        });
-      }),
     addressOf,
   };
 }

@@ -52,7 +52,7 @@ export const destroyObject = ({ cryptoki, handle }: Session, object: bigint): vo
 export async function generateSecret({ cryptoki, handle }: Session, type: number, template: Template): Promise<bigint> {
   const object = createBuffer(ulongBytes);
   const encoded = encodeTemplate(cryptoki, template);
-  await cryptoki.callAside('C_GenerateKey', handle, encodeMechanism(type), encoded, template.length, object);
+  await cryptoki.callSlow('C_GenerateKey', handle, encodeMechanism(type), encoded, template.length, object);
   return object.readBigUInt64LE();
 }
 
@@ -67,7 +67,7 @@ export async function generatePair(
   const [publicKey, privateKey] = [createBuffer(ulongBytes), createBuffer(ulongBytes)];
   const [publicPart, privatePart] = [encodeTemplate(cryptoki, publicTemplate), encodeTemplate(cryptoki, privateTemplate)];
   const parts = [publicPart, publicTemplate.length, privatePart, privateTemplate.length] as const;
-  await cryptoki.callAside('C_GenerateKeyPair', handle, encodeMechanism(type), ...parts, publicKey, privateKey);
+  await cryptoki.callSlow('C_GenerateKeyPair', handle, encodeMechanism(type), ...parts, publicKey, privateKey);
   return { publicKey: publicKey.readBigUInt64LE(), privateKey: privateKey.readBigUInt64LE() };
 }
 
@@ -75,13 +75,13 @@ export async function generatePair(
 export async function deriveKey({ cryptoki, handle }: Session, mechanism: Uint8Array, base: bigint, template: Template): Promise<bigint> {
   const object = createBuffer(ulongBytes);
   const encoded = encodeTemplate(cryptoki, template);
-  await cryptoki.callAside('C_DeriveKey', handle, mechanism, base, encoded, template.length, object);
+  await cryptoki.callSlow('C_DeriveKey', handle, mechanism, base, encoded, template.length, object);
   return object.readBigUInt64LE();
 }
 
 export async function wrapObject({ cryptoki, handle }: Session, type: number, wrapping: bigint, object: bigint): Promise<Uint8Array> {
   const [output, length] = [createBuffer(outputBytes), encodeUlong(outputBytes)];
-  await cryptoki.callAside('C_WrapKey', handle, encodeMechanism(type), wrapping, object, output, length);
+  await cryptoki.callSlow('C_WrapKey', handle, encodeMechanism(type), wrapping, object, output, length);
   return Uint8Array.from(output.subarray(0, readUlong(length)));
 }
 
@@ -95,7 +95,7 @@ export async function unwrapObject(
   const object = createBuffer(ulongBytes);
   const encoded = encodeTemplate(cryptoki, template);
   const input = copyOf(wrapped);
-  await cryptoki.callAside('C_UnwrapKey', handle, encodeMechanism(type), wrapping, input, input.length, encoded, template.length, object);
+  await cryptoki.callSlow('C_UnwrapKey', handle, encodeMechanism(type), wrapping, input, input.length, encoded, template.length, object);
   return object.readBigUInt64LE();
 }
 
@@ -103,7 +103,7 @@ export async function unwrapObject(
 export async function signWith({ cryptoki, handle }: Session, type: number, key: bigint, data: Uint8Array): Promise<Uint8Array> {
   const [input, output, length] = [copyOf(data), createBuffer(outputBytes), encodeUlong(outputBytes)];
   cryptoki.call('C_SignInit', handle, encodeMechanism(type), key);
-  await cryptoki.callAside('C_Sign', handle, input, input.length, output, length);
+  await cryptoki.callSlow('C_Sign', handle, input, input.length, output, length);
   return Uint8Array.from(output.subarray(0, readUlong(length)));
 }
 
