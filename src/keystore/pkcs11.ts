@@ -21,6 +21,8 @@ export type Pkcs11Options = {
   /** Operations the token works on at once; tokens allow from a dozen sessions up. */
   readonly sessions?: number;
   readonly now?: () => Date;
+  /** Told each time the token, its sessions or its process is lost, also when the next attempt goes well. */
+  readonly onLost?: (detail: string) => void;
 };
 
 const defaultSessions = 4;
@@ -35,7 +37,7 @@ export async function openPkcs11Keystore(options: Pkcs11Options): Promise<Keysto
   const lock = options.lock === undefined ? undefined : lockFile(options.lock);
   try {
     const known = new Map<string, KeyInfo>();
-    const client = await openTokenClient({ module, label, pinFile, sessions }, keys => adopt(known, keys, label));
+    const client = await openTokenClient({ module, label, pinFile, sessions }, keys => adopt(known, keys, label), options.onLost);
     return driver(client, known, label, now, () => lock?.release());
   } catch (error) {
     lock?.release();

@@ -34,9 +34,10 @@ export function tokenOptions({
 }
 
 /** @param create makes a software keyset when there is none; a token is made with its vendor's tools
+ *  @param onLost told when the token is lost, so that an operator gets to know
  *  @throws as the driver: wrong passphrase or PIN, locked by another process, damaged, token not there */
-export function openKeystore(settings: Settings, create: boolean): Promise<Keystore> {
-  if (settings.keystore === 'pkcs11') return openPkcs11Keystore(tokenOptions(settings));
+export function openKeystore(settings: Settings, create: boolean, onLost: (detail: string) => void = () => {}): Promise<Keystore> {
+  if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), onLost });
   const file = keysetFile(settings);
   return openSoftwareKeystore({ file, unlock: softwareUnlock(settings), create: create && !existsSync(file) });
 }

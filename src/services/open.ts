@@ -10,7 +10,7 @@ import { createBootKeys, newestBootKek } from '../keystore/bootKeys.ts';
 import { openCustody } from '../keystore/custody.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../keystore/signingRates.ts';
 import { openReadModels } from '../projections/readModels.ts';
-import { createAlarms } from './alarms.ts';
+import { type Alarm, createAlarms } from './alarms.ts';
 import type { Context } from './context.ts';
 import { custodyFile, openKeystore } from './keystore.ts';
 
@@ -27,9 +27,12 @@ export async function openContext(settings: Settings, ports: Ports, create = fal
   const { dataDir } = settings;
   if (create && !existsSync(dataDir)) mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const log = pino({ level: settings.logLevel }, pino.destination(2));
-  const keystore = watchSigningRates(await openKeystore(settings, create), { ...defaultSigningLimits, ...settings.signingLimits }, alarm =>
-    raiseSigningRate(ctx, alarm),
-  );
+  const raise = (alarm: Alarm): void => {
+    log.warn(alarm, 'keystore');
+    alarms.raise(alarm).catch(error => log.error({ error }, 'the alarm was not recorded'));
+  };
+  const opened = await openKeystore(settings, create, detail => raise({ code: 'KEYSTORE_LOST', subject: 'keystore', detail }));
+  const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
   const custody = openCustody(custodyFile(settings));
   const store = await openSqliteStore({ file: join(dataDir, 'events.db') });
   const reads = openReadModels(store, join(dataDir, 'views.db'), trouble => log.error(trouble, 'a read model has stopped'));
@@ -48,22 +51,20 @@ export async function openContext(settings: Settings, ports: Ports, create = fal
     crlBaseUrl: `http://${host}:${ports.crl}`,
     apiBaseUrl: `https://${host}:${ports.https}`,
   };
+  const alarms = createAlarms(ctx);
   return {
     ctx,
     async close() {
       await reads.close();
       await store.close();
-      custody.close();
+      await custody.close();
       await keystore.close();
     },
   };
 }
 
-/** The signature was given already: an alarm that cannot be recorded is at least in the log. */
-function raiseSigningRate(ctx: Context, { keyId, signatures, limitPerMinute }: SigningAlarm): void {
+/** The signature was given already; the key id is what an operator looks for. */
+function rateAlarm({ keyId, signatures, limitPerMinute }: SigningAlarm): Alarm {
   const detail = `${keyId} made ${signatures} signatures within a minute; expected are at most ${limitPerMinute}`;
-  ctx.log.warn({ keyId, signatures, limitPerMinute }, 'signing rate exceeded');
-  createAlarms(ctx)
-    .raise({ code: 'SIGNING_RATE', subject: `key-${keyId}`, detail })
-    .catch(error => ctx.log.error({ error }, 'the alarm was not recorded'));
+  return { code: 'SIGNING_RATE', subject: `key-${keyId}`, detail };
 }

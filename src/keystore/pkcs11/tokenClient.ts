@@ -24,8 +24,13 @@ const changing: ReadonlySet<keyof TokenApi> = new Set(['generate', 'addPair', 'a
 /** Opens the token, so that a wrong PIN or label is known at once.
  *  @param accept judges the keys of the token each time it is opened, and throws when this is not the token it was
  *  @throws as tokenApi.ts, and what `accept` throws */
-export async function openTokenClient(options: OpenToken, accept: (keys: readonly KeyInfo[]) => void): Promise<TokenClient> {
+export async function openTokenClient(
+  options: OpenToken,
+  accept: (keys: readonly KeyInfo[]) => void,
+  onLost: (detail: string) => void = () => {},
+): Promise<TokenClient> {
   let current: Promise<Running> | undefined;
+  let running: Running | undefined;
   let refusal: Refusal | undefined;
   let closed = false;
 
@@ -35,15 +40,21 @@ export async function openTokenClient(options: OpenToken, accept: (keys: readonl
     if (refusal && stillRefused(refusal, options.pinFile)) throw refusal.error;
     const starting = startAccepted(options, accept);
     current = starting;
-    starting.catch(error => {
-      current = undefined;
-      refusal = { error, atMs: performance.now(), pinVersion: versionOf(options.pinFile) };
-    });
+    starting
+      .then(started => (running = started))
+      .catch(error => {
+        current = undefined;
+        refusal = { error, atMs: performance.now(), pinVersion: versionOf(options.pinFile) };
+      });
     return starting;
   };
-  const giveUp = async (lost: Running): Promise<void> => {
-    if (current && (await current.catch(() => undefined)) === lost) current = undefined;
+  /** The first of many operations that find the token lost says so. */
+  const giveUp = (lost: Running, detail: string): void => {
+    if (running !== lost) return;
+    running = undefined;
+    current = undefined;
     lost.retire();
+    onLost(detail);
   };
 
   const call = async (name: keyof TokenApi, ...args: readonly unknown[]): Promise<unknown> => {
@@ -51,7 +62,7 @@ export async function openTokenClient(options: OpenToken, accept: (keys: readonl
     const answer = await first.ask(name, args);
     if ('value' in answer) return answer.value;
     if (!answer.failure.lost) throw errorOf(answer.failure);
-    await giveUp(first);
+    giveUp(first, answer.failure.detail);
     if (answer.failure.detail === diedDetail && changing.has(name)) throw errorOf(answer.failure);
     const again = await (await connect()).ask(name, args);
     if ('value' in again) return again.value;
@@ -63,8 +74,8 @@ export async function openTokenClient(options: OpenToken, accept: (keys: readonl
     call: call as TokenClient['call'],
     async close() {
       closed = true;
-      const running = await current?.catch(() => undefined);
-      await running?.end();
+      const last = await current?.catch(() => undefined);
+      await last?.end();
     },
   };
 }
