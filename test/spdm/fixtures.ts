@@ -3,7 +3,7 @@ import type { Wire } from '../../src/spdm/constants.ts';
 import type { MeasurementSource } from '../../src/spdm/measurement.ts';
 import { createResponder, type Responder, type ResponderOptions } from '../../src/spdm/responder/responder.ts';
 import type { CertSlot } from '../../src/spdm/responder/state.ts';
-import { bundleCertificates, vectorKey } from './recording.ts';
+import { bundleCertificates, decodeCertificates, vectorKey } from './recording.ts';
 
 /** A responder with the recorded certificates and real keys, and a deterministic random source. */
 
@@ -51,3 +51,12 @@ export const linkTo =
 export const trustLeaf = (certificates: readonly Uint8Array[]) => new X509Certificate(certificates.at(-1)!).publicKey;
 
 export const someNonce = new Uint8Array(32).fill(0xa5);
+
+/** Our own slots as a requester, with the recorded requester certificates and their real key. */
+export function requesterSlot(): CertSlot {
+  const key = createPrivateKey({ key: Buffer.from(vectorKey('ecp256/end_requester.key.p8')), format: 'der', type: 'pkcs8' });
+  return {
+    certificates: decodeCertificates(vectorKey('ecp256/bundle_requester.certchain.der')),
+    sign: async input => new Uint8Array(ecdsa('sha256', input, { key, dsaEncoding: 'ieee-p1363' })),
+  };
+}

@@ -1,0 +1,186 @@
+import { describe, expect, it } from 'vitest';
+import { fromHex, toHex, utf8 } from '../../src/bytes.ts';
+import { capability, type SpdmVersion, type Wire } from '../../src/spdm/constants.ts';
+import { verifyEvidence } from '../../src/spdm/evidence.ts';
+import type { GetCsr } from '../../src/spdm/messages/csr.ts';
+import { encodeError } from '../../src/spdm/messages/error.ts';
+import { sessionAsk } from '../../src/spdm/requester/delivery.ts';
+import { requesterFlags } from '../../src/spdm/requester/identify.ts';
+import { getCsr, measureInSession, setCertificate, vendorRequest } from '../../src/spdm/requester/requests.ts';
+import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
+import { deviceFlags, type ResponderOptions } from '../../src/spdm/responder/responder.ts';
+import type { InstalledCertificates } from '../../src/spdm/responder/state.ts';
+import { countingRandom, linkTo, realResponder, realSlot, requesterSlot, someNonce, trustLeaf } from './fixtures.ts';
+
+const code = (name: string) => expect.objectContaining({ code: name });
+const small = { ctExponent: 0, dataTransferBytes: 64, maxMessageBytes: 0x2000 };
+const { chunk, csr, setCertificate: install, certificateInstallReset } = capability;
+const patient = () => {
+  const waits: number[] = [];
+  return { waits, wait: async (delayMs: number) => void waits.push(delayMs) };
+};
+
+function chunked(version: SpdmVersion, options: Partial<ResponderOptions> = {}) {
+  const longest: number[] = [];
+  const responder = realResponder({
+    versions: [version],
+    capabilities: { ...small, flags: deviceFlags | chunk | csr | install | certificateInstallReset },
+    onVendorDefined: async request => request,
+    ...options,
+  });
+  const link = async (wire: Wire): Promise<Wire> => {
+    const answer = await linkTo(responder)(wire);
+    if (wire.kind === 'clear') longest.push(wire.message.length, answer.message.length);
+    return answer;
+  };
+  const requester = { capabilities: { ...small, flags: requesterFlags | chunk }, versions: [version] };
+  return { responder, link, requester, longest };
+}
+
+async function chunkedSession(version: SpdmVersion, options: Partial<ResponderOptions> = {}) {
+  const { link, requester, longest } = chunked(version, options);
+  const { session, connection, evidence } = await runSessionSetup(
+    { ...requester, nonce: someNonce, trust: trustLeaf, randomBytes: countingRandom('requester') },
+    link,
+  );
+  return { asking: { ask: sessionAsk(session, link), connection }, evidence, longest };
+}
+
+describe('messages longer than one transfer (DSP0274 §10.26)', () => {
+  it.each([0x12, 0x13, 0x14] as const)('version %i: attestation and session in transfers of 64 bytes', async version => {
+    const { link, requester, longest } = chunked(version);
+    const evidence = await runAttestation({ ...requester, nonce: someNonce }, link);
+    await expect(verifyEvidence(evidence, { nonce: someNonce, trust: trustLeaf })).resolves.toMatchObject({ version });
+    expect(Math.max(...longest)).toBe(64);
+    const session = await chunkedSession(version);
+    const measured = await measureInSession(session.asking, session.evidence, { nonce: someNonce });
+    const verified = await verifyEvidence(measured, { nonce: someNonce, trust: trustLeaf });
+    expect(verified.measurements.map(({ index }) => index)).toEqual([1, 2, 16]);
+    expect(Math.max(...session.longest)).toBe(64);
+    const payload = new Uint8Array(3000).fill(9);
+    const echoed = await vendorRequest(session.asking, { registry: 4, vendorId: fromHex('01020304'), payload });
+    expect(echoed.payload).toEqual(payload);
+  });
+
+  it('refuses chunks out of order, of another handle, too small, too long or too many, early and for good', async () => {
+    const { responder, link, requester } = chunked(0x12);
+    await runAttestation({ ...requester, nonce: someNonce, measurements: 'none' }, link);
+    const say = async (hex: string) => toHex((await linkTo(responder)({ kind: 'clear', message: fromHex(hex) })).message);
+    const first = (total: string, data: number) =>
+      `12850007000000${'00'}${data.toString(16).padStart(2, '0')}000000${total}${'ab'.repeat(data)}`;
+    const early = (sequence: string) => `12050107${sequence}127f0100`;
+    expect(await say(first('64000000', 48))).toBe('120500070000');
+    expect(await say(`128500080100000010000000${'ab'.repeat(16)}`)).toBe('120501080100127f0100');
+    expect(await say(first('64000000', 48))).toBe('120500070000');
+    expect(await say(`12850007020000002f000000${'ab'.repeat(47)}`)).toBe(early('0200'));
+    expect(await say(first('00300000', 48))).toBe(early('0000'));
+    expect(await say(first('64000000', 2))).toBe(early('0000'));
+    expect(await say(first('20000000', 32))).toBe(early('0000'));
+    expect(await say('1286000700000000')).toBe('127f0100');
+    expect(await say('128600070000')).toBe('127f0400');
+    expect((await say('12810000')).slice(0, 4)).toBe('1201');
+  });
+
+  it('a chunk is not a way round the rules: nested chunks, and codes that are refused, stay refused', async () => {
+    const { responder, link, requester } = chunked(0x12);
+    await runAttestation({ ...requester, nonce: someNonce, measurements: 'none' }, link);
+    const whole = (head: string) => head + '00'.repeat(60);
+    for (const [head, answer] of [
+      ['12850000', '127f0100'],
+      ['12ec0000', '127f0b00'],
+      ['12990000', '127f0799'],
+    ] as const) {
+      const bytes = whole(head);
+      const say = async (hex: string) => toHex((await linkTo(responder)({ kind: 'clear', message: fromHex(hex) })).message);
+      expect(await say(`128500010000000030000000${'40000000'}${bytes.slice(0, 96)}`)).toBe('120500010000');
+      expect(await say(`128501010100000010000000${bytes.slice(96)}`)).toBe(`120500010100${answer}`);
+    }
+  });
+});
+
+describe('a responder that needs time (DSP0274 §10.10–10.12)', () => {
+  it('Busy: the same request again, later; without a clock it ends the flow', async () => {
+    const responder = linkTo(realResponder());
+    let busy = 3;
+    const link = async (wire: Wire): Promise<Wire> => {
+      if (wire.message[1] !== 0x83 || busy === 0) return responder(wire);
+      busy -= 1;
+      return { kind: 'clear', message: encodeError(0x12, 0x03) };
+    };
+    const { wait, waits } = patient();
+    const evidence = await runAttestation({ nonce: someNonce, wait }, link);
+    await expect(verifyEvidence(evidence, { nonce: someNonce, trust: trustLeaf })).resolves.toBeDefined();
+    expect(waits).toEqual([20, 40, 60]);
+    busy = 1;
+    await expect(runAttestation({ nonce: someNonce }, link)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    busy = 1000;
+    await expect(runAttestation({ nonce: someNonce, wait }, link)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+  });
+
+  it('ResponseNotReady: the response by RESPOND_IF_READY, and the transcripts as if it had come at once', async () => {
+    const responder = realResponder({ defers: asked => asked === 0x83 || asked === 0xe0, rdtExponent: 14 });
+    const { wait, waits } = patient();
+    const evidence = await runAttestation({ nonce: someNonce, wait }, linkTo(responder));
+    await expect(verifyEvidence(evidence, { nonce: someNonce, trust: trustLeaf })).resolves.toBeDefined();
+    expect(new Set(waits)).toEqual(new Set([2 ** 14 / 1000]));
+    const say = async (hex: string) => toHex((await linkTo(responder)({ kind: 'clear', message: fromHex(hex) })).message);
+    expect(await say('12ff8301')).toBe('127f0400');
+    expect((await say(`12830000${'00'.repeat(32)}`)).slice(0, 14)).toBe('127f42000e8301');
+    expect(await say('12810000')).toBe('127f0300');
+    expect(await say('12ff8302')).toBe('127f0100');
+    expect(await say('12ffe001')).toBe('127f0100');
+    expect((await say('12ff8301')).slice(0, 4)).toBe('1203');
+    await say(`12830000${'00'.repeat(32)}`);
+    expect((await say('10840000')).slice(0, 4)).toBe('1004');
+  });
+
+  it('RequestResynch: the flow begins anew, but not for ever', async () => {
+    let lost = 1;
+    const responder = linkTo(realResponder());
+    const link = async (wire: Wire): Promise<Wire> => {
+      if (wire.message[1] !== 0x83 || lost === 0) return responder(wire);
+      lost -= 1;
+      return { kind: 'clear', message: encodeError(0x12, 0x43) };
+    };
+    await expect(runAttestation({ nonce: someNonce }, link)).resolves.toBeDefined();
+    lost = 100;
+    await expect(runAttestation({ nonce: someNonce }, link)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+  });
+});
+
+describe('certificates over SPDM (DSP0274 §10.24, §10.25)', () => {
+  it.each([0x12, 0x13, 0x14] as const)('version %i: GET_CSR and SET_CERTIFICATE reach whoever keeps keys', async version => {
+    const asked: (GetCsr | InstalledCertificates)[] = [];
+    const { asking } = await chunkedSession(version, {
+      onGetCsr: async request => {
+        asked.push(request);
+        return utf8('a certification request');
+      },
+      onSetCertificate: async request => {
+        asked.push(request);
+        return 'done';
+      },
+    });
+    expect(await getCsr(asking, { requesterInfo: fromHex('3000'), opaque: fromHex('c0ffee') })).toEqual(utf8('a certification request'));
+    const { certificates } = requesterSlot();
+    await setCertificate(asking, 2, certificates);
+    expect(asked).toMatchObject([
+      { requesterInfo: fromHex('3000'), opaque: fromHex('c0ffee') },
+      { slot: 2, certificates, erase: false, inSession: true },
+    ]);
+    if (version < 0x13) await expect(setCertificate(asking, 2, [])).rejects.toEqual(code('SPDM_UNSUPPORTED'));
+    else {
+      await setCertificate(asking, 2, []);
+      expect(asked[2]).toMatchObject({ slot: 2, certificates: [], erase: true });
+    }
+  });
+
+  it('ResetRequired, a refusal, and a responder without either', async () => {
+    const { asking } = await chunkedSession(0x13, { onGetCsr: async () => 'reset', onSetCertificate: async () => 'reset' });
+    await expect(getCsr(asking)).rejects.toThrow('ERROR 12 (0)');
+    await expect(setCertificate(asking, 3, realSlot().certificates)).rejects.toThrow('ERROR 12 (3)');
+    const refusing = await chunkedSession(0x13, { onSetCertificate: async () => 'refused' });
+    await expect(setCertificate(refusing.asking, 1, realSlot().certificates)).rejects.toThrow('ERROR 68 (0)');
+    await expect(getCsr(refusing.asking)).rejects.toThrow('ERROR 7 (237)');
+  });
+});
