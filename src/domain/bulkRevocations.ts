@@ -7,7 +7,7 @@ import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 
 /** Proposed or running at the same time. */
 export const maxOpenBulkRevocations = 10;
-export const maxBulkRevocations = 10_000;
+const maxBulkRevocations = 10_000;
 
 export type BulkWish = {
   readonly id: string;

@@ -7,7 +7,7 @@ import { refuse, requireOtherPerson } from './rules.ts';
 
 /** Ceremonies waiting for an approval at the same time. */
 export const maxOpenCeremonies = 20;
-export const maxCeremonies = 10_000;
+const maxCeremonies = 10_000;
 
 /** The ids of what is made are fixed with the proposal: carried out twice, a ceremony makes nothing twice. */
 export type CeremonyAction =

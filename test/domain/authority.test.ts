@@ -36,6 +36,35 @@ describe('the authority of a project', () => {
     on().when(root).refused('STATE');
   });
 
+  it('has roots that follow one another, overlap, and are retired when nothing active hangs on them (I16)', () => {
+    const certificates = { certificate: 'bg', crossCertificate: 'Yw', backCertificate: 'ZA' };
+    const rolled = { ...certificates, rootId: 'root-2', previousRootId: 'root', sha256: 'r2', keyId: 'root/2' };
+    const roll = { type: 'RollRootCa', ...rolled, approvers: rootData.approvers } as const;
+    const retire = { type: 'RetireRootCa', rootId: 'root' } as const;
+    on(create, root)
+      .when(roll)
+      .givesOnce({ type: 'RootCaRolled', data: { ...rolled, approvers: rootData.approvers } });
+    on(create, root)
+      .when({ ...roll, approvers: [by] })
+      .refused('FOUR_EYES_REQUIRED');
+    on(create, root)
+      .when({ ...roll, previousRootId: 'root-9' })
+      .refused('CONFLICT');
+    on(create, root, roll)
+      .when({ ...roll, sha256: 'other' })
+      .refused('CONFLICT');
+    on(create, root).when(retire).refused('STATE');
+    on(...active, roll)
+      .when(retire)
+      .refused('STATE');
+    on(create, root, roll)
+      .when(retire)
+      .givesOnce({ type: 'RootCaRetired', data: { rootId: 'root' } });
+    on(create, root, roll)
+      .when({ ...retire, rootId: 'root-9' })
+      .refused('NOT_FOUND');
+  });
+
   it('has issuing CAs in rising generations (R2)', () => {
     on(create, root).when(ica).givesOnce({ type: 'IssuingCaEstablished', data: icaData });
     on(create).when(ica).refused('STATE');

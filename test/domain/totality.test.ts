@@ -3,9 +3,13 @@ import { describe, expect, it } from 'vitest';
 import { type AllotmentEvent, allotment } from '../../src/domain/allotment.ts';
 import { type AuthorityEvent, authority } from '../../src/domain/authority.ts';
 import { type BucketMap, emptyBucketMap, entriesOf, getEntry, withEntry, withoutEntry } from '../../src/domain/bucketMap.ts';
+import { type BulkRevocationEvent, bulkRevocations } from '../../src/domain/bulkRevocations.ts';
+import { type CeremoniesEvent, ceremonies } from '../../src/domain/ceremonies.ts';
+import { type CertificationEvent, certification } from '../../src/domain/certification.ts';
 import { type Decider, fold } from '../../src/domain/decider.ts';
 import { device } from '../../src/domain/device.ts';
 import type { DeviceEvent } from '../../src/domain/deviceEvents.ts';
+import { type ExpiryEvent, expiry } from '../../src/domain/expiry.ts';
 import { type GatewayEvent, gateway } from '../../src/domain/gateway.ts';
 import { type JobEvent, job } from '../../src/domain/job.ts';
 import { type LineEvent, line } from '../../src/domain/line.ts';
@@ -23,6 +27,10 @@ type Named<Event extends { readonly type: string }> = Record<Event['type'], true
 type AnyEvent =
   | AllotmentEvent
   | AuthorityEvent
+  | BulkRevocationEvent
+  | CeremoniesEvent
+  | CertificationEvent
+  | ExpiryEvent
   | DeviceEvent
   | GatewayEvent
   | JobEvent
@@ -147,6 +155,21 @@ const programmerEvents: Named<ProgrammerEvent> = {
   ProgrammerReturned: true,
   ProgrammerRetired: true,
 };
+const bulkRevocationEvents: Named<BulkRevocationEvent> = {
+  BulkRevocationProposed: true,
+  BulkRevocationApproved: true,
+  BulkRevocationProgressed: true,
+  BulkRevocationDone: true,
+  BulkRevocationCancelled: true,
+};
+const ceremoniesEvents: Named<CeremoniesEvent> = {
+  CeremonyProposed: true,
+  CeremonyApproved: true,
+  CeremonyDone: true,
+  CeremonyWithdrawn: true,
+};
+const certificationEvents: Named<CertificationEvent> = { CertificateIntended: true, CertificateIntentDone: true };
+const expiryEvents: Named<ExpiryEvent> = { CertificateExpiryNoticed: true, CertificateEnded: true };
 const publicKeyEvents: Named<PublicKeyEvent> = { PublicKeyReserved: true };
 const releaseEvents: Named<ReleaseEvent> = {
   FirmwareUploaded: true,
@@ -214,6 +237,10 @@ describe('every fold is total', () => {
   it('whatever the stream holds', () => {
     neverThrows(allotment, allotmentEvents);
     neverThrows(authority, authorityEvents);
+    neverThrows(bulkRevocations, bulkRevocationEvents);
+    neverThrows(ceremonies, ceremoniesEvents);
+    neverThrows(certification, certificationEvents);
+    neverThrows(expiry, expiryEvents);
     neverThrows(device, deviceEvents);
     neverThrows(gateway, gatewayEvents);
     neverThrows(job, jobEvents);
@@ -227,7 +254,8 @@ describe('every fold is total', () => {
 
   it('and every event is named once over all streams and fits the store', () => {
     const all = [allotmentEvents, authorityEvents, deviceEvents, gatewayEvents, jobEvents, lineEvents, operatorsEvents, programmerEvents];
-    const names = [...all, publicKeyEvents, releaseEvents, rolloutEvents].flatMap(Object.keys);
+    const pki = [bulkRevocationEvents, ceremoniesEvents, certificationEvents, expiryEvents];
+    const names = [...all, ...pki, publicKeyEvents, releaseEvents, rolloutEvents].flatMap(Object.keys);
     expect(new Set(names).size).toBe(names.length);
     expect(storable).toBe(true);
   });
