@@ -69,7 +69,7 @@ export type Cryptoki = {
 /** Handing a call to another thread and back costs more than SoftHSM needs for a signature. */
 const quickMs = 1;
 /** After a call that was not quick, so many of its kind go aside before one is tried here again. */
-const turnsAside = 1000;
+const turnsAside = 50;
 
 /** Bytes that stay where they are: a small Uint8Array may live on the JavaScript heap and move. */
 export const createBuffer = (bytes: number): Buffer<ArrayBuffer> => Buffer.from(new ArrayBuffer(bytes));
