@@ -9,7 +9,7 @@ type Kind = { readonly id: string; readonly algorithm: KeyAlgorithm };
 
 /** Paths of printable ASCII words, such as `programmer-kek/{uid}/{epoch}`. */
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$/;
-export const gcmIvBytes = 12;
+const gcmIvBytes = 12;
 
 /** @throws BAD_REQUEST */
 export function checkId(id: string): void {

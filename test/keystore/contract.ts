@@ -11,6 +11,7 @@ import {
 import { describe, expect, it } from 'vitest';
 import { fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import type { Keystore } from '../../src/keystore/port.ts';
+import { operations } from './operations.ts';
 
 /** What every keystore driver must do. @param open gives a keystore; the same storage each time within one test */
 export function describeKeystore(driver: string, open: () => Promise<Keystore>): void {
@@ -31,6 +32,10 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
       const keystore = await open();
       const { publicKey } = await keystore.generate('k', algorithm);
       expect(verifies(hash, publicKey as Uint8Array, await keystore.sign('k', message))).toBe(true);
+    });
+
+    it('has no operation that gives out a key (RULE-1, T17)', async () => {
+      expect(Object.keys(await open()).toSorted()).toEqual(operations);
     });
 
     it('signs for many at once, each its own message', async () => {

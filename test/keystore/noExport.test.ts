@@ -9,30 +9,13 @@ import { openCustody } from '../../src/keystore/custody.ts';
 import { openKeyset } from '../../src/keystore/keyset.ts';
 import { unwrapKey } from '../../src/keystore/kwp.ts';
 import type { Keystore } from '../../src/keystore/port.ts';
+import { operations } from './operations.ts';
 import { cheapCost, passphrase } from './secrets.ts';
 import { openKeystore, temporaryFolder } from './temporary.ts';
 
 const kdf = { salt: utf8('salt'), info: utf8('info') };
 const message = utf8('message');
 const custodySalt = utf8('NuSEC custody v1'.padEnd(64, '.'));
-
-/** What the port offers. A new operation has to be added here, by someone who asked whether it is an export. */
-const operations = [
-  'close',
-  'derive',
-  'destroy',
-  'generate',
-  'generateWrapped',
-  'health',
-  'list',
-  'mac',
-  'publicKey',
-  // Out of one wrapping into another of the keystore's own, never in the clear.
-  'rewrap',
-  'seal',
-  'sign',
-  'signWrapped',
-];
 
 /** A keystore with every kind of key, and every secret in it, read behind its back. */
 async function keystoreWithSecrets() {
