@@ -33,7 +33,7 @@ export type BulkRevocations = {
 const uidBytes = 16;
 /** What one blob of UIDs holds. */
 const maxUids = 1_000_000;
-const pageRows = 500;
+const pageRows = 5000;
 /** Devices worked on together; each is a command to a stream of its own. */
 const devicesAtOnce = 200;
 /** Devices between two events of progress. */

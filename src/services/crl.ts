@@ -14,6 +14,8 @@ const crlLifetimeDays = 7;
 const dayMs = 86_400_000;
 /** A delta list that would grow beyond this begins anew with the next full list as its base. */
 const maxDeltaEntries = 5000;
+/** Chunks of encoded entries before they are put together. */
+const maxChunks = 256;
 /** Replaced lists that are kept as blobs for those who are just fetching them. */
 const keptReplacedLists = 2;
 
@@ -64,8 +66,8 @@ type List = {
   /** Everything up to this position of the event store is in `entries`. */
   position: number;
   readonly entries: Map<string, Uint8Array>;
-  /** All entries end to end; undefined when one of them changed. */
-  joined: Uint8Array | undefined;
+  /** All entries end to end, in few chunks; undefined when one of them changed. */
+  chunks: Uint8Array[] | undefined;
   newest?: CrlPair;
   replaced: string[];
   running: Promise<unknown>;
@@ -75,7 +77,7 @@ type List = {
 const newList = (): List => ({
   position: -1,
   entries: new Map(),
-  joined: new Uint8Array(),
+  chunks: [],
   replaced: [],
   running: Promise.resolve(),
   wantsBase: false,
@@ -106,7 +108,7 @@ async function sign(ctx: Context, icaId: string, list: List, newBase: boolean): 
   const continues = known !== undefined && changes.length <= maxDeltaEntries;
   const base = continues ? known : { baseNumber: number, basePosition: position };
   const fields = { issuer: ca.certificate, number, thisUpdate, nextUpdate };
-  const full = await buildCrl({ ...fields, entries: [joinedEntries(list)], deltaUrl: ca.deltaCrlUrl }, ca.signer);
+  const full = await buildCrl({ ...fields, entries: chunksOf(list), deltaUrl: ca.deltaCrlUrl }, ca.signer);
   const entries = continues ? changes.map(row => entryOf(row, thisUpdate)) : [];
   const deltaList = await buildCrl({ ...fields, entries, baseNumber: base.baseNumber }, ca.signer);
   const [sha256, deltaSha256] = await Promise.all([ctx.blobs.put(full), ctx.blobs.put(deltaList)]);
@@ -127,7 +129,7 @@ async function bringUp(ctx: Context, icaId: string, list: List): Promise<void> {
   const rows = await certificateQueries(ctx.reads.db).listed(icaId, list.position);
   const added: Uint8Array[] = [];
   for (const row of rows) {
-    if (row.reason === null || list.entries.has(row.serial)) list.joined = undefined;
+    if (row.reason === null || list.entries.has(row.serial)) list.chunks = undefined;
     if (row.reason === null) list.entries.delete(row.serial);
     else {
       const entry = entryOf(row, '');
@@ -135,13 +137,14 @@ async function bringUp(ctx: Context, icaId: string, list: List): Promise<void> {
       added.push(entry);
     }
   }
-  if (list.joined !== undefined && added.length > 0) list.joined = join([list.joined, ...added]);
+  if (added.length > 0) list.chunks?.push(join(added));
   list.position = Math.max(head, rows.at(-1)?.position ?? 0);
 }
 
-function joinedEntries(list: List): Uint8Array {
-  list.joined ??= join([...list.entries.values()]);
-  return list.joined;
+function chunksOf(list: List): readonly Uint8Array[] {
+  if (list.chunks === undefined) list.chunks = [join([...list.entries.values()])];
+  else if (list.chunks.length > maxChunks) list.chunks = [join(list.chunks)];
+  return list.chunks;
 }
 
 const join = (parts: readonly Uint8Array[]): Uint8Array => new Uint8Array(Buffer.concat(parts));
