@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,6 +9,7 @@ import { verifies } from './contract.ts';
 import { initToken, label, makeToken, openToken, pin, type SoftToken, softHsm } from './softToken.ts';
 
 const message = utf8('firmware hash');
+const holdToken = join(import.meta.dirname, 'holdToken.ts');
 const unavailable = { code: 'KEYSTORE_UNAVAILABLE' };
 /** The pause between two attempts to open a token that is not there, and some. */
 const afterPauseMs = 600;
@@ -22,16 +23,16 @@ async function signs(keystore: Keystore, id: string): Promise<boolean> {
   return verifies('sha256', await keystore.publicKey(id), await keystore.sign(id, message));
 }
 
-const tokenProcesses = (): readonly number[] =>
+const tokenProcesses = (parent: number = process.pid): readonly number[] =>
   readdirSync('/proc')
     .filter(name => /^\d+$/.test(name))
-    .filter(name => isTokenProcess(name))
+    .filter(name => isTokenProcess(name, parent))
     .map(Number);
 
-function isTokenProcess(id: string): boolean {
+function isTokenProcess(id: string, ofParent: number): boolean {
   try {
     const parent = /^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${id}/status`, 'utf8'))?.[1];
-    return Number(parent) === process.pid && readFileSync(`/proc/${id}/cmdline`, 'utf8').includes('tokenProcess.ts');
+    return Number(parent) === ofParent && readFileSync(`/proc/${id}/cmdline`, 'utf8').includes('tokenProcess.ts');
   } catch {
     return false;
   }
@@ -70,7 +71,18 @@ describe('opening a token (T16)', () => {
     expect(tokenProcesses()).toHaveLength(1);
     await keystore.close();
     await expect(openToken(token, { label: 'another' })).rejects.toMatchObject(unavailable);
-    await expect.poll(tokenProcesses).toEqual([]);
+    await expect.poll(() => tokenProcesses()).toEqual([]);
+  });
+
+  it('does not outlive a server that is killed, and leaves no lock behind', async () => {
+    const server = spawn(process.execPath, [holdToken, softHsm, label, token.pinFile, join(token.folder, 'token')]);
+    await new Promise(resolve => server.stdout.once('data', resolve));
+    const [child] = tokenProcesses(server.pid);
+    process.kill(child as number, 'SIGTERM');
+    await expect(openToken(token)).rejects.toMatchObject({ code: 'KEYSTORE_LOCKED' });
+    server.kill('SIGKILL');
+    await expect.poll(() => existsSync(`/proc/${child}`), { timeout: 5_000 }).toBe(false);
+    expect(await (await openToken(token)).health()).toMatchObject({ ok: true });
   });
 });
 
