@@ -18,32 +18,58 @@ export type Reader = {
 
 /** @returns a reader whose every method throws SPDM_MALFORMED when the bytes run out */
 export function openReader(bytes: Uint8Array, what: string): Reader {
-  let at = 0;
-  const advance = (length: number): number => {
-    if (length > bytes.length - at) throw malformed(`${what}: too short`);
-    at += length;
-    return at - length;
-  };
-  const number = (length: number): number => {
-    const from = advance(length);
+  return new Cursor(bytes, what);
+}
+
+/** A class because one is made for every message: its methods are shared. */
+class Cursor implements Reader {
+  readonly #bytes: Uint8Array;
+  readonly #what: string;
+  #at = 0;
+
+  constructor(bytes: Uint8Array, what: string) {
+    this.#bytes = bytes;
+    this.#what = what;
+  }
+
+  #advance(length: number): number {
+    if (length > this.#bytes.length - this.#at) throw malformed(`${this.#what}: too short`);
+    this.#at += length;
+    return this.#at - length;
+  }
+
+  #number(length: number): number {
+    const from = this.#advance(length);
     let value = 0;
-    for (let i = length - 1; i >= 0; i -= 1) value = value * 256 + bytes[from + i]!;
+    for (let i = length - 1; i >= 0; i -= 1) value = value * 256 + this.#bytes[from + i]!;
     return value;
-  };
-  return {
-    u8: () => number(1),
-    u16: () => number(2),
-    u24: () => number(3),
-    u32: () => number(4),
-    take: length => {
-      const from = advance(length);
-      return bytes.slice(from, from + length);
-    },
-    left: () => bytes.length - at,
-    end: () => {
-      if (at !== bytes.length) throw malformed(`${what}: ${bytes.length - at} trailing bytes`);
-    },
-  };
+  }
+
+  u8(): number {
+    return this.#number(1);
+  }
+  u16(): number {
+    return this.#number(2);
+  }
+  u24(): number {
+    return this.#number(3);
+  }
+  u32(): number {
+    return this.#number(4);
+  }
+
+  take(length: number): Uint8Array {
+    const from = this.#advance(length);
+    return this.#bytes.slice(from, from + length);
+  }
+
+  left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
+  end(): void {
+    if (this.#at !== this.#bytes.length) throw malformed(`${this.#what}: ${this.left()} trailing bytes`);
+  }
 }
 
 export function malformed(detail: string): NusecError {

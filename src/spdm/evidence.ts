@@ -21,7 +21,7 @@ import { decodeGetVersion, decodeVersion } from './messages/version.ts';
 import { resolveAlgorithms } from './negotiation.ts';
 import { hashOf, type LeafKey, signingInput, verifySignature } from './signature.ts';
 import type { Algorithms } from './suite.ts';
-import { challengeTranscript, measurementTranscript, sessionTranscriptHead } from './transcript.ts';
+import { challengeTranscript, measurementTranscript, sessionTranscriptHead, transcriptBytes } from './transcript.ts';
 
 /** Evidence (RFC 9334): the raw messages a device signed, enough for anybody to verify them again later without trusting who relayed them. */
 export type Evidence = {
@@ -88,7 +88,23 @@ type Subject = {
   readonly nonce: Uint8Array;
 };
 
+/** Devices of one kind negotiate in the same words: what these mean is kept. */
+const knownVcas = new Map<string, Negotiated>();
+const maxKnownVcas = 64;
+const maxKnownVcaBytes = 1024;
+
 function readVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[]): Negotiated {
+  if (transcriptBytes(vca) > maxKnownVcaBytes) return decodeVca(vca, accepted);
+  const key = `${accepted} ${vca.map(message => Buffer.from(message).toString('latin1')).join('|')} ${vca.map(({ length }) => length)}`;
+  const known = knownVcas.get(key);
+  if (known) return known;
+  const negotiated = decodeVca(vca, accepted);
+  if (knownVcas.size >= maxKnownVcas) knownVcas.clear();
+  knownVcas.set(key, negotiated);
+  return negotiated;
+}
+
+function decodeVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[]): Negotiated {
   const [getVersion, versions, getCapabilities, capabilities, offer, selection] = exactly(vca, 6) as [
     Uint8Array,
     Uint8Array,

@@ -22,10 +22,20 @@ const contextAt = 64;
 
 /** The bytes that the signing algorithm hashes and signs: the transcript itself in 1.1, prefix[100] ‖ H(transcript) since 1.2. */
 export function signingInput(version: number, hash: HashAlgorithm, context: SigningContext, transcript: Uint8Array): Uint8Array {
-  if (version < 0x12) return transcript;
-  const repeated = utf8(`dmtf-spdm-v1.${version & 0xf}.*`.repeat(prefixRepeats));
+  return version < 0x12 ? transcript : concat(prefixOf(version, context), hashOf(hash, transcript));
+}
+
+/** Made once for each version and context. */
+const prefixes = new Map<string, Uint8Array>();
+
+function prefixOf(version: number, context: SigningContext): Uint8Array {
+  const name = `dmtf-spdm-v1.${version & 0xf}.*`.repeat(prefixRepeats);
+  const known = prefixes.get(name + context);
+  if (known) return known;
   const label = utf8(context);
-  return concat(repeated, new Uint8Array(prefixBytes - repeated.length - label.length), label, hashOf(hash, transcript));
+  const prefix = concat(utf8(name), new Uint8Array(prefixBytes - name.length - label.length), label);
+  prefixes.set(name + context, prefix);
+  return prefix;
 }
 
 /** The context a signing input of 1.2 or later was made for: what a signer with an ML-DSA key needs beside the input. */

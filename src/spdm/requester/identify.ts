@@ -55,6 +55,14 @@ export const defaultIdentifyOptions: IdentifyOptions = {
   portionBytes: 1024,
 };
 
+/** Capabilities of a requester with `ownSlots`, for responders that ask who it is. */
+export const knownRequester: Pick<IdentifyOptions, 'capabilities'> = {
+  capabilities: {
+    ...defaultIdentifyOptions.capabilities,
+    flags: requesterFlags | capability.mutualAuthentication | capability.encapsulated,
+  },
+};
+
 export type Identification = {
   readonly step: 'version' | 'capabilities' | 'algorithms' | 'digests' | 'certificate' | 'done';
   readonly connection: Connection;

@@ -1,0 +1,377 @@
+/** Attestations and sessions: what a verifier, a responder and a requester do with one device, beside the bare signatures in it.
+ *  On one core (the process pins itself) and over two through the thread pool. */
+import { execFileSync } from 'node:child_process';
+import { createECDH, createHash, generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from 'node:crypto';
+import { cpus } from 'node:os';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout as delay } from 'node:timers/promises';
+import { derToRaw } from '../src/ecdsa.ts';
+import { issueCertificate, type Signer } from '../src/pki/certificate.ts';
+import { checkChainAsync } from '../src/pki/chain.ts';
+import { importKey } from '../src/pki/keys.ts';
+import { parseCertificate } from '../src/pki/parse.ts';
+import type { CertSlot } from '../src/spdm/certslot.ts';
+import type { Wire } from '../src/spdm/constants.ts';
+import { type Evidence, verifyEvidence } from '../src/spdm/evidence.ts';
+import { allAlgorithms } from '../src/spdm/negotiation.ts';
+import { continueAttestation, startAttestation } from '../src/spdm/requester/attestation.ts';
+import { runSessionSetup } from '../src/spdm/requester/run.ts';
+import { createResponder, type Responder } from '../src/spdm/responder/responder.ts';
+import type { LeafKey } from '../src/spdm/signature.ts';
+import { interleave, median, perSecond, type Report } from './measure.ts';
+
+type Curve = 'P-256' | 'P-384';
+
+/** More authorities than are remembered, so that every link of every chain is verified again. */
+const devices = 300;
+const rounds = 15;
+const warmUpRounds = 8;
+const attestationsPerRound = 600;
+const inFlight = 64;
+const serialBytes = 16;
+const notBefore = '2026-01-01T00:00:00.000Z';
+const now = '2026-06-01T00:00:00.000Z';
+const nonce = new Uint8Array(randomBytes(32));
+
+export async function run(report: Report): Promise<void> {
+  for (const curve of ['P-256', 'P-384'] as const) {
+    const fleet = await makeFleet(curve);
+    pin('0');
+    await onOneCore(report, curve, fleet);
+    pin(`0-${cpus().length - 1}`);
+    await overTheCores(report, curve, fleet);
+    if (curve === 'P-256') await steadyLoad(report, fleet);
+  }
+  await idleStates(report);
+}
+
+/** Keeps this process and its thread pool on these cores; without `taskset` it runs where it is. */
+function pin(cores: string): void {
+  try {
+    execFileSync('taskset', ['-a', '-p', '-c', cores, String(process.pid)], { stdio: 'ignore' });
+  } catch {
+    console.error('taskset is missing: figures of one core are those of all');
+  }
+}
+
+async function onOneCore(report: Report, curve: Curve, fleet: Fleet): Promise<void> {
+  const figure = async (name: string, subject: () => Promise<number>, bound: () => number, boundWhat: string): Promise<void> => {
+    for (let i = 0; i < warmUpRounds; i += 1) await subject();
+    report({ figure: `${curve} ${name}, one core`, unit: '1/s', boundWhat, ...(await interleave(rounds, subject, bound)) });
+  };
+  const verifications = (count: number) => () => bareVerifications(fleet, count);
+  await figure('verifier, full', () => verifying(fleet, 'full', 'none'), verifications(3), '3 bare verifications');
+  await figure('verifier, leaf cached', () => verifying(fleet, 'cached', 'none'), verifications(1), '1 bare verification');
+  await figure('verifier, cached, measurements', () => verifying(fleet, 'cached', 0xff), verifications(2), '2 bare verifications');
+  await figure(
+    'responder, full',
+    () => responding(fleet),
+    () => bareSignatures(fleet),
+    '1 bare signature',
+  );
+  await figure(
+    'session set-up, both ends',
+    () => settingUp(fleet),
+    () => bareHandshakes(fleet),
+    'verify + sign + 2 key pairs + 2 ECDH',
+  );
+}
+
+async function overTheCores(report: Report, curve: Curve, fleet: Fleet): Promise<void> {
+  for (const [name, mode, count] of [
+    ['full', 'full', 3],
+    ['leaf cached', 'cached', 1],
+  ] as const) {
+    const measured = await interleave(
+      rounds,
+      () => verifying(fleet, mode, 'none'),
+      () => pooledVerifications(fleet, count),
+    );
+    const boundWhat = `${count} bare verifications in the thread pool`;
+    report({ figure: `${curve} verifier, ${name}, ${cpus().length} cores`, unit: '1/s', boundWhat, ...measured });
+  }
+}
+
+type Device = {
+  readonly leafKey: KeyObject;
+  readonly chain: readonly Uint8Array[];
+  readonly responder: Responder;
+  readonly slot: CertSlot;
+  /** Responses to each request of an attestation with our nonce, in order. */
+  readonly answers: {
+    readonly full: readonly Uint8Array[];
+    readonly cached: readonly Uint8Array[];
+    readonly measured: readonly Uint8Array[];
+  };
+  readonly structure: Uint8Array;
+};
+type Fleet = { readonly curve: Curve; readonly root: Uint8Array; readonly list: readonly Device[]; readonly options: Options };
+type Options = { readonly nonce: Uint8Array; readonly algorithms: typeof allAlgorithms; readonly portionBytes: number };
+
+const measurements = () =>
+  [1, 2, 3].map(index => ({ index, type: 1, form: 'digest' as const, value: createHash('sha256').update(`${index}`).digest() }));
+
+async function makeFleet(curve: Curve): Promise<Fleet> {
+  const bits = curve === 'P-256' ? { baseAsym: 0x10, baseHash: 1, dhe: 8 } : { baseAsym: 0x80, baseHash: 2, dhe: 0x10 };
+  const options = { nonce, algorithms: { ...allAlgorithms, ...bits }, portionBytes: 4096 };
+  const rootPair = makePair('P-256');
+  const root = await makeRoot(rootPair);
+  const list: Device[] = [];
+  for (let i = 0; i < devices; i += 1) list.push(await makeDevice(curve, options, rootPair, root));
+  return { curve, root, list, options };
+}
+
+async function makeDevice(curve: Curve, options: Options, rootPair: Pair, root: Uint8Array): Promise<Device> {
+  // Certificates of devices are P-256; for P-384 the chain is signed by P-256 authorities and the SPDM key stands beside it.
+  const [authority, certified] = [makePair('P-256'), makePair('P-256')];
+  const spdmKey = curve === 'P-256' ? certified : makePair('P-384');
+  const common = { organization: 'Example', notBefore, crlUrl: 'http://ca.example/1.crl' };
+  const ica = await issueCertificate(
+    'ica',
+    { ...common, publicKey: authority.spki, serial: serial(), commonName: 'Example CA', line: 'bench', issuer: parseCertificate(root) },
+    rootPair.signer,
+  );
+  const leaf = await issueCertificate(
+    'device',
+    {
+      ...common,
+      publicKey: certified.spki,
+      serial: serial(),
+      uid: randomBytes(16).toString('hex'),
+      objId: 'bench',
+      issuer: parseCertificate(ica.der),
+    },
+    authority.signer,
+  );
+  const chain = [root, ica.der, leaf.der];
+  const digest = curve === 'P-256' ? 'sha256' : 'sha384';
+  const slot: CertSlot = {
+    certificates: chain,
+    sign: async input => derToRaw(sign(digest, input, spdmKey.privateKey), curve === 'P-256' ? 32 : 48)!,
+  };
+  const sizes = { ctExponent: 0, dataTransferBytes: 4096, maxMessageBytes: 4096 };
+  const responder = createResponder({
+    slots: [slot],
+    algorithms: options.algorithms,
+    randomBytes: length => new Uint8Array(randomBytes(length)),
+    measurements,
+    capabilities: { ...sizes, flags: 0x62f6 },
+  });
+  const full = await record(responder, { ...options, measurements: 'none' });
+  const structure = full.evidence.chain;
+  const cached = await record(responder, { ...options, measurements: 'none', knownChain: structure });
+  const measured = await record(responder, { ...options, measurements: 0xff, knownChain: structure });
+  const answers = { full: full.answers, cached: cached.answers, measured: measured.answers };
+  return { leafKey: importKeyOf(spdmKey), chain, responder, slot, answers, structure };
+}
+
+const serial = (): Uint8Array => new Uint8Array(randomBytes(serialBytes));
+const importKeyOf = ({ publicKey }: Pair): KeyObject => publicKey;
+
+async function record(responder: Responder, options: Parameters<typeof startAttestation>[0]) {
+  const answers: Uint8Array[] = [];
+  let step = startAttestation(options);
+  while ('send' in step) {
+    const answer = await responder.handle({ kind: 'clear', message: step.send });
+    answers.push(answer!.message);
+    step = continueAttestation(step.state, answer!.message);
+  }
+  return { answers, evidence: step.evidence };
+}
+
+/** Attestations as requester and verifier in one, many at once, each from its first message to its verdict. */
+async function verifying(fleet: Fleet, mode: 'full' | 'cached', measured: number | 'none'): Promise<number> {
+  const startMs = performance.now();
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < attestationsPerRound) {
+      next += 1;
+      await attestOne(fleet, fleet.list[next % devices]!, mode, measured);
+    }
+  };
+  await Promise.all(Array.from({ length: inFlight }, worker));
+  return perSecond(attestationsPerRound, startMs);
+}
+
+async function attestOne(fleet: Fleet, device: Device, mode: 'full' | 'cached', measured: number | 'none'): Promise<void> {
+  const known = mode === 'cached' ? { knownChain: device.structure } : {};
+  const answers = measured === 'none' ? device.answers[mode] : device.answers.measured;
+  let step = startAttestation({ ...fleet.options, ...known, measurements: measured });
+  for (const answer of answers) if ('send' in step) step = continueAttestation(step.state, answer);
+  const { evidence } = step as { evidence: Evidence };
+  const trust = mode === 'cached' ? () => device.leafKey : (chain: readonly Uint8Array[]) => trustChain(fleet, device, chain);
+  await verifyEvidence(evidence, { nonce, trust });
+}
+
+async function trustChain({ curve, root }: Fleet, { leafKey }: Device, certificates: readonly Uint8Array[]): Promise<LeafKey> {
+  const leaf = await checkChainAsync(certificates.toReversed(), { roots: [root], now, purpose: 'device' });
+  return curve === 'P-256' ? importKey(leaf.spki) : leafKey;
+}
+
+/** Whole attestations on the device's side. */
+async function responding({ list, options }: Fleet): Promise<number> {
+  const [{ responder }] = list as readonly [Device];
+  const requests: Uint8Array[] = [];
+  let step = startAttestation({ ...options, measurements: 'none' });
+  while ('send' in step) {
+    requests.push(step.send);
+    step = continueAttestation(step.state, (await responder.handle({ kind: 'clear', message: step.send }))!.message);
+  }
+  const startMs = performance.now();
+  for (let i = 0; i < attestationsPerRound; i += 1) for (const message of requests) await responder.handle({ kind: 'clear', message });
+  return perSecond(attestationsPerRound, startMs);
+}
+
+async function settingUp({ list, options }: Fleet): Promise<number> {
+  const count = attestationsPerRound / 6;
+  const startMs = performance.now();
+  for (let i = 0; i < count; i += 1) {
+    const { responder, structure, leafKey } = list[i % devices]!;
+    const link = async (wire: Wire): Promise<Wire> => (await responder.handle(wire))!;
+    const random = (length: number) => new Uint8Array(randomBytes(length));
+    await runSessionSetup({ ...options, knownChain: structure, trust: () => leafKey, randomBytes: random }, link);
+  }
+  return perSecond(count, startMs);
+}
+
+function bareVerifications({ list, curve }: Fleet, each: number): number {
+  const samples = list.slice(0, 20).map(device => sampleOf(device.leafKey, curve));
+  const startMs = performance.now();
+  for (let i = 0; i < attestationsPerRound; i += 1)
+    for (let n = 0; n < each; n += 1) {
+      const { key, digest, input, signature } = samples[(i + n) % samples.length]!;
+      verify(digest, input, key, signature);
+    }
+  return perSecond(attestationsPerRound, startMs);
+}
+
+async function pooledVerifications({ list, curve }: Fleet, each: number): Promise<number> {
+  const samples = list.slice(0, 20).map(device => sampleOf(device.leafKey, curve));
+  const startMs = performance.now();
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < attestationsPerRound * each) {
+      next += 1;
+      const { key, digest, input, signature } = samples[next % samples.length]!;
+      await new Promise<void>(resolve => verify(digest, input, key, signature, () => resolve()));
+    }
+  };
+  await Promise.all(Array.from({ length: inFlight }, worker));
+  return perSecond(attestationsPerRound, startMs);
+}
+
+type Sample = { readonly key: KeyObject; readonly digest: string; readonly input: Uint8Array; readonly signature: Uint8Array };
+const samplesKept = new Map<KeyObject, Sample>();
+
+/** A signature by another key costs as much to verify as one by the right one. */
+function sampleOf(key: KeyObject, curve: Curve): Sample {
+  const known = samplesKept.get(key);
+  if (known) return known;
+  const digest = curve === 'P-256' ? 'sha256' : 'sha384';
+  const input = new Uint8Array(randomBytes(132));
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: curve });
+  const sample = { key, digest, input, signature: new Uint8Array(sign(digest, input, privateKey)) };
+  samplesKept.set(key, sample);
+  return sample;
+}
+
+function bareSignatures({ curve }: Fleet): number {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: curve });
+  const input = new Uint8Array(randomBytes(132));
+  const startMs = performance.now();
+  for (let i = 0; i < attestationsPerRound; i += 1) sign(curve === 'P-256' ? 'sha256' : 'sha384', input, privateKey);
+  return perSecond(attestationsPerRound, startMs);
+}
+
+/** What no implementation can do without: a signature and its verification, two ephemeral keys, two shared secrets. */
+function bareHandshakes(fleet: Fleet): number {
+  const { curve, list } = fleet;
+  const { key, digest, input, signature } = sampleOf(list[0]!.leafKey, curve);
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: curve });
+  const count = attestationsPerRound / 6;
+  const startMs = performance.now();
+  for (let i = 0; i < count; i += 1) {
+    sign(digest, input, privateKey);
+    verify(digest, input, key, signature);
+    bareAgreement(curve);
+  }
+  return perSecond(count, startMs);
+}
+
+function bareAgreement(curve: Curve): void {
+  const name = curve === 'P-256' ? 'prime256v1' : 'secp384r1';
+  const [one, other] = [createECDH(name), createECDH(name)];
+  for (const side of [one, other]) side.generateKeys();
+  one.computeSecret(other.getPublicKey());
+  other.computeSecret(one.getPublicKey());
+}
+
+const loadPerSecond = 10_000;
+const loadSeconds = 3;
+const loadTickMs = 5;
+const delayGoalMs = 20;
+const maxRunning = 256;
+
+/** Delay of the event loop while that many attestations (leaf cached) are asked for every second; no more than `maxRunning` at once. */
+async function steadyLoad(report: Report, fleet: Fleet): Promise<void> {
+  const loop = monitorEventLoopDelay({ resolution: 1 });
+  const perTick = (loadPerSecond * loadTickMs) / 1000;
+  let [running, done] = [0, 0];
+  const begin = async (i: number): Promise<void> => {
+    running += 1;
+    await attestOne(fleet, fleet.list[i % devices]!, 'cached', 'none');
+    running -= 1;
+    done += 1;
+  };
+  const startMs = performance.now();
+  loop.enable();
+  for (let due = startMs; performance.now() - startMs < loadSeconds * 1000; await delay(1))
+    for (; due <= performance.now(); due += loadTickMs) for (let i = 0; i < perTick && running < maxRunning; i += 1) void begin(done + i);
+  loop.disable();
+  report({
+    figure: 'attestations, 10 000/s asked for',
+    value: perSecond(done, startMs),
+    unit: '1/s',
+    bound: loadPerSecond,
+    boundWhat: 'goal',
+  });
+  report({ figure: 'event loop delay then, p99', value: loop.percentile(99) / 1e6, unit: 'ms', bound: delayGoalMs, boundWhat: 'goal' });
+}
+
+const idleCount = 20_000;
+const idleGoalBytes = 4096;
+
+/** Heap of a requester that has sent CHALLENGE and waits, its device's chain shared with the cache of the verifier. */
+async function idleStates(report: Report): Promise<void> {
+  const fleet = await makeFleet('P-256');
+  const states = (): unknown[] =>
+    Array.from({ length: idleCount }, (_, i) => {
+      const { answers, structure } = fleet.list[i % devices]!;
+      let step = startAttestation({ ...fleet.options, knownChain: structure, measurements: 'none' });
+      for (const answer of answers.cached.slice(0, -1)) if ('send' in step) step = continueAttestation(step.state, answer.slice());
+      return step;
+    });
+  const used = (): number => {
+    globalThis.gc?.();
+    const { heapUsed, arrayBuffers } = process.memoryUsage();
+    return heapUsed + arrayBuffers;
+  };
+  const before = used();
+  const kept = states();
+  const value = median([(used() - before) / kept.length]);
+  const what = globalThis.gc ? 'goal' : 'goal (run with --expose-gc to leave garbage out)';
+  report({ figure: 'idle requester state', value, unit: 'bytes', bound: idleGoalBytes, boundWhat: what });
+}
+
+type Pair = { readonly spki: Uint8Array; readonly publicKey: KeyObject; readonly privateKey: KeyObject; readonly signer: Signer };
+
+function makePair(curve: Curve): Pair {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: curve });
+  const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }));
+  return { spki, publicKey, privateKey, signer: { algorithm: 'P-256', sign: async tbs => sign('sha256', tbs, privateKey) } };
+}
+
+async function makeRoot({ spki, signer }: Pair): Promise<Uint8Array> {
+  const fields = { publicKey: spki, serial: serial(), notBefore, organization: 'Example', commonName: 'Example Root CA 1' };
+  return (await issueCertificate('rootCa', fields, signer)).der;
+}
