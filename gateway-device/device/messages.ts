@@ -1,10 +1,14 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import { equalBytes } from '../../src/bytes.ts';
+import { NusecError } from '../../src/errors.ts';
 import { measurementIndex, secureVersionValue } from '../../src/ota/measurementIndex.ts';
+import { checkChain } from '../../src/pki/chain.ts';
 import type { DevAuthResponder } from '../../src/production/devauth/responder.ts';
 import { decodeVendorMessage, encodeVendorMessage } from '../../src/production/devauth/vendor.ts';
-import { messageType } from '../../src/spdm/constants.ts';
+import { otpMap } from '../../src/production/otpMap.ts';
+import { capability, messageType } from '../../src/spdm/constants.ts';
 import { type MeasurementSource, measurementType } from '../../src/spdm/measurement.ts';
-import { createResponder, type Responder } from '../../src/spdm/responder/responder.ts';
+import { createResponder, deviceFlags, type Responder, type ResponderOptions } from '../../src/spdm/responder/responder.ts';
 import type { CertSlot } from '../../src/spdm/responder/state.ts';
 import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
 import type { Stage, StageContext } from './board.ts';
@@ -15,6 +19,8 @@ import { authKeySlot } from './keyStore.ts';
 
 const vendorType = 0x7f;
 const typeMask = 0x7f;
+/** DataTransferSize of a target, bytes. */
+const dataTransferBytes = 4096;
 
 export function messageHandler(ports: { readonly devAuth?: DevAuthResponder; readonly spdm?: Responder }): Stage['handle'] {
   return async message => {
@@ -44,11 +50,12 @@ function openMessage(bytes: Uint8Array): Uint8Array | undefined {
 }
 
 /** The SPDM responder of a chip: certificate slot 0 = root ‖ ICA ‖ device certificate from flash, signatures by the KeyStore,
- *  measurements by the boot chain. @param sealed  answers DevAuth inside sessions */
+ *  measurements by the boot chain. @param sealed  answers DevAuth inside sessions, and only a programmer opens them (R51) */
 export function spdmResponder({ chip, boot, tell }: StageContext, sealed?: DevAuthResponder): Responder {
   const slot = certificateSlot(chip);
   return createResponder({
     slots: slot ? [slot] : [],
+    ...(sealed && programmersOnly(chip)),
     randomBytes: length => new Uint8Array(randomBytes(length)),
     measurements: () => measurements(chip, boot),
     onFault: error => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' }),
@@ -60,6 +67,23 @@ export function spdmResponder({ chip, boot, tell }: StageContext, sealed?: DevAu
       },
     }),
   });
+}
+
+/** Mutual authentication: the requester shows a programmer's certificate under the RootCA whose hash is in OTP, and signs FINISH with its key. */
+function programmersOnly({ data, otp }: StageContext['chip']): Pick<ResponderOptions, 'capabilities' | 'mutualAuthentication'> {
+  const flags = deviceFlags | capability.mutualAuthentication | capability.encapsulated;
+  const trust = (certificates: readonly Uint8Array[]): Uint8Array => {
+    const root = data.get('rootCertificate');
+    const isBurned = root && equalBytes(otp.read(otpMap.rootCaHash.slot), new Uint8Array(createHash('sha256').update(root).digest()));
+    if (!isBurned) throw new NusecError('CHAIN_REFUSED', 'the root certificate in flash is not the one in OTP');
+    const { point } = checkChain(certificates.toReversed(), { roots: [root], now: undefined, purpose: 'programmer' });
+    if (!point) throw new NusecError('CHAIN_REFUSED', 'the programmer has no P-256 key');
+    return point;
+  };
+  return {
+    capabilities: { flags, ctExponent: 0, dataTransferBytes, maxMessageBytes: dataTransferBytes },
+    mutualAuthentication: { how: 'encapsulated', slot: 0, required: true, trust },
+  };
 }
 
 /** @returns undefined while certificates or key are missing */

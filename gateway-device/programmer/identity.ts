@@ -8,6 +8,7 @@ import { toPem } from '../../src/pki/pem.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import type { Signer } from '../../src/production/signed.ts';
 import { packageKeysOf, type TrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
+import type { CertSlot } from '../../src/spdm/certslot.ts';
 import type { Chip } from '../device/chip.ts';
 import { authKeySlot } from '../device/keyStore.ts';
 import { createHttpClient, type HttpClient } from '../link/httpClient.ts';
@@ -23,6 +24,8 @@ export type ProgrammerIdentity = {
   readonly certificateSha256: Uint8Array;
   /** Signs ledger, acknowledgements and zeroise receipts with the AUTH key. */
   readonly signer: Signer;
+  /** For SPDM sessions in which the target asks who we are (R51). */
+  readonly certSlot: CertSlot;
   /** HTTPS by mutual TLS with the AUTH key (RULE-9); nothing but the own root is trusted (T14). */
   readonly connect: (baseUrl: string) => HttpClient;
 };
@@ -38,6 +41,7 @@ export function readIdentity(chip: Chip): ProgrammerIdentity {
   }
   const uidHex = toHex(chip.uid);
   checkChain([certificate, ica], { roots: [root], now: undefined, purpose: 'programmer', uid: uidHex });
+  const sign = (input: Uint8Array) => chip.keyStore.sign(authKeySlot, input);
   const pem = (der: Uint8Array): string => toPem('CERTIFICATE', der);
   return {
     uid: chip.uid,
@@ -46,7 +50,8 @@ export function readIdentity(chip: Chip): ProgrammerIdentity {
     rootSpki: parseCertificate(root).spki,
     certificate,
     certificateSha256: sha256(certificate),
-    signer: { kid: keyIdOf(own), sign: input => chip.keyStore.sign(authKeySlot, input) },
+    signer: { kid: keyIdOf(own), sign },
+    certSlot: { certificates: [root, ica, certificate], sign },
     connect: baseUrl => {
       const secureContext = chip.keyStore.secureContext(authKeySlot, { cert: pem(certificate) + pem(ica), ca: pem(root) });
       return createHttpClient({ baseUrl, ca: pem(root), secureContext });

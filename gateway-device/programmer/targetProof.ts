@@ -6,6 +6,7 @@ import { checkChain } from '../../src/pki/chain.ts';
 import { pointOf } from '../../src/pki/keys.ts';
 import { otpMap, otpSlotBytes } from '../../src/production/otpMap.ts';
 import { type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
+import { knownRequester } from '../../src/spdm/requester/identify.ts';
 import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { openSealedDevAuth, spdmOver } from '../link/devAuthClient.ts';
 import { sha256 } from './identity.ts';
@@ -30,6 +31,8 @@ export async function openSession(unit: Unit): Promise<void> {
       trust: trustIn(unit),
       uidHex: toHex(unit.found.uid),
       randomBytes: length => new Uint8Array(randomBytes(length)),
+      ...knownRequester,
+      ownSlots: [unit.identity.certSlot],
     },
     spdmOver(unit.target.client),
   );

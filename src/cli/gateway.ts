@@ -1,6 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { startAgent } from '../../gateway-device/agent/agent.ts';
+import { type AgentOptions, startAgent } from '../../gateway-device/agent/agent.ts';
 import { enrol, isEnrolled } from '../../gateway-device/agent/identity.ts';
+import { defaultBackoff, reconnectDelayMs } from '../../gateway-device/backoff.ts';
 import { NusecError } from '../errors.ts';
 import { ask, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { print, progress, record, table } from './output.ts';
@@ -65,21 +67,38 @@ async function eachDevice(options: Attach, request: (uid: string) => readonly [s
 }
 
 async function run({ data, id, mqtt, mqttName, device = [], ...options }: Run): Promise<void> {
-  if (!isEnrolled(data)) await enrolHere(options, data, id);
   const { host, port } = hostPort(mqtt);
-  const agent = await startAgent({
-    dataDir: data,
-    gatewayId: id,
-    server: options.server,
-    mqtt: { host, port },
-    servername: mqttName ?? host,
-    devices: new Map(device.map(splitDevice)),
-    tell: event => (options.json ? print(options, event, '') : progress(record(event))),
+  const devices = new Map(device.map(splitDevice));
+  const tell: AgentOptions['tell'] = event => (options.json ? print(options, event, '') : progress(record(event)));
+  const agent = await whenReachable(tell, async () => {
+    if (!isEnrolled(data)) await enrolHere(options, data, id);
+    return startAgent({
+      dataDir: data,
+      gatewayId: id,
+      server: options.server,
+      mqtt: { host, port },
+      servername: mqttName ?? host,
+      devices,
+      tell,
+    });
   });
   await agent.connected();
   print(options, { ready: true, gateway: id }, record({ gateway: id, mqtt, devices: device.length }));
   await untilStopped();
   await agent.close();
+}
+
+/** A gateway starts when its building has power, whatever the server does: it waits for it. */
+async function whenReachable<T>(tell: AgentOptions['tell'], work: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof NusecError && error.code === 'SERVER_UNREACHABLE')) throw error;
+      tell({ event: 'unreachable', text: error.message });
+      await sleep(reconnectDelayMs(attempt, Math.random(), defaultBackoff));
+    }
+  }
 }
 
 function splitDevice(text: string): [string, string] {

@@ -65,7 +65,7 @@ function handlersFor({ ctx, field, channel }: GatewayParts): Handlers {
     hello: helloHandler(field, channel),
     spdm: spdmHandler(channel),
     evidence: evidenceHandler(channel),
-    order: orderHandler(channel),
+    order: orderHandler(channel, field.decommissions),
     job: jobHandler(ctx, field.delivery),
     ota: otaHandler(field.delivery, () => ctx.clock().getTime()),
     lwt: acknowledge,

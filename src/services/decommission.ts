@@ -27,6 +27,9 @@ export type Decommissions = {
   decommission(uid: string, reason: string, by: string, withoutReceipt?: boolean): Promise<DecommissionStatus>;
   /** A device has connected: it gets the order that stands. @returns whether it was wiped */
   resume(uid: string): Promise<boolean>;
+  /** A receipt has come, asked for by this process or by one that died since. Resolves when the end of the device is recorded; what follows
+   *  from it is done behind. A receipt that proves nothing is an alarm. */
+  receive(uid: string, receipt: Uint8Array): Promise<void>;
   /** Ends what has waited longer than the time-out, and finishes what was cut off. */
   sweep(): Promise<void>;
 };
@@ -71,16 +74,20 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
   const wipe = async (uid: string): Promise<boolean> => {
     const state = await livingDevice(ctx, uid);
     if (state.status === 'DECOMMISSIONED' || state.decommissionOrderSha256 === undefined || !channel.isConnected(uid)) return false;
-    const signed = await ctx.blobs.get(state.decommissionOrderSha256);
     try {
-      const receipt = await channel.order(uid, signed);
-      const wipeReceiptSha256 = await acceptReceipt(ctx, state, signed, receipt);
-      await finish(parts, uid, { wipeReceiptSha256 });
+      await record(uid, await channel.order(uid, await ctx.blobs.get(state.decommissionOrderSha256)));
+      await settle(parts, uid);
       return true;
     } catch (error) {
       await tellRefusal(parts, uid, error);
       return false;
     }
+  };
+  const record = async (uid: string, receipt: Uint8Array): Promise<void> => {
+    const state = await livingDevice(ctx, uid);
+    if (state.status === 'DECOMMISSIONED' || state.decommissionOrderSha256 === undefined) return;
+    const wipeReceiptSha256 = await acceptReceipt(ctx, state, await ctx.blobs.get(state.decommissionOrderSha256), receipt);
+    await execute(ctx, device, deviceStream(uid), { type: 'CompleteDecommission', by, wipeReceiptSha256 }, by);
   };
 
   return {
@@ -92,17 +99,28 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
       if (!reached && state.status !== 'DECOMMISSIONED') {
         // A revoked device cannot connect any more: nobody would ever bring its receipt.
         if (!withoutReceipt && !revoked) return { status: state.status, receipt: 'awaited' };
-        await finish(parts, uid, { timedOut: true });
+        await giveUp(parts, uid);
       } else await destroyKeys(ctx, uid);
       return { status: 'DECOMMISSIONED', receipt: reached ? 'received' : 'none' };
     },
     resume: wipe,
+    async receive(uid, receipt) {
+      try {
+        await record(uid, receipt);
+      } catch (error) {
+        await tellRefusal(parts, uid, error);
+        return;
+      }
+      void settle(parts, uid).catch(error =>
+        ctx.log.warn({ uid, error: (error as Error).message }, 'the end of a device is not settled yet'),
+      );
+    },
     async sweep() {
       const now = ctx.clock();
       for (const { uid, ordered_at } of await decommissionQueries(ctx.reads.db).orderedBefore(now.toISOString(), sweepRows)) {
         const { status } = await livingDevice(ctx, uid);
         if (status === 'DECOMMISSIONED') await destroyKeys(ctx, uid);
-        else if (now.getTime() - Date.parse(ordered_at) >= timeoutMs) await finish(parts, uid, { timedOut: true });
+        else if (now.getTime() - Date.parse(ordered_at) >= timeoutMs) await giveUp(parts, uid);
       }
     },
   };
@@ -131,13 +149,16 @@ async function tellRefusal({ ctx, alarms }: DecommissionParts, uid: string, erro
   if (!silent.includes(error.code)) await alarms.raise({ code: 'WIPE_REFUSED', subject: uid, detail: `${error.code}: ${error.message}` });
 }
 
-type Proof = { readonly wipeReceiptSha256: string } | { readonly timedOut: true };
+/** The end without a receipt. */
+async function giveUp(parts: DecommissionParts, uid: string): Promise<void> {
+  await execute(parts.ctx, device, deviceStream(uid), { type: 'CompleteDecommission', by, timedOut: true }, by);
+  await settle(parts, uid);
+}
 
-async function finish({ ctx, revocations }: DecommissionParts, uid: string, proof: Proof): Promise<void> {
+/** What follows from the end: the revocation is in force everywhere, the boot keys are destroyed. Can be done again. */
+async function settle({ ctx, revocations }: DecommissionParts, uid: string): Promise<void> {
   const { certificates } = await livingDevice(ctx, uid);
-  const good = certificates.filter(certificate => certificate.status === 'issued');
-  await execute(ctx, device, deviceStream(uid), { type: 'CompleteDecommission', by, ...proof }, by);
-  await putRevocationInForce(ctx, revocations, [...new Set(good.map(({ icaId }) => icaId))]);
+  await putRevocationInForce(ctx, revocations, [...new Set(certificates.map(({ icaId }) => icaId))]);
   await destroyKeys(ctx, uid);
 }
 

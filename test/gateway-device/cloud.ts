@@ -48,6 +48,8 @@ export async function startCloud(oem: Oem) {
   };
   const state = {
     isRevoked: false,
+    /** Receipts that get no PUBACK: the connection breaks instead. */
+    lostReceipts: 0,
     delivered: undefined as Delivered | undefined,
     secret: undefined as ExporterSecret | undefined,
     /** Changes a block reply on its way; none = it is lost. */
@@ -86,7 +88,13 @@ export async function startCloud(oem: Oem) {
       heard.blockRequests.push(request);
       await sendBlocks(request);
     },
-    order: async ({ payload }) => void heard.orders.push(decodeAs(orderReply, payload)),
+    order: async ({ payload }) => {
+      if (state.lostReceipts > 0) {
+        state.lostReceipts -= 1;
+        throw new Error('the server died');
+      }
+      heard.orders.push(decodeAs(orderReply, payload));
+    },
   };
   const broker: Broker = await createBroker({
     tls: {

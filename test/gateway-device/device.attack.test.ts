@@ -11,6 +11,7 @@ import {
   type Bench,
   hello,
   installBl2,
+  leafSlot,
   type MemoryStorage,
   makeIdentity,
   makeImage,
@@ -30,6 +31,8 @@ import { type Attack, type Direction, interpose, passing } from './sealedInterpo
 let oem: Oem;
 /** A unit that waits for its application: identity, BL2, OTP, locked. */
 let waiting: MemoryStorage;
+/** Sealed messages of each direction until the session stands: what the target asks of the programmer, and FINISH. */
+let handshake = 0;
 const cleanUps: (() => Promise<unknown>)[] = [];
 const chunkBytes = 2048;
 
@@ -43,10 +46,17 @@ beforeAll(async () => {
   await bench.debug.reset();
   await bench.devAuth.request('lock', { debugState: 'locked', lifeCycle: 'deployed' });
   await bench.close();
+  const { client } = await attackedBench((message, direction, number) => {
+    if (direction === 'up') handshake = Math.max(handshake, number + 1);
+    return [message];
+  });
+  await openSession(client, oem);
+  await cleanUp();
 });
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
+const cleanUp = async () => {
+  for (const close of cleanUps.splice(0).reverse()) await close();
+};
+afterEach(cleanUp);
 
 async function attackedBench(attack: Attack) {
   const bench = await openBench(newChip({ ...newStorage(waiting), keys: waiting.keys }));
@@ -72,12 +82,13 @@ describe('an interposer on the UART', () => {
       expect(wire.includes(Buffer.from(image.payload.subarray(at, at + 16)))).toBe(false);
   });
 
-  /** FINISH, FW_BEGIN, four FW_CHUNK, FW_END and their answers. */
-  const messages = 7;
-  const lastChunk = 5;
-  const places = (['up', 'down'] as const).flatMap(direction =>
-    Array.from({ length: messages }, (_, number) => [direction, number] as const),
-  );
+  /** After the handshake: FW_BEGIN, four FW_CHUNK, FW_END and their answers. */
+  const messages = 6;
+  const lastChunk = 4;
+  const places = (): (readonly [Direction, number])[] =>
+    (['up', 'down'] as const).flatMap(direction =>
+      Array.from({ length: handshake + messages }, (_, number) => [direction, number] as const),
+    );
   const kinds: Readonly<Record<string, (direction: Direction, number: number) => Attack>> = {
     'flips a bit in': (where, which) => (message, direction, number) =>
       direction === where && number === which ? [flippedAt(message, message.length - 20)] : [message],
@@ -92,7 +103,7 @@ describe('an interposer on the UART', () => {
   };
   for (const [kind, attackAt] of Object.entries(kinds)) {
     it(`who ${kind} any one sealed message ends the session; no changed firmware runs (T10, T11)`, async () => {
-      for (const [direction, number] of places) {
+      for (const [direction, number] of places()) {
         if (kind.startsWith('puts') && number === 0) continue;
         const { bench, client } = await attackedBench(attackAt(direction, number));
         const image = app();
@@ -101,7 +112,7 @@ describe('an interposer on the UART', () => {
         await bench.board.reset();
         const { app: booted } = bench.board.lastBoot();
         // From the last chunk on the genuine image is whole in flash, and the boot chain judges it by itself.
-        if (booted) expect([number >= lastChunk, toHex(booted.imageHash)]).toEqual([true, toHex(image.imageHash)]);
+        if (booted) expect([number >= handshake + lastChunk, toHex(booted.imageHash)]).toEqual([true, toHex(image.imageHash)]);
       }
     });
   }
@@ -120,7 +131,7 @@ describe('an interposer on the UART', () => {
   it('cannot burn OTP in the open, nor by a changed message (T11)', async () => {
     const value = new Uint8Array(32).fill(3);
     const { bench, client } = await attackedBench((message, direction, number) =>
-      direction === 'up' && number === 1 ? [flippedAt(message, message.length - 30)] : [message],
+      direction === 'up' && number === handshake ? [flippedAt(message, message.length - 30)] : [message],
     );
     const { sealed } = await openSession(client, oem);
     await expect(sealed.request('otp', { slot: otpMap.spare.slot, kind: 'spare', value })).rejects.toThrow();
@@ -135,6 +146,27 @@ const begin = ({ bytes, version, securityCounter }: ReturnType<typeof makeImage>
   sha256: sha256(bytes),
   version,
   securityCounter,
+});
+
+describe('a requester on the UART that is no programmer of this OEM (R51, T14)', () => {
+  const refused = expect.objectContaining({ code: expect.stringMatching(/^SPDM_/) });
+
+  it('opens no session: without a certificate, as a gateway, as a programmer of another OEM, or with a stolen certificate', async () => {
+    const { bench, client } = await attackedBench(passing);
+    const foreign = await makeOem();
+    const impostor = { certificates: oem.programmer.certificates, sign: foreign.programmer.sign };
+    const slots = [
+      { certificates: [], sign: oem.programmer.sign },
+      await leafSlot(oem.root, oem.ica, 'gateway'),
+      foreign.programmer,
+      impostor,
+    ];
+    for (const slot of slots) await expect(openSession(client, oem, undefined, slot)).rejects.toEqual(refused);
+    const { sealed } = await openSession(client, oem);
+    await sendFirmware(sealed, transferOf(makeImage(oem.appKey, '1.2.3', 5)), chunkBytes);
+    await bench.board.reset();
+    expect(bench.board.lastBoot().stage).toBe('app');
+  });
 });
 
 describe('a power cut of the unit', () => {

@@ -318,6 +318,21 @@ describe('a wipe order over MQTT', () => {
     expect(board.chip.lifeCycle()).toBe('deployed');
   });
 
+  it('brings its receipt again, over new connections, until the server has it (R96, T33)', async () => {
+    cloud = await startCloud(oem);
+    cloud.state.lostReceipts = 2;
+    const kept = made.storage.keys.load() as Uint8Array;
+    const { board } = await connected(freshStorage());
+    const nonce = random(16);
+    await cloud.order(await signOrder(order({ nonce }), oem.orders));
+    await until(() => cloud.heard.orders.length === 1, 15_000);
+    const receipt = await verifyReceipt(cloud.heard.orders[0]?.receipt as Uint8Array, { publicKey: made.point, uid, nonce, objId });
+    expect(receipt.lifeCycle).toBe('decommissioned');
+    expect(cloud.state.lostReceipts).toBe(0);
+    await until(() => board.stage() === 'none');
+    made.storage.keys.save(kept);
+  }, 30_000);
+
   it('gives a receipt, then keys and firmware are gone and the device stays dead (R96, RULE-17)', async () => {
     cloud = await startCloud(oem);
     const storage = freshStorage();

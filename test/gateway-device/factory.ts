@@ -30,7 +30,9 @@ import { imageIds } from '../../src/production/fields.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import type { Signer } from '../../src/production/signed.ts';
 import { signTrustBundle } from '../../src/production/trustBundle.ts';
+import type { CertSlot } from '../../src/spdm/certslot.ts';
 import type { VerifyOptions } from '../../src/spdm/evidence.ts';
+import { knownRequester } from '../../src/spdm/requester/identify.ts';
 import { runSessionSetup } from '../../src/spdm/requester/run.ts';
 import type { SpdmSession } from '../../src/spdm/session.ts';
 import { type Authority, type Key, leafFields, makeIca, makeKey, makeRoot, organization } from '../pki/support.ts';
@@ -52,6 +54,8 @@ export type Oem = {
   readonly orders: Signer;
   readonly bundle: Uint8Array;
   readonly trust: VerifyOptions['trust'];
+  /** A programmer of this OEM, as it shows itself in SPDM. */
+  readonly programmer: CertSlot;
 };
 
 export const signerOf = (key: Key): Signer => ({ kid: keyIdOf(key.spki), sign: es256Signer(key.signer.sign) });
@@ -79,7 +83,19 @@ export async function makeOem(): Promise<Oem> {
         ...(uidHex !== undefined && { uid: uidHex }),
       }).spki,
     );
-  return { root, ica, bootKey: makeKey(), appKey: makeKey(), orders: signerOf(packageKey), bundle, trust };
+  const programmer = await leafSlot(root, ica, 'programmer');
+  return { root, ica, programmer, bootKey: makeKey(), appKey: makeKey(), orders: signerOf(packageKey), bundle, trust };
+}
+
+/** A certificate slot of a requester: a programmer, or a gateway that is none. */
+export async function leafSlot(root: Authority, ica: Authority, profile: 'programmer' | 'gateway'): Promise<CertSlot> {
+  const key = makeKey();
+  const fields = { ...leafFields(ica, key.spki), organization };
+  const { der } =
+    profile === 'programmer'
+      ? await issueCertificate('programmer', { ...fields, uid: '4e4c3300000000000000000000000001' }, ica.key.signer)
+      : await issueCertificate('gateway', { ...fields, id: 'hall-7' }, ica.key.signer);
+  return { certificates: [root.der, ica.der, der], sign: es256Signer(key.signer.sign) };
 }
 
 /** A signed image of the line, some kilobytes long. */
@@ -188,8 +204,9 @@ export async function openSession(
   client: MctpClient,
   oem: Oem,
   uidHex = toHex(uid),
+  ownSlot = oem.programmer,
 ): Promise<{ session: SpdmSession; sealed: DevAuthHost }> {
-  const options = { nonce: new Uint8Array(randomBytes(32)), trust: oem.trust, uidHex, randomBytes: random };
+  const options = { nonce: random(32), trust: oem.trust, uidHex, randomBytes: random, ...knownRequester, ownSlots: [ownSlot] };
   const { session } = await runSessionSetup(options, spdmOver(client));
   return { session, sealed: openSealedDevAuth(client, session) };
 }

@@ -345,6 +345,8 @@ describe('an interposer on the wires of the target', () => {
     await target.stop();
   });
 
+  /** Sealed messages of each direction while the target asks the programmer who it is; FINISH is the last. */
+  const handshakeRecords = 4;
   const attacks: Readonly<Record<string, (records: readonly Uint8Array[]) => Uint8Array>> = {
     flips: records => last(records).with(20, (last(records)[20] ?? 0) ^ 1),
     cuts: records => last(records).slice(0, -1),
@@ -367,7 +369,7 @@ describe('an interposer on the wires of the target', () => {
       if (isSpdmStart) records = [];
       if (body[0] !== 0x06 || direction !== on) return [body];
       records.push(body);
-      return [records.length > 3 ? (attacks[attack]?.(records) ?? body) : body];
+      return [records.length > handshakeRecords + 2 ? (attacks[attack]?.(records) ?? body) : body];
     });
     const outcome = await produce(programmer.core, { ...target.addresses, serial: wire.address });
     expect(outcome.code).toBe('SPDM_RECORD');

@@ -1,14 +1,17 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fromHex } from '../../src/bytes.ts';
+import { keyIdOf } from '../../src/cose/publicKey.ts';
+import { es256Signer } from '../../src/cose/sign1.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { verifyOrder } from '../../src/production/order.ts';
+import { signReceipt } from '../../src/production/receipt.ts';
 import { packageKeysOf, verifyTrustBundle } from '../../src/production/trustBundle.ts';
 import { currentTrustBundle } from '../../src/services/authority.ts';
 import { createDecommissions } from '../../src/services/decommission.ts';
 import { livingDevice } from '../../src/services/enrolment.ts';
 import { revokeDevice } from '../../src/services/revokeDevice.ts';
 import type { Unit } from '../gateway/fieldKit.ts';
-import { codeOf } from '../pki/support.ts';
+import { codeOf, makeKey } from '../pki/support.ts';
 import { type FieldBench, openField } from './fieldBench.ts';
 
 /** The end of devices that cannot be reached; with devices that answer: test/gateway/orders.test.ts. */
@@ -19,7 +22,7 @@ const nextUnit = (): Unit => bench.fleet.units[used++]!;
 const dayMs = 86_400_000;
 
 beforeAll(async () => {
-  bench = await openField(8);
+  bench = await openField(9);
 });
 afterAll(() => bench.close());
 
@@ -101,4 +104,39 @@ it('refuses a decommissioned device that says hello, with an alarm (I11)', async
   const hello = { version, securityCounter, imageHash, imageState: 'confirmed', objId: unit.objId } as const;
   expect(await codeOf(() => bench.field.hello(unit.uid, hello, 'gateway:g1'))).toBe('DEVICE_STATE');
   expect(await bench.codesOfAlarms()).toContain('OUT_OF_USE_SEEN');
+});
+
+it('takes the receipt of a wipe that nobody waits for any more, and nothing else for it (R96, T31, T33)', async () => {
+  const unit = nextUnit();
+  const { ctx, field } = bench;
+  await field.decommissions.decommission(unit.uid, 'old', 'operator:olga');
+  const { decommissionOrderSha256 = '' } = await livingDevice(ctx, unit.uid);
+  const [uid, objId] = [fromHex(unit.uid), fromHex(unit.objId)];
+  const { nonce } = await verifyOrder(
+    await ctx.blobs.get(decommissionOrderSha256),
+    { operation: 'wipe', uid, objId },
+    packageKeysOf(await verifyTrustBundle(await currentTrustBundle(ctx), parseCertificate(unit.root).spki)),
+  );
+  const wiped = {
+    uid,
+    objId,
+    nonce,
+    stage: 'app',
+    lifeCycle: 'decommissioned',
+    debugState: 'locked',
+    otpMask: 31,
+    images: [],
+    bootCount: 1,
+  } as const;
+  const receiptBy = (key: typeof unit.key, facts: object = {}) =>
+    signReceipt({ ...wiped, ...facts }, { kid: keyIdOf(key.spki), sign: es256Signer(key.signer.sign) });
+  await field.decommissions.receive(unit.uid, await receiptBy(makeKey()));
+  await field.decommissions.receive(unit.uid, await receiptBy(unit.key, { nonce: new Uint8Array(16) }));
+  await field.decommissions.receive(unit.uid, await receiptBy(unit.key, { lifeCycle: 'deployed' }));
+  expect((await livingDevice(ctx, unit.uid)).status).toBe('STOCK');
+  const receipt = await receiptBy(unit.key);
+  for (let time = 0; time < 2; time++) await field.decommissions.receive(unit.uid, receipt);
+  const ends = (await ctx.store.readStream(`device-${unit.uid}`)).filter(({ type }) => type === 'DeviceDecommissioned');
+  expect(ends.map(({ data }) => data)).toEqual([{ wipeReceiptSha256: await ctx.blobs.put(receipt) }]);
+  await expect.poll(async () => (await livingDevice(ctx, unit.uid)).custodyDestroyed).toBe(true);
 });

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { orderMessage, orderReply } from '../../../src/mqttMessages.ts';
@@ -8,9 +9,13 @@ import { carryOutWipe, checkedOrder } from '../orders.ts';
 /** Signed orders over dn/order (R96, T31). A wipe is final, so its nonce need not be the device's: the receipt repeats it, and the order was
  *  signed for this device, this registration and a limited time. */
 
-const receiptDeliveryMs = 5_000;
+/** How long a wiped device tries to bring its receipt; it has lost its keys and starts no more after that. */
+const receiptDeliveryMs = 600_000;
+const receiptRetryMs = 500;
 
-export function openOrderChannel(context: StageContext, client: Pick<NusecMqttClient, 'on' | 'publish'>, nowSeconds: () => number): void {
+type OrderClient = Pick<NusecMqttClient, 'on' | 'publish'>;
+
+export function openOrderChannel(context: StageContext, client: OrderClient, nowSeconds: () => number): void {
   let receipt: Uint8Array | undefined;
   const carryOut = async (order: Uint8Array): Promise<Uint8Array> => {
     if (receipt) return receipt;
@@ -26,14 +31,26 @@ export function openOrderChannel(context: StageContext, client: Pick<NusecMqttCl
       await client.publish('order', encodeAs(orderReply, { cid, receipt: null, error: done }));
       return;
     }
-    const sent = client.publish('order', encodeAs(orderReply, { cid, receipt: done })).catch(() => undefined);
-    await Promise.race([sent, new Promise(resolve => setTimeout(resolve, receiptDeliveryMs).unref())]);
+    await deliver(client, encodeAs(orderReply, { cid, receipt: done }));
     context.resetLater('normal');
   };
   let turn: Promise<void> = Promise.resolve();
   client.on('order', payload => {
     turn = turn.then(() => answer(payload)).catch(() => undefined);
   });
+}
+
+/** Until the server has it durably (PUBACK), over as many connections as it takes. */
+async function deliver(client: OrderClient, reply: Uint8Array): Promise<void> {
+  const deadline = Date.now() + receiptDeliveryMs;
+  while (Date.now() < deadline) {
+    const sent = await client.publish('order', reply).then(
+      () => true,
+      () => false,
+    );
+    if (sent) return;
+    await sleep(receiptRetryMs, undefined, { ref: false });
+  }
 }
 
 const codeOf = (error: unknown): string => (error instanceof NusecError ? error.code : 'INTERNAL');
