@@ -149,9 +149,20 @@ export const certificateQueries = (db: Kysely<CertificateTables>) => ({
       .where(sql<boolean>`(reason IS NOT NULL OR was_held = 1)`)
       .orderBy('position')
       .execute(),
-  /** Rows changed after a position, oldest first. */
-  changedSince: (position: number, limit: number) =>
-    db.selectFrom('certificates').selectAll().where('position', '>', position).orderBy('position').limit(limit).execute(),
+  /** Rows changed after a position, oldest first; one event may change several, so `afterSerial` goes on among those of `position` itself. */
+  changedSince: (position: number, limit: number, afterSerial?: string) =>
+    db
+      .selectFrom('certificates')
+      .selectAll()
+      .where(
+        afterSerial === undefined
+          ? sql<boolean>`position > ${position}`
+          : sql<boolean>`position >= ${position} AND (position > ${position} OR serial > ${afterSerial})`,
+      )
+      .orderBy('position')
+      .orderBy('serial')
+      .limit(limit)
+      .execute(),
   bySerial: (serial: string) => db.selectFrom('certificates').selectAll().where('serial', '=', serial).executeTakeFirst(),
   /** Over by this time, not revoked, and not yet known as expired; soonest first. */
   ended: (time: string, limit: number) =>

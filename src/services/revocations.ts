@@ -39,7 +39,8 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
   const start = ctx.store.head();
   await ctx.reads.waitFor(start, { projections: ['certificates'], timeoutMs: 60_000 });
   for (const row of await queries.revoked()) revoked.add(row.serial);
-  let known = start;
+  let known: { readonly position: number; readonly serial?: string } = { position: start };
+  const more = () => queries.changedSince(known.position, maxChangedRows, known.serial);
   const take = (row: CertificateRow): void => {
     const isRevoked = row.reason !== null;
     if (isRevoked === revoked.has(row.serial)) return;
@@ -50,17 +51,14 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
   };
   const refresh = async (position: number): Promise<void> => {
     await ctx.reads.waitFor(position, { projections: ['certificates'] });
-    for (let isFull = true; isFull; ) {
-      const rows = await queries.changedSince(known, maxChangedRows);
+    for (let rows = await more(); rows.length > 0; rows = await more()) {
       for (const row of rows) take(row);
-      isFull = rows.length === maxChangedRows;
-      const [first, last] = [rows[0]?.position ?? known, rows.at(-1)?.position ?? known];
-      // The last event of a full page may have changed more rows than the page had room for: they are read again.
-      known = isFull && first < last ? last - 1 : last;
+      const last = rows.at(-1);
+      if (last !== undefined) known = { position: last.position, serial: last.serial };
     }
   };
   const subscription: Subscription = ctx.store.subscribe(start, async events => {
-    if (events.some(event => changesRevocation(event.type))) await refresh(events.at(-1)?.position ?? known);
+    if (events.some(event => changesRevocation(event.type))) await refresh(events.at(-1)?.position ?? known.position);
   });
   return {
     isRevoked: serialHex => revoked.has(serialHex),

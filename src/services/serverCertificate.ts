@@ -54,17 +54,21 @@ export function startTlsRenewal(
 ): { close(): Promise<void> } {
   let running: Promise<void> = Promise.resolve();
   let isOpen = true;
-  const renew = (): void => {
+  let hungOn = '';
+  /** @param always also when the server CA and the roots are those of the last time */
+  const renew = (always: boolean): void => {
     running = running.then(async () => {
-      if (isOpen) apply(await issueServerIdentity(parts.ctx, names));
+      const chain = `${(await activeCa(parts.ctx, 'server')).icaId} ${(await trustedRoots(parts.ctx)).map(sha256Hex).join(' ')}`;
+      if (isOpen && (always || chain !== hungOn)) apply(await issueServerIdentity(parts.ctx, names));
+      hungOn = chain;
     });
     running = running.catch(error =>
       parts.alarms.raise({ code: 'TLS_NOT_RENEWED', subject: 'server', detail: error instanceof Error ? error.message : 'unknown' }),
     );
   };
-  const timer = setInterval(renew, renewEveryMs);
+  const timer = setInterval(() => renew(true), renewEveryMs);
   timer.unref();
-  parts.trust.onChange(renew);
+  parts.trust.onChange(() => renew(false));
   return {
     close() {
       isOpen = false;
