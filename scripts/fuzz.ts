@@ -1,0 +1,21 @@
+/** `npm run fuzz -- NAME --seconds N [--seed S]`: runs test/fuzz/NAME.ts on mutations of its corpus; the first failing input is told as hex. */
+import { parseArgs } from 'node:util';
+import { fuzz, targetNames } from '../test/fuzz/engine.ts';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { seconds: { type: 'string', default: '60' }, seed: { type: 'string', default: String(Date.now() >>> 0) } },
+});
+const [name] = positionals;
+
+if (name === undefined || !targetNames.includes(name)) {
+  console.error(`usage: npm run fuzz -- NAME --seconds N [--seed S]\nNAME: ${targetNames.join(', ')}`);
+  process.exitCode = 2;
+} else {
+  const { runs, failure } = await fuzz(name, Number(values.seconds), Number(values.seed));
+  console.log(`${name}: ${runs} inputs, seed ${values.seed}`);
+  if (failure) {
+    console.error(`input ${failure.inputHex}`, failure.error);
+    process.exitCode = 1;
+  }
+}
