@@ -6,7 +6,8 @@ import type { Trust } from '../services/trust.ts';
 /** What a TLS server does beside its requests: it ends live connections of machines whose certificate is revoked or whose authority is no longer
  *  trusted (T23), and staples an OCSP response to its handshakes (RFC 6066 §8). */
 
-/** Connections with a client certificate are kept by its serial number and closed as soon as that is revoked. */
+/** Connections with a client certificate are kept by its serial number and closed as soon as that is revoked. Who comes back is let in and
+ *  refused in each request, so that it is told why (CERTIFICATE_REVOKED). */
 export function endWhenRevoked(server: Server, revocations: Revocations, trust: Trust): void {
   const live = new Map<string, Set<TLSSocket>>();
   server.on('secureConnection', socket => {
@@ -18,7 +19,6 @@ export function endWhenRevoked(server: Server, revocations: Revocations, trust: 
       sockets.delete(socket);
       if (sockets.size === 0 && live.get(serialHex) === sockets) live.delete(serialHex);
     });
-    if (revocations.isRevoked(serialHex)) socket.destroy();
   });
   revocations.onChange(({ serialHex, revoked }) => {
     if (revoked) for (const socket of live.get(serialHex) ?? []) socket.destroy();

@@ -66,8 +66,10 @@ describe('a revocation', () => {
     await post('/v1/gateways/gw-bad/suspend', { reason: 'lost' });
     for (const { ended } of sockets) expect((await ended) - start).toBeLessThan(1000);
     expect(await ask(bystander.socket, '/healthz')).toContain('200 OK');
-    const again = await live(server.httpsPort, bad);
-    expect(await again.ended).toBeGreaterThan(start);
+    const csr = Buffer.from(requestOf(newParty(), {})).toString('base64');
+    const renewal = { ca: server.rootPem, key: bad.key, cert: bad.cert, body: csr };
+    const refused = await exchange(`${server.url}/.well-known/est/gateway/simplereenroll`, renewal);
+    expect(refused.json.code).toBe('CERTIFICATE_REVOKED');
     await post('/v1/gateways/gw-bad/resume', {});
     expect(await ask((await live(server.httpsPort, bad)).socket, '/healthz')).toContain('200 OK');
   });
