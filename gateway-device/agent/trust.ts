@@ -19,7 +19,8 @@ export type AgentTrust = {
 /** @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE (not our root's) */
 export async function openTrust(identity: Pick<AgentIdentity, 'tls' | 'rootSpki'>, server: string): Promise<AgentTrust> {
   const fetchBundle = async (): Promise<TrustBundle> => {
-    const http = createHttpClient({ baseUrl: server, ca: identity.tls.ca });
+    // With our certificate: the server then gives the bundle that our root has signed.
+    const http = createHttpClient({ baseUrl: server, ...identity.tls });
     try {
       return await verifyTrustBundle(await http.bytes('GET', '/v1/trust-bundle'), identity.rootSpki);
     } finally {

@@ -186,12 +186,13 @@ export async function publishTrustBundle(ctx: Context): Promise<void> {
   await execute(ctx, authority, authorityStream(ctx.project), { type: 'PublishTrustBundle', version, sha256, byRoot }, system);
 }
 
-/** The newest trust bundle, as machines fetch it. @param rootId signed by this root; by the newest one unless told @returns COSE_Sign1
- *  @throws NusecError NOT_FOUND (no such root, or retired) */
-export async function currentTrustBundle(ctx: Context, rootId?: string): Promise<Uint8Array> {
-  const { sha256, byRoot = {} } = (await authorityOf(ctx)).trustBundle;
-  const wanted = rootId === undefined ? sha256 : byRoot[rootId];
-  if (wanted === undefined) throw new NusecError('NOT_FOUND', `no trust bundle is signed by root ${rootId}`);
+/** The newest trust bundle, as machines fetch it. @param by id, or SHA-256 of the certificate (hex), of the root that signed it; the newest root
+ *  unless told @returns COSE_Sign1 @throws NusecError NOT_FOUND (no such root, or retired) */
+export async function currentTrustBundle(ctx: Context, by?: string): Promise<Uint8Array> {
+  const { roots, trustBundle } = await authorityOf(ctx);
+  const rootId = roots.find(root => root.rootId === by || root.sha256 === by)?.rootId ?? '';
+  const wanted = by === undefined ? trustBundle.sha256 : trustBundle.byRoot?.[rootId];
+  if (wanted === undefined) throw new NusecError('NOT_FOUND', `no trust bundle is signed by root ${by}`);
   return ctx.blobs.get(wanted);
 }
 

@@ -64,6 +64,8 @@ describe('ceremonies over HTTPS', () => {
     expect(byOld.text).not.toBe(byNew.text);
     expect((await ask(auditor, '/v1/trust-bundle')).text.length).toBe(byOld.text.length);
     expect(await code(auditor, '/v1/trust-bundle?root=root-9')).toBe('NOT_FOUND');
+    const { roots } = (await ask(auditor, '/v1/authority')).json as { roots: readonly { sha256: string }[] };
+    expect((await ask(auditor, `/v1/trust-bundle?root=${roots[1]?.sha256}`)).text).toBe(byNew.text);
   });
 });
 
