@@ -45,10 +45,13 @@ export async function run(report: Report): Promise<void> {
   await idleStates(report);
 }
 
+/** Of util-linux. */
+const pinTool = 'taskset';
+
 /** Keeps this process and its thread pool on these cores; without `taskset` it runs where it is. */
 function pin(cores: string): void {
   try {
-    execFileSync('taskset', ['-a', '-p', '-c', cores, String(process.pid)], { stdio: 'ignore' });
+    execFileSync(pinTool, ['-a', '-p', '-c', cores, String(process.pid)], { stdio: 'ignore' });
   } catch {
     console.error('taskset is missing: figures of one core are those of all');
   }

@@ -28,7 +28,7 @@ export const slotsFor = (source: SlotSource, algorithms: Algorithms): CertSlots 
 export type ChainContext = { readonly version: number; readonly hash: HashAlgorithm };
 
 /** The certificate chain structure of a slot, made once per slot, form and hash. */
-export function chainStructure({ version, hash }: ChainContext, cert: CertSlot): Uint8Array {
+function chainStructure({ version, hash }: ChainContext, cert: CertSlot): Uint8Array {
   return kept(cert, version, hash).chain;
 }
 

@@ -18,7 +18,7 @@ const sequenceBytes = { mctp: 2, tcp: 0 } as const;
 /** DSP0276: 1 to 32 random bytes. */
 const maxPaddingBytes = { mctp: 32, tcp: 0 } as const;
 /** Below the AES-GCM limit of about 2^24.5 full records under one key (RFC 8446 §5.5). */
-export const maxRecordsPerKey = 2 ** 24;
+const maxRecordsPerKey = 2 ** 24;
 const maxRecordBytes = 0xffff;
 
 /** @param data what the record carries, beginning with the inner transport head  @param randomBytes for the padding

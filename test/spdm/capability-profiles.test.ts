@@ -58,6 +58,7 @@ describe('ALGORITHMS and capabilities (DSP0274 §10.4)', () => {
     const responder = realResponder({ versions: [0x10] });
     const evidence = await runAttestation({ nonce: someNonce, versions: [0x10] }, linkTo(responder));
     expect(evidence.vca.map(({ length }) => length)).toEqual([4, 8, 4, 12, 32, 36]);
+    expect(evidence.measurements.map(({ length }) => length)).toEqual([36, 199]);
     const options = { nonce: someNonce, trust: trustLeaf };
     await expect(verifyEvidence(evidence, { ...options, versions: spdmVersions })).resolves.toMatchObject({ version: 0x10 });
     await expect(verifyEvidence(evidence, options)).rejects.toEqual(expect.objectContaining({ code: 'SPDM_UNSUPPORTED' }));

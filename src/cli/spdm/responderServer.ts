@@ -30,7 +30,7 @@ export type ResponderOptions = CommonOptions & {
 
 const testAnswer = utf8('Server Hello!\0');
 
-export function responderFor(options: ResponderOptions, identities: Identities, tell: (event: string) => void): Responder {
+function responderFor(options: ResponderOptions, identities: Identities, tell: (event: string) => void): Responder {
   const kem = platformKem();
   const has = (flag: number): boolean => (options.caps & flag) !== 0;
   // GET_CSR is about the keys of the negotiated algorithm, which the slots are asked for first.

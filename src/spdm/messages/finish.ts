@@ -1,4 +1,3 @@
-import { concat } from '../../bytes.ts';
 import { encodeMessage, openMessage, type Reader, u16 } from '../codec.ts';
 import { requestCode, responseCode } from '../constants.ts';
 import { checkedOpaque } from '../opaque.ts';
@@ -18,11 +17,6 @@ const signatureIncluded = 0x01;
 /** Up to the signature, which is made over this. */
 export function encodeFinishHead(version: number, signed: boolean, slot: number): Uint8Array {
   return encodeMessage(version, requestCode.finish, signed ? signatureIncluded : 0, slot, emptyOpaque(version));
-}
-
-/** Up to the verify data, which is made over this: without a signature. */
-export function encodeFinish(version: number, slot: number, signature: Uint8Array): Uint8Array {
-  return concat(encodeFinishHead(version, signature.length > 0, slot), signature);
 }
 
 /** @param signatureBytes of the requester's algorithm, used when the request says that a signature is there  @throws SPDM_MALFORMED */

@@ -19,7 +19,7 @@ export type GetMeasurements = {
   readonly operation: number;
   readonly raw: boolean;
   readonly context: Uint8Array;
-  /** Present when a signature is asked for. */
+  /** Present when a signature is asked for. In 1.0 the slot is always 0 and not on the wire. */
   readonly signed?: { readonly nonce: Uint8Array; readonly slot: number };
 };
 export type Measurements = {
@@ -37,14 +37,15 @@ export type Measurements = {
 export function encodeGetMeasurements(version: number, request: GetMeasurements): Uint8Array {
   const { operation, raw, context, signed } = request;
   const attributes = (signed ? signatureRequested : 0) | (raw ? rawRequested : 0);
-  const proof = signed ? [signed.nonce, u8(signed.slot)] : [];
+  const proof = signed ? [signed.nonce, ...(version >= 0x11 ? [u8(signed.slot)] : [])] : [];
   return encodeMessage(version, requestCode.getMeasurements, attributes, operation, ...proof, context);
 }
 
 /** @throws SPDM_MALFORMED */
 export function decodeGetMeasurements(bytes: Uint8Array): GetMeasurements {
   const { version, param1, param2, body } = openMessage(bytes, requestCode.getMeasurements, 'GET_MEASUREMENTS');
-  const signed = param1 & signatureRequested ? { signed: { nonce: body.take(nonceBytes), slot: body.u8() & slotBits } } : {};
+  const isSigned = (param1 & signatureRequested) !== 0;
+  const signed = isSigned ? { signed: { nonce: body.take(nonceBytes), slot: version >= 0x11 ? body.u8() & slotBits : 0 } } : {};
   const context = body.take(contextBytes(version));
   body.end();
   return { operation: param2, raw: (param1 & rawRequested) !== 0, context, ...signed };

@@ -17,7 +17,7 @@ export type Patience = {
 };
 
 /** More messages than any flow needs: a certificate chain in the smallest portions. */
-export const maxMessages = 1024;
+const maxMessages = 1024;
 /** How often a flow begins anew because the responder lost the connection (RequestResynch). */
 const maxRestarts = 2;
 

@@ -15,9 +15,7 @@ export type MctpAddress = {
 export type MctpMessage = MctpAddress & { readonly body: Uint8Array };
 
 const headerVersion = 0x01;
-export const mctpHeaderBytes = 4;
-/** Baseline transmission unit (DSP0236 §8.3.1): body bytes of one packet. */
-export const baselineUnitBytes = 64;
+const mctpHeaderBytes = 4;
 export const maxMctpMessageBytes = 64 * 1024;
 
 const startFlag = 0x80;
