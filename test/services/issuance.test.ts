@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../src/bytes.ts';
+import { NusecError } from '../../src/errors.ts';
 import { cursor, enter, read, readUnsigned, tags } from '../../src/pki/der.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { certificateQueries } from '../../src/projections/certificates.ts';
@@ -116,6 +117,20 @@ describe.each(Object.keys(subjects))('the certificate of a %s', kind => {
     const [first, ...others] = await Promise.all(Array.from({ length: 8 }, ask));
     for (const other of others) expect(other).toEqual(first);
     expect(await inventoryOf(id)).toHaveLength(before + 1);
+  });
+});
+
+describe('a keystore that is locked', () => {
+  it('has its own code, and nothing is lost or issued twice when it is back', async () => {
+    const { ask } = await (subjects.gateway as () => Promise<Subject>)();
+    const { keystore } = project.ctx;
+    const { sign } = keystore;
+    keystore.sign = () => Promise.reject(new NusecError('KEYSTORE_LOCKED', 'the keystore is closed'));
+    signed = [];
+    for (let i = 0; i < 3; i += 1) await expect(ask()).rejects.toMatchObject({ code: 'KEYSTORE_LOCKED' });
+    keystore.sign = sign;
+    const { serialHex } = parseCertificate(await ask());
+    expect(signed.map(serialOfTbs)).toEqual([serialHex]);
   });
 });
 
