@@ -3,6 +3,7 @@ import { encodeCbor } from '../src/cbor/encode.ts';
 import { type CborKey, type CborMap, type CborValue, isMap } from '../src/cbor/value.ts';
 import { type ErrorCode, errorCodes, NusecError } from '../src/errors.ts';
 import { type DownFamily, errorKey, payloadKey } from '../src/mqttTopics.ts';
+import { within } from '../src/within.ts';
 
 export type DownHandler = (payload: Uint8Array, uid: string) => void;
 
@@ -75,16 +76,6 @@ function listen(client: Exchanger, { uid, down }: MqttRequest, cid: number): { p
 
 /** A lost message shows as a missing answer; the next attempt repeats it. */
 function ignoreLoss(): void {}
-
-async function within<T>(work: Promise<T>, timeoutMs: number): Promise<T | undefined> {
-  const timeout = Promise.withResolvers<undefined>();
-  const timer = setTimeout(timeout.resolve, timeoutMs, undefined);
-  try {
-    return await Promise.race([work, timeout.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
 
 function readMap(bytes: Uint8Array): CborMap | undefined {
   try {

@@ -5,6 +5,7 @@ import { NusecError } from '../errors.ts';
 import { attestMessage, jobMessage, orderMessage, spdmMessage } from '../mqttMessages.ts';
 import { gatewayClientId } from '../mqttTopics.ts';
 import type { DeviceChannel } from '../services/deviceChannel.ts';
+import { within } from '../within.ts';
 import type { Broker } from './broker.ts';
 
 /** Questions of the server to devices and gateways: a cid of ours, the same bytes again after a time-out, the first answer counts. */
@@ -116,13 +117,3 @@ function createOpenQuestions() {
 }
 
 const unreachable = (who: string, what: string): NusecError => new NusecError('DEVICE_UNREACHABLE', `${who} ${what}`);
-
-async function within<T>(work: Promise<T>, timeoutMs: number): Promise<T | undefined> {
-  const timeout = Promise.withResolvers<undefined>();
-  const timer = setTimeout(timeout.resolve, timeoutMs, undefined);
-  try {
-    return await Promise.race([work, timeout.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
