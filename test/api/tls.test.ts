@@ -110,3 +110,21 @@ describe('the TLS servers', () => {
     for (const name of names) expect(name).toMatch(/^(ETag|[A-Z][a-z]*(-[A-Z][a-z]*)*)$/);
   });
 });
+
+describe('a compromised issuing CA', () => {
+  it('ends the live connections of all its machines within a second, and no others (I10, I11)', async () => {
+    const machines = [await newGateway('gw-a'), await newGateway('gw-b')];
+    const sockets = await Promise.all(machines.map(machine => live(server.httpsPort, machine)));
+    const { id } = await post('/v1/authority/ceremonies', { type: 'compromiseIssuingCa', icaId: 'gateway-1', reason: 'backup lost' });
+    const person = await live(server.httpsPort, {} as { key: string; cert: string });
+    const start = performance.now();
+    const headers = { Authorization: `Bearer ${server.bob}`, 'Content-Type': 'application/json' };
+    await exchange(`${server.url}/v1/authority/ceremonies/${id}/approve`, { ca: server.rootPem, headers, body: '{}' });
+    for (const { ended } of sockets) expect((await ended) - start).toBeLessThan(1000);
+    expect(await ask(person.socket, '/healthz')).toContain('200 OK');
+    const csr = Buffer.from(requestOf(newParty(), {})).toString('base64');
+    const [first] = machines;
+    const renewal = { ca: server.rootPem, key: first?.key, cert: first?.cert, body: csr };
+    expect((await exchange(`${server.url}/.well-known/est/gateway/simplereenroll`, renewal)).json.code).toBe('CHAIN_REFUSED');
+  });
+});
