@@ -3,8 +3,9 @@ import { decodeNegotiateAlgorithms, encodeAlgorithms } from '../messages/algorit
 import { capabilitiesFor, contradicts, decodeGetCapabilities, encodeCapabilities } from '../messages/capabilities.ts';
 import { decodeGetVersion, encodeVersion } from '../messages/version.ts';
 import { resolveAlgorithms, selectAlgorithms } from '../negotiation.ts';
+import type { Algorithms } from '../suite.ts';
 import { emptyTranscript, withVca } from '../transcript.ts';
-import { type Exchange, endSession, invalidRequest, Refusal, type Reply } from './state.ts';
+import { type Exchange, endSession, invalidRequest, Refusal, type Reply, type ResponderSettings } from './state.ts';
 
 /** VERSION, CAPABILITIES, ALGORITHMS (DSP0274 §10.2–10.4). */
 
@@ -35,13 +36,35 @@ export function handleGetCapabilities({ settings, state, request }: Exchange): R
 
 export function handleNegotiateAlgorithms({ settings, state, request }: Exchange): Reply {
   if (!state.requester) throw invalidRequest();
-  const offer = decodeNegotiateAlgorithms(request);
-  const requester = state.requester.flags;
-  const responder = capabilitiesFor(state.version, settings.capabilities).flags;
-  const selected = selectAlgorithms(state.version, offer, settings.algorithms, requester, responder);
-  state.algorithms = resolveAlgorithms(offer, selected, requester, responder);
-  const message = encodeAlgorithms(state.version, selected, offer.structures);
+  const { algorithms, message } = negotiation(settings, state.version, state.requester.flags, request);
+  state.algorithms = algorithms;
   state.transcript = withVca(state.transcript, request, message);
   state.phase = 'negotiated';
   return { message };
+}
+
+type Negotiation = { readonly algorithms: Algorithms; readonly message: Uint8Array };
+
+/** The same request gets the same answer: requesters of one kind negotiate in the same words every time. */
+const negotiations = new WeakMap<ResponderSettings, Map<string, Negotiation>>();
+const maxNegotiations = 8;
+
+function negotiation(settings: ResponderSettings, version: number, requesterFlags: number, request: Uint8Array): Negotiation {
+  const known = negotiations.get(settings) ?? new Map<string, Negotiation>();
+  negotiations.set(settings, known);
+  const key = `${version} ${requesterFlags} ${Buffer.from(request).toString('latin1')}`;
+  const before = known.get(key);
+  if (before) return before;
+  const made = negotiate(settings, version, requesterFlags, request);
+  if (known.size >= maxNegotiations) known.clear();
+  known.set(key, made);
+  return made;
+}
+
+function negotiate(settings: ResponderSettings, version: number, requesterFlags: number, request: Uint8Array): Negotiation {
+  const offer = decodeNegotiateAlgorithms(request);
+  const responderFlags = capabilitiesFor(version, settings.capabilities).flags;
+  const selected = selectAlgorithms(version, offer, settings.algorithms, requesterFlags, responderFlags);
+  const algorithms = resolveAlgorithms(offer, selected, requesterFlags, responderFlags);
+  return { algorithms, message: encodeAlgorithms(version, selected, offer.structures) };
 }
