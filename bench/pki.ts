@@ -1,7 +1,7 @@
 /** Certificates, revocation lists and OCSP responses: each figure beside what the bare cryptography, the service without HTTPS, the command
  *  line of OpenSSL, or the same server with nothing revoked does on the same machine in the same run. */
 import { execFileSync } from 'node:child_process';
-import { generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from 'node:crypto';
+import { randomBytes, sign } from 'node:crypto';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -13,12 +13,10 @@ import { estResource } from '../src/api/est.ts';
 import { closeServer, createApiServer, listen } from '../src/api/server.ts';
 import { fromHex } from '../src/bytes.ts';
 import { readSettings } from '../src/config.ts';
-import { issueCertificate, type Signer } from '../src/pki/certificate.ts';
+import { issueCertificate } from '../src/pki/certificate.ts';
 import { buildCrl, encodeCrlEntry } from '../src/pki/crl.ts';
-import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../src/pki/csr.ts';
 import { context, octetString, sequence } from '../src/pki/der.ts';
 import { extension } from '../src/pki/extensions.ts';
-import { pointOf } from '../src/pki/keys.ts';
 import { certIdOf } from '../src/pki/ocspResponse.ts';
 import { type Certificate, parseCertificate } from '../src/pki/parse.ts';
 import { toPem } from '../src/pki/pem.ts';
@@ -34,13 +32,11 @@ import { startRevocations } from '../src/services/revocations.ts';
 import { issueServerIdentity } from '../src/services/serverCertificate.ts';
 import type { Services } from '../src/services/services.ts';
 import { startTrust } from '../src/services/trust.ts';
+import { issueOne, makeAuthority, makePair, notBefore, type Pair, requestOf, serialBytes, subject } from './authority.ts';
+import { run as issue } from './issue.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
 
-const issueRounds = 101;
 const crlRounds = 15;
-const certificatesPerRound = 50;
-const warmUpRounds = 40;
-const serialBytes = 16;
 const opensslRequests = 200;
 const opensslCalls = 20;
 const clients = 8;
@@ -52,51 +48,16 @@ const ocspRequests = 6400;
 const ocspAtOnce = 64;
 const ocspRounds = 5;
 const crlEntries = 100_000;
-const notBefore = new Date(Math.floor(Date.now() / 1000) * 1000 - 86_400_000).toISOString();
 const nextUpdate = new Date(Date.parse(notBefore) + 7 * 86_400_000).toISOString();
-const subject = { commonName: 'a0a1a2a3a4a5a6a7a8a9aaabacadaeaf', serialNumber: '00112233445566778899aabbccddeeff' };
 
 export async function run(report: Report): Promise<void> {
+  await issue(report);
   const authority = makePair();
   const issuer = await makeAuthority(authority);
-  await issuing(report, authority, issuer);
   await againstOpenssl(report, authority, issuer);
   await listing(report, authority, issuer);
   await handshakes(report, authority, issuer);
   await inTemporaryFolder(folder => withProject(report, folder));
-}
-
-async function issuing(report: Report, authority: Pair, issuer: Certificate): Promise<void> {
-  const device = makePair();
-  const cri = buildCertificationRequestInfo({ subject, publicKeyPoint: pointOf(device.spki) });
-  const signature = sign('sha256', cri, device.privateKey);
-  const csr = assembleCsr(cri, signature);
-  const issueAll = async () => {
-    const startMs = performance.now();
-    const serials = randomBytes(certificatesPerRound * serialBytes);
-    for (let i = 0; i < certificatesPerRound; i += 1) {
-      await issueOne(csr, serials.subarray(i * serialBytes, (i + 1) * serialBytes), authority.signer, issuer);
-    }
-    return perSecond(certificatesPerRound, startMs);
-  };
-  const verifyAndSign = () => {
-    const startMs = performance.now();
-    for (let i = 0; i < certificatesPerRound; i += 1) {
-      verify('sha256', cri, device.publicKey, signature);
-      sign('sha256', cri, authority.privateKey);
-    }
-    return perSecond(certificatesPerRound, startMs);
-  };
-  for (let i = 0; i < warmUpRounds; i += 1) await issueAll();
-  const measured = await interleave(issueRounds, issueAll, verifyAndSign);
-  report({ figure: 'certificates from CSRs', unit: '1/s', boundWhat: 'bare verify + sign', ...measured });
-}
-
-function issueOne(csr: Uint8Array, serial: Uint8Array, signer: Signer, issuer: Certificate) {
-  const { publicKey } = judgeCsr(csr, subject);
-  const identity = { organization: 'Example', uid: subject.serialNumber, objId: subject.commonName };
-  const addresses = { crlUrl: 'http://ca.example/device-1.crl', ocspUrl: 'http://ca.example/ocsp' };
-  return issueCertificate('device', { publicKey, serial, notBefore, issuer, ...identity, ...addresses }, signer);
 }
 
 async function listing(report: Report, authority: Pair, issuer: Certificate): Promise<void> {
@@ -341,25 +302,7 @@ async function inTurn<Item>(items: readonly Item[], work: (item: Item) => Promis
   for (const item of items) await work(item);
 }
 
-const requestOf = (pair: Pair, name: Parameters<typeof buildCertificationRequestInfo>[0]['subject'] = subject): Uint8Array => {
-  const cri = buildCertificationRequestInfo({ subject: name, publicKeyPoint: pointOf(pair.spki) });
-  return assembleCsr(cri, sign('sha256', cri, pair.privateKey));
-};
-
 function newEntry(): Uint8Array {
   const serialHex = `7f${randomBytes(15).toString('hex')}`;
   return encodeCrlEntry({ serialHex, revokedAt: notBefore, reason: 'keyCompromise' });
-}
-
-type Pair = { readonly spki: Uint8Array; readonly publicKey: KeyObject; readonly privateKey: KeyObject; readonly signer: Signer };
-
-function makePair(): Pair {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }));
-  return { spki, publicKey, privateKey, signer: { algorithm: 'P-256', sign: async tbs => sign('sha256', tbs, privateKey) } };
-}
-
-async function makeAuthority({ spki, signer }: Pair): Promise<Certificate> {
-  const fields = { publicKey: spki, serial: randomBytes(serialBytes), notBefore, organization: 'Example', commonName: 'Example Root CA 1' };
-  return parseCertificate((await issueCertificate('rootCa', fields, signer)).der);
 }

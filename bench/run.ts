@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import type { Figure, Report } from './measure.ts';
 
-const notBenches = ['run.ts', 'measure.ts'];
+const notBenches = ['run.ts', 'measure.ts', 'authority.ts'];
 
 const benches = readdirSync(import.meta.dirname)
   .filter(file => file.endsWith('.ts') && !notBenches.includes(file))

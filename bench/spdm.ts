@@ -24,7 +24,7 @@ type Curve = 'P-256' | 'P-384';
 
 /** More authorities than are remembered, so that every link of every chain is verified again. */
 const devices = 300;
-const rounds = 15;
+const rounds = 9;
 const warmUpRounds = 8;
 const attestationsPerRound = 600;
 const inFlight = 64;

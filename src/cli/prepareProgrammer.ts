@@ -107,7 +107,7 @@ async function certify(
   await putObject(host, 'rootCertificate', root, pieceBytes);
   await putObject(host, 'icaCertificate', ica, pieceBytes);
   await putObject(host, 'deviceCertificate', fromBase64url(answer.certificate), pieceBytes);
-  await putObject(host, 'bundle', await server.bytes('GET', '/v1/trust-bundle'), pieceBytes);
+  await putObject(host, 'bundle', await server.bytes('GET', `/v1/trust-bundle?root=${toHex(sha256(root))}`), pieceBytes);
   await burn(board, otpMap.rootCaHash, sha256(root));
   await burn(board, otpMap.icaHash, sha256(ica));
   tell('R3–R4, R17 certificates in flash, their hashes in OTP 3 and 4');

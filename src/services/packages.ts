@@ -14,7 +14,7 @@ import { parseCertificate } from '../pki/parse.ts';
 import { imageIds } from '../production/fields.ts';
 import { otpMapVersion } from '../production/otpMap.ts';
 import { type ContentSeal, type PackagePayload, sealPackage } from '../production/package.ts';
-import { activeCa, packageSigner, rootDer, sha256Hex } from './authority.ts';
+import { activeCa, packageSigner, rootOfCa, sha256Hex } from './authority.ts';
 import { type Context, execute } from './context.ts';
 import { allotmentOf, jobOf } from './jobs.ts';
 import { lineOf } from './lines.ts';
@@ -90,7 +90,7 @@ async function payloadOf(ctx: Context, job: CreatedJob, state: OpenedAllotment):
     expiresAtSeconds: issuedAtSeconds + packageLifetimeDays * 86_400,
     images: [imageOf(imageIds.bl2, requireBoundFirmware(job, 'bl2')), imageOf(imageIds.bl3, requireBoundFirmware(job, 'app'))],
     uids: await uidRuleFor(ctx, job.uidList?.sha256),
-    server: { baseUrl: ctx.apiBaseUrl, tlsRootKeySha256: fromHex(sha256Hex(parseCertificate(await rootDer(ctx)).spki)) },
+    server: { baseUrl: ctx.apiBaseUrl, tlsRootKeySha256: await rootKeySha256(ctx, state.programmer) },
     policy: job.policy,
     vendorId: fromHex(line.vendorUuid),
     classId: fromHex(line.classUuid),
@@ -100,6 +100,13 @@ async function payloadOf(ctx: Context, job: CreatedJob, state: OpenedAllotment):
     icaId: (await activeCa(ctx, 'device', job.line)).icaId,
     otpMapVersion,
   };
+}
+
+/** The root that this programmer has in OTP: after a rollover not the newest one. */
+async function rootKeySha256(ctx: Context, programmer: string): Promise<Uint8Array> {
+  const certificate = (await programmerOf(ctx, programmer)).certificates.at(-1);
+  if (certificate === undefined) throw new NusecError('STATE', 'the programmer has no certificate');
+  return fromHex(sha256Hex(parseCertificate(await rootOfCa(ctx, certificate.icaId)).spki));
 }
 
 const imageOf = (id: number, { version, bodySha256, size, securityCounter }: BoundFirmware): PackagePayload['images'][number] => ({
