@@ -88,7 +88,8 @@ describe('every decoder with changed messages', () => {
   });
 
   it('refuses each cut of a message whose length is fixed', () => {
-    const open = new Set([2, 106, 107, 235, 238]);
+    // These carry whatever comes, or (DIGESTS) are read here by what their length says.
+    const open = new Set([1, 2, 106, 107, 235, 238]);
     for (const message of messages.values()) {
       if (open.has(message[1]!)) continue;
       for (let length = 0; length < message.length; length += 1)
