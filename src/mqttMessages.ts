@@ -1,8 +1,9 @@
-import { bytes, bytesUpTo, type CodecType, field, nullable, oneOf, optionalField, record, text, uint } from './cbor/schema.ts';
+import { array, bytes, bytesUpTo, type CodecType, field, nullable, oneOf, optionalField, record, text, uint } from './cbor/schema.ts';
 import { maxBlocksPerRequest } from './ota/blockPlan.ts';
 import { blockTagBytes } from './ota/blocks.ts';
 import { maxBlockBytes } from './ota/job.ts';
 import { id16, sha256, u32, uid } from './production/fields.ts';
+import { maxTrustBundleBytes } from './production/trustBundle.ts';
 
 /** What travels on the topics of mqttTopics.ts: deterministic CBOR maps with integer keys, 0 = cid (docs/mqtt.md). Both ends read and write
  *  them with `decodeAs` and `encodeAs`; whatever does not fit is CBOR_MALFORMED. */
@@ -73,6 +74,17 @@ export const orderReply = record({
 
 /** n1/g/{gateway}/dn/attest: attest this device with the server's nonce. */
 export const attestMessage = record({ cid: field(0, cid), uid: field(1, uid), nonce: field(2, bytes(32)) });
+
+/** Serial numbers in one bundle message; with the largest bundle it stays within `maxPayloadBytes`. */
+export const maxRevokedTold = 3000;
+
+/** n1/g/{gateway}/dn/bundle: what the gateway judges with from now on, whole each time. `bundle`: COSE_Sign1 by its root; `revoked`: serial
+ *  numbers of the certificates of its devices that are revoked or on hold. */
+export const bundleMessage = record({
+  cid: field(0, cid),
+  bundle: field(1, bytesUpTo(maxTrustBundleBytes)),
+  revoked: field(2, array(bytes(16), maxRevokedTold)),
+});
 
 /** n1/g/{gateway}/{uid}/up/evidence: what the device signed, and the gateway's signed verdict. Null when the device did not answer. */
 export const evidenceMessage = record({

@@ -6,7 +6,7 @@
 export const upFamilies = ['hello', 'spdm', 'job', 'ota', 'order', 'evidence', 'csr', 'lwt'] as const;
 export type UpFamily = (typeof upFamilies)[number];
 
-export const downFamilies = ['spdm', 'job', 'ota', 'crt', 'order', 'attest', 'err'] as const;
+export const downFamilies = ['spdm', 'job', 'ota', 'crt', 'order', 'attest', 'bundle', 'err'] as const;
 export type DownFamily = (typeof downFamilies)[number];
 
 export const maxPayloadBytes = 128 * 1024;

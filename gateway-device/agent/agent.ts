@@ -1,6 +1,7 @@
 import { toHex } from '../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../src/cbor/schema.ts';
-import { attestMessage, evidenceMessage } from '../../src/mqttMessages.ts';
+import { attestMessage, bundleMessage, evidenceMessage } from '../../src/mqttMessages.ts';
+import { createHttpClient } from '../link/httpClient.ts';
 import { connectMqtt } from '../mqttClient.ts';
 import { type AgentAnswer, attestDevice } from './attestation.ts';
 import { openIdentity } from './identity.ts';
@@ -35,6 +36,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const identity = openIdentity(dataDir, gatewayId);
   const trust = await openTrust(identity, server);
   const client = connectMqtt({ ...mqtt, servername, identity: { kind: 'gateway', gatewayId }, tls: identity.tls });
+  const fault = (error: unknown): void => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
   const answers = new Map<number, Promise<AgentAnswer>>();
   // The clock, so that verdicts of this start come after those of the last one.
   let sequence = Date.now();
@@ -68,13 +70,33 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (underWay >= maxUnderWay) return;
     underWay += 1;
     serve(payload)
-      .catch(error => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' }))
+      .catch(fault)
       .finally(() => {
         underWay -= 1;
       });
   });
+  let toldVersion = 0;
+  const follow = async (payload: Uint8Array): Promise<void> => {
+    const pushed = decodeAs(bundleMessage, payload);
+    await trust.apply(pushed);
+    const { version } = trust.bundle();
+    tell({ event: 'trust', version, revoked: pushed.revoked.length });
+    if (version === toldVersion) return;
+    const http = createHttpClient({ baseUrl: server, ...identity.tls });
+    try {
+      await http.json('POST', `/v1/gateways/${gatewayId}/trust-bundle`, { version });
+      toldVersion = version;
+    } finally {
+      http.close();
+    }
+  };
+  // One after the other: the last one counts.
+  let following: Promise<void> = Promise.resolve();
+  client.on('bundle', payload => {
+    following = following.then(() => follow(payload)).catch(fault);
+  });
   const refresh = setInterval(() => {
-    trust.refresh().catch(error => tell({ event: 'fault', text: (error as Error).message }));
+    trust.refresh().catch(fault);
   }, bundleRefreshMs);
   return {
     connected: client.connected,

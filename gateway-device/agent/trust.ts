@@ -1,4 +1,4 @@
-import { equalBytes } from '../../src/bytes.ts';
+import { equalBytes, toHex } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChainAsync } from '../../src/pki/chain.ts';
 import { importKey } from '../../src/pki/keys.ts';
@@ -11,9 +11,13 @@ import type { AgentIdentity } from './identity.ts';
 export type AgentTrust = {
   /** The newest bundle; an older one than the present is not taken. */
   bundle(): TrustBundle;
-  /** For `verifyEvidence`: chain to the root through a device issuer of the bundle, valid now, of this UID. Revocation is the cloud's to know. */
+  /** For `verifyEvidence`: chain to the root through a device issuer of the bundle, valid now, of this UID, not among the revoked ones that the
+   *  cloud named last. */
   readonly judge: VerifyOptions['trust'];
   refresh(): Promise<void>;
+  /** What the cloud pushed: an older bundle than the present is not taken, the revoked serial numbers (16 bytes each) replace those before.
+   *  @throws NusecError COSE_SIGNATURE (not our root's) */
+  apply(pushed: { readonly bundle: Uint8Array; readonly revoked: readonly Uint8Array[] }): Promise<void>;
 };
 
 /** @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE (not our root's) */
@@ -28,18 +32,32 @@ export async function openTrust(identity: Pick<AgentIdentity, 'tls' | 'rootSpki'
     }
   };
   let current = await fetchBundle();
+  let revoked: ReadonlySet<string> = new Set();
+  const isRevoked = (serialHex: string): boolean => revoked.has(serialHex);
+  const take = (next: TrustBundle): void => {
+    if (next.version > current.version) current = next;
+  };
   return {
     bundle: () => current,
     async judge(certificates, uidHex) {
       const chain = [...certificates].reverse();
       const isKnown = current.issuers.some(({ use, certificate }) => use === 'device' && chain[1] && equalBytes(certificate, chain[1]));
       if (!isKnown) throw new NusecError('CHAIN_REFUSED', 'certificate 1 is not a device issuer of the trust bundle');
-      const policy = { roots: current.roots, now: Date.now(), purpose: 'device', ...(uidHex !== undefined && { uid: uidHex }) } as const;
+      const policy = {
+        roots: current.roots,
+        now: Date.now(),
+        purpose: 'device',
+        isRevoked,
+        ...(uidHex !== undefined && { uid: uidHex }),
+      } as const;
       return importKey((await checkChainAsync(chain, policy)).spki);
     },
     async refresh() {
-      const next = await fetchBundle();
-      if (next.version > current.version) current = next;
+      take(await fetchBundle());
+    },
+    async apply(pushed) {
+      take(await verifyTrustBundle(pushed.bundle, identity.rootSpki));
+      revoked = new Set(pushed.revoked.map(toHex));
     },
   };
 }

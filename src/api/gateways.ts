@@ -3,21 +3,30 @@ import { fromBase64url, toBase64url } from '../bytes.ts';
 import type { RegisteredGateway } from '../domain/gateway.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { certifyGateway } from '../services/enrolment.ts';
-import { attachDevice, detachDevice, listGateways, moveGateway, registerGateway } from '../services/gateways.ts';
+import { attachDevice, detachDevice, listGateways, moveGateway, recordAppliedBundle, registerGateway } from '../services/gateways.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
 
 /** Gateways and the devices behind them (R84). */
 
 const gatewayField = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'a gateway id is 1 to 64 letters, digits, _ and -');
-const gatewaySchema = z.object({ id: gatewayField, name: z.string(), status: z.string(), devices: z.array(z.string()) }).openapi('Gateway');
+const gatewaySchema = z
+  .object({
+    id: gatewayField,
+    name: z.string(),
+    status: z.string(),
+    devices: z.array(z.string()),
+    trustBundleVersion: z.number().openapi({ description: 'the newest it said it has; 0 before' }),
+  })
+  .openapi('Gateway');
 const params = z.object({ id: gatewayField });
 
-const toAnswer = ({ gatewayId, name, status, devices }: RegisteredGateway) => ({
+const toAnswer = ({ gatewayId, name, status, devices, trustBundleVersion }: RegisteredGateway) => ({
   id: gatewayId,
   name,
   status,
   devices: [...devices].sort(),
+  trustBundleVersion,
 });
 
 export const gatewaysResource: Resource = (api, { ctx, revocations, field }, auth) => {
@@ -50,7 +59,9 @@ export const gatewaysResource: Resource = (api, { ctx, revocations, field }, aut
     const { cursor, limit } = c.req.valid('query');
     const rows = await listGateways(ctx, { after: cursor, limit });
     const next = rows.length === limit ? { cursor: rows.at(-1)?.gateway_id ?? '' } : {};
-    const gateways = rows.map(({ gateway_id, name, status, devices }) => ({ id: gateway_id, name, status, devices: [...devices] }));
+    const gateways = rows.map(({ gateway_id: id, name, status, devices, bundle_version: trustBundleVersion }) => {
+      return { id, name, status, devices: [...devices], trustBundleVersion };
+    });
     return c.json({ gateways, ...next }, 200);
   });
 
@@ -90,6 +101,19 @@ export const gatewaysResource: Resource = (api, { ctx, revocations, field }, aut
   api.openapi(detach, async c => {
     const { id, uid } = c.req.valid('param');
     return c.json(toAnswer(await detachDevice(ctx, attachments, id, uid, actor(c))), 200);
+  });
+
+  const applied = createRoute({
+    method: 'post',
+    path: '/v1/gateways/{id}/trust-bundle',
+    summary: 'The gateway itself says which trust bundle it judges with now',
+    middleware: [auth.machine('gateway')] as const,
+    request: { params, ...jsonBody(z.strictObject({ version: z.int().min(1) })) },
+    responses: answer,
+  });
+  api.openapi(applied, async c => {
+    const { id } = c.req.valid('param');
+    return c.json(toAnswer(await recordAppliedBundle(ctx, id, c.req.valid('json').version, c.var.machine)), 200);
   });
 
   for (const [name, type] of [

@@ -4,6 +4,7 @@ import type { TlsIdentity } from '../services/serverCertificate.ts';
 import type { Services } from '../services/services.ts';
 import { spdmHandler } from './attestation.ts';
 import { type BrokerOptions, createBroker } from './broker.ts';
+import { type BundlePush, createBundlePush } from './bundles.ts';
 import type { Channel } from './channel.ts';
 import { evidenceHandler } from './evidence.ts';
 import type { Handler, Handlers } from './handler.ts';
@@ -21,6 +22,7 @@ export type GatewayParts = Pick<Services, 'ctx' | 'trust' | 'revocations' | 'ala
 /** The MQTT side of the server: broker, rights, topic handlers. It completes the channel by which services reach devices. */
 export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
   const { ctx, trust, revocations, alarms, field, channel } = parts;
+  let bundles: BundlePush | undefined;
   const broker = await createBroker({
     tls: { key: tls.key, cert: tls.cert, ca: tls.rootPem },
     trust: {
@@ -36,7 +38,10 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
     staple: parts.staple,
     isAttached: field.attachments.isAttached,
     handlers: handlersFor(parts),
-    onPresence: event => ctx.log.debug(event, 'presence'),
+    onPresence(event) {
+      ctx.log.debug(event, 'presence');
+      if (event.state === 'connected' && event.identity?.kind === 'gateway') bundles?.connected(event.identity.gatewayId);
+    },
     onAlarm: alarm =>
       void alarms.raise({
         code: alarm.kind,
@@ -50,6 +55,7 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
   });
   trust.onChange(() => broker.trustChanged());
   channel.connect(broker);
+  bundles = createBundlePush(ctx, field.gatewayTrust, broker);
   return {
     renew: broker.setTls,
     async listen(port: number, host: string): Promise<number> {

@@ -139,6 +139,12 @@ export const changesRevocation = (type: string): boolean =>
 export const certificateQueries = (db: Kysely<CertificateTables>) => ({
   /** Serial numbers of everything revoked or on hold. */
   revoked: () => db.selectFrom('certificates').selectAll().where('reason', 'is not', null).execute(),
+  /** Serial numbers revoked or on hold, not expired, of these devices; the newest first. @param uids at most 2000 */
+  revokedOf: async (uids: readonly string[], limit: number) => {
+    const query = db.selectFrom('certificates').select('serial').where('subject', 'in', uids).where('kind', '=', 'device');
+    const rows = await query.where('reason', 'is not', null).where('expired', '=', 0).orderBy('position', 'desc').limit(limit).execute();
+    return rows.map(({ serial }) => serial);
+  },
   /** What a CRL of this authority has to say of changes after a position, oldest first: revoked, on hold, or no longer on hold (reason null). */
   listed: (icaId: string, after: number) =>
     db

@@ -9,6 +9,8 @@ export type GatewayRow = {
   status: 'REGISTERED' | 'ACTIVE' | 'SUSPENDED' | 'REVOKED';
   serial: string | null;
   not_after: string | null;
+  /** The newest trust bundle that it said it has; 0 before. */
+  bundle_version: number;
   registered_at: string;
 };
 type GatewayDeviceRow = { gateway_id: string; uid: string; attached_at: string };
@@ -22,21 +24,22 @@ const statuses: Readonly<Record<string, GatewayRow['status']>> = {
 
 export const gateways: Projection = {
   name: 'gateways',
-  version: 1,
+  version: 2,
   tables: ['gateways', 'gateway_devices'],
   schema: table => `
     CREATE TABLE ${table('gateways')} (
-      gateway_id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, serial TEXT, not_after TEXT, registered_at TEXT NOT NULL
+      gateway_id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, serial TEXT, not_after TEXT, bundle_version INTEGER NOT NULL, registered_at TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE ${table('gateway_devices')} (
       gateway_id TEXT NOT NULL, uid TEXT NOT NULL, attached_at TEXT NOT NULL, PRIMARY KEY (gateway_id, uid)
     ) STRICT, WITHOUT ROWID;`,
   writer(db, table) {
-    const register = db.prepare(`INSERT OR IGNORE INTO ${table('gateways')} VALUES (?, ?, 'REGISTERED', NULL, NULL, ?)`);
+    const register = db.prepare(`INSERT OR IGNORE INTO ${table('gateways')} VALUES (?, ?, 'REGISTERED', NULL, NULL, 0, ?)`);
     const certify = db.prepare(
       `UPDATE ${table('gateways')} SET serial = ?, not_after = ?, status = CASE status WHEN 'REGISTERED' THEN 'ACTIVE' ELSE status END WHERE gateway_id = ?`,
     );
     const move = db.prepare(`UPDATE ${table('gateways')} SET status = ? WHERE gateway_id = ?`);
+    const apply = db.prepare(`UPDATE ${table('gateways')} SET bundle_version = ? WHERE gateway_id = ?`);
     const attach = db.prepare(`INSERT OR IGNORE INTO ${table('gateway_devices')} VALUES (?, ?, ?)`);
     const detach = db.prepare(`DELETE FROM ${table('gateway_devices')} WHERE gateway_id = ? AND uid = ?`);
     return ({ stream, type, at, data }) => {
@@ -47,6 +50,7 @@ export const gateways: Projection = {
       else if (type === 'GatewayCertified') certify.run(String(data.serial), String(data.notAfter), id);
       else if (type === 'DeviceAttached') attach.run(id, String(data.uid), at);
       else if (type === 'DeviceDetached') detach.run(id, String(data.uid));
+      else if (type === 'TrustBundleApplied') apply.run(Number(data.version), id);
       else if (status !== undefined) move.run(status, id);
     };
   },

@@ -5,6 +5,8 @@ import { type Context, stateOf } from './context.ts';
 /** Which gateway may speak for which device, known at once (T20): filled from the read model, kept up by the events. */
 export type Attachments = {
   isAttached(gatewayId: string, uid: string): boolean;
+  /** Devices this gateway may speak for. */
+  devicesOf(gatewayId: string): readonly string[];
   /** Gateways the device is attached to. */
   gatewaysOf(uid: string): readonly string[];
   /** Resolves when everything up to this position is known here. */
@@ -33,6 +35,7 @@ export async function startAttachments(ctx: Context): Promise<Attachments> {
   });
   return {
     isAttached: (gatewayId, uid) => served.get(gatewayId)?.has(uid) === true,
+    devicesOf: gatewayId => [...(served.get(gatewayId) ?? [])],
     gatewaysOf: uid => [...served].flatMap(([gatewayId, devices]) => (devices.has(uid) ? [gatewayId] : [])),
     caughtUp: position =>
       position <= known ? Promise.resolve() : new Promise(resolve => waiting.push({ position, resolve: () => resolve() })),

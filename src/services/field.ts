@@ -6,6 +6,7 @@ import { createDecommissions, type Decommissions } from './decommission.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
 import { type Hello, receiveHello } from './deviceHello.ts';
 import { createDeviceTrust } from './deviceTrust.ts';
+import { type GatewayTrust, startGatewayTrust } from './gatewayTrust.ts';
 import { createVerdictSequences } from './gatewayVerdicts.ts';
 import { createOtaDelivery, type OtaDelivery } from './otaDelivery.ts';
 import { createOtaImages } from './otaImage.ts';
@@ -18,6 +19,7 @@ import { createTurns } from './turns.ts';
 
 export type Field = {
   readonly attachments: Attachments;
+  readonly gatewayTrust: GatewayTrust;
   readonly attestation: Attestation;
   readonly delivery: OtaDelivery;
   readonly decommissions: Decommissions;
@@ -43,6 +45,7 @@ const sweepPauseMs = 60_000;
 export async function startField(parts: FieldParts): Promise<Field> {
   const { ctx, alarms, channel, revocations, trust } = parts;
   const attachments = await startAttachments(ctx);
+  const gatewayTrust = startGatewayTrust({ ctx, revocations, attachments });
   const turns = createTurns(spdmTurns);
   const deviceTrust = createDeviceTrust(ctx, revocations, trust);
   const verdicts = createVerdictSequences();
@@ -63,6 +66,7 @@ export async function startField(parts: FieldParts): Promise<Field> {
   sweep.unref();
   return {
     attachments,
+    gatewayTrust,
     attestation,
     delivery,
     decommissions,
@@ -76,6 +80,7 @@ export async function startField(parts: FieldParts): Promise<Field> {
     async close() {
       clearInterval(sweep);
       await rollouts.close();
+      await gatewayTrust.close();
       await attachments.close();
     },
   };

@@ -3,7 +3,9 @@ import { type GatewayCommand, gateway, gatewayStream, type RegisteredGateway } f
 import { NusecError } from '../errors.ts';
 import { type GatewayRow, gatewayQueries } from '../projections/gateways.ts';
 import type { Attachments } from './attachments.ts';
+import { authorityOf } from './authority.ts';
 import { type Context, execute, stateOf } from './context.ts';
+import type { Machine } from './machines.ts';
 import type { Revocations } from './revocations.ts';
 import { putRevocationInForce } from './revokeDevice.ts';
 
@@ -38,6 +40,15 @@ export async function moveGateway(
   const after = await change(ctx, gatewayId, { ...step, by }, by);
   await putRevocationInForce(ctx, revocations, [...new Set(after.certificates.map(({ icaId }) => icaId))]);
   return after;
+}
+
+/** The gateway says that it judges with this version of the trust bundle. Again: nothing more is recorded.
+ *  @throws NusecError FORBIDDEN (another gateway), CONFLICT (a version that was never published, or older than what it said before) */
+export async function recordAppliedBundle(ctx: Context, gatewayId: string, version: number, caller: Machine): Promise<RegisteredGateway> {
+  if (caller.id !== gatewayId) throw new NusecError('FORBIDDEN', `the certificate is that of gateway ${caller.id}`);
+  const { trustBundle } = await authorityOf(ctx);
+  if (version > trustBundle.version) throw new NusecError('CONFLICT', `the newest trust bundle has version ${trustBundle.version}`);
+  return change(ctx, gatewayId, { type: 'ApplyTrustBundle', version }, `gateway:${gatewayId}`);
 }
 
 async function change(ctx: Context, gatewayId: string, command: GatewayCommand, by: string): Promise<RegisteredGateway> {
