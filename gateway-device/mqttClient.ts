@@ -42,42 +42,80 @@ export type NusecMqttClient = ReturnType<typeof connectMqtt>;
 export function connectMqtt(options: MqttClientOptions) {
   const { identity, backoff = defaultBackoff, random = Math.random } = options;
   const handlers = new Map<DownFamily, Set<DownHandler>>();
+  let { tls } = options;
   let state: { link: Link; onlineSince: number | undefined } | undefined;
   let online = Promise.withResolvers<void>();
   let session: Buffer | undefined;
   let attempt = 0;
   let timer: NodeJS.Timeout | undefined;
   let isClosed = false;
+  let isSwitching = false;
   let cid = randomInt(firstCidBelow);
 
   const open = (): void => {
     const link = openLink(
-      { ...linkOptions(options), session },
+      { ...linkOptions(options), tls, session },
       {
         onSession: fresh => {
-          session = fresh;
+          if (state?.link === link) session = fresh;
         },
         onOnline: () => {
-          if (state !== undefined) state.onlineSince = performance.now();
-          online.resolve();
-          options.onOnline?.();
+          if (state?.link === link) isOnline(state);
         },
         onMessage: (topic, payload) => dispatch(identity, handlers, topic, payload),
-        onClosed: error => {
-          reopenLater();
-          options.onOffline?.(error);
-        },
+        onClosed: error => ended(link, error),
       },
     );
     state = { link, onlineSince: undefined };
   };
-  const reopenLater = (): void => {
-    const since = state?.onlineSince;
+  const isOnline = (now: NonNullable<typeof state>): void => {
+    now.onlineSince = performance.now();
+    online.resolve();
+    options.onOnline?.();
+  };
+  /** A link that another has followed is nobody's loss. */
+  const ended = (link: Link, error: Error): void => {
+    if (state?.link !== link) return;
+    const since = state.onlineSince;
     if (since === undefined) session = undefined;
     else online = Promise.withResolvers<void>();
     attempt = since !== undefined && performance.now() - since >= backoff.stableAfterMs ? 0 : attempt + 1;
     state = undefined;
-    if (!isClosed) timer = setTimeout(open, reconnectDelayMs(attempt, random(), backoff));
+    reopenLater();
+    options.onOffline?.(error);
+  };
+  const reopenLater = (): void => {
+    if (!isClosed && !isSwitching) timer = setTimeout(open, reconnectDelayMs(attempt, random(), backoff));
+  };
+  /** Opens a link with another certificate beside the present one; the server ends the older of the two when the new one is accepted. */
+  const openBeside = (next: typeof tls): Promise<void> => {
+    const accepted = Promise.withResolvers<void>();
+    let fresh: Buffer | undefined;
+    const link = openLink(
+      { ...linkOptions(options), tls: next, session: undefined },
+      {
+        onSession: ticket => {
+          fresh = ticket;
+          if (state?.link === link) session = ticket;
+        },
+        onOnline: () => {
+          if (isClosed) return void link.close();
+          const before = state?.link;
+          tls = next;
+          session = fresh;
+          state = { link, onlineSince: undefined };
+          isOnline(state);
+          void before?.close();
+          accepted.resolve();
+        },
+        onMessage: (topic, payload) => dispatch(identity, handlers, topic, payload),
+        onClosed: error => {
+          accepted.reject(error);
+          ended(link, error);
+        },
+      },
+    );
+    return accepted.promise;
   };
 
   const client = {
@@ -100,6 +138,18 @@ export function connectMqtt(options: MqttClientOptions) {
     async request(request: MqttRequest): Promise<CborMap> {
       cid += 1;
       return exchange(client, request, cid);
+    },
+    /** Goes over to another certificate of the same identity: connects with it, and only then leaves the connection there was.
+     *  Rejects when the server does not accept it; everything is then as before. */
+    async switchTls(next: typeof tls): Promise<void> {
+      isSwitching = true;
+      clearTimeout(timer);
+      try {
+        await openBeside(next);
+      } finally {
+        isSwitching = false;
+        if (state === undefined) reopenLater();
+      }
     },
     async close(): Promise<void> {
       isClosed = true;

@@ -4,7 +4,8 @@ import { attestMessage, bundleMessage, evidenceMessage } from '../../src/mqttMes
 import { createHttpClient } from '../link/httpClient.ts';
 import { connectMqtt } from '../mqttClient.ts';
 import { type AgentAnswer, attestDevice } from './attestation.ts';
-import { openIdentity } from './identity.ts';
+import { keepIdentity, openIdentity } from './identity.ts';
+import { renewedIdentity } from './renewal.ts';
 import { openTrust } from './trust.ts';
 
 /** The gateway agent: connected to the cloud by MQTT as a gateway, to its devices by UART. It is told which device to attest with which nonce and
@@ -29,19 +30,24 @@ const bundleRefreshMs = 3_600_000;
 /** Answers kept for questions that come twice. */
 const keptAnswers = 128;
 const maxUnderWay = 64;
+/** Of an answer whose connection was lost. */
+const maxRepeats = 3;
+const renewalCheckMs = 3_600_000;
 
 /** @throws NusecError NOT_FOUND before enrolment, SERVER_UNREACHABLE, COSE_SIGNATURE (trust bundle of another root) */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { dataDir, gatewayId, server, mqtt, servername, devices, tell } = options;
-  const identity = openIdentity(dataDir, gatewayId);
-  const trust = await openTrust(identity, server);
+  let identity = openIdentity(dataDir, gatewayId);
+  const trust = await openTrust(() => identity, server);
   const client = connectMqtt({ ...mqtt, servername, identity: { kind: 'gateway', gatewayId }, tls: identity.tls });
   const fault = (error: unknown): void => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
   const answers = new Map<number, Promise<AgentAnswer>>();
   // The clock, so that verdicts of this start come after those of the last one.
   let sequence = Date.now();
   const parts = {
-    identity,
+    get identity() {
+      return identity;
+    },
     trust,
     nextSequence: () => {
       sequence += 1;
@@ -58,12 +64,26 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     return fresh;
   };
   let underWay = 0;
+  let delivering: Promise<void> = Promise.resolve();
+  /** One answer after the other, because their sequence rises; each until the server has it, on whatever connection there is. */
+  const deliver = (uid: string, answer: Uint8Array): Promise<void> => {
+    const send = async (attemptsLeft: number): Promise<void> => {
+      await client.connected();
+      await client.publish('evidence', answer, { uid }).catch(error => {
+        if (attemptsLeft === 0) throw error;
+        return send(attemptsLeft - 1);
+      });
+    };
+    const sent = delivering.then(() => send(maxRepeats));
+    delivering = sent.catch(() => undefined);
+    return sent;
+  };
   const serve = async (payload: Uint8Array): Promise<void> => {
     const question = decodeAs(attestMessage, payload);
     const uid = toHex(question.uid);
     const { cid } = question;
     const { evidence, verdict, error } = await answerTo(cid, uid, question.nonce);
-    await client.publish('evidence', encodeAs(evidenceMessage, { cid, evidence, verdict, ...(error !== undefined && { error }) }), { uid });
+    await deliver(uid, encodeAs(evidenceMessage, { cid, evidence, verdict, ...(error !== undefined && { error }) }));
     tell({ event: 'attested', uid, ...(error !== undefined && { error }) });
   };
   client.on('attest', payload => {
@@ -98,10 +118,25 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const refresh = setInterval(() => {
     trust.refresh().catch(fault);
   }, bundleRefreshMs);
+  /** The certificate that was, stays until the server has accepted the next one. */
+  const renew = async (): Promise<void> => {
+    await client.connected();
+    const next = await renewedIdentity(identity, trust, server);
+    if (next === undefined) return;
+    await client.switchTls(next.tls);
+    identity = next;
+    keepIdentity(dataDir, next);
+    tell({ event: 'renewed', gateway: gatewayId });
+  };
+  let renewing: Promise<void> = renew().catch(fault);
+  const renewal = setInterval(() => {
+    renewing = renewing.then(renew).catch(fault);
+  }, renewalCheckMs);
   return {
     connected: client.connected,
     async close() {
       clearInterval(refresh);
+      clearInterval(renewal);
       await client.close();
     },
   };

@@ -6,7 +6,6 @@ import { keyIdOf } from '../../src/cose/publicKey.ts';
 import { es256Signer } from '../../src/cose/sign1.ts';
 import { NusecError } from '../../src/errors.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
-import { parseCertificate } from '../../src/pki/parse.ts';
 import { fromPem, toPem } from '../../src/pki/pem.ts';
 import type { Signer } from '../../src/production/signed.ts';
 import type { HttpClient } from '../link/httpClient.ts';
@@ -19,7 +18,8 @@ export type AgentIdentity = {
   readonly tls: { readonly key: string; readonly cert: string; readonly ca: string };
   /** Signs verdicts. */
   readonly signer: Signer;
-  readonly rootSpki: Uint8Array;
+  /** The trusted root, DER. */
+  readonly root: Uint8Array;
 };
 
 const files = { key: 'gateway.key', chain: 'gateway.pem', root: 'root.pem' } as const;
@@ -31,15 +31,19 @@ export const isEnrolled = (dataDir: string): boolean => existsSync(join(dataDir,
  *  @throws NusecError CHAIN_REFUSED when the server answers with another root; and the server's refusals */
 export async function enrol(dataDir: string, gatewayId: string, rootPem: string, http: HttpClient): Promise<void> {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  const key = ownKey(dataDir);
-  const spki = createPublicKey(key).export({ type: 'spki', format: 'der' });
-  const cri = buildCertificationRequestInfo({ subject: { commonName: gatewayId }, publicKeyPoint: new Uint8Array(spki.subarray(-65)) });
-  const csr = toBase64url(assembleCsr(cri, new Uint8Array(sign('sha256', cri, key))));
+  const csr = toBase64url(requestOf(ownKey(dataDir), gatewayId));
   const answer = await http.json<{ certificate: string; ica: string; root: string }>('POST', `/v1/gateways/${gatewayId}/csr`, { csr });
   const [certificate, ica, root] = [answer.certificate, answer.ica, answer.root].map(fromBase64url) as [Uint8Array, Uint8Array, Uint8Array];
   if (!equalBytes(root, rootIn(rootPem))) throw new NusecError('CHAIN_REFUSED', 'the server has another root');
   writeWhole(join(dataDir, files.root), rootPem);
   writeWhole(join(dataDir, files.chain), toPem('CERTIFICATE', certificate) + toPem('CERTIFICATE', ica));
+}
+
+/** PKCS#10 for this gateway, DER. */
+export function requestOf(key: KeyObject, gatewayId: string): Uint8Array {
+  const spki = createPublicKey(key).export({ type: 'spki', format: 'der' });
+  const cri = buildCertificationRequestInfo({ subject: { commonName: gatewayId }, publicKeyPoint: new Uint8Array(spki.subarray(-65)) });
+  return assembleCsr(cri, new Uint8Array(sign('sha256', cri, key)));
 }
 
 function ownKey(dataDir: string): KeyObject {
@@ -64,11 +68,20 @@ export function openIdentity(dataDir: string, gatewayId: string): AgentIdentity 
     string,
     string,
   ];
-  const privateKey = createPrivateKey(key);
+  return identityOf(gatewayId, { key, cert, ca });
+}
+
+/** Keeps a renewed certificate, and the root it hangs on. The root comes first: after a crash in between the older certificate still serves. */
+export function keepIdentity(dataDir: string, { tls }: AgentIdentity): void {
+  writeWhole(join(dataDir, files.root), tls.ca);
+  writeWhole(join(dataDir, files.chain), tls.cert);
+}
+
+export function identityOf(gatewayId: string, tls: AgentIdentity['tls']): AgentIdentity {
+  const privateKey = createPrivateKey(tls.key);
   const spki = new Uint8Array(createPublicKey(privateKey).export({ type: 'spki', format: 'der' }));
   const sign1 = es256Signer(async message => new Uint8Array(sign('sha256', message, privateKey)));
-  const rootSpki = parseCertificate(rootIn(ca)).spki;
-  return { gatewayId, tls: { key, cert, ca }, signer: { kid: keyIdOf(spki), sign: sign1 }, rootSpki };
+  return { gatewayId, tls, signer: { kid: keyIdOf(spki), sign: sign1 }, root: rootIn(tls.ca) };
 }
 
 /** @throws NusecError DER_MALFORMED */

@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto';
 import { equalBytes, toHex } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChainAsync } from '../../src/pki/chain.ts';
 import { importKey } from '../../src/pki/keys.ts';
+import { parseCertificate } from '../../src/pki/parse.ts';
 import { type TrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
 import type { VerifyOptions } from '../../src/spdm/evidence.ts';
 import { createHttpClient } from '../link/httpClient.ts';
@@ -20,18 +22,21 @@ export type AgentTrust = {
   apply(pushed: { readonly bundle: Uint8Array; readonly revoked: readonly Uint8Array[] }): Promise<void>;
 };
 
-/** @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE (not our root's) */
-export async function openTrust(identity: Pick<AgentIdentity, 'tls' | 'rootSpki'>, server: string): Promise<AgentTrust> {
-  const fetchBundle = async (): Promise<TrustBundle> => {
-    // With our certificate: the server then gives the bundle that our root has signed.
-    const http = createHttpClient({ baseUrl: server, ...identity.tls });
+/** @param identity the present one: it may be renewed
+ *  @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE (not our root's) */
+export async function openTrust(identity: () => Pick<AgentIdentity, 'tls' | 'root'>, server: string): Promise<AgentTrust> {
+  const fetchBundle = async (): Promise<Uint8Array> => {
+    const { tls, root } = identity();
+    const http = createHttpClient({ baseUrl: server, ...tls });
     try {
-      return await verifyTrustBundle(await http.bytes('GET', '/v1/trust-bundle'), identity.rootSpki);
+      return await http.bytes('GET', `/v1/trust-bundle?root=${createHash('sha256').update(root).digest('hex')}`);
     } finally {
       http.close();
     }
   };
-  let current = await fetchBundle();
+  let current = await verifiedBy(await fetchBundle(), [identity().root]);
+  /** Whoever is told of another root by one it trusts, trusts that as well. */
+  const verified = (bundle: Uint8Array): Promise<TrustBundle> => verifiedBy(bundle, [identity().root, ...current.roots]);
   let revoked: ReadonlySet<string> = new Set();
   const isRevoked = (serialHex: string): boolean => revoked.has(serialHex);
   const take = (next: TrustBundle): void => {
@@ -53,11 +58,24 @@ export async function openTrust(identity: Pick<AgentIdentity, 'tls' | 'rootSpki'
       return importKey((await checkChainAsync(chain, policy)).spki);
     },
     async refresh() {
-      take(await fetchBundle());
+      take(await verified(await fetchBundle()));
     },
     async apply(pushed) {
-      take(await verifyTrustBundle(pushed.bundle, identity.rootSpki));
+      take(await verified(pushed.bundle));
       revoked = new Set(pushed.revoked.map(toHex));
     },
   };
+}
+
+/** @param roots DER: one of them must have signed @throws NusecError COSE_SIGNATURE */
+async function verifiedBy(bundle: Uint8Array, roots: readonly Uint8Array[]): Promise<TrustBundle> {
+  for (const root of roots.slice(0, -1)) {
+    const found = await verifyTrustBundle(bundle, parseCertificate(root).spki).catch(notThisRoot);
+    if (found !== undefined) return found;
+  }
+  return verifyTrustBundle(bundle, parseCertificate(roots.at(-1) ?? new Uint8Array()).spki);
+}
+
+function notThisRoot(error: unknown): undefined {
+  if (!(error instanceof NusecError && error.code === 'COSE_SIGNATURE')) throw error;
 }

@@ -8,8 +8,11 @@ import { openTrust } from '../../gateway-device/agent/trust.ts';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { connectMqtt } from '../../gateway-device/mqttClient.ts';
 import { decodeAs } from '../../src/cbor/schema.ts';
+import { keyIdOf } from '../../src/cose/publicKey.ts';
+import { es256Signer } from '../../src/cose/sign1.ts';
 import { createBundlePush } from '../../src/gateway/bundles.ts';
 import { bundleMessage } from '../../src/mqttMessages.ts';
+import { signTrustBundle } from '../../src/production/trustBundle.ts';
 import { codeOf, makeKey } from '../pki/support.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { eventually, type Fleet, people, seedFleet, type Unit } from './fieldKit.ts';
@@ -65,7 +68,7 @@ const versionOf = async (): Promise<number> => {
   const { gateways } = await http.json<{ gateways: Listed[] }>('GET', '/v1/gateways');
   return gateways.find(gateway => gateway.id === id)?.trustBundleVersion ?? -1;
 };
-const own = async (identity: AgentIdentity) => openTrust(identity, server.url);
+const own = async (identity: AgentIdentity) => openTrust(() => identity, server.url);
 
 it('tells a gateway the bundle when it connects, and the server records what the gateway applied (R84, RULE-16)', async () => {
   expect(await versionOf()).toBe(0);
@@ -122,14 +125,17 @@ it('takes no bundle of another root, and no older one than it has (T14)', async 
   const link = listen();
   onTestFinished(() => link.close());
   const pushed = decodeAs(bundleMessage, await eventually(() => link.messages[0]));
-  const identity = openIdentity(dataDir, id);
-  const trust = await own(identity);
+  const trust = await own(openIdentity(dataDir, id));
   const { version } = trust.bundle();
   await trust.apply({ ...pushed, bundle: older });
   expect(trust.bundle().version).toBe(version);
   const broken = pushed.bundle.with(-1, (pushed.bundle.at(-1) ?? 0) ^ 1);
   expect(await codeOf(() => trust.apply({ ...pushed, bundle: broken }))).toBe('COSE_SIGNATURE');
-  expect(await codeOf(() => openTrust({ ...identity, rootSpki: makeKey().spki }, server.url))).toBe('COSE_SIGNATURE');
+  const [stranger, now] = [makeKey(), trust.bundle()];
+  const signer = { kid: keyIdOf(stranger.spki), sign: es256Signer(stranger.signer.sign) };
+  const foreign = await signTrustBundle({ ...now, version: now.version + 1 }, signer);
+  expect(await codeOf(() => trust.apply({ ...pushed, bundle: foreign }))).toBe('COSE_SIGNATURE');
+  expect(trust.bundle()).toBe(now);
 });
 
 it('believes a gateway only about itself and about bundles that exist', async () => {
