@@ -12,7 +12,7 @@ import { registerProgrammer } from '../../src/services/programmers.ts';
 import { newParty, newUid, type Party } from './parties.ts';
 import { mint, openProject, type Project, putInStock, requestOf } from './project.ts';
 
-/** What is signed is recorded before and after (pki.md §1): the process is killed before and after every effect, and asked again. */
+/** What is signed is recorded before and after (RULE-10): the process is killed before and after every effect, and asked again. */
 
 /** Effects left until the process is "killed": the effect then happens or not, and the caller hears nothing. */
 let untilKill = Number.POSITIVE_INFINITY;
