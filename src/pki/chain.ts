@@ -64,8 +64,9 @@ function prepare(chainDer: readonly Uint8Array[], policy: ChainPolicy): { leaf: 
   const known = authorityDer.map((der, index) => readable(index + 1, () => authorityOf(der)));
   const issuers = upToRoot(leaf, known, policy.roots);
   const path = [leaf, ...issuers.map(issuer => issuer.certificate)];
+  const at = policy.now === undefined ? undefined : new Date(policy.now).toISOString();
   path.forEach((certificate, place) => {
-    checkValidity(place, certificate, policy.now);
+    checkValidity(place, certificate, at);
     const issuer = path[place + 1];
     if (issuer) checkLink(place, certificate, issuer, policy);
   });
@@ -99,9 +100,8 @@ function checkLink(place: number, child: Certificate, issuer: Certificate, polic
   if (policy.isRevoked?.(child.serialHex, issuer.ski)) refuse(place, child, 'is revoked', 'CERTIFICATE_REVOKED');
 }
 
-function checkValidity(place: number, certificate: Certificate, now: string | number | undefined): void {
-  if (now === undefined) return;
-  const at = new Date(now).toISOString();
+function checkValidity(place: number, certificate: Certificate, at: string | undefined): void {
+  if (at === undefined) return;
   if (at < certificate.notBefore) refuse(place, certificate, `is not valid before ${certificate.notBefore}`);
   if (at > certificate.notAfter) refuse(place, certificate, `was valid until ${certificate.notAfter}`, 'CERTIFICATE_EXPIRED');
 }

@@ -138,20 +138,31 @@ export const nextTag = (from: Cursor): number | undefined => (more(from) ? from.
 /** Next element of any type. @throws DER_MALFORMED */
 export function readAny(from: Cursor): Element {
   const { bytes, at } = from;
-  const length = lengthAt(bytes, at, from.end);
-  const start = at + headBytes(length);
-  from.at = start + length;
+  const start = step(from);
   return { tag: bytes[at] ?? 0, content: bytes.subarray(start, from.at), whole: bytes.subarray(at, from.at) };
+}
+
+/** Steps over the next element. @returns where its content starts */
+function step(from: Cursor): number {
+  const length = lengthAt(from.bytes, from.at, from.end);
+  const start = from.at + headBytes(length);
+  from.at = start + length;
+  return start;
 }
 
 /** Content of the next element, which must have this tag. @throws DER_MALFORMED */
 export function read(from: Cursor, tag: number): Uint8Array {
   if (nextTag(from) !== tag) malformed(`expected tag 0x${tag.toString(16)}`);
-  return readAny(from).content;
+  const start = step(from);
+  return from.bytes.subarray(start, from.at);
 }
 
 /** Steps into the next element, which must have this tag. @throws DER_MALFORMED */
-export const enter = (from: Cursor, tag: number): Cursor => cursor(read(from, tag));
+export function enter(from: Cursor, tag: number): Cursor {
+  if (nextTag(from) !== tag) malformed(`expected tag 0x${tag.toString(16)}`);
+  const start = step(from);
+  return { bytes: from.bytes, at: start, end: from.at };
+}
 
 /** @throws DER_MALFORMED when anything is left */
 export function finish(from: Cursor): void {
@@ -191,31 +202,38 @@ export function readBits(from: Cursor): Uint8Array {
 export function readOid(from: Cursor): string {
   const content = read(from, tags.oid);
   if (!wellFormed(tags.oid, content)) malformed('object identifier');
-  const parts: number[] = [];
+  let text = '';
   let value = 0;
   for (const byte of content) {
     value = value * 128 + (byte & 0x7f);
-    if (byte < 0x80) {
-      parts.push(value);
-      value = 0;
-    }
+    if (byte >= 0x80) continue;
+    const root = Math.min(2, Math.floor(value / 40));
+    text = text === '' ? `${root}.${value - root * 40}` : `${text}.${value}`;
+    value = 0;
   }
-  const first = parts[0] ?? 0;
-  const root = Math.min(2, Math.floor(first / 40));
-  return [root, first - root * 40, ...parts.slice(1)].join('.');
+  return text;
 }
 
 /** UTCTime or GeneralizedTime, each in its years (RFC 5280 §4.1.2.5). @returns ISO, `2026-01-31T12:00:00.000Z` @throws DER_MALFORMED */
 export function readTime(from: Cursor): string {
   const { tag, content } = readAny(from);
   if ((tag !== tags.utcTime && tag !== tags.generalizedTime) || !wellFormed(tag, content)) malformed('time');
-  const raw = Buffer.from(content).toString('latin1');
+  const raw = latin1(content);
   const digits = tag === tags.generalizedTime ? raw : `${raw < '50' ? '20' : '19'}${raw}`;
   if (tag === tags.generalizedTime && digits >= '1950' && digits < '2050') malformed('GeneralizedTime before 2050');
-  const iso = digits.replace(/^(....)(..)(..)(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6.000Z');
-  const date = new Date(iso);
-  if (Number.isNaN(date.getTime()) || date.toISOString() !== iso) malformed('no such time');
-  return iso;
+  if (!isTime(digits)) malformed('no such time');
+  const [month, day, hour, minute, second] = [4, 6, 8, 10, 12].map(at => digits.slice(at, at + 2));
+  return `${digits.slice(0, 4)}-${month}-${day}T${hour}:${minute}:${second}.000Z`;
+}
+
+const daysInMonth = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] as const;
+
+/** @param digits YYYYMMDDhhmmss, nothing but digits so far */
+function isTime(digits: string): boolean {
+  const [year, month, day, hour, minute, second] = [0, 4, 6, 8, 10, 12].map(at => Number(digits.slice(at, at === 0 ? 4 : at + 2)));
+  const leap = month === 2 && year! % 4 === 0 && (year! % 100 !== 0 || year! % 400 === 0) ? 1 : 0;
+  const days = (daysInMonth[month! - 1] ?? 0) + leap;
+  return day! >= 1 && day! <= days && hour! < 24 && minute! < 60 && second! < 60;
 }
 
 // ── Whole-tree check ──

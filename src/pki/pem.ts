@@ -10,7 +10,7 @@ const maxPemCharacters = 1 << 20;
 
 export function toPem(label: PemLabel, der: Uint8Array): string {
   const lines =
-    Buffer.from(der)
+    Buffer.from(der.buffer, der.byteOffset, der.length)
       .toString('base64')
       .match(/.{1,64}/g) ?? [];
   return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`;

@@ -185,6 +185,32 @@ describe('the strict reader (T27)', () => {
     expect(() => checkDer(nested(10_000))).toThrow('nested too deeply');
   });
 
+  it('reads exactly the times that there are', () => {
+    const two = (most: number) => fc.integer({ min: 0, max: most }).map(value => String(value).padStart(2, '0'));
+    const generalized = (digits: string) => Uint8Array.from([tags.generalizedTime, digits.length, ...Buffer.from(digits)]);
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 2050, max: 2500 }),
+        two(13),
+        two(32),
+        two(24),
+        two(60),
+        two(60),
+        (year, month, day, hour, minute, second) => {
+          const iso = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`;
+          const date = new Date(iso);
+          const exists = !Number.isNaN(date.getTime()) && date.toISOString() === iso;
+          const read = () => readTime(cursor(generalized(`${year}${month}${day}${hour}${minute}${second}Z`)));
+          if (exists) expect(read()).toBe(iso);
+          else expect(read).toThrow('no such time');
+        },
+      ),
+      { numRuns: 2000 },
+    );
+    for (const digits of ['20960229000000Z', '24000229000000Z']) expect(readTime(cursor(generalized(digits)))).toMatch(/-02-29T/);
+    expect(() => readTime(cursor(generalized('21000229000000Z')))).toThrow('no such time');
+  });
+
   it('refuses times that do not exist or are in the wrong type', () => {
     const encoded = (tag: number, digits: string) => Uint8Array.from([tag, digits.length, ...Buffer.from(digits)]);
     const isTime = (tag: number, digits: string) => {
