@@ -1,5 +1,7 @@
 /** Attestations and sessions: what a verifier, a responder and a requester do with one device, beside the bare signatures in it.
- *  On one core (the process pins itself) and over two through the thread pool. */
+ *  On one core (the process pins itself; signatures are verified in the calling thread, as in the bound) and over two through the thread pool.
+ *  'full' is a device never seen before: chain transferred, read, its leaf verified, its key imported; only the link from the issuing authority to
+ *  the root is known. The bound has its keys ready. */
 import { execFileSync } from 'node:child_process';
 import { createECDH, createHash, generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from 'node:crypto';
 import { cpus } from 'node:os';
@@ -7,8 +9,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { derToRaw } from '../src/ecdsa.ts';
 import { issueCertificate, type Signer } from '../src/pki/certificate.ts';
-import { checkChainAsync } from '../src/pki/chain.ts';
-import { importKey } from '../src/pki/keys.ts';
+import { type ChainPolicy, checkChain, checkChainAsync } from '../src/pki/chain.ts';
 import { parseCertificate } from '../src/pki/parse.ts';
 import type { CertSlot } from '../src/spdm/certslot.ts';
 import type { Wire } from '../src/spdm/constants.ts';
@@ -17,7 +18,7 @@ import { allAlgorithms } from '../src/spdm/negotiation.ts';
 import { continueAttestation, startAttestation } from '../src/spdm/requester/attestation.ts';
 import { runSessionSetup } from '../src/spdm/requester/run.ts';
 import { createResponder, type Responder } from '../src/spdm/responder/responder.ts';
-import type { LeafKey } from '../src/spdm/signature.ts';
+import type { LeafKey, VerifyPlace } from '../src/spdm/signature.ts';
 import { interleave, median, perSecond, type Report } from './measure.ts';
 
 type Curve = 'P-256' | 'P-384';
@@ -88,7 +89,7 @@ async function onOneCore(report: Report, curve: Curve, fleet: Fleet): Promise<vo
 async function overTheCores(report: Report, curve: Curve, fleet: Fleet): Promise<void> {
   const measured = await interleave(
     rounds,
-    () => verifying(fleet, 'cached', 'none'),
+    () => verifying(fleet, 'cached', 'none', 'pool'),
     () => pooledVerifications(fleet, 1),
   );
   const boundWhat = '1 bare verification in the thread pool';
@@ -187,33 +188,42 @@ async function record(responder: Responder, options: Parameters<typeof startAtte
   return { answers, evidence: step.evidence };
 }
 
+type Mode = 'full' | 'cached';
+
 /** Attestations as requester and verifier in one, many at once, each from its first message to its verdict. */
-async function verifying(fleet: Fleet, mode: 'full' | 'cached', measured: number | 'none'): Promise<number> {
+async function verifying(fleet: Fleet, mode: Mode, measured: number | 'none', place: VerifyPlace = 'caller'): Promise<number> {
   const startMs = performance.now();
   let next = 0;
   const worker = async (): Promise<void> => {
     while (next < attestationsPerRound) {
       next += 1;
-      await attestOne(fleet, fleet.list[next % devices]!, mode, measured);
+      await attestOne(fleet, fleet.list[next % devices]!, mode, measured, place);
     }
   };
   await Promise.all(Array.from({ length: inFlight }, worker));
   return perSecond(attestationsPerRound, startMs);
 }
 
-async function attestOne(fleet: Fleet, device: Device, mode: 'full' | 'cached', measured: number | 'none'): Promise<void> {
+async function attestOne(fleet: Fleet, device: Device, mode: Mode, measured: number | 'none', place: VerifyPlace): Promise<void> {
   const known = mode === 'cached' ? { knownChain: device.structure } : {};
   const answers = measured === 'none' ? device.answers[mode] : device.answers.measured;
   let step = startAttestation({ ...fleet.options, ...known, measurements: measured });
   for (const answer of answers) if ('send' in step) step = continueAttestation(step.state, answer);
   const { evidence } = step as { evidence: Evidence };
-  const trust = mode === 'cached' ? () => device.leafKey : (chain: readonly Uint8Array[]) => trustChain(fleet, device, chain);
-  await verifyEvidence(evidence, { nonce, trust });
+  const trust = mode === 'cached' ? () => device.leafKey : (chain: readonly Uint8Array[]) => trustChain(fleet, device, chain, place);
+  await verifyEvidence(evidence, { nonce, trust, place });
 }
 
-async function trustChain({ curve, root }: Fleet, { leafKey }: Device, certificates: readonly Uint8Array[]): Promise<LeafKey> {
-  const leaf = await checkChainAsync(certificates.toReversed(), { roots: [root], now, purpose: 'device' });
-  return curve === 'P-256' ? importKey(leaf.spki) : leafKey;
+async function trustChain(
+  { curve, root }: Fleet,
+  { leafKey }: Device,
+  certificates: readonly Uint8Array[],
+  place: VerifyPlace,
+): Promise<LeafKey> {
+  const policy: ChainPolicy = { roots: [root], now, purpose: 'device' };
+  const leafFirst = certificates.toReversed();
+  const leaf = place === 'caller' ? checkChain(leafFirst, policy) : await checkChainAsync(leafFirst, policy);
+  return curve === 'P-256' ? leaf.point! : leafKey;
 }
 
 /** Whole attestations on the device's side. */
@@ -337,7 +347,7 @@ async function steadyLoad(report: Report, fleet: Fleet): Promise<void> {
   let [running, done] = [0, 0];
   const begin = async (i: number): Promise<void> => {
     running += 1;
-    await attestOne(fleet, fleet.list[i % devices]!, 'cached', 'none');
+    await attestOne(fleet, fleet.list[i % devices]!, 'cached', 'none', 'pool');
     running -= 1;
     done += 1;
   };

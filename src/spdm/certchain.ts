@@ -47,10 +47,9 @@ function splitCertificates(der: Uint8Array): readonly Uint8Array[] {
 
 /** Length of the DER SEQUENCE at that offset: a certificate has two length bytes (128 bytes to 64 KiB), or one for up to 255. */
 function sequenceBytes(der: Uint8Array, at: number): number {
-  const reader = openReader(der.subarray(at), 'certificate chain');
-  if (reader.u8() !== 0x30) throw malformed('certificate chain: not a certificate');
-  const form = reader.u8();
-  if (form === 0x81) return 3 + reader.u8();
-  if (form === 0x82) return 4 + reader.u8() * 256 + reader.u8();
+  if (at + 4 > der.length || der[at] !== 0x30) throw malformed('certificate chain: not a certificate');
+  const form = der[at + 1];
+  if (form === 0x81) return 3 + der[at + 2]!;
+  if (form === 0x82) return 4 + der[at + 2]! * 256 + der[at + 3]!;
   throw malformed('certificate chain: certificate length');
 }

@@ -9,7 +9,7 @@ export type Reader = {
   u16(): number;
   u24(): number;
   u32(): number;
-  /** A copy of the next `length` bytes. */
+  /** The next `length` bytes, as a view. */
   take(length: number): Uint8Array;
   left(): number;
   /** Refuses trailing bytes. */
@@ -60,7 +60,7 @@ class Cursor implements Reader {
 
   take(length: number): Uint8Array {
     const from = this.#advance(length);
-    return this.#bytes.slice(from, from + length);
+    return this.#bytes.subarray(from, from + length);
   }
 
   left(): number {
@@ -71,6 +71,9 @@ class Cursor implements Reader {
     if (this.#at !== this.#bytes.length) throw malformed(`${this.#what}: ${this.left()} trailing bytes`);
   }
 }
+
+/** Bytes as the key of a Map. */
+export const asText = ({ buffer, byteOffset, length }: Uint8Array): string => Buffer.from(buffer, byteOffset, length).toString('latin1');
 
 export function malformed(detail: string): NusecError {
   return new NusecError('SPDM_MALFORMED', detail);

@@ -1,7 +1,8 @@
+import type { KeyObject } from 'node:crypto';
 import { concat, equalBytes, fromBase64url, toBase64url, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { decodeCertificateChain } from './certchain.ts';
-import { malformed } from './codec.ts';
+import { asText, malformed } from './codec.ts';
 import { capability, requestCode, type SpdmVersion } from './constants.ts';
 import {
   decodeMeasurementRecord,
@@ -10,7 +11,6 @@ import {
   type MeasurementVerdict,
   type ReferenceValue,
 } from './measurement.ts';
-import { decodeAlgorithms, decodeNegotiateAlgorithms } from './messages/algorithms.ts';
 import { decodeCapabilities, decodeGetCapabilities } from './messages/capabilities.ts';
 import { decodeCertificate, decodeGetCertificate } from './messages/certificate.ts';
 import { decodeChallenge, decodeChallengeAuth } from './messages/challenge.ts';
@@ -18,8 +18,8 @@ import { decodeDigests, decodeGetDigests } from './messages/digests.ts';
 import { decodeKeyExchange, decodeKeyExchangeRsp } from './messages/key-exchange.ts';
 import { decodeGetMeasurements, decodeMeasurements } from './messages/measurements.ts';
 import { decodeGetVersion, decodeVersion } from './messages/version.ts';
-import { resolveAlgorithms } from './negotiation.ts';
-import { hashOf, type LeafKey, signingInput, verifySignature } from './signature.ts';
+import { readAlgorithms } from './negotiation.ts';
+import { hashOf, importLeafKey, type LeafKey, signingInput, type VerifyPlace, verifySignature } from './signature.ts';
 import type { Algorithms } from './suite.ts';
 import { challengeTranscript, measurementTranscript, sessionTranscriptHead, transcriptBytes } from './transcript.ts';
 
@@ -47,6 +47,8 @@ export type VerifyOptions = {
   /** Handed to `trust`. */
   readonly uidHex?: string;
   readonly referenceValues?: readonly ReferenceValue[];
+  /** 'pool' when not given. */
+  readonly place?: VerifyPlace;
   /** Accepted versions, so that nobody can talk a device down: 1.2 and later when not given. */
   readonly versions?: readonly SpdmVersion[];
 };
@@ -71,8 +73,8 @@ export async function verifyEvidence(evidence: Evidence, options: VerifyOptions)
   readIdentity(evidence.identity, negotiated);
   const { certificates } = decodeCertificateChain(version, algorithms.hash, evidence.chain);
   const chainDigest = hashOf(algorithms.hash, evidence.chain);
-  const leafKey = await options.trust(certificates, options.uidHex);
-  const subject: Subject = { evidence, negotiated, chainDigest, leafKey, nonce: options.nonce };
+  const leafKey = importLeafKey(algorithms.signature, await options.trust(certificates, options.uidHex));
+  const subject: Subject = { evidence, negotiated, chainDigest, leafKey, nonce: options.nonce, place: options.place ?? 'pool' };
   const slot = evidence.kind === 'session' ? await verifyKeyExchange(subject) : await verifyChallenge(subject);
   const measurements = await verifyMeasurements(subject, slot);
   const verdict = options.referenceValues && { verdict: judgeMeasurements(measurements, options.referenceValues) };
@@ -84,8 +86,9 @@ type Subject = {
   readonly evidence: Evidence;
   readonly negotiated: Negotiated;
   readonly chainDigest: Uint8Array;
-  readonly leafKey: LeafKey;
+  readonly leafKey: KeyObject;
   readonly nonce: Uint8Array;
+  readonly place: VerifyPlace;
 };
 
 /** Devices of one kind negotiate in the same words: what these mean is kept. */
@@ -95,13 +98,20 @@ const maxKnownVcaBytes = 1024;
 
 function readVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[]): Negotiated {
   if (transcriptBytes(vca) > maxKnownVcaBytes) return decodeVca(vca, accepted);
-  const key = `${accepted} ${vca.map(message => Buffer.from(message).toString('latin1')).join('|')} ${vca.map(({ length }) => length)}`;
+  const key = `${accepted} ${vcaKey(vca)}`;
   const known = knownVcas.get(key);
   if (known) return known;
   const negotiated = decodeVca(vca, accepted);
   if (knownVcas.size >= maxKnownVcas) knownVcas.clear();
   knownVcas.set(key, negotiated);
   return negotiated;
+}
+
+/** Two VCAs have the same only when they are the same: each message stands behind its length. */
+function vcaKey(vca: readonly Uint8Array[]): string {
+  let key = '';
+  for (const message of vca) key += `${message.length} ${asText(message)}`;
+  return key;
 }
 
 function decodeVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[]): Negotiated {
@@ -120,7 +130,7 @@ function decodeVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[])
   for (const message of [capabilities, offer, selection]) if (message[0] !== version) throw unexpected('versions of the evidence differ');
   const requester = decodeGetCapabilities(getCapabilities).flags;
   const responder = decodeCapabilities(capabilities).flags;
-  const algorithms = resolveAlgorithms(decodeNegotiateAlgorithms(offer), decodeAlgorithms(selection), requester, responder);
+  const algorithms = readAlgorithms(offer, selection, requester, responder);
   return { version, algorithms, clearHandshake: (requester & responder & capability.handshakeInTheClear) !== 0 };
 }
 
@@ -138,7 +148,7 @@ function readIdentity(messages: readonly Uint8Array[], { version, algorithms }: 
   }
 }
 
-async function verifyChallenge({ evidence, negotiated, chainDigest, leafKey, nonce }: Subject): Promise<number> {
+async function verifyChallenge({ evidence, negotiated, chainDigest, leafKey, nonce, place }: Subject): Promise<number> {
   const { version, algorithms } = negotiated;
   const [request, response] = exactly(evidence.exchange, 2) as [Uint8Array, Uint8Array];
   sameVersion(version, request, response);
@@ -150,11 +160,11 @@ async function verifyChallenge({ evidence, negotiated, chainDigest, leafKey, non
   const { vca, identity } = evidence;
   const signed = challengeTranscript({ vca, identity, measurements: [] }, request, without(response, signature));
   const input = signingInput(version, algorithms.hash, 'responder-challenge_auth signing', signed);
-  await verifySignature(algorithms, leafKey, input, signature, 'CHALLENGE_AUTH');
+  await verifySignature(algorithms, leafKey, input, signature, 'CHALLENGE_AUTH', place);
   return slot;
 }
 
-async function verifyMeasurements({ evidence, negotiated, leafKey, nonce }: Subject, slot: number): Promise<readonly Measurement[]> {
+async function verifyMeasurements({ evidence, negotiated, leafKey, nonce, place }: Subject, slot: number): Promise<readonly Measurement[]> {
   if (evidence.measurements.length === 0) return [];
   const { version, algorithms } = negotiated;
   const read = pairs(evidence.measurements).map(([request, response], i, all) => {
@@ -172,11 +182,11 @@ async function verifyMeasurements({ evidence, negotiated, leafKey, nonce }: Subj
   const messages = [...evidence.measurements.slice(0, -1), without(evidence.measurements.at(-1)!, measured.signature)];
   const signed = measurementTranscript(version, evidence.vca, messages);
   const input = signingInput(version, algorithms.hash, 'responder-measurements signing', signed);
-  await verifySignature(algorithms, leafKey, input, measured.signature, 'MEASUREMENTS');
+  await verifySignature(algorithms, leafKey, input, measured.signature, 'MEASUREMENTS', place);
   return unique(read.flatMap(one => decodeMeasurementRecord(one.measured.record, one.measured.blockCount)));
 }
 
-async function verifyKeyExchange({ evidence, negotiated, chainDigest, leafKey, nonce }: Subject): Promise<number> {
+async function verifyKeyExchange({ evidence, negotiated, chainDigest, leafKey, nonce, place }: Subject): Promise<number> {
   const { version, algorithms, clearHandshake } = negotiated;
   const { dhe, hash, multiKey } = algorithms;
   if (!dhe) throw new NusecError('SPDM_UNSUPPORTED', 'no key exchange was negotiated');
@@ -191,7 +201,7 @@ async function verifyKeyExchange({ evidence, negotiated, chainDigest, leafKey, n
   const head = sessionTranscriptHead(transcript, multiKey, chainDigest);
   const signed = concat(head, request, without(response, signature, verifyData));
   const input = signingInput(version, hash, 'responder-key_exchange_rsp signing', signed);
-  await verifySignature(algorithms, leafKey, input, signature, 'KEY_EXCHANGE_RSP');
+  await verifySignature(algorithms, leafKey, input, signature, 'KEY_EXCHANGE_RSP', place);
   return asked.slot;
 }
 

@@ -1,6 +1,7 @@
 import { NusecError } from '../errors.ts';
+import { asText } from './codec.ts';
 import { capability } from './constants.ts';
-import type { AlgorithmBits, SelectedBits } from './messages/algorithms.ts';
+import { type AlgorithmBits, decodeAlgorithms, decodeNegotiateAlgorithms, type SelectedBits } from './messages/algorithms.ts';
 import {
   type Algorithms,
   aeads,
@@ -137,6 +138,24 @@ export function resolveAlgorithms(
     multiKey: usesManyKeys(responderFlags, offer.otherParams),
     requesterMultiKey: usesManyKeys(requesterFlags, selected.otherParams),
   };
+}
+
+/** Responders of one kind answer the same request in the same words: what these mean is kept. */
+const knownNegotiations = new Map<string, Algorithms>();
+const maxKnownNegotiations = 64;
+const maxKnownNegotiationBytes = 512;
+
+/** What NEGOTIATE_ALGORITHMS and ALGORITHMS mean. @throws SPDM_MALFORMED; SPDM_UNSUPPORTED as `resolveAlgorithms` */
+export function readAlgorithms(request: Uint8Array, response: Uint8Array, requesterFlags: number, responderFlags: number): Algorithms {
+  const read = () => resolveAlgorithms(decodeNegotiateAlgorithms(request), decodeAlgorithms(response), requesterFlags, responderFlags);
+  if (request.length + response.length > maxKnownNegotiationBytes) return read();
+  const key = `${requesterFlags} ${responderFlags} ${request.length} ${asText(request)}${asText(response)}`;
+  const known = knownNegotiations.get(key);
+  if (known) return known;
+  const algorithms = read();
+  if (knownNegotiations.size >= maxKnownNegotiations) knownNegotiations.clear();
+  knownNegotiations.set(key, algorithms);
+  return algorithms;
 }
 
 /** OtherParams of the response has a bit of its own meaning (the requester's keys), which the offer cannot contain. */

@@ -1,7 +1,8 @@
-import { createPublicKey, hash as digest, type KeyObject, verify } from 'node:crypto';
-import { concat, toBase64url, utf8 } from '../bytes.ts';
+import { hash as digest, type KeyObject, verify } from 'node:crypto';
+import { concat, utf8 } from '../bytes.ts';
 import { rawToDer } from '../ecdsa.ts';
 import { NusecError } from '../errors.ts';
+import { importKey, spkiOfPoint } from '../pki/keys.ts';
 import type { EcdsaAlgorithm, HashAlgorithm, SignatureAlgorithm } from './suite.ts';
 
 /** Signatures over transcripts (DSP0274 §15): ECDSA, raw r ‖ s; since 1.4 also ML-DSA, with the context as its context string. */
@@ -13,8 +14,12 @@ export type SigningContext =
   | 'responder-key_exchange_rsp signing'
   | 'requester-finish signing';
 
-/** A leaf key: uncompressed point (65 bytes P-256, 97 bytes P-384), or a KeyObject (always for ML-DSA, and when the caller keeps them cached). */
+/** A leaf key: uncompressed point (65 bytes P-256, 97 bytes P-384; the faster form for a key seen once), or a KeyObject (always for ML-DSA, and
+ *  when the caller keeps them cached). */
 export type LeafKey = KeyObject | Uint8Array;
+
+/** Where signatures are verified: in the thread pool, so that they spread over the cores, or in the calling thread, which is faster on one core. */
+export type VerifyPlace = 'pool' | 'caller';
 
 const prefixBytes = 100;
 const prefixRepeats = 4;
@@ -45,62 +50,74 @@ export function signingContextOf(input: Uint8Array): Uint8Array {
 }
 
 export function hashOf(hash: HashAlgorithm, bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(digest(hash.name, bytes, 'buffer'));
+  const { buffer, byteOffset, length } = digest(hash.name, bytes, 'buffer');
+  return new Uint8Array(buffer, byteOffset, length);
 }
 
-/** Verifies on the thread pool. @throws SPDM_SIGNATURE */
+type Negotiated = { readonly hash: HashAlgorithm; readonly signature: SignatureAlgorithm };
+
+/** @throws SPDM_SIGNATURE */
 export async function verifySignature(
-  algorithms: { readonly hash: HashAlgorithm; readonly signature: SignatureAlgorithm },
+  algorithms: Negotiated,
   leafKey: LeafKey,
   input: Uint8Array,
   signature: Uint8Array,
   what: string,
+  place: VerifyPlace = 'pool',
 ): Promise<void> {
-  const valid = await new Promise<boolean>((resolve, reject) => {
-    const done = (error: Error | null, ok: boolean): void => (error ? reject(error) : resolve(ok));
-    verifyWith(algorithms, leafKey, input, signature, done);
-  }).catch(error => {
-    if (error instanceof NusecError) throw error;
-    return false;
-  });
-  if (!valid) throw new NusecError('SPDM_SIGNATURE', `${what}: signature does not verify`);
+  const key = importLeafKey(algorithms.signature, leafKey);
+  if (!(await verifyAt(place, algorithms, key, input, signature)))
+    throw new NusecError('SPDM_SIGNATURE', `${what}: signature does not verify`);
 }
 
-function verifyWith(
-  { hash, signature: algorithm }: { readonly hash: HashAlgorithm; readonly signature: SignatureAlgorithm },
-  leafKey: LeafKey,
-  input: Uint8Array,
-  signature: Uint8Array,
-  done: (error: Error | null, ok: boolean) => void,
-): void {
-  if ('curve' in algorithm) {
-    verify(hash.name, input, toKeyObject(leafKey, algorithm), rawToDer(signature), done);
-    return;
-  }
+/** The key as node:crypto has it, so that several signatures cost one import.
+ *  @throws SPDM_SIGNATURE when the key is not one of that algorithm */
+export function importLeafKey(algorithm: SignatureAlgorithm, leafKey: LeafKey): KeyObject {
+  if ('curve' in algorithm) return leafKey instanceof Uint8Array ? importPoint(leafKey, algorithm) : checkedCurve(leafKey, algorithm);
   if (!('mlDsa' in algorithm) || leafKey instanceof Uint8Array || leafKey.asymmetricKeyType !== algorithm.mlDsa)
     throw new NusecError('SPDM_SIGNATURE', 'leaf key is not one of the negotiated algorithm');
-  verify(null, input, { key: leafKey, context: signingContextOf(input) } as Parameters<typeof verify>[2], signature, done);
+  return leafKey;
 }
 
-/** @throws SPDM_SIGNATURE when the key is not one of that algorithm */
-function toKeyObject(leafKey: LeafKey, algorithm: EcdsaAlgorithm): KeyObject {
-  const key = leafKey instanceof Uint8Array ? importPoint(leafKey, algorithm) : leafKey;
-  const curve = key.asymmetricKeyDetails?.namedCurve;
-  if (curve !== openSslCurve[algorithm.curve]) throw new NusecError('SPDM_SIGNATURE', `leaf key is not ${algorithm.curve}`);
+/** Whatever fails in node:crypto is a signature that does not verify. */
+async function verifyAt(
+  place: VerifyPlace,
+  { hash, signature: algorithm }: Negotiated,
+  key: KeyObject,
+  input: Uint8Array,
+  raw: Uint8Array,
+) {
+  const classic = 'curve' in algorithm;
+  const digestName = classic ? hash.name : null;
+  const by = classic ? key : ({ key, context: signingContextOf(input) } as Parameters<typeof verify>[2]);
+  const signature = classic ? rawToDer(raw) : raw;
+  try {
+    if (place === 'caller') return verify(digestName, input, by, signature);
+    return await new Promise<boolean>((resolve, reject) =>
+      verify(digestName, input, by, signature, (error, ok) => (error ? reject(error) : resolve(ok))),
+    );
+  } catch {
+    return false;
+  }
+}
+
+/** Curves of keys looked at before: asking node:crypto costs a quarter of a verification the first time. */
+const curves = new WeakMap<KeyObject, string>();
+const openSslCurve = { 'P-256': 'prime256v1', 'P-384': 'secp384r1' } as const;
+
+function checkedCurve(key: KeyObject, { curve }: EcdsaAlgorithm): KeyObject {
+  const known = curves.get(key) ?? key.asymmetricKeyDetails?.namedCurve ?? 'none';
+  curves.set(key, known);
+  if (known !== openSslCurve[curve]) throw new NusecError('SPDM_SIGNATURE', `leaf key is not ${curve}`);
   return key;
 }
 
-const openSslCurve = { 'P-256': 'prime256v1', 'P-384': 'secp384r1' } as const;
-
-function importPoint(point: Uint8Array, algorithm: EcdsaAlgorithm): KeyObject {
-  const half = algorithm.signatureBytes / 2;
-  if (point.length !== 1 + 2 * half || point[0] !== 4)
-    throw new NusecError('SPDM_SIGNATURE', `leaf key is not an uncompressed ${algorithm.curve} point`);
-  const x = toBase64url(point.subarray(1, 1 + half));
-  const y = toBase64url(point.subarray(1 + half));
+function importPoint(point: Uint8Array, { curve }: EcdsaAlgorithm): KeyObject {
   try {
-    return createPublicKey({ key: { kty: 'EC', crv: algorithm.curve, x, y }, format: 'jwk' });
+    const key = importKey(spkiOfPoint(point, curve));
+    curves.set(key, openSslCurve[curve]);
+    return key;
   } catch (cause) {
-    throw new NusecError('SPDM_SIGNATURE', `leaf key is not a point of ${algorithm.curve}`, { cause });
+    throw new NusecError('SPDM_SIGNATURE', `leaf key is not an uncompressed point of ${curve}`, { cause });
   }
 }

@@ -1,4 +1,4 @@
-import { encodeMessage, malformed, openMessage, u16 } from '../codec.ts';
+import { encodeMessage, malformed, openMessage, type Reader, u16 } from '../codec.ts';
 import { requestCode, responseCode, slotCount } from '../constants.ts';
 
 /** GET_DIGESTS and DIGESTS (DSP0274 §10.6): the hash of the certificate chain of each provisioned slot. */
@@ -37,16 +37,20 @@ export function encodeDigests(version: number, slots: readonly SlotDigest[]): Ui
 /** @throws SPDM_MALFORMED when the length is not what the slot mask says */
 export function decodeDigests(bytes: Uint8Array, hashBytes: number, multiKey: boolean): readonly SlotDigest[] {
   const { param2: mask, body } = openMessage(bytes, responseCode.digests, 'DIGESTS');
-  const slots = Array.from({ length: slotCount }, (_, slot) => slot).filter(slot => mask & (1 << slot));
+  const slots: number[] = [];
+  for (let slot = 0; slot < slotCount; slot += 1) if (mask & (1 << slot)) slots.push(slot);
   if (slots.length === 0) throw malformed('DIGESTS: no slot');
-  const digests = slots.map(() => body.take(hashBytes));
-  const ids = multiKey ? slots.map(() => body.u8()) : [];
-  const infos = multiKey ? slots.map(() => body.u8()) : [];
-  const usages = multiKey ? slots.map(() => body.u16()) : [];
+  const digests = slots.map(slot => ({ slot, digest: body.take(hashBytes) }));
+  const pairs = multiKey ? keyPairsOf(body, slots.length) : [];
   body.end();
-  return slots.map((slot, i) => ({
-    slot,
-    digest: digests[i]!,
-    ...(multiKey ? { keyPair: { keyPairId: ids[i]!, certificateInfo: infos[i]!, keyUsage: usages[i]! } } : {}),
-  }));
+  return digests.map((one, i) => (multiKey ? { ...one, keyPair: pairs[i]! } : one));
+}
+
+/** All identifiers, then all models, then all masks. */
+function keyPairsOf(body: Reader, count: number): readonly KeyPairInfo[] {
+  const each = (read: () => number): readonly number[] => Array.from({ length: count }, read);
+  const ids = each(() => body.u8());
+  const infos = each(() => body.u8());
+  const usages = each(() => body.u16());
+  return ids.map((keyPairId, i) => ({ keyPairId, certificateInfo: infos[i]!, keyUsage: usages[i]! }));
 }

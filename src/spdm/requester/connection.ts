@@ -1,7 +1,7 @@
 import { equalBytes } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
 import { discoveryVersion, requestCode, responseCode, type SpdmVersion } from '../constants.ts';
-import { type AlgorithmBits, decodeAlgorithms, decodeNegotiateAlgorithms } from '../messages/algorithms.ts';
+import type { AlgorithmBits } from '../messages/algorithms.ts';
 import { type Capabilities, capabilitiesFor, decodeCapabilities } from '../messages/capabilities.ts';
 import { type CertificatePortion, decodeCertificate, decodeGetCertificate } from '../messages/certificate.ts';
 import { decodeChallenge, decodeChallengeAuth } from '../messages/challenge.ts';
@@ -9,7 +9,7 @@ import { decodeDigests, type SlotDigest } from '../messages/digests.ts';
 import { decodeError } from '../messages/error.ts';
 import { decodeGetMeasurements, decodeMeasurements } from '../messages/measurements.ts';
 import { decodeVersion } from '../messages/version.ts';
-import { resolveAlgorithms } from '../negotiation.ts';
+import { readAlgorithms } from '../negotiation.ts';
 import type { Algorithms } from '../suite.ts';
 import { beforeRequest, emptyTranscript, type Transcript, withIdentity, withMeasurements, withVca } from '../transcript.ts';
 
@@ -52,7 +52,7 @@ export function acceptCapabilities(connection: Connection, request: Uint8Array, 
 export function acceptAlgorithms(connection: Connection, request: Uint8Array, response: Uint8Array): Connection {
   checkHead(connection, response, responseCode.algorithms);
   const { own, peer } = connection;
-  const algorithms = resolveAlgorithms(decodeNegotiateAlgorithms(request), decodeAlgorithms(response), own.flags, peer?.flags ?? 0);
+  const algorithms = readAlgorithms(request, response, own.flags, peer?.flags ?? 0);
   return { ...connection, algorithms, transcript: withVca(connection.transcript, request, response) };
 }
 
