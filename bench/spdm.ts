@@ -3,7 +3,7 @@
  *  'full' is a device never seen before: chain transferred, read, its leaf verified, its key imported; only the link from the issuing authority to
  *  the root is known. The bound has its keys ready. */
 import { execFileSync } from 'node:child_process';
-import { createECDH, createHash, generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from 'node:crypto';
+import { createECDH, createHash, generateKeyPairSync, type KeyObject, randomBytes, randomFillSync, sign, verify } from 'node:crypto';
 import { cpus } from 'node:os';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -162,7 +162,7 @@ async function makeDevice(curve: Curve, options: Options, authority: Authority, 
   const responder = createResponder({
     slots: [slot],
     algorithms: options.algorithms,
-    randomBytes: length => new Uint8Array(randomBytes(length)),
+    randomBytes: length => randomFillSync(new Uint8Array(length)),
     measurements,
     capabilities: { ...sizes, flags: 0x62f6 },
   });

@@ -53,16 +53,21 @@ function kept(cert: CertSlot, version: number, hash: HashAlgorithm): Structure {
   return made;
 }
 
-export function provisionedSlots(slots: CertSlots): readonly (readonly [number, CertSlot])[] {
-  return slots.flatMap((cert, slot) => (cert ? [[slot, cert] as const] : []));
+/** One bit for each slot with certificates. */
+export function slotMask(slots: CertSlots): number {
+  let mask = 0;
+  for (let slot = 0; slot < slots.length; slot += 1) if (slots[slot]) mask |= 1 << slot;
+  return mask;
 }
 
 export function slotDigests(context: ChainContext, manyKeys: boolean, slots: CertSlots): readonly SlotDigest[] {
-  return provisionedSlots(slots).map(([slot, cert]) => ({
-    slot,
-    digest: chainDigest(context, cert),
-    ...(manyKeys ? { keyPair: cert.keyPair ?? unknownKeyPair } : {}),
-  }));
+  const digests: SlotDigest[] = [];
+  for (const [slot, cert] of slots.entries()) {
+    if (!cert) continue;
+    const digest = chainDigest(context, cert);
+    digests.push(manyKeys ? { slot, digest, keyPair: cert.keyPair ?? unknownKeyPair } : { slot, digest });
+  }
+  return digests;
 }
 
 /** Key pair 1, a device certificate, usable for everything. */

@@ -1,4 +1,3 @@
-import { concat } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { headerBytes } from './constants.ts';
 
@@ -85,7 +84,19 @@ export const u24 = (value: number): Uint8Array => Uint8Array.of(value & 0xff, (v
 export const u32 = (value: number): Uint8Array => Uint8Array.of(value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24);
 
 export function encodeMessage(version: number, code: number, param1: number, param2: number, ...body: readonly Uint8Array[]): Uint8Array {
-  return concat(Uint8Array.of(version, code, param1, param2), ...body);
+  let length = headerBytes;
+  for (const part of body) length += part.length;
+  const message = new Uint8Array(length);
+  message[0] = version;
+  message[1] = code;
+  message[2] = param1;
+  message[3] = param2;
+  let at = headerBytes;
+  for (const part of body) {
+    message.set(part, at);
+    at += part.length;
+  }
+  return message;
 }
 
 export type OpenMessage = { readonly version: number; readonly param1: number; readonly param2: number; readonly body: Reader };

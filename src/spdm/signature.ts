@@ -34,12 +34,13 @@ export function signingInput(version: number, hash: HashAlgorithm, context: Sign
 const prefixes = new Map<string, Uint8Array>();
 
 function prefixOf(version: number, context: SigningContext): Uint8Array {
-  const name = `dmtf-spdm-v1.${version & 0xf}.*`.repeat(prefixRepeats);
-  const known = prefixes.get(name + context);
+  const key = `${version} ${context}`;
+  const known = prefixes.get(key);
   if (known) return known;
+  const name = `dmtf-spdm-v1.${version & 0xf}.*`.repeat(prefixRepeats);
   const label = utf8(context);
   const prefix = concat(utf8(name), new Uint8Array(prefixBytes - name.length - label.length), label);
-  prefixes.set(name + context, prefix);
+  prefixes.set(key, prefix);
   return prefix;
 }
 

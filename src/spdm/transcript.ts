@@ -44,11 +44,26 @@ export const withMeasurements = (transcript: Transcript, request: Uint8Array, re
   measurements: [...transcript.measurements, request, response],
 });
 
-export const transcriptBytes = (messages: readonly Uint8Array[]): number => messages.reduce((sum, message) => sum + message.length, 0);
+export function transcriptBytes(messages: readonly Uint8Array[]): number {
+  let bytes = 0;
+  for (const { length } of messages) bytes += length;
+  return bytes;
+}
 
 /** M1/M2 = A ‖ B ‖ C. @param response CHALLENGE_AUTH without its signature */
 export function challengeTranscript(transcript: Transcript, request: Uint8Array, response: Uint8Array): Uint8Array {
-  return concat(...transcript.vca, ...transcript.identity, request, response);
+  const { vca, identity } = transcript;
+  const joined = Buffer.allocUnsafe(transcriptBytes(vca) + transcriptBytes(identity) + request.length + response.length);
+  let at = 0;
+  const append = (message: Uint8Array): void => {
+    joined.set(message, at);
+    at += message.length;
+  };
+  vca.forEach(append);
+  identity.forEach(append);
+  append(request);
+  append(response);
+  return joined;
 }
 
 /** L1/L2 = (A if ≥ 1.2) ‖ the measurement messages, the last response without its signature. */

@@ -20,18 +20,22 @@ export function decodeGetDigests(bytes: Uint8Array): void {
 
 /** @param slots in rising order. Since 1.3 param1 tells the supported slots; we support those that are provisioned. */
 export function encodeDigests(version: number, slots: readonly SlotDigest[]): Uint8Array {
-  const mask = slots.reduce((bits, { slot }) => bits | (1 << slot), 0);
-  const keyPairs = slots.flatMap(({ keyPair }) => (keyPair ? [keyPair] : []));
-  return encodeMessage(
-    version,
-    responseCode.digests,
-    version >= 0x13 ? mask : 0,
-    mask,
-    ...slots.map(({ digest }) => digest),
-    Uint8Array.from(keyPairs, pair => pair.keyPairId),
-    Uint8Array.from(keyPairs, pair => pair.certificateInfo),
-    ...keyPairs.map(pair => u16(pair.keyUsage)),
-  );
+  let mask = 0;
+  const body: Uint8Array[] = [];
+  for (const { slot, digest } of slots) {
+    mask |= 1 << slot;
+    body.push(digest);
+  }
+  const keyPairs = slots.flatMap(({ keyPair }) => keyPair ?? []);
+  if (keyPairs.length > 0) body.push(...encodeKeyPairs(keyPairs));
+  return encodeMessage(version, responseCode.digests, version >= 0x13 ? mask : 0, mask, ...body);
+}
+
+/** All identifiers, then all models, then all masks. */
+function encodeKeyPairs(keyPairs: readonly KeyPairInfo[]): readonly Uint8Array[] {
+  const ids = Uint8Array.from(keyPairs, pair => pair.keyPairId);
+  const infos = Uint8Array.from(keyPairs, pair => pair.certificateInfo);
+  return [ids, infos, ...keyPairs.map(pair => u16(pair.keyUsage))];
 }
 
 /** @throws SPDM_MALFORMED when the length is not what the slot mask says */
@@ -46,7 +50,6 @@ export function decodeDigests(bytes: Uint8Array, hashBytes: number, multiKey: bo
   return digests.map((one, i) => (multiKey ? { ...one, keyPair: pairs[i]! } : one));
 }
 
-/** All identifiers, then all models, then all masks. */
 function keyPairsOf(body: Reader, count: number): readonly KeyPairInfo[] {
   const each = (read: () => number): readonly number[] => Array.from({ length: count }, read);
   const ids = each(() => body.u8());

@@ -1,3 +1,4 @@
+import { equalBytes } from '../../bytes.ts';
 import { type SpdmVersion, spdmError } from '../constants.ts';
 import { decodeNegotiateAlgorithms, encodeAlgorithms } from '../messages/algorithms.ts';
 import { capabilitiesFor, contradicts, decodeGetCapabilities, encodeCapabilities } from '../messages/capabilities.ts';
@@ -14,7 +15,7 @@ export function handleGetVersion({ settings, state, request }: Exchange): Reply 
   decodeGetVersion(request);
   endSession(state);
   for (const field of ['algorithms', 'requester', 'incoming', 'outgoing', 'deferred'] as const) delete state[field];
-  const message = encodeVersion(settings.versions);
+  const message = keptAnswer(settings, 'VERSION', () => encodeVersion(settings.versions));
   state.transcript = withVca(emptyTranscript, request, message);
   state.phase = 'version';
   return { message };
@@ -28,10 +29,21 @@ export function handleGetCapabilities({ settings, state, request }: Exchange): R
   state.version = version;
   if (contradicts(version, requester)) throw invalidRequest();
   state.requester = requester;
-  const message = encodeCapabilities(version, capabilitiesFor(version, settings.capabilities));
+  const message = keptAnswer(settings, version, () => encodeCapabilities(version, capabilitiesFor(version, settings.capabilities)));
   state.transcript = withVca(state.transcript, request, message);
   state.phase = 'capabilities';
   return { message };
+}
+
+/** VERSION, and CAPABILITIES of each version, are the same for every requester. */
+const answers = new WeakMap<ResponderSettings, Map<'VERSION' | SpdmVersion, Uint8Array>>();
+
+function keptAnswer(settings: ResponderSettings, name: 'VERSION' | SpdmVersion, encode: () => Uint8Array): Uint8Array {
+  const kept = answers.get(settings) ?? new Map<'VERSION' | SpdmVersion, Uint8Array>();
+  answers.set(settings, kept);
+  const message = kept.get(name) ?? encode();
+  kept.set(name, message);
+  return message;
 }
 
 export function handleNegotiateAlgorithms({ settings, state, request }: Exchange): Reply {
@@ -46,18 +58,18 @@ export function handleNegotiateAlgorithms({ settings, state, request }: Exchange
 type Negotiation = { readonly algorithms: Algorithms; readonly message: Uint8Array };
 
 /** The same request gets the same answer: requesters of one kind negotiate in the same words every time. */
-const negotiations = new WeakMap<ResponderSettings, Map<string, Negotiation>>();
+const negotiations = new WeakMap<ResponderSettings, (Negotiation & Asked)[]>();
 const maxNegotiations = 8;
+type Asked = { readonly version: number; readonly requesterFlags: number; readonly request: Uint8Array };
 
 function negotiation(settings: ResponderSettings, version: number, requesterFlags: number, request: Uint8Array): Negotiation {
-  const known = negotiations.get(settings) ?? new Map<string, Negotiation>();
+  const known = negotiations.get(settings) ?? [];
   negotiations.set(settings, known);
-  const key = `${version} ${requesterFlags} ${Buffer.from(request).toString('latin1')}`;
-  const before = known.get(key);
-  if (before) return before;
-  const made = negotiate(settings, version, requesterFlags, request);
-  if (known.size >= maxNegotiations) known.clear();
-  known.set(key, made);
+  for (const one of known)
+    if (one.version === version && one.requesterFlags === requesterFlags && equalBytes(one.request, request)) return one;
+  const made = { ...negotiate(settings, version, requesterFlags, request), version, requesterFlags, request: Uint8Array.from(request) };
+  if (known.length >= maxNegotiations) known.length = 0;
+  known.push(made);
   return made;
 }
 

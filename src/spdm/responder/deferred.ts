@@ -19,6 +19,9 @@ export function defer({ settings, state, request, session }: Exchange, work: () 
   return { message: encodeNotReady(state.version, { rdtExponent: settings.rdtExponent, requestCode: code, token, rdtMultiplier }) };
 }
 
+/** Whether `resume` has to do with a request. */
+export const resumes = ({ state, request }: Exchange): boolean => state.deferred !== undefined || request[1] === requestCode.respondIfReady;
+
 /** While something is deferred nothing else is worked on, but for a new connection, which waits for the end of that work.
  *  @returns the reply to RESPOND_IF_READY, or undefined when nothing is deferred @throws Refusal Busy, InvalidRequest */
 export async function resume(exchange: Exchange): Promise<Reply | undefined> {

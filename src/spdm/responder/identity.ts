@@ -1,5 +1,5 @@
 import { concat } from '../../bytes.ts';
-import { certificatePortion, provisionedSlots, slotDigests } from '../certslot.ts';
+import { certificatePortion, slotDigests, slotMask } from '../certslot.ts';
 import { maxMessageBytes, nonceBytes } from '../constants.ts';
 import { decodeGetCertificate, encodeCertificate } from '../messages/certificate.ts';
 import { decodeChallenge, encodeChallengeAuth } from '../messages/challenge.ts';
@@ -35,6 +35,8 @@ export function handleGetCertificate(exchange: Exchange): Reply {
   return { message };
 }
 
+const noSummary = new Uint8Array();
+
 /** Signs M1/M2, which empties B and C. */
 export async function handleChallenge(exchange: Exchange): Promise<Reply> {
   const { settings, state, request } = exchange;
@@ -43,10 +45,10 @@ export async function handleChallenge(exchange: Exchange): Promise<Reply> {
   const { hash } = negotiated(state);
   const unsigned = encodeChallengeAuth(state.version, {
     slot,
-    slotMask: provisionedSlots(slotsOf(exchange)).reduce((mask, [index]) => mask | (1 << index), 0),
+    slotMask: slotMask(slotsOf(exchange)),
     chainHash: chainHash(exchange, cert),
     nonce: settings.randomBytes(nonceBytes),
-    summary: await measurementSummary(exchange, summaryType),
+    summary: summaryType === 0 ? noSummary : await measurementSummary(exchange, summaryType),
     opaque: new Uint8Array(),
     context,
   });

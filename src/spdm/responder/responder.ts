@@ -17,7 +17,7 @@ import { p256Algorithms } from '../negotiation.ts';
 import { recordSessionId } from '../record.ts';
 import { beforeRequest, emptyTranscript } from '../transcript.ts';
 import { fitted, handleChunkSend } from './chunks.ts';
-import { defer, resume } from './deferred.ts';
+import { defer, resume, resumes } from './deferred.ts';
 import { openKeyUpdate } from './encapsulated.ts';
 import { dropMeasurements } from './measurements.ts';
 import { type Rule, rules } from './rules.ts';
@@ -77,9 +77,11 @@ export function createResponder(options: ResponderOptions): Responder {
       if (busy) return { kind: 'clear', message: encodeError(state.version, spdmError.busy) };
       busy = true;
       try {
-        return wire.kind === 'clear'
-          ? await answerClear(settings, state, wire.message)
-          : await answerSecured(settings, state, wire.message);
+        if (wire.kind === 'secured') return await answerSecured(settings, state, wire.message);
+        const answered = answer({ settings, state, request: wire.message });
+        const { message, afterwards } = answered instanceof Promise ? await answered : answered;
+        afterwards?.();
+        return { kind: 'clear', message };
       } finally {
         busy = false;
       }
@@ -115,12 +117,6 @@ function withDefaults(options: ResponderOptions): ResponderSettings {
 function established(state: ResponderState): LiveSession {
   if (state.session?.phase !== 'established') throw new NusecError('SPDM_UNEXPECTED', 'no session is established');
   return state.session;
-}
-
-async function answerClear(settings: ResponderSettings, state: ResponderState, request: Uint8Array): Promise<Wire> {
-  const reply = await answer({ settings, state, request });
-  reply.afterwards?.();
-  return { kind: 'clear', message: reply.message };
 }
 
 /** A record that is not exactly the next one ends the session; the answer to that is in the clear (DSP0277 §7). */
@@ -166,25 +162,49 @@ function clearError(state: ResponderState, code: SpdmErrorCode): Wire {
 }
 
 /** Whatever a handler throws becomes ERROR. A response that is too long goes out in chunks where both sides have them. */
-async function answer(exchange: Exchange): Promise<Reply> {
-  const { state, request } = exchange;
+function answer(exchange: Exchange): Reply | Promise<Reply> {
   try {
-    const resumed = await resume(exchange);
-    if (resumed) return fitted(exchange, resumed, transferLimit(state));
-    const rule = admit(exchange);
-    if (request[1] !== requestCode.chunkGet && request[1] !== requestCode.chunkSend) delete state.outgoing;
-    if (request[1] !== requestCode.chunkSend) delete state.incoming;
-    return fitted(exchange, await work(exchange, rule), transferLimit(state));
+    const reply = resumes(exchange) ? resumedOrWorked(exchange) : admitted(exchange);
+    return reply instanceof Promise ? settled(exchange, reply) : fitted(exchange, reply, transferLimit(exchange.state));
   } catch (error) {
     return refused(exchange, error);
   }
 }
 
-async function work(exchange: Exchange, { handler }: Rule): Promise<Reply> {
+async function settled(exchange: Exchange, pending: Promise<Reply>): Promise<Reply> {
+  try {
+    return fitted(exchange, await pending, transferLimit(exchange.state));
+  } catch (error) {
+    return refused(exchange, error);
+  }
+}
+
+async function resumedOrWorked(exchange: Exchange): Promise<Reply> {
+  return (await resume(exchange)) ?? admitted(exchange);
+}
+
+function admitted(exchange: Exchange): Reply | Promise<Reply> {
+  const { state, request } = exchange;
+  const rule = admit(exchange);
+  if (state.outgoing && request[1] !== requestCode.chunkGet && request[1] !== requestCode.chunkSend) delete state.outgoing;
+  if (state.incoming && request[1] !== requestCode.chunkSend) delete state.incoming;
+  return work(exchange, rule);
+}
+
+/** Most handlers are done at once: nothing waits for them. */
+function work(exchange: Exchange, { handler }: Rule): Reply | Promise<Reply> {
   const { settings, request } = exchange;
   if (handler === 'chunks') return handleChunkSend(exchange, answerAssembled);
-  if (settings.defers?.(request[1]!)) return defer(exchange, () => run(exchange, handler).catch(error => refused(exchange, error)));
+  if (settings.defers?.(request[1]!)) return defer(exchange, () => runDeferred(exchange, handler));
   return run(exchange, handler);
+}
+
+async function runDeferred(exchange: Exchange, handler: Handler): Promise<Reply> {
+  try {
+    return await run(exchange, handler);
+  } catch (error) {
+    return refused(exchange, error);
+  }
 }
 
 /** A request put together from chunks is admitted like any other, but for its length. */
@@ -198,7 +218,7 @@ async function answerAssembled(whole: Exchange): Promise<Reply> {
   }
 }
 
-async function run(exchange: Exchange, handler: Handler): Promise<Reply> {
+function run(exchange: Exchange, handler: Handler): Reply | Promise<Reply> {
   const { state, request, session } = exchange;
   if (!session) state.transcript = beforeRequest(state.transcript, request[1]!);
   return handler(exchange);
