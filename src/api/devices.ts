@@ -3,7 +3,7 @@ import { revocationReasons } from '../domain/deviceEvents.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import type { DeviceRow } from '../projections/devices.ts';
 import { deviceEvidence, deviceRow, deviceTimeline, listDevices, quarantineDevice, releaseDevice } from '../services/fleet.ts';
-import { revokeDevice } from '../services/revokeDevice.ts';
+import { holdDevice, revokeDevice } from '../services/revokeDevice.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesAnswer, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field, uidField } from './fields.ts';
 
@@ -174,6 +174,34 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
     const { uid } = c.req.valid('param');
     const { revoked } = await revokeDevice(ctx, revocations, uid, c.req.valid('json').reason, actor(c));
     return c.json({ status: (await deviceRow(ctx, uid)).status, revoked: [...revoked] }, 200);
+  });
+
+  const suspend = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/suspend',
+    summary: 'Puts the certificates of a device on hold; its connection ends at once',
+    middleware: officer,
+    request: { params, ...reasonBody },
+    responses: answer,
+  });
+  api.openapi(suspend, async c => {
+    const { uid } = c.req.valid('param');
+    await holdDevice(ctx, revocations, uid, { type: 'SuspendDevice', reason: c.req.valid('json').reason }, actor(c));
+    return c.json(toAnswer(await deviceRow(ctx, uid)), 200);
+  });
+
+  const resume = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/resume',
+    summary: 'Makes a suspended device good again',
+    middleware: officer,
+    request: { params },
+    responses: answer,
+  });
+  api.openapi(resume, async c => {
+    const { uid } = c.req.valid('param');
+    await holdDevice(ctx, revocations, uid, { type: 'ResumeDevice' }, actor(c));
+    return c.json(toAnswer(await deviceRow(ctx, uid)), 200);
   });
 
   const decommission = createRoute({

@@ -17,7 +17,7 @@ const example = '00112233445566778899aabbccddeeff';
 
 /** `nusec device`: the fleet. */
 export function registerDevice(program: Command): void {
-  const device = program.command('device').description('devices: look, attest, quarantine, revoke, decommission');
+  const device = program.command('device').description('devices: look, attest, quarantine, suspend, revoke, decommission');
   const command = subcommandsOf(device);
   command('list', 'all devices', 'list --line meter', 'list --status QUARANTINED --json')
     .option('--line <line>', 'only this product line')
@@ -51,11 +51,15 @@ export function registerDevice(program: Command): void {
   for (const [name, description] of [
     ['quarantine', 'hold a device back from upgrades'],
     ['release', 'release a device from quarantine'],
+    ['suspend', 'put its certificates on hold; its connection ends at once'],
   ] as const) {
     command(`${name} <uid>`, description, `${name} ${example} --reason "looked at it"`)
       .requiredOption('--reason <text>', 'why')
       .action(async (uid: string, { reason, ...options }: Reason) => act(options, 'POST', `${uid}/${name}`, { reason }));
   }
+  command('resume <uid>', 'make a suspended device good again', `resume ${example}`).action(async (uid: string, options: ServerOptions) =>
+    act(options, 'POST', `${uid}/resume`, {}),
+  );
 }
 
 async function list({ line, status, ...options }: List): Promise<void> {

@@ -1,5 +1,5 @@
 /** A device, from the first grant to the end of its keys. Stream `device-{uid}`; its first append expects no stream (I3).
- *  MINTED → CERTIFIED → ROOTED → LOCKED → PROVISIONED → STOCK → IN_SERVICE ⇄ UPGRADING | QUARANTINED;  → RMA → IN_SERVICE (generation + 1);
+ *  MINTED → CERTIFIED → ROOTED → LOCKED → PROVISIONED → STOCK → IN_SERVICE ⇄ UPGRADING | QUARANTINED | SUSPENDED;  → RMA → IN_SERVICE (generation + 1);
  *  any → REVOKED → DECOMMISSIONED;  MINTED … PROVISIONED → SCRAPPED, or FAILED when no OTP was touched (a new generation may be minted)
  *  Events: deviceEvents.ts; commands: deviceCommands.ts; state: deviceState.ts. A refused transition is DEVICE_STATE. */
 
@@ -69,6 +69,10 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
       return field.quarantine(command, state);
     case 'ReleaseDevice':
       return field.release(command, state);
+    case 'SuspendDevice':
+      return field.suspend(command, state);
+    case 'ResumeDevice':
+      return field.resume(command, state);
     case 'TakeForRepair':
       return field.takeForRepair(command, state);
     case 'OrderDebugUnlock':

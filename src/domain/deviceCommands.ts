@@ -79,6 +79,8 @@ export type DeviceCommand =
   | Command<'SuspectClone', { readonly reason: string; readonly evidence: string; readonly by: string }>
   | Command<'QuarantineDevice', { readonly reason: string; readonly by: string }>
   | Command<'ReleaseDevice', { readonly reason: string; readonly by: string }>
+  | Command<'SuspendDevice', { readonly reason: string; readonly by: string }>
+  | Command<'ResumeDevice', { readonly by: string }>
   // Repair and end
   | Command<'TakeForRepair', { readonly reason: string; readonly by: string }>
   | Command<'OrderDebugUnlock', { readonly orderSha256: string; readonly approvers: readonly string[] }>

@@ -2,7 +2,7 @@
 
 import type { ImageKind } from './job.ts';
 
-/** RFC 5280 §5.3.1, without certificateHold and removeFromCRL: a revocation is for ever, a pause is a quarantine. */
+/** RFC 5280 §5.3.1, without certificateHold and removeFromCRL: a revocation is for ever, a pause is a suspension. */
 export const revocationReasons = [
   'unspecified',
   'keyCompromise',
@@ -103,6 +103,9 @@ export type DeviceEvent =
   | Event<'CloneSuspected', { readonly reason: string; readonly evidence: string }>
   | Event<'DeviceQuarantined', { readonly reason: string; readonly by: string }>
   | Event<'DeviceReleased', { readonly reason: string; readonly by: string }>
+  /** All its certificates are on hold. */
+  | Event<'DeviceSuspended', { readonly reason: string; readonly by: string }>
+  | Event<'DeviceResumed', { readonly by: string }>
   // Repair and end
   | Event<'DeviceTakenForRepair', { readonly reason: string; readonly by: string }>
   | Event<'DebugUnlockOrdered', { readonly orderSha256: string; readonly approvers: readonly string[] }>

@@ -1,4 +1,4 @@
-/** Decisions about a device in the field: attestation, upgrades, certificates, quarantine, repair, end. */
+/** Decisions about a device in the field: attestation, upgrades, certificates, quarantine, suspension, repair, end. */
 
 import { requireStatus } from './decider.ts';
 import type { DeviceCommandOf as Of } from './deviceCommands.ts';
@@ -147,12 +147,12 @@ export function suspectClone({ reason, evidence, by }: Of<'SuspectClone'>, state
 function suspect(reason: string, evidence: string, by: string, state: LivingDevice): Events {
   if (state.suspicions.includes(reason)) return [];
   const suspected: DeviceEvent = { type: 'CloneSuspected', data: { reason, evidence } };
-  if (state.status === 'QUARANTINED' || outOfUse.includes(state.status)) return [suspected];
+  if (isQuarantined(state) || outOfUse.includes(state.status)) return [suspected];
   return [suspected, { type: 'DeviceQuarantined', data: { reason, by } }];
 }
 
 export function quarantine({ reason, by }: Of<'QuarantineDevice'>, state: LivingDevice): Events {
-  if (state.status === 'QUARANTINED') return [];
+  if (isQuarantined(state)) return [];
   if (outOfUse.includes(state.status)) refuse('DEVICE_STATE', `the device is ${state.status} already`);
   return [{ type: 'DeviceQuarantined', data: { reason, by } }];
 }
@@ -160,6 +160,24 @@ export function quarantine({ reason, by }: Of<'QuarantineDevice'>, state: Living
 export function release({ reason, by }: Of<'ReleaseDevice'>, state: LivingDevice): Events {
   requireStatus(state, ['QUARANTINED'], 'releasing', 'DEVICE_STATE');
   return [{ type: 'DeviceReleased', data: { reason, by } }];
+}
+
+/** In quarantine, or to be once its suspension ends. */
+const isQuarantined = ({ status, suspendedFrom }: LivingDevice): boolean =>
+  status === 'QUARANTINED' || (status === 'SUSPENDED' && suspendedFrom === 'QUARANTINED');
+
+/** I11: its certificates are on hold and it is out of use until it is resumed. */
+export function suspend({ reason, by }: Of<'SuspendDevice'>, state: LivingDevice): Events {
+  if (state.status === 'SUSPENDED') return [];
+  requireStatus(state, connectable, 'suspending', 'DEVICE_STATE');
+  if (!state.provisioned) refuse('DEVICE_STATE', 'the unit is still in production');
+  return [{ type: 'DeviceSuspended', data: { reason, by } }];
+}
+
+/** Back to where it was; a device that nobody suspended stays as it is. */
+export function resume({ by }: Of<'ResumeDevice'>, state: LivingDevice): Events {
+  requireStatus(state, [...connectable, 'SUSPENDED'], 'resuming', 'DEVICE_STATE');
+  return state.status === 'SUSPENDED' ? [{ type: 'DeviceResumed', data: { by } }] : [];
 }
 
 export function takeForRepair({ reason, by }: Of<'TakeForRepair'>, state: LivingDevice): Events {
@@ -192,7 +210,7 @@ export function returnToService({ type: _, objId, by, ...certificate }: Of<'Retu
 
 export function orderDecommission({ reason, by, orderSha256 }: Of<'OrderDecommission'>, state: LivingDevice): Events {
   if (state.decommissionOrderSha256 !== undefined) return [];
-  requireStatus(state, [...connectable, 'RMA', 'REVOKED'], 'decommissioning', 'DEVICE_STATE');
+  requireStatus(state, [...connectable, 'SUSPENDED', 'RMA', 'REVOKED'], 'decommissioning', 'DEVICE_STATE');
   if (!state.provisioned) refuse('DEVICE_STATE', 'the unit is still in production');
   return [{ type: 'DeviceDecommissionOrdered', data: { reason, by, orderSha256 } }];
 }
@@ -200,7 +218,7 @@ export function orderDecommission({ reason, by, orderSha256 }: Of<'OrderDecommis
 /** RULE-17: decommissioning revokes. With the wipe receipt, or without once the order timed out. */
 export function completeDecommission(command: Of<'CompleteDecommission'>, state: LivingDevice): Events {
   if (state.status === 'DECOMMISSIONED') return [];
-  requireStatus(state, [...connectable, 'RMA', 'REVOKED'], 'decommissioning', 'DEVICE_STATE');
+  requireStatus(state, [...connectable, 'SUSPENDED', 'RMA', 'REVOKED'], 'decommissioning', 'DEVICE_STATE');
   if (state.decommissionOrderSha256 === undefined && state.status !== 'REVOKED') refuse('DEVICE_STATE', 'decommissioning was not ordered');
   const proof = 'timedOut' in command ? { withoutReceipt: 'timed out' } : { wipeReceiptSha256: command.wipeReceiptSha256 };
   return [...revokeAll(state, 'cessationOfOperation', command.by), { type: 'DeviceDecommissioned', data: proof }];

@@ -13,6 +13,7 @@ const deviceStatuses = [
   'IN_SERVICE',
   'UPGRADING',
   'QUARANTINED',
+  'SUSPENDED',
   'RMA',
   'REVOKED',
   'DECOMMISSIONED',
@@ -61,9 +62,10 @@ export type LivingDevice = {
   /** The last upgrade that was given up; evidence that it succeeded after all still counts. */
   readonly failedOffer?: Offer;
   readonly upgradedOfferId?: string;
-  /** Where an upgrade and where a quarantine leads back to. */
+  /** Where an upgrade, a quarantine, a suspension leads back to. */
   readonly upgradeFrom?: DeviceStatus;
   readonly quarantineFrom?: DeviceStatus;
+  readonly suspendedFrom?: DeviceStatus;
   /** Reasons of the clone suspicions since the last release from quarantine. */
   readonly suspicions: readonly string[];
   /** `release/hop` of every refused rollback. */
@@ -182,9 +184,13 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
     case 'CloneSuspected':
       return { ...state, suspicions: [...state.suspicions, event.data.reason] };
     case 'DeviceQuarantined':
-      return { ...state, status: 'QUARANTINED', quarantineFrom: beforeQuarantine(state) };
+      return quarantined(state);
     case 'DeviceReleased':
       return { ...state, status: state.quarantineFrom ?? state.status, suspicions: [] };
+    case 'DeviceSuspended':
+      return state.status === 'SUSPENDED' ? state : { ...state, status: 'SUSPENDED', suspendedFrom: outOfUpgrade(state) };
+    case 'DeviceResumed':
+      return state.status === 'SUSPENDED' ? { ...state, status: state.suspendedFrom ?? 'IN_SERVICE' } : state;
     case 'DeviceTakenForRepair':
       return { ...state, status: 'RMA' };
     case 'DebugUnlockOrdered':
@@ -233,11 +239,18 @@ function afterUpgrade(state: LivingDevice): LivingDevice {
   return state.status === 'UPGRADING' ? { ...state, status: state.upgradeFrom ?? 'IN_SERVICE' } : state;
 }
 
-/** An upgrade that a quarantine interrupts is not taken up again; its evidence still counts. */
-function beforeQuarantine(state: LivingDevice): DeviceStatus {
-  if (state.status === 'QUARANTINED') return state.quarantineFrom ?? 'IN_SERVICE';
-  return state.status === 'UPGRADING' ? (state.upgradeFrom ?? 'IN_SERVICE') : state.status;
+/** A device on hold stays so: the quarantine is what it comes back to. */
+function quarantined(state: LivingDevice): LivingDevice {
+  const quarantineFrom = state.quarantineFrom ?? 'IN_SERVICE';
+  if (state.status === 'QUARANTINED') return { ...state, quarantineFrom };
+  if (state.status !== 'SUSPENDED') return { ...state, status: 'QUARANTINED', quarantineFrom: outOfUpgrade(state) };
+  if (state.suspendedFrom === 'QUARANTINED') return { ...state, quarantineFrom };
+  return { ...state, quarantineFrom: state.suspendedFrom ?? 'IN_SERVICE', suspendedFrom: 'QUARANTINED' };
 }
+
+/** An upgrade that a quarantine or a suspension interrupts is not taken up again; its evidence still counts. */
+const outOfUpgrade = (state: LivingDevice): DeviceStatus =>
+  state.status === 'UPGRADING' ? (state.upgradeFrom ?? 'IN_SERVICE') : state.status;
 
 function returned(state: LivingDevice, data: DataOf<'DeviceReturnedToService'>): LivingDevice {
   const { attestation: _, offer: __, failedOffer: ___, debugUnlockSha256: ____, ...rest } = withCertificate(state, data);

@@ -34,7 +34,7 @@ export type CertificateRow = {
 };
 export type CertificateTables = { certificates: CertificateRow };
 
-/** Events of programmers and gateways that end all their certificates, with the reason written into the CRL. */
+/** Events that end all certificates of a machine or put them on hold, with the reason written into the CRL. */
 const endings: Readonly<Record<string, string>> = {
   ProgrammerReportedStolen: 'keyCompromise',
   ProgrammerRevoked: 'privilegeWithdrawn',
@@ -42,8 +42,9 @@ const endings: Readonly<Record<string, string>> = {
   ProgrammerSuspended: 'certificateHold',
   GatewayRevoked: 'privilegeWithdrawn',
   GatewaySuspended: 'certificateHold',
+  DeviceSuspended: 'certificateHold',
 };
-const resumptions: readonly string[] = ['ProgrammerResumed', 'GatewayResumed'];
+const resumptions: readonly string[] = ['ProgrammerResumed', 'GatewayResumed', 'DeviceResumed'];
 
 /** A certificate as an event tells of it. */
 type Issued = Pick<CertificateRow, 'serial' | 'kind' | 'subject' | 'ica_id' | 'sha256' | 'not_after'>;

@@ -19,9 +19,10 @@ export type DeviceRow = {
   /** 'passed', 'failed' or null before the first one. */
   attestation: string | null;
   attested_at: string | null;
-  /** Where an upgrade and where a quarantine leads back to. */
+  /** Where an upgrade, a quarantine, a suspension leads back to. */
   upgrade_from: string | null;
   quarantine_from: string | null;
+  suspended_from: string | null;
   minted_at: string;
   /** Of the newest event. */
   changed_at: string;
@@ -29,8 +30,8 @@ export type DeviceRow = {
 };
 export type DeviceTables = { devices: DeviceRow };
 
-/** An upgrade that ends, well or badly, leads back to where it began. */
-const afterUpgrade = "CASE status WHEN 'UPGRADING' THEN coalesce(upgrade_from, 'IN_SERVICE') ELSE status END";
+/** An upgrade that ends, well, badly or because of something else, leads back to where it began. */
+const outOfUpgrade = "CASE status WHEN 'UPGRADING' THEN coalesce(upgrade_from, 'IN_SERVICE') ELSE status END";
 
 /** How each event changes a row, as the SET clause of an UPDATE; `docs/lifecycle.md` has the walk. A test compares it with the fold. */
 const changes: Readonly<Record<string, string>> = {
@@ -46,12 +47,18 @@ const changes: Readonly<Record<string, string>> = {
   AttestationPassed: "attestation = 'passed', attested_at = @at",
   AttestationFailed: "attestation = 'failed', attested_at = @at",
   UpgradeStarted: "upgrade_from = CASE status WHEN 'UPGRADING' THEN upgrade_from ELSE status END, status = 'UPGRADING'",
-  FirmwareUpgraded: `status = ${afterUpgrade}, release_id = @releaseId, version = @version, security_counter = @securityCounter, image_hash = @imageHash`,
-  UpgradeFailed: `status = ${afterUpgrade}`,
+  FirmwareUpgraded: `status = ${outOfUpgrade}, release_id = @releaseId, version = @version, security_counter = @securityCounter, image_hash = @imageHash`,
+  UpgradeFailed: `status = ${outOfUpgrade}`,
   CertificateRenewed: 'serial = @serial',
   CertificateRevoked: `status = CASE WHEN (@reason = 'superseded' AND @serial IS NOT serial) OR status IN ('FAILED', 'SCRAPPED', 'RMA', 'DECOMMISSIONED') THEN status ELSE 'REVOKED' END`,
-  DeviceQuarantined:
-    "quarantine_from = CASE status WHEN 'QUARANTINED' THEN coalesce(quarantine_from, 'IN_SERVICE') WHEN 'UPGRADING' THEN coalesce(upgrade_from, 'IN_SERVICE') ELSE status END, status = 'QUARANTINED'",
+  // On the right of a SET stands the row as it was before.
+  DeviceQuarantined: `quarantine_from = CASE
+      WHEN status = 'QUARANTINED' OR (status = 'SUSPENDED' AND suspended_from = 'QUARANTINED') THEN coalesce(quarantine_from, 'IN_SERVICE')
+      WHEN status = 'SUSPENDED' THEN coalesce(suspended_from, 'IN_SERVICE') ELSE ${outOfUpgrade} END,
+    suspended_from = CASE status WHEN 'SUSPENDED' THEN 'QUARANTINED' ELSE suspended_from END,
+    status = CASE status WHEN 'SUSPENDED' THEN status ELSE 'QUARANTINED' END`,
+  DeviceSuspended: `suspended_from = CASE status WHEN 'SUSPENDED' THEN suspended_from ELSE ${outOfUpgrade} END, status = 'SUSPENDED'`,
+  DeviceResumed: "status = CASE status WHEN 'SUSPENDED' THEN coalesce(suspended_from, 'IN_SERVICE') ELSE status END",
   DeviceReleased: 'status = coalesce(quarantine_from, status)',
   DeviceTakenForRepair: "status = 'RMA'",
   DeviceReturnedToService: "status = 'IN_SERVICE', serial = @serial, obj_id = @objId, generation = @generation, attestation = NULL",
@@ -60,13 +67,13 @@ const changes: Readonly<Record<string, string>> = {
 
 export const devices: Projection = {
   name: 'devices',
-  version: 1,
+  version: 2,
   tables: ['devices'],
   schema: table => `
     CREATE TABLE ${table('devices')} (
       uid TEXT PRIMARY KEY, obj_id TEXT NOT NULL, generation INTEGER NOT NULL, line TEXT NOT NULL, job_id TEXT NOT NULL, programmer TEXT NOT NULL,
       status TEXT NOT NULL, serial TEXT, release_id TEXT, version TEXT, security_counter INTEGER, image_hash TEXT,
-      attestation TEXT, attested_at TEXT, upgrade_from TEXT, quarantine_from TEXT, minted_at TEXT NOT NULL, changed_at TEXT NOT NULL, revision INTEGER NOT NULL
+      attestation TEXT, attested_at TEXT, upgrade_from TEXT, quarantine_from TEXT, suspended_from TEXT, minted_at TEXT NOT NULL, changed_at TEXT NOT NULL, revision INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('devices')}_line ON ${table('devices')} (line, status, uid);
     CREATE INDEX ${table('devices')}_job ON ${table('devices')} (job_id, uid);`,
@@ -77,7 +84,7 @@ export const devices: Projection = {
       VALUES (@uid, @objId, @generation, @line, @jobId, @programmer, 'MINTED', @at, @at, @revision)
       ON CONFLICT (uid) DO UPDATE SET obj_id = @objId, generation = @generation, line = @line, job_id = @jobId, programmer = @programmer,
         status = 'MINTED', serial = NULL, release_id = NULL, version = NULL, security_counter = NULL, image_hash = NULL,
-        attestation = NULL, attested_at = NULL, upgrade_from = NULL, quarantine_from = NULL, minted_at = @at, changed_at = @at, revision = @revision`);
+        attestation = NULL, attested_at = NULL, upgrade_from = NULL, quarantine_from = NULL, suspended_from = NULL, minted_at = @at, changed_at = @at, revision = @revision`);
     const updates = new Map(
       Object.entries(changes).map(([type, set]) => [
         type,

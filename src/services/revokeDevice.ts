@@ -25,6 +25,20 @@ export async function revokeDevice(
   return { revoked: good.map(({ serial }) => serial) };
 }
 
+/** Puts every certificate of the device on hold, or makes them good again (R86). In force in this process when this returns.
+ *  @throws NusecError NOT_FOUND, DEVICE_STATE (in production, in repair, out of use) */
+export async function holdDevice(
+  ctx: Context,
+  revocations: Revocations,
+  uid: string,
+  step: { readonly type: 'SuspendDevice'; readonly reason: string } | { readonly type: 'ResumeDevice' },
+  by: string,
+): Promise<void> {
+  await execute(ctx, device, deviceStream(uid), { ...step, by }, by);
+  const { certificates } = await livingDevice(ctx, uid);
+  await putRevocationInForce(ctx, revocations, [...new Set(certificates.map(({ icaId }) => icaId))]);
+}
+
 /** Waits until this process knows everything recorded so far, then signs the lists of these authorities. A list that cannot be signed (its
  *  authority is compromised) does not undo the revocation. */
 export async function putRevocationInForce(ctx: Context, revocations: Revocations, icaIds: readonly string[]): Promise<void> {

@@ -68,7 +68,7 @@ it('lets each role do its part and no more (T17)', async () => {
     await token('rita', 'releaseManager'),
   ];
   const { uid } = fleet.units[2]!;
-  for (const action of ['attest', 'revoke', 'decommission', 'quarantine', 'release'])
+  for (const action of ['attest', 'revoke', 'decommission', 'quarantine', 'release', 'suspend', 'resume'])
     expect(await codeOf(() => planner.json('POST', `/v1/devices/${uid}/${action}`, { reason: 'x' }))).toBe('FORBIDDEN');
   expect(await codeOf(() => planner.json('GET', '/v1/events'))).toBe('FORBIDDEN');
   expect(await codeOf(() => planner.json('POST', '/v1/rollouts', { releaseId: fleet.next.releaseId }))).toBe('FORBIDDEN');

@@ -230,6 +230,54 @@ describe('clones', () => {
   });
 });
 
+describe('suspension', () => {
+  const suspend = { type: 'SuspendDevice', reason: 'lost', by: 'operator:sam' } as const;
+  const resume = { type: 'ResumeDevice', by: 'operator:sam' } as const;
+  const quarantine = { type: 'QuarantineDevice', reason: 'odd', by: 'operator:sam' } as const;
+  const release = { type: 'ReleaseDevice', reason: 'checked', by: 'operator:sam' } as const;
+
+  it('puts a device out of use and leads back to where it was (I11)', () => {
+    on(...inService)
+      .when(suspend)
+      .givesOnce({ type: 'DeviceSuspended', data: { reason: 'lost', by: 'operator:sam' } });
+    on(...inService, suspend)
+      .when(resume)
+      .givesOnce({ type: 'DeviceResumed', data: { by: 'operator:sam' } });
+    for (const history of [stock, inService, [...inService, quarantine]])
+      expect(state(...history, suspend, resume).status).toBe(state(...history).status);
+    expect(state(...inService, w.offer, w.startUpgrade, suspend, resume).status).toBe('IN_SERVICE');
+    for (const command of [w.connect, w.passed, w.offer, w.repair, release])
+      on(...inService, suspend)
+        .when(command)
+        .refused('DEVICE_STATE');
+  });
+
+  it('is not for units in production, in repair or out of use', () => {
+    for (const history of [w.until('lock'), [...w.until('lock'), quarantine], [...inService, w.repair], ...gone])
+      on(...history)
+        .when(suspend)
+        .refused('DEVICE_STATE');
+    for (const history of gone)
+      on(...history)
+        .when(resume)
+        .refused('DEVICE_STATE');
+  });
+
+  it('ends in quarantine when the device was suspected meanwhile (T8)', () => {
+    const suspect = { type: 'SuspectClone', reason: 'seen twice', evidence: 'e', by: 's' } as const;
+    expect(state(...inService, suspend, suspect).status).toBe('SUSPENDED');
+    const back = [...inService, suspend, suspect, resume];
+    expect(state(...back).status).toBe('QUARANTINED');
+    expect(state(...back, release).status).toBe('IN_SERVICE');
+    expect(state(...inService, suspend, quarantine, quarantine, resume, release).status).toBe('IN_SERVICE');
+  });
+
+  it('can end in revocation or decommission', () => {
+    expect(state(...inService, suspend, w.revoke).status).toBe('REVOKED');
+    expect(state(...inService, suspend, w.orderEnd, w.end).status).toBe('DECOMMISSIONED');
+  });
+});
+
 describe('quarantine', () => {
   const quarantine = { type: 'QuarantineDevice', reason: 'odd', by: 'operator:sam' } as const;
   const release = { type: 'ReleaseDevice', reason: 'checked', by: 'operator:sam' } as const;

@@ -189,6 +189,8 @@ describe('the device under random commands', () => {
     pick<DeviceCommand>(
       { type: 'QuarantineDevice', reason: 'x', by: 'o' },
       { type: 'ReleaseDevice', reason: 'x', by: 'o' },
+      { type: 'SuspendDevice', reason: 'x', by: 'o' },
+      { type: 'ResumeDevice', by: 'o' },
       { type: 'FailUpgrade', offerId: 'o1', reason: 'x' },
       { type: 'SuspectClone', reason: 'x', evidence: 'y', by: 'o' },
       { type: 'ReturnToService', ...w.certificate, serial: '5e07', publicKeySha256: 'key-7', objId: '7', by: 'o' },
@@ -308,13 +310,13 @@ describe('the device under random commands', () => {
     );
   });
 
-  it('gets nothing any more once revoked or decommissioned (I11)', () => {
+  it('gets nothing once revoked or decommissioned, nor while suspended (I11)', () => {
     const useful = ['DeviceMinted', 'FirmwareOffered', 'UpgradeStarted', 'FirmwareUpgraded', 'DevicePutInService', 'CertificateRenewed'];
     fc.assert(
       fc.property(histories, events => {
         for (const [i, event] of events.entries()) {
           const { status } = fold(device, events.slice(0, i));
-          if (status === 'REVOKED' || status === 'DECOMMISSIONED') expect(useful).not.toContain(event.type);
+          if (status === 'REVOKED' || status === 'DECOMMISSIONED' || status === 'SUSPENDED') expect(useful).not.toContain(event.type);
         }
       }),
       runs,

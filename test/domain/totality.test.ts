@@ -103,6 +103,8 @@ const deviceEvents: Named<DeviceEvent> = {
   CloneSuspected: true,
   DeviceQuarantined: true,
   DeviceReleased: true,
+  DeviceSuspended: true,
+  DeviceResumed: true,
   DeviceTakenForRepair: true,
   DebugUnlockOrdered: true,
   DeviceReturnedToService: true,

@@ -152,6 +152,8 @@ it('answers what it was asked before the renewal on the connection after it: not
   isHeld = false;
   expect(await attested).toMatchObject({ result: 'passed', via: 'gateway' });
   expect(serialOf('busy')).not.toBe(before);
+  // Each connection begins with the trust bundle: this was the second.
+  await eventually(() => told.filter(({ event }) => event === 'trust').length === 2);
   expect(told.filter(({ event }) => event === 'fault')).toEqual([]);
 });
 

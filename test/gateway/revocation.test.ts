@@ -1,6 +1,12 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
+import { toPem } from '../../src/pki/pem.ts';
 import { readCrl } from '../../src/pki/readCrl.ts';
 import { codeOf } from '../pki/support.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
@@ -25,7 +31,7 @@ async function online(unit: Unit): Promise<FieldDevice> {
 
 beforeAll(async () => {
   server = await startTestServer(async ctx => {
-    fleet = await seedFleet(ctx, 9);
+    fleet = await seedFleet(ctx, 11);
   });
   http = people(server);
 });
@@ -34,6 +40,18 @@ afterAll(async () => {
   http.close();
   await server.close();
 });
+
+/** What openssl is told of the device's certificate. */
+async function ocspOf({ ica, root, certificate }: Unit): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), 'nusec-hold-'));
+  const files = { 'ica.pem': ica, 'root.pem': root, 'leaf.pem': certificate };
+  for (const [name, der] of Object.entries(files)) writeFileSync(join(folder, name), toPem('CERTIFICATE', der));
+  const url = `http://127.0.0.1:${server.crlPort}/ocsp`;
+  const args = ['-issuer', 'ica.pem', '-CAfile', 'root.pem', '-verify_other', 'ica.pem', '-cert', 'leaf.pem', '-url', url];
+  const { stdout } = await promisify(execFile)('openssl', ['ocsp', ...args], { cwd: folder, timeout: 5000 });
+  rmSync(folder, { recursive: true });
+  return stdout;
+}
 
 it('cuts a revoked device off within a second, and it cannot return (T23, RULE-16, I11)', async () => {
   const unit = nextUnit();
@@ -61,6 +79,45 @@ it('puts the serial on the next CRL and into the inventory (R86)', async () => {
   const response = await fetch(`http://127.0.0.1:${server.crlPort}/crl/device-meter-1.crl`);
   const crl = readCrl(new Uint8Array(await response.arrayBuffer()), parseCertificate(unit.ica), Date.now());
   expect(crl.entries.map(({ serialHex: serial }) => serial)).toContain(serialHex);
+});
+
+it('suspends a device: off within a second, on hold in CRL and OCSP, and back when it is resumed (R86, I11, T23)', async () => {
+  const unit = nextUnit();
+  const device = await online(unit);
+  const { serialHex } = parseCertificate(unit.certificate);
+  const reasonIn = async (path: string): Promise<string | undefined> => {
+    const response = await fetch(`http://127.0.0.1:${server.crlPort}/${path}/device-meter-1.crl`);
+    const crl = readCrl(new Uint8Array(await response.arrayBuffer()), parseCertificate(unit.ica), Date.now());
+    return crl.entries.find(entry => entry.serialHex === serialHex)?.reason;
+  };
+  const began = performance.now();
+  const suspended = http.json('POST', `/v1/devices/${unit.uid}/suspend`, { reason: 'lost in transit' });
+  await eventually(() => !device.client.isConnected());
+  expect(performance.now() - began).toBeLessThan(1000);
+  expect(await suspended).toMatchObject({ uid: unit.uid, status: 'SUSPENDED' });
+  expect(await reasonIn('crl')).toBe('certificateHold');
+  expect(await ocspOf(unit)).toMatch(/revoked[\s\S]*Reason: certificateHold/);
+  expect(await codeOf(() => http.json('POST', `/v1/devices/${unit.uid}/attest`, {}))).toBe('DEVICE_STATE');
+  await eventually(async () => (await alarms()).some(({ code, subject }) => code === 'REVOKED_CONNECT' && subject === unit.uid));
+  expect(device.client.isConnected()).toBe(false);
+
+  expect(await http.json('POST', `/v1/devices/${unit.uid}/resume`, {})).toMatchObject({ status: 'IN_SERVICE', serial: serialHex });
+  expect(await reasonIn('crl')).toBeUndefined();
+  expect(await reasonIn('delta')).toBe('removeFromCRL');
+  expect(await ocspOf(unit)).toMatch(/leaf.pem: good/);
+  await eventually(() => device.client.isConnected(), 10_000);
+  await device.hello();
+  expect((await typesOf(http, unit.uid)).slice(-2)).toEqual(['DeviceSuspended', 'DeviceResumed']);
+});
+
+it('revokes a suspended device for good: it does not come back by being resumed (RULE-16)', async () => {
+  const unit = nextUnit();
+  await http.json('POST', `/v1/devices/${unit.uid}/suspend`, { reason: 'lost' });
+  expect(await http.json('POST', `/v1/devices/${unit.uid}/revoke`, { reason: 'keyCompromise' })).toMatchObject({ status: 'REVOKED' });
+  expect(await codeOf(() => http.json('POST', `/v1/devices/${unit.uid}/resume`, {}))).toBe('DEVICE_STATE');
+  const { serialHex } = parseCertificate(unit.certificate);
+  const { certificates } = await http.json<{ certificates: object[] }>('GET', '/v1/certificates?status=revoked');
+  expect(certificates).toContainEqual(expect.objectContaining({ serial: serialHex, reason: 'keyCompromise' }));
 });
 
 it('is done once: a second revocation finds nothing to revoke', async () => {

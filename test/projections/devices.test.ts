@@ -39,6 +39,8 @@ const events = fc.constantFrom<DeviceEvent>(
   { type: 'CertificateRevoked', data: { serial: 's2', reason: 'keyCompromise', by: 'a' } },
   { type: 'DeviceQuarantined', data: { reason: 'r', by: 'a' } },
   { type: 'DeviceReleased', data: { reason: 'r', by: 'a' } },
+  { type: 'DeviceSuspended', data: { reason: 'r', by: 'a' } },
+  { type: 'DeviceResumed', data: { by: 'a' } },
   { type: 'DeviceTakenForRepair', data: { reason: 'r', by: 'a' } },
   { type: 'DeviceReturnedToService', data: { ...certificate('s3'), objId: 'o2', generation: 2 } },
   { type: 'DeviceDecommissioned', data: {} },

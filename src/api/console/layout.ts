@@ -36,7 +36,7 @@ export const pill = (word: string): Html => html`<span class="pill ${tone(word)}
 const tones: Readonly<Record<string, readonly string[]>> = {
   good: ['IN_SERVICE', 'STOCK', 'PROVISIONED', 'passed', 'verified'],
   busy: ['MINTED', 'CERTIFIED', 'ROOTED', 'LOCKED', 'UPGRADING', 'RMA'],
-  bad: ['REVOKED', 'QUARANTINED', 'SCRAPPED', 'FAILED', 'failed', 'damaged'],
+  bad: ['REVOKED', 'QUARANTINED', 'SUSPENDED', 'SCRAPPED', 'FAILED', 'failed', 'damaged'],
 };
 
 const tone = (word: string): string => Object.keys(tones).find(name => tones[name]?.includes(word)) ?? 'quiet';
