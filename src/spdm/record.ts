@@ -1,4 +1,4 @@
-import { type CipherGCMTypes, createCipheriv, createDecipheriv } from 'node:crypto';
+import { type CipherGCMTypes, createCipheriv, createDecipheriv, createSecretKey } from 'node:crypto';
 import { concat } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { openReader, u16, u32 } from './codec.ts';
@@ -34,7 +34,9 @@ export function sealRecord(
   if (plaintext.length + tagBytes > maxRecordBytes) throw new NusecError('SPDM_RECORD', 'data too long for one record');
   const sequence = nextSequence(key);
   const head = concat(u32(sessionId), sequenceField(binding, sequence), u16(plaintext.length + tagBytes));
-  const cipher = createCipheriv(key.aead.name as CipherGCMTypes, key.key, recordNonce(key.iv, sequence), { authTagLength: tagBytes });
+  const cipher = createCipheriv(key.aead.name as CipherGCMTypes, createSecretKey(key.key), recordNonce(key.iv, sequence), {
+    authTagLength: tagBytes,
+  });
   cipher.setAAD(head, { plaintextLength: plaintext.length });
   return concat(head, cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
 }
@@ -79,7 +81,9 @@ function padding(binding: Binding, randomBytes: (length: number) => Uint8Array):
 }
 
 function decrypt(key: RecordKey, sequence: number, record: Uint8Array, headBytes: number): Uint8Array {
-  const decipher = createDecipheriv(key.aead.name as CipherGCMTypes, key.key, recordNonce(key.iv, sequence), { authTagLength: tagBytes });
+  const decipher = createDecipheriv(key.aead.name as CipherGCMTypes, createSecretKey(key.key), recordNonce(key.iv, sequence), {
+    authTagLength: tagBytes,
+  });
   const body = record.subarray(headBytes, record.length - tagBytes);
   decipher.setAAD(record.subarray(0, headBytes), { plaintextLength: body.length });
   decipher.setAuthTag(record.subarray(record.length - tagBytes));
