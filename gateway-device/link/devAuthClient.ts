@@ -3,7 +3,7 @@ import { NusecError } from '../../src/errors.ts';
 import { createDevAuthHost, type DevAuthHost } from '../../src/production/devauth/host.ts';
 import { decodeVendorMessage, encodeVendorMessage } from '../../src/production/devauth/vendor.ts';
 import { messageType } from '../../src/spdm/constants.ts';
-import type { Link } from '../../src/spdm/requester/run.ts';
+import type { Link } from '../../src/spdm/requester/delivery.ts';
 import type { SpdmSession } from '../../src/spdm/session.ts';
 import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
 import type { MctpClient } from './mctpLink.ts';

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import { utf8 } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
-import type { Link } from '../../spdm/requester/run.ts';
+import type { Link } from '../../spdm/requester/delivery.ts';
 import {
   createEmulatorDecoder,
   type EmulatorFrame,

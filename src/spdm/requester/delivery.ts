@@ -1,5 +1,5 @@
 import { concat } from '../../bytes.ts';
-import { capability, responseCode, spdmError } from '../constants.ts';
+import { capability, responseCode, spdmError, type Wire } from '../constants.ts';
 import {
   chunkHeadBytes,
   decodeChunkResponse,
@@ -12,10 +12,12 @@ import { decodeError, decodeLargeResponse, decodeNotReady } from '../messages/er
 import { encodeRespondIfReady } from '../messages/respond-if-ready.ts';
 import type { SpdmSession } from '../session.ts';
 import { bothHave, type Connection, checkHead, unexpected } from './connection.ts';
-import type { Link } from './run.ts';
 
 /** What lies between a request and its response (DSP0274 §10.10–10.12, §10.26): waiting for a busy responder, fetching what was not ready, sending
  *  and fetching messages in chunks. None of it is in a transcript, so it is transparent for whoever asks. */
+
+/** Carries one message and gives the answer. Time-outs belong to the link. */
+export type Link = (wire: Wire) => Promise<Wire>;
 
 /** One SPDM message to the responder, its response back: in the clear, or in a session. */
 export type Ask = (message: Uint8Array) => Promise<Uint8Array>;

@@ -14,7 +14,7 @@ import type { Aead, Algorithms, KeyAgreement } from '../suite.ts';
 import { sessionTranscriptHead } from '../transcript.ts';
 import { algorithmsOf, bothHave, type Connection, checkHead, requirePeer, unexpected } from './connection.ts';
 import type { Identification } from './identify.ts';
-import type { SessionSetupOptions } from './session-setup.ts';
+import type { SessionSetupOptions } from './session-options.ts';
 
 /** KEY_EXCHANGE as a requester (DSP0274 §10.16). The responder is authenticated here, before anything of ours goes out: chain (`trust`),
  *  signature of KEY_EXCHANGE_RSP, verify data. */

@@ -2,13 +2,12 @@ import { responseCode, spdmError, type Wire } from '../constants.ts';
 import type { Evidence } from '../evidence.ts';
 import { type AttestationOptions, continueAttestation, startAttestation } from './attestation.ts';
 import { type Connection, unexpected } from './connection.ts';
-import { clearAsk, deliver, type Wait } from './delivery.ts';
+import { clearAsk, deliver, type Link, type Wait } from './delivery.ts';
 import { createPskSetup, type EstablishedPskSession, type PskSetupOptions } from './psk-setup.ts';
-import { createSessionSetup, type EstablishedSession, type SessionSetupOptions } from './session-setup.ts';
+import type { SessionSetupOptions } from './session-options.ts';
+import { createSessionSetup, type EstablishedSession } from './session-setup.ts';
 
-/** The flows driven over a link that answers each message. Time-outs belong to the link. */
-
-export type Link = (wire: Wire) => Promise<Wire>;
+/** The flows driven over a link that answers each message. */
 
 /** How patient a flow is. */
 export type Patience = {

@@ -1,10 +1,9 @@
 import { NusecError } from '../../errors.ts';
-import type { KemProvider } from '../agreement.ts';
-import { type CertSlots, type SlotSource, slotsFor } from '../certslot.ts';
+import { type CertSlots, slotsFor } from '../certslot.ts';
 import { malformed } from '../codec.ts';
 import { capability, nonceBytes, requestCode, responseCode, type Wire } from '../constants.ts';
-import { type EcdhProvider, ecdhFromRandom, type RandomSource } from '../ecdh.ts';
-import type { Evidence, VerifyOptions } from '../evidence.ts';
+import { ecdhFromRandom } from '../ecdh.ts';
+import type { Evidence } from '../evidence.ts';
 import { encodeGetDigests } from '../messages/digests.ts';
 import {
   decodeEncapsulatedAck,
@@ -14,34 +13,15 @@ import {
   encodeGetEncapsulatedRequest,
 } from '../messages/encapsulated.ts';
 import { mutualAuthentication, requesterSlotMask } from '../messages/key-exchange.ts';
-import type { Binding } from '../record.ts';
 import type { SpdmSession } from '../session.ts';
 import { algorithmsOf, bothHave, type Connection, checkHead, unexpected } from './connection.ts';
 import { answerEncapsulated } from './encapsulated.ts';
 import { acceptFinish, type OpenFinish, openFinish } from './finish.ts';
-import { continueIdentification, defaultIdentifyOptions, type IdentifyOptions, startIdentification } from './identify.ts';
+import { continueIdentification, defaultIdentifyOptions, startIdentification } from './identify.ts';
 import { acceptKeyExchange, type Handshake, type OpenExchange, openExchange } from './key-exchange.ts';
+import type { SessionSetupOptions } from './session-options.ts';
 
 /** Setting up a session as a requester: VERSION … CERTIFICATE, KEY_EXCHANGE, the responder's questions about us, FINISH. */
-
-export type SessionSetupOptions = IdentifyOptions & {
-  /** RandomData of KEY_EXCHANGE, 32 bytes. A nonce chosen by the server makes the resulting evidence fresh for the server. */
-  readonly nonce: Uint8Array;
-  readonly trust: VerifyOptions['trust'];
-  readonly uidHex?: string;
-  readonly randomBytes: RandomSource;
-  readonly binding: Binding;
-  readonly ecdh: EcdhProvider;
-  /** Needed for ML-KEM only. */
-  readonly kem?: KemProvider;
-  /** ReqSessionID, 16 bits. */
-  readonly sessionId: number;
-  /** Measurement summary in KEY_EXCHANGE_RSP: 0 none, 1 trusted computing base, 0xFF all. */
-  readonly summaryType: number;
-  readonly policy: number;
-  /** Our own certificates and keys, for a responder that wants to know who we are; without them such a responder is refused. */
-  readonly ownSlots: SlotSource;
-};
 
 export type SessionSetupStep = { readonly send: Wire } | EstablishedSession;
 
