@@ -153,7 +153,7 @@ async function handshakes(report: Report, authority: Pair, issuer: Certificate):
     rejectUnauthorized: false,
     minVersion: 'TLSv1.3',
   });
-  const anchors = { roots: [issuer.der], issuers: [issuer.der] };
+  const anchors = { roots: [issuer.der], issuers: [issuer] };
   server.on('secureConnection', socket => {
     const raw = socket.getPeerX509Certificate()?.raw;
     if (raw) identifyMachine(new Uint8Array(raw), anchors, new Date().toISOString(), serialHex => revoked.has(serialHex));

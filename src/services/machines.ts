@@ -1,7 +1,7 @@
 import { equalBytes } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { checkChain } from '../pki/chain.ts';
-import { parseCertificate } from '../pki/parse.ts';
+import { type Certificate, parseCertificate } from '../pki/parse.ts';
 import { sha256Hex } from './authority.ts';
 
 /** Who a client certificate belongs to. Nothing but the certificate says so (RULE-9). */
@@ -16,7 +16,7 @@ export type Machine = {
 };
 
 /** What the judge of certificates needs to know now; kept fresh by the server (see trust.ts). */
-export type TrustAnchors = { readonly roots: readonly Uint8Array[]; readonly issuers: readonly Uint8Array[] };
+export type TrustAnchors = { readonly roots: readonly Uint8Array[]; readonly issuers: readonly Certificate[] };
 
 /** Judges a machine's certificate: chain to one of our roots, validity, profile, revocation (T14, T23). Issuers that the peer did not send are filled in from our own.
  *  @param leaf DER
@@ -26,12 +26,12 @@ export function identifyMachine(leaf: Uint8Array, trust: TrustAnchors, now: stri
   const kind = certificate.kind;
   if (kind !== 'device' && kind !== 'programmer' && kind !== 'gateway')
     throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'not the certificate of a device, programmer or gateway');
-  const issuers = trust.issuers.filter(der => equalBytes(parseCertificate(der).subjectDer, certificate.issuerDer));
-  const issuer = issuers.find(
-    der => certificate.aki === undefined || equalBytes(parseCertificate(der).ski ?? new Uint8Array(), certificate.aki),
+  const issuer = trust.issuers.find(
+    ({ subjectDer, ski = new Uint8Array() }) =>
+      equalBytes(subjectDer, certificate.issuerDer) && (certificate.aki === undefined || equalBytes(ski, certificate.aki)),
   );
   if (issuer === undefined) throw new NusecError('CHAIN_REFUSED', 'the certificate is not from an issuing CA of this project');
-  checkChain([leaf, issuer], { roots: trust.roots, now, purpose: kind, isRevoked });
+  checkChain([leaf, issuer.der], { roots: trust.roots, now, purpose: kind, isRevoked });
   const id = kind === 'gateway' ? certificate.subject.commonName : certificate.uid;
   if (id === undefined) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'the certificate names nobody');
   return { kind, id, serialHex: certificate.serialHex, certificateSha256: sha256Hex(leaf), publicKey: certificate.spki };

@@ -1,4 +1,5 @@
 import { authorityStream } from '../domain/authority.ts';
+import { parseCertificate } from '../pki/parse.ts';
 import { trustedIssuers, trustedRoots } from './authority.ts';
 import type { Context } from './context.ts';
 import { identifyMachine, type Machine, type TrustAnchors } from './machines.ts';
@@ -14,7 +15,10 @@ export type Trust = {
 };
 
 export async function startTrust(ctx: Context, revocations: Revocations): Promise<Trust> {
-  const read = async (): Promise<TrustAnchors> => ({ roots: await trustedRoots(ctx), issuers: await trustedIssuers(ctx) });
+  const read = async (): Promise<TrustAnchors> => ({
+    roots: await trustedRoots(ctx),
+    issuers: (await trustedIssuers(ctx)).map(parseCertificate),
+  });
   let anchors = await read();
   const listeners: (() => void)[] = [];
   const stream = authorityStream(ctx.project);
