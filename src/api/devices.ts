@@ -176,15 +176,17 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
     return c.json({ status: (await deviceRow(ctx, uid)).status, revoked: [...revoked] }, 200);
   });
 
-  const suspend = createRoute({
-    method: 'post',
-    path: '/v1/devices/{uid}/suspend',
-    summary: 'Puts the certificates of a device on hold; its connection ends at once',
-    middleware: officer,
-    request: { params, ...reasonBody },
-    responses: answer,
-  });
-  api.openapi(suspend, async c => {
+  /** A step of an officer that takes a reason and answers with the device. */
+  const withReason = <Name extends string>(name: Name, summary: string) =>
+    createRoute({
+      method: 'post',
+      path: `/v1/devices/{uid}/${name}`,
+      summary,
+      middleware: officer,
+      request: { params, ...reasonBody },
+      responses: answer,
+    });
+  api.openapi(withReason('suspend', 'Puts the certificates of a device on hold; its connection ends at once'), async c => {
     const { uid } = c.req.valid('param');
     await holdDevice(ctx, revocations, uid, { type: 'SuspendDevice', reason: c.req.valid('json').reason }, actor(c));
     return c.json(toAnswer(await deviceRow(ctx, uid)), 200);
@@ -220,27 +222,11 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
     return c.json(await field.decommissions.decommission(c.req.valid('param').uid, reason, actor(c), withoutReceipt), 200);
   });
 
-  const quarantine = createRoute({
-    method: 'post',
-    path: '/v1/devices/{uid}/quarantine',
-    summary: 'Holds back upgrades and trust until a person releases the device',
-    middleware: officer,
-    request: { params, ...reasonBody },
-    responses: answer,
-  });
-  api.openapi(quarantine, async c =>
+  api.openapi(withReason('quarantine', 'Holds back upgrades and trust until a person releases the device'), async c =>
     c.json(toAnswer(await quarantineDevice(ctx, c.req.valid('param').uid, c.req.valid('json').reason, actor(c))), 200),
   );
 
-  const release = createRoute({
-    method: 'post',
-    path: '/v1/devices/{uid}/release',
-    summary: 'Releases a device from quarantine',
-    middleware: officer,
-    request: { params, ...reasonBody },
-    responses: answer,
-  });
-  api.openapi(release, async c =>
+  api.openapi(withReason('release', 'Releases a device from quarantine'), async c =>
     c.json(toAnswer(await releaseDevice(ctx, c.req.valid('param').uid, c.req.valid('json').reason, actor(c))), 200),
   );
 };
