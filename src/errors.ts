@@ -37,7 +37,6 @@ export const errorCodes = [
   'STREAM_NOT_FOUND',
   'EVENT_TOO_LARGE',
   'STORE_CLOSED',
-  'STORE_LOCKED',
   'STORE_DAMAGED',
   'STORE_OLDER',
   'STORE_UNAVAILABLE',

@@ -34,7 +34,6 @@ const problems = {
   STREAM_NOT_FOUND: [404, 'There is no such thing'],
   EVENT_TOO_LARGE: [413, 'The event is too large'],
   STORE_CLOSED: [503, 'The server is shutting down'],
-  STORE_LOCKED: [503, 'Another process holds the event store'],
   STORE_DAMAGED: [500, 'The event store is damaged'],
   STORE_OLDER: [503, 'The event store is older than the revocations that are known'],
   STORE_UNAVAILABLE: [503, 'The event store cannot take the event now'],

@@ -14,6 +14,7 @@ function memoryStorage(): Storage {
   const at = (position: number) => rows[position - 1];
   return {
     scan() {},
+    changedElsewhere: () => false,
     begin: () => {
       begun = rows.length;
     },

@@ -1,11 +1,11 @@
-/** The durable event store: one SQLite file in WAL mode, one writer, every group of appends synchronised to the disk. */
+/** The durable event store: one SQLite file in WAL mode, every group of appends synchronised to the disk. Several processes of one machine
+ *  may have it open: SQLite's write lock puts their groups in one order. */
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { decodeEvent } from './envelope.ts';
 import type { EventStore } from './port.ts';
 import type { Storage } from './storage.ts';
 import { createStore } from './store.ts';
-import { lockStore } from './storeLock.ts';
 
 /** Written into the file's header; a file of another format is refused. */
 const storeFormat = 1;
@@ -14,6 +14,8 @@ const checkpointPages = 2048;
 const pageBytes = 8192;
 /** Pages of the file kept in memory. */
 const cacheKib = 131_072;
+/** Another process is committing; what takes longer is refused as on a full disk. */
+const busyTimeoutMs = 5000;
 
 export type SqliteStoreOptions = {
   readonly file: string;
@@ -21,20 +23,20 @@ export type SqliteStoreOptions = {
   readonly maxPages?: number;
 };
 
-/** Opens or creates a store and locks it for the life of the process (kill -9 frees it).
- *  @throws NusecError STORE_LOCKED, STORE_DAMAGED (not a store, another format, a position is missing) */
+/** Opens or creates a store.
+ *  @throws NusecError STORE_DAMAGED (not a store, another format, a position is missing) */
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<EventStore> {
-  const lock = lockStore(options.file);
+  const db = openDatabase(options);
   try {
-    return createStore(sqliteStorage(openDatabase(options), lock));
+    return createStore(sqliteStorage(db));
   } catch (error) {
-    lock.close();
+    db.close();
     throw error;
   }
 }
 
 function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
-  const db = new Database(file, { timeout: 0 });
+  const db = new Database(file, { timeout: busyTimeoutMs });
   try {
     db.pragma(`page_size = ${pageBytes}`);
     db.pragma('journal_mode = WAL');
@@ -52,10 +54,13 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
 }
 
 function createSchema(db: Database): void {
-  const format = db.pragma('user_version', { simple: true });
-  if (format === storeFormat) return;
-  if (format !== 0) throw new NusecError('STORE_DAMAGED', `the event store has format ${format}, this version reads ${storeFormat}`);
-  db.exec(`BEGIN;
+  if (formatOf(db) === storeFormat) return;
+  db.exec('BEGIN IMMEDIATE');
+  const format = formatOf(db);
+  if (format !== storeFormat && format !== 0)
+    throw new NusecError('STORE_DAMAGED', `the event store has format ${format}, this version reads ${storeFormat}`);
+  if (format === 0)
+    db.exec(`
     CREATE TABLE events (
       position INTEGER PRIMARY KEY,
       stream TEXT NOT NULL,
@@ -65,19 +70,21 @@ function createSchema(db: Database): void {
       hash TEXT NOT NULL,
       body TEXT NOT NULL
     ) STRICT;
-    PRAGMA user_version = ${storeFormat};
-    COMMIT;`);
+    PRAGMA user_version = ${storeFormat};`);
+  db.exec('COMMIT');
 }
+
+const formatOf = (db: Database): unknown => db.pragma('user_version', { simple: true });
 
 /** position, stream, revision, id, hash, body */
 type EventColumns = [number, string, number, string, string, string];
 const decode = (row: EventColumns) => decodeEvent(...row);
 
-function sqliteStorage(db: Database, lock: Database): Storage {
+function sqliteStorage(db: Database): Storage {
   const begin = db.prepare('BEGIN IMMEDIATE');
   const commit = db.prepare('COMMIT');
   const insert = db.prepare('INSERT INTO events (position, stream, revision, prev, id, hash, body) VALUES (?, ?, ?, ?, ?, ?, ?)');
-  const heads = db.prepare<[string, number, number, string, string]>('SELECT stream, revision, position, id, hash FROM events').raw();
+  const heads = db.prepare<[string, number, number, string, string]>('SELECT stream, revision, position, id, hash FROM events WHERE position > ?').raw();
   const link = db.prepare<[number, string, number]>('SELECT revision, id, prev FROM events WHERE position = ?').raw();
   const after = db
     .prepare<EventColumns>('SELECT position, stream, revision, id, hash, body FROM events WHERE position > ? ORDER BY position LIMIT ?')
@@ -93,9 +100,18 @@ function sqliteStorage(db: Database, lock: Database): Storage {
        ) SELECT position, stream, revision, id, hash, body FROM chain`,
     )
     .raw();
+  // SQLite's own count of commits by other connections.
+  const version = db.prepare<number>('PRAGMA data_version').pluck();
+  let seen: number | undefined;
   return {
-    scan(visit) {
-      for (const row of heads.iterate()) visit(...row);
+    scan(after, visit) {
+      for (const row of heads.iterate(after)) visit(...row);
+    },
+    changedElsewhere() {
+      const now = version.get();
+      const changed = now !== seen;
+      seen = now;
+      return changed;
     },
     begin: () => void begin.run(),
     insert: row => void insert.run(row.position, row.stream, row.revision, row.prev, row.id, row.hash, row.body),
@@ -112,9 +128,6 @@ function sqliteStorage(db: Database, lock: Database): Storage {
       }
     },
     after: (position, limit) => after.all(position, limit).map(decode),
-    close() {
-      db.close();
-      lock.close();
-    },
+    close: () => void db.close(),
   };
 }

@@ -17,10 +17,12 @@ export type Row = {
 /** What a walk back through a stream sees of an event. */
 export type Link = Pick<Row, 'position' | 'revision' | 'id'>;
 
-/** What an engine must offer to the one writer in store.ts. Everything is synchronous; nothing is checked twice here. */
+/** What an engine must offer to the writer in writer.ts. Everything is synchronous; nothing is checked twice here. */
 export type Storage = {
-  /** Calls `visit` for every row, oldest first (at open only). */
-  scan(visit: (stream: string, revision: number, position: number, id: string, hash: string) => void): void;
+  /** Calls `visit` for every row with a greater position than `after`, oldest first. */
+  scan(after: number, visit: (stream: string, revision: number, position: number, id: string, hash: string) => void): void;
+  /** Whether another process has committed since the last call; inside a transaction, what it says stays true until the end of it. */
+  changedElsewhere(): boolean;
   begin(): void;
   insert(row: Row): void;
   /** Returns when the rows since begin() are durable. */

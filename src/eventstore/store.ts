@@ -9,6 +9,9 @@ import { createWriter } from './writer.ts';
 /** Most events one readAll returns. */
 const maxReadEvents = 10_000;
 
+/** How long what another process has written may wait for the subscribers here. */
+const catchUpEveryMs = 20;
+
 /** The event store over one engine's rows; the engines differ in nothing but where the rows are. */
 export function createStore(storage: Storage): EventStore {
   const writer = createWriter(storage);
@@ -16,6 +19,17 @@ export function createStore(storage: Storage): EventStore {
   const commits = groupCommit(writer, committed.fire);
   const subscriptions = new Set<Subscription>();
   let open = true;
+  const catchUp = (): void => {
+    if (writer.catchUp()) committed.fire();
+  };
+  const following = setInterval(() => {
+    try {
+      catchUp();
+    } catch {
+      // Whoever reads or appends next meets the same error, and can tell somebody.
+    }
+  }, catchUpEveryMs);
+  following.unref();
   const requireOpen = () => {
     if (!open) throw new NusecError('STORE_CLOSED', 'the event store is closed');
   };
@@ -28,6 +42,7 @@ export function createStore(storage: Storage): EventStore {
     },
     async readStream(stream, fromRevision = 0): Promise<readonly RecordedEvent[]> {
       requireOpen();
+      catchUp();
       return readBack(storage, stream, writer.headOf(stream), fromRevision);
     },
     async readAll(after, limit) {
@@ -41,10 +56,14 @@ export function createStore(storage: Storage): EventStore {
       void subscription.ended.then(() => subscriptions.delete(subscription));
       return subscription;
     },
-    head: () => writer.position(),
+    head() {
+      if (open) catchUp();
+      return writer.position();
+    },
     async close() {
       if (!open) return;
       commits.drain();
+      clearInterval(following);
       open = false;
       await Promise.all([...subscriptions].map(subscription => subscription.stop()));
       storage.close();

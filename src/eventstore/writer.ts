@@ -1,4 +1,5 @@
-/** The one writer of a store: takes each append's decision inside the group's transaction and keeps the stream heads. */
+/** The writer of a process: takes each append's decision inside the group's transaction and keeps the stream heads, also of what other
+ *  processes have written to the same store. */
 import { NusecError } from '../errors.ts';
 import type { EncodedEvent } from './envelope.ts';
 import { chainHash, chainStart } from './hashchain.ts';
@@ -18,8 +19,10 @@ type Outcome = AppendResult | Error;
 
 export type Writer = {
   headOf(stream: string): StreamHead;
-  /** Position of the newest durable event. */
+  /** Position of the newest durable event that is known here. */
   position(): number;
+  /** Takes in what other processes have written. @returns whether there was anything */
+  catchUp(): boolean;
   /** Stores a group in one transaction. A request that is refused does not touch the others.
    *  @throws NusecError STORE_UNAVAILABLE when the group could not be made durable; then none of it is stored */
   write(group: readonly AppendRequest[]): Outcome[];
@@ -29,17 +32,25 @@ export function createWriter(storage: Storage): Writer {
   const heads = new Map<string, StreamHead>();
   const ids = recentIds();
   let durable = 0;
-  storage.scan((stream, revision, position, id, hash) => {
-    if (position !== durable + 1) throw new NusecError('STORE_DAMAGED', `position ${durable + 1} is missing`);
-    heads.set(stream, { revision, position, hash });
-    ids.forget(id);
-    durable = position;
-  });
+  const takeIn = (remember: (id: string) => void): void =>
+    storage.scan(durable, (stream, revision, position, id, hash) => {
+      if (position !== durable + 1) throw new NusecError('STORE_DAMAGED', `position ${durable + 1} is missing`);
+      heads.set(stream, { revision, position, hash });
+      remember(id);
+      durable = position;
+    });
+  storage.changedElsewhere();
+  takeIn(ids.forget);
+  const catchUp = (): boolean => {
+    const before = durable;
+    if (storage.changedElsewhere()) takeIn(ids.add);
+    return durable > before;
+  };
   const headOf = (stream: string) => heads.get(stream) ?? emptyStream;
 
   const write = (group: readonly AppendRequest[]): Outcome[] => {
     const undo: (() => void)[] = [];
-    let next = durable;
+    let next = 0;
     const insert = ({ stream, events }: AppendRequest): AppendResult => {
       const before = heads.get(stream);
       undo.push(() => (before === undefined ? heads.delete(stream) : heads.set(stream, before)));
@@ -56,6 +67,8 @@ export function createWriter(storage: Storage): Writer {
     };
     try {
       storage.begin();
+      catchUp();
+      next = durable;
       const outcomes = group.map(request => decide(storage, ids, headOf(request.stream), request) ?? insert(request));
       storage.commit();
       durable = next;
@@ -66,7 +79,7 @@ export function createWriter(storage: Storage): Writer {
       throw new NusecError('STORE_UNAVAILABLE', 'the events could not be made durable and are not stored', { cause: error });
     }
   };
-  return { headOf, position: () => durable, write };
+  return { headOf, position: () => durable, catchUp, write };
 }
 
 /** The outcome of a request that stores nothing: a repetition's first result or a refusal. */

@@ -92,7 +92,7 @@ function rekey(settings: Settings, newPassphraseFile: string | undefined): Promi
 export type BackupRequest = { readonly file: string; readonly sharesFolder: string; readonly threshold: number; readonly shares: number };
 export type BackupResult = BackupContent & { readonly shareFiles: readonly string[]; readonly recorded: boolean };
 
-/** Writes the backup and one file (mode 600) per share. A server may run; then the event is not recorded, as the store is the server's.
+/** Writes the backup and one file (mode 600) per share. A server may run.
  *  @throws KEY_REFUSED for a token: its keys do not leave it; KEY_EXISTS, BAD_REQUEST */
 export async function backUpKeystore(settings: Settings, { sharesFolder, ...plan }: BackupRequest): Promise<BackupResult> {
   if (settings.keystore === 'pkcs11')
@@ -149,21 +149,16 @@ async function withCustody<Result>(settings: Settings, work: (custody: Custody) 
   }
 }
 
-/** @returns false when there is no store here, or a server has it */
+/** @returns false when there is no store here */
 async function recordCare(settings: Settings, type: string, data: JsonObject): Promise<boolean> {
   const file = join(settings.dataDir, 'events.db');
   if (!existsSync(file)) return false;
+  const store = await openSqliteStore({ file });
   try {
-    const store = await openSqliteStore({ file });
-    try {
-      const event = { type, id: createIdSource()(), at: new Date().toISOString(), by: 'system:keystore', data };
-      await store.append('keystore', 'any', [event]);
-      return true;
-    } finally {
-      await store.close();
-    }
-  } catch (error) {
-    if (error instanceof NusecError && error.code === 'STORE_LOCKED') return false;
-    throw error;
+    const event = { type, id: createIdSource()(), at: new Date().toISOString(), by: 'system:keystore', data };
+    await store.append('keystore', 'any', [event]);
+    return true;
+  } finally {
+    await store.close();
   }
 }

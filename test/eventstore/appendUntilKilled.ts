@@ -1,7 +1,8 @@
-/** Child process of durability.test.ts: 16 writers append to the store until the process is killed.
+/** Child process of durability.test.ts: 16 writers append to the store until the process is killed, beside other processes if there are any.
  *  What the store has acknowledged goes to standard output in one write per event, so that it outlives the process. */
 import { writeSync } from 'node:fs';
 import { createIdSource } from '../../src/eventstore/ids.ts';
+import { RevisionConflict } from '../../src/eventstore/revision.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 
 const store = await openSqliteStore({ file: process.argv[2] as string });
@@ -17,9 +18,14 @@ async function write(stream: string): Promise<void> {
       by: 'system:test',
       data: { after: revision },
     }));
-    const result = await store.append(stream, revision < 0 ? 'none' : revision, events);
-    revision = result.revision;
-    writeSync(1, `${result.position} ${stream} ${revision} ${events[1]?.id}\n`);
+    try {
+      const result = await store.append(stream, revision < 0 ? 'none' : revision, events);
+      revision = result.revision;
+      writeSync(1, `${result.position} ${stream} ${revision} ${events[1]?.id}\n`);
+    } catch (error) {
+      if (!(error instanceof RevisionConflict)) throw error;
+      revision = error.actual;
+    }
   }
 }
 

@@ -7,9 +7,32 @@ import type { EventStore, ExpectedRevision, RecordedEvent } from '../../src/even
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { event, nextId, temporaryFolder } from './support.ts';
 
+/** Two handles of one store, as two processes have them: after each finished append the next calls go to the other one. */
+async function openShared(): Promise<EventStore> {
+  const file = join(temporaryFolder(), 'events.db');
+  let [now, then] = [await openSqliteStore({ file }), await openSqliteStore({ file })];
+  let appending = 0;
+  const change = (): void => {
+    appending -= 1;
+    if (appending === 0) [now, then] = [then, now];
+  };
+  return {
+    append(...args) {
+      appending += 1;
+      return now.append(...args).finally(change);
+    },
+    readStream: (...args) => now.readStream(...args),
+    readAll: (...args) => now.readAll(...args),
+    subscribe: (...args) => now.subscribe(...args),
+    head: () => now.head(),
+    close: async () => void (await Promise.all([now.close(), then.close()])),
+  };
+}
+
 const engines = {
   memory: async () => openMemoryStore(),
   sqlite: async () => openSqliteStore({ file: join(temporaryFolder(), 'events.db') }),
+  'sqlite, two processes': openShared,
 };
 
 describe.each(Object.entries(engines))('event store on %s', (_name, open) => {
