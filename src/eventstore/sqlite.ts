@@ -84,7 +84,9 @@ function sqliteStorage(db: Database): Storage {
   const begin = db.prepare('BEGIN IMMEDIATE');
   const commit = db.prepare('COMMIT');
   const insert = db.prepare('INSERT INTO events (position, stream, revision, prev, id, hash, body) VALUES (?, ?, ?, ?, ?, ?, ?)');
-  const heads = db.prepare<[string, number, number, string, string]>('SELECT stream, revision, position, id, hash FROM events WHERE position > ?').raw();
+  const heads = db
+    .prepare<[string, number, number, string, string]>('SELECT stream, revision, position, id, hash FROM events WHERE position > ?')
+    .raw();
   const link = db.prepare<[number, string, number]>('SELECT revision, id, prev FROM events WHERE position = ?').raw();
   const after = db
     .prepare<EventColumns>('SELECT position, stream, revision, id, hash, body FROM events WHERE position > ? ORDER BY position LIMIT ?')

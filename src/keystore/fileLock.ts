@@ -1,19 +1,63 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 
-/** Keeps a second process (or a second opening in this one) from writing the same file.
+/** Who may work with a file that several server processes share.
  *
- *  Node has no file locks; SQLite's exclusive lock on an empty database beside the file is one, and the kernel drops it with
- *  the process, however that ends. @throws KEYSTORE_LOCKED when someone else holds it */
-export function lockFile(file: string): { release(): void } {
+ *  Node has no file locks; those of SQLite on an empty database beside the file are some, and the kernel drops them with the process,
+ *  however that ends. Sharing is a read lock, changing a reserved lock beside it, being alone an exclusive one. */
+export type FileLock = {
+  /** Runs `work` while nobody else changes the file; one after the other. @throws KEYSTORE_LOCKED when another process does not come to its end */
+  change<Result>(work: () => Promise<Result>): Promise<Result>;
+  release(): void;
+};
+
+const changeWaitMs = 10_000;
+const changePollMs = 5;
+
+/** @param how `shared`: beside other processes that share it · `alone`: nobody else has it open
+ *  @throws KEYSTORE_LOCKED when that cannot be: somebody is alone with it, or shares it */
+export function lockFile(file: string, how: 'shared' | 'alone'): FileLock {
+  const held = holding(file, how === 'alone' ? 'BEGIN EXCLUSIVE' : 'BEGIN; SELECT count(*) FROM sqlite_master');
+  if (held === undefined) throw new NusecError('KEYSTORE_LOCKED', `${file} is in use by another process`);
+  let last: Promise<unknown> = Promise.resolve();
+  const alone = async <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const reserved = how === 'alone' ? undefined : await reserve(file);
+    try {
+      return await work();
+    } finally {
+      reserved?.close();
+    }
+  };
+  return {
+    change(work) {
+      const turn = last.then(() => alone(work));
+      last = turn.catch(() => undefined);
+      return turn;
+    },
+    release: () => void held.close(),
+  };
+}
+
+async function reserve(file: string): Promise<Database> {
+  for (const deadline = performance.now() + changeWaitMs; performance.now() < deadline; await sleep(changePollMs)) {
+    const reserved = holding(file, 'BEGIN IMMEDIATE');
+    if (reserved) return reserved;
+  }
+  throw new NusecError('KEYSTORE_LOCKED', `${file} is being changed by another process`);
+}
+
+/** @returns the connection that holds the lock until it is closed; undefined when somebody else is in the way */
+function holding(file: string, begin: string): Database | undefined {
   const database = new Database(`${file}.lock`, { timeout: 0 });
   try {
     // Nothing is ever written: keep the journal off the disk.
     database.pragma('journal_mode = MEMORY');
-    database.exec('BEGIN EXCLUSIVE');
-  } catch (cause) {
+    database.exec(begin);
+    return database;
+  } catch (error) {
     database.close();
-    throw new NusecError('KEYSTORE_LOCKED', `${file} is in use by another process`, { cause });
+    if ((error as { code?: string }).code === 'SQLITE_BUSY') return undefined;
+    throw error;
   }
-  return { release: () => database.close() };
 }

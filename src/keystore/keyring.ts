@@ -1,15 +1,19 @@
 import type { KeyObject } from 'node:crypto';
+import { equalBytes } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { createBatcher } from './batcher.ts';
 import { replaceFile } from './durableFile.ts';
 import { importPrivateKey } from './ec.ts';
+import type { FileLock } from './fileLock.ts';
 import { keyExists, keyNotFound } from './keyRules.ts';
-import { encodeKeyset, type KeysetEntry, type KeysetKeys, type RandomBytes } from './keyset.ts';
+import { encodeKeyset, type KeysetEntry, type KeysetKeys, maxKeysetBytes, type RandomBytes, readEntries } from './keyset.ts';
 import { unwrapKey, wrapKey } from './kwp.ts';
 import type { KeyInfo } from './port.ts';
+import { fileVersion, readSecretFile } from './secretFile.ts';
 import { secretKey } from './unlock.ts';
 
-/** The keys of an opened keyset in memory, and their durable change: what is here is on disk. */
+/** The keys of an opened keyset in memory, and their durable change: what is here is on disk. What other processes change in the file is
+ *  seen when a key is missed here, before every change of ours, and within a second. */
 export type Keyring = {
   /** @throws KEY_NOT_FOUND */
   entry(id: string): KeysetEntry;
@@ -21,7 +25,7 @@ export type Keyring = {
   add(entry: Omit<KeysetEntry, 'wrapped'>, secret: Uint8Array): Promise<KeyInfo>;
   /** Resolves when the file no longer holds the key. @throws KEY_NOT_FOUND */
   remove(id: string): Promise<void>;
-  /** Why the newest rewrite failed, if it did. */
+  /** Why the newest rewrite, or look at the file, failed, if it did. */
   failure(): string | undefined;
   idle(): Promise<void>;
 };
@@ -29,32 +33,70 @@ export type Keyring = {
 /** A rewrite costs time in the number of keys; per-device boot keys belong in custody.ts. */
 const maxKeys = 50_000;
 
+/** How long a key that another process has destroyed may still be used here. */
+const lookEveryMs = 1000;
+
 type Entries = Map<string, KeysetEntry>;
 type Change = (entries: Entries) => void;
 
-export function createKeyring(file: string, keys: KeysetKeys, stored: readonly KeysetEntry[], randomBytes: RandomBytes): Keyring {
-  let entries: Entries = new Map(stored.map(entry => [entry.id, entry]));
+/** An opened keyset: its file, the lock that is held on it, and what was in it at `version`. */
+export type OpenedKeyset = {
+  readonly file: string;
+  readonly lock: FileLock;
+  readonly keys: KeysetKeys;
+  readonly version: string;
+  readonly entries: readonly KeysetEntry[];
+};
+
+export function createKeyring(opened: OpenedKeyset, randomBytes: RandomBytes): Keyring {
+  const { file, lock, keys } = opened;
+  let entries: Entries = new Map(opened.entries.map(entry => [entry.id, entry]));
+  let version = opened.version;
+  let lookedAt = performance.now();
   const imported = new WeakMap<KeysetEntry, KeyObject>();
   let failure: string | undefined;
 
-  const commit = async (changes: readonly Change[]): Promise<readonly (undefined | NusecError)[]> => {
+  const read = (): void => {
+    lookedAt = performance.now();
+    const now = fileVersion(file);
+    if (now === version) return;
+    entries = keepKnown(entries, readEntries(readSecretFile(file, maxKeysetBytes) ?? new Uint8Array(), keys));
+    version = now;
+  };
+  /** A file that cannot be read does not stop the keys that are known. */
+  const look = (): void => {
+    try {
+      read();
+    } catch (error) {
+      failure = messageOf(error);
+    }
+  };
+  const write = async (changes: readonly Change[]): Promise<readonly (undefined | NusecError)[]> => {
+    read();
     const next = new Map(entries);
     const outcomes = changes.map(change => refusalOf(change, next));
     if (outcomes.every(outcome => outcome !== undefined)) return outcomes;
-    try {
-      await replaceFile(file, encodeKeyset(keys, next.values(), randomBytes));
-    } catch (error) {
-      failure = error instanceof Error ? error.message : 'unknown';
-      throw error;
-    }
+    await replaceFile(file, encodeKeyset(keys, next.values(), randomBytes));
+    version = fileVersion(file);
     failure = undefined;
     entries = next;
     return outcomes;
   };
-  const batcher = createBatcher(commit);
+  const batcher = createBatcher(async (changes: readonly Change[]) => {
+    try {
+      return await lock.change(() => write(changes));
+    } catch (error) {
+      failure = messageOf(error);
+      throw error;
+    }
+  });
 
+  const find = (id: string): KeysetEntry | undefined => {
+    if (!entries.has(id) || performance.now() - lookedAt > lookEveryMs) look();
+    return entries.get(id);
+  };
   const entry = (id: string): KeysetEntry => {
-    const found = entries.get(id);
+    const found = find(id);
     if (!found) throw keyNotFound(id);
     return found;
   };
@@ -67,8 +109,11 @@ export function createKeyring(file: string, keys: KeysetKeys, stored: readonly K
       imported.set(found, key);
       return key;
     },
-    has: id => entries.has(id),
-    list: () => Array.from(entries.values(), infoOf),
+    has: id => find(id) !== undefined,
+    list() {
+      look();
+      return Array.from(entries.values(), infoOf);
+    },
     async add(fresh, secret) {
       const added = { ...fresh, wrapped: wrapKey(keys.entries, secret) };
       secret.fill(0);
@@ -82,6 +127,18 @@ export function createKeyring(file: string, keys: KeysetKeys, stored: readonly K
     failure: () => failure,
     idle: () => batcher.idle(),
   };
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'unknown');
+
+/** Entries that did not change stay the same objects: their keys are imported already. */
+function keepKnown(known: Entries, read: readonly KeysetEntry[]): Entries {
+  return new Map(
+    read.map(entry => {
+      const before = known.get(entry.id);
+      return [entry.id, before && equalBytes(before.wrapped, entry.wrapped) ? before : entry];
+    }),
+  );
 }
 
 /** Carries out one change of a group; a refused one leaves the others alone. */

@@ -61,9 +61,14 @@ export async function newKeyset(unlock: Unlock, cost: Argon2Cost, randomBytes: R
 export async function openKeyset(content: Uint8Array, unlock: Unlock): Promise<{ keys: KeysetKeys; entries: readonly KeysetEntry[] }> {
   const header = Uint8Array.from(content.subarray(0, headerBytes));
   const keys = subkeys(header, await openFileKey(header, unlock));
-  const body = open(keys.body, header, content.subarray(headerBytes));
-  if (!body) throw new NusecError('KEYSTORE_DAMAGED', 'the body of the keyset was changed');
-  return { keys, entries: decodeEntries(body) };
+  return { keys, entries: readEntries(content, keys) };
+}
+
+/** The entries of a keyset whose keys are known already. @throws KEYSTORE_DAMAGED (any change of the file, or another keyset) */
+export function readEntries(content: Uint8Array, { header, body }: KeysetKeys): readonly KeysetEntry[] {
+  const opened = equalBytes(content.subarray(0, headerBytes), header) ? open(body, header, content.subarray(headerBytes)) : undefined;
+  if (!opened) throw new NusecError('KEYSTORE_DAMAGED', 'the body of the keyset was changed');
+  return decodeEntries(opened);
 }
 
 /** @returns the whole file */

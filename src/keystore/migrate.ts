@@ -33,7 +33,7 @@ const sessions = 4;
 /** @throws KEY_EXISTS (the token has another key of an id, or the custody is there), KEYSTORE_LOCKED while a server runs, and what opening either throws */
 export async function migrateToToken(options: MigrateOptions): Promise<Migration> {
   if (existsSync(options.tokenCustody)) throw new NusecError('KEY_EXISTS', `${options.tokenCustody} exists: move it away first`);
-  const locks = [lockFile(options.keyset), lockFile(options.token.lock)];
+  const locks = [lockFile(options.keyset, 'alone'), lockFile(options.token.lock, 'alone')];
   const { module, label, pinFile } = options.token;
   try {
     const { keys, entries } = await readKeyset(options.keyset, options.unlock);

@@ -4,7 +4,7 @@ import { rawToDer } from '../ecdsa.ts';
 import { NusecError } from '../errors.ts';
 import { digestOf, importKey, spkiOfPoint } from '../pki/keys.ts';
 import { refuseCustodySalt } from './custodyKey.ts';
-import { lockFile } from './fileLock.ts';
+import { type FileLock, lockFile } from './fileLock.ts';
 import { checkId, checkIv, keyExists, keyNotFound, wrongUse } from './keyRules.ts';
 import { openTokenClient, type TokenClient } from './pkcs11/tokenClient.ts';
 import type { KeyInfo, Keystore } from './port.ts';
@@ -16,8 +16,11 @@ export type Pkcs11Options = {
   readonly label: string;
   /** File of mode 600 with the user PIN. */
   readonly pinFile: string;
-  /** One process owns the token's keys: `{lock}.lock` is locked while the keystore is open. Absent: look only, change nothing. */
+  /** `{lock}.lock` is held while the keystore is open: processes that share it make and destroy keys one after the other. Absent: look only,
+   *  change nothing. */
   readonly lock?: string;
+  /** Refuse to share the token with other processes. */
+  readonly alone?: boolean;
   /** Operations the token works on at once; tokens allow from a dozen sessions up. */
   readonly sessions?: number;
   readonly now?: () => Date;
@@ -26,19 +29,21 @@ export type Pkcs11Options = {
 };
 
 const defaultSessions = 4;
+/** How long a list of keys is good before the token is asked again, for what other processes changed. */
+const listAgeMs = 1000;
 
 /** Opens the keystore of a PKCS#11 token (HSM, smart card, SoftHSM). Private and secret keys are made in the token, sensitive and not
  *  extractable; only boot keys leave it, wrapped. What goes through this process: the message's hash, and for `derive` and `seal` what
- *  docs/keystore.md says. A token that went away is found again when it is back.
- *  @throws KEYSTORE_UNAVAILABLE (no such token), KEYSTORE_WRONG_PASSPHRASE, KEYSTORE_LOCKED (PIN locked, or open in another process),
+ *  docs/keystore.md says. A token that went away is found again when it is back. Several processes may have one token open.
+ *  @throws KEYSTORE_UNAVAILABLE (no such token), KEYSTORE_WRONG_PASSPHRASE, KEYSTORE_LOCKED (PIN locked, or somebody is alone with it),
  *  KEYSTORE_PERMISSIONS (PIN file), KEYSTORE_DAMAGED (a key of the token could be read out), NOT_FOUND (no PIN file), BAD_REQUEST (no module) */
 export async function openPkcs11Keystore(options: Pkcs11Options): Promise<Keystore> {
-  const { module, label, pinFile, sessions = defaultSessions, now = () => new Date() } = options;
-  const lock = options.lock === undefined ? undefined : lockFile(options.lock);
+  const { module, label, pinFile, sessions = defaultSessions, alone = false, now = () => new Date() } = options;
+  const lock = options.lock === undefined ? undefined : lockFile(options.lock, alone ? 'alone' : 'shared');
   try {
     const known = new Map<string, KeyInfo>();
     const client = await openTokenClient({ module, label, pinFile, sessions }, keys => adopt(known, keys, label), options.onLost);
-    return driver(client, known, label, now, () => lock?.release());
+    return driver({ client, lock, known, label, now });
   } catch (error) {
     lock?.release();
     throw error;
@@ -56,87 +61,111 @@ function adopt(known: Map<string, KeyInfo>, keys: readonly KeyInfo[], label: str
   for (const key of keys) known.set(key.id, key);
 }
 
-/** @param known the keys of the token: this process alone changes them */
-function driver(client: TokenClient, known: Map<string, KeyInfo>, label: string, now: () => Date, release: () => void): Keystore {
+/** `known`: the keys of the token as they were found last. */
+type Parts = {
+  readonly client: TokenClient;
+  readonly lock: FileLock | undefined;
+  readonly known: Map<string, KeyInfo>;
+  readonly label: string;
+  readonly now: () => Date;
+};
+
+function driver({ client, lock, known, label, now }: Parts): Keystore {
   let open = true;
-  const entry = (id: string): KeyInfo => {
+  const requireOpen = (): void => {
     if (!open) throw new NusecError('KEYSTORE_LOCKED', 'the keystore is closed');
+  };
+  let foundAt = performance.now();
+  const find = async (): Promise<void> => {
+    adopt(known, await client.call('find'), label);
+    foundAt = performance.now();
+  };
+  /** A key that is not known here may be another process's, made since. */
+  const entry = async (id: string): Promise<KeyInfo> => {
+    requireOpen();
+    if (!known.has(id)) await find();
     const found = known.get(id);
     if (!found) throw keyNotFound(id);
     return found;
   };
-  const checkNewId = (id: string): void => {
-    if (!open) throw new NusecError('KEYSTORE_LOCKED', 'the keystore is closed');
-    checkId(id);
-    if (known.has(id)) throw keyExists(id);
+  const change = <Result>(work: () => Promise<Result>): Promise<Result> => {
+    requireOpen();
+    return lock === undefined ? work() : lock.change(work);
   };
-  const remember = (info: KeyInfo): KeyInfo => {
-    known.set(info.id, info);
-    return copyOf(info);
-  };
+  const make = (id: string, making: () => Promise<KeyInfo>): Promise<KeyInfo> =>
+    change(async () => {
+      checkId(id);
+      await find();
+      if (known.has(id)) throw keyExists(id);
+      const info = await making();
+      known.set(info.id, info);
+      return copyOf(info);
+    });
 
   return Object.freeze({
     async generate(id, algorithm) {
-      checkNewId(id);
-      return remember(await client.call('generate', id, algorithm, now().toISOString()));
+      return make(id, () => client.call('generate', id, algorithm, now().toISOString()));
     },
 
     async publicKey(id) {
-      const { publicKey } = entry(id);
+      const { publicKey } = await entry(id);
       if (!publicKey) throw wrongUse(id, 'has no public key');
       return Uint8Array.from(publicKey);
     },
 
     async sign(id, message) {
-      const { algorithm } = entry(id);
+      const { algorithm } = await entry(id);
       if (algorithm === 'AES-256') throw wrongUse(id, 'does not sign');
       return rawToDer(await client.call('sign', id, hash(digestOf[algorithm], message, 'buffer')));
     },
 
     async derive(id, peerPoint, kdf, targetId) {
-      entry(id);
-      checkNewId(targetId);
+      await entry(id);
       importKey(spkiOfPoint(peerPoint));
-      return remember(await client.call('derive', id, peerPoint, kdf, targetId, now().toISOString()));
+      return make(targetId, () => client.call('derive', id, peerPoint, kdf, targetId, now().toISOString()));
     },
 
     async mac(id, message) {
-      entry(id);
+      await entry(id);
       return client.call('mac', id, message);
     },
 
     async seal(id, kdf, iv, aad, plaintext) {
-      entry(id);
+      await entry(id);
       refuseCustodySalt(kdf);
       checkIv(iv);
       return client.call('seal', id, kdf, iv, aad, plaintext);
     },
 
     async generateWrapped(kekId, context) {
-      entry(kekId);
+      await entry(kekId);
       return client.call('generateWrapped', kekId, context);
     },
 
     async signWrapped(kekId, context, wrapped, message) {
-      entry(kekId);
+      await entry(kekId);
       return rawToDer(await client.call('signWrapped', kekId, context, wrapped, hash('sha256', message, 'buffer')));
     },
 
     async rewrap(kekId, context, wrapped, newKekId) {
-      entry(kekId);
-      entry(newKekId);
+      await entry(kekId);
+      await entry(newKekId);
       return client.call('rewrap', kekId, context, wrapped, newKekId);
     },
 
     async list() {
-      if (!open) throw new NusecError('KEYSTORE_LOCKED', 'the keystore is closed');
+      requireOpen();
+      // Without the token: the keys that it had.
+      if (performance.now() - foundAt > listAgeMs) await find().catch(() => undefined);
       return Array.from(known.values(), copyOf);
     },
 
     async destroy(id) {
-      entry(id);
-      await client.call('destroy', id);
-      known.delete(id);
+      await change(async () => {
+        await entry(id);
+        await client.call('destroy', id);
+        known.delete(id);
+      });
     },
 
     async health() {
@@ -153,7 +182,7 @@ function driver(client: TokenClient, known: Map<string, KeyInfo>, label: string,
       if (!open) return;
       open = false;
       await client.close();
-      release();
+      lock?.release();
     },
   } satisfies Keystore);
 }

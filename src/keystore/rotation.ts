@@ -72,7 +72,7 @@ export type RekeyOptions = {
 /** A new file key for the software keyset: all keys are wrapped anew, and the file is replaced in one step.
  *  @returns how many keys there are @throws as openSoftwareKeystore; KEYSTORE_LOCKED while a server has it open */
 export async function rekeyKeyset({ file, unlock, newUnlock, argon2Cost, randomBytes = cryptoRandomBytes }: RekeyOptions): Promise<number> {
-  const lock = lockFile(file);
+  const lock = lockFile(file, 'alone');
   try {
     const { keys, entries } = await readKeyset(file, unlock);
     if ('passphrase' in newUnlock) checkNewPassphrase(newUnlock.passphrase);

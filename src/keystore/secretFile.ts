@@ -58,4 +58,10 @@ function openIfThere(file: string): number | undefined {
   }
 }
 
+/** Tells whether a file was replaced since. */
+export function fileVersion(file: string): string {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  return `${stat?.ino} ${stat?.mtimeMs} ${stat?.size}`;
+}
+
 const hasCode = (error: unknown, code: string): boolean => error instanceof Error && 'code' in error && error.code === code;

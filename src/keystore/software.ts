@@ -5,12 +5,12 @@ import { NusecError } from '../errors.ts';
 import { createUnwrappedKeys, generateUnder, refuseCustodySalt, rewrapUnder, signUnder } from './custodyKey.ts';
 import { replaceFile, temporaryName } from './durableFile.ts';
 import { agree, generateEc, signEc } from './ec.ts';
-import { lockFile } from './fileLock.ts';
+import { type FileLock, lockFile } from './fileLock.ts';
 import { checkId, checkIv, ecAlgorithm, keyExists, requireAes, requireKek, requireP256, wrongUse } from './keyRules.ts';
-import { createKeyring, type Keyring } from './keyring.ts';
-import { encodeKeyset, type KeysetEntry, type KeysetKeys, maxKeysetBytes, newKeyset, openKeyset, type RandomBytes } from './keyset.ts';
+import { createKeyring, type Keyring, type OpenedKeyset } from './keyring.ts';
+import { encodeKeyset, type KeysetKeys, maxKeysetBytes, newKeyset, openKeyset, type RandomBytes } from './keyset.ts';
 import type { Keystore } from './port.ts';
-import { readSecretFile } from './secretFile.ts';
+import { fileVersion, readSecretFile } from './secretFile.ts';
 import { type Argon2Cost, checkNewPassphrase, defaultArgon2Cost, ensureKeyFile, isSaneCost, secretKey, type Unlock } from './unlock.ts';
 
 export type SoftwareKeystoreOptions = {
@@ -19,6 +19,8 @@ export type SoftwareKeystoreOptions = {
   readonly unlock: Unlock;
   /** Makes the keyset, and the key file, when they are missing. Off by default: a lost disk must not look like an empty keystore. */
   readonly create?: boolean;
+  /** Refuse to share the keyset with other processes. */
+  readonly alone?: boolean;
   /** Argon2id cost of a new keyset; an existing one carries its own. */
   readonly argon2Cost?: Argon2Cost;
   /** Source of AES keys, salts and IVs (EC keys come from OpenSSL). */
@@ -29,37 +31,39 @@ export type SoftwareKeystoreOptions = {
 
 /** Opens the software keystore: keys sealed in one file, opened by a passphrase or a key file; at work they are KeyObjects in
  *  closures, and no property of what is returned leads to them (RULE-1, T17). Every change is durable before its promise resolves.
+ *  Several processes may have one keyset open: a key that one makes or destroys is there, or gone, for the others.
  *  @throws NOT_FOUND (no keyset or key file, and `create` is off), KEYSTORE_WRONG_PASSPHRASE, KEYSTORE_DAMAGED,
- *  KEYSTORE_PERMISSIONS (readable by others), KEYSTORE_LOCKED (open elsewhere), BAD_REQUEST (new passphrase below 12 characters) */
+ *  KEYSTORE_PERMISSIONS (readable by others), KEYSTORE_LOCKED (somebody is alone with it), BAD_REQUEST (new passphrase below 12 characters) */
 export async function openSoftwareKeystore(options: SoftwareKeystoreOptions): Promise<Keystore> {
-  const { file, randomBytes = cryptoRandomBytes, now = () => new Date() } = options;
-  const lock = lockFile(file);
+  const { file, alone = false, randomBytes = cryptoRandomBytes, now = () => new Date() } = options;
+  const lock = lockFile(file, alone ? 'alone' : 'shared');
   try {
-    rmSync(temporaryName(file), { force: true });
-    const { keys, entries } = await openOrCreate(options, randomBytes);
-    return driver(createKeyring(file, keys, entries, randomBytes), randomBytes, now, lock.release);
+    const opened = await lock.change(() => openOrCreate(options, lock, randomBytes));
+    return driver(createKeyring(opened, randomBytes), randomBytes, now, lock.release);
   } catch (error) {
     lock.release();
     throw error;
   }
 }
 
-type Opened = { readonly keys: KeysetKeys; readonly entries: readonly KeysetEntry[] };
-
-async function openOrCreate({ file, unlock, create, argon2Cost }: SoftwareKeystoreOptions, randomBytes: RandomBytes): Promise<Opened> {
+async function openOrCreate(options: SoftwareKeystoreOptions, lock: FileLock, randomBytes: RandomBytes): Promise<OpenedKeyset> {
+  const { file, unlock, create, argon2Cost } = options;
+  rmSync(temporaryName(file), { force: true });
+  const version = fileVersion(file);
   const content = readSecretFile(file, maxKeysetBytes);
-  if (content) return openKeyset(content, unlock);
+  if (content) return { file, lock, version, ...(await openKeyset(content, unlock)) };
   if (!create) throw new NusecError('NOT_FOUND', `there is no keystore ${file}`);
-  return createKeyset(file, unlock, argon2Cost ?? defaultArgon2Cost, randomBytes);
+  const keys = await createKeyset(file, unlock, argon2Cost ?? defaultArgon2Cost, randomBytes);
+  return { file, lock, version: fileVersion(file), keys, entries: [] };
 }
 
-async function createKeyset(file: string, unlock: Unlock, cost: Argon2Cost, randomBytes: RandomBytes): Promise<Opened> {
+async function createKeyset(file: string, unlock: Unlock, cost: Argon2Cost, randomBytes: RandomBytes): Promise<KeysetKeys> {
   if (!isSaneCost(cost)) throw new NusecError('BAD_REQUEST', 'the argon2 cost is out of range');
   if ('passphrase' in unlock) checkNewPassphrase(unlock.passphrase);
   else ensureKeyFile(unlock.keyFile, randomBytes);
   const keys = await newKeyset(unlock, cost, randomBytes);
   await replaceFile(file, encodeKeyset(keys, [], randomBytes));
-  return { keys, entries: [] };
+  return keys;
 }
 
 const aesKeyBytes = 32;

@@ -12,6 +12,7 @@ import {
   requirePackageKey,
 } from '../domain/authority.ts';
 import { NusecError } from '../errors.ts';
+import { ensureKey } from '../keystore/ensureKey.ts';
 import { coseSigner, signer } from '../keystore/signer.ts';
 import { type Signer as CertificateSigner, issueCertificate } from '../pki/certificate.ts';
 import { type Certificate, parseCertificate } from '../pki/parse.ts';
@@ -154,8 +155,7 @@ export async function makeIssuingCa(ctx: Context, icaId: string, use: CaUse, lin
 
 /** A P-256 key of this id, made when it is missing. @returns SubjectPublicKeyInfo */
 export async function ensureSigningKey(ctx: Context, keyId: string): Promise<Uint8Array> {
-  const exists = (await ctx.keystore.list()).some(key => key.id === keyId);
-  if (!exists) await ctx.keystore.generate(keyId, 'P-256');
+  await ensureKey(ctx.keystore, keyId, 'P-256');
   return ctx.keystore.publicKey(keyId);
 }
 

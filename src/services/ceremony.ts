@@ -2,6 +2,7 @@ import { toBase64url } from '../bytes.ts';
 import { authority, authorityStream } from '../domain/authority.ts';
 import { NusecError } from '../errors.ts';
 import { bootKekId } from '../keystore/bootKeys.ts';
+import { ensureKey } from '../keystore/ensureKey.ts';
 import { signer } from '../keystore/signer.ts';
 import { issueCertificate } from '../pki/certificate.ts';
 import { establishIssuingCa, publishTrustBundle, rootKeyId, sha256Hex } from './authority.ts';
@@ -34,9 +35,9 @@ export async function initialiseProject(ctx: Context, ceremony: Ceremony): Promi
     throw new NusecError('FOUR_EYES_REQUIRED', 'creating the root needs two different people');
   await execute(ctx, authority, stream, { type: 'CreateProject', project: ctx.project, name: ceremony.organization, by }, by);
   const rootSha256 = await establishRoot(ctx, ceremony, by);
-  await ensureKey(ctx, bootKekId(1), 'AES-256');
+  await ensureKey(ctx.keystore, bootKekId(1), 'AES-256');
   for (const use of ['server', 'programmer', 'gateway'] as const) await ensureIssuingCa(ctx, use);
-  await ensureKey(ctx, packageKeyId, 'P-256');
+  await ensureKey(ctx.keystore, packageKeyId, 'P-256');
   const publicKey = toBase64url(await ctx.keystore.publicKey(packageKeyId));
   await execute(ctx, authority, stream, { type: 'EstablishPackageKey', keyId: packageKeyId, publicKey }, by);
   const tokens = [];
@@ -49,7 +50,7 @@ async function establishRoot(ctx: Context, ceremony: Ceremony, by: string): Prom
   const stream = authorityStream(ctx.project);
   const state = await stateOf(ctx, authority, stream);
   if (state.status === 'CREATED' && state.root !== undefined) return state.root.sha256;
-  await ensureKey(ctx, rootKeyId, 'P-256');
+  await ensureKey(ctx.keystore, rootKeyId, 'P-256');
   const { der } = await issueCertificate(
     'rootCa',
     {
@@ -70,9 +71,4 @@ async function ensureIssuingCa(ctx: Context, use: 'server' | 'programmer' | 'gat
   const state = await stateOf(ctx, authority, authorityStream(ctx.project));
   const isThere = state.status === 'CREATED' && state.issuingCas.some(ca => ca.use === use && ca.status === 'ACTIVE');
   if (!isThere) await establishIssuingCa(ctx, use);
-}
-
-async function ensureKey(ctx: Context, id: string, algorithm: 'P-256' | 'AES-256'): Promise<void> {
-  const known = (await ctx.keystore.list()).some(key => key.id === id);
-  if (!known) await ctx.keystore.generate(id, algorithm);
 }

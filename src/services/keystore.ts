@@ -33,11 +33,18 @@ export function tokenOptions({
   return { module: pkcs11Module, label: pkcs11Token, pinFile: pkcs11PinFile, lock: join(dataDir, 'pkcs11') };
 }
 
-/** @param create makes a software keyset when there is none; a token is made with its vendor's tools
- *  @param onLost told when the token is lost, so that an operator gets to know
- *  @throws as the driver: wrong passphrase or PIN, locked by another process, damaged, token not there */
-export function openKeystore(settings: Settings, create: boolean, onLost: (detail: string) => void = () => {}): Promise<Keystore> {
-  if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), onLost });
+export type OpenHow = {
+  /** Makes a software keyset when there is none; a token is made with its vendor's tools. */
+  readonly create?: boolean;
+  /** Not beside a server. */
+  readonly alone?: boolean;
+  /** Told when the token is lost, so that an operator gets to know. */
+  readonly onLost?: (detail: string) => void;
+};
+
+/** @throws as the driver: wrong passphrase or PIN, KEYSTORE_LOCKED, damaged, token not there */
+export function openKeystore(settings: Settings, { create = false, alone = false, onLost = () => {} }: OpenHow): Promise<Keystore> {
+  if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), alone, onLost });
   const file = keysetFile(settings);
-  return openSoftwareKeystore({ file, unlock: softwareUnlock(settings), create: create && !existsSync(file) });
+  return openSoftwareKeystore({ file, unlock: softwareUnlock(settings), create: create && !existsSync(file), alone });
 }

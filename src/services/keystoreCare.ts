@@ -74,7 +74,7 @@ export async function rotateKeystore(
 ): Promise<Rotation> {
   if (newPassphraseFile !== undefined && (settings.keystore === 'pkcs11' || !settings.passphraseFile))
     throw new NusecError('BAD_REQUEST', 'a new passphrase is for a keyset that a passphrase opens');
-  const keystore = await openKeystore(settings, false);
+  const keystore = await openKeystore(settings, { alone: true });
   const rotated = await withCustody(settings, custody => rotateBootKek(keystore, custody, progress)).finally(() => keystore.close());
   const rekeyed = settings.keystore === 'pkcs11' ? undefined : await rekey(settings, newPassphraseFile);
   const result = { ...rotated, ...(rekeyed !== undefined && { rekeyed }) };

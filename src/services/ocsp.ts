@@ -18,7 +18,7 @@ import {
 import { type Certificate, parseCertificate } from '../pki/parse.ts';
 import { isRevocationReason } from '../pki/revocationReasons.ts';
 import { type CertificateRow, certificateQueries } from '../projections/certificates.ts';
-import { authorityOf, caById, sha256Hex } from './authority.ts';
+import { authorityOf, caById, ensureSigningKey, sha256Hex } from './authority.ts';
 import { type Context, execute, nowIso } from './context.ts';
 import type { Revocations } from './revocations.ts';
 
@@ -184,12 +184,11 @@ const renewalOf = (notAfter: string, authorityNotAfter: string): number =>
 async function establishSigner(ctx: Context, icaId: string, previousKeyId = '0') {
   const ca = await caById(ctx, icaId);
   const keyId = `ocsp/${icaId}/${Number(previousKeyId.split('/').at(-1)) + 1}`;
-  const exists = (await ctx.keystore.list()).some(({ id }) => id === keyId);
-  if (!exists) await ctx.keystore.generate(keyId, 'P-256');
+  const publicKey = await ensureSigningKey(ctx, keyId);
   const issued = await issueCertificate(
     'ocspResponder',
     {
-      publicKey: await ctx.keystore.publicKey(keyId),
+      publicKey,
       serial: ctx.randomBytes(16),
       notBefore: nowIso(ctx),
       issuer: ca.certificate,

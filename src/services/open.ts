@@ -31,7 +31,8 @@ export async function openContext(settings: Settings, ports: Ports, create = fal
     log.warn(alarm, 'keystore');
     alarms.raise(alarm).catch(error => log.error({ error }, 'the alarm was not recorded'));
   };
-  const opened = await openKeystore(settings, create, detail => raise({ code: 'KEYSTORE_LOST', subject: 'keystore', detail }));
+  const onLost = (detail: string): void => raise({ code: 'KEYSTORE_LOST', subject: 'keystore', detail });
+  const opened = await openKeystore(settings, { create, onLost });
   const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
   const custody = openCustody(custodyFile(settings));
   const store = await openSqliteStore({ file: join(dataDir, 'events.db') });

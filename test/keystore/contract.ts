@@ -48,6 +48,27 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
       }
     });
 
+    it('is shared: keys that one process makes or destroys are there, or gone, for the others', async () => {
+      const [one, other] = [await open(), await open()];
+      const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+      const generate = (keystore: Keystore, id: string) =>
+        keystore.generate(id, 'P-256').catch(error => {
+          expect(error).toMatchObject({ code: 'KEY_EXISTS' });
+        });
+      await Promise.all(names.flatMap(id => [generate(one, id), generate(other, id)]));
+      const agreed = new Map<string, string>();
+      for (const id of names) {
+        agreed.set(id, toHex(await one.publicKey(id)));
+        expect(toHex(await other.publicKey(id))).toBe(agreed.get(id));
+        expect(verifies('sha256', await one.publicKey(id), await other.sign(id, message))).toBe(true);
+      }
+      await one.destroy('a');
+      await expect.poll(async () => (await other.list()).map(key => key.id).toSorted(), { timeout: 3000 }).toEqual(names.slice(1));
+      await expect(other.sign('a', message)).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
+      await Promise.all([one.close(), other.close()]);
+      expect((await (await open()).list()).map(key => key.id).toSorted()).toEqual(names.slice(1));
+    });
+
     it('keeps every key over a restart, and forgets destroyed ones', async () => {
       const first = await open();
       await Promise.all([first.generate('a', 'P-256'), first.generate('b', 'AES-256'), first.generate('c', 'P-384')]);

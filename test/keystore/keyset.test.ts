@@ -165,10 +165,14 @@ describe('making and holding a keyset', () => {
     }
   });
 
-  it('is open once at a time', async () => {
+  it('is not shared with somebody who must be alone with it', async () => {
     const keystore = await openKeystore(file);
-    await expect(opening()).rejects.toMatchObject({ code: 'KEYSTORE_LOCKED' });
+    const alone = { file, unlock: { passphrase }, alone: true };
+    await expect(openSoftwareKeystore(alone)).rejects.toMatchObject({ code: 'KEYSTORE_LOCKED' });
     await keystore.close();
+    const lonely = await openSoftwareKeystore(alone);
+    await expect(opening()).rejects.toMatchObject({ code: 'KEYSTORE_LOCKED' });
+    await lonely.close();
     await (await opening()).close();
   });
 });

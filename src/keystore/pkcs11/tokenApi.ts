@@ -21,6 +21,7 @@ export async function openTokenApi(options: TokenOptions): Promise<TokenApi> {
   const operations = createOperations(token, keys);
   return {
     list: async () => keys.list(),
+    find: keys.find,
     check: async () => token.check(),
     generate: keys.generate,
     addPair: keys.addPair,

@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { statSync } from 'node:fs';
 import { NusecError } from '../../errors.ts';
 import type { KeyInfo } from '../port.ts';
+import { fileVersion } from '../secretFile.ts';
 import type { TokenApi, TokenFailure } from './tokenApi.ts';
 import { type OpenToken, openNumber, type TokenAnswer, type TokenRequest } from './tokenProcess.ts';
 
@@ -44,7 +44,7 @@ export async function openTokenClient(
       .then(started => (running = started))
       .catch(error => {
         current = undefined;
-        refusal = { error, atMs: performance.now(), pinVersion: versionOf(options.pinFile) };
+        refusal = { error, atMs: performance.now(), pinVersion: fileVersion(options.pinFile) };
       });
     return starting;
   };
@@ -85,12 +85,7 @@ type Refusal = { readonly error: unknown; readonly atMs: number; readonly pinVer
 /** Tokens lock after a few wrong PINs: one that was refused is not tried again before its file has changed. */
 function stillRefused({ error, atMs, pinVersion }: Refusal, pinFile: string): boolean {
   const isPin = error instanceof NusecError && (error.code === 'KEYSTORE_WRONG_PASSPHRASE' || error.code === 'KEYSTORE_LOCKED');
-  return isPin ? versionOf(pinFile) === pinVersion : performance.now() - atMs < pauseMs;
-}
-
-function versionOf(file: string): string {
-  const stat = statSync(file, { throwIfNoEntry: false });
-  return `${stat?.ino} ${stat?.mtimeMs} ${stat?.size}`;
+  return isPin ? fileVersion(pinFile) === pinVersion : performance.now() - atMs < pauseMs;
 }
 
 const diedDetail = 'the token process ended';

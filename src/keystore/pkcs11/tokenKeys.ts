@@ -21,6 +21,8 @@ export type TokenKeys = {
   /** @throws KEY_NOT_FOUND */
   entry(id: string): TokenKey;
   list(): readonly KeyInfo[];
+  /** Finds the keys anew: other processes may have made or destroyed some. @throws KEYSTORE_DAMAGED */
+  find(): Promise<readonly KeyInfo[]>;
   /** @throws KEY_EXISTS */
   generate(id: string, algorithm: KeyAlgorithm, createdAt: string): Promise<KeyInfo>;
   /** A secret agreed with a peer; wiped by the caller. @param secret 32 bytes @throws KEY_EXISTS */
@@ -65,7 +67,7 @@ const permanent: Template = [
 
 /** Finds the keys. @throws KEYSTORE_DAMAGED for two keys of one id, or one whose secret could be read out (T17) */
 export async function openTokenKeys({ pool }: Token): Promise<TokenKeys> {
-  const keys = await pool.lease(async session => loadKeys(session));
+  let keys = await pool.lease(async session => loadKeys(session));
 
   const reserve = <Made extends TokenKey>(id: string, make: (session: Session) => Promise<Made>): Promise<KeyInfo> =>
     pool.lease(async session => {
@@ -95,6 +97,10 @@ export async function openTokenKeys({ pool }: Token): Promise<TokenKeys> {
   return {
     entry,
     list: () => Array.from(keys.values(), infoOf),
+    async find() {
+      keys = await pool.lease(async session => loadKeys(session));
+      return Array.from(keys.values(), infoOf);
+    },
     generate: (id, algorithm, createdAt) =>
       inTurn(id, () =>
         reserve(id, session => (algorithm === 'AES-256' ? makeAes(session, id, createdAt) : makePair(session, id, algorithm, createdAt))),
