@@ -15,6 +15,8 @@ const settingsSchema = z.strictObject({
   mqttPort: port.default(8883),
   /** Plain HTTP, for CRLs only. */
   crlPort: port.default(8080),
+  /** Several processes of one machine listen on the same ports; the kernel gives each connection to one of them. */
+  sharePorts: z.stringbool().or(z.boolean()).default(false),
   /** Host name or address under which machines reach the server: in certificates' CRL address, in packages and in the TLS server certificate. */
   publicHost: z.string().min(1).default('localhost'),
   /** File holding the keystore passphrase; without it the key file `DATA/keystore.key` (mode 600) opens the keyset. */
@@ -40,6 +42,7 @@ const environment = {
   httpsPort: 'NUSEC_HTTPS_PORT',
   mqttPort: 'NUSEC_MQTT_PORT',
   crlPort: 'NUSEC_CRL_PORT',
+  sharePorts: 'NUSEC_SHARE_PORTS',
   publicHost: 'NUSEC_PUBLIC_HOST',
   passphraseFile: 'NUSEC_PASSPHRASE_FILE',
   keystore: 'NUSEC_KEYSTORE',

@@ -9,15 +9,16 @@ import { createChannel } from './gateway/channel.ts';
 import { startGateway } from './gateway/gateway.ts';
 import { createAlarms } from './services/alarms.ts';
 import { startField } from './services/field.ts';
+import { startHousekeeping } from './services/housekeeping.ts';
 import { openContext } from './services/open.ts';
 import { authenticateOperator } from './services/operators.ts';
 import { startPki } from './services/pki.ts';
-import { startRevocationMark } from './services/revocationMark.ts';
+import { checkRevocationMark } from './services/revocationMark.ts';
 import { startRevocations } from './services/revocations.ts';
+import { whileLeading } from './services/seats.ts';
 import { issueServerIdentity, startTlsRenewal } from './services/serverCertificate.ts';
 import type { Services } from './services/services.ts';
 import { startTrust } from './services/trust.ts';
-import { startUnitExpiry } from './services/unitExpiry.ts';
 
 /** Wires one server process: event store, keystore, read models, API, MQTT gateway, CRL address. The only place that knows all parts. */
 
@@ -35,47 +36,50 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
   const alarms = createAlarms(ctx);
   const revocations = await startRevocations(ctx);
   const markFile = settings.markFile ?? join(settings.dataDir, 'revocations.mark');
-  const mark = await startRevocationMark({ ctx, alarms, revocations }, markFile, settings.acceptOlderStore).catch(async error => {
+  await checkRevocationMark({ ctx, alarms, revocations }, markFile, settings.acceptOlderStore).catch(async error => {
     await revocations.close();
     await opened.close();
     throw error;
   });
   const trust = await startTrust(ctx, revocations);
-  const pki = await startPki({ ctx, alarms, revocations });
+  const pki = await startPki(ctx, revocations);
   const names = [settings.publicHost, settings.host];
   const tls = await issueServerIdentity(ctx, names);
   const channel = createChannel();
   const field = await startField({ ctx, alarms, revocations, trust, channel: channel.channel });
   const gateway = await startGateway({ ctx, alarms, revocations, trust, field, channel, staple: pki.ocsp.staple }, tls);
   const services: Services = { ctx, alarms, revocations, trust, channel: channel.channel, field, pki };
-  const unitExpiry = startUnitExpiry(ctx);
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
   const api = createApiServer(createApi(services, auth, resources), tls);
   endWhenRevoked(api, revocations, trust);
   staple(api, pki.ocsp);
   const crl = createCrlServer(ctx, pki.ocsp);
-  const httpsPort = await listen(api, settings.httpsPort, settings.host);
-  const crlPort = await listen(crl, settings.crlPort, settings.host);
-  const mqttPort = await gateway.listen(settings.mqttPort, settings.host);
+  const { host, sharePorts } = settings;
+  const httpsPort = await listen(api, settings.httpsPort, host, sharePorts);
+  const crlPort = await listen(crl, settings.crlPort, host, sharePorts);
+  const mqttPort = await gateway.listen(settings.mqttPort, host, sharePorts);
   const renewal = startTlsRenewal({ ctx, alarms, trust }, names, ({ key, cert, rootPem }) => {
     api.setSecureContext({ key, cert, ca: rootPem, minVersion: 'TLSv1.3' });
     gateway.renew({ key, cert, ca: rootPem });
   });
+  const housekeeping = () => startHousekeeping({ ctx, alarms, revocations }, markFile);
+  const leadership = await whileLeading(settings.dataDir, housekeeping, error =>
+    ctx.log.error({ error: String(error) }, 'the housekeeping did not begin'),
+  );
   return {
     httpsPort,
     mqttPort,
     crlPort,
     async close() {
+      await leadership.close();
       await renewal.close();
       await gateway.close();
       await closeServer(api);
       await closeServer(crl);
-      await unitExpiry.close();
       await field.close();
       await pki.close();
       await trust.close();
-      await mark.close();
       await revocations.close();
       await opened.close();
     },

@@ -49,11 +49,11 @@ export function createCrlServer(ctx: Context, ocsp: Ocsp): Server {
   );
 }
 
-/** @returns the port listened on */
-export function listen(server: NetServer, port: number, host: string): Promise<number> {
+/** @param reusePort other processes may listen on the port too @returns the port listened on */
+export function listen(server: NetServer, port: number, host: string, reusePort = false): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, host, () => resolve((server.address() as AddressInfo).port));
+    server.listen({ port, host, reusePort }, () => resolve((server.address() as AddressInfo).port));
   });
 }
 

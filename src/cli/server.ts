@@ -11,10 +11,11 @@ type Options = {
   mqttPort?: string;
   crlPort?: string;
   publicHost?: string;
+  sharePorts?: boolean;
   json?: boolean;
 };
 
-/** `nusec server`: API, MQTT gateway and CRL address in one process, until SIGTERM or SIGINT. */
+/** `nusec server`: API, MQTT gateway and CRL address in one process, until SIGTERM or SIGINT. Several may share a data folder. */
 export function registerServer(program: Command): void {
   program
     .command('server')
@@ -25,22 +26,25 @@ export function registerServer(program: Command): void {
     .option('--mqtt-port <port>', 'MQTT over TLS (NUSEC_MQTT_PORT; default 8883)')
     .option('--crl-port <port>', 'plain HTTP for CRLs (NUSEC_CRL_PORT; default 8080)')
     .option('--public-host <name>', 'name machines call the server by (NUSEC_PUBLIC_HOST; default localhost)')
+    .option('--share-ports', 'let other server processes of this machine listen on the same ports (NUSEC_SHARE_PORTS)')
     .option('--json', 'print the ready line as JSON')
     .addHelpText(
       'after',
       `
 Examples:
   $ nusec server --data /var/lib/nusec
-  $ nusec server --data ./data --host 0.0.0.0 --public-host nusec.example.com`,
+  $ nusec server --data ./data --host 0.0.0.0 --public-host nusec.example.com
+  $ nusec server --data /var/lib/nusec --share-ports    # as often as there are processors`,
     )
     .action(async (options: Options) => {
-      const { data, host, httpsPort, mqttPort, crlPort, publicHost } = options;
+      const { data, host, httpsPort, mqttPort, crlPort, publicHost, sharePorts } = options;
       const given = {
         NUSEC_HOST: host,
         NUSEC_HTTPS_PORT: httpsPort,
         NUSEC_MQTT_PORT: mqttPort,
         NUSEC_CRL_PORT: crlPort,
         NUSEC_PUBLIC_HOST: publicHost,
+        NUSEC_SHARE_PORTS: sharePorts === undefined ? undefined : String(sharePorts),
       };
       const overrides = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
       const settings = readSettings(data, { ...process.env, ...overrides });

@@ -58,8 +58,8 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
   bundles = createBundlePush(ctx, field.gatewayTrust, broker);
   return {
     renew: broker.setTls,
-    async listen(port: number, host: string): Promise<number> {
-      await broker.listen(port, host);
+    async listen(port: number, host: string, reusePort: boolean): Promise<number> {
+      await broker.listen(port, host, reusePort);
       return broker.port();
     },
     close: () => broker.close(),

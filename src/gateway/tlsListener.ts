@@ -65,10 +65,10 @@ export function createTlsListener(options: TlsListenerOptions) {
   rotation?.unref();
 
   return {
-    listen: (port: number, host: string): Promise<void> =>
+    listen: (port: number, host: string, reusePort = false): Promise<void> =>
       new Promise((resolve, reject) => {
         tcp.once('error', reject);
-        tcp.listen({ port, host, backlog: limits.listenBacklog }, () => {
+        tcp.listen({ port, host, reusePort, backlog: limits.listenBacklog }, () => {
           tcp.removeListener('error', reject);
           resolve();
         });

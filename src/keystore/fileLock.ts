@@ -39,6 +39,12 @@ export function lockFile(file: string, how: 'shared' | 'alone'): FileLock {
   };
 }
 
+/** @returns undefined when somebody else holds or shares the file */
+export function holdAlone(file: string): Pick<FileLock, 'release'> | undefined {
+  const held = holding(file, 'BEGIN EXCLUSIVE');
+  return held && { release: () => void held.close() };
+}
+
 async function reserve(file: string): Promise<Database> {
   for (const deadline = performance.now() + changeWaitMs; performance.now() < deadline; await sleep(changePollMs)) {
     const reserved = holding(file, 'BEGIN IMMEDIATE');

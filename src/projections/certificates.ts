@@ -170,6 +170,11 @@ export const certificateQueries = (db: Kysely<CertificateTables>) => ({
       .orderBy('serial')
       .limit(limit)
       .execute(),
+  /** Position of the newest event behind what is revoked, on hold or was so; 0 when there is none. */
+  newestChange: async () => {
+    const query = db.selectFrom('certificates').select(({ fn }) => fn.max('position').as('position'));
+    return (await query.where(sql<boolean>`(reason IS NOT NULL OR was_held = 1)`).executeTakeFirst())?.position ?? 0;
+  },
   bySerial: (serial: string) => db.selectFrom('certificates').selectAll().where('serial', '=', serial).executeTakeFirst(),
   /** Over by this time, not revoked, and not yet known as expired; soonest first. */
   ended: (time: string, limit: number) =>

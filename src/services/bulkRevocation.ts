@@ -8,8 +8,8 @@ import type { Alarms } from './alarms.ts';
 import { newHexId } from './authority.ts';
 import { type Context, execute, nowIso, stateOf } from './context.ts';
 
-/** Revokes many devices (R86, RULE-16, I16): the UIDs are fixed when it is proposed, another person approves, and this process then works through
- *  them and says how far it is. After a restart it goes on where it was. Lists and live connections follow as for single revocations. */
+/** Revokes many devices (R86, RULE-16, I16): the UIDs are fixed when it is proposed, another person approves, and the leading process then works
+ *  through them and says how far it is. After a restart it goes on where it was. Lists and live connections follow as for single revocations. */
 
 export type BulkSelection =
   | { readonly uids: readonly string[] }
@@ -19,15 +19,12 @@ export type BulkSelection =
 export type BulkRevocations = {
   /** @throws NusecError NOT_FOUND (no device selected), BODY_TOO_LARGE (too many), RATE_LIMITED */
   propose(selection: BulkSelection, reason: RevocationReason, note: string, by: string): Promise<BulkRevocation>;
-  /** Approves, and begins in the background. @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND */
+  /** @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND */
   approve(id: string, by: string): Promise<BulkRevocation>;
   /** Nothing more is revoked from here on. @throws NusecError STATE, NOT_FOUND */
   cancel(id: string, by: string): Promise<BulkRevocation>;
   get(id: string): Promise<BulkRevocation>;
   list(): Promise<readonly BulkRevocation[]>;
-  /** Resolves when nothing is running. */
-  idle(): Promise<void>;
-  close(): Promise<void>;
 };
 
 const uidBytes = 16;
@@ -39,10 +36,32 @@ const devicesAtOnce = 200;
 /** Devices between two events of progress. */
 const progressEvery = 2000;
 
-export function startBulkRevocations(ctx: Context, alarms: Alarms): BulkRevocations {
-  const stream = bulkRevocationsStream(ctx.project);
-  const change = (command: Parameters<typeof bulkRevocations.decide>[0], by: string) => execute(ctx, bulkRevocations, stream, command, by);
-  const stateNow = () => stateOf(ctx, bulkRevocations, stream);
+export function createBulkRevocations(ctx: Context): BulkRevocations {
+  const change = (command: Command, by: string) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
+  return {
+    async propose(selection, reason, note, by) {
+      const uids = [...new Set(await uidsOf(ctx, selection))].sort();
+      if (uids.length === 0) throw new NusecError('NOT_FOUND', 'the selection has no devices');
+      const uidsSha256 = await ctx.blobs.put(fromHex(uids.join('')));
+      const id = newHexId(ctx);
+      const wish = { id, reason, note, uidsSha256, count: uids.length };
+      const { state } = await change({ type: 'ProposeBulkRevocation', ...wish, by, now: nowIso(ctx) }, by);
+      return bulkRevocationOf(state, id);
+    },
+    approve: async (id, by) => bulkRevocationOf((await change({ type: 'ApproveBulkRevocation', id, by, now: nowIso(ctx) }, by)).state, id),
+    cancel: async (id, by) => bulkRevocationOf((await change({ type: 'CancelBulkRevocation', id, by, now: nowIso(ctx) }, by)).state, id),
+    get: async id => bulkRevocationOf(await stateNow(ctx), id),
+    list: async () => [...(await stateNow(ctx)).byId.values()].reverse(),
+  };
+}
+
+type Command = Parameters<typeof bulkRevocations.decide>[0];
+const streamOf = (ctx: Context): string => bulkRevocationsStream(ctx.project);
+const stateNow = (ctx: Context) => stateOf(ctx, bulkRevocations, streamOf(ctx));
+
+/** Works through what is approved, one after the other. */
+export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Promise<{ close(): Promise<void> }> {
+  const change = (command: Command, by: string) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
   let running: Promise<void> = Promise.resolve();
   let isOpen = true;
 
@@ -54,14 +73,14 @@ export function startBulkRevocations(ctx: Context, alarms: Alarms): BulkRevocati
       );
   };
   const work = async (id: string): Promise<void> => {
-    let now = bulkRevocationOf(await stateNow(), id);
+    let now = bulkRevocationOf(await stateNow(ctx), id);
     if (!isOpen || now.status !== 'RUNNING') return;
     const uids = await ctx.blobs.get(now.uidsSha256);
     const by = now.approvedBy ?? 'system:revocation';
     while (isOpen && now.status === 'RUNNING' && now.done < now.count) {
       const progress = await revokeSome(ctx, now, uids, by);
       const { state } = await change({ type: 'ProgressBulkRevocation', id, ...progress }, by).catch(async error => {
-        const state = await stateNow();
+        const state = await stateNow(ctx);
         if (bulkRevocationOf(state, id).status === 'RUNNING') throw error;
         return { state };
       });
@@ -69,34 +88,17 @@ export function startBulkRevocations(ctx: Context, alarms: Alarms): BulkRevocati
     }
     if (now.status === 'RUNNING' && now.done >= now.count) await change({ type: 'FinishBulkRevocation', id, now: nowIso(ctx) }, by);
   };
-  void stateNow().then(({ byId }) => {
-    for (const { id, status } of byId.values()) if (status === 'RUNNING') run(id);
+  const begun = ctx.store.head();
+  for (const { id, status } of (await stateNow(ctx)).byId.values()) if (status === 'RUNNING') run(id);
+  const subscription = ctx.store.subscribe(begun, events => {
+    for (const { stream, type, data } of events) if (type === 'BulkRevocationApproved' && stream === streamOf(ctx)) run(String(data.id));
   });
 
   return {
-    async propose(selection, reason, note, by) {
-      const uids = [...new Set(await uidsOf(ctx, selection))].sort();
-      if (uids.length === 0) throw new NusecError('NOT_FOUND', 'the selection has no devices');
-      const uidsSha256 = await ctx.blobs.put(fromHex(uids.join('')));
-      const id = newHexId(ctx);
-      const wish = { id, reason, note, uidsSha256, count: uids.length };
-      const { state } = await change({ type: 'ProposeBulkRevocation', ...wish, by, now: nowIso(ctx) }, by);
-      return bulkRevocationOf(state, id);
-    },
-    async approve(id, by) {
-      const { state, events } = await change({ type: 'ApproveBulkRevocation', id, by, now: nowIso(ctx) }, by);
-      if (events.length > 0) run(id);
-      return bulkRevocationOf(state, id);
-    },
-    async cancel(id, by) {
-      return bulkRevocationOf((await change({ type: 'CancelBulkRevocation', id, by, now: nowIso(ctx) }, by)).state, id);
-    },
-    get: async id => bulkRevocationOf(await stateNow(), id),
-    list: async () => [...(await stateNow()).byId.values()].reverse(),
-    idle: () => running,
-    close() {
+    async close() {
       isOpen = false;
-      return running;
+      await subscription.stop();
+      await running;
     },
   };
 }

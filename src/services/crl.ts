@@ -18,6 +18,7 @@ const maxDeltaEntries = 5000;
 const maxChunks = 256;
 /** Replaced lists that are kept as blobs for those who are just fetching them. */
 const keptReplacedLists = 2;
+const maxSignAttempts = 5;
 
 export type CrlPair = Crl & { readonly full: Uint8Array; readonly deltaList: Uint8Array };
 
@@ -91,15 +92,27 @@ function memoryOf(store: EventStore) {
   return memory;
 }
 
+/** Another process may have signed the next list meanwhile: then ours, with what that one has too, comes after it. */
 async function sign(ctx: Context, icaId: string, list: List, newBase: boolean): Promise<CrlPair> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await signNext(ctx, icaId, list, newBase);
+    } catch (error) {
+      if (attempt === maxSignAttempts || !(error instanceof NusecError && error.code === 'CONFLICT')) throw error;
+    }
+  }
+}
+
+async function signNext(ctx: Context, icaId: string, list: List, newBase: boolean): Promise<CrlPair> {
   const ca = await caById(ctx, icaId);
   const now = ctx.clock();
   const thisUpdate = now.toISOString();
   if (ca.certificate.notAfter <= thisUpdate)
     throw new NusecError('CERTIFICATE_EXPIRED', `${icaId} was valid until ${ca.certificate.notAfter}`);
+  // First the list before ours, then what ours says: so it says all that that one says.
+  const before = (await authorityOf(ctx)).crls.find(crl => crl.icaId === icaId);
   await bringUp(ctx, icaId, list);
   const { position } = list;
-  const before = (await authorityOf(ctx)).crls.find(crl => crl.icaId === icaId);
   const number = (before?.number ?? 0) + 1;
   const wanted = new Date(now.getTime() + crlLifetimeDays * dayMs).toISOString();
   const nextUpdate = wanted < ca.certificate.notAfter ? wanted : ca.certificate.notAfter;

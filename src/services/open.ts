@@ -13,6 +13,7 @@ import { openReadModels } from '../projections/readModels.ts';
 import { type Alarm, createAlarms } from './alarms.ts';
 import type { Context } from './context.ts';
 import { custodyFile, openKeystore } from './keystore.ts';
+import { takeSeat } from './seats.ts';
 
 /** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
 export type Ports = { readonly https: number; readonly crl: number };
@@ -22,7 +23,7 @@ export type OpenedContext = { readonly ctx: Context; close(): Promise<void> };
 const project = 'nusec';
 
 /** @param create makes the folder and the keyset when they are missing (`nusec init`)
- *  @throws NusecError of the keystore and the event store: wrong passphrase, locked by another process, damaged */
+ *  @throws NusecError of the keystore and the event store: wrong passphrase, locked by a tool that must be alone, damaged; TOO_MANY_SERVERS */
 export async function openContext(settings: Settings, ports: Ports, create = false): Promise<OpenedContext> {
   const { dataDir } = settings;
   if (create && !existsSync(dataDir)) mkdirSync(dataDir, { recursive: true, mode: 0o700 });
@@ -36,7 +37,8 @@ export async function openContext(settings: Settings, ports: Ports, create = fal
   const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
   const custody = openCustody(custodyFile(settings));
   const store = await openSqliteStore({ file: join(dataDir, 'events.db') });
-  const reads = openReadModels(store, join(dataDir, 'views.db'), trouble => log.error(trouble, 'a read model has stopped'));
+  const seat = takeSeat(dataDir);
+  const reads = openReadModels(store, seat.viewsFile, trouble => log.error(trouble, 'a read model has stopped'));
   const host = settings.publicHost;
   const ctx: Context = {
     store,
@@ -57,6 +59,7 @@ export async function openContext(settings: Settings, ports: Ports, create = fal
     ctx,
     async close() {
       await reads.close();
+      seat.release();
       await store.close();
       await custody.close();
       await keystore.close();

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { fromBase64url, toBase64url, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { replaceFile } from '../keystore/durableFile.ts';
+import { certificateQueries } from '../projections/certificates.ts';
 import type { Alarms } from './alarms.ts';
 import { ensureSigningKey } from './authority.ts';
 import type { Context } from './context.ts';
@@ -11,6 +12,8 @@ import type { Revocations } from './revocations.ts';
 
 /** The high-water mark of revocations (T34): a signed note, beside the event store or better on another disk, of the newest revocation this
  *  server has known. A store that does not have it is an old backup, in which revoked certificates would be good again: it is refused. */
+
+export type MarkParts = { readonly ctx: Context; readonly alarms: Alarms; readonly revocations: Revocations };
 
 const markKeyId = 'mark/1';
 const gatherMs = 100;
@@ -27,33 +30,29 @@ const markSchema = z.strictObject({
 type Mark = z.infer<typeof markSchema>;
 const fileSchema = z.strictObject({ mark: markSchema, signature: z.string() });
 
-export type RevocationMark = { close(): Promise<void> };
-
-/** Checks the store against the mark, and keeps the mark up from here on.
- *  @param acceptOlder an operator's word that the older store is meant to be used: an alarm, and the mark begins anew
+/** Checks the store against the mark; the mark of an older store that is accepted begins anew.
+ *  @param acceptOlder an operator's word that the older store is meant to be used: an alarm
  *  @throws NusecError STORE_OLDER (a revocation that was known is not in the store), STORE_DAMAGED (the mark is not one of this project) */
-export async function startRevocationMark(
-  parts: { readonly ctx: Context; readonly alarms: Alarms; readonly revocations: Revocations },
-  file: string,
-  acceptOlder: boolean,
-): Promise<RevocationMark> {
-  const { ctx, alarms, revocations } = parts;
+export async function checkRevocationMark(parts: MarkParts, file: string, acceptOlder: boolean): Promise<void> {
+  const { ctx, alarms } = parts;
   const known = await readMark(ctx, file);
   const isOlder = known !== undefined && known.position > 0 && (await hashAt(ctx, known.position)) !== known.hash;
   if (isOlder && !acceptOlder) throw new NusecError('STORE_OLDER', olderText(known));
   if (isOlder) await alarms.raise({ code: 'OLDER_STORE_ACCEPTED', subject: 'store', detail: olderText(known) });
-  let newest = known === undefined || isOlder ? ctx.store.head() : known.position;
-  const write = async (): Promise<void> => {
-    const mark: Mark = { position: newest, hash: await hashAt(ctx, newest), revoked: revocations.count(), at: ctx.clock().toISOString() };
-    await writeMark(ctx, file, mark);
-  };
-  if (known === undefined || isOlder) await write();
+  if (known === undefined || isOlder) await write(parts, file, ctx.store.head());
+}
+
+/** Keeps a mark that was checked up from here on; one process does it. */
+export async function keepRevocationMark(parts: MarkParts, file: string): Promise<{ close(): Promise<void> }> {
+  const { ctx, alarms, revocations } = parts;
+  const marked = (await readMark(ctx, file))?.position ?? 0;
+  let newest = Math.max(marked, await certificateQueries(ctx.reads.db).newestChange());
   let gathering: NodeJS.Timeout | undefined;
   let running: Promise<void> = Promise.resolve();
   const flush = (): void => {
     gathering = undefined;
     running = running
-      .then(write)
+      .then(() => write(parts, file, newest))
       .catch(error =>
         alarms.raise({ code: 'REVOCATION_MARK', subject: 'store', detail: error instanceof Error ? error.message : 'not written' }),
       );
@@ -62,6 +61,7 @@ export async function startRevocationMark(
     newest = Math.max(newest, position);
     gathering ??= setTimeout(flush, gatherMs);
   });
+  if (newest > marked) flush();
   return {
     async close() {
       if (gathering !== undefined) {
@@ -71,6 +71,11 @@ export async function startRevocationMark(
       await running;
     },
   };
+}
+
+async function write({ ctx, revocations }: MarkParts, file: string, position: number): Promise<void> {
+  const mark: Mark = { position, hash: await hashAt(ctx, position), revoked: revocations.count(), at: ctx.clock().toISOString() };
+  await writeMark(ctx, file, mark);
 }
 
 const olderText = ({ position, at }: Mark): string =>

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { device, deviceStream } from '../../src/domain/device.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { readCrl } from '../../src/pki/readCrl.ts';
-import { startBulkRevocations } from '../../src/services/bulkRevocation.ts';
+import { createBulkRevocations, startBulkRevocationWork } from '../../src/services/bulkRevocation.ts';
 import { type Context, stateOf } from '../../src/services/context.ts';
 import { currentCrl } from '../../src/services/crl.ts';
 import { startCrlSchedule } from '../../src/services/crlSchedule.ts';
@@ -27,10 +27,12 @@ beforeAll(async () => {
 }, 30_000);
 afterAll(() => project.close());
 
-const start = () => {
-  const bulk = startBulkRevocations(project.ctx, project.alarms);
-  onTestFinished(() => bulk.close());
-  return bulk;
+const start = async () => {
+  const work = await startBulkRevocationWork(project.ctx, project.alarms);
+  onTestFinished(() => work.close());
+  const bulk = createBulkRevocations(project.ctx);
+  const done = (id: string) => expect.poll(async () => (await bulk.get(id)).status, { timeout: 20_000 }).toBe('DONE');
+  return { ...bulk, done };
 };
 const devices = (count: number): Promise<readonly TestDevice[]> => Promise.all(Array.from({ length: count }, () => project.newDevice()));
 const isRevoked = async ({ uid, parsed }: TestDevice) => {
@@ -43,12 +45,12 @@ describe('a revocation in bulk', () => {
     const schedule = startCrlSchedule(project.ctx, project.revocations, project.alarms);
     onTestFinished(() => schedule.close());
     const units = await devices(300);
-    const bulk = start();
+    const bulk = await start();
     const { id, count, status } = await bulk.propose({ line: 'meter' }, 'keyCompromise', 'weak generator', alice);
     expect([count, status]).toEqual([300, 'PROPOSED']);
     await expect(bulk.approve(id, alice)).rejects.toMatchObject({ code: 'FOUR_EYES_REQUIRED' });
     expect((await bulk.approve(id, bob)).status).toBe('RUNNING');
-    await bulk.idle();
+    await bulk.done(id);
     expect(await bulk.get(id)).toMatchObject({ status: 'DONE', done: 300, revoked: 300, failed: 0 });
     await project.revocations.caughtUp(project.ctx.store.head());
     for (const unit of units) expect(await isRevoked(unit)).toBe(true);
@@ -57,38 +59,37 @@ describe('a revocation in bulk', () => {
     await expect.poll(listed, { timeout: 2000 }).toBe(300);
     expect((await project.eventsOf('CrlIssued')).length).toBeLessThan(20);
     await bulk.approve(id, bob);
-    await bulk.idle();
     expect((await project.eventsOf('CertificateRevoked')).length).toBe(300);
   });
 
   it('counts devices that are missing or revoked already', async () => {
     const [unit] = await devices(1);
-    const bulk = start();
+    const bulk = await start();
     await project.revoke(unit as TestDevice);
     const { id } = await bulk.propose({ uids: [unit?.uid ?? '', newUid()] }, 'superseded', 'x', alice);
     await bulk.approve(id, bob);
-    await bulk.idle();
+    await bulk.done(id);
     expect(await bulk.get(id)).toMatchObject({ status: 'DONE', done: 2, revoked: 0, failed: 1 });
   });
 
   it('goes on after a restart where it was, and revokes none twice', async () => {
     const units = await devices(50);
-    const bulk = start();
+    const bulk = await start();
     const { id } = await bulk.propose({ uids: units.map(({ uid }) => uid) }, 'superseded', 'x', alice);
     const before = (await project.eventsOf('CertificateRevoked')).length;
     killAtAppend = 20;
     await bulk.approve(id, bob);
-    await bulk.idle();
-    expect((await project.eventsOf('AlarmRaised')).map(({ data }) => data.code)).toContain('BULK_REVOCATION_STOPPED');
+    const alarms = async () => (await project.eventsOf('AlarmRaised')).map(({ data }) => data.code);
+    await expect.poll(alarms).toContain('BULK_REVOCATION_STOPPED');
     expect((await bulk.get(id)).status).toBe('RUNNING');
-    const again = start();
-    await expect.poll(async () => (await again.get(id)).status).toBe('DONE');
+    const again = await start();
+    await again.done(id);
     expect((await project.eventsOf('CertificateRevoked')).length - before).toBe(50);
   });
 
   it('can be cancelled, and then revokes nothing more', async () => {
     const units = await devices(3);
-    const bulk = start();
+    const bulk = await start();
     const { id } = await bulk.propose({ uids: units.map(({ uid }) => uid) }, 'superseded', 'x', alice);
     expect(await bulk.cancel(id, alice)).toMatchObject({ status: 'CANCELLED' });
     await expect(bulk.approve(id, bob)).rejects.toMatchObject({ code: 'STATE' });
