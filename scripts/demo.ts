@@ -1,12 +1,14 @@
-import { styleText } from 'node:util';
+import { parseArgs, styleText } from 'node:util';
 import { verifyStore } from '../src/eventstore/verify.ts';
 import { newLife, steps } from './demo/steps.ts';
 import { createWorld } from './demo/world.ts';
 
 /** `npm run demo`: the whole life of devices, every part a process of its own on loopback. Exit status 0 only if every step held.
- *  --keep leaves the server running and tells where the console is. */
+ *  --keep leaves the server running and tells where the console is; --processes N runs it as N processes. */
 
-const keep = process.argv.includes('--keep');
+const { keep, processes } = parseArgs({
+  options: { keep: { type: 'boolean', default: false }, processes: { type: 'string', default: '1' } },
+}).values;
 const colour = (style: Parameters<typeof styleText>[0], text: string) =>
   process.stdout.isTTY && !process.env.NO_COLOR ? styleText(style, text) : text;
 const began = performance.now();
@@ -14,7 +16,7 @@ const seconds = () => `${((performance.now() - began) / 1000).toFixed(1).padStar
 const say = (text: string) => process.stdout.write(`${text}\n`);
 
 say(colour('bold', 'NuSEC: the life of three devices'));
-const world = await createWorld();
+const world = await createWorld({ processes: Number(processes) });
 const life = newLife(world);
 say(`${seconds()}  server at ${world.url}, MQTT at ${world.mqtt}`);
 let stage = '';
@@ -31,7 +33,7 @@ try {
   say(`\n${colour('green', 'Every step held')} in ${seconds().trim()}.`);
 } catch (error) {
   say(`${seconds()}  ${colour('red', '✗')} ${error instanceof Error ? error.message : String(error)}`);
-  for (const part of [world.server(), life.programmer, life.gateway, ...life.units.map(({ mcu }) => mcu)])
+  for (const part of [...world.servers(), life.programmer, life.gateway, ...life.units.map(({ mcu }) => mcu)])
     if (part?.errors()) say(`--- ${part.name}\n${part.errors().trim()}`);
   process.exitCode = 1;
 }
@@ -54,7 +56,12 @@ async function checkLog(): Promise<void> {
 }
 
 async function leaveRunning(): Promise<void> {
-  say(`\nThe server keeps running (process ${world.server().pid}). End it with Ctrl-C.`);
+  say(
+    `\nThe server keeps running (process ${world
+      .servers()
+      .map(({ pid }) => pid)
+      .join(', ')}). End it with Ctrl-C.`,
+  );
   say(`Console: ${world.url}/console   sign in with the text of ${world.tokenFile}`);
   say(`Command line: export NUSEC_SERVER=${world.url} NUSEC_CA=${world.env.NUSEC_CA} NUSEC_TOKEN_FILE=${world.tokenFile}`);
   await new Promise<void>(resolve => process.once('SIGINT', resolve).once('SIGTERM', resolve));

@@ -12,13 +12,16 @@ import { startField } from './services/field.ts';
 import { startHousekeeping } from './services/housekeeping.ts';
 import { openContext } from './services/open.ts';
 import { authenticateOperator } from './services/operators.ts';
+import { openPeerLinks } from './services/peerLinks.ts';
+import { createPeers } from './services/peers.ts';
 import { startPki } from './services/pki.ts';
 import { checkRevocationMark } from './services/revocationMark.ts';
 import { startRevocations } from './services/revocations.ts';
-import { whileLeading } from './services/seats.ts';
+import { maxSeats, whileLeading } from './services/seats.ts';
 import { issueServerIdentity, startTlsRenewal } from './services/serverCertificate.ts';
 import type { Services } from './services/services.ts';
 import { startTrust } from './services/trust.ts';
+import { type PeerAnswers, peerQuestions } from './services/wideChannel.ts';
 
 /** Wires one server process: event store, keystore, read models, API, MQTT gateway, CRL address. The only place that knows all parts. */
 
@@ -46,9 +49,14 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
   const names = [settings.publicHost, settings.host];
   const tls = await issueServerIdentity(ctx, names);
   const channel = createChannel();
-  const field = await startField({ ctx, alarms, revocations, trust, channel: channel.channel });
-  const gateway = await startGateway({ ctx, alarms, revocations, trust, field, channel, staple: pki.ocsp.staple }, tls);
-  const services: Services = { ctx, alarms, revocations, trust, channel: channel.channel, field, pki };
+  const peers = createPeers<PeerAnswers>(peerQuestions);
+  const field = await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers });
+  const onOnline = peers.tell;
+  const gateway = await startGateway({ ctx, alarms, revocations, trust, field, channel, onOnline, staple: pki.ocsp.staple }, tls);
+  peers.onTaken(gateway.leave);
+  const links = await openPeerLinks(settings.dataDir, opened.seat, maxSeats, peers.addLink);
+  if (links === undefined) ctx.log.warn({ dataDir: settings.dataDir }, 'the path is too long for sockets: other processes are not reached');
+  const services: Services = { ctx, alarms, revocations, trust, channel: field.channel, field, pki };
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
   const api = createApiServer(createApi(services, auth, resources), tls);
@@ -74,6 +82,7 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
     async close() {
       await leadership.close();
       await renewal.close();
+      links?.close();
       await gateway.close();
       await closeServer(api);
       await closeServer(crl);

@@ -28,9 +28,10 @@ export type World = {
   readonly alice: HttpClient;
   readonly bob: HttpClient;
   readonly tokenFile: string;
-  server(): Running;
-  /** Kills the server if told how, and starts it again on the same folder and ports. */
-  restartServer(signal: NodeJS.Signals): Promise<void>;
+  /** The processes of the server; they share the folder and the ports. */
+  servers(): readonly Running[];
+  /** Ends one process of the server as told, and starts it again on the same folder and ports. */
+  restartServer(signal: NodeJS.Signals, index?: number): Promise<void>;
   /** Starts a part as a process of its own; it ends with the world. */
   start(name: string, ...args: readonly string[]): Promise<Running>;
   /** Runs one command of the OEM's or the manufacturer's PC. */
@@ -47,8 +48,8 @@ const pollMs = 40;
 const maxEventsPerPage = 500;
 
 /** Makes a project and starts its server.
- *  @param patienceMs how long an event is waited for */
-export async function createWorld(patienceMs = eventTimeoutMs): Promise<World> {
+ *  @param options.patienceMs how long an event is waited for @param options.processes of the server */
+export async function createWorld({ patienceMs = eventTimeoutMs, processes = 1 } = {}): Promise<World> {
   const dir = mkdtempSync(join(tmpdir(), 'nusec-demo-'));
   const data = join(dir, 'server');
   const [https, mqtt, crl] = await freePorts(3);
@@ -57,6 +58,7 @@ export async function createWorld(patienceMs = eventTimeoutMs): Promise<World> {
     NUSEC_HTTPS_PORT: String(https),
     NUSEC_MQTT_PORT: String(mqtt),
     NUSEC_CRL_PORT: String(crl),
+    NUSEC_SHARE_PORTS: String(processes > 1),
     NUSEC_SERVER: `https://localhost:${https}`,
     NUSEC_CA: join(data, 'root.pem'),
     NUSEC_TOKEN_FILE: join(data, 'alice.token'),
@@ -64,7 +66,8 @@ export async function createWorld(patienceMs = eventTimeoutMs): Promise<World> {
   const made = await run(['init', '--data', data, '--organization', 'Example OEM'], env);
   if (made.status !== 0) throw new Error(`nusec init: ${JSON.stringify(made.error)}`);
   const startServer = () => start('server', ['server', '--data', data, '--json'], env);
-  let server = await startServer();
+  const servers: Running[] = [];
+  while (servers.length < processes) servers.push(await startServer());
   const ca = readFileSync(env.NUSEC_CA, 'utf8');
   const person = (name: string) =>
     createHttpClient({ baseUrl: env.NUSEC_SERVER, ca, token: readFileSync(join(data, `${name}.token`), 'utf8').trim() });
@@ -93,10 +96,10 @@ export async function createWorld(patienceMs = eventTimeoutMs): Promise<World> {
     alice,
     bob,
     tokenFile: env.NUSEC_TOKEN_FILE,
-    server: () => server,
-    async restartServer(signal) {
-      await server.stop(signal);
-      server = await startServer();
+    servers: () => servers,
+    async restartServer(signal, index = 0) {
+      await servers[index]?.stop(signal);
+      servers[index] = await startServer();
     },
     async start(name, ...args) {
       const running = await start(name, args, env);
@@ -124,7 +127,7 @@ export async function createWorld(patienceMs = eventTimeoutMs): Promise<World> {
       alice.close();
       bob.close();
       if (keep) return;
-      await server.stop();
+      await Promise.all(servers.map(server => server.stop()));
       rmSync(dir, { recursive: true, force: true });
     },
   };

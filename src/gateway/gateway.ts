@@ -12,10 +12,13 @@ import { helloHandler } from './hello.ts';
 import { jobHandler } from './jobs.ts';
 import { orderHandler } from './orders.ts';
 import { otaHandler } from './ota.ts';
+import { clientIdOf } from './rights.ts';
 
 export type GatewayParts = Pick<Services, 'ctx' | 'trust' | 'revocations' | 'alarms'> & {
   readonly field: Field;
   readonly channel: Channel;
+  /** A client has connected, or is gone. */
+  readonly onOnline: (clientId: string, isOnline: boolean) => void;
   readonly staple: NonNullable<BrokerOptions['staple']>;
 };
 
@@ -40,6 +43,8 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
     handlers: handlersFor(parts),
     onPresence(event) {
       ctx.log.debug(event, 'presence');
+      const clientId = event.identity && clientIdOf(event.identity);
+      if (clientId && event.state !== 'refused') parts.onOnline(clientId, broker.isOnline(clientId));
       if (event.state === 'connected' && event.identity?.kind === 'gateway') bundles?.connected(event.identity.gatewayId);
     },
     onAlarm: alarm =>
@@ -58,6 +63,8 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
   bundles = createBundlePush(ctx, field.gatewayTrust, broker);
   return {
     renew: broker.setTls,
+    /** The client has connected to another process: its connection here is an old one. */
+    leave: (clientId: string): void => void broker.disconnect(clientId, 'DUPLICATE_CLIENTID'),
     async listen(port: number, host: string, reusePort: boolean): Promise<number> {
       await broker.listen(port, host, reusePort);
       return broker.port();

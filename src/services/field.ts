@@ -10,14 +10,18 @@ import { type GatewayTrust, startGatewayTrust } from './gatewayTrust.ts';
 import { createVerdictSequences } from './gatewayVerdicts.ts';
 import { createOtaDelivery, type OtaDelivery } from './otaDelivery.ts';
 import { createOtaImages } from './otaImage.ts';
+import type { Peers } from './peers.ts';
 import type { Revocations } from './revocations.ts';
 import { type Rollouts, startRollouts } from './rollouts.ts';
 import type { Trust } from './trust.ts';
 import { createTurns } from './turns.ts';
+import { createWideAttestation, createWideChannel, type PeerAnswers } from './wideChannel.ts';
 
 /** Everything about devices in the field, wired once per process. */
 
 export type Field = {
+  /** To the machines that are connected to any process. */
+  readonly channel: DeviceChannel;
   readonly attachments: Attachments;
   readonly gatewayTrust: GatewayTrust;
   readonly attestation: Attestation;
@@ -35,7 +39,9 @@ export type FieldParts = {
   readonly alarms: Alarms;
   readonly revocations: Revocations;
   readonly trust: Trust;
+  /** To the machines that are connected to this process. */
   readonly channel: DeviceChannel;
+  readonly peers: Peers<PeerAnswers>;
 };
 
 /** SPDM exchanges under way at once; beyond it devices wait. */
@@ -43,15 +49,19 @@ const spdmTurns = { maxRunning: 64, maxWaiting: 20_000 };
 const sweepPauseMs = 60_000;
 
 export async function startField(parts: FieldParts): Promise<Field> {
-  const { ctx, alarms, channel, revocations, trust } = parts;
+  const { ctx, alarms, channel, peers, revocations, trust } = parts;
+  const wide = createWideChannel(channel, peers);
   const attachments = await startAttachments(ctx);
   const gatewayTrust = startGatewayTrust({ ctx, revocations, attachments });
   const turns = createTurns(spdmTurns);
   const deviceTrust = createDeviceTrust(ctx, revocations, trust);
   const verdicts = createVerdictSequences();
-  const attestation = createAttestation({ ctx, alarms, channel, attachments, deviceTrust, turns, verdicts });
+  const reach = { ...wide, isConnected: channel.isConnected };
+  const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, deviceTrust, turns, verdicts });
+  const attestation = createWideAttestation(ownAttestation, channel, peers);
+  peers.serve({ order: channel.order, attestThroughGateway: channel.attestThroughGateway, attest: ownAttestation.attest });
   const delivery = createOtaDelivery({ ctx, channel, deviceTrust, turns, images: createOtaImages(ctx, alarms) });
-  const decommissions = createDecommissions({ ctx, alarms, channel, revocations });
+  const decommissions = createDecommissions({ ctx, alarms, channel: wide, revocations });
   const rollouts = await startRollouts({ ctx, alarms, delivery });
   const confirmed = (hello: Hello): boolean => hello.imageState === 'confirmed';
 
@@ -65,6 +75,7 @@ export async function startField(parts: FieldParts): Promise<Field> {
   const sweep = setInterval(() => void decommissions.sweep().catch(told('sweep')), sweepPauseMs);
   sweep.unref();
   return {
+    channel: wide,
     attachments,
     gatewayTrust,
     attestation,

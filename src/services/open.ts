@@ -18,7 +18,12 @@ import { takeSeat } from './seats.ts';
 /** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
 export type Ports = { readonly https: number; readonly crl: number };
 
-export type OpenedContext = { readonly ctx: Context; close(): Promise<void> };
+export type OpenedContext = {
+  readonly ctx: Context;
+  /** Of this process among those at the data folder. */
+  readonly seat: number;
+  close(): Promise<void>;
+};
 
 const project = 'nusec';
 
@@ -57,6 +62,7 @@ export async function openContext(settings: Settings, ports: Ports, create = fal
   const alarms = createAlarms(ctx);
   return {
     ctx,
+    seat: seat.number,
     async close() {
       await reads.close();
       seat.release();

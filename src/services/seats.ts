@@ -6,11 +6,11 @@ import { holdAlone } from '../keystore/fileLock.ts';
  *  twice. The locks are the operating system's: those of a killed process are free at once. */
 
 /** Processes at one data folder. */
-const maxSeats = 16;
+export const maxSeats = 16;
 /** How soon another process leads after the end of the one that did. */
 const leadEveryMs = 500;
 
-export type Seat = { readonly viewsFile: string; release(): void };
+export type Seat = { readonly number: number; readonly viewsFile: string; release(): void };
 
 /** Takes the first free seat; the same seat, and so the same read models, after a restart.
  *  @throws NusecError TOO_MANY_SERVERS */
@@ -18,7 +18,7 @@ export function takeSeat(dataDir: string): Seat {
   for (let number = 1; number <= maxSeats; number += 1) {
     const viewsFile = join(dataDir, number === 1 ? 'views.db' : `views-${number}.db`);
     const lock = holdAlone(viewsFile);
-    if (lock) return { viewsFile, release: lock.release };
+    if (lock) return { number, viewsFile, release: lock.release };
   }
   throw new NusecError('TOO_MANY_SERVERS', `${maxSeats} processes have ${dataDir} open already`);
 }

@@ -20,7 +20,7 @@ let life: Life;
 let world: World;
 
 beforeAll(async () => {
-  world = await createWorld(patienceMs);
+  world = await createWorld({ patienceMs });
   life = newLife({ ...world, alice: patient(world.alice), bob: patient(world.bob), nusec: patientCommand });
 }, 60_000);
 afterAll(() => world?.close(), 30_000);
@@ -109,6 +109,6 @@ it(`loses no acknowledged event when it is killed at ${kills} random moments of 
   expect(all.filter(event => event.type === 'FirmwareUpgraded')).toHaveLength(2);
   expect(all.filter(event => event.type === 'DeviceDecommissioned')).toHaveLength(1);
   await expectOutForGood(all);
-  await world.server().stop('SIGKILL');
+  await world.servers()[0]?.stop('SIGKILL');
   expect(verifyStore(`${world.dir}/server/events.db`)).toMatchObject({ ok: true });
 }, 600_000);

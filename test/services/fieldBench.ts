@@ -10,8 +10,10 @@ import { initialiseProject } from '../../src/services/ceremony.ts';
 import type { Context } from '../../src/services/context.ts';
 import { type Field, startField } from '../../src/services/field.ts';
 import { openContext } from '../../src/services/open.ts';
+import { createPeers } from '../../src/services/peers.ts';
 import { startRevocations } from '../../src/services/revocations.ts';
 import { startTrust } from '../../src/services/trust.ts';
+import { type PeerAnswers, peerQuestions } from '../../src/services/wideChannel.ts';
 import type { ExporterSecret } from '../../src/spdm/keyschedule.ts';
 import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
 import { type Fleet, type Manners, responderOf, seedFleet, type Unit } from '../gateway/fieldKit.ts';
@@ -44,7 +46,8 @@ export async function openField(count: number) {
   const gateways = new Map<string, GatewayAnswer>();
   const orders: { uid: string; order: Uint8Array }[] = [];
   const exporterOf = connect(channel, devices, gateways, orders);
-  const start = (): Promise<Field> => startField({ ctx, alarms, revocations, trust, channel: channel.channel });
+  const start = (): Promise<Field> =>
+    startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers: createPeers<PeerAnswers>(peerQuestions) });
   let field: Field = await start();
 
   return {
