@@ -1,14 +1,9 @@
-import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
-import { toPem } from '../../src/pki/pem.ts';
 import { readCrl } from '../../src/pki/readCrl.ts';
 import { codeOf } from '../pki/support.ts';
+import { ocspStatus } from '../support/openssl.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { connectDevice, eventually, type FieldDevice, type Fleet, people, seedFleet, show, typesOf, type Unit } from './fieldKit.ts';
 
@@ -41,17 +36,7 @@ afterAll(async () => {
   await server.close();
 });
 
-/** What openssl is told of the device's certificate. */
-async function ocspOf({ ica, root, certificate }: Unit): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), 'nusec-hold-'));
-  const files = { 'ica.pem': ica, 'root.pem': root, 'leaf.pem': certificate };
-  for (const [name, der] of Object.entries(files)) writeFileSync(join(folder, name), toPem('CERTIFICATE', der));
-  const url = `http://127.0.0.1:${server.crlPort}/ocsp`;
-  const args = ['-issuer', 'ica.pem', '-CAfile', 'root.pem', '-verify_other', 'ica.pem', '-cert', 'leaf.pem', '-url', url];
-  const { stdout } = await promisify(execFile)('openssl', ['ocsp', ...args], { cwd: folder, timeout: 5000 });
-  rmSync(folder, { recursive: true });
-  return stdout;
-}
+const ocspOf = (unit: Unit): Promise<string> => ocspStatus(server.crlPort, unit);
 
 it('cuts a revoked device off within a second, and it cannot return (T23, RULE-16, I11)', async () => {
   const unit = nextUnit();

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { start } from '../../scripts/demo/processes.ts';
 import { readSettings, type Settings } from '../../src/config.ts';
 import { type RunningServer, startServer } from '../../src/main.ts';
 import { toPem } from '../../src/pki/pem.ts';
@@ -20,30 +21,74 @@ export type TestServer = RunningServer & {
 };
 
 /** @param seed runs on the initialised project before the server starts */
-export async function startTestServer(seed: (ctx: Context) => Promise<void> = async () => {}): Promise<TestServer> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'nusec-server-'));
-  const settings = testSettings(dataDir);
-  const opened = await openContext(settings, { https: 0, crl: 0 }, true);
-  const { tokens } = await initialiseProject(opened.ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
-  const rootPem = toPem('CERTIFICATE', await rootDer(opened.ctx));
-  await seed(opened.ctx);
-  await opened.close();
-  const server = await startServer(settings);
-  const [alice, bob] = tokens.map(({ token }) => token);
+export async function startTestServer(seed?: Seed): Promise<TestServer> {
+  const project = await makeProject(seed);
+  const server = await startServer(testSettings(project.dataDir));
   return {
     ...server,
+    ...project,
     url: `https://localhost:${server.httpsPort}`,
-    rootPem,
-    alice: alice ?? '',
-    bob: bob ?? '',
-    dataDir,
     async close() {
       await server.close();
-      rmSync(dataDir, { recursive: true, force: true });
+      project.remove();
     },
   };
 }
 
-export function testSettings(dataDir: string): Settings {
-  return readSettings(dataDir, { NUSEC_HTTPS_PORT: '0', NUSEC_MQTT_PORT: '0', NUSEC_CRL_PORT: '0', NUSEC_LOG_LEVEL: 'silent' });
+type Seed = (ctx: Context) => Promise<void>;
+
+/** The data folder of an initialised project, with nobody at it. */
+async function makeProject(seed: Seed = async () => {}) {
+  const dataDir = mkdtempSync(join(tmpdir(), 'nusec-server-'));
+  const opened = await openContext(testSettings(dataDir), { https: 0, crl: 0 }, true);
+  const { tokens } = await initialiseProject(opened.ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
+  const rootPem = toPem('CERTIFICATE', await rootDer(opened.ctx));
+  await seed(opened.ctx);
+  await opened.close();
+  const [alice = '', bob = ''] = tokens.map(({ token }) => token);
+  return { dataDir, rootPem, alice, bob, remove: () => rmSync(dataDir, { recursive: true, force: true }) };
 }
+
+export type ServerProcess = TestServer & { readonly pid: number; kill(): Promise<void> };
+
+/** Server processes of one data folder, each with ports of its own; the folder goes with the test file. */
+export async function startServerProcesses(count: number, seed?: Seed) {
+  const project = await makeProject(seed);
+  const running = new Set<ServerProcess>();
+  const startOne = async (): Promise<ServerProcess> => {
+    const process = await start('server', ['server', '--data', project.dataDir, '--json'], { ...environment });
+    const [httpsPort, mqttPort, crlPort] = ['httpsPort', 'mqttPort', 'crlPort'].map(name => Number(process.ready[name])) as [
+      number,
+      number,
+      number,
+    ];
+    const end = (signal: NodeJS.Signals) => async () => {
+      running.delete(one);
+      await process.stop(signal);
+    };
+    const ports = { httpsPort, mqttPort, crlPort, url: `https://localhost:${httpsPort}` };
+    const one: ServerProcess = { ...project, ...ports, pid: process.pid, close: end('SIGTERM'), kill: end('SIGKILL') };
+    running.add(one);
+    return one;
+  };
+  const first: ServerProcess[] = [];
+  while (first.length < count) first.push(await startOne());
+  return {
+    first,
+    startOne,
+    async close() {
+      await Promise.all([...running].map(one => one.close()));
+      project.remove();
+    },
+  };
+}
+
+const environment = {
+  ...process.env,
+  NUSEC_HTTPS_PORT: '0',
+  NUSEC_MQTT_PORT: '0',
+  NUSEC_CRL_PORT: '0',
+  NUSEC_LOG_LEVEL: 'silent',
+};
+
+export const testSettings = (dataDir: string): Settings => readSettings(dataDir, environment);

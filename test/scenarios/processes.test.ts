@@ -1,0 +1,161 @@
+import { connect, type TLSSocket } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { parseCertificate } from '../../src/pki/parse.ts';
+import { toPem } from '../../src/pki/pem.ts';
+import { readCrl } from '../../src/pki/readCrl.ts';
+import {
+  connectDevice,
+  eventually,
+  type FieldDevice,
+  type Fleet,
+  people,
+  seedFleet,
+  show,
+  typesOf,
+  type Unit,
+} from '../gateway/fieldKit.ts';
+import { codeOf } from '../pki/support.ts';
+import { exchange } from '../support/http.ts';
+import { ocspStatus } from '../support/openssl.ts';
+import { type ServerProcess, startServerProcesses } from '../support/server.ts';
+
+/** Three server processes at one data folder: each takes connections and commands, none is the only one. */
+
+let fleet: Fleet;
+let group: Awaited<ReturnType<typeof startServerProcesses>>;
+let servers: readonly [ServerProcess, ServerProcess, ServerProcess];
+let used = 0;
+const nextUnit = (): Unit => fleet.units[used++] as Unit;
+
+beforeAll(async () => {
+  group = await startServerProcesses(3, async ctx => {
+    fleet = await seedFleet(ctx, 10);
+  });
+  servers = group.first as unknown as typeof servers;
+}, 60_000);
+afterAll(() => group?.close(), 30_000);
+
+const person = (server: ServerProcess) => {
+  const http = people(server);
+  onTestFinished(() => http.close());
+  return http;
+};
+
+async function online(server: ServerProcess, unit: Unit): Promise<FieldDevice> {
+  const device = await connectDevice(server, unit);
+  onTestFinished(() => device.close());
+  await device.hello();
+  await eventually(async () => (await typesOf(person(server), unit.uid)).includes('AttestationPassed'));
+  return device;
+}
+
+const credentialsOf = (unit: Unit) => ({
+  key: unit.key.privateKey.export({ format: 'pem', type: 'pkcs8' }) as string,
+  cert: toPem('CERTIFICATE', unit.certificate) + toPem('CERTIFICATE', unit.ica),
+});
+
+/** A new connection with the device's certificate. */
+const refusalOf = (server: ServerProcess, unit: Unit) =>
+  exchange(`${server.url}/.well-known/est/ldevid/simpleenroll`, { ca: server.rootPem, ...credentialsOf(unit), body: '' });
+
+/** A live HTTPS connection with the device's certificate. @returns the time (performance.now) at which it ends */
+async function liveHttps(server: ServerProcess, unit: Unit): Promise<{ readonly ended: Promise<number> }> {
+  const where = { port: server.httpsPort, host: '127.0.0.1', servername: 'localhost' };
+  const socket: TLSSocket = connect({ ...where, ca: server.rootPem, ...credentialsOf(unit) });
+  onTestFinished(() => void socket.destroy());
+  const ended = new Promise<number>(resolve => socket.once('close', () => resolve(performance.now())));
+  socket.on('error', () => {});
+  await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
+  const answered = new Promise(resolve => socket.once('data', resolve));
+  socket.write('GET /v1/trust-bundle HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  await answered;
+  return { ended };
+}
+
+const listed = async (server: ServerProcess, unit: Unit): Promise<boolean> => {
+  const response = await fetch(`http://127.0.0.1:${server.crlPort}/crl/device-meter-1.crl`);
+  const { entries } = readCrl(new Uint8Array(await response.arrayBuffer()), parseCertificate(unit.ica), Date.now());
+  return entries.some(({ serialHex }) => serialHex === parseCertificate(unit.certificate).serialHex);
+};
+
+describe('a revocation', () => {
+  it('ends MQTT and HTTPS connections in every process within a second, and is in the CRL and OCSP of each (T23, R86, RULE-16, I11)', async () => {
+    const [one, two, three] = servers;
+    for (const [home, commanded] of [
+      [two, one],
+      [three, two],
+      [one, three],
+    ] as const) {
+      const unit = nextUnit();
+      const device = await online(home, unit);
+      const live = await Promise.all(servers.map(server => liveHttps(server, unit)));
+      const others = await liveHttps(home, nextUnit());
+      let othersEnded = false;
+      void others.ended.then(() => {
+        othersEnded = true;
+      });
+      const began = performance.now();
+      const revoked = person(commanded).json('POST', `/v1/devices/${unit.uid}/revoke`, { reason: 'keyCompromise' });
+      await eventually(() => !device.client.isConnected());
+      const mqttMs = performance.now() - began;
+      const httpsMs = (await Promise.all(live.map(({ ended }) => ended))).map(at => at - began);
+      console.log(`MQTT off after ${mqttMs.toFixed(0)} ms, HTTPS after ${httpsMs.map(ms => ms.toFixed(0)).join(', ')} ms`);
+      for (const ms of [mqttMs, ...httpsMs]) expect(ms).toBeLessThan(1000);
+      await revoked;
+      for (const server of servers) {
+        expect(await ocspStatus(server.crlPort, unit)).toMatch(/revoked[\s\S]*Reason: keyCompromise/);
+        expect(await listed(server, unit)).toBe(true);
+        expect(await refusalOf(server, unit)).toMatchObject({ status: 403, json: { code: 'CERTIFICATE_REVOKED' } });
+      }
+      expect(othersEnded).toBe(false);
+    }
+  }, 60_000);
+});
+
+describe('a device', () => {
+  it('is attested and decommissioned by whatever process is asked', async () => {
+    const [one, two, three] = servers;
+    const unit = nextUnit();
+    const device = await online(two, unit);
+    for (const server of servers) {
+      expect(await show(person(server), unit.uid)).toMatchObject({ connected: true });
+      expect(await person(server).json('POST', `/v1/devices/${unit.uid}/attest`, {})).toMatchObject({ result: 'passed', via: 'mqtt' });
+    }
+    const done = await person(three).json('POST', `/v1/devices/${unit.uid}/decommission`, { reason: 'sold' });
+    expect(done).toMatchObject({ status: 'DECOMMISSIONED', receipt: 'received' });
+    expect(device.orders).toHaveLength(1);
+    expect(await codeOf(() => person(one).json('POST', `/v1/devices/${unit.uid}/attest`, {}))).toBe('DEVICE_STATE');
+  }, 30_000);
+
+  it('that connects to another process leaves the first', async () => {
+    const [one, two] = servers;
+    const unit = nextUnit();
+    const before = await online(one, unit);
+    const after = await connectDevice(two, unit);
+    onTestFinished(() => after.close());
+    await eventually(() => !before.client.isConnected());
+    await before.close();
+    await eventually(() => after.client.isConnected());
+  }, 30_000);
+});
+
+describe('the process that leads', () => {
+  it('is followed by another when it is killed: lists are signed, and what it had taken is there (T33)', async () => {
+    const [one, two, three] = servers;
+    const unit = nextUnit();
+    await online(two, unit);
+    const proposal = await person(one).json<{ id: string }>('POST', '/v1/bulk-revocations', {
+      selection: { uids: [unit.uid, nextUnit().uid] },
+      reason: 'superseded',
+      note: 'test',
+    });
+    await one.kill();
+    const http = person(three);
+    await people({ ...three, alice: three.bob }).json('POST', `/v1/bulk-revocations/${proposal.id}/approve`, {});
+    const isDone = async () => (await http.json<{ status: string }>('GET', `/v1/bulk-revocations/${proposal.id}`)).status === 'DONE';
+    await eventually(isDone, 10_000);
+    await eventually(() => listed(two, unit), 5_000);
+    const again = await group.startOne();
+    expect(await show(person(again), unit.uid)).toMatchObject({ status: 'REVOKED' });
+  }, 60_000);
+});
