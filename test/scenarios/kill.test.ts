@@ -1,15 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { type Life, newLife, type Step, steps } from '../../scripts/demo/steps.ts';
 import { createWorld, type EventRecord, type World } from '../../scripts/demo/world.ts';
 import { NusecError } from '../../src/errors.ts';
 import { verifyStore } from '../../src/eventstore/verify.ts';
 
-/** The server is killed by SIGKILL at twenty random moments of the demo and started again: no acknowledged event is lost, and the life of
- *  the devices goes on to its end. Whoever asks, asks again, as the documentation tells people and machines to. */
-
-const kills = 20;
+/** The server is killed by SIGKILL at random moments of the demo and started again: no acknowledged event is lost, and the life of the devices
+ *  goes on to its end. Whoever asks, asks again, as the documentation tells people and machines to. */
 /** A device that was cut off several times in a row waits up to a minute before it connects again. */
 const patienceMs = 90_000;
 const pauseMs = 150;
@@ -19,11 +17,11 @@ const passing = new Set(['LINK_TIMEOUT', 'SERVER_UNREACHABLE', 'DEVICE_UNREACHAB
 let life: Life;
 let world: World;
 
-beforeAll(async () => {
-  world = await createWorld({ patienceMs });
+const begin = async (processes: number): Promise<void> => {
+  world = await createWorld({ patienceMs, processes });
   life = newLife({ ...world, alice: patient(world.alice), bob: patient(world.bob), nusec: patientCommand });
-}, 60_000);
-afterAll(() => world?.close(), 30_000);
+};
+afterEach(() => world?.close(), 30_000);
 
 async function again<T>(work: () => Promise<T>): Promise<T> {
   const deadline = Date.now() + patienceMs;
@@ -61,7 +59,7 @@ const acknowledged = (): Promise<readonly EventRecord[]> => again(() => world.ev
 async function killOnce(delayMs: number): Promise<void> {
   await sleep(delayMs);
   const before = await acknowledged();
-  await world.restartServer('SIGKILL');
+  await world.restartServer('SIGKILL', Math.floor(Math.random() * world.servers().length));
   const after = await acknowledged();
   expect(after.slice(0, before.length).map(({ hash }) => hash)).toEqual(before.map(({ hash }) => hash));
 }
@@ -89,26 +87,37 @@ async function expectOutForGood(all: readonly EventRecord[]): Promise<void> {
   expect(revoked?.mcu.lines.filter(line => line.event === 'connected')).toEqual(connects);
 }
 
-it(`loses no acknowledged event when it is killed at ${kills} random moments of the demo (T33)`, async () => {
-  const extra = Array.from({ length: kills - steps.length }, () => Math.floor(Math.random() * steps.length));
-  const proofs: EventRecord[] = [];
-  for (const [index, step] of steps.entries()) {
-    const moments = [index, ...extra].filter(place => place === index).map(() => Math.round(Math.random() * usualMs(step)));
-    console.log(`${step.name}: killed after ${moments.join(' and ')} ms`);
-    const work = finish(step);
-    work.catch(() => undefined);
-    for (const moment of moments) await killOnce(moment);
-    const proof = await work;
-    if (proof !== undefined) proofs.push(proof);
-  }
-  const all = await acknowledged();
-  for (const proof of proofs) expect(all[proof.position - 1]?.hash, `${proof.type} in ${proof.stream}`).toBe(proof.hash);
-  expect(all.filter(event => event.type === 'UnitCommitted')).toHaveLength(2);
-  expect(new Set(all.filter(event => event.type === 'DeviceCertified').map(event => event.stream)).size).toBe(2);
-  expect(all.filter(event => event.type === 'DeviceCertified')).toHaveLength(2);
-  expect(all.filter(event => event.type === 'FirmwareUpgraded')).toHaveLength(2);
-  expect(all.filter(event => event.type === 'DeviceDecommissioned')).toHaveLength(1);
-  await expectOutForGood(all);
-  await world.servers()[0]?.stop('SIGKILL');
-  expect(verifyStore(`${world.dir}/server/events.db`)).toMatchObject({ ok: true });
-}, 600_000);
+const runs = [
+  { processes: 1, kills: 20 },
+  { processes: 3, kills: steps.length },
+];
+
+it.each(runs)(
+  'loses no acknowledged event when one of $processes is killed at $kills random moments of the demo (T33)',
+  async run => {
+    const { processes, kills } = run;
+    await begin(processes);
+    const extra = Array.from({ length: kills - steps.length }, () => Math.floor(Math.random() * steps.length));
+    const proofs: EventRecord[] = [];
+    for (const [index, step] of steps.entries()) {
+      const moments = [index, ...extra].filter(place => place === index).map(() => Math.round(Math.random() * usualMs(step)));
+      console.log(`${step.name}: killed after ${moments.join(' and ')} ms`);
+      const work = finish(step);
+      work.catch(() => undefined);
+      for (const moment of moments) await killOnce(moment);
+      const proof = await work;
+      if (proof !== undefined) proofs.push(proof);
+    }
+    const all = await acknowledged();
+    for (const proof of proofs) expect(all[proof.position - 1]?.hash, `${proof.type} in ${proof.stream}`).toBe(proof.hash);
+    expect(all.filter(event => event.type === 'UnitCommitted')).toHaveLength(2);
+    expect(new Set(all.filter(event => event.type === 'DeviceCertified').map(event => event.stream)).size).toBe(2);
+    expect(all.filter(event => event.type === 'DeviceCertified')).toHaveLength(2);
+    expect(all.filter(event => event.type === 'FirmwareUpgraded')).toHaveLength(2);
+    expect(all.filter(event => event.type === 'DeviceDecommissioned')).toHaveLength(1);
+    await expectOutForGood(all);
+    await Promise.all(world.servers().map(server => server.stop('SIGKILL')));
+    expect(verifyStore(`${world.dir}/server/events.db`)).toMatchObject({ ok: true });
+  },
+  600_000,
+);
