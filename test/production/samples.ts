@@ -7,7 +7,6 @@ import type { ContentSeal, PackagePayload } from '../../src/production/package.t
 import type { PackageAck } from '../../src/production/packageAck.ts';
 import type { Receipt } from '../../src/production/receipt.ts';
 import type { GatewayVerdict } from '../../src/production/verdict.ts';
-import type { ZeroiseReceipt } from '../../src/production/zeroise.ts';
 
 /** One valid value of every signed format, from readable bytes. */
 export const fill = (byte: number, length = 16): Uint8Array => new Uint8Array(length).fill(byte);
@@ -106,17 +105,6 @@ export const packageAck: PackageAck = {
   packageSha256: fill(0x91, 32),
   remaining: 1000,
   ledgerHead: fill(0x92, 32),
-};
-
-export const zeroise: ZeroiseReceipt = {
-  progUid,
-  jobId,
-  packageId,
-  erasedCount: 12,
-  erasedImages: [fill(0x51, 32)],
-  ledgerNumber: 2020,
-  ledgerHead: fill(0x92, 32),
-  nonce,
 };
 
 /** Ledger records of a job in which one unit was built and one voided; the links are set when they are signed. */

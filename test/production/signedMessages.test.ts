@@ -7,9 +7,8 @@ import { signOrder, verifyOrder } from '../../src/production/order.ts';
 import { signPackageAck, verifyPackageAck } from '../../src/production/packageAck.ts';
 import { provesImage, provesLock, signReceipt, verifyReceipt } from '../../src/production/receipt.ts';
 import { signVerdict, verifyVerdict } from '../../src/production/verdict.ts';
-import { signZeroiseReceipt, verifyZeroiseReceipt } from '../../src/production/zeroise.ts';
 import { everyByteFlipped, testKey } from '../cose/keys.ts';
-import { fill, grant, ledgerSteps, now, objId, order, packageAck, receipt, uidA, verdict, zeroise } from './samples.ts';
+import { fill, grant, ledgerSteps, now, objId, order, packageAck, receipt, uidA, verdict } from './samples.ts';
 
 const key = testKey();
 const keys = () => key.spki;
@@ -38,7 +37,6 @@ const messages: readonly Message[] = [
     value: packageAck,
     verify: b => verifyPackageAck(b, keys),
   },
-  { name: 'zeroise receipt', bytes: await signZeroiseReceipt(zeroise, key), value: zeroise, verify: b => verifyZeroiseReceipt(b, keys) },
 ];
 
 describe.each(messages)('$name', ({ bytes, value, verify }) => {
