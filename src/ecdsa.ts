@@ -7,10 +7,10 @@ export function derToRaw(der: Uint8Array, coordinateBytes: number): Uint8Array |
   const head = der[1] === 0x81 ? 3 : 2;
   const bodyBytes = head === 3 ? der[2] : der[1];
   if (der[0] !== 0x30 || bodyBytes === undefined || bodyBytes !== der.length - head || (head === 3 && bodyBytes < 0x80)) return undefined;
-  const r = readInteger(der, head, coordinateBytes);
-  if (!r) return undefined;
-  const s = readInteger(der, r.next, coordinateBytes);
-  return s && s.next === der.length ? concat(r.value, s.value) : undefined;
+  const raw = new Uint8Array(2 * coordinateBytes);
+  const afterR = readInteger(der, head, raw, coordinateBytes, coordinateBytes);
+  if (afterR === undefined) return undefined;
+  return readInteger(der, afterR, raw, raw.length, coordinateBytes) === der.length ? raw : undefined;
 }
 
 /** @param raw r ‖ s, both half of its length, at most 48 bytes each  @returns strict DER */
@@ -20,17 +20,17 @@ export function rawToDer(raw: Uint8Array): Uint8Array {
   return concat(Uint8Array.of(0x30, body.length), body);
 }
 
-function readInteger(der: Uint8Array, at: number, size: number): { value: Uint8Array; next: number } | undefined {
+/** Copies the INTEGER at `at` into `raw` so that it ends at `end`. @returns where the next one begins, or undefined when it is not strict DER of that size */
+function readInteger(der: Uint8Array, at: number, raw: Uint8Array, end: number, size: number): number | undefined {
   const length = der[at + 1];
-  if (der[at] !== 0x02 || length === undefined || length === 0 || at + 2 + length > der.length) return undefined;
+  const next = at + 2 + (length ?? 0);
+  if (der[at] !== 0x02 || length === undefined || length === 0 || next > der.length) return undefined;
   const first = der[at + 2] ?? 0;
-  const second = der[at + 3] ?? 0;
-  if (first >= 0x80 || (first === 0 && length > 1 && second < 0x80)) return undefined;
-  const bytes = der.subarray(at + 2 + (first === 0 ? 1 : 0), at + 2 + length);
-  if (bytes.length > size) return undefined;
-  const value = new Uint8Array(size);
-  value.set(bytes, size - bytes.length);
-  return { value, next: at + 2 + length };
+  if (first >= 0x80 || (first === 0 && length > 1 && (der[at + 3] ?? 0) < 0x80)) return undefined;
+  const valueBytes = first === 0 ? length - 1 : length;
+  if (valueBytes > size) return undefined;
+  for (let i = 1; i <= valueBytes; i += 1) raw[end - i] = der[next - i]!;
+  return next;
 }
 
 function writeInteger(value: Uint8Array): Uint8Array {

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { equalBytes } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import { measurementIndex, secureVersionValue } from '../../src/ota/measurementIndex.ts';
@@ -6,6 +6,7 @@ import { checkChain } from '../../src/pki/chain.ts';
 import type { DevAuthResponder } from '../../src/production/devauth/responder.ts';
 import { decodeVendorMessage, encodeVendorMessage } from '../../src/production/devauth/vendor.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
+import { pooledRandom } from '../../src/random.ts';
 import { capability, messageType } from '../../src/spdm/constants.ts';
 import { type MeasurementSource, measurementType } from '../../src/spdm/measurement.ts';
 import { createResponder, deviceFlags, type Responder, type ResponderOptions } from '../../src/spdm/responder/responder.ts';
@@ -56,7 +57,7 @@ export function spdmResponder({ chip, boot, tell }: StageContext, sealed?: DevAu
   return createResponder({
     slots: slot ? [slot] : [],
     ...(sealed && programmersOnly(chip)),
-    randomBytes: length => new Uint8Array(randomBytes(length)),
+    randomBytes: pooledRandom(),
     measurements: () => measurements(chip, boot),
     onFault: error => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' }),
     ...(sealed && {

@@ -37,19 +37,18 @@ export function chainDigest({ version, hash }: ChainContext, cert: CertSlot): Ui
   return kept(cert, version, hash).digest;
 }
 
-type Structure = { readonly chain: Uint8Array; readonly digest: Uint8Array };
-const structures = new WeakMap<CertSlot, Map<string, Structure>>();
+type Structure = { readonly hash: HashAlgorithm; readonly isNewForm: boolean; readonly chain: Uint8Array; readonly digest: Uint8Array };
+const structures = new WeakMap<CertSlot, Structure[]>();
 const newForm = 0x14;
 
 function kept(cert: CertSlot, version: number, hash: HashAlgorithm): Structure {
-  const forms = structures.get(cert) ?? new Map<string, Structure>();
-  structures.set(cert, forms);
-  const key = `${version >= newForm} ${hash.name}`;
-  const known = forms.get(key);
+  const forms = structures.get(cert) ?? [];
+  const isNewForm = version >= newForm;
+  const known = forms.find(form => form.hash === hash && form.isNewForm === isNewForm);
   if (known) return known;
   const chain = encodeCertificateChain(version, hash, cert.certificates);
-  const made = { chain, digest: hashOf(hash, chain) };
-  forms.set(key, made);
+  const made = { hash, isNewForm, chain, digest: hashOf(hash, chain) };
+  structures.set(cert, [...forms, made]);
   return made;
 }
 
@@ -62,7 +61,8 @@ export function slotMask(slots: CertSlots): number {
 
 export function slotDigests(context: ChainContext, manyKeys: boolean, slots: CertSlots): readonly SlotDigest[] {
   const digests: SlotDigest[] = [];
-  for (const [slot, cert] of slots.entries()) {
+  for (let slot = 0; slot < slots.length; slot += 1) {
+    const cert = slots[slot];
     if (!cert) continue;
     const digest = chainDigest(context, cert);
     digests.push(manyKeys ? { slot, digest, keyPair: cert.keyPair ?? unknownKeyPair } : { slot, digest });

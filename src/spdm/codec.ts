@@ -15,20 +15,21 @@ export type Reader = {
   end(): void;
 };
 
-/** @returns a reader whose every method throws SPDM_MALFORMED when the bytes run out */
-export function openReader(bytes: Uint8Array, what: string): Reader {
-  return new Cursor(bytes, what);
+/** @param at where to begin  @returns a reader whose every method throws SPDM_MALFORMED when the bytes run out */
+export function openReader(bytes: Uint8Array, what: string, at = 0): Reader {
+  return new Cursor(bytes, what, at);
 }
 
 /** A class because one is made for every message: its methods are shared. */
 class Cursor implements Reader {
   readonly #bytes: Uint8Array;
   readonly #what: string;
-  #at = 0;
+  #at: number;
 
-  constructor(bytes: Uint8Array, what: string) {
+  constructor(bytes: Uint8Array, what: string, at: number) {
     this.#bytes = bytes;
     this.#what = what;
+    this.#at = at;
   }
 
   #advance(length: number): number {
@@ -104,5 +105,5 @@ export type OpenMessage = { readonly version: number; readonly param1: number; r
 /** Opens a message of one known code. @throws SPDM_MALFORMED when it is shorter than its head or has another code */
 export function openMessage(bytes: Uint8Array, code: number, what: string): OpenMessage {
   if (bytes.length < headerBytes || bytes[1] !== code) throw malformed(`${what}: wrong head`);
-  return { version: bytes[0]!, param1: bytes[2]!, param2: bytes[3]!, body: openReader(bytes.subarray(headerBytes), what) };
+  return { version: bytes[0]!, param1: bytes[2]!, param2: bytes[3]!, body: openReader(bytes, what, headerBytes) };
 }

@@ -30,17 +30,22 @@ export function signingInput(version: number, hash: HashAlgorithm, context: Sign
   return version < 0x12 ? transcript : concat(prefixOf(version, context), hashOf(hash, transcript));
 }
 
-/** Made once for each version and context. */
-const prefixes = new Map<string, Uint8Array>();
+/** Made once for each context and version. */
+const prefixes: Record<SigningContext, Uint8Array[]> = {
+  'responder-challenge_auth signing': [],
+  'responder-measurements signing': [],
+  'responder-key_exchange_rsp signing': [],
+  'requester-finish signing': [],
+};
 
 function prefixOf(version: number, context: SigningContext): Uint8Array {
-  const key = `${version} ${context}`;
-  const known = prefixes.get(key);
+  const minor = version & 0xf;
+  const known = prefixes[context][minor];
   if (known) return known;
-  const name = `dmtf-spdm-v1.${version & 0xf}.*`.repeat(prefixRepeats);
+  const name = `dmtf-spdm-v1.${minor}.*`.repeat(prefixRepeats);
   const label = utf8(context);
   const prefix = concat(utf8(name), new Uint8Array(prefixBytes - name.length - label.length), label);
-  prefixes.set(key, prefix);
+  prefixes[context][minor] = prefix;
   return prefix;
 }
 

@@ -23,9 +23,13 @@ export const maxTranscriptBytes = 0x28000;
 /** What the arrival of a request does before it is worked on: any other request than GET_MEASUREMENTS empties L1/L2;
  *  a requester that goes on without CHALLENGE empties B. */
 export function beforeRequest(transcript: Transcript, code: number): Transcript {
-  const measurements = code === requestCode.getMeasurements ? transcript.measurements : [];
-  return keepsIdentity.has(code) ? { ...transcript, measurements } : { ...transcript, measurements, identity: [] };
+  const measurements = code === requestCode.getMeasurements ? transcript.measurements : none;
+  const identity = keepsIdentity.has(code) ? transcript.identity : none;
+  const same = measurements.length === transcript.measurements.length && identity.length === transcript.identity.length;
+  return same ? transcript : { ...transcript, measurements, identity };
 }
+
+const none: readonly Uint8Array[] = [];
 
 const keepsIdentity: ReadonlySet<number> = new Set([requestCode.getDigests, requestCode.getCertificate, requestCode.challenge]);
 

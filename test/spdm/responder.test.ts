@@ -4,7 +4,7 @@ import { decodeAlgorithms } from '../../src/spdm/messages/algorithms.ts';
 import { decodeVendorResponse, encodeVendorRequest } from '../../src/spdm/messages/vendor-defined.ts';
 import { allAlgorithms, resolveAlgorithms, selectAlgorithms } from '../../src/spdm/negotiation.ts';
 import { deviceFlags, type Responder } from '../../src/spdm/responder/responder.ts';
-import { realResponder, realSlot } from './fixtures.ts';
+import { realResponder, realSlot, requesterSlot } from './fixtures.ts';
 import { loadRecording, named } from './recording.ts';
 
 const say = async (responder: Responder, hex: string) => toHex((await responder.handle({ kind: 'clear', message: fromHex(hex) }))!.message);
@@ -105,6 +105,32 @@ describe('the parameter phase of the responder (DSP0274 §10.10)', () => {
     });
     const answer = await responder.handle({ kind: 'clear', message: encodeVendorRequest(0x12, message) });
     expect(decodeVendorResponse(answer!.message)).toEqual({ ...message, payload: Uint8Array.of(1) });
+  });
+});
+
+describe('answers that are kept', () => {
+  const small = (bytes: string) => `12e100000000000006000000${bytes}${bytes}`;
+  const portion = '128200000000ff0f';
+
+  it('are those of each requester: the portion fits into its own transfer size, in any order of requesters', async () => {
+    const responder = realResponder();
+    const lengths: number[] = [];
+    for (const size of ['40000000', '00020000', '40000000', '00040000', '00020000']) {
+      for (const hex of ['10840000', small(size), negotiation]) expect((await say(responder, hex)).slice(2, 4)).not.toBe('7f');
+      lengths.push((await say(responder, portion)).length / 2);
+    }
+    expect(lengths).toEqual([0x40, 0x200, 0x40, 0x400, 0x200]);
+  });
+
+  it('are those of the certificates of now, and of no request that was refused', async () => {
+    let certificates = realSlot().certificates;
+    const key = realSlot();
+    const responder = await connected({ slots: () => [{ ...key, certificates }] });
+    const before = await say(responder, portion);
+    certificates = requesterSlot().certificates;
+    expect(await say(responder, portion)).not.toBe(before);
+    expect(await say(responder, '12820000ffffffff')).toBe('127f0100');
+    expect(await say(responder, '12820000ffffffff')).toBe('127f0100');
   });
 });
 

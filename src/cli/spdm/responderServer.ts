@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import { fromHex, utf8 } from '../../bytes.ts';
+import { pooledRandom } from '../../random.ts';
 import type { CertSlots } from '../../spdm/certslot.ts';
 import { capability } from '../../spdm/constants.ts';
 import { createResponder, type Responder } from '../../spdm/responder/responder.ts';
@@ -44,7 +44,7 @@ function responderFor(options: ResponderOptions, identities: Identities, tell: (
     versions: options.versions,
     capabilities: capabilitiesFrom(options),
     algorithms: algorithmsFrom(options),
-    randomBytes: length => new Uint8Array(randomBytes(length)),
+    randomBytes: pooledRandom(),
     measurements: () => measurementSet(options.measurements),
     binding: options.transport === 'tcp' ? 'tcp' : 'mctp',
     heartbeatSeconds: options.heartbeatSeconds,

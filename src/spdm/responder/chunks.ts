@@ -32,14 +32,14 @@ export async function handleChunkSend(exchange: Exchange, answer: (whole: Exchan
   const acknowledged = (early: boolean, response: Uint8Array) => encodeChunkSendAck(state.version, { handle, sequence, early, response });
   const incoming = nextIncoming(exchange);
   if (!incoming) {
-    delete state.incoming;
+    state.incoming = undefined;
     return { message: acknowledged(true, encodeError(state.version, spdmError.invalidRequest)) };
   }
   if (incoming.data.length < incoming.totalBytes) {
     state.incoming = incoming;
     return { message: acknowledged(false, new Uint8Array()) };
   }
-  delete state.incoming;
+  state.incoming = undefined;
   const reply = await answer({ ...exchange, request: incoming.data, assembled: true });
   return { ...reply, message: acknowledged(false, reply.message) };
 }
@@ -83,7 +83,7 @@ export function handleChunkGet({ settings, state, request, session }: Exchange):
   const transferBytes = Math.min(state.requester!.dataTransferBytes, settings.capabilities.dataTransferBytes);
   const data = message.subarray(sentBytes, sentBytes + transferBytes - (first ? firstChunkHeadBytes : chunkHeadBytes));
   const last = sentBytes + data.length === message.length;
-  if (last) delete state.outgoing;
+  if (last) state.outgoing = undefined;
   else state.outgoing = { ...outgoing, sequence: outgoing.sequence + 1, sentBytes: sentBytes + data.length };
   return {
     message: encodeChunkResponse(state.version, { handle, sequence, last, ...(first ? { totalBytes: message.length } : {}), data }),

@@ -34,7 +34,7 @@ export async function resume(exchange: Exchange): Promise<Reply | undefined> {
   }
   if (request[1] === requestCode.getVersion) {
     await deferred.work;
-    delete state.deferred;
+    state.deferred = undefined;
     return undefined;
   }
   if (!asks) throw new Refusal(spdmError.busy);
@@ -44,6 +44,6 @@ export async function resume(exchange: Exchange): Promise<Reply | undefined> {
     const { code: requestCode } = deferred;
     return { message: encodeNotReady(state.version, { rdtExponent: settings.rdtExponent, requestCode, token, rdtMultiplier }) };
   }
-  delete state.deferred;
+  state.deferred = undefined;
   return deferred.reply;
 }

@@ -68,7 +68,7 @@ export async function handleDeliverEncapsulatedResponse(exchange: Exchange): Pro
     return { message: encodeEncapsulatedAck(state.version, { acknowledgedId: requestId, ...ack }) };
   } catch {
     if (questions.purpose === 'identity') throw handshakeFailed(spdmError.invalidResponseCode);
-    delete state.session!.questions;
+    state.session!.questions = undefined;
     throw new Refusal(spdmError.invalidResponseCode);
   }
 }
@@ -131,7 +131,7 @@ async function accept(exchange: Exchange, questions: Questions, response: Uint8A
       return { next: ask(exchange, questions, 'newKeyProof') };
     case 'newKeyProof':
       acceptKeyUpdate(questions, keyUpdateOperation.verifyNewKey, response);
-      delete session.questions;
+      session.questions = undefined;
       return {};
   }
 }
@@ -139,7 +139,7 @@ async function accept(exchange: Exchange, questions: Questions, response: Uint8A
 const again = (exchange: Exchange, questions: Questions) => ({ next: ask(exchange, questions, 'certificate') });
 
 function identified(session: LiveSession, { slot }: Questions): { readonly slot: number } {
-  delete session.questions;
+  session.questions = undefined;
   return { slot };
 }
 

@@ -1,11 +1,12 @@
 import { concat } from '../../bytes.ts';
-import { certificatePortion, slotDigests, slotMask } from '../certslot.ts';
+import { type CertSlot, certificatePortion, slotDigests, slotMask } from '../certslot.ts';
 import { maxMessageBytes, nonceBytes } from '../constants.ts';
-import { decodeGetCertificate, encodeCertificate } from '../messages/certificate.ts';
+import { decodeGetCertificate, encodeCertificate, type GetCertificate } from '../messages/certificate.ts';
 import { decodeChallenge, encodeChallengeAuth } from '../messages/challenge.ts';
 import { decodeGetDigests, encodeDigests } from '../messages/digests.ts';
 import { signingInput } from '../signature.ts';
 import { challengeTranscript, maxTranscriptBytes, transcriptBytes, withIdentity } from '../transcript.ts';
+import { kept } from './kept.ts';
 import { measurementSummary } from './measurements.ts';
 import { chainContext, chainHash, slotOf, slotsOf } from './slots.ts';
 import { type Exchange, invalidRequest, negotiated, type Reply } from './state.ts';
@@ -26,13 +27,19 @@ export function handleGetDigests(exchange: Exchange): Reply {
 export function handleGetCertificate(exchange: Exchange): Reply {
   const { state, request } = exchange;
   const asked = decodeGetCertificate(request);
-  const room = state.version >= 0x12 ? state.requester!.dataTransferBytes : maxMessageBytes;
   const cert = slotOf(exchange, asked.slot);
-  const part = certificatePortion(chainContext(exchange), negotiated(state).multiKey, cert, asked, room);
-  if (!part) throw invalidRequest();
-  const message = encodeCertificate(state.version, part);
+  const message = kept(cert, negotiated(state), request, () => portionOf(exchange, cert, asked));
   remember(exchange, message);
   return { message };
+}
+
+/** Follows from the request and what was negotiated: `negotiated` is a record of its own for each kind of requester, its transfer size included. */
+function portionOf(exchange: Exchange, cert: CertSlot, asked: GetCertificate): Uint8Array {
+  const { state } = exchange;
+  const room = state.version >= 0x12 ? state.requester!.dataTransferBytes : maxMessageBytes;
+  const part = certificatePortion(chainContext(exchange), negotiated(state).multiKey, cert, asked, room);
+  if (!part) throw invalidRequest();
+  return encodeCertificate(state.version, part);
 }
 
 const noSummary = new Uint8Array();

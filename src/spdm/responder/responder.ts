@@ -186,8 +186,8 @@ async function resumedOrWorked(exchange: Exchange): Promise<Reply> {
 function admitted(exchange: Exchange): Reply | Promise<Reply> {
   const { state, request } = exchange;
   const rule = admit(exchange);
-  if (state.outgoing && request[1] !== requestCode.chunkGet && request[1] !== requestCode.chunkSend) delete state.outgoing;
-  if (state.incoming && request[1] !== requestCode.chunkSend) delete state.incoming;
+  if (state.outgoing && request[1] !== requestCode.chunkGet && request[1] !== requestCode.chunkSend) state.outgoing = undefined;
+  if (state.incoming && request[1] !== requestCode.chunkSend) state.incoming = undefined;
   return work(exchange, rule);
 }
 

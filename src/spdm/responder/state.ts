@@ -108,7 +108,7 @@ export type LiveSession = {
   /** Whether FINISH must be signed. */
   readonly mutual: boolean;
   peer?: Peer;
-  questions?: Questions;
+  questions?: Questions | undefined;
   /** TH so far: up to and with KEY_EXCHANGE_RSP or PSK_EXCHANGE_RSP. */
   readonly transcript: Uint8Array;
   measurements: readonly Uint8Array[];
@@ -120,14 +120,14 @@ export type ResponderState = {
   phase: Phase;
   version: number;
   transcript: Transcript;
-  requester?: Capabilities;
-  algorithms?: Algorithms;
-  session?: LiveSession;
+  requester?: Capabilities | undefined;
+  algorithms?: Algorithms | undefined;
+  session?: LiveSession | undefined;
   /** A large request on its way in, a large response on its way out. */
-  incoming?: IncomingChunks;
-  outgoing?: OutgoingChunks;
+  incoming?: IncomingChunks | undefined;
+  outgoing?: OutgoingChunks | undefined;
   nextHandle: number;
-  deferred?: Deferred;
+  deferred?: Deferred | undefined;
 };
 
 export type IncomingChunks = {
@@ -196,7 +196,7 @@ export function negotiated(state: ResponderState): Algorithms {
 
 export function endSession(state: ResponderState): void {
   state.session?.keys.end();
-  delete state.session;
+  state.session = undefined;
 }
 
 /** Whether both sides have a capability. */
