@@ -7,11 +7,11 @@ import { requestCode } from './constants.ts';
 export type Transcript = {
   /** A: GET_VERSION to ALGORITHMS, six messages. */
   readonly vca: readonly Uint8Array[];
-  /** B: GET_DIGESTS, DIGESTS, GET_CERTIFICATE, CERTIFICATE since the start or the last CHALLENGE. */
+  /** B: GET_DIGESTS, DIGESTS, GET_CERTIFICATE, CERTIFICATE since the last GET_DIGESTS, the start or the last CHALLENGE. */
   readonly identity: readonly Uint8Array[];
   /** GET_MEASUREMENTS, MEASUREMENTS since the last signed one (outside of sessions). */
   readonly measurements: readonly Uint8Array[];
-  /** D: the last DIGESTS response, signed in KEY_EXCHANGE on multi-key connections. */
+  /** D: the DIGESTS response right after A, part of sessions on multi-key connections; empty when something else came first (§17, ordering rules). */
   readonly digests?: Uint8Array;
 };
 
@@ -20,18 +20,32 @@ export const emptyTranscript: Transcript = { vca: [], identity: [], measurements
 /** Limit on unsigned measurement messages and portions kept for a later signature. */
 export const maxTranscriptBytes = 0x28000;
 
-/** What the arrival of a request does before it is worked on: any other request than GET_MEASUREMENTS empties L1/L2;
- *  a requester that goes on without CHALLENGE empties B. */
+/** What the arrival of a request does before it is worked on: any other request than GET_MEASUREMENTS empties L1/L2; GET_DIGESTS begins B anew;
+ *  a requester that goes on without CHALLENGE empties B; what comes first after A decides whether there is a D.
+ *  CHUNK_GET only fetches what was answered before. */
 export function beforeRequest(transcript: Transcript, code: number): Transcript {
-  const measurements = code === requestCode.getMeasurements ? transcript.measurements : none;
+  if (code === requestCode.chunkGet) return transcript;
+  const measurements = measurementsBefore(transcript.measurements, code);
   const identity = keepsIdentity.has(code) ? transcript.identity : none;
-  const same = measurements.length === transcript.measurements.length && identity.length === transcript.identity.length;
-  return same ? transcript : { ...transcript, measurements, identity };
+  const closesDigests = code !== requestCode.getDigests && transcript.digests === undefined && transcript.vca.length === vcaMessages;
+  const same = measurements.length === transcript.measurements.length && identity.length === transcript.identity.length && !closesDigests;
+  return same ? transcript : { ...transcript, measurements, identity, ...(closesDigests ? { digests: new Uint8Array() } : {}) };
+}
+
+/** The same for L1/L2 alone, which each session has for itself. */
+export function measurementsBefore(measurements: readonly Uint8Array[], code: number): readonly Uint8Array[] {
+  return code === requestCode.getMeasurements || code === requestCode.chunkGet ? measurements : none;
 }
 
 const none: readonly Uint8Array[] = [];
+const vcaMessages = 6;
+const keepsIdentity: ReadonlySet<number> = new Set([requestCode.getCertificate, requestCode.challenge]);
 
-const keepsIdentity: ReadonlySet<number> = new Set([requestCode.getDigests, requestCode.getCertificate, requestCode.challenge]);
+/** @param response DIGESTS */
+export const withDigests = (transcript: Transcript, request: Uint8Array, response: Uint8Array): Transcript => ({
+  ...withIdentity(transcript, request, response),
+  digests: transcript.digests ?? response,
+});
 
 export const withVca = (transcript: Transcript, ...messages: readonly Uint8Array[]): Transcript => ({
   ...transcript,

@@ -11,7 +11,7 @@ import { decodeGetMeasurements, decodeMeasurements } from '../messages/measureme
 import { decodeVersion } from '../messages/version.ts';
 import { readAlgorithms } from '../negotiation.ts';
 import type { Algorithms } from '../suite.ts';
-import { beforeRequest, emptyTranscript, type Transcript, withIdentity, withMeasurements, withVca } from '../transcript.ts';
+import { beforeRequest, emptyTranscript, type Transcript, withDigests, withIdentity, withMeasurements, withVca } from '../transcript.ts';
 
 /** The requester's side of a connection: plain data, and one function per response that checks it against its request and returns the
  *  connection after it. Nothing here verifies a signature: see ../evidence.ts. */
@@ -61,7 +61,7 @@ export function acceptDigests(connection: Connection, request: Uint8Array, respo
   const { hash, multiKey } = algorithmsOf(connection);
   const digests = decodeDigests(response, hash.hashBytes, multiKey);
   const before = beforeRequest(connection.transcript, requestCode.getDigests);
-  return [{ ...connection, transcript: { ...withIdentity(before, request, response), digests: response } }, digests];
+  return [{ ...connection, transcript: withDigests(before, request, response) }, digests];
 }
 
 /** @throws SPDM_UNEXPECTED for a portion of another slot, an empty one, or more than was asked for */

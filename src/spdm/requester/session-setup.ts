@@ -1,7 +1,7 @@
 import { NusecError } from '../../errors.ts';
 import { type CertSlots, slotsFor } from '../certslot.ts';
 import { malformed } from '../codec.ts';
-import { capability, nonceBytes, requestCode, responseCode, type Wire } from '../constants.ts';
+import { capability, nonceBytes, responseCode, type Wire } from '../constants.ts';
 import { ecdhFromRandom } from '../ecdh.ts';
 import type { Evidence } from '../evidence.ts';
 import { encodeGetDigests } from '../messages/digests.ts';
@@ -137,13 +137,13 @@ async function nextQuestion({ ownSlots }: SessionSetupOptions, asked: Asked, res
   return next ? deliver(slots, asked, next) : sendFinish(asked.handshake, { slots, slot: slot ?? 0, ...digestsOf(asked) });
 }
 
-/** Answers one encapsulated request; our DIGESTS are kept for the transcript. */
+/** Answers one encapsulated request. Our DIGESTS are part of the transcript when they are the first answer (§17, ordering rules). */
 function deliver(slots: CertSlots, asked: Asked, { requestId, message }: Encapsulated): Next {
   const { handshake } = asked;
   const { connection } = handshake;
   const answer = answerEncapsulated({ connection, slots }, message);
-  const digests = message[1] === requestCode.getDigests ? { digests: answer } : digestsOf(asked);
-  return question(handshake, encodeDeliverResponse(connection.version, { requestId, message: answer }), digests);
+  const digests = asked.digests ?? (answer[1] === responseCode.digests ? answer : new Uint8Array());
+  return question(handshake, encodeDeliverResponse(connection.version, { requestId, message: answer }), { digests });
 }
 
 const digestsOf = ({ digests }: Asked): { readonly digests?: Uint8Array } => (digests ? { digests } : {});

@@ -5,7 +5,7 @@ import { decodeGetCertificate, encodeCertificate, type GetCertificate } from '..
 import { decodeChallenge, encodeChallengeAuth } from '../messages/challenge.ts';
 import { decodeGetDigests, encodeDigests } from '../messages/digests.ts';
 import { signingInput } from '../signature.ts';
-import { challengeTranscript, maxTranscriptBytes, transcriptBytes, withIdentity } from '../transcript.ts';
+import { challengeTranscript, maxTranscriptBytes, transcriptBytes, withDigests, withIdentity } from '../transcript.ts';
 import { kept } from './kept.ts';
 import { measurementSummary } from './measurements.ts';
 import { chainContext, chainHash, slotOf, slotsOf } from './slots.ts';
@@ -18,8 +18,7 @@ export function handleGetDigests(exchange: Exchange): Reply {
   const slots = slotsOf(exchange);
   const { multiKey } = negotiated(exchange.state);
   const message = encodeDigests(exchange.state.version, slotDigests(chainContext(exchange), multiKey, slots));
-  remember(exchange, message);
-  if (!exchange.session) exchange.state.transcript = { ...exchange.state.transcript, digests: message };
+  remember(exchange, message, withDigests);
   return { message };
 }
 
@@ -29,7 +28,7 @@ export function handleGetCertificate(exchange: Exchange): Reply {
   const asked = decodeGetCertificate(request);
   const cert = slotOf(exchange, asked.slot);
   const message = kept(cert, negotiated(state), request, () => portionOf(exchange, cert, asked));
-  remember(exchange, message);
+  remember(exchange, message, withIdentity);
   return { message };
 }
 
@@ -66,9 +65,9 @@ export async function handleChallenge(exchange: Exchange): Promise<Reply> {
 }
 
 /** Messages inside a session are in no M1/M2. */
-function remember({ state, request, session }: Exchange, response: Uint8Array): void {
+function remember({ state, request, session }: Exchange, response: Uint8Array, add: typeof withIdentity): void {
   if (session) return;
-  const transcript = withIdentity(state.transcript, request, response);
+  const transcript = add(state.transcript, request, response);
   if (transcriptBytes(transcript.identity) > maxTranscriptBytes) throw invalidRequest();
   state.transcript = transcript;
 }

@@ -15,7 +15,7 @@ import { chunkHeadBytes } from '../messages/chunk.ts';
 import { encodeError } from '../messages/error.ts';
 import { p256Algorithms } from '../negotiation.ts';
 import { recordSessionId } from '../record.ts';
-import { beforeRequest, emptyTranscript } from '../transcript.ts';
+import { beforeRequest, emptyTranscript, measurementsBefore } from '../transcript.ts';
 import { fitted, handleChunkSend } from './chunks.ts';
 import { defer, resume, resumes } from './deferred.ts';
 import { openKeyUpdate } from './encapsulated.ts';
@@ -220,7 +220,8 @@ async function answerAssembled(whole: Exchange): Promise<Reply> {
 
 function run(exchange: Exchange, handler: Handler): Reply | Promise<Reply> {
   const { state, request, session } = exchange;
-  if (!session) state.transcript = beforeRequest(state.transcript, request[1]!);
+  if (session) session.measurements = measurementsBefore(session.measurements, request[1]!);
+  else state.transcript = beforeRequest(state.transcript, request[1]!);
   return handler(exchange);
 }
 
