@@ -4,6 +4,7 @@ import { capability, type SpdmVersion, type Wire } from '../../src/spdm/constant
 import { verifyEvidence } from '../../src/spdm/evidence.ts';
 import type { GetCsr } from '../../src/spdm/messages/csr.ts';
 import { encodeError } from '../../src/spdm/messages/error.ts';
+import { encodeVendorRequest } from '../../src/spdm/messages/vendor-defined.ts';
 import { sessionAsk } from '../../src/spdm/requester/delivery.ts';
 import { requesterFlags } from '../../src/spdm/requester/identify.ts';
 import { getCsr, measureInSession, setCertificate, vendorRequest } from '../../src/spdm/requester/requests.ts';
@@ -79,6 +80,55 @@ describe('messages longer than one transfer (DSP0274 §10.26)', () => {
     expect(await say('1286000700000000')).toBe('127f0100');
     expect(await say('128600070000')).toBe('127f0400');
     expect((await say('12810000')).slice(0, 4)).toBe('1201');
+  });
+
+  it('nothing but GET_VERSION comes between the chunks of a message, either way: what comes is refused, and the transfer goes on', async () => {
+    const { responder, link, requester } = chunked(0x12);
+    await runAttestation({ ...requester, nonce: someNonce, measurements: 'none' }, link);
+    const say = async (hex: string) => toHex((await linkTo(responder)({ kind: 'clear', message: fromHex(hex) })).message);
+    const others = ['12810000', '12e00000', '12990000', `12830000${'00'.repeat(32)}`];
+    const large = await say('12e00001');
+    expect(large).toMatch(/^127f0f00..$/);
+    const fetch = (sequence: number) => say(`128600${large.slice(8)}0${sequence}00`);
+    expect(await fetch(1)).toBe('127f0100');
+    expect((await fetch(0)).slice(0, 6)).toBe('120600');
+    for (const other of [...others, `128500010000000030000000${'64000000'}${'ab'.repeat(48)}`]) expect(await say(other)).toBe('127f0400');
+    expect((await fetch(1)).slice(0, 6)).toBe('120601');
+    const first = `128500070000000030000000${'40000000'}1281${'00'.repeat(46)}`;
+    expect(await say(first)).toBe('120500070000');
+    for (const other of [...others, '128600070000']) expect(await say(other)).toBe('127f0400');
+    expect(await say(`128501070100000010000000${'00'.repeat(16)}`)).toBe('120500070100127f0100');
+    expect(await say(first)).toBe('120500070000');
+    expect((await say('10840000')).slice(0, 4)).toBe('1004');
+    expect(await say(`12e1${'00'.repeat(6)}c6620200${'40000000'}${'00200000'}`)).toMatch(/^1261/);
+  });
+
+  it('the end of a session ends the large messages on their way in it', async () => {
+    const { responder, link, requester } = chunked(0x12);
+    const options = { ...requester, nonce: someNonce, trust: trustLeaf, randomBytes: countingRandom('requester') };
+    const { session } = await runSessionSetup(options, link);
+    const ask = sessionAsk(session, linkTo(responder));
+    expect(toHex(await ask(fromHex('12e00001')))).toMatch(/^127f0f00/);
+    const say = async (wire: Wire) => toHex((await linkTo(responder)(wire)).message);
+    expect(await say({ kind: 'clear', message: fromHex('12810000') })).toBe('127f0400');
+    expect(await say({ kind: 'secured', message: session.seal(fromHex('7f00')).fill(0, -1) })).toBe('127f0600');
+    expect((await say({ kind: 'clear', message: fromHex('12810000') })).slice(0, 4)).toBe('1201');
+  });
+
+  it('a response that does not fit into the last CHUNK_SEND_ACK takes its place as LargeResponse, one that just fits does not', async () => {
+    for (const [payloadBytes, answer] of [
+      [49, /^120500070100127e/],
+      [50, /^127f0f00/],
+    ] as const) {
+      const { responder, link, requester } = chunked(0x12);
+      await runAttestation({ ...requester, nonce: someNonce, measurements: 'none' }, link);
+      const say = async (hex: string) => toHex((await linkTo(responder)({ kind: 'clear', message: fromHex(hex) })).message);
+      const message = toHex(encodeVendorRequest(0x12, { registry: 4, vendorId: new Uint8Array(0), payload: new Uint8Array(payloadBytes) }));
+      const bytes = message.length / 2;
+      const hex = (value: number) => value.toString(16).padStart(2, '0');
+      await say(`128500070000000030000000${hex(bytes)}000000${message.slice(0, 96)}`);
+      expect(await say(`128501070100${'0000'}${hex(bytes - 48)}000000${message.slice(96)}`)).toMatch(answer);
+    }
   });
 
   it('a chunk is not a way round the rules: nested chunks, and codes that are refused, stay refused', async () => {

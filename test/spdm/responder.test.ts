@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { fromHex, toHex } from '../../src/bytes.ts';
-import { decodeAlgorithms } from '../../src/spdm/messages/algorithms.ts';
+import { decodeAlgorithms, encodeNegotiateAlgorithms } from '../../src/spdm/messages/algorithms.ts';
 import { decodeVendorResponse, encodeVendorRequest } from '../../src/spdm/messages/vendor-defined.ts';
-import { allAlgorithms, resolveAlgorithms, selectAlgorithms } from '../../src/spdm/negotiation.ts';
+import { allAlgorithms, p256Algorithms, resolveAlgorithms, selectAlgorithms } from '../../src/spdm/negotiation.ts';
 import { deviceFlags, type Responder } from '../../src/spdm/responder/responder.ts';
 import { realResponder, realSlot, requesterSlot } from './fixtures.ts';
 import { loadRecording, named } from './recording.ts';
@@ -34,12 +34,32 @@ describe('the parameter phase of the responder (DSP0274 §10.10)', () => {
 
   it('refuses other versions with VersionMismatch', async () => {
     const responder = realResponder();
-    expect(await say(responder, '12840000')).toBe('107f0100');
+    expect(await say(responder, '12840000')).toBe('107f4100');
     await say(responder, '10840000');
     expect(await say(responder, `13${capabilities.slice(2)}`)).toBe('107f4100');
     await say(responder, capabilities);
     await say(responder, negotiation);
     expect(await say(responder, '11810000')).toBe('127f4100');
+  });
+
+  it('speaks 1.0 again after GET_VERSION, and the version of a GET_CAPABILITIES that it refuses', async () => {
+    const responder = await connected();
+    expect(await say(responder, '12840000')).toBe('107f4100');
+    expect((await say(responder, '12810000')).slice(0, 4)).toBe('1201');
+    await say(responder, '10840000');
+    expect(await say(responder, `13${capabilities.slice(2)}`)).toBe('107f4100');
+    expect(await say(responder, '12e1000000000000060000002900000029000000')).toBe('127f0100');
+    expect(await say(responder, '12e1000000000000060000004000000041000000')).toBe('127f0100');
+    expect((await say(responder, capabilities)).slice(0, 4)).toBe('1261');
+  });
+
+  it('uses no error code before the version that has it', async () => {
+    const responder = realResponder({ versions: [0x11] });
+    for (const hex of ['10840000', '11e1000000000000c6620000']) await say(responder, hex);
+    const old = toHex(encodeNegotiateAlgorithms(0x11, p256Algorithms));
+    expect((await say(responder, old)).slice(0, 4)).toBe('1163');
+    for (const outside of ['11e80000', '11e90100', '11ec0000']) expect(await say(responder, outside)).toBe('117f0400');
+    expect(await say(responder, `1181${'00'.repeat(4095)}`)).toBe('117f0100');
   });
 
   it('refuses unknown codes and missing capabilities with UnsupportedRequest and the code', async () => {
@@ -54,11 +74,11 @@ describe('the parameter phase of the responder (DSP0274 §10.10)', () => {
   it('refuses wrong lengths: InvalidRequest, RequestTooLarge, ResponseTooLarge', async () => {
     const big = { index: 1, type: 1, form: 'raw', value: new Uint8Array(5000) } as const;
     const responder = await connected({ measurements: () => [big] });
-    expect(await say(responder, '1284')).toBe('127f0100');
+    expect(await say(responder, '1281')).toBe('127f0100');
     expect(await say(responder, '')).toBe('127f0100');
     expect(await say(responder, '1281000000')).toBe('127f0100');
     expect(await say(responder, `1281${'00'.repeat(4095)}`)).toBe('127f0e00');
-    expect(await say(responder, '12e000ff')).toBe('127f0d00');
+    expect(await say(responder, '12e000ff')).toBe('127f0d00b9130000');
   });
 
   it('refuses an empty slot, an offset behind the chain and an unknown measurement with InvalidRequest', async () => {

@@ -53,7 +53,7 @@ describe('the life of a session at the responder (DSP0274 §10.16–10.22, DSP02
     expect(await next.say({ kind: 'secured', message: end })).toBe('127f0200');
     await say({ kind: 'clear', message: fromHex('10840000') });
     expect(responder.sessionId()).toBeUndefined();
-    expect(toHex((await linkTo(responder)({ kind: 'secured', message: other })).message)).toBe('127f0200');
+    expect(toHex((await linkTo(responder)({ kind: 'secured', message: other })).message)).toBe('107f0200');
   });
 
   it('a sequence that was used, or is not the next one, ends the session', async () => {

@@ -1,11 +1,15 @@
-import { encodeMessage, malformed, openMessage, u8 } from '../codec.ts';
+import { encodeMessage, malformed, openMessage, u8, u32 } from '../codec.ts';
 import { responseCode, type SpdmErrorCode, spdmError } from '../constants.ts';
 
-/** ERROR (DSP0274 §10.10): param1 = code, param2 = data of one byte, e.g. the request code for UnsupportedRequest; three codes have more. */
+/** ERROR (DSP0274 §10.10): param1 = code, param2 = data of one byte, e.g. the request code for UnsupportedRequest; four codes have more. */
 
-export function encodeError(version: number, code: SpdmErrorCode, data = 0): Uint8Array {
-  return encodeMessage(version, responseCode.error, code, data);
+/** @param extended data of ResponseTooLarge: see below; the other codes with such data have functions of their own */
+export function encodeError(version: number, code: SpdmErrorCode, data = 0, extended: Uint8Array = new Uint8Array()): Uint8Array {
+  return encodeMessage(version, responseCode.error, code, data, extended);
 }
+
+/** ExtendedErrorData of ResponseTooLarge: how long the response would be. */
+export const tooLargeData = (messageBytes: number): Uint8Array => u32(messageBytes);
 
 /** @returns code and data; extended data has a function of its own per code  @throws SPDM_MALFORMED */
 export function decodeError(bytes: Uint8Array): { readonly code: number; readonly data: number } {

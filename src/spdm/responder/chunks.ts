@@ -1,5 +1,5 @@
 import { concat } from '../../bytes.ts';
-import { capability, maxMessageBytes, spdmError } from '../constants.ts';
+import { capability, maxMessageBytes, requestCode, spdmError } from '../constants.ts';
 import { minDataTransferBytes } from '../messages/capabilities.ts';
 import {
   chunkHeadBytes,
@@ -9,7 +9,7 @@ import {
   encodeChunkSendAck,
   firstChunkHeadBytes,
 } from '../messages/chunk.ts';
-import { encodeError, encodeLargeResponse } from '../messages/error.ts';
+import { encodeError, encodeLargeResponse, tooLargeData } from '../messages/error.ts';
 import {
   bothHave,
   type Exchange,
@@ -24,10 +24,16 @@ import {
 
 /** CHUNK_SEND_ACK and CHUNK_RESPONSE (DSP0274 §10.26): requests and responses longer than DataTransferSize, one of them at a time. */
 
-/** @param answer works on the whole request once it is there */
-export async function handleChunkSend(exchange: Exchange, answer: (whole: Exchange) => Promise<Reply>): Promise<Reply> {
+/** Nothing but GET_VERSION comes between the parts of a large message; what comes nevertheless is refused and the transfer goes on. */
+export function interruptsTransfer({ outgoing, incoming }: ResponderState, code: number): boolean {
+  const awaited = outgoing ? requestCode.chunkGet : incoming && requestCode.chunkSend;
+  return awaited !== undefined && code !== awaited && code !== requestCode.getVersion;
+}
+
+/** @param answer works on the whole request once it is there
+ *  @param roomBytes of one transfer: a response that does not fit into the acknowledgement takes its place as LargeResponse */
+export async function handleChunkSend(exchange: Exchange, answer: (whole: Exchange) => Promise<Reply>, roomBytes: number): Promise<Reply> {
   const { state, request } = exchange;
-  if (state.outgoing) throw unexpectedRequest();
   const { handle, sequence } = decodeChunkSend(request);
   const acknowledged = (early: boolean, response: Uint8Array) => encodeChunkSendAck(state.version, { handle, sequence, early, response });
   const incoming = nextIncoming(exchange);
@@ -41,7 +47,8 @@ export async function handleChunkSend(exchange: Exchange, answer: (whole: Exchan
   }
   state.incoming = undefined;
   const reply = await answer({ ...exchange, request: incoming.data, assembled: true });
-  return { ...reply, message: acknowledged(false, reply.message) };
+  const message = acknowledged(false, reply.message);
+  return message.length <= roomBytes ? { ...reply, message } : fitted(exchange, reply, 0);
 }
 
 /** @returns undefined for a chunk that does not continue what came before, or breaks a rule of sizes */
@@ -66,7 +73,9 @@ export function fitted(exchange: Exchange, reply: Reply, roomBytes: number): Rep
   const { state, session } = exchange;
   if (reply.message.length <= roomBytes) return reply;
   const longest = state.requester?.maxMessageBytes ?? maxMessageBytes;
-  if (!bothHave(exchange, capability.chunk) || reply.message.length > longest) throw new Refusal(spdmError.responseTooLarge);
+  if (!bothHave(exchange, capability.chunk) || reply.message.length > longest) {
+    throw new Refusal(spdmError.responseTooLarge, 0, false, tooLargeData(reply.message.length));
+  }
   const handle = state.nextHandle;
   state.nextHandle = (handle + 1) & 0xff;
   state.outgoing = { handle, sequence: 0, sentBytes: 0, message: reply.message, session };

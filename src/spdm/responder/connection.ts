@@ -1,4 +1,4 @@
-import { type SpdmVersion, spdmError } from '../constants.ts';
+import { discoveryVersion, type SpdmVersion, spdmError } from '../constants.ts';
 import { decodeNegotiateAlgorithms, encodeAlgorithms } from '../messages/algorithms.ts';
 import { capabilitiesFor, contradicts, decodeGetCapabilities, encodeCapabilities } from '../messages/capabilities.ts';
 import { decodeGetVersion, encodeVersion } from '../messages/version.ts';
@@ -17,6 +17,7 @@ export function handleGetVersion({ settings, state, request }: Exchange): Reply 
   for (const field of ['algorithms', 'requester', 'incoming', 'outgoing', 'deferred'] as const) state[field] = undefined;
   const message = kept(settings, settings, request, () => encodeVersion(settings.versions));
   state.transcript = withVca(emptyTranscript, request, message);
+  state.version = discoveryVersion;
   state.phase = 'version';
   return { message };
 }
@@ -25,9 +26,8 @@ export function handleGetVersion({ settings, state, request }: Exchange): Reply 
 export function handleGetCapabilities({ settings, state, request }: Exchange): Reply {
   const version = settings.versions.find(own => own === request[0]) as SpdmVersion | undefined;
   if (!version) throw new Refusal(spdmError.versionMismatch);
-  const { requester, refused, message } = kept(settings, settings, request, () => readCapabilities(settings, version, request));
   state.version = version;
-  if (refused) throw invalidRequest();
+  const { requester, message } = kept(settings, settings, request, () => readCapabilities(settings, version, request));
   state.requester = requester;
   state.transcript = withVca(state.transcript, request, message);
   state.phase = 'capabilities';
@@ -36,8 +36,8 @@ export function handleGetCapabilities({ settings, state, request }: Exchange): R
 
 function readCapabilities(settings: ResponderSettings, version: SpdmVersion, request: Uint8Array) {
   const requester = decodeGetCapabilities(request);
-  const message = encodeCapabilities(version, capabilitiesFor(version, settings.capabilities));
-  return { requester, refused: contradicts(version, requester), message };
+  if (contradicts(version, requester)) throw invalidRequest();
+  return { requester, message: encodeCapabilities(version, capabilitiesFor(version, settings.capabilities)) };
 }
 
 export function handleNegotiateAlgorithms({ settings, state, request }: Exchange): Reply {

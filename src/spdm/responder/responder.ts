@@ -1,26 +1,17 @@
 import { NusecError } from '../../errors.ts';
-import {
-  capability,
-  discoveryVersion,
-  headerBytes,
-  maxMessageBytes,
-  requestCode,
-  type SpdmErrorCode,
-  spdmError,
-  type Wire,
-} from '../constants.ts';
+import { capability, discoveryVersion, maxMessageBytes, requestCode, type SpdmErrorCode, spdmError, type Wire } from '../constants.ts';
 import { ecdhFromRandom } from '../ecdh.ts';
 import type { ExporterSecret } from '../keyschedule.ts';
-import { chunkHeadBytes } from '../messages/chunk.ts';
 import { encodeError } from '../messages/error.ts';
 import { p256Algorithms } from '../negotiation.ts';
 import { recordSessionId } from '../record.ts';
 import { beforeRequest, emptyTranscript, measurementsBefore } from '../transcript.ts';
+import { admit } from './admission.ts';
 import { fitted, handleChunkSend } from './chunks.ts';
 import { defer, resume, resumes } from './deferred.ts';
 import { openKeyUpdate } from './encapsulated.ts';
 import { dropMeasurements } from './measurements.ts';
-import { type Rule, rules } from './rules.ts';
+import type { Rule } from './rules.ts';
 import {
   type Exchange,
   endSession,
@@ -30,7 +21,6 @@ import {
   type Reply,
   type ResponderSettings,
   type ResponderState,
-  unexpectedRequest,
 } from './state.ts';
 
 /** The responder: one request in, one response out. It never throws on what a peer sends; every refusal is an ERROR response. */
@@ -184,17 +174,13 @@ async function resumedOrWorked(exchange: Exchange): Promise<Reply> {
 }
 
 function admitted(exchange: Exchange): Reply | Promise<Reply> {
-  const { state, request } = exchange;
-  const rule = admit(exchange);
-  if (state.outgoing && request[1] !== requestCode.chunkGet && request[1] !== requestCode.chunkSend) state.outgoing = undefined;
-  if (state.incoming && request[1] !== requestCode.chunkSend) state.incoming = undefined;
-  return work(exchange, rule);
+  return work(exchange, admit(exchange));
 }
 
 /** Most handlers are done at once: nothing waits for them. */
 function work(exchange: Exchange, { handler }: Rule): Reply | Promise<Reply> {
-  const { settings, request } = exchange;
-  if (handler === 'chunks') return handleChunkSend(exchange, answerAssembled);
+  const { settings, state, request } = exchange;
+  if (handler === 'chunks') return handleChunkSend(exchange, answerAssembled, transferLimit(state));
   if (settings.defers?.(request[1]!)) return defer(exchange, () => runDeferred(exchange, handler));
   return run(exchange, handler);
 }
@@ -212,7 +198,7 @@ async function answerAssembled(whole: Exchange): Promise<Reply> {
   try {
     const { handler } = admit(whole);
     if (handler === 'chunks' || whole.request[1] === requestCode.chunkGet) throw new Refusal(spdmError.invalidRequest);
-    return fitted(whole, await run(whole, handler), transferLimit(whole.state) - chunkHeadBytes);
+    return await run(whole, handler);
   } catch (error) {
     return refused(whole, error);
   }
@@ -227,54 +213,10 @@ function run(exchange: Exchange, handler: Handler): Reply | Promise<Reply> {
 
 function refused(exchange: Exchange, error: unknown): Reply {
   if (exchange.request[1] === requestCode.getMeasurements) dropMeasurements(exchange);
-  const message = refusal(exchange.settings, exchange.state, error);
+  const message = refusal(exchange, error);
   const ends = error instanceof Refusal && error.endsSession;
   return ends ? { message, afterwards: () => endSession(exchange.state) } : { message };
 }
-
-/** The parameter phase: length, code, version, state, capability, place; one refusal each. @returns the rule of an admitted request */
-function admit(exchange: Exchange): Rule {
-  const { settings, state, request, session } = exchange;
-  if (request.length < headerBytes) throw new Refusal(spdmError.invalidRequest);
-  if (request.length > settings.capabilities.dataTransferBytes && !exchange.assembled) throw new Refusal(spdmError.requestTooLarge);
-  const code = request[1]!;
-  const rule = rules[code];
-  if (!rule) throw new Refusal(spdmError.unsupportedRequest, code);
-  if ((rule.phase === 'negotiated' || rule.phase === 'capabilities') && state.phase === rule.phase && request[0] !== state.version)
-    throw new Refusal(spdmError.versionMismatch);
-  if (rule.phase !== 'any' && rule.phase !== state.phase) throw unexpectedRequest();
-  if (rule.since > state.version || !isCapable(exchange, rule)) throw new Refusal(spdmError.unsupportedRequest, code);
-  checkPlace(exchange, rule);
-  if (questionIsOpen(state, session) && !questionCodes.has(code)) throw new Refusal(spdmError.requestInFlight);
-  return rule;
-}
-
-function isCapable({ settings, state }: Exchange, rule: Rule): boolean {
-  if (rule.capability === 0) return true;
-  const peer = rule.both ? (state.requester?.flags ?? 0) : rule.capability;
-  return (settings.capabilities.flags & rule.capability & peer) !== 0;
-}
-
-function checkPlace({ session, request }: Exchange, rule: Rule): void {
-  if (rule.place === 'session' && !session) throw new Refusal(spdmError.sessionRequired);
-  if (rule.place === 'clear' && session) throw unexpectedRequest();
-  if (session?.phase === 'handshake' && !rule.inHandshake) throw unexpectedRequest();
-  if (session?.updating && request[1] !== requestCode.keyUpdate) throw unexpectedRequest();
-}
-
-/** An encapsulated request waits for its response: nothing else is taken where it was asked. */
-function questionIsOpen({ session: open }: ResponderState, session: LiveSession | undefined): boolean {
-  return open?.questions?.asked !== undefined && (open.phase === 'established' || !open.clearHandshake) === (session !== undefined);
-}
-
-const questionCodes: ReadonlySet<number> = new Set([
-  requestCode.getVersion,
-  requestCode.getEncapsulatedRequest,
-  requestCode.deliverEncapsulatedResponse,
-  requestCode.chunkSend,
-  requestCode.chunkGet,
-  requestCode.endSession,
-]);
 
 /** Without CHUNK_GET a response must fit into the requester's DataTransferSize (since 1.2). */
 function transferLimit({ version, requester }: ResponderState): number {
@@ -284,8 +226,10 @@ function transferLimit({ version, requester }: ResponderState): number {
 /** What decoding a request, and negotiating, may refuse. */
 const refusals: readonly string[] = ['SPDM_MALFORMED', 'SPDM_UNSUPPORTED'];
 
-function refusal(settings: ResponderSettings, { version }: ResponderState, error: unknown): Uint8Array {
-  if (error instanceof Refusal) return encodeError(version, error.errorCode, error.data);
+/** What is wrong with GET_VERSION is said in 1.0, whatever was negotiated. */
+function refusal({ settings, state, request, session }: Exchange, error: unknown): Uint8Array {
+  const version = request[1] === requestCode.getVersion && !session ? discoveryVersion : state.version;
+  if (error instanceof Refusal) return encodeError(version, error.errorCode, error.data, error.extended);
   if (error instanceof NusecError && refusals.includes(error.code)) return encodeError(version, spdmError.invalidRequest);
   settings.onFault?.(error);
   return encodeError(version, spdmError.unspecified);

@@ -174,12 +174,14 @@ export class Refusal extends Error {
   readonly data: number;
   /** Whether the session is over once the ERROR has been sent in it. */
   readonly endsSession: boolean;
+  readonly extended: Uint8Array | undefined;
 
-  constructor(errorCode: SpdmErrorCode, data = 0, endsSession = false) {
+  constructor(errorCode: SpdmErrorCode, data = 0, endsSession = false, extended?: Uint8Array) {
     super(`refused with SPDM error ${errorCode}`);
     this.errorCode = errorCode;
     this.data = data;
     this.endsSession = endsSession;
+    this.extended = extended;
   }
 }
 
@@ -194,9 +196,14 @@ export function negotiated(state: ResponderState): Algorithms {
   return state.algorithms;
 }
 
+/** Large messages on their way in the session end with it. */
 export function endSession(state: ResponderState): void {
-  state.session?.keys.end();
+  const { session } = state;
+  if (!session) return;
+  session.keys.end();
   state.session = undefined;
+  if (state.incoming?.session === session) state.incoming = undefined;
+  if (state.outgoing?.session === session) state.outgoing = undefined;
 }
 
 /** Whether both sides have a capability. */
