@@ -110,7 +110,9 @@ export const capability = {
   csr: 0x100000,
   certificateInstallReset: 0x200000,
   /** 1.3. */
+  endpointInfo: 0xc00000,
   measurementExtensionLog: 0x1000000,
+  event: 0x2000000,
   /** 1.3: 1 = only with several keys, 2 = negotiated. */
   multiKey: 0xc000000,
   multiKeyOnly: 0x4000000,

@@ -77,6 +77,10 @@ describe('ALGORITHMS and capabilities (DSP0274 §10.4)', () => {
     ['CHAL without certificates', 0x12, 0x20004, true],
     ['HANDSHAKE_IN_THE_CLEAR with PSK alone', 0x12, 0x284c2, true],
     ['both kinds of multi-key', 0x13, 0xc020006, true],
+    ['multi-key without certificates', 0x13, 0x4030004, true],
+    ['both kinds of ENDPOINT_INFO', 0x13, 0xc20006, true],
+    ['EVENT without sessions', 0x13, 0x2020006, true],
+    ['the bits of EVENT in 1.2', 0x12, 0x2020006, false],
     ['nothing at all', 0x12, 0x20000, false],
   ] as const)('GET_CAPABILITIES: %s', (_, chosen, bits, bad) => {
     expect(contradicts(chosen, { flags: bits, ctExponent: 0, dataTransferBytes: 64, maxMessageBytes: 128 })).toBe(bad);

@@ -2,9 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import { capability, type SpdmVersion, type Wire } from '../../src/spdm/constants.ts';
 import { verifyEvidence } from '../../src/spdm/evidence.ts';
-import type { GetCsr } from '../../src/spdm/messages/csr.ts';
+import { encodeGetCsr, type GetCsr } from '../../src/spdm/messages/csr.ts';
 import { encodeError } from '../../src/spdm/messages/error.ts';
+import { encodeSetCertificate } from '../../src/spdm/messages/set-certificate.ts';
 import { encodeVendorRequest } from '../../src/spdm/messages/vendor-defined.ts';
+import { p256Algorithms } from '../../src/spdm/negotiation.ts';
 import { sessionAsk } from '../../src/spdm/requester/delivery.ts';
 import { requesterFlags } from '../../src/spdm/requester/identify.ts';
 import { getCsr, measureInSession, setCertificate, vendorRequest } from '../../src/spdm/requester/requests.ts';
@@ -222,6 +224,29 @@ describe('certificates over SPDM (DSP0274 §10.24, §10.25)', () => {
     else {
       await setCertificate(asking, 2, []);
       expect(asked[2]).toMatchObject({ slot: 2, certificates: [], erase: true });
+    }
+  });
+
+  it('names a key pair and a certificate model on multi-key connections, and only there (1.3)', async () => {
+    for (const extra of [0, capability.multiKeyOnly]) {
+      const capabilities = { ...small, flags: deviceFlags | chunk | csr | install | extra };
+      const handlers = { onGetCsr: async () => utf8('csr'), onSetCertificate: async () => 'done' as const };
+      const { asking } = await chunkedSession(0x13, { ...handlers, capabilities, algorithms: { ...p256Algorithms, otherParams: 0x12 } });
+      const say = async (message: Uint8Array) => toHex(await asking.ask(message)).slice(0, 8);
+      const request = { requesterInfo: new Uint8Array(), opaque: new Uint8Array(), trackingTag: 0, overwrite: false };
+      const [bare, named] = [
+        { keyPairId: 0, certificateModel: 0 },
+        { keyPairId: 1, certificateModel: 1 },
+      ];
+      const [right, wrong] = extra ? [named, bare] : [bare, named];
+      expect(await say(encodeGetCsr(0x13, { ...request, ...right }))).toBe('136d0000');
+      expect(await say(encodeGetCsr(0x13, { ...request, ...wrong }))).toBe('137f0100');
+      expect(await say(encodeGetCsr(0x13, { ...request, ...right, overwrite: true, trackingTag: 1 }))).toBe('137f0100');
+      const erasing = { slot: 2, chain: new Uint8Array(), erase: true };
+      expect(await say(encodeSetCertificate(0x13, { ...erasing, keyPairId: right.keyPairId, certificateModel: 0 }))).toBe('136e0200');
+      expect(await say(encodeSetCertificate(0x13, { ...erasing, keyPairId: right.keyPairId, certificateModel: 1 }))).toBe('137f0100');
+      expect(await say(encodeSetCertificate(0x13, { ...erasing, keyPairId: wrong.keyPairId, certificateModel: 0 }))).toBe('137f0100');
+      await setCertificate(asking, 2, []);
     }
   });
 

@@ -1,8 +1,12 @@
+import { createECDH } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { fromHex, toHex } from '../../src/bytes.ts';
+import { capability } from '../../src/spdm/constants.ts';
 import { decodeAlgorithms, encodeNegotiateAlgorithms } from '../../src/spdm/messages/algorithms.ts';
+import { encodeKeyExchange } from '../../src/spdm/messages/key-exchange.ts';
 import { decodeVendorResponse, encodeVendorRequest } from '../../src/spdm/messages/vendor-defined.ts';
 import { allAlgorithms, p256Algorithms, resolveAlgorithms, selectAlgorithms } from '../../src/spdm/negotiation.ts';
+import { encodeSupportedVersions } from '../../src/spdm/opaque.ts';
 import { deviceFlags, type Responder } from '../../src/spdm/responder/responder.ts';
 import { realResponder, realSlot, requesterSlot } from './fixtures.ts';
 import { loadRecording, named } from './recording.ts';
@@ -125,6 +129,77 @@ describe('the parameter phase of the responder (DSP0274 §10.10)', () => {
     });
     const answer = await responder.handle({ kind: 'clear', message: encodeVendorRequest(0x12, message) });
     expect(decodeVendorResponse(answer!.message)).toEqual({ ...message, payload: Uint8Array.of(1) });
+  });
+});
+
+describe('what a request may ask for', () => {
+  it('a signature over measurements only of a responder that signs them', async () => {
+    const capabilities = { flags: 0x2e, ctExponent: 0, dataTransferBytes: 4096, maxMessageBytes: 4096 };
+    const responder = await connected({ capabilities });
+    expect(await say(responder, `12e001ff${'00'.repeat(33)}`)).toBe('127f0100');
+    expect((await say(responder, '12e000ff')).slice(0, 4)).toBe('1260');
+  });
+
+  it('a signature only for what the key of the slot is for, on multi-key connections (1.3)', async () => {
+    const exchange = {
+      summaryType: 0,
+      sessionId: 1,
+      policy: 0,
+      random: new Uint8Array(32),
+      opaque: encodeSupportedVersions(true, [0x1200]),
+    };
+    const point = createECDH('prime256v1').generateKeys().subarray(1);
+    for (const keyUsage of [1, 2, 4, 8, 0xf]) {
+      const responder = realResponder({
+        versions: [0x13],
+        slots: [{ ...realSlot(), keyPair: { keyPairId: 1, certificateInfo: 1, keyUsage } }],
+        capabilities: { flags: deviceFlags | capability.multiKeyOnly, ctExponent: 0, dataTransferBytes: 4096, maxMessageBytes: 4096 },
+      });
+      const offer = toHex(encodeNegotiateAlgorithms(0x13, { ...p256Algorithms, otherParams: 0x12 }));
+      for (const hex of ['10840000', '13e1000000000000c66200000010000000100000', offer])
+        expect((await say(responder, hex)).slice(2, 4)).not.toBe('7f');
+      const asked = [
+        toHex(encodeKeyExchange(0x13, { ...exchange, slot: 0, exchange: point })),
+        `13830000${'00'.repeat(40)}`,
+        `13e001ff${'00'.repeat(41)}`,
+      ];
+      const answers: string[] = [];
+      for (const hex of asked.toReversed()) answers.unshift((await say(responder, hex)).slice(2, 6));
+      const expected = ['64', '03', '60'].map((signed, bit) => (keyUsage & (1 << bit) ? signed : '7f01'));
+      expect(answers.map((answer, i) => answer.slice(0, expected[i]!.length))).toEqual(expected);
+    }
+  });
+
+  it('large certificates only of a responder that has them (1.4), and their size alone since 1.3', async () => {
+    const responder = realResponder({ versions: [0x13, 0x14] });
+    const connect = async (version: number) => {
+      const offer = encodeNegotiateAlgorithms(version, p256Algorithms);
+      for (const hex of ['10840000', `${version.toString(16)}e1000000000000c66200000010000000100000`, toHex(offer)])
+        expect((await say(responder, hex)).slice(2, 4)).not.toBe('7f');
+    };
+    await connect(0x14);
+    expect(await say(responder, `14828000${'00'.repeat(8)}ff000000`)).toBe('147f0782');
+    await connect(0x13);
+    expect(await say(responder, '13820001ffff55aa')).toMatch(/^130200000000(?!0000)....$/);
+  });
+
+  it('no more than the specified number of external algorithms, and bytes, in NEGOTIATE_ALGORITHMS', async () => {
+    const offer = (externalAsym: number) => {
+      const bytes = Buffer.from(encodeNegotiateAlgorithms(0x12, p256Algorithms));
+      const [head, structures] = [bytes.subarray(0, 32), bytes.subarray(32)];
+      const message = Buffer.concat([head, Buffer.alloc(externalAsym * 4), structures]);
+      message[28] = externalAsym;
+      message.writeUInt16LE(message.length, 4);
+      return message.toString('hex');
+    };
+    for (const [externals, answer] of [
+      [20, '1263'],
+      [21, '127f'],
+    ] as const) {
+      const responder = realResponder();
+      for (const hex of ['10840000', capabilities]) await say(responder, hex);
+      expect([externals, (await say(responder, offer(externals))).slice(0, 4)]).toEqual([externals, answer]);
+    }
   });
 });
 

@@ -26,6 +26,8 @@ const structureTypes = { dhe: 2, aead: 3, requesterAsym: 4, keySchedule: 5, requ
 const classicTypes: readonly number[] = [2, 3, 4, 5];
 const postQuantumTypes: readonly number[] = [6, 7];
 const fixedTwoBytes = 0x20;
+/** External algorithms in all, and bytes of the message: 1.0, and since 1.1. */
+const requestLimits = { old: { externals: 8, bytes: 64 }, now: { externals: 20, bytes: 128 } } as const;
 
 /** There are no structures in 1.0, and those of post-quantum algorithms in 1.4 only, when something is offered there. */
 export function encodeNegotiateAlgorithms(version: number, offer: AlgorithmBits): Uint8Array {
@@ -53,7 +55,8 @@ export type AlgorithmOffer = AlgorithmBits & { readonly structures: readonly num
 /** External algorithms are read over: we know none. @throws SPDM_MALFORMED */
 export function decodeNegotiateAlgorithms(bytes: Uint8Array): AlgorithmOffer {
   const { version, param1, body } = openMessage(bytes, requestCode.negotiateAlgorithms, 'NEGOTIATE_ALGORITHMS');
-  if (body.u16() !== bytes.length) throw malformed('NEGOTIATE_ALGORITHMS: length');
+  const limits = version < 0x11 ? requestLimits.old : requestLimits.now;
+  if (body.u16() !== bytes.length || bytes.length > limits.bytes) throw malformed('NEGOTIATE_ALGORITHMS: length');
   const measurementSpecification = body.u8();
   const otherParams = body.u8();
   const baseAsym = body.u32();
@@ -64,7 +67,8 @@ export function decodeNegotiateAlgorithms(bytes: Uint8Array): AlgorithmOffer {
   body.u8();
   const mel = body.u8();
   body.take(externals * 4);
-  const structures = decodeStructures(body, param1, 'NEGOTIATE_ALGORITHMS');
+  const structures = decodeStructures(body, version < 0x11 ? 0 : param1, 'NEGOTIATE_ALGORITHMS');
+  if (externals + structures.externals > limits.externals) throw malformed('NEGOTIATE_ALGORITHMS: external algorithms');
   const newest = version >= 0x14 ? { pqcAsym } : {};
   return { measurementSpecification, otherParams, baseAsym, baseHash, mel, ...newest, ...structures.bits, structures: structures.types };
 }
@@ -129,7 +133,12 @@ function encodeStructures(bits: Structures, types: readonly number[]): Uint8Arra
 }
 
 /** Types must rise, none twice; types that we do not know are read over. */
-function decodeStructures(body: Reader, count: number, what: string): { readonly bits: Structures; readonly types: readonly number[] } {
+function decodeStructures(
+  body: Reader,
+  count: number,
+  what: string,
+): { readonly bits: Structures; readonly types: readonly number[]; readonly externals: number } {
+  let externals = 0;
   const found = new Map<number, number>();
   let previous = 0;
   for (let i = 0; i < count; i += 1) {
@@ -138,6 +147,7 @@ function decodeStructures(body: Reader, count: number, what: string): { readonly
     if (type <= previous || counts >> 4 !== 2) throw malformed(`${what}: algorithm structure`);
     found.set(type, body.u16());
     body.take((counts & 0xf) * 4);
+    externals += counts & 0xf;
     previous = type;
   }
   body.end();
@@ -149,5 +159,5 @@ function decodeStructures(body: Reader, count: number, what: string): { readonly
     keySchedule: 0,
     ...Object.fromEntries(known.filter(([, value]) => value !== undefined)),
   };
-  return { bits, types: [...found.keys()] };
+  return { bits, types: [...found.keys()], externals };
 }

@@ -74,7 +74,14 @@ export function contradicts(version: number, { flags, dataTransferBytes, maxMess
     (has(needsIdentity) && !has(capability.certificate | capability.publicKeyId)) ||
     (has(capability.certificate) && has(capability.publicKeyId)) ||
     (version === 0x11 && has(capability.mutualAuthentication) && !has(capability.encapsulated)) ||
-    (version >= 0x13 && (flags & capability.multiKey) === capability.multiKey) ||
+    (version >= 0x13 && contradictsSince13(flags, sessions)) ||
     (version >= 0x12 && !has(capability.chunk) && dataTransferBytes !== maxMessageBytes)
   );
+}
+
+/** Reserved values, several keys without certificates, events without sessions. */
+function contradictsSince13(flags: number, sessions: boolean): boolean {
+  const { multiKey, endpointInfo, certificate, event } = capability;
+  const reserved = (flags & multiKey) === multiKey || (flags & endpointInfo) === endpointInfo;
+  return reserved || ((flags & multiKey) !== 0 && !(flags & certificate)) || ((flags & event) !== 0 && !sessions);
 }

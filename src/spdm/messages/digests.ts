@@ -9,6 +9,9 @@ export type SlotDigest = {
   /** Only on multi-key connections (1.3+): KeyPairID, CertificateInfo, KeyUsageMask. */
   readonly keyPair?: KeyPairInfo;
 };
+/** Bits of KeyUsageMask: what the key of a slot may sign. */
+export const keyUse = { keyExchange: 0x1, challenge: 0x2, measurements: 0x4 } as const;
+export type KeyUse = (typeof keyUse)[keyof typeof keyUse];
 export type KeyPairInfo = { readonly keyPairId: number; readonly certificateInfo: number; readonly keyUsage: number };
 
 export const encodeGetDigests = (version: number): Uint8Array => encodeMessage(version, requestCode.getDigests, 0, 0);

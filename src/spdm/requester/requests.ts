@@ -73,7 +73,9 @@ export async function setCertificate(
   const erase = certificates.length === 0;
   if (erase && connection.version < 0x13) throw new NusecError('SPDM_UNSUPPORTED', 'a slot can be erased since 1.3 only');
   const chain = erase ? new Uint8Array() : encodeCertificateChain(connection.version, algorithmsOf(connection).hash, certificates);
-  const request = encodeSetCertificate(connection.version, { slot, chain, erase, ...keyOf(connection), ...given });
+  const { keyPairId, certificateModel } = { ...keyOf(connection), ...given };
+  const model = erase ? 0 : certificateModel;
+  const request = encodeSetCertificate(connection.version, { slot, chain, erase, keyPairId, certificateModel: model });
   const response = await exchange(asking, request, responseCode.setCertificateRsp);
   if (decodeSetCertificateRsp(response) !== slot) throw unexpected('SET_CERTIFICATE_RSP is for another slot');
 }

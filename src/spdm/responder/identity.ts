@@ -1,15 +1,15 @@
 import { concat } from '../../bytes.ts';
 import { type CertSlot, certificatePortion, slotDigests, slotMask } from '../certslot.ts';
-import { maxMessageBytes, nonceBytes } from '../constants.ts';
+import { capability, maxMessageBytes, nonceBytes, requestCode, spdmError } from '../constants.ts';
 import { decodeGetCertificate, encodeCertificate, type GetCertificate } from '../messages/certificate.ts';
 import { decodeChallenge, encodeChallengeAuth } from '../messages/challenge.ts';
-import { decodeGetDigests, encodeDigests } from '../messages/digests.ts';
+import { decodeGetDigests, encodeDigests, keyUse } from '../messages/digests.ts';
 import { signingInput } from '../signature.ts';
 import { challengeTranscript, maxTranscriptBytes, transcriptBytes, withDigests, withIdentity } from '../transcript.ts';
 import { kept } from './kept.ts';
 import { measurementSummary } from './measurements.ts';
-import { chainContext, chainHash, slotOf, slotsOf } from './slots.ts';
-import { type Exchange, invalidRequest, negotiated, type Reply } from './state.ts';
+import { chainContext, chainHash, signerOf, slotOf, slotsOf } from './slots.ts';
+import { type Exchange, invalidRequest, negotiated, ownCapabilities, Refusal, type Reply } from './state.ts';
 
 /** DIGESTS, CERTIFICATE, CHALLENGE_AUTH (DSP0274 §10.6–10.8). */
 
@@ -26,6 +26,8 @@ export function handleGetDigests(exchange: Exchange): Reply {
 export function handleGetCertificate(exchange: Exchange): Reply {
   const { state, request } = exchange;
   const asked = decodeGetCertificate(request);
+  if (asked.large && !(ownCapabilities(exchange).flags & capability.largeResponse))
+    throw new Refusal(spdmError.unsupportedRequest, requestCode.getCertificate);
   const cert = slotOf(exchange, asked.slot);
   const message = kept(cert, negotiated(state), request, () => portionOf(exchange, cert, asked));
   remember(exchange, message, withIdentity);
@@ -47,7 +49,7 @@ const noSummary = new Uint8Array();
 export async function handleChallenge(exchange: Exchange): Promise<Reply> {
   const { settings, state, request } = exchange;
   const { slot, summaryType, context } = decodeChallenge(request);
-  const cert = slotOf(exchange, slot);
+  const cert = signerOf(exchange, slot, keyUse.challenge);
   const { hash } = negotiated(state);
   const unsigned = encodeChallengeAuth(state.version, {
     slot,

@@ -1,10 +1,11 @@
 import { concat } from '../../bytes.ts';
 import { capability, nonceBytes, requestCode, spdmError } from '../constants.ts';
 import { encodeMeasurementBlock, type MeasurementSource, reportedMeasurement } from '../measurement.ts';
+import { keyUse } from '../messages/digests.ts';
 import { allOperation, countOperation, decodeGetMeasurements, encodeMeasurements } from '../messages/measurements.ts';
 import { hashOf, signingInput } from '../signature.ts';
 import { maxTranscriptBytes, measurementTranscript, transcriptBytes } from '../transcript.ts';
-import { slotOf } from './slots.ts';
+import { signerOf } from './slots.ts';
 import { type Exchange, invalidRequest, negotiated, Refusal, type Reply } from './state.ts';
 
 /** MEASUREMENTS (DSP0274 §10.11). L1/L2 is kept apart for each session. */
@@ -13,10 +14,9 @@ export async function handleGetMeasurements(exchange: Exchange): Promise<Reply> 
   const { settings, state, request } = exchange;
   const { operation, raw, context, signed } = decodeGetMeasurements(request);
   const { measurementHash, hash } = negotiated(state);
-  if (!measurementHash || (signed && !(settings.capabilities.flags & capability.measurementsSigned))) {
-    throw new Refusal(spdmError.unsupportedRequest, requestCode.getMeasurements);
-  }
-  const cert = signed && slotOf(exchange, signed.slot);
+  if (!measurementHash) throw new Refusal(spdmError.unsupportedRequest, requestCode.getMeasurements);
+  if (signed && !(settings.capabilities.flags & capability.measurementsSigned)) throw invalidRequest();
+  const cert = signed && signerOf(exchange, signed.slot, keyUse.measurements);
   const sources = await settings.measurements();
   const blocks = selected(sources, operation).map(source => encodeMeasurementBlock(reportedMeasurement(measurementHash, source, raw)));
   const unsigned = encodeMeasurements(state.version, signed !== undefined, {

@@ -4,6 +4,7 @@ import { answerAgreement } from '../agreement.ts';
 import { chainDigest } from '../certslot.ts';
 import { capability, nonceBytes, requestCode, spdmError } from '../constants.ts';
 import { dataSecrets, handshakeSecrets, verifyData } from '../keyschedule.ts';
+import { keyUse } from '../messages/digests.ts';
 import { decodeFinish, encodeFinishRsp, type Finish } from '../messages/finish.ts';
 import { decodeKeyExchange, encodeKeyExchangeRsp, type KeyExchange, mutualAuthentication } from '../messages/key-exchange.ts';
 import { decodeSupportedVersions, encodeSelectedVersion, securedMessageVersions } from '../opaque.ts';
@@ -12,7 +13,7 @@ import { hashOf, signingInput, verifySignature } from '../signature.ts';
 import { sessionTranscriptHead } from '../transcript.ts';
 import { knownPeer, openQuestions } from './encapsulated.ts';
 import { measurementSummary } from './measurements.ts';
-import { chainContext, slotOf } from './slots.ts';
+import { chainContext, signerOf } from './slots.ts';
 import {
   bothHave,
   type Exchange,
@@ -35,7 +36,7 @@ export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
   if (!dhe || !aead) throw new Refusal(spdmError.unsupportedRequest, requestCode.keyExchange);
   if (state.session?.phase === 'established') throw new Refusal(spdmError.sessionLimitExceeded);
   const asked = decodeKeyExchange(request, dhe);
-  const cert = slotOf(exchange, asked.slot);
+  const cert = signerOf(exchange, asked.slot, keyUse.keyExchange);
   const securedVersion = selectSecuredVersion(decodeSupportedVersions(general, asked.opaque));
   const mutual = mutualRequest(exchange);
   const random = settings.randomBytes(nonceBytes);

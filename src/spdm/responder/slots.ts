@@ -1,4 +1,5 @@
 import { type CertSlot, type CertSlots, chainDigest, slotsFor } from '../certslot.ts';
+import type { KeyUse } from '../messages/digests.ts';
 import { type Exchange, invalidRequest, negotiated } from './state.ts';
 
 /** The responder's certificate slots. */
@@ -7,6 +8,13 @@ import { type Exchange, invalidRequest, negotiated } from './state.ts';
 export function slotOf(exchange: Exchange, slot: number): CertSlot {
   const cert = slotsOf(exchange)[slot];
   if (!cert) throw invalidRequest();
+  return cert;
+}
+
+/** The slot that signs. @throws Refusal InvalidRequest also when its key is for other uses, which multi-key connections tell of */
+export function signerOf(exchange: Exchange, slot: number, use: KeyUse): CertSlot {
+  const cert = slotOf(exchange, slot);
+  if (negotiated(exchange.state).multiKey && cert.keyPair && (cert.keyPair.keyUsage & use) === 0) throw invalidRequest();
   return cert;
 }
 
