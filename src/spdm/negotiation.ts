@@ -51,7 +51,7 @@ export const postQuantumAlgorithms: AlgorithmBits = {
 
 const sealing = capability.encrypt | capability.mac;
 const measuring = capability.measurementsUnsigned | capability.measurementsSigned;
-const signing = capability.certificate | capability.challenge | capability.measurementsSigned | capability.keyExchange;
+const signing = capability.certificate | capability.challenge | capability.measurementsSigned;
 
 /** The responder's choice: the lowest common bit of each field; post-quantum before classic where both have it.
  *  @param requesterFlags, responderFlags capability flags of both sides */
@@ -68,17 +68,18 @@ export function selectAlgorithms(
   const sessions = exchanging || ((requesterFlags & capability.psk) !== 0 && has(capability.psk));
   const mutual = (both & capability.mutualAuthentication) !== 0;
   const newest = version >= 0x14;
+  const signs = has(signing) || exchanging;
   const when = (on: boolean, field: keyof AlgorithmBits): number => (on ? lowestBit((offer[field] ?? 0) & (own[field] ?? 0)) : 0);
   const measurementSpecification = when(has(measuring), 'measurementSpecification');
   const baseHash = when(has(signing | measuring) || sessions, 'baseHash');
-  const pqcAsym = when(newest && has(signing), 'pqcAsym');
+  const pqcAsym = when(newest && signs, 'pqcAsym');
   const requesterPqcAsym = when(newest && mutual, 'requesterPqcAsym');
   const kem = when(newest && exchanging, 'kem');
   return {
     measurementSpecification,
     otherParams: selectOtherParams(version, offer, own, requesterFlags, has(signing | measuring) || sessions),
     measurementHash: measurementSpecification ? (rowOf(hashAlgorithms, baseHash)?.measurementBit ?? 0) : 0,
-    baseAsym: when(has(signing) && pqcAsym === 0, 'baseAsym'),
+    baseAsym: when(signs && pqcAsym === 0, 'baseAsym'),
     baseHash,
     mel: when(version >= 0x13 && has(capability.measurementExtensionLog), 'mel'),
     dhe: when(exchanging && kem === 0, 'dhe'),
@@ -93,7 +94,7 @@ export function selectAlgorithms(
 
 function selectOtherParams(version: number, offer: AlgorithmBits, own: AlgorithmBits, requesterFlags: number, opaque: boolean): number {
   const format = version >= 0x12 && opaque ? offer.otherParams & own.otherParams & opaqueFormat1 : 0;
-  return format | (version >= 0x13 && requesterFlags & capability.multiKey ? own.otherParams & multiKeyConnection : 0);
+  return format | (version >= 0x13 && usesManyKeys(requesterFlags, own.otherParams) ? multiKeyConnection : 0);
 }
 
 /** Whether one side uses several key pairs: its capability says always, never, or that the other side's `wish` decides. */
@@ -121,7 +122,8 @@ export function resolveAlgorithms(
   refuseUnoffered(offer, selected);
   const hash = rowOf(hashAlgorithms, selected.baseHash);
   const signature = pickOne(signatureRow(selected.baseAsym), rowOf(pqcSignatureAlgorithms, selected.pqcAsym ?? 0));
-  const signed = (responderFlags & (capability.challenge | capability.measurementsSigned | capability.keyExchange)) !== 0;
+  const exchanging = (requesterFlags & responderFlags & capability.keyExchange) !== 0;
+  const signed = exchanging || (responderFlags & (capability.challenge | capability.measurementsSigned)) !== 0;
   if (!hash || (!signature && signed)) throw unsupported('no common hash or signature algorithm');
   const measurementHash = hashAlgorithms.find(row => row.measurementBit === selected.measurementHash);
   return {

@@ -16,15 +16,16 @@ describe('ALGORITHMS and capabilities (DSP0274 §10.4)', () => {
   it('selects nothing for a capability that is off, and at most one bit each, in any profile of both sides', () => {
     const { keyExchange, psk, encrypt, mac, mutualAuthentication } = capability;
     fc.assert(
-      fc.property(version(), flags(), flags(), (chosen, requester, responder) => {
-        const selected = selectAlgorithms(chosen, everything, everything, requester, responder);
+      fc.property(version(), flags(), flags(), fc.boolean(), (chosen, requester, responder, wish) => {
+        const own = { ...everything, otherParams: everything.otherParams | (wish ? 0x10 : 0) };
+        const selected = selectAlgorithms(chosen, everything, own, requester, responder);
         const both = requester & responder;
         const exchanging = (both & keyExchange) !== 0;
         const sessions = exchanging || ((requester & psk) !== 0 && (responder & psk) !== 0);
         const sealed = sessions && (both & encrypt) !== 0 && (both & mac) !== 0;
         const mutual = (both & mutualAuthentication) !== 0;
         const measuring = (responder & 0x18) !== 0;
-        const signing = (responder & 0x216) !== 0;
+        const signing = exchanging || (responder & 0x16) !== 0;
         expect((selected.dhe | (selected.kem ?? 0)) !== 0).toBe(exchanging);
         expect([selected.dhe === 0, (selected.kem ?? 0) === 0]).toContain(true);
         expect(selected.aead !== 0).toBe(sealed);
@@ -32,6 +33,9 @@ describe('ALGORITHMS and capabilities (DSP0274 §10.4)', () => {
         expect((selected.requesterAsym | (selected.requesterPqcAsym ?? 0)) !== 0).toBe(mutual);
         expect((selected.baseAsym | (selected.pqcAsym ?? 0)) !== 0).toBe(signing);
         expect([selected.measurementSpecification !== 0, selected.measurementHash !== 0]).toEqual([measuring, measuring]);
+        const requesterKeys = chosen >= 0x13 ? requester & capability.multiKey : 0;
+        const manyKeys = requesterKeys !== 0 && (requesterKeys !== capability.multiKeyNegotiated || (own.otherParams & 0x10) !== 0);
+        expect((selected.otherParams & 0x10) !== 0).toBe(manyKeys);
         for (const bits of Object.values(selected)) expect(bits & (bits - 1) & ~0x12).toBe(0);
         expect(decodeAlgorithms(encodeAlgorithms(chosen, selected, [2, 3, 4, 5, 6, 7]))).toMatchObject({
           dhe: selected.dhe,
