@@ -180,6 +180,7 @@ describe('a responder that needs time (DSP0274 §10.10–10.12)', () => {
     expect((await say(`12830000${'00'.repeat(32)}`)).slice(0, 14)).toBe('127f42000e8301');
     expect(await say('12810000')).toBe('127f0300');
     expect(await say('12ff8302')).toBe('127f0100');
+    expect(await say('11ff8301')).toBe('127f4100');
     expect(await say('12ffe001')).toBe('127f0100');
     expect((await say('12ff8301')).slice(0, 4)).toBe('1203');
     await say(`12830000${'00'.repeat(32)}`);

@@ -3,8 +3,10 @@ import { concat, fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import { capability, type Wire } from '../../src/spdm/constants.ts';
 import { verifyEvidence } from '../../src/spdm/evidence.ts';
 import { binConcat, deriveExporterKey, handshakeSecrets } from '../../src/spdm/keyschedule.ts';
+import { encodeNegotiateAlgorithms } from '../../src/spdm/messages/algorithms.ts';
+import { encodeGetCapabilities } from '../../src/spdm/messages/capabilities.ts';
 import { encodeKeyExchange } from '../../src/spdm/messages/key-exchange.ts';
-import { allAlgorithms } from '../../src/spdm/negotiation.ts';
+import { allAlgorithms, p256Algorithms } from '../../src/spdm/negotiation.ts';
 import { encodeSupportedVersions } from '../../src/spdm/opaque.ts';
 import type { Binding } from '../../src/spdm/record.ts';
 import { defaultIdentifyOptions, requesterFlags } from '../../src/spdm/requester/identify.ts';
@@ -323,6 +325,26 @@ describe('the session state of the responder', () => {
       expect(await say(responder, toHex(encodeKeyExchange(0x12, { ...body, ...wrong })))).toBe('127f0100');
     }
     expect((await say(responder, toHex(encodeKeyExchange(0x12, body)))).slice(0, 4)).toBe('1264');
+  });
+
+  it('refuses a KEY_EXCHANGE without the general opaque format since 1.2, and one that subscribes to events (1.3)', async () => {
+    const body = { summaryType: 0, slot: 0, sessionId: 1, random: new Uint8Array(32), exchange: curvePoint() };
+    for (const [version, otherParams, policy, answer] of [
+      [0x11, 0, 0, '1164'],
+      [0x12, 2, 2, '1264'],
+      [0x12, 0, 0, '127f0100'],
+      [0x13, 2, 0, '1364'],
+      [0x13, 2, 2, '137f0100'],
+    ] as const) {
+      const responder = realResponder({ versions: [version] });
+      const capabilities = encodeGetCapabilities(version, { ...sizes, flags: requesterFlags });
+      const offer = encodeNegotiateAlgorithms(version, { ...p256Algorithms, otherParams });
+      for (const message of [fromHex('10840000'), capabilities, offer])
+        expect((await say(responder, toHex(message))).slice(2, 4)).not.toBe('7f');
+      const opaque = encodeSupportedVersions(otherParams !== 0, [0x1200]);
+      const request = encodeKeyExchange(version, { ...body, policy, opaque });
+      expect((await say(responder, toHex(request))).slice(0, answer.length)).toBe(answer);
+    }
   });
 
   it('selects no algorithm for sessions when one side has none', async () => {

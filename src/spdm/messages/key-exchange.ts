@@ -30,6 +30,9 @@ export type KeyExchangeRsp = {
   readonly verifyData: Uint8Array;
 };
 
+/** Bit of SessionPolicy: subscribes to all events (1.3+, with EVENT_CAP only, which we do not have). */
+export const allEventsPolicy = 0x02;
+
 /** MutAuthRequested: with a certificate the responder has already, with encapsulated requests, with an encapsulated GET_DIGESTS implied. */
 export const mutualAuthentication = { none: 0, known: 1, encapsulated: 2, digests: 4 } as const;
 /** Low half of ReqSlotIDParam. */

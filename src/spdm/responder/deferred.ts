@@ -32,12 +32,13 @@ export async function resume(exchange: Exchange): Promise<Reply | undefined> {
     if (asks) throw settings.defers ? unexpectedRequest() : new Refusal(spdmError.unsupportedRequest, requestCode.respondIfReady);
     return undefined;
   }
-  if (request[1] === requestCode.getVersion) {
+  if (request[1] === requestCode.getVersion && !session) {
     await deferred.work;
     state.deferred = undefined;
     return undefined;
   }
   if (!asks) throw new Refusal(spdmError.busy);
+  if (request[0] !== state.version) throw new Refusal(spdmError.versionMismatch);
   const { originalCode, token } = decodeRespondIfReady(request);
   if (originalCode !== deferred.code || token !== deferred.token || session !== deferred.session) throw invalidRequest();
   if (!deferred.reply) {

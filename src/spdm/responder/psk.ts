@@ -2,8 +2,9 @@ import { timingSafeEqual } from 'node:crypto';
 import { concat } from '../../bytes.ts';
 import { capability, requestCode, spdmError } from '../constants.ts';
 import { dataSecrets, pskHandshakeSecrets, verifyData } from '../keyschedule.ts';
+import { allEventsPolicy } from '../messages/key-exchange.ts';
 import { decodePskExchange, decodePskFinish, encodePskExchangeRsp, encodePskFinishRsp, pskContextBytes } from '../messages/psk.ts';
-import { decodeSupportedVersions, encodeSelectedVersion } from '../opaque.ts';
+import { encodeSelectedVersion } from '../opaque.ts';
 import { createSession } from '../session.ts';
 import { hashOf } from '../signature.ts';
 import { measurementSummary } from './measurements.ts';
@@ -13,6 +14,7 @@ import {
   type Exchange,
   endSession,
   handshakeFailed,
+  invalidRequest,
   type LiveSession,
   negotiated,
   Refusal,
@@ -30,7 +32,8 @@ export async function handlePskExchange(exchange: Exchange): Promise<Reply> {
   if (!supported) throw new Refusal(spdmError.unsupportedRequest, requestCode.pskExchange);
   if (state.session?.phase === 'established') throw new Refusal(spdmError.sessionLimitExceeded);
   const asked = decodePskExchange(request);
-  const securedVersion = selectSecuredVersion(decodeSupportedVersions(general, asked.opaque));
+  const securedVersion = selectSecuredVersion(exchange, asked.opaque);
+  if (state.version >= 0x13 && asked.policy & allEventsPolicy) throw invalidRequest();
   const key = settings.psk!(asked.hint);
   if (!key) throw new Refusal(spdmError.invalidRequest);
   const confirms = (settings.capabilities.flags & capability.pskWithContext) !== 0;

@@ -6,7 +6,13 @@ import { capability, nonceBytes, requestCode, spdmError } from '../constants.ts'
 import { dataSecrets, handshakeSecrets, verifyData } from '../keyschedule.ts';
 import { keyUse } from '../messages/digests.ts';
 import { decodeFinish, encodeFinishRsp, type Finish } from '../messages/finish.ts';
-import { decodeKeyExchange, encodeKeyExchangeRsp, type KeyExchange, mutualAuthentication } from '../messages/key-exchange.ts';
+import {
+  allEventsPolicy,
+  decodeKeyExchange,
+  encodeKeyExchangeRsp,
+  type KeyExchange,
+  mutualAuthentication,
+} from '../messages/key-exchange.ts';
 import { decodeSupportedVersions, encodeSelectedVersion, securedMessageVersions } from '../opaque.ts';
 import { createSession } from '../session.ts';
 import { hashOf, signingInput, verifySignature } from '../signature.ts';
@@ -37,7 +43,8 @@ export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
   if (state.session?.phase === 'established') throw new Refusal(spdmError.sessionLimitExceeded);
   const asked = decodeKeyExchange(request, dhe);
   const cert = signerOf(exchange, asked.slot, keyUse.keyExchange);
-  const securedVersion = selectSecuredVersion(decodeSupportedVersions(general, asked.opaque));
+  const securedVersion = selectSecuredVersion(exchange, asked.opaque);
+  if (state.version >= 0x13 && asked.policy & allEventsPolicy) throw invalidRequest();
   const mutual = mutualRequest(exchange);
   const random = settings.randomBytes(nonceBytes);
   const { exchange: own, secret } = answerAgreement(settings, dhe, asked.exchange);
@@ -165,9 +172,12 @@ function finishResponse({ state, request }: Exchange, session: LiveSession, befo
   return encodeFinishRsp(state.version, verifyData({ version: state.version, hash }, session.handshake.response, transcriptHash));
 }
 
-/** The highest version of secured messages that both know. @throws Refusal InvalidRequest */
-export function selectSecuredVersion(offered: readonly number[]): number {
+/** The highest version of secured messages that both know. @param opaque of the request, in the general format since 1.2  @throws Refusal InvalidRequest */
+export function selectSecuredVersion({ state }: Exchange, opaque: Uint8Array): number {
+  const { opaqueFormat1: general } = negotiated(state);
+  if (state.version >= 0x12 && !general) throw invalidRequest();
+  const offered = decodeSupportedVersions(general, opaque);
   const version = securedMessageVersions.findLast(known => offered.includes(known));
-  if (!version) throw new Refusal(spdmError.invalidRequest);
+  if (!version) throw invalidRequest();
   return version;
 }
