@@ -68,7 +68,7 @@ export type Identification = {
   readonly connection: Connection;
   /** To be sent now; empty when done. */
   readonly request: Uint8Array;
-  /** The chain structure as far as it has come; whole when done. */
+  /** The chain structure as far as it has come, a view of CERTIFICATE when it came in one; whole when done. */
   readonly chain: Uint8Array;
   readonly digest: Uint8Array;
 };
@@ -120,7 +120,7 @@ function afterDigests(options: IdentifyOptions, state: Identification, response:
 /** @throws SPDM_UNEXPECTED when the chain is not the one of DIGESTS  SPDM_MALFORMED when it is longer than 16 KiB */
 function afterCertificate(options: IdentifyOptions, state: Identification, response: Uint8Array): Identification {
   const [connection, part] = acceptCertificate(state.connection, state.request, response);
-  const chain = concat(state.chain, part.portion);
+  const chain = state.chain.length === 0 ? part.portion : concat(state.chain, part.portion);
   if (chain.length + part.remainder > maxChainBytes) throw unexpected('certificate chain is too long');
   if (part.remainder > 0) return askPortion(options, { ...state, connection, chain });
   const { hash } = algorithmsOf(connection);
