@@ -16,6 +16,7 @@ import { idField, jsonAnswer, jsonBody, lineField, reasonField } from './fields.
 /** The authorities of the project, and the key ceremonies that change them: proposed by one administrator, approved by another (I16). */
 
 const icaField = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,127}$/, 'not the id of an authority');
+const curveField = z.enum(['P-256', 'P-384']).describe('of the new key; that of the newest root unless told');
 const keyField = z.string().regex(/^package\/\d{1,6}$/, 'not the id of a package key');
 const wishSchema = z
   .discriminatedUnion('type', [
@@ -23,13 +24,14 @@ const wishSchema = z
       type: z.literal('establishIssuingCa'),
       use: z.enum(['device', 'programmer', 'gateway', 'server']),
       line: lineField.optional(),
+      curve: curveField.optional(),
     }),
     z.strictObject({ type: z.literal('activateIssuingCa'), icaId: icaField }),
     z.strictObject({ type: z.literal('retireIssuingCa'), icaId: icaField }),
     z.strictObject({ type: z.literal('compromiseIssuingCa'), icaId: icaField, reason: reasonField }),
     z.strictObject({ type: z.literal('establishPackageKey') }),
     z.strictObject({ type: z.literal('compromisePackageKey'), keyId: keyField, reason: reasonField }),
-    z.strictObject({ type: z.literal('rollRoot') }),
+    z.strictObject({ type: z.literal('rollRoot'), curve: curveField.optional() }),
     z.strictObject({ type: z.literal('retireRoot'), rootId: icaField }),
   ])
   .openapi('CeremonyWish');
@@ -52,6 +54,7 @@ const certificateSchema = z.object({
   subject: z.string(),
   notAfter: z.string(),
   keyId: z.string(),
+  curve: z.string(),
 });
 const overviewSchema = z
   .object({

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { ask, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { print, record, styled, table } from './output.ts';
 
@@ -8,10 +8,17 @@ type Ca = {
   readonly line: string | null;
   readonly status: string;
   readonly rootId: string;
+  readonly curve: string;
   readonly notAfter: string;
   readonly crl: { readonly number: number; readonly nextUpdate: string } | null;
 };
-type Root = { readonly rootId: string; readonly sha256: string; readonly notAfter: string; readonly retired: boolean };
+type Root = {
+  readonly rootId: string;
+  readonly sha256: string;
+  readonly curve: string;
+  readonly notAfter: string;
+  readonly retired: boolean;
+};
 type Authority = {
   readonly roots: readonly Root[];
   readonly issuingCas: readonly Ca[];
@@ -28,6 +35,7 @@ type Ceremony = {
   readonly outcome?: Readonly<Record<string, string>>;
 };
 type Reason = ServerOptions & { reason: string };
+type WithCurve = ServerOptions & { curve?: string };
 
 const path = '/v1/authority/ceremonies';
 const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
@@ -37,10 +45,17 @@ export function registerCa(program: Command): void {
   const ca = program.command('ca').description('authorities: generations, roots, package keys; every change is a ceremony of two people');
   const command = subcommandsOf(ca);
   command('list', 'roots, issuing CAs, package keys, trust bundle', 'list', 'list --json').action(list);
-  command('roll <use>', 'propose the next generation of an issuing CA', 'roll gateway', 'roll device --line meter')
+  command(
+    'roll <use>',
+    'propose the next generation of an issuing CA',
+    'roll gateway',
+    'roll device --line meter',
+    'roll server --curve P-384',
+  )
     .option('--line <line>', 'product line, for device CAs')
-    .action((use: string, { line, ...options }: ServerOptions & { line?: string }) =>
-      propose(options, { type: 'establishIssuingCa', use, ...(line !== undefined && { line }) }),
+    .addOption(curveOption())
+    .action((use: string, { line, curve, ...options }: WithCurve & { line?: string }) =>
+      propose(options, { type: 'establishIssuingCa', use, ...(line !== undefined && { line }), ...(curve !== undefined && { curve }) }),
     );
   command(
     'activate <id>',
@@ -70,14 +85,16 @@ export function registerCa(program: Command): void {
           : { type: 'compromiseIssuingCa', icaId: id, reason },
       ),
     );
-  command('roll-root', 'propose the next root; old and new certify each other', 'roll-root').action((options: ServerOptions) =>
-    propose(options, { type: 'rollRoot' }),
-  );
+  command('roll-root', 'propose the next root; old and new certify each other', 'roll-root', 'roll-root --curve P-384')
+    .addOption(curveOption())
+    .action(({ curve, ...options }: WithCurve) => propose(options, { type: 'rollRoot', ...(curve !== undefined && { curve }) }));
   command('roll-package-key', 'propose the next key that signs packages, grants and orders', 'roll-package-key').action(
     (options: ServerOptions) => propose(options, { type: 'establishPackageKey' }),
   );
   registerCeremony(ca);
 }
+
+const curveOption = () => new Option('--curve <curve>', 'of the new key; that of the newest root unless told').choices(['P-256', 'P-384']);
 
 function registerCeremony(ca: Command): void {
   const ceremony = ca.command('ceremony').description('ceremonies that wait, and the records of those that were held');
@@ -113,16 +130,23 @@ async function list(options: ServerOptions): Promise<void> {
   const { roots, issuingCas, packageKeys, trustBundle } = authority;
   const text = [
     table(
-      ['ROOT', 'STATUS', 'ENDS', 'SHA-256'],
-      roots.map(({ rootId, retired, notAfter, sha256 }) => [rootId, retired ? 'RETIRED' : 'TRUSTED', notAfter.slice(0, 10), sha256]),
+      ['ROOT', 'CURVE', 'STATUS', 'ENDS', 'SHA-256'],
+      roots.map(({ rootId, curve, retired, notAfter, sha256 }) => [
+        rootId,
+        curve,
+        retired ? 'RETIRED' : 'TRUSTED',
+        notAfter.slice(0, 10),
+        sha256,
+      ]),
     ),
     '',
     table(
-      ['ISSUING CA', 'USE', 'LINE', 'STATUS', 'ROOT', 'ENDS', 'CRL', 'CRL UNTIL'],
-      issuingCas.map(({ icaId, use, line, status, rootId, notAfter, crl }) => [
+      ['ISSUING CA', 'USE', 'LINE', 'CURVE', 'STATUS', 'ROOT', 'ENDS', 'CRL', 'CRL UNTIL'],
+      issuingCas.map(({ icaId, use, line, curve, status, rootId, notAfter, crl }) => [
         icaId,
         use,
         line,
+        curve,
         status,
         rootId,
         notAfter.slice(0, 10),

@@ -1,7 +1,8 @@
 /** Key ceremonies: what changes the authorities of a project is proposed by one person and carried out when another approves (I16).
  *  Stream `ceremonies-{project}`; each ceremony: PROPOSED → APPROVED → DONE, or PROPOSED → WITHDRAWN. */
 
-import type { CaUse } from './authority.ts';
+import type { Curve } from '../ecKey.ts';
+import type { CaUse } from './authorityEvents.ts';
 import type { Decider } from './decider.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
 
@@ -9,15 +10,16 @@ import { refuse, requireOtherPerson } from './rules.ts';
 export const maxOpenCeremonies = 20;
 const maxCeremonies = 10_000;
 
-/** The ids of what is made are fixed with the proposal: carried out twice, a ceremony makes nothing twice. */
+/** The ids of what is made are fixed with the proposal: carried out twice, a ceremony makes nothing twice. So is the `curve` of a new key;
+ *  a proposal from before it could be chosen has none. */
 export type CeremonyAction =
-  | { readonly type: 'establishIssuingCa'; readonly icaId: string; readonly use: CaUse; readonly line?: string }
+  | { readonly type: 'establishIssuingCa'; readonly icaId: string; readonly use: CaUse; readonly line?: string; readonly curve?: Curve }
   | { readonly type: 'activateIssuingCa'; readonly icaId: string }
   | { readonly type: 'retireIssuingCa'; readonly icaId: string }
   | { readonly type: 'compromiseIssuingCa'; readonly icaId: string; readonly reason: string }
   | { readonly type: 'establishPackageKey'; readonly keyId: string }
   | { readonly type: 'compromisePackageKey'; readonly keyId: string; readonly reason: string }
-  | { readonly type: 'rollRoot'; readonly rootId: string }
+  | { readonly type: 'rollRoot'; readonly rootId: string; readonly curve?: Curve }
   | { readonly type: 'retireRoot'; readonly rootId: string };
 
 /** What came of it, as the printed record shows it: name → text. */
@@ -80,11 +82,14 @@ type Of<Type extends CeremoniesCommand['type']> = Extract<CeremoniesCommand, { r
 function propose({ id, action, by, now: at }: Of<'ProposeCeremony'>, state: CeremoniesState): readonly CeremoniesEvent[] {
   if (state.byId.has(id)) return [];
   const open = [...state.byId.values()].filter(({ status }) => status === 'PROPOSED');
-  const same = open.find(ceremony => JSON.stringify(ceremony.action) === JSON.stringify(action));
+  const same = open.find(ceremony => subjectOf(ceremony.action) === subjectOf(action));
   if (same !== undefined) refuse('CONFLICT', `ceremony ${same.id} proposes the same`);
   if (open.length >= maxOpenCeremonies || state.byId.size >= maxCeremonies) refuse('RATE_LIMITED', 'too many ceremonies');
   return [{ type: 'CeremonyProposed', data: { id, action, by, at } }];
 }
+
+/** What two proposals must not both be about: one id is made once, on whatever curve. */
+const subjectOf = (action: CeremonyAction): string => JSON.stringify({ ...action, curve: undefined });
 
 /** The same approver may ask again: a ceremony that was cut off is then carried out to its end. */
 function approve({ id, by, now: at }: Of<'ApproveCeremony'>, ceremony: KnownCeremony): readonly CeremoniesEvent[] {

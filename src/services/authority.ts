@@ -1,16 +1,10 @@
 import { createHash } from 'node:crypto';
 import { concat, equalBytes, fromBase64url, toBase64url, toHex } from '../bytes.ts';
 import { keyIdOf } from '../cose/publicKey.ts';
-import {
-  authority,
-  authorityStream,
-  type CaUse,
-  type CreatedAuthority,
-  firstRootId,
-  type IssuingCa,
-  requireActiveCa,
-  requirePackageKey,
-} from '../domain/authority.ts';
+import { authority, authorityStream } from '../domain/authority.ts';
+import { type CaUse, firstRootId, type IssuingCa } from '../domain/authorityEvents.ts';
+import { type CreatedAuthority, requireActiveCa, requirePackageKey } from '../domain/authorityState.ts';
+import { type Curve, curveOf } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { ensureKey } from '../keystore/ensureKey.ts';
 import { coseSigner, signer } from '../keystore/signer.ts';
@@ -109,20 +103,24 @@ export function nextIcaId(state: CreatedAuthority, use: CaUse, line?: string): s
 
 /** The first issuing CA of a use and line, or the next generation: established, activated, published (R1–R2). */
 export async function establishIssuingCa(ctx: Context, use: CaUse, line?: string): Promise<IssuingCa> {
-  const ica = await makeIssuingCa(ctx, nextIcaId(await authorityOf(ctx), use, line), use, line);
+  const icaId = nextIcaId(await authorityOf(ctx), use, line);
+  const ica = await makeIssuingCa(ctx, { icaId, use, ...(line !== undefined && { line }) });
   await execute(ctx, authority, authorityStream(ctx.project), { type: 'ActivateIssuingCa', icaId: ica.icaId }, system);
   await publishTrustBundle(ctx);
   return ica;
 }
 
 /** Makes an issuing CA under the newest root; it is not active yet. Done again it gives the same. The new key comes first: a crash leaves an
- *  unused key, never a CA without one. @param icaId from nextIcaId */
-export async function makeIssuingCa(ctx: Context, icaId: string, use: CaUse, line?: string): Promise<IssuingCa> {
+ *  unused key, never a CA without one. @param wish `icaId` from nextIcaId, `curve` of its key: that of the root unless told
+ *  @throws NusecError CONFLICT when there is a key of this id on another curve */
+export async function makeIssuingCa(ctx: Context, wish: Pick<IssuingCa, 'icaId' | 'use' | 'line' | 'curve'>): Promise<IssuingCa> {
+  const { icaId, use, line } = wish;
   const state = await authorityOf(ctx);
   const known = state.issuingCas.find(ca => ca.icaId === icaId);
   if (known !== undefined) return known;
   const keyId = `ica/${icaId}`;
-  const publicKey = await ensureSigningKey(ctx, keyId);
+  const curve = wish.curve ?? (await curveOfKey(ctx, keyId)) ?? state.root.curve;
+  const publicKey = await ensureSigningKey(ctx, keyId, curve);
   const root = parseCertificate(fromBase64url(state.root.certificate));
   const { rootId } = state.root;
   const { der } = await issueCertificate(
@@ -146,6 +144,7 @@ export async function makeIssuingCa(ctx: Context, icaId: string, use: CaUse, lin
     ...(rootId !== firstRootId && { rootId }),
     generation: Number(icaId.split('-').at(-1)),
     keyId,
+    curve,
     certificate: toBase64url(der),
     sha256: sha256Hex(der),
   };
@@ -153,10 +152,17 @@ export async function makeIssuingCa(ctx: Context, icaId: string, use: CaUse, lin
   return ica;
 }
 
-/** A P-256 key of this id, made when it is missing. @returns SubjectPublicKeyInfo */
-export async function ensureSigningKey(ctx: Context, keyId: string): Promise<Uint8Array> {
-  await ensureKey(ctx.keystore, keyId, 'P-256');
-  return ctx.keystore.publicKey(keyId);
+/** A signing key of this id, made when it is missing. @returns SubjectPublicKeyInfo @throws NusecError CONFLICT (there is one on another curve) */
+export async function ensureSigningKey(ctx: Context, keyId: string, curve: Curve = 'P-256'): Promise<Uint8Array> {
+  await ensureKey(ctx.keystore, keyId, curve);
+  const publicKey = await ctx.keystore.publicKey(keyId);
+  if (curveOf(publicKey) !== curve) throw new NusecError('CONFLICT', `key ${keyId} is not ${curve}`);
+  return publicKey;
+}
+
+async function curveOfKey(ctx: Context, keyId: string): Promise<Curve | undefined> {
+  const known = (await ctx.keystore.list()).find(({ id }) => id === keyId);
+  return known?.publicKey && curveOf(known.publicKey);
 }
 
 /** Builds and publishes the next version of the trust bundle, signed by every root that is trusted: who trusts one of them, follows it to the

@@ -1,6 +1,9 @@
 import { fromBase64url, toBase64url } from '../bytes.ts';
-import { authority, authorityStream, type CreatedAuthority, firstRootId, type RolledRoot } from '../domain/authority.ts';
+import { authority, authorityStream } from '../domain/authority.ts';
+import { firstRootId, type RolledRoot, type RootCa } from '../domain/authorityEvents.ts';
+import type { CreatedAuthority } from '../domain/authorityState.ts';
 import type { CeremonyAction, CeremonyOutcome } from '../domain/ceremonies.ts';
+import { type Curve, curveOf } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { signer } from '../keystore/signer.ts';
 import { issueCertificate } from '../pki/certificate.ts';
@@ -29,7 +32,7 @@ async function act(ctx: Context, action: CeremonyAction, approvers: readonly [st
   const command = (wish: Parameters<typeof authority.decide>[0]) => execute(ctx, authority, authorityStream(ctx.project), wish, by);
   switch (action.type) {
     case 'establishIssuingCa':
-      return certificateOutcome(await makeIssuingCa(ctx, action.icaId, action.use, action.line));
+      return certificateOutcome(await makeIssuingCa(ctx, action));
     case 'activateIssuingCa':
       await command({ type: 'ActivateIssuingCa', icaId: action.icaId });
       return { activated: action.icaId };
@@ -47,7 +50,7 @@ async function act(ctx: Context, action: CeremonyAction, approvers: readonly [st
       await command({ type: 'CompromisePackageKey', keyId: action.keyId, reason: action.reason, by });
       return { compromised: action.keyId };
     case 'rollRoot':
-      return rollRoot(ctx, action.rootId, approvers);
+      return rollRoot(ctx, action, approvers);
     case 'retireRoot':
       await command({ type: 'RetireRootCa', rootId: action.rootId });
       return { retired: action.rootId };
@@ -64,8 +67,13 @@ async function compromise(ctx: Context, icaId: string, reason: string, by: strin
 
 export const nextRootId = (roots: readonly unknown[]): string => `root-${roots.length + 1}`;
 
-async function rollRoot(ctx: Context, rootId: string, approvers: readonly [string, string]): Promise<CeremonyOutcome> {
+async function rollRoot(
+  ctx: Context,
+  { rootId, curve: wanted }: { readonly rootId: string; readonly curve?: Curve },
+  approvers: readonly [string, string],
+): Promise<CeremonyOutcome> {
   const state = await authorityOf(ctx);
+  const curve = wanted ?? state.root.curve;
   const known = state.roots.find(root => root.rootId === rootId);
   if (known !== undefined) return certificateOutcome(known);
   if (rootId !== nextRootId(state.roots)) throw new NusecError('CONFLICT', `the next root is ${nextRootId(state.roots)}`);
@@ -74,7 +82,7 @@ async function rollRoot(ctx: Context, rootId: string, approvers: readonly [strin
   const organization = previous.parsed.subject.organization ?? ctx.project;
   const names = { organization, commonName: `${organization} Root CA ${state.roots.length + 1}` };
   const [newSigner, oldSigner] = [
-    await ensureSigningKey(ctx, keyId).then(() => signer(ctx.keystore, keyId)),
+    await ensureSigningKey(ctx, keyId, curve).then(() => signer(ctx.keystore, keyId)),
     await signer(ctx.keystore, previous.keyId),
   ];
   const common = () => ({ serial: ctx.randomBytes(16), notBefore: nowIso(ctx) });
@@ -96,6 +104,7 @@ async function rollRoot(ctx: Context, rootId: string, approvers: readonly [strin
     rootId,
     previousRootId: previous.rootId,
     keyId,
+    curve,
     certificate: toBase64url(der),
     sha256: sha256Hex(der),
     crossCertificate: await certify(root, names, previous.parsed, previous.rootId, oldSigner),
@@ -106,15 +115,7 @@ async function rollRoot(ctx: Context, rootId: string, approvers: readonly [strin
 }
 
 /** What a printed record says of a certificate. */
-export function certificateOutcome({
-  certificate,
-  sha256,
-  keyId,
-}: {
-  certificate: string;
-  sha256: string;
-  keyId: string;
-}): CeremonyOutcome {
+export function certificateOutcome({ certificate, sha256, keyId }: RootCa): CeremonyOutcome {
   const { subject, serialHex, notBefore, notAfter, spki } = parseCertificate(fromBase64url(certificate));
   return {
     subject: describeName(subject),
@@ -123,15 +124,16 @@ export function certificateOutcome({
     'not after': notAfter,
     'certificate SHA-256': sha256,
     key: keyId,
+    curve: curveOf(spki) ?? '',
     'public key SHA-256': sha256Hex(spki),
   };
 }
 
 /** The authorities as an answer shows them. */
 export function overviewOf(state: CreatedAuthority) {
-  const facts = ({ certificate, sha256, keyId }: { certificate: string; sha256: string; keyId: string }) => {
+  const facts = ({ certificate, sha256, keyId, curve }: Required<RootCa>) => {
     const { serialHex: serial, subject, notAfter } = parseCertificate(fromBase64url(certificate));
-    return { sha256, serial, subject: describeName(subject), notAfter, keyId };
+    return { sha256, serial, subject: describeName(subject), notAfter, keyId, curve };
   };
   const crlOf = (id: string) => {
     const crl = state.crls.find(({ icaId }) => icaId === id);

@@ -1,11 +1,12 @@
 import { toBase64url } from '../bytes.ts';
 import { authority, authorityStream } from '../domain/authority.ts';
+import type { Curve } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { bootKekId } from '../keystore/bootKeys.ts';
 import { ensureKey } from '../keystore/ensureKey.ts';
 import { signer } from '../keystore/signer.ts';
 import { issueCertificate } from '../pki/certificate.ts';
-import { establishIssuingCa, publishTrustBundle, rootKeyId, sha256Hex } from './authority.ts';
+import { ensureSigningKey, establishIssuingCa, publishTrustBundle, rootKeyId, sha256Hex } from './authority.ts';
 import { type Context, execute, nowIso, stateOf } from './context.ts';
 import { addOperator } from './operators.ts';
 
@@ -16,6 +17,8 @@ export type Ceremony = {
   readonly organization: string;
   /** Two different people; both become administrators. */
   readonly administrators: readonly [string, string];
+  /** Of the root's key, and so of the issuing CAs: P-256 unless told. */
+  readonly curve?: Curve;
 };
 export type CeremonyResult = {
   readonly rootSha256: string;
@@ -24,7 +27,8 @@ export type CeremonyResult = {
 
 const packageKeyId = 'package/1';
 
-/** @throws NusecError STATE when the project has been initialised, FOUR_EYES_REQUIRED when both names are the same */
+/** @throws NusecError STATE when the project has been initialised, FOUR_EYES_REQUIRED when both names are the same, CONFLICT when a ceremony
+ *  that was cut off began with another curve */
 export async function initialiseProject(ctx: Context, ceremony: Ceremony): Promise<CeremonyResult> {
   const stream = authorityStream(ctx.project);
   const by = `operator:${ceremony.administrators[0]}`;
@@ -37,8 +41,7 @@ export async function initialiseProject(ctx: Context, ceremony: Ceremony): Promi
   const rootSha256 = await establishRoot(ctx, ceremony, by);
   await ensureKey(ctx.keystore, bootKekId(1), 'AES-256');
   for (const use of ['server', 'programmer', 'gateway'] as const) await ensureIssuingCa(ctx, use);
-  await ensureKey(ctx.keystore, packageKeyId, 'P-256');
-  const publicKey = toBase64url(await ctx.keystore.publicKey(packageKeyId));
+  const publicKey = toBase64url(await ensureSigningKey(ctx, packageKeyId));
   await execute(ctx, authority, stream, { type: 'EstablishPackageKey', keyId: packageKeyId, publicKey }, by);
   const tokens = [];
   for (const name of ceremony.administrators) tokens.push({ name, token: await addOperator(ctx, name, ['administrator'], by) });
@@ -46,24 +49,24 @@ export async function initialiseProject(ctx: Context, ceremony: Ceremony): Promi
   return { rootSha256, tokens };
 }
 
-async function establishRoot(ctx: Context, ceremony: Ceremony, by: string): Promise<string> {
+async function establishRoot(ctx: Context, { organization, administrators, curve = 'P-256' }: Ceremony, by: string): Promise<string> {
   const stream = authorityStream(ctx.project);
+  const publicKey = await ensureSigningKey(ctx, rootKeyId, curve);
   const state = await stateOf(ctx, authority, stream);
   if (state.status === 'CREATED' && state.root !== undefined) return state.root.sha256;
-  await ensureKey(ctx.keystore, rootKeyId, 'P-256');
   const { der } = await issueCertificate(
     'rootCa',
     {
-      publicKey: await ctx.keystore.publicKey(rootKeyId),
+      publicKey,
       serial: ctx.randomBytes(16),
       notBefore: nowIso(ctx),
-      organization: ceremony.organization,
-      commonName: `${ceremony.organization} Root CA`,
+      organization,
+      commonName: `${organization} Root CA`,
     },
     await signer(ctx.keystore, rootKeyId),
   );
-  const root = { certificate: toBase64url(der), sha256: sha256Hex(der), keyId: rootKeyId };
-  await execute(ctx, authority, stream, { type: 'EstablishRootCa', approvers: ceremony.administrators, ...root }, by);
+  const root = { certificate: toBase64url(der), sha256: sha256Hex(der), keyId: rootKeyId, curve };
+  await execute(ctx, authority, stream, { type: 'EstablishRootCa', approvers: administrators, ...root }, by);
   return root.sha256;
 }
 

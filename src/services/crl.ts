@@ -1,4 +1,5 @@
-import { authority, authorityStream, type Crl } from '../domain/authority.ts';
+import { authority, authorityStream } from '../domain/authority.ts';
+import type { Crl } from '../domain/authorityEvents.ts';
 import { NusecError } from '../errors.ts';
 import type { EventStore } from '../eventstore/port.ts';
 import { buildCrl, encodeCrlEntry } from '../pki/crl.ts';

@@ -1,5 +1,5 @@
 import { toHex } from '../bytes.ts';
-import type { CaUse } from '../domain/authority.ts';
+import type { CaUse } from '../domain/authorityEvents.ts';
 import { certification, certificationStream, type Intent } from '../domain/certification.ts';
 import { NusecError } from '../errors.ts';
 import { issueCertificate } from '../pki/certificate.ts';

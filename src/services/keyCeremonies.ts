@@ -1,5 +1,7 @@
-import { authorityStream, type CaUse, firstRootId } from '../domain/authority.ts';
+import { authorityStream } from '../domain/authority.ts';
+import { type CaUse, firstRootId } from '../domain/authorityEvents.ts';
 import { type CeremonyAction, ceremonies, ceremoniesStream, ceremonyOf, type KnownCeremony } from '../domain/ceremonies.ts';
+import type { Curve } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import type { Alarms } from './alarms.ts';
 import { authorityOf, newHexId, nextIcaId } from './authority.ts';
@@ -8,11 +10,11 @@ import { type Context, execute, nowIso, stateOf } from './context.ts';
 
 /** Key ceremonies: proposed by one administrator, approved by another, carried out at once and recorded for the file (I16). */
 
-/** What may be proposed; the ids of what is to be made are found here. */
+/** What may be proposed; the ids of what is to be made are found here. `curve` of its key: that of the newest root unless told. */
 export type CeremonyWish =
-  | { readonly type: 'establishIssuingCa'; readonly use: CaUse; readonly line?: string | undefined }
+  | { readonly type: 'establishIssuingCa'; readonly use: CaUse; readonly line?: string | undefined; readonly curve?: Curve | undefined }
   | { readonly type: 'establishPackageKey' }
-  | { readonly type: 'rollRoot' }
+  | { readonly type: 'rollRoot'; readonly curve?: Curve | undefined }
   | Exclude<CeremonyAction, { readonly type: 'establishIssuingCa' | 'establishPackageKey' | 'rollRoot' }>;
 
 /** @throws NusecError NOT_FOUND, CONFLICT (proposed already), STATE (already so) */
@@ -110,17 +112,17 @@ async function actionOf(ctx: Context, wish: CeremonyWish): Promise<CeremonyActio
   const state = await authorityOf(ctx);
   switch (wish.type) {
     case 'establishIssuingCa': {
-      const { use, line } = wish;
+      const { use, line, curve = state.root.curve } = wish;
       if ((use === 'device') !== (line !== undefined))
         throw new NusecError('BAD_REQUEST', 'a device CA belongs to a line, and only a device CA');
       const isKnown = state.issuingCas.some(ca => ca.use === use && ca.line === line);
       if (!isKnown) throw new NusecError('NOT_FOUND', `there is no ${use} CA${line === undefined ? '' : ` of line ${line}`} to follow`);
-      return { type: wish.type, icaId: nextIcaId(state, use, line), use, ...(line !== undefined && { line }) };
+      return { type: wish.type, icaId: nextIcaId(state, use, line), use, ...(line !== undefined && { line }), curve };
     }
     case 'establishPackageKey':
       return { type: wish.type, keyId: `package/${state.packageKeys.length + 1}` };
     case 'rollRoot':
-      return { type: wish.type, rootId: nextRootId(state.roots) };
+      return { type: wish.type, rootId: nextRootId(state.roots), curve: wish.curve ?? state.root.curve };
     default:
       return wish;
   }

@@ -33,7 +33,7 @@ describe('nusec ca (I16)', () => {
     const record = (await nusec(server.alice, 'ca', 'ceremony', 'record', proposed.id)).text;
     for (const text of ['KEY CEREMONY RECORD', 'operator:alice', 'operator:bob', 'gateway-2']) expect(record).toContain(text);
     expect((await nusec(server.alice, 'ca', 'ceremony', 'record', 'root')).text).toContain('establishRoot');
-    expect((await nusec(server.alice, 'ca', 'list')).text).toMatch(/gateway-2 +gateway +– +ESTABLISHED +root/);
+    expect((await nusec(server.alice, 'ca', 'list')).text).toMatch(/gateway-2 +gateway +– +P-256 +ESTABLISHED +root/);
     expect((await nusec(server.alice, 'ca', 'ceremony', 'list')).text).toContain(proposed.id);
   }, 30_000);
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type AuthorityCommand, authority, requireActiveCa, requirePackageKey } from '../../src/domain/authority.ts';
+import { type AuthorityCommand, authority } from '../../src/domain/authority.ts';
+import { requireActiveCa, requirePackageKey } from '../../src/domain/authorityState.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
 const by = 'operator:sam';

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type AllotmentEvent, allotment } from '../../src/domain/allotment.ts';
-import { type AuthorityEvent, authority } from '../../src/domain/authority.ts';
+import { authority } from '../../src/domain/authority.ts';
+import type { AuthorityEvent } from '../../src/domain/authorityEvents.ts';
 import { type BucketMap, emptyBucketMap, entriesOf, getEntry, withEntry, withoutEntry } from '../../src/domain/bucketMap.ts';
 import { type BulkRevocationEvent, bulkRevocations } from '../../src/domain/bulkRevocations.ts';
 import { type CeremoniesEvent, ceremonies } from '../../src/domain/ceremonies.ts';

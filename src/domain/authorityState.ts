@@ -1,0 +1,122 @@
+/** The fold of an authority's events. */
+
+import type { Curve } from '../ecKey.ts';
+import {
+  type AuthorityEvent,
+  type CaUse,
+  type Crl,
+  firstRootId,
+  type IssuingCa,
+  type IssuingCaStatus,
+  type OcspSigner,
+  type PackageKey,
+  type RolledRoot,
+  type RootCa,
+  type ServerCertificate,
+  type TrustBundleFacts,
+} from './authorityEvents.ts';
+import { refuse } from './rules.ts';
+
+/** Of authorities that do not say otherwise. */
+const defaultCurve: Curve = 'P-256';
+
+export type KnownRoot = Required<RootCa> &
+  Partial<Pick<RolledRoot, 'previousRootId' | 'crossCertificate' | 'backCertificate'>> & {
+    readonly rootId: string;
+    readonly retired: boolean;
+  };
+export type KnownIssuingCa = IssuingCa & Required<RootCa> & { readonly status: IssuingCaStatus };
+export type KnownPackageKey = PackageKey & { readonly compromised: boolean };
+
+export type CreatedAuthority = {
+  readonly status: 'CREATED';
+  readonly project: string;
+  /** The newest root: it issues. */
+  readonly root?: KnownRoot;
+  /** All roots, oldest first; those not retired are trusted. */
+  readonly roots: readonly KnownRoot[];
+  readonly issuingCas: readonly KnownIssuingCa[];
+  /** All package keys, newest last: older ones still verify. */
+  readonly packageKeys: readonly KnownPackageKey[];
+  readonly trustBundle: TrustBundleFacts;
+  /** Newest CRL of each issuing CA and root. */
+  readonly crls: readonly Crl[];
+  /** Newest server certificate. */
+  readonly serverCertificate?: ServerCertificate;
+  /** Newest OCSP signer of each issuing CA. */
+  readonly ocspSigners: readonly OcspSigner[];
+};
+
+export type AuthorityState = { readonly status: 'NONE' } | CreatedAuthority;
+
+/** The CA that signs new certificates of this use, and of this line for devices (I10).
+ *  @throws NusecError CA_NOT_ACTIVE */
+export function requireActiveCa(state: AuthorityState, use: CaUse, line?: string): KnownIssuingCa {
+  const cas = state.status === 'NONE' ? [] : state.issuingCas;
+  const ca = cas.find(candidate => candidate.status === 'ACTIVE' && candidate.use === use && candidate.line === line);
+  return ca ?? refuse('CA_NOT_ACTIVE', `no active ${use} CA${line === undefined ? '' : ` for line ${line}`}`);
+}
+
+/** The key that signs new packages, grants and orders (I10).
+ *  @throws NusecError CA_NOT_ACTIVE */
+export function requirePackageKey(state: AuthorityState): KnownPackageKey {
+  const key = state.status === 'NONE' ? undefined : state.packageKeys.at(-1);
+  if (key === undefined || key.compromised) refuse('CA_NOT_ACTIVE', 'there is no good package-signing key');
+  return key;
+}
+
+export function evolveAuthority(state: AuthorityState, event: AuthorityEvent): AuthorityState {
+  if (event.type === 'ProjectCreated') return created(event.data.project);
+  if (state.status === 'NONE') return state;
+  switch (event.type) {
+    case 'RootCaEstablished': {
+      const { approvers: _, ...root } = event.data;
+      return withRoot(state, { curve: defaultCurve, ...root, rootId: firstRootId, retired: false });
+    }
+    case 'RootCaRolled': {
+      const { approvers: _, ...root } = event.data;
+      return withRoot(state, { curve: defaultCurve, ...root, retired: false });
+    }
+    case 'RootCaRetired':
+      return { ...state, roots: state.roots.map(root => (root.rootId === event.data.rootId ? { ...root, retired: true } : root)) };
+    case 'IssuingCaEstablished':
+      return { ...state, issuingCas: [...state.issuingCas, { curve: defaultCurve, ...event.data, status: 'ESTABLISHED' }] };
+    case 'IssuingCaActivated':
+      return withCaStatus(state, event.data.icaId, 'ACTIVE');
+    case 'IssuingCaRetired':
+      return withCaStatus(state, event.data.icaId, 'RETIRED');
+    case 'IssuingCaCompromised':
+      return withCaStatus(state, event.data.icaId, 'COMPROMISED');
+    case 'PackageKeyEstablished':
+      return { ...state, packageKeys: [...state.packageKeys, { ...event.data, compromised: false }] };
+    case 'PackageKeyCompromised':
+      return withCompromisedKey(state, event.data.keyId);
+    case 'TrustBundlePublished':
+      return { ...state, trustBundle: event.data };
+    case 'CrlIssued':
+      return { ...state, crls: [...state.crls.filter(crl => crl.icaId !== event.data.icaId), event.data] };
+    case 'ServerCertificateIssued':
+      return { ...state, serverCertificate: event.data };
+    case 'OcspSignerEstablished':
+      return { ...state, ocspSigners: [...state.ocspSigners.filter(signer => signer.icaId !== event.data.icaId), event.data] };
+    default:
+      return state;
+  }
+}
+
+function created(project: string): CreatedAuthority {
+  const trustBundle = { version: 0, sha256: '' };
+  return { status: 'CREATED', project, roots: [], issuingCas: [], packageKeys: [], trustBundle, crls: [], ocspSigners: [] };
+}
+
+function withRoot(state: CreatedAuthority, root: KnownRoot): CreatedAuthority {
+  return { ...state, root, roots: [...state.roots, root] };
+}
+
+function withCaStatus(state: CreatedAuthority, icaId: string, status: IssuingCaStatus): CreatedAuthority {
+  return { ...state, issuingCas: state.issuingCas.map(ca => (ca.icaId === icaId ? { ...ca, status } : ca)) };
+}
+
+function withCompromisedKey(state: CreatedAuthority, keyId: string): CreatedAuthority {
+  return { ...state, packageKeys: state.packageKeys.map(key => (key.keyId === keyId ? { ...key, compromised: true } : key)) };
+}
