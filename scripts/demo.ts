@@ -4,11 +4,17 @@ import { newLife, steps } from './demo/steps.ts';
 import { createWorld } from './demo/world.ts';
 
 /** `npm run demo`: the whole life of devices, every part a process of its own on loopback. Exit status 0 only if every step held.
- *  --keep leaves the server running and tells where the console is; --processes N runs it as N processes. */
+ *  --keep leaves the server running and tells where the console is; --processes N runs it as N processes; --curve P-384 makes root and
+ *  issuing CAs with P-384 keys. */
 
-const { keep, processes } = parseArgs({
-  options: { keep: { type: 'boolean', default: false }, processes: { type: 'string', default: '1' } },
+const { keep, processes, curve } = parseArgs({
+  options: {
+    keep: { type: 'boolean', default: false },
+    processes: { type: 'string', default: '1' },
+    curve: { type: 'string', default: 'P-256' },
+  },
 }).values;
+if (curve !== 'P-256' && curve !== 'P-384') throw new Error(`--curve is P-256 or P-384, not ${curve}`);
 const colour = (style: Parameters<typeof styleText>[0], text: string) =>
   process.stdout.isTTY && !process.env.NO_COLOR ? styleText(style, text) : text;
 const began = performance.now();
@@ -16,7 +22,7 @@ const seconds = () => `${((performance.now() - began) / 1000).toFixed(1).padStar
 const say = (text: string) => process.stdout.write(`${text}\n`);
 
 say(colour('bold', 'NuSEC: the life of three devices'));
-const world = await createWorld({ processes: Number(processes) });
+const world = await createWorld({ processes: Number(processes), curve });
 const life = newLife(world);
 say(`${seconds()}  server at ${world.url}, MQTT at ${world.mqtt}`);
 let stage = '';

@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
+import type { Curve } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import { type Finished, type Line, type Running, run, start } from './processes.ts';
 
@@ -48,8 +49,12 @@ const pollMs = 40;
 const maxEventsPerPage = 500;
 
 /** Makes a project and starts its server.
- *  @param options.patienceMs how long an event is waited for @param options.processes of the server */
-export async function createWorld({ patienceMs = eventTimeoutMs, processes = 1 } = {}): Promise<World> {
+ *  @param options.patienceMs how long an event is waited for  @param options.processes of the server
+ *  @param options.curve of root and issuing CAs */
+export async function createWorld(
+  options: { readonly patienceMs?: number; readonly processes?: number; readonly curve?: Curve } = {},
+): Promise<World> {
+  const { patienceMs = eventTimeoutMs, processes = 1, curve = 'P-256' } = options;
   const dir = mkdtempSync(join(tmpdir(), 'nusec-demo-'));
   const data = join(dir, 'server');
   const [https, mqtt, crl] = await freePorts(3);
@@ -63,7 +68,7 @@ export async function createWorld({ patienceMs = eventTimeoutMs, processes = 1 }
     NUSEC_CA: join(data, 'root.pem'),
     NUSEC_TOKEN_FILE: join(data, 'alice.token'),
   };
-  const made = await run(['init', '--data', data, '--organization', 'Example OEM'], env);
+  const made = await run(['init', '--data', data, '--organization', 'Example OEM', '--curve', curve], env);
   if (made.status !== 0) throw new Error(`nusec init: ${JSON.stringify(made.error)}`);
   const startServer = () => start('server', ['server', '--data', data, '--json'], env);
   const servers: Running[] = [];

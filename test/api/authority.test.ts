@@ -53,6 +53,7 @@ describe('ceremonies over HTTPS', () => {
     ['a use that is not there', { type: 'establishIssuingCa', use: 'root' }],
     ['no reason', { type: 'compromiseIssuingCa', icaId: 'gateway-1' }],
     ['a path as id', { type: 'activateIssuingCa', icaId: '../root' }],
+    ['a curve that is not ours', { type: 'rollRoot', curve: 'P-521' }],
     ['a field too many', { type: 'rollRoot', by: 'bob' }],
   ])('refuse %s with BAD_REQUEST', async (_what, body) => {
     expect(await code(server.alice, path, body)).toBe('BAD_REQUEST');

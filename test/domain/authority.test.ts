@@ -66,6 +66,31 @@ describe('the authority of a project', () => {
       .refused('NOT_FOUND');
   });
 
+  it('knows the curve of each authority: P-256 where an older event says nothing (R1, R2)', () => {
+    const big = { ...root, curve: 'P-384' } as const;
+    const bigIca = { ...ica, curve: 'P-384' } as const;
+    on(create)
+      .when(big)
+      .givesOnce({ type: 'RootCaEstablished', data: { ...rootData, curve: 'P-384' } });
+    on(create, big)
+      .when(bigIca)
+      .givesOnce({ type: 'IssuingCaEstablished', data: { ...icaData, curve: 'P-384' } });
+    const certificates = { certificate: 'bg', crossCertificate: 'Yw', backCertificate: 'ZA' };
+    const rolled = { ...certificates, rootId: 'root-2', previousRootId: 'root', sha256: 'r2', keyId: 'root/2', curve: 'P-384' } as const;
+    const after = state(
+      create,
+      root,
+      ica,
+      { type: 'RollRootCa', ...rolled, approvers: rootData.approvers },
+      { ...bigIca, ...second, curve: 'P-384' },
+    );
+    expect(after).toMatchObject({
+      root: { rootId: 'root-2', curve: 'P-384' },
+      roots: [{ curve: 'P-256' }, { curve: 'P-384' }],
+      issuingCas: [{ curve: 'P-256' }, { curve: 'P-384' }],
+    });
+  });
+
   it('has issuing CAs in rising generations (R2)', () => {
     on(create, root).when(ica).givesOnce({ type: 'IssuingCaEstablished', data: icaData });
     on(create).when(ica).refused('STATE');

@@ -39,6 +39,10 @@ describe('a key ceremony', () => {
     on(propose)
       .when({ ...propose, id: 'd' })
       .refused('CONFLICT');
+    const roll = { type: 'rollRoot', rootId: 'root-2' } as const;
+    on({ ...propose, action: roll })
+      .when({ ...propose, id: 'd', action: { ...roll, curve: 'P-384' } })
+      .refused('CONFLICT');
     const many = Array.from(
       { length: maxOpenCeremonies },
       (_, i): CeremoniesCommand => ({ ...propose, id: `${i}`, action: { ...action, icaId: `${i}` } }),

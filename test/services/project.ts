@@ -8,6 +8,7 @@ import { fromBase64url } from '../../src/bytes.ts';
 import { readSettings } from '../../src/config.ts';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import type { RevocationReason } from '../../src/domain/deviceEvents.ts';
+import type { Curve } from '../../src/ecKey.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
 import type { NameFields } from '../../src/pki/names.ts';
 import { type Certificate, parseCertificate } from '../../src/pki/parse.ts';
@@ -29,13 +30,18 @@ export type TestDevice = Party & Enrolment & { readonly objId: string; readonly 
 
 const by = 'operator:alice';
 
-export async function openProject(wrap: (ctx: Context) => Context = ctx => ctx) {
+/** @param settings of the server besides the silent log, such as its keystore */
+export async function openProject(wrap: (ctx: Context) => Context = ctx => ctx, curve?: Curve, settingsOf: NodeJS.ProcessEnv = {}) {
   const dataDir = mkdtempSync(join(tmpdir(), 'nusec-project-'));
-  const settings = readSettings(dataDir, { NUSEC_LOG_LEVEL: 'silent' });
+  const settings = readSettings(dataDir, { NUSEC_LOG_LEVEL: 'silent', ...settingsOf });
   const opened = await openContext(settings, { https: 8443, crl: 8080 }, true);
   let aheadMs = 0;
   const ctx = wrap({ ...opened.ctx, clock: () => new Date(Date.now() + aheadMs) });
-  const { tokens } = await initialiseProject(ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
+  const { tokens } = await initialiseProject(ctx, {
+    organization: 'Example OEM',
+    administrators: ['alice', 'bob'],
+    ...(curve && { curve }),
+  });
   await establishIssuingCa(ctx, 'device', 'meter');
   const revocations = await startRevocations(ctx);
   const trust = await startTrust(ctx, revocations);
