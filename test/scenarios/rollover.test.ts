@@ -1,0 +1,94 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Life, newLife, steps } from '../../scripts/demo/steps.ts';
+import { createWorld } from '../../scripts/demo/world.ts';
+
+/** Lives of devices that begin under a root on one curve and go on under its successor on the other: everything that was provisioned before
+ *  keeps its old root and follows. Every part is a process of its own. */
+
+const uses = ['server', 'programmer', 'gateway', 'device'] as const;
+type Authorities = {
+  readonly roots: readonly { readonly rootId: string; readonly curve: string }[];
+  readonly issuingCas: readonly { readonly icaId: string; readonly curve: string; readonly status: string }[];
+  readonly trustBundle: { readonly version: number };
+};
+
+describe.each([
+  ['P-384', 'P-256'],
+  ['P-256', 'P-384'],
+] as const)('a life that begins on %s and goes on with %s (R2, R99, RULE-16)', (from, to) => {
+  let life: Life;
+  beforeAll(async () => {
+    life = newLife(await createWorld({ curve: from }));
+  }, 60_000);
+  afterAll(() => life?.world.close(), 30_000);
+
+  const authorities = () => life.world.alice.json<Authorities>('GET', '/v1/authority');
+  const ceremony = async (wish: object): Promise<Record<string, string>> => {
+    const { alice, bob } = life.world;
+    const { id } = await alice.json<{ id: string }>('POST', '/v1/authority/ceremonies', wish);
+    const { action } = await bob.json<{ action: Record<string, string> }>('POST', `/v1/authority/ceremonies/${id}/approve`, {});
+    return action;
+  };
+  const runStages = (...stages: readonly string[]) => {
+    for (const step of steps.filter(({ stage }) => stages.includes(stage)))
+      it(step.name, async () => expect((await step.run(life)).event.position).toBeGreaterThan(0), 60_000);
+  };
+
+  runStages('manufacture', 'deployment');
+
+  it('all authorities are on the first curve, until the next root and its issuing CAs are on the other', async () => {
+    const before = await authorities();
+    expect(new Set([...before.roots, ...before.issuingCas].map(({ curve }) => curve))).toEqual(new Set([from]));
+    await ceremony({ type: 'rollRoot', curve: to });
+    for (const use of uses) {
+      const { icaId } = await ceremony({ type: 'establishIssuingCa', use, ...(use === 'device' && { line: life.line }) });
+      await ceremony({ type: 'activateIssuingCa', icaId });
+    }
+    const { roots, issuingCas } = await authorities();
+    expect(roots.map(({ curve }) => curve)).toEqual([from, to]);
+    expect(issuingCas.filter(({ status }) => status === 'ACTIVE').map(({ curve }) => curve)).toEqual([to, to, to, to]);
+  }, 30_000);
+
+  it('devices and gateway come back to a server whose certificate hangs on the new root', async () => {
+    const seen = life.units.map(({ mcu }) => mcu.lines.length);
+    await life.world.restartServer('SIGTERM');
+    await Promise.all(
+      life.units.slice(0, 2).map(({ mcu }, index) => {
+        const isAgain = (line: Readonly<Record<string, unknown>>) =>
+          line.event === 'connected' && mcu.lines.indexOf(line) >= (seen[index] ?? 0);
+        return mcu.until(isAgain, 'connection', 60_000);
+      }),
+    );
+    const { version } = (await authorities()).trustBundle;
+    await life.gateway?.until(line => line.event === 'trust' && line.version === version, 'trust bundle', 60_000);
+  }, 90_000);
+
+  it('the gateway, which knows the old root, attests a device; so does the cloud', async () => {
+    for (const [index, via] of [
+      [0, 'gateway'],
+      [1, undefined],
+    ] as const) {
+      const { uid } = life.units[index] ?? { uid: '' };
+      const asked = await life.world.alice.json<{ result: string }>('POST', `/v1/devices/${uid}/attest`, via ? { via } : {});
+      expect(asked).toMatchObject({ result: 'passed' });
+    }
+  }, 30_000);
+
+  it('a gateway that knows only the new root attests a device of the old one', async () => {
+    const { world, units } = life;
+    const [{ uid, mcu } = { uid: '', mcu: undefined }] = units;
+    const ca = world.file('new-root.pem', await world.alice.bytes('GET', '/v1/authority/root.pem'));
+    for (const args of [
+      ['register', '--id', 'gateway-2'],
+      ['attach', '--id', 'gateway-2', '--device', uid],
+    ])
+      expect((await world.nusec('gateway', ...args)).status).toBe(0);
+    const own = ['--data', `${world.dir}/gateway-2`, '--id', 'gateway-2', '--ca', ca, '--mqtt', world.mqtt];
+    await life.gateway?.stop();
+    await world.start('gateway-2', 'gateway', 'run', ...own, '--device', `${uid}=127.0.0.1:${mcu?.ready.serialPort}`, '--json');
+    const asked = await world.alice.json<{ result: string; via: string }>('POST', `/v1/devices/${uid}/attest`, { via: 'gateway' });
+    expect(asked).toMatchObject({ result: 'passed', via: 'gateway' });
+  }, 30_000);
+
+  runStages('maintenance', 'decommission');
+});
