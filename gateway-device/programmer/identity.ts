@@ -75,6 +75,21 @@ export async function updateBundle(chip: Chip, identity: ProgrammerIdentity, byt
   if (!known || offered.version > known.version) chip.data.put('bundle', bytes);
 }
 
+/** Our chain for a target that trusts this root. Between our root and the one that follows it stands the certificate that the new root made over
+ *  our root's key. @throws NusecError CHAIN_REFUSED when the trust bundle knows of none */
+export async function certSlotUnder(chip: Chip, identity: ProgrammerIdentity, root: Uint8Array): Promise<CertSlot> {
+  const { certSlot, rootSpki } = identity;
+  if (equalBytes(root, identity.root)) return certSlot;
+  const { issuers } = await readBundle(chip, identity);
+  const { subjectDer } = parseCertificate(root);
+  const link = issuers.find(({ use, certificate }) => {
+    const { spki, issuerDer } = parseCertificate(certificate);
+    return use === 'root' && equalBytes(spki, rootSpki) && equalBytes(issuerDer, subjectDer);
+  });
+  if (!link) throw new NusecError('CHAIN_REFUSED', 'nothing leads from the root of the target to ours');
+  return { ...certSlot, certificates: [root, link.certificate, ...certSlot.certificates.slice(1)] };
+}
+
 export const packageKeys = async (chip: Chip, identity: ProgrammerIdentity) => packageKeysOf(await readBundle(chip, identity));
 
 export const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());

@@ -5,7 +5,7 @@ import { checkChain } from '../../src/pki/chain.ts';
 import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../../src/pki/csr.ts';
 import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.ts';
 import { authKeySlot } from '../device/keyStore.ts';
-import { sha256, updateBundle } from './identity.ts';
+import { readBundle, sha256, updateBundle } from './identity.ts';
 import { startDevAuth } from './target.ts';
 import { fact, factBytes, grantIdOf, learn, type Step, type Unit } from './unit.ts';
 
@@ -50,8 +50,8 @@ const certify: Step = {
     const csr = assembleCsr(cri, rawToDer(signature));
     judgeCsr(csr, subject);
     const issued = await unit.server.certify(grantIdOf(unit), csr);
+    await checkRoot(unit, issued);
     checkIssued(unit, issued, point);
-    await updateBundle(unit.core.chip, unit.identity, issued.bundle);
     learn(unit, {
       certificate: toBase64url(issued.certificate),
       ica: toBase64url(issued.ica),
@@ -61,10 +61,19 @@ const certify: Step = {
   },
 };
 
-/** The certificate must be of this chip, this registration and this key, under our own root. */
+/** The target's root is ours, or after a rollover one that ours names in the trust bundle. The bundle that comes along is the target's, by its root. */
+async function checkRoot(
+  { core: { chip }, identity, server }: Unit,
+  { root, bundle }: Record<'root' | 'bundle', Uint8Array>,
+): Promise<void> {
+  if (equalBytes(root, identity.root)) return updateBundle(chip, identity, bundle);
+  await updateBundle(chip, identity, await server.trustBundle());
+  const { roots } = await readBundle(chip, identity);
+  if (!roots.some(known => equalBytes(known, root))) throw new NusecError('CHAIN_REFUSED', 'the server names another root');
+}
+
+/** The certificate must be of this chip, this registration and this key. */
 function checkIssued(unit: Unit, { certificate, ica, root }: Record<'certificate' | 'ica' | 'root', Uint8Array>, point: Uint8Array): void {
-  const { identity } = unit;
-  if (!equalBytes(root, identity.root)) throw new NusecError('CHAIN_REFUSED', 'the server names another root');
   const leaf = checkChain([certificate, ica], { roots: [root], now: undefined, purpose: 'device', uid: toHex(unit.found.uid) });
   if (leaf.objId !== fact(unit, 'objId') || !leaf.point || !equalBytes(leaf.point, point)) {
     throw new NusecError('CHAIN_REFUSED', 'the certificate is for another registration or key');

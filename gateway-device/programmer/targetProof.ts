@@ -9,7 +9,7 @@ import { type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { knownRequester } from '../../src/spdm/requester/identify.ts';
 import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { openSealedDevAuth, spdmOver } from '../link/devAuthClient.ts';
-import { sha256 } from './identity.ts';
+import { certSlotUnder, sha256 } from './identity.ts';
 import { type Hello, startBl2 } from './target.ts';
 import { factBytes, type Unit } from './unit.ts';
 
@@ -32,7 +32,7 @@ export async function openSession(unit: Unit): Promise<void> {
       uidHex: toHex(unit.found.uid),
       randomBytes: length => new Uint8Array(randomBytes(length)),
       ...knownRequester,
-      ownSlots: [unit.identity.certSlot],
+      ownSlots: [await certSlotUnder(unit.core.chip, unit.identity, factBytes(unit, 'root'))],
     },
     spdmOver(unit.target.client),
   );
@@ -46,7 +46,12 @@ const trustIn =
     if (!equalBytes(chain.at(-1) ?? new Uint8Array(), factBytes(unit, 'certificate'))) {
       throw new NusecError('CHAIN_REFUSED', 'the target shows another certificate than it was given');
     }
-    checkChain(chain.toReversed(), { roots: [unit.identity.root], now: undefined, purpose: 'device', ...(uid !== undefined && { uid }) });
+    checkChain(chain.toReversed(), {
+      roots: [factBytes(unit, 'root')],
+      now: undefined,
+      purpose: 'device',
+      ...(uid !== undefined && { uid }),
+    });
     return factBytes(unit, 'publicKey');
   };
 

@@ -11,7 +11,7 @@ import { otpMap } from '../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../production/receipt.ts';
 import { jobQueries } from '../projections/jobs.ts';
 import { type ProgrammerRow, programmerQueries } from '../projections/programmers.ts';
-import { caById, rootDer, sha256Hex } from './authority.ts';
+import { caById, rootOfCa, sha256Hex } from './authority.ts';
 import { type Context, execute, stateOf } from './context.ts';
 import { programmerProduct } from './lines.ts';
 
@@ -71,8 +71,9 @@ export async function recordProgrammerLock(ctx: Context, uid: string, proof: { r
   const firmware = await provenFirmware(ctx, receipt);
   const receiptSha256 = await ctx.blobs.put(proof.receipt);
   const certificate = state.certificates.at(-1);
-  const ica = certificate === undefined ? undefined : await caById(ctx, certificate.icaId);
-  const anchors = { rootCaSha256: sha256Hex(await rootDer(ctx)), icaSha256: sha256Hex(ica?.certificate.der ?? new Uint8Array()) };
+  if (certificate === undefined) throw new NusecError('STATE', 'the programmer has no certificate yet');
+  const { certificate: ica } = await caById(ctx, certificate.icaId);
+  const anchors = { rootCaSha256: sha256Hex(await rootOfCa(ctx, certificate.icaId)), icaSha256: sha256Hex(ica.der) };
   await change(ctx, uid, { type: 'BurnProgrammerBootKey', keyId: state.bootKey.keyId, ...anchors }, by);
   await change(ctx, uid, { type: 'InstallProgrammerFirmware', ...firmware }, by);
   return change(ctx, uid, { type: 'LockProgrammer', receiptSha256 }, by);

@@ -10,7 +10,7 @@ import { type Certificate, parseCertificate } from '../pki/parse.ts';
 import { otpMap } from '../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../production/receipt.ts';
 import { decodeEvidence, verifyEvidence } from '../spdm/evidence.ts';
-import { caById, currentTrustBundle, rootDer } from './authority.ts';
+import { caById, currentTrustBundle, rootOfCa, sha256Hex } from './authority.ts';
 import { type Context, execute } from './context.ts';
 import { certifyDevice, type Enrolment } from './enrolment.ts';
 import { assignBootKey, type SignedImage, signFor } from './images.ts';
@@ -19,7 +19,7 @@ import { grantOf, receiptNonce, sessionNonce, unitInWork } from './units.ts';
 
 /** The steps between grant and commit (R35–R56, R72–R79), in the order of the flow. Each is idempotent and names what it proves. */
 
-/** R75–R79. A key that another holder has stops the job (silence 6, T26).
+/** R75–R79. `bundle` is signed by the root that the device will have. A key that another holder has stops the job (silence 6, T26).
  *  @throws NusecError CSR_…, KEY_REFUSED, CONFLICT (another key than before), WEAK_OR_CLONED_KEY */
 export async function certifyUnit(
   { ctx, alarms }: Parts,
@@ -30,7 +30,8 @@ export async function certifyUnit(
 ): Promise<Enrolment & { readonly bundle: Uint8Array }> {
   const { signed } = await unitInWork(ctx, programmer, grantId);
   try {
-    return { ...(await certifyDevice(ctx, signed.uid, csr, by)), bundle: await currentTrustBundle(ctx) };
+    const issued = await certifyDevice(ctx, signed.uid, csr, by);
+    return { ...issued, bundle: await currentTrustBundle(ctx, sha256Hex(issued.root)) };
   } catch (error) {
     if (!(error instanceof NusecError) || error.code !== 'WEAK_OR_CLONED_KEY') throw error;
     const suspend = { type: 'SuspendJob', reason: `public key of ${signed.uid} seen before`, by: 'system:production' } as const;
@@ -83,9 +84,11 @@ async function checkOtp(ctx: Context, state: LivingDevice, otp: readonly BurnedS
   const expected = new Map<number, Uint8Array>([
     [otpMap.bootKeyX.slot, point.slice(1, 33)],
     [otpMap.bootKeyY.slot, point.slice(33)],
-    [otpMap.rootCaHash.slot, sha256(await rootDer(ctx))],
-    ...(ica === undefined ? [] : [[otpMap.icaHash.slot, sha256((await caById(ctx, ica.icaId)).certificate.der)] as const]),
   ]);
+  if (ica !== undefined) {
+    expected.set(otpMap.rootCaHash.slot, sha256(await rootOfCa(ctx, ica.icaId)));
+    expected.set(otpMap.icaHash.slot, sha256((await caById(ctx, ica.icaId)).certificate.der));
+  }
   const wrong = otp.find(({ slot, sha256: read }) => expected.has(slot) && toHex(sha256(expected.get(slot) ?? new Uint8Array())) !== read);
   if (wrong !== undefined) throw new NusecError('CONFLICT', `OTP slot ${wrong.slot} holds something else`);
   const isRead = [otpMap.bootKeyX.slot, otpMap.bootKeyY.slot].every(slot => otp.some(burned => burned.slot === slot));

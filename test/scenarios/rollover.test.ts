@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Life, newLife, steps } from '../../scripts/demo/steps.ts';
 import { createWorld } from '../../scripts/demo/world.ts';
+import { utf8 } from '../../src/bytes.ts';
 
 /** Lives of devices that begin under a root on one curve and go on under its successor on the other: everything that was provisioned before
  *  keeps its old root and follows. Every part is a process of its own. */
@@ -89,6 +90,25 @@ describe.each([
     const asked = await world.alice.json<{ result: string; via: string }>('POST', `/v1/devices/${uid}/attest`, { via: 'gateway' });
     expect(asked).toMatchObject({ result: 'passed', via: 'gateway' });
   }, 30_000);
+
+  it('the programmer, which knows the old root, builds a device under the new one', async () => {
+    const { world, programmer, programmerUid, releases, line } = life;
+    const { alice, bob } = world;
+    const { jobId } = await alice.json<{ jobId: string }>('POST', '/v1/jobs', { line, plannedCount: 1 });
+    for (const name of ['bl2', 'app']) await alice.json('POST', `/v1/jobs/${jobId}/firmware`, { releaseId: releases[name] });
+    await bob.json('POST', `/v1/jobs/${jobId}/release`, {});
+    await alice.json('POST', `/v1/jobs/${jobId}/allotments`, { programmer: programmerUid, count: 1 });
+    const file = await alice.bytes('POST', `/v1/jobs/${jobId}/allotments/${programmerUid}/export`, utf8('{}'), 'application/json');
+    const at = `127.0.0.1:${programmer?.ready.serialPort}`;
+    expect(await world.nusec('package', 'import', world.file('second.njp', file), '--programmer', at)).toMatchObject({ status: 0 });
+    const { uid, mcu } = life.units[2]!;
+    const wires = ['--target-serial', `127.0.0.1:${mcu.ready.serialPort}`, '--target-debug', `127.0.0.1:${mcu.ready.debugPort}`];
+    expect(await world.nusec('produce', '--programmer', at, ...wires, '--job', jobId)).toMatchObject({ status: 0 });
+    await world.event(({ type, stream }) => type === 'DevicePutInService' && stream === `device-${uid}`, 'in service');
+    const { icaId } = (await world.event(({ type, stream }) => type === 'DeviceCertified' && stream === `device-${uid}`, 'certified')).data;
+    expect(icaId).toBe(`device-${line}-2`);
+    expect(await alice.json('POST', `/v1/devices/${uid}/attest`, {})).toMatchObject({ result: 'passed', via: 'mqtt' });
+  }, 60_000);
 
   runStages('maintenance', 'decommission');
 });
