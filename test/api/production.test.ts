@@ -2,9 +2,13 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { concat, fromBase64url, fromHex } from '../../src/bytes.ts';
+import { concat, fromBase64url, fromHex, toHex } from '../../src/bytes.ts';
 import { parseVersion } from '../../src/domain/version.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
+import { parseCertificate } from '../../src/pki/parse.ts';
+import { verifyTrustBundle } from '../../src/production/trustBundle.ts';
+import { authorityOf } from '../../src/services/authority.ts';
+import { approveCeremony, proposeCeremony } from '../../src/services/keyCeremonies.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from '../services/factory.ts';
 import { csrOf, newParty, sha256 } from '../services/parties.ts';
 import { openPlant, type Plant } from '../services/plant.ts';
@@ -220,5 +224,27 @@ describe('the ledger', () => {
     const hashes = programmer.records.slice(0, programmer.acknowledged).map(record => createHash('sha256').update(record).digest('hex'));
     expect(hashes.length).toBeGreaterThan(10);
     expect(hashes.every(hash => stored.has(hash))).toBe(true);
+  });
+});
+
+describe('after a root rollover', () => {
+  it('a unit under an issuing CA of the old root gets that root, its trust bundle and its place in OTP (R2, RULE-16)', async () => {
+    const { ctx, services } = plant;
+    const { id } = await proposeCeremony(ctx, { type: 'rollRoot', curve: 'P-384' }, 'operator:alice');
+    await approveCeremony(ctx, services.alarms, id, 'operator:bob');
+    const chip = new Chip();
+    await programmer.reserve(chip);
+    const step = (name: string) => programmer.steps(chip)[name]!();
+    const { root, bundle } = await step('csr');
+    const { spki } = parseCertificate(fromBase64url(root));
+    expect((await verifyTrustBundle(fromBase64url(bundle), spki)).roots).toHaveLength(2);
+    await step('certificate-installed');
+    await step('bootloader');
+    const proof = chip.bootProof();
+    const anchored = (der: string) => ({ ...proof, otp: [...proof.otp, { slot: 3, sha256: toHex(sha256(sha256(fromBase64url(der)))) }] });
+    const installed = (body: unknown) => programmer.code(`units/${chip.grantId}/bootloader-installed`, body);
+    const newest = (await authorityOf(ctx)).root.certificate;
+    expect(await installed(anchored(newest))).toBe('CONFLICT');
+    expect(await installed(anchored(root))).toBe(200);
   });
 });
