@@ -3,6 +3,7 @@ import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Curve } from '../../src/ecKey.ts';
 import { type IssuedCertificate, issueCertificate, type Signer } from '../../src/pki/certificate.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
 import type { NameFields } from '../../src/pki/names.ts';
@@ -19,7 +20,7 @@ export const organization = 'Example Metering';
 
 export type Key = ReturnType<typeof makeKey>;
 
-export function makeKey(curve: 'P-256' | 'P-384' = 'P-256') {
+export function makeKey(curve: Curve = 'P-256') {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: curve });
   const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }));
   const digest = curve === 'P-256' ? 'sha256' : 'sha384';
@@ -39,14 +40,14 @@ export type Authority = { readonly key: Key; readonly der: Uint8Array; readonly 
 
 const authority = (key: Key, { der }: IssuedCertificate): Authority => ({ key, der, certificate: parseCertificate(der) });
 
-export async function makeRoot(curve: 'P-256' | 'P-384' = 'P-256', notBefore = now): Promise<Authority> {
+export async function makeRoot(curve: Curve = 'P-256', notBefore = now): Promise<Authority> {
   const key = makeKey(curve);
   const common = { publicKey: key.spki, serial: serial(), notBefore };
   return authority(key, await issueCertificate('rootCa', { ...common, organization, commonName: 'Example Root CA 1' }, key.signer));
 }
 
-export async function makeIca(root: Authority, line = 'meter', notBefore = now): Promise<Authority> {
-  const key = makeKey();
+export async function makeIca(root: Authority, line = 'meter', notBefore = now, curve: Curve = 'P-256'): Promise<Authority> {
+  const key = makeKey(curve);
   const fields = { publicKey: key.spki, serial: serial(), notBefore, organization, line, commonName: `Example ${line} CA 1` };
   return authority(
     key,

@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Life, newLife, steps } from '../../scripts/demo/steps.ts';
 import { createWorld } from '../../scripts/demo/world.ts';
@@ -89,6 +91,24 @@ describe.each([
     await world.start('gateway-2', 'gateway', 'run', ...own, '--device', `${uid}=127.0.0.1:${mcu?.ready.serialPort}`, '--json');
     const asked = await world.alice.json<{ result: string; via: string }>('POST', `/v1/devices/${uid}/attest`, { via: 'gateway' });
     expect(asked).toMatchObject({ result: 'passed', via: 'gateway' });
+  }, 30_000);
+
+  it('EST gives curl and openssl the authorities, and a certificate under the new root (R2)', async () => {
+    const { dir, url, env, alice, tokenFile } = life.world;
+    await alice.json('POST', '/v1/gateways', { id: 'foreign' });
+    const run = async (command: string) => (await promisify(execFile)('sh', ['-ec', command], { cwd: dir })).stdout;
+    const est = `${url}/.well-known/est`;
+    await run('openssl ecparam -name prime256v1 -genkey -noout -out est.key');
+    await run('openssl req -new -key est.key -subj /CN=foreign -outform DER | openssl base64 -A > est.csr');
+    const post = `curl -sSf --cacert ${env.NUSEC_CA} -H 'Content-Type: application/pkcs10' --data-binary @est.csr`;
+    const pem = 'openssl base64 -d | openssl pkcs7 -inform DER -print_certs';
+    await run(`${post} -H "Authorization: Bearer $(cat ${tokenFile})" ${est}/gateway/simpleenroll | ${pem} -out est.pem`);
+    await run(`curl -sSf --cacert ${env.NUSEC_CA} ${est}/cacerts | ${pem} -out est-ca.pem`);
+    expect(await run(`openssl verify -x509_strict -CAfile est-ca.pem est.pem`)).toBe('est.pem: OK\n');
+    const digest = { 'P-256': 'SHA256', 'P-384': 'SHA384' }[to];
+    expect(await run('openssl x509 -in est.pem -noout -text')).toContain(`ecdsa-with-${digest}`);
+    const again = await run(`${post} --cert est.pem --key est.key ${est}/gateway/simplereenroll | ${pem}`);
+    expect(again.trim()).toBe((await run('cat est.pem')).trim());
   }, 30_000);
 
   it('the programmer, which knows the old root, builds a device under the new one', async () => {
