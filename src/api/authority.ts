@@ -16,7 +16,7 @@ import { idField, jsonAnswer, jsonBody, lineField, reasonField } from './fields.
 /** The authorities of the project, and the key ceremonies that change them: proposed by one administrator, approved by another (I16). */
 
 const icaField = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,127}$/, 'not the id of an authority');
-const curveField = z.enum(['P-256', 'P-384']).describe('of the new key; that of the newest root unless told');
+const curveField = z.enum(['P-256', 'P-384']);
 const keyField = z.string().regex(/^package\/\d{1,6}$/, 'not the id of a package key');
 const wishSchema = z
   .discriminatedUnion('type', [
@@ -24,14 +24,18 @@ const wishSchema = z
       type: z.literal('establishIssuingCa'),
       use: z.enum(['device', 'programmer', 'gateway', 'server']),
       line: lineField.optional(),
-      curve: curveField.optional(),
+      curve: curveField.optional().describe('of its key; what the newest root says unless told'),
     }),
     z.strictObject({ type: z.literal('activateIssuingCa'), icaId: icaField }),
     z.strictObject({ type: z.literal('retireIssuingCa'), icaId: icaField }),
     z.strictObject({ type: z.literal('compromiseIssuingCa'), icaId: icaField, reason: reasonField }),
     z.strictObject({ type: z.literal('establishPackageKey') }),
     z.strictObject({ type: z.literal('compromisePackageKey'), keyId: keyField, reason: reasonField }),
-    z.strictObject({ type: z.literal('rollRoot'), curve: curveField.optional() }),
+    z.strictObject({
+      type: z.literal('rollRoot'),
+      curve: curveField.optional().describe('of its key; that of the newest root unless told'),
+      icaCurve: curveField.optional().describe('of the issuing CAs under it; as its own unless told'),
+    }),
     z.strictObject({ type: z.literal('retireRoot'), rootId: icaField }),
   ])
   .openapi('CeremonyWish');
@@ -59,7 +63,7 @@ const certificateSchema = z.object({
 const overviewSchema = z
   .object({
     project: z.string(),
-    roots: z.array(certificateSchema.extend({ rootId: z.string(), retired: z.boolean() })),
+    roots: z.array(certificateSchema.extend({ icaCurve: z.string(), rootId: z.string(), retired: z.boolean() })),
     issuingCas: z.array(
       certificateSchema.extend({
         icaId: z.string(),

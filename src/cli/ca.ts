@@ -16,6 +16,7 @@ type Root = {
   readonly rootId: string;
   readonly sha256: string;
   readonly curve: string;
+  readonly icaCurve: string;
   readonly notAfter: string;
   readonly retired: boolean;
 };
@@ -35,7 +36,7 @@ type Ceremony = {
   readonly outcome?: Readonly<Record<string, string>>;
 };
 type Reason = ServerOptions & { reason: string };
-type WithCurve = ServerOptions & { curve?: string };
+type WithCurve = ServerOptions & { curve?: string; icaCurve?: string };
 
 const path = '/v1/authority/ceremonies';
 const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
@@ -53,7 +54,7 @@ export function registerCa(program: Command): void {
     'roll server --curve P-384',
   )
     .option('--line <line>', 'product line, for device CAs')
-    .addOption(curveOption())
+    .addOption(curveOption('--curve', 'of its key; what the newest root says unless told'))
     .action((use: string, { line, curve, ...options }: WithCurve & { line?: string }) =>
       propose(options, { type: 'establishIssuingCa', use, ...(line !== undefined && { line }), ...(curve !== undefined && { curve }) }),
     );
@@ -85,16 +86,19 @@ export function registerCa(program: Command): void {
           : { type: 'compromiseIssuingCa', icaId: id, reason },
       ),
     );
-  command('roll-root', 'propose the next root; old and new certify each other', 'roll-root', 'roll-root --curve P-384')
-    .addOption(curveOption())
-    .action(({ curve, ...options }: WithCurve) => propose(options, { type: 'rollRoot', ...(curve !== undefined && { curve }) }));
+  command('roll-root', 'propose the next root; old and new certify each other', 'roll-root', 'roll-root --curve P-384 --ica-curve P-256')
+    .addOption(curveOption('--curve', 'of its key; that of the newest root unless told'))
+    .addOption(curveOption('--ica-curve', 'of the issuing CAs under it; as its own unless told'))
+    .action(({ curve, icaCurve, ...options }: WithCurve) =>
+      propose(options, { type: 'rollRoot', ...(curve !== undefined && { curve }), ...(icaCurve !== undefined && { icaCurve }) }),
+    );
   command('roll-package-key', 'propose the next key that signs packages, grants and orders', 'roll-package-key').action(
     (options: ServerOptions) => propose(options, { type: 'establishPackageKey' }),
   );
   registerCeremony(ca);
 }
 
-const curveOption = () => new Option('--curve <curve>', 'of the new key; that of the newest root unless told').choices(['P-256', 'P-384']);
+const curveOption = (name: string, what: string) => new Option(`${name} <curve>`, what).choices(['P-256', 'P-384']);
 
 function registerCeremony(ca: Command): void {
   const ceremony = ca.command('ceremony').description('ceremonies that wait, and the records of those that were held');
@@ -130,10 +134,11 @@ async function list(options: ServerOptions): Promise<void> {
   const { roots, issuingCas, packageKeys, trustBundle } = authority;
   const text = [
     table(
-      ['ROOT', 'CURVE', 'STATUS', 'ENDS', 'SHA-256'],
-      roots.map(({ rootId, curve, retired, notAfter, sha256 }) => [
+      ['ROOT', 'CURVE', 'ICA CURVE', 'STATUS', 'ENDS', 'SHA-256'],
+      roots.map(({ rootId, curve, icaCurve, retired, notAfter, sha256 }) => [
         rootId,
         curve,
+        icaCurve,
         retired ? 'RETIRED' : 'TRUSTED',
         notAfter.slice(0, 10),
         sha256,

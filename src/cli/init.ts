@@ -10,7 +10,15 @@ import { initialiseProject } from '../services/ceremony.ts';
 import { openContext } from '../services/open.ts';
 import { print, record, styled } from './output.ts';
 
-type Options = { data: string; organization: string; administrator: string; second: string; curve: Curve; json?: boolean };
+type Options = {
+  data: string;
+  organization: string;
+  administrator: string;
+  second: string;
+  curve: Curve;
+  icaCurve?: Curve;
+  json?: boolean;
+};
 
 /** `nusec init`: the key ceremony on the server's own machine, before the server starts. */
 export function registerInit(program: Command): void {
@@ -21,9 +29,8 @@ export function registerInit(program: Command): void {
     .option('--organization <name>', 'name in the certificates', 'Example OEM')
     .option('--administrator <name>', 'first administrator', 'alice')
     .option('--second <name>', 'second administrator: whatever needs four eyes needs both', 'bob')
-    .addOption(
-      new Option('--curve <curve>', 'keys of root and issuing CAs; all other keys are P-256').choices(['P-256', 'P-384']).default('P-256'),
-    )
+    .addOption(new Option('--curve <curve>', 'of the root’s key').choices(['P-256', 'P-384']).default('P-256'))
+    .addOption(new Option('--ica-curve <curve>', 'of the keys of issuing CAs; that of the root unless told').choices(['P-256', 'P-384']))
     .option('--json', 'print JSON instead of text')
     .addHelpText(
       'after',
@@ -33,15 +40,20 @@ The keyset is opened by DATA/keystore.key (mode 600), or by a passphrase when NU
 
 Examples:
   $ nusec init --data /var/lib/nusec --organization "Example OEM" --administrator alice --second bob
-  $ nusec init --data ./data --curve P-384
+  $ nusec init --data ./data --curve P-384 --ica-curve P-256
   $ NUSEC_PASSPHRASE_FILE=/run/secrets/nusec nusec init --data ./data --json`,
     )
     .action(async (options: Options) => {
       const settings = readSettings(options.data);
       const opened = await openContext(settings, { https: settings.httpsPort, crl: settings.crlPort }, true);
       try {
-        const { organization, administrator, second, curve, data } = options;
-        const result = await initialiseProject(opened.ctx, { organization, administrators: [administrator, second], curve });
+        const { organization, administrator, second, curve, icaCurve, data } = options;
+        const result = await initialiseProject(opened.ctx, {
+          organization,
+          administrators: [administrator, second],
+          curve,
+          ...(icaCurve && { icaCurve }),
+        });
         const rootFile = join(data, 'root.pem');
         writeFileSync(rootFile, toPem('CERTIFICATE', await rootDer(opened.ctx)));
         const tokens = result.tokens.map(({ name, token }) => {

@@ -12,7 +12,10 @@ type Certified = {
 };
 
 /** `curve` of its key: P-256 in events from before it could be chosen. */
-export type RootCa = Certified & { readonly curve?: Curve };
+export type CaFacts = Certified & { readonly curve?: Curve };
+
+/** `icaCurve` of the issuing CAs that it makes when a ceremony says nothing else; as its own when left out. */
+export type RootCa = CaFacts & { readonly icaCurve?: Curve };
 
 /** Id of the first root; those that follow are `root-2`, `root-3` … */
 export const firstRootId = 'root';
@@ -27,7 +30,7 @@ export type RolledRoot = RootCa & {
   readonly backCertificate: string;
 };
 
-export type IssuingCa = RootCa & {
+export type IssuingCa = CaFacts & {
   readonly icaId: string;
   /** The root that issued it; the first one unless told. */
   readonly rootId?: string;

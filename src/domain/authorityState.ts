@@ -3,6 +3,7 @@
 import type { Curve } from '../ecKey.ts';
 import {
   type AuthorityEvent,
+  type CaFacts,
   type CaUse,
   type Crl,
   firstRootId,
@@ -25,7 +26,7 @@ export type KnownRoot = Required<RootCa> &
     readonly rootId: string;
     readonly retired: boolean;
   };
-export type KnownIssuingCa = IssuingCa & Required<RootCa> & { readonly status: IssuingCaStatus };
+export type KnownIssuingCa = IssuingCa & Required<CaFacts> & { readonly status: IssuingCaStatus };
 export type KnownPackageKey = PackageKey & { readonly compromised: boolean };
 
 export type CreatedAuthority = {
@@ -71,11 +72,11 @@ export function evolveAuthority(state: AuthorityState, event: AuthorityEvent): A
   switch (event.type) {
     case 'RootCaEstablished': {
       const { approvers: _, ...root } = event.data;
-      return withRoot(state, { curve: defaultCurve, ...root, rootId: firstRootId, retired: false });
+      return withRoot(state, { ...root, rootId: firstRootId });
     }
     case 'RootCaRolled': {
       const { approvers: _, ...root } = event.data;
-      return withRoot(state, { curve: defaultCurve, ...root, retired: false });
+      return withRoot(state, root);
     }
     case 'RootCaRetired':
       return { ...state, roots: state.roots.map(root => (root.rootId === event.data.rootId ? { ...root, retired: true } : root)) };
@@ -109,7 +110,9 @@ function created(project: string): CreatedAuthority {
   return { status: 'CREATED', project, roots: [], issuingCas: [], packageKeys: [], trustBundle, crls: [], ocspSigners: [] };
 }
 
-function withRoot(state: CreatedAuthority, root: KnownRoot): CreatedAuthority {
+function withRoot(state: CreatedAuthority, facts: RootCa & Pick<KnownRoot, 'rootId'>): CreatedAuthority {
+  const curve = facts.curve ?? defaultCurve;
+  const root: KnownRoot = { ...facts, curve, icaCurve: facts.icaCurve ?? curve, retired: false };
   return { ...state, root, roots: [...state.roots, root] };
 }
 

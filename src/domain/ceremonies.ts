@@ -10,8 +10,8 @@ import { refuse, requireOtherPerson } from './rules.ts';
 export const maxOpenCeremonies = 20;
 const maxCeremonies = 10_000;
 
-/** The ids of what is made are fixed with the proposal: carried out twice, a ceremony makes nothing twice. So is the `curve` of a new key;
- *  a proposal from before it could be chosen has none. */
+/** The ids of what is made are fixed with the proposal: carried out twice, a ceremony makes nothing twice. So are the curves of new keys
+ *  (see RootCa); a proposal from before they could be chosen has none. */
 export type CeremonyAction =
   | { readonly type: 'establishIssuingCa'; readonly icaId: string; readonly use: CaUse; readonly line?: string; readonly curve?: Curve }
   | { readonly type: 'activateIssuingCa'; readonly icaId: string }
@@ -19,7 +19,7 @@ export type CeremonyAction =
   | { readonly type: 'compromiseIssuingCa'; readonly icaId: string; readonly reason: string }
   | { readonly type: 'establishPackageKey'; readonly keyId: string }
   | { readonly type: 'compromisePackageKey'; readonly keyId: string; readonly reason: string }
-  | { readonly type: 'rollRoot'; readonly rootId: string; readonly curve?: Curve }
+  | { readonly type: 'rollRoot'; readonly rootId: string; readonly curve?: Curve; readonly icaCurve?: Curve }
   | { readonly type: 'retireRoot'; readonly rootId: string };
 
 /** What came of it, as the printed record shows it: name → text. */
@@ -89,7 +89,7 @@ function propose({ id, action, by, now: at }: Of<'ProposeCeremony'>, state: Cere
 }
 
 /** What two proposals must not both be about: one id is made once, on whatever curve. */
-const subjectOf = (action: CeremonyAction): string => JSON.stringify({ ...action, curve: undefined });
+const subjectOf = (action: CeremonyAction): string => JSON.stringify({ ...action, curve: undefined, icaCurve: undefined });
 
 /** The same approver may ask again: a ceremony that was cut off is then carried out to its end. */
 function approve({ id, by, now: at }: Of<'ApproveCeremony'>, ceremony: KnownCeremony): readonly CeremoniesEvent[] {

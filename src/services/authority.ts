@@ -111,7 +111,7 @@ export async function establishIssuingCa(ctx: Context, use: CaUse, line?: string
 }
 
 /** Makes an issuing CA under the newest root; it is not active yet. Done again it gives the same. The new key comes first: a crash leaves an
- *  unused key, never a CA without one. @param wish `icaId` from nextIcaId, `curve` of its key: that of the root unless told
+ *  unused key, never a CA without one. @param wish `icaId` from nextIcaId, `curve` of its key: what the root says unless told
  *  @throws NusecError CONFLICT when there is a key of this id on another curve */
 export async function makeIssuingCa(ctx: Context, wish: Pick<IssuingCa, 'icaId' | 'use' | 'line' | 'curve'>): Promise<IssuingCa> {
   const { icaId, use, line } = wish;
@@ -119,7 +119,7 @@ export async function makeIssuingCa(ctx: Context, wish: Pick<IssuingCa, 'icaId' 
   const known = state.issuingCas.find(ca => ca.icaId === icaId);
   if (known !== undefined) return known;
   const keyId = `ica/${icaId}`;
-  const curve = wish.curve ?? (await curveOfKey(ctx, keyId)) ?? state.root.curve;
+  const curve = wish.curve ?? (await curveOfKey(ctx, keyId)) ?? state.root.icaCurve;
   const publicKey = await ensureSigningKey(ctx, keyId, curve);
   const root = parseCertificate(fromBase64url(state.root.certificate));
   const { rootId } = state.root;

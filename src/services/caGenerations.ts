@@ -1,6 +1,6 @@
 import { fromBase64url, toBase64url } from '../bytes.ts';
 import { authority, authorityStream } from '../domain/authority.ts';
-import { firstRootId, type RolledRoot, type RootCa } from '../domain/authorityEvents.ts';
+import { type CaFacts, firstRootId, type RolledRoot } from '../domain/authorityEvents.ts';
 import type { CreatedAuthority } from '../domain/authorityState.ts';
 import type { CeremonyAction, CeremonyOutcome } from '../domain/ceremonies.ts';
 import { type Curve, curveOf } from '../ecKey.ts';
@@ -69,11 +69,11 @@ export const nextRootId = (roots: readonly unknown[]): string => `root-${roots.l
 
 async function rollRoot(
   ctx: Context,
-  { rootId, curve: wanted }: { readonly rootId: string; readonly curve?: Curve },
+  { rootId, ...wanted }: { readonly rootId: string; readonly curve?: Curve; readonly icaCurve?: Curve },
   approvers: readonly [string, string],
 ): Promise<CeremonyOutcome> {
   const state = await authorityOf(ctx);
-  const curve = wanted ?? state.root.curve;
+  const { curve = state.root.curve, icaCurve = curve } = wanted;
   const known = state.roots.find(root => root.rootId === rootId);
   if (known !== undefined) return certificateOutcome(known);
   if (rootId !== nextRootId(state.roots)) throw new NusecError('CONFLICT', `the next root is ${nextRootId(state.roots)}`);
@@ -105,6 +105,7 @@ async function rollRoot(
     previousRootId: previous.rootId,
     keyId,
     curve,
+    icaCurve,
     certificate: toBase64url(der),
     sha256: sha256Hex(der),
     crossCertificate: await certify(root, names, previous.parsed, previous.rootId, oldSigner),
@@ -115,7 +116,7 @@ async function rollRoot(
 }
 
 /** What a printed record says of a certificate. */
-export function certificateOutcome({ certificate, sha256, keyId }: RootCa): CeremonyOutcome {
+export function certificateOutcome({ certificate, sha256, keyId }: CaFacts): CeremonyOutcome {
   const { subject, serialHex, notBefore, notAfter, spki } = parseCertificate(fromBase64url(certificate));
   return {
     subject: describeName(subject),
@@ -131,7 +132,7 @@ export function certificateOutcome({ certificate, sha256, keyId }: RootCa): Cere
 
 /** The authorities as an answer shows them. */
 export function overviewOf(state: CreatedAuthority) {
-  const facts = ({ certificate, sha256, keyId, curve }: Required<RootCa>) => {
+  const facts = ({ certificate, sha256, keyId, curve }: Required<CaFacts>) => {
     const { serialHex: serial, subject, notAfter } = parseCertificate(fromBase64url(certificate));
     return { sha256, serial, subject: describeName(subject), notAfter, keyId, curve };
   };
@@ -141,7 +142,7 @@ export function overviewOf(state: CreatedAuthority) {
   };
   return {
     project: state.project,
-    roots: state.roots.map(root => ({ ...facts(root), rootId: root.rootId, retired: root.retired })),
+    roots: state.roots.map(root => ({ ...facts(root), icaCurve: root.icaCurve, rootId: root.rootId, retired: root.retired })),
     issuingCas: state.issuingCas.map(ca => ({
       ...facts(ca),
       icaId: ca.icaId,

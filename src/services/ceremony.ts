@@ -17,8 +17,10 @@ export type Ceremony = {
   readonly organization: string;
   /** Two different people; both become administrators. */
   readonly administrators: readonly [string, string];
-  /** Of the root's key, and so of the issuing CAs: P-256 unless told. */
+  /** Of the root's key: P-256 unless told. */
   readonly curve?: Curve;
+  /** Of the keys of issuing CAs: that of the root unless told. */
+  readonly icaCurve?: Curve;
 };
 export type CeremonyResult = {
   readonly rootSha256: string;
@@ -49,11 +51,15 @@ export async function initialiseProject(ctx: Context, ceremony: Ceremony): Promi
   return { rootSha256, tokens };
 }
 
-async function establishRoot(ctx: Context, { organization, administrators, curve = 'P-256' }: Ceremony, by: string): Promise<string> {
+async function establishRoot(ctx: Context, ceremony: Ceremony, by: string): Promise<string> {
+  const { organization, administrators, curve = 'P-256', icaCurve = curve } = ceremony;
   const stream = authorityStream(ctx.project);
   const publicKey = await ensureSigningKey(ctx, rootKeyId, curve);
   const state = await stateOf(ctx, authority, stream);
-  if (state.status === 'CREATED' && state.root !== undefined) return state.root.sha256;
+  if (state.status === 'CREATED' && state.root !== undefined) {
+    if (state.root.icaCurve !== icaCurve) throw new NusecError('CONFLICT', `issuing CAs of this root are ${state.root.icaCurve}`);
+    return state.root.sha256;
+  }
   const { der } = await issueCertificate(
     'rootCa',
     {
@@ -65,7 +71,7 @@ async function establishRoot(ctx: Context, { organization, administrators, curve
     },
     await signer(ctx.keystore, rootKeyId),
   );
-  const root = { certificate: toBase64url(der), sha256: sha256Hex(der), keyId: rootKeyId, curve };
+  const root = { certificate: toBase64url(der), sha256: sha256Hex(der), keyId: rootKeyId, curve, icaCurve };
   await execute(ctx, authority, stream, { type: 'EstablishRootCa', approvers: administrators, ...root }, by);
   return root.sha256;
 }

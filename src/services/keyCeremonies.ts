@@ -10,11 +10,12 @@ import { type Context, execute, nowIso, stateOf } from './context.ts';
 
 /** Key ceremonies: proposed by one administrator, approved by another, carried out at once and recorded for the file (I16). */
 
-/** What may be proposed; the ids of what is to be made are found here. `curve` of its key: that of the newest root unless told. */
+/** What may be proposed; the ids of what is to be made are found here. `curve` of its key: what the newest root says unless told, and for the
+ *  next root that of the newest; `icaCurve`: as its own unless told. */
 export type CeremonyWish =
   | { readonly type: 'establishIssuingCa'; readonly use: CaUse; readonly line?: string | undefined; readonly curve?: Curve | undefined }
   | { readonly type: 'establishPackageKey' }
-  | { readonly type: 'rollRoot'; readonly curve?: Curve | undefined }
+  | { readonly type: 'rollRoot'; readonly curve?: Curve | undefined; readonly icaCurve?: Curve | undefined }
   | Exclude<CeremonyAction, { readonly type: 'establishIssuingCa' | 'establishPackageKey' | 'rollRoot' }>;
 
 /** @throws NusecError NOT_FOUND, CONFLICT (proposed already), STATE (already so) */
@@ -95,6 +96,7 @@ async function firstRootRecord(ctx: Context): Promise<string> {
     'carried out': made.at,
     'event hash': made.hash,
     ...certificateOutcome(first),
+    icaCurve: first.icaCurve,
   };
   return recordText(fields, approvers);
 }
@@ -112,7 +114,7 @@ async function actionOf(ctx: Context, wish: CeremonyWish): Promise<CeremonyActio
   const state = await authorityOf(ctx);
   switch (wish.type) {
     case 'establishIssuingCa': {
-      const { use, line, curve = state.root.curve } = wish;
+      const { use, line, curve = state.root.icaCurve } = wish;
       if ((use === 'device') !== (line !== undefined))
         throw new NusecError('BAD_REQUEST', 'a device CA belongs to a line, and only a device CA');
       const isKnown = state.issuingCas.some(ca => ca.use === use && ca.line === line);
@@ -121,8 +123,10 @@ async function actionOf(ctx: Context, wish: CeremonyWish): Promise<CeremonyActio
     }
     case 'establishPackageKey':
       return { type: wish.type, keyId: `package/${state.packageKeys.length + 1}` };
-    case 'rollRoot':
-      return { type: wish.type, rootId: nextRootId(state.roots), curve: wish.curve ?? state.root.curve };
+    case 'rollRoot': {
+      const { curve = state.root.curve, icaCurve = curve } = wish;
+      return { type: wish.type, rootId: nextRootId(state.roots), curve, icaCurve };
+    }
     default:
       return wish;
   }

@@ -46,12 +46,14 @@ describe('nusec ca (I16)', () => {
     await both('activate', 'server-2');
     expect(await both('compromise', 'server-1', '--reason', 'test')).toMatchObject({ status: 'DONE' });
     expect((await nusec(server.alice, 'ca', 'list', '--json')).status).toBe(0);
-    expect(await both('roll-root', '--curve', 'P-384')).toMatchObject({ action: { rootId: 'root-2', curve: 'P-384' } });
+    expect(await both('roll-root', '--curve', 'P-384', '--ica-curve', 'P-384')).toMatchObject({
+      action: { rootId: 'root-2', curve: 'P-384', icaCurve: 'P-384' },
+    });
     await both('roll', 'server');
     await both('activate', 'server-3');
     expect(await both('roll', 'programmer', '--curve', 'P-256')).toMatchObject({ outcome: { curve: 'P-256' } });
     const { roots, issuingCas } = JSON.parse((await nusec(server.alice, 'ca', 'list', '--json')).text);
-    expect(roots).toMatchObject([{ curve: 'P-256' }, { curve: 'P-384' }]);
+    expect(roots).toMatchObject([{ curve: 'P-256' }, { curve: 'P-384', icaCurve: 'P-384' }]);
     expect(issuingCas).toContainEqual(expect.objectContaining({ icaId: 'server-3', rootId: 'root-2', status: 'ACTIVE', curve: 'P-384' }));
     expect((await nusec(server.alice, 'ca', 'roll-root', '--curve', 'P-521')).text).toContain('Allowed choices are P-256, P-384');
   }, 60_000);

@@ -86,7 +86,10 @@ describe('the authority of a project', () => {
     );
     expect(after).toMatchObject({
       root: { rootId: 'root-2', curve: 'P-384' },
-      roots: [{ curve: 'P-256' }, { curve: 'P-384' }],
+      roots: [
+        { curve: 'P-256', icaCurve: 'P-256' },
+        { curve: 'P-384', icaCurve: 'P-384' },
+      ],
       issuingCas: [{ curve: 'P-256' }, { curve: 'P-384' }],
     });
   });

@@ -3,16 +3,19 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { fromBase64url } from '../../src/bytes.ts';
+import { readSettings } from '../../src/config.ts';
 import { type Curve, importKey } from '../../src/ecKey.ts';
 import { checkChain } from '../../src/pki/chain.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { packageKeysOf, signTrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
 import { authorityOf, crossCertificates, currentTrustBundle, establishIssuingCa, packageSigner } from '../../src/services/authority.ts';
+import { initialiseProject } from '../../src/services/ceremony.ts';
 import { currentCrl, issueCrl } from '../../src/services/crl.ts';
 import { approveCeremony, type CeremonyWish, ceremonyRecord, proposeCeremony } from '../../src/services/keyCeremonies.ts';
+import { openContext } from '../../src/services/open.ts';
 import { testKey } from '../cose/keys.ts';
 import { label, makeToken, softHsm } from '../keystore/softToken.ts';
 import { temporaryFolder } from '../keystore/temporary.ts';
@@ -49,7 +52,7 @@ describe.each(['software', 'pkcs11'] as const)('a project on P-384 with its keys
   let good: TestDevice;
   let revoked: TestDevice;
   beforeAll(async () => {
-    project = await openProject(undefined, 'P-384', drivers[driver]());
+    project = await openProject(undefined, { curve: 'P-384' }, drivers[driver]());
     [good, revoked] = [await project.newDevice(), await project.newDevice()];
     await issueCrl(project.ctx, 'device-meter-1', true);
     await project.revoke(revoked);
@@ -145,6 +148,46 @@ describe.each(['software', 'pkcs11'] as const)('a project on P-384 with its keys
   });
 });
 
+describe('a P-384 root over P-256 issuing CAs (R1, R2)', () => {
+  it('is chosen at the beginning, holds for lines to come, and for a root to come is chosen anew (I16)', async () => {
+    const project = await openProject(undefined, { curve: 'P-384', icaCurve: 'P-256' });
+    onTestFinished(() => project.close());
+    const { ctx } = project;
+    const curves = async () => {
+      const { roots, issuingCas } = await authorityOf(ctx);
+      return [roots.map(({ curve }) => curve), issuingCas.map(({ curve }) => curve)];
+    };
+    expect(await curves()).toEqual([['P-384'], ['P-256', 'P-256', 'P-256', 'P-256']]);
+    expect((await project.newDevice()).parsed.signatureCurve).toBe('P-256');
+    expect(await ceremonyRecord(ctx, 'root')).toMatch(/^curve +P-384$[\s\S]*^icaCurve +P-256$/m);
+    expect((await establishIssuingCa(ctx, 'device', 'pump')).curve).toBe('P-256');
+    const wish = { administrators: ['alice', 'bob'], organization: 'Example OEM' } as const;
+    await expect(initialiseProject(ctx, wish)).rejects.toMatchObject({ code: 'STATE' });
+    const { action } = await ceremony(project, { type: 'rollRoot', curve: 'P-256', icaCurve: 'P-384' });
+    expect(action).toMatchObject({ curve: 'P-256', icaCurve: 'P-384' });
+    expect((await establishIssuingCa(ctx, 'device', 'valve')).curve).toBe('P-384');
+    expect((await ceremony(project, { type: 'rollRoot' })).action).toMatchObject({ curve: 'P-256', icaCurve: 'P-256' });
+  });
+
+  it('is not begun with one choice and finished with another', async () => {
+    const settings = readSettings(temporaryFolder(), { NUSEC_LOG_LEVEL: 'silent' });
+    const { ctx, close } = await openContext(settings, { https: 0, crl: 0 }, true);
+    onTestFinished(close);
+    let left = 3;
+    const append: typeof ctx.store.append = (...args) => {
+      left -= 1;
+      return left < 0 ? Promise.reject(new Error('killed')) : ctx.store.append(...args);
+    };
+    const people = { organization: 'Example OEM', administrators: ['alice', 'bob'] } as const;
+    const chosen = { ...people, curve: 'P-384', icaCurve: 'P-256' } as const;
+    await expect(initialiseProject({ ...ctx, store: { ...ctx.store, append } }, chosen)).rejects.toThrow('killed');
+    for (const other of [people, { ...people, curve: 'P-384' }] as const)
+      await expect(initialiseProject(ctx, other)).rejects.toMatchObject({ code: 'CONFLICT' });
+    await initialiseProject(ctx, chosen);
+    expect(new Set((await authorityOf(ctx)).issuingCas.map(({ curve }) => curve))).toEqual(new Set(['P-256']));
+  });
+});
+
 describe.each([
   ['P-256', 'P-384'],
   ['P-384', 'P-256'],
@@ -153,7 +196,7 @@ describe.each([
   let before: TestDevice;
   let after: TestDevice;
   beforeAll(async () => {
-    project = await openProject(undefined, from);
+    project = await openProject(undefined, { curve: from });
     before = await project.newDevice();
     await ceremony(project, { type: 'rollRoot', curve: to });
     await ceremony(project, { type: 'establishIssuingCa', use: 'device', line: 'meter' });

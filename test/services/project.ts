@@ -31,7 +31,11 @@ export type TestDevice = Party & Enrolment & { readonly objId: string; readonly 
 const by = 'operator:alice';
 
 /** @param settings of the server besides the silent log, such as its keystore */
-export async function openProject(wrap: (ctx: Context) => Context = ctx => ctx, curve?: Curve, settingsOf: NodeJS.ProcessEnv = {}) {
+export async function openProject(
+  wrap: (ctx: Context) => Context = ctx => ctx,
+  curves: { readonly curve?: Curve; readonly icaCurve?: Curve } = {},
+  settingsOf: NodeJS.ProcessEnv = {},
+) {
   const dataDir = mkdtempSync(join(tmpdir(), 'nusec-project-'));
   const settings = readSettings(dataDir, { NUSEC_LOG_LEVEL: 'silent', ...settingsOf });
   const opened = await openContext(settings, { https: 8443, crl: 8080 }, true);
@@ -40,7 +44,7 @@ export async function openProject(wrap: (ctx: Context) => Context = ctx => ctx, 
   const { tokens } = await initialiseProject(ctx, {
     organization: 'Example OEM',
     administrators: ['alice', 'bob'],
-    ...(curve && { curve }),
+    ...curves,
   });
   await establishIssuingCa(ctx, 'device', 'meter');
   const revocations = await startRevocations(ctx);
