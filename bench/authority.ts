@@ -1,8 +1,8 @@
 /** Keys, requests and an authority that several benchmarks of certificates use. */
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
+import { pointOf } from '../src/ecKey.ts';
 import { issueCertificate, type Signer } from '../src/pki/certificate.ts';
 import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../src/pki/csr.ts';
-import { pointOf } from '../src/pki/keys.ts';
 import { type Certificate, parseCertificate } from '../src/pki/parse.ts';
 
 export const serialBytes = 16;

@@ -1,7 +1,7 @@
 /** Certificates from requests, in process: judging the request and signing, against the bare verification and signature in it. */
 import { randomBytes, sign, verify } from 'node:crypto';
+import { pointOf } from '../src/ecKey.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../src/pki/csr.ts';
-import { pointOf } from '../src/pki/keys.ts';
 import { issueOne, makeAuthority, makePair, serialBytes, subject } from './authority.ts';
 import { interleave, perSecond, type Report } from './measure.ts';
 

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { join } from 'node:path';
 import { equalBytes, fromBase64url, toBase64url } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
-import { es256Signer } from '../../src/cose/sign1.ts';
+import { rawSigner } from '../../src/cose/sign1.ts';
 import { NusecError } from '../../src/errors.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
 import { fromPem, toPem } from '../../src/pki/pem.ts';
@@ -80,7 +80,7 @@ export function keepIdentity(dataDir: string, { tls }: AgentIdentity): void {
 export function identityOf(gatewayId: string, tls: AgentIdentity['tls']): AgentIdentity {
   const privateKey = createPrivateKey(tls.key);
   const spki = new Uint8Array(createPublicKey(privateKey).export({ type: 'spki', format: 'der' }));
-  const sign1 = es256Signer(async message => new Uint8Array(sign('sha256', message, privateKey)));
+  const sign1 = rawSigner(async message => new Uint8Array(sign('sha256', message, privateKey)));
   return { gatewayId, tls, signer: { kid: keyIdOf(spki), sign: sign1 }, root: rootIn(tls.ca) };
 }
 

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { equalBytes, toHex } from '../../src/bytes.ts';
+import { importKey } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChainAsync } from '../../src/pki/chain.ts';
-import { importKey } from '../../src/pki/keys.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { type TrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
 import type { VerifyOptions } from '../../src/spdm/evidence.ts';

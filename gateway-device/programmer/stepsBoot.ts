@@ -1,7 +1,7 @@
 import { equalBytes, toBase64url, toHex } from '../../src/bytes.ts';
 import { p256Spki } from '../../src/cose/publicKey.ts';
+import { pointOf } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
-import { pointOf } from '../../src/pki/keys.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import { memoryMap } from '../link/debugPort.ts';

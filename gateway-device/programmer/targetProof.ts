@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { concat, equalBytes, toHex, utf8 } from '../../src/bytes.ts';
+import { pointOf } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import { hardwareStateValue, measurementIndex } from '../../src/ota/measurementIndex.ts';
 import { checkChain } from '../../src/pki/chain.ts';
-import { pointOf } from '../../src/pki/keys.ts';
 import { otpMap, otpSlotBytes } from '../../src/production/otpMap.ts';
 import { type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { knownRequester } from '../../src/spdm/requester/identify.ts';

@@ -4,7 +4,7 @@ import { encodeCbor } from '../cbor/encode.ts';
 import { encodeAs } from '../cbor/schema.ts';
 import { NusecError } from '../errors.ts';
 import {
-  algorithm,
+  a256gcm,
   type CoseHeaders,
   coseHeaders,
   coseMalformed,
@@ -27,8 +27,7 @@ export type Sealed = { readonly iv: Uint8Array; readonly aad: Uint8Array; readon
 export type AeadOpen = (sealed: Sealed) => Uint8Array | undefined | Promise<Uint8Array | undefined>;
 
 /** The encoded protected bucket. */
-export const encodeEncrypt0Protected = (headers: CoseHeaders): Uint8Array =>
-  encodeAs(encrypt0Protected, { alg: algorithm.a256gcm, ...headers });
+export const encodeEncrypt0Protected = (headers: CoseHeaders): Uint8Array => encodeAs(encrypt0Protected, { alg: a256gcm, ...headers });
 
 /** Enc_structure (RFC 9052 §5.3): the AAD of the AEAD. */
 export const encrypt0Aad = (protectedBytes: Uint8Array, externalAad: Uint8Array): Uint8Array =>

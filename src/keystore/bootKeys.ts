@@ -1,7 +1,7 @@
 import { verify } from 'node:crypto';
 import { toHex, utf8 } from '../bytes.ts';
+import { curveOf, importKey } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
-import { curveOf, importKey } from '../pki/keys.ts';
 import type { Custody, CustodyKey } from './custody.ts';
 import { keyNotFound } from './keyRules.ts';
 import type { Keystore } from './port.ts';

@@ -1,5 +1,5 @@
 import { createPrivateKey, diffieHellman, generateKeyPair, hkdfSync, type KeyObject, sign } from 'node:crypto';
-import { type Curve, digestOf, importKey, spkiOfPoint } from '../pki/keys.ts';
+import { type Curve, digestOf, importKey, spkiOfPoint } from '../ecKey.ts';
 import type { Kdf } from './port.ts';
 
 /** Elliptic-curve operations of the software driver, all in node:crypto's thread pool but the short ones. */

@@ -1,5 +1,5 @@
+import type { Curve } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
-import type { Curve } from '../pki/keys.ts';
 import type { KeyAlgorithm } from './port.ts';
 
 /** What every driver refuses in the same way. */

@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
 import { rawToDer } from '../ecdsa.ts';
+import { digestOf, importKey, spkiOfPoint } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
-import { digestOf, importKey, spkiOfPoint } from '../pki/keys.ts';
 import { refuseCustodySalt } from './custodyKey.ts';
 import { type FileLock, lockFile } from './fileLock.ts';
 import { checkId, checkIv, keyExists, keyNotFound, wrongUse } from './keyRules.ts';

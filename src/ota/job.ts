@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
 import { array, bytes, bytesUpTo, type CodecType, decodeAs, encodeAs, field, literal, record, refine, uint } from '../cbor/schema.ts';
-import { type Es256Signer, type KeyResolver, sign1, verifySign1 } from '../cose/sign1.ts';
+import { type KeyResolver, type RawSigner, sign1, verifySign1 } from '../cose/sign1.ts';
 import { id16, sha256, timeSeconds, u32, uid, version } from '../production/fields.ts';
 
 /** The signed order to install one image on one device: COSE_Sign1 (ES256) over a deterministic CBOR map. It says what comes before a
@@ -48,7 +48,7 @@ export type OtaJob = CodecType<typeof jobFields>;
 export const blockCount = (job: Pick<OtaJob, 'imageBytes' | 'blockBytes'>): number => Math.ceil(job.imageBytes / job.blockBytes);
 
 /** @param kid  names the key that signs jobs @returns COSE_Sign1 @throws NusecError CBOR_MALFORMED when a value breaks a limit */
-export const signJob = (job: OtaJob, kid: Uint8Array, sign: Es256Signer): Promise<Uint8Array> =>
+export const signJob = (job: OtaJob, kid: Uint8Array, sign: RawSigner): Promise<Uint8Array> =>
   sign1({ kid, type: jobContentType, payload: encodeAs(jobCodec, job) }, sign);
 
 export type SignedJob = { readonly job: OtaJob; readonly jobDigest: Uint8Array };

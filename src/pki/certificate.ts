@@ -1,8 +1,9 @@
 import { toHex } from '../bytes.ts';
+import { type Curve, curveOf } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { bitString, context, integer, integerOf, sequence, time } from './der.ts';
 import { authorityKeyIdentifier, subjectKeyIdentifier } from './extensions.ts';
-import { type Curve, curveOf, keyIdentifier, signatureAlgorithms } from './keys.ts';
+import { keyIdentifier, signatureAlgorithms } from './keys.ts';
 import { encodeName } from './names.ts';
 import { type Issuer, type Profile, type ProfileFields, type ProfileName, profiles } from './profiles.ts';
 import { remembered } from './remembered.ts';

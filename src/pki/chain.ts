@@ -1,9 +1,9 @@
 import { hash, type KeyObject, verify } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
+import { digestOf, importKey } from '../ecKey.ts';
 import { type ErrorCode, NusecError } from '../errors.ts';
 import { lru } from '../lru.ts';
 import { hostMatches } from './hosts.ts';
-import { digestOf, importKey } from './keys.ts';
 import { describeName } from './names.ts';
 import { oids } from './oids.ts';
 import { type Certificate, parseCertificate } from './parse.ts';

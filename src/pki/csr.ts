@@ -1,3 +1,4 @@
+import { curveOf, pointOf, spkiOfPoint, verifyOnce } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import {
   bitString,
@@ -18,7 +19,7 @@ import {
   sequence,
   tags,
 } from './der.ts';
-import { curveOf, pointOf, signatureAlgorithms, spkiOfPoint, verifyOnce } from './keys.ts';
+import { signatureAlgorithms } from './keys.ts';
 import { encodeName, type NameFields, readName } from './names.ts';
 
 /** Certification requests (PKCS#10, RFC 2986). A request proves possession of a key and names its owner; nothing else in it counts:

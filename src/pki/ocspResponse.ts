@@ -1,8 +1,9 @@
 import { hash } from 'node:crypto';
+import { pointOf } from '../ecKey.ts';
 import type { Signer } from './certificate.ts';
 import { bitString, context, contextPrimitive, generalizedTime, integer, octetString, oid, sequence, tags, tlv } from './der.ts';
 import { extension } from './extensions.ts';
-import { pointOf, signatureAlgorithms } from './keys.ts';
+import { signatureAlgorithms } from './keys.ts';
 import { oids } from './oids.ts';
 import { type RevocationReason, revocationReasons } from './revocationReasons.ts';
 

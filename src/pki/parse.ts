@@ -1,4 +1,5 @@
 import { toHex } from '../bytes.ts';
+import { type Curve, curveOf, pointOf } from '../ecKey.ts';
 import {
   type Cursor,
   checkDer,
@@ -17,7 +18,7 @@ import {
   readUnsigned,
   tags,
 } from './der.ts';
-import { type Curve, curveOf, pointOf, signatureAlgorithms } from './keys.ts';
+import { signatureAlgorithms } from './keys.ts';
 import { type NameFields, readName } from './names.ts';
 import { oids } from './oids.ts';
 import type { ProfileName } from './profiles.ts';

@@ -1,5 +1,6 @@
 import { verify } from 'node:crypto';
 import { equalBytes, toHex } from '../bytes.ts';
+import { digestOf, importKey } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import type { Revocation } from './crl.ts';
 import {
@@ -21,7 +22,7 @@ import {
   readUnsigned,
   tags,
 } from './der.ts';
-import { digestOf, importKey, signatureAlgorithms } from './keys.ts';
+import { signatureAlgorithms } from './keys.ts';
 import { oids } from './oids.ts';
 import type { Certificate } from './parse.ts';
 import { authorityKeyIdentifier, readExtension } from './readExtensions.ts';

@@ -30,7 +30,7 @@ const format: SignedFormat<TrustBundle> = { type: 'application/nusec-trust-bundl
 
 export const signTrustBundle = (value: TrustBundle, signer: Signer): Promise<Uint8Array> => signAs(format, value, signer);
 
-/** @param rootPublicKey SubjectPublicKeyInfo (91 bytes) or point (65 bytes) of the RootCA that the reader trusts
+/** @param rootPublicKey SubjectPublicKeyInfo of the RootCA that the reader trusts: 91 bytes (P-256, the bundle is ES256) or 120 (P-384, ES384)
  *  @throws NusecError COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED */
 export function verifyTrustBundle(bytes: Uint8Array, rootPublicKey: Uint8Array): Promise<TrustBundle> {
   const kid = keyIdOf(rootPublicKey);

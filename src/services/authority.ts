@@ -90,8 +90,7 @@ export const ocspUrlOf = (ctx: Context): string => `${ctx.crlBaseUrl}/ocsp`;
 
 /** Signs packages, grants and orders. @throws NusecError CA_NOT_ACTIVE */
 export async function packageSigner(ctx: Context): Promise<Signer> {
-  const key = requirePackageKey(await authorityOf(ctx));
-  return { kid: keyIdOf(fromBase64url(key.publicKey)), sign: coseSigner(ctx.keystore, key.keyId) };
+  return coseSigner(ctx.keystore, requirePackageKey(await authorityOf(ctx)).keyId);
 }
 
 /** Id of the generation that follows the newest one of this use and line. */
@@ -185,8 +184,7 @@ export async function publishTrustBundle(ctx: Context): Promise<void> {
   };
   const byRoot: Record<string, string> = {};
   for (const { rootId, keyId } of roots) {
-    const kid = keyIdOf(await ctx.keystore.publicKey(keyId));
-    byRoot[rootId] = await ctx.blobs.put(await signTrustBundle(bundle, { kid, sign: coseSigner(ctx.keystore, keyId) }));
+    byRoot[rootId] = await ctx.blobs.put(await signTrustBundle(bundle, await coseSigner(ctx.keystore, keyId)));
   }
   const sha256 = byRoot[state.root.rootId] ?? '';
   await execute(ctx, authority, authorityStream(ctx.project), { type: 'PublishTrustBundle', version, sha256, byRoot }, system);

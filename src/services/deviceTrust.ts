@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
-import { p256PublicKey } from '../cose/publicKey.ts';
+import { publicKeyOf } from '../cose/publicKey.ts';
 import type { LivingDevice } from '../domain/deviceState.ts';
 import { NusecError } from '../errors.ts';
 import { lru } from '../lru.ts';
@@ -47,7 +47,7 @@ export function createDeviceTrust(ctx: Context, revocations: Revocations, trust:
       const machine = trust.identify(leaf);
       const issued = state.certificates.some(({ certificateSha256 }) => certificateSha256 === sha256Hex(leaf));
       if (!issued) throw new NusecError('CHAIN_REFUSED', 'certificate 0 was not issued to this device');
-      const key = p256PublicKey(machine.publicKey);
+      const key = publicKeyOf(machine.publicKey).key;
       judged.set(state.uid, { leaf, key, serialHex: machine.serialHex, notAfter: parseCertificate(leaf).notAfter });
       return key;
     },

@@ -1,8 +1,8 @@
 import { timingSafeEqual } from 'node:crypto';
 import { fromHex, toHex } from '../bytes.ts';
 import { programmer, programmerStream } from '../domain/programmer.ts';
+import { pointOf } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
-import { pointOf } from '../pki/keys.ts';
 import { type KekAgreement, kekConfirmation, kekKdf, kekNonceBytes } from '../production/kek.ts';
 import { type Context, execute } from './context.ts';
 import type { Machine } from './machines.ts';

@@ -1,8 +1,8 @@
 import { hash as digest, type KeyObject, verify } from 'node:crypto';
 import { concat, utf8 } from '../bytes.ts';
 import { rawToDer } from '../ecdsa.ts';
+import { importKey, spkiOfPoint } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
-import { importKey, spkiOfPoint } from '../pki/keys.ts';
 import type { EcdsaAlgorithm, HashAlgorithm, SignatureAlgorithm } from './suite.ts';
 
 /** Signatures over transcripts (DSP0274 §15): ECDSA, raw r ‖ s; since 1.4 also ML-DSA, with the context as its context string. */

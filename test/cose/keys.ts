@@ -1,24 +1,24 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
-import { type Es256Signer, es256Signer } from '../../src/cose/sign1.ts';
+import { type RawSigner, rawSigner } from '../../src/cose/sign1.ts';
+import { type Curve, digestOf } from '../../src/ecKey.ts';
 
-export type TestKey = { readonly spki: Uint8Array; readonly kid: Uint8Array; readonly sign: Es256Signer };
+export type TestKey = { readonly spki: Uint8Array; readonly kid: Uint8Array; readonly curve: Curve; readonly sign: RawSigner };
 
-/** A fresh P-256 key that signs as the keystore does: DER over SHA-256. */
-export function testKey(): TestKey {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  return keyFrom(privateKey, publicKey);
+/** A fresh key that signs as the keystore does: DER over SHA-256, or SHA-384 with P-384. */
+export function testKey(curve: Curve = 'P-256'): TestKey {
+  return keyFrom(generateKeyPairSync('ec', { namedCurve: curve }).privateKey, curve);
 }
 
 /** A key from its JWK coordinates. */
-export function testKeyFromJwk(jwk: { x: string; y: string; d: string }): TestKey {
-  const privateKey = createPrivateKey({ key: { kty: 'EC', crv: 'P-256', ...jwk }, format: 'jwk' });
-  return keyFrom(privateKey, createPublicKey(privateKey));
+export function testKeyFromJwk(jwk: { x: string; y: string; d: string }, curve: Curve = 'P-256'): TestKey {
+  return keyFrom(createPrivateKey({ key: { kty: 'EC', crv: curve, ...jwk }, format: 'jwk' }), curve);
 }
 
-function keyFrom(privateKey: ReturnType<typeof createPrivateKey>, publicKey: ReturnType<typeof createPublicKey>): TestKey {
-  const spki = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }));
-  return { spki, kid: keyIdOf(spki), sign: es256Signer(async message => sign('sha256', message, privateKey)) };
+/** @param digest another than that of the curve, for a message that breaks the rule */
+export function keyFrom(privateKey: KeyObject, curve: Curve, digest: string = digestOf[curve]): TestKey {
+  const spki = new Uint8Array(createPublicKey(privateKey).export({ format: 'der', type: 'spki' }));
+  return { spki, kid: keyIdOf(spki), curve, sign: rawSigner(async message => sign(digest, message, privateKey), curve) };
 }
 
 /** The message with one bit of one byte turned, for every byte. */

@@ -1,17 +1,26 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { keyIdOf, p256PublicKey, p256Spki } from '../../src/cose/publicKey.ts';
+import { keyIdOf, p256Spki, publicKeyOf } from '../../src/cose/publicKey.ts';
 import { testKey } from './keys.ts';
 
 const refused = expect.objectContaining({ code: 'KEY_REFUSED' });
 
-describe('p256PublicKey', () => {
+describe('publicKeyOf', () => {
   it('takes SubjectPublicKeyInfo and point as the same key', () => {
     const { spki } = testKey();
     expect(p256Spki(spki.slice(-65))).toEqual(spki);
-    expect(p256PublicKey(spki.slice(-65))).toBe(p256PublicKey(spki));
+    expect(publicKeyOf(spki.slice(-65))).toBe(publicKeyOf(spki));
+    expect(publicKeyOf(spki).curve).toBe('P-256');
     expect(keyIdOf(spki.slice(-65))).toEqual(keyIdOf(spki));
     expect(keyIdOf(spki)).toHaveLength(8);
+  });
+
+  it('takes P-384 in both forms, but not where P-256 is asked for (R1)', () => {
+    const { spki } = testKey('P-384');
+    expect(publicKeyOf(spki.slice(-97))).toBe(publicKeyOf(spki));
+    expect(publicKeyOf(spki).curve).toBe('P-384');
+    expect(keyIdOf(spki.slice(-97))).toEqual(keyIdOf(spki));
+    for (const key of [spki, spki.slice(-97)]) expect(() => p256Spki(key)).toThrow(refused);
   });
 
   it('refuses other curves, hybrid points, points off the curve and other lengths (T27)', () => {
@@ -21,7 +30,9 @@ describe('p256PublicKey', () => {
     const offCurve = spki.slice();
     offCurve[90] = (offCurve[90] ?? 0) ^ 1;
     const brainpool = generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey.export({ format: 'der', type: 'spki' });
-    for (const bad of [hybrid, offCurve, new Uint8Array(brainpool), spki.slice(1), new Uint8Array(65), new Uint8Array()])
-      expect(() => p256PublicKey(bad)).toThrow(refused);
+    const big = testKey('P-384').spki;
+    const offBig = big.with(-1, (big.at(-1) ?? 0) ^ 1);
+    const others = [spki.slice(1), big.slice(1), new Uint8Array(65), new Uint8Array(97), new Uint8Array()];
+    for (const bad of [hybrid, offCurve, offBig, new Uint8Array(brainpool), ...others]) expect(() => publicKeyOf(bad)).toThrow(refused);
   });
 });

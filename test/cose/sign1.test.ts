@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { Decoder } from 'cbor-x';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -6,7 +7,7 @@ import { encodeCbor } from '../../src/cbor/encode.ts';
 import type { CborKey, CborValue } from '../../src/cbor/value.ts';
 import { sign1, verifySign1 } from '../../src/cose/sign1.ts';
 import { NusecError } from '../../src/errors.ts';
-import { everyByteFlipped, testKey, testKeyFromJwk } from './keys.ts';
+import { everyByteFlipped, keyFrom, testKey, testKeyFromJwk } from './keys.ts';
 
 const code = (name: string) => expect.objectContaining({ code: name });
 const key = testKey();
@@ -67,6 +68,71 @@ describe('COSE_Sign1', () => {
     expect((await verifySign1(withAad, { resolveKey, externalAad: utf8('a') })).payload).toEqual(payload);
   });
 
+  it('verifies ECDSA-sig-02 of the COSE working group (ES384, key "P384") (R1)', async () => {
+    const example = fromHex(
+      'd28444a1013822a104445033383454546869732069732074686520636f6e74656e742e5860' +
+        'b8f85eff78c88f5351ced2f1887b79b296490795594b62e41e22529bb90208b7d8cddd4a46d0e9c986464d83d0a5d1ed' +
+        'f39b3e2c5750364230d0e8d76460d8808e76c83830fbbd1978cc174066eb437f17887979ecf027dcc9d51baf6c4fd8c0',
+    );
+    const jwk = {
+      x: 'kTJyP2KSsBBhnb4kjWmMF7WHVsY55xUPgb7k64rDcjatChoZ1nvjKmYmPh5STRKc',
+      y: 'mM0weMVU2DKsYDxDJkEP9hZiRZtB8fPfXbzINZj_fF7YQRynNWedHEyzAJOX2e8s',
+      d: 'ok3Nq97AXlpEusO7jIy1FZATlBP9PNReMU7DWbkLQ5dU90snHuuHVDjEPmtV0fTo',
+    };
+    const known = testKeyFromJwk(jwk, 'P-384');
+    const named = (kid: Uint8Array) => (equalBytes(kid, utf8('P384')) ? known.spki : undefined);
+    expect((await verifySign1(example, { resolveKey: named })).payload).toEqual(payload);
+    for (const changed of everyByteFlipped(example)) await expect(verifySign1(changed, { resolveKey: named })).rejects.toThrow(NusecError);
+  });
+
+  describe('with a P-384 key (ES384)', () => {
+    const big = testKey('P-384');
+    const make = (by: Parameters<typeof sign1>[0]['curve'], signer = big) =>
+      sign1({ kid: big.kid, payload, ...(by && { curve: by }) }, signer.sign);
+
+    it('is signed over SHA-384 with 96 bytes, and -35 in the protected header', async () => {
+      const made = await make('P-384');
+      const { value } = new Decoder({ mapsAsObjects: false, useRecords: false }).decode(made);
+      expect(new Decoder({ mapsAsObjects: false }).decode(value[0]).get(1)).toBe(-35);
+      expect(value[3]).toHaveLength(96);
+      for (const spki of [big.spki, big.spki.slice(-97)])
+        expect((await verifySign1(made, { resolveKey: () => spki })).payload).toEqual(payload);
+    });
+
+    it('the key decides the algorithm: neither passes for the other (T27)', async () => {
+      const [es384, es256] = [await make('P-384'), signed];
+      await expect(verifySign1(es384, { resolveKey: () => key.spki })).rejects.toThrow(code('COSE_SIGNATURE'));
+      await expect(verifySign1(es256, { resolveKey: () => big.spki })).rejects.toThrow(code('COSE_SIGNATURE'));
+      await expect(make('P-256')).rejects.toThrow(code('KEY_REFUSED'));
+    });
+
+    it('a good signature of the key under the name of the other algorithm is refused, whatever its length (T27)', async () => {
+      const named = async (alg: number, by: typeof key, signatureBytes: number) => {
+        const inside = header([1, alg], [4, by.kid]);
+        const signature = await by.sign(encodeCbor(['Signature1', inside, new Uint8Array(), payload]));
+        const widened = new Uint8Array(signatureBytes);
+        const [from, to] = [signature.length / 2, signatureBytes / 2];
+        for (const half of [0, 1])
+          widened.set(signature.subarray(half * from, (half + 1) * from).slice(-to), half * to + Math.max(0, to - from));
+        return verifySign1(tagged(inside, new Map(), payload, widened), { resolveKey: () => by.spki });
+      };
+      await expect(named(-35, key, 96)).rejects.toThrow(code('COSE_SIGNATURE'));
+      await expect(named(-7, big, 64)).rejects.toThrow(code('COSE_SIGNATURE'));
+      await expect(named(-7, big, 96)).rejects.toThrow(code('COSE_MALFORMED'));
+      expect((await named(-35, big, 96)).payload).toEqual(payload);
+    });
+
+    it('a signature over SHA-256 is refused (T27)', async () => {
+      const wrong = keyFrom(generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey, 'P-384', 'sha256');
+      await expect(verifySign1(await make('P-384', wrong), { resolveKey: () => wrong.spki })).rejects.toThrow(code('COSE_SIGNATURE'));
+    });
+
+    it('every changed byte is refused (T4, T27)', async () => {
+      for (const changed of everyByteFlipped(await make('P-384')))
+        await expect(verifySign1(changed, { resolveKey: () => big.spki })).rejects.toThrow(NusecError);
+    });
+  });
+
   const header = (...entries: [CborKey, CborValue][]) => encodeCbor(new Map(entries));
   const plain = header([1, -7], [4, key.kid]);
   const raw = new Uint8Array(64).fill(1);
@@ -76,7 +142,10 @@ describe('COSE_Sign1', () => {
     ['no tag', encodeCbor([plain, new Map(), payload, raw])],
     ['another tag', encodeCbor({ tag: 98, value: [plain, new Map(), payload, raw] })],
     ['three parts', tagged(plain, new Map(), payload)],
-    ['another algorithm', tagged(header([1, -35], [4, key.kid]), new Map(), payload, raw)],
+    ['an algorithm that is not ours (ES512)', tagged(header([1, -36], [4, key.kid]), new Map(), payload, new Uint8Array(132))],
+    ['an ES384 signature of 64 bytes', tagged(header([1, -35], [4, key.kid]), new Map(), payload, raw)],
+    ['an ES256 signature of 96 bytes', tagged(plain, new Map(), payload, new Uint8Array(96).fill(1))],
+    ['a truncated ES384 signature', tagged(header([1, -35], [4, key.kid]), new Map(), payload, new Uint8Array(95).fill(1))],
     ['no algorithm', tagged(header([4, key.kid]), new Map(), payload, raw)],
     ['the algorithm outside', tagged(header([4, key.kid]), new Map([[1, -7]]), payload, raw)],
     ['crit', tagged(header([1, -7], [2, [1]], [4, key.kid]), new Map(), payload, raw)],

@@ -14,15 +14,15 @@ import { createMctpClient, type MctpClient, type MctpClientOptions } from '../..
 import { connectDebugPort } from '../../gateway-device/link/virtualDebugPort.ts';
 import { concat, fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
-import { es256Signer } from '../../src/cose/sign1.ts';
+import { rawSigner } from '../../src/cose/sign1.ts';
 import { parseVersion } from '../../src/domain/version.ts';
 import { rawToDer } from '../../src/ecdsa.ts';
+import { importKey } from '../../src/ecKey.ts';
 import { attachTrailer, buildImage, deviceTrailer, signInput } from '../../src/ota/build.ts';
 import type { ImageSpec } from '../../src/ota/spec.ts';
 import { issueCertificate } from '../../src/pki/certificate.ts';
 import { checkChain } from '../../src/pki/chain.ts';
 import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../../src/pki/csr.ts';
-import { importKey } from '../../src/pki/keys.ts';
 import type { DevAuthHost } from '../../src/production/devauth/host.ts';
 import type { PutType } from '../../src/production/devauth/identity.ts';
 import { putObject, sendFirmware } from '../../src/production/devauth/transfer.ts';
@@ -58,7 +58,7 @@ export type Oem = {
   readonly programmer: CertSlot;
 };
 
-export const signerOf = (key: Key): Signer => ({ kid: keyIdOf(key.spki), sign: es256Signer(key.signer.sign) });
+export const signerOf = (key: Key): Signer => ({ kid: keyIdOf(key.spki), sign: rawSigner(key.signer.sign) });
 
 export async function makeOem(): Promise<Oem> {
   const root = await makeRoot();
@@ -95,7 +95,7 @@ export async function leafSlot(root: Authority, ica: Authority, profile: 'progra
     profile === 'programmer'
       ? await issueCertificate('programmer', { ...fields, uid: '4e4c3300000000000000000000000001' }, ica.key.signer)
       : await issueCertificate('gateway', { ...fields, id: 'hall-7' }, ica.key.signer);
-  return { certificates: [root.der, ica.der, der], sign: es256Signer(key.signer.sign) };
+  return { certificates: [root.der, ica.der, der], sign: rawSigner(key.signer.sign) };
 }
 
 /** A signed image of the line, some kilobytes long. */

@@ -9,7 +9,7 @@ import { createHttpClient, type HttpClient } from '../../gateway-device/link/htt
 import { connectMqtt } from '../../gateway-device/mqttClient.ts';
 import { decodeAs } from '../../src/cbor/schema.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
-import { es256Signer } from '../../src/cose/sign1.ts';
+import { rawSigner } from '../../src/cose/sign1.ts';
 import { createBundlePush } from '../../src/gateway/bundles.ts';
 import { bundleMessage } from '../../src/mqttMessages.ts';
 import { signTrustBundle } from '../../src/production/trustBundle.ts';
@@ -132,7 +132,7 @@ it('takes no bundle of another root, and no older one than it has (T14)', async 
   const broken = pushed.bundle.with(-1, (pushed.bundle.at(-1) ?? 0) ^ 1);
   expect(await codeOf(() => trust.apply({ ...pushed, bundle: broken }))).toBe('COSE_SIGNATURE');
   const [stranger, now] = [makeKey(), trust.bundle()];
-  const signer = { kid: keyIdOf(stranger.spki), sign: es256Signer(stranger.signer.sign) };
+  const signer = { kid: keyIdOf(stranger.spki), sign: rawSigner(stranger.signer.sign) };
   const foreign = await signTrustBundle({ ...now, version: now.version + 1 }, signer);
   expect(await codeOf(() => trust.apply({ ...pushed, bundle: foreign }))).toBe('COSE_SIGNATURE');
   expect(trust.bundle()).toBe(now);

@@ -4,7 +4,7 @@ import { connectMqtt, type NusecMqttClient } from '../../gateway-device/mqttClie
 import { fromHex, toHex } from '../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../src/cbor/schema.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
-import { es256Signer } from '../../src/cose/sign1.ts';
+import { rawSigner } from '../../src/cose/sign1.ts';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';
 import { currentCertificate } from '../../src/domain/deviceState.ts';
@@ -242,7 +242,7 @@ async function receiptFor(server: TestServer, unit: Unit, manners: Manners, orde
   const [uid, objId] = [fromHex(unit.uid), fromHex(unit.objId)];
   const { nonce } = await verifyOrder(order, { operation: 'wipe', uid, objId }, packageKeysOf(bundle));
   const key = manners.receipts === 'forged' ? makeKey() : unit.key;
-  const signer = { kid: keyIdOf(unit.key.spki), sign: es256Signer(key.signer.sign) };
+  const signer = { kid: keyIdOf(unit.key.spki), sign: rawSigner(key.signer.sign) };
   const state = {
     stage: 'app',
     lifeCycle: manners.receipts === 'unwiped' ? 'deployed' : 'decommissioned',

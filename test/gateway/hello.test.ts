@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
-import { importKey } from '../../src/pki/keys.ts';
+import { importKey } from '../../src/ecKey.ts';
 import { decodeEvidence, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { codeOf } from '../pki/support.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { boot } from '../../gateway-device/device/bootloader.ts';
 import { confirmImage, markPending } from '../../gateway-device/device/slotTrailer.ts';
 import { toHex } from '../../src/bytes.ts';
-import { es256Signer } from '../../src/cose/sign1.ts';
+import { rawSigner } from '../../src/cose/sign1.ts';
 import { formatVersion, parseVersion } from '../../src/domain/version.ts';
 import { blockArrived, blockRefused, isComplete, newBlockPlan, nextRequests } from '../../src/ota/blockPlan.ts';
 import { type BlockChannel, deliveryBlockHashes, openBlock, openBlockChannel, readBlock, sealBlock } from '../../src/ota/blocks.ts';
@@ -54,7 +54,7 @@ async function prepare() {
   const signed = await signJob(
     job,
     kid,
-    es256Signer(async message => sign('sha256', message, cloudKey)),
+    rawSigner(async message => sign('sha256', message, cloudKey)),
   );
   return { delivery, signed, imageHash: encrypted.imageHash };
 }

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { equalBytes } from '../../src/bytes.ts';
 import { encodeCbor } from '../../src/cbor/encode.ts';
-import { es256Signer, sign1 } from '../../src/cose/sign1.ts';
+import { rawSigner, sign1 } from '../../src/cose/sign1.ts';
 import {
   blockTagBytes,
   bodyBlockHashes,
@@ -18,7 +18,7 @@ import { blockCount, type JobTarget, jobContentType, jobDigestOf, judgeJob, type
 import { privateKey, publicKey } from './vectors.ts';
 
 const signer = createPrivateKey({ key: Buffer.from(privateKey('sign-p256')), format: 'der', type: 'pkcs8' });
-const es256 = es256Signer(async message => sign('sha256', message, signer));
+const es256 = rawSigner(async message => sign('sha256', message, signer));
 const kid = Uint8Array.of(1, 2, 3, 4);
 const resolveKey = (wanted: Uint8Array) => (equalBytes(wanted, kid) ? publicKey('sign-p256') : undefined);
 
@@ -72,7 +72,7 @@ describe('the signed job (R92–R95)', () => {
     const forged = await signJob(
       job,
       kid,
-      es256Signer(async message => sign('sha256', message, other)),
+      rawSigner(async message => sign('sha256', message, other)),
     );
     await expect(verifyJob(forged, resolveKey)).rejects.toMatchObject({ code: 'COSE_SIGNATURE' });
     const signed = await sign1({ kid, type: 'application/nusec-other', payload: encodeCbor(1) }, es256);

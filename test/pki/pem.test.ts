@@ -22,7 +22,7 @@ describe('PEM (RFC 7468)', () => {
   it('refuses another label, text between, bad base64, nothing, and too much (T27)', () => {
     refused('');
     refused('hello');
-    refused(toPem('PUBLIC KEY', some));
+    refused(toPem('X509 CRL', some));
     refused(`${toPem('CERTIFICATE', some)}x`);
     refused(toPem('CERTIFICATE', some).replace('AQID', 'AQI'));
     refused(toPem('CERTIFICATE', some).replace('AQID', 'AQJ='));

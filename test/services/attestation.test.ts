@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fromHex } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
-import { es256Signer } from '../../src/cose/sign1.ts';
+import { rawSigner } from '../../src/cose/sign1.ts';
+import { importKey } from '../../src/ecKey.ts';
 import { issueCertificate } from '../../src/pki/certificate.ts';
-import { importKey } from '../../src/pki/keys.ts';
 import { signVerdict } from '../../src/production/verdict.ts';
 import { activeCa } from '../../src/services/authority.ts';
 import { certifyGateway, livingDevice } from '../../src/services/enrolment.ts';
@@ -172,7 +172,7 @@ async function openGateway(id: string, unit: Unit, bend: (honest: { evidence: Ev
       bundleVersion: 1,
       timeSeconds: 1,
     } as const;
-    const signer = { kid: keyIdOf(key.spki), sign: es256Signer((bent.key ?? key).signer.sign) };
+    const signer = { kid: keyIdOf(key.spki), sign: rawSigner((bent.key ?? key).signer.sign) };
     const verdict = await signVerdict({ ...value, sequence: sequence++, ...bent.verdict }, signer);
     return { evidence: encodeEvidence(bent.evidence ?? honest), verdict };
   };

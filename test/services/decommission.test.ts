@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fromHex } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
-import { es256Signer } from '../../src/cose/sign1.ts';
+import { rawSigner } from '../../src/cose/sign1.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { verifyOrder } from '../../src/production/order.ts';
 import { signReceipt } from '../../src/production/receipt.ts';
@@ -129,7 +129,7 @@ it('takes the receipt of a wipe that nobody waits for any more, and nothing else
     bootCount: 1,
   } as const;
   const receiptBy = (key: typeof unit.key, facts: object = {}) =>
-    signReceipt({ ...wiped, ...facts }, { kid: keyIdOf(key.spki), sign: es256Signer(key.signer.sign) });
+    signReceipt({ ...wiped, ...facts }, { kid: keyIdOf(key.spki), sign: rawSigner(key.signer.sign) });
   await field.decommissions.receive(unit.uid, await receiptBy(makeKey()));
   await field.decommissions.receive(unit.uid, await receiptBy(unit.key, { nonce: new Uint8Array(16) }));
   await field.decommissions.receive(unit.uid, await receiptBy(unit.key, { lifeCycle: 'deployed' }));

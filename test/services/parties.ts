@@ -10,7 +10,7 @@ import {
 } from 'node:crypto';
 import { concat, fromBase64url, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
-import { es256Signer } from '../../src/cose/sign1.ts';
+import { rawSigner } from '../../src/cose/sign1.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
 import { kekConfirmation, kekKdf } from '../../src/production/kek.ts';
 import { type Receipt, signReceipt } from '../../src/production/receipt.ts';
@@ -27,7 +27,7 @@ export type Party = { readonly uid: string; readonly key: KeyObject; readonly sp
 export function newParty(uid = newUid()): Party {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const spki = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }));
-  const signer = { kid: keyIdOf(spki), sign: es256Signer(async message => new Uint8Array(signBytes('sha256', message, privateKey))) };
+  const signer = { kid: keyIdOf(spki), sign: rawSigner(async message => new Uint8Array(signBytes('sha256', message, privateKey))) };
   return { uid, key: privateKey, spki, signer };
 }
 

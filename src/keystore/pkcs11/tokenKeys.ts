@@ -1,7 +1,7 @@
 import { createPublicKey, randomBytes } from 'node:crypto';
 import { concat, fromHex, toBase64url, toHex, utf8 } from '../../bytes.ts';
+import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
-import type { Curve } from '../../pki/keys.ts';
 import { type KeyOrigin, keyExists, keyNotFound } from '../keyRules.ts';
 import type { KeyAlgorithm, KeyInfo } from '../port.ts';
 import { attribute, keyType, mechanism, objectClass } from './constants.ts';
