@@ -153,7 +153,7 @@ async function handshakes(report: Report, authority: Pair, issuer: Certificate):
     rejectUnauthorized: false,
     minVersion: 'TLSv1.3',
   });
-  const anchors = { roots: [issuer.der], issuers: [issuer] };
+  const anchors = { roots: [issuer.der], retiredRoots: [], issuers: [issuer] };
   server.on('secureConnection', socket => {
     const raw = socket.getPeerX509Certificate()?.raw;
     if (raw) identifyMachine(new Uint8Array(raw), anchors, new Date().toISOString(), serialHex => revoked.has(serialHex));
@@ -209,7 +209,7 @@ async function throughHttps(
   const services = { ctx, revocations, trust } as Services;
   const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);
   const port = await listen(server, 0, '127.0.0.1');
-  const agent = new Agent({ ca: tls.rootPem, keepAlive: true, maxSockets: clients });
+  const agent = new Agent({ ca: tls.clientRootsPem, keepAlive: true, maxSockets: clients });
   const enrol = ({ csr }: GatewayRequest) =>
     new Promise<void>((resolve, reject) => {
       const options = { agent, port, host: 'localhost', method: 'POST', path: '/.well-known/est/gateway/simpleenroll' };

@@ -16,7 +16,7 @@ import { type DownHandler, exchange, type MqttRequest } from './mqttRequest.ts';
 
 export type MqttIdentity = { readonly kind: 'device'; readonly uid: string } | { readonly kind: 'gateway'; readonly gatewayId: string };
 
-export type MqttClientOptions = Pick<LinkOptions, 'host' | 'port' | 'servername' | 'tls'> & {
+export type MqttClientOptions = Pick<LinkOptions, 'host' | 'port' | 'servername' | 'tls' | 'isGoodIssuer'> & {
   readonly identity: MqttIdentity;
   readonly keepaliveSeconds?: number;
   readonly connectTimeoutMs?: number;
@@ -25,8 +25,8 @@ export type MqttClientOptions = Pick<LinkOptions, 'host' | 'port' | 'servername'
   readonly will?: Uint8Array;
   /** After each CONNACK; what a device says on each connection begins here. */
   readonly onOnline?: () => void;
-  /** After each connection or attempt that ended, with the reason. */
-  readonly onOffline?: (error: Error) => void;
+  /** After each connection or attempt that ended, with the reason. `isRefused`: the server was reached and gave no CONNACK. */
+  readonly onOffline?: (error: Error, isRefused: boolean) => void;
   /** From 0 to below 1, for the jitter. */
   readonly random?: () => number;
 };
@@ -63,7 +63,7 @@ export function connectMqtt(options: MqttClientOptions) {
           if (state?.link === link) isOnline(state);
         },
         onMessage: (topic, payload) => dispatch(identity, handlers, topic, payload),
-        onClosed: error => ended(link, error),
+        onClosed: (error, wasSecure) => ended(link, error, wasSecure),
       },
     );
     state = { link, onlineSince: undefined };
@@ -74,7 +74,7 @@ export function connectMqtt(options: MqttClientOptions) {
     options.onOnline?.();
   };
   /** A link that another has followed is nobody's loss. */
-  const ended = (link: Link, error: Error): void => {
+  const ended = (link: Link, error: Error, wasSecure: boolean): void => {
     if (state?.link !== link) return;
     const since = state.onlineSince;
     if (since === undefined) session = undefined;
@@ -82,7 +82,7 @@ export function connectMqtt(options: MqttClientOptions) {
     attempt = since !== undefined && performance.now() - since >= backoff.stableAfterMs ? 0 : attempt + 1;
     state = undefined;
     reopenLater();
-    options.onOffline?.(error);
+    options.onOffline?.(error, wasSecure && since === undefined);
   };
   const reopenLater = (): void => {
     if (!isClosed && !isSwitching) timer = setTimeout(open, reconnectDelayMs(attempt, random(), backoff));
@@ -109,9 +109,9 @@ export function connectMqtt(options: MqttClientOptions) {
           accepted.resolve();
         },
         onMessage: (topic, payload) => dispatch(identity, handlers, topic, payload),
-        onClosed: error => {
+        onClosed: (error, wasSecure) => {
           accepted.reject(error);
-          ended(link, error);
+          ended(link, error, wasSecure);
         },
       },
     );
@@ -151,6 +151,11 @@ export function connectMqtt(options: MqttClientOptions) {
         if (state === undefined) reopenLater();
       }
     },
+    /** What the connections after this one are made with; the present one stays. */
+    useTls(next: typeof tls): void {
+      tls = next;
+      session = undefined;
+    },
     async close(): Promise<void> {
       isClosed = true;
       clearTimeout(timer);
@@ -162,12 +167,13 @@ export function connectMqtt(options: MqttClientOptions) {
 }
 
 function linkOptions(options: MqttClientOptions): Omit<LinkOptions, 'session'> {
-  const { host, port, servername, tls, identity, keepaliveSeconds, connectTimeoutMs, will } = options;
+  const { host, port, servername, tls, isGoodIssuer, identity, keepaliveSeconds, connectTimeoutMs, will } = options;
   return {
     host,
     port,
     servername,
     tls,
+    isGoodIssuer,
     clientId: identity.kind === 'device' ? identity.uid : gatewayClientId(identity.gatewayId),
     keepaliveSeconds: keepaliveSeconds ?? defaults.keepaliveSeconds,
     connectTimeoutMs: connectTimeoutMs ?? defaults.connectTimeoutMs,

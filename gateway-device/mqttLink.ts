@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { connect, type SecureContext, type TLSSocket } from 'node:tls';
+import { checkServerIdentity, connect, type DetailedPeerCertificate, type SecureContext, type TLSSocket } from 'node:tls';
 import { MqttClient } from 'mqtt';
 
 /** One connection attempt and its life: TLS 1.3 with the own certificate, a pinned root and a checked server name, then MQTT 3.1.1. */
@@ -10,6 +10,8 @@ export type LinkOptions = {
   readonly servername: string;
   /** PEM; `ca` is the pinned root and nothing else. Or all of it in a context, for keys that nobody may read. */
   readonly tls: { readonly key: string; readonly cert: string; readonly ca: string } | { readonly secureContext: SecureContext };
+  /** Whether the issuing CA of the server's certificate (DER) is believed, beside the chain; true when not given. Asked in full handshakes only. */
+  readonly isGoodIssuer?: ((ica: Uint8Array) => boolean) | undefined;
   readonly clientId: string;
   readonly keepaliveSeconds: number;
   readonly connectTimeoutMs: number;
@@ -21,8 +23,8 @@ export type LinkOptions = {
 export type LinkEvents = {
   readonly onOnline: () => void;
   readonly onMessage: (topic: string, payload: Uint8Array) => void;
-  /** Once, whether it was online or not. */
-  readonly onClosed: (error: Error) => void;
+  /** Once, whether it was online or not. `wasSecure`: the TLS handshake was finished, so the server is the right one. */
+  readonly onClosed: (error: Error, wasSecure: boolean) => void;
   readonly onSession: (session: Buffer) => void;
 };
 
@@ -36,7 +38,11 @@ export type Link = {
 export function openLink(options: LinkOptions, events: LinkEvents): Link {
   const waiting = new Set<(error: Error) => void>();
   let lastError = new Error('connection lost');
-  const client = new MqttClient(() => openTls(options, events.onSession), {
+  let wasSecure = false;
+  const onSecure = (): void => {
+    wasSecure = true;
+  };
+  const client = new MqttClient(() => openTls(options, events.onSession, onSecure), {
     protocolVersion: 4,
     clean: true,
     clientId: options.clientId,
@@ -57,7 +63,7 @@ export function openLink(options: LinkOptions, events: LinkEvents): Link {
   client.once('close', () => {
     client.end(true);
     for (const reject of waiting) reject(lastError);
-    events.onClosed(lastError);
+    events.onClosed(lastError, wasSecure);
   });
   return {
     publish: (topic, payload, qos) => publish(client, waiting, topic, payload, qos),
@@ -65,8 +71,8 @@ export function openLink(options: LinkOptions, events: LinkEvents): Link {
   };
 }
 
-function openTls(options: LinkOptions, onSession: (session: Buffer) => void): TLSSocket {
-  const { host, port, servername, tls, session } = options;
+function openTls(options: LinkOptions, onSession: (session: Buffer) => void, onSecure: () => void): TLSSocket {
+  const { host, port, servername, tls, session, isGoodIssuer } = options;
   const socket = connect({
     host,
     port,
@@ -74,11 +80,25 @@ function openTls(options: LinkOptions, onSession: (session: Buffer) => void): TL
     ...tls,
     minVersion: 'TLSv1.3',
     ...(session && { session }),
+    ...(isGoodIssuer && { checkServerIdentity: checkWith(isGoodIssuer) }),
   });
   // Without it each exchange waits up to 40 ms (Nagle's algorithm against delayed acknowledgement).
   socket.setNoDelay(true);
   socket.on('session', onSession);
+  socket.once('secureConnect', onSecure);
   return socket;
+}
+
+/** The name, as TLS checks it anyway, then the issuing CA. */
+function checkWith(isGoodIssuer: (ica: Uint8Array) => boolean): typeof checkServerIdentity {
+  return (host, certificate) => {
+    const wrongName = checkServerIdentity(host, certificate);
+    const { issuerCertificate } = certificate as DetailedPeerCertificate;
+    return (
+      wrongName ??
+      (issuerCertificate && isGoodIssuer(new Uint8Array(issuerCertificate.raw)) ? undefined : new Error('server issuer refused'))
+    );
+  };
 }
 
 /** For DISCONNECT to leave and the server to close. */

@@ -67,9 +67,9 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
   const httpsPort = await listen(api, settings.httpsPort, host, sharePorts);
   const crlPort = await listen(crl, settings.crlPort, host, sharePorts);
   const mqttPort = await gateway.listen(settings.mqttPort, host, sharePorts);
-  const renewal = startTlsRenewal({ ctx, alarms, trust }, names, ({ key, cert, rootPem }) => {
-    api.setSecureContext({ key, cert, ca: rootPem, minVersion: 'TLSv1.3' });
-    gateway.renew({ key, cert, ca: rootPem });
+  const renewal = startTlsRenewal({ ctx, alarms, trust }, names, ({ key, cert, clientRootsPem: ca }) => {
+    api.setSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' });
+    gateway.renew({ key, cert, ca });
   });
   const housekeeping = () => startHousekeeping({ ctx, alarms, revocations }, markFile);
   const leadership = await whileLeading(settings.dataDir, housekeeping, error =>

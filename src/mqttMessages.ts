@@ -2,8 +2,10 @@ import { array, bytes, bytesUpTo, type CodecType, field, nullable, oneOf, option
 import { maxBlocksPerRequest } from './ota/blockPlan.ts';
 import { blockTagBytes } from './ota/blocks.ts';
 import { maxBlockBytes } from './ota/job.ts';
+import { maxCertificateBytes } from './pki/certificate.ts';
+import { maxCsrBytes } from './pki/csr.ts';
 import { id16, sha256, u32, uid } from './production/fields.ts';
-import { maxTrustBundleBytes } from './production/trustBundle.ts';
+import { maxTrustBundleBytes, maxTrustedRoots } from './production/trustBundle.ts';
 
 /** What travels on the topics of mqttTopics.ts: deterministic CBOR maps with integer keys, 0 = cid (docs/mqtt.md). Both ends read and write
  *  them with `decodeAs` and `encodeAs`; whatever does not fit is CBOR_MALFORMED. */
@@ -16,6 +18,10 @@ const maxSignedBytes = 96 * 1024;
 /** A reason code of the device, such as `rollback` or `signature-invalid`. */
 const reason = text(64);
 
+const bundleVersion = u32;
+/** SHA-256 of root certificates (DER), those it would rather have a bundle signed by first. */
+const trustedRoots = array(sha256, maxTrustedRoots, 1);
+
 /** up/hello: the first message of every connection. `imageState` testing: the image runs for the first time and is not confirmed. */
 export const helloMessage = record({
   cid: field(0, cid),
@@ -26,6 +32,9 @@ export const helloMessage = record({
   bootCount: field(4, u32),
   imageState: field(5, oneOf({ confirmed: 0, testing: 1 })),
   objId: field(6, id16),
+  /** Only of a device that follows trust bundles: the version it has, 0 for none, and the roots it believes. */
+  bundleVersion: optionalField(7, bundleVersion),
+  roots: optionalField(8, trustedRoots),
 });
 
 /** dn/spdm and up/spdm: type byte 05 (clear) or 06 (secured) ‖ one SPDM message. */
@@ -70,6 +79,28 @@ export const orderReply = record({
   cid: field(0, cid),
   receipt: field(1, nullable(bytesUpTo(maxSignedBytes))),
   error: optionalField(2, reason),
+});
+
+/** dn/trust: a trust bundle, COSE_Sign1 by a root the device named. */
+export const trustMessage = record({ cid: field(0, cid), bundle: field(1, bytesUpTo(maxTrustBundleBytes)) });
+
+/** up/trust: what the device believes after it; `error`: why it did not take the bundle. */
+export const trustReply = record({
+  cid: field(0, cid),
+  bundleVersion: field(1, bundleVersion),
+  roots: field(2, trustedRoots),
+  error: optionalField(3, reason),
+});
+
+/** up/csr: PKCS#10 for an operational certificate (LDevID), DER. */
+export const csrMessage = record({ cid: field(0, cid), csr: field(1, bytesUpTo(2 * maxCsrBytes)) });
+
+/** dn/crt: the certificate and its issuer, DER, leaf first. Null, without a cid, when the server speaks first: it is time to ask for the one that
+ *  follows the certificate with this serial number. */
+export const certificateMessage = record({
+  cid: optionalField(0, cid),
+  chain: field(1, nullable(array(bytesUpTo(maxCertificateBytes), 2, 2))),
+  serial: optionalField(2, bytes(16)),
 });
 
 /** n1/g/{gateway}/dn/attest: attest this device with the server's nonce. */

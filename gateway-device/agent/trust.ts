@@ -13,7 +13,7 @@ import type { AgentIdentity } from './identity.ts';
 export type AgentTrust = {
   /** The newest bundle; an older one than the present is not taken. */
   bundle(): TrustBundle;
-  /** For `verifyEvidence`: chain to the root through a device issuer of the bundle, valid now, of this UID, not among the revoked ones that the
+  /** For `verifyEvidence`: issued by a device issuer that the bundle names, valid now, of this UID, not among the revoked ones that the
    *  cloud named last. */
   readonly judge: VerifyOptions['trust'];
   refresh(): Promise<void>;
@@ -45,17 +45,18 @@ export async function openTrust(identity: () => Pick<AgentIdentity, 'tls' | 'roo
   return {
     bundle: () => current,
     async judge(certificates, uidHex) {
-      const chain = [...certificates].reverse();
-      const isKnown = current.issuers.some(({ use, certificate }) => use === 'device' && chain[1] && equalBytes(certificate, chain[1]));
+      const [leaf = new Uint8Array(), ica = new Uint8Array()] = [...certificates].reverse();
+      const isKnown = current.issuers.some(({ use, certificate }) => use === 'device' && equalBytes(certificate, ica));
       if (!isKnown) throw new NusecError('CHAIN_REFUSED', 'certificate 1 is not a device issuer of the trust bundle');
+      // The bundle vouches for the issuer: its root may be retired, the devices it was made for outlive that.
       const policy = {
-        roots: current.roots,
+        roots: [ica],
         now: Date.now(),
         purpose: 'device',
         isRevoked,
         ...(uidHex !== undefined && { uid: uidHex }),
       } as const;
-      return importKey((await checkChainAsync(chain, policy)).spki);
+      return importKey((await checkChainAsync([leaf], policy)).spki);
     },
     async refresh() {
       take(await verified(await fetchBundle()));

@@ -13,6 +13,8 @@ export type DataStore = {
   readonly get: (name: string) => Uint8Array | undefined;
   /** Whole when it returns. @throws NusecError PACKET_TOO_LARGE when the bank is full */
   readonly put: (name: string, content: Uint8Array) => void;
+  /** Several at once: after a cut all are as before, or all as wanted. undefined removes. */
+  readonly putAll: (changes: Readonly<Record<string, Uint8Array | undefined>>) => void;
   readonly remove: (name: string) => void;
   readonly eraseAll: () => void;
 };
@@ -34,15 +36,25 @@ export function openDataStore(flash: Flash, region: Region): DataStore {
     writeBank(flash, { region: next, sequence, objects });
     current = { region: next, sequence, objects };
   };
+  const isAsWanted = ([name, wanted]: readonly [string, Uint8Array | undefined]): boolean => {
+    const before = current.objects.get(name);
+    return before && wanted ? equalBytes(before, wanted) : before === wanted;
+  };
+  const putAll: DataStore['putAll'] = changes => {
+    const wanted = Object.entries(changes);
+    if (wanted.every(isAsWanted)) return;
+    const next = new Map(current.objects);
+    for (const [name, content] of wanted) {
+      if (content) next.set(name, content.slice());
+      else next.delete(name);
+    }
+    save(next);
+  };
   return {
     get: name => current.objects.get(name)?.slice(),
-    put: (name, content) => {
-      const before = current.objects.get(name);
-      if (!before || !equalBytes(before, content)) save(new Map([...current.objects, [name, content.slice()]]));
-    },
-    remove: name => {
-      if (current.objects.has(name)) save(new Map([...current.objects].filter(([key]) => key !== name)));
-    },
+    put: (name, content) => putAll({ [name]: content }),
+    putAll,
+    remove: name => putAll({ [name]: undefined }),
     eraseAll: () => {
       eraseRegion(flash, region);
       current = { region: banks[1], sequence: 0, objects: new Map() };

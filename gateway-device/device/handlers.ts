@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { equalBytes, toHex } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
 import type { Version } from '../../src/domain/version.ts';
+import { NusecError } from '../../src/errors.ts';
 import { checkChain } from '../../src/pki/chain.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { DevAuthError } from '../../src/production/devauth/error.ts';
@@ -11,10 +12,10 @@ import type { DevAuthHandlers } from '../../src/production/devauth/responder.ts'
 import { imageIds } from '../../src/production/fields.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import { type Receipt, signReceipt } from '../../src/production/receipt.ts';
-import { verifyTrustBundle } from '../../src/production/trustBundle.ts';
 import type { StageContext } from './board.ts';
 import type { BootedImage } from './bootloader.ts';
 import { authKeySlot } from './keyStore.ts';
+import { takeBundle } from './trust.ts';
 
 /** DevAuth commands that more than one stage answers. */
 
@@ -71,16 +72,26 @@ export function putHandler(context: StageContext): NonNullable<DevAuthHandlers['
   return async request => {
     const taken = takePiece(pieces, request);
     pieces = taken.pieces;
-    if (taken.object) {
-      await checkObject(context, request.type, taken.object);
-      context.chip.data.put(request.type, taken.object);
+    const { type } = request;
+    if (taken.object && type === 'bundle') await putBundle(context, taken.object);
+    else if (taken.object && type !== 'bundle') {
+      checkObject(context, type, taken.object);
+      context.chip.data.put(type, taken.object);
     }
     return { nextOffset: taken.nextOffset };
   };
 }
 
+/** @throws DevAuthError bad-state (no root yet), version (older than the one there is); NusecError COSE_SIGNATURE and as takeBundle */
+async function putBundle({ chip }: StageContext, bundle: Uint8Array): Promise<void> {
+  if (!chip.data.get('rootCertificate')) throw new DevAuthError('bad-state');
+  await takeBundle(chip, bundle).catch(error => {
+    throw error instanceof NusecError && error.code === 'ROLLBACK' ? new DevAuthError('version') : error;
+  });
+}
+
 /** @throws DevAuthError bad-arg for what cannot be read, policy for what does not belong to this chip */
-async function checkObject({ chip, stage }: StageContext, type: PutType, object: Uint8Array): Promise<void> {
+function checkObject({ chip, stage }: StageContext, type: Exclude<PutType, 'bundle'>, object: Uint8Array): void {
   const { rootCaHash, icaHash } = otpMap;
   switch (type) {
     case 'deviceCertificate': {
@@ -105,12 +116,6 @@ async function checkObject({ chip, stage }: StageContext, type: PutType, object:
       if (object.length !== objIdBytes) throw new DevAuthError('bad-arg');
       require(chip.lifeCycle() === 'manufacture' || equalBytes(chip.data.get('objId') ?? object, object));
       return;
-    case 'bundle': {
-      const root = chip.data.get('rootCertificate');
-      if (!root) throw new DevAuthError('bad-state');
-      await verifyTrustBundle(object, certificate(root).spki);
-      return;
-    }
   }
 }
 

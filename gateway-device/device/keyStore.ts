@@ -16,6 +16,8 @@ export type KeyStore = {
   readonly sign: (slot: number, message: Uint8Array) => Promise<Uint8Array>;
   /** For mutual TLS with this key. @param tls PEM: own chain, leaf first; trusted root @throws NusecError KEY_NOT_FOUND */
   readonly secureContext: (slot: number, tls: { readonly cert: string; readonly ca: string }) => SecureContext;
+  /** One key is gone, for good; not the authentication key. Nothing for an empty slot. */
+  readonly discard: (slot: number) => void;
   /** All keys are gone, for good. */
   readonly erase: () => void;
 };
@@ -66,6 +68,12 @@ export function openKeyStore(vault: KeyVault): KeyStore {
     secureContext: (slot, { cert, ca }) => {
       const key = need(slot).export({ type: 'pkcs8', format: 'pem' });
       return createSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' });
+    },
+    discard: slot => {
+      if (slot === authKeySlot) throw new NusecError('KEY_REFUSED', 'the authentication key stays');
+      if (!keys.has(slot)) return;
+      vault.save(writeKeys(new Map([...keys].filter(([each]) => each !== slot))));
+      keys.delete(slot);
     },
     erase: () => {
       vault.save(writeKeys(new Map()));

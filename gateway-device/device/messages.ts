@@ -1,5 +1,3 @@
-import { createHash } from 'node:crypto';
-import { equalBytes } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import { measurementIndex, secureVersionValue } from '../../src/ota/measurementIndex.ts';
 import { checkChain } from '../../src/pki/chain.ts';
@@ -15,6 +13,7 @@ import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
 import type { Stage, StageContext } from './board.ts';
 import { hardwareState } from './hardwareState.ts';
 import { authKeySlot } from './keyStore.ts';
+import { isGoodIssuer, trustOf } from './trust.ts';
 
 /** Who gets a message of the serial link: DevAuth in the open, or SPDM; inside a session DevAuth again. */
 
@@ -70,14 +69,15 @@ export function spdmResponder({ chip, boot, tell }: StageContext, sealed?: DevAu
   });
 }
 
-/** Mutual authentication: the requester shows a programmer's certificate under the RootCA whose hash is in OTP, and signs FINISH with its key. */
-function programmersOnly({ data, otp }: StageContext['chip']): Pick<ResponderOptions, 'capabilities' | 'mutualAuthentication'> {
+/** Mutual authentication: the requester shows a programmer's certificate under a root that the device believes, and signs FINISH with its key. */
+function programmersOnly(chip: StageContext['chip']): Pick<ResponderOptions, 'capabilities' | 'mutualAuthentication'> {
   const flags = deviceFlags | capability.mutualAuthentication | capability.encapsulated;
-  const trust = (certificates: readonly Uint8Array[]): Uint8Array => {
-    const root = data.get('rootCertificate');
-    const isBurned = root && equalBytes(otp.read(otpMap.rootCaHash.slot), new Uint8Array(createHash('sha256').update(root).digest()));
-    if (!isBurned) throw new NusecError('CHAIN_REFUSED', 'the root certificate in flash is not the one in OTP');
-    const { point } = checkChain(certificates.toReversed(), { roots: [root], now: undefined, purpose: 'programmer' });
+  const trust = async (certificates: readonly Uint8Array[]): Promise<Uint8Array> => {
+    if (chip.otp.slot(otpMap.rootCaHash.slot) !== 'burned') throw new NusecError('CHAIN_REFUSED', 'no root is burned yet');
+    const believed = await trustOf(chip);
+    const [leaf, ica] = certificates.toReversed();
+    if (!leaf || !ica || !isGoodIssuer(believed, ica, 'programmer')) throw new NusecError('CHAIN_REFUSED', 'not of a programmer issuer');
+    const { point } = checkChain([leaf, ica], { roots: believed.roots, now: undefined, purpose: 'programmer' });
     if (!point) throw new NusecError('CHAIN_REFUSED', 'the programmer has no P-256 key');
     return point;
   };

@@ -1,27 +1,14 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { NusecError } from '../../src/errors.ts';
-import { parseCertificate } from '../../src/pki/parse.ts';
 import { type Order, verifyOrder } from '../../src/production/order.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
-import { packageKeysOf, type TrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
+import { packageKeysOf } from '../../src/production/trustBundle.ts';
 import type { StageContext } from './board.ts';
 import type { Chip } from './chip.ts';
 import { receiptOf } from './handlers.ts';
+import { trustBundleOf } from './trust.ts';
 
 /** Orders of the owner that a device carries out: wipe and debug unlock (R96, T31). */
-
-/** The trust bundle in flash, verified with the root in flash; the root is the one whose hash is in OTP.
- *  @throws NusecError ORDER_REFUSED when the device has none, COSE_SIGNATURE when it is not the root's */
-export async function trustBundleOf(chip: Chip): Promise<TrustBundle> {
-  const [root, bundle] = [chip.data.get('rootCertificate'), chip.data.get('bundle')];
-  if (!root || !bundle || !isPinned(chip, root)) throw new NusecError('ORDER_REFUSED', 'the device has no trust bundle');
-  return verifyTrustBundle(bundle, parseCertificate(root).spki);
-}
-
-function isPinned(chip: Chip, root: Uint8Array): boolean {
-  const { slot } = otpMap.rootCaHash;
-  return chip.otp.slot(slot) !== 'burned' || timingSafeEqual(sha256(root), chip.otp.read(slot));
-}
 
 /** @param expected  `nonce`: the one that the order must name; only a wipe may come without one
  *  @throws NusecError ORDER_REFUSED, COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED */

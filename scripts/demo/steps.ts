@@ -29,6 +29,8 @@ export type Step = {
 const unitUids = ['a1', 'a2', 'a3'].map(tag => `4e7553454300000000000000${tag}`.padEnd(32, '0'));
 const gatewayId = 'gateway-1';
 const applicationBytes = 96 * 1024;
+/** A device that was cut off waits up to a minute before it connects again. */
+const renewalPatienceMs = 90_000;
 
 export const newLife = (world: World): Life => ({
   world,
@@ -222,6 +224,17 @@ export const steps: readonly Step[] = [
   },
   {
     stage: 'deployment',
+    name: 'both get an operational certificate over MQTT, for keys of their own, and go on with it',
+    async run(life) {
+      const renewed = await Promise.all(
+        [0, 1].map(index => unit(life, index).mcu.until(line => line.event === 'renewed', 'operational certificate', renewalPatienceMs)),
+      );
+      const event = await life.world.event(of('OperationalCertificateIssued', `device-${unit(life, 1).uid}`), 'LDevID issued');
+      return { event, note: `LDevID ${String(renewed[1]?.serial).slice(0, 16)}` };
+    },
+  },
+  {
+    stage: 'deployment',
     name: 'a gateway attests the first device over the serial link; the cloud verifies the evidence',
     async run(life) {
       const { uid, mcu } = unit(life, 0);
@@ -268,6 +281,19 @@ export const steps: readonly Step[] = [
         event: await life.world.event(of('AttestationPassed', `device-${uid}`), 'attested'),
         note: `evidence ${result.evidenceSha256.slice(0, 16)} via mqtt`,
       };
+    },
+  },
+  {
+    stage: 'maintenance',
+    name: 'another product line gets its issuing CA; both devices follow the trust bundle',
+    async run(life) {
+      const { alice } = life.world;
+      await alice.json('POST', '/v1/lines', { line: 'radiator' });
+      const { trustBundle } = await alice.json<{ trustBundle: { version: number } }>('GET', '/v1/authority');
+      const isNew = (index: number) => (event: EventRecord) =>
+        of('TrustBundleFollowed', `device-${unit(life, index).uid}`)(event) && Number(event.data.version) >= trustBundle.version;
+      const followed = await Promise.all([0, 1].map(index => life.world.event(isNew(index), 'trust bundle followed')));
+      return { event: followed[1] as EventRecord, note: `version ${trustBundle.version}` };
     },
   },
   {

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { KnownCeremony } from '../domain/ceremonies.ts';
 import { authorityOf } from '../services/authority.ts';
 import { overviewOf } from '../services/caGenerations.ts';
+import { countDevicesBehind } from '../services/fleet.ts';
 import {
   approveCeremony,
   type CeremonyWish,
@@ -76,7 +77,7 @@ const overviewSchema = z
       }),
     ),
     packageKeys: z.array(z.object({ keyId: z.string(), publicKeySha256: z.string(), compromised: z.boolean() })),
-    trustBundle: z.object({ version: z.number(), sha256: z.string() }),
+    trustBundle: z.object({ version: z.number(), sha256: z.string(), devicesBehind: z.number() }),
   })
   .openapi('Authority');
 
@@ -98,7 +99,7 @@ export const authorityResource: Resource = (api, { ctx, alarms }, auth) => {
     middleware: auth.person(),
     responses: { 200: jsonAnswer(overviewSchema, 'authorities') },
   });
-  api.openapi(overview, async c => c.json(overviewOf(await authorityOf(ctx)), 200));
+  api.openapi(overview, async c => c.json(overviewOf(await authorityOf(ctx), await countDevicesBehind(ctx)), 200));
 
   const list = createRoute({
     method: 'get',

@@ -26,6 +26,7 @@ const deviceSchema = z
     attestation: z.string().nullable(),
     attestedAt: z.string().nullable(),
     connected: z.boolean(),
+    trustBundleVersion: z.number().nullable(),
     changedAt: z.string(),
     revision: z.number(),
   })
@@ -92,6 +93,7 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
     attestation: row.attestation,
     attestedAt: row.attested_at,
     connected: channel.isConnected(row.uid),
+    trustBundleVersion: row.trust_bundle_version,
     changedAt: row.changed_at,
     revision: row.revision,
   });
@@ -101,12 +103,19 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
     path: '/v1/devices',
     summary: 'The fleet, by UID',
     middleware: reader,
-    request: { query: pageQuery.extend({ line: lineField.optional(), status: z.string().max(20).optional() }) },
+    request: {
+      query: pageQuery.extend({
+        line: lineField.optional(),
+        status: z.string().max(20).optional(),
+        /** Only devices in use that do not have the newest trust bundle. */
+        behind: z.enum(['true']).optional(),
+      }),
+    },
     responses: { 200: jsonAnswer(z.object({ devices: z.array(deviceSchema), cursor: z.string().optional() }), 'devices') },
   });
   api.openapi(list, async c => {
-    const { line, status, cursor, limit } = c.req.valid('query');
-    const filter = { ...(line !== undefined && { line }), ...(status !== undefined && { status }) };
+    const { line, status, behind, cursor, limit } = c.req.valid('query');
+    const filter = { ...(line !== undefined && { line }), ...(status !== undefined && { status }), behind: behind === 'true' };
     const rows = await listDevices(ctx, { ...filter, limit, ...(cursor !== undefined && { after: cursor }) });
     const next = rows.length === limit ? { cursor: rows.at(-1)?.uid ?? '' } : {};
     return c.json({ devices: rows.map(toAnswer), ...next }, 200);

@@ -23,7 +23,7 @@ export function createApiServer(api: Api, tls: TlsIdentity) {
       ServerResponse: CanonicalResponse,
       key: tls.key,
       cert: tls.cert,
-      ca: tls.rootPem,
+      ca: tls.clientRootsPem,
       minVersion: 'TLSv1.3',
       requestCert: true,
       rejectUnauthorized: false,

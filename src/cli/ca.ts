@@ -24,7 +24,7 @@ type Authority = {
   readonly roots: readonly Root[];
   readonly issuingCas: readonly Ca[];
   readonly packageKeys: readonly { readonly keyId: string; readonly compromised: boolean }[];
-  readonly trustBundle: { readonly version: number; readonly sha256: string };
+  readonly trustBundle: { readonly version: number; readonly sha256: string; readonly devicesBehind: number };
 };
 type Ceremony = {
   readonly id: string;
@@ -165,7 +165,11 @@ async function list(options: ServerOptions): Promise<void> {
       packageKeys.map(({ keyId, compromised }) => [keyId, compromised ? 'COMPROMISED' : 'GOOD']),
     ),
     '',
-    record({ 'trust bundle': `version ${trustBundle.version}`, 'SHA-256': trustBundle.sha256 }),
+    record({
+      'trust bundle': `version ${trustBundle.version}`,
+      'SHA-256': trustBundle.sha256,
+      'devices behind': trustBundle.devicesBehind,
+    }),
   ].join('\n');
   print(options, authority, text);
 }

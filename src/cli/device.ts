@@ -11,7 +11,7 @@ type Device = {
   readonly connected: boolean;
 };
 type Reason = ServerOptions & { reason: string };
-type List = ServerOptions & { line?: string; status?: string };
+type List = ServerOptions & { line?: string; status?: string; behind?: boolean };
 
 const example = '00112233445566778899aabbccddeeff';
 
@@ -22,6 +22,7 @@ export function registerDevice(program: Command): void {
   command('list', 'all devices', 'list --line meter', 'list --status QUARANTINED --json')
     .option('--line <line>', 'only this product line')
     .option('--status <status>', 'only in this state')
+    .option('--behind', 'only those in use without the newest trust bundle')
     .action(list);
   command('show <uid>', 'one device', `show ${example}`)
     .option('--events', 'everything that happened to it')
@@ -62,8 +63,8 @@ export function registerDevice(program: Command): void {
   );
 }
 
-async function list({ line, status, ...options }: List): Promise<void> {
-  const query = new URLSearchParams({ limit: '500', ...(line && { line }), ...(status && { status }) });
+async function list({ line, status, behind, ...options }: List): Promise<void> {
+  const query = new URLSearchParams({ limit: '500', ...(line && { line }), ...(status && { status }), ...(behind && { behind: 'true' }) });
   const devices = await withServer(options, async server => {
     const all: Device[] = [];
     for (let cursor: string | undefined = ''; cursor !== undefined; ) {

@@ -40,6 +40,8 @@ export type CreatedAuthority = {
   /** All package keys, newest last: older ones still verify. */
   readonly packageKeys: readonly KnownPackageKey[];
   readonly trustBundle: TrustBundleFacts;
+  /** By root: the newest bundle it signed, also when it is retired by now. */
+  readonly newestBundles: { readonly [rootId: string]: { readonly version: number; readonly sha256: string } };
   /** Newest CRL of each issuing CA and root. */
   readonly crls: readonly Crl[];
   /** Newest server certificate. */
@@ -93,7 +95,7 @@ export function evolveAuthority(state: AuthorityState, event: AuthorityEvent): A
     case 'PackageKeyCompromised':
       return withCompromisedKey(state, event.data.keyId);
     case 'TrustBundlePublished':
-      return { ...state, trustBundle: event.data };
+      return { ...state, trustBundle: event.data, newestBundles: { ...state.newestBundles, ...signedBy(state, event.data) } };
     case 'CrlIssued':
       return { ...state, crls: [...state.crls.filter(crl => crl.icaId !== event.data.icaId), event.data] };
     case 'ServerCertificateIssued':
@@ -107,7 +109,13 @@ export function evolveAuthority(state: AuthorityState, event: AuthorityEvent): A
 
 function created(project: string): CreatedAuthority {
   const trustBundle = { version: 0, sha256: '' };
-  return { status: 'CREATED', project, roots: [], issuingCas: [], packageKeys: [], trustBundle, crls: [], ocspSigners: [] };
+  const none = { roots: [], issuingCas: [], packageKeys: [], newestBundles: {}, crls: [], ocspSigners: [] };
+  return { status: 'CREATED', project, trustBundle, ...none };
+}
+
+function signedBy({ root }: CreatedAuthority, { version, sha256, byRoot }: TrustBundleFacts): CreatedAuthority['newestBundles'] {
+  const blobs = byRoot ?? { [root?.rootId ?? firstRootId]: sha256 };
+  return Object.fromEntries(Object.entries(blobs).map(([rootId, blob]) => [rootId, { version, sha256: blob }]));
 }
 
 function withRoot(state: CreatedAuthority, facts: RootCa & Pick<KnownRoot, 'rootId'>): CreatedAuthority {

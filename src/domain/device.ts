@@ -63,6 +63,8 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
       return field.expireCertificate(command, state);
     case 'RevokeCertificate':
       return field.revokeCertificate(command, state);
+    case 'ApplyTrustBundle':
+      return field.applyTrustBundle(command, state);
     case 'SuspectClone':
       return field.suspectClone(command, state);
     case 'QuarantineDevice':

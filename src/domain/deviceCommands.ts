@@ -76,6 +76,7 @@ export type DeviceCommand =
   | Command<'IssueOperationalCertificate', IssuedCertificate>
   | Command<'ExpireCertificate', { readonly serial: string; readonly now: string }>
   | Command<'RevokeCertificate', { readonly serial: string; readonly reason: RevocationReason; readonly by: string }>
+  | Command<'ApplyTrustBundle', { readonly version: number }>
   | Command<'SuspectClone', { readonly reason: string; readonly evidence: string; readonly by: string }>
   | Command<'QuarantineDevice', { readonly reason: string; readonly by: string }>
   | Command<'ReleaseDevice', { readonly reason: string; readonly by: string }>

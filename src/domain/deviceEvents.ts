@@ -101,6 +101,8 @@ export type DeviceEvent =
   | Event<'CertificateExpired', { readonly serial: string }>
   | Event<'CertificateRevoked', { readonly serial: string; readonly reason: RevocationReason; readonly by: string }>
   | Event<'CloneSuspected', { readonly reason: string; readonly evidence: string }>
+  /** The device believes this trust bundle from now on, as it says. */
+  | Event<'TrustBundleFollowed', { readonly version: number }>
   | Event<'DeviceQuarantined', { readonly reason: string; readonly by: string }>
   | Event<'DeviceReleased', { readonly reason: string; readonly by: string }>
   /** All its certificates are on hold. */

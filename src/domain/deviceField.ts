@@ -115,10 +115,16 @@ export function renewCertificate({ type: _, ...certificate }: Of<'RenewCertifica
   return [{ type: 'CertificateRenewed', data: { ...certificate, previousSerial: state.serial ?? '' } }];
 }
 
-export function issueOperational({ type: _, ...certificate }: Of<'IssueOperationalCertificate'>, state: LivingDevice): Events {
-  if (state.certificates.some(({ serial }) => serial === certificate.serial)) return [];
+/** Whether a device may have an operational certificate now, a first or a next one: not in quarantine, on hold, out of use or about to be (I11).
+ *  @throws NusecError DEVICE_STATE */
+export function requireCertifiable(state: LivingDevice): void {
   requireStatus(state, ['STOCK', 'IN_SERVICE', 'UPGRADING'], 'an operational certificate', 'DEVICE_STATE');
   if (state.decommissionOrderSha256 !== undefined) refuse('DEVICE_STATE', 'the device is to be decommissioned');
+}
+
+export function issueOperational({ type: _, ...certificate }: Of<'IssueOperationalCertificate'>, state: LivingDevice): Events {
+  if (state.certificates.some(({ serial }) => serial === certificate.serial)) return [];
+  requireCertifiable(state);
   return [{ type: 'OperationalCertificateIssued', data: certificate }];
 }
 
@@ -137,6 +143,13 @@ export function revokeCertificate({ serial, reason, by }: Of<'RevokeCertificate'
 function certificateOf(state: LivingDevice, serial: string) {
   const certificate = state.certificates.find(candidate => candidate.serial === serial);
   return certificate ?? refuse('NOT_FOUND', 'the device has no such certificate');
+}
+
+/** What the device says of itself, up or down: only a change is an event. */
+export function applyTrustBundle({ version }: Of<'ApplyTrustBundle'>, state: LivingDevice): Events {
+  if (version === (state.trustBundleVersion ?? 0)) return [];
+  requireConnectable(state);
+  return [{ type: 'TrustBundleFollowed', data: { version } }];
 }
 
 export function suspectClone({ reason, evidence, by }: Of<'SuspectClone'>, state: LivingDevice): Events {

@@ -62,6 +62,8 @@ export type LivingDevice = {
   /** The last upgrade that was given up; evidence that it succeeded after all still counts. */
   readonly failedOffer?: Offer;
   readonly upgradedOfferId?: string;
+  /** Of the trust bundle that the device said it has. */
+  readonly trustBundleVersion?: number;
   /** Where an upgrade, a quarantine, a suspension leads back to. */
   readonly upgradeFrom?: DeviceStatus;
   readonly quarantineFrom?: DeviceStatus;
@@ -181,6 +183,8 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
       return withCertificateStatus(state, event.data.serial, { status: 'expired' });
     case 'CertificateRevoked':
       return withRevocation(state, event.data);
+    case 'TrustBundleFollowed':
+      return { ...state, trustBundleVersion: event.data.version };
     case 'CloneSuspected':
       return { ...state, suspicions: [...state.suspicions, event.data.reason] };
     case 'DeviceQuarantined':

@@ -1,8 +1,16 @@
 import { randomInt } from 'node:crypto';
-import { fromHex } from '../bytes.ts';
-import { encodeAs } from '../cbor/schema.ts';
+import { fromHex, toHex } from '../bytes.ts';
+import { type CodecType, encodeAs } from '../cbor/schema.ts';
 import { NusecError } from '../errors.ts';
-import { attestMessage, jobMessage, orderMessage, spdmMessage } from '../mqttMessages.ts';
+import {
+  attestMessage,
+  certificateMessage,
+  jobMessage,
+  orderMessage,
+  spdmMessage,
+  trustMessage,
+  type trustReply,
+} from '../mqttMessages.ts';
 import { gatewayClientId } from '../mqttTopics.ts';
 import type { DeviceChannel } from '../services/deviceChannel.ts';
 import { within } from '../within.ts';
@@ -23,7 +31,7 @@ const cidBelow = 2 ** 32;
 
 export type Transport = Pick<Broker, 'publish' | 'publishToGateway' | 'isConnected' | 'isOnline'>;
 /** Where answers of one kind are expected. */
-type Question = 'spdm' | 'order' | 'evidence';
+type Question = 'spdm' | 'order' | 'evidence' | 'trust';
 
 export type Channel = {
   readonly channel: DeviceChannel;
@@ -80,6 +88,13 @@ export function createChannel(times: ChannelTimes = defaultChannelTimes): Channe
       if (answer.evidence === null) throw unreachable(uid, `did not answer gateway ${gatewayId}: ${answer.error ?? 'no reason given'}`);
       return { evidence: answer.evidence, verdict: answer.verdict };
     },
+    async trust(uid, bundle) {
+      const send = (cid: number) => broker().publish(uid, 'trust', encodeAs(trustMessage, { cid, bundle }));
+      const { cid: _, roots, ...answer } = await ask<CodecType<typeof trustReply>>('trust', uid, send, times.attemptMs);
+      return { ...answer, roots: roots.map(toHex) };
+    },
+    remindOfRenewal: (uid, serialHex) =>
+      broker().publish(uid, 'crt', encodeAs(certificateMessage, { chain: null, serial: fromHex(serialHex) })),
     offerJob: (uid, job, cid) => broker().publish(uid, 'job', encodeAs(jobMessage, cid === undefined ? { job } : { cid, job })),
   };
   return {

@@ -1,10 +1,12 @@
 import { NusecError } from '../errors.ts';
 import type { Field } from '../services/field.ts';
+import { certifyOperational } from '../services/operational.ts';
 import type { TlsIdentity } from '../services/serverCertificate.ts';
 import type { Services } from '../services/services.ts';
 import { spdmHandler } from './attestation.ts';
 import { type BrokerOptions, createBroker } from './broker.ts';
 import { type BundlePush, createBundlePush } from './bundles.ts';
+import { certificateHandler } from './certificates.ts';
 import type { Channel } from './channel.ts';
 import { evidenceHandler } from './evidence.ts';
 import type { Handler, Handlers } from './handler.ts';
@@ -13,6 +15,7 @@ import { jobHandler } from './jobs.ts';
 import { orderHandler } from './orders.ts';
 import { otaHandler } from './ota.ts';
 import { clientIdOf } from './rights.ts';
+import { trustHandler } from './trust.ts';
 
 export type GatewayParts = Pick<Services, 'ctx' | 'trust' | 'revocations' | 'alarms'> & {
   readonly field: Field;
@@ -27,7 +30,7 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
   const { ctx, trust, revocations, alarms, field, channel } = parts;
   let bundles: BundlePush | undefined;
   const broker = await createBroker({
-    tls: { key: tls.key, cert: tls.cert, ca: tls.rootPem },
+    tls: { key: tls.key, cert: tls.cert, ca: tls.clientRootsPem },
     trust: {
       checkClient([leaf]) {
         if (leaf === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
@@ -74,13 +77,16 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
 }
 
 function handlersFor({ ctx, field, channel }: GatewayParts): Handlers {
+  const now = (): number => ctx.clock().getTime();
   return {
     hello: helloHandler(field, channel),
     spdm: spdmHandler(channel),
     evidence: evidenceHandler(channel),
     order: orderHandler(channel, field.decommissions),
     job: jobHandler(ctx, field.delivery),
-    ota: otaHandler(field.delivery, () => ctx.clock().getTime()),
+    ota: otaHandler(field.delivery, now),
+    trust: trustHandler(channel),
+    csr: certificateHandler({ certify: (device, csr) => certifyOperational(ctx, device, csr), now }),
     lwt: acknowledge,
   };
 }

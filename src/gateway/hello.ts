@@ -9,8 +9,10 @@ import type { Handler } from './handler.ts';
 export const helloHandler =
   (field: Pick<Field, 'hello'>, channel: Pick<Channel, 'restarted'>): Handler =>
   async ({ uid, identity, payload }) => {
-    const { version, securityCounter, imageHash, imageState, objId } = decodeAs(helloMessage, payload);
+    const { version, securityCounter, imageHash, imageState, objId, bundleVersion, roots } = decodeAs(helloMessage, payload);
     channel.restarted(uid);
-    const via = identity.kind === 'device' ? 'mqtt' : `gateway:${identity.gatewayId}`;
-    await field.hello(uid, { version, securityCounter, imageHash: toHex(imageHash), imageState, objId: toHex(objId) }, via);
+    const hello = { version, securityCounter, imageHash: toHex(imageHash), imageState, objId: toHex(objId) };
+    if (identity.kind === 'gateway') return field.hello(uid, hello, `gateway:${identity.gatewayId}`);
+    const trust = bundleVersion === undefined || roots === undefined ? undefined : { bundleVersion, roots: roots.map(toHex) };
+    await field.hello(uid, hello, 'mqtt', { serialHex: identity.serialHex, trust });
   };

@@ -14,7 +14,17 @@ import type { Identity } from './identity.ts';
 export type UpTopic = { readonly uid: string; readonly family: UpFamily; readonly path: readonly string[] };
 
 /** Levels after the family: docs/mqtt.md. */
-const pathLevels: Readonly<Record<UpFamily, number>> = { hello: 0, spdm: 0, job: 1, ota: 1, order: 0, evidence: 0, csr: 0, lwt: 0 };
+const pathLevels: Readonly<Record<UpFamily, number>> = {
+  hello: 0,
+  spdm: 0,
+  job: 1,
+  ota: 1,
+  order: 0,
+  evidence: 0,
+  csr: 0,
+  trust: 0,
+  lwt: 0,
+};
 const uidForm = /^[0-9a-f]{32}$/;
 const levelForm = /^[A-Za-z0-9_-]{1,64}$/;
 

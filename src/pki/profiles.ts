@@ -58,6 +58,9 @@ export type Profile<Fields> = {
 /** organizationalUnit by which an operational certificate is told from an IDevID. */
 export const ldevidUnit = 'LDevID';
 
+/** Authorities below a certificate between roots: an issuing CA, and other certificates between roots, so that a path may lead over several. */
+const maxRootsBetween = 3;
+
 const leaf = [leafConstraints, keyUsageOfLeaf] as const;
 const usages = {
   device: extKeyUsage('clientAuth', 'spdmResponderAuth'),
@@ -79,7 +82,7 @@ export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[N
     isCa: true,
     lifetimeDays: 9131,
     subject: ({ organization, commonName }) => ({ organization, commonName }),
-    extensions: ({ crlUrl }) => [caConstraints(1), keyUsageOfCa, crlDistributionPoint(crlUrl)],
+    extensions: ({ crlUrl }) => [caConstraints(maxRootsBetween), keyUsageOfCa, crlDistributionPoint(crlUrl)],
   },
   ica: {
     isCa: true,

@@ -8,7 +8,7 @@ import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 /** Trust bundle: which authorities and which signing keys of the OEM are good today. Signed by the RootCA, whose hash every
  *  programmer and device has in OTP; a higher version replaces a lower one (RULE-16). */
 
-const maxRoots = 4;
+export const maxTrustedRoots = 4;
 const maxIssuers = 64;
 const maxSigningKeys = 16;
 
@@ -19,7 +19,7 @@ const signingKey = tuple({ kid: bytes(8), point: bytes(65), use: literal('packag
 const bundle = record({
   version: field(1, uint()),
   issuedAtSeconds: field(2, timeSeconds),
-  roots: field(3, array(bytesUpTo(2000), maxRoots, 1)),
+  roots: field(3, array(bytesUpTo(2000), maxTrustedRoots, 1)),
   issuers: field(4, array(issuer, maxIssuers)),
   signingKeys: field(5, array(signingKey, maxSigningKeys)),
 });

@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import type { ExpressionBuilder, Kysely } from 'kysely';
 import type { Projection } from './projection.ts';
 
 /** The fleet: one row per device, by line, state and firmware (R83, R89). */
@@ -23,6 +23,8 @@ export type DeviceRow = {
   upgrade_from: string | null;
   quarantine_from: string | null;
   suspended_from: string | null;
+  /** Of the trust bundle that the device has, as it says; null before it said so. */
+  trust_bundle_version: number | null;
   minted_at: string;
   /** Of the newest event. */
   changed_at: string;
@@ -50,6 +52,7 @@ const changes: Readonly<Record<string, string>> = {
   FirmwareUpgraded: `status = ${outOfUpgrade}, release_id = @releaseId, version = @version, security_counter = @securityCounter, image_hash = @imageHash`,
   UpgradeFailed: `status = ${outOfUpgrade}`,
   CertificateRenewed: 'serial = @serial',
+  TrustBundleFollowed: 'trust_bundle_version = @version',
   CertificateRevoked: `status = CASE WHEN (@reason = 'superseded' AND @serial IS NOT serial) OR status IN ('FAILED', 'SCRAPPED', 'RMA', 'DECOMMISSIONED') THEN status ELSE 'REVOKED' END`,
   // On the right of a SET stands the row as it was before.
   DeviceQuarantined: `quarantine_from = CASE
@@ -67,13 +70,14 @@ const changes: Readonly<Record<string, string>> = {
 
 export const devices: Projection = {
   name: 'devices',
-  version: 2,
+  version: 3,
   tables: ['devices'],
   schema: table => `
     CREATE TABLE ${table('devices')} (
       uid TEXT PRIMARY KEY, obj_id TEXT NOT NULL, generation INTEGER NOT NULL, line TEXT NOT NULL, job_id TEXT NOT NULL, programmer TEXT NOT NULL,
       status TEXT NOT NULL, serial TEXT, release_id TEXT, version TEXT, security_counter INTEGER, image_hash TEXT,
-      attestation TEXT, attested_at TEXT, upgrade_from TEXT, quarantine_from TEXT, suspended_from TEXT, minted_at TEXT NOT NULL, changed_at TEXT NOT NULL, revision INTEGER NOT NULL
+      attestation TEXT, attested_at TEXT, upgrade_from TEXT, quarantine_from TEXT, suspended_from TEXT,
+      trust_bundle_version INTEGER, minted_at TEXT NOT NULL, changed_at TEXT NOT NULL, revision INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('devices')}_line ON ${table('devices')} (line, status, uid);
     CREATE INDEX ${table('devices')}_job ON ${table('devices')} (job_id, uid);`,
@@ -84,7 +88,8 @@ export const devices: Projection = {
       VALUES (@uid, @objId, @generation, @line, @jobId, @programmer, 'MINTED', @at, @at, @revision)
       ON CONFLICT (uid) DO UPDATE SET obj_id = @objId, generation = @generation, line = @line, job_id = @jobId, programmer = @programmer,
         status = 'MINTED', serial = NULL, release_id = NULL, version = NULL, security_counter = NULL, image_hash = NULL,
-        attestation = NULL, attested_at = NULL, upgrade_from = NULL, quarantine_from = NULL, suspended_from = NULL, minted_at = @at, changed_at = @at, revision = @revision`);
+        attestation = NULL, attested_at = NULL, upgrade_from = NULL, quarantine_from = NULL, suspended_from = NULL, trust_bundle_version = NULL,
+        minted_at = @at, changed_at = @at, revision = @revision`);
     const updates = new Map(
       Object.entries(changes).map(([type, set]) => [
         type,
@@ -108,20 +113,35 @@ export type DevicePage = {
   readonly line?: string;
   readonly status?: string;
   readonly jobId?: string;
+  /** Those in use whose trust bundle is older than this one, or unknown. */
+  readonly trustBelow?: number;
   readonly after?: string;
   readonly limit: number;
 };
 
+const inField = ['IN_SERVICE', 'UPGRADING', 'QUARANTINED'];
+const isBehind = (version: number) => (eb: ExpressionBuilder<DeviceTables, 'devices'>) =>
+  eb.and([eb('status', 'in', inField), eb.or([eb('trust_bundle_version', '<', version), eb('trust_bundle_version', 'is', null)])]);
+
 export const deviceQueries = (db: Kysely<DeviceTables>) => ({
   byUid: (uid: string) => db.selectFrom('devices').selectAll().where('uid', '=', uid).executeTakeFirst(),
   /** By uid, after the cursor. */
-  page({ line, status, jobId, after, limit }: DevicePage) {
+  page({ line, status, jobId, trustBelow, after, limit }: DevicePage) {
     let query = db.selectFrom('devices').selectAll().orderBy('uid').limit(limit);
     if (line !== undefined) query = query.where('line', '=', line);
     if (status !== undefined) query = query.where('status', '=', status);
     if (jobId !== undefined) query = query.where('job_id', '=', jobId);
+    if (trustBelow !== undefined) query = query.where(isBehind(trustBelow));
     if (after !== undefined) query = query.where('uid', '>', after);
     return query.execute();
+  },
+  /** How many devices in use have an older trust bundle than this one, or none that is known. */
+  async countBehind(version: number): Promise<number> {
+    const counted = db
+      .selectFrom('devices')
+      .select(({ fn }) => fn.countAll<number>().as('count'))
+      .where(isBehind(version));
+    return (await counted.executeTakeFirstOrThrow()).count;
   },
   /** How many devices of each line are in each state and on each version. */
   counts: () =>

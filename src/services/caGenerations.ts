@@ -130,8 +130,8 @@ export function certificateOutcome({ certificate, sha256, keyId }: CaFacts): Cer
   };
 }
 
-/** The authorities as an answer shows them. */
-export function overviewOf(state: CreatedAuthority) {
+/** The authorities as an answer shows them. @param devicesBehind in use without the newest trust bundle */
+export function overviewOf(state: CreatedAuthority, devicesBehind: number) {
   const facts = ({ certificate, sha256, keyId, curve }: Required<CaFacts>) => {
     const { serialHex: serial, subject, notAfter } = parseCertificate(fromBase64url(certificate));
     return { sha256, serial, subject: describeName(subject), notAfter, keyId, curve };
@@ -158,6 +158,6 @@ export function overviewOf(state: CreatedAuthority) {
       publicKeySha256: sha256Hex(fromBase64url(publicKey)),
       compromised,
     })),
-    trustBundle: { version: state.trustBundle.version, sha256: state.trustBundle.sha256 },
+    trustBundle: { version: state.trustBundle.version, sha256: state.trustBundle.sha256, devicesBehind },
   };
 }

@@ -1,3 +1,5 @@
+import type { TrustState } from './connectedDevices.ts';
+
 /** The way from a service to a connected machine. The gateway (MQTT) provides it; services never know topics or sockets. */
 export type DeviceChannel = {
   /** Whether the device has a connection of its own. */
@@ -17,6 +19,11 @@ export type DeviceChannel = {
   /** Sends a signed order and waits for the device's signed receipt.
    *  @throws NusecError DEVICE_UNREACHABLE, ORDER_REFUSED when the device says no */
   order(uid: string, order: Uint8Array): Promise<Uint8Array>;
+  /** Gives a device a trust bundle. @returns what it believes then, and why it did not take the bundle
+   *  @throws NusecError DEVICE_UNREACHABLE */
+  trust(uid: string, bundle: Uint8Array): Promise<TrustState & { readonly error?: string }>;
+  /** Tells a device that it is time to ask for the operational certificate that follows this one. False when it is not connected. */
+  remindOfRenewal(uid: string, serialHex: string): Promise<boolean>;
   /** Tells a device that there is a job for it. False when it is not connected: it will ask.
    *  @param cid of the question this answers; undefined when nobody asked */
   offerJob(uid: string, job: Uint8Array | null, cid?: number): Promise<boolean>;

@@ -171,14 +171,14 @@ async function recordIntent(ctx: Context, state: LivingDevice, csr: Uint8Array, 
 }
 
 /** Whether the last third of this certificate's life has begun. */
-async function isDue(ctx: Context, known: Pick<CertificateFacts, 'certificateSha256'>): Promise<boolean> {
+export async function isDue(ctx: Context, known: Pick<CertificateFacts, 'certificateSha256'>): Promise<boolean> {
   const { notBefore, notAfter } = parseCertificate(await ctx.blobs.get(known.certificateSha256));
   const [from, to] = [Date.parse(notBefore), Date.parse(notAfter)];
   return ctx.clock().getTime() >= to - (to - from) * renewalShare;
 }
 
 /** A recorded certificate with its chain. */
-async function withChain(ctx: Context, known: Pick<CertificateFacts, 'certificateSha256' | 'icaId'>): Promise<Enrolment> {
+export async function withChain(ctx: Context, known: Pick<CertificateFacts, 'certificateSha256' | 'icaId'>): Promise<Enrolment> {
   const [certificate, ica, root] = await Promise.all([
     ctx.blobs.get(known.certificateSha256),
     caById(ctx, known.icaId),

@@ -1,15 +1,12 @@
-import { device, deviceStream } from '../domain/device.ts';
 import { NusecError } from '../errors.ts';
 import { judgeCsr } from '../pki/csr.ts';
-import type { NameFields } from '../pki/names.ts';
 import { parseCertificate } from '../pki/parse.ts';
 import { buildCertsOnly } from '../pki/pkcs7.ts';
-import { ldevidUnit } from '../pki/profiles.ts';
-import { ocspUrlOf, sha256Hex, trustedAuthorities } from './authority.ts';
-import { type Context, execute, stateOf } from './context.ts';
-import { certificatesOf, certifyGateway, certifyProgrammer, currentOf, livingDevice, reserveKey } from './enrolment.ts';
-import { issueLeaf } from './issuance.ts';
+import { trustedAuthorities } from './authority.ts';
+import type { Context } from './context.ts';
+import { certifyGateway, certifyProgrammer } from './enrolment.ts';
 import type { Machine } from './machines.ts';
+import { certifyOperational } from './operational.ts';
 
 /** Enrolment over secure transport (EST, RFC 7030). Labels: `gateway` and `programmer` for their own certificates, `ldevid` for a device's
  *  operational certificate, which it gets with its IDevID and renews with either. */
@@ -46,37 +43,10 @@ export async function enrol(
 export async function reenrol(ctx: Context, label: EstLabel, csr: Uint8Array, machine: Machine): Promise<Uint8Array> {
   if (machine.kind !== kindOfLabel[label])
     throw new NusecError('CLIENT_CERTIFICATE_REFUSED', `label ${label} is for a ${kindOfLabel[label]}, not for a ${machine.kind}`);
+  const { certificateSha256 } = machine;
+  if (label === 'ldevid') return (await certifyOperational(ctx, { uid: machine.id, certificateSha256 }, csr)).certificate;
   const by = `${machine.kind}:${machine.id}`;
-  const expected = parseCertificate(await ctx.blobs.get(machine.certificateSha256)).subject;
-  if (label === 'ldevid') return certifyOperational(ctx, machine.id, csr, by, expected);
+  const expected = parseCertificate(await ctx.blobs.get(certificateSha256)).subject;
   const certify = label === 'gateway' ? certifyGateway : certifyProgrammer;
   return (await certify(ctx, machine.id, csr, by, expected)).certificate;
-}
-
-/** @throws NusecError DEVICE_STATE (not in use), CSR_SUBJECT, WEAK_OR_CLONED_KEY */
-async function certifyOperational(ctx: Context, uid: string, csr: Uint8Array, by: string, present: NameFields): Promise<Uint8Array> {
-  const state = await livingDevice(ctx, uid);
-  const request = judgeCsr(csr, { ...present, organizationalUnit: ldevidUnit, commonName: state.objId, serialNumber: uid });
-  const publicKeySha256 = sha256Hex(request.publicKey);
-  await reserveKey(ctx, publicKeySha256, { kind: 'device', uid, objId: state.objId }, by);
-  // The IDevID is not replaced by this, even if the device shows its key again.
-  const certificates = async () =>
-    certificatesOf(await stateOf(ctx, device, deviceStream(uid))).filter(({ serial }) => serial !== state.serial);
-  const issued = await issueLeaf(ctx, {
-    profile: 'ldevid',
-    subject: uid,
-    use: 'device',
-    line: state.line,
-    csr,
-    request,
-    by,
-    fields: { uid, objId: state.objId, ocspUrl: ocspUrlOf(ctx) },
-    current: () => currentOf(ctx, certificates, publicKeySha256),
-    isRecorded: async serial => (await certificates()).some(each => each.serial === serial),
-    async record(facts) {
-      const { state: after } = await execute(ctx, device, deviceStream(uid), { type: 'IssueOperationalCertificate', ...facts }, by);
-      return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
-    },
-  });
-  return ctx.blobs.get(issued.certificateSha256);
 }

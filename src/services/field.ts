@@ -1,13 +1,16 @@
 import type { Alarms } from './alarms.ts';
 import { type Attachments, startAttachments } from './attachments.ts';
 import { type Attestation, createAttestation } from './attestation.ts';
+import { createConnectedDevices, type Introduction } from './connectedDevices.ts';
 import type { Context } from './context.ts';
 import { createDecommissions, type Decommissions } from './decommission.ts';
+import { startDeviceBundles } from './deviceBundles.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
 import { type Hello, receiveHello } from './deviceHello.ts';
 import { createDeviceTrust } from './deviceTrust.ts';
 import { type GatewayTrust, startGatewayTrust } from './gatewayTrust.ts';
 import { createVerdictSequences } from './gatewayVerdicts.ts';
+import { remindOfRenewal } from './operational.ts';
 import { createOtaDelivery, type OtaDelivery } from './otaDelivery.ts';
 import { createOtaImages } from './otaImage.ts';
 import type { Peers } from './peers.ts';
@@ -29,8 +32,9 @@ export type Field = {
   readonly decommissions: Decommissions;
   readonly rollouts: Rollouts;
   /** Records a hello, and has the rest done behind it: standing orders, proof, standing offers.
+   *  @param introduction of a device on a connection of its own
    *  @throws NusecError as receiveHello */
-  hello(uid: string, hello: Hello, via: string): Promise<void>;
+  hello(uid: string, hello: Hello, via: string, introduction?: Introduction): Promise<void>;
   close(): Promise<void>;
 };
 
@@ -47,6 +51,8 @@ export type FieldParts = {
 /** SPDM exchanges under way at once; beyond it devices wait. */
 const spdmTurns = { maxRunning: 64, maxWaiting: 20_000 };
 const sweepPauseMs = 60_000;
+/** How often devices that stay connected are looked at: their certificates may have come into the last third of their lives. */
+const renewalPauseMs = 60 * 60_000;
 
 export async function startField(parts: FieldParts): Promise<Field> {
   const { ctx, alarms, channel, peers, revocations, trust } = parts;
@@ -62,6 +68,8 @@ export async function startField(parts: FieldParts): Promise<Field> {
   peers.serve({ order: channel.order, attestThroughGateway: channel.attestThroughGateway, attest: ownAttestation.attest });
   const delivery = createOtaDelivery({ ctx, channel, deviceTrust, turns, images: createOtaImages(ctx, alarms) });
   const decommissions = createDecommissions({ ctx, alarms, channel: wide, revocations });
+  const connected = createConnectedDevices(channel);
+  const bundles = startDeviceBundles({ ctx, alarms, channel, connected });
   const rollouts = await startRollouts({ ctx, alarms, delivery });
   const confirmed = (hello: Hello): boolean => hello.imageState === 'confirmed';
 
@@ -74,6 +82,11 @@ export async function startField(parts: FieldParts): Promise<Field> {
     ctx.log.info({ uid, error: (error as Error).message }, 'work after a hello has stopped');
   const sweep = setInterval(() => void decommissions.sweep().catch(told('sweep')), sweepPauseMs);
   sweep.unref();
+  const remind = (uid: string): Promise<void> => remindOfRenewal(ctx, connected, channel, uid).catch(told(uid));
+  const renewals = setInterval(() => {
+    for (const uid of connected.uids()) void remind(uid);
+  }, renewalPauseMs);
+  renewals.unref();
   return {
     channel: wide,
     attachments,
@@ -82,14 +95,19 @@ export async function startField(parts: FieldParts): Promise<Field> {
     delivery,
     decommissions,
     rollouts,
-    async hello(uid, hello, via) {
+    async hello(uid, hello, via, introduction) {
       const { needsProof } = await receiveHello(ctx, alarms, uid, hello, via);
       delivery.forget(uid);
       if (confirmed(hello)) await delivery.noteHello(uid, hello.imageHash);
-      void followUp(uid, hello, needsProof).catch(told(uid));
+      if (introduction !== undefined) connected.note(uid, introduction);
+      const work = [followUp(uid, hello, needsProof), bundles.follow(uid)].map(each => each.catch(told(uid)));
+      // A new certificate is a new connection, so it comes last; and nothing is renewed while an image is on trial.
+      if (confirmed(hello)) void Promise.all(work).then(() => remind(uid));
     },
     async close() {
       clearInterval(sweep);
+      clearInterval(renewals);
+      await bundles.close();
       await rollouts.close();
       await gatewayTrust.close();
       await attachments.close();

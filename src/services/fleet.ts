@@ -2,13 +2,22 @@ import { device, deviceStream } from '../domain/device.ts';
 import { NusecError } from '../errors.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import { type DevicePage, type DeviceRow, deviceQueries } from '../projections/devices.ts';
+import { authorityOf } from './authority.ts';
 import { type Context, execute } from './context.ts';
 
 /** The fleet as people ask for it: lists, one device, its history, its quarantine. */
 
-export async function listDevices(ctx: Context, page: DevicePage): Promise<readonly DeviceRow[]> {
+/** @param behind only those in use that do not have the newest trust bundle */
+export async function listDevices(ctx: Context, { behind, ...page }: Omit<DevicePage, 'trustBelow'> & { readonly behind?: boolean }) {
   await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
-  return deviceQueries(ctx.reads.db).page(page);
+  const trustBelow = behind === true ? { trustBelow: (await authorityOf(ctx)).trustBundle.version } : {};
+  return deviceQueries(ctx.reads.db).page({ ...page, ...trustBelow });
+}
+
+/** How many devices in use do not have the newest trust bundle. */
+export async function countDevicesBehind(ctx: Context): Promise<number> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
+  return deviceQueries(ctx.reads.db).countBehind((await authorityOf(ctx)).trustBundle.version);
 }
 
 /** @throws NusecError NOT_FOUND */

@@ -16,7 +16,13 @@ export type Machine = {
 };
 
 /** What the judge of certificates needs to know now; kept fresh by the server (see trust.ts). */
-export type TrustAnchors = { readonly roots: readonly Uint8Array[]; readonly issuers: readonly Certificate[] };
+export type TrustAnchors = {
+  readonly roots: readonly Uint8Array[];
+  /** For devices only: the certificate of their production is for twenty years and cannot be replaced, so it outlives its root. Each issuer is
+   *  known by name and not compromised, whatever became of the root. */
+  readonly retiredRoots: readonly Uint8Array[];
+  readonly issuers: readonly Certificate[];
+};
 
 /** Judges a machine's certificate: chain to one of our roots, validity, profile, revocation (T14, T23). Issuers that the peer did not send are filled in from our own.
  *  @param leaf DER
@@ -31,7 +37,8 @@ export function identifyMachine(leaf: Uint8Array, trust: TrustAnchors, now: stri
       equalBytes(subjectDer, certificate.issuerDer) && (certificate.aki === undefined || equalBytes(ski, certificate.aki)),
   );
   if (issuer === undefined) throw new NusecError('CHAIN_REFUSED', 'the certificate is not from an issuing CA of this project');
-  checkChain([leaf, issuer.der], { roots: trust.roots, now, purpose: kind, isRevoked });
+  const roots = kind === 'device' ? [...trust.roots, ...trust.retiredRoots] : trust.roots;
+  checkChain([leaf, issuer.der], { roots, now, purpose: kind, isRevoked });
   const id = kind === 'gateway' ? certificate.subject.commonName : certificate.uid;
   if (id === undefined) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'the certificate names nobody');
   return { kind, id, serialHex: certificate.serialHex, certificateSha256: sha256Hex(leaf), publicKey: certificate.spki };

@@ -1,5 +1,6 @@
 import { device, deviceStream } from '../domain/device.ts';
 import type { RevocationReason } from '../domain/deviceEvents.ts';
+import type { DeviceCertificate } from '../domain/deviceState.ts';
 import { type Context, execute } from './context.ts';
 import { issueCrl } from './crl.ts';
 import { livingDevice } from './enrolment.ts';
@@ -16,13 +17,20 @@ export async function revokeDevice(
   reason: RevocationReason,
   by: string,
 ): Promise<{ readonly revoked: readonly string[] }> {
-  const { certificates } = await livingDevice(ctx, uid);
-  const good = certificates.filter(certificate => certificate.status !== 'revoked');
-  for (const { serial } of good) {
-    await execute(ctx, device, deviceStream(uid), { type: 'RevokeCertificate', serial, reason, by }, by);
+  const revoked: DeviceCertificate[] = [];
+  // Again until none is left: a next one may have been issued before the first was revoked; none is issued after that.
+  for (let good = await goodOnes(ctx, uid); good.length > 0; good = await goodOnes(ctx, uid)) {
+    for (const certificate of good) {
+      await execute(ctx, device, deviceStream(uid), { type: 'RevokeCertificate', serial: certificate.serial, reason, by }, by);
+      revoked.push(certificate);
+    }
   }
-  await putRevocationInForce(ctx, revocations, [...new Set(good.map(({ icaId }) => icaId))]);
-  return { revoked: good.map(({ serial }) => serial) };
+  await putRevocationInForce(ctx, revocations, [...new Set(revoked.map(({ icaId }) => icaId))]);
+  return { revoked: revoked.map(({ serial }) => serial) };
+}
+
+async function goodOnes(ctx: Context, uid: string): Promise<readonly DeviceCertificate[]> {
+  return (await livingDevice(ctx, uid)).certificates.filter(({ status }) => status !== 'revoked');
 }
 
 /** Puts every certificate of the device on hold, or makes them good again (R86). In force in this process when this returns.

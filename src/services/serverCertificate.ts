@@ -4,15 +4,16 @@ import { authority, authorityStream } from '../domain/authority.ts';
 import { issueCertificate } from '../pki/certificate.ts';
 import { toPem } from '../pki/pem.ts';
 import type { Alarms } from './alarms.ts';
-import { activeCa, crossCertificates, sha256Hex, trustedRoots } from './authority.ts';
+import { activeCa, certificatesBetweenRoots, retiredRoots, sha256Hex, trustedRoots } from './authority.ts';
 import { type Context, execute, nowIso } from './context.ts';
 import type { Trust } from './trust.ts';
 
 /** Replaced long before the year of a TLS certificate is over. */
 const renewEveryMs = 15 * 86_400_000;
 
-/** The TLS identity of this server process: a key that lives only in its memory and a certificate made at every start (and renewed by itself). */
-export type TlsIdentity = { readonly key: string; readonly cert: string; readonly rootPem: string; readonly notAfter: string };
+/** The TLS identity of this server process: a key that lives only in its memory and a certificate made at every start (and renewed by itself).
+ *  `clientRootsPem`: what the certificate of a client may end in; who it is and whether that counts is judged after the handshake (machines.ts). */
+export type TlsIdentity = { readonly key: string; readonly cert: string; readonly clientRootsPem: string; readonly notAfter: string };
 
 const pemOf = (certificates: readonly Uint8Array[]): string => certificates.map(der => toPem('CERTIFICATE', der)).join('');
 
@@ -40,8 +41,8 @@ export async function issueServerIdentity(ctx: Context, names: readonly string[]
   await execute(ctx, authority, authorityStream(ctx.project), { type: 'IssueServerCertificate', ...facts }, 'system:tls');
   return {
     key: privateKey.export({ format: 'pem', type: 'pkcs8' }) as string,
-    cert: pemOf([issued.der, ca.certificate.der, ...(await crossCertificates(ctx))]),
-    rootPem: pemOf(await trustedRoots(ctx)),
+    cert: pemOf([issued.der, ca.certificate.der, ...(await certificatesBetweenRoots(ctx))]),
+    clientRootsPem: pemOf([...(await trustedRoots(ctx)), ...(await retiredRoots(ctx))]),
     notAfter: issued.notAfter,
   };
 }

@@ -1,6 +1,6 @@
 import { authorityStream } from '../domain/authority.ts';
 import { parseCertificate } from '../pki/parse.ts';
-import { trustedIssuers, trustedRoots } from './authority.ts';
+import { retiredRoots, trustedIssuers, trustedRoots } from './authority.ts';
 import type { Context } from './context.ts';
 import { identifyMachine, type Machine, type TrustAnchors } from './machines.ts';
 import type { Revocations } from './revocations.ts';
@@ -17,6 +17,7 @@ export type Trust = {
 export async function startTrust(ctx: Context, revocations: Revocations): Promise<Trust> {
   const read = async (): Promise<TrustAnchors> => ({
     roots: await trustedRoots(ctx),
+    retiredRoots: await retiredRoots(ctx),
     issuers: (await trustedIssuers(ctx)).map(parseCertificate),
   });
   let anchors = await read();

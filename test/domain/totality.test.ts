@@ -99,6 +99,7 @@ const deviceEvents: Named<DeviceEvent> = {
   RollbackRefused: true,
   CertificateRenewed: true,
   OperationalCertificateIssued: true,
+  TrustBundleFollowed: true,
   CertificateExpired: true,
   CertificateRevoked: true,
   CloneSuspected: true,

@@ -14,6 +14,8 @@ import {
   otaBlock,
   otaQuestion,
   spdmMessage,
+  trustMessage,
+  trustReply,
 } from '../../src/mqttMessages.ts';
 import { blockSecretBytes, blockSecretLabel, deliveryBlockHashes, openBlockChannel, readBlock, sealBlock } from '../../src/ota/blocks.ts';
 import { jobDigestOf, type OtaJob, type SignedJob, signJob } from '../../src/ota/job.ts';
@@ -43,6 +45,7 @@ export async function startCloud(oem: Oem) {
     hellos: [] as Heard<typeof helloMessage>[],
     statuses: [] as Heard<typeof jobStatusMessage>[],
     orders: [] as Heard<typeof orderReply>[],
+    trusts: [] as Heard<typeof trustReply>[],
     blockRequests: [] as Heard<typeof otaQuestion>[],
     payloads: [] as Uint8Array[],
     refusals: 0,
@@ -89,6 +92,7 @@ export async function startCloud(oem: Oem) {
       heard.blockRequests.push(request);
       await sendBlocks(request);
     },
+    trust: async ({ payload }) => void heard.trusts.push(decodeAs(trustReply, payload)),
     order: async ({ payload }) => {
       if (state.lostReceipts > 0) {
         state.lostReceipts -= 1;
@@ -152,6 +156,12 @@ export async function startCloud(oem: Oem) {
       state.delivered = { signed, job, image };
       await broker.publish(toHex(uid), 'job', encodeAs(jobMessage, { job: signed }));
       return state.delivered;
+    },
+    /** @returns the cid */
+    trust: async (bundle: Uint8Array): Promise<number> => {
+      cid += 1;
+      await broker.publish(toHex(uid), 'trust', encodeAs(trustMessage, { cid, bundle }));
+      return cid;
     },
     order: async (order: Uint8Array): Promise<void> => {
       cid += 1;

@@ -2,10 +2,12 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { onlineDevice } from '../../gateway-device/device/app/online.ts';
 import { appStage } from '../../gateway-device/device/appStage.ts';
 import { type Board, type BoardEvent, createBoard } from '../../gateway-device/device/board.ts';
+import { trustOf } from '../../gateway-device/device/trust.ts';
 import { toHex } from '../../src/bytes.ts';
 import { measurementIndex } from '../../src/ota/measurementIndex.ts';
 import { signOrder } from '../../src/production/order.ts';
 import { verifyReceipt } from '../../src/production/receipt.ts';
+import { signTrustBundle } from '../../src/production/trustBundle.ts';
 import { verifyEvidence } from '../../src/spdm/evidence.ts';
 import { runAttestation } from '../../src/spdm/requester/run.ts';
 import { until } from '../gateway/harness.ts';
@@ -23,6 +25,7 @@ import {
   openBench,
   provision,
   random,
+  sha256,
   signerOf,
   uid,
 } from './factory.ts';
@@ -123,6 +126,29 @@ describe('an online device', () => {
     expect(cloud.heard.hellos).toHaveLength(0);
     cloud.state.isRevoked = false;
     await until(() => cloud.heard.hellos.length === 1);
+  });
+});
+
+describe('a trust bundle over MQTT', () => {
+  it('is taken once when it is newer and signed by a root the device believes, and refused with a code otherwise (RULE-16, T14)', async () => {
+    cloud = await startCloud(oem);
+    const { events, storage } = await connected();
+    const { trusts, hellos } = cloud.heard;
+    expect(hellos[0]).toMatchObject({ bundleVersion: 1, roots: [sha256(oem.root.der)] });
+    const bundle = (version: number, by = oem.root) =>
+      signTrustBundle({ version, issuedAtSeconds: now, roots: [oem.root.der], issuers: [], signingKeys: [] }, signerOf(by.key));
+    const good = await bundle(3);
+    for (const sent of [good, good, await bundle(2), await bundle(4, oem.ica), flippedAt(good, good.length - 1)]) await cloud.trust(sent);
+    await until(() => trusts.length === 5);
+    expect(trusts.map(({ bundleVersion, error }) => [bundleVersion, error])).toEqual([
+      [3, undefined],
+      [3, undefined],
+      [3, 'ROLLBACK'],
+      [3, 'COSE_SIGNATURE'],
+      [3, 'COSE_SIGNATURE'],
+    ]);
+    expect(named(events, 'trust')).toEqual([{ event: 'trust', version: 3 }]);
+    expect((await trustOf(newChip(storage))).bundle?.version).toBe(3);
   });
 });
 

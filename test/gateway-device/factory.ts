@@ -69,7 +69,7 @@ export async function makeOem(): Promise<Oem> {
       version: 1,
       issuedAtSeconds: 1_800_000_000,
       roots: [root.der],
-      issuers: [{ icaId: 'meter', use: 'device', certificate: ica.der }],
+      issuers: ['device', 'server', 'programmer'].map(use => ({ icaId: 'meter', use, certificate: ica.der })),
       signingKeys: [{ kid: keyIdOf(packageKey.spki), point: packageKey.point, use: 'package' }],
     },
     signerOf(root.key),

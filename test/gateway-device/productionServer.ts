@@ -104,7 +104,7 @@ export async function startProductionServer(options: ServerOptions = {}) {
         version: bundleVersion,
         issuedAtSeconds: 1_800_000_000,
         roots: [root.der],
-        issuers: [{ icaId: 'ica/device/1', use: 'device', certificate: icas.device.der }],
+        issuers: Object.entries(icas).map(([use, ica]) => ({ icaId: `ica/${use}/1`, use, certificate: ica.der })),
         signingKeys: keys.map(key => ({ kid: keyIdOf(key.spki), point: key.point, use: 'package' as const })),
       },
       coseSigner(root.key),

@@ -71,7 +71,7 @@ describe('pkijs reads what we wrote (R16, R78)', () => {
     expect(await pkijs(der).verify(pkijs(root.der))).toBe(true);
     expect(parseCertificate(der).subjectDer).toEqual(next.certificate.subjectDer);
     expect(new X509Certificate(der).ca).toBe(true);
-    expect(parseCertificate(der).pathLength).toBe(1);
+    expect(parseCertificate(der).pathLength).toBe(3);
   });
 
   it('revocation lists, full and delta', async () => {

@@ -37,6 +37,7 @@ const events = fc.constantFrom<DeviceEvent>(
   { type: 'CertificateRenewed', data: { ...certificate('s2'), previousSerial: 's1' } },
   { type: 'CertificateRevoked', data: { serial: 's1', reason: 'superseded', by: 'a' } },
   { type: 'CertificateRevoked', data: { serial: 's2', reason: 'keyCompromise', by: 'a' } },
+  { type: 'TrustBundleFollowed', data: { version: 7 } },
   { type: 'DeviceQuarantined', data: { reason: 'r', by: 'a' } },
   { type: 'DeviceReleased', data: { reason: 'r', by: 'a' } },
   { type: 'DeviceSuspended', data: { reason: 'r', by: 'a' } },
@@ -72,6 +73,7 @@ it('shows every device in the state its events fold to (R83)', async () => {
       expect(row).toMatchObject({ status: state.status, obj_id: state.objId, generation: state.generation });
       expect(row?.serial).toBe(state.serial ?? null);
       expect(row?.version).toBe(state.firmware?.version ?? null);
+      expect(row?.trust_bundle_version).toBe(state.trustBundleVersion ?? null);
       await reads.close();
       await store.close();
     }),

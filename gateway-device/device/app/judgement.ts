@@ -8,7 +8,7 @@ import { maxSecurityCounter } from '../../../src/production/otpMap.ts';
 import { packageKeysOf } from '../../../src/production/trustBundle.ts';
 import type { StageContext } from '../board.ts';
 import { applicationPolicy, type BootedImage } from '../bootloader.ts';
-import { trustBundleOf } from '../orders.ts';
+import { trustBundleOf } from '../trust.ts';
 import { loadState } from './otaStore.ts';
 
 /** What the device itself thinks of a job and of the image that came with it (T12, T13, I9). */

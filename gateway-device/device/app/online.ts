@@ -4,17 +4,18 @@ import { encodeAs } from '../../../src/cbor/schema.ts';
 import { formatVersion } from '../../../src/domain/version.ts';
 import { helloMessage } from '../../../src/mqttMessages.ts';
 import type { PullRules } from '../../../src/ota/blockPlan.ts';
-import { toPem } from '../../../src/pki/pem.ts';
 import { type BackoffLimits, defaultBackoff } from '../../backoff.ts';
 import { connectMqtt, type NusecMqttClient } from '../../mqttClient.ts';
 import type { Companion } from '../appStage.ts';
 import type { StageContext } from '../board.ts';
-import type { Chip } from '../chip.ts';
-import { authKeySlot } from '../keyStore.ts';
+import { isGoodIssuer, type Trust, trustOf } from '../trust.ts';
 import { createInstaller } from './installer.ts';
+import { discardLeftKeys, hasOperational, tlsOf, type Who } from './operational.ts';
 import { openOrderChannel } from './orderChannel.ts';
 import { defaultPullRules } from './pull.ts';
+import { createRenewal } from './renewal.ts';
 import { openSpdmChannel } from './spdmChannel.ts';
+import { openTrustChannel, toldOf } from './trustChannel.ts';
 
 /** The application of an online device (R85, R88): mutual TLS with the key in the KeyStore, hello on each connection, SPDM with the server,
  *  upgrades and orders. */
@@ -35,50 +36,86 @@ export type OnlineOptions = {
 const defaultRetryMs = 5_000;
 const defaultSelfTestMs = 120_000;
 
-/** @returns undefined for a chip without certificates */
+/** Refused so often one after the other, a device tries its other identity: an LDevID may have ended while it was off. */
+const refusalsBeforeFallback = 2;
+
+/** Does nothing on a chip without certificates. */
 export const onlineDevice =
   (options: OnlineOptions) =>
   (context: StageContext): Companion => {
-    const { chip, boot, tell, resetLater } = context;
-    const secureContext = tlsOf(chip);
-    if (!secureContext) return { stop: async () => undefined };
-    let wasOnline = false;
-    /** The same reason is told once, however often it is tried. */
-    let lastFailure: string | undefined;
-    const client = connectMqtt({
-      host: options.host,
-      port: options.port,
-      servername: options.servername ?? options.host,
-      tls: { secureContext },
-      identity: { kind: 'device', uid: toHex(chip.uid) },
-      backoff: options.backoff ?? defaultBackoff,
-      onOnline: () => {
-        wasOnline = true;
-        tell({ event: 'connected' });
-        void greet();
-      },
-      onOffline: error => {
-        if (wasOnline) tell({ event: 'disconnected', text: error.message });
-        else if (error.message !== lastFailure) tell({ event: 'unreachable', text: error.message });
-        lastFailure = wasOnline ? undefined : error.message;
-        wasOnline = false;
-      },
+    const started = start(options, context).catch(error => {
+      context.tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
+      return undefined;
     });
-    const spdm = openSpdmChannel(context, client);
-    openOrderChannel(context, client, options.nowSeconds);
-    const { pullRules = defaultPullRules, nowSeconds, retryMs = defaultRetryMs } = options;
-    const installer = createInstaller(context, { client, spdm }, { rules: pullRules, nowSeconds, retryMs });
-    const selfTest = boot.confirmed ? undefined : setTimeout(() => resetLater('normal'), options.selfTestMs ?? defaultSelfTestMs);
-    const greet = async (): Promise<void> => {
-      try {
-        await client.publish('hello', helloOf(context));
-        await installer.online();
-      } catch {
-        // The connection is gone: the next one begins here again.
-      }
-    };
-    return { stop: () => stop(client, installer, selfTest) };
+    return { stop: async () => (await started)?.stop() };
   };
+
+async function start(options: OnlineOptions, context: StageContext): Promise<Companion | undefined> {
+  const { chip, boot, tell, resetLater } = context;
+  if (!chip.data.get('rootCertificate')) return undefined;
+  let trust = await trustOf(chip);
+  discardLeftKeys(chip);
+  let who: Who = hasOperational(chip) ? 'ldevid' : 'idevid';
+  const tls = tlsOf(chip, who, trust);
+  if (!tls) return undefined;
+  let wasOnline = false;
+  let refusals = 0;
+  /** The same reason is told once, however often it is tried. */
+  let lastFailure: string | undefined;
+  const useTls = (next: Who): void => {
+    const found = tlsOf(chip, next, trust);
+    if (!found) return;
+    who = next;
+    client.useTls(found);
+  };
+  const client = connectMqtt({
+    host: options.host,
+    port: options.port,
+    servername: options.servername ?? options.host,
+    tls,
+    isGoodIssuer: ica => isGoodIssuer(trust, ica, 'server'),
+    identity: { kind: 'device', uid: toHex(chip.uid) },
+    backoff: options.backoff ?? defaultBackoff,
+    onOnline: () => {
+      wasOnline = true;
+      refusals = 0;
+      tell({ event: 'connected' });
+      void greet();
+    },
+    onOffline: (error, isRefused) => {
+      if (wasOnline) tell({ event: 'disconnected', text: error.message });
+      else if (error.message !== lastFailure) tell({ event: 'unreachable', text: error.message });
+      lastFailure = wasOnline ? undefined : error.message;
+      wasOnline = false;
+      refusals = isRefused ? refusals + 1 : 0;
+      if (refusals % refusalsBeforeFallback === 1 || refusals === 0) return;
+      if (hasOperational(chip)) useTls(who === 'ldevid' ? 'idevid' : 'ldevid');
+    },
+  });
+  const spdm = openSpdmChannel(context, client);
+  openOrderChannel(context, client, options.nowSeconds);
+  openTrustChannel(context, client, next => {
+    trust = next;
+    useTls(who);
+  });
+  const becomeOperational = (): void => {
+    who = 'ldevid';
+  };
+  const renewal = createRenewal(context, client, () => who, becomeOperational);
+  const { pullRules = defaultPullRules, nowSeconds, retryMs = defaultRetryMs } = options;
+  const installer = createInstaller(context, { client, spdm }, { rules: pullRules, nowSeconds, retryMs });
+  const selfTest = boot.confirmed ? undefined : setTimeout(() => resetLater('normal'), options.selfTestMs ?? defaultSelfTestMs);
+  const greet = async (): Promise<void> => {
+    try {
+      await client.publish('hello', helloOf(context, trust));
+      renewal.online();
+      await installer.online();
+    } catch {
+      // The connection is gone: the next one begins here again.
+    }
+  };
+  return { stop: () => stop(client, installer, selfTest) };
+}
 
 async function stop(client: NusecMqttClient, installer: { readonly stop: () => void }, selfTest?: NodeJS.Timeout): Promise<void> {
   clearTimeout(selfTest);
@@ -86,15 +123,7 @@ async function stop(client: NusecMqttClient, installer: { readonly stop: () => v
   await client.close();
 }
 
-/** Own certificate with its issuer, and the root in flash as the only trusted one. */
-function tlsOf({ data, keyStore }: Chip) {
-  const [root, ica, own] = ['rootCertificate', 'icaCertificate', 'deviceCertificate'].map(name => data.get(name));
-  if (!root || !ica || !own || !keyStore.publicKey(authKeySlot)) return undefined;
-  const cert = toPem('CERTIFICATE', own) + toPem('CERTIFICATE', ica);
-  return keyStore.secureContext(authKeySlot, { cert, ca: toPem('CERTIFICATE', root) });
-}
-
-function helloOf({ chip, boot }: StageContext): Uint8Array {
+function helloOf({ chip, boot }: StageContext, trust: Trust): Uint8Array {
   const app = boot.app;
   const objId = chip.data.get('objId');
   if (!app || !objId) throw new Error('the device is not provisioned');
@@ -106,5 +135,6 @@ function helloOf({ chip, boot }: StageContext): Uint8Array {
     bootCount: chip.bootCount(),
     imageState: boot.confirmed ? 'confirmed' : 'testing',
     objId,
+    ...toldOf(trust),
   });
 }

@@ -20,6 +20,7 @@ export async function deviceTimeline(ctx: Context, uid: string): Promise<Html> {
     ['Attestation', row.attestation === null ? '–' : pill(row.attestation)],
     ['Registration id', html`<code>${row.obj_id}</code>, generation ${row.generation}`],
     ['Certificate', html`<code>${row.serial ?? '–'}</code>`],
+    ['Trust bundle', row.trust_bundle_version === null ? '–' : `version ${row.trust_bundle_version}`],
     ['Production job', html`<code>${row.job_id}</code>`],
     ['Programmer', html`<code>${row.programmer}</code>`],
     [

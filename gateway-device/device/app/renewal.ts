@@ -1,0 +1,115 @@
+import { toHex } from '../../../src/bytes.ts';
+import { decodeAs } from '../../../src/cbor/schema.ts';
+import type { CborMap } from '../../../src/cbor/value.ts';
+import { type ErrorCode, NusecError } from '../../../src/errors.ts';
+import { certificateMessage } from '../../../src/mqttMessages.ts';
+import type { NusecMqttClient } from '../../mqttClient.ts';
+import type { StageContext } from '../board.ts';
+import { trustOf } from '../trust.ts';
+import {
+  acceptNext,
+  dropNext,
+  hasNextCertificate,
+  isUnderWay,
+  keepCertificate,
+  nextRequest,
+  serialOf,
+  tlsOf,
+  type Who,
+} from './operational.ts';
+
+/** Getting and renewing the operational certificate over up/csr and dn/crt. The server says when: it has the clock. The device makes a new key, asks,
+ *  judges what comes, connects with it beside the present connection, and lets the one before go when the server has accepted it. */
+
+export type RenewalClient = Pick<NusecMqttClient, 'on' | 'request' | 'switchTls' | 'isConnected'>;
+export type Renewal = {
+  /** On each connection, after hello: goes on with what a cut or a lost connection left. */
+  readonly online: () => void;
+};
+
+const csrKey = 1;
+/** Refusals of this very request or certificate: the next attempt begins anew, with another key. After any other it goes on where it was. */
+const finalRefusals: ReadonlySet<ErrorCode> = new Set([
+  'CHAIN_REFUSED',
+  'CLIENT_CERTIFICATE_REFUSED',
+  'CSR_MALFORMED',
+  'CSR_SIGNATURE',
+  'CSR_SUBJECT',
+  'CSR_TOO_LARGE',
+  'KEY_REFUSED',
+  'WEAK_OR_CLONED_KEY',
+]);
+
+/** @param who the identity of the present connection
+ *  @param onAccepted the server has accepted the operational identity: connections are made with it from now on */
+export function createRenewal({ chip, boot, tell }: StageContext, client: RenewalClient, who: () => Who, onAccepted: () => void): Renewal {
+  let isRunning = false;
+
+  const obtain = async (): Promise<void> => {
+    const fields: CborMap = new Map([[csrKey, await nextRequest(chip)]]);
+    const { chain } = certificateMessage.decode(await client.request({ up: 'csr', down: 'crt', fields }), 'message');
+    keepCertificate(chip, await trustOf(chip), chain ?? []);
+  };
+  const goOver = async (): Promise<void> => {
+    const tls = tlsOf(chip, 'ldevidNext', await trustOf(chip));
+    if (!tls) return;
+    await client.switchTls(tls).catch(() => {
+      // While the present connection lasts it was not the network.
+      if (client.isConnected()) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'the server did not accept the next certificate');
+    });
+    if (!client.isConnected()) return;
+    acceptNext(chip);
+    onAccepted();
+    tell({ event: 'renewed', serial: serialOf(chip, 'ldevid') ?? '' });
+  };
+  /** A device that fell back, perhaps because the server was in trouble, tries the identity it has before it asks for another. */
+  const returnToPresent = async (): Promise<boolean> => {
+    const tls = who() === 'idevid' ? tlsOf(chip, 'ldevid', await trustOf(chip)) : undefined;
+    if (!tls) return false;
+    const isAccepted = await client.switchTls(tls).then(
+      () => true,
+      () => false,
+    );
+    if (isAccepted) onAccepted();
+    return isAccepted || !client.isConnected();
+  };
+  const renew = async (): Promise<void> => {
+    try {
+      if (!isUnderWay(chip) && (await returnToPresent())) return;
+      if (!hasNextCertificate(chip)) await obtain();
+      await goOver();
+    } catch (error) {
+      if (!(error instanceof NusecError)) return;
+      if (finalRefusals.has(error.code)) dropNext(chip);
+      tell({ event: 'refused', what: 'certificate', code: error.code });
+    }
+  };
+  /** One at a time; an image on trial leaves the identity alone. */
+  const start = (): void => {
+    if (!boot.confirmed || isRunning) return;
+    isRunning = true;
+    void renew().finally(() => {
+      isRunning = false;
+    });
+  };
+  client.on('crt', payload => {
+    const serial = serialInReminder(payload);
+    // One about a certificate that was replaced meanwhile comes too late.
+    if (serial !== undefined && serial === serialOf(chip, who())) start();
+  });
+  return {
+    online: () => {
+      if (isUnderWay(chip)) start();
+    },
+  };
+}
+
+/** @returns hex; undefined when it is no reminder */
+function serialInReminder(payload: Uint8Array): string | undefined {
+  try {
+    const { chain, serial } = decodeAs(certificateMessage, payload);
+    return chain === null && serial ? toHex(serial) : undefined;
+  } catch {
+    return undefined;
+  }
+}

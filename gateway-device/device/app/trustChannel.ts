@@ -1,0 +1,46 @@
+import { createHash } from 'node:crypto';
+import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
+import { NusecError } from '../../../src/errors.ts';
+import { trustMessage, trustReply } from '../../../src/mqttMessages.ts';
+import type { NusecMqttClient } from '../../mqttClient.ts';
+import type { StageContext } from '../board.ts';
+import { type Trust, takeBundle, trustOf } from '../trust.ts';
+
+/** Trust bundles over dn/trust (RULE-16): taken when a believed root signed them and they are newer, and answered with what is believed then. */
+
+/** What hello and up/trust say of a trust. */
+export const toldOf = ({ bundle, roots }: Trust) => ({ bundleVersion: bundle?.version ?? 0, roots: roots.map(sha256) });
+
+/** @param onTrust what is believed from now on */
+export function openTrustChannel(
+  { chip, tell }: StageContext,
+  client: Pick<NusecMqttClient, 'on' | 'publish'>,
+  onTrust: (trust: Trust) => void,
+): void {
+  const take = async (bundle: Uint8Array): Promise<{ trust: Trust; error?: string }> => {
+    const before = await trustOf(chip);
+    try {
+      const trust = await takeBundle(chip, bundle);
+      if (trust.bundle?.version === before.bundle?.version) return { trust: before };
+      tell({ event: 'trust', version: trust.bundle?.version ?? 0 });
+      onTrust(trust);
+      return { trust };
+    } catch (error) {
+      if (!(error instanceof NusecError)) throw error;
+      tell({ event: 'refused', what: 'trust bundle', code: error.code });
+      return { trust: before, error: error.code };
+    }
+  };
+  const answer = async (payload: Uint8Array): Promise<void> => {
+    const { cid, bundle } = decodeAs(trustMessage, payload);
+    const { trust, error } = await take(bundle);
+    await client.publish('trust', encodeAs(trustReply, { cid, ...toldOf(trust), ...(error !== undefined && { error }) }));
+  };
+  let turn: Promise<void> = Promise.resolve();
+  client.on('trust', payload => {
+    // What is no message is not answered, and a lost answer is asked for again.
+    turn = turn.then(() => answer(payload)).catch(() => undefined);
+  });
+}
+
+const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());
