@@ -1,18 +1,15 @@
 /** Signing in a SoftHSM token beside the software keystore, both behind the port, with as many callers at once as a busy server has. */
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { openPkcs11Keystore } from '../src/keystore/pkcs11.ts';
 import type { Keystore } from '../src/keystore/port.ts';
 import { openSoftwareKeystore } from '../src/keystore/software.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
+import { makeSoftHsm, softHsmMissing } from './softHsm.ts';
 
-const modules = ['/usr/lib/softhsm/libsofthsm2.so', '/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so'];
 const rounds = 5;
 const signatures = 4000;
 const callers = 16;
-const pin = '87654321';
 
 export async function run(report: Report): Promise<void> {
   await inTemporaryFolder(async folder => {
@@ -80,13 +77,7 @@ function openSoftware(folder: string): Promise<Keystore> {
 }
 
 function openToken(folder: string): Promise<Keystore> {
-  const module = modules.find(existsSync);
-  if (!module) throw new Error('this bench needs SoftHSM (Debian package softhsm2)');
-  const [tokens, configuration, pinFile] = [join(folder, 'tokens'), join(folder, 'softhsm2.conf'), join(folder, 'pin')];
-  mkdirSync(tokens);
-  writeFileSync(configuration, `directories.tokendir = ${tokens}\nobjectstore.backend = file\nlog.level = ERROR\n`);
-  writeFileSync(pinFile, pin, { mode: 0o600 });
-  process.env.SOFTHSM2_CONF = configuration;
-  execFileSync('softhsm2-util', ['--init-token', '--free', '--label', 'bench', '--so-pin', pin, '--pin', pin]);
-  return openPkcs11Keystore({ module, label: 'bench', pinFile, lock: join(folder, 'token') });
+  const token = makeSoftHsm(folder);
+  if (token === undefined) throw new Error(softHsmMissing);
+  return openPkcs11Keystore({ ...token, lock: join(folder, 'token') });
 }

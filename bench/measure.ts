@@ -13,7 +13,10 @@ export type Figure = {
   readonly boundWhat: string;
 };
 
-export type Report = (figure: Figure) => void;
+/** What this machine lacks is said, not left out. */
+export type NotMeasured = { readonly figure: string; readonly notMeasured: string };
+
+export type Report = (figure: Figure | NotMeasured) => void;
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);

@@ -3,14 +3,9 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes, sign } from 'node:crypto';
 import { readdirSync, writeFileSync } from 'node:fs';
-import { Agent, request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { connect, createServer } from 'node:tls';
-import { createApi } from '../src/api/app.ts';
-import { createAuth } from '../src/api/auth.ts';
-import { estResource } from '../src/api/est.ts';
-import { closeServer, createApiServer, listen } from '../src/api/server.ts';
 import { fromHex } from '../src/bytes.ts';
 import { readSettings } from '../src/config.ts';
 import { issueCertificate } from '../src/pki/certificate.ts';
@@ -23,16 +18,12 @@ import { toPem } from '../src/pki/pem.ts';
 import { initialiseProject } from '../src/services/ceremony.ts';
 import type { Context } from '../src/services/context.ts';
 import { certifyGateway } from '../src/services/enrolment.ts';
-import { registerGateway } from '../src/services/gateways.ts';
 import { identifyMachine } from '../src/services/machines.ts';
 import { startOcsp } from '../src/services/ocsp.ts';
 import { openContext } from '../src/services/open.ts';
-import { authenticateOperator } from '../src/services/operators.ts';
 import { startRevocations } from '../src/services/revocations.ts';
-import { issueServerIdentity } from '../src/services/serverCertificate.ts';
-import type { Services } from '../src/services/services.ts';
-import { startTrust } from '../src/services/trust.ts';
 import { issueOne, makeAuthority, makePair, notBefore, type Pair, requestOf, serialBytes, subject } from './authority.ts';
+import { run as certificatesOverEst, gatewayRequests } from './est.ts';
 import { run as issue } from './issue.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
 
@@ -42,8 +33,6 @@ const opensslCalls = 20;
 const clients = 8;
 const handshakesPerClient = 25;
 const handshakeRounds = 9;
-const requestsPerRound = 160;
-const httpsRounds = 7;
 const ocspRequests = 6400;
 const ocspAtOnce = 64;
 const ocspRounds = 5;
@@ -57,7 +46,8 @@ export async function run(report: Report): Promise<void> {
   await againstOpenssl(report, authority, issuer);
   await listing(report, authority, issuer);
   await handshakes(report, authority, issuer);
-  await inTemporaryFolder(folder => withProject(report, folder));
+  await certificatesOverEst(report);
+  await inTemporaryFolder(folder => ocspFigures(report, folder));
 }
 
 async function listing(report: Report, authority: Pair, issuer: Certificate): Promise<void> {
@@ -183,77 +173,16 @@ async function handshakes(report: Report, authority: Pair, issuer: Certificate):
   report({ figure: 'TLS handshakes, 100 000 revoked', unit: '1/s', boundWhat: 'with none revoked', ...measured });
 }
 
-/** What needs a project: OCSP, and certificates through EST with durable events. */
-async function withProject(report: Report, folder: string): Promise<void> {
+async function ocspFigures(report: Report, folder: string): Promise<void> {
   const settings = readSettings(folder, { NUSEC_LOG_LEVEL: 'silent' });
   const { ctx, close } = await openContext(settings, { https: 8443, crl: 8080 }, true);
-  const { tokens } = await initialiseProject(ctx, { organization: 'Example', administrators: ['alice', 'bob'] });
+  await initialiseProject(ctx, { organization: 'Example', administrators: ['alice', 'bob'] });
   const revocations = await startRevocations(ctx);
   const ocsp = await startOcsp(ctx, revocations);
-  await throughHttps(report, ctx, tokens[0]?.token ?? '', revocations);
   await responding(report, ctx, ocsp);
   await ocsp.close();
   await revocations.close();
   await close();
-}
-
-async function throughHttps(
-  report: Report,
-  ctx: Context,
-  token: string,
-  revocations: Awaited<ReturnType<typeof startRevocations>>,
-): Promise<void> {
-  const trust = await startTrust(ctx, revocations);
-  const tls = await issueServerIdentity(ctx, ['localhost']);
-  const person = async (given: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, given)) });
-  const services = { ctx, revocations, trust } as Services;
-  const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);
-  const port = await listen(server, 0, '127.0.0.1');
-  const agent = new Agent({ ca: tls.clientRootsPem, keepAlive: true, maxSockets: clients });
-  const enrol = ({ csr }: GatewayRequest) =>
-    new Promise<void>((resolve, reject) => {
-      const options = { agent, port, host: 'localhost', method: 'POST', path: '/.well-known/est/gateway/simpleenroll' };
-      const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/pkcs10' };
-      const outgoing = request({ ...options, headers }, response => {
-        if (response.statusCode !== 200) reject(new Error(`EST answered ${response.statusCode}`));
-        response.resume().on('end', resolve);
-      });
-      outgoing.on('error', reject).end(Buffer.from(csr).toString('base64'));
-    });
-  const rate = async (work: (wish: GatewayRequest) => Promise<unknown>) => {
-    const wishes = await gatewayRequests(ctx, requestsPerRound);
-    const startMs = performance.now();
-    await Promise.all(
-      Array.from({ length: clients }, (_, i) =>
-        inTurn(
-          wishes.filter((_wish, at) => at % clients === i),
-          work,
-        ),
-      ),
-    );
-    return perSecond(wishes.length, startMs);
-  };
-  const measured = await interleave(
-    httpsRounds,
-    () => rate(enrol),
-    () => rate(({ id, csr }) => certifyGateway(ctx, id, csr, 'system:bench')),
-  );
-  agent.destroy();
-  await closeServer(server);
-  await trust.close();
-  report({ figure: 'certificates over EST, durable, 8 clients', unit: '1/s', boundWhat: 'the service without HTTPS', ...measured });
-}
-
-type GatewayRequest = { readonly id: string; readonly csr: Uint8Array };
-
-async function gatewayRequests(ctx: Context, count: number): Promise<readonly GatewayRequest[]> {
-  return Promise.all(
-    Array.from({ length: count }, async () => {
-      const id = `gw-${randomBytes(8).toString('hex')}`;
-      await registerGateway(ctx, id, id, 'system:bench');
-      return { id, csr: requestOf(makePair(), { commonName: id }) };
-    }),
-  );
 }
 
 async function responding(report: Report, ctx: Context, ocsp: Awaited<ReturnType<typeof startOcsp>>): Promise<void> {

@@ -1,11 +1,12 @@
 /** `npm run bench -- NAME [--json]` runs bench/NAME.ts, which exports `run(report)`; without a name it says which there are.
  *
  *  Each figure is one JSON line `{bench, figure, value, unit, bound, boundWhat, ratio}` with --json, a line of a table otherwise.
+ *  What cannot be measured on this machine is a line `{bench, figure, notMeasured}`, or says NOT MEASURED.
  *  `ratio` is value / bound: for rates the larger the better, for times the smaller. */
 import { readdirSync } from 'node:fs';
-import type { Figure, Report } from './measure.ts';
+import type { Figure, NotMeasured, Report } from './measure.ts';
 
-const notBenches = ['run.ts', 'measure.ts', 'authority.ts'];
+const notBenches = ['run.ts', 'measure.ts', 'authority.ts', 'softHsm.ts'];
 
 const benches = readdirSync(import.meta.dirname)
   .filter(file => file.endsWith('.ts') && !notBenches.includes(file))
@@ -22,12 +23,15 @@ if (name === undefined || !benches.includes(name)) {
   await run(figure => console.log(json ? JSON.stringify(line(name, figure)) : row(figure)));
 }
 
-function line(bench: string, figure: Figure): object {
+function line(bench: string, figure: Figure | NotMeasured): object {
+  if ('notMeasured' in figure) return { bench, ...figure };
   const { value, bound } = figure;
   return { bench, ...figure, value: round(value), bound: round(bound), ratio: round(value / bound) };
 }
 
-function row({ figure, value, unit, bound, boundWhat }: Figure): string {
+function row(given: Figure | NotMeasured): string {
+  if ('notMeasured' in given) return `${given.figure.padEnd(44)}  NOT MEASURED: ${given.notMeasured}`;
+  const { figure, value, unit, bound, boundWhat } = given;
   return `${figure.padEnd(44)} ${text(value)} ${unit.padEnd(9)} ${text(bound)} ${boundWhat}  ×${round(value / bound)}`;
 }
 

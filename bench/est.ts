@@ -1,0 +1,125 @@
+/** Certificates through EST over HTTPS, each with durable events and blob: beside the same service without HTTPS, and with all keys in a SoftHSM
+ *  token beside the same server with its keys in software. */
+import { randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { Agent, request } from 'node:https';
+import { join } from 'node:path';
+import { createApi } from '../src/api/app.ts';
+import { createAuth } from '../src/api/auth.ts';
+import { estResource } from '../src/api/est.ts';
+import { closeServer, createApiServer, listen } from '../src/api/server.ts';
+import { readSettings } from '../src/config.ts';
+import { initialiseProject } from '../src/services/ceremony.ts';
+import type { Context } from '../src/services/context.ts';
+import { certifyGateway } from '../src/services/enrolment.ts';
+import { registerGateway } from '../src/services/gateways.ts';
+import { openContext } from '../src/services/open.ts';
+import { authenticateOperator } from '../src/services/operators.ts';
+import { startRevocations } from '../src/services/revocations.ts';
+import { issueServerIdentity } from '../src/services/serverCertificate.ts';
+import type { Services } from '../src/services/services.ts';
+import { startTrust } from '../src/services/trust.ts';
+import { makePair, requestOf } from './authority.ts';
+import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
+import { makeSoftHsm, type SoftHsm, softHsmMissing } from './softHsm.ts';
+
+const clients = 8;
+const requestsPerRound = 400;
+const rounds = 9;
+
+export async function run(report: Report): Promise<void> {
+  await inTemporaryFolder(async folder => {
+    const software = await startServer(join(folder, 'software'));
+    const services = await interleave(
+      rounds,
+      () => rate(software, software.enrol),
+      () => rate(software, ({ id, csr }) => certifyGateway(software.ctx, id, csr, 'system:bench')),
+    );
+    report({ figure: 'certificates over EST, durable, 8 clients', unit: '1/s', boundWhat: 'the service without HTTPS', ...services });
+    await besideToken(report, folder, software);
+    await software.close();
+  });
+}
+
+async function besideToken(report: Report, folder: string, software: Server): Promise<void> {
+  const figure = 'certificates over EST, keys in SoftHSM';
+  const softHsm = makeSoftHsm(folder);
+  if (softHsm === undefined) return report({ figure, notMeasured: softHsmMissing });
+  const token = await startServer(join(folder, 'token'), softHsm);
+  const measured = await interleave(
+    rounds,
+    () => rate(token, token.enrol),
+    () => rate(software, software.enrol),
+  );
+  await token.close();
+  report({ figure, unit: '1/s', boundWhat: 'keys in software', ...measured });
+}
+
+type GatewayRequest = { readonly id: string; readonly csr: Uint8Array };
+type Server = { readonly ctx: Context; enrol(wish: GatewayRequest): Promise<void>; close(): Promise<void> };
+
+/** An HTTPS server of a new project with nothing but EST, and a client of it that keeps its connections. */
+async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
+  mkdirSync(folder);
+  const token = softHsm && {
+    NUSEC_KEYSTORE: 'pkcs11',
+    NUSEC_PKCS11_MODULE: softHsm.module,
+    NUSEC_PKCS11_TOKEN: softHsm.label,
+    NUSEC_PKCS11_PIN_FILE: softHsm.pinFile,
+  };
+  const settings = readSettings(folder, { NUSEC_LOG_LEVEL: 'silent', ...token });
+  const { ctx, close } = await openContext(settings, { https: 8443, crl: 8080 }, true);
+  const { tokens } = await initialiseProject(ctx, { organization: 'Example', administrators: ['alice', 'bob'] });
+  const revocations = await startRevocations(ctx);
+  const trust = await startTrust(ctx, revocations);
+  const tls = await issueServerIdentity(ctx, ['localhost']);
+  const person = async (given: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, given)) });
+  const services = { ctx, revocations, trust } as Services;
+  const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);
+  const port = await listen(server, 0, '127.0.0.1');
+  const agent = new Agent({ ca: tls.rootPem, keepAlive: true, maxSockets: clients });
+  return {
+    ctx,
+    enrol: ({ csr }) =>
+      new Promise<void>((resolve, reject) => {
+        const options = { agent, port, host: 'localhost', method: 'POST', path: '/.well-known/est/gateway/simpleenroll' };
+        const headers = { Authorization: `Bearer ${tokens[0]?.token}`, 'Content-Type': 'application/pkcs10' };
+        const outgoing = request({ ...options, headers }, response => {
+          if (response.statusCode !== 200) reject(new Error(`EST answered ${response.statusCode}`));
+          response.resume().on('end', resolve);
+        });
+        outgoing.on('error', reject).end(Buffer.from(csr).toString('base64'));
+      }),
+    async close() {
+      agent.destroy();
+      await closeServer(server);
+      await trust.close();
+      await revocations.close();
+      await close();
+    },
+  };
+}
+
+/** Certificates per second: each client asks for its next one when it has the last. */
+async function rate({ ctx }: Server, work: (wish: GatewayRequest) => Promise<unknown>): Promise<number> {
+  const wishes = await gatewayRequests(ctx, requestsPerRound);
+  await ctx.reads.waitFor(ctx.store.head());
+  const startMs = performance.now();
+  const left = wishes.values();
+  const client = async () => {
+    for (const wish of left) await work(wish);
+  };
+  await Promise.all(Array.from({ length: clients }, client));
+  return perSecond(wishes.length, startMs);
+}
+
+/** Gateways that are registered, each with the request of a new key. */
+export function gatewayRequests(ctx: Context, count: number): Promise<readonly GatewayRequest[]> {
+  return Promise.all(
+    Array.from({ length: count }, async () => {
+      const id = `gw-${randomBytes(8).toString('hex')}`;
+      await registerGateway(ctx, id, id, 'system:bench');
+      return { id, csr: requestOf(makePair(), { commonName: id }) };
+    }),
+  );
+}
