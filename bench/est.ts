@@ -1,9 +1,10 @@
 /** Certificates through EST over HTTPS, each with durable events and blob: beside the same service without HTTPS, and with all keys in a SoftHSM
  *  token beside the same server with its keys in software. */
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
-import { Agent, request } from 'node:https';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { createApi } from '../src/api/app.ts';
 import { createAuth } from '../src/api/auth.ts';
 import { estResource } from '../src/api/est.ts';
@@ -20,6 +21,7 @@ import { issueServerIdentity } from '../src/services/serverCertificate.ts';
 import type { Services } from '../src/services/services.ts';
 import { startTrust } from '../src/services/trust.ts';
 import { makePair, requestOf } from './authority.ts';
+import type { EstServer } from './estClient.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
 import { makeSoftHsm, type SoftHsm, softHsmMissing } from './softHsm.ts';
 
@@ -30,11 +32,7 @@ const rounds = 9;
 export async function run(report: Report): Promise<void> {
   await inTemporaryFolder(async folder => {
     const software = await startServer(join(folder, 'software'));
-    const services = await interleave(
-      rounds,
-      () => rate(software, software.enrol),
-      () => rate(software, ({ id, csr }) => certifyGateway(software.ctx, id, csr, 'system:bench')),
-    );
+    const services = await interleave(rounds, software.throughHttps, software.direct);
     report({ figure: 'certificates over EST, durable, 8 clients', unit: '1/s', boundWhat: 'the service without HTTPS', ...services });
     await besideToken(report, folder, software);
     await software.close();
@@ -46,19 +44,16 @@ async function besideToken(report: Report, folder: string, software: Server): Pr
   const softHsm = makeSoftHsm(folder);
   if (softHsm === undefined) return report({ figure, notMeasured: softHsmMissing });
   const token = await startServer(join(folder, 'token'), softHsm);
-  const measured = await interleave(
-    rounds,
-    () => rate(token, token.enrol),
-    () => rate(software, software.enrol),
-  );
+  const measured = await interleave(rounds, token.throughHttps, software.throughHttps);
   await token.close();
   report({ figure, unit: '1/s', boundWhat: 'keys in software', ...measured });
 }
 
 type GatewayRequest = { readonly id: string; readonly csr: Uint8Array };
-type Server = { readonly ctx: Context; enrol(wish: GatewayRequest): Promise<void>; close(): Promise<void> };
+/** Both give the certificates per second of one round, for as many callers at once. */
+type Server = { throughHttps(): Promise<number>; direct(): Promise<number>; close(): Promise<void> };
 
-/** An HTTPS server of a new project with nothing but EST, and a client of it that keeps its connections. */
+/** An HTTPS server of a new project with nothing but EST, and its clients in another thread. */
 async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   mkdirSync(folder);
   const token = softHsm && {
@@ -77,40 +72,39 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   const services = { ctx, revocations, trust } as Services;
   const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);
   const port = await listen(server, 0, '127.0.0.1');
-  const agent = new Agent({ ca: tls.rootPem, keepAlive: true, maxSockets: clients });
+  const workerData: EstServer = { port, rootPem: tls.rootPem, token: tokens[0]?.token ?? '', clients };
+  const worker = new Worker(new URL('./estClient.ts', import.meta.url), { workerData });
+  /** Requests of gateways that are registered; the read models have seen them. */
+  const newRequests = async () => {
+    const wishes = await gatewayRequests(ctx, requestsPerRound);
+    await ctx.reads.waitFor(ctx.store.head());
+    return wishes;
+  };
   return {
-    ctx,
-    enrol: ({ csr }) =>
-      new Promise<void>((resolve, reject) => {
-        const options = { agent, port, host: 'localhost', method: 'POST', path: '/.well-known/est/gateway/simpleenroll' };
-        const headers = { Authorization: `Bearer ${tokens[0]?.token}`, 'Content-Type': 'application/pkcs10' };
-        const outgoing = request({ ...options, headers }, response => {
-          if (response.statusCode !== 200) reject(new Error(`EST answered ${response.statusCode}`));
-          response.resume().on('end', resolve);
-        });
-        outgoing.on('error', reject).end(Buffer.from(csr).toString('base64'));
-      }),
+    async throughHttps() {
+      const wishes = await newRequests();
+      worker.postMessage(wishes.map(({ csr }) => csr));
+      const [answer] = await once(worker, 'message');
+      return answer;
+    },
+    async direct() {
+      const wishes = await newRequests();
+      const startMs = performance.now();
+      const left = wishes.values();
+      const client = async () => {
+        for (const { id, csr } of left) await certifyGateway(ctx, id, csr, 'system:bench');
+      };
+      await Promise.all(Array.from({ length: clients }, client));
+      return perSecond(wishes.length, startMs);
+    },
     async close() {
-      agent.destroy();
+      await worker.terminate();
       await closeServer(server);
       await trust.close();
       await revocations.close();
       await close();
     },
   };
-}
-
-/** Certificates per second: each client asks for its next one when it has the last. */
-async function rate({ ctx }: Server, work: (wish: GatewayRequest) => Promise<unknown>): Promise<number> {
-  const wishes = await gatewayRequests(ctx, requestsPerRound);
-  await ctx.reads.waitFor(ctx.store.head());
-  const startMs = performance.now();
-  const left = wishes.values();
-  const client = async () => {
-    for (const wish of left) await work(wish);
-  };
-  await Promise.all(Array.from({ length: clients }, client));
-  return perSecond(wishes.length, startMs);
 }
 
 /** Gateways that are registered, each with the request of a new key. */

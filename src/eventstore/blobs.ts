@@ -30,8 +30,10 @@ export type BlobStore = {
 export function openBlobStore(folder: string, limits = { blobBytes: maxBlobBytes, cachedBytes: maxCachedBlobBytes }): BlobStore {
   const verified = lru<Uint8Array>(limits.cachedBytes, bytes => bytes.length);
   const loading = new Map<string, Promise<Uint8Array>>();
+  const onDisk = new Set<string>();
   const get = async (sha256: string): Promise<Uint8Array> => {
-    const bytes = await unlessMissing(readFile(pathOf(folder, sha256)));
+    const file = await unlessMissing(readFile(pathOf(folder, sha256)));
+    const bytes = new Uint8Array(file.buffer, file.byteOffset, file.length);
     if (digest(bytes) !== sha256) throw new NusecError('BLOB_DAMAGED', `blob ${sha256} is not what was stored`);
     return bytes;
   };
@@ -50,8 +52,10 @@ export function openBlobStore(folder: string, limits = { blobBytes: maxBlobBytes
     async put(bytes) {
       if (bytes.length > limits.blobBytes) throw new NusecError('BLOB_TOO_LARGE', `a blob has at most ${limits.blobBytes} bytes`);
       const sha256 = digest(bytes);
+      const path = pathOf(folder, sha256);
       const whole = await get(sha256).catch(() => undefined);
-      if (whole === undefined) await writeDurably(pathOf(folder, sha256), bytes);
+      // What is there already may have been written a moment ago by somebody who still waits for the disk.
+      await (whole === undefined ? write(path, bytes, onDisk) : withFile(path, 'r+', file => sync(file, path, onDisk)));
       return sha256;
     },
     async getRange(sha256, offset, length) {
@@ -91,24 +95,32 @@ async function unlessMissing<Result>(work: Promise<Result>): Promise<Result> {
   }
 }
 
-/** The name appears only when its bytes are on the disk: temporary file, fsync, rename, fsync of the folder. */
-async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
-  const parent = dirname(path);
-  await mkdir(parent, { recursive: true });
+/** Puts the file in place in one step, then waits until bytes and name are on the disk. After a power cut in between the name may have other bytes:
+ *  nothing names this blob yet, `get` refuses them and `put` mends them. */
+async function write(path: string, bytes: Uint8Array, onDisk: Set<string>): Promise<void> {
+  if (!onDisk.has(dirname(path))) await mkdir(dirname(path), { recursive: true });
   const temporary = `${path}.${randomBytes(6).toString('hex')}`;
-  try {
-    await withFile(temporary, 'wx', async file => {
+  await withFile(temporary, 'wx', async file => {
+    try {
       await file.writeFile(bytes);
-      await file.sync();
-    });
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
+      await rename(temporary, path);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+    await sync(file, path, onDisk);
+  });
+}
+
+/** At once, so that the disk does it in one go: the file, its folder, and what that folder is in, the first time.
+ *  @param onDisk folders whose own names are there already */
+async function sync(file: FileHandle, path: string, onDisk: Set<string>): Promise<void> {
+  const parent = dirname(path);
+  const names = onDisk.has(parent) ? [parent] : [parent, dirname(parent), dirname(dirname(parent))];
   // Windows cannot open a folder; its file system keeps renames itself.
-  if (process.platform === 'win32') return;
-  for (const folder of [parent, dirname(parent)]) await withFile(folder, 'r', file => file.sync());
+  const folders = process.platform === 'win32' ? [] : names;
+  await Promise.all([file.sync(), ...folders.map(folder => withFile(folder, 'r', handle => handle.sync()))]);
+  onDisk.add(parent);
 }
 
 async function withFile(path: string, flags: string, work: (file: FileHandle) => Promise<void>): Promise<void> {

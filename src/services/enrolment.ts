@@ -3,7 +3,6 @@ import { device, deviceStream } from '../domain/device.ts';
 import { currentCertificate, type LivingDevice } from '../domain/deviceState.ts';
 import { gateway, gatewayStream } from '../domain/gateway.ts';
 import { programmer, programmerStream } from '../domain/programmer.ts';
-import { type KeyHolder, publicKey, publicKeyStream } from '../domain/publicKey.ts';
 import { NusecError } from '../errors.ts';
 import { issueCertificate } from '../pki/certificate.ts';
 import { judgeCsr } from '../pki/csr.ts';
@@ -12,7 +11,7 @@ import { parseCertificate } from '../pki/parse.ts';
 import { profiles } from '../pki/profiles.ts';
 import { activeCa, caById, ocspUrlOf, rootOfCa, sha256Hex, signingCa } from './authority.ts';
 import { type Context, execute, stateOf } from './context.ts';
-import { type CertificateFacts, issueLeaf, newIntent } from './issuance.ts';
+import { type CertificateFacts, issueLeaf, newIntent, reserveKey } from './issuance.ts';
 
 /** From a certification request to a certificate: the request proves possession, the key is reserved for ever (I4), the certificate comes
  *  from the profile alone (T32). The same request gives the same certificate until that is due for renewal (RULE-10, I6). */
@@ -22,11 +21,6 @@ export type Enrolment = { readonly certificate: Uint8Array; readonly ica: Uint8A
 
 /** The last third of its life is when a certificate is renewed: the same key then gets a new one. */
 const renewalShare = 1 / 3;
-
-/** Reserves a public key for its holder. @throws NusecError WEAK_OR_CLONED_KEY (T26) */
-export async function reserveKey(ctx: Context, publicKeySha256: string, holder: KeyHolder, by: string): Promise<void> {
-  await execute(ctx, publicKey, publicKeyStream(publicKeySha256), { type: 'ReservePublicKey', ...holder }, by);
-}
 
 /** First certificate of a programmer (R11–R16), or the next one of the same key.
  *  @param csr PKCS#10 DER @param expected subject it may carry
@@ -43,13 +37,15 @@ export async function certifyProgrammer(
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no programmer ${uid}`);
   const request = judgeCsr(csr, expected);
   const publicKeySha256 = sha256Hex(request.publicKey);
-  await reserveKey(ctx, publicKeySha256, { kind: 'programmer', uid }, by);
+  const holder = { kind: 'programmer', uid } as const;
+  await reserveKey(ctx, publicKeySha256, holder, by);
   const enrolled = { type: 'EnrolProgrammerKey', publicKey: toBase64url(request.publicKey), publicKeySha256 } as const;
   await execute(ctx, programmer, stream, enrolled, by);
   const certificates = async () => certificatesOf(await stateOf(ctx, programmer, stream));
   const issued = await issueLeaf(ctx, {
     profile: 'programmer',
     subject: uid,
+    holder,
     use: 'programmer',
     csr,
     request,
@@ -66,7 +62,7 @@ export async function certifyProgrammer(
       return { publicKeySha256, ...facts, ...certificatesOf(after).find(({ serial }) => serial === facts.serial) };
     },
   });
-  return withChain(ctx, issued);
+  return withChain(ctx, issued.icaId, issued.certificate);
 }
 
 /** First certificate of a gateway, or a later one, for the same or a new key. @throws as certifyProgrammer */
@@ -82,11 +78,11 @@ export async function certifyGateway(
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no gateway ${gatewayId}`);
   const request = judgeCsr(csr, expected);
   const publicKeySha256 = sha256Hex(request.publicKey);
-  await reserveKey(ctx, publicKeySha256, { kind: 'gateway', uid: gatewayId }, by);
   const certificates = async () => certificatesOf(await stateOf(ctx, gateway, stream));
   const issued = await issueLeaf(ctx, {
     profile: 'gateway',
     subject: gatewayId,
+    holder: { kind: 'gateway', uid: gatewayId },
     use: 'gateway',
     csr,
     request,
@@ -99,7 +95,7 @@ export async function certifyGateway(
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
     },
   });
-  return withChain(ctx, issued);
+  return withChain(ctx, issued.icaId, issued.certificate);
 }
 
 /** Certificates in a state, newest last. */
@@ -127,7 +123,7 @@ export async function certifyDevice(ctx: Context, uid: string, csr: Uint8Array, 
   const request = judgeCsr(csr, { commonName: state.objId, serialNumber: uid });
   const publicKeySha256 = sha256Hex(request.publicKey);
   const known = currentCertificate(state);
-  if (known?.publicKeySha256 === publicKeySha256) return withChain(ctx, known);
+  if (known?.publicKeySha256 === publicKeySha256) return withChain(ctx, known.icaId, await ctx.blobs.get(known.certificateSha256));
   await reserveKey(ctx, publicKeySha256, { kind: 'device', uid, objId: state.objId }, by);
   const intent = await recordIntent(ctx, state, csr, publicKeySha256, by);
   const ca = await signingCa(ctx, intent.icaId);
@@ -151,7 +147,9 @@ export async function certifyDevice(ctx: Context, uid: string, csr: Uint8Array, 
   const { serial, icaId, notAfter } = intent;
   const facts: CertificateFacts = { serial, certificateSha256, publicKeySha256, icaId, notAfter };
   await execute(ctx, device, deviceStream(uid), { type: 'CertifyDevice', ...facts }, by);
-  return withChain(ctx, currentCertificate(await stateOf(ctx, device, deviceStream(uid))) ?? facts);
+  const recorded = currentCertificate(await stateOf(ctx, device, deviceStream(uid))) ?? facts;
+  const isOurs = recorded.certificateSha256 === certificateSha256;
+  return withChain(ctx, recorded.icaId, isOurs ? der : await ctx.blobs.get(recorded.certificateSha256));
 }
 
 export async function livingDevice(ctx: Context, uid: string): Promise<LivingDevice> {
@@ -177,12 +175,8 @@ export async function isDue(ctx: Context, known: Pick<CertificateFacts, 'certifi
   return ctx.clock().getTime() >= to - (to - from) * renewalShare;
 }
 
-/** A recorded certificate with its chain. */
-export async function withChain(ctx: Context, known: Pick<CertificateFacts, 'certificateSha256' | 'icaId'>): Promise<Enrolment> {
-  const [certificate, ica, root] = await Promise.all([
-    ctx.blobs.get(known.certificateSha256),
-    caById(ctx, known.icaId),
-    rootOfCa(ctx, known.icaId),
-  ]);
+/** A certificate with its chain. @param icaId the authority that issued it */
+export async function withChain(ctx: Context, icaId: string, certificate: Uint8Array): Promise<Enrolment> {
+  const [ica, root] = await Promise.all([caById(ctx, icaId), rootOfCa(ctx, icaId)]);
   return { certificate, ica: ica.certificate.der, root };
 }

@@ -1,6 +1,7 @@
 import { toHex } from '../bytes.ts';
 import type { CaUse } from '../domain/authorityEvents.ts';
 import { certification, certificationStream, type Intent } from '../domain/certification.ts';
+import { type KeyHolder, publicKey, publicKeyStream } from '../domain/publicKey.ts';
 import { NusecError } from '../errors.ts';
 import { issueCertificate } from '../pki/certificate.ts';
 import type { judgeCsr } from '../pki/csr.ts';
@@ -34,6 +35,8 @@ export type Wish<Profile extends LeafProfile> = {
   readonly request: ReturnType<typeof judgeCsr>;
   readonly fields: Omit<ProfileFields[Profile], Common>;
   readonly by: string;
+  /** To whom the key belongs for ever (I4). */
+  readonly holder: KeyHolder;
   /** The certificate of this key that is recorded and not due for renewal, looked up anew each time. */
   readonly current: () => Promise<CertificateFacts | undefined>;
   /** Whether the subject's stream has this certificate: an intent that got that far is done. */
@@ -42,21 +45,29 @@ export type Wish<Profile extends LeafProfile> = {
   readonly record: (facts: CertificateFacts) => Promise<CertificateFacts>;
 };
 
-/** Issues a programmer's, gateway's or operational certificate, or gives the present one. @returns what is recorded of it
+/** What is recorded of a certificate, and the certificate, DER. */
+export type Issued = CertificateFacts & { readonly certificate: Uint8Array };
+
+/** Issues a programmer's, gateway's or operational certificate, or gives the present one.
  *  @throws NusecError CA_NOT_ACTIVE, CERTIFICATE_EXPIRED (the issuing CA), and what `record`, the keystore and the event store throw */
-export async function issueLeaf<Profile extends LeafProfile>(ctx: Context, wish: Wish<Profile>): Promise<CertificateFacts> {
+export async function issueLeaf<Profile extends LeafProfile>(ctx: Context, wish: Wish<Profile>): Promise<Issued> {
   const { profile, subject, by } = wish;
   const stream = certificationStream(profile, subject);
   const publicKeySha256 = sha256Hex(wish.request.publicKey);
   const known = await wish.current();
-  if (known !== undefined) return known;
+  if (known !== undefined) return withBytes(ctx, known);
   const atHand = await intentAtHand(ctx, wish, stream, publicKeySha256);
-  const intent = atHand ?? (await recordIntent(ctx, wish, stream, publicKeySha256));
+  await requireKeyOf(ctx, publicKeySha256, wish.holder);
+  // Both are there before anything is signed; together they are one write to the disk.
+  const [intent] = await Promise.all([
+    atHand ?? recordIntent(ctx, wish, stream, publicKeySha256),
+    reserveKey(ctx, publicKeySha256, wish.holder, by),
+  ]);
   // Somebody else's intent may have come to its end between our look and our intent: then there is a certificate now.
   const meanwhile = atHand === undefined ? await wish.current() : undefined;
   if (meanwhile !== undefined) {
     await execute(ctx, certification, stream, { type: 'FinishIntent', serial: intent.serial }, by);
-    return meanwhile;
+    return withBytes(ctx, meanwhile);
   }
   const { serial, icaId, notBefore, notAfter } = intent;
   const ca = await signingCa(ctx, icaId);
@@ -71,9 +82,24 @@ export async function issueLeaf<Profile extends LeafProfile>(ctx: Context, wish:
   };
   const { der } = await issueCertificate(profile, { ...common, ...wish.fields } as unknown as ProfileFields[Profile], ca.signer);
   const certificateSha256 = await ctx.blobs.put(der);
+  // With this event the intent has come to its end; that is written down when the next one is due.
   const recorded = await wish.record({ serial, certificateSha256, publicKeySha256, icaId, notAfter });
-  await execute(ctx, certification, stream, { type: 'FinishIntent', serial }, by);
-  return recorded;
+  return recorded.certificateSha256 === certificateSha256 ? { ...recorded, certificate: der } : withBytes(ctx, recorded);
+}
+
+const withBytes = async (ctx: Context, facts: CertificateFacts): Promise<Issued> => ({
+  ...facts,
+  certificate: await ctx.blobs.get(facts.certificateSha256),
+});
+
+/** Reserves a public key for its holder. @throws NusecError WEAK_OR_CLONED_KEY (T26) */
+export async function reserveKey(ctx: Context, publicKeySha256: string, holder: KeyHolder, by: string): Promise<void> {
+  await execute(ctx, publicKey, publicKeyStream(publicKeySha256), { type: 'ReservePublicKey', ...holder }, by);
+}
+
+/** @throws NusecError WEAK_OR_CLONED_KEY when the key is another's */
+async function requireKeyOf(ctx: Context, publicKeySha256: string, holder: KeyHolder): Promise<void> {
+  publicKey.decide({ type: 'ReservePublicKey', ...holder }, await stateOf(ctx, publicKey, publicKeyStream(publicKeySha256)));
 }
 
 /** The recorded intent for this key that did not come to its end. */

@@ -8,7 +8,7 @@ import { ocspUrlOf, sha256Hex } from './authority.ts';
 import type { ConnectedDevices } from './connectedDevices.ts';
 import { type Context, execute, stateOf } from './context.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
-import { certificatesOf, currentOf, type Enrolment, isDue, livingDevice, reserveKey, withChain } from './enrolment.ts';
+import { certificatesOf, currentOf, type Enrolment, isDue, livingDevice, withChain } from './enrolment.ts';
 import { issueLeaf } from './issuance.ts';
 
 /** The operational certificate of a device (LDevID, IEEE 802.1AR): short-lived, for a key of its own, asked for with the certificate it has, over
@@ -28,13 +28,13 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
   requireCertifiable(state);
   const request = judgeCsr(csr, { ...present, organizationalUnit: ldevidUnit, commonName: state.objId, serialNumber: uid });
   const publicKeySha256 = sha256Hex(request.publicKey);
-  await reserveKey(ctx, publicKeySha256, { kind: 'device', uid, objId: state.objId }, by);
   // The IDevID is not replaced by this, even if the device shows its key again.
   const certificates = async () =>
     certificatesOf(await stateOf(ctx, device, deviceStream(uid))).filter(({ serial }) => serial !== state.serial);
   const issued = await issueLeaf(ctx, {
     profile: 'ldevid',
     subject: uid,
+    holder: { kind: 'device', uid, objId: state.objId },
     use: 'device',
     line: state.line,
     csr,
@@ -48,7 +48,7 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
     },
   });
-  return withChain(ctx, issued);
+  return withChain(ctx, issued.icaId, issued.certificate);
 }
 
 /** Tells a connected device that it is time to ask: it came with its IDevID, or with an LDevID in the last third of its life. The server has the

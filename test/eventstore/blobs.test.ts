@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { openBlobStore } from '../../src/eventstore/blobs.ts';
 import { temporaryFolder } from './support.ts';
 
@@ -22,6 +23,44 @@ describe('blob folder', () => {
     expect(await Promise.all([blobs.put(bytes), blobs.put(bytes)])).toEqual([sha256, sha256]);
     expect(files(folder)).toHaveLength(1);
     expect((await openBlobStore(folder).get(sha256)).length).toBe(100_000);
+  });
+
+  it('says that it has them only when bytes and name are on the disk, also when somebody else just wrote them', async () => {
+    const folder = temporaryFolder();
+    const handle = await open(folder, 'r');
+    let synced = 0;
+    const { sync } = Object.getPrototypeOf(handle) as FileHandle;
+    const spy = vi.spyOn(Object.getPrototypeOf(handle) as FileHandle, 'sync').mockImplementation(async function (this: FileHandle) {
+      await sync.call(this);
+      synced += 1;
+    });
+    onTestFinished(() => spy.mockRestore());
+    await handle.close();
+    const syncedBefore = async (put: Promise<string>) => {
+      synced = 0;
+      await put;
+      return synced;
+    };
+    const blobs = openBlobStore(join(folder, 'blobs'));
+    const inSameFolder = () => {
+      for (let seed = 2; ; seed += 1) {
+        const bytes = Uint8Array.of(seed & 0xff, seed >> 8);
+        if (
+          createHash('sha256')
+            .update(bytes)
+            .digest('hex')
+            .startsWith(files(folder)[0]?.parentPath.slice(-2) ?? '')
+        )
+          return bytes;
+      }
+    };
+    // The file, its folder, the folder of blobs, and where that is; then the file and its folder.
+    expect(await syncedBefore(blobs.put(bytesOf(100)))).toBe(4);
+    const next = inSameFolder();
+    expect(await syncedBefore(blobs.put(next))).toBe(2);
+    expect(await syncedBefore(blobs.put(next))).toBe(2);
+    spy.mockRejectedValue(new Error('no space'));
+    await expect(blobs.put(next)).rejects.toThrow('no space');
   });
 
   it('a flipped byte is an error on every read and never served (T30)', async () => {

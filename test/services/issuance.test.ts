@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../src/bytes.ts';
+import { certificationStream } from '../../src/domain/certification.ts';
 import { NusecError } from '../../src/errors.ts';
 import { cursor, enter, read, readUnsigned, tags } from '../../src/pki/der.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
@@ -117,6 +118,41 @@ describe.each(Object.keys(subjects))('the certificate of a %s', kind => {
     const [first, ...others] = await Promise.all(Array.from({ length: 8 }, ask));
     for (const other of others) expect(other).toEqual(first);
     expect(await inventoryOf(id)).toHaveLength(before + 1);
+  });
+});
+
+describe('a key of another holder', () => {
+  it('leaves no intent and nothing signed (T26, I4)', async () => {
+    const party = newParty();
+    const requests = await Promise.all(
+      ['a', 'b'].map(async name => {
+        const id = `gw-${name}-${newUid().slice(0, 8)}`;
+        await registerGateway(project.ctx, id, id, by);
+        return { id, csr: requestOf(party, { commonName: id }) };
+      }),
+    );
+    const [mine, theirs] = requests as [(typeof requests)[number], (typeof requests)[number]];
+    await certifyGateway(project.ctx, mine.id, mine.csr, by);
+    signed = [];
+    await expect(certifyGateway(project.ctx, theirs.id, theirs.csr, by)).rejects.toMatchObject({ code: 'WEAK_OR_CLONED_KEY' });
+    expect(await project.ctx.store.readStream(certificationStream('gateway', theirs.id))).toEqual([]);
+    expect(signed).toEqual([]);
+  });
+
+  it('is found out when both ask at once: one gets a certificate', async () => {
+    const party = newParty();
+    const ids = await Promise.all(
+      Array.from({ length: 6 }, async () => {
+        const id = `gw-${newUid().slice(0, 8)}`;
+        await registerGateway(project.ctx, id, id, by);
+        return id;
+      }),
+    );
+    signed = [];
+    const answers = await Promise.allSettled(ids.map(id => certifyGateway(project.ctx, id, requestOf(party, { commonName: id }), by)));
+    expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    for (const answer of answers) if (answer.status === 'rejected') expect(answer.reason).toMatchObject({ code: 'WEAK_OR_CLONED_KEY' });
+    expect(signed).toHaveLength(1);
   });
 });
 
