@@ -7,6 +7,7 @@ export const errorCodes = [
   // Requests in general
   'BAD_REQUEST',
   'BODY_TOO_LARGE',
+  'MEDIA_TYPE',
   'NOT_FOUND',
   'CONFLICT',
   'RATE_LIMITED',

@@ -38,9 +38,9 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
   const large = bodyLimit({ maxSize: maxFirmwareBytes, onError: tooLarge });
   api.use((c, next) => (largePath.test(c.req.path) ? large(c, next) : small(c, next)));
   api.onError((error, c) => {
-    if (!(error instanceof NusecError) && !(error instanceof SyntaxError))
-      services.ctx.log.error({ error: error.message }, 'request failed');
-    return problemResponse(c, badJson(error) ?? error);
+    const known = badBody(error) ?? error;
+    if (!(known instanceof NusecError)) services.ctx.log.error({ error: error.message }, 'request failed');
+    return problemResponse(c, known);
   });
   api.notFound(c => problemResponse(c, new NusecError('NOT_FOUND', `there is no ${c.req.method} ${c.req.path}`)));
   for (const resource of resources) resource(api, services, auth);
@@ -48,9 +48,10 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
   return api;
 }
 
-/** Hono reports a body that is not JSON as an HTTPException 400 or a SyntaxError. */
-function badJson(error: unknown): NusecError | undefined {
+/** Hono reports a body that is not JSON as an HTTPException 400 or a SyntaxError, another media type as 415. */
+function badBody(error: unknown): NusecError | undefined {
   const status = (error as { status?: unknown }).status;
+  if (status === 415) return new NusecError('MEDIA_TYPE', 'the body is to be application/json');
   if (error instanceof SyntaxError || status === 400) return new NusecError('BAD_REQUEST', 'the body is not valid JSON');
   return undefined;
 }

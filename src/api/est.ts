@@ -56,10 +56,8 @@ function machineOf({ trust }: Services, c: Call) {
  *  @throws NusecError UNAUTHENTICATED, TOKEN_EXPIRED, FORBIDDEN */
 async function personOf({ ctx }: Services, c: Call): Promise<string> {
   const [, scheme, value = ''] = /^(Basic|Bearer) ([A-Za-z0-9+/=_-]{1,400})$/.exec(c.req.header('Authorization') ?? '') ?? [];
-  if (scheme === undefined) {
-    c.header('WWW-Authenticate', 'Basic realm="EST"');
+  if (scheme === undefined)
     throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'enrolment needs a client certificate or the token of an operator');
-  }
   const [name, token = ''] = scheme === 'Basic' ? Buffer.from(value, 'base64').toString().split(/:(.*)/s) : [undefined, value];
   const person = await authenticateOperator(ctx, token);
   if (name !== undefined && name !== person.name) throw new NusecError('UNAUTHENTICATED', 'the token belongs to somebody else');
@@ -68,8 +66,10 @@ async function personOf({ ctx }: Services, c: Call): Promise<string> {
   return person.name;
 }
 
-/** PKCS#10 as base64, line breaks allowed. @throws NusecError CSR_TOO_LARGE, CSR_MALFORMED */
+/** PKCS#10 as base64, line breaks allowed. @throws NusecError MEDIA_TYPE, CSR_TOO_LARGE, CSR_MALFORMED */
 async function requestOf(c: Call): Promise<Uint8Array> {
+  if (!/^application\/pkcs10\s*(;|$)/i.test(c.req.header('Content-Type') ?? 'application/pkcs10'))
+    throw new NusecError('MEDIA_TYPE', 'a request is application/pkcs10');
   const text = (await c.req.text()).replace(/\s+/g, '');
   if (text.length > maxBase64Characters) throw new NusecError('CSR_TOO_LARGE', `a request has at most ${maxCsrBytes} bytes`);
   const der = Buffer.from(text, 'base64');

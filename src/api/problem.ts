@@ -6,6 +6,7 @@ import { type ErrorCode, NusecError } from '../errors.ts';
 const problems = {
   BAD_REQUEST: [400, 'The request is not valid'],
   BODY_TOO_LARGE: [413, 'The body is larger than this endpoint takes'],
+  MEDIA_TYPE: [415, 'The body is of another type than this endpoint takes'],
   NOT_FOUND: [404, 'There is no such thing'],
   CONFLICT: [409, 'The request contradicts what is recorded'],
   RATE_LIMITED: [429, 'Too many requests'],
@@ -103,10 +104,14 @@ const problems = {
 } as const satisfies Record<ErrorCode, readonly [ContentfulStatusCode, string]>;
 
 /** The problem document for any error; an unknown error tells nothing of itself. */
+/** A 401 says how to come back (RFC 9110 §11.6.1); clients of EST know Basic (RFC 7030 §3.2.3). */
+const challengeOf = (path: string): string => (path.startsWith('/.well-known/est/') ? 'Basic realm="EST"' : 'Bearer');
+
 export function problemResponse(c: HonoContext, error: unknown): Response {
   const known = error instanceof NusecError;
   const code: ErrorCode = known ? error.code : 'INTERNAL';
   const [status, title] = problems[code];
   const body = { type: `urn:nusec:problem:${code}`, title, status, code, ...(known && { detail: error.message }) };
-  return c.body(JSON.stringify(body), status, { 'Content-Type': 'application/problem+json' });
+  const headers = { 'Content-Type': 'application/problem+json', ...(status === 401 && { 'WWW-Authenticate': challengeOf(c.req.path) }) };
+  return c.body(JSON.stringify(body), status, headers);
 }

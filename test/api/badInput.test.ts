@@ -38,6 +38,7 @@ describe('requests of people', () => {
     expect(answer.status).toBe(status);
     expect(answer.contentType).toBe('application/problem+json');
     expect(answer.json).toMatchObject({ code, type: `urn:nusec:problem:${code}`, status });
+    expect(answer.headers['www-authenticate']).toBe('Bearer');
   });
 
   it('refuses a person without the role', async () => {
@@ -57,6 +58,14 @@ describe('requests of people', () => {
   ])('refuses %s with BAD_REQUEST', async (_what, body) => {
     expect((await post('/v1/operators', body)).json).toMatchObject({ code: 'BAD_REQUEST', status: 400 });
   });
+
+  it.each(['text/plain', 'application/x-www-form-urlencoded', 'application/octet-stream', ''])(
+    'refuses JSON that says it is "%s"',
+    async type => {
+      const answer = await post('/v1/operators', '{"name":"fay","roles":["auditor"]}', { ...as(server.alice), 'Content-Type': type });
+      expect(answer.json).toMatchObject({ code: 'MEDIA_TYPE', status: 415 });
+    },
+  );
 
   it('refuses a body over the limit and stays alive', async () => {
     const answer = await post('/v1/operators', Buffer.alloc(300 * 1024, 0x20));

@@ -140,9 +140,12 @@ describe('EST refuses', () => {
   it('a caller without certificate or token, with a foreign certificate, or with a wrong token', async () => {
     const nobody = await curl('/gateway/simpleenroll', ...request('gw-2'));
     expect([nobody.status, codeOf(nobody)]).toEqual([401, 'CLIENT_CERTIFICATE_REQUIRED']);
+    expect(nobody.headers).toContain('WWW-Authenticate: Basic realm="EST"');
     expect(codeOf(await curl('/gateway/simplereenroll', ...alice(), ...request('gw-2')))).toBe('CLIENT_CERTIFICATE_REQUIRED');
     expect(codeOf(await curl('/gateway/simpleenroll', '-u', `bob:${server.alice}`, ...request('gw-2')))).toBe('UNAUTHENTICATED');
-    expect(codeOf(await curl('/gateway/simpleenroll', '-u', 'alice:wrong', ...request('gw-2')))).toBe('UNAUTHENTICATED');
+    const wrong = await curl('/gateway/simpleenroll', '-u', 'alice:wrong', ...request('gw-2'));
+    expect(codeOf(wrong)).toBe('UNAUTHENTICATED');
+    expect(wrong.headers).toContain('WWW-Authenticate: Basic realm="EST"');
     const { ica, key } = await foreignGateway();
     writeFileSync(join(folder, 'foreign.pem'), toPem('CERTIFICATE', ica.leaf) + toPem('CERTIFICATE', ica.der));
     writeFileSync(join(folder, 'foreign.key'), key);
@@ -164,6 +167,8 @@ describe('EST refuses', () => {
       writeFileSync(join(folder, 'raw'), text);
       return ['-H', 'Content-Type: application/pkcs10', '-H', 'Expect:', '--data-binary', '@raw'];
     };
+    for (const type of ['application/json', 'application/pkcs10x', 'text/plain'])
+      expect(codeOf(await curl('/gateway/simpleenroll', ...alice(), ...request('gw-2'), '-H', `Content-Type: ${type}`))).toBe('MEDIA_TYPE');
     const code = async (text: string) => codeOf(await curl('/gateway/simpleenroll', ...alice(), ...raw(text)));
     expect(await code('%%%%')).toBe('CSR_MALFORMED');
     expect(await code('')).toBe('CSR_MALFORMED');

@@ -1,9 +1,11 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { type RequestOptions, request } from 'node:https';
 
 /** One HTTPS exchange with full control of headers, body and client certificate. */
 export type Answer = {
   readonly status: number;
   readonly contentType: string;
+  readonly headers: IncomingHttpHeaders;
   readonly text: string;
   readonly json: Readonly<Record<string, unknown>>;
 };
@@ -17,7 +19,8 @@ export function exchange(url: string, options: RequestOptions & { readonly body?
       response.on('end', () => {
         const text = Buffer.concat(chunks).toString();
         const contentType = response.headers['content-type'] ?? '';
-        resolve({ status: response.statusCode ?? 0, contentType, text, json: contentType.includes('json') ? JSON.parse(text) : {} });
+        const json = contentType.includes('json') ? JSON.parse(text) : {};
+        resolve({ status: response.statusCode ?? 0, contentType, headers: response.headers, text, json });
       });
       response.on('error', reject);
     });
