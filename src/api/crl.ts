@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { NusecError } from '../errors.ts';
 import type { Context } from '../services/context.ts';
 import { currentCrl } from '../services/crl.ts';
@@ -22,11 +22,18 @@ export function serveCrl(ctx: Context, request: IncomingMessage, response: Serve
       const der = list === 'crl' ? crl.full : crl.deltaList;
       const tag = `"${list}-${crl.number}"`;
       const headers = { ETag: tag, 'Cache-Control': `max-age=${cacheSeconds}`, 'Last-Modified': new Date(crl.thisUpdate).toUTCString() };
-      if (request.headers['if-none-match'] === tag) return response.writeHead(304, headers).end();
+      if (isKnown(request.headers, tag, crl.thisUpdate)) return response.writeHead(304, headers).end();
       response.writeHead(200, { ...headers, 'Content-Type': 'application/pkix-crl', 'Content-Length': der.length });
       return response.end(request.method === 'HEAD' ? undefined : der);
     },
     error => response.writeHead(error instanceof NusecError && error.code === 'NOT_FOUND' ? 404 : 503).end(),
   );
   return true;
+}
+
+/** Whether the caller has this list: one of its tags, compared weakly, or without tags its date (RFC 9110 §13.1.2, §13.1.3). */
+function isKnown({ 'if-none-match': tags, 'if-modified-since': since }: IncomingHttpHeaders, tag: string, thisUpdate: string): boolean {
+  if (tags !== undefined) return tags.split(',').some(each => each.trim() === '*' || each.trim().replace(/^W\//, '') === tag);
+  const wholeSeconds = Math.floor(Date.parse(thisUpdate) / 1000) * 1000;
+  return since !== undefined && wholeSeconds <= Date.parse(since);
 }

@@ -1,6 +1,7 @@
+import { hash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { maxOcspRequestBytes } from '../pki/ocspRequest.ts';
-import type { Ocsp } from '../services/ocsp.ts';
+import type { Ocsp, OcspReply } from '../services/ocsp.ts';
 
 /** OCSP over HTTP (RFC 6960 appendix A): `POST /ocsp` with the request as body, `GET /ocsp/{base64 of the request, URL-encoded}`.
  *  Refusals are OCSP responses too, so the status is 200 but for a body that is too large. */
@@ -16,10 +17,20 @@ export function serveOcsp(ocsp: Ocsp, request: IncomingMessage, response: Server
 }
 
 async function answer(ocsp: Ocsp, request: Uint8Array, response: ServerResponse, isGet: boolean): Promise<void> {
-  const { der, maxAgeSeconds } = await ocsp.respond(request);
-  const caching = isGet && maxAgeSeconds > 0 ? `max-age=${maxAgeSeconds}, public, no-transform, must-revalidate` : 'no-store';
-  response.writeHead(200, { 'Content-Type': 'application/ocsp-response', 'Content-Length': der.length, 'Cache-Control': caching });
-  response.end(der);
+  const reply = await ocsp.respond(request);
+  const caching = isGet && reply.maxAgeSeconds > 0 ? cachingOf(reply) : { 'Cache-Control': 'no-store' };
+  response.writeHead(200, { 'Content-Type': 'application/ocsp-response', 'Content-Length': reply.der.length, ...caching });
+  response.end(reply.der);
+}
+
+/** What lets caches keep an answer (RFC 5019 §6.2). */
+function cachingOf({ der, thisUpdate, maxAgeSeconds }: OcspReply) {
+  return {
+    'Cache-Control': `max-age=${maxAgeSeconds}, public, no-transform, must-revalidate`,
+    Expires: new Date(Date.now() + maxAgeSeconds * 1000).toUTCString(),
+    'Last-Modified': new Date(thisUpdate).toUTCString(),
+    ETag: `"${hash('sha1', der)}"`,
+  };
 }
 
 /** What does not decode is an empty request, which is answered as malformed. */

@@ -1,6 +1,6 @@
 import type { Alarms } from './alarms.ts';
-import { authorityOf } from './authority.ts';
-import type { Context } from './context.ts';
+import { authorityOf, caById } from './authority.ts';
+import { type Context, nowIso } from './context.ts';
 import { isDue, issueCrl } from './crl.ts';
 import type { Revocations } from './revocations.ts';
 
@@ -35,6 +35,8 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
     const signing = issuingCas.filter(({ status }) => status === 'ACTIVE' || status === 'RETIRED').map(({ icaId }) => icaId);
     for (const icaId of [...roots.map(({ rootId }) => rootId), ...signing]) {
       const newest = crls.find(crl => crl.icaId === icaId);
+      // An authority whose time is over signs no more; nothing under it is valid.
+      if ((await caById(ctx, icaId)).certificate.notAfter <= nowIso(ctx)) continue;
       if (newest?.delta === undefined || isDue(ctx, newest)) await sign(icaId, true);
     }
   };

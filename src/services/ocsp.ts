@@ -11,6 +11,7 @@ import {
   certIdOf,
   issuerHashes,
   type OcspAnswer,
+  type OcspFailure,
   type OcspSigner,
   ocspFailure,
   ocspSigner,
@@ -22,11 +23,14 @@ import { authorityOf, caById, ensureSigningKey, sha256Hex } from './authority.ts
 import { type Context, execute, nowIso } from './context.ts';
 import type { Revocations } from './revocations.ts';
 
+/** An OCSPResponse, DER. `thisUpdate` ISO, now for what is refused; `maxAgeSeconds` 0: not to be kept. */
+export type OcspReply = { readonly der: Uint8Array; readonly thisUpdate: string; readonly maxAgeSeconds: number };
+
 /** OCSP responder (RFC 6960; R86, RULE-16). Every issuing CA has a delegated signer of its own, renewed by itself. Answers without a nonce are
  *  kept until half of their life is over or the certificate's status changes; answers with one are signed each time. */
 export type Ocsp = {
   /** @param request DER as received @returns OCSPResponse DER, also for what it refuses, and how long it may be kept */
-  respond(request: Uint8Array): Promise<{ readonly der: Uint8Array; readonly maxAgeSeconds: number }>;
+  respond(request: Uint8Array): Promise<OcspReply>;
   /** The answer for a certificate of ours, to be stapled to its handshakes; undefined when there is none. @param leaf DER */
   staple(leaf: Uint8Array): Promise<Uint8Array | undefined>;
   close(): Promise<void>;
@@ -39,7 +43,7 @@ const maxKeptStatuses = 200_000;
 const maxInFlight = 1000;
 const signerRenewalMs = 30 * 86_400_000;
 
-type Kept = { readonly certId: Uint8Array; readonly der: Uint8Array; readonly keepUntilMs: number };
+type Kept = { readonly certId: Uint8Array; readonly der: Uint8Array; readonly thisUpdate: string; readonly keepUntilMs: number };
 type KnownStatus = { readonly icaId: string; readonly status: CertStatus };
 type KnownIssuer = { readonly icaId: string; readonly certificate: Certificate };
 /** `renewAtMs`: from when on the next signer is made, never for one that ends with its authority. */
@@ -98,27 +102,29 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
     const endMs = Math.min(nowMs + responseLifetimeMs, signing.notAfterMs);
     const times = { thisUpdate: new Date(nowMs).toISOString(), nextUpdate: new Date(endMs).toISOString() };
     const der = await buildOcspResponse({ answers, ...times, nonce }, signing);
-    const made: Kept = { certId: first?.certId ?? der, der, keepUntilMs: nowMs + (endMs - nowMs) / 2 };
+    const made: Kept = { certId: first?.certId ?? der, der, thisUpdate: times.thisUpdate, keepUntilMs: nowMs + (endMs - nowMs) / 2 };
     // An unknown certificate may be issued at any moment; and what changed while we signed must not be kept.
     const keepable = nonce === undefined && questions.length === 1 && answers[0]?.status !== 'unknown' && before === changes;
     if (first && keepable) kept.set(first.serialHex, made);
     return nonce === undefined && answers.every(({ status }) => status !== 'unknown') ? made : { ...made, keepUntilMs: nowMs };
   };
 
+  const failure = (why: OcspFailure): OcspReply => ({ der: ocspFailure(why), thisUpdate: nowIso(ctx), maxAgeSeconds: 0 });
+
   return {
     async respond(request) {
-      if (inFlight >= maxInFlight) return { der: ocspFailure('tryLater'), maxAgeSeconds: 0 };
+      if (inFlight >= maxInFlight) return failure('tryLater');
       inFlight += 1;
       try {
         const { questions, nonce } = readOcspRequest(request);
         const made = await answer(questions, nonce);
-        if (made === undefined) return { der: ocspFailure('unauthorized'), maxAgeSeconds: 0 };
-        return { der: made.der, maxAgeSeconds: Math.max(0, Math.floor((made.keepUntilMs - ctx.clock().getTime()) / 1000)) };
+        if (made === undefined) return failure('unauthorized');
+        const { der, thisUpdate } = made;
+        return { der, thisUpdate, maxAgeSeconds: Math.max(0, Math.floor((made.keepUntilMs - ctx.clock().getTime()) / 1000)) };
       } catch (error) {
-        if (error instanceof NusecError && error.code === 'OCSP_MALFORMED')
-          return { der: ocspFailure('malformedRequest'), maxAgeSeconds: 0 };
+        if (error instanceof NusecError && error.code === 'OCSP_MALFORMED') return failure('malformedRequest');
         ctx.log.error({ error: String(error) }, 'OCSP not answered');
-        return { der: ocspFailure('tryLater'), maxAgeSeconds: 0 };
+        return failure('tryLater');
       } finally {
         inFlight -= 1;
       }

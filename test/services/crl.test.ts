@@ -115,7 +115,14 @@ describe('revocation lists over plain HTTP (R86, RULE-16)', () => {
 
   it('are cacheable: the same tag gives 304', async () => {
     const tag = (await get('/crl/root.crl')).headers.get('ETag') ?? '';
-    expect((await get('/crl/root.crl', { 'If-None-Match': tag })).status).toBe(304);
+    for (const tags of [tag, `W/${tag}`, `"other", ${tag}`, '*'])
+      expect((await get('/crl/root.crl', { 'If-None-Match': tags })).status, tags).toBe(304);
+    const modified = (await get('/crl/root.crl')).headers.get('Last-Modified') ?? '';
+    expect((await get('/crl/root.crl', { 'If-Modified-Since': modified })).status).toBe(304);
+    const before = new Date(Date.parse(modified) - 1000).toUTCString();
+    for (const fresh of [{ 'If-None-Match': '"other"' }, { 'If-Modified-Since': before }, { 'If-Modified-Since': 'x' }])
+      expect((await get('/crl/root.crl', fresh)).status, JSON.stringify(fresh)).toBe(200);
+    expect((await get('/crl/root.crl', { 'If-None-Match': '"other"', 'If-Modified-Since': modified })).status).toBe(200);
     expect((await fetch(`${project.url}/crl/root.crl`, { method: 'HEAD' })).headers.get('Content-Length')).toMatch(/^\d{3}$/);
     expect((await fetch(`${project.url}/crl/root.crl`, { method: 'POST' })).status).toBe(405);
   });
@@ -179,5 +186,13 @@ describe('the schedule of revocation lists', () => {
     project.moveClock(3660 * dayMs);
     await expect(issueCrl(ctx, 'gateway-1')).rejects.toMatchObject({ code: 'CERTIFICATE_EXPIRED' });
     expect((await get('/crl/gateway-1.crl')).status).toBe(200);
+  });
+
+  it('has nothing to do, and no alarm each time it looks, for an authority whose time is over (I15)', async () => {
+    const running = schedule();
+    const before = (await project.eventsOf('AlarmRaised')).length;
+    await running.check();
+    expect(await project.eventsOf('AlarmRaised')).toHaveLength(before);
+    expect((await listOf('/crl/root.crl', 'root')).number).toBeGreaterThan(0);
   });
 });

@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { BasicOCSPResponse, Certificate, OCSPRequest, OCSPResponse } from 'pkijs';
+import { BasicOCSPResponse, Certificate, OCSPRequest, OCSPResponse, type SingleResponse } from 'pkijs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromHex } from '../../src/bytes.ts';
 import { authority, authorityStream } from '../../src/domain/authority.ts';
@@ -101,6 +102,12 @@ describe('the OCSP responder (R86, RULE-16)', () => {
     expect(response.headers.get('Content-Type')).toBe('application/ocsp-response');
     expect(response.headers.get('Cache-Control')).toMatch(/^max-age=1[78]\d\d, public/);
     const der = new Uint8Array(await response.arrayBuffer());
+    expect(response.headers.get('ETag')).toBe(`"${createHash('sha1').update(der).digest('hex')}"`);
+    const [modified, expires] = ['Last-Modified', 'Expires'].map(name => Date.parse(response.headers.get(name) ?? ''));
+    const { thisUpdate, nextUpdate } = basicOf(der).tbsResponseData.responses[0] as SingleResponse;
+    expect(modified).toBe(thisUpdate.getTime());
+    expect(expires).toBeGreaterThan(Date.now());
+    expect(expires).toBeLessThan(nextUpdate?.getTime() ?? 0);
     expect((await post(request)).der).toEqual(der);
     const basic = basicOf(der);
     const issuer = x509(good.ica);
