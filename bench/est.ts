@@ -10,6 +10,7 @@ import { createAuth } from '../src/api/auth.ts';
 import { estResource } from '../src/api/est.ts';
 import { closeServer, createApiServer, listen } from '../src/api/server.ts';
 import { readSettings } from '../src/config.ts';
+import { createAlarms } from '../src/services/alarms.ts';
 import { initialiseProject } from '../src/services/ceremony.ts';
 import type { Context } from '../src/services/context.ts';
 import { certifyGateway } from '../src/services/enrolment.ts';
@@ -69,7 +70,7 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   const trust = await startTrust(ctx, revocations);
   const tls = await issueServerIdentity(ctx, ['localhost']);
   const person = async (given: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, given)) });
-  const services = { ctx, revocations, trust } as Services;
+  const services = { ctx, alarms: createAlarms(ctx), revocations, trust } as Services;
   const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);
   const port = await listen(server, 0, '127.0.0.1');
   const workerData: EstServer = { port, rootPem: tls.rootPem, token: tokens[0]?.token ?? '', clients };

@@ -4,6 +4,7 @@ import { NusecError } from '../errors.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { csrAttributes } from '../pki/csrAttributes.ts';
 import { buildCertsOnly } from '../pki/pkcs7.ts';
+import { watchKey } from '../services/alarms.ts';
 import { caCertificates, type EstLabel, enrol, estLabels, reenrol } from '../services/est.ts';
 import { authenticateOperator } from '../services/operators.ts';
 import type { Services } from '../services/services.ts';
@@ -17,7 +18,7 @@ const maxBase64Characters = Math.ceil((maxCsrBytes * 4) / 3) + 128;
 type Call = HonoContext<ApiEnv>;
 
 export const estResource: Resource = (api, services) => {
-  const { ctx } = services;
+  const { ctx, alarms } = services;
   for (const path of [`${root}/cacerts`, `${root}/:label/cacerts`])
     api.get(path, async c => {
       if (path.includes(':label')) labelOf(c);
@@ -30,13 +31,16 @@ export const estResource: Resource = (api, services) => {
   api.post(`${root}/:label/simpleenroll`, async c => {
     const label = labelOf(c);
     const caller = machineOf(services, c) ?? { person: await personOf(services, c) };
-    return certificate(c, await enrol(ctx, label, await requestOf(c), caller));
+    const csr = await requestOf(c);
+    const subject = 'person' in caller ? `operator-${caller.person}` : `${caller.kind}-${caller.id}`;
+    return certificate(c, await watchKey(alarms, subject, () => enrol(ctx, label, csr, caller)));
   });
   api.post(`${root}/:label/simplereenroll`, async c => {
     const label = labelOf(c);
     const machine = machineOf(services, c);
     if (machine === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'a renewal is asked for with the present certificate');
-    return certificate(c, await reenrol(ctx, label, await requestOf(c), machine));
+    const csr = await requestOf(c);
+    return certificate(c, await watchKey(alarms, `${machine.kind}-${machine.id}`, () => reenrol(ctx, label, csr, machine)));
   });
 };
 

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { fromBase64url, toBase64url } from '../bytes.ts';
 import type { RegisteredGateway } from '../domain/gateway.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
+import { watchKey } from '../services/alarms.ts';
 import { certifyGateway } from '../services/enrolment.ts';
 import { attachDevice, detachDevice, listGateways, moveGateway, recordAppliedBundle, registerGateway } from '../services/gateways.ts';
 import { actor, type Resource } from './app.ts';
@@ -29,7 +30,7 @@ const toAnswer = ({ gatewayId, name, status, devices, trustBundleVersion }: Regi
   trustBundleVersion,
 });
 
-export const gatewaysResource: Resource = (api, { ctx, revocations, field }, auth) => {
+export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, field }, auth) => {
   const officer = auth.person('securityOfficer');
   const { attachments } = field;
   const answer = { 200: jsonAnswer(gatewaySchema, 'the gateway') };
@@ -74,7 +75,10 @@ export const gatewaysResource: Resource = (api, { ctx, revocations, field }, aut
     responses: { 200: jsonAnswer(z.object({ certificate: z.string(), ica: z.string(), root: z.string() }), 'DER, base64url') },
   });
   api.openapi(csr, async c => {
-    const { certificate, ica, root } = await certifyGateway(ctx, c.req.valid('param').id, fromBase64url(c.req.valid('json').csr), actor(c));
+    const { id } = c.req.valid('param');
+    const request = fromBase64url(c.req.valid('json').csr);
+    const issued = await watchKey(alarms, `gateway-${id}`, () => certifyGateway(ctx, id, request, actor(c)));
+    const { certificate, ica, root } = issued;
     return c.json({ certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root) }, 200);
   });
 

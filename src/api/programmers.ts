@@ -3,6 +3,7 @@ import { fromBase64url, toBase64url } from '../bytes.ts';
 import type { RegisteredProgrammer } from '../domain/programmer.ts';
 import { NusecError } from '../errors.ts';
 import { judgeCsr, maxCsrBytes } from '../pki/csr.ts';
+import { watchKey } from '../services/alarms.ts';
 import { certifyProgrammer } from '../services/enrolment.ts';
 import {
   listProgrammers,
@@ -39,7 +40,7 @@ const chainSchema = z.object({ certificate: z.string(), ica: z.string(), root: z
 const params = z.object({ uid: uidField });
 const nameField = z.string().min(1).max(64);
 
-export const programmersResource: Resource = (api, { ctx, revocations }, auth) => {
+export const programmersResource: Resource = (api, { ctx, alarms, revocations }, auth) => {
   const officer = auth.person('securityOfficer');
   const answer = { 200: jsonAnswer(programmerSchema, 'the programmer') };
   const route = <Name extends string, Body extends z.ZodType>(name: Name, summary: string, body: Body) =>
@@ -128,7 +129,9 @@ export const programmersResource: Resource = (api, { ctx, revocations }, auth) =
   api.openapi(csr, async c => {
     const { csr: request, publicKey } = c.req.valid('json');
     requireKey(request, publicKey);
-    const { certificate, ica, root } = await certifyProgrammer(ctx, c.req.valid('param').uid, fromBase64url(request), actor(c));
+    const { uid } = c.req.valid('param');
+    const issued = await watchKey(alarms, `programmer-${uid}`, () => certifyProgrammer(ctx, uid, fromBase64url(request), actor(c)));
+    const { certificate, ica, root } = issued;
     return c.json({ certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root) }, 200);
   });
   api.openapi(bootKey, async c =>

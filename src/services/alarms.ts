@@ -1,3 +1,4 @@
+import { NusecError } from '../errors.ts';
 import type { Context } from './context.ts';
 import { nowIso } from './context.ts';
 
@@ -9,6 +10,18 @@ const pauseMs = 60_000;
 const maxRemembered = 10_000;
 
 export type Alarms = { raise(alarm: Alarm): Promise<void> };
+
+/** Runs an enrolment. A key that belongs to another holder is a clone or comes from a weak random source: an operator gets to know (T26).
+ *  @param subject who asks @throws what `work` throws */
+export async function watchKey<Result>(alarms: Alarms, subject: string, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof NusecError && error.code === 'WEAK_OR_CLONED_KEY')
+      await alarms.raise({ code: error.code, subject, detail: 'asked for a certificate with a key of another holder' });
+    throw error;
+  }
+}
 
 export function createAlarms(ctx: Context): Alarms {
   const last = new Map<string, number>();

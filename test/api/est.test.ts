@@ -15,6 +15,7 @@ import { registerGateway } from '../../src/services/gateways.ts';
 import { leafFields, makeIca, makeRoot } from '../pki/support.ts';
 import { csrOf, newParty, newUid, type Party } from '../services/parties.ts';
 import { mint, putInStock, requestOf } from '../services/project.ts';
+import { exchange } from '../support/http.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** EST with curl and openssl as the client (RFC 7030). */
@@ -134,6 +135,11 @@ async function foreignGateway() {
   return { ica: { leaf, der: authority.der }, key: party.key.export({ format: 'pem', type: 'pkcs8' }) };
 }
 
+const alarmed = async (): Promise<readonly string[]> => {
+  const answer = await exchange(`${server.url}/v1/alarms`, { ca: server.rootPem, headers: { Authorization: `Bearer ${server.alice}` } });
+  return (answer.json.alarms as { code: string; subject: string }[]).map(({ code, subject }) => `${code} ${subject}`);
+};
+
 describe('EST refuses', () => {
   const request = (id: string, party = newParty()) => send(requestOf(party, { commonName: id }));
 
@@ -159,6 +165,7 @@ describe('EST refuses', () => {
     expect(codeOf(await curl('/ldevid/simpleenroll', ...as('gw-3'), ...request('gw-3')))).toBe('CLIENT_CERTIFICATE_REFUSED');
     expect(codeOf(await curl('/gateway/simpleenroll', ...alice(), ...request('gw-9')))).toBe('NOT_FOUND');
     expect(codeOf(await curl('/gateway/simpleenroll', ...alice(), ...request('gw-2', party)))).toBe('WEAK_OR_CLONED_KEY');
+    expect(await alarmed()).toEqual(['WEAK_OR_CLONED_KEY operator-alice']);
     expect(codeOf(await curl('/ldevid/simpleenroll', ...alice(), ...request('gw-2')))).toBe('CLIENT_CERTIFICATE_REQUIRED');
   });
 
