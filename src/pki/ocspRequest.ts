@@ -3,7 +3,6 @@ import {
   type Cursor,
   checkDer,
   contextConstructed,
-  cursor,
   derErrorAs,
   enter,
   finish,
@@ -18,7 +17,7 @@ import {
   tags,
 } from './der.ts';
 import { oids } from './oids.ts';
-import { readExtension } from './readExtensions.ts';
+import { extensionsOf, wholeValue } from './readExtensions.ts';
 
 /** Reads OCSP requests (RFC 6960 §4.1). A signature on a request is not looked at: everybody may ask. */
 
@@ -92,9 +91,7 @@ function readHash(algorithm: Cursor): OcspQuestion['hash'] {
 function readNonce(field: Cursor): Uint8Array | undefined {
   const value = readExtensionsOf(field).get(oids.ocspNonce);
   if (value === undefined) return undefined;
-  const outer = cursor(value);
-  const nonce = read(outer, tags.octetString);
-  finish(outer);
+  const nonce = wholeValue(value, from => read(from, tags.octetString));
   if (nonce.length < 1 || nonce.length > maxNonceBytes) malformed(`a nonce has 1 to ${maxNonceBytes} bytes`);
   return nonce;
 }
@@ -104,9 +101,7 @@ function readExtensionsOf(field: Cursor): ReadonlyMap<string, Uint8Array> {
   const list = enter(field, tags.sequence);
   finish(field);
   const found = new Map<string, Uint8Array>();
-  while (more(list)) {
-    const { id, critical, value } = readExtension(list);
-    if (found.has(id)) malformed(`extension ${id} twice`);
+  for (const { id, critical, value } of extensionsOf(list)) {
     if (critical && id !== oids.ocspNonce) malformed(`unknown critical extension ${id}`);
     found.set(id, value);
   }

@@ -22,7 +22,7 @@ import { signatureAlgorithms } from './keys.ts';
 import { type NameFields, readName } from './names.ts';
 import { oids } from './oids.ts';
 import type { ProfileName } from './profiles.ts';
-import { type Extensions, readExtensions } from './readExtensions.ts';
+import { type Extensions, noExtensions, readExtensions } from './readExtensions.ts';
 
 /** Reads certificates (RFC 5280 §4.1), strictly, whoever made them. Nothing is verified here: see `chain.ts`. */
 
@@ -80,7 +80,7 @@ function readTbs(tbs: Cursor, algorithm: Uint8Array) {
   finish(validity);
   const subject = readWholeName(tbs);
   const spki = readAny(tbs).whole;
-  const extensions = readExtensions(more(tbs) ? only(readOnly(tbs), tags.sequence) : noExtensions());
+  const extensions = more(tbs) ? readExtensions(only(readOnly(tbs), tags.sequence)) : noExtensions;
   const names = { issuer: issuer.fields, issuerDer: issuer.whole, subject: subject.fields, subjectDer: subject.whole };
   const selfIssued = Buffer.compare(issuer.whole, subject.whole) === 0;
   const kind = kindOf(extensions, selfIssued);
@@ -110,8 +110,6 @@ function readOnly(tbs: Cursor): Uint8Array {
   finish(tbs);
   return content;
 }
-
-const noExtensions = (): Cursor => ({ bytes: new Uint8Array(), at: 0, end: 0 });
 
 function identityOf(subject: NameFields, kind: Certificate['kind']): { uid?: string; objId?: string } {
   const uid = subject.serialNumber !== undefined && /^[0-9a-f]{32}$/.test(subject.serialNumber) ? subject.serialNumber : undefined;

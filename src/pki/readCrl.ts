@@ -7,7 +7,6 @@ import {
   type Cursor,
   checkDer,
   contextConstructed,
-  cursor,
   enter,
   finish,
   malformed,
@@ -25,7 +24,7 @@ import {
 import { signatureAlgorithms } from './keys.ts';
 import { oids } from './oids.ts';
 import type { Certificate } from './parse.ts';
-import { authorityKeyIdentifier, readExtension } from './readExtensions.ts';
+import { authorityKeyIdentifier, extensionsOf, wholeValue } from './readExtensions.ts';
 import { reasonOfNumber } from './revocationReasons.ts';
 
 /** Reads and verifies certificate revocation lists (RFC 5280 §5, §6.3.3): what a gateway does with the list it was given. */
@@ -71,6 +70,7 @@ function readList(tbs: Cursor, algorithm: Uint8Array, issuer: Certificate): Crl 
   if (!equalBytes(readAny(tbs).whole, algorithm)) malformed('two different signature algorithms');
   if (!equalBytes(readAny(tbs).whole, issuer.subjectDer)) refuse('it is of another issuer');
   const times = { thisUpdate: readTime(tbs), nextUpdate: readTime(tbs) };
+  if (times.nextUpdate < times.thisUpdate) malformed('CRL that ends before it begins');
   const entries = nextTag(tbs) === tags.sequence ? readEntries(enter(tbs, tags.sequence)) : [];
   const { aki, ...numbers } = readCrlExtensions(only(read(tbs, contextConstructed(0)), tags.sequence));
   finish(tbs);
@@ -80,6 +80,7 @@ function readList(tbs: Cursor, algorithm: Uint8Array, issuer: Certificate): Crl 
 
 function readEntries(list: Cursor): readonly Revocation[] {
   const entries: Revocation[] = [];
+  if (!more(list)) malformed('empty list of entries');
   while (more(list)) entries.push(readEntry(enter(list, tags.sequence)));
   return entries;
 }
@@ -88,22 +89,24 @@ function readEntry(entry: Cursor): Revocation {
   const serialHex = toHex(readUnsigned(entry));
   const revokedAt = readTime(entry);
   let reason: Revocation['reason'] = 'unspecified';
-  const extensions = more(entry) ? enter(entry, tags.sequence) : undefined;
-  while (extensions && more(extensions)) {
-    const { id, critical, value } = readExtension(extensions);
-    if (id === oids.reasonCode) reason = reasonOfNumber(read(cursor(value), tags.enumerated)[0] ?? 0) ?? malformed('unknown reason');
+  for (const { id, critical, value } of more(entry) ? extensionsOf(enter(entry, tags.sequence)) : []) {
+    if (id === oids.reasonCode) reason = wholeValue(value, readReason);
     else if (critical) malformed(`unknown critical extension ${id}`);
   }
   finish(entry);
   return { serialHex, revokedAt, reason };
 }
 
+function readReason(from: Cursor): Revocation['reason'] {
+  const [number = 0, ...others] = read(from, tags.enumerated);
+  return (others.length === 0 ? reasonOfNumber(number) : undefined) ?? malformed('unknown reason');
+}
+
 function readCrlExtensions(list: Cursor): { number: number; baseNumber?: number; aki?: Uint8Array } {
   const found: { number?: number; baseNumber?: number; aki?: Uint8Array } = {};
-  while (more(list)) {
-    const { id, critical, value } = readExtension(list);
-    if (id === oids.crlNumber) found.number = readNumber(cursor(value));
-    else if (id === oids.deltaCrlIndicator) found.baseNumber = readNumber(cursor(value));
+  for (const { id, critical, value } of extensionsOf(list)) {
+    if (id === oids.crlNumber) found.number = wholeValue(value, readNumber);
+    else if (id === oids.deltaCrlIndicator) found.baseNumber = wholeValue(value, readNumber);
     else if (id === oids.authorityKeyIdentifier) Object.assign(found, authorityKeyIdentifier(value));
     else if (critical) malformed(`unknown critical extension ${id}`);
   }

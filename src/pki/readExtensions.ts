@@ -43,6 +43,9 @@ export type Extensions = {
 };
 
 type Part = Partial<Extensions>;
+/** Of a certificate that has none. */
+export const noExtensions: Extensions = { isCa: false, dnsNames: [], ipAddresses: [] };
+
 const readers: ReadonlyMap<string, (value: Uint8Array) => Part> = new Map([
   [oids.basicConstraints, basicConstraints],
   [oids.keyUsage, keyUsage],
@@ -56,23 +59,40 @@ const readers: ReadonlyMap<string, (value: Uint8Array) => Part> = new Map([
 
 /** @param list cursor inside `Extensions ::= SEQUENCE OF Extension` @throws DER_MALFORMED */
 export function readExtensions(list: Cursor): Extensions {
-  const seen = new Set<string>();
-  let found: Extensions = { isCa: false, dnsNames: [], ipAddresses: [] };
-  while (more(list)) {
-    const { id, critical, value } = readExtension(list);
-    if (seen.has(id)) malformed(`extension ${id} twice`);
-    if (seen.add(id).size > maxExtensions) malformed('too many extensions');
+  const found: Extensions = { ...noExtensions };
+  for (const { id, critical, value } of extensionsOf(list)) {
     const reader = readers.get(id);
     if (reader) {
       checkDer(value);
-      found = Object.assign(found, reader(value));
+      Object.assign(found, reader(value));
     } else if (critical) malformed(`unknown critical extension ${id}`);
   }
   return found;
 }
 
-/** One Extension; `critical` is FALSE only by absence (X.690 §11.5). @throws DER_MALFORMED */
-export function readExtension(list: Cursor): { readonly id: string; readonly critical: boolean; readonly value: Uint8Array } {
+export type Extension = { readonly id: string; readonly critical: boolean; readonly value: Uint8Array };
+
+/** Extensions of a certificate, a list, an entry or a request: at least one, each once (RFC 5280 §4.1.2.9, §4.2). @throws DER_MALFORMED */
+export function extensionsOf(list: Cursor): readonly Extension[] {
+  const found: Extension[] = [];
+  do {
+    const one = readExtension(list);
+    if (found.some(({ id }) => id === one.id)) malformed(`extension ${one.id} twice`);
+    if (found.push(one) > maxExtensions) malformed('too many extensions');
+  } while (more(list));
+  return found;
+}
+
+/** The one element that is the value of an extension. @throws DER_MALFORMED */
+export function wholeValue<Value>(value: Uint8Array, read: (from: Cursor) => Value): Value {
+  const from = cursor(value);
+  const result = read(from);
+  finish(from);
+  return result;
+}
+
+/** One Extension; `critical` is FALSE only by absence (X.690 §11.5). */
+function readExtension(list: Cursor): Extension {
   const one = enter(list, tags.sequence);
   const id = readOid(one);
   const critical = readTrue(one);
@@ -106,9 +126,10 @@ function basicConstraints(value: Uint8Array): Part {
 }
 
 function keyUsage(value: Uint8Array): Part {
-  const outer = cursor(value);
-  const bits = read(outer, tags.bitString)[1] ?? 0;
-  finish(outer);
+  const [unused = 0, ...bytes] = wholeValue(value, from => read(from, tags.bitString));
+  // The last bit that is written is set (X.690 §11.2.2), and one is (RFC 5280 §4.2.1.3).
+  if (((bytes.at(-1) ?? 0) & (1 << unused)) === 0) malformed('key usage of no bit, or with zero bits at its end');
+  const [bits = 0] = bytes;
   return { keyUsage: { digitalSignature: (bits & 0x80) !== 0, keyCertSign: (bits & 0x04) !== 0, crlSign: (bits & 0x02) !== 0 } };
 }
 
@@ -135,7 +156,11 @@ function subjectAltName(value: Uint8Array): Part {
     const { tag, content } = readAny(names);
     if (tag === contextPrimitive(generalNames.dnsName)) dnsNames.push(ascii(content));
     else if (tag === contextPrimitive(generalNames.ipAddress)) ipAddresses.push(addressBytes(content));
-    else if (tag === contextConstructed(generalNames.otherName)) hardwareSerial = readHardwareSerial(content) ?? hardwareSerial;
+    else if (tag === contextConstructed(generalNames.otherName)) {
+      const serial = readHardwareSerial(content);
+      if (serial && hardwareSerial) malformed('two hardware names');
+      hardwareSerial ??= serial;
+    }
   }
   return { dnsNames, ipAddresses, ...(hardwareSerial && { hardwareSerial }) };
 }
@@ -144,7 +169,10 @@ function subjectAltName(value: Uint8Array): Part {
 function readHardwareSerial(otherName: Uint8Array): Uint8Array | undefined {
   const fields = cursor(otherName);
   if (readOid(fields) !== oids.hardwareModuleName) return undefined;
-  const name = enter(enter(fields, contextConstructed(0)), tags.sequence);
+  const value = enter(fields, contextConstructed(0));
+  finish(fields);
+  const name = enter(value, tags.sequence);
+  finish(value);
   readOid(name);
   const serial = read(name, tags.octetString);
   finish(name);

@@ -1,7 +1,7 @@
 import { sign } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { toHex } from '../../src/bytes.ts';
+import { concat, toHex } from '../../src/bytes.ts';
 import { buildCrl, type CrlFields, encodeCrlEntry, type Revocation } from '../../src/pki/crl.ts';
 import { bitString, context, integerOf, sequence, time } from '../../src/pki/der.ts';
 import { extension } from '../../src/pki/extensions.ts';
@@ -130,9 +130,14 @@ describe('a certificate revocation list (R86, RULE-16)', () => {
 
   it('is refused without a number, of version 1, or with a critical extension that is not known', async () => {
     const algorithm = signatureAlgorithms['P-256'];
-    const forged = (version: Uint8Array, extensions: readonly Uint8Array[], entries: readonly Uint8Array[] = []) => {
+    const between = [time(now), time(afterDays(1))];
+    const forged = (
+      version: Uint8Array,
+      extensions: readonly Uint8Array[],
+      entries: readonly Uint8Array[] = [],
+      times: readonly Uint8Array[] = between,
+    ) => {
       const revoked = entries.length > 0 ? [sequence(...entries)] : [];
-      const times = [time(now), time(afterDays(1))];
       const tbs = sequence(version, algorithm, ica.certificate.subjectDer, ...times, ...revoked, context(0, sequence(...extensions)));
       return sequence(tbs, algorithm, bitString(sign('sha256', tbs, ica.key.privateKey)));
     };
@@ -150,6 +155,25 @@ describe('a certificate revocation list (R86, RULE-16)', () => {
     expect(await code(forged(integerOf(1), [number], [entry(extension('keyUsage', false, integerOf(1)))]))).toMatchObject({
       entries: [{ reason: 'unspecified' }],
     });
+    // What is in an extension is DER too, once each, and nothing behind it.
+    const reason = (...value: readonly number[]) => extension('reasonCode', false, Uint8Array.from(value));
+    const two = (...extra: readonly Uint8Array[]) => sequence(integerOf(9), time(now), sequence(...extra));
+    const numbered = (value: Uint8Array) => extension('crlNumber', false, value);
+    expect(await code(forged(integerOf(1), [number], [entry(reason(0x0a, 1, 1))]))).toMatchObject({
+      entries: [{ reason: 'keyCompromise' }],
+    });
+    const [old, fresh] = [time(afterDays(-2)), time(now)];
+    for (const [what, der] of Object.entries({
+      'reason of two bytes': forged(integerOf(1), [number], [entry(reason(0x0a, 2, 0, 1))]),
+      'bytes behind a reason': forged(integerOf(1), [number], [entry(reason(0x0a, 1, 1, 0))]),
+      'two reasons': forged(integerOf(1), [number], [two(reason(0x0a, 1, 1), reason(0x0a, 1, 4))]),
+      'no extension of an entry': forged(integerOf(1), [number], [two()]),
+      'bytes behind the number': forged(integerOf(1), [numbered(concat(integerOf(1), Uint8Array.of(0)))]),
+      'two numbers': forged(integerOf(1), [number, numbered(integerOf(2))]),
+      'an end before the beginning': forged(integerOf(1), [number], [], [fresh, old]),
+      'no entry in the list of entries': forged(integerOf(1), [number], [], [fresh, time(afterDays(1)), sequence()]),
+    }))
+      expect(await code(der), what).toBe('DER_MALFORMED');
   });
 
   it('keeps any serial number and time (property)', async () => {

@@ -2,10 +2,11 @@ import { sign, X509Certificate } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { concat } from '../../src/bytes.ts';
 import { checkChain } from '../../src/pki/chain.ts';
-import { bitString, context, contextPrimitive, integer, integerOf, sequence, time, tlv } from '../../src/pki/der.ts';
+import { bitString, context, contextPrimitive, integer, integerOf, octetString, oid, sequence, time, tlv } from '../../src/pki/der.ts';
 import { caConstraints, extension, extKeyUsage, subjectKeyIdentifier } from '../../src/pki/extensions.ts';
 import { signatureAlgorithms } from '../../src/pki/keys.ts';
 import { encodeName } from '../../src/pki/names.ts';
+import { oids } from '../../src/pki/oids.ts';
 import { maxReadCertificateBytes, parseCertificate } from '../../src/pki/parse.ts';
 import { fromPem, toPem } from '../../src/pki/pem.ts';
 import { type Authority, afterDays, codeOf, makeDevice, makeIca, makeKey, makeRoot, now, run, uid } from './support.ts';
@@ -33,6 +34,11 @@ function build(body: Body): Uint8Array {
 }
 
 const parsed = (der: Uint8Array) => codeOf(() => parseCertificate(der));
+
+const keyUsage = (...value: readonly number[]) => extension('keyUsage', true, Uint8Array.from(value));
+const altName = (...names: readonly Uint8Array[]) => extension('subjectAltName', false, sequence(...names));
+const hardwareName = (serial: number, ...behind: readonly Uint8Array[]) =>
+  context(0, oid(oids.hardwareModuleName), context(0, sequence(oid(oids.hardwareType), octetString(Uint8Array.of(serial)))), ...behind);
 
 describe('the certificate reader', () => {
   it('reads and checks a chain made by openssl, of another curve and another key identifier method', () => {
@@ -84,6 +90,8 @@ describe('the certificate reader', () => {
   it('accepts what is built right and refuses every other build (T27)', async () => {
     expect(await parsed(build({}))).toMatchObject({ isCa: true, serialHex: '07' });
     expect(await parsed(build({ tail: [] }))).toMatchObject({ isCa: false, kind: 'unknown' });
+    const usual = [context(3, sequence(keyUsage(3, 2, 7, 0x80), altName(hardwareName(1))))];
+    expect(await parsed(build({ tail: usual }))).toMatchObject({ keyUsage: { digitalSignature: true }, hardwareSerial: Uint8Array.of(1) });
     const algorithm384 = signatureAlgorithms['P-384'];
     const generalized = tlv(0x18, [Buffer.from('20260101000000Z')]);
     const wrong: Readonly<Record<string, Body>> = {
@@ -101,6 +109,12 @@ describe('the certificate reader', () => {
       'no usages': { tail: [context(3, sequence(extKeyUsage()))] },
       'no names': { tail: [context(3, sequence(extension('subjectAltName', false, sequence())))] },
       'value that is not DER': { tail: [context(3, sequence(extension('keyUsage', true, Uint8Array.of(3, 0x81, 2, 7, 0x80))))] },
+      'no extension': { tail: [context(3, sequence())] },
+      'keyUsage of no bit': { tail: [context(3, sequence(keyUsage(3, 1, 0)))] },
+      'keyUsage with zero bits at its end': { tail: [context(3, sequence(keyUsage(3, 2, 0, 0x80)))] },
+      'keyUsage with a zero byte at its end': { tail: [context(3, sequence(keyUsage(3, 3, 7, 0x80, 0)))] },
+      'two hardware names': { tail: [context(3, sequence(altName(hardwareName(1), hardwareName(2))))] },
+      'something behind a hardware name': { tail: [context(3, sequence(altName(hardwareName(1, integerOf(1)))))] },
       'key identifier twice': {
         tail: [context(3, sequence(subjectKeyIdentifier(new Uint8Array(20)), subjectKeyIdentifier(new Uint8Array(20))))],
       },
