@@ -73,7 +73,7 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   const services = { ctx, alarms: createAlarms(ctx), revocations, trust } as Services;
   const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);
   const port = await listen(server, 0, '127.0.0.1');
-  const workerData: EstServer = { port, rootPem: tls.rootPem, token: tokens[0]?.token ?? '', clients };
+  const workerData: EstServer = { port, rootPem: tls.clientRootsPem, token: tokens[0]?.token ?? '', clients };
   const worker = new Worker(new URL('./estClient.ts', import.meta.url), { workerData });
   /** Requests of gateways that are registered; the read models have seen them. */
   const newRequests = async () => {

@@ -10,7 +10,7 @@ import { fromHex } from '../src/bytes.ts';
 import { readSettings } from '../src/config.ts';
 import { issueCertificate } from '../src/pki/certificate.ts';
 import { buildCrl, encodeCrlEntry } from '../src/pki/crl.ts';
-import { context, octetString, sequence } from '../src/pki/der.ts';
+import { context, octetString, sequence } from '../src/pki/derWriter.ts';
 import { extension } from '../src/pki/extensions.ts';
 import { certIdOf } from '../src/pki/ocspResponse.ts';
 import { type Certificate, parseCertificate } from '../src/pki/parse.ts';

@@ -1,7 +1,7 @@
 import { toHex } from '../bytes.ts';
 import { type Curve, curveOf } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
-import { bitString, context, integer, integerOf, sequence, time } from './der.ts';
+import { bitString, context, integer, integerOf, sequence, time } from './derWriter.ts';
 import { authorityKeyIdentifier, subjectKeyIdentifier } from './extensions.ts';
 import { keyIdentifier, signatureAlgorithms } from './keys.ts';
 import { encodeName } from './names.ts';

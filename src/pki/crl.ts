@@ -1,6 +1,7 @@
 import { fromHex } from '../bytes.ts';
 import type { Signer } from './certificate.ts';
-import { bitString, context, integer, integerOf, sequence, tags, time, tlv } from './der.ts';
+import { tags } from './der.ts';
+import { bitString, context, integer, integerOf, sequence, time, tlv } from './derWriter.ts';
 import { authorityKeyIdentifier, extension, freshestCrl } from './extensions.ts';
 import { signatureAlgorithms } from './keys.ts';
 import type { Issuer } from './profiles.ts';

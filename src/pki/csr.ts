@@ -1,24 +1,8 @@
 import { curveOf, pointOf, spkiOfPoint, verifyOnce } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
-import {
-  bitString,
-  checkDer,
-  context,
-  contextConstructed,
-  derErrorAs,
-  type Element,
-  enter,
-  finish,
-  integerOf,
-  malformed,
-  more,
-  only,
-  readAny,
-  readBits,
-  readNumber,
-  sequence,
-  tags,
-} from './der.ts';
+import { checkDer, contextConstructed, derErrorAs, malformed, tags } from './der.ts';
+import { type Element, enter, finish, more, only, readAny, readBits, readNumber } from './derReader.ts';
+import { bitString, context, integerOf, sequence } from './derWriter.ts';
 import { signatureAlgorithms } from './keys.ts';
 import { encodeName, type NameFields, readName } from './names.ts';
 

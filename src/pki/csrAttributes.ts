@@ -1,4 +1,4 @@
-import { oid, sequence, setOf } from './der.ts';
+import { oid, sequence, setOf } from './derWriter.ts';
 import { oids } from './oids.ts';
 
 /** What a request should be made with (EST, RFC 7030 §4.5.2): a P-256 key, signed with ECDSA over SHA-256. Everything else comes from the profile. */

@@ -1,5 +1,6 @@
 import { NusecError } from '../errors.ts';
-import { boolean, context, contextPrimitive, integerOf, octetString, oid, sequence, tags, tlv } from './der.ts';
+import { contextPrimitive, tags } from './der.ts';
+import { boolean, context, integerOf, octetString, oid, sequence, tlv } from './derWriter.ts';
 import { oids } from './oids.ts';
 import { remembered } from './remembered.ts';
 

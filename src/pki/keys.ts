@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { type Curve, pointOf } from '../ecKey.ts';
-import { oid, sequence } from './der.ts';
+import { oid, sequence } from './derWriter.ts';
 import { oids } from './oids.ts';
 
 /** What X.509 says of elliptic-curve keys. */

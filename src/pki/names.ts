@@ -1,22 +1,7 @@
 import { NusecError } from '../errors.ts';
-import {
-  type Cursor,
-  cursor,
-  type Element,
-  enter,
-  finish,
-  latin1,
-  malformed,
-  more,
-  oid,
-  readAny,
-  readOid,
-  sequence,
-  setOf,
-  tags,
-  text,
-  wellFormed,
-} from './der.ts';
+import { latin1, malformed, tags, wellFormed } from './der.ts';
+import { type Cursor, cursor, type Element, enter, finish, more, readAny, readOid } from './derReader.ts';
+import { oid, sequence, setOf, text } from './derWriter.ts';
 import { oids } from './oids.ts';
 import { remembered } from './remembered.ts';
 

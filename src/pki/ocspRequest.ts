@@ -1,21 +1,6 @@
 import { toHex } from '../bytes.ts';
-import {
-  type Cursor,
-  checkDer,
-  contextConstructed,
-  derErrorAs,
-  enter,
-  finish,
-  malformed,
-  more,
-  nextTag,
-  only,
-  read,
-  readAny,
-  readOid,
-  readUnsigned,
-  tags,
-} from './der.ts';
+import { checkDer, contextConstructed, derErrorAs, malformed, tags } from './der.ts';
+import { type Cursor, enter, finish, more, nextTag, only, read, readAny, readOid, readUnsigned } from './derReader.ts';
 import { oids } from './oids.ts';
 import { extensionsOf, wholeValue } from './readExtensions.ts';
 

@@ -1,7 +1,8 @@
 import { hash } from 'node:crypto';
 import { pointOf } from '../ecKey.ts';
 import type { Signer } from './certificate.ts';
-import { bitString, context, contextPrimitive, generalizedTime, integer, octetString, oid, sequence, tags, tlv } from './der.ts';
+import { contextPrimitive, tags } from './der.ts';
+import { bitString, context, generalizedTime, integer, octetString, oid, sequence, tlv } from './derWriter.ts';
 import { extension } from './extensions.ts';
 import { signatureAlgorithms } from './keys.ts';
 import { oids } from './oids.ts';

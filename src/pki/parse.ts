@@ -1,23 +1,7 @@
 import { toHex } from '../bytes.ts';
 import { type Curve, curveOf, pointOf } from '../ecKey.ts';
-import {
-  type Cursor,
-  checkDer,
-  contextConstructed,
-  derErrorAs,
-  enter,
-  finish,
-  malformed,
-  more,
-  only,
-  readAny,
-  readBits,
-  readNumber,
-  readOid,
-  readTime,
-  readUnsigned,
-  tags,
-} from './der.ts';
+import { checkDer, contextConstructed, derErrorAs, malformed, tags } from './der.ts';
+import { type Cursor, enter, finish, more, only, readAny, readBits, readNumber, readOid, readTime, readUnsigned } from './derReader.ts';
 import { signatureAlgorithms } from './keys.ts';
 import { type NameFields, readName } from './names.ts';
 import { oids } from './oids.ts';

@@ -1,24 +1,6 @@
-import {
-  checkDer,
-  context,
-  contextConstructed,
-  enter,
-  finish,
-  integerOf,
-  malformed,
-  more,
-  nextTag,
-  oid,
-  only,
-  read,
-  readAny,
-  readNumber,
-  readOid,
-  sequence,
-  setOf,
-  tags,
-  tlv,
-} from './der.ts';
+import { checkDer, contextConstructed, malformed, tags } from './der.ts';
+import { enter, finish, more, nextTag, only, read, readAny, readNumber, readOid } from './derReader.ts';
+import { context, integerOf, oid, sequence, setOf, tlv } from './derWriter.ts';
 import { oids } from './oids.ts';
 
 /** Certificates as PKCS#7 "certs-only": SignedData without content and signature (RFC 5652 §5, RFC 8551 §3.8), the form of EST. */

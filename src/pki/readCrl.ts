@@ -3,13 +3,11 @@ import { equalBytes, toHex } from '../bytes.ts';
 import { digestOf, importKey } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import type { Revocation } from './crl.ts';
+import { checkDer, contextConstructed, malformed, tags } from './der.ts';
 import {
   type Cursor,
-  checkDer,
-  contextConstructed,
   enter,
   finish,
-  malformed,
   more,
   nextTag,
   only,
@@ -19,8 +17,7 @@ import {
   readNumber,
   readTime,
   readUnsigned,
-  tags,
-} from './der.ts';
+} from './derReader.ts';
 import { signatureAlgorithms } from './keys.ts';
 import { oids } from './oids.ts';
 import type { Certificate } from './parse.ts';

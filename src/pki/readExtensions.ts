@@ -1,22 +1,6 @@
-import {
-  boolean,
-  type Cursor,
-  checkDer,
-  contextConstructed,
-  contextPrimitive,
-  cursor,
-  enter,
-  finish,
-  malformed,
-  more,
-  nextTag,
-  only,
-  read,
-  readAny,
-  readNumber,
-  readOid,
-  tags,
-} from './der.ts';
+import { checkDer, contextConstructed, contextPrimitive, malformed, tags } from './der.ts';
+import { type Cursor, cursor, enter, finish, more, nextTag, only, read, readAny, readNumber, readOid } from './derReader.ts';
+import { boolean } from './derWriter.ts';
 import { generalNames } from './extensions.ts';
 import { oids } from './oids.ts';
 

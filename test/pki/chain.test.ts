@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { concat, fromHex, toHex } from '../../src/bytes.ts';
 import { issueCertificate } from '../../src/pki/certificate.ts';
 import { type ChainPolicy, checkChain, checkChainAsync, maxChainCertificates } from '../../src/pki/chain.ts';
-import { bitString, boolean, context, integer, integerOf, oid, sequence, time } from '../../src/pki/der.ts';
+import { bitString, boolean, context, integer, integerOf, oid, sequence, time } from '../../src/pki/derWriter.ts';
 import {
   caConstraints,
   extension,

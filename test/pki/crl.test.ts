@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { concat, toHex } from '../../src/bytes.ts';
 import { buildCrl, type CrlFields, encodeCrlEntry, type Revocation } from '../../src/pki/crl.ts';
-import { bitString, context, integerOf, sequence, time } from '../../src/pki/der.ts';
+import { bitString, context, integerOf, sequence, time } from '../../src/pki/derWriter.ts';
 import { extension } from '../../src/pki/extensions.ts';
 import { signatureAlgorithms } from '../../src/pki/keys.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';

@@ -2,7 +2,8 @@ import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
 import { describe, expect, it } from 'vitest';
 import { concat, fromHex, toHex } from '../../src/bytes.ts';
 import { assembleCsr, buildCertificationRequestInfo, judgeCsr, maxCsrBytes, readCertificationRequestInfo } from '../../src/pki/csr.ts';
-import { bitString, context, integerOf, oid, sequence, setOf, tags, text } from '../../src/pki/der.ts';
+import { tags } from '../../src/pki/der.ts';
+import { bitString, context, integerOf, oid, sequence, setOf, text } from '../../src/pki/derWriter.ts';
 import { encodeName } from '../../src/pki/names.ts';
 import { oids } from '../../src/pki/oids.ts';
 import { toPem } from '../../src/pki/pem.ts';

@@ -1,33 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fromHex, toHex } from '../../src/bytes.ts';
-import {
-  bitString,
-  boolean,
-  checkDer,
-  context,
-  cursor,
-  finish,
-  integer,
-  integerOf,
-  malformed,
-  maxNestingLevels,
-  octetString,
-  oid,
-  only,
-  read,
-  readAny,
-  readBits,
-  readNumber,
-  readOid,
-  readTime,
-  readUnsigned,
-  sequence,
-  setOf,
-  tags,
-  text,
-  time,
-} from '../../src/pki/der.ts';
+import { checkDer, malformed, maxNestingLevels, tags } from '../../src/pki/der.ts';
+import { cursor, finish, only, read, readAny, readBits, readNumber, readOid, readTime, readUnsigned } from '../../src/pki/derReader.ts';
+import { bitString, boolean, context, integer, integerOf, octetString, oid, sequence, setOf, text, time } from '../../src/pki/derWriter.ts';
 
 const refuses = (hex: string) => expect(() => checkDer(fromHex(hex)), hex).toThrow(expect.objectContaining({ code: 'DER_MALFORMED' }));
 const accepts = (hex: string) => expect(() => checkDer(fromHex(hex)), hex).not.toThrow();

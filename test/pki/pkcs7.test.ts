@@ -1,7 +1,7 @@
 import { ContentInfo, SignedData } from 'pkijs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { csrAttributes } from '../../src/pki/csrAttributes.ts';
-import { context, integerOf, octetString, oid, sequence, setOf, tlv } from '../../src/pki/der.ts';
+import { context, integerOf, octetString, oid, sequence, setOf, tlv } from '../../src/pki/derWriter.ts';
 import { oids } from '../../src/pki/oids.ts';
 import { fromPem } from '../../src/pki/pem.ts';
 import { buildCertsOnly, readCertsOnly } from '../../src/pki/pkcs7.ts';

@@ -8,7 +8,7 @@ import { BasicOCSPResponse, Certificate, OCSPRequest, OCSPResponse, type SingleR
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromHex } from '../../src/bytes.ts';
 import { authority, authorityStream } from '../../src/domain/authority.ts';
-import { sequence } from '../../src/pki/der.ts';
+import { sequence } from '../../src/pki/derWriter.ts';
 import { certIdOf } from '../../src/pki/ocspResponse.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';

@@ -2,7 +2,7 @@ import { createHash, createPublicKey, sign } from 'node:crypto';
 import { concat, utf8 } from '../../bytes.ts';
 import { curveOf, digestOf } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
-import { bitString, context, integerOf, sequence } from '../../pki/der.ts';
+import { bitString, context, integerOf, sequence } from '../../pki/derWriter.ts';
 import { signatureAlgorithms } from '../../pki/keys.ts';
 import { encodeName } from '../../pki/names.ts';
 import { type MeasurementSource, measurementType } from '../../spdm/measurement.ts';
