@@ -1,7 +1,9 @@
 /** Firmware, packages and evidence, kept as files that are named by the SHA-256 of their content (T30). */
 import { hash, randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { closeSync, existsSync, fsync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { NusecError } from '../errors.ts';
 import { lru } from '../lru.ts';
 
@@ -53,9 +55,13 @@ export function openBlobStore(folder: string, limits = { blobBytes: maxBlobBytes
       if (bytes.length > limits.blobBytes) throw new NusecError('BLOB_TOO_LARGE', `a blob has at most ${limits.blobBytes} bytes`);
       const sha256 = digest(bytes);
       const path = pathOf(folder, sha256);
-      const whole = await get(sha256).catch(() => undefined);
-      // What is there already may have been written a moment ago by somebody who still waits for the disk.
-      await (whole === undefined ? write(path, bytes, onDisk) : withFile(path, 'r+', file => sync(file, path, onDisk)));
+      const isWhole =
+        existsSync(path) &&
+        (await get(sha256).then(
+          () => true,
+          () => false,
+        ));
+      await (isWhole ? syncAgain(path, onDisk) : write(path, bytes, onDisk));
       return sha256;
     },
     async getRange(sha256, offset, length) {
@@ -96,38 +102,41 @@ async function unlessMissing<Result>(work: Promise<Result>): Promise<Result> {
 }
 
 /** Puts the file in place in one step, then waits until bytes and name are on the disk. After a power cut in between the name may have other bytes:
- *  nothing names this blob yet, `get` refuses them and `put` mends them. */
+ *  nothing names this blob yet, `get` refuses them and `put` mends them. Only the disk is waited for: what goes to the system's memory takes less
+ *  time than one turn of a busy event loop. */
 async function write(path: string, bytes: Uint8Array, onDisk: Set<string>): Promise<void> {
-  if (!onDisk.has(dirname(path))) await mkdir(dirname(path), { recursive: true });
+  if (!onDisk.has(dirname(path))) mkdirSync(dirname(path), { recursive: true });
   const temporary = `${path}.${randomBytes(6).toString('hex')}`;
-  await withFile(temporary, 'wx', async file => {
-    try {
-      await file.writeFile(bytes);
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
+  const file = openSync(temporary, 'wx', 0o600);
+  try {
+    writeFileSync(file, bytes);
+    renameSync(temporary, path);
     await sync(file, path, onDisk);
-  });
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** For a blob that is there: it may have been written a moment ago by somebody who still waits for the disk. */
+async function syncAgain(path: string, onDisk: Set<string>): Promise<void> {
+  const file = openSync(path, 'r+');
+  await sync(file, path, onDisk).finally(() => closeSync(file));
 }
 
 /** At once, so that the disk does it in one go: the file, its folder, and what that folder is in, the first time.
  *  @param onDisk folders whose own names are there already */
-async function sync(file: FileHandle, path: string, onDisk: Set<string>): Promise<void> {
+async function sync(file: number, path: string, onDisk: Set<string>): Promise<void> {
   const parent = dirname(path);
   const names = onDisk.has(parent) ? [parent] : [parent, dirname(parent), dirname(dirname(parent))];
   // Windows cannot open a folder; its file system keeps renames itself.
-  const folders = process.platform === 'win32' ? [] : names;
-  await Promise.all([file.sync(), ...folders.map(folder => withFile(folder, 'r', handle => handle.sync()))]);
+  const folders = (process.platform === 'win32' ? [] : names).map(name => openSync(name, 'r'));
+  const synced = await Promise.allSettled([file, ...folders].map(each => synchronise(each)));
+  for (const folder of folders) closeSync(folder);
+  for (const each of synced) if (each.status === 'rejected') throw each.reason;
   onDisk.add(parent);
 }
 
-async function withFile(path: string, flags: string, work: (file: FileHandle) => Promise<void>): Promise<void> {
-  const file = await open(path, flags, 0o600);
-  try {
-    await work(file);
-  } finally {
-    await file.close();
-  }
-}
+const synchronise = promisify(fsync);

@@ -1,11 +1,26 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { openBlobStore } from '../../src/eventstore/blobs.ts';
 import { temporaryFolder } from './support.ts';
+
+/** What happens each time something has been synchronised to the disk. */
+const onSync = vi.hoisted(() => ({ done: () => {} }));
+vi.mock('node:fs', async original => {
+  const fs = await original<typeof import('node:fs')>();
+  const fsync = (fd: number, callback: (error: Error | null) => void) =>
+    fs.fsync(fd, error => {
+      try {
+        onSync.done();
+        callback(error);
+      } catch (thrown) {
+        callback(thrown as Error);
+      }
+    });
+  return { ...fs, fsync };
+});
 
 const bytesOf = (length: number, seed = 1) => Uint8Array.from({ length }, (_, i) => (i * 31 + seed * 7) & 0xff);
 const files = (folder: string) => readdirSync(folder, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile());
@@ -27,15 +42,13 @@ describe('blob folder', () => {
 
   it('says that it has them only when bytes and name are on the disk, also when somebody else just wrote them', async () => {
     const folder = temporaryFolder();
-    const handle = await open(folder, 'r');
     let synced = 0;
-    const { sync } = Object.getPrototypeOf(handle) as FileHandle;
-    const spy = vi.spyOn(Object.getPrototypeOf(handle) as FileHandle, 'sync').mockImplementation(async function (this: FileHandle) {
-      await sync.call(this);
+    onSync.done = () => {
       synced += 1;
+    };
+    onTestFinished(() => {
+      onSync.done = () => {};
     });
-    onTestFinished(() => spy.mockRestore());
-    await handle.close();
     const syncedBefore = async (put: Promise<string>) => {
       synced = 0;
       await put;
@@ -59,8 +72,12 @@ describe('blob folder', () => {
     const next = inSameFolder();
     expect(await syncedBefore(blobs.put(next))).toBe(2);
     expect(await syncedBefore(blobs.put(next))).toBe(2);
-    spy.mockRejectedValue(new Error('no space'));
+    onSync.done = () => {
+      throw new Error('no space');
+    };
     await expect(blobs.put(next)).rejects.toThrow('no space');
+    await expect(blobs.put(bytesOf(101))).rejects.toThrow('no space');
+    expect(files(folder).filter(({ name }) => name.length !== 62)).toEqual([]);
   });
 
   it('a flipped byte is an error on every read and never served (T30)', async () => {
