@@ -1,5 +1,5 @@
-/** An EST client in a thread of its own, as it would be on another machine: keeps its connections and asks for the next certificate on each when it
- *  has the last. Gets `EstWork`, answers with the certificates per second. */
+/** An EST client in a thread of its own, as it would be on another machine: keeps its connections for a round and asks for the next certificate on
+ *  each when it has the last. Gets `EstWork`, answers with the certificates per second. */
 import { Agent, request } from 'node:https';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { perSecond } from './measure.ts';
@@ -9,13 +9,12 @@ export type EstServer = { readonly port: number; readonly rootPem: string; reado
 export type EstWork = readonly Uint8Array[];
 
 const { port, rootPem, token, clients } = workerData as EstServer;
-const agent = new Agent({ ca: rootPem, keepAlive: true, maxSockets: clients });
-const options = { agent, port, host: 'localhost', method: 'POST', path: '/.well-known/est/gateway/simpleenroll' };
+const options = { port, host: 'localhost', method: 'POST', path: '/.well-known/est/gateway/simpleenroll' };
 const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/pkcs10' };
 
-const enrol = (csr: Uint8Array) =>
+const enrol = (agent: Agent, csr: Uint8Array) =>
   new Promise<void>((resolve, reject) => {
-    const outgoing = request({ ...options, headers }, response => {
+    const outgoing = request({ ...options, agent, headers }, response => {
       if (response.statusCode !== 200) reject(new Error(`EST answered ${response.statusCode}`));
       response.resume().on('end', resolve);
     });
@@ -23,11 +22,13 @@ const enrol = (csr: Uint8Array) =>
   });
 
 (parentPort as MessagePort).on('message', async (work: EstWork) => {
+  const agent = new Agent({ ca: rootPem, keepAlive: true, maxSockets: clients });
   const startMs = performance.now();
   const left = work.values();
   const client = async () => {
-    for (const csr of left) await enrol(csr);
+    for (const csr of left) await enrol(agent, csr);
   };
   await Promise.all(Array.from({ length: clients }, client));
+  agent.destroy();
   parentPort?.postMessage(perSecond(work.length, startMs));
 });

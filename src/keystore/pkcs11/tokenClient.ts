@@ -156,7 +156,7 @@ async function start(options: OpenToken): Promise<Running> {
   throw errorOf(opened.failure);
 }
 
-/** Requests of one tick go in one message. */
+/** Requests of one tick go in one message, before anything else has its turn: a write of events may keep the loop for milliseconds. */
 function createAsk(child: ChildProcess, waiting: Map<number, (answer: Answer) => void>): Running['ask'] {
   let number = openNumber;
   let batch: TokenRequest[] = [];
@@ -171,7 +171,7 @@ function createAsk(child: ChildProcess, waiting: Map<number, (answer: Answer) =>
     number += 1;
     batch.push({ number, name, args });
     return awaitAnswer(child, waiting, number, () => {
-      if (batch.length === 1) setImmediate(flush);
+      if (batch.length === 1) process.nextTick(flush);
     });
   };
 }
