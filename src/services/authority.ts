@@ -200,21 +200,6 @@ export async function currentTrustBundle(ctx: Context, by?: string): Promise<Uin
   return ctx.blobs.get(wanted);
 }
 
-/** The newest trust bundle that one of these roots signed. Who knows only a retired root gets the last one that root signed: it names the next root.
- *  @param known SHA-256 of root certificates, hex; of equally new ones the bundle of the first counts
- *  @returns undefined when none of them signed a newer one than this version */
-export async function trustBundleFor(
-  ctx: Context,
-  known: readonly string[],
-  newerThan: number,
-): Promise<{ readonly version: number; readonly bundle: Uint8Array } | undefined> {
-  const { roots, newestBundles } = await authorityOf(ctx);
-  const signed = known.flatMap(sha256 => newestBundles[roots.find(root => root.sha256 === sha256)?.rootId ?? ''] ?? []);
-  const newest = signed.toSorted((a, b) => b.version - a.version)[0];
-  if (newest === undefined || newest.version <= newerThan) return undefined;
-  return { version: newest.version, bundle: await ctx.blobs.get(newest.sha256) };
-}
-
 /** The root that a reader of the trust bundle knows: that of its certificate, or the oldest that is trusted. @param leaf DER, ours or foreign */
 export async function rootForReader(ctx: Context, leaf: Uint8Array | undefined): Promise<string> {
   const { issuingCas, roots } = await authorityOf(ctx);
@@ -248,12 +233,6 @@ export async function trustedRoots(ctx: Context): Promise<readonly Uint8Array[]>
   return roots.filter(({ retired }) => !retired).map(({ certificate }) => fromBase64url(certificate));
 }
 
-/** Roots whose overlap is over, DER: nothing is issued under them, and only devices may still hang on them. */
-export async function retiredRoots(ctx: Context): Promise<readonly Uint8Array[]> {
-  const { roots } = await authorityOf(ctx);
-  return roots.filter(({ retired }) => retired).map(({ certificate }) => fromBase64url(certificate));
-}
-
 /** Certificates by which the roots that are trusted vouch for each other, DER. */
 export async function crossCertificates(ctx: Context): Promise<readonly Uint8Array[]> {
   const { roots } = await authorityOf(ctx);
@@ -263,16 +242,6 @@ export async function crossCertificates(ctx: Context): Promise<readonly Uint8Arr
     .flatMap(({ crossCertificate, backCertificate }) => [crossCertificate, backCertificate])
     .filter(certificate => certificate !== undefined)
     .map(fromBase64url);
-}
-
-/** Certificates between roots that a client may need which knows another root than the server's chain ends in: those of the trusted roots, and
- *  what each retired root said of its successor, for devices that slept through its retirement. DER. */
-export async function certificatesBetweenRoots(ctx: Context): Promise<readonly Uint8Array[]> {
-  const { roots } = await authorityOf(ctx);
-  const isRetired = (rootId: string | undefined) => roots.some(root => root.rootId === rootId && root.retired);
-  const successors = roots.filter(({ previousRootId }) => isRetired(previousRootId));
-  const left = successors.flatMap(({ crossCertificate: der }) => (der === undefined ? [] : [fromBase64url(der)]));
-  return [...(await crossCertificates(ctx)), ...left];
 }
 
 /** Every authority's certificate that is trusted: roots, the certificates between them, issuing CAs. */

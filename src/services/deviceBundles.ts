@@ -1,10 +1,11 @@
 import { authorityStream } from '../domain/authority.ts';
 import { device, deviceStream } from '../domain/device.ts';
 import type { Alarms } from './alarms.ts';
-import { authorityOf, trustBundleFor } from './authority.ts';
+import { authorityOf } from './authority.ts';
 import type { ConnectedDevices } from './connectedDevices.ts';
 import { type Context, execute } from './context.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
+import { trustBundleFor } from './olderRoots.ts';
 import { createTurns } from './turns.ts';
 
 /** Devices follow the trust bundle (RULE-16): each is brought to the newest version when it says hello, and all that are connected when there is

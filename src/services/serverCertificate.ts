@@ -4,8 +4,9 @@ import { authority, authorityStream } from '../domain/authority.ts';
 import { issueCertificate } from '../pki/certificate.ts';
 import { toPem } from '../pki/pem.ts';
 import type { Alarms } from './alarms.ts';
-import { activeCa, certificatesBetweenRoots, retiredRoots, sha256Hex, trustedRoots } from './authority.ts';
+import { activeCa, sha256Hex, trustedRoots } from './authority.ts';
 import { type Context, execute, nowIso } from './context.ts';
+import { certificatesBetweenRoots, retiredRoots } from './olderRoots.ts';
 import type { Trust } from './trust.ts';
 
 /** Replaced long before the year of a TLS certificate is over. */

@@ -1,8 +1,9 @@
 import { authorityStream } from '../domain/authority.ts';
 import { parseCertificate } from '../pki/parse.ts';
-import { retiredRoots, trustedIssuers, trustedRoots } from './authority.ts';
+import { trustedIssuers, trustedRoots } from './authority.ts';
 import type { Context } from './context.ts';
 import { identifyMachine, type Machine, type TrustAnchors } from './machines.ts';
+import { retiredRoots } from './olderRoots.ts';
 import type { Revocations } from './revocations.ts';
 
 /** Judges client certificates with what is trusted now: roots and issuers are read again whenever the authority's stream grows. */

@@ -10,6 +10,7 @@ import {
   acceptNext,
   dropNext,
   hasNextCertificate,
+  hasOperational,
   isUnderWay,
   keepCertificate,
   nextRequest,
@@ -50,34 +51,39 @@ export function createRenewal({ chip, boot, tell }: StageContext, client: Renewa
     const { chain } = certificateMessage.decode(await client.request({ up: 'csr', down: 'crt', fields }), 'message');
     keepCertificate(chip, await trustOf(chip), chain ?? []);
   };
-  const goOver = async (): Promise<void> => {
-    const tls = tlsOf(chip, 'ldevidNext', await trustOf(chip));
-    if (!tls) return;
-    await client.switchTls(tls).catch(() => {
-      // While the present connection lasts it was not the network.
-      if (client.isConnected()) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'the server did not accept the next certificate');
-    });
-    if (!client.isConnected()) return;
-    acceptNext(chip);
-    onAccepted();
-    tell({ event: 'renewed', serial: serialOf(chip, 'ldevid') ?? '' });
-  };
-  /** A device that fell back, perhaps because the server was in trouble, tries the identity it has before it asks for another. */
-  const returnToPresent = async (): Promise<boolean> => {
-    const tls = who() === 'idevid' ? tlsOf(chip, 'ldevid', await trustOf(chip)) : undefined;
+  /** @returns whether the server has accepted this identity; false when the network failed
+   *  @throws NusecError CLIENT_CERTIFICATE_REFUSED */
+  const goOverTo = async (next: Who): Promise<boolean> => {
+    const tls = tlsOf(chip, next, await trustOf(chip));
     if (!tls) return false;
-    const isAccepted = await client.switchTls(tls).then(
-      () => true,
-      () => false,
-    );
-    if (isAccepted) onAccepted();
-    return isAccepted || !client.isConnected();
+    try {
+      await client.switchTls(tls);
+      return true;
+    } catch {
+      // While the present connection lasts it was not the network.
+      if (client.isConnected()) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'the server did not accept the certificate');
+      return false;
+    }
+  };
+  /** A device that fell back, perhaps because the server was in trouble, tries the identity it has before it asks for another.
+   *  @returns whether to ask */
+  const needsNext = async (): Promise<boolean> => {
+    if (isUnderWay(chip) || who() !== 'idevid' || !hasOperational(chip)) return true;
+    try {
+      if (await goOverTo('ldevid')) onAccepted();
+      return false;
+    } catch {
+      return true;
+    }
   };
   const renew = async (): Promise<void> => {
     try {
-      if (!isUnderWay(chip) && (await returnToPresent())) return;
+      if (!(await needsNext())) return;
       if (!hasNextCertificate(chip)) await obtain();
-      await goOver();
+      if (!(await goOverTo('ldevidNext'))) return;
+      acceptNext(chip);
+      onAccepted();
+      tell({ event: 'renewed', serial: serialOf(chip, 'ldevid') ?? '' });
     } catch (error) {
       if (!(error instanceof NusecError)) return;
       if (finalRefusals.has(error.code)) dropNext(chip);
