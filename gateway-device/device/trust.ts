@@ -40,10 +40,10 @@ export async function trustBundleOf(chip: Chip): Promise<TrustBundle> {
 
 /** Takes a bundle that a believed root signed. It is in flash, as a whole, when this returns; a cut before that leaves the one there was. The same
  *  version again changes nothing.
- *  @throws NusecError COSE_MALFORMED, CBOR_MALFORMED, COSE_SIGNATURE, ROLLBACK (an older version), CHAIN_REFUSED */
+ *  @throws NusecError COSE_MALFORMED, CBOR_MALFORMED, COSE_SIGNATURE, ROLLBACK (an older version, once the device is deployed), CHAIN_REFUSED */
 export async function takeBundle(chip: Chip, bytes: Uint8Array): Promise<Trust> {
-  // Bundles of another root than the present one are left from a production that did not come to its end.
-  const steps = (await stepsOf(chip).catch(notOurs)) ?? [];
+  // In production the programmer's bundle counts, whatever an attempt before it left; in the field, damaged ones are as none.
+  const steps = chip.lifeCycle() === 'manufacture' ? [] : ((await stepsOf(chip).catch(notOurs)) ?? []);
   const present = steps.at(-1)?.bundle;
   const levels = [[firstRootOf(chip)], ...steps.map(step => step.bundle.roots)];
   const next = await verifiedBy(bytes, levels.at(-1) ?? []);

@@ -11,6 +11,7 @@ import { flippedAt } from './attacks.ts';
 import {
   leafSlot,
   type MemoryStorage,
+  makeIdentity,
   makeOem,
   newChip,
   newStorage,
@@ -20,6 +21,7 @@ import {
   provision,
   sha256,
   signerOf,
+  startDevAuth,
   uid,
 } from './factory.ts';
 
@@ -43,6 +45,7 @@ async function produced(storage: MemoryStorage = newStorage()): Promise<Chip> {
   const chip = newChip(storage);
   chip.data.put('rootCertificate', roots[0].der);
   chip.otp.burn(otpMap.rootCaHash.slot, sha256(roots[0].der));
+  chip.setLifeCycle('deployed');
   await takeBundle(chip, await bundleOf(1, [roots[0]], roots[0]));
   return chip;
 }
@@ -170,5 +173,16 @@ describe('on the wire', () => {
     expect(await versionOf(chip)).toBe(3);
     await expect(openSession(bench.client, oem, toHex(uid), oem.programmer)).rejects.toThrow();
     await openSession(bench.client, oem, toHex(uid), young);
+  });
+
+  it('takes any bundle of the root in production: a unit may be tried again by another programmer (T33)', async () => {
+    const oem = await makeOem();
+    const bench = await openBench(newChip());
+    onTestFinished(() => bench.close());
+    await startDevAuth(bench.debug);
+    await makeIdentity(bench.devAuth, oem);
+    await putObject(bench.devAuth, 'bundle', await bundleOf(5, [oem.root], oem.root), pieceBytes);
+    await putObject(bench.devAuth, 'bundle', oem.bundle, pieceBytes);
+    expect(await versionOf(bench.board.chip)).toBe(1);
   });
 });
