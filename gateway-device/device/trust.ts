@@ -9,7 +9,8 @@ import type { Chip } from './chip.ts';
 
 /** What a device believes (RULE-16, T14). It begins with the root certificate whose hash is in OTP. A trust bundle signed by a believed root takes
  *  its place: from then on its roots are believed, and no others. Flash keeps the newest bundle and those older ones that lead from the OTP to the
- *  root that signed it; all of them are verified each time, so flash alone makes nothing believed. */
+ *  root that signed it; all of them are verified each time, so flash alone makes nothing believed: what does not hang
+ *  together from the OTP on is as if it were not there, and the server gives it anew. */
 
 export type Trust = {
   /** The newest; undefined before production gave one. */
@@ -24,14 +25,14 @@ const pathName = 'bundlePath';
 const maxPath = 8;
 const path = array(bytesUpTo(maxTrustBundleBytes), maxPath);
 
-/** @throws NusecError CHAIN_REFUSED (no root certificate, or not the one in OTP), COSE_SIGNATURE (what flash holds does not hang together) */
+/** @throws NusecError CHAIN_REFUSED (no root certificate, or not the one in OTP) */
 export async function trustOf(chip: Chip): Promise<Trust> {
   const steps = await stepsOf(chip);
   const bundle = steps.at(-1)?.bundle;
   return { bundle, roots: bundle?.roots ?? [firstRootOf(chip)] };
 }
 
-/** The newest bundle, for whatever its keys signed. @throws NusecError ORDER_REFUSED when the device has none, or not its root; COSE_SIGNATURE */
+/** The newest bundle, for whatever its keys signed. @throws NusecError ORDER_REFUSED when the device has none, or not its root */
 export async function trustBundleOf(chip: Chip): Promise<TrustBundle> {
   const bundle = isPinned(chip, chip.data.get('rootCertificate')) ? (await trustOf(chip)).bundle : undefined;
   if (!bundle) throw new NusecError('ORDER_REFUSED', 'the device has no trust bundle');
@@ -42,8 +43,8 @@ export async function trustBundleOf(chip: Chip): Promise<TrustBundle> {
  *  version again changes nothing.
  *  @throws NusecError COSE_MALFORMED, CBOR_MALFORMED, COSE_SIGNATURE, ROLLBACK (an older version, once the device is deployed), CHAIN_REFUSED */
 export async function takeBundle(chip: Chip, bytes: Uint8Array): Promise<Trust> {
-  // In production the programmer's bundle counts, whatever an attempt before it left; in the field, damaged ones are as none.
-  const steps = chip.lifeCycle() === 'manufacture' ? [] : ((await stepsOf(chip).catch(notOurs)) ?? []);
+  // In production the programmer's bundle counts, whatever an attempt before it left.
+  const steps = chip.lifeCycle() === 'manufacture' ? [] : await stepsOf(chip);
   const present = steps.at(-1)?.bundle;
   const levels = [[firstRootOf(chip)], ...steps.map(step => step.bundle.roots)];
   const next = await verifiedBy(bytes, levels.at(-1) ?? []);
@@ -69,16 +70,15 @@ export function isGoodIssuer({ bundle }: Trust, ica: Uint8Array, use: 'server' |
 type Step = { readonly bytes: Uint8Array; readonly bundle: TrustBundle };
 
 async function stepsOf(chip: Chip): Promise<readonly Step[]> {
-  const newest = chip.data.get(bundleName);
-  if (!newest) return [];
-  const older = chip.data.get(pathName);
+  return (await follow(firstRootOf(chip), chip).catch(notOurs)) ?? [];
+}
+
+/** @throws NusecError COSE_SIGNATURE (the roots of one did not sign the next), COSE_MALFORMED, CBOR_MALFORMED */
+async function follow(first: Uint8Array, { data }: Chip): Promise<readonly Step[]> {
+  const [older, newest] = [data.get(pathName), data.get(bundleName)];
   const steps: Step[] = [];
-  let roots: readonly Uint8Array[] = [firstRootOf(chip)];
-  for (const bytes of [...(older ? decodeAs(path, older) : []), newest]) {
-    const bundle = await verifiedBy(bytes, roots);
-    steps.push({ bytes, bundle });
-    roots = bundle.roots;
-  }
+  for (const bytes of [...(older ? decodeAs(path, older) : []), ...(newest ? [newest] : [])])
+    steps.push({ bytes, bundle: await verifiedBy(bytes, steps.at(-1)?.bundle.roots ?? [first]) });
   return steps;
 }
 
@@ -104,7 +104,7 @@ async function verifiedBy(bytes: Uint8Array, roots: readonly Uint8Array[]): Prom
 }
 
 function notOurs(error: unknown): undefined {
-  if (!(error instanceof NusecError && error.code === 'COSE_SIGNATURE')) throw error;
+  if (!(error instanceof NusecError)) throw error;
 }
 
 /** The root certificate in flash; the one whose hash is in OTP once that is burned. */
