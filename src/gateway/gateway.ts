@@ -1,4 +1,5 @@
 import { NusecError } from '../errors.ts';
+import { watchKey } from '../services/alarms.ts';
 import type { Field } from '../services/field.ts';
 import { certifyOperational } from '../services/operational.ts';
 import type { TlsIdentity } from '../services/serverCertificate.ts';
@@ -6,7 +7,7 @@ import type { Services } from '../services/services.ts';
 import { spdmHandler } from './attestation.ts';
 import { type BrokerOptions, createBroker } from './broker.ts';
 import { type BundlePush, createBundlePush } from './bundles.ts';
-import { certificateHandler } from './certificates.ts';
+import { type CertificateParts, certificateHandler } from './certificates.ts';
 import type { Channel } from './channel.ts';
 import { evidenceHandler } from './evidence.ts';
 import type { Handler, Handlers } from './handler.ts';
@@ -76,8 +77,10 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
   };
 }
 
-function handlersFor({ ctx, field, channel }: GatewayParts): Handlers {
+function handlersFor({ ctx, alarms, field, channel }: GatewayParts): Handlers {
   const now = (): number => ctx.clock().getTime();
+  const certify: CertificateParts['certify'] = (device, csr) =>
+    watchKey(alarms, `device-${device.uid}`, () => certifyOperational(ctx, device, csr));
   return {
     hello: helloHandler(field, channel),
     spdm: spdmHandler(channel),
@@ -86,7 +89,7 @@ function handlersFor({ ctx, field, channel }: GatewayParts): Handlers {
     job: jobHandler(ctx, field.delivery),
     ota: otaHandler(field.delivery, now),
     trust: trustHandler(channel),
-    csr: certificateHandler({ certify: (device, csr) => certifyOperational(ctx, device, csr), now }),
+    csr: certificateHandler({ certify, now }),
     lwt: acknowledge,
   };
 }

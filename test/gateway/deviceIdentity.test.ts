@@ -264,6 +264,8 @@ describe('a request on up/csr', () => {
     const send = await ask(unit);
     const good = makeCsr(makeKey(), {});
     expect(await codeOf(() => send(makeCsr(raw[0]!.key, {})))).toBe('WEAK_OR_CLONED_KEY');
+    const { alarms } = await http.json<{ alarms: { code: string; subject: string }[] }>('GET', '/v1/alarms');
+    expect(alarms).toContainEqual(expect.objectContaining({ code: 'WEAK_OR_CLONED_KEY', subject: `device-${unit.uid}` }));
     expect(await codeOf(() => send(makeCsr(makeKey(), { serialNumber: raw[0]!.uid })))).toBe('CSR_SUBJECT');
     expect(await codeOf(() => send(good.slice(0, -1)))).toBe('CSR_MALFORMED');
     expect(await codeOf(() => send(new Uint8Array(2049)))).toBe('CSR_TOO_LARGE');
