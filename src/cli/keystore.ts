@@ -79,7 +79,7 @@ Hand every share to another person and delete the share files. Fewer shares than
 
 Examples:
   $ nusec keystore backup --data /var/lib/nusec --file /media/usb/nusec.nkb --shares-dir /root/shares
-  $ nusec keystore restore --drill --file /media/usb/nusec.nkb --share share-1*.txt --share share-3*.txt --share share-4*.txt`,
+  $ nusec keystore restore --drill --file /media/usb/nusec.nkb --share share-1-*.txt share-3-*.txt share-4-*.txt`,
     )
     .action(async (options: Options & { file: string; sharesDir: string; threshold: number; shares: number }) => {
       const { file, sharesDir: sharesFolder, threshold, shares } = options;
@@ -110,8 +110,8 @@ function registerRestore(keystore: Command): void {
 The restored keyset gets a new key file DATA/keystore.key, or the passphrase of NUSEC_PASSPHRASE_FILE.
 
 Examples:
-  $ nusec keystore restore --drill --file nusec.nkb --share share-1.txt share-3.txt share-4.txt
-  $ nusec keystore restore --data /var/lib/nusec --file nusec.nkb --share share-1.txt share-3.txt share-4.txt`,
+  $ nusec keystore restore --drill --file nusec.nkb --share share-1-*.txt share-3-*.txt share-4-*.txt
+  $ nusec keystore restore --data /var/lib/nusec --file nusec.nkb --share share-1-*.txt share-3-*.txt share-4-*.txt`,
     )
     .action(async (options: { data?: string; file: string; share: string[]; drill?: boolean; json?: boolean }) => {
       const { data, file, share, drill } = options;
