@@ -136,7 +136,8 @@ export const slotCount = 8;
 
 /** Our own limits. */
 export const maxMessageBytes = 0x28000;
-export const maxChainBytes = 16 * 1024;
+/** Four certificates with ML-DSA-65 have 22 KiB. */
+export const maxChainBytes = 32 * 1024;
 export const maxOpaqueBytes = 1024;
 
 /** One SPDM message on its way: in the clear (type byte 05) or as a secured record (type byte 06). */

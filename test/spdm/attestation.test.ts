@@ -115,7 +115,7 @@ describe('attestation of our responder by our requester (R84, R85)', () => {
         return { kind: 'clear', message: fromHex(hex) };
       };
     for (const [what, hex] of [
-      ['a chain above 16 KiB', '120200000100ffff30'],
+      ['a chain above 32 KiB', '120200000100ffff30'],
       ['an empty portion', '1202000000000400'],
       ['another slot', '120201000100040030'],
     ] as const) {

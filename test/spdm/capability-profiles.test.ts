@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { capability, type SpdmVersion, spdmVersions } from '../../src/spdm/constants.ts';
 import { verifyEvidence } from '../../src/spdm/evidence.ts';
-import { decodeAlgorithms, encodeAlgorithms, encodeNegotiateAlgorithms } from '../../src/spdm/messages/algorithms.ts';
+import { type AlgorithmBits, decodeAlgorithms, encodeAlgorithms, encodeNegotiateAlgorithms } from '../../src/spdm/messages/algorithms.ts';
 import { contradicts } from '../../src/spdm/messages/capabilities.ts';
 import { allAlgorithms, postQuantumAlgorithms, selectAlgorithms } from '../../src/spdm/negotiation.ts';
 import { runAttestation } from '../../src/spdm/requester/run.ts';
@@ -68,8 +68,11 @@ describe('ALGORITHMS and capabilities (DSP0274 §10.4)', () => {
     await expect(verifyEvidence(evidence, options)).rejects.toEqual(expect.objectContaining({ code: 'SPDM_UNSUPPORTED' }));
   });
 
-  it('post-quantum structures are on the wire in 1.4 only', () => {
-    expect([0x10, 0x11, 0x13, 0x14].map(chosen => encodeNegotiateAlgorithms(chosen, postQuantumAlgorithms)[2])).toEqual([0, 4, 4, 6]);
+  it('an algorithm structure is on the wire only for what is offered, those of post-quantum algorithms in 1.4 only', () => {
+    const counts = (offer: AlgorithmBits) => [0x10, 0x11, 0x13, 0x14].map(chosen => encodeNegotiateAlgorithms(chosen, offer)[2]);
+    expect(counts(postQuantumAlgorithms)).toEqual([0, 2, 2, 4]);
+    expect(counts(allAlgorithms)).toEqual([0, 4, 4, 4]);
+    expect(counts({ ...allAlgorithms, ...postQuantumAlgorithms, dhe: 8 })).toEqual([0, 3, 3, 5]);
   });
 
   it.each([

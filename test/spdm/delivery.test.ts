@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import { capability, type SpdmVersion, type Wire } from '../../src/spdm/constants.ts';
 import { verifyEvidence } from '../../src/spdm/evidence.ts';
+import { minDataTransferBytes } from '../../src/spdm/messages/capabilities.ts';
 import { encodeGetCsr, type GetCsr } from '../../src/spdm/messages/csr.ts';
 import { encodeError } from '../../src/spdm/messages/error.ts';
 import { encodeSetCertificate } from '../../src/spdm/messages/set-certificate.ts';
@@ -64,6 +65,31 @@ describe('messages longer than one transfer (DSP0274 §10.26)', () => {
     const echoed = await vendorRequest(session.asking, { registry: 4, vendorId: fromHex('01020304'), payload });
     expect(echoed.payload).toEqual(payload);
   });
+
+  it.each([0x12, 0x13, 0x14] as const)('version %i: NEGOTIATE_ALGORITHMS and ALGORITHMS too, in the smallest transfers', async version => {
+    const smallest = { ...small, dataTransferBytes: minDataTransferBytes };
+    const { link, longest } = chunked(version, { capabilities: { ...smallest, flags: deviceFlags | chunk } });
+    const requester = { capabilities: { ...smallest, flags: requesterFlags | chunk }, versions: [version], nonce: someNonce };
+    const evidence = await runAttestation(requester, link);
+    await expect(verifyEvidence(evidence, { nonce: someNonce, trust: trustLeaf })).resolves.toMatchObject({ version });
+    expect([evidence.vca[4]!.length, evidence.vca[5]!.length, Math.max(...longest)]).toEqual([48, 52, minDataTransferBytes]);
+  });
+
+  it.each([0x12, 0x14] as const)(
+    'version %i: DIGESTS and the whole chain in chunks are signed by CHALLENGE_AUTH like any other',
+    async version => {
+      const { link, requester } = chunked(version, { slots: [realSlot(), realSlot(), realSlot()] });
+      const asked: number[] = [];
+      const spy = (wire: Wire): Promise<Wire> => {
+        asked.push(wire.message[1]!);
+        return link(wire);
+      };
+      const evidence = await runAttestation({ ...requester, nonce: someNonce, slot: 2, portionBytes: 0xffff, measurements: 'none' }, spy);
+      await expect(verifyEvidence(evidence, { nonce: someNonce, trust: trustLeaf })).resolves.toMatchObject({ slot: 2 });
+      expect([0x81, 0x82].map(code => asked.filter(one => one === code).length)).toEqual([1, 1]);
+      expect(evidence.identity.map(({ length }) => length)).toEqual([4, 100, 8, 8 + evidence.chain.length]);
+    },
+  );
 
   it('refuses chunks out of order, of another handle, too small, too long or too many, early and for good', async () => {
     const { responder, link, requester } = chunked(0x12);

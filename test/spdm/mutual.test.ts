@@ -1,16 +1,17 @@
 import { describe, expect, it } from 'vitest';
-import { fromHex, toHex } from '../../src/bytes.ts';
+import { concat, fromHex, toHex } from '../../src/bytes.ts';
 import type { CertSlot } from '../../src/spdm/certslot.ts';
 import { capability, type SpdmVersion, type Wire } from '../../src/spdm/constants.ts';
 import { p256Algorithms } from '../../src/spdm/negotiation.ts';
 import { sessionAsk } from '../../src/spdm/requester/delivery.ts';
+import { answerEncapsulated } from '../../src/spdm/requester/encapsulated.ts';
 import { requesterFlags } from '../../src/spdm/requester/identify.ts';
 import { answerQuestions } from '../../src/spdm/requester/requests.ts';
 import { runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { deviceFlags, type ResponderOptions } from '../../src/spdm/responder/responder.ts';
 import { countingRandom, linkTo, realResponder, requesterSlot, someNonce, trustLeaf } from './fixtures.ts';
 
-const { mutualAuthentication, encapsulated, handshakeInTheClear, multiKeyNegotiated, largeResponse } = capability;
+const { mutualAuthentication, encapsulated, handshakeInTheClear, multiKeyNegotiated, largeResponse, chunk } = capability;
 const sizes = { ctExponent: 0, dataTransferBytes: 1024, maxMessageBytes: 1024 };
 const code = (name: string) => expect.objectContaining({ code: name });
 const multiKeyWish = 0x12;
@@ -46,6 +47,25 @@ async function openMutual(how: 'encapsulated' | 'digests' | 'known', { version =
   return { responder, session, mutual, connection, link };
 }
 
+const multiKeyFlags = mutualAuthentication | encapsulated | handshakeInTheClear | multiKeyNegotiated;
+const multiKeyAlgorithms = { ...p256Algorithms, otherParams: multiKeyWish };
+const multiKeyResponder = () =>
+  realResponder({
+    versions: [0x13],
+    algorithms: multiKeyAlgorithms,
+    capabilities: { ...sizes, flags: deviceFlags | multiKeyFlags },
+    mutualAuthentication: { how: 'encapsulated', slot: 0, required: true, trust: trustLeaf },
+  });
+const multiKeyRequester = () => ({
+  nonce: someNonce,
+  trust: trustLeaf,
+  randomBytes: countingRandom('requester'),
+  versions: [0x13] as const,
+  algorithms: multiKeyAlgorithms,
+  capabilities: { ...sizes, flags: requesterFlags | multiKeyFlags },
+  ownSlots: [requesterSlot()],
+});
+
 describe('mutual authentication (DSP0274 §10.17, §10.18)', () => {
   const ways = ['encapsulated', 'digests', 'known'] as const;
   const versions = [0x11, 0x12, 0x13, 0x14] as const;
@@ -70,6 +90,58 @@ describe('mutual authentication (DSP0274 §10.17, §10.18)', () => {
       const { mutual, connection } = await openMutual('encapsulated', { version, extra, options: { algorithms } });
       expect([mutual, connection.algorithms?.requesterMultiKey]).toEqual([true, true]);
     }
+  });
+
+  it('asks for no more of a chain than one transfer holds when the requester has no chunks', async () => {
+    for (const [peerFlags, length] of [
+      [0, 1024 - 12],
+      [chunk, 0x4000 - 12],
+    ] as const) {
+      const flags = mutualAuthentication | encapsulated | handshakeInTheClear;
+      const responder = realResponder({
+        capabilities: { ...sizes, maxMessageBytes: 0x4000, flags: deviceFlags | flags | chunk },
+        mutualAuthentication: { how: 'encapsulated', slot: 0, required: true, trust: trustLeaf },
+      });
+      const asked: Uint8Array[] = [];
+      const spy = async (wire: Wire): Promise<Wire> => {
+        const answer = await linkTo(responder)(wire);
+        if (answer.message[1] === 0x6b) asked.push(answer.message);
+        return answer;
+      };
+      const capabilities = { ...sizes, flags: requesterFlags | flags | peerFlags };
+      const requester = { nonce: someNonce, trust: trustLeaf, randomBytes: countingRandom('requester'), ownSlots: [requesterSlot()] };
+      await runSessionSetup({ ...requester, capabilities }, spy);
+      expect(asked[0]!.slice(-2)).toEqual(Uint8Array.of(length & 0xff, length >> 8));
+    }
+  });
+
+  it('a large certificate is refused by a side without LARGE_RESP_CAP', async () => {
+    for (const [flags, refusal] of [
+      [0, '147f0782'],
+      [largeResponse, '14028000'],
+    ] as const) {
+      const { connection, link, session } = await openMutual('encapsulated', { version: 0x14, extra: flags });
+      const asked = fromHex('14828000000000000000000010000000');
+      expect(toHex(answerEncapsulated({ connection, slots: [requesterSlot()] }, asked)).slice(0, 8)).toBe(refusal);
+      const answer = await link({ kind: 'secured', message: session.sealSpdm(asked) });
+      expect(toHex(session.openSpdm(answer.message)).slice(0, 8)).toBe(refusal);
+    }
+  });
+
+  it('our DIGESTS are in the transcript of a multi-key connection only when they are the first that was asked for (DSP0274 1.3 §17)', async () => {
+    const responder = multiKeyResponder();
+    let late = false;
+    const link = async (wire: Wire): Promise<Wire> => {
+      const [version, code] = wire.message;
+      if (code === 0xea) return { kind: 'clear', message: fromHex('136a090013820000000000ff') };
+      if (code !== 0xeb || wire.message[2] !== 9) return linkTo(responder)(wire);
+      late = true;
+      const { message } = await linkTo(responder)({ kind: 'clear', message: Uint8Array.of(version!, 0xea, 0, 0) });
+      return { kind: 'clear', message: concat(Uint8Array.of(version!, 0x6b, message[2]!, 1, 9, 0, 0, 0), message.subarray(4)) };
+    };
+    await expect(runSessionSetup(multiKeyRequester(), link)).rejects.toThrow('ERROR 6 (0)');
+    expect(late).toBe(true);
+    await expect(runSessionSetup(multiKeyRequester(), linkTo(responder))).resolves.toMatchObject({ mutual: true });
   });
 
   it('refuses a requester whose signature is not that of its certificate, whose chain is not trusted, or that has no certificates (T35)', async () => {

@@ -70,6 +70,34 @@ describe('post-quantum algorithms (DSP0274 1.4)', () => {
     expect(session.open((await linkTo(responder)({ kind: 'secured', message: record })).message)).toEqual(Uint8Array.of(0x7f, 1));
   });
 
+  it.each([0, capability.handshakeInTheClear])(
+    'chains of 22 KiB, both sides authenticated, in transfers of 64 bytes (handshake flag %i)',
+    async clearFlag => {
+      const small = { ...sizes, dataTransferBytes: 64, maxMessageBytes: 0x8000 };
+      const certificates = Array.from({ length: 4 }, () => Uint8Array.from([0x30, 0x82, 0x15, 0xdc, ...new Uint8Array(0x15dc).fill(6)]));
+      const own = flags | clearFlag;
+      const responder = realResponder({
+        versions: [0x14],
+        slots: [{ ...responderSide.slot, certificates }],
+        capabilities: { ...small, flags: deviceFlags | own },
+        algorithms: postQuantumAlgorithms,
+        kem,
+        mutualAuthentication: { how: 'encapsulated', slot: 0, required: true, trust: () => requesterSide.publicKey },
+      });
+      const ownSlots = [{ ...requesterSide.slot, certificates }];
+      const longest: number[] = [];
+      const link = async (wire: Wire): Promise<Wire> => {
+        const answer = await linkTo(responder)(wire);
+        longest.push(...[wire, answer].flatMap(({ kind, message }) => (kind === 'clear' ? message.length : [])));
+        return answer;
+      };
+      const requester = { ...pqRequester, capabilities: { ...small, flags: requesterFlags | own }, ownSlots, portionBytes: 0x8000 };
+      const { mutual, session } = await runSessionSetup(requester, link);
+      expect([mutual, Math.max(...longest)]).toEqual([true, 64]);
+      expect(responder.exporterSecret()).toEqual(session.exporterSecret());
+    },
+  );
+
   it('a changed ciphertext or encapsulation key ends the handshake', async () => {
     for (const changed of [0x64, 0xe4]) {
       const responder = linkTo(pqResponder());

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { concat, fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import { capability, type SpdmVersion } from '../../src/spdm/constants.ts';
+import { allAlgorithms } from '../../src/spdm/negotiation.ts';
+import { requesterFlags } from '../../src/spdm/requester/identify.ts';
 import { createPskSetup } from '../../src/spdm/requester/psk-setup.ts';
 import { runPskSetup, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { createSessionSetup } from '../../src/spdm/requester/session-setup.ts';
@@ -34,6 +36,16 @@ describe('sessions from a pre-shared key (DSP0274 §10.18, §10.19)', () => {
       expect(session.open((await linkTo(responder)({ kind: 'secured', message: session.seal(data) })).message)).toEqual(data);
     },
   );
+
+  it('PSK_FINISH goes out in chunks to a responder with the smallest transfers', async () => {
+    const smallest = { ctExponent: 0, dataTransferBytes: 42, maxMessageBytes: 4096 };
+    const algorithms = { ...allAlgorithms, baseHash: 0x2 };
+    const flags = deviceFlags | capability.pskWithContext | capability.chunk;
+    const responder = pskResponder(0, { versions: [0x14], algorithms, capabilities: { ...smallest, flags } });
+    const own = { ...smallest, flags: requesterFlags | capability.pskSupported | capability.chunk };
+    const { session } = await runPskSetup({ ...setup(0x14), algorithms, capabilities: own }, linkTo(responder));
+    expect(responder.exporterSecret()).toEqual(session.exporterSecret());
+  });
 
   it('fails with another key or hint, on either side, and where there is no PSK', async () => {
     const wrong = { ...setup(), psk: utf8('another key') };

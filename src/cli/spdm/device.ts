@@ -2,7 +2,7 @@ import { createHash, createPublicKey, sign } from 'node:crypto';
 import { concat, utf8 } from '../../bytes.ts';
 import { curveOf, digestOf } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
-import { bitString, context, integerOf, sequence } from '../../pki/derWriter.ts';
+import { bitString, context, integerOf, oid, sequence } from '../../pki/derWriter.ts';
 import { signatureAlgorithms } from '../../pki/keys.ts';
 import { encodeName } from '../../pki/names.ts';
 import { type MeasurementSource, measurementType } from '../../spdm/measurement.ts';
@@ -39,14 +39,19 @@ export function measurementSet(count: number): readonly MeasurementSource[] {
 /** DMTFSpecMeasurementValueType of a measurement manifest. */
 const manifestType = 4;
 
-/** A certification request (RFC 2986) with the slot's own key, ECDSA. */
+/** id-ml-dsa-65 (RFC 9881). */
+const mlDsa65 = sequence(oid('2.16.840.1.101.3.4.3.18'));
+
+/** A certification request (RFC 2986) with the slot's own key, ECDSA or ML-DSA-65. */
 export function certificationRequest({ key }: LoadedSlots): Uint8Array {
   const spki = new Uint8Array(createPublicKey(key).export({ type: 'spki', format: 'der' }));
   const curve = curveOf(spki);
-  if (!curve) throw new NusecError('KEY_REFUSED', 'certification requests are made for P-256 and P-384 only');
+  if (!curve && key.asymmetricKeyType !== 'ml-dsa-65')
+    throw new NusecError('KEY_REFUSED', 'no certification requests for this kind of key');
   const subject = { commonName: 'spdm-responder', serialNumber: '00112233445566778899aabbccddeeff' };
   const info = sequence(integerOf(0), encodeName(subject), spki, context(0));
-  return sequence(info, signatureAlgorithms[curve], bitString(new Uint8Array(sign(digestOf[curve], info, key))));
+  const signature = new Uint8Array(sign(curve ? digestOf[curve] : null, info, key));
+  return sequence(info, curve ? signatureAlgorithms[curve] : mlDsa65, bitString(signature));
 }
 
 /** MCTP messages in a session: PLDM GetTID (DSP0240 §10.2) is answered with terminus 1, everything else comes back as it was. */

@@ -29,7 +29,7 @@ export async function openIdentities({ certificates: folder, slots: count }: Com
   };
   const own = (algorithms: Algorithms): SignatureAlgorithm =>
     role === 'responder' ? algorithms.signature : (algorithms.requesterSignature ?? algorithms.signature);
-  return { forSignature, slots: algorithms => forSignature(own(algorithms)).slots };
+  return { forSignature, slots: algorithms => forSignature(own(algorithms)).slots(algorithms.hash) };
 }
 
 function ownOnly(made: LoadedSlots, kind: Kind): LoadedSlots {

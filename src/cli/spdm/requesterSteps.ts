@@ -135,8 +135,9 @@ async function measure(run: Run): Promise<Result> {
 
 async function installCertificates(run: Run): Promise<Result> {
   const { algorithms } = opened(run).connection;
-  const { slots } = run.identities.forSignature(algorithms!.signature);
-  await setCertificate(asking(run), 1, slots[0]!.certificates);
+  const { hash, signature } = algorithms!;
+  const [slot] = run.identities.forSignature(signature).slots(hash);
+  await setCertificate(asking(run), 1, slot!.certificates);
   return {};
 }
 

@@ -37,7 +37,7 @@ function responderFor(options: ResponderOptions, identities: Identities, tell: (
   let signature: SignatureAlgorithm = noSignature;
   const slots = (algorithms: Algorithms): CertSlots => {
     signature = algorithms.signature;
-    return identities.forSignature(signature).slots;
+    return identities.forSignature(signature).slots(algorithms.hash);
   };
   return createResponder({
     slots,

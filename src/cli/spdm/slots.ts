@@ -7,35 +7,43 @@ import { issueCertificate, type Signer } from '../../pki/certificate.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import type { CertSlot } from '../../spdm/certslot.ts';
 import { signingContextOf } from '../../spdm/signature.ts';
+import type { HashAlgorithm } from '../../spdm/suite.ts';
 
 /** The certificate slots of the command-line tools: from a folder laid out like those of other SPDM tools, or made for this run. */
 
 export type Role = 'responder' | 'requester';
 
-/** Sub-folder and hash of each kind of key. */
-const kinds = {
-  ecp256: { hash: 'sha256' },
-  ecp384: { hash: 'sha384' },
-  mldsa65: { hash: undefined },
-} as const;
-export type Kind = keyof typeof kinds;
+/** Sub-folder of each kind of key. */
+export type Kind = 'ecp256' | 'ecp384' | 'mldsa65';
 
-export type LoadedSlots = { readonly slots: readonly CertSlot[]; readonly root: Uint8Array; readonly key: KeyObject };
+/** Certificate slots with one key; ECDSA signs over the hash of the connection. */
+export type LoadedSlots = { readonly slots: (hash: HashAlgorithm) => readonly CertSlot[]; readonly key: KeyObject };
 
 /** Reads `<folder>/<kind>/bundle_<role>.certchain.der` (certchain1 for slot 1) and `end_<role>.key` (PEM) or `.key.p8`, `.key.der`.
  *  @throws KEY_NOT_FOUND when one is missing */
 export function loadSlots(folder: string, kind: Kind, role: Role, count: number): LoadedSlots {
   const at = (file: string): string => join(folder, kind, file);
   const key = readKey([at(`end_${role}.key`), at(`end_${role}.key.p8`), at(`end_${role}.key.der`)]);
-  const slots = Array.from({ length: count }, (_, slot) => {
+  const chains = Array.from({ length: count }, (_, slot) => {
     const other = at(`bundle_${role}.certchain1.der`);
     const bundle = slot === 1 && role === 'responder' && existsSync(other) ? other : at(`bundle_${role}.certchain.der`);
-    return slotOf(splitCertificates(readFileSync(bundle)), key, kinds[kind].hash, slot);
+    return splitCertificates(readFileSync(bundle));
   });
-  return { slots, key, root: slots[0]?.certificates[0] ?? new Uint8Array() };
+  return slotsWith(chains, key);
 }
 
-function slotOf(certificates: readonly Uint8Array[], key: KeyObject, hash: string | undefined, slot: number): CertSlot {
+/** The slots are made once for each hash: what is derived from a slot is kept with it. */
+function slotsWith(chains: readonly (readonly Uint8Array[])[], key: KeyObject): LoadedSlots {
+  const made = new Map<string, readonly CertSlot[]>();
+  const slots = (hash: HashAlgorithm): readonly CertSlot[] => {
+    const known = made.get(hash.name) ?? chains.map((certificates, slot) => slotOf(certificates, key, hash, slot));
+    made.set(hash.name, known);
+    return known;
+  };
+  return { slots, key };
+}
+
+function slotOf(certificates: readonly Uint8Array[], key: KeyObject, hash: HashAlgorithm, slot: number): CertSlot {
   return {
     certificates,
     sign: async input => signWith(key, hash, input),
@@ -46,8 +54,8 @@ function slotOf(certificates: readonly Uint8Array[], key: KeyObject, hash: strin
 /** KeyUsageMask: key exchange, challenge, measurements, endpoint information. */
 const keyUsage = 0x0f;
 
-function signWith(key: KeyObject, hash: string | undefined, input: Uint8Array): Uint8Array {
-  if (hash) return new Uint8Array(sign(hash, input, { key, dsaEncoding: 'ieee-p1363' }));
+function signWith(key: KeyObject, hash: HashAlgorithm, input: Uint8Array): Uint8Array {
+  if (key.asymmetricKeyType === 'ec') return new Uint8Array(sign(hash.name, input, { key, dsaEncoding: 'ieee-p1363' }));
   return new Uint8Array(sign(null, input, { key, context: signingContextOf(input) }));
 }
 
@@ -103,8 +111,7 @@ export async function makeSlots(role: Role, count: number): Promise<LoadedSlots>
     authorityKey.signer,
   );
   const certificates = [root.der, authority.der, end.der];
-  const slots = Array.from({ length: count }, (_, slot) => slotOf(certificates, leaf.privateKey, 'sha256', slot));
-  return { slots, root: root.der, key: leaf.privateKey };
+  return slotsWith(Array(count).fill(certificates), leaf.privateKey);
 }
 
 function newPair(): { readonly spki: Uint8Array; readonly privateKey: KeyObject; readonly signer: Signer } {

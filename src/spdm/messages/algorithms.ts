@@ -29,11 +29,14 @@ const fixedTwoBytes = 0x20;
 /** External algorithms in all, and bytes of the message: 1.0, and since 1.1. */
 const requestLimits = { old: { externals: 8, bytes: 64 }, now: { externals: 20, bytes: 128 } } as const;
 
-/** There are no structures in 1.0, and those of post-quantum algorithms in 1.4 only, when something is offered there. */
+/** A structure is there only when something is offered in it: none in 1.0, those of post-quantum algorithms since 1.4. */
 export function encodeNegotiateAlgorithms(version: number, offer: AlgorithmBits): Uint8Array {
   const newest = version >= 0x14;
-  const types = version < 0x11 ? [] : [...classicTypes, ...(newest ? postQuantumTypes.filter(type => bitsOf(offer, type) !== 0) : [])];
-  const structures = encodeStructures(offer, types);
+  const types = version < 0x11 ? [] : [...classicTypes, ...(newest ? postQuantumTypes : [])];
+  const structures = encodeStructures(
+    offer,
+    types.filter(type => bitsOf(offer, type) !== 0),
+  );
   const body = concat(
     u8(offer.measurementSpecification),
     u8(offer.otherParams),

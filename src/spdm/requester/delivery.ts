@@ -85,27 +85,48 @@ async function afterError(
 const hasChunks = (connection: Connection): boolean => connection.version >= 0x12 && bothHave(connection, capability.chunk);
 
 async function send(ask: Ask, connection: Connection, message: Uint8Array): Promise<Uint8Array> {
-  const transferBytes = connection.peer?.dataTransferBytes ?? 0;
-  return hasChunks(connection) && message.length > transferBytes ? sendChunks(ask, connection, message, transferBytes) : ask(message);
+  const chunks = openChunks(connection, message);
+  if (!chunks) return ask(message);
+  for (;;) {
+    const response = chunks.accept(await ask(chunks.next()));
+    if (response) return response;
+  }
 }
 
-async function sendChunks(ask: Ask, connection: Connection, message: Uint8Array, transferBytes: number): Promise<Uint8Array> {
-  const { version } = connection;
+/** A request that goes out in chunks: the next one, and what its acknowledgement says. */
+export type SentChunks = {
+  next(): Uint8Array;
+  /** @returns the response to the whole request, or undefined while there are more chunks to send  @throws SPDM_UNEXPECTED, SPDM_MALFORMED */
+  accept(answer: Uint8Array): Uint8Array | undefined;
+};
+
+/** @returns undefined for a message that goes out as it is */
+export function openChunks(connection: Connection, message: Uint8Array): SentChunks | undefined {
+  const { version, peer } = connection;
+  const transferBytes = peer?.dataTransferBytes ?? 0;
+  if (!hasChunks(connection) || message.length <= transferBytes) return undefined;
   const handle = message[1]!;
-  for (let sequence = 0, sent = 0; ; sequence += 1) {
-    const first = sequence === 0;
-    const data = message.subarray(sent, sent + transferBytes - (first ? firstChunkHeadBytes : chunkHeadBytes));
-    sent += data.length;
-    const last = sent === message.length;
-    const total = first ? { totalBytes: message.length } : {};
-    const answer = await ask(encodeChunkSend(version, { handle, sequence, last, ...total, data }));
-    if (answer[1] === responseCode.error) return answer;
-    checkHead(connection, answer, responseCode.chunkSendAck);
-    const ack = decodeChunkSendAck(answer);
-    if (ack.handle !== handle || ack.sequence !== sequence) throw unexpected('CHUNK_SEND_ACK is for another chunk');
-    if (ack.early || last) return ack.response;
-    if (ack.response.length > 0) throw unexpected('CHUNK_SEND_ACK has a response too early');
-  }
+  let sequence = -1;
+  let sent = 0;
+  return {
+    next: () => {
+      sequence += 1;
+      const first = sequence === 0;
+      const data = message.subarray(sent, sent + transferBytes - (first ? firstChunkHeadBytes : chunkHeadBytes));
+      sent += data.length;
+      const total = first ? { totalBytes: message.length } : {};
+      return encodeChunkSend(version, { handle, sequence, last: sent === message.length, ...total, data });
+    },
+    accept: answer => {
+      if (answer[1] === responseCode.error) return answer;
+      checkHead(connection, answer, responseCode.chunkSendAck);
+      const ack = decodeChunkSendAck(answer);
+      if (ack.handle !== handle || ack.sequence !== sequence) throw unexpected('CHUNK_SEND_ACK is for another chunk');
+      if (ack.early || sent === message.length) return ack.response;
+      if (ack.response.length > 0) throw unexpected('CHUNK_SEND_ACK has a response too early');
+      return undefined;
+    },
+  };
 }
 
 async function fetchChunks(ask: Ask, connection: Connection, handle: number): Promise<Uint8Array> {

@@ -6,7 +6,7 @@ import { decodeGetDigests, encodeDigests } from '../messages/digests.ts';
 import { encodeError } from '../messages/error.ts';
 import { decodeKeyUpdate, encodeKeyUpdateAck, keyUpdateOperation } from '../messages/key-update.ts';
 import type { SpdmSession } from '../session.ts';
-import { algorithmsOf, type Connection } from './connection.ts';
+import { algorithmsOf, bothHave, type Connection } from './connection.ts';
 
 /** The requester as one who is asked: answers to encapsulated requests (DSP0274 §10.18), which are about its certificates or the responder's keys. */
 
@@ -49,9 +49,12 @@ function answerDigests({ connection, slots }: EncapsulatedContext, request: Uint
 function answerCertificate({ connection, slots }: EncapsulatedContext, request: Uint8Array): Uint8Array {
   const { version, peer } = connection;
   const asked = decodeGetCertificate(request);
+  if (asked.large && !has(connection, capability.largeResponse))
+    return encodeError(version, spdmError.unsupportedRequest, requestCode.getCertificate);
   const cert = slots[asked.slot];
   const { hash, requesterMultiKey } = algorithmsOf(connection);
-  const room = (version >= 0x12 ? (peer?.dataTransferBytes ?? 0) : maxMessageBytes) - headerBytes;
+  const longest = bothHave(connection, capability.chunk) ? peer?.maxMessageBytes : peer?.dataTransferBytes;
+  const room = (version >= 0x12 ? (longest ?? 0) : maxMessageBytes) - headerBytes;
   const part = cert && certificatePortion({ version, hash }, requesterMultiKey, cert, asked, room);
   return part ? encodeCertificate(version, part) : encodeError(version, spdmError.invalidRequest);
 }

@@ -117,7 +117,7 @@ function afterDigests(options: IdentifyOptions, state: Identification, response:
   return askPortion(options, { ...state, connection, digest });
 }
 
-/** @throws SPDM_UNEXPECTED when the chain is not the one of DIGESTS  SPDM_MALFORMED when it is longer than 16 KiB */
+/** @throws SPDM_UNEXPECTED when the chain is not the one of DIGESTS  SPDM_MALFORMED when it is longer than 32 KiB */
 function afterCertificate(options: IdentifyOptions, state: Identification, response: Uint8Array): Identification {
   const [connection, part] = acceptCertificate(state.connection, state.request, response);
   const chain = state.chain.length === 0 ? part.portion : concat(state.chain, part.portion);

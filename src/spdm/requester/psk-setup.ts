@@ -10,6 +10,7 @@ import type { Binding } from '../record.ts';
 import { createSession, type SessionEnd, type SpdmSession } from '../session.ts';
 import { hashOf } from '../signature.ts';
 import { algorithmsOf, type Connection, checkHead, requirePeer, unexpected } from './connection.ts';
+import { openChunks, type SentChunks } from './delivery.ts';
 import { continueIdentification, defaultIdentifyOptions, type IdentifyOptions, startIdentification } from './identify.ts';
 import { checkProof, checkSecuredVersion } from './key-exchange.ts';
 
@@ -43,7 +44,7 @@ export type PskSetup = {
 type Open =
   | { readonly step: 'identify' }
   | { readonly step: 'exchange'; readonly request: Uint8Array }
-  | { readonly step: 'finish'; readonly handshake: PskHandshake; readonly request: Uint8Array };
+  | { readonly step: 'finish'; readonly handshake: PskHandshake; readonly request: Uint8Array; readonly chunks: SentChunks | undefined };
 type PskHandshake = {
   readonly keys: SessionEnd;
   readonly secrets: HandshakeSecrets;
@@ -72,12 +73,15 @@ export function createPskSetup(given: Pick<PskSetupOptions, 'psk' | 'hint' | 'ra
         const [handshake, confirms] = acceptExchange(options, connection, open.request, clearMessage(wire));
         if (!confirms) return established(connection, handshake, handshake.transcript);
         const request = finishRequest(connection, handshake);
-        open = { step: 'finish', handshake, request };
-        return { send: { kind: 'secured', message: handshake.keys.sealSpdm(request) } };
+        const chunks = openChunks(connection, request);
+        open = { step: 'finish', handshake, request, chunks };
+        return secured(handshake, chunks?.next() ?? request);
       }
       case 'finish': {
-        const { handshake, request } = open;
-        const response = wire.kind === 'secured' ? handshake.keys.openSpdm(wire.message) : clearMessage(wire);
+        const { handshake, request, chunks } = open;
+        const answer = wire.kind === 'secured' ? handshake.keys.openSpdm(wire.message) : clearMessage(wire);
+        const response = chunks ? chunks.accept(answer) : answer;
+        if (!response) return secured(handshake, chunks!.next());
         checkHead(connection, response, responseCode.pskFinishRsp);
         if (wire.kind === 'clear') throw unexpected('PSK_FINISH_RSP is not encrypted');
         decodePskFinishRsp(response);
@@ -146,3 +150,6 @@ function clearMessage(wire: Wire): Uint8Array {
 }
 
 const clear = (message: Uint8Array): { readonly send: Wire } => ({ send: { kind: 'clear', message } });
+const secured = ({ keys }: PskHandshake, message: Uint8Array): { readonly send: Wire } => ({
+  send: { kind: 'secured', message: keys.sealSpdm(message) },
+});

@@ -88,7 +88,7 @@ async function driveOnce<Result extends object>(setup: Setup<Result>, link: Link
   return step;
 }
 
-/** What is sealed already goes out as it is: our messages in a handshake fit into any transfer. */
+/** What is sealed already goes out as it is: the setup makes chunks of what is too long. */
 async function answerTo(wire: Wire, connection: Connection, link: Link, wait: Wait | undefined): Promise<Wire> {
   if (wire.kind === 'secured') return link(wire);
   return { kind: 'clear', message: await deliver(clearAsk(link), connection, wire.message, wait) };

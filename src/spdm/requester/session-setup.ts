@@ -15,6 +15,7 @@ import {
 import { mutualAuthentication, requesterSlotMask } from '../messages/key-exchange.ts';
 import type { SpdmSession } from '../session.ts';
 import { algorithmsOf, bothHave, type Connection, checkHead, unexpected } from './connection.ts';
+import { openChunks, type SentChunks } from './delivery.ts';
 import { answerEncapsulated } from './encapsulated.ts';
 import { acceptFinish, type OpenFinish, openFinish } from './finish.ts';
 import { continueIdentification, defaultIdentifyOptions, startIdentification } from './identify.ts';
@@ -51,7 +52,9 @@ type Open =
   | { readonly step: 'identify' }
   | { readonly step: 'exchange'; readonly exchange: OpenExchange }
   | { readonly step: 'encapsulated'; readonly handshake: Handshake; readonly digests?: Uint8Array }
-  | { readonly step: 'finish'; readonly handshake: Handshake; readonly finish: OpenFinish; readonly mutual: boolean };
+  | { readonly step: 'finish'; readonly handshake: Handshake; readonly finish: OpenFinish; readonly mutual: boolean }
+  | { readonly step: 'chunks'; readonly chunks: SentChunks; readonly whole: InHandshake };
+type InHandshake = Extract<Open, { readonly step: 'encapsulated' | 'finish' }>;
 
 export function createSessionSetup(given: Pick<SessionSetupOptions, Needed> & Partial<SessionSetupOptions>): SessionSetup {
   const options = withDefaults(given);
@@ -65,10 +68,13 @@ export function createSessionSetup(given: Pick<SessionSetupOptions, Needed> & Pa
       case 'exchange':
         return firstQuestion(options, await acceptKeyExchange(options, identification, open.exchange, clearMessage(wire)));
       case 'encapsulated':
-        return nextQuestion(options, open, inHandshake(open.handshake, wire));
       case 'finish':
-        acceptFinish(open.handshake, open.finish, inHandshake(open.handshake, wire));
-        return { step: established(open.handshake, open.mutual) };
+        return answered(options, open, inHandshake(open.handshake, wire));
+      case 'chunks': {
+        const { handshake } = open.whole;
+        const response = open.chunks.accept(inHandshake(handshake, wire));
+        return response ? answered(options, open.whole, response) : { step: { send: outHandshake(handshake, open.chunks.next()) }, open };
+      }
     }
   };
   return {
@@ -97,6 +103,12 @@ function withDefaults(given: Pick<SessionSetupOptions, Needed> & Partial<Session
 }
 
 type Next = { readonly step: SessionSetupStep; readonly open: Open };
+
+async function answered(options: SessionSetupOptions, open: InHandshake, response: Uint8Array): Promise<Next> {
+  if (open.step === 'encapsulated') return nextQuestion(options, open, response);
+  acceptFinish(open.handshake, open.finish, response);
+  return { step: established(open.handshake, open.mutual), open };
+}
 
 function exchangeKeys(options: SessionSetupOptions, connection: Connection): Next {
   const exchange = openExchange(options, connection);
@@ -149,15 +161,20 @@ function deliver(slots: CertSlots, asked: Asked, { requestId, message }: Encapsu
 const digestsOf = ({ digests }: Asked): { readonly digests?: Uint8Array } => (digests ? { digests } : {});
 
 function question(handshake: Handshake, message: Uint8Array, digests: { readonly digests?: Uint8Array } = {}): Next {
-  return { step: { send: outHandshake(handshake, message) }, open: { step: 'encapsulated', handshake, ...digests } };
+  return send(message, { step: 'encapsulated', handshake, ...digests });
 }
 
 async function sendFinish(handshake: Handshake, own?: Parameters<typeof openFinish>[1]): Promise<Next> {
   const finish = await openFinish(handshake, own);
-  return {
-    step: { send: outHandshake(handshake, finish.message) },
-    open: { step: 'finish', handshake, finish, mutual: own !== undefined },
-  };
+  return send(finish.message, { step: 'finish', handshake, finish, mutual: own !== undefined });
+}
+
+/** In chunks when it is too long for one transfer. In the clear that is done by whoever delivers it. */
+function send(message: Uint8Array, open: InHandshake): Next {
+  const { handshake } = open;
+  const chunks = handshake.inTheClear ? undefined : openChunks(handshake.connection, message);
+  if (!chunks) return { step: { send: outHandshake(handshake, message) }, open };
+  return { step: { send: outHandshake(handshake, chunks.next()) }, open: { step: 'chunks', chunks, whole: open } };
 }
 
 function established({ keys, evidence, answer, connection }: Handshake, mutual: boolean): EstablishedSession {

@@ -13,13 +13,20 @@ export function admit(exchange: Exchange): Rule {
   const rule = rules[code];
   if (!rule) throw new Refusal(spdmError.unsupportedRequest, code);
   if (code === requestCode.getVersion && request[0] !== discoveryVersion) throw new Refusal(spdmError.versionMismatch);
-  if ((rule.phase === 'negotiated' || rule.phase === 'capabilities') && state.phase === rule.phase && request[0] !== state.version)
-    throw new Refusal(spdmError.versionMismatch);
-  if (rule.phase !== 'any' && rule.phase !== state.phase) throw unexpectedRequest();
+  checkPhase(exchange, rule);
   if (rule.since > state.version || !isCapable(exchange, rule)) throw new Refusal(spdmError.unsupportedRequest, code);
   checkPlace(exchange, rule);
   if (questionIsOpen(state, session) && !questionCodes.has(code)) throw new Refusal(spdmError.requestInFlight);
   return rule;
+}
+
+/** Since CAPABILITIES both sides know the version. */
+function checkPhase({ state, request }: Exchange, { phase }: Rule): void {
+  if (phase === 'any') return;
+  const chosen = state.phase === 'capabilities' || state.phase === 'negotiated';
+  const fits = phase === 'chunks' ? chosen : phase === state.phase;
+  if (fits && chosen && request[0] !== state.version) throw new Refusal(spdmError.versionMismatch);
+  if (!fits) throw unexpectedRequest();
 }
 
 function isCapable({ settings, state }: Exchange, rule: Rule): boolean {

@@ -106,11 +106,13 @@ function questionOf(exchange: Exchange, { slot, tag, chain }: Questions, what: N
   }
 }
 
-/** As much as one message of ours may have: the response comes inside DELIVER_ENCAPSULATED_RESPONSE. */
+/** As much as one message of ours may have, or without chunks (1.2+) one transfer: the response comes inside DELIVER_ENCAPSULATED_RESPONSE. */
 function portion(exchange: Exchange): { readonly length: number; readonly large: boolean } {
-  const { maxMessageBytes } = ownCapabilities(exchange);
-  const large = exchange.state.version >= 0x14 && bothHave(exchange, capability.largeResponse);
-  const room = maxMessageBytes - headerBytes - (large ? certificateHeadBytes.large : certificateHeadBytes.short);
+  const { maxMessageBytes, dataTransferBytes } = ownCapabilities(exchange);
+  const { version } = exchange.state;
+  const large = version >= 0x14 && bothHave(exchange, capability.largeResponse);
+  const longest = version < 0x12 || bothHave(exchange, capability.chunk) ? maxMessageBytes : dataTransferBytes;
+  const room = longest - headerBytes - (large ? certificateHeadBytes.large : certificateHeadBytes.short);
   return { large, length: large ? room : Math.min(room, 0xffff) };
 }
 

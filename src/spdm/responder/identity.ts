@@ -1,6 +1,6 @@
 import { concat } from '../../bytes.ts';
 import { type CertSlot, certificatePortion, slotDigests, slotMask } from '../certslot.ts';
-import { capability, maxMessageBytes, nonceBytes, requestCode, spdmError } from '../constants.ts';
+import { capability, nonceBytes, requestCode, spdmError } from '../constants.ts';
 import { decodeGetCertificate, encodeCertificate, type GetCertificate } from '../messages/certificate.ts';
 import { decodeChallenge, encodeChallengeAuth } from '../messages/challenge.ts';
 import { decodeGetDigests, encodeDigests, keyUse } from '../messages/digests.ts';
@@ -9,7 +9,7 @@ import { challengeTranscript, maxTranscriptBytes, transcriptBytes, withDigests, 
 import { kept } from './kept.ts';
 import { measurementSummary } from './measurements.ts';
 import { chainContext, chainHash, signerOf, slotOf, slotsOf } from './slots.ts';
-import { type Exchange, invalidRequest, negotiated, ownCapabilities, Refusal, type Reply } from './state.ts';
+import { type Exchange, invalidRequest, longestResponse, negotiated, ownCapabilities, Refusal, type Reply } from './state.ts';
 
 /** DIGESTS, CERTIFICATE, CHALLENGE_AUTH (DSP0274 §10.6–10.8). */
 
@@ -22,7 +22,7 @@ export function handleGetDigests(exchange: Exchange): Reply {
   return { message };
 }
 
-/** Sends at most what was asked for and what fits into the requester's DataTransferSize. */
+/** Sends what was asked for: all of it where it can go out in chunks, else at most what fits into the requester's DataTransferSize. */
 export function handleGetCertificate(exchange: Exchange): Reply {
   const { state, request } = exchange;
   const asked = decodeGetCertificate(request);
@@ -37,8 +37,7 @@ export function handleGetCertificate(exchange: Exchange): Reply {
 /** Follows from the request and what was negotiated: `negotiated` is a record of its own for each kind of requester, its transfer size included. */
 function portionOf(exchange: Exchange, cert: CertSlot, asked: GetCertificate): Uint8Array {
   const { state } = exchange;
-  const room = state.version >= 0x12 ? state.requester!.dataTransferBytes : maxMessageBytes;
-  const part = certificatePortion(chainContext(exchange), negotiated(state).multiKey, cert, asked, room);
+  const part = certificatePortion(chainContext(exchange), negotiated(state).multiKey, cert, asked, longestResponse(exchange));
   if (!part) throw invalidRequest();
   return encodeCertificate(state.version, part);
 }

@@ -14,7 +14,8 @@ import { handleVendorDefined } from './vendor-defined.ts';
 /** Which request is admitted when: the table behind the parameter phase (DSP0274 §10, state of the connection; §10.16, "allowed in session"). */
 
 export type Rule = {
-  readonly phase: Phase | 'any';
+  /** Where the connection must be; 'chunks' = after CAPABILITIES, since NEGOTIATE_ALGORITHMS and ALGORITHMS may be too long for one transfer. */
+  readonly phase: Phase | 'any' | 'chunks';
   /** The responder must have one of these flags; 0 = none needed. */
   readonly capability: number;
   /** Whether the requester must have it too. */
@@ -55,7 +56,7 @@ export const rules: Readonly<Record<number, Rule>> = {
   [requestCode.endSession]: rule('negotiated', 0, 'session', handleEndSession, { since: 0x11 }),
   [requestCode.getCsr]: rule('negotiated', capability.csr, 'either', handleGetCsr, { since: 0x12 }),
   [requestCode.setCertificate]: rule('negotiated', capability.setCertificate, 'either', handleSetCertificate, { since: 0x12 }),
-  [requestCode.chunkSend]: rule('negotiated', chunk, 'either', 'chunks', { both: true, since: 0x12, inHandshake: true }),
-  [requestCode.chunkGet]: rule('negotiated', chunk, 'either', handleChunkGet, { both: true, since: 0x12, inHandshake: true }),
+  [requestCode.chunkSend]: rule('chunks', chunk, 'either', 'chunks', { both: true, since: 0x12, inHandshake: true }),
+  [requestCode.chunkGet]: rule('chunks', chunk, 'either', handleChunkGet, { both: true, since: 0x12, inHandshake: true }),
   [requestCode.vendorDefined]: rule('negotiated', 0, 'either', handleVendorDefined),
 };

@@ -1,6 +1,6 @@
 import type { KemProvider } from '../agreement.ts';
 import type { SlotSource } from '../certslot.ts';
-import { type SpdmErrorCode, type SpdmVersion, spdmError } from '../constants.ts';
+import { capability, maxMessageBytes, type SpdmErrorCode, type SpdmVersion, spdmError } from '../constants.ts';
 import type { EcdhProvider, RandomSource } from '../ecdh.ts';
 import type { HandshakeSecrets } from '../keyschedule.ts';
 import type { MeasurementSource } from '../measurement.ts';
@@ -209,6 +209,13 @@ export function endSession(state: ResponderState): void {
 /** Whether both sides have a capability. */
 export function bothHave({ settings, state }: Pick<Exchange, 'settings' | 'state'>, flag: number): boolean {
   return ((state.requester?.flags ?? 0) & settings.capabilities.flags & flag) !== 0;
+}
+
+/** Longest response that reaches the requester: in chunks, or in one transfer (no such sizes before 1.2). */
+export function longestResponse(exchange: Pick<Exchange, 'settings' | 'state'>): number {
+  const { version, requester } = exchange.state;
+  if (version < 0x12 || !requester) return maxMessageBytes;
+  return bothHave(exchange, capability.chunk) ? requester.maxMessageBytes : requester.dataTransferBytes;
 }
 
 /** Capabilities in force: what this version knows of them. */

@@ -1,0 +1,53 @@
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { openIdentities } from '../../src/cli/spdm/identities.ts';
+import { openLink } from '../../src/cli/spdm/link.ts';
+import { algorithmNames, capabilitiesOf } from '../../src/cli/spdm/names.ts';
+import { runSteps } from '../../src/cli/spdm/requesterSteps.ts';
+import { serveResponder } from '../../src/cli/spdm/responderServer.ts';
+
+/** The command-line requester against the command-line responder, over a socket. */
+
+const { hash, asym, dhe, aead } = algorithmNames;
+const common = {
+  host: '127.0.0.1',
+  port: 0,
+  transport: 'mctp',
+  versions: [0x12],
+  caps: capabilitiesOf('CERT,CHAL,MEAS_SIG,ENCRYPT,MAC,MUT_AUTH,KEY_EX,ENCAP,HBEAT,KEY_UPD,CHUNK,SET_CERT,CSR'),
+  aead: aead.AES_256_GCM,
+  pqcAsym: 0,
+  reqPqcAsym: 0,
+  kem: 0,
+  certificates: fileURLToPath(new URL('../vectors/spdm/keys', import.meta.url)),
+  slots: 1,
+  transferBytes: 0x1200,
+  messageBytes: 0x28000,
+  psk: '00',
+  quiet: true,
+} as const;
+const steps = ['ATTEST', 'SESSION', 'HEARTBEAT', 'KEY_UPDATE', 'MEASURE', 'CSR', 'SET_CERT', 'END'];
+
+describe('the SPDM tools', () => {
+  it.each([
+    ['P-384 with SHA-256', { hash: hash.SHA_256, asym: asym.ECDSA_P384, reqAsym: asym.ECDSA_P256, dhe: dhe.SECP_256_R1 }],
+    ['P-256 with SHA-384', { hash: hash.SHA_384, asym: asym.ECDSA_P256, reqAsym: asym.ECDSA_P256, dhe: dhe.SECP_384_R1 }],
+  ])('%s: signatures are over the hash of the connection, whatever the curve', async (_, algorithms) => {
+    const options = { ...common, ...algorithms };
+    const events: string[] = [];
+    const mutual = { measurements: 2, mutAuth: 'encapsulated', heartbeatSeconds: 20, stay: false } as const;
+    const server = serveResponder({ ...options, ...mutual }, await openIdentities(options, 'responder'), event => events.push(event));
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const { link, close } = await openLink({ ...options, port });
+    const results: object[] = [];
+    const requester = { ...options, port, steps, slot: 0, portionBytes: 1024, hint: '' };
+    await runSteps(requester, await openIdentities(options, 'requester'), link, result => void results.push(result));
+    await close();
+    expect(results.map(result => 'step' in result && result.step)).toEqual(steps);
+    expect(results[1]).toMatchObject({ version: '1.2', mutual: true });
+    expect(events.filter(event => !event.startsWith('listening'))).toEqual([]);
+  });
+});
