@@ -61,20 +61,19 @@ function checkElement(bytes: Uint8Array, at: number, limit: number, level: numbe
   const end = start + length;
   if ((tag & 0x1f) === 0x1f || (tag & 0xc0) === 0x40 || (tag & 0xc0) === 0xc0) malformed('tag class or form');
   if (tag & 0x20) checkChildren(bytes, tag, start, end, level);
-  else if (tag < 0x80 && tag !== tags.octetString && !wellFormed(tag, bytes.subarray(start, end)))
+  else if (tag < 0x80 && tag !== tags.octetString && !wellFormed(tag, bytes, start, end))
     malformed(`content of tag 0x${tag.toString(16)}`);
   return end;
 }
 
 function checkChildren(bytes: Uint8Array, tag: number, start: number, end: number, level: number): void {
   if (tag < 0x80 && tag !== tags.sequence && tag !== tags.set) malformed('constructed string');
-  let previous: Uint8Array | undefined;
+  let previous = start;
   for (let at = start; at < end; ) {
     const next = checkElement(bytes, at, end, level + 1);
-    if (tag === tags.set) {
-      const element = bytes.subarray(at, next);
-      if (previous && Buffer.compare(previous, element) > 0) malformed('set out of order');
-      previous = element;
+    if (tag === tags.set && at > start) {
+      if (Buffer.compare(bytes.subarray(previous, at), bytes.subarray(at, next)) > 0) malformed('set out of order');
+      previous = at;
     }
     at = next;
   }
@@ -82,61 +81,81 @@ function checkChildren(bytes: Uint8Array, tag: number, start: number, end: numbe
 
 /** PrintableString (X.680 §41.4). */
 export const printable = /^[A-Za-z0-9 '()+,\-./:=?]*$/;
+const isPrintable: readonly boolean[] = Array.from({ length: 256 }, (_, code) => printable.test(String.fromCharCode(code)));
 
-/** Whether these are the contents of this primitive type, in the only form DER allows. */
-export function wellFormed(tag: number, content: Uint8Array): boolean {
+/** Whether these are the contents of this primitive type, in the only form DER allows. Looks at the bytes where they are: this is asked of every
+ *  element of every certificate. @param start of the contents in `bytes` @param end behind them */
+export function wellFormed(tag: number, bytes: Uint8Array, start = 0, end = bytes.length): boolean {
   switch (tag) {
     case tags.boolean:
-      return content.length === 1 && (content[0] === 0 || content[0] === 0xff);
+      return end - start === 1 && (bytes[start] === 0 || bytes[start] === 0xff);
     case tags.integer:
     case tags.enumerated:
-      return minimalInteger(content);
+      return minimalInteger(bytes, start, end);
     case tags.bitString:
-      return wellFormedBits(content);
+      return wellFormedBits(bytes, start, end);
     case tags.octetString:
       return true;
     case tags.null:
-      return content.length === 0;
+      return start === end;
     case tags.oid:
-      return wellFormedOid(content);
+      return wellFormedOid(bytes, start, end);
     case tags.utf8String:
-      return isUtf8(content);
+      return isAscii(bytes, start, end) || isUtf8(bytes.subarray(start, end));
     case tags.printableString:
-      return printable.test(latin1(content));
+      return isPrintableString(bytes, start, end);
     case tags.ia5String:
-      return content.every(byte => byte < 0x80);
+      return isAscii(bytes, start, end);
     case tags.utcTime:
-      return /^\d{12}Z$/.test(latin1(content));
+      return isTime(bytes, start, end, 12);
     case tags.generalizedTime:
-      return /^\d{14}Z$/.test(latin1(content));
+      return isTime(bytes, start, end, 14);
     default:
       return false;
   }
 }
 
 /** Whether these are the contents of an INTEGER without needless bytes (X.690 §8.3.2). */
-export function minimalInteger(content: Uint8Array): boolean {
-  const [first, second = 0] = content;
-  if (first === undefined) return false;
-  return content.length === 1 || !((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80));
+export function minimalInteger(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
+  if (end - start < 2) return end > start;
+  const [first, second] = [bytes[start] as number, bytes[start + 1] as number];
+  return !((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80));
 }
 
 /** Unused bits at most 7, none without a byte, and zero (X.690 §11.2). */
-function wellFormedBits(content: Uint8Array): boolean {
-  const unused = content[0];
-  if (unused === undefined || unused > 7) return false;
-  if (content.length === 1) return unused === 0;
-  return ((content[content.length - 1] ?? 0) & ((1 << unused) - 1)) === 0;
+function wellFormedBits(bytes: Uint8Array, start: number, end: number): boolean {
+  const unused = bytes[start] as number;
+  if (start === end || unused > 7) return false;
+  if (end - start === 1) return unused === 0;
+  return ((bytes[end - 1] as number) & ((1 << unused) - 1)) === 0;
 }
 
 /** Complete components, none with leading zero bits (X.690 §8.19.2), each below 2^35. */
-function wellFormedOid(content: Uint8Array): boolean {
+function wellFormedOid(bytes: Uint8Array, start: number, end: number): boolean {
   let length = 0;
-  for (const byte of content) {
+  for (let at = start; at < end; at += 1) {
+    const byte = bytes[at] as number;
     if ((length === 0 && byte === 0x80) || length >= 5) return false;
     length = byte < 0x80 ? 0 : length + 1;
   }
-  return content.length > 0 && length === 0;
+  return end > start && length === 0;
+}
+
+function isAscii(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at += 1) if ((bytes[at] as number) >= 0x80) return false;
+  return true;
+}
+
+function isPrintableString(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at += 1) if (!isPrintable[bytes[at] as number]) return false;
+  return true;
+}
+
+/** So many digits and a Z. */
+function isTime(bytes: Uint8Array, start: number, end: number, digits: number): boolean {
+  if (end - start !== digits + 1 || bytes[end - 1] !== 0x5a) return false;
+  for (let at = start; at < end - 1; at += 1) if ((bytes[at] as number) < 0x30 || (bytes[at] as number) > 0x39) return false;
+  return true;
 }
 
 export const latin1 = (content: Uint8Array): string => Buffer.from(content.buffer, content.byteOffset, content.length).toString('latin1');
