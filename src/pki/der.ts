@@ -61,8 +61,7 @@ function checkElement(bytes: Uint8Array, at: number, limit: number, level: numbe
   const end = start + length;
   if ((tag & 0x1f) === 0x1f || (tag & 0xc0) === 0x40 || (tag & 0xc0) === 0xc0) malformed('tag class or form');
   if (tag & 0x20) checkChildren(bytes, tag, start, end, level);
-  else if (tag < 0x80 && tag !== tags.octetString && !wellFormed(tag, bytes, start, end))
-    malformed(`content of tag 0x${tag.toString(16)}`);
+  else if (tag < 0x80 && tag !== tags.octetString && !wellFormed(tag, bytes, start, end)) malformed(`content of tag 0x${tag.toString(16)}`);
   return end;
 }
 
