@@ -29,6 +29,8 @@ export type RunningServer = {
   readonly httpsPort: number;
   readonly mqttPort: number;
   readonly crlPort: number;
+  /** An error that nobody took: an alarm. Work for one device that fails must not take the server from all others. */
+  fault(error: unknown): void;
   close(): Promise<void>;
 };
 
@@ -79,6 +81,11 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
     httpsPort,
     mqttPort,
     crlPort,
+    fault(error) {
+      ctx.log.error({ error: error instanceof Error ? error.stack : String(error) }, 'an error that nobody took');
+      const detail = error instanceof Error ? `${error.name}: ${error.message}` : 'unknown';
+      alarms.raise({ code: 'SERVER_FAULT', subject: 'server', detail }).catch(() => undefined);
+    },
     async close() {
       await leadership.close();
       await renewal.close();

@@ -49,6 +49,7 @@ Examples:
       const overrides = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
       const settings = readSettings(data, { ...process.env, ...overrides });
       const server = await startServer(settings);
+      process.on('unhandledRejection', server.fault);
       const url = `https://${settings.publicHost}:${server.httpsPort}`;
       print(
         options,

@@ -115,6 +115,8 @@ function createOpenQuestions() {
     add(peer: string, cid: number): Promise<unknown> {
       if (count >= maxOpenQuestions) throw new NusecError('RATE_LIMITED', 'too many questions are open');
       const answer = Promise.withResolvers<unknown>();
+      // It may be refused while the question is still on its way, before anybody waits for it.
+      answer.promise.catch(() => undefined);
       byPeer.set(peer, (byPeer.get(peer) ?? new Map()).set(cid, answer));
       count += 1;
       return answer.promise;

@@ -51,12 +51,10 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
       if (clientId && event.state !== 'refused') parts.onOnline(clientId, broker.isOnline(clientId));
       if (event.state === 'connected' && event.identity?.kind === 'gateway') bundles?.connected(event.identity.gatewayId);
     },
-    onAlarm: alarm =>
-      void alarms.raise({
-        code: alarm.kind,
-        subject: alarm.identity === null ? 'mqtt' : 'uid' in alarm.identity ? alarm.identity.uid : alarm.identity.gatewayId,
-        detail: alarm.detail,
-      }),
+    onAlarm({ kind, identity, detail }) {
+      const subject = identity === null ? 'mqtt' : 'uid' in identity ? identity.uid : identity.gatewayId;
+      alarms.raise({ code: kind, subject, detail }).catch(error => ctx.log.error({ error: String(error) }, 'the alarm was not recorded'));
+    },
     now: () => ctx.clock().getTime(),
   });
   revocations.onChange(change => {

@@ -43,6 +43,7 @@ export async function openPeerLinks(
   };
   const server = createServer(take);
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(pathOf(seat), resolve));
+  server.on('error', () => undefined);
   server.unref();
   for (let number = 1; number <= maxSeats; number += 1) {
     if (number === seat || !existsSync(pathOf(number))) continue;
@@ -70,9 +71,14 @@ function linkOver(socket: Socket): PeerLink {
       const length = received.readUInt32BE(0);
       if (length > maxFrameBytes) return void socket.destroy();
       if (received.length < 4 + length) return;
-      const value: unknown = deserialize(received.subarray(4, 4 + length));
+      const frame = received.subarray(4, 4 + length);
       received = received.subarray(4 + length);
-      for (const listener of listeners) listener(value);
+      try {
+        const value: unknown = deserialize(frame);
+        for (const listener of listeners) listener(value);
+      } catch {
+        return void socket.destroy();
+      }
     }
   });
   return {

@@ -36,13 +36,14 @@ export async function whileLeading(
   let end: (() => Promise<void>) | undefined;
   let closed = false;
   const tryToLead = async (): Promise<void> => {
-    const lock = closed || end !== undefined ? undefined : holdAlone(join(dataDir, 'leader'));
-    if (lock === undefined) return;
+    if (closed || end !== undefined) return;
+    let lock: ReturnType<typeof holdAlone>;
     try {
-      const stop = await lead();
-      end = () => stop().finally(lock.release);
+      lock = holdAlone(join(dataDir, 'leader'));
+      const stop = lock && (await lead());
+      end = stop && (() => stop().finally(lock?.release));
     } catch (error) {
-      lock.release();
+      lock?.release();
       onTrouble(error);
     }
   };

@@ -62,6 +62,18 @@ it('gives up at once what was asked before a device restarted, and nothing else'
   expect(await after).toBe('answer');
 });
 
+it('survives that a device restarts while the question is still on its way to it (T20)', async () => {
+  const sent = Promise.withResolvers<boolean>();
+  const made = createChannel(times);
+  made.connect({ publish: () => sent.promise, publishToGateway: async () => true, isConnected: () => true, isOnline: () => true });
+  const asked = made.channel.spdm(uid, message);
+  made.restarted(uid);
+  // An unhandled rejection fails the run, as it ends a server.
+  await new Promise(resolve => setTimeout(resolve, 10));
+  sent.resolve(true);
+  await expect(asked).rejects.toMatchObject({ code: 'DEVICE_UNREACHABLE', message: expect.stringContaining('restarted') });
+});
+
 it('says at once that a device is not connected', async () => {
   await expect(quietChannel(false).channel.spdm(uid, message)).rejects.toMatchObject({ code: 'DEVICE_UNREACHABLE' });
 });

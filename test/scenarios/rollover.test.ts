@@ -23,7 +23,10 @@ describe.each([
   beforeAll(async () => {
     life = newLife(await createWorld({ curve: from }));
   }, 60_000);
-  afterAll(() => life?.world.close(), 30_000);
+  afterAll(() => {
+    for (const server of life?.world.servers() ?? []) if (server.errors()) console.error(server.errors());
+    return life?.world.close();
+  }, 30_000);
 
   const authorities = () => life.world.alice.json<Authorities>('GET', '/v1/authority');
   const ceremony = async (wish: object): Promise<Record<string, string>> => {

@@ -11,7 +11,7 @@ import type { Context } from '../../src/services/context.ts';
 import { openContext } from '../../src/services/open.ts';
 
 /** A real server on loopback with free ports and a data folder of its own. */
-export type TestServer = RunningServer & {
+export type TestServer = Omit<RunningServer, 'fault'> & {
   readonly url: string;
   readonly rootPem: string;
   /** Tokens of the two administrators. */
