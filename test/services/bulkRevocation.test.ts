@@ -3,25 +3,14 @@ import { device, deviceStream } from '../../src/domain/device.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { readCrl } from '../../src/pki/readCrl.ts';
 import { createBulkRevocations, startBulkRevocationWork } from '../../src/services/bulkRevocation.ts';
-import { type Context, stateOf } from '../../src/services/context.ts';
+import { stateOf } from '../../src/services/context.ts';
 import { currentCrl } from '../../src/services/crl.ts';
 import { startCrlSchedule } from '../../src/services/crlSchedule.ts';
 import { newUid } from './parties.ts';
-import { openProject, type Project, type TestDevice } from './project.ts';
+import { killer, openProject, type Project, type TestDevice, withKills } from './project.ts';
 
 const [alice, bob] = ['operator:alice', 'operator:bob'];
 let project: Project;
-let killAtAppend = Number.POSITIVE_INFINITY;
-const withKills = (ctx: Context): Context => ({
-  ...ctx,
-  store: {
-    ...ctx.store,
-    append: (...args) => {
-      killAtAppend -= 1;
-      return killAtAppend === 0 ? Promise.reject(new Error('killed')) : ctx.store.append(...args);
-    },
-  },
-});
 beforeAll(async () => {
   project = await openProject(withKills);
 }, 30_000);
@@ -77,7 +66,7 @@ describe('a revocation in bulk', () => {
     const bulk = await start();
     const { id } = await bulk.propose({ uids: units.map(({ uid }) => uid) }, 'superseded', 'x', alice);
     const before = (await project.eventsOf('CertificateRevoked')).length;
-    killAtAppend = 20;
+    killer.at = 20;
     await bulk.approve(id, bob);
     const alarms = async () => (await project.eventsOf('AlarmRaised')).map(({ data }) => data.code);
     await expect.poll(alarms).toContain('BULK_REVOCATION_STOPPED');

@@ -18,7 +18,6 @@ import {
   rootDer,
   rootForReader,
 } from '../../src/services/authority.ts';
-import type { Context } from '../../src/services/context.ts';
 import { currentCrl, issueCrl } from '../../src/services/crl.ts';
 import {
   approveCeremony,
@@ -28,20 +27,9 @@ import {
   proposeCeremony,
   withdrawCeremony,
 } from '../../src/services/keyCeremonies.ts';
-import { openProject, type Project, type TestDevice } from './project.ts';
+import { killer, openProject, type Project, type TestDevice, withKills } from './project.ts';
 
 let project: Project;
-let killAtAppend = Number.POSITIVE_INFINITY;
-const withKills = (ctx: Context): Context => ({
-  ...ctx,
-  store: {
-    ...ctx.store,
-    append: (...args) => {
-      killAtAppend -= 1;
-      return killAtAppend === 0 ? Promise.reject(new Error('killed')) : ctx.store.append(...args);
-    },
-  },
-});
 beforeAll(async () => {
   project = await openProject(withKills);
 }, 30_000);
@@ -106,12 +94,12 @@ describe('a key ceremony (I16)', () => {
     const { ctx, alarms } = project;
     for (let point = 1, killed = true; killed; point += 1) {
       const { id, action } = await proposeCeremony(ctx, { type: 'establishIssuingCa', use: 'gateway' }, alice);
-      killAtAppend = point;
+      killer.at = point;
       killed = await approveCeremony(ctx, alarms, id, bob).then(
         () => false,
         () => true,
       );
-      killAtAppend = Number.POSITIVE_INFINITY;
+      killer.at = Number.POSITIVE_INFINITY;
       expect(await approveCeremony(ctx, alarms, id, bob)).toMatchObject({ status: 'DONE' });
       const { icaId } = action as { icaId: string };
       expect((await project.eventsOf('IssuingCaEstablished')).filter(({ data }) => data.icaId === icaId)).toHaveLength(1);

@@ -88,6 +88,19 @@ export async function openProject(
   };
 }
 
+/** Appends that can be made to fail, as a kill before them does: `killer.at` counts down to the one that does. */
+export const killer = { at: Number.POSITIVE_INFINITY };
+export const withKills = (ctx: Context): Context => ({
+  ...ctx,
+  store: {
+    ...ctx.store,
+    append: (...args) => {
+      killer.at -= 1;
+      return killer.at === 0 ? Promise.reject(new Error('killed')) : ctx.store.append(...args);
+    },
+  },
+});
+
 export async function mint(ctx: Context, uid: string, objId: string, line = 'meter'): Promise<void> {
   const unit = { uid, objId, line, jobId: newUid(), programmer: newUid(), grantId: newUid() };
   await execute(ctx, device, deviceStream(uid), { type: 'MintDevice', ...unit }, by);

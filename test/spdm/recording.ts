@@ -60,3 +60,36 @@ export function decodeCertificates(der: Uint8Array): readonly Uint8Array[] {
   const [hash] = hashAlgorithms;
   return decodeCertificateChain(0x12, hash!, encodeCertificateChain(0x12, hash!, [der])).certificates;
 }
+
+/** Recordings of attestations, and of sessions with certificates, that both ends replay. */
+export const attestations = [
+  'a-spdm11-p256-challenge',
+  'a-spdm12-p256-challenge',
+  'a-spdm12-p256-challenge-mctp',
+  'a-spdm13-p256-challenge',
+  'a-spdm14-p256-challenge',
+  'b-spdm12-p384-challenge',
+  'b-spdm13-p384-challenge',
+  'c-spdm11-p256-measurements',
+  'c-spdm12-p256-measurements',
+  'c-spdm12-p256-measurements-onebyone-raw',
+  'c-spdm13-p256-measurements',
+  'c-spdm14-p256-measurements',
+];
+export const sessions = [
+  'd-spdm11-p256-session-mutauth-tcp',
+  'd-spdm12-p256-session-hs-encrypted-mutauth',
+  'd-spdm12-p256-session-hs-encrypted-nomut',
+  'd-spdm12-p256-session-mutauth-digests',
+  'd-spdm12-p256-session-mutauth-mctp-app',
+  'd-spdm12-p256-session-mutauth-tcp',
+  'd-spdm12-p384-session-mutauth-mctp-app',
+  'd-spdm13-p256-session-hs-encrypted-mutauth',
+  'd-spdm13-p256-session-mutauth-mctp-app',
+  'd-spdm14-p256-session-mutauth-tcp',
+  'e-spdm12-p256-session-nomut-tcp',
+  'e-spdm13-p256-session-nomut-tcp',
+  'h-spdm12-p256-measurements-in-session',
+  'i-spdm12-p256-csr-setcert',
+  'i-spdm13-p256-csr-setcert',
+];

@@ -33,39 +33,7 @@ import { type Algorithms, dheGroups } from '../../src/spdm/suite.ts';
 import { challengeTranscript, measurementTranscript, sessionTranscriptHead } from '../../src/spdm/transcript.ts';
 import { trustLeaf } from './fixtures.ts';
 import { isP384, type OpenedExchange, openRecords, recordedPsk } from './recordedRecords.ts';
-import { decodeCertificates, loadRecording, named, type Recording, secretsOf, vectorKey } from './recording.ts';
-
-const attestations = [
-  'a-spdm11-p256-challenge',
-  'a-spdm12-p256-challenge',
-  'a-spdm12-p256-challenge-mctp',
-  'a-spdm13-p256-challenge',
-  'a-spdm14-p256-challenge',
-  'b-spdm12-p384-challenge',
-  'b-spdm13-p384-challenge',
-  'c-spdm11-p256-measurements',
-  'c-spdm12-p256-measurements',
-  'c-spdm12-p256-measurements-onebyone-raw',
-  'c-spdm13-p256-measurements',
-  'c-spdm14-p256-measurements',
-];
-const sessions = [
-  'd-spdm11-p256-session-mutauth-tcp',
-  'd-spdm12-p256-session-hs-encrypted-mutauth',
-  'd-spdm12-p256-session-hs-encrypted-nomut',
-  'd-spdm12-p256-session-mutauth-digests',
-  'd-spdm12-p256-session-mutauth-mctp-app',
-  'd-spdm12-p256-session-mutauth-tcp',
-  'd-spdm12-p384-session-mutauth-mctp-app',
-  'd-spdm13-p256-session-hs-encrypted-mutauth',
-  'd-spdm13-p256-session-mutauth-mctp-app',
-  'd-spdm14-p256-session-mutauth-tcp',
-  'e-spdm12-p256-session-nomut-tcp',
-  'e-spdm13-p256-session-nomut-tcp',
-  'h-spdm12-p256-measurements-in-session',
-  'i-spdm12-p256-csr-setcert',
-  'i-spdm13-p256-csr-setcert',
-];
+import { attestations, decodeCertificates, loadRecording, named, type Recording, secretsOf, sessions, vectorKey } from './recording.ts';
 
 const allVersions: readonly SpdmVersion[] = [0x11, 0x12, 0x13, 0x14];
 const signatureBytesOf = (connection: Connection): number => connection.algorithms!.signature.signatureBytes;
