@@ -30,65 +30,23 @@ export function createTestPki() {
   const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' });
   let leaves = 0;
 
+  const request = (name: string, subject: string, ...more: string[]): void => {
+    const key = ['-nodes', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-keyout', `${name}.key`];
+    openssl('req', ...key, '-subj', subject, ...more);
+  };
   const root = (name: string): void => {
     const constraints = ['-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign,cRLSign'];
-    openssl(
-      'req',
-      '-x509',
-      '-nodes',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-keyout',
-      `${name}.key`,
-      '-out',
-      `${name}.pem`,
-      '-days',
-      '3650',
-      '-subj',
-      `/CN=${name}`,
-      ...constraints,
-    );
+    request(name, `/CN=${name}`, '-x509', '-out', `${name}.pem`, '-days', '3650', ...constraints);
   };
   const sign = (name: string, issuer: string, subject: string, extensions: string, end = '20400101000000Z'): void => {
-    openssl(
-      'req',
-      '-nodes',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-keyout',
-      `${name}.key`,
-      '-out',
-      `${name}.csr`,
-      '-subj',
-      subject,
-    );
+    request(name, subject, '-out', `${name}.csr`);
     writeFileSync(path(`${name}.ext`), extensions);
     writeFileSync(path('ca.cnf'), caConfig);
     writeFileSync(path('index.txt'), '');
     const validity = ['-startdate', '20200101000000Z', '-enddate', end];
-    openssl(
-      'ca',
-      '-batch',
-      '-notext',
-      '-config',
-      'ca.cnf',
-
-      '-cert',
-      `${issuer}.pem`,
-      '-keyfile',
-      `${issuer}.key`,
-      '-in',
-      `${name}.csr`,
-      '-out',
-      `${name}.pem`,
-      '-extfile',
-      `${name}.ext`,
-      ...validity,
-    );
+    const authority = ['-config', 'ca.cnf', '-cert', `${issuer}.pem`, '-keyfile', `${issuer}.key`];
+    const files = ['-in', `${name}.csr`, '-out', `${name}.pem`, '-extfile', `${name}.ext`];
+    openssl('ca', '-batch', '-notext', ...authority, ...files, ...validity);
   };
   const leaf = ({ subject, eku = 'clientAuth', san, issuer = 'ica', end }: LeafOptions): Credentials => {
     leaves += 1;
