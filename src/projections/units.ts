@@ -1,4 +1,4 @@
-import type { Unit } from '../domain/allotment.ts';
+import type { Unit } from '../domain/allotmentEvents.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import type { Projection } from './projection.ts';
 

@@ -1,12 +1,4 @@
-import type { DeviceChannel } from './deviceChannel.ts';
-
-/** What a device believes, in its own words. */
-export type TrustState = {
-  /** Of its trust bundle; 0 for none. */
-  readonly bundleVersion: number;
-  /** SHA-256 of the root certificates it believes, hex, the one that should sign first. */
-  readonly roots: readonly string[];
-};
+import type { DeviceChannel, TrustState } from './deviceChannel.ts';
 
 /** What a device said in the hello of a connection of its own. */
 export type Introduction = {

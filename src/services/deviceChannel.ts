@@ -1,4 +1,10 @@
-import type { TrustState } from './connectedDevices.ts';
+/** What a device believes, in its own words. */
+export type TrustState = {
+  /** Of its trust bundle; 0 for none. */
+  readonly bundleVersion: number;
+  /** SHA-256 of the root certificates it believes, hex, the one that should sign first. */
+  readonly roots: readonly string[];
+};
 
 /** The way from a service to a connected machine. The gateway (MQTT) provides it; services never know topics or sockets. */
 export type DeviceChannel = {

@@ -1,5 +1,6 @@
 import { toHex } from '../bytes.ts';
-import { allotment, allotmentStream, remainingUnits } from '../domain/allotment.ts';
+import { allotment, allotmentStream } from '../domain/allotment.ts';
+import { remainingUnits } from '../domain/allotmentState.ts';
 import { NusecError } from '../errors.ts';
 import { verifyPackageAck } from '../production/packageAck.ts';
 import { execute, nowIso } from './context.ts';

@@ -1,4 +1,5 @@
-import { type AllotmentState, allotment, allotmentStream } from '../domain/allotment.ts';
+import { allotment, allotmentStream } from '../domain/allotment.ts';
+import type { AllotmentState } from '../domain/allotmentState.ts';
 import { type CreatedJob, job, jobStream } from '../domain/job.ts';
 import { releaseFacts } from '../domain/release.ts';
 import { NusecError } from '../errors.ts';

@@ -1,5 +1,7 @@
 import { toHex } from '../bytes.ts';
-import { allotment, allotmentStream, ledgerGenesisHex, type OpenedAllotment } from '../domain/allotment.ts';
+import { allotment, allotmentStream } from '../domain/allotment.ts';
+import { ledgerGenesisHex } from '../domain/allotmentEvents.ts';
+import type { OpenedAllotment } from '../domain/allotmentState.ts';
 import { type Discrepancy, job, jobStream } from '../domain/job.ts';
 import { NusecError } from '../errors.ts';
 import { type LedgerRecord, ledgerHeadOf, maxSegmentRecords, readLedgerRecord, verifyLedgerSegment } from '../production/ledger.ts';

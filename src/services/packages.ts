@@ -1,12 +1,7 @@
 import { fromHex, toHex } from '../bytes.ts';
-import {
-  type AllotmentState,
-  allotment,
-  allotmentStream,
-  type ExportedPackage,
-  type OpenedAllotment,
-  remainingUnits,
-} from '../domain/allotment.ts';
+import { allotment, allotmentStream } from '../domain/allotment.ts';
+import type { ExportedPackage } from '../domain/allotmentEvents.ts';
+import { type AllotmentState, type OpenedAllotment, remainingUnits } from '../domain/allotmentState.ts';
 import { type BoundFirmware, type CreatedJob, requireBoundFirmware, requireRunningJob } from '../domain/job.ts';
 import { parseVersion } from '../domain/version.ts';
 import { NusecError } from '../errors.ts';

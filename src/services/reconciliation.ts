@@ -1,5 +1,6 @@
 import { toBase64url, toHex, utf8 } from '../bytes.ts';
-import { allotment, allotmentStream, type OpenedAllotment } from '../domain/allotment.ts';
+import { allotment, allotmentStream } from '../domain/allotment.ts';
+import type { OpenedAllotment } from '../domain/allotmentState.ts';
 import { type CreatedJob, job, jobStream } from '../domain/job.ts';
 import { type AllotmentFacts, type Reconciliation, reconcile } from '../domain/reconciliation.ts';
 import { NusecError } from '../errors.ts';

@@ -1,5 +1,6 @@
 import { fromHex, toHex } from '../bytes.ts';
-import { allotment, allotmentStream, type OpenedAllotment, remainingUnits, requireLiveGrant } from '../domain/allotment.ts';
+import { allotment, allotmentStream } from '../domain/allotment.ts';
+import { type OpenedAllotment, remainingUnits, requireLiveGrant } from '../domain/allotmentState.ts';
 import { device, deviceStream } from '../domain/device.ts';
 import { requireReadyForApplication } from '../domain/deviceManufacture.ts';
 import type { LivingDevice } from '../domain/deviceState.ts';

@@ -1,4 +1,5 @@
-import { type AllotmentState, allotment, allotmentStream, type OpenedAllotment } from '../domain/allotment.ts';
+import { allotment, allotmentStream } from '../domain/allotment.ts';
+import type { AllotmentState, OpenedAllotment } from '../domain/allotmentState.ts';
 import { getEntry } from '../domain/bucketMap.ts';
 import { device, deviceStream } from '../domain/device.ts';
 import type { DeviceState, LivingDevice } from '../domain/deviceState.ts';

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { concat, fromHex, toHex, utf8 } from '../bytes.ts';
-import { allotment, allotmentStream, liveReservation, type OpenedAllotment, requireLiveGrant, type Unit } from '../domain/allotment.ts';
+import { allotment, allotmentStream } from '../domain/allotment.ts';
+import type { Unit } from '../domain/allotmentEvents.ts';
+import { liveReservation, type OpenedAllotment, requireLiveGrant } from '../domain/allotmentState.ts';
 import { device, deviceStream } from '../domain/device.ts';
 import type { LivingDevice } from '../domain/deviceState.ts';
 import { grant, grantStream, type SignedGrant } from '../domain/grant.ts';

@@ -1,15 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import {
-  type AllotmentCommand,
-  type AllotmentEvent,
-  allotment,
-  expiredReservations,
-  ledgerGenesisHex,
-  liveReservation,
-  maxOpenReservations,
-  remainingUnits,
-  requireLiveGrant,
-} from '../../src/domain/allotment.ts';
+import { type AllotmentCommand, allotment, maxOpenReservations } from '../../src/domain/allotment.ts';
+import { type AllotmentEvent, ledgerGenesisHex } from '../../src/domain/allotmentEvents.ts';
+import { expiredReservations, liveReservation, remainingUnits, requireLiveGrant } from '../../src/domain/allotmentState.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
 type Of<Type extends AllotmentCommand['type']> = Extract<AllotmentCommand, { readonly type: Type }>;

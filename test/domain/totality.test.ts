@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type AllotmentEvent, allotment } from '../../src/domain/allotment.ts';
+import { allotment } from '../../src/domain/allotment.ts';
+import type { AllotmentEvent } from '../../src/domain/allotmentEvents.ts';
 import { authority } from '../../src/domain/authority.ts';
 import type { AuthorityEvent } from '../../src/domain/authorityEvents.ts';
 import { type BucketMap, emptyBucketMap, entriesOf, getEntry, withEntry, withoutEntry } from '../../src/domain/bucketMap.ts';

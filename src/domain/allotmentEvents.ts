@@ -1,0 +1,77 @@
+/** What happens to an allotment, and the facts in it. */
+
+/** Previous hash of the first ledger record. */
+export const ledgerGenesisHex = '00'.repeat(32);
+
+export type Unit = {
+  readonly uid: string;
+  readonly objId: string;
+  readonly grantId: string;
+  /** 1, 2, 3 … per allotment: the n of the grant. */
+  readonly number: number;
+  readonly expiresAt: string;
+  /** Ledger record the request quoted. */
+  readonly ledgerNumber: number;
+  readonly ledgerHead: string;
+};
+
+export type ExportedPackage = {
+  readonly packageId: string;
+  readonly sequence: number;
+  /** Epoch of AES_NuLink3 it is encrypted under. */
+  readonly epoch: number;
+  readonly count: number;
+  /** SHA-256 of the file, hex; the file is a blob, so a lost package is exported again byte for byte. */
+  readonly sha256: string;
+  readonly expiresAt: string;
+};
+
+export type LedgerSegment = {
+  /** First and last record number. */
+  readonly from: number;
+  readonly to: number;
+  readonly headHash: string;
+  /** Reserve records in the chain up to `to`. */
+  readonly counter: number;
+};
+
+export type AllotmentEvent =
+  | {
+      readonly type: 'AllotmentOpened';
+      readonly data: { readonly jobId: string; readonly programmer: string; readonly quota: number; readonly scrapAllowance: number };
+    }
+  | { readonly type: 'AllotmentRaised'; readonly data: { readonly quota: number; readonly scrapAllowance: number } }
+  | { readonly type: 'PackageExported'; readonly data: ExportedPackage }
+  | { readonly type: 'PackageSuperseded'; readonly data: { readonly packageId: string; readonly supersededBy: string } }
+  | { readonly type: 'PackageImported'; readonly data: { readonly packageId: string; readonly sequence: number } }
+  | { readonly type: 'UnitReserved'; readonly data: Unit }
+  | {
+      readonly type: 'UnitCommitted';
+      readonly data: { readonly grantId: string; readonly uid: string; readonly objId: string; readonly receiptSha256: string };
+    }
+  | {
+      readonly type: 'UnitVoided';
+      readonly data: {
+        readonly grantId: string;
+        readonly uid: string;
+        readonly objId: string;
+        readonly reason: string;
+        readonly scrapped: boolean;
+      };
+    }
+  | { readonly type: 'LedgerSegmentAccepted'; readonly data: LedgerSegment }
+  | { readonly type: 'LedgerGapDetected'; readonly data: LedgerGap }
+  | { readonly type: 'AllotmentExhausted'; readonly data: { readonly committed: number; readonly scrapped: number } }
+  | { readonly type: 'AllotmentFrozen'; readonly data: { readonly reason: string; readonly by: string } }
+  | { readonly type: 'AllotmentThawed'; readonly data: { readonly reason: string; readonly by: string } }
+  | {
+      readonly type: 'AllotmentClosed';
+      readonly data: { readonly by: string; readonly zeroiseReceiptSha256?: string; readonly withoutReceipt?: string };
+    };
+
+export type LedgerGap = {
+  readonly acceptedNumber: number;
+  readonly acceptedHead: string;
+  readonly quotedNumber: number;
+  readonly quotedHead: string;
+};

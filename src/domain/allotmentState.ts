@@ -1,0 +1,171 @@
+/** The fold of an allotment's events, and what is asked of it. */
+
+import { type AllotmentEvent, type ExportedPackage, type LedgerSegment, ledgerGenesisHex, type Unit } from './allotmentEvents.ts';
+import { type BucketMap, emptyBucketMap, entriesOf, getEntry, withEntry, withoutEntry } from './bucketMap.ts';
+import { isPast, refuse } from './rules.ts';
+
+export type OpenedAllotment = {
+  readonly status: 'OPEN' | 'READY' | 'EXHAUSTED' | 'FROZEN' | 'CLOSED';
+  /** The quota rose after the newest package: that package no longer says what may be built. */
+  readonly raisedSincePackage: boolean;
+  readonly jobId: string;
+  readonly programmer: string;
+  readonly quota: number;
+  readonly scrapAllowance: number;
+  /** Grants ever given (R), committed (C), voided (V), of them scrapped (S). */
+  readonly reserved: number;
+  readonly committed: number;
+  readonly voided: number;
+  readonly scrapped: number;
+  /** Live reservations by grant, and the grant by UID. */
+  readonly open: BucketMap<Unit>;
+  readonly grantByUid: BucketMap<string>;
+  /** What became of every used grant. */
+  readonly used: BucketMap<'committed' | 'voided'>;
+  readonly packages: readonly ExportedPackage[];
+  readonly importedPackageId?: string;
+  /** Newest ledger record the server knows of, from a segment or a quote. */
+  readonly ledger: { readonly number: number; readonly head: string };
+  readonly segments: readonly LedgerSegment[];
+  readonly ledgerGap: boolean;
+  readonly zeroised: boolean;
+};
+
+export type AllotmentState = { readonly status: 'NONE' } | OpenedAllotment;
+
+/** The live reservation of a UID; after `ReserveUnit` (also when it returned `[]`) this is the grant to sign. */
+export function liveReservation(state: AllotmentState, uid: string): Unit | undefined {
+  if (state.status === 'NONE') return undefined;
+  const grantId = getEntry(state.grantByUid, uid);
+  return grantId === undefined ? undefined : getEntry(state.open, grantId);
+}
+
+/** Reservations whose grant has expired at `now`: to be voided by the sweep. */
+export function expiredReservations(state: AllotmentState, now: string): readonly Unit[] {
+  if (state.status === 'NONE') return [];
+  return entriesOf(state.open).flatMap(([, unit]) => (isPast(unit.expiresAt, now) ? [unit] : []));
+}
+
+/** The live, unexpired grant a request quotes (RULE-5, I12).
+ *  @throws NusecError GRANT_USED, GRANT_EXPIRED, NOT_FOUND, ALLOTMENT_FROZEN */
+export function requireLiveGrant(state: AllotmentState, grantId: string, uid: string, now: string): Unit {
+  if (state.status === 'NONE') refuse('NOT_FOUND', 'there is no such allotment');
+  if (state.status === 'FROZEN') refuse('ALLOTMENT_FROZEN', 'the allotment is frozen');
+  if (getEntry(state.used, grantId) !== undefined) refuse('GRANT_USED', 'this grant has been used');
+  const unit = getEntry(state.open, grantId);
+  if (unit === undefined || unit.uid !== uid) refuse('NOT_FOUND', 'there is no such grant for this UID');
+  if (isPast(unit.expiresAt, now)) refuse('GRANT_EXPIRED', `the grant expired at ${unit.expiresAt}`);
+  return unit;
+}
+
+/** Units that may still be reserved: commits stay within the quota, everything within quota + scrap allowance (I1). */
+export function remainingUnits(state: AllotmentState): number {
+  if (state.status === 'NONE') return 0;
+  const taken = state.open.size + state.committed;
+  return Math.max(0, Math.min(state.quota - taken, state.quota + state.scrapAllowance - taken - state.scrapped));
+}
+
+export function evolveAllotment(state: AllotmentState, event: AllotmentEvent): AllotmentState {
+  if (event.type === 'AllotmentOpened') return opened(event.data);
+  if (state.status === 'NONE') return state;
+  switch (event.type) {
+    case 'AllotmentRaised':
+      return withStatus({
+        ...reopened(state),
+        quota: event.data.quota,
+        scrapAllowance: event.data.scrapAllowance,
+        raisedSincePackage: true,
+      });
+    case 'PackageExported':
+      return { ...state, packages: [...state.packages, event.data], raisedSincePackage: false };
+    case 'PackageImported':
+      return withStatus({ ...state, importedPackageId: event.data.packageId });
+    case 'UnitReserved':
+      return withReservation(state, event.data);
+    case 'UnitCommitted':
+      return withOutcome({ ...state, committed: state.committed + 1 }, event.data, 'committed');
+    case 'UnitVoided': {
+      const scrapped = state.scrapped + (event.data.scrapped ? 1 : 0);
+      return withOutcome({ ...state, voided: state.voided + 1, scrapped }, event.data, 'voided');
+    }
+    case 'LedgerSegmentAccepted':
+      return withSegment(state, event.data);
+    case 'LedgerGapDetected':
+      return { ...state, ledgerGap: true };
+    case 'AllotmentExhausted':
+      return { ...state, status: 'EXHAUSTED' };
+    case 'AllotmentFrozen':
+      return { ...state, status: 'FROZEN' };
+    case 'AllotmentThawed':
+      return withStatus({ ...state, status: 'OPEN' });
+    case 'AllotmentClosed':
+      return { ...state, status: 'CLOSED', zeroised: event.data.zeroiseReceiptSha256 !== undefined };
+    default:
+      return state;
+  }
+}
+
+function opened(data: Extract<AllotmentEvent, { readonly type: 'AllotmentOpened' }>['data']): OpenedAllotment {
+  return {
+    ...data,
+    status: 'OPEN',
+    raisedSincePackage: false,
+    reserved: 0,
+    committed: 0,
+    voided: 0,
+    scrapped: 0,
+    open: emptyBucketMap,
+    grantByUid: emptyBucketMap,
+    used: emptyBucketMap,
+    packages: [],
+    ledger: { number: 0, head: ledgerGenesisHex },
+    segments: [],
+    ledgerGap: false,
+    zeroised: false,
+  };
+}
+
+/** A closed allotment that is raised waits for a new package; the ledger goes on where it ended. */
+function reopened(state: OpenedAllotment): OpenedAllotment {
+  if (state.status !== 'CLOSED') return state;
+  const { importedPackageId: _, ...rest } = state;
+  return { ...rest, status: 'OPEN', zeroised: false };
+}
+
+/** OPEN, READY or EXHAUSTED, from the counts; a frozen or closed allotment stays so. */
+function withStatus(state: OpenedAllotment): OpenedAllotment {
+  if (state.status === 'FROZEN' || state.status === 'CLOSED') return state;
+  if (state.importedPackageId === undefined) return { ...state, status: 'OPEN' };
+  return { ...state, status: state.open.size === 0 && remainingUnits(state) === 0 ? 'EXHAUSTED' : 'READY' };
+}
+
+function withReservation(state: OpenedAllotment, unit: Unit): OpenedAllotment {
+  return {
+    ...state,
+    reserved: state.reserved + 1,
+    open: withEntry(state.open, unit.grantId, unit),
+    grantByUid: withEntry(state.grantByUid, unit.uid, unit.grantId),
+    ledger: newer(state.ledger, unit.ledgerNumber, unit.ledgerHead),
+  };
+}
+
+function withOutcome(
+  state: OpenedAllotment,
+  unit: { readonly grantId: string; readonly uid: string },
+  outcome: 'committed' | 'voided',
+): OpenedAllotment {
+  return {
+    ...state,
+    open: withoutEntry(state.open, unit.grantId),
+    grantByUid: withoutEntry(state.grantByUid, unit.uid),
+    used: withEntry(state.used, unit.grantId, outcome),
+  };
+}
+
+function withSegment(state: OpenedAllotment, segment: LedgerSegment): OpenedAllotment {
+  return { ...state, segments: [...state.segments, segment], ledger: newer(state.ledger, segment.to, segment.headHash) };
+}
+
+function newer(ledger: OpenedAllotment['ledger'], number: number, head: string): OpenedAllotment['ledger'] {
+  return number > ledger.number ? { number, head } : ledger;
+}
