@@ -19,7 +19,7 @@ import { decodeKeyExchange, decodeKeyExchangeRsp } from './messages/key-exchange
 import { decodeGetMeasurements, decodeMeasurements } from './messages/measurements.ts';
 import { decodeGetVersion, decodeVersion } from './messages/version.ts';
 import { readAlgorithms } from './negotiation.ts';
-import { hashOf, importLeafKey, type LeafKey, signingInput, type VerifyPlace, verifySignature } from './signature.ts';
+import { hashOf, importLeafKey, type LeafKey, signingInput, type VerifyPlace, verifyByKey } from './signature.ts';
 import type { Algorithms } from './suite.ts';
 import { challengeTranscript, measurementTranscript, sessionTranscriptHead, transcriptBytes } from './transcript.ts';
 
@@ -160,7 +160,7 @@ async function verifyChallenge({ evidence, negotiated, chainDigest, leafKey, non
   const { vca, identity } = evidence;
   const signed = challengeTranscript({ vca, identity, measurements: [] }, request, without(response, signature));
   const input = signingInput(version, algorithms.hash, 'responder-challenge_auth signing', signed);
-  await verifySignature(algorithms, leafKey, input, signature, 'CHALLENGE_AUTH', place);
+  await verifyByKey(algorithms, leafKey, input, signature, 'CHALLENGE_AUTH', place);
   return slot;
 }
 
@@ -182,7 +182,7 @@ async function verifyMeasurements({ evidence, negotiated, leafKey, nonce, place 
   const messages = [...evidence.measurements.slice(0, -1), without(evidence.measurements.at(-1)!, measured.signature)];
   const signed = measurementTranscript(version, evidence.vca, messages);
   const input = signingInput(version, algorithms.hash, 'responder-measurements signing', signed);
-  await verifySignature(algorithms, leafKey, input, measured.signature, 'MEASUREMENTS', place);
+  await verifyByKey(algorithms, leafKey, input, measured.signature, 'MEASUREMENTS', place);
   return unique(read.flatMap(one => decodeMeasurementRecord(one.measured.record, one.measured.blockCount)));
 }
 
@@ -201,7 +201,7 @@ async function verifyKeyExchange({ evidence, negotiated, chainDigest, leafKey, n
   const head = sessionTranscriptHead(transcript, multiKey, chainDigest);
   const signed = concat(head, request, without(response, signature, verifyData));
   const input = signingInput(version, hash, 'responder-key_exchange_rsp signing', signed);
-  await verifySignature(algorithms, leafKey, input, signature, 'KEY_EXCHANGE_RSP', place);
+  await verifyByKey(algorithms, leafKey, input, signature, 'KEY_EXCHANGE_RSP', place);
   return asked.slot;
 }
 

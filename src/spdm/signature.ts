@@ -71,7 +71,18 @@ export async function verifySignature(
   what: string,
   place: VerifyPlace = 'pool',
 ): Promise<void> {
-  const key = importLeafKey(algorithms.signature, leafKey);
+  await verifyByKey(algorithms, importLeafKey(algorithms.signature, leafKey), input, signature, what, place);
+}
+
+/** The same with a key that `importLeafKey` gave for these algorithms. @throws SPDM_SIGNATURE */
+export async function verifyByKey(
+  algorithms: Negotiated,
+  key: KeyObject,
+  input: Uint8Array,
+  signature: Uint8Array,
+  what: string,
+  place: VerifyPlace,
+): Promise<void> {
   if (!(await verifyAt(place, algorithms, key, input, signature)))
     throw new NusecError('SPDM_SIGNATURE', `${what}: signature does not verify`);
 }
@@ -120,9 +131,7 @@ function checkedCurve(key: KeyObject, { curve }: EcdsaAlgorithm): KeyObject {
 
 function importPoint(point: Uint8Array, { curve }: EcdsaAlgorithm): KeyObject {
   try {
-    const key = importKey(spkiOfPoint(point, curve));
-    curves.set(key, openSslCurve[curve]);
-    return key;
+    return importKey(spkiOfPoint(point, curve));
   } catch (cause) {
     throw new NusecError('SPDM_SIGNATURE', `leaf key is not an uncompressed point of ${curve}`, { cause });
   }
