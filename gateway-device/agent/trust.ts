@@ -3,10 +3,10 @@ import { equalBytes, toHex } from '../../src/bytes.ts';
 import { importKey } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChainAsync } from '../../src/pki/chain.ts';
-import { parseCertificate } from '../../src/pki/parse.ts';
-import { type TrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
+import type { TrustBundle } from '../../src/production/trustBundle.ts';
 import type { VerifyOptions } from '../../src/spdm/evidence.ts';
 import { createHttpClient } from '../link/httpClient.ts';
+import { verifiedBy } from '../trustBundles.ts';
 import type { AgentIdentity } from './identity.ts';
 
 /** What a gateway judges device chains with (R84): the trust bundle of the server, signed by the root this gateway was given. */
@@ -66,17 +66,4 @@ export async function openTrust(identity: () => Pick<AgentIdentity, 'tls' | 'roo
       revoked = new Set(pushed.revoked.map(toHex));
     },
   };
-}
-
-/** @param roots DER: one of them must have signed @throws NusecError COSE_SIGNATURE */
-async function verifiedBy(bundle: Uint8Array, roots: readonly Uint8Array[]): Promise<TrustBundle> {
-  for (const root of roots.slice(0, -1)) {
-    const found = await verifyTrustBundle(bundle, parseCertificate(root).spki).catch(notThisRoot);
-    if (found !== undefined) return found;
-  }
-  return verifyTrustBundle(bundle, parseCertificate(roots.at(-1) ?? new Uint8Array()).spki);
-}
-
-function notThisRoot(error: unknown): undefined {
-  if (!(error instanceof NusecError && error.code === 'COSE_SIGNATURE')) throw error;
 }

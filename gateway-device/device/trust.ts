@@ -4,7 +4,8 @@ import { array, bytesUpTo, decodeAs, encodeAs } from '../../src/cbor/schema.ts';
 import { NusecError } from '../../src/errors.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
-import { maxTrustBundleBytes, maxTrustedRoots, type TrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
+import { maxTrustBundleBytes, type TrustBundle } from '../../src/production/trustBundle.ts';
+import { verifiedBy } from '../trustBundles.ts';
 import type { Chip } from './chip.ts';
 
 /** What a device believes (RULE-16, T14). It begins with the root certificate whose hash is in OTP. A trust bundle signed by a believed root takes
@@ -88,19 +89,6 @@ async function shortestPath(bytes: Uint8Array, levels: readonly (readonly Uint8A
     if ((await verifiedBy(bytes, roots).catch(notOurs)) !== undefined) return length;
   }
   return levels.length - 1;
-}
-
-/** @throws NusecError COSE_MALFORMED, CBOR_MALFORMED, COSE_SIGNATURE (of none of these roots) */
-async function verifiedBy(bytes: Uint8Array, roots: readonly Uint8Array[]): Promise<TrustBundle> {
-  let refusal: unknown = new NusecError('COSE_SIGNATURE', 'no root signed the trust bundle');
-  for (const root of roots.slice(0, maxTrustedRoots)) {
-    try {
-      return await verifyTrustBundle(bytes, parseCertificate(root).spki);
-    } catch (error) {
-      refusal = error;
-    }
-  }
-  throw refusal;
 }
 
 function notOurs(error: unknown): undefined {
