@@ -14,7 +14,7 @@ import { issueCertificate, type Signer } from '../src/pki/certificate.ts';
 import { type ChainPolicy, checkChain, checkChainAsync } from '../src/pki/chain.ts';
 import { parseCertificate } from '../src/pki/parse.ts';
 import { pooledRandom } from '../src/random.ts';
-import type { CertSlot } from '../src/spdm/certslot.ts';
+import type { CertSlot } from '../src/spdm/certSlot.ts';
 import type { Wire } from '../src/spdm/constants.ts';
 import { type Evidence, verifyEvidence } from '../src/spdm/evidence.ts';
 import { allAlgorithms } from '../src/spdm/negotiation.ts';

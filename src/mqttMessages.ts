@@ -1,7 +1,7 @@
 import { array, bytes, bytesUpTo, type CodecType, field, nullable, oneOf, optionalField, record, text, uint } from './cbor/schema.ts';
 import { maxBlocksPerRequest } from './ota/blockPlan.ts';
 import { blockTagBytes } from './ota/blocks.ts';
-import { maxBlockBytes } from './ota/job.ts';
+import { maxBlockBytes } from './ota/otaJob.ts';
 import { maxCertificateBytes } from './pki/certificate.ts';
 import { maxCsrBytes } from './pki/csr.ts';
 import { id16, sha256, u32, uid } from './production/fields.ts';

@@ -2,7 +2,7 @@ import { toHex } from '../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../src/cbor/schema.ts';
 import { attestMessage, bundleMessage, evidenceMessage } from '../../src/mqttMessages.ts';
 import { createHttpClient } from '../link/httpClient.ts';
-import { connectMqtt } from '../mqttClient.ts';
+import { connectMqtt } from '../link/mqttClient.ts';
 import { type AgentAnswer, attestDevice } from './attestation.ts';
 import { keepIdentity, openIdentity } from './identity.ts';
 import { renewedIdentity } from './renewal.ts';

@@ -6,7 +6,7 @@ import { checkChainAsync } from '../../src/pki/chain.ts';
 import type { TrustBundle } from '../../src/production/trustBundle.ts';
 import type { VerifyOptions } from '../../src/spdm/evidence.ts';
 import { createHttpClient } from '../link/httpClient.ts';
-import { verifiedBy } from '../trustBundles.ts';
+import { verifiedBy } from '../link/trustBundles.ts';
 import type { AgentIdentity } from './identity.ts';
 
 /** What a gateway judges device chains with (R84): the trust bundle of the server, signed by the root this gateway was given. */

@@ -1,10 +1,10 @@
 import { DevAuthError } from '../../src/production/devauth/error.ts';
 import { createDevAuthResponder, type DevAuthHandlers } from '../../src/production/devauth/responder.ts';
-import type { StageContext, StageFactory } from './board.ts';
-import { firmwareHandlers } from './firmwareHandlers.ts';
-import { commonHandlers, maxBodyBytes, type OrderNonce, otpHandler, putHandler, receiptHandler } from './handlers.ts';
-import { messageHandler, spdmResponder } from './messages.ts';
-import { carryOutWipe, checkedOrder, sameSecret } from './orders.ts';
+import type { StageContext, StageFactory } from '../chip/board.ts';
+import { firmwareHandlers } from '../chip/firmwareHandlers.ts';
+import { commonHandlers, maxBodyBytes, type OrderNonce, otpHandler, putHandler, receiptHandler } from '../chip/handlers.ts';
+import { messageHandler, spdmResponder } from '../chip/messages.ts';
+import { carryOutWipe, checkedOrder, sameSecret } from '../chip/orders.ts';
 
 /** What the application does beside answering the serial link. */
 export type Companion = { readonly stop: () => Promise<void> };

@@ -1,10 +1,10 @@
+import { bl2Stage } from '../chip/bl2Stage.ts';
+import { type BoardEvent, createBoard } from '../chip/board.ts';
+import { type BoardPorts, readyLine, serveBoard } from '../chip/boardPorts.ts';
+import { type ChipIdentity, hasChip, openChipFolder } from '../chip/chip.ts';
+import { devauthStage } from '../chip/devauthStage.ts';
 import { type OnlineOptions, onlineDevice } from './app/online.ts';
 import { appStage } from './appStage.ts';
-import { bl2Stage } from './bl2Stage.ts';
-import { type BoardEvent, createBoard } from './board.ts';
-import { type BoardPorts, readyLine, serveBoard } from './boardPorts.ts';
-import { type ChipIdentity, hasChip, openChipFolder } from './chip.ts';
-import { devauthStage } from './devauthStage.ts';
 
 /** A virtual target MCU as a process: the chip in a folder, its stages, its wires. */
 

@@ -1,7 +1,7 @@
-import { bl2Stage } from '../device/bl2Stage.ts';
-import { type Board, type BoardEvent, createBoard } from '../device/board.ts';
-import type { Chip } from '../device/chip.ts';
-import { devauthStage } from '../device/devauthStage.ts';
+import { bl2Stage } from '../chip/bl2Stage.ts';
+import { type Board, type BoardEvent, createBoard } from '../chip/board.ts';
+import type { Chip } from '../chip/chip.ts';
+import { devauthStage } from '../chip/devauthStage.ts';
 import { type Core, openCore } from './core.ts';
 import { programmerStage } from './stage.ts';
 

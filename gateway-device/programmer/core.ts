@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { NusecError } from '../../src/errors.ts';
-import type { BoardEvent } from '../device/board.ts';
-import type { Chip } from '../device/chip.ts';
-import { fileVault } from '../device/keyStore.ts';
+import type { BoardEvent } from '../chip/board.ts';
+import type { Chip } from '../chip/chip.ts';
+import { fileVault } from '../chip/keyStore.ts';
 import { readIdentity } from './identity.ts';
 import { type ImageCache, openImageCache } from './imageCache.ts';
 import { agreeKek } from './kekAgreement.ts';

@@ -8,9 +8,9 @@ import { toPem } from '../../src/pki/pem.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import type { Signer } from '../../src/production/signed.ts';
 import { packageKeysOf, type TrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
-import type { CertSlot } from '../../src/spdm/certslot.ts';
-import type { Chip } from '../device/chip.ts';
-import { authKeySlot } from '../device/keyStore.ts';
+import type { CertSlot } from '../../src/spdm/certSlot.ts';
+import type { Chip } from '../chip/chip.ts';
+import { authKeySlot } from '../chip/keyStore.ts';
 import { createHttpClient, type HttpClient } from '../link/httpClient.ts';
 
 /** Who the programmer is and whom it trusts: all of it comes from its own chip. The root certificate lies in flash and counts only because

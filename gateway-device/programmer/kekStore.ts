@@ -4,7 +4,7 @@ import { NusecError } from '../../src/errors.ts';
 import { contentOpenWith } from '../../src/production/contentKey.ts';
 import { type KekAgreement, kekConfirmation, kekKdf } from '../../src/production/kek.ts';
 import type { ContentOpen } from '../../src/production/package.ts';
-import type { KeyVault } from '../device/keyStore.ts';
+import type { KeyVault } from '../chip/keyStore.ts';
 
 /** The part of the KeyStore that holds AES_NuLink3, one key per epoch (R27–R34, R107). Keys come out of ECDH inside and never leave: callers
  *  get confirmations and the opening of packages. */

@@ -1,6 +1,6 @@
-import type { BoardEvent } from '../device/board.ts';
-import { type BoardPorts, readyLine, serveBoard } from '../device/boardPorts.ts';
-import { type ChipIdentity, openChipFolder } from '../device/chip.ts';
+import type { BoardEvent } from '../chip/board.ts';
+import { type BoardPorts, readyLine, serveBoard } from '../chip/boardPorts.ts';
+import { type ChipIdentity, openChipFolder } from '../chip/chip.ts';
 import { createProgrammerBoard } from './board.ts';
 
 export type NulinkOptions = {

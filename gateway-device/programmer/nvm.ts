@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { utf8 } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
-import { replaceFile } from '../device/files.ts';
+import { replaceFile } from '../chip/files.ts';
 
 /** What the programmer must not forget: jobs with their counts and ledgers, and the unit it is working on. One file, replaced as a whole
  *  and on the disk before the programmer goes on, so that a cut leaves the state before or after, never between. No key is in it, and the

@@ -4,7 +4,7 @@ import { NusecError } from '../../src/errors.ts';
 import { checkChain } from '../../src/pki/chain.ts';
 import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../../src/pki/csr.ts';
 import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.ts';
-import { authKeySlot } from '../device/keyStore.ts';
+import { authKeySlot } from '../chip/keyStore.ts';
 import { readBundle, sha256, updateBundle } from './identity.ts';
 import { startDevAuth } from './target.ts';
 import { fact, factBytes, grantIdOf, learn, type Step, type Unit } from './unit.ts';

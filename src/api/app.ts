@@ -2,7 +2,7 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { NusecError } from '../errors.ts';
-import type { Services } from '../services/services.ts';
+import type { Services } from '../services/start/services.ts';
 import type { ApiEnv, Auth } from './auth.ts';
 import { problemResponse } from './problem.ts';
 

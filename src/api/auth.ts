@@ -3,7 +3,7 @@ import type { HttpBindings } from '@hono/node-server';
 import { createMiddleware } from 'hono/factory';
 import type { Role } from '../domain/operators.ts';
 import { NusecError } from '../errors.ts';
-import type { Machine } from '../services/machines.ts';
+import type { Machine } from '../services/identity/machines.ts';
 
 /** Who calls: a person by bearer token, a machine by its client certificate, or nobody. */
 export type Person = { readonly kind: 'operator'; readonly name: string; readonly roles: readonly Role[] };

@@ -1,8 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { KnownCeremony } from '../domain/ceremonies.ts';
-import { authorityOf } from '../services/authority.ts';
-import { overviewOf } from '../services/caGenerations.ts';
-import { countDevicesBehind } from '../services/fleet.ts';
+import { overviewOf } from '../services/administration/caGenerations.ts';
 import {
   approveCeremony,
   type CeremonyWish,
@@ -10,7 +8,9 @@ import {
   listCeremonies,
   proposeCeremony,
   withdrawCeremony,
-} from '../services/keyCeremonies.ts';
+} from '../services/administration/ceremonies.ts';
+import { authorityOf } from '../services/authority/authority.ts';
+import { countDevicesBehind } from '../services/field/devices.ts';
 import { actor, type Resource } from './app.ts';
 import { idField, jsonAnswer, jsonBody, lineField, reasonField } from './fields.ts';
 

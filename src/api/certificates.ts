@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { type CertificateRow, certificateQueries } from '../projections/certificates.ts';
-import type { Context } from '../services/context.ts';
+import type { Context } from '../services/base/context.ts';
 import type { Resource } from './app.ts';
 import { jsonAnswer, maxPageRows, pageQuery } from './fields.ts';
 

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { NusecError } from '../errors.ts';
-import type { Context } from '../services/context.ts';
-import { currentCrl } from '../services/crl.ts';
+import type { Context } from '../services/base/context.ts';
+import { currentCrl } from '../services/revocation/crl.ts';
 
 /** `GET /crl/{icaId}.crl` and `/delta/{icaId}.crl` (RFC 5280 §4.2.1.13, RFC 2585 §3: application/pkix-crl). */
 

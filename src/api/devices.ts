@@ -2,8 +2,8 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { revocationReasons } from '../domain/deviceEvents.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import type { DeviceRow } from '../projections/devices.ts';
-import { deviceEvidence, deviceRow, deviceTimeline, listDevices, quarantineDevice, releaseDevice } from '../services/fleet.ts';
-import { holdDevice, revokeDevice } from '../services/revokeDevice.ts';
+import { deviceEvidence, deviceRow, deviceTimeline, listDevices, quarantineDevice, releaseDevice } from '../services/field/devices.ts';
+import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesAnswer, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field, uidField } from './fields.ts';
 

@@ -4,10 +4,10 @@ import { NusecError } from '../errors.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { csrAttributes } from '../pki/csrAttributes.ts';
 import { buildCertsOnly } from '../pki/pkcs7.ts';
-import { watchKey } from '../services/alarms.ts';
-import { caCertificates, type EstLabel, enrol, estLabels, reenrol } from '../services/est.ts';
-import { authenticateOperator } from '../services/operators.ts';
-import type { Services } from '../services/services.ts';
+import { authenticateOperator } from '../services/administration/operators.ts';
+import { watchKey } from '../services/base/alarms.ts';
+import { caCertificates, type EstLabel, enrol, estLabels, reenrol } from '../services/identity/est.ts';
+import type { Services } from '../services/start/services.ts';
 import type { Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
 

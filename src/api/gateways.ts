@@ -2,9 +2,9 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { fromBase64url, toBase64url } from '../bytes.ts';
 import type { RegisteredGateway } from '../domain/gateway.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
-import { watchKey } from '../services/alarms.ts';
-import { certifyGateway } from '../services/enrolment.ts';
-import { attachDevice, detachDevice, listGateways, moveGateway, recordAppliedBundle, registerGateway } from '../services/gateways.ts';
+import { watchKey } from '../services/base/alarms.ts';
+import { attachDevice, detachDevice, listGateways, moveGateway, recordAppliedBundle, registerGateway } from '../services/field/gateways.ts';
+import { certifyGateway } from '../services/identity/enrolment.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
 

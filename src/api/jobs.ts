@@ -14,9 +14,9 @@ import {
   resumeJob,
   statusCsv,
   suspendJob,
-} from '../services/jobs.ts';
-import { exportPackage } from '../services/packages.ts';
-import { closeJob, signedReport } from '../services/reconciliation.ts';
+} from '../services/production/jobs.ts';
+import { exportPackage } from '../services/production/packages.ts';
+import { closeJob, signedReport } from '../services/production/reconciliation.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesAnswer, countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, uidField } from './fields.ts';
 

@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { DefinedLine } from '../domain/line.ts';
-import { defineLine, lineOf, listLines } from '../services/lines.ts';
+import { defineLine, lineOf, listLines } from '../services/firmware/lines.ts';
 import { actor, type Resource } from './app.ts';
 import { countField, jsonAnswer, jsonBody, lineField } from './fields.ts';
 

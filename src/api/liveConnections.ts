@@ -1,7 +1,7 @@
 import type { Server, TLSSocket } from 'node:tls';
-import type { Ocsp } from '../services/ocsp.ts';
-import type { Revocations } from '../services/revocations.ts';
-import type { Trust } from '../services/trust.ts';
+import type { Trust } from '../services/identity/clientTrust.ts';
+import type { Ocsp } from '../services/revocation/ocsp.ts';
+import type { Revocations } from '../services/revocation/revocations.ts';
 
 /** What a TLS server does beside its requests: it ends live connections of machines whose certificate is revoked or whose authority is no longer
  *  trusted (T23), and staples an OCSP response to its handshakes (RFC 6066 §8). */

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { maxOcspRequestBytes } from '../pki/ocspRequest.ts';
-import type { Ocsp, OcspReply } from '../services/ocsp.ts';
+import type { Ocsp, OcspReply } from '../services/revocation/ocsp.ts';
 
 /** OCSP over HTTP (RFC 6960 appendix A): `POST /ocsp` with the request as body, `GET /ocsp/{base64 of the request, URL-encoded}`.
  *  Refusals are OCSP responses too, so the status is 200 but for a body that is too large. */

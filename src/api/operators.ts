@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { roles } from '../domain/operators.ts';
-import { addOperator, listOperators, removeOperator } from '../services/operators.ts';
+import { addOperator, listOperators, removeOperator } from '../services/administration/operators.ts';
 import { actor, type Resource } from './app.ts';
 
 /** People and their tokens. */

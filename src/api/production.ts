@@ -2,10 +2,10 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { fromBase64url, toBase64url } from '../bytes.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { maxSegmentRecords } from '../production/ledger.ts';
-import { publicKeySha256 } from '../services/authority.ts';
-import { imageBody, type SignedImage } from '../services/images.ts';
-import { recordImport } from '../services/imports.ts';
-import { commitUnit, voidByProgrammer, zeroiseJob } from '../services/unitEnd.ts';
+import { publicKeySha256 } from '../services/authority/authority.ts';
+import { imageBody, type SignedImage } from '../services/production/images.ts';
+import { recordImport } from '../services/production/imports.ts';
+import { commitUnit, voidByProgrammer, zeroiseJob } from '../services/production/unitEnd.ts';
 import {
   applicationFor,
   applicationKey,
@@ -15,8 +15,8 @@ import {
   recordCertificateInstalled,
   recordLocked,
   recordSession,
-} from '../services/unitSteps.ts';
-import { reserveUnit } from '../services/units.ts';
+} from '../services/production/unitSteps.ts';
+import { reserveUnit } from '../services/production/units.ts';
 import { maxEvidenceBytes } from '../spdm/evidence.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesAnswer, bytesField, idField, jsonAnswer, jsonBody, reasonField, sha256Field, uidField } from './fields.ts';

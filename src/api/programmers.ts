@@ -3,8 +3,8 @@ import { fromBase64url, toBase64url } from '../bytes.ts';
 import type { RegisteredProgrammer } from '../domain/programmer.ts';
 import { NusecError } from '../errors.ts';
 import { judgeCsr, maxCsrBytes } from '../pki/csr.ts';
-import { watchKey } from '../services/alarms.ts';
-import { certifyProgrammer } from '../services/enrolment.ts';
+import { watchKey } from '../services/base/alarms.ts';
+import { certifyProgrammer } from '../services/identity/enrolment.ts';
 import {
   listProgrammers,
   programmerBootKey,
@@ -19,7 +19,7 @@ import {
   shipProgrammer,
   signProgrammerFirmware,
   suspendProgrammer,
-} from '../services/programmers.ts';
+} from '../services/production/programmers.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesAnswer, bytesBody, bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
 

@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { UploadedRelease } from '../domain/release.ts';
-import { approveRelease, listReleases, publishRelease, releaseOf, uploadRelease, withdrawRelease } from '../services/releases.ts';
+import { approveRelease, listReleases, publishRelease, releaseOf, uploadRelease, withdrawRelease } from '../services/firmware/releases.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesBody, countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField } from './fields.ts';
 

@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { maxGroups, maxListedDevices } from '../domain/rollout.ts';
-import { planRollout } from '../services/rolloutPlan.ts';
-import { listRollouts, showRollout } from '../services/rolloutView.ts';
+import { planRollout } from '../services/firmware/rolloutPlan.ts';
+import { listRollouts, showRollout } from '../services/firmware/rolloutView.ts';
 import { actor, type Resource } from './app.ts';
 import { idField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
 

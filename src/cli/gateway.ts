@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { type AgentOptions, startAgent } from '../../gateway-device/agent/agent.ts';
 import { enrol, isEnrolled } from '../../gateway-device/agent/identity.ts';
-import { defaultBackoff, reconnectDelayMs } from '../../gateway-device/backoff.ts';
+import { defaultBackoff, reconnectDelayMs } from '../../gateway-device/link/backoff.ts';
 import { NusecError } from '../errors.ts';
 import { ask, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { print, progress, record, table } from './output.ts';

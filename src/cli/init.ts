@@ -5,9 +5,9 @@ import { readSettings } from '../config.ts';
 import type { Curve } from '../ecKey.ts';
 import { createSecretFile } from '../keystore/secretFile.ts';
 import { toPem } from '../pki/pem.ts';
-import { rootDer } from '../services/authority.ts';
-import { initialiseProject } from '../services/ceremony.ts';
-import { openContext } from '../services/open.ts';
+import { initialiseProject } from '../services/administration/initialise.ts';
+import { rootDer } from '../services/authority/authority.ts';
+import { openContext } from '../services/dataFolder/open.ts';
 import { print, record, styled } from './output.ts';
 
 type Options = {

@@ -7,7 +7,7 @@ import {
   migrateKeystore,
   restoreKeystore,
   rotateKeystore,
-} from '../services/keystoreCare.ts';
+} from '../services/dataFolder/keystoreCare.ts';
 import { readText } from './client.ts';
 import { print, progress, record, table } from './output.ts';
 

@@ -13,7 +13,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   ca: async () => (await import('./ca.ts')).registerCa,
   keystore: async () => (await import('./keystore.ts')).registerKeystore,
   line: async () => (await import('./line.ts')).registerLine,
-  firmware: async () => (await import('./firmware.ts')).registerFirmware,
+  firmware: async () => (await import('./release.ts')).registerFirmware,
   job: async () => (await import('./job.ts')).registerJob,
   verify: async () => (await import('./verify.ts')).registerVerify,
   mcu: async () => (await import('./mcu.ts')).registerMcu,

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { BoardEvent } from '../../gateway-device/device/board.ts';
+import type { BoardEvent } from '../../gateway-device/chip/board.ts';
 import { type McuOptions, startMcu } from '../../gateway-device/device/mcu.ts';
 import { uidFromHex } from '../production/uid.ts';
 import { styled } from './output.ts';

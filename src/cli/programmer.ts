@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { BoardEvent } from '../../gateway-device/device/board.ts';
+import type { BoardEvent } from '../../gateway-device/chip/board.ts';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { startNulink } from '../../gateway-device/programmer/nulink.ts';
 import { uidFromHex } from '../production/uid.ts';

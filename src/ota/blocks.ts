@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, createHash, hkdfSync } from 'node:crypto';
 import { concat, equalBytes, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
-import { blockCount, blockHashBytes, type OtaJob, type SignedJob } from './job.ts';
+import { blockCount, blockHashBytes, type OtaJob, type SignedJob } from './otaJob.ts';
 
 /** Image blocks: cutting, hashing, and AES-256-GCM on their way (R94, RULE-13, T21).
  *

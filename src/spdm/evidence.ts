@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import { concat, equalBytes, fromBase64url, toBase64url, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
-import { decodeCertificateChain } from './certchain.ts';
+import { decodeCertificateChain } from './certChain.ts';
 import { asText, malformed } from './codec.ts';
 import { capability, requestCode, type SpdmVersion } from './constants.ts';
 import {
@@ -15,7 +15,7 @@ import { decodeCapabilities, decodeGetCapabilities } from './messages/capabiliti
 import { decodeCertificate, decodeGetCertificate } from './messages/certificate.ts';
 import { decodeChallenge, decodeChallengeAuth } from './messages/challenge.ts';
 import { decodeDigests, decodeGetDigests } from './messages/digests.ts';
-import { decodeKeyExchange, decodeKeyExchangeRsp } from './messages/key-exchange.ts';
+import { decodeKeyExchange, decodeKeyExchangeRsp } from './messages/keyExchange.ts';
 import { decodeGetMeasurements, decodeMeasurements } from './messages/measurements.ts';
 import { decodeGetVersion, decodeVersion } from './messages/version.ts';
 import { readAlgorithms } from './negotiation.ts';

@@ -2,7 +2,7 @@ import { type CipherGCMTypes, createCipheriv, createDecipheriv, createSecretKey 
 import { concat } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { openReader, u16, u32 } from './codec.ts';
-import type { TrafficKey } from './keyschedule.ts';
+import type { TrafficKey } from './keySchedule.ts';
 import type { Aead } from './suite.ts';
 
 /** Secured message records (DSP0277 §6; the two bindings DSP0276 for MCTP, DSP0287 for TCP):

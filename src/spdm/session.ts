@@ -3,7 +3,7 @@ import { NusecError } from '../errors.ts';
 import { u16 } from './codec.ts';
 import { messageType } from './constants.ts';
 import type { RandomSource } from './ecdh.ts';
-import { type ExporterSecret, type ScheduleContext, type Secrets, trafficKey, updatedSecret } from './keyschedule.ts';
+import { type ExporterSecret, type ScheduleContext, type Secrets, trafficKey, updatedSecret } from './keySchedule.ts';
 import { type Binding, openRecord, type RecordKey, sealRecord } from './record.ts';
 import type { Aead } from './suite.ts';
 

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromBase64url } from '../../src/bytes.ts';
-import { establishIssuingCa } from '../../src/services/authority.ts';
-import { certifyDevice } from '../../src/services/enrolment.ts';
-import { addOperator } from '../../src/services/operators.ts';
+import { addOperator } from '../../src/services/administration/operators.ts';
+import { establishIssuingCa } from '../../src/services/authority/authority.ts';
+import { certifyDevice } from '../../src/services/identity/enrolment.ts';
 import { csrOf, newParty, newUid } from '../services/parties.ts';
 import { mint } from '../services/project.ts';
 import { exchange } from '../support/http.ts';

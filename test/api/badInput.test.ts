@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { operators, operatorsStream } from '../../src/domain/operators.ts';
-import { execute } from '../../src/services/context.ts';
+import { execute } from '../../src/services/base/context.ts';
 import { createTestPki } from '../gateway/certificates.ts';
 import { exchange } from '../support/http.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';

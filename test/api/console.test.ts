@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { type Browser, chromium } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { device, deviceStream } from '../../src/domain/device.ts';
-import { type Context, execute } from '../../src/services/context.ts';
+import { type Context, execute } from '../../src/services/base/context.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** The console in Debian's chromium, as an operator sees it. Screenshots stay in test/output/. */

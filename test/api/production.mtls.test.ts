@@ -6,18 +6,18 @@ import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { concat, fromHex, toBase64url } from '../../src/bytes.ts';
-import { registerFirmware } from '../../src/cli/firmware.ts';
 import { registerJob } from '../../src/cli/job.ts';
 import { registerLine } from '../../src/cli/line.ts';
+import { registerFirmware } from '../../src/cli/release.ts';
 import { readSettings } from '../../src/config.ts';
 import { type RunningServer, startServer } from '../../src/main.ts';
 import { toPem } from '../../src/pki/pem.ts';
-import { rootDer } from '../../src/services/authority.ts';
-import { initialiseProject } from '../../src/services/ceremony.ts';
-import { openContext } from '../../src/services/open.ts';
-import { Chip, TestProgrammer } from '../services/factory.ts';
+import { initialiseProject } from '../../src/services/administration/initialise.ts';
+import { rootDer } from '../../src/services/authority/authority.ts';
+import { openContext } from '../../src/services/dataFolder/open.ts';
 import { agreeKek, lockedProgrammer, newParty } from '../services/parties.ts';
-import { asking, type Body, type Call, type Site } from '../services/plant.ts';
+import { Chip, TestProgrammer } from '../services/production/factory.ts';
+import { asking, type Body, type Call, type Site } from '../services/production/plant.ts';
 
 /** The whole server as a process runs it: TLS 1.3, client certificates, the `nusec` command. */
 const dataDir = mkdtempSync(join(tmpdir(), 'nusec-mtls-'));

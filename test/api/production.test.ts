@@ -7,11 +7,11 @@ import { parseVersion } from '../../src/domain/version.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { verifyTrustBundle } from '../../src/production/trustBundle.ts';
-import { authorityOf } from '../../src/services/authority.ts';
-import { approveCeremony, proposeCeremony } from '../../src/services/keyCeremonies.ts';
-import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from '../services/factory.ts';
+import { approveCeremony, proposeCeremony } from '../../src/services/administration/ceremonies.ts';
+import { authorityOf } from '../../src/services/authority/authority.ts';
 import { csrOf, newParty, sha256 } from '../services/parties.ts';
-import { openPlant, type Plant } from '../services/plant.ts';
+import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from '../services/production/factory.ts';
+import { openPlant, type Plant } from '../services/production/plant.ts';
 
 let plant: Plant;
 let programmer: TestProgrammer;

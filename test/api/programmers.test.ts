@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toBase64url } from '../../src/bytes.ts';
 import { agreeKek, csrOf, lockedProgrammer, newParty, newUid, receiptOf } from '../services/parties.ts';
-import { openPlant, type Plant } from '../services/plant.ts';
+import { openPlant, type Plant } from '../services/production/plant.ts';
 
 let plant: Plant;
 beforeAll(async () => {

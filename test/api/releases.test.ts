@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openPlant, type Plant } from '../services/plant.ts';
+import { openPlant, type Plant } from '../services/production/plant.ts';
 
 let plant: Plant;
 beforeAll(async () => {

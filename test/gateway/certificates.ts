@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { NusecError } from '../../src/errors.ts';
-import type { CheckClient, Identity } from '../../src/gateway/identity.ts';
+import type { CheckClient, Identity } from '../../src/gateway/broker/identity.ts';
 
 /** PEM of a leaf with its issuing CA, and where they lie for tools that want files. */
 export type Credentials = {

@@ -1,7 +1,7 @@
 import { createHash, createPrivateKey, sign } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { boot } from '../../gateway-device/device/bootloader.ts';
-import { confirmImage, markPending } from '../../gateway-device/device/slotTrailer.ts';
+import { boot } from '../../gateway-device/chip/bootloader.ts';
+import { confirmImage, markPending } from '../../gateway-device/chip/slotTrailer.ts';
 import { toHex } from '../../src/bytes.ts';
 import { rawSigner } from '../../src/cose/sign1.ts';
 import { formatVersion, parseVersion } from '../../src/domain/version.ts';
@@ -9,10 +9,10 @@ import { blockArrived, blockRefused, isComplete, newBlockPlan, nextRequests } fr
 import { type BlockChannel, deliveryBlockHashes, openBlock, openBlockChannel, readBlock, sealBlock } from '../../src/ota/blocks.ts';
 import { buildImage, deviceTrailer, encryptBody, referenceHash, signInput } from '../../src/ota/build.ts';
 import { wrapKey } from '../../src/ota/ecies.ts';
-import { blockCount, jobDigestOf, judgeJob, type OtaJob, signJob, verifyJob } from '../../src/ota/job.ts';
+import { blockCount, jobDigestOf, judgeJob, type OtaJob, signJob, verifyJob } from '../../src/ota/otaJob.ts';
 import { prepareRelease } from '../../src/ota/prepare.ts';
 import { specOf } from '../../src/ota/spec.ts';
-import { classUuid, layout, makeDevice, signedImage, uid, vendorUuid } from '../gateway-device/bootFixture.ts';
+import { classUuid, layout, makeDevice, signedImage, uid, vendorUuid } from '../gateway-device/chip/bootFixture.ts';
 import { privateKey, publicKey } from './vectors.ts';
 
 const deviceKey = createPrivateKey({ key: Buffer.from(privateKey('sign-p256')), format: 'der', type: 'pkcs8' });

@@ -15,7 +15,7 @@ import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts
 import { kekConfirmation, kekKdf } from '../../src/production/kek.ts';
 import { type Receipt, signReceipt } from '../../src/production/receipt.ts';
 import type { Signer } from '../../src/production/signed.ts';
-import type { Site } from './plant.ts';
+import type { Site } from './production/plant.ts';
 
 /** Keys and messages of the other parties, made as a programmer and a target make them. */
 

@@ -12,15 +12,15 @@ import type { Curve } from '../../src/ecKey.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
 import type { NameFields } from '../../src/pki/names.ts';
 import { type Certificate, parseCertificate } from '../../src/pki/parse.ts';
-import { createAlarms } from '../../src/services/alarms.ts';
-import { establishIssuingCa } from '../../src/services/authority.ts';
-import { initialiseProject } from '../../src/services/ceremony.ts';
-import { type Context, execute } from '../../src/services/context.ts';
-import { certifyDevice, type Enrolment } from '../../src/services/enrolment.ts';
-import { startOcsp } from '../../src/services/ocsp.ts';
-import { openContext } from '../../src/services/open.ts';
-import { startRevocations } from '../../src/services/revocations.ts';
-import { startTrust } from '../../src/services/trust.ts';
+import { initialiseProject } from '../../src/services/administration/initialise.ts';
+import { establishIssuingCa } from '../../src/services/authority/authority.ts';
+import { createAlarms } from '../../src/services/base/alarms.ts';
+import { type Context, execute } from '../../src/services/base/context.ts';
+import { openContext } from '../../src/services/dataFolder/open.ts';
+import { startTrust } from '../../src/services/identity/clientTrust.ts';
+import { certifyDevice, type Enrolment } from '../../src/services/identity/enrolment.ts';
+import { startOcsp } from '../../src/services/revocation/ocsp.ts';
+import { startRevocations } from '../../src/services/revocation/revocations.ts';
 import { csrOf, newParty, newUid, type Party } from './parties.ts';
 
 /** An initialised project with one device CA (line `meter`), its revocations, OCSP responder and CRL port; no other server. Time can be moved. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { concat, fromHex, toHex } from '../../src/bytes.ts';
-import { encodeCertificateChain } from '../../src/spdm/certchain.ts';
+import { encodeCertificateChain } from '../../src/spdm/certChain.ts';
 import type { SpdmVersion, Wire } from '../../src/spdm/constants.ts';
 import { decodeEvidence, type Evidence, encodeEvidence, type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { allAlgorithms } from '../../src/spdm/negotiation.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { concat, fromHex } from '../../src/bytes.ts';
-import { decodeCertificateChain, encodeCertificateChain } from '../../src/spdm/certchain.ts';
+import { decodeCertificateChain, encodeCertificateChain } from '../../src/spdm/certChain.ts';
 import { decodeMeasurementRecord, encodeMeasurementBlock, judgeMeasurements, type Measurement } from '../../src/spdm/measurement.ts';
 import { hashAlgorithms } from '../../src/spdm/suite.ts';
 import { bundleCertificates } from './recording.ts';

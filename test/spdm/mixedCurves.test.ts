@@ -1,13 +1,13 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Curve } from '../../src/ecKey.ts';
 import { checkChain } from '../../src/pki/chain.ts';
-import type { CertSlot } from '../../src/spdm/certslot.ts';
+import type { CertSlot } from '../../src/spdm/certSlot.ts';
 import { capability } from '../../src/spdm/constants.ts';
 import { decodeEvidence, encodeEvidence, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { requesterFlags } from '../../src/spdm/requester/identify.ts';
 import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { deviceFlags } from '../../src/spdm/responder/responder.ts';
-import { leafSlot, signerOf } from '../gateway-device/factory.ts';
+import { leafSlot, signerOf } from '../gateway-device/programmer/factory.ts';
 import { type Authority, makeDevice, makeIca, makeKey, makeRoot } from '../pki/support.ts';
 import { countingRandom, linkTo, realResponder, someNonce } from './fixtures.ts';
 

@@ -5,7 +5,7 @@ import { type Evidence, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { continueAttestation, startAttestation } from '../../src/spdm/requester/attestation.ts';
 import { requesterFlags } from '../../src/spdm/requester/identify.ts';
 import { runSessionSetup } from '../../src/spdm/requester/run.ts';
-import { createSessionSetup } from '../../src/spdm/requester/session-setup.ts';
+import { createSessionSetup } from '../../src/spdm/requester/sessionSetup.ts';
 import { createResponder, deviceFlags } from '../../src/spdm/responder/responder.ts';
 import { countingRandom, linkTo, realResponder, realSlot, someMeasurements, someNonce, trustLeaf } from './fixtures.ts';
 import { loadRecording, named } from './recording.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { concat, fromHex, toHex } from '../../src/bytes.ts';
-import type { CertSlot } from '../../src/spdm/certslot.ts';
+import type { CertSlot } from '../../src/spdm/certSlot.ts';
 import { capability, type SpdmVersion, type Wire } from '../../src/spdm/constants.ts';
 import { p256Algorithms } from '../../src/spdm/negotiation.ts';
 import { sessionAsk } from '../../src/spdm/requester/delivery.ts';

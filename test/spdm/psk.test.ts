@@ -3,9 +3,9 @@ import { concat, fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import { capability, type SpdmVersion } from '../../src/spdm/constants.ts';
 import { allAlgorithms } from '../../src/spdm/negotiation.ts';
 import { requesterFlags } from '../../src/spdm/requester/identify.ts';
-import { createPskSetup } from '../../src/spdm/requester/psk-setup.ts';
+import { createPskSetup } from '../../src/spdm/requester/psk.ts';
 import { runPskSetup, runSessionSetup } from '../../src/spdm/requester/run.ts';
-import { createSessionSetup } from '../../src/spdm/requester/session-setup.ts';
+import { createSessionSetup } from '../../src/spdm/requester/sessionSetup.ts';
 import { deviceFlags, type ResponderOptions } from '../../src/spdm/responder/responder.ts';
 import { countingRandom, linkTo, realResponder, someNonce, trustLeaf } from './fixtures.ts';
 

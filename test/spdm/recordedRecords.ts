@@ -1,6 +1,6 @@
 import { type CipherGCMTypes, createDecipheriv } from 'node:crypto';
 import { utf8 } from '../../src/bytes.ts';
-import { pskHandshakeSecrets, type Secrets, trafficKey, updatedSecret } from '../../src/spdm/keyschedule.ts';
+import { pskHandshakeSecrets, type Secrets, trafficKey, updatedSecret } from '../../src/spdm/keySchedule.ts';
 import { aeads, type HashAlgorithm, hashAlgorithms, rowOf } from '../../src/spdm/suite.ts';
 import { type Exchange, named, type Recording, secretsOf } from './recording.ts';
 

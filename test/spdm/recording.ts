@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fromHex } from '../../src/bytes.ts';
-import { decodeCertificateChain, encodeCertificateChain } from '../../src/spdm/certchain.ts';
+import { decodeCertificateChain, encodeCertificateChain } from '../../src/spdm/certChain.ts';
 import type { Wire } from '../../src/spdm/constants.ts';
 import { hashAlgorithms } from '../../src/spdm/suite.ts';
 

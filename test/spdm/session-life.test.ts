@@ -3,7 +3,7 @@ import { fromHex, toHex } from '../../src/bytes.ts';
 import { capability, type Wire } from '../../src/spdm/constants.ts';
 import { requesterFlags } from '../../src/spdm/requester/identify.ts';
 import { runSessionSetup } from '../../src/spdm/requester/run.ts';
-import { acceptControl, controlRecord } from '../../src/spdm/requester/session-control.ts';
+import { acceptControl, controlRecord } from '../../src/spdm/requester/sessionControl.ts';
 import { deviceFlags } from '../../src/spdm/responder/responder.ts';
 import { countingRandom, linkTo, realResponder, someNonce, trustLeaf } from './fixtures.ts';
 

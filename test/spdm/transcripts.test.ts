@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { concat, fromHex, toHex } from '../../src/bytes.ts';
-import { encodeCertificateChain } from '../../src/spdm/certchain.ts';
+import { encodeCertificateChain } from '../../src/spdm/certChain.ts';
 import { capability, type Wire } from '../../src/spdm/constants.ts';
 import { type Evidence, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { p256Algorithms } from '../../src/spdm/negotiation.ts';

@@ -5,10 +5,10 @@ import { start } from '../../scripts/demo/processes.ts';
 import { readSettings, type Settings } from '../../src/config.ts';
 import { type RunningServer, startServer } from '../../src/main.ts';
 import { toPem } from '../../src/pki/pem.ts';
-import { rootDer } from '../../src/services/authority.ts';
-import { initialiseProject } from '../../src/services/ceremony.ts';
-import type { Context } from '../../src/services/context.ts';
-import { openContext } from '../../src/services/open.ts';
+import { initialiseProject } from '../../src/services/administration/initialise.ts';
+import { rootDer } from '../../src/services/authority/authority.ts';
+import type { Context } from '../../src/services/base/context.ts';
+import { openContext } from '../../src/services/dataFolder/open.ts';
 
 /** A real server on loopback with free ports and a data folder of its own. */
 export type TestServer = Omit<RunningServer, 'fault'> & {

@@ -2,13 +2,13 @@ import { equalBytes, toHex } from '../../../src/bytes.ts';
 import { judgeOffer } from '../../../src/domain/offer.ts';
 import { formatVersion } from '../../../src/domain/version.ts';
 import { NusecError } from '../../../src/errors.ts';
-import { judgeJob, type OtaJob, type SignedJob, verifyJob } from '../../../src/ota/job.ts';
+import { judgeJob, type OtaJob, type SignedJob, verifyJob } from '../../../src/ota/otaJob.ts';
 import { verifyImage } from '../../../src/ota/verify.ts';
 import { maxSecurityCounter } from '../../../src/production/otpMap.ts';
 import { packageKeysOf } from '../../../src/production/trustBundle.ts';
-import type { StageContext } from '../board.ts';
-import { applicationPolicy, type BootedImage } from '../bootloader.ts';
-import { trustBundleOf } from '../trust.ts';
+import type { StageContext } from '../../chip/board.ts';
+import { applicationPolicy, type BootedImage } from '../../chip/bootloader.ts';
+import { trustBundleOf } from '../../chip/trust.ts';
 import { loadState } from './otaStore.ts';
 
 /** What the device itself thinks of a job and of the image that came with it (T12, T13, I9). */

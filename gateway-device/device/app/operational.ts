@@ -8,9 +8,9 @@ import { assembleCsr, buildCertificationRequestInfo } from '../../../src/pki/csr
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { toPem } from '../../../src/pki/pem.ts';
 import { ldevidUnit } from '../../../src/pki/profiles.ts';
-import type { Chip } from '../chip.ts';
-import { authKeySlot } from '../keyStore.ts';
-import { isGoodIssuer, type Trust } from '../trust.ts';
+import type { Chip } from '../../chip/chip.ts';
+import { authKeySlot } from '../../chip/keyStore.ts';
+import { isGoodIssuer, type Trust } from '../../chip/trust.ts';
 
 /** The operational identity of a device (LDevID): a key of its own in slot 1 or 2 of the KeyStore and its certificate in flash, beside the identity
  *  of its production (IDevID, slot 0), which stays. The next one is made in the slot that is free. Each step is one write, and a key is discarded

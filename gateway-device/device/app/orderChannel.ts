@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { orderMessage, orderReply } from '../../../src/mqttMessages.ts';
-import type { NusecMqttClient } from '../../mqttClient.ts';
-import type { StageContext } from '../board.ts';
-import { carryOutWipe, checkedOrder } from '../orders.ts';
+import type { StageContext } from '../../chip/board.ts';
+import { carryOutWipe, checkedOrder } from '../../chip/orders.ts';
+import type { NusecMqttClient } from '../../link/mqttClient.ts';
 
 /** Signed orders over dn/order (R96, T31). A wipe is final, so its nonce need not be the device's: the receipt repeats it, and the order was
  *  signed for this device, this registration and a limited time. */

@@ -1,10 +1,10 @@
 import { equalBytes } from '../../../src/bytes.ts';
 import { type CodecType, decodeAs, encodeAs, field, oneOf, record, uint } from '../../../src/cbor/schema.ts';
 import { isBlock } from '../../../src/ota/blocks.ts';
-import { blockCount, type OtaJob } from '../../../src/ota/job.ts';
+import { blockCount, type OtaJob } from '../../../src/ota/otaJob.ts';
 import { id16 } from '../../../src/production/fields.ts';
-import type { Chip } from '../chip.ts';
-import { eraseRegion } from '../flash.ts';
+import type { Chip } from '../../chip/chip.ts';
+import { eraseRegion } from '../../chip/flash.ts';
 
 /** What an installation leaves in flash, so that it goes on after a restart: the signed job, its phase, and the blocks themselves. Which
  *  blocks are there is not written down: the job names their hashes. */

@@ -12,9 +12,9 @@ import {
   type PullRules,
 } from '../../../src/ota/blockPlan.ts';
 import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlock, openBlockChannel } from '../../../src/ota/blocks.ts';
-import { blockCount, type SignedJob } from '../../../src/ota/job.ts';
-import { deriveExporterKey } from '../../../src/spdm/keyschedule.ts';
-import type { NusecMqttClient } from '../../mqttClient.ts';
+import { blockCount, type SignedJob } from '../../../src/ota/otaJob.ts';
+import { deriveExporterKey } from '../../../src/spdm/keySchedule.ts';
+import type { NusecMqttClient } from '../../link/mqttClient.ts';
 import type { SpdmChannel } from './spdmChannel.ts';
 
 /** Pulling the blocks of a job: a window of requests, each block opened under the session key and compared with the signed job before it

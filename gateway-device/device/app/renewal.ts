@@ -3,9 +3,9 @@ import { decodeAs } from '../../../src/cbor/schema.ts';
 import type { CborMap } from '../../../src/cbor/value.ts';
 import { type ErrorCode, NusecError } from '../../../src/errors.ts';
 import { certificateMessage } from '../../../src/mqttMessages.ts';
-import type { NusecMqttClient } from '../../mqttClient.ts';
-import type { StageContext } from '../board.ts';
-import { trustOf } from '../trust.ts';
+import type { StageContext } from '../../chip/board.ts';
+import { trustOf } from '../../chip/trust.ts';
+import type { NusecMqttClient } from '../../link/mqttClient.ts';
 import {
   acceptNext,
   dropNext,

@@ -1,11 +1,11 @@
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { spdmMessage } from '../../../src/mqttMessages.ts';
 import { messageType, requestCode } from '../../../src/spdm/constants.ts';
-import type { ExporterSecret } from '../../../src/spdm/keyschedule.ts';
+import type { ExporterSecret } from '../../../src/spdm/keySchedule.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
-import type { NusecMqttClient } from '../../mqttClient.ts';
-import type { StageContext } from '../board.ts';
-import { spdmResponder } from '../messages.ts';
+import type { StageContext } from '../../chip/board.ts';
+import { spdmResponder } from '../../chip/messages.ts';
+import type { NusecMqttClient } from '../../link/mqttClient.ts';
 
 /** SPDM with the server over dn/spdm and up/spdm: the device is the responder. MQTT may deliver a message twice, so a repeated cid gets the
  *  answer it got before, and no record is opened twice. */

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { trustMessage, trustReply } from '../../../src/mqttMessages.ts';
-import type { NusecMqttClient } from '../../mqttClient.ts';
-import type { StageContext } from '../board.ts';
-import { type Trust, takeBundle, trustOf } from '../trust.ts';
+import type { StageContext } from '../../chip/board.ts';
+import { type Trust, takeBundle, trustOf } from '../../chip/trust.ts';
+import type { NusecMqttClient } from '../../link/mqttClient.ts';
 
 /** Trust bundles over dn/trust (RULE-16): taken when a believed root signed them and they are newer, and answered with what is believed then. */
 

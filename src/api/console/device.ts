@@ -4,7 +4,7 @@ import { NusecError } from '../../errors.ts';
 import { verifyStream } from '../../eventstore/hashchain.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
 import { deviceQueries } from '../../projections/devices.ts';
-import type { Context } from '../../services/context.ts';
+import type { Context } from '../../services/base/context.ts';
 import { type Html, pill, time } from './layout.ts';
 
 /** One device: what is known of it, and its whole life as the events that prove it. */

@@ -1,6 +1,6 @@
 import { html } from 'hono/html';
 import { type DeviceRow, deviceQueries } from '../../projections/devices.ts';
-import type { Context } from '../../services/context.ts';
+import type { Context } from '../../services/base/context.ts';
 import { type Html, pill, time } from './layout.ts';
 
 /** The fleet table: every device with its state, firmware and last attestation. It refreshes itself. */

@@ -5,7 +5,7 @@ import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
 import { html } from 'hono/html';
 import { secureHeaders } from 'hono/secure-headers';
 import { NusecError } from '../../errors.ts';
-import { authenticateOperator } from '../../services/operators.ts';
+import { authenticateOperator } from '../../services/administration/operators.ts';
 import type { Resource } from '../app.ts';
 import type { ApiEnv } from '../auth.ts';
 import { deviceTimeline } from './device.ts';

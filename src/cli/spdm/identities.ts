@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { NusecError } from '../../errors.ts';
-import type { SlotSource } from '../../spdm/certslot.ts';
+import type { SlotSource } from '../../spdm/certSlot.ts';
 import type { Algorithms, SignatureAlgorithm } from '../../spdm/suite.ts';
 import type { CommonOptions } from './options.ts';
 import { type Kind, type LoadedSlots, loadSlots, makeSlots, type Role } from './slots.ts';

@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { fromHex, utf8 } from '../../bytes.ts';
 import { pooledRandom } from '../../random.ts';
-import type { CertSlots } from '../../spdm/certslot.ts';
+import type { CertSlots } from '../../spdm/certSlot.ts';
 import { capability } from '../../spdm/constants.ts';
 import { createResponder, type Responder } from '../../spdm/responder/responder.ts';
 import { type Algorithms, noSignature, type SignatureAlgorithm } from '../../spdm/suite.ts';

@@ -5,7 +5,7 @@ import { rawToDer } from '../../ecdsa.ts';
 import { NusecError } from '../../errors.ts';
 import { issueCertificate, type Signer } from '../../pki/certificate.ts';
 import { parseCertificate } from '../../pki/parse.ts';
-import type { CertSlot } from '../../spdm/certslot.ts';
+import type { CertSlot } from '../../spdm/certSlot.ts';
 import { signingContextOf } from '../../spdm/signature.ts';
 import type { HashAlgorithm } from '../../spdm/suite.ts';
 

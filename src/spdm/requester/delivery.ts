@@ -9,7 +9,7 @@ import {
   firstChunkHeadBytes,
 } from '../messages/chunk.ts';
 import { decodeError, decodeLargeResponse, decodeNotReady } from '../messages/error.ts';
-import { encodeRespondIfReady } from '../messages/respond-if-ready.ts';
+import { encodeRespondIfReady } from '../messages/respondIfReady.ts';
 import type { SpdmSession } from '../session.ts';
 import { bothHave, type Connection, checkHead, unexpected } from './connection.ts';
 

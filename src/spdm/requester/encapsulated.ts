@@ -1,10 +1,10 @@
 import { NusecError } from '../../errors.ts';
-import { type CertSlots, certificatePortion, slotDigests } from '../certslot.ts';
+import { type CertSlots, certificatePortion, slotDigests } from '../certSlot.ts';
 import { capability, headerBytes, maxMessageBytes, requestCode, spdmError } from '../constants.ts';
 import { decodeGetCertificate, encodeCertificate } from '../messages/certificate.ts';
 import { decodeGetDigests, encodeDigests } from '../messages/digests.ts';
 import { encodeError } from '../messages/error.ts';
-import { decodeKeyUpdate, encodeKeyUpdateAck, keyUpdateOperation } from '../messages/key-update.ts';
+import { decodeKeyUpdate, encodeKeyUpdateAck, keyUpdateOperation } from '../messages/keyUpdate.ts';
 import type { SpdmSession } from '../session.ts';
 import { algorithmsOf, bothHave, type Connection } from './connection.ts';
 

@@ -1,12 +1,12 @@
 import { concat } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
-import { type CertSlots, chainDigest } from '../certslot.ts';
+import { type CertSlots, chainDigest } from '../certSlot.ts';
 import { responseCode } from '../constants.ts';
-import { dataSecrets, verifyData } from '../keyschedule.ts';
+import { dataSecrets, verifyData } from '../keySchedule.ts';
 import { decodeFinishRsp, encodeFinishHead } from '../messages/finish.ts';
 import { hashOf, signingInput } from '../signature.ts';
 import { algorithmsOf, checkHead } from './connection.ts';
-import { checkProof, type Handshake } from './key-exchange.ts';
+import { checkProof, type Handshake } from './keyExchange.ts';
 
 /** FINISH as a requester (DSP0274 §10.17), with our signature when the responder asked who we are. */
 

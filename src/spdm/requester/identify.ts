@@ -1,5 +1,5 @@
 import { concat, equalBytes } from '../../bytes.ts';
-import { decodeCertificateChain } from '../certchain.ts';
+import { decodeCertificateChain } from '../certChain.ts';
 import { capability, maxChainBytes, maxMessageBytes, type SpdmVersion } from '../constants.ts';
 import { type AlgorithmBits, encodeNegotiateAlgorithms } from '../messages/algorithms.ts';
 import { type Capabilities, encodeGetCapabilities } from '../messages/capabilities.ts';

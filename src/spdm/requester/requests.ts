@@ -1,5 +1,5 @@
 import { NusecError } from '../../errors.ts';
-import { encodeCertificateChain } from '../certchain.ts';
+import { encodeCertificateChain } from '../certChain.ts';
 import { malformed } from '../codec.ts';
 import { capability, nonceBytes, requestCode, requesterContextBytes, responseCode, spdmError } from '../constants.ts';
 import type { Evidence } from '../evidence.ts';
@@ -12,8 +12,8 @@ import {
 } from '../messages/encapsulated.ts';
 import { decodeError } from '../messages/error.ts';
 import { allOperation, encodeGetMeasurements } from '../messages/measurements.ts';
-import { decodeSetCertificateRsp, encodeSetCertificate, type SetCertificate } from '../messages/set-certificate.ts';
-import { decodeVendorResponse, encodeVendorRequest, type VendorDefined } from '../messages/vendor-defined.ts';
+import { decodeSetCertificateRsp, encodeSetCertificate, type SetCertificate } from '../messages/setCertificate.ts';
+import { decodeVendorResponse, encodeVendorRequest, type VendorDefined } from '../messages/vendorDefined.ts';
 import type { SpdmSession } from '../session.ts';
 import { acceptMeasurements, algorithmsOf, type Connection, checkHead, requirePeer, takeMeasurements, unexpected } from './connection.ts';
 import { type Ask, deliver, type Wait } from './delivery.ts';

@@ -3,9 +3,9 @@ import type { Evidence } from '../evidence.ts';
 import { type AttestationOptions, continueAttestation, startAttestation } from './attestation.ts';
 import { type Connection, unexpected } from './connection.ts';
 import { clearAsk, deliver, type Link, type Wait } from './delivery.ts';
-import { createPskSetup, type EstablishedPskSession, type PskSetupOptions } from './psk-setup.ts';
-import type { SessionSetupOptions } from './session-options.ts';
-import { createSessionSetup, type EstablishedSession } from './session-setup.ts';
+import { createPskSetup, type EstablishedPskSession, type PskSetupOptions } from './psk.ts';
+import type { SessionSetupOptions } from './sessionOptions.ts';
+import { createSessionSetup, type EstablishedSession } from './sessionSetup.ts';
 
 /** The flows driven over a link that answers each message. */
 

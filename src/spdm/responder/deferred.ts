@@ -1,6 +1,6 @@
 import { requestCode, spdmError } from '../constants.ts';
 import { encodeNotReady } from '../messages/error.ts';
-import { decodeRespondIfReady } from '../messages/respond-if-ready.ts';
+import { decodeRespondIfReady } from '../messages/respondIfReady.ts';
 import { type Deferred, type Exchange, invalidRequest, Refusal, type Reply, unexpectedRequest } from './state.ts';
 
 /** Requests that take longer than the peer should wait (DSP0274 §10.11, §10.12): ResponseNotReady at once, the response by RESPOND_IF_READY. */

@@ -1,5 +1,5 @@
 import { concat, equalBytes } from '../../bytes.ts';
-import { decodeCertificateChain, encodeCertificateChain } from '../certchain.ts';
+import { decodeCertificateChain, encodeCertificateChain } from '../certChain.ts';
 import { capability, headerBytes, maxChainBytes, requestCode, responseCode, spdmError } from '../constants.ts';
 import { certificateHeadBytes, decodeCertificate, encodeGetCertificate } from '../messages/certificate.ts';
 import { decodeDigests, encodeGetDigests } from '../messages/digests.ts';
@@ -10,8 +10,8 @@ import {
   encodeEncapsulatedAck,
   encodeEncapsulatedRequest,
 } from '../messages/encapsulated.ts';
-import { decodeKeyUpdateAck, encodeKeyUpdate, keyUpdateOperation } from '../messages/key-update.ts';
-import { decodeHeadOnly } from '../messages/session-control.ts';
+import { decodeKeyUpdateAck, encodeKeyUpdate, keyUpdateOperation } from '../messages/keyUpdate.ts';
+import { decodeHeadOnly } from '../messages/sessionControl.ts';
 import { hashOf } from '../signature.ts';
 import {
   bothHave,

@@ -1,5 +1,5 @@
 import { concat } from '../../bytes.ts';
-import { type CertSlot, certificatePortion, slotDigests, slotMask } from '../certslot.ts';
+import { type CertSlot, certificatePortion, slotDigests, slotMask } from '../certSlot.ts';
 import { capability, nonceBytes, requestCode, spdmError } from '../constants.ts';
 import { decodeGetCertificate, encodeCertificate, type GetCertificate } from '../messages/certificate.ts';
 import { decodeChallenge, encodeChallengeAuth } from '../messages/challenge.ts';

@@ -1,8 +1,8 @@
 import { timingSafeEqual } from 'node:crypto';
 import { concat } from '../../bytes.ts';
 import { capability, requestCode, spdmError } from '../constants.ts';
-import { dataSecrets, pskHandshakeSecrets, verifyData } from '../keyschedule.ts';
-import { allEventsPolicy } from '../messages/key-exchange.ts';
+import { dataSecrets, pskHandshakeSecrets, verifyData } from '../keySchedule.ts';
+import { allEventsPolicy } from '../messages/keyExchange.ts';
 import { decodePskExchange, decodePskFinish, encodePskExchangeRsp, encodePskFinishRsp, pskContextBytes } from '../messages/psk.ts';
 import { encodeSelectedVersion } from '../opaque.ts';
 import { createSession } from '../session.ts';

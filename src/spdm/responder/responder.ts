@@ -1,7 +1,7 @@
 import { NusecError } from '../../errors.ts';
 import { capability, discoveryVersion, maxMessageBytes, requestCode, type SpdmErrorCode, spdmError, type Wire } from '../constants.ts';
 import { ecdhFromRandom } from '../ecdh.ts';
-import type { ExporterSecret } from '../keyschedule.ts';
+import type { ExporterSecret } from '../keySchedule.ts';
 import { encodeError } from '../messages/error.ts';
 import { p256Algorithms } from '../negotiation.ts';
 import { recordSessionId } from '../record.ts';

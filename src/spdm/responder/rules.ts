@@ -1,5 +1,5 @@
 import { capability, requestCode } from '../constants.ts';
-import { handleGetCsr, handleSetCertificate } from './certificates.ts';
+import { handleGetCsr, handleSetCertificate } from './certificate.ts';
 import { handleChunkGet } from './chunks.ts';
 import { handleGetCapabilities, handleGetVersion, handleNegotiateAlgorithms } from './connection.ts';
 import { handleDeliverEncapsulatedResponse, handleGetEncapsulatedRequest } from './encapsulated.ts';
@@ -7,9 +7,9 @@ import { handleChallenge, handleGetCertificate, handleGetDigests } from './ident
 import { handleGetMeasurements } from './measurements.ts';
 import { handlePskExchange, handlePskFinish } from './psk.ts';
 import { handleFinish, handleKeyExchange } from './session.ts';
-import { handleEndSession, handleHeartbeat, handleKeyUpdate } from './session-control.ts';
+import { handleEndSession, handleHeartbeat, handleKeyUpdate } from './sessionControl.ts';
 import type { Handler, Phase } from './state.ts';
-import { handleVendorDefined } from './vendor-defined.ts';
+import { handleVendorDefined } from './vendorDefined.ts';
 
 /** Which request is admitted when: the table behind the parameter phase (DSP0274 §10, state of the connection; §10.16, "allowed in session"). */
 

@@ -1,9 +1,9 @@
 import { timingSafeEqual } from 'node:crypto';
 import { concat } from '../../bytes.ts';
 import { answerAgreement } from '../agreement.ts';
-import { chainDigest } from '../certslot.ts';
+import { chainDigest } from '../certSlot.ts';
 import { capability, nonceBytes, requestCode, spdmError } from '../constants.ts';
-import { dataSecrets, handshakeSecrets, verifyData } from '../keyschedule.ts';
+import { dataSecrets, handshakeSecrets, verifyData } from '../keySchedule.ts';
 import { keyUse } from '../messages/digests.ts';
 import { decodeFinish, encodeFinishRsp, type Finish } from '../messages/finish.ts';
 import {
@@ -12,7 +12,7 @@ import {
   encodeKeyExchangeRsp,
   type KeyExchange,
   mutualAuthentication,
-} from '../messages/key-exchange.ts';
+} from '../messages/keyExchange.ts';
 import { decodeSupportedVersions, encodeSelectedVersion, securedMessageVersions } from '../opaque.ts';
 import { createSession } from '../session.ts';
 import { hashOf, signingInput, verifySignature } from '../signature.ts';

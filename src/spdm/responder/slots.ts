@@ -1,4 +1,4 @@
-import { type CertSlot, type CertSlots, chainDigest, slotsFor } from '../certslot.ts';
+import { type CertSlot, type CertSlots, chainDigest, slotsFor } from '../certSlot.ts';
 import type { KeyUse } from '../messages/digests.ts';
 import { type Exchange, invalidRequest, negotiated } from './state.ts';
 

@@ -1,14 +1,14 @@
 import type { KemProvider } from '../agreement.ts';
-import type { SlotSource } from '../certslot.ts';
+import type { SlotSource } from '../certSlot.ts';
 import { capability, maxMessageBytes, type SpdmErrorCode, type SpdmVersion, spdmError } from '../constants.ts';
 import type { EcdhProvider, RandomSource } from '../ecdh.ts';
-import type { HandshakeSecrets } from '../keyschedule.ts';
+import type { HandshakeSecrets } from '../keySchedule.ts';
 import type { MeasurementSource } from '../measurement.ts';
 import type { AlgorithmBits } from '../messages/algorithms.ts';
 import { type Capabilities, capabilitiesFor } from '../messages/capabilities.ts';
 import type { GetCsr } from '../messages/csr.ts';
-import type { SetCertificate } from '../messages/set-certificate.ts';
-import type { VendorDefined } from '../messages/vendor-defined.ts';
+import type { SetCertificate } from '../messages/setCertificate.ts';
+import type { VendorDefined } from '../messages/vendorDefined.ts';
 import type { Binding } from '../record.ts';
 import type { SessionEnd } from '../session.ts';
 import type { LeafKey } from '../signature.ts';
@@ -17,7 +17,7 @@ import type { Transcript } from '../transcript.ts';
 
 /** What a responder is given, and what it remembers between two requests. */
 
-export type { CertSlot } from '../certslot.ts';
+export type { CertSlot } from '../certSlot.ts';
 
 export type ResponderSettings = {
   readonly slots: SlotSource;

@@ -1,0 +1,123 @@
+import type { TLSSocket } from 'node:tls';
+import type { Aedes, AuthenticateError } from 'aedes';
+import { NusecError } from '../../errors.ts';
+import { createKeyedBuckets } from './bucket.ts';
+import { type CheckClient, createPeerCheck, type Identity } from './identity.ts';
+import type { ClientInternals } from './internals.ts';
+import type { GatewayLimits } from './limits.ts';
+import { guardParser } from './parserGuard.ts';
+import type { GatewayAlarm, PresenceEvent, PresenceReason } from './presence.ts';
+import { gateReading } from './readGate.ts';
+import { type ConnectRequest, clientIdOf, judgeConnect } from './rights.ts';
+import { createSession, cut, markEnding, type Session } from './session.ts';
+import type { Sessions } from './sessions.ts';
+
+export type AdmissionOptions = {
+  readonly trust: { readonly checkClient: CheckClient };
+  readonly isRevoked: (serialHex: string) => boolean;
+  readonly onPresence: (event: PresenceEvent) => void;
+  readonly onAlarm: (kind: GatewayAlarm['kind'], identity: Identity | null, detail: string) => void;
+  readonly limits: GatewayLimits;
+  readonly now: () => number;
+};
+
+export type Admission = ReturnType<typeof createAdmission>;
+
+/** The way of a connection from the TLS handshake over CONNECT to being online, and its end. Every refusal is told to `onPresence`. */
+export function createAdmission(options: AdmissionOptions, sessions: Sessions, handle: Aedes['handle']) {
+  const { limits, now, onPresence, onAlarm } = options;
+  const peer = createPeerCheck(options.trust.checkClient, limits.maxCachedCertificates);
+  const connects = createKeyedBuckets(limits.connectsPerMinute, limits.connectBurst, limits.maxTrackedIdentities);
+  const takeovers = createKeyedBuckets(limits.takeoversPerMinute, limits.takeoverBurst, limits.maxTrackedIdentities);
+
+  const refused = (remoteAddress: string, identity: Identity | null, reason: PresenceReason, detail: string): void =>
+    onPresence({ at: now(), identity, remoteAddress, state: 'refused', reason, detail });
+
+  const identify = (socket: TLSSocket): Identity | undefined => {
+    const refuse = (identity: Identity | null, reason: PresenceReason, detail: string): undefined => {
+      refused(socket.remoteAddress ?? 'unknown', identity, reason, detail);
+      socket.destroy();
+    };
+    try {
+      const identity = peer.check(socket, now());
+      if (options.isRevoked(identity.serialHex)) {
+        onAlarm('REVOKED_CONNECT', identity, 'a revoked certificate was shown');
+        return refuse(identity, 'REVOKED', 'certificate revoked');
+      }
+      if (!connects.tryTake(clientIdOf(identity), now())) return refuse(identity, 'THROTTLED', 'too many connects');
+      return identity;
+    } catch (error) {
+      return refuse(null, 'AUTH_ERROR', error instanceof NusecError ? `${error.code}: ${error.message}` : 'certificate check failed');
+    }
+  };
+
+  const ended = (session: Session): void => {
+    markEnding(session, session.client._disconnected ? 'CLIENT_INITIATED' : 'CONNECTION_LOST', '');
+    sessions.remove(session);
+    const { reason, detail } = session.ending as NonNullable<Session['ending']>;
+    const { identity, remoteAddress } = session;
+    onPresence({ at: now(), identity, remoteAddress, state: session.isOnline ? 'disconnected' : 'refused', reason, detail });
+  };
+
+  const takeOver = (session: Session): void => {
+    const clientId = clientIdOf(session.identity);
+    const old = sessions.online(clientId);
+    if (old === undefined) return;
+    cut(old, 'DUPLICATE_CLIENTID', 'the same identity connected again');
+    if (!takeovers.tryTake(clientId, now()))
+      onAlarm('DUPLICATE_IDENTITY', session.identity, 'connections of one identity keep pushing each other out');
+  };
+
+  return {
+    refused,
+    onSecure(socket: TLSSocket): void {
+      socket.on('error', ignore);
+      const identity = identify(socket);
+      if (identity === undefined) return;
+      const session = createSession(identity, socket, handle(socket) as ClientInternals, limits, now());
+      guardParser(session.client, limits, now);
+      gateReading(session.client);
+      sessions.add(session);
+      socket.once('close', () => ended(session));
+    },
+    /** Judges CONNECT and clamps its keepalive: 0 would mean a connection that is never missed. */
+    onConnect(session: Session, packet: ConnectRequest & { keepalive?: number | undefined }): void {
+      session.refusal = judgeConnect(session.identity, packet);
+      session.will = packet.will;
+      if (!packet.keepalive || packet.keepalive > limits.maxKeepaliveSeconds) packet.keepalive = limits.maxKeepaliveSeconds;
+    },
+    authenticate(session: Session, done: (error: AuthenticateError | null, success: boolean | null) => void): void {
+      const { refusal } = session;
+      if (refusal !== undefined) {
+        markEnding(session, refusal.reason, refusal.detail);
+        done(Object.assign(new Error(refusal.detail), { returnCode: refusal.returnCode }), null);
+      } else if (options.isRevoked(session.identity.serialHex)) {
+        cut(session, 'REVOKED', 'certificate revoked');
+      } else {
+        takeOver(session);
+        done(null, true);
+      }
+    },
+    onReady(session: Session): void {
+      if (session.client.closed) return;
+      session.isOnline = true;
+      sessions.setOnline(session);
+      session.online.resolve();
+      onPresence({ at: now(), identity: session.identity, remoteAddress: session.remoteAddress, state: 'connected' });
+    },
+    /** After a change of trust (a CA retired or compromised): every connection is judged anew. */
+    recheck(): void {
+      peer.forget();
+      for (const session of sessions.all()) {
+        try {
+          peer.check(session.socket, now());
+        } catch {
+          cut(session, 'AUTH_ERROR', 'certificate no longer trusted');
+        }
+      }
+    },
+  };
+}
+
+/** Until Aedes listens; a socket that fails has nothing to tell. */
+function ignore(): void {}

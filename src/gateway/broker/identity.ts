@@ -1,0 +1,71 @@
+import { createHash, type X509Certificate } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
+import { toHex } from '../../bytes.ts';
+import { NusecError } from '../../errors.ts';
+
+/** Who is at the other end of a connection, taken from the certificate and from nothing else (RULE-9). */
+export type Identity =
+  | { readonly kind: 'device'; readonly uid: string; readonly serialHex: string; readonly certificateSha256: string }
+  | { readonly kind: 'gateway'; readonly gatewayId: string; readonly serialHex: string; readonly certificateSha256: string };
+
+/** Judges a client certificate, leaf first in DER; only the leaf is there when the TLS session was resumed.
+ *  @throws NusecError for whatever is not a valid device or gateway certificate */
+export type CheckClient = (certificatesDer: readonly Uint8Array[]) => Identity;
+
+/** id-kp-clientAuth, RFC 5280 §4.2.1.12. */
+const clientAuthOid = '1.3.6.1.5.5.7.3.2';
+const uidForm = /^[0-9a-f]{32}$/;
+const gatewayIdForm = /^[A-Za-z0-9_-]{1,64}$/;
+const maxChainCertificates = 4;
+
+type Known = { readonly identity: Identity; readonly notBefore: number; readonly notAfter: number };
+
+/** Checks the peer of a TLS connection: chain accepted by TLS, certificate there, EKU clientAuth, `checkClient`, form of the uid; kept by fingerprint.
+ *  The validity is looked at every time, because a resumed session and a kept result both outlive the moment of the full check.
+ *  @throws NusecError CLIENT_CERTIFICATE_REQUIRED, CLIENT_CERTIFICATE_REFUSED, CERTIFICATE_EXPIRED, and what `checkClient` throws */
+export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
+  const known = new Map<string, Known>();
+  const judge = (certificate: X509Certificate, fingerprint: string): Known => {
+    const found = known.get(fingerprint) ?? judgeAnew(checkClient, certificate, fingerprint);
+    known.delete(fingerprint);
+    known.set(fingerprint, found);
+    if (known.size > maxCached) known.delete(known.keys().next().value as string);
+    return found;
+  };
+  return {
+    check(socket: TLSSocket, now: number): Identity {
+      const certificate = socket.getPeerX509Certificate();
+      if (certificate === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
+      if (!socket.authorized) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', String(socket.authorizationError));
+      const { identity, notBefore, notAfter } = judge(certificate, sha256Hex(certificate.raw));
+      if (now < notBefore || now > notAfter) throw new NusecError('CERTIFICATE_EXPIRED', 'outside the validity of the certificate');
+      return identity;
+    },
+    /** After a change of trust (CA retired or compromised): everything is judged anew. */
+    forget(): void {
+      known.clear();
+    },
+  };
+}
+
+function judgeAnew(checkClient: CheckClient, certificate: X509Certificate, certificateSha256: string): Known {
+  if (!certificate.keyUsage?.includes(clientAuthOid)) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'not for client authentication');
+  const identity = { ...checkClient(chainOf(certificate)), certificateSha256 };
+  const wellFormed = identity.kind === 'device' ? uidForm.test(identity.uid) : gatewayIdForm.test(identity.gatewayId);
+  if (!wellFormed) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'no uid in the certificate');
+  return { identity, notBefore: Date.parse(certificate.validFrom), notAfter: Date.parse(certificate.validTo) };
+}
+
+function chainOf(leaf: X509Certificate): Uint8Array[] {
+  const chain: Uint8Array[] = [];
+  for (
+    let next: X509Certificate | undefined = leaf;
+    next !== undefined && chain.length < maxChainCertificates;
+    next = next.issuerCertificate
+  ) {
+    chain.push(new Uint8Array(next.raw));
+  }
+  return chain;
+}
+
+const sha256Hex = (bytes: Uint8Array): string => toHex(createHash('sha256').update(bytes).digest());

@@ -1,0 +1,139 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { NusecError } from '../../errors.ts';
+import type { DownFamily } from '../../mqttTopics.ts';
+import { reserveMs } from './bucket.ts';
+import { errorReply } from './errorReply.ts';
+import type { Handlers, Qos, UpMessage } from './handler.ts';
+import type { GatewayLimits } from './limits.ts';
+import type { GatewayAlarm, PresenceReason } from './presence.ts';
+import { endGently, markEnding, type Session } from './session.ts';
+import { parseUpTopic, type UpTopic } from './topics.ts';
+
+/** The parts of a PUBLISH packet that are used (MQTT 3.1.1 §3.3). */
+export type Publish = { readonly topic: string; readonly payload: string | Buffer; readonly qos: number; readonly retain: boolean };
+
+export type IngressOptions = {
+  readonly handlers: Handlers;
+  readonly isAttached: (gatewayId: string, uid: string) => boolean;
+  readonly send: (session: Session, uid: string, family: DownFamily, payload: Uint8Array, qos: Qos) => Promise<boolean>;
+  /** A device was heard through this gateway connection. */
+  readonly onHeard: (session: Session, uid: string) => void;
+  readonly onAlarm: (kind: GatewayAlarm['kind'], session: Session, detail: string) => void;
+  readonly limits: GatewayLimits;
+  readonly now: () => number;
+};
+
+export type Ingress = ReturnType<typeof createIngress>;
+
+type Outcome = 'acknowledge' | 'drop';
+
+/** From a PUBLISH packet to its PUBACK: rate, rights, handler, then `acknowledge`; in order per device, PUBACKs in order per connection.
+ *  Delaying `acknowledge` also delays the next read of the socket: that is how a flood is slowed down. */
+export function createIngress(options: IngressOptions) {
+  return {
+    receive(session: Session, packet: Publish, acknowledge: () => void): void {
+      const readyAt = options.now() + reserveMs(session.publishBucket, options.now());
+      session.enqueue(
+        laneOf(session, packet),
+        async () => {
+          await session.online.promise;
+          const delayMs = readyAt - options.now();
+          if (delayMs > 0) await sleep(delayMs);
+          return session.ending === undefined ? process(options, session, packet) : 'drop';
+        },
+        outcome => {
+          if (outcome === 'acknowledge') acknowledge();
+        },
+      );
+    },
+    /** The last will of a device whose connection broke: nobody is left to answer. */
+    async lastWill(session: Session, packet: Publish): Promise<void> {
+      if (session.ending !== undefined && silentEndings.has(session.ending.reason)) return;
+      await handle(options, session, packet).catch(() => undefined);
+    },
+  };
+}
+
+/** The server ended these connections itself and knows why. */
+const silentEndings: ReadonlySet<PresenceReason> = new Set(['REVOKED', 'SERVER_SHUTDOWN', 'DUPLICATE_CLIENTID']);
+
+/** Messages of different devices behind one gateway do not wait for each other. */
+function laneOf(session: Session, packet: Publish): string {
+  return session.identity.kind === 'device' ? '' : (packet.topic.split('/')[3] ?? '');
+}
+
+async function process(options: IngressOptions, session: Session, packet: Publish): Promise<Outcome> {
+  try {
+    await handle(options, session, packet);
+    return session.ending === undefined ? 'acknowledge' : 'drop';
+  } catch (error) {
+    return refuse(options, session, packet, error);
+  }
+}
+
+async function handle(options: IngressOptions, session: Session, packet: Publish): Promise<void> {
+  if (packet.retain) throw new NusecError('TOPIC_FORBIDDEN', 'no retained messages');
+  const topic = parseUpTopic(session.identity, packet.topic);
+  assertAttached(options, session, topic.uid);
+  const handler = options.handlers[topic.family];
+  if (handler === undefined) throw new NusecError('TOPIC_FORBIDDEN', `nothing is served on ${topic.family}`);
+  await withTimeout(handler(messageFor(options, session, topic, packet)), options.limits.handlerTimeoutMs);
+}
+
+/** A gateway speaks only for devices that an event attached to it (T20). */
+function assertAttached(options: IngressOptions, session: Session, uid: string): void {
+  if (session.identity.kind !== 'gateway') return;
+  if (!options.isAttached(session.identity.gatewayId, uid)) {
+    options.onAlarm('FOREIGN_DEVICE', session, `gateway ${session.identity.gatewayId} spoke for ${uid}`);
+    throw new NusecError('FORBIDDEN', 'device is not attached to this gateway');
+  }
+  options.onHeard(session, uid);
+}
+
+function messageFor(options: IngressOptions, session: Session, topic: UpTopic, packet: Publish): UpMessage {
+  return {
+    ...topic,
+    identity: session.identity,
+    payload: bytesOf(packet),
+    reply: (family, payload, qos = 1) => options.send(session, topic.uid, family, payload, qos),
+  };
+}
+
+/** A device that is refused gets the error and is cut, without PUBACK. A gateway stays, with PUBACK, when the refusal is a decision
+ *  (NusecError): one bad device behind it must not take the connection from the others. */
+async function refuse(options: IngressOptions, session: Session, packet: Publish, error: unknown): Promise<Outcome> {
+  if (session.ending !== undefined) return 'drop';
+  const reply = errorReply(bytesOf(packet), error);
+  const decided = error instanceof NusecError;
+  if (session.identity.kind === 'gateway' && decided) {
+    await options.send(session, deviceNamedIn(session, packet), 'err', reply, 1);
+    return 'acknowledge';
+  }
+  const sent = options.send(session, deviceNamedIn(session, packet), 'err', reply, 1);
+  markEnding(session, 'FORBIDDEN', decided ? `${error.code}: ${error.message}` : 'handler failed');
+  await sent;
+  endGently(session, options.limits.closeGraceMs);
+  return 'drop';
+}
+
+/** Whom an error is about; a gateway that did not even name a device is told itself ('' → `n1/g/{gateway}/dn/err`). */
+function deviceNamedIn(session: Session, packet: Publish): string {
+  if (session.identity.kind === 'device') return session.identity.uid;
+  const uid = packet.topic.split('/')[3] ?? '';
+  return /^[0-9a-f]{32}$/.test(uid) ? uid : '';
+}
+
+async function withTimeout(work: Promise<void>, timeoutMs: number): Promise<void> {
+  const timeout = Promise.withResolvers<never>();
+  const timer = setTimeout(() => timeout.reject(new Error('handler timed out')), timeoutMs);
+  try {
+    await Promise.race([work, timeout.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function bytesOf(packet: Publish): Uint8Array {
+  const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
+  return new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength);
+}

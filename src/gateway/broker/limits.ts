@@ -1,0 +1,78 @@
+import { maxPayloadBytes } from '../../mqttTopics.ts';
+
+/** What one connection may use. A gateway speaks for many devices and gets more. */
+export type ConnectionShare = {
+  readonly publishPerSecond: number;
+  readonly publishBurst: number;
+  /** Handed to a connection and not yet taken by its socket; beyond it the client counts as frozen. */
+  readonly maxOutstandingBytes: number;
+};
+
+/** Every bound of the broker. A limit ends in its unit; `createBroker` takes a part of them and keeps the rest. */
+export type GatewayLimits = {
+  readonly maxConnections: number;
+  readonly listenBacklog: number;
+  readonly maxHandshakesInFlight: number;
+  /** A handshake gives its place back after this time even when unfinished, so that stalled ones cannot keep others out. */
+  readonly handshakePlaceMs: number;
+  readonly handshakeTimeoutMs: number;
+  readonly connectTimeoutMs: number;
+  readonly ticketLifetimeSeconds: number;
+  readonly ticketKeyRotationMs: number;
+  readonly maxPacketBytesBeforeConnack: number;
+  readonly maxPacketBytes: number;
+  readonly maxTopicLevels: number;
+  readonly maxKeepaliveSeconds: number;
+  /** Packets other than PUBLISH: pings, acknowledgements, subscriptions. */
+  readonly controlPacketsPerSecond: number;
+  readonly controlPacketBurst: number;
+  readonly drainTimeoutMs: number;
+  readonly handlerTimeoutMs: number;
+  /** For the last message, `…/dn/err`, to reach a client that is being cut. */
+  readonly closeGraceMs: number;
+  readonly connectsPerMinute: number;
+  readonly connectBurst: number;
+  /** One connection pushing out another of the same identity: more than this is two chips with one key. */
+  readonly takeoversPerMinute: number;
+  readonly takeoverBurst: number;
+  /** Per kind and identity: an attacker must not be able to flood whoever reads the alarms. */
+  readonly alarmsPerMinute: number;
+  readonly alarmBurst: number;
+  readonly maxTrackedIdentities: number;
+  readonly maxCachedCertificates: number;
+  readonly device: ConnectionShare;
+  readonly gateway: ConnectionShare;
+};
+
+const topicAllowanceBytes = 512;
+const MiB = 1024 * 1024;
+
+export const defaultLimits: GatewayLimits = {
+  maxConnections: 12_000,
+  listenBacklog: 4096,
+  maxHandshakesInFlight: 64,
+  handshakePlaceMs: 500,
+  handshakeTimeoutMs: 8_000,
+  connectTimeoutMs: 8_000,
+  ticketLifetimeSeconds: 12 * 3600,
+  ticketKeyRotationMs: 8 * 3600 * 1000,
+  maxPacketBytesBeforeConnack: 1024,
+  maxPacketBytes: maxPayloadBytes + topicAllowanceBytes,
+  maxTopicLevels: 8,
+  maxKeepaliveSeconds: 300,
+  controlPacketsPerSecond: 2_000,
+  controlPacketBurst: 4_000,
+  drainTimeoutMs: 10_000,
+  handlerTimeoutMs: 30_000,
+  closeGraceMs: 1_000,
+  connectsPerMinute: 20,
+  connectBurst: 20,
+  takeoversPerMinute: 3,
+  takeoverBurst: 5,
+  alarmsPerMinute: 1,
+  alarmBurst: 5,
+  maxTrackedIdentities: 200_000,
+  maxCachedCertificates: 20_000,
+  device: { publishPerSecond: 500, publishBurst: 1_000, maxOutstandingBytes: 2 * MiB },
+  gateway: { publishPerSecond: 5_000, publishBurst: 10_000, maxOutstandingBytes: 16 * MiB },
+};

@@ -1,0 +1,96 @@
+import { NusecError } from '../errors.ts';
+import { watchKey } from '../services/base/alarms.ts';
+import { certifyOperational } from '../services/identity/operational.ts';
+import type { TlsIdentity } from '../services/identity/serverCertificate.ts';
+import type { Field } from '../services/start/field.ts';
+import type { Services } from '../services/start/services.ts';
+import { type BrokerOptions, createBroker } from './broker/broker.ts';
+import type { Handler, Handlers } from './broker/handler.ts';
+import { clientIdOf } from './broker/rights.ts';
+import { type BundlePush, createBundlePush } from './reach/bundles.ts';
+import type { Channel } from './reach/channel.ts';
+import { spdmHandler } from './topics/attestation.ts';
+import { type CertificateParts, certificateHandler } from './topics/certificates.ts';
+import { evidenceHandler } from './topics/evidence.ts';
+import { helloHandler } from './topics/hello.ts';
+import { orderHandler } from './topics/orders.ts';
+import { otaHandler } from './topics/ota.ts';
+import { jobHandler } from './topics/otaJobs.ts';
+import { trustHandler } from './topics/trust.ts';
+
+export type GatewayParts = Pick<Services, 'ctx' | 'trust' | 'revocations' | 'alarms'> & {
+  readonly field: Field;
+  readonly channel: Channel;
+  /** A client has connected, or is gone. */
+  readonly onOnline: (clientId: string, isOnline: boolean) => void;
+  readonly staple: NonNullable<BrokerOptions['staple']>;
+};
+
+/** The MQTT side of the server: broker, rights, topic handlers. It completes the channel by which services reach devices. */
+export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
+  const { ctx, trust, revocations, alarms, field, channel } = parts;
+  let bundles: BundlePush | undefined;
+  const broker = await createBroker({
+    tls: { key: tls.key, cert: tls.cert, ca: tls.clientRootsPem },
+    trust: {
+      checkClient([leaf]) {
+        if (leaf === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
+        const { kind, id, serialHex, certificateSha256 } = trust.identify(leaf);
+        if (kind === 'device') return { kind, uid: id, serialHex, certificateSha256 };
+        if (kind === 'gateway') return { kind, gatewayId: id, serialHex, certificateSha256 };
+        throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'programmers do not speak MQTT');
+      },
+    },
+    isRevoked: revocations.isRevoked,
+    staple: parts.staple,
+    isAttached: field.attachments.isAttached,
+    handlers: handlersFor(parts),
+    onPresence(event) {
+      ctx.log.debug(event, 'presence');
+      const clientId = event.identity && clientIdOf(event.identity);
+      if (clientId && event.state !== 'refused') parts.onOnline(clientId, broker.isOnline(clientId));
+      if (event.state === 'connected' && event.identity?.kind === 'gateway') bundles?.connected(event.identity.gatewayId);
+    },
+    onAlarm({ kind, identity, detail }) {
+      const subject = identity === null ? 'mqtt' : 'uid' in identity ? identity.uid : identity.gatewayId;
+      alarms.raise({ code: kind, subject, detail }).catch(error => ctx.log.error({ error: String(error) }, 'the alarm was not recorded'));
+    },
+    now: () => ctx.clock().getTime(),
+  });
+  revocations.onChange(change => {
+    if (change.revoked) broker.disconnectBySerial(change.serialHex, 'REVOKED');
+  });
+  trust.onChange(() => broker.trustChanged());
+  channel.connect(broker);
+  bundles = createBundlePush(ctx, field.gatewayTrust, broker);
+  return {
+    renew: broker.setTls,
+    /** The client has connected to another process: its connection here is an old one. */
+    leave: (clientId: string): void => void broker.disconnect(clientId, 'DUPLICATE_CLIENTID'),
+    async listen(port: number, host: string, reusePort: boolean): Promise<number> {
+      await broker.listen(port, host, reusePort);
+      return broker.port();
+    },
+    close: () => broker.close(),
+  };
+}
+
+function handlersFor({ ctx, alarms, field, channel }: GatewayParts): Handlers {
+  const now = (): number => ctx.clock().getTime();
+  const certify: CertificateParts['certify'] = (device, csr) =>
+    watchKey(alarms, `device-${device.uid}`, () => certifyOperational(ctx, device, csr));
+  return {
+    hello: helloHandler(field, channel),
+    spdm: spdmHandler(channel),
+    evidence: evidenceHandler(channel),
+    order: orderHandler(channel, field.decommissions),
+    job: jobHandler(ctx, field.delivery),
+    ota: otaHandler(field.delivery, now),
+    trust: trustHandler(channel),
+    csr: certificateHandler({ certify, now }),
+    lwt: acknowledge,
+  };
+}
+
+/** The last will only says what presence tells anyway. */
+const acknowledge: Handler = async () => undefined;

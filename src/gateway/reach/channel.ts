@@ -1,0 +1,136 @@
+import { randomInt } from 'node:crypto';
+import { fromHex, toHex } from '../../bytes.ts';
+import { type CodecType, encodeAs } from '../../cbor/schema.ts';
+import { NusecError } from '../../errors.ts';
+import {
+  attestMessage,
+  certificateMessage,
+  jobMessage,
+  orderMessage,
+  spdmMessage,
+  trustMessage,
+  type trustReply,
+} from '../../mqttMessages.ts';
+import { gatewayClientId } from '../../mqttTopics.ts';
+import type { DeviceChannel } from '../../services/field/deviceChannel.ts';
+import { within } from '../../within.ts';
+import type { Broker } from '../broker/broker.ts';
+
+/** Questions of the server to devices and gateways: a cid of ours, the same bytes again after a time-out, the first answer counts. */
+
+export type ChannelTimes = {
+  readonly attemptMs: number;
+  readonly attempts: number;
+  /** An attestation through a gateway runs over a serial line there. */
+  readonly gatewayAttemptMs: number;
+};
+const defaultChannelTimes: ChannelTimes = { attemptMs: 5_000, attempts: 3, gatewayAttemptMs: 20_000 };
+
+const maxOpenQuestions = 20_000;
+const cidBelow = 2 ** 32;
+
+export type Transport = Pick<Broker, 'publish' | 'publishToGateway' | 'isConnected' | 'isOnline'>;
+/** Where answers of one kind are expected. */
+type Question = 'spdm' | 'order' | 'evidence' | 'trust';
+
+export type Channel = {
+  readonly channel: DeviceChannel;
+  /** The broker comes after the channel: it needs handlers that need the channel. */
+  connect(transport: Transport): void;
+  /** An answer has come. `from` is the device, or the gateway that speaks for it. Late and foreign ones are dropped. */
+  settle(question: Question, from: string, cid: number, answer: unknown): void;
+  /** A device has said hello: what was asked of it before its restart gets no answer any more. */
+  restarted(uid: string): void;
+};
+
+type EvidenceAnswer = { readonly evidence: Uint8Array | null; readonly verdict: Uint8Array; readonly error?: string };
+type OrderAnswer = { readonly receipt: Uint8Array | null; readonly error?: string };
+
+export function createChannel(times: ChannelTimes = defaultChannelTimes): Channel {
+  const open = createOpenQuestions();
+  let transport: Transport | undefined;
+  let lastCid = randomInt(cidBelow);
+
+  const ask = async <T>(question: Question, from: string, send: (cid: number) => Promise<boolean>, attemptMs: number): Promise<T> => {
+    lastCid = (lastCid + 1) % cidBelow;
+    const cid = lastCid;
+    const answer = open.add(`${question} ${from}`, cid);
+    try {
+      for (let attempt = 0; attempt < times.attempts; attempt += 1) {
+        if (!(await send(cid))) throw unreachable(from, 'is not connected');
+        const result = await within(answer, attemptMs);
+        if (result !== undefined) return result as T;
+      }
+      throw unreachable(from, `gave no answer in ${times.attempts} attempts`);
+    } finally {
+      open.remove(`${question} ${from}`, cid);
+    }
+  };
+  const broker = (): Transport => {
+    if (transport === undefined) throw new NusecError('DEVICE_UNREACHABLE', 'the MQTT side has not started');
+    return transport;
+  };
+
+  const channel: DeviceChannel = {
+    isConnected: uid => transport?.isOnline(uid) === true,
+    isGatewayConnected: gatewayId => transport?.isOnline(gatewayClientId(gatewayId)) === true,
+    spdm: (uid, data) => ask('spdm', uid, cid => broker().publish(uid, 'spdm', encodeAs(spdmMessage, { cid, data })), times.attemptMs),
+    async order(uid, order) {
+      const send = (cid: number) => broker().publish(uid, 'order', encodeAs(orderMessage, { cid, order }));
+      const { receipt, error } = await ask<OrderAnswer>('order', uid, send, times.attemptMs);
+      if (receipt === null) throw new NusecError('ORDER_REFUSED', `device ${uid} refuses the order: ${error ?? 'no reason given'}`);
+      return receipt;
+    },
+    async attestThroughGateway(gatewayId, uid, nonce) {
+      const message = { uid: fromHex(uid), nonce };
+      const send = (cid: number) => broker().publishToGateway(gatewayId, 'attest', encodeAs(attestMessage, { cid, ...message }));
+      const answer = await ask<EvidenceAnswer>('evidence', `${gatewayId}/${uid}`, send, times.gatewayAttemptMs);
+      if (answer.evidence === null) throw unreachable(uid, `did not answer gateway ${gatewayId}: ${answer.error ?? 'no reason given'}`);
+      return { evidence: answer.evidence, verdict: answer.verdict };
+    },
+    async trust(uid, bundle) {
+      const send = (cid: number) => broker().publish(uid, 'trust', encodeAs(trustMessage, { cid, bundle }));
+      const { cid: _, roots, ...answer } = await ask<CodecType<typeof trustReply>>('trust', uid, send, times.attemptMs);
+      return { ...answer, roots: roots.map(toHex) };
+    },
+    remindOfRenewal: (uid, serialHex) =>
+      broker().publish(uid, 'crt', encodeAs(certificateMessage, { chain: null, serial: fromHex(serialHex) })),
+    offerJob: (uid, job, cid) => broker().publish(uid, 'job', encodeAs(jobMessage, cid === undefined ? { job } : { cid, job })),
+  };
+  return {
+    channel,
+    connect: given => {
+      transport = given;
+    },
+    settle: (question, from, cid, answer) => open.settle(`${question} ${from}`, cid, answer),
+    restarted: uid => open.refuse(`spdm ${uid}`, unreachable(uid, 'has restarted')),
+  };
+}
+
+/** Questions without an answer yet, by kind and peer, then by cid. */
+function createOpenQuestions() {
+  const byPeer = new Map<string, Map<number, PromiseWithResolvers<unknown>>>();
+  let count = 0;
+  return {
+    add(peer: string, cid: number): Promise<unknown> {
+      if (count >= maxOpenQuestions) throw new NusecError('RATE_LIMITED', 'too many questions are open');
+      const answer = Promise.withResolvers<unknown>();
+      // It may be refused while the question is still on its way, before anybody waits for it.
+      answer.promise.catch(() => undefined);
+      byPeer.set(peer, (byPeer.get(peer) ?? new Map()).set(cid, answer));
+      count += 1;
+      return answer.promise;
+    },
+    remove(peer: string, cid: number): void {
+      const questions = byPeer.get(peer);
+      if (questions?.delete(cid)) count -= 1;
+      if (questions?.size === 0) byPeer.delete(peer);
+    },
+    settle: (peer: string, cid: number, answer: unknown): void => byPeer.get(peer)?.get(cid)?.resolve(answer),
+    refuse(peer: string, error: NusecError): void {
+      for (const answer of byPeer.get(peer)?.values() ?? []) answer.reject(error);
+    },
+  };
+}
+
+const unreachable = (who: string, what: string): NusecError => new NusecError('DEVICE_UNREACHABLE', `${who} ${what}`);

@@ -1,0 +1,43 @@
+import { createHash } from 'node:crypto';
+import { decodeAs, encodeAs } from '../../cbor/schema.ts';
+import { NusecError } from '../../errors.ts';
+import { certificateMessage, csrMessage } from '../../mqttMessages.ts';
+import type { CertifiedDevice } from '../../services/identity/operational.ts';
+import { createKeyedBuckets } from '../broker/bucket.ts';
+import type { Handler } from '../broker/handler.ts';
+import { createReplyCache } from '../broker/replies.ts';
+import { decided } from './decided.ts';
+
+/** up/csr: a device asks for its operational certificate (LDevID). Answered on dn/crt with the same cid before the PUBACK; a refusal is told on
+ *  dn/err. Who it is for comes from the certificate of the connection (RULE-9): no gateway asks for a device. */
+
+/** Requests of one device that are judged, beside repeats. */
+export const csrLimits = { perMinute: 1, burst: 6, maxDevices: 200_000 } as const;
+
+export type CertificateParts = {
+  /** @returns certificate and issuer, DER */
+  readonly certify: (device: CertifiedDevice, csr: Uint8Array) => Promise<{ readonly certificate: Uint8Array; readonly ica: Uint8Array }>;
+  /** Unix time in ms. */
+  readonly now: () => number;
+};
+
+export function certificateHandler({ certify, now }: CertificateParts): Handler {
+  const replies = createReplyCache();
+  const requests = createKeyedBuckets(csrLimits.perMinute, csrLimits.burst, csrLimits.maxDevices);
+  return decided(async ({ uid, identity, payload, reply }) => {
+    if (identity.kind !== 'device') throw new NusecError('FORBIDDEN', 'a device asks for its certificate on its own connection');
+    const { cid, csr } = decodeAs(csrMessage, payload);
+    const question = createHash('sha256').update(csr).digest('hex');
+    const known = replies.get(uid, question, cid);
+    if (known === undefined && !requests.tryTake(uid, now())) throw new NusecError('RATE_LIMITED', 'too many certificate requests');
+    const answer =
+      known ?? encodeAs(certificateMessage, { cid, chain: await chainFor({ uid, certificateSha256: identity.certificateSha256 }, csr) });
+    replies.put(uid, question, cid, answer);
+    await reply('crt', answer);
+  });
+
+  async function chainFor(device: CertifiedDevice, csr: Uint8Array): Promise<readonly Uint8Array[]> {
+    const { certificate, ica } = await certify(device, csr);
+    return [certificate, ica];
+  }
+}

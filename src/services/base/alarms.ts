@@ -1,0 +1,40 @@
+import { NusecError } from '../../errors.ts';
+import type { Context } from './context.ts';
+import { nowIso } from './context.ts';
+
+/** An alarm is an event an operator must look at. The same alarm is recorded at most once per pause, so that a flood of refusals
+ *  never becomes a flood of events. Streams `alarm-{subject}`. */
+export type Alarm = { readonly code: string; readonly subject: string; readonly detail: string };
+
+const pauseMs = 60_000;
+const maxRemembered = 10_000;
+
+export type Alarms = { raise(alarm: Alarm): Promise<void> };
+
+/** Runs an enrolment. A key that belongs to another holder is a clone or comes from a weak random source: an operator gets to know (T26).
+ *  @param subject who asks @throws what `work` throws */
+export async function watchKey<Result>(alarms: Alarms, subject: string, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof NusecError && error.code === 'WEAK_OR_CLONED_KEY')
+      await alarms.raise({ code: error.code, subject, detail: 'asked for a certificate with a key of another holder' });
+    throw error;
+  }
+}
+
+export function createAlarms(ctx: Context): Alarms {
+  const last = new Map<string, number>();
+  return {
+    async raise({ code, subject, detail }) {
+      const name = `${code} ${subject}`;
+      const now = ctx.clock().getTime();
+      if (now - (last.get(name) ?? Number.NEGATIVE_INFINITY) < pauseMs) return;
+      last.delete(name);
+      last.set(name, now);
+      if (last.size > maxRemembered) last.delete(last.keys().next().value as string);
+      const event = { type: 'AlarmRaised', id: ctx.newId(), at: nowIso(ctx), by: 'system:alarms', data: { code, subject, detail } };
+      await ctx.store.append(`alarm-${subject}`, 'any', [event]);
+    },
+  };
+}

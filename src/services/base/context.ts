@@ -1,0 +1,56 @@
+import type { Decider } from '../../domain/decider.ts';
+import type { BlobStore } from '../../eventstore/blobs.ts';
+import { type DomainEvent, type Handled, handle, loadState } from '../../eventstore/handle.ts';
+import type { EventStore } from '../../eventstore/port.ts';
+import type { BootKeys } from '../../keystore/bootKeys.ts';
+import type { Keystore } from '../../keystore/port.ts';
+import type { ReadModels } from '../../projections/readModels.ts';
+
+/** What every service works with: the parts of the server and its sources of time, ids and randomness. */
+export type Context = {
+  readonly store: EventStore;
+  readonly blobs: BlobStore;
+  readonly keystore: Keystore;
+  readonly reads: ReadModels;
+  /** Per-device boot keys: wrapped under `kek/boot`, kept in the custody store. */
+  readonly bootKeys: BootKeys;
+  readonly clock: () => Date;
+  readonly newId: () => string;
+  readonly randomBytes: (bytes: number) => Uint8Array;
+  readonly log: Log;
+  readonly project: string;
+  /** `http://host:port` where CRLs are fetched; goes into certificates. */
+  readonly crlBaseUrl: string;
+  /** `https://host:port` of the API; goes into production packages. */
+  readonly apiBaseUrl: string;
+};
+
+export type Log = {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+};
+
+/** Decides a command and appends its events, as `by`, now.
+ *  @throws NusecError of the decider; REVISION_CONFLICT after too many retries */
+export function execute<Command, State, Event extends DomainEvent>(
+  ctx: Context,
+  decider: Decider<Command, State, Event>,
+  stream: string,
+  command: Command,
+  by: string,
+): Promise<Handled<State, Event>> {
+  return handle(ctx.store, decider, stream, command, { by, now: ctx.clock().toISOString(), newId: ctx.newId });
+}
+
+/** The present state of an aggregate. */
+export async function stateOf<Command, State, Event extends DomainEvent>(
+  ctx: Context,
+  decider: Decider<Command, State, Event>,
+  stream: string,
+): Promise<State> {
+  return (await loadState(ctx.store, decider, stream)).state;
+}
+
+export const nowIso = (ctx: Context): string => ctx.clock().toISOString();

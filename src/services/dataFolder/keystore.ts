@@ -1,0 +1,50 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Settings } from '../../config.ts';
+import { NusecError } from '../../errors.ts';
+import { openPkcs11Keystore, type Pkcs11Options } from '../../keystore/pkcs11.ts';
+import type { Keystore } from '../../keystore/port.ts';
+import { openSoftwareKeystore } from '../../keystore/software.ts';
+import { readPassphrase, type Unlock } from '../../keystore/unlock.ts';
+
+/** Which keystore the settings ask for, and where its files are. */
+
+export const keysetFile = ({ dataDir }: Settings): string => join(dataDir, 'keyset.bin');
+export const keyFile = ({ dataDir }: Settings): string => join(dataDir, 'keystore.key');
+
+/** Boot keys wrapped by one driver do not open in the other: each has its own custody. */
+export const custodyFile = ({ dataDir, keystore }: Settings): string =>
+  join(dataDir, keystore === 'pkcs11' ? 'custody-pkcs11.db' : 'custody.db');
+
+/** @throws NOT_FOUND, KEYSTORE_PERMISSIONS */
+export function softwareUnlock(settings: Settings): Unlock {
+  return settings.passphraseFile ? { passphrase: readPassphrase(settings.passphraseFile) } : { keyFile: keyFile(settings) };
+}
+
+/** @throws BAD_REQUEST when a setting is missing */
+export function tokenOptions({
+  dataDir,
+  pkcs11Module,
+  pkcs11Token,
+  pkcs11PinFile,
+}: Settings): Required<Pick<Pkcs11Options, 'lock'>> & Pkcs11Options {
+  if (!pkcs11Module || !pkcs11Token || !pkcs11PinFile)
+    throw new NusecError('BAD_REQUEST', 'the pkcs11 keystore needs the settings pkcs11Module, pkcs11Token and pkcs11PinFile');
+  return { module: pkcs11Module, label: pkcs11Token, pinFile: pkcs11PinFile, lock: join(dataDir, 'pkcs11') };
+}
+
+export type OpenHow = {
+  /** Makes a software keyset when there is none; a token is made with its vendor's tools. */
+  readonly create?: boolean;
+  /** Not beside a server. */
+  readonly alone?: boolean;
+  /** Told when the token is lost, so that an operator gets to know. */
+  readonly onLost?: (detail: string) => void;
+};
+
+/** @throws as the driver: wrong passphrase or PIN, KEYSTORE_LOCKED, damaged, token not there */
+export function openKeystore(settings: Settings, { create = false, alone = false, onLost = () => {} }: OpenHow): Promise<Keystore> {
+  if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), alone, onLost });
+  const file = keysetFile(settings);
+  return openSoftwareKeystore({ file, unlock: softwareUnlock(settings), create: create && !existsSync(file), alone });
+}

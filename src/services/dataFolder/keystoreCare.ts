@@ -1,0 +1,164 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Settings } from '../../config.ts';
+import { NusecError } from '../../errors.ts';
+import { createIdSource } from '../../eventstore/ids.ts';
+import type { JsonObject } from '../../eventstore/port.ts';
+import { openSqliteStore } from '../../eventstore/sqlite.ts';
+import { type BackupContent, restoreBackup, writeBackup } from '../../keystore/backup.ts';
+import { bootKekGeneration } from '../../keystore/bootKeys.ts';
+import { type Custody, openCustody } from '../../keystore/custody.ts';
+import { drillBackup, type Proof } from '../../keystore/drill.ts';
+import { type Migration, migrateToToken } from '../../keystore/migrate.ts';
+import { openPkcs11Keystore } from '../../keystore/pkcs11.ts';
+import type { KeyAlgorithm, KeyInfo } from '../../keystore/port.ts';
+import { type KekRotation, readKeyset, rekeyKeyset, rotateBootKek, rotateKeyFile } from '../../keystore/rotation.ts';
+import { createSecretFile } from '../../keystore/secretFile.ts';
+import { readPassphrase } from '../../keystore/unlock.ts';
+import { custodyFile, keyFile, keysetFile, openKeystore, softwareUnlock, tokenOptions } from './keystore.ts';
+
+/** Care of the keystore on the server's own machine: `nusec keystore`. Who changed what is recorded in stream `keystore`. */
+
+export type KeystoreStatus = {
+  readonly driver: Settings['keystore'];
+  readonly keys: readonly { readonly id: string; readonly algorithm: KeyAlgorithm; readonly createdAt: string }[];
+  /** Newest key-encryption key of boot keys; none before the ceremony. */
+  readonly bootKek?: string;
+  readonly bootKeys: number;
+  readonly destroyedBootKeys: number;
+  /** Boot keys still wrapped under each key-encryption key: more than one after a rotation that was cut off. */
+  readonly wrappedBy: Readonly<Record<string, number>>;
+};
+
+/** Only looks, also while a server runs. @throws as opening the keystore */
+export async function keystoreStatus(settings: Settings): Promise<KeystoreStatus> {
+  const infos =
+    settings.keystore === 'pkcs11' ? await tokenKeys(settings) : (await readKeyset(keysetFile(settings), softwareUnlock(settings))).entries;
+  const keys = infos.map(({ id, algorithm, createdAt }) => ({ id, algorithm, createdAt })).toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  const bootKek = keys.map(key => key.id).toSorted((a, b) => (bootKekGeneration(b) ?? 0) - (bootKekGeneration(a) ?? 0))[0];
+  const counts = existsSync(custodyFile(settings)) ? await withCustody(settings, async custody => countsOf(custody)) : noBootKeys;
+  return {
+    driver: settings.keystore,
+    keys,
+    ...(bootKek !== undefined && bootKekGeneration(bootKek) !== undefined && { bootKek }),
+    ...counts,
+  };
+}
+
+const noBootKeys = { bootKeys: 0, destroyedBootKeys: 0, wrappedBy: {} };
+
+function countsOf(custody: Custody): Pick<KeystoreStatus, 'bootKeys' | 'destroyedBootKeys' | 'wrappedBy'> {
+  const wrappedBy = Object.fromEntries(custody.wrappedBy());
+  const bootKeys = Object.values(wrappedBy).reduce((sum, count) => sum + count, 0);
+  return { bootKeys, destroyedBootKeys: custody.count() - bootKeys, wrappedBy };
+}
+
+async function tokenKeys(settings: Settings): Promise<readonly KeyInfo[]> {
+  const { lock: _, ...options } = tokenOptions(settings);
+  const keystore = await openPkcs11Keystore(options);
+  try {
+    return await keystore.list();
+  } finally {
+    await keystore.close();
+  }
+}
+
+export type Rotation = KekRotation & { /** Keys of the software keyset under a new file key. */ readonly rekeyed?: number };
+
+/** A new key-encryption key, every boot key under it; with the software driver also a new file key, and a new key file or the passphrase in
+ *  `newPassphraseFile`. While no server runs. @throws KEYSTORE_LOCKED, and as the rotations */
+export async function rotateKeystore(
+  settings: Settings,
+  newPassphraseFile?: string,
+  progress?: (rewrapped: number) => void,
+): Promise<Rotation> {
+  if (newPassphraseFile !== undefined && (settings.keystore === 'pkcs11' || !settings.passphraseFile))
+    throw new NusecError('BAD_REQUEST', 'a new passphrase is for a keyset that a passphrase opens');
+  const keystore = await openKeystore(settings, { alone: true });
+  const rotated = await withCustody(settings, custody => rotateBootKek(keystore, custody, progress)).finally(() => keystore.close());
+  const rekeyed = settings.keystore === 'pkcs11' ? undefined : await rekey(settings, newPassphraseFile);
+  const result = { ...rotated, ...(rekeyed !== undefined && { rekeyed }) };
+  await recordCare(settings, 'KeystoreRotated', result);
+  return result;
+}
+
+function rekey(settings: Settings, newPassphraseFile: string | undefined): Promise<number> {
+  const file = keysetFile(settings);
+  if (!settings.passphraseFile) return rotateKeyFile({ file, keyFile: keyFile(settings) });
+  const passphrase = readPassphrase(newPassphraseFile ?? settings.passphraseFile);
+  return rekeyKeyset({ file, unlock: softwareUnlock(settings), newUnlock: { passphrase } });
+}
+
+export type BackupRequest = { readonly file: string; readonly sharesFolder: string; readonly threshold: number; readonly shares: number };
+export type BackupResult = BackupContent & { readonly shareFiles: readonly string[]; readonly recorded: boolean };
+
+/** Writes the backup and one file (mode 600) per share. A server may run.
+ *  @throws KEY_REFUSED for a token: its keys do not leave it; KEY_EXISTS, BAD_REQUEST */
+export async function backUpKeystore(settings: Settings, { sharesFolder, ...plan }: BackupRequest): Promise<BackupResult> {
+  if (settings.keystore === 'pkcs11')
+    throw new NusecError('KEY_REFUSED', 'the keys of a token do not leave it: back it up with its own tools, and copy the custody');
+  if (!existsSync(sharesFolder)) mkdirSync(sharesFolder, { recursive: true, mode: 0o700 });
+  const places = { keyset: keysetFile(settings), unlock: softwareUnlock(settings), custody: custodyFile(settings) };
+  const { shareTexts, ...content } = await writeBackup({ ...places, ...plan });
+  const shareFiles = shareTexts.map((text, index) => {
+    const file = join(sharesFolder, `share-${index + 1}-of-${plan.shares}-${content.backupIdHex}.txt`);
+    createSecretFile(file, new TextEncoder().encode(`${text}\n`));
+    return file;
+  });
+  const { threshold, shares } = plan;
+  const recorded = await recordCare(settings, 'KeystoreBackedUp', { ...content, threshold, shares });
+  return { ...content, shareFiles, recorded };
+}
+
+/** @throws as restoreBackup; KEY_EXISTS when the data folder has a keystore */
+export function restoreKeystore(settings: Settings, file: string, shareTexts: readonly string[]): Promise<BackupContent> {
+  if (!existsSync(settings.dataDir)) mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 });
+  const software = { ...settings, keystore: 'software' } as const;
+  return restoreBackup({
+    file,
+    shareTexts,
+    keyset: keysetFile(software),
+    custody: custodyFile(software),
+    newUnlock: softwareUnlock(software),
+  });
+}
+
+/** Restores into a folder that goes away, and uses every key. @throws as drillBackup */
+export const drillKeystore = (file: string, shareTexts: readonly string[]): Promise<BackupContent & Proof> => drillBackup(file, shareTexts);
+
+/** From the software keystore of the data folder into the token of the settings. @throws as migrateToToken */
+export async function migrateKeystore(settings: Settings): Promise<Migration> {
+  const [software, token] = [{ ...settings, keystore: 'software' } as const, { ...settings, keystore: 'pkcs11' } as const];
+  const migrated = await migrateToToken({
+    keyset: keysetFile(software),
+    unlock: softwareUnlock(software),
+    custody: custodyFile(software),
+    token: tokenOptions(token),
+    tokenCustody: custodyFile(token),
+  });
+  await recordCare(settings, 'KeystoreMigrated', { ...migrated, token: settings.pkcs11Token ?? '' });
+  return migrated;
+}
+
+async function withCustody<Result>(settings: Settings, work: (custody: Custody) => Promise<Result>): Promise<Result> {
+  const custody = openCustody(custodyFile(settings));
+  try {
+    return await work(custody);
+  } finally {
+    await custody.close();
+  }
+}
+
+/** @returns false when there is no store here */
+async function recordCare(settings: Settings, type: string, data: JsonObject): Promise<boolean> {
+  const file = join(settings.dataDir, 'events.db');
+  if (!existsSync(file)) return false;
+  const store = await openSqliteStore({ file });
+  try {
+    const event = { type, id: createIdSource()(), at: new Date().toISOString(), by: 'system:keystore', data };
+    await store.append('keystore', 'any', [event]);
+    return true;
+  } finally {
+    await store.close();
+  }
+}

@@ -1,0 +1,80 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import type { Settings } from '../../config.ts';
+import { openBlobStore } from '../../eventstore/blobs.ts';
+import { createIdSource } from '../../eventstore/ids.ts';
+import { openSqliteStore } from '../../eventstore/sqlite.ts';
+import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
+import { openCustody } from '../../keystore/custody.ts';
+import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../keystore/signingRates.ts';
+import { openReadModels } from '../../projections/readModels.ts';
+import { type Alarm, createAlarms } from '../base/alarms.ts';
+import type { Context } from '../base/context.ts';
+import { takeSeat } from '../processes/seats.ts';
+import { custodyFile, openKeystore } from './keystore.ts';
+
+/** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
+export type Ports = { readonly https: number; readonly crl: number };
+
+export type OpenedContext = {
+  readonly ctx: Context;
+  /** Of this process among those at the data folder. */
+  readonly seat: number;
+  close(): Promise<void>;
+};
+
+const project = 'nusec';
+
+/** @param create makes the folder and the keyset when they are missing (`nusec init`)
+ *  @throws NusecError of the keystore and the event store: wrong passphrase, locked by a tool that must be alone, damaged; TOO_MANY_SERVERS */
+export async function openContext(settings: Settings, ports: Ports, create = false): Promise<OpenedContext> {
+  const { dataDir } = settings;
+  if (create && !existsSync(dataDir)) mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const log = pino({ level: settings.logLevel }, pino.destination(2));
+  const raise = (alarm: Alarm): void => {
+    log.warn(alarm, 'keystore');
+    alarms.raise(alarm).catch(error => log.error({ error }, 'the alarm was not recorded'));
+  };
+  const onLost = (detail: string): void => raise({ code: 'KEYSTORE_LOST', subject: 'keystore', detail });
+  const opened = await openKeystore(settings, { create, onLost });
+  const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
+  const custody = openCustody(custodyFile(settings));
+  const store = await openSqliteStore({ file: join(dataDir, 'events.db') });
+  const seat = takeSeat(dataDir);
+  const reads = openReadModels(store, seat.viewsFile, trouble => log.error(trouble, 'a read model has stopped'));
+  const host = settings.publicHost;
+  const ctx: Context = {
+    store,
+    reads,
+    keystore,
+    blobs: openBlobStore(join(dataDir, 'blobs')),
+    bootKeys: createBootKeys(keystore, custody, () => newestBootKek(keystore)),
+    clock: () => new Date(),
+    newId: createIdSource(),
+    randomBytes: bytes => new Uint8Array(randomBytes(bytes)),
+    log,
+    project,
+    crlBaseUrl: `http://${host}:${ports.crl}`,
+    apiBaseUrl: `https://${host}:${ports.https}`,
+  };
+  const alarms = createAlarms(ctx);
+  return {
+    ctx,
+    seat: seat.number,
+    async close() {
+      await reads.close();
+      seat.release();
+      await store.close();
+      await custody.close();
+      await keystore.close();
+    },
+  };
+}
+
+/** The signature was given already; the key id is what an operator looks for. */
+function rateAlarm({ keyId, signatures, limitPerMinute }: SigningAlarm): Alarm {
+  const detail = `${keyId} made ${signatures} signatures within a minute; expected are at most ${limitPerMinute}`;
+  return { code: 'SIGNING_RATE', subject: `key-${keyId}`, detail };
+}

@@ -1,0 +1,46 @@
+import { gateway, gatewayStream, mayServe } from '../../domain/gateway.ts';
+import { gatewayQueries } from '../../projections/gateways.ts';
+import { type Context, stateOf } from '../base/context.ts';
+
+/** Which gateway may speak for which device, known at once (T20): filled from the read model, kept up by the events. */
+export type Attachments = {
+  isAttached(gatewayId: string, uid: string): boolean;
+  /** Devices this gateway may speak for. */
+  devicesOf(gatewayId: string): readonly string[];
+  /** Gateways the device is attached to. */
+  gatewaysOf(uid: string): readonly string[];
+  /** Resolves when everything up to this position is known here. */
+  caughtUp(position: number): Promise<void>;
+  close(): Promise<void>;
+};
+
+export async function startAttachments(ctx: Context): Promise<Attachments> {
+  const served = new Map<string, ReadonlySet<string>>();
+  const start = ctx.store.head();
+  let waiting: { readonly position: number; readonly resolve: () => void }[] = [];
+  const read = async (gatewayId: string): Promise<void> => {
+    const state = await stateOf(ctx, gateway, gatewayStream(gatewayId));
+    const devices = state.status === 'NONE' ? [] : [...state.devices].filter(uid => mayServe(state, uid));
+    served.set(gatewayId, new Set(devices));
+  };
+  await ctx.reads.waitFor(start, { projections: ['gateways'], timeoutMs: 60_000 });
+  for (const gatewayId of await gatewayQueries(ctx.reads.db).ids()) await read(gatewayId);
+  let known = start;
+  const subscription = ctx.store.subscribe(start, async events => {
+    const changed = new Set(events.filter(event => event.stream.startsWith(streamPrefix)).map(event => event.stream));
+    for (const stream of changed) await read(stream.slice(streamPrefix.length));
+    known = events.at(-1)?.position ?? known;
+    for (const { resolve } of waiting.filter(({ position }) => position <= known)) resolve();
+    waiting = waiting.filter(({ position }) => position > known);
+  });
+  return {
+    isAttached: (gatewayId, uid) => served.get(gatewayId)?.has(uid) === true,
+    devicesOf: gatewayId => [...(served.get(gatewayId) ?? [])],
+    gatewaysOf: uid => [...served].flatMap(([gatewayId, devices]) => (devices.has(uid) ? [gatewayId] : [])),
+    caughtUp: position =>
+      position <= known ? Promise.resolve() : new Promise(resolve => waiting.push({ position, resolve: () => resolve() })),
+    close: () => subscription.stop(),
+  };
+}
+
+const streamPrefix = 'gateway-';

@@ -1,0 +1,176 @@
+import { equalBytes, fromBase64url, fromHex } from '../../bytes.ts';
+import { keyIdOf } from '../../cose/publicKey.ts';
+import { device, deviceStream } from '../../domain/device.ts';
+import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
+import { type ErrorCode, NusecError } from '../../errors.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { signOrder, verifyOrder } from '../../production/order.ts';
+import { verifyReceipt } from '../../production/receipt.ts';
+import { decommissionQueries } from '../../projections/decommissions.ts';
+import { authorityOf, packageSigner } from '../authority/authority.ts';
+import type { Alarms } from '../base/alarms.ts';
+import { type Context, execute } from '../base/context.ts';
+import { livingDevice } from '../identity/enrolment.ts';
+import type { Revocations } from '../revocation/revocations.ts';
+import { putRevocationInForce } from '../revocation/revokeDevice.ts';
+import type { DeviceChannel } from './deviceChannel.ts';
+
+/** The end of a device (R96, RULE-17): a signed order to wipe, the device's signed receipt, then its certificates are revoked and its boot keys
+ *  destroyed. A device that is not reached gets the order when it connects; after the time-out it is decommissioned without a receipt.
+ *  Every step can be taken again: a process that died in between goes on where it was. */
+
+type DecommissionStatus = { readonly status: string; readonly receipt: 'received' | 'none' | 'awaited' };
+
+export type Decommissions = {
+  /** Orders it, and carries it through when the device answers at once. @param withoutReceipt the device is gone: do not wait for it
+   *  @throws NusecError NOT_FOUND, DEVICE_STATE */
+  decommission(uid: string, reason: string, by: string, withoutReceipt?: boolean): Promise<DecommissionStatus>;
+  /** A device has connected: it gets the order that stands. @returns whether it was wiped */
+  resume(uid: string): Promise<boolean>;
+  /** A receipt has come, asked for by this process or by one that died since. Resolves when the end of the device is recorded; what follows
+   *  from it is done behind. A receipt that proves nothing is an alarm. */
+  receive(uid: string, receipt: Uint8Array): Promise<void>;
+  /** Ends what has waited longer than the time-out, and finishes what was cut off. */
+  sweep(): Promise<void>;
+};
+
+export type DecommissionParts = {
+  readonly ctx: Context;
+  readonly alarms: Alarms;
+  readonly channel: DeviceChannel;
+  readonly revocations: Revocations;
+};
+
+/** How long the order waits for the device; the order itself expires with it. */
+const decommissionTimeoutDays = 7;
+const nonceBytes = 16;
+const maxReasonChars = 128;
+/** Oldest first: what has timed out is among them. */
+const sweepRows = 1000;
+const by = 'system:decommission';
+
+export function createDecommissions(parts: DecommissionParts, timeoutDays = decommissionTimeoutDays): Decommissions {
+  const { ctx, channel } = parts;
+  const timeoutMs = timeoutDays * 86_400_000;
+
+  const order = async (state: LivingDevice, reason: string, who: string): Promise<void> => {
+    if (state.decommissionOrderSha256 !== undefined) return;
+    const signed = await signOrder(
+      {
+        operation: 'wipe',
+        uid: fromHex(state.uid),
+        objId: fromHex(state.objId),
+        nonce: ctx.randomBytes(nonceBytes),
+        expiresAtSeconds: Math.floor((ctx.clock().getTime() + timeoutMs) / 1000),
+        reason: reason.slice(0, maxReasonChars),
+        approvers: [who],
+      },
+      await packageSigner(ctx),
+    );
+    const orderSha256 = await ctx.blobs.put(signed);
+    await execute(ctx, device, deviceStream(state.uid), { type: 'OrderDecommission', reason, by: who, orderSha256 }, who);
+  };
+  /** @returns false when the device was not reached: it will be, or the time-out comes */
+  const wipe = async (uid: string): Promise<boolean> => {
+    const state = await livingDevice(ctx, uid);
+    if (state.status === 'DECOMMISSIONED' || state.decommissionOrderSha256 === undefined || !channel.isConnected(uid)) return false;
+    try {
+      await record(uid, await channel.order(uid, await ctx.blobs.get(state.decommissionOrderSha256)));
+      await settle(parts, uid);
+      return true;
+    } catch (error) {
+      await tellRefusal(parts, uid, error);
+      return false;
+    }
+  };
+  const record = async (uid: string, receipt: Uint8Array): Promise<void> => {
+    const state = await livingDevice(ctx, uid);
+    if (state.status === 'DECOMMISSIONED' || state.decommissionOrderSha256 === undefined) return;
+    const wipeReceiptSha256 = await acceptReceipt(ctx, state, await ctx.blobs.get(state.decommissionOrderSha256), receipt);
+    await execute(ctx, device, deviceStream(uid), { type: 'CompleteDecommission', by, wipeReceiptSha256 }, by);
+  };
+
+  return {
+    async decommission(uid, reason, who, withoutReceipt = false) {
+      await order(await livingDevice(ctx, uid), reason, who);
+      const reached = !withoutReceipt && (await wipe(uid));
+      const state = await livingDevice(ctx, uid);
+      const revoked = state.certificates.every(certificate => certificate.status === 'revoked');
+      if (!reached && state.status !== 'DECOMMISSIONED') {
+        // A revoked device cannot connect any more: nobody would ever bring its receipt.
+        if (!withoutReceipt && !revoked) return { status: state.status, receipt: 'awaited' };
+        await giveUp(parts, uid);
+      } else await destroyKeys(ctx, uid);
+      return { status: 'DECOMMISSIONED', receipt: reached ? 'received' : 'none' };
+    },
+    resume: wipe,
+    async receive(uid, receipt) {
+      try {
+        await record(uid, receipt);
+      } catch (error) {
+        await tellRefusal(parts, uid, error);
+        return;
+      }
+      void settle(parts, uid).catch(error =>
+        ctx.log.warn({ uid, error: (error as Error).message }, 'the end of a device is not settled yet'),
+      );
+    },
+    async sweep() {
+      const now = ctx.clock();
+      for (const { uid, ordered_at } of await decommissionQueries(ctx.reads.db).orderedBefore(now.toISOString(), sweepRows)) {
+        const { status } = await livingDevice(ctx, uid);
+        if (status === 'DECOMMISSIONED') await destroyKeys(ctx, uid);
+        else if (now.getTime() - Date.parse(ordered_at) >= timeoutMs) await giveUp(parts, uid);
+      }
+    },
+  };
+}
+
+/** The receipt is signed by the key of the device's certificate, answers this order, and says that the wipe is done.
+ *  @returns SHA-256 of the receipt's blob @throws NusecError RECEIPT_REFUSED, COSE_SIGNATURE … */
+async function acceptReceipt(ctx: Context, state: LivingDevice, order: Uint8Array, receipt: Uint8Array): Promise<string> {
+  const known = currentCertificate(state);
+  if (known === undefined) throw new NusecError('RECEIPT_REFUSED', 'the device has no certificate');
+  const { spki } = parseCertificate(await ctx.blobs.get(known.certificateSha256));
+  const { packageKeys } = await authorityOf(ctx);
+  const keys = packageKeys.map(({ publicKey }) => fromBase64url(publicKey));
+  const [uid, objId] = [fromHex(state.uid), fromHex(state.objId)];
+  const { nonce } = await verifyOrder(order, { operation: 'wipe', uid, objId }, kid => keys.find(key => equalBytes(keyIdOf(key), kid)));
+  const value = await verifyReceipt(receipt, { publicKey: spki, uid, objId, nonce });
+  if (value.lifeCycle !== 'decommissioned') throw new NusecError('RECEIPT_REFUSED', `the device says it is ${value.lifeCycle}`);
+  return ctx.blobs.put(receipt);
+}
+
+const silent: readonly ErrorCode[] = ['DEVICE_UNREACHABLE', 'RATE_LIMITED'];
+
+async function tellRefusal({ ctx, alarms }: DecommissionParts, uid: string, error: unknown): Promise<void> {
+  if (!(error instanceof NusecError)) throw error;
+  ctx.log.info({ uid, code: error.code }, 'the order to wipe was not carried out');
+  if (!silent.includes(error.code)) await alarms.raise({ code: 'WIPE_REFUSED', subject: uid, detail: `${error.code}: ${error.message}` });
+}
+
+/** The end without a receipt. */
+async function giveUp(parts: DecommissionParts, uid: string): Promise<void> {
+  await execute(parts.ctx, device, deviceStream(uid), { type: 'CompleteDecommission', by, timedOut: true }, by);
+  await settle(parts, uid);
+}
+
+/** What follows from the end: the revocation is in force everywhere, the boot keys are destroyed. Can be done again. */
+async function settle({ ctx, revocations }: DecommissionParts, uid: string): Promise<void> {
+  const { certificates } = await livingDevice(ctx, uid);
+  await putRevocationInForce(ctx, revocations, [...new Set(certificates.map(({ icaId }) => icaId))]);
+  await destroyKeys(ctx, uid);
+}
+
+/** The private halves of the device's boot keys are erased; what they have signed stays verifiable. */
+async function destroyKeys(ctx: Context, uid: string): Promise<void> {
+  const { custodyDestroyed, bootKeys } = await livingDevice(ctx, uid);
+  if (custodyDestroyed) return;
+  const keyIds = Object.values(bootKeys).map(({ keyId }) => keyId);
+  for (const keyId of keyIds) await ctx.bootKeys.destroy(keyId).catch(unlessUnknown);
+  await execute(ctx, device, deviceStream(uid), { type: 'DestroyCustody', keyIds }, by);
+}
+
+function unlessUnknown(error: unknown): void {
+  if (!(error instanceof NusecError) || error.code !== 'KEY_NOT_FOUND') throw error;
+}

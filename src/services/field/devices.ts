@@ -1,0 +1,54 @@
+import { device, deviceStream } from '../../domain/device.ts';
+import { NusecError } from '../../errors.ts';
+import type { RecordedEvent } from '../../eventstore/port.ts';
+import { type DevicePage, type DeviceRow, deviceQueries } from '../../projections/devices.ts';
+import { authorityOf } from '../authority/authority.ts';
+import { type Context, execute } from '../base/context.ts';
+
+/** The fleet as people ask for it: lists, one device, its history, its quarantine. */
+
+/** @param behind only those in use that do not have the newest trust bundle */
+export async function listDevices(ctx: Context, { behind, ...page }: Omit<DevicePage, 'trustBelow'> & { readonly behind?: boolean }) {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
+  const trustBelow = behind === true ? { trustBelow: (await authorityOf(ctx)).trustBundle.version } : {};
+  return deviceQueries(ctx.reads.db).page({ ...page, ...trustBelow });
+}
+
+/** How many devices in use do not have the newest trust bundle. */
+export async function countDevicesBehind(ctx: Context): Promise<number> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
+  return deviceQueries(ctx.reads.db).countBehind((await authorityOf(ctx)).trustBundle.version);
+}
+
+/** @throws NusecError NOT_FOUND */
+export async function deviceRow(ctx: Context, uid: string): Promise<DeviceRow> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
+  const row = await deviceQueries(ctx.reads.db).byUid(uid);
+  if (row === undefined) throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
+  return row;
+}
+
+/** Everything that happened to a device, oldest first. @throws NusecError NOT_FOUND */
+export async function deviceTimeline(ctx: Context, uid: string): Promise<readonly RecordedEvent[]> {
+  const events = await ctx.store.readStream(deviceStream(uid));
+  if (events.length === 0) throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
+  return events;
+}
+
+/** Evidence of this device, as encodeEvidence writes it. Only what one of its events names is given out. @throws NusecError NOT_FOUND */
+export async function deviceEvidence(ctx: Context, uid: string, sha256: string): Promise<Uint8Array> {
+  const events = await deviceTimeline(ctx, uid);
+  if (!events.some(({ data }) => data.evidenceSha256 === sha256))
+    throw new NusecError('NOT_FOUND', 'no event of this device names this evidence');
+  return ctx.blobs.get(sha256);
+}
+
+export async function quarantineDevice(ctx: Context, uid: string, reason: string, by: string): Promise<DeviceRow> {
+  await execute(ctx, device, deviceStream(uid), { type: 'QuarantineDevice', reason, by }, by);
+  return deviceRow(ctx, uid);
+}
+
+export async function releaseDevice(ctx: Context, uid: string, reason: string, by: string): Promise<DeviceRow> {
+  await execute(ctx, device, deviceStream(uid), { type: 'ReleaseDevice', reason, by }, by);
+  return deviceRow(ctx, uid);
+}

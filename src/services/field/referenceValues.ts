@@ -1,0 +1,82 @@
+import { createHash } from 'node:crypto';
+import { fromHex, toHex } from '../../bytes.ts';
+import type { FirmwareFacts } from '../../domain/deviceEvents.ts';
+import type { LivingDevice } from '../../domain/deviceState.ts';
+import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
+import { formatVersion } from '../../domain/version.ts';
+import { measurementIndex } from '../../ota/measurementIndex.ts';
+import { readVersion } from '../../ota/version.ts';
+import { encodeMeasurementBlock, judgeMeasurements, type Measurement, type ReferenceValue } from '../../spdm/measurement.ts';
+import { type Context, stateOf } from '../base/context.ts';
+
+/** What a device must measure (RFC 9334 reference values): the image hashes of the releases the registry says it runs, and of the release it was
+ *  offered. Upgrades and attestation share this one truth. */
+
+/** @returns several values of one index are alternatives */
+export async function referenceValuesOf(ctx: Context, state: LivingDevice): Promise<readonly ReferenceValue[]> {
+  const application = [
+    ...(await hashesOf(ctx, state.firmware)),
+    ...(state.offer?.imageHashes ?? []),
+    ...(state.failedOffer?.imageHashes ?? []),
+  ];
+  const value = (index: number) => (hash: string) => ({ index, value: fromHex(hash) });
+  const bootloader = await hashesOf(ctx, state.bootloader);
+  return [...bootloader.map(value(measurementIndex.bl2)), ...application.map(value(measurementIndex.application))];
+}
+
+/** Plain and encrypted variant of the release; the installed hash alone when the release is not in the registry. */
+async function hashesOf(ctx: Context, firmware: FirmwareFacts | undefined): Promise<readonly string[]> {
+  if (firmware === undefined) return [];
+  const known = await stateOf(ctx, release, releaseStream(firmware.releaseId));
+  const hashes = known.status === 'NONE' ? [] : imageHashesOf(known);
+  return hashes.includes(firmware.imageHash) ? hashes : [...hashes, firmware.imageHash];
+}
+
+/** What the evidence says, once it is believed. */
+export type Measured = {
+  readonly imageHash?: string;
+  readonly version?: string;
+  readonly securityCounter?: number;
+  /** SHA-256 of all measurements, hex: equal when nothing changed. */
+  readonly measurementSha256: string;
+};
+
+export function readMeasured(measurements: readonly Measurement[]): Measured {
+  const of = (index: number) => measurements.find(candidate => candidate.index === index);
+  const hash = createHash('sha256');
+  for (const measurement of measurements) hash.update(encodeMeasurementBlock(measurement));
+  const application = of(measurementIndex.application);
+  const secureVersion = of(measurementIndex.secureVersion);
+  return {
+    ...(application && { imageHash: toHex(application.value) }),
+    ...(secureVersion?.raw === true && secureVersion.value.length === secureVersionBytes && readSecureVersion(secureVersion.value)),
+    measurementSha256: hash.digest('hex'),
+  };
+}
+
+/** Image version 8 bytes ‖ security counter u32 LE (see ota/measurementIndex.ts). */
+const secureVersionBytes = 12;
+
+function readSecureVersion(value: Uint8Array) {
+  const securityCounter = new DataView(value.buffer, value.byteOffset, value.length).getUint32(8, true);
+  return { version: formatVersion(readVersion(value, 0)), securityCounter };
+}
+
+/** Debug state inside the raw hardware state: OTP mask u8 ‖ life cycle u8 ‖ debug state u8 ‖ … (see ota/measurementIndex.ts). */
+const debugStateOffset = 2;
+const debugLocked = 1;
+
+/** @returns why the measurements are not what they must be, or undefined */
+export function judgeMeasured(measurements: readonly Measurement[], references: readonly ReferenceValue[]): string | undefined {
+  const verdict = judgeMeasurements(measurements, references);
+  if (verdict.verdict === 'fail') {
+    return verdict.differences.map(({ index, difference }) => `${nameOf(index)}: ${difference}`).join(', ');
+  }
+  const hardware = measurements.find(({ index }) => index === measurementIndex.hardwareState);
+  if (hardware?.raw !== true) return 'hardware state: missing';
+  return hardware.value[debugStateOffset] === debugLocked ? undefined : 'hardware state: the debug port is not locked';
+}
+
+function nameOf(index: number): string {
+  return index === measurementIndex.bl2 ? 'bootloader' : index === measurementIndex.application ? 'application' : `measurement ${index}`;
+}

@@ -1,0 +1,35 @@
+import { gatewayClientId } from '../../mqttTopics.ts';
+import type { Peers } from '../processes/peers.ts';
+import type { Attestation } from './attestation.ts';
+import type { DeviceChannel } from './deviceChannel.ts';
+
+/** The way to machines that are connected to any of the server processes. */
+
+/** What processes ask each other for: the holder of a connection does it. */
+export type PeerAnswers = Pick<DeviceChannel, 'order' | 'attestThroughGateway'> & Pick<Attestation, 'attest'>;
+export const peerQuestions = ['order', 'attestThroughGateway', 'attest'] as const satisfies readonly (keyof PeerAnswers)[];
+
+/** SPDM exchanges and jobs stay with the process that has the connection: they are many messages of one state. */
+export function createWideChannel(own: DeviceChannel, peers: Peers<PeerAnswers>): DeviceChannel {
+  const holderOf = (uid: string) => (own.isConnected(uid) ? undefined : peers.holding(uid));
+  return {
+    ...own,
+    isConnected: uid => own.isConnected(uid) || peers.holding(uid) !== undefined,
+    isGatewayConnected: gatewayId => own.isGatewayConnected(gatewayId) || peers.holding(gatewayClientId(gatewayId)) !== undefined,
+    order: (uid, order) => (holderOf(uid) ?? own).order(uid, order),
+    attestThroughGateway(gatewayId, uid, nonce) {
+      const holder = own.isGatewayConnected(gatewayId) ? undefined : peers.holding(gatewayClientId(gatewayId));
+      return (holder ?? own).attestThroughGateway(gatewayId, uid, nonce);
+    },
+  };
+}
+
+/** A device is attested by the process that has its connection, one attestation after the other. */
+export function createWideAttestation(own: Attestation, channel: DeviceChannel, peers: Peers<PeerAnswers>): Attestation {
+  return {
+    attest(uid, wish = {}) {
+      const holder = wish.via === 'gateway' || channel.isConnected(uid) ? undefined : peers.holding(uid);
+      return (holder ?? own).attest(uid, wish);
+    },
+  };
+}

@@ -1,0 +1,78 @@
+import { createHash } from 'node:crypto';
+import { concat, fromHex, toHex, utf8 } from '../../bytes.ts';
+import { type DefinedLine, line, lineStream, maxCounterBudget } from '../../domain/line.ts';
+import { NusecError } from '../../errors.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { releaseQueries } from '../../projections/releases.ts';
+import { authorityOf, establishIssuingCa, rootDer } from '../authority/authority.ts';
+import { type Context, execute, stateOf } from '../base/context.ts';
+
+/** Product lines: what their firmware is called by (vendor and class UUID), how far its counter goes, who certifies its devices. */
+
+export type LineWish = { readonly line: string; readonly counterMaximum?: number | undefined; readonly rollbackFloor?: number | undefined };
+
+/** Name space of domain names (RFC 9562 §6.6), in which a vendor's UUID is made (RFC 9124 §3.4 and MCUboot's imgtool do the same). */
+const dnsNamespace = fromHex('6ba7b8109dad11d180b400c04fd430c8');
+
+/** Defines a line and its device-issuing CA; doing it again finishes what was cut off.
+ *  @throws NusecError CONFLICT (defined otherwise), BAD_REQUEST */
+export async function defineLine(ctx: Context, wish: LineWish, by: string): Promise<DefinedLine> {
+  const oem = await organizationOf(ctx);
+  const vendorUuid = vendorUuidOf(oem);
+  const definition = {
+    line: wish.line,
+    vendorUuid: toHex(vendorUuid),
+    classUuid: toHex(classUuidOf(vendorUuid, wish.line)),
+    counterMaximum: wish.counterMaximum ?? maxCounterBudget,
+    oem,
+  };
+  await execute(ctx, line, lineStream(wish.line), { type: 'DefineLine', ...definition }, by);
+  if (wish.rollbackFloor !== undefined) await raiseRollbackFloor(ctx, wish.line, wish.rollbackFloor, by);
+  const { issuingCas } = await authorityOf(ctx);
+  if (!issuingCas.some(ca => ca.use === 'device' && ca.line === wish.line && ca.status === 'ACTIVE')) {
+    await establishIssuingCa(ctx, 'device', wish.line);
+  }
+  return lineOf(ctx, wish.line);
+}
+
+/** Only upwards. @throws NusecError ROLLBACK, COUNTER_EXHAUSTED */
+export async function raiseRollbackFloor(ctx: Context, name: string, floor: number, by: string): Promise<void> {
+  await execute(ctx, line, lineStream(name), { type: 'RaiseRollbackFloor', floor, by }, by);
+}
+
+/** @throws NusecError NOT_FOUND */
+export async function lineOf(ctx: Context, name: string): Promise<DefinedLine> {
+  const state = await stateOf(ctx, line, lineStream(name));
+  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no product line ${name}`);
+  return state;
+}
+
+export async function listLines(ctx: Context): Promise<readonly DefinedLine[]> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['releases'] });
+  const names = await releaseQueries(ctx.reads.db).lines();
+  return Promise.all(names.map(name => lineOf(ctx, name)));
+}
+
+/** Vendor and class of the programmers' own firmware: a class that no product line can have. */
+export async function programmerProduct(ctx: Context): Promise<{ readonly vendorUuid: Uint8Array; readonly classUuid: Uint8Array }> {
+  const vendorUuid = vendorUuidOf(await organizationOf(ctx));
+  return { vendorUuid, classUuid: classUuidOf(vendorUuid, '@programmer') };
+}
+
+async function organizationOf(ctx: Context): Promise<string> {
+  return parseCertificate(await rootDer(ctx)).subject.organization ?? ctx.project;
+}
+
+const vendorUuidOf = (organization: string): Uint8Array => uuid5(dnsNamespace, organization);
+const classUuidOf = (vendorUuid: Uint8Array, name: string): Uint8Array => uuid5(vendorUuid, name);
+
+/** RFC 9562 §5.5. @returns 16 bytes */
+function uuid5(namespace: Uint8Array, name: string): Uint8Array {
+  const digest = createHash('sha1')
+    .update(concat(namespace, utf8(name)))
+    .digest();
+  const uuid = new Uint8Array(digest.subarray(0, 16));
+  uuid[6] = ((uuid[6] ?? 0) & 0x0f) | 0x50;
+  uuid[8] = ((uuid[8] ?? 0) & 0x3f) | 0x80;
+  return uuid;
+}

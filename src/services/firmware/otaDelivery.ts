@@ -1,0 +1,192 @@
+import { device, deviceStream } from '../../domain/device.ts';
+import type { Offer } from '../../domain/deviceEvents.ts';
+import { isUpgradable } from '../../domain/deviceField.ts';
+import type { LivingDevice } from '../../domain/deviceState.ts';
+import { judgeOffer } from '../../domain/offer.ts';
+import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
+import { rollout, rolloutStream } from '../../domain/rollout.ts';
+import { NusecError } from '../../errors.ts';
+import { lru } from '../../lru.ts';
+import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlockChannel, readBlock, sealBlock } from '../../ota/blocks.ts';
+import { blockCount } from '../../ota/otaJob.ts';
+import { deriveExporterKey } from '../../spdm/keySchedule.ts';
+import { runSessionSetup } from '../../spdm/requester/run.ts';
+import { acceptControl, controlRecord } from '../../spdm/requester/sessionControl.ts';
+import type { SpdmSession } from '../../spdm/session.ts';
+import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
+import { type Context, execute, stateOf } from '../base/context.ts';
+import type { Turns } from '../base/turns.ts';
+import type { DeviceChannel } from '../field/deviceChannel.ts';
+import type { DeviceTrust } from '../identity/chainJudge.ts';
+import { livingDevice } from '../identity/enrolment.ts';
+import { lineOf } from './lines.ts';
+import type { OtaImages, PreparedJob } from './otaImage.ts';
+
+/** Delivery of offered firmware (R90–R95): an SPDM session gives the block key, the signed job says what comes, the device pulls blocks.
+ *  Block keys live in memory only. After a restart, or when the device connects anew, there is a new session and a newly signed job of the same
+ *  id for the same image: the body's blocks that the device has stay good, as their hashes are the same. */
+
+type JobStatus = 'downloading' | 'written' | 'testing' | 'failed' | 'refused';
+
+export type OtaDelivery = {
+  /** Answers the question for a job, or tells a connected device that there is one. Works in the background of whoever calls.
+   *  @param cid of the question; undefined when nobody asked */
+  deliver(uid: string, cid?: number): Promise<void>;
+  /** The device has connected anew: its old block key is no longer there. */
+  forget(uid: string): void;
+  /** One block, sealed for this device. @throws NusecError STATE (no session: ask for the job again), BAD_REQUEST */
+  block(uid: string, offerId: string, index: number, blockBytes: number): Uint8Array;
+  /** What the device says of the job. Only evidence makes it an upgrade (RULE-18).
+   *  @throws NusecError DEVICE_STATE when the offer does not stand */
+  reportStatus(uid: string, offerId: string, status: JobStatus, reason: string | undefined): Promise<void>;
+  /** The device runs its old image again after it had restarted into the new one. */
+  noteHello(uid: string, imageHash: string): Promise<void>;
+};
+
+export type OtaParts = {
+  readonly ctx: Context;
+  readonly channel: DeviceChannel;
+  readonly deviceTrust: DeviceTrust;
+  readonly turns: Turns;
+  readonly images: OtaImages;
+};
+
+type OpenDelivery = { readonly prepared: PreparedJob; readonly blocks: BlockChannel };
+
+const maxOpenDeliveries = 20_000;
+const by = 'system:ota';
+
+export function createOtaDelivery(parts: OtaParts): OtaDelivery {
+  const { ctx, channel } = parts;
+  const open = lru<OpenDelivery>(maxOpenDeliveries);
+  const testing = lru<string>(maxOpenDeliveries);
+  const underway = new Map<string, { cid: number | undefined; done: Promise<void> }>();
+
+  const work = async (uid: string, cid: () => number | undefined): Promise<void> => {
+    const state = await livingDevice(ctx, uid);
+    const offer = await deliverableOffer(ctx, state);
+    if (offer === undefined) {
+      if (cid() !== undefined) await channel.offerJob(uid, null, cid());
+      return;
+    }
+    if (!channel.isConnected(uid)) return;
+    const known = open.get(uid);
+    if (known?.prepared.offerId === offer.offerId) return void (await channel.offerJob(uid, known.prepared.signed, cid()));
+    const prepared = await parts.images.prepare(state, offer);
+    await parts.turns.run(uid, async () => {
+      const session = await openSession(parts, state);
+      const secret = deriveExporterKey(session.exporterSecret(), blockSecretLabel, prepared.job.jobId, blockSecretBytes);
+      open.set(uid, { prepared, blocks: openBlockChannel(secret, prepared) });
+      await channel.offerJob(uid, prepared.signed, cid());
+      await endSession(parts, uid, session);
+    });
+  };
+
+  return {
+    deliver(uid, cid) {
+      const running = underway.get(uid);
+      if (running !== undefined) {
+        if (cid !== undefined) running.cid = cid;
+        return running.done;
+      }
+      const mine = { cid, done: Promise.resolve() };
+      underway.set(uid, mine);
+      mine.done = work(uid, () => mine.cid).finally(() => underway.delete(uid));
+      return mine.done;
+    },
+    forget: uid => open.delete(uid),
+    block(uid, offerId, index, blockBytes) {
+      const delivery = open.get(uid);
+      if (delivery?.prepared.offerId !== offerId) throw new NusecError('STATE', 'no delivery of this job is open: ask for the job again');
+      const { job, delivery: image } = delivery.prepared;
+      if (blockBytes !== job.blockBytes || index >= blockCount(job)) throw new NusecError('BAD_REQUEST', 'the job has no such block');
+      return sealBlock(delivery.blocks, index, readBlock(image, index, blockBytes));
+    },
+    async reportStatus(uid, offerId, status, reason) {
+      if (status === 'failed' || status === 'refused') {
+        await giveUp(ctx, uid, offerId, reason ?? status);
+        open.delete(uid);
+        testing.delete(uid);
+        return;
+      }
+      await execute(ctx, device, deviceStream(uid), { type: 'StartUpgrade', offerId }, `device:${uid}`);
+      if (status === 'testing') testing.set(uid, offerId);
+    },
+    async noteHello(uid, imageHash) {
+      const offerId = testing.get(uid);
+      if (offerId === undefined) return;
+      const state = await livingDevice(ctx, uid);
+      if (state.offer?.offerId !== offerId || imageHash !== state.firmware?.imageHash) return;
+      testing.delete(uid);
+      await execute(ctx, device, deviceStream(uid), { type: 'FailUpgrade', offerId, reason: 'reverted' }, by);
+    },
+  };
+}
+
+/** The offer that stands, may still be carried out and is not held back by its rollout. */
+async function deliverableOffer(ctx: Context, state: LivingDevice): Promise<Offer | undefined> {
+  const { offer } = state;
+  const able = offer !== undefined && (isUpgradable(state) || state.status === 'UPGRADING') && state.decommissionOrderSha256 === undefined;
+  if (!able || !(await isRolledOut(ctx, offer))) return undefined;
+  const refusal = await refusalNow(ctx, state, offer);
+  if (refusal === undefined) return offer;
+  await giveUp(ctx, state.uid, offer.offerId, refusal, 'cloud');
+  return undefined;
+}
+
+/** A paused, halted or aborted rollout delivers nothing; what a completed one offered still stands. */
+async function isRolledOut(ctx: Context, { rolloutId }: Offer): Promise<boolean> {
+  if (rolloutId === undefined) return true;
+  const { status } = await stateOf(ctx, rollout, rolloutStream(rolloutId));
+  return status === 'RUNNING' || status === 'COMPLETED';
+}
+
+/** The decision is taken again at delivery: the floor may have risen and the release may have been withdrawn since the offer (RULE-11). */
+async function refusalNow(ctx: Context, state: LivingDevice, offer: Offer): Promise<string | undefined> {
+  const known = await stateOf(ctx, release, releaseStream(offer.releaseId));
+  if (known.status === 'NONE' || state.firmware === undefined) return 'RELEASE_STATE';
+  const line = await lineOf(ctx, state.line);
+  const { rollbackFloor, counterMaximum } = line;
+  const candidate = { ...known, imageHashes: imageHashesOf(known) };
+  // Jumps and permits were decided with the offer.
+  const rules = { rollbackFloor, counterMaximum, counterJumpApproved: true };
+  const refusal = judgeOffer({ ...line, able: true, firmware: state.firmware }, candidate, rules);
+  return refusal === 'DOWNGRADE' || refusal === 'ALREADY' ? undefined : refusal;
+}
+
+/** A refusal for the counter is recorded at the hop that refused (T12). */
+async function giveUp(ctx: Context, uid: string, offerId: string, reason: string, hop: 'cloud' | 'device' = 'device'): Promise<void> {
+  const stream = deviceStream(uid);
+  const state = await livingDevice(ctx, uid);
+  const offer = state.offer;
+  if (offer?.offerId === offerId && /rollback/i.test(reason)) {
+    const { releaseId, version, securityCounter } = offer;
+    await execute(ctx, device, stream, { type: 'RecordRollbackRefusal', releaseId, version, securityCounter, hop }, by);
+  }
+  await execute(ctx, device, stream, { type: 'FailUpgrade', offerId, reason }, by);
+}
+
+function openSession({ ctx, channel, deviceTrust }: OtaParts, state: LivingDevice): Promise<SpdmSession> {
+  const { uid } = state;
+  const knownChain = deviceTrust.knownChain(uid);
+  const options = {
+    nonce: ctx.randomBytes(32),
+    randomBytes: ctx.randomBytes,
+    uidHex: uid,
+    trust: (certificates: readonly Uint8Array[]) => deviceTrust.judge(state, certificates),
+    ...(knownChain && { knownChain }),
+  };
+  return runSessionSetup(options, async wire => decodeTyped(await channel.spdm(uid, encodeTyped(wire)))).then(({ session }) => session);
+}
+
+/** The keys of the session are gone here whatever the device answers. */
+async function endSession({ ctx, channel }: OtaParts, uid: string, session: SpdmSession): Promise<void> {
+  try {
+    const answer = decodeTyped(await channel.spdm(uid, encodeTyped({ kind: 'secured', message: controlRecord(session, 'endSession') })));
+    if (answer.kind === 'secured') acceptControl(session, 'endSession', answer.message);
+  } catch (error) {
+    ctx.log.debug({ uid, error: (error as Error).message }, 'END_SESSION was not answered');
+  } finally {
+    session.end();
+  }
+}

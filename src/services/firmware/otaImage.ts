@@ -1,0 +1,108 @@
+import { fromHex } from '../../bytes.ts';
+import { deviceStream } from '../../domain/device.ts';
+import type { Offer } from '../../domain/deviceEvents.ts';
+import type { LivingDevice } from '../../domain/deviceState.ts';
+import { release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
+import { parseVersion } from '../../domain/version.ts';
+import { NusecError } from '../../errors.ts';
+import { lru } from '../../lru.ts';
+import { bodyBlockHashes, type Delivery, deliveryBlockHashes } from '../../ota/blocks.ts';
+import { deviceTrailer, signInput } from '../../ota/build.ts';
+import { dependenciesOf, parseBody } from '../../ota/image.ts';
+import { jobDigestOf, type OtaJob, signJob } from '../../ota/otaJob.ts';
+import { packageSigner } from '../authority/authority.ts';
+import type { Alarms } from '../base/alarms.ts';
+import { type Context, stateOf } from '../base/context.ts';
+
+/** From a standing offer to what is delivered: the release's body, shared by all, a trailer signed by this device's own boot key (R93, RULE-12),
+ *  and the signed job that names every block. */
+
+export type PreparedJob = {
+  readonly offerId: string;
+  readonly job: OtaJob;
+  readonly jobDigest: Uint8Array;
+  /** COSE_Sign1 */
+  readonly signed: Uint8Array;
+  readonly delivery: Delivery;
+};
+
+/** Large enough to move firmware fast, small enough for 16 of them in a device's window (docs/upgrades.md). */
+const otaBlockBytes = 4096;
+/** How long a job may be carried out after its offer. */
+export const otaJobLifetimeDays = 30;
+const maxBodiesBytes = 64 * 1024 * 1024;
+
+type Body = { readonly bytes: Uint8Array; readonly blockHashes: Uint8Array };
+
+export type OtaImages = {
+  /** @throws NusecError RELEASE_STATE (withdrawn), KEY_NOT_FOUND, KEY_REFUSED (destroyed), BLOB_DAMAGED (T30: with an alarm) */
+  prepare(state: LivingDevice, offer: Offer): Promise<PreparedJob>;
+};
+
+export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
+  const bodies = lru<Body>(maxBodiesBytes, ({ bytes }) => bytes.length);
+
+  const bodyOf = async ({ releaseId, bodySha256 }: UploadedRelease): Promise<Body> => {
+    const known = bodies.get(bodySha256);
+    if (known !== undefined) return known;
+    const bytes = await readBody(ctx, alarms, releaseId, bodySha256);
+    const body = { bytes, blockHashes: bodyBlockHashes(bytes, otaBlockBytes) };
+    bodies.set(bodySha256, body);
+    return body;
+  };
+  return {
+    async prepare(state, offer) {
+      const known = await stateOf(ctx, release, releaseStream(offer.releaseId));
+      if (known.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${offer.releaseId} is ${known.status}`);
+      const body = await bodyOf(known);
+      const delivery = { body: body.bytes, trailer: await trailerOf(ctx, state, known, body.bytes) };
+      const { sequence, expires } = await offerFacts(ctx, state.uid, offer.offerId);
+      const job: OtaJob = {
+        format: 1,
+        jobId: fromHex(offer.offerId),
+        uid: fromHex(state.uid),
+        imageHash: fromHex(known.imageHash),
+        imageBytes: delivery.body.length + delivery.trailer.length,
+        version: parseVersion(known.version),
+        securityCounter: known.securityCounter,
+        blockBytes: otaBlockBytes,
+        blockHashes: deliveryBlockHashes(delivery, otaBlockBytes, body.blockHashes),
+        expires,
+        sequence,
+        dependencies: dependenciesOf(parseBody(body.bytes)) ?? [],
+        vendorUuid: fromHex(known.vendorUuid),
+        classUuid: fromHex(known.classUuid),
+      };
+      const { kid, sign } = await packageSigner(ctx);
+      const signed = await signJob(job, kid, sign);
+      return { offerId: offer.offerId, job, jobDigest: jobDigestOf(signed), signed, delivery };
+    },
+  };
+}
+
+/** T30: the store checks the content against its hash on every read; what does not match is never served. */
+async function readBody(ctx: Context, alarms: Alarms, releaseId: string, bodySha256: string): Promise<Uint8Array> {
+  try {
+    return await ctx.blobs.get(bodySha256);
+  } catch (error) {
+    if (error instanceof NusecError && error.code === 'BLOB_DAMAGED')
+      await alarms.raise({ code: 'FIRMWARE_DAMAGED', subject: releaseId, detail: `stored firmware ${bodySha256} was changed` });
+    throw error;
+  }
+}
+
+async function trailerOf(ctx: Context, state: LivingDevice, known: UploadedRelease, body: Uint8Array): Promise<Uint8Array> {
+  const key = state.bootKeys.app;
+  if (key === undefined) throw new NusecError('KEY_NOT_FOUND', 'the device has no application key');
+  const signature = await ctx.bootKeys.sign(key.keyId, signInput({ body }));
+  const publicKey = await ctx.bootKeys.ensure(key.keyId);
+  return deviceTrailer({ imageHash: fromHex(known.imageHash), publicKey, keyForm: 'whole', signature });
+}
+
+/** The revision of the offer's event strictly rises per device, so it is the job's sequence; the job expires counted from the offer. */
+async function offerFacts(ctx: Context, uid: string, offerId: string): Promise<{ readonly sequence: number; readonly expires: number }> {
+  const events = await ctx.store.readStream(deviceStream(uid));
+  const offered = events.find(({ type, data }) => type === 'FirmwareOffered' && data.offerId === offerId);
+  if (offered === undefined) throw new NusecError('DEVICE_STATE', 'this offer was never made');
+  return { sequence: offered.revision, expires: Math.floor(Date.parse(offered.at) / 1000) + otaJobLifetimeDays * 86_400 };
+}

@@ -1,0 +1,85 @@
+import { fromHex, utf8 } from '../../bytes.ts';
+import type { ImageKind } from '../../domain/job.ts';
+import { release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
+import { parseVersion } from '../../domain/version.ts';
+import { NusecError } from '../../errors.ts';
+import { prepareRelease } from '../../ota/prepare.ts';
+import { type ReleasePage, type ReleaseRow, releaseQueries } from '../../projections/releases.ts';
+import { sha256Hex } from '../authority/authority.ts';
+import { type Context, execute, stateOf } from '../base/context.ts';
+import { lineOf } from './lines.ts';
+
+/** FW_STORE (R59, R60, R90): a release is the body of an image without any signature, named by its content. Every device gets a signature of
+ *  its own; who signed the upload does not matter. */
+
+export type FirmwareWish = {
+  readonly line: string;
+  readonly image: ImageKind;
+  /** Needed for a raw binary; an MCUboot image has its own. */
+  readonly version?: string | undefined;
+  readonly counter?: number | undefined;
+};
+
+/** Stores firmware. The same upload gives the same release.
+ *  @param upload raw binary or MCUboot image
+ *  @throws NusecError NOT_FOUND (line), IMAGE_REFUSED with the bootloader's reason, ROLLBACK, COUNTER_EXHAUSTED, BAD_REQUEST */
+export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Uint8Array, by: string): Promise<UploadedRelease> {
+  const product = await lineOf(ctx, wish.line);
+  const { body, digestHex, info } = prepareRelease(upload, {
+    ...(wish.version !== undefined && { version: parseVersion(wish.version) }),
+    ...(wish.counter !== undefined && { securityCounter: wish.counter }),
+    vendorUuid: fromHex(product.vendorUuid),
+    classUuid: fromHex(product.classUuid),
+  });
+  if (wish.image === 'app') checkCounter(info.securityCounter, product.rollbackFloor, product.counterMaximum);
+  const bodySha256 = await ctx.blobs.put(body);
+  const releaseId = releaseIdOf(wish.line, wish.image, bodySha256);
+  const facts = {
+    releaseId,
+    line: wish.line,
+    image: wish.image,
+    version: info.versionText,
+    securityCounter: info.securityCounter,
+    vendorUuid: product.vendorUuid,
+    classUuid: product.classUuid,
+    bodySha256,
+    imageHash: digestHex,
+    size: body.length,
+    uploadedBy: by,
+  };
+  await execute(ctx, release, releaseStream(releaseId), { type: 'UploadFirmware', ...facts }, by);
+  return releaseOf(ctx, releaseId);
+}
+
+/** RULE-11. @throws NusecError ROLLBACK, COUNTER_EXHAUSTED */
+export function checkCounter(counter: number, floor: number, maximum: number): void {
+  if (counter < floor) throw new NusecError('ROLLBACK', `the counter ${counter} is below the line's floor ${floor}`);
+  if (counter > maximum) throw new NusecError('COUNTER_EXHAUSTED', `the counter of this line ends at ${maximum}`);
+}
+
+/** By another person than the uploader (I16). @throws NusecError FOUR_EYES_REQUIRED, RELEASE_STATE */
+export const approveRelease = (ctx: Context, releaseId: string, by: string) => change(ctx, releaseId, { type: 'ApproveRelease', by }, by);
+export const publishRelease = (ctx: Context, releaseId: string, by: string) => change(ctx, releaseId, { type: 'PublishRelease', by }, by);
+export const withdrawRelease = (ctx: Context, releaseId: string, reason: string, by: string) =>
+  change(ctx, releaseId, { type: 'WithdrawRelease', reason, by }, by);
+
+async function change(ctx: Context, releaseId: string, command: Parameters<typeof release.decide>[0], by: string) {
+  await execute(ctx, release, releaseStream(releaseId), command, by);
+  return releaseOf(ctx, releaseId);
+}
+
+/** @throws NusecError NOT_FOUND */
+export async function releaseOf(ctx: Context, releaseId: string): Promise<UploadedRelease> {
+  const state = await stateOf(ctx, release, releaseStream(releaseId));
+  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no release ${releaseId}`);
+  return state;
+}
+
+export async function listReleases(ctx: Context, page: ReleasePage): Promise<readonly ReleaseRow[]> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['releases'] });
+  return releaseQueries(ctx.reads.db).page(page);
+}
+
+/** 32 hex digits, from what the release is. */
+const releaseIdOf = (line: string, image: ImageKind, bodySha256: string): string =>
+  sha256Hex(utf8(`${line} ${image} ${bodySha256}`)).slice(0, 32);

@@ -1,0 +1,106 @@
+import { createHash } from 'node:crypto';
+import { utf8 } from '../../bytes.ts';
+import { maxListedDevices, type PlannedRollout, type RolloutGroup, rollout, rolloutStream } from '../../domain/rollout.ts';
+import { NusecError } from '../../errors.ts';
+import { deviceQueries } from '../../projections/devices.ts';
+import { newHexId, sha256Hex } from '../authority/authority.ts';
+import { type Context, execute, stateOf } from '../base/context.ts';
+import { releaseOf } from './releases.ts';
+
+/** What a rollout is to do, and which devices a group is. */
+
+export type RolloutWish = {
+  readonly releaseId: string;
+  /** These devices; without them all of the release's line. */
+  readonly devices?: readonly string[] | undefined;
+  /** Shares of the whole, in percent, in order; the last group takes what remains. One group of all when not given. */
+  readonly groups?: readonly number[] | undefined;
+  readonly successPercent?: number | undefined;
+  readonly failurePercent?: number | undefined;
+  readonly maxFailures?: number | undefined;
+};
+
+const defaults = { successPercent: 90, failurePercent: 20 } as const;
+/** Devices of one rollout. */
+const maxRolloutDevices = 200_000;
+const pageRows = 1000;
+
+/** @throws NusecError NOT_FOUND, RELEASE_STATE (not published), WRONG_PRODUCT (a bootloader), BAD_REQUEST */
+export async function planRollout(ctx: Context, wish: RolloutWish, by: string): Promise<string> {
+  const release = await releaseOf(ctx, wish.releaseId);
+  if (release.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${wish.releaseId} is ${release.status}`);
+  if (release.image !== 'app') throw new NusecError('WRONG_PRODUCT', 'a bootloader is not upgraded in the field');
+  const shares = wish.groups ?? [100];
+  const groups: readonly RolloutGroup[] =
+    wish.devices === undefined ? shares.map((percent, i) => ({ name: `group ${i + 1}`, percent })) : listedGroups(wish.devices, shares);
+  const rolloutId = newHexId(ctx);
+  const { successPercent = defaults.successPercent, failurePercent = defaults.failurePercent, maxFailures } = wish;
+  const thresholds = { successPercent, failurePercent, ...(maxFailures !== undefined && { maxFailures }) };
+  const plan = { rolloutId, releaseId: wish.releaseId, line: release.line, groups, thresholds };
+  await execute(ctx, rollout, rolloutStream(rolloutId), { type: 'PlanRollout', by, ...plan }, by);
+  return rolloutId;
+}
+
+function listedGroups(devices: readonly string[], shares: readonly number[]): readonly RolloutGroup[] {
+  const all = [...new Set(devices)];
+  if (all.length > maxListedDevices) throw new NusecError('BAD_REQUEST', `a plan names at most ${maxListedDevices} devices`);
+  const groups: RolloutGroup[] = [];
+  let used = 0;
+  shares.forEach((percent, i) => {
+    const count = i === shares.length - 1 ? all.length - used : shareOf(all.length, percent);
+    const part = all.slice(used, used + count);
+    used += part.length;
+    if (part.length > 0) groups.push({ name: `group ${groups.length + 1}`, devices: part });
+  });
+  return groups;
+}
+
+/** At least one device: a group that tests nothing would be none. */
+const shareOf = (total: number, percent: number): number => Math.max(1, Math.round((total * percent) / 100));
+
+/** Devices of the group that is to start: those of the list, or a share of the line's devices that no earlier group has, in an order that only
+ *  depends on the rollout. @returns uids; empty when none is left */
+export async function devicesOfGroup(ctx: Context, state: PlannedRollout, group: number): Promise<readonly string[]> {
+  const wanted = state.groups[group];
+  if (wanted === undefined) return [];
+  if ('devices' in wanted) return wanted.devices;
+  const { imageHash } = await releaseOf(ctx, state.releaseId);
+  const before = new Set((await Promise.all(state.started.map(({ devicesSha256 }) => readDevices(ctx, devicesSha256)))).flat());
+  const rest = (await upgradableDevices(ctx, state.line, imageHash)).filter(uid => !before.has(uid));
+  const count = group === state.groups.length - 1 ? rest.length : shareOf(rest.length + before.size, wanted.percent);
+  const rank = (uid: string): string => createHash('sha256').update(`${state.rolloutId} ${uid}`).digest('hex');
+  return rest
+    .map(uid => [rank(uid), uid] as const)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .slice(0, count)
+    .map(([, uid]) => uid);
+}
+
+async function upgradableDevices(ctx: Context, line: string, imageHash: string): Promise<readonly string[]> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
+  const found: string[] = [];
+  for (const status of ['STOCK', 'IN_SERVICE']) {
+    for (let after: string | undefined, rows = pageRows; rows === pageRows && found.length < maxRolloutDevices; ) {
+      const page = await deviceQueries(ctx.reads.db).page({ line, status, limit: pageRows, ...(after !== undefined && { after }) });
+      found.push(...page.filter(row => row.image_hash !== imageHash).map(row => row.uid));
+      after = page.at(-1)?.uid;
+      rows = page.length;
+    }
+  }
+  return found;
+}
+
+/** One UID per line, 32 hex. */
+export const writeDevices = (ctx: Context, uids: readonly string[]): Promise<string> => ctx.blobs.put(utf8(uids.join('\n')));
+export const readDevices = async (ctx: Context, sha256: string): Promise<readonly string[]> =>
+  new TextDecoder().decode(await ctx.blobs.get(sha256)).split('\n');
+
+/** One offer of a rollout to a device, for ever: the id of the OTA job too (16 bytes, hex). */
+export const offerIdOf = (rolloutId: string, uid: string): string => sha256Hex(utf8(`${rolloutId} ${uid}`)).slice(0, 32);
+
+/** @throws NusecError NOT_FOUND */
+export async function rolloutOf(ctx: Context, rolloutId: string): Promise<PlannedRollout> {
+  const state = await stateOf(ctx, rollout, rolloutStream(rolloutId));
+  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no rollout ${rolloutId}`);
+  return state;
+}

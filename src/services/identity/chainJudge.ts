@@ -1,0 +1,57 @@
+import type { KeyObject } from 'node:crypto';
+import { equalBytes } from '../../bytes.ts';
+import { publicKeyOf } from '../../cose/publicKey.ts';
+import type { LivingDevice } from '../../domain/deviceState.ts';
+import { NusecError } from '../../errors.ts';
+import { lru } from '../../lru.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { sha256Hex } from '../authority/authority.ts';
+import type { Context } from '../base/context.ts';
+import type { Revocations } from '../revocation/revocations.ts';
+import type { Trust } from './clientTrust.ts';
+
+/** Judges the certificate chain that a device shows in SPDM, and remembers what was judged: a chain whose digest is in DIGESTS again is neither
+ *  transferred nor verified again. Validity and revocation are looked at every time; a revocation also drops what was remembered. */
+export type DeviceTrust = {
+  /** For `verifyEvidence` and `runSessionSetup`. @returns the leaf's key
+   *  @throws NusecError CHAIN_REFUSED (foreign, or never issued to this device), CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED */
+  judge(state: LivingDevice, certificates: readonly Uint8Array[]): KeyObject;
+  /** The chain structure that was believed last. */
+  knownChain(uid: string): Uint8Array | undefined;
+  remember(uid: string, chain: Uint8Array): void;
+};
+
+type Judged = { readonly leaf: Uint8Array; readonly key: KeyObject; readonly serialHex: string; readonly notAfter: string };
+
+const maxRemembered = 20_000;
+
+export function createDeviceTrust(ctx: Context, revocations: Revocations, trust: Trust): DeviceTrust {
+  const judged = lru<Judged>(maxRemembered);
+  const chains = lru<Uint8Array>(maxRemembered);
+  revocations.onChange(({ revoked, subject }) => {
+    if (!revoked) return;
+    judged.delete(subject);
+    chains.delete(subject);
+  });
+  trust.onChange(() => {
+    judged.clear();
+    chains.clear();
+  });
+
+  const isGood = ({ serialHex, notAfter }: Judged): boolean => !revocations.isRevoked(serialHex) && ctx.clock().toISOString() <= notAfter;
+  return {
+    judge(state, certificates) {
+      const leaf = certificates.at(-1) ?? new Uint8Array();
+      const known = judged.get(state.uid);
+      if (known !== undefined && equalBytes(known.leaf, leaf) && isGood(known)) return known.key;
+      const machine = trust.identify(leaf);
+      const issued = state.certificates.some(({ certificateSha256 }) => certificateSha256 === sha256Hex(leaf));
+      if (!issued) throw new NusecError('CHAIN_REFUSED', 'certificate 0 was not issued to this device');
+      const key = publicKeyOf(machine.publicKey).key;
+      judged.set(state.uid, { leaf, key, serialHex: machine.serialHex, notAfter: parseCertificate(leaf).notAfter });
+      return key;
+    },
+    knownChain: uid => chains.get(uid),
+    remember: (uid, chain) => chains.set(uid, chain),
+  };
+}

@@ -1,0 +1,38 @@
+import { authorityStream } from '../../domain/authority.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { trustedIssuers, trustedRoots } from '../authority/authority.ts';
+import { retiredRoots } from '../authority/olderRoots.ts';
+import type { Context } from '../base/context.ts';
+import type { Revocations } from '../revocation/revocations.ts';
+import { identifyMachine, type Machine, type TrustAnchors } from './machines.ts';
+
+/** Judges client certificates with what is trusted now: roots and issuers are read again whenever the authority's stream grows. */
+export type Trust = {
+  /** @param leaf DER @throws NusecError as identifyMachine */
+  identify(leaf: Uint8Array): Machine;
+  /** Called when issuers came or went: whatever was judged before must be judged again. */
+  onChange(listener: () => void): void;
+  close(): Promise<void>;
+};
+
+export async function startTrust(ctx: Context, revocations: Revocations): Promise<Trust> {
+  const read = async (): Promise<TrustAnchors> => ({
+    roots: await trustedRoots(ctx),
+    retiredRoots: await retiredRoots(ctx),
+    issuers: (await trustedIssuers(ctx)).map(parseCertificate),
+  });
+  let anchors = await read();
+  const listeners: (() => void)[] = [];
+  const stream = authorityStream(ctx.project);
+  const changes = new Set(['IssuingCaActivated', 'IssuingCaEstablished', 'IssuingCaCompromised', 'RootCaRolled', 'RootCaRetired']);
+  const subscription = ctx.store.subscribe(ctx.store.head(), async events => {
+    if (!events.some(event => event.stream === stream && changes.has(event.type))) return;
+    anchors = await read();
+    for (const listener of listeners) listener();
+  });
+  return {
+    identify: leaf => identifyMachine(leaf, anchors, ctx.clock().toISOString(), revocations.isRevoked),
+    onChange: listener => void listeners.push(listener),
+    close: () => subscription.stop(),
+  };
+}

@@ -1,0 +1,182 @@
+import { toBase64url } from '../../bytes.ts';
+import { device, deviceStream } from '../../domain/device.ts';
+import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
+import { gateway, gatewayStream } from '../../domain/gateway.ts';
+import { programmer, programmerStream } from '../../domain/programmer.ts';
+import { NusecError } from '../../errors.ts';
+import { issueCertificate } from '../../pki/certificate.ts';
+import { judgeCsr } from '../../pki/csr.ts';
+import type { NameFields } from '../../pki/names.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { profiles } from '../../pki/profiles.ts';
+import { activeCa, caById, ocspUrlOf, rootOfCa, sha256Hex, signingCa } from '../authority/authority.ts';
+import { type Context, execute, stateOf } from '../base/context.ts';
+import { type CertificateFacts, issueLeaf, newIntent, reserveKey } from './issuance.ts';
+
+/** From a certification request to a certificate: the request proves possession, the key is reserved for ever (I4), the certificate comes
+ *  from the profile alone (T32). The same request gives the same certificate until that is due for renewal (RULE-10, I6). */
+
+/** A certificate and the chain it hangs on, DER. */
+export type Enrolment = { readonly certificate: Uint8Array; readonly ica: Uint8Array; readonly root: Uint8Array };
+
+/** The last third of its life is when a certificate is renewed: the same key then gets a new one. */
+const renewalShare = 1 / 3;
+
+/** First certificate of a programmer (R11–R16), or the next one of the same key.
+ *  @param csr PKCS#10 DER @param expected subject it may carry
+ *  @throws NusecError NOT_FOUND, CONFLICT (another key), and what judgeCsr and the key reservation refuse */
+export async function certifyProgrammer(
+  ctx: Context,
+  uid: string,
+  csr: Uint8Array,
+  by: string,
+  expected: NameFields = { serialNumber: uid },
+): Promise<Enrolment> {
+  const stream = programmerStream(uid);
+  const state = await stateOf(ctx, programmer, stream);
+  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no programmer ${uid}`);
+  const request = judgeCsr(csr, expected);
+  const publicKeySha256 = sha256Hex(request.publicKey);
+  const holder = { kind: 'programmer', uid } as const;
+  await reserveKey(ctx, publicKeySha256, holder, by);
+  const enrolled = { type: 'EnrolProgrammerKey', publicKey: toBase64url(request.publicKey), publicKeySha256 } as const;
+  await execute(ctx, programmer, stream, enrolled, by);
+  const certificates = async () => certificatesOf(await stateOf(ctx, programmer, stream));
+  const issued = await issueLeaf(ctx, {
+    profile: 'programmer',
+    subject: uid,
+    holder,
+    use: 'programmer',
+    csr,
+    request,
+    by,
+    fields: { uid },
+    current: async () => {
+      const known = (await certificates()).at(-1);
+      return known && !(await isDue(ctx, known)) ? { publicKeySha256, ...known } : undefined;
+    },
+    isRecorded: async serial => (await certificates()).some(certificate => certificate.serial === serial),
+    async record({ publicKeySha256: _, ...facts }) {
+      const type = (await certificates()).length === 0 ? 'CertifyProgrammer' : 'RenewProgrammerCertificate';
+      const { state: after } = await execute(ctx, programmer, stream, { type, ...facts }, by);
+      return { publicKeySha256, ...facts, ...certificatesOf(after).find(({ serial }) => serial === facts.serial) };
+    },
+  });
+  return withChain(ctx, issued.icaId, issued.certificate);
+}
+
+/** First certificate of a gateway, or a later one, for the same or a new key. @throws as certifyProgrammer */
+export async function certifyGateway(
+  ctx: Context,
+  gatewayId: string,
+  csr: Uint8Array,
+  by: string,
+  expected: NameFields = { commonName: gatewayId },
+): Promise<Enrolment> {
+  const stream = gatewayStream(gatewayId);
+  const state = await stateOf(ctx, gateway, stream);
+  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no gateway ${gatewayId}`);
+  const request = judgeCsr(csr, expected);
+  const publicKeySha256 = sha256Hex(request.publicKey);
+  const certificates = async () => certificatesOf(await stateOf(ctx, gateway, stream));
+  const issued = await issueLeaf(ctx, {
+    profile: 'gateway',
+    subject: gatewayId,
+    holder: { kind: 'gateway', uid: gatewayId },
+    use: 'gateway',
+    csr,
+    request,
+    by,
+    fields: { id: gatewayId },
+    current: () => currentOf(ctx, certificates, publicKeySha256),
+    isRecorded: async serial => (await certificates()).some(certificate => certificate.serial === serial),
+    async record(facts) {
+      const { state: after } = await execute(ctx, gateway, stream, { type: 'CertifyGateway', ...facts }, by);
+      return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
+    },
+  });
+  return withChain(ctx, issued.icaId, issued.certificate);
+}
+
+/** Certificates in a state, newest last. */
+export function certificatesOf<C>(
+  state: { readonly status: 'NONE' } | { readonly status: string; readonly certificates: readonly C[] },
+): readonly C[] {
+  return 'certificates' in state ? state.certificates : [];
+}
+
+/** The newest certificate of a key, unless it is due for renewal. */
+export async function currentOf<C extends CertificateFacts>(
+  ctx: Context,
+  certificates: () => Promise<readonly C[]>,
+  publicKeySha256: string,
+): Promise<C | undefined> {
+  const known = (await certificates()).findLast(certificate => certificate.publicKeySha256 === publicKeySha256);
+  return known && !(await isDue(ctx, known)) ? known : undefined;
+}
+
+/** Certificate of a minted device, its IDevID (R78): the intent is recorded, then signed, then the result recorded, so that a crash between any
+ *  two ends in the same certificate.
+ *  @throws NusecError CSR_SUBJECT (another UID or registration id), CONFLICT (this unit asked with another key), and as certifyProgrammer */
+export async function certifyDevice(ctx: Context, uid: string, csr: Uint8Array, by: string): Promise<Enrolment> {
+  const state = await livingDevice(ctx, uid);
+  const request = judgeCsr(csr, { commonName: state.objId, serialNumber: uid });
+  const publicKeySha256 = sha256Hex(request.publicKey);
+  const known = currentCertificate(state);
+  if (known?.publicKeySha256 === publicKeySha256) return withChain(ctx, known.icaId, await ctx.blobs.get(known.certificateSha256));
+  await reserveKey(ctx, publicKeySha256, { kind: 'device', uid, objId: state.objId }, by);
+  const intent = await recordIntent(ctx, state, csr, publicKeySha256, by);
+  const ca = await signingCa(ctx, intent.icaId);
+  const { der } = await issueCertificate(
+    'device',
+    {
+      publicKey: request.publicKey,
+      serial: new Uint8Array(Buffer.from(intent.serial, 'hex')),
+      notBefore: intent.notBefore,
+      notAfter: intent.notAfter,
+      issuer: ca.certificate,
+      crlUrl: ca.crlUrl,
+      ocspUrl: ocspUrlOf(ctx),
+      organization: ca.certificate.subject.organization ?? ctx.project,
+      uid,
+      objId: state.objId,
+    },
+    ca.signer,
+  );
+  const certificateSha256 = await ctx.blobs.put(der);
+  const { serial, icaId, notAfter } = intent;
+  const facts: CertificateFacts = { serial, certificateSha256, publicKeySha256, icaId, notAfter };
+  await execute(ctx, device, deviceStream(uid), { type: 'CertifyDevice', ...facts }, by);
+  const recorded = currentCertificate(await stateOf(ctx, device, deviceStream(uid))) ?? facts;
+  const isOurs = recorded.certificateSha256 === certificateSha256;
+  return withChain(ctx, recorded.icaId, isOurs ? der : await ctx.blobs.get(recorded.certificateSha256));
+}
+
+export async function livingDevice(ctx: Context, uid: string): Promise<LivingDevice> {
+  const state = await stateOf(ctx, device, deviceStream(uid));
+  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
+  return state;
+}
+
+async function recordIntent(ctx: Context, state: LivingDevice, csr: Uint8Array, publicKeySha256: string, by: string) {
+  const ca = await activeCa(ctx, 'device', state.line);
+  const { uid, objId } = state;
+  const intent = await newIntent(ctx, ca, profiles.device.lifetimeDays, csr, publicKeySha256);
+  const facts = { ...intent, csr: { signatureVerified: true, uid, objId } };
+  const { state: after } = await execute(ctx, device, deviceStream(uid), { type: 'RequestCertification', ...facts }, by);
+  if (after.status === 'NONE' || after.certification === undefined) throw new NusecError('DEVICE_STATE', 'the intent was not recorded');
+  return after.certification;
+}
+
+/** Whether the last third of this certificate's life has begun. */
+export async function isDue(ctx: Context, known: Pick<CertificateFacts, 'certificateSha256'>): Promise<boolean> {
+  const { notBefore, notAfter } = parseCertificate(await ctx.blobs.get(known.certificateSha256));
+  const [from, to] = [Date.parse(notBefore), Date.parse(notAfter)];
+  return ctx.clock().getTime() >= to - (to - from) * renewalShare;
+}
+
+/** A certificate with its chain. @param icaId the authority that issued it */
+export async function withChain(ctx: Context, icaId: string, certificate: Uint8Array): Promise<Enrolment> {
+  const [ica, root] = await Promise.all([caById(ctx, icaId), rootOfCa(ctx, icaId)]);
+  return { certificate, ica: ica.certificate.der, root };
+}

@@ -1,0 +1,52 @@
+import { NusecError } from '../../errors.ts';
+import { judgeCsr } from '../../pki/csr.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { buildCertsOnly } from '../../pki/pkcs7.ts';
+import { trustedAuthorities } from '../authority/authority.ts';
+import type { Context } from '../base/context.ts';
+import { certifyGateway, certifyProgrammer } from './enrolment.ts';
+import type { Machine } from './machines.ts';
+import { certifyOperational } from './operational.ts';
+
+/** Enrolment over secure transport (EST, RFC 7030). Labels: `gateway` and `programmer` for their own certificates, `ldevid` for a device's
+ *  operational certificate, which it gets with its IDevID and renews with either. */
+
+export const estLabels = ['gateway', 'programmer', 'ldevid'] as const;
+export type EstLabel = (typeof estLabels)[number];
+
+const kindOfLabel = { gateway: 'gateway', programmer: 'programmer', ldevid: 'device' } as const satisfies Record<EstLabel, Machine['kind']>;
+
+/** What everybody may have: roots, cross-certificates and issuing CAs that are trusted (RFC 7030 §4.1). @returns PKCS#7 certs-only */
+export async function caCertificates(ctx: Context): Promise<Uint8Array> {
+  return buildCertsOnly(await trustedAuthorities(ctx));
+}
+
+/** First enrolment (RFC 7030 §4.2.1): of a device's operational certificate with its IDevID, of a gateway by the person who installs it;
+ *  whoever has a certificate of the label already may use that as well.
+ *  @param csr PKCS#10, DER @returns the certificate, DER
+ *  @throws NusecError CLIENT_CERTIFICATE_REFUSED (certificate of another kind, or a person where a machine is meant), and as certifyGateway */
+export async function enrol(
+  ctx: Context,
+  label: EstLabel,
+  csr: Uint8Array,
+  caller: Machine | { readonly person: string },
+): Promise<Uint8Array> {
+  if (!('person' in caller)) return reenrol(ctx, label, csr, caller);
+  const id = judgeCsr(csr).subject.commonName;
+  if (label !== 'gateway') throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', `a ${label} certificate is asked for with a certificate`);
+  if (id === undefined) throw new NusecError('CSR_SUBJECT', 'the request names no gateway (commonName)');
+  return (await certifyGateway(ctx, id, csr, `operator:${caller.person}`)).certificate;
+}
+
+/** Renewal with the present certificate (RFC 7030 §4.2.2). The same key gets its present certificate again until the last third of its life,
+ *  then a new one; a new key gets one at once. The subject of the request is that of the certificate, or empty. */
+export async function reenrol(ctx: Context, label: EstLabel, csr: Uint8Array, machine: Machine): Promise<Uint8Array> {
+  if (machine.kind !== kindOfLabel[label])
+    throw new NusecError('CLIENT_CERTIFICATE_REFUSED', `label ${label} is for a ${kindOfLabel[label]}, not for a ${machine.kind}`);
+  const { certificateSha256 } = machine;
+  if (label === 'ldevid') return (await certifyOperational(ctx, { uid: machine.id, certificateSha256 }, csr)).certificate;
+  const by = `${machine.kind}:${machine.id}`;
+  const expected = parseCertificate(await ctx.blobs.get(certificateSha256)).subject;
+  const certify = label === 'gateway' ? certifyGateway : certifyProgrammer;
+  return (await certify(ctx, machine.id, csr, by, expected)).certificate;
+}

@@ -1,0 +1,95 @@
+import { device, deviceStream } from '../../domain/device.ts';
+import { expiry, expiryNoticeDays, expiryStream } from '../../domain/expiry.ts';
+import { type CertificateRow, certificateQueries } from '../../projections/certificates.ts';
+import type { Alarms } from '../base/alarms.ts';
+import { type Context, execute, nowIso } from '../base/context.ts';
+
+/** Looks through the inventory for certificates that end soon (R86, RULE-16): 90, 30 and 7 days before, an event for each and an alarm for those
+ *  that share an authority; at the end, an event. What a newer certificate of the same subject has replaced ends without notice, and so does
+ *  what is renewed within the threshold anyway. */
+export type ExpiryScan = {
+  /** Looks now; resolves when everything found is recorded. */
+  check(): Promise<void>;
+  close(): Promise<void>;
+};
+
+const checkEveryMs = 6 * 60 * 60_000;
+const rowsAtOnce = 500;
+const dayMs = 86_400_000;
+const by = 'system:expiry';
+
+export function startExpiryScan(ctx: Context, alarms: Alarms): ExpiryScan {
+  let running: Promise<void> = Promise.resolve();
+  const check = (): Promise<void> => {
+    running = running.then(() => scan(ctx, alarms)).catch(error => ctx.log.error({ error: String(error) }, 'the expiry scan has stopped'));
+    return running;
+  };
+  const timer = setInterval(() => void check(), checkEveryMs);
+  timer.unref();
+  return {
+    check,
+    close() {
+      clearInterval(timer);
+      return running;
+    },
+  };
+}
+
+async function scan(ctx: Context, alarms: Alarms): Promise<void> {
+  await forAll(
+    ctx,
+    queries => queries.ended(nowIso(ctx), rowsAtOnce),
+    row => end(ctx, row),
+  );
+  for (const days of expiryNoticeDays.toReversed()) {
+    const found: CertificateRow[] = [];
+    const before = new Date(ctx.clock().getTime() + days * dayMs).toISOString();
+    await forAll(
+      ctx,
+      queries => queries.endingBefore(before, days, rowsAtOnce),
+      async row => {
+        await notice(ctx, row, days);
+        found.push(row);
+      },
+    );
+    await raise(alarms, found, days);
+  }
+}
+
+type Queries = ReturnType<typeof certificateQueries>;
+
+/** Takes rows until there are none left: what was worked on is recorded, so it does not come again. */
+async function forAll(
+  ctx: Context,
+  find: (queries: Queries) => Promise<CertificateRow[]>,
+  work: (row: CertificateRow) => Promise<unknown>,
+): Promise<void> {
+  for (;;) {
+    await ctx.reads.waitFor(ctx.store.head(), { projections: ['certificates'] });
+    const rows = await find(certificateQueries(ctx.reads.db));
+    if (rows.length === 0) return;
+    await Promise.all(rows.map(work));
+  }
+}
+
+function notice(ctx: Context, { serial, kind, subject, not_after: notAfter }: CertificateRow, days: number) {
+  return execute(ctx, expiry, expiryStream(serial), { type: 'NoticeExpiry', serial, kind, subject, days, notAfter }, by);
+}
+
+async function end(ctx: Context, { serial, kind, subject, not_after: notAfter }: CertificateRow): Promise<void> {
+  const now = nowIso(ctx);
+  if (kind === 'device') await execute(ctx, device, deviceStream(subject), { type: 'ExpireCertificate', serial, now }, by);
+  else await execute(ctx, expiry, expiryStream(serial), { type: 'EndCertificate', serial, notAfter, now }, by);
+}
+
+/** One alarm per kind and authority, however many certificates end. */
+async function raise(alarms: Alarms, found: readonly CertificateRow[], days: number): Promise<void> {
+  for (const rows of Map.groupBy(found, ({ kind, ica_id }) => `${kind} ${ica_id}`).values()) {
+    const [{ kind, subject, ica_id, not_after } = rows[0] as CertificateRow] = rows.toSorted((a, b) =>
+      a.not_after < b.not_after ? -1 : 1,
+    );
+    const what = rows.length === 1 ? `the ${kind} certificate of ${subject} ends` : `${rows.length} ${kind} certificates of ${ica_id} end`;
+    const detail = `${what} within ${days} days, first on ${not_after}`;
+    await alarms.raise({ code: `CERTIFICATE_ENDS_${days}_DAYS`, subject: `${kind}-${ica_id}`, detail });
+  }
+}

@@ -1,0 +1,139 @@
+import { toHex } from '../../bytes.ts';
+import type { CaUse } from '../../domain/authorityEvents.ts';
+import { certification, certificationStream, type Intent } from '../../domain/certification.ts';
+import { type KeyHolder, publicKey, publicKeyStream } from '../../domain/publicKey.ts';
+import { NusecError } from '../../errors.ts';
+import { issueCertificate } from '../../pki/certificate.ts';
+import type { judgeCsr } from '../../pki/csr.ts';
+import { type ProfileFields, profiles } from '../../pki/profiles.ts';
+import { type ActiveCa, activeCa, sha256Hex, signingCa } from '../authority/authority.ts';
+import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
+
+/** Intent, signature, result: whatever is signed for a machine was recorded before, and is recorded again when it is there. Killed between any
+ *  two, the same request leads to the same certificate. */
+
+/** A certificate as its subject's stream has it. */
+export type CertificateFacts = {
+  readonly serial: string;
+  readonly certificateSha256: string;
+  readonly publicKeySha256: string;
+  readonly icaId: string;
+  readonly notAfter: string;
+};
+
+type LeafProfile = 'programmer' | 'gateway' | 'ldevid';
+type Common = 'publicKey' | 'serial' | 'notBefore' | 'notAfter' | 'issuer' | 'crlUrl' | 'organization';
+
+export type Wish<Profile extends LeafProfile> = {
+  readonly profile: Profile;
+  /** UID or gateway id: whose certificate. */
+  readonly subject: string;
+  readonly use: CaUse;
+  readonly line?: string;
+  /** PKCS#10 that was judged. */
+  readonly csr: Uint8Array;
+  readonly request: ReturnType<typeof judgeCsr>;
+  readonly fields: Omit<ProfileFields[Profile], Common>;
+  readonly by: string;
+  /** To whom the key belongs for ever (I4). */
+  readonly holder: KeyHolder;
+  /** The certificate of this key that is recorded and not due for renewal, looked up anew each time. */
+  readonly current: () => Promise<CertificateFacts | undefined>;
+  /** Whether the subject's stream has this certificate: an intent that got that far is done. */
+  readonly isRecorded: (serial: string) => Promise<boolean>;
+  /** Records the result in the subject's stream. @returns what is recorded under this serial, which is another's result if that was faster */
+  readonly record: (facts: CertificateFacts) => Promise<CertificateFacts>;
+};
+
+/** What is recorded of a certificate, and the certificate, DER. */
+export type Issued = CertificateFacts & { readonly certificate: Uint8Array };
+
+/** Issues a programmer's, gateway's or operational certificate, or gives the present one.
+ *  @throws NusecError CA_NOT_ACTIVE, CERTIFICATE_EXPIRED (the issuing CA), and what `record`, the keystore and the event store throw */
+export async function issueLeaf<Profile extends LeafProfile>(ctx: Context, wish: Wish<Profile>): Promise<Issued> {
+  const { profile, subject, by } = wish;
+  const stream = certificationStream(profile, subject);
+  const publicKeySha256 = sha256Hex(wish.request.publicKey);
+  const known = await wish.current();
+  if (known !== undefined) return withBytes(ctx, known);
+  const atHand = await intentAtHand(ctx, wish, stream, publicKeySha256);
+  await requireKeyOf(ctx, publicKeySha256, wish.holder);
+  // Both are there before anything is signed; together they are one write to the disk.
+  const [intent] = await Promise.all([
+    atHand ?? recordIntent(ctx, wish, stream, publicKeySha256),
+    reserveKey(ctx, publicKeySha256, wish.holder, by),
+  ]);
+  // Somebody else's intent may have come to its end between our look and our intent: then there is a certificate now.
+  const meanwhile = atHand === undefined ? await wish.current() : undefined;
+  if (meanwhile !== undefined) {
+    await execute(ctx, certification, stream, { type: 'FinishIntent', serial: intent.serial }, by);
+    return withBytes(ctx, meanwhile);
+  }
+  const { serial, icaId, notBefore, notAfter } = intent;
+  const ca = await signingCa(ctx, icaId);
+  const common = {
+    publicKey: wish.request.publicKey,
+    serial: new Uint8Array(Buffer.from(serial, 'hex')),
+    notBefore,
+    notAfter,
+    issuer: ca.certificate,
+    crlUrl: ca.crlUrl,
+    organization: ca.certificate.subject.organization ?? ctx.project,
+  };
+  const { der } = await issueCertificate(profile, { ...common, ...wish.fields } as unknown as ProfileFields[Profile], ca.signer);
+  const certificateSha256 = await ctx.blobs.put(der);
+  // With this event the intent has come to its end; that is written down when the next one is due.
+  const recorded = await wish.record({ serial, certificateSha256, publicKeySha256, icaId, notAfter });
+  return recorded.certificateSha256 === certificateSha256 ? { ...recorded, certificate: der } : withBytes(ctx, recorded);
+}
+
+const withBytes = async (ctx: Context, facts: CertificateFacts): Promise<Issued> => ({
+  ...facts,
+  certificate: await ctx.blobs.get(facts.certificateSha256),
+});
+
+/** Reserves a public key for its holder. @throws NusecError WEAK_OR_CLONED_KEY (T26) */
+export async function reserveKey(ctx: Context, publicKeySha256: string, holder: KeyHolder, by: string): Promise<void> {
+  await execute(ctx, publicKey, publicKeyStream(publicKeySha256), { type: 'ReservePublicKey', ...holder }, by);
+}
+
+/** @throws NusecError WEAK_OR_CLONED_KEY when the key is another's */
+async function requireKeyOf(ctx: Context, publicKeySha256: string, holder: KeyHolder): Promise<void> {
+  publicKey.decide({ type: 'ReservePublicKey', ...holder }, await stateOf(ctx, publicKey, publicKeyStream(publicKeySha256)));
+}
+
+/** The recorded intent for this key that did not come to its end. */
+async function intentAtHand(ctx: Context, wish: Wish<LeafProfile>, stream: string, publicKeySha256: string): Promise<Intent | undefined> {
+  const state = await stateOf(ctx, certification, stream);
+  if (state.status !== 'PENDING') return undefined;
+  const { intent } = state;
+  if (!(await wish.isRecorded(intent.serial))) return intent.publicKeySha256 === publicKeySha256 ? intent : undefined;
+  await execute(ctx, certification, stream, { type: 'FinishIntent', serial: intent.serial }, wish.by);
+  return undefined;
+}
+
+async function recordIntent(ctx: Context, wish: Wish<LeafProfile>, stream: string, publicKeySha256: string): Promise<Intent> {
+  const ca = await activeCa(ctx, wish.use, wish.line);
+  const wanted = await newIntent(ctx, ca, profiles[wish.profile].lifetimeDays, wish.csr, publicKeySha256);
+  const { state } = await execute(ctx, certification, stream, { type: 'IntendCertificate', ...wanted }, wish.by);
+  return state.status === 'PENDING' ? state.intent : wanted;
+}
+
+/** What will be signed: serial number and validity, never beyond the authority's own (I15).
+ *  @throws NusecError CERTIFICATE_EXPIRED when the authority's time is over */
+export async function newIntent(
+  ctx: Context,
+  ca: ActiveCa,
+  lifetimeDays: number,
+  csr: Uint8Array,
+  publicKeySha256: string,
+): Promise<Intent> {
+  const notBefore = nowIso(ctx);
+  if (ca.certificate.notAfter <= notBefore)
+    throw new NusecError('CERTIFICATE_EXPIRED', `${ca.icaId} was valid until ${ca.certificate.notAfter}`);
+  const serial = ctx.randomBytes(16);
+  serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40;
+  const wanted = new Date(ctx.clock().getTime() + lifetimeDays * 86_400_000 - 1000).toISOString();
+  const notAfter = wanted < ca.certificate.notAfter ? wanted : ca.certificate.notAfter;
+  return { serial: toHex(serial), csrSha256: sha256Hex(csr), publicKeySha256, icaId: ca.icaId, notBefore, notAfter };
+}

@@ -1,0 +1,70 @@
+import { device, deviceStream } from '../../domain/device.ts';
+import { requireCertifiable } from '../../domain/deviceField.ts';
+import { judgeCsr } from '../../pki/csr.ts';
+import type { NameFields } from '../../pki/names.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { ldevidUnit } from '../../pki/profiles.ts';
+import { ocspUrlOf, sha256Hex } from '../authority/authority.ts';
+import { type Context, execute, stateOf } from '../base/context.ts';
+import type { ConnectedDevices } from '../field/connectedDevices.ts';
+import type { DeviceChannel } from '../field/deviceChannel.ts';
+import { certificatesOf, currentOf, type Enrolment, isDue, livingDevice, withChain } from './enrolment.ts';
+import { issueLeaf } from './issuance.ts';
+
+/** The operational certificate of a device (LDevID, IEEE 802.1AR): short-lived, for a key of its own, asked for with the certificate it has, over
+ *  EST or MQTT. The certificate of its production (IDevID) stays what it falls back to. */
+
+/** Who asks, as the connection proved it (RULE-9). */
+export type CertifiedDevice = { readonly uid: string; readonly certificateSha256: string };
+
+/** The same key gets its present certificate until the last third of its life, then a new one; a new key gets one at once. Asked again after a
+ *  crash it gives the same.
+ *  @param csr PKCS#10 DER; its subject is empty or that of the certificate shown
+ *  @throws NusecError DEVICE_STATE (not in use), WEAK_OR_CLONED_KEY, CA_NOT_ACTIVE, and as judgeCsr */
+export async function certifyOperational(ctx: Context, { uid, certificateSha256 }: CertifiedDevice, csr: Uint8Array): Promise<Enrolment> {
+  const by = `device:${uid}`;
+  const present: NameFields = parseCertificate(await ctx.blobs.get(certificateSha256)).subject;
+  const state = await livingDevice(ctx, uid);
+  requireCertifiable(state);
+  const request = judgeCsr(csr, { ...present, organizationalUnit: ldevidUnit, commonName: state.objId, serialNumber: uid });
+  const publicKeySha256 = sha256Hex(request.publicKey);
+  // The IDevID is not replaced by this, even if the device shows its key again.
+  const certificates = async () =>
+    certificatesOf(await stateOf(ctx, device, deviceStream(uid))).filter(({ serial }) => serial !== state.serial);
+  const issued = await issueLeaf(ctx, {
+    profile: 'ldevid',
+    subject: uid,
+    holder: { kind: 'device', uid, objId: state.objId },
+    use: 'device',
+    line: state.line,
+    csr,
+    request,
+    by,
+    fields: { uid, objId: state.objId, ocspUrl: ocspUrlOf(ctx) },
+    current: () => currentOf(ctx, certificates, publicKeySha256),
+    isRecorded: async serial => (await certificates()).some(each => each.serial === serial),
+    async record(facts) {
+      const { state: after } = await execute(ctx, device, deviceStream(uid), { type: 'IssueOperationalCertificate', ...facts }, by);
+      return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
+    },
+  });
+  return withChain(ctx, issued.icaId, issued.certificate);
+}
+
+/** Tells a connected device that it is time to ask: it came with its IDevID, or with an LDevID in the last third of its life. The server has the
+ *  clock; a device need not know the time. */
+export async function remindOfRenewal(
+  ctx: Context,
+  connected: ConnectedDevices,
+  channel: Pick<DeviceChannel, 'remindOfRenewal'>,
+  uid: string,
+): Promise<void> {
+  const serial = connected.get(uid)?.serialHex;
+  const state = await livingDevice(ctx, uid);
+  const shown = state.certificates.find(certificate => certificate.serial === serial);
+  if (shown === undefined || (serial !== state.serial && !(await isDue(ctx, shown)))) return;
+  requireCertifiable(state);
+  // An upgrade ends with a restart and another hello; until then its blocks keep their connection.
+  if (state.status === 'UPGRADING') return;
+  await channel.remindOfRenewal(uid, shown.serial);
+}

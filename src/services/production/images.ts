@@ -1,0 +1,96 @@
+import { fromBase64url, fromHex, toBase64url } from '../../bytes.ts';
+import { device, deviceStream } from '../../domain/device.ts';
+import type { DeviceBootKey, LivingDevice } from '../../domain/deviceState.ts';
+import { grant, grantStream } from '../../domain/grant.ts';
+import { type BoundFirmware, type ImageKind, job, jobStream, requireBoundFirmware, requireRunningJob } from '../../domain/job.ts';
+import { NusecError } from '../../errors.ts';
+import { bootKeyId } from '../../keystore/bootKeys.ts';
+import { deviceTrailer } from '../../ota/build.ts';
+import { jobQueries } from '../../projections/jobs.ts';
+import { type Context, execute, stateOf } from '../base/context.ts';
+import { lineOf } from '../firmware/lines.ts';
+import { checkCounter, releaseOf } from '../firmware/releases.ts';
+import type { Parts } from './ledger.ts';
+import { activeProgrammer } from './programmers.ts';
+import type { UnitInWork } from './units.ts';
+
+/** Images for units (R37–R39, R45–R48, RULE-8, RULE-12): the body is the same for a whole job and fetched once, the trailer with key and
+ *  signature belongs to one chip. */
+
+export type SignedImage = {
+  /** SubjectPublicKeyInfo, 91 bytes. */
+  readonly publicKey: Uint8Array;
+  readonly bodySha256: string;
+  readonly bodyBytes: number;
+  readonly imageHash: string;
+  readonly trailer: Uint8Array;
+  readonly version: string;
+  readonly securityCounter: number;
+};
+
+/** Never a second boot key for one chip and slot: the private half is made in the keystore and stays there (RULE-1, I5).
+ *  @throws NusecError DEVICE_STATE */
+export async function assignBootKey(ctx: Context, state: LivingDevice, slot: ImageKind, by: string): Promise<DeviceBootKey> {
+  const keyId = state.bootKeys[slot]?.keyId ?? bootKeyId(fromHex(state.uid), fromHex(state.objId), slot);
+  const publicKey = toBase64url(await ctx.bootKeys.ensure(keyId));
+  const stream = deviceStream(state.uid);
+  const { state: after } = await execute(ctx, device, stream, { type: 'AssignBootKey', slot, keyId, publicKey }, by);
+  const assigned = after.status === 'NONE' ? undefined : after.bootKeys[slot];
+  if (assigned === undefined) throw new NusecError('DEVICE_STATE', 'the boot key was not assigned');
+  return assigned;
+}
+
+/** The firmware a unit gets (I8, I9, RULE-8, RULE-11): bound to a running job, still published, not below the floor of its line.
+ *  @throws NusecError JOB_NOT_RUNNING, FIRMWARE_NOT_BOUND, RELEASE_STATE, ROLLBACK, COUNTER_EXHAUSTED */
+async function firmwareFor(ctx: Context, unit: UnitInWork, image: ImageKind): Promise<BoundFirmware> {
+  requireRunningJob(unit.job);
+  const bound = requireBoundFirmware(unit.job, image);
+  const { status } = await releaseOf(ctx, bound.releaseId);
+  if (status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${bound.releaseId} is ${status}`);
+  const line = await lineOf(ctx, unit.job.line);
+  if (image === 'app') checkCounter(bound.securityCounter, line.rollbackFloor, line.counterMaximum);
+  return bound;
+}
+
+/** Signs an image for one unit. The same unit gets the same bytes again. */
+export async function signFor(ctx: Context, unit: UnitInWork, image: ImageKind, by: string): Promise<SignedImage> {
+  const { bodySha256, size, imageHash, version, securityCounter } = await firmwareFor(ctx, unit, image);
+  const key = await assignBootKey(ctx, unit.device, image, by);
+  const publicKey = fromBase64url(key.publicKey);
+  const stream = grantStream(unit.grantId);
+  const known = await stateOf(ctx, grant, stream);
+  const made = known.status === 'SIGNED' ? known.trailers[image] : undefined;
+  const facts = { publicKey, bodySha256, bodyBytes: size, imageHash, version, securityCounter };
+  if (made?.imageHash === imageHash) return { ...facts, trailer: await ctx.blobs.get(made.trailerSha256) };
+  const signature = await ctx.bootKeys.sign(key.keyId, await ctx.blobs.get(bodySha256));
+  const trailer = deviceTrailer({ imageHash: fromHex(imageHash), publicKey, keyForm: 'whole', signature });
+  const trailerSha256 = await ctx.blobs.put(trailer);
+  const { state } = await execute(ctx, grant, stream, { type: 'RecordTrailer', image, imageHash, trailerSha256 }, by);
+  const recorded = state.status === 'SIGNED' ? state.trailers[image]?.trailerSha256 : undefined;
+  return { ...facts, trailer: await ctx.blobs.get(recorded ?? trailerSha256) };
+}
+
+/** The body of an image that is bound to a running job this programmer has a share of.
+ *  @throws NusecError NOT_FOUND, BLOB_DAMAGED with an alarm (T30), PROGRAMMER_NOT_ACTIVE */
+export async function imageBody({ ctx, alarms }: Parts, programmer: string, sha256: string): Promise<Uint8Array> {
+  await activeProgrammer(ctx, programmer);
+  if (!(await isBoundFor(ctx, programmer, sha256))) throw new NusecError('NOT_FOUND', 'no job of this programmer has such an image');
+  try {
+    return await ctx.blobs.get(sha256);
+  } catch (error) {
+    if (error instanceof NusecError && error.code === 'BLOB_DAMAGED') {
+      await alarms.raise({ code: 'BLOB_DAMAGED', subject: sha256, detail: 'stored firmware is not what was uploaded' });
+    }
+    throw error;
+  }
+}
+
+async function isBoundFor(ctx: Context, programmer: string, sha256: string): Promise<boolean> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
+  for (const { job_id, status } of await jobQueries(ctx.reads.db).allotmentsOf(programmer)) {
+    if (status === 'CLOSED' || status === 'FROZEN') continue;
+    const state = await stateOf(ctx, job, jobStream(job_id));
+    if (state.status === 'RUNNING' && [state.bl2, state.app].some(bound => bound?.bodySha256 === sha256)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,51 @@
+import { toHex } from '../../bytes.ts';
+import { allotment, allotmentStream } from '../../domain/allotment.ts';
+import { remainingUnits } from '../../domain/allotmentState.ts';
+import { NusecError } from '../../errors.ts';
+import { verifyPackageAck } from '../../production/packageAck.ts';
+import { execute, nowIso } from '../base/context.ts';
+import { allotmentOf } from './jobs.ts';
+import { acceptLedger, type Parts, readLedger } from './ledger.ts';
+import { opened } from './packages.ts';
+import { activeProgrammer, authKeyOf } from './programmers.ts';
+
+/** A programmer tells which package it counts with now (R62–R64, T3, T6). */
+
+export type ImportNotice = {
+  /** 32 hex. */
+  readonly packageId: string;
+  readonly acknowledgement: Uint8Array;
+  /** COSE ledger records; the last one is the import record. */
+  readonly ledger: readonly Uint8Array[];
+};
+export type ImportAnswer = { readonly jobId: string; readonly remaining: number; readonly acknowledged: number };
+
+/** Only the newest package of a share counts; the same notice again changes nothing.
+ *  @throws NusecError COSE_SIGNATURE, PACKAGE_REFUSED (not exported for this programmer), PACKAGE_REPLAYED, PACKAGE_EXPIRED, LEDGER_GAP … */
+export async function recordImport(parts: Parts, programmer: string, notice: ImportNotice, by: string): Promise<ImportAnswer> {
+  const { ctx } = parts;
+  const key = authKeyOf(await activeProgrammer(ctx, programmer));
+  const ack = await verifyPackageAck(notice.acknowledgement, () => key);
+  const jobId = toHex(ack.jobId);
+  const isOwn = toHex(ack.progUid) === programmer && toHex(ack.packageId) === notice.packageId;
+  const state = await allotmentOf(ctx, jobId, programmer);
+  if (!isOwn || state.status === 'NONE')
+    throw new NusecError('PACKAGE_REFUSED', 'the acknowledgement is not of a package of this programmer');
+  const exported = state.packages.find(({ packageId }) => packageId === notice.packageId);
+  if (exported?.sha256 !== toHex(ack.packageSha256)) throw new NusecError('PACKAGE_REFUSED', 'no such package was exported');
+  const ledger = await readLedger(parts, state, key, notice.ledger, by);
+  const { type, packageId } = ledger.last.record;
+  const isImport = type === 'import' && packageId !== undefined && toHex(packageId) === notice.packageId;
+  if (!isImport || ledger.last.hash !== toHex(ack.ledgerHead)) {
+    throw new NusecError('BAD_REQUEST', 'the last ledger record is not the import that is acknowledged');
+  }
+  await execute(
+    ctx,
+    allotment,
+    allotmentStream(jobId, programmer),
+    { type: 'ImportPackage', packageId: notice.packageId, now: nowIso(ctx) },
+    by,
+  );
+  const acknowledged = await acceptLedger(parts, jobId, programmer, ledger, by);
+  return { jobId, remaining: remainingUnits(opened(await allotmentOf(ctx, jobId, programmer))), acknowledged };
+}

@@ -1,0 +1,147 @@
+import { allotment, allotmentStream } from '../../domain/allotment.ts';
+import type { AllotmentState } from '../../domain/allotmentState.ts';
+import { type CreatedJob, job, jobStream } from '../../domain/job.ts';
+import { releaseFacts } from '../../domain/release.ts';
+import { NusecError } from '../../errors.ts';
+import { type AllotmentRow, type JobRow, jobQueries, type UnitRow } from '../../projections/jobs.ts';
+import { newHexId } from '../authority/authority.ts';
+import { type Context, execute, stateOf } from '../base/context.ts';
+import { lineOf } from '../firmware/lines.ts';
+import { releaseOf } from '../firmware/releases.ts';
+import { programmerOf } from './programmers.ts';
+import { readUidList } from './uidLists.ts';
+
+/** Production jobs: planned, bound to firmware and chips, released by a second person, shared out to programmers (R57, R59, R60, R100). */
+
+export type JobWish = {
+  readonly line: string;
+  readonly plannedCount: number;
+  readonly scrapAllowance?: number | undefined;
+  readonly requireUidList?: boolean | undefined;
+};
+
+/** @throws NusecError NOT_FOUND (line), BAD_REQUEST */
+export async function createJob(ctx: Context, wish: JobWish, by: string): Promise<CreatedJob> {
+  await lineOf(ctx, wish.line);
+  const jobId = newHexId(ctx);
+  const requireUidList = wish.requireUidList ?? false;
+  const policy = { requireUidList, lockDebug: true, deployedLifeCycle: true, requireSpdm: true, verifyBootBeforeLock: true };
+  const { line, plannedCount, scrapAllowance = 0 } = wish;
+  return change(ctx, jobId, { type: 'CreateJob', jobId, line, plannedCount, scrapAllowance, policy, by }, by);
+}
+
+/** @throws NusecError NOT_FOUND, WRONG_PRODUCT, RELEASE_STATE (I8) */
+export async function bindFirmware(ctx: Context, jobId: string, releaseId: string, by: string): Promise<CreatedJob> {
+  await jobOf(ctx, jobId);
+  return change(ctx, jobId, { type: 'BindFirmware', release: releaseFacts(await releaseOf(ctx, releaseId)) }, by);
+}
+
+/** @param text one UID per line @throws NusecError BAD_REQUEST, UID_CONFLICT, BODY_TOO_LARGE */
+export async function attachUidList(ctx: Context, jobId: string, text: string, by: string): Promise<CreatedJob> {
+  await jobOf(ctx, jobId);
+  const list = readUidList(text);
+  return change(ctx, jobId, { type: 'AttachUidList', sha256: await ctx.blobs.put(list), count: list.length / 16 }, by);
+}
+
+/** By another person than its creator (I16). */
+export const releaseJob = (ctx: Context, jobId: string, by: string) => change(ctx, jobId, { type: 'ReleaseJob', by }, by);
+export const suspendJob = (ctx: Context, jobId: string, reason: string, by: string) =>
+  change(ctx, jobId, { type: 'SuspendJob', reason, by }, by);
+export const resumeJob = (ctx: Context, jobId: string, by: string) => change(ctx, jobId, { type: 'ResumeJob', by }, by);
+export const cancelJob = (ctx: Context, jobId: string, reason: string, by: string) =>
+  change(ctx, jobId, { type: 'CancelJob', reason, by }, by);
+
+export type Share = { readonly programmer: string; readonly count: number; readonly scrapAllowance?: number | undefined };
+
+/** A programmer's share, new or raised. The job keeps the plan (I2), the allotment counts; what was cut off between the two is finished
+ *  by the same call again. @throws NusecError NOT_FOUND, COUNT_OVER_PLAN, STATE */
+export async function allot(
+  ctx: Context,
+  jobId: string,
+  { programmer, count, scrapAllowance = 0 }: Share,
+  by: string,
+): Promise<CreatedJob> {
+  await programmerOf(ctx, programmer);
+  const state = await change(ctx, jobId, { type: 'MakeAllotment', programmer, count, scrapAllowance }, by);
+  const stream = allotmentStream(jobId, programmer);
+  const isNew = (await allotmentOf(ctx, jobId, programmer)).status === 'NONE';
+  if (isNew) await execute(ctx, allotment, stream, { type: 'OpenAllotment', jobId, programmer, quota: count, scrapAllowance }, by);
+  else await execute(ctx, allotment, stream, { type: 'RaiseAllotment', quota: count, scrapAllowance }, by);
+  return state;
+}
+
+export const allotmentOf = (ctx: Context, jobId: string, programmer: string): Promise<AllotmentState> =>
+  stateOf(ctx, allotment, allotmentStream(jobId, programmer));
+
+/** @throws NusecError NOT_FOUND */
+export async function jobOf(ctx: Context, jobId: string): Promise<CreatedJob> {
+  const state = await stateOf(ctx, job, jobStream(jobId));
+  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no job ${jobId}`);
+  return state;
+}
+
+export type JobBoard = { readonly row: JobRow; readonly allotments: readonly AllotmentRow[] };
+
+export async function listJobs(ctx: Context, page: { status?: string | undefined; after?: string | undefined; limit: number }) {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
+  return jobQueries(ctx.reads.db).page(page);
+}
+
+/** The job board's view of one job. @throws NusecError NOT_FOUND */
+export async function jobBoard(ctx: Context, jobId: string): Promise<JobBoard> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
+  const queries = jobQueries(ctx.reads.db);
+  const row = await queries.byId(jobId);
+  if (row === undefined) throw new NusecError('NOT_FOUND', `there is no job ${jobId}`);
+  return { row, allotments: await queries.allotments(jobId) };
+}
+
+/** Every unit of a job (R83). */
+export async function unitsOf(ctx: Context, jobId: string): Promise<readonly UnitRow[]> {
+  await jobBoard(ctx, jobId);
+  return jobQueries(ctx.reads.db).units(jobId);
+}
+
+const columns = [
+  'uid',
+  'objId',
+  'status',
+  'version',
+  'serial',
+  'programmer',
+  'reserved',
+  'certified',
+  'locked',
+  'finished',
+  'reason',
+] as const;
+
+/** Status report for OEM and contract manufacturer (R83). RFC 4180, with a head line. */
+export async function statusCsv(ctx: Context, jobId: string): Promise<string> {
+  const lines = (await unitsOf(ctx, jobId)).map(unit => [
+    unit.uid,
+    unit.obj_id,
+    unit.status,
+    unit.version,
+    unit.serial,
+    unit.programmer,
+    unit.reserved_at,
+    unit.certified_at,
+    unit.locked_at,
+    unit.finished_at,
+    unit.reason,
+  ]);
+  return [columns, ...lines].map(line => `${line.map(csvField).join(',')}\r\n`).join('');
+}
+
+/** A field that a spreadsheet would run as a formula is disarmed by a quote mark. */
+function csvField(value: string | null): string {
+  const text = value ?? '';
+  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+async function change(ctx: Context, jobId: string, command: Parameters<typeof job.decide>[0], by: string): Promise<CreatedJob> {
+  await execute(ctx, job, jobStream(jobId), command, by);
+  return jobOf(ctx, jobId);
+}

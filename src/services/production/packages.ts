@@ -1,0 +1,114 @@
+import { fromHex, toHex } from '../../bytes.ts';
+import { allotment, allotmentStream } from '../../domain/allotment.ts';
+import type { ExportedPackage } from '../../domain/allotmentEvents.ts';
+import { type AllotmentState, type OpenedAllotment, remainingUnits } from '../../domain/allotmentState.ts';
+import { type BoundFirmware, type CreatedJob, requireBoundFirmware, requireRunningJob } from '../../domain/job.ts';
+import { parseVersion } from '../../domain/version.ts';
+import { NusecError } from '../../errors.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { imageIds } from '../../production/fields.ts';
+import { otpMapVersion } from '../../production/otpMap.ts';
+import { type ContentSeal, type PackagePayload, sealPackage } from '../../production/package.ts';
+import { activeCa, packageSigner, rootOfCa, sha256Hex } from '../authority/authority.ts';
+import { type Context, execute } from '../base/context.ts';
+import { lineOf } from '../firmware/lines.ts';
+import { allotmentOf, jobOf } from './jobs.ts';
+import { programmerOf } from './programmers.ts';
+import { uidRuleFor } from './uidLists.ts';
+
+/** Production packages (R57–R61, R105, R106): the units a programmer may still build, sealed for that programmer alone. */
+
+const packageLifetimeDays = 90;
+
+/** The file of a share. A package that was lost is exported again byte for byte (silence 8); after the quota rose, or with `replace`,
+ *  a new one is made with a higher sequence that supersedes it (silence 7, I13).
+ *  @throws NusecError NOT_FOUND, JOB_NOT_RUNNING, STATE (no AES_NuLink3 yet), COUNT_EXHAUSTED, ALLOTMENT_FROZEN */
+export async function exportPackage(ctx: Context, jobId: string, programmer: string, replace: boolean, by: string): Promise<Uint8Array> {
+  const job = await jobOf(ctx, jobId);
+  const state = opened(await allotmentOf(ctx, jobId, programmer));
+  const newest = state.packages.at(-1);
+  if (newest !== undefined && !replace && !state.raisedSincePackage) return ctx.blobs.get(newest.sha256);
+  requireRunningJob(job);
+  const { file, exported } = await makePackage(ctx, job, state);
+  try {
+    await execute(ctx, allotment, allotmentStream(jobId, programmer), { type: 'ExportPackage', ...exported }, by);
+  } catch (error) {
+    const wasFirst = error instanceof NusecError && error.code === 'PACKAGE_REPLAYED' && !replace;
+    if (!wasFirst) throw error;
+    return exportPackage(ctx, jobId, programmer, false, by);
+  }
+  return file;
+}
+
+/** @throws NusecError NOT_FOUND */
+export function opened(state: AllotmentState): OpenedAllotment {
+  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', 'this programmer has no allotment of this job');
+  return state;
+}
+
+async function makePackage(
+  ctx: Context,
+  job: CreatedJob,
+  state: OpenedAllotment,
+): Promise<{ file: Uint8Array; exported: ExportedPackage }> {
+  const { kek } = await programmerOf(ctx, state.programmer);
+  if (kek === undefined) throw new NusecError('STATE', 'the programmer has not agreed AES_NuLink3 yet');
+  const payload = await payloadOf(ctx, job, state);
+  const seal: ContentSeal = (kdf, iv, aad, plaintext) => ctx.keystore.seal(kek.keyId, kdf, iv, aad, plaintext);
+  const file = await sealPackage({ payload, epoch: kek.epoch, iv: ctx.randomBytes(12) }, await packageSigner(ctx), seal);
+  const exported = {
+    packageId: toHex(payload.packageId),
+    sequence: payload.sequence,
+    epoch: kek.epoch,
+    count: payload.count,
+    sha256: await ctx.blobs.put(file),
+    expiresAt: new Date(payload.expiresAtSeconds * 1000).toISOString(),
+  };
+  return { file, exported };
+}
+
+/** Counts what the server would still grant, so that a replacement never adds to what was built before. */
+async function payloadOf(ctx: Context, job: CreatedJob, state: OpenedAllotment): Promise<PackagePayload> {
+  const line = await lineOf(ctx, job.line);
+  const count = remainingUnits(state);
+  if (count === 0) throw new NusecError('COUNT_EXHAUSTED', 'nothing is left of this allotment');
+  const newest = state.packages.at(-1);
+  const issuedAtSeconds = Math.floor(ctx.clock().getTime() / 1000);
+  return {
+    version: 1,
+    packageId: ctx.randomBytes(16),
+    jobId: fromHex(job.jobId),
+    progUid: fromHex(state.programmer),
+    count,
+    sequence: (newest?.sequence ?? 0) + 1,
+    issuedAtSeconds,
+    expiresAtSeconds: issuedAtSeconds + packageLifetimeDays * 86_400,
+    images: [imageOf(imageIds.bl2, requireBoundFirmware(job, 'bl2')), imageOf(imageIds.bl3, requireBoundFirmware(job, 'app'))],
+    uids: await uidRuleFor(ctx, job.uidList?.sha256),
+    server: { baseUrl: ctx.apiBaseUrl, tlsRootKeySha256: await rootKeySha256(ctx, state.programmer) },
+    policy: job.policy,
+    vendorId: fromHex(line.vendorUuid),
+    classId: fromHex(line.classUuid),
+    scrapAllowance: Math.max(0, state.scrapAllowance - state.scrapped),
+    rollbackFloor: line.rollbackFloor,
+    ...(newest !== undefined && { supersedes: fromHex(newest.packageId) }),
+    icaId: (await activeCa(ctx, 'device', job.line)).icaId,
+    otpMapVersion,
+  };
+}
+
+/** The root that this programmer has in OTP: after a rollover not the newest one. */
+async function rootKeySha256(ctx: Context, programmer: string): Promise<Uint8Array> {
+  const certificate = (await programmerOf(ctx, programmer)).certificates.at(-1);
+  if (certificate === undefined) throw new NusecError('STATE', 'the programmer has no certificate');
+  return fromHex(sha256Hex(parseCertificate(await rootOfCa(ctx, certificate.icaId)).spki));
+}
+
+const imageOf = (id: number, { version, bodySha256, size, securityCounter }: BoundFirmware): PackagePayload['images'][number] => ({
+  id,
+  version: parseVersion(version),
+  sha256: fromHex(bodySha256),
+  sizeBytes: size,
+  securityCounter,
+  format: 'mcuboot',
+});

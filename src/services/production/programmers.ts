@@ -1,0 +1,168 @@
+import { fromBase64url, fromHex, toBase64url, toHex } from '../../bytes.ts';
+import { allotment, allotmentStream } from '../../domain/allotment.ts';
+import { programmer, programmerStream, type RegisteredProgrammer, requireActiveProgrammer } from '../../domain/programmer.ts';
+import { formatVersion, parseVersion } from '../../domain/version.ts';
+import { NusecError } from '../../errors.ts';
+import { bootKeyId } from '../../keystore/bootKeys.ts';
+import { attachTrailer, deviceTrailer } from '../../ota/build.ts';
+import { isMcubootImage } from '../../ota/image.ts';
+import { prepareRelease } from '../../ota/prepare.ts';
+import { otpMap } from '../../production/otpMap.ts';
+import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
+import { jobQueries } from '../../projections/jobs.ts';
+import { type ProgrammerRow, programmerQueries } from '../../projections/programmers.ts';
+import { caById, rootOfCa, sha256Hex } from '../authority/authority.ts';
+import { type Context, execute, stateOf } from '../base/context.ts';
+import { programmerProduct } from '../firmware/lines.ts';
+
+/** The life of a programmer as the OEM steers it: prepared, locked, shipped, suspended, given up (R3–R34, T15). Certifying is in
+ *  enrolment.ts, the shared key in kek.ts. */
+
+/** Registration id of a programmer's boot key: a programmer has one life. */
+const noObjId = new Uint8Array(16);
+
+export async function registerProgrammer(ctx: Context, uid: string, name: string, by: string): Promise<RegisteredProgrammer> {
+  return change(ctx, uid, { type: 'RegisterProgrammer', uid, model: name, by }, by);
+}
+
+/** @throws NusecError NOT_FOUND */
+export async function programmerOf(ctx: Context, uid: string): Promise<RegisteredProgrammer> {
+  const state = await stateOf(ctx, programmer, programmerStream(uid));
+  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no programmer ${uid}`);
+  return state;
+}
+
+export async function listProgrammers(
+  ctx: Context,
+  page: { after?: string | undefined; limit: number },
+): Promise<readonly ProgrammerRow[]> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['programmers'] });
+  return programmerQueries(ctx.reads.db).page(page);
+}
+
+/** SecureBoot_NuLink3: one key pair per programmer, the private half stays in the keystore (R18–R21). @returns SubjectPublicKeyInfo, 91 bytes */
+export async function programmerBootKey(ctx: Context, uid: string, by: string): Promise<Uint8Array> {
+  const { bootKey } = await programmerOf(ctx, uid);
+  const keyId = bootKey?.keyId ?? bootKeyId(fromHex(uid), noObjId, 'programmer');
+  const publicKey = await ctx.bootKeys.ensure(keyId);
+  await change(ctx, uid, { type: 'AssignProgrammerBootKey', keyId, publicKey: toBase64url(publicKey) }, by);
+  return publicKey;
+}
+
+/** Signs firmware for one programmer with its own boot key (R22–R25). The body is kept: the lock receipt must show this very image.
+ *  @returns MCUboot image @throws NusecError STATE (no boot key yet), IMAGE_REFUSED, BAD_REQUEST */
+export async function signProgrammerFirmware(ctx: Context, uid: string, version: string, upload: Uint8Array): Promise<Uint8Array> {
+  const { bootKey } = await programmerOf(ctx, uid);
+  if (bootKey === undefined) throw new NusecError('STATE', 'the programmer has no boot key yet');
+  const counter = isMcubootImage(upload) ? {} : { securityCounter: 0 };
+  const { body, digestHex } = prepareRelease(upload, { version: parseVersion(version), ...counter, ...(await programmerProduct(ctx)) });
+  await ctx.blobs.put(body);
+  const signature = await ctx.bootKeys.sign(bootKey.keyId, body);
+  const publicKey = fromBase64url(bootKey.publicKey);
+  return attachTrailer(body, deviceTrailer({ imageHash: fromHex(digestHex), publicKey, keyForm: 'whole', signature }));
+}
+
+/** The programmer's own receipt proves the burned key, the firmware and the lock (R20–R26).
+ *  @param nonce 16 bytes, chosen by the OEM's tool  @throws NusecError COSE_SIGNATURE, RECEIPT_REFUSED, STATE */
+export async function recordProgrammerLock(ctx: Context, uid: string, proof: { receipt: Uint8Array; nonce: Uint8Array }, by: string) {
+  const state = await programmerOf(ctx, uid);
+  if (state.bootKey === undefined) throw new NusecError('STATE', 'the programmer has no boot key yet');
+  const receipt = await verifyReceipt(proof.receipt, { publicKey: authKeyOf(state), uid: fromHex(uid), nonce: proof.nonce });
+  const firmware = await provenFirmware(ctx, receipt);
+  const receiptSha256 = await ctx.blobs.put(proof.receipt);
+  const certificate = state.certificates.at(-1);
+  if (certificate === undefined) throw new NusecError('STATE', 'the programmer has no certificate yet');
+  const { certificate: ica } = await caById(ctx, certificate.icaId);
+  const anchors = { rootCaSha256: sha256Hex(await rootOfCa(ctx, certificate.icaId)), icaSha256: sha256Hex(ica.der) };
+  await change(ctx, uid, { type: 'BurnProgrammerBootKey', keyId: state.bootKey.keyId, ...anchors }, by);
+  await change(ctx, uid, { type: 'InstallProgrammerFirmware', ...firmware }, by);
+  return change(ctx, uid, { type: 'LockProgrammer', receiptSha256 }, by);
+}
+
+async function provenFirmware(ctx: Context, receipt: Receipt): Promise<{ version: string; imageHash: string }> {
+  const bootKeyBits = (1 << otpMap.bootKeyX.slot) | (1 << otpMap.bootKeyY.slot);
+  if (!provesLock(receipt)) throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the lock');
+  if ((receipt.otpMask & bootKeyBits) !== bootKeyBits) throw new NusecError('RECEIPT_REFUSED', 'the boot key is not burned');
+  for (const image of receipt.images) {
+    const imageHash = toHex(image.sha256);
+    const isOurs = await ctx.blobs.size(imageHash).then(
+      () => true,
+      () => false,
+    );
+    if (isOurs) return { version: formatVersion(image.version), imageHash };
+  }
+  throw new NusecError('RECEIPT_REFUSED', 'the receipt shows no firmware that was signed here');
+}
+
+/** The AUTH key it was certified with. @returns SubjectPublicKeyInfo @throws NusecError STATE */
+export function authKeyOf(state: RegisteredProgrammer): Uint8Array {
+  if (state.publicKey === undefined || state.certificates.length === 0) throw new NusecError('STATE', 'the programmer is not certified');
+  return fromBase64url(state.publicKey);
+}
+
+/** Every machine call begins here: whoever is not active is refused within one request (I17, T15). @throws NusecError PROGRAMMER_NOT_ACTIVE */
+export async function activeProgrammer(ctx: Context, uid: string): Promise<RegisteredProgrammer> {
+  const state = await stateOf(ctx, programmer, programmerStream(uid));
+  requireActiveProgrammer(state);
+  return state;
+}
+
+export const shipProgrammer = (ctx: Context, uid: string, to: string, by: string) => change(ctx, uid, { type: 'ShipProgrammer', to }, by);
+/** The first call from the contract manufacturer: SHIPPED → ACTIVE. @throws NusecError PROGRAMMER_NOT_ACTIVE */
+export const checkInProgrammer = (ctx: Context, uid: string, by: string) => change(ctx, uid, { type: 'CheckInProgrammer' }, by);
+
+const suspendedReason = 'programmer-suspended';
+
+/** Certificate on hold, allotments frozen. */
+export async function suspendProgrammer(ctx: Context, uid: string, reason: string, by: string) {
+  const state = await change(ctx, uid, { type: 'SuspendProgrammer', reason, by }, by);
+  await freezeAllotments(ctx, uid, suspendedReason, by);
+  return state;
+}
+
+export async function resumeProgrammer(ctx: Context, uid: string, by: string) {
+  const state = await change(ctx, uid, { type: 'ResumeProgrammer', by }, by);
+  for (const { job_id, frozen_reason } of await allotmentsOf(ctx, uid)) {
+    if (frozen_reason !== suspendedReason) continue;
+    await execute(ctx, allotment, allotmentStream(job_id, uid), { type: 'ThawAllotment', reason: 'programmer-resumed', by }, by);
+  }
+  return state;
+}
+
+/** One command takes certificate, allotments and with them every open grant (silence 10, T15). */
+export async function reportStolen(ctx: Context, uid: string, note: string | undefined, by: string) {
+  const state = await change(ctx, uid, { type: 'ReportProgrammerStolen', by, ...(note !== undefined && { note }) }, by);
+  await freezeAllotments(ctx, uid, 'programmer-stolen', by);
+  return state;
+}
+
+export async function revokeProgrammer(ctx: Context, uid: string, reason: string, by: string) {
+  const state = await change(ctx, uid, { type: 'RevokeProgrammer', reason, by }, by);
+  await freezeAllotments(ctx, uid, 'programmer-revoked', by);
+  return state;
+}
+
+export const returnProgrammer = (ctx: Context, uid: string, by: string) => change(ctx, uid, { type: 'ReturnProgrammer', by }, by);
+export const retireProgrammer = (ctx: Context, uid: string, by: string) => change(ctx, uid, { type: 'RetireProgrammer', by }, by);
+
+async function freezeAllotments(ctx: Context, uid: string, reason: string, by: string): Promise<void> {
+  for (const { job_id, status } of await allotmentsOf(ctx, uid)) {
+    if (status === 'CLOSED') continue;
+    await execute(ctx, allotment, allotmentStream(job_id, uid), { type: 'FreezeAllotment', reason, by }, by);
+  }
+}
+
+async function allotmentsOf(ctx: Context, uid: string) {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
+  return jobQueries(ctx.reads.db).allotmentsOf(uid);
+}
+
+async function change(
+  ctx: Context,
+  uid: string,
+  command: Parameters<typeof programmer.decide>[0],
+  by: string,
+): Promise<RegisteredProgrammer> {
+  await execute(ctx, programmer, programmerStream(uid), command, by);
+  return programmerOf(ctx, uid);
+}

@@ -1,0 +1,92 @@
+import { toBase64url, toHex, utf8 } from '../../bytes.ts';
+import { allotment, allotmentStream } from '../../domain/allotment.ts';
+import type { OpenedAllotment } from '../../domain/allotmentState.ts';
+import { type CreatedJob, job, jobStream } from '../../domain/job.ts';
+import { type AllotmentFacts, type Reconciliation, reconcile } from '../../domain/reconciliation.ts';
+import { NusecError } from '../../errors.ts';
+import { packageSigner } from '../authority/authority.ts';
+import { type Context, execute, nowIso } from '../base/context.ts';
+import { allotmentOf, jobOf, unitsOf } from './jobs.ts';
+import type { Parts } from './ledger.ts';
+import { opened } from './packages.ts';
+import { settleAllotment } from './unitEnd.ts';
+
+/** Closing and reconciling a job (silence 16, T1, T19): the server's counts, the programmers' signed ledgers, the devices and the field
+ *  must tell the same story. */
+
+type Report = Reconciliation & {
+  readonly jobId: string;
+  readonly at: string;
+  readonly plannedCount: number;
+  readonly allotments: readonly (AllotmentFacts & { readonly ledgerNumber: number; readonly ledgerHead: string })[];
+  readonly devicesCertified: number;
+};
+/** `report` is the very text that is signed: ES256 over its UTF-8 bytes by the package key `kid`. */
+export type SignedReport = { readonly report: string; readonly kid: string; readonly signature: string };
+
+/** Ends a job: every share is closed, by zeroise record or, where there is none, with the reason why; then it is reconciled.
+ *  @param withoutReceipt why open shares are closed without a zeroise record
+ *  @throws NusecError STATE (shares or units still open) */
+export async function closeJob({ ctx, alarms }: Parts, jobId: string, withoutReceipt: string | undefined, by: string): Promise<CreatedJob> {
+  const before = await jobOf(ctx, jobId);
+  if (before.reportSha256 !== undefined) return before;
+  for (const share of before.allotments) {
+    if (!share.settled) await closeShare(ctx, opened(await allotmentOf(ctx, jobId, share.programmer)), withoutReceipt, by);
+  }
+  await execute(ctx, job, jobStream(jobId), { type: 'CloseJob', by }, by);
+  const report = await reportOf(ctx, jobId);
+  for (const finding of report.findings) await execute(ctx, job, jobStream(jobId), { type: 'RecordDiscrepancy', discrepancy: finding }, by);
+  if (report.verdict === 'discrepant') {
+    await alarms.raise({ code: 'JOB_DISCREPANT', subject: jobId, detail: `${report.findings.length} findings` });
+  }
+  const reportSha256 = await ctx.blobs.put(utf8(JSON.stringify(await signReport(ctx, report))));
+  const { verdict, findings } = report;
+  await execute(ctx, job, jobStream(jobId), { type: 'ReconcileJob', reconciliation: { verdict, findings }, reportSha256 }, by);
+  return jobOf(ctx, jobId);
+}
+
+async function closeShare(ctx: Context, state: OpenedAllotment, withoutReceipt: string | undefined, by: string): Promise<void> {
+  const stream = allotmentStream(state.jobId, state.programmer);
+  if (state.status !== 'CLOSED') {
+    if (withoutReceipt === undefined) throw new NusecError('STATE', `programmer ${state.programmer} has not zeroised the job`);
+    await execute(ctx, allotment, stream, { type: 'FreezeAllotment', reason: 'job-closing', by }, by);
+    await execute(ctx, allotment, stream, { type: 'CloseAllotment', by, zeroise: { missing: withoutReceipt } }, by);
+  }
+  await settleAllotment(ctx, opened(await allotmentOf(ctx, state.jobId, state.programmer)), by);
+}
+
+/** The report of a reconciled job as it was signed then; of any other job as things stand now. @throws NusecError NOT_FOUND */
+export async function signedReport(ctx: Context, jobId: string): Promise<SignedReport> {
+  const { reportSha256 } = await jobOf(ctx, jobId);
+  if (reportSha256 === undefined) return signReport(ctx, await reportOf(ctx, jobId));
+  return JSON.parse(new TextDecoder().decode(await ctx.blobs.get(reportSha256))) as SignedReport;
+}
+
+async function signReport(ctx: Context, value: Report): Promise<SignedReport> {
+  const signer = await packageSigner(ctx);
+  const report = JSON.stringify(value);
+  return { report, kid: toHex(signer.kid), signature: toBase64url(await signer.sign(utf8(report))) };
+}
+
+async function reportOf(ctx: Context, jobId: string): Promise<Report> {
+  const { plannedCount, allotments: shares } = await jobOf(ctx, jobId);
+  const states = await Promise.all(shares.map(async ({ programmer }) => opened(await allotmentOf(ctx, jobId, programmer))));
+  const units = await unitsOf(ctx, jobId);
+  const allotments = states.map(factsOf);
+  const facts = {
+    plannedCount,
+    allotments,
+    devicesCertified: units.filter(unit => unit.certified_at !== null && !['VOIDED', 'SCRAPPED'].includes(unit.status)).length,
+    committedUids: new Set(units.filter(unit => unit.status === 'COMMITTED').map(unit => unit.uid)),
+    fieldUids: units.filter(unit => unit.seen_in_field === 1).map(unit => unit.uid),
+  };
+  const { devicesCertified } = facts;
+  return { jobId, at: nowIso(ctx), ...reconcile(facts), plannedCount, allotments, devicesCertified };
+}
+
+function factsOf(state: OpenedAllotment): Report['allotments'][number] {
+  const { programmer, quota, scrapAllowance, reserved, committed, voided, scrapped, open, ledgerGap, zeroised } = state;
+  const newest = state.segments.at(-1);
+  const counts = { programmer, quota, scrapAllowance, reserved, committed, voided, scrapped, open: open.size, ledgerGap, zeroised };
+  return { ...counts, ledgerCounter: newest?.counter ?? 0, ledgerNumber: newest?.to ?? 0, ledgerHead: newest?.headHash ?? '' };
+}

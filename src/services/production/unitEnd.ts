@@ -1,0 +1,139 @@
+import { fromHex, toHex } from '../../bytes.ts';
+import { allotment, allotmentStream } from '../../domain/allotment.ts';
+import { type OpenedAllotment, remainingUnits, requireLiveGrant } from '../../domain/allotmentState.ts';
+import { device, deviceStream } from '../../domain/device.ts';
+import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
+import type { LivingDevice } from '../../domain/deviceState.ts';
+import { type BoundFirmware, job, jobStream, requireBoundFirmware } from '../../domain/job.ts';
+import { formatVersion } from '../../domain/version.ts';
+import { NusecError } from '../../errors.ts';
+import { imageIds } from '../../production/fields.ts';
+import { provesImage, type Receipt } from '../../production/receipt.ts';
+import { sha256Hex } from '../authority/authority.ts';
+import { type Context, execute, nowIso } from '../base/context.ts';
+import { livingDevice } from '../identity/enrolment.ts';
+import { allotmentOf, jobOf } from './jobs.ts';
+import { acceptLedger, type Ledger, type Parts, readLedger } from './ledger.ts';
+import { opened } from './packages.ts';
+import { activeProgrammer, authKeyOf, programmerOf } from './programmers.ts';
+import { readReceipt, requireLocked } from './unitSteps.ts';
+import { grantOf, receiptNonce } from './units.ts';
+import { outcomeOf, type VoidReason, voidUnit } from './unitVoid.ts';
+
+/** The end of a unit: committed with the proof of what runs on it, or voided (R82, RULE-18). */
+
+export type CommitAnswer = { readonly committed: number; readonly remaining: number };
+
+/** The allotment commits first, as it cannot be taken back; then the device completes. Both are repeated without harm.
+ *  @throws NusecError RECEIPT_REFUSED (other image, version or counter; not locked), DEVICE_STATE (R69, I7), GRANT_EXPIRED, LEDGER_GAP … */
+export async function commitUnit(
+  parts: Parts,
+  programmer: string,
+  grantId: string,
+  proof: { readonly receipt: Uint8Array; readonly ledger: readonly Uint8Array[] },
+  by: string,
+): Promise<CommitAnswer> {
+  const { ctx } = parts;
+  const caller = await activeProgrammer(ctx, programmer);
+  const signed = await grantOf(ctx, programmer, grantId);
+  const state = opened(await allotmentOf(ctx, signed.jobId, programmer));
+  const unit = await livingDevice(ctx, signed.uid);
+  const firmware = requireBoundFirmware(await jobOf(ctx, signed.jobId), 'app');
+  const receiptSha256 = sha256Hex(proof.receipt);
+  if (outcomeOf(state, grantId) !== 'committed') {
+    requireLiveGrant(state, grantId, signed.uid, nowIso(ctx));
+    if (!unit.provisioned && unit.status !== 'PROVISIONED') requireReadyForApplication(unit, grantId);
+  }
+  requireInstalled(await readReceipt(ctx, unit, proof.receipt, receiptNonce('NuSEC commit receipt', grantId)), firmware);
+  const ledger = await readLedger(parts, state, authKeyOf(caller), proof.ledger, by);
+  requireCommitRecord(ledger, grantId, receiptSha256);
+  await ctx.blobs.put(proof.receipt);
+  const stream = allotmentStream(signed.jobId, programmer);
+  await execute(ctx, allotment, stream, { type: 'CommitUnit', grantId, uid: signed.uid, receiptSha256, now: nowIso(ctx) }, by);
+  await completeDevice(ctx, unit, grantId, firmware, receiptSha256, by);
+  await acceptLedger(parts, signed.jobId, programmer, ledger, by);
+  const after = opened(await allotmentOf(ctx, signed.jobId, programmer));
+  return { committed: after.committed, remaining: remainingUnits(after) };
+}
+
+/** What the receipt must show: the application, by hash, version and counter, on a locked device (I18). */
+function requireInstalled(receipt: Receipt, { imageHash, version, securityCounter }: BoundFirmware): void {
+  requireLocked(receipt);
+  const entry = receipt.images.find(({ image }) => image === imageIds.bl3);
+  const isBound =
+    receipt.stage === 'app' &&
+    provesImage(receipt, imageIds.bl3, fromHex(imageHash)) &&
+    entry?.securityCounter === securityCounter &&
+    formatVersion(entry.version) === version;
+  if (!isBound) throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove that the firmware of the job runs');
+}
+
+function requireCommitRecord({ last }: Ledger, grantId: string, receiptSha256: string): void {
+  const { type, grantId: recorded, receiptSha256: proven } = last.record;
+  const fits =
+    type === 'commit' && recorded !== undefined && toHex(recorded) === grantId && proven !== undefined && toHex(proven) === receiptSha256;
+  if (!fits) throw new NusecError('BAD_REQUEST', 'the last ledger record is not the commit of this unit with this receipt');
+}
+
+/** The device's part of a commit. */
+export async function completeDevice(
+  ctx: Context,
+  { uid }: LivingDevice,
+  grantId: string,
+  { releaseId, version, securityCounter, imageHash }: BoundFirmware,
+  receiptSha256: string,
+  by: string,
+): Promise<void> {
+  const firmware = { releaseId, version, securityCounter, imageHash };
+  await execute(ctx, device, deviceStream(uid), { type: 'InstallFirmware', grantId, receiptSha256, ...firmware }, by);
+  await execute(ctx, device, deviceStream(uid), { type: 'CompleteProvisioning', grantId, receiptSha256 }, by);
+}
+
+/** @throws NusecError GRANT_USED (committed), NOT_FOUND, LEDGER_GAP … */
+export async function voidByProgrammer(
+  parts: Parts,
+  programmer: string,
+  grantId: string,
+  why: VoidReason & { readonly ledger: readonly Uint8Array[] },
+  by: string,
+): Promise<CommitAnswer> {
+  const { ctx } = parts;
+  const caller = await activeProgrammer(ctx, programmer);
+  const { jobId, uid } = await grantOf(ctx, programmer, grantId);
+  const state = opened(await allotmentOf(ctx, jobId, programmer));
+  const ledger = await readLedger(parts, state, authKeyOf(caller), why.ledger, by);
+  const { type, uid: recorded } = ledger.last.record;
+  if (type !== 'void' || recorded === undefined || toHex(recorded) !== uid) {
+    throw new NusecError('BAD_REQUEST', 'the last ledger record does not void this unit');
+  }
+  await voidUnit(ctx, state, grantId, why, by);
+  await acceptLedger(parts, jobId, programmer, ledger, by);
+  const after = opened(await allotmentOf(ctx, jobId, programmer));
+  return { committed: after.committed, remaining: remainingUnits(after) };
+}
+
+/** The end of a job on a programmer: the signed zeroise record is the proof that count and images are gone (RULE-19, R82).
+ *  @throws NusecError STATE (open units), LEDGER_GAP */
+export async function zeroiseJob(
+  parts: Parts,
+  programmer: string,
+  jobId: string,
+  signed: readonly Uint8Array[],
+  by: string,
+): Promise<void> {
+  const { ctx } = parts;
+  const caller = await programmerOf(ctx, programmer);
+  const state = opened(await allotmentOf(ctx, jobId, programmer));
+  const ledger = await readLedger(parts, state, authKeyOf(caller), signed, by);
+  if (ledger.last.record.type !== 'zeroise') throw new NusecError('BAD_REQUEST', 'the last ledger record is not the zeroise record');
+  await acceptLedger(parts, jobId, programmer, ledger, by);
+  const zeroise = { receiptSha256: ledger.last.hash, ledgerNumber: ledger.last.record.number };
+  await execute(ctx, allotment, allotmentStream(jobId, programmer), { type: 'CloseAllotment', by, zeroise }, by);
+  await settleAllotment(ctx, opened(await allotmentOf(ctx, jobId, programmer)), by);
+}
+
+/** What a closed share did not build is free for others. */
+export async function settleAllotment(ctx: Context, state: OpenedAllotment, by: string): Promise<void> {
+  const { jobId, programmer, committed, scrapped } = state;
+  await execute(ctx, job, jobStream(jobId), { type: 'SettleAllotment', programmer, committed, scrapped }, by);
+}

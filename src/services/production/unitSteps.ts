@@ -1,0 +1,187 @@
+import { createHash } from 'node:crypto';
+import { equalBytes, fromBase64url, fromHex, toHex } from '../../bytes.ts';
+import { device, deviceStream } from '../../domain/device.ts';
+import type { DeviceCommand } from '../../domain/deviceCommands.ts';
+import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
+import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
+import { type ImageKind, job, jobStream, requireBoundFirmware } from '../../domain/job.ts';
+import { NusecError } from '../../errors.ts';
+import { type Certificate, parseCertificate } from '../../pki/parse.ts';
+import { otpMap } from '../../production/otpMap.ts';
+import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
+import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
+import { caById, currentTrustBundle, rootOfCa, sha256Hex } from '../authority/authority.ts';
+import { type Context, execute } from '../base/context.ts';
+import { certifyDevice, type Enrolment } from '../identity/enrolment.ts';
+import { assignBootKey, type SignedImage, signFor } from './images.ts';
+import type { Parts } from './ledger.ts';
+import { grantOf, receiptNonce, sessionNonce, unitInWork } from './units.ts';
+
+/** The steps between grant and commit (R35–R56, R72–R79), in the order of the flow. Each is idempotent and names what it proves. */
+
+/** R75–R79. `bundle` is signed by the root that the device will have. A key that another holder has stops the job (silence 6, T26).
+ *  @throws NusecError CSR_…, KEY_REFUSED, CONFLICT (another key than before), WEAK_OR_CLONED_KEY */
+export async function certifyUnit(
+  { ctx, alarms }: Parts,
+  programmer: string,
+  grantId: string,
+  csr: Uint8Array,
+  by: string,
+): Promise<Enrolment & { readonly bundle: Uint8Array }> {
+  const { signed } = await unitInWork(ctx, programmer, grantId);
+  try {
+    const issued = await certifyDevice(ctx, signed.uid, csr, by);
+    return { ...issued, bundle: await currentTrustBundle(ctx, sha256Hex(issued.root)) };
+  } catch (error) {
+    if (!(error instanceof NusecError) || error.code !== 'WEAK_OR_CLONED_KEY') throw error;
+    const suspend = { type: 'SuspendJob', reason: `public key of ${signed.uid} seen before`, by: 'system:production' } as const;
+    await execute(ctx, job, jobStream(signed.jobId), suspend, by);
+    await alarms.raise({
+      code: error.code,
+      subject: signed.jobId,
+      detail: `unit ${signed.uid} of programmer ${programmer}; the job is suspended`,
+    });
+    throw error;
+  }
+}
+
+/** @throws NusecError CONFLICT when another certificate was written */
+export async function recordCertificateInstalled(ctx: Context, programmer: string, grantId: string, sha256: string, by: string) {
+  const { device: state } = await unitInWork(ctx, programmer, grantId);
+  const certificate = currentCertificate(state);
+  if (certificate?.certificateSha256 !== sha256) throw new NusecError('CONFLICT', 'this is not the certificate of this unit');
+  await change(ctx, state, { type: 'InstallCertificate', serial: certificate.serial }, by);
+}
+
+/** R37–R39: the bootloader, signed by the key that is about to be burned. */
+export const bootloaderFor = async (ctx: Context, programmer: string, grantId: string, by: string): Promise<SignedImage> =>
+  signFor(ctx, await unitInWork(ctx, programmer, grantId), 'bl2', by);
+
+export type BurnedSlot = { readonly slot: number; readonly sha256: string };
+
+/** R40–R42. @param otp SHA-256 of each slot as read back  @throws NusecError CONFLICT (another key or image than the assigned one) */
+export async function recordBootloaderInstalled(
+  ctx: Context,
+  programmer: string,
+  grantId: string,
+  proof: { readonly otp: readonly BurnedSlot[]; readonly imageHash: string },
+  by: string,
+): Promise<void> {
+  const { device: state, job: owner } = await unitInWork(ctx, programmer, grantId);
+  const key = state.bootKeys.bl2;
+  if (key === undefined) throw new NusecError('DEVICE_STATE', 'no bootloader key is assigned');
+  await checkOtp(ctx, state, proof.otp, fromBase64url(key.publicKey));
+  const { releaseId, version, securityCounter, imageHash } = requireBoundFirmware(owner, 'bl2');
+  if (proof.imageHash !== imageHash) throw new NusecError('CONFLICT', 'the installed bootloader is not the one of the job');
+  await change(ctx, state, { type: 'BurnBootKey', slot: 'bl2', keyId: key.keyId }, by);
+  await change(ctx, state, { type: 'InstallBootloader', releaseId, version, securityCounter, imageHash }, by);
+}
+
+/** Coordinates of the key must have been read back; anchors when they are told. */
+async function checkOtp(ctx: Context, state: LivingDevice, otp: readonly BurnedSlot[], spki: Uint8Array): Promise<void> {
+  const point = spki.slice(-65);
+  const ica = currentCertificate(state);
+  const expected = new Map<number, Uint8Array>([
+    [otpMap.bootKeyX.slot, point.slice(1, 33)],
+    [otpMap.bootKeyY.slot, point.slice(33)],
+  ]);
+  if (ica !== undefined) {
+    expected.set(otpMap.rootCaHash.slot, sha256(await rootOfCa(ctx, ica.icaId)));
+    expected.set(otpMap.icaHash.slot, sha256((await caById(ctx, ica.icaId)).certificate.der));
+  }
+  const wrong = otp.find(({ slot, sha256: read }) => expected.has(slot) && toHex(sha256(expected.get(slot) ?? new Uint8Array())) !== read);
+  if (wrong !== undefined) throw new NusecError('CONFLICT', `OTP slot ${wrong.slot} holds something else`);
+  const isRead = [otpMap.bootKeyX.slot, otpMap.bootKeyY.slot].every(slot => otp.some(burned => burned.slot === slot));
+  if (!isRead) throw new NusecError('BAD_REQUEST', 'both OTP slots of the boot key must have been read back');
+}
+
+const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());
+
+/** R45–R49. @returns SubjectPublicKeyInfo, whose SHA-256 goes into OTP */
+export async function applicationKey(ctx: Context, programmer: string, grantId: string, by: string): Promise<Uint8Array> {
+  const { device: state } = await unitInWork(ctx, programmer, grantId);
+  return fromBase64url((await assignBootKey(ctx, state, 'app', by)).publicKey);
+}
+
+/** R43–R44, RULE-14: the bootloader itself signs that it runs and that the debug port is closed (T29).
+ *  @throws NusecError COSE_SIGNATURE, RECEIPT_REFUSED */
+export async function recordLocked(ctx: Context, programmer: string, grantId: string, receipt: Uint8Array, by: string): Promise<void> {
+  const { device: state } = await unitInWork(ctx, programmer, grantId);
+  const read = await readReceipt(ctx, state, receipt, receiptNonce('NuSEC lock receipt', grantId));
+  if (read.stage !== 'bl2') throw new NusecError('RECEIPT_REFUSED', 'the lock receipt must come from the bootloader');
+  requireLocked(read);
+  const receiptSha256 = await ctx.blobs.put(receipt);
+  await recordBurned(ctx, state, read, 'app', by);
+  await change(ctx, state, { type: 'LockDebug', receiptSha256 }, by);
+}
+
+/** A burn is recorded when the device's own OTP mask proves it. */
+async function recordBurned(ctx: Context, state: LivingDevice, receipt: Receipt, slot: ImageKind, by: string): Promise<void> {
+  const key = state.bootKeys[slot];
+  const isBurned = (receipt.otpMask & (1 << otpMap.applicationKeyHash.slot)) !== 0;
+  if (key !== undefined && isBurned) await change(ctx, state, { type: 'BurnBootKey', slot, keyId: key.keyId }, by);
+}
+
+/** @throws NusecError RECEIPT_REFUSED */
+export function requireLocked(receipt: Receipt): void {
+  if (!provesLock(receipt)) throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove that the debug port is locked');
+  const bootKeyBits = (1 << otpMap.bootKeyX.slot) | (1 << otpMap.bootKeyY.slot);
+  if ((receipt.otpMask & bootKeyBits) !== bootKeyBits) throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the boot key');
+}
+
+/** A receipt of this device: signed by the certified key, for this registration, with this nonce.
+ *  @throws NusecError COSE_MALFORMED, COSE_SIGNATURE, RECEIPT_REFUSED, DEVICE_STATE (not certified) */
+export async function readReceipt(ctx: Context, state: LivingDevice, receipt: Uint8Array, nonce: Uint8Array): Promise<Receipt> {
+  const certificate = await certificateOf(ctx, state);
+  const expected = { publicKey: certificate.spki, uid: fromHex(state.uid), objId: fromHex(state.objId), nonce };
+  const read = await verifyReceipt(receipt, expected);
+  const isOther = read.certificateSha256 !== undefined && toHex(read.certificateSha256) !== currentCertificate(state)?.certificateSha256;
+  if (isOther) throw new NusecError('RECEIPT_REFUSED', 'the device holds another certificate');
+  return read;
+}
+
+async function certificateOf(ctx: Context, state: LivingDevice): Promise<Certificate> {
+  const current = currentCertificate(state);
+  if (current === undefined) throw new NusecError('DEVICE_STATE', 'the unit is not certified');
+  return parseCertificate(await ctx.blobs.get(current.certificateSha256));
+}
+
+/** R50–R51, R69: the device that was certified is at the other end of the programming session, not an interposer (T9).
+ *  @param evidence of SPDM KEY_EXCHANGE, canonical JSON form  @throws NusecError SPDM_…, CHAIN_REFUSED */
+export async function recordSession(ctx: Context, programmer: string, grantId: string, evidence: Uint8Array, by: string): Promise<void> {
+  const { device: state } = await unitInWork(ctx, programmer, grantId);
+  const { grantSha256 } = await grantOf(ctx, programmer, grantId);
+  const certificate = await certificateOf(ctx, state);
+  const read = decodeEvidence(evidence);
+  if (read.kind !== 'session') throw new NusecError('SPDM_UNEXPECTED', 'the evidence is not of a session');
+  const trust = (chain: readonly Uint8Array[]): Uint8Array => {
+    const isCertified = equalBytes(chain.at(-1) ?? new Uint8Array(), certificate.der);
+    if (!isCertified) throw new NusecError('CHAIN_REFUSED', 'the session is with another device than the certified one');
+    return certificate.spki.slice(-65);
+  };
+  await verifyEvidence(read, { trust, nonce: sessionNonce(await ctx.blobs.get(grantSha256)), uidHex: state.uid });
+  const evidenceSha256 = await ctx.blobs.put(evidence);
+  await change(ctx, state, { type: 'AuthenticateSession', grantId, evidenceSha256 }, by);
+}
+
+/** R52–R53, RULE-3, RULE-5, RULE-14, I7: signed application firmware for exactly this UID, registration and job, after lock and session.
+ *  @throws NusecError GRANT_REFUSED (another token), DEVICE_STATE, JOB_NOT_RUNNING, RELEASE_STATE */
+export async function applicationFor(
+  ctx: Context,
+  programmer: string,
+  grantId: string,
+  token: { readonly jobId: string; readonly uid: string; readonly objId: string },
+  by: string,
+): Promise<SignedImage> {
+  const unit = await unitInWork(ctx, programmer, grantId);
+  const { jobId, uid, objId } = unit.signed;
+  if (token.jobId !== jobId || token.uid !== uid || token.objId !== objId) {
+    throw new NusecError('GRANT_REFUSED', 'job, UID and registration id are not those of the grant');
+  }
+  requireReadyForApplication(unit.device, grantId);
+  return signFor(ctx, unit, 'app', by);
+}
+
+async function change(ctx: Context, { uid }: LivingDevice, command: DeviceCommand, by: string): Promise<void> {
+  await execute(ctx, device, deviceStream(uid), command, by);
+}

@@ -1,0 +1,179 @@
+import { createHash } from 'node:crypto';
+import { concat, fromHex, toHex, utf8 } from '../../bytes.ts';
+import { allotment, allotmentStream } from '../../domain/allotment.ts';
+import type { Unit } from '../../domain/allotmentEvents.ts';
+import { liveReservation, type OpenedAllotment, requireLiveGrant } from '../../domain/allotmentState.ts';
+import { device, deviceStream } from '../../domain/device.ts';
+import type { LivingDevice } from '../../domain/deviceState.ts';
+import { grant, grantStream, type SignedGrant } from '../../domain/grant.ts';
+import type { CreatedJob } from '../../domain/job.ts';
+import { NusecError } from '../../errors.ts';
+import { signGrant } from '../../production/grant.ts';
+import { newHexId, packageSigner } from '../authority/authority.ts';
+import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
+import { livingDevice } from '../identity/enrolment.ts';
+import { allotmentOf, jobOf } from './jobs.ts';
+import { acceptLedger, type Ledger, type Parts, raiseLedgerGap, readLedger } from './ledger.ts';
+import { opened } from './packages.ts';
+import { activeProgrammer, authKeyOf } from './programmers.ts';
+import { isListed, uidProofFor } from './uidLists.ts';
+import { requireFreeUid, voidUnit } from './unitVoid.ts';
+
+/** One unit at a time (R65–R68): reserved by a signed ledger record, granted by a signed grant. Every step can be repeated after a crash
+ *  at any place and ends in the same state (T33). */
+
+export type Reservation = {
+  readonly jobId: string;
+  readonly uid: string;
+  /** COSE ledger records the server has not acknowledged; the last one is the reserve record of this unit. */
+  readonly ledger: readonly Uint8Array[];
+};
+export type GrantAnswer = { readonly grantId: string; readonly objId: string; readonly grant: Uint8Array; readonly expiresAt: string };
+
+/** Grants one unit. The same live (job, UID) gets the same grant.
+ *  @throws NusecError PROGRAMMER_NOT_ACTIVE, JOB_NOT_RUNNING, UID_NOT_LISTED (T7), COUNT_EXHAUSTED (T1), RATE_LIMITED (T24), UID_CONFLICT (T25),
+ *  DEVICE_STATE (the chip's life is over), LEDGER_GAP (T2), LEDGER_SIGNATURE, GRANT_EXPIRED, GRANT_USED, ALLOTMENT_FROZEN */
+export async function reserveUnit(parts: Parts, programmer: string, request: Reservation, by: string): Promise<GrantAnswer> {
+  const { ctx } = parts;
+  const { jobId, uid } = request;
+  const caller = await activeProgrammer(ctx, programmer);
+  const job = await jobOf(ctx, jobId);
+  const before = opened(await allotmentOf(ctx, jobId, programmer));
+  const ledger = await readLedger(parts, before, authKeyOf(caller), request.ledger, by);
+  requireReserveRecord(ledger, before, uid);
+  await voidWhatTheLedgerVoids(parts, before, ledger, by);
+  await requireFreeUid(parts, uid, liveReservation(before, uid)?.grantId, by);
+  const unit = await reserve(parts, job, programmer, uid, ledger, by);
+  await acceptLedger(parts, jobId, programmer, ledger, by);
+  await mint(parts, job, programmer, unit, by);
+  return { grantId: unit.grantId, objId: unit.objId, expiresAt: unit.expiresAt, grant: await signedGrant(ctx, job, programmer, unit, by) };
+}
+
+function requireReserveRecord({ last }: Ledger, state: OpenedAllotment, uid: string): void {
+  const { type, uid: recorded, packageId } = last.record;
+  const fits = type === 'reserve' && recorded !== undefined && toHex(recorded) === uid;
+  if (!fits) throw new NusecError('BAD_REQUEST', 'the last ledger record is not the reservation of this UID');
+  const isNewestPackage = packageId !== undefined && toHex(packageId) === state.importedPackageId;
+  if (!isNewestPackage) throw new NusecError('PACKAGE_REFUSED', 'the reservation counts on another package than the one imported last');
+}
+
+/** A reservation whose answer got lost may be voided by the programmer before it ever knew the grant. */
+async function voidWhatTheLedgerVoids(parts: Parts, state: OpenedAllotment, { fresh }: Ledger, by: string): Promise<void> {
+  for (const { record } of fresh) {
+    if (record.type !== 'void' || record.uid === undefined) continue;
+    const live = liveReservation(state, toHex(record.uid));
+    if (live === undefined || live.ledgerNumber > record.number) continue;
+    await voidUnit(parts.ctx, state, live.grantId, { reason: record.reason ?? 'voided', otpTouched: false }, by);
+  }
+}
+
+async function reserve(parts: Parts, job: CreatedJob, programmer: string, uid: string, ledger: Ledger, by: string): Promise<Unit> {
+  const { ctx } = parts;
+  const stream = allotmentStream(job.jobId, programmer);
+  const { record, hash } = ledger.last;
+  const state = opened(await allotmentOf(ctx, job.jobId, programmer));
+  const live = liveReservation(state, uid);
+  if (live !== undefined && Date.parse(live.expiresAt) <= ctx.clock().getTime()) {
+    await voidUnit(ctx, state, live.grantId, { reason: 'grant-expired', otpTouched: 'unknown' }, by);
+    throw new NusecError('GRANT_EXPIRED', 'the grant of this UID has expired; reserve it again');
+  }
+  const isOld = ledger.fresh.length === 0 || (state.ledger.number === record.number && state.ledger.head === hash);
+  if (live === undefined && isOld) throw new NusecError('GRANT_USED', 'the grant of this ledger record has ended');
+  const command = {
+    type: 'ReserveUnit',
+    uid,
+    objId: newHexId(ctx),
+    grantId: newHexId(ctx),
+    ledgerNumber: record.number,
+    ledgerHead: hash,
+    programmerActive: true,
+    jobRunning: job.status === 'RUNNING',
+    uidListed: job.uidList === undefined || (await isListed(ctx, job.uidList.sha256, fromHex(uid))),
+    now: nowIso(ctx),
+  } as const;
+  const { events, state: after } = await execute(ctx, allotment, stream, command, by);
+  if (events.some(event => event.type === 'LedgerGapDetected')) await raiseLedgerGap(parts, state);
+  const unit = liveReservation(after, uid);
+  if (unit === undefined) throw new NusecError('GRANT_USED', 'the reservation has ended already');
+  return unit;
+}
+
+/** I3: two programmers may reserve the same UID at the same time; the device's stream knows one of them. */
+async function mint(parts: Parts, job: CreatedJob, programmer: string, unit: Unit, by: string): Promise<void> {
+  const { ctx } = parts;
+  const { uid, objId, grantId } = unit;
+  const command = { type: 'MintDevice', uid, objId, line: job.line, jobId: job.jobId, programmer, grantId } as const;
+  try {
+    await execute(ctx, device, deviceStream(uid), command, by);
+  } catch (error) {
+    if (!(error instanceof NusecError)) throw error;
+    const state = opened(await allotmentOf(ctx, job.jobId, programmer));
+    await voidUnit(ctx, state, grantId, { reason: 'uid-conflict', otpTouched: false }, by);
+    await requireFreeUid(parts, uid, undefined, by);
+    throw error;
+  }
+}
+
+async function signedGrant(ctx: Context, job: CreatedJob, programmer: string, unit: Unit, by: string): Promise<Uint8Array> {
+  const known = await stateOf(ctx, grant, grantStream(unit.grantId));
+  if (known.status === 'SIGNED') return ctx.blobs.get(known.grantSha256);
+  const uidProof = await uidProofFor(ctx, job.uidList?.sha256, fromHex(unit.uid));
+  const message = await signGrant(
+    {
+      grantId: fromHex(unit.grantId),
+      jobId: fromHex(job.jobId),
+      uid: fromHex(unit.uid),
+      objId: fromHex(unit.objId),
+      progUid: fromHex(programmer),
+      number: unit.number,
+      expiresAtSeconds: Math.floor(Date.parse(unit.expiresAt) / 1000),
+      ledgerHead: fromHex(unit.ledgerHead),
+      ...(uidProof !== undefined && { uidProof }),
+    },
+    await packageSigner(ctx),
+  );
+  const facts = { jobId: job.jobId, programmer, uid: unit.uid, objId: unit.objId, grantSha256: await ctx.blobs.put(message) };
+  const { state } = await execute(ctx, grant, grantStream(unit.grantId), { type: 'RecordGrant', ...facts }, by);
+  return ctx.blobs.get(state.status === 'SIGNED' ? state.grantSha256 : facts.grantSha256);
+}
+
+/** A unit under construction and everything that says so. */
+export type UnitInWork = {
+  readonly grantId: string;
+  readonly signed: SignedGrant;
+  readonly unit: Unit;
+  readonly job: CreatedJob;
+  readonly device: LivingDevice;
+};
+
+/** Whose grant this is. @throws NusecError NOT_FOUND also for a grant of another programmer */
+export async function grantOf(ctx: Context, programmer: string, grantId: string) {
+  const state = await stateOf(ctx, grant, grantStream(grantId));
+  if (state.status === 'NONE' || state.programmer !== programmer) throw new NusecError('NOT_FOUND', 'there is no such grant');
+  return state;
+}
+
+/** The live unit of a grant (RULE-5, I12). @throws NusecError PROGRAMMER_NOT_ACTIVE, NOT_FOUND, GRANT_EXPIRED, GRANT_USED, ALLOTMENT_FROZEN, DEVICE_STATE */
+export async function unitInWork(ctx: Context, programmer: string, grantId: string): Promise<UnitInWork> {
+  await activeProgrammer(ctx, programmer);
+  const signed = await grantOf(ctx, programmer, grantId);
+  const unit = requireLiveGrant(await allotmentOf(ctx, signed.jobId, programmer), grantId, signed.uid, nowIso(ctx));
+  const state = await livingDevice(ctx, signed.uid);
+  if (state.grantId !== grantId) throw new NusecError('DEVICE_STATE', 'the unit is built under another grant');
+  return { grantId, signed, unit, job: await jobOf(ctx, signed.jobId), device: state };
+}
+
+/** Nonce of a receipt that is asked for under a grant: SHA-256(label ‖ grantId)[0..16]. */
+export const receiptNonce = (label: 'NuSEC lock receipt' | 'NuSEC commit receipt', grantId: string): Uint8Array =>
+  digest(utf8(label), fromHex(grantId)).slice(0, 16);
+
+/** RandomData of KEY_EXCHANGE in the programming session: SHA-256("NuSEC programming session" ‖ grant), so that evidence is of this unit. */
+export const sessionNonce = (signedGrantBytes: Uint8Array): Uint8Array => digest(utf8('NuSEC programming session'), signedGrantBytes);
+
+function digest(...parts: readonly Uint8Array[]): Uint8Array {
+  return new Uint8Array(
+    createHash('sha256')
+      .update(concat(...parts))
+      .digest(),
+  );
+}

@@ -1,0 +1,149 @@
+import { fromHex, toHex } from '../../bytes.ts';
+import { type BulkRevocation, bulkRevocationOf, bulkRevocations, bulkRevocationsStream } from '../../domain/bulkRevocations.ts';
+import { device, deviceStream } from '../../domain/device.ts';
+import type { RevocationReason } from '../../domain/deviceEvents.ts';
+import { NusecError } from '../../errors.ts';
+import { deviceQueries } from '../../projections/devices.ts';
+import { newHexId } from '../authority/authority.ts';
+import type { Alarms } from '../base/alarms.ts';
+import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
+
+/** Revokes many devices (R86, RULE-16, I16): the UIDs are fixed when it is proposed, another person approves, and the leading process then works
+ *  through them and says how far it is. After a restart it goes on where it was. Lists and live connections follow as for single revocations. */
+
+export type BulkSelection =
+  | { readonly uids: readonly string[] }
+  | { readonly line: string; readonly status?: string | undefined }
+  | { readonly jobId: string };
+
+export type BulkRevocations = {
+  /** @throws NusecError NOT_FOUND (no device selected), BODY_TOO_LARGE (too many), RATE_LIMITED */
+  propose(selection: BulkSelection, reason: RevocationReason, note: string, by: string): Promise<BulkRevocation>;
+  /** @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND */
+  approve(id: string, by: string): Promise<BulkRevocation>;
+  /** Nothing more is revoked from here on. @throws NusecError STATE, NOT_FOUND */
+  cancel(id: string, by: string): Promise<BulkRevocation>;
+  get(id: string): Promise<BulkRevocation>;
+  list(): Promise<readonly BulkRevocation[]>;
+};
+
+const uidBytes = 16;
+/** What one blob of UIDs holds. */
+const maxUids = 1_000_000;
+const pageRows = 5000;
+/** Devices worked on together; each is a command to a stream of its own. */
+const devicesAtOnce = 200;
+/** Devices between two events of progress. */
+const progressEvery = 2000;
+
+export function createBulkRevocations(ctx: Context): BulkRevocations {
+  const change = (command: Command, by: string) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
+  return {
+    async propose(selection, reason, note, by) {
+      const uids = [...new Set(await uidsOf(ctx, selection))].sort();
+      if (uids.length === 0) throw new NusecError('NOT_FOUND', 'the selection has no devices');
+      const uidsSha256 = await ctx.blobs.put(fromHex(uids.join('')));
+      const id = newHexId(ctx);
+      const wish = { id, reason, note, uidsSha256, count: uids.length };
+      const { state } = await change({ type: 'ProposeBulkRevocation', ...wish, by, now: nowIso(ctx) }, by);
+      return bulkRevocationOf(state, id);
+    },
+    approve: async (id, by) => bulkRevocationOf((await change({ type: 'ApproveBulkRevocation', id, by, now: nowIso(ctx) }, by)).state, id),
+    cancel: async (id, by) => bulkRevocationOf((await change({ type: 'CancelBulkRevocation', id, by, now: nowIso(ctx) }, by)).state, id),
+    get: async id => bulkRevocationOf(await stateNow(ctx), id),
+    list: async () => [...(await stateNow(ctx)).byId.values()].reverse(),
+  };
+}
+
+type Command = Parameters<typeof bulkRevocations.decide>[0];
+const streamOf = (ctx: Context): string => bulkRevocationsStream(ctx.project);
+const stateNow = (ctx: Context) => stateOf(ctx, bulkRevocations, streamOf(ctx));
+
+/** Works through what is approved, one after the other. */
+export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Promise<{ close(): Promise<void> }> {
+  const change = (command: Command, by: string) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
+  let running: Promise<void> = Promise.resolve();
+  let isOpen = true;
+
+  const run = (id: string): void => {
+    running = running
+      .then(() => work(id))
+      .catch(error =>
+        alarms.raise({ code: 'BULK_REVOCATION_STOPPED', subject: id, detail: error instanceof Error ? error.message : 'unknown' }),
+      );
+  };
+  const work = async (id: string): Promise<void> => {
+    let now = bulkRevocationOf(await stateNow(ctx), id);
+    if (!isOpen || now.status !== 'RUNNING') return;
+    const uids = await ctx.blobs.get(now.uidsSha256);
+    const by = now.approvedBy ?? 'system:revocation';
+    while (isOpen && now.status === 'RUNNING' && now.done < now.count) {
+      const progress = await revokeSome(ctx, now, uids, by);
+      const { state } = await change({ type: 'ProgressBulkRevocation', id, ...progress }, by).catch(async error => {
+        const state = await stateNow(ctx);
+        if (bulkRevocationOf(state, id).status === 'RUNNING') throw error;
+        return { state };
+      });
+      now = bulkRevocationOf(state, id);
+    }
+    if (now.status === 'RUNNING' && now.done >= now.count) await change({ type: 'FinishBulkRevocation', id, now: nowIso(ctx) }, by);
+  };
+  const begun = ctx.store.head();
+  for (const { id, status } of (await stateNow(ctx)).byId.values()) if (status === 'RUNNING') run(id);
+  const subscription = ctx.store.subscribe(begun, events => {
+    for (const { stream, type, data } of events) if (type === 'BulkRevocationApproved' && stream === streamOf(ctx)) run(String(data.id));
+  });
+
+  return {
+    async close() {
+      isOpen = false;
+      await subscription.stop();
+      await running;
+    },
+  };
+}
+
+/** Revokes the next devices of the list. @returns how far it is then */
+async function revokeSome(ctx: Context, at: BulkRevocation, uids: Uint8Array, by: string) {
+  const end = Math.min(at.done + progressEvery, at.count);
+  let { done, revoked, failed } = at;
+  while (done < end) {
+    const upTo = Math.min(done + devicesAtOnce, end);
+    const some = Array.from({ length: upTo - done }, (_, i) => toHex(uids.subarray((done + i) * uidBytes, (done + i + 1) * uidBytes)));
+    const outcomes = await Promise.all(some.map(uid => revokeOne(ctx, uid, at.reason, by)));
+    revoked += outcomes.filter(outcome => outcome === 'revoked').length;
+    failed += outcomes.filter(outcome => outcome === 'missing').length;
+    done = upTo;
+  }
+  return { done, revoked, failed };
+}
+
+async function revokeOne(ctx: Context, uid: string, reason: RevocationReason, by: string): Promise<'revoked' | 'already' | 'missing'> {
+  const state = await stateOf(ctx, device, deviceStream(uid));
+  if (state.status === 'NONE') return 'missing';
+  const good = state.certificates.filter(({ status }) => status !== 'revoked');
+  for (const { serial } of good) await execute(ctx, device, deviceStream(uid), { type: 'RevokeCertificate', serial, reason, by }, by);
+  return good.length > 0 ? 'revoked' : 'already';
+}
+
+async function uidsOf(ctx: Context, selection: BulkSelection): Promise<readonly string[]> {
+  if ('uids' in selection) return atMost(selection.uids);
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
+  const queries = deviceQueries(ctx.reads.db);
+  const filter =
+    'jobId' in selection
+      ? { jobId: selection.jobId }
+      : { line: selection.line, ...(selection.status !== undefined && { status: selection.status }) };
+  const uids: string[] = [];
+  for (let after: string | undefined; ; after = uids.at(-1)) {
+    const rows = await queries.page({ ...filter, limit: pageRows, ...(after !== undefined && { after }) });
+    for (const { uid } of rows) uids.push(uid);
+    if (rows.length < pageRows) return atMost(uids);
+    atMost(uids);
+  }
+}
+
+function atMost(uids: readonly string[]): readonly string[] {
+  if (uids.length > maxUids) throw new NusecError('BODY_TOO_LARGE', `at most ${maxUids} devices at once`);
+  return uids;
+}

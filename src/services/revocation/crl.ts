@@ -1,0 +1,176 @@
+import { authority, authorityStream } from '../../domain/authority.ts';
+import type { Crl } from '../../domain/authorityEvents.ts';
+import { NusecError } from '../../errors.ts';
+import type { EventStore } from '../../eventstore/port.ts';
+import { buildCrl, encodeCrlEntry } from '../../pki/crl.ts';
+import { isRevocationReason } from '../../pki/revocationReasons.ts';
+import { certificateQueries } from '../../projections/certificates.ts';
+import { authorityOf, caById } from '../authority/authority.ts';
+import { type Context, execute } from '../base/context.ts';
+
+/** Revocation lists of every issuing CA and root (RFC 5280 §5; R86, RULE-16): a full list and the delta list of the same number, signed
+ *  together and recorded in one event. Entries are kept encoded, so one more revocation costs a copy, a hash and a signature. */
+
+const crlLifetimeDays = 7;
+const dayMs = 86_400_000;
+/** A delta list that would grow beyond this begins anew with the next full list as its base. */
+const maxDeltaEntries = 5000;
+/** Chunks of encoded entries before they are put together. */
+const maxChunks = 256;
+/** Replaced lists that are kept as blobs for those who are just fetching them. */
+const keptReplacedLists = 2;
+const maxSignAttempts = 5;
+
+export type CrlPair = Crl & { readonly full: Uint8Array; readonly deltaList: Uint8Array };
+
+/** Signs and records the next full and delta list of an authority. Calls that come while one waits to be signed share it.
+ *  @param icaId an issuing CA or a root @param newBase the full list becomes what later delta lists complete
+ *  @throws NusecError NOT_FOUND, CA_NOT_ACTIVE (compromised), CERTIFICATE_EXPIRED (the authority itself), and what the keystore throws */
+export function issueCrl(ctx: Context, icaId: string, newBase = false): Promise<CrlPair> {
+  const { lists } = memoryOf(ctx.store);
+  const list = lists.get(icaId) ?? newList();
+  lists.set(icaId, list);
+  list.wantsBase ||= newBase;
+  list.next ??= list.running.then(() => {
+    const running = sign(ctx, icaId, list, list.wantsBase);
+    list.running = running.catch(() => undefined);
+    delete list.next;
+    list.wantsBase = false;
+    return running;
+  });
+  return list.next;
+}
+
+/** The newest lists, signed anew when there are none or half of their life is over. An authority that cannot sign any more keeps its last ones.
+ *  @throws NusecError as issueCrl when there is no list yet */
+export async function currentCrl(ctx: Context, icaId: string): Promise<CrlPair> {
+  const facts = (await authorityOf(ctx)).crls.find(candidate => candidate.icaId === icaId);
+  if (facts === undefined || facts.delta === undefined) return issueCrl(ctx, icaId, true);
+  if (isDue(ctx, facts)) {
+    const renewed = await issueCrl(ctx, icaId, true).catch(error => ctx.log.warn({ icaId, error: String(error) }, 'CRL not signed anew'));
+    if (renewed) return renewed;
+  }
+  const { lists } = memoryOf(ctx.store);
+  const known = lists.get(icaId)?.newest;
+  if (known?.sha256 === facts.sha256) return known;
+  const [full, deltaList] = await Promise.all([ctx.blobs.get(facts.sha256), ctx.blobs.get(facts.delta.sha256)]);
+  return { ...facts, full, deltaList };
+}
+
+/** Whether the newest lists of an authority are to be replaced: half of their life is over. */
+export function isDue(ctx: Context, crl: Pick<Crl, 'thisUpdate' | 'nextUpdate'>): boolean {
+  const [from, to] = [Date.parse(crl.thisUpdate), Date.parse(crl.nextUpdate)];
+  return ctx.clock().getTime() >= from + (to - from) / 2;
+}
+
+/** What is kept of an authority's list between two signatures. */
+type List = {
+  /** Everything up to this position of the event store is in `entries`. */
+  position: number;
+  readonly entries: Map<string, Uint8Array>;
+  /** All entries end to end, in few chunks; undefined when one of them changed. */
+  chunks: Uint8Array[] | undefined;
+  newest?: CrlPair;
+  replaced: string[];
+  running: Promise<unknown>;
+  next?: Promise<CrlPair>;
+  wantsBase: boolean;
+};
+const newList = (): List => ({
+  position: -1,
+  entries: new Map(),
+  chunks: [],
+  replaced: [],
+  running: Promise.resolve(),
+  wantsBase: false,
+});
+
+const memories = new WeakMap<EventStore, { readonly lists: Map<string, List> }>();
+
+function memoryOf(store: EventStore) {
+  const memory = memories.get(store) ?? { lists: new Map<string, List>() };
+  memories.set(store, memory);
+  return memory;
+}
+
+/** Another process may have signed the next list meanwhile: then ours, with what that one has too, comes after it. */
+async function sign(ctx: Context, icaId: string, list: List, newBase: boolean): Promise<CrlPair> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await signNext(ctx, icaId, list, newBase);
+    } catch (error) {
+      if (attempt === maxSignAttempts || !(error instanceof NusecError && error.code === 'CONFLICT')) throw error;
+    }
+  }
+}
+
+async function signNext(ctx: Context, icaId: string, list: List, newBase: boolean): Promise<CrlPair> {
+  const ca = await caById(ctx, icaId);
+  const now = ctx.clock();
+  const thisUpdate = now.toISOString();
+  if (ca.certificate.notAfter <= thisUpdate)
+    throw new NusecError('CERTIFICATE_EXPIRED', `${icaId} was valid until ${ca.certificate.notAfter}`);
+  // First the list before ours, then what ours says: so it says all that that one says.
+  const before = (await authorityOf(ctx)).crls.find(crl => crl.icaId === icaId);
+  await bringUp(ctx, icaId, list);
+  const { position } = list;
+  const number = (before?.number ?? 0) + 1;
+  const wanted = new Date(now.getTime() + crlLifetimeDays * dayMs).toISOString();
+  const nextUpdate = wanted < ca.certificate.notAfter ? wanted : ca.certificate.notAfter;
+  const known = newBase ? undefined : before?.delta;
+  const changes = known === undefined ? [] : await certificateQueries(ctx.reads.db).listed(icaId, known.basePosition);
+  const continues = known !== undefined && changes.length <= maxDeltaEntries;
+  const base = continues ? known : { baseNumber: number, basePosition: position };
+  const fields = { issuer: ca.certificate, number, thisUpdate, nextUpdate };
+  const full = await buildCrl({ ...fields, entries: chunksOf(list), deltaUrl: ca.deltaCrlUrl }, ca.signer);
+  const entries = continues ? changes.map(row => entryOf(row, thisUpdate)) : [];
+  const deltaList = await buildCrl({ ...fields, entries, baseNumber: base.baseNumber }, ca.signer);
+  const [sha256, deltaSha256] = await Promise.all([ctx.blobs.put(full), ctx.blobs.put(deltaList)]);
+  const { baseNumber, basePosition } = base;
+  const facts: Crl = { icaId, number, sha256, thisUpdate, nextUpdate, position, delta: { sha256: deltaSha256, baseNumber, basePosition } };
+  await execute(ctx, authority, authorityStream(ctx.project), { type: 'IssueCrl', ...facts }, 'system:crl');
+  if (before !== undefined) await discard(ctx, list, [before.sha256, ...(before.delta ? [before.delta.sha256] : [])]);
+  list.newest = { ...facts, full, deltaList };
+  return list.newest;
+}
+
+type Row = { readonly serial: string; readonly reason: string | null; readonly revoked_at: string | null };
+
+/** Takes in what changed since the last signature. */
+async function bringUp(ctx: Context, icaId: string, list: List): Promise<void> {
+  const head = ctx.store.head();
+  await ctx.reads.waitFor(head, { projections: ['certificates'] });
+  const rows = await certificateQueries(ctx.reads.db).listed(icaId, list.position);
+  const added: Uint8Array[] = [];
+  for (const row of rows) {
+    if (row.reason === null || list.entries.has(row.serial)) list.chunks = undefined;
+    if (row.reason === null) list.entries.delete(row.serial);
+    else {
+      const entry = entryOf(row, '');
+      list.entries.set(row.serial, entry);
+      added.push(entry);
+    }
+  }
+  if (added.length > 0) list.chunks?.push(join(added));
+  list.position = Math.max(head, rows.at(-1)?.position ?? 0);
+}
+
+function chunksOf(list: List): readonly Uint8Array[] {
+  if (list.chunks === undefined) list.chunks = [join([...list.entries.values()])];
+  else if (list.chunks.length > maxChunks) list.chunks = [join(list.chunks)];
+  return list.chunks;
+}
+
+const join = (parts: readonly Uint8Array[]): Uint8Array => new Uint8Array(Buffer.concat(parts));
+
+/** A row without a reason is no longer on hold (RFC 5280 §5.3.1). */
+function entryOf({ serial: serialHex, reason, revoked_at }: Row, now: string): Uint8Array {
+  if (reason === null) return encodeCrlEntry({ serialHex, revokedAt: now, reason: 'removeFromCRL' });
+  return encodeCrlEntry({ serialHex, revokedAt: revoked_at ?? now, reason: isRevocationReason(reason) ? reason : 'unspecified' });
+}
+
+/** Old lists follow from the events; only the last ones are kept. */
+async function discard(ctx: Context, list: List, sha256s: readonly string[]): Promise<void> {
+  list.replaced.push(...sha256s);
+  while (list.replaced.length > keptReplacedLists * 2) await ctx.blobs.delete(list.replaced.shift() as string);
+}

@@ -1,0 +1,74 @@
+import { authorityOf, caById } from '../authority/authority.ts';
+import type { Alarms } from '../base/alarms.ts';
+import { type Context, nowIso } from '../base/context.ts';
+import { isDue, issueCrl } from './crl.ts';
+import type { Revocations } from './revocations.ts';
+
+/** Keeps every revocation list fresh: signed anew when half of its life is over, and soon after every revocation. Trouble is an alarm:
+ *  a list that runs out makes strict clients refuse everything. */
+export type CrlSchedule = {
+  /** Looks at all lists now; resolves when those that were due are signed or their alarm is raised. */
+  check(): Promise<void>;
+  close(): Promise<void>;
+};
+
+const checkEveryMs = 10 * 60_000;
+/** Revocations that come together share one list. */
+const gatherMs = 100;
+
+export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms: Alarms): CrlSchedule {
+  /** Authority → newest revocation that its list must have. */
+  const waiting = new Map<string, number>();
+  let gathering: NodeJS.Timeout | undefined;
+  let running: Promise<void> = Promise.resolve();
+
+  const sign = async (icaId: string, newBase: boolean): Promise<void> => {
+    try {
+      await issueCrl(ctx, icaId, newBase);
+    } catch (error) {
+      const detail = `revocation list not signed: ${error instanceof Error ? error.message : 'unknown'}`;
+      await alarms.raise({ code: 'CRL_NOT_SIGNED', subject: icaId, detail });
+    }
+  };
+  const check = async (): Promise<void> => {
+    const { crls, roots, issuingCas } = await authorityOf(ctx);
+    const signing = issuingCas.filter(({ status }) => status === 'ACTIVE' || status === 'RETIRED').map(({ icaId }) => icaId);
+    for (const icaId of [...roots.map(({ rootId }) => rootId), ...signing]) {
+      const newest = crls.find(crl => crl.icaId === icaId);
+      // An authority whose time is over signs no more; nothing under it is valid.
+      if ((await caById(ctx, icaId)).certificate.notAfter <= nowIso(ctx)) continue;
+      if (newest?.delta === undefined || isDue(ctx, newest)) await sign(icaId, true);
+    }
+  };
+  const signWaiting = async (): Promise<void> => {
+    const due = [...waiting];
+    waiting.clear();
+    const { crls } = await authorityOf(ctx);
+    for (const [icaId, position] of due) {
+      const known = crls.find(crl => crl.icaId === icaId)?.position ?? -1;
+      if (known < position) await sign(icaId, false);
+    }
+  };
+  const inLine = (work: () => Promise<void>): Promise<void> => {
+    running = running.then(work).catch(error => ctx.log.error({ error: String(error) }, 'revocation lists'));
+    return running;
+  };
+
+  revocations.onChange(({ icaId, position }) => {
+    waiting.set(icaId, position);
+    gathering ??= setTimeout(() => {
+      gathering = undefined;
+      void inLine(signWaiting);
+    }, gatherMs);
+  });
+  const timer = setInterval(() => void inLine(check), checkEveryMs);
+  timer.unref();
+  return {
+    check: () => inLine(check),
+    close() {
+      clearInterval(timer);
+      clearTimeout(gathering);
+      return running;
+    },
+  };
+}

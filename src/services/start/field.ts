@@ -1,0 +1,116 @@
+import type { Alarms } from '../base/alarms.ts';
+import type { Context } from '../base/context.ts';
+import { createTurns } from '../base/turns.ts';
+import { type Attachments, startAttachments } from '../field/attachments.ts';
+import { type Attestation, createAttestation } from '../field/attestation.ts';
+import { createConnectedDevices, type Introduction } from '../field/connectedDevices.ts';
+import { createDecommissions, type Decommissions } from '../field/decommission.ts';
+import { startDeviceBundles } from '../field/deviceBundles.ts';
+import type { DeviceChannel } from '../field/deviceChannel.ts';
+import { type Hello, receiveHello } from '../field/deviceHello.ts';
+import { type GatewayTrust, startGatewayTrust } from '../field/gatewayBundles.ts';
+import { createVerdictSequences } from '../field/gatewayVerdicts.ts';
+import { createWideAttestation, createWideChannel, type PeerAnswers } from '../field/wideChannel.ts';
+import { createOtaDelivery, type OtaDelivery } from '../firmware/otaDelivery.ts';
+import { createOtaImages } from '../firmware/otaImage.ts';
+import { type Rollouts, startRollouts } from '../firmware/rollouts.ts';
+import { createDeviceTrust } from '../identity/chainJudge.ts';
+import type { Trust } from '../identity/clientTrust.ts';
+import { remindOfRenewal } from '../identity/operational.ts';
+import type { Peers } from '../processes/peers.ts';
+import type { Revocations } from '../revocation/revocations.ts';
+
+/** Everything about devices in the field, wired once per process. */
+
+export type Field = {
+  /** To the machines that are connected to any process. */
+  readonly channel: DeviceChannel;
+  readonly attachments: Attachments;
+  readonly gatewayTrust: GatewayTrust;
+  readonly attestation: Attestation;
+  readonly delivery: OtaDelivery;
+  readonly decommissions: Decommissions;
+  readonly rollouts: Rollouts;
+  /** Records a hello, and has the rest done behind it: standing orders, proof, standing offers.
+   *  @param introduction of a device on a connection of its own
+   *  @throws NusecError as receiveHello */
+  hello(uid: string, hello: Hello, via: string, introduction?: Introduction): Promise<void>;
+  close(): Promise<void>;
+};
+
+export type FieldParts = {
+  readonly ctx: Context;
+  readonly alarms: Alarms;
+  readonly revocations: Revocations;
+  readonly trust: Trust;
+  /** To the machines that are connected to this process. */
+  readonly channel: DeviceChannel;
+  readonly peers: Peers<PeerAnswers>;
+};
+
+/** SPDM exchanges under way at once; beyond it devices wait. */
+const spdmTurns = { maxRunning: 64, maxWaiting: 20_000 };
+const sweepPauseMs = 60_000;
+/** How often devices that stay connected are looked at: their certificates may have come into the last third of their lives. */
+const renewalPauseMs = 60 * 60_000;
+
+export async function startField(parts: FieldParts): Promise<Field> {
+  const { ctx, alarms, channel, peers, revocations, trust } = parts;
+  const wide = createWideChannel(channel, peers);
+  const attachments = await startAttachments(ctx);
+  const gatewayTrust = startGatewayTrust({ ctx, revocations, attachments });
+  const turns = createTurns(spdmTurns);
+  const deviceTrust = createDeviceTrust(ctx, revocations, trust);
+  const verdicts = createVerdictSequences();
+  const reach = { ...wide, isConnected: channel.isConnected };
+  const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, deviceTrust, turns, verdicts });
+  const attestation = createWideAttestation(ownAttestation, channel, peers);
+  peers.serve({ order: channel.order, attestThroughGateway: channel.attestThroughGateway, attest: ownAttestation.attest });
+  const delivery = createOtaDelivery({ ctx, channel, deviceTrust, turns, images: createOtaImages(ctx, alarms) });
+  const decommissions = createDecommissions({ ctx, alarms, channel: wide, revocations });
+  const connected = createConnectedDevices(channel);
+  const bundles = startDeviceBundles({ ctx, alarms, channel, connected });
+  const rollouts = await startRollouts({ ctx, alarms, delivery });
+  const confirmed = (hello: Hello): boolean => hello.imageState === 'confirmed';
+
+  const followUp = async (uid: string, hello: Hello, needsProof: boolean): Promise<void> => {
+    if (await decommissions.resume(uid)) return;
+    if (needsProof) await attestation.attest(uid, { confirmed: confirmed(hello) });
+    await delivery.deliver(uid);
+  };
+  const told = (uid: string) => (error: unknown) =>
+    ctx.log.info({ uid, error: (error as Error).message }, 'work after a hello has stopped');
+  const sweep = setInterval(() => void decommissions.sweep().catch(told('sweep')), sweepPauseMs);
+  sweep.unref();
+  const remind = (uid: string): Promise<void> => remindOfRenewal(ctx, connected, channel, uid).catch(told(uid));
+  const renewals = setInterval(() => {
+    for (const uid of connected.uids()) void remind(uid);
+  }, renewalPauseMs);
+  renewals.unref();
+  return {
+    channel: wide,
+    attachments,
+    gatewayTrust,
+    attestation,
+    delivery,
+    decommissions,
+    rollouts,
+    async hello(uid, hello, via, introduction) {
+      const { needsProof } = await receiveHello(ctx, alarms, uid, hello, via);
+      delivery.forget(uid);
+      if (confirmed(hello)) await delivery.noteHello(uid, hello.imageHash);
+      if (introduction !== undefined) connected.note(uid, introduction);
+      const work = [followUp(uid, hello, needsProof), bundles.follow(uid)].map(each => each.catch(told(uid)));
+      // A new certificate is a new connection, so it comes last; and nothing is renewed while an image is on trial.
+      if (confirmed(hello)) void Promise.all(work).then(() => remind(uid));
+    },
+    async close() {
+      clearInterval(sweep);
+      clearInterval(renewals);
+      await bundles.close();
+      await rollouts.close();
+      await gatewayTrust.close();
+      await attachments.close();
+    },
+  };
+}

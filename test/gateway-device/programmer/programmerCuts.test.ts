@@ -1,0 +1,162 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { NusecError } from '../../../src/errors.ts';
+import { type ProductionServer, startProductionServer } from './productionServer.ts';
+import {
+  freshId,
+  importCode,
+  newTargetStorage,
+  preparedProgrammer,
+  produce,
+  removeFolders,
+  startProgrammer,
+  startTarget,
+  type TestProgrammer,
+} from './programmerFixture.ts';
+
+/** Cuts of every kind at every step: the programmer's power, lost calls, lost answers, the target's power. */
+
+let server: ProductionServer;
+let programmer: TestProgrammer;
+
+beforeAll(async () => {
+  server = await startProductionServer();
+  programmer = await preparedProgrammer(server);
+  const file = await server.exportPackage(programmer.uid, { jobId: freshId(), count: 500, scrapAllowance: 500 });
+  expect(await importCode(programmer.core, file)).toBe('OK');
+});
+afterAll(async () => {
+  await programmer.stop();
+  await server.close();
+  removeFolders();
+});
+
+const outcomesOf = (uid: Uint8Array): readonly (string | undefined)[] =>
+  server.units.filter(unit => unit.uid === Buffer.from(uid).toString('hex')).map(unit => unit.outcome);
+
+class Cut extends Error {}
+
+/** The programmer stops for good at this moment: nothing of the run goes on, only its memory is left. */
+const cutAt = (step: number, moment: string) => (k: number, state: string) => {
+  if (k === step && state === moment) throw new Cut();
+};
+
+describe('after a power cut of the programmer', () => {
+  const steps = Array.from({ length: 15 }, (_, index) => index + 2);
+  it.each(steps)('before step %i: the same call goes on, with exactly one commit (T33)', async k => {
+    const target = await startTarget();
+    await expect(produce(programmer.core, target.addresses, cutAt(k, 'begin'))).rejects.toThrow(Cut);
+    await programmer.stop();
+    programmer = await startProgrammer(programmer.folder);
+    expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
+    expect(outcomesOf(target.uid)).toEqual(['committed']);
+    await target.stop();
+  });
+});
+
+describe('after a power cut just before its memory is written', () => {
+  /** The nth write does not happen any more: what was done before it is done, and not remembered. */
+  const cutBeforeWrite = (core: TestProgrammer['core'], nth: number) => {
+    let writes = 0;
+    const update: typeof core.nvm.update = change => {
+      writes += 1;
+      if (writes >= nth) throw new Cut();
+      return core.nvm.update(change);
+    };
+    return { ...core, nvm: { ...core.nvm, update } };
+  };
+  const writesOfUnit = 33;
+
+  it.each(Array.from({ length: writesOfUnit + 1 }, (_, index) => index + 1))('write %i: exactly one commit (T33)', async nth => {
+    const target = await startTarget();
+    const code = await produce(cutBeforeWrite(programmer.core, nth), target.addresses).then(
+      outcome => outcome.code,
+      error => (error instanceof Cut ? 'cut' : String(error)),
+    );
+    expect(code).toBe(nth <= writesOfUnit ? 'cut' : 'OK');
+    await programmer.stop();
+    programmer = await startProgrammer(programmer.folder);
+    if (code === 'cut') expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
+    expect(outcomesOf(target.uid)).toEqual(['committed']);
+    await target.stop();
+  });
+});
+
+describe('after a call to the server that was lost or not answered', () => {
+  const calls = ['units', 'csr', 'certificate-installed', 'bootloader', 'bootloader-installed', 'application-key', 'locked', 'session'];
+  const all = [...calls, 'application', 'commit'].flatMap(call => [
+    { call, fault: 'lost' as const },
+    { call, fault: 'unanswered' as const },
+  ]);
+  it.each(all)('$call $fault: the unit waits and is committed once (T33, silence 2)', async ({ call, fault }) => {
+    const target = await startTarget();
+    server.control.fault = ({ path }) => (path.endsWith(`/${call}`) ? fault : undefined);
+    expect((await produce(programmer.core, target.addresses)).code).toBe('SERVER_UNREACHABLE');
+    server.control.fault = () => undefined;
+    expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
+    expect(outcomesOf(target.uid)).toEqual(['committed']);
+    await target.stop();
+  });
+});
+
+describe('after a power cut of the target', () => {
+  it.each(Array.from({ length: 12 }, (_, index) => index + 4))('in step %i: the unit goes on (T33, silence 4)', async k => {
+    const [uid, storage] = [freshId(), newTargetStorage()];
+    let target = await startTarget(uid, storage);
+    const stopped: Promise<void>[] = [];
+    const cut = (step: number, state: string): void => {
+      if (step === k && state === 'begin' && stopped.length === 0) stopped.push(target.stop());
+    };
+    const first = await produce(programmer.core, target.addresses, cut);
+    expect(['OK', 'LINK_FAILED', 'LINK_TIMEOUT']).toContain(first.code);
+    await Promise.all(stopped);
+    target = await startTarget(uid, storage);
+    const second = first.code === 'OK' ? first : await produce(programmer.core, target.addresses);
+    expect(second.code).toBe('OK');
+    expect(outcomesOf(uid)).toEqual(['committed']);
+    await target.stop();
+  });
+});
+
+describe('three failures of a step', () => {
+  it('before OTP: the unit is voided and the count comes back (T33)', async () => {
+    const target = await startTarget();
+    const before = server.allotment(Object.keys(programmer.core.nvm.state().jobs)[0] ?? '', programmer.uid).records.at(-1)?.remaining;
+    server.control.fault = ({ path }) => (path.endsWith('/bootloader') ? new NusecError('INTERNAL', 'no') : undefined);
+    const failed = await produce(programmer.core, target.addresses);
+    server.control.fault = () => undefined;
+    expect(failed.code).toBe('INTERNAL');
+    expect(failed.steps.filter(step => step.startsWith('7 failed'))).toHaveLength(3);
+    expect(server.units.at(-1)).toMatchObject({ outcome: 'voided', scrap: false, reason: 'step 7: INTERNAL' });
+    const after = server.allotment(Object.keys(programmer.core.nvm.state().jobs)[0] ?? '', programmer.uid).records.at(-1);
+    expect(after).toMatchObject({ type: 'void', remaining: before });
+    // The chip has kept its key and may be built under a new grant.
+    expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
+    await target.stop();
+  });
+
+  it('after OTP: the unit is scrap (silence 4)', async () => {
+    const target = await startTarget();
+    server.control.fault = ({ path }) => (path.endsWith('/application-key') ? new NusecError('INTERNAL', 'no') : undefined);
+    expect((await produce(programmer.core, target.addresses)).code).toBe('INTERNAL');
+    server.control.fault = () => undefined;
+    expect(server.units.at(-1)).toMatchObject({ outcome: 'voided', scrap: true, reason: 'step 10: INTERNAL' });
+    await target.stop();
+  });
+
+  it('a slot that is burned with something else scraps the unit at once (silence 4)', async () => {
+    const target = await startTarget();
+    target.chip.otp.burn(0, new Uint8Array(32).fill(0x5a));
+    expect(await produce(programmer.core, target.addresses)).toMatchObject({ code: 'DEVAUTH_REFUSED' });
+    expect(server.units.at(-1)).toMatchObject({ outcome: 'voided', scrap: true, reason: 'step 9: DEVAUTH_REFUSED otp-used' });
+    await target.stop();
+  });
+
+  it('a unit that was left is voided when another one comes (R82)', async () => {
+    const [left, next] = [await startTarget(), await startTarget()];
+    await expect(produce(programmer.core, left.addresses, cutAt(6, 'begin'))).rejects.toThrow(Cut);
+    expect((await produce(programmer.core, next.addresses)).code).toBe('OK');
+    expect(outcomesOf(left.uid)).toEqual(['voided']);
+    expect(outcomesOf(next.uid)).toEqual(['committed']);
+    await Promise.all([left.stop(), next.stop()]);
+  });
+});

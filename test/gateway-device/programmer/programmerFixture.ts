@@ -1,0 +1,134 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { bl2Stage } from '../../../gateway-device/chip/bl2Stage.ts';
+import { type BoardEvent, createBoard, type StageFactory } from '../../../gateway-device/chip/board.ts';
+import { type ServedBoard, serveBoard } from '../../../gateway-device/chip/boardPorts.ts';
+import { type Chip, openChip, openChipFolder } from '../../../gateway-device/chip/chip.ts';
+import { devauthStage } from '../../../gateway-device/chip/devauthStage.ts';
+import { memoryStorage, type Power } from '../../../gateway-device/chip/flash.ts';
+import { memoryVault } from '../../../gateway-device/chip/keyStore.ts';
+import { appStage } from '../../../gateway-device/device/appStage.ts';
+import { createHttpClient } from '../../../gateway-device/link/httpClient.ts';
+import { createProgrammerBoard } from '../../../gateway-device/programmer/board.ts';
+import type { Core } from '../../../gateway-device/programmer/core.ts';
+import { importPackage } from '../../../gateway-device/programmer/packageImport.ts';
+import { produceUnit } from '../../../gateway-device/programmer/produce.ts';
+import type { TargetAddresses } from '../../../gateway-device/programmer/target.ts';
+import { toHex } from '../../../src/bytes.ts';
+import { builtInFirmware, prepareProgrammer } from '../../../src/cli/prepareProgrammer.ts';
+import { NusecError } from '../../../src/errors.ts';
+import type { ProductionServer } from './productionServer.ts';
+
+/** Virtual boards on real sockets: a programmer prepared as the OEM does it, and targets as they come from the chip vendor. */
+
+export const freshId = (): Uint8Array => new Uint8Array(randomBytes(16));
+
+export type TestProgrammer = {
+  readonly uid: string;
+  readonly folder: string;
+  readonly core: Core;
+  readonly served: ServedBoard;
+  readonly events: readonly BoardEvent[];
+  readonly addresses: TargetAddresses;
+  /** Powers it off and opens it again on the same, or an older, folder. */
+  readonly stop: () => Promise<void>;
+};
+
+const folders: string[] = [];
+/** In memory where there is such a place: these tests write durably a few thousand times. */
+const temporary = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+
+export function removeFolders(): void {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+}
+
+export function newFolder(): string {
+  const folder = mkdtempSync(join(temporary, 'nusec-programmer-'));
+  folders.push(folder);
+  return folder;
+}
+
+export async function startProgrammer(folder: string, uid?: Uint8Array): Promise<TestProgrammer> {
+  const chip = openChipFolder(folder, uid && { uid, productId: 0x4e4c_0003 });
+  const events: BoardEvent[] = [];
+  const { board, core } = createProgrammerBoard(chip, folder, event => void events.push(event));
+  const served = await serveBoard(board);
+  const addresses = { serial: `127.0.0.1:${served.serialPort}`, debug: `127.0.0.1:${served.debugPort}` };
+  return { uid: toHex(chip.uid), folder, core, served, events, addresses, stop: () => served.close() };
+}
+
+export function officer(server: ProductionServer) {
+  return createHttpClient({ baseUrl: server.url, ca: server.rootPem, token: 'officer' });
+}
+
+/** Blank → shipped. */
+export async function preparedProgrammer(server: ProductionServer, lines: string[] = []): Promise<TestProgrammer> {
+  const programmer = await startProgrammer(newFolder(), freshId());
+  await prepare(server, programmer, lines);
+  return programmer;
+}
+
+export async function prepare(server: ProductionServer, { uid, addresses }: TestProgrammer, lines: string[] = []) {
+  const http = officer(server);
+  try {
+    const wish = { addresses, uid, name: 'line 1', firmware: builtInFirmware, firmwareVersion: '1.0.0', serverUrl: server.url };
+    return await prepareProgrammer(http, wish, line => void lines.push(line));
+  } finally {
+    http.close();
+  }
+}
+
+export type TestTarget = {
+  readonly uid: Uint8Array;
+  readonly chip: Chip;
+  readonly addresses: TargetAddresses;
+  readonly stop: () => Promise<void>;
+};
+
+export function newTargetStorage() {
+  return { otp: memoryStorage(), flash: memoryStorage(), registers: memoryStorage(), keys: memoryVault() };
+}
+
+/** A target MCU. The same storage again is the same chip after a power cut. */
+export async function startTarget(
+  uid: Uint8Array = freshId(),
+  storage = newTargetStorage(),
+  options: { power?: Power; app?: StageFactory; changes?: Partial<Chip> } = {},
+): Promise<TestTarget> {
+  const chip = { ...openChip({ uid, productId: 7 }, storage, options.power), ...options.changes };
+  const board = createBoard({ chip, stages: { devauth: devauthStage, bl2: bl2Stage, app: options.app ?? appStage() } });
+  const served = await serveBoard(board);
+  const addresses = { serial: `127.0.0.1:${served.serialPort}`, debug: `127.0.0.1:${served.debugPort}` };
+  return { uid, chip, addresses, stop: () => served.close() };
+}
+
+export type Outcome = { readonly code: string; readonly steps: readonly string[]; readonly remaining?: number };
+
+/** One PRODUCE. @returns `OK` or the code that ended it, and the steps that were done */
+export async function produce(
+  core: Core,
+  addresses: TargetAddresses,
+  onStep: (k: number, state: string) => void = () => undefined,
+): Promise<Outcome> {
+  const steps: string[] = [];
+  const report = (k: number, _: string, state: string, text = ''): void => {
+    steps.push(`${k} ${state}${text && state === 'failed' ? ` ${text}` : ''}`);
+    onStep(k, state);
+  };
+  try {
+    const { remaining } = await produceUnit(core, addresses, report);
+    return { code: 'OK', steps, remaining };
+  } catch (error) {
+    if (!(error instanceof NusecError)) throw error;
+    return { code: error.code, steps };
+  }
+}
+
+export async function importCode(core: Core, file: Uint8Array): Promise<string> {
+  return importPackage(core, file).then(
+    () => 'OK',
+    (error: NusecError) => `${error.code}: ${error.message}`,
+  );
+}

@@ -1,0 +1,183 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connectProgrammer, sendPackage } from '../../../gateway-device/programmer/client.ts';
+import { toHex } from '../../../src/bytes.ts';
+import { type ProductionServer, startProductionServer } from './productionServer.ts';
+import { freshId, newFolder, removeFolders, startTarget } from './programmerFixture.ts';
+
+/** The programmer as a process of its own, the tools as the contract manufacturer runs them, and kill -9 in between. */
+
+const main = join(import.meta.dirname, 'nusecTool.ts');
+type Ready = { readonly serialPort: number; readonly debugPort: number; readonly uid: string; readonly stage: string };
+type Running = { readonly child: ChildProcess; readonly ready: Ready; readonly lines: string[] };
+
+let server: ProductionServer;
+let running: Running;
+const folder = newFolder();
+const uid = toHex(freshId());
+const toolFolder = newFolder();
+
+beforeAll(async () => {
+  server = await startProductionServer();
+  running = await start(['--uid', uid]);
+});
+afterAll(async () => {
+  running?.child.kill('SIGTERM');
+  await server.close();
+  removeFolders();
+});
+
+async function start(options: readonly string[] = []): Promise<Running> {
+  const child = spawn(process.execPath, [main, 'programmer', 'run', '--data', folder, ...options], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const lines: string[] = [];
+  const first = Promise.withResolvers<Ready>();
+  createInterface({ input: child.stdout! }).on('line', line => {
+    if (lines.push(line) === 1) first.resolve(JSON.parse(line) as Ready);
+  });
+  child.once('exit', code => first.reject(new Error(`the programmer ended with ${code}`)));
+  return { child, lines, ready: await first.promise };
+}
+
+async function killAndRestart(): Promise<void> {
+  const gone = new Promise(resolve => running.child.once('exit', resolve));
+  running.child.kill('SIGKILL');
+  await gone;
+  running = await start();
+}
+
+/** Runs the command line tool in a folder of its own. */
+function nusec(...args: string[]): Promise<{ readonly status: number; readonly out: string; readonly err: string }> {
+  const env = { ...process.env, NUSEC_TOKEN: 'officer', NUSEC_CA: join(toolFolder, 'root.pem'), NUSEC_SERVER: server.url, NO_COLOR: '1' };
+  return new Promise(resolve => {
+    execFile(process.execPath, [main, ...args], { cwd: toolFolder, env }, (error, out, err) =>
+      resolve({ status: typeof error?.code === 'number' ? error.code : error ? -1 : 0, out, err }),
+    );
+  });
+}
+
+const serial = (): string => `127.0.0.1:${running.ready.serialPort}`;
+
+describe('nusec programmer, package and produce', () => {
+  const jobId = freshId();
+
+  it('prepare makes a shipped programmer of a bare board, and may be run again (R3–R34, R104)', async () => {
+    writeFileSync(join(toolFolder, 'root.pem'), server.rootPem);
+    expect(running.ready.stage).toBe('none');
+    const wires = ['--uid', uid, '--serial', serial(), '--debug', `127.0.0.1:${running.ready.debugPort}`];
+    const prepared = await nusec('programmer', 'prepare', ...wires, '--json');
+    expect(prepared, prepared.err).toMatchObject({ status: 0 });
+    expect(JSON.parse(prepared.out)).toEqual({ uid, status: 'SHIPPED', kekEpoch: 1 });
+    await killAndRestart();
+    expect(running.ready.stage).toBe('programmer');
+    const again = ['--uid', uid, '--serial', serial(), '--debug', `127.0.0.1:${running.ready.debugPort}`];
+    expect(JSON.parse((await nusec('programmer', 'prepare', ...again, '--json')).out)).toEqual({ uid, status: 'SHIPPED', kekEpoch: 1 });
+  }, 20_000);
+
+  it('package import tells the count, and one constant code for every refusal (R62, R108)', async () => {
+    const file = join(toolFolder, 'job.njp');
+    writeFileSync(file, await server.exportPackage(uid, { jobId, count: 2 }));
+    const imported = await nusec('package', 'import', file, '--programmer', serial(), '--json');
+    expect(imported, imported.err).toMatchObject({ status: 0 });
+    expect(JSON.parse(imported.out)).toMatchObject({ jobId: toHex(jobId), count: 2 });
+    const replayed = await nusec('package', 'import', file, '--programmer', serial(), '--json');
+    expect(replayed.status).toBe(1);
+    writeFileSync(join(toolFolder, 'damaged.njp'), readFileSync(file).fill(0, 100, 101));
+    const damaged = await nusec('package', 'import', join(toolFolder, 'damaged.njp'), '--programmer', serial(), '--json');
+    expect(JSON.parse(replayed.err)).toEqual(JSON.parse(damaged.err));
+    expect(JSON.parse(damaged.err)).toMatchObject({ error: 'PACKAGE_REFUSED' });
+  }, 20_000);
+
+  it('produce shows every step, and a kill -9 in the middle does not cost the unit (R70, T33)', async () => {
+    const target = await startTarget();
+    const wires = ['--target-serial', target.addresses.serial, '--target-debug', target.addresses.debug, '--json'];
+    const reached = Promise.withResolvers<void>();
+    server.control.fault = ({ path }) => {
+      if (!path.endsWith('/application')) return undefined;
+      reached.resolve();
+      return 'lost';
+    };
+    const cut = nusec('produce', '--programmer', serial(), ...wires);
+    await reached.promise;
+    await killAndRestart();
+    expect((await cut).status).toBe(1);
+    server.control.fault = () => undefined;
+    const done = await nusec('produce', '--programmer', serial(), ...wires);
+    expect(done, done.err).toMatchObject({ status: 0 });
+    const lines = done.out
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line) as { step?: number; state?: string; outcome?: string });
+    expect(lines.at(-1)).toEqual({ outcome: 'OK', remaining: 1 });
+    expect(lines.filter(line => line.state === 'done').map(line => line.step)).toEqual([1, 14, 15, 16]);
+    expect(server.units.map(unit => unit.outcome)).toEqual(['committed']);
+    await target.stop();
+  }, 30_000);
+
+  it('ends with COUNT_EXHAUSTED and status 1 when the count is used up (RULE-4)', async () => {
+    const [second, third] = [await startTarget(), await startTarget()];
+    const wires = (target: typeof second) => [
+      '--target-serial',
+      target.addresses.serial,
+      '--target-debug',
+      target.addresses.debug,
+      '--json',
+    ];
+    expect((await nusec('produce', '--programmer', serial(), ...wires(second))).status).toBe(0);
+    const refused = await nusec('produce', '--programmer', serial(), ...wires(third));
+    expect(refused.status).toBe(1);
+    expect(JSON.parse(refused.err)).toMatchObject({ error: 'COUNT_EXHAUSTED' });
+    expect(server.allotment(toHex(jobId), uid).zeroised).toBe(true);
+    await Promise.all([second.stop(), third.stop()]);
+  }, 20_000);
+
+  it('leaves no key material with the tool, and none in what the programmer tells (T16, R106, RULE-2)', async () => {
+    const secrets = secretsIn(['keystore.json', 'kek.json']);
+    expect(secrets.length).toBeGreaterThanOrEqual(2);
+    const tool = readdirSync(toolFolder).map(name => readFileSync(join(toolFolder, name), 'latin1'));
+    for (const secret of secrets) expect([...tool, ...running.lines].some(text => text.includes(secret))).toBe(false);
+    for (const name of readdirSync(folder)) {
+      if (name === 'images') continue;
+      expect(statSync(join(folder, name)).mode & 0o077, name).toBe(0);
+      const isKeyStore = name === 'keystore.json' || name === 'kek.json';
+      if (!isKeyStore) for (const secret of secrets) expect(readFileSync(join(folder, name), 'latin1').includes(secret), name).toBe(false);
+    }
+  });
+
+  it('keeps a signed ledger of every unit (RULE-20, R82)', () => {
+    const kept = readFileSync(join(folder, `ledger-${toHex(jobId)}.log`), 'utf8')
+      .trim()
+      .split('\n');
+    expect(new Set(kept).size).toBe(server.allotment(toHex(jobId), uid).records.length);
+  });
+});
+
+describe('group 65 on the serial link', () => {
+  it('refuses what does not follow, and answers everything else (R108, T27)', async () => {
+    const client = await connectProgrammer(serial());
+    const refused = (work: Promise<unknown>) =>
+      work.then(
+        () => 'ok',
+        (error: { reason?: string }) => error.reason,
+      );
+    expect(await refused(client.request('packagePut', { offset: 5, totalBytes: 10, data: freshId() }))).toBe('bad-arg');
+    expect(await refused(client.request('packageImport', {}))).toBe('bad-state');
+    expect(await refused(client.request('zeroise', { jobId: freshId() }))).toBe('policy');
+    expect(await refused(client.request('agreeKek', { serverUrl: 'not a url' }))).toBe('policy');
+    expect(await refused(sendPackage(client, freshId()))).toBe('policy');
+    const status = await client.request('status', {});
+    expect(status).toMatchObject({ stage: 'programmer', kekEpoch: 1 });
+    await client.close();
+  });
+});
+
+function secretsIn(names: readonly string[]): string[] {
+  return names.flatMap(name => {
+    const { keys } = JSON.parse(readFileSync(join(folder, name), 'utf8')) as { keys: Record<string, string> };
+    return Object.values(keys);
+  });
+}

@@ -1,0 +1,241 @@
+import { Aedes } from 'aedes';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { decodeCbor } from '../../../src/cbor/decode.ts';
+import { NusecError } from '../../../src/errors.ts';
+import { createBucket, createKeyedBuckets, reserveMs, tryTake } from '../../../src/gateway/broker/bucket.ts';
+import { createEmitter } from '../../../src/gateway/broker/emitter.ts';
+import { cidOf, errorReply } from '../../../src/gateway/broker/errorReply.ts';
+import { createHooks } from '../../../src/gateway/broker/hooks.ts';
+import type { Identity } from '../../../src/gateway/broker/identity.ts';
+import type { ClientInternals } from '../../../src/gateway/broker/internals.ts';
+import { createLanes } from '../../../src/gateway/broker/lanes.ts';
+import { createReplyCache } from '../../../src/gateway/broker/replies.ts';
+import { assertInternals } from '../../../src/gateway/broker/selfTest.ts';
+import { createSessions } from '../../../src/gateway/broker/sessions.ts';
+import { downTopic, parseUpTopic } from '../../../src/gateway/broker/topics.ts';
+import { upFamilies } from '../../../src/mqttTopics.ts';
+import { uidOf } from './harness.ts';
+
+const uid = uidOf(1);
+const device: Identity = { kind: 'device', uid, serialHex: '01', certificateSha256: '' };
+const gateway: Identity = { kind: 'gateway', gatewayId: 'g1', serialHex: '02', certificateSha256: '' };
+
+describe('topics', () => {
+  it('accepts from a device nothing that is not below its own prefix (RULE-9, T20)', () => {
+    const level = fc.oneof(fc.constantFrom('n1', 'g', 'g1', 'up', 'dn', uid, uidOf(2), 'next', '', '+', '#', ...upFamilies), fc.string());
+    const topic = fc.array(level, { minLength: 1, maxLength: 8 }).map(levels => levels.join('/'));
+    const accepted = (identity: Identity, text: string): boolean => {
+      try {
+        parseUpTopic(identity, text);
+        return true;
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'TOPIC_FORBIDDEN' });
+        return false;
+      }
+    };
+    fc.assert(
+      fc.property(topic, text => {
+        if (accepted(device, text)) expect(text).toMatch(new RegExp(`^n1/${uid}/up/(hello|spdm|csr|lwt|(job|ota)/[A-Za-z0-9_-]{1,64})$`));
+        if (accepted(gateway, text))
+          expect(text).toMatch(/^n1\/g\/g1\/[0-9a-f]{32}\/up\/(hello|spdm|csr|lwt|(job|ota)\/[A-Za-z0-9_-]{1,64})$/);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('names the way down', () => {
+    expect(downTopic(device, uid, 'job')).toBe(`n1/${uid}/dn/job`);
+    expect(downTopic(gateway, uid, 'job')).toBe(`n1/g/g1/dn/${uid}/job`);
+    expect(downTopic(gateway, '', 'err')).toBe('n1/g/g1/dn/err');
+  });
+});
+
+describe('the emitter', () => {
+  const heardOn = (filter: string, topic: string): boolean => {
+    let heard = false;
+    createEmitter()
+      .on(filter, (_message, done) => {
+        heard = true;
+        done();
+      })
+      .emit({ topic });
+    return heard;
+  };
+
+  it('matches exact topics, a trailing # and the $SYS filters of Aedes', () => {
+    expect(heardOn('a/b', 'a/b')).toBe(true);
+    expect(heardOn('a/#', 'a/b/c')).toBe(true);
+    expect(heardOn('$SYS/+/heartbeat', '$SYS/x/heartbeat')).toBe(true);
+    expect(heardOn('$SYS/+/heartbeat', '$SYS/x/birth')).toBe(false);
+    expect(heardOn('a/#', 'ab/c')).toBe(false);
+    expect(() => createEmitter().on('+/b', (_message, done) => done())).toThrow('unsupported filter');
+  });
+
+  it('delivers to all while one listener never ends, and calls back when the others did', () => {
+    const emitter = createEmitter();
+    const got: string[] = [];
+    emitter
+      .on('frozen/#', () => undefined)
+      .on('ok/#', (message, done) => {
+        got.push(message.topic);
+        done();
+      });
+    for (let count = 0; count < 1_000; count += 1) emitter.emit({ topic: 'frozen/x' }).emit({ topic: `ok/${count}` });
+    expect(got).toEqual(Array.from({ length: 1_000 }, (_, count) => `ok/${count}`));
+  });
+
+  it('ends a registration in one step: the end of a connection cannot overtake the start of the next', () => {
+    const emitter = createEmitter();
+    const listener = (): void => expect.unreachable();
+    let isDone = false;
+    emitter.on('a/#', listener).removeListener('a/#', listener, () => {
+      isDone = true;
+    });
+    expect(isDone).toBe(true);
+    emitter.emit({ topic: 'a/b' });
+  });
+
+  it('refuses after close', () => {
+    const emitter = createEmitter();
+    emitter.close();
+    emitter.emit({ topic: 'a' }, error => expect(error?.message).toBe('emitter is closed'));
+  });
+});
+
+describe('buckets', () => {
+  it('take at most burst + rate × time, whatever the steps', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(2_000), { maxLength: 200 }), steps => {
+        const bucket = createBucket(10, 5, 0);
+        let now = 0;
+        let taken = 0;
+        for (const step of steps) {
+          now += step;
+          if (tryTake(bucket, now)) taken += 1;
+        }
+        expect(taken).toBeLessThanOrEqual(5 + (10 * now) / 1000);
+      }),
+    );
+  });
+
+  it('reserve says when the turn comes, and a clock that jumps back gives nothing', () => {
+    const bucket = createBucket(10, 1, 1_000);
+    expect([reserveMs(bucket, 1_000), reserveMs(bucket, 1_000), reserveMs(bucket, 1_000)]).toEqual([0, 100, 200]);
+    expect(reserveMs(bucket, 0)).toBe(300);
+  });
+
+  it('forget the key that was used least recently', () => {
+    const buckets = createKeyedBuckets(1, 1, 2);
+    expect(['a', 'b', 'a', 'c', 'a', 'b'].map(key => buckets.tryTake(key, 0))).toEqual([true, true, false, true, false, true]);
+  });
+});
+
+describe('lanes', () => {
+  it('never overlap in one lane and settle in the order of arrival', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.tuple(fc.nat(2), fc.nat(2)), { maxLength: 12 }), async tasks => {
+        const enqueue = createLanes();
+        const running = new Set<number>();
+        const settled: number[] = [];
+        const all = tasks.map(
+          ([lane, ms], index) =>
+            new Promise<void>(resolve =>
+              enqueue(
+                String(lane),
+                async () => {
+                  expect(running.has(lane)).toBe(false);
+                  running.add(lane);
+                  await new Promise(later => setTimeout(later, ms));
+                  running.delete(lane);
+                  return index;
+                },
+                result => {
+                  settled.push(result);
+                  resolve();
+                },
+              ),
+            ),
+        );
+        await Promise.all(all);
+        expect(settled).toEqual(tasks.map((_, index) => index));
+      }),
+      { numRuns: 30 },
+    );
+  });
+});
+
+describe('replies', () => {
+  const reply = (size: number): Uint8Array => new Uint8Array(size);
+
+  it('keep the last 32 per device', () => {
+    const cache = createReplyCache();
+    for (let cid = 0; cid < 40; cid += 1) cache.put(uid, 'spdm', cid, reply(1));
+    expect(cache.get(uid, 'spdm', 7)).toBeUndefined();
+    expect(cache.get(uid, 'spdm', 8)).toEqual(reply(1));
+    expect(cache.get(uid, 'job', 8)).toBeUndefined();
+    expect(cache.get(uidOf(2), 'spdm', 8)).toBeUndefined();
+    cache.forget(uid);
+    expect(cache.get(uid, 'spdm', 39)).toBeUndefined();
+  });
+
+  it('are bounded in bytes over all devices', () => {
+    const cache = createReplyCache(100);
+    cache.put(uidOf(1), 'spdm', 1, reply(60));
+    cache.put(uidOf(1), 'spdm', 1, reply(50));
+    cache.put(uidOf(2), 'spdm', 1, reply(50));
+    expect(cache.get(uidOf(1), 'spdm', 1)?.length).toBe(50);
+    cache.put(uidOf(3), 'spdm', 1, reply(10));
+    expect(cache.get(uidOf(1), 'spdm', 1)).toBeUndefined();
+    expect(cache.get(uidOf(2), 'spdm', 1)?.length).toBe(50);
+  });
+});
+
+describe('error replies', () => {
+  it('never fail, whatever the request was (T27)', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 64 }), request => {
+        const map = decodeCbor(errorReply(request, new NusecError('STATE', 'no'))) as ReadonlyMap<number, unknown>;
+        expect(map.get(1)).toBe('STATE');
+        expect(map.get(0)).toBe(cidOf(request));
+      }),
+    );
+  });
+});
+
+describe('start-up', () => {
+  it('refuses an Aedes whose private fields moved: the limits must not vanish silently (T27)', async () => {
+    const aedes = await Aedes.createBroker({ mq: createEmitter() });
+    const { handle } = aedes;
+    const altered = (alter: (client: ClientInternals) => void) => (): void => {
+      aedes.handle = connection => {
+        const client = handle(connection) as ClientInternals;
+        alter(client);
+        return client;
+      };
+      assertInternals(aedes);
+    };
+    expect(altered(() => undefined)).not.toThrow();
+    expect(altered(client => Object.assign(client._parser, { _parseLength: undefined }))).toThrow('does not fit');
+    expect(altered(client => Object.assign(client._parser, { _emitError: () => undefined }))).toThrow('does not fit');
+    expect(altered(client => Object.assign(client, { _parsingBatch: 0 }))).toThrow('does not fit');
+    aedes.close();
+  });
+});
+
+describe('the will of another process', () => {
+  it('is let go without a handler: the hook copes with a client that is null', () => {
+    const unused = new Proxy({}, { get: () => expect.unreachable() });
+    const hooks = createHooks(
+      createSessions(() => false),
+      unused as never,
+      unused as never,
+      Date.now,
+    );
+    let answer: unknown = 'none';
+    hooks.authorizePublish(null, { cmd: 'publish', topic: `n1/${uid}/up/lwt`, payload: 'x', qos: 1, retain: false, dup: false }, error => {
+      answer = error;
+    });
+    expect(answer).toBeNull();
+  });
+});

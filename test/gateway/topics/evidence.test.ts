@@ -1,0 +1,164 @@
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type Agent, startAgent } from '../../../gateway-device/agent/agent.ts';
+import { enrol, openIdentity } from '../../../gateway-device/agent/identity.ts';
+import { openTrust } from '../../../gateway-device/agent/trust.ts';
+import { type ByteServer, listenTcp } from '../../../gateway-device/link/byteLink.ts';
+import type { HttpClient } from '../../../gateway-device/link/httpClient.ts';
+import { serveMctp } from '../../../gateway-device/link/mctpLink.ts';
+import { connectMqtt, type NusecMqttClient } from '../../../gateway-device/link/mqttClient.ts';
+import { fromHex } from '../../../src/bytes.ts';
+import { encodeAs } from '../../../src/cbor/schema.ts';
+import { authority, authorityStream } from '../../../src/domain/authority.ts';
+import { helloMessage } from '../../../src/mqttMessages.ts';
+import { publishTrustBundle } from '../../../src/services/authority/authority.ts';
+import { execute } from '../../../src/services/base/context.ts';
+import { defineLine } from '../../../src/services/firmware/lines.ts';
+import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
+import { codeOf, makeKey, makeRoot } from '../../pki/support.ts';
+import { startTestServer, type TestServer } from '../../support/server.ts';
+import { build, eventually, type Fleet, type Manners, people, responderOf, seedFleet, show, typesOf, type Unit } from '../fieldKit.ts';
+
+/** A gateway between a real server (MQTT over TLS) and devices on serial lines: the agent, and a gateway that lies. */
+
+let server: TestServer;
+let http: HttpClient;
+let fleet: Fleet;
+let agent: Agent;
+/** A device of an authority that was stolen. */
+let outcast: Unit;
+const dataDir = mkdtempSync(join(tmpdir(), 'nusec-gateway-'));
+const wires: ByteServer[] = [];
+const events: { event: string }[] = [];
+
+async function serial(unit: Unit, manners: Pick<Manners, 'debugState' | 'signingKey'>): Promise<string> {
+  const responder = responderOf(unit, manners);
+  const wire = await listenTcp(0, link =>
+    serveMctp(link, async (message, send) => send(encodeTyped((await responder.handle(decodeTyped(message)))!))),
+  );
+  wires.push(wire);
+  return `127.0.0.1:${wire.port}`;
+}
+
+beforeAll(async () => {
+  server = await startTestServer(async ctx => {
+    fleet = await seedFleet(ctx, 5);
+    await defineLine(ctx, { line: 'stolen' }, 'operator:rita');
+    outcast = await build(ctx, fleet.bl2, fleet.app, 'stolen');
+    const compromise = { type: 'CompromiseIssuingCa', icaId: 'device-stolen-1', reason: 'theft', by: 'operator:olga' } as const;
+    await execute(ctx, authority, authorityStream(ctx.project), compromise, 'operator:olga');
+    await publishTrustBundle(ctx);
+  });
+  http = people(server);
+  await http.json('POST', '/v1/gateways', { id: 'hall-7' });
+  for (const { uid } of fleet.units.slice(0, 4)) await http.json('POST', '/v1/gateways/hall-7/devices', { uid });
+  await enrol(dataDir, 'hall-7', server.rootPem, http);
+  const [good, clone, silent] = fleet.units as [Unit, Unit, Unit];
+  const devices = new Map([
+    [good.uid, await serial(good, { debugState: 1, signingKey: good.key })],
+    [clone.uid, await serial(clone, { debugState: 1, signingKey: makeKey() })],
+    [silent.uid, '127.0.0.1:1'],
+  ]);
+  const mqtt = { host: '127.0.0.1', port: server.mqttPort };
+  agent = await startAgent({
+    dataDir,
+    gatewayId: 'hall-7',
+    server: server.url,
+    mqtt,
+    servername: 'localhost',
+    devices,
+    tell: event => events.push(event),
+  });
+  await agent.connected();
+});
+afterAll(async () => {
+  await agent.close();
+  for (const wire of wires) await wire.close();
+  http.close();
+  await server.close();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+const attest = (unit: Unit) => http.json<{ result: string; via: string; reason?: string }>('POST', `/v1/devices/${unit.uid}/attest`);
+
+it('attests a device on a serial line with the nonce of the cloud (R84)', async () => {
+  const [unit] = fleet.units as [Unit];
+  expect(await attest(unit)).toMatchObject({ result: 'passed', via: 'gateway', version: '1.0.0' });
+  expect(await show(http, unit.uid)).toMatchObject({ status: 'IN_SERVICE', attestation: 'passed', connected: false });
+  expect(events).toContainEqual({ event: 'attested', uid: unit.uid });
+});
+
+it('finds the clone behind a gateway: a certificate without its key (T8, T20)', async () => {
+  const unit = fleet.units[1]!;
+  expect(await attest(unit)).toMatchObject({ result: 'failed', via: 'gateway' });
+  expect((await typesOf(http, unit.uid)).slice(-2)).toEqual(['CloneSuspected', 'DeviceQuarantined']);
+});
+
+it('says that a device on a dead line cannot be reached, and records no failure', async () => {
+  const unit = fleet.units[2]!;
+  expect(await codeOf(() => attest(unit))).toBe('DEVICE_UNREACHABLE');
+  expect(await codeOf(() => attest(fleet.units[3]!))).toBe('DEVICE_UNREACHABLE');
+  expect(await typesOf(http, unit.uid)).not.toContain('AttestationFailed');
+});
+
+it('keeps its key in a file of its own for nobody else, and gets the same certificate again', async () => {
+  expect(statSync(join(dataDir, 'gateway.key')).mode & 0o777).toBe(0o600);
+  const before = openIdentity(dataDir, 'hall-7').tls.cert;
+  await enrol(dataDir, 'hall-7', server.rootPem, http);
+  expect(openIdentity(dataDir, 'hall-7').tls.cert).toBe(before);
+});
+
+it('gets no trust bundle for a root that is not of this project (T14)', async () => {
+  const { tls } = openIdentity(dataDir, 'hall-7');
+  const { der: root } = await makeRoot();
+  expect(await codeOf(() => openTrust(() => ({ tls, root }), server.url))).toBe('NOT_FOUND');
+});
+
+it('judges a chain by the authorities of the bundle: a compromised one is not among them (R84, RULE-16)', async () => {
+  const trust = await openTrust(() => openIdentity(dataDir, 'hall-7'), server.url);
+  const judge = ({ root, ica, certificate }: Unit, uid: string) => codeOf(() => trust.judge([root, ica, certificate], uid));
+  const [good, other] = fleet.units as [Unit, Unit];
+  expect(await judge(good, good.uid)).toMatchObject({ type: 'public' });
+  expect(await judge(good, other.uid)).toBe('CHAIN_REFUSED');
+  expect(await judge(outcast, outcast.uid)).toBe('CHAIN_REFUSED');
+});
+
+async function liar(): Promise<NusecMqttClient> {
+  const id = 'liar-1';
+  const folder = mkdtempSync(join(tmpdir(), 'nusec-liar-'));
+  await http.json('POST', '/v1/gateways', { id });
+  await enrol(folder, id, server.rootPem, http);
+  const { tls } = openIdentity(folder, id);
+  rmSync(folder, { recursive: true });
+  const identity = { kind: 'gateway', gatewayId: id } as const;
+  const client = connectMqtt({ host: '127.0.0.1', port: server.mqttPort, servername: 'localhost', identity, tls });
+  await client.connected();
+  return client;
+}
+
+it('denies a gateway that speaks for a device that is not attached to it, with an alarm (T20)', async () => {
+  const unit = fleet.units[4]!;
+  const client = await liar();
+  const errors: string[] = [];
+  client.on('err', (_, uid) => errors.push(uid));
+  const { version, securityCounter, imageHash } = unit.firmware;
+  const said = { cid: 1, version, securityCounter, imageHash: fromHex(imageHash), bootCount: 1, imageState: 'confirmed' } as const;
+  await client.publish('hello', encodeAs(helloMessage, { ...said, objId: fromHex(unit.objId) }), { uid: unit.uid });
+  await eventually(() => errors.includes(unit.uid));
+  expect((await show(http, unit.uid)).status).toBe('STOCK');
+  const { alarms } = await http.json<{ alarms: { code: string; subject: string }[] }>('GET', '/v1/alarms?limit=500');
+  expect(alarms).toContainEqual(expect.objectContaining({ code: 'FOREIGN_DEVICE', subject: 'liar-1' }));
+  await client.close();
+});
+
+it('cuts a suspended gateway off, and lets it return when it is resumed', async () => {
+  const state = () => http.json<{ gateways: { id: string; status: string }[] }>('GET', '/v1/gateways');
+  await http.json('POST', '/v1/gateways/hall-7/suspend', { reason: 'moved' });
+  expect((await state()).gateways).toContainEqual(expect.objectContaining({ id: 'hall-7', status: 'SUSPENDED' }));
+  expect(await codeOf(() => attest(fleet.units[0]!))).toBe('DEVICE_UNREACHABLE');
+  await http.json('POST', '/v1/gateways/hall-7/resume', {});
+  await agent.connected();
+  await eventually(async () => (await codeOf(() => attest(fleet.units[0]!))) !== 'DEVICE_UNREACHABLE', 8000);
+});

@@ -1,0 +1,189 @@
+import { createHash, createPrivateKey, sign } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { equalBytes } from '../../src/bytes.ts';
+import { encodeCbor } from '../../src/cbor/encode.ts';
+import { rawSigner, sign1 } from '../../src/cose/sign1.ts';
+import {
+  blockTagBytes,
+  bodyBlockHashes,
+  deliveryBlockHashes,
+  isBlock,
+  openBlock,
+  openBlockChannel,
+  readBlock,
+  sealBlock,
+} from '../../src/ota/blocks.ts';
+import {
+  blockCount,
+  type JobTarget,
+  jobContentType,
+  jobDigestOf,
+  judgeJob,
+  type OtaJob,
+  signJob,
+  verifyJob,
+} from '../../src/ota/otaJob.ts';
+import { privateKey, publicKey } from './vectors.ts';
+
+const signer = createPrivateKey({ key: Buffer.from(privateKey('sign-p256')), format: 'der', type: 'pkcs8' });
+const es256 = rawSigner(async message => sign('sha256', message, signer));
+const kid = Uint8Array.of(1, 2, 3, 4);
+const resolveKey = (wanted: Uint8Array) => (equalBytes(wanted, kid) ? publicKey('sign-p256') : undefined);
+
+const body = createHash('shake256', { outputLength: 5000 }).update('body').digest();
+const trailer = createHash('shake256', { outputLength: 211 }).update('trailer').digest();
+const delivery = { body: new Uint8Array(body), trailer: new Uint8Array(trailer) };
+const sixteen = (fill: number) => new Uint8Array(16).fill(fill);
+
+const job: OtaJob = {
+  format: 1,
+  jobId: sixteen(1),
+  uid: sixteen(2),
+  imageHash: new Uint8Array(32).fill(3),
+  imageBytes: 5211,
+  version: { major: 2, minor: 0, revision: 1, build: 77 },
+  securityCounter: 6,
+  blockBytes: 1024,
+  blockHashes: deliveryBlockHashes(delivery, 1024),
+  expires: 2_000_000_000,
+  sequence: 12,
+  dependencies: [{ imageId: 1, minVersion: { major: 1, minor: 0, revision: 0, build: 0 } }],
+  vendorUuid: sixteen(4),
+  classUuid: sixteen(5),
+};
+const target: JobTarget = {
+  uid: sixteen(2),
+  vendorUuid: sixteen(4),
+  classUuid: sixteen(5),
+  securityCounter: 5,
+  slotBytes: 8192,
+  now: 1_900_000_000,
+};
+
+describe('the signed job (R92–R95)', () => {
+  it('reads back, with the digest of its bytes', async () => {
+    const signed = await signJob(job, kid, es256);
+    expect(await verifyJob(signed, resolveKey)).toEqual({ job, jobDigest: jobDigestOf(signed) });
+  });
+
+  it('is refused whichever byte of it changes (T21)', async () => {
+    const signed = await signJob(job, kid, es256);
+    for (let at = 0; at < signed.length; at += 1) {
+      const changed = signed.slice();
+      changed[at] = (changed[at] ?? 0) ^ 0x01;
+      await expect(verifyJob(changed, resolveKey)).rejects.toMatchObject({ code: expect.stringMatching(/^(COSE|CBOR)_/) });
+    }
+  });
+
+  it('is refused from another key and as another kind of message', async () => {
+    const other = createPrivateKey({ key: Buffer.from(privateKey('other-p256')), format: 'der', type: 'pkcs8' });
+    const forged = await signJob(
+      job,
+      kid,
+      rawSigner(async message => sign('sha256', message, other)),
+    );
+    await expect(verifyJob(forged, resolveKey)).rejects.toMatchObject({ code: 'COSE_SIGNATURE' });
+    const signed = await sign1({ kid, type: 'application/nusec-other', payload: encodeCbor(1) }, es256);
+    await expect(verifyJob(signed, resolveKey)).rejects.toMatchObject({ code: 'COSE_MALFORMED' });
+    const empty = await sign1({ kid, type: jobContentType, payload: encodeCbor(new Map()) }, es256);
+    await expect(verifyJob(empty, resolveKey)).rejects.toMatchObject({ code: 'CBOR_MALFORMED' });
+  });
+
+  it.each<[string, Partial<OtaJob>]>([
+    ['a missing block hash', { blockHashes: job.blockHashes.subarray(32) }],
+    ['blocks that are too long', { blockBytes: 65537, imageBytes: 65537, blockHashes: new Uint8Array(32) }],
+    ['a version beyond its fields', { version: { major: 256, minor: 0, revision: 0, build: 0 } }],
+    ['an empty image', { imageBytes: 0 }],
+  ])('is not written with %s', async (_, change) => {
+    await expect((async () => signJob({ ...job, ...change }, kid, es256))()).rejects.toMatchObject({ code: 'CBOR_MALFORMED' });
+  });
+});
+
+describe('what the device thinks of a job', () => {
+  it.each<[string, Partial<JobTarget>, string | undefined]>([
+    ['takes its own', {}, undefined],
+    ['refuses one for another device (RULE-12)', { uid: sixteen(9) }, 'other-device'],
+    ['refuses another vendor (T13)', { vendorUuid: sixteen(9) }, 'other-product'],
+    ['refuses another class (T13)', { classUuid: sixteen(9) }, 'other-product'],
+    ['refuses an expired one', { now: 2_000_000_000 }, 'expired'],
+    ['refuses an older one than the last', { lastJob: { sequence: 13, jobId: sixteen(1) } }, 'replayed'],
+    ['refuses another one with the number of the last', { lastJob: { sequence: 12, jobId: sixteen(8) } }, 'replayed'],
+    ['resumes the last one', { lastJob: { sequence: 12, jobId: sixteen(1) } }, undefined],
+    ['refuses a lower counter (T12, I9)', { securityCounter: 7 }, 'rollback'],
+    ['refuses more than its slot holds', { slotBytes: 5210 }, 'too-large'],
+  ])('%s', (_, change, refusal) => {
+    expect(judgeJob(job, { ...target, ...change })).toBe(refusal);
+  });
+
+  it('needs no clock', () => {
+    const { now: _, ...clockless } = target;
+    expect(judgeJob({ ...job, expires: 1 }, clockless)).toBeUndefined();
+  });
+});
+
+describe('blocks', () => {
+  const signedJob = { job, jobDigest: new Uint8Array(32).fill(6) };
+  const secret = new Uint8Array(32).fill(7);
+  const channel = openBlockChannel(secret, signedJob);
+  const block = (index: number) => readBlock(delivery, index, job.blockBytes);
+
+  it('cover body and trailer without a gap', () => {
+    const whole = Buffer.concat([delivery.body, delivery.trailer]);
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 6000 }), blockBytes => {
+        const count = Math.ceil(whole.length / blockBytes);
+        const joined = Buffer.concat(Array.from({ length: count }, (_, index) => readBlock(delivery, index, blockBytes)));
+        expect(joined.equals(whole)).toBe(true);
+        const hashes = Array.from({ length: count }, (_, i) =>
+          createHash('sha256')
+            .update(whole.subarray(i * blockBytes, (i + 1) * blockBytes))
+            .digest(),
+        );
+        expect(Buffer.concat(hashes).equals(deliveryBlockHashes(delivery, blockBytes, bodyBlockHashes(delivery.body, blockBytes)))).toBe(
+          true,
+        );
+      }),
+    );
+  });
+
+  it('open again at the other end, and only there', () => {
+    for (let index = 0; index < blockCount(job); index += 1) {
+      const sealed = sealBlock(channel, index, block(index));
+      expect(sealed.length).toBe(block(index).length + blockTagBytes);
+      expect(openBlock(channel, index, sealed)).toEqual(new Uint8Array(block(index)));
+      expect(openBlock(channel, index + 1, sealed)).toBeUndefined();
+      expect(openBlock(openBlockChannel(new Uint8Array(32), signedJob), index, sealed)).toBeUndefined();
+      expect(openBlock(openBlockChannel(secret, { job, jobDigest: new Uint8Array(32) }), index, sealed)).toBeUndefined();
+    }
+  });
+
+  it('are refused when any byte is changed or cut (T21)', () => {
+    const sealed = sealBlock(channel, 5, block(5));
+    for (let at = 0; at < sealed.length; at += 1) {
+      const changed = sealed.slice();
+      changed[at] = (changed[at] ?? 0) ^ 0x80;
+      expect(openBlock(channel, 5, changed)).toBeUndefined();
+      expect(openBlock(channel, 5, sealed.subarray(0, at))).toBeUndefined();
+    }
+  });
+
+  it('never share key and nonce between different contents: only what the job names is sealed', () => {
+    expect(() => sealBlock(channel, 0, block(1))).toThrow(expect.objectContaining({ code: 'IMAGE_REFUSED' }));
+    expect(() => sealBlock(channel, 99, block(1))).toThrow(expect.objectContaining({ code: 'IMAGE_REFUSED' }));
+    expect(isBlock(job, 1, block(1))).toBe(true);
+    expect(() => openBlockChannel(new Uint8Array(16), signedJob)).toThrow(expect.objectContaining({ code: 'KEY_REFUSED' }));
+  });
+
+  it('are refused when they are not what the job names, even from the right sender', () => {
+    const blockHashes = createHash('sha256').update('other').digest();
+    const lying = { ...channel, job: { ...job, blockHashes } };
+    const sealed = sealBlock(lying, 0, new TextEncoder().encode('other'));
+    expect(openBlock(channel, 0, sealed)).toBeUndefined();
+  });
+
+  it('show nothing of the image on the way (RULE-13)', () => {
+    const sealed = Buffer.from(sealBlock(channel, 0, block(0)));
+    expect(sealed.includes(Buffer.from(block(0).subarray(0, 16)))).toBe(false);
+  });
+});

@@ -1,0 +1,239 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { fromHex } from '../../../src/bytes.ts';
+import { keyIdOf } from '../../../src/cose/publicKey.ts';
+import { rawSigner } from '../../../src/cose/sign1.ts';
+import { importKey } from '../../../src/ecKey.ts';
+import { issueCertificate } from '../../../src/pki/certificate.ts';
+import { signVerdict } from '../../../src/production/verdict.ts';
+import { activeCa } from '../../../src/services/authority/authority.ts';
+import { attachDevice, moveGateway, registerGateway } from '../../../src/services/field/gateways.ts';
+import { gatewayKey } from '../../../src/services/field/gatewayVerdicts.ts';
+import { certifyGateway, livingDevice } from '../../../src/services/identity/enrolment.ts';
+import { revokeDevice } from '../../../src/services/revocation/revokeDevice.ts';
+import { decodeEvidence, type Evidence, encodeEvidence, verifyEvidence } from '../../../src/spdm/evidence.ts';
+import { runAttestation } from '../../../src/spdm/requester/run.ts';
+import { line, responderOf, type Unit } from '../../gateway/fieldKit.ts';
+import { codeOf, type Key, makeCsr, makeKey } from '../../pki/support.ts';
+import { type FieldBench, type GatewayAnswer, goodManners, openField } from './fieldBench.ts';
+
+/** Attestation as the cloud judges it: directly and through a gateway, with everything that can go wrong on the way. */
+
+let bench: FieldBench;
+let used = 0;
+const nextUnit = (): Unit => bench.fleet.units[used++]!;
+
+beforeAll(async () => {
+  bench = await openField(22);
+});
+afterAll(() => bench.close());
+
+it('attests a device with a nonce of the server and keeps the evidence for anybody to verify again (R85)', async () => {
+  const unit = nextUnit();
+  bench.plugIn(unit);
+  const result = await bench.field.attestation.attest(unit.uid);
+  expect(result).toMatchObject({ result: 'passed', via: 'mqtt', imageHash: unit.firmware.imageHash, version: '1.0.0' });
+  const evidence = decodeEvidence(await bench.ctx.blobs.get(result.evidenceSha256));
+  const nonce = evidence.exchange[0]!.slice(4, 36);
+  await expect(verifyEvidence(evidence, { nonce, trust: () => importKey(unit.key.spki) })).resolves.toMatchObject({ version: 0x12 });
+  expect((await bench.typesOf(unit.uid)).slice(-2)).toEqual(['DevicePutInService', 'AttestationPassed']);
+});
+
+it('records a repeat of the known state nowhere: it is telemetry', async () => {
+  const unit = nextUnit();
+  bench.plugIn(unit);
+  await bench.field.attestation.attest(unit.uid);
+  const before = await bench.typesOf(unit.uid);
+  await bench.field.attestation.attest(unit.uid);
+  expect(await bench.typesOf(unit.uid)).toEqual(before);
+});
+
+it('asks for a chain once: a chain known by its digest is not transferred again', async () => {
+  const unit = nextUnit();
+  const device = bench.plugIn(unit);
+  const getCertificate = 0x82;
+  const count = () => device.requests.filter(request => request[2] === getCertificate).length;
+  await bench.field.attestation.attest(unit.uid);
+  const first = count();
+  expect(first).toBeGreaterThan(0);
+  await bench.field.attestation.attest(unit.uid);
+  expect(count()).toBe(first);
+});
+
+it('quarantines a device that shows a certificate without its key (T8)', async () => {
+  const unit = nextUnit();
+  bench.plugIn(unit).manners.signingKey = makeKey();
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({
+    result: 'failed',
+    reason: expect.stringContaining('SPDM_SIGNATURE'),
+  });
+  expect((await bench.typesOf(unit.uid)).slice(-3)).toEqual(['AttestationFailed', 'CloneSuspected', 'DeviceQuarantined']);
+  expect((await livingDevice(bench.ctx, unit.uid)).status).toBe('QUARANTINED');
+});
+
+it('fails a device that runs what no release of the registry is (I18)', async () => {
+  const unit = nextUnit();
+  unit.firmware = { ...unit.firmware, imageHash: '77'.repeat(32) };
+  bench.plugIn(unit);
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'failed', reason: 'application: value' });
+});
+
+it('fails a device whose debug port is open (T29)', async () => {
+  const unit = nextUnit();
+  bench.plugIn(unit).manners.debugState = 0;
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'failed', reason: expect.stringContaining('debug port') });
+});
+
+it('fails a device that shows the chain of another device', async () => {
+  const [unit, other] = [nextUnit(), nextUnit()];
+  bench.plugIn({ ...unit, certificate: other.certificate, key: other.key });
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({
+    result: 'failed',
+    reason: expect.stringContaining('CHAIN_REFUSED'),
+  });
+});
+
+it('fails a device whose certificate is from our authority but was never recorded as issued to it', async () => {
+  const unit = nextUnit();
+  const key = makeKey();
+  const ca = await activeCa(bench.ctx, 'device', line);
+  const fields = {
+    publicKey: key.spki,
+    serial: bench.ctx.randomBytes(16),
+    notBefore: bench.ctx.clock().toISOString(),
+    organization: 'Example OEM',
+  };
+  const { der } = await issueCertificate(
+    'device',
+    { ...fields, issuer: ca.certificate, crlUrl: ca.crlUrl, uid: unit.uid, objId: unit.objId },
+    ca.signer,
+  );
+  bench.plugIn({ ...unit, certificate: der, key });
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({
+    result: 'failed',
+    reason: expect.stringContaining('CHAIN_REFUSED'),
+  });
+});
+
+it('lives with lost and repeated answers: the same question again, one result (T22)', async () => {
+  const unit = nextUnit();
+  const device = bench.plugIn(unit);
+  device.manners.spdmReplies = (reply, count) => (count % 3 === 0 ? [] : count % 3 === 1 ? [reply] : [reply, reply]);
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'passed' });
+  expect(new Set(device.requests.map(String)).size).toBeLessThan(device.requests.length);
+});
+
+it('says DEVICE_UNREACHABLE of a silent or absent device and records no failure (T22)', async () => {
+  const unit = nextUnit();
+  const before = await bench.typesOf(unit.uid);
+  expect(await codeOf(() => bench.field.attestation.attest(unit.uid))).toBe('DEVICE_UNREACHABLE');
+  bench.plugIn(unit).manners.spdmReplies = () => [];
+  expect(await codeOf(() => bench.field.attestation.attest(unit.uid))).toBe('DEVICE_UNREACHABLE');
+  expect(await bench.typesOf(unit.uid)).toEqual(before);
+});
+
+it('fails a device whose answers were changed on the way (T27)', async () => {
+  const unit = nextUnit();
+  bench.plugIn(unit).manners.spdmReplies = reply => {
+    const changed = reply.slice();
+    changed[changed.length - 1]! ^= 1;
+    return [changed];
+  };
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'failed' });
+});
+
+it('does not attest a revoked device, also not by what it remembers of its chain (I11, T23)', async () => {
+  const unit = nextUnit();
+  bench.plugIn(unit);
+  await bench.field.attestation.attest(unit.uid);
+  await revokeDevice(bench.ctx, bench.revocations, unit.uid, 'keyCompromise', 'operator:olga');
+  expect(await codeOf(() => bench.field.attestation.attest(unit.uid))).toBe('DEVICE_STATE');
+});
+
+it('knows no device that was never minted', async () => {
+  expect(await codeOf(() => bench.field.attestation.attest('ff'.repeat(16)))).toBe('NOT_FOUND');
+});
+
+/** An honest gateway; a test bends what it sends. */
+async function openGateway(id: string, unit: Unit, bend: (honest: { evidence: Evidence; nonce: Uint8Array }) => Bent = () => ({})) {
+  const key = makeKey();
+  await registerGateway(bench.ctx, id, id, 'operator:olga');
+  await certifyGateway(bench.ctx, id, makeCsr(key, { commonName: id }), 'operator:olga');
+  await attachDevice(bench.ctx, bench.field.attachments, id, unit.uid, 'operator:olga');
+  let sequence = 1;
+  const answer: GatewayAnswer = async (uid, nonce) => {
+    const responder = responderOf(unit, goodManners(unit));
+    const honest = await runAttestation({ nonce, raw: true }, async wire => (await responder.handle(wire))!);
+    const bent = bend({ evidence: honest, nonce });
+    const value = {
+      gateway: id,
+      uid: fromHex(uid),
+      nonce: nonce.slice(0, 16),
+      verdict: 'passed',
+      bundleVersion: 1,
+      timeSeconds: 1,
+    } as const;
+    const signer = { kid: keyIdOf(key.spki), sign: rawSigner((bent.key ?? key).signer.sign) };
+    const verdict = await signVerdict({ ...value, sequence: sequence++, ...bent.verdict }, signer);
+    return { evidence: encodeEvidence(bent.evidence ?? honest), verdict };
+  };
+  bench.gateways.set(id, answer);
+}
+type Bent = {
+  readonly evidence?: Evidence;
+  readonly key?: Key;
+  readonly verdict?: Partial<{ verdict: 'passed' | 'failed'; nonce: Uint8Array; sequence: number; uid: Uint8Array }>;
+};
+
+it('attests a device behind a gateway, verifying the evidence itself (R84)', async () => {
+  const unit = nextUnit();
+  await openGateway('g1', unit);
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'passed', via: 'gateway' });
+});
+
+it('does not believe a gateway that sends evidence for another nonce (T20)', async () => {
+  const unit = nextUnit();
+  let old: Evidence | undefined;
+  await openGateway('g2', unit, ({ evidence }) => {
+    old ??= evidence;
+    return { evidence: old };
+  });
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'passed' });
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'failed', reason: expect.stringContaining('nonce') });
+});
+
+it('does not believe evidence that was changed on the way (T20)', async () => {
+  const unit = nextUnit();
+  await openGateway('g3', unit, ({ evidence }) => {
+    const response = evidence.measurements[1]!.slice();
+    response[12]! ^= 1;
+    return { evidence: { ...evidence, measurements: [evidence.measurements[0]!, response] } };
+  });
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'failed' });
+});
+
+it.each([
+  ['signed by another key', { key: makeKey() }],
+  ['for another nonce', { verdict: { nonce: new Uint8Array(16) } }],
+  ['about another device', { verdict: { uid: new Uint8Array(16) } }],
+] as const)('refuses a verdict %s, with an alarm (T20)', async (what, bent: Bent) => {
+  const unit = nextUnit();
+  await openGateway(`g-${what.replaceAll(' ', '-')}`, unit, () => bent);
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'failed', via: 'gateway' });
+  expect(await bench.codesOfAlarms()).toContain('GATEWAY_EVIDENCE');
+});
+
+it('raises an alarm when a gateway denies what the evidence proves', async () => {
+  const unit = nextUnit();
+  await openGateway('g4', unit, () => ({ verdict: { verdict: 'failed' } }));
+  expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'passed' });
+  expect(await bench.codesOfAlarms()).toContain('GATEWAY_VERDICT');
+});
+
+it('does not reach a device through a suspended gateway (T20)', async () => {
+  const unit = nextUnit();
+  await openGateway('g5', unit);
+  await moveGateway(bench.ctx, bench.revocations, 'g5', { type: 'SuspendGateway', reason: 'moved' }, 'operator:olga');
+  await bench.field.attachments.caughtUp(bench.ctx.store.head());
+  expect(await codeOf(() => bench.field.attestation.attest(unit.uid))).toBe('DEVICE_UNREACHABLE');
+  expect(await codeOf(() => gatewayKey(bench.ctx, 'g5'))).toBe('CERTIFICATE_REVOKED');
+});

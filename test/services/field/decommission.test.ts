@@ -1,0 +1,142 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { fromHex } from '../../../src/bytes.ts';
+import { keyIdOf } from '../../../src/cose/publicKey.ts';
+import { rawSigner } from '../../../src/cose/sign1.ts';
+import { parseCertificate } from '../../../src/pki/parse.ts';
+import { verifyOrder } from '../../../src/production/order.ts';
+import { signReceipt } from '../../../src/production/receipt.ts';
+import { packageKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
+import { currentTrustBundle } from '../../../src/services/authority/authority.ts';
+import { createDecommissions } from '../../../src/services/field/decommission.ts';
+import { livingDevice } from '../../../src/services/identity/enrolment.ts';
+import { revokeDevice } from '../../../src/services/revocation/revokeDevice.ts';
+import type { Unit } from '../../gateway/fieldKit.ts';
+import { codeOf, makeKey } from '../../pki/support.ts';
+import { type FieldBench, openField } from './fieldBench.ts';
+
+/** The end of devices that cannot be reached; with devices that answer: test/gateway/orders.test.ts. */
+
+let bench: FieldBench;
+let used = 0;
+const nextUnit = (): Unit => bench.fleet.units[used++]!;
+const dayMs = 86_400_000;
+
+beforeAll(async () => {
+  bench = await openField(9);
+});
+afterAll(() => bench.close());
+
+it('waits for a device that is not connected, then ends without its receipt after the time-out (R96, RULE-17)', async () => {
+  const unit = nextUnit();
+  const { ctx, field } = bench;
+  expect(await field.decommissions.decommission(unit.uid, 'old', 'operator:olga')).toEqual({ status: 'STOCK', receipt: 'awaited' });
+  await ctx.reads.waitFor(ctx.store.head());
+  await field.decommissions.sweep();
+  expect((await livingDevice(ctx, unit.uid)).status).toBe('STOCK');
+  bench.moveTime(7 * dayMs);
+  await field.decommissions.sweep();
+  expect((await bench.typesOf(unit.uid)).slice(-4)).toEqual([
+    'DeviceDecommissionOrdered',
+    'CertificateRevoked',
+    'DeviceDecommissioned',
+    'KeyCustodyDestroyed',
+  ]);
+  const events = await ctx.store.readStream(`device-${unit.uid}`);
+  expect(events.find(({ type }) => type === 'DeviceDecommissioned')?.data).toEqual({ withoutReceipt: 'timed out' });
+  expect(events.find(({ type }) => type === 'CertificateRevoked')?.data).toMatchObject({ reason: 'cessationOfOperation' });
+  expect(bench.revocations.isRevoked(parseCertificate(unit.certificate).serialHex)).toBe(true);
+  expect(await codeOf(() => ctx.bootKeys.sign(unit.bootKeyId, new Uint8Array(1)))).toBe('KEY_REFUSED');
+});
+
+it('signs an order that only this device in this registration carries out (T31)', async () => {
+  const [unit, other] = [nextUnit(), nextUnit()];
+  bench.plugIn(unit);
+  await bench.field.decommissions.decommission(unit.uid, 'old', 'operator:olga');
+  const { order } = bench.orders.at(-1)!;
+  const bundle = await verifyTrustBundle(await currentTrustBundle(bench.ctx), parseCertificate(unit.root).spki);
+  const expecting = (uid: string, objId: string) => ({ operation: 'wipe', uid: fromHex(uid), objId: fromHex(objId) }) as const;
+  const judge = (uid: string, objId: string) => verifyOrder(order, expecting(uid, objId), packageKeysOf(bundle));
+  expect(await judge(unit.uid, unit.objId)).toMatchObject({ operation: 'wipe', reason: 'old', approvers: ['operator:olga'] });
+  expect(await codeOf(() => judge(other.uid, other.objId))).toBe('ORDER_REFUSED');
+  expect(await codeOf(() => judge(unit.uid, other.objId))).toBe('ORDER_REFUSED');
+});
+
+it('sends the same order again when the device connects, and asks for it only once', async () => {
+  const unit = nextUnit();
+  await bench.field.decommissions.decommission(unit.uid, 'old', 'operator:olga');
+  await bench.field.decommissions.decommission(unit.uid, 'other', 'operator:alice');
+  expect((await bench.typesOf(unit.uid)).filter(type => type === 'DeviceDecommissionOrdered')).toHaveLength(1);
+  bench.plugIn(unit);
+  await bench.field.decommissions.resume(unit.uid);
+  expect(new Set(bench.orders.filter(({ uid }) => uid === unit.uid).map(({ order }) => String(order))).size).toBe(1);
+});
+
+it('does not wait for a device that was given up, nor for one that is revoked and cannot connect', async () => {
+  const [gone, revoked] = [nextUnit(), nextUnit()];
+  const { decommissions } = bench.field;
+  expect(await decommissions.decommission(gone.uid, 'lost', 'operator:olga', true)).toEqual({ status: 'DECOMMISSIONED', receipt: 'none' });
+  await revokeDevice(bench.ctx, bench.revocations, revoked.uid, 'keyCompromise', 'operator:olga');
+  expect(await decommissions.decommission(revoked.uid, 'stolen', 'operator:olga')).toEqual({ status: 'DECOMMISSIONED', receipt: 'none' });
+  expect((await bench.typesOf(revoked.uid)).slice(-2)).toEqual(['DeviceDecommissioned', 'KeyCustodyDestroyed']);
+});
+
+it('finishes what was cut off between the end and the destruction of the keys', async () => {
+  const unit = nextUnit();
+  const { ctx, alarms, revocations } = bench;
+  let cut = true;
+  const bootKeys = {
+    ...ctx.bootKeys,
+    destroy: (keyId: string) => (cut ? Promise.reject(new Error('power')) : ctx.bootKeys.destroy(keyId)),
+  };
+  const decommissions = createDecommissions({ ctx: { ...ctx, bootKeys }, alarms, revocations, channel: bench.channel.channel });
+  await expect(decommissions.decommission(unit.uid, 'old', 'operator:olga', true)).rejects.toThrow('power');
+  expect((await bench.typesOf(unit.uid)).at(-1)).toBe('DeviceDecommissioned');
+  cut = false;
+  await ctx.reads.waitFor(ctx.store.head());
+  await decommissions.sweep();
+  expect((await bench.typesOf(unit.uid)).at(-1)).toBe('KeyCustodyDestroyed');
+});
+
+it('refuses a decommissioned device that says hello, with an alarm (I11)', async () => {
+  const unit = nextUnit();
+  await bench.field.decommissions.decommission(unit.uid, 'old', 'operator:olga', true);
+  const { version, securityCounter, imageHash } = unit.firmware;
+  const hello = { version, securityCounter, imageHash, imageState: 'confirmed', objId: unit.objId } as const;
+  expect(await codeOf(() => bench.field.hello(unit.uid, hello, 'gateway:g1'))).toBe('DEVICE_STATE');
+  expect(await bench.codesOfAlarms()).toContain('OUT_OF_USE_SEEN');
+});
+
+it('takes the receipt of a wipe that nobody waits for any more, and nothing else for it (R96, T31, T33)', async () => {
+  const unit = nextUnit();
+  const { ctx, field } = bench;
+  await field.decommissions.decommission(unit.uid, 'old', 'operator:olga');
+  const { decommissionOrderSha256 = '' } = await livingDevice(ctx, unit.uid);
+  const [uid, objId] = [fromHex(unit.uid), fromHex(unit.objId)];
+  const { nonce } = await verifyOrder(
+    await ctx.blobs.get(decommissionOrderSha256),
+    { operation: 'wipe', uid, objId },
+    packageKeysOf(await verifyTrustBundle(await currentTrustBundle(ctx), parseCertificate(unit.root).spki)),
+  );
+  const wiped = {
+    uid,
+    objId,
+    nonce,
+    stage: 'app',
+    lifeCycle: 'decommissioned',
+    debugState: 'locked',
+    otpMask: 31,
+    images: [],
+    bootCount: 1,
+  } as const;
+  const receiptBy = (key: typeof unit.key, facts: object = {}) =>
+    signReceipt({ ...wiped, ...facts }, { kid: keyIdOf(key.spki), sign: rawSigner(key.signer.sign) });
+  await field.decommissions.receive(unit.uid, await receiptBy(makeKey()));
+  await field.decommissions.receive(unit.uid, await receiptBy(unit.key, { nonce: new Uint8Array(16) }));
+  await field.decommissions.receive(unit.uid, await receiptBy(unit.key, { lifeCycle: 'deployed' }));
+  expect((await livingDevice(ctx, unit.uid)).status).toBe('STOCK');
+  const receipt = await receiptBy(unit.key);
+  for (let time = 0; time < 2; time++) await field.decommissions.receive(unit.uid, receipt);
+  const ends = (await ctx.store.readStream(`device-${unit.uid}`)).filter(({ type }) => type === 'DeviceDecommissioned');
+  expect(ends.map(({ data }) => data)).toEqual([{ wipeReceiptSha256: await ctx.blobs.put(receipt) }]);
+  await expect.poll(async () => (await livingDevice(ctx, unit.uid)).custodyDestroyed).toBe(true);
+});

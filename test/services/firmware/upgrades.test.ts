@@ -1,0 +1,303 @@
+import { createHash } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { concat, toHex } from '../../../src/bytes.ts';
+import { createByteBudget } from '../../../src/gateway/broker/byteBudget.ts';
+import { blockSecretBytes, blockSecretLabel, openBlock, openBlockChannel } from '../../../src/ota/blocks.ts';
+import { blockCount, verifyJob } from '../../../src/ota/otaJob.ts';
+import { verifyImage } from '../../../src/ota/verify.ts';
+import { parseCertificate } from '../../../src/pki/parse.ts';
+import { packageKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
+import { currentTrustBundle } from '../../../src/services/authority/authority.ts';
+import { quarantineDevice, releaseDevice } from '../../../src/services/field/devices.ts';
+import { defineLine, raiseRollbackFloor } from '../../../src/services/firmware/lines.ts';
+import { withdrawRelease } from '../../../src/services/firmware/releases.ts';
+import { planRollout, type RolloutWish, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
+import { showRollout } from '../../../src/services/firmware/rolloutView.ts';
+import { livingDevice } from '../../../src/services/identity/enrolment.ts';
+import { deriveExporterKey } from '../../../src/spdm/keySchedule.ts';
+import { build, eventually, publish, type Unit } from '../../gateway/fieldKit.ts';
+import { codeOf } from '../../pki/support.ts';
+import { type BenchDevice, type FieldBench, openField } from '../field/fieldBench.ts';
+
+/** Rollouts and OTA delivery: who is offered what, what a device gets, and what counts as upgraded. */
+
+let bench: FieldBench;
+let used = 0;
+const units = (count: number): Unit[] => {
+  used += count;
+  return bench.fleet.units.slice(used - count, used);
+};
+
+beforeAll(async () => {
+  bench = await openField(27);
+});
+afterAll(() => bench.close());
+
+async function roll(wish: Omit<RolloutWish, 'releaseId'>, releaseId = bench.fleet.next.releaseId): Promise<string> {
+  const id = await planRollout(bench.ctx, { releaseId, ...wish }, 'operator:rita');
+  const { rollouts } = bench.field;
+  await rollouts.command(id, { type: 'ApproveRollout', by: 'operator:rolf' }, 'operator:rolf');
+  await rollouts.command(id, { type: 'StartRollout', by: 'operator:rita' }, 'operator:rita');
+  return id;
+}
+const statusOf = async (id: string): Promise<string> => (await rolloutOf(bench.ctx, id)).status;
+const show = (id: string) => showRollout(bench.ctx, bench.field.rollouts, id);
+
+async function readJob(device: BenchDevice) {
+  const bundle = await verifyTrustBundle(await currentTrustBundle(bench.ctx), parseCertificate(device.unit.root).spki);
+  return verifyJob(device.jobs.at(-1)!, packageKeysOf(bundle));
+}
+const jobComes = (device: BenchDevice) => eventually(() => device.jobs.length > 0);
+const hello = (unit: Unit) => {
+  const { version, securityCounter, imageHash } = unit.firmware;
+  return bench.field.hello(unit.uid, { version, securityCounter, imageHash, imageState: 'confirmed', objId: unit.objId }, 'mqtt');
+};
+
+it('needs a second person to approve, and says so (I16)', async () => {
+  const [unit] = units(1);
+  const id = await planRollout(bench.ctx, { releaseId: bench.fleet.next.releaseId, devices: [unit!.uid] }, 'operator:rita');
+  const approve = { type: 'ApproveRollout', by: 'operator:rita' } as const;
+  expect(await codeOf(() => bench.field.rollouts.command(id, approve, 'operator:rita'))).toBe('FOUR_EYES_REQUIRED');
+  const start = { type: 'StartRollout', by: 'operator:rita' } as const;
+  expect(await codeOf(() => bench.field.rollouts.command(id, start, 'operator:rita'))).toBe('STATE');
+});
+
+it('delivers a signed job and sealed blocks of an image that only this device boots (R91–R95, RULE-12, RULE-13)', async () => {
+  const [unit, other] = units(2) as [Unit, Unit];
+  const device = bench.plugIn(unit);
+  const id = await roll({ devices: [unit.uid] });
+  await jobComes(device);
+  const signed = await readJob(device);
+  expect(signed.job).toMatchObject({ securityCounter: 3, version: { major: 1, minor: 1, revision: 0, build: 0 } });
+  expect(toHex(signed.job.uid)).toBe(unit.uid);
+
+  const secret = deriveExporterKey(bench.exporterOf(unit.uid), blockSecretLabel, signed.job.jobId, blockSecretBytes);
+  const channel = openBlockChannel(secret, signed);
+  const sealed = Array.from({ length: blockCount(signed.job) }, (_, i) =>
+    bench.field.delivery.block(unit.uid, toHex(signed.job.jobId), i, signed.job.blockBytes),
+  );
+  const image = concat(...sealed.map((block, i) => openBlock(channel, i, block)!));
+  const bootKey = async (uid: string) =>
+    createHash('sha256')
+      .update(await appKeyOf(uid))
+      .digest();
+  const verdict = async (uid: string) =>
+    verifyImage(image, { signature: { algorithm: 'P-256', otpKeyHash: await bootKey(uid) }, slotBytes: 1 << 20 });
+  expect(await verdict(unit.uid)).toMatchObject({ ok: true });
+  expect(await verdict(other.uid)).toMatchObject({ ok: false });
+  const plain = image.subarray(500, 900);
+  expect(sealed.some(block => Buffer.from(block).includes(Buffer.from(plain)))).toBe(false);
+  expect(await show(id)).toMatchObject({ counts: { offered: 1 } });
+});
+
+async function appKeyOf(uid: string): Promise<Uint8Array> {
+  return bench.ctx.bootKeys.ensure((await livingDevice(bench.ctx, uid)).bootKeys.app!.keyId);
+}
+
+it('counts a device as upgraded by evidence of the new image and by nothing it says (I18, RULE-18)', async () => {
+  const [unit] = units(1) as [Unit];
+  const device = bench.plugIn(unit);
+  const id = await roll({ devices: [unit.uid] });
+  await jobComes(device);
+  const offerId = toHex((await readJob(device)).job.jobId);
+  const { delivery } = bench.field;
+  for (const status of ['downloading', 'written', 'testing'] as const) await delivery.reportStatus(unit.uid, offerId, status, undefined);
+  expect((await livingDevice(bench.ctx, unit.uid)).status).toBe('UPGRADING');
+  expect(await bench.typesOf(unit.uid)).not.toContain('FirmwareUpgraded');
+  expect((await livingDevice(bench.ctx, unit.uid)).firmware?.version).toBe('1.0.0');
+
+  unit.firmware = bench.fleet.next;
+  const testing = {
+    version: '1.1.0',
+    securityCounter: 3,
+    imageHash: unit.firmware.imageHash,
+    imageState: 'testing',
+    objId: unit.objId,
+  } as const;
+  await bench.field.hello(unit.uid, testing, 'mqtt');
+  await eventually(async () => (await bench.typesOf(unit.uid)).includes('AttestationPassed'));
+  expect(await bench.typesOf(unit.uid)).not.toContain('FirmwareUpgraded');
+  await hello(unit);
+  await eventually(async () => (await bench.typesOf(unit.uid)).includes('FirmwareUpgraded'));
+  expect((await livingDevice(bench.ctx, unit.uid)).firmware).toMatchObject({ version: '1.1.0', securityCounter: 3 });
+  await eventually(async () => (await statusOf(id)) === 'COMPLETED');
+  expect(await show(id)).toMatchObject({ counts: { upgraded: 1 }, passedGroups: 1 });
+});
+
+it('goes on group by group, the next after the one before has passed', async () => {
+  const some = units(4);
+  for (const unit of some) bench.plugIn(unit);
+  const id = await roll({ devices: some.map(({ uid }) => uid), groups: [25, 75] });
+  await eventually(async () => (await show(id)).startedGroups === 1);
+  const [first] = (await show(id)).progress;
+  expect((await show(id)).devices).toBe(1);
+  const unit = some.find(({ uid }) => uid === first!.uid)!;
+  unit.firmware = bench.fleet.next;
+  await hello(unit);
+  await eventually(async () => (await show(id)).startedGroups === 2);
+  expect(await show(id)).toMatchObject({ passedGroups: 1, devices: 4, status: 'RUNNING' });
+});
+
+it('halts on too many failures', async () => {
+  const some = units(3);
+  const devices = some.map(unit => bench.plugIn(unit));
+  const id = await roll({ devices: some.map(({ uid }) => uid), maxFailures: 0 });
+  await jobComes(devices[0]!);
+  const offerId = toHex((await readJob(devices[0]!)).job.jobId);
+  await bench.field.delivery.reportStatus(some[0]!.uid, offerId, 'failed', 'signature-invalid');
+  await eventually(async () => (await statusOf(id)) === 'HALTED');
+  const [, second] = devices;
+  second!.jobs.length = 0;
+  await bench.field.delivery.deliver(some[1]!.uid, 7);
+  expect(second!.jobs).toEqual([new Uint8Array()]);
+});
+
+it('refuses a release with a lower counter and makes it visible (T12, RULE-11, I9)', async () => {
+  const [unit] = units(1) as [Unit];
+  const old = await publish(bench.ctx, 'app', '2.0.0', 1);
+  bench.plugIn(unit);
+  const id = await roll({ devices: [unit.uid] }, old.releaseId);
+  await eventually(async () => (await statusOf(id)) === 'HALTED');
+  expect(await show(id)).toMatchObject({ progress: [{ uid: unit.uid, status: 'refused', reason: 'ROLLBACK' }] });
+  const refused = (await bench.ctx.store.readStream(`device-${unit.uid}`)).filter(({ type }) => type === 'RollbackRefused');
+  expect(refused.map(({ data }) => data.hop)).toEqual(['cloud']);
+});
+
+it('takes the decision again at delivery: a floor that rose since the offer is kept (T12, RULE-11)', async () => {
+  await defineLine(bench.ctx, { line: 'floor' }, 'operator:rita');
+  const bl2 = await publish(bench.ctx, 'bl2', '1.0.0', 1, 'floor');
+  const app = await publish(bench.ctx, 'app', '1.0.0', 2, 'floor');
+  const next = await publish(bench.ctx, 'app', '1.1.0', 3, 'floor');
+  const unit = await build(bench.ctx, bl2, app, 'floor');
+  await roll({ devices: [unit.uid] }, next.releaseId);
+  await eventually(async () => (await bench.typesOf(unit.uid)).includes('FirmwareOffered'));
+  await raiseRollbackFloor(bench.ctx, 'floor', 4, 'operator:rita');
+  const device = bench.plugIn(unit);
+  await bench.field.delivery.deliver(unit.uid, 1);
+  expect(device.jobs.filter(job => job.length > 0)).toEqual([]);
+  expect((await bench.typesOf(unit.uid)).slice(-2)).toEqual(['RollbackRefused', 'UpgradeFailed']);
+});
+
+it('refuses firmware of another line (T13)', async () => {
+  await defineLine(bench.ctx, { line: 'lamp' }, 'operator:rita');
+  const lamp = await publish(bench.ctx, 'app', '9.0.0', 9, 'lamp');
+  const [unit] = units(1) as [Unit];
+  const id = await roll({ devices: [unit.uid] }, lamp.releaseId);
+  await eventually(async () => (await statusOf(id)) === 'HALTED');
+  expect((await show(id)).progress).toEqual([{ uid: unit.uid, status: 'refused', reason: 'WRONG_PRODUCT' }]);
+});
+
+it('does not deliver a release that was withdrawn after the offer', async () => {
+  const [unit] = units(1) as [Unit];
+  const doomed = await publish(bench.ctx, 'app', '1.5.0', 3);
+  await roll({ devices: [unit.uid] }, doomed.releaseId);
+  await eventually(async () => (await bench.typesOf(unit.uid)).includes('FirmwareOffered'));
+  await withdrawRelease(bench.ctx, doomed.releaseId, 'bug', 'operator:rita');
+  const device = bench.plugIn(unit);
+  await bench.field.delivery.deliver(unit.uid, 1);
+  expect(device.jobs).toEqual([new Uint8Array()]);
+  expect((await bench.typesOf(unit.uid)).at(-1)).toBe('UpgradeFailed');
+});
+
+it('never serves firmware that was changed in the store, and raises an alarm (T30)', async () => {
+  const [unit] = units(1) as [Unit];
+  const release = await publish(bench.ctx, 'app', '1.6.0', 3);
+  await roll({ devices: [unit.uid] }, release.releaseId);
+  await eventually(async () => (await bench.typesOf(unit.uid)).includes('FirmwareOffered'));
+  const file = join(bench.dataDir, 'blobs', release.bodySha256.slice(0, 2), release.bodySha256.slice(2));
+  const bytes = readFileSync(file);
+  bytes[5000]! ^= 1;
+  writeFileSync(file, bytes);
+  const device = bench.plugIn(unit);
+  expect(await codeOf(() => bench.field.delivery.deliver(unit.uid, 1))).toBe('BLOB_DAMAGED');
+  expect(device.jobs).toEqual([]);
+  expect(await bench.codesOfAlarms()).toContain('FIRMWARE_DAMAGED');
+});
+
+it('holds back what a paused rollout offered, and goes on after it', async () => {
+  const [unit] = units(1) as [Unit];
+  const id = await roll({ devices: [unit.uid] });
+  await eventually(async () => (await bench.typesOf(unit.uid)).includes('FirmwareOffered'));
+  const { rollouts, delivery } = bench.field;
+  await rollouts.command(id, { type: 'PauseRollout', reason: 'holiday', by: 'operator:rita' }, 'operator:rita');
+  const device = bench.plugIn(unit);
+  await delivery.deliver(unit.uid, 1);
+  expect(device.jobs).toEqual([new Uint8Array()]);
+  await rollouts.command(id, { type: 'ResumeRollout', by: 'operator:rita' }, 'operator:rita');
+  await eventually(() => device.jobs.length > 1);
+});
+
+it('gives a device that connects anew another session and a job of the same id, sequence and image', async () => {
+  const [unit] = units(1) as [Unit];
+  const device = bench.plugIn(unit);
+  await roll({ devices: [unit.uid] });
+  await jobComes(device);
+  const first = (await readJob(device)).job;
+  bench.field.delivery.forget(unit.uid);
+  expect(await codeOf(() => bench.field.delivery.block(unit.uid, toHex(first.jobId), 0, first.blockBytes))).toBe('STATE');
+  await bench.field.delivery.deliver(unit.uid, 9);
+  const second = (await readJob(device)).job;
+  expect(second).toMatchObject({ jobId: first.jobId, sequence: first.sequence, imageHash: first.imageHash });
+  const inBody = Math.floor(bench.fleet.next.size / first.blockBytes) * 32;
+  expect(second.blockHashes.slice(0, inBody)).toEqual(first.blockHashes.slice(0, inBody));
+});
+
+it('does not count a device that is not able now as a failure of the firmware', async () => {
+  const [unit] = units(1) as [Unit];
+  await quarantineDevice(bench.ctx, unit.uid, 'odd', 'operator:olga');
+  const id = await roll({ devices: [unit.uid] });
+  await eventually(async () => (await show(id)).progress[0]?.status === 'refused');
+  expect(await show(id)).toMatchObject({ status: 'RUNNING', progress: [{ reason: 'DEVICE_STATE' }] });
+  await releaseDevice(bench.ctx, unit.uid, 'fine', 'operator:olga');
+  const { rollouts } = bench.field;
+  await rollouts.command(id, { type: 'PauseRollout', reason: 'look', by: 'operator:rita' }, 'operator:rita');
+  await rollouts.command(id, { type: 'ResumeRollout', by: 'operator:rita' }, 'operator:rita');
+  await eventually(async () => (await show(id)).counts.offered === 1);
+});
+
+it('goes on after a restart of the server with nothing but the events', async () => {
+  const some = units(2);
+  const [device] = some.map(unit => bench.plugIn(unit));
+  const id = await roll({ devices: some.map(({ uid }) => uid), groups: [50, 50] });
+  await jobComes(device!);
+  const first = (await readJob(device!)).job;
+  await bench.restart();
+  await eventually(() => device!.jobs.length > 1);
+  expect((await readJob(device!)).job).toMatchObject({ jobId: first.jobId, sequence: first.sequence, imageHash: first.imageHash });
+  some[0]!.firmware = bench.fleet.next;
+  await hello(some[0]!);
+  await eventually(async () => (await show(id)).startedGroups === 2);
+});
+
+it('records a device that goes back to its old image as a failed upgrade', async () => {
+  const [unit] = units(1) as [Unit];
+  const device = bench.plugIn(unit);
+  await roll({ devices: [unit.uid] });
+  await jobComes(device);
+  const offerId = toHex((await readJob(device)).job.jobId);
+  await bench.field.delivery.reportStatus(unit.uid, offerId, 'testing', undefined);
+  await hello(unit);
+  const events = await bench.ctx.store.readStream(`device-${unit.uid}`);
+  expect(events.find(({ type }) => type === 'UpgradeFailed')?.data).toMatchObject({ reason: 'reverted' });
+});
+
+it('makes whoever withholds an update visible (T22)', async () => {
+  const [unit] = units(1) as [Unit];
+  const id = await roll({ devices: [unit.uid] });
+  await eventually(async () => (await bench.typesOf(unit.uid)).includes('FirmwareOffered'));
+  bench.moveTime(25 * 3_600_000);
+  const { rollouts } = bench.field;
+  await rollouts.command(id, { type: 'PauseRollout', reason: 'look', by: 'operator:rita' }, 'operator:rita');
+  await eventually(async () => (await bench.codesOfAlarms()).includes('UPDATE_STALE'));
+});
+
+it('limits bytes per device and in total', () => {
+  const budget = createByteBudget({ deviceBytesPerSecond: 1000, totalBytesPerSecond: 1500, maxWaitMs: 2000 });
+  expect(budget.take('a', 1000, 0)).toBe(0);
+  expect(budget.take('a', 1000, 0)).toBe(1000);
+  expect(budget.take('b', 500, 0)).toBe(667);
+  expect(budget.take('a', 2000, 0)).toBeUndefined();
+  expect(budget.take('c', 1000, 10_000)).toBe(0);
+});

@@ -1,0 +1,96 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { device, deviceStream } from '../../../src/domain/device.ts';
+import { parseCertificate } from '../../../src/pki/parse.ts';
+import { certificateQueries } from '../../../src/projections/certificates.ts';
+import { stateOf } from '../../../src/services/base/context.ts';
+import { registerGateway } from '../../../src/services/field/gateways.ts';
+import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
+import { startExpiryScan } from '../../../src/services/identity/expiry.ts';
+import { newParty } from '../parties.ts';
+import { openProject, type Project, requestOf } from '../project.ts';
+
+const dayMs = 86_400_000;
+const by = 'operator:alice';
+let project: Project;
+let scan: ReturnType<typeof startExpiryScan>;
+beforeAll(async () => {
+  project = await openProject();
+  scan = startExpiryScan(project.ctx, project.alarms);
+}, 30_000);
+afterAll(async () => {
+  await scan.close();
+  await project.close();
+});
+
+async function newGateway(id: string) {
+  await registerGateway(project.ctx, id, id, by);
+  return renew(id);
+}
+const renew = async (id: string) =>
+  parseCertificate((await certifyGateway(project.ctx, id, requestOf(newParty(), { commonName: id }), by)).certificate);
+const noticesOf = async (serial: string) =>
+  (await project.eventsOf('CertificateExpiryNoticed')).filter(({ data }) => data.serial === serial).map(({ data }) => data.days);
+const alarmCodes = async () => (await project.eventsOf('AlarmRaised')).map(({ data }) => `${data.code} ${data.subject}`);
+
+describe('the expiry scan (R86, RULE-16)', () => {
+  it('tells of the end of a certificate 90, 30 and 7 days before, once each, and records the end', async () => {
+    const { serialHex } = await newGateway('gw-1');
+    await scan.check();
+    expect(await noticesOf(serialHex)).toEqual([]);
+    for (const [advanceDays, expected] of [
+      [280, [90]],
+      [50, [90]],
+      [20, [90, 30]],
+      [10, [90, 30, 7]],
+    ] as const) {
+      project.moveClock(advanceDays * dayMs);
+      await scan.check();
+      await scan.check();
+      expect(await noticesOf(serialHex)).toEqual(expected);
+    }
+    expect(await alarmCodes()).toEqual(expect.arrayContaining([90, 30, 7].map(days => `CERTIFICATE_ENDS_${days}_DAYS gateway-gateway-1`)));
+    project.moveClock(10 * dayMs);
+    await scan.check();
+    expect((await project.eventsOf('CertificateEnded')).map(({ data }) => data.serial)).toContain(serialHex);
+    await project.ctx.reads.waitFor(project.ctx.store.head());
+    expect(await certificateQueries(project.ctx.reads.db).bySerial(serialHex)).toMatchObject({ expired: 1, reason: null });
+  });
+
+  it('tells the nearest threshold only when it looks late', async () => {
+    const { serialHex } = await newGateway('gw-late');
+    project.moveClock(360 * dayMs);
+    await scan.check();
+    expect(await noticesOf(serialHex)).toEqual([7]);
+  });
+
+  it('says nothing of a certificate that a newer one has replaced', async () => {
+    const old = await newGateway('gw-renewed');
+    project.moveClock(260 * dayMs);
+    const young = await renew('gw-renewed');
+    project.moveClock(100 * dayMs);
+    await scan.check();
+    expect(await noticesOf(old.serialHex)).toEqual([]);
+    project.moveClock(10 * dayMs);
+    await scan.check();
+    expect((await project.eventsOf('CertificateEnded')).map(({ data }) => data.serial)).toContain(old.serialHex);
+    expect(await noticesOf(young.serialHex)).toEqual([]);
+  });
+
+  it('covers many certificates in one alarm, issuing CAs and the root; a device expires in its own stream', async () => {
+    const units = await Promise.all(Array.from({ length: 30 }, () => project.newDevice()));
+    const { notAfter } = units[0]?.parsed ?? { notAfter: '' };
+    project.moveClock(Date.parse(notAfter) - project.ctx.clock().getTime() - 29 * dayMs);
+    await scan.check();
+    expect(await alarmCodes()).toEqual(
+      expect.arrayContaining(['CERTIFICATE_ENDS_30_DAYS device-device-meter-1', 'CERTIFICATE_ENDS_30_DAYS ica-root']),
+    );
+    const details = (await project.eventsOf('AlarmRaised')).map(({ data }) => String(data.detail));
+    expect(details.filter(detail => detail.startsWith('30 device certificates of device-meter-1 end within 30 days'))).toHaveLength(1);
+    project.moveClock(30 * dayMs);
+    await scan.check();
+    for (const { uid, parsed } of units) {
+      const state = await stateOf(project.ctx, device, deviceStream(uid));
+      expect(state).toMatchObject({ certificates: [{ serial: parsed.serialHex, status: 'expired' }] });
+    }
+  });
+});
