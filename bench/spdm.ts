@@ -2,13 +2,15 @@
  *  On one core (the process pins itself; signatures are verified in the calling thread, as in the bound) and over two through the thread pool.
  *  'full' is a device never seen before: chain transferred, read, its leaf verified, its key imported; only the link from the issuing authority to
  *  the root is known. The bound has its keys ready. */
+
 import { execFileSync } from 'node:child_process';
-import { createECDH, createHash, generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from 'node:crypto';
+import { createECDH, generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from 'node:crypto';
 import { cpus } from 'node:os';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { sha256 } from '../src/digest.ts';
 import { derToRaw } from '../src/ecdsa.ts';
 import { issueCertificate, type Signer } from '../src/pki/certificate.ts';
 import { type ChainPolicy, checkChain, checkChainAsync } from '../src/pki/chain.ts';
@@ -119,8 +121,7 @@ type Device = {
 type Fleet = { readonly curve: Curve; readonly root: Uint8Array; readonly list: readonly Device[]; readonly options: Options };
 type Options = { readonly nonce: Uint8Array; readonly algorithms: typeof allAlgorithms; readonly portionBytes: number };
 
-const measurements = () =>
-  [1, 2, 3].map(index => ({ index, type: 1, form: 'digest' as const, value: createHash('sha256').update(`${index}`).digest() }));
+const measurements = () => [1, 2, 3].map(index => ({ index, type: 1, form: 'digest' as const, value: sha256(`${index}`) }));
 
 async function makeFleet(curve: Curve): Promise<Fleet> {
   const bits = curve === 'P-256' ? { baseAsym: 0x10, baseHash: 1, dhe: 8 } : { baseAsym: 0x80, baseHash: 2, dhe: 0x10 };

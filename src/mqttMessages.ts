@@ -4,7 +4,7 @@ import { blockTagBytes } from './ota/blocks.ts';
 import { maxBlockBytes } from './ota/otaJob.ts';
 import { maxCertificateBytes } from './pki/certificate.ts';
 import { maxCsrBytes } from './pki/csr.ts';
-import { id16, sha256, u32, uid } from './production/fields.ts';
+import { hash32, id16, u32, uid } from './production/fields.ts';
 import { maxTrustBundleBytes, maxTrustedRoots } from './production/trustBundle.ts';
 
 /** What travels on the topics of mqttTopics.ts: deterministic CBOR maps with integer keys, 0 = cid (docs/mqtt.md). Both ends read and write
@@ -20,7 +20,7 @@ const reason = text(64);
 
 const bundleVersion = u32;
 /** SHA-256 of root certificates (DER), those it would rather have a bundle signed by first. */
-const trustedRoots = array(sha256, maxTrustedRoots, 1);
+const trustedRoots = array(hash32, maxTrustedRoots, 1);
 
 /** up/hello: the first message of every connection. `imageState` testing: the image runs for the first time and is not confirmed. */
 export const helloMessage = record({
@@ -28,7 +28,7 @@ export const helloMessage = record({
   /** `1.2.3` or `1.2.3+4` */
   version: field(1, text(24)),
   securityCounter: field(2, u32),
-  imageHash: field(3, sha256),
+  imageHash: field(3, hash32),
   bootCount: field(4, u32),
   imageState: field(5, oneOf({ confirmed: 0, testing: 1 })),
   objId: field(6, id16),

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { concat, fromHex } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { type ErrorCode, NusecError } from '../../src/errors.ts';
 import { type GatewayVerdict, signVerdict } from '../../src/production/verdict.ts';
 import { type Evidence, encodeEvidence, type VerifiedEvidence, verifyEvidence } from '../../src/spdm/evidence.ts';
@@ -85,4 +85,3 @@ async function answer(
 }
 
 const codeOf = (error: unknown): ErrorCode => (error instanceof NusecError ? error.code : 'INTERNAL');
-const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { equalBytes, toHex } from '../../src/bytes.ts';
+import { sha256Hex } from '../../src/digest.ts';
 import { importKey } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChainAsync } from '../../src/pki/chain.ts';
@@ -29,7 +29,7 @@ export async function openTrust(identity: () => Pick<AgentIdentity, 'tls' | 'roo
     const { tls, root } = identity();
     const http = createHttpClient({ baseUrl: server, ...tls });
     try {
-      return await http.bytes('GET', `/v1/trust-bundle?root=${createHash('sha256').update(root).digest('hex')}`);
+      return await http.bytes('GET', `/v1/trust-bundle?root=${sha256Hex(root)}`);
     } finally {
       http.close();
     }

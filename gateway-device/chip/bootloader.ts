@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { concat } from '../../src/bytes.ts';
 import { p256Spki } from '../../src/cose/publicKey.ts';
+import { sha256 } from '../../src/digest.ts';
 import type { Version } from '../../src/domain/version.ts';
 import { contentKey, type Decryption, isEncrypted } from '../../src/ota/decrypt.ts';
 import { dependenciesOf } from '../../src/ota/image.ts';
@@ -79,7 +79,7 @@ function judgeBl2({ flash, layout, otp }: BootDevice): Judged {
   const { bootKeyX, bootKeyY } = otpMap;
   if (otp.slot(bootKeyX.slot) !== 'burned' || otp.slot(bootKeyY.slot) !== 'burned') return { ok: false, reason: 'boot-key-not-burned' };
   const point = concat(Uint8Array.of(0x04), otp.read(bootKeyX.slot), otp.read(bootKeyY.slot));
-  const otpKeyHash = createHash('sha256').update(p256Spki(point)).digest();
+  const otpKeyHash = sha256(p256Spki(point));
   return verifyImage(flash.read(layout.bl2.offset, layout.bl2.bytes), {
     signature: { algorithm: 'P-256', otpKeyHash },
     slotBytes: layout.bl2.bytes,

@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import { concat, equalBytes, utf8 } from '../../src/bytes.ts';
 import { decodeCbor } from '../../src/cbor/decode.ts';
 import { encodeCbor } from '../../src/cbor/encode.ts';
 import { type CborKey, type CborValue, isMap } from '../../src/cbor/value.ts';
+import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { eraseRegion, type Flash, type Region } from './flash.ts';
 
@@ -92,5 +92,3 @@ function writeBank(flash: Flash, { region, sequence, objects }: Bank): void {
   flash.program(region.offset + headBytes, content);
   flash.program(region.offset, concat(head));
 }
-
-const sha256 = (content: Uint8Array): Uint8Array => createHash('sha256').update(content).digest();

@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto';
 import { equalBytes } from '../../src/bytes.ts';
 import { type CodecType, decodeAs, encodeAs, field, oneOf, record } from '../../src/cbor/schema.ts';
+import { sha256 as sha256Of } from '../../src/digest.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
 import { compareVersion } from '../../src/ota/version.ts';
 import { DevAuthError, type DevAuthReason } from '../../src/production/devauth/error.ts';
 import type { DevAuthHandlers } from '../../src/production/devauth/responder.ts';
-import { imageIds, sha256 as sha256Field, u32 } from '../../src/production/fields.ts';
+import { hash32, imageIds, u32 } from '../../src/production/fields.ts';
 import type { StageContext } from './board.ts';
 import { applicationPolicy } from './bootloader.ts';
 import { eraseRegion, type Region } from './flash.ts';
@@ -17,7 +17,7 @@ import { markPending } from './slotTrailer.ts';
  *  What has come is remembered in flash, so that a cut transfer goes on where it was. */
 
 const transferRecord = record({
-  sha256: field(1, sha256Field),
+  sha256: field(1, hash32),
   sizeBytes: field(2, u32),
   slot: field(3, oneOf({ primary: 1, secondary: 2 })),
   offset: field(4, u32),
@@ -66,7 +66,7 @@ export function firmwareHandlers(context: StageContext): Pick<DevAuthHandlers, '
       const bytes = chip.flash.read(region.offset, transfer.sizeBytes);
       const floor = Math.max(chip.otp.counter('application'), boot.app?.securityCounter ?? 0);
       const verdict = verifyImage(bytes, applicationPolicy(device, transfer.slot, floor));
-      if (!equalBytes(digest(bytes), sha256) || !verdict.ok) {
+      if (!equalBytes(sha256Of(bytes), sha256) || !verdict.ok) {
         chip.data.remove(transferName);
         eraseRegion(chip.flash, region);
         throw new DevAuthError(verdict.ok ? 'unauthenticated' : reasonOf(verdict.reason));
@@ -85,5 +85,3 @@ const roomIn = (slot: Region, sectorBytes: number): number => slot.bytes - secto
 
 const reasonOf = (reason: string): DevAuthReason =>
   reason === 'rollback-security-counter-too-low' ? 'rollback' : reason === 'security-counter-exhausted' ? 'policy' : 'unauthenticated';
-
-const digest = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest();

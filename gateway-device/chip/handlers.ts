@@ -1,6 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { equalBytes, toHex } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
+import { sha256 } from '../../src/digest.ts';
 import type { Version } from '../../src/domain/version.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChain } from '../../src/pki/chain.ts';
@@ -170,5 +171,3 @@ export const receiptHandler =
 
 const imageOf = (image: number, booted: BootedImage | undefined): Receipt['images'] =>
   booted ? [{ image, version: booted.version, sha256: booted.imageHash, securityCounter: booted.securityCounter }] : [];
-
-const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());

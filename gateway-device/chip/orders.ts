@@ -1,4 +1,5 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
+import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { type Order, verifyOrder } from '../../src/production/order.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
@@ -36,5 +37,3 @@ export function sameSecret({ otp }: Chip, password: Uint8Array): boolean {
   const { slot } = otpMap.deviceSecret;
   return otp.slot(slot) === 'burned' && timingSafeEqual(sha256(password), otp.read(slot));
 }
-
-const sha256 = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest();

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { concat, equalBytes } from '../../src/bytes.ts';
 import { bytesUpTo, type CodecType, decodeAs, encodeAs, field, nullable, oneOf, record, uint } from '../../src/cbor/schema.ts';
+import { sha256 } from '../../src/digest.ts';
 import { aesCtr } from '../../src/ota/ecies.ts';
 import { erasedByte, eraseRegion, type Flash, type FlashLayout, type Region, swapHeadBytes, writeBytes } from './flash.ts';
 import { eraseTrailer, writeTrailer } from './slotTrailer.ts';
@@ -100,7 +100,7 @@ function countMarks(flash: Flash, layout: FlashLayout, head: SwapHead): number {
 
 const markOffset = (layout: FlashLayout, step: number): number => layout.status.offset + swapHeadBytes + step * writeBytes;
 
-const checksum = (content: Uint8Array): Uint8Array => createHash('sha256').update(content).digest().subarray(0, checksumBytes);
+const checksum = (content: Uint8Array): Uint8Array => sha256(content).subarray(0, checksumBytes);
 
 /** An image that cannot be booted is made unreadable, so that it is not judged again at every boot. */
 export function scrambleSlot(flash: Flash, slot: Region): void {

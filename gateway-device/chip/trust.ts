@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { equalBytes } from '../../src/bytes.ts';
 import { array, bytesUpTo, decodeAs, encodeAs } from '../../src/cbor/schema.ts';
+import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
@@ -105,5 +105,5 @@ function firstRootOf(chip: Chip): Uint8Array {
 function isPinned({ otp }: Chip, root: Uint8Array | undefined): root is Uint8Array {
   if (!root) return false;
   const { slot } = otpMap.rootCaHash;
-  return otp.slot(slot) !== 'burned' || equalBytes(otp.read(slot), createHash('sha256').update(root).digest());
+  return otp.slot(slot) !== 'burned' || equalBytes(otp.read(slot), sha256(root));
 }

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { encodeAs } from '../../src/cbor/schema.ts';
+import { sha256 } from '../../src/digest.ts';
 import { decodeResponse } from '../../src/production/devauth/body.ts';
 import { devAuthMalformed } from '../../src/production/devauth/error.ts';
 import { decodeMessage, encodeMessage, maxBodyDepth, responseTo } from '../../src/production/devauth/header.ts';
@@ -55,7 +55,7 @@ export async function connectProgrammer(address: string): Promise<ProgrammerClie
 export async function sendPackage(client: ProgrammerClient, file: Uint8Array): Promise<ProgrammerResponse<'packageImport'>> {
   for (let offset = 0; offset < file.length; offset += packagePieceBytes) {
     const data = file.subarray(offset, offset + packagePieceBytes);
-    const hash = offset === 0 ? { sha256: new Uint8Array(createHash('sha256').update(file).digest()) } : {};
+    const hash = offset === 0 ? { sha256: sha256(file) } : {};
     await client.request('packagePut', { offset, totalBytes: file.length, data, ...hash });
   }
   return client.request('packageImport', {});

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { equalBytes, toHex } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
+import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChain } from '../../src/pki/chain.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
@@ -91,5 +91,3 @@ export async function certSlotUnder(chip: Chip, identity: ProgrammerIdentity, ro
 }
 
 export const packageKeys = async (chip: Chip, identity: ProgrammerIdentity) => packageKeysOf(await readBundle(chip, identity));
-
-export const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());

@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { equalBytes, toHex } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { replaceFile } from '../chip/files.ts';
-import { sha256 } from './identity.ts';
 
 /** Image bodies, fetched once per job and checked by hash each time they are used; gone when the job ends (RULE-19, R82). Bodies carry no
  *  signature: nothing boots from one alone. */

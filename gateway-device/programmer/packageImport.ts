@@ -1,10 +1,11 @@
 import { equalBytes, fromBase64url, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { otpMapVersion } from '../../src/production/otpMap.ts';
 import { openPackage, type PackagePayload } from '../../src/production/package.ts';
 import { signPackageAck } from '../../src/production/packageAck.ts';
 import { type Core, withServer } from './core.ts';
-import { type ProgrammerIdentity, packageKeys, readIdentity, sha256, updateBundle } from './identity.ts';
+import { type ProgrammerIdentity, packageKeys, readIdentity, updateBundle } from './identity.ts';
 import { acknowledged, appendRecord, newLedger } from './ledgerBook.ts';
 import { type JobState, jobOf, remainingUnits, withJob } from './nvm.ts';
 import type { ServerApi } from './serverApi.ts';

@@ -14,7 +14,7 @@ import {
 } from '../../src/cbor/schema.ts';
 import { ops } from '../../src/production/devauth/header.ts';
 import { maxReceiptBytes } from '../../src/production/devauth/state.ts';
-import { id16, sha256, stage, u8, u32, uid } from '../../src/production/fields.ts';
+import { hash32, id16, stage, u8, u32, uid } from '../../src/production/fields.ts';
 import { maxPackageBytes } from '../../src/production/package.ts';
 import { maxTrustBundleBytes } from '../../src/production/trustBundle.ts';
 
@@ -60,7 +60,7 @@ export const programmerCommands = {
       jobs: field(3, array(jobStatus, maxListedJobs)),
       kekEpoch: field(4, u32),
       /** Hash of the newest record of each job, in the order of `jobs`. */
-      ledgerHeads: field(5, array(sha256, maxListedJobs)),
+      ledgerHeads: field(5, array(hash32, maxListedJobs)),
       unitUid: optionalField(6, uid),
     }),
   }),
@@ -78,7 +78,7 @@ export const programmerCommands = {
       totalBytes: field(2, uint(maxPackageBytes, 1)),
       data: field(3, bytesUpTo(maxPieceBytes, 1)),
       /** Of the whole file; in the first piece only. */
-      sha256: optionalField(4, sha256),
+      sha256: optionalField(4, hash32),
     }),
     response: record({ nextOffset: field(1, uint(maxPackageBytes)) }),
   }),

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { concat, equalBytes, fromHex, toHex } from '../../src/bytes.ts';
 import { decodeAs } from '../../src/cbor/schema.ts';
+import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { encodeOk, encodeRefusal } from '../../src/production/devauth/body.ts';
 import { DevAuthError } from '../../src/production/devauth/error.ts';
@@ -109,7 +109,7 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
       idle();
       const file = upload;
       upload = undefined;
-      const whole = file && file.received.length === file.totalBytes && equalBytes(digest(file.received), file.sha256);
+      const whole = file && file.received.length === file.totalBytes && equalBytes(sha256(file.received), file.sha256);
       if (!whole) throw new DevAuthError('bad-state');
       const { packageId, jobId, remaining } = await importPackage(core, file.received);
       return { packageId, jobId, count: remaining };
@@ -141,5 +141,3 @@ function statusOf({ chip, keks, nvm }: Core): ProgrammerResponse<'status'> {
     ...(unit && { unitUid: fromHex(unit.uid) }),
   };
 }
-
-const digest = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest();

@@ -1,10 +1,10 @@
 import { equalBytes, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { pieceBytesFor, sendFirmware } from '../../src/production/devauth/transfer.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { provesLock, type Receipt } from '../../src/production/receipt.ts';
 import { memoryMap } from '../link/debugPort.ts';
-import { sha256 } from './identity.ts';
 import { acknowledged, appendRecord } from './ledgerBook.ts';
 import { jobOf, remainingUnits, withJob, withoutUnit } from './nvm.ts';
 import { liveSession, readReceipt } from './stepsLock.ts';

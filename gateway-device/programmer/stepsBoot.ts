@@ -1,11 +1,11 @@
 import { equalBytes, toBase64url, toHex } from '../../src/bytes.ts';
 import { p256Spki } from '../../src/cose/publicKey.ts';
+import { sha256 } from '../../src/digest.ts';
 import { pointOf } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import { memoryMap } from '../link/debugPort.ts';
-import { sha256 } from './identity.ts';
 import { factBytes, fetchImage, grantIdOf, learn, requireAuthenticated, type Step, type Unit } from './unit.ts';
 
 /** Steps 7–10: the bootloader over the debug port, its key and the other hashes into OTP (R36–R42, R45–R49). */

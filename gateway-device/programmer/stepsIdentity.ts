@@ -1,11 +1,12 @@
 import { concat, equalBytes, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { rawToDer } from '../../src/ecdsa.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChain } from '../../src/pki/chain.ts';
 import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../../src/pki/csr.ts';
 import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.ts';
 import { authKeySlot } from '../chip/keyStore.ts';
-import { readBundle, sha256, updateBundle } from './identity.ts';
+import { readBundle, updateBundle } from './identity.ts';
 import { startDevAuth } from './target.ts';
 import { fact, factBytes, grantIdOf, learn, type Step, type Unit } from './unit.ts';
 

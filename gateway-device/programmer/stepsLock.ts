@@ -1,9 +1,9 @@
 import { equalBytes, fromHex } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { provesImage, provesLock, type Receipt, verifyReceipt } from '../../src/production/receipt.ts';
 import { encodeEvidence } from '../../src/spdm/evidence.ts';
-import { sha256 } from './identity.ts';
 import { openSession, otpMaskOfUnit } from './targetProof.ts';
 import { fact, factBytes, grantIdOf, receiptNonce, type Step, type Unit } from './unit.ts';
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { concat, equalBytes, toHex, utf8 } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { pointOf } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import { hardwareStateValue, measurementIndex } from '../../src/ota/measurementIndex.ts';
@@ -9,7 +10,7 @@ import { type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { knownRequester } from '../../src/spdm/requester/identify.ts';
 import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { openSealedDevAuth, spdmOver } from '../link/devAuthClient.ts';
-import { certSlotUnder, sha256 } from './identity.ts';
+import { certSlotUnder } from './identity.ts';
 import { type Hello, startBl2 } from './target.ts';
 import { factBytes, type Unit } from './unit.ts';
 

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { concat, equalBytes, fromBase64url, fromHex, utf8 } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { type ImageInfo, verifyImage } from '../../src/ota/verify.ts';
 import type { DevAuthHost } from '../../src/production/devauth/host.ts';
@@ -7,7 +7,7 @@ import type { PackagePayload } from '../../src/production/package.ts';
 import type { Evidence } from '../../src/spdm/evidence.ts';
 import type { SpdmSession } from '../../src/spdm/session.ts';
 import type { Core } from './core.ts';
-import { type ProgrammerIdentity, sha256 } from './identity.ts';
+import type { ProgrammerIdentity } from './identity.ts';
 import { type JobState, jobOf, type UnitFacts, type UnitState } from './nvm.ts';
 import type { ImageOffer, ServerApi } from './serverApi.ts';
 import type { FoundTarget, Hello, Target } from './target.ts';
@@ -92,7 +92,7 @@ export async function fetchImage(
   const body = await unit.core.images.body(offer.bodySha256, () => unit.server.imageBody(hashHex));
   rememberImage(unit, hashHex);
   const bytes = concat(body, offer.trailer);
-  const otpKeyHash = createHash('sha256').update(wanted.keySpki).digest();
+  const otpKeyHash = sha256(wanted.keySpki);
   const verdict = verifyImage(bytes, { signature: { algorithm: 'P-256', otpKeyHash }, slotBytes: wanted.slotBytes });
   if (!verdict.ok) throw new NusecError('IMAGE_REFUSED', `the image would not boot: ${verdict.reason}`);
   const counter = verdict.info.securityCounter ?? 0;

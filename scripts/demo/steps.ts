@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../../src/digest.ts';
 import type { Running } from './processes.ts';
 import type { EventRecord, World } from './world.ts';
 
@@ -45,9 +45,7 @@ export const newLife = (world: World): Life => ({
 /** Firmware that differs by version and does not compress to nothing. */
 function payload(name: string, bytes: number): Uint8Array {
   const blocks = Math.ceil(bytes / 32);
-  return new Uint8Array(
-    Buffer.concat(Array.from({ length: blocks }, (_, i) => createHash('sha256').update(`${name} ${i}`).digest())).subarray(0, bytes),
-  );
+  return new Uint8Array(Buffer.concat(Array.from({ length: blocks }, (_, i) => sha256(`${name} ${i}`))).subarray(0, bytes));
 }
 
 const serial = (unit: Running) => `127.0.0.1:${unit.ready.serialPort}`;

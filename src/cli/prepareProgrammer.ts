@@ -1,9 +1,10 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { memoryMap } from '../../gateway-device/link/debugPort.ts';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { connectProgrammer } from '../../gateway-device/programmer/client.ts';
 import { connectTarget, hello, startBl2, startDevAuth, type Target, type TargetAddresses } from '../../gateway-device/programmer/target.ts';
 import { concat, equalBytes, fromBase64url, toBase64url, toHex, utf8 } from '../bytes.ts';
+import { sha256 } from '../digest.ts';
 import { rawToDer } from '../ecdsa.ts';
 import { pointOf } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
@@ -160,5 +161,3 @@ function unreachableWhileBusy(error: unknown): never {
 
 /** Stands for NuLink3's firmware where none is given: the virtual board needs an image that boots, nothing in it. */
 export const builtInFirmware: Uint8Array = utf8('NuLink3 virtual programmer firmware\n');
-
-const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());

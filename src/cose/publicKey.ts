@@ -1,5 +1,6 @@
-import { createHash, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { toHex } from '../bytes.ts';
+import { sha256 } from '../digest.ts';
 import { type Curve, curveOf, importKey, pointBytes, spkiOfPoint } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 
@@ -35,8 +36,7 @@ export function p256Spki(key: Uint8Array): Uint8Array {
 }
 
 /** The `kid` of all our signatures: the first 8 bytes of SHA-256 of the SubjectPublicKeyInfo. A name, not a proof. */
-export const keyIdOf = (key: Uint8Array): Uint8Array =>
-  new Uint8Array(createHash('sha256').update(spkiOf(key).spki).digest()).slice(0, keyIdBytes);
+export const keyIdOf = (key: Uint8Array): Uint8Array => sha256(spkiOf(key).spki).slice(0, keyIdBytes);
 
 function spkiOf(key: Uint8Array): { readonly curve: Curve; readonly spki: Uint8Array } {
   const ofPoint = (['P-256', 'P-384'] as const).find(curve => key.length === pointBytes[curve]);

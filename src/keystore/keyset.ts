@@ -1,5 +1,6 @@
-import { createCipheriv, createDecipheriv, createHash, hkdfSync, type KeyObject } from 'node:crypto';
+import { createCipheriv, createDecipheriv, hkdfSync, type KeyObject } from 'node:crypto';
 import { concat, equalBytes, fromBase64url, toBase64url, utf8 } from '../bytes.ts';
+import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
 import type { KeyOrigin } from './keyRules.ts';
 import type { KeyAlgorithm } from './port.ts';
@@ -136,8 +137,6 @@ function open(key: KeyObject, aad: Uint8Array, sealed: Uint8Array): Uint8Array |
     return undefined;
   }
 }
-
-const sha256 = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest();
 
 type JsonEntry = Omit<KeysetEntry, 'publicKey' | 'wrapped'> & { readonly publicKey?: string; readonly wrapped: string };
 

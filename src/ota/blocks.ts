@@ -1,5 +1,6 @@
-import { createCipheriv, createDecipheriv, createHash, hkdfSync } from 'node:crypto';
+import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
 import { concat, equalBytes, utf8 } from '../bytes.ts';
+import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
 import { blockCount, blockHashBytes, type OtaJob, type SignedJob } from './otaJob.ts';
 
@@ -97,8 +98,6 @@ const isIndex = (job: OtaJob, index: number): boolean => Number.isInteger(index)
 const nonce = (channel: BlockChannel, index: number): Uint8Array => concat(channel.noncePrefix, u32(index));
 
 const aad = (job: OtaJob, index: number): Uint8Array => concat(aadPrefix, job.jobId, u32(index), u32(blockCount(job)));
-
-const sha256 = (data: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(data).digest());
 
 function u32(value: number): Uint8Array {
   const out = new Uint8Array(4);

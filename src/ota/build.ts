@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { concat } from '../bytes.ts';
 import { p256Spki } from '../cose/publicKey.ts';
+import { sha256 } from '../digest.ts';
 import { derToRaw } from '../ecdsa.ts';
 import { NusecError } from '../errors.ts';
 import { cryptBody } from './decrypt.ts';
@@ -38,7 +38,7 @@ export function buildImage(spec: ImageSpec): UnsignedImage {
 }
 
 /** The measurement a device reports when it runs this body: SHA-256 over header ‖ payload in clear ‖ protected TLVs. 32 bytes. */
-export const referenceHash = (body: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(body).digest());
+export const referenceHash = (body: Uint8Array): Uint8Array => sha256(body);
 
 /** The message a hash-then-sign ECDSA P-256 key signs: its SHA-256 is the image hash, which is what MCUboot's signature is over. */
 export const signInput = (image: Pick<UnsignedImage, 'body'>): Uint8Array => image.body;
@@ -59,10 +59,7 @@ export type TrailerParts = {
 export function deviceTrailer(parts: TrailerParts): Uint8Array {
   if (!derToRaw(parts.signature, 32)) throw new NusecError('IMAGE_REFUSED', 'the signature is not DER {r, s} of P-256');
   const spki = p256Spki(parts.publicKey);
-  const key: Tlv =
-    parts.keyForm === 'whole'
-      ? { type: tlvType.publicKey, value: spki }
-      : { type: tlvType.keyHash, value: createHash('sha256').update(spki).digest() };
+  const key: Tlv = parts.keyForm === 'whole' ? { type: tlvType.publicKey, value: spki } : { type: tlvType.keyHash, value: sha256(spki) };
   const enc = parts.encTlv ? [{ type: tlvType.encEc256, value: parts.encTlv }] : [];
   const signature = { type: tlvType.ecdsaSignature, value: parts.signature };
   return writeTlvArea(tlvMagic.unprotected, [{ type: tlvType.sha256, value: parts.imageHash }, key, signature, ...enc]);

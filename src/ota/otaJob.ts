@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
 import { array, bytes, bytesUpTo, type CodecType, decodeAs, encodeAs, field, literal, record, refine, uint } from '../cbor/schema.ts';
 import { type KeyResolver, type RawSigner, sign1, verifySign1 } from '../cose/sign1.ts';
-import { id16, sha256, timeSeconds, u32, uid, version } from '../production/fields.ts';
+import { sha256 } from '../digest.ts';
+import { hash32, id16, timeSeconds, u32, uid, version } from '../production/fields.ts';
 
 /** The signed order to install one image on one device: COSE_Sign1 (ES256) over a deterministic CBOR map. It says what comes before a
  *  byte of it comes, and names every block by its hash, so that a bad block is found and fetched again alone (R92–R95). */
@@ -24,7 +24,7 @@ const jobFields = record({
   jobId: field(2, id16),
   uid: field(3, uid),
   /** MCUboot image hash: what the device must measure in the end. */
-  imageHash: field(4, sha256),
+  imageHash: field(4, hash32),
   /** Length of the file as it is delivered: body and trailer, encrypted or not. */
   imageBytes: field(5, uint(maxBlockBytes * maxJobBlocks, 1)),
   version: field(6, version),
@@ -60,7 +60,7 @@ export async function verifyJob(signed: Uint8Array, resolveKey: KeyResolver): Pr
 }
 
 /** SHA-256 of the signed job. It fixes the content, block by block. */
-export const jobDigestOf = (signed: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(signed).digest());
+export const jobDigestOf = (signed: Uint8Array): Uint8Array => sha256(signed);
 
 export type JobRefusal = 'other-device' | 'other-product' | 'expired' | 'replayed' | 'rollback' | 'too-large';
 

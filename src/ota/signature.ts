@@ -1,5 +1,6 @@
 import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
+import { sha256 } from '../digest.ts';
 import { type Tlv, tlvType } from './tlv.ts';
 
 /** Which signatures a bootloader takes (image_validate.c): one algorithm, and keys it knows by hash or by OTP. */
@@ -69,7 +70,7 @@ function keyFromHash(hint: Uint8Array, keys: readonly Uint8Array[]): Uint8Array 
 }
 
 function keyFromOtp(key: Uint8Array, otpKeyHash: Uint8Array): Uint8Array | undefined {
-  return equalBytes(createHash('sha256').update(key).digest(), otpKeyHash) ? key : undefined;
+  return equalBytes(sha256(key), otpKeyHash) ? key : undefined;
 }
 
 function verifySignature(image: Signed, algorithm: 'P-256' | 'Ed25519' | 'Ed25519-pure', spki: Uint8Array, signature: Uint8Array): boolean {

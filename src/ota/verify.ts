@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
+import { sha256 } from '../digest.ts';
 import type { Version } from '../domain/version.ts';
 import { contentKey, cryptBody, type Decryption, isEncrypted } from './decrypt.ts';
 import {
@@ -98,7 +98,7 @@ function openImage(slot: SlotReader, policy: BootPolicy): ImageInfo | VerdictRea
   if (tlvs.endOffset > policy.slotBytes - (policy.trailerBytes ?? 0)) return 'image-overlaps-trailer-or-too-large';
   const body = clearBody(slot, header, tlvs, policy);
   if (!body) return 'enc-key-unwrap-failed';
-  const imageHash = new Uint8Array(createHash('sha256').update(body).digest());
+  const imageHash = sha256(body);
   return { header, ...tlvs, version: header.version, securityCounter: securityCounterOf(tlvs), imageHash, body };
 }
 

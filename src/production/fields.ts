@@ -9,7 +9,7 @@ const u32Max = 0xffff_ffff;
 export const uid = bytes(16);
 /** Ids of jobs (the token of RULE-5), packages, grants, registrations (objId) and nonces. */
 export const id16 = bytes(16);
-export const sha256 = bytes(32);
+export const hash32 = bytes(32);
 export const u8 = uint(0xff);
 export const u32 = uint(u32Max);
 

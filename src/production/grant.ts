@@ -2,7 +2,7 @@ import { equalBytes } from '../bytes.ts';
 import { type CodecType, field, optionalField, record, uint } from '../cbor/schema.ts';
 import type { KeyResolver } from '../cose/sign1.ts';
 import { NusecError } from '../errors.ts';
-import { id16, sha256, timeSeconds, uid } from './fields.ts';
+import { hash32, id16, timeSeconds, uid } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 import { uidProof } from './uidList.ts';
 
@@ -19,7 +19,7 @@ const grant = record({
   number: field(6, uint(Number.MAX_SAFE_INTEGER, 1)),
   expiresAtSeconds: field(7, timeSeconds),
   /** The ledger head that the programmer quoted when it asked. */
-  ledgerHead: field(8, sha256),
+  ledgerHead: field(8, hash32),
   /** Where the package names its UIDs by a tree only. */
   uidProof: optionalField(9, uidProof),
 });

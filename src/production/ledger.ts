@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
 import { array, bytesUpTo, type Codec, type CodecType, field, oneOf, optionalField, record, refine, text, uint } from '../cbor/schema.ts';
 import type { KeyResolver } from '../cose/sign1.ts';
+import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
-import { id16, sha256, u32, uid } from './fields.ts';
+import { hash32, id16, u32, uid } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
 /** The programmer's ledger: every step that counts, numbered, linked by hash and signed with the programmer's AUTH key (I14, T2, T19). */
@@ -24,8 +24,8 @@ const fields = record({
   uid: optionalField(6, uid),
   objId: optionalField(7, id16),
   grantId: optionalField(8, id16),
-  receiptSha256: optionalField(9, sha256),
-  previousSha256: field(10, sha256),
+  receiptSha256: optionalField(9, hash32),
+  previousSha256: field(10, hash32),
   /** Since the programmer started: programmers have no trusted clock. */
   uptimeSeconds: field(11, uint()),
   reason: optionalField(12, text(128)),
@@ -54,7 +54,7 @@ export const ledgerSegment: Codec<readonly Uint8Array[]> = array(bytesUpTo(maxRe
 export const signLedgerRecord = (value: LedgerRecord, signer: Signer): Promise<Uint8Array> => signAs(format, value, signer);
 
 /** The hash that the next record carries: SHA-256 over the whole signed record. */
-export const ledgerHeadOf = (signedRecord: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(signedRecord).digest());
+export const ledgerHeadOf = (signedRecord: Uint8Array): Uint8Array => sha256(signedRecord);
 
 /** Where a ledger stands: the number that comes next and the hash it must link to. */
 export type LedgerHead = { readonly nextNumber: number; readonly headSha256: Uint8Array };

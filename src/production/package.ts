@@ -4,7 +4,7 @@ import { array, type CodecType, field, literal, oneOf, optionalField, record, te
 import { assembleEncrypt0, encodeEncrypt0Protected, encrypt0Aad, openEncrypt0, type Sealed } from '../cose/encrypt0.ts';
 import type { KeyResolver } from '../cose/sign1.ts';
 import { NusecError } from '../errors.ts';
-import { flags, id16, sha256, timeSeconds, tuple, u8, u32, uid, version } from './fields.ts';
+import { flags, hash32, id16, timeSeconds, tuple, u8, u32, uid, version } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 import { uidRule } from './uidList.ts';
 
@@ -27,7 +27,7 @@ const policyBits = { requireUidList: 1, lockDebug: 2, deployedLifeCycle: 4, requ
 const packageImage = record({
   id: field(1, u8),
   version: field(2, version),
-  sha256: field(3, sha256),
+  sha256: field(3, hash32),
   sizeBytes: field(4, u32),
   securityCounter: field(5, u32),
   format: field(6, oneOf({ mcuboot: 1, raw: 2 })),
@@ -48,7 +48,7 @@ const payload = record({
   images: field(9, array(packageImage, maxImages, 1)),
   uids: field(10, uidRule),
   /** Where the programmer finds the server, and the key that its TLS chain must end in. */
-  server: field(11, tuple({ baseUrl: text(256), tlsRootKeySha256: sha256 })),
+  server: field(11, tuple({ baseUrl: text(256), tlsRootKeySha256: hash32 })),
   policy: field(12, flags(policyBits)),
   vendorId: field(13, id16),
   classId: field(14, id16),

@@ -1,6 +1,6 @@
 import { type CodecType, field, record, uint } from '../cbor/schema.ts';
 import type { KeyResolver } from '../cose/sign1.ts';
-import { id16, sha256, u32, uid } from './fields.ts';
+import { hash32, id16, u32, uid } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
 /** Acknowledgement of an import: the programmer tells the server which package it now counts with, signed with its AUTH key (R62–R64). */
@@ -12,10 +12,10 @@ const packageAck = record({
   sequence: field(4, uint()),
   epoch: field(5, u32),
   /** SHA-256 of the whole file. */
-  packageSha256: field(6, sha256),
+  packageSha256: field(6, hash32),
   remaining: field(7, u32),
   /** Ledger head after the import record. */
-  ledgerHead: field(8, sha256),
+  ledgerHead: field(8, hash32),
 });
 export type PackageAck = CodecType<typeof packageAck>;
 

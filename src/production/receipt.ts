@@ -1,7 +1,7 @@
 import { equalBytes } from '../bytes.ts';
 import { array, type CodecType, field, optionalField, record } from '../cbor/schema.ts';
 import { NusecError } from '../errors.ts';
-import { debugState, id16, lifeCycle, sha256, stage, tuple, u8, u32, uid, version } from './fields.ts';
+import { debugState, hash32, id16, lifeCycle, stage, tuple, u8, u32, uid, version } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
 /** Receipt: what a target says of itself, signed with its AUTH key. It proves the lock (T29), the installed firmware (RULE-18) and a wipe. */
@@ -18,9 +18,9 @@ const receipt = record({
   lifeCycle: field(5, lifeCycle),
   debugState: field(6, debugState),
   otpMask: field(7, u8),
-  images: field(8, array(tuple({ image: u8, version, sha256, securityCounter: u32 }), maxImages)),
+  images: field(8, array(tuple({ image: u8, version, sha256: hash32, securityCounter: u32 }), maxImages)),
   /** SHA-256 of the device certificate (DER); absent when there is none. */
-  certificateSha256: optionalField(9, sha256),
+  certificateSha256: optionalField(9, hash32),
   bootCount: field(10, u32),
 });
 export type Receipt = CodecType<typeof receipt>;

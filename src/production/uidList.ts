@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { concat, equalBytes } from '../bytes.ts';
 import { array, bytesUpTo, type Codec, type CodecType, field, nullable, record, refine, uint } from '../cbor/schema.ts';
 import { NusecError } from '../errors.ts';
-import { sha256, u32 } from './fields.ts';
+import { hash32, u32 } from './fields.ts';
 
 /** Which chips a package allows (RULE-7, T7): any (null), the ones listed, or the leaves of a Merkle tree (RFC 9162 §2.1) when the list is long. */
 
@@ -15,7 +15,7 @@ export type UidRule = null | { readonly uids: readonly Uint8Array[] } | UidTree;
 type UidTree = { readonly merkleRoot: Uint8Array; readonly count: number };
 
 const tree = record({
-  merkleRoot: field(1, sha256),
+  merkleRoot: field(1, hash32),
   count: field(
     2,
     refine(u32, 'a long list', count => count > maxListedUids),
@@ -35,7 +35,7 @@ export const uidRule: Codec<UidRule> = nullable<Exclude<UidRule, null>>({
 });
 
 /** Proof that a UID is leaf `index` of the tree: the sibling hashes from the leaf up. */
-export const uidProof = record({ index: field(1, uint()), path: field(2, array(sha256, maxTreeDepth)) });
+export const uidProof = record({ index: field(1, uint()), path: field(2, array(hash32, maxTreeDepth)) });
 export type UidProof = CodecType<typeof uidProof>;
 
 /** The rule for a list of UIDs in any order: the list itself up to 2 000, a tree above.

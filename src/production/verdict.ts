@@ -2,7 +2,7 @@ import { equalBytes } from '../bytes.ts';
 import { type CodecType, field, oneOf, optionalField, record, text, uint } from '../cbor/schema.ts';
 import type { KeyResolver } from '../cose/sign1.ts';
 import { NusecError } from '../errors.ts';
-import { id16, sha256, timeSeconds, u8, u32, uid } from './fields.ts';
+import { hash32, id16, timeSeconds, u8, u32, uid } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
 /** Verdict: what a gateway found when it attested a device behind it (R84), signed with the gateway's key. */
@@ -15,8 +15,8 @@ const verdict = record({
   verdict: field(4, oneOf({ passed: 1, failed: 2, unreachable: 3 })),
   /** SPDM version byte, such as 0x12 (DSP0274 §10.1). */
   spdmVersion: optionalField(5, u8),
-  transcriptSha256: optionalField(6, sha256),
-  measurementSha256: optionalField(7, sha256),
+  transcriptSha256: optionalField(6, hash32),
+  measurementSha256: optionalField(7, hash32),
   /** The trust bundle that the gateway judged with. */
   bundleVersion: field(8, u32),
   timeSeconds: field(9, timeSeconds),

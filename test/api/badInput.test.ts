@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sha256Hex } from '../../src/digest.ts';
 import { operators, operatorsStream } from '../../src/domain/operators.ts';
 import { execute } from '../../src/services/base/context.ts';
 import { createTestPki } from '../gateway/certificates.ts';
@@ -13,7 +13,7 @@ const expiredToken = 'expired-token';
 
 beforeAll(async () => {
   server = await startTestServer(async ctx => {
-    const tokenSha256 = createHash('sha256').update(expiredToken).digest('hex');
+    const tokenSha256 = sha256Hex(expiredToken);
     const old = { name: 'old', roles: ['auditor'] as const, tokenSha256, expiresAt: '2001-01-01T00:00:00.000Z' };
     await execute(ctx, operators, operatorsStream, { type: 'AddOperator', ...old }, 'system:test');
   });

@@ -1,15 +1,15 @@
-import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { concat, fromBase64url, fromHex, toHex } from '../../src/bytes.ts';
+import { sha256, sha256Hex } from '../../src/digest.ts';
 import { parseVersion } from '../../src/domain/version.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { verifyTrustBundle } from '../../src/production/trustBundle.ts';
 import { approveCeremony, proposeCeremony } from '../../src/services/administration/ceremonies.ts';
 import { authorityOf } from '../../src/services/authority/authority.ts';
-import { csrOf, newParty, sha256 } from '../services/parties.ts';
+import { csrOf, newParty } from '../services/parties.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from '../services/production/factory.ts';
 import { openPlant, type Plant } from '../services/production/plant.ts';
 
@@ -221,7 +221,7 @@ describe('the ledger', () => {
   it('can be shown to anybody, record by record, from the last one back (T19, I14, R82)', async () => {
     const folder = join(plant.dataDir, 'blobs');
     const stored = new Set(readdirSync(folder).flatMap(name => readdirSync(join(folder, name)).map(rest => name + rest)));
-    const hashes = programmer.records.slice(0, programmer.acknowledged).map(record => createHash('sha256').update(record).digest('hex'));
+    const hashes = programmer.records.slice(0, programmer.acknowledged).map(record => sha256Hex(record));
     expect(hashes.length).toBeGreaterThan(10);
     expect(hashes.every(hash => stored.has(hash))).toBe(true);
   });

@@ -1,5 +1,6 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sha256Hex } from '../../src/digest.ts';
 import { openPlant, type Plant } from '../services/production/plant.ts';
 
 let plant: Plant;
@@ -52,7 +53,7 @@ describe('releases (R59, R60, R90)', () => {
     const first = await upload('line=meter&image=app&version=1.0.0&counter=3', bytes);
     expect((await upload('line=meter&image=app&version=1.0.0&counter=3', bytes)).body).toEqual(first.body);
     const stored = await plant.ctx.blobs.get(first.body.bodySha256);
-    expect(createHash('sha256').update(stored).digest('hex')).toBe(first.body.imageHash);
+    expect(sha256Hex(stored)).toBe(first.body.imageHash);
   });
 
   it('keep within the counters of the line (RULE-11, I9)', async () => {

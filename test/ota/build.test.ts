@@ -1,6 +1,7 @@
 import { createHash, createPrivateKey, sign } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { sha256 } from '../../src/digest.ts';
 import { parseVersion } from '../../src/domain/version.ts';
 import { attachTrailer, buildImage, deviceTrailer, encryptBody, referenceHash, signInput } from '../../src/ota/build.ts';
 import { contentKey } from '../../src/ota/decrypt.ts';
@@ -109,7 +110,7 @@ describe('an image signed for one device (R93, RULE-12)', () => {
 
   it('is refused by a device with another key', () => {
     const whole = attachTrailer(built.body, trailer(signInput(built)));
-    const other = createHash('sha256').update(publicKey('other-p256')).digest();
+    const other = sha256(publicKey('other-p256'));
     expect(verifyImage(whole, { slotBytes, signature: { algorithm: 'P-256', otpKeyHash: other } })).toEqual({
       ok: false,
       reason: 'unknown-signing-key',
@@ -122,7 +123,7 @@ describe('an image signed for one device (R93, RULE-12)', () => {
       .update('content key')
       .digest()
       .subarray(0, bits / 8);
-    const scalar = createHash('sha256').update('ephemeral').digest();
+    const scalar = sha256('ephemeral');
     const encTlv = wrapKey(cek, publicKey('enc-p256').subarray(-65), scalar);
     const signature = sign('sha256', signInput(encrypted), signer);
     const parts = { imageHash: encrypted.imageHash, publicKey: publicKey('sign-p256'), keyForm: 'hash', signature, encTlv } as const;

@@ -4,6 +4,7 @@ import { boot } from '../../gateway-device/chip/bootloader.ts';
 import { confirmImage, markPending } from '../../gateway-device/chip/slotTrailer.ts';
 import { toHex } from '../../src/bytes.ts';
 import { rawSigner } from '../../src/cose/sign1.ts';
+import { sha256 } from '../../src/digest.ts';
 import { formatVersion, parseVersion } from '../../src/domain/version.ts';
 import { blockArrived, blockRefused, isComplete, newBlockPlan, nextRequests } from '../../src/ota/blockPlan.ts';
 import { type BlockChannel, deliveryBlockHashes, openBlock, openBlockChannel, readBlock, sealBlock } from '../../src/ota/blocks.ts';
@@ -17,7 +18,6 @@ import { privateKey, publicKey } from './vectors.ts';
 
 const deviceKey = createPrivateKey({ key: Buffer.from(privateKey('sign-p256')), format: 'der', type: 'pkcs8' });
 const cloudKey = createPrivateKey({ key: Buffer.from(privateKey('other-p256')), format: 'der', type: 'pkcs8' });
-const sha256 = (text: string) => createHash('sha256').update(text).digest();
 const sessionSecret = sha256('exported from the session');
 const kid = sha256('cloud').subarray(0, 8);
 

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { parseVersion } from '../../src/domain/version.ts';
 import { attachTrailer, buildImage } from '../../src/ota/build.ts';
 import { parseBody, parseImage } from '../../src/ota/image.ts';
@@ -24,7 +24,7 @@ describe('prepareRelease (R59, R60, R90)', () => {
       headerBytes: 0x200,
       keptUpload: false,
     });
-    expect(release.digestHex).toBe(toHex(createHash('sha256').update(release.body).digest()));
+    expect(release.digestHex).toBe(toHex(sha256(release.body)));
     expect(specOf(release.body)).toMatchObject({ romAddress: 0x10000 });
     const { protectedTlvs } = parseBody(release.body);
     expect(findTlv(protectedTlvs, tlvType.vendorUuid)).toEqual(line.vendorUuid);

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { sha256 } from '../../src/digest.ts';
 import { readDecryptionKey } from '../../src/ota/ecies.ts';
 import type { BootPolicy } from '../../src/ota/verify.ts';
 
@@ -18,7 +18,7 @@ const ecKeys = [publicKey('sign-p256')];
 const edKeys = [publicKey('sign-ed25519')];
 export const encP256 = { curve: 'P-256', privateKey: readDecryptionKey('P-256', privateKey('enc-p256')) } as const;
 const x25519Aes128 = { curve: 'X25519', privateKey: readDecryptionKey('X25519', privateKey('enc-x25519')), keyBits: 128 } as const;
-export const otpKeyHash = createHash('sha256').update(publicKey('sign-p256')).digest();
+export const otpKeyHash = sha256(publicKey('sign-p256'));
 
 export const keyhash: BootPolicy = { slotBytes, signature: { algorithm: 'P-256', keyHashOf: ecKeys } };
 

@@ -1,16 +1,8 @@
-import {
-  createECDH,
-  createHash,
-  createHmac,
-  generateKeyPairSync,
-  hkdfSync,
-  type KeyObject,
-  randomBytes,
-  sign as signBytes,
-} from 'node:crypto';
+import { createECDH, createHmac, generateKeyPairSync, hkdfSync, type KeyObject, randomBytes, sign as signBytes } from 'node:crypto';
 import { concat, fromBase64url, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
 import { rawSigner } from '../../src/cose/sign1.ts';
+import { sha256 } from '../../src/digest.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
 import { kekConfirmation, kekKdf } from '../../src/production/kek.ts';
 import { type Receipt, signReceipt } from '../../src/production/receipt.ts';
@@ -19,7 +11,6 @@ import type { Site } from './production/plant.ts';
 
 /** Keys and messages of the other parties, made as a programmer and a target make them. */
 
-export const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());
 export const newUid = (): string => randomBytes(16).toString('hex');
 
 export type Party = { readonly uid: string; readonly key: KeyObject; readonly spki: Uint8Array; readonly signer: Signer };

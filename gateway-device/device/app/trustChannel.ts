@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { trustMessage, trustReply } from '../../../src/mqttMessages.ts';
 import type { StageContext } from '../../chip/board.ts';
@@ -42,5 +42,3 @@ export function openTrustChannel(
     turn = turn.then(() => answer(payload)).catch(() => undefined);
   });
 }
-
-const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());

@@ -1,6 +1,6 @@
-import { createHash, type X509Certificate } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import { toHex } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
 
 /** Who is at the other end of a connection, taken from the certificate and from nothing else (RULE-9). */
@@ -67,5 +67,3 @@ function chainOf(leaf: X509Certificate): Uint8Array[] {
   }
   return chain;
 }
-
-const sha256Hex = (bytes: Uint8Array): string => toHex(createHash('sha256').update(bytes).digest());

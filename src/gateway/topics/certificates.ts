@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { decodeAs, encodeAs } from '../../cbor/schema.ts';
+import { sha256Hex } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
 import { certificateMessage, csrMessage } from '../../mqttMessages.ts';
 import type { CertifiedDevice } from '../../services/identity/operational.ts';
@@ -27,7 +27,7 @@ export function certificateHandler({ certify, now }: CertificateParts): Handler 
   return decided(async ({ uid, identity, payload, reply }) => {
     if (identity.kind !== 'device') throw new NusecError('FORBIDDEN', 'a device asks for its certificate on its own connection');
     const { cid, csr } = decodeAs(csrMessage, payload);
-    const question = createHash('sha256').update(csr).digest('hex');
+    const question = sha256Hex(csr);
     const known = replies.get(uid, question, cid);
     if (known === undefined && !requests.tryTake(uid, now())) throw new NusecError('RATE_LIMITED', 'too many certificate requests');
     const answer =

@@ -1,5 +1,6 @@
-import { createCipheriv, createHash, createHmac } from 'node:crypto';
+import { createCipheriv, createHmac } from 'node:crypto';
 import { concat, utf8 } from '../../bytes.ts';
+import { sha256 } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
 import type { Kdf, KeyInfo, WrappedKey } from '../port.ts';
 import { attribute, kdfNull, keyType, mechanism, objectClass } from './constants.ts';
@@ -164,4 +165,3 @@ function hkdf(session: Session, key: bigint, { salt, info }: Kdf): Uint8Array {
 }
 
 const xor = (bytes: Uint8Array, pad: number): Uint8Array => bytes.map(byte => byte ^ pad);
-const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());

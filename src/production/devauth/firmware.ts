@@ -1,5 +1,5 @@
 import { bytesUpTo, field, record } from '../../cbor/schema.ts';
-import { sha256, u8, u32, version } from '../fields.ts';
+import { hash32, u8, u32, version } from '../fields.ts';
 import { define, onlySealed } from './command.ts';
 import { ops } from './header.ts';
 import { maxReceiptBytes } from './state.ts';
@@ -16,7 +16,7 @@ export const fwBegin = define({
   request: record({
     image: field(1, u8),
     sizeBytes: field(2, u32),
-    sha256: field(3, sha256),
+    sha256: field(3, hash32),
     version: field(4, version),
     securityCounter: field(5, u32),
   }),
@@ -37,7 +37,7 @@ export const fwChunk = define({
 export const fwEnd = define({
   id: 7,
   op: ops.write,
-  request: record({ sha256: field(1, sha256) }),
+  request: record({ sha256: field(1, hash32) }),
   /** COSE_Sign1 as `verifyReceipt` reads it */
   response: record({ receipt: field(1, bytesUpTo(maxReceiptBytes, 1)) }),
   refusal: onlySealed,

@@ -1,5 +1,5 @@
 import { bytes, bytesUpTo, field, literal, oneOf, optionalField, record, refine, uint } from '../../cbor/schema.ts';
-import { debugState, id16, lifeCycle, sha256, stage, u8, u32, uid, version } from '../fields.ts';
+import { debugState, hash32, id16, lifeCycle, stage, u8, u32, uid, version } from '../fields.ts';
 import { otpKindOf, otpKinds, otpSlotCount } from '../otpMap.ts';
 import { anywhere, define, devauthOrSealed, inStages } from './command.ts';
 import { ops } from './header.ts';
@@ -83,7 +83,7 @@ const putRequest = record({
   totalBytes: field(3, uint(maxPutBytes, 1)),
   data: field(4, bytesUpTo(maxPieceBytes, 1)),
   /** Of the whole object; in the first piece only. */
-  sha256: optionalField(5, sha256),
+  sha256: optionalField(5, hash32),
 });
 
 /** Write: stores a certificate, the registration id or the trust bundle, in pieces. The first piece starts again. */
@@ -109,6 +109,6 @@ export const otp = define({
     ({ slot, kind }) => otpKindOf(slot) === kind,
   ),
   /** Of the slot as read back. */
-  response: record({ sha256: field(1, sha256) }),
+  response: record({ sha256: field(1, hash32) }),
   refusal: devauthOrSealed,
 });

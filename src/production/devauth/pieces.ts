@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { concat, equalBytes } from '../../bytes.ts';
+import { sha256 } from '../../digest.ts';
 import type { DevAuthRequest } from './commands.ts';
 import { DevAuthError } from './error.ts';
 import type { PutType } from './identity.ts';
@@ -13,13 +13,13 @@ export type Pieces = { readonly type: PutType; readonly totalBytes: number; read
  *  @throws DevAuthError bad-arg when the piece does not follow, or the whole does not have its hash */
 export function takePiece(
   pieces: Pieces | undefined,
-  { type, offset, totalBytes, data, sha256 }: DevAuthRequest<'put'>,
+  { type, offset, totalBytes, data, sha256: announced }: DevAuthRequest<'put'>,
 ): { readonly pieces?: Pieces; readonly nextOffset: number; readonly object?: Uint8Array } {
-  const before = sha256 ? { type, totalBytes, sha256, received: new Uint8Array() } : pieces;
+  const before = announced ? { type, totalBytes, sha256: announced, received: new Uint8Array() } : pieces;
   if (before?.type !== type || before.totalBytes !== totalBytes || before.received.length !== offset) throw new DevAuthError('bad-arg');
   const received = concat(before.received, data);
   const nextOffset = received.length;
   if (nextOffset < totalBytes) return { pieces: { ...before, received }, nextOffset };
-  if (!equalBytes(createHash('sha256').update(received).digest(), before.sha256)) throw new DevAuthError('bad-arg');
+  if (!equalBytes(sha256(received), before.sha256)) throw new DevAuthError('bad-arg');
   return { nextOffset, object: received };
 }

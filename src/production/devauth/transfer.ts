@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../../digest.ts';
 import type { DevAuthRequest } from './commands.ts';
 import { devAuthMalformed } from './error.ts';
 import { maxChunkBytes } from './firmware.ts';
@@ -45,5 +45,3 @@ export async function sendFirmware(host: DevAuthHost, transfer: FirmwareTransfer
 function requireOffset(told: number, expected: number): void {
   if (told !== expected) throw devAuthMalformed('the device stands at another offset');
 }
-
-const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());

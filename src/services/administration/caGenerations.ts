@@ -1,4 +1,5 @@
 import { fromBase64url, toBase64url } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import { type CaFacts, firstRootId, type RolledRoot } from '../../domain/authorityEvents.ts';
 import type { CreatedAuthority } from '../../domain/authorityState.ts';
@@ -9,7 +10,7 @@ import { signer } from '../../keystore/signer.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import { describeName } from '../../pki/names.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
-import { authorityOf, crlUrlOf, ensureSigningKey, makeIssuingCa, publishTrustBundle, sha256Hex } from '../authority/authority.ts';
+import { authorityOf, crlUrlOf, ensureSigningKey, makeIssuingCa, publishTrustBundle } from '../authority/authority.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 import { issueCrl } from '../revocation/crl.ts';
 

@@ -1,4 +1,5 @@
 import { toBase64url } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
@@ -6,7 +7,7 @@ import { bootKekId } from '../../keystore/bootKeys.ts';
 import { ensureKey } from '../../keystore/ensureKey.ts';
 import { signer } from '../../keystore/signer.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
-import { ensureSigningKey, establishIssuingCa, publishTrustBundle, rootKeyId, sha256Hex } from '../authority/authority.ts';
+import { ensureSigningKey, establishIssuingCa, publishTrustBundle, rootKeyId } from '../authority/authority.ts';
 import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 import { addOperator } from './operators.ts';
 

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { toBase64url } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { type Operator, operatorByToken, operators, operatorsStream, type Role } from '../../domain/operators.ts';
 import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 
@@ -8,7 +8,7 @@ import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 const tokenBytes = 32;
 const tokenLifetimeDays = 365;
 
-const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex');
+const hashOf = (token: string): string => sha256Hex(token);
 
 /** @returns the token, which is shown this once */
 export async function addOperator(ctx: Context, name: string, roles: readonly Role[], by: string): Promise<string> {

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { concat, equalBytes, fromBase64url, toBase64url, toHex } from '../../bytes.ts';
 import { keyIdOf } from '../../cose/publicKey.ts';
+import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import { type CaUse, firstRootId, type IssuingCa } from '../../domain/authorityEvents.ts';
 import { type CreatedAuthority, requireActiveCa, requirePackageKey } from '../../domain/authorityState.ts';
@@ -19,8 +19,6 @@ import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 
 export const rootKeyId = 'root/1';
 const system = 'system:authority';
-
-export const sha256Hex = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /** @throws NusecError STATE before `nusec init` */
 export async function authorityOf(ctx: Context): Promise<CreatedAuthority & { readonly root: NonNullable<CreatedAuthority['root']> }> {

@@ -1,11 +1,11 @@
 import { fromHex, utf8 } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import type { ImageKind } from '../../domain/job.ts';
 import { release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
 import { parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import { prepareRelease } from '../../ota/prepare.ts';
 import { type ReleasePage, type ReleaseRow, releaseQueries } from '../../projections/releases.ts';
-import { sha256Hex } from '../authority/authority.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { lineOf } from './lines.ts';
 

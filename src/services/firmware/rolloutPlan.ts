@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
 import { utf8 } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { maxListedDevices, type PlannedRollout, type RolloutGroup, rollout, rolloutStream } from '../../domain/rollout.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/devices.ts';
-import { newHexId, sha256Hex } from '../authority/authority.ts';
+import { newHexId } from '../authority/authority.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { releaseOf } from './releases.ts';
 
@@ -68,7 +68,7 @@ export async function devicesOfGroup(ctx: Context, state: PlannedRollout, group:
   const before = new Set((await Promise.all(state.started.map(({ devicesSha256 }) => readDevices(ctx, devicesSha256)))).flat());
   const rest = (await upgradableDevices(ctx, state.line, imageHash)).filter(uid => !before.has(uid));
   const count = group === state.groups.length - 1 ? rest.length : shareOf(rest.length + before.size, wanted.percent);
-  const rank = (uid: string): string => createHash('sha256').update(`${state.rolloutId} ${uid}`).digest('hex');
+  const rank = (uid: string): string => sha256Hex(`${state.rolloutId} ${uid}`);
   return rest
     .map(uid => [rank(uid), uid] as const)
     .sort(([a], [b]) => (a < b ? -1 : 1))

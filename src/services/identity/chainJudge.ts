@@ -1,11 +1,11 @@
 import type { KeyObject } from 'node:crypto';
 import { equalBytes } from '../../bytes.ts';
 import { publicKeyOf } from '../../cose/publicKey.ts';
+import { sha256Hex } from '../../digest.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
 import { lru } from '../../lru.ts';
 import { parseCertificate } from '../../pki/parse.ts';
-import { sha256Hex } from '../authority/authority.ts';
 import type { Context } from '../base/context.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import type { Trust } from './clientTrust.ts';

@@ -1,4 +1,5 @@
 import { toBase64url } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { gateway, gatewayStream } from '../../domain/gateway.ts';
@@ -9,7 +10,7 @@ import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { profiles } from '../../pki/profiles.ts';
-import { activeCa, caById, ocspUrlOf, rootOfCa, sha256Hex, signingCa } from '../authority/authority.ts';
+import { activeCa, caById, ocspUrlOf, rootOfCa, signingCa } from '../authority/authority.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { type CertificateFacts, issueLeaf, newIntent, reserveKey } from './issuance.ts';
 

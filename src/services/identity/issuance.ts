@@ -1,4 +1,5 @@
 import { toHex } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import type { CaUse } from '../../domain/authorityEvents.ts';
 import { certification, certificationStream, type Intent } from '../../domain/certification.ts';
 import { type KeyHolder, publicKey, publicKeyStream } from '../../domain/publicKey.ts';
@@ -6,7 +7,7 @@ import { NusecError } from '../../errors.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import type { judgeCsr } from '../../pki/csr.ts';
 import { type ProfileFields, profiles } from '../../pki/profiles.ts';
-import { type ActiveCa, activeCa, sha256Hex, signingCa } from '../authority/authority.ts';
+import { type ActiveCa, activeCa, signingCa } from '../authority/authority.ts';
 import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 
 /** Intent, signature, result: whatever is signed for a machine was recorded before, and is recorded again when it is there. Killed between any

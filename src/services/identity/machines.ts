@@ -1,8 +1,8 @@
 import { equalBytes } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
 import { checkChain } from '../../pki/chain.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
-import { sha256Hex } from '../authority/authority.ts';
 
 /** Who a client certificate belongs to. Nothing but the certificate says so (RULE-9). */
 export type Machine = {

@@ -1,10 +1,11 @@
+import { sha256Hex } from '../../digest.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireCertifiable } from '../../domain/deviceField.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { ldevidUnit } from '../../pki/profiles.ts';
-import { ocspUrlOf, sha256Hex } from '../authority/authority.ts';
+import { ocspUrlOf } from '../authority/authority.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import type { ConnectedDevices } from '../field/connectedDevices.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';

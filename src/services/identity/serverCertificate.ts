@@ -1,9 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { isIP } from 'node:net';
+import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import { toPem } from '../../pki/pem.ts';
-import { activeCa, sha256Hex, trustedRoots } from '../authority/authority.ts';
+import { activeCa, trustedRoots } from '../authority/authority.ts';
 import { certificatesBetweenRoots, retiredRoots } from '../authority/olderRoots.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';

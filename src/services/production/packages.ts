@@ -1,4 +1,5 @@
 import { fromHex, toHex } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import type { ExportedPackage } from '../../domain/allotmentEvents.ts';
 import { type AllotmentState, type OpenedAllotment, remainingUnits } from '../../domain/allotmentState.ts';
@@ -9,7 +10,7 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { imageIds } from '../../production/fields.ts';
 import { otpMapVersion } from '../../production/otpMap.ts';
 import { type ContentSeal, type PackagePayload, sealPackage } from '../../production/package.ts';
-import { activeCa, packageSigner, rootOfCa, sha256Hex } from '../authority/authority.ts';
+import { activeCa, packageSigner, rootOfCa } from '../authority/authority.ts';
 import { type Context, execute } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
 import { allotmentOf, jobOf } from './jobs.ts';

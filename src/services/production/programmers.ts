@@ -1,4 +1,5 @@
 import { fromBase64url, fromHex, toBase64url, toHex } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import { programmer, programmerStream, type RegisteredProgrammer, requireActiveProgrammer } from '../../domain/programmer.ts';
 import { formatVersion, parseVersion } from '../../domain/version.ts';
@@ -11,7 +12,7 @@ import { otpMap } from '../../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
 import { jobQueries } from '../../projections/jobs.ts';
 import { type ProgrammerRow, programmerQueries } from '../../projections/programmers.ts';
-import { caById, rootOfCa, sha256Hex } from '../authority/authority.ts';
+import { caById, rootOfCa } from '../authority/authority.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { programmerProduct } from '../firmware/lines.ts';
 

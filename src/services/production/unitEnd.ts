@@ -1,4 +1,5 @@
 import { fromHex, toHex } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import { type OpenedAllotment, remainingUnits, requireLiveGrant } from '../../domain/allotmentState.ts';
 import { device, deviceStream } from '../../domain/device.ts';
@@ -9,7 +10,6 @@ import { formatVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import { imageIds } from '../../production/fields.ts';
 import { provesImage, type Receipt } from '../../production/receipt.ts';
-import { sha256Hex } from '../authority/authority.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 import { livingDevice } from '../identity/enrolment.ts';
 import { allotmentOf, jobOf } from './jobs.ts';

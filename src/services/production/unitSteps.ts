@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { equalBytes, fromBase64url, fromHex, toHex } from '../../bytes.ts';
+import { sha256, sha256Hex } from '../../digest.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
@@ -10,7 +10,7 @@ import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { otpMap } from '../../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
 import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
-import { caById, currentTrustBundle, rootOfCa, sha256Hex } from '../authority/authority.ts';
+import { caById, currentTrustBundle, rootOfCa } from '../authority/authority.ts';
 import { type Context, execute } from '../base/context.ts';
 import { certifyDevice, type Enrolment } from '../identity/enrolment.ts';
 import { assignBootKey, type SignedImage, signFor } from './images.ts';
@@ -94,8 +94,6 @@ async function checkOtp(ctx: Context, state: LivingDevice, otp: readonly BurnedS
   const isRead = [otpMap.bootKeyX.slot, otpMap.bootKeyY.slot].every(slot => otp.some(burned => burned.slot === slot));
   if (!isRead) throw new NusecError('BAD_REQUEST', 'both OTP slots of the boot key must have been read back');
 }
-
-const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());
 
 /** R45–R49. @returns SubjectPublicKeyInfo, whose SHA-256 goes into OTP */
 export async function applicationKey(ctx: Context, programmer: string, grantId: string, by: string): Promise<Uint8Array> {

@@ -1,4 +1,5 @@
 import { fromBase64url, fromHex, toBase64url } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import { NusecError } from '../../errors.ts';
 import { signer } from '../../keystore/signer.ts';
@@ -19,7 +20,7 @@ import {
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { isRevocationReason } from '../../pki/revocationReasons.ts';
 import { type CertificateRow, certificateQueries } from '../../projections/certificates.ts';
-import { authorityOf, caById, ensureSigningKey, sha256Hex } from '../authority/authority.ts';
+import { authorityOf, caById, ensureSigningKey } from '../authority/authority.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 import type { Revocations } from './revocations.ts';
 

@@ -10,6 +10,7 @@ import {
   steadyPower,
 } from '../../../gateway-device/chip/flash.ts';
 import { openOtp } from '../../../gateway-device/chip/otp.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { parseVersion } from '../../../src/domain/version.ts';
 import { attachTrailer, buildImage, deviceTrailer, encryptBody, signInput } from '../../../src/ota/build.ts';
 import { readDecryptionKey, wrapKey } from '../../../src/ota/ecies.ts';
@@ -47,7 +48,7 @@ export function signedImage(version: string, securityCounter: number, wish: Wish
     .update(`cek ${version}`)
     .digest()
     .subarray(0, (spec.encryptionBits ?? 0) / 8);
-  const encTlv = cek.length > 0 && wrapKey(cek, publicKey('enc-p256').subarray(-65), createHash('sha256').update(version).digest());
+  const encTlv = cek.length > 0 && wrapKey(cek, publicKey('enc-p256').subarray(-65), sha256(version));
   const signature = sign('sha256', signInput(built), key);
   const trailer = deviceTrailer({
     imageHash: built.imageHash,
@@ -74,7 +75,7 @@ export function makeDevice(app: Uint8Array | undefined, changes: Partial<BootCon
   const point = publicKey(bootSigner).subarray(-64);
   first.otp.burn(otpMap.bootKeyX.slot, point.subarray(0, 32));
   first.otp.burn(otpMap.bootKeyY.slot, point.subarray(32));
-  first.otp.burn(otpMap.applicationKeyHash.slot, createHash('sha256').update(publicKey(appSigner)).digest());
+  first.otp.burn(otpMap.applicationKeyHash.slot, sha256(publicKey(appSigner)));
   first.flash.program(layout.bl2.offset, bl2Image);
   if (app) first.flash.program(layout.primary.offset, app);
   return { start, storage };

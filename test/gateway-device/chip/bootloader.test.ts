@@ -5,6 +5,7 @@ import { type BootConfig, type BootDevice, boot } from '../../../gateway-device/
 import { flashLayout, memoryStorage, openFlash, PowerCut, powerFor } from '../../../gateway-device/chip/flash.ts';
 import { openOtp } from '../../../gateway-device/chip/otp.ts';
 import { confirmImage, markPending } from '../../../gateway-device/chip/slotTrailer.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { formatVersion, parseVersion } from '../../../src/domain/version.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
 import { image, publicKey, readJson } from '../../ota/vectors.ts';
@@ -27,7 +28,7 @@ describe('the boot chain (RULE-15, R112)', () => {
   it('boots BL2 and the application and measures both', () => {
     const result = boot(makeDevice(v1).start());
     expect(result).toMatchObject({ stage: 'app', confirmed: true, swapped: 'none', app: { securityCounter: 3 } });
-    const digest = (bytes: Uint8Array, bodyBytes: number) => createHash('sha256').update(bytes.subarray(0, bodyBytes)).digest();
+    const digest = (bytes: Uint8Array, bodyBytes: number) => sha256(bytes.subarray(0, bodyBytes));
     const bodyBytes = 32 + 1500 + 52;
     expect(result.measurements.map(m => [m.index, m.name, Buffer.from(m.digest)])).toEqual([
       [1, 'bl2', digest(bl2Image, bodyBytes)],

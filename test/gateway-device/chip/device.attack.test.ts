@@ -4,6 +4,7 @@ import { memoryVault } from '../../../gateway-device/chip/keyStore.ts';
 import { connectTcp } from '../../../gateway-device/link/byteLink.ts';
 import { createMctpClient } from '../../../gateway-device/link/mctpLink.ts';
 import { toHex } from '../../../src/bytes.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { sendFirmware } from '../../../src/production/devauth/transfer.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
 import { flippedAt } from '../device/attacks.ts';
@@ -22,7 +23,6 @@ import {
   openBench,
   openSession,
   provision,
-  sha256,
   startDevAuth,
   transferOf,
 } from '../programmer/factory.ts';

@@ -4,6 +4,7 @@ import { memoryMap } from '../../../gateway-device/link/debugPort.ts';
 import { spdmOver } from '../../../gateway-device/link/devAuthClient.ts';
 import { concat, toHex, utf8 } from '../../../src/bytes.ts';
 import { p256Spki } from '../../../src/cose/publicKey.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { measurementIndex, secureVersionValue } from '../../../src/ota/measurementIndex.ts';
 import { issueCertificate } from '../../../src/pki/certificate.ts';
 import { putObject, sendFirmware } from '../../../src/production/devauth/transfer.ts';
@@ -31,7 +32,6 @@ import {
   pieceBytes,
   provision,
   random,
-  sha256,
   startDevAuth,
   transferOf,
   uid,

@@ -4,6 +4,7 @@ import { trustOf } from '../../../gateway-device/chip/trust.ts';
 import { onlineDevice } from '../../../gateway-device/device/app/online.ts';
 import { appStage } from '../../../gateway-device/device/appStage.ts';
 import { toHex } from '../../../src/bytes.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { measurementIndex } from '../../../src/ota/measurementIndex.ts';
 import { signOrder } from '../../../src/production/order.ts';
 import { verifyReceipt } from '../../../src/production/receipt.ts';
@@ -23,7 +24,6 @@ import {
   openBench,
   provision,
   random,
-  sha256,
   signerOf,
   uid,
 } from '../programmer/factory.ts';

@@ -3,6 +3,7 @@ import type { Chip } from '../../../gateway-device/chip/chip.ts';
 import { PowerCut, powerFor } from '../../../gateway-device/chip/flash.ts';
 import { isGoodIssuer, takeBundle, trustBundleOf, trustOf } from '../../../gateway-device/chip/trust.ts';
 import { toHex } from '../../../src/bytes.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { putObject } from '../../../src/production/devauth/transfer.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
 import { signTrustBundle, type TrustBundle } from '../../../src/production/trustBundle.ts';
@@ -18,7 +19,6 @@ import {
   openSession,
   pieceBytes,
   provision,
-  sha256,
   signerOf,
   startDevAuth,
   uid,

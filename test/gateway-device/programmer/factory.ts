@@ -15,6 +15,7 @@ import { connectDebugPort } from '../../../gateway-device/link/virtualDebugPort.
 import { concat, fromHex, toHex, utf8 } from '../../../src/bytes.ts';
 import { keyIdOf } from '../../../src/cose/publicKey.ts';
 import { rawSigner } from '../../../src/cose/sign1.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { parseVersion } from '../../../src/domain/version.ts';
 import { rawToDer } from '../../../src/ecdsa.ts';
 import { importKey } from '../../../src/ecKey.ts';
@@ -232,4 +233,3 @@ export const transferOf = ({ bytes, version, securityCounter }: Pick<Image, 'byt
 });
 
 export const random = (length: number): Uint8Array => new Uint8Array(randomBytes(length));
-export const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());

@@ -1,9 +1,10 @@
-import { createECDH, createHash, createHmac, hkdfSync, randomBytes, sign, timingSafeEqual } from 'node:crypto';
+import { createECDH, createHmac, hkdfSync, randomBytes, sign, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { concat, equalBytes, fromBase64url, fromHex, toBase64url, toHex, utf8 } from '../../../src/bytes.ts';
 import { keyIdOf } from '../../../src/cose/publicKey.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { derToRaw } from '../../../src/ecdsa.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { attachTrailer, buildImage, deviceTrailer, type UnsignedImage } from '../../../src/ota/build.ts';
@@ -241,7 +242,7 @@ export async function startProductionServer(options: ServerOptions = {}) {
         pointP: fromBase64url(body.publicKey),
         pointC: new Uint8Array(own.generateKeys()),
         progUid: fromHex(uid),
-        certificateSha256: hash(programmer.certificate ?? new Uint8Array()),
+        certificateSha256: sha256(programmer.certificate ?? new Uint8Array()),
         epoch: programmer.epoch + 1,
       };
       const { salt, info } = kekKdf(agreement);
@@ -359,7 +360,7 @@ export async function startProductionServer(options: ServerOptions = {}) {
         return { ...chainJson(unit.certificate, icas.device, root), bundle: toBase64url(bundle) };
       }
       case 'certificate-installed':
-        return equalBytes(hash(unit.certificate ?? new Uint8Array()), fromHex(body.certificateSha256))
+        return equalBytes(sha256(unit.certificate ?? new Uint8Array()), fromHex(body.certificateSha256))
           ? {}
           : refuse('DEVICE_STATE', 'another certificate');
       case 'bootloader':
@@ -370,7 +371,7 @@ export async function startProductionServer(options: ServerOptions = {}) {
         return {};
       case 'application-key': {
         const { spki } = bootKeyOf(unit.uid, 'app');
-        return { publicKey: toBase64url(spki), publicKeySha256: toHex(hash(spki)) };
+        return { publicKey: toBase64url(spki), publicKeySha256: toHex(sha256(spki)) };
       }
       case 'locked': {
         const receipt = await verifyReceipt(fromBase64url(body.receipt), expected('NuSEC lock receipt'));
@@ -379,7 +380,7 @@ export async function startProductionServer(options: ServerOptions = {}) {
         return {};
       }
       case 'session': {
-        const nonce = hash(concat(utf8('NuSEC programming session'), unit.grant));
+        const nonce = sha256(concat(utf8('NuSEC programming session'), unit.grant));
         await verifyEvidence(decodeEvidence(fromBase64url(body.evidence)), {
           nonce,
           trust: chain =>
@@ -513,7 +514,7 @@ export async function startProductionServer(options: ServerOptions = {}) {
         expiresAtSeconds: 1_900_000_000,
         images,
         uids: wish.uids ?? null,
-        server: { baseUrl: url, tlsRootKeySha256: hash(root.key.spki) },
+        server: { baseUrl: url, tlsRootKeySha256: sha256(root.key.spki) },
         policy: { requireUidList: false, lockDebug: true, deployedLifeCycle: true, requireSpdm: true, verifyBootBeforeLock: true },
         vendorId: vendorUuid,
         classId: classUuid,
@@ -547,9 +548,7 @@ function refuse(code: ConstructorParameters<typeof NusecError>[0], detail: strin
   throw new NusecError(code, detail);
 }
 
-const hash = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());
-
-const nonceFor = (label: string, grantId: string): Uint8Array => hash(concat(utf8(label), fromHex(grantId))).slice(0, 16);
+const nonceFor = (label: string, grantId: string): Uint8Array => sha256(concat(utf8(label), fromHex(grantId))).slice(0, 16);
 
 const grantJson = ({ grantId, objId, grant }: Unit) => ({ grantId, objId, grant: toBase64url(grant), expiresAt: '2030-01-01T00:00:00Z' });
 

@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync, sign } from 'node:crypto';
+import { generateKeyPairSync, sign } from 'node:crypto';
 import { cpSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { agreeWithServer } from '../../../gateway-device/programmer/core.ts';
@@ -6,6 +6,7 @@ import { readBundle, readIdentity } from '../../../gateway-device/programmer/ide
 import { deliverOutstanding, zeroiseJob } from '../../../gateway-device/programmer/zeroise.ts';
 import { toHex, utf8 } from '../../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { derToRaw } from '../../../src/ecdsa.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { buildImage } from '../../../src/ota/build.ts';
@@ -413,7 +414,7 @@ describe('an interposer on the wires of the target', () => {
       if (message?.command !== commands.otp.id) return [body];
       if (direction === 'up') {
         const value = wanted.get(message.sequence);
-        const lie = value && { sha256: new Uint8Array(createHash('sha256').update(value).digest()) };
+        const lie = value && { sha256: sha256(value) };
         return [lie ? sealVendor({ ...message, body: encodeOk(commands.otp.response, lie) }) : body];
       }
       const request = decodeAs(commands.otp.request, message.body);

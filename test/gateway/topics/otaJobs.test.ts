@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { concat, toHex } from '../../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
+import { sha256Hex } from '../../../src/digest.ts';
 import { jobStatusMessage, otaBlock, otaQuestion } from '../../../src/mqttMessages.ts';
 import { blockSecretBytes, blockSecretLabel, openBlock, openBlockChannel } from '../../../src/ota/blocks.ts';
 import { referenceHash } from '../../../src/ota/build.ts';
@@ -96,7 +96,7 @@ it.each([
 
 it('serves no block of a job that is not the device’s own (T20)', async () => {
   const before = device.errors.length;
-  const other = createHash('sha256').update('other').digest('hex').slice(0, 32);
+  const other = sha256Hex('other').slice(0, 32);
   await device.client.publish(`ota/${other}`, encodeAs(otaQuestion, { cid: 6, first: 0, count: 1, blockBytes: 4096 }), { qos: 0 });
   await eventually(() => device.errors.length > before);
   await device.client.publish(`job/${other}`, encodeAs(jobStatusMessage, { cid: 7, status: 'written' }));

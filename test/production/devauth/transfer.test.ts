@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { concat } from '../../../src/bytes.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { createDevAuthHost } from '../../../src/production/devauth/host.ts';
 import { type Pieces, takePiece } from '../../../src/production/devauth/pieces.ts';
 import { createDevAuthResponder, type DevAuthHandlers } from '../../../src/production/devauth/responder.ts';
@@ -9,7 +9,6 @@ import { pieceBytesFor, putObject, sendFirmware } from '../../../src/production/
 import { fill } from '../samples.ts';
 
 const maxBodyBytes = 256;
-const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash('sha256').update(bytes).digest());
 const version = { major: 1, minor: 0, revision: 0, build: 0 };
 
 function hostOf(handlers: DevAuthHandlers) {

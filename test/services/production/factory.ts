@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { concat, fromBase64url, fromHex, toBase64url, toHex, utf8 } from '../../../src/bytes.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { parseVersion } from '../../../src/domain/version.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { fromPem } from '../../../src/pki/pem.ts';
@@ -11,7 +12,7 @@ import { packageKeysOf, verifyTrustBundle } from '../../../src/production/trustB
 import { encodeEvidence } from '../../../src/spdm/evidence.ts';
 import { runSessionSetup } from '../../../src/spdm/requester/run.ts';
 import { createResponder } from '../../../src/spdm/responder/responder.ts';
-import { agreeKek, csrOf, lockedProgrammer, newParty, newUid, type Party, type PreparedProgrammer, receiptOf, sha256 } from '../parties.ts';
+import { agreeKek, csrOf, lockedProgrammer, newParty, newUid, type Party, type PreparedProgrammer, receiptOf } from '../parties.ts';
 import type { Answer, Body, Site } from './plant.ts';
 
 /** A contract manufacturer in a test: a programmer that keeps its ledger as the real one does, and chips it builds. */
