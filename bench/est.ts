@@ -16,7 +16,7 @@ import { createAlarms } from '../src/services/base/alarms.ts';
 import type { Context } from '../src/services/base/context.ts';
 import { openContext } from '../src/services/dataFolder/open.ts';
 import { registerGateway } from '../src/services/field/gateways.ts';
-import { startTrust } from '../src/services/identity/clientTrust.ts';
+import { startClientTrust } from '../src/services/identity/clientTrust.ts';
 import { certifyGateway } from '../src/services/identity/enrolment.ts';
 import { issueServerIdentity } from '../src/services/identity/serverCertificate.ts';
 import { startRevocations } from '../src/services/revocation/revocations.ts';
@@ -67,7 +67,7 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   const { ctx, close } = await openContext(settings, { https: 8443, crl: 8080 }, true);
   const { tokens } = await initialiseProject(ctx, { organization: 'Example', administrators: ['alice', 'bob'] });
   const revocations = await startRevocations(ctx);
-  const trust = await startTrust(ctx, revocations);
+  const trust = await startClientTrust(ctx, revocations);
   const tls = await issueServerIdentity(ctx, ['localhost']);
   const person = async (given: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, given)) });
   const services = { ctx, alarms: createAlarms(ctx), revocations, trust } as Services;

@@ -11,12 +11,13 @@ import { authenticateOperator } from './services/administration/operators.ts';
 import { createAlarms } from './services/base/alarms.ts';
 import { openContext } from './services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from './services/field/wideChannel.ts';
-import { startTrust } from './services/identity/clientTrust.ts';
+import { startClientTrust } from './services/identity/clientTrust.ts';
 import { issueServerIdentity, startTlsRenewal } from './services/identity/serverCertificate.ts';
 import { openPeerLinks } from './services/processes/peerLinks.ts';
 import { createPeers } from './services/processes/peers.ts';
 import { maxSeats, whileLeading } from './services/processes/seats.ts';
-import { startPki } from './services/revocation/pki.ts';
+import { createBulkRevocations } from './services/revocation/bulkRevocations.ts';
+import { startOcsp } from './services/revocation/ocsp.ts';
 import { checkRevocationMark } from './services/revocation/revocationMark.ts';
 import { startRevocations } from './services/revocation/revocations.ts';
 import { startField } from './services/start/field.ts';
@@ -46,25 +47,34 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
     await opened.close();
     throw error;
   });
-  const trust = await startTrust(ctx, revocations);
-  const pki = await startPki(ctx, revocations);
+  const trust = await startClientTrust(ctx, revocations);
+  const ocsp = await startOcsp(ctx, revocations);
   const names = [settings.publicHost, settings.host];
   const tls = await issueServerIdentity(ctx, names);
   const channel = createChannel();
   const peers = createPeers<PeerAnswers>(peerQuestions);
   const field = await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers });
   const onOnline = peers.tell;
-  const gateway = await startGateway({ ctx, alarms, revocations, trust, field, channel, onOnline, staple: pki.ocsp.staple }, tls);
+  const gateway = await startGateway({ ctx, alarms, revocations, trust, field, channel, onOnline, staple: ocsp.staple }, tls);
   peers.onTaken(gateway.leave);
   const links = await openPeerLinks(settings.dataDir, opened.seat, maxSeats, peers.addLink);
   if (links === undefined) ctx.log.warn({ dataDir: settings.dataDir }, 'the path is too long for sockets: other processes are not reached');
-  const services: Services = { ctx, alarms, revocations, trust, channel: field.channel, field, pki };
+  const services: Services = {
+    ctx,
+    alarms,
+    revocations,
+    trust,
+    channel: field.channel,
+    field,
+    ocsp,
+    bulkRevocations: createBulkRevocations(ctx),
+  };
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
   const api = createApiServer(createApi(services, auth, resources), tls);
   endWhenRevoked(api, revocations, trust);
-  staple(api, pki.ocsp);
-  const crl = createCrlServer(ctx, pki.ocsp);
+  staple(api, ocsp);
+  const crl = createCrlServer(ctx, ocsp);
   const { host, sharePorts } = settings;
   const httpsPort = await listen(api, settings.httpsPort, host, sharePorts);
   const crlPort = await listen(crl, settings.crlPort, host, sharePorts);
@@ -94,7 +104,7 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
       await closeServer(api);
       await closeServer(crl);
       await field.close();
-      await pki.close();
+      await ocsp.close();
       await trust.close();
       await revocations.close();
       await opened.close();

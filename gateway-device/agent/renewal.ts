@@ -5,13 +5,13 @@ import { checkChainAsync } from '../../src/pki/chain.ts';
 import { type Certificate, parseCertificate } from '../../src/pki/parse.ts';
 import { fromPem, toPem } from '../../src/pki/pem.ts';
 import { readCertsOnly } from '../../src/pki/pkcs7.ts';
+import { isInLastThird } from '../../src/times.ts';
 import { createHttpClient } from '../link/httpClient.ts';
 import { type AgentIdentity, identityOf, requestOf } from './identity.ts';
 import type { AgentTrust } from './trust.ts';
 
 /** A gateway renews its certificate itself, in the last third of its life, by EST with the present one (RFC 7030 §4.2.2) and for the same key. */
 
-const renewalShare = 1 / 3;
 const estPath = '/.well-known/est/gateway/simplereenroll';
 
 /** @returns the identity with the next certificate; undefined while the present one is young, or when the server has no newer one
@@ -19,7 +19,7 @@ const estPath = '/.well-known/est/gateway/simplereenroll';
  *          a person enrols it again), SERVER_UNREACHABLE, and what the server refuses */
 export async function renewedIdentity(identity: AgentIdentity, trust: AgentTrust, server: string): Promise<AgentIdentity | undefined> {
   const present = leafOf(identity);
-  if (!isDue(present, Date.now())) return undefined;
+  if (!isInLastThird(present, Date.now())) return undefined;
   const der = await askForNext(identity, server);
   const next = parseCertificate(der);
   if (next.serialHex === present.serialHex) return undefined;
@@ -37,11 +37,6 @@ export async function renewedIdentity(identity: AgentIdentity, trust: AgentTrust
 }
 
 const leafOf = ({ tls }: AgentIdentity): Certificate => parseCertificate(fromPem('CERTIFICATE', tls.cert)[0] ?? new Uint8Array());
-
-function isDue({ notBefore, notAfter }: Certificate, now: number): boolean {
-  const [from, to] = [Date.parse(notBefore), Date.parse(notAfter)];
-  return now >= to - (to - from) * renewalShare;
-}
 
 async function askForNext({ tls, gatewayId }: AgentIdentity, server: string): Promise<Uint8Array> {
   const csr = Buffer.from(requestOf(createPrivateKey(tls.key), gatewayId)).toString('base64');

@@ -37,7 +37,7 @@ const bulkSchema = z
 
 const toAnswer = ({ uidsSha256: _, ...bulk }: BulkRevocation) => bulk;
 
-export const bulkRevocationsResource: Resource = (api, { pki }, auth) => {
+export const bulkRevocationsResource: Resource = (api, { bulkRevocations }, auth) => {
   const officer = auth.person('securityOfficer');
   const params = z.object({ id: idField });
   const one = { 200: jsonAnswer(bulkSchema, 'the bulk revocation') };
@@ -52,7 +52,7 @@ export const bulkRevocationsResource: Resource = (api, { pki }, auth) => {
   });
   api.openapi(propose, async c => {
     const { selection, reason, note } = c.req.valid('json');
-    return c.json(toAnswer(await pki.bulk.propose(selection, reason, note, actor(c))), 201);
+    return c.json(toAnswer(await bulkRevocations.propose(selection, reason, note, actor(c))), 201);
   });
 
   const list = createRoute({
@@ -62,7 +62,7 @@ export const bulkRevocationsResource: Resource = (api, { pki }, auth) => {
     middleware: auth.person(),
     responses: { 200: jsonAnswer(z.object({ bulkRevocations: z.array(bulkSchema) }), 'bulk revocations') },
   });
-  api.openapi(list, async c => c.json({ bulkRevocations: (await pki.bulk.list()).map(toAnswer) }, 200));
+  api.openapi(list, async c => c.json({ bulkRevocations: (await bulkRevocations.list()).map(toAnswer) }, 200));
 
   const get = createRoute({
     method: 'get',
@@ -72,7 +72,7 @@ export const bulkRevocationsResource: Resource = (api, { pki }, auth) => {
     request: { params },
     responses: one,
   });
-  api.openapi(get, async c => c.json(toAnswer(await pki.bulk.get(c.req.valid('param').id)), 200));
+  api.openapi(get, async c => c.json(toAnswer(await bulkRevocations.get(c.req.valid('param').id)), 200));
 
   const approve = createRoute({
     method: 'post',
@@ -82,7 +82,7 @@ export const bulkRevocationsResource: Resource = (api, { pki }, auth) => {
     request: { params },
     responses: one,
   });
-  api.openapi(approve, async c => c.json(toAnswer(await pki.bulk.approve(c.req.valid('param').id, actor(c))), 200));
+  api.openapi(approve, async c => c.json(toAnswer(await bulkRevocations.approve(c.req.valid('param').id, actor(c))), 200));
 
   const cancel = createRoute({
     method: 'post',
@@ -92,5 +92,5 @@ export const bulkRevocationsResource: Resource = (api, { pki }, auth) => {
     request: { params },
     responses: one,
   });
-  api.openapi(cancel, async c => c.json(toAnswer(await pki.bulk.cancel(c.req.valid('param').id, actor(c))), 200));
+  api.openapi(cancel, async c => c.json(toAnswer(await bulkRevocations.cancel(c.req.valid('param').id, actor(c))), 200));
 };

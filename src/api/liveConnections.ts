@@ -1,5 +1,5 @@
 import type { Server, TLSSocket } from 'node:tls';
-import type { Trust } from '../services/identity/clientTrust.ts';
+import type { ClientTrust } from '../services/identity/clientTrust.ts';
 import type { Ocsp } from '../services/revocation/ocsp.ts';
 import type { Revocations } from '../services/revocation/revocations.ts';
 
@@ -8,7 +8,7 @@ import type { Revocations } from '../services/revocation/revocations.ts';
 
 /** Connections with a client certificate are kept by its serial number and closed as soon as that is revoked. Who comes back is let in and
  *  refused in each request, so that it is told why (CERTIFICATE_REVOKED). */
-export function endWhenRevoked(server: Server, revocations: Revocations, trust: Trust): void {
+export function endWhenRevoked(server: Server, revocations: Revocations, trust: ClientTrust): void {
   const live = new Map<string, Set<TLSSocket>>();
   server.on('secureConnection', socket => {
     const serialHex = socket.getPeerX509Certificate()?.serialNumber.toLowerCase();
@@ -28,7 +28,7 @@ export function endWhenRevoked(server: Server, revocations: Revocations, trust: 
   });
 }
 
-function isTrusted(socket: TLSSocket, trust: Trust): boolean {
+function isTrusted(socket: TLSSocket, trust: ClientTrust): boolean {
   try {
     const peer = socket.getPeerX509Certificate();
     return peer !== undefined && trust.identify(new Uint8Array(peer.raw)).serialHex !== '';

@@ -1,3 +1,4 @@
+import { type Decider, type Of, requireStatus } from './decider.ts';
 /** The counter: how many units of a job one programmer may still build (RULE-4, T1).
  *  Stream `allotment-{job}-{programmer}`. Reserve first, commit or void after.
  *  OPEN → READY (package imported) ⇄ EXHAUSTED | FROZEN → CLOSED;  CLOSED with a receipt → OPEN (raised)
@@ -13,7 +14,6 @@ import {
   requireLiveGrant,
 } from './allotmentState.ts';
 import { getEntry } from './bucketMap.ts';
-import { type Decider, requireStatus } from './decider.ts';
 import { isPast, refuse, requireCount, timeAfter } from './rules.ts';
 
 /** Life of a grant (I12). */
@@ -92,9 +92,7 @@ function decide(command: AllotmentCommand, state: AllotmentState): readonly Allo
   }
 }
 
-type Of<Type extends AllotmentCommand['type']> = Extract<AllotmentCommand, { readonly type: Type }>;
-
-function open({ type: _, ...data }: Of<'OpenAllotment'>, state: AllotmentState): readonly AllotmentEvent[] {
+function open({ type: _, ...data }: Of<AllotmentCommand, 'OpenAllotment'>, state: AllotmentState): readonly AllotmentEvent[] {
   if (state.status !== 'NONE') {
     return state.quota === data.quota && state.scrapAllowance === data.scrapAllowance ? [] : refuse('CONFLICT', 'this allotment is open');
   }
@@ -103,7 +101,7 @@ function open({ type: _, ...data }: Of<'OpenAllotment'>, state: AllotmentState):
   return [{ type: 'AllotmentOpened', data }];
 }
 
-function raise({ quota, scrapAllowance }: Of<'RaiseAllotment'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function raise({ quota, scrapAllowance }: Of<AllotmentCommand, 'RaiseAllotment'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   if (state.quota === quota && state.scrapAllowance === scrapAllowance) return [];
   requireNotFrozen(state);
   if (state.status === 'CLOSED') requireReopening(quota, scrapAllowance, state);
@@ -122,7 +120,7 @@ function requireReopening(quota: number, scrapAllowance: number, state: OpenedAl
 }
 
 /** I13: a new package has a higher sequence and supersedes the one before. */
-function exportPackage({ type: _, ...data }: Of<'ExportPackage'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function exportPackage({ type: _, ...data }: Of<AllotmentCommand, 'ExportPackage'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   const newest = state.packages.at(-1);
   if (newest?.packageId === data.packageId && newest.sha256 === data.sha256) return [];
   requireNotFrozen(state);
@@ -135,7 +133,7 @@ function exportPackage({ type: _, ...data }: Of<'ExportPackage'>, state: OpenedA
 }
 
 /** The programmer's signed acknowledgement, already verified. Only the newest package is accepted (R62, T3). */
-function importPackage({ packageId, now }: Of<'ImportPackage'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function importPackage({ packageId, now }: Of<AllotmentCommand, 'ImportPackage'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   if (state.importedPackageId === packageId) return [];
   requireNotFrozen(state);
   requireStatus(state, ['OPEN', 'READY', 'EXHAUSTED'], 'importing a package');
@@ -148,7 +146,7 @@ function importPackage({ packageId, now }: Of<'ImportPackage'>, state: OpenedAll
 
 /** One grant per live UID: the same request gives the same grant. A request that quotes an older ledger than the server has seen
  *  comes from restored flash (T2): the gap is recorded and the allotment frozen; the caller answers LEDGER_GAP. */
-function reserve(command: Of<'ReserveUnit'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function reserve(command: Of<AllotmentCommand, 'ReserveUnit'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   if (!command.programmerActive) refuse('PROGRAMMER_NOT_ACTIVE', 'only an active programmer reserves');
   if (!command.jobRunning) refuse('JOB_NOT_RUNNING', 'the job is not running');
   requireNotFrozen(state);
@@ -167,7 +165,7 @@ function sameGrant(live: Unit, now: string): readonly AllotmentEvent[] {
   return [];
 }
 
-function newGrant(command: Of<'ReserveUnit'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function newGrant(command: Of<AllotmentCommand, 'ReserveUnit'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   if (!command.uidListed) refuse('UID_NOT_LISTED', 'this UID is not on the list of the job');
   if (state.status === 'EXHAUSTED') refuse('COUNT_EXHAUSTED', 'the count of this allotment is used up');
   requireStatus(state, ['READY'], 'reserving');
@@ -190,14 +188,17 @@ function ledgerGap(quotedNumber: number, quotedHead: string, state: OpenedAllotm
   ];
 }
 
-function commit({ grantId, uid, receiptSha256, now }: Of<'CommitUnit'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function commit(
+  { grantId, uid, receiptSha256, now }: Of<AllotmentCommand, 'CommitUnit'>,
+  state: OpenedAllotment,
+): readonly AllotmentEvent[] {
   if (getEntry(state.used, grantId) === 'committed') return [];
   const unit = requireLiveGrant(state, grantId, uid, now);
   return withExhaustion(state, { type: 'UnitCommitted', data: { grantId, uid, objId: unit.objId, receiptSha256 } });
 }
 
 /** The count comes back unless OTP was touched; a scrapped unit counts against the scrap allowance. */
-function voidUnit({ grantId, reason, otpTouched }: Of<'VoidUnit'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function voidUnit({ grantId, reason, otpTouched }: Of<AllotmentCommand, 'VoidUnit'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   const outcome = getEntry(state.used, grantId);
   if (outcome === 'voided') return [];
   if (outcome === 'committed') refuse('GRANT_USED', 'this unit is committed');
@@ -215,7 +216,7 @@ function withExhaustion(state: OpenedAllotment, event: AllotmentEvent): readonly
 
 /** I14: contiguous and hash-linked (the signatures were checked by the caller). A missing segment is asked for again (LEDGER_GAP);
  *  another history at a known place is tampering and freezes; more reserve records than grants is overbuild and freezes (T1). */
-function acceptSegment(command: Of<'AcceptLedgerSegment'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function acceptSegment(command: Of<AllotmentCommand, 'AcceptLedgerSegment'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   const { from, to, headHash, counter, previousHash } = command;
   if (state.segments.some(segment => segment.to === to && segment.headHash === headHash)) return [];
   const newest = state.segments.at(-1) ?? { to: 0, headHash: ledgerGenesisHex };
@@ -240,7 +241,7 @@ function recordGap(quotedNumber: number, quotedHead: string, state: OpenedAllotm
   return [gap, { type: 'AllotmentFrozen', data: { reason: 'ledger-fork', by: 'system:allotment' } }];
 }
 
-function close({ by, zeroise }: Of<'CloseAllotment'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function close({ by, zeroise }: Of<AllotmentCommand, 'CloseAllotment'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   if (state.status === 'CLOSED') return [];
   if (state.open.size > 0) refuse('STATE', `${state.open.size} units are neither committed nor voided`);
   if ('missing' in zeroise) {

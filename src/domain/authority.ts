@@ -1,3 +1,4 @@
+import { type Decider, type Of, requireStatus } from './decider.ts';
 /** The certification authority of a project: root, issuing CAs, package key, trust bundle, CRLs. Stream `authority-{project}`.
  *  NONE → CREATED; an issuing CA: ESTABLISHED → ACTIVE → RETIRED, any → COMPROMISED. Generations overlap: a retired CA stays
  *  trusted and keeps signing its CRL, but issues nothing new.
@@ -16,7 +17,6 @@ import {
   type TrustBundleFacts,
 } from './authorityEvents.ts';
 import { type AuthorityState, type CreatedAuthority, evolveAuthority, type KnownIssuingCa } from './authorityState.ts';
-import { type Decider, requireStatus } from './decider.ts';
 import { refuse, requireTwoPeople } from './rules.ts';
 
 export type AuthorityCommand =
@@ -75,13 +75,11 @@ function decide(command: AuthorityCommand, state: AuthorityState): readonly Auth
   }
 }
 
-type Of<Type extends AuthorityCommand['type']> = Extract<AuthorityCommand, { readonly type: Type }>;
-
-function createProject({ project, name, by }: Of<'CreateProject'>, state: AuthorityState): readonly AuthorityEvent[] {
+function createProject({ project, name, by }: Of<AuthorityCommand, 'CreateProject'>, state: AuthorityState): readonly AuthorityEvent[] {
   return state.status === 'NONE' ? [{ type: 'ProjectCreated', data: { project, name, by } }] : [];
 }
 
-function establishRoot({ type: _, ...data }: Of<'EstablishRootCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function establishRoot({ type: _, ...data }: Of<AuthorityCommand, 'EstablishRootCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
   if (state.root?.sha256 === data.sha256) return [];
   if (state.root !== undefined) refuse('CONFLICT', 'this project has another root');
   requireTwoPeople(data.approvers, 'creating the root');
@@ -89,7 +87,7 @@ function establishRoot({ type: _, ...data }: Of<'EstablishRootCa'>, state: Creat
 }
 
 /** The next root, while the one before it stays trusted. */
-function rollRoot({ type: _, ...data }: Of<'RollRootCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function rollRoot({ type: _, ...data }: Of<AuthorityCommand, 'RollRootCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
   const known = state.roots.find(({ rootId }) => rootId === data.rootId);
   if (known !== undefined) return known.sha256 === data.sha256 ? [] : refuse('CONFLICT', 'this root has another certificate');
   requireTwoPeople(data.approvers, 'a new root');
@@ -98,7 +96,7 @@ function rollRoot({ type: _, ...data }: Of<'RollRootCa'>, state: CreatedAuthorit
 }
 
 /** Ends the overlap: what this root issued is not believed any more. */
-function retireRoot({ rootId }: Of<'RetireRootCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function retireRoot({ rootId }: Of<AuthorityCommand, 'RetireRootCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
   const known = state.roots.find(root => root.rootId === rootId) ?? refuse('NOT_FOUND', 'there is no such root');
   if (known.retired) return [];
   if (known === state.root) refuse('STATE', 'the newest root cannot be retired');
@@ -107,7 +105,10 @@ function retireRoot({ rootId }: Of<'RetireRootCa'>, state: CreatedAuthority): re
   return [{ type: 'RootCaRetired', data: { rootId } }];
 }
 
-function establishIssuingCa({ type: _, ...data }: Of<'EstablishIssuingCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function establishIssuingCa(
+  { type: _, ...data }: Of<AuthorityCommand, 'EstablishIssuingCa'>,
+  state: CreatedAuthority,
+): readonly AuthorityEvent[] {
   const known = state.issuingCas.find(ca => ca.icaId === data.icaId);
   if (known !== undefined) return known.sha256 === data.sha256 ? [] : refuse('CONFLICT', 'this issuing CA has another certificate');
   if (state.root === undefined) refuse('STATE', 'an issuing CA needs the root');
@@ -125,7 +126,7 @@ function caOf(state: CreatedAuthority, icaId: string): KnownIssuingCa {
 }
 
 /** One active CA per use and line: the new generation retires the old one. */
-function activate({ icaId }: Of<'ActivateIssuingCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function activate({ icaId }: Of<AuthorityCommand, 'ActivateIssuingCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
   const ca = caOf(state, icaId);
   if (ca.status === 'ACTIVE') return [];
   if (ca.status !== 'ESTABLISHED') refuse('CA_NOT_ACTIVE', `the issuing CA is ${ca.status}`);
@@ -134,20 +135,26 @@ function activate({ icaId }: Of<'ActivateIssuingCa'>, state: CreatedAuthority): 
   return [...retired, { type: 'IssuingCaActivated', data: { icaId } }];
 }
 
-function retire({ icaId }: Of<'RetireIssuingCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function retire({ icaId }: Of<AuthorityCommand, 'RetireIssuingCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
   const { status } = caOf(state, icaId);
   if (status === 'RETIRED') return [];
   if (status === 'COMPROMISED') refuse('CA_NOT_ACTIVE', 'the issuing CA is compromised');
   return [{ type: 'IssuingCaRetired', data: { icaId } }];
 }
 
-function compromisePackageKey({ keyId, reason, by }: Of<'CompromisePackageKey'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function compromisePackageKey(
+  { keyId, reason, by }: Of<AuthorityCommand, 'CompromisePackageKey'>,
+  state: CreatedAuthority,
+): readonly AuthorityEvent[] {
   const key = state.packageKeys.find(candidate => candidate.keyId === keyId);
   if (key === undefined) refuse('NOT_FOUND', 'there is no such package key');
   return key.compromised ? [] : [{ type: 'PackageKeyCompromised', data: { keyId, reason, by } }];
 }
 
-function publishBundle({ type: _, ...data }: Of<'PublishTrustBundle'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function publishBundle(
+  { type: _, ...data }: Of<AuthorityCommand, 'PublishTrustBundle'>,
+  state: CreatedAuthority,
+): readonly AuthorityEvent[] {
   const { version, sha256 } = data;
   if (version === state.trustBundle.version && sha256 === state.trustBundle.sha256) return [];
   if (version !== state.trustBundle.version + 1) refuse('CONFLICT', `the next trust bundle is version ${state.trustBundle.version + 1}`);
@@ -156,7 +163,7 @@ function publishBundle({ type: _, ...data }: Of<'PublishTrustBundle'>, state: Cr
 }
 
 /** Numbers rise, so an old list is known as old; a compromised key signs nothing any more (I10). */
-function issueCrl({ type: _, ...data }: Of<'IssueCrl'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function issueCrl({ type: _, ...data }: Of<AuthorityCommand, 'IssueCrl'>, state: CreatedAuthority): readonly AuthorityEvent[] {
   requireSigning(state, data.icaId);
   const newest = state.crls.find(crl => crl.icaId === data.icaId);
   if (newest?.number === data.number && newest.sha256 === data.sha256) return [];
@@ -164,14 +171,20 @@ function issueCrl({ type: _, ...data }: Of<'IssueCrl'>, state: CreatedAuthority)
   return [{ type: 'CrlIssued', data }];
 }
 
-function issueServerCertificate({ type: _, ...data }: Of<'IssueServerCertificate'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function issueServerCertificate(
+  { type: _, ...data }: Of<AuthorityCommand, 'IssueServerCertificate'>,
+  state: CreatedAuthority,
+): readonly AuthorityEvent[] {
   if (state.serverCertificate?.serial === data.serial) return [];
   const ca = caOf(state, data.icaId);
   if (ca.status !== 'ACTIVE' || ca.use !== 'server') refuse('CA_NOT_ACTIVE', 'this is not the active server CA');
   return [{ type: 'ServerCertificateIssued', data }];
 }
 
-function establishOcspSigner({ type: _, ...data }: Of<'EstablishOcspSigner'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function establishOcspSigner(
+  { type: _, ...data }: Of<AuthorityCommand, 'EstablishOcspSigner'>,
+  state: CreatedAuthority,
+): readonly AuthorityEvent[] {
   if (state.ocspSigners.some(signer => signer.serial === data.serial)) return [];
   requireSigning(state, data.icaId);
   return [{ type: 'OcspSignerEstablished', data }];

@@ -1,9 +1,9 @@
+import type { Decider, Of } from './decider.ts';
 /** Key ceremonies: what changes the authorities of a project is proposed by one person and carried out when another approves (I16).
  *  Stream `ceremonies-{project}`; each ceremony: PROPOSED → APPROVED → DONE, or PROPOSED → WITHDRAWN. */
 
 import type { Curve } from '../ecKey.ts';
 import type { CaUse } from './authorityEvents.ts';
-import type { Decider } from './decider.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
 
 /** Ceremonies waiting for an approval at the same time. */
@@ -77,9 +77,10 @@ function decide(command: CeremoniesCommand, state: CeremoniesState): readonly Ce
   }
 }
 
-type Of<Type extends CeremoniesCommand['type']> = Extract<CeremoniesCommand, { readonly type: Type }>;
-
-function propose({ id, action, by, now: at }: Of<'ProposeCeremony'>, state: CeremoniesState): readonly CeremoniesEvent[] {
+function propose(
+  { id, action, by, now: at }: Of<CeremoniesCommand, 'ProposeCeremony'>,
+  state: CeremoniesState,
+): readonly CeremoniesEvent[] {
   if (state.byId.has(id)) return [];
   const open = [...state.byId.values()].filter(({ status }) => status === 'PROPOSED');
   const same = open.find(ceremony => subjectOf(ceremony.action) === subjectOf(action));
@@ -92,7 +93,7 @@ function propose({ id, action, by, now: at }: Of<'ProposeCeremony'>, state: Cere
 const subjectOf = (action: CeremonyAction): string => JSON.stringify({ ...action, curve: undefined, icaCurve: undefined });
 
 /** The same approver may ask again: a ceremony that was cut off is then carried out to its end. */
-function approve({ id, by, now: at }: Of<'ApproveCeremony'>, ceremony: KnownCeremony): readonly CeremoniesEvent[] {
+function approve({ id, by, now: at }: Of<CeremoniesCommand, 'ApproveCeremony'>, ceremony: KnownCeremony): readonly CeremoniesEvent[] {
   requireOtherPerson(ceremony.proposedBy, by, 'approving a ceremony');
   if (ceremony.status === 'WITHDRAWN') refuse('STATE', 'the ceremony is withdrawn');
   return ceremony.status === 'PROPOSED' ? [{ type: 'CeremonyApproved', data: { id, by, at } }] : [];

@@ -32,3 +32,6 @@ export function requireStatus<S extends { readonly status: string }, T extends S
     throw new NusecError(code, `${what} is not possible in state ${state.status}; it needs ${allowed.join(' or ')}`);
   }
 }
+
+/** One of the commands (or events) of a union, by its type. */
+export type Of<Union extends { readonly type: string }, Type extends Union['type']> = Extract<Union, { readonly type: Type }>;

@@ -5,8 +5,10 @@
 
 import type { Decider } from './decider.ts';
 import type { DeviceCommand } from './deviceCommands.ts';
+import * as end from './deviceEnd.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
 import * as field from './deviceField.ts';
+import * as identity from './deviceIdentity.ts';
 import * as manufacture from './deviceManufacture.ts';
 import { type DeviceState, evolveDevice } from './deviceState.ts';
 import { refuse } from './rules.ts';
@@ -56,15 +58,15 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
     case 'RecordRollbackRefusal':
       return field.recordRollbackRefusal(command, state);
     case 'RenewCertificate':
-      return field.renewCertificate(command, state);
+      return identity.renewCertificate(command, state);
     case 'IssueOperationalCertificate':
-      return field.issueOperational(command, state);
+      return identity.issueOperational(command, state);
     case 'ExpireCertificate':
-      return field.expireCertificate(command, state);
+      return identity.expireCertificate(command, state);
     case 'RevokeCertificate':
-      return field.revokeCertificate(command, state);
+      return identity.revokeCertificate(command, state);
     case 'ApplyTrustBundle':
-      return field.applyTrustBundle(command, state);
+      return identity.applyTrustBundle(command, state);
     case 'SuspectClone':
       return field.suspectClone(command, state);
     case 'QuarantineDevice':
@@ -76,17 +78,17 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
     case 'ResumeDevice':
       return field.resume(command, state);
     case 'TakeForRepair':
-      return field.takeForRepair(command, state);
+      return end.takeForRepair(command, state);
     case 'OrderDebugUnlock':
-      return field.orderDebugUnlock(command, state);
+      return end.orderDebugUnlock(command, state);
     case 'ReturnToService':
-      return field.returnToService(command, state);
+      return end.returnToService(command, state);
     case 'OrderDecommission':
-      return field.orderDecommission(command, state);
+      return end.orderDecommission(command, state);
     case 'CompleteDecommission':
-      return field.completeDecommission(command, state);
+      return end.completeDecommission(command, state);
     case 'DestroyCustody':
-      return field.destroyCustody(command, state);
+      return end.destroyCustody(command, state);
   }
 }
 

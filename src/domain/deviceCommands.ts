@@ -89,5 +89,3 @@ export type DeviceCommand =
   | Command<'OrderDecommission', { readonly reason: string; readonly by: string; readonly orderSha256: string }>
   | Command<'CompleteDecommission', { readonly by: string } & ({ readonly wipeReceiptSha256: string } | { readonly timedOut: true })>
   | Command<'DestroyCustody', { readonly keyIds: readonly string[] }>;
-
-export type DeviceCommandOf<Type extends DeviceCommand['type']> = Extract<DeviceCommand, { readonly type: Type }>;

@@ -1,17 +1,16 @@
-/** Decisions about a device in the field: attestation, upgrades, certificates, quarantine, suspension, repair, end. */
+import { type Of, requireStatus } from './decider.ts';
+/** Decisions about a device in the field: contact, attestation, upgrades, suspicion, quarantine, suspension. */
 
-import { requireStatus } from './decider.ts';
-import type { DeviceCommandOf as Of } from './deviceCommands.ts';
+import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent, Offer } from './deviceEvents.ts';
-import { revokeAll } from './deviceManufacture.ts';
 import type { DeviceState, DeviceStatus, LivingDevice } from './deviceState.ts';
 import { judgeOffer, judgeReport } from './offer.ts';
-import { isPast, refuse, requireTwoPeople } from './rules.ts';
+import { refuse } from './rules.ts';
 
 type Events = readonly DeviceEvent[];
 
 /** Statuses in which a device may connect and attest (I11). */
-const connectable = ['STOCK', 'IN_SERVICE', 'UPGRADING', 'QUARANTINED'] as const;
+export const connectable = ['STOCK', 'IN_SERVICE', 'UPGRADING', 'QUARANTINED'] as const;
 const upgradable: readonly DeviceStatus[] = ['STOCK', 'IN_SERVICE'];
 const outOfUse: readonly DeviceStatus[] = ['REVOKED', 'DECOMMISSIONED', 'FAILED', 'SCRAPPED'];
 
@@ -27,13 +26,13 @@ export function isUpgradable(state: LivingDevice): boolean {
 }
 
 /** The first contact from the field puts the device in service. */
-export function connect({ via }: Of<'ConnectDevice'>, state: LivingDevice): Events {
+export function connect({ via }: Of<DeviceCommand, 'ConnectDevice'>, state: LivingDevice): Events {
   requireConnectable(state);
   return state.status === 'STOCK' ? [{ type: 'DevicePutInService', data: { via } }] : [];
 }
 
 /** Only a change is an event; what repeats the known state is telemetry. */
-export function recordAttestation(command: Of<'RecordAttestation'>, state: LivingDevice): Events {
+export function recordAttestation(command: Of<DeviceCommand, 'RecordAttestation'>, state: LivingDevice): Events {
   requireConnectable(state);
   const { evidenceSha256, via } = command;
   const known = state.attestation;
@@ -48,7 +47,7 @@ export function recordAttestation(command: Of<'RecordAttestation'>, state: Livin
 }
 
 /** I9 and I11, by the one offer decision. A new offer replaces one that was not started. */
-export function offerFirmware(command: Of<'OfferFirmware'>, state: LivingDevice): Events {
+export function offerFirmware(command: Of<DeviceCommand, 'OfferFirmware'>, state: LivingDevice): Events {
   const { offerId, rolloutId, releaseId, release, line, rules } = command;
   if (knownOffer(state, offerId)) return [];
   const { firmware } = state;
@@ -64,7 +63,7 @@ function knownOffer(state: LivingDevice, offerId: string): boolean {
   return [state.offer?.offerId, state.failedOffer?.offerId, state.upgradedOfferId].includes(offerId);
 }
 
-export function startUpgrade({ offerId }: Of<'StartUpgrade'>, state: LivingDevice): Events {
+export function startUpgrade({ offerId }: Of<DeviceCommand, 'StartUpgrade'>, state: LivingDevice): Events {
   if (state.status === 'UPGRADING' && state.offer?.offerId === offerId) return [];
   requireStatus(state, ['STOCK', 'IN_SERVICE'], 'starting an upgrade', 'DEVICE_STATE');
   if (state.offer?.offerId !== offerId) refuse('DEVICE_STATE', 'this offer does not stand');
@@ -73,7 +72,7 @@ export function startUpgrade({ offerId }: Of<'StartUpgrade'>, state: LivingDevic
 }
 
 /** I18, RULE-18: the registry changes only when the evidence shows the new image. Evidence also outweighs an upgrade given up before. */
-export function recordUpgrade(command: Of<'RecordUpgrade'>, state: LivingDevice): Events {
+export function recordUpgrade(command: Of<DeviceCommand, 'RecordUpgrade'>, state: LivingDevice): Events {
   const { offerId, evidenceSha256, imageHash } = command;
   if (state.upgradedOfferId === offerId) return [];
   requireStatus(state, ['STOCK', 'IN_SERVICE', 'UPGRADING'], 'recording an upgrade', 'DEVICE_STATE');
@@ -91,68 +90,24 @@ function standingOffer(state: LivingDevice, offerId: string): Offer {
   return offer ?? refuse('DEVICE_STATE', 'this offer does not stand');
 }
 
-export function failUpgrade({ offerId, reason }: Of<'FailUpgrade'>, state: LivingDevice): Events {
+export function failUpgrade({ offerId, reason }: Of<DeviceCommand, 'FailUpgrade'>, state: LivingDevice): Events {
   if (state.failedOffer?.offerId === offerId || state.upgradedOfferId === offerId) return [];
   if (state.offer?.offerId !== offerId) refuse('DEVICE_STATE', 'this offer does not stand');
   return [{ type: 'UpgradeFailed', data: { offerId, reason } }];
 }
 
 /** A device that reports less than was proven before is a clone or was rolled back. */
-export function reportFirmware({ type: _, ...reported }: Of<'ReportFirmware'>, state: LivingDevice): Events {
+export function reportFirmware({ type: _, ...reported }: Of<DeviceCommand, 'ReportFirmware'>, state: LivingDevice): Events {
   if (state.firmware === undefined || !judgeReport(state.firmware, reported).lower) return [];
   const evidence = `reported ${reported.version}, counter ${reported.securityCounter}`;
   return suspect('firmware-below-registry', evidence, 'system:clone-detector', state);
 }
 
-export function recordRollbackRefusal({ type: _, ...data }: Of<'RecordRollbackRefusal'>, state: LivingDevice): Events {
+export function recordRollbackRefusal({ type: _, ...data }: Of<DeviceCommand, 'RecordRollbackRefusal'>, state: LivingDevice): Events {
   return state.rollbacks.includes(`${data.releaseId}/${data.hop}`) ? [] : [{ type: 'RollbackRefused', data }];
 }
 
-export function renewCertificate({ type: _, ...certificate }: Of<'RenewCertificate'>, state: LivingDevice): Events {
-  if (state.certificates.some(({ serial }) => serial === certificate.serial)) return [];
-  requireStatus(state, ['STOCK', 'IN_SERVICE', 'UPGRADING'], 'renewing the certificate', 'DEVICE_STATE');
-  if (state.decommissionOrderSha256 !== undefined) refuse('DEVICE_STATE', 'the device is to be decommissioned');
-  return [{ type: 'CertificateRenewed', data: { ...certificate, previousSerial: state.serial ?? '' } }];
-}
-
-/** Whether a device may have an operational certificate now, a first or a next one: not in quarantine, on hold, out of use or about to be (I11).
- *  @throws NusecError DEVICE_STATE */
-export function requireCertifiable(state: LivingDevice): void {
-  requireStatus(state, ['STOCK', 'IN_SERVICE', 'UPGRADING'], 'an operational certificate', 'DEVICE_STATE');
-  if (state.decommissionOrderSha256 !== undefined) refuse('DEVICE_STATE', 'the device is to be decommissioned');
-}
-
-export function issueOperational({ type: _, ...certificate }: Of<'IssueOperationalCertificate'>, state: LivingDevice): Events {
-  if (state.certificates.some(({ serial }) => serial === certificate.serial)) return [];
-  requireCertifiable(state);
-  return [{ type: 'OperationalCertificateIssued', data: certificate }];
-}
-
-export function expireCertificate({ serial, now }: Of<'ExpireCertificate'>, state: LivingDevice): Events {
-  const certificate = certificateOf(state, serial);
-  if (certificate.status !== 'issued') return [];
-  if (!isPast(certificate.notAfter, now)) refuse('STATE', `the certificate is good until ${certificate.notAfter}`);
-  return [{ type: 'CertificateExpired', data: { serial } }];
-}
-
-export function revokeCertificate({ serial, reason, by }: Of<'RevokeCertificate'>, state: LivingDevice): Events {
-  const certificate = certificateOf(state, serial);
-  return certificate.status === 'revoked' ? [] : [{ type: 'CertificateRevoked', data: { serial, reason, by } }];
-}
-
-function certificateOf(state: LivingDevice, serial: string) {
-  const certificate = state.certificates.find(candidate => candidate.serial === serial);
-  return certificate ?? refuse('NOT_FOUND', 'the device has no such certificate');
-}
-
-/** What the device says of itself, up or down: only a change is an event. */
-export function applyTrustBundle({ version }: Of<'ApplyTrustBundle'>, state: LivingDevice): Events {
-  if (version === (state.trustBundleVersion ?? 0)) return [];
-  requireConnectable(state);
-  return [{ type: 'TrustBundleFollowed', data: { version } }];
-}
-
-export function suspectClone({ reason, evidence, by }: Of<'SuspectClone'>, state: LivingDevice): Events {
+export function suspectClone({ reason, evidence, by }: Of<DeviceCommand, 'SuspectClone'>, state: LivingDevice): Events {
   return suspect(reason, evidence, by, state);
 }
 
@@ -164,13 +119,13 @@ function suspect(reason: string, evidence: string, by: string, state: LivingDevi
   return [suspected, { type: 'DeviceQuarantined', data: { reason, by } }];
 }
 
-export function quarantine({ reason, by }: Of<'QuarantineDevice'>, state: LivingDevice): Events {
+export function quarantine({ reason, by }: Of<DeviceCommand, 'QuarantineDevice'>, state: LivingDevice): Events {
   if (isQuarantined(state)) return [];
   if (outOfUse.includes(state.status)) refuse('DEVICE_STATE', `the device is ${state.status} already`);
   return [{ type: 'DeviceQuarantined', data: { reason, by } }];
 }
 
-export function release({ reason, by }: Of<'ReleaseDevice'>, state: LivingDevice): Events {
+export function release({ reason, by }: Of<DeviceCommand, 'ReleaseDevice'>, state: LivingDevice): Events {
   requireStatus(state, ['QUARANTINED'], 'releasing', 'DEVICE_STATE');
   return [{ type: 'DeviceReleased', data: { reason, by } }];
 }
@@ -180,7 +135,7 @@ const isQuarantined = ({ status, suspendedFrom }: LivingDevice): boolean =>
   status === 'QUARANTINED' || (status === 'SUSPENDED' && suspendedFrom === 'QUARANTINED');
 
 /** I11: its certificates are on hold and it is out of use until it is resumed. */
-export function suspend({ reason, by }: Of<'SuspendDevice'>, state: LivingDevice): Events {
+export function suspend({ reason, by }: Of<DeviceCommand, 'SuspendDevice'>, state: LivingDevice): Events {
   if (state.status === 'SUSPENDED') return [];
   requireStatus(state, connectable, 'suspending', 'DEVICE_STATE');
   if (!state.provisioned) refuse('DEVICE_STATE', 'the unit is still in production');
@@ -188,57 +143,7 @@ export function suspend({ reason, by }: Of<'SuspendDevice'>, state: LivingDevice
 }
 
 /** Back to where it was; a device that nobody suspended stays as it is. */
-export function resume({ by }: Of<'ResumeDevice'>, state: LivingDevice): Events {
+export function resume({ by }: Of<DeviceCommand, 'ResumeDevice'>, state: LivingDevice): Events {
   requireStatus(state, [...connectable, 'SUSPENDED'], 'resuming', 'DEVICE_STATE');
   return state.status === 'SUSPENDED' ? [{ type: 'DeviceResumed', data: { by } }] : [];
-}
-
-export function takeForRepair({ reason, by }: Of<'TakeForRepair'>, state: LivingDevice): Events {
-  if (state.status === 'RMA') return [];
-  requireStatus(state, connectable, 'repair', 'DEVICE_STATE');
-  if (!state.provisioned) refuse('DEVICE_STATE', 'the unit is still in production');
-  return [{ type: 'DeviceTakenForRepair', data: { reason, by } }];
-}
-
-/** I16: two approvers; the password is disclosed once per repair. */
-export function orderDebugUnlock({ orderSha256, approvers }: Of<'OrderDebugUnlock'>, state: LivingDevice): Events {
-  if (state.debugUnlockSha256 === orderSha256) return [];
-  requireStatus(state, ['RMA'], 'a debug unlock', 'DEVICE_STATE');
-  requireTwoPeople(approvers, 'a debug unlock');
-  if (state.debugUnlockSha256 !== undefined) refuse('DEVICE_STATE', 'the unlock password of this repair has been disclosed');
-  return [{ type: 'DebugUnlockOrdered', data: { orderSha256, approvers } }];
-}
-
-/** A new generation: new key, new registration id, same ROTPK. Older certificates are superseded. */
-export function returnToService({ type: _, objId, by, ...certificate }: Of<'ReturnToService'>, state: LivingDevice): Events {
-  if (state.objId === objId && state.serial === certificate.serial) return [];
-  requireStatus(state, ['RMA'], 'returning to service', 'DEVICE_STATE');
-  if (state.objIds.includes(objId)) refuse('UID_CONFLICT', 'a new generation needs a new registration id');
-  if (state.certificates.some(({ publicKeySha256 }) => publicKeySha256 === certificate.publicKeySha256)) {
-    refuse('WEAK_OR_CLONED_KEY', 'a new generation needs a new key');
-  }
-  const data = { ...certificate, objId, generation: state.generation + 1 };
-  return [...revokeAll(state, 'superseded', by), { type: 'DeviceReturnedToService', data }];
-}
-
-export function orderDecommission({ reason, by, orderSha256 }: Of<'OrderDecommission'>, state: LivingDevice): Events {
-  if (state.decommissionOrderSha256 !== undefined) return [];
-  requireStatus(state, [...connectable, 'SUSPENDED', 'RMA', 'REVOKED'], 'decommissioning', 'DEVICE_STATE');
-  if (!state.provisioned) refuse('DEVICE_STATE', 'the unit is still in production');
-  return [{ type: 'DeviceDecommissionOrdered', data: { reason, by, orderSha256 } }];
-}
-
-/** RULE-17: decommissioning revokes. With the wipe receipt, or without once the order timed out. */
-export function completeDecommission(command: Of<'CompleteDecommission'>, state: LivingDevice): Events {
-  if (state.status === 'DECOMMISSIONED') return [];
-  requireStatus(state, [...connectable, 'SUSPENDED', 'RMA', 'REVOKED'], 'decommissioning', 'DEVICE_STATE');
-  if (state.decommissionOrderSha256 === undefined && state.status !== 'REVOKED') refuse('DEVICE_STATE', 'decommissioning was not ordered');
-  const proof = 'timedOut' in command ? { withoutReceipt: 'timed out' } : { wipeReceiptSha256: command.wipeReceiptSha256 };
-  return [...revokeAll(state, 'cessationOfOperation', command.by), { type: 'DeviceDecommissioned', data: proof }];
-}
-
-export function destroyCustody({ keyIds }: Of<'DestroyCustody'>, state: LivingDevice): Events {
-  if (state.custodyDestroyed) return [];
-  requireStatus(state, ['DECOMMISSIONED', 'SCRAPPED'], 'destroying the keys', 'DEVICE_STATE');
-  return [{ type: 'KeyCustodyDestroyed', data: { keyIds } }];
 }

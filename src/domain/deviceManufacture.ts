@@ -1,7 +1,7 @@
+import { type Of, requireStatus } from './decider.ts';
 /** Decisions while a device is built: MINTED → CERTIFIED → ROOTED → LOCKED → PROVISIONED → STOCK, or FAILED, SCRAPPED. */
 
-import { requireStatus } from './decider.ts';
-import type { DeviceCommandOf as Of } from './deviceCommands.ts';
+import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
 import type { DeviceState, DeviceStatus, LivingDevice } from './deviceState.ts';
 import { refuse } from './rules.ts';
@@ -14,7 +14,7 @@ const ended: readonly DeviceStatus[] = ['REVOKED', 'DECOMMISSIONED', 'SCRAPPED']
 const beforeStock: readonly DeviceStatus[] = ['MINTED', 'CERTIFIED', 'ROOTED', 'LOCKED', 'PROVISIONED'];
 
 /** I3: at most one live generation, and generations rise. The same grant again is the same unit. */
-export function mint({ type: _, ...unit }: Of<'MintDevice'>, state: DeviceState): Events {
+export function mint({ type: _, ...unit }: Of<DeviceCommand, 'MintDevice'>, state: DeviceState): Events {
   if (state.status === 'NONE') return [{ type: 'DeviceMinted', data: { ...unit, generation: 1 } }];
   if (ended.includes(state.status)) refuse('DEVICE_STATE', `this chip is ${state.status} and gets no grant`);
   const sameGrant = state.grantId === unit.grantId && state.objId === unit.objId;
@@ -24,7 +24,7 @@ export function mint({ type: _, ...unit }: Of<'MintDevice'>, state: DeviceState)
 }
 
 /** I6 and the intent before the signature: the same key gives the same certificate, another key is refused. */
-export function requestCertification({ type: _, csr, ...intent }: Of<'RequestCertification'>, state: LivingDevice): Events {
+export function requestCertification({ type: _, csr, ...intent }: Of<DeviceCommand, 'RequestCertification'>, state: LivingDevice): Events {
   if (!csr.signatureVerified) refuse('CSR_SIGNATURE', 'the request does not prove possession of its key');
   if (csr.uid !== state.uid || csr.objId !== state.objId) refuse('CSR_SUBJECT', 'the request names another UID or registration id');
   const known = state.certification;
@@ -34,7 +34,7 @@ export function requestCertification({ type: _, csr, ...intent }: Of<'RequestCer
   return [{ type: 'CertificationRequested', data: intent }];
 }
 
-export function certify({ type: _, ...certificate }: Of<'CertifyDevice'>, state: LivingDevice): Events {
+export function certify({ type: _, ...certificate }: Of<DeviceCommand, 'CertifyDevice'>, state: LivingDevice): Events {
   if (state.serial === certificate.serial) return [];
   requireStatus(state, ['MINTED'], 'certifying', 'DEVICE_STATE');
   const intent = state.certification;
@@ -49,7 +49,7 @@ export function certify({ type: _, ...certificate }: Of<'CertifyDevice'>, state:
   return [{ type: 'DeviceCertified', data: { ...certificate, uid: state.uid, objId: state.objId } }];
 }
 
-export function installCertificate({ serial }: Of<'InstallCertificate'>, state: LivingDevice): Events {
+export function installCertificate({ serial }: Of<DeviceCommand, 'InstallCertificate'>, state: LivingDevice): Events {
   if (state.serial !== serial) refuse('DEVICE_STATE', 'this is not the certificate of the device');
   if (state.certificateInstalled) return [];
   requireStatus(state, ['CERTIFIED', 'ROOTED'], 'installing the certificate', 'DEVICE_STATE');
@@ -57,7 +57,7 @@ export function installCertificate({ serial }: Of<'InstallCertificate'>, state: 
 }
 
 /** Never a second boot key for one chip and slot: asking again gives the first one. */
-export function assignBootKey({ type: _, ...key }: Of<'AssignBootKey'>, state: LivingDevice): Events {
+export function assignBootKey({ type: _, ...key }: Of<DeviceCommand, 'AssignBootKey'>, state: LivingDevice): Events {
   if (ended.includes(state.status)) refuse('DEVICE_STATE', `this chip is ${state.status}`);
   if (state.bootKeys[key.slot] !== undefined) return [];
   requireStatus(state, ['CERTIFIED', 'ROOTED', 'LOCKED'], 'assigning a boot key', 'DEVICE_STATE');
@@ -65,7 +65,7 @@ export function assignBootKey({ type: _, ...key }: Of<'AssignBootKey'>, state: L
 }
 
 /** I5. The application slot may also be burned after the lock, inside the authenticated session. */
-export function burnBootKey({ slot, keyId }: Of<'BurnBootKey'>, state: LivingDevice): Events {
+export function burnBootKey({ slot, keyId }: Of<DeviceCommand, 'BurnBootKey'>, state: LivingDevice): Events {
   const key = state.bootKeys[slot];
   if (key === undefined) refuse('DEVICE_STATE', `no ${slot} key is assigned`);
   if (key.keyId !== keyId) refuse('CONFLICT', `another ${slot} key is assigned to this chip`);
@@ -77,7 +77,7 @@ export function burnBootKey({ slot, keyId }: Of<'BurnBootKey'>, state: LivingDev
   return [{ type: 'BootKeyBurned', data: { slot, keyId } }];
 }
 
-export function installBootloader({ type: _, ...facts }: Of<'InstallBootloader'>, state: LivingDevice): Events {
+export function installBootloader({ type: _, ...facts }: Of<DeviceCommand, 'InstallBootloader'>, state: LivingDevice): Events {
   if (state.bootloader?.imageHash === facts.imageHash) return [];
   requireStatus(state, ['CERTIFIED', 'ROOTED'], 'installing the bootloader', 'DEVICE_STATE');
   if (state.bootKeys.bl2 === undefined) refuse('DEVICE_STATE', 'the bootloader is signed by a key this chip does not have yet');
@@ -85,14 +85,14 @@ export function installBootloader({ type: _, ...facts }: Of<'InstallBootloader'>
 }
 
 /** Locked only after the bootloader is proven to boot: the receipt comes from it. */
-export function lockDebug({ receiptSha256 }: Of<'LockDebug'>, state: LivingDevice): Events {
+export function lockDebug({ receiptSha256 }: Of<DeviceCommand, 'LockDebug'>, state: LivingDevice): Events {
   if (state.debugLocked) return [];
   requireStatus(state, ['ROOTED'], 'locking', 'DEVICE_STATE');
   if (state.bootloader === undefined) refuse('DEVICE_STATE', 'locking needs an installed bootloader');
   return [{ type: 'DebugLocked', data: { receiptSha256 } }];
 }
 
-export function authenticateSession({ grantId, evidenceSha256 }: Of<'AuthenticateSession'>, state: LivingDevice): Events {
+export function authenticateSession({ grantId, evidenceSha256 }: Of<DeviceCommand, 'AuthenticateSession'>, state: LivingDevice): Events {
   requireGrant(state, grantId);
   if (state.session !== undefined) return [];
   requireStatus(state, ['ROOTED', 'LOCKED'], 'a programming session', 'DEVICE_STATE');
@@ -109,14 +109,14 @@ export function requireReadyForApplication(state: DeviceState, grantId: string):
   if (state.bootKeys.app?.burned !== true) refuse('DEVICE_STATE', 'the application key is not burned');
 }
 
-export function installFirmware({ type: _, grantId, ...data }: Of<'InstallFirmware'>, state: LivingDevice): Events {
+export function installFirmware({ type: _, grantId, ...data }: Of<DeviceCommand, 'InstallFirmware'>, state: LivingDevice): Events {
   if (state.grantId === grantId && state.status === 'PROVISIONED' && state.firmware?.imageHash === data.imageHash) return [];
   if (state.grantId === grantId && state.provisioned) return [];
   requireReadyForApplication(state, grantId);
   return [{ type: 'FirmwareInstalled', data }];
 }
 
-export function completeProvisioning({ grantId, receiptSha256 }: Of<'CompleteProvisioning'>, state: LivingDevice): Events {
+export function completeProvisioning({ grantId, receiptSha256 }: Of<DeviceCommand, 'CompleteProvisioning'>, state: LivingDevice): Events {
   requireGrant(state, grantId);
   if (state.provisioned) return [];
   requireStatus(state, ['PROVISIONED'], 'completing', 'DEVICE_STATE');
@@ -124,7 +124,7 @@ export function completeProvisioning({ grantId, receiptSha256 }: Of<'CompletePro
 }
 
 /** A voided unit: scrapped once OTP was touched, else free for a new generation; its certificate is revoked either way. */
-export function failUnit({ reason, otpTouched, by }: Of<'FailUnit'>, state: LivingDevice): Events {
+export function failUnit({ reason, otpTouched, by }: Of<DeviceCommand, 'FailUnit'>, state: LivingDevice): Events {
   if (state.status === 'FAILED' || state.status === 'SCRAPPED') return [];
   const status = state.status === 'QUARANTINED' ? (state.quarantineFrom ?? state.status) : state.status;
   if (!beforeStock.includes(status)) refuse('DEVICE_STATE', `a device in state ${state.status} is no longer a unit in production`);

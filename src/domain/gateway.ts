@@ -1,7 +1,7 @@
+import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A gateway and the devices behind it (R84). Stream `gateway-{id}`.
  *  REGISTERED → ACTIVE (certified) ⇄ SUSPENDED;  any → REVOKED */
 
-import { type Decider, requireStatus } from './decider.ts';
 import { refuse, requireCount } from './rules.ts';
 
 /** Devices one gateway may serve. */
@@ -82,27 +82,25 @@ function decide(command: GatewayCommand, state: GatewayState): readonly GatewayE
   }
 }
 
-type Of<Type extends GatewayCommand['type']> = Extract<GatewayCommand, { readonly type: Type }>;
-
-function register({ gatewayId, name, by }: Of<'RegisterGateway'>, state: GatewayState): readonly GatewayEvent[] {
+function register({ gatewayId, name, by }: Of<GatewayCommand, 'RegisterGateway'>, state: GatewayState): readonly GatewayEvent[] {
   if (state.status === 'NONE') return [{ type: 'GatewayRegistered', data: { gatewayId, name, by } }];
   return state.name === name ? [] : refuse('CONFLICT', 'this gateway id is taken');
 }
 
-function certify({ type: _, ...certificate }: Of<'CertifyGateway'>, state: RegisteredGateway): readonly GatewayEvent[] {
+function certify({ type: _, ...certificate }: Of<GatewayCommand, 'CertifyGateway'>, state: RegisteredGateway): readonly GatewayEvent[] {
   if (state.certificates.some(({ serial }) => serial === certificate.serial)) return [];
   requireStatus(state, ['REGISTERED', 'ACTIVE'], 'certifying');
   return [{ type: 'GatewayCertified', data: certificate }];
 }
 
-function attach({ uid, by }: Of<'AttachDevice'>, state: RegisteredGateway): readonly GatewayEvent[] {
+function attach({ uid, by }: Of<GatewayCommand, 'AttachDevice'>, state: RegisteredGateway): readonly GatewayEvent[] {
   if (state.devices.has(uid)) return [];
   requireStatus(state, ['REGISTERED', 'ACTIVE'], 'attaching a device');
   if (state.devices.size >= maxAttachedDevices) refuse('RATE_LIMITED', `a gateway serves at most ${maxAttachedDevices} devices`);
   return [{ type: 'DeviceAttached', data: { uid, by } }];
 }
 
-function applyBundle({ version }: Of<'ApplyTrustBundle'>, state: RegisteredGateway): readonly GatewayEvent[] {
+function applyBundle({ version }: Of<GatewayCommand, 'ApplyTrustBundle'>, state: RegisteredGateway): readonly GatewayEvent[] {
   if (version === state.trustBundleVersion) return [];
   requireStatus(state, ['ACTIVE'], 'applying a trust bundle');
   requireCount(version, 1, 'the version of the trust bundle');

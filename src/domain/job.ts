@@ -1,9 +1,9 @@
+import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A production job: how many units of which line may be built, with which firmware, by which programmers.
  *  Stream `job-{id}`. The job id is a token of 16 random bytes (R57, RULE-5).
  *  DRAFT → DEFINED → RELEASED → RUNNING ⇄ SUSPENDED → CLOSED → RECONCILED{clean|discrepant};  DRAFT | DEFINED → CANCELLED
  *  DEFINED when bootloader and application are bound, RUNNING with the first allotment. */
 
-import { type Decider, requireStatus } from './decider.ts';
 import type { Reconciliation } from './reconciliation.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 
@@ -176,9 +176,7 @@ function decide(command: JobCommand, state: JobState): readonly JobEvent[] {
   }
 }
 
-type Of<Type extends JobCommand['type']> = Extract<JobCommand, { readonly type: Type }>;
-
-function create({ type: _, by, ...job }: Of<'CreateJob'>, state: JobState): readonly JobEvent[] {
+function create({ type: _, by, ...job }: Of<JobCommand, 'CreateJob'>, state: JobState): readonly JobEvent[] {
   if (state.status !== 'NONE') {
     const same = state.line === job.line && state.plannedCount === job.plannedCount && state.scrapAllowance === job.scrapAllowance;
     return same && state.createdBy === by ? [] : refuse('CONFLICT', 'this job id is taken');
@@ -197,14 +195,14 @@ function bindFirmware({ line, status, ...firmware }: ReleaseFacts, state: Create
   return [{ type: 'FirmwareBoundToJob', data: firmware }];
 }
 
-function attachUidList({ sha256, count }: Of<'AttachUidList'>, state: CreatedJob): readonly JobEvent[] {
+function attachUidList({ sha256, count }: Of<JobCommand, 'AttachUidList'>, state: CreatedJob): readonly JobEvent[] {
   if (state.uidList?.sha256 === sha256) return [];
   requireStatus(state, ['DRAFT', 'DEFINED'], 'attaching a UID list');
   requireCount(count, 1, 'the length of the UID list');
   return [{ type: 'UidListAttached', data: { sha256, count } }];
 }
 
-function release({ by }: Of<'ReleaseJob'>, state: CreatedJob): readonly JobEvent[] {
+function release({ by }: Of<JobCommand, 'ReleaseJob'>, state: CreatedJob): readonly JobEvent[] {
   if (state.releasedBy !== undefined) return [];
   if (state.status === 'DRAFT') refuse('FIRMWARE_NOT_BOUND', 'a job needs bootloader and application firmware before its release');
   requireStatus(state, ['DEFINED'], 'releasing');
@@ -214,7 +212,7 @@ function release({ by }: Of<'ReleaseJob'>, state: CreatedJob): readonly JobEvent
 }
 
 /** I2: the shares of all programmers stay within the plan. A settled share counts what was built; a higher count opens it again. */
-function makeAllotment({ programmer, count, scrapAllowance }: Of<'MakeAllotment'>, state: CreatedJob): readonly JobEvent[] {
+function makeAllotment({ programmer, count, scrapAllowance }: Of<JobCommand, 'MakeAllotment'>, state: CreatedJob): readonly JobEvent[] {
   const old = state.allotments.find(allotment => allotment.programmer === programmer);
   if (old !== undefined && !old.settled && old.count === count && old.scrapAllowance === scrapAllowance) return [];
   requireStatus(state, ['RELEASED', 'RUNNING'], 'an allotment');
@@ -237,7 +235,7 @@ function total(allotments: readonly JobAllotment[], field: 'count' | 'scrapAllow
   return allotments.reduce((sum, allotment) => sum + allotment[field], 0);
 }
 
-function settleAllotment({ programmer, committed, scrapped }: Of<'SettleAllotment'>, state: CreatedJob): readonly JobEvent[] {
+function settleAllotment({ programmer, committed, scrapped }: Of<JobCommand, 'SettleAllotment'>, state: CreatedJob): readonly JobEvent[] {
   const allotment = state.allotments.find(candidate => candidate.programmer === programmer);
   if (allotment === undefined) refuse('NOT_FOUND', 'this programmer has no allotment of this job');
   if (allotment.settled) return [];
@@ -247,7 +245,7 @@ function settleAllotment({ programmer, committed, scrapped }: Of<'SettleAllotmen
 }
 
 /** Every allotment is settled first: units terminal, last ledger segment and zeroise receipt are its own conditions. */
-function close({ by }: Of<'CloseJob'>, state: CreatedJob): readonly JobEvent[] {
+function close({ by }: Of<JobCommand, 'CloseJob'>, state: CreatedJob): readonly JobEvent[] {
   if (state.status === 'CLOSED' || state.status === 'RECONCILED') return [];
   requireStatus(state, ['RELEASED', 'RUNNING', 'SUSPENDED'], 'closing');
   const open = state.allotments.filter(allotment => !allotment.settled);

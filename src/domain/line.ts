@@ -1,6 +1,6 @@
+import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A product line: identity of its firmware, counter budget, support period. Stream `line-{line}`. NONE → DEFINED */
 
-import { type Decider, requireStatus } from './decider.ts';
 import { refuse, requireCount } from './rules.ts';
 
 /** Bits the OTP keeps for the security counter of the application (one bit per step). */
@@ -45,9 +45,7 @@ function decide(command: LineCommand, state: LineState): readonly LineEvent[] {
   }
 }
 
-type Of<Type extends LineCommand['type']> = Extract<LineCommand, { readonly type: Type }>;
-
-function define({ type: _, ...data }: Of<'DefineLine'>, state: LineState): readonly LineEvent[] {
+function define({ type: _, ...data }: Of<LineCommand, 'DefineLine'>, state: LineState): readonly LineEvent[] {
   if (state.status !== 'NONE') {
     const same = state.vendorUuid === data.vendorUuid && state.classUuid === data.classUuid && state.counterMaximum === data.counterMaximum;
     return same ? [] : refuse('CONFLICT', 'this line is defined otherwise');
@@ -58,7 +56,7 @@ function define({ type: _, ...data }: Of<'DefineLine'>, state: LineState): reado
 }
 
 /** The floor only rises, within the budget (RULE-11). */
-function raiseFloor({ floor, by }: Of<'RaiseRollbackFloor'>, state: LineState): readonly LineEvent[] {
+function raiseFloor({ floor, by }: Of<LineCommand, 'RaiseRollbackFloor'>, state: LineState): readonly LineEvent[] {
   requireStatus(state, ['DEFINED'], 'raising the rollback floor');
   requireCount(floor, 0, 'the floor');
   if (floor === state.rollbackFloor) return [];

@@ -1,9 +1,9 @@
+import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A NuLink3 programmer: prepared at the OEM (R1–R34), shipped to a contract manufacturer, trusted while ACTIVE.
  *  Stream `programmer-{uid}`.
  *  BLANK → ENROLLED → CERTIFIED → FUSED → LOCKED → READY → SHIPPED → ACTIVE ⇄ SUSPENDED → STOLEN | REVOKED | RETURNED → READY | RETIRED
  *  Event names are unique over all streams, hence the prefix. */
 
-import { type Decider, requireStatus } from './decider.ts';
 import { refuse, requireCount } from './rules.ts';
 
 export type ProgrammerCertificate = {
@@ -147,9 +147,7 @@ function decide(command: ProgrammerCommand, state: ProgrammerState): readonly Pr
   }
 }
 
-type Of<Type extends ProgrammerCommand['type']> = Extract<ProgrammerCommand, { readonly type: Type }>;
-
-function register({ uid, model, by }: Of<'RegisterProgrammer'>, state: ProgrammerState): readonly ProgrammerEvent[] {
+function register({ uid, model, by }: Of<ProgrammerCommand, 'RegisterProgrammer'>, state: ProgrammerState): readonly ProgrammerEvent[] {
   if (state.status !== 'NONE') {
     return state.model === model ? [] : refuse('CONFLICT', 'this programmer is registered with another model');
   }
@@ -157,20 +155,26 @@ function register({ uid, model, by }: Of<'RegisterProgrammer'>, state: Programme
 }
 
 /** One AUTH key per life: a second key needs a new registration after retirement. */
-function enrolKey(command: Of<'EnrolProgrammerKey'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+function enrolKey(command: Of<ProgrammerCommand, 'EnrolProgrammerKey'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
   if (state.publicKeySha256 === command.publicKeySha256) return [];
   if (state.publicKeySha256 !== undefined) refuse('CONFLICT', 'this programmer already has another key');
   requireStatus(state, ['BLANK'], 'enrolling a key');
   return [{ type: 'KeyEnrolled', data: { publicKey: command.publicKey, publicKeySha256: command.publicKeySha256 } }];
 }
 
-function certify({ type: _, ...certificate }: Of<'CertifyProgrammer'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+function certify(
+  { type: _, ...certificate }: Of<ProgrammerCommand, 'CertifyProgrammer'>,
+  state: RegisteredProgrammer,
+): readonly ProgrammerEvent[] {
   if (hasCertificate(state, certificate.serial)) return [];
   requireStatus(state, ['ENROLLED'], 'certifying');
   return [{ type: 'ProgrammerCertified', data: certificate }];
 }
 
-function renew({ type: _, ...certificate }: Of<'RenewProgrammerCertificate'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+function renew(
+  { type: _, ...certificate }: Of<ProgrammerCommand, 'RenewProgrammerCertificate'>,
+  state: RegisteredProgrammer,
+): readonly ProgrammerEvent[] {
   if (hasCertificate(state, certificate.serial)) return [];
   requireStatus(state, ['CERTIFIED', 'FUSED', 'LOCKED', 'READY', 'SHIPPED', 'ACTIVE'], 'renewing the certificate');
   return [{ type: 'ProgrammerCertificateRenewed', data: certificate }];
@@ -181,13 +185,13 @@ function hasCertificate(state: RegisteredProgrammer, serial: string): boolean {
 }
 
 /** Never a second boot key: asking again gives the first one. */
-function assignBootKey(command: Of<'AssignProgrammerBootKey'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+function assignBootKey(command: Of<ProgrammerCommand, 'AssignProgrammerBootKey'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
   if (state.bootKey !== undefined) return [];
   requireStatus(state, ['CERTIFIED'], 'assigning the boot key');
   return [{ type: 'ProgrammerBootKeyAssigned', data: { keyId: command.keyId, publicKey: command.publicKey } }];
 }
 
-function burnBootKey(command: Of<'BurnProgrammerBootKey'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+function burnBootKey(command: Of<ProgrammerCommand, 'BurnProgrammerBootKey'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
   if (state.bootKey === undefined) refuse('STATE', 'no boot key has been assigned');
   if (state.bootKey.keyId !== command.keyId) refuse('CONFLICT', 'another boot key was assigned');
   if (state.bootKey.burned) return [];
@@ -196,13 +200,16 @@ function burnBootKey(command: Of<'BurnProgrammerBootKey'>, state: RegisteredProg
   return [{ type: 'ProgrammerBootKeyBurned', data: { keyId, rootCaSha256, icaSha256 } }];
 }
 
-function installFirmware(command: Of<'InstallProgrammerFirmware'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+function installFirmware(
+  command: Of<ProgrammerCommand, 'InstallProgrammerFirmware'>,
+  state: RegisteredProgrammer,
+): readonly ProgrammerEvent[] {
   if (state.firmware?.imageHash === command.imageHash) return [];
   requireStatus(state, ['FUSED', 'RETURNED'], 'installing firmware');
   return [{ type: 'ProgrammerFirmwareInstalled', data: { version: command.version, imageHash: command.imageHash } }];
 }
 
-function lock(command: Of<'LockProgrammer'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+function lock(command: Of<ProgrammerCommand, 'LockProgrammer'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
   if (state.status === 'LOCKED') return [];
   requireStatus(state, ['FUSED'], 'locking');
   if (state.firmware === undefined) refuse('STATE', 'locking needs installed firmware');
@@ -210,7 +217,7 @@ function lock(command: Of<'LockProgrammer'>, state: RegisteredProgrammer): reado
 }
 
 /** Epochs rise by one; a returned programmer becomes ready with a fresh key (R27–R34). */
-function agreeKek({ epoch, keyId }: Of<'AgreeKek'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+function agreeKek({ epoch, keyId }: Of<ProgrammerCommand, 'AgreeKek'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
   if (state.kek?.epoch === epoch && state.kek.keyId === keyId) return [];
   requireStatus(state, ['LOCKED', 'READY', 'SHIPPED', 'ACTIVE', 'RETURNED'], 'agreeing a key');
   requireCount(epoch, 1, 'the epoch');
@@ -218,13 +225,16 @@ function agreeKek({ epoch, keyId }: Of<'AgreeKek'>, state: RegisteredProgrammer)
   return [{ type: 'KekAgreed', data: { epoch, keyId } }];
 }
 
-function checkIn({ firmwareVersion }: Of<'CheckInProgrammer'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+function checkIn({ firmwareVersion }: Of<ProgrammerCommand, 'CheckInProgrammer'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
   if (state.status === 'ACTIVE') return [];
   requireStatus(state, ['SHIPPED'], 'checking in', 'PROGRAMMER_NOT_ACTIVE');
   return [{ type: 'ProgrammerCheckedIn', data: firmwareVersion === undefined ? {} : { firmwareVersion } }];
 }
 
-function reportStolen({ by, note }: Of<'ReportProgrammerStolen'>, state: RegisteredProgrammer): readonly ProgrammerEvent[] {
+function reportStolen(
+  { by, note }: Of<ProgrammerCommand, 'ReportProgrammerStolen'>,
+  state: RegisteredProgrammer,
+): readonly ProgrammerEvent[] {
   if (state.status === 'STOLEN') return [];
   requireStatus(state, ['LOCKED', 'READY', 'SHIPPED', 'ACTIVE', 'SUSPENDED', 'RETURNED'], 'reporting a theft');
   return [{ type: 'ProgrammerReportedStolen', data: note === undefined ? { by } : { by, note } }];

@@ -1,7 +1,7 @@
+import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A firmware release of one line, bootloader or application (R59, R90). Stream `release-{id}`.
  *  UPLOADED → APPROVED → PUBLISHED;  any → WITHDRAWN */
 
-import { type Decider, requireStatus } from './decider.ts';
 import type { ImageKind, ReleaseFacts } from './job.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { parseVersion } from './version.ts';
@@ -81,9 +81,7 @@ function decide(command: ReleaseCommand, state: ReleaseState): readonly ReleaseE
   }
 }
 
-type Of<Type extends ReleaseCommand['type']> = Extract<ReleaseCommand, { readonly type: Type }>;
-
-function upload({ type: _, ...data }: Of<'UploadFirmware'>, state: ReleaseState): readonly ReleaseEvent[] {
+function upload({ type: _, ...data }: Of<ReleaseCommand, 'UploadFirmware'>, state: ReleaseState): readonly ReleaseEvent[] {
   if (state.status !== 'NONE') {
     const same = state.bodySha256 === data.bodySha256 && state.line === data.line && state.image === data.image;
     return same ? [] : refuse('CONFLICT', 'this release has other content');
@@ -96,7 +94,7 @@ function upload({ type: _, ...data }: Of<'UploadFirmware'>, state: ReleaseState)
   return [{ type: 'FirmwareUploaded', data }];
 }
 
-function attachSbom({ sha256, format, by }: Of<'AttachSbom'>, state: UploadedRelease): readonly ReleaseEvent[] {
+function attachSbom({ sha256, format, by }: Of<ReleaseCommand, 'AttachSbom'>, state: UploadedRelease): readonly ReleaseEvent[] {
   if (state.sbomSha256 === sha256) return [];
   if (state.status === 'WITHDRAWN') refuse('RELEASE_STATE', 'the release is withdrawn');
   return [{ type: 'SbomAttached', data: { sha256, format, by } }];

@@ -1,8 +1,8 @@
+import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A rollout of one release over groups of devices. Stream `rollout-{id}`.
  *  PLANNED → APPROVED → RUNNING ⇄ PAUSED;  RUNNING → COMPLETED | HALTED;  before the end → ABORTED
  *  Progress is a projection; the caller brings the counts, a device counts as succeeded only by attestation. */
 
-import { type Decider, requireStatus } from './decider.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 
 /** A group is a share of the fleet or a list of its own; the caller resolves it to devices when it starts. */
@@ -103,9 +103,7 @@ function decide(command: RolloutCommand, state: RolloutState): readonly RolloutE
   }
 }
 
-type Of<Type extends RolloutCommand['type']> = Extract<RolloutCommand, { readonly type: Type }>;
-
-function plan({ type: _, by, ...data }: Of<'PlanRollout'>, state: RolloutState): readonly RolloutEvent[] {
+function plan({ type: _, by, ...data }: Of<RolloutCommand, 'PlanRollout'>, state: RolloutState): readonly RolloutEvent[] {
   if (state.status !== 'NONE') {
     const same = state.releaseId === data.releaseId && state.plannedBy === by && state.groups.length === data.groups.length;
     return same ? [] : refuse('CONFLICT', 'this rollout id is taken');
@@ -128,7 +126,7 @@ function isPercent(value: number): boolean {
 }
 
 /** Groups start in the order of the plan, each after the one before has passed. */
-function startGroup({ type: _, ...data }: Of<'StartGroup'>, state: PlannedRollout): readonly RolloutEvent[] {
+function startGroup({ type: _, ...data }: Of<RolloutCommand, 'StartGroup'>, state: PlannedRollout): readonly RolloutEvent[] {
   if (state.started[data.group]?.devicesSha256 === data.devicesSha256) return [];
   requireStatus(state, ['RUNNING'], 'starting a group');
   requireCount(data.deviceCount, 1, 'the number of devices');
@@ -139,7 +137,7 @@ function startGroup({ type: _, ...data }: Of<'StartGroup'>, state: PlannedRollou
 }
 
 /** The health gate: halt above the failure threshold, else pass at the success threshold; after the last group the rollout is done. */
-function recordHealth({ type: _, ...health }: Of<'RecordGroupHealth'>, state: PlannedRollout): readonly RolloutEvent[] {
+function recordHealth({ type: _, ...health }: Of<RolloutCommand, 'RecordGroupHealth'>, state: PlannedRollout): readonly RolloutEvent[] {
   const { deviceCount } = state.started[health.group] ?? refuse('STATE', 'this group has not started');
   if (health.group < state.passed || state.status === 'HALTED') return [];
   requireStatus(state, ['RUNNING', 'PAUSED'], 'judging a group');

@@ -62,7 +62,7 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
   });
   trust.onChange(() => broker.trustChanged());
   channel.connect(broker);
-  bundles = createBundlePush(ctx, field.gatewayTrust, broker);
+  bundles = createBundlePush(ctx, field.gatewayBundles, broker);
   return {
     renew: broker.setTls,
     /** The client has connected to another process: its connection here is an old one. */

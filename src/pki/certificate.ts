@@ -1,6 +1,7 @@
 import { toHex } from '../bytes.ts';
 import { type Curve, curveOf } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
+import { dayMs } from '../times.ts';
 import { bitString, context, integer, integerOf, sequence, time } from './derWriter.ts';
 import { authorityKeyIdentifier, subjectKeyIdentifier } from './extensions.ts';
 import { keyIdentifier, signatureAlgorithms } from './keys.ts';
@@ -16,7 +17,6 @@ const serialBytes = 16;
 /** SEQUENCE and BIT STRING heads, algorithm, and the largest P-384 signature. */
 const maxEnvelopeBytes = 4 + 12 + 3 + 104;
 const version3 = context(0, integerOf(2));
-const dayMs = 86_400_000;
 const maxKnownTimes = 256;
 
 /** The issuing key, wherever it lives. `sign` gives the DER {r, s} over SHA-256 (P-256) or SHA-384 (P-384) of its argument. */

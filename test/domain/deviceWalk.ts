@@ -1,4 +1,5 @@
-import type { DeviceCommand, DeviceCommandOf } from '../../src/domain/deviceCommands.ts';
+import type { Of } from '../../src/domain/decider.ts';
+import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';
 
 /** The commands that build one device, in the order of the production steps, and values shared by the device tests. */
 
@@ -46,7 +47,7 @@ export function until(end?: Step): readonly DeviceCommand[] {
 
 const product = { line: 'meter', vendorUuid: 'v', classUuid: 'c' };
 
-export const offer: DeviceCommandOf<'OfferFirmware'> = {
+export const offer: Of<DeviceCommand, 'OfferFirmware'> = {
   type: 'OfferFirmware',
   offerId: 'o1',
   releaseId: 'app-2',
@@ -55,7 +56,7 @@ export const offer: DeviceCommandOf<'OfferFirmware'> = {
   rules: { rollbackFloor: 0, counterMaximum: 255 },
 };
 export const startUpgrade: DeviceCommand = { type: 'StartUpgrade', offerId: 'o1' };
-export const upgraded: DeviceCommandOf<'RecordUpgrade'> = {
+export const upgraded: Of<DeviceCommand, 'RecordUpgrade'> = {
   type: 'RecordUpgrade',
   offerId: 'o1',
   evidenceSha256: 'e3',

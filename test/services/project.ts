@@ -17,7 +17,7 @@ import { establishIssuingCa } from '../../src/services/authority/authority.ts';
 import { createAlarms } from '../../src/services/base/alarms.ts';
 import { type Context, execute } from '../../src/services/base/context.ts';
 import { openContext } from '../../src/services/dataFolder/open.ts';
-import { startTrust } from '../../src/services/identity/clientTrust.ts';
+import { startClientTrust } from '../../src/services/identity/clientTrust.ts';
 import { certifyDevice, type Enrolment } from '../../src/services/identity/enrolment.ts';
 import { startOcsp } from '../../src/services/revocation/ocsp.ts';
 import { startRevocations } from '../../src/services/revocation/revocations.ts';
@@ -48,7 +48,7 @@ export async function openProject(
   });
   await establishIssuingCa(ctx, 'device', 'meter');
   const revocations = await startRevocations(ctx);
-  const trust = await startTrust(ctx, revocations);
+  const trust = await startClientTrust(ctx, revocations);
   const ocsp = await startOcsp(ctx, revocations);
   const server: Server = createCrlServer(ctx, ocsp);
   const port = await listen(server, 0, '127.0.0.1');

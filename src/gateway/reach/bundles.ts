@@ -3,7 +3,7 @@ import { encodeAs } from '../../cbor/schema.ts';
 import { bundleMessage } from '../../mqttMessages.ts';
 import { gatewayClientId } from '../../mqttTopics.ts';
 import type { Context } from '../../services/base/context.ts';
-import type { GatewayTrust } from '../../services/field/gatewayBundles.ts';
+import type { GatewayBundles } from '../../services/field/gatewayBundles.ts';
 import type { Broker } from '../broker/broker.ts';
 
 /** dn/bundle: every gateway gets what it judges with when it connects and whenever that changes (R84, RULE-16). The message says all of it each
@@ -20,7 +20,7 @@ export type BundlePush = {
 
 export function createBundlePush(
   { log }: Pick<Context, 'log'>,
-  trust: Pick<GatewayTrust, 'current' | 'onChange'>,
+  trust: Pick<GatewayBundles, 'current' | 'onChange'>,
   broker: Pick<Broker, 'publishToGateway' | 'isOnline'>,
 ): BundlePush {
   /** Gateways that were seen here, and whether what they were told last is out of date. */

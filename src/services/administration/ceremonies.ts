@@ -3,9 +3,9 @@ import { type CaUse, firstRootId } from '../../domain/authorityEvents.ts';
 import { type CeremonyAction, ceremonies, ceremoniesStream, ceremonyOf, type KnownCeremony } from '../../domain/ceremonies.ts';
 import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
-import { authorityOf, newHexId, nextIcaId } from '../authority/authority.ts';
+import { authorityOf, nextIcaId } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
+import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { carryOut, certificateOutcome, nextRootId } from './caGenerations.ts';
 
 /** Key ceremonies: proposed by one administrator, approved by another, carried out at once and recorded for the file (I16). */

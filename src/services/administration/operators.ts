@@ -1,6 +1,7 @@
 import { toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import { type Operator, operatorByToken, operators, operatorsStream, type Role } from '../../domain/operators.ts';
+import { dayMs } from '../../times.ts';
 import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 
 /** People and their bearer tokens: 32 random bytes, of which only the SHA-256 is ever stored (I19). */
@@ -13,7 +14,7 @@ const hashOf = (token: string): string => sha256Hex(token);
 /** @returns the token, which is shown this once */
 export async function addOperator(ctx: Context, name: string, roles: readonly Role[], by: string): Promise<string> {
   const token = toBase64url(ctx.randomBytes(tokenBytes));
-  const expiresAt = new Date(ctx.clock().getTime() + tokenLifetimeDays * 86_400_000).toISOString();
+  const expiresAt = new Date(ctx.clock().getTime() + tokenLifetimeDays * dayMs).toISOString();
   await execute(ctx, operators, operatorsStream, { type: 'AddOperator', name, roles, tokenSha256: hashOf(token), expiresAt }, by);
   return token;
 }

@@ -1,4 +1,4 @@
-import { concat, equalBytes, fromBase64url, toBase64url, toHex } from '../../bytes.ts';
+import { equalBytes, fromBase64url, toBase64url } from '../../bytes.ts';
 import { keyIdOf } from '../../cose/publicKey.ts';
 import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
@@ -249,6 +249,3 @@ export async function trustedAuthorities(ctx: Context): Promise<readonly Uint8Ar
 
 /** Hash under which a public key is reserved for ever (I4). */
 export const publicKeySha256 = (spki: Uint8Array): string => sha256Hex(spki);
-
-/** A random registration id, 32 hex. */
-export const newHexId = (ctx: Context): string => toHex(concat(ctx.randomBytes(16)));

@@ -38,3 +38,6 @@ export function createAlarms(ctx: Context): Alarms {
     },
   };
 }
+
+/** What work needs that may raise an alarm. */
+export type Parts = { readonly ctx: Context; readonly alarms: Alarms };

@@ -1,3 +1,4 @@
+import { toHex } from '../../bytes.ts';
 import type { Decider } from '../../domain/decider.ts';
 import type { BlobStore } from '../../eventstore/blobs.ts';
 import { type DomainEvent, type Handled, handle, loadState } from '../../eventstore/handle.ts';
@@ -54,3 +55,6 @@ export async function stateOf<Command, State, Event extends DomainEvent>(
 }
 
 export const nowIso = (ctx: Context): string => ctx.clock().toISOString();
+
+/** A random registration id, 32 hex. */
+export const newHexId = (ctx: Context): string => toHex(ctx.randomBytes(16));

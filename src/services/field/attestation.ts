@@ -9,9 +9,9 @@ import { runAttestation } from '../../spdm/requester/run.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
+import { livingDevice } from '../base/livingDevice.ts';
 import type { Turns } from '../base/turns.ts';
-import type { DeviceTrust } from '../identity/chainJudge.ts';
-import { livingDevice } from '../identity/enrolment.ts';
+import type { ChainJudge } from '../identity/chainJudge.ts';
 import type { Attachments } from './attachments.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
 import { gatewayKey, type VerdictSequences } from './gatewayVerdicts.ts';
@@ -47,7 +47,7 @@ export type AttestationParts = {
   readonly alarms: Alarms;
   readonly channel: DeviceChannel;
   readonly attachments: Attachments;
-  readonly deviceTrust: DeviceTrust;
+  readonly chainJudge: ChainJudge;
   readonly turns: Turns;
   readonly verdicts: VerdictSequences;
 };
@@ -57,7 +57,7 @@ const verdictNonceBytes = 16;
 const by = 'system:attestation';
 
 export function createAttestation(parts: AttestationParts): Attestation {
-  const { ctx, alarms, turns, deviceTrust } = parts;
+  const { ctx, alarms, turns, chainJudge } = parts;
   const attest = async (uid: string, { via: wanted, confirmed = true }: AttestationWish): Promise<AttestationResult> => {
     const state = await livingDevice(ctx, uid);
     requireConnectable(state);
@@ -69,7 +69,7 @@ export function createAttestation(parts: AttestationParts): Attestation {
     const verdict = await judge(parts, state, nonce, gathered.evidence);
     if ('refusal' in verdict) return recordFailure(parts, uid, via, verdict.refusal, bytes);
     if (gathered.denies !== undefined) await alarms.raise({ code: 'GATEWAY_VERDICT', subject: gathered.denies, detail: deniesText(uid) });
-    deviceTrust.remember(uid, gathered.evidence.chain);
+    chainJudge.remember(uid, gathered.evidence.chain);
     return recordSuccess(parts, uid, via, verdict.measured, bytes, confirmed);
   };
   return { attest: (uid, wish = {}) => turns.run(uid, () => attest(uid, wish)) };
@@ -103,8 +103,8 @@ function gather(parts: AttestationParts, { uid }: LivingDevice, nonce: Uint8Arra
   return gatherThroughGateway(parts, gatewayId, uid, nonce);
 }
 
-async function gatherDirectly({ channel, deviceTrust }: AttestationParts, uid: string, nonce: Uint8Array): Promise<Gathered> {
-  const knownChain = deviceTrust.knownChain(uid);
+async function gatherDirectly({ channel, chainJudge }: AttestationParts, uid: string, nonce: Uint8Array): Promise<Gathered> {
+  const knownChain = chainJudge.knownChain(uid);
   try {
     const evidence = await runAttestation({ nonce, raw: true, ...(knownChain && { knownChain }) }, async wire =>
       decodeTyped(await channel.spdm(uid, encodeTyped(wire))),
@@ -141,13 +141,13 @@ async function gatherThroughGateway(parts: AttestationParts, gatewayId: string, 
 
 type Judged = { readonly measured: Measured } | { readonly refusal: Refusal };
 
-async function judge({ ctx, deviceTrust }: AttestationParts, state: LivingDevice, nonce: Uint8Array, evidence: Evidence): Promise<Judged> {
+async function judge({ ctx, chainJudge }: AttestationParts, state: LivingDevice, nonce: Uint8Array, evidence: Evidence): Promise<Judged> {
   try {
     if (evidence.kind !== 'attestation') throw new NusecError('ATTESTATION_FAILED', 'not the evidence of an attestation');
     const { measurements } = await verifyEvidence(evidence, {
       nonce,
       uidHex: state.uid,
-      trust: certificates => deviceTrust.judge(state, certificates),
+      trust: certificates => chainJudge.judge(state, certificates),
     });
     const flaw = judgeMeasured(measurements, await referenceValuesOf(ctx, state));
     if (flaw !== undefined) throw new NusecError('ATTESTATION_FAILED', flaw);

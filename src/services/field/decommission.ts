@@ -7,10 +7,11 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
 import { decommissionQueries } from '../../projections/decommissions.ts';
+import { dayMs } from '../../times.ts';
 import { authorityOf, packageSigner } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
-import { livingDevice } from '../identity/enrolment.ts';
+import { livingDevice } from '../base/livingDevice.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { putRevocationInForce } from '../revocation/revokeDevice.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
@@ -51,7 +52,7 @@ const by = 'system:decommission';
 
 export function createDecommissions(parts: DecommissionParts, timeoutDays = decommissionTimeoutDays): Decommissions {
   const { ctx, channel } = parts;
-  const timeoutMs = timeoutDays * 86_400_000;
+  const timeoutMs = timeoutDays * dayMs;
 
   const order = async (state: LivingDevice, reason: string, who: string): Promise<void> => {
     if (state.decommissionOrderSha256 !== undefined) return;

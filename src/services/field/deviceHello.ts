@@ -4,7 +4,7 @@ import type { LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
-import { livingDevice } from '../identity/enrolment.ts';
+import { livingDevice } from '../base/livingDevice.ts';
 
 /** The first message of a connection: what the device says of itself. Nothing of it is believed, but a lower version or counter than was ever
  *  proven is a suspicion (T8, T12), and something new is a reason to attest. */

@@ -10,7 +10,7 @@ import { gatewayOf } from './gateways.ts';
 
 /** What each gateway must know to judge its devices (R84, RULE-16): the trust bundle of its root, and which certificates of its devices are not
  *  to be believed. Says whose knowledge is out of date, as soon as that is so. */
-export type GatewayTrust = {
+export type GatewayBundles = {
   /** @returns the bundle as COSE_Sign1, and serial numbers, 16 bytes each, the newest first. @throws NusecError NOT_FOUND */
   current(gatewayId: string): Promise<{ readonly bundle: Uint8Array; readonly revoked: readonly Uint8Array[] }>;
   /** Called with the gateways concerned; undefined: all of them. */
@@ -18,12 +18,12 @@ export type GatewayTrust = {
   close(): Promise<void>;
 };
 
-export type GatewayTrustParts = { readonly ctx: Context; readonly revocations: Revocations; readonly attachments: Attachments };
+export type GatewayBundlesParts = { readonly ctx: Context; readonly revocations: Revocations; readonly attachments: Attachments };
 
 const streamPrefix = 'gateway-';
 const attachmentChanges = new Set(['DeviceAttached', 'DeviceDetached', 'GatewayResumed']);
 
-export function startGatewayTrust({ ctx, revocations, attachments }: GatewayTrustParts): GatewayTrust {
+export function startGatewayBundles({ ctx, revocations, attachments }: GatewayBundlesParts): GatewayBundles {
   const listeners: ((gatewayIds: readonly string[] | undefined) => void)[] = [];
   const tell = (gatewayIds: readonly string[] | undefined): void => {
     for (const listener of listeners) listener(gatewayIds);

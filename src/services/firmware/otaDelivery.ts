@@ -15,10 +15,10 @@ import { acceptControl, controlRecord } from '../../spdm/requester/sessionContro
 import type { SpdmSession } from '../../spdm/session.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
+import { livingDevice } from '../base/livingDevice.ts';
 import type { Turns } from '../base/turns.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
-import type { DeviceTrust } from '../identity/chainJudge.ts';
-import { livingDevice } from '../identity/enrolment.ts';
+import type { ChainJudge } from '../identity/chainJudge.ts';
 import { lineOf } from './lines.ts';
 import type { OtaImages, PreparedJob } from './otaImage.ts';
 
@@ -46,7 +46,7 @@ export type OtaDelivery = {
 export type OtaParts = {
   readonly ctx: Context;
   readonly channel: DeviceChannel;
-  readonly deviceTrust: DeviceTrust;
+  readonly chainJudge: ChainJudge;
   readonly turns: Turns;
   readonly images: OtaImages;
 };
@@ -166,14 +166,14 @@ async function giveUp(ctx: Context, uid: string, offerId: string, reason: string
   await execute(ctx, device, stream, { type: 'FailUpgrade', offerId, reason }, by);
 }
 
-function openSession({ ctx, channel, deviceTrust }: OtaParts, state: LivingDevice): Promise<SpdmSession> {
+function openSession({ ctx, channel, chainJudge }: OtaParts, state: LivingDevice): Promise<SpdmSession> {
   const { uid } = state;
-  const knownChain = deviceTrust.knownChain(uid);
+  const knownChain = chainJudge.knownChain(uid);
   const options = {
     nonce: ctx.randomBytes(32),
     randomBytes: ctx.randomBytes,
     uidHex: uid,
-    trust: (certificates: readonly Uint8Array[]) => deviceTrust.judge(state, certificates),
+    trust: (certificates: readonly Uint8Array[]) => chainJudge.judge(state, certificates),
     ...(knownChain && { knownChain }),
   };
   return runSessionSetup(options, async wire => decodeTyped(await channel.spdm(uid, encodeTyped(wire)))).then(({ session }) => session);

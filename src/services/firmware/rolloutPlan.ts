@@ -3,8 +3,7 @@ import { sha256Hex } from '../../digest.ts';
 import { maxListedDevices, type PlannedRollout, type RolloutGroup, rollout, rolloutStream } from '../../domain/rollout.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/devices.ts';
-import { newHexId } from '../authority/authority.ts';
-import { type Context, execute, stateOf } from '../base/context.ts';
+import { type Context, execute, newHexId, stateOf } from '../base/context.ts';
 import { releaseOf } from './releases.ts';
 
 /** What a rollout is to do, and which devices a group is. */

@@ -3,9 +3,10 @@ import { device, deviceStream } from '../../domain/device.ts';
 import { type PlannedRollout, type RolloutCommand, rollout, rolloutStream } from '../../domain/rollout.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import { type RolloutDeviceRow, rolloutQueries } from '../../projections/rollouts.ts';
+import { dayMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
-import { livingDevice } from '../identity/enrolment.ts';
+import { livingDevice } from '../base/livingDevice.ts';
 import { lineOf } from './lines.ts';
 import type { OtaDelivery } from './otaDelivery.ts';
 import { otaJobLifetimeDays } from './otaImage.ts';
@@ -32,7 +33,7 @@ export type RolloutTimes = {
   /** An offer without success for this long is an alarm (T22). */
   readonly staleMs: number;
 };
-const defaultRolloutTimes: RolloutTimes = { pauseMs: 100, timerMs: 30_000, staleMs: 24 * 3_600_000 };
+const defaultRolloutTimes: RolloutTimes = { pauseMs: 100, timerMs: 30_000, staleMs: dayMs };
 
 const by = 'system:rollouts';
 const wakingTypes: ReadonlySet<string> = new Set(['UpgradeFailed', 'FirmwareUpgraded']);
@@ -243,7 +244,7 @@ async function watchLag(
   }
   mine.stale = stale.length;
   for (const { uid, offer_id, offered_at } of stale) {
-    if (now - Date.parse(offered_at) < otaJobLifetimeDays * 86_400_000) continue;
+    if (now - Date.parse(offered_at) < otaJobLifetimeDays * dayMs) continue;
     await execute(ctx, device, deviceStream(uid), { type: 'FailUpgrade', offerId: offer_id, reason: 'expired' }, by);
   }
 }

@@ -8,11 +8,11 @@ import { lru } from '../../lru.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import type { Context } from '../base/context.ts';
 import type { Revocations } from '../revocation/revocations.ts';
-import type { Trust } from './clientTrust.ts';
+import type { ClientTrust } from './clientTrust.ts';
 
 /** Judges the certificate chain that a device shows in SPDM, and remembers what was judged: a chain whose digest is in DIGESTS again is neither
  *  transferred nor verified again. Validity and revocation are looked at every time; a revocation also drops what was remembered. */
-export type DeviceTrust = {
+export type ChainJudge = {
   /** For `verifyEvidence` and `runSessionSetup`. @returns the leaf's key
    *  @throws NusecError CHAIN_REFUSED (foreign, or never issued to this device), CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED */
   judge(state: LivingDevice, certificates: readonly Uint8Array[]): KeyObject;
@@ -25,7 +25,7 @@ type Judged = { readonly leaf: Uint8Array; readonly key: KeyObject; readonly ser
 
 const maxRemembered = 20_000;
 
-export function createDeviceTrust(ctx: Context, revocations: Revocations, trust: Trust): DeviceTrust {
+export function createChainJudge(ctx: Context, revocations: Revocations, trust: ClientTrust): ChainJudge {
   const judged = lru<Judged>(maxRemembered);
   const chains = lru<Uint8Array>(maxRemembered);
   revocations.onChange(({ revoked, subject }) => {

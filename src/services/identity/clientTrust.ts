@@ -7,7 +7,7 @@ import type { Revocations } from '../revocation/revocations.ts';
 import { identifyMachine, type Machine, type TrustAnchors } from './machines.ts';
 
 /** Judges client certificates with what is trusted now: roots and issuers are read again whenever the authority's stream grows. */
-export type Trust = {
+export type ClientTrust = {
   /** @param leaf DER @throws NusecError as identifyMachine */
   identify(leaf: Uint8Array): Machine;
   /** Called when issuers came or went: whatever was judged before must be judged again. */
@@ -15,7 +15,7 @@ export type Trust = {
   close(): Promise<void>;
 };
 
-export async function startTrust(ctx: Context, revocations: Revocations): Promise<Trust> {
+export async function startClientTrust(ctx: Context, revocations: Revocations): Promise<ClientTrust> {
   const read = async (): Promise<TrustAnchors> => ({
     roots: await trustedRoots(ctx),
     retiredRoots: await retiredRoots(ctx),

@@ -10,8 +10,10 @@ import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { profiles } from '../../pki/profiles.ts';
+import { isInLastThird } from '../../times.ts';
 import { activeCa, caById, ocspUrlOf, rootOfCa, signingCa } from '../authority/authority.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
+import { livingDevice } from '../base/livingDevice.ts';
 import { type CertificateFacts, issueLeaf, newIntent, reserveKey } from './issuance.ts';
 
 /** From a certification request to a certificate: the request proves possession, the key is reserved for ever (I4), the certificate comes
@@ -19,9 +21,6 @@ import { type CertificateFacts, issueLeaf, newIntent, reserveKey } from './issua
 
 /** A certificate and the chain it hangs on, DER. */
 export type Enrolment = { readonly certificate: Uint8Array; readonly ica: Uint8Array; readonly root: Uint8Array };
-
-/** The last third of its life is when a certificate is renewed: the same key then gets a new one. */
-const renewalShare = 1 / 3;
 
 /** First certificate of a programmer (R11–R16), or the next one of the same key.
  *  @param csr PKCS#10 DER @param expected subject it may carry
@@ -153,12 +152,6 @@ export async function certifyDevice(ctx: Context, uid: string, csr: Uint8Array, 
   return withChain(ctx, recorded.icaId, isOurs ? der : await ctx.blobs.get(recorded.certificateSha256));
 }
 
-export async function livingDevice(ctx: Context, uid: string): Promise<LivingDevice> {
-  const state = await stateOf(ctx, device, deviceStream(uid));
-  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
-  return state;
-}
-
 async function recordIntent(ctx: Context, state: LivingDevice, csr: Uint8Array, publicKeySha256: string, by: string) {
   const ca = await activeCa(ctx, 'device', state.line);
   const { uid, objId } = state;
@@ -171,9 +164,7 @@ async function recordIntent(ctx: Context, state: LivingDevice, csr: Uint8Array, 
 
 /** Whether the last third of this certificate's life has begun. */
 export async function isDue(ctx: Context, known: Pick<CertificateFacts, 'certificateSha256'>): Promise<boolean> {
-  const { notBefore, notAfter } = parseCertificate(await ctx.blobs.get(known.certificateSha256));
-  const [from, to] = [Date.parse(notBefore), Date.parse(notAfter)];
-  return ctx.clock().getTime() >= to - (to - from) * renewalShare;
+  return isInLastThird(parseCertificate(await ctx.blobs.get(known.certificateSha256)), ctx.clock().getTime());
 }
 
 /** A certificate with its chain. @param icaId the authority that issued it */

@@ -1,6 +1,7 @@
 import { device, deviceStream } from '../../domain/device.ts';
 import { expiry, expiryNoticeDays, expiryStream } from '../../domain/expiry.ts';
 import { type CertificateRow, certificateQueries } from '../../projections/certificates.ts';
+import { dayMs, hourMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 
@@ -13,9 +14,8 @@ export type ExpiryScan = {
   close(): Promise<void>;
 };
 
-const checkEveryMs = 6 * 60 * 60_000;
+const checkEveryMs = 6 * hourMs;
 const rowsAtOnce = 500;
-const dayMs = 86_400_000;
 const by = 'system:expiry';
 
 export function startExpiryScan(ctx: Context, alarms: Alarms): ExpiryScan {

@@ -7,6 +7,7 @@ import { NusecError } from '../../errors.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import type { judgeCsr } from '../../pki/csr.ts';
 import { type ProfileFields, profiles } from '../../pki/profiles.ts';
+import { dayMs } from '../../times.ts';
 import { type ActiveCa, activeCa, signingCa } from '../authority/authority.ts';
 import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 
@@ -134,7 +135,7 @@ export async function newIntent(
     throw new NusecError('CERTIFICATE_EXPIRED', `${ca.icaId} was valid until ${ca.certificate.notAfter}`);
   const serial = ctx.randomBytes(16);
   serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40;
-  const wanted = new Date(ctx.clock().getTime() + lifetimeDays * 86_400_000 - 1000).toISOString();
+  const wanted = new Date(ctx.clock().getTime() + lifetimeDays * dayMs - 1000).toISOString();
   const notAfter = wanted < ca.certificate.notAfter ? wanted : ca.certificate.notAfter;
   return { serial: toHex(serial), csrSha256: sha256Hex(csr), publicKeySha256, icaId: ca.icaId, notBefore, notAfter };
 }

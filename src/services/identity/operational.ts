@@ -1,15 +1,14 @@
 import { sha256Hex } from '../../digest.ts';
 import { device, deviceStream } from '../../domain/device.ts';
-import { requireCertifiable } from '../../domain/deviceField.ts';
+import { requireCertifiable } from '../../domain/deviceIdentity.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { ldevidUnit } from '../../pki/profiles.ts';
 import { ocspUrlOf } from '../authority/authority.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
-import type { ConnectedDevices } from '../field/connectedDevices.ts';
-import type { DeviceChannel } from '../field/deviceChannel.ts';
-import { certificatesOf, currentOf, type Enrolment, isDue, livingDevice, withChain } from './enrolment.ts';
+import { livingDevice } from '../base/livingDevice.ts';
+import { certificatesOf, currentOf, type Enrolment, withChain } from './enrolment.ts';
 import { issueLeaf } from './issuance.ts';
 
 /** The operational certificate of a device (LDevID, IEEE 802.1AR): short-lived, for a key of its own, asked for with the certificate it has, over
@@ -50,22 +49,4 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
     },
   });
   return withChain(ctx, issued.icaId, issued.certificate);
-}
-
-/** Tells a connected device that it is time to ask: it came with its IDevID, or with an LDevID in the last third of its life. The server has the
- *  clock; a device need not know the time. */
-export async function remindOfRenewal(
-  ctx: Context,
-  connected: ConnectedDevices,
-  channel: Pick<DeviceChannel, 'remindOfRenewal'>,
-  uid: string,
-): Promise<void> {
-  const serial = connected.get(uid)?.serialHex;
-  const state = await livingDevice(ctx, uid);
-  const shown = state.certificates.find(certificate => certificate.serial === serial);
-  if (shown === undefined || (serial !== state.serial && !(await isDue(ctx, shown)))) return;
-  requireCertifiable(state);
-  // An upgrade ends with a restart and another hello; until then its blocks keep their connection.
-  if (state.status === 'UPGRADING') return;
-  await channel.remindOfRenewal(uid, shown.serial);
 }

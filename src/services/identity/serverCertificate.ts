@@ -4,14 +4,15 @@ import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import { toPem } from '../../pki/pem.ts';
+import { dayMs } from '../../times.ts';
 import { activeCa, trustedRoots } from '../authority/authority.ts';
 import { certificatesBetweenRoots, retiredRoots } from '../authority/olderRoots.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
-import type { Trust } from './clientTrust.ts';
+import type { ClientTrust } from './clientTrust.ts';
 
 /** Replaced long before the year of a TLS certificate is over. */
-const renewEveryMs = 15 * 86_400_000;
+const renewEveryMs = 15 * dayMs;
 
 /** The TLS identity of this server process: a key that lives only in its memory and a certificate made at every start (and renewed by itself).
  *  `clientRootsPem`: what the certificate of a client may end in; who it is and whether that counts is judged after the handshake (machines.ts). */
@@ -51,7 +52,7 @@ export async function issueServerIdentity(ctx: Context, names: readonly string[]
 
 /** Renews the identity from time to time, and when issuing CAs or roots change; trouble is an alarm and leaves the present one in place. */
 export function startTlsRenewal(
-  parts: { readonly ctx: Context; readonly alarms: Alarms; readonly trust: Trust },
+  parts: { readonly ctx: Context; readonly alarms: Alarms; readonly trust: ClientTrust },
   names: readonly string[],
   apply: (identity: TlsIdentity) => void,
 ): { close(): Promise<void> } {

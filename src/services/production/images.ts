@@ -7,10 +7,10 @@ import { NusecError } from '../../errors.ts';
 import { bootKeyId } from '../../keystore/bootKeys.ts';
 import { deviceTrailer } from '../../ota/build.ts';
 import { jobQueries } from '../../projections/jobs.ts';
+import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
 import { checkCounter, releaseOf } from '../firmware/releases.ts';
-import type { Parts } from './ledger.ts';
 import { activeProgrammer } from './programmers.ts';
 import type { UnitInWork } from './units.ts';
 

@@ -3,9 +3,10 @@ import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import { remainingUnits } from '../../domain/allotmentState.ts';
 import { NusecError } from '../../errors.ts';
 import { verifyPackageAck } from '../../production/packageAck.ts';
+import type { Parts } from '../base/alarms.ts';
 import { execute, nowIso } from '../base/context.ts';
 import { allotmentOf } from './jobs.ts';
-import { acceptLedger, type Parts, readLedger } from './ledger.ts';
+import { acceptLedger, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
 import { activeProgrammer, authKeyOf } from './programmers.ts';
 

@@ -5,16 +5,14 @@ import type { OpenedAllotment } from '../../domain/allotmentState.ts';
 import { type Discrepancy, job, jobStream } from '../../domain/job.ts';
 import { NusecError } from '../../errors.ts';
 import { type LedgerRecord, ledgerHeadOf, maxSegmentRecords, readLedgerRecord, verifyLedgerSegment } from '../../production/ledger.ts';
+import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
-import type { Services } from '../start/services.ts';
 
 /** The programmers' ledgers (I14, T1, T2, T19): one chain per allotment, sent again until the server has taken it. Every record is a blob
  *  named by its hash, which is what the next record quotes, so the whole chain can be walked back and shown to anybody.
  *
  *  A request is judged in three steps, because a reservation must be granted before its record may count: `readLedger` verifies,
  *  the caller acts, `acceptLedger` takes the new records into the chain. */
-
-export type Parts = Pick<Services, 'ctx' | 'alarms'>;
 
 type Entry = { readonly bytes: Uint8Array; readonly record: LedgerRecord; readonly hash: string };
 

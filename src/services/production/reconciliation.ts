@@ -5,9 +5,9 @@ import { type CreatedJob, job, jobStream } from '../../domain/job.ts';
 import { type AllotmentFacts, type Reconciliation, reconcile } from '../../domain/reconciliation.ts';
 import { NusecError } from '../../errors.ts';
 import { packageSigner } from '../authority/authority.ts';
+import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 import { allotmentOf, jobOf, unitsOf } from './jobs.ts';
-import type { Parts } from './ledger.ts';
 import { opened } from './packages.ts';
 import { settleAllotment } from './unitEnd.ts';
 

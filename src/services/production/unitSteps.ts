@@ -11,10 +11,10 @@ import { otpMap } from '../../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
 import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
 import { caById, currentTrustBundle, rootOfCa } from '../authority/authority.ts';
+import type { Parts } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
 import { certifyDevice, type Enrolment } from '../identity/enrolment.ts';
 import { assignBootKey, type SignedImage, signFor } from './images.ts';
-import type { Parts } from './ledger.ts';
 import { grantOf, receiptNonce, sessionNonce, unitInWork } from './units.ts';
 
 /** The steps between grant and commit (R35–R56, R72–R79), in the order of the flow. Each is idempotent and names what it proves. */

@@ -4,9 +4,8 @@ import { device, deviceStream } from '../../domain/device.ts';
 import type { RevocationReason } from '../../domain/deviceEvents.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/devices.ts';
-import { newHexId } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
+import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
 
 /** Revokes many devices (R86, RULE-16, I16): the UIDs are fixed when it is proposed, another person approves, and the leading process then works
  *  through them and says how far it is. After a restart it goes on where it was. Lists and live connections follow as for single revocations. */

@@ -5,6 +5,7 @@ import type { EventStore } from '../../eventstore/port.ts';
 import { buildCrl, encodeCrlEntry } from '../../pki/crl.ts';
 import { isRevocationReason } from '../../pki/revocationReasons.ts';
 import { certificateQueries } from '../../projections/certificates.ts';
+import { dayMs } from '../../times.ts';
 import { authorityOf, caById } from '../authority/authority.ts';
 import { type Context, execute } from '../base/context.ts';
 
@@ -12,7 +13,6 @@ import { type Context, execute } from '../base/context.ts';
  *  together and recorded in one event. Entries are kept encoded, so one more revocation costs a copy, a hash and a signature. */
 
 const crlLifetimeDays = 7;
-const dayMs = 86_400_000;
 /** A delta list that would grow beyond this begins anew with the next full list as its base. */
 const maxDeltaEntries = 5000;
 /** Chunks of encoded entries before they are put together. */

@@ -20,6 +20,7 @@ import {
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { isRevocationReason } from '../../pki/revocationReasons.ts';
 import { type CertificateRow, certificateQueries } from '../../projections/certificates.ts';
+import { dayMs, hourMs } from '../../times.ts';
 import { authorityOf, caById, ensureSigningKey } from '../authority/authority.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 import type { Revocations } from './revocations.ts';
@@ -37,12 +38,12 @@ export type Ocsp = {
   close(): Promise<void>;
 };
 
-const responseLifetimeMs = 60 * 60_000;
+const responseLifetimeMs = hourMs;
 const maxKeptResponses = 50_000;
 const maxKeptStatuses = 200_000;
 /** Requests worked on at once; whoever comes on top is told to try later. */
 const maxInFlight = 1000;
-const signerRenewalMs = 30 * 86_400_000;
+const signerRenewalMs = 30 * dayMs;
 
 type Kept = { readonly certId: Uint8Array; readonly der: Uint8Array; readonly thisUpdate: string; readonly keepUntilMs: number };
 type KnownStatus = { readonly icaId: string; readonly status: CertStatus };

@@ -2,7 +2,7 @@ import { device, deviceStream } from '../../domain/device.ts';
 import type { RevocationReason } from '../../domain/deviceEvents.ts';
 import type { DeviceCertificate } from '../../domain/deviceState.ts';
 import { type Context, execute } from '../base/context.ts';
-import { livingDevice } from '../identity/enrolment.ts';
+import { livingDevice } from '../base/livingDevice.ts';
 import { issueCrl } from './crl.ts';
 import type { Revocations } from './revocations.ts';
 

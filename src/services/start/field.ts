@@ -1,3 +1,4 @@
+import { hourMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import { createTurns } from '../base/turns.ts';
@@ -8,15 +9,15 @@ import { createDecommissions, type Decommissions } from '../field/decommission.t
 import { startDeviceBundles } from '../field/deviceBundles.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
 import { type Hello, receiveHello } from '../field/deviceHello.ts';
-import { type GatewayTrust, startGatewayTrust } from '../field/gatewayBundles.ts';
+import { type GatewayBundles, startGatewayBundles } from '../field/gatewayBundles.ts';
 import { createVerdictSequences } from '../field/gatewayVerdicts.ts';
+import { remindOfRenewal } from '../field/renewalReminder.ts';
 import { createWideAttestation, createWideChannel, type PeerAnswers } from '../field/wideChannel.ts';
 import { createOtaDelivery, type OtaDelivery } from '../firmware/otaDelivery.ts';
 import { createOtaImages } from '../firmware/otaImage.ts';
 import { type Rollouts, startRollouts } from '../firmware/rollouts.ts';
-import { createDeviceTrust } from '../identity/chainJudge.ts';
-import type { Trust } from '../identity/clientTrust.ts';
-import { remindOfRenewal } from '../identity/operational.ts';
+import { createChainJudge } from '../identity/chainJudge.ts';
+import type { ClientTrust } from '../identity/clientTrust.ts';
 import type { Peers } from '../processes/peers.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 
@@ -26,7 +27,7 @@ export type Field = {
   /** To the machines that are connected to any process. */
   readonly channel: DeviceChannel;
   readonly attachments: Attachments;
-  readonly gatewayTrust: GatewayTrust;
+  readonly gatewayBundles: GatewayBundles;
   readonly attestation: Attestation;
   readonly delivery: OtaDelivery;
   readonly decommissions: Decommissions;
@@ -42,7 +43,7 @@ export type FieldParts = {
   readonly ctx: Context;
   readonly alarms: Alarms;
   readonly revocations: Revocations;
-  readonly trust: Trust;
+  readonly trust: ClientTrust;
   /** To the machines that are connected to this process. */
   readonly channel: DeviceChannel;
   readonly peers: Peers<PeerAnswers>;
@@ -52,21 +53,21 @@ export type FieldParts = {
 const spdmTurns = { maxRunning: 64, maxWaiting: 20_000 };
 const sweepPauseMs = 60_000;
 /** How often devices that stay connected are looked at: their certificates may have come into the last third of their lives. */
-const renewalPauseMs = 60 * 60_000;
+const renewalPauseMs = hourMs;
 
 export async function startField(parts: FieldParts): Promise<Field> {
   const { ctx, alarms, channel, peers, revocations, trust } = parts;
   const wide = createWideChannel(channel, peers);
   const attachments = await startAttachments(ctx);
-  const gatewayTrust = startGatewayTrust({ ctx, revocations, attachments });
+  const gatewayBundles = startGatewayBundles({ ctx, revocations, attachments });
   const turns = createTurns(spdmTurns);
-  const deviceTrust = createDeviceTrust(ctx, revocations, trust);
+  const chainJudge = createChainJudge(ctx, revocations, trust);
   const verdicts = createVerdictSequences();
   const reach = { ...wide, isConnected: channel.isConnected };
-  const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, deviceTrust, turns, verdicts });
+  const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, chainJudge, turns, verdicts });
   const attestation = createWideAttestation(ownAttestation, channel, peers);
   peers.serve({ order: channel.order, attestThroughGateway: channel.attestThroughGateway, attest: ownAttestation.attest });
-  const delivery = createOtaDelivery({ ctx, channel, deviceTrust, turns, images: createOtaImages(ctx, alarms) });
+  const delivery = createOtaDelivery({ ctx, channel, chainJudge, turns, images: createOtaImages(ctx, alarms) });
   const decommissions = createDecommissions({ ctx, alarms, channel: wide, revocations });
   const connected = createConnectedDevices(channel);
   const bundles = startDeviceBundles({ ctx, alarms, channel, connected });
@@ -90,7 +91,7 @@ export async function startField(parts: FieldParts): Promise<Field> {
   return {
     channel: wide,
     attachments,
-    gatewayTrust,
+    gatewayBundles,
     attestation,
     delivery,
     decommissions,
@@ -109,7 +110,7 @@ export async function startField(parts: FieldParts): Promise<Field> {
       clearInterval(renewals);
       await bundles.close();
       await rollouts.close();
-      await gatewayTrust.close();
+      await gatewayBundles.close();
       await attachments.close();
     },
   };

@@ -1,8 +1,9 @@
 import type { Alarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
-import type { Trust } from '../identity/clientTrust.ts';
-import type { Pki } from '../revocation/pki.ts';
+import type { ClientTrust } from '../identity/clientTrust.ts';
+import type { BulkRevocations } from '../revocation/bulkRevocations.ts';
+import type { Ocsp } from '../revocation/ocsp.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import type { Field } from './field.ts';
 
@@ -11,8 +12,9 @@ export type Services = {
   readonly ctx: Context;
   readonly alarms: Alarms;
   readonly revocations: Revocations;
-  readonly trust: Trust;
+  readonly trust: ClientTrust;
   readonly channel: DeviceChannel;
   readonly field: Field;
-  readonly pki: Pki;
+  readonly ocsp: Ocsp;
+  readonly bulkRevocations: BulkRevocations;
 };

@@ -10,7 +10,7 @@ import { createAlarms } from '../../../src/services/base/alarms.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from '../../../src/services/field/wideChannel.ts';
-import { startTrust } from '../../../src/services/identity/clientTrust.ts';
+import { startClientTrust } from '../../../src/services/identity/clientTrust.ts';
 import { createPeers } from '../../../src/services/processes/peers.ts';
 import { startRevocations } from '../../../src/services/revocation/revocations.ts';
 import { type Field, startField } from '../../../src/services/start/field.ts';
@@ -40,7 +40,7 @@ export async function openField(count: number) {
   await initialiseProject(ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
   const fleet: Fleet = await seedFleet(ctx, count);
   const [alarms, revocations] = [createAlarms(ctx), await startRevocations(ctx)];
-  const trust = await startTrust(ctx, revocations);
+  const trust = await startClientTrust(ctx, revocations);
   const channel = createChannel(quick);
   const devices = new Map<string, BenchDevice>();
   const gateways = new Map<string, GatewayAnswer>();

@@ -17,7 +17,7 @@ import { addOperator, authenticateOperator } from '../../../src/services/adminis
 import { createAlarms } from '../../../src/services/base/alarms.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
-import { startTrust } from '../../../src/services/identity/clientTrust.ts';
+import { startClientTrust } from '../../../src/services/identity/clientTrust.ts';
 import { startRevocations } from '../../../src/services/revocation/revocations.ts';
 import type { Services } from '../../../src/services/start/services.ts';
 
@@ -49,7 +49,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx) {
   const tokenOf = new Map(tokens.map(({ name, token }) => [name, token]));
   for (const [name, roles] of Object.entries(people)) tokenOf.set(name, await addOperator(ctx, name, roles, 'operator:alice'));
   const revocations = await startRevocations(ctx);
-  const trust = await startTrust(ctx, revocations);
+  const trust = await startClientTrust(ctx, revocations);
   const services: Services = {
     ctx,
     alarms: createAlarms(ctx),
@@ -57,7 +57,8 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx) {
     trust,
     channel: undefined as never,
     field: undefined as never,
-    pki: undefined as never,
+    ocsp: undefined as never,
+    bulkRevocations: undefined as never,
   };
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });

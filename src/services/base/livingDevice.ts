@@ -1,0 +1,11 @@
+import { device, deviceStream } from '../../domain/device.ts';
+import type { LivingDevice } from '../../domain/deviceState.ts';
+import { NusecError } from '../../errors.ts';
+import { type Context, stateOf } from './context.ts';
+
+/** The state of a device that has been minted. @param uid 32 hex @throws NusecError NOT_FOUND */
+export async function livingDevice(ctx: Context, uid: string): Promise<LivingDevice> {
+  const state = await stateOf(ctx, device, deviceStream(uid));
+  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
+  return state;
+}
