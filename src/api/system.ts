@@ -1,7 +1,8 @@
 import type { TLSSocket } from 'node:tls';
 import { createRoute, z } from '@hono/zod-openapi';
 import { toPem } from '../pki/pem.ts';
-import { currentTrustBundle, rootDer, rootForReader } from '../services/authority/authority.ts';
+import { rootDer } from '../services/authority/authority.ts';
+import { currentTrustBundle, rootForReader } from '../services/authority/trustBundle.ts';
 import type { Resource } from './app.ts';
 
 /** Health, metrics and what everybody may know: the root certificate and the trust bundle. */

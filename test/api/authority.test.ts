@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromBase64url } from '../../src/bytes.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
-import { establishIssuingCa } from '../../src/services/authority/authority.ts';
+import { establishIssuingCa } from '../../src/services/authority/issuingCa.ts';
 import { certifyDevice } from '../../src/services/identity/enrolment.ts';
 import { csrOf, newParty, newUid } from '../services/parties.ts';
 import { mint } from '../services/project.ts';

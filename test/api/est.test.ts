@@ -9,7 +9,7 @@ import { judgeCsr } from '../../src/pki/csr.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { readCertsOnly } from '../../src/pki/pkcs7.ts';
-import { establishIssuingCa } from '../../src/services/authority/authority.ts';
+import { establishIssuingCa } from '../../src/services/authority/issuingCa.ts';
 import { registerGateway } from '../../src/services/field/gateways.ts';
 import { certifyDevice } from '../../src/services/identity/enrolment.ts';
 import { leafFields, makeIca, makeRoot } from '../pki/support.ts';

@@ -13,7 +13,7 @@ import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts
 import type { NameFields } from '../../src/pki/names.ts';
 import { type Certificate, parseCertificate } from '../../src/pki/parse.ts';
 import { initialiseProject } from '../../src/services/administration/initialise.ts';
-import { establishIssuingCa } from '../../src/services/authority/authority.ts';
+import { establishIssuingCa } from '../../src/services/authority/issuingCa.ts';
 import { createAlarms } from '../../src/services/base/alarms.ts';
 import { type Context, execute } from '../../src/services/base/context.ts';
 import { openContext } from '../../src/services/dataFolder/open.ts';

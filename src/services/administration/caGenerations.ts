@@ -10,7 +10,9 @@ import { signer } from '../../keystore/signer.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import { describeName } from '../../pki/names.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
-import { authorityOf, crlUrlOf, ensureSigningKey, makeIssuingCa, publishTrustBundle } from '../authority/authority.ts';
+import { authorityOf, crlUrlOf } from '../authority/authority.ts';
+import { ensureSigningKey, makeIssuingCa } from '../authority/issuingCa.ts';
+import { publishTrustBundle } from '../authority/trustBundle.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 import { issueCrl } from '../revocation/crl.ts';
 

@@ -7,7 +7,9 @@ import { bootKekId } from '../../keystore/bootKeys.ts';
 import { ensureKey } from '../../keystore/ensureKey.ts';
 import { signer } from '../../keystore/signer.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
-import { ensureSigningKey, establishIssuingCa, publishTrustBundle, rootKeyId } from '../authority/authority.ts';
+import { rootKeyId } from '../authority/authority.ts';
+import { ensureSigningKey, establishIssuingCa } from '../authority/issuingCa.ts';
+import { publishTrustBundle } from '../authority/trustBundle.ts';
 import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 import { addOperator } from './operators.ts';
 

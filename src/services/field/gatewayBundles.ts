@@ -2,7 +2,7 @@ import { fromHex } from '../../bytes.ts';
 import { authorityStream } from '../../domain/authority.ts';
 import { maxRevokedTold } from '../../mqttMessages.ts';
 import { certificateQueries } from '../../projections/certificates.ts';
-import { currentTrustBundle, rootForReader } from '../authority/authority.ts';
+import { currentTrustBundle, rootForReader } from '../authority/trustBundle.ts';
 import type { Context } from '../base/context.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import type { Attachments } from './attachments.ts';

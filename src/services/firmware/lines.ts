@@ -4,7 +4,8 @@ import { type DefinedLine, line, lineStream, maxCounterBudget } from '../../doma
 import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { releaseQueries } from '../../projections/releases.ts';
-import { authorityOf, establishIssuingCa, rootDer } from '../authority/authority.ts';
+import { authorityOf, rootDer } from '../authority/authority.ts';
+import { establishIssuingCa } from '../authority/issuingCa.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 
 /** Product lines: what their firmware is called by (vendor and class UUID), how far its counter goes, who certifies its devices. */

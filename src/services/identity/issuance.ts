@@ -8,7 +8,7 @@ import { issueCertificate } from '../../pki/certificate.ts';
 import type { judgeCsr } from '../../pki/csr.ts';
 import { type ProfileFields, profiles } from '../../pki/profiles.ts';
 import { dayMs } from '../../times.ts';
-import { type ActiveCa, activeCa, signingCa } from '../authority/authority.ts';
+import { type ActiveCa, activeCa, signingCa } from '../authority/issuingCa.ts';
 import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 
 /** Intent, signature, result: whatever is signed for a machine was recorded before, and is recorded again when it is there. Killed between any

@@ -12,7 +12,7 @@ import { otpMap } from '../../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
 import { jobQueries } from '../../projections/jobs.ts';
 import { type ProgrammerRow, programmerQueries } from '../../projections/programmers.ts';
-import { caById, rootOfCa } from '../authority/authority.ts';
+import { caById, rootOfCa } from '../authority/issuingCa.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { programmerProduct } from '../firmware/lines.ts';
 

@@ -6,7 +6,8 @@ import { buildCrl, encodeCrlEntry } from '../../pki/crl.ts';
 import { isRevocationReason } from '../../pki/revocationReasons.ts';
 import { certificateQueries } from '../../projections/certificates.ts';
 import { dayMs } from '../../times.ts';
-import { authorityOf, caById } from '../authority/authority.ts';
+import { authorityOf } from '../authority/authority.ts';
+import { caById } from '../authority/issuingCa.ts';
 import { type Context, execute } from '../base/context.ts';
 
 /** Revocation lists of every issuing CA and root (RFC 5280 §5; R86, RULE-16): a full list and the delta list of the same number, signed

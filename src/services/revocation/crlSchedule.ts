@@ -1,4 +1,5 @@
-import { authorityOf, caById } from '../authority/authority.ts';
+import { authorityOf } from '../authority/authority.ts';
+import { caById } from '../authority/issuingCa.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, nowIso } from '../base/context.ts';
 import { isDue, issueCrl } from './crl.ts';

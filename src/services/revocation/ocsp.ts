@@ -21,7 +21,8 @@ import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { isRevocationReason } from '../../pki/revocationReasons.ts';
 import { type CertificateRow, certificateQueries } from '../../projections/certificates.ts';
 import { dayMs, hourMs } from '../../times.ts';
-import { authorityOf, caById, ensureSigningKey } from '../authority/authority.ts';
+import { authorityOf } from '../authority/authority.ts';
+import { caById, ensureSigningKey } from '../authority/issuingCa.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 import type { Revocations } from './revocations.ts';
 

@@ -5,7 +5,7 @@ import { fromBase64url, toBase64url, utf8 } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
 import { replaceFile } from '../../keystore/durableFile.ts';
 import { certificateQueries } from '../../projections/certificates.ts';
-import { ensureSigningKey } from '../authority/authority.ts';
+import { ensureSigningKey } from '../authority/issuingCa.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import type { Revocations } from './revocations.ts';

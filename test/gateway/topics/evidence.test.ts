@@ -13,7 +13,7 @@ import { fromHex } from '../../../src/bytes.ts';
 import { encodeAs } from '../../../src/cbor/schema.ts';
 import { authority, authorityStream } from '../../../src/domain/authority.ts';
 import { helloMessage } from '../../../src/mqttMessages.ts';
-import { publishTrustBundle } from '../../../src/services/authority/authority.ts';
+import { publishTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { execute } from '../../../src/services/base/context.ts';
 import { defineLine } from '../../../src/services/firmware/lines.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';

@@ -7,7 +7,7 @@ import { fromHex, toHex } from '../../../src/bytes.ts';
 import { sha256 } from '../../../src/digest.ts';
 import { formatVersion } from '../../../src/domain/version.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
-import { currentTrustBundle } from '../../../src/services/authority/authority.ts';
+import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { type Image, type MemoryStorage, makeImage, newStorage } from '../../gateway-device/programmer/factory.ts';
 import { makeKey } from '../../pki/support.ts';

@@ -17,15 +17,9 @@ import {
   proposeCeremony,
   withdrawCeremony,
 } from '../../../src/services/administration/ceremonies.ts';
-import {
-  activeCa,
-  authorityOf,
-  caById,
-  crossCertificates,
-  currentTrustBundle,
-  rootDer,
-  rootForReader,
-} from '../../../src/services/authority/authority.ts';
+import { authorityOf, crossCertificates, rootDer } from '../../../src/services/authority/authority.ts';
+import { activeCa, caById } from '../../../src/services/authority/issuingCa.ts';
+import { currentTrustBundle, rootForReader } from '../../../src/services/authority/trustBundle.ts';
 import { currentCrl, issueCrl } from '../../../src/services/revocation/crl.ts';
 import { killer, openProject, type Project, type TestDevice, withKills } from '../project.ts';
 

@@ -13,13 +13,9 @@ import { toPem } from '../../../src/pki/pem.ts';
 import { packageKeysOf, signTrustBundle, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
 import { approveCeremony, type CeremonyWish, ceremonyRecord, proposeCeremony } from '../../../src/services/administration/ceremonies.ts';
 import { initialiseProject } from '../../../src/services/administration/initialise.ts';
-import {
-  authorityOf,
-  crossCertificates,
-  currentTrustBundle,
-  establishIssuingCa,
-  packageSigner,
-} from '../../../src/services/authority/authority.ts';
+import { authorityOf, crossCertificates, packageSigner } from '../../../src/services/authority/authority.ts';
+import { establishIssuingCa } from '../../../src/services/authority/issuingCa.ts';
+import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
 import { currentCrl, issueCrl } from '../../../src/services/revocation/crl.ts';
 import { testKey } from '../../cose/keys.ts';

@@ -5,7 +5,7 @@ import { rawSigner } from '../../../src/cose/sign1.ts';
 import { importKey } from '../../../src/ecKey.ts';
 import { issueCertificate } from '../../../src/pki/certificate.ts';
 import { signVerdict } from '../../../src/production/verdict.ts';
-import { activeCa } from '../../../src/services/authority/authority.ts';
+import { activeCa } from '../../../src/services/authority/issuingCa.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { attachDevice, moveGateway, registerGateway } from '../../../src/services/field/gateways.ts';
 import { gatewayKey } from '../../../src/services/field/gatewayVerdicts.ts';

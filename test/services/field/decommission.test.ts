@@ -6,7 +6,7 @@ import { parseCertificate } from '../../../src/pki/parse.ts';
 import { verifyOrder } from '../../../src/production/order.ts';
 import { signReceipt } from '../../../src/production/receipt.ts';
 import { packageKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
-import { currentTrustBundle } from '../../../src/services/authority/authority.ts';
+import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { createDecommissions } from '../../../src/services/field/decommission.ts';
 import { revokeDevice } from '../../../src/services/revocation/revokeDevice.ts';

@@ -9,7 +9,7 @@ import { blockCount, verifyJob } from '../../../src/ota/otaJob.ts';
 import { verifyImage } from '../../../src/ota/verify.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { packageKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
-import { currentTrustBundle } from '../../../src/services/authority/authority.ts';
+import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { quarantineDevice, releaseDevice } from '../../../src/services/field/devices.ts';
 import { defineLine, raiseRollbackFloor } from '../../../src/services/firmware/lines.ts';

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { authority, authorityStream } from '../../../src/domain/authority.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { fromPem } from '../../../src/pki/pem.ts';
-import { establishIssuingCa } from '../../../src/services/authority/authority.ts';
+import { establishIssuingCa } from '../../../src/services/authority/issuingCa.ts';
 import { execute } from '../../../src/services/base/context.ts';
 import { issueServerIdentity, startTlsRenewal, type TlsIdentity } from '../../../src/services/identity/serverCertificate.ts';
 import { openProject, type Project } from '../project.ts';

@@ -1,0 +1,138 @@
+import { fromBase64url, toBase64url } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
+import { authority, authorityStream } from '../../domain/authority.ts';
+import { type CaUse, firstRootId, type IssuingCa } from '../../domain/authorityEvents.ts';
+import { type CreatedAuthority, requireActiveCa } from '../../domain/authorityState.ts';
+import { type Curve, curveOf } from '../../ecKey.ts';
+import { NusecError } from '../../errors.ts';
+import { ensureKey } from '../../keystore/ensureKey.ts';
+import { signer } from '../../keystore/signer.ts';
+import { type Signer as CertificateSigner, issueCertificate } from '../../pki/certificate.ts';
+import { type Certificate, parseCertificate } from '../../pki/parse.ts';
+import { type Context, execute, nowIso } from '../base/context.ts';
+
+import { authorityOf, crlUrlOf, parsedAuthority } from './authority.ts';
+import { publishTrustBundle } from './trustBundle.ts';
+
+/** Issuing CAs: which one signs what, and how the next generation comes to be. */
+
+const system = 'system:authority';
+
+/** An issuing CA ready to sign. `certificate` is parsed, so it is the `issuer` of a profile. */
+export type ActiveCa = {
+  readonly icaId: string;
+  readonly certificate: Certificate;
+  readonly signer: CertificateSigner;
+  readonly crlUrl: string;
+  readonly deltaCrlUrl: string;
+};
+
+/** The active CA of this use (and line, for devices). @throws NusecError CA_NOT_ACTIVE */
+export async function activeCa(ctx: Context, use: CaUse, line?: string): Promise<ActiveCa> {
+  const ica = requireActiveCa(await authorityOf(ctx), use, line);
+  return caOf(ctx, ica);
+}
+
+/** A CA or root by its id, whatever its status: for CRLs, OCSP signers and for an issuing intent recorded under it. @throws NusecError NOT_FOUND */
+export async function caById(ctx: Context, icaId: string): Promise<ActiveCa> {
+  const { issuingCas, roots } = await authorityOf(ctx);
+  const ca = issuingCas.find(candidate => candidate.icaId === icaId) ?? roots.find(({ rootId }) => rootId === icaId);
+  if (ca === undefined) throw new NusecError('NOT_FOUND', `there is no issuing CA ${icaId}`);
+  return caOf(ctx, { ...ca, icaId });
+}
+
+/** As caById, but for signing new certificates: an authority that is compromised signs nothing more (I10). @throws NusecError NOT_FOUND, CA_NOT_ACTIVE */
+export async function signingCa(ctx: Context, icaId: string): Promise<ActiveCa> {
+  const ica = (await authorityOf(ctx)).issuingCas.find(candidate => candidate.icaId === icaId);
+  if (ica !== undefined && ica.status !== 'ACTIVE' && ica.status !== 'RETIRED')
+    throw new NusecError('CA_NOT_ACTIVE', `the issuing CA ${icaId} is ${ica.status}`);
+  return caById(ctx, icaId);
+}
+
+/** The root under which an issuing CA was made, DER. */
+export async function rootOfCa(ctx: Context, icaId: string): Promise<Uint8Array> {
+  const { issuingCas, roots, root } = await authorityOf(ctx);
+  const rootId = issuingCas.find(candidate => candidate.icaId === icaId)?.rootId ?? firstRootId;
+  return fromBase64url((roots.find(candidate => candidate.rootId === rootId) ?? root).certificate);
+}
+
+async function caOf(ctx: Context, { icaId, certificate, keyId }: Pick<IssuingCa, 'icaId' | 'certificate' | 'keyId'>): Promise<ActiveCa> {
+  return {
+    icaId,
+    certificate: parsedAuthority(certificate),
+    signer: await signer(ctx.keystore, keyId),
+    crlUrl: crlUrlOf(ctx, icaId),
+    deltaCrlUrl: `${ctx.crlBaseUrl}/delta/${icaId}.crl`,
+  };
+}
+
+/** Id of the generation that follows the newest one of this use and line. */
+export function nextIcaId(state: CreatedAuthority, use: CaUse, line?: string): string {
+  const peers = state.issuingCas.filter(ca => ca.use === use && ca.line === line);
+  const generation = Math.max(0, ...peers.map(ca => ca.generation)) + 1;
+  return [use, line, generation].filter(part => part !== undefined).join('-');
+}
+
+/** The first issuing CA of a use and line, or the next generation: established, activated, published (R1–R2). */
+export async function establishIssuingCa(ctx: Context, use: CaUse, line?: string): Promise<IssuingCa> {
+  const icaId = nextIcaId(await authorityOf(ctx), use, line);
+  const ica = await makeIssuingCa(ctx, { icaId, use, ...(line !== undefined && { line }) });
+  await execute(ctx, authority, authorityStream(ctx.project), { type: 'ActivateIssuingCa', icaId: ica.icaId }, system);
+  await publishTrustBundle(ctx);
+  return ica;
+}
+
+/** Makes an issuing CA under the newest root; it is not active yet. Done again it gives the same. The new key comes first: a crash leaves an
+ *  unused key, never a CA without one. @param wish `icaId` from nextIcaId, `curve` of its key: what the root says unless told
+ *  @throws NusecError CONFLICT when there is a key of this id on another curve */
+export async function makeIssuingCa(ctx: Context, wish: Pick<IssuingCa, 'icaId' | 'use' | 'line' | 'curve'>): Promise<IssuingCa> {
+  const { icaId, use, line } = wish;
+  const state = await authorityOf(ctx);
+  const known = state.issuingCas.find(ca => ca.icaId === icaId);
+  if (known !== undefined) return known;
+  const keyId = `ica/${icaId}`;
+  const curve = wish.curve ?? (await curveOfKey(ctx, keyId)) ?? state.root.icaCurve;
+  const publicKey = await ensureSigningKey(ctx, keyId, curve);
+  const root = parseCertificate(fromBase64url(state.root.certificate));
+  const { rootId } = state.root;
+  const { der } = await issueCertificate(
+    'ica',
+    {
+      publicKey,
+      serial: ctx.randomBytes(16),
+      notBefore: nowIso(ctx),
+      issuer: root,
+      crlUrl: crlUrlOf(ctx, rootId),
+      organization: root.subject.organization ?? ctx.project,
+      line: line ?? use,
+      commonName: `${ctx.project} ${icaId}`,
+    },
+    await signer(ctx.keystore, state.root.keyId),
+  );
+  const ica: IssuingCa = {
+    icaId,
+    use,
+    ...(line !== undefined && { line }),
+    ...(rootId !== firstRootId && { rootId }),
+    generation: Number(icaId.split('-').at(-1)),
+    keyId,
+    curve,
+    certificate: toBase64url(der),
+    sha256: sha256Hex(der),
+  };
+  await execute(ctx, authority, authorityStream(ctx.project), { type: 'EstablishIssuingCa', ...ica }, system);
+  return ica;
+}
+
+/** A signing key of this id, made when it is missing. @returns SubjectPublicKeyInfo @throws NusecError CONFLICT (there is one on another curve) */
+export async function ensureSigningKey(ctx: Context, keyId: string, curve: Curve = 'P-256'): Promise<Uint8Array> {
+  await ensureKey(ctx.keystore, keyId, curve);
+  const publicKey = await ctx.keystore.publicKey(keyId);
+  if (curveOf(publicKey) !== curve) throw new NusecError('CONFLICT', `key ${keyId} is not ${curve}`);
+  return publicKey;
+}
+
+async function curveOfKey(ctx: Context, keyId: string): Promise<Curve | undefined> {
+  const known = (await ctx.keystore.list()).find(({ id }) => id === keyId);
+  return known?.publicKey && curveOf(known.publicKey);
+}

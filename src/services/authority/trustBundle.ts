@@ -1,0 +1,73 @@
+import { equalBytes, fromBase64url } from '../../bytes.ts';
+import { keyIdOf } from '../../cose/publicKey.ts';
+import { sha256Hex } from '../../digest.ts';
+import { authority, authorityStream } from '../../domain/authority.ts';
+import { firstRootId } from '../../domain/authorityEvents.ts';
+import { NusecError } from '../../errors.ts';
+import { coseSigner } from '../../keystore/signer.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { signTrustBundle } from '../../production/trustBundle.ts';
+import { type Context, execute } from '../base/context.ts';
+
+import { authorityOf, crossCertificates, parsedAuthority } from './authority.ts';
+
+/** The signed trust bundle: what machines trust, one version after the other. */
+
+const system = 'system:authority';
+
+/** Builds and publishes the next version of the trust bundle, signed by every root that is trusted: who trusts one of them, follows it to the
+ *  others. The bundles are blobs named in the event. */
+export async function publishTrustBundle(ctx: Context): Promise<void> {
+  const state = await authorityOf(ctx);
+  const roots = state.roots.filter(({ retired }) => !retired);
+  const trusted = state.issuingCas.filter(({ status }) => status !== 'COMPROMISED');
+  const links = (await crossCertificates(ctx)).map(certificate => ({ icaId: sha256Hex(certificate), use: 'root', certificate }));
+  const version = state.trustBundle.version + 1;
+  const bundle = {
+    version,
+    issuedAtSeconds: Math.floor(ctx.clock().getTime() / 1000),
+    roots: roots.map(({ certificate }) => fromBase64url(certificate)),
+    issuers: [...trusted.map(({ icaId, use, certificate }) => ({ icaId, use, certificate: fromBase64url(certificate) })), ...links],
+    signingKeys: state.packageKeys
+      .filter(key => !key.compromised)
+      .map(key => fromBase64url(key.publicKey))
+      .map(spki => ({ kid: keyIdOf(spki), point: spki.slice(-65), use: 'package' as const })),
+  };
+  const byRoot: Record<string, string> = {};
+  for (const { rootId, keyId } of roots) {
+    byRoot[rootId] = await ctx.blobs.put(await signTrustBundle(bundle, await coseSigner(ctx.keystore, keyId)));
+  }
+  const sha256 = byRoot[state.root.rootId] ?? '';
+  await execute(ctx, authority, authorityStream(ctx.project), { type: 'PublishTrustBundle', version, sha256, byRoot }, system);
+}
+
+/** The newest trust bundle, as machines fetch it. @param by id, or SHA-256 of the certificate (hex), of the root that signed it; the newest root
+ *  unless told @returns COSE_Sign1 @throws NusecError NOT_FOUND (no such root, or retired) */
+export async function currentTrustBundle(ctx: Context, by?: string): Promise<Uint8Array> {
+  const { roots, trustBundle } = await authorityOf(ctx);
+  const rootId = roots.find(root => root.rootId === by || root.sha256 === by)?.rootId ?? '';
+  const wanted = by === undefined ? trustBundle.sha256 : trustBundle.byRoot?.[rootId];
+  if (wanted === undefined) throw new NusecError('NOT_FOUND', `no trust bundle is signed by root ${by}`);
+  return ctx.blobs.get(wanted);
+}
+
+/** The root that a reader of the trust bundle knows: that of its certificate, or the oldest that is trusted. @param leaf DER, ours or foreign */
+export async function rootForReader(ctx: Context, leaf: Uint8Array | undefined): Promise<string> {
+  const { issuingCas, roots } = await authorityOf(ctx);
+  const oldest = roots.find(({ retired }) => !retired)?.rootId ?? firstRootId;
+  const aki = leaf === undefined ? undefined : issuerKeyIdOf(leaf);
+  const ica = issuingCas.find(({ certificate }) => {
+    const { ski } = parsedAuthority(certificate);
+    return aki !== undefined && ski !== undefined && equalBytes(ski, aki);
+  });
+  const own = ica && (ica.rootId ?? firstRootId);
+  return roots.some(({ rootId, retired }) => rootId === own && !retired) ? (own ?? oldest) : oldest;
+}
+
+function issuerKeyIdOf(leaf: Uint8Array): Uint8Array | undefined {
+  try {
+    return parseCertificate(leaf).aki;
+  } catch {
+    return undefined;
+  }
+}
