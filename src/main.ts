@@ -10,12 +10,12 @@ import { createChannel } from './gateway/reach/channel.ts';
 import { authenticateOperator } from './services/administration/operators.ts';
 import { createAlarms } from './services/base/alarms.ts';
 import { openContext } from './services/dataFolder/open.ts';
-import { type PeerAnswers, peerQuestions } from './services/field/wideChannel.ts';
+import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel.ts';
 import { startClientTrust } from './services/identity/clientTrust.ts';
 import { issueServerIdentity, startTlsRenewal } from './services/identity/serverCertificate.ts';
 import { openPeerLinks } from './services/processes/peerLinks.ts';
 import { createPeers } from './services/processes/peers.ts';
-import { maxSeats, whileLeading } from './services/processes/seats.ts';
+import { maxProcessSlots, whileLeading } from './services/processes/processSlots.ts';
 import { createBulkRevocations } from './services/revocation/bulkRevocations.ts';
 import { startOcsp } from './services/revocation/ocsp.ts';
 import { checkRevocationMark } from './services/revocation/revocationMark.ts';
@@ -57,7 +57,7 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
   const onOnline = peers.tell;
   const gateway = await startGateway({ ctx, alarms, revocations, trust, field, channel, onOnline, staple: ocsp.staple }, tls);
   peers.onTaken(gateway.leave);
-  const links = await openPeerLinks(settings.dataDir, opened.seat, maxSeats, peers.addLink);
+  const links = await openPeerLinks(settings.dataDir, opened.slot, maxProcessSlots, peers.addLink);
   if (links === undefined) ctx.log.warn({ dataDir: settings.dataDir }, 'the path is too long for sockets: other processes are not reached');
   const services: Services = {
     ctx,

@@ -2,8 +2,8 @@ import type { TLSSocket } from 'node:tls';
 import { type Bucket, createBucket } from './bucket.ts';
 import type { Identity } from './identity.ts';
 import type { ClientInternals } from './internals.ts';
-import { createLanes } from './lanes.ts';
 import type { ConnectionShare, GatewayLimits } from './limits.ts';
+import { createPerClientQueue } from './perClientQueue.ts';
 import type { PresenceReason } from './presence.ts';
 import type { ConnectRefusal } from './rights.ts';
 import { downPrefixOf } from './topics.ts';
@@ -16,7 +16,7 @@ export type Session = {
   readonly remoteAddress: string;
   readonly share: ConnectionShare;
   readonly publishBucket: Bucket;
-  readonly enqueue: ReturnType<typeof createLanes>;
+  readonly enqueue: ReturnType<typeof createPerClientQueue>;
   /** Resolves when the client can be sent to; messages that came before wait for it. */
   readonly online: PromiseWithResolvers<void>;
   /** What is sent to the connection has a topic below this prefix. */
@@ -37,7 +37,7 @@ export function createSession(identity: Identity, socket: TLSSocket, client: Cli
     remoteAddress: socket.remoteAddress ?? 'unknown',
     share,
     publishBucket: createBucket(share.publishPerSecond, share.publishBurst, now),
-    enqueue: createLanes(),
+    enqueue: createPerClientQueue(),
     online: Promise.withResolvers<void>(),
     downPrefix: downPrefixOf(identity),
     refusal: undefined,

@@ -12,7 +12,7 @@ import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../.
 import { openReadModels } from '../../projections/readModels.ts';
 import { type Alarm, createAlarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
-import { takeSeat } from '../processes/seats.ts';
+import { takeProcessSlot } from '../processes/processSlots.ts';
 import { custodyFile, openKeystore } from './keystore.ts';
 
 /** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
@@ -21,7 +21,7 @@ export type Ports = { readonly https: number; readonly crl: number };
 export type OpenedContext = {
   readonly ctx: Context;
   /** Of this process among those at the data folder. */
-  readonly seat: number;
+  readonly slot: number;
   close(): Promise<void>;
 };
 
@@ -42,8 +42,8 @@ export async function openContext(settings: Settings, ports: Ports, create = fal
   const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
   const custody = openCustody(custodyFile(settings));
   const store = await openSqliteStore({ file: join(dataDir, 'events.db') });
-  const seat = takeSeat(dataDir);
-  const reads = openReadModels(store, seat.viewsFile, trouble => log.error(trouble, 'a read model has stopped'));
+  const slot = takeProcessSlot(dataDir);
+  const reads = openReadModels(store, slot.viewsFile, trouble => log.error(trouble, 'a read model has stopped'));
   const host = settings.publicHost;
   const ctx: Context = {
     store,
@@ -62,10 +62,10 @@ export async function openContext(settings: Settings, ports: Ports, create = fal
   const alarms = createAlarms(ctx);
   return {
     ctx,
-    seat: seat.number,
+    slot: slot.number,
     async close() {
       await reads.close();
-      seat.release();
+      slot.release();
       await store.close();
       await custody.close();
       await keystore.close();

@@ -10,7 +10,7 @@ import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
-import type { Turns } from '../base/turns.ts';
+import type { PerDeviceQueue } from '../base/perDeviceQueue.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
 import type { Attachments } from './attachments.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
@@ -48,7 +48,7 @@ export type AttestationParts = {
   readonly channel: DeviceChannel;
   readonly attachments: Attachments;
   readonly chainJudge: ChainJudge;
-  readonly turns: Turns;
+  readonly queue: PerDeviceQueue;
   readonly verdicts: VerdictSequences;
 };
 
@@ -57,7 +57,7 @@ const verdictNonceBytes = 16;
 const by = 'system:attestation';
 
 export function createAttestation(parts: AttestationParts): Attestation {
-  const { ctx, alarms, turns, chainJudge } = parts;
+  const { ctx, alarms, queue, chainJudge } = parts;
   const attest = async (uid: string, { via: wanted, confirmed = true }: AttestationWish): Promise<AttestationResult> => {
     const state = await livingDevice(ctx, uid);
     requireConnectable(state);
@@ -72,7 +72,7 @@ export function createAttestation(parts: AttestationParts): Attestation {
     chainJudge.remember(uid, gathered.evidence.chain);
     return recordSuccess(parts, uid, via, verdict.measured, bytes, confirmed);
   };
-  return { attest: (uid, wish = {}) => turns.run(uid, () => attest(uid, wish)) };
+  return { attest: (uid, wish = {}) => queue.run(uid, () => attest(uid, wish)) };
 }
 
 /** Why evidence is not believed: a stable code, and a text for people. */

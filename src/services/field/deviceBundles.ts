@@ -4,7 +4,7 @@ import { authorityOf } from '../authority/authority.ts';
 import { trustBundleFor } from '../authority/olderRoots.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
-import { createTurns } from '../base/turns.ts';
+import { createPerDeviceQueue } from '../base/perDeviceQueue.ts';
 import type { ConnectedDevices } from './connectedDevices.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
 
@@ -25,12 +25,12 @@ export type DeviceBundlesParts = {
   readonly connected: ConnectedDevices;
 };
 
-const turnLimits = { maxRunning: 64, maxWaiting: 20_000 };
+const queueLimits = { maxRunning: 64, maxWaiting: 20_000 };
 /** As many roots as a bundle may name, and the last step. */
 const maxSteps = 5;
 
 export function startDeviceBundles({ ctx, alarms, channel, connected }: DeviceBundlesParts): DeviceBundles {
-  const turns = createTurns(turnLimits);
+  const queue = createPerDeviceQueue(queueLimits);
 
   const bringUpToDate = async (uid: string): Promise<void> => {
     for (let step = 0; step < maxSteps; step += 1) {
@@ -57,7 +57,7 @@ export function startDeviceBundles({ ctx, alarms, channel, connected }: DeviceBu
     const detail = `has version ${version}, the newest here is ${newest}`;
     await alarms.raise({ code: 'TRUST_BUNDLE_AHEAD', subject: uid, detail });
   };
-  const follow = (uid: string): Promise<void> => turns.run(uid, () => bringUpToDate(uid));
+  const follow = (uid: string): Promise<void> => queue.run(uid, () => bringUpToDate(uid));
   const stream = authorityStream(ctx.project);
   const subscription = ctx.store.subscribe(ctx.store.head(), async events => {
     if (!events.some(event => event.type === 'TrustBundlePublished' && event.stream === stream)) return;

@@ -16,7 +16,7 @@ import type { SpdmSession } from '../../spdm/session.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
-import type { Turns } from '../base/turns.ts';
+import type { PerDeviceQueue } from '../base/perDeviceQueue.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
 import { lineOf } from './lines.ts';
@@ -47,7 +47,7 @@ export type OtaParts = {
   readonly ctx: Context;
   readonly channel: DeviceChannel;
   readonly chainJudge: ChainJudge;
-  readonly turns: Turns;
+  readonly queue: PerDeviceQueue;
   readonly images: OtaImages;
 };
 
@@ -73,7 +73,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     const known = open.get(uid);
     if (known?.prepared.offerId === offer.offerId) return void (await channel.offerJob(uid, known.prepared.signed, cid()));
     const prepared = await parts.images.prepare(state, offer);
-    await parts.turns.run(uid, async () => {
+    await parts.queue.run(uid, async () => {
       const session = await openSession(parts, state);
       const secret = deriveExporterKey(session.exporterSecret(), blockSecretLabel, prepared.job.jobId, blockSecretBytes);
       open.set(uid, { prepared, blocks: openBlockChannel(secret, prepared) });

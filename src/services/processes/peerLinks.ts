@@ -20,21 +20,21 @@ const maxUnsentBytes = 16 * maxFrameBytes;
 /** What sockaddr_un holds. */
 const maxPathBytes = 107;
 
-/** Listens in this process's seat and connects to every other seat that is taken.
+/** Listens in this process's slot and connects to every other slot that is taken.
  *  @param onLink called with each link, whoever began it
  *  @returns undefined when the path of the data folder is too long for a socket: then this process knows of no other */
 export async function openPeerLinks(
   dataDir: string,
-  seat: number,
-  maxSeats: number,
+  slot: number,
+  maxProcessSlots: number,
   onLink: (link: PeerLink) => void,
 ): Promise<{ close(): void } | undefined> {
   const folder = join(dataDir, folderName);
   const pathOf = (number: number): string => join(folder, `${number}.sock`);
-  if (Buffer.byteLength(pathOf(maxSeats)) > maxPathBytes) return undefined;
+  if (Buffer.byteLength(pathOf(maxProcessSlots)) > maxPathBytes) return undefined;
   mkdirSync(folder, { recursive: true, mode: folderMode });
-  // The seat is ours: a socket in it is that of a process which was killed.
-  rmSync(pathOf(seat), { force: true });
+  // The slot is ours: a socket in it is that of a process which was killed.
+  rmSync(pathOf(slot), { force: true });
   const sockets = new Set<Socket>();
   const take = (socket: Socket): void => {
     sockets.add(socket);
@@ -42,11 +42,11 @@ export async function openPeerLinks(
     onLink(linkOver(socket));
   };
   const server = createServer(take);
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(pathOf(seat), resolve));
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(pathOf(slot), resolve));
   server.on('error', () => undefined);
   server.unref();
-  for (let number = 1; number <= maxSeats; number += 1) {
-    if (number === seat || !existsSync(pathOf(number))) continue;
+  for (let number = 1; number <= maxProcessSlots; number += 1) {
+    if (number === slot || !existsSync(pathOf(number))) continue;
     const socket = createConnection(pathOf(number));
     socket.once('connect', () => take(socket));
     // Nobody sits there any more.

@@ -1,9 +1,10 @@
 import { hourMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
-import { createTurns } from '../base/turns.ts';
+import { createPerDeviceQueue } from '../base/perDeviceQueue.ts';
 import { type Attachments, startAttachments } from '../field/attachments.ts';
 import { type Attestation, createAttestation } from '../field/attestation.ts';
+import { createClusterAttestation, createClusterChannel, type PeerAnswers } from '../field/clusterChannel.ts';
 import { createConnectedDevices, type Introduction } from '../field/connectedDevices.ts';
 import { createDecommissions, type Decommissions } from '../field/decommission.ts';
 import { startDeviceBundles } from '../field/deviceBundles.ts';
@@ -12,7 +13,6 @@ import { type Hello, receiveHello } from '../field/deviceHello.ts';
 import { type GatewayBundles, startGatewayBundles } from '../field/gatewayBundles.ts';
 import { createVerdictSequences } from '../field/gatewayVerdicts.ts';
 import { remindOfRenewal } from '../field/renewalReminder.ts';
-import { createWideAttestation, createWideChannel, type PeerAnswers } from '../field/wideChannel.ts';
 import { createOtaDelivery, type OtaDelivery } from '../firmware/otaDelivery.ts';
 import { createOtaImages } from '../firmware/otaImage.ts';
 import { type Rollouts, startRollouts } from '../firmware/rollouts.ts';
@@ -50,25 +50,25 @@ export type FieldParts = {
 };
 
 /** SPDM exchanges under way at once; beyond it devices wait. */
-const spdmTurns = { maxRunning: 64, maxWaiting: 20_000 };
+const spdmQueueLimits = { maxRunning: 64, maxWaiting: 20_000 };
 const sweepPauseMs = 60_000;
 /** How often devices that stay connected are looked at: their certificates may have come into the last third of their lives. */
 const renewalPauseMs = hourMs;
 
 export async function startField(parts: FieldParts): Promise<Field> {
   const { ctx, alarms, channel, peers, revocations, trust } = parts;
-  const wide = createWideChannel(channel, peers);
+  const cluster = createClusterChannel(channel, peers);
   const attachments = await startAttachments(ctx);
   const gatewayBundles = startGatewayBundles({ ctx, revocations, attachments });
-  const turns = createTurns(spdmTurns);
+  const queue = createPerDeviceQueue(spdmQueueLimits);
   const chainJudge = createChainJudge(ctx, revocations, trust);
   const verdicts = createVerdictSequences();
-  const reach = { ...wide, isConnected: channel.isConnected };
-  const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, chainJudge, turns, verdicts });
-  const attestation = createWideAttestation(ownAttestation, channel, peers);
+  const reach = { ...cluster, isConnected: channel.isConnected };
+  const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, chainJudge, queue, verdicts });
+  const attestation = createClusterAttestation(ownAttestation, channel, peers);
   peers.serve({ order: channel.order, attestThroughGateway: channel.attestThroughGateway, attest: ownAttestation.attest });
-  const delivery = createOtaDelivery({ ctx, channel, chainJudge, turns, images: createOtaImages(ctx, alarms) });
-  const decommissions = createDecommissions({ ctx, alarms, channel: wide, revocations });
+  const delivery = createOtaDelivery({ ctx, channel, chainJudge, queue, images: createOtaImages(ctx, alarms) });
+  const decommissions = createDecommissions({ ctx, alarms, channel: cluster, revocations });
   const connected = createConnectedDevices(channel);
   const bundles = startDeviceBundles({ ctx, alarms, channel, connected });
   const rollouts = await startRollouts({ ctx, alarms, delivery });
@@ -79,17 +79,17 @@ export async function startField(parts: FieldParts): Promise<Field> {
     if (needsProof) await attestation.attest(uid, { confirmed: confirmed(hello) });
     await delivery.deliver(uid);
   };
-  const told = (uid: string) => (error: unknown) =>
+  const logFailure = (uid: string) => (error: unknown) =>
     ctx.log.info({ uid, error: (error as Error).message }, 'work after a hello has stopped');
-  const sweep = setInterval(() => void decommissions.sweep().catch(told('sweep')), sweepPauseMs);
+  const sweep = setInterval(() => void decommissions.sweep().catch(logFailure('sweep')), sweepPauseMs);
   sweep.unref();
-  const remind = (uid: string): Promise<void> => remindOfRenewal(ctx, connected, channel, uid).catch(told(uid));
+  const remind = (uid: string): Promise<void> => remindOfRenewal(ctx, connected, channel, uid).catch(logFailure(uid));
   const renewals = setInterval(() => {
     for (const uid of connected.uids()) void remind(uid);
   }, renewalPauseMs);
   renewals.unref();
   return {
-    channel: wide,
+    channel: cluster,
     attachments,
     gatewayBundles,
     attestation,
@@ -101,7 +101,7 @@ export async function startField(parts: FieldParts): Promise<Field> {
       delivery.forget(uid);
       if (confirmed(hello)) await delivery.noteHello(uid, hello.imageHash);
       if (introduction !== undefined) connected.note(uid, introduction);
-      const work = [followUp(uid, hello, needsProof), bundles.follow(uid)].map(each => each.catch(told(uid)));
+      const work = [followUp(uid, hello, needsProof), bundles.follow(uid)].map(each => each.catch(logFailure(uid)));
       // A new certificate is a new connection, so it comes last; and nothing is renewed while an image is on trial.
       if (confirmed(hello)) void Promise.all(work).then(() => remind(uid));
     },

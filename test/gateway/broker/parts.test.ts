@@ -9,7 +9,7 @@ import { cidOf, errorReply } from '../../../src/gateway/broker/errorReply.ts';
 import { createHooks } from '../../../src/gateway/broker/hooks.ts';
 import type { Identity } from '../../../src/gateway/broker/identity.ts';
 import type { ClientInternals } from '../../../src/gateway/broker/internals.ts';
-import { createLanes } from '../../../src/gateway/broker/lanes.ts';
+import { createPerClientQueue } from '../../../src/gateway/broker/perClientQueue.ts';
 import { createReplyCache } from '../../../src/gateway/broker/replies.ts';
 import { assertInternals } from '../../../src/gateway/broker/selfTest.ts';
 import { createSessions } from '../../../src/gateway/broker/sessions.ts';
@@ -135,7 +135,7 @@ describe('lanes', () => {
   it('never overlap in one lane and settle in the order of arrival', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.tuple(fc.nat(2), fc.nat(2)), { maxLength: 12 }), async tasks => {
-        const enqueue = createLanes();
+        const enqueue = createPerClientQueue();
         const running = new Set<number>();
         const settled: number[] = [];
         const all = tasks.map(

@@ -9,7 +9,7 @@ import { initialiseProject } from '../../../src/services/administration/initiali
 import { createAlarms } from '../../../src/services/base/alarms.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
-import { type PeerAnswers, peerQuestions } from '../../../src/services/field/wideChannel.ts';
+import { type PeerAnswers, peerQuestions } from '../../../src/services/field/clusterChannel.ts';
 import { startClientTrust } from '../../../src/services/identity/clientTrust.ts';
 import { createPeers } from '../../../src/services/processes/peers.ts';
 import { startRevocations } from '../../../src/services/revocation/revocations.ts';

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vit
 import { NusecError } from '../../../src/errors.ts';
 import { openPeerLinks } from '../../../src/services/processes/peerLinks.ts';
 import { createPeers } from '../../../src/services/processes/peers.ts';
-import { maxSeats, takeSeat, whileLeading } from '../../../src/services/processes/seats.ts';
+import { maxProcessSlots, takeProcessSlot, whileLeading } from '../../../src/services/processes/processSlots.ts';
 
 /** Server processes at one data folder, here as parts of one process: seats, leadership and the sockets between them. */
 
@@ -20,7 +20,7 @@ type Answers = { echo(bytes: Uint8Array): Promise<Uint8Array>; refuse(): Promise
 
 async function arrive(seat: number) {
   const peers = createPeers<Answers>(['echo', 'refuse', 'never']);
-  const links = await openPeerLinks(dataDir, seat, maxSeats, peers.addLink);
+  const links = await openPeerLinks(dataDir, seat, maxProcessSlots, peers.addLink);
   if (links === undefined) throw new Error('no links');
   onTestFinished(() => links.close());
   peers.serve({
@@ -85,17 +85,17 @@ describe('processes at one data folder', () => {
   });
 
   it('have no links when the path is too long for a socket', async () => {
-    expect(await openPeerLinks(join(dataDir, 'x'.repeat(100)), 1, maxSeats, () => {})).toBeUndefined();
+    expect(await openPeerLinks(join(dataDir, 'x'.repeat(100)), 1, maxProcessSlots, () => {})).toBeUndefined();
   });
 });
 
 describe('seats', () => {
   it('are given to as many processes as may share a folder, each with read models of its own', () => {
-    const seats = Array.from({ length: maxSeats }, () => takeSeat(dataDir));
-    expect(new Set(seats.map(({ viewsFile }) => viewsFile)).size).toBe(maxSeats);
-    expect(() => takeSeat(dataDir)).toThrow(expect.objectContaining({ code: 'TOO_MANY_SERVERS' }));
+    const seats = Array.from({ length: maxProcessSlots }, () => takeProcessSlot(dataDir));
+    expect(new Set(seats.map(({ viewsFile }) => viewsFile)).size).toBe(maxProcessSlots);
+    expect(() => takeProcessSlot(dataDir)).toThrow(expect.objectContaining({ code: 'TOO_MANY_SERVERS' }));
     seats[4]?.release();
-    expect(takeSeat(dataDir)).toMatchObject({ number: 5 });
+    expect(takeProcessSlot(dataDir)).toMatchObject({ number: 5 });
     for (const { release } of seats) release();
   });
 

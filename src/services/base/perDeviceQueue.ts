@@ -1,14 +1,14 @@
 import { NusecError } from '../../errors.ts';
 
 /** Work on devices: one at a time on one device, a bounded number over all, a bounded number waiting. */
-export type Turns = {
+export type PerDeviceQueue = {
   /** @throws NusecError RATE_LIMITED when too many wait */
   run<T>(uid: string, work: () => Promise<T>): Promise<T>;
 };
 
-export type TurnLimits = { readonly maxRunning: number; readonly maxWaiting: number };
+export type QueueLimits = { readonly maxRunning: number; readonly maxWaiting: number };
 
-export function createTurns({ maxRunning, maxWaiting }: TurnLimits): Turns {
+export function createPerDeviceQueue({ maxRunning, maxWaiting }: QueueLimits): PerDeviceQueue {
   const last = new Map<string, Promise<unknown>>();
   const waiting: (() => void)[] = [];
   let running = 0;

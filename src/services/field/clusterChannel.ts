@@ -10,7 +10,7 @@ export type PeerAnswers = Pick<DeviceChannel, 'order' | 'attestThroughGateway'> 
 export const peerQuestions = ['order', 'attestThroughGateway', 'attest'] as const satisfies readonly (keyof PeerAnswers)[];
 
 /** SPDM exchanges and jobs stay with the process that has the connection: they are many messages of one state. */
-export function createWideChannel(own: DeviceChannel, peers: Peers<PeerAnswers>): DeviceChannel {
+export function createClusterChannel(own: DeviceChannel, peers: Peers<PeerAnswers>): DeviceChannel {
   const holderOf = (uid: string) => (own.isConnected(uid) ? undefined : peers.holding(uid));
   return {
     ...own,
@@ -25,7 +25,7 @@ export function createWideChannel(own: DeviceChannel, peers: Peers<PeerAnswers>)
 }
 
 /** A device is attested by the process that has its connection, one attestation after the other. */
-export function createWideAttestation(own: Attestation, channel: DeviceChannel, peers: Peers<PeerAnswers>): Attestation {
+export function createClusterAttestation(own: Attestation, channel: DeviceChannel, peers: Peers<PeerAnswers>): Attestation {
   return {
     attest(uid, wish = {}) {
       const holder = wish.via === 'gateway' || channel.isConnected(uid) ? undefined : peers.holding(uid);

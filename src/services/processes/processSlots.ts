@@ -2,25 +2,25 @@ import { join } from 'node:path';
 import { NusecError } from '../../errors.ts';
 import { holdAlone } from '../../keystore/fileLock.ts';
 
-/** Server processes that share a data folder. Each has a seat, with read models of its own; one of them leads, and does what must not be done
+/** Server processes that share a data folder. Each has a slot, with read models of its own; one of them leads, and does what must not be done
  *  twice. The locks are the operating system's: those of a killed process are free at once. */
 
 /** Processes at one data folder. */
-export const maxSeats = 16;
+export const maxProcessSlots = 16;
 /** How soon another process leads after the end of the one that did. */
 const leadEveryMs = 500;
 
-export type Seat = { readonly number: number; readonly viewsFile: string; release(): void };
+export type ProcessSlot = { readonly number: number; readonly viewsFile: string; release(): void };
 
-/** Takes the first free seat; the same seat, and so the same read models, after a restart.
+/** Takes the first free slot; the same slot, and so the same read models, after a restart.
  *  @throws NusecError TOO_MANY_SERVERS */
-export function takeSeat(dataDir: string): Seat {
-  for (let number = 1; number <= maxSeats; number += 1) {
+export function takeProcessSlot(dataDir: string): ProcessSlot {
+  for (let number = 1; number <= maxProcessSlots; number += 1) {
     const viewsFile = join(dataDir, number === 1 ? 'views.db' : `views-${number}.db`);
     const lock = holdAlone(viewsFile);
     if (lock) return { number, viewsFile, release: lock.release };
   }
-  throw new NusecError('TOO_MANY_SERVERS', `${maxSeats} processes have ${dataDir} open already`);
+  throw new NusecError('TOO_MANY_SERVERS', `${maxProcessSlots} processes have ${dataDir} open already`);
 }
 
 export type Leadership = { close(): Promise<void> };
