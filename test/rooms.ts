@@ -1,0 +1,81 @@
+/** Room → rooms it may import. A room is a folder; a file of it belongs to the longest entry that its path begins with. A room stands below all
+ *  that import it, so the table has no circle. Leaves may be imported by every room. */
+
+export const leaves = [
+  'src/bytes.ts',
+  'src/digest.ts',
+  'src/ecKey.ts',
+  'src/ecdsa.ts',
+  'src/errors.ts',
+  'src/lru.ts',
+  'src/random.ts',
+  'src/times.ts',
+  'src/within.ts',
+  'src/mqttTopics.ts',
+] as const;
+
+/** No socket, file, clock or random source: those come in as arguments. */
+export const pureRooms = ['src/cbor', 'src/cose', 'src/domain', 'src/pki', 'src/production', 'src/ota', 'src/spdm'] as const;
+
+const formats = ['src/cbor', 'src/cose', 'src/domain', 'src/pki', 'src/production', 'src/ota', 'src/spdm', 'src/mqttMessages.ts'];
+const effects = ['src/eventstore', 'src/projections', 'src/keystore'];
+const below = (...rooms: string[]): string[] => [...formats, ...effects, 'src/services/base', ...rooms.map(room => `src/services/${room}`)];
+const edges = ['base', 'authority', 'revocation', 'administration', 'identity', 'field', 'firmware', 'production', 'start'];
+
+export const rooms: Readonly<Record<string, readonly string[]>> = {
+  'src/cbor': [],
+  'src/cose': ['src/cbor'],
+  'src/domain': [],
+  'src/pki': [],
+  'src/production': ['src/cbor', 'src/cose', 'src/domain'],
+  'src/ota': ['src/cbor', 'src/cose', 'src/domain', 'src/production'],
+  'src/spdm': [],
+  'src/mqttMessages.ts': ['src/cbor', 'src/pki', 'src/production', 'src/ota'],
+
+  'src/eventstore': ['src/domain'],
+  'src/projections': ['src/domain', 'src/pki', 'src/eventstore'],
+  'src/keystore': ['src/cose', 'src/pki', 'src/production'],
+  'src/config.ts': [],
+
+  'src/services/base': ['src/domain', ...effects],
+  'src/services/processes': ['src/keystore'],
+  'src/services/dataFolder': ['src/config.ts', ...below('processes')],
+  'src/services/authority': below(),
+  'src/services/revocation': below('authority'),
+  'src/services/administration': below('authority', 'revocation'),
+  'src/services/identity': below('authority', 'revocation'),
+  'src/services/field': below('processes', 'authority', 'revocation', 'identity'),
+  'src/services/firmware': below('authority', 'revocation', 'identity', 'field'),
+  'src/services/production': below('authority', 'revocation', 'identity', 'firmware'),
+  'src/services/start': below(
+    'processes',
+    'dataFolder',
+    'authority',
+    'revocation',
+    'administration',
+    'identity',
+    'field',
+    'firmware',
+    'production',
+  ),
+
+  'src/gateway/broker': ['src/cbor'],
+  'src/gateway/reach': ['src/gateway/broker', ...below('identity', 'field')],
+  'src/gateway/topics': ['src/gateway/broker', 'src/gateway/reach', ...below('identity', 'field', 'firmware', 'start')],
+  'src/gateway': ['src/gateway/broker', 'src/gateway/reach', 'src/gateway/topics', ...below('identity', 'start')],
+  'src/api': below(...edges),
+
+  'gateway-device/link': formats,
+  'gateway-device/chip': ['gateway-device/link', ...formats],
+  'gateway-device/device': ['gateway-device/link', 'gateway-device/chip', ...formats],
+  'gateway-device/programmer': ['gateway-device/link', 'gateway-device/chip', ...formats],
+  'gateway-device/agent': ['gateway-device/link', ...formats],
+
+  'src/main.ts': ['src/config.ts', 'src/api', 'src/gateway', 'src/gateway/reach', ...below(...edges, 'processes', 'dataFolder')],
+  'src/cli': [
+    'src/main.ts',
+    'src/config.ts',
+    ...below('dataFolder', 'authority', 'administration'),
+    ...['link', 'chip', 'device', 'programmer', 'agent'].map(room => `gateway-device/${room}`),
+  ],
+};
