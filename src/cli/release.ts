@@ -13,11 +13,14 @@ type Release = {
 };
 type Upload = ServerOptions & { line: string; image: string; version?: string; counter?: string };
 
-/** `nusec firmware`: releases, from upload to withdrawal. Uploading and approving need two people. */
-export function registerFirmware(program: Command): void {
-  const firmware = program.command('firmware').description('firmware releases: upload, approve by a second person, publish, withdraw');
+/** `nusec release`: releases, from upload to withdrawal. Uploading and approving need two people. */
+export function registerRelease(program: Command): void {
+  const release = program
+    .command('release')
+    .alias('firmware')
+    .description('firmware releases: upload, approve by a second person, publish, withdraw');
   withServerOptions(
-    firmware
+    release
       .command('upload')
       .description('store firmware: a raw binary, or an MCUboot image whose signature is dropped')
       .argument('<file>', 'firmware file')
@@ -29,15 +32,15 @@ export function registerFirmware(program: Command): void {
         'after',
         `
 Examples:
-  $ nusec firmware upload app.bin --line meter --image app --version 1.2.0 --counter 5
-  $ nusec firmware upload bl2.mcuboot.bin --line meter --image bl2 --json`,
+  $ nusec release upload app.bin --line meter --image app --version 1.2.0 --counter 5
+  $ nusec release upload bl2.mcuboot.bin --line meter --image bl2 --json`,
       ),
   ).action(async (file: string, options: Upload) => {
     const { line, image, version, counter } = options;
     const query = new URLSearchParams({ line, image, ...(version && { version }), ...(counter && { counter }) });
     const answer = await withServer(options, server => server.bytes('POST', `/v1/releases?${query}`, readBytes(file, 'firmware')));
-    const release = JSON.parse(new TextDecoder().decode(answer)) as Release;
-    print(options, release, record(release));
+    const uploaded = JSON.parse(new TextDecoder().decode(answer)) as Release;
+    print(options, uploaded, record(uploaded));
   });
   const steps = [
     ['approve', 'approve a release: not by who uploaded it'],
@@ -45,28 +48,28 @@ Examples:
   ] as const;
   for (const [name, description] of steps) {
     withServerOptions(
-      firmware.command(name).description(description).argument('<release>', 'release id').addHelpText('after', exampleOf(name)),
+      release.command(name).description(description).argument('<release>', 'release id').addHelpText('after', exampleOf(name)),
     ).action(async (id: string, options: ServerOptions) => show(options, 'POST', `/v1/releases/${id}/${name}`, {}));
   }
   withServerOptions(
-    firmware
+    release
       .command('withdraw')
       .description('withdraw a release for ever')
       .argument('<release>', 'release id')
       .requiredOption('--reason <text>', 'why')
-      .addHelpText('after', '\nExamples:\n  $ nusec firmware withdraw 148f3636cfa2c0dac2794f4ebae4200c --reason "CVE-2026-1234"'),
+      .addHelpText('after', '\nExamples:\n  $ nusec release withdraw 148f3636cfa2c0dac2794f4ebae4200c --reason "CVE-2026-1234"'),
   ).action(async (id: string, options: ServerOptions & { reason: string }) =>
     show(options, 'POST', `/v1/releases/${id}/withdraw`, { reason: options.reason }),
   );
   withServerOptions(
-    firmware.command('show').description('one release').argument('<release>', 'release id').addHelpText('after', exampleOf('show')),
+    release.command('show').description('one release').argument('<release>', 'release id').addHelpText('after', exampleOf('show')),
   ).action(async (id: string, options: ServerOptions) => show(options, 'GET', `/v1/releases/${id}`));
   withServerOptions(
-    firmware
+    release
       .command('list')
       .description('releases')
       .option('--line <line>', 'only of this product line')
-      .addHelpText('after', '\nExamples:\n  $ nusec firmware list --line meter\n  $ nusec firmware list --json'),
+      .addHelpText('after', '\nExamples:\n  $ nusec release list --line meter\n  $ nusec release list --json'),
   ).action(async (options: ServerOptions & { line?: string }) => {
     const query = new URLSearchParams({ limit: '500', ...(options.line && { line: options.line }) });
     const { releases } = await ask<{ releases: readonly Release[] }>(options, 'GET', `/v1/releases?${query}`);
@@ -75,7 +78,7 @@ Examples:
   });
 }
 
-const exampleOf = (name: string): string => `\nExamples:\n  $ nusec firmware ${name} 148f3636cfa2c0dac2794f4ebae4200c`;
+const exampleOf = (name: string): string => `\nExamples:\n  $ nusec release ${name} 148f3636cfa2c0dac2794f4ebae4200c`;
 
 async function show(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
   const release = await ask<Release>(options, method, path, body);

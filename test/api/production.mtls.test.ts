@@ -2,13 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { concat, fromHex, toBase64url } from '../../src/bytes.ts';
-import { registerJob } from '../../src/cli/job.ts';
-import { registerLine } from '../../src/cli/line.ts';
-import { registerFirmware } from '../../src/cli/release.ts';
+import { programFor } from '../../src/cli/program.ts';
 import { readSettings } from '../../src/config.ts';
 import { type RunningServer, startServer } from '../../src/main.ts';
 import { toPem } from '../../src/pki/pem.ts';
@@ -73,8 +70,7 @@ async function nusec(who: string, ...args: string[]): Promise<Body> {
   const tokenFile = join(dataDir, `${who}.token`);
   writeFileSync(caFile, ca);
   writeFileSync(tokenFile, tokens.get(who) ?? '');
-  const program = new Command('nusec').exitOverride();
-  for (const register of [registerLine, registerFirmware, registerJob]) register(program);
+  const program = await programFor(args[0] ?? '');
   let printed = '';
   const write = vi.spyOn(process.stdout, 'write').mockImplementation(text => {
     printed += String(text);
@@ -100,12 +96,12 @@ describe('a factory over mutual TLS (R70, R71, R80, RULE-9)', () => {
       const file = join(dataDir, `${image}.bin`);
       writeFileSync(file, randomBytes(4000));
       const query = ['--line', 'meter', '--image', image, '--version', version, '--counter', '3'];
-      const { releaseId } = await nusec('alice', 'firmware', 'upload', file, ...query);
-      await nusec('bob', 'firmware', 'approve', releaseId);
-      await nusec('alice', 'firmware', 'publish', releaseId);
+      const { releaseId } = await nusec('alice', 'release', 'upload', file, ...query);
+      await nusec('bob', 'release', 'approve', releaseId);
+      await nusec('alice', 'release', 'publish', releaseId);
       releases.push(releaseId);
     }
-    expect(await nusec('alice', 'firmware', 'list', '--line', 'meter')).toHaveLength(2);
+    expect(await nusec('alice', 'release', 'list', '--line', 'meter')).toHaveLength(2);
     const { jobId } = await nusec('alice', 'job', 'create', '--line', 'meter', '--count', '5', '--scrap', '1');
     await nusec('alice', 'job', 'bind', jobId, ...releases);
     const chip = new Chip();
