@@ -1,8 +1,41 @@
 import { readFileSync } from 'node:fs';
-import { expect, it } from 'vitest';
-import { traceabilityPage } from '../scripts/traceability.ts';
+import { describe, expect, it } from 'vitest';
+import { marksIn, traceabilityPage } from '../scripts/traceability.ts';
+import { covers } from './support/covers.ts';
 
-it('docs/traceability.md says what the test titles say; `node scripts/traceability.ts` writes it', () => {
-  const page = readFileSync(new URL('../docs/traceability.md', import.meta.url), 'utf8');
-  expect(page).toBe(traceabilityPage());
+describe('docs/traceability.md', () => {
+  it('says what the marks say; `node scripts/traceability.ts` writes it', () => {
+    const page = readFileSync(new URL('../docs/traceability.md', import.meta.url), 'utf8');
+    expect(page).toBe(traceabilityPage());
+  });
+
+  it('takes numbers one by one from marks, over several lines too, and none from comments', () => {
+    const call = `${'covers'}(\n    'R57',\n    'RULE-4',\n  );`;
+    expect(marksIn(`it('x', () => {\n  ${call}\n  // ${call.replaceAll('\n', ' ')}\n});`)).toEqual(['R57', 'RULE-4']);
+  });
+
+  it.each(["'R57–R64'", "'R57-R64'", "'R0'", "'R113'", "'RULE-22'", "'57'", 'name', "...['R1']", "'R1', name", ''])(
+    'refuses %s',
+    inside => {
+      expect(() => marksIn(`${'covers'}(${inside})`)).toThrow();
+    },
+  );
 });
+
+describe('a mark', () => {
+  const outside = (): void => covers('R57');
+  const refusal = refusalOf(outside);
+
+  it('outside a test is an error', () => {
+    expect(refusal).toBe('covers(R57) stands in no test');
+    expect(refusalOf(outside)).toBeUndefined();
+  });
+});
+
+function refusalOf(work: () => void): string | undefined {
+  try {
+    return void work();
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
