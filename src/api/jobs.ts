@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { CreatedJob } from '../domain/job.ts';
 import type { AllotmentRow, JobRow } from '../projections/jobs.ts';
+import { thawShare } from '../services/production/clonedKey.ts';
 import {
   allot,
   attachUidList,
@@ -128,6 +129,14 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     request: { params: shareParams, ...jsonBody(z.strictObject({ replace: z.boolean().default(false) })) },
     responses: { 200: bytesAnswer('production package', 'application/nusec-njp') },
   });
+  const thaw = createRoute({
+    method: 'post',
+    path: '/v1/jobs/{id}/allotments/{programmer}/thaw',
+    summary: 'Lets a share go on that a cloned key has frozen',
+    middleware: planner,
+    request: { params: shareParams, ...jsonBody(z.strictObject({ reason: reasonField })) },
+    responses: answer,
+  });
   const csv = createRoute({
     method: 'get',
     path: '/v1/jobs/{id}/status.csv',
@@ -174,6 +183,11 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     const { id, programmer } = c.req.valid('param');
     const file = await exportPackage(ctx, id, programmer, c.req.valid('json').replace, actor(c));
     return c.body(new Uint8Array(file), 200, { 'Content-Type': 'application/nusec-njp' });
+  });
+  api.openapi(thaw, async c => {
+    const { id, programmer } = c.req.valid('param');
+    await thawShare(ctx, id, programmer, c.req.valid('json').reason, actor(c));
+    return c.json(jobView(await jobOf(ctx, id)), 200);
   });
   api.openapi(act('suspend', 'Stops production', reason), async c =>
     c.json(jobView(await suspendJob(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c))), 200),

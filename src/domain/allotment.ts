@@ -7,20 +7,27 @@ import { type Decider, type Of, requireStatus } from './decider.ts';
 import { type AllotmentEvent, type ExportedPackage, type LedgerSegment, ledgerGenesisHex, type Unit } from './allotmentEvents.ts';
 import {
   type AllotmentState,
+  countIn,
   evolveAllotment,
+  grantLifetimeMs,
   liveReservation,
+  minuteMs,
   type OpenedAllotment,
+  refusalWindowMs,
   remainingUnits,
   requireLiveGrant,
 } from './allotmentState.ts';
 import { getEntry } from './bucketMap.ts';
 import { isPast, refuse, requireCount, timeAfter } from './rules.ts';
 
-/** Life of a grant (I12). */
-const grantLifetimeMs = 15 * 60_000;
-
 /** Reservations one programmer may hold at a time: a gang programmer has 16 sockets, the rest is room for retries (T24). */
 export const maxOpenReservations = 64;
+
+/** Grants within one minute: 16 sockets with units of four seconds, and some room (T24). */
+export const maxReservationsPerMinute = 300;
+
+/** Recorded refusals of chips that have a life already, within ten minutes: an operator's mistakes, not a search through all UIDs. */
+export const maxRefusalsPerWindow = 20;
 
 export type AllotmentCommand =
   | {
@@ -45,6 +52,8 @@ export type AllotmentCommand =
       readonly jobRunning: boolean;
       /** `true` also when the job has no UID list. */
       readonly uidListed: boolean;
+      /** What the stream of the chip says; default: free. */
+      readonly uidUse?: UidUse;
       readonly now: string;
     }
   | { readonly type: 'CommitUnit'; readonly grantId: string; readonly uid: string; readonly receiptSha256: string; readonly now: string }
@@ -58,6 +67,9 @@ export type AllotmentCommand =
       readonly by: string;
       readonly zeroise: { readonly receiptSha256: string; readonly ledgerNumber: number } | { readonly missing: string };
     };
+
+/** free: no device, or one that failed before it was built · inUse: another device lives under this UID · ended: its life is over. */
+export type UidUse = 'free' | 'inUse' | 'ended';
 
 export const allotmentStream = (jobId: string, programmer: string): string => `allotment-${jobId}-${programmer}`;
 
@@ -172,11 +184,29 @@ function newGrant(command: Of<AllotmentCommand, 'ReserveUnit'>, state: OpenedAll
   if (state.open.size >= maxOpenReservations) refuse('RATE_LIMITED', `at most ${maxOpenReservations} reservations may be open`);
   if (remainingUnits(state) === 0) refuse('COUNT_EXHAUSTED', 'the count of this allotment is used up');
   const { uid, objId, grantId, ledgerNumber, ledgerHead, now } = command;
+  if (countIn(state.grantsInMinute, now, minuteMs) >= maxReservationsPerMinute) {
+    refuse('RATE_LIMITED', `at most ${maxReservationsPerMinute} reservations a minute`);
+  }
   if (getEntry(state.used, grantId) !== undefined || getEntry(state.open, grantId) !== undefined) {
     refuse('GRANT_USED', 'this grant id has been used');
   }
+  if (command.uidUse !== undefined && command.uidUse !== 'free') return refusedUid(command, command.uidUse, state);
   const expiresAt = timeAfter(now, grantLifetimeMs);
   return [{ type: 'UnitReserved', data: { uid, objId, grantId, number: state.reserved + 1, expiresAt, ledgerHead, ledgerNumber } }];
+}
+
+/** Judged last, and about this allotment alone: the device of that UID learns nothing of it (T25). The caller answers UID_CONFLICT or
+ *  DEVICE_STATE; the same record again adds nothing. */
+function refusedUid(
+  { uid, ledgerNumber, now }: Of<AllotmentCommand, 'ReserveUnit'>,
+  uidUse: Exclude<UidUse, 'free'>,
+  state: OpenedAllotment,
+): readonly AllotmentEvent[] {
+  if (state.lastRefusal?.uid === uid && state.lastRefusal.ledgerNumber === ledgerNumber) return [];
+  if (countIn(state.refusalsInWindow, now, refusalWindowMs) >= maxRefusalsPerWindow) {
+    refuse('RATE_LIMITED', 'too many chips were offered that have a life already');
+  }
+  return [{ type: 'ReservationRefused', data: { uid, uidUse, ledgerNumber, at: now } }];
 }
 
 function ledgerGap(quotedNumber: number, quotedHead: string, state: OpenedAllotment): readonly AllotmentEvent[] | undefined {

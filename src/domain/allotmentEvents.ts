@@ -45,6 +45,16 @@ export type AllotmentEvent =
   | { readonly type: 'PackageSuperseded'; readonly data: { readonly packageId: string; readonly supersededBy: string } }
   | { readonly type: 'PackageImported'; readonly data: { readonly packageId: string; readonly sequence: number } }
   | { readonly type: 'UnitReserved'; readonly data: Unit }
+  /** The chip has a life already; `ledgerNumber` of the signed record that claims it. */
+  | {
+      readonly type: 'ReservationRefused';
+      readonly data: {
+        readonly uid: string;
+        readonly uidUse: 'inUse' | 'ended';
+        readonly ledgerNumber: number;
+        readonly at: string;
+      };
+    }
   | {
       readonly type: 'UnitCommitted';
       readonly data: { readonly grantId: string; readonly uid: string; readonly objId: string; readonly receiptSha256: string };

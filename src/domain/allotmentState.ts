@@ -4,6 +4,16 @@ import { type AllotmentEvent, type ExportedPackage, type LedgerSegment, ledgerGe
 import { type BucketMap, emptyBucketMap, entriesOf, getEntry, withEntry, withoutEntry } from './bucketMap.ts';
 import { isPast, refuse } from './rules.ts';
 
+/** Life of a grant (I12). */
+export const grantLifetimeMs = 15 * 60_000;
+export const minuteMs = 60_000;
+
+/** How many of something since when: a window that begins with the first after the one before has ended. */
+type Window = { readonly sinceMs: number; readonly count: number };
+const noWindow: Window = { sinceMs: 0, count: 0 };
+/** Refusals are counted over this time. */
+export const refusalWindowMs = 10 * minuteMs;
+
 export type OpenedAllotment = {
   readonly status: 'OPEN' | 'READY' | 'EXHAUSTED' | 'FROZEN' | 'CLOSED';
   /** The quota rose after the newest package: that package no longer says what may be built. */
@@ -28,7 +38,13 @@ export type OpenedAllotment = {
   readonly ledger: { readonly number: number; readonly head: string };
   readonly segments: readonly LedgerSegment[];
   readonly ledgerGap: boolean;
+  /** Of the last time it was frozen. */
+  readonly frozenReason?: string;
   readonly zeroised: boolean;
+  /** For the limits of rate. */
+  readonly grantsInMinute: Window;
+  readonly refusalsInWindow: Window;
+  readonly lastRefusal?: { readonly uid: string; readonly ledgerNumber: number };
 };
 
 export type AllotmentState = { readonly status: 'NONE' } | OpenedAllotment;
@@ -65,6 +81,13 @@ export function remainingUnits(state: AllotmentState): number {
   return Math.max(0, Math.min(state.quota - taken, state.quota + state.scrapAllowance - taken - state.scrapped));
 }
 
+/** What has been counted in the window that is open at `now`. */
+export const countIn = ({ sinceMs, count }: Window, now: string, windowMs: number): number =>
+  Date.parse(now) - sinceMs < windowMs ? count : 0;
+
+const counted = (window: Window, atMs: number, windowMs: number): Window =>
+  atMs - window.sinceMs < windowMs ? { ...window, count: window.count + 1 } : { sinceMs: atMs, count: 1 };
+
 export function evolveAllotment(state: AllotmentState, event: AllotmentEvent): AllotmentState {
   if (event.type === 'AllotmentOpened') return opened(event.data);
   if (state.status === 'NONE') return state;
@@ -88,6 +111,11 @@ export function evolveAllotment(state: AllotmentState, event: AllotmentEvent): A
       const scrapped = state.scrapped + (event.data.scrapped ? 1 : 0);
       return withOutcome({ ...state, voided: state.voided + 1, scrapped }, event.data, 'voided');
     }
+    case 'ReservationRefused': {
+      const { uid, ledgerNumber, at } = event.data;
+      const refusalsInWindow = counted(state.refusalsInWindow, Date.parse(at), refusalWindowMs);
+      return { ...state, refusalsInWindow, lastRefusal: { uid, ledgerNumber } };
+    }
     case 'LedgerSegmentAccepted':
       return withSegment(state, event.data);
     case 'LedgerGapDetected':
@@ -95,7 +123,7 @@ export function evolveAllotment(state: AllotmentState, event: AllotmentEvent): A
     case 'AllotmentExhausted':
       return { ...state, status: 'EXHAUSTED' };
     case 'AllotmentFrozen':
-      return { ...state, status: 'FROZEN' };
+      return { ...state, status: 'FROZEN', frozenReason: event.data.reason };
     case 'AllotmentThawed':
       return withStatus({ ...state, status: 'OPEN' });
     case 'AllotmentClosed':
@@ -122,6 +150,8 @@ function opened(data: Extract<AllotmentEvent, { readonly type: 'AllotmentOpened'
     segments: [],
     ledgerGap: false,
     zeroised: false,
+    grantsInMinute: noWindow,
+    refusalsInWindow: noWindow,
   };
 }
 
@@ -146,6 +176,7 @@ function withReservation(state: OpenedAllotment, unit: Unit): OpenedAllotment {
     open: withEntry(state.open, unit.grantId, unit),
     grantByUid: withEntry(state.grantByUid, unit.uid, unit.grantId),
     ledger: newer(state.ledger, unit.ledgerNumber, unit.ledgerHead),
+    grantsInMinute: counted(state.grantsInMinute, Date.parse(unit.expiresAt) - grantLifetimeMs, minuteMs),
   };
 }
 

@@ -65,7 +65,8 @@ export type DeviceCommand =
       { readonly offerId: string; readonly evidenceSha256: string; readonly imageHash: string; readonly securityCounter?: number }
     >
   | Command<'FailUpgrade', { readonly offerId: string; readonly reason: string }>
-  | Command<'ReportFirmware', InstalledFirmware>
+  /** `byGateway`: a gateway says so, and nothing of it is signed by the device. */
+  | Command<'ReportFirmware', InstalledFirmware & { readonly byGateway?: boolean }>
   | Command<
       'RecordRollbackRefusal',
       { readonly releaseId: string; readonly version: string; readonly securityCounter: number; readonly hop: RollbackHop }
@@ -77,7 +78,7 @@ export type DeviceCommand =
   | Command<'ExpireCertificate', { readonly serial: string; readonly now: string }>
   | Command<'RevokeCertificate', { readonly serial: string; readonly reason: RevocationReason; readonly by: string }>
   | Command<'ApplyTrustBundle', { readonly version: number }>
-  | Command<'SuspectClone', { readonly reason: string; readonly evidence: string; readonly by: string }>
+  | Command<'SuspectClone', { readonly reason: string; readonly evidence: string; readonly by: string; readonly byGateway?: boolean }>
   | Command<'QuarantineDevice', { readonly reason: string; readonly by: string }>
   | Command<'ReleaseDevice', { readonly reason: string; readonly by: string }>
   | Command<'SuspendDevice', { readonly reason: string; readonly by: string }>

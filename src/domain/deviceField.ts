@@ -97,25 +97,33 @@ export function failUpgrade({ offerId, reason }: Of<DeviceCommand, 'FailUpgrade'
 }
 
 /** A device that reports less than was proven before is a clone or was rolled back. */
-export function reportFirmware({ type: _, ...reported }: Of<DeviceCommand, 'ReportFirmware'>, state: LivingDevice): Events {
+export function reportFirmware({ type: _, byGateway, ...reported }: Of<DeviceCommand, 'ReportFirmware'>, state: LivingDevice): Events {
   if (state.firmware === undefined || !judgeReport(state.firmware, reported).lower) return [];
   const evidence = `reported ${reported.version}, counter ${reported.securityCounter}`;
-  return suspect('firmware-below-registry', evidence, 'system:clone-detector', state);
+  return suspect({ reason: 'firmware-below-registry', evidence, by: 'system:clone-detector', byGateway }, state);
 }
 
 export function recordRollbackRefusal({ type: _, ...data }: Of<DeviceCommand, 'RecordRollbackRefusal'>, state: LivingDevice): Events {
   return state.rollbacks.includes(`${data.releaseId}/${data.hop}`) ? [] : [{ type: 'RollbackRefused', data }];
 }
 
-export function suspectClone({ reason, evidence, by }: Of<DeviceCommand, 'SuspectClone'>, state: LivingDevice): Events {
-  return suspect(reason, evidence, by, state);
+export function suspectClone(command: Of<DeviceCommand, 'SuspectClone'>, state: LivingDevice): Events {
+  return suspect(command, state);
 }
 
-/** An alarm always, and a quarantine while the device is in use (T8, T25); one event per reason until released. */
-function suspect(reason: string, evidence: string, by: string, state: LivingDevice): Events {
+/** What a gateway alone says is a suspicion of its own kind: it must not use up the one that the device itself gives cause for. */
+const reasonOf = (reason: string, byGateway: boolean | undefined): string => (byGateway ? `${reason}-by-gateway` : reason);
+
+/** An alarm always, and a quarantine while the device is in use (T8, T25); one event per reason until released. The word of a gateway
+ *  quarantines nothing: it can lie about every device behind it (T20). */
+function suspect(
+  { reason: what, evidence, by, byGateway }: { reason: string; evidence: string; by: string; byGateway?: boolean | undefined },
+  state: LivingDevice,
+): Events {
+  const reason = reasonOf(what, byGateway);
   if (state.suspicions.includes(reason)) return [];
   const suspected: DeviceEvent = { type: 'CloneSuspected', data: { reason, evidence } };
-  if (isQuarantined(state) || outOfUse.includes(state.status)) return [suspected];
+  if (byGateway || isQuarantined(state) || outOfUse.includes(state.status)) return [suspected];
   return [suspected, { type: 'DeviceQuarantined', data: { reason, by } }];
 }
 

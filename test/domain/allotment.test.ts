@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { type AllotmentCommand, allotment, maxOpenReservations } from '../../src/domain/allotment.ts';
+import {
+  type AllotmentCommand,
+  allotment,
+  maxOpenReservations,
+  maxRefusalsPerWindow,
+  maxReservationsPerMinute,
+} from '../../src/domain/allotment.ts';
 import { type AllotmentEvent, ledgerGenesisHex } from '../../src/domain/allotmentEvents.ts';
 import { expiredReservations, liveReservation, remainingUnits, requireLiveGrant } from '../../src/domain/allotmentState.ts';
 import { codeOf, play, scenario } from './scenario.ts';
@@ -134,6 +140,41 @@ describe('reserving', () => {
     on(...large, ...many, commit(1))
       .when(reserve(maxOpenReservations + 1))
       .gives(reserved(maxOpenReservations + 1));
+  });
+
+  it('limits grants by the minute, however fast they are given back (T24)', () => {
+    const cycle = (n: number) => [reserve(n), voided(n, false)];
+    const minute = Array.from({ length: maxReservationsPerMinute }, (_, i) => cycle(i + 1)).flat();
+    const next = maxReservationsPerMinute + 1;
+    on(...ready, ...minute)
+      .when(reserve(next))
+      .refused('RATE_LIMITED');
+    on(...ready, ...minute)
+      .when({ ...reserve(next), now: '2026-11-20T08:01:00.000Z' })
+      .gives({ type: 'UnitReserved', data: { ...reserved(next).data, expiresAt: '2026-11-20T08:16:00.000Z' } } as AllotmentEvent);
+  });
+
+  it('judges a chip that has a life already last of all, and records the claim here, not there (T25, I3)', () => {
+    const claim = (n: number): Of<'ReserveUnit'> => ({ ...reserve(n), uidUse: 'inUse' });
+    const refused = { type: 'ReservationRefused', data: { uid: 'uid1', uidUse: 'inUse', ledgerNumber: 1, at: now } } as const;
+    on(...ready)
+      .when(claim(1))
+      .givesOnce(refused);
+    on(...ready)
+      .when({ ...claim(1), jobRunning: false })
+      .refused('JOB_NOT_RUNNING');
+    on(...ready)
+      .when({ ...claim(1), uidListed: false })
+      .refused('UID_NOT_LISTED');
+    on(...ready, reserve(1), reserve(2))
+      .when(claim(3))
+      .refused('COUNT_EXHAUSTED');
+    const many = Array.from({ length: maxRefusalsPerWindow }, (_, i) => claim(i + 1));
+    on(...ready, ...many)
+      .when(claim(maxRefusalsPerWindow + 1))
+      .refused('RATE_LIMITED');
+    const later = { ...claim(maxRefusalsPerWindow + 1), now: '2026-11-20T08:10:00.000Z' };
+    expect(play(allotment, [...ready, ...many, later]).events.at(-1)).toMatchObject({ type: 'ReservationRefused' });
   });
 
   it('freezes on an older ledger than the server has seen (T2)', () => {

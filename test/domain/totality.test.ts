@@ -51,6 +51,7 @@ const allotmentEvents: Named<AllotmentEvent> = {
   PackageSuperseded: true,
   PackageImported: true,
   UnitReserved: true,
+  ReservationRefused: true,
   UnitCommitted: true,
   UnitVoided: true,
   LedgerSegmentAccepted: true,

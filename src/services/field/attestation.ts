@@ -64,10 +64,14 @@ export function createAttestation(parts: AttestationParts): Attestation {
     const nonce = ctx.randomBytes(nonceBytes);
     const gathered = await gather(parts, state, nonce, wanted);
     const { via } = gathered;
-    if ('refusal' in gathered) return recordFailure(parts, uid, via, gathered.refusal, utf8(JSON.stringify(gathered.refusal)));
+    const fail = (refusal: Refusal, bytes: Uint8Array, isSigned: boolean) =>
+      gathered.via === 'gateway' && !isSigned
+        ? blameGateway(parts, gathered.gatewayId, uid, refusal, bytes)
+        : recordFailure(parts, uid, via, refusal, bytes);
+    if ('refusal' in gathered) return fail(gathered.refusal, utf8(JSON.stringify(gathered.refusal)), false);
     const bytes = encodeEvidence(gathered.evidence);
     const verdict = await judge(parts, state, nonce, gathered.evidence);
-    if ('refusal' in verdict) return recordFailure(parts, uid, via, verdict.refusal, bytes);
+    if ('refusal' in verdict) return fail(verdict.refusal, bytes, verdict.isSigned);
     if (gathered.denies !== undefined) await alarms.raise({ code: 'GATEWAY_VERDICT', subject: gathered.denies, detail: deniesText(uid) });
     chainJudge.remember(uid, gathered.evidence.chain);
     return recordSuccess(parts, uid, via, verdict.measured, bytes, confirmed);
@@ -77,14 +81,15 @@ export function createAttestation(parts: AttestationParts): Attestation {
 
 /** Why evidence is not believed: a stable code, and a text for people. */
 type Refusal = { readonly code: ErrorCode; readonly detail: string };
-type Gathered = { readonly via: Via } & (
-  | {
-      readonly evidence: Evidence;
-      /** The gateway that brought it and says that it is not good. */
-      readonly denies?: string;
-    }
-  | { readonly refusal: Refusal }
-);
+type Gathered = ({ readonly via: 'mqtt' } | { readonly via: 'gateway'; readonly gatewayId: string }) &
+  (
+    | {
+        readonly evidence: Evidence;
+        /** The gateway that brought it and says that it is not good. */
+        readonly denies?: string;
+      }
+    | { readonly refusal: Refusal }
+  );
 const deniesText = (uid: string): string => `says that ${uid} failed; its evidence is good`;
 
 /** What the link is to blame for is not the device's failure. */
@@ -118,7 +123,7 @@ async function gatherDirectly({ channel, chainJudge }: AttestationParts, uid: st
 /** A gateway can relay but not lie. It knows the authorities but not the releases: it may pass what we fail; if it denies what the evidence
  *  proves, that is an alarm. */
 async function gatherThroughGateway(parts: AttestationParts, gatewayId: string, uid: string, nonce: Uint8Array): Promise<Gathered> {
-  const { ctx, channel, verdicts, alarms } = parts;
+  const { ctx, channel, verdicts } = parts;
   const answer = await channel.attestThroughGateway(gatewayId, uid, nonce);
   try {
     const key = await gatewayKey(ctx, gatewayId);
@@ -128,20 +133,17 @@ async function gatherThroughGateway(parts: AttestationParts, gatewayId: string, 
     );
     verdicts.take(gatewayId, verdict.sequence);
     const evidence = decodeEvidence(answer.evidence);
-    return { via: 'gateway', evidence, ...(verdict.verdict !== 'passed' && { denies: gatewayId }) };
+    return { via: 'gateway', gatewayId, evidence, ...(verdict.verdict !== 'passed' && { denies: gatewayId }) };
   } catch (error) {
-    await alarms.raise({
-      code: 'GATEWAY_EVIDENCE',
-      subject: gatewayId,
-      detail: error instanceof NusecError ? error.message : 'not readable',
-    });
-    return { via: 'gateway', refusal: refusalOf(error) };
+    return { via: 'gateway', gatewayId, refusal: refusalOf(error) };
   }
 }
 
-type Judged = { readonly measured: Measured } | { readonly refusal: Refusal };
+/** `isSigned`: the device itself has signed what is refused, with the key of its certificate and for this nonce. */
+type Judged = { readonly measured: Measured } | { readonly refusal: Refusal; readonly isSigned: boolean };
 
 async function judge({ ctx, chainJudge }: AttestationParts, state: LivingDevice, nonce: Uint8Array, evidence: Evidence): Promise<Judged> {
+  let isSigned = false;
   try {
     if (evidence.kind !== 'attestation') throw new NusecError('ATTESTATION_FAILED', 'not the evidence of an attestation');
     const { measurements } = await verifyEvidence(evidence, {
@@ -149,12 +151,32 @@ async function judge({ ctx, chainJudge }: AttestationParts, state: LivingDevice,
       uidHex: state.uid,
       trust: certificates => chainJudge.judge(state, certificates),
     });
+    isSigned = true;
     const flaw = judgeMeasured(measurements, await referenceValuesOf(ctx, state));
     if (flaw !== undefined) throw new NusecError('ATTESTATION_FAILED', flaw);
     return { measured: readMeasured(measurements) };
   } catch (error) {
-    return { refusal: refusalOf(error) };
+    return { refusal: refusalOf(error), isSigned };
   }
+}
+
+/** What a gateway brought is not the device's word: it is held against the gateway. Whether the device or the gateway is false, a person has
+ *  to find out; the device is suspected, and stays in use (T8, T20). */
+async function blameGateway(
+  { ctx, alarms }: AttestationParts,
+  gatewayId: string,
+  uid: string,
+  { code, detail }: Refusal,
+  bytes: Uint8Array,
+): Promise<AttestationResult> {
+  const evidenceSha256 = await ctx.blobs.put(bytes);
+  const reason = `${code}: ${detail}`;
+  await alarms.raise({ code: 'GATEWAY_EVIDENCE', subject: gatewayId, detail: `brought for ${uid}: ${reason}` });
+  if (code === 'SPDM_SIGNATURE') {
+    const suspicion = { reason: 'attestation-signature', evidence: evidenceSha256, by, byGateway: true };
+    await execute(ctx, device, deviceStream(uid), { type: 'SuspectClone', ...suspicion }, by);
+  }
+  return { result: 'failed', reason, evidenceSha256, via: 'gateway' };
 }
 
 /** A signature that the certified key did not make is a copied certificate without its key (T8): the device is quarantined. */

@@ -7,7 +7,8 @@ import { type Context, execute } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 
 /** The first message of a connection: what the device says of itself. Nothing of it is believed, but a lower version or counter than was ever
- *  proven is a suspicion (T8, T12), and something new is a reason to attest. */
+ *  proven is a suspicion (T8, T12), and something new is a reason to attest. On a connection of its own the device has shown its key. A gateway
+ *  has not: what it says in a device's name neither quarantines the device nor puts it into service; the attestation that follows does (T20). */
 
 export type Hello = {
   readonly version: string;
@@ -34,14 +35,15 @@ export async function receiveHello(
   await refuseOutOfUse(alarms, before);
   const stream = deviceStream(uid);
   const { version, securityCounter, imageHash } = hello;
-  await execute(ctx, device, stream, { type: 'ReportFirmware', version, securityCounter, imageHash }, by);
+  const byGateway = via !== 'mqtt';
+  await execute(ctx, device, stream, { type: 'ReportFirmware', version, securityCounter, imageHash, byGateway }, by);
   if (hello.objId !== before.objId) {
     const evidence = `reported registration ${hello.objId}`;
-    await execute(ctx, device, stream, { type: 'SuspectClone', reason: 'other-registration', evidence, by }, by);
+    await execute(ctx, device, stream, { type: 'SuspectClone', reason: 'other-registration', evidence, by, byGateway }, by);
   }
-  await execute(ctx, device, stream, { type: 'ConnectDevice', via }, `device:${uid}`);
+  if (!byGateway) await execute(ctx, device, stream, { type: 'ConnectDevice', via }, `device:${uid}`);
   const state = await livingDevice(ctx, uid);
-  return { state, needsProof: needsProof(state, hello) };
+  return { state, needsProof: needsProof(state, hello) || (byGateway && state.status === 'STOCK') };
 }
 
 /** Silence 18: a device that was taken out of use and reappears. */

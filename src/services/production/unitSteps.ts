@@ -4,7 +4,7 @@ import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
-import { type ImageKind, job, jobStream, requireBoundFirmware } from '../../domain/job.ts';
+import { type ImageKind, requireBoundFirmware } from '../../domain/job.ts';
 import { NusecError } from '../../errors.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { otpMap } from '../../production/otpMap.ts';
@@ -15,33 +15,28 @@ import { currentTrustBundle } from '../authority/trustBundle.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
 import { certifyDevice, type Enrolment } from '../identity/enrolment.ts';
+import { stopForClonedKey } from './clonedKey.ts';
 import { assignBootKey, type SignedImage, signFor } from './images.ts';
 import { grantOf, receiptNonce, sessionNonce, unitInWork } from './units.ts';
 
 /** The steps between grant and commit (R35–R56, R72–R79), in the order of the flow. Each is idempotent and names what it proves. */
 
-/** R75–R79. `bundle` is signed by the root that the device will have. A key that another holder has stops the job (silence 6, T26).
+/** R75–R79. `bundle` is signed by the root that the device will have. A key that another holder has stops the work (clonedKey.ts).
  *  @throws NusecError CSR_…, KEY_REFUSED, CONFLICT (another key than before), WEAK_OR_CLONED_KEY */
 export async function certifyUnit(
-  { ctx, alarms }: Parts,
+  parts: Parts,
   programmer: string,
   grantId: string,
   csr: Uint8Array,
   by: string,
 ): Promise<Enrolment & { readonly bundle: Uint8Array }> {
+  const { ctx } = parts;
   const { signed } = await unitInWork(ctx, programmer, grantId);
   try {
     const issued = await certifyDevice(ctx, signed.uid, csr, by);
     return { ...issued, bundle: await currentTrustBundle(ctx, sha256Hex(issued.root)) };
   } catch (error) {
-    if (!(error instanceof NusecError) || error.code !== 'WEAK_OR_CLONED_KEY') throw error;
-    const suspend = { type: 'SuspendJob', reason: `public key of ${signed.uid} seen before`, by: 'system:production' } as const;
-    await execute(ctx, job, jobStream(signed.jobId), suspend, by);
-    await alarms.raise({
-      code: error.code,
-      subject: signed.jobId,
-      detail: `unit ${signed.uid} of programmer ${programmer}; the job is suspended`,
-    });
+    if (error instanceof NusecError && error.code === 'WEAK_OR_CLONED_KEY') await stopForClonedKey(parts, signed, csr);
     throw error;
   }
 }

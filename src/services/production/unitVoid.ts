@@ -1,11 +1,9 @@
-import { allotment, allotmentStream } from '../../domain/allotment.ts';
+import { allotment, allotmentStream, type UidUse } from '../../domain/allotment.ts';
 import type { AllotmentState, OpenedAllotment } from '../../domain/allotmentState.ts';
 import { getEntry } from '../../domain/bucketMap.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceState, LivingDevice } from '../../domain/deviceState.ts';
 import { grant, grantStream } from '../../domain/grant.ts';
-import { NusecError } from '../../errors.ts';
-import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { allotmentOf } from './jobs.ts';
 
@@ -47,39 +45,43 @@ async function hasBootloader(ctx: Context, grantId: string): Promise<boolean> {
 const hasBurned = (unit: LivingDevice | undefined): boolean =>
   unit !== undefined && (unit.debugLocked || Object.values(unit.bootKeys).some(key => key.burned));
 
-/** Refuses a UID that another live device has: that one goes into quarantine, the new one is not begun (I3, T25, silence 5). A chip whose
- *  life is over is refused with an alarm (silence 18).
- *  @param grantId of the live reservation, when this is a repeated request
- *  @throws NusecError UID_CONFLICT, DEVICE_STATE */
-export async function requireFreeUid({ ctx, alarms }: Parts, uid: string, grantId: string | undefined, by: string): Promise<void> {
-  const state = await settled(ctx, uid, by);
-  if (state.status === 'NONE' || state.status === 'FAILED' || state.grantId === grantId) return;
-  if (['REVOKED', 'DECOMMISSIONED', 'SCRAPPED'].includes(state.status)) {
-    await alarms.raise({ code: 'DEVICE_STATE', subject: uid, detail: `a chip that is ${state.status} was offered for production` });
-    throw new NusecError('DEVICE_STATE', `this chip is ${state.status} and gets no grant`);
-  }
-  await execute(ctx, device, deviceStream(uid), { type: 'QuarantineDevice', reason: 'uid-conflict', by: 'system:production' }, by);
-  await alarms.raise({ code: 'UID_CONFLICT', subject: uid, detail: 'the UID of a live device was offered for production' });
-  throw new NusecError('UID_CONFLICT', 'a live device has this UID');
+/** What the stream of a chip says about a new reservation of it (I3, silence 18). Nothing is changed by the question.
+ *  @param grantId of the live reservation, when this is a repeated request */
+export async function uidUseOf(ctx: Context, uid: string, grantId: string | undefined): Promise<UidUse> {
+  const state = await stateOf(ctx, device, deviceStream(uid));
+  if (state.status === 'NONE' || state.status === 'FAILED' || state.grantId === grantId) return 'free';
+  if (['REVOKED', 'DECOMMISSIONED', 'SCRAPPED'].includes(state.status)) return 'ended';
+  const voided = await unfinishedVoid(ctx, state);
+  if (voided === undefined) return 'inUse';
+  return voided.scrapped ? 'ended' : 'free';
 }
 
-/** The device, after a void that was cut off has been finished. */
-async function settled(ctx: Context, uid: string, by: string): Promise<DeviceState> {
+/** Finishes a void of this chip that was cut off between its allotment and its device. */
+export async function settleVoid(ctx: Context, uid: string, by: string): Promise<void> {
   const state = await stateOf(ctx, device, deviceStream(uid));
-  if (state.status === 'NONE' || state.status === 'FAILED' || state.provisioned) return state;
-  const own = await allotmentOf(ctx, state.jobId, state.programmer);
-  if (own.status === 'NONE' || outcomeOf(own, state.grantId) !== 'voided') return state;
-  await finishVoid(ctx, state, by);
-  return stateOf(ctx, device, deviceStream(uid));
+  if (state.status !== 'NONE' && (await unfinishedVoid(ctx, state)) !== undefined) await finishVoid(ctx, state, by);
+}
+
+type Voided = { readonly reason: string; readonly scrapped: boolean };
+
+/** The void that its allotment has recorded and the device does not know yet. */
+async function unfinishedVoid(
+  ctx: Context,
+  { status, provisioned, jobId, programmer, grantId }: LivingDevice,
+): Promise<Voided | undefined> {
+  if (status === 'FAILED' || status === 'SCRAPPED' || provisioned) return undefined;
+  if (outcomeOf(await allotmentOf(ctx, jobId, programmer), grantId) !== 'voided') return undefined;
+  const events = await ctx.store.readStream(allotmentStream(jobId, programmer));
+  const voided = events.findLast(event => event.type === 'UnitVoided' && event.data.grantId === grantId);
+  return voided && { reason: String(voided.data.reason), scrapped: voided.data.scrapped === true };
 }
 
 /** The allotment says that the unit was voided, the device does not know it yet. */
-export async function finishVoid(ctx: Context, { uid, jobId, programmer, grantId }: LivingDevice, by: string): Promise<void> {
-  const events = await ctx.store.readStream(allotmentStream(jobId, programmer));
-  const voided = events.findLast(event => event.type === 'UnitVoided' && event.data.grantId === grantId);
+export async function finishVoid(ctx: Context, state: LivingDevice, by: string): Promise<void> {
+  const voided = await unfinishedVoid(ctx, state);
   if (voided === undefined) return;
-  const command = { type: 'FailUnit', reason: String(voided.data.reason), otpTouched: voided.data.scrapped === true, by } as const;
-  await execute(ctx, device, deviceStream(uid), command, by);
+  const command = { type: 'FailUnit', reason: voided.reason, otpTouched: voided.scrapped, by } as const;
+  await execute(ctx, device, deviceStream(state.uid), command, by);
 }
 
 /** What became of a grant; undefined while it is open. */

@@ -18,7 +18,7 @@ import { acceptLedger, type Ledger, raiseLedgerGap, readLedger } from './ledger.
 import { opened } from './packages.ts';
 import { activeProgrammer, authKeyOf } from './programmers.ts';
 import { isListed, uidProofFor } from './uidLists.ts';
-import { requireFreeUid, voidUnit } from './unitVoid.ts';
+import { settleVoid, uidUseOf, voidUnit } from './unitVoid.ts';
 
 /** One unit at a time (R65–R68): reserved by a signed ledger record, granted by a signed grant. Every step can be repeated after a crash
  *  at any place and ends in the same state (T33). */
@@ -43,7 +43,6 @@ export async function reserveUnit(parts: Parts, programmer: string, request: Res
   const ledger = await readLedger(parts, before, authKeyOf(caller), request.ledger, by);
   requireReserveRecord(ledger, before, uid);
   await voidWhatTheLedgerVoids(parts, before, ledger, by);
-  await requireFreeUid(parts, uid, liveReservation(before, uid)?.grantId, by);
   const unit = await reserve(parts, job, programmer, uid, ledger, by);
   await acceptLedger(parts, jobId, programmer, ledger, by);
   await mint(parts, job, programmer, unit, by);
@@ -90,19 +89,31 @@ async function reserve(parts: Parts, job: CreatedJob, programmer: string, uid: s
     programmerActive: true,
     jobRunning: job.status === 'RUNNING',
     uidListed: job.uidList === undefined || (await isListed(ctx, job.uidList.sha256, fromHex(uid))),
+    uidUse: await uidUseOf(ctx, uid, live?.grantId),
     now: nowIso(ctx),
   } as const;
   const { events, state: after } = await execute(ctx, allotment, stream, command, by);
   if (events.some(event => event.type === 'LedgerGapDetected')) await raiseLedgerGap(parts, state);
   const unit = liveReservation(after, uid);
+  if (unit === undefined && command.uidUse !== 'free') await refuseUid(parts, state, uid, command.uidUse);
   if (unit === undefined) throw new NusecError('GRANT_USED', 'the reservation has ended already');
   return unit;
+}
+
+/** A chip that has a life already (I3, T25, silence 18). The claim says something about the programmer alone: the device stays as it is.
+ *  @throws NusecError UID_CONFLICT, DEVICE_STATE */
+async function refuseUid({ alarms }: Parts, { jobId, programmer }: OpenedAllotment, uid: string, use: 'inUse' | 'ended'): Promise<never> {
+  const code = use === 'ended' ? 'DEVICE_STATE' : 'UID_CONFLICT';
+  const what = use === 'ended' ? 'whose life is over' : 'that is a live device';
+  await alarms.raise({ code, subject: programmer, detail: `job ${jobId}: asked to build ${uid}, ${what}` });
+  throw new NusecError(code, use === 'ended' ? 'the life of this chip is over; it gets no grant' : 'a live device has this UID');
 }
 
 /** I3: two programmers may reserve the same UID at the same time; the device's stream knows one of them. */
 async function mint(parts: Parts, job: CreatedJob, programmer: string, unit: Unit, by: string): Promise<void> {
   const { ctx } = parts;
   const { uid, objId, grantId } = unit;
+  await settleVoid(ctx, uid, by);
   const command = { type: 'MintDevice', uid, objId, line: job.line, jobId: job.jobId, programmer, grantId } as const;
   try {
     await execute(ctx, device, deviceStream(uid), command, by);
@@ -110,7 +121,8 @@ async function mint(parts: Parts, job: CreatedJob, programmer: string, unit: Uni
     if (!(error instanceof NusecError)) throw error;
     const state = opened(await allotmentOf(ctx, job.jobId, programmer));
     await voidUnit(ctx, state, grantId, { reason: 'uid-conflict', otpTouched: false }, by);
-    await requireFreeUid(parts, uid, undefined, by);
+    const use = await uidUseOf(ctx, uid, undefined);
+    if (use !== 'free') await refuseUid(parts, state, uid, use);
     throw error;
   }
 }

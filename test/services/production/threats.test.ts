@@ -228,14 +228,16 @@ describe('chips', () => {
     expect(await board(builder)).toMatchObject({ reserved: 1, status: 'READY' });
   });
 
-  it('with the UID of a live device are refused, and that device is quarantined (T25, I3, silence 5)', async () => {
+  it('with the UID of a live device are refused with an alarm about the programmer; the device stays in use (T25, I3, silence 5)', async () => {
     const [one, two] = [await started(3), await started(3)];
     const chip = new Chip();
     await one.build(chip);
     expect(await refusedReservation(two, chip.party.uid)).toBe('UID_CONFLICT');
-    expect(await statusOf(chip.party.uid)).toBe('DeviceQuarantined');
+    expect(await statusOf(chip.party.uid)).toBe('ProvisioningCompleted');
     expect(await board(two)).toMatchObject({ reserved: 0 });
-    expect(await plant.alarms()).toContain('UID_CONFLICT');
+    const raised = await plant.ctx.store.readStream(`alarm-${two.uid}`);
+    expect(raised.map(({ data }) => data.code)).toEqual(['UID_CONFLICT']);
+    expect(raised[0]?.data.detail).toContain(chip.party.uid);
   });
 
   it('reserved by two programmers at the same moment are minted once (T25, I3)', async () => {
@@ -246,7 +248,8 @@ describe('chips', () => {
     expect(codes).toContain('UID_CONFLICT');
     const minted = (await plant.ctx.store.readStream(`device-${uid}`)).filter(event => event.type === 'DeviceMinted');
     expect(minted).toHaveLength(1);
-    expect(await statusOf(uid)).toBe('DeviceQuarantined');
+    expect(await statusOf(uid)).toBe('DeviceMinted');
+    expect(codes).toContain(200);
   });
 
   it('whose life is over are refused with an alarm (silence 18, I11)', async () => {
