@@ -12,17 +12,6 @@ export type Power = { readonly holds: () => boolean };
 
 export const steadyPower: Power = { holds: () => true };
 
-/** Fails in operation number `operations` + 1 and in all later ones. */
-export function powerFor(operations: number): Power {
-  let left = operations;
-  return {
-    holds: () => {
-      left -= 1;
-      return left >= 0;
-    },
-  };
-}
-
 /** The device stopped. Only a new start on the same storage goes on. */
 export class PowerCut extends Error {
   constructor() {
@@ -85,19 +74,6 @@ export function openFlash(
         bytes.map((byte, index) => byte & (content[offset + index] ?? 0)),
       );
     },
-  };
-}
-
-/** Storage in memory, for devices that end with the process. @param content  a snapshot of a former one */
-export function memoryStorage(content?: Uint8Array): NvStorage & { readonly snapshot: () => Uint8Array } {
-  let held = content?.slice();
-  return {
-    load: () => held,
-    write: (offset, bytes) => {
-      held ??= new Uint8Array(offset + bytes.length);
-      held.set(bytes, offset);
-    },
-    snapshot: () => held?.slice() ?? new Uint8Array(0),
   };
 }
 

@@ -34,16 +34,6 @@ export const fileVault = (path: string): KeyVault => ({
   save: content => replaceFile(path, content),
 });
 
-export function memoryVault(): KeyVault {
-  let held: Uint8Array | undefined;
-  return {
-    load: () => held,
-    save: content => {
-      held = content.slice();
-    },
-  };
-}
-
 /** @throws NusecError KEYSTORE_DAMAGED when the vault holds something else */
 export function openKeyStore(vault: KeyVault): KeyStore {
   const keys = readKeys(vault.load());

@@ -1,7 +1,7 @@
 /** The fold of an allotment's events, and what is asked of it. */
 
 import { type AllotmentEvent, type ExportedPackage, type LedgerSegment, ledgerGenesisHex, type Unit } from './allotmentEvents.ts';
-import { type BucketMap, emptyBucketMap, entriesOf, getEntry, withEntry, withoutEntry } from './bucketMap.ts';
+import { type BucketMap, emptyBucketMap, getEntry, withEntry, withoutEntry } from './bucketMap.ts';
 import { isPast, refuse } from './rules.ts';
 
 /** Life of a grant (I12). */
@@ -54,12 +54,6 @@ export function liveReservation(state: AllotmentState, uid: string): Unit | unde
   if (state.status === 'NONE') return undefined;
   const grantId = getEntry(state.grantByUid, uid);
   return grantId === undefined ? undefined : getEntry(state.open, grantId);
-}
-
-/** Reservations whose grant has expired at `now`: to be voided by the sweep. */
-export function expiredReservations(state: AllotmentState, now: string): readonly Unit[] {
-  if (state.status === 'NONE') return [];
-  return entriesOf(state.open).flatMap(([, unit]) => (isPast(unit.expiresAt, now) ? [unit] : []));
 }
 
 /** The live, unexpired grant a request quotes (RULE-5, I12).

@@ -30,10 +30,6 @@ export function withoutEntry<T>(map: BucketMap<T>, key: string): BucketMap<T> {
   return { size: map.size - 1, buckets };
 }
 
-export function entriesOf<T>(map: BucketMap<T>): readonly (readonly [string, T])[] {
-  return map.buckets.flatMap(bucket => (bucket === undefined ? [] : [...bucket]));
-}
-
 /** FNV-1a over the characters, folded to the bucket number. */
 function bucketOf(key: string): number {
   const text = String(key);

@@ -42,9 +42,6 @@ export type FormatFlaw = 'bad-magic' | 'header-invalid' | 'larger-than-slot' | '
 
 export type ImageTlvs = { readonly protectedTlvs: readonly Tlv[]; readonly tlvs: readonly Tlv[]; readonly endOffset: number };
 
-/** An image that has the right shape; nothing is said yet about hash and signature. */
-export type ParsedImage = ImageTlvs & { readonly header: ImageHeader };
-
 /** Reads from a flash slot: undefined beyond it. */
 export type SlotReader = { readonly slotBytes: number; readonly read: (offset: number, length: number) => Uint8Array | undefined };
 
@@ -58,17 +55,6 @@ export function slotReader(bytes: Uint8Array, slotBytes: number): SlotReader {
     return out;
   };
   return { slotBytes, read };
-}
-
-/** Shape of an uploaded file. Bytes after the TLV area (a trailer, padding) are allowed, as in imgtool's `--pad`.
- *  @throws NusecError IMAGE_MALFORMED with the flaw */
-export function parseImage(bytes: Uint8Array): ParsedImage {
-  const slot = slotReader(bytes, bytes.length);
-  const header = readHeader(slot);
-  if (typeof header === 'string') throw new NusecError('IMAGE_MALFORMED', header);
-  const tlvs = readImageTlvs(slot, header);
-  if (typeof tlvs === 'string') throw new NusecError('IMAGE_MALFORMED', tlvs);
-  return { header, ...tlvs };
 }
 
 /** By its magic alone: what begins like an image is judged as one. */

@@ -18,7 +18,3 @@ export type RevocationReason = keyof typeof revocationReasons;
 export function isRevocationReason(text: string): text is RevocationReason {
   return Object.hasOwn(revocationReasons, text);
 }
-
-export function reasonOfNumber(number: number): RevocationReason | undefined {
-  return (Object.keys(revocationReasons) as RevocationReason[]).find(reason => revocationReasons[reason] === number);
-}

@@ -1,5 +1,5 @@
 import { equalBytes } from '../bytes.ts';
-import { array, bytesUpTo, type Codec, type CodecType, field, oneOf, optionalField, record, refine, text, uint } from '../cbor/schema.ts';
+import { type Codec, type CodecType, field, oneOf, optionalField, record, refine, text, uint } from '../cbor/schema.ts';
 import type { KeyResolver } from '../cose/sign1.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
@@ -12,7 +12,7 @@ const firstLedgerNumber = 1;
 /** The head of a ledger without records. */
 const emptyLedgerHead: Uint8Array = new Uint8Array(32);
 export const maxSegmentRecords = 256;
-const maxRecordBytes = 512;
+const _maxRecordBytes = 512;
 
 const fields = record({
   number: field(1, uint(Number.MAX_SAFE_INTEGER, firstLedgerNumber)),
@@ -46,9 +46,6 @@ const codec: Codec<LedgerRecord> = refine(fields, 'the fields of this type of re
   required[value.type].every(name => value[name] !== undefined),
 );
 const format: SignedFormat<LedgerRecord> = { type: 'application/nusec-ledger', codec };
-
-/** A segment as it travels: an array of signed records, oldest first. */
-export const ledgerSegment: Codec<readonly Uint8Array[]> = array(bytesUpTo(maxRecordBytes), maxSegmentRecords, 1);
 
 /** @throws NusecError CBOR_MALFORMED when the record lacks a field of its type */
 export const signLedgerRecord = (value: LedgerRecord, signer: Signer): Promise<Uint8Array> => signAs(format, value, signer);

@@ -1,4 +1,4 @@
-import { fromHex, toHex } from '../bytes.ts';
+import { fromHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 
 /** A UID is 16 bytes, 32 lower-case hex digits in text. A 96-bit chip UID is padded with zeros on the right. */
@@ -13,9 +13,6 @@ export function uidFromChip(chipUid: Uint8Array): Uint8Array {
   uid.set(chipUid);
   return uid;
 }
-
-/** @returns 32 lower-case hex digits */
-export const uidToHex = (uid: Uint8Array): string => toHex(uid);
 
 /** @param uidHex 32 lower-case hex digits; 24 for a 96-bit UID
  *  @throws NusecError BAD_REQUEST */

@@ -36,19 +36,6 @@ export const allAlgorithms: AlgorithmBits = {
 /** P-256, SHA-256, AES-256-GCM only: what our devices speak. */
 export const p256Algorithms: AlgorithmBits = { ...allAlgorithms, baseAsym: 0x10, baseHash: 0x1, dhe: 0x8, aead: 0x2, requesterAsym: 0x10 };
 
-/** ML-DSA-65 and ML-KEM-768, with SHA-384 (1.4 only). */
-export const postQuantumAlgorithms: AlgorithmBits = {
-  ...allAlgorithms,
-  baseAsym: 0,
-  baseHash: 0x2,
-  dhe: 0,
-  aead: 0x2,
-  requesterAsym: 0,
-  pqcAsym: 0x2,
-  requesterPqcAsym: 0x2,
-  kem: 0x2,
-};
-
 const sealing = capability.encrypt | capability.mac;
 const measuring = capability.measurementsUnsigned | capability.measurementsSigned;
 const signing = capability.certificate | capability.challenge | capability.measurementsSigned;

@@ -7,7 +7,7 @@ import {
   maxReservationsPerMinute,
 } from '../../src/domain/allotment.ts';
 import { type AllotmentEvent, ledgerGenesisHex } from '../../src/domain/allotmentEvents.ts';
-import { expiredReservations, liveReservation, remainingUnits, requireLiveGrant } from '../../src/domain/allotmentState.ts';
+import { liveReservation, remainingUnits, requireLiveGrant } from '../../src/domain/allotmentState.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
 type Of<Type extends AllotmentCommand['type']> = Extract<AllotmentCommand, { readonly type: Type }>;
@@ -225,12 +225,6 @@ describe('a grant', () => {
     expect(requireLiveGrant(state(...ready, reserve(1)), 'g1', 'uid1', soon).objId).toBe('obj1');
     expect(codeOf(() => requireLiveGrant(state(...ready, reserve(1), commit(1)), 'g1', 'uid1', now))).toBe('GRANT_USED');
     expect(codeOf(() => requireLiveGrant(state(), 'g1', 'uid1', now))).toBe('NOT_FOUND');
-  });
-
-  it('is listed for the sweep when it has expired', () => {
-    expect(expiredReservations(state(...ready, reserve(1)), soon)).toEqual([]);
-    expect(expiredReservations(state(...ready, reserve(1)), late).map(unit => unit.grantId)).toEqual(['g1']);
-    expect(expiredReservations(state(), late)).toEqual([]);
   });
 });
 

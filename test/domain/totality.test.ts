@@ -4,7 +4,7 @@ import { allotment } from '../../src/domain/allotment.ts';
 import type { AllotmentEvent } from '../../src/domain/allotmentEvents.ts';
 import { authority } from '../../src/domain/authority.ts';
 import type { AuthorityEvent } from '../../src/domain/authorityEvents.ts';
-import { type BucketMap, emptyBucketMap, entriesOf, getEntry, withEntry, withoutEntry } from '../../src/domain/bucketMap.ts';
+import { type BucketMap, emptyBucketMap, getEntry, withEntry, withoutEntry } from '../../src/domain/bucketMap.ts';
 import { type BulkRevocationEvent, bulkRevocations } from '../../src/domain/bulkRevocations.ts';
 import { type CeremoniesEvent, ceremonies } from '../../src/domain/ceremonies.ts';
 import { type CertificationEvent, certification } from '../../src/domain/certification.ts';
@@ -268,6 +268,8 @@ describe('every fold is total', () => {
 });
 
 describe('a bucket map', () => {
+  const entriesOf = (map: BucketMap<number>) => map.buckets.flatMap(bucket => [...(bucket ?? [])]);
+
   it('behaves as a map and never changes an older version', () => {
     const step = fc.record({ key: fc.string({ maxLength: 2 }), value: fc.option(fc.nat()) });
     fc.assert(

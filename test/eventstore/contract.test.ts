@@ -2,9 +2,9 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { verifyStream } from '../../src/eventstore/hashchain.ts';
-import { openMemoryStore } from '../../src/eventstore/memory.ts';
 import type { EventStore, ExpectedRevision, RecordedEvent } from '../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+import { openMemoryStore } from './memory.ts';
 import { event, nextId, temporaryFolder } from './support.ts';
 
 /** Two handles of one store, as two processes have them: after each finished append the next calls go to the other one. */

@@ -4,9 +4,9 @@ import { describe, expect, it } from 'vitest';
 import type { Decider } from '../../src/domain/decider.ts';
 import { NusecError } from '../../src/errors.ts';
 import { type CommandMeta, handle, loadState, maxConflictRetries } from '../../src/eventstore/handle.ts';
-import { openMemoryStore } from '../../src/eventstore/memory.ts';
 import type { EventStore } from '../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+import { openMemoryStore } from './memory.ts';
 import { nextId, temporaryFolder } from './support.ts';
 
 /** A counter with a hard limit, as an allotment has one. */

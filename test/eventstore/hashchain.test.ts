@@ -5,10 +5,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalJson } from '../../src/eventstore/canonical.ts';
 import { verifyStream } from '../../src/eventstore/hashchain.ts';
-import { openMemoryStore } from '../../src/eventstore/memory.ts';
 import type { JsonObject, RecordedEvent } from '../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { verifyStore } from '../../src/eventstore/verify.ts';
+import { openMemoryStore } from './memory.ts';
 import { event, nextId, temporaryFolder } from './support.ts';
 
 const jsonObject = fc

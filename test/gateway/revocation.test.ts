@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
-import { readCrl } from '../../src/pki/readCrl.ts';
+import { readCrl } from '../pki/readCrl.ts';
 import { codeOf } from '../pki/support.ts';
 import { ocspStatus } from '../support/openssl.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';

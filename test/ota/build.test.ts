@@ -6,10 +6,11 @@ import { parseVersion } from '../../src/domain/version.ts';
 import { attachTrailer, buildImage, deviceTrailer, encryptBody, referenceHash, signInput } from '../../src/ota/build.ts';
 import { contentKey } from '../../src/ota/decrypt.ts';
 import { wrapKey } from '../../src/ota/ecies.ts';
-import { bodyBytesOf, parseImage } from '../../src/ota/image.ts';
+import { bodyBytesOf } from '../../src/ota/image.ts';
 import { type ImageSpec, specOf } from '../../src/ota/spec.ts';
 import { findTlv, tlvType } from '../../src/ota/tlv.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
+import { parseImage } from './parseImage.ts';
 import { encP256, image, keyhash, otpKeyHash, privateKey, publicKey, slotBytes, vector } from './vectors.ts';
 
 const signer = createPrivateKey({ key: Buffer.from(privateKey('sign-p256')), format: 'der', type: 'pkcs8' });

@@ -4,10 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { formatVersion, parseVersion } from '../../src/domain/version.ts';
 import { NusecError } from '../../src/errors.ts';
 import { attachTrailer, buildImage, deviceTrailer, signInput } from '../../src/ota/build.ts';
-import { dependenciesOf, parseBody, parseImage, securityCounterOf } from '../../src/ota/image.ts';
+import { dependenciesOf, parseBody, securityCounterOf } from '../../src/ota/image.ts';
 import { readTlvItems, tlvMagic, tlvType, writeTlvArea } from '../../src/ota/tlv.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
 import { compareVersion } from '../../src/ota/version.ts';
+import { parseImage } from './parseImage.ts';
 import { encP256, image, keyhash, otpKeyHash, privateKey, publicKey, slotBytes } from './vectors.ts';
 
 const signer = createPrivateKey({ key: Buffer.from(privateKey('sign-p256')), format: 'der', type: 'pkcs8' });

@@ -3,10 +3,11 @@ import { toHex } from '../../src/bytes.ts';
 import { sha256 } from '../../src/digest.ts';
 import { parseVersion } from '../../src/domain/version.ts';
 import { attachTrailer, buildImage } from '../../src/ota/build.ts';
-import { parseBody, parseImage } from '../../src/ota/image.ts';
+import { parseBody } from '../../src/ota/image.ts';
 import { prepareRelease, reopenImage } from '../../src/ota/prepare.ts';
 import { specOf } from '../../src/ota/spec.ts';
 import { findTlv, tlvMagic, tlvType, writeTlvArea } from '../../src/ota/tlv.ts';
+import { parseImage } from './parseImage.ts';
 import { image, vector } from './vectors.ts';
 
 const six = image('06-p256-bootrecord-uuid-custom.bin');

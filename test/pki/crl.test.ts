@@ -8,8 +8,8 @@ import { extension } from '../../src/pki/extensions.ts';
 import { signatureAlgorithms } from '../../src/pki/keys.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';
-import { maxCrlBytes, readCrl } from '../../src/pki/readCrl.ts';
 import { isRevocationReason, type RevocationReason, revocationReasons } from '../../src/pki/revocationReasons.ts';
+import { maxCrlBytes, readCrl } from './readCrl.ts';
 import { type Authority, afterDays, codeOf, makeDevice, makeIca, makeRoot, now, run, serial } from './support.ts';
 
 let root: Authority;

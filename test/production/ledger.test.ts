@@ -1,14 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeAs, encodeAs } from '../../src/cbor/schema.ts';
-import {
-  emptyLedger,
-  type LedgerRecord,
-  ledgerHeadOf,
-  ledgerSegment,
-  signLedgerRecord,
-  verifyLedgerSegment,
-} from '../../src/production/ledger.ts';
+import { emptyLedger, type LedgerRecord, ledgerHeadOf, signLedgerRecord, verifyLedgerSegment } from '../../src/production/ledger.ts';
 import { everyByteFlipped, testKey } from '../cose/keys.ts';
 import { ledgerSteps } from './samples.ts';
 
@@ -70,12 +62,9 @@ describe('ledger', () => {
     await expect(verifyLedgerSegment(records, emptyLedger, () => undefined)).rejects.toThrow(code('LEDGER_SIGNATURE'));
   });
 
-  it('takes at most 256 records at a time, in a message too', async () => {
+  it('takes at most 256 records at a time', async () => {
     const many = Array.from({ length: 257 }, () => records[0]!);
     await expect(verify(many)).rejects.toThrow(code('BODY_TOO_LARGE'));
-    expect(decodeAs(ledgerSegment, encodeAs(ledgerSegment, records))).toEqual(records);
-    expect(() => encodeAs(ledgerSegment, many)).toThrow(code('CBOR_MALFORMED'));
-    expect(() => encodeAs(ledgerSegment, [])).toThrow(code('CBOR_MALFORMED'));
   });
 
   it('has no record without the fields of its type', async () => {

@@ -6,9 +6,9 @@ import { expect, it } from 'vitest';
 import { fold } from '../../src/domain/decider.ts';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import type { DeviceEvent } from '../../src/domain/deviceEvents.ts';
-import { openMemoryStore } from '../../src/eventstore/memory.ts';
 import { deviceQueries } from '../../src/projections/devices.ts';
 import { openReadModels } from '../../src/projections/readModels.ts';
+import { openMemoryStore } from '../eventstore/memory.ts';
 
 const uid = '00112233445566778899aabbccddeeff';
 const certificate = (serial: string) => ({

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { openMemoryStore } from '../../src/eventstore/memory.ts';
 import type { EventStore } from '../../src/eventstore/port.ts';
 import { openReadModel } from '../../src/projections/database.ts';
 import type { Projection } from '../../src/projections/projection.ts';
 import { type RunnerOptions, startProjections } from '../../src/projections/runner.ts';
+import { openMemoryStore } from '../eventstore/memory.ts';
 import { event, temporaryFolder } from '../eventstore/support.ts';
 
 type Devices = { uid: string; events: number; newest: string };

@@ -2,7 +2,6 @@ import { connect, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';
-import { readCrl } from '../../src/pki/readCrl.ts';
 import {
   connectDevice,
   eventually,
@@ -14,6 +13,7 @@ import {
   typesOf,
   type Unit,
 } from '../gateway/fieldKit.ts';
+import { readCrl } from '../pki/readCrl.ts';
 import { codeOf } from '../pki/support.ts';
 import { exchange } from '../support/http.ts';
 import { ocspStatus } from '../support/openssl.ts';

@@ -4,9 +4,10 @@ import { capability, type SpdmVersion, spdmVersions } from '../../src/spdm/const
 import { verifyEvidence } from '../../src/spdm/evidence.ts';
 import { type AlgorithmBits, decodeAlgorithms, encodeAlgorithms, encodeNegotiateAlgorithms } from '../../src/spdm/messages/algorithms.ts';
 import { contradicts } from '../../src/spdm/messages/capabilities.ts';
-import { allAlgorithms, postQuantumAlgorithms, selectAlgorithms } from '../../src/spdm/negotiation.ts';
+import { allAlgorithms, selectAlgorithms } from '../../src/spdm/negotiation.ts';
 import { runAttestation } from '../../src/spdm/requester/run.ts';
 import { linkTo, realResponder, someNonce, trustLeaf } from './fixtures.ts';
+import { postQuantumAlgorithms } from './postQuantumAlgorithms.ts';
 
 const everything = { ...allAlgorithms, pqcAsym: 2, requesterPqcAsym: 2, kem: 2, mel: 1 };
 const flags = () => fc.integer({ min: 0, max: 0x7fffffff });

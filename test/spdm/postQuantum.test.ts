@@ -4,13 +4,14 @@ import { platformKem } from '../../src/cli/spdm/kem.ts';
 import type { CertSlot } from '../../src/spdm/certSlot.ts';
 import { capability, type Wire } from '../../src/spdm/constants.ts';
 import { verifyEvidence } from '../../src/spdm/evidence.ts';
-import { allAlgorithms, postQuantumAlgorithms } from '../../src/spdm/negotiation.ts';
+import { allAlgorithms } from '../../src/spdm/negotiation.ts';
 import { requesterFlags } from '../../src/spdm/requester/identify.ts';
 import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { deviceFlags } from '../../src/spdm/responder/responder.ts';
 import { signingContextOf, signingInput } from '../../src/spdm/signature.ts';
 import { hashAlgorithms } from '../../src/spdm/suite.ts';
 import { countingRandom, linkTo, realResponder, realSlot, someNonce, trustLeaf } from './fixtures.ts';
+import { postQuantumAlgorithms } from './postQuantumAlgorithms.ts';
 
 /** ML-DSA-65 and ML-KEM-768 (1.4). Certificates are placeholders here: SPDM only looks at their outer length, chains are judged by `trust`. */
 

@@ -85,6 +85,9 @@ function keyOf(connection: Connection): { readonly keyPairId: number; readonly c
   return algorithmsOf(connection).multiKey ? { keyPairId: 1, certificateModel: 1 } : { keyPairId: 0, certificateModel: 0 };
 }
 
+/** Sends a vendor-defined request and gives the answer (DSP0274 §10.23).
+ *  @throws NusecError SPDM_UNSUPPORTED, SPDM_MALFORMED, SPDM_UNEXPECTED
+ *  @toCome */
 export async function vendorRequest(asking: Asking, message: VendorDefined): Promise<VendorDefined> {
   const request = encodeVendorRequest(asking.connection.version, message);
   return decodeVendorResponse(await exchange(asking, request, responseCode.vendorDefined));

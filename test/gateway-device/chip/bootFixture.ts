@@ -1,14 +1,6 @@
 import { createHash, createPrivateKey, sign } from 'node:crypto';
 import type { BootConfig, BootDevice } from '../../../gateway-device/chip/bootloader.ts';
-import {
-  eraseRegion,
-  flashLayout,
-  memoryStorage,
-  openFlash,
-  type Power,
-  type Region,
-  steadyPower,
-} from '../../../gateway-device/chip/flash.ts';
+import { eraseRegion, flashLayout, openFlash, type Power, type Region, steadyPower } from '../../../gateway-device/chip/flash.ts';
 import { openOtp } from '../../../gateway-device/chip/otp.ts';
 import { sha256 } from '../../../src/digest.ts';
 import { parseVersion } from '../../../src/domain/version.ts';
@@ -17,6 +9,7 @@ import { readDecryptionKey, wrapKey } from '../../../src/ota/ecies.ts';
 import type { ImageSpec } from '../../../src/ota/spec.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
 import { privateKey, publicKey } from '../../ota/vectors.ts';
+import { memoryStorage } from './memory.ts';
 
 /** A small virtual device with burned keys, a bootloader and an application, whose storage survives its power. */
 

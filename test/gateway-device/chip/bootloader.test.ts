@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type BootConfig, type BootDevice, boot } from '../../../gateway-device/chip/bootloader.ts';
-import { flashLayout, memoryStorage, openFlash, PowerCut, powerFor } from '../../../gateway-device/chip/flash.ts';
+import { flashLayout, openFlash, PowerCut } from '../../../gateway-device/chip/flash.ts';
 import { openOtp } from '../../../gateway-device/chip/otp.ts';
 import { confirmImage, markPending } from '../../../gateway-device/chip/slotTrailer.ts';
 import { sha256 } from '../../../src/digest.ts';
@@ -10,6 +10,7 @@ import { formatVersion, parseVersion } from '../../../src/domain/version.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
 import { image, publicKey, readJson } from '../../ota/vectors.ts';
 import { bl2Image, layout, makeDevice, signedImage, writeSlot } from './bootFixture.ts';
+import { memoryStorage, powerFor } from './memory.ts';
 
 const v1 = signedImage('1.0.0', 3);
 const v2 = signedImage('2.0.0', 5, { payload: new Uint8Array(2600).fill(0xa5) });

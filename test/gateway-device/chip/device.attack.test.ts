@@ -1,6 +1,5 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { PowerCut, powerFor } from '../../../gateway-device/chip/flash.ts';
-import { memoryVault } from '../../../gateway-device/chip/keyStore.ts';
+import { PowerCut } from '../../../gateway-device/chip/flash.ts';
 import { connectTcp } from '../../../gateway-device/link/byteLink.ts';
 import { createMctpClient } from '../../../gateway-device/link/mctpLink.ts';
 import { toHex } from '../../../src/bytes.ts';
@@ -27,6 +26,7 @@ import {
   transferOf,
 } from '../programmer/factory.ts';
 import { type Attack, type Direction, interpose, passing } from '../programmer/sealedInterposer.ts';
+import { memoryVault, powerFor } from './memory.ts';
 
 let oem: Oem;
 /** A unit that waits for its application: identity, BL2, OTP, locked. */

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { eraseRegion, flashLayout, memoryStorage, openFlash, PowerCut, powerFor, steadyPower } from '../../../gateway-device/chip/flash.ts';
+import { eraseRegion, flashLayout, openFlash, PowerCut, steadyPower } from '../../../gateway-device/chip/flash.ts';
 import { openOtp } from '../../../gateway-device/chip/otp.ts';
+import { memoryStorage, powerFor } from './memory.ts';
 
 const size = { sectorBytes: 64, totalBytes: 256 };
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });

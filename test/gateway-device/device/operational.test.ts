@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Chip, openChip } from '../../../gateway-device/chip/chip.ts';
-import { type Power, PowerCut, powerFor, steadyPower } from '../../../gateway-device/chip/flash.ts';
+import { type Power, PowerCut, steadyPower } from '../../../gateway-device/chip/flash.ts';
 import { authKeySlot, type KeyVault } from '../../../gateway-device/chip/keyStore.ts';
 import type { Trust } from '../../../gateway-device/chip/trust.ts';
 import {
@@ -20,6 +20,7 @@ import { issueCertificate } from '../../../src/pki/certificate.ts';
 import { judgeCsr } from '../../../src/pki/csr.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { type Authority, codeOf, leafFields, makeCsr, makeIca, makeKey, makeRoot, organization } from '../../pki/support.ts';
+import { powerFor } from '../chip/memory.ts';
 import { identity, type MemoryStorage, newStorage, objId, uid } from '../programmer/factory.ts';
 
 /** The operational identity in the memories of a chip (LDevID): what is left after a power cut anywhere. */

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Chip } from '../../../gateway-device/chip/chip.ts';
-import { PowerCut, powerFor } from '../../../gateway-device/chip/flash.ts';
+import { PowerCut } from '../../../gateway-device/chip/flash.ts';
 import { isGoodIssuer, takeBundle, trustBundleOf, trustOf } from '../../../gateway-device/chip/trust.ts';
 import { toHex } from '../../../src/bytes.ts';
 import { sha256 } from '../../../src/digest.ts';
@@ -8,6 +8,7 @@ import { putObject } from '../../../src/production/devauth/transfer.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
 import { signTrustBundle, type TrustBundle } from '../../../src/production/trustBundle.ts';
 import { type Authority, codeOf, makeIca, makeRoot } from '../../pki/support.ts';
+import { powerFor } from '../chip/memory.ts';
 import {
   leafSlot,
   type MemoryStorage,

@@ -4,8 +4,7 @@ import { type BoardEvent, createBoard } from '../../../gateway-device/chip/board
 import { serveBoard } from '../../../gateway-device/chip/boardPorts.ts';
 import { type Chip, type ChipStorage, openChip } from '../../../gateway-device/chip/chip.ts';
 import { devauthStage } from '../../../gateway-device/chip/devauthStage.ts';
-import { memoryStorage, type Power } from '../../../gateway-device/chip/flash.ts';
-import { memoryVault } from '../../../gateway-device/chip/keyStore.ts';
+import type { Power } from '../../../gateway-device/chip/flash.ts';
 import { appStage } from '../../../gateway-device/device/appStage.ts';
 import { connectTcp } from '../../../gateway-device/link/byteLink.ts';
 import { type DebugPort, devAuthMagic, memoryMap } from '../../../gateway-device/link/debugPort.ts';
@@ -37,6 +36,7 @@ import { knownRequester } from '../../../src/spdm/requester/identify.ts';
 import { runSessionSetup } from '../../../src/spdm/requester/run.ts';
 import type { SpdmSession } from '../../../src/spdm/session.ts';
 import { type Authority, type Key, leafFields, makeIca, makeKey, makeRoot, organization } from '../../pki/support.ts';
+import { memoryStorage, memoryVault } from '../chip/memory.ts';
 
 /** A small factory: the keys of an OEM, a bench with one virtual chip on real sockets, and a hand-held programmer. */
 

@@ -7,8 +7,7 @@ import { type BoardEvent, createBoard, type StageFactory } from '../../../gatewa
 import { type ServedBoard, serveBoard } from '../../../gateway-device/chip/boardPorts.ts';
 import { type Chip, openChip, openChipFolder } from '../../../gateway-device/chip/chip.ts';
 import { devauthStage } from '../../../gateway-device/chip/devauthStage.ts';
-import { memoryStorage, type Power } from '../../../gateway-device/chip/flash.ts';
-import { memoryVault } from '../../../gateway-device/chip/keyStore.ts';
+import type { Power } from '../../../gateway-device/chip/flash.ts';
 import { appStage } from '../../../gateway-device/device/appStage.ts';
 import { createHttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { createProgrammerBoard } from '../../../gateway-device/programmer/board.ts';
@@ -19,6 +18,7 @@ import type { TargetAddresses } from '../../../gateway-device/programmer/target.
 import { toHex } from '../../../src/bytes.ts';
 import { builtInFirmware, prepareProgrammer } from '../../../src/cli/prepareProgrammer.ts';
 import { NusecError } from '../../../src/errors.ts';
+import { memoryStorage, memoryVault } from '../chip/memory.ts';
 import type { ProductionServer } from './productionServer.ts';
 
 /** Virtual boards on real sockets: a programmer prepared as the OEM does it, and targets as they come from the chip vendor. */

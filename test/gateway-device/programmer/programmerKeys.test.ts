@@ -3,7 +3,6 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { memoryVault } from '../../../gateway-device/chip/keyStore.ts';
 import type { ProgrammerIdentity } from '../../../gateway-device/programmer/identity.ts';
 import { agreeKek } from '../../../gateway-device/programmer/kekAgreement.ts';
 import { openKekStore } from '../../../gateway-device/programmer/kekStore.ts';
@@ -11,6 +10,7 @@ import { type JobState, openNvm, remainingUnits } from '../../../gateway-device/
 import type { ServerApi } from '../../../gateway-device/programmer/serverApi.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { type KekAgreement, kekConfirmation, kekKdf } from '../../../src/production/kek.ts';
+import { memoryVault } from '../chip/memory.ts';
 import { newFolder, removeFolders } from './programmerFixture.ts';
 
 afterAll(removeFolders);

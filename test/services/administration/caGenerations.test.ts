@@ -7,7 +7,6 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { fromBase64url } from '../../../src/bytes.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { toPem } from '../../../src/pki/pem.ts';
-import { readCrl } from '../../../src/pki/readCrl.ts';
 import { verifyTrustBundle } from '../../../src/production/trustBundle.ts';
 import {
   approveCeremony,
@@ -21,6 +20,7 @@ import { authorityOf, crossCertificates, rootDer } from '../../../src/services/a
 import { activeCa, caById } from '../../../src/services/authority/issuingCa.ts';
 import { currentTrustBundle, rootForReader } from '../../../src/services/authority/trustBundle.ts';
 import { currentCrl, issueCrl } from '../../../src/services/revocation/crl.ts';
+import { readCrl } from '../../pki/readCrl.ts';
 import { killer, openProject, type Project, type TestDevice, withKills } from '../project.ts';
 
 let project: Project;

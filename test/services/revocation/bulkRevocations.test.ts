@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { device, deviceStream } from '../../../src/domain/device.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
-import { readCrl } from '../../../src/pki/readCrl.ts';
 import { stateOf } from '../../../src/services/base/context.ts';
 import { createBulkRevocations, startBulkRevocationWork } from '../../../src/services/revocation/bulkRevocations.ts';
 import { currentCrl } from '../../../src/services/revocation/crl.ts';
 import { startCrlSchedule } from '../../../src/services/revocation/crlSchedule.ts';
+import { readCrl } from '../../pki/readCrl.ts';
 import { newUid } from '../parties.ts';
 import { killer, openProject, type Project, type TestDevice, withKills } from '../project.ts';
 

@@ -9,12 +9,12 @@ import { authority, authorityStream } from '../../../src/domain/authority.ts';
 import { gateway, gatewayStream } from '../../../src/domain/gateway.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { toPem } from '../../../src/pki/pem.ts';
-import { readCrl } from '../../../src/pki/readCrl.ts';
 import { caById } from '../../../src/services/authority/issuingCa.ts';
 import { type Context, execute } from '../../../src/services/base/context.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { currentCrl, issueCrl } from '../../../src/services/revocation/crl.ts';
 import { startCrlSchedule } from '../../../src/services/revocation/crlSchedule.ts';
+import { readCrl } from '../../pki/readCrl.ts';
 import { newParty } from '../parties.ts';
 import { openProject, type Project, requestOf } from '../project.ts';
 

@@ -1,7 +1,7 @@
-import { decodeEvent } from './envelope.ts';
-import type { EventStore, RecordedEvent } from './port.ts';
-import type { Row, Storage } from './storage.ts';
-import { createStore } from './store.ts';
+import { decodeEvent } from '../../src/eventstore/envelope.ts';
+import type { EventStore, RecordedEvent } from '../../src/eventstore/port.ts';
+import type { Row, Storage } from '../../src/eventstore/storage.ts';
+import { createStore } from '../../src/eventstore/store.ts';
 
 /** An event store that lives as long as the process; for tests, trials and benches. It holds the same rows as the durable one. */
 export function openMemoryStore(): EventStore {

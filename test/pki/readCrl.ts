@@ -1,9 +1,9 @@
 import { verify } from 'node:crypto';
-import { equalBytes, toHex } from '../bytes.ts';
-import { digestOf, importKey } from '../ecKey.ts';
-import { NusecError } from '../errors.ts';
-import type { Revocation } from './crl.ts';
-import { checkDer, contextConstructed, malformed, tags } from './der.ts';
+import { equalBytes, toHex } from '../../src/bytes.ts';
+import { digestOf, importKey } from '../../src/ecKey.ts';
+import { NusecError } from '../../src/errors.ts';
+import type { Revocation } from '../../src/pki/crl.ts';
+import { checkDer, contextConstructed, malformed, tags } from '../../src/pki/der.ts';
 import {
   type Cursor,
   enter,
@@ -17,14 +17,14 @@ import {
   readNumber,
   readTime,
   readUnsigned,
-} from './derReader.ts';
-import { signatureAlgorithms } from './keys.ts';
-import { oids } from './oids.ts';
-import type { Certificate } from './parse.ts';
-import { authorityKeyIdentifier, extensionsOf, wholeValue } from './readExtensions.ts';
-import { reasonOfNumber } from './revocationReasons.ts';
+} from '../../src/pki/derReader.ts';
+import { signatureAlgorithms } from '../../src/pki/keys.ts';
+import { oids } from '../../src/pki/oids.ts';
+import type { Certificate } from '../../src/pki/parse.ts';
+import { authorityKeyIdentifier, extensionsOf, wholeValue } from '../../src/pki/readExtensions.ts';
+import { type RevocationReason, revocationReasons } from '../../src/pki/revocationReasons.ts';
 
-/** Reads and verifies certificate revocation lists (RFC 5280 §5, §6.3.3): what a gateway does with the list it was given. */
+/** Reads and verifies certificate revocation lists (RFC 5280 §5, §6.3.3): a second reading of what the server writes. */
 
 /** Largest list that is read: about 1.6 million entries. */
 export const maxCrlBytes = 64 << 20;
@@ -97,6 +97,10 @@ function readEntry(entry: Cursor): Revocation {
 function readReason(from: Cursor): Revocation['reason'] {
   const [number = 0, ...others] = read(from, tags.enumerated);
   return (others.length === 0 ? reasonOfNumber(number) : undefined) ?? malformed('unknown reason');
+}
+
+function reasonOfNumber(number: number): RevocationReason | undefined {
+  return (Object.keys(revocationReasons) as RevocationReason[]).find(reason => revocationReasons[reason] === number);
 }
 
 function readCrlExtensions(list: Cursor): { number: number; baseNumber?: number; aki?: Uint8Array } {

@@ -1,0 +1,35 @@
+/** Words without a deed yet, each with what will give it one. A word that has its deed leaves the list; the list ends empty. */
+
+/** Commands that nothing outside the domain gives. */
+export const commandsToCome: Readonly<Record<string, string>> = {
+  AttachSbom: 'the bill of materials comes with the upload of a release',
+  SetSupportPeriod: 'a product line says how long it is supported',
+  RotateOperatorToken: 'people get a new token before the old one ends',
+  TakeForRepair: 'repair is wired',
+  OrderDebugUnlock: 'repair is wired',
+  ReturnToService: 'repair is wired',
+  RenewCertificate: 'gives way to OperationalCertificateIssued',
+};
+
+/** Events that no fold, read model or subscriber knows. */
+export const eventsToCome: Readonly<Record<string, string>> = {
+  PackageSuperseded: 'an import asks whether its package was replaced',
+};
+
+/** Fields of the domain that nothing sets and nothing reads. */
+export const fieldsToCome: Readonly<Record<string, string>> = {
+  securityUpdate: 'a rollout of a security update goes before others',
+  ratePerMinute: 'a rollout offers to so many devices a minute',
+  deadline: 'a rollout ends at a time',
+};
+
+/** Exports marked `@toCome`, which nothing in the product imports. */
+export const exportsToCome: Readonly<Record<string, string>> = {
+  encryptBody: 'images are encrypted for devices',
+  wrapKey: 'images are encrypted for devices',
+  readDecryptionKey: 'images are encrypted for devices',
+  vendorRequest: 'devices of other vendors are asked in their own messages',
+};
+
+/** Events that were written once and are folded for ever, though nothing writes them any more. This list does not shrink. */
+export const oldEvents: Readonly<Record<string, string>> = {};
