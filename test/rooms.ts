@@ -6,6 +6,7 @@ export const leaves = [
   'src/digest.ts',
   'src/ecKey.ts',
   'src/ecdsa.ts',
+  'src/entry.ts',
   'src/errors.ts',
   'src/lru.ts',
   'src/random.ts',

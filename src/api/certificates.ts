@@ -48,7 +48,7 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
     request: {
       query: pageQuery.extend({ status: z.enum(['issued', 'expired', 'revoked']).optional(), subject: z.string().max(64).optional() }),
     },
-    responses: { 200: jsonAnswer(z.object({ certificates: z.array(certificateSchema), cursor: z.string().optional() }), 'certificates') },
+    responses: { 200: jsonAnswer(z.object({ certificates: z.array(certificateSchema), next: z.string().optional() }), 'certificates') },
   });
   api.openapi(list, async c => {
     const { status, subject, cursor, limit } = c.req.valid('query');
@@ -58,7 +58,7 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
       ...(subject !== undefined && { subject }),
       ...(cursor !== undefined && { after: cursor }),
     });
-    const next = rows.length === limit ? { cursor: rows.at(-1)?.serial ?? '' } : {};
+    const next = rows.length === limit ? { next: rows.at(-1)?.serial ?? '' } : {};
     return c.json({ certificates: rows.map(toAnswer), ...next }, 200);
   });
 
@@ -68,7 +68,7 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
     summary: 'What changed in the inventory since a position; `revoked` says whether a certificate is (still) revoked or on hold',
     middleware: auth.person(),
     request: {
-      query: z.object({
+      query: z.strictObject({
         since: z.coerce.number().int().min(0).default(0),
         limit: z.coerce.number().int().min(1).max(maxPageRows).default(maxPageRows),
       }),

@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { revocationReasons } from '../domain/deviceEvents.ts';
+import { deviceStatuses } from '../domain/deviceState.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import type { DeviceRow } from '../projections/devices.ts';
 import { deviceEvidence, deviceRow, deviceTimeline, listDevices, quarantineDevice, releaseDevice } from '../services/field/devices.ts';
@@ -106,18 +107,18 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
     request: {
       query: pageQuery.extend({
         line: lineField.optional(),
-        status: z.string().max(20).optional(),
+        status: z.enum(deviceStatuses).optional(),
         /** Only devices in use that do not have the newest trust bundle. */
         behind: z.enum(['true']).optional(),
       }),
     },
-    responses: { 200: jsonAnswer(z.object({ devices: z.array(deviceSchema), cursor: z.string().optional() }), 'devices') },
+    responses: { 200: jsonAnswer(z.object({ devices: z.array(deviceSchema), next: z.string().optional() }), 'devices') },
   });
   api.openapi(list, async c => {
     const { line, status, behind, cursor, limit } = c.req.valid('query');
     const filter = { ...(line !== undefined && { line }), ...(status !== undefined && { status }), behind: behind === 'true' };
     const rows = await listDevices(ctx, { ...filter, limit, ...(cursor !== undefined && { after: cursor }) });
-    const next = rows.length === limit ? { cursor: rows.at(-1)?.uid ?? '' } : {};
+    const next = rows.length === limit ? { next: rows.at(-1)?.uid ?? '' } : {};
     return c.json({ devices: rows.map(toAnswer), ...next }, 200);
   });
 

@@ -7,7 +7,7 @@ import { jsonAnswer, maxPageRows } from './fields.ts';
 /** The event log and the alarms, for auditors and operators. */
 
 const position = z.coerce.number().int().min(0).default(0);
-const page = z.object({ after: position, limit: z.coerce.number().int().min(1).max(maxPageRows).default(100) });
+const page = z.strictObject({ after: position, limit: z.coerce.number().int().min(1).max(maxPageRows).default(100) });
 
 const alarmSchema = z
   .object({ position: z.number(), at: z.string(), code: z.string(), subject: z.string(), detail: z.string() })

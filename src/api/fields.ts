@@ -22,7 +22,8 @@ export const bytesField = (maxBytes: number, exactly?: number) =>
     .refine(text => exactly === undefined || fromBase64url(text).length === exactly, `exactly ${exactly} bytes`);
 
 export const maxPageRows = 500;
-export const pageQuery = z.object({
+/** Unknown parameters are refused: a filter that is misspelt must not answer with everything. */
+export const pageQuery = z.strictObject({
   cursor: z.string().max(128).optional(),
   limit: z.coerce.number().int().min(1).max(maxPageRows).default(100),
 });

@@ -54,12 +54,12 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
     summary: 'All gateways with their devices',
     middleware: auth.person(),
     request: { query: pageQuery },
-    responses: { 200: jsonAnswer(z.object({ gateways: z.array(gatewaySchema), cursor: z.string().optional() }), 'gateways') },
+    responses: { 200: jsonAnswer(z.object({ gateways: z.array(gatewaySchema), next: z.string().optional() }), 'gateways') },
   });
   api.openapi(list, async c => {
     const { cursor, limit } = c.req.valid('query');
     const rows = await listGateways(ctx, { after: cursor, limit });
-    const next = rows.length === limit ? { cursor: rows.at(-1)?.gateway_id ?? '' } : {};
+    const next = rows.length === limit ? { next: rows.at(-1)?.gateway_id ?? '' } : {};
     const gateways = rows.map(({ gateway_id: id, name, status, devices, bundle_version: trustBundleVersion }) => {
       return { id, name, status, devices: [...devices], trustBundleVersion };
     });

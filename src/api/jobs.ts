@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { CreatedJob } from '../domain/job.ts';
+import { jobStatuses } from '../domain/job.ts';
 import type { AllotmentRow, JobRow } from '../projections/jobs.ts';
 import { thawShare } from '../services/production/clonedKey.ts';
 import {
@@ -102,7 +103,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     path: '/v1/jobs',
     summary: 'Jobs, by page',
     middleware: anybody,
-    request: { query: pageQuery.extend({ status: z.string().max(16).optional() }) },
+    request: { query: pageQuery.extend({ status: z.enum(jobStatuses).optional() }) },
     responses: { 200: jsonAnswer(z.object({ jobs: z.array(rowSchema), next: z.string().optional() }), 'jobs') },
   });
   const one = createRoute({

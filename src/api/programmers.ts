@@ -100,7 +100,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
     path: '/v1/programmers/{uid}/firmware',
     summary: 'Signs firmware with its secure-boot key',
     middleware: officer,
-    request: { params, query: z.object({ version: z.string() }), ...bytesBody },
+    request: { params, query: z.strictObject({ version: z.string() }), ...bytesBody },
     responses: { 200: bytesAnswer('MCUboot image') },
   });
   const locked = z.strictObject({ receipt: bytesField(maxReceiptBytes), nonce: bytesField(16, 16) });

@@ -23,7 +23,7 @@ const releaseSchema = z
     approvedBy: z.string().optional(),
   })
   .openapi('Release');
-const uploadQuery = z.object({
+const uploadQuery = z.strictObject({
   line: lineField,
   image: imageField,
   version: versionField.optional(),

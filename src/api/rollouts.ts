@@ -63,12 +63,12 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
     summary: 'All rollouts',
     middleware: auth.person(),
     request: { query: pageQuery },
-    responses: { 200: jsonAnswer(z.object({ rollouts: z.array(rolloutSchema), cursor: z.string().optional() }), 'rollouts') },
+    responses: { 200: jsonAnswer(z.object({ rollouts: z.array(rolloutSchema), next: z.string().optional() }), 'rollouts') },
   });
   api.openapi(list, async c => {
     const { cursor, limit } = c.req.valid('query');
     const found = await listRollouts(ctx, { after: cursor, limit });
-    return c.json({ rollouts: found, ...(found.length === limit && { cursor: found.at(-1)?.rolloutId ?? '' }) }, 200);
+    return c.json({ rollouts: found, ...(found.length === limit && { next: found.at(-1)?.rolloutId ?? '' }) }, 200);
   });
 
   const one = createRoute({

@@ -23,7 +23,7 @@ const bundle = createRoute({
   path: '/v1/trust-bundle',
   summary:
     'The newest trust bundle, COSE_Sign1 by a root: the one asked for, or that of the client certificate, or the oldest that is trusted',
-  request: { query: z.object({ root: z.string().max(64).optional() }) },
+  request: { query: z.strictObject({ root: z.string().max(64).optional() }) },
   responses: { 200: { description: 'COSE_Sign1', content: { 'application/cose': { schema: z.any() } } } },
 });
 

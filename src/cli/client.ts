@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { NusecError } from '../errors.ts';
+import { httpsUrl } from './options.ts';
 
 /** The options by which every command that talks to a server finds it and says who is asking. */
 export type ServerOptions = { readonly server: string; readonly ca?: string; readonly tokenFile?: string; readonly json?: boolean };
@@ -9,7 +10,7 @@ export type ServerOptions = { readonly server: string; readonly ca?: string; rea
 /** Adds --server, --ca, --token-file and --json to a command. Each has an environment variable, so that scripts stay short. */
 export function withServerOptions(command: Command): Command {
   return command
-    .option('--server <url>', 'the API (NUSEC_SERVER)', process.env.NUSEC_SERVER ?? 'https://localhost:8443')
+    .addOption(new Option('--server <url>', 'the API').env('NUSEC_SERVER').default('https://localhost:8443').argParser(httpsUrl))
     .option('--ca <file>', 'root certificate, PEM; `nusec init` writes DATA/root.pem (NUSEC_CA)', process.env.NUSEC_CA)
     .option('--token-file <file>', 'your bearer token (NUSEC_TOKEN_FILE, or the token itself in NUSEC_TOKEN)', process.env.NUSEC_TOKEN_FILE)
     .option('--json', 'print JSON instead of text');
@@ -51,6 +52,33 @@ export async function withServer<T>(options: ServerOptions, use: (server: HttpCl
 /** One JSON request to the server. */
 export const ask = <T>(options: ServerOptions, method: string, path: string, body?: unknown): Promise<T> =>
   withServer(options, server => server.json<T>(method, path, body));
+
+const rowsAtOnce = 500;
+
+/** Every row of a list, page after page. @param path such as `/v1/jobs` @param key where the rows are in an answer */
+export async function listAll<Row>(
+  options: ServerOptions,
+  path: string,
+  key: string,
+  filter: Readonly<Record<string, string | undefined>> = {},
+): Promise<readonly Row[]> {
+  const given = Object.entries(filter).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return withServer(options, async server => {
+    const rows: Row[] = [];
+    let cursor: string | undefined;
+    do {
+      const query = new URLSearchParams([
+        ...given,
+        ['limit', String(rowsAtOnce)],
+        ...(cursor === undefined ? [] : [['cursor', cursor] as [string, string]]),
+      ]);
+      const page: { readonly [name: string]: readonly Row[] } & { readonly next?: string } = await server.json('GET', `${path}?${query}`);
+      rows.push(...(page[key] ?? []));
+      cursor = page.next;
+    } while (cursor !== undefined);
+    return rows;
+  });
+}
 
 /** Makes the subcommands of one group: with the server's options, and with examples under its help. */
 export const subcommandsOf =

@@ -1,5 +1,9 @@
 import type { Command } from 'commander';
-import { ask, type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { revocationReasons } from '../domain/deviceEvents.ts';
+import { deviceStatuses } from '../domain/deviceState.ts';
+import { ask, listAll, type ServerOptions, subcommandsOf } from './client.ts';
+import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { oneOf } from './options.ts';
 import { print, record, table } from './output.ts';
 
 type Device = {
@@ -21,7 +25,7 @@ export function registerDevice(program: Command): void {
   const command = subcommandsOf(device);
   command('list', 'all devices', 'list --line meter', 'list --status QUARANTINED --json')
     .option('--line <line>', 'only this product line')
-    .option('--status <status>', 'only in this state')
+    .option('--status <status>', `only in this state: ${deviceStatuses.join(', ')}`, oneOf(deviceStatuses))
     .option('--behind', 'only those in use without the newest trust bundle')
     .action(list);
   command('show <uid>', 'one device', `show ${example}`)
@@ -35,19 +39,34 @@ export function registerDevice(program: Command): void {
       const result = await send(options, 'POST', `${uid}/attest`, { via });
       if (result.result !== 'passed') process.exitCode = 1;
     });
-  command('revoke <uid>', 'end the identity of a device; it is cut off at once', `revoke ${example} --reason keyCompromise`)
-    .option('--reason <reason>', 'as RFC 5280 spells it: keyCompromise, cessationOfOperation, superseded …', 'unspecified')
-    .action(async (uid: string, { reason, ...options }: Reason) => act(options, 'POST', `${uid}/revoke`, { reason }));
-  command(
-    'decommission <uid>',
-    'order the device to wipe itself, revoke it and destroy its keys',
-    `decommission ${example} --reason "end of life"`,
-    `decommission ${example} --without-receipt --reason lost`,
+  withConfirmation(
+    command(
+      'revoke <uid>',
+      'end the identity of a device; it is cut off at once',
+      `revoke ${example} --reason keyCompromise`,
+      `revoke ${example} --reason cessationOfOperation --yes --json`,
+    ),
   )
-    .option('--reason <text>', 'why', 'end of life')
+    .requiredOption('--reason <reason>', `why: ${revocationReasons.join(', ')}`, oneOf(revocationReasons))
+    .action(async (uid: string, { reason, yes, dryRun, ...options }: Reason & Confirmation) => {
+      if (await confirmed({ yes, dryRun }, `The certificates of ${uid} are revoked (${reason}).`, uid))
+        await act(options, 'POST', `${uid}/revoke`, { reason });
+    });
+  withConfirmation(
+    command(
+      'decommission <uid>',
+      'order the device to wipe itself, revoke it and destroy its keys',
+      `decommission ${example} --reason "end of life"`,
+      `decommission ${example} --without-receipt --reason lost --yes`,
+    ),
+  )
+    .requiredOption('--reason <text>', 'why; goes into the record')
     .option('--without-receipt', 'do not wait for a device that is gone')
-    .action(async (uid: string, { reason, withoutReceipt, ...options }: Reason & { withoutReceipt?: boolean }) =>
-      act(options, 'POST', `${uid}/decommission`, { reason, withoutReceipt }),
+    .action(
+      async (uid: string, { reason, withoutReceipt, yes, dryRun, ...options }: Reason & Confirmation & { withoutReceipt?: boolean }) => {
+        if (await confirmed({ yes, dryRun }, `${uid} is wiped and its keys are destroyed.`, uid))
+          await act(options, 'POST', `${uid}/decommission`, { reason, withoutReceipt });
+      },
     );
   for (const [name, description] of [
     ['quarantine', 'hold a device back from upgrades'],
@@ -64,17 +83,7 @@ export function registerDevice(program: Command): void {
 }
 
 async function list({ line, status, behind, ...options }: List): Promise<void> {
-  const query = new URLSearchParams({ limit: '500', ...(line && { line }), ...(status && { status }), ...(behind && { behind: 'true' }) });
-  const devices = await withServer(options, async server => {
-    const all: Device[] = [];
-    for (let cursor: string | undefined = ''; cursor !== undefined; ) {
-      const path = `/v1/devices?${query}${cursor && `&cursor=${cursor}`}`;
-      const page: { devices: readonly Device[]; cursor?: string } = await server.json('GET', path);
-      all.push(...page.devices);
-      cursor = page.cursor;
-    }
-    return all;
-  });
+  const devices = await listAll<Device>(options, '/v1/devices', 'devices', { line, status, behind: behind ? 'true' : undefined });
   const rows = devices.map(one => [one.uid, one.line, one.status, one.version, one.attestation, one.connected ? 'online' : 'offline']);
   print(options, devices, table(['UID', 'LINE', 'STATUS', 'VERSION', 'ATTESTED', 'MQTT'], rows));
 }

@@ -4,7 +4,7 @@ import { type AgentOptions, startAgent } from '../../gateway-device/agent/agent.
 import { enrol, isEnrolled } from '../../gateway-device/agent/identity.ts';
 import { defaultBackoff, reconnectDelayMs } from '../../gateway-device/link/backoff.ts';
 import { NusecError } from '../errors.ts';
-import { ask, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { ask, listAll, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { print, progress, record, table } from './output.ts';
 import { hostPort, untilStopped } from './process.ts';
 
@@ -33,7 +33,7 @@ export function registerGateway(program: Command): void {
     .requiredOption('--device <uid...>', 'the devices')
     .action(async (options: Attach) => eachDevice(options, uid => ['DELETE', `/v1/gateways/${options.id}/devices/${uid}`]));
   command('list', 'all gateways', 'list --json').action(async (options: ServerOptions) => {
-    const { gateways } = await ask<{ gateways: readonly Gateway[] }>(options, 'GET', '/v1/gateways?limit=500');
+    const gateways = await listAll<Gateway>(options, '/v1/gateways', 'gateways');
     const rows = gateways.map(({ id, name, status, devices }) => [id, name, status, devices.length]);
     print(options, gateways, table(['GATEWAY', 'NAME', 'STATUS', 'DEVICES'], rows));
   });

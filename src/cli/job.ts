@@ -1,6 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { ask, readText, type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { jobStatuses } from '../domain/job.ts';
+import { ask, listAll, readText, type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { oneOf, unitCount } from './options.ts';
 import { print, record, styled, table } from './output.ts';
 
 type Share = {
@@ -34,8 +36,8 @@ export function registerJob(program: Command): void {
   const command = subcommandsOf(job);
   command('create', 'plan a job', 'create --line meter --count 1000 --scrap 20', 'create --line meter --count 50 --require-uid-list --json')
     .requiredOption('--line <line>', 'product line')
-    .requiredOption('--count <n>', 'units that may be built', Number)
-    .option('--scrap <n>', 'units that may be scrapped beyond the count', Number)
+    .requiredOption('--count <n>', 'units that may be built', unitCount)
+    .option('--scrap <n>', 'units that may be scrapped beyond the count', unitCount)
     .option('--require-uid-list', 'release only with a list of the chips that may be built')
     .action(async ({ line, count, scrap, requireUidList, ...options }: Create) =>
       change(options, 'POST', '/v1/jobs', { line, plannedCount: count, scrapAllowance: scrap, requireUidList }),
@@ -64,8 +66,8 @@ export function registerJob(program: Command): void {
     `allot ${example} --programmer 00112233445566778899aabbccddeeff --count 500 --scrap 10`,
   )
     .requiredOption('--programmer <uid>', 'UID of the programmer')
-    .requiredOption('--count <n>', 'units it may build in all', Number)
-    .option('--scrap <n>', 'units it may scrap', Number)
+    .requiredOption('--count <n>', 'units it may build in all', unitCount)
+    .option('--scrap <n>', 'units it may scrap', unitCount)
     .action(async (id: string, { programmer, count, scrap, ...options }: Allot) =>
       change(options, 'POST', `/v1/jobs/${id}/allotments`, { programmer, count, scrapAllowance: scrap }),
     );
@@ -89,10 +91,9 @@ function registerReports(command: CommandOf): void {
     change(options, 'GET', `/v1/jobs/${id}`),
   );
   command('list', 'all jobs', 'list', 'list --status RUNNING --json')
-    .option('--status <status>', 'only jobs in this state')
+    .option('--status <status>', `only jobs in this state: ${jobStatuses.join(', ')}`, oneOf(jobStatuses))
     .action(async (options: ServerOptions & { status?: string }) => {
-      const query = new URLSearchParams({ limit: '500', ...(options.status && { status: options.status }) });
-      const { jobs } = await ask<{ jobs: readonly Job[] }>(options, 'GET', `/v1/jobs?${query}`);
+      const jobs = await listAll<Job>(options, '/v1/jobs', 'jobs', { status: options.status });
       print(
         options,
         jobs,

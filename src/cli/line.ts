@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { ask, type ServerOptions, withServerOptions } from './client.ts';
+import { wholeNumber } from './options.ts';
 import { print, record, table } from './output.ts';
 
 type Line = {
@@ -10,6 +11,8 @@ type Line = {
   readonly rollbackFloor: number;
 };
 
+const counter = wholeNumber(0, 255);
+
 /** `nusec line`: product lines. */
 export function registerLine(program: Command): void {
   const line = program.command('line').description('product lines: their firmware identity, counter budget and device CA');
@@ -18,8 +21,8 @@ export function registerLine(program: Command): void {
       .command('create')
       .description('define a product line and its device-issuing CA')
       .argument('<line>', 'name: a–z, 0–9, . and -')
-      .option('--counter-maximum <n>', 'highest security counter its chips can hold (at most 255)', Number)
-      .option('--rollback-floor <n>', 'lowest security counter that may still be installed', Number)
+      .option('--counter-maximum <n>', 'highest security counter its chips can hold (at most 255)', counter)
+      .option('--rollback-floor <n>', 'lowest security counter that may still be installed', counter)
       .addHelpText(
         'after',
         '\nExamples:\n  $ nusec line create meter\n  $ nusec line create meter --counter-maximum 60 --rollback-floor 3 --json',

@@ -5,8 +5,9 @@ import { programFor } from './program.ts';
 
 /** Runs `nusec`. */
 
+const asJson = process.argv.includes('--json');
 try {
-  await (await programFor(process.argv[2] ?? '')).parseAsync();
+  await (await programFor(process.argv[2] ?? '', asJson)).parseAsync();
 } catch (error) {
-  process.exitCode = error instanceof CommanderError ? error.exitCode && 2 : reportError(error, process.argv.includes('--json'));
+  process.exitCode = error instanceof CommanderError ? error.exitCode && 2 : reportError(error, asJson);
 }

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import type { BoardEvent } from '../../gateway-device/chip/board.ts';
 import { type McuOptions, startMcu } from '../../gateway-device/device/mcu.ts';
 import { uidFromHex } from '../production/uid.ts';
+import { portNumber, wholeNumber } from './options.ts';
 import { styled } from './output.ts';
 import { fieldsText, hostPort, untilStopped } from './process.ts';
 
@@ -30,10 +31,10 @@ export function registerMcu(program: Command): void {
     .description('run one: blank it waits for a programmer, provisioned it runs its firmware')
     .requiredOption('--data <dir>', 'folder of the chip: OTP, flash, KeyStore; created when missing')
     .option('--uid <hex>', 'UID of a new chip, 32 hex digits; random when not given')
-    .option('--product-id <n>', 'product id of a new chip', number, 0x2354)
-    .option('--serial-port <n>', 'TCP port of its UART on loopback; any free one when not given', number)
+    .option('--product-id <n>', 'product id of a new chip', wholeNumber(0, 0xffff_ffff), 0x2354)
+    .option('--serial-port <n>', 'TCP port of its UART on loopback; any free one when not given', portNumber)
     .option('--serial-device <path>', 'serve its UART on this serial device or pseudo-terminal too')
-    .option('--debug-port <n>', 'TCP port of its debug port on loopback; any free one when not given', number)
+    .option('--debug-port <n>', 'TCP port of its debug port on loopback; any free one when not given', portNumber)
     .option('--mqtt <host:port>', 'where its firmware connects to once it is provisioned')
     .option('--mqtt-name <name>', 'name in the certificate of that server; the host when not given')
     .addOption(new Option('--server-mqtt <host:port>', 'the same as --mqtt').hideHelp())
@@ -84,11 +85,4 @@ function mcuOptions(options: Options): Omit<McuOptions, 'tell'> {
     },
     ...(mqtt !== undefined && { online: { ...hostPort(mqtt), ...(mqttName !== undefined && { servername: mqttName }) } }),
   };
-}
-
-/** @throws NusecError BAD_REQUEST */
-function number(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('not a number');
-  return value;
 }

@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import { NusecError } from '../errors.ts';
+import { type ErrorCode, NusecError } from '../errors.ts';
 
 /** How the command line speaks: JSON with --json, else short text; colours only on a terminal. */
 
@@ -38,10 +38,31 @@ export function progress(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
+/** What the operating system says, as codes of ours. */
+const systemErrors: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  ENOENT: ['NOT_FOUND', 'does not exist'],
+  ENOTDIR: ['BAD_REQUEST', 'is not a folder'],
+  EISDIR: ['BAD_REQUEST', 'is a folder'],
+  EEXIST: ['CONFLICT', 'exists already'],
+  EACCES: ['FORBIDDEN', 'may not be opened by this user'],
+  EPERM: ['FORBIDDEN', 'may not be changed by this user'],
+};
+
+/** An error with a stable code, whatever it was. */
+function known(error: unknown): NusecError {
+  if (error instanceof NusecError) return error;
+  const { code = '', path } = error as NodeJS.ErrnoException;
+  const [own, text] = systemErrors[code] ?? [];
+  if (own !== undefined && path !== undefined) return new NusecError(own, `${path} ${text}`, { cause: error });
+  return new NusecError('INTERNAL', error instanceof Error ? error.message : String(error), { cause: error });
+}
+
 /** Prints an error with its code and gives the exit status: 2 for a wrong call, 1 for a refusal. */
 export function reportError(error: unknown, json: boolean): number {
-  const code = error instanceof NusecError ? error.code : 'INTERNAL';
-  const detail = error instanceof Error ? error.message : String(error);
-  process.stderr.write(json ? `${JSON.stringify({ error: code, detail })}\n` : `${styled('red', `error ${code}`)}: ${detail}\n`);
+  const { code, message } = known(error);
+  process.stderr.write(json ? errorLine(code, message) : `${styled('red', `error ${code}`)}: ${message}\n`);
   return code === 'BAD_REQUEST' ? 2 : 1;
 }
+
+/** One line of JSON on standard error: how errors look with --json. */
+export const errorLine = (error: ErrorCode, detail: string): string => `${JSON.stringify({ error, detail })}\n`;

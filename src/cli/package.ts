@@ -4,6 +4,7 @@ import { fromHex, toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { DevAuthError } from '../production/devauth/error.ts';
 import { readBytes } from './client.ts';
+import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { print, record, table } from './output.ts';
 
 type Options = { programmer: string; json?: boolean };
@@ -37,11 +38,14 @@ Examples:
       const unit = status.unitUid === undefined ? {} : { unitUnderWay: toHex(status.unitUid) };
       print(options, { uid: toHex(status.uid), kekEpoch: status.kekEpoch, jobs, ...unit }, table(['job', 'units left', 'sequence'], rows));
     });
-  withProgrammer(
-    packages.command('end').description('end a job here: its images and the rest of its count are erased').argument('<job>', 'job id'),
+  withConfirmation(
+    withProgrammer(
+      packages.command('end').description('end a job here: its images and the rest of its count are erased').argument('<job>', 'job id'),
+    ),
   )
     .addHelpText('after', '\nExamples:\n  $ nusec package end 0f1e2d3c4b5a69788796a5b4c3d2e1f0 --programmer localhost:7101')
-    .action(async (job: string, options: Options) => {
+    .action(async (job: string, { yes, dryRun, ...options }: Options & Confirmation) => {
+      if (!(await confirmed({ yes, dryRun }, `The images of job ${job} and the rest of its count are erased.`, job))) return;
       const { erasedCount } = await withClient(options, client => client.request('zeroise', { jobId: jobIdOf(job) }));
       print(options, { jobId: job, erasedCount }, record({ job, 'units given up': erasedCount }));
     });

@@ -1,14 +1,6 @@
-import { InvalidArgumentError } from 'commander';
 import { NusecError } from '../errors.ts';
 
 /** What the commands share that run until they are stopped: a chip, a programmer, a gateway, a server. */
-
-/** Option parser for a TCP port; 0 is any free one. */
-export function portNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 0 || value > 0xffff) throw new InvalidArgumentError('not a port');
-  return value;
-}
 
 /** @throws NusecError BAD_REQUEST when the text is not host:port */
 export function hostPort(text: string): { readonly host: string; readonly port: number } {

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { connectProgrammer, type ProgrammerClient } from '../../gateway-device/programmer/client.ts';
 import type { ProgressEntry } from '../../gateway-device/programmer/protocol.ts';
 import { fromHex } from '../bytes.ts';
 import { errorCodes, NusecError } from '../errors.ts';
+import { wholeNumber } from './options.ts';
 import { styled } from './output.ts';
 
 type Options = { programmer: string; targetSerial: string; targetDebug: string; job?: string; count: number; json?: boolean };
@@ -19,7 +20,7 @@ export function registerProduce(program: Command): void {
     .requiredOption('--target-serial <host:port>', 'serial link of the target, as the programmer reaches it')
     .requiredOption('--target-debug <host:port>', 'debug port of the target, as the programmer reaches it')
     .option('--job <id>', 'which job, when the chip could belong to several')
-    .option('--count <n>', 'how many units, one after the other on the same wires', count, 1)
+    .option('--count <n>', 'how many units, one after the other on the same wires', wholeNumber(1, 0xffff_ffff), 1)
     .option('--json', 'print JSON lines instead of text')
     .addHelpText(
       'after',
@@ -84,10 +85,4 @@ function explain(code: string): string {
 function jobIdOf(text: string): Uint8Array {
   if (!/^[0-9a-f]{32}$/.test(text)) throw new NusecError('BAD_REQUEST', 'a job id is 32 lower-case hex digits');
   return fromHex(text);
-}
-
-function count(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('not a number of units');
-  return value;
 }

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { errorLine } from './output.ts';
 
 /** `nusec`: the command of the OEM's PC, the contract manufacturer's PC and of the machines themselves. */
 
@@ -27,9 +28,11 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
 /** Names that commands had, or that people try first. */
 const aliases: Readonly<Record<string, string>> = { firmware: 'release' };
 
-/** The shipped program with the command that is asked for, or with all of them. @param first the first word after `nusec` */
-export async function programFor(first: string): Promise<Command> {
+/** The shipped program with the command that is asked for, or with all of them. @param first the first word after `nusec`
+ *  @param json a wrong call is reported as JSON too */
+export async function programFor(first: string, json = false): Promise<Command> {
   const program = bareProgram();
+  if (json) reportErrorsAsJson(program);
   const asked = commands[aliases[first] ?? first];
   const wanted = asked === undefined ? Object.values(commands) : [asked];
   for (const load of wanted) (await load())(program);
@@ -51,4 +54,10 @@ Examples:
   $ nusec server --data ./data
   $ nusec job --help`,
     );
+}
+
+function reportErrorsAsJson(program: Command): void {
+  const outputError = (text: string, write: (line: string) => void): void =>
+    write(errorLine('BAD_REQUEST', text.trim().replace(/^error: /, '')));
+  program.showHelpAfterError(false).configureOutput({ outputError });
 }

@@ -1,12 +1,13 @@
 import type { Command } from 'commander';
 import type { BoardEvent } from '../../gateway-device/chip/board.ts';
-import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { startNulink } from '../../gateway-device/programmer/nulink.ts';
 import { uidFromHex } from '../production/uid.ts';
-import { readBytes, type ServerOptions, withServer, withServerOptions } from './client.ts';
+import { listAll, readBytes, type ServerOptions, withServer, withServerOptions } from './client.ts';
+import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { portNumber } from './options.ts';
 import { print, progress, record, styled, table } from './output.ts';
 import { builtInFirmware, prepareProgrammer } from './prepareProgrammer.ts';
-import { fieldsText, portNumber, untilStopped } from './process.ts';
+import { fieldsText, untilStopped } from './process.ts';
 
 /** `nusec programmer`: the virtual programmer itself, its preparation at the OEM, and what the OEM decides about it later. */
 export function registerProgrammer(program: Command): void {
@@ -130,39 +131,30 @@ async function prepare(options: PrepareOptions): Promise<void> {
 }
 
 type ProgrammerRow = { uid: string; name: string; status: string; kekEpoch: number; firmwareVersion?: string; shippedTo?: string };
-type ProgrammerPage = { programmers: readonly ProgrammerRow[]; next?: string };
 
 function registerList(programmer: Command): void {
   withServerOptions(programmer.command('list').description('all programmers and where they are in their life'))
     .addHelpText('after', '\nExamples:\n  $ nusec programmer list\n  $ nusec programmer list --json')
     .action(async (options: ServerOptions) => {
-      const rows = await withServer(options, allProgrammers);
+      const rows = await listAll<ProgrammerRow>(options, '/v1/programmers', 'programmers');
       const cells = rows.map(row => [row.uid, row.name, row.status, row.kekEpoch, row.firmwareVersion, row.shippedTo]);
       print(options, rows, table(['uid', 'name', 'status', 'epoch', 'firmware', 'shipped to'], cells));
     });
 }
 
-async function allProgrammers(server: HttpClient): Promise<readonly ProgrammerRow[]> {
-  const rows: ProgrammerRow[] = [];
-  let next: string | undefined;
-  do {
-    const page: ProgrammerPage = await server.json('GET', `/v1/programmers${next === undefined ? '' : `?cursor=${next}`}`);
-    rows.push(...page.programmers);
-    next = page.next;
-  } while (next !== undefined);
-  return rows;
-}
-
 /** suspend, resume, stolen: one call each. */
 function registerDecision(programmer: Command, name: 'suspend' | 'resume' | 'stolen', description: string, needsReason: boolean): void {
   const command = withServerOptions(programmer.command(name).description(description).argument('<uid>', 'UID of the programmer'));
+  if (name === 'stolen') withConfirmation(command);
   if (needsReason) command.requiredOption('--reason <text>', 'why; goes into the record');
   command
     .addHelpText(
       'after',
       `\nExamples:\n  $ nusec programmer ${name} 4e4c3300000000000000000000000001${needsReason ? ' --reason "audit at the site"' : ''}`,
     )
-    .action(async (uid: string, options: ServerOptions & { reason?: string }) => {
+    .action(async (uid: string, { yes, dryRun, ...options }: ServerOptions & Confirmation & { reason?: string }) => {
+      if (name === 'stolen' && !(await confirmed({ yes, dryRun }, `The programmer ${uid} is reported stolen and never works again.`, uid)))
+        return;
       const body = options.reason === undefined ? {} : { reason: options.reason };
       const row = await withServer(options, server => server.json<ProgrammerRow>('POST', `/v1/programmers/${uid}/${name}`, body));
       print(options, row, record({ programmer: row.uid, name: row.name, status: row.status }));

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { ask, readBytes, type ServerOptions, withServer, withServerOptions } from './client.ts';
+import { ask, listAll, readBytes, type ServerOptions, withServer, withServerOptions } from './client.ts';
+import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { print, record, table } from './output.ts';
 
 type Release = {
@@ -51,16 +52,22 @@ Examples:
       release.command(name).description(description).argument('<release>', 'release id').addHelpText('after', exampleOf(name)),
     ).action(async (id: string, options: ServerOptions) => show(options, 'POST', `/v1/releases/${id}/${name}`, {}));
   }
-  withServerOptions(
-    release
-      .command('withdraw')
-      .description('withdraw a release for ever')
-      .argument('<release>', 'release id')
-      .requiredOption('--reason <text>', 'why')
-      .addHelpText('after', '\nExamples:\n  $ nusec release withdraw 148f3636cfa2c0dac2794f4ebae4200c --reason "CVE-2026-1234"'),
-  ).action(async (id: string, options: ServerOptions & { reason: string }) =>
-    show(options, 'POST', `/v1/releases/${id}/withdraw`, { reason: options.reason }),
-  );
+  withConfirmation(
+    withServerOptions(
+      release
+        .command('withdraw')
+        .description('withdraw a release: it is never offered again')
+        .argument('<release>', 'release id')
+        .requiredOption('--reason <text>', 'why')
+        .addHelpText(
+          'after',
+          '\nExamples:\n  $ nusec release withdraw 148f3636cfa2c0dac2794f4ebae4200c --reason "CVE-2026-1234"\n  $ nusec release withdraw 148f3636cfa2c0dac2794f4ebae4200c --reason "CVE-2026-1234" --yes --json',
+        ),
+    ),
+  ).action(async (id: string, { reason, yes, dryRun, ...options }: ServerOptions & Confirmation & { reason: string }) => {
+    if (await confirmed({ yes, dryRun }, `The release ${id} is withdrawn.`, id))
+      await show(options, 'POST', `/v1/releases/${id}/withdraw`, { reason });
+  });
   withServerOptions(
     release.command('show').description('one release').argument('<release>', 'release id').addHelpText('after', exampleOf('show')),
   ).action(async (id: string, options: ServerOptions) => show(options, 'GET', `/v1/releases/${id}`));
@@ -71,8 +78,7 @@ Examples:
       .option('--line <line>', 'only of this product line')
       .addHelpText('after', '\nExamples:\n  $ nusec release list --line meter\n  $ nusec release list --json'),
   ).action(async (options: ServerOptions & { line?: string }) => {
-    const query = new URLSearchParams({ limit: '500', ...(options.line && { line: options.line }) });
-    const { releases } = await ask<{ releases: readonly Release[] }>(options, 'GET', `/v1/releases?${query}`);
+    const releases = await listAll<Release>(options, '/v1/releases', 'releases', { line: options.line });
     const rows = releases.map(one => [one.releaseId, one.line, one.image, one.version, one.securityCounter, one.status]);
     print(options, releases, table(['RELEASE', 'LINE', 'IMAGE', 'VERSION', 'COUNTER', 'STATUS'], rows));
   });

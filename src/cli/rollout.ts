@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
-import { ask, type ServerOptions, subcommandsOf } from './client.ts';
+import { ask, listAll, type ServerOptions, subcommandsOf } from './client.ts';
+import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { unitCount, wholeNumber } from './options.ts';
 import { print, record, styled, table } from './output.ts';
 
 type Rollout = {
@@ -30,7 +32,7 @@ export function registerRollout(program: Command): void {
     .requiredOption('--release <id>', 'the release')
     .option('--device <uid...>', 'these devices; all of the line when not given')
     .option('--group <percent...>', 'shares of the whole, one group after the other; the last takes what remains', percents)
-    .option('--max-failures <n>', 'halt when more devices of a group fail', Number)
+    .option('--max-failures <n>', 'halt when more devices of a group fail', unitCount)
     .action(async ({ release, device, group, maxFailures, ...options }: Create) =>
       change(options, 'POST', '/v1/rollouts', { releaseId: release, devices: device, groups: group, maxFailures }),
     );
@@ -43,27 +45,31 @@ export function registerRollout(program: Command): void {
       change(options, 'POST', `/v1/rollouts/${id}/${name}`, {}),
     );
   }
-  for (const [name, description] of [
-    ['pause', 'hold back what is not delivered yet'],
-    ['abort', 'end a rollout'],
-  ] as const) {
-    command(`${name} <rollout>`, description, `${name} ${example} --reason "complaints"`)
-      .option('--reason <text>', 'why')
-      .action(async (id: string, { reason, ...options }: ServerOptions & { reason?: string }) =>
-        change(options, 'POST', `/v1/rollouts/${id}/${name}`, { reason }),
-      );
-  }
+  command('pause <rollout>', 'hold back what is not delivered yet', `pause ${example} --reason "complaints"`)
+    .option('--reason <text>', 'why')
+    .action(async (id: string, { reason, ...options }: ServerOptions & { reason?: string }) =>
+      change(options, 'POST', `/v1/rollouts/${id}/pause`, { reason }),
+    );
+  withConfirmation(
+    command('abort <rollout>', 'end a rollout', `abort ${example} --reason "complaints"`, `abort ${example} --reason bricked --yes`),
+  )
+    .requiredOption('--reason <text>', 'why')
+    .action(async (id: string, { reason, yes, dryRun, ...options }: ServerOptions & Confirmation & { reason: string }) => {
+      if (await confirmed({ yes, dryRun }, `The rollout ${id} ends.`, id))
+        await change(options, 'POST', `/v1/rollouts/${id}/abort`, { reason });
+    });
   command('show <rollout>', 'one rollout and its devices', `show ${example}`).action(async (id: string, options: ServerOptions) =>
     change(options, 'GET', `/v1/rollouts/${id}`),
   );
   command('list', 'all rollouts', 'list --json').action(async (options: ServerOptions) => {
-    const { rollouts } = await ask<{ rollouts: readonly Rollout[] }>(options, 'GET', '/v1/rollouts?limit=500');
+    const rollouts = await listAll<Rollout>(options, '/v1/rollouts', 'rollouts');
     const rows = rollouts.map(one => [one.rolloutId, one.line, one.status, `${one.passedGroups}/${one.groups}`, one.devices]);
     print(options, rollouts, table(['ROLLOUT', 'LINE', 'STATUS', 'GROUPS', 'DEVICES'], rows));
   });
 }
 
-const percents = (value: string, before: readonly number[] = []): readonly number[] => [...before, Number(value)];
+const percent = wholeNumber(1, 100);
+const percents = (value: string, before: readonly number[] = []): readonly number[] => [...before, percent(value)];
 
 async function change(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
   const answer = await ask<Rollout>(options, method, path, body);

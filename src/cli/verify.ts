@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { NusecError } from '../errors.ts';
@@ -22,7 +23,9 @@ Example:
   $ nusec verify --data /var/lib/nusec`,
     )
     .action((options: Options) => {
-      const verdict = verifyStore(join(options.data, 'events.db'));
+      const file = join(options.data, 'events.db');
+      if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${options.data} has no event log: is it the data folder of a server?`);
+      const verdict = verifyStore(file);
       if (!verdict.ok) {
         print(options, verdict, `${styled('red', 'damaged')}: stream ${verdict.stream}, revision ${verdict.revision} (${verdict.reason})`);
         throw new NusecError('STORE_DAMAGED', `stream ${verdict.stream} is not what was stored, from revision ${verdict.revision} on`);

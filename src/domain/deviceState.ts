@@ -3,7 +3,7 @@
 import type { CertificationIntent, DeviceEvent, FirmwareFacts, IssuedCertificate, Offer, RevocationReason } from './deviceEvents.ts';
 import type { ImageKind } from './job.ts';
 
-const deviceStatuses = [
+export const deviceStatuses = [
   'MINTED',
   'CERTIFIED',
   'ROOTED',

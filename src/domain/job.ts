@@ -103,7 +103,8 @@ export type JobCommand =
   | { readonly type: 'ReconcileJob'; readonly reconciliation: Reconciliation; readonly reportSha256: string }
   | { readonly type: 'RecordDiscrepancy'; readonly discrepancy: Discrepancy };
 
-export type JobStatus = 'DRAFT' | 'DEFINED' | 'RELEASED' | 'RUNNING' | 'SUSPENDED' | 'CLOSED' | 'RECONCILED' | 'CANCELLED';
+export const jobStatuses = ['DRAFT', 'DEFINED', 'RELEASED', 'RUNNING', 'SUSPENDED', 'CLOSED', 'RECONCILED', 'CANCELLED'] as const;
+export type JobStatus = (typeof jobStatuses)[number];
 
 export type CreatedJob = {
   readonly status: JobStatus;

@@ -23,14 +23,14 @@ afterAll(async () => {
   await server.close();
 });
 
-type Page = { devices: { uid: string; status: string; version: string }[]; cursor?: string };
+type Page = { devices: { uid: string; status: string; version: string }[]; next?: string };
 
 it('lists the fleet by UID in pages, by line and state (R83)', async () => {
   const uids = fleet.units.map(({ uid }) => uid).sort();
   const first = await alice.json<Page>('GET', '/v1/devices?limit=3&line=meter');
-  const second = await alice.json<Page>('GET', `/v1/devices?limit=3&cursor=${first.cursor}`);
+  const second = await alice.json<Page>('GET', `/v1/devices?limit=3&cursor=${first.next}`);
   expect([...first.devices, ...second.devices].map(({ uid }) => uid)).toEqual(uids);
-  expect(second.cursor).toBeUndefined();
+  expect(second.next).toBeUndefined();
   expect(first.devices[0]).toMatchObject({ status: 'STOCK', version: '1.0.0', connected: false });
   expect((await alice.json<Page>('GET', '/v1/devices?status=REVOKED')).devices).toEqual([]);
   expect((await alice.json<Page>('GET', '/v1/devices?line=lamp')).devices).toEqual([]);

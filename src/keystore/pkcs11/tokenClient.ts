@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
+import { moduleBeside } from '../../entry.ts';
 import { NusecError } from '../../errors.ts';
 import type { KeyInfo } from '../port.ts';
 import { fileVersion } from '../secretFile.ts';
@@ -114,7 +115,7 @@ async function startAccepted(options: OpenToken, accept: (keys: readonly KeyInfo
 }
 
 async function start(options: OpenToken): Promise<Running> {
-  const child = fork(new URL('./tokenProcess.ts', import.meta.url), {
+  const child = fork(moduleBeside(import.meta.url, 'tokenProcess'), {
     serialization: 'advanced',
     execArgv: [],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
