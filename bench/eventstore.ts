@@ -1,11 +1,13 @@
-/** Durable appends with the hash chain, and loads of a stream. */
-import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
+/** Durable appends with the hash chain, by one process and by several, and loads of a stream. */
+import { closeSync, fdatasyncSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import Database from 'better-sqlite3';
-import { createIdSource } from '../src/eventstore/ids.ts';
-import type { EventStore, EventToAppend } from '../src/eventstore/port.ts';
+import type { EventStore } from '../src/eventstore/port.ts';
 import { openSqliteStore } from '../src/eventstore/sqlite.ts';
-import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
+import { appendFor, certified, type Load } from './eventstoreLoad.ts';
+import { appendRates } from './eventstoreProcesses.ts';
+import { inTemporaryFolder, interleave, median, perSecond, type Report } from './measure.ts';
 
 const rounds = 5;
 const roundMs = 700;
@@ -13,52 +15,129 @@ const boundMs = 200;
 const devices = 5000;
 /** One row of the bench with its share of the page, roughly. */
 const eventBytes = 640;
-const newId = createIdSource();
-
-const certified = (): EventToAppend => ({
-  type: 'DeviceCertified',
-  id: newId(),
-  at: '2026-01-02T03:04:05.678Z',
-  by: 'programmer:00112233445566778899aabbccddeeff',
-  data: { serial: 'ab'.repeat(16), notAfter: '2046-01-02T03:04:05.678Z', certificate: 'cd'.repeat(32) },
-});
+/** Of all processes together. */
+const sharedWriters = 64;
+/** Small enough for the start of a process to be no part of it. */
+const processRoundMs = 1500;
 
 export async function run(report: Report): Promise<void> {
   await inTemporaryFolder(async folder => {
     const store = await openSqliteStore({ file: join(folder, 'events.db') });
-    for (const writers of [1, 16, 64]) {
-      const bound = () => syncRate(join(folder, 'raw'), writers * eventBytes) * writers;
-      const figures = await interleave(rounds, () => appendRate(store, writers), bound);
-      const boundWhat = `events/s if one fdatasync of ${writers} events were all the work`;
-      report({ figure: `durable appends, ${writers} writers`, ...figures, unit: 'events/s', boundWhat });
-    }
+    for (const writers of [1, 16, 64, 256]) await benchAppends(store, folder, writers, report);
+    const events = store.head();
     await store.close();
+    const bytes = statSync(join(folder, 'events.db')).size / events;
+    const bound = JSON.stringify({ ...certified(), stream: 'device-0000', revision: 0, hash: 'a'.repeat(64) }).length;
+    report({ figure: 'bytes per event', value: bytes, bound, unit: 'bytes', boundWhat: 'bytes of the event as JSON' });
+    await benchStart(join(folder, 'events.db'), events, report);
   });
+  await benchProcesses(report);
   await inTemporaryFolder(folder => benchLoad(folder, report));
 }
 
-async function appendRate(store: EventStore, writers: number): Promise<number> {
-  const start = performance.now();
-  let appended = 0;
-  const write = async () => {
-    while (performance.now() - start < roundMs) await store.append(`device-${appended++ % devices}`, 'any', [certified()]);
+async function benchAppends(store: EventStore, folder: string, writers: number, report: Report): Promise<void> {
+  const p99s: number[] = [];
+  const boundP99s: number[] = [];
+  const stops: number[] = [];
+  const bound = () => {
+    const syncs = timeSyncs(join(folder, 'raw'), writers * eventBytes);
+    boundP99s.push(percentile(syncs.timesMs, 0.99));
+    return syncs.perSecond * writers;
   };
-  await Promise.all(Array.from({ length: writers }, write));
-  return perSecond(appended, start);
+  const appends = async () => {
+    const delay = monitorEventLoopDelay({ resolution: 1 });
+    delay.enable();
+    const { rate, latenciesMs } = await appendFor(store, { writers, durationMs: roundMs, devices });
+    delay.disable();
+    stops.push(delay.max / 1e6);
+    p99s.push(percentile(latenciesMs, 0.99));
+    return rate;
+  };
+  const figures = await interleave(rounds, appends, bound);
+  const boundWhat = `events/s if one fdatasync of ${writers} events were all the work`;
+  report({ figure: `durable appends, ${writers} writers`, ...figures, unit: 'events/s', boundWhat });
+  const syncMs = median(boundP99s);
+  report({
+    figure: `p99 of an append, ${writers} writers`,
+    value: median(p99s),
+    bound: syncMs,
+    unit: 'ms',
+    boundWhat: 'ms, p99 of that fdatasync',
+  });
+  report({
+    figure: `longest stop of the event loop, ${writers} writers`,
+    value: median(stops),
+    bound: syncMs,
+    unit: 'ms',
+    boundWhat: 'ms, p99 of that fdatasync',
+  });
 }
 
-/** Synchronisations per second of a file that is written over, as the WAL is. */
-function syncRate(file: string, bytes: number): number {
+const percentile = (values: readonly number[], share: number): number =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] as number;
+
+/** Synchronisations of a file that is written over, as the write-ahead log is. */
+function timeSyncs(file: string, bytes: number): { readonly perSecond: number; readonly timesMs: readonly number[] } {
   const fd = openSync(file, 'w');
   const block = Buffer.alloc(bytes, 1);
+  const timesMs: number[] = [];
   const start = performance.now();
-  let count = 0;
-  for (; performance.now() - start < boundMs; count++) {
+  for (let count = 0; performance.now() - start < boundMs; count++) {
+    const begun = performance.now();
     writeSync(fd, block, 0, bytes, (count % 64) * bytes);
     fdatasyncSync(fd);
+    timesMs.push(performance.now() - begun);
   }
   closeSync(fd);
-  return perSecond(count, start);
+  return { perSecond: perSecond(timesMs.length, start), timesMs };
+}
+
+/** Until a store that is there can be read and written. */
+async function benchStart(file: string, events: number, report: Report): Promise<void> {
+  const startMs = async () => {
+    const begun = performance.now();
+    const store = await openSqliteStore({ file });
+    await store.append('start', 'any', [certified()]);
+    const took = performance.now() - begun;
+    await store.close();
+    return took;
+  };
+  const scanMs = () => {
+    const begun = performance.now();
+    const db = new Database(file, { readonly: true });
+    for (const _ of db.prepare('SELECT stream, revision, position, hash FROM events').raw().iterate());
+    db.close();
+    return performance.now() - begun;
+  };
+  const figures = await interleave(3, startMs, scanMs);
+  report({
+    figure: `start with ${(events / 1000).toFixed(0)} 000 events`,
+    ...figures,
+    unit: 'ms',
+    boundWhat: 'ms to read them once, bare',
+  });
+}
+
+/** The same writers in one process, in two and in four, which take turns. The bound of the several is the one. */
+async function benchProcesses(report: Report): Promise<void> {
+  const load: Load = { writers: sharedWriters, durationMs: processRoundMs, devices };
+  const rates: Record<number, number[]> = { 1: [], 2: [], 4: [] };
+  const shares: Record<number, number[]> = { 2: [], 4: [] };
+  for (let round = 0; round < rounds; round++) {
+    for (const processes of [1, 2, 4]) {
+      const each = await appendRates(processes, { ...load, writers: sharedWriters / processes });
+      const sum = each.reduce((total, rate) => total + rate, 0);
+      rates[processes]?.push(sum);
+      shares[processes]?.push(Math.min(...each) / (sum / processes));
+    }
+  }
+  const bound = median(rates[1] as number[]);
+  for (const processes of [2, 4]) {
+    const boundWhat = `events/s of the same ${sharedWriters} writers in one process`;
+    report({ figure: `${processes} processes`, value: median(rates[processes] as number[]), bound, unit: 'events/s', boundWhat });
+    const share = median(shares[processes] as number[]);
+    report({ figure: `slowest of ${processes} processes`, value: share, bound: 1, unit: 'of 1', boundWhat: 'its fair share' });
+  }
 }
 
 /** 20 events per stream, written in turns, so that a stream's events lie apart. */

@@ -6,7 +6,7 @@
 import { readdirSync } from 'node:fs';
 import type { Figure, NotMeasured, Report } from './measure.ts';
 
-const notBenches = ['run.ts', 'measure.ts', 'authority.ts', 'estClient.ts', 'softHsm.ts'];
+const notBenches = ['run.ts', 'measure.ts', 'authority.ts', 'estClient.ts', 'eventstoreLoad.ts', 'eventstoreProcesses.ts', 'softHsm.ts'];
 
 const benches = readdirSync(import.meta.dirname)
   .filter(file => file.endsWith('.ts') && !notBenches.includes(file))

@@ -57,7 +57,8 @@ export type EventStore = {
   readAll(after: number, limit: number): Promise<readonly RecordedEvent[]>;
   /** Calls `handler` with batches in order, from `after` on, past and future, one batch at a time; a batch is acknowledged when the handler's promise resolves. */
   subscribe(after: number, handler: (events: readonly RecordedEvent[]) => void | Promise<void>): Subscription;
-  /** Position of the newest durable event, 0 when empty. */
+  /** Position of the newest event, 0 when empty: whatever was acknowledged before the call is at or below it. Only events on the disk are
+   *  acknowledged, read or handed to subscribers. */
   head(): number;
   close(): Promise<void>;
 };

@@ -1,26 +1,32 @@
-/** The durable event store: one SQLite file in WAL mode, every group of appends synchronised to the disk. Several processes of one machine
- *  may have it open: SQLite's write lock puts their groups in one order. */
+/** The durable event store: one SQLite file in WAL mode. Several processes of one machine may have it open: SQLite's write lock puts their
+ *  groups in one order, and is never held while the disk works. */
+import { randomUUID } from 'node:crypto';
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { decodeEvent } from './envelope.ts';
 import type { EventStore } from './port.ts';
 import type { Storage } from './storage.ts';
 import { createStore } from './store.ts';
+import { openWal } from './wal.ts';
 
 /** Written into the file's header; a file of another format is refused. */
-const storeFormat = 1;
-/** Of the WAL before its pages move to the main file: 16 MiB. */
-const checkpointPages = 2048;
+const storeFormat = 2;
+/** Had no table `store`. */
+const firstFormat = 1;
 const pageBytes = 8192;
 /** Pages of the file kept in memory. */
 const cacheKib = 131_072;
-/** Another process is committing; what takes longer is refused as on a full disk. */
-const busyTimeoutMs = 5000;
+/** While a store is opened: another process may be doing the same. */
+const openBusyMs = 5000;
+/** A reader waits for nobody but a process that recovers the log after a crash. */
+const readBusyMs = 100;
 
 export type SqliteStoreOptions = {
   readonly file: string;
   /** Largest size of the file in pages of 8 KiB; appends beyond it are refused as on a full disk. */
   readonly maxPages?: number;
+  /** How long an append waits while another process holds the write lock, then STORE_UNAVAILABLE; default: 5 s. */
+  readonly lockWaitMs?: number;
 };
 
 /** Opens or creates a store.
@@ -28,7 +34,7 @@ export type SqliteStoreOptions = {
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<EventStore> {
   const db = openDatabase(options);
   try {
-    return createStore(sqliteStorage(db));
+    return createStore(sqliteStorage(db), options.lockWaitMs);
   } catch (error) {
     db.close();
     throw error;
@@ -36,15 +42,16 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Even
 }
 
 function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
-  const db = new Database(file, { timeout: busyTimeoutMs });
+  const db = new Database(file, { timeout: openBusyMs });
   try {
     db.pragma(`page_size = ${pageBytes}`);
     db.pragma('journal_mode = WAL');
-    db.pragma('synchronous = FULL');
     db.pragma(`cache_size = -${cacheKib}`);
-    db.pragma(`wal_autocheckpoint = ${checkpointPages}`);
     if (maxPages !== undefined) db.pragma(`max_page_count = ${maxPages}`);
     createSchema(db);
+    // A commit writes the log and does not wait for the disk: wal.ts does, outside the event loop. Moving the log is upkeep's work.
+    db.pragma('synchronous = NORMAL');
+    db.pragma('wal_autocheckpoint = 0');
     return db;
   } catch (error) {
     db.close();
@@ -57,22 +64,30 @@ function createSchema(db: Database): void {
   if (formatOf(db) === storeFormat) return;
   db.exec('BEGIN IMMEDIATE');
   const format = formatOf(db);
-  if (format !== storeFormat && format !== 0)
+  if (format !== storeFormat && format !== firstFormat && format !== 0)
     throw new NusecError('STORE_DAMAGED', `the event store has format ${format}, this version reads ${storeFormat}`);
-  if (format === 0)
-    db.exec(`
-    CREATE TABLE events (
-      position INTEGER PRIMARY KEY,
-      stream TEXT NOT NULL,
-      revision INTEGER NOT NULL,
-      prev INTEGER NOT NULL,
-      id TEXT NOT NULL,
-      hash TEXT NOT NULL,
-      body TEXT NOT NULL
-    ) STRICT;
-    PRAGMA user_version = ${storeFormat};`);
+  if (format === 0) db.exec(eventsTable);
+  if (format !== storeFormat) {
+    db.exec(storeTable);
+    db.prepare('INSERT INTO store VALUES (?, 0, 0)').run(randomUUID());
+    db.exec(`PRAGMA user_version = ${storeFormat}`);
+  }
   db.exec('COMMIT');
 }
+
+const eventsTable = `
+  CREATE TABLE events (
+    position INTEGER PRIMARY KEY,
+    stream TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    prev INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    body TEXT NOT NULL
+  ) STRICT`;
+
+/** One row. `identity` tells this store from any other, also from one that was made anew under the same name. */
+const storeTable = 'CREATE TABLE store (identity TEXT NOT NULL, epoch INTEGER NOT NULL, checkpoints INTEGER NOT NULL) STRICT';
 
 const formatOf = (db: Database): unknown => db.pragma('user_version', { simple: true });
 
@@ -81,6 +96,12 @@ type EventColumns = [number, string, number, string, string, string];
 const decode = (row: EventColumns) => decodeEvent(...row);
 
 function sqliteStorage(db: Database): Storage {
+  const wal = openWal(db.name);
+  let bytes = 0;
+  // A write lock that another process holds is waited for in commitQueue.ts, not here.
+  const waitForNobody = db.prepare('PRAGMA busy_timeout = 0');
+  const waitForRecovery = db.prepare(`PRAGMA busy_timeout = ${readBusyMs}`);
+  waitForRecovery.get();
   const begin = db.prepare('BEGIN IMMEDIATE');
   const commit = db.prepare('COMMIT');
   const insert = db.prepare('INSERT INTO events (position, stream, revision, prev, id, hash, body) VALUES (?, ?, ?, ?, ?, ?, ?)');
@@ -115,12 +136,31 @@ function sqliteStorage(db: Database): Storage {
       seen = now;
       return changed;
     },
-    begin: () => void begin.run(),
-    insert: row => void insert.run(row.position, row.stream, row.revision, row.prev, row.id, row.hash, row.body),
-    commit: () => void commit.run(),
+    begin() {
+      waitForNobody.get();
+      try {
+        begin.run();
+        bytes = 0;
+        return true;
+      } catch (error) {
+        if (isBusy(error)) return false;
+        throw error;
+      } finally {
+        waitForRecovery.get();
+      }
+    },
+    insert(row) {
+      insert.run(row.position, row.stream, row.revision, row.prev, row.id, row.hash, row.body);
+      bytes += row.body.length;
+    },
+    commit() {
+      commit.run();
+      wal.committed(bytes);
+    },
     rollback() {
       if (db.inTransaction) db.exec('ROLLBACK');
     },
+    sync: wal.sync,
     back: (position, fromRevision) => back.all(position, fromRevision).map(decode),
     *walk(position) {
       for (let next = position; next > 0; ) {
@@ -130,6 +170,11 @@ function sqliteStorage(db: Database): Storage {
       }
     },
     after: (position, limit) => after.all(position, limit).map(decode),
-    close: () => void db.close(),
+    async close() {
+      await wal.close();
+      db.close();
+    },
   };
 }
+
+const isBusy = (error: unknown): boolean => error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY');

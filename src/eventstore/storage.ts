@@ -17,22 +17,25 @@ export type Row = {
 /** What a walk back through a stream sees of an event. */
 export type Link = Pick<Row, 'position' | 'revision' | 'id'>;
 
-/** What an engine must offer to the writer in writer.ts. Everything is synchronous; nothing is checked twice here. */
+/** What an engine must offer to the writer in writer.ts. All but `sync` is synchronous; nothing is checked twice here. */
 export type Storage = {
   /** Calls `visit` for every row with a greater position than `after`, oldest first. */
   scan(after: number, visit: (stream: string, revision: number, position: number, id: string, hash: string) => void): void;
   /** Whether another process has committed since the last call; inside a transaction, what it says stays true until the end of it. */
   changedElsewhere(): boolean;
-  begin(): void;
+  /** Begins a transaction. @returns false while another process holds the write lock: nothing has begun then */
+  begin(): boolean;
   insert(row: Row): void;
-  /** Returns when the rows since begin() are durable. */
+  /** Shows the rows since begin() to every process. They are on the disk after the next sync(). */
   commit(): void;
   rollback(): void;
+  /** Resolves when everything committed before the call is on the disk. */
+  sync(): Promise<void>;
   /** The events of one stream, newest first: from the one at `position` back to `fromRevision`. */
   back(position: number, fromRevision: number): RecordedEvent[];
   /** The events of the stream whose newest one is at `position`, newest first, read one by one. */
   walk(position: number): Iterable<Link>;
   /** At most `limit` events with a greater position, oldest first. */
   after(position: number, limit: number): RecordedEvent[];
-  close(): void;
+  close(): Promise<void>;
 };

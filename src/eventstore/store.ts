@@ -1,6 +1,7 @@
 import { NusecError } from '../errors.ts';
+import { createCommitQueue, defaultLockWaitMs } from './commitQueue.ts';
+import { createDurability } from './durability.ts';
 import { encodeAppend } from './envelope.ts';
-import { groupCommit } from './groupCommit.ts';
 import type { AppendResult, EventStore, ExpectedRevision, RecordedEvent, Subscription } from './port.ts';
 import type { Storage, StreamHead } from './storage.ts';
 import { commitSignal, follow } from './subscription.ts';
@@ -13,25 +14,34 @@ const maxReadEvents = 10_000;
 const catchUpEveryMs = 20;
 
 /** The event store over one engine's rows; the engines differ in nothing but where the rows are. */
-export function createStore(storage: Storage): EventStore {
+export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): EventStore {
   const writer = createWriter(storage);
-  const committed = commitSignal();
-  const commits = groupCommit(writer, committed.fire);
+  const advanced = commitSignal();
+  const durability = createDurability(storage.sync, writer.position, () => {
+    advanced.fire();
+    commits.advance();
+  });
+  const commits = createCommitQueue(writer, durability, lockWaitMs);
   const subscriptions = new Set<Subscription>();
-  let open = true;
+  let closing: Promise<void> | undefined;
   const catchUp = (): void => {
-    if (writer.catchUp()) committed.fire();
-  };
-  const following = setInterval(() => {
     try {
-      catchUp();
+      writer.catchUp();
+      durability.reached(writer.position()).catch(() => undefined);
     } catch {
       // Whoever reads or appends next meets the same error, and can tell somebody.
     }
-  }, catchUpEveryMs);
+  };
+  const following = setInterval(catchUp, catchUpEveryMs);
   following.unref();
   const requireOpen = () => {
-    if (!open) throw new NusecError('STORE_CLOSED', 'the event store is closed');
+    if (closing !== undefined) throw new NusecError('STORE_CLOSED', 'the event store is closed');
+  };
+  const close = async (): Promise<void> => {
+    await commits.idle();
+    clearInterval(following);
+    await Promise.all([...subscriptions].map(subscription => subscription.stop()));
+    await storage.close();
   };
 
   const store: EventStore = {
@@ -42,33 +52,36 @@ export function createStore(storage: Storage): EventStore {
     },
     async readStream(stream, fromRevision = 0): Promise<readonly RecordedEvent[]> {
       requireOpen();
-      catchUp();
-      return readBack(storage, stream, writer.headOf(stream), fromRevision);
+      writer.catchUp();
+      const head = writer.headOf(stream);
+      const events = readBack(storage, stream, head, fromRevision);
+      await durability.reached(head.position);
+      return events;
     },
     async readAll(after, limit) {
       requireOpen();
-      return storage.after(after, Math.min(limit, maxReadEvents));
+      const events = storage.after(after, Math.min(limit, maxReadEvents));
+      await durability.reached(events.at(-1)?.position ?? 0);
+      return events;
     },
     subscribe(after, handler) {
       requireOpen();
-      const subscription = follow({ readAll: store.readAll, head: writer.position, committed }, after, handler);
+      const subscription = follow({ readAll: store.readAll, durable: durability.position, advanced }, after, handler);
       subscriptions.add(subscription);
       void subscription.ended.then(() => subscriptions.delete(subscription));
       return subscription;
     },
     head() {
-      if (open) catchUp();
+      if (closing === undefined) writer.catchUp();
       return writer.position();
     },
-    async close() {
-      if (!open) return;
-      commits.drain();
-      clearInterval(following);
-      open = false;
-      await Promise.all([...subscriptions].map(subscription => subscription.stop()));
-      storage.close();
+    close() {
+      closing ??= close();
+      return closing;
     },
   };
+  // A process that was killed may have left events that are not on the disk yet.
+  catchUp();
   return store;
 }
 

@@ -4,7 +4,7 @@ import type { EventStore, RecordedEvent, Subscription } from './port.ts';
 /** Events handed to a subscriber at once. */
 const maxBatchEvents = 1000;
 
-/** Wakes whoever waits for the next commit. */
+/** Wakes whoever waits for more events on the disk. */
 export type CommitSignal = { wait(): Promise<void>; fire(): void };
 
 export function commitSignal(): CommitSignal {
@@ -18,7 +18,12 @@ export function commitSignal(): CommitSignal {
   };
 }
 
-type Source = Pick<EventStore, 'readAll' | 'head'> & { readonly committed: CommitSignal };
+type Source = Pick<EventStore, 'readAll'> & {
+  /** Position of the newest event on the disk. */
+  readonly durable: () => number;
+  /** Fires when there are more. */
+  readonly advanced: CommitSignal;
+};
 
 /** Follows a store: a batch, its handler, the next batch. Between two batches every other part of the process gets its turn. */
 export function follow(source: Source, after: number, handler: (events: readonly RecordedEvent[]) => void | Promise<void>): Subscription {
@@ -26,11 +31,12 @@ export function follow(source: Source, after: number, handler: (events: readonly
   let stopped = false;
   const run = async () => {
     while (!stopped) {
-      if (position >= source.head()) {
-        await source.committed.wait();
+      const newEvents = source.durable() - position;
+      if (newEvents <= 0) {
+        await source.advanced.wait();
         continue;
       }
-      const events = await source.readAll(position, maxBatchEvents);
+      const events = await source.readAll(position, Math.min(newEvents, maxBatchEvents));
       if (stopped) return;
       await handler(events);
       position = events.at(-1)?.position ?? position;
@@ -48,7 +54,7 @@ export function follow(source: Source, after: number, handler: (events: readonly
     ended,
     async stop() {
       stopped = true;
-      source.committed.fire();
+      source.advanced.fire();
       await ended;
     },
   };

@@ -15,40 +15,41 @@ const emptyStream: StreamHead = { revision: noStream, position: 0, hash: chainSt
 
 export type AppendRequest = { readonly stream: string; readonly expected: ExpectedRevision; readonly events: readonly EncodedEvent[] };
 /** What became of one request of a group. */
-type Outcome = AppendResult | Error;
+export type Outcome = AppendResult | Error;
 
 export type Writer = {
   headOf(stream: string): StreamHead;
-  /** Position of the newest durable event that is known here. */
+  /** Position of the newest committed event that is known here. */
   position(): number;
   /** Takes in what other processes have written. @returns whether there was anything */
   catchUp(): boolean;
-  /** Stores a group in one transaction. A request that is refused does not touch the others.
-   *  @throws NusecError STORE_UNAVAILABLE when the group could not be made durable; then none of it is stored */
-  write(group: readonly AppendRequest[]): Outcome[];
+  /** Commits a group in one transaction. A request that is refused does not touch the others.
+   *  @returns undefined while another process holds the write lock
+   *  @throws NusecError STORE_UNAVAILABLE when the group could not be stored; then none of it is */
+  write(group: readonly AppendRequest[]): readonly Outcome[] | undefined;
 };
 
 export function createWriter(storage: Storage): Writer {
   const heads = new Map<string, StreamHead>();
   const ids = recentIds();
-  let durable = 0;
+  let newest = 0;
   const takeIn = (remember: (id: string) => void): void =>
-    storage.scan(durable, (stream, revision, position, id, hash) => {
-      if (position !== durable + 1) throw new NusecError('STORE_DAMAGED', `position ${durable + 1} is missing`);
+    storage.scan(newest, (stream, revision, position, id, hash) => {
+      if (position !== newest + 1) throw new NusecError('STORE_DAMAGED', `position ${newest + 1} is missing`);
       heads.set(stream, { revision, position, hash });
       remember(id);
-      durable = position;
+      newest = position;
     });
   storage.changedElsewhere();
   takeIn(ids.forget);
   const catchUp = (): boolean => {
-    const before = durable;
+    const before = newest;
     if (storage.changedElsewhere()) takeIn(ids.add);
-    return durable > before;
+    return newest > before;
   };
   const headOf = (stream: string) => heads.get(stream) ?? emptyStream;
 
-  const write = (group: readonly AppendRequest[]): Outcome[] => {
+  const write = (group: readonly AppendRequest[]): readonly Outcome[] | undefined => {
     const undo: (() => void)[] = [];
     let next = 0;
     const insert = ({ stream, events }: AppendRequest): AppendResult => {
@@ -66,20 +67,23 @@ export function createWriter(storage: Storage): Writer {
       return { revision: head.revision, position: head.position };
     };
     try {
-      storage.begin();
+      // Most of what others have written is taken in before the lock is held.
       catchUp();
-      next = durable;
+      if (!storage.begin()) return undefined;
+      catchUp();
+      next = newest;
       const outcomes = group.map(request => decide(storage, ids, headOf(request.stream), request) ?? insert(request));
       storage.commit();
-      durable = next;
+      newest = next;
       return outcomes;
     } catch (error) {
       for (const step of undo.reverse()) step();
       storage.rollback();
-      throw new NusecError('STORE_UNAVAILABLE', 'the events could not be made durable and are not stored', { cause: error });
+      if (error instanceof NusecError) throw error;
+      throw new NusecError('STORE_UNAVAILABLE', 'the events could not be stored', { cause: error });
     }
   };
-  return { headOf, position: () => durable, catchUp, write };
+  return { headOf, position: () => newest, catchUp, write };
 }
 
 /** The outcome of a request that stores nothing: a repetition's first result or a refusal. */

@@ -15,8 +15,9 @@ function memoryStorage(): Storage {
   return {
     scan() {},
     changedElsewhere: () => false,
-    begin: () => {
+    begin() {
       begun = rows.length;
+      return true;
     },
     insert: row => void rows.push(row),
     commit() {},
@@ -32,7 +33,8 @@ function memoryStorage(): Storage {
       for (let row = at(position); row; row = at(row.prev)) yield row;
     },
     after: (position, limit) => rows.slice(position, position + limit).map(decode),
-    close() {},
+    sync: async () => {},
+    close: async () => {},
   };
 }
 

@@ -1,0 +1,129 @@
+/** Collects appends and commits them in groups: the more writers, the larger the group. There is no timer: a lone append is committed in the same
+ *  turn of the event loop; what comes while the disk is busy waits for it together. */
+import { NusecError } from '../errors.ts';
+import type { Durability } from './durability.ts';
+import type { AppendResult } from './port.ts';
+import type { AppendRequest, Outcome, Writer } from './writer.ts';
+
+/** Events of one transaction; what is above it goes into the next turn, so that other work gets its turn too. */
+const maxGroupEvents = 1024;
+/** Appends from which on a group is half of those that wait: the disk works on the first half while the second one is prepared. */
+const minHalvedAppends = 32;
+/** Events waiting for their group. Awaiting the appends is the back-pressure; who does not is refused with RATE_LIMITED. */
+const maxQueuedEvents = 100_000;
+/** Before the write lock is tried again that another process holds. It holds it for a fraction of a millisecond unless it was stopped. */
+const lockPauseMs = 1;
+/** How long an append waits for the write lock. */
+export const defaultLockWaitMs = 5000;
+
+type Waiting = AppendRequest & { readonly sinceMs: number; resolve(result: AppendResult): void; reject(error: unknown): void };
+
+export type CommitQueue = {
+  /** Resolves when the append is on the disk.
+   *  @throws RATE_LIMITED, STORE_UNAVAILABLE, and what refuses this append alone */
+  add(request: AppendRequest): Promise<AppendResult>;
+  /** To be called when the disk has become free. */
+  advance(): void;
+  /** Resolves when nothing waits any more. */
+  idle(): Promise<void>;
+};
+
+export function createCommitQueue(writer: Writer, durability: Durability, lockWaitMs: number): CommitQueue {
+  let waiting: Waiting[] = [];
+  let queuedEvents = 0;
+  let scheduled = false;
+  let unsettled = 0;
+  let becameIdle = Promise.withResolvers<void>();
+
+  const advance = (pauseMs = 0): void => {
+    if (scheduled || waiting.length === 0 || !durability.isFree()) return;
+    scheduled = true;
+    const turn = () => {
+      scheduled = false;
+      advance(writeGroup() ? 0 : lockPauseMs);
+    };
+    if (pauseMs === 0) setImmediate(turn);
+    else setTimeout(turn, pauseMs);
+  };
+  /** @returns false when another process holds the write lock */
+  const writeGroup = (): boolean => {
+    const group = waiting.slice(0, groupLength(waiting));
+    let outcomes: readonly Outcome[] | undefined;
+    try {
+      outcomes = write(writer, durability, group);
+    } catch (error) {
+      remove(group).forEach(({ reject }) => void reject(error));
+      return true;
+    }
+    if (outcomes === undefined) {
+      giveUpWaiting();
+      return false;
+    }
+    void settle(remove(group), outcomes);
+    return true;
+  };
+  const remove = (group: readonly Waiting[]): readonly Waiting[] => {
+    waiting = waiting.slice(group.length);
+    for (const { events } of group) queuedEvents -= events.length;
+    if (waiting.length === 0 && unsettled === 0) becameIdle.resolve();
+    return group;
+  };
+  /** A refusal may rest on events that are not on the disk yet, so it waits for them too. */
+  const settle = async (group: readonly Waiting[], outcomes: readonly Outcome[]): Promise<void> => {
+    unsettled += 1;
+    try {
+      await durability.reached(writer.position());
+      outcomes.forEach((outcome, i) => {
+        const { resolve, reject } = group[i] as Waiting;
+        if (outcome instanceof Error) reject(outcome);
+        else resolve(outcome);
+      });
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+    }
+    unsettled -= 1;
+    if (waiting.length === 0 && unsettled === 0) becameIdle.resolve();
+  };
+  const giveUpWaiting = (): void => {
+    const nowMs = performance.now();
+    const patient = waiting.findIndex(({ sinceMs }) => nowMs - sinceMs < lockWaitMs);
+    const group = patient === -1 ? waiting : waiting.slice(0, patient);
+    const error = new NusecError('STORE_UNAVAILABLE', 'another process holds the write lock of the event store and does not run');
+    remove(group).forEach(({ reject }) => void reject(error));
+  };
+
+  return {
+    advance,
+    add: request =>
+      new Promise((resolve, reject) => {
+        if (queuedEvents + request.events.length > maxQueuedEvents) throw new NusecError('RATE_LIMITED', 'the event store is behind');
+        queuedEvents += request.events.length;
+        waiting.push({ ...request, sinceMs: performance.now(), resolve, reject });
+        advance();
+      }),
+    async idle() {
+      if (waiting.length === 0 && unsettled === 0) return;
+      becameIdle = Promise.withResolvers();
+      await becameIdle.promise;
+    },
+  };
+}
+
+/** How many of the first appends make the next group. */
+function groupLength(waiting: readonly Waiting[]): number {
+  const most = Math.max(minHalvedAppends, Math.ceil(waiting.length / 2));
+  let events = 0;
+  let count = 0;
+  while (count < Math.min(most, waiting.length)) {
+    events += (waiting[count] as Waiting).events.length;
+    if (count > 0 && events > maxGroupEvents) break;
+    count += 1;
+  }
+  return count;
+}
+
+function write(writer: Writer, durability: Durability, group: readonly Waiting[]): readonly Outcome[] | undefined {
+  const failure = durability.failure();
+  if (failure !== undefined) throw failure;
+  return writer.write(group);
+}

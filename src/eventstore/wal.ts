@@ -1,0 +1,42 @@
+/** The write-ahead log of the store's file, beside SQLite: synchronising it outside the event loop, and having it moved into the main file before
+ *  it grows large. */
+import { close, fdatasync, openSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { startUpkeep } from './upkeep.ts';
+
+/** Written to the log before its pages are moved into the main file. */
+const checkpointBytes = 4 * 1024 * 1024;
+/** A page of a commit is at least this, whatever the event. */
+const commitBytes = 8192;
+
+const fdatasyncLater = promisify(fdatasync);
+const closeLater = promisify(close);
+
+export type Wal = {
+  /** Resolves when everything committed before the call is on the disk. */
+  sync(): Promise<void>;
+  /** To be told after each commit how much it had. */
+  committed(bytes: number): void;
+  close(): Promise<void>;
+};
+
+/** @param file of the store, open and in WAL mode */
+export function openWal(file: string): Wal {
+  // SQLite's locks are on other files: closing this one drops none.
+  const log = openSync(`${file}-wal`, 'r+');
+  const upkeep = startUpkeep(file);
+  let written = 0;
+  return {
+    sync: () => fdatasyncLater(log),
+    committed(bytes) {
+      written += bytes + commitBytes;
+      if (written < checkpointBytes) return;
+      written = 0;
+      upkeep.checkpoint();
+    },
+    async close() {
+      await upkeep.close();
+      await closeLater(log);
+    },
+  };
+}
