@@ -31,7 +31,7 @@ describe('the boot chain (RULE-15, R112)', () => {
     expect(result).toMatchObject({ stage: 'app', confirmed: true, swapped: 'none', app: { securityCounter: 3 } });
     const digest = (bytes: Uint8Array, bodyBytes: number) => sha256(bytes.subarray(0, bodyBytes));
     const bodyBytes = 32 + 1500 + 52;
-    expect(result.measurements.map(m => [m.index, m.name, Buffer.from(m.digest)])).toEqual([
+    expect(result.measurements.map(m => [m.index, m.name, new Uint8Array(m.digest)])).toEqual([
       [1, 'bl2', digest(bl2Image, bodyBytes)],
       [2, 'application', digest(v1, bodyBytes)],
     ]);
