@@ -2,7 +2,7 @@ import { equalBytes, fromBase64url, fromHex, toBase64url, toHex } from '../../sr
 import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { otpMapVersion } from '../../src/production/otpMap.ts';
-import { openPackage, type PackagePayload } from '../../src/production/package.ts';
+import { loosensRules, openPackage, type PackagePayload } from '../../src/production/package.ts';
 import { signPackageAck } from '../../src/production/packageAck.ts';
 import { type Core, withServer } from './core.ts';
 import { type ProgrammerIdentity, packageKeys, readIdentity, updateBundle } from './identity.ts';
@@ -66,6 +66,7 @@ export const packageOf = (core: Core, identity: ProgrammerIdentity, job: JobStat
   openPackageFile(core, identity, fromBase64url(job.packageFile), true);
 
 function checkRules({ policy, uids, server, otpMapVersion: map }: PackagePayload, identity: ProgrammerIdentity): void {
+  if (loosensRules(policy)) throw new NusecError('PACKAGE_REFUSED', 'the package asks for less than the rules');
   if (policy.requireUidList && uids === null) throw new NusecError('PACKAGE_REFUSED', 'a UID list is required');
   if (!equalBytes(server.tlsRootKeySha256, sha256(identity.rootSpki))) throw new NusecError('PACKAGE_REFUSED', 'another root');
   if (map !== otpMapVersion) throw new NusecError('PACKAGE_REFUSED', 'another OTP map');

@@ -7,14 +7,8 @@ import { type Decider, type Of, requireStatus } from './decider.ts';
 import type { Reconciliation } from './reconciliation.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 
-/** The policy bits of a production package (NJP-1 payload key 12). */
-export type JobPolicy = {
-  readonly requireUidList: boolean;
-  readonly lockDebug: boolean;
-  readonly deployedLifeCycle: boolean;
-  readonly requireSpdm: boolean;
-  readonly verifyBootBeforeLock: boolean;
-};
+/** What a job may choose of its package's policy; the rest is the same for all. Events of older jobs name the rest too. */
+export type JobPolicy = { readonly requireUidList: boolean };
 
 export type ImageKind = 'bl2' | 'app';
 

@@ -63,6 +63,20 @@ const payload = record({
 });
 export type PackagePayload = CodecType<typeof payload>;
 
+/** Every bit set: what the server asks for in each package. */
+export const strictestPolicy: PackagePayload['policy'] = {
+  requireUidList: true,
+  lockDebug: true,
+  deployedLifeCycle: true,
+  requireSpdm: true,
+  verifyBootBeforeLock: true,
+};
+
+/** Locking, SPDM and a bootloader that has proven itself before the lock are rules (RULE-14, I7), not choices: a package without one of these
+ *  bits asks for less than a unit must have. */
+export const loosensRules = ({ lockDebug, requireSpdm, verifyBootBeforeLock }: PackagePayload['policy']): boolean =>
+  !(lockDebug && requireSpdm && verifyBootBeforeLock);
+
 const format: SignedFormat<PackagePayload> = { type: 'application/nusec-njp-payload', codec: payload };
 
 /** HKDF-SHA-256 parameters (RFC 5869) that make the content key from AES_NuLink3. */

@@ -106,7 +106,7 @@ describe('the allotment under random commands', () => {
 
 describe('the job under random commands', () => {
   const base = { jobId: 'j', line: 'meter', plannedCount: 20, scrapAllowance: 5, by: 'ann' };
-  const policy = { requireUidList: false, lockDebug: true, deployedLifeCycle: true, requireSpdm: true, verifyBootBeforeLock: true };
+  const policy = { requireUidList: false };
   const release = fc.record({
     releaseId: pick('r1', 'r2'),
     image: pick('bl2' as const, 'app' as const),

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { type JobCommand, job, type ReleaseFacts, requireBoundFirmware, requireRunningJob } from '../../src/domain/job.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
-const policy = { requireUidList: false, lockDebug: true, deployedLifeCycle: true, requireSpdm: true, verifyBootBeforeLock: true };
+const policy = { requireUidList: false };
 const job1 = { jobId: 'j', line: 'meter', plannedCount: 10, scrapAllowance: 2, policy };
 const create = { type: 'CreateJob', ...job1, by: 'operator:ann' } as const satisfies JobCommand;
 const firmware = {

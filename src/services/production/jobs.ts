@@ -24,7 +24,7 @@ export async function createJob(ctx: Context, wish: JobWish, by: string): Promis
   await lineOf(ctx, wish.line);
   const jobId = newHexId(ctx);
   const requireUidList = wish.requireUidList ?? false;
-  const policy = { requireUidList, lockDebug: true, deployedLifeCycle: true, requireSpdm: true, verifyBootBeforeLock: true };
+  const policy = { requireUidList };
   const { line, plannedCount, scrapAllowance = 0 } = wish;
   return change(ctx, jobId, { type: 'CreateJob', jobId, line, plannedCount, scrapAllowance, policy, by }, by);
 }

@@ -9,7 +9,7 @@ import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { imageIds } from '../../production/fields.ts';
 import { otpMapVersion } from '../../production/otpMap.ts';
-import { type ContentSeal, type PackagePayload, sealPackage } from '../../production/package.ts';
+import { type ContentSeal, type PackagePayload, sealPackage, strictestPolicy } from '../../production/package.ts';
 import { packageSigner } from '../authority/authority.ts';
 import { activeCa, rootOfCa } from '../authority/issuingCa.ts';
 import { type Context, execute } from '../base/context.ts';
@@ -88,7 +88,7 @@ async function payloadOf(ctx: Context, job: CreatedJob, state: OpenedAllotment):
     images: [imageOf(imageIds.bl2, requireBoundFirmware(job, 'bl2')), imageOf(imageIds.bl3, requireBoundFirmware(job, 'app'))],
     uids: await uidRuleFor(ctx, job.uidList?.sha256),
     server: { baseUrl: ctx.apiBaseUrl, tlsRootKeySha256: await rootKeySha256(ctx, state.programmer) },
-    policy: job.policy,
+    policy: { ...strictestPolicy, requireUidList: job.policy.requireUidList },
     vendorId: fromHex(line.vendorUuid),
     classId: fromHex(line.classUuid),
     scrapAllowance: Math.max(0, state.scrapAllowance - state.scrapped),

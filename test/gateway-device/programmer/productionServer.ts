@@ -17,7 +17,7 @@ import { imageIds } from '../../../src/production/fields.ts';
 import { type Grant, signGrant } from '../../../src/production/grant.ts';
 import { type KekAgreement, kekConfirmation, kekKdf, kekNonceBytes } from '../../../src/production/kek.ts';
 import { emptyLedger, type LedgerHead, type LedgerRecord, ledgerHeadOf, verifyLedgerSegment } from '../../../src/production/ledger.ts';
-import { type PackagePayload, sealPackage } from '../../../src/production/package.ts';
+import { type PackagePayload, sealPackage, strictestPolicy } from '../../../src/production/package.ts';
 import { verifyPackageAck } from '../../../src/production/packageAck.ts';
 import { provesImage, provesLock, verifyReceipt } from '../../../src/production/receipt.ts';
 import type { Signer } from '../../../src/production/signed.ts';
@@ -515,7 +515,7 @@ export async function startProductionServer(options: ServerOptions = {}) {
         images,
         uids: wish.uids ?? null,
         server: { baseUrl: url, tlsRootKeySha256: sha256(root.key.spki) },
-        policy: { requireUidList: false, lockDebug: true, deployedLifeCycle: true, requireSpdm: true, verifyBootBeforeLock: true },
+        policy: { ...strictestPolicy, requireUidList: false },
         vendorId: vendorUuid,
         classId: classUuid,
         scrapAllowance: wish.scrapAllowance ?? 0,

@@ -14,6 +14,7 @@ import { encodeOk } from '../../../src/production/devauth/body.ts';
 import { commands } from '../../../src/production/devauth/commands.ts';
 import { decodeMessage, encodeMessage } from '../../../src/production/devauth/header.ts';
 import { decodeVendorMessage, encodeVendorMessage } from '../../../src/production/devauth/vendor.ts';
+import { strictestPolicy } from '../../../src/production/package.ts';
 import { uidRuleOf } from '../../../src/production/uidList.ts';
 import { makeKey } from '../../pki/support.ts';
 import { type Alter, interpose } from '../link/interposer.ts';
@@ -105,9 +106,20 @@ describe('a package on its way', () => {
     const wish = { jobId: freshId(), count: 5 };
     const elsewhere = { server: { baseUrl: server.url, tlsRootKeySha256: new Uint8Array(32) } };
     expect(await importCode(programmer.core, await server.exportPackage(programmer.uid, wish, { payload: elsewhere }))).toBe(refusal);
-    const policy = { requireUidList: true, lockDebug: true, deployedLifeCycle: true, requireSpdm: true, verifyBootBeforeLock: true };
-    expect(await importCode(programmer.core, await server.exportPackage(programmer.uid, wish, { payload: { policy } }))).toBe(refusal);
+    const payload = { policy: strictestPolicy };
+    expect(await importCode(programmer.core, await server.exportPackage(programmer.uid, wish, { payload }))).toBe(refusal);
   });
+
+  it.each(['lockDebug', 'requireSpdm', 'verifyBootBeforeLock'] as const)(
+    'is refused when its policy lacks %s: a package does not loosen the rules (RULE-14, I7)',
+    async bit => {
+      const policy = { ...strictestPolicy, requireUidList: false };
+      const loose = { payload: { policy: { ...policy, [bit]: false } } };
+      const wish = { jobId: freshId(), count: 5 };
+      expect(await importCode(programmer.core, await server.exportPackage(programmer.uid, wish, loose))).toBe(refusal);
+      expect(await importCode(programmer.core, await server.exportPackage(programmer.uid, wish, { payload: { policy } }))).toBe('OK');
+    },
+  );
 
   it('is imported offline, and acknowledged when the server can be reached again (R62–R64)', async () => {
     const { file, jobHex } = await newJob();
