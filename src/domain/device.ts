@@ -57,8 +57,6 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
       return field.reportFirmware(command, state);
     case 'RecordRollbackRefusal':
       return field.recordRollbackRefusal(command, state);
-    case 'RenewCertificate':
-      return identity.renewCertificate(command, state);
     case 'IssueOperationalCertificate':
       return identity.issueOperational(command, state);
     case 'ExpireCertificate':

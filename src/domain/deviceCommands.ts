@@ -72,7 +72,6 @@ export type DeviceCommand =
       { readonly releaseId: string; readonly version: string; readonly securityCounter: number; readonly hop: RollbackHop }
     >
   // Identity
-  | Command<'RenewCertificate', IssuedCertificate>
   /** Records an operational certificate (LDevID); the IDevID stays the device's own. */
   | Command<'IssueOperationalCertificate', IssuedCertificate>
   | Command<'ExpireCertificate', { readonly serial: string; readonly now: string }>

@@ -95,6 +95,7 @@ export type DeviceEvent =
       { readonly releaseId: string; readonly version: string; readonly securityCounter: number; readonly hop: RollbackHop }
     >
   // Identity
+  /** Written before there were operational certificates: the certificate of the production was replaced. */
   | Event<'CertificateRenewed', IssuedCertificate & { readonly previousSerial: string }>
   /** Operational certificate (LDevID), beside the IDevID. */
   | Event<'OperationalCertificateIssued', IssuedCertificate>

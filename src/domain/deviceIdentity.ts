@@ -9,13 +9,6 @@ import { isPast, refuse } from './rules.ts';
 
 type Events = readonly DeviceEvent[];
 
-export function renewCertificate({ type: _, ...certificate }: Of<DeviceCommand, 'RenewCertificate'>, state: LivingDevice): Events {
-  if (state.certificates.some(({ serial }) => serial === certificate.serial)) return [];
-  requireStatus(state, ['STOCK', 'IN_SERVICE', 'UPGRADING'], 'renewing the certificate', 'DEVICE_STATE');
-  if (state.decommissionOrderSha256 !== undefined) refuse('DEVICE_STATE', 'the device is to be decommissioned');
-  return [{ type: 'CertificateRenewed', data: { ...certificate, previousSerial: state.serial ?? '' } }];
-}
-
 /** Whether a device may have an operational certificate now, a first or a next one: not in quarantine, on hold, out of use or about to be (I11).
  *  @throws NusecError DEVICE_STATE */
 export function requireCertifiable(state: LivingDevice): void {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { fold } from '../../src/domain/decider.ts';
 import { device } from '../../src/domain/device.ts';
 import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';
 import type { RevocationReason } from '../../src/domain/deviceEvents.ts';
@@ -318,14 +319,15 @@ describe('certificates', () => {
     icaId: 'ica-1',
     notAfter: '2027-01-01T00:00:00.000Z',
   };
-  const renew = { type: 'RenewCertificate', ...renewal } as const;
-  const revokeOld = (reason: RevocationReason) => ({ type: 'RevokeCertificate', serial: '5e01', reason, by: 'o' }) as const;
+  const renew = { type: 'IssueOperationalCertificate', ...renewal } as const;
+  const revokeOperational = (reason: RevocationReason) => ({ type: 'RevokeCertificate', serial: '5e02', reason, by: 'o' }) as const;
 
-  it('are renewed in the field only', () => {
+  it('are issued in the field only, beside the one of the production', () => {
     on(...inService)
       .when(renew)
-      .givesOnce({ type: 'CertificateRenewed', data: { ...renewal, previousSerial: '5e01' } });
-    expect(currentCertificate(state(...inService, renew))?.serial).toBe('5e02');
+      .givesOnce({ type: 'OperationalCertificateIssued', data: renewal });
+    expect(currentCertificate(state(...inService, renew))?.serial).toBe('5e01');
+    expect(state(...inService, renew).certificates.map(({ serial }) => serial)).toEqual(['5e01', '5e02']);
     on(...w.until('lock'))
       .when(renew)
       .refused('DEVICE_STATE');
@@ -336,6 +338,15 @@ describe('certificates', () => {
       on(...history)
         .when(renew)
         .refused('DEVICE_STATE');
+  });
+
+  it('of streams from before operational certificates: the renewed one is the current one', () => {
+    const renewed = { type: 'CertificateRenewed', data: { ...renewal, previousSerial: '5e01' } } as const;
+    const after = device.evolve(state(...inService), renewed);
+    expect(currentCertificate(after)?.serial).toBe('5e02');
+    expect(fold(device, [{ type: 'CertificateRevoked', data: { serial: '5e01', reason: 'superseded', by: 'o' } }], after).status).toBe(
+      'IN_SERVICE',
+    );
   });
 
   it('expire when their time has come (R86, RULE-16)', () => {
@@ -361,9 +372,9 @@ describe('certificates', () => {
       .refused('NOT_FOUND');
   });
 
-  it('leave the device in use when an old one is only superseded', () => {
-    expect(state(...inService, renew, revokeOld('superseded')).status).toBe('IN_SERVICE');
-    expect(state(...inService, renew, revokeOld('keyCompromise')).status).toBe('REVOKED');
+  it('leave the device in use when an operational one is only superseded', () => {
+    expect(state(...inService, renew, revokeOperational('superseded')).status).toBe('IN_SERVICE');
+    expect(state(...inService, renew, revokeOperational('keyCompromise')).status).toBe('REVOKED');
   });
 });
 
