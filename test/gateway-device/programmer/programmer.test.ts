@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ProductionServer, startProductionServer } from './productionServer.ts';
-import { freshId, importCode, preparedProgrammer, produce, removeFolders, startTarget, type TestProgrammer } from './programmerFixture.ts';
+import { type OemServer, startOemServer } from './oemServer.ts';
+import { importCode, preparedProgrammer, produce, removeFolders, startTarget, type TestProgrammer } from './programmerFixture.ts';
 
-let server: ProductionServer;
+let server: OemServer;
 let programmer: TestProgrammer;
 
 beforeAll(async () => {
-  server = await startProductionServer();
+  server = await startOemServer();
 });
 afterAll(async () => {
   await programmer?.stop();
@@ -19,12 +19,11 @@ describe('a programmer from the bare board to the first unit', () => {
     const lines: string[] = [];
     programmer = await preparedProgrammer(server, lines);
     expect(lines).toHaveLength(10);
-    expect(server.programmers.get(programmer.uid)).toMatchObject({ status: 'SHIPPED', epoch: 1 });
+    expect(await server.programmer(programmer.uid)).toMatchObject({ status: 'SHIPPED', kek: { epoch: 1 } });
   });
 
   it('imports its package and produces units until the count is used up (R57–R82, RULE-4, RULE-19)', async () => {
-    const jobId = freshId();
-    const file = await server.exportPackage(programmer.uid, { jobId, count: 2 });
+    const { jobId, file } = await server.newJob(programmer.uid, { count: 2 });
     expect(await importCode(programmer.core, file)).toBe('OK');
     const first = await startTarget();
     expect(await produce(programmer.core, first.addresses)).toMatchObject({ code: 'OK', remaining: 1 });
@@ -35,6 +34,6 @@ describe('a programmer from the bare board to the first unit', () => {
     const third = await startTarget();
     expect(await produce(programmer.core, third.addresses)).toMatchObject({ code: 'COUNT_EXHAUSTED' });
     await third.stop();
-    expect(server.units.map(unit => unit.outcome)).toEqual(['committed', 'committed']);
+    expect((await server.units(jobId, programmer.uid)).map(unit => unit.outcome)).toEqual(['committed', 'committed']);
   });
 });

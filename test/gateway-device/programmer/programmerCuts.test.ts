@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { NusecError } from '../../../src/errors.ts';
-import { type ProductionServer, startProductionServer } from './productionServer.ts';
+import { toHex } from '../../../src/bytes.ts';
+import { failing } from '../../support/faults.ts';
+import { type OemServer, startOemServer } from './oemServer.ts';
 import {
   freshId,
   importCode,
@@ -15,14 +16,16 @@ import {
 
 /** Cuts of every kind at every step: the programmer's power, lost calls, lost answers, the target's power. */
 
-let server: ProductionServer;
+let server: OemServer;
 let programmer: TestProgrammer;
+let jobId: string;
 
 beforeAll(async () => {
-  server = await startProductionServer();
+  server = await startOemServer();
   programmer = await preparedProgrammer(server);
-  const file = await server.exportPackage(programmer.uid, { jobId: freshId(), count: 500, scrapAllowance: 500 });
-  expect(await importCode(programmer.core, file)).toBe('OK');
+  const job = await server.newJob(programmer.uid, { count: 500, scrapAllowance: 500 });
+  jobId = job.jobId;
+  expect(await importCode(programmer.core, job.file)).toBe('OK');
 });
 afterAll(async () => {
   await programmer.stop();
@@ -30,8 +33,10 @@ afterAll(async () => {
   removeFolders();
 });
 
-const outcomesOf = (uid: Uint8Array): readonly (string | undefined)[] =>
-  server.units.filter(unit => unit.uid === Buffer.from(uid).toString('hex')).map(unit => unit.outcome);
+const units = () => server.units(jobId, programmer.uid);
+const lastUnit = async () => (await units()).at(-1);
+const outcomesOf = async (uid: Uint8Array): Promise<readonly string[]> =>
+  (await units()).filter(unit => unit.uid === toHex(uid)).map(unit => unit.outcome);
 
 class Cut extends Error {}
 
@@ -48,7 +53,7 @@ describe('after a power cut of the programmer', () => {
     await programmer.stop();
     programmer = await startProgrammer(programmer.folder);
     expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
-    expect(outcomesOf(target.uid)).toEqual(['committed']);
+    expect(await outcomesOf(target.uid)).toEqual(['committed']);
     await target.stop();
   });
 });
@@ -76,7 +81,7 @@ describe('after a power cut just before its memory is written', () => {
     await programmer.stop();
     programmer = await startProgrammer(programmer.folder);
     if (code === 'cut') expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
-    expect(outcomesOf(target.uid)).toEqual(['committed']);
+    expect(await outcomesOf(target.uid)).toEqual(['committed']);
     await target.stop();
   });
 });
@@ -89,11 +94,11 @@ describe('after a call to the server that was lost or not answered', () => {
   ]);
   it.each(all)('$call $fault: the unit waits and is committed once (T33, silence 2)', async ({ call, fault }) => {
     const target = await startTarget();
-    server.control.fault = ({ path }) => (path.endsWith(`/${call}`) ? fault : undefined);
+    server.proxy.fail(failing(call, fault));
     expect((await produce(programmer.core, target.addresses)).code).toBe('SERVER_UNREACHABLE');
-    server.control.fault = () => undefined;
+    server.proxy.heal();
     expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
-    expect(outcomesOf(target.uid)).toEqual(['committed']);
+    expect(await outcomesOf(target.uid)).toEqual(['committed']);
     await target.stop();
   });
 });
@@ -112,7 +117,7 @@ describe('after a power cut of the target', () => {
     target = await startTarget(uid, storage);
     const second = first.code === 'OK' ? first : await produce(programmer.core, target.addresses);
     expect(second.code).toBe('OK');
-    expect(outcomesOf(uid)).toEqual(['committed']);
+    expect(await outcomesOf(uid)).toEqual(['committed']);
     await target.stop();
   });
 });
@@ -120,14 +125,14 @@ describe('after a power cut of the target', () => {
 describe('three failures of a step', () => {
   it('before OTP: the unit is voided and the count comes back (T33)', async () => {
     const target = await startTarget();
-    const before = server.allotment(Object.keys(programmer.core.nvm.state().jobs)[0] ?? '', programmer.uid).records.at(-1)?.remaining;
-    server.control.fault = ({ path }) => (path.endsWith('/bootloader') ? new NusecError('INTERNAL', 'no') : undefined);
+    const before = (await server.ledger(jobId, programmer.uid)).at(-1)?.remaining;
+    server.proxy.fail(failing('bootloader', { status: 500, code: 'INTERNAL' }));
     const failed = await produce(programmer.core, target.addresses);
-    server.control.fault = () => undefined;
+    server.proxy.heal();
     expect(failed.code).toBe('INTERNAL');
     expect(failed.steps.filter(step => step.startsWith('7 failed'))).toHaveLength(3);
-    expect(server.units.at(-1)).toMatchObject({ outcome: 'voided', scrap: false, reason: 'step 7: INTERNAL' });
-    const after = server.allotment(Object.keys(programmer.core.nvm.state().jobs)[0] ?? '', programmer.uid).records.at(-1);
+    expect(await lastUnit()).toMatchObject({ outcome: 'voided', scrap: false, reason: 'step 7: INTERNAL' });
+    const after = (await server.ledger(jobId, programmer.uid)).at(-1);
     expect(after).toMatchObject({ type: 'void', remaining: before });
     // The chip has kept its key and may be built under a new grant.
     expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
@@ -136,10 +141,10 @@ describe('three failures of a step', () => {
 
   it('after OTP: the unit is scrap (silence 4)', async () => {
     const target = await startTarget();
-    server.control.fault = ({ path }) => (path.endsWith('/application-key') ? new NusecError('INTERNAL', 'no') : undefined);
+    server.proxy.fail(failing('application-key', { status: 500, code: 'INTERNAL' }));
     expect((await produce(programmer.core, target.addresses)).code).toBe('INTERNAL');
-    server.control.fault = () => undefined;
-    expect(server.units.at(-1)).toMatchObject({ outcome: 'voided', scrap: true, reason: 'step 10: INTERNAL' });
+    server.proxy.heal();
+    expect(await lastUnit()).toMatchObject({ outcome: 'voided', scrap: true, reason: 'step 10: INTERNAL' });
     await target.stop();
   });
 
@@ -147,7 +152,7 @@ describe('three failures of a step', () => {
     const target = await startTarget();
     target.chip.otp.burn(0, new Uint8Array(32).fill(0x5a));
     expect(await produce(programmer.core, target.addresses)).toMatchObject({ code: 'DEVAUTH_REFUSED' });
-    expect(server.units.at(-1)).toMatchObject({ outcome: 'voided', scrap: true, reason: 'step 9: DEVAUTH_REFUSED otp-used' });
+    expect(await lastUnit()).toMatchObject({ outcome: 'voided', scrap: true, reason: 'step 9: DEVAUTH_REFUSED otp-used' });
     await target.stop();
   });
 
@@ -155,8 +160,8 @@ describe('three failures of a step', () => {
     const [left, next] = [await startTarget(), await startTarget()];
     await expect(produce(programmer.core, left.addresses, cutAt(6, 'begin'))).rejects.toThrow(Cut);
     expect((await produce(programmer.core, next.addresses)).code).toBe('OK');
-    expect(outcomesOf(left.uid)).toEqual(['voided']);
-    expect(outcomesOf(next.uid)).toEqual(['committed']);
+    expect(await outcomesOf(left.uid)).toEqual(['voided']);
+    expect(await outcomesOf(next.uid)).toEqual(['committed']);
     await Promise.all([left.stop(), next.stop()]);
   });
 });

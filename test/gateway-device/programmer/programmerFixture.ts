@@ -1,13 +1,14 @@
-import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { createPrivateKey, type KeyObject, randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { expect } from 'vitest';
 import { bl2Stage } from '../../../gateway-device/chip/bl2Stage.ts';
 import { type BoardEvent, createBoard, type StageFactory } from '../../../gateway-device/chip/board.ts';
 import { type ServedBoard, serveBoard } from '../../../gateway-device/chip/boardPorts.ts';
 import { type Chip, openChip, openChipFolder } from '../../../gateway-device/chip/chip.ts';
 import { devauthStage } from '../../../gateway-device/chip/devauthStage.ts';
 import type { Power } from '../../../gateway-device/chip/flash.ts';
+import { authKeySlot } from '../../../gateway-device/chip/keyStore.ts';
 import { appStage } from '../../../gateway-device/device/appStage.ts';
 import { createHttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { createProgrammerBoard } from '../../../gateway-device/programmer/board.ts';
@@ -15,11 +16,12 @@ import type { Core } from '../../../gateway-device/programmer/core.ts';
 import { importPackage } from '../../../gateway-device/programmer/packageImport.ts';
 import { produceUnit } from '../../../gateway-device/programmer/produce.ts';
 import type { TargetAddresses } from '../../../gateway-device/programmer/target.ts';
+import { zeroiseJob } from '../../../gateway-device/programmer/zeroise.ts';
 import { toHex } from '../../../src/bytes.ts';
 import { builtInFirmware, prepareProgrammer } from '../../../src/cli/prepareProgrammer.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { memoryStorage, memoryVault } from '../chip/memory.ts';
-import type { ProductionServer } from './productionServer.ts';
+import { type OemServer, temporary } from './oemServer.ts';
 
 /** Virtual boards on real sockets: a programmer prepared as the OEM does it, and targets as they come from the chip vendor. */
 
@@ -37,9 +39,6 @@ export type TestProgrammer = {
 };
 
 const folders: string[] = [];
-/** In memory where there is such a place: these tests write durably a few thousand times. */
-const temporary = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
-
 export function removeFolders(): void {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 }
@@ -59,19 +58,26 @@ export async function startProgrammer(folder: string, uid?: Uint8Array): Promise
   return { uid: toHex(chip.uid), folder, core, served, events, addresses, stop: () => served.close() };
 }
 
-export function officer(server: ProductionServer) {
-  return createHttpClient({ baseUrl: server.url, ca: server.rootPem, token: 'officer' });
+export function officer({ url, rootPem, plant }: OemServer) {
+  return createHttpClient({ baseUrl: url, ca: rootPem, token: plant.tokenOf('olga') });
+}
+
+/** The AUTH key where the virtual KeyStore keeps it. Only the proxy needs it, to be this programmer on its other side. */
+export function authKeyIn(folder: string): KeyObject {
+  const { keys } = JSON.parse(readFileSync(join(folder, 'keystore.json'), 'utf8')) as { readonly keys: Readonly<Record<number, string>> };
+  return createPrivateKey({ key: Buffer.from(keys[authKeySlot] ?? '', 'base64url'), format: 'der', type: 'pkcs8' });
 }
 
 /** Blank → shipped. */
-export async function preparedProgrammer(server: ProductionServer, lines: string[] = []): Promise<TestProgrammer> {
+export async function preparedProgrammer(server: OemServer, lines: string[] = []): Promise<TestProgrammer> {
   const programmer = await startProgrammer(newFolder(), freshId());
   await prepare(server, programmer, lines);
   return programmer;
 }
 
-export async function prepare(server: ProductionServer, { uid, addresses }: TestProgrammer, lines: string[] = []) {
+export async function prepare(server: OemServer, { uid, folder, addresses }: TestProgrammer, lines: string[] = []) {
   const http = officer(server);
+  server.proxy.know(uid, () => authKeyIn(folder));
   try {
     const wish = { addresses, uid, name: 'line 1', firmware: builtInFirmware, firmwareVersion: '1.0.0', serverUrl: server.url };
     return await prepareProgrammer(http, wish, line => void lines.push(line));
@@ -131,4 +137,18 @@ export async function importCode(core: Core, file: Uint8Array): Promise<string> 
     () => 'OK',
     (error: NusecError) => `${error.code}: ${error.message}`,
   );
+}
+
+/** A job that is the only one with units left on this programmer: earlier ones are ended. */
+export async function onlyJob(server: OemServer, { core, uid }: TestProgrammer, wish: Parameters<OemServer['newJob']>[1] = {}) {
+  for (const jobId of Object.keys(core.nvm.state().jobs)) await zeroiseJob(core, jobId);
+  const job = await server.newJob(uid, wish);
+  expect(await importCode(core, job.file)).toBe('OK');
+  return job;
+}
+
+/** The same programmer with the server out of reach and a memory that forgets: to try what it would do. */
+export function offline(core: Core): Core {
+  const { serverUrl: _, ...unconnected } = core.nvm.state();
+  return { ...core, nvm: { state: () => unconnected, update: change => change(unconnected) } };
 }

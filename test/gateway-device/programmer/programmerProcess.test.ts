@@ -5,23 +5,24 @@ import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connectProgrammer, sendPackage } from '../../../gateway-device/programmer/client.ts';
 import { toHex } from '../../../src/bytes.ts';
-import { type ProductionServer, startProductionServer } from './productionServer.ts';
-import { freshId, newFolder, removeFolders, startTarget } from './programmerFixture.ts';
+import { type OemServer, startOemServer } from './oemServer.ts';
+import { authKeyIn, freshId, newFolder, removeFolders, startTarget } from './programmerFixture.ts';
 
 /** The programmer as a process of its own, the tools as the contract manufacturer runs them, and kill -9 in between. */
 
-const main = join(import.meta.dirname, 'nusecTool.ts');
+const main = join(import.meta.dirname, '../../../src/cli/main.ts');
 type Ready = { readonly serialPort: number; readonly debugPort: number; readonly uid: string; readonly stage: string };
 type Running = { readonly child: ChildProcess; readonly ready: Ready; readonly lines: string[] };
 
-let server: ProductionServer;
+let server: OemServer;
 let running: Running;
 const folder = newFolder();
 const uid = toHex(freshId());
 const toolFolder = newFolder();
 
 beforeAll(async () => {
-  server = await startProductionServer();
+  server = await startOemServer();
+  server.proxy.know(uid, () => authKeyIn(folder));
   running = await start(['--uid', uid]);
 });
 afterAll(async () => {
@@ -52,7 +53,8 @@ async function killAndRestart(): Promise<void> {
 
 /** Runs the command line tool in a folder of its own. */
 function nusec(...args: string[]): Promise<{ readonly status: number; readonly out: string; readonly err: string }> {
-  const env = { ...process.env, NUSEC_TOKEN: 'officer', NUSEC_CA: join(toolFolder, 'root.pem'), NUSEC_SERVER: server.url, NO_COLOR: '1' };
+  const trust = { NUSEC_TOKEN: server.plant.tokenOf('olga'), NUSEC_CA: join(toolFolder, 'root.pem'), NUSEC_SERVER: server.url };
+  const env = { ...process.env, ...trust, NO_COLOR: '1' };
   return new Promise(resolve => {
     execFile(process.execPath, [main, ...args], { cwd: toolFolder, env }, (error, out, err) =>
       resolve({ status: typeof error?.code === 'number' ? error.code : error ? -1 : 0, out, err }),
@@ -63,7 +65,7 @@ function nusec(...args: string[]): Promise<{ readonly status: number; readonly o
 const serial = (): string => `127.0.0.1:${running.ready.serialPort}`;
 
 describe('nusec programmer, package and produce', () => {
-  const jobId = freshId();
+  let jobId: string;
 
   it('prepare makes a shipped programmer of a bare board, and may be run again (R3–R34, R104)', async () => {
     writeFileSync(join(toolFolder, 'root.pem'), server.rootPem);
@@ -76,36 +78,38 @@ describe('nusec programmer, package and produce', () => {
     expect(running.ready.stage).toBe('programmer');
     const again = ['--uid', uid, '--serial', serial(), '--debug', `127.0.0.1:${running.ready.debugPort}`];
     expect(JSON.parse((await nusec('programmer', 'prepare', ...again, '--json')).out)).toEqual({ uid, status: 'SHIPPED', kekEpoch: 1 });
-  }, 20_000);
+  }, 120_000);
 
   it('package import tells the count, and one constant code for every refusal (R62, R108)', async () => {
     const file = join(toolFolder, 'job.njp');
-    writeFileSync(file, await server.exportPackage(uid, { jobId, count: 2 }));
+    const job = await server.newJob(uid, { count: 2 });
+    jobId = job.jobId;
+    writeFileSync(file, job.file);
     const imported = await nusec('package', 'import', file, '--programmer', serial(), '--json');
     expect(imported, imported.err).toMatchObject({ status: 0 });
-    expect(JSON.parse(imported.out)).toMatchObject({ jobId: toHex(jobId), count: 2 });
+    expect(JSON.parse(imported.out)).toMatchObject({ jobId, count: 2 });
     const replayed = await nusec('package', 'import', file, '--programmer', serial(), '--json');
     expect(replayed.status).toBe(1);
     writeFileSync(join(toolFolder, 'damaged.njp'), readFileSync(file).fill(0, 100, 101));
     const damaged = await nusec('package', 'import', join(toolFolder, 'damaged.njp'), '--programmer', serial(), '--json');
     expect(JSON.parse(replayed.err)).toEqual(JSON.parse(damaged.err));
     expect(JSON.parse(damaged.err)).toMatchObject({ error: 'PACKAGE_REFUSED' });
-  }, 20_000);
+  }, 120_000);
 
   it('produce shows every step, and a kill -9 in the middle does not cost the unit (R70, T33)', async () => {
     const target = await startTarget();
     const wires = ['--target-serial', target.addresses.serial, '--target-debug', target.addresses.debug, '--json'];
     const reached = Promise.withResolvers<void>();
-    server.control.fault = ({ path }) => {
-      if (!path.endsWith('/application')) return undefined;
+    server.proxy.fail(({ name }) => {
+      if (name !== 'application') return undefined;
       reached.resolve();
       return 'lost';
-    };
+    });
     const cut = nusec('produce', '--programmer', serial(), ...wires);
     await reached.promise;
     await killAndRestart();
     expect((await cut).status).toBe(1);
-    server.control.fault = () => undefined;
+    server.proxy.heal();
     const done = await nusec('produce', '--programmer', serial(), ...wires);
     expect(done, done.err).toMatchObject({ status: 0 });
     const lines = done.out
@@ -114,9 +118,9 @@ describe('nusec programmer, package and produce', () => {
       .map(line => JSON.parse(line) as { step?: number; state?: string; outcome?: string });
     expect(lines.at(-1)).toEqual({ outcome: 'OK', remaining: 1 });
     expect(lines.filter(line => line.state === 'done').map(line => line.step)).toEqual([1, 14, 15, 16]);
-    expect(server.units.map(unit => unit.outcome)).toEqual(['committed']);
+    expect((await server.units(jobId, uid)).map(unit => unit.outcome)).toEqual(['committed']);
     await target.stop();
-  }, 30_000);
+  }, 120_000);
 
   it('ends with COUNT_EXHAUSTED and status 1 when the count is used up (RULE-4)', async () => {
     const [second, third] = [await startTarget(), await startTarget()];
@@ -131,9 +135,9 @@ describe('nusec programmer, package and produce', () => {
     const refused = await nusec('produce', '--programmer', serial(), ...wires(third));
     expect(refused.status).toBe(1);
     expect(JSON.parse(refused.err)).toMatchObject({ error: 'COUNT_EXHAUSTED' });
-    expect(server.allotment(toHex(jobId), uid).zeroised).toBe(true);
+    expect(await server.allotment(jobId, uid)).toMatchObject({ status: 'CLOSED', zeroised: true });
     await Promise.all([second.stop(), third.stop()]);
-  }, 20_000);
+  }, 120_000);
 
   it('leaves no key material with the tool, and none in what the programmer tells (T16, R106, RULE-2)', async () => {
     const secrets = secretsIn(['keystore.json', 'kek.json']);
@@ -148,11 +152,11 @@ describe('nusec programmer, package and produce', () => {
     }
   });
 
-  it('keeps a signed ledger of every unit (RULE-20, R82)', () => {
-    const kept = readFileSync(join(folder, `ledger-${toHex(jobId)}.log`), 'utf8')
+  it('keeps a signed ledger of every unit (RULE-20, R82)', async () => {
+    const kept = readFileSync(join(folder, `ledger-${jobId}.log`), 'utf8')
       .trim()
       .split('\n');
-    expect(new Set(kept).size).toBe(server.allotment(toHex(jobId), uid).records.length);
+    expect(new Set(kept).size).toBe((await server.ledger(jobId, uid)).length);
   });
 });
 

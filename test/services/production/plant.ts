@@ -39,10 +39,11 @@ const people: Readonly<Record<string, readonly Role[]>> = {
   aldo: ['auditor'],
 };
 
-export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx) {
-  const dataDir = mkdtempSync(join(tmpdir(), 'nusec-plant-'));
+/** @param place where its data folder is made, and the port that packages name as the server's */
+export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, place: { folder?: string; httpsPort?: number } = {}) {
+  const dataDir = mkdtempSync(join(place.folder ?? tmpdir(), 'nusec-plant-'));
   const settings = readSettings(dataDir, { NUSEC_LOG_LEVEL: 'silent' });
-  const opened = await openContext(settings, { https: 8443, crl: 8080 }, true);
+  const opened = await openContext(settings, { https: place.httpsPort ?? 8443, crl: 8080 }, true);
   let aheadMs = 0;
   const ctx = wrap({ ...opened.ctx, clock: () => new Date(Date.now() + aheadMs) });
   const { tokens } = await initialiseProject(ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
@@ -88,6 +89,9 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx) {
     ctx,
     dataDir,
     services,
+    api,
+    /** Of a person by name. */
+    tokenOf: (name: string): string => tokenOf.get(name) ?? '',
     call,
     ...asking(call),
     moveClock(ms: number) {

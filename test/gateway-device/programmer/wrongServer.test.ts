@@ -1,0 +1,190 @@
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { agreeWithServer, withServer } from '../../../gateway-device/programmer/core.ts';
+import { readBundle, readIdentity } from '../../../gateway-device/programmer/identity.ts';
+import { fromBase64url, fromHex, toBase64url, toHex } from '../../../src/bytes.ts';
+import type { NusecError } from '../../../src/errors.ts';
+import { issueCertificate } from '../../../src/pki/certificate.ts';
+import { toPem } from '../../../src/pki/pem.ts';
+import { type Grant, signGrant } from '../../../src/production/grant.ts';
+import { ledgerHeadOf } from '../../../src/production/ledger.ts';
+import type { Signer } from '../../../src/production/signed.ts';
+import { carryOut } from '../../../src/services/administration/caGenerations.ts';
+import { packageSigner } from '../../../src/services/authority/authority.ts';
+import { activeCa } from '../../../src/services/authority/issuingCa.ts';
+import { type Authority, leafFields, makeIca, makeKey, makeRoot } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
+import { type Call, changedJson, failing } from '../../support/faults.ts';
+import { signerOf } from './factory.ts';
+import { type OemServer, startOemServer } from './oemServer.ts';
+import { freshId, onlyJob, preparedProgrammer, produce, removeFolders, startTarget, type TestProgrammer } from './programmerFixture.ts';
+
+/** A server that is wrong, or is not the server: what the programmer checks although the server has said it. */
+
+let server: OemServer;
+let programmer: TestProgrammer;
+
+beforeAll(async () => {
+  server = await startOemServer();
+  programmer = await preparedProgrammer(server);
+});
+afterAll(async () => {
+  await programmer.stop();
+  await server.close();
+  removeFolders();
+});
+
+const job = (wish?: Parameters<typeof onlyJob>[2]) => onlyJob(server, programmer, wish);
+const lastUnit = async (jobId: string) => (await server.units(jobId, programmer.uid)).at(-1);
+
+/** Builds a fresh chip while the rule holds. */
+async function produceWith(rule: Parameters<OemServer['proxy']['fail']>[0]): Promise<string> {
+  const target = await startTarget();
+  server.proxy.fail(rule);
+  const { code } = await produce(programmer.core, target.addresses);
+  server.proxy.heal();
+  await target.stop();
+  return code;
+}
+
+/** A grant for what this call asks, with changes, and not by the rules of the server. */
+async function grantFor({ body }: Call, changes: Partial<Grant>, signer?: Signer) {
+  const { jobId, uid, ledger } = body as { readonly jobId: string; readonly uid: string; readonly ledger: readonly string[] };
+  const grant: Grant = {
+    grantId: freshId(),
+    jobId: fromHex(jobId),
+    uid: fromHex(uid),
+    objId: freshId(),
+    progUid: fromHex(programmer.uid),
+    number: 1,
+    expiresAtSeconds: 1_900_000_000,
+    ledgerHead: ledgerHeadOf(fromBase64url(ledger.at(-1) ?? '')),
+    ...changes,
+  };
+  const signed = await signGrant(grant, signer ?? (await packageSigner(server.ctx)));
+  return { grantId: toHex(grant.grantId), objId: toHex(grant.objId), grant: toBase64url(signed), expiresAt: '2030-01-01T00:00:00.000Z' };
+}
+
+const granting = (changes: Partial<Grant>, signer?: Signer) => (call: Call) =>
+  call.name === 'units' ? { instead: changedJson(() => grantFor(call, changes, signer)) } : undefined;
+
+describe('a server that is wrong', () => {
+  it('offers an application that is not in the package: refused (RULE-8)', async () => {
+    covers('RULE-8');
+    const { jobId } = await job();
+    const other = { bodySha256: toHex(new Uint8Array(32).fill(9)) };
+    expect(await produceWith(failing('application', { instead: changedJson(offer => ({ ...offer, ...other })) }))).toBe(
+      'FIRMWARE_NOT_BOUND',
+    );
+    expect(await lastUnit(jobId)).toMatchObject({ outcome: 'voided', scrap: true });
+  });
+
+  it('gives a grant for something else, or not signed by the package key: refused (RULE-5, I12)', async () => {
+    covers('RULE-5', 'I12');
+    const { jobId } = await job();
+    for (const changes of [{ uid: freshId() }, { jobId: freshId() }, { progUid: freshId() }, { ledgerHead: new Uint8Array(32) }]) {
+      expect(await produceWith(granting(changes))).toBe('GRANT_REFUSED');
+    }
+    expect(await produceWith(granting({}, signerOf(makeKey())))).toBe('COSE_SIGNATURE');
+    expect(await produceWith(() => undefined)).toBe('OK');
+    expect(programmer.core.nvm.state().jobs[jobId]).toMatchObject({ committed: 1, scrapped: 0, open: 0 });
+  });
+
+  it('grants a chip that is not on the list: refused, and the count comes back (RULE-7, T7)', async () => {
+    covers('RULE-7', 'T7');
+    const { jobId } = await job({ uids: Array.from({ length: 2001 }, () => toHex(freshId())) });
+    expect(await produceWith(granting({}))).toBe('UID_NOT_LISTED');
+    expect(programmer.core.nvm.state().jobs[jobId]).toMatchObject({ count: 10, committed: 0, scrapped: 0, open: 0 });
+  });
+
+  it('holds a grant for expired: the unit is void (I12)', async () => {
+    covers('I12');
+    const { jobId } = await job();
+    const late = ({ name }: Call) => {
+      if (name === 'locked') server.plant.moveClock(16 * 60_000);
+      return undefined;
+    };
+    expect(await produceWith(late)).toBe('GRANT_EXPIRED');
+    expect(await lastUnit(jobId)).toMatchObject({ outcome: 'voided', scrap: true, hasApplication: false });
+  });
+
+  it('shows an older trust bundle: the newer one stays (silence 11)', async () => {
+    const version = async () => (await readBundle(programmer.core.chip, readIdentity(programmer.core.chip))).version;
+    await job();
+    const older = await withServer(programmer.core, api => api.trustBundle());
+    const before = await version();
+    await carryOut(server.ctx, { type: 'establishPackageKey', keyId: 'package/2' }, ['operator:alice', 'operator:bob']);
+    await job();
+    expect(await version()).toBe(before + 1);
+    server.proxy.fail(failing('trust-bundle', { instead: given => ({ ...given, body: older }) }));
+    await job();
+    server.proxy.heal();
+    expect(await version()).toBe(before + 1);
+  });
+
+  it('offers an application below the rollback floor of the package: refused (RULE-11, T12)', async () => {
+    covers('RULE-11', 'T12');
+    await server.plant.ask('rita', 'POST', '/v1/lines', { line: 'meter', rollbackFloor: 6 });
+    const { jobId } = await job();
+    const offered = ({ name, body }: Call) => {
+      const { uid, objId } = body as { readonly uid: string; readonly objId: string };
+      return name === 'application' ? { instead: changedJson(() => server.signedApplication(jobId, uid, objId)) } : undefined;
+    };
+    expect(await produceWith(offered)).toBe('ROLLBACK');
+    expect(await lastUnit(jobId)).toMatchObject({ outcome: 'voided', scrap: true });
+  });
+});
+
+describe('somebody who is not the server', () => {
+  /** An HTTPS server with this certificate; counts what reaches it. */
+  async function impostor(cert: string, key: string) {
+    let requests = 0;
+    const listening = createServer({ cert, key }, (_, response) => {
+      requests += 1;
+      response.end('{}');
+    });
+    await new Promise<void>(resolve => listening.listen(0, '127.0.0.1', resolve));
+    const url = `https://localhost:${(listening.address() as AddressInfo).port}`;
+    const close = () => new Promise(resolve => listening.close(resolve));
+    return { url, requests: () => requests, close };
+  }
+
+  type Forgery = { readonly dnsNames?: readonly string[]; readonly notBefore?: string; readonly isOurs?: boolean };
+
+  /** @returns PEM of certificate chain and key */
+  async function identity({ dnsNames = ['localhost'], notBefore, isOurs = true }: Forgery): Promise<readonly [string, string]> {
+    const key = makeKey();
+    const ours = await activeCa(server.ctx, 'server');
+    const stranger = await makeIca(await makeRoot(), 'servers');
+    const ca = isOurs ? ours : { certificate: stranger.certificate, signer: stranger.key.signer };
+    const fields = { ...leafFields({ certificate: ca.certificate } as Authority, key.spki), ...(notBefore && { notBefore }) };
+    const { der } = await issueCertificate('server', { ...fields, commonName: 'server', dnsNames, ipAddresses: [] }, ca.signer);
+    const pem = toPem('CERTIFICATE', der) + toPem('CERTIFICATE', ca.certificate.der);
+    return [pem, key.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string];
+  }
+
+  /** What comes of agreeing a key with an impostor, and how many requests it got. */
+  async function agreeing(forgery: Forgery) {
+    const fake = await impostor(...(await identity(forgery)));
+    const code = await agreeWithServer(programmer.core, fake.url).then(
+      () => 'OK',
+      (error: NusecError) => error.code,
+    );
+    await fake.close();
+    return { code, requests: fake.requests() };
+  }
+
+  it.each<readonly [string, Forgery]>([
+    ['is of another root', { isOurs: false }],
+    ['has another name', { dnsNames: ['nusec.example.com'] }],
+    ['has expired', { notBefore: '2020-01-01T00:00:00.000Z' }],
+  ])('gets no request when its certificate %s (T14)', async (_, forgery) => {
+    covers('T14');
+    expect(await agreeing(forgery)).toEqual({ code: 'SERVER_UNREACHABLE', requests: 0 });
+  });
+
+  it('would get one with a certificate of ours for this name', async () => {
+    expect(await agreeing({})).toEqual({ code: 'BAD_REQUEST', requests: 1 });
+  });
+});
