@@ -13,9 +13,10 @@ import { openContext } from './services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel.ts';
 import { startClientTrust } from './services/identity/clientTrust.ts';
 import { issueServerIdentity, startTlsRenewal } from './services/identity/serverCertificate.ts';
+import { whileLeading } from './services/processes/leadership.ts';
 import { openPeerLinks } from './services/processes/peerLinks.ts';
 import { createPeers } from './services/processes/peers.ts';
-import { maxProcessSlots, whileLeading } from './services/processes/processSlots.ts';
+import { maxProcessSlots } from './services/processes/processSlots.ts';
 import { createBulkRevocations } from './services/revocation/bulkRevocations.ts';
 import { startOcsp } from './services/revocation/ocsp.ts';
 import { checkRevocationMark } from './services/revocation/revocationMark.ts';
@@ -83,9 +84,10 @@ export async function startServer(settings: Settings): Promise<RunningServer> {
     api.setSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' });
     gateway.renew({ key, cert, ca });
   });
-  const housekeeping = () => startHousekeeping({ ctx, alarms, revocations }, markFile);
-  const leadership = await whileLeading(settings.dataDir, housekeeping, error =>
-    ctx.log.error({ error: String(error) }, 'the housekeeping did not begin'),
+  const leadership = await whileLeading(
+    { dataDir: settings.dataDir, store: ctx.store },
+    epoch => startHousekeeping({ ctx, revocations }, markFile, epoch),
+    error => ctx.log.error({ error: String(error) }, 'the housekeeping did not begin'),
   );
   return {
     httpsPort,

@@ -39,7 +39,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/config.ts': [],
 
   'src/services/base': ['src/domain', ...effects],
-  'src/services/processes': ['src/keystore'],
+  'src/services/processes': ['src/eventstore', 'src/keystore'],
   'src/services/dataFolder': ['src/config.ts', ...below('processes')],
   'src/services/authority': below(),
   'src/services/revocation': below('authority'),

@@ -38,6 +38,7 @@ const problems = {
   STORE_DAMAGED: [500, 'The event store is damaged'],
   STORE_OLDER: [503, 'The event store is older than the revocations that are known'],
   STORE_UNAVAILABLE: [503, 'The event store cannot take the event now'],
+  LEADERSHIP_OVER: [503, 'Another process leads now'],
   TOO_MANY_SERVERS: [503, 'Too many processes share the data folder'],
   PROJECTION_BEHIND: [503, 'The read models are behind'],
   BLOB_NOT_FOUND: [404, 'There is no such content'],

@@ -1,9 +1,9 @@
-/** Collects appends and commits them in groups: the more writers, the larger the group. There is no timer: a lone append is committed in the same
+/** Collects what is to be stored and commits it in groups: the more writers, the larger the group. There is no timer: a lone append is committed in the same
  *  turn of the event loop; what comes while the disk is busy waits for it together. */
 import { NusecError } from '../errors.ts';
 import type { Durability } from './durability.ts';
 import type { AppendResult } from './port.ts';
-import type { AppendRequest, Outcome, Writer } from './writer.ts';
+import type { CommitRequest, Outcome, Writer } from './writer.ts';
 
 /** Events of one transaction; what is above it goes into the next turn, so that other work gets its turn too. */
 const maxGroupEvents = 1024;
@@ -16,12 +16,17 @@ const lockPauseMs = 1;
 /** How long an append waits for the write lock. */
 export const defaultLockWaitMs = 5000;
 
-type Waiting = AppendRequest & { readonly sinceMs: number; resolve(result: AppendResult): void; reject(error: unknown): void };
+type Waiting = CommitRequest & {
+  readonly eventCount: number;
+  readonly sinceMs: number;
+  resolve(results: readonly AppendResult[]): void;
+  reject(error: unknown): void;
+};
 
 export type CommitQueue = {
-  /** Resolves when the append is on the disk.
-   *  @throws RATE_LIMITED, STORE_UNAVAILABLE, and what refuses this append alone */
-  add(request: AppendRequest): Promise<AppendResult>;
+  /** Resolves when the request is on the disk.
+   *  @throws RATE_LIMITED, STORE_UNAVAILABLE, and what refuses this request alone */
+  add(request: CommitRequest): Promise<readonly AppendResult[]>;
   /** To be called when the disk has become free. */
   advance(): void;
   /** Resolves when nothing waits any more. */
@@ -64,7 +69,7 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
   };
   const remove = (group: readonly Waiting[]): readonly Waiting[] => {
     waiting = waiting.slice(group.length);
-    for (const { events } of group) queuedEvents -= events.length;
+    for (const { eventCount } of group) queuedEvents -= eventCount;
     if (waiting.length === 0 && unsettled === 0) becameIdle.resolve();
     return group;
   };
@@ -96,9 +101,10 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
     advance,
     add: request =>
       new Promise((resolve, reject) => {
-        if (queuedEvents + request.events.length > maxQueuedEvents) throw new NusecError('RATE_LIMITED', 'the event store is behind');
-        queuedEvents += request.events.length;
-        waiting.push({ ...request, sinceMs: performance.now(), resolve, reject });
+        const eventCount = request.appends.reduce((count, { events }) => count + events.length, 0);
+        if (queuedEvents + eventCount > maxQueuedEvents) throw new NusecError('RATE_LIMITED', 'the event store is behind');
+        queuedEvents += eventCount;
+        waiting.push({ ...request, eventCount, sinceMs: performance.now(), resolve, reject });
         advance();
       }),
     async idle() {
@@ -115,7 +121,7 @@ function groupLength(waiting: readonly Waiting[]): number {
   let events = 0;
   let count = 0;
   while (count < Math.min(most, waiting.length)) {
-    events += (waiting[count] as Waiting).events.length;
+    events += (waiting[count] as Waiting).eventCount;
     if (count > 0 && events > maxGroupEvents) break;
     count += 1;
   }

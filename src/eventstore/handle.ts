@@ -2,7 +2,7 @@
 import { type Decider, fold } from '../domain/decider.ts';
 import { NusecError } from '../errors.ts';
 import { type Lru, lru } from '../lru.ts';
-import type { EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
+import type { Append, AppendResult, EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
 import { noStream, RevisionConflict } from './revision.ts';
 
 /** Decisions taken again because another process was faster. Within one process commands to a stream wait for each other. */
@@ -23,6 +23,8 @@ export type CommandMeta = {
   readonly now: string;
   /** UUIDv7, see ids.ts */
   readonly newId: () => string;
+  /** Leadership under which the events are stored; default: they need none. */
+  readonly epoch?: number;
 };
 
 export type Handled<State, Event> = {
@@ -95,10 +97,16 @@ async function decideOnce<Command, State, Event extends DomainEvent>(
   const events = decider.decide(command, before.state);
   if (events.length === 0) return { ...before, events };
   const expected = before.revision === noStream ? 'none' : before.revision;
-  const { revision, position } = await store.append(stream, expected, envelopes(events, meta));
+  const { revision, position } = await append(store, { stream, expected, events: envelopes(events, meta) }, meta.epoch);
   const state = fold(decider, events, before.state);
   memoryOf(store).states.set(stream, { decider, loaded: { revision, position, state } });
   return { revision, position, events, state };
+}
+
+async function append(store: EventStore, request: Append, epoch: number | undefined): Promise<AppendResult> {
+  if (epoch === undefined) return store.append(request.stream, request.expected, request.events);
+  const [result] = await store.commit({ appends: [request], epoch });
+  return result as AppendResult;
 }
 
 function envelopes(events: readonly DomainEvent[], { by, cause, corr, now, newId }: CommandMeta): EventToAppend[] {

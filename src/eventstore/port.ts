@@ -35,6 +35,17 @@ export type RecordedEvent = Required<Pick<EventToAppend, 'type' | 'v' | 'id' | '
 /** any: no check · none: the stream must not exist · exists: it must · number: its newest revision must be this one. */
 export type ExpectedRevision = 'any' | 'none' | 'exists' | number;
 
+/** Events for one stream. */
+export type Append = { readonly stream: string; readonly expected: ExpectedRevision; readonly events: readonly EventToAppend[] };
+
+/** What is stored together or not at all, with one wait for the disk. */
+export type Unit = {
+  /** In this order; several for one stream each expect what the ones before them leave. */
+  readonly appends: readonly Append[];
+  /** The leadership this is done under (see takeEpoch). */
+  readonly epoch?: number | undefined;
+};
+
 export type AppendResult = { readonly revision: number; readonly position: number };
 
 export type Subscription = {
@@ -51,6 +62,14 @@ export type EventStore = {
    *  @throws RevisionConflict (REVISION_CONFLICT, STREAM_EXISTS, STREAM_NOT_FOUND: carries the actual revision), EVENT_TOO_LARGE,
    *  BAD_REQUEST (not a stream name, not JSON), RATE_LIMITED (too many appends not awaited), STORE_UNAVAILABLE (disk full: nothing stored), STORE_CLOSED */
   append(stream: string, expected: ExpectedRevision, events: readonly EventToAppend[]): Promise<AppendResult>;
+  /** Appends to several streams, all or none. @returns one result for each append
+   *  @throws as append, of the first append that is refused; LEADERSHIP_OVER when another process has taken the epoch */
+  commit(unit: Unit): Promise<readonly AppendResult[]>;
+  /** Number of the present leadership among the processes that share the store; 0 before the first. */
+  epoch(): number;
+  /** Begins the next leadership: from here on, whatever is committed under an earlier epoch is refused.
+   *  @param seen the epoch that is over @returns the new epoch, or undefined when another process was faster */
+  takeEpoch(seen: number): Promise<number | undefined>;
   /** Events of one stream from `fromRevision` (default 0), oldest first; `[]` when the stream does not exist. */
   readStream(stream: string, fromRevision?: number): Promise<readonly RecordedEvent[]>;
   /** At most `limit` events with position > `after`, oldest first. */

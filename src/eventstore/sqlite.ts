@@ -123,6 +123,8 @@ function sqliteStorage(db: Database): Storage {
        ) SELECT position, stream, revision, id, hash, body FROM chain`,
     )
     .raw();
+  const epoch = db.prepare<number>('SELECT epoch FROM store').pluck();
+  const setEpoch = db.prepare('UPDATE store SET epoch = ?');
   // SQLite's own count of commits by other connections.
   const version = db.prepare<number>('PRAGMA data_version').pluck();
   let seen: number | undefined;
@@ -160,6 +162,8 @@ function sqliteStorage(db: Database): Storage {
     rollback() {
       if (db.inTransaction) db.exec('ROLLBACK');
     },
+    epoch: () => epoch.get() ?? 0,
+    setEpoch: next => void setEpoch.run(next),
     sync: wal.sync,
     back: (position, fromRevision) => back.all(position, fromRevision).map(decode),
     *walk(position) {

@@ -26,6 +26,10 @@ export type Storage = {
   /** Begins a transaction. @returns false while another process holds the write lock: nothing has begun then */
   begin(): boolean;
   insert(row: Row): void;
+  /** Number of the present leadership. */
+  epoch(): number;
+  /** Within a transaction. */
+  setEpoch(epoch: number): void;
   /** Shows the rows since begin() to every process. They are on the disk after the next sync(). */
   commit(): void;
   rollback(): void;

@@ -2,10 +2,10 @@ import { NusecError } from '../errors.ts';
 import { createCommitQueue, defaultLockWaitMs } from './commitQueue.ts';
 import { createDurability } from './durability.ts';
 import { encodeAppend } from './envelope.ts';
-import type { AppendResult, EventStore, ExpectedRevision, RecordedEvent, Subscription } from './port.ts';
+import type { Append, AppendResult, EventStore, ExpectedRevision, RecordedEvent, Subscription } from './port.ts';
 import type { Storage, StreamHead } from './storage.ts';
 import { commitSignal, follow } from './subscription.ts';
-import { createWriter } from './writer.ts';
+import { type AppendRequest, createWriter } from './writer.ts';
 
 /** Most events one readAll returns. */
 const maxReadEvents = 10_000;
@@ -46,9 +46,24 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
 
   const store: EventStore = {
     async append(stream, expected, events): Promise<AppendResult> {
+      const [result] = await store.commit({ appends: [{ stream, expected, events }] });
+      return result as AppendResult;
+    },
+    async commit({ appends, epoch }) {
       requireOpen();
-      requireExpected(expected);
-      return commits.add({ stream, expected, events: encodeAppend(stream, events) });
+      return commits.add({ appends: appends.map(encode), epoch });
+    },
+    epoch: () => storage.epoch(),
+    async takeEpoch(seen) {
+      requireOpen();
+      const nextEpoch = seen + 1;
+      return commits.add({ appends: [], epoch: seen, nextEpoch }).then(
+        () => nextEpoch,
+        error => {
+          if (error instanceof NusecError && error.code === 'LEADERSHIP_OVER') return undefined;
+          throw error;
+        },
+      );
     },
     async readStream(stream, fromRevision = 0): Promise<readonly RecordedEvent[]> {
       requireOpen();
@@ -83,6 +98,11 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
   // A process that was killed may have left events that are not on the disk yet.
   catchUp();
   return store;
+}
+
+function encode({ stream, expected, events }: Append): AppendRequest {
+  requireExpected(expected);
+  return { stream, expected, events: encodeAppend(stream, events) };
 }
 
 function requireExpected(expected: ExpectedRevision): void {

@@ -14,8 +14,16 @@ const maxRepeatDistance = 10_000;
 const emptyStream: StreamHead = { revision: noStream, position: 0, hash: chainStart };
 
 export type AppendRequest = { readonly stream: string; readonly expected: ExpectedRevision; readonly events: readonly EncodedEvent[] };
-/** What became of one request of a group. */
-export type Outcome = AppendResult | Error;
+/** What is stored together or not at all. */
+export type CommitRequest = {
+  readonly appends: readonly AppendRequest[];
+  /** Refused unless this is the present leadership. */
+  readonly epoch?: number | undefined;
+  /** The leadership that begins with it. */
+  readonly nextEpoch?: number;
+};
+/** What became of one request of a group: a result for each of its appends, or why none of it is stored. */
+export type Outcome = readonly AppendResult[] | Error;
 
 export type Writer = {
   headOf(stream: string): StreamHead;
@@ -26,7 +34,7 @@ export type Writer = {
   /** Commits a group in one transaction. A request that is refused does not touch the others.
    *  @returns undefined while another process holds the write lock
    *  @throws NusecError STORE_UNAVAILABLE when the group could not be stored; then none of it is */
-  write(group: readonly AppendRequest[]): readonly Outcome[] | undefined;
+  write(group: readonly CommitRequest[]): readonly Outcome[] | undefined;
 };
 
 export function createWriter(storage: Storage): Writer {
@@ -49,7 +57,7 @@ export function createWriter(storage: Storage): Writer {
   };
   const headOf = (stream: string) => heads.get(stream) ?? emptyStream;
 
-  const write = (group: readonly AppendRequest[]): readonly Outcome[] | undefined => {
+  const write = (group: readonly CommitRequest[]): readonly Outcome[] | undefined => {
     const undo: (() => void)[] = [];
     let next = 0;
     const insert = ({ stream, events }: AppendRequest): AppendResult => {
@@ -66,13 +74,28 @@ export function createWriter(storage: Storage): Writer {
       heads.set(stream, head);
       return { revision: head.revision, position: head.position };
     };
+    /** Everything is decided before anything is inserted. */
+    const store = ({ appends, epoch, nextEpoch }: CommitRequest): Outcome => {
+      if (epoch !== undefined && epoch !== storage.epoch()) return new NusecError('LEADERSHIP_OVER', 'another process leads now');
+      const ahead = new Map<string, number>();
+      const decisions: (AppendResult | undefined)[] = [];
+      for (const request of appends) {
+        const head = headOf(request.stream);
+        const decision = decide(storage, ids, head, ahead.get(request.stream) ?? head.revision, request);
+        if (decision instanceof Error) return decision;
+        if (decision === undefined) ahead.set(request.stream, (ahead.get(request.stream) ?? head.revision) + request.events.length);
+        decisions.push(decision);
+      }
+      if (nextEpoch !== undefined) storage.setEpoch(nextEpoch);
+      return decisions.map((decision, i) => decision ?? insert(appends[i] as AppendRequest));
+    };
     try {
       // Most of what others have written is taken in before the lock is held.
       catchUp();
       if (!storage.begin()) return undefined;
       catchUp();
       next = newest;
-      const outcomes = group.map(request => decide(storage, ids, headOf(request.stream), request) ?? insert(request));
+      const outcomes = group.map(store);
       storage.commit();
       newest = next;
       return outcomes;
@@ -87,9 +110,16 @@ export function createWriter(storage: Storage): Writer {
 }
 
 /** The outcome of a request that stores nothing: a repetition's first result or a refusal. */
-function decide(storage: Storage, ids: RecentIds, head: StreamHead, { stream, expected, events }: AppendRequest): Outcome | undefined {
-  if (!matchesExpected(expected, head.revision)) {
-    return repeatAtRevision(storage, head, expected, events) ?? new RevisionConflict(stream, expected, head.revision);
+function decide(
+  storage: Storage,
+  ids: RecentIds,
+  head: StreamHead,
+  /** Newest revision when the appends before it in the same request are stored. */
+  revision: number,
+  { stream, expected, events }: AppendRequest,
+): AppendResult | Error | undefined {
+  if (!matchesExpected(expected, revision)) {
+    return repeatAtRevision(storage, head, expected, events) ?? new RevisionConflict(stream, expected, revision);
   }
   if (typeof expected === 'number' || expected === 'none') return undefined;
   return repeatAnywhere(storage, ids, head, events);
@@ -104,7 +134,12 @@ function repeatAtRevision(storage: Storage, head: StreamHead, expected: Expected
 }
 
 /** Without an expected revision the ids alone tell: remembered, or searched in the stream when they may be older than the memory. */
-function repeatAnywhere(storage: Storage, ids: RecentIds, head: StreamHead, events: readonly EncodedEvent[]): Outcome | undefined {
+function repeatAnywhere(
+  storage: Storage,
+  ids: RecentIds,
+  head: StreamHead,
+  events: readonly EncodedEvent[],
+): AppendResult | Error | undefined {
   const first = (events[0] as EncodedEvent).id;
   if (head.revision === noStream || !ids.mayBeStored(first)) return undefined;
   const stored = findInStream(storage, head, events, link => link.id === first);

@@ -21,6 +21,12 @@ async function openShared(): Promise<EventStore> {
       appending += 1;
       return now.append(...args).finally(change);
     },
+    commit(...args) {
+      appending += 1;
+      return now.commit(...args).finally(change);
+    },
+    epoch: () => now.epoch(),
+    takeEpoch: (...args) => now.takeEpoch(...args),
     readStream: (...args) => now.readStream(...args),
     readAll: (...args) => now.readAll(...args),
     subscribe: (...args) => now.subscribe(...args),
@@ -125,6 +131,38 @@ describe.each(Object.entries(engines))('event store on %s', (_name, open) => {
     await expect(store.append('s', 'none', [a, event('C')])).rejects.toMatchObject({ code: 'STREAM_EXISTS' });
     await expect(store.append('s', 'none', [a, b, event('C')])).rejects.toMatchObject({ code: 'STREAM_EXISTS' });
     expect(await all()).toHaveLength(2);
+  });
+
+  it('a commit stores appends to several streams together or not at all, with one result for each', async () => {
+    await store.append('a', 'none', [event('A')]);
+    const twice = [event('B'), event('C')];
+    const results = await store.commit({
+      appends: [
+        { stream: 'a', expected: 0, events: twice },
+        { stream: 'b', expected: 'none', events: [event('D')] },
+        { stream: 'a', expected: 2, events: [event('E')] },
+      ],
+    });
+    expect(results).toEqual([
+      { revision: 2, position: 3 },
+      { revision: 0, position: 4 },
+      { revision: 3, position: 5 },
+    ]);
+    const late = { stream: 'c', expected: 'none', events: [event('F')] } as const;
+    await expect(store.commit({ appends: [late, { stream: 'b', expected: 'none', events: [event('G')] }] })).rejects.toMatchObject({
+      code: 'STREAM_EXISTS',
+      stream: 'b',
+      actual: 0,
+    });
+    expect(await store.readStream('c')).toEqual([]);
+    expect((await all()).map(e => e.type)).toEqual(['A', 'B', 'C', 'D', 'E']);
+    for (const stream of ['a', 'b']) expect(verifyStream(await store.readStream(stream))).toMatchObject({ ok: true });
+    // The whole again: the first results.
+    expect(await store.commit({ appends: [{ stream: 'a', expected: 0, events: twice }, late] })).toEqual([
+      results[0],
+      { revision: 0, position: 6 },
+    ]);
+    expect(await store.commit({ appends: [] })).toEqual([]);
   });
 
   it('a refused append in a group leaves the others alone', async () => {

@@ -11,6 +11,7 @@ export function openMemoryStore(): EventStore {
 function memoryStorage(): Storage {
   const rows: Row[] = [];
   let begun = 0;
+  let epoch = 0;
   const at = (position: number) => rows[position - 1];
   return {
     scan() {},
@@ -33,6 +34,10 @@ function memoryStorage(): Storage {
       for (let row = at(position); row; row = at(row.prev)) yield row;
     },
     after: (position, limit) => rows.slice(position, position + limit).map(decode),
+    epoch: () => epoch,
+    setEpoch(next) {
+      epoch = next;
+    },
     sync: async () => {},
     close: async () => {},
   };

@@ -34,7 +34,7 @@ export function createAlarms(ctx: Context): Alarms {
       last.set(name, now);
       if (last.size > maxRemembered) last.delete(last.keys().next().value as string);
       const event = { type: 'AlarmRaised', id: ctx.newId(), at: nowIso(ctx), by: 'system:alarms', data: { code, subject, detail } };
-      await ctx.store.append(`alarm-${subject}`, 'any', [event]);
+      await ctx.store.commit({ appends: [{ stream: `alarm-${subject}`, expected: 'any', events: [event] }], epoch: ctx.epoch });
     },
   };
 }

@@ -24,6 +24,8 @@ export type Context = {
   readonly crlBaseUrl: string;
   /** `https://host:port` of the API; goes into production packages. */
   readonly apiBaseUrl: string;
+  /** Set where the leading process works: what is appended after another one has begun to lead is refused (LEADERSHIP_OVER). */
+  readonly epoch?: number;
 };
 
 export type Log = {
@@ -42,7 +44,12 @@ export function execute<Command, State, Event extends DomainEvent>(
   command: Command,
   by: string,
 ): Promise<Handled<State, Event>> {
-  return handle(ctx.store, decider, stream, command, { by, now: ctx.clock().toISOString(), newId: ctx.newId });
+  return handle(ctx.store, decider, stream, command, {
+    by,
+    now: ctx.clock().toISOString(),
+    newId: ctx.newId,
+    ...(ctx.epoch !== undefined && { epoch: ctx.epoch }),
+  });
 }
 
 /** The present state of an aggregate. */

@@ -67,9 +67,11 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Pro
   const run = (id: string): void => {
     running = running
       .then(() => work(id))
-      .catch(error =>
-        alarms.raise({ code: 'BULK_REVOCATION_STOPPED', subject: id, detail: error instanceof Error ? error.message : 'unknown' }),
-      );
+      .catch(async error => {
+        // Another process leads, and goes on with it.
+        if (error instanceof NusecError && error.code === 'LEADERSHIP_OVER') return;
+        await alarms.raise({ code: 'BULK_REVOCATION_STOPPED', subject: id, detail: error instanceof Error ? error.message : 'unknown' });
+      });
   };
   const work = async (id: string): Promise<void> => {
     let now = bulkRevocationOf(await stateNow(ctx), id);

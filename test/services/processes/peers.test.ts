@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,9 +6,9 @@ import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vit
 import { NusecError } from '../../../src/errors.ts';
 import { openPeerLinks } from '../../../src/services/processes/peerLinks.ts';
 import { createPeers } from '../../../src/services/processes/peers.ts';
-import { maxProcessSlots, takeProcessSlot, whileLeading } from '../../../src/services/processes/processSlots.ts';
+import { maxProcessSlots, takeProcessSlot } from '../../../src/services/processes/processSlots.ts';
 
-/** Server processes at one data folder, here as parts of one process: seats, leadership and the sockets between them. */
+/** Server processes at one data folder, here as parts of one process: slots and the sockets between them. */
 
 let dataDir: string;
 beforeEach(() => {
@@ -97,29 +97,5 @@ describe('seats', () => {
     seats[4]?.release();
     expect(takeProcessSlot(dataDir)).toMatchObject({ number: 5 });
     for (const { release } of seats) release();
-  });
-
-  it('have one leader; another follows when it ends, also when the first could not begin', async () => {
-    const log: string[] = [];
-    const leader = (name: string, begins = true) =>
-      whileLeading(
-        dataDir,
-        async () => {
-          if (!begins) throw new Error(`${name} cannot`);
-          log.push(`${name} begins`);
-          return async () => void log.push(`${name} ends`);
-        },
-        error => log.push(String(error)),
-      );
-    const lame = await leader('lame', false);
-    await lame.close();
-    const one = await leader('one');
-    const two = await leader('two');
-    expect(log).toEqual(['Error: lame cannot', 'one begins']);
-    await one.close();
-    await expect.poll(() => log, { timeout: 3000 }).toEqual(['Error: lame cannot', 'one begins', 'one ends', 'two begins']);
-    await two.close();
-    expect(log.at(-1)).toBe('two ends');
-    expect(existsSync(join(dataDir, 'leader.lock'))).toBe(true);
   });
 });

@@ -10,16 +10,12 @@ let appendsLeft = Number.POSITIVE_INFINITY;
 
 function failing(ctx: Context): Context {
   const store: EventStore = {
+    ...ctx.store,
     append: (stream, expected, events) => {
       if (appendsLeft === 0) return Promise.reject(new Error('power cut'));
       appendsLeft--;
       return ctx.store.append(stream, expected, events);
     },
-    readStream: (stream, from) => ctx.store.readStream(stream, from),
-    readAll: (after, limit) => ctx.store.readAll(after, limit),
-    subscribe: (after, handler) => ctx.store.subscribe(after, handler),
-    head: () => ctx.store.head(),
-    close: () => ctx.store.close(),
   };
   return { ...ctx, store };
 }
