@@ -6,7 +6,10 @@ export const commandsToCome: Readonly<Record<string, string>> = {
   SetSupportPeriod: 'a product line says how long it is supported',
   RotateOperatorToken: 'people get a new token before the old one ends',
   TakeForRepair: 'repair is wired',
+  RequestDebugUnlock: 'repair is wired',
+  ApproveDebugUnlock: 'repair is wired',
   OrderDebugUnlock: 'repair is wired',
+  OrderReturn: 'repair is wired',
   ReturnToService: 'repair is wired',
 };
 

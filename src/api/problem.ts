@@ -16,6 +16,7 @@ const problems = {
   CLIENT_CERTIFICATE_REQUIRED: [401, 'A client certificate is needed'],
   CLIENT_CERTIFICATE_REFUSED: [403, 'The client certificate is refused'],
   FOUR_EYES_REQUIRED: [403, 'Another person has to do this'],
+  PASSWORD_DISCLOSED: [409, 'The password was disclosed before'],
   STATE: [409, 'Not possible in the present state'],
   INTERNAL: [500, 'Internal error'],
   SERVER_UNREACHABLE: [502, 'The server cannot be reached'],

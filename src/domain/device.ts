@@ -10,6 +10,7 @@ import type { DeviceEvent } from './deviceEvents.ts';
 import * as field from './deviceField.ts';
 import * as identity from './deviceIdentity.ts';
 import * as manufacture from './deviceManufacture.ts';
+import * as repair from './deviceRepair.ts';
 import { type DeviceState, evolveDevice } from './deviceState.ts';
 import { refuse } from './rules.ts';
 
@@ -76,11 +77,17 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
     case 'ResumeDevice':
       return field.resume(command, state);
     case 'TakeForRepair':
-      return end.takeForRepair(command, state);
+      return repair.takeForRepair(command, state);
+    case 'RequestDebugUnlock':
+      return repair.requestDebugUnlock(command, state);
+    case 'ApproveDebugUnlock':
+      return repair.approveDebugUnlock(command, state);
     case 'OrderDebugUnlock':
-      return end.orderDebugUnlock(command, state);
+      return repair.orderDebugUnlock(command, state);
+    case 'OrderReturn':
+      return repair.orderReturn(command, state);
     case 'ReturnToService':
-      return end.returnToService(command, state);
+      return repair.returnToService(command, state);
     case 'OrderDecommission':
       return end.orderDecommission(command, state);
     case 'CompleteDecommission':

@@ -31,7 +31,7 @@ export type DeviceCommand =
   | Command<'AssignBootKey', { readonly slot: ImageKind; readonly keyId: string; readonly publicKey: string }>
   | Command<'BurnBootKey', { readonly slot: ImageKind; readonly keyId: string }>
   | Command<'InstallBootloader', FirmwareFacts>
-  | Command<'LockDebug', { readonly receiptSha256: string }>
+  | Command<'LockDebug', { readonly receiptSha256: string; readonly unlockKeyId?: string }>
   | Command<'AuthenticateSession', { readonly grantId: string; readonly evidenceSha256: string }>
   | Command<'InstallFirmware', FirmwareFacts & { readonly grantId: string; readonly receiptSha256: string }>
   | Command<'CompleteProvisioning', { readonly grantId: string; readonly receiptSha256: string }>
@@ -83,9 +83,14 @@ export type DeviceCommand =
   | Command<'SuspendDevice', { readonly reason: string; readonly by: string }>
   | Command<'ResumeDevice', { readonly by: string }>
   // Repair and end
-  | Command<'TakeForRepair', { readonly reason: string; readonly by: string }>
-  | Command<'OrderDebugUnlock', { readonly orderSha256: string; readonly approvers: readonly string[] }>
-  | Command<'ReturnToService', IssuedCertificate & { readonly objId: string; readonly by: string }>
+  /** `programmer`: UID of the one that will have the device on its wires. */
+  | Command<'TakeForRepair', { readonly reason: string; readonly programmer: string; readonly by: string }>
+  | Command<'RequestDebugUnlock', { readonly reason: string; readonly by: string }>
+  | Command<'ApproveDebugUnlock', { readonly by: string }>
+  /** Recorded before the password leaves the server. */
+  | Command<'OrderDebugUnlock', { readonly orderSha256: string; readonly programmer: string }>
+  | Command<'OrderReturn', { readonly objId: string; readonly by: string }>
+  | Command<'ReturnToService', { readonly objId: string; readonly receiptSha256: string; readonly by: string }>
   | Command<'OrderDecommission', { readonly reason: string; readonly by: string; readonly orderSha256: string }>
   | Command<'CompleteDecommission', { readonly by: string } & ({ readonly wipeReceiptSha256: string } | { readonly timedOut: true })>
   | Command<'DestroyCustody', { readonly keyIds: readonly string[] }>;

@@ -76,7 +76,8 @@ export type DeviceEvent =
   | Event<'BootKeyAssigned', { readonly slot: ImageKind; readonly keyId: string; readonly publicKey: string }>
   | Event<'BootKeyBurned', { readonly slot: ImageKind; readonly keyId: string }>
   | Event<'BootloaderInstalled', FirmwareFacts>
-  | Event<'DebugLocked', { readonly receiptSha256: string }>
+  /** `unlockKeyId`: key of the keystore that the unlock password comes from; absent when the chip has no hash of a password. */
+  | Event<'DebugLocked', { readonly receiptSha256: string; readonly unlockKeyId?: string }>
   | Event<'ProgrammingSessionAuthenticated', { readonly grantId: string; readonly evidenceSha256: string }>
   | Event<'FirmwareInstalled', FirmwareFacts & { readonly receiptSha256: string }>
   | Event<'ProvisioningCompleted', { readonly grantId: string; readonly receiptSha256: string }>
@@ -110,9 +111,20 @@ export type DeviceEvent =
   | Event<'DeviceSuspended', { readonly reason: string; readonly by: string }>
   | Event<'DeviceResumed', { readonly by: string }>
   // Repair and end
-  | Event<'DeviceTakenForRepair', { readonly reason: string; readonly by: string }>
-  | Event<'DebugUnlockOrdered', { readonly orderSha256: string; readonly approvers: readonly string[] }>
-  | Event<'DeviceReturnedToService', IssuedCertificate & { readonly objId: string; readonly generation: number }>
+  /** All its certificates are on hold. `programmer`: UID of the one that may unlock it and give it its next generation. */
+  | Event<'DeviceTakenForRepair', { readonly reason: string; readonly by: string; readonly programmer?: string }>
+  | Event<'DebugUnlockRequested', { readonly reason: string; readonly by: string }>
+  | Event<'DebugUnlockApproved', { readonly by: string }>
+  /** The password was disclosed with this order. */
+  | Event<'DebugUnlockOrdered', { readonly orderSha256: string; readonly approvers: readonly string[]; readonly programmer?: string }>
+  /** Registration id of the next generation. */
+  | Event<'DeviceReturnOrdered', { readonly objId: string; readonly generation: number; readonly by: string }>
+  | Event<'NextGenerationCertified', IssuedCertificate & { readonly objId: string }>
+  /** The next generation has proven itself. */
+  | Event<
+      'DeviceReturnedToService',
+      IssuedCertificate & { readonly objId: string; readonly generation: number; readonly receiptSha256?: string }
+    >
   | Event<'DeviceDecommissionOrdered', { readonly reason: string; readonly by: string; readonly orderSha256: string }>
   | Event<'DeviceDecommissioned', { readonly wipeReceiptSha256?: string; readonly withoutReceipt?: string }>
   | Event<'KeyCustodyDestroyed', { readonly keyIds: readonly string[] }>;

@@ -26,17 +26,25 @@ export function mint({ type: _, ...unit }: Of<DeviceCommand, 'MintDevice'>, stat
 /** I6 and the intent before the signature: the same key gives the same certificate, another key is refused. */
 export function requestCertification({ type: _, csr, ...intent }: Of<DeviceCommand, 'RequestCertification'>, state: LivingDevice): Events {
   if (!csr.signatureVerified) refuse('CSR_SIGNATURE', 'the request does not prove possession of its key');
-  if (csr.uid !== state.uid || csr.objId !== state.objId) refuse('CSR_SUBJECT', 'the request names another UID or registration id');
+  const objId = state.status === 'RMA' ? state.repair?.next?.objId : state.objId;
+  if (csr.uid !== state.uid || csr.objId !== objId) refuse('CSR_SUBJECT', 'the request names another UID or registration id');
   const known = state.certification;
   if (known !== undefined && known.publicKeySha256 !== intent.publicKeySha256) refuse('CONFLICT', 'this unit asked with another key');
   if (known !== undefined) return [];
-  requireStatus(state, ['MINTED'], 'a certification request', 'DEVICE_STATE');
+  requireStatus(state, ['MINTED', 'RMA'], 'a certification request', 'DEVICE_STATE');
+  if (state.status === 'RMA') requireNewKey(state, intent.publicKeySha256);
   return [{ type: 'CertificationRequested', data: intent }];
 }
 
+/** A chip whose debug port was open may have lost its key: the generation that follows has another one. */
+function requireNewKey({ certificates }: LivingDevice, publicKeySha256: string): void {
+  const isOld = certificates.some(certificate => certificate.publicKeySha256 === publicKeySha256);
+  if (isOld) refuse('WEAK_OR_CLONED_KEY', 'a new generation needs a new key');
+}
+
 export function certify({ type: _, ...certificate }: Of<DeviceCommand, 'CertifyDevice'>, state: LivingDevice): Events {
-  if (state.serial === certificate.serial) return [];
-  requireStatus(state, ['MINTED'], 'certifying', 'DEVICE_STATE');
+  if (state.certificates.some(({ serial }) => serial === certificate.serial)) return [];
+  requireStatus(state, ['MINTED', 'RMA'], 'certifying', 'DEVICE_STATE');
   const intent = state.certification;
   if (intent === undefined) refuse('DEVICE_STATE', 'no verified request for a certificate was recorded');
   if (
@@ -46,6 +54,8 @@ export function certify({ type: _, ...certificate }: Of<DeviceCommand, 'CertifyD
   ) {
     refuse('CONFLICT', 'the certificate is not the one that was requested');
   }
+  const next = state.status === 'RMA' ? state.repair?.next : undefined;
+  if (next !== undefined) return [{ type: 'NextGenerationCertified', data: { ...certificate, objId: next.objId } }];
   return [{ type: 'DeviceCertified', data: { ...certificate, uid: state.uid, objId: state.objId } }];
 }
 
@@ -85,11 +95,11 @@ export function installBootloader({ type: _, ...facts }: Of<DeviceCommand, 'Inst
 }
 
 /** Locked only after the bootloader is proven to boot: the receipt comes from it. */
-export function lockDebug({ receiptSha256 }: Of<DeviceCommand, 'LockDebug'>, state: LivingDevice): Events {
+export function lockDebug({ type: _, ...data }: Of<DeviceCommand, 'LockDebug'>, state: LivingDevice): Events {
   if (state.debugLocked) return [];
   requireStatus(state, ['ROOTED'], 'locking', 'DEVICE_STATE');
   if (state.bootloader === undefined) refuse('DEVICE_STATE', 'locking needs an installed bootloader');
-  return [{ type: 'DebugLocked', data: { receiptSha256 } }];
+  return [{ type: 'DebugLocked', data }];
 }
 
 export function authenticateSession({ grantId, evidenceSha256 }: Of<DeviceCommand, 'AuthenticateSession'>, state: LivingDevice): Events {

@@ -31,6 +31,14 @@ export type DeviceCertificate = IssuedCertificate & {
 /** Assigned once per chip and slot, for ever: it survives a new generation (same ROTPK). */
 export type DeviceBootKey = { readonly keyId: string; readonly publicKey: string; readonly burned: boolean };
 
+/** What became of the device since it was taken for repair. */
+export type Repair = {
+  /** UID of the one that may unlock the device and give it its next generation. */
+  readonly programmer?: string;
+  readonly unlock?: { readonly requestedBy: string; readonly approvedBy?: string; readonly orderSha256?: string };
+  readonly next?: { readonly objId: string; readonly generation: number; readonly certificate?: IssuedCertificate };
+};
+
 export type LivingDevice = {
   readonly status: DeviceStatus;
   readonly uid: string;
@@ -72,7 +80,9 @@ export type LivingDevice = {
   readonly suspicions: readonly string[];
   /** `release/hop` of every refused rollback. */
   readonly rollbacks: readonly string[];
-  readonly debugUnlockSha256?: string;
+  /** Key of the keystore that the unlock password comes from. */
+  readonly unlockKeyId?: string;
+  readonly repair?: Repair;
   readonly decommissionOrderSha256?: string;
   readonly custodyDestroyed: boolean;
 };
@@ -84,13 +94,15 @@ export function currentCertificate(state: DeviceState): DeviceCertificate | unde
   return state.status === 'NONE' ? undefined : state.certificates.find(({ serial }) => serial === state.serial);
 }
 
-/** Revocation leaves these as they are: the unit is already out of use, or in repair. */
-const unmovedByRevocation: readonly DeviceStatus[] = ['FAILED', 'SCRAPPED', 'RMA', 'DECOMMISSIONED'];
+/** Revocation leaves these as they are: the unit is already out of use. */
+const unmovedByRevocation: readonly DeviceStatus[] = ['FAILED', 'SCRAPPED', 'DECOMMISSIONED'];
 
 export function evolveDevice(state: DeviceState, event: DeviceEvent): DeviceState {
   if (event.type === 'DeviceMinted') return minted(state, event.data);
   if (state.status === 'NONE') return state;
-  return evolveManufacture(state, event) ?? evolveField(state, event) ?? evolveIdentity(state, event) ?? state;
+  return (
+    evolveManufacture(state, event) ?? evolveField(state, event) ?? evolveIdentity(state, event) ?? evolveRepair(state, event) ?? state
+  );
 }
 
 type DataOf<Type extends DeviceEvent['type']> = Extract<DeviceEvent, { readonly type: Type }>['data'];
@@ -130,7 +142,7 @@ function evolveManufacture(state: LivingDevice, event: DeviceEvent): LivingDevic
     case 'BootloaderInstalled':
       return { ...state, bootloader: event.data };
     case 'DebugLocked':
-      return { ...state, status: 'LOCKED', debugLocked: true };
+      return { ...state, status: 'LOCKED', debugLocked: true, ...(event.data.unlockKeyId && { unlockKeyId: event.data.unlockKeyId }) };
     case 'ProgrammingSessionAuthenticated':
       return { ...state, session: event.data };
     case 'FirmwareInstalled':
@@ -178,7 +190,7 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
     case 'CertificateRenewed':
       return withCertificate(state, event.data);
     case 'OperationalCertificateIssued':
-      return { ...withCertificate(state, event.data), ...(state.serial !== undefined && { serial: state.serial }) };
+      return beside(state, event.data);
     case 'CertificateExpired':
       return withCertificateStatus(state, event.data.serial, { status: 'expired' });
     case 'CertificateRevoked':
@@ -195,12 +207,6 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
       return state.status === 'SUSPENDED' ? state : { ...state, status: 'SUSPENDED', suspendedFrom: outOfUpgrade(state) };
     case 'DeviceResumed':
       return state.status === 'SUSPENDED' ? { ...state, status: state.suspendedFrom ?? 'IN_SERVICE' } : state;
-    case 'DeviceTakenForRepair':
-      return { ...state, status: 'RMA' };
-    case 'DebugUnlockOrdered':
-      return { ...state, debugUnlockSha256: event.data.orderSha256 };
-    case 'DeviceReturnedToService':
-      return returned(state, event.data);
     case 'DeviceDecommissionOrdered':
       return { ...state, decommissionOrderSha256: event.data.orderSha256 };
     case 'DeviceDecommissioned':
@@ -212,23 +218,58 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
   }
 }
 
+function evolveRepair(state: LivingDevice, event: DeviceEvent): LivingDevice | undefined {
+  const { repair } = state;
+  switch (event.type) {
+    case 'DeviceTakenForRepair':
+      return { ...state, status: 'RMA', repair: { ...repair, ...(event.data.programmer && { programmer: event.data.programmer }) } };
+    case 'DebugUnlockRequested':
+      return { ...state, repair: { ...repair, unlock: { requestedBy: event.data.by } } };
+    case 'DebugUnlockApproved':
+      return { ...state, repair: { ...repair, ...(repair?.unlock && { unlock: { ...repair.unlock, approvedBy: event.data.by } }) } };
+    case 'DebugUnlockOrdered':
+      return { ...state, repair: { ...repair, unlock: { requestedBy: '', ...repair?.unlock, orderSha256: event.data.orderSha256 } } };
+    case 'DeviceReturnOrdered': {
+      const { certification: _, ...rest } = state;
+      const { objId, generation } = event.data;
+      return { ...rest, repair: { ...repair, next: { objId, generation } } };
+    }
+    case 'NextGenerationCertified': {
+      const { objId, ...certificate } = event.data;
+      const next = { objId, generation: state.generation + 1, ...repair?.next, certificate };
+      return { ...beside(state, certificate), repair: { ...repair, next } };
+    }
+    case 'DeviceReturnedToService':
+      return returned(state, event.data);
+    default:
+      return undefined;
+  }
+}
+
 function factsOf({ releaseId, version, securityCounter, imageHash }: FirmwareFacts): FirmwareFacts {
   return { releaseId, version, securityCounter, imageHash };
 }
 
-function withCertificate(state: LivingDevice, { serial, certificateSha256, publicKeySha256, icaId, notAfter }: IssuedCertificate) {
+/** The certificate takes the place of the current one. */
+function withCertificate(state: LivingDevice, certificate: IssuedCertificate): LivingDevice {
+  return { ...beside(state, certificate), serial: certificate.serial };
+}
+
+/** One more certificate; the current one stays. */
+function beside(state: LivingDevice, { serial, certificateSha256, publicKeySha256, icaId, notAfter }: IssuedCertificate): LivingDevice {
   const certificate: DeviceCertificate = { serial, certificateSha256, publicKeySha256, icaId, notAfter, status: 'issued' };
-  return { ...state, serial, certificates: [...state.certificates, certificate] };
+  return { ...state, certificates: [...state.certificates, certificate] };
 }
 
 function withCertificateStatus(state: LivingDevice, serial: string, change: Partial<DeviceCertificate>): LivingDevice {
   return { ...state, certificates: state.certificates.map(known => (known.serial === serial ? { ...known, ...change } : known)) };
 }
 
-/** An older certificate that is merely superseded leaves the device in use; any other revocation ends it. */
+/** An older certificate that is merely superseded leaves the device in use, and so does any that its return from repair supersedes; any other
+ *  revocation ends it. */
 function withRevocation(state: LivingDevice, { serial, reason }: DataOf<'CertificateRevoked'>): LivingDevice {
   const next = withCertificateStatus(state, serial, { status: 'revoked', revocationReason: reason });
-  const superseded = reason === 'superseded' && serial !== state.serial;
+  const superseded = reason === 'superseded' && (serial !== state.serial || state.status === 'RMA');
   return superseded || unmovedByRevocation.includes(state.status) ? next : { ...next, status: 'REVOKED' };
 }
 
@@ -257,7 +298,9 @@ const outOfUpgrade = (state: LivingDevice): DeviceStatus =>
   state.status === 'UPGRADING' ? (state.upgradeFrom ?? 'IN_SERVICE') : state.status;
 
 function returned(state: LivingDevice, data: DataOf<'DeviceReturnedToService'>): LivingDevice {
-  const { attestation: _, offer: __, failedOffer: ___, debugUnlockSha256: ____, ...rest } = withCertificate(state, data);
-  const { objId, generation } = data;
+  const { objId, generation, serial } = data;
+  const isKnown = state.certificates.some(certificate => certificate.serial === serial);
+  const current = isKnown ? { ...state, serial } : withCertificate(state, data);
+  const { attestation: _, offer: __, failedOffer: ___, repair: ____, ...rest } = current;
   return { ...rest, status: 'IN_SERVICE', objId, generation, objIds: [...state.objIds, objId], suspicions: [] };
 }

@@ -43,6 +43,7 @@ const endings: Readonly<Record<string, string>> = {
   GatewayRevoked: 'privilegeWithdrawn',
   GatewaySuspended: 'certificateHold',
   DeviceSuspended: 'certificateHold',
+  DeviceTakenForRepair: 'certificateHold',
 };
 const resumptions: readonly string[] = ['ProgrammerResumed', 'GatewayResumed', 'DeviceResumed'];
 
@@ -69,6 +70,7 @@ const issues: Readonly<Record<string, Reader>> = {
   DeviceCertified: leaf('device'),
   CertificateRenewed: leaf('device'),
   OperationalCertificateIssued: leaf('device'),
+  NextGenerationCertified: leaf('device'),
   DeviceReturnedToService: leaf('device'),
   ProgrammerCertified: leaf('programmer'),
   ProgrammerCertificateRenewed: leaf('programmer'),
@@ -86,7 +88,7 @@ const issues: Readonly<Record<string, Reader>> = {
 
 export const certificates: Projection = {
   name: 'certificates',
-  version: 3,
+  version: 4,
   tables: ['certificates'],
   schema: table => `
     CREATE TABLE ${table('certificates')} (
@@ -108,12 +110,16 @@ export const certificates: Projection = {
     const resume = db.prepare(
       `UPDATE ${name} SET reason = NULL, revoked_at = NULL, position = ? WHERE subject = ? AND kind = ? AND reason = 'certificateHold'`,
     );
+    const resumeOne = db.prepare(
+      `UPDATE ${name} SET reason = NULL, revoked_at = NULL, position = ? WHERE serial = ? AND reason = 'certificateHold'`,
+    );
     const notice = db.prepare(`UPDATE ${name} SET noticed_days = ? WHERE serial = ?`);
     const expire = db.prepare(`UPDATE ${name} SET expired = 1, position = ? WHERE serial = ?`);
     return ({ type, stream, data, at, position }: RecordedEvent) => {
       const [kind, subject] = ownerOf(stream);
       const issued = issues[type]?.(data as Data, subject);
       const ending = endings[type];
+      if (type === 'DeviceReturnedToService') resumeOne.run(position, String(data.serial));
       if (issued !== undefined) {
         for (const row of issued) insert.run(row.serial, row.kind, row.subject, row.ica_id, row.sha256, at, row.not_after, position);
       } else if (ending !== undefined) {
@@ -135,7 +141,11 @@ function ownerOf(stream: string): readonly [string, string] {
 
 /** Whether an event of this type can change what is revoked. */
 export const changesRevocation = (type: string): boolean =>
-  type === 'CertificateRevoked' || type === 'IssuingCaCompromised' || type in endings || resumptions.includes(type);
+  type === 'CertificateRevoked' ||
+  type === 'IssuingCaCompromised' ||
+  type === 'DeviceReturnedToService' ||
+  type in endings ||
+  resumptions.includes(type);
 
 export const certificateQueries = (db: Kysely<CertificateTables>) => ({
   /** Serial numbers of everything revoked or on hold. */

@@ -53,7 +53,7 @@ const changes: Readonly<Record<string, string>> = {
   UpgradeFailed: `status = ${outOfUpgrade}`,
   CertificateRenewed: 'serial = @serial',
   TrustBundleFollowed: 'trust_bundle_version = @version',
-  CertificateRevoked: `status = CASE WHEN (@reason = 'superseded' AND @serial IS NOT serial) OR status IN ('FAILED', 'SCRAPPED', 'RMA', 'DECOMMISSIONED') THEN status ELSE 'REVOKED' END`,
+  CertificateRevoked: `status = CASE WHEN (@reason = 'superseded' AND (@serial IS NOT serial OR status = 'RMA')) OR status IN ('FAILED', 'SCRAPPED', 'DECOMMISSIONED') THEN status ELSE 'REVOKED' END`,
   // On the right of a SET stands the row as it was before.
   DeviceQuarantined: `quarantine_from = CASE
       WHEN status = 'QUARANTINED' OR (status = 'SUSPENDED' AND suspended_from = 'QUARANTINED') THEN coalesce(quarantine_from, 'IN_SERVICE')
@@ -70,7 +70,7 @@ const changes: Readonly<Record<string, string>> = {
 
 export const devices: Projection = {
   name: 'devices',
-  version: 3,
+  version: 4,
   tables: ['devices'],
   schema: table => `
     CREATE TABLE ${table('devices')} (

@@ -161,7 +161,7 @@ describe('boot keys and lock', () => {
       .refused('DEVICE_STATE');
     on(...until('lock'))
       .when(steps.lock)
-      .givesOnce({ type: 'DebugLocked', data: { receiptSha256: 'r1' } });
+      .givesOnce({ type: 'DebugLocked', data: { receiptSha256: 'r1', unlockKeyId: 'debug-unlock/1' } });
   });
 });
 

@@ -31,7 +31,7 @@ export const steps = {
   burnBl2: { type: 'BurnBootKey', slot: 'bl2', keyId: 'k-bl2' },
   assignApp: { type: 'AssignBootKey', slot: 'app', keyId: 'k-app', publicKey: 'pk2' },
   burnApp: { type: 'BurnBootKey', slot: 'app', keyId: 'k-app' },
-  lock: { type: 'LockDebug', receiptSha256: 'r1' },
+  lock: { type: 'LockDebug', receiptSha256: 'r1', unlockKeyId: 'debug-unlock/1' },
   session: { type: 'AuthenticateSession', grantId, evidenceSha256: 'e1' },
   install: { type: 'InstallFirmware', ...application, grantId, receiptSha256: 'r2' },
   complete: { type: 'CompleteProvisioning', grantId, receiptSha256: 'r2' },
@@ -72,6 +72,25 @@ export const passed: DeviceCommand = {
   via: 'mqtt',
 };
 export const revoke: DeviceCommand = { type: 'RevokeCertificate', serial: '5e01', reason: 'keyCompromise', by: 'operator:sam' };
-export const repair: DeviceCommand = { type: 'TakeForRepair', reason: 'display', by: 'operator:sam' };
+export const repair = {
+  type: 'TakeForRepair',
+  reason: 'display',
+  programmer: 'prog-9',
+  by: 'operator:sam',
+} as const satisfies DeviceCommand;
+export const requestUnlock: DeviceCommand = { type: 'RequestDebugUnlock', reason: 'no boot', by: 'operator:sam' };
+export const approveUnlock: DeviceCommand = { type: 'ApproveDebugUnlock', by: 'operator:kim' };
+export const orderUnlock: DeviceCommand = { type: 'OrderDebugUnlock', orderSha256: 'u1', programmer: 'prog-9' };
+export const nextObjId = '0d'.repeat(16);
+export const nextIntent = { ...intent, serial: '5e09', publicKeySha256: 'key-9', csrSha256: 'c9' };
+export const nextCertificate = { ...certificate, serial: '5e09', publicKeySha256: 'key-9', certificateSha256: 'ce9' };
+export const orderReturn: DeviceCommand = { type: 'OrderReturn', objId: nextObjId, by: 'operator:sam' };
+export const requestNext = {
+  type: 'RequestCertification',
+  ...nextIntent,
+  csr: { ...csr, objId: nextObjId },
+} as const satisfies DeviceCommand;
+export const certifyNext: DeviceCommand = { type: 'CertifyDevice', ...nextCertificate };
+export const back: DeviceCommand = { type: 'ReturnToService', objId: nextObjId, receiptSha256: 'r9', by: 'programmer:prog-9' };
 export const orderEnd: DeviceCommand = { type: 'OrderDecommission', reason: 'old', by: 'operator:sam', orderSha256: 'or' };
 export const end: DeviceCommand = { type: 'CompleteDecommission', by: 'system:decommission', wipeReceiptSha256: 'w1' };

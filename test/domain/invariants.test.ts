@@ -7,6 +7,7 @@ import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';
 import type { DeviceEvent } from '../../src/domain/deviceEvents.ts';
 import { type JobCommand, job } from '../../src/domain/job.ts';
 import { type PublicKeyCommand, publicKey } from '../../src/domain/publicKey.ts';
+import { covers } from '../support/covers.ts';
 import * as w from './deviceWalk.ts';
 import { codeOf, play } from './scenario.ts';
 
@@ -193,9 +194,13 @@ describe('the device under random commands', () => {
       { type: 'ResumeDevice', by: 'o' },
       { type: 'FailUpgrade', offerId: 'o1', reason: 'x' },
       { type: 'SuspectClone', reason: 'x', evidence: 'y', by: 'o' },
-      { type: 'ReturnToService', ...w.certificate, serial: '5e07', publicKeySha256: 'key-7', objId: '7', by: 'o' },
       { type: 'CertifyDevice', ...w.certificate, publicKeySha256: 'key-x' },
     ),
+    pick<DeviceCommand>(w.repair, w.requestUnlock, w.approveUnlock, w.orderUnlock, {
+      ...w.orderUnlock,
+      orderSha256: 'u2',
+    } as DeviceCommand),
+    pick<DeviceCommand>(w.orderReturn, w.requestNext, w.certifyNext, w.back, { ...w.requestNext, publicKeySha256: 'key-1' }),
   );
   const production = pick<DeviceCommand>(...Object.values(w.steps));
   /** The production steps up to some point, now and then one or two left out. */
@@ -203,7 +208,12 @@ describe('the device under random commands', () => {
     .tuple(fc.nat(w.until().length), fc.array(fc.nat(w.until().length - 1), { maxLength: 2 }), pick(0, 1, 2))
     .map(([length, left, drop]) => w.until().filter((_, i) => i < length && !left.slice(0, drop).includes(i)));
   const fail = { type: 'FailUnit', reason: 'x', otpTouched: false, by: 's' } as const;
-  const inField = pick<readonly DeviceCommand[]>([...w.until(), w.connect], [...w.until(), w.connect, w.offer, w.startUpgrade]);
+  const inField = pick<readonly DeviceCommand[]>(
+    [...w.until(), w.connect],
+    [...w.until(), w.connect, w.offer, w.startUpgrade],
+    [...w.until(), w.connect, w.repair, w.requestUnlock, w.approveUnlock, w.orderReturn],
+    [...w.until(), w.connect, w.repair, w.requestUnlock, w.approveUnlock, w.orderUnlock, w.orderReturn, w.requestNext, w.certifyNext],
+  );
   /** A first generation that failed early, so that the second meets what it left behind. */
   const failedBefore = fc
     .nat(6)
@@ -233,6 +243,36 @@ describe('the device under random commands', () => {
         for (const [i, event] of events.entries()) {
           if (event.type === 'DeviceMinted' && i > 0) expect(fold(device, events.slice(0, i)).status).toBe('FAILED');
         }
+      }),
+      runs,
+    );
+  });
+
+  it('discloses its unlock password at most once in a repair, with two different approvers (I16)', () => {
+    covers('I16');
+    fc.assert(
+      fc.property(histories, events => {
+        let disclosed = 0;
+        for (const event of events) {
+          if (event.type === 'DeviceReturnedToService') disclosed = 0;
+          if (event.type !== 'DebugUnlockOrdered') continue;
+          disclosed += 1;
+          expect(disclosed).toBe(1);
+          expect(new Set(event.data.approvers).size).toBe(2);
+        }
+      }),
+      runs,
+    );
+  });
+
+  it('returns to service with a certificate of a key that it never had (I4)', () => {
+    fc.assert(
+      fc.property(histories, events => {
+        const keys = events.flatMap(event =>
+          event.type === 'DeviceCertified' || event.type === 'NextGenerationCertified' ? [event.data.publicKeySha256] : [],
+        );
+        const next = events.flatMap(event => (event.type === 'NextGenerationCertified' ? [event.data.publicKeySha256] : []));
+        expect(next.filter(key => keys.filter(known => known === key).length !== 1)).toEqual([]);
       }),
       runs,
     );

@@ -43,6 +43,8 @@ const events = fc.constantFrom<DeviceEvent>(
   { type: 'DeviceSuspended', data: { reason: 'r', by: 'a' } },
   { type: 'DeviceResumed', data: { by: 'a' } },
   { type: 'DeviceTakenForRepair', data: { reason: 'r', by: 'a' } },
+  { type: 'DeviceReturnOrdered', data: { objId: 'o2', generation: 2, by: 'a' } },
+  { type: 'NextGenerationCertified', data: { ...certificate('s3'), objId: 'o2' } },
   { type: 'DeviceReturnedToService', data: { ...certificate('s3'), objId: 'o2', generation: 2 } },
   { type: 'DeviceDecommissioned', data: {} },
 );

@@ -1,0 +1,87 @@
+/** Decisions about a device in repair: the one debug unlock, and the return to service as a new generation.
+ *  IN_SERVICE → RMA: unlock requested → approved → ordered, once;  return ordered → certified → IN_SERVICE (generation + 1) */
+
+import { type Of, requireStatus } from './decider.ts';
+import type { DeviceCommand } from './deviceCommands.ts';
+import type { DeviceEvent } from './deviceEvents.ts';
+import { connectable } from './deviceField.ts';
+import { revokeAll } from './deviceManufacture.ts';
+import type { DeviceState, LivingDevice, Repair } from './deviceState.ts';
+import { refuse, requireOtherPerson } from './rules.ts';
+
+type Events = readonly DeviceEvent[];
+export type DeviceInRepair = LivingDevice & { readonly status: 'RMA' };
+
+/** Again with another programmer: that one takes over. */
+export function takeForRepair({ reason, programmer, by }: Of<DeviceCommand, 'TakeForRepair'>, state: LivingDevice): Events {
+  if (state.status === 'RMA' && state.repair?.programmer === programmer) return [];
+  requireStatus(state, [...connectable, 'RMA'], 'repair', 'DEVICE_STATE');
+  if (!state.provisioned) refuse('DEVICE_STATE', 'the unit is still in production');
+  if (state.decommissionOrderSha256 !== undefined) refuse('DEVICE_STATE', 'the device is to be decommissioned');
+  return [{ type: 'DeviceTakenForRepair', data: { reason, by, programmer } }];
+}
+
+/** @throws NusecError DEVICE_STATE unless the device is in repair @throws NusecError FORBIDDEN for another programmer than the one named */
+export function requireRepairBy(state: DeviceState, programmer: string): asserts state is DeviceInRepair {
+  requireRepair(state, 'this');
+  if (state.repair?.programmer !== programmer) refuse('FORBIDDEN', 'the device is given to another programmer for repair');
+}
+
+function requireRepair(state: DeviceState, what: string): asserts state is DeviceInRepair {
+  requireStatus(state, ['RMA'], what, 'DEVICE_STATE');
+}
+
+export function requestDebugUnlock({ reason, by }: Of<DeviceCommand, 'RequestDebugUnlock'>, state: LivingDevice): Events {
+  requireRepair(state, 'a debug unlock');
+  if (state.unlockKeyId === undefined) refuse('DEVICE_STATE', 'the chip was built without an unlock password');
+  return state.repair?.unlock === undefined ? [{ type: 'DebugUnlockRequested', data: { reason, by } }] : [];
+}
+
+/** I16: another person than the one who asked. */
+export function approveDebugUnlock({ by }: Of<DeviceCommand, 'ApproveDebugUnlock'>, state: LivingDevice): Events {
+  const unlock = requireUnlock(state);
+  if (unlock.approvedBy === by) return [];
+  requireOtherPerson(unlock.requestedBy, by, 'a debug unlock');
+  return unlock.approvedBy === undefined ? [{ type: 'DebugUnlockApproved', data: { by } }] : [];
+}
+
+function requireUnlock(state: LivingDevice): NonNullable<Repair['unlock']> {
+  requireRepair(state, 'a debug unlock');
+  return state.repair?.unlock ?? refuse('DEVICE_STATE', 'no debug unlock was requested');
+}
+
+/** The password is disclosed once in a repair. */
+export function orderDebugUnlock({ orderSha256, programmer }: Of<DeviceCommand, 'OrderDebugUnlock'>, state: LivingDevice): Events {
+  requireRepairBy(state, programmer);
+  const unlock = requireUnlock(state);
+  if (unlock.orderSha256 === orderSha256) return [];
+  if (unlock.approvedBy === undefined) refuse('FOUR_EYES_REQUIRED', 'a second person has not approved the debug unlock');
+  if (unlock.orderSha256 !== undefined) refuse('PASSWORD_DISCLOSED', 'the unlock password of this repair has been disclosed');
+  return [{ type: 'DebugUnlockOrdered', data: { orderSha256, approvers: [unlock.requestedBy, unlock.approvedBy], programmer } }];
+}
+
+/** The first registration id stays. */
+export function orderReturn({ objId, by }: Of<DeviceCommand, 'OrderReturn'>, state: LivingDevice): Events {
+  requireRepair(state, 'a return to service');
+  if (state.repair?.next !== undefined) return [];
+  if (state.objIds.includes(objId)) refuse('UID_CONFLICT', 'a new generation needs a new registration id');
+  return [{ type: 'DeviceReturnOrdered', data: { objId, generation: state.generation + 1, by } }];
+}
+
+/** The registration id that a certificate may be asked for in repair: that of the next generation.
+ *  @throws NusecError DEVICE_STATE */
+function requireNextGeneration(state: DeviceInRepair): NonNullable<Repair['next']> {
+  return state.repair?.next ?? refuse('DEVICE_STATE', 'the return to service was not ordered');
+}
+
+/** A new generation: new key, new registration id, same ROTPK. Older certificates are superseded. */
+export function returnToService({ objId, receiptSha256, by }: Of<DeviceCommand, 'ReturnToService'>, state: LivingDevice): Events {
+  if (state.objId === objId) return [];
+  requireRepair(state, 'a return to service');
+  const { certificate, ...next } = requireNextGeneration(state);
+  if (next.objId !== objId) refuse('UID_CONFLICT', 'this is not the registration id of the next generation');
+  if (certificate === undefined) refuse('DEVICE_STATE', 'the next generation has no certificate');
+  const older = { ...state, certificates: state.certificates.filter(({ serial }) => serial !== certificate.serial) };
+  const data = { ...certificate, objId, generation: next.generation, receiptSha256 };
+  return [...revokeAll(older, 'superseded', by), { type: 'DeviceReturnedToService', data }];
+}
