@@ -38,7 +38,7 @@ const problems = {
   STORE_CLOSED: [503, 'The server is shutting down'],
   STORE_DAMAGED: [500, 'The event store is damaged'],
   STORE_OLDER: [503, 'The event store is older than the revocations that are known'],
-  STORE_UNAVAILABLE: [503, 'The event store cannot take the event now'],
+  STORE_UNAVAILABLE: [503, 'The disk of the server cannot be used now'],
   LEADERSHIP_OVER: [503, 'Another process leads now'],
   TOO_MANY_SERVERS: [503, 'Too many processes share the data folder'],
   PROJECTION_BEHIND: [503, 'The read models are behind'],

@@ -15,7 +15,7 @@ const maxCachedBlobBytes = 64 * 1024 * 1024;
 export type BlobStore = {
   /** Stores bytes durably; the same bytes again cost no second file, and mend a damaged one.
    *  @returns SHA-256 of the bytes, 64 lower-case hex
-   *  @throws NusecError BLOB_TOO_LARGE */
+   *  @throws NusecError BLOB_TOO_LARGE, STORE_UNAVAILABLE (as everywhere here, when the disk is full or fails) */
   put(bytes: Uint8Array): Promise<string>;
   /** The whole blob, hashed again on every call.
    *  @throws NusecError BLOB_NOT_FOUND, BLOB_DAMAGED (never served), BAD_REQUEST (not 64 lower-case hex) */
@@ -34,7 +34,7 @@ export function openBlobStore(folder: string, limits = { blobBytes: maxBlobBytes
   const loading = new Map<string, Promise<Uint8Array>>();
   const onDisk = new Set<string>();
   const get = async (sha256: string): Promise<Uint8Array> => {
-    const file = await unlessMissing(readFile(pathOf(folder, sha256)));
+    const file = await onDiskOf(readFile(pathOf(folder, sha256)));
     const bytes = new Uint8Array(file.buffer, file.byteOffset, file.length);
     if (digest(bytes) !== sha256) throw new NusecError('BLOB_DAMAGED', `blob ${sha256} is not what was stored`);
     return bytes;
@@ -61,7 +61,7 @@ export function openBlobStore(folder: string, limits = { blobBytes: maxBlobBytes
           () => true,
           () => false,
         ));
-      await (isWhole ? syncAgain(path, onDisk) : write(path, bytes, onDisk));
+      await onDiskOf(isWhole ? syncAgain(path, onDisk) : write(path, bytes, onDisk));
       return sha256;
     },
     async getRange(sha256, offset, length) {
@@ -70,16 +70,16 @@ export function openBlobStore(folder: string, limits = { blobBytes: maxBlobBytes
       }
       return new Uint8Array((await getCached(sha256)).subarray(offset, offset + length));
     },
-    size: async sha256 => (await unlessMissing(stat(pathOf(folder, sha256)))).size,
+    size: async sha256 => (await onDiskOf(stat(pathOf(folder, sha256)))).size,
     async delete(sha256) {
       verified.delete(sha256);
-      return rm(pathOf(folder, sha256)).then(
-        () => true,
-        error => {
-          if (error.code !== 'ENOENT') throw error;
-          return false;
-        },
-      );
+      try {
+        await onDiskOf(rm(pathOf(folder, sha256)));
+        return true;
+      } catch (error) {
+        if (error instanceof NusecError && error.code === 'BLOB_NOT_FOUND') return false;
+        throw error;
+      }
     },
   };
 }
@@ -92,12 +92,15 @@ function pathOf(folder: string, sha256: string): string {
   return join(folder, sha256.slice(0, 2), sha256.slice(2));
 }
 
-async function unlessMissing<Result>(work: Promise<Result>): Promise<Result> {
+/** What the file system says, in our words. A full or failing disk says nothing about the blob, nor about who asked for it. */
+async function onDiskOf<Result>(work: Promise<Result>): Promise<Result> {
   try {
     return await work;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new NusecError('BLOB_NOT_FOUND', 'no such blob', { cause: error });
-    throw error;
+  } catch (cause) {
+    const { code, syscall } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') throw new NusecError('BLOB_NOT_FOUND', 'no such blob', { cause });
+    if (syscall !== undefined) throw new NusecError('STORE_UNAVAILABLE', `the blob store: ${syscall} ${code}`, { cause });
+    throw cause;
   }
 }
 

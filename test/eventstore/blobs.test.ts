@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
@@ -38,6 +38,28 @@ describe('blob folder', () => {
     expect(await Promise.all([blobs.put(bytes), blobs.put(bytes)])).toEqual([sha256, sha256]);
     expect(files(folder)).toHaveLength(1);
     expect((await openBlobStore(folder).get(sha256)).length).toBe(100_000);
+  });
+
+  it('says STORE_UNAVAILABLE when the disk refuses, which says nothing about the blob', async () => {
+    const folder = temporaryFolder();
+    const blobs = openBlobStore(folder);
+    const bytes = bytesOf(1000);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    const unavailable = expect.objectContaining({ code: 'STORE_UNAVAILABLE' });
+    writeFileSync(join(folder, sha256.slice(0, 2)), 'a file where a folder belongs');
+    await expect(blobs.put(bytes)).rejects.toEqual(unavailable);
+    await expect(blobs.get(sha256)).rejects.toEqual(unavailable);
+    await expect(blobs.size(sha256)).rejects.toEqual(unavailable);
+    rmSync(join(folder, sha256.slice(0, 2)));
+    onSync.done = () => {
+      throw Object.assign(new Error('no space left'), { code: 'ENOSPC', syscall: 'fsync' });
+    };
+    onTestFinished(() => {
+      onSync.done = () => {};
+    });
+    await expect(blobs.put(bytes)).rejects.toEqual(unavailable);
+    onSync.done = () => {};
+    expect(await blobs.put(bytes)).toBe(sha256);
   });
 
   it('says that it has them only when bytes and name are on the disk, also when somebody else just wrote them', async () => {
