@@ -14,6 +14,9 @@ export type HttpClientOptions = {
   readonly key?: string;
   /** Instead of `cert` and `key`: made by a KeyStore that does not give its key away. It carries the trusted root too. */
   readonly secureContext?: SecureContext;
+  /** Every call of this client may be repeated without harm, as all calls of machines may: one that meets a dead kept-alive connection goes out
+   *  again at once, on another one. Default: only GET. */
+  readonly isRepeatable?: boolean;
 };
 
 export type HttpResponse = {
@@ -22,8 +25,19 @@ export type HttpResponse = {
   readonly body: Uint8Array;
 };
 
+/** What the server said instead of doing it. */
+export class ServerRefusal extends NusecError {
+  readonly status: number;
+
+  constructor(code: ErrorCode, detail: string, status: number) {
+    super(code, detail);
+    this.status = status;
+  }
+}
+
 export type HttpClient = {
-  /** JSON in, JSON out. @throws NusecError with the server's code and detail; SERVER_UNREACHABLE when there is no answer */
+  /** JSON in, JSON out.
+   *  @throws ServerRefusal with the server's code and detail; NusecError SERVER_UNREACHABLE when no answer comes that is the server's */
   json<T = unknown>(method: string, path: string, body?: unknown): Promise<T>;
   /** Bytes in or out. */
   bytes(method: string, path: string, body?: Uint8Array, contentType?: string): Promise<Uint8Array>;
@@ -40,37 +54,61 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   const own = secureContext ? { secureContext } : cert && key && { cert, key };
   const agent = new Agent({ ca, ...own, minVersion: 'TLSv1.3', keepAlive: true, maxSockets });
   const base = new URL(options.baseUrl);
+  /** A connection that dies leaves the pool, so the pool has none left after as many attempts. */
+  const ask = async (url: URL, wish: RequestOptions, body?: Uint8Array | string): Promise<HttpResponse> => {
+    const isRepeatable = options.isRepeatable === true || wish.method === 'GET';
+    for (let attempt = 0; isRepeatable && attempt < maxSockets; attempt += 1) {
+      const response = await exchange(url, wish, body).catch(unlessDead);
+      if (response) return response;
+    }
+    return exchange(url, wish, body);
+  };
   const send = async (method: string, path: string, body?: Uint8Array | string, contentType?: string) => {
     const headers = {
       Accept: 'application/json, application/octet-stream',
       ...(options.token && { Authorization: `Bearer ${options.token}` }),
       ...(body !== undefined && { 'Content-Type': contentType ?? 'application/octet-stream', 'Content-Length': Buffer.byteLength(body) }),
     };
-    const response = await exchange(new URL(path, base), { agent, method, headers }, body);
+    const response = await ask(new URL(path, base), { agent, method, headers }, body);
     if (response.status >= 400) throw problemError(response);
     return response;
   };
   return {
     async json<T>(method: string, path: string, body?: unknown) {
       const response = await send(method, path, body === undefined ? undefined : JSON.stringify(body), 'application/json');
-      return (response.body.length === 0 ? undefined : JSON.parse(new TextDecoder().decode(response.body))) as T;
+      return (response.body.length === 0 ? undefined : jsonIn(response)) as T;
     },
     bytes: async (method, path, body, contentType) => (await send(method, path, body, contentType)).body,
     close: () => agent.destroy(),
   };
 }
 
+/** A kept-alive connection that was dead before a byte of the answer came. */
+class DeadConnection extends NusecError {}
+
+function unlessDead(error: unknown): undefined {
+  if (!(error instanceof DeadConnection)) throw error;
+}
+
 function exchange(url: URL, options: RequestOptions, body?: Uint8Array | string): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
-    const unreachable = (cause: Error) =>
+    let isTimeout = false;
+    let hasAnswer = false;
+    const unreachable = (cause: Error): void => {
+      const isDead = outgoing.reusedSocket && !hasAnswer && !isTimeout;
+      const Kind = isDead ? DeadConnection : NusecError;
       reject(
-        new NusecError(
+        new Kind(
           'SERVER_UNREACHABLE',
           `${url.origin}: ${cause.message}; is the server running and is its root certificate the right one?`,
-          { cause },
+          {
+            cause,
+          },
         ),
       );
+    };
     const outgoing = request(url, { ...options, timeout: requestTimeoutMs }, response => {
+      hasAnswer = true;
       const chunks: Buffer[] = [];
       let size = 0;
       response.on('data', (chunk: Buffer) => {
@@ -87,17 +125,30 @@ function exchange(url: URL, options: RequestOptions, body?: Uint8Array | string)
       );
       response.on('error', unreachable);
     });
-    outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${requestTimeoutMs} ms`)));
+    outgoing.on('timeout', () => {
+      isTimeout = true;
+      outgoing.destroy(new Error(`no answer within ${requestTimeoutMs} ms`));
+    });
     outgoing.on('error', unreachable);
     outgoing.end(body);
   });
 }
 
+/** What is no problem document does not come from the server: a balancer without one, a portal in between. */
 function problemError(response: HttpResponse): NusecError {
-  const text = new TextDecoder().decode(response.body);
-  const problem = response.contentType.startsWith('application/problem+json')
-    ? (JSON.parse(text) as { code?: string; detail?: string; title?: string })
-    : {};
+  if (!response.contentType.startsWith('application/problem+json')) {
+    return new NusecError('SERVER_UNREACHABLE', `HTTP ${response.status} instead of an answer of the server`);
+  }
+  const problem = jsonIn(response) as { code?: string; detail?: string; title?: string };
   const code = errorCodes.find(known => known === problem.code) ?? ('INTERNAL' satisfies ErrorCode);
-  return new NusecError(code, problem.detail ?? problem.title ?? `HTTP ${response.status}`);
+  return new ServerRefusal(code, problem.detail ?? problem.title ?? `HTTP ${response.status}`, response.status);
+}
+
+/** @throws NusecError SERVER_UNREACHABLE: whoever answered was not the server */
+function jsonIn({ body }: HttpResponse): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(body));
+  } catch (cause) {
+    throw new NusecError('SERVER_UNREACHABLE', 'the answer is not JSON', { cause });
+  }
 }

@@ -54,7 +54,7 @@ export function readIdentity(chip: Chip): ProgrammerIdentity {
     certSlot: { certificates: [root, ica, certificate], sign },
     connect: baseUrl => {
       const secureContext = chip.keyStore.secureContext(authKeySlot, { cert: pem(certificate) + pem(ica), ca: pem(root) });
-      return createHttpClient({ baseUrl, ca: pem(root), secureContext });
+      return createHttpClient({ baseUrl, ca: pem(root), secureContext, isRepeatable: true });
     },
   };
 }

@@ -14,6 +14,8 @@ import { serveOcsp } from './ocsp.ts';
 
 const headersTimeoutMs = 10_000;
 const requestTimeoutMs = 60_000;
+/** Longer than a machine pauses between two calls, such as between two units. */
+const keepAliveTimeoutMs = 75_000;
 const maxHeaderBytes = 16 * 1024;
 
 /** TLS 1.3 only. A client certificate is asked for and judged per route, so that people come in without one and every refusal has a code. */
@@ -30,6 +32,7 @@ export function createApiServer(api: Api, tls: TlsIdentity) {
       maxHeaderSize: maxHeaderBytes,
       headersTimeout: headersTimeoutMs,
       requestTimeout: requestTimeoutMs,
+      keepAliveTimeout: keepAliveTimeoutMs,
       noDelay: true,
     },
     getRequestListener(api.fetch),

@@ -71,7 +71,7 @@ describe('a call through the proxy', () => {
     ['is cut before the last byte of its answer', { cutAtByte: 110 }, 'SERVER_UNREACHABLE', 1],
     ['waits', { delayMs: 50 }, { number: 1, uid }, 1],
     ['is refused with a code', { status: 503, code: 'STORE_UNAVAILABLE' }, 'STORE_UNAVAILABLE', 0],
-    ['meets a balancer without a server', { status: 502 }, 'INTERNAL', 0],
+    ['meets a balancer without a server', { status: 502 }, 'SERVER_UNREACHABLE', 0],
     ['is answered with a lie', { instead: changedJson(() => ({ number: 7 })) }, { number: 7 }, 1],
   ])('%s', async (_, fault, answer, times) => {
     proxy.fail(failing('commit', fault, 1));
