@@ -1,7 +1,7 @@
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { leaves, pureRooms, rooms } from './rooms.ts';
+import { leaves, processEntries, pureRooms, rooms } from './rooms.ts';
 
 const root = join(import.meta.dirname, '..');
 const files = globSync('{src,gateway-device}/**/*.ts', { cwd: root }).filter(file => !file.endsWith('.d.ts'));
@@ -57,6 +57,23 @@ describe('rooms', () => {
       .filter(room => !(room in rooms));
     expect(unknown).toEqual([]);
     expect(Object.keys(rooms).filter(room => !files.some(file => roomOf(file) === room))).toEqual([]);
+  });
+
+  it('no file imports one that a process begins with', () => {
+    const refused = files.flatMap(file =>
+      importsOf(file)
+        .map(specifier => normalize(join(dirname(file), specifier)))
+        .filter(target => processEntries.some(entry => entry === target))
+        .map(target => `${file} imports ${target}`),
+    );
+    expect(refused).toEqual([]);
+  });
+
+  it('only a file that a process begins with acts on the process as it is loaded', () => {
+    const acts = /^(?!(?:export |import |const |type |function | |\/|\*|\})).*\b(?:process\.(?:on|once|exit|argv)|\.parse(?:Async)?\(\))/m;
+    const found = files.filter(file => acts.test(readFileSync(join(root, file), 'utf8')));
+    expect(found.filter(file => !processEntries.some(entry => entry === file))).toEqual([]);
+    expect(found).toContain('src/keystore/pkcs11/tokenProcess.ts');
   });
 
   it('pure rooms know no socket, file, timer or framework, and the domain no node module at all', () => {

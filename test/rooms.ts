@@ -15,6 +15,14 @@ export const leaves = [
   'src/mqttTopics.ts',
 ] as const;
 
+/** Files that processes begin with: they take over signals, messages and arguments as soon as they are loaded, so no file imports them. */
+export const processEntries = [
+  'src/cli/main.ts',
+  'src/cli/spdmRequester.ts',
+  'src/cli/spdmResponder.ts',
+  'src/keystore/pkcs11/tokenProcess.ts',
+] as const;
+
 /** No socket, file, clock or random source: those come in as arguments. */
 export const pureRooms = ['src/cbor', 'src/cose', 'src/domain', 'src/pki', 'src/production', 'src/ota', 'src/spdm'] as const;
 

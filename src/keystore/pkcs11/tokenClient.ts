@@ -4,7 +4,7 @@ import { NusecError } from '../../errors.ts';
 import type { KeyInfo } from '../port.ts';
 import { fileVersion } from '../secretFile.ts';
 import type { TokenApi, TokenFailure } from './tokenApi.ts';
-import { type OpenToken, openNumber, type TokenAnswer, type TokenRequest } from './tokenProcess.ts';
+import { type OpenToken, openNumber, type TokenAnswer, type TokenRequest } from './tokenMessages.ts';
 
 /** The server's side of the token process: starts it, asks it, replaces it when the token or the process is lost. */
 export type TokenClient = {
@@ -17,6 +17,8 @@ export type TokenClient = {
 
 /** A token that does not answer for so long is given up. */
 const timeoutMs = 30_000;
+/** A process that hangs in the token's library does not notice that it is to end. */
+const endMs = 2_000;
 /** A token that cannot be opened is not tried more often than this: operations fail at once meanwhile. */
 const pauseMs = 500;
 const maxWaiting = 100_000;
@@ -145,10 +147,12 @@ async function start(options: OpenToken): Promise<Running> {
       retired = true;
       retireWhenIdle();
     },
-    end() {
+    async end() {
       keepAlive(child, true);
       if (child.connected) child.disconnect();
-      return ended;
+      const kill = setTimeout(() => child.kill('SIGKILL'), endMs);
+      await ended;
+      clearTimeout(kill);
     },
   };
   const opened = await awaitAnswer(child, waiting, openNumber, () => child.send(options));

@@ -1,17 +1,13 @@
 import { readPassphrase } from '../unlock.ts';
-import { failureOf, openTokenApi, type TokenApi, type TokenFailure } from './tokenApi.ts';
+import { failureOf, openTokenApi, type TokenApi } from './tokenApi.ts';
+import { type OpenToken, openNumber, type TokenAnswer, type TokenRequest } from './tokenMessages.ts';
 
 /** The process that holds the token, started by tokenClient.ts.
  *
  *  A PKCS#11 module runs in a process of its own: it blocks, it may hang or crash, and after a token went away (SoftHSM: for good) it
- *  only recovers by C_Initialize in a fresh process. It says nothing but answers, in the order in which they are ready. */
-
-export type OpenToken = { readonly module: string; readonly label: string; readonly pinFile: string; readonly sessions: number };
-export type TokenRequest = { readonly number: number; readonly name: keyof TokenApi; readonly args: readonly unknown[] };
-export type TokenAnswer = { readonly number: number } & ({ readonly value: unknown } | { readonly failure: TokenFailure });
-
-/** The answer to `OpenToken`, which is the first message. */
-export const openNumber = 0;
+ *  only recovers by C_Initialize in a fresh process. It says nothing but answers, in the order in which they are ready.
+ *
+ *  An entry of a process: it takes over messages and signals, so no other file imports it. */
 
 let api: TokenApi | undefined;
 let answers: TokenAnswer[] = [];
