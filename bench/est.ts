@@ -8,8 +8,9 @@ import { Worker } from 'node:worker_threads';
 import { createApi } from '../src/api/app.ts';
 import { createAuth } from '../src/api/auth.ts';
 import { estResource } from '../src/api/est.ts';
-import { closeServer, createApiServer, listen } from '../src/api/server.ts';
+import { closeServer, createApiServer } from '../src/api/server.ts';
 import { readSettings } from '../src/config.ts';
+import { listenOn } from '../src/listening.ts';
 import { initialiseProject } from '../src/services/administration/initialise.ts';
 import { authenticateOperator } from '../src/services/administration/operators.ts';
 import { createAlarms } from '../src/services/base/alarms.ts';
@@ -72,7 +73,7 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   const person = async (given: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, given)) });
   const services = { ctx, alarms: createAlarms(ctx), revocations, trust } as Services;
   const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);
-  const port = await listen(server, 0, '127.0.0.1');
+  const port = await listenOn(server, { port: 0, host: '127.0.0.1' });
   const workerData: EstServer = { port, rootPem: tls.clientRootsPem, token: tokens[0]?.token ?? '', clients };
   const worker = new Worker(new URL('./estClient.ts', import.meta.url), { workerData });
   /** Requests of gateways that are registered; the read models have seen them. */

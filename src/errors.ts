@@ -21,6 +21,12 @@ export const errorCodes = [
   'STATE',
   'INTERNAL',
   'SERVER_UNREACHABLE',
+  // Start and end of a process
+  'PORT_TAKEN',
+  'LISTEN_FAILED',
+  'FOLDER_MISSING',
+  'FOLDER_REFUSED',
+  'CLOSE_TIMEOUT',
   // Encodings
   'CBOR_MALFORMED',
   'COSE_MALFORMED',
@@ -49,6 +55,7 @@ export const errorCodes = [
   'BLOB_DAMAGED',
   'BLOB_TOO_LARGE',
   // Keys and certificates
+  'KEYSTORE_MISSING',
   'KEYSTORE_LOCKED',
   'KEYSTORE_DAMAGED',
   'KEYSTORE_WRONG_PASSPHRASE',

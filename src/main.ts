@@ -3,16 +3,19 @@ import { createApi } from './api/app.ts';
 import { createAuth } from './api/auth.ts';
 import { endWhenRevoked, staple } from './api/liveConnections.ts';
 import { resources } from './api/resources.ts';
-import { closeServer, createApiServer, createCrlServer, listen } from './api/server.ts';
+import { closeServer, createApiServer, createCrlServer } from './api/server.ts';
+import { type Own, opening } from './closing.ts';
 import type { Settings } from './config.ts';
 import { startGateway } from './gateway/mqttServer.ts';
 import { createChannel } from './gateway/reach/channel.ts';
+import { listenOn } from './listening.ts';
 import { authenticateOperator } from './services/administration/operators.ts';
-import { createAlarms } from './services/base/alarms.ts';
+import { type Alarms, createAlarms } from './services/base/alarms.ts';
+import type { Context } from './services/base/context.ts';
 import { openContext } from './services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel.ts';
 import { startClientTrust } from './services/identity/clientTrust.ts';
-import { issueServerIdentity, startTlsRenewal } from './services/identity/serverCertificate.ts';
+import { issueServerIdentity, startTlsRenewal, type TlsIdentity } from './services/identity/serverCertificate.ts';
 import { whileLeading } from './services/processes/leadership.ts';
 import { openPeerLinks } from './services/processes/peerLinks.ts';
 import { createPeers } from './services/processes/peers.ts';
@@ -36,80 +39,74 @@ export type RunningServer = {
   close(): Promise<void>;
 };
 
-/** @throws NusecError when the data folder does not open, the project is not initialised or a port is taken */
-export async function startServer(settings: Settings): Promise<RunningServer> {
-  const opened = await openContext(settings, { https: settings.httpsPort, crl: settings.crlPort });
-  const { ctx } = opened;
+/** The options by which a person chooses other ports. */
+const portOptions = {
+  https: '--https-port, NUSEC_HTTPS_PORT',
+  mqtt: '--mqtt-port, NUSEC_MQTT_PORT',
+  crl: '--crl-port, NUSEC_CRL_PORT',
+} as const;
+
+/** A start that fails leaves nothing open.
+ *  @throws NusecError as openContext; PORT_TAKEN, LISTEN_FAILED; CA_NOT_ACTIVE (the project is not initialised); STORE_OLDER */
+export const startServer = (settings: Settings): Promise<RunningServer> => opening(own => openServer(own, settings));
+
+async function openServer(own: Own, settings: Settings): Promise<Omit<RunningServer, 'close'>> {
+  const { ctx, slot } = own('data folder', await openContext(settings, { https: settings.httpsPort, crl: settings.crlPort }));
   const alarms = createAlarms(ctx);
-  const revocations = await startRevocations(ctx);
+  const revocations = own('revocations', await startRevocations(ctx));
   const markFile = settings.markFile ?? join(settings.dataDir, 'revocations.mark');
-  await checkRevocationMark({ ctx, alarms, revocations }, markFile, settings.acceptOlderStore).catch(async error => {
-    await revocations.close();
-    await opened.close();
-    throw error;
-  });
-  const trust = await startClientTrust(ctx, revocations);
-  const ocsp = await startOcsp(ctx, revocations);
+  await checkRevocationMark({ ctx, alarms, revocations }, markFile, settings.acceptOlderStore);
+  const trust = own('client trust', await startClientTrust(ctx, revocations));
+  const ocsp = own('OCSP', await startOcsp(ctx, revocations));
   const names = [settings.publicHost, settings.host];
   const tls = await issueServerIdentity(ctx, names);
   const channel = createChannel();
   const peers = createPeers<PeerAnswers>(peerQuestions);
-  const field = await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers });
-  const onOnline = peers.tell;
-  const gateway = await startGateway({ ctx, alarms, revocations, trust, field, channel, onOnline, staple: ocsp.staple }, tls);
+  const field = own('field', await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers }));
+  const gatewayParts = { ctx, alarms, revocations, trust, field, channel, onOnline: peers.tell, staple: ocsp.staple };
+  const gateway = own('MQTT', await startGateway(gatewayParts, tls));
   peers.onTaken(gateway.leave);
-  const links = await openPeerLinks(settings.dataDir, opened.slot, maxProcessSlots, peers.addLink);
-  if (links === undefined) ctx.log.warn({ dataDir: settings.dataDir }, 'the path is too long for sockets: other processes are not reached');
-  const services: Services = {
-    ctx,
-    alarms,
-    revocations,
-    trust,
-    channel: field.channel,
-    field,
-    ocsp,
-    bulkRevocations: createBulkRevocations(ctx),
+  const links = await openPeerLinks(settings.dataDir, slot, maxProcessSlots, peers.addLink);
+  if (links !== undefined) own('peer links', links);
+  else ctx.log.warn({ dataDir: settings.dataDir }, 'the path is too long for sockets: other processes are not reached');
+  const bulkRevocations = createBulkRevocations(ctx);
+  const services: Services = { ctx, alarms, revocations, trust, channel: field.channel, field, ocsp, bulkRevocations };
+  const api = openApi(own, services, tls);
+  const crl = createCrlServer(ctx, ocsp);
+  own('CRL server', { close: () => closeServer(crl) });
+  const at = (port: keyof typeof portOptions) => ({
+    port: settings[`${port}Port`],
+    host: settings.host,
+    reusePort: settings.sharePorts,
+    option: portOptions[port],
+  });
+  const httpsPort = await listenOn(api, at('https'));
+  const crlPort = await listenOn(crl, at('crl'));
+  const mqttPort = await gateway.listen(at('mqtt'));
+  const renew = ({ key, cert, clientRootsPem: ca }: TlsIdentity): void => {
+    api.setSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' });
+    gateway.renew({ key, cert, ca });
   };
+  own('TLS renewal', startTlsRenewal({ ctx, alarms, trust }, names, renew));
+  const lead = async (epoch: number) => (await startHousekeeping({ ctx, revocations }, markFile, epoch)).close;
+  const onTrouble = (error: unknown) => ctx.log.error({ error: String(error) }, 'the housekeeping did not begin');
+  own('leadership', await whileLeading({ dataDir: settings.dataDir, store: ctx.store }, lead, onTrouble));
+  return { httpsPort, mqttPort, crlPort, fault: error => reportFault(ctx, alarms, error) };
+}
+
+function openApi(own: Own, services: Services, tls: TlsIdentity): ReturnType<typeof createApiServer> {
+  const { ctx, revocations, trust, ocsp } = services;
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
   const api = createApiServer(createApi(services, auth, resources), tls);
+  own('HTTPS server', { close: () => closeServer(api) });
   endWhenRevoked(api, revocations, trust);
   staple(api, ocsp);
-  const crl = createCrlServer(ctx, ocsp);
-  const { host, sharePorts } = settings;
-  const httpsPort = await listen(api, settings.httpsPort, host, sharePorts);
-  const crlPort = await listen(crl, settings.crlPort, host, sharePorts);
-  const mqttPort = await gateway.listen(settings.mqttPort, host, sharePorts);
-  const renewal = startTlsRenewal({ ctx, alarms, trust }, names, ({ key, cert, clientRootsPem: ca }) => {
-    api.setSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' });
-    gateway.renew({ key, cert, ca });
-  });
-  const leadership = await whileLeading(
-    { dataDir: settings.dataDir, store: ctx.store },
-    epoch => startHousekeeping({ ctx, revocations }, markFile, epoch),
-    error => ctx.log.error({ error: String(error) }, 'the housekeeping did not begin'),
-  );
-  return {
-    httpsPort,
-    mqttPort,
-    crlPort,
-    fault(error) {
-      ctx.log.error({ error: error instanceof Error ? error.stack : String(error) }, 'an error that nobody took');
-      const detail = error instanceof Error ? `${error.name}: ${error.message}` : 'unknown';
-      alarms.raise({ code: 'SERVER_FAULT', subject: 'server', detail }).catch(() => undefined);
-    },
-    async close() {
-      await leadership.close();
-      await renewal.close();
-      links?.close();
-      await gateway.close();
-      await closeServer(api);
-      await closeServer(crl);
-      await field.close();
-      await ocsp.close();
-      await trust.close();
-      await revocations.close();
-      await opened.close();
-    },
-  };
+  return api;
+}
+
+function reportFault(ctx: Context, alarms: Alarms, error: unknown): void {
+  ctx.log.error({ error: error instanceof Error ? error.stack : String(error) }, 'an error that nobody took');
+  const detail = error instanceof Error ? `${error.name}: ${error.message}` : 'unknown';
+  alarms.raise({ code: 'SERVER_FAULT', subject: 'server', detail }).catch(() => undefined);
 }

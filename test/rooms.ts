@@ -3,11 +3,14 @@
 
 export const leaves = [
   'src/bytes.ts',
+  'src/closing.ts',
   'src/digest.ts',
   'src/ecKey.ts',
   'src/ecdsa.ts',
   'src/entry.ts',
   'src/errors.ts',
+  'src/folder.ts',
+  'src/listening.ts',
   'src/lru.ts',
   'src/random.ts',
   'src/times.ts',

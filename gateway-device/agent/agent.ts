@@ -1,5 +1,6 @@
 import { toHex } from '../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../src/cbor/schema.ts';
+import { type Own, opening, repeatedly } from '../../src/closing.ts';
 import { attestMessage, bundleMessage, evidenceMessage } from '../../src/mqttMessages.ts';
 import { createHttpClient } from '../link/httpClient.ts';
 import { connectMqtt } from '../link/mqttClient.ts';
@@ -35,11 +36,14 @@ const maxRepeats = 3;
 const renewalCheckMs = 3_600_000;
 
 /** @throws NusecError NOT_FOUND before enrolment, SERVER_UNREACHABLE, COSE_SIGNATURE (trust bundle of another root) */
-export async function startAgent(options: AgentOptions): Promise<Agent> {
+export const startAgent = (options: AgentOptions): Promise<Agent> => opening(own => openAgent(own, options));
+
+async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, 'close'>> {
   const { dataDir, gatewayId, server, mqtt, servername, devices, tell } = options;
   let identity = openIdentity(dataDir, gatewayId);
   const trust = await openTrust(() => identity, server);
-  const client = connectMqtt({ ...mqtt, servername, identity: { kind: 'gateway', gatewayId }, tls: identity.tls });
+  const who = { kind: 'gateway', gatewayId } as const;
+  const client = own('MQTT connection', connectMqtt({ ...mqtt, servername, identity: who, tls: identity.tls }));
   const fault = (error: unknown): void => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
   const answers = new Map<number, Promise<AgentAnswer>>();
   // The clock, so that verdicts of this start come after those of the last one.
@@ -115,9 +119,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   client.on('bundle', payload => {
     following = following.then(() => follow(payload)).catch(fault);
   });
-  const refresh = setInterval(() => {
-    trust.refresh().catch(fault);
-  }, bundleRefreshMs);
+  own(
+    'trust refresh',
+    repeatedly(bundleRefreshMs, () => void trust.refresh().catch(fault)),
+  );
   /** The certificate that was, stays until the server has accepted the next one. */
   const renew = async (): Promise<void> => {
     await client.connected();
@@ -129,15 +134,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     tell({ event: 'renewed', gateway: gatewayId });
   };
   let renewing: Promise<void> = renew().catch(fault);
-  const renewal = setInterval(() => {
+  const renewAgain = (): void => {
     renewing = renewing.then(renew).catch(fault);
-  }, renewalCheckMs);
-  return {
-    connected: client.connected,
-    async close() {
-      clearInterval(refresh);
-      clearInterval(renewal);
-      await client.close();
-    },
   };
+  own('renewal', repeatedly(renewalCheckMs, renewAgain));
+  return { connected: client.connected };
 }

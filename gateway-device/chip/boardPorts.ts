@@ -1,6 +1,8 @@
 import { toHex } from '../../src/bytes.ts';
+import { opening } from '../../src/closing.ts';
 import type { ByteLink } from '../link/byteLink.ts';
 import { listenTcp, openSerial } from '../link/byteLink.ts';
+import type { DebugReply, DebugRequest } from '../link/debugPort.ts';
 import { serveMctp } from '../link/mctpLink.ts';
 import { serveDebugPort } from '../link/virtualDebugPort.ts';
 import type { Board } from './board.ts';
@@ -18,24 +20,18 @@ export type BoardPorts = {
 
 export type ServedBoard = { readonly serialPort: number; readonly debugPort: number; readonly close: () => Promise<void> };
 
-/** Opens the ports and powers the board on. @throws NusecError LINK_FAILED */
-export async function serveBoard(board: Board, ports: BoardPorts = {}): Promise<ServedBoard> {
-  const serve = (link: ByteLink): void => serveMctp(link, board.receive);
-  await board.reset();
-  const serial = await listenTcp(ports.serialPort ?? 0, serve);
-  const debug = await serveDebugPort(ports.debugPort ?? 0, request => answerDebug(board, request));
-  const uart = ports.serialDevice === undefined ? undefined : await openSerial(ports.serialDevice);
-  if (uart) serve(uart);
-  return {
-    serialPort: serial.port,
-    debugPort: debug.port,
-    close: async () => {
-      await Promise.all([serial.close(), debug.close(), uart?.close()]);
-      await board.stop();
-      board.chip.close();
-    },
-  };
-}
+/** Powers the board on and opens its ports; `close` powers it off again. The chip stays open. @throws NusecError PORT_TAKEN, LINK_FAILED */
+export const serveBoard = (board: Board, ports: BoardPorts = {}): Promise<ServedBoard> =>
+  opening(async own => {
+    const serve = (link: ByteLink): void => serveMctp(link, board.receive);
+    own('board', { close: board.stop });
+    await board.reset();
+    const serial = own('serial port', await listenTcp(ports.serialPort ?? 0, serve, '--serial-port'));
+    const answer = (request: DebugRequest): Promise<DebugReply> => answerDebug(board, request);
+    const debug = own('debug port', await serveDebugPort(ports.debugPort ?? 0, answer, '--debug-port'));
+    if (ports.serialDevice !== undefined) serve(own('serial device', await openSerial(ports.serialDevice)));
+    return { serialPort: serial.port, debugPort: debug.port };
+  });
 
 /** The line that says where the board can be reached. */
 export const readyLine = (board: Board, served: ServedBoard) => ({

@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { equalBytes, fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import type { CodecType } from '../../src/cbor/schema.ts';
 import { NusecError } from '../../src/errors.ts';
+import { makeFolder } from '../../src/folder.ts';
 import { findTlv, tlvType } from '../../src/ota/tlv.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
 import type { debugState, lifeCycle } from '../../src/production/fields.ts';
@@ -132,9 +133,9 @@ const identityFile = 'chip.json';
 
 /** A chip whose memories are files in a folder of its own.
  *  @param identity  given for a new chip; an existing one keeps its own
- *  @throws NusecError BAD_REQUEST: no chip there and no identity given, or another UID than the chip's */
+ *  @throws NusecError BAD_REQUEST (no chip there and no identity given, or another UID than the chip's), FOLDER_REFUSED */
 export function openChipFolder(folder: string, identity?: ChipIdentity, power?: Power): Chip {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const fused = fusedIdentity(join(folder, identityFile), identity);
   const otp = fileStorage(join(folder, 'otp.bin'), true);
   const flash = fileStorage(join(folder, 'flash.bin'));

@@ -1,3 +1,4 @@
+import { opening } from '../../src/closing.ts';
 import { bl2Stage } from '../chip/bl2Stage.ts';
 import { type BoardEvent, createBoard } from '../chip/board.ts';
 import { type BoardPorts, readyLine, serveBoard } from '../chip/boardPorts.ts';
@@ -20,12 +21,13 @@ export type McuOptions = {
   readonly tell: (event: BoardEvent) => void;
 };
 
-/** @returns the line that says where it can be reached, and how to power it off @throws NusecError BAD_REQUEST, LINK_FAILED, KEYSTORE_DAMAGED */
-export async function startMcu({ folder, identity, newIdentity, ports, online, tell }: McuOptions) {
-  const chip = openChipFolder(folder, identity ?? (hasChip(folder) ? undefined : newIdentity()));
-  const nowSeconds = (): number => Math.floor(Date.now() / 1000);
-  const app = appStage(online && onlineDevice({ ...online, nowSeconds }));
-  const board = createBoard({ chip, stages: { devauth: devauthStage, bl2: bl2Stage, app }, tell });
-  const served = await serveBoard(board, ports);
-  return { ready: readyLine(board, served), close: served.close };
-}
+/** @returns the line that says where it can be reached, and how to power it off
+ *  @throws NusecError BAD_REQUEST, FOLDER_REFUSED, PORT_TAKEN, LINK_FAILED, KEYSTORE_DAMAGED */
+export const startMcu = ({ folder, identity, newIdentity, ports, online, tell }: McuOptions) =>
+  opening(async own => {
+    const chip = own('chip', openChipFolder(folder, identity ?? (hasChip(folder) ? undefined : newIdentity())));
+    const nowSeconds = (): number => Math.floor(Date.now() / 1000);
+    const app = appStage(online && onlineDevice({ ...online, nowSeconds }));
+    const board = createBoard({ chip, stages: { devauth: devauthStage, bl2: bl2Stage, app }, tell });
+    return { ready: readyLine(board, own('ports', await serveBoard(board, ports))) };
+  });

@@ -1,6 +1,7 @@
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { NusecError } from '../../src/errors.ts';
+import { listenOn } from '../../src/listening.ts';
 
 /** A duplex stream of bytes: a TCP socket to a virtual device, or a UART. Everything above is the same code for both. */
 export type ByteLink = {
@@ -39,30 +40,22 @@ export async function connectTcp(host: string, port: number): Promise<ByteLink> 
 export type ByteServer = { readonly port: number; readonly close: () => Promise<void> };
 
 /** Listens on loopback. Like the one UART that a chip has, it serves one peer at a time: a new one takes the place of the old.
- *  @param port  0 = any free one */
-export async function listenTcp(port: number, onLink: (link: ByteLink) => void): Promise<ByteServer> {
+ *  @param port  0 = any free one  @param option  by which a person chooses another  @throws NusecError PORT_TAKEN, LISTEN_FAILED */
+export async function listenTcp(port: number, onLink: (link: ByteLink) => void, option?: string): Promise<ByteServer> {
   let current: Socket | undefined;
   const server = createServer({ noDelay: true }, socket => {
     current?.destroy();
     current = socket;
     onLink(linkOf(socket));
   });
-  await listening(server, port);
-  const address = server.address();
+  const place = { port, host: '127.0.0.1', ...(option !== undefined && { option }) };
   return {
-    port: typeof address === 'object' && address !== null ? address.port : port,
+    port: await listenOn(server, place),
     close: async () => {
       current?.destroy();
       await new Promise<void>(resolve => server.close(() => resolve()));
     },
   };
-}
-
-function listening(server: Server, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', cause => reject(new NusecError('LINK_FAILED', `port ${port}: ${cause.message}`, { cause })));
-    server.listen(port, '127.0.0.1', resolve);
-  });
 }
 
 /** A real UART or a pseudo-terminal; 8 data bits, no parity, 1 stop bit. The driver is loaded on first use.

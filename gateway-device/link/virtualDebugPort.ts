@@ -80,9 +80,9 @@ function accepted(reply: DebugReply | undefined): Uint8Array | undefined {
   return reply.data;
 }
 
-/** Serves the debug port of a chip on loopback. @param answer  never throws */
-export function serveDebugPort(port: number, answer: (request: DebugRequest) => Promise<DebugReply>): Promise<ByteServer> {
-  return listenTcp(port, link => {
+/** Serves the debug port of a chip on loopback. @param answer  never throws  @throws NusecError as listenTcp */
+export function serveDebugPort(port: number, answer: (request: DebugRequest) => Promise<DebugReply>, option?: string): Promise<ByteServer> {
+  const onLink = (link: ByteLink): void => {
     let turn: Promise<void> = Promise.resolve();
     let queued = 0;
     readFrames(link, frame => {
@@ -94,7 +94,8 @@ export function serveDebugPort(port: number, answer: (request: DebugRequest) => 
         queued -= 1;
       });
     });
-  });
+  };
+  return listenTcp(port, onLink, option);
 }
 
 async function answerFrame(frame: Uint8Array, answer: (request: DebugRequest) => Promise<DebugReply>): Promise<DebugReply> {

@@ -1,3 +1,4 @@
+import { opening } from '../../src/closing.ts';
 import type { BoardEvent } from '../chip/board.ts';
 import { type BoardPorts, readyLine, serveBoard } from '../chip/boardPorts.ts';
 import { type ChipIdentity, openChipFolder } from '../chip/chip.ts';
@@ -12,10 +13,11 @@ export type NulinkOptions = {
   readonly tell: (event: BoardEvent) => void;
 };
 
-/** Opens a virtual NuLink3 on its ports. @throws NusecError BAD_REQUEST (no board there and no UID given), LINK_FAILED */
-export async function startNulink({ folder, identity, ports, tell }: NulinkOptions) {
-  const chip = openChipFolder(folder, identity);
-  const { board } = createProgrammerBoard(chip, folder, tell);
-  const served = await serveBoard(board, ports);
-  return { ready: readyLine(board, served), close: served.close };
-}
+/** Opens a virtual NuLink3 on its ports.
+ *  @throws NusecError BAD_REQUEST (no board there and no UID given), FOLDER_REFUSED, STORE_DAMAGED, PORT_TAKEN, LINK_FAILED */
+export const startNulink = ({ folder, identity, ports, tell }: NulinkOptions) =>
+  opening(async own => {
+    const chip = own('chip', openChipFolder(folder, identity));
+    const { board } = createProgrammerBoard(chip, folder, tell);
+    return { ready: readyLine(board, own('ports', await serveBoard(board, ports))) };
+  });

@@ -1,6 +1,5 @@
 import { createServer as createHttpServer, type Server } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo, Server as NetServer } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import type { Context } from '../services/base/context.ts';
 import type { TlsIdentity } from '../services/identity/serverCertificate.ts';
@@ -50,14 +49,6 @@ export function createCrlServer(ctx: Context, ocsp: Ocsp): Server {
       response.writeHead(404).end();
     },
   );
-}
-
-/** @param reusePort other processes may listen on the port too @returns the port listened on */
-export function listen(server: NetServer, port: number, host: string, reusePort = false): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ port, host, reusePort }, () => resolve((server.address() as AddressInfo).port));
-  });
 }
 
 export function closeServer(server: Server | ReturnType<typeof createApiServer>): Promise<void> {

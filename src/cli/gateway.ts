@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { type AgentOptions, startAgent } from '../../gateway-device/agent/agent.ts';
+import { type Agent, type AgentOptions, startAgent } from '../../gateway-device/agent/agent.ts';
 import { enrol, isEnrolled } from '../../gateway-device/agent/identity.ts';
 import { defaultBackoff, reconnectDelayMs } from '../../gateway-device/link/backoff.ts';
 import { NusecError } from '../errors.ts';
 import { ask, listAll, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { print, progress, record, table } from './output.ts';
-import { hostPort, untilStopped } from './process.ts';
+import { hostPort, runUntilStopped } from './process.ts';
 
 type Gateway = { readonly id: string; readonly name: string; readonly status: string; readonly devices: readonly string[] };
 type Register = ServerOptions & { id: string; name?: string; data?: string };
@@ -70,22 +70,18 @@ async function run({ data, id, mqtt, mqttName, device = [], ...options }: Run): 
   const { host, port } = hostPort(mqtt);
   const devices = new Map(device.map(splitDevice));
   const tell: AgentOptions['tell'] = event => (options.json ? print(options, event, '') : progress(record(event)));
-  const agent = await whenReachable(tell, async () => {
+  const open = async (): Promise<Agent> => {
     if (!isEnrolled(data)) await enrolHere(options, data, id);
-    return startAgent({
-      dataDir: data,
-      gatewayId: id,
-      server: options.server,
-      mqtt: { host, port },
-      servername: mqttName ?? host,
-      devices,
-      tell,
-    });
-  });
-  await agent.connected();
-  print(options, { ready: true, gateway: id }, record({ gateway: id, mqtt, devices: device.length }));
-  await untilStopped();
-  await agent.close();
+    const where = { server: options.server, mqtt: { host, port }, servername: mqttName ?? host };
+    return startAgent({ dataDir: data, gatewayId: id, ...where, devices, tell });
+  };
+  const connect = async (): Promise<Agent> => {
+    const agent = await whenReachable(tell, open);
+    await agent.connected();
+    return agent;
+  };
+  const text = record({ gateway: id, mqtt, devices: device.length });
+  await runUntilStopped(connect, () => print(options, { ready: true, gateway: id }, text));
 }
 
 /** A gateway starts when its building has power, whatever the server does: it waits for it. */

@@ -1,11 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { type Command, Option } from 'commander';
-import type { BoardEvent } from '../../gateway-device/chip/board.ts';
 import { type McuOptions, startMcu } from '../../gateway-device/device/mcu.ts';
 import { uidFromHex } from '../production/uid.ts';
+import { runBoard } from './board.ts';
 import { portNumber, wholeNumber } from './options.ts';
-import { styled } from './output.ts';
-import { fieldsText, hostPort, untilStopped } from './process.ts';
+import { hostPort } from './process.ts';
 
 type Options = {
   data: string;
@@ -53,22 +52,7 @@ Examples:
     .action(run);
 }
 
-async function run(options: Options): Promise<void> {
-  const asJson = options.json === true || !process.stdout.isTTY;
-  const say = (line: object, text: string): void => void process.stdout.write(`${asJson ? JSON.stringify(line) : text}\n`);
-  const sayEvent = ({ event, ...fields }: BoardEvent): void => say({ event, ...fields }, `${styled('bold', event)} ${fieldsText(fields)}`);
-  // Whoever starts a chip waits for `ready`: it is the first line.
-  let early: BoardEvent[] | undefined = [];
-  const tell = (event: BoardEvent): void => (early ? void early.push(event) : sayEvent(event));
-  const mcu = await startMcu({ ...mcuOptions(options), tell });
-  const { ready: _, ...where } = mcu.ready;
-  say(mcu.ready, `${styled('green', 'ready')} ${fieldsText(where)}`);
-  const before = early;
-  early = undefined;
-  for (const event of before) sayEvent(event);
-  await untilStopped();
-  await mcu.close();
-}
+const run = (options: Options): Promise<void> => runBoard(options.json === true, tell => startMcu({ ...mcuOptions(options), tell }));
 
 function mcuOptions(options: Options): Omit<McuOptions, 'tell'> {
   const { data, productId, serialPort, debugPort, serialDevice, mqttName } = options;

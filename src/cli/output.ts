@@ -45,6 +45,7 @@ const systemErrors: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   EISDIR: ['BAD_REQUEST', 'is a folder'],
   EEXIST: ['CONFLICT', 'exists already'],
   EACCES: ['FORBIDDEN', 'may not be opened by this user'],
+  EROFS: ['FORBIDDEN', 'is on a read-only disk'],
   EPERM: ['FORBIDDEN', 'may not be changed by this user'],
 };
 

@@ -1,13 +1,12 @@
 import type { Command } from 'commander';
-import type { BoardEvent } from '../../gateway-device/chip/board.ts';
 import { startNulink } from '../../gateway-device/programmer/nulink.ts';
 import { uidFromHex } from '../production/uid.ts';
+import { runBoard } from './board.ts';
 import { listAll, readBytes, type ServerOptions, withServer, withServerOptions } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { portNumber } from './options.ts';
-import { print, progress, record, styled, table } from './output.ts';
+import { print, progress, record, table } from './output.ts';
 import { builtInFirmware, prepareProgrammer } from './prepareProgrammer.ts';
-import { fieldsText, untilStopped } from './process.ts';
 
 /** `nusec programmer`: the virtual programmer itself, its preparation at the OEM, and what the OEM decides about it later. */
 export function registerProgrammer(program: Command): void {
@@ -48,13 +47,8 @@ Examples:
     .action(run);
 }
 
-async function run({ data, uid, serialPort, serialDevice, debugPort, json }: RunOptions): Promise<void> {
-  const asJson = json === true || !process.stdout.isTTY;
-  const say = (line: object, text: string): void => void process.stdout.write(`${asJson ? JSON.stringify(line) : text}\n`);
-  const sayEvent = ({ event, ...fields }: BoardEvent): void => say({ event, ...fields }, `${styled('bold', event)} ${fieldsText(fields)}`);
-  // Whoever starts a board waits for `ready`: it is the first line.
-  let early: BoardEvent[] | undefined = [];
-  const nulink = await startNulink({
+function run({ data, uid, serialPort, serialDevice, debugPort, json }: RunOptions): Promise<void> {
+  const nulink = {
     folder: data,
     ...(uid !== undefined && { identity: { uid: uidFromHex(uid), productId } }),
     ports: {
@@ -62,15 +56,8 @@ async function run({ data, uid, serialPort, serialDevice, debugPort, json }: Run
       ...(debugPort !== undefined && { debugPort }),
       ...(serialDevice !== undefined && { serialDevice }),
     },
-    tell: event => (early ? void early.push(event) : sayEvent(event)),
-  });
-  const { ready: _, ...where } = nulink.ready;
-  say(nulink.ready, `${styled('green', 'ready')} ${fieldsText(where)}`);
-  const before = early;
-  early = undefined;
-  for (const event of before) sayEvent(event);
-  await untilStopped();
-  await nulink.close();
+  };
+  return runBoard(json === true, tell => startNulink({ ...nulink, tell }));
 }
 
 type PrepareOptions = ServerOptions & {

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
-import { readSettings } from '../config.ts';
-import { startServer } from '../main.ts';
+import { readSettings, type Settings } from '../config.ts';
+import { type RunningServer, startServer } from '../main.ts';
 import { print, record } from './output.ts';
-import { untilStopped } from './process.ts';
+import { runUntilStopped } from './process.ts';
 
 type Options = {
   data: string;
@@ -48,20 +48,21 @@ Examples:
       };
       const overrides = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
       const settings = readSettings(data, { ...process.env, ...overrides });
-      const server = await startServer(settings);
-      process.on('unhandledRejection', server.fault);
-      const url = `https://${settings.publicHost}:${server.httpsPort}`;
-      print(
-        options,
-        { ready: true, url, httpsPort: server.httpsPort, mqttPort: server.mqttPort, crlPort: server.crlPort },
-        record({
-          api: url,
-          console: `${url}/console`,
-          mqtt: `mqtts://${settings.publicHost}:${server.mqttPort}`,
-          crl: `http://${settings.publicHost}:${server.crlPort}/crl/`,
-        }),
+      await runUntilStopped(
+        () => startServer(settings),
+        server => sayReady(options, settings, server),
       );
-      await untilStopped();
-      await server.close();
     });
+}
+
+function sayReady(options: Options, { publicHost }: Settings, { httpsPort, mqttPort, crlPort, fault }: RunningServer): void {
+  process.on('unhandledRejection', fault);
+  const url = `https://${publicHost}:${httpsPort}`;
+  const text = record({
+    api: url,
+    console: `${url}/console`,
+    mqtt: `mqtts://${publicHost}:${mqttPort}`,
+    crl: `http://${publicHost}:${crlPort}/crl/`,
+  });
+  print(options, { ready: true, url, httpsPort, mqttPort, crlPort }, text);
 }

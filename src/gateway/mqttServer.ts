@@ -67,11 +67,8 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
     renew: broker.setTls,
     /** The client has connected to another process: its connection here is an old one. */
     leave: (clientId: string): void => void broker.disconnect(clientId, 'DUPLICATE_CLIENTID'),
-    async listen(port: number, host: string, reusePort: boolean): Promise<number> {
-      await broker.listen(port, host, reusePort);
-      return broker.port();
-    },
-    close: () => broker.close(),
+    listen: broker.listen,
+    close: broker.close,
   };
 }
 

@@ -3,6 +3,7 @@ import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSy
 import { dirname } from 'node:path';
 import { fromBase64url, toBase64url, toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
+import { requireFolder } from '../folder.ts';
 import { type BackupHead, backupKeyBytes, createSealer, type Frame, openBackup } from './backupFile.ts';
 import { type CustodyKey, openCustody } from './custody.ts';
 import { replaceFile } from './durableFile.ts';
@@ -124,7 +125,7 @@ function backupKeyOf(head: BackupHead, texts: readonly string[]): Uint8Array {
 
 function openNewFile(file: string): number {
   if (existsSync(file)) throw new NusecError('KEY_EXISTS', `${file} exists`);
-  if (!existsSync(dirname(file))) throw new NusecError('NOT_FOUND', `there is no folder ${dirname(file)}`);
+  requireFolder(dirname(file));
   return openSync(file, 'wx', secretFileMode);
 }
 

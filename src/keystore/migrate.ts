@@ -1,6 +1,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { equalBytes, fromBase64url } from '../bytes.ts';
+import { whileOpen } from '../closing.ts';
 import { NusecError } from '../errors.ts';
 import { bootKekGeneration } from './bootKeys.ts';
 import { type Custody, type CustodyKey, openCustody } from './custody.ts';
@@ -33,25 +34,19 @@ const sessions = 4;
 /** @throws KEY_EXISTS (the token has another key of an id, or the custody is there), KEYSTORE_LOCKED while a server runs, and what opening either throws */
 export async function migrateToToken(options: MigrateOptions): Promise<Migration> {
   if (existsSync(options.tokenCustody)) throw new NusecError('KEY_EXISTS', `${options.tokenCustody} exists: move it away first`);
-  const locks = [lockFile(options.keyset, 'alone'), lockFile(options.token.lock, 'alone')];
-  const { module, label, pinFile } = options.token;
-  try {
+  return whileOpen(async own => {
+    own('keyset lock', { close: lockFile(options.keyset, 'alone').release });
+    own('token lock', { close: lockFile(options.token.lock, 'alone').release });
     const { keys, entries } = await readKeyset(options.keyset, options.unlock);
+    const { module, label, pinFile } = options.token;
     const present = new Map<string, KeyInfo>();
-    const client = await openTokenClient({ module, label, pinFile, sessions }, found => {
-      for (const key of found) present.set(key.id, key);
-    });
-    try {
-      for (const entry of entries) await moveKey(client, present, entry, keys);
-      const keks = new Map(entries.filter(isKek).map(entry => [entry.id, secretKey(unwrapKey(keys.entries, entry.wrapped))]));
-      const bootKeys = await moveCustody(client, keks, options);
-      return { keys: entries.length - keks.size, newKeks: [...keks.keys()], bootKeys };
-    } finally {
-      await client.close();
-    }
-  } finally {
-    for (const lock of locks) lock.release();
-  }
+    const accept = (found: readonly KeyInfo[]): void => found.forEach(key => void present.set(key.id, key));
+    const client = own('token', await openTokenClient({ module, label, pinFile, sessions }, accept));
+    for (const entry of entries) await moveKey(client, present, entry, keys);
+    const keks = new Map(entries.filter(isKek).map(entry => [entry.id, secretKey(unwrapKey(keys.entries, entry.wrapped))]));
+    const bootKeys = await moveCustody(client, keks, options);
+    return { keys: entries.length - keks.size, newKeks: [...keks.keys()], bootKeys };
+  });
 }
 
 const isKek = (entry: KeysetEntry): boolean => entry.algorithm === 'AES-256' && entry.origin === 'generated';

@@ -36,7 +36,7 @@ const listAgeMs = 1000;
  *  extractable; only boot keys leave it, wrapped. What goes through this process: the message's hash, and for `derive` and `seal` what
  *  docs/keystore.md says. A token that went away is found again when it is back. Several processes may have one token open.
  *  @throws KEYSTORE_UNAVAILABLE (no such token), KEYSTORE_WRONG_PASSPHRASE, KEYSTORE_LOCKED (PIN locked, or somebody is alone with it),
- *  KEYSTORE_PERMISSIONS (PIN file), KEYSTORE_DAMAGED (a key of the token could be read out), NOT_FOUND (no PIN file), BAD_REQUEST (no module) */
+ *  KEYSTORE_PERMISSIONS (PIN file), KEYSTORE_DAMAGED (a key of the token could be read out), KEYSTORE_MISSING (no PIN file), BAD_REQUEST (no module) */
 export async function openPkcs11Keystore(options: Pkcs11Options): Promise<Keystore> {
   const { module, label, pinFile, sessions = defaultSessions, alone = false, now = () => new Date() } = options;
   const lock = options.lock === undefined ? undefined : lockFile(options.lock, alone ? 'alone' : 'shared');

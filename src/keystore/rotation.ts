@@ -107,10 +107,10 @@ async function openedBy(file: string, keyFile: string): Promise<number | undefin
   }
 }
 
-/** The keyset as it is on disk now; a server may have it open. @throws NOT_FOUND, and as openKeyset */
+/** The keyset as it is on disk now; a server may have it open. @throws KEYSTORE_MISSING, and as openKeyset */
 export async function readKeyset(file: string, unlock: Unlock): Promise<{ keys: KeysetKeys; entries: readonly KeysetEntry[] }> {
   const content = readSecretFile(file, maxKeysetBytes);
-  if (!content) throw new NusecError('NOT_FOUND', `there is no keystore ${file}`);
+  if (!content) throw new NusecError('KEYSTORE_MISSING', `there is no keystore ${file}`);
   return openKeyset(content, unlock);
 }
 

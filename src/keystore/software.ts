@@ -32,7 +32,7 @@ export type SoftwareKeystoreOptions = {
 /** Opens the software keystore: keys sealed in one file, opened by a passphrase or a key file; at work they are KeyObjects in
  *  closures, and no property of what is returned leads to them (RULE-1, T17). Every change is durable before its promise resolves.
  *  Several processes may have one keyset open: a key that one makes or destroys is there, or gone, for the others.
- *  @throws NOT_FOUND (no keyset or key file, and `create` is off), KEYSTORE_WRONG_PASSPHRASE, KEYSTORE_DAMAGED,
+ *  @throws KEYSTORE_MISSING (no keyset or key file, and `create` is off), KEYSTORE_WRONG_PASSPHRASE, KEYSTORE_DAMAGED,
  *  KEYSTORE_PERMISSIONS (readable by others), KEYSTORE_LOCKED (somebody is alone with it), BAD_REQUEST (new passphrase below 12 characters) */
 export async function openSoftwareKeystore(options: SoftwareKeystoreOptions): Promise<Keystore> {
   const { file, alone = false, randomBytes = cryptoRandomBytes, now = () => new Date() } = options;
@@ -52,7 +52,7 @@ async function openOrCreate(options: SoftwareKeystoreOptions, lock: FileLock, ra
   const version = fileVersion(file);
   const content = readSecretFile(file, maxKeysetBytes);
   if (content) return { file, lock, version, ...(await openKeyset(content, unlock)) };
-  if (!create) throw new NusecError('NOT_FOUND', `there is no keystore ${file}`);
+  if (!create) throw new NusecError('KEYSTORE_MISSING', `there is no keystore ${file}`);
   const keys = await createKeyset(file, unlock, argon2Cost ?? defaultArgon2Cost, randomBytes);
   return { file, lock, version: fileVersion(file), keys, entries: [] };
 }

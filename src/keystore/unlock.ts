@@ -41,18 +41,18 @@ export function checkNewPassphrase(passphrase: string): void {
 }
 
 /** Reads a passphrase from a file of mode 600; one line end at its end does not count.
- *  @throws NOT_FOUND, KEYSTORE_PERMISSIONS (readable by others, or longer than 1 KiB) */
+ *  @throws KEYSTORE_MISSING, KEYSTORE_PERMISSIONS (readable by others, or longer than 1 KiB) */
 export function readPassphrase(file: string): string {
   const secret = readSecretFile(file, maxPassphraseBytes);
-  if (!secret) throw new NusecError('NOT_FOUND', `there is no passphrase file ${file}`);
+  if (!secret) throw new NusecError('KEYSTORE_MISSING', `there is no passphrase file ${file}`);
   return new TextDecoder().decode(secret).replace(/\r?\n$/, '');
 }
 
-/** @param salt 16 bytes  @returns AES-256 key  @throws KEYSTORE_PERMISSIONS, NOT_FOUND (no key file) */
+/** @param salt 16 bytes  @returns AES-256 key  @throws KEYSTORE_PERMISSIONS, KEYSTORE_MISSING (no key file) */
 export async function unlockKey(unlock: Unlock, salt: Uint8Array, cost: Argon2Cost): Promise<KeyObject> {
   if ('passphrase' in unlock) return keyFromPassphrase(unlock.passphrase, salt, cost);
   const secret = readKeyFile(unlock.keyFile);
-  if (!secret) throw new NusecError('NOT_FOUND', `there is no key file ${unlock.keyFile}`);
+  if (!secret) throw new NusecError('KEYSTORE_MISSING', `there is no key file ${unlock.keyFile}`);
   const key = secretKey(new Uint8Array(hkdfSync('sha256', secret, salt, keyFileInfo, keyFileBytes)));
   secret.fill(0);
   return key;

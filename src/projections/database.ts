@@ -11,10 +11,15 @@ const maxPreparedQueries = 500;
 /** Opens the read models for writing. A crash may lose the last transactions, never half of one: their checkpoint is lost with them. */
 export function openReadModelWriter(file: string): Database {
   const db = new Database(file, { timeout: busyTimeoutMs });
-  db.pragma('journal_mode = WAL');
-  db.pragma('synchronous = NORMAL');
-  db.pragma(`cache_size = -${cacheKib}`);
-  return db;
+  try {
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = NORMAL');
+    db.pragma(`cache_size = -${cacheKib}`);
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
 }
 
 /** Queries over the read models, on a connection of their own that cannot write, opened with the first query.

@@ -1,4 +1,5 @@
 /** Keeps the read models up with the event store: one live group of builds that moves together, and builds that catch up beside it. */
+import type Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import type { EventStore, RecordedEvent, Subscription } from '../eventstore/port.ts';
 import { applyBatch } from './batch.ts';
@@ -46,9 +47,18 @@ export type ProjectionRunner = {
 type Group = { builds: Build[]; position: number; readonly target: number; subscription?: Subscription };
 
 /** Opens the read models and begins to project. The process goes on whatever a projection does: see health(). */
-export function startProjections({ store, file, projections, onTrouble = () => {} }: RunnerOptions): ProjectionRunner {
-  projections.forEach(requireNames);
-  const db = openReadModelWriter(file);
+export function startProjections(options: RunnerOptions): ProjectionRunner {
+  options.projections.forEach(requireNames);
+  const db = openReadModelWriter(options.file);
+  try {
+    return projectAll(db, options);
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+function projectAll(db: Database, { store, projections, onTrouble = () => {} }: RunnerOptions): ProjectionRunner {
   const builds = openBuilds(db);
   builds.keepOnly(new Set(projections.map(projection => projection.name)));
   // Read models of a store that has since been replaced by an older one cannot be continued.

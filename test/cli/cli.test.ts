@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
+import { limitOfProcesses } from '../support/limits.ts';
 
 /** The command line as a person meets it: as a process. */
 
@@ -19,13 +20,17 @@ function commandsOf(path: readonly string[]): readonly (readonly string[])[] {
 }
 
 describe('nusec', () => {
-  it('explains every command with examples', () => {
-    for (const path of commandsOf([])) {
-      const { stdout, status } = nusec(...path, '--help');
-      expect(status, path.join(' ')).toBe(0);
-      expect(stdout, path.join(' ')).toMatch(/Examples?:\n {2}\$ /);
-    }
-  }, 120_000);
+  it(
+    'explains every command with examples',
+    () => {
+      for (const path of commandsOf([])) {
+        const { stdout, status } = nusec(...path, '--help');
+        expect(status, path.join(' ')).toBe(0);
+        expect(stdout, path.join(' ')).toMatch(/Examples?:\n {2}\$ /);
+      }
+    },
+    limitOfProcesses(100),
+  );
 
   it('uses no colours when it is not on a terminal', () => {
     expect(nusec('--help').stdout).not.toContain('\u001b[');

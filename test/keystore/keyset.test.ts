@@ -140,17 +140,17 @@ describe('who may read the files (T16)', () => {
     expect(readPassphrase(path)).toBe(`${passphrase} `);
     chmodSync(path, 0o644);
     expect(() => readPassphrase(path)).toThrow(expect.objectContaining({ code: 'KEYSTORE_PERMISSIONS' }));
-    expect(() => readPassphrase(join(folder, 'none'))).toThrow(expect.objectContaining({ code: 'NOT_FOUND' }));
+    expect(() => readPassphrase(join(folder, 'none'))).toThrow(expect.objectContaining({ code: 'KEYSTORE_MISSING' }));
   });
 });
 
 describe('making and holding a keyset', () => {
   it('makes nothing unless told to: a missing file is no empty keystore', async () => {
-    await expect(opening()).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(opening()).rejects.toMatchObject({ code: 'KEYSTORE_MISSING' });
     await makeKeyset({ unlock: { keyFile } });
-    await expect(opening({ keyFile: join(folder, 'none') })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(opening({ keyFile: join(folder, 'none') })).rejects.toMatchObject({ code: 'KEYSTORE_MISSING' });
     const withAnother = openSoftwareKeystore({ file, unlock: { keyFile: join(folder, 'none') }, create: true });
-    await expect(withAnother).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(withAnother).rejects.toMatchObject({ code: 'KEYSTORE_MISSING' });
   });
 
   it('refuses a short passphrase and a senseless cost for a new keyset', async () => {

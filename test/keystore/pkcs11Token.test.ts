@@ -50,7 +50,7 @@ describe('opening a token (T16)', () => {
     await expect(openToken(token, { label: 'another' })).rejects.toMatchObject(unavailable);
     await expect(openToken(token, { module: '/nowhere/pkcs11.so' })).rejects.toMatchObject({ code: 'BAD_REQUEST' });
     await expect(openToken(token, { module: token.pinFile })).rejects.toMatchObject({ code: 'BAD_REQUEST' });
-    await expect(openToken(token, { pinFile: join(token.folder, 'none') })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(openToken(token, { pinFile: join(token.folder, 'none') })).rejects.toMatchObject({ code: 'KEYSTORE_MISSING' });
     chmodSync(token.pinFile, 0o644);
     await expect(openToken(token)).rejects.toMatchObject({ code: 'KEYSTORE_PERMISSIONS' });
     chmodSync(token.pinFile, 0o600);

@@ -154,6 +154,6 @@ describe('rotating what opens the software keyset (T16)', () => {
     await open.close();
     expect(await reopen({ passphrase })).toBe(before);
     rmSync(file());
-    await expect(rekeyKeyset(options)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(rekeyKeyset(options)).rejects.toMatchObject({ code: 'KEYSTORE_MISSING' });
   });
 });

@@ -3,12 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { closeServer, createCrlServer, listen } from '../../src/api/server.ts';
+import { closeServer, createCrlServer } from '../../src/api/server.ts';
 import { fromBase64url } from '../../src/bytes.ts';
 import { readSettings } from '../../src/config.ts';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import type { RevocationReason } from '../../src/domain/deviceEvents.ts';
 import type { Curve } from '../../src/ecKey.ts';
+import { listenOn } from '../../src/listening.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
 import type { NameFields } from '../../src/pki/names.ts';
 import { type Certificate, parseCertificate } from '../../src/pki/parse.ts';
@@ -51,7 +52,7 @@ export async function openProject(
   const trust = await startClientTrust(ctx, revocations);
   const ocsp = await startOcsp(ctx, revocations);
   const server: Server = createCrlServer(ctx, ocsp);
-  const port = await listen(server, 0, '127.0.0.1');
+  const port = await listenOn(server, { port: 0, host: '127.0.0.1' });
 
   async function newDevice(party = newParty()): Promise<TestDevice> {
     const objId = newUid();

@@ -38,7 +38,7 @@ export async function startTestServer(seed?: Seed): Promise<TestServer> {
 type Seed = (ctx: Context) => Promise<void>;
 
 /** The data folder of an initialised project, with nobody at it. */
-async function makeProject(seed: Seed = async () => {}) {
+export async function makeProject(seed: Seed = async () => {}) {
   const dataDir = mkdtempSync(join(tmpdir(), 'nusec-server-'));
   const opened = await openContext(testSettings(dataDir), { https: 0, crl: 0 }, true);
   const { tokens } = await initialiseProject(opened.ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });

@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import { Aedes } from 'aedes';
+import { type Own, opening } from '../../closing.ts';
 import { type DownFamily, gatewayClientId } from '../../mqttTopics.ts';
 import { createAdmission } from './admission.ts';
 import { createKeyedBuckets } from './bucket.ts';
@@ -38,7 +39,11 @@ export type Broker = Awaited<ReturnType<typeof createBroker>>;
 /** The MQTT broker of devices and gateways: Aedes over TLS 1.3 with certificates on both sides (RULE-9), see docs/mqtt.md.
  *  Upward messages go to `handlers` and to nobody else; downward messages go out through `publish`.
  *  @throws Error when the installed Aedes is not the one the limits were made for */
-export async function createBroker(options: BrokerOptions) {
+export function createBroker(options: BrokerOptions) {
+  return opening(own => openBroker(own, options));
+}
+
+async function openBroker(own: Own, options: BrokerOptions) {
   const limits: GatewayLimits = { ...defaultLimits, ...options.limits };
   const alarms = createKeyedBuckets(limits.alarmsPerMinute, limits.alarmBurst, limits.maxTrackedIdentities);
   const alarm = (kind: GatewayAlarm['kind'], identity: Identity | null, detail: string): void => {
@@ -53,6 +58,7 @@ export async function createBroker(options: BrokerOptions) {
     drainTimeout: limits.drainTimeoutMs,
     maxTopicLevels: limits.maxTopicLevels,
   });
+  own('MQTT protocol', { close: () => new Promise<void>(resolve => aedes.close(resolve)) });
   const admission = createAdmission({ ...options, limits, onAlarm: alarm }, sessions, aedes.handle);
   const ingress = createIngress({
     ...options,
@@ -74,10 +80,15 @@ export async function createBroker(options: BrokerOptions) {
     staple: options.staple ?? (async () => undefined),
     onFull: () => alarm('CONNECTIONS_EXHAUSTED', null, `more than ${limits.maxConnections} connections`),
   });
+  own('MQTT port', listener);
+  own('MQTT sessions', {
+    close() {
+      for (const session of sessions.all()) markEnding(session, 'SERVER_SHUTDOWN', '');
+    },
+  });
 
   return {
     listen: listener.listen,
-    port: listener.port,
     setTicketKeys: listener.setTicketKeys,
     /** Another server certificate or other client CAs, for the handshakes to come; see `trustChanged` for those that were. */
     setTls: listener.setTls,
@@ -101,10 +112,6 @@ export async function createBroker(options: BrokerOptions) {
     /** Judges every connection anew, after a CA was retired or compromised. */
     trustChanged: admission.recheck,
     stats: () => ({ ...listener.stats(), online: sessions.onlineCount() }),
-    async close(): Promise<void> {
-      for (const session of sessions.all()) markEnding(session, 'SERVER_SHUTDOWN', '');
-      await Promise.all([listener.close(), new Promise<void>(resolve => aedes.close(resolve))]);
-    },
   };
 }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
+import { listenOn, type Place } from '../../listening.ts';
 import type { GatewayLimits } from './limits.ts';
 
 /** PEM of the server and of the CAs that client certificates may come from. `ticketKeys` (48 bytes) are given when several
@@ -65,15 +66,8 @@ export function createTlsListener(options: TlsListenerOptions) {
   rotation?.unref();
 
   return {
-    listen: (port: number, host: string, reusePort = false): Promise<void> =>
-      new Promise((resolve, reject) => {
-        tcp.once('error', reject);
-        tcp.listen({ port, host, reusePort, backlog: limits.listenBacklog }, () => {
-          tcp.removeListener('error', reject);
-          resolve();
-        });
-      }),
-    port: (): number => (tcp.address() as AddressInfo).port,
+    /** @throws NusecError as listenOn */
+    listen: (place: Place): Promise<number> => listenOn(tcp, place, { backlog: limits.listenBacklog }),
     setTicketKeys: (keys: Uint8Array): void => void tls.setTicketKeys(Buffer.from(keys)),
     setTls: (settings: TlsSettings): void => tls.setSecureContext(contextOf(settings, limits)),
     stats: () => ({ connections: open.size, ...counts, ...handshakes.stats() }),

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Settings } from '../../config.ts';
 import { NusecError } from '../../errors.ts';
+import { requireFolder } from '../../folder.ts';
 import { openPkcs11Keystore, type Pkcs11Options } from '../../keystore/pkcs11.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import { openSoftwareKeystore } from '../../keystore/software.ts';
@@ -16,7 +17,10 @@ export const keyFile = ({ dataDir }: Settings): string => join(dataDir, 'keystor
 export const custodyFile = ({ dataDir, keystore }: Settings): string =>
   join(dataDir, keystore === 'pkcs11' ? 'custody-pkcs11.db' : 'custody.db');
 
-/** @throws NOT_FOUND, KEYSTORE_PERMISSIONS */
+/** @throws FOLDER_MISSING, FOLDER_REFUSED */
+export const requireDataFolder = ({ dataDir }: Settings): void => requireFolder(dataDir, `make it by nusec init --data ${dataDir}`);
+
+/** @throws KEYSTORE_MISSING, KEYSTORE_PERMISSIONS */
 export function softwareUnlock(settings: Settings): Unlock {
   return settings.passphraseFile ? { passphrase: readPassphrase(settings.passphraseFile) } : { keyFile: keyFile(settings) };
 }
@@ -42,8 +46,9 @@ export type OpenHow = {
   readonly onLost?: (detail: string) => void;
 };
 
-/** @throws as the driver: wrong passphrase or PIN, KEYSTORE_LOCKED, damaged, token not there */
+/** @throws FOLDER_MISSING, FOLDER_REFUSED; as the driver: wrong passphrase or PIN, KEYSTORE_LOCKED, damaged, token not there */
 export function openKeystore(settings: Settings, { create = false, alone = false, onLost = () => {} }: OpenHow): Promise<Keystore> {
+  requireDataFolder(settings);
   if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), alone, onLost });
   const file = keysetFile(settings);
   return openSoftwareKeystore({ file, unlock: softwareUnlock(settings), create: create && !existsSync(file), alone });

@@ -1,10 +1,11 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Settings } from '../../config.ts';
 import { NusecError } from '../../errors.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
 import type { JsonObject } from '../../eventstore/port.ts';
 import { openSqliteStore } from '../../eventstore/sqlite.ts';
+import { makeFolder } from '../../folder.ts';
 import { type BackupContent, restoreBackup, writeBackup } from '../../keystore/backup.ts';
 import { bootKekGeneration } from '../../keystore/bootKeys.ts';
 import { type Custody, openCustody } from '../../keystore/custody.ts';
@@ -15,7 +16,7 @@ import type { KeyAlgorithm, KeyInfo } from '../../keystore/port.ts';
 import { type KekRotation, readKeyset, rekeyKeyset, rotateBootKek, rotateKeyFile } from '../../keystore/rotation.ts';
 import { createSecretFile } from '../../keystore/secretFile.ts';
 import { readPassphrase } from '../../keystore/unlock.ts';
-import { custodyFile, keyFile, keysetFile, openKeystore, softwareUnlock, tokenOptions } from './keystore.ts';
+import { custodyFile, keyFile, keysetFile, openKeystore, requireDataFolder, softwareUnlock, tokenOptions } from './keystore.ts';
 
 /** Care of the keystore on the server's own machine: `nusec keystore`. Who changed what is recorded in stream `keystore`. */
 
@@ -97,7 +98,7 @@ export type BackupResult = BackupContent & { readonly shareFiles: readonly strin
 export async function backUpKeystore(settings: Settings, { sharesFolder, ...plan }: BackupRequest): Promise<BackupResult> {
   if (settings.keystore === 'pkcs11')
     throw new NusecError('KEY_REFUSED', 'the keys of a token do not leave it: back it up with its own tools, and copy the custody');
-  if (!existsSync(sharesFolder)) mkdirSync(sharesFolder, { recursive: true, mode: 0o700 });
+  makeFolder(sharesFolder);
   const places = { keyset: keysetFile(settings), unlock: softwareUnlock(settings), custody: custodyFile(settings) };
   const { shareTexts, ...content } = await writeBackup({ ...places, ...plan });
   const shareFiles = shareTexts.map((text, index) => {
@@ -112,7 +113,7 @@ export async function backUpKeystore(settings: Settings, { sharesFolder, ...plan
 
 /** @throws as restoreBackup; KEY_EXISTS when the data folder has a keystore */
 export function restoreKeystore(settings: Settings, file: string, shareTexts: readonly string[]): Promise<BackupContent> {
-  if (!existsSync(settings.dataDir)) mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 });
+  makeFolder(settings.dataDir);
   const software = { ...settings, keystore: 'software' } as const;
   return restoreBackup({
     file,
@@ -129,6 +130,7 @@ export const drillKeystore = (file: string, shareTexts: readonly string[]): Prom
 /** From the software keystore of the data folder into the token of the settings. @throws as migrateToToken */
 export async function migrateKeystore(settings: Settings): Promise<Migration> {
   const [software, token] = [{ ...settings, keystore: 'software' } as const, { ...settings, keystore: 'pkcs11' } as const];
+  requireDataFolder(settings);
   const migrated = await migrateToToken({
     keyset: keysetFile(software),
     unlock: softwareUnlock(software),

@@ -1,16 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { type Own, opening } from '../../closing.ts';
 import type { Settings } from '../../config.ts';
 import { openBlobStore } from '../../eventstore/blobs.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
 import { openSqliteStore } from '../../eventstore/sqlite.ts';
+import { makeFolder } from '../../folder.ts';
 import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
 import { openCustody } from '../../keystore/custody.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../keystore/signingRates.ts';
 import { openReadModels } from '../../projections/readModels.ts';
-import { type Alarm, createAlarms } from '../base/alarms.ts';
+import { type Alarm, type Alarms, createAlarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import { takeProcessSlot } from '../processes/processSlots.ts';
 import { custodyFile, openKeystore } from './keystore.ts';
@@ -28,22 +29,30 @@ export type OpenedContext = {
 const project = 'nusec';
 
 /** @param create makes the folder and the keyset when they are missing (`nusec init`)
- *  @throws NusecError of the keystore and the event store: wrong passphrase, locked by a tool that must be alone, damaged; TOO_MANY_SERVERS */
-export async function openContext(settings: Settings, ports: Ports, create = false): Promise<OpenedContext> {
+ *  @throws NusecError FOLDER_REFUSED; of the keystore and the event store: wrong passphrase, locked by a tool that must be alone, damaged; TOO_MANY_SERVERS */
+export function openContext(settings: Settings, ports: Ports, create = false): Promise<OpenedContext> {
+  return opening(own => openParts(own, settings, ports, create));
+}
+
+async function openParts(own: Own, settings: Settings, ports: Ports, create: boolean): Promise<Omit<OpenedContext, 'close'>> {
   const { dataDir } = settings;
-  if (create && !existsSync(dataDir)) mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  if (create) makeFolder(dataDir);
+  let alarms: Alarms | undefined;
   const log = pino({ level: settings.logLevel }, pino.destination(2));
   const raise = (alarm: Alarm): void => {
     log.warn(alarm, 'keystore');
-    alarms.raise(alarm).catch(error => log.error({ error }, 'the alarm was not recorded'));
+    alarms?.raise(alarm).catch(error => log.error({ error }, 'the alarm was not recorded'));
   };
   const onLost = (detail: string): void => raise({ code: 'KEYSTORE_LOST', subject: 'keystore', detail });
-  const opened = await openKeystore(settings, { create, onLost });
+  const opened = own('keystore', await openKeystore(settings, { create, onLost }));
   const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
-  const custody = openCustody(custodyFile(settings));
-  const store = await openSqliteStore({ file: join(dataDir, 'events.db') });
-  const slot = takeProcessSlot(dataDir);
-  const reads = openReadModels(store, slot.viewsFile, trouble => log.error(trouble, 'a read model has stopped'));
+  const custody = own('custody', openCustody(custodyFile(settings)));
+  const store = own('event store', await openSqliteStore({ file: join(dataDir, 'events.db') }));
+  const slot = own('process slot', takeProcessSlot(dataDir));
+  const reads = own(
+    'read models',
+    openReadModels(store, slot.viewsFile, trouble => log.error(trouble, 'a read model has stopped')),
+  );
   const host = settings.publicHost;
   const ctx: Context = {
     store,
@@ -59,18 +68,8 @@ export async function openContext(settings: Settings, ports: Ports, create = fal
     crlBaseUrl: `http://${host}:${ports.crl}`,
     apiBaseUrl: `https://${host}:${ports.https}`,
   };
-  const alarms = createAlarms(ctx);
-  return {
-    ctx,
-    slot: slot.number,
-    async close() {
-      await reads.close();
-      slot.release();
-      await store.close();
-      await custody.close();
-      await keystore.close();
-    },
-  };
+  alarms = createAlarms(ctx);
+  return { ctx, slot: slot.number };
 }
 
 /** The signature was given already; the key id is what an operator looks for. */

@@ -10,8 +10,8 @@ import { identifyMachine, type Machine, type TrustAnchors } from './machines.ts'
 export type ClientTrust = {
   /** @param leaf DER @throws NusecError as identifyMachine */
   identify(leaf: Uint8Array): Machine;
-  /** Called when issuers came or went: whatever was judged before must be judged again. */
-  onChange(listener: () => void): void;
+  /** Called when issuers came or went: whatever was judged before must be judged again. @returns what ends that */
+  onChange(listener: () => void): () => void;
   close(): Promise<void>;
 };
 
@@ -22,7 +22,7 @@ export async function startClientTrust(ctx: Context, revocations: Revocations): 
     issuers: (await trustedIssuers(ctx)).map(parseCertificate),
   });
   let anchors = await read();
-  const listeners: (() => void)[] = [];
+  const listeners = new Set<() => void>();
   const stream = authorityStream(ctx.project);
   const changes = new Set(['IssuingCaActivated', 'IssuingCaEstablished', 'IssuingCaCompromised', 'RootCaRolled', 'RootCaRetired']);
   const subscription = ctx.store.subscribe(ctx.store.head(), async events => {
@@ -32,7 +32,10 @@ export async function startClientTrust(ctx: Context, revocations: Revocations): 
   });
   return {
     identify: leaf => identifyMachine(leaf, anchors, ctx.clock().toISOString(), revocations.isRevoked),
-    onChange: listener => void listeners.push(listener),
+    onChange(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
     close: () => subscription.stop(),
   };
 }

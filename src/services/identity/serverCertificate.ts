@@ -73,10 +73,11 @@ export function startTlsRenewal(
   };
   const timer = setInterval(() => renew(true), renewEveryMs);
   timer.unref();
-  parts.trust.onChange(() => renew(false));
+  const stopListening = parts.trust.onChange(() => renew(false));
   return {
     close() {
       isOpen = false;
+      stopListening();
       clearInterval(timer);
       return running;
     },

@@ -49,8 +49,11 @@ export async function whileLeading(
   const endLeading = async (): Promise<void> => {
     const { end } = leading ?? {};
     leading = undefined;
-    await end?.();
-    release();
+    try {
+      await end?.();
+    } finally {
+      release();
+    }
   };
   const release = (): void => {
     lock?.release();
@@ -77,9 +80,12 @@ export async function whileLeading(
       clearInterval(timer);
       await looking;
       const epoch = leading?.epoch;
-      await endLeading();
-      if (epoch !== undefined && epoch === store.epoch()) beats.end(epoch);
-      beats.close();
+      try {
+        await endLeading();
+        if (epoch !== undefined && epoch === store.epoch()) beats.end(epoch);
+      } finally {
+        beats.close();
+      }
     },
   };
 }

@@ -36,19 +36,18 @@ export async function openPeerLinks(
   // The slot is ours: a socket in it is that of a process which was killed.
   rmSync(pathOf(slot), { force: true });
   const sockets = new Set<Socket>();
-  const take = (socket: Socket): void => {
+  const keep = (socket: Socket): Socket => {
     sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-    onLink(linkOver(socket));
+    return socket.once('close', () => sockets.delete(socket));
   };
-  const server = createServer(take);
+  const server = createServer(socket => onLink(linkOver(keep(socket))));
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(pathOf(slot), resolve));
   server.on('error', () => undefined);
   server.unref();
   for (let number = 1; number <= maxProcessSlots; number += 1) {
     if (number === slot || !existsSync(pathOf(number))) continue;
-    const socket = createConnection(pathOf(number));
-    socket.once('connect', () => take(socket));
+    const socket = keep(createConnection(pathOf(number)));
+    socket.once('connect', () => onLink(linkOver(socket)));
     // Nobody sits there any more.
     socket.on('error', () => socket.destroy());
   }

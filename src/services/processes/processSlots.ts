@@ -8,7 +8,7 @@ import { holdAlone } from '../../keystore/fileLock.ts';
 /** Processes at one data folder. */
 export const maxProcessSlots = 16;
 
-export type ProcessSlot = { readonly number: number; readonly viewsFile: string; release(): void };
+export type ProcessSlot = { readonly number: number; readonly viewsFile: string; close(): void };
 
 /** Takes the first free slot; the same slot, and so the same read models, after a restart.
  *  @throws NusecError TOO_MANY_SERVERS */
@@ -16,7 +16,7 @@ export function takeProcessSlot(dataDir: string): ProcessSlot {
   for (let number = 1; number <= maxProcessSlots; number += 1) {
     const viewsFile = join(dataDir, number === 1 ? 'views.db' : `views-${number}.db`);
     const lock = holdAlone(viewsFile);
-    if (lock) return { number, viewsFile, release: lock.release };
+    if (lock) return { number, viewsFile, close: lock.release };
   }
   throw new NusecError('TOO_MANY_SERVERS', `${maxProcessSlots} processes have ${dataDir} open already`);
 }

@@ -55,7 +55,7 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
     return running;
   };
 
-  revocations.onChange(({ icaId, position }) => {
+  const stopListening = revocations.onChange(({ icaId, position }) => {
     waiting.set(icaId, position);
     gathering ??= setTimeout(() => {
       gathering = undefined;
@@ -67,6 +67,7 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
   return {
     check: () => inLine(check),
     close() {
+      stopListening();
       clearInterval(timer);
       clearTimeout(gathering);
       return running;

@@ -57,13 +57,14 @@ export async function keepRevocationMark(parts: MarkParts, file: string): Promis
         alarms.raise({ code: 'REVOCATION_MARK', subject: 'store', detail: error instanceof Error ? error.message : 'not written' }),
       );
   };
-  revocations.onChange(({ position }) => {
+  const stopListening = revocations.onChange(({ position }) => {
     newest = Math.max(newest, position);
     gathering ??= setTimeout(flush, gatherMs);
   });
   if (newest > marked) flush();
   return {
     async close() {
+      stopListening();
       if (gathering !== undefined) {
         clearTimeout(gathering);
         flush();

@@ -20,8 +20,8 @@ export type Revocations = {
   isRevoked(serialHex: string): boolean;
   /** How many certificates are revoked or on hold. */
   count(): number;
-  /** Called for every change after the start. */
-  onChange(listener: (change: RevocationChange) => void): void;
+  /** Called for every change after the start. @returns what ends that */
+  onChange(listener: (change: RevocationChange) => void): () => void;
   /** Resolves when everything up to this position is known here. */
   caughtUp(position: number): Promise<void>;
   close(): Promise<void>;
@@ -35,7 +35,7 @@ const maxChangedRows = 1000;
 export async function startRevocations(ctx: Context): Promise<Revocations> {
   const queries = certificateQueries(ctx.reads.db);
   const revoked = new Set<string>();
-  const listeners: ((change: RevocationChange) => void)[] = [];
+  const listeners = new Set<(change: RevocationChange) => void>();
   const start = ctx.store.head();
   await ctx.reads.waitFor(start, { projections: ['certificates'], timeoutMs: 60_000 });
   for (const row of await queries.revoked()) revoked.add(row.serial);
@@ -63,7 +63,10 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
   return {
     isRevoked: serialHex => revoked.has(serialHex),
     count: () => revoked.size,
-    onChange: listener => void listeners.push(listener),
+    onChange(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
     async caughtUp(position) {
       const deadline = Date.now() + maxCaughtUpMs;
       while (subscription.position < position && Date.now() < deadline) await sleep(pollMs);

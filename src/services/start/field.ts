@@ -1,3 +1,4 @@
+import { type Own, opening, repeatedly } from '../../closing.ts';
 import { hourMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
@@ -55,11 +56,13 @@ const sweepPauseMs = 60_000;
 /** How often devices that stay connected are looked at: their certificates may have come into the last third of their lives. */
 const renewalPauseMs = hourMs;
 
-export async function startField(parts: FieldParts): Promise<Field> {
+export const startField = (parts: FieldParts): Promise<Field> => opening(own => openField(own, parts));
+
+async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'close'>> {
   const { ctx, alarms, channel, peers, revocations, trust } = parts;
   const cluster = createClusterChannel(channel, peers);
-  const attachments = await startAttachments(ctx);
-  const gatewayBundles = startGatewayBundles({ ctx, revocations, attachments });
+  const attachments = own('attachments', await startAttachments(ctx));
+  const gatewayBundles = own('gateway bundles', startGatewayBundles({ ctx, revocations, attachments }));
   const queue = createPerDeviceQueue(spdmQueueLimits);
   const chainJudge = createChainJudge(ctx, revocations, trust);
   const verdicts = createVerdictSequences();
@@ -70,8 +73,8 @@ export async function startField(parts: FieldParts): Promise<Field> {
   const delivery = createOtaDelivery({ ctx, channel, chainJudge, queue, images: createOtaImages(ctx, alarms) });
   const decommissions = createDecommissions({ ctx, alarms, channel: cluster, revocations });
   const connected = createConnectedDevices(channel);
-  const bundles = startDeviceBundles({ ctx, alarms, channel, connected });
-  const rollouts = await startRollouts({ ctx, alarms, delivery });
+  const bundles = own('device bundles', startDeviceBundles({ ctx, alarms, channel, connected }));
+  const rollouts = own('rollouts', await startRollouts({ ctx, alarms, delivery }));
   const confirmed = (hello: Hello): boolean => hello.imageState === 'confirmed';
 
   const followUp = async (uid: string, hello: Hello, needsProof: boolean): Promise<void> => {
@@ -81,13 +84,13 @@ export async function startField(parts: FieldParts): Promise<Field> {
   };
   const logFailure = (uid: string) => (error: unknown) =>
     ctx.log.info({ uid, error: (error as Error).message }, 'work after a hello has stopped');
-  const sweep = setInterval(() => void decommissions.sweep().catch(logFailure('sweep')), sweepPauseMs);
-  sweep.unref();
+  const sweep = (): void => void decommissions.sweep().catch(logFailure('sweep'));
+  own('decommission sweep', repeatedly(sweepPauseMs, sweep));
   const remind = (uid: string): Promise<void> => remindOfRenewal(ctx, connected, channel, uid).catch(logFailure(uid));
-  const renewals = setInterval(() => {
+  const remindAll = (): void => {
     for (const uid of connected.uids()) void remind(uid);
-  }, renewalPauseMs);
-  renewals.unref();
+  };
+  own('renewal reminders', repeatedly(renewalPauseMs, remindAll));
   return {
     channel: cluster,
     attachments,
@@ -104,14 +107,6 @@ export async function startField(parts: FieldParts): Promise<Field> {
       const work = [followUp(uid, hello, needsProof), bundles.follow(uid)].map(each => each.catch(logFailure(uid)));
       // A new certificate is a new connection, so it comes last; and nothing is renewed while an image is on trial.
       if (confirmed(hello)) void Promise.all(work).then(() => remind(uid));
-    },
-    async close() {
-      clearInterval(sweep);
-      clearInterval(renewals);
-      await bundles.close();
-      await rollouts.close();
-      await gatewayBundles.close();
-      await attachments.close();
     },
   };
 }

@@ -131,7 +131,7 @@ export async function startCloud(oem: Oem) {
     now: Date.now,
     limits: { connectBurst: 1000, takeoverBurst: 1000, closeGraceMs: 100 },
   });
-  await broker.listen(0, '127.0.0.1');
+  const port = await broker.listen({ port: 0, host: '127.0.0.1' });
 
   /** One SPDM message to the device and back; `repeats` are delivered too, as QoS 1 may. */
   const link =
@@ -146,6 +146,7 @@ export async function startCloud(oem: Oem) {
     };
   return {
     broker,
+    port,
     heard,
     state,
     link,

@@ -59,7 +59,7 @@ function device(storage = freshStorage(), options: Partial<Parameters<typeof onl
   const events: BoardEvent[] = [];
   const online = onlineDevice({
     host: '127.0.0.1',
-    port: cloud.broker.port(),
+    port: cloud.port,
     servername: serverName,
     nowSeconds: () => now,
     backoff,

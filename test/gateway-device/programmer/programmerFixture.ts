@@ -54,8 +54,12 @@ export async function startProgrammer(folder: string, uid?: Uint8Array): Promise
   const events: BoardEvent[] = [];
   const { board, core } = createProgrammerBoard(chip, folder, event => void events.push(event));
   const served = await serveBoard(board);
+  const stop = async (): Promise<void> => {
+    await served.close();
+    chip.close();
+  };
   const addresses = { serial: `127.0.0.1:${served.serialPort}`, debug: `127.0.0.1:${served.debugPort}` };
-  return { uid: toHex(chip.uid), folder, core, served, events, addresses, stop: () => served.close() };
+  return { uid: toHex(chip.uid), folder, core, served, events, addresses, stop };
 }
 
 export function officer({ url, rootPem, plant }: OemServer) {

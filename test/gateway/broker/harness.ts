@@ -39,8 +39,8 @@ export async function startBroker(pki: TestPki, overrides: Overrides = {}): Prom
     ...overrides,
     limits: { connectBurst: 10_000, takeoverBurst: 10_000, closeGraceMs: 200, ...overrides.limits },
   });
-  await broker.listen(0, '127.0.0.1');
-  return { broker, port: broker.port(), presence, alarms, revoked, attached };
+  const port = await broker.listen({ port: 0, host: '127.0.0.1' });
+  return { broker, port, presence, alarms, revoked, attached };
 }
 
 /** Refusals and ends as `reason: detail`, for messages of failed tests and exact checks. */

@@ -94,8 +94,8 @@ describe('seats', () => {
     const seats = Array.from({ length: maxProcessSlots }, () => takeProcessSlot(dataDir));
     expect(new Set(seats.map(({ viewsFile }) => viewsFile)).size).toBe(maxProcessSlots);
     expect(() => takeProcessSlot(dataDir)).toThrow(expect.objectContaining({ code: 'TOO_MANY_SERVERS' }));
-    seats[4]?.release();
+    seats[4]?.close();
     expect(takeProcessSlot(dataDir)).toMatchObject({ number: 5 });
-    for (const { release } of seats) release();
+    for (const seat of seats) seat.close();
   });
 });

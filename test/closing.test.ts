@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest';
+import { type Own, opening, whileOpen } from '../src/closing.ts';
+
+/** Opens `a`, `b` and `c`, which write down when they are closed. */
+function three(log: string[], close: (name: string) => unknown = () => undefined) {
+  return async (own: Own) => {
+    for (const name of ['a', 'b', 'c']) {
+      own(name, {
+        close() {
+          log.push(name);
+          return close(name);
+        },
+      });
+    }
+    return { opened: 3 };
+  };
+}
+
+const never = new Promise<never>(() => {});
+const shortMs = 20;
+
+describe('what was opened as one', () => {
+  it('closes in reverse order, once, however often it is asked', async () => {
+    const log: string[] = [];
+    const whole = await opening(three(log, async () => {}));
+    expect(whole.opened).toBe(3);
+    await Promise.all([whole.close(), whole.close()]);
+    await whole.close();
+    expect(log).toEqual(['c', 'b', 'a']);
+  });
+
+  it('waits for each before the next', async () => {
+    const log: string[] = [];
+    const slow = async (name: string): Promise<void> => {
+      await new Promise(resolve => setTimeout(resolve, shortMs));
+      log.push(`${name} is closed`);
+    };
+    await (await opening(three(log, slow))).close();
+    expect(log).toEqual(['c', 'c is closed', 'b', 'b is closed', 'a', 'a is closed']);
+  });
+
+  it('is closed when opening fails half-way, and the failure goes on', async () => {
+    const log: string[] = [];
+    const failing = opening(async own => {
+      await three(log)(own);
+      throw new Error('no fourth');
+    });
+    await expect(failing).rejects.toThrow('no fourth');
+    expect(log).toEqual(['c', 'b', 'a']);
+  });
+
+  it.each([
+    ['throws', () => Promise.reject(new Error('stuck')), 'stuck'],
+    ['never ends', () => never, 'b: not closed within 20 ms'],
+  ] as const)('closes the others when one %s, and tells', async (_, close, told) => {
+    const log: string[] = [];
+    const whole = await opening(
+      three(log, name => (name === 'b' ? close() : undefined)),
+      shortMs,
+    );
+    await expect(whole.close()).rejects.toThrow(told);
+    expect(log).toEqual(['c', 'b', 'a']);
+  });
+
+  it('tells all that went wrong', async () => {
+    const whole = await opening(
+      three([], name => Promise.reject(new Error(`${name} is stuck`))),
+      shortMs,
+    );
+    await expect(whole.close()).rejects.toThrow('c is stuck; b is stuck; a is stuck');
+  });
+});
+
+describe('what is open for some work', () => {
+  it('is closed after it, and when it fails', async () => {
+    const log: string[] = [];
+    expect(await whileOpen(async own => (await three(log)(own)).opened)).toBe(3);
+    await expect(
+      whileOpen(async own => {
+        await three(log)(own);
+        throw new Error('no work');
+      }),
+    ).rejects.toThrow('no work');
+    expect(log).toEqual(['c', 'b', 'a', 'c', 'b', 'a']);
+  });
+});
