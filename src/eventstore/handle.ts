@@ -2,7 +2,7 @@
 import { type Decider, fold } from '../domain/decider.ts';
 import { NusecError } from '../errors.ts';
 import { type Lru, lru } from '../lru.ts';
-import type { Append, AppendResult, EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
+import type { Append, AppendResult, Basis, EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
 import { noStream, RevisionConflict } from './revision.ts';
 
 /** Decisions taken again because another process was faster. Within one process commands to a stream wait for each other. */
@@ -55,10 +55,26 @@ export function handle<Command, State, Event extends DomainEvent>(
   command: Command,
   meta: CommandMeta,
 ): Promise<Handled<State, Event>> {
+  return handleOn(store, decider, stream, async () => command, meta);
+}
+
+/** Reads the state of another stream for a decision. What is decided on it is stored only while that stream is still as it was read. */
+export type Read = <Command, State, Event extends DomainEvent>(decider: Decider<Command, State, Event>, stream: string) => Promise<State>;
+
+/** As `handle`, for a command that depends on other streams.
+ *  @param commandOf reads them, judges them, and gives the command; called again when one of them has changed before the decision was stored
+ *  @throws as handle, and what `commandOf` throws */
+export function handleOn<Command, State, Event extends DomainEvent>(
+  store: EventStore,
+  decider: Decider<Command, State, Event>,
+  stream: string,
+  commandOf: (read: Read) => Promise<Command>,
+  meta: CommandMeta,
+): Promise<Handled<State, Event>> {
   return inLine(memoryOf(store), stream, async () => {
     for (let attempt = 0; ; attempt++) {
       try {
-        return await decideOnce(store, decider, stream, command, meta);
+        return await decideOnce(store, decider, stream, commandOf, meta);
       } catch (error) {
         if (!(error instanceof RevisionConflict) || attempt === maxConflictRetries) throw error;
       }
@@ -90,22 +106,30 @@ async function decideOnce<Command, State, Event extends DomainEvent>(
   store: EventStore,
   decider: Decider<Command, State, Event>,
   stream: string,
-  command: Command,
+  commandOf: (read: Read) => Promise<Command>,
   meta: CommandMeta,
 ): Promise<Handled<State, Event>> {
+  const basis = new Map<string, Basis>();
+  const command = await commandOf(async (other, otherStream) => {
+    const { revision, state } = await loadState(store, other, otherStream);
+    // Read twice, the older revision counts: then the two states must have been the same.
+    if (!basis.has(otherStream)) basis.set(otherStream, { stream: otherStream, revision });
+    return state;
+  });
   const before = await loadState(store, decider, stream);
   const events = decider.decide(command, before.state);
   if (events.length === 0) return { ...before, events };
   const expected = before.revision === noStream ? 'none' : before.revision;
-  const { revision, position } = await append(store, { stream, expected, events: envelopes(events, meta) }, meta.epoch);
+  const request = { stream, expected, events: envelopes(events, meta) } as const;
+  const { revision, position } = await append(store, request, [...basis.values()], meta.epoch);
   const state = fold(decider, events, before.state);
   memoryOf(store).states.set(stream, { decider, loaded: { revision, position, state } });
   return { revision, position, events, state };
 }
 
-async function append(store: EventStore, request: Append, epoch: number | undefined): Promise<AppendResult> {
-  if (epoch === undefined) return store.append(request.stream, request.expected, request.events);
-  const [result] = await store.commit({ appends: [request], epoch });
+async function append(store: EventStore, request: Append, basis: readonly Basis[], epoch: number | undefined): Promise<AppendResult> {
+  if (epoch === undefined) return store.append(request.stream, request.expected, request.events, basis);
+  const [result] = await store.commit({ appends: [request], basis, epoch });
   return result as AppendResult;
 }
 

@@ -38,10 +38,15 @@ export type ExpectedRevision = 'any' | 'none' | 'exists' | number;
 /** Events for one stream. */
 export type Append = { readonly stream: string; readonly expected: ExpectedRevision; readonly events: readonly EventToAppend[] };
 
+/** Another stream at the revision (-1: no such stream) on which a decision was based. */
+export type Basis = { readonly stream: string; readonly revision: number };
+
 /** What is stored together or not at all, with one wait for the disk. */
 export type Unit = {
   /** In this order; several for one stream each expect what the ones before them leave. */
   readonly appends: readonly Append[];
+  /** Streams that must still be at these revisions, judged together with what is expected. */
+  readonly basis?: readonly Basis[] | undefined;
   /** The leadership this is done under (see takeEpoch). */
   readonly epoch?: number | undefined;
 };
@@ -61,7 +66,7 @@ export type EventStore = {
   /** Resolves only when the events are durable. All events of one call are stored, or none.
    *  @throws RevisionConflict (REVISION_CONFLICT, STREAM_EXISTS, STREAM_NOT_FOUND: carries the actual revision), EVENT_TOO_LARGE,
    *  BAD_REQUEST (not a stream name, not JSON), RATE_LIMITED (too many appends not awaited), STORE_UNAVAILABLE (disk full: nothing stored), STORE_CLOSED */
-  append(stream: string, expected: ExpectedRevision, events: readonly EventToAppend[]): Promise<AppendResult>;
+  append(stream: string, expected: ExpectedRevision, events: readonly EventToAppend[], basis?: readonly Basis[]): Promise<AppendResult>;
   /** Appends to several streams, all or none. @returns one result for each append
    *  @throws as append, of the first append that is refused; LEADERSHIP_OVER when another process has taken the epoch */
   commit(unit: Unit): Promise<readonly AppendResult[]>;

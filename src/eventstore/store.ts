@@ -10,6 +10,9 @@ import { type AppendRequest, createWriter } from './writer.ts';
 /** Most events one readAll returns. */
 const maxReadEvents = 10_000;
 
+/** Streams that one decision is based on. */
+const maxBasisStreams = 32;
+
 /** How long what another process has written may wait for the subscribers here. */
 const catchUpEveryMs = 20;
 
@@ -45,19 +48,20 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
   };
 
   const store: EventStore = {
-    async append(stream, expected, events): Promise<AppendResult> {
-      const [result] = await store.commit({ appends: [{ stream, expected, events }] });
+    async append(stream, expected, events, basis): Promise<AppendResult> {
+      const [result] = await store.commit({ appends: [{ stream, expected, events }], basis });
       return result as AppendResult;
     },
-    async commit({ appends, epoch }) {
+    async commit({ appends, basis = [], epoch }) {
       requireOpen();
-      return commits.add({ appends: appends.map(encode), epoch });
+      if (basis.length > maxBasisStreams) throw new NusecError('BAD_REQUEST', `a decision is based on at most ${maxBasisStreams} streams`);
+      return commits.add({ appends: appends.map(encode), basis, epoch });
     },
     epoch: () => storage.epoch(),
     async takeEpoch(seen) {
       requireOpen();
       const nextEpoch = seen + 1;
-      return commits.add({ appends: [], epoch: seen, nextEpoch }).then(
+      return commits.add({ appends: [], basis: [], epoch: seen, nextEpoch }).then(
         () => nextEpoch,
         error => {
           if (error instanceof NusecError && error.code === 'LEADERSHIP_OVER') return undefined;

@@ -3,7 +3,7 @@
 import { NusecError } from '../errors.ts';
 import type { EncodedEvent } from './envelope.ts';
 import { chainHash, chainStart } from './hashchain.ts';
-import type { AppendResult, ExpectedRevision } from './port.ts';
+import type { AppendResult, Basis, ExpectedRevision } from './port.ts';
 import { type RecentIds, recentIds } from './recentIds.ts';
 import { matchesExpected, noStream, RevisionConflict } from './revision.ts';
 import type { Link, Storage, StreamHead } from './storage.ts';
@@ -17,6 +17,8 @@ export type AppendRequest = { readonly stream: string; readonly expected: Expect
 /** What is stored together or not at all. */
 export type CommitRequest = {
   readonly appends: readonly AppendRequest[];
+  /** Streams that must be at these revisions, unless all of it is a repetition. */
+  readonly basis: readonly Basis[];
   /** Refused unless this is the present leadership. */
   readonly epoch?: number | undefined;
   /** The leadership that begins with it. */
@@ -75,7 +77,7 @@ export function createWriter(storage: Storage): Writer {
       return { revision: head.revision, position: head.position };
     };
     /** Everything is decided before anything is inserted. */
-    const store = ({ appends, epoch, nextEpoch }: CommitRequest): Outcome => {
+    const store = ({ appends, basis, epoch, nextEpoch }: CommitRequest): Outcome => {
       if (epoch !== undefined && epoch !== storage.epoch()) return new NusecError('LEADERSHIP_OVER', 'another process leads now');
       const ahead = new Map<string, number>();
       const decisions: (AppendResult | undefined)[] = [];
@@ -86,6 +88,8 @@ export function createWriter(storage: Storage): Writer {
         if (decision === undefined) ahead.set(request.stream, (ahead.get(request.stream) ?? head.revision) + request.events.length);
         decisions.push(decision);
       }
+      const moved = decisions.includes(undefined) ? movedOf(basis, headOf) : undefined;
+      if (moved !== undefined) return moved;
       if (nextEpoch !== undefined) storage.setEpoch(nextEpoch);
       return decisions.map((decision, i) => decision ?? insert(appends[i] as AppendRequest));
     };
@@ -123,6 +127,12 @@ function decide(
   }
   if (typeof expected === 'number' || expected === 'none') return undefined;
   return repeatAnywhere(storage, ids, head, events);
+}
+
+/** What a decision was based on has changed before the decision is stored. */
+function movedOf(basis: readonly Basis[], headOf: Writer['headOf']): RevisionConflict | undefined {
+  const moved = basis.find(({ stream, revision }) => headOf(stream).revision !== revision);
+  return moved && new RevisionConflict(moved.stream, moved.revision, headOf(moved.stream).revision);
 }
 
 /** After an expected revision only the events that follow it can be the first append. */

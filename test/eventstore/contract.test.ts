@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { verifyStream } from '../../src/eventstore/hashchain.ts';
-import type { EventStore, ExpectedRevision, RecordedEvent } from '../../src/eventstore/port.ts';
+import type { Basis, EventStore, ExpectedRevision, RecordedEvent } from '../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { openMemoryStore } from './memory.ts';
 import { event, nextId, temporaryFolder } from './support.ts';
@@ -71,6 +71,33 @@ describe.each(Object.entries(engines))('event store on %s', (_name, open) => {
     await store.append('s', 'any', [event('A', data)]);
     data.uid = 'b';
     expect((await store.readStream('s'))[0]?.data).toEqual({ uid: 'a' });
+  });
+
+  it('stores a decision only while the streams it was based on are as they were read', async () => {
+    await store.append('job', 'none', [event('A')]);
+    const append = (basis: readonly Basis[]) => store.append('unit', 'any', [event('B')], basis).then(({ revision }) => revision);
+    expect(await append([{ stream: 'job', revision: 0 }])).toBe(0);
+    expect(await append([{ stream: 'none', revision: -1 }])).toBe(1);
+    await store.append('job', 0, [event('C')]);
+    await expect(append([{ stream: 'job', revision: 0 }])).rejects.toMatchObject({ code: 'REVISION_CONFLICT', stream: 'job', actual: 1 });
+    await expect(append([{ stream: 'job', revision: -1 }])).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
+    await expect(append([{ stream: 'none', revision: 0 }])).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
+    const many = Array.from({ length: 33 }, (_, n) => ({ stream: `s${n}`, revision: -1 }));
+    await expect(append(many)).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+    expect(await store.readStream('unit')).toHaveLength(2);
+  });
+
+  it('judges a basis within a group too, and gives a repetition its first result whatever has changed since', async () => {
+    await store.append('job', 'none', [event('A')]);
+    const basis = [{ stream: 'job', revision: 0 }];
+    const first = event('B');
+    const [, early, late] = await Promise.allSettled([
+      store.append('x', 'any', [first], basis),
+      store.append('job', 0, [event('C')]),
+      store.append('y', 'any', [event('D')], basis),
+    ]);
+    expect([early.status, late.status]).toEqual(['fulfilled', 'rejected']);
+    expect(await store.append('x', 'any', [first], basis)).toMatchObject({ revision: 0 });
   });
 
   const rows: [expected: ExpectedRevision, onMissing: string | number, onThree: string | number][] = [

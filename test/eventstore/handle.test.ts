@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Decider } from '../../src/domain/decider.ts';
 import { NusecError } from '../../src/errors.ts';
-import { type CommandMeta, handle, loadState, maxConflictRetries } from '../../src/eventstore/handle.ts';
+import { type CommandMeta, handle, handleOn, loadState, maxConflictRetries } from '../../src/eventstore/handle.ts';
 import type { EventStore } from '../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { openMemoryStore } from './memory.ts';
@@ -153,5 +153,44 @@ describe('handle', () => {
     await expect(reserve(beaten, 'b')).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
     expect(attempts).toBe(maxConflictRetries + 1);
     expect((await reserve(store, 'b')).events).toHaveLength(1);
+  });
+});
+
+describe('handleOn', () => {
+  const readThenReserve = (store: EventStore, beforeStored: (reads: number) => Promise<unknown>) => {
+    let reads = 0;
+    return handleOn(
+      store,
+      allotment,
+      'allotment-1',
+      async read => {
+        const { units } = await read(allotment, 'allotment-2');
+        reads++;
+        await beforeStored(reads);
+        if (units.includes('stop')) throw new NusecError('JOB_NOT_RUNNING', 'stopped');
+        return { unit: `a${reads}` };
+      },
+      meta,
+    );
+  };
+
+  it('takes the decision again when a stream it has read changes before the decision is stored', async () => {
+    const store = openMemoryStore();
+    const { state } = await readThenReserve(store, async reads => reads < 3 && reserve(store, `x${reads}`, 'allotment-2'));
+    expect(state.units).toEqual(['a3']);
+  });
+
+  it('refuses what is no longer allowed then, and stores nothing', async () => {
+    const store = openMemoryStore();
+    const late = readThenReserve(store, reads => (reads === 1 ? reserve(store, 'stop', 'allotment-2') : Promise.resolve()));
+    await expect(late).rejects.toMatchObject({ code: 'JOB_NOT_RUNNING' });
+    expect(await store.readStream('allotment-1')).toEqual([]);
+  });
+
+  it('gives up after too many changes', async () => {
+    const store = openMemoryStore();
+    const restless = readThenReserve(store, reads => reserve(store, `x${reads}`, 'allotment-2'));
+    await expect(restless).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
+    expect((await store.readStream('allotment-2')).length).toBe(maxConflictRetries + 1);
   });
 });

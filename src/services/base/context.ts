@@ -1,7 +1,7 @@
 import { toHex } from '../../bytes.ts';
 import type { Decider } from '../../domain/decider.ts';
 import type { BlobStore } from '../../eventstore/blobs.ts';
-import { type DomainEvent, type Handled, handle, loadState } from '../../eventstore/handle.ts';
+import { type DomainEvent, type Handled, handle, handleOn, loadState, type Read } from '../../eventstore/handle.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import type { BootKeys } from '../../keystore/bootKeys.ts';
 import type { Keystore } from '../../keystore/port.ts';
@@ -50,6 +50,18 @@ export function execute<Command, State, Event extends DomainEvent>(
     newId: ctx.newId,
     ...(ctx.epoch !== undefined && { epoch: ctx.epoch }),
   });
+}
+
+/** Decides a command that depends on other streams. What `commandOf` reads is still so when the decision is stored; otherwise it is asked again.
+ *  @throws as execute, and what `commandOf` throws */
+export function executeOn<Command, State, Event extends DomainEvent>(
+  ctx: Context,
+  decider: Decider<Command, State, Event>,
+  stream: string,
+  commandOf: (read: Read) => Promise<Command>,
+  by: string,
+): Promise<Handled<State, Event>> {
+  return handleOn(ctx.store, decider, stream, commandOf, { by, now: ctx.clock().toISOString(), newId: ctx.newId });
 }
 
 /** The present state of an aggregate. */
