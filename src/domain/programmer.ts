@@ -96,6 +96,15 @@ export function requireActiveProgrammer(state: ProgrammerState): asserts state i
   requireStatus(state, ['ACTIVE'], 'this request', 'PROGRAMMER_NOT_ACTIVE');
 }
 
+const outOfUse: readonly string[] = ['SUSPENDED', 'STOLEN', 'REVOKED', 'RETURNED', 'RETIRED'];
+
+/** Units, packages and firmware are meant for it: it is being prepared, or works.
+ *  @throws NusecError NOT_FOUND, PROGRAMMER_NOT_ACTIVE */
+export function requireUsableProgrammer(state: ProgrammerState): asserts state is RegisteredProgrammer {
+  if (state.status === 'NONE') refuse('NOT_FOUND', 'there is no such programmer');
+  if (outOfUse.includes(state.status)) refuse('PROGRAMMER_NOT_ACTIVE', `this programmer is ${state.status}`);
+}
+
 function decide(command: ProgrammerCommand, state: ProgrammerState): readonly ProgrammerEvent[] {
   if (command.type === 'RegisterProgrammer') return register(command, state);
   if (state.status === 'NONE') refuse('NOT_FOUND', 'this programmer is not registered');

@@ -73,6 +73,34 @@ export async function stateOf<Command, State, Event extends DomainEvent>(
   return (await loadState(ctx.store, decider, stream)).state;
 }
 
+/** What a decision depends on besides its own stream. @throws NusecError when it is not so */
+export type Condition = (read: Read) => Promise<void>;
+
+/** Decides a command while a condition holds. @throws as execute, and what the condition throws */
+export function executeIf<Command, State, Event extends DomainEvent>(
+  ctx: Context,
+  condition: Condition,
+  decider: Decider<Command, State, Event>,
+  stream: string,
+  command: Command,
+  by: string,
+): Promise<Handled<State, Event>> {
+  const commandOf = async (read: Read): Promise<Command> => {
+    await condition(read);
+    return command;
+  };
+  return executeOn(ctx, decider, stream, commandOf, by);
+}
+
+/** The condition of what depends on nothing else. */
+export const always: Condition = async () => undefined;
+
+/** Reads states as they are now, for what no decision is stored of. */
+export const reader =
+  (ctx: Context): Read =>
+  (decider, stream) =>
+    stateOf(ctx, decider, stream);
+
 export const nowIso = (ctx: Context): string => ctx.clock().toISOString();
 
 /** A random registration id, 32 hex. */

@@ -51,9 +51,11 @@ export type OtaParts = {
   readonly images: OtaImages;
 };
 
-type OpenDelivery = { readonly prepared: PreparedJob; readonly blocks: BlockChannel };
+type OpenDelivery = { readonly prepared: PreparedJob; readonly blocks: BlockChannel; readonly offer: Offer };
 
 const maxOpenDeliveries = 20_000;
+/** Releases and rollouts that deliver nothing now. */
+const maxHeld = 10_000;
 const by = 'system:ota';
 
 export function createOtaDelivery(parts: OtaParts): OtaDelivery {
@@ -61,6 +63,17 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
   const open = lru<OpenDelivery>(maxOpenDeliveries);
   const testing = lru<string>(maxOpenDeliveries);
   const underway = new Map<string, { cid: number | undefined; done: Promise<void> }>();
+  const held = lru<true>(maxHeld);
+  const isHeld = ({ releaseId, rolloutId = '' }: Offer): boolean => held.get(releaseId) === true || held.get(rolloutId) === true;
+  /** What ends a delivery ends it between two blocks too: the device asks for its job again and gets what stands then. */
+  ctx.store.subscribe(ctx.store.head(), events => {
+    for (const { type, stream } of events) {
+      const id = stream.slice(stream.indexOf('-') + 1);
+      if (holding.has(type)) held.set(id, true);
+      if (type === 'RolloutResumed') held.delete(id);
+      if (endingForDevice.has(type)) open.delete(id);
+    }
+  });
 
   const work = async (uid: string, cid: () => number | undefined): Promise<void> => {
     const state = await livingDevice(ctx, uid);
@@ -76,8 +89,9 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     await parts.queue.run(uid, async () => {
       const session = await openSession(parts, state);
       const secret = deriveExporterKey(session.exporterSecret(), blockSecretLabel, prepared.job.jobId, blockSecretBytes);
-      open.set(uid, { prepared, blocks: openBlockChannel(secret, prepared) });
-      await channel.offerJob(uid, prepared.signed, cid());
+      const stands = (await deliverableOffer(ctx, await livingDevice(ctx, uid)))?.offerId === offer.offerId;
+      if (stands) open.set(uid, { prepared, blocks: openBlockChannel(secret, prepared), offer });
+      await channel.offerJob(uid, stands ? prepared.signed : null, cid());
       await endSession(parts, uid, session);
     });
   };
@@ -97,7 +111,8 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     forget: uid => open.delete(uid),
     block(uid, offerId, index, blockBytes) {
       const delivery = open.get(uid);
-      if (delivery?.prepared.offerId !== offerId) throw new NusecError('STATE', 'no delivery of this job is open: ask for the job again');
+      if (delivery?.prepared.offerId !== offerId || isHeld(delivery.offer))
+        throw new NusecError('STATE', 'no delivery of this job is open: ask for the job again');
       const { job, delivery: image } = delivery.prepared;
       if (blockBytes !== job.blockBytes || index >= blockCount(job)) throw new NusecError('BAD_REQUEST', 'the job has no such block');
       return sealBlock(delivery.blocks, index, readBlock(image, index, blockBytes));
@@ -122,6 +137,16 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     },
   };
 }
+
+const holding: ReadonlySet<string> = new Set(['ReleaseWithdrawn', 'RolloutPaused', 'RolloutHalted', 'RolloutAborted']);
+const endingForDevice: ReadonlySet<string> = new Set([
+  'DeviceQuarantined',
+  'DeviceSuspended',
+  'DeviceDecommissionOrdered',
+  'DeviceTakenForRepair',
+  'CertificateRevoked',
+  'UpgradeFailed',
+]);
 
 /** The offer that stands, may still be carried out and is not held back by its rollout. */
 async function deliverableOffer(ctx: Context, state: LivingDevice): Promise<Offer | undefined> {

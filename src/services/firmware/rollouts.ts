@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { device, deviceStream } from '../../domain/device.ts';
+import { line, lineStream } from '../../domain/line.ts';
+import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { type PlannedRollout, type RolloutCommand, rollout, rolloutStream } from '../../domain/rollout.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { type RolloutDeviceRow, rolloutQueries } from '../../projections/rollouts.ts';
 import { dayMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { type Context, execute } from '../base/context.ts';
+import { type Context, execute, executeOn } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
-import { lineOf } from './lines.ts';
 import type { OtaDelivery } from './otaDelivery.ts';
 import { otaJobLifetimeDays } from './otaImage.ts';
 import { releaseOf } from './releases.ts';
@@ -176,34 +178,40 @@ async function offerTo(parts: RolloutParts, state: PlannedRollout, uids: readonl
 
 /** @returns whether the offer stands; a refusal is remembered with its code, one for the counter is an event (RULE-11, T12) */
 async function offer(ctx: Context, state: PlannedRollout, uid: string, refusals: Map<string, ErrorCode>): Promise<boolean> {
-  const { rolloutId, releaseId } = state;
+  const { releaseId } = state;
   try {
     const target = await livingDevice(ctx, uid);
-    const { status, line, vendorUuid, classUuid, version, securityCounter, imageHash, encryptedImageHash } = await releaseOf(
-      ctx,
-      releaseId,
-    );
-    const imageHashes = encryptedImageHash === undefined ? [imageHash] : [imageHash, encryptedImageHash];
-    const own = await lineOf(ctx, target.line);
-    const { rollbackFloor, counterMaximum } = own;
-    const command = {
-      type: 'OfferFirmware',
-      offerId: offerIdOf(rolloutId, uid),
-      rolloutId,
-      releaseId,
-      release: { line, vendorUuid, classUuid, status, version, securityCounter, imageHashes },
-      line: { line: own.line, vendorUuid: own.vendorUuid, classUuid: own.classUuid },
-      rules: { rollbackFloor, counterMaximum },
-    } as const;
-    await execute(ctx, device, deviceStream(uid), command, by);
+    await executeOn(ctx, device, deviceStream(uid), read => offerCommand(read, state, uid, target.line), by);
     refusals.delete(uid);
     return true;
   } catch (error) {
     if (!(error instanceof NusecError)) throw error;
+    // The rollout was paused, halted or aborted meanwhile: nothing is said about this device.
+    if (error.code === 'STATE') return false;
     refusals.set(uid, error.code);
     if (error.code === 'ROLLBACK') await recordRollback(ctx, uid, releaseId);
     return false;
   }
+}
+
+/** The offer as release, line and rollout are now. @throws NusecError STATE (the rollout does not run), NOT_FOUND */
+async function offerCommand(read: Read, { rolloutId, releaseId }: PlannedRollout, uid: string, lineName: string) {
+  const plan = await read(rollout, rolloutStream(rolloutId));
+  if (plan.status !== 'RUNNING') throw new NusecError('STATE', `rollout ${rolloutId} is ${plan.status}`);
+  const candidate = await read(release, releaseStream(releaseId));
+  const own = await read(line, lineStream(lineName));
+  if (candidate.status === 'NONE' || own.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no ${releaseId} or no ${lineName}`);
+  const { status, vendorUuid, classUuid, version, securityCounter } = candidate;
+  const { rollbackFloor, counterMaximum } = own;
+  return {
+    type: 'OfferFirmware' as const,
+    offerId: offerIdOf(rolloutId, uid),
+    rolloutId,
+    releaseId,
+    release: { line: candidate.line, vendorUuid, classUuid, status, version, securityCounter, imageHashes: imageHashesOf(candidate) },
+    line: { line: own.line, vendorUuid: own.vendorUuid, classUuid: own.classUuid },
+    rules: { rollbackFloor, counterMaximum },
+  };
 }
 
 async function recordRollback(ctx: Context, uid: string, releaseId: string): Promise<void> {

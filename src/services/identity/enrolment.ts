@@ -13,7 +13,7 @@ import { profiles } from '../../pki/profiles.ts';
 import { isInLastThird } from '../../times.ts';
 import { ocspUrlOf } from '../authority/authority.ts';
 import { activeCa, caById, rootOfCa, signingCa } from '../authority/issuingCa.ts';
-import { type Context, execute, stateOf } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { type CertificateFacts, issueLeaf, newIntent, reserveKey } from './issuance.ts';
 
@@ -118,15 +118,22 @@ export async function currentOf<C extends CertificateFacts>(
 
 /** Certificate of a minted device, its IDevID (R78): the intent is recorded, then signed, then the result recorded, so that a crash between any
  *  two ends in the same certificate.
+ *  @param condition what else has to be so for each of them
  *  @throws NusecError CSR_SUBJECT (another UID or registration id), CONFLICT (this unit asked with another key), and as certifyProgrammer */
-export async function certifyDevice(ctx: Context, uid: string, csr: Uint8Array, by: string): Promise<Enrolment> {
+export async function certifyDevice(
+  ctx: Context,
+  uid: string,
+  csr: Uint8Array,
+  by: string,
+  condition: Condition = always,
+): Promise<Enrolment> {
   const state = await livingDevice(ctx, uid);
   const request = judgeCsr(csr, { commonName: state.objId, serialNumber: uid });
   const publicKeySha256 = sha256Hex(request.publicKey);
   const known = currentCertificate(state);
   if (known?.publicKeySha256 === publicKeySha256) return withChain(ctx, known.icaId, await ctx.blobs.get(known.certificateSha256));
   await reserveKey(ctx, publicKeySha256, { kind: 'device', uid, objId: state.objId }, by);
-  const intent = await recordIntent(ctx, state, csr, publicKeySha256, by);
+  const intent = await recordIntent(ctx, state, csr, publicKeySha256, by, condition);
   const ca = await signingCa(ctx, intent.icaId);
   const { der } = await issueCertificate(
     'device',
@@ -147,18 +154,18 @@ export async function certifyDevice(ctx: Context, uid: string, csr: Uint8Array, 
   const certificateSha256 = await ctx.blobs.put(der);
   const { serial, icaId, notAfter } = intent;
   const facts: CertificateFacts = { serial, certificateSha256, publicKeySha256, icaId, notAfter };
-  await execute(ctx, device, deviceStream(uid), { type: 'CertifyDevice', ...facts }, by);
+  await executeIf(ctx, condition, device, deviceStream(uid), { type: 'CertifyDevice', ...facts }, by);
   const recorded = currentCertificate(await stateOf(ctx, device, deviceStream(uid))) ?? facts;
   const isOurs = recorded.certificateSha256 === certificateSha256;
   return withChain(ctx, recorded.icaId, isOurs ? der : await ctx.blobs.get(recorded.certificateSha256));
 }
 
-async function recordIntent(ctx: Context, state: LivingDevice, csr: Uint8Array, publicKeySha256: string, by: string) {
+async function recordIntent(ctx: Context, state: LivingDevice, csr: Uint8Array, publicKeySha256: string, by: string, condition: Condition) {
   const ca = await activeCa(ctx, 'device', state.line);
   const { uid, objId } = state;
   const intent = await newIntent(ctx, ca, profiles.device.lifetimeDays, csr, publicKeySha256);
   const facts = { ...intent, csr: { signatureVerified: true, uid, objId } };
-  const { state: after } = await execute(ctx, device, deviceStream(uid), { type: 'RequestCertification', ...facts }, by);
+  const { state: after } = await executeIf(ctx, condition, device, deviceStream(uid), { type: 'RequestCertification', ...facts }, by);
   if (after.status === 'NONE' || after.certification === undefined) throw new NusecError('DEVICE_STATE', 'the intent was not recorded');
   return after.certification;
 }

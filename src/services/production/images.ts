@@ -2,15 +2,17 @@ import { fromBase64url, fromHex, toBase64url } from '../../bytes.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceBootKey, LivingDevice } from '../../domain/deviceState.ts';
 import { grant, grantStream } from '../../domain/grant.ts';
-import { type BoundFirmware, type ImageKind, job, jobStream, requireBoundFirmware, requireRunningJob } from '../../domain/job.ts';
+import { type BoundFirmware, type ImageKind, job, jobStream, requireBoundFirmware } from '../../domain/job.ts';
+import { line, lineStream } from '../../domain/line.ts';
+import { release, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { bootKeyId } from '../../keystore/bootKeys.ts';
 import { deviceTrailer } from '../../ota/build.ts';
 import { jobQueries } from '../../projections/jobs.ts';
 import type { Parts } from '../base/alarms.ts';
-import { type Context, execute, stateOf } from '../base/context.ts';
-import { lineOf } from '../firmware/lines.ts';
-import { checkCounter, releaseOf } from '../firmware/releases.ts';
+import { always, type Condition, type Context, executeIf, reader, stateOf } from '../base/context.ts';
+import { checkCounter } from '../firmware/releases.ts';
 import { activeProgrammer } from './programmers.ts';
 import type { UnitInWork } from './units.ts';
 
@@ -30,11 +32,17 @@ export type SignedImage = {
 
 /** Never a second boot key for one chip and slot: the private half is made in the keystore and stays there (RULE-1, I5).
  *  @throws NusecError DEVICE_STATE */
-export async function assignBootKey(ctx: Context, state: LivingDevice, slot: ImageKind, by: string): Promise<DeviceBootKey> {
+export async function assignBootKey(
+  ctx: Context,
+  state: LivingDevice,
+  slot: ImageKind,
+  by: string,
+  condition: Condition = always,
+): Promise<DeviceBootKey> {
   const keyId = state.bootKeys[slot]?.keyId ?? bootKeyId(fromHex(state.uid), fromHex(state.objId), slot);
   const publicKey = toBase64url(await ctx.bootKeys.ensure(keyId));
   const stream = deviceStream(state.uid);
-  const { state: after } = await execute(ctx, device, stream, { type: 'AssignBootKey', slot, keyId, publicKey }, by);
+  const { state: after } = await executeIf(ctx, condition, device, stream, { type: 'AssignBootKey', slot, keyId, publicKey }, by);
   const assigned = after.status === 'NONE' ? undefined : after.bootKeys[slot];
   if (assigned === undefined) throw new NusecError('DEVICE_STATE', 'the boot key was not assigned');
   return assigned;
@@ -42,20 +50,20 @@ export async function assignBootKey(ctx: Context, state: LivingDevice, slot: Ima
 
 /** The firmware a unit gets (I8, I9, RULE-8, RULE-11): bound to a running job, still published, not below the floor of its line.
  *  @throws NusecError JOB_NOT_RUNNING, FIRMWARE_NOT_BOUND, RELEASE_STATE, ROLLBACK, COUNTER_EXHAUSTED */
-async function firmwareFor(ctx: Context, unit: UnitInWork, image: ImageKind): Promise<BoundFirmware> {
-  requireRunningJob(unit.job);
+async function firmwareFor(read: Read, unit: UnitInWork, image: ImageKind): Promise<BoundFirmware> {
   const bound = requireBoundFirmware(unit.job, image);
-  const { status } = await releaseOf(ctx, bound.releaseId);
+  const { status } = await read(release, releaseStream(bound.releaseId));
   if (status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${bound.releaseId} is ${status}`);
-  const line = await lineOf(ctx, unit.job.line);
-  if (image === 'app') checkCounter(bound.securityCounter, line.rollbackFloor, line.counterMaximum);
+  const product = await read(line, lineStream(unit.job.line));
+  if (product.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no product line ${unit.job.line}`);
+  if (image === 'app') checkCounter(bound.securityCounter, product.rollbackFloor, product.counterMaximum);
   return bound;
 }
 
 /** Signs an image for one unit. The same unit gets the same bytes again. */
 export async function signFor(ctx: Context, unit: UnitInWork, image: ImageKind, by: string): Promise<SignedImage> {
-  const { bodySha256, size, imageHash, version, securityCounter } = await firmwareFor(ctx, unit, image);
-  const key = await assignBootKey(ctx, unit.device, image, by);
+  const { bodySha256, size, imageHash, version, securityCounter } = await firmwareFor(reader(ctx), unit, image);
+  const key = await assignBootKey(ctx, unit.device, image, by, unit.condition);
   const publicKey = fromBase64url(key.publicKey);
   const stream = grantStream(unit.grantId);
   const known = await stateOf(ctx, grant, stream);
@@ -65,7 +73,12 @@ export async function signFor(ctx: Context, unit: UnitInWork, image: ImageKind, 
   const signature = await ctx.bootKeys.sign(key.keyId, await ctx.blobs.get(bodySha256));
   const trailer = deviceTrailer({ imageHash: fromHex(imageHash), publicKey, keyForm: 'whole', signature });
   const trailerSha256 = await ctx.blobs.put(trailer);
-  const { state } = await execute(ctx, grant, stream, { type: 'RecordTrailer', image, imageHash, trailerSha256 }, by);
+  // Signed, but given out only if all this is still so.
+  const stillSo: Condition = async read => {
+    await unit.condition(read);
+    await firmwareFor(read, unit, image);
+  };
+  const { state } = await executeIf(ctx, stillSo, grant, stream, { type: 'RecordTrailer', image, imageHash, trailerSha256 }, by);
   const recorded = state.status === 'SIGNED' ? state.trailers[image]?.trailerSha256 : undefined;
   return { ...facts, trailer: await ctx.blobs.get(recorded ?? trailerSha256) };
 }

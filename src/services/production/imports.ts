@@ -4,7 +4,8 @@ import { remainingUnits } from '../../domain/allotmentState.ts';
 import { NusecError } from '../../errors.ts';
 import { verifyPackageAck } from '../../production/packageAck.ts';
 import type { Parts } from '../base/alarms.ts';
-import { execute, nowIso } from '../base/context.ts';
+import { always, type Condition, executeIf, nowIso } from '../base/context.ts';
+import { requireWorking } from './conditions.ts';
 import { allotmentOf } from './jobs.ts';
 import { acceptLedger, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
@@ -22,7 +23,7 @@ export type ImportNotice = {
 export type ImportAnswer = { readonly jobId: string; readonly remaining: number; readonly acknowledged: number };
 
 /** Only the newest package of a share counts; the same notice again changes nothing.
- *  @throws NusecError COSE_SIGNATURE, PACKAGE_REFUSED (not exported for this programmer), PACKAGE_REPLAYED, PACKAGE_EXPIRED, LEDGER_GAP … */
+ *  @throws NusecError JOB_NOT_RUNNING, COSE_SIGNATURE, PACKAGE_REFUSED (not exported for this programmer), PACKAGE_REPLAYED, PACKAGE_EXPIRED, LEDGER_GAP … */
 export async function recordImport(parts: Parts, programmer: string, notice: ImportNotice, by: string): Promise<ImportAnswer> {
   const { ctx } = parts;
   const key = authKeyOf(await activeProgrammer(ctx, programmer));
@@ -40,13 +41,10 @@ export async function recordImport(parts: Parts, programmer: string, notice: Imp
   if (!isImport || ledger.last.hash !== toHex(ack.ledgerHead)) {
     throw new NusecError('BAD_REQUEST', 'the last ledger record is not the import that is acknowledged');
   }
-  await execute(
-    ctx,
-    allotment,
-    allotmentStream(jobId, programmer),
-    { type: 'ImportPackage', packageId: notice.packageId, now: nowIso(ctx) },
-    by,
-  );
+  const command = { type: 'ImportPackage', packageId: notice.packageId, now: nowIso(ctx) } as const;
+  const isKnown = state.importedPackageId === notice.packageId;
+  const condition: Condition = isKnown ? always : read => requireWorking(read, jobId, programmer);
+  await executeIf(ctx, condition, allotment, allotmentStream(jobId, programmer), command, by);
   const acknowledged = await acceptLedger(parts, jobId, programmer, ledger, by);
   return { jobId, remaining: remainingUnits(opened(await allotmentOf(ctx, jobId, programmer))), acknowledged };
 }

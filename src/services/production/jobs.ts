@@ -1,13 +1,13 @@
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import type { AllotmentState } from '../../domain/allotmentState.ts';
 import { type CreatedJob, job, jobStream } from '../../domain/job.ts';
-import { releaseFacts } from '../../domain/release.ts';
+import { programmerStream, programmer as programmers, requireUsableProgrammer } from '../../domain/programmer.ts';
+import { release, releaseFacts, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { type AllotmentRow, type JobRow, jobQueries, type UnitRow } from '../../projections/jobs.ts';
-import { type Context, execute, newHexId, stateOf } from '../base/context.ts';
+import { type Condition, type Context, execute, executeIf, executeOn, newHexId, stateOf } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
-import { releaseOf } from '../firmware/releases.ts';
-import { programmerOf } from './programmers.ts';
 import { readUidList } from './uidLists.ts';
 
 /** Production jobs: planned, bound to firmware and chips, released by a second person, shared out to programmers (R57, R59, R60, R100). */
@@ -32,7 +32,13 @@ export async function createJob(ctx: Context, wish: JobWish, by: string): Promis
 /** @throws NusecError NOT_FOUND, WRONG_PRODUCT, RELEASE_STATE (I8) */
 export async function bindFirmware(ctx: Context, jobId: string, releaseId: string, by: string): Promise<CreatedJob> {
   await jobOf(ctx, jobId);
-  return change(ctx, jobId, { type: 'BindFirmware', release: releaseFacts(await releaseOf(ctx, releaseId)) }, by);
+  const commandOf = async (read: Read) => {
+    const state = await read(release, releaseStream(releaseId));
+    if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no release ${releaseId}`);
+    return { type: 'BindFirmware' as const, release: releaseFacts(state) };
+  };
+  await executeOn(ctx, job, jobStream(jobId), commandOf, by);
+  return jobOf(ctx, jobId);
 }
 
 /** @param text one UID per line @throws NusecError BAD_REQUEST, UID_CONFLICT, BODY_TOO_LARGE */
@@ -53,20 +59,20 @@ export const cancelJob = (ctx: Context, jobId: string, reason: string, by: strin
 export type Share = { readonly programmer: string; readonly count: number; readonly scrapAllowance?: number | undefined };
 
 /** A programmer's share, new or raised. The job keeps the plan (I2), the allotment counts; what was cut off between the two is finished
- *  by the same call again. @throws NusecError NOT_FOUND, COUNT_OVER_PLAN, STATE */
+ *  by the same call again. @throws NusecError NOT_FOUND, COUNT_OVER_PLAN, STATE, PROGRAMMER_NOT_ACTIVE (suspended, stolen, given up) */
 export async function allot(
   ctx: Context,
   jobId: string,
   { programmer, count, scrapAllowance = 0 }: Share,
   by: string,
 ): Promise<CreatedJob> {
-  await programmerOf(ctx, programmer);
-  const state = await change(ctx, jobId, { type: 'MakeAllotment', programmer, count, scrapAllowance }, by);
+  const usable: Condition = async read => requireUsableProgrammer(await read(programmers, programmerStream(programmer)));
+  await executeIf(ctx, usable, job, jobStream(jobId), { type: 'MakeAllotment', programmer, count, scrapAllowance }, by);
   const stream = allotmentStream(jobId, programmer);
   const isNew = (await allotmentOf(ctx, jobId, programmer)).status === 'NONE';
   if (isNew) await execute(ctx, allotment, stream, { type: 'OpenAllotment', jobId, programmer, quota: count, scrapAllowance }, by);
   else await execute(ctx, allotment, stream, { type: 'RaiseAllotment', quota: count, scrapAllowance }, by);
-  return state;
+  return jobOf(ctx, jobId);
 }
 
 export const allotmentOf = (ctx: Context, jobId: string, programmer: string): Promise<AllotmentState> =>

@@ -3,7 +3,8 @@ import { sha256Hex } from '../../digest.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import type { ExportedPackage } from '../../domain/allotmentEvents.ts';
 import { type AllotmentState, type OpenedAllotment, remainingUnits } from '../../domain/allotmentState.ts';
-import { type BoundFirmware, type CreatedJob, requireBoundFirmware, requireRunningJob } from '../../domain/job.ts';
+import { type BoundFirmware, type CreatedJob, jobStream, job as jobs, requireBoundFirmware, requireRunningJob } from '../../domain/job.ts';
+import { programmerStream, programmer as programmers, requireUsableProgrammer } from '../../domain/programmer.ts';
 import { parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
@@ -12,7 +13,7 @@ import { otpMapVersion } from '../../production/otpMap.ts';
 import { type ContentSeal, type PackagePayload, sealPackage, strictestPolicy } from '../../production/package.ts';
 import { packageSigner } from '../authority/authority.ts';
 import { activeCa, rootOfCa } from '../authority/issuingCa.ts';
-import { type Context, execute } from '../base/context.ts';
+import { type Condition, type Context, executeIf, reader } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
 import { allotmentOf, jobOf } from './jobs.ts';
 import { programmerOf } from './programmers.ts';
@@ -24,16 +25,19 @@ const packageLifetimeDays = 90;
 
 /** The file of a share. A package that was lost is exported again byte for byte (silence 8); after the quota rose, or with `replace`,
  *  a new one is made with a higher sequence that supersedes it (silence 7, I13).
- *  @throws NusecError NOT_FOUND, JOB_NOT_RUNNING, STATE (no AES_NuLink3 yet), COUNT_EXHAUSTED, ALLOTMENT_FROZEN */
+ *  @throws NusecError NOT_FOUND, JOB_NOT_RUNNING, PROGRAMMER_NOT_ACTIVE (suspended, stolen, given up), STATE (no AES_NuLink3 yet),
+ *  COUNT_EXHAUSTED, ALLOTMENT_FROZEN */
 export async function exportPackage(ctx: Context, jobId: string, programmer: string, replace: boolean, by: string): Promise<Uint8Array> {
   const job = await jobOf(ctx, jobId);
   const state = opened(await allotmentOf(ctx, jobId, programmer));
+  if (state.status === 'FROZEN') throw new NusecError('ALLOTMENT_FROZEN', 'the allotment is frozen');
+  await mayBePacked(jobId, programmer)(reader(ctx));
   const newest = state.packages.at(-1);
   if (newest !== undefined && !replace && !state.raisedSincePackage) return ctx.blobs.get(newest.sha256);
-  requireRunningJob(job);
   const { file, exported } = await makePackage(ctx, job, state);
   try {
-    await execute(ctx, allotment, allotmentStream(jobId, programmer), { type: 'ExportPackage', ...exported }, by);
+    const stream = allotmentStream(jobId, programmer);
+    await executeIf(ctx, mayBePacked(jobId, programmer), allotment, stream, { type: 'ExportPackage', ...exported }, by);
   } catch (error) {
     const wasFirst = error instanceof NusecError && error.code === 'PACKAGE_REPLAYED' && !replace;
     if (!wasFirst) throw error;
@@ -41,6 +45,14 @@ export async function exportPackage(ctx: Context, jobId: string, programmer: str
   }
   return file;
 }
+
+/** Job running, programmer meant to build. @throws NusecError JOB_NOT_RUNNING, PROGRAMMER_NOT_ACTIVE */
+const mayBePacked =
+  (jobId: string, programmer: string): Condition =>
+  async read => {
+    requireRunningJob(await read(jobs, jobStream(jobId)));
+    requireUsableProgrammer(await read(programmers, programmerStream(programmer)));
+  };
 
 /** @throws NusecError NOT_FOUND */
 export function opened(state: AllotmentState): OpenedAllotment {

@@ -1,7 +1,13 @@
 import { fromBase64url, fromHex, toBase64url, toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
-import { programmer, programmerStream, type RegisteredProgrammer, requireActiveProgrammer } from '../../domain/programmer.ts';
+import {
+  programmer,
+  programmerStream,
+  type RegisteredProgrammer,
+  requireActiveProgrammer,
+  requireUsableProgrammer,
+} from '../../domain/programmer.ts';
 import { formatVersion, parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import { bootKeyId } from '../../keystore/bootKeys.ts';
@@ -51,9 +57,11 @@ export async function programmerBootKey(ctx: Context, uid: string, by: string): 
 }
 
 /** Signs firmware for one programmer with its own boot key (R22–R25). The body is kept: the lock receipt must show this very image.
- *  @returns MCUboot image @throws NusecError STATE (no boot key yet), IMAGE_REFUSED, BAD_REQUEST */
+ *  @returns MCUboot image @throws NusecError STATE (no boot key yet), PROGRAMMER_NOT_ACTIVE (suspended, stolen, given up), IMAGE_REFUSED, BAD_REQUEST */
 export async function signProgrammerFirmware(ctx: Context, uid: string, version: string, upload: Uint8Array): Promise<Uint8Array> {
-  const { bootKey } = await programmerOf(ctx, uid);
+  const state = await programmerOf(ctx, uid);
+  if (state.status !== 'RETURNED') requireUsableProgrammer(state);
+  const { bootKey } = state;
   if (bootKey === undefined) throw new NusecError('STATE', 'the programmer has no boot key yet');
   const counter = isMcubootImage(upload) ? {} : { securityCounter: 0 };
   const { body, digestHex } = prepareRelease(upload, { version: parseVersion(version), ...counter, ...(await programmerProduct(ctx)) });

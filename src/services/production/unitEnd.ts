@@ -1,7 +1,7 @@
 import { fromHex, toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
-import { type OpenedAllotment, remainingUnits, requireLiveGrant } from '../../domain/allotmentState.ts';
+import { type OpenedAllotment, remainingUnits } from '../../domain/allotmentState.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
@@ -11,8 +11,9 @@ import { NusecError } from '../../errors.ts';
 import { imageIds } from '../../production/fields.ts';
 import { provesImage, type Receipt } from '../../production/receipt.ts';
 import type { Parts } from '../base/alarms.ts';
-import { type Context, execute, nowIso } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, nowIso, reader } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
+import { inWork, type StepOf } from './conditions.ts';
 import { allotmentOf, jobOf } from './jobs.ts';
 import { acceptLedger, type Ledger, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
@@ -26,7 +27,8 @@ import { outcomeOf, type VoidReason, voidUnit } from './unitVoid.ts';
 export type CommitAnswer = { readonly committed: number; readonly remaining: number };
 
 /** The allotment commits first, as it cannot be taken back; then the device completes. Both are repeated without harm.
- *  @throws NusecError RECEIPT_REFUSED (other image, version or counter; not locked), DEVICE_STATE (R69, I7), GRANT_EXPIRED, LEDGER_GAP … */
+ *  @throws NusecError RECEIPT_REFUSED (other image, version or counter; not locked), DEVICE_STATE (R69, I7), GRANT_EXPIRED, JOB_NOT_RUNNING,
+ *  LEDGER_GAP … */
 export async function commitUnit(
   parts: Parts,
   programmer: string,
@@ -41,21 +43,30 @@ export async function commitUnit(
   const unit = await livingDevice(ctx, signed.uid);
   const firmware = requireBoundFirmware(await jobOf(ctx, signed.jobId), 'app');
   const receiptSha256 = sha256Hex(proof.receipt);
-  if (outcomeOf(state, grantId) !== 'committed') {
-    requireLiveGrant(state, grantId, signed.uid, nowIso(ctx));
-    if (!unit.provisioned && unit.status !== 'PROVISIONED') requireReadyForApplication(unit, grantId);
-  }
+  const condition = outcomeOf(state, grantId) === 'committed' ? always : mayCommit(ctx, { ...signed, grantId });
+  await condition(reader(ctx));
   requireInstalled(await readReceipt(ctx, unit, proof.receipt, receiptNonce('NuSEC commit receipt', grantId)), firmware);
   const ledger = await readLedger(parts, state, authKeyOf(caller), proof.ledger, by);
   requireCommitRecord(ledger, grantId, receiptSha256);
   await ctx.blobs.put(proof.receipt);
   const stream = allotmentStream(signed.jobId, programmer);
-  await execute(ctx, allotment, stream, { type: 'CommitUnit', grantId, uid: signed.uid, receiptSha256, now: nowIso(ctx) }, by);
+  const command = { type: 'CommitUnit', grantId, uid: signed.uid, receiptSha256, now: nowIso(ctx) } as const;
+  await executeIf(ctx, condition, allotment, stream, command, by);
   await completeDevice(ctx, unit, grantId, firmware, receiptSha256, by);
   await acceptLedger(parts, signed.jobId, programmer, ledger, by);
   const after = opened(await allotmentOf(ctx, signed.jobId, programmer));
   return { committed: after.committed, remaining: remainingUnits(after) };
 }
+
+/** Grant, job and programmer as for every step, and the device was locked and has shown its key (R69, I7). */
+const mayCommit =
+  (ctx: Context, step: StepOf): Condition =>
+  async read => {
+    await inWork(ctx, step)(read);
+    const unit = await read(device, deviceStream(step.uid));
+    const isBuilt = unit.status === 'PROVISIONED' || (unit.status !== 'NONE' && unit.provisioned);
+    if (!isBuilt) requireReadyForApplication(unit, step.grantId);
+  };
 
 /** What the receipt must show: the application, by hash, version and counter, on a locked device (I18). */
 function requireInstalled(receipt: Receipt, { imageHash, version, securityCounter }: BoundFirmware): void {

@@ -13,11 +13,11 @@ import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
 import { caById, rootOfCa } from '../authority/issuingCa.ts';
 import { currentTrustBundle } from '../authority/trustBundle.ts';
 import type { Parts } from '../base/alarms.ts';
-import { type Context, execute } from '../base/context.ts';
+import { type Context, executeIf } from '../base/context.ts';
 import { certifyDevice, type Enrolment } from '../identity/enrolment.ts';
 import { stopForClonedKey } from './clonedKey.ts';
 import { assignBootKey, type SignedImage, signFor } from './images.ts';
-import { grantOf, receiptNonce, sessionNonce, unitInWork } from './units.ts';
+import { grantOf, receiptNonce, sessionNonce, type UnitInWork, unitInWork } from './units.ts';
 
 /** The steps between grant and commit (R35–R56, R72–R79), in the order of the flow. Each is idempotent and names what it proves. */
 
@@ -31,9 +31,9 @@ export async function certifyUnit(
   by: string,
 ): Promise<Enrolment & { readonly bundle: Uint8Array }> {
   const { ctx } = parts;
-  const { signed } = await unitInWork(ctx, programmer, grantId);
+  const { signed, condition } = await unitInWork(ctx, programmer, grantId);
   try {
-    const issued = await certifyDevice(ctx, signed.uid, csr, by);
+    const issued = await certifyDevice(ctx, signed.uid, csr, by, condition);
     return { ...issued, bundle: await currentTrustBundle(ctx, sha256Hex(issued.root)) };
   } catch (error) {
     if (error instanceof NusecError && error.code === 'WEAK_OR_CLONED_KEY') await stopForClonedKey(parts, signed, csr);
@@ -43,10 +43,10 @@ export async function certifyUnit(
 
 /** @throws NusecError CONFLICT when another certificate was written */
 export async function recordCertificateInstalled(ctx: Context, programmer: string, grantId: string, sha256: string, by: string) {
-  const { device: state } = await unitInWork(ctx, programmer, grantId);
-  const certificate = currentCertificate(state);
+  const unit = await unitInWork(ctx, programmer, grantId);
+  const certificate = currentCertificate(unit.device);
   if (certificate?.certificateSha256 !== sha256) throw new NusecError('CONFLICT', 'this is not the certificate of this unit');
-  await change(ctx, state, { type: 'InstallCertificate', serial: certificate.serial }, by);
+  await change(ctx, unit, { type: 'InstallCertificate', serial: certificate.serial }, by);
 }
 
 /** R37–R39: the bootloader, signed by the key that is about to be burned. */
@@ -63,14 +63,15 @@ export async function recordBootloaderInstalled(
   proof: { readonly otp: readonly BurnedSlot[]; readonly imageHash: string },
   by: string,
 ): Promise<void> {
-  const { device: state, job: owner } = await unitInWork(ctx, programmer, grantId);
+  const unit = await unitInWork(ctx, programmer, grantId);
+  const { device: state, job: owner } = unit;
   const key = state.bootKeys.bl2;
   if (key === undefined) throw new NusecError('DEVICE_STATE', 'no bootloader key is assigned');
   await checkOtp(ctx, state, proof.otp, fromBase64url(key.publicKey));
   const { releaseId, version, securityCounter, imageHash } = requireBoundFirmware(owner, 'bl2');
   if (proof.imageHash !== imageHash) throw new NusecError('CONFLICT', 'the installed bootloader is not the one of the job');
-  await change(ctx, state, { type: 'BurnBootKey', slot: 'bl2', keyId: key.keyId }, by);
-  await change(ctx, state, { type: 'InstallBootloader', releaseId, version, securityCounter, imageHash }, by);
+  await change(ctx, unit, { type: 'BurnBootKey', slot: 'bl2', keyId: key.keyId }, by);
+  await change(ctx, unit, { type: 'InstallBootloader', releaseId, version, securityCounter, imageHash }, by);
 }
 
 /** Coordinates of the key must have been read back; anchors when they are told. */
@@ -93,27 +94,27 @@ async function checkOtp(ctx: Context, state: LivingDevice, otp: readonly BurnedS
 
 /** R45–R49. @returns SubjectPublicKeyInfo, whose SHA-256 goes into OTP */
 export async function applicationKey(ctx: Context, programmer: string, grantId: string, by: string): Promise<Uint8Array> {
-  const { device: state } = await unitInWork(ctx, programmer, grantId);
-  return fromBase64url((await assignBootKey(ctx, state, 'app', by)).publicKey);
+  const { device: state, condition } = await unitInWork(ctx, programmer, grantId);
+  return fromBase64url((await assignBootKey(ctx, state, 'app', by, condition)).publicKey);
 }
 
 /** R43–R44, RULE-14: the bootloader itself signs that it runs and that the debug port is closed (T29).
  *  @throws NusecError COSE_SIGNATURE, RECEIPT_REFUSED */
 export async function recordLocked(ctx: Context, programmer: string, grantId: string, receipt: Uint8Array, by: string): Promise<void> {
-  const { device: state } = await unitInWork(ctx, programmer, grantId);
-  const read = await readReceipt(ctx, state, receipt, receiptNonce('NuSEC lock receipt', grantId));
+  const unit = await unitInWork(ctx, programmer, grantId);
+  const read = await readReceipt(ctx, unit.device, receipt, receiptNonce('NuSEC lock receipt', grantId));
   if (read.stage !== 'bl2') throw new NusecError('RECEIPT_REFUSED', 'the lock receipt must come from the bootloader');
   requireLocked(read);
   const receiptSha256 = await ctx.blobs.put(receipt);
-  await recordBurned(ctx, state, read, 'app', by);
-  await change(ctx, state, { type: 'LockDebug', receiptSha256 }, by);
+  await recordBurned(ctx, unit, read, 'app', by);
+  await change(ctx, unit, { type: 'LockDebug', receiptSha256 }, by);
 }
 
 /** A burn is recorded when the device's own OTP mask proves it. */
-async function recordBurned(ctx: Context, state: LivingDevice, receipt: Receipt, slot: ImageKind, by: string): Promise<void> {
-  const key = state.bootKeys[slot];
+async function recordBurned(ctx: Context, unit: UnitInWork, receipt: Receipt, slot: ImageKind, by: string): Promise<void> {
+  const key = unit.device.bootKeys[slot];
   const isBurned = (receipt.otpMask & (1 << otpMap.applicationKeyHash.slot)) !== 0;
-  if (key !== undefined && isBurned) await change(ctx, state, { type: 'BurnBootKey', slot, keyId: key.keyId }, by);
+  if (key !== undefined && isBurned) await change(ctx, unit, { type: 'BurnBootKey', slot, keyId: key.keyId }, by);
 }
 
 /** @throws NusecError RECEIPT_REFUSED */
@@ -143,7 +144,8 @@ async function certificateOf(ctx: Context, state: LivingDevice): Promise<Certifi
 /** R50–R51, R69: the device that was certified is at the other end of the programming session, not an interposer (T9).
  *  @param evidence of SPDM KEY_EXCHANGE, canonical JSON form  @throws NusecError SPDM_…, CHAIN_REFUSED */
 export async function recordSession(ctx: Context, programmer: string, grantId: string, evidence: Uint8Array, by: string): Promise<void> {
-  const { device: state } = await unitInWork(ctx, programmer, grantId);
+  const unit = await unitInWork(ctx, programmer, grantId);
+  const state = unit.device;
   const { grantSha256 } = await grantOf(ctx, programmer, grantId);
   const certificate = await certificateOf(ctx, state);
   const read = decodeEvidence(evidence);
@@ -155,7 +157,7 @@ export async function recordSession(ctx: Context, programmer: string, grantId: s
   };
   await verifyEvidence(read, { trust, nonce: sessionNonce(await ctx.blobs.get(grantSha256)), uidHex: state.uid });
   const evidenceSha256 = await ctx.blobs.put(evidence);
-  await change(ctx, state, { type: 'AuthenticateSession', grantId, evidenceSha256 }, by);
+  await change(ctx, unit, { type: 'AuthenticateSession', grantId, evidenceSha256 }, by);
 }
 
 /** R52–R53, RULE-3, RULE-5, RULE-14, I7: signed application firmware for exactly this UID, registration and job, after lock and session.
@@ -176,6 +178,6 @@ export async function applicationFor(
   return signFor(ctx, unit, 'app', by);
 }
 
-async function change(ctx: Context, { uid }: LivingDevice, command: DeviceCommand, by: string): Promise<void> {
-  await execute(ctx, device, deviceStream(uid), command, by);
+async function change(ctx: Context, { signed, condition }: UnitInWork, command: DeviceCommand, by: string): Promise<void> {
+  await executeIf(ctx, condition, device, deviceStream(signed.uid), command, by);
 }

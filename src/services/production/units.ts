@@ -6,13 +6,16 @@ import { liveReservation, type OpenedAllotment, requireLiveGrant } from '../../d
 import { device, deviceStream } from '../../domain/device.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { grant, grantStream, type SignedGrant } from '../../domain/grant.ts';
-import type { CreatedJob } from '../../domain/job.ts';
+import { type CreatedJob, jobStream, job as jobs, requireRunningJob } from '../../domain/job.ts';
+import { programmerStream, programmer as programmers } from '../../domain/programmer.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { signGrant } from '../../production/grant.ts';
 import { packageSigner } from '../authority/authority.ts';
 import type { Parts } from '../base/alarms.ts';
-import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { type Condition, type Context, execute, executeIf, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
+import { inWork } from './conditions.ts';
 import { allotmentOf, jobOf } from './jobs.ts';
 import { acceptLedger, type Ledger, raiseLedgerGap, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
@@ -43,7 +46,7 @@ export async function reserveUnit(parts: Parts, programmer: string, request: Res
   const ledger = await readLedger(parts, before, authKeyOf(caller), request.ledger, by);
   requireReserveRecord(ledger, before, uid);
   await voidWhatTheLedgerVoids(parts, before, ledger, by);
-  const unit = await reserve(parts, job, programmer, uid, ledger, by);
+  const unit = await reserve(parts, job, by, { uid, progUid: programmer, ledger });
   await acceptLedger(parts, jobId, programmer, ledger, by);
   await mint(parts, job, programmer, unit, by);
   return { grantId: unit.grantId, objId: unit.objId, expiresAt: unit.expiresAt, grant: await signedGrant(ctx, job, programmer, unit, by) };
@@ -67,11 +70,13 @@ async function voidWhatTheLedgerVoids(parts: Parts, state: OpenedAllotment, { fr
   }
 }
 
-async function reserve(parts: Parts, job: CreatedJob, programmer: string, uid: string, ledger: Ledger, by: string): Promise<Unit> {
+type Asked = { readonly uid: string; readonly progUid: string; readonly ledger: Ledger };
+
+async function reserve(parts: Parts, job: CreatedJob, by: string, { uid, progUid, ledger }: Asked): Promise<Unit> {
   const { ctx } = parts;
-  const stream = allotmentStream(job.jobId, programmer);
+  const stream = allotmentStream(job.jobId, progUid);
   const { record, hash } = ledger.last;
-  const state = opened(await allotmentOf(ctx, job.jobId, programmer));
+  const state = opened(await allotmentOf(ctx, job.jobId, progUid));
   const live = liveReservation(state, uid);
   if (live !== undefined && Date.parse(live.expiresAt) <= ctx.clock().getTime()) {
     await voidUnit(ctx, state, live.grantId, { reason: 'grant-expired', otpTouched: 'unknown' }, by);
@@ -79,23 +84,26 @@ async function reserve(parts: Parts, job: CreatedJob, programmer: string, uid: s
   }
   const isOld = ledger.fresh.length === 0 || (state.ledger.number === record.number && state.ledger.head === hash);
   if (live === undefined && isOld) throw new NusecError('GRANT_USED', 'the grant of this ledger record has ended');
-  const command = {
-    type: 'ReserveUnit',
+  const facts = {
     uid,
     objId: newHexId(ctx),
     grantId: newHexId(ctx),
     ledgerNumber: record.number,
     ledgerHead: hash,
-    programmerActive: true,
-    jobRunning: job.status === 'RUNNING',
     uidListed: job.uidList === undefined || (await isListed(ctx, job.uidList.sha256, fromHex(uid))),
     uidUse: await uidUseOf(ctx, uid, live?.grantId),
     now: nowIso(ctx),
-  } as const;
-  const { events, state: after } = await execute(ctx, allotment, stream, command, by);
+  };
+  const commandOf = async (read: Read) => ({
+    type: 'ReserveUnit' as const,
+    ...facts,
+    programmerActive: (await read(programmers, programmerStream(state.programmer))).status === 'ACTIVE',
+    jobRunning: (await read(jobs, jobStream(job.jobId))).status === 'RUNNING',
+  });
+  const { events, state: after } = await executeOn(ctx, allotment, stream, commandOf, by);
   if (events.some(event => event.type === 'LedgerGapDetected')) await raiseLedgerGap(parts, state);
   const unit = liveReservation(after, uid);
-  if (unit === undefined && command.uidUse !== 'free') await refuseUid(parts, state, uid, command.uidUse);
+  if (unit === undefined && facts.uidUse !== 'free') await refuseUid(parts, state, uid, facts.uidUse);
   if (unit === undefined) throw new NusecError('GRANT_USED', 'the reservation has ended already');
   return unit;
 }
@@ -146,7 +154,8 @@ async function signedGrant(ctx: Context, job: CreatedJob, programmer: string, un
     await packageSigner(ctx),
   );
   const facts = { jobId: job.jobId, programmer, uid: unit.uid, objId: unit.objId, grantSha256: await ctx.blobs.put(message) };
-  const { state } = await execute(ctx, grant, grantStream(unit.grantId), { type: 'RecordGrant', ...facts }, by);
+  const condition = inWork(ctx, { ...facts, grantId: unit.grantId });
+  const { state } = await executeIf(ctx, condition, grant, grantStream(unit.grantId), { type: 'RecordGrant', ...facts }, by);
   return ctx.blobs.get(state.status === 'SIGNED' ? state.grantSha256 : facts.grantSha256);
 }
 
@@ -157,6 +166,8 @@ export type UnitInWork = {
   readonly unit: Unit;
   readonly job: CreatedJob;
   readonly device: LivingDevice;
+  /** Of whatever is decided about it. */
+  readonly condition: Condition;
 };
 
 /** Whose grant this is. @throws NusecError NOT_FOUND also for a grant of another programmer */
@@ -166,14 +177,17 @@ export async function grantOf(ctx: Context, programmer: string, grantId: string)
   return state;
 }
 
-/** The live unit of a grant (RULE-5, I12). @throws NusecError PROGRAMMER_NOT_ACTIVE, NOT_FOUND, GRANT_EXPIRED, GRANT_USED, ALLOTMENT_FROZEN, DEVICE_STATE */
+/** The live unit of a grant of a running job (RULE-5, I12).
+ *  @throws NusecError PROGRAMMER_NOT_ACTIVE, NOT_FOUND, GRANT_EXPIRED, GRANT_USED, ALLOTMENT_FROZEN, JOB_NOT_RUNNING, DEVICE_STATE */
 export async function unitInWork(ctx: Context, programmer: string, grantId: string): Promise<UnitInWork> {
   await activeProgrammer(ctx, programmer);
   const signed = await grantOf(ctx, programmer, grantId);
   const unit = requireLiveGrant(await allotmentOf(ctx, signed.jobId, programmer), grantId, signed.uid, nowIso(ctx));
+  const owner = await jobOf(ctx, signed.jobId);
+  requireRunningJob(owner);
   const state = await livingDevice(ctx, signed.uid);
   if (state.grantId !== grantId) throw new NusecError('DEVICE_STATE', 'the unit is built under another grant');
-  return { grantId, signed, unit, job: await jobOf(ctx, signed.jobId), device: state };
+  return { grantId, signed, unit, job: owner, device: state, condition: inWork(ctx, { ...signed, grantId }) };
 }
 
 /** Nonce of a receipt that is asked for under a grant: SHA-256(label ‖ grantId)[0..16]. */

@@ -31,7 +31,7 @@ const units = (count: number): Unit[] => {
 };
 
 beforeAll(async () => {
-  bench = await openField(27);
+  bench = await openField(30);
 });
 afterAll(() => bench.close());
 
@@ -199,6 +199,26 @@ it('does not deliver a release that was withdrawn after the offer', async () => 
   await bench.field.delivery.deliver(unit.uid, 1);
   expect(device.jobs).toEqual([new Uint8Array()]);
   expect((await bench.typesOf(unit.uid)).at(-1)).toBe('UpgradeFailed');
+});
+
+it.each([
+  [
+    'its rollout is paused',
+    (id: string) => bench.field.rollouts.command(id, { type: 'PauseRollout', reason: 'x', by: 'operator:rita' }, 'operator:rita'),
+  ],
+  ['its release is withdrawn', (_: string, releaseId: string) => withdrawRelease(bench.ctx, releaseId, 'bug', 'operator:rita')],
+  ['the device is quarantined', (_: string, __: string, uid: string) => quarantineDevice(bench.ctx, uid, 'odd', 'operator:olga')],
+] as const)('gives out no further block once %s', async (what, stop) => {
+  const [unit] = units(1) as [Unit];
+  const release = await publish(bench.ctx, 'app', `1.4.${what.length}`, 3);
+  const device = bench.plugIn(unit);
+  const id = await roll({ devices: [unit.uid] }, release.releaseId);
+  await jobComes(device);
+  const { jobId, blockBytes } = (await readJob(device)).job;
+  const block = () => codeOf(async () => bench.field.delivery.block(unit.uid, toHex(jobId), 0, blockBytes));
+  expect(await block()).toBeInstanceOf(Uint8Array);
+  await stop(id, release.releaseId, unit.uid);
+  await eventually(async () => (await block()) === 'STATE');
 });
 
 it('never serves firmware that was changed in the store, and raises an alarm (T30)', async () => {

@@ -1,0 +1,26 @@
+import { allotment, allotmentStream } from '../../domain/allotment.ts';
+import { requireLiveGrant } from '../../domain/allotmentState.ts';
+import { job, jobStream, requireRunningJob } from '../../domain/job.ts';
+import { programmer, programmerStream, requireActiveProgrammer } from '../../domain/programmer.ts';
+import type { Read } from '../../eventstore/handle.ts';
+import { type Condition, type Context, nowIso } from '../base/context.ts';
+
+/** What has to be so whenever something is decided for a unit, read for that very decision: it is stored only while it is still so. */
+
+/** Whose step it is. */
+export type StepOf = { readonly jobId: string; readonly programmer: string; readonly grantId: string; readonly uid: string };
+
+/** Programmer active, job running. @throws NusecError PROGRAMMER_NOT_ACTIVE, JOB_NOT_RUNNING */
+export async function requireWorking(read: Read, jobId: string, uid: string): Promise<void> {
+  requireActiveProgrammer(await read(programmer, programmerStream(uid)));
+  requireRunningJob(await read(job, jobStream(jobId)));
+}
+
+/** And the grant is live (RULE-5, I12).
+ *  @throws NusecError PROGRAMMER_NOT_ACTIVE, JOB_NOT_RUNNING, GRANT_EXPIRED, GRANT_USED, NOT_FOUND, ALLOTMENT_FROZEN */
+export const inWork =
+  (ctx: Context, { jobId, programmer: uid, grantId, uid: chip }: StepOf): Condition =>
+  async read => {
+    await requireWorking(read, jobId, uid);
+    requireLiveGrant(await read(allotment, allotmentStream(jobId, uid)), grantId, chip, nowIso(ctx));
+  };

@@ -1,0 +1,178 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { programmer, programmerStream } from '../../../src/domain/programmer.ts';
+import type { EventStore } from '../../../src/eventstore/port.ts';
+import { type Context, execute } from '../../../src/services/base/context.ts';
+import { newUid } from '../parties.ts';
+import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from './factory.ts';
+import { openPlant, type Plant } from './plant.ts';
+
+/** Job and programmer are looked at in every step, and what a step decides is stored only while they are as they were seen. */
+
+/** Something that happens between a decision and its append: once, before the next append to a stream of this kind. */
+let meanwhile: { readonly kind: string; readonly what: () => Promise<unknown> } | undefined;
+
+const watched = (ctx: Context): Context => {
+  const append: EventStore['append'] = async (stream, ...rest) => {
+    if (meanwhile !== undefined && stream.startsWith(`${meanwhile.kind}-`)) {
+      const { what } = meanwhile;
+      meanwhile = undefined;
+      await what();
+    }
+    return ctx.store.append(stream, ...rest);
+  };
+  return { ...ctx, store: { ...ctx.store, append } };
+};
+
+let plant: Plant;
+beforeAll(async () => {
+  plant = await openPlant(watched);
+  await defineProduct(plant, 'meter');
+});
+afterAll(() => plant.close());
+
+async function started(): Promise<TestProgrammer> {
+  const builder = await activeProgrammer(plant);
+  await builder.begin(await releasedJob(plant, 'meter', { plannedCount: 50, scrapAllowance: 50 }), 50, 50);
+  return builder;
+}
+
+const job = (builder: TestProgrammer, step: string) => plant.ask('pia', 'POST', `/v1/jobs/${builder.jobId}/${step}`, reasonFor(step));
+const machine = (builder: TestProgrammer, step: string) =>
+  plant.ask('olga', 'POST', `/v1/programmers/${builder.uid}/${step}`, reasonFor(step));
+const reasonFor = (step: string) => (step === 'suspend' ? { reason: 'audit' } : {});
+
+const steps = [
+  'csr',
+  'certificate-installed',
+  'bootloader',
+  'bootloader-installed',
+  'application-key',
+  'locked',
+  'session',
+  'application',
+] as const;
+
+/** The code of a refused step, or 200. */
+const outcome = (work: Promise<unknown> | undefined) =>
+  (work ?? Promise.reject(new Error('no such step'))).then(
+    () => 200,
+    error => /"code":"(\w+)"/.exec(String(error))?.[1] ?? String(error),
+  );
+
+describe('each step of a unit', () => {
+  let builder: TestProgrammer;
+  /** One unit before each step. */
+  const unitsBefore = async (): Promise<ReadonlyMap<(typeof steps)[number], Chip>> => {
+    const chips = new Map(steps.map(step => [step, new Chip()]));
+    for (const [step, chip] of chips) await builder.build(chip, step);
+    return chips;
+  };
+  const take = (chips: ReadonlyMap<string, Chip>, step: string) => outcome(builder.steps(chips.get(step) as Chip)[step]?.());
+  const all = async (chips: ReadonlyMap<string, Chip>) =>
+    new Map(await Promise.all(steps.map(async step => [step, await take(chips, step)] as const)));
+  const each = (code: string | number) => new Map(steps.map(step => [step, code]));
+
+  beforeAll(async () => {
+    builder = await started();
+  });
+
+  it('is refused while the job is suspended, and goes on after it', async () => {
+    const chips = await unitsBefore();
+    await job(builder, 'suspend');
+    expect(await all(chips)).toEqual(each('JOB_NOT_RUNNING'));
+    await job(builder, 'resume');
+    expect(await all(chips)).toEqual(each(200));
+  });
+
+  it('stores nothing when the job is suspended between the decision and its append', async () => {
+    const chips = await unitsBefore();
+    for (const step of steps) {
+      // Image steps decide in the grant’s stream, the others in the device’s.
+      meanwhile = { kind: step === 'application' ? 'grant' : 'device', what: () => job(builder, 'suspend') };
+      expect([step, await take(chips, step)]).toEqual([step, 'JOB_NOT_RUNNING']);
+      expect(meanwhile).toBeUndefined();
+      await job(builder, 'resume');
+    }
+  });
+
+  it('is refused when the programmer is suspended or was returned (I17)', async () => {
+    const chips = await unitsBefore();
+    await machine(builder, 'suspend');
+    expect(await all(chips)).toEqual(each('CERTIFICATE_REVOKED'));
+    await machine(builder, 'resume');
+    await machine(builder, 'return');
+    expect(await all(chips)).toEqual(each('PROGRAMMER_NOT_ACTIVE'));
+  });
+});
+
+describe('a commit', () => {
+  const built = async (): Promise<[TestProgrammer, Chip]> => {
+    const builder = await started();
+    const chip = new Chip();
+    await builder.reserve(chip);
+    for (const step of Object.values(builder.steps(chip))) await step();
+    return [builder, chip];
+  };
+
+  it('is refused while the job is suspended; one that was recorded before is answered again', async () => {
+    const [builder, chip] = await built();
+    await job(builder, 'suspend');
+    const request = await builder.commitRequest(chip);
+    expect(await builder.code(`units/${chip.grantId}/commit`, request)).toBe('JOB_NOT_RUNNING');
+    await job(builder, 'resume');
+    expect(await builder.code(`units/${chip.grantId}/commit`, request)).toBe(200);
+    await job(builder, 'suspend');
+    expect(await builder.code(`units/${chip.grantId}/commit`, request)).toBe(200);
+  });
+
+  it('counts nothing when the programmer is stolen between the decision and its append (T15)', async () => {
+    const [builder, chip] = await built();
+    const request = await builder.commitRequest(chip);
+    const stolen = { type: 'ReportProgrammerStolen', by: 'operator:olga' } as const;
+    meanwhile = { kind: 'allotment', what: () => execute(plant.ctx, programmer, programmerStream(builder.uid), stolen, 'operator:olga') };
+    expect(await builder.code(`units/${chip.grantId}/commit`, request)).toBe('PROGRAMMER_NOT_ACTIVE');
+    const events = await plant.ctx.store.readStream(`allotment-${builder.jobId}-${builder.uid}`);
+    expect(events.map(({ type }) => type)).not.toContain('UnitCommitted');
+  });
+});
+
+it('a reservation is not granted when the job is suspended between the decision and its append', async () => {
+  const builder = await started();
+  meanwhile = { kind: 'allotment', what: () => job(builder, 'suspend') };
+  expect(await builder.code('units', await builder.reserveRequest(newUid()))).toBe('JOB_NOT_RUNNING');
+  const events = await plant.ctx.store.readStream(`allotment-${builder.jobId}-${builder.uid}`);
+  expect(events.map(({ type }) => type)).not.toContain('UnitReserved');
+});
+
+describe('a programmer that is out of use gets no share and no package (T15)', () => {
+  const share = (builder: TestProgrammer, jobId: string) =>
+    plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 1 });
+  const packed = (builder: TestProgrammer, jobId: string, replace = false) =>
+    plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments/${builder.uid}/export`, { replace });
+
+  it.each(['suspend', 'stolen', 'revoke', 'return'])('after %s', async step => {
+    const builder = await activeProgrammer(plant);
+    const [held, other] = [await releasedJob(plant, 'meter'), await releasedJob(plant, 'meter')];
+    expect(await share(builder, held)).toBe(200);
+    expect(await packed(builder, held)).toBe(200);
+    await plant.ask(
+      'olga',
+      'POST',
+      `/v1/programmers/${builder.uid}/${step}`,
+      step === 'stolen' || step === 'return' ? {} : { reason: 'x' },
+    );
+    expect(await share(builder, other)).toBe('PROGRAMMER_NOT_ACTIVE');
+    for (const replace of [false, true]) {
+      expect(['ALLOTMENT_FROZEN', 'PROGRAMMER_NOT_ACTIVE']).toContain(await packed(builder, held, replace));
+    }
+    const image = await plant.call('olga', 'POST', `/v1/programmers/${builder.uid}/firmware?version=2.0.0`, new Uint8Array(2000));
+    expect(image.body.code).toBe(step === 'return' ? undefined : 'PROGRAMMER_NOT_ACTIVE');
+  });
+
+  it('nor does anybody get a package of a suspended job, not even the same one again', async () => {
+    const builder = await started();
+    expect(await packed(builder, builder.jobId)).toBe(200);
+    await job(builder, 'suspend');
+    expect(await packed(builder, builder.jobId)).toBe('JOB_NOT_RUNNING');
+  });
+});
