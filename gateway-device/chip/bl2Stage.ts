@@ -2,18 +2,25 @@ import { DevAuthError } from '../../src/production/devauth/error.ts';
 import { createDevAuthResponder, type DevAuthHandlers } from '../../src/production/devauth/responder.ts';
 import type { StageContext, StageFactory } from './board.ts';
 import { firmwareHandlers } from './firmwareHandlers.ts';
-import { commonHandlers, maxBodyBytes, otpHandler, putHandler, receiptHandler } from './handlers.ts';
+import { commonHandlers, maxBodyBytes, type OrderNonce, otpHandler, putHandler, receiptHandler } from './handlers.ts';
 import { messageHandler, spdmResponder } from './messages.ts';
+import { debugUnlockHandler } from './orders.ts';
+import { rekeyHandler, signNextCriHandler } from './rekey.ts';
 
-/** BL2 waiting on the serial link (R43–R56): proves itself by SPDM, closes the debug port, and takes firmware inside a session. */
+/** BL2 waiting on the serial link (R43–R56): proves itself by SPDM, closes the debug port, and takes firmware, signed orders and the next
+ *  generation's identity inside a session. */
 export const bl2Stage: StageFactory = context => {
+  const orderNonce: OrderNonce = { current: undefined };
   const handlers: DevAuthHandlers = {
-    ...commonHandlers(context, { current: undefined }),
+    ...commonHandlers(context, orderNonce),
     ...firmwareHandlers(context),
+    keygen: rekeyHandler(context, orderNonce),
+    signCri: signNextCriHandler(context),
     put: putHandler(context),
     otp: otpHandler(context),
     lock: lockHandler(context),
     receipt: receiptHandler(context),
+    debugUnlock: debugUnlockHandler(context, orderNonce),
   };
   const devAuth = createDevAuthResponder(handlers, { stage: () => context.stage, maxBodyBytes });
   return { handle: messageHandler({ devAuth, spdm: spdmResponder(context, devAuth) }) };

@@ -4,6 +4,7 @@ import type { MctpHandler } from '../link/mctpLink.ts';
 import type { BootResult } from './bootloader.ts';
 import type { Chip } from './chip.ts';
 import { PowerCut } from './flash.ts';
+import { finishTakingOver } from './nextGeneration.ts';
 
 /** A board: one chip and the programs that may run on it, one at a time. A target has devauth, bl2 and app; a programmer has devauth, bl2
  *  and programmer. What runs after a start is decided by the boot chain; the DevAuth code only by the debugger. */
@@ -84,6 +85,7 @@ export function createBoard({ chip, stages, select = stageOfBoot, tell = () => u
     await halt();
     try {
       boot = chip.boot();
+      finishTakingOver(chip);
       chip.sync();
     } catch (error) {
       if (!(error instanceof PowerCut)) throw error;

@@ -16,6 +16,7 @@ import { type Receipt, signReceipt } from '../../src/production/receipt.ts';
 import type { StageContext } from './board.ts';
 import type { BootedImage } from './bootloader.ts';
 import { authKeySlot } from './keyStore.ts';
+import { putNext } from './nextGeneration.ts';
 import { takeBundle } from './trust.ts';
 
 /** DevAuth commands that more than one stage answers. */
@@ -70,17 +71,20 @@ export const otpHandler =
 /** PUT: the object counts when it is whole and good; it is in flash before the answer. */
 export function putHandler(context: StageContext): NonNullable<DevAuthHandlers['put']> {
   let pieces: Pieces | undefined;
-  return async request => {
+  return async (request, { sealed }) => {
     const taken = takePiece(pieces, request);
     pieces = taken.pieces;
     const { type } = request;
-    if (taken.object && type === 'bundle') await putBundle(context, taken.object);
-    else if (taken.object && type !== 'bundle') {
-      checkObject(context, type, taken.object);
-      context.chip.data.put(type, taken.object);
-    }
+    if (taken.object) await keepObject(context, type, taken.object, sealed);
     return { nextOffset: taken.nextOffset };
   };
+}
+
+async function keepObject(context: StageContext, type: PutType, object: Uint8Array, sealed: boolean): Promise<void> {
+  if (type === 'bundle') return putBundle(context, object);
+  if (sealed && context.stage === 'bl2' && (await putNext(context.chip, type, object))) return;
+  checkObject(context, type, object);
+  context.chip.data.put(type, object);
 }
 
 /** @throws DevAuthError bad-state (no root yet), version (older than the one there is); NusecError COSE_SIGNATURE and as takeBundle */

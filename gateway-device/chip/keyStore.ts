@@ -18,12 +18,16 @@ export type KeyStore = {
   readonly secureContext: (slot: number, tls: { readonly cert: string; readonly ca: string }) => SecureContext;
   /** One key is gone, for good; not the authentication key. Nothing for an empty slot. */
   readonly discard: (slot: number) => void;
+  /** The key of one slot takes the place of another's, which is gone for good: one write. @throws NusecError KEY_NOT_FOUND */
+  readonly replace: (slot: number, by: number) => void;
   /** All keys are gone, for good. */
   readonly erase: () => void;
 };
 
 /** Slot of the authentication key (AUTH), which the device certificate is for. */
 export const authKeySlot = 0;
+/** Slot of the AUTH key of the next generation until it takes over (nextGeneration.ts); 1 and 2 are of operational identities. */
+export const nextAuthKeySlot = 3;
 
 /** Where the hardware would keep keys: sealed off, readable by the chip only. */
 export type KeyVault = { readonly load: () => Uint8Array | undefined; readonly save: (content: Uint8Array) => void };
@@ -64,6 +68,12 @@ export function openKeyStore(vault: KeyVault): KeyStore {
       if (!keys.has(slot)) return;
       vault.save(writeKeys(new Map([...keys].filter(([each]) => each !== slot))));
       keys.delete(slot);
+    },
+    replace: (slot, by) => {
+      const next = new Map([...keys, [slot, need(by)] as const].filter(([each]) => each !== by));
+      vault.save(writeKeys(next));
+      keys.delete(by);
+      keys.set(slot, next.get(slot) as KeyObject);
     },
     erase: () => {
       vault.save(writeKeys(new Map()));

@@ -13,6 +13,7 @@ import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
 import type { Stage, StageContext } from './board.ts';
 import { hardwareState } from './hardwareState.ts';
 import { authKeySlot } from './keyStore.ts';
+import { identityChain } from './nextGeneration.ts';
 import { isGoodIssuer, trustOf } from './trust.ts';
 
 /** Who gets a message of the serial link: DevAuth in the open, or SPDM; inside a session DevAuth again. */
@@ -88,9 +89,10 @@ function programmersOnly(chip: StageContext['chip']): Pick<ResponderOptions, 'ca
 }
 
 /** @returns undefined while certificates or key are missing */
-function certificateSlot({ data, keyStore }: StageContext['chip']): CertSlot | undefined {
-  const certificates = ['rootCertificate', 'icaCertificate', 'deviceCertificate'].flatMap(name => data.get(name) ?? []);
-  if (certificates.length !== 3 || !keyStore.publicKey(authKeySlot)) return undefined;
+function certificateSlot(chip: StageContext['chip']): CertSlot | undefined {
+  const { keyStore } = chip;
+  const certificates = identityChain(chip);
+  if (!certificates || !keyStore.publicKey(authKeySlot)) return undefined;
   return { certificates, sign: input => keyStore.sign(authKeySlot, input) };
 }
 

@@ -1,10 +1,9 @@
-import { DevAuthError } from '../../src/production/devauth/error.ts';
 import { createDevAuthResponder, type DevAuthHandlers } from '../../src/production/devauth/responder.ts';
 import type { StageContext, StageFactory } from '../chip/board.ts';
 import { firmwareHandlers } from '../chip/firmwareHandlers.ts';
 import { commonHandlers, maxBodyBytes, type OrderNonce, otpHandler, putHandler, receiptHandler } from '../chip/handlers.ts';
 import { messageHandler, spdmResponder } from '../chip/messages.ts';
-import { carryOutWipe, checkedOrder, sameSecret } from '../chip/orders.ts';
+import { carryOutWipe, checkedOrder, debugUnlockHandler, takeNonce } from '../chip/orders.ts';
 
 /** What the application does beside answering the serial link. */
 export type Companion = { readonly stop: () => Promise<void> };
@@ -38,23 +37,4 @@ function wipeHandler(context: StageContext, orderNonce: OrderNonce): NonNullable
     context.resetLater('normal');
     return { receipt };
   };
-}
-
-/** Opens the debug port until the next start. OTP 5 holds the SHA-256 of the unit's password. */
-function debugUnlockHandler(context: StageContext, orderNonce: OrderNonce): NonNullable<DevAuthHandlers['debugUnlock']> {
-  return async ({ order, password }) => {
-    await checkedOrder(context, order, { operation: 'debugUnlock', nonce: takeNonce(orderNonce) });
-    if (!sameSecret(context.chip, password)) throw new DevAuthError('unauthenticated');
-    context.chip.unlockDebug();
-    context.tell({ event: 'debugUnlocked' });
-    return { debugState: context.chip.debugState() };
-  };
-}
-
-/** A nonce serves once, whatever comes of it. */
-function takeNonce(orderNonce: OrderNonce): Uint8Array {
-  const nonce = orderNonce.current;
-  orderNonce.current = undefined;
-  if (!nonce) throw new DevAuthError('unauthenticated');
-  return nonce;
 }

@@ -10,6 +10,7 @@ import { toPem } from '../../../src/pki/pem.ts';
 import { ldevidUnit } from '../../../src/pki/profiles.ts';
 import type { Chip } from '../../chip/chip.ts';
 import { authKeySlot } from '../../chip/keyStore.ts';
+import { isOfEarlierGeneration } from '../../chip/nextGeneration.ts';
 import { isGoodIssuer, type Trust } from '../../chip/trust.ts';
 
 /** The operational identity of a device (LDevID): a key of its own in slot 1 or 2 of the KeyStore and its certificate in flash, beside the identity
@@ -37,8 +38,12 @@ function load({ data, keyStore }: Chip, name: string): Kept | undefined {
 
 const isCertified = (identity: Kept | undefined): identity is Certified => identity?.chain !== undefined;
 
-/** At each start: keys that flash does not name are what a cut left. */
+/** At each start: identities of an earlier generation are not the device's any more, and keys that flash does not name are what a cut left. */
 export function discardLeftKeys(chip: Chip): void {
+  for (const name of [names.present, names.next]) {
+    const leaf = load(chip, name)?.chain?.[0];
+    if (leaf && isOfEarlierGeneration(chip, leaf)) chip.data.remove(name);
+  }
   const named = [names.present, names.next].map(name => load(chip, name)?.slot);
   for (const slot of slots) if (!named.includes(slot)) chip.keyStore.discard(slot);
 }

@@ -1,13 +1,14 @@
 import { bytes, bytesUpTo, field, literal, oneOf, optionalField, record, refine, uint } from '../../cbor/schema.ts';
 import { debugState, hash32, id16, lifeCycle, stage, u8, u32, uid, version } from '../fields.ts';
 import { otpKindOf, otpKinds, otpSlotCount } from '../otpMap.ts';
-import { anywhere, define, devauthOrSealed, inStages } from './command.ts';
+import { anywhere, define, devauthOrSealed } from './command.ts';
 import { ops } from './header.ts';
 
 /** Commands that give a device its identity: who are you, make a key, sign a request, take certificates, burn hashes (R5–R17, R72–R79). */
 
 const protocolVersion = 1;
 const maxCriBytes = 2048;
+const maxOrderBytes = 1024;
 /** The largest object is the trust bundle. */
 const maxPutBytes = 64 * 1024;
 const maxPieceBytes = 32 * 1024;
@@ -39,7 +40,8 @@ export const hello = define({
   refusal: anywhere,
 });
 
-/** Write: makes the AUTH key inside the device. Only once, unless the device was erased. */
+/** Write: makes the AUTH key inside the device. Only once, unless the device was erased; sealed and with a signed `rekey` order, the key of the
+ *  next generation. */
 export const keygen = define({
   id: 1,
   op: ops.write,
@@ -47,6 +49,7 @@ export const keygen = define({
     keySlot: field(1, uint(maxKeySlot)),
     algorithm: field(2, literal(es256)),
     minEntropyBits: field(3, uint(0xffff, minEntropyBits)),
+    order: optionalField(4, bytesUpTo(maxOrderBytes, 1)),
   }),
   response: record({
     /** X ‖ Y */
@@ -54,7 +57,7 @@ export const keygen = define({
     keySlot: field(2, uint(maxKeySlot)),
     entropyBits: field(3, uint(0xffff, minEntropyBits)),
   }),
-  refusal: inStages('devauth'),
+  refusal: devauthOrSealed,
 });
 
 /** Write: signs a whole CertificationRequestInfo (RFC 2986 §4.1), never a hash: the device checks that its own key and UID stand in it (T28). */
@@ -64,7 +67,7 @@ export const signCri = define({
   request: record({ cri: field(1, bytesUpTo(maxCriBytes, 1)) }),
   /** r ‖ s over SHA-256 of the request */
   response: record({ signature: field(1, bytes(64)) }),
-  refusal: inStages('devauth'),
+  refusal: devauthOrSealed,
 });
 
 const putTypes = {

@@ -202,7 +202,9 @@ describe('a unit in production', () => {
       refused('unauthenticated'),
     );
     expect(made.board.chip.otp.slot(otpMap.spare.slot)).toBe('blank');
-    await expect(made.devAuth.request('keygen', { keySlot: 0, algorithm: -7, minEntropyBits: 256 })).rejects.toThrow(refused('bad-state'));
+    await expect(made.devAuth.request('keygen', { keySlot: 0, algorithm: -7, minEntropyBits: 256 })).rejects.toThrow(
+      refused('unauthenticated'),
+    );
   });
 
   it('goes on with a cut transfer at its offset (R55)', async () => {
