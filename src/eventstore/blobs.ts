@@ -1,4 +1,4 @@
-/** Firmware, packages and evidence, kept as files that are named by the SHA-256 of their content (T30). */
+/** Firmware, packages and evidence, named by the SHA-256 of their content (T30): small ones as rows of the event store, others as files. */
 import { hash, randomBytes } from 'node:crypto';
 import { closeSync, existsSync, fsync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile, rm, stat } from 'node:fs/promises';
@@ -6,6 +6,8 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { NusecError } from '../errors.ts';
 import { lru } from '../lru.ts';
+import type { EventStore } from './port.ts';
+import { maxRowBlobBytes } from './store.ts';
 
 /** One blob; a firmware image of a microcontroller is 2 MiB at most. */
 const maxBlobBytes = 16 * 1024 * 1024;
@@ -29,13 +31,22 @@ export type BlobStore = {
   delete(sha256: string): Promise<boolean>;
 };
 
-export function openBlobStore(folder: string, limits = { blobBytes: maxBlobBytes, cachedBytes: maxCachedBlobBytes }): BlobStore {
-  const verified = lru<Uint8Array>(limits.cachedBytes, bytes => bytes.length);
+export type BlobStoreOptions = {
+  /** Where blobs up to `maxRowBlobBytes` are kept; without it every blob is a file. Those that are files already stay it. */
+  readonly rows?: Pick<EventStore, 'commit' | 'readBlob'>;
+  readonly blobBytes?: number;
+  readonly cachedBytes?: number;
+};
+
+export function openBlobStore(folder: string, options: BlobStoreOptions = {}): BlobStore {
+  const { rows, blobBytes = maxBlobBytes, cachedBytes = maxCachedBlobBytes } = options;
+  const verified = lru<Uint8Array>(cachedBytes, bytes => bytes.length);
   const loading = new Map<string, Promise<Uint8Array>>();
   const onDisk = new Set<string>();
   const get = async (sha256: string): Promise<Uint8Array> => {
-    const file = await onDiskOf(readFile(pathOf(folder, sha256)));
-    const bytes = new Uint8Array(file.buffer, file.byteOffset, file.length);
+    const path = pathOf(folder, sha256);
+    const stored = (await rows?.readBlob(sha256)) ?? (await onDiskOf(readFile(path)));
+    const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.length);
     if (digest(bytes) !== sha256) throw new NusecError('BLOB_DAMAGED', `blob ${sha256} is not what was stored`);
     return bytes;
   };
@@ -52,8 +63,12 @@ export function openBlobStore(folder: string, limits = { blobBytes: maxBlobBytes
   return {
     get,
     async put(bytes) {
-      if (bytes.length > limits.blobBytes) throw new NusecError('BLOB_TOO_LARGE', `a blob has at most ${limits.blobBytes} bytes`);
+      if (bytes.length > blobBytes) throw new NusecError('BLOB_TOO_LARGE', `a blob has at most ${blobBytes} bytes`);
       const sha256 = digest(bytes);
+      if (rows !== undefined && bytes.length <= maxRowBlobBytes) {
+        await rows.commit({ appends: [], blobs: [bytes] });
+        return sha256;
+      }
       const path = pathOf(folder, sha256);
       const isWhole =
         existsSync(path) &&
@@ -70,14 +85,20 @@ export function openBlobStore(folder: string, limits = { blobBytes: maxBlobBytes
       }
       return new Uint8Array((await getCached(sha256)).subarray(offset, offset + length));
     },
-    size: async sha256 => (await onDiskOf(stat(pathOf(folder, sha256)))).size,
+    async size(sha256) {
+      const path = pathOf(folder, sha256);
+      return (await rows?.readBlob(sha256))?.length ?? (await onDiskOf(stat(path))).size;
+    },
     async delete(sha256) {
+      const path = pathOf(folder, sha256);
       verified.delete(sha256);
+      const isRow = (await rows?.readBlob(sha256)) !== undefined;
+      if (isRow) await rows?.commit({ appends: [], droppedBlobs: [sha256] });
       try {
-        await onDiskOf(rm(pathOf(folder, sha256)));
+        await onDiskOf(rm(path));
         return true;
       } catch (error) {
-        if (error instanceof NusecError && error.code === 'BLOB_NOT_FOUND') return false;
+        if (error instanceof NusecError && error.code === 'BLOB_NOT_FOUND') return isRow;
         throw error;
       }
     },

@@ -5,19 +5,19 @@ import type { Durability } from './durability.ts';
 import type { AppendResult } from './port.ts';
 import type { CommitRequest, Outcome, Writer } from './writer.ts';
 
-/** Events of one transaction; what is above it goes into the next turn, so that other work gets its turn too. */
-const maxGroupEvents = 1024;
+/** Events, and KiB of blobs, of one transaction; what is above it goes into the next turn, so that other work gets its turn too. */
+const maxGroupWeight = 1024;
 /** Appends from which on a group is half of those that wait: the disk works on the first half while the second one is prepared. */
 const minHalvedAppends = 32;
-/** Events waiting for their group. Awaiting the appends is the back-pressure; who does not is refused with RATE_LIMITED. */
-const maxQueuedEvents = 100_000;
+/** Events, and KiB of blobs, that wait for their group. Awaiting the appends is the back-pressure; who does not is refused with RATE_LIMITED. */
+const maxQueuedWeight = 100_000;
 /** Before the write lock is tried again that another process holds. It holds it for a fraction of a millisecond unless it was stopped. */
 const lockPauseMs = 1;
 /** How long an append waits for the write lock. */
 export const defaultLockWaitMs = 5000;
 
 type Waiting = CommitRequest & {
-  readonly eventCount: number;
+  readonly weight: number;
   readonly sinceMs: number;
   resolve(results: readonly AppendResult[]): void;
   reject(error: unknown): void;
@@ -35,7 +35,7 @@ export type CommitQueue = {
 
 export function createCommitQueue(writer: Writer, durability: Durability, lockWaitMs: number): CommitQueue {
   let waiting: Waiting[] = [];
-  let queuedEvents = 0;
+  let queuedWeight = 0;
   let scheduled = false;
   let unsettled = 0;
   let becameIdle = Promise.withResolvers<void>();
@@ -69,7 +69,7 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
   };
   const remove = (group: readonly Waiting[]): readonly Waiting[] => {
     waiting = waiting.slice(group.length);
-    for (const { eventCount } of group) queuedEvents -= eventCount;
+    for (const { weight } of group) queuedWeight -= weight;
     if (waiting.length === 0 && unsettled === 0) becameIdle.resolve();
     return group;
   };
@@ -77,7 +77,7 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
   const settle = async (group: readonly Waiting[], outcomes: readonly Outcome[]): Promise<void> => {
     unsettled += 1;
     try {
-      await durability.reached(writer.position());
+      await durability.reached();
       outcomes.forEach((outcome, i) => {
         const { resolve, reject } = group[i] as Waiting;
         if (outcome instanceof Error) reject(outcome);
@@ -101,10 +101,10 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
     advance,
     add: request =>
       new Promise((resolve, reject) => {
-        const eventCount = request.appends.reduce((count, { events }) => count + events.length, 0);
-        if (queuedEvents + eventCount > maxQueuedEvents) throw new NusecError('RATE_LIMITED', 'the event store is behind');
-        queuedEvents += eventCount;
-        waiting.push({ ...request, eventCount, sinceMs: performance.now(), resolve, reject });
+        const weight = weightOf(request);
+        if (queuedWeight + weight > maxQueuedWeight) throw new NusecError('RATE_LIMITED', 'the event store is behind');
+        queuedWeight += weight;
+        waiting.push({ ...request, weight, sinceMs: performance.now(), resolve, reject });
         advance();
       }),
     async idle() {
@@ -115,14 +115,19 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
   };
 }
 
+function weightOf({ appends, blobs = [] }: CommitRequest): number {
+  const events = appends.reduce((count, append) => count + append.events.length, 0);
+  return events + blobs.reduce((kib, { bytes }) => kib + Math.ceil(bytes.length / 1024), 0);
+}
+
 /** How many of the first appends make the next group. */
 function groupLength(waiting: readonly Waiting[]): number {
   const most = Math.max(minHalvedAppends, Math.ceil(waiting.length / 2));
-  let events = 0;
+  let weight = 0;
   let count = 0;
   while (count < Math.min(most, waiting.length)) {
-    events += (waiting[count] as Waiting).eventCount;
-    if (count > 0 && events > maxGroupEvents) break;
+    weight += (waiting[count] as Waiting).weight;
+    if (count > 0 && weight > maxGroupWeight) break;
     count += 1;
   }
   return count;

@@ -5,46 +5,53 @@ import { NusecError } from '../errors.ts';
 /** Synchronisations at the same time. The second one is for what was committed while the first one runs. */
 const maxSyncs = 2;
 
+/** How far the commits that this process knows reach. */
+export type Progress = {
+  /** Position of the newest event. */
+  readonly position: number;
+  /** Grows with every commit that is known here, also with one that has no event. */
+  readonly version: number;
+};
+
 export type Durability = {
-  /** Everything up to here is on the disk. */
+  /** Everything up to this position is on the disk. */
   position(): number;
-  /** Resolves when everything up to `position` is on the disk.
-   *  @throws NusecError STORE_UNAVAILABLE when the disk refused: whether these events outlive a power cut is unknown */
-  reached(position: number): Promise<void>;
+  /** Resolves when everything that is committed now is on the disk.
+   *  @throws NusecError STORE_UNAVAILABLE when the disk refused: whether it outlives a power cut is unknown */
+  reached(): Promise<void>;
   /** Whether a synchronisation could begin now. */
   isFree(): boolean;
   /** Why nothing can be stored any more until the store is opened again. */
   failure(): NusecError | undefined;
 };
 
-type Waiter = { readonly position: number; resolve(): void; reject(error: Error): void };
+type Waiter = { readonly version: number; resolve(): void; reject(error: Error): void };
 
 /** @param sync puts on the disk whatever was committed before the call
- *  @param committed position of the newest committed event that is known
  *  @param ended called after each synchronisation */
-export function createDurability(sync: () => Promise<void>, committed: () => number, ended: () => void): Durability {
-  let durable = 0;
-  /** What the synchronisations that run will reach. */
-  let covered = 0;
+export function createDurability(sync: () => Promise<void>, committed: () => Progress, ended: () => void): Durability {
+  let durable: Progress = { position: 0, version: -1 };
+  /** Version that the synchronisations which run will reach. */
+  let covered = -1;
   let running = 0;
   let failure: NusecError | undefined;
   let waiters: Waiter[] = [];
 
   const settle = (): void => {
-    const met = waiters.filter(({ position }) => position <= durable);
-    waiters = waiters.filter(({ position }) => position > durable);
+    const met = waiters.filter(({ version }) => version <= durable.version);
+    waiters = waiters.filter(({ version }) => version > durable.version);
     for (const { resolve } of met) resolve();
     if (failure === undefined) return;
     for (const { reject } of waiters) reject(failure);
     waiters = [];
   };
   const synchronise = async (): Promise<void> => {
-    const position = committed();
-    covered = position;
+    const progress = committed();
+    covered = progress.version;
     running += 1;
     try {
       await sync();
-      durable = Math.max(durable, position);
+      if (progress.version > durable.version) durable = progress;
     } catch (cause) {
       // After a failed synchronisation the system may have dropped the pages: trying again would prove nothing.
       failure = new NusecError('STORE_UNAVAILABLE', 'the disk did not confirm the newest events; open the store again', { cause });
@@ -55,18 +62,19 @@ export function createDurability(sync: () => Promise<void>, committed: () => num
     ended();
   };
   const begin = (): void => {
-    if (running < maxSyncs && waiters.some(({ position }) => position > covered)) void synchronise();
+    if (running < maxSyncs && waiters.some(({ version }) => version > covered)) void synchronise();
   };
 
   return {
-    position: () => durable,
+    position: () => durable.position,
     isFree: () => running < maxSyncs,
     failure: () => failure,
-    reached(position) {
-      if (position <= durable) return Promise.resolve();
+    reached() {
+      const { version } = committed();
+      if (version <= durable.version) return Promise.resolve();
       if (failure !== undefined) return Promise.reject(failure);
       return new Promise((resolve, reject) => {
-        waiters.push({ position, resolve, reject });
+        waiters.push({ version, resolve, reject });
         begin();
       });
     },

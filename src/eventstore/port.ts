@@ -47,6 +47,10 @@ export type Unit = {
   readonly appends: readonly Append[];
   /** Streams that must still be at these revisions, judged together with what is expected. */
   readonly basis?: readonly Basis[] | undefined;
+  /** Kept beside the events that name them, at most 64 KiB each (see blobs.ts). */
+  readonly blobs?: readonly Uint8Array[] | undefined;
+  /** SHA-256 (hex) of blobs that nothing names any more. */
+  readonly droppedBlobs?: readonly string[] | undefined;
   /** The leadership this is done under (see takeEpoch). */
   readonly epoch?: number | undefined;
 };
@@ -68,8 +72,10 @@ export type EventStore = {
    *  BAD_REQUEST (not a stream name, not JSON), RATE_LIMITED (too many appends not awaited), STORE_UNAVAILABLE (disk full: nothing stored), STORE_CLOSED */
   append(stream: string, expected: ExpectedRevision, events: readonly EventToAppend[], basis?: readonly Basis[]): Promise<AppendResult>;
   /** Appends to several streams, all or none. @returns one result for each append
-   *  @throws as append, of the first append that is refused; LEADERSHIP_OVER when another process has taken the epoch */
+   *  @throws as append, of the first append that is refused; LEADERSHIP_OVER when another process has taken the epoch, BLOB_TOO_LARGE */
   commit(unit: Unit): Promise<readonly AppendResult[]>;
+  /** A blob that was committed here; the caller checks its hash. */
+  readBlob(sha256: string): Promise<Uint8Array | undefined>;
   /** Number of the present leadership among the processes that share the store; 0 before the first. */
   epoch(): number;
   /** Begins the next leadership: from here on, whatever is committed under an earlier epoch is refused.

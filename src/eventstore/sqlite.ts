@@ -69,6 +69,7 @@ function createSchema(db: Database): void {
   if (format === 0) db.exec(eventsTable);
   if (format !== storeFormat) {
     db.exec(storeTable);
+    db.exec(blobsTable);
     db.prepare('INSERT INTO store VALUES (?, 0, 0)').run(randomUUID());
     db.exec(`PRAGMA user_version = ${storeFormat}`);
   }
@@ -85,6 +86,9 @@ const eventsTable = `
     hash TEXT NOT NULL,
     body TEXT NOT NULL
   ) STRICT`;
+
+/** Small blobs, in the commit of the events that name them. */
+const blobsTable = 'CREATE TABLE blobs (sha256 BLOB PRIMARY KEY, bytes BLOB NOT NULL) STRICT';
 
 /** One row. `identity` tells this store from any other, also from one that was made anew under the same name. */
 const storeTable = 'CREATE TABLE store (identity TEXT NOT NULL, epoch INTEGER NOT NULL, checkpoints INTEGER NOT NULL) STRICT';
@@ -125,6 +129,11 @@ function sqliteStorage(db: Database): Storage {
     .raw();
   const epoch = db.prepare<number>('SELECT epoch FROM store').pluck();
   const setEpoch = db.prepare('UPDATE store SET epoch = ?');
+  const putBlob = db.prepare(
+    'INSERT INTO blobs VALUES (?, ?) ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes WHERE bytes <> excluded.bytes',
+  );
+  const dropBlob = db.prepare('DELETE FROM blobs WHERE sha256 = ?');
+  const blob = db.prepare<Uint8Array>('SELECT bytes FROM blobs WHERE sha256 = ?').pluck();
   // SQLite's own count of commits by other connections.
   const version = db.prepare<number>('PRAGMA data_version').pluck();
   let seen: number | undefined;
@@ -162,6 +171,12 @@ function sqliteStorage(db: Database): Storage {
     rollback() {
       if (db.inTransaction) db.exec('ROLLBACK');
     },
+    putBlob({ sha256, bytes: content }) {
+      putBlob.run(Buffer.from(sha256, 'hex'), content);
+      bytes += content.length;
+    },
+    dropBlob: sha256 => void dropBlob.run(Buffer.from(sha256, 'hex')),
+    blob: sha256 => blob.get(Buffer.from(sha256, 'hex')),
     epoch: () => epoch.get() ?? 0,
     setEpoch: next => void setEpoch.run(next),
     sync: wal.sync,

@@ -14,6 +14,9 @@ export type Row = {
   readonly body: string;
 };
 
+/** @property sha256 of the bytes, 64 lower-case hex */
+export type Blob = { readonly sha256: string; readonly bytes: Uint8Array };
+
 /** What a walk back through a stream sees of an event. */
 export type Link = Pick<Row, 'position' | 'revision' | 'id'>;
 
@@ -26,6 +29,11 @@ export type Storage = {
   /** Begins a transaction. @returns false while another process holds the write lock: nothing has begun then */
   begin(): boolean;
   insert(row: Row): void;
+  /** Stores a blob, or mends the one that is there; within a transaction. */
+  putBlob(blob: Blob): void;
+  dropBlob(sha256: string): void;
+  /** As it was stored, or damaged. */
+  blob(sha256: string): Uint8Array | undefined;
   /** Number of the present leadership. */
   epoch(): number;
   /** Within a transaction. */

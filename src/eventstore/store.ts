@@ -1,9 +1,10 @@
+import { hash } from 'node:crypto';
 import { NusecError } from '../errors.ts';
 import { createCommitQueue, defaultLockWaitMs } from './commitQueue.ts';
 import { createDurability } from './durability.ts';
 import { encodeAppend } from './envelope.ts';
 import type { Append, AppendResult, EventStore, ExpectedRevision, RecordedEvent, Subscription } from './port.ts';
-import type { Storage, StreamHead } from './storage.ts';
+import type { Blob, Storage, StreamHead } from './storage.ts';
 import { commitSignal, follow } from './subscription.ts';
 import { type AppendRequest, createWriter } from './writer.ts';
 
@@ -12,6 +13,10 @@ const maxReadEvents = 10_000;
 
 /** Streams that one decision is based on. */
 const maxBasisStreams = 32;
+/** One blob that is kept in the log; a larger one is a file. */
+export const maxRowBlobBytes = 64 * 1024;
+/** Blobs of one commit, together. */
+const maxUnitBlobBytes = 16 * 1024 * 1024;
 
 /** How long what another process has written may wait for the subscribers here. */
 const catchUpEveryMs = 20;
@@ -20,7 +25,7 @@ const catchUpEveryMs = 20;
 export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): EventStore {
   const writer = createWriter(storage);
   const advanced = commitSignal();
-  const durability = createDurability(storage.sync, writer.position, () => {
+  const durability = createDurability(storage.sync, writer.progress, () => {
     advanced.fire();
     commits.advance();
   });
@@ -30,7 +35,7 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
   const catchUp = (): void => {
     try {
       writer.catchUp();
-      durability.reached(writer.position()).catch(() => undefined);
+      durability.reached().catch(() => undefined);
     } catch {
       // Whoever reads or appends next meets the same error, and can tell somebody.
     }
@@ -52,10 +57,14 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
       const [result] = await store.commit({ appends: [{ stream, expected, events }], basis });
       return result as AppendResult;
     },
-    async commit({ appends, basis = [], epoch }) {
+    async commit({ appends, basis = [], epoch, blobs, droppedBlobs }) {
       requireOpen();
       if (basis.length > maxBasisStreams) throw new NusecError('BAD_REQUEST', `a decision is based on at most ${maxBasisStreams} streams`);
-      return commits.add({ appends: appends.map(encode), basis, epoch });
+      return commits.add({ appends: appends.map(encode), basis, epoch, blobs: blobs && namedBlobs(blobs), droppedBlobs });
+    },
+    async readBlob(sha256) {
+      requireOpen();
+      return storage.blob(sha256);
     },
     epoch: () => storage.epoch(),
     async takeEpoch(seen) {
@@ -74,13 +83,14 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
       writer.catchUp();
       const head = writer.headOf(stream);
       const events = readBack(storage, stream, head, fromRevision);
-      await durability.reached(head.position);
+      if (head.position > durability.position()) await durability.reached();
       return events;
     },
     async readAll(after, limit) {
       requireOpen();
+      writer.catchUp();
       const events = storage.after(after, Math.min(limit, maxReadEvents));
-      await durability.reached(events.at(-1)?.position ?? 0);
+      if ((events.at(-1)?.position ?? 0) > durability.position()) await durability.reached();
       return events;
     },
     subscribe(after, handler) {
@@ -92,7 +102,7 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
     },
     head() {
       if (closing === undefined) writer.catchUp();
-      return writer.position();
+      return writer.progress().position;
     },
     close() {
       closing ??= close();
@@ -107,6 +117,14 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
 function encode({ stream, expected, events }: Append): AppendRequest {
   requireExpected(expected);
   return { stream, expected, events: encodeAppend(stream, events) };
+}
+
+/** @throws NusecError BLOB_TOO_LARGE */
+function namedBlobs(blobs: readonly Uint8Array[]): readonly Blob[] {
+  const bytes = blobs.reduce((sum, blob) => sum + blob.length, 0);
+  if (bytes > maxUnitBlobBytes || blobs.some(blob => blob.length > maxRowBlobBytes))
+    throw new NusecError('BLOB_TOO_LARGE', `a blob in the log has at most ${maxRowBlobBytes} bytes, a commit ${maxUnitBlobBytes}`);
+  return blobs.map(blob => ({ sha256: hash('sha256', blob, 'hex'), bytes: blob }));
 }
 
 function requireExpected(expected: ExpectedRevision): void {

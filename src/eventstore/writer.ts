@@ -1,12 +1,13 @@
 /** The writer of a process: takes each append's decision inside the group's transaction and keeps the stream heads, also of what other
  *  processes have written to the same store. */
 import { NusecError } from '../errors.ts';
+import type { Progress } from './durability.ts';
 import type { EncodedEvent } from './envelope.ts';
 import { chainHash, chainStart } from './hashchain.ts';
 import type { AppendResult, Basis, ExpectedRevision } from './port.ts';
 import { type RecentIds, recentIds } from './recentIds.ts';
 import { matchesExpected, noStream, RevisionConflict } from './revision.ts';
-import type { Link, Storage, StreamHead } from './storage.ts';
+import type { Blob, Link, Storage, StreamHead } from './storage.ts';
 
 /** How far behind its head a stream is searched for the first result of a repeated append. */
 const maxRepeatDistance = 10_000;
@@ -23,14 +24,17 @@ export type CommitRequest = {
   readonly epoch?: number | undefined;
   /** The leadership that begins with it. */
   readonly nextEpoch?: number;
+  readonly blobs?: readonly Blob[] | undefined;
+  /** SHA-256 of blobs that go. */
+  readonly droppedBlobs?: readonly string[] | undefined;
 };
 /** What became of one request of a group: a result for each of its appends, or why none of it is stored. */
 export type Outcome = readonly AppendResult[] | Error;
 
 export type Writer = {
   headOf(stream: string): StreamHead;
-  /** Position of the newest committed event that is known here. */
-  position(): number;
+  /** What is committed, as far as it is known here. */
+  progress(): Progress;
   /** Takes in what other processes have written. @returns whether there was anything */
   catchUp(): boolean;
   /** Commits a group in one transaction. A request that is refused does not touch the others.
@@ -43,6 +47,7 @@ export function createWriter(storage: Storage): Writer {
   const heads = new Map<string, StreamHead>();
   const ids = recentIds();
   let newest = 0;
+  let version = 0;
   const takeIn = (remember: (id: string) => void): void =>
     storage.scan(newest, (stream, revision, position, id, hash) => {
       if (position !== newest + 1) throw new NusecError('STORE_DAMAGED', `position ${newest + 1} is missing`);
@@ -53,15 +58,17 @@ export function createWriter(storage: Storage): Writer {
   storage.changedElsewhere();
   takeIn(ids.forget);
   const catchUp = (): boolean => {
-    const before = newest;
-    if (storage.changedElsewhere()) takeIn(ids.add);
-    return newest > before;
+    if (!storage.changedElsewhere()) return false;
+    version += 1;
+    takeIn(ids.add);
+    return true;
   };
   const headOf = (stream: string) => heads.get(stream) ?? emptyStream;
 
   const write = (group: readonly CommitRequest[]): readonly Outcome[] | undefined => {
     const undo: (() => void)[] = [];
     let next = 0;
+    let changed = false;
     const insert = ({ stream, events }: AppendRequest): AppendResult => {
       const before = heads.get(stream);
       undo.push(() => (before === undefined ? heads.delete(stream) : heads.set(stream, before)));
@@ -77,7 +84,7 @@ export function createWriter(storage: Storage): Writer {
       return { revision: head.revision, position: head.position };
     };
     /** Everything is decided before anything is inserted. */
-    const store = ({ appends, basis, epoch, nextEpoch }: CommitRequest): Outcome => {
+    const store = ({ appends, basis, epoch, nextEpoch, blobs, droppedBlobs }: CommitRequest): Outcome => {
       if (epoch !== undefined && epoch !== storage.epoch()) return new NusecError('LEADERSHIP_OVER', 'another process leads now');
       const ahead = new Map<string, number>();
       const decisions: (AppendResult | undefined)[] = [];
@@ -90,7 +97,10 @@ export function createWriter(storage: Storage): Writer {
       }
       const moved = decisions.includes(undefined) ? movedOf(basis, headOf) : undefined;
       if (moved !== undefined) return moved;
+      changed ||= decisions.includes(undefined) || nextEpoch !== undefined || (blobs?.length ?? 0) + (droppedBlobs?.length ?? 0) > 0;
       if (nextEpoch !== undefined) storage.setEpoch(nextEpoch);
+      for (const blob of blobs ?? []) storage.putBlob(blob);
+      for (const sha256 of droppedBlobs ?? []) storage.dropBlob(sha256);
       return decisions.map((decision, i) => decision ?? insert(appends[i] as AppendRequest));
     };
     try {
@@ -102,6 +112,7 @@ export function createWriter(storage: Storage): Writer {
       const outcomes = group.map(store);
       storage.commit();
       newest = next;
+      if (changed) version += 1;
       return outcomes;
     } catch (error) {
       for (const step of undo.reverse()) step();
@@ -110,7 +121,7 @@ export function createWriter(storage: Storage): Writer {
       throw new NusecError('STORE_UNAVAILABLE', 'the events could not be stored', { cause: error });
     }
   };
-  return { headOf, position: () => newest, catchUp, write };
+  return { headOf, progress: () => ({ position: newest, version }), catchUp, write };
 }
 
 /** The outcome of a request that stores nothing: a repetition's first result or a refusal. */

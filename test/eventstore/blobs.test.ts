@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { openBlobStore } from '../../src/eventstore/blobs.ts';
+import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { temporaryFolder } from './support.ts';
 
 /** What happens each time something has been synchronised to the disk. */
@@ -190,5 +192,58 @@ describe('blob folder', () => {
     expect(await blobs.delete(sha256)).toBe(false);
     await expect(blobs.getRange(sha256, 0, 1)).rejects.toMatchObject({ code: 'BLOB_NOT_FOUND' });
     expect(files(folder)).toEqual([]);
+  });
+});
+
+describe('blobs beside the events', () => {
+  const openBoth = async () => {
+    const folder = temporaryFolder();
+    const store = await openSqliteStore({ file: join(folder, 'events.db') });
+    onTestFinished(() => store.close());
+    return { folder: join(folder, 'blobs'), file: join(folder, 'events.db'), store };
+  };
+
+  it('are rows up to 64 KiB and files above, read by the same name', async () => {
+    const { folder, store } = await openBoth();
+    const blobs = openBlobStore(folder, { rows: store });
+    const [small, limit, large] = [bytesOf(600), bytesOf(65_536), bytesOf(65_537)];
+    const names = [await blobs.put(small), await blobs.put(limit)];
+    expect(existsSync(folder)).toBe(false);
+    names.push(await blobs.put(large));
+    expect(files(folder)).toHaveLength(1);
+    for (const [i, bytes] of [small, limit, large].entries()) {
+      const name = names[i] as string;
+      expect(name).toBe(createHash('sha256').update(bytes).digest('hex'));
+      expect(Buffer.compare(await blobs.get(name), bytes)).toBe(0);
+      expect(await blobs.size(name)).toBe(bytes.length);
+      expect([...(await blobs.getRange(name, 10, 5))]).toEqual([...bytes.slice(10, 15)]);
+      expect(await blobs.delete(name)).toBe(true);
+      expect(await blobs.delete(name)).toBe(false);
+      await expect(blobs.get(name)).rejects.toMatchObject({ code: 'BLOB_NOT_FOUND' });
+    }
+    for (const name of ['', '../../etc/passwd', 'A'.repeat(64)])
+      await expect(blobs.get(name)).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+  });
+
+  it('that were stored as files before are still found', async () => {
+    const { folder, store } = await openBoth();
+    const name = await openBlobStore(folder).put(bytesOf(600));
+    expect((await openBlobStore(folder, { rows: store }).get(name)).length).toBe(600);
+  });
+
+  it('a flipped bit in a row is an error on every read, and storing the bytes again mends it (T30)', async () => {
+    const { folder, file, store } = await openBoth();
+    const blobs = openBlobStore(folder, { rows: store });
+    const bytes = bytesOf(600);
+    const name = await blobs.put(bytes);
+    const damaged = Buffer.from(bytes);
+    damaged[300] = (damaged[300] as number) ^ 1;
+    const db = new Database(file);
+    db.prepare('UPDATE blobs SET bytes = ?').run(damaged);
+    db.close();
+    await expect(blobs.get(name)).rejects.toMatchObject({ code: 'BLOB_DAMAGED' });
+    await expect(blobs.getRange(name, 0, 10)).rejects.toMatchObject({ code: 'BLOB_DAMAGED' });
+    expect(await blobs.put(bytes)).toBe(name);
+    expect(Buffer.compare(await blobs.get(name), bytes)).toBe(0);
   });
 });

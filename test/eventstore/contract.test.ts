@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -25,6 +26,7 @@ async function openShared(): Promise<EventStore> {
       appending += 1;
       return now.commit(...args).finally(change);
     },
+    readBlob: (...args) => now.readBlob(...args),
     epoch: () => now.epoch(),
     takeEpoch: (...args) => now.takeEpoch(...args),
     readStream: (...args) => now.readStream(...args),
@@ -190,6 +192,24 @@ describe.each(Object.entries(engines))('event store on %s', (_name, open) => {
       { revision: 0, position: 6 },
     ]);
     expect(await store.commit({ appends: [] })).toEqual([]);
+  });
+
+  it('a commit takes small blobs along; one that is refused stores none of them', async () => {
+    const bytes = Uint8Array.from({ length: 1000 }, (_, i) => i & 0xff);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    await store.append('a', 'none', [event('A')]);
+    const named = { stream: 'b', expected: 'none', events: [event('B', { sha256 })] } as const;
+    await expect(
+      store.commit({ appends: [named, { stream: 'a', expected: 'none', events: [event('C')] }], blobs: [bytes] }),
+    ).rejects.toMatchObject({ code: 'STREAM_EXISTS' });
+    expect(await store.readBlob(sha256)).toBeUndefined();
+    await store.commit({ appends: [named], blobs: [bytes, Uint8Array.of(7)] });
+    expect(Buffer.compare((await store.readBlob(sha256)) ?? Buffer.alloc(0), bytes)).toBe(0);
+    await store.commit({ appends: [], blobs: [bytes] });
+    await store.commit({ appends: [], droppedBlobs: [sha256] });
+    expect(await store.readBlob(sha256)).toBeUndefined();
+    await store.commit({ appends: [], blobs: [new Uint8Array(65_536)] });
+    await expect(store.commit({ appends: [], blobs: [new Uint8Array(65_537)] })).rejects.toMatchObject({ code: 'BLOB_TOO_LARGE' });
   });
 
   it('a refused append in a group leaves the others alone', async () => {

@@ -12,6 +12,7 @@ function memoryStorage(): Storage {
   const rows: Row[] = [];
   let begun = 0;
   let epoch = 0;
+  const blobs = new Map<string, Uint8Array>();
   const at = (position: number) => rows[position - 1];
   return {
     scan() {},
@@ -34,6 +35,9 @@ function memoryStorage(): Storage {
       for (let row = at(position); row; row = at(row.prev)) yield row;
     },
     after: (position, limit) => rows.slice(position, position + limit).map(decode),
+    putBlob: ({ sha256, bytes }) => void blobs.set(sha256, bytes),
+    dropBlob: sha256 => void blobs.delete(sha256),
+    blob: sha256 => blobs.get(sha256),
     epoch: () => epoch,
     setEpoch(next) {
       epoch = next;

@@ -58,7 +58,7 @@ async function openParts(own: Own, settings: Settings, ports: Ports, create: boo
     store,
     reads,
     keystore,
-    blobs: openBlobStore(join(dataDir, 'blobs')),
+    blobs: openBlobStore(join(dataDir, 'blobs'), { rows: store }),
     bootKeys: createBootKeys(keystore, custody, () => newestBootKek(keystore)),
     clock: () => new Date(),
     newId: createIdSource(),

@@ -1,6 +1,4 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { concat, toHex } from '../../../src/bytes.ts';
 import { createByteBudget } from '../../../src/gateway/broker/byteBudget.ts';
@@ -19,6 +17,7 @@ import { showRollout } from '../../../src/services/firmware/rolloutView.ts';
 import { deriveExporterKey } from '../../../src/spdm/keySchedule.ts';
 import { build, eventually, publish, type Unit } from '../../gateway/fieldKit.ts';
 import { codeOf } from '../../pki/support.ts';
+import { flipBlobBit } from '../../support/damagedBlob.ts';
 import { type BenchDevice, type FieldBench, openField } from '../field/fieldBench.ts';
 
 /** Rollouts and OTA delivery: who is offered what, what a device gets, and what counts as upgraded. */
@@ -226,10 +225,7 @@ it('never serves firmware that was changed in the store, and raises an alarm (T3
   const release = await publish(bench.ctx, 'app', '1.6.0', 3);
   await roll({ devices: [unit.uid] }, release.releaseId);
   await eventually(async () => (await bench.typesOf(unit.uid)).includes('FirmwareOffered'));
-  const file = join(bench.dataDir, 'blobs', release.bodySha256.slice(0, 2), release.bodySha256.slice(2));
-  const bytes = readFileSync(file);
-  bytes[5000]! ^= 1;
-  writeFileSync(file, bytes);
+  flipBlobBit(bench.dataDir, release.bodySha256, 5000);
   const device = bench.plugIn(unit);
   expect(await codeOf(() => bench.field.delivery.deliver(unit.uid, 1))).toBe('BLOB_DAMAGED');
   expect(device.jobs).toEqual([]);
