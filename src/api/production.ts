@@ -6,6 +6,7 @@ import { publicKeySha256 } from '../services/authority/authority.ts';
 import { imageBody, type SignedImage } from '../services/production/images.ts';
 import { recordImport } from '../services/production/imports.ts';
 import { commitUnit, voidByProgrammer, zeroiseJob } from '../services/production/unitEnd.ts';
+import { outcomeOfUnit, renewGrant } from '../services/production/unitRenewal.ts';
 import {
   applicationFor,
   applicationKey,
@@ -156,6 +157,18 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
     const commit = { receipt: fromBase64url(given.receipt), ledger: given.ledger.map(fromBase64url) };
     return c.json(await commitUnit(parts, c.var.machine.id, c.req.valid('param').grantId, commit, actor(c)), 200);
   });
+  const outcome = createRoute({
+    method: 'get',
+    path: '/v1/production/units/{grantId}',
+    summary: 'What became of a unit',
+    middleware: machine,
+    request: { params },
+    responses: { 200: jsonAnswer(z.object({ outcome: z.enum(['open', 'committed', 'voided']), scrapped: z.boolean() }), 'its outcome') },
+  });
+  api.openapi(outcome, async c => c.json(await outcomeOfUnit(ctx, c.var.machine.id, c.req.valid('param').grantId), 200));
+  api.openapi(step('renew', 'More time for a grant that has expired', nothing, z.object({ expiresAt: z.string() })), async c =>
+    c.json(await renewGrant(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c)), 200),
+  );
   const why = z.strictObject({ reason: reasonField, otpTouched: z.boolean(), ledger: ledgerField });
   api.openapi(step('void', 'The unit is given up', why, countsSchema), async c => {
     const { reason, otpTouched, ledger } = c.req.valid('json');

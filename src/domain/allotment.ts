@@ -16,6 +16,7 @@ import {
   refusalWindowMs,
   remainingUnits,
   requireLiveGrant,
+  unitLifetimeMs,
 } from './allotmentState.ts';
 import { getEntry } from './bucketMap.ts';
 import { isPast, refuse, requireCount, timeAfter } from './rules.ts';
@@ -56,6 +57,13 @@ export type AllotmentCommand =
       readonly uidUse?: UidUse;
       readonly now: string;
     }
+  | {
+      readonly type: 'RenewGrant';
+      readonly grantId: string;
+      readonly programmerActive: boolean;
+      readonly jobRunning: boolean;
+      readonly now: string;
+    }
   | { readonly type: 'CommitUnit'; readonly grantId: string; readonly uid: string; readonly receiptSha256: string; readonly now: string }
   | { readonly type: 'VoidUnit'; readonly grantId: string; readonly reason: string; readonly otpTouched: boolean }
   | ({ readonly type: 'AcceptLedgerSegment'; readonly previousHash: string } & LedgerSegment)
@@ -85,6 +93,8 @@ function decide(command: AllotmentCommand, state: AllotmentState): readonly Allo
       return importPackage(command, state);
     case 'ReserveUnit':
       return reserve(command, state);
+    case 'RenewGrant':
+      return renewGrant(command, state);
     case 'CommitUnit':
       return commit(command, state);
     case 'VoidUnit':
@@ -170,6 +180,20 @@ function reserve(command: Of<AllotmentCommand, 'ReserveUnit'>, state: OpenedAllo
   if (gap !== undefined) return gap;
   if (live !== undefined) return sameGrant(live, command.now);
   return newGrant(command, state);
+}
+
+/** More time for a unit whose work was held up: the same grant, and the same place in the count (I12). */
+function renewGrant({ grantId, programmerActive, jobRunning, now }: Of<AllotmentCommand, 'RenewGrant'>, state: OpenedAllotment) {
+  if (!programmerActive) refuse('PROGRAMMER_NOT_ACTIVE', 'only an active programmer renews a grant');
+  if (!jobRunning) refuse('JOB_NOT_RUNNING', 'the job is not running');
+  requireNotFrozen(state);
+  if (getEntry(state.used, grantId) !== undefined) refuse('GRANT_USED', 'this grant has been used');
+  const unit = getEntry(state.open, grantId);
+  if (unit === undefined) refuse('NOT_FOUND', 'there is no such grant');
+  if (!isPast(unit.expiresAt, now)) return [];
+  if (isPast(timeAfter(unit.firstExpiresAt ?? unit.expiresAt, unitLifetimeMs), now))
+    refuse('GRANT_EXPIRED', 'this unit has waited too long');
+  return [{ type: 'GrantRenewed', data: { grantId, uid: unit.uid, expiresAt: timeAfter(now, grantLifetimeMs) } }] as const;
 }
 
 function sameGrant(live: Unit, now: string): readonly AllotmentEvent[] {

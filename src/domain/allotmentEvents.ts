@@ -45,6 +45,7 @@ export type AllotmentEvent =
   | { readonly type: 'PackageSuperseded'; readonly data: { readonly packageId: string; readonly supersededBy: string } }
   | { readonly type: 'PackageImported'; readonly data: { readonly packageId: string; readonly sequence: number } }
   | { readonly type: 'UnitReserved'; readonly data: Unit }
+  | { readonly type: 'GrantRenewed'; readonly data: { readonly grantId: string; readonly uid: string; readonly expiresAt: string } }
   /** The chip has a life already; `ledgerNumber` of the signed record that claims it. */
   | {
       readonly type: 'ReservationRefused';

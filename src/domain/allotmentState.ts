@@ -6,6 +6,8 @@ import { isPast, refuse } from './rules.ts';
 
 /** Life of a grant (I12). */
 export const grantLifetimeMs = 15 * 60_000;
+/** So long after its first expiry a grant can be renewed: a server or a network may be away over a week-end, and the chip cannot help it. */
+export const unitLifetimeMs = 7 * 24 * 3_600_000;
 export const minuteMs = 60_000;
 
 /** How many of something since when: a window that begins with the first after the one before has ended. */
@@ -28,7 +30,7 @@ export type OpenedAllotment = {
   readonly voided: number;
   readonly scrapped: number;
   /** Live reservations by grant, and the grant by UID. */
-  readonly open: BucketMap<Unit>;
+  readonly open: BucketMap<OpenUnit>;
   readonly grantByUid: BucketMap<string>;
   /** What became of every used grant. */
   readonly used: BucketMap<'committed' | 'voided'>;
@@ -47,10 +49,13 @@ export type OpenedAllotment = {
   readonly lastRefusal?: { readonly uid: string; readonly ledgerNumber: number };
 };
 
+/** `firstExpiresAt` of a grant that was renewed. */
+export type OpenUnit = Unit & { readonly firstExpiresAt?: string };
+
 export type AllotmentState = { readonly status: 'NONE' } | OpenedAllotment;
 
 /** The live reservation of a UID; after `ReserveUnit` (also when it returned `[]`) this is the grant to sign. */
-export function liveReservation(state: AllotmentState, uid: string): Unit | undefined {
+export function liveReservation(state: AllotmentState, uid: string): OpenUnit | undefined {
   if (state.status === 'NONE') return undefined;
   const grantId = getEntry(state.grantByUid, uid);
   return grantId === undefined ? undefined : getEntry(state.open, grantId);
@@ -99,6 +104,8 @@ export function evolveAllotment(state: AllotmentState, event: AllotmentEvent): A
       return withStatus({ ...state, importedPackageId: event.data.packageId });
     case 'UnitReserved':
       return withReservation(state, event.data);
+    case 'GrantRenewed':
+      return withRenewal(state, event.data.grantId, event.data.expiresAt);
     case 'UnitCommitted':
       return withOutcome({ ...state, committed: state.committed + 1 }, event.data, 'committed');
     case 'UnitVoided': {
@@ -172,6 +179,12 @@ function withReservation(state: OpenedAllotment, unit: Unit): OpenedAllotment {
     ledger: newer(state.ledger, unit.ledgerNumber, unit.ledgerHead),
     grantsInMinute: counted(state.grantsInMinute, Date.parse(unit.expiresAt) - grantLifetimeMs, minuteMs),
   };
+}
+
+function withRenewal(state: OpenedAllotment, grantId: string, expiresAt: string): OpenedAllotment {
+  const unit = getEntry(state.open, grantId);
+  if (unit === undefined) return state;
+  return { ...state, open: withEntry(state.open, grantId, { ...unit, expiresAt, firstExpiresAt: unit.firstExpiresAt ?? unit.expiresAt }) };
 }
 
 function withOutcome(

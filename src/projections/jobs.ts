@@ -56,6 +56,8 @@ export type UnitRow = {
   seen_in_field: number;
   /** 1 while the device is still in production. */
   device_open: number;
+  /** When an open unit is given up: with its grant, or later where a chip would be lost with it. */
+  waits_until: string;
 };
 
 export type JobTables = { jobs: JobRow; allotments: AllotmentRow; units: UnitRow };
@@ -70,7 +72,7 @@ const jobStatuses: Readonly<Record<string, string>> = {
 
 export const jobs: Projection = {
   name: 'jobs',
-  version: 1,
+  version: 2,
   tables: ['jobs', 'allotments', 'units'],
   schema: table => `
     CREATE TABLE ${table('jobs')} (
@@ -86,12 +88,13 @@ export const jobs: Projection = {
     CREATE TABLE ${table('units')} (
       grant_id TEXT PRIMARY KEY, job_id TEXT NOT NULL, programmer TEXT NOT NULL, uid TEXT NOT NULL, obj_id TEXT NOT NULL, number INTEGER NOT NULL,
       status TEXT NOT NULL, reason TEXT, version TEXT, image_hash TEXT, serial TEXT, expires_at TEXT NOT NULL, reserved_at TEXT NOT NULL,
-      certified_at TEXT, locked_at TEXT, finished_at TEXT, seen_in_field INTEGER NOT NULL, device_open INTEGER NOT NULL
+      certified_at TEXT, locked_at TEXT, finished_at TEXT, seen_in_field INTEGER NOT NULL, device_open INTEGER NOT NULL,
+      waits_until TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('units')}_job ON ${table('units')} (job_id, programmer, number);
     CREATE INDEX ${table('units')}_uid ON ${table('units')} (uid);
     CREATE INDEX ${table('units')}_device_open ON ${table('units')} (finished_at) WHERE device_open = 1;
-    CREATE INDEX ${table('units')}_open ON ${table('units')} (expires_at) WHERE finished_at IS NULL;`,
+    CREATE INDEX ${table('units')}_open ON ${table('units')} (waits_until) WHERE finished_at IS NULL;`,
   writer(db, table) {
     const writers = [
       jobWriter(db, table('jobs'), table('allotments')),
@@ -195,14 +198,15 @@ export const jobQueries = (db: Kysely<JobTables>) => ({
   /** Units that ended in the allotment while the device has not heard of it: a crash came between. */
   unsettled: (before: string, limit: number) =>
     db.selectFrom('units').selectAll().where('device_open', '=', 1).where('finished_at', '<=', before).limit(limit).execute(),
-  /** Reservations that are neither committed nor voided though their grant has expired. */
+  unit: (grantId: string) => db.selectFrom('units').selectAll().where('grant_id', '=', grantId).executeTakeFirst(),
+  /** Reservations that are neither committed nor voided though their time is over. */
   expired: (now: string, limit: number) =>
     db
       .selectFrom('units')
       .selectAll()
       .where('finished_at', 'is', null)
-      .where('expires_at', '<=', now)
-      .orderBy('expires_at')
+      .where('waits_until', '<=', now)
+      .orderBy('waits_until')
       .limit(limit)
       .execute(),
 });

@@ -1,4 +1,6 @@
 import type { Unit } from '../domain/allotmentEvents.ts';
+import { unitLifetimeMs } from '../domain/allotmentState.ts';
+import { timeAfter } from '../domain/rules.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import type { Projection } from './projection.ts';
 
@@ -17,9 +19,11 @@ const endings = new Set(['ProvisioningCompleted', 'DeviceFailed', 'DeviceScrappe
 
 export function unitWriter(db: Parameters<Projection['writer']>[0], name: string): (event: RecordedEvent) => void {
   const reserve = db.prepare(
-    `INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, 'RESERVED', NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, 0, 0)`,
+    `INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, 'RESERVED', NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, 0, 0, ?)`,
   );
   const finish = db.prepare(`UPDATE ${name} SET status = ?, reason = ?, finished_at = ? WHERE grant_id = ?`);
+  const renew = db.prepare(`UPDATE ${name} SET expires_at = ?, waits_until = MAX(waits_until, ?) WHERE grant_id = ?`);
+  const wait = db.prepare(`UPDATE ${name} SET waits_until = MAX(waits_until, ?) WHERE grant_id = ?`);
   const open = 'WHERE uid = ? AND finished_at IS NULL';
   const move = db.prepare(`UPDATE ${name} SET status = ? ${open}`);
   const certify = db.prepare(`UPDATE ${name} SET serial = ?, certified_at = ? ${open}`);
@@ -37,10 +41,13 @@ export function unitWriter(db: Parameters<Projection['writer']>[0], name: string
     if (type === 'UnitReserved') {
       const [, jobId = '', programmer = ''] = stream.split('-');
       const { grantId, uid, objId, number, expiresAt } = data as Unit;
-      reserve.run(grantId, jobId, programmer, uid, objId, number, expiresAt, at);
+      reserve.run(grantId, jobId, programmer, uid, objId, number, expiresAt, at, expiresAt);
     } else if (type === 'UnitCommitted') finish.run('COMMITTED', null, at, String(data.grantId));
     else if (type === 'UnitVoided')
       finish.run(data.scrapped === true ? 'SCRAPPED' : 'VOIDED', String(data.reason), at, String(data.grantId));
+    else if (type === 'GrantRenewed') renew.run(String(data.expiresAt), String(data.expiresAt), String(data.grantId));
+    // With the bootloader goes the key to burn: from here on the chip may be lost with the unit.
+    else if (type === 'ImageSigned' && data.image === 'bl2') wait.run(timeAfter(at, unitLifetimeMs), stream.slice('grant-'.length));
     if (!stream.startsWith('device-')) return;
     const uid = stream.slice('device-'.length);
     const status = steps[type];

@@ -8,6 +8,7 @@ import {
 } from '../../src/domain/allotment.ts';
 import { type AllotmentEvent, ledgerGenesisHex } from '../../src/domain/allotmentEvents.ts';
 import { liveReservation, remainingUnits, requireLiveGrant } from '../../src/domain/allotmentState.ts';
+import { covers } from '../support/covers.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
 type Of<Type extends AllotmentCommand['type']> = Extract<AllotmentCommand, { readonly type: Type }>;
@@ -219,6 +220,56 @@ describe('a grant', () => {
     on(...ready)
       .when(commit(1))
       .refused('NOT_FOUND');
+  });
+
+  it('that has expired is renewed for its unit as long as the unit waits, and never beside its place in the count (I12, I1)', () => {
+    covers('I12', 'I1');
+    const renew = (at: string): Of<'RenewGrant'> => ({
+      type: 'RenewGrant',
+      grantId: 'g1',
+      programmerActive: true,
+      jobRunning: true,
+      now: at,
+    });
+    const renewed = { type: 'GrantRenewed', data: { grantId: 'g1', uid: 'uid1', expiresAt: '2026-11-20T08:30:00.000Z' } } as const;
+    on(...ready, reserve(1))
+      .when(renew(soon))
+      .gives();
+    on(...ready, reserve(1))
+      .when(renew(late))
+      .givesOnce(renewed);
+    on(...ready, reserve(1), renew(late))
+      .when({ ...commit(1), now: '2026-11-20T08:29:59.999Z' })
+      .gives({ type: 'UnitCommitted', data: { grantId: 'g1', uid: 'uid1', objId: 'obj1', receiptSha256: 'r' } });
+    on(...ready, reserve(1), renew(late))
+      .when({ ...commit(1), now: '2026-11-20T08:30:00.000Z' })
+      .refused('GRANT_EXPIRED');
+    expect(remainingUnits(state(...ready, reserve(1), renew(late)))).toBe(1);
+    const week = '2026-11-27T08:15:00.000Z';
+    on(...ready, reserve(1), renew('2026-11-27T08:14:59.999Z'))
+      .when(renew('2026-11-27T08:30:00.000Z'))
+      .refused('GRANT_EXPIRED');
+    on(...ready, reserve(1))
+      .when(renew(week))
+      .refused('GRANT_EXPIRED');
+    on(...ready, reserve(1), commit(1))
+      .when(renew(late))
+      .refused('GRANT_USED');
+    on(...ready, reserve(1), voided(1, false))
+      .when(renew(late))
+      .refused('GRANT_USED');
+    on(...ready)
+      .when(renew(late))
+      .refused('NOT_FOUND');
+    on(...ready, reserve(1), freeze)
+      .when(renew(late))
+      .refused('ALLOTMENT_FROZEN');
+    on(...ready, reserve(1))
+      .when({ ...renew(late), jobRunning: false })
+      .refused('JOB_NOT_RUNNING');
+    on(...ready, reserve(1))
+      .when({ ...renew(late), programmerActive: false })
+      .refused('PROGRAMMER_NOT_ACTIVE');
   });
 
   it('opens the way to keys and firmware only while it lives (RULE-5, I12)', () => {

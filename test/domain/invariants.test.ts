@@ -46,6 +46,7 @@ describe('the allotment under random commands', () => {
     { weight: 6, arbitrary: reserve },
     { weight: 4, arbitrary: commit },
     { weight: 5, arbitrary: fc.record({ type: pick('VoidUnit' as const), grantId: grant, reason: name, otpTouched: fc.boolean() }) },
+    fc.record({ type: pick('RenewGrant' as const), grantId: grant, programmerActive: fc.boolean(), jobRunning: fc.boolean(), now }),
     exportPackage,
     fc.record({ type: pick('ImportPackage' as const), packageId: name, now }),
     fc.record({ type: pick('RaiseAllotment' as const), quota: pick(1, 3, 4), scrapAllowance: pick(1, 1, 2) }),

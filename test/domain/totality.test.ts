@@ -52,6 +52,7 @@ const allotmentEvents: Named<AllotmentEvent> = {
   PackageImported: true,
   UnitReserved: true,
   ReservationRefused: true,
+  GrantRenewed: true,
   UnitCommitted: true,
   UnitVoided: true,
   LedgerSegmentAccepted: true,

@@ -91,6 +91,11 @@ export class TestProgrammer {
     return this.plant.code(this.self.certificate, 'POST', `/v1/production/${path}`, body);
   }
 
+  /** What became of a unit. */
+  async look(chip: Chip): Promise<Body> {
+    return this.plant.ask(this.self.certificate, 'GET', `/v1/production/units/${chip.grantId}`);
+  }
+
   /** What the server has not acknowledged. */
   get pending(): string[] {
     return this.records.slice(this.acknowledged).map(toBase64url);

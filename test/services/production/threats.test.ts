@@ -4,6 +4,7 @@ import { verifyGrant } from '../../../src/production/grant.ts';
 import { ledgerHeadOf } from '../../../src/production/ledger.ts';
 import { isUidAllowed } from '../../../src/production/uidList.ts';
 import { sweepUnits } from '../../../src/services/production/unitExpiry.ts';
+import { covers } from '../../support/covers.ts';
 import { csrOf, newParty, newUid } from '../parties.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from './factory.ts';
 import { openPlant, type Plant } from './plant.ts';
@@ -16,6 +17,7 @@ beforeAll(async () => {
 afterAll(() => plant.close());
 
 const minuteMs = 60_000;
+const dayMs = 24 * 60 * minuteMs;
 const statusOf = async (uid: string) => {
   const events = await plant.ctx.store.readStream(`device-${uid}`);
   return events
@@ -327,22 +329,62 @@ describe('programmers', () => {
 });
 
 describe('grants that expire (I12)', () => {
-  it('are voided by the sweep: the count comes back where no OTP can have been touched', async () => {
+  it('are voided by the sweep where no OTP can have been touched: the count comes back, the chip is built again', async () => {
+    covers('I12');
     const builder = await started(2, 1);
-    const [early, late] = [new Chip(), new Chip()];
+    const early = new Chip();
     await builder.build(early, 'bootloader');
-    await builder.build(late, 'bootloader-installed');
     plant.moveClock(16 * minuteMs);
     expect(await builder.code(`units/${early.grantId}/bootloader`)).toBe('GRANT_EXPIRED');
-    expect(await sweepUnits(plant.ctx)).toBeGreaterThanOrEqual(2);
-    expect(await board(builder)).toMatchObject({ reserved: 2, voided: 2, scrapped: 1, remaining: 2 });
+    expect(await sweepUnits(plant.ctx)).toBeGreaterThanOrEqual(1);
+    expect(await board(builder)).toMatchObject({ reserved: 1, voided: 1, scrapped: 0, remaining: 2 });
     expect(await statusOf(early.party.uid)).toBe('DeviceFailed');
-    expect(await statusOf(late.party.uid)).toBe('DeviceScrapped');
-    expect(await builder.code(`units/${early.grantId}/csr`, { csr: csrOf(early.party, early.objId) })).toBe('GRANT_USED');
+    expect(await builder.look(early)).toEqual({ outcome: 'voided', scrapped: false });
+    expect(await builder.code(`units/${early.grantId}/renew`)).toBe('GRANT_USED');
     const again = new Chip(early.party);
     await builder.voidUnit(early, false);
     await builder.build(again);
     expect(await statusOf(again.party.uid)).toBe('ProvisioningCompleted');
+  });
+
+  it('wait where a chip would be lost with them: a grant is renewed after the server was away for days', async () => {
+    covers('I12');
+    const builder = await started(2, 1);
+    const chip = new Chip();
+    await builder.build(chip, 'bootloader-installed');
+    plant.moveClock(5 * dayMs);
+    await sweepUnits(plant.ctx);
+    expect(await builder.look(chip)).toEqual({ outcome: 'open', scrapped: false });
+    const steps = builder.steps(chip);
+    await expect(steps['bootloader-installed']?.()).rejects.toThrow('GRANT_EXPIRED');
+    await builder.ask(`units/${chip.grantId}/renew`);
+    const rest = ['bootloader-installed', 'application-key', 'locked', 'session', 'application'];
+    for (const name of rest) await steps[name]?.();
+    await builder.commit(chip);
+    expect(await builder.look(chip)).toEqual({ outcome: 'committed', scrapped: false });
+    expect(await statusOf(chip.party.uid)).toBe('ProvisioningCompleted');
+  });
+
+  it('end after a week: then the unit is scrap, because nobody knows whether OTP was burned', async () => {
+    const builder = await started(2, 1);
+    const chip = new Chip();
+    await builder.build(chip, 'bootloader-installed');
+    plant.moveClock(7 * dayMs + 16 * minuteMs);
+    expect(await builder.code(`units/${chip.grantId}/renew`)).toBe('GRANT_EXPIRED');
+    expect(await sweepUnits(plant.ctx)).toBeGreaterThanOrEqual(1);
+    expect(await board(builder)).toMatchObject({ reserved: 1, voided: 1, scrapped: 1 });
+    expect(await statusOf(chip.party.uid)).toBe('DeviceScrapped');
+    expect(await builder.look(chip)).toEqual({ outcome: 'voided', scrapped: true });
+  });
+
+  it('are renewed for nobody else, and not while the job is suspended', async () => {
+    const [builder, other] = [await started(3), await started(3)];
+    const chip = new Chip();
+    await builder.reserve(chip);
+    expect(await other.code(`units/${chip.grantId}/renew`)).toBe('NOT_FOUND');
+    await plant.ask('pia', 'POST', `/v1/jobs/${builder.jobId}/suspend`, { reason: 'test' });
+    plant.moveClock(16 * minuteMs);
+    expect(await builder.code(`units/${chip.grantId}/renew`)).toBe('JOB_NOT_RUNNING');
   });
 
   it('are voided when the same reservation comes too late', async () => {
