@@ -5,7 +5,7 @@ import { createIdSource } from '../src/eventstore/ids.ts';
 import type { EventStore, EventToAppend } from '../src/eventstore/port.ts';
 import { openSqliteStore } from '../src/eventstore/sqlite.ts';
 import { openReadModelWriter } from '../src/projections/database.ts';
-import type { Projection } from '../src/projections/projection.ts';
+import { on, type Projection } from '../src/projections/projection.ts';
 import { startProjections } from '../src/projections/runner.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
 
@@ -25,7 +25,7 @@ const timeline: Projection = {
     `CREATE TABLE ${table('timeline')} (position INTEGER PRIMARY KEY, uid TEXT NOT NULL, at TEXT NOT NULL, stage TEXT NOT NULL) STRICT`,
   writer(db, table) {
     const insert = db.prepare(`INSERT INTO ${table('timeline')} VALUES (?, ?, ?, ?)`);
-    return event => void insert.run(event.position, event.stream.slice(7), event.at, String(event.data.stage));
+    return on({ DeviceFailed: event => insert.run(event.position, event.stream.slice(7), event.at, event.data.reason) });
   },
 };
 
@@ -45,12 +45,12 @@ export async function run(report: Report): Promise<void> {
 }
 
 async function fill(store: EventStore): Promise<void> {
-  const event = (stage: string): EventToAppend => ({
-    type: 'StageReached',
+  const event = (reason: string): EventToAppend => ({
+    type: 'DeviceFailed',
     id: newId(),
     at: '2026-01-02T03:04:05.678Z',
     by: 'system:bench',
-    data: { stage },
+    data: { reason },
   });
   for (let device = 0; device < totalEvents / eventsPerDevice; ) {
     const appends: Promise<unknown>[] = [];

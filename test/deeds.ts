@@ -52,12 +52,14 @@ export const hasProducer = (command: string): boolean => product.includes(`'${co
 
 const readings = (event: string): RegExp => new RegExp(`case '${event}'|=== '${event}'|!== '${event}'`, 'g');
 
-/** Whether a decider emits this event: its name stands in the rules otherwise than to be compared with. */
-export const hasDecider = (event: string): boolean => rules.replaceAll(readings(event), '').includes(`'${event}'`);
+/** Whether a decider emits this event (its name stands in the rules otherwise than to be compared with), or code that has no decider. */
+export const hasDecider = (event: string): boolean =>
+  rules.replaceAll(readings(event), '').includes(`'${event}'`) ||
+  new RegExp(`(?:newEvent\\(|recordCare\\(settings, )'${event}'`).test(product);
 
 /** Whether a fold, a read model or a subscriber knows this event. */
 export const hasReader = (event: string): boolean =>
-  readings(event).test(rules) || product.includes(`'${event}'`) || new RegExp(`^ +${event}:`, 'm').test(product);
+  readings(event).test(rules) || product.includes(`'${event}'`) || new RegExp(`^ +${event}[:(]`, 'm').test(rules + product);
 
 /** Whether the product takes this field out of an object or puts it into one. */
 export const isFieldUsed = (field: string): boolean => new RegExp(`[.{,]\\s*${field}\\b`).test(rules + product);

@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { revocationReasons } from '../domain/deviceEvents.ts';
-import { deviceStatuses } from '../domain/deviceState.ts';
+import { deviceStatuses } from '../domain/deviceStatus.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import type { DeviceRow } from '../projections/devices.ts';
 import { deviceEvidence, deviceRow, deviceTimeline, listDevices, quarantineDevice, releaseDevice } from '../services/field/devices.ts';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { revocationReasons } from '../domain/deviceEvents.ts';
-import { deviceStatuses } from '../domain/deviceState.ts';
+import { deviceStatuses } from '../domain/deviceStatus.ts';
 import { ask, listAll, type ServerOptions, subcommandsOf } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { oneOf } from './options.ts';

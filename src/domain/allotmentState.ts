@@ -16,8 +16,66 @@ const noWindow: Window = { sinceMs: 0, count: 0 };
 /** Refusals are counted over this time. */
 export const refusalWindowMs = 10 * minuteMs;
 
+export type AllotmentStatus = 'OPEN' | 'READY' | 'EXHAUSTED' | 'FROZEN' | 'CLOSED';
+
+/** What the status of an allotment follows from; the read model keeps the same. */
+export type AllotmentStanding = {
+  readonly status: AllotmentStatus;
+  /** The newest package is in the programmer. */
+  readonly isImported: boolean;
+  readonly quota: number;
+  readonly scrapAllowance: number;
+  /** Live reservations. */
+  readonly open: number;
+  readonly committed: number;
+  readonly scrapped: number;
+};
+
+/** What an event makes of the status. A closed allotment that is raised waits for a new package.
+ *  @param standing the rest of it already is as after the event */
+export function allotmentAfter(
+  standing: AllotmentStanding,
+  { type }: Pick<AllotmentEvent, 'type'>,
+): Pick<AllotmentStanding, 'status' | 'isImported'> {
+  const isReopened = type === 'AllotmentRaised' && standing.status === 'CLOSED';
+  const isImported = type === 'PackageImported' || (standing.isImported && !isReopened);
+  return { isImported, status: statusAfter({ ...standing, isImported }, type) };
+}
+
+function statusAfter(standing: AllotmentStanding, type: AllotmentEvent['type']): AllotmentStatus {
+  const { status } = standing;
+  switch (type) {
+    case 'AllotmentRaised':
+      return status === 'FROZEN' ? status : fromCounts(standing);
+    case 'PackageImported':
+      return status === 'FROZEN' || status === 'CLOSED' ? status : fromCounts(standing);
+    case 'AllotmentThawed':
+      return fromCounts(standing);
+    case 'AllotmentExhausted':
+      return 'EXHAUSTED';
+    case 'AllotmentFrozen':
+      return 'FROZEN';
+    case 'AllotmentClosed':
+      return 'CLOSED';
+    default:
+      return status;
+  }
+}
+
+function fromCounts(standing: AllotmentStanding): AllotmentStatus {
+  if (!standing.isImported) return 'OPEN';
+  return standing.open === 0 && remainingOf(standing) === 0 ? 'EXHAUSTED' : 'READY';
+}
+
+type Counts = Pick<AllotmentStanding, 'quota' | 'scrapAllowance' | 'open' | 'committed' | 'scrapped'>;
+
+function remainingOf({ quota, scrapAllowance, open, committed, scrapped }: Counts): number {
+  const taken = open + committed;
+  return Math.max(0, Math.min(quota - taken, quota + scrapAllowance - taken - scrapped));
+}
+
 export type OpenedAllotment = {
-  readonly status: 'OPEN' | 'READY' | 'EXHAUSTED' | 'FROZEN' | 'CLOSED';
+  readonly status: AllotmentStatus;
   /** The quota rose after the newest package: that package no longer says what may be built. */
   readonly raisedSincePackage: boolean;
   readonly jobId: string;
@@ -75,9 +133,7 @@ export function requireLiveGrant(state: AllotmentState, grantId: string, uid: st
 
 /** Units that may still be reserved: commits stay within the quota, everything within quota + scrap allowance (I1). */
 export function remainingUnits(state: AllotmentState): number {
-  if (state.status === 'NONE') return 0;
-  const taken = state.open.size + state.committed;
-  return Math.max(0, Math.min(state.quota - taken, state.quota + state.scrapAllowance - taken - state.scrapped));
+  return state.status === 'NONE' ? 0 : remainingOf({ ...state, open: state.open.size });
 }
 
 /** What has been counted in the window that is open at `now`. */
@@ -90,18 +146,22 @@ const counted = (window: Window, atMs: number, windowMs: number): Window =>
 export function evolveAllotment(state: AllotmentState, event: AllotmentEvent): AllotmentState {
   if (event.type === 'AllotmentOpened') return opened(event.data);
   if (state.status === 'NONE') return state;
+  const { importedPackageId, ...rest } = withFacts(state, event);
+  const { status, isImported } = allotmentAfter({ ...rest, open: rest.open.size, isImported: importedPackageId !== undefined }, event);
+  return { ...rest, status, ...(isImported && importedPackageId !== undefined && { importedPackageId }) };
+}
+
+function withFacts(state: OpenedAllotment, event: AllotmentEvent): OpenedAllotment {
   switch (event.type) {
-    case 'AllotmentRaised':
-      return withStatus({
-        ...reopened(state),
-        quota: event.data.quota,
-        scrapAllowance: event.data.scrapAllowance,
-        raisedSincePackage: true,
-      });
+    case 'AllotmentRaised': {
+      const { quota, scrapAllowance } = event.data;
+      const zeroised = state.zeroised && state.status !== 'CLOSED';
+      return { ...state, quota, scrapAllowance, raisedSincePackage: true, zeroised };
+    }
     case 'PackageExported':
       return { ...state, packages: [...state.packages, event.data], raisedSincePackage: false };
     case 'PackageImported':
-      return withStatus({ ...state, importedPackageId: event.data.packageId });
+      return { ...state, importedPackageId: event.data.packageId };
     case 'UnitReserved':
       return withReservation(state, event.data);
     case 'GrantRenewed':
@@ -121,14 +181,10 @@ export function evolveAllotment(state: AllotmentState, event: AllotmentEvent): A
       return withSegment(state, event.data);
     case 'LedgerGapDetected':
       return { ...state, ledgerGap: true };
-    case 'AllotmentExhausted':
-      return { ...state, status: 'EXHAUSTED' };
     case 'AllotmentFrozen':
-      return { ...state, status: 'FROZEN', frozenReason: event.data.reason };
-    case 'AllotmentThawed':
-      return withStatus({ ...state, status: 'OPEN' });
+      return { ...state, frozenReason: event.data.reason };
     case 'AllotmentClosed':
-      return { ...state, status: 'CLOSED', zeroised: event.data.zeroiseReceiptSha256 !== undefined };
+      return { ...state, zeroised: event.data.zeroiseReceiptSha256 !== undefined };
     default:
       return state;
   }
@@ -154,20 +210,6 @@ function opened(data: Extract<AllotmentEvent, { readonly type: 'AllotmentOpened'
     grantsInMinute: noWindow,
     refusalsInWindow: noWindow,
   };
-}
-
-/** A closed allotment that is raised waits for a new package; the ledger goes on where it ended. */
-function reopened(state: OpenedAllotment): OpenedAllotment {
-  if (state.status !== 'CLOSED') return state;
-  const { importedPackageId: _, ...rest } = state;
-  return { ...rest, status: 'OPEN', zeroised: false };
-}
-
-/** OPEN, READY or EXHAUSTED, from the counts; a frozen or closed allotment stays so. */
-function withStatus(state: OpenedAllotment): OpenedAllotment {
-  if (state.status === 'FROZEN' || state.status === 'CLOSED') return state;
-  if (state.importedPackageId === undefined) return { ...state, status: 'OPEN' };
-  return { ...state, status: state.open.size === 0 && remainingUnits(state) === 0 ? 'EXHAUSTED' : 'READY' };
 }
 
 function withReservation(state: OpenedAllotment, unit: Unit): OpenedAllotment {

@@ -3,7 +3,8 @@ import { type Of, requireStatus } from './decider.ts';
 
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
-import type { DeviceState, DeviceStatus, LivingDevice } from './deviceState.ts';
+import type { DeviceState, LivingDevice } from './deviceState.ts';
+import type { DeviceStatus } from './deviceStatus.ts';
 import { refuse } from './rules.ts';
 
 type Events = readonly DeviceEvent[];

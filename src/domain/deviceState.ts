@@ -1,27 +1,8 @@
 /** The fold of a device's events. */
 
 import type { CertificationIntent, DeviceEvent, FirmwareFacts, IssuedCertificate, Offer, RevocationReason } from './deviceEvents.ts';
+import { type DeviceStanding, deviceMove } from './deviceStatus.ts';
 import type { ImageKind } from './job.ts';
-
-export const deviceStatuses = [
-  'MINTED',
-  'CERTIFIED',
-  'ROOTED',
-  'LOCKED',
-  'PROVISIONED',
-  'STOCK',
-  'IN_SERVICE',
-  'UPGRADING',
-  'QUARANTINED',
-  'SUSPENDED',
-  'RMA',
-  'REVOKED',
-  'DECOMMISSIONED',
-  'FAILED',
-  'SCRAPPED',
-] as const;
-
-export type DeviceStatus = (typeof deviceStatuses)[number];
 
 export type DeviceCertificate = IssuedCertificate & {
   readonly status: 'issued' | 'expired' | 'revoked';
@@ -39,8 +20,7 @@ export type Repair = {
   readonly next?: { readonly objId: string; readonly generation: number; readonly certificate?: IssuedCertificate };
 };
 
-export type LivingDevice = {
-  readonly status: DeviceStatus;
+export type LivingDevice = DeviceStanding & {
   readonly uid: string;
   readonly objId: string;
   /** Every registration id this chip ever had. */
@@ -53,8 +33,6 @@ export type LivingDevice = {
   readonly certification?: CertificationIntent;
   /** All certificates of all generations, oldest first. */
   readonly certificates: readonly DeviceCertificate[];
-  /** Serial of the current one. */
-  readonly serial?: string;
   readonly certificateInstalled: boolean;
   readonly bootKeys: { readonly [Slot in ImageKind]?: DeviceBootKey };
   readonly bootloader?: FirmwareFacts;
@@ -72,10 +50,6 @@ export type LivingDevice = {
   readonly upgradedOfferId?: string;
   /** Of the trust bundle that the device said it has. */
   readonly trustBundleVersion?: number;
-  /** Where an upgrade, a quarantine, a suspension leads back to. */
-  readonly upgradeFrom?: DeviceStatus;
-  readonly quarantineFrom?: DeviceStatus;
-  readonly suspendedFrom?: DeviceStatus;
   /** Reasons of the clone suspicions since the last release from quarantine. */
   readonly suspicions: readonly string[];
   /** `release/hop` of every refused rollback. */
@@ -94,14 +68,12 @@ export function currentCertificate(state: DeviceState): DeviceCertificate | unde
   return state.status === 'NONE' ? undefined : state.certificates.find(({ serial }) => serial === state.serial);
 }
 
-/** Revocation leaves these as they are: the unit is already out of use. */
-const unmovedByRevocation: readonly DeviceStatus[] = ['FAILED', 'SCRAPPED', 'DECOMMISSIONED'];
-
 export function evolveDevice(state: DeviceState, event: DeviceEvent): DeviceState {
   if (event.type === 'DeviceMinted') return minted(state, event.data);
   if (state.status === 'NONE') return state;
+  const moved = { ...state, ...deviceMove(state, event) };
   return (
-    evolveManufacture(state, event) ?? evolveField(state, event) ?? evolveIdentity(state, event) ?? evolveRepair(state, event) ?? state
+    evolveManufacture(moved, event) ?? evolveField(moved, event) ?? evolveIdentity(moved, event) ?? evolveRepair(moved, event) ?? moved
   );
 }
 
@@ -130,7 +102,7 @@ function evolveManufacture(state: LivingDevice, event: DeviceEvent): LivingDevic
     case 'CertificationRequested':
       return { ...state, certification: event.data };
     case 'DeviceCertified':
-      return { ...withCertificate(state, event.data), status: 'CERTIFIED' };
+      return withCertificate(state, event.data);
     case 'CertificateInstalled':
       return { ...state, certificateInstalled: true };
     case 'BootKeyAssigned': {
@@ -142,17 +114,13 @@ function evolveManufacture(state: LivingDevice, event: DeviceEvent): LivingDevic
     case 'BootloaderInstalled':
       return { ...state, bootloader: event.data };
     case 'DebugLocked':
-      return { ...state, status: 'LOCKED', debugLocked: true, ...(event.data.unlockKeyId && { unlockKeyId: event.data.unlockKeyId }) };
+      return { ...state, debugLocked: true, ...(event.data.unlockKeyId && { unlockKeyId: event.data.unlockKeyId }) };
     case 'ProgrammingSessionAuthenticated':
       return { ...state, session: event.data };
     case 'FirmwareInstalled':
-      return { ...state, status: 'PROVISIONED', firmware: factsOf(event.data) };
+      return { ...state, firmware: factsOf(event.data) };
     case 'ProvisioningCompleted':
-      return { ...state, status: 'STOCK', provisioned: true };
-    case 'DeviceFailed':
-      return { ...state, status: 'FAILED' };
-    case 'DeviceScrapped':
-      return { ...state, status: 'SCRAPPED' };
+      return { ...state, provisioned: true };
     default:
       return undefined;
   }
@@ -160,22 +128,18 @@ function evolveManufacture(state: LivingDevice, event: DeviceEvent): LivingDevic
 
 function evolveField(state: LivingDevice, event: DeviceEvent): LivingDevice | undefined {
   switch (event.type) {
-    case 'DevicePutInService':
-      return { ...state, status: 'IN_SERVICE' };
     case 'AttestationPassed':
       return { ...state, attestation: { passed: true, measurementSha256: event.data.measurementSha256 } };
     case 'AttestationFailed':
       return { ...state, attestation: { passed: false, reason: event.data.reason } };
     case 'FirmwareOffered':
       return { ...state, offer: event.data };
-    case 'UpgradeStarted':
-      return state.status === 'UPGRADING' ? state : { ...state, status: 'UPGRADING', upgradeFrom: state.status };
     case 'FirmwareUpgraded': {
-      const { offer: _, failedOffer: __, ...rest } = afterUpgrade(state);
+      const { offer: _, failedOffer: __, ...rest } = state;
       return { ...rest, firmware: factsOf(event.data), upgradedOfferId: event.data.offerId };
     }
     case 'UpgradeFailed': {
-      const { offer, ...rest } = afterUpgrade(state);
+      const { offer, ...rest } = state;
       return offer === undefined ? rest : { ...rest, failedOffer: offer };
     }
     case 'RollbackRefused':
@@ -188,29 +152,20 @@ function evolveField(state: LivingDevice, event: DeviceEvent): LivingDevice | un
 function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice | undefined {
   switch (event.type) {
     case 'CertificateRenewed':
-      return withCertificate(state, event.data);
     case 'OperationalCertificateIssued':
-      return beside(state, event.data);
+      return withCertificate(state, event.data);
     case 'CertificateExpired':
       return withCertificateStatus(state, event.data.serial, { status: 'expired' });
     case 'CertificateRevoked':
-      return withRevocation(state, event.data);
+      return withCertificateStatus(state, event.data.serial, { status: 'revoked', revocationReason: event.data.reason });
     case 'TrustBundleFollowed':
       return { ...state, trustBundleVersion: event.data.version };
     case 'CloneSuspected':
       return { ...state, suspicions: [...state.suspicions, event.data.reason] };
-    case 'DeviceQuarantined':
-      return quarantined(state);
     case 'DeviceReleased':
-      return { ...state, status: state.quarantineFrom ?? state.status, suspicions: [] };
-    case 'DeviceSuspended':
-      return state.status === 'SUSPENDED' ? state : { ...state, status: 'SUSPENDED', suspendedFrom: outOfUpgrade(state) };
-    case 'DeviceResumed':
-      return state.status === 'SUSPENDED' ? { ...state, status: state.suspendedFrom ?? 'IN_SERVICE' } : state;
+      return { ...state, suspicions: [] };
     case 'DeviceDecommissionOrdered':
       return { ...state, decommissionOrderSha256: event.data.orderSha256 };
-    case 'DeviceDecommissioned':
-      return { ...state, status: 'DECOMMISSIONED' };
     case 'KeyCustodyDestroyed':
       return { ...state, custodyDestroyed: true };
     default:
@@ -222,7 +177,7 @@ function evolveRepair(state: LivingDevice, event: DeviceEvent): LivingDevice | u
   const { repair } = state;
   switch (event.type) {
     case 'DeviceTakenForRepair':
-      return { ...state, status: 'RMA', repair: { ...repair, ...(event.data.programmer && { programmer: event.data.programmer }) } };
+      return { ...state, repair: { ...repair, ...(event.data.programmer && { programmer: event.data.programmer }) } };
     case 'DebugUnlockRequested':
       return { ...state, repair: { ...repair, unlock: { requestedBy: event.data.by } } };
     case 'DebugUnlockApproved':
@@ -237,7 +192,7 @@ function evolveRepair(state: LivingDevice, event: DeviceEvent): LivingDevice | u
     case 'NextGenerationCertified': {
       const { objId, ...certificate } = event.data;
       const next = { objId, generation: state.generation + 1, ...repair?.next, certificate };
-      return { ...beside(state, certificate), repair: { ...repair, next } };
+      return { ...withCertificate(state, certificate), repair: { ...repair, next } };
     }
     case 'DeviceReturnedToService':
       return returned(state, event.data);
@@ -250,13 +205,11 @@ function factsOf({ releaseId, version, securityCounter, imageHash }: FirmwareFac
   return { releaseId, version, securityCounter, imageHash };
 }
 
-/** The certificate takes the place of the current one. */
-function withCertificate(state: LivingDevice, certificate: IssuedCertificate): LivingDevice {
-  return { ...beside(state, certificate), serial: certificate.serial };
-}
-
-/** One more certificate; the current one stays. */
-function beside(state: LivingDevice, { serial, certificateSha256, publicKeySha256, icaId, notAfter }: IssuedCertificate): LivingDevice {
+/** One more certificate; which one is in use, the walk tells. */
+function withCertificate(
+  state: LivingDevice,
+  { serial, certificateSha256, publicKeySha256, icaId, notAfter }: IssuedCertificate,
+): LivingDevice {
   const certificate: DeviceCertificate = { serial, certificateSha256, publicKeySha256, icaId, notAfter, status: 'issued' };
   return { ...state, certificates: [...state.certificates, certificate] };
 }
@@ -265,42 +218,16 @@ function withCertificateStatus(state: LivingDevice, serial: string, change: Part
   return { ...state, certificates: state.certificates.map(known => (known.serial === serial ? { ...known, ...change } : known)) };
 }
 
-/** An older certificate that is merely superseded leaves the device in use, and so does any that its return from repair supersedes; any other
- *  revocation ends it. */
-function withRevocation(state: LivingDevice, { serial, reason }: DataOf<'CertificateRevoked'>): LivingDevice {
-  const next = withCertificateStatus(state, serial, { status: 'revoked', revocationReason: reason });
-  const superseded = reason === 'superseded' && (serial !== state.serial || state.status === 'RMA');
-  return superseded || unmovedByRevocation.includes(state.status) ? next : { ...next, status: 'REVOKED' };
-}
-
 function withBurnedKey(state: LivingDevice, slot: ImageKind): LivingDevice {
   const key = state.bootKeys[slot];
   if (key === undefined) return state;
-  const next: LivingDevice = { ...state, bootKeys: { ...state.bootKeys, [slot]: { ...key, burned: true } } };
-  return slot === 'bl2' && state.status === 'CERTIFIED' ? { ...next, status: 'ROOTED' } : next;
+  return { ...state, bootKeys: { ...state.bootKeys, [slot]: { ...key, burned: true } } };
 }
-
-function afterUpgrade(state: LivingDevice): LivingDevice {
-  return state.status === 'UPGRADING' ? { ...state, status: state.upgradeFrom ?? 'IN_SERVICE' } : state;
-}
-
-/** A device on hold stays so: the quarantine is what it comes back to. */
-function quarantined(state: LivingDevice): LivingDevice {
-  const quarantineFrom = state.quarantineFrom ?? 'IN_SERVICE';
-  if (state.status === 'QUARANTINED') return { ...state, quarantineFrom };
-  if (state.status !== 'SUSPENDED') return { ...state, status: 'QUARANTINED', quarantineFrom: outOfUpgrade(state) };
-  if (state.suspendedFrom === 'QUARANTINED') return { ...state, quarantineFrom };
-  return { ...state, quarantineFrom: state.suspendedFrom ?? 'IN_SERVICE', suspendedFrom: 'QUARANTINED' };
-}
-
-/** An upgrade that a quarantine or a suspension interrupts is not taken up again; its evidence still counts. */
-const outOfUpgrade = (state: LivingDevice): DeviceStatus =>
-  state.status === 'UPGRADING' ? (state.upgradeFrom ?? 'IN_SERVICE') : state.status;
 
 function returned(state: LivingDevice, data: DataOf<'DeviceReturnedToService'>): LivingDevice {
   const { objId, generation, serial } = data;
   const isKnown = state.certificates.some(certificate => certificate.serial === serial);
-  const current = isKnown ? { ...state, serial } : withCertificate(state, data);
+  const current = isKnown ? state : withCertificate(state, data);
   const { attestation: _, offer: __, failedOffer: ___, repair: ____, ...rest } = current;
-  return { ...rest, status: 'IN_SERVICE', objId, generation, objIds: [...state.objIds, objId], suspicions: [] };
+  return { ...rest, objId, generation, objIds: [...state.objIds, objId], suspicions: [] };
 }

@@ -3,6 +3,7 @@ import { type Decider, type Of, requireStatus } from './decider.ts';
  *  REGISTERED → ACTIVE (certified) ⇄ SUSPENDED;  any → REVOKED */
 
 import { refuse, requireCount } from './rules.ts';
+import { statusAfter, type Walk } from './walk.ts';
 
 /** Devices one gateway may serve. */
 export const maxAttachedDevices = 2000;
@@ -36,8 +37,17 @@ export type GatewayCommand =
   | { readonly type: 'ResumeGateway'; readonly by: string }
   | { readonly type: 'RevokeGateway'; readonly reason: string; readonly by: string };
 
+export type GatewayStatus = 'REGISTERED' | 'ACTIVE' | 'SUSPENDED' | 'REVOKED';
+
+export const gatewayWalk: Walk<GatewayEvent, GatewayStatus> = {
+  GatewayCertified: before => (before === 'REGISTERED' ? 'ACTIVE' : before),
+  GatewaySuspended: 'SUSPENDED',
+  GatewayResumed: 'ACTIVE',
+  GatewayRevoked: 'REVOKED',
+};
+
 export type RegisteredGateway = {
-  readonly status: 'REGISTERED' | 'ACTIVE' | 'SUSPENDED' | 'REVOKED';
+  readonly status: GatewayStatus;
   readonly gatewayId: string;
   readonly name: string;
   /** Newest last. */
@@ -114,23 +124,19 @@ function evolve(state: GatewayState, event: GatewayEvent): GatewayState {
     return { status: 'REGISTERED', gatewayId, name, certificates: [], devices: new Set(), trustBundleVersion: 0 };
   }
   if (state.status === 'NONE') return state;
+  return withFacts({ ...state, status: statusAfter(gatewayWalk, state.status, event.type) }, event);
+}
+
+function withFacts(state: RegisteredGateway, event: GatewayEvent): RegisteredGateway {
   switch (event.type) {
-    case 'GatewayCertified': {
-      const status = state.status === 'REGISTERED' ? 'ACTIVE' : state.status;
-      return { ...state, status, certificates: [...state.certificates, event.data] };
-    }
+    case 'GatewayCertified':
+      return { ...state, certificates: [...state.certificates, event.data] };
     case 'DeviceAttached':
       return { ...state, devices: new Set([...state.devices, event.data.uid]) };
     case 'DeviceDetached':
       return { ...state, devices: new Set([...state.devices].filter(uid => uid !== event.data.uid)) };
     case 'TrustBundleApplied':
       return { ...state, trustBundleVersion: event.data.version };
-    case 'GatewaySuspended':
-      return { ...state, status: 'SUSPENDED' };
-    case 'GatewayResumed':
-      return { ...state, status: 'ACTIVE' };
-    case 'GatewayRevoked':
-      return { ...state, status: 'REVOKED' };
     default:
       return state;
   }

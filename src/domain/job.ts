@@ -6,6 +6,7 @@ import { type Decider, type Of, requireStatus } from './decider.ts';
 
 import type { Reconciliation } from './reconciliation.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
+import { statusAfter, type Walk } from './walk.ts';
 
 /** What a job may choose of its package's policy; the rest is the same for all. Events of older jobs name the rest too. */
 export type JobPolicy = { readonly requireUidList: boolean };
@@ -99,6 +100,29 @@ export type JobCommand =
 
 export const jobStatuses = ['DRAFT', 'DEFINED', 'RELEASED', 'RUNNING', 'SUSPENDED', 'CLOSED', 'RECONCILED', 'CANCELLED'] as const;
 export type JobStatus = (typeof jobStatuses)[number];
+
+/** What the status of a job follows from; the read model keeps the same. */
+export type JobStanding = {
+  readonly status: JobStatus;
+  readonly isBound: { readonly [Kind in ImageKind]: boolean };
+  readonly isAllotted: boolean;
+};
+
+/** The status after an event. @param after the rest of the standing already is what the event makes it */
+export function jobStatusAfter(after: JobStanding, { type }: Pick<JobEvent, 'type'>): JobStatus {
+  if (type === 'FirmwareBoundToJob') return after.isBound.bl2 && after.isBound.app ? 'DEFINED' : 'DRAFT';
+  if (type === 'JobResumed') return after.isAllotted ? 'RUNNING' : 'RELEASED';
+  return statusAfter(jobWalk, after.status, type);
+}
+
+const jobWalk: Walk<JobEvent, JobStatus> = {
+  JobReleased: 'RELEASED',
+  AllotmentMade: 'RUNNING',
+  JobSuspended: 'SUSPENDED',
+  JobClosed: 'CLOSED',
+  JobCancelled: 'CANCELLED',
+  JobReconciled: 'RECONCILED',
+};
 
 export type CreatedJob = {
   readonly status: JobStatus;
@@ -260,39 +284,33 @@ function recordDiscrepancy(discrepancy: Discrepancy, state: CreatedJob): readonl
 function evolve(state: JobState, event: JobEvent): JobState {
   if (event.type === 'JobCreated') return { ...event.data, status: 'DRAFT', allotments: [], discrepancies: [] };
   if (state.status === 'NONE') return state;
+  const after = withFacts(state, event);
+  const isBound = { bl2: after.bl2 !== undefined, app: after.app !== undefined };
+  const standing = { status: after.status, isBound, isAllotted: after.allotments.length > 0 };
+  return { ...after, status: jobStatusAfter(standing, event) };
+}
+
+function withFacts(state: CreatedJob, event: JobEvent): CreatedJob {
   switch (event.type) {
     case 'FirmwareBoundToJob':
-      return withFirmware(state, event.data);
+      return event.data.image === 'bl2' ? { ...state, bl2: event.data } : { ...state, app: event.data };
     case 'UidListAttached':
       return { ...state, uidList: event.data };
     case 'JobReleased':
-      return { ...state, status: 'RELEASED', releasedBy: event.data.by };
+      return { ...state, releasedBy: event.data.by };
     case 'AllotmentMade':
-      return withAllotment({ ...state, status: 'RUNNING' }, { ...event.data, settled: false });
+      return withAllotment(state, { ...event.data, settled: false });
     case 'AllotmentSettled': {
       const { programmer, committed, scrapped } = event.data;
       return withAllotment(state, { programmer, count: committed, scrapAllowance: scrapped, settled: true });
     }
-    case 'JobSuspended':
-      return { ...state, status: 'SUSPENDED' };
-    case 'JobResumed':
-      return { ...state, status: state.allotments.length === 0 ? 'RELEASED' : 'RUNNING' };
-    case 'JobClosed':
-      return { ...state, status: 'CLOSED' };
-    case 'JobCancelled':
-      return { ...state, status: 'CANCELLED' };
     case 'JobReconciled':
-      return { ...state, status: 'RECONCILED', verdict: event.data.verdict, reportSha256: event.data.reportSha256 };
+      return { ...state, verdict: event.data.verdict, reportSha256: event.data.reportSha256 };
     case 'JobDiscrepancyFound':
       return { ...state, discrepancies: [...state.discrepancies, event.data] };
     default:
       return state;
   }
-}
-
-function withFirmware(state: CreatedJob, firmware: BoundFirmware): CreatedJob {
-  const bound = firmware.image === 'bl2' ? { ...state, bl2: firmware } : { ...state, app: firmware };
-  return { ...bound, status: bound.bl2 !== undefined && bound.app !== undefined ? 'DEFINED' : 'DRAFT' };
 }
 
 function withAllotment(state: CreatedJob, allotment: JobAllotment): CreatedJob {

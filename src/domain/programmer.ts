@@ -5,6 +5,7 @@ import { type Decider, type Of, requireStatus } from './decider.ts';
  *  Event names are unique over all streams, hence the prefix. */
 
 import { refuse, requireCount } from './rules.ts';
+import { statusAfter, type Walk } from './walk.ts';
 
 export type ProgrammerCertificate = {
   /** 16 bytes, hex. */
@@ -70,6 +71,22 @@ export type ProgrammerStatus =
   | 'REVOKED'
   | 'RETURNED'
   | 'RETIRED';
+
+export const programmerWalk: Walk<ProgrammerEvent, ProgrammerStatus> = {
+  KeyEnrolled: 'ENROLLED',
+  ProgrammerCertified: 'CERTIFIED',
+  ProgrammerBootKeyBurned: 'FUSED',
+  ProgrammerLocked: 'LOCKED',
+  KekAgreed: before => (before === 'LOCKED' || before === 'RETURNED' ? 'READY' : before),
+  ProgrammerShipped: 'SHIPPED',
+  ProgrammerCheckedIn: 'ACTIVE',
+  ProgrammerResumed: 'ACTIVE',
+  ProgrammerSuspended: 'SUSPENDED',
+  ProgrammerReportedStolen: 'STOLEN',
+  ProgrammerRevoked: 'REVOKED',
+  ProgrammerReturned: 'RETURNED',
+  ProgrammerRetired: 'RETIRED',
+};
 
 export type RegisteredProgrammer = {
   readonly status: ProgrammerStatus;
@@ -254,38 +271,26 @@ function evolve(state: ProgrammerState, event: ProgrammerEvent): ProgrammerState
     return { status: 'BLANK', uid: event.data.uid, model: event.data.model, certificates: [] };
   }
   if (state.status === 'NONE') return state;
+  return withFacts({ ...state, status: statusAfter(programmerWalk, state.status, event.type) }, event);
+}
+
+function withFacts(state: RegisteredProgrammer, event: ProgrammerEvent): RegisteredProgrammer {
   switch (event.type) {
     case 'KeyEnrolled':
-      return { ...state, status: 'ENROLLED', publicKey: event.data.publicKey, publicKeySha256: event.data.publicKeySha256 };
+      return { ...state, publicKey: event.data.publicKey, publicKeySha256: event.data.publicKeySha256 };
     case 'ProgrammerCertified':
-      return { ...state, status: 'CERTIFIED', certificates: [...state.certificates, event.data] };
     case 'ProgrammerCertificateRenewed':
       return { ...state, certificates: [...state.certificates, event.data] };
     case 'ProgrammerBootKeyAssigned':
       return { ...state, bootKey: { ...event.data, burned: false } };
     case 'ProgrammerBootKeyBurned':
-      return state.bootKey === undefined ? state : { ...state, status: 'FUSED', bootKey: { ...state.bootKey, burned: true } };
+      return state.bootKey === undefined ? state : { ...state, bootKey: { ...state.bootKey, burned: true } };
     case 'ProgrammerFirmwareInstalled':
       return { ...state, firmware: event.data };
-    case 'ProgrammerLocked':
-      return { ...state, status: 'LOCKED' };
     case 'KekAgreed':
-      return { ...state, kek: event.data, status: state.status === 'LOCKED' || state.status === 'RETURNED' ? 'READY' : state.status };
+      return { ...state, kek: event.data };
     case 'ProgrammerShipped':
-      return { ...state, status: 'SHIPPED', shippedTo: event.data.to };
-    case 'ProgrammerCheckedIn':
-    case 'ProgrammerResumed':
-      return { ...state, status: 'ACTIVE' };
-    case 'ProgrammerSuspended':
-      return { ...state, status: 'SUSPENDED' };
-    case 'ProgrammerReportedStolen':
-      return { ...state, status: 'STOLEN' };
-    case 'ProgrammerRevoked':
-      return { ...state, status: 'REVOKED' };
-    case 'ProgrammerReturned':
-      return { ...state, status: 'RETURNED' };
-    case 'ProgrammerRetired':
-      return { ...state, status: 'RETIRED' };
+      return { ...state, shippedTo: event.data.to };
     default:
       return state;
   }

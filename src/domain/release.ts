@@ -5,6 +5,7 @@ import { type Decider, type Of, requireStatus } from './decider.ts';
 import type { ImageKind, ReleaseFacts } from './job.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { parseVersion } from './version.ts';
+import { statusAfter, type Walk } from './walk.ts';
 
 /** MCUboot keeps the counter in one bit per step: 255 for the application, 63 for the bootloader. */
 const counterLimits: { readonly [Kind in ImageKind]: number } = { app: 255, bl2: 63 };
@@ -40,8 +41,16 @@ export type ReleaseCommand =
   | { readonly type: 'PublishRelease'; readonly by: string }
   | { readonly type: 'WithdrawRelease'; readonly reason: string; readonly by: string };
 
+export type ReleaseStatus = 'UPLOADED' | 'APPROVED' | 'PUBLISHED' | 'WITHDRAWN';
+
+export const releaseWalk: Walk<ReleaseEvent, ReleaseStatus> = {
+  ReleaseApproved: 'APPROVED',
+  ReleasePublished: 'PUBLISHED',
+  ReleaseWithdrawn: 'WITHDRAWN',
+};
+
 export type UploadedRelease = FirmwareUpload & {
-  readonly status: 'UPLOADED' | 'APPROVED' | 'PUBLISHED' | 'WITHDRAWN';
+  readonly status: ReleaseStatus;
   readonly sbomSha256?: string;
   readonly approvedBy?: string;
 };
@@ -103,18 +112,9 @@ function attachSbom({ sha256, format, by }: Of<ReleaseCommand, 'AttachSbom'>, st
 function evolve(state: ReleaseState, event: ReleaseEvent): ReleaseState {
   if (event.type === 'FirmwareUploaded') return { ...event.data, status: 'UPLOADED' };
   if (state.status === 'NONE') return state;
-  switch (event.type) {
-    case 'SbomAttached':
-      return { ...state, sbomSha256: event.data.sha256 };
-    case 'ReleaseApproved':
-      return { ...state, status: 'APPROVED', approvedBy: event.data.by };
-    case 'ReleasePublished':
-      return { ...state, status: 'PUBLISHED' };
-    case 'ReleaseWithdrawn':
-      return { ...state, status: 'WITHDRAWN' };
-    default:
-      return state;
-  }
+  const after = { ...state, status: statusAfter(releaseWalk, state.status, event.type) };
+  if (event.type === 'SbomAttached') return { ...after, sbomSha256: event.data.sha256 };
+  return event.type === 'ReleaseApproved' ? { ...after, approvedBy: event.data.by } : after;
 }
 
 export const release: Decider<ReleaseCommand, ReleaseState, ReleaseEvent> = { initialState: { status: 'NONE' }, decide, evolve };

@@ -4,6 +4,7 @@ import { type Decider, type Of, requireStatus } from './decider.ts';
  *  Progress is a projection; the caller brings the counts, a device counts as succeeded only by attestation. */
 
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
+import { statusAfter, type Walk } from './walk.ts';
 
 /** A group is a share of the fleet or a list of its own; the caller resolves it to devices when it starts. */
 export type RolloutGroup = { readonly name: string } & ({ readonly percent: number } | { readonly devices: readonly string[] });
@@ -59,8 +60,20 @@ export type RolloutCommand =
   | { readonly type: 'ResumeRollout'; readonly by: string }
   | { readonly type: 'AbortRollout'; readonly reason: string; readonly by: string };
 
+export type RolloutStatus = 'PLANNED' | 'APPROVED' | 'RUNNING' | 'PAUSED' | 'HALTED' | 'COMPLETED' | 'ABORTED';
+
+export const rolloutWalk: Walk<RolloutEvent, RolloutStatus> = {
+  RolloutApproved: 'APPROVED',
+  RolloutStarted: 'RUNNING',
+  RolloutPaused: 'PAUSED',
+  RolloutResumed: 'RUNNING',
+  RolloutHalted: 'HALTED',
+  RolloutCompleted: 'COMPLETED',
+  RolloutAborted: 'ABORTED',
+};
+
 export type PlannedRollout = RolloutPlan & {
-  readonly status: 'PLANNED' | 'APPROVED' | 'RUNNING' | 'PAUSED' | 'HALTED' | 'COMPLETED' | 'ABORTED';
+  readonly status: RolloutStatus;
   readonly plannedBy: string;
   readonly approvedBy?: string;
   /** Groups that have started, and how many of them have passed. */
@@ -157,24 +170,17 @@ function recordHealth({ type: _, ...health }: Of<RolloutCommand, 'RecordGroupHea
 function evolve(state: RolloutState, event: RolloutEvent): RolloutState {
   if (event.type === 'RolloutPlanned') return { ...event.data, status: 'PLANNED', started: [], passed: 0 };
   if (state.status === 'NONE') return state;
+  return withFacts({ ...state, status: statusAfter(rolloutWalk, state.status, event.type) }, event);
+}
+
+function withFacts(state: PlannedRollout, event: RolloutEvent): PlannedRollout {
   switch (event.type) {
     case 'RolloutApproved':
-      return { ...state, status: 'APPROVED', approvedBy: event.data.by };
-    case 'RolloutStarted':
-    case 'RolloutResumed':
-      return { ...state, status: 'RUNNING' };
+      return { ...state, approvedBy: event.data.by };
     case 'GroupStarted':
       return { ...state, started: [...state.started, event.data] };
     case 'GroupPassed':
       return { ...state, passed: state.passed + 1 };
-    case 'RolloutPaused':
-      return { ...state, status: 'PAUSED' };
-    case 'RolloutHalted':
-      return { ...state, status: 'HALTED' };
-    case 'RolloutCompleted':
-      return { ...state, status: 'COMPLETED' };
-    case 'RolloutAborted':
-      return { ...state, status: 'ABORTED' };
     default:
       return state;
   }

@@ -12,7 +12,8 @@ const maxCachedStates = 20_000;
 /** Commands waiting for one stream. */
 const maxWaitingCommands = 10_000;
 
-export type DomainEvent = { readonly type: string; readonly data: JsonObject };
+/** Whatever the log can keep. */
+export type StorableEvent = { readonly type: string; readonly data: JsonObject };
 
 /** Who and when, for every event of the decision. */
 export type CommandMeta = {
@@ -48,7 +49,7 @@ const memories = new WeakMap<EventStore, Memory>();
 
 /** Decides a command on a stream and stores what it leads to.
  *  @throws whatever `decider.decide` throws; NusecError REVISION_CONFLICT after maxConflictRetries, RATE_LIMITED, and what append throws */
-export function handle<Command, State, Event extends DomainEvent>(
+export function handle<Command, State, Event extends StorableEvent>(
   store: EventStore,
   decider: Decider<Command, State, Event>,
   stream: string,
@@ -59,12 +60,12 @@ export function handle<Command, State, Event extends DomainEvent>(
 }
 
 /** Reads the state of another stream for a decision. What is decided on it is stored only while that stream is still as it was read. */
-export type Read = <Command, State, Event extends DomainEvent>(decider: Decider<Command, State, Event>, stream: string) => Promise<State>;
+export type Read = <Command, State, Event extends StorableEvent>(decider: Decider<Command, State, Event>, stream: string) => Promise<State>;
 
 /** As `handle`, for a command that depends on other streams.
  *  @param commandOf reads them, judges them, and gives the command; called again when one of them has changed before the decision was stored
  *  @throws as handle, and what `commandOf` throws */
-export function handleOn<Command, State, Event extends DomainEvent>(
+export function handleOn<Command, State, Event extends StorableEvent>(
   store: EventStore,
   decider: Decider<Command, State, Event>,
   stream: string,
@@ -83,7 +84,7 @@ export function handleOn<Command, State, Event extends DomainEvent>(
 }
 
 /** The state of a stream, from the cache and what is newer. States are values: never change one. */
-export async function loadState<Command, State, Event extends DomainEvent>(
+export async function loadState<Command, State, Event extends StorableEvent>(
   store: EventStore,
   decider: Decider<Command, State, Event>,
   stream: string,
@@ -102,7 +103,7 @@ export async function loadState<Command, State, Event extends DomainEvent>(
   return loaded;
 }
 
-async function decideOnce<Command, State, Event extends DomainEvent>(
+async function decideOnce<Command, State, Event extends StorableEvent>(
   store: EventStore,
   decider: Decider<Command, State, Event>,
   stream: string,
@@ -133,7 +134,7 @@ async function append(store: EventStore, request: Append, basis: readonly Basis[
   return result as AppendResult;
 }
 
-function envelopes(events: readonly DomainEvent[], { by, cause, corr, now, newId }: CommandMeta): EventToAppend[] {
+function envelopes(events: readonly StorableEvent[], { by, cause, corr, now, newId }: CommandMeta): EventToAppend[] {
   const common = { at: now, by, ...(cause === undefined ? {} : { cause }), ...(corr === undefined ? {} : { corr }) };
   return events.map(({ type, data }) => ({ ...common, type, data, id: newId() }));
 }

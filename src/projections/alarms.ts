@@ -1,4 +1,6 @@
 import type { Kysely } from 'kysely';
+import type { EventMap, EventType } from '../domain/events.ts';
+import type { Recorded } from '../eventstore/recorded.ts';
 import type { Projection } from './projection.ts';
 
 /** What an operator must look at, newest last: alarms raised by the process, and the events that are alarms in themselves. */
@@ -6,19 +8,24 @@ import type { Projection } from './projection.ts';
 type AlarmRow = { position: number; at: string; code: string; subject: string; detail: string };
 export type AlarmTables = { alarms: AlarmRow };
 
-/** Events of other streams that belong on the list, and the field that says why. */
-const alarming: Readonly<Record<string, string>> = {
-  CloneSuspected: 'evidence',
-  RollbackRefused: 'hop',
-  RolloutHalted: 'reason',
-  LedgerGapDetected: 'reason',
-  JobDiscrepancyFound: 'reason',
-  ProgrammerReportedStolen: 'reason',
+/** Events of other streams that belong on the list, and what each says to an operator. */
+const details: { readonly [Type in EventType]?: (data: EventMap[Type]) => string } = {
+  CloneSuspected: ({ evidence }) => evidence,
+  RollbackRefused: ({ hop }) => hop,
+  RolloutHalted: ({ reason }) => reason,
+  LedgerGapDetected: ({ acceptedNumber, quotedNumber }) => `the ledger was accepted up to ${acceptedNumber}, ${quotedNumber} was quoted`,
+  JobDiscrepancyFound: ({ kind, detail }) => `${kind}: ${detail}`,
+  ProgrammerReportedStolen: ({ note }) => note ?? '',
 };
+
+function detailOf({ type, data }: Recorded): string | undefined {
+  const detail = Object.hasOwn(details, type) ? (details[type] as (data: unknown) => string) : undefined;
+  return detail?.(data);
+}
 
 export const alarms: Projection = {
   name: 'alarms',
-  version: 1,
+  version: 2,
   tables: ['alarms'],
   schema: table => `
     CREATE TABLE ${table('alarms')} (
@@ -27,10 +34,11 @@ export const alarms: Projection = {
     CREATE INDEX ${table('alarms')}_subject ON ${table('alarms')} (subject, position);`,
   writer(db, table) {
     const insert = db.prepare(`INSERT INTO ${table('alarms')} VALUES (?, ?, ?, ?, ?)`);
-    return ({ type, data, stream, position, at }) => {
-      const field = alarming[type];
-      if (type === 'AlarmRaised') insert.run(position, at, String(data.code), String(data.subject), String(data.detail));
-      else if (field !== undefined) insert.run(position, at, type, stream, String(data[field] ?? ''));
+    return event => {
+      const { type, data, stream, position, at } = event;
+      if (type === 'AlarmRaised') return void insert.run(position, at, data.code, data.subject, data.detail);
+      const detail = detailOf(event);
+      if (detail !== undefined) insert.run(position, at, type, stream, detail);
     };
   },
 };

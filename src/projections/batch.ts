@@ -1,5 +1,5 @@
 import type Database from 'better-sqlite3';
-import type { RecordedEvent } from '../eventstore/port.ts';
+import type { Recorded } from '../eventstore/recorded.ts';
 import { type Build, type Builds, transaction } from './builds.ts';
 
 /** What is wrong with the file and not with one projection: all of the batch is tried again later. */
@@ -20,7 +20,7 @@ class ProjectionFault extends Error {
  *  A build that throws keeps what came before the event it failed on, gets the fault and goes no further; the others are not touched by it.
  *  @returns the builds that failed in this batch
  *  @throws SqliteError when the file cannot be written; then no build has moved */
-export function applyBatch(db: Database, builds: Builds, running: readonly Build[], events: readonly RecordedEvent[]): readonly Build[] {
+export function applyBatch(db: Database, builds: Builds, running: readonly Build[], events: readonly Recorded[]): readonly Build[] {
   const failed: Build[] = [];
   for (;;) {
     const before = running.map(build => build.position);
@@ -43,7 +43,7 @@ export function applyBatch(db: Database, builds: Builds, running: readonly Build
   }
 }
 
-function advance(builds: Builds, build: Build, events: readonly RecordedEvent[]): void {
+function advance(builds: Builds, build: Build, events: readonly Recorded[]): void {
   const end = build.fault?.position ?? Number.POSITIVE_INFINITY;
   for (const event of events) {
     if (event.position <= build.position) continue;

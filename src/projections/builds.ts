@@ -1,12 +1,11 @@
 /** The builds of the projections in the read-model file. A build has its own tables; the published one is what the queries' names show. */
 import type Database from 'better-sqlite3';
-import type { RecordedEvent } from '../eventstore/port.ts';
-import type { Projection, TableName } from './projection.ts';
+import type { Projection, TableName, Write } from './projection.ts';
 
 export type Build = {
   readonly projection: Projection;
   readonly build: number;
-  readonly project: (event: RecordedEvent) => void;
+  readonly project: Write;
   /** Queries see this build. */
   published: boolean;
   /** Of the last event in the tables. */

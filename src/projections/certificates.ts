@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto';
 import { type Kysely, sql } from 'kysely';
 import { fromBase64url } from '../bytes.ts';
-import type { RecordedEvent } from '../eventstore/port.ts';
+import type { EventMap, EventType } from '../domain/events.ts';
+import type { Recorded } from '../eventstore/recorded.ts';
 import { parseCertificate } from '../pki/parse.ts';
-import type { Projection } from './projection.ts';
+import { on, type Projection, subjectOf } from './projection.ts';
 
 /** Certificate inventory: every certificate of this project, issued, expired or revoked (R86, RULE-16): of devices, programmers and gateways,
  *  of the server, of OCSP signers, of issuing CAs and of the root. */
@@ -35,7 +36,7 @@ export type CertificateRow = {
 export type CertificateTables = { certificates: CertificateRow };
 
 /** Events that end all certificates of a machine or put them on hold, with the reason written into the CRL. */
-const endings: Readonly<Record<string, string>> = {
+const endings = {
   ProgrammerReportedStolen: 'keyCompromise',
   ProgrammerRevoked: 'privilegeWithdrawn',
   ProgrammerRetired: 'cessationOfOperation',
@@ -44,47 +45,47 @@ const endings: Readonly<Record<string, string>> = {
   GatewaySuspended: 'certificateHold',
   DeviceSuspended: 'certificateHold',
   DeviceTakenForRepair: 'certificateHold',
-};
-const resumptions: readonly string[] = ['ProgrammerResumed', 'GatewayResumed', 'DeviceResumed'];
+} as const satisfies { readonly [Type in EventType]?: string };
+const resumptions = ['ProgrammerResumed', 'GatewayResumed', 'DeviceResumed'] as const satisfies readonly EventType[];
 
-/** A certificate as an event tells of it. */
+/** A certificate that an event contains or names. */
 type Issued = Pick<CertificateRow, 'serial' | 'kind' | 'subject' | 'ica_id' | 'sha256' | 'not_after'>;
-type Data = Readonly<Record<string, string>>;
-type Reader = (data: Data, subject: string) => readonly Issued[];
+type Leaf = { readonly serial: string; readonly icaId: string; readonly notAfter: string; readonly certificateSha256: string };
 
-const fromEvent = (kind: CertificateKind, subject: string, data: Data): readonly Issued[] => {
-  const { serial = '', icaId = '', notAfter = '' } = data;
-  return [{ serial, kind, subject, ica_id: icaId, sha256: data.certificateSha256 ?? data.sha256 ?? '', not_after: notAfter }];
-};
 const leaf =
-  (kind: CertificateKind): Reader =>
-  (data, subject) =>
-    fromEvent(kind, subject, data);
-/** An authority's certificate stands in the event itself. */
-const authority = (kind: 'ica' | 'root', subject: string, issuer: string, certificate = ''): Issued => {
+  (kind: CertificateKind) =>
+  ({ serial, icaId, notAfter, certificateSha256 }: Leaf, subject: string): readonly Issued[] => [
+    { serial, kind, subject, ica_id: icaId, sha256: certificateSha256, not_after: notAfter },
+  ];
+/** The certificate of an authority is in the event itself. */
+const authority = (kind: 'ica' | 'root', subject: string, issuer: string, certificate: string): Issued => {
   const der = fromBase64url(certificate);
   const { serialHex, notAfter } = parseCertificate(der);
   return { serial: serialHex, kind, subject, ica_id: issuer, sha256: hash('sha256', der), not_after: notAfter };
 };
-const issues: Readonly<Record<string, Reader>> = {
+const issues: { readonly [Type in EventType]?: (data: EventMap[Type], subject: string) => readonly Issued[] } = {
   DeviceCertified: leaf('device'),
   CertificateRenewed: leaf('device'),
   OperationalCertificateIssued: leaf('device'),
-  NextGenerationCertified: leaf('device'),
   DeviceReturnedToService: leaf('device'),
   ProgrammerCertified: leaf('programmer'),
   ProgrammerCertificateRenewed: leaf('programmer'),
   GatewayCertified: leaf('gateway'),
-  ServerCertificateIssued: data => fromEvent('server', String(data.names).split(',')[0] ?? '', data),
-  OcspSignerEstablished: data => fromEvent('ocspSigner', data.icaId ?? '', data),
-  IssuingCaEstablished: ({ icaId = '', rootId = 'root', certificate }) => [authority('ica', icaId, rootId, certificate)],
+  ServerCertificateIssued: ({ names, sha256, ...data }) => leaf('server')({ ...data, certificateSha256: sha256 }, names[0] ?? ''),
+  OcspSignerEstablished: ({ sha256, ...data }) => leaf('ocspSigner')({ ...data, certificateSha256: sha256 }, data.icaId),
+  IssuingCaEstablished: ({ icaId, rootId = 'root', certificate }) => [authority('ica', icaId, rootId, certificate)],
   RootCaEstablished: ({ certificate }) => [authority('root', 'root', 'root', certificate)],
-  RootCaRolled: ({ rootId = '', previousRootId = '', certificate, crossCertificate, backCertificate }) => [
+  RootCaRolled: ({ rootId, previousRootId, certificate, crossCertificate, backCertificate }) => [
     authority('root', rootId, rootId, certificate),
     authority('ica', rootId, previousRootId, crossCertificate),
     authority('ica', previousRootId, rootId, backCertificate),
   ],
 };
+
+function issuedBy({ type, data, stream }: Recorded): readonly Issued[] {
+  if (!Object.hasOwn(issues, type)) return [];
+  return (issues[type] as (data: unknown, subject: string) => readonly Issued[])(data, subjectOf(stream));
+}
 
 export const certificates: Projection = {
   name: 'certificates',
@@ -115,37 +116,37 @@ export const certificates: Projection = {
     );
     const notice = db.prepare(`UPDATE ${name} SET noticed_days = ? WHERE serial = ?`);
     const expire = db.prepare(`UPDATE ${name} SET expired = 1, position = ? WHERE serial = ?`);
-    return ({ type, stream, data, at, position }: RecordedEvent) => {
-      const [kind, subject] = ownerOf(stream);
-      const issued = issues[type]?.(data as Data, subject);
-      const ending = endings[type];
-      if (type === 'DeviceReturnedToService') resumeOne.run(position, String(data.serial));
-      if (issued !== undefined) {
-        for (const row of issued) insert.run(row.serial, row.kind, row.subject, row.ica_id, row.sha256, at, row.not_after, position);
-      } else if (ending !== undefined) {
-        end.run(ending, at, ending === 'certificateHold' ? 1 : 0, position, subject, kind);
-      } else if (resumptions.includes(type)) resume.run(position, subject, kind);
-      else if (type === 'CertificateRevoked') revoke.run(String(data.reason), at, 0, position, String(data.serial));
-      else if (type === 'IssuingCaCompromised') end.run('cACompromise', at, 0, position, String(data.icaId), 'ica');
-      else if (type === 'CertificateExpiryNoticed') notice.run(Number(data.days), String(data.serial));
-      else if (type === 'CertificateExpired' || type === 'CertificateEnded') expire.run(position, String(data.serial));
+    const keepOne = on({
+      DeviceReturnedToService: ({ data, position }) => resumeOne.run(position, data.serial),
+      CertificateRevoked: ({ data, at, position }) => revoke.run(data.reason, at, 0, position, data.serial),
+      IssuingCaCompromised: ({ data, at, position }) => end.run('cACompromise', at, 0, position, data.icaId, 'ica'),
+      CertificateExpiryNoticed: ({ data }) => notice.run(data.days, data.serial),
+      CertificateExpired: ({ data, position }) => expire.run(position, data.serial),
+      CertificateEnded: ({ data, position }) => expire.run(position, data.serial),
+    });
+    return event => {
+      const { type, stream, at, position } = event;
+      for (const row of issuedBy(event)) insert.run(row.serial, row.kind, row.subject, row.ica_id, row.sha256, at, row.not_after, position);
+      if (isEnding(type)) end.run(endings[type], at, endings[type] === 'certificateHold' ? 1 : 0, position, ...ownerOf(stream));
+      else if (isResumption(type)) resume.run(position, ...ownerOf(stream));
+      else keepOne(event);
     };
   },
 };
 
-/** `programmer-00…ff` → ['programmer', '00…ff'] */
-function ownerOf(stream: string): readonly [string, string] {
-  const dash = stream.indexOf('-');
-  return [stream.slice(0, dash), stream.slice(dash + 1)];
-}
+const isEnding = (type: string): type is keyof typeof endings => Object.hasOwn(endings, type);
+const isResumption = (type: string): boolean => (resumptions as readonly string[]).includes(type);
+
+/** `programmer-00…ff` → ['00…ff', 'programmer'] */
+const ownerOf = (stream: string): readonly [string, string] => [subjectOf(stream), stream.slice(0, stream.indexOf('-'))];
 
 /** Whether an event of this type can change what is revoked. */
-export const changesRevocation = (type: string): boolean =>
+export const changesRevocation = (type: EventType): boolean =>
   type === 'CertificateRevoked' ||
   type === 'IssuingCaCompromised' ||
   type === 'DeviceReturnedToService' ||
-  type in endings ||
-  resumptions.includes(type);
+  isEnding(type) ||
+  isResumption(type);
 
 export const certificateQueries = (db: Kysely<CertificateTables>) => ({
   /** Serial numbers of everything revoked or on hold. */

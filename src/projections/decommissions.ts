@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely';
-import type { Projection } from './projection.ts';
+import { on, type Projection, subjectOf } from './projection.ts';
 
 /** Decommissions on their way: ordered, and not yet ended with the destruction of the keys (R96, RULE-17). */
 
@@ -16,11 +16,10 @@ export const decommissions: Projection = {
   writer(db, table) {
     const insert = db.prepare(`INSERT OR IGNORE INTO ${table('decommissions')} VALUES (?, ?, ?)`);
     const remove = db.prepare(`DELETE FROM ${table('decommissions')} WHERE uid = ?`);
-    return ({ type, stream, at, data }) => {
-      const uid = stream.slice('device-'.length);
-      if (type === 'DeviceDecommissionOrdered') insert.run(uid, String(data.orderSha256), at);
-      else if (type === 'KeyCustodyDestroyed') remove.run(uid);
-    };
+    return on({
+      DeviceDecommissionOrdered: ({ stream, at, data }) => insert.run(subjectOf(stream), data.orderSha256, at),
+      KeyCustodyDestroyed: ({ stream }) => remove.run(subjectOf(stream)),
+    });
   },
 };
 

@@ -1,5 +1,8 @@
 import type { ExpressionBuilder, Kysely } from 'kysely';
-import type { Projection } from './projection.ts';
+import type { DeviceEvent, FirmwareFacts } from '../domain/deviceEvents.ts';
+import { type DeviceStanding, type DeviceStatus, deviceMove, movesDevice } from '../domain/deviceStatus.ts';
+import type { Recorded } from '../eventstore/recorded.ts';
+import { on, type Projection, subjectOf } from './projection.ts';
 
 /** The fleet: one row per device, by line, state and firmware (R83, R89). */
 
@@ -10,7 +13,7 @@ export type DeviceRow = {
   line: string;
   job_id: string;
   programmer: string;
-  status: string;
+  status: DeviceStatus;
   serial: string | null;
   release_id: string | null;
   version: string | null;
@@ -20,9 +23,9 @@ export type DeviceRow = {
   attestation: string | null;
   attested_at: string | null;
   /** Where an upgrade, a quarantine, a suspension leads back to. */
-  upgrade_from: string | null;
-  quarantine_from: string | null;
-  suspended_from: string | null;
+  upgrade_from: DeviceStatus | null;
+  quarantine_from: DeviceStatus | null;
+  suspended_from: DeviceStatus | null;
   /** Of the trust bundle that the device has, as it says; null before it said so. */
   trust_bundle_version: number | null;
   minted_at: string;
@@ -31,42 +34,6 @@ export type DeviceRow = {
   revision: number;
 };
 export type DeviceTables = { devices: DeviceRow };
-
-/** An upgrade that ends, well, badly or because of something else, leads back to where it began. */
-const outOfUpgrade = "CASE status WHEN 'UPGRADING' THEN coalesce(upgrade_from, 'IN_SERVICE') ELSE status END";
-
-/** How each event changes a row, as the SET clause of an UPDATE; `docs/lifecycle.md` has the walk. A test compares it with the fold. */
-const changes: Readonly<Record<string, string>> = {
-  DeviceCertified: "status = 'CERTIFIED', serial = @serial",
-  BootKeyBurned: "status = CASE WHEN @slot = 'bl2' AND status = 'CERTIFIED' THEN 'ROOTED' ELSE status END",
-  DebugLocked: "status = 'LOCKED'",
-  FirmwareInstalled:
-    "status = 'PROVISIONED', release_id = @releaseId, version = @version, security_counter = @securityCounter, image_hash = @imageHash",
-  ProvisioningCompleted: "status = 'STOCK'",
-  DeviceFailed: "status = 'FAILED'",
-  DeviceScrapped: "status = 'SCRAPPED'",
-  DevicePutInService: "status = 'IN_SERVICE'",
-  AttestationPassed: "attestation = 'passed', attested_at = @at",
-  AttestationFailed: "attestation = 'failed', attested_at = @at",
-  UpgradeStarted: "upgrade_from = CASE status WHEN 'UPGRADING' THEN upgrade_from ELSE status END, status = 'UPGRADING'",
-  FirmwareUpgraded: `status = ${outOfUpgrade}, release_id = @releaseId, version = @version, security_counter = @securityCounter, image_hash = @imageHash`,
-  UpgradeFailed: `status = ${outOfUpgrade}`,
-  CertificateRenewed: 'serial = @serial',
-  TrustBundleFollowed: 'trust_bundle_version = @version',
-  CertificateRevoked: `status = CASE WHEN (@reason = 'superseded' AND (@serial IS NOT serial OR status = 'RMA')) OR status IN ('FAILED', 'SCRAPPED', 'DECOMMISSIONED') THEN status ELSE 'REVOKED' END`,
-  // On the right of a SET stands the row as it was before.
-  DeviceQuarantined: `quarantine_from = CASE
-      WHEN status = 'QUARANTINED' OR (status = 'SUSPENDED' AND suspended_from = 'QUARANTINED') THEN coalesce(quarantine_from, 'IN_SERVICE')
-      WHEN status = 'SUSPENDED' THEN coalesce(suspended_from, 'IN_SERVICE') ELSE ${outOfUpgrade} END,
-    suspended_from = CASE status WHEN 'SUSPENDED' THEN 'QUARANTINED' ELSE suspended_from END,
-    status = CASE status WHEN 'SUSPENDED' THEN status ELSE 'QUARANTINED' END`,
-  DeviceSuspended: `suspended_from = CASE status WHEN 'SUSPENDED' THEN suspended_from ELSE ${outOfUpgrade} END, status = 'SUSPENDED'`,
-  DeviceResumed: "status = CASE status WHEN 'SUSPENDED' THEN coalesce(suspended_from, 'IN_SERVICE') ELSE status END",
-  DeviceReleased: 'status = coalesce(quarantine_from, status)',
-  DeviceTakenForRepair: "status = 'RMA'",
-  DeviceReturnedToService: "status = 'IN_SERVICE', serial = @serial, obj_id = @objId, generation = @generation, attestation = NULL",
-  DeviceDecommissioned: "status = 'DECOMMISSIONED'",
-};
 
 export const devices: Projection = {
   name: 'devices',
@@ -90,24 +57,53 @@ export const devices: Projection = {
         status = 'MINTED', serial = NULL, release_id = NULL, version = NULL, security_counter = NULL, image_hash = NULL,
         attestation = NULL, attested_at = NULL, upgrade_from = NULL, quarantine_from = NULL, suspended_from = NULL, trust_bundle_version = NULL,
         minted_at = @at, changed_at = @at, revision = @revision`);
-    const updates = new Map(
-      Object.entries(changes).map(([type, set]) => [
-        type,
-        db.prepare(`UPDATE ${name} SET ${set}, changed_at = @at, revision = @revision WHERE uid = @uid`),
-      ]),
+    const find = db.prepare<StandingRow>(`SELECT status, serial, upgrade_from, quarantine_from, suspended_from FROM ${name} WHERE uid = ?`);
+    const move = db.prepare(
+      `UPDATE ${name} SET status = ?, serial = ?, upgrade_from = ?, quarantine_from = ?, suspended_from = ?, changed_at = ?, revision = ? WHERE uid = ?`,
     );
-    const touch = db.prepare(`UPDATE ${name} SET changed_at = @at, revision = @revision WHERE uid = @uid`);
-    return ({ stream, type, at, revision, data }) => {
-      if (!stream.startsWith(streamPrefix)) return;
-      const uid = stream.slice(streamPrefix.length);
-      const statement = type === 'DeviceMinted' ? mint : (updates.get(type) ?? touch);
-      // Each statement names the fields it takes; they are text or numbers.
-      statement.run({ ...data, uid, at, revision } as Record<string, string | number>);
+    const touch = db.prepare(`UPDATE ${name} SET changed_at = ?, revision = ? WHERE uid = ?`);
+    const install = db.prepare(`UPDATE ${name} SET release_id = ?, version = ?, security_counter = ?, image_hash = ? WHERE uid = ?`);
+    const attest = db.prepare(`UPDATE ${name} SET attestation = ?, attested_at = ? WHERE uid = ?`);
+    const follow = db.prepare(`UPDATE ${name} SET trust_bundle_version = ? WHERE uid = ?`);
+    const comeBack = db.prepare(`UPDATE ${name} SET obj_id = ?, generation = ?, attestation = NULL WHERE uid = ?`);
+
+    const installed = ({ stream, data }: { readonly stream: string; readonly data: FirmwareFacts }) =>
+      install.run(data.releaseId, data.version, data.securityCounter, data.imageHash, subjectOf(stream));
+    const keepFacts = on({
+      DeviceMinted: ({ stream, at, revision, data }) => mint.run({ ...data, uid: subjectOf(stream), at, revision }),
+      FirmwareInstalled: installed,
+      FirmwareUpgraded: installed,
+      AttestationPassed: ({ stream, at }) => attest.run('passed', at, subjectOf(stream)),
+      AttestationFailed: ({ stream, at }) => attest.run('failed', at, subjectOf(stream)),
+      TrustBundleFollowed: ({ stream, data }) => follow.run(data.version, subjectOf(stream)),
+      DeviceReturnedToService: ({ stream, data }) => comeBack.run(data.objId, data.generation, subjectOf(stream)),
+    });
+    const keepStatus = (event: Recorded<DeviceEvent['type']>, uid: string): void => {
+      const { at, revision } = event;
+      const row = movesDevice(event.type) ? find.get(uid) : undefined;
+      if (row === undefined) return void touch.run(at, revision, uid);
+      const { status, serial, upgradeFrom, quarantineFrom, suspendedFrom } = { ...standingOf(row), ...deviceMove(standingOf(row), event) };
+      move.run(status, serial ?? null, upgradeFrom ?? null, quarantineFrom ?? null, suspendedFrom ?? null, at, revision, uid);
+    };
+    return event => {
+      if (!event.stream.startsWith(streamPrefix)) return;
+      keepFacts(event);
+      if (event.type !== 'DeviceMinted') keepStatus(event as Recorded<DeviceEvent['type']>, subjectOf(event.stream));
     };
   },
 };
 
 const streamPrefix = 'device-';
+
+type StandingRow = Pick<DeviceRow, 'status' | 'serial' | 'upgrade_from' | 'quarantine_from' | 'suspended_from'>;
+
+const standingOf = ({ status, serial, upgrade_from, quarantine_from, suspended_from }: StandingRow): DeviceStanding => ({
+  status,
+  ...(serial !== null && { serial }),
+  ...(upgrade_from !== null && { upgradeFrom: upgrade_from }),
+  ...(quarantine_from !== null && { quarantineFrom: quarantine_from }),
+  ...(suspended_from !== null && { suspendedFrom: suspended_from }),
+});
 
 export type DevicePage = {
   readonly line?: string;
@@ -119,7 +115,7 @@ export type DevicePage = {
   readonly limit: number;
 };
 
-const inField = ['IN_SERVICE', 'UPGRADING', 'QUARANTINED'];
+const inField: readonly DeviceStatus[] = ['IN_SERVICE', 'UPGRADING', 'QUARANTINED'];
 const isBehind = (version: number) => (eb: ExpressionBuilder<DeviceTables, 'devices'>) =>
   eb.and([eb('status', 'in', inField), eb.or([eb('trust_bundle_version', '<', version), eb('trust_bundle_version', 'is', null)])]);
 
@@ -129,7 +125,7 @@ export const deviceQueries = (db: Kysely<DeviceTables>) => ({
   page({ line, status, jobId, trustBelow, after, limit }: DevicePage) {
     let query = db.selectFrom('devices').selectAll().orderBy('uid').limit(limit);
     if (line !== undefined) query = query.where('line', '=', line);
-    if (status !== undefined) query = query.where('status', '=', status);
+    if (status !== undefined) query = query.where('status', '=', status as DeviceStatus);
     if (jobId !== undefined) query = query.where('job_id', '=', jobId);
     if (trustBelow !== undefined) query = query.where(isBehind(trustBelow));
     if (after !== undefined) query = query.where('uid', '>', after);

@@ -1,12 +1,14 @@
 import type { Kysely } from 'kysely';
-import type { Projection } from './projection.ts';
+import { type GatewayStatus, gatewayWalk } from '../domain/gateway.ts';
+import { on, type Projection, subjectOf } from './projection.ts';
+import { statusColumn } from './statusColumn.ts';
 
 /** Gateways and the devices attached to them (R84, T20). */
 
 export type GatewayRow = {
   gateway_id: string;
   name: string;
-  status: 'REGISTERED' | 'ACTIVE' | 'SUSPENDED' | 'REVOKED';
+  status: GatewayStatus;
   serial: string | null;
   not_after: string | null;
   /** The newest trust bundle that it said it has; 0 before. */
@@ -15,12 +17,6 @@ export type GatewayRow = {
 };
 type GatewayDeviceRow = { gateway_id: string; uid: string; attached_at: string };
 export type GatewayTables = { gateways: GatewayRow; gateway_devices: GatewayDeviceRow };
-
-const statuses: Readonly<Record<string, GatewayRow['status']>> = {
-  GatewaySuspended: 'SUSPENDED',
-  GatewayResumed: 'ACTIVE',
-  GatewayRevoked: 'REVOKED',
-};
 
 export const gateways: Projection = {
   name: 'gateways',
@@ -35,28 +31,24 @@ export const gateways: Projection = {
     ) STRICT, WITHOUT ROWID;`,
   writer(db, table) {
     const register = db.prepare(`INSERT OR IGNORE INTO ${table('gateways')} VALUES (?, ?, 'REGISTERED', NULL, NULL, 0, ?)`);
-    const certify = db.prepare(
-      `UPDATE ${table('gateways')} SET serial = ?, not_after = ?, status = CASE status WHEN 'REGISTERED' THEN 'ACTIVE' ELSE status END WHERE gateway_id = ?`,
-    );
-    const move = db.prepare(`UPDATE ${table('gateways')} SET status = ? WHERE gateway_id = ?`);
+    const certify = db.prepare(`UPDATE ${table('gateways')} SET serial = ?, not_after = ? WHERE gateway_id = ?`);
     const apply = db.prepare(`UPDATE ${table('gateways')} SET bundle_version = ? WHERE gateway_id = ?`);
     const attach = db.prepare(`INSERT OR IGNORE INTO ${table('gateway_devices')} VALUES (?, ?, ?)`);
     const detach = db.prepare(`DELETE FROM ${table('gateway_devices')} WHERE gateway_id = ? AND uid = ?`);
-    return ({ stream, type, at, data }) => {
-      if (!stream.startsWith(streamPrefix)) return;
-      const id = stream.slice(streamPrefix.length);
-      const status = statuses[type];
-      if (type === 'GatewayRegistered') register.run(id, String(data.name), at);
-      else if (type === 'GatewayCertified') certify.run(String(data.serial), String(data.notAfter), id);
-      else if (type === 'DeviceAttached') attach.run(id, String(data.uid), at);
-      else if (type === 'DeviceDetached') detach.run(id, String(data.uid));
-      else if (type === 'TrustBundleApplied') apply.run(Number(data.version), id);
-      else if (status !== undefined) move.run(status, id);
+    const keepStatus = statusColumn(db, table('gateways'), 'gateway_id', gatewayWalk);
+    const keepFacts = on({
+      GatewayRegistered: ({ stream, at, data }) => register.run(subjectOf(stream), data.name, at),
+      GatewayCertified: ({ stream, data }) => certify.run(data.serial, data.notAfter, subjectOf(stream)),
+      DeviceAttached: ({ stream, at, data }) => attach.run(subjectOf(stream), data.uid, at),
+      DeviceDetached: ({ stream, data }) => detach.run(subjectOf(stream), data.uid),
+      TrustBundleApplied: ({ stream, data }) => apply.run(data.version, subjectOf(stream)),
+    });
+    return event => {
+      keepFacts(event);
+      keepStatus(event);
     };
   },
 };
-
-const streamPrefix = 'gateway-';
 
 export const gatewayQueries = (db: Kysely<GatewayTables>) => ({
   page: ({ after, limit }: { readonly after?: string | undefined; readonly limit: number }) => {

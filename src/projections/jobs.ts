@@ -1,6 +1,9 @@
 import type { Kysely } from 'kysely';
-import type { RecordedEvent } from '../eventstore/port.ts';
-import type { Projection } from './projection.ts';
+import type { AllotmentEvent } from '../domain/allotmentEvents.ts';
+import { type AllotmentStanding, type AllotmentStatus, allotmentAfter } from '../domain/allotmentState.ts';
+import { type JobEvent, type JobStatus, jobStatusAfter } from '../domain/job.ts';
+import type { Recorded } from '../eventstore/recorded.ts';
+import { on, type Projection, subjectOf, type Write } from './projection.ts';
 import { unitWriter } from './units.ts';
 
 /** Job board: production jobs, the share of every programmer, and every unit that was ever reserved (R82, R83). */
@@ -10,7 +13,7 @@ export type JobRow = {
   line: string;
   planned_count: number;
   scrap_allowance: number;
-  status: string;
+  status: JobStatus;
   bl2_version: string | null;
   app_version: string | null;
   uid_count: number | null;
@@ -18,6 +21,8 @@ export type JobRow = {
   created_at: string;
   released_by: string | null;
   verdict: string | null;
+  /** 1 once a programmer has a share. */
+  is_allotted: number;
 };
 
 export type AllotmentRow = {
@@ -25,8 +30,10 @@ export type AllotmentRow = {
   programmer: string;
   quota: number;
   scrap_allowance: number;
-  status: string;
+  status: AllotmentStatus;
   frozen_reason: string | null;
+  /** 1 while the newest package is in the programmer. */
+  is_imported: number;
   sequence: number;
   reserved: number;
   committed: number;
@@ -62,26 +69,19 @@ export type UnitRow = {
 
 export type JobTables = { jobs: JobRow; allotments: AllotmentRow; units: UnitRow };
 
-const jobStatuses: Readonly<Record<string, string>> = {
-  JobReleased: 'RELEASED',
-  JobSuspended: 'SUSPENDED',
-  JobClosed: 'CLOSED',
-  JobCancelled: 'CANCELLED',
-  JobReconciled: 'RECONCILED',
-};
-
 export const jobs: Projection = {
   name: 'jobs',
-  version: 2,
+  version: 3,
   tables: ['jobs', 'allotments', 'units'],
   schema: table => `
     CREATE TABLE ${table('jobs')} (
       job_id TEXT PRIMARY KEY, line TEXT NOT NULL, planned_count INTEGER NOT NULL, scrap_allowance INTEGER NOT NULL, status TEXT NOT NULL,
-      bl2_version TEXT, app_version TEXT, uid_count INTEGER, created_by TEXT NOT NULL, created_at TEXT NOT NULL, released_by TEXT, verdict TEXT
+      bl2_version TEXT, app_version TEXT, uid_count INTEGER, created_by TEXT NOT NULL, created_at TEXT NOT NULL, released_by TEXT, verdict TEXT,
+      is_allotted INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE ${table('allotments')} (
       job_id TEXT NOT NULL, programmer TEXT NOT NULL, quota INTEGER NOT NULL, scrap_allowance INTEGER NOT NULL, status TEXT NOT NULL,
-      frozen_reason TEXT, sequence INTEGER NOT NULL, reserved INTEGER NOT NULL, committed INTEGER NOT NULL, voided INTEGER NOT NULL,
+      frozen_reason TEXT, is_imported INTEGER NOT NULL, sequence INTEGER NOT NULL, reserved INTEGER NOT NULL, committed INTEGER NOT NULL, voided INTEGER NOT NULL,
       scrapped INTEGER NOT NULL, ledger_number INTEGER NOT NULL, changed_at TEXT NOT NULL, PRIMARY KEY (job_id, programmer)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('allotments')}_programmer ON ${table('allotments')} (programmer);
@@ -96,11 +96,7 @@ export const jobs: Projection = {
     CREATE INDEX ${table('units')}_device_open ON ${table('units')} (finished_at) WHERE device_open = 1;
     CREATE INDEX ${table('units')}_open ON ${table('units')} (waits_until) WHERE finished_at IS NULL;`,
   writer(db, table) {
-    const writers = [
-      jobWriter(db, table('jobs'), table('allotments')),
-      allotmentWriter(db, table('allotments')),
-      unitWriter(db, table('units')),
-    ];
+    const writers = [jobWriter(db, table('jobs')), allotmentWriter(db, table('allotments')), unitWriter(db, table('units'))];
     return event => {
       for (const write of writers) write(event);
     };
@@ -109,70 +105,86 @@ export const jobs: Projection = {
 
 type Db = Parameters<Projection['writer']>[0];
 
-function jobWriter(db: Db, name: string, allotments: string): (event: RecordedEvent) => void {
-  const create = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, 'DRAFT', NULL, NULL, NULL, ?, ?, NULL, NULL)`);
+function jobWriter(db: Db, name: string): Write {
+  const create = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, 'DRAFT', NULL, NULL, NULL, ?, ?, NULL, NULL, 0)`);
   const bind = {
     bl2: db.prepare(`UPDATE ${name} SET bl2_version = ? WHERE job_id = ?`),
     app: db.prepare(`UPDATE ${name} SET app_version = ? WHERE job_id = ?`),
   };
-  const define = db.prepare(
-    `UPDATE ${name} SET status = 'DEFINED' WHERE job_id = ? AND status = 'DRAFT' AND bl2_version IS NOT NULL AND app_version IS NOT NULL`,
-  );
   const list = db.prepare(`UPDATE ${name} SET uid_count = ? WHERE job_id = ?`);
-  const move = db.prepare(`UPDATE ${name} SET status = ? WHERE job_id = ?`);
-  const released = db.prepare(`UPDATE ${name} SET released_by = ? WHERE job_id = ?`);
-  const resume = db.prepare(
-    `UPDATE ${name} SET status = CASE WHEN EXISTS (SELECT 1 FROM ${allotments} a WHERE a.job_id = ${name}.job_id) THEN 'RUNNING' ELSE 'RELEASED' END WHERE job_id = ?`,
-  );
+  const allot = db.prepare(`UPDATE ${name} SET is_allotted = 1 WHERE job_id = ?`);
+  const release = db.prepare(`UPDATE ${name} SET released_by = ? WHERE job_id = ?`);
   const judge = db.prepare(`UPDATE ${name} SET verdict = ? WHERE job_id = ?`);
-  return ({ type, stream, data, at }) => {
-    const jobId = stream.slice('job-'.length);
-    const status = jobStatuses[type];
-    if (type === 'JobCreated') {
-      create.run(jobId, String(data.line), Number(data.plannedCount), Number(data.scrapAllowance), String(data.createdBy), at);
-    } else if (type === 'FirmwareBoundToJob') {
-      bind[data.image === 'bl2' ? 'bl2' : 'app'].run(String(data.version), jobId);
-      define.run(jobId);
-    } else if (type === 'UidListAttached') list.run(Number(data.count), jobId);
-    else if (type === 'AllotmentMade') move.run('RUNNING', jobId);
-    else if (type === 'JobResumed') resume.run(jobId);
-    else if (status !== undefined) move.run(status, jobId);
-    if (type === 'JobReleased') released.run(String(data.by), jobId);
-    if (type === 'JobReconciled') judge.run(String(data.verdict), jobId);
+  const find = db.prepare<JobRow>(`SELECT * FROM ${name} WHERE job_id = ?`);
+  const move = db.prepare(`UPDATE ${name} SET status = ? WHERE job_id = ?`);
+  const keepFacts = on({
+    JobCreated({ stream, at, data }) {
+      create.run(subjectOf(stream), data.line, data.plannedCount, data.scrapAllowance, data.createdBy, at);
+    },
+    FirmwareBoundToJob: ({ stream, data }) => bind[data.image].run(data.version, subjectOf(stream)),
+    UidListAttached: ({ stream, data }) => list.run(data.count, subjectOf(stream)),
+    AllotmentMade: ({ stream }) => allot.run(subjectOf(stream)),
+    JobReleased: ({ stream, data }) => release.run(data.by, subjectOf(stream)),
+    JobReconciled: ({ stream, data }) => judge.run(data.verdict, subjectOf(stream)),
+  });
+  return event => {
+    if (!event.stream.startsWith('job-')) return;
+    keepFacts(event);
+    const row = find.get(subjectOf(event.stream));
+    if (row === undefined) return;
+    const isBound = { bl2: row.bl2_version !== null, app: row.app_version !== null };
+    const standing = { status: row.status, isBound, isAllotted: row.is_allotted === 1 };
+    move.run(jobStatusAfter(standing, event as Recorded<JobEvent['type']>), row.job_id);
   };
 }
 
-function allotmentWriter(db: Db, name: string): (event: RecordedEvent) => void {
+function allotmentWriter(db: Db, name: string): Write {
   const key = 'WHERE job_id = ? AND programmer = ?';
-  const open = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, 'OPEN', NULL, 0, 0, 0, 0, 0, 0, ?)`);
-  const raise = db.prepare(
-    `UPDATE ${name} SET quota = ?, scrap_allowance = ?, status = CASE status WHEN 'EXHAUSTED' THEN 'READY' WHEN 'CLOSED' THEN 'OPEN' ELSE status END, changed_at = ? ${key}`,
-  );
-  const exported = db.prepare(`UPDATE ${name} SET sequence = ?, changed_at = ? ${key}`);
-  const move = db.prepare(`UPDATE ${name} SET status = ?, frozen_reason = ?, changed_at = ? ${key}`);
+  const open = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, 'OPEN', NULL, 0, 0, 0, 0, 0, 0, 0, ?)`);
+  const raise = db.prepare(`UPDATE ${name} SET quota = ?, scrap_allowance = ? ${key}`);
+  const exported = db.prepare(`UPDATE ${name} SET sequence = ? ${key}`);
+  const freeze = db.prepare(`UPDATE ${name} SET frozen_reason = ? ${key}`);
   const count = {
-    UnitReserved: db.prepare(`UPDATE ${name} SET reserved = reserved + 1, changed_at = ? ${key}`),
-    UnitCommitted: db.prepare(`UPDATE ${name} SET committed = committed + 1, changed_at = ? ${key}`),
-    UnitVoided: db.prepare(`UPDATE ${name} SET voided = voided + 1, changed_at = ? ${key}`),
+    reserved: db.prepare(`UPDATE ${name} SET reserved = reserved + 1 ${key}`),
+    committed: db.prepare(`UPDATE ${name} SET committed = committed + 1 ${key}`),
+    voided: db.prepare(`UPDATE ${name} SET voided = voided + 1, scrapped = scrapped + ? ${key}`),
   };
-  const scrap = db.prepare(`UPDATE ${name} SET scrapped = scrapped + 1 ${key}`);
-  const ledger = db.prepare(`UPDATE ${name} SET ledger_number = ?, changed_at = ? ${key}`);
-  return ({ type, stream, data, at }) => {
-    if (!stream.startsWith('allotment-')) return;
-    const [, jobId = '', programmer = ''] = stream.split('-');
-    if (type === 'AllotmentOpened') open.run(jobId, programmer, Number(data.quota), Number(data.scrapAllowance), at);
-    else if (type === 'AllotmentRaised') raise.run(Number(data.quota), Number(data.scrapAllowance), at, jobId, programmer);
-    else if (type === 'PackageExported') exported.run(Number(data.sequence), at, jobId, programmer);
-    else if (type === 'PackageImported') move.run('READY', null, at, jobId, programmer);
-    else if (type === 'AllotmentExhausted') move.run('EXHAUSTED', null, at, jobId, programmer);
-    else if (type === 'AllotmentFrozen') move.run('FROZEN', String(data.reason), at, jobId, programmer);
-    else if (type === 'AllotmentThawed') move.run('READY', null, at, jobId, programmer);
-    else if (type === 'AllotmentClosed') move.run('CLOSED', null, at, jobId, programmer);
-    else if (type === 'LedgerSegmentAccepted') ledger.run(Number(data.to), at, jobId, programmer);
-    else if (type === 'UnitReserved' || type === 'UnitCommitted' || type === 'UnitVoided') count[type].run(at, jobId, programmer);
-    if (type === 'UnitVoided' && data.scrapped === true) scrap.run(jobId, programmer);
+  const ledger = db.prepare(`UPDATE ${name} SET ledger_number = ? ${key}`);
+  const find = db.prepare<AllotmentRow>(`SELECT * FROM ${name} ${key}`);
+  const move = db.prepare(`UPDATE ${name} SET status = ?, is_imported = ?, changed_at = ? ${key}`);
+  const keepFacts = on({
+    AllotmentOpened: ({ stream, at, data }) => open.run(...idsOf(stream), data.quota, data.scrapAllowance, at),
+    AllotmentRaised: ({ stream, data }) => raise.run(data.quota, data.scrapAllowance, ...idsOf(stream)),
+    PackageExported: ({ stream, data }) => exported.run(data.sequence, ...idsOf(stream)),
+    AllotmentFrozen: ({ stream, data }) => freeze.run(data.reason, ...idsOf(stream)),
+    AllotmentThawed: ({ stream }) => freeze.run(null, ...idsOf(stream)),
+    AllotmentClosed: ({ stream }) => freeze.run(null, ...idsOf(stream)),
+    LedgerSegmentAccepted: ({ stream, data }) => ledger.run(data.to, ...idsOf(stream)),
+    UnitReserved: ({ stream }) => count.reserved.run(...idsOf(stream)),
+    UnitCommitted: ({ stream }) => count.committed.run(...idsOf(stream)),
+    UnitVoided: ({ stream, data }) => count.voided.run(data.scrapped ? 1 : 0, ...idsOf(stream)),
+  });
+  return event => {
+    if (!event.stream.startsWith('allotment-')) return;
+    keepFacts(event);
+    const row = find.get(...idsOf(event.stream));
+    if (row === undefined) return;
+    const { status, isImported } = allotmentAfter(standingOf(row), event as Recorded<AllotmentEvent['type']>);
+    move.run(status, isImported ? 1 : 0, event.at, row.job_id, row.programmer);
   };
 }
+
+function standingOf(row: AllotmentRow): AllotmentStanding {
+  const { status, quota, scrap_allowance: scrapAllowance, reserved, committed, voided, scrapped } = row;
+  const open = reserved - committed - voided;
+  return { status, isImported: row.is_imported === 1, quota, scrapAllowance, open, committed, scrapped };
+}
+
+/** `allotment-{job}-{programmer}` */
+const idsOf = (stream: string): readonly [string, string] => {
+  const [, jobId = '', programmer = ''] = stream.split('-');
+  return [jobId, programmer];
+};
 
 export const jobQueries = (db: Kysely<JobTables>) => ({
   page: ({
@@ -185,7 +197,7 @@ export const jobQueries = (db: Kysely<JobTables>) => ({
     readonly limit: number;
   }) => {
     let query = db.selectFrom('jobs').selectAll().orderBy('job_id').limit(limit);
-    if (status !== undefined) query = query.where('status', '=', status);
+    if (status !== undefined) query = query.where('status', '=', status as JobStatus);
     if (after !== undefined) query = query.where('job_id', '>', after);
     return query.execute();
   },

@@ -1,6 +1,7 @@
 import type { Kysely } from 'kysely';
-import type { FirmwareUpload } from '../domain/release.ts';
-import type { Projection } from './projection.ts';
+import { type ReleaseStatus, releaseWalk } from '../domain/release.ts';
+import { on, type Projection } from './projection.ts';
+import { statusColumn } from './statusColumn.ts';
 
 /** Product lines and firmware releases, as lists. */
 
@@ -12,17 +13,11 @@ export type ReleaseRow = {
   security_counter: number;
   image_hash: string;
   body_bytes: number;
-  status: 'UPLOADED' | 'APPROVED' | 'PUBLISHED' | 'WITHDRAWN';
+  status: ReleaseStatus;
   uploaded_by: string;
   uploaded_at: string;
 };
 export type ReleaseTables = { product_lines: { line: string; defined_at: string }; releases: ReleaseRow };
-
-const statuses: Readonly<Record<string, ReleaseRow['status']>> = {
-  ReleaseApproved: 'APPROVED',
-  ReleasePublished: 'PUBLISHED',
-  ReleaseWithdrawn: 'WITHDRAWN',
-};
 
 export const releases: Projection = {
   name: 'releases',
@@ -39,14 +34,17 @@ export const releases: Projection = {
   writer(db, table) {
     const define = db.prepare(`INSERT OR IGNORE INTO ${table('product_lines')} VALUES (?, ?)`);
     const insert = db.prepare(`INSERT OR IGNORE INTO ${table('releases')} VALUES (?, ?, ?, ?, ?, ?, ?, 'UPLOADED', ?, ?)`);
-    const move = db.prepare(`UPDATE ${table('releases')} SET status = ? WHERE release_id = ?`);
+    const keepStatus = statusColumn(db, table('releases'), 'release_id', releaseWalk);
+    const keepFacts = on({
+      LineDefined: ({ data, at }) => define.run(data.line, at),
+      FirmwareUploaded: ({ data, at }) => {
+        const { releaseId, line, image, version, securityCounter, imageHash, size, uploadedBy } = data;
+        insert.run(releaseId, line, image, version, securityCounter, imageHash, size, uploadedBy, at);
+      },
+    });
     return event => {
-      const status = statuses[event.type];
-      if (event.type === 'LineDefined') define.run(String(event.data.line), event.at);
-      else if (event.type === 'FirmwareUploaded') {
-        const { releaseId, line, image, version, securityCounter, imageHash, size, uploadedBy } = event.data as FirmwareUpload;
-        insert.run(releaseId, line, image, version, securityCounter, imageHash, size, uploadedBy, event.at);
-      } else if (status !== undefined) move.run(status, event.stream.slice('release-'.length));
+      keepFacts(event);
+      keepStatus(event);
     };
   },
 };

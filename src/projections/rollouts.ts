@@ -1,5 +1,8 @@
 import type { Kysely } from 'kysely';
-import type { Projection } from './projection.ts';
+import { type RolloutStatus, rolloutWalk } from '../domain/rollout.ts';
+import type { Recorded } from '../eventstore/recorded.ts';
+import { on, type Projection, subjectOf } from './projection.ts';
+import { statusColumn } from './statusColumn.ts';
 
 /** Progress of rollouts. A device counts as upgraded by FirmwareUpgraded alone, which only evidence leads to (I18, RULE-18). */
 
@@ -7,7 +10,7 @@ export type RolloutRow = {
   rollout_id: string;
   release_id: string;
   line: string;
-  status: 'PLANNED' | 'APPROVED' | 'RUNNING' | 'PAUSED' | 'HALTED' | 'COMPLETED' | 'ABORTED';
+  status: RolloutStatus;
   planned_by: string;
   planned_at: string;
   groups: number;
@@ -28,21 +31,6 @@ export type RolloutDeviceRow = {
 };
 export type RolloutTables = { rollouts: RolloutRow; rollout_devices: RolloutDeviceRow };
 
-const statuses: Readonly<Record<string, RolloutRow['status']>> = {
-  RolloutApproved: 'APPROVED',
-  RolloutStarted: 'RUNNING',
-  RolloutPaused: 'PAUSED',
-  RolloutResumed: 'RUNNING',
-  RolloutHalted: 'HALTED',
-  RolloutCompleted: 'COMPLETED',
-  RolloutAborted: 'ABORTED',
-};
-const deviceStatuses: Readonly<Record<string, RolloutDeviceRow['status']>> = {
-  UpgradeStarted: 'started',
-  FirmwareUpgraded: 'upgraded',
-  UpgradeFailed: 'failed',
-};
-
 export const rollouts: Projection = {
   name: 'rollouts',
   version: 1,
@@ -62,29 +50,36 @@ export const rollouts: Projection = {
   writer(db, table) {
     const [name, devices] = [table('rollouts'), table('rollout_devices')];
     const plan = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, 'PLANNED', ?, ?, ?, 0, 0, 0, NULL)`);
-    const move = db.prepare(`UPDATE ${name} SET status = ?, reason = ? WHERE rollout_id = ?`);
+    const explain = db.prepare(`UPDATE ${name} SET reason = ? WHERE rollout_id = ?`);
     const start = db.prepare(`UPDATE ${name} SET started_groups = started_groups + 1, devices = devices + ? WHERE rollout_id = ?`);
     const pass = db.prepare(`UPDATE ${name} SET passed_groups = passed_groups + 1 WHERE rollout_id = ?`);
     const offer = db.prepare(`INSERT OR IGNORE INTO ${devices} VALUES (?, ?, ?, 'offered', NULL, ?, ?)`);
     const advance = db.prepare(`UPDATE ${devices} SET status = ?, reason = ?, changed_at = ? WHERE offer_id = ?`);
-    return ({ stream, type, at, data }) => {
-      const id = stream.slice(stream.indexOf('-') + 1);
-      const reason = data.reason === undefined ? null : String(data.reason);
-      const [status, deviceStatus] = [statuses[type], deviceStatuses[type]];
-      if (type === 'RolloutPlanned') {
-        const { releaseId, line, plannedBy, groups } = data as {
-          releaseId: string;
-          line: string;
-          plannedBy: string;
-          groups: readonly unknown[];
-        };
-        plan.run(id, releaseId, line, plannedBy, at, groups.length);
-      } else if (type === 'GroupStarted') start.run(Number(data.deviceCount), id);
-      else if (type === 'GroupPassed') pass.run(id);
-      else if (type === 'FirmwareOffered' && data.rolloutId !== undefined)
-        offer.run(String(data.offerId), String(data.rolloutId), id, at, at);
-      else if (deviceStatus !== undefined) advance.run(deviceStatus, reason, at, String(data.offerId));
-      else if (status !== undefined) move.run(status, reason, id);
+    const keepStatus = statusColumn(db, name, 'rollout_id', rolloutWalk);
+    const because = ({ stream, data: { reason } }: Recorded<'RolloutPaused' | 'RolloutHalted' | 'RolloutAborted'>) =>
+      explain.run(reason, subjectOf(stream));
+    const noReason = ({ stream }: Recorded) => explain.run(null, subjectOf(stream));
+    const keepFacts = on({
+      RolloutPlanned({ stream, at, data: { releaseId, line, plannedBy, groups } }) {
+        plan.run(subjectOf(stream), releaseId, line, plannedBy, at, groups.length);
+      },
+      GroupStarted: ({ stream, data }) => start.run(data.deviceCount, subjectOf(stream)),
+      GroupPassed: ({ stream }) => pass.run(subjectOf(stream)),
+      RolloutPaused: because,
+      RolloutHalted: because,
+      RolloutAborted: because,
+      RolloutResumed: noReason,
+      RolloutCompleted: noReason,
+      FirmwareOffered({ stream, at, data: { offerId, rolloutId } }) {
+        if (rolloutId !== undefined) offer.run(offerId, rolloutId, subjectOf(stream), at, at);
+      },
+      UpgradeStarted: ({ at, data }) => advance.run('started', null, at, data.offerId),
+      FirmwareUpgraded: ({ at, data }) => advance.run('upgraded', null, at, data.offerId),
+      UpgradeFailed: ({ at, data }) => advance.run('failed', data.reason, at, data.offerId),
+    });
+    return event => {
+      keepFacts(event);
+      keepStatus(event);
     };
   },
 };

@@ -1,7 +1,8 @@
 /** Keeps the read models up with the event store: one live group of builds that moves together, and builds that catch up beside it. */
 import type Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
-import type { EventStore, RecordedEvent, Subscription } from '../eventstore/port.ts';
+import type { EventStore, Subscription } from '../eventstore/port.ts';
+import { type Recorded, subscribe } from '../eventstore/recorded.ts';
 import { applyBatch } from './batch.ts';
 import { type Build, openBuilds, requireNames } from './builds.ts';
 import { openReadModelWriter } from './database.ts';
@@ -71,7 +72,7 @@ function projectAll(db: Database, { store, projections, onTrouble = () => {} }: 
   let outage: string | undefined;
   let closed = false;
 
-  const project = (group: Group, events: readonly RecordedEvent[]) => {
+  const project = (group: Group, events: readonly Recorded[]) => {
     for (const { projection, fault } of applyBatch(db, builds, group.builds, events)) {
       onTrouble({ projection: projection.name, position: fault?.position ?? 0, message: fault?.message ?? '' });
     }
@@ -102,7 +103,7 @@ function projectAll(db: Database, { store, projections, onTrouble = () => {} }: 
   };
   const run = (group: Group) => {
     groups.add(group);
-    const subscription = store.subscribe(group.position, events => project(group, events));
+    const subscription = subscribe(store, group.position, events => project(group, events));
     group.subscription = subscription;
     void subscription.ended.then(error => {
       if (error === undefined || closed) return;

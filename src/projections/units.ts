@@ -1,23 +1,10 @@
-import type { Unit } from '../domain/allotmentEvents.ts';
 import { unitLifetimeMs } from '../domain/allotmentState.ts';
 import { timeAfter } from '../domain/rules.ts';
-import type { RecordedEvent } from '../eventstore/port.ts';
-import type { Projection } from './projection.ts';
+import { on, type Projection, subjectOf, type Write } from './projection.ts';
 
 /** Writes the table of units: one row per reservation, moved on by the events of its allotment and of its device. */
 
-/** Device events that move the unit that is being built on this chip. */
-const steps: Readonly<Record<string, string>> = {
-  DeviceCertified: 'CERTIFIED',
-  DebugLocked: 'LOCKED',
-  ProgrammingSessionAuthenticated: 'AUTHENTICATED',
-  FirmwareInstalled: 'INSTALLED',
-};
-
-/** Device events after which the device needs nothing more from its unit. */
-const endings = new Set(['ProvisioningCompleted', 'DeviceFailed', 'DeviceScrapped']);
-
-export function unitWriter(db: Parameters<Projection['writer']>[0], name: string): (event: RecordedEvent) => void {
+export function unitWriter(db: Parameters<Projection['writer']>[0], name: string): Write {
   const reserve = db.prepare(
     `INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, 'RESERVED', NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, 0, 0, ?)`,
   );
@@ -37,27 +24,39 @@ export function unitWriter(db: Parameters<Projection['writer']>[0], name: string
   );
   const begin = db.prepare(`UPDATE ${name} SET device_open = 1 WHERE grant_id = ?`);
   const end = db.prepare(`UPDATE ${name} SET device_open = 0 WHERE uid = ?`);
-  return ({ type, stream, data, at }) => {
-    if (type === 'UnitReserved') {
+  return on({
+    UnitReserved({ stream, at, data: { grantId, uid, objId, number, expiresAt } }) {
       const [, jobId = '', programmer = ''] = stream.split('-');
-      const { grantId, uid, objId, number, expiresAt } = data as Unit;
       reserve.run(grantId, jobId, programmer, uid, objId, number, expiresAt, at, expiresAt);
-    } else if (type === 'UnitCommitted') finish.run('COMMITTED', null, at, String(data.grantId));
-    else if (type === 'UnitVoided')
-      finish.run(data.scrapped === true ? 'SCRAPPED' : 'VOIDED', String(data.reason), at, String(data.grantId));
-    else if (type === 'GrantRenewed') renew.run(String(data.expiresAt), String(data.expiresAt), String(data.grantId));
-    // With the bootloader goes the key to burn: from here on the chip may be lost with the unit.
-    else if (type === 'ImageSigned' && data.image === 'bl2') wait.run(timeAfter(at, unitLifetimeMs), stream.slice('grant-'.length));
-    if (!stream.startsWith('device-')) return;
-    const uid = stream.slice('device-'.length);
-    const status = steps[type];
-    if (status !== undefined) move.run(status, uid);
-    if (type === 'DeviceMinted') begin.run(String(data.grantId));
-    else if (endings.has(type)) end.run(uid);
-    if (type === 'DeviceCertified') certify.run(String(data.serial), at, uid);
-    else if (type === 'DebugLocked') lock.run(at, uid);
-    else if (type === 'BootKeyBurned' && data.slot === 'bl2') root.run(uid);
-    else if (type === 'FirmwareInstalled' || type === 'FirmwareUpgraded') install.run(String(data.version), String(data.imageHash), uid);
-    else if (type === 'DevicePutInService') seen.run(uid);
-  };
+    },
+    GrantRenewed: ({ data: { grantId, expiresAt } }) => renew.run(expiresAt, expiresAt, grantId),
+    ImageSigned({ stream, at, data }) {
+      // With the bootloader goes the key to burn: from here on the chip may be lost with the unit.
+      if (data.image === 'bl2') wait.run(timeAfter(at, unitLifetimeMs), subjectOf(stream));
+    },
+    UnitCommitted: ({ at, data }) => finish.run('COMMITTED', null, at, data.grantId),
+    UnitVoided: ({ at, data }) => finish.run(data.scrapped ? 'SCRAPPED' : 'VOIDED', data.reason, at, data.grantId),
+    DeviceMinted: ({ data }) => begin.run(data.grantId),
+    DeviceCertified({ stream, at, data }) {
+      move.run('CERTIFIED', subjectOf(stream));
+      certify.run(data.serial, at, subjectOf(stream));
+    },
+    BootKeyBurned({ stream, data }) {
+      if (data.slot === 'bl2') root.run(subjectOf(stream));
+    },
+    DebugLocked({ stream, at }) {
+      move.run('LOCKED', subjectOf(stream));
+      lock.run(at, subjectOf(stream));
+    },
+    ProgrammingSessionAuthenticated: ({ stream }) => move.run('AUTHENTICATED', subjectOf(stream)),
+    FirmwareInstalled({ stream, data }) {
+      move.run('INSTALLED', subjectOf(stream));
+      install.run(data.version, data.imageHash, subjectOf(stream));
+    },
+    FirmwareUpgraded: ({ stream, data }) => install.run(data.version, data.imageHash, subjectOf(stream)),
+    ProvisioningCompleted: ({ stream }) => end.run(subjectOf(stream)),
+    DeviceFailed: ({ stream }) => end.run(subjectOf(stream)),
+    DeviceScrapped: ({ stream }) => end.run(subjectOf(stream)),
+    DevicePutInService: ({ stream }) => seen.run(subjectOf(stream)),
+  });
 }

@@ -11,6 +11,7 @@ import { type CertificationEvent, certification } from '../../src/domain/certifi
 import { type Decider, fold } from '../../src/domain/decider.ts';
 import { device } from '../../src/domain/device.ts';
 import type { DeviceEvent } from '../../src/domain/deviceEvents.ts';
+import type { DomainEvent } from '../../src/domain/events.ts';
 import { type ExpiryEvent, expiry } from '../../src/domain/expiry.ts';
 import { type GatewayEvent, gateway } from '../../src/domain/gateway.ts';
 import { type JobEvent, job } from '../../src/domain/job.ts';
@@ -26,23 +27,7 @@ import type { JsonObject } from '../../src/eventstore/port.ts';
 type Named<Event extends { readonly type: string }> = Record<Event['type'], true>;
 
 /** Every event's data fits the store as it is. */
-type AnyEvent =
-  | AllotmentEvent
-  | AuthorityEvent
-  | BulkRevocationEvent
-  | CeremoniesEvent
-  | CertificationEvent
-  | ExpiryEvent
-  | DeviceEvent
-  | GatewayEvent
-  | JobEvent
-  | LineEvent
-  | OperatorsEvent
-  | ProgrammerEvent
-  | PublicKeyEvent
-  | ReleaseEvent
-  | RolloutEvent;
-const storable: AnyEvent['data'] extends JsonObject ? true : false = true;
+const storable: DomainEvent['data'] extends JsonObject ? true : false = true;
 
 const allotmentEvents: Named<AllotmentEvent> = {
   AllotmentOpened: true,

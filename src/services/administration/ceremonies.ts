@@ -3,6 +3,7 @@ import { type CaUse, firstRootId } from '../../domain/authorityEvents.ts';
 import { type CeremonyAction, ceremonies, ceremoniesStream, ceremonyOf, type KnownCeremony } from '../../domain/ceremonies.ts';
 import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
+import { historyOf } from '../../eventstore/recorded.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { nextIcaId } from '../authority/issuingCa.ts';
 import type { Alarms } from '../base/alarms.ts';
@@ -86,11 +87,10 @@ export async function ceremonyRecord(ctx: Context, id: string): Promise<string> 
 
 /** The record of the ceremony that began the project. */
 async function firstRootRecord(ctx: Context): Promise<string> {
-  const events = await ctx.store.readStream(authorityStream(ctx.project));
-  const made = events.find(({ type }) => type === 'RootCaEstablished');
+  const [made] = await historyOf(ctx.store, authorityStream(ctx.project), 'RootCaEstablished');
   const [first] = (await authorityOf(ctx)).roots;
   if (made === undefined || first === undefined) throw new NusecError('NOT_FOUND', 'the project has no root');
-  const approvers = (made.data.approvers as readonly string[]).map(name => `operator:${name}`);
+  const approvers = made.data.approvers.map(name => `operator:${name}`);
   const fields = {
     project: ctx.project,
     action: 'establishRoot',

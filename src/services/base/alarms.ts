@@ -1,4 +1,5 @@
 import { NusecError } from '../../errors.ts';
+import { newEvent } from '../../eventstore/recorded.ts';
 import type { Context } from './context.ts';
 import { nowIso } from './context.ts';
 
@@ -33,7 +34,8 @@ export function createAlarms(ctx: Context): Alarms {
       last.delete(name);
       last.set(name, now);
       if (last.size > maxRemembered) last.delete(last.keys().next().value as string);
-      const event = { type: 'AlarmRaised', id: ctx.newId(), at: nowIso(ctx), by: 'system:alarms', data: { code, subject, detail } };
+      const envelope = { id: ctx.newId(), at: nowIso(ctx), by: 'system:alarms' };
+      const event = newEvent('AlarmRaised', { code, subject, detail }, envelope);
       await ctx.store.commit({ appends: [{ stream: `alarm-${subject}`, expected: 'any', events: [event] }], epoch: ctx.epoch });
     },
   };

@@ -1,7 +1,8 @@
 import { toHex } from '../../bytes.ts';
 import type { Decider } from '../../domain/decider.ts';
+import type { DomainEvent } from '../../domain/events.ts';
 import type { BlobStore } from '../../eventstore/blobs.ts';
-import { type DomainEvent, type Handled, handle, handleOn, loadState, type Read } from '../../eventstore/handle.ts';
+import { type Handled, handle, handleOn, loadState, type Read, type StorableEvent } from '../../eventstore/handle.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import type { BootKeys } from '../../keystore/bootKeys.ts';
 import type { Keystore } from '../../keystore/port.ts';
@@ -65,7 +66,7 @@ export function executeOn<Command, State, Event extends DomainEvent>(
 }
 
 /** The present state of an aggregate. */
-export async function stateOf<Command, State, Event extends DomainEvent>(
+export async function stateOf<Command, State, Event extends StorableEvent>(
   ctx: Context,
   decider: Decider<Command, State, Event>,
   stream: string,

@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Settings } from '../../config.ts';
+import type { EventMap, EventType } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
 import type { JsonObject } from '../../eventstore/port.ts';
+import { newEvent } from '../../eventstore/recorded.ts';
 import { openSqliteStore } from '../../eventstore/sqlite.ts';
 import { makeFolder } from '../../folder.ts';
 import { type BackupContent, restoreBackup, writeBackup } from '../../keystore/backup.ts';
@@ -152,13 +154,13 @@ async function withCustody<Result>(settings: Settings, work: (custody: Custody) 
 }
 
 /** @returns false when there is no store here */
-async function recordCare(settings: Settings, type: string, data: JsonObject): Promise<boolean> {
+async function recordCare<Type extends EventType>(settings: Settings, type: Type, data: EventMap[Type] & JsonObject): Promise<boolean> {
   const file = join(settings.dataDir, 'events.db');
   if (!existsSync(file)) return false;
   const store = await openSqliteStore({ file });
   try {
-    const event = { type, id: createIdSource()(), at: new Date().toISOString(), by: 'system:keystore', data };
-    await store.append('keystore', 'any', [event]);
+    const envelope = { id: createIdSource()(), at: new Date().toISOString(), by: 'system:keystore' };
+    await store.append('keystore', 'any', [newEvent(type, data, envelope)]);
     return true;
   } finally {
     await store.close();

@@ -1,4 +1,5 @@
 import { gateway, gatewayStream, mayServe } from '../../domain/gateway.ts';
+import { subscribe } from '../../eventstore/recorded.ts';
 import { gatewayQueries } from '../../projections/gateways.ts';
 import { type Context, stateOf } from '../base/context.ts';
 
@@ -26,7 +27,7 @@ export async function startAttachments(ctx: Context): Promise<Attachments> {
   await ctx.reads.waitFor(start, { projections: ['gateways'], timeoutMs: 60_000 });
   for (const gatewayId of await gatewayQueries(ctx.reads.db).ids()) await read(gatewayId);
   let known = start;
-  const subscription = ctx.store.subscribe(start, async events => {
+  const subscription = subscribe(ctx.store, start, async events => {
     const changed = new Set(events.filter(event => event.stream.startsWith(streamPrefix)).map(event => event.stream));
     for (const stream of changed) await read(stream.slice(streamPrefix.length));
     known = events.at(-1)?.position ?? known;

@@ -1,5 +1,7 @@
 import { fromHex } from '../../bytes.ts';
 import { authorityStream } from '../../domain/authority.ts';
+import type { EventType } from '../../domain/events.ts';
+import { subscribe } from '../../eventstore/recorded.ts';
 import { maxRevokedTold } from '../../mqttMessages.ts';
 import { certificateQueries } from '../../projections/certificates.ts';
 import { currentTrustBundle, rootForReader } from '../authority/trustBundle.ts';
@@ -21,7 +23,7 @@ export type GatewayBundles = {
 export type GatewayBundlesParts = { readonly ctx: Context; readonly revocations: Revocations; readonly attachments: Attachments };
 
 const streamPrefix = 'gateway-';
-const attachmentChanges = new Set(['DeviceAttached', 'DeviceDetached', 'GatewayResumed']);
+const attachmentChanges = new Set<EventType>(['DeviceAttached', 'DeviceDetached', 'GatewayResumed']);
 
 export function startGatewayBundles({ ctx, revocations, attachments }: GatewayBundlesParts): GatewayBundles {
   const listeners: ((gatewayIds: readonly string[] | undefined) => void)[] = [];
@@ -31,7 +33,7 @@ export function startGatewayBundles({ ctx, revocations, attachments }: GatewayBu
   revocations.onChange(({ kind, subject }) => {
     if (kind === 'device') tell(attachments.gatewaysOf(subject));
   });
-  const subscription = ctx.store.subscribe(ctx.store.head(), async events => {
+  const subscription = subscribe(ctx.store, ctx.store.head(), async events => {
     if (events.some(({ type, stream }) => type === 'TrustBundlePublished' && stream === authorityStream(ctx.project)))
       return tell(undefined);
     const changed = events.filter(({ type, stream }) => attachmentChanges.has(type) && stream.startsWith(streamPrefix));

@@ -5,6 +5,7 @@ import type { LivingDevice } from '../../domain/deviceState.ts';
 import { release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
 import { parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
+import { historyOf } from '../../eventstore/recorded.ts';
 import { lru } from '../../lru.ts';
 import { bodyBlockHashes, type Delivery, deliveryBlockHashes } from '../../ota/blocks.ts';
 import { deviceTrailer, signInput } from '../../ota/build.ts';
@@ -101,8 +102,8 @@ async function trailerOf(ctx: Context, state: LivingDevice, known: UploadedRelea
 
 /** The revision of the offer's event strictly rises per device, so it is the job's sequence; the job expires counted from the offer. */
 async function offerFacts(ctx: Context, uid: string, offerId: string): Promise<{ readonly sequence: number; readonly expires: number }> {
-  const events = await ctx.store.readStream(deviceStream(uid));
-  const offered = events.find(({ type, data }) => type === 'FirmwareOffered' && data.offerId === offerId);
+  const offers = await historyOf(ctx.store, deviceStream(uid), 'FirmwareOffered');
+  const offered = offers.find(({ data }) => data.offerId === offerId);
   if (offered === undefined) throw new NusecError('DEVICE_STATE', 'this offer was never made');
   return { sequence: offered.revision, expires: Math.floor(Date.parse(offered.at) / 1000) + otaJobLifetimeDays * 86_400 };
 }

@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { device, deviceStream } from '../../domain/device.ts';
+import type { EventType } from '../../domain/events.ts';
 import { line, lineStream } from '../../domain/line.ts';
 import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { type PlannedRollout, type RolloutCommand, rollout, rolloutStream } from '../../domain/rollout.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
+import { subscribe } from '../../eventstore/recorded.ts';
 import { type RolloutDeviceRow, rolloutQueries } from '../../projections/rollouts.ts';
 import { dayMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
@@ -38,7 +40,7 @@ export type RolloutTimes = {
 const defaultRolloutTimes: RolloutTimes = { pauseMs: 100, timerMs: 30_000, staleMs: dayMs };
 
 const by = 'system:rollouts';
-const wakingTypes: ReadonlySet<string> = new Set(['UpgradeFailed', 'FirmwareUpgraded']);
+const wakingTypes: ReadonlySet<EventType> = new Set(['UpgradeFailed', 'FirmwareUpgraded']);
 
 type Followed = {
   /** Told that there is a job for them, since the start or the last pause. */
@@ -95,7 +97,7 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
   const start = ctx.store.head();
   await ctx.reads.waitFor(start, { projections: ['rollouts'], timeoutMs: 60_000 });
   for (const rolloutId of await rolloutQueries(ctx.reads.db).running()) wake(rolloutId);
-  const subscription = ctx.store.subscribe(start, events => {
+  const subscription = subscribe(ctx.store, start, events => {
     if (events.some(({ type }) => wakingTypes.has(type))) wakeAll();
     for (const { stream, type } of events) {
       if (!stream.startsWith(streamPrefix)) continue;

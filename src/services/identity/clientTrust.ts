@@ -1,4 +1,6 @@
 import { authorityStream } from '../../domain/authority.ts';
+import type { EventType } from '../../domain/events.ts';
+import { subscribe } from '../../eventstore/recorded.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { trustedIssuers, trustedRoots } from '../authority/authority.ts';
 import { retiredRoots } from '../authority/olderRoots.ts';
@@ -24,8 +26,14 @@ export async function startClientTrust(ctx: Context, revocations: Revocations): 
   let anchors = await read();
   const listeners = new Set<() => void>();
   const stream = authorityStream(ctx.project);
-  const changes = new Set(['IssuingCaActivated', 'IssuingCaEstablished', 'IssuingCaCompromised', 'RootCaRolled', 'RootCaRetired']);
-  const subscription = ctx.store.subscribe(ctx.store.head(), async events => {
+  const changes = new Set<EventType>([
+    'IssuingCaActivated',
+    'IssuingCaEstablished',
+    'IssuingCaCompromised',
+    'RootCaRolled',
+    'RootCaRetired',
+  ]);
+  const subscription = subscribe(ctx.store, ctx.store.head(), async events => {
     if (!events.some(event => event.stream === stream && changes.has(event.type))) return;
     anchors = await read();
     for (const listener of listeners) listener();

@@ -4,6 +4,7 @@ import { ledgerGenesisHex } from '../../domain/allotmentEvents.ts';
 import type { OpenedAllotment } from '../../domain/allotmentState.ts';
 import { type Discrepancy, job, jobStream } from '../../domain/job.ts';
 import { NusecError } from '../../errors.ts';
+import { historyOf } from '../../eventstore/recorded.ts';
 import { type LedgerRecord, ledgerHeadOf, maxSegmentRecords, readLedgerRecord, verifyLedgerSegment } from '../../production/ledger.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
@@ -134,8 +135,8 @@ async function countReserves(ctx: Context, stream: string, ledger: Ledger): Prom
 }
 
 async function grantedNumbers(ctx: Context, stream: string): Promise<ReadonlySet<number>> {
-  const events = await ctx.store.readStream(stream);
-  return new Set(events.filter(event => event.type === 'UnitReserved').map(event => Number(event.data.ledgerNumber)));
+  const reservations = await historyOf(ctx.store, stream, 'UnitReserved');
+  return new Set(reservations.map(({ data }) => data.ledgerNumber));
 }
 
 /** How far back a void looks for its reservation. */

@@ -2,6 +2,7 @@ import { allotmentStream } from '../../domain/allotment.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireBoundFirmware } from '../../domain/job.ts';
 import { NusecError } from '../../errors.ts';
+import { historyOf } from '../../eventstore/recorded.ts';
 import { jobQueries, type UnitRow } from '../../projections/jobs.ts';
 import { type Context, nowIso, stateOf } from '../base/context.ts';
 import { allotmentOf, jobOf } from './jobs.ts';
@@ -42,10 +43,11 @@ async function settle(ctx: Context, { job_id, programmer, grant_id, uid }: UnitR
   const outcome = outcomeOf(await allotmentOf(ctx, job_id, programmer), grant_id);
   if (outcome === 'voided') await finishVoid(ctx, state, by);
   if (outcome !== 'committed') return;
-  const events = await ctx.store.readStream(allotmentStream(job_id, programmer));
-  const committed = events.findLast(event => event.type === 'UnitCommitted' && event.data.grantId === grant_id);
+  const commits = await historyOf(ctx.store, allotmentStream(job_id, programmer), 'UnitCommitted');
+  const committed = commits.findLast(({ data }) => data.grantId === grant_id);
+  if (committed === undefined) return;
   const firmware = requireBoundFirmware(await jobOf(ctx, job_id), 'app');
-  await completeDevice(ctx, state, grant_id, firmware, String(committed?.data.receiptSha256), by);
+  await completeDevice(ctx, state, grant_id, firmware, committed.data.receiptSha256, by);
 }
 
 /** One unit that does not let itself be moved must not stop the others. */

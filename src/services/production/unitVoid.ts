@@ -4,6 +4,7 @@ import { getEntry } from '../../domain/bucketMap.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceState, LivingDevice } from '../../domain/deviceState.ts';
 import { grant, grantStream } from '../../domain/grant.ts';
+import { historyOf } from '../../eventstore/recorded.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { allotmentOf } from './jobs.ts';
 
@@ -71,9 +72,8 @@ async function unfinishedVoid(
 ): Promise<Voided | undefined> {
   if (status === 'FAILED' || status === 'SCRAPPED' || provisioned) return undefined;
   if (outcomeOf(await allotmentOf(ctx, jobId, programmer), grantId) !== 'voided') return undefined;
-  const events = await ctx.store.readStream(allotmentStream(jobId, programmer));
-  const voided = events.findLast(event => event.type === 'UnitVoided' && event.data.grantId === grantId);
-  return voided && { reason: String(voided.data.reason), scrapped: voided.data.scrapped === true };
+  const voids = await historyOf(ctx.store, allotmentStream(jobId, programmer), 'UnitVoided');
+  return voids.findLast(({ data }) => data.grantId === grantId)?.data;
 }
 
 /** The allotment says that the unit was voided, the device does not know it yet. */

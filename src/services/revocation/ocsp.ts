@@ -1,7 +1,9 @@
 import { fromBase64url, fromHex, toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
+import type { EventType } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
+import { subscribe } from '../../eventstore/recorded.ts';
 import { signer } from '../../keystore/signer.ts';
 import { lru } from '../../lru.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
@@ -46,6 +48,13 @@ const maxKeptStatuses = 200_000;
 const maxInFlight = 1000;
 const signerRenewalMs = 30 * dayMs;
 
+const changesIssuers: ReadonlySet<EventType> = new Set([
+  'IssuingCaEstablished',
+  'IssuingCaActivated',
+  'IssuingCaRetired',
+  'IssuingCaCompromised',
+]);
+
 type Kept = { readonly certId: Uint8Array; readonly der: Uint8Array; readonly thisUpdate: string; readonly keepUntilMs: number };
 type KnownStatus = { readonly icaId: string; readonly status: CertStatus };
 type KnownIssuer = { readonly icaId: string; readonly certificate: Certificate };
@@ -65,8 +74,8 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
     statuses.delete(serialHex);
   });
   const stream = authorityStream(ctx.project);
-  const subscription = ctx.store.subscribe(ctx.store.head(), async events => {
-    if (!events.some(event => event.stream === stream && event.type.startsWith('IssuingCa'))) return;
+  const subscription = subscribe(ctx.store, ctx.store.head(), async events => {
+    if (!events.some(event => event.stream === stream && changesIssuers.has(event.type))) return;
     issuers = await knownIssuers(ctx);
     signers.clear();
     kept.clear();

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Subscription } from '../../eventstore/port.ts';
+import { subscribe } from '../../eventstore/recorded.ts';
 import { type CertificateRow, certificateQueries, changesRevocation } from '../../projections/certificates.ts';
 import type { Context } from '../base/context.ts';
 
@@ -57,7 +57,7 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
       if (last !== undefined) known = { position: last.position, serial: last.serial };
     }
   };
-  const subscription: Subscription = ctx.store.subscribe(start, async events => {
+  const subscription = subscribe(ctx.store, start, async events => {
     if (events.some(event => changesRevocation(event.type))) await refresh(events.at(-1)?.position ?? known.position);
   });
   return {

@@ -1,0 +1,34 @@
+/** The border between the log, which keeps whatever JSON it was given, and code that knows the shape of every event. */
+
+import type { EventMap, EventType } from '../domain/events.ts';
+import type { EventStore, EventToAppend, JsonObject, RecordedEvent, Subscription } from './port.ts';
+
+type Envelope = Omit<RecordedEvent, 'type' | 'data'>;
+
+/** A stored event with the data of its type; without a type, a union that a comparison of `type` narrows. */
+export type Recorded<Type extends EventType = EventType> = {
+  [One in Type]: Envelope & { readonly type: One; readonly data: EventMap[One] };
+}[Type];
+
+/** A stored event as its readers see it. What is in the log was made by deciders, so it has their shapes. */
+const recorded = (event: RecordedEvent): Recorded => event as RecordedEvent & Recorded;
+
+/** The events of one type in a stream, oldest first. @throws NusecError as EventStore.readStream */
+export async function historyOf<Type extends EventType>(store: EventStore, stream: string, type: Type): Promise<readonly Recorded<Type>[]> {
+  const events = await store.readStream(stream);
+  return events.filter(event => event.type === type).map(event => recorded(event) as Recorded<Type>);
+}
+
+/** Subscribes with a handler that knows the shape of every event. @throws NusecError as EventStore.subscribe */
+export function subscribe(store: EventStore, after: number, handler: (events: readonly Recorded[]) => void | Promise<void>): Subscription {
+  return store.subscribe(after, events => handler(events.map(recorded)));
+}
+
+/** An event that no decider makes, ready to be appended. */
+export function newEvent<Type extends EventType>(
+  type: Type,
+  data: EventMap[Type] & JsonObject,
+  envelope: Pick<EventToAppend, 'id' | 'at' | 'by'>,
+): EventToAppend {
+  return { type, data, ...envelope };
+}
