@@ -5,12 +5,6 @@ export const commandsToCome: Readonly<Record<string, string>> = {
   AttachSbom: 'the bill of materials comes with the upload of a release',
   SetSupportPeriod: 'a product line says how long it is supported',
   RotateOperatorToken: 'people get a new token before the old one ends',
-  TakeForRepair: 'repair is wired',
-  RequestDebugUnlock: 'repair is wired',
-  ApproveDebugUnlock: 'repair is wired',
-  OrderDebugUnlock: 'repair is wired',
-  OrderReturn: 'repair is wired',
-  ReturnToService: 'repair is wired',
 };
 
 /** Events that no fold, read model or subscriber knows. */

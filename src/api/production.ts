@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { fromBase64url, toBase64url } from '../bytes.ts';
+import { fromBase64url, toBase64url, toHex } from '../bytes.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { maxSegmentRecords } from '../production/ledger.ts';
 import { publicKeySha256 } from '../services/authority/authority.ts';
@@ -133,10 +133,11 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
     await recordBootloaderInstalled(ctx, c.var.machine.id, c.req.valid('param').grantId, c.req.valid('json'), actor(c));
     return c.json({ done: true as const }, 200);
   });
-  const keySchema = z.object({ publicKey: z.string(), publicKeySha256: z.string() });
+  const keySchema = z.object({ publicKey: z.string(), publicKeySha256: z.string(), unlockSha256: z.string() });
   api.openapi(step('application-key', 'The key whose hash goes into OTP', nothing, keySchema), async c => {
-    const publicKey = await applicationKey(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c));
-    return c.json({ publicKey: toBase64url(publicKey), publicKeySha256: publicKeySha256(publicKey) }, 200);
+    const { publicKey, unlockSha256 } = await applicationKey(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c));
+    const hashes = { publicKeySha256: publicKeySha256(publicKey), unlockSha256: toHex(unlockSha256) };
+    return c.json({ publicKey: toBase64url(publicKey), ...hashes }, 200);
   });
   api.openapi(step('locked', 'The debug port is closed, says the unit', receipt, done), async c => {
     await recordLocked(ctx, c.var.machine.id, c.req.valid('param').grantId, fromBase64url(c.req.valid('json').receipt), actor(c));

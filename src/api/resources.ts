@@ -14,6 +14,7 @@ import { productionResource } from './production.ts';
 import { programmerSelfResource } from './programmerSelf.ts';
 import { programmersResource } from './programmers.ts';
 import { releasesResource } from './releases.ts';
+import { repairsResource } from './repairs.ts';
 import { rolloutsResource } from './rollouts.ts';
 import { systemResource } from './system.ts';
 
@@ -29,6 +30,7 @@ export const resources: readonly Resource[] = [
   jobsResource,
   productionResource,
   devicesResource,
+  repairsResource,
   rolloutsResource,
   gatewaysResource,
   eventsResource,

@@ -20,6 +20,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   package: async () => (await import('./package.ts')).registerPackage,
   produce: async () => (await import('./produce.ts')).registerProduce,
   device: async () => (await import('./device.ts')).registerDevice,
+  repair: async () => (await import('./repair.ts')).registerRepair,
   revoke: async () => (await import('./revoke.ts')).registerRevoke,
   rollout: async () => (await import('./rollout.ts')).registerRollout,
   gateway: async () => (await import('./gateway.ts')).registerGateway,

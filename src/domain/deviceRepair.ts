@@ -10,7 +10,7 @@ import type { DeviceState, LivingDevice, Repair } from './deviceState.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
 
 type Events = readonly DeviceEvent[];
-export type DeviceInRepair = LivingDevice & { readonly status: 'RMA' };
+type DeviceInRepair = LivingDevice & { readonly status: 'RMA' };
 
 /** Again with another programmer: that one takes over. */
 export function takeForRepair({ reason, programmer, by }: Of<DeviceCommand, 'TakeForRepair'>, state: LivingDevice): Events {
@@ -70,7 +70,7 @@ export function orderReturn({ objId, by }: Of<DeviceCommand, 'OrderReturn'>, sta
 
 /** The registration id that a certificate may be asked for in repair: that of the next generation.
  *  @throws NusecError DEVICE_STATE */
-function requireNextGeneration(state: DeviceInRepair): NonNullable<Repair['next']> {
+export function requireNextGeneration(state: LivingDevice): NonNullable<Repair['next']> {
   return state.repair?.next ?? refuse('DEVICE_STATE', 'the return to service was not ordered');
 }
 

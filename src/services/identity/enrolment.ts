@@ -1,6 +1,8 @@
 import { toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import { device, deviceStream } from '../../domain/device.ts';
+import type { IssuedCertificate } from '../../domain/deviceEvents.ts';
+import { requireNextGeneration } from '../../domain/deviceRepair.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { gateway, gatewayStream } from '../../domain/gateway.ts';
 import { programmer, programmerStream } from '../../domain/programmer.ts';
@@ -128,12 +130,12 @@ export async function certifyDevice(
   condition: Condition = always,
 ): Promise<Enrolment> {
   const state = await livingDevice(ctx, uid);
-  const request = judgeCsr(csr, { commonName: state.objId, serialNumber: uid });
+  const { objId, certificate: known } = registrationOf(state);
+  const request = judgeCsr(csr, { commonName: objId, serialNumber: uid });
   const publicKeySha256 = sha256Hex(request.publicKey);
-  const known = currentCertificate(state);
   if (known?.publicKeySha256 === publicKeySha256) return withChain(ctx, known.icaId, await ctx.blobs.get(known.certificateSha256));
-  await reserveKey(ctx, publicKeySha256, { kind: 'device', uid, objId: state.objId }, by);
-  const intent = await recordIntent(ctx, state, csr, publicKeySha256, by, condition);
+  await reserveKey(ctx, publicKeySha256, { kind: 'device', uid, objId }, by);
+  const intent = await recordIntent(ctx, { ...state, objId }, csr, publicKeySha256, by, condition);
   const ca = await signingCa(ctx, intent.icaId);
   const { der } = await issueCertificate(
     'device',
@@ -147,17 +149,22 @@ export async function certifyDevice(
       ocspUrl: ocspUrlOf(ctx),
       organization: ca.certificate.subject.organization ?? ctx.project,
       uid,
-      objId: state.objId,
+      objId,
     },
     ca.signer,
   );
   const certificateSha256 = await ctx.blobs.put(der);
   const { serial, icaId, notAfter } = intent;
   const facts: CertificateFacts = { serial, certificateSha256, publicKeySha256, icaId, notAfter };
-  await executeIf(ctx, condition, device, deviceStream(uid), { type: 'CertifyDevice', ...facts }, by);
-  const recorded = currentCertificate(await stateOf(ctx, device, deviceStream(uid))) ?? facts;
+  const { state: after } = await executeIf(ctx, condition, device, deviceStream(uid), { type: 'CertifyDevice', ...facts }, by);
+  const recorded = certificatesOf(after).find(certificate => certificate.serial === serial) ?? facts;
   const isOurs = recorded.certificateSha256 === certificateSha256;
   return withChain(ctx, recorded.icaId, isOurs ? der : await ctx.blobs.get(recorded.certificateSha256));
+}
+
+/** Which registration is to be certified, and the certificate it has: in repair those of the next generation. @throws NusecError DEVICE_STATE */
+function registrationOf(state: LivingDevice): { readonly objId: string; readonly certificate?: IssuedCertificate | undefined } {
+  return state.status === 'RMA' ? requireNextGeneration(state) : { objId: state.objId, certificate: currentCertificate(state) };
 }
 
 async function recordIntent(ctx: Context, state: LivingDevice, csr: Uint8Array, publicKeySha256: string, by: string, condition: Condition) {

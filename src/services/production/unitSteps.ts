@@ -18,6 +18,7 @@ import { certifyDevice, type Enrolment } from '../identity/enrolment.ts';
 import { stopForClonedKey } from './clonedKey.ts';
 import { assignBootKey, type SignedImage, signFor } from './images.ts';
 import { grantOf, receiptNonce, sessionNonce, type UnitInWork, unitInWork } from './units.ts';
+import { unlockKeyId, unlockPasswordHash } from './unlockPassword.ts';
 
 /** The steps between grant and commit (R35–R56, R72–R79), in the order of the flow. Each is idempotent and names what it proves. */
 
@@ -92,10 +93,16 @@ async function checkOtp(ctx: Context, state: LivingDevice, otp: readonly BurnedS
   if (!isRead) throw new NusecError('BAD_REQUEST', 'both OTP slots of the boot key must have been read back');
 }
 
-/** R45–R49. @returns SubjectPublicKeyInfo, whose SHA-256 goes into OTP */
-export async function applicationKey(ctx: Context, programmer: string, grantId: string, by: string): Promise<Uint8Array> {
+/** R45–R49. @returns SubjectPublicKeyInfo, whose SHA-256 goes into OTP, and the hash of the unlock password, which goes there too */
+export async function applicationKey(
+  ctx: Context,
+  programmer: string,
+  grantId: string,
+  by: string,
+): Promise<{ readonly publicKey: Uint8Array; readonly unlockSha256: Uint8Array }> {
   const { device: state, condition } = await unitInWork(ctx, programmer, grantId);
-  return fromBase64url((await assignBootKey(ctx, state, 'app', by, condition)).publicKey);
+  const { publicKey } = await assignBootKey(ctx, state, 'app', by, condition);
+  return { publicKey: fromBase64url(publicKey), unlockSha256: await unlockPasswordHash(ctx, state.uid) };
 }
 
 /** R43–R44, RULE-14: the bootloader itself signs that it runs and that the debug port is closed (T29).
@@ -107,7 +114,8 @@ export async function recordLocked(ctx: Context, programmer: string, grantId: st
   requireLocked(read);
   const receiptSha256 = await ctx.blobs.put(receipt);
   await recordBurned(ctx, unit, read, 'app', by);
-  await change(ctx, unit, { type: 'LockDebug', receiptSha256 }, by);
+  const isUnlockable = (read.otpMask & (1 << otpMap.deviceSecret.slot)) !== 0;
+  await change(ctx, unit, { type: 'LockDebug', receiptSha256, ...(isUnlockable && { unlockKeyId }) }, by);
 }
 
 /** A burn is recorded when the device's own OTP mask proves it. */

@@ -1,0 +1,250 @@
+import { equalBytes, fromBase64url, fromHex, toHex } from '../../bytes.ts';
+import { keyIdOf } from '../../cose/publicKey.ts';
+import { sha256Hex } from '../../digest.ts';
+import { device, deviceStream } from '../../domain/device.ts';
+import type { DeviceCommand } from '../../domain/deviceCommands.ts';
+import { requireNextGeneration, requireRepairBy } from '../../domain/deviceRepair.ts';
+import { currentCertificate, type DeviceCertificate, type LivingDevice } from '../../domain/deviceState.ts';
+import { programmerStream, programmer as programmers, requireActiveProgrammer } from '../../domain/programmer.ts';
+import { NusecError } from '../../errors.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { type Order, signOrder, verifyOrder } from '../../production/order.ts';
+import { verifyReceipt } from '../../production/receipt.ts';
+import { returnReceiptNonce, returnSessionNonce } from '../../production/returnProof.ts';
+import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
+import { authorityOf, packageSigner } from '../authority/authority.ts';
+import { rootOfCa } from '../authority/issuingCa.ts';
+import { trustBundleFor } from '../authority/olderRoots.ts';
+import { currentTrustBundle } from '../authority/trustBundle.ts';
+import { type Parts, watchKey } from '../base/alarms.ts';
+import { type Condition, type Context, execute, executeIf, newHexId } from '../base/context.ts';
+import { livingDevice } from '../base/livingDevice.ts';
+import { certifyDevice, type Enrolment, withChain } from '../identity/enrolment.ts';
+import type { Revocations } from '../revocation/revocations.ts';
+import { putRevocationInForce } from '../revocation/revokeDevice.ts';
+import { requireLocked } from './unitSteps.ts';
+import { unlockPassword } from './unlockPassword.ts';
+
+/** Repair: a device is taken out of use, its debug port may be unlocked once, and it returns to service as a new generation with new key and new
+ *  registration id. People decide; the programmer that was named carries it out. Each step can be taken again and ends the same. */
+
+export type RepairParts = Parts & { readonly revocations: Revocations };
+
+const nonceBytes = 16;
+/** An order is used at once: the device is on the wires. */
+const orderLifetimeSeconds = 900;
+
+/** Its certificates are on hold, here when this returns. @param wish.programmer the one that will serve it
+ *  @throws NusecError NOT_FOUND, DEVICE_STATE, PROGRAMMER_NOT_ACTIVE */
+export async function takeForRepair(
+  { ctx, revocations }: RepairParts,
+  uid: string,
+  wish: { readonly reason: string; readonly programmer: string },
+  by: string,
+): Promise<void> {
+  await executeIf(ctx, isActive(wish.programmer), device, deviceStream(uid), { type: 'TakeForRepair', ...wish, by }, by);
+  await inForce(ctx, revocations, await livingDevice(ctx, uid));
+}
+
+/** @throws NusecError NOT_FOUND, DEVICE_STATE (not in repair, or a chip without an unlock password) */
+export const requestDebugUnlock = (ctx: Context, uid: string, reason: string, by: string): Promise<void> =>
+  change(ctx, uid, { type: 'RequestDebugUnlock', reason, by }, by);
+
+/** @throws NusecError NOT_FOUND, DEVICE_STATE, FOUR_EYES_REQUIRED (I16) */
+export const approveDebugUnlock = (ctx: Context, uid: string, by: string): Promise<void> =>
+  change(ctx, uid, { type: 'ApproveDebugUnlock', by }, by);
+
+/** The next generation gets its registration id. @throws NusecError NOT_FOUND, DEVICE_STATE */
+export const orderReturn = (ctx: Context, uid: string, by: string): Promise<void> =>
+  change(ctx, uid, { type: 'OrderReturn', objId: newHexId(ctx), by }, by);
+
+async function change(ctx: Context, uid: string, command: DeviceCommand, by: string): Promise<void> {
+  await execute(ctx, device, deviceStream(uid), command, by);
+}
+
+export type RepairView = {
+  readonly status: string;
+  readonly generation: number;
+  readonly programmer: string | null;
+  readonly unlock: 'none' | 'requested' | 'approved' | 'disclosed';
+  readonly returning: 'none' | 'ordered' | 'certified';
+};
+
+/** How far a repair is. @throws NusecError NOT_FOUND */
+export async function repairView(ctx: Context, uid: string): Promise<RepairView> {
+  const { status, generation, repair } = await livingDevice(ctx, uid);
+  const { unlock, next } = repair ?? {};
+  const opened = unlock?.orderSha256 ? 'disclosed' : unlock?.approvedBy ? 'approved' : 'requested';
+  return {
+    status,
+    generation,
+    programmer: repair?.programmer ?? null,
+    unlock: unlock === undefined ? 'none' : opened,
+    returning: next === undefined ? 'none' : next.certificate === undefined ? 'ordered' : 'certified',
+  };
+}
+
+/** For the programmer: which identity the device shows now, and which one it will have.
+ *  @throws NusecError NOT_FOUND, DEVICE_STATE, FORBIDDEN, PROGRAMMER_NOT_ACTIVE */
+export async function deviceInRepair(
+  ctx: Context,
+  programmer: string,
+  uid: string,
+): Promise<{ readonly objId: string; readonly identity: Enrolment; readonly nextObjId?: string; readonly next?: Enrolment }> {
+  const state = await given(ctx, programmer, uid);
+  const { objId, repair } = state;
+  const next = repair?.next;
+  return {
+    objId,
+    identity: await enrolmentOf(ctx, requireCertificate(currentCertificate(state))),
+    ...(next && { nextObjId: next.objId }),
+    ...(next?.certificate && { next: await enrolmentOf(ctx, next.certificate) }),
+  };
+}
+
+/** Order and password for the device on the programmer's wires, once in a repair. The same question, after a lost answer, gets the same order.
+ *  @param nonce the device's, of its last HELLO
+ *  @throws NusecError FOUR_EYES_REQUIRED, PASSWORD_DISCLOSED, and as deviceInRepair */
+export async function unlockOrder(
+  ctx: Context,
+  programmer: string,
+  uid: string,
+  nonce: Uint8Array,
+  by: string,
+): Promise<{ readonly order: Uint8Array; readonly password: Uint8Array }> {
+  const state = await given(ctx, programmer, uid);
+  const unlock = state.repair?.unlock;
+  const made = await sameOrder(ctx, state, unlock?.orderSha256, nonce);
+  const command = { type: 'OrderDebugUnlock', programmer } as const;
+  // Refused before anything is signed.
+  if (made === undefined) device.decide({ ...command, orderSha256: '' }, state);
+  const approvers = [unlock?.requestedBy ?? '', unlock?.approvedBy ?? ''];
+  const order = made ?? (await signedOrder(ctx, state, { operation: 'debugUnlock', nonce, approvers }));
+  const password = await unlockPassword(ctx, state.unlockKeyId ?? '', uid);
+  const orderSha256 = await ctx.blobs.put(order);
+  await executeIf(ctx, isActive(programmer), device, deviceStream(uid), { ...command, orderSha256 }, by);
+  return { order, password };
+}
+
+async function sameOrder(
+  ctx: Context,
+  state: LivingDevice,
+  sha256: string | undefined,
+  nonce: Uint8Array,
+): Promise<Uint8Array | undefined> {
+  if (sha256 === undefined) return undefined;
+  const order = await ctx.blobs.get(sha256);
+  const { packageKeys } = await authorityOf(ctx);
+  const keys = packageKeys.map(({ publicKey }) => fromBase64url(publicKey));
+  const nowSeconds = Math.floor(ctx.clock().getTime() / 1000);
+  const expected = { operation: 'debugUnlock', uid: fromHex(state.uid), objId: fromHex(state.objId), nonce, nowSeconds } as const;
+  const isSame = await verifyOrder(order, expected, kid => keys.find(key => equalBytes(keyIdOf(key), kid))).then(
+    () => true,
+    () => false,
+  );
+  return isSame ? order : undefined;
+}
+
+/** The order that lets the device make the key of its next generation. @throws NusecError DEVICE_STATE (return not ordered), and as deviceInRepair */
+export async function rekeyOrder(
+  ctx: Context,
+  programmer: string,
+  uid: string,
+  nonce: Uint8Array,
+): Promise<{ readonly order: Uint8Array; readonly objId: string }> {
+  const state = await given(ctx, programmer, uid);
+  const { objId } = requireNextGeneration(state);
+  return { objId, order: await signedOrder(ctx, state, { operation: 'rekey', nonce, approvers: [] }) };
+}
+
+async function signedOrder(
+  ctx: Context,
+  { uid, objId }: LivingDevice,
+  wish: Pick<Order, 'operation' | 'nonce' | 'approvers'>,
+): Promise<Uint8Array> {
+  if (wish.nonce.length !== nonceBytes) throw new NusecError('BAD_REQUEST', `a nonce has ${nonceBytes} bytes`);
+  const expiresAtSeconds = Math.floor(ctx.clock().getTime() / 1000) + orderLifetimeSeconds;
+  const value: Order = { ...wish, uid: fromHex(uid), objId: fromHex(objId), expiresAtSeconds, reason: 'repair' };
+  return signOrder(value, await packageSigner(ctx));
+}
+
+/** Certificate of the next generation. `bundles`: what the device needs to believe its authorities, in this order.
+ *  @throws NusecError CSR_…, WEAK_OR_CLONED_KEY, CONFLICT (another key than before), and as deviceInRepair */
+export async function certifyNextGeneration(
+  { ctx, alarms }: Parts,
+  programmer: string,
+  uid: string,
+  csr: Uint8Array,
+  by: string,
+): Promise<Enrolment & { readonly bundles: readonly Uint8Array[] }> {
+  const state = await given(ctx, programmer, uid);
+  const issued = await watchKey(alarms, uid, () => certifyDevice(ctx, uid, csr, by, isActive(programmer)));
+  const known = sha256Hex(await rootOfCa(ctx, requireCertificate(currentCertificate(state)).icaId));
+  const root = sha256Hex(issued.root);
+  const first = await trustBundleFor(ctx, [known], 0);
+  return { ...issued, bundles: [...(first ? [first.bundle] : []), ...(root === known ? [] : [await currentTrustBundle(ctx, root)])] };
+}
+
+/** The new identity proves itself: the bootloader is locked, holds the new certificate, and answers in a session with its key. The old certificates
+ *  are superseded, here when this returns.
+ *  @throws NusecError RECEIPT_REFUSED, COSE_…, SPDM_…, CHAIN_REFUSED, and as deviceInRepair */
+export async function returnToService(
+  { ctx, revocations }: RepairParts,
+  programmer: string,
+  uid: string,
+  proof: { readonly objId: string; readonly receipt: Uint8Array; readonly evidence: Uint8Array },
+  by: string,
+): Promise<{ readonly status: string }> {
+  const before = await livingDevice(ctx, uid);
+  if (before.objId === proof.objId) return { status: before.status };
+  const state = await given(ctx, programmer, uid);
+  const next = requireNextGeneration(state);
+  const { certificateSha256 } = requireCertificate(next.certificate);
+  const certificate = parseCertificate(await ctx.blobs.get(certificateSha256));
+  const objId = fromHex(next.objId);
+  const expected = { publicKey: certificate.spki, uid: fromHex(uid), objId, nonce: returnReceiptNonce(objId) };
+  const receipt = await verifyReceipt(proof.receipt, expected);
+  requireLocked(receipt);
+  const holds = receipt.certificateSha256 !== undefined && toHex(receipt.certificateSha256) === certificateSha256;
+  if (!holds || receipt.stage !== 'bl2' || receipt.lifeCycle !== 'deployed')
+    throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the next generation');
+  await checkSession(proof.evidence, certificate.der, objId, uid);
+  await ctx.blobs.put(proof.evidence);
+  const command = { type: 'ReturnToService', objId: next.objId, receiptSha256: await ctx.blobs.put(proof.receipt), by } as const;
+  const { state: after } = await executeIf(ctx, isActive(programmer), device, deviceStream(uid), command, by);
+  await inForce(ctx, revocations, await livingDevice(ctx, uid));
+  return { status: after.status };
+}
+
+async function checkSession(evidence: Uint8Array, leaf: Uint8Array, objId: Uint8Array, uid: string): Promise<void> {
+  const read = decodeEvidence(evidence);
+  if (read.kind !== 'session') throw new NusecError('SPDM_UNEXPECTED', 'the evidence is not of a session');
+  const trust = (chain: readonly Uint8Array[]): Uint8Array => {
+    if (!equalBytes(chain.at(-1) ?? new Uint8Array(), leaf)) throw new NusecError('CHAIN_REFUSED', 'the session is with another device');
+    return parseCertificate(leaf).spki.slice(-65);
+  };
+  await verifyEvidence(read, { trust, nonce: returnSessionNonce(objId), uidHex: uid });
+}
+
+/** A device that this programmer was given for repair. */
+async function given(ctx: Context, programmer: string, uid: string): Promise<LivingDevice> {
+  const state = await livingDevice(ctx, uid);
+  requireRepairBy(state, programmer);
+  return state;
+}
+
+const isActive =
+  (uid: string): Condition =>
+  async read =>
+    void requireActiveProgrammer(await read(programmers, programmerStream(uid)));
+
+const enrolmentOf = async (ctx: Context, { icaId, certificateSha256 }: Pick<DeviceCertificate, 'icaId' | 'certificateSha256'>) =>
+  withChain(ctx, icaId, await ctx.blobs.get(certificateSha256));
+
+function requireCertificate<C>(certificate: C | undefined): C {
+  if (certificate === undefined) throw new NusecError('DEVICE_STATE', 'the device has no certificate');
+  return certificate;
+}
+
+const inForce = (ctx: Context, revocations: Revocations, { certificates }: LivingDevice): Promise<void> =>
+  putRevocationInForce(ctx, revocations, [...new Set(certificates.map(({ icaId }) => icaId))]);
