@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { NusecError } from '../errors.ts';
 import { lru } from '../lru.ts';
 import type { EventStore } from './port.ts';
+import type { Staged } from './staged.ts';
 import { maxRowBlobBytes } from './store.ts';
 
 /** One blob; a firmware image of a microcontroller is 2 MiB at most. */
@@ -104,6 +105,22 @@ export function openBlobStore(folder: string, options: BlobStoreOptions = {}): B
     },
   };
 }
+
+/** The blobs of a unit of work: small ones are staged with its events, and read back before they are committed. */
+export const stagedBlobs = (base: BlobStore, staged: Staged): BlobStore => ({
+  ...base,
+  async put(bytes) {
+    if (bytes.length > maxRowBlobBytes) return base.put(bytes);
+    await staged.store.commit({ appends: [], blobs: [bytes] });
+    return digest(bytes);
+  },
+  get: async sha256 => staged.blob(sha256) ?? base.get(sha256),
+  size: async sha256 => staged.blob(sha256)?.length ?? base.size(sha256),
+  async getRange(sha256, offset, length) {
+    const bytes = staged.blob(sha256);
+    return bytes === undefined ? base.getRange(sha256, offset, length) : bytes.slice(offset, offset + length);
+  },
+});
 
 const digest = (bytes: Uint8Array): string => hash('sha256', bytes, 'hex');
 

@@ -1,16 +1,11 @@
 /** One command to one aggregate: load and fold its stream, decide, append at the revision that was read. */
 import { type Decider, fold } from '../domain/decider.ts';
-import { NusecError } from '../errors.ts';
-import { type Lru, lru } from '../lru.ts';
 import type { Append, AppendResult, Basis, EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
 import { noStream, RevisionConflict } from './revision.ts';
+import { inLine, type Loaded, memoryOf } from './stateCache.ts';
 
 /** Decisions taken again because another process was faster. Within one process commands to a stream wait for each other. */
 export const maxConflictRetries = 8;
-/** Folded states kept per store. */
-const maxCachedStates = 20_000;
-/** Commands waiting for one stream. */
-const maxWaitingCommands = 10_000;
 
 /** Whatever the log can keep. */
 export type StorableEvent = { readonly type: string; readonly data: JsonObject };
@@ -38,15 +33,6 @@ export type Handled<State, Event> = {
   readonly state: State;
 };
 
-/** A state and where it was folded up to. */
-export type Loaded<State> = { readonly revision: number; readonly position: number; readonly state: State };
-type Cached = { readonly decider: unknown; readonly loaded: Loaded<unknown> };
-type Memory = { readonly states: Lru<Cached>; readonly lines: Map<string, Line> };
-/** The commands that wait for one stream. */
-type Line = { last: Promise<unknown>; length: number };
-
-const memories = new WeakMap<EventStore, Memory>();
-
 /** Decides a command on a stream and stores what it leads to.
  *  @throws whatever `decider.decide` throws; NusecError REVISION_CONFLICT after maxConflictRetries, RATE_LIMITED, and what append throws */
 export function handle<Command, State, Event extends StorableEvent>(
@@ -72,7 +58,7 @@ export function handleOn<Command, State, Event extends StorableEvent>(
   commandOf: (read: Read) => Promise<Command>,
   meta: CommandMeta,
 ): Promise<Handled<State, Event>> {
-  return inLine(memoryOf(store), stream, async () => {
+  return inLine(store, stream, async () => {
     for (let attempt = 0; ; attempt++) {
       try {
         return await decideOnce(store, decider, stream, commandOf, meta);
@@ -137,28 +123,4 @@ async function append(store: EventStore, request: Append, basis: readonly Basis[
 function envelopes(events: readonly StorableEvent[], { by, cause, corr, now, newId }: CommandMeta): EventToAppend[] {
   const common = { at: now, by, ...(cause === undefined ? {} : { cause }), ...(corr === undefined ? {} : { corr }) };
   return events.map(({ type, data }) => ({ ...common, type, data, id: newId() }));
-}
-
-function memoryOf(store: EventStore): Memory {
-  let memory = memories.get(store);
-  if (memory === undefined) {
-    memory = { states: lru(maxCachedStates), lines: new Map() };
-    memories.set(store, memory);
-  }
-  return memory;
-}
-
-/** Runs `work` when the commands before it on the same stream are done, whatever became of them. */
-async function inLine<Result>({ lines }: Memory, stream: string, work: () => Promise<Result>): Promise<Result> {
-  const line = lines.get(stream) ?? { last: Promise.resolve(), length: 0 };
-  if (line.length === maxWaitingCommands) throw new NusecError('RATE_LIMITED', `too many commands wait for stream ${stream}`);
-  lines.set(stream, line);
-  line.length++;
-  const result = line.last.then(work);
-  line.last = result.catch(() => undefined);
-  try {
-    return await result;
-  } finally {
-    if (--line.length === 0) lines.delete(stream);
-  }
 }

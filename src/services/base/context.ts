@@ -1,8 +1,9 @@
 import { toHex } from '../../bytes.ts';
 import type { Decider } from '../../domain/decider.ts';
 import type { DomainEvent } from '../../domain/events.ts';
-import type { BlobStore } from '../../eventstore/blobs.ts';
+import { type BlobStore, stagedBlobs } from '../../eventstore/blobs.ts';
 import { type Handled, handle, handleOn, loadState, type Read, type StorableEvent } from '../../eventstore/handle.ts';
+import { inOneCommit } from '../../eventstore/oneCommit.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import type { BootKeys } from '../../keystore/bootKeys.ts';
 import type { Keystore } from '../../keystore/port.ts';
@@ -62,8 +63,18 @@ export function executeOn<Command, State, Event extends DomainEvent>(
   commandOf: (read: Read) => Promise<Command>,
   by: string,
 ): Promise<Handled<State, Event>> {
-  return handleOn(ctx.store, decider, stream, commandOf, { by, now: ctx.clock().toISOString(), newId: ctx.newId });
+  return handleOn(ctx.store, decider, stream, commandOf, {
+    by,
+    now: ctx.clock().toISOString(),
+    newId: ctx.newId,
+    ...(ctx.epoch !== undefined && { epoch: ctx.epoch }),
+  });
 }
+
+/** Does work whose events and small blobs are stored together, with one wait for the disk, before this resolves. The work may be done again when
+ *  somebody else was faster. @throws what `work` throws, after storing what it had decided before */
+export const oneCommit = <Result>(ctx: Context, work: (ctx: Context) => Promise<Result>): Promise<Result> =>
+  inOneCommit(ctx.store, staged => work({ ...ctx, store: staged.store, blobs: stagedBlobs(ctx.blobs, staged) }));
 
 /** The present state of an aggregate. */
 export async function stateOf<Command, State, Event extends StorableEvent>(
