@@ -3,6 +3,8 @@ import { fromBase64url, toBase64url, toHex } from '../bytes.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { maxSegmentRecords } from '../production/ledger.ts';
 import { publicKeySha256 } from '../services/authority/authority.ts';
+import type { Parts } from '../services/base/alarms.ts';
+import { oneCommit } from '../services/base/context.ts';
 import { imageBody, type SignedImage } from '../services/production/images.ts';
 import { recordImport } from '../services/production/imports.ts';
 import { commitUnit, voidByProgrammer, zeroiseJob } from '../services/production/unitEnd.ts';
@@ -42,6 +44,8 @@ const params = z.object({ grantId: idField });
 
 export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   const parts = { ctx, alarms };
+  /** What an answer stores is one commit. Certification is two: what will be signed is on the disk before it is signed. */
+  const together = <Answer>(work: (parts: Parts) => Promise<Answer>) => oneCommit(ctx, staged => work({ ctx: staged, alarms }));
   const machine = auth.machine('programmer');
   const step = <Name extends string, Body extends z.ZodType, Answer extends z.ZodType>(
     name: Name,
@@ -101,11 +105,12 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   api.openapi(imports, async c => {
     const { packageId, acknowledgement, ledger } = c.req.valid('json');
     const notice = { packageId, acknowledgement: fromBase64url(acknowledgement), ledger: ledger.map(fromBase64url) };
-    return c.json(await recordImport(parts, c.var.machine.id, notice, actor(c)), 200);
+    return c.json(await together(parts => recordImport(parts, c.var.machine.id, notice, actor(c))), 200);
   });
   api.openapi(reserve, async c => {
     const { jobId, uid, ledger } = c.req.valid('json');
-    const { grant, ...facts } = await reserveUnit(parts, c.var.machine.id, { jobId, uid, ledger: ledger.map(fromBase64url) }, actor(c));
+    const request = { jobId, uid, ledger: ledger.map(fromBase64url) };
+    const { grant, ...facts } = await together(parts => reserveUnit(parts, c.var.machine.id, request, actor(c)));
     return c.json({ ...facts, grant: toBase64url(grant) }, 200);
   });
   api.openapi(step('csr', 'Certifies the key of a unit', z.strictObject({ csr: bytesField(maxCsrBytes) }), chain), async c => {
@@ -122,41 +127,49 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   const certificate = z.strictObject({ certificateSha256: sha256Field });
   api.openapi(step('certificate-installed', 'The certificate is in flash', certificate, done), async c => {
     const { certificateSha256 } = c.req.valid('json');
-    await recordCertificateInstalled(ctx, c.var.machine.id, c.req.valid('param').grantId, certificateSha256, actor(c));
+    const { grantId } = c.req.valid('param');
+    await together(({ ctx }) => recordCertificateInstalled(ctx, c.var.machine.id, grantId, certificateSha256, actor(c)));
     return c.json({ done: true as const }, 200);
   });
   api.openapi(step('bootloader', 'The bootloader, signed for this unit', nothing, imageSchema), async c =>
-    c.json(imageView(await bootloaderFor(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c))), 200),
+    c.json(imageView(await together(({ ctx }) => bootloaderFor(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c)))), 200),
   );
   const installed = z.strictObject({ otp, imageHash: sha256Field });
   api.openapi(step('bootloader-installed', 'Boot key burned, bootloader in flash', installed, done), async c => {
-    await recordBootloaderInstalled(ctx, c.var.machine.id, c.req.valid('param').grantId, c.req.valid('json'), actor(c));
+    const { grantId } = c.req.valid('param');
+    await together(({ ctx }) => recordBootloaderInstalled(ctx, c.var.machine.id, grantId, c.req.valid('json'), actor(c)));
     return c.json({ done: true as const }, 200);
   });
   const keySchema = z.object({ publicKey: z.string(), publicKeySha256: z.string(), unlockSha256: z.string() });
   api.openapi(step('application-key', 'The key whose hash goes into OTP', nothing, keySchema), async c => {
-    const { publicKey, unlockSha256 } = await applicationKey(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c));
+    const { grantId } = c.req.valid('param');
+    const { publicKey, unlockSha256 } = await together(({ ctx }) => applicationKey(ctx, c.var.machine.id, grantId, actor(c)));
     const hashes = { publicKeySha256: publicKeySha256(publicKey), unlockSha256: toHex(unlockSha256) };
     return c.json({ publicKey: toBase64url(publicKey), ...hashes }, 200);
   });
   api.openapi(step('locked', 'The debug port is closed, says the unit', receipt, done), async c => {
-    await recordLocked(ctx, c.var.machine.id, c.req.valid('param').grantId, fromBase64url(c.req.valid('json').receipt), actor(c));
+    const given = fromBase64url(c.req.valid('json').receipt);
+    await together(({ ctx }) => recordLocked(ctx, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)));
     return c.json({ done: true as const }, 200);
   });
   const evidence = z.strictObject({ evidence: bytesField(maxEvidenceBytes) });
   api.openapi(step('session', 'Evidence of the programming session', evidence, done), async c => {
-    await recordSession(ctx, c.var.machine.id, c.req.valid('param').grantId, fromBase64url(c.req.valid('json').evidence), actor(c));
+    const given = fromBase64url(c.req.valid('json').evidence);
+    await together(({ ctx }) => recordSession(ctx, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)));
     return c.json({ done: true as const }, 200);
   });
   const token = z.strictObject({ jobId: idField, uid: uidField, objId: idField });
-  api.openapi(step('application', 'The application, signed for this unit', token, imageSchema), async c =>
-    c.json(imageView(await applicationFor(ctx, c.var.machine.id, c.req.valid('param').grantId, c.req.valid('json'), actor(c))), 200),
-  );
+  api.openapi(step('application', 'The application, signed for this unit', token, imageSchema), async c => {
+    const { grantId } = c.req.valid('param');
+    const image = await together(({ ctx }) => applicationFor(ctx, c.var.machine.id, grantId, c.req.valid('json'), actor(c)));
+    return c.json(imageView(image), 200);
+  });
   const proof = receipt.extend({ ledger: ledgerField });
   api.openapi(step('commit', 'The unit is built, says the unit', proof, countsSchema), async c => {
     const given = c.req.valid('json');
     const commit = { receipt: fromBase64url(given.receipt), ledger: given.ledger.map(fromBase64url) };
-    return c.json(await commitUnit(parts, c.var.machine.id, c.req.valid('param').grantId, commit, actor(c)), 200);
+    const { grantId } = c.req.valid('param');
+    return c.json(await together(parts => commitUnit(parts, c.var.machine.id, grantId, commit, actor(c))), 200);
   });
   const outcome = createRoute({
     method: 'get',

@@ -22,6 +22,7 @@ import { startClientTrust } from '../../src/services/identity/clientTrust.ts';
 import { certifyDevice, type Enrolment } from '../../src/services/identity/enrolment.ts';
 import { startOcsp } from '../../src/services/revocation/ocsp.ts';
 import { startRevocations } from '../../src/services/revocation/revocations.ts';
+import { watchWrites } from '../support/watchedStore.ts';
 import { csrOf, newParty, newUid, type Party } from './parties.ts';
 
 /** An initialised project with one device CA (line `meter`), its revocations, OCSP responder and CRL port; no other server. Time can be moved. */
@@ -89,17 +90,14 @@ export async function openProject(
   };
 }
 
-/** Appends that can be made to fail, as a kill before them does: `killer.at` counts down to the one that does. */
+/** Commits that can be made to fail, as a kill before them does: `killer.at` counts down to the one that does. */
 export const killer = { at: Number.POSITIVE_INFINITY };
 export const withKills = (ctx: Context): Context => ({
   ...ctx,
-  store: {
-    ...ctx.store,
-    append: (...args) => {
-      killer.at -= 1;
-      return killer.at === 0 ? Promise.reject(new Error('killed')) : ctx.store.append(...args);
-    },
-  },
+  store: watchWrites(ctx.store, () => {
+    killer.at -= 1;
+    if (killer.at === 0) throw new Error('killed');
+  }),
 });
 
 export async function mint(ctx: Context, uid: string, objId: string, line = 'meter'): Promise<void> {

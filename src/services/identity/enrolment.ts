@@ -15,7 +15,7 @@ import { profiles } from '../../pki/profiles.ts';
 import { isInLastThird } from '../../times.ts';
 import { ocspUrlOf } from '../authority/authority.ts';
 import { activeCa, caById, rootOfCa, signingCa } from '../authority/issuingCa.ts';
-import { always, type Condition, type Context, execute, executeIf, stateOf } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, oneCommit, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { type CertificateFacts, issueLeaf, newIntent, reserveKey } from './issuance.ts';
 
@@ -41,9 +41,11 @@ export async function certifyProgrammer(
   const request = judgeCsr(csr, expected);
   const publicKeySha256 = sha256Hex(request.publicKey);
   const holder = { kind: 'programmer', uid } as const;
-  await reserveKey(ctx, publicKeySha256, holder, by);
   const enrolled = { type: 'EnrolProgrammerKey', publicKey: toBase64url(request.publicKey), publicKeySha256 } as const;
-  await execute(ctx, programmer, stream, enrolled, by);
+  await oneCommit(ctx, async together => {
+    await reserveKey(together, publicKeySha256, holder, by);
+    await execute(together, programmer, stream, enrolled, by);
+  });
   const certificates = async () => certificatesOf(await stateOf(ctx, programmer, stream));
   const issued = await issueLeaf(ctx, {
     profile: 'programmer',
@@ -59,9 +61,9 @@ export async function certifyProgrammer(
       return known && !(await isDue(ctx, known)) ? { publicKeySha256, ...known } : undefined;
     },
     isRecorded: async serial => (await certificates()).some(certificate => certificate.serial === serial),
-    async record({ publicKeySha256: _, ...facts }) {
+    async record(together, { publicKeySha256: _, ...facts }) {
       const type = (await certificates()).length === 0 ? 'CertifyProgrammer' : 'RenewProgrammerCertificate';
-      const { state: after } = await execute(ctx, programmer, stream, { type, ...facts }, by);
+      const { state: after } = await execute(together, programmer, stream, { type, ...facts }, by);
       return { publicKeySha256, ...facts, ...certificatesOf(after).find(({ serial }) => serial === facts.serial) };
     },
   });
@@ -93,8 +95,8 @@ export async function certifyGateway(
     fields: { id: gatewayId },
     current: () => currentOf(ctx, certificates, publicKeySha256),
     isRecorded: async serial => (await certificates()).some(certificate => certificate.serial === serial),
-    async record(facts) {
-      const { state: after } = await execute(ctx, gateway, stream, { type: 'CertifyGateway', ...facts }, by);
+    async record(together, facts) {
+      const { state: after } = await execute(together, gateway, stream, { type: 'CertifyGateway', ...facts }, by);
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
     },
   });
@@ -134,8 +136,10 @@ export async function certifyDevice(
   const request = judgeCsr(csr, { commonName: objId, serialNumber: uid });
   const publicKeySha256 = sha256Hex(request.publicKey);
   if (known?.publicKeySha256 === publicKeySha256) return withChain(ctx, known.icaId, await ctx.blobs.get(known.certificateSha256));
-  await reserveKey(ctx, publicKeySha256, { kind: 'device', uid, objId }, by);
-  const intent = await recordIntent(ctx, { ...state, objId }, csr, publicKeySha256, by, condition);
+  const intent = await oneCommit(ctx, async together => {
+    await reserveKey(together, publicKeySha256, { kind: 'device', uid, objId }, by);
+    return recordIntent(together, { ...state, objId }, csr, publicKeySha256, by, condition);
+  });
   const ca = await signingCa(ctx, intent.icaId);
   const { der } = await issueCertificate(
     'device',
@@ -153,10 +157,13 @@ export async function certifyDevice(
     },
     ca.signer,
   );
-  const certificateSha256 = await ctx.blobs.put(der);
   const { serial, icaId, notAfter } = intent;
+  const certificateSha256 = sha256Hex(der);
   const facts: CertificateFacts = { serial, certificateSha256, publicKeySha256, icaId, notAfter };
-  const { state: after } = await executeIf(ctx, condition, device, deviceStream(uid), { type: 'CertifyDevice', ...facts }, by);
+  const { state: after } = await oneCommit(ctx, async together => {
+    await together.blobs.put(der);
+    return executeIf(together, condition, device, deviceStream(uid), { type: 'CertifyDevice', ...facts }, by);
+  });
   const recorded = certificatesOf(after).find(certificate => certificate.serial === serial) ?? facts;
   const isOurs = recorded.certificateSha256 === certificateSha256;
   return withChain(ctx, recorded.icaId, isOurs ? der : await ctx.blobs.get(recorded.certificateSha256));

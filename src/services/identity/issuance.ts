@@ -9,7 +9,7 @@ import type { judgeCsr } from '../../pki/csr.ts';
 import { type ProfileFields, profiles } from '../../pki/profiles.ts';
 import { dayMs } from '../../times.ts';
 import { type ActiveCa, activeCa, signingCa } from '../authority/issuingCa.ts';
-import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
+import { type Context, execute, nowIso, oneCommit, stateOf } from '../base/context.ts';
 
 /** Intent, signature, result: whatever is signed for a machine was recorded before, and is recorded again when it is there. Killed between any
  *  two, the same request leads to the same certificate. */
@@ -44,7 +44,7 @@ export type Wish<Profile extends LeafProfile> = {
   /** Whether the subject's stream has this certificate: an intent that got that far is done. */
   readonly isRecorded: (serial: string) => Promise<boolean>;
   /** Records the result in the subject's stream. @returns what is recorded under this serial, which is another's result if that was faster */
-  readonly record: (facts: CertificateFacts) => Promise<CertificateFacts>;
+  readonly record: (ctx: Context, facts: CertificateFacts) => Promise<CertificateFacts>;
 };
 
 /** What is recorded of a certificate, and the certificate, DER. */
@@ -60,11 +60,11 @@ export async function issueLeaf<Profile extends LeafProfile>(ctx: Context, wish:
   if (known !== undefined) return withBytes(ctx, known);
   const atHand = await intentAtHand(ctx, wish, stream, publicKeySha256);
   await requireKeyOf(ctx, publicKeySha256, wish.holder);
-  // Both are there before anything is signed; together they are one write to the disk.
-  const [intent] = await Promise.all([
-    atHand ?? recordIntent(ctx, wish, stream, publicKeySha256),
-    reserveKey(ctx, publicKeySha256, wish.holder, by),
-  ]);
+  // Both are on the disk before anything is signed.
+  const intent = await oneCommit(ctx, async together => {
+    await reserveKey(together, publicKeySha256, wish.holder, by);
+    return atHand ?? recordIntent(together, wish, stream, publicKeySha256);
+  });
   // Somebody else's intent may have come to its end between our look and our intent: then there is a certificate now.
   const meanwhile = atHand === undefined ? await wish.current() : undefined;
   if (meanwhile !== undefined) {
@@ -83,9 +83,12 @@ export async function issueLeaf<Profile extends LeafProfile>(ctx: Context, wish:
     organization: ca.certificate.subject.organization ?? ctx.project,
   };
   const { der } = await issueCertificate(profile, { ...common, ...wish.fields } as unknown as ProfileFields[Profile], ca.signer);
-  const certificateSha256 = await ctx.blobs.put(der);
+  const certificateSha256 = sha256Hex(der);
   // With this event the intent has come to its end; that is written down when the next one is due.
-  const recorded = await wish.record({ serial, certificateSha256, publicKeySha256, icaId, notAfter });
+  const recorded = await oneCommit(ctx, async together => {
+    await together.blobs.put(der);
+    return wish.record(together, { serial, certificateSha256, publicKeySha256, icaId, notAfter });
+  });
   return recorded.certificateSha256 === certificateSha256 ? { ...recorded, certificate: der } : withBytes(ctx, recorded);
 }
 

@@ -43,8 +43,8 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
     fields: { uid, objId: state.objId, ocspUrl: ocspUrlOf(ctx) },
     current: () => currentOf(ctx, certificates, publicKeySha256),
     isRecorded: async serial => (await certificates()).some(each => each.serial === serial),
-    async record(facts) {
-      const { state: after } = await execute(ctx, device, deviceStream(uid), { type: 'IssueOperationalCertificate', ...facts }, by);
+    async record(together, facts) {
+      const { state: after } = await execute(together, device, deviceStream(uid), { type: 'IssueOperationalCertificate', ...facts }, by);
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
     },
   });

@@ -29,9 +29,18 @@ async function effect<T>(work: () => Promise<T>): Promise<T> {
   if (untilKill === 0) throw new Killed();
   return result;
 }
+let commits = 0;
+const stored = <T>(work: () => Promise<T>): Promise<T> => {
+  commits += 1;
+  return effect(work);
+};
 const faulty = (ctx: Context): Context => ({
   ...ctx,
-  store: { ...ctx.store, append: (...args) => effect(() => ctx.store.append(...args)) },
+  store: {
+    ...ctx.store,
+    append: (...args) => stored(() => ctx.store.append(...args)),
+    commit: unit => stored(() => ctx.store.commit(unit)),
+  },
   blobs: { ...ctx.blobs, put: bytes => effect(() => ctx.blobs.put(bytes)) },
   keystore: {
     ...ctx.keystore,
@@ -91,6 +100,17 @@ const inventoryOf = async (id: string) => {
 };
 
 describe.each(Object.keys(subjects))('the certificate of a %s', kind => {
+  it('waits for the disk twice: before the signature and after it', async () => {
+    const { ask } = await (subjects[kind] as () => Promise<Subject>)();
+    commits = 0;
+    await ask();
+    // The first key of a programmer is recorded before.
+    expect(commits).toBe(kind === 'programmer' ? 3 : 2);
+    commits = 0;
+    await ask();
+    expect(commits).toBe(0);
+  });
+
   it('is one and recorded, wherever the process was killed (I4, R78)', async () => {
     for (let point = 1, killed = true; killed; point += 1) {
       const { id, ask } = await (subjects[kind] as () => Promise<Subject>)();

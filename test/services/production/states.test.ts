@@ -1,27 +1,25 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { programmer, programmerStream } from '../../../src/domain/programmer.ts';
-import type { EventStore } from '../../../src/eventstore/port.ts';
 import { type Context, execute } from '../../../src/services/base/context.ts';
+import { watchWrites } from '../../support/watchedStore.ts';
 import { newUid } from '../parties.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from './factory.ts';
 import { openPlant, type Plant } from './plant.ts';
 
 /** Job and programmer are looked at in every step, and what a step decides is stored only while they are as they were seen. */
 
-/** Something that happens between a decision and its append: once, before the next append to a stream of this kind. */
+/** Something that happens between a decision and its commit: once, before the next commit to a stream of this kind. */
 let meanwhile: { readonly kind: string; readonly what: () => Promise<unknown> } | undefined;
 
-const watched = (ctx: Context): Context => {
-  const append: EventStore['append'] = async (stream, ...rest) => {
-    if (meanwhile !== undefined && stream.startsWith(`${meanwhile.kind}-`)) {
-      const { what } = meanwhile;
-      meanwhile = undefined;
-      await what();
-    }
-    return ctx.store.append(stream, ...rest);
-  };
-  return { ...ctx, store: { ...ctx.store, append } };
-};
+const watched = (ctx: Context): Context => ({
+  ...ctx,
+  store: watchWrites(ctx.store, async streams => {
+    if (meanwhile === undefined || !streams.some(stream => stream.startsWith(`${meanwhile?.kind}-`))) return;
+    const { what } = meanwhile;
+    meanwhile = undefined;
+    await what();
+  }),
+});
 
 let plant: Plant;
 beforeAll(async () => {
