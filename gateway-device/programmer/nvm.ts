@@ -73,6 +73,8 @@ export type UnitFacts = {
   /** SubjectPublicKeyInfo of the two boot keys. */
   readonly bootKey?: string;
   readonly applicationKey?: string;
+  /** SHA-256 of the unlock password; a server from before there was one gives none. */
+  readonly unlock?: string;
   readonly bl2Hash?: string;
   /** The image that was sent: what the last receipt must show. */
   readonly application?: { readonly imageHash: string; readonly securityCounter: number };

@@ -125,6 +125,20 @@ export const programmerCommands = {
     request: record({ nonce: field(1, id16) }),
     response: record({ receipt: field(1, bytesUpTo(maxReceiptBytes, 1)) }),
   }),
+  /** The device in repair on the serial link: its debug port is opened, with what the server discloses once. */
+  unlock: define({
+    id: 8,
+    op: ops.write,
+    request: record({ serialAddress: field(1, text(maxAddressChars)) }),
+    response: record({ runId: field(1, u32) }),
+  }),
+  /** The device in repair on the serial link gets key, registration id and certificate of its next generation. */
+  renew: define({
+    id: 9,
+    op: ops.write,
+    request: record({ serialAddress: field(1, text(maxAddressChars)) }),
+    response: record({ runId: field(1, u32) }),
+  }),
 } as const;
 
 export type ProgrammerCommandName = keyof typeof programmerCommands;

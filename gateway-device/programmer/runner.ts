@@ -1,14 +1,17 @@
 import { NusecError } from '../../src/errors.ts';
+import type { BoardEvent } from '../chip/board.ts';
 import type { Core } from './core.ts';
-import { produceUnit } from './produce.ts';
+import type { Report } from './produce.ts';
 import { maxProgressEntries, type ProgrammerResponse, type ProgressEntry } from './protocol.ts';
-import type { TargetAddresses } from './target.ts';
 import { deliverOutstanding, hasOutstanding } from './zeroise.ts';
 
-/** The work in the background: one PRODUCE at a time with its progress, and the delivery of what the server could not be told before. */
+/** What a run ends with: the line for the operator's terminal. */
+export type Finished = BoardEvent & { readonly uid: string; readonly remaining?: number };
+
+/** The work in the background: one run at a time with its progress, and the delivery of what the server could not be told before. */
 export type Runner = {
   /** @returns the id of the run */
-  readonly start: (target: TargetAddresses, jobId: string | undefined) => number;
+  readonly start: (work: (report: Report) => Promise<Finished>) => number;
   readonly isRunning: () => boolean;
   /** @param since entries seen so far */
   readonly progress: (since: number) => ProgrammerResponse<'progress'>;
@@ -39,15 +42,14 @@ export function createRunner(core: Core): Runner {
   const timer = setInterval(deliverSoon, deliveryIntervalMs).unref();
   deliverSoon();
 
-  const carryOut = async (mine: Run, target: TargetAddresses, jobId: string | undefined): Promise<void> => {
+  const carryOut = async (mine: Run, given: (report: Report) => Promise<Finished>): Promise<void> => {
     await delivery;
     try {
-      const report = (k: number, name: string, state: ProgressEntry['state'], text = ''): void =>
-        void mine.entries.push({ k, name, state, text: text.slice(0, maxTextChars) });
-      const { uid, remaining } = await produceUnit(core, target, report, jobId);
-      mine.remaining = remaining;
+      const report: Report = (k, name, state, text = '') => void mine.entries.push({ k, name, state, text: text.slice(0, maxTextChars) });
+      const finished = await given(report);
+      if (finished.remaining !== undefined) mine.remaining = finished.remaining;
       mine.outcome = 'OK';
-      core.tell({ event: 'unit-committed', uid, remaining });
+      core.tell(finished);
     } catch (error) {
       mine.outcome = error instanceof NusecError ? error.code : 'INTERNAL';
       core.tell({ event: 'unit-failed', code: mine.outcome });
@@ -55,11 +57,11 @@ export function createRunner(core: Core): Runner {
     }
   };
   return {
-    start: (target, jobId) => {
+    start: given => {
       runId += 1;
       const mine: Run = { entries: [] };
       run = mine;
-      work = carryOut(mine, target, jobId)
+      work = carryOut(mine, given)
         .catch(() => undefined)
         .finally(() => {
           work = undefined;

@@ -54,7 +54,8 @@ export function createServerApi(http: HttpClient, uidHex: string) {
       unit(grantId, 'bootloader-installed', { otp, imageHash: toHex(imageHash) }),
     applicationKey: async (grantId: string) => {
       const answer = await unit(grantId, 'application-key', {});
-      return { publicKey: bytesIn(answer, 'publicKey'), publicKeySha256: hexIn(answer, 'publicKeySha256') };
+      const unlock = answer.unlockSha256 === undefined ? {} : { unlockSha256: hexIn(answer, 'unlockSha256') };
+      return { publicKey: bytesIn(answer, 'publicKey'), publicKeySha256: hexIn(answer, 'publicKeySha256'), ...unlock };
     },
     locked: (grantId: string, receipt: Uint8Array) => unit(grantId, 'locked', { receipt: toBase64url(receipt) }),
     session: (grantId: string, evidence: Uint8Array) => unit(grantId, 'session', { evidence: toBase64url(evidence) }),
@@ -66,9 +67,43 @@ export function createServerApi(http: HttpClient, uidHex: string) {
     commit: (grantId: string, receipt: string, ledger: readonly string[]) => unit(grantId, 'commit', { receipt, ledger }),
     voidUnit: (grantId: string, body: { reason: string; otpTouched: boolean; ledger: readonly string[] }) => unit(grantId, 'void', body),
     zeroise: (jobId: string, ledger: readonly string[]) => post(`/v1/production/jobs/${jobId}/zeroise`, { ledger }),
+    /** A device that this programmer was given for repair. */
+    inRepair: async (uid: string) => {
+      const answer = await http.json<Json>('GET', `/v1/repairs/${uid}`);
+      const next = answer.next === undefined ? {} : { next: identityIn(answer, 'next') };
+      const nextObjId = answer.nextObjId === undefined ? {} : { nextObjId: textIn(answer, 'nextObjId') };
+      return { identity: identityIn(answer, 'identity'), ...nextObjId, ...next };
+    },
+    unlock: async (uid: string, nonce: Uint8Array) => {
+      const answer = await post(`/v1/repairs/${uid}/unlock`, { nonce: toBase64url(nonce) });
+      return { order: bytesIn(answer, 'order'), password: bytesIn(answer, 'password') };
+    },
+    rekey: async (uid: string, nonce: Uint8Array) => {
+      const answer = await post(`/v1/repairs/${uid}/rekey`, { nonce: toBase64url(nonce) });
+      return { order: bytesIn(answer, 'order'), objId: toHex(hexIn(answer, 'objId')) };
+    },
+    certifyNext: async (uid: string, csr: Uint8Array) => {
+      const answer = await post(`/v1/repairs/${uid}/csr`, { csr: toBase64url(csr) });
+      const bundles = Array.isArray(answer.bundles) ? answer.bundles.slice(0, maxBundles) : [];
+      return { ...identityOf(answer), bundles: bundles.map(bundle => bytesIn({ bundle }, 'bundle')) };
+    },
+    returned: (uid: string, objId: string, receipt: Uint8Array, evidence: Uint8Array) =>
+      post(`/v1/repairs/${uid}/returned`, { objId, receipt: toBase64url(receipt), evidence: toBase64url(evidence) }),
     close: () => http.close(),
   };
 }
+
+const maxBundles = 8;
+
+/** A device certificate with what it hangs on, DER. */
+export type IdentityAnswer = { readonly certificate: Uint8Array; readonly ica: Uint8Array; readonly root: Uint8Array };
+
+const identityOf = (answer: Json): IdentityAnswer => ({
+  certificate: bytesIn(answer, 'certificate'),
+  ica: bytesIn(answer, 'ica'),
+  root: bytesIn(answer, 'root'),
+});
+const identityIn = (answer: Json, name: string): IdentityAnswer => identityOf((answer[name] ?? {}) as Json);
 
 const imageIn = (answer: Json): ImageOffer => ({
   bodySha256: hexIn(answer, 'bodySha256'),

@@ -14,6 +14,7 @@ import { agreeWithServer, type Core } from './core.ts';
 import { readIdentity, updateBundle } from './identity.ts';
 import { remainingUnits } from './nvm.ts';
 import { importPackage } from './packageImport.ts';
+import { produceUnit } from './produce.ts';
 import {
   type ProgrammerCommandName,
   type ProgrammerRequest,
@@ -21,6 +22,7 @@ import {
   programmerCommands,
   programmerGroup,
 } from './protocol.ts';
+import { renewDevice, unlockDevice } from './repair.ts';
 import { createRunner, type Runner } from './runner.ts';
 import { zeroiseJob } from './zeroise.ts';
 
@@ -116,7 +118,25 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
     },
     produce: ({ serialAddress, debugAddress, jobId }) => {
       idle();
-      return { runId: runner.start({ serial: serialAddress, debug: debugAddress }, jobId && toHex(jobId)) };
+      const target = { serial: serialAddress, debug: debugAddress };
+      return {
+        runId: runner.start(async report => {
+          const { uid, remaining } = await produceUnit(core, target, report, jobId && toHex(jobId));
+          return { event: 'unit-committed', uid, remaining };
+        }),
+      };
+    },
+    unlock: ({ serialAddress }) => {
+      idle();
+      return {
+        runId: runner.start(async report => ({ event: 'device-unlocked', uid: await unlockDevice(core, serialAddress, report) })),
+      };
+    },
+    renew: ({ serialAddress }) => {
+      idle();
+      return {
+        runId: runner.start(async report => ({ event: 'device-returned', uid: await renewDevice(core, serialAddress, report) })),
+      };
     },
     progress: ({ since }) => runner.progress(since),
     zeroise: async ({ jobId }) => {

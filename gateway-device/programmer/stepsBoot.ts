@@ -56,17 +56,18 @@ const burnBootKey: Step = {
 
 const burnHashes: Step = {
   k: 10,
-  name: 'OTP 2, 3 and 4: application key, root, ICA',
+  name: 'OTP 2 to 5: application key, root, ICA, unlock password',
   starred: true,
   needs: 'devauth',
   run: async unit => {
-    const { publicKey, publicKeySha256 } = await unit.server.applicationKey(grantIdOf(unit));
+    const { publicKey, publicKeySha256, unlockSha256 } = await unit.server.applicationKey(grantIdOf(unit));
     const spki = p256Spki(publicKey);
     if (!equalBytes(sha256(spki), publicKeySha256)) throw new NusecError('KEY_REFUSED', 'the application key has another hash');
-    learn(unit, { applicationKey: toBase64url(spki) });
+    learn(unit, { applicationKey: toBase64url(spki), ...(unlockSha256 && { unlock: toBase64url(unlockSha256) }) });
     await burn(unit, otpMap.applicationKeyHash, publicKeySha256);
     await burn(unit, otpMap.rootCaHash, sha256(factBytes(unit, 'root')));
     await burn(unit, otpMap.icaHash, sha256(factBytes(unit, 'ica')));
+    if (unlockSha256) await burn(unit, otpMap.deviceSecret, unlockSha256);
   },
 };
 

@@ -4,7 +4,7 @@ import { NusecError } from '../../src/errors.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { provesImage, provesLock, type Receipt, verifyReceipt } from '../../src/production/receipt.ts';
 import { encodeEvidence } from '../../src/spdm/evidence.ts';
-import { openSession, otpMaskOfUnit } from './targetProof.ts';
+import { openSession, otpMaskOf } from './targetProof.ts';
 import { fact, factBytes, grantIdOf, receiptNonce, type Step, type Unit } from './unit.ts';
 
 /** Steps 11–13: BL2 boots and proves in an SPDM session that it holds the certified key (R50–R51, R69, T9); then the debug port is closed
@@ -44,7 +44,7 @@ function checkLocked(unit: Unit, receipt: Receipt): void {
   const isDeployed = !unit.payload.policy.deployedLifeCycle || receipt.lifeCycle === 'deployed';
   const hasCertificate =
     receipt.certificateSha256 !== undefined && equalBytes(receipt.certificateSha256, sha256(factBytes(unit, 'certificate')));
-  if (!provesLock(receipt) || !isBl2 || !isDeployed || !hasCertificate || receipt.otpMask !== otpMaskOfUnit) {
+  if (!provesLock(receipt) || !isBl2 || !isDeployed || !hasCertificate || receipt.otpMask !== otpMaskOf(unit)) {
     throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the lock');
   }
 }

@@ -1,15 +1,12 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { connectProgrammer, type ProgrammerClient } from '../../gateway-device/programmer/client.ts';
-import type { ProgressEntry } from '../../gateway-device/programmer/protocol.ts';
 import { fromHex } from '../bytes.ts';
 import { errorCodes, NusecError } from '../errors.ts';
 import { wholeNumber } from './options.ts';
 import { styled } from './output.ts';
+import { followRun } from './programmerRun.ts';
 
 type Options = { programmer: string; targetSerial: string; targetDebug: string; job?: string; count: number; json?: boolean };
-
-const pollMs = 100;
 
 /** `nusec produce`: starts production on the programmer and shows how it goes (R70, R108). All checks and all keys are in the programmer. */
 export function registerProduce(program: Command): void {
@@ -47,21 +44,8 @@ async function produce(options: Options): Promise<void> {
 async function produceOne(client: ProgrammerClient, { targetSerial, targetDebug, job, json }: Options): Promise<void> {
   const jobId = job === undefined ? {} : { jobId: jobIdOf(job) };
   await client.request('produce', { serialAddress: targetSerial, debugAddress: targetDebug, ...jobId });
-  for (let since = 0; ; ) {
-    const { next, entries, done, outcome, remaining } = await client.request('progress', { since });
-    for (const entry of entries) showEntry(entry, json);
-    since = next;
-    if (done) return finish(outcome ?? 'INTERNAL', remaining, json);
-    if (entries.length === 0) await sleep(pollMs);
-  }
-}
-
-function showEntry({ k, name, state, text }: ProgressEntry, json: boolean | undefined): void {
-  if (json) process.stdout.write(`${JSON.stringify({ step: k, name, state, ...(text && { text }) })}\n`);
-  else if (state !== 'begin') {
-    const mark = state === 'done' ? styled('green', 'done  ') : styled('red', 'failed');
-    process.stdout.write(`${String(k).padStart(2)}  ${mark}  ${name}${text ? `  ${styled('dim', text)}` : ''}\n`);
-  }
+  const { outcome, remaining } = await followRun(client, json);
+  finish(outcome, remaining, json);
 }
 
 /** @throws NusecError with the code that ended the run */

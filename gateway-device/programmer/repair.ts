@@ -1,0 +1,180 @@
+import { randomBytes } from 'node:crypto';
+import { concat, equalBytes, fromHex, toHex } from '../../src/bytes.ts';
+import { rawToDer } from '../../src/ecdsa.ts';
+import { NusecError } from '../../src/errors.ts';
+import { checkChain } from '../../src/pki/chain.ts';
+import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
+import { DevAuthError } from '../../src/production/devauth/error.ts';
+import type { DevAuthHost } from '../../src/production/devauth/host.ts';
+import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.ts';
+import { returnReceiptNonce, returnSessionNonce } from '../../src/production/returnProof.ts';
+import { type Evidence, encodeEvidence } from '../../src/spdm/evidence.ts';
+import { knownRequester } from '../../src/spdm/requester/identify.ts';
+import { runSessionSetup } from '../../src/spdm/requester/run.ts';
+import { authKeySlot } from '../chip/keyStore.ts';
+import { openByteLink } from '../link/byteLink.ts';
+import { openDevAuth, openSealedDevAuth, spdmOver } from '../link/devAuthClient.ts';
+import { createMctpClient, type MctpClient } from '../link/mctpLink.ts';
+import { type Core, withServer } from './core.ts';
+import { certSlotUnder, type ProgrammerIdentity, readBundle, readIdentity, updateBundle } from './identity.ts';
+import type { Report } from './produce.ts';
+import type { IdentityAnswer, ServerApi } from './serverApi.ts';
+import { type Hello, hello } from './target.ts';
+
+/** A device in repair on the serial link: its debug port is unlocked, or it gets its next generation. Nothing is kept here: every step can be
+ *  taken again, and the device and the server know how far they are. */
+
+type Repair = {
+  readonly core: Core;
+  readonly identity: ProgrammerIdentity;
+  readonly server: ServerApi;
+  readonly client: MctpClient;
+  readonly host: DevAuthHost;
+};
+
+const es256 = -7;
+const minEntropyBits = 256;
+
+/** Opens the debug port until the device starts again. The password goes from the server into the sealed session and nowhere else.
+ *  @returns UID, hex @throws NusecError FORBIDDEN, DEVICE_STATE, FOUR_EYES_REQUIRED, PASSWORD_DISCLOSED …: what the server refuses;
+ *    DevAuthError what the device refuses; CHAIN_REFUSED for another chip than the one the server knows */
+export async function unlockDevice(core: Core, serial: string, report: Report): Promise<string> {
+  return onDevice(core, serial, async repair => {
+    const told = await step(report, 1, 'identify the device', () => hello(repair.host));
+    const uid = toHex(told.uid);
+    const { identity } = await step(report, 2, 'ask the server', () => repair.server.inRepair(uid));
+    const { sealed } = await step(report, 3, 'session', () => openSession(repair, told, identity, new Uint8Array(randomBytes(32))));
+    await step(report, 4, 'unlock the debug port', async () => {
+      const { nonce } = await hello(sealed);
+      await sealed.request('debugUnlock', await repair.server.unlock(uid, nonce));
+    });
+    return uid;
+  });
+}
+
+/** Key, registration id and certificate of the next generation, and the proof of them; the device is in service again when this returns.
+ *  @returns UID, hex @throws as unlockDevice */
+export async function renewDevice(core: Core, serial: string, report: Report): Promise<string> {
+  return onDevice(core, serial, async repair => {
+    const told = await step(report, 1, 'start the bootloader', () => startBootloader(repair.host));
+    const uid = toHex(told.uid);
+    const known = await step(report, 2, 'ask the server', () => repair.server.inRepair(uid));
+    const objId = known.nextObjId;
+    if (objId === undefined) throw new NusecError('DEVICE_STATE', 'the return to service was not ordered');
+    const hasTakenOver = told.objId !== undefined && equalBytes(told.objId, fromHex(objId));
+    const next = hasTakenOver ? known.next : await step(report, 3, 'new key and certificate', () => makeNext(repair, told, known.identity));
+    if (next === undefined) throw new NusecError('DEVICE_STATE', 'the server knows no certificate of the next generation');
+    await step(report, 4, 'prove the next generation', () => proveNext(repair, next, objId));
+    await repair.host.request('reset', { mode: 'normal' });
+    return uid;
+  });
+}
+
+async function onDevice<T>(core: Core, serial: string, work: (repair: Repair) => Promise<T>): Promise<T> {
+  const identity = readIdentity(core.chip);
+  const client = createMctpClient(await openByteLink(serial));
+  try {
+    return await withServer(core, server => work({ core, identity, server, client, host: openDevAuth(client) }));
+  } finally {
+    await client.close();
+  }
+}
+
+async function step<T>(report: Report, k: number, name: string, work: () => Promise<T>): Promise<T> {
+  report(k, name, 'begin');
+  try {
+    const result = await work();
+    report(k, name, 'done');
+    return result;
+  } catch (error) {
+    if (error instanceof NusecError) report(k, name, 'failed', `${error.code}: ${error.message}`);
+    throw error;
+  }
+}
+
+async function startBootloader(host: DevAuthHost): Promise<Hello> {
+  await host.request('reset', { mode: 'bootloader' });
+  const told = await hello(host);
+  if (told.stage !== 'bl2') throw new NusecError('DEVICE_STATE', `the device runs ${told.stage} instead of its bootloader`);
+  return told;
+}
+
+/** A session with the very device that the server means (T9, T11). */
+async function openSession(
+  repair: Repair,
+  told: Hello,
+  { certificate, root }: IdentityAnswer,
+  nonce: Uint8Array,
+): Promise<{ readonly sealed: DevAuthHost; readonly evidence: Evidence }> {
+  const { core, identity, client } = repair;
+  await requireKnownRoot(repair, root);
+  const { session, evidence } = await runSessionSetup(
+    {
+      nonce,
+      trust: (chain, uid) => {
+        if (!equalBytes(chain.at(-1) ?? new Uint8Array(), certificate))
+          throw new NusecError('CHAIN_REFUSED', 'the device shows another certificate than the server knows');
+        const leaf = checkChain(chain.toReversed(), {
+          roots: [root],
+          now: undefined,
+          purpose: 'device',
+          ...(uid !== undefined && { uid }),
+        });
+        if (!leaf.point) throw new NusecError('CHAIN_REFUSED', 'the device has no P-256 key');
+        return leaf.point;
+      },
+      uidHex: toHex(told.uid),
+      randomBytes: length => new Uint8Array(randomBytes(length)),
+      ...knownRequester,
+      ownSlots: [await certSlotUnder(core.chip, identity, root)],
+    },
+    spdmOver(client),
+  );
+  return { sealed: openSealedDevAuth(client, session, told.maxBodyBytes), evidence };
+}
+
+/** Ours, or after a rollover one that ours names in the trust bundle. */
+async function requireKnownRoot({ core: { chip }, identity, server }: Repair, root: Uint8Array): Promise<void> {
+  if (equalBytes(root, identity.root)) return;
+  await updateBundle(chip, identity, await server.trustBundle());
+  const { roots } = await readBundle(chip, identity);
+  if (!roots.some(known => equalBytes(known, root))) throw new NusecError('CHAIN_REFUSED', 'the server names another root');
+}
+
+async function makeNext(repair: Repair, told: Hello, present: IdentityAnswer): Promise<IdentityAnswer> {
+  const { server } = repair;
+  const uid = toHex(told.uid);
+  const { sealed } = await openSession(repair, told, present, new Uint8Array(randomBytes(32)));
+  const { nonce } = await hello(sealed);
+  const { order, objId } = await server.rekey(uid, nonce);
+  const { publicKey } = await sealed.request('keygen', { keySlot: authKeySlot, algorithm: es256, minEntropyBits, order });
+  const point = concat(Uint8Array.of(0x04), publicKey);
+  const cri = buildCertificationRequestInfo({ subject: { commonName: objId, serialNumber: uid }, publicKeyPoint: point });
+  const { signature } = await sealed.request('signCri', { cri });
+  const issued = await server.certifyNext(uid, assembleCsr(cri, rawToDer(signature)));
+  await requireKnownRoot(repair, issued.root);
+  const leaf = checkChain([issued.certificate, issued.ica], { roots: [issued.root], now: undefined, purpose: 'device', uid });
+  if (leaf.objId !== objId || !leaf.point || !equalBytes(leaf.point, point))
+    throw new NusecError('CHAIN_REFUSED', 'the certificate is for another registration or key');
+  const pieceBytes = pieceBytesFor(told.maxBodyBytes);
+  for (const bundle of issued.bundles) await putObject(sealed, 'bundle', bundle, pieceBytes).catch(unlessOlder);
+  await putObject(sealed, 'rootCertificate', issued.root, pieceBytes);
+  await putObject(sealed, 'icaCertificate', issued.ica, pieceBytes);
+  await putObject(sealed, 'objId', fromHex(objId), pieceBytes);
+  // With this one the device takes over all of them.
+  await putObject(sealed, 'deviceCertificate', issued.certificate, pieceBytes);
+  return issued;
+}
+
+/** The device may have a newer trust bundle than the one that leads to the new root. */
+function unlessOlder(error: unknown): void {
+  if (!(error instanceof DevAuthError && error.reason === 'version')) throw error;
+}
+
+async function proveNext(repair: Repair, next: IdentityAnswer, objIdHex: string): Promise<void> {
+  const objId = fromHex(objIdHex);
+  const told = await startBootloader(repair.host);
+  const { evidence } = await openSession(repair, told, next, returnSessionNonce(objId));
+  const { receipt } = await repair.host.request('receipt', { nonce: returnReceiptNonce(objId) });
+  await repair.server.returned(toHex(told.uid), objIdHex, receipt, encodeEvidence(evidence));
+}
