@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { maxOperators, type OperatorsCommand, operatorByToken, operators } from '../../src/domain/operators.ts';
-import { type PublicKeyCommand, publicKey } from '../../src/domain/publicKey.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
 const expiresAt = '2027-01-01T00:00:00.000Z';
@@ -52,28 +51,5 @@ describe('operators', () => {
       .givesOnce({ type: 'OperatorRemoved', data: { name: 'bob' } });
     on(add(ann), add(bob)).when({ type: 'RemoveOperator', name: 'ann' }).refused('STATE');
     on().when({ type: 'RemoveOperator', name: 'ann' }).gives();
-  });
-});
-
-describe('a public key', () => {
-  const reserve: PublicKeyCommand = { type: 'ReservePublicKey', kind: 'device', uid: 'u1', objId: 'o1' };
-  const onKey = (...commands: readonly PublicKeyCommand[]) => scenario(publicKey).given(...play(publicKey, commands).events);
-
-  it('belongs to one holder for ever (I4, T26)', () => {
-    onKey()
-      .when(reserve)
-      .givesOnce({ type: 'PublicKeyReserved', data: { kind: 'device', uid: 'u1', objId: 'o1' } });
-    onKey(reserve)
-      .when({ ...reserve, uid: 'u2' })
-      .refused('WEAK_OR_CLONED_KEY');
-    onKey(reserve)
-      .when({ ...reserve, kind: 'programmer' })
-      .refused('WEAK_OR_CLONED_KEY');
-  });
-
-  it('stays with a unit that is retried under a new registration id', () => {
-    onKey(reserve)
-      .when({ ...reserve, objId: 'o2' })
-      .gives();
   });
 });

@@ -1,0 +1,40 @@
+import { describe, it } from 'vitest';
+import { type LineCommand, line } from '../../src/domain/line.ts';
+import { play, scenario } from './scenario.ts';
+
+describe('a line', () => {
+  const definition = { line: 'meter', vendorUuid: 'v', classUuid: 'c', counterMaximum: 200, oem: 'ACME' };
+  const define: LineCommand = { type: 'DefineLine', ...definition };
+  const floor = (value: number): LineCommand => ({ type: 'RaiseRollbackFloor', floor: value, by: 'o' });
+  const onLine = (...commands: readonly LineCommand[]) => scenario(line).given(...play(line, commands).events);
+
+  it('is defined once within the counter budget', () => {
+    onLine().when(define).givesOnce({ type: 'LineDefined', data: definition });
+    onLine(define)
+      .when({ ...define, vendorUuid: 'x' })
+      .refused('CONFLICT');
+    onLine()
+      .when({ ...define, counterMaximum: 256 })
+      .refused('BAD_REQUEST');
+    onLine()
+      .when({ ...define, counterMaximum: 0 })
+      .refused('BAD_REQUEST');
+  });
+
+  it('raises its rollback floor, never lowers it (I9, RULE-11)', () => {
+    onLine(define)
+      .when(floor(5))
+      .givesOnce({ type: 'RollbackFloorRaised', data: { floor: 5, by: 'o' } });
+    onLine(define, floor(5)).when(floor(4)).refused('ROLLBACK');
+    onLine(define).when(floor(201)).refused('COUNTER_EXHAUSTED');
+    onLine().when(floor(1)).refused('STATE');
+  });
+
+  it('has a support period', () => {
+    const set: LineCommand = { type: 'SetSupportPeriod', supportUntil: '2035-01-01T00:00:00.000Z', by: 'o' };
+    onLine(define)
+      .when(set)
+      .givesOnce({ type: 'SupportPeriodSet', data: { supportUntil: '2035-01-01T00:00:00.000Z', by: 'o' } });
+    onLine().when(set).refused('STATE');
+  });
+});
