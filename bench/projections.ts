@@ -65,7 +65,7 @@ async function rebuildRate(store: EventStore, file: string): Promise<number> {
   removeDatabase(file);
   const start = performance.now();
   const runner = startProjections({ store, file, projections: [timeline] });
-  await runner.waitFor(totalEvents, { timeoutMs: rebuildLimitMs });
+  await runner.waitFor(totalEvents, { stallMs: rebuildLimitMs });
   const rate = perSecond(totalEvents, start);
   await runner.close();
   return rate;

@@ -1,8 +1,10 @@
 import type { TLSSocket } from 'node:tls';
 import { createRoute, z } from '@hono/zod-openapi';
+import type { Trouble } from '../eventstore/followers.ts';
 import { toPem } from '../pki/pem.ts';
 import { rootDer } from '../services/authority/authority.ts';
 import { currentTrustBundle, rootForReader } from '../services/authority/trustBundle.ts';
+import type { Context } from '../services/base/context.ts';
 import type { Resource } from './app.ts';
 
 /** Health, metrics and what everybody may know: the root certificate and the trust bundle. */
@@ -13,7 +15,7 @@ const health = createRoute({ method: 'get', path: '/healthz', summary: 'The proc
 const ready = createRoute({
   method: 'get',
   path: '/readyz',
-  summary: 'Keystore open, store writable, read models up',
+  summary: 'Keystore open, read models up, every follower of the log up; otherwise the names of those that are not',
   responses: { ...okText, 503: { description: 'not ready', content: { 'text/plain': { schema: z.string() } } } },
 });
 const metrics = createRoute({ method: 'get', path: '/metrics', summary: 'Prometheus figures', responses: okText });
@@ -31,8 +33,8 @@ export const systemResource: Resource = (api, { ctx }, auth) => {
   api.openapi(health, c => c.text('ok'));
   api.openapi(ready, async c => {
     const keystore = await ctx.keystore.health();
-    const views = ctx.reads.health();
-    return keystore.ok && views.ok ? c.text('ready', 200) : c.text(`not ready: ${keystore.ok ? 'read models' : keystore.detail}`, 503);
+    const reasons = [...(keystore.ok ? [] : [keystore.detail]), ...readModelTroubles(ctx), ...ctx.followers.troubles().map(troubleText)];
+    return reasons.length === 0 ? c.text('ready', 200) : c.text(`not ready: ${reasons.join('; ')}`, 503);
   });
   api.use('/metrics', auth.person('auditor'));
   api.openapi(metrics, c => c.text(figures(ctx.store.head(), ctx.reads.health().projections)));
@@ -43,6 +45,19 @@ export const systemResource: Resource = (api, { ctx }, auth) => {
     return c.body(new Uint8Array(await currentTrustBundle(ctx, rootId)), 200, { 'Content-Type': 'application/cose' });
   });
 };
+
+function troubleText({ name, behindEvents, failure }: Trouble): string {
+  return failure === undefined ? `${name}: ${behindEvents} events behind` : `${name}: stopped, ${failure}`;
+}
+
+/** Read models that stopped before an event, or that are being built while there is no older build to show. */
+function readModelTroubles({ reads, store }: Context): readonly string[] {
+  const head = store.head();
+  return reads.health().projections.flatMap(({ name, status, fault, position, isShown }) => {
+    if (fault !== undefined) return [`${name}: stopped before event ${fault.position}`];
+    return status === 'building' && isShown ? [`${name}: rebuilding, ${Math.floor((100 * position) / Math.max(1, head))} %`] : [];
+  });
+}
 
 /** Prometheus text format, version 0.0.4. */
 function figures(head: number, projections: readonly { name: string; behindEvents: number; status: string }[]): string {

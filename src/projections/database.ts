@@ -5,6 +5,8 @@ import { lru } from '../lru.ts';
 
 const cacheKib = 65_536;
 const busyTimeoutMs = 5000;
+/** Somebody else may hold the file for minutes; waiting for it stops the whole process, so the follower tries again later instead. */
+const writeBusyTimeoutMs = 50;
 /** Prepared queries kept per reader. */
 const maxPreparedQueries = 500;
 
@@ -15,6 +17,7 @@ export function openReadModelWriter(file: string): Database {
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = NORMAL');
     db.pragma(`cache_size = -${cacheKib}`);
+    db.pragma(`busy_timeout = ${writeBusyTimeoutMs}`);
     return db;
   } catch (error) {
     db.close();

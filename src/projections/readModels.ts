@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely';
+import type { Followers } from '../eventstore/followers.ts';
 import type { EventStore } from '../eventstore/port.ts';
 import { type AlarmTables, alarms } from './alarms.ts';
 import { type CertificateTables, certificates } from './certificates.ts';
@@ -29,8 +30,13 @@ const projections: readonly Projection[] = [alarms, decommissions, gateways, rol
 
 export type ReadModels = ProjectionRunner & { readonly db: Kysely<Tables> };
 
-export function openReadModels(store: EventStore, file: string, onTrouble: NonNullable<RunnerOptions['onTrouble']>): ReadModels {
-  const runner = startProjections({ store, file, projections, onTrouble });
+export function openReadModels(
+  store: EventStore,
+  file: string,
+  onTrouble: NonNullable<RunnerOptions['onTrouble']>,
+  followers?: Followers,
+): ReadModels {
+  const runner = startProjections({ store, file, projections, onTrouble, ...(followers && { followers }) });
   const db = openReadModel<Tables>(file);
   return {
     ...runner,

@@ -1,23 +1,25 @@
 /** Keeps the read models up with the event store: one live group of builds that moves together, and builds that catch up beside it. */
 import type Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
-import type { EventStore, Subscription } from '../eventstore/port.ts';
-import { type Recorded, subscribe } from '../eventstore/recorded.ts';
+import { createFollowers, type Follower, type Followers } from '../eventstore/followers.ts';
+import type { EventStore } from '../eventstore/port.ts';
+import type { Recorded } from '../eventstore/recorded.ts';
+import { waiting } from '../eventstore/waiting.ts';
 import { applyBatch } from './batch.ts';
 import { type Build, openBuilds, requireNames } from './builds.ts';
 import { openReadModelWriter } from './database.ts';
 import type { Projection } from './projection.ts';
-import { waiting } from './waiting.ts';
 
-/** Before a batch is tried again that the file did not take (disk full). */
-const outageRetryMs = 1000;
-const defaultWaitMs = 5000;
+/** For waits at the start of a process, where nothing else is held up. */
+export const startStallMs = 60_000;
 
 export type RunnerOptions = {
   readonly store: EventStore;
   /** The read-model file; created when missing, locked to nobody: readers open it with openReadModel. */
   readonly file: string;
   readonly projections: readonly Projection[];
+  /** By default its own. */
+  readonly followers?: Followers;
   /** Told once per fault and per outage, for the log. */
   readonly onTrouble?: (trouble: { readonly projection?: string; readonly position: number; readonly message: string }) => void;
 };
@@ -29,6 +31,8 @@ type ProjectionHealth = {
   readonly status: 'live' | 'building' | 'faulted';
   readonly position: number;
   readonly behindEvents: number;
+  /** Queries see this build, or wait for it: there is no older one, or one that is no longer kept up. */
+  readonly isShown: boolean;
   /** What the projection threw, and at which position. */
   readonly fault?: { readonly position: number; readonly message: string };
 };
@@ -36,8 +40,9 @@ type ProjectionHealth = {
 export type ProjectionRunner = {
   /** Resolves when the read models show everything up to `position`.
    *  @param options.projections only these; a faulted one fails at once. Without it: all that are not faulted.
-   *  @throws NusecError PROJECTION_BEHIND when it takes longer than `timeoutMs` (5 s unless told) or a named projection is faulted */
-  waitFor(position: number, options?: { readonly projections?: readonly string[]; readonly timeoutMs?: number }): Promise<void>;
+   *  It waits as long as they advance.
+   *  @throws NusecError PROJECTION_BEHIND when they do not advance for `stallMs` (5 s by default) or a named projection is faulted */
+  waitFor(position: number, options?: { readonly projections?: readonly string[]; readonly stallMs?: number }): Promise<void>;
   /** Builds a projection anew beside its current tables and swaps when it has caught up. @throws NusecError NOT_FOUND */
   rebuild(name: string): void;
   health(): { readonly ok: boolean; readonly outage?: string; readonly projections: readonly ProjectionHealth[] };
@@ -45,7 +50,7 @@ export type ProjectionRunner = {
 };
 
 /** Builds that move together. A group beside the live one joins it when it has passed `target`. */
-type Group = { builds: Build[]; position: number; readonly target: number; subscription?: Subscription };
+type Group = { builds: Build[]; position: number; readonly target: number; follower?: Follower };
 
 /** Opens the read models and begins to project. The process goes on whatever a projection does: see health(). */
 export function startProjections(options: RunnerOptions): ProjectionRunner {
@@ -59,7 +64,8 @@ export function startProjections(options: RunnerOptions): ProjectionRunner {
   }
 }
 
-function projectAll(db: Database, { store, projections, onTrouble = () => {} }: RunnerOptions): ProjectionRunner {
+function projectAll(db: Database, { store, projections, followers, onTrouble = () => {} }: RunnerOptions): ProjectionRunner {
+  const own = followers ?? createFollowers(store, ({ position, failure }) => onTrouble({ position, message: failure ?? 'late' }));
   const builds = openBuilds(db);
   builds.keepOnly(new Set(projections.map(projection => projection.name)));
   // Read models of a store that has since been replaced by an older one cannot be continued.
@@ -69,8 +75,8 @@ function projectAll(db: Database, { store, projections, onTrouble = () => {} }: 
   const live: Group = { builds: [], position: published.length > 0 ? Math.max(...published) : store.head(), target: 0 };
   const groups = new Set<Group>([live]);
   const reads = waiting();
-  let outage: string | undefined;
   let closed = false;
+  const outageNow = (): string | undefined => [...groups].flatMap(({ follower }) => follower?.failure ?? [])[0];
 
   const project = (group: Group, events: readonly Recorded[]) => {
     for (const { projection, fault } of applyBatch(db, builds, group.builds, events)) {
@@ -78,7 +84,6 @@ function projectAll(db: Database, { store, projections, onTrouble = () => {} }: 
     }
     group.builds = group.builds.filter(build => build.fault === undefined);
     group.position = events.at(-1)?.position ?? group.position;
-    outage = undefined;
     if (group !== live) joinLive(group);
     reads.check();
   };
@@ -88,7 +93,7 @@ function projectAll(db: Database, { store, projections, onTrouble = () => {} }: 
     for (const build of group.builds) if (!build.published) publish(build);
     live.builds.push(...group.builds);
     groups.delete(group);
-    void group.subscription?.stop();
+    void group.follower?.close();
     return true;
   };
   const publish = (build: Build) => {
@@ -103,23 +108,8 @@ function projectAll(db: Database, { store, projections, onTrouble = () => {} }: 
   };
   const run = (group: Group) => {
     groups.add(group);
-    const subscription = subscribe(store, group.position, events => project(group, events));
-    group.subscription = subscription;
-    void subscription.ended.then(error => {
-      if (error === undefined || closed) return;
-      outage = (error as Error).message;
-      onTrouble({ position: group.position, message: outage });
-      setTimeout(() => runAgain(group), outageRetryMs).unref();
-    });
-  };
-  const runAgain = (group: Group) => {
-    if (closed) return;
-    try {
-      run(group);
-    } catch (error) {
-      // The store has been closed before the runner.
-      onTrouble({ position: group.position, message: (error as Error).message });
-    }
+    const name = group === live ? 'read models' : `read model ${group.builds[0]?.projection.name}`;
+    group.follower = own.follow(name, group.position, events => project(group, events), { mayLag: group !== live });
   };
   live.builds = all.filter(build => build.published && build.position === live.position);
   run(live);
@@ -131,7 +121,7 @@ function projectAll(db: Database, { store, projections, onTrouble = () => {} }: 
     return own.find(build => build.published) ?? own.at(-1);
   };
   return {
-    async waitFor(position, { projections: names, timeoutMs = defaultWaitMs } = {}) {
+    async waitFor(position, { projections: names, stallMs } = {}) {
       const reached = (name: string) => {
         const build = shown(name);
         if (build?.published && build.position >= position) return true;
@@ -139,7 +129,7 @@ function projectAll(db: Database, { store, projections, onTrouble = () => {} }: 
         if (names === undefined) return true;
         throw new NusecError('PROJECTION_BEHIND', `the read model ${name} stopped before position ${build.fault.position}`);
       };
-      await reads.until(() => (names ?? projections.map(({ name }) => name)).every(reached), timeoutMs);
+      await reads.until(() => (names ?? projections.map(({ name }) => name)).every(reached), stallMs);
     },
     rebuild(name) {
       const projection = projections.find(candidate => candidate.name === name);
@@ -149,7 +139,11 @@ function projectAll(db: Database, { store, projections, onTrouble = () => {} }: 
       catchUp(build);
     },
     health() {
-      const states = all.map(build => healthOf(build, live.builds.includes(build), store.head()));
+      const isLive = (build: Build) => live.builds.includes(build);
+      const isShown = (build: Build) =>
+        isLive(build) || !all.some(other => other.projection.name === build.projection.name && isLive(other));
+      const states = all.map(build => ({ ...healthOf(build, isLive(build), store.head()), isShown: isShown(build) }));
+      const outage = outageNow();
       const ok = outage === undefined && states.every(state => state.status !== 'faulted');
       return { ok, ...(outage === undefined ? {} : { outage }), projections: states };
     },
@@ -157,13 +151,14 @@ function projectAll(db: Database, { store, projections, onTrouble = () => {} }: 
       if (closed) return;
       closed = true;
       reads.close();
-      await Promise.all([...groups].map(group => group.subscription?.stop()));
+      await Promise.all([...groups].map(group => group.follower?.close()));
+      if (followers === undefined) await own.close();
       db.close();
     },
   };
 }
 
-function healthOf({ projection, position, fault }: Build, live: boolean, head: number): ProjectionHealth {
+function healthOf({ projection, position, fault }: Build, live: boolean, head: number): Omit<ProjectionHealth, 'isShown'> {
   const status = fault !== undefined ? 'faulted' : live ? 'live' : 'building';
   const { name, version } = projection;
   return { name, version, status, position, behindEvents: head - position, ...(fault === undefined ? {} : { fault }) };

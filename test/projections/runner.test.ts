@@ -78,7 +78,7 @@ describe('projection runner', () => {
     }
     expect(runner.health()).toEqual({
       ok: true,
-      projections: ['devices', 'log'].map(name => ({ name, version: 1, status: 'live', position: 20, behindEvents: 0 })),
+      projections: ['devices', 'log'].map(name => ({ name, version: 1, status: 'live', position: 20, behindEvents: 0, isShown: true })),
     });
   });
 
@@ -101,8 +101,8 @@ describe('projection runner', () => {
   it('waiting for a position that does not come ends with PROJECTION_BEHIND', async () => {
     const { start } = setUp();
     const runner = start();
-    await expect(runner.waitFor(1, { timeoutMs: 20 })).rejects.toMatchObject({ code: 'PROJECTION_BEHIND' });
-    await expect(runner.waitFor(1, { projections: ['log'], timeoutMs: 20 })).rejects.toMatchObject({ code: 'PROJECTION_BEHIND' });
+    await expect(runner.waitFor(1, { stallMs: 20 })).rejects.toMatchObject({ code: 'PROJECTION_BEHIND' });
+    await expect(runner.waitFor(1, { projections: ['log'], stallMs: 20 })).rejects.toMatchObject({ code: 'PROJECTION_BEHIND' });
     const waiting = expect(runner.waitFor(1)).rejects.toMatchObject({ code: 'PROJECTION_BEHIND' });
     await runner.close();
     await waiting;
@@ -122,8 +122,8 @@ describe('projection runner', () => {
     expect(runner.health()).toEqual({
       ok: false,
       projections: [
-        { name: 'devices', version: 1, status: 'faulted', position: 2, behindEvents: 3, fault },
-        { name: 'log', version: 1, status: 'live', position: 5, behindEvents: 0 },
+        { name: 'devices', version: 1, status: 'faulted', position: 2, behindEvents: 3, isShown: true, fault },
+        { name: 'log', version: 1, status: 'live', position: 5, behindEvents: 0, isShown: true },
       ],
     });
     expect(troubles).toEqual([{ projection: 'devices', ...fault }]);
@@ -306,7 +306,7 @@ describe('projection runner', () => {
       await expect.poll(() => runner.health().outage).toBe(full.message);
       expect(runner.health().ok).toBe(false);
       noRoom = false;
-      await runner.waitFor(1, { timeoutMs: 3000 });
+      await runner.waitFor(1, { stallMs: 3000 });
       expect(await counts()).toEqual({ a: 1 });
       expect(runner.health().ok).toBe(true);
       expect(troubles).toEqual([full.message]);

@@ -1,4 +1,5 @@
 import { NusecError } from '../../errors.ts';
+import type { Trouble } from '../../eventstore/followers.ts';
 import { newEvent } from '../../eventstore/recorded.ts';
 import type { Context } from './context.ts';
 import { nowIso } from './context.ts';
@@ -22,6 +23,12 @@ export async function watchKey<Result>(alarms: Alarms, subject: string, work: ()
       await alarms.raise({ code: error.code, subject, detail: 'asked for a certificate with a key of another holder' });
     throw error;
   }
+}
+
+/** A follower of the log does not go on, or is late: what depends on it is not as it should be in this process. */
+export function followerAlarm({ name, position, behindEvents, failure }: Trouble): Alarm {
+  const detail = `after event ${position}: ${failure ?? `${behindEvents} events behind`}`;
+  return { code: 'FOLLOWER_STOPPED', subject: `follower-${name.replaceAll(' ', '-')}`, detail };
 }
 
 export function createAlarms(ctx: Context): Alarms {

@@ -2,6 +2,7 @@ import { toHex } from '../../bytes.ts';
 import type { Decider } from '../../domain/decider.ts';
 import type { DomainEvent } from '../../domain/events.ts';
 import { type BlobStore, stagedBlobs } from '../../eventstore/blobs.ts';
+import type { Followers } from '../../eventstore/followers.ts';
 import { type Handled, handle, handleOn, loadState, type Read, type StorableEvent } from '../../eventstore/handle.ts';
 import { inOneCommit } from '../../eventstore/oneCommit.ts';
 import type { EventStore } from '../../eventstore/port.ts';
@@ -12,6 +13,8 @@ import type { ReadModels } from '../../projections/readModels.ts';
 /** What every service works with: the parts of the server and its sources of time, ids and randomness. */
 export type Context = {
   readonly store: EventStore;
+  /** Whatever handles the events as they come; what does not go on is seen in the health of the process. */
+  readonly followers: Followers;
   readonly blobs: BlobStore;
   readonly keystore: Keystore;
   readonly reads: ReadModels;

@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import { type Own, opening } from '../../closing.ts';
 import type { Settings } from '../../config.ts';
 import { openBlobStore } from '../../eventstore/blobs.ts';
+import { createFollowers } from '../../eventstore/followers.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
 import { openSqliteStore } from '../../eventstore/sqlite.ts';
 import { makeFolder } from '../../folder.ts';
@@ -11,7 +12,7 @@ import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
 import { openCustody } from '../../keystore/custody.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../keystore/signingRates.ts';
 import { openReadModels } from '../../projections/readModels.ts';
-import { type Alarm, type Alarms, createAlarms } from '../base/alarms.ts';
+import { type Alarm, type Alarms, createAlarms, followerAlarm } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import { takeProcessSlot } from '../processes/processSlots.ts';
 import { custodyFile, openKeystore } from './keystore.ts';
@@ -40,7 +41,7 @@ async function openParts(own: Own, settings: Settings, ports: Ports, create: boo
   let alarms: Alarms | undefined;
   const log = pino({ level: settings.logLevel }, pino.destination(2));
   const raise = (alarm: Alarm): void => {
-    log.warn(alarm, 'keystore');
+    log.warn(alarm, 'alarm');
     alarms?.raise(alarm).catch(error => log.error({ error }, 'the alarm was not recorded'));
   };
   const onLost = (detail: string): void => raise({ code: 'KEYSTORE_LOST', subject: 'keystore', detail });
@@ -48,14 +49,19 @@ async function openParts(own: Own, settings: Settings, ports: Ports, create: boo
   const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
   const custody = own('custody', openCustody(custodyFile(settings)));
   const store = own('event store', await openSqliteStore({ file: join(dataDir, 'events.db') }));
+  const followers = own(
+    'followers',
+    createFollowers(store, trouble => raise(followerAlarm(trouble))),
+  );
   const slot = own('process slot', takeProcessSlot(dataDir));
   const reads = own(
     'read models',
-    openReadModels(store, slot.viewsFile, trouble => log.error(trouble, 'a read model has stopped')),
+    openReadModels(store, slot.viewsFile, trouble => log.error(trouble, 'a read model has stopped'), followers),
   );
   const host = settings.publicHost;
   const ctx: Context = {
     store,
+    followers,
     reads,
     keystore,
     blobs: openBlobStore(join(dataDir, 'blobs'), { rows: store }),

@@ -1,6 +1,6 @@
 import { gateway, gatewayStream, mayServe } from '../../domain/gateway.ts';
-import { subscribe } from '../../eventstore/recorded.ts';
 import { gatewayQueries } from '../../projections/gateways.ts';
+import { startStallMs } from '../../projections/runner.ts';
 import { type Context, stateOf } from '../base/context.ts';
 
 /** Which gateway may speak for which device, known at once (T20): filled from the read model, kept up by the events. */
@@ -18,29 +18,23 @@ export type Attachments = {
 export async function startAttachments(ctx: Context): Promise<Attachments> {
   const served = new Map<string, ReadonlySet<string>>();
   const start = ctx.store.head();
-  let waiting: { readonly position: number; readonly resolve: () => void }[] = [];
   const read = async (gatewayId: string): Promise<void> => {
     const state = await stateOf(ctx, gateway, gatewayStream(gatewayId));
     const devices = state.status === 'NONE' ? [] : [...state.devices].filter(uid => mayServe(state, uid));
     served.set(gatewayId, new Set(devices));
   };
-  await ctx.reads.waitFor(start, { projections: ['gateways'], timeoutMs: 60_000 });
+  await ctx.reads.waitFor(start, { projections: ['gateways'], stallMs: startStallMs });
   for (const gatewayId of await gatewayQueries(ctx.reads.db).ids()) await read(gatewayId);
-  let known = start;
-  const subscription = subscribe(ctx.store, start, async events => {
+  const follower = ctx.followers.follow('attachments', start, async events => {
     const changed = new Set(events.filter(event => event.stream.startsWith(streamPrefix)).map(event => event.stream));
     for (const stream of changed) await read(stream.slice(streamPrefix.length));
-    known = events.at(-1)?.position ?? known;
-    for (const { resolve } of waiting.filter(({ position }) => position <= known)) resolve();
-    waiting = waiting.filter(({ position }) => position > known);
   });
   return {
     isAttached: (gatewayId, uid) => served.get(gatewayId)?.has(uid) === true,
     devicesOf: gatewayId => [...(served.get(gatewayId) ?? [])],
     gatewaysOf: uid => [...served].flatMap(([gatewayId, devices]) => (devices.has(uid) ? [gatewayId] : [])),
-    caughtUp: position =>
-      position <= known ? Promise.resolve() : new Promise(resolve => waiting.push({ position, resolve: () => resolve() })),
-    close: () => subscription.stop(),
+    caughtUp: follower.caughtUp,
+    close: () => follower.close(),
   };
 }
 

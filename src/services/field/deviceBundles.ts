@@ -1,6 +1,5 @@
 import { authorityStream } from '../../domain/authority.ts';
 import { device, deviceStream } from '../../domain/device.ts';
-import { subscribe } from '../../eventstore/recorded.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { trustBundleFor } from '../authority/olderRoots.ts';
 import type { Alarms } from '../base/alarms.ts';
@@ -60,10 +59,10 @@ export function startDeviceBundles({ ctx, alarms, channel, connected }: DeviceBu
   };
   const follow = (uid: string): Promise<void> => queue.run(uid, () => bringUpToDate(uid));
   const stream = authorityStream(ctx.project);
-  const subscription = subscribe(ctx.store, ctx.store.head(), async events => {
+  const follower = ctx.followers.follow('device bundles', ctx.store.head(), async events => {
     if (!events.some(event => event.type === 'TrustBundlePublished' && event.stream === stream)) return;
     for (const uid of connected.uids())
       follow(uid).catch(error => ctx.log.info({ uid, error: (error as Error).message }, 'the trust bundle was not delivered'));
   });
-  return { follow, close: () => subscription.stop() };
+  return { follow, close: () => follower.close() };
 }

@@ -1,7 +1,6 @@
 import { fromHex } from '../../bytes.ts';
 import { authorityStream } from '../../domain/authority.ts';
 import type { EventType } from '../../domain/events.ts';
-import { subscribe } from '../../eventstore/recorded.ts';
 import { maxRevokedTold } from '../../mqttMessages.ts';
 import { certificateQueries } from '../../projections/certificates.ts';
 import { currentTrustBundle, rootForReader } from '../authority/trustBundle.ts';
@@ -33,7 +32,7 @@ export function startGatewayBundles({ ctx, revocations, attachments }: GatewayBu
   revocations.onChange(({ kind, subject }) => {
     if (kind === 'device') tell(attachments.gatewaysOf(subject));
   });
-  const subscription = subscribe(ctx.store, ctx.store.head(), async events => {
+  const follower = ctx.followers.follow('gateway bundles', ctx.store.head(), async events => {
     if (events.some(({ type, stream }) => type === 'TrustBundlePublished' && stream === authorityStream(ctx.project)))
       return tell(undefined);
     const changed = events.filter(({ type, stream }) => attachmentChanges.has(type) && stream.startsWith(streamPrefix));
@@ -49,6 +48,6 @@ export function startGatewayBundles({ ctx, revocations, attachments }: GatewayBu
       return { bundle: await currentTrustBundle(ctx, root), revoked: serials.map(fromHex) };
     },
     onChange: listener => void listeners.push(listener),
-    close: () => subscription.stop(),
+    close: () => follower.close(),
   };
 }

@@ -6,8 +6,8 @@ import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { type PlannedRollout, type RolloutCommand, rollout, rolloutStream } from '../../domain/rollout.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
-import { subscribe } from '../../eventstore/recorded.ts';
 import { type RolloutDeviceRow, rolloutQueries } from '../../projections/rollouts.ts';
+import { startStallMs } from '../../projections/runner.ts';
 import { dayMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute, executeOn } from '../base/context.ts';
@@ -95,9 +95,9 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
     for (const [rolloutId, { done }] of followed) if (!done) wake(rolloutId);
   };
   const start = ctx.store.head();
-  await ctx.reads.waitFor(start, { projections: ['rollouts'], timeoutMs: 60_000 });
+  await ctx.reads.waitFor(start, { projections: ['rollouts'], stallMs: startStallMs });
   for (const rolloutId of await rolloutQueries(ctx.reads.db).running()) wake(rolloutId);
-  const subscription = subscribe(ctx.store, start, events => {
+  const follower = ctx.followers.follow('rollouts', start, events => {
     if (events.some(({ type }) => wakingTypes.has(type))) wakeAll();
     for (const { stream, type } of events) {
       if (!stream.startsWith(streamPrefix)) continue;
@@ -117,7 +117,7 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
     async close() {
       closed = true;
       clearInterval(timer);
-      await subscription.stop();
+      await follower.close();
       await Promise.all([...followed.values()].map(({ busy }) => busy));
     },
   };

@@ -1,6 +1,5 @@
 import { authorityStream } from '../../domain/authority.ts';
 import type { EventType } from '../../domain/events.ts';
-import { subscribe } from '../../eventstore/recorded.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { trustedIssuers, trustedRoots } from '../authority/authority.ts';
 import { retiredRoots } from '../authority/olderRoots.ts';
@@ -33,7 +32,7 @@ export async function startClientTrust(ctx: Context, revocations: Revocations): 
     'RootCaRolled',
     'RootCaRetired',
   ]);
-  const subscription = subscribe(ctx.store, ctx.store.head(), async events => {
+  const follower = ctx.followers.follow('client trust', ctx.store.head(), async events => {
     if (!events.some(event => event.stream === stream && changes.has(event.type))) return;
     anchors = await read();
     for (const listener of listeners) listener();
@@ -44,6 +43,6 @@ export async function startClientTrust(ctx: Context, revocations: Revocations): 
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
-    close: () => subscription.stop(),
+    close: () => follower.close(),
   };
 }

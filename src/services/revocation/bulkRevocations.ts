@@ -3,7 +3,6 @@ import { type BulkRevocation, bulkRevocationOf, bulkRevocations, bulkRevocations
 import { device, deviceStream } from '../../domain/device.ts';
 import type { RevocationReason } from '../../domain/deviceEvents.ts';
 import { NusecError } from '../../errors.ts';
-import { subscribe } from '../../eventstore/recorded.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
@@ -92,14 +91,14 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Pro
   };
   const begun = ctx.store.head();
   for (const { id, status } of (await stateNow(ctx)).byId.values()) if (status === 'RUNNING') run(id);
-  const subscription = subscribe(ctx.store, begun, events => {
+  const follower = ctx.followers.follow('bulk revocations', begun, events => {
     for (const { stream, type, data } of events) if (type === 'BulkRevocationApproved' && stream === streamOf(ctx)) run(data.id);
   });
 
   return {
     async close() {
       isOpen = false;
-      await subscription.stop();
+      await follower.close();
       await running;
     },
   };

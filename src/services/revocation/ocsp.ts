@@ -3,7 +3,6 @@ import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import type { EventType } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
-import { subscribe } from '../../eventstore/recorded.ts';
 import { signer } from '../../keystore/signer.ts';
 import { lru } from '../../lru.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
@@ -74,7 +73,7 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
     statuses.delete(serialHex);
   });
   const stream = authorityStream(ctx.project);
-  const subscription = subscribe(ctx.store, ctx.store.head(), async events => {
+  const follower = ctx.followers.follow('OCSP', ctx.store.head(), async events => {
     if (!events.some(event => event.stream === stream && changesIssuers.has(event.type))) return;
     issuers = await knownIssuers(ctx);
     signers.clear();
@@ -150,7 +149,7 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
       const question = { certId, hash: 'sha1', issuerNameHash: hashes.name, issuerKeyHash: hashes.key, serialHex } as const;
       return (await answer([question], undefined))?.der;
     },
-    close: () => subscription.stop(),
+    close: () => follower.close(),
   };
 }
 

@@ -1,6 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { subscribe } from '../../eventstore/recorded.ts';
 import { type CertificateRow, certificateQueries, changesRevocation } from '../../projections/certificates.ts';
+import { startStallMs } from '../../projections/runner.ts';
 import type { Context } from '../base/context.ts';
 
 /** What is revoked, known at once: a map in memory, filled from the certificate inventory and kept up by the events.
@@ -22,14 +21,12 @@ export type Revocations = {
   count(): number;
   /** Called for every change after the start. @returns what ends that */
   onChange(listener: (change: RevocationChange) => void): () => void;
-  /** Resolves when everything up to this position is known here. */
-  caughtUp(position: number): Promise<void>;
+  /** Resolves with true when everything up to this position is known here; with false when this process does not get on. What was recorded is
+   *  recorded all the same: it comes into force here later, and until then the process is not ready. */
+  caughtUp(position: number): Promise<boolean>;
   close(): Promise<void>;
 };
 
-/** How long a commanding request waits until its revocation is in force in this process. */
-const maxCaughtUpMs = 5000;
-const pollMs = 2;
 const maxChangedRows = 1000;
 
 export async function startRevocations(ctx: Context): Promise<Revocations> {
@@ -37,7 +34,7 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
   const revoked = new Set<string>();
   const listeners = new Set<(change: RevocationChange) => void>();
   const start = ctx.store.head();
-  await ctx.reads.waitFor(start, { projections: ['certificates'], timeoutMs: 60_000 });
+  await ctx.reads.waitFor(start, { projections: ['certificates'], stallMs: startStallMs });
   for (const row of await queries.revoked()) revoked.add(row.serial);
   let known: { readonly position: number; readonly serial?: string } = { position: start };
   const more = () => queries.changedSince(known.position, maxChangedRows, known.serial);
@@ -57,7 +54,7 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
       if (last !== undefined) known = { position: last.position, serial: last.serial };
     }
   };
-  const subscription = subscribe(ctx.store, start, async events => {
+  const follower = ctx.followers.follow('revocations', start, async events => {
     if (events.some(event => changesRevocation(event.type))) await refresh(events.at(-1)?.position ?? known.position);
   });
   return {
@@ -67,10 +64,11 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
-    async caughtUp(position) {
-      const deadline = Date.now() + maxCaughtUpMs;
-      while (subscription.position < position && Date.now() < deadline) await sleep(pollMs);
-    },
-    close: () => subscription.stop(),
+    caughtUp: position =>
+      follower.caughtUp(position).then(
+        () => true,
+        () => false,
+      ),
+    close: () => follower.close(),
   };
 }

@@ -1,14 +1,20 @@
 import { NusecError } from '../errors.ts';
 
+/** Waits for something that advances. How long the way is does not matter, only that it goes on. */
+
 /** Reads that wait at once. */
 const maxWaitingReads = 10_000;
+/** Without any progress for so long, a wait is given up. */
+const maxStallMs = 5000;
 
 type Waiter = { readonly reached: () => boolean; resolve(): void; reject(error: Error): void };
 
 export type Waiting = {
-  /** Resolves when `reached` says so. @throws NusecError PROJECTION_BEHIND after `timeoutMs`, and whatever `reached` throws */
-  until(reached: () => boolean, timeoutMs: number): Promise<void>;
-  /** Asks every waiter again. */
+  /** Resolves when `reached` gives true; goes on as long as there is progress.
+   *  @param stallMs without progress for so long it is given up; 5 s by default
+   *  @throws NusecError PROJECTION_BEHIND, and whatever `reached` throws */
+  until(reached: () => boolean, stallMs?: number): Promise<void>;
+  /** There was progress: asks every waiter again. */
   check(): void;
   /** Lets none wait any longer. */
   close(): void;
@@ -16,15 +22,23 @@ export type Waiting = {
 
 export function waiting(): Waiting {
   const waiters = new Set<Waiter>();
+  let progressedAtMs = performance.now();
   const behind = () => new NusecError('PROJECTION_BEHIND', 'the read model is behind; try again');
   return {
-    async until(reached, timeoutMs) {
+    async until(reached, stallMs = maxStallMs) {
       if (reached()) return;
       if (waiters.size >= maxWaitingReads) throw behind();
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       const waiter = { reached, resolve, reject };
       waiters.add(waiter);
-      const timer = setTimeout(() => reject(behind()), timeoutMs);
+      const beganAtMs = performance.now();
+      let timer: NodeJS.Timeout;
+      const watch = (): void => {
+        const leftMs = Math.max(progressedAtMs, beganAtMs) + stallMs - performance.now();
+        if (leftMs <= 0) reject(behind());
+        else timer = setTimeout(watch, leftMs);
+      };
+      timer = setTimeout(watch, stallMs);
       try {
         await promise;
       } finally {
@@ -33,6 +47,7 @@ export function waiting(): Waiting {
       }
     },
     check() {
+      progressedAtMs = performance.now();
       for (const { reached, resolve, reject } of waiters) {
         try {
           if (reached()) resolve();

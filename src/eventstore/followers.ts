@@ -1,0 +1,164 @@
+/** Followers of the log: whatever handles the events as they come, each under a name. A handler that throws, or a read that fails, ends nothing:
+ *  the follower tries again from where it was, says so, and is seen in the health of the process until it has caught up. */
+
+import { NusecError } from '../errors.ts';
+import type { EventStore, Subscription } from './port.ts';
+import { type Recorded, subscribe } from './recorded.ts';
+import { waiting } from './waiting.ts';
+
+const firstPauseMs = 100;
+const maxPauseMs = 10_000;
+/** Behind what the log had so long ago, a follower is late. */
+const maxLagMs = 5000;
+const lookEveryMs = 1000;
+
+/** A batch is handled again when its handler threw, so a handler must bear that. */
+export type Handler = (events: readonly Recorded[]) => void | Promise<void>;
+
+export type Follower = {
+  /** Position of the last event it has handled. */
+  readonly position: number;
+  /** Why it does not go on at the moment; it tries again by itself. */
+  readonly failure: string | undefined;
+  /** Resolves when everything up to this position is handled; waits as long as the follower advances.
+   *  @throws NusecError PROJECTION_BEHIND when it does not, for 5 s */
+  caughtUp(position: number): Promise<void>;
+  /** Resolves when the batch at hand is finished; not to be awaited inside the handler. */
+  close(): Promise<void>;
+};
+
+/** `failure`: it does not go on. Without it: late by `lagMs`. */
+export type Trouble = { readonly name: string; readonly position: number; readonly behindEvents: number; readonly failure?: string };
+
+export type Followers = {
+  /** @param options.mayLag it has a long way to go, and that is no trouble
+   *  @throws NusecError STORE_CLOSED */
+  follow(name: string, after: number, handler: Handler, options?: { readonly mayLag?: boolean }): Follower;
+  names(): readonly string[];
+  /** Those that do not go on or are late; empty when all is well. */
+  troubles(): readonly Trouble[];
+  close(): Promise<void>;
+};
+
+type Member = { readonly name: string; readonly follower: Follower; readonly isLate: (head: number) => boolean };
+
+/** @param onTrouble called once for each failure, and once when a follower gets late */
+export function createFollowers(store: EventStore, onTrouble: (trouble: Trouble) => void = () => {}): Followers {
+  const members = new Set<Member>();
+  const late = new Set<Member>();
+  const look = (): void => {
+    const head = headOf(store);
+    for (const member of members) {
+      const isLate = member.isLate(head);
+      if (isLate && !late.has(member)) onTrouble(troubleOf(member, head));
+      if (isLate) late.add(member);
+      else late.delete(member);
+    }
+  };
+  const timer = setInterval(look, lookEveryMs);
+  timer.unref();
+  return {
+    follow(name, after, handler, { mayLag = false } = {}) {
+      const follower = startFollower(store, after, handler, {
+        onFailure: failure => onTrouble({ ...troubleOf(member, headOf(store)), failure }),
+        onClose: () => members.delete(member),
+      });
+      const member: Member = { name, follower, isLate: mayLag ? () => false : lagWatch(follower) };
+      members.add(member);
+      return follower;
+    },
+    names: () => [...members].map(({ name }) => name),
+    troubles() {
+      const head = headOf(store);
+      const inTrouble = [...members].filter(member => member.follower.failure !== undefined || member.isLate(head));
+      return inTrouble.map(member => troubleOf(member, head));
+    },
+    async close() {
+      clearInterval(timer);
+      await Promise.all([...members].map(({ follower }) => follower.close()));
+    },
+  };
+}
+
+/** A store that cannot be read shows in the failures of its followers. */
+function headOf(store: EventStore): number {
+  try {
+    return store.head();
+  } catch {
+    return Number.MAX_SAFE_INTEGER;
+  }
+}
+
+function troubleOf({ name, follower: { position, failure } }: Member, head: number): Trouble {
+  return { name, position, behindEvents: head - position, ...(failure !== undefined && { failure }) };
+}
+
+/** @returns whether the follower has not handled by now what was in the log `maxLagMs` ago */
+function lagWatch(follower: Follower): (head: number) => boolean {
+  let [target, sinceMs] = [follower.position, performance.now()];
+  return head => {
+    const nowMs = performance.now();
+    if (follower.position >= target) [target, sinceMs] = [head, nowMs];
+    return follower.position < target && nowMs - sinceMs > maxLagMs;
+  };
+}
+
+type Callbacks = { readonly onFailure: (failure: string) => void; readonly onClose: () => void };
+
+function startFollower(store: EventStore, after: number, handler: Handler, { onFailure, onClose }: Callbacks): Follower {
+  const reads = waiting();
+  let position = after;
+  let failure: string | undefined;
+  let failures = 0;
+  let subscription: Subscription | undefined;
+  let pause: NodeJS.Timeout | undefined;
+  let isClosed = false;
+
+  const handle = async (events: readonly Recorded[]): Promise<void> => {
+    await handler(events);
+    position = events.at(-1)?.position ?? position;
+    failure = undefined;
+    failures = 0;
+    reads.check();
+  };
+  const begin = (): void => {
+    pause = undefined;
+    if (isClosed) return;
+    try {
+      subscription = subscribe(store, position, handle);
+      void subscription.ended.then(error => {
+        if (error !== undefined && !isClosed) stop(error);
+      });
+    } catch (error) {
+      stop(error);
+    }
+  };
+  const stop = (error: unknown): void => {
+    const message = error instanceof Error ? error.message : String(error);
+    const isNew = message !== failure;
+    failure = message;
+    if (isNew) onFailure(message);
+    if (error instanceof NusecError && error.code === 'STORE_CLOSED') return;
+    pause = setTimeout(begin, Math.min(firstPauseMs * 2 ** failures, maxPauseMs));
+    pause.unref();
+    failures += 1;
+  };
+  begin();
+  return {
+    get position() {
+      return position;
+    },
+    get failure() {
+      // A read may have failed when there was nothing to handle.
+      return position >= headOf(store) && pause === undefined ? undefined : failure;
+    },
+    caughtUp: target => reads.until(() => position >= target),
+    async close() {
+      isClosed = true;
+      onClose();
+      clearTimeout(pause);
+      reads.close();
+      await subscription?.stop();
+    },
+  };
+}
