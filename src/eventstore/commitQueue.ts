@@ -39,6 +39,8 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
   let scheduled = false;
   let unsettled = 0;
   let becameIdle = Promise.withResolvers<void>();
+  /** Since when the write lock was found taken at every try. */
+  let lockedSinceMs: number | undefined;
 
   const advance = (pauseMs = 0): void => {
     if (scheduled || waiting.length === 0 || !durability.isFree()) return;
@@ -61,9 +63,11 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
       return true;
     }
     if (outcomes === undefined) {
-      giveUpWaiting();
+      lockedSinceMs ??= performance.now();
+      giveUpWaiting(lockedSinceMs);
       return false;
     }
+    lockedSinceMs = undefined;
     void settle(remove(group), outcomes);
     return true;
   };
@@ -89,9 +93,9 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
     unsettled -= 1;
     if (waiting.length === 0 && unsettled === 0) becameIdle.resolve();
   };
-  const giveUpWaiting = (): void => {
+  const giveUpWaiting = (lockedMs: number): void => {
     const nowMs = performance.now();
-    const patient = waiting.findIndex(({ sinceMs }) => nowMs - sinceMs < lockWaitMs);
+    const patient = waiting.findIndex(({ sinceMs }) => nowMs - Math.max(sinceMs, lockedMs) < lockWaitMs);
     const group = patient === -1 ? waiting : waiting.slice(0, patient);
     const error = new NusecError('STORE_UNAVAILABLE', 'another process holds the write lock of the event store and does not run');
     remove(group).forEach(({ reject }) => void reject(error));

@@ -1,4 +1,4 @@
-/** Remembers the ids of the newest events, so that a repeated append is known without an index over all ids. */
+/** Remembers the ids of the newest events, so that hardly any new id has to be looked up on the disk. */
 
 /** Between half of it and all of it are remembered. */
 const maxRecentIds = 200_000;

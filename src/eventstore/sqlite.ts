@@ -5,7 +5,7 @@ import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { decodeEvent } from './envelope.ts';
 import type { EventStore } from './port.ts';
-import type { Storage } from './storage.ts';
+import type { Storage, StoredId } from './storage.ts';
 import { createStore } from './store.ts';
 import { openWal } from './wal.ts';
 
@@ -67,6 +67,7 @@ function createSchema(db: Database): void {
   if (format !== storeFormat && format !== firstFormat && format !== 0)
     throw new NusecError('STORE_DAMAGED', `the event store has format ${format}, this version reads ${storeFormat}`);
   if (format === 0) db.exec(eventsTable);
+  db.exec(idIndex);
   if (format !== storeFormat) {
     db.exec(storeTable);
     db.exec(blobsTable);
@@ -86,6 +87,9 @@ const eventsTable = `
     hash TEXT NOT NULL,
     body TEXT NOT NULL
   ) STRICT`;
+
+/** UUIDv7 sort by time, so new ids go to the end of it. An earlier version could store an id twice: it is not unique. */
+const idIndex = 'CREATE INDEX IF NOT EXISTS events_id ON events (id)';
 
 /** Small blobs, in the commit of the events that name them. */
 const blobsTable = 'CREATE TABLE blobs (sha256 BLOB PRIMARY KEY, bytes BLOB NOT NULL) STRICT';
@@ -112,7 +116,8 @@ function sqliteStorage(db: Database): Storage {
   const heads = db
     .prepare<[string, number, number, string, string]>('SELECT stream, revision, position, id, hash FROM events WHERE position > ?')
     .raw();
-  const link = db.prepare<[number, string, number]>('SELECT revision, id, prev FROM events WHERE position = ?').raw();
+  const find = db.prepare<StoredId>('SELECT position, stream, revision, body FROM events WHERE id = ? ORDER BY position LIMIT 1');
+  const highestId = db.prepare<string | null>('SELECT max(id) FROM events').pluck();
   const after = db
     .prepare<EventColumns>('SELECT position, stream, revision, id, hash, body FROM events WHERE position > ? ORDER BY position LIMIT ?')
     .raw();
@@ -181,13 +186,8 @@ function sqliteStorage(db: Database): Storage {
     setEpoch: next => void setEpoch.run(next),
     sync: wal.sync,
     back: (position, fromRevision) => back.all(position, fromRevision).map(decode),
-    *walk(position) {
-      for (let next = position; next > 0; ) {
-        const [revision, id, prev] = link.get(next) as [number, string, number];
-        yield { position: next, revision, id };
-        next = prev < next ? prev : 0;
-      }
-    },
+    find: id => find.get(id),
+    highestId: () => highestId.get() ?? '',
     after: (position, limit) => after.all(position, limit).map(decode),
     async close() {
       await wal.close();

@@ -17,8 +17,8 @@ export type Row = {
 /** @property sha256 of the bytes, 64 lower-case hex */
 export type Blob = { readonly sha256: string; readonly bytes: Uint8Array };
 
-/** What a walk back through a stream sees of an event. */
-export type Link = Pick<Row, 'position' | 'revision' | 'id'>;
+/** Where an event of some id is, and what it is. */
+export type StoredId = Pick<Row, 'position' | 'stream' | 'revision' | 'body'>;
 
 /** What an engine must offer to the writer in writer.ts. All but `sync` is synchronous; nothing is checked twice here. */
 export type Storage = {
@@ -45,8 +45,10 @@ export type Storage = {
   sync(): Promise<void>;
   /** The events of one stream, newest first: from the one at `position` back to `fromRevision`. */
   back(position: number, fromRevision: number): RecordedEvent[];
-  /** The events of the stream whose newest one is at `position`, newest first, read one by one. */
-  walk(position: number): Iterable<Link>;
+  /** The event of this id, also one of the transaction that runs. */
+  find(id: string): StoredId | undefined;
+  /** The id that sorts above all others; '' when there is none. */
+  highestId(): string;
   /** At most `limit` events with a greater position, oldest first. */
   after(position: number, limit: number): RecordedEvent[];
   close(): Promise<void>;

@@ -3,10 +3,11 @@ import { NusecError } from '../errors.ts';
 import { createCommitQueue, defaultLockWaitMs } from './commitQueue.ts';
 import { createDurability } from './durability.ts';
 import { encodeAppend } from './envelope.ts';
+import type { AppendRequest } from './judge.ts';
 import type { Append, AppendResult, EventStore, ExpectedRevision, RecordedEvent, Subscription } from './port.ts';
 import type { Blob, Storage, StreamHead } from './storage.ts';
 import { commitSignal, follow } from './subscription.ts';
-import { type AppendRequest, createWriter } from './writer.ts';
+import { createWriter } from './writer.ts';
 
 /** Most events one readAll returns. */
 const maxReadEvents = 10_000;
@@ -60,7 +61,7 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
     async commit({ appends, basis = [], epoch, blobs, droppedBlobs }) {
       requireOpen();
       if (basis.length > maxBasisStreams) throw new NusecError('BAD_REQUEST', `a decision is based on at most ${maxBasisStreams} streams`);
-      return commits.add({ appends: appends.map(encode), basis, epoch, blobs: blobs && namedBlobs(blobs), droppedBlobs });
+      return commits.add({ appends: encodeAll(appends), basis, epoch, blobs: blobs && namedBlobs(blobs), droppedBlobs });
     },
     async readBlob(sha256) {
       requireOpen();
@@ -112,6 +113,13 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
   // A process that was killed may have left events that are not on the disk yet.
   catchUp();
   return store;
+}
+
+function encodeAll(appends: readonly Append[]): readonly AppendRequest[] {
+  const encoded = appends.map(encode);
+  const ids = encoded.flatMap(({ events }) => events.map(({ id }) => id));
+  if (appends.length > 1 && new Set(ids).size !== ids.length) throw new NusecError('BAD_REQUEST', 'a commit names the same event id twice');
+  return encoded;
 }
 
 function encode({ stream, expected, events }: Append): AppendRequest {

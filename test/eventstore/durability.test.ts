@@ -83,6 +83,10 @@ describe('the store on disk', () => {
     expect(store.head()).toBe(3);
     expect(await store.append('s', 'any', events)).toEqual(first);
     expect(await store.append('s', 'none', events)).toEqual(first);
+    for (const stream of ['s', 'other', 'new'])
+      await expect(store.append(stream, 'any', [{ ...event('A', { n: 1 }), id: events[0]?.id as string }])).rejects.toMatchObject({
+        code: 'CONFLICT',
+      });
     await expect(store.append('s', 'none', [event('C')])).rejects.toMatchObject({ code: 'STREAM_EXISTS', actual: 1 });
     expect(await store.append('s', 1, [event('C')])).toEqual({ revision: 2, position: 4 });
     await store.close();

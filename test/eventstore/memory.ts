@@ -31,9 +31,8 @@ function memoryStorage(): Storage {
       for (let row = at(position); row && row.revision >= fromRevision; row = at(row.prev)) events.push(decode(row));
       return events;
     },
-    *walk(position) {
-      for (let row = at(position); row; row = at(row.prev)) yield row;
-    },
+    find: id => rows.find(row => row.id === id),
+    highestId: () => '',
     after: (position, limit) => rows.slice(position, position + limit).map(decode),
     putBlob: ({ sha256, bytes }) => void blobs.set(sha256, bytes),
     dropBlob: sha256 => void blobs.delete(sha256),
