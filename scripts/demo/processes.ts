@@ -6,8 +6,10 @@ import { fileURLToPath } from 'node:url';
 /** The demo's parts as processes of their own: each prints JSON lines, the first one says it is ready. */
 
 const command = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-const readyTimeoutMs = 20_000;
-const stopTimeoutMs = 5_000;
+/** A machine may be busy: these end what hangs. */
+const readyTimeoutMs = 60_000;
+export const stopTimeoutMs = 30_000;
+const commandTimeoutMs = 120_000;
 const maxKeptLines = 2_000;
 
 export type Line = Readonly<Record<string, unknown>>;
@@ -55,7 +57,10 @@ export async function start(name: string, args: readonly string[], env: NodeJS.P
       await wakeOrTimeout(waiting, left);
     }
   };
-  const ready = await until(line => line.ready === true, 'ready line', readyTimeoutMs);
+  const ready = await until(line => line.ready === true, 'ready line', readyTimeoutMs).catch(async error => {
+    await stop(child, exited, 'SIGKILL');
+    throw error;
+  });
   return { name, ready, lines, pid: child.pid ?? 0, until, stop: signal => stop(child, exited, signal), errors: () => errors };
 }
 
@@ -91,8 +96,12 @@ function parse(text: string): Line | undefined {
 export type Finished = { readonly status: number; readonly output: Line; readonly error: Line; readonly lines: readonly Line[] };
 
 /** Runs one `nusec … --json` command to its end. `output` is its last JSON line, `error` the JSON line on standard error. */
-export async function run(args: readonly string[], env: NodeJS.ProcessEnv, timeoutMs = 60_000): Promise<Finished> {
-  const child = spawn(process.execPath, [command, ...args, '--json'], { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
+export async function run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Finished> {
+  const child = spawn(process.execPath, [command, ...args, '--json'], {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: commandTimeoutMs,
+  });
   const text = { out: '', err: '' };
   child.stdout.on('data', (chunk: Buffer) => {
     text.out += chunk.toString();

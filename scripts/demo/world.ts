@@ -1,11 +1,12 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
+import { type Own, opening } from '../../src/closing.ts';
 import type { Curve } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
-import { type Finished, type Line, type Running, run, start } from './processes.ts';
+import { reservePorts } from './ports.ts';
+import { type Finished, type Line, type Running, run, start, stopTimeoutMs } from './processes.ts';
 
 /** The demo's world: a temporary folder, free ports on loopback, the server and whatever else was started. */
 
@@ -41,23 +42,34 @@ export type World = {
   events(after?: number): Promise<readonly EventRecord[]>;
   /** The newest event that fits, waited for. */
   event(fits: (event: EventRecord) => boolean, what: string, timeoutMs?: number): Promise<EventRecord>;
-  close(keep?: boolean): Promise<void>;
+  close(): Promise<void>;
 };
 
-const eventTimeoutMs = 30_000;
+const eventTimeoutMs = 60_000;
 const pollMs = 40;
 const maxEventsPerPage = 500;
 
-/** Makes a project and starts its server.
- *  @param options.patienceMs how long an event is waited for  @param options.processes of the server
- *  @param options.curve of root and issuing CAs */
-export async function createWorld(
-  options: { readonly patienceMs?: number; readonly processes?: number; readonly curve?: Curve } = {},
-): Promise<World> {
+/** All parts of the world that stop at the same time. */
+const closeLimitMs = 2 * stopTimeoutMs;
+
+type WorldOptions = {
+  /** How long an event is waited for. */
+  readonly patienceMs?: number;
+  /** Of the server. */
+  readonly processes?: number;
+  /** Of root and issuing CAs. */
+  readonly curve?: Curve;
+};
+
+/** Makes a project and starts its server. */
+export const createWorld = (options: WorldOptions = {}): Promise<World> => opening(own => openWorld(own, options), closeLimitMs);
+
+async function openWorld(own: Own, options: WorldOptions): Promise<Omit<World, 'close'>> {
   const { patienceMs = eventTimeoutMs, processes = 1, curve = 'P-256' } = options;
   const dir = mkdtempSync(join(tmpdir(), 'nusec-demo-'));
+  own('folder', { close: () => rmSync(dir, { recursive: true, force: true }) });
   const data = join(dir, 'server');
-  const [https, mqtt, crl] = await freePorts(3);
+  const [https, mqtt, crl] = own('ports', await reservePorts(3)).ports;
   const env = {
     ...process.env,
     NUSEC_HTTPS_PORT: String(https),
@@ -72,13 +84,15 @@ export async function createWorld(
   if (made.status !== 0) throw new Error(`nusec init: ${JSON.stringify(made.error)}`);
   const startServer = () => start('server', ['server', '--data', data, '--json'], env);
   const servers: Running[] = [];
+  own('servers', { close: () => Promise.all(servers.map(server => server.stop())) });
   while (servers.length < processes) servers.push(await startServer());
   const ca = readFileSync(env.NUSEC_CA, 'utf8');
   const person = (name: string) =>
     createHttpClient({ baseUrl: env.NUSEC_SERVER, ca, token: readFileSync(join(data, `${name}.token`), 'utf8').trim() });
-  const alice = person('alice');
-  const bob = person('bob');
+  const alice = own('alice', person('alice'));
+  const bob = own('bob', person('bob'));
   const started: Running[] = [];
+  own('parts', { close: () => Promise.all(started.map(running => running.stop())) });
   const events = async (after = 0): Promise<readonly EventRecord[]> => {
     const { events: page } = await alice.json<{ events: readonly EventRecord[] }>(
       'GET',
@@ -127,27 +141,5 @@ export async function createWorld(
         await new Promise(resolve => setTimeout(resolve, pollMs));
       }
     },
-    async close(keep = false) {
-      await Promise.all(started.map(running => running.stop()));
-      alice.close();
-      bob.close();
-      if (keep) return;
-      await Promise.all(servers.map(server => server.stop()));
-      rmSync(dir, { recursive: true, force: true });
-    },
   };
-}
-
-/** Ports that are free now, all different. */
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
-      return server;
-    }),
-  );
-  const ports = servers.map(server => (server.address() as { port: number }).port);
-  await Promise.all(servers.map(server => new Promise(resolve => server.close(resolve))));
-  return ports;
 }
