@@ -1,12 +1,13 @@
 import { defineConfig } from 'vitest/config';
+import { pollMs, testMs } from './test/support/limits.ts';
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
-    expect: { poll: { timeout: 30_000 } },
+    testTimeout: testMs,
+    hookTimeout: testMs,
+    expect: { poll: { timeout: pollMs } },
     reporters: ['default', './test/closingLine.ts'],
   },
 });

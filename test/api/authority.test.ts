@@ -24,7 +24,7 @@ beforeAll(async () => {
       uids.push(party.uid);
     }
   });
-}, 30_000);
+});
 afterAll(() => server?.close());
 
 const ask = (token: string, path: string, body?: unknown) =>

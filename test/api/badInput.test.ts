@@ -17,7 +17,7 @@ beforeAll(async () => {
     const old = { name: 'old', roles: ['auditor'] as const, tokenSha256, expiresAt: '2001-01-01T00:00:00.000Z' };
     await execute(ctx, operators, operatorsStream, { type: 'AddOperator', ...old }, 'system:test');
   });
-}, 30_000);
+});
 afterAll(() => server?.close());
 
 const as = (token: string) => ({ Authorization: `Bearer ${token}` });

@@ -49,7 +49,7 @@ beforeAll(async () => {
       '--disable-sync',
     ],
   });
-}, 60_000);
+});
 
 afterAll(async () => {
   await browser?.close();
@@ -91,7 +91,7 @@ it('refreshes the fleet by itself and asks for nothing outside the server', asyn
   await page.waitForSelector('#fleet tbody tr');
   expect(foreign).toEqual([]);
   await context.close();
-}, 20_000);
+});
 
 it('shows nothing without a session and refuses a wrong token', async () => {
   const context = await browser.newContext({ ignoreHTTPSErrors: true });

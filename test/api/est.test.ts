@@ -34,7 +34,7 @@ beforeAll(async () => {
     keep('unit', unit, certificate);
   });
   writeFileSync(join(folder, 'root.pem'), server.rootPem);
-}, 30_000);
+});
 afterAll(async () => {
   await server?.close();
   rmSync(folder, { recursive: true });

@@ -129,7 +129,7 @@ describe('a factory over mutual TLS (R70, R71, R80, RULE-9)', () => {
     expect(JSON.parse((await nusec('bob', 'job', 'reconciliation', jobId)).report)).toMatchObject({ verdict: 'clean', plannedCount: 5 });
     expect(await nusec('alice', 'job', 'list', '--status', 'RECONCILED')).toHaveLength(1);
     expect(await nusec('alice', 'job', 'show', jobId)).toMatchObject({ board: [{ committed: 1, status: 'CLOSED' }] });
-  }, 20_000);
+  });
 
   it('is closed to certificates that are not ours, and to a stolen programmer on its open connection (T15)', async () => {
     const prepared = await lockedProgrammer(site());

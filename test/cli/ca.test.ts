@@ -11,7 +11,7 @@ let server: TestServer;
 beforeAll(async () => {
   server = await startTestServer();
   writeFileSync(join(server.dataDir, 'root.pem'), server.rootPem);
-}, 30_000);
+});
 afterAll(() => server?.close());
 
 const nusec = (token: string, ...args: readonly string[]): Promise<{ status: number | null; text: string }> =>
@@ -35,7 +35,7 @@ describe('nusec ca (I16)', () => {
     expect((await nusec(server.alice, 'ca', 'ceremony', 'record', 'root')).text).toContain('establishRoot');
     expect((await nusec(server.alice, 'ca', 'list')).text).toMatch(/gateway-2 +gateway +– +P-256 +ESTABLISHED +root/);
     expect((await nusec(server.alice, 'ca', 'ceremony', 'list')).text).toContain(proposed.id);
-  }, 30_000);
+  });
 
   it('goes on serving when its server CA is replaced and compromised, with a new certificate at once', async () => {
     const both = async (...args: readonly string[]) => {
@@ -56,5 +56,5 @@ describe('nusec ca (I16)', () => {
     expect(roots).toMatchObject([{ curve: 'P-256' }, { curve: 'P-384', icaCurve: 'P-384' }]);
     expect(issuingCas).toContainEqual(expect.objectContaining({ icaId: 'server-3', rootId: 'root-2', status: 'ACTIVE', curve: 'P-384' }));
     expect((await nusec(server.alice, 'ca', 'roll-root', '--curve', 'P-521')).text).toContain('Allowed choices are P-256, P-384');
-  }, 60_000);
+  });
 });

@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
-import { limitOfProcesses } from '../support/limits.ts';
+import { limitOfProcesses, processMs } from '../support/limits.ts';
 
 /** The command line as a person meets it: as a process. */
 
 const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
-const nusec = (...args: readonly string[]) => spawnSync(process.execPath, [main, ...args], { encoding: 'utf8', timeout: 30_000 });
+const nusec = (...args: readonly string[]) => spawnSync(process.execPath, [main, ...args], { encoding: 'utf8', timeout: processMs });
 
 /** Every command and subcommand, read from the help pages themselves. */
 function commandsOf(path: readonly string[]): readonly (readonly string[])[] {

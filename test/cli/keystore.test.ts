@@ -59,7 +59,7 @@ describe('nusec keystore', () => {
     await json(['keystore', 'restore', ...at, '--file', file, '--share', ...three]);
     expect(await json(['keystore', 'status', ...at])).toEqual(status);
     expect(readFileSync(join(data, 'keystore.key'))).not.toEqual(readFileSync(join(folder, 'keystore.key')));
-  }, 60_000);
+  });
 
   it('changes the passphrase of a keyset, and only there', async () => {
     const folder = temporaryFolder();
@@ -75,7 +75,7 @@ describe('nusec keystore', () => {
     expect((await nusec(status, { NUSEC_PASSPHRASE_FILE: first })).text).toContain('KEYSTORE_WRONG_PASSPHRASE');
     expect(await json(status, { NUSEC_PASSPHRASE_FILE: second })).toMatchObject({ bootKek: 'kek/boot/2' });
     expect((await nusec(rotate)).text).toContain('BAD_REQUEST');
-  }, 60_000);
+  });
 
   it('moves into a SoftHSM token, on which the server then starts; one owner at a time', async () => {
     const { folder, pinFile } = makeToken();
@@ -110,5 +110,5 @@ describe('nusec keystore', () => {
     chmodSync(pinFile, 0o640);
     expect((await nusec(['keystore', 'status', '--data', data], env)).text).toContain('KEYSTORE_PERMISSIONS');
     expect(existsSync(join(data, 'custody-pkcs11.db'))).toBe(true);
-  }, 60_000);
+  });
 });

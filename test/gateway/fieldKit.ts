@@ -29,6 +29,7 @@ import { type MeasurementSource, measurementType } from '../../src/spdm/measurem
 import { createResponder, type Responder } from '../../src/spdm/responder/responder.ts';
 import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
 import { type Key, makeCsr, makeKey } from '../pki/support.ts';
+import { pollMs } from '../support/limits.ts';
 import type { TestServer } from '../support/server.ts';
 
 /** A line with releases and devices in stock, seeded into a real server, and the devices themselves: an MQTT client with a key of their own
@@ -264,8 +265,8 @@ export const typesOf = async (http: HttpClient, uid: string): Promise<string[]> 
   (await http.json<{ events: { type: string }[] }>('GET', `/v1/devices/${uid}/events`)).events.map(event => event.type);
 
 /** Polls until `read` gives something. */
-export async function eventually<T>(read: () => Promise<T | undefined | false> | T | undefined | false, timeoutMs = 5_000): Promise<T> {
-  const end = performance.now() + timeoutMs;
+export async function eventually<T>(read: () => Promise<T | undefined | false> | T | undefined | false): Promise<T> {
+  const end = performance.now() + pollMs;
   for (;;) {
     const value = await read();
     if (value !== undefined && value !== false) return value;

@@ -9,6 +9,7 @@ import type { Projection } from '../../src/projections/projection.ts';
 import { type RunnerOptions, startProjections } from '../../src/projections/runner.ts';
 import { openMemoryStore } from '../eventstore/memory.ts';
 import { event, temporaryFolder } from '../eventstore/support.ts';
+import { pollMs } from '../support/limits.ts';
 
 type Devices = { uid: string; events: number; newest: string };
 type Tables = { devices: Devices; log: { position: number; type: string }; projection_builds: { name: string } };
@@ -65,6 +66,9 @@ function setUp(store: EventStore = openMemoryStore(), file = join(temporaryFolde
   return { store, file, start, db, counts, positions, add };
 }
 
+/** For what comes true. */
+const patience = { stallMs: pollMs };
+
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 
 describe('projection runner', () => {
@@ -73,7 +77,7 @@ describe('projection runner', () => {
     const runner = start();
     for (let n = 1; n <= 20; n++) {
       const { position } = await add('a', 'E');
-      await runner.waitFor(position);
+      await runner.waitFor(position, patience);
       expect(await counts()).toEqual({ a: n });
     }
     expect(runner.health()).toEqual({
@@ -89,8 +93,8 @@ describe('projection runner', () => {
       const runner = start();
       for (let i = 0; i < 10; i++) void add(`d${i % 3}`, 'E', 'E');
       // Closing in the middle of the way: what has been projected stays, the rest comes later.
-      if (part < 3) await runner.waitFor(500 * (part + 1));
-      else await runner.waitFor(3080);
+      if (part < 3) await runner.waitFor(500 * (part + 1), patience);
+      else await runner.waitFor(3080, patience);
       await runner.close();
     }
     expect(store.head()).toBe(3080);
@@ -113,9 +117,9 @@ describe('projection runner', () => {
     const troubles: unknown[] = [];
     const runner = start({ onTrouble: trouble => troubles.push(trouble) });
     await add('a', 'E', 'E', 'Poison', 'E');
-    await runner.waitFor(4);
+    await runner.waitFor(4, patience);
     await add('a', 'E');
-    await runner.waitFor(5);
+    await runner.waitFor(5, patience);
     expect(await counts()).toEqual({ a: 2 });
     expect(await positions()).toEqual(upTo(5));
     const fault = { position: 3, message: 'cannot read this' };
@@ -128,17 +132,17 @@ describe('projection runner', () => {
     });
     expect(troubles).toEqual([{ projection: 'devices', ...fault }]);
     await expect(runner.waitFor(5, { projections: ['devices'] })).rejects.toMatchObject({ code: 'PROJECTION_BEHIND' });
-    await runner.waitFor(2, { projections: ['devices'] });
+    await runner.waitFor(2, { projections: ['devices'], ...patience });
   });
 
   it('a mended projection goes on where it stopped', async () => {
     const { start, add, counts } = setUp();
     const broken = start();
     await add('a', 'E', 'Poison', 'E');
-    await broken.waitFor(3);
+    await broken.waitFor(3, patience);
     await broken.close();
     const mended = start({ projections: [devices(1, 'nothing'), log] });
-    await mended.waitFor(3, { projections: ['devices'] });
+    await mended.waitFor(3, { projections: ['devices'], ...patience });
     expect(await counts()).toEqual({ a: 3 });
     expect(mended.health().ok).toBe(true);
   });
@@ -147,13 +151,13 @@ describe('projection runner', () => {
     const { file, start, add, counts, positions } = setUp();
     const old = start();
     for (let i = 0; i < 5; i++) await add('a', ...Array.from({ length: 600 }, () => 'E'));
-    await old.waitFor(3000);
+    await old.waitFor(3000, patience);
     await old.close();
     const runner = start({ projections: [devices(2), log] });
     expect(runner.health().projections[0]).toMatchObject({ status: 'building', version: 2, position: 0 });
     expect(await counts()).toEqual({ a: 3000 });
     await add('a', 'E');
-    await runner.waitFor(3001);
+    await runner.waitFor(3001, patience);
     expect(await counts()).toEqual({ a: 6002 });
     expect(await positions()).toEqual(upTo(3001));
     expect(runner.health().projections.every(({ status }) => status === 'live')).toBe(true);
@@ -170,7 +174,7 @@ describe('projection runner', () => {
     const { start, add, counts } = setUp();
     const old = start();
     for (let i = 0; i < 10; i++) await add('a', ...Array.from({ length: 1000 }, () => 'E'));
-    await old.waitFor(10_000);
+    await old.waitFor(10_000, patience);
     await old.close();
     const interrupted = start({ projections: [devices(2), log] });
     await expect.poll(() => interrupted.health().projections[0]?.position, { interval: 1 }).toBeGreaterThan(0);
@@ -178,7 +182,7 @@ describe('projection runner', () => {
     expect(await counts()).toEqual({ a: 10_000 });
     const runner = start({ projections: [devices(2), log] });
     expect(runner.health().projections[0]?.position).toBeGreaterThan(0);
-    await runner.waitFor(10_000);
+    await runner.waitFor(10_000, patience);
     expect(await counts()).toEqual({ a: 20_000 });
   });
 
@@ -186,11 +190,11 @@ describe('projection runner', () => {
     const { start, add, counts } = setUp();
     const old = start();
     await add('a', 'E', 'Bad', 'E');
-    await old.waitFor(3);
+    await old.waitFor(3, patience);
     await old.close();
     const runner = start({ projections: [devices(2, 'Bad'), log] });
     await expect.poll(() => runner.health().ok).toBe(false);
-    await runner.waitFor(3);
+    await runner.waitFor(3, patience);
     expect(await counts()).toEqual({ a: 3 });
     await expect(runner.waitFor(3, { projections: ['devices'] })).rejects.toMatchObject({ code: 'PROJECTION_BEHIND' });
   });
@@ -205,11 +209,11 @@ describe('projection runner', () => {
     };
     const old = start({ projections: [devices(), stuck] });
     for (let i = 0; i < 3; i++) await add('a', ...Array.from({ length: 1000 }, () => 'E'));
-    await old.waitFor(3000);
+    await old.waitFor(3000, patience);
     await old.close();
     const runner = start({ projections: [devices(2), stuck] });
     expect(await counts()).toEqual({ a: 3000 });
-    await runner.waitFor(3000);
+    await runner.waitFor(3000, patience);
     expect(await counts()).toEqual({ a: 6000 });
   });
 
@@ -218,15 +222,15 @@ describe('projection runner', () => {
     const troubles: unknown[] = [];
     const runner = start({ onTrouble: trouble => troubles.push(trouble) });
     for (let i = 0; i < 5; i++) await add('a', ...Array.from({ length: 1000 }, () => 'E'));
-    await runner.waitFor(5000);
+    await runner.waitFor(5000, patience);
     runner.rebuild('devices');
     runner.rebuild('devices');
     await add('a', 'E');
-    await runner.waitFor(5001);
+    await runner.waitFor(5001, patience);
     expect(await counts()).toEqual({ a: 5001 });
     await expect.poll(() => runner.health().projections.map(({ status }) => status)).toEqual(['live', 'live']);
     await add('a', 'E');
-    await runner.waitFor(5002);
+    await runner.waitFor(5002, patience);
     expect(await counts()).toEqual({ a: 5002 });
     expect(troubles).toEqual([]);
     expect(() => runner.rebuild('nothing')).toThrow(expect.objectContaining({ code: 'NOT_FOUND' }));
@@ -245,11 +249,11 @@ describe('projection runner', () => {
     const runner = start();
     await add('a', 'E', 'E', 'E');
     runner.rebuild('log');
-    await runner.waitFor(3, { projections: ['log'] });
+    await runner.waitFor(3, { projections: ['log'], ...patience });
     expect(runner.health().projections.map(({ position }) => position)).toEqual([0, 3]);
     await add('a', 'E');
     gate.resolve();
-    await runner.waitFor(4);
+    await runner.waitFor(4, patience);
     expect(await positions()).toEqual(upTo(4));
     expect(await counts()).toEqual({ a: 4 });
     expect(runner.health().ok).toBe(true);
@@ -259,10 +263,10 @@ describe('projection runner', () => {
     const { file, start, add, positions } = setUp();
     const first = start({ projections: [devices()] });
     await add('a', 'E', 'E', 'E');
-    await first.waitFor(3);
+    await first.waitFor(3, patience);
     await first.close();
     const second = start({ projections: [log] });
-    await second.waitFor(3);
+    await second.waitFor(3, patience);
     expect(await positions()).toEqual(upTo(3));
     await second.close();
     const db = new Database(file, { readonly: true });
@@ -274,12 +278,12 @@ describe('projection runner', () => {
     const { file, start, add } = setUp();
     const runner = start();
     await add('gone', 'E', 'E', 'E');
-    await runner.waitFor(3);
+    await runner.waitFor(3, patience);
     await runner.close();
     const restored = setUp(openMemoryStore(), file);
     await restored.add('kept', 'E');
     const again = restored.start();
-    await again.waitFor(1);
+    await again.waitFor(1, patience);
     expect(await restored.counts()).toEqual({ kept: 1 });
     expect(await restored.positions()).toEqual([1]);
   });
@@ -306,7 +310,7 @@ describe('projection runner', () => {
       await expect.poll(() => runner.health().outage).toBe(full.message);
       expect(runner.health().ok).toBe(false);
       noRoom = false;
-      await runner.waitFor(1, { stallMs: 3000 });
+      await runner.waitFor(1, patience);
       expect(await counts()).toEqual({ a: 1 });
       expect(runner.health().ok).toBe(true);
       expect(troubles).toEqual([full.message]);
@@ -319,7 +323,7 @@ describe('projection runner', () => {
       await add('a', 'E');
       await expect.poll(() => runner.health().outage).toBe(full.message);
       await store.close();
-      await expect.poll(() => troubles, { timeout: 3000 }).toEqual([full.message, 'the event store is closed']);
+      await expect.poll(() => troubles).toEqual([full.message, 'the event store is closed']);
     });
   });
 
@@ -355,7 +359,7 @@ describe('projection runner', () => {
             total += next;
           }
         }
-        await runner.waitFor(store.head());
+        await runner.waitFor(store.head(), patience);
         expect(await positions()).toEqual(upTo(total));
         expect(Object.values(await counts()).reduce((sum, n) => sum + n, 0)).toBe(total);
         await runner.close();

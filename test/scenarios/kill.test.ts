@@ -21,7 +21,7 @@ const begin = async (processes: number): Promise<void> => {
   world = await createWorld({ patienceMs, processes });
   life = newLife({ ...world, alice: patient(world.alice), bob: patient(world.bob), nusec: patientCommand });
 };
-afterEach(() => world?.close(), 30_000);
+afterEach(() => world?.close());
 
 async function again<T>(work: () => Promise<T>): Promise<T> {
   const deadline = Date.now() + patienceMs;

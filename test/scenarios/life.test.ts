@@ -10,8 +10,8 @@ const proofs = new Map<string, Proof>();
 
 beforeAll(async () => {
   life = newLife(await createWorld());
-}, 60_000);
-afterAll(() => life?.world.close(), 30_000);
+});
+afterAll(() => life?.world.close());
 
 /** What each stage shows, by number. */
 const stages = {
@@ -24,7 +24,7 @@ const stages = {
 for (const [stage, title] of Object.entries(stages)) {
   describe(title, () => {
     for (const step of steps.filter(candidate => candidate.stage === stage)) {
-      it(step.name, async () => proofs.set(step.name, await step.run(life)), 60_000);
+      it(step.name, async () => proofs.set(step.name, await step.run(life)));
     }
   });
 }

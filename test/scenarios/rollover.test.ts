@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Life, newLife, steps } from '../../scripts/demo/steps.ts';
 import { createWorld } from '../../scripts/demo/world.ts';
 import { utf8 } from '../../src/bytes.ts';
+import { pollMs } from '../support/limits.ts';
 
 /** Lives of devices that begin under a root on one curve and go on under its successor on the other: everything that was provisioned before
  *  keeps its old root and follows. Every part is a process of its own. */
@@ -22,11 +23,11 @@ describe.each([
   let life: Life;
   beforeAll(async () => {
     life = newLife(await createWorld({ curve: from }));
-  }, 60_000);
+  });
   afterAll(() => {
     for (const server of life?.world.servers() ?? []) if (server.errors()) console.error(server.errors());
     return life?.world.close();
-  }, 30_000);
+  });
 
   const authorities = () => life.world.alice.json<Authorities>('GET', '/v1/authority');
   const ceremony = async (wish: object): Promise<Record<string, string>> => {
@@ -39,11 +40,11 @@ describe.each([
   const attest = async (index: number, wish: { via?: 'gateway' } = {}) => {
     const { uid } = life.units[index]!;
     const ask = () => life.world.alice.json<{ result: string; via: string }>('POST', `/v1/devices/${uid}/attest`, wish);
-    return vi.waitFor(ask, { timeout: 15_000, interval: 200 });
+    return vi.waitFor(ask, { timeout: pollMs, interval: 200 });
   };
   const runStages = (...stages: readonly string[]) => {
     for (const step of steps.filter(({ stage }) => stages.includes(stage)))
-      it(step.name, async () => expect((await step.run(life)).event.position).toBeGreaterThan(0), 60_000);
+      it(step.name, async () => expect((await step.run(life)).event.position).toBeGreaterThan(0));
   };
 
   runStages('manufacture', 'deployment');
@@ -61,7 +62,7 @@ describe.each([
     const { roots, issuingCas } = await authorities();
     expect(roots.map(({ curve }) => curve)).toEqual([from, to]);
     expect(issuingCas.filter(({ status }) => status === 'ACTIVE').map(({ curve }) => curve)).toEqual([to, to, to, to]);
-  }, 30_000);
+  });
 
   it('devices and gateway come back to a server whose certificate hangs on the new root', async () => {
     const { gateway, units, world } = life;
@@ -70,15 +71,15 @@ describe.each([
     const seen = new Map(parts.map(part => [part, part.lines.length]));
     await world.restartServer('SIGTERM');
     const again = (part: (typeof parts)[number], event: string) =>
-      part.until(line => line.event === event && part.lines.indexOf(line) >= (seen.get(part) ?? 0), event, 60_000);
+      part.until(line => line.event === event && part.lines.indexOf(line) >= (seen.get(part) ?? 0), event, pollMs);
     // A gateway is told the trust bundle on each connection.
     await Promise.all(parts.map(part => again(part, part === gateway ? 'trust' : 'connected')));
-  }, 90_000);
+  });
 
   it('the gateway, which knows the old root, attests a device; so does the cloud', async () => {
     expect(await attest(0, { via: 'gateway' })).toMatchObject({ result: 'passed', via: 'gateway' });
     expect(await attest(1)).toMatchObject({ result: 'passed', via: 'mqtt' });
-  }, 30_000);
+  });
 
   it('a gateway that knows only the new root attests a device of the old one', async () => {
     const { world, units } = life;
@@ -93,7 +94,7 @@ describe.each([
     await life.gateway?.stop();
     await world.start('gateway-2', 'gateway', 'run', ...own, '--device', `${uid}=127.0.0.1:${mcu?.ready.serialPort}`, '--json');
     expect(await attest(0, { via: 'gateway' })).toMatchObject({ result: 'passed', via: 'gateway' });
-  }, 30_000);
+  });
 
   it('EST gives curl and openssl the authorities, and a certificate under the new root (R2)', async () => {
     const { dir, url, env, alice, tokenFile } = life.world;
@@ -111,7 +112,7 @@ describe.each([
     expect(await run('openssl x509 -in est.pem -noout -text')).toContain(`ecdsa-with-${digest}`);
     const again = await run(`${post} --cert est.pem --key est.key ${est}/gateway/simplereenroll | ${pem}`);
     expect(again.trim()).toBe((await run('cat est.pem')).trim());
-  }, 30_000);
+  });
 
   it('the programmer, which knows the old root, builds a device under the new one', async () => {
     const { world, programmer, programmerUid, releases, line } = life;
@@ -130,7 +131,7 @@ describe.each([
     const { icaId } = (await world.event(({ type, stream }) => type === 'DeviceCertified' && stream === `device-${uid}`, 'certified')).data;
     expect(icaId).toBe(`device-${line}-2`);
     expect(await attest(2)).toMatchObject({ result: 'passed', via: 'mqtt' });
-  }, 60_000);
+  });
 
   runStages('maintenance', 'decommission');
 });

@@ -56,46 +56,42 @@ describe('a requester that is answered with changed messages', () => {
   it.each([
     ['encrypted handshake', 0],
     ['handshake in the clear', capability.handshakeInTheClear],
-  ])(
-    'session, %s: refuses each of them, unless nothing depends on the byte',
-    async (_, extra) => {
-      const sizes = { ctExponent: 0, dataTransferBytes: 4096, maxMessageBytes: 4096 };
-      const options = () => ({
-        nonce: someNonce,
-        trust: () => trustLeaf(realSlot().certificates),
-        randomBytes: countingRandom('requester'),
-        capabilities: { ...sizes, flags: requesterFlags | extra },
-      });
-      const responder = linkTo(realResponder({ capabilities: { ...sizes, flags: deviceFlags | extra } }));
-      const responses: Wire[] = [];
-      const { session } = await runSessionSetup(options(), async wire => {
-        responses.push(await responder(wire));
-        return responses.at(-1)!;
-      });
-      const secret = toHex(session.exporterSecret().secret);
-      const accepted: string[] = [];
-      for (const [i, response] of responses.entries()) {
-        for (const message of mutations(response.message)) {
-          const attempt = async (): Promise<string> => {
-            const setup = createSessionSetup(options());
-            let step = setup.start();
-            for (let j = 0; 'send' in step; j += 1) step = await setup.receive(i === j ? { ...response, message } : responses[j]!);
-            return toHex(step.session.exporterSecret().secret);
-          };
-          await attempt().then(
-            result => {
-              expect(result).toBe(secret);
-              accepted.push(toHex(message.subarray(1, 4)));
-            },
-            error => expect(error.code).toMatch(refusal),
-          );
-        }
+  ])('session, %s: refuses each of them, unless nothing depends on the byte', async (_, extra) => {
+    const sizes = { ctExponent: 0, dataTransferBytes: 4096, maxMessageBytes: 4096 };
+    const options = () => ({
+      nonce: someNonce,
+      trust: () => trustLeaf(realSlot().certificates),
+      randomBytes: countingRandom('requester'),
+      capabilities: { ...sizes, flags: requesterFlags | extra },
+    });
+    const responder = linkTo(realResponder({ capabilities: { ...sizes, flags: deviceFlags | extra } }));
+    const responses: Wire[] = [];
+    const { session } = await runSessionSetup(options(), async wire => {
+      responses.push(await responder(wire));
+      return responses.at(-1)!;
+    });
+    const secret = toHex(session.exporterSecret().secret);
+    const accepted: string[] = [];
+    for (const [i, response] of responses.entries()) {
+      for (const message of mutations(response.message)) {
+        const attempt = async (): Promise<string> => {
+          const setup = createSessionSetup(options());
+          let step = setup.start();
+          for (let j = 0; 'send' in step; j += 1) step = await setup.receive(i === j ? { ...response, message } : responses[j]!);
+          return toHex(step.session.exporterSecret().secret);
+        };
+        await attempt().then(
+          result => {
+            expect(result).toBe(secret);
+            accepted.push(toHex(message.subarray(1, 4)));
+          },
+          error => expect(error.code).toMatch(refusal),
+        );
       }
-      // Reserved bytes of DIGESTS (01) and CERTIFICATE (02), which the transcript of a session does not cover and nobody reads.
-      expect(accepted.filter(head => !head.startsWith('01') && !head.startsWith('02'))).toEqual([]);
-    },
-    20_000,
-  );
+    }
+    // Reserved bytes of DIGESTS (01) and CERTIFICATE (02), which the transcript of a session does not cover and nobody reads.
+    expect(accepted.filter(head => !head.startsWith('01') && !head.startsWith('02'))).toEqual([]);
+  });
 });
 
 describe('a responder that is sent changed messages', () => {
@@ -133,7 +129,6 @@ describe('a responder that is sent changed messages', () => {
         }
       }
     },
-    20_000,
   );
 
   it('any bytes, in the clear or as a record: an answer, never an exception', async () => {

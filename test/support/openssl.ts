@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { toPem } from '../../src/pki/pem.ts';
 import type { Enrolment } from '../../src/services/identity/enrolment.ts';
+import { processMs } from './limits.ts';
 
 /** What `openssl ocsp` is told of a certificate (`leaf.pem`) by the responder on this port. */
 export async function ocspStatus(crlPort: number, { ica, root, certificate }: Enrolment): Promise<string> {
@@ -13,7 +14,7 @@ export async function ocspStatus(crlPort: number, { ica, root, certificate }: En
   for (const [name, der] of Object.entries(files)) writeFileSync(join(folder, name), toPem('CERTIFICATE', der));
   const url = `http://127.0.0.1:${crlPort}/ocsp`;
   const args = ['-issuer', 'ica.pem', '-CAfile', 'root.pem', '-verify_other', 'ica.pem', '-cert', 'leaf.pem', '-url', url];
-  const { stdout } = await promisify(execFile)('openssl', ['ocsp', ...args], { cwd: folder, timeout: 5000 });
+  const { stdout } = await promisify(execFile)('openssl', ['ocsp', ...args], { cwd: folder, timeout: processMs });
   rmSync(folder, { recursive: true });
   return stdout;
 }

@@ -78,7 +78,7 @@ describe('nusec programmer, package and produce', () => {
     expect(running.ready.stage).toBe('programmer');
     const again = ['--uid', uid, '--serial', serial(), '--debug', `127.0.0.1:${running.ready.debugPort}`];
     expect(JSON.parse((await nusec('programmer', 'prepare', ...again, '--json')).out)).toEqual({ uid, status: 'SHIPPED', kekEpoch: 1 });
-  }, 120_000);
+  });
 
   it('package import tells the count, and one constant code for every refusal (R62, R108)', async () => {
     const file = join(toolFolder, 'job.njp');
@@ -94,7 +94,7 @@ describe('nusec programmer, package and produce', () => {
     const damaged = await nusec('package', 'import', join(toolFolder, 'damaged.njp'), '--programmer', serial(), '--json');
     expect(JSON.parse(replayed.err)).toEqual(JSON.parse(damaged.err));
     expect(JSON.parse(damaged.err)).toMatchObject({ error: 'PACKAGE_REFUSED' });
-  }, 120_000);
+  });
 
   it('produce shows every step, and a kill -9 in the middle does not cost the unit (R70, T33)', async () => {
     const target = await startTarget();
@@ -120,7 +120,7 @@ describe('nusec programmer, package and produce', () => {
     expect(lines.filter(line => line.state === 'done').map(line => line.step)).toEqual([1, 14, 15, 16]);
     expect((await server.units(jobId, uid)).map(unit => unit.outcome)).toEqual(['committed']);
     await target.stop();
-  }, 120_000);
+  });
 
   it('ends with COUNT_EXHAUSTED and status 1 when the count is used up (RULE-4)', async () => {
     const [second, third] = [await startTarget(), await startTarget()];
@@ -137,7 +137,7 @@ describe('nusec programmer, package and produce', () => {
     expect(JSON.parse(refused.err)).toMatchObject({ error: 'COUNT_EXHAUSTED' });
     expect(await server.allotment(jobId, uid)).toMatchObject({ status: 'CLOSED', zeroised: true });
     await Promise.all([second.stop(), third.stop()]);
-  }, 120_000);
+  });
 
   it('leaves no key material with the tool, and none in what the programmer tells (T16, R106, RULE-2)', async () => {
     const secrets = secretsIn(['keystore.json', 'kek.json']);

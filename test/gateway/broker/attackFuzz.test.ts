@@ -15,7 +15,7 @@ let echoed = 0;
 beforeAll(async () => {
   pki = createTestPki();
   device = pki.device(uid);
-  harness = await startBroker(pki, { limits: { connectTimeoutMs: 300, closeGraceMs: 50 }, handlers: { hello: echo, spdm: echo } });
+  harness = await startBroker(pki, { limits: { connectTimeoutMs: 10_000, closeGraceMs: 50 }, handlers: { hello: echo, spdm: echo } });
   witness = await openMqtt(pki, harness.port, pki.device(witnessUid), witnessUid);
 });
 afterAll(async () => {

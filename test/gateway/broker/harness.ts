@@ -2,6 +2,7 @@ import { type Broker, type BrokerOptions, createBroker } from '../../../src/gate
 import type { Handler } from '../../../src/gateway/broker/handler.ts';
 import type { GatewayLimits } from '../../../src/gateway/broker/limits.ts';
 import type { GatewayAlarm, PresenceEvent } from '../../../src/gateway/broker/presence.ts';
+import { pollMs } from '../../support/limits.ts';
 import type { TestPki } from '../certificates.ts';
 
 export type Harness = {
@@ -48,8 +49,8 @@ export const endings = (harness: Harness): string[] =>
   harness.presence.flatMap(event => (event.state === 'connected' ? [] : [`${event.reason}: ${event.detail}`]));
 
 /** Polls until the condition holds. */
-export async function until(condition: () => boolean, timeoutMs = 4_000): Promise<void> {
-  const end = performance.now() + timeoutMs;
+export async function until(condition: () => boolean): Promise<void> {
+  const end = performance.now() + pollMs;
   while (!condition()) {
     if (performance.now() > end) throw new Error('condition not reached in time');
     await new Promise(resolve => setTimeout(resolve, 5));

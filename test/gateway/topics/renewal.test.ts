@@ -52,7 +52,7 @@ beforeAll(async () => {
     }
   });
   http = people(server);
-}, 30_000);
+});
 afterAll(async () => {
   http.close();
   await server.close();
@@ -135,7 +135,7 @@ it('answers what it was asked before the renewal on the connection after it: not
   const wire = await listenTcp(0, link =>
     serveMctp(link, async (message, send) => {
       asked += 1;
-      await eventually(() => !isHeld, 10_000);
+      await eventually(() => !isHeld);
       await send(encodeTyped((await responder.handle(decodeTyped(message)))!));
     }),
   );

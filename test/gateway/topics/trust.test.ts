@@ -33,7 +33,7 @@ beforeAll(async () => {
     stranger = await build(ctx, bl2, app);
   });
   [http, bob] = [people(server), people(server, server.bob)];
-}, 30_000);
+});
 afterAll(async () => {
   http.close();
   bob.close();

@@ -26,7 +26,7 @@ import { killer, openProject, type Project, type TestDevice, withKills } from '.
 let project: Project;
 beforeAll(async () => {
   project = await openProject(withKills);
-}, 30_000);
+});
 afterAll(() => project.close());
 
 const [alice, bob] = ['operator:alice', 'operator:bob'];

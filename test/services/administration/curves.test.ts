@@ -59,7 +59,7 @@ describe.each(['software', 'pkcs11'] as const)('a project on P-384 with its keys
     await issueCrl(project.ctx, 'device-meter-1', true);
     await project.revoke(revoked);
     await issueCrl(project.ctx, 'device-meter-1');
-  }, 60_000);
+  });
   afterAll(() => project?.close());
 
   it('has P-384 authorities, recorded as such, above P-256 leaves of at most 2000 bytes (I15)', async () => {
@@ -204,7 +204,7 @@ describe.each([
     await ceremony(project, { type: 'establishIssuingCa', use: 'device', line: 'meter' });
     await ceremony(project, { type: 'activateIssuingCa', icaId: 'device-meter-2' });
     after = await project.newDevice();
-  }, 30_000);
+  });
   afterAll(() => project?.close());
 
   it('makes the root on the new curve, and issuing CAs follow it', async () => {

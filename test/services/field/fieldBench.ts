@@ -24,7 +24,7 @@ import { testSettings } from '../../support/server.ts';
 
 export type BenchDevice = { readonly unit: Unit; readonly manners: Manners; readonly jobs: Uint8Array[]; readonly requests: Uint8Array[] };
 
-const quick: ChannelTimes = { attemptMs: 60, attempts: 3, gatewayAttemptMs: 200 };
+const quick: ChannelTimes = { attemptMs: 500, attempts: 3, gatewayAttemptMs: 500 };
 
 /** What a gateway answers when it is asked to attest. */
 export type GatewayAnswer = (

@@ -16,7 +16,7 @@ let scan: ReturnType<typeof startExpiryScan>;
 beforeAll(async () => {
   project = await openProject();
   scan = startExpiryScan(project.ctx, project.alarms);
-}, 30_000);
+});
 afterAll(async () => {
   await scan.close();
   await project.close();

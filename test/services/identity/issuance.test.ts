@@ -55,7 +55,7 @@ const faulty = (ctx: Context): Context => ({
 let project: Project;
 beforeAll(async () => {
   project = await openProject(faulty);
-}, 30_000);
+});
 afterAll(() => project.close());
 
 const by = 'operator:alice';

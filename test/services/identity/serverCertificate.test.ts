@@ -11,7 +11,7 @@ const dayMs = 86_400_000;
 let project: Project;
 beforeAll(async () => {
   project = await openProject();
-}, 30_000);
+});
 afterAll(() => project.close());
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] }));
 afterEach(() => void vi.useRealTimers());

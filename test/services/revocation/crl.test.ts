@@ -30,7 +30,7 @@ const withFaults = (ctx: Context): Context => ({
 });
 beforeAll(async () => {
   project = await openProject(withFaults);
-}, 30_000);
+});
 afterAll(() => project.close());
 
 const dayMs = 86_400_000;
@@ -147,7 +147,7 @@ describe('the schedule of revocation lists', () => {
     schedule();
     const each = await project.newDevice();
     await project.revoke(each);
-    await expect.poll(() => serialsOf(`/crl/${device}.crl`, device), { timeout: 1000 }).toContain(each.parsed.serialHex);
+    await expect.poll(() => serialsOf(`/crl/${device}.crl`, device)).toContain(each.parsed.serialHex);
   });
 
   it('signs all lists anew when half of their life is over', async () => {

@@ -28,7 +28,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'nusec-ocsp-'));
   const files = { good: good.certificate, revoked: revoked.certificate, ica: good.ica, root: good.root };
   for (const [name, der] of Object.entries(files)) writeFileSync(join(folder, `${name}.pem`), toPem('CERTIFICATE', der));
-}, 30_000);
+});
 afterAll(async () => {
   await project.close();
   rmSync(folder, { recursive: true });
