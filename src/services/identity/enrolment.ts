@@ -1,23 +1,22 @@
 import { toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import { device, deviceStream } from '../../domain/device.ts';
+import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import type { IssuedCertificate } from '../../domain/deviceEvents.ts';
 import { requireNextGeneration } from '../../domain/deviceRepair.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { gateway, gatewayStream } from '../../domain/gateway.ts';
 import { programmer, programmerStream } from '../../domain/programmer.ts';
 import { NusecError } from '../../errors.ts';
-import { issueCertificate } from '../../pki/certificate.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { parseCertificate } from '../../pki/parse.ts';
-import { profiles } from '../../pki/profiles.ts';
 import { isInLastThird } from '../../times.ts';
 import { ocspUrlOf } from '../authority/authority.ts';
-import { activeCa, caById, rootOfCa, signingCa } from '../authority/issuingCa.ts';
+import { caById, rootOfCa } from '../authority/issuingCa.ts';
 import { always, type Condition, type Context, execute, executeIf, oneCommit, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
-import { type CertificateFacts, issueLeaf, newIntent, reserveKey } from './issuance.ts';
+import { type CertificateFacts, certificationIntents, issueLeaf, reserveKey } from './issuance.ts';
 
 /** From a certification request to a certificate: the request proves possession, the key is reserved for ever (I4), the certificate comes
  *  from the profile alone (T32). The same request gives the same certificate until that is due for renewal (RULE-10, I6). */
@@ -49,7 +48,6 @@ export async function certifyProgrammer(
   const certificates = async () => certificatesOf(await stateOf(ctx, programmer, stream));
   const issued = await issueLeaf(ctx, {
     profile: 'programmer',
-    subject: uid,
     holder,
     use: 'programmer',
     csr,
@@ -60,7 +58,9 @@ export async function certifyProgrammer(
       const known = (await certificates()).at(-1);
       return known && !(await isDue(ctx, known)) ? { publicKeySha256, ...known } : undefined;
     },
-    isRecorded: async serial => (await certificates()).some(certificate => certificate.serial === serial),
+    intents: certificationIntents(ctx, 'programmer', uid, by, async serial =>
+      (await certificates()).some(certificate => certificate.serial === serial),
+    ),
     async record(together, { publicKeySha256: _, ...facts }) {
       const type = (await certificates()).length === 0 ? 'CertifyProgrammer' : 'RenewProgrammerCertificate';
       const { state: after } = await execute(together, programmer, stream, { type, ...facts }, by);
@@ -86,7 +86,6 @@ export async function certifyGateway(
   const certificates = async () => certificatesOf(await stateOf(ctx, gateway, stream));
   const issued = await issueLeaf(ctx, {
     profile: 'gateway',
-    subject: gatewayId,
     holder: { kind: 'gateway', uid: gatewayId },
     use: 'gateway',
     csr,
@@ -94,7 +93,9 @@ export async function certifyGateway(
     by,
     fields: { id: gatewayId },
     current: () => currentOf(ctx, certificates, publicKeySha256),
-    isRecorded: async serial => (await certificates()).some(certificate => certificate.serial === serial),
+    intents: certificationIntents(ctx, 'gateway', gatewayId, by, async serial =>
+      (await certificates()).some(certificate => certificate.serial === serial),
+    ),
     async record(together, facts) {
       const { state: after } = await execute(together, gateway, stream, { type: 'CertifyGateway', ...facts }, by);
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
@@ -120,9 +121,8 @@ export async function currentOf<C extends CertificateFacts>(
   return known && !(await isDue(ctx, known)) ? known : undefined;
 }
 
-/** Certificate of a minted device, its IDevID (R78): the intent is recorded, then signed, then the result recorded, so that a crash between any
- *  two ends in the same certificate.
- *  @param condition what else has to be so for each of them
+/** Certificate of a minted device, its IDevID (R78), or of its next generation.
+ *  @param condition what else has to be so for intent and result
  *  @throws NusecError CSR_SUBJECT (another UID or registration id), CONFLICT (this unit asked with another key), and as certifyProgrammer */
 export async function certifyDevice(
   ctx: Context,
@@ -132,56 +132,46 @@ export async function certifyDevice(
   condition: Condition = always,
 ): Promise<Enrolment> {
   const state = await livingDevice(ctx, uid);
-  const { objId, certificate: known } = registrationOf(state);
+  const { objId } = registrationOf(state);
   const request = judgeCsr(csr, { commonName: objId, serialNumber: uid });
   const publicKeySha256 = sha256Hex(request.publicKey);
-  if (known?.publicKeySha256 === publicKeySha256) return withChain(ctx, known.icaId, await ctx.blobs.get(known.certificateSha256));
-  const intent = await oneCommit(ctx, async together => {
-    await reserveKey(together, publicKeySha256, { kind: 'device', uid, objId }, by);
-    return recordIntent(together, { ...state, objId }, csr, publicKeySha256, by, condition);
-  });
-  const ca = await signingCa(ctx, intent.icaId);
-  const { der } = await issueCertificate(
-    'device',
-    {
-      publicKey: request.publicKey,
-      serial: new Uint8Array(Buffer.from(intent.serial, 'hex')),
-      notBefore: intent.notBefore,
-      notAfter: intent.notAfter,
-      issuer: ca.certificate,
-      crlUrl: ca.crlUrl,
-      ocspUrl: ocspUrlOf(ctx),
-      organization: ca.certificate.subject.organization ?? ctx.project,
-      uid,
-      objId,
+  const decide = (together: Context, command: DeviceCommand) => executeIf(together, condition, device, deviceStream(uid), command, by);
+  const issued = await issueLeaf(ctx, {
+    profile: 'device',
+    holder: { kind: 'device', uid, objId },
+    use: 'device',
+    line: state.line,
+    csr,
+    request,
+    by,
+    fields: { uid, objId, ocspUrl: ocspUrlOf(ctx) },
+    current: async () => {
+      const { certificate } = registrationOf(await livingDevice(ctx, uid));
+      return certificate?.publicKeySha256 === publicKeySha256 ? certificate : undefined;
     },
-    ca.signer,
-  );
-  const { serial, icaId, notAfter } = intent;
-  const certificateSha256 = sha256Hex(der);
-  const facts: CertificateFacts = { serial, certificateSha256, publicKeySha256, icaId, notAfter };
-  const { state: after } = await oneCommit(ctx, async together => {
-    await together.blobs.put(der);
-    return executeIf(together, condition, device, deviceStream(uid), { type: 'CertifyDevice', ...facts }, by);
+    // In the device's own stream: it is the intent that a unit and its key are bound by.
+    intents: {
+      atHand: async () => (state.certification?.publicKeySha256 === publicKeySha256 ? state.certification : undefined),
+      async record(together, wanted) {
+        const facts = { ...wanted, csr: { signatureVerified: true, uid, objId } };
+        const { state: after } = await decide(together, { type: 'RequestCertification', ...facts });
+        if (after.status === 'NONE' || after.certification === undefined)
+          throw new NusecError('DEVICE_STATE', 'the intent was not recorded');
+        return after.certification;
+      },
+      drop: async () => undefined,
+    },
+    async record(together, facts) {
+      const { state: after } = await decide(together, { type: 'CertifyDevice', ...facts });
+      return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
+    },
   });
-  const recorded = certificatesOf(after).find(certificate => certificate.serial === serial) ?? facts;
-  const isOurs = recorded.certificateSha256 === certificateSha256;
-  return withChain(ctx, recorded.icaId, isOurs ? der : await ctx.blobs.get(recorded.certificateSha256));
+  return withChain(ctx, issued.icaId, issued.certificate);
 }
 
 /** Which registration is to be certified, and the certificate it has: in repair those of the next generation. @throws NusecError DEVICE_STATE */
 function registrationOf(state: LivingDevice): { readonly objId: string; readonly certificate?: IssuedCertificate | undefined } {
   return state.status === 'RMA' ? requireNextGeneration(state) : { objId: state.objId, certificate: currentCertificate(state) };
-}
-
-async function recordIntent(ctx: Context, state: LivingDevice, csr: Uint8Array, publicKeySha256: string, by: string, condition: Condition) {
-  const ca = await activeCa(ctx, 'device', state.line);
-  const { uid, objId } = state;
-  const intent = await newIntent(ctx, ca, profiles.device.lifetimeDays, csr, publicKeySha256);
-  const facts = { ...intent, csr: { signatureVerified: true, uid, objId } };
-  const { state: after } = await executeIf(ctx, condition, device, deviceStream(uid), { type: 'RequestCertification', ...facts }, by);
-  if (after.status === 'NONE' || after.certification === undefined) throw new NusecError('DEVICE_STATE', 'the intent was not recorded');
-  return after.certification;
 }
 
 /** Whether the last third of this certificate's life has begun. */

@@ -1,14 +1,14 @@
 import { toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { CaUse } from '../../domain/authorityEvents.ts';
-import { certification, certificationStream, type Intent } from '../../domain/certification.ts';
+import { type CertifiedKind, certification, certificationStream, type Intent } from '../../domain/certification.ts';
 import { type KeyHolder, publicKey, publicKeyStream } from '../../domain/publicKey.ts';
 import { NusecError } from '../../errors.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import type { judgeCsr } from '../../pki/csr.ts';
 import { type ProfileFields, profiles } from '../../pki/profiles.ts';
 import { dayMs } from '../../times.ts';
-import { type ActiveCa, activeCa, signingCa } from '../authority/issuingCa.ts';
+import { activeCa, signingCa } from '../authority/issuingCa.ts';
 import { type Context, execute, nowIso, oneCommit, stateOf } from '../base/context.ts';
 
 /** Intent, signature, result: whatever is signed for a machine was recorded before, and is recorded again when it is there. Killed between any
@@ -23,13 +23,22 @@ export type CertificateFacts = {
   readonly notAfter: string;
 };
 
-type LeafProfile = 'programmer' | 'gateway' | 'ldevid';
+type LeafProfile = 'device' | 'programmer' | 'gateway' | 'ldevid';
+
 type Common = 'publicKey' | 'serial' | 'notBefore' | 'notAfter' | 'issuer' | 'crlUrl' | 'organization';
+
+/** Where it is recorded what is about to be signed. */
+export type Intents = {
+  /** The recorded intent for this key that did not come to its end. */
+  readonly atHand: (publicKeySha256: string) => Promise<Intent | undefined>;
+  /** @param ctx of the commit that it belongs to  @returns what is recorded, which is another's if that was faster */
+  readonly record: (ctx: Context, wanted: Intent) => Promise<Intent>;
+  /** Another's certificate was faster: the intent comes to no end of its own. */
+  readonly drop: (serial: string) => Promise<void>;
+};
 
 export type Wish<Profile extends LeafProfile> = {
   readonly profile: Profile;
-  /** UID or gateway id: whose certificate. */
-  readonly subject: string;
   readonly use: CaUse;
   readonly line?: string;
   /** PKCS#10 that was judged. */
@@ -41,8 +50,7 @@ export type Wish<Profile extends LeafProfile> = {
   readonly holder: KeyHolder;
   /** The certificate of this key that is recorded and not due for renewal, looked up anew each time. */
   readonly current: () => Promise<CertificateFacts | undefined>;
-  /** Whether the subject's stream has this certificate: an intent that got that far is done. */
-  readonly isRecorded: (serial: string) => Promise<boolean>;
+  readonly intents: Intents;
   /** Records the result in the subject's stream. @returns what is recorded under this serial, which is another's result if that was faster */
   readonly record: (ctx: Context, facts: CertificateFacts) => Promise<CertificateFacts>;
 };
@@ -50,25 +58,24 @@ export type Wish<Profile extends LeafProfile> = {
 /** What is recorded of a certificate, and the certificate, DER. */
 export type Issued = CertificateFacts & { readonly certificate: Uint8Array };
 
-/** Issues a programmer's, gateway's or operational certificate, or gives the present one.
+/** Issues the certificate of a machine, or gives the present one: one path for all kinds.
  *  @throws NusecError CA_NOT_ACTIVE, CERTIFICATE_EXPIRED (the issuing CA), and what `record`, the keystore and the event store throw */
 export async function issueLeaf<Profile extends LeafProfile>(ctx: Context, wish: Wish<Profile>): Promise<Issued> {
-  const { profile, subject, by } = wish;
-  const stream = certificationStream(profile, subject);
+  const { profile, intents, by } = wish;
   const publicKeySha256 = sha256Hex(wish.request.publicKey);
   const known = await wish.current();
   if (known !== undefined) return withBytes(ctx, known);
-  const atHand = await intentAtHand(ctx, wish, stream, publicKeySha256);
+  const atHand = await intents.atHand(publicKeySha256);
   await requireKeyOf(ctx, publicKeySha256, wish.holder);
   // Both are on the disk before anything is signed.
   const intent = await oneCommit(ctx, async together => {
     await reserveKey(together, publicKeySha256, wish.holder, by);
-    return atHand ?? recordIntent(together, wish, stream, publicKeySha256);
+    return atHand ?? intents.record(together, await newIntent(together, wish, publicKeySha256));
   });
   // Somebody else's intent may have come to its end between our look and our intent: then there is a certificate now.
   const meanwhile = atHand === undefined ? await wish.current() : undefined;
   if (meanwhile !== undefined) {
-    await execute(ctx, certification, stream, { type: 'FinishIntent', serial: intent.serial }, by);
+    await intents.drop(intent.serial);
     return withBytes(ctx, meanwhile);
   }
   const { serial, icaId, notBefore, notAfter } = intent;
@@ -107,38 +114,49 @@ async function requireKeyOf(ctx: Context, publicKeySha256: string, holder: KeyHo
   publicKey.decide({ type: 'ReservePublicKey', ...holder }, await stateOf(ctx, publicKey, publicKeyStream(publicKeySha256)));
 }
 
-/** The recorded intent for this key that did not come to its end. */
-async function intentAtHand(ctx: Context, wish: Wish<LeafProfile>, stream: string, publicKeySha256: string): Promise<Intent | undefined> {
-  const state = await stateOf(ctx, certification, stream);
-  if (state.status !== 'PENDING') return undefined;
-  const { intent } = state;
-  if (!(await wish.isRecorded(intent.serial))) return intent.publicKeySha256 === publicKeySha256 ? intent : undefined;
-  await execute(ctx, certification, stream, { type: 'FinishIntent', serial: intent.serial }, wish.by);
-  return undefined;
-}
-
-async function recordIntent(ctx: Context, wish: Wish<LeafProfile>, stream: string, publicKeySha256: string): Promise<Intent> {
-  const ca = await activeCa(ctx, wish.use, wish.line);
-  const wanted = await newIntent(ctx, ca, profiles[wish.profile].lifetimeDays, wish.csr, publicKeySha256);
-  const { state } = await execute(ctx, certification, stream, { type: 'IntendCertificate', ...wanted }, wish.by);
-  return state.status === 'PENDING' ? state.intent : wanted;
+/** The intents of one subject in a stream of their own. @param subject UID or gateway id
+ *  @param isRecorded whether the subject's stream has this certificate: an intent that got that far is done */
+export function certificationIntents(
+  ctx: Context,
+  kind: CertifiedKind,
+  subject: string,
+  by: string,
+  isRecorded: (serial: string) => Promise<boolean>,
+): Intents {
+  const stream = certificationStream(kind, subject);
+  const drop = async (serial: string): Promise<void> =>
+    void (await execute(ctx, certification, stream, { type: 'FinishIntent', serial }, by));
+  return {
+    drop,
+    async atHand(publicKeySha256) {
+      const state = await stateOf(ctx, certification, stream);
+      if (state.status !== 'PENDING') return undefined;
+      const { intent } = state;
+      if (!(await isRecorded(intent.serial))) return intent.publicKeySha256 === publicKeySha256 ? intent : undefined;
+      await drop(intent.serial);
+      return undefined;
+    },
+    async record(together, wanted) {
+      const { state } = await execute(together, certification, stream, { type: 'IntendCertificate', ...wanted }, by);
+      return state.status === 'PENDING' ? state.intent : wanted;
+    },
+  };
 }
 
 /** What will be signed: serial number and validity, never beyond the authority's own (I15).
  *  @throws NusecError CERTIFICATE_EXPIRED when the authority's time is over */
-export async function newIntent(
+async function newIntent(
   ctx: Context,
-  ca: ActiveCa,
-  lifetimeDays: number,
-  csr: Uint8Array,
+  { profile, use, line, csr }: Pick<Wish<LeafProfile>, 'profile' | 'use' | 'line' | 'csr'>,
   publicKeySha256: string,
 ): Promise<Intent> {
+  const ca = await activeCa(ctx, use, line);
   const notBefore = nowIso(ctx);
   if (ca.certificate.notAfter <= notBefore)
     throw new NusecError('CERTIFICATE_EXPIRED', `${ca.icaId} was valid until ${ca.certificate.notAfter}`);
   const serial = ctx.randomBytes(16);
   serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40;
-  const wanted = new Date(ctx.clock().getTime() + lifetimeDays * dayMs - 1000).toISOString();
+  const wanted = new Date(ctx.clock().getTime() + profiles[profile].lifetimeDays * dayMs - 1000).toISOString();
   const notAfter = wanted < ca.certificate.notAfter ? wanted : ca.certificate.notAfter;
   return { serial: toHex(serial), csrSha256: sha256Hex(csr), publicKeySha256, icaId: ca.icaId, notBefore, notAfter };
 }

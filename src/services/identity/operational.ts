@@ -9,7 +9,7 @@ import { ocspUrlOf } from '../authority/authority.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { certificatesOf, currentOf, type Enrolment, withChain } from './enrolment.ts';
-import { issueLeaf } from './issuance.ts';
+import { certificationIntents, issueLeaf } from './issuance.ts';
 
 /** The operational certificate of a device (LDevID, IEEE 802.1AR): short-lived, for a key of its own, asked for with the certificate it has, over
  *  EST or MQTT. The certificate of its production (IDevID) stays what it falls back to. */
@@ -33,7 +33,6 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
     certificatesOf(await stateOf(ctx, device, deviceStream(uid))).filter(({ serial }) => serial !== state.serial);
   const issued = await issueLeaf(ctx, {
     profile: 'ldevid',
-    subject: uid,
     holder: { kind: 'device', uid, objId: state.objId },
     use: 'device',
     line: state.line,
@@ -42,7 +41,7 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
     by,
     fields: { uid, objId: state.objId, ocspUrl: ocspUrlOf(ctx) },
     current: () => currentOf(ctx, certificates, publicKeySha256),
-    isRecorded: async serial => (await certificates()).some(each => each.serial === serial),
+    intents: certificationIntents(ctx, 'ldevid', uid, by, async serial => (await certificates()).some(each => each.serial === serial)),
     async record(together, facts) {
       const { state: after } = await execute(together, device, deviceStream(uid), { type: 'IssueOperationalCertificate', ...facts }, by);
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
