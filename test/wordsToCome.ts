@@ -4,7 +4,6 @@
 export const commandsToCome: Readonly<Record<string, string>> = {
   AttachSbom: 'the bill of materials comes with the upload of a release',
   SetSupportPeriod: 'a product line says how long it is supported',
-  RotateOperatorToken: 'people get a new token before the old one ends',
 };
 
 /** Events that no fold, read model or subscriber knows. */

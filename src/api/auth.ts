@@ -1,12 +1,12 @@
 import type { TLSSocket } from 'node:tls';
 import type { HttpBindings } from '@hono/node-server';
 import { createMiddleware } from 'hono/factory';
-import type { Role } from '../domain/operators.ts';
+import type { Role, Scope } from '../domain/roles.ts';
 import { NusecError } from '../errors.ts';
 import type { Machine } from '../services/identity/machines.ts';
 
 /** Who calls: a person by bearer token, a machine by its client certificate, or nobody. */
-export type Person = { readonly kind: 'operator'; readonly name: string; readonly roles: readonly Role[] };
+export type Person = { readonly kind: 'operator'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope };
 export type ApiEnv = { Bindings: HttpBindings; Variables: { person: Person; machine: Machine } };
 
 type Authenticators = {

@@ -1,5 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { KnownCeremony } from '../domain/ceremonies.ts';
+import { ceremoniesStream } from '../domain/ceremonies.ts';
+import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
 import { overviewOf } from '../services/administration/caGenerations.ts';
 import {
   approveCeremony,
@@ -128,7 +130,12 @@ export const authorityResource: Resource = (api, { ctx, alarms }, auth) => {
     request: { params },
     responses: one,
   });
-  api.openapi(approve, async c => c.json(toAnswer(await approveCeremony(ctx, alarms, c.req.valid('param').id, actor(c))), 200));
+  api.openapi(approve, async c => {
+    const { id } = c.req.valid('param');
+    const proposal = proposalIn(ceremoniesStream(ctx.project), 'CeremonyProposed', id);
+    const approver = earlierApprover(ctx, c.var.person.name, ['administrator'], proposal);
+    return c.json(toAnswer(await approveCeremony(ctx, alarms, id, actor(c), approver)), 200);
+  });
 
   const withdraw = createRoute({
     method: 'post',

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { BulkRevocation } from '../domain/bulkRevocations.ts';
+import { type BulkRevocation, bulkRevocationsStream } from '../domain/bulkRevocations.ts';
 import { revocationReasons } from '../domain/deviceEvents.ts';
+import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
 import { actor, type Resource } from './app.ts';
 import { idField, jsonAnswer, jsonBody, lineField, reasonField, uidField } from './fields.ts';
 
@@ -37,7 +38,7 @@ const bulkSchema = z
 
 const toAnswer = ({ uidsSha256: _, ...bulk }: BulkRevocation) => bulk;
 
-export const bulkRevocationsResource: Resource = (api, { bulkRevocations }, auth) => {
+export const bulkRevocationsResource: Resource = (api, { ctx, bulkRevocations }, auth) => {
   const officer = auth.person('securityOfficer');
   const params = z.object({ id: idField });
   const one = { 200: jsonAnswer(bulkSchema, 'the bulk revocation') };
@@ -82,7 +83,12 @@ export const bulkRevocationsResource: Resource = (api, { bulkRevocations }, auth
     request: { params },
     responses: one,
   });
-  api.openapi(approve, async c => c.json(toAnswer(await bulkRevocations.approve(c.req.valid('param').id, actor(c))), 200));
+  api.openapi(approve, async c => {
+    const { id } = c.req.valid('param');
+    const proposal = proposalIn(bulkRevocationsStream(ctx.project), 'BulkRevocationProposed', id);
+    const approver = earlierApprover(ctx, c.var.person.name, ['securityOfficer'], proposal);
+    return c.json(toAnswer(await bulkRevocations.approve(id, actor(c), approver)), 200);
+  });
 
   const cancel = createRoute({
     method: 'post',

@@ -1,7 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { CreatedJob } from '../domain/job.ts';
-import { jobStatuses } from '../domain/job.ts';
+import type { Context as HonoContext } from 'hono';
+import { type CreatedJob, jobStatuses, jobStream } from '../domain/job.ts';
 import type { AllotmentRow, JobRow } from '../projections/jobs.ts';
+import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import { thawShare } from '../services/production/clonedKey.ts';
 import {
   allot,
@@ -20,6 +21,7 @@ import {
 import { exportPackage } from '../services/production/packages.ts';
 import { closeJob, signedReport } from '../services/production/reconciliation.ts';
 import { actor, type Resource } from './app.ts';
+import type { ApiEnv } from './auth.ts';
 import { bytesAnswer, countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, uidField } from './fields.ts';
 
 /** Production jobs as the planner sees them (R57–R61, R82, R83). */
@@ -158,6 +160,8 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   const nothing = z.strictObject({});
   const share = z.strictObject({ programmer: uidField, count: countField.min(1), scrapAllowance: countField.optional() });
 
+  const approver = (c: HonoContext<ApiEnv>) =>
+    earlierApprover(ctx, c.var.person.name, ['productionPlanner'], beginningOf(jobStream(c.req.param('id') ?? '')));
   api.openapi(create, async c => c.json(jobView(await createJob(ctx, c.req.valid('json'), actor(c))), 201));
   api.openapi(list, async c => {
     const { cursor, limit, status } = c.req.valid('query');
@@ -175,7 +179,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   );
   api.openapi(uids, async c => c.json(jobView(await attachUidList(ctx, c.req.valid('param').id, await c.req.text(), actor(c))), 200));
   api.openapi(act('release', 'Releases a job: not its creator', nothing), async c =>
-    c.json(jobView(await releaseJob(ctx, c.req.valid('param').id, actor(c))), 200),
+    c.json(jobView(await releaseJob(ctx, c.req.valid('param').id, actor(c), approver(c))), 200),
   );
   api.openapi(act('allotments', 'Gives a programmer its share, or raises it', share), async c =>
     c.json(jobView(await allot(ctx, c.req.valid('param').id, c.req.valid('json'), actor(c))), 200),

@@ -1,69 +1,150 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { roles } from '../domain/operators.ts';
-import { addOperator, listOperators, removeOperator } from '../services/administration/operators.ts';
+import type { OperatorChange } from '../domain/operatorsState.ts';
+import { roles } from '../domain/roles.ts';
+import { type ChangeAnswer, changeOperator, rotateOwnToken } from '../services/administration/operatorChanges.ts';
+import { listOperators } from '../services/administration/operators.ts';
 import { actor, type Resource } from './app.ts';
+import { idField, jsonAnswer, jsonBody, lineField, sha256Field } from './fields.ts';
 
-/** People and their tokens. */
+/** People and their tokens. What concerns those who may approve is only proposed here: operatorChanges.ts. */
 
-const nameSchema = z
+const nameField = z
   .string()
   .regex(/^[a-z][a-z0-9._-]{0,63}$/, 'a name is 1 to 64 of a–z, 0–9, . _ - and begins with a letter')
   .openapi({ example: 'alice' });
-const roleSchema = z.enum(roles);
-const operatorSchema = z.object({ name: nameSchema, roles: z.array(roleSchema), expiresAt: z.string() }).openapi('Operator');
+const roleField = z.enum(roles);
+const rolesField = z.array(roleField).readonly();
+const maxScopeEntries = 200;
+const scopeField = z
+  .strictObject({
+    lines: z.array(lineField).max(maxScopeEntries).readonly().optional(),
+    jobs: z.array(idField).max(maxScopeEntries).readonly().optional(),
+    sites: z.array(z.string().min(1).max(64)).max(maxScopeEntries).readonly().optional(),
+  })
+  .openapi('Scope');
+const operatorSchema = z
+  .object({ name: nameField, roles: rolesField, scope: scopeField.optional(), expiresAt: z.string() })
+  .openapi('Operator');
+/** `token` only where one was made here; `proposal` where another administrator has to approve. */
+export const changeSchema = z
+  .object({
+    id: z.string(),
+    status: z.enum(['PROPOSED', 'DONE', 'WITHDRAWN']),
+    change: z.object({
+      type: z.enum(['add', 'setRoles', 'resetToken', 'remove']),
+      name: nameField,
+      roles: rolesField.optional(),
+      scope: scopeField.optional(),
+      tokenSha256: z.string().optional(),
+    }),
+    proposedBy: z.string(),
+    proposedAt: z.string(),
+    notBefore: z.string().optional(),
+    approvedBy: z.string().optional(),
+  })
+  .openapi('OperatorChange');
+const proposedSchema = z.object({ proposal: changeSchema });
+const params = z.object({ name: nameField });
+const proposed = { 202: jsonAnswer(proposedSchema, 'proposed: another administrator approves it') };
+const withToken = z.object({ name: nameField, token: z.string().optional() });
 
-const list = createRoute({
-  method: 'get',
-  path: '/v1/operators',
-  summary: 'All operators',
-  responses: {
-    200: { description: 'operators', content: { 'application/json': { schema: z.object({ operators: z.array(operatorSchema) }) } } },
-  },
-});
-const add = createRoute({
-  method: 'post',
-  path: '/v1/operators',
-  summary: 'Adds a person; the token is shown this once',
-  request: {
-    body: {
-      required: true,
-      content: { 'application/json': { schema: z.strictObject({ name: nameSchema, roles: z.array(roleSchema).min(1) }) } },
-    },
-  },
-  responses: {
-    201: { description: 'added', content: { 'application/json': { schema: z.object({ name: nameSchema, token: z.string() }) } } },
-  },
-});
-const remove = createRoute({
-  method: 'delete',
-  path: '/v1/operators/{name}',
-  summary: 'Removes a person; the token stops working',
-  request: { params: z.object({ name: nameSchema }) },
-  responses: { 204: { description: 'removed' } },
-});
-const me = createRoute({
-  method: 'get',
-  path: '/v1/operators/me',
-  summary: 'Who the token belongs to',
-  responses: {
-    200: { description: 'you', content: { 'application/json': { schema: z.object({ name: nameSchema, roles: z.array(roleSchema) }) } } },
-  },
-});
+export const operatorsResource: Resource = (api, { ctx, alarms }, auth) => {
+  const parts = { ctx, alarms };
+  const administrator = auth.person('administrator');
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/operators',
+    summary: 'All operators',
+    middleware: auth.person('auditor'),
+    responses: { 200: jsonAnswer(z.object({ operators: z.array(operatorSchema).readonly() }), 'operators') },
+  });
+  const me = createRoute({
+    method: 'get',
+    path: '/v1/operators/me',
+    summary: 'Who the token belongs to',
+    middleware: auth.person(),
+    responses: { 200: jsonAnswer(z.object({ name: nameField, roles: rolesField, scope: scopeField.optional() }), 'you') },
+  });
+  const ownToken = createRoute({
+    method: 'post',
+    path: '/v1/operators/me/token',
+    summary: 'Another token for yourself: the present one and its sessions end',
+    middleware: auth.person(),
+    request: jsonBody(z.strictObject({ tokenSha256: sha256Field.optional() })),
+    responses: { 200: jsonAnswer(withToken, 'the token, unless you have made it yourself') },
+  });
+  const add = createRoute({
+    method: 'post',
+    path: '/v1/operators',
+    summary: 'Adds a person, or proposes it for one who may approve; a token that is made here is shown this once',
+    middleware: administrator,
+    request: jsonBody(
+      z.strictObject({
+        name: nameField,
+        roles: z.array(roleField).min(1),
+        scope: scopeField.optional(),
+        tokenSha256: sha256Field.optional(),
+      }),
+    ),
+    responses: { 201: jsonAnswer(withToken, 'added'), ...proposed },
+  });
+  const setRoles = createRoute({
+    method: 'put',
+    path: '/v1/operators/{name}/roles',
+    summary: 'Gives a person other roles, or proposes it',
+    middleware: administrator,
+    request: { params, ...jsonBody(z.strictObject({ roles: z.array(roleField).min(1), scope: scopeField.optional() })) },
+    responses: { 200: jsonAnswer(withToken, 'changed'), ...proposed },
+  });
+  const reset = createRoute({
+    method: 'post',
+    path: '/v1/operators/{name}/token',
+    summary: 'Gives another person a new token, or proposes it',
+    middleware: administrator,
+    request: { params, ...jsonBody(z.strictObject({ tokenSha256: sha256Field.optional() })) },
+    responses: { 200: jsonAnswer(withToken, 'changed'), ...proposed },
+  });
+  const remove = createRoute({
+    method: 'delete',
+    path: '/v1/operators/{name}',
+    summary: 'Removes a person, or proposes it; the token stops working, and the name is never used again',
+    middleware: administrator,
+    request: { params },
+    responses: { 204: { description: 'removed' }, ...proposed },
+  });
 
-export const operatorsResource: Resource = (api, { ctx }, auth) => {
-  api.get('/v1/operators/me', auth.person());
-  api.use('/v1/operators', auth.person('administrator'));
-  api.delete('/v1/operators/:name', auth.person('administrator'));
-  api.openapi(me, c => c.json({ name: c.var.person.name, roles: [...c.var.person.roles] }, 200));
-  api.openapi(list, async c =>
-    c.json({ operators: (await listOperators(ctx)).map(operator => ({ ...operator, roles: [...operator.roles] })) }, 200),
-  );
+  const change = (wish: OperatorChange, by: string): Promise<ChangeAnswer> => changeOperator(parts, wish, by);
+  api.openapi(me, c => {
+    const { name, roles: held, scope } = c.var.person;
+    return c.json({ name, roles: held, ...(scope && { scope }) }, 200);
+  });
+  api.openapi(list, async c => c.json({ operators: await listOperators(ctx) }, 200));
+  api.openapi(ownToken, async c => {
+    const { name } = c.var.person;
+    const token = await rotateOwnToken(parts, name, c.req.valid('json').tokenSha256, actor(c));
+    return c.json({ name, ...(token !== undefined && { token }) }, 200);
+  });
   api.openapi(add, async c => {
-    const { name, roles: wanted } = c.req.valid('json');
-    return c.json({ name, token: await addOperator(ctx, name, wanted, actor(c)) }, 201);
+    const wish = c.req.valid('json');
+    const answer = await change({ type: 'add', ...wish } as OperatorChange, actor(c));
+    if ('proposal' in answer) return c.json({ proposal: answer.proposal }, 202);
+    return c.json({ name: wish.name, ...answer }, 201);
+  });
+  api.openapi(setRoles, async c => {
+    const { name } = c.req.valid('param');
+    const answer = await change({ type: 'setRoles', name, ...c.req.valid('json') } as OperatorChange, actor(c));
+    if ('proposal' in answer) return c.json({ proposal: answer.proposal }, 202);
+    return c.json({ name }, 200);
+  });
+  api.openapi(reset, async c => {
+    const { name } = c.req.valid('param');
+    const answer = await change({ type: 'resetToken', name, ...c.req.valid('json') } as OperatorChange, actor(c));
+    if ('proposal' in answer) return c.json({ proposal: answer.proposal }, 202);
+    return c.json({ name, ...answer }, 200);
   });
   api.openapi(remove, async c => {
-    await removeOperator(ctx, c.req.valid('param').name, actor(c));
+    const answer = await change({ type: 'remove', name: c.req.valid('param').name }, actor(c));
+    if ('proposal' in answer) return c.json({ proposal: answer.proposal }, 202);
     return c.body(null, 204);
   });
 };

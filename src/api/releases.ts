@@ -1,5 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { UploadedRelease } from '../domain/release.ts';
+import { releaseStream } from '../domain/release.ts';
+import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import { approveRelease, listReleases, publishRelease, releaseOf, uploadRelease, withdrawRelease } from '../services/firmware/releases.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesBody, countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField } from './fields.ts';
@@ -103,9 +105,11 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
     return c.json({ releases, ...nextPage(rows.length === limit ? rows.at(-1)?.release_id : undefined) }, 200);
   });
   api.openapi(one, async c => c.json(releaseView(await releaseOf(ctx, c.req.valid('param').id)), 200));
-  api.openapi(step('approve', 'Approves a release: not its uploader'), async c =>
-    c.json(releaseView(await approveRelease(ctx, c.req.valid('param').id, actor(c))), 200),
-  );
+  api.openapi(step('approve', 'Approves a release: not its uploader'), async c => {
+    const { id } = c.req.valid('param');
+    const approver = earlierApprover(ctx, c.var.person.name, ['releaseManager'], beginningOf(releaseStream(id)));
+    return c.json(releaseView(await approveRelease(ctx, id, actor(c), approver)), 200);
+  });
   api.openapi(step('publish', 'Publishes an approved release'), async c =>
     c.json(releaseView(await publishRelease(ctx, c.req.valid('param').id, actor(c))), 200),
   );

@@ -9,6 +9,7 @@ import { eventsResource } from './events.ts';
 import { gatewaysResource } from './gateways.ts';
 import { jobsResource } from './jobs.ts';
 import { linesResource } from './lines.ts';
+import { operatorChangesResource } from './operatorChanges.ts';
 import { operatorsResource } from './operators.ts';
 import { productionResource } from './production.ts';
 import { programmerSelfResource } from './programmerSelf.ts';
@@ -23,6 +24,7 @@ export const resources: readonly Resource[] = [
   consoleResource,
   systemResource,
   operatorsResource,
+  operatorChangesResource,
   linesResource,
   releasesResource,
   programmersResource,

@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { maxGroups, maxListedDevices } from '../domain/rollout.ts';
+import { maxGroups, maxListedDevices, rolloutStream } from '../domain/rollout.ts';
+import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import { planRollout } from '../services/firmware/rolloutPlan.ts';
 import { listRollouts, showRollout } from '../services/firmware/rolloutView.ts';
 import { actor, type Resource } from './app.ts';
@@ -96,7 +97,8 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
     });
     api.openapi(route, async c => {
       const { id } = c.req.valid('param');
-      await rollouts.command(id, { type, by: actor(c) }, actor(c));
+      const approver = earlierApprover(ctx, c.var.person.name, ['releaseManager'], beginningOf(rolloutStream(id)));
+      await rollouts.command(id, { type, by: actor(c) }, actor(c), type === 'ApproveRollout' ? approver : undefined);
       return c.json(await show(id), 200);
     });
   }

@@ -10,6 +10,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   init: async () => (await import('./init.ts')).registerInit,
   server: async () => (await import('./server.ts')).registerServer,
   ca: async () => (await import('./ca.ts')).registerCa,
+  operator: async () => (await import('./operator.ts')).registerOperator,
   keystore: async () => (await import('./keystore.ts')).registerKeystore,
   line: async () => (await import('./line.ts')).registerLine,
   release: async () => (await import('./release.ts')).registerRelease,

@@ -12,7 +12,7 @@ import type { GatewayEvent } from './gateway.ts';
 import type { GrantEvent } from './grant.ts';
 import type { JobEvent } from './job.ts';
 import type { LineEvent } from './line.ts';
-import type { OperatorsEvent } from './operators.ts';
+import type { OperatorsEvent } from './operatorsState.ts';
 import type { ProgrammerEvent } from './programmer.ts';
 import type { PublicKeyEvent } from './publicKey.ts';
 import type { ReleaseEvent } from './release.ts';

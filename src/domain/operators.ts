@@ -1,35 +1,23 @@
 /** The people: who may do what, by which token. Stream `operators`. Events carry only the SHA-256 of a token (I19);
- *  tokens are 32 random bytes, so the hash needs no salt. */
+ *  tokens are 32 random bytes, so the hash needs no salt. A name belongs to one person for ever. Who may approve the work of others comes,
+ *  goes and changes only by two administrators: operatorChanges.ts. */
 
 import type { Decider } from './decider.ts';
+import { approveChange, type OperatorChangeCommand, proposeChange, withdrawChange } from './operatorChanges.ts';
+import { addOperator, removeOperator, rotateToken, setRoles } from './operatorEffects.ts';
+import { evolveOperators, noOperators, type Operator, type OperatorsEvent, type OperatorsState } from './operatorsState.ts';
+import type { Role, Scope } from './roles.ts';
 import { isPast, refuse } from './rules.ts';
-
-export const roles = ['administrator', 'securityOfficer', 'productionPlanner', 'releaseManager', 'lineOperator', 'auditor'] as const;
-export type Role = (typeof roles)[number];
 
 export const maxOperators = 1000;
 
-export type Operator = {
-  readonly name: string;
-  readonly roles: readonly Role[];
-  readonly tokenSha256: string;
-  readonly expiresAt: string;
-};
-
-export type OperatorsEvent =
-  | { readonly type: 'OperatorAdded'; readonly data: Operator }
-  | {
-      readonly type: 'OperatorTokenRotated';
-      readonly data: { readonly name: string; readonly tokenSha256: string; readonly expiresAt: string };
-    }
-  | { readonly type: 'OperatorRemoved'; readonly data: { readonly name: string } };
-
+/** The first four are for changes that are one person's to make, and for the start of a project. */
 export type OperatorsCommand =
   | ({ readonly type: 'AddOperator' } & Operator)
   | { readonly type: 'RotateOperatorToken'; readonly name: string; readonly tokenSha256: string; readonly expiresAt: string }
-  | { readonly type: 'RemoveOperator'; readonly name: string };
-
-export type OperatorsState = { readonly byName: ReadonlyMap<string, Operator> };
+  | { readonly type: 'SetOperatorRoles'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope }
+  | { readonly type: 'RemoveOperator'; readonly name: string }
+  | OperatorChangeCommand;
 
 export const operatorsStream = 'operators';
 
@@ -43,64 +31,35 @@ export function operatorByToken(state: OperatorsState, tokenSha256: string, now:
 }
 
 function decide(command: OperatorsCommand, state: OperatorsState): readonly OperatorsEvent[] {
+  const events = decideChange(command, state);
+  const adds = events.some(({ type }) => type === 'OperatorAdded');
+  if (adds && state.byName.size >= maxOperators) refuse('RATE_LIMITED', `at most ${maxOperators} operators`);
+  return events;
+}
+
+function decideChange(command: OperatorsCommand, state: OperatorsState): readonly OperatorsEvent[] {
   switch (command.type) {
-    case 'AddOperator':
-      return add(command, state);
-    case 'RotateOperatorToken': {
-      const { name, tokenSha256, expiresAt } = command;
-      const operator = state.byName.get(name) ?? refuse('NOT_FOUND', 'there is no such operator');
-      if (operator.tokenSha256 === tokenSha256) return [];
-      requireFreshToken(tokenSha256, state);
-      return [{ type: 'OperatorTokenRotated', data: { name, tokenSha256, expiresAt } }];
+    case 'AddOperator': {
+      const { type: _, ...operator } = command;
+      return addOperator(operator, state);
     }
+    case 'RotateOperatorToken':
+      return rotateToken(command.name, command.tokenSha256, command.expiresAt, state);
+    case 'SetOperatorRoles':
+      return setRoles(command.name, command.roles, command.scope, state);
     case 'RemoveOperator':
-      return remove(command.name, state);
-  }
-}
-
-function add(command: Extract<OperatorsCommand, { readonly type: 'AddOperator' }>, state: OperatorsState): readonly OperatorsEvent[] {
-  const { type: _, ...operator } = command;
-  const known = state.byName.get(operator.name);
-  if (known !== undefined) return known.tokenSha256 === operator.tokenSha256 ? [] : refuse('CONFLICT', 'this name is taken');
-  if (operator.roles.length === 0) refuse('BAD_REQUEST', 'an operator needs a role');
-  if (state.byName.size >= maxOperators) refuse('RATE_LIMITED', `at most ${maxOperators} operators`);
-  requireFreshToken(operator.tokenSha256, state);
-  return [{ type: 'OperatorAdded', data: operator }];
-}
-
-function requireFreshToken(tokenSha256: string, state: OperatorsState): void {
-  const taken = [...state.byName.values()].some(operator => operator.tokenSha256 === tokenSha256);
-  if (taken) refuse('CONFLICT', 'another operator has this token');
-}
-
-/** The last administrator stays: nobody could add another. */
-function remove(name: string, state: OperatorsState): readonly OperatorsEvent[] {
-  const operator = state.byName.get(name);
-  if (operator === undefined) return [];
-  const administrators = [...state.byName.values()].filter(({ roles }) => roles.includes('administrator'));
-  if (operator.roles.includes('administrator') && administrators.length === 1) refuse('STATE', 'the last administrator cannot be removed');
-  return [{ type: 'OperatorRemoved', data: { name } }];
-}
-
-function evolve(state: OperatorsState, event: OperatorsEvent): OperatorsState {
-  const byName = new Map(state.byName);
-  switch (event.type) {
-    case 'OperatorAdded':
-      return { byName: byName.set(event.data.name, event.data) };
-    case 'OperatorTokenRotated': {
-      const operator = byName.get(event.data.name);
-      return operator === undefined ? state : { byName: byName.set(event.data.name, { ...operator, ...event.data }) };
-    }
-    case 'OperatorRemoved':
-      byName.delete(event.data.name);
-      return { byName };
-    default:
-      return state;
+      return removeOperator(command.name, state);
+    case 'ProposeOperatorChange':
+      return proposeChange(command, state);
+    case 'ApproveOperatorChange':
+      return approveChange(command, state);
+    case 'WithdrawOperatorChange':
+      return withdrawChange(command, state);
   }
 }
 
 export const operators: Decider<OperatorsCommand, OperatorsState, OperatorsEvent> = {
-  initialState: { byName: new Map() },
+  initialState: noOperators,
   decide,
-  evolve,
+  evolve: evolveOperators,
 };

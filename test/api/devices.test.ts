@@ -1,20 +1,24 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
+import { addOperator } from '../../src/services/administration/operators.ts';
 import { eventually, type Fleet, people, seedFleet } from '../gateway/fieldKit.ts';
 import { codeOf } from '../pki/support.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** The people's endpoints for the fleet, over TLS. */
 
+const colleagues = { pia: 'productionPlanner', aldo: 'auditor', rita: 'releaseManager' } as const;
+
 let server: TestServer;
 let alice: HttpClient;
 let fleet: Fleet;
-const token = async (name: string, role: string): Promise<HttpClient> =>
-  people(server, (await alice.json<{ token: string }>('POST', '/v1/operators', { name, roles: [role] })).token);
+const tokens = new Map<string, string>();
+const token = (name: string): HttpClient => people(server, tokens.get(name));
 
 beforeAll(async () => {
   server = await startTestServer(async ctx => {
     fleet = await seedFleet(ctx, 5);
+    for (const [name, role] of Object.entries(colleagues)) tokens.set(name, await addOperator(ctx, name, [role], 'operator:alice'));
   });
   alice = people(server);
 });
@@ -62,11 +66,7 @@ it('says that a device which is not connected cannot be attested', async () => {
 });
 
 it('lets each role do its part and no more (T17)', async () => {
-  const [planner, auditor, manager] = [
-    await token('pia', 'productionPlanner'),
-    await token('aldo', 'auditor'),
-    await token('rita', 'releaseManager'),
-  ];
+  const [planner, auditor, manager] = [token('pia'), token('aldo'), token('rita')];
   const { uid } = fleet.units[2]!;
   for (const action of ['attest', 'revoke', 'decommission', 'quarantine', 'release', 'suspend', 'resume'])
     expect(await codeOf(() => planner.json('POST', `/v1/devices/${uid}/${action}`, { reason: 'x' }))).toBe('FORBIDDEN');

@@ -16,7 +16,8 @@ import { type ExpiryEvent, expiry } from '../../src/domain/expiry.ts';
 import { type GatewayEvent, gateway } from '../../src/domain/gateway.ts';
 import { type JobEvent, job } from '../../src/domain/job.ts';
 import { type LineEvent, line } from '../../src/domain/line.ts';
-import { type OperatorsEvent, operators } from '../../src/domain/operators.ts';
+import { operators } from '../../src/domain/operators.ts';
+import type { OperatorsEvent } from '../../src/domain/operatorsState.ts';
 import { type ProgrammerEvent, programmer } from '../../src/domain/programmer.ts';
 import { type PublicKeyEvent, publicKey } from '../../src/domain/publicKey.ts';
 import { type ReleaseEvent, release } from '../../src/domain/release.ts';
@@ -131,7 +132,15 @@ const jobEvents: Named<JobEvent> = {
   JobDiscrepancyFound: true,
 };
 const lineEvents: Named<LineEvent> = { LineDefined: true, RollbackFloorRaised: true, SupportPeriodSet: true };
-const operatorsEvents: Named<OperatorsEvent> = { OperatorAdded: true, OperatorTokenRotated: true, OperatorRemoved: true };
+const operatorsEvents: Named<OperatorsEvent> = {
+  OperatorAdded: true,
+  OperatorTokenRotated: true,
+  OperatorRolesSet: true,
+  OperatorRemoved: true,
+  OperatorChangeProposed: true,
+  OperatorChangeApproved: true,
+  OperatorChangeWithdrawn: true,
+};
 const programmerEvents: Named<ProgrammerEvent> = {
   ProgrammerRegistered: true,
   KeyEnrolled: true,

@@ -7,7 +7,7 @@ import { historyOf } from '../../eventstore/recorded.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { nextIcaId } from '../authority/issuingCa.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { carryOut, certificateOutcome, nextRootId } from './caGenerations.ts';
 
 /** Key ceremonies: proposed by one administrator, approved by another, carried out at once and recorded for the file (I16). */
@@ -35,10 +35,17 @@ export async function proposeCeremony(ctx: Context, wish: CeremonyWish, by: stri
 }
 
 /** Approves and carries out. Again by anybody but the proposer: finishes what was cut off, or gives the result.
+ *  @param condition of the approver
  *  @throws NusecError FOUR_EYES_REQUIRED, STATE (withdrawn), and what carrying it out refuses */
-export async function approveCeremony(ctx: Context, alarms: Alarms, id: string, by: string): Promise<KnownCeremony> {
+export async function approveCeremony(
+  ctx: Context,
+  alarms: Alarms,
+  id: string,
+  by: string,
+  condition: Condition = always,
+): Promise<KnownCeremony> {
   const stream = ceremoniesStream(ctx.project);
-  const { state } = await execute(ctx, ceremonies, stream, { type: 'ApproveCeremony', id, by, now: nowIso(ctx) }, by);
+  const { state } = await executeIf(ctx, condition, ceremonies, stream, { type: 'ApproveCeremony', id, by, now: nowIso(ctx) }, by);
   const ceremony = ceremonyOf(state, id);
   if (ceremony.status === 'DONE') return ceremony;
   const outcome = await carryOut(ctx, ceremony.action, [ceremony.proposedBy, ceremony.approvedBy ?? by]);

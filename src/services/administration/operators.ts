@@ -1,26 +1,32 @@
 import { toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
-import { type Operator, operatorByToken, operators, operatorsStream, type Role } from '../../domain/operators.ts';
+import { operatorByToken, operators, operatorsStream } from '../../domain/operators.ts';
+import type { Operator } from '../../domain/operatorsState.ts';
+import type { Role, Scope } from '../../domain/roles.ts';
 import { dayMs } from '../../times.ts';
 import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 
-/** People and their bearer tokens: 32 random bytes, of which only the SHA-256 is ever stored (I19). */
+/** People and their bearer tokens: 32 random bytes, of which only the SHA-256 is ever stored (I19). Changes: operatorChanges.ts. */
 
 const tokenBytes = 32;
 const tokenLifetimeDays = 365;
 
 const hashOf = (token: string): string => sha256Hex(token);
 
-/** @returns the token, which is shown this once */
-export async function addOperator(ctx: Context, name: string, roles: readonly Role[], by: string): Promise<string> {
+export const newToken = (ctx: Context): { readonly token: string; readonly tokenSha256: string } => {
   const token = toBase64url(ctx.randomBytes(tokenBytes));
-  const expiresAt = new Date(ctx.clock().getTime() + tokenLifetimeDays * dayMs).toISOString();
-  await execute(ctx, operators, operatorsStream, { type: 'AddOperator', name, roles, tokenSha256: hashOf(token), expiresAt }, by);
-  return token;
-}
+  return { token, tokenSha256: hashOf(token) };
+};
 
-export async function removeOperator(ctx: Context, name: string, by: string): Promise<void> {
-  await execute(ctx, operators, operatorsStream, { type: 'RemoveOperator', name }, by);
+export const tokenEnd = (ctx: Context): string => new Date(ctx.clock().getTime() + tokenLifetimeDays * dayMs).toISOString();
+
+/** Adds a person without asking a second one: the first two of a project, and those who approve nothing.
+ *  @returns the token, which is shown this once @throws NusecError CONFLICT (the name is, or was, somebody's), BAD_REQUEST, RATE_LIMITED */
+export async function addOperator(ctx: Context, name: string, roles: readonly Role[], by: string, scope?: Scope): Promise<string> {
+  const { token, tokenSha256 } = newToken(ctx);
+  const operator = { name, roles, tokenSha256, expiresAt: tokenEnd(ctx), ...(scope !== undefined && { scope }) };
+  await execute(ctx, operators, operatorsStream, { type: 'AddOperator', ...operator }, by);
+  return token;
 }
 
 /** @throws NusecError UNAUTHENTICATED, TOKEN_EXPIRED */
@@ -30,5 +36,5 @@ export async function authenticateOperator(ctx: Context, token: string): Promise
 
 export async function listOperators(ctx: Context): Promise<readonly Omit<Operator, 'tokenSha256'>[]> {
   const { byName } = await stateOf(ctx, operators, operatorsStream);
-  return [...byName.values()].map(({ name, roles, expiresAt }) => ({ name, roles, expiresAt }));
+  return [...byName.values()].map(({ tokenSha256: _, ...operator }) => operator);
 }

@@ -11,7 +11,8 @@ export type Alarm = { readonly code: string; readonly subject: string; readonly 
 const pauseMs = 60_000;
 const maxRemembered = 10_000;
 
-export type Alarms = { raise(alarm: Alarm): Promise<void> };
+/** `always`: no pause; for what is bounded by itself. */
+export type Alarms = { raise(alarm: Alarm, pause?: 'always'): Promise<void> };
 
 /** Runs an enrolment. A key that belongs to another holder is a clone or comes from a weak random source: an operator gets to know (T26).
  *  @param subject who asks @throws what `work` throws */
@@ -34,10 +35,10 @@ export function followerAlarm({ name, position, behindEvents, failure }: Trouble
 export function createAlarms(ctx: Context): Alarms {
   const last = new Map<string, number>();
   return {
-    async raise({ code, subject, detail }) {
+    async raise({ code, subject, detail }, pause) {
       const name = `${code} ${subject}`;
       const now = ctx.clock().getTime();
-      if (now - (last.get(name) ?? Number.NEGATIVE_INFINITY) < pauseMs) return;
+      if (pause !== 'always' && now - (last.get(name) ?? Number.NEGATIVE_INFINITY) < pauseMs) return;
       last.delete(name);
       last.set(name, now);
       if (last.size > maxRemembered) last.delete(last.keys().next().value as string);

@@ -6,7 +6,7 @@ import { parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import { prepareRelease } from '../../ota/prepare.ts';
 import { type ReleasePage, type ReleaseRow, releaseQueries } from '../../projections/releases.ts';
-import { type Context, execute, stateOf } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, stateOf } from '../base/context.ts';
 import { lineOf } from './lines.ts';
 
 /** FW_STORE (R59, R60, R90): a release is the body of an image without any signature, named by its content. Every device gets a signature of
@@ -57,8 +57,11 @@ export function checkCounter(counter: number, floor: number, maximum: number): v
   if (counter > maximum) throw new NusecError('COUNTER_EXHAUSTED', `the counter of this line ends at ${maximum}`);
 }
 
-/** By another person than the uploader (I16). @throws NusecError FOUR_EYES_REQUIRED, RELEASE_STATE */
-export const approveRelease = (ctx: Context, releaseId: string, by: string) => change(ctx, releaseId, { type: 'ApproveRelease', by }, by);
+/** By another person than the uploader (I16). @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, RELEASE_STATE */
+export async function approveRelease(ctx: Context, releaseId: string, by: string, condition: Condition = always): Promise<UploadedRelease> {
+  await executeIf(ctx, condition, release, releaseStream(releaseId), { type: 'ApproveRelease', by }, by);
+  return releaseOf(ctx, releaseId);
+}
 export const publishRelease = (ctx: Context, releaseId: string, by: string) => change(ctx, releaseId, { type: 'PublishRelease', by }, by);
 export const withdrawRelease = (ctx: Context, releaseId: string, reason: string, by: string) =>
   change(ctx, releaseId, { type: 'WithdrawRelease', reason, by }, by);

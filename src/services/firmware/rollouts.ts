@@ -10,7 +10,7 @@ import { type RolloutDeviceRow, rolloutQueries } from '../../projections/rollout
 import { startStallMs } from '../../projections/runner.ts';
 import { dayMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { type Context, execute, executeOn } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, executeOn } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { OtaDelivery } from './otaDelivery.ts';
 import { otaJobLifetimeDays } from './otaImage.ts';
@@ -21,8 +21,8 @@ import { devicesOfGroup, offerIdOf, readDevices, rolloutOf, writeDevices } from 
  *  or goes on. It is driven by the events and by a timer, and keeps nothing that the events do not say. */
 
 export type Rollouts = {
-  /** Steps of people: approve, start, pause, resume, abort. @throws NusecError of the rollout's decider */
-  command(rolloutId: string, command: RolloutCommand, by: string): Promise<PlannedRollout>;
+  /** Steps of people: approve, start, pause, resume, abort. @param condition of an approver @throws NusecError of the rollout's decider */
+  command(rolloutId: string, command: RolloutCommand, by: string, condition?: Condition): Promise<PlannedRollout>;
   /** Why devices of a rollout got no offer. */
   refusals(rolloutId: string): ReadonlyMap<string, ErrorCode>;
   close(): Promise<void>;
@@ -109,8 +109,8 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
   const timer = setInterval(wakeAll, times.timerMs);
   timer.unref();
   return {
-    async command(rolloutId, command, who) {
-      await execute(ctx, rollout, rolloutStream(rolloutId), command, who);
+    async command(rolloutId, command, who, condition = always) {
+      await executeIf(ctx, condition, rollout, rolloutStream(rolloutId), command, who);
       return rolloutOf(ctx, rolloutId);
     },
     refusals: rolloutId => followed.get(rolloutId)?.refusals ?? new Map(),

@@ -6,7 +6,7 @@ import { release, releaseFacts, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { type AllotmentRow, type JobRow, jobQueries, type UnitRow } from '../../projections/jobs.ts';
-import { type Condition, type Context, execute, executeIf, executeOn, newHexId, stateOf } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, executeOn, newHexId, stateOf } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
 import { readUidList } from './uidLists.ts';
 
@@ -48,8 +48,11 @@ export async function attachUidList(ctx: Context, jobId: string, text: string, b
   return change(ctx, jobId, { type: 'AttachUidList', sha256: await ctx.blobs.put(list), count: list.length / 16 }, by);
 }
 
-/** By another person than its creator (I16). */
-export const releaseJob = (ctx: Context, jobId: string, by: string) => change(ctx, jobId, { type: 'ReleaseJob', by }, by);
+/** By another person than its creator (I16). @param condition of the approver */
+export async function releaseJob(ctx: Context, jobId: string, by: string, condition: Condition = always): Promise<CreatedJob> {
+  await executeIf(ctx, condition, job, jobStream(jobId), { type: 'ReleaseJob', by }, by);
+  return jobOf(ctx, jobId);
+}
 export const suspendJob = (ctx: Context, jobId: string, reason: string, by: string) =>
   change(ctx, jobId, { type: 'SuspendJob', reason, by }, by);
 export const resumeJob = (ctx: Context, jobId: string, by: string) => change(ctx, jobId, { type: 'ResumeJob', by }, by);

@@ -5,7 +5,7 @@ import type { RevocationReason } from '../../domain/deviceEvents.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
 
 /** Revokes many devices (R86, RULE-16, I16): the UIDs are fixed when it is proposed, another person approves, and the leading process then works
  *  through them and says how far it is. After a restart it goes on where it was. Lists and live connections follow as for single revocations. */
@@ -18,8 +18,8 @@ export type BulkSelection =
 export type BulkRevocations = {
   /** @throws NusecError NOT_FOUND (no device selected), BODY_TOO_LARGE (too many), RATE_LIMITED */
   propose(selection: BulkSelection, reason: RevocationReason, note: string, by: string): Promise<BulkRevocation>;
-  /** @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND */
-  approve(id: string, by: string): Promise<BulkRevocation>;
+  /** @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND */
+  approve(id: string, by: string, condition?: Condition): Promise<BulkRevocation>;
   /** Nothing more is revoked from here on. @throws NusecError STATE, NOT_FOUND */
   cancel(id: string, by: string): Promise<BulkRevocation>;
   get(id: string): Promise<BulkRevocation>;
@@ -47,7 +47,10 @@ export function createBulkRevocations(ctx: Context): BulkRevocations {
       const { state } = await change({ type: 'ProposeBulkRevocation', ...wish, by, now: nowIso(ctx) }, by);
       return bulkRevocationOf(state, id);
     },
-    approve: async (id, by) => bulkRevocationOf((await change({ type: 'ApproveBulkRevocation', id, by, now: nowIso(ctx) }, by)).state, id),
+    async approve(id, by, condition = always) {
+      const command = { type: 'ApproveBulkRevocation', id, by, now: nowIso(ctx) } as const;
+      return bulkRevocationOf((await executeIf(ctx, condition, bulkRevocations, streamOf(ctx), command, by)).state, id);
+    },
     cancel: async (id, by) => bulkRevocationOf((await change({ type: 'CancelBulkRevocation', id, by, now: nowIso(ctx) }, by)).state, id),
     get: async id => bulkRevocationOf(await stateNow(ctx), id),
     list: async () => [...(await stateNow(ctx)).byId.values()].reverse(),

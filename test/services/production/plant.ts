@@ -11,7 +11,7 @@ import { programmersResource } from '../../../src/api/programmers.ts';
 import { releasesResource } from '../../../src/api/releases.ts';
 import { systemResource } from '../../../src/api/system.ts';
 import { readSettings } from '../../../src/config.ts';
-import type { Role } from '../../../src/domain/operators.ts';
+import type { Role } from '../../../src/domain/roles.ts';
 import { initialiseProject } from '../../../src/services/administration/initialise.ts';
 import { addOperator, authenticateOperator } from '../../../src/services/administration/operators.ts';
 import { createAlarms } from '../../../src/services/base/alarms.ts';

@@ -1,0 +1,164 @@
+import { randomBytes } from 'node:crypto';
+import { type Command, Option } from 'commander';
+import { toBase64url } from '../bytes.ts';
+import { sha256Hex } from '../digest.ts';
+import { roles } from '../domain/roles.ts';
+import { createSecretFile } from '../keystore/secretFile.ts';
+import { ask, type ServerOptions, subcommandsOf } from './client.ts';
+import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { registerRecovery } from './operatorRecovery.ts';
+import { print, record, styled, table } from './output.ts';
+
+type Scope = { readonly lines?: readonly string[]; readonly jobs?: readonly string[]; readonly sites?: readonly string[] };
+type Person = { readonly name: string; readonly roles: readonly string[]; readonly scope?: Scope; readonly expiresAt: string };
+export type Change = {
+  readonly id: string;
+  readonly status: string;
+  readonly change: { readonly type: string; readonly name: string; readonly roles?: readonly string[] };
+  readonly proposedBy: string;
+  readonly proposedAt: string;
+  readonly notBefore?: string;
+  readonly approvedBy?: string;
+};
+type Answer = { readonly proposal?: Change; readonly name?: string; readonly token?: string };
+type Wish = ServerOptions & {
+  role: readonly string[];
+  line?: readonly string[];
+  job?: readonly string[];
+  site?: readonly string[];
+  tokenSha256?: string;
+};
+
+const path = '/v1/operators';
+const changes = '/v1/operator-changes';
+const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
+const hash = 'e3b0c442…7852b855';
+const tokenBytes = 32;
+
+/** `nusec operator`: people, their roles and tokens. Whoever may approve the work of others is changed by two administrators. */
+export function registerOperator(program: Command): void {
+  const operator = program
+    .command('operator')
+    .description('people: roles, tokens; those who may approve are changed by two administrators');
+  const command = subcommandsOf(operator);
+  command('list', 'everybody with roles and the end of the token', 'list', 'list --json').action(list);
+  operator
+    .command('new-token <file>')
+    .description('make a token for yourself (mode 600), and print the SHA-256 that the administrators need')
+    .option('--json', 'print JSON instead of text')
+    .addHelpText('after', '\nExamples:\n  $ nusec operator new-token ~/.nusec/carol.token')
+    .action((file: string, options: { json?: boolean }) => {
+      const tokenSha256 = makeToken(file);
+      print(
+        options,
+        { file, tokenSha256 },
+        `${record({ token: file, 'SHA-256': tokenSha256 })}\n\ntell both administrators the SHA-256; keep the file`,
+      );
+    });
+  withRoles(
+    command(
+      'add <name>',
+      'add a person; one who may approve is only proposed',
+      `add carol --role productionPlanner --token-sha256 ${hash}`,
+      'add lino --role lineOperator --site "Example CM"',
+    ),
+  )
+    .option('--token-sha256 <sha256>', 'of the token that the person has made (nusec operator new-token)')
+    .action((name: string, wish: Wish) => send(wish, 'POST', path, { name, ...rolesOf(wish), ...tokenOf(wish) }));
+  withRoles(command('roles <name>', 'give a person other roles', 'roles carol --role productionPlanner --role releaseManager')).action(
+    (name: string, wish: Wish) => send(wish, 'PUT', `${path}/${name}/roles`, rolesOf(wish)),
+  );
+  command('reset <name>', 'give a person another token', `reset carol --token-sha256 ${hash}`)
+    .option('--token-sha256 <sha256>', 'of the token that the person has made (nusec operator new-token)')
+    .action((name: string, wish: Wish) => send(wish, 'POST', `${path}/${name}/token`, tokenOf(wish)));
+  withConfirmation(command('remove <name>', 'remove a person; the name is never used again', 'remove carol', 'remove carol --yes')).action(
+    async (name: string, options: ServerOptions & Confirmation) => {
+      if (await confirmed(options, `${name} is removed, or proposed to be removed.`, name))
+        await send(options, 'DELETE', `${path}/${name}`);
+    },
+  );
+  command('rotate <file>', 'change your own token: the present one ends with this', 'rotate ~/.nusec/alice-2.token').action(
+    async (file: string, options: ServerOptions) => {
+      await ask(options, 'POST', `${path}/me/token`, { tokenSha256: makeToken(file) });
+      print(options, { file }, record({ 'your token from now on': file }));
+    },
+  );
+  registerChange(operator);
+  registerRecovery(operator);
+}
+
+const withRoles = (command: Command): Command =>
+  command
+    .addOption(new Option('--role <role...>', 'what the person may do').choices(roles).makeOptionMandatory())
+    .option('--line <line...>', 'only these product lines')
+    .option('--job <job...>', 'only these jobs')
+    .option('--site <site...>', 'only what is at these contract manufacturers');
+
+function rolesOf({ role, line, job, site }: Wish) {
+  const scope: Scope = { ...(line && { lines: line }), ...(job && { jobs: job }), ...(site && { sites: site }) };
+  return { roles: role, ...(Object.keys(scope).length > 0 && { scope }) };
+}
+
+const tokenOf = ({ tokenSha256 }: Wish) => (tokenSha256 === undefined ? {} : { tokenSha256 });
+
+/** @returns its SHA-256, hex @throws when the file exists */
+function makeToken(file: string): string {
+  const token = toBase64url(new Uint8Array(randomBytes(tokenBytes)));
+  createSecretFile(file, new TextEncoder().encode(token));
+  return sha256Hex(token);
+}
+
+async function send(options: ServerOptions, method: string, where: string, body?: unknown): Promise<void> {
+  const answer = (await ask<Answer | undefined>(options, method, where, body)) ?? {};
+  const { proposal, token } = answer;
+  if (proposal !== undefined)
+    return print(
+      options,
+      proposal,
+      `${show(proposal)}\n\nanother administrator: ${styled('bold', `nusec operator change approve ${proposal.id}`)}`,
+    );
+  print(options, answer, token === undefined ? 'done' : record({ 'the token, shown this once': token }));
+}
+
+async function list(options: ServerOptions): Promise<void> {
+  const { operators } = await ask<{ operators: readonly Person[] }>(options, 'GET', path);
+  const rows = operators.map(({ name, roles: held, scope, expiresAt }) => [
+    name,
+    held.join(', '),
+    scopeText(scope),
+    expiresAt.slice(0, 10),
+  ]);
+  print(options, operators, table(['NAME', 'ROLES', 'ONLY', 'TOKEN ENDS'], rows));
+}
+
+const scopeText = ({ lines = [], jobs = [], sites = [] }: Scope = {}): string => [...lines, ...jobs, ...sites].join(', ');
+
+export const show = ({ change, ...known }: Change): string =>
+  record({ ...known, change: [change.type, change.name, ...(change.roles ?? [])].join(' ') });
+
+function registerChange(operator: Command): void {
+  const change = operator.command('change').description('proposed changes of people');
+  const command = subcommandsOf(change, 'operator change');
+  command('list', 'all of them, newest first', 'list').action(async (options: ServerOptions) => {
+    const { changes: all } = await ask<{ changes: readonly Change[] }>(options, 'GET', changes);
+    const rows = all.map(one => [one.id, one.status, `${one.change.type} ${one.change.name}`, one.proposedBy, one.approvedBy]);
+    print(options, all, table(['CHANGE', 'STATUS', 'WHAT', 'PROPOSED BY', 'APPROVED BY'], rows));
+  });
+  command(
+    'approve <id>',
+    'approve what another administrator has proposed',
+    `approve ${example}`,
+    `approve ${example} --token-sha256 ${hash}`,
+  )
+    .option('--token-sha256 <sha256>', 'as the person told you: refused when the proposal says another')
+    .action(async (id: string, options: Wish) => {
+      const done = await ask<Change>(options, 'POST', `${changes}/${id}/approve`, tokenOf(options));
+      print(options, done, show(done));
+    });
+  command('withdraw <id>', 'take a proposal back, or object to a recovery', `withdraw ${example}`).action(
+    async (id: string, options: ServerOptions) => {
+      const withdrawn = await ask<Change>(options, 'POST', `${changes}/${id}/withdraw`);
+      print(options, withdrawn, show(withdrawn));
+    },
+  );
+}

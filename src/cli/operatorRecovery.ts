@@ -1,0 +1,58 @@
+import type { Command } from 'commander';
+import { readSettings } from '../config.ts';
+import type { KnownChange } from '../domain/operatorsState.ts';
+import { beginRecovery, finishRecovery, recoveryDelayHours } from '../services/administration/operatorChanges.ts';
+import { createAlarms, type Parts } from '../services/base/alarms.ts';
+import { openContext } from '../services/dataFolder/open.ts';
+import { print, record, styled } from './output.ts';
+
+type Options = { data: string; json?: boolean };
+
+/** `nusec operator recover`: on the server's own machine, when too few administrators are left to approve anything. It waits, and every
+ *  administrator who is left sees it as an alarm and can withdraw it. */
+export function registerRecovery(operator: Command): void {
+  const recover = operator.command('recover').description('on the server’s machine: an administrator when too few are left, after a delay');
+  const local = (usage: string, description: string, example: string): Command =>
+    recover
+      .command(usage)
+      .description(description)
+      .requiredOption('--data <dir>', 'data folder; the server may be running')
+      .option('--json', 'print JSON instead of text')
+      .addHelpText(
+        'after',
+        `
+It takes effect ${recoveryDelayHours} hours after \`begin\`, unless an administrator withdraws it (nusec operator change withdraw).
+
+Examples:
+  $ nusec operator recover ${example}`,
+      );
+  local(
+    'begin <name>',
+    'propose a new administrator, or a new token for a person who is known',
+    'begin carol --data /var/lib/nusec --token-sha256 …',
+  )
+    .requiredOption('--token-sha256 <sha256>', 'of the token that the person has made (nusec operator new-token)')
+    .action(async (name: string, { tokenSha256, ...options }: Options & { tokenSha256: string }) => {
+      const begun = await withParts(options, parts => beginRecovery(parts, name, tokenSha256));
+      const next = `from ${begun.notBefore} on: ${styled('bold', `nusec operator recover finish ${begun.id} --data ${options.data}`)}`;
+      print(options, begun, `${show(begun)}\n\n${next}`);
+    });
+  local('finish <id>', 'carry it out, after the delay', 'finish 5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c --data /var/lib/nusec').action(
+    async (id: string, options: Options) => {
+      const done = await withParts(options, parts => finishRecovery(parts, id));
+      print(options, done, show(done));
+    },
+  );
+}
+
+const show = ({ change, ...known }: KnownChange): string => record({ ...known, change: `${change.type} ${change.name}` });
+
+async function withParts<T>({ data }: Options, work: (parts: Parts) => Promise<T>): Promise<T> {
+  const settings = readSettings(data);
+  const opened = await openContext(settings, { https: settings.httpsPort, crl: settings.crlPort });
+  try {
+    return await work({ ctx: opened.ctx, alarms: createAlarms(opened.ctx) });
+  } finally {
+    await opened.close();
+  }
+}

@@ -1,0 +1,127 @@
+/** Changes among the people who may approve: proposed by one administrator, carried out when another approves (I16). Whoever could make,
+ *  rename or impersonate an approver alone would have two pairs of eyes. A change: PROPOSED → DONE | WITHDRAWN. */
+
+import type { Of } from './decider.ts';
+import { addOperator, administratorsOf, operatorOf, removeOperator, rotateToken, setRoles } from './operatorEffects.ts';
+import type { KnownChange, OperatorChange, OperatorsEvent, OperatorsState } from './operatorsState.ts';
+import { mayApprove } from './roles.ts';
+import { isPast, refuse, requireOtherPerson, timeAfter } from './rules.ts';
+
+export type OperatorChangeCommand =
+  | {
+      readonly type: 'ProposeOperatorChange';
+      readonly id: string;
+      readonly change: OperatorChange;
+      readonly by: string;
+      readonly now: string;
+      readonly notBefore?: string;
+    }
+  /** `tokenSha256` when the proposal has none; `expiresAt` of the token that the change may bring. */
+  | {
+      readonly type: 'ApproveOperatorChange';
+      readonly id: string;
+      readonly by: string;
+      readonly now: string;
+      readonly tokenSha256?: string;
+      readonly expiresAt: string;
+    }
+  | { readonly type: 'WithdrawOperatorChange'; readonly id: string; readonly by: string; readonly now: string };
+
+/** Waiting for an approval at the same time. */
+export const maxOpenChanges = 20;
+const maxChanges = 10_000;
+/** After that a proposal is made anew. */
+export const changeLifetimeMs = 7 * 86_400_000;
+/** Whoever has the data folder of the server, when there are too few administrators left. */
+export const recoveryActor = 'system:recovery';
+
+/** Whether a change is one person's to make: nobody who may approve comes, goes or is touched by it. */
+export function isForOne(change: OperatorChange, state: OperatorsState): boolean {
+  const before = state.byName.get(change.name)?.roles ?? [];
+  const after = 'roles' in change ? change.roles : [];
+  return !mayApprove(before) && !mayApprove(after);
+}
+
+/** @throws NusecError NOT_FOUND */
+export function changeOf(state: OperatorsState, id: string): KnownChange {
+  return state.changes.get(id) ?? refuse('NOT_FOUND', 'there is no such change');
+}
+
+/** The proposal is tried out: what could not be carried out is not proposed. */
+export function proposeChange(
+  { id, change, by, now: at, notBefore }: Of<OperatorChangeCommand, 'ProposeOperatorChange'>,
+  state: OperatorsState,
+): readonly OperatorsEvent[] {
+  if (state.changes.has(id)) return [];
+  const open = [...state.changes.values()].filter(known => isOpen(known, at));
+  if (open.some(known => known.change.name === change.name)) refuse('CONFLICT', `a change of ${change.name} is proposed already`);
+  if (open.length >= maxOpenChanges || state.changes.size >= maxChanges) refuse('RATE_LIMITED', 'too many changes');
+  effectOf(change, 'tokenSha256' in change ? (change.tokenSha256 ?? '') : '', at, state);
+  return [{ type: 'OperatorChangeProposed', data: { id, change, by, at, ...(notBefore !== undefined && { notBefore }) } }];
+}
+
+const isOpen = ({ status, proposedAt }: KnownChange, now: string): boolean =>
+  status === 'PROPOSED' && !isPast(timeAfter(proposedAt, changeLifetimeMs), now);
+
+export function approveChange(
+  { id, by, now: at, tokenSha256, expiresAt }: Of<OperatorChangeCommand, 'ApproveOperatorChange'>,
+  state: OperatorsState,
+): readonly OperatorsEvent[] {
+  const known = changeOf(state, id);
+  if (known.status === 'DONE' && known.approvedBy === by) return [];
+  if (known.status !== 'PROPOSED') refuse('STATE', `the change is ${known.status}`);
+  if (!isOpen(known, at)) refuse('STATE', 'the proposal is too old: make it again');
+  if (known.proposedBy === recoveryActor) requireRecoveryTime(known, by, at);
+  else requireOtherPerson(known.proposedBy, by, 'approving a change of people');
+  const effect = effectOf(known.change, tokenOf(known.change, tokenSha256), expiresAt, state);
+  return [{ type: 'OperatorChangeApproved', data: { id, by, at } }, ...effect];
+}
+
+/** A recovery has no second person. It has waited instead, and nobody has withdrawn it. */
+function requireRecoveryTime({ notBefore }: KnownChange, by: string, now: string): void {
+  if (by !== recoveryActor) refuse('FOUR_EYES_REQUIRED', 'a recovery is carried out on the server’s own machine; you may withdraw it');
+  if (notBefore === undefined || !isPast(notBefore, now)) refuse('STATE', `the recovery waits for objections until ${notBefore}`);
+}
+
+/** The person alone has the token; its hash came with the proposal, with the approval, or the same with both. */
+function tokenOf(change: OperatorChange, told: string | undefined): string {
+  if (change.type !== 'add' && change.type !== 'resetToken') return '';
+  if (change.tokenSha256 !== undefined && told !== undefined && change.tokenSha256 !== told)
+    refuse('CONFLICT', 'the proposal names another token');
+  return change.tokenSha256 ?? told ?? refuse('BAD_REQUEST', `the SHA-256 of the token of ${change.name} is missing`);
+}
+
+function effectOf(change: OperatorChange, tokenSha256: string, expiresAt: string, state: OperatorsState): readonly OperatorsEvent[] {
+  switch (change.type) {
+    case 'add': {
+      const { name, roles, scope } = change;
+      if (state.byName.has(name)) refuse('CONFLICT', 'this name is taken');
+      return addOperator({ name, roles, tokenSha256, expiresAt, ...(scope !== undefined && { scope }) }, state);
+    }
+    case 'setRoles':
+      requireTwoAdministrators(change.name, change.roles.includes('administrator'), state);
+      return setRoles(change.name, change.roles, change.scope, state);
+    case 'resetToken':
+      return rotateToken(change.name, tokenSha256, expiresAt, state);
+    case 'remove':
+      operatorOf(state, change.name);
+      requireTwoAdministrators(change.name, false, state);
+      return removeOperator(change.name, state);
+  }
+}
+
+/** Fewer than two could approve nothing any more. */
+function requireTwoAdministrators(name: string, staysOne: boolean, state: OperatorsState): void {
+  const isOne = operatorOf(state, name).roles.includes('administrator');
+  if (isOne && !staysOne && administratorsOf(state).length <= 2) refuse('STATE', 'two administrators must remain');
+}
+
+export function withdrawChange(
+  { id, by, now: at }: Of<OperatorChangeCommand, 'WithdrawOperatorChange'>,
+  state: OperatorsState,
+): readonly OperatorsEvent[] {
+  const { status } = changeOf(state, id);
+  if (status === 'WITHDRAWN') return [];
+  if (status !== 'PROPOSED') refuse('STATE', `the change is ${status}`);
+  return [{ type: 'OperatorChangeWithdrawn', data: { id, by, at } }];
+}

@@ -1,0 +1,61 @@
+/** What a change among the people does, and when it cannot be: the same for one person's and for two people's changes. */
+
+import type { Operator, OperatorsEvent, OperatorsState } from './operatorsState.ts';
+import type { Role, Scope } from './roles.ts';
+import { refuse } from './rules.ts';
+
+export function addOperator(operator: Operator, state: OperatorsState): readonly OperatorsEvent[] {
+  const known = state.byName.get(operator.name);
+  if (known !== undefined) return known.tokenSha256 === operator.tokenSha256 ? [] : refuse('CONFLICT', 'this name is taken');
+  if (state.formerNames.has(operator.name)) refuse('CONFLICT', 'this name was another person’s');
+  if (operator.roles.length === 0) refuse('BAD_REQUEST', 'an operator needs a role');
+  requireFreshToken(operator.tokenSha256, state);
+  return [{ type: 'OperatorAdded', data: operator }];
+}
+
+export function rotateToken(name: string, tokenSha256: string, expiresAt: string, state: OperatorsState): readonly OperatorsEvent[] {
+  const operator = operatorOf(state, name);
+  if (operator.tokenSha256 === tokenSha256) return [];
+  requireFreshToken(tokenSha256, state);
+  return [{ type: 'OperatorTokenRotated', data: { name, tokenSha256, expiresAt } }];
+}
+
+export function setRoles(
+  name: string,
+  wanted: readonly Role[],
+  scope: Scope | undefined,
+  state: OperatorsState,
+): readonly OperatorsEvent[] {
+  const operator = operatorOf(state, name);
+  if (wanted.length === 0) refuse('BAD_REQUEST', 'an operator needs a role');
+  const same = JSON.stringify([operator.roles, operator.scope]) === JSON.stringify([wanted, scope]);
+  if (same) return [];
+  if (!wanted.includes('administrator')) requireAnotherAdministrator(operator, state);
+  return [{ type: 'OperatorRolesSet', data: { name, roles: wanted, ...(scope !== undefined && { scope }) } }];
+}
+
+export function removeOperator(name: string, state: OperatorsState): readonly OperatorsEvent[] {
+  const operator = state.byName.get(name);
+  if (operator === undefined) return [];
+  requireAnotherAdministrator(operator, state);
+  return [{ type: 'OperatorRemoved', data: { name } }];
+}
+
+/** @throws NusecError NOT_FOUND */
+export function operatorOf(state: OperatorsState, name: string): Operator {
+  return state.byName.get(name) ?? refuse('NOT_FOUND', 'there is no such operator');
+}
+
+/** The last administrator stays: nobody could add another. */
+function requireAnotherAdministrator(leaving: Operator, state: OperatorsState): void {
+  if (leaving.roles.includes('administrator') && administratorsOf(state).length === 1)
+    refuse('STATE', 'the last administrator cannot be removed');
+}
+
+export const administratorsOf = (state: OperatorsState): readonly Operator[] =>
+  [...state.byName.values()].filter(({ roles: held }) => held.includes('administrator'));
+
+function requireFreshToken(tokenSha256: string, state: OperatorsState): void {
+  const taken = [...state.byName.values()].some(operator => operator.tokenSha256 === tokenSha256);
+  if (taken || state.formerTokens.has(tokenSha256)) refuse('CONFLICT', 'this token belongs, or belonged, to somebody');
+}

@@ -1,0 +1,148 @@
+import { changeOf, isForOne, recoveryActor } from '../../domain/operatorChanges.ts';
+import { type OperatorsCommand, operators, operatorsStream } from '../../domain/operators.ts';
+import type { KnownChange, OperatorChange } from '../../domain/operatorsState.ts';
+import { NusecError } from '../../errors.ts';
+import { hourMs } from '../../times.ts';
+import type { Parts } from '../base/alarms.ts';
+import { always, type Condition, type Context, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { newToken, tokenEnd } from './operators.ts';
+
+/** Changes among the people (I16). Whoever may approve the work of others is added, changed, given a new token and removed by two
+ *  administrators; others by one. Every change, and every proposal of one, is an alarm: the other administrators get to know.
+ *
+ *  A token is made by the person it is for, who tells its SHA-256 to the administrators: so nobody else ever has it. */
+
+/** Done by one person, with the token that was made for it; or proposed. */
+export type ChangeAnswer = { readonly token?: string } | { readonly proposal: KnownChange };
+
+/** @throws NusecError CONFLICT, NOT_FOUND, STATE (the last administrators), RATE_LIMITED */
+export async function changeOperator(parts: Parts, change: OperatorChange, by: string): Promise<ChangeAnswer> {
+  const { ctx } = parts;
+  if (!isForOne(change, await stateOf(ctx, operators, operatorsStream))) return { proposal: await propose(parts, change, by) };
+  const told = 'tokenSha256' in change ? change.tokenSha256 : undefined;
+  const made = needsToken(change) && told === undefined ? newToken(ctx) : undefined;
+  // What is one person's to do must still be so when it is stored: the other may have got another role.
+  const condition: Condition = async read => {
+    if (!isForOne(change, await read(operators, operatorsStream)))
+      throw new NusecError('FOUR_EYES_REQUIRED', `a change of ${change.name} needs two administrators now`);
+  };
+  await run(ctx, commandOf(ctx, change, told ?? made?.tokenSha256 ?? ''), by, condition);
+  await tell(parts, change.name, `${by} alone: ${describe(change)}`);
+  return made === undefined ? {} : { token: made.token };
+}
+
+const needsToken = ({ type }: OperatorChange): boolean => type === 'add' || type === 'resetToken';
+
+function commandOf(ctx: Context, change: OperatorChange, tokenSha256: string): OperatorsCommand {
+  const { name } = change;
+  switch (change.type) {
+    case 'add': {
+      const { type: _, ...operator } = change;
+      return { type: 'AddOperator', ...operator, tokenSha256, expiresAt: tokenEnd(ctx) };
+    }
+    case 'setRoles':
+      return { ...change, type: 'SetOperatorRoles' };
+    case 'resetToken':
+      return { type: 'RotateOperatorToken', name, tokenSha256, expiresAt: tokenEnd(ctx) };
+    case 'remove':
+      return { type: 'RemoveOperator', name };
+  }
+}
+
+async function propose(parts: Parts, change: OperatorChange, by: string, notBefore?: string): Promise<KnownChange> {
+  const { ctx } = parts;
+  const id = newHexId(ctx);
+  const command = {
+    type: 'ProposeOperatorChange',
+    id,
+    change,
+    by,
+    now: nowIso(ctx),
+    ...(notBefore !== undefined && { notBefore }),
+  } as const;
+  const { state } = await run(ctx, command, by);
+  const when = notBefore === undefined ? '' : `, from ${notBefore} on unless withdrawn`;
+  await tell(parts, change.name, `${by} proposes to ${describe(change)}${when} (${id})`);
+  return changeOf(state, id);
+}
+
+/** Approves and carries out. @param tokenSha256 as the person told the approver; needed when the proposal has none
+ *  @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, STATE, CONFLICT, BAD_REQUEST (no token) */
+export async function approveOperatorChange(
+  parts: Parts,
+  id: string,
+  by: string,
+  tokenSha256: string | undefined,
+  condition: Condition,
+): Promise<KnownChange> {
+  const { ctx } = parts;
+  const told = tokenSha256 === undefined ? {} : { tokenSha256 };
+  const command = { type: 'ApproveOperatorChange', id, by, now: nowIso(ctx), expiresAt: tokenEnd(ctx), ...told } as const;
+  const { state, events } = await run(ctx, command, by, condition);
+  const done = changeOf(state, id);
+  if (events.length > 0) await tell(parts, done.change.name, `${done.proposedBy} and ${by}: ${describe(done.change)}`);
+  return done;
+}
+
+export async function withdrawOperatorChange(parts: Parts, id: string, by: string): Promise<KnownChange> {
+  const { state, events } = await run(parts.ctx, { type: 'WithdrawOperatorChange', id, by, now: nowIso(parts.ctx) }, by);
+  const known = changeOf(state, id);
+  if (events.length > 0) await tell(parts, known.change.name, `${by} withdraws: ${describe(known.change)}`);
+  return known;
+}
+
+/** Newest first. */
+export async function listOperatorChanges(ctx: Context): Promise<readonly KnownChange[]> {
+  return [...(await stateOf(ctx, operators, operatorsStream)).changes.values()].reverse();
+}
+
+/** One's own next token: the one before it, and every session it opened, end with this.
+ *  @param tokenSha256 of a token that the person made itself; otherwise one is made and given back
+ *  @throws NusecError CONFLICT (the token is, or was, somebody's) */
+export async function rotateOwnToken(parts: Parts, name: string, tokenSha256: string | undefined, by: string): Promise<string | undefined> {
+  const { ctx } = parts;
+  const made = tokenSha256 === undefined ? newToken(ctx) : undefined;
+  await run(ctx, { type: 'RotateOperatorToken', name, tokenSha256: tokenSha256 ?? made?.tokenSha256 ?? '', expiresAt: tokenEnd(ctx) }, by);
+  await tell(parts, name, `${by} has changed the own token`);
+  return made?.token;
+}
+
+/** How long a recovery waits for an administrator who objects. */
+export const recoveryDelayHours = 72;
+
+/** Begins a recovery, on the server's own machine: one more administrator, or a new token for one, when too few are left to approve it.
+ *  @returns the proposal, to be finished after the delay unless an administrator withdraws it */
+export async function beginRecovery(parts: Parts, name: string, tokenSha256: string): Promise<KnownChange> {
+  const { ctx } = parts;
+  const isKnown = (await stateOf(ctx, operators, operatorsStream)).byName.has(name);
+  const change: OperatorChange = isKnown
+    ? { type: 'resetToken', name, tokenSha256 }
+    : { type: 'add', name, roles: ['administrator'], tokenSha256 };
+  const notBefore = new Date(ctx.clock().getTime() + recoveryDelayHours * hourMs).toISOString();
+  return propose(parts, change, recoveryActor, notBefore);
+}
+
+/** @throws NusecError STATE (before its time, withdrawn, too old) */
+export const finishRecovery = (parts: Parts, id: string): Promise<KnownChange> =>
+  approveOperatorChange(parts, id, recoveryActor, undefined, always);
+
+const run = (ctx: Context, command: OperatorsCommand, by: string, condition: Condition = always) =>
+  executeIf(ctx, condition, operators, operatorsStream, command, by);
+
+/** Never held back: each of these is something that another administrator has to see. */
+const tell = ({ alarms }: Parts, name: string, detail: string): Promise<void> =>
+  alarms.raise({ code: 'PEOPLE_CHANGED', subject: `operator-${name}`, detail }, 'always');
+
+function describe(change: OperatorChange): string {
+  const { name } = change;
+  switch (change.type) {
+    case 'add':
+      return `add ${name} as ${change.roles.join(', ')}`;
+    case 'setRoles':
+      return `make ${name} ${change.roles.join(', ')}`;
+    case 'resetToken':
+      return `give ${name} another token`;
+    case 'remove':
+      return `remove ${name}`;
+  }
+}

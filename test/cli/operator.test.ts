@@ -1,0 +1,64 @@
+import { spawn } from 'node:child_process';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startTestServer, type TestServer } from '../support/server.ts';
+
+/** `nusec operator` as two administrators and the person who comes use it. */
+
+const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
+let server: TestServer;
+beforeAll(async () => {
+  server = await startTestServer();
+  writeFileSync(join(server.dataDir, 'root.pem'), server.rootPem);
+}, 30_000);
+afterAll(() => server?.close());
+
+const nusec = (token: string, ...args: readonly string[]): Promise<{ status: number | null; text: string }> =>
+  new Promise(resolve => {
+    const env = { ...process.env, NUSEC_TOKEN: token, NUSEC_CA: join(server.dataDir, 'root.pem'), NUSEC_SERVER: server.url };
+    const child = spawn(process.execPath, [main, 'operator', ...args], { env: { ...env, NUSEC_LOG_LEVEL: 'silent' } });
+    let text = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (text += chunk));
+    child.on('close', status => resolve({ status, text }));
+  });
+const json = async (token: string, ...args: readonly string[]) => JSON.parse((await nusec(token, ...args, '--json')).text);
+
+describe('nusec operator (I16)', () => {
+  it('brings a person whose token nobody else has', async () => {
+    const file = join(server.dataDir, 'carol.token');
+    const { tokenSha256 } = JSON.parse((await nusec('', 'new-token', file, '--json')).text);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const { id } = await json(server.alice, 'add', 'carol', '--role', 'productionPlanner', '--token-sha256', tokenSha256);
+    const alone = await nusec(server.alice, 'change', 'approve', id);
+    expect([alone.status, alone.text]).toEqual([1, expect.stringContaining('FOUR_EYES_REQUIRED')]);
+    const other = await nusec(server.bob, 'change', 'approve', id, '--token-sha256', '0'.repeat(64));
+    expect(other.text).toContain('CONFLICT');
+    expect(await json(server.bob, 'change', 'approve', id, '--token-sha256', tokenSha256)).toMatchObject({ status: 'DONE' });
+    expect((await nusec(server.alice, 'list')).text).toMatch(/carol +productionPlanner/);
+    const carol = readFileSync(file, 'utf8');
+    const next = join(server.dataDir, 'carol-2.token');
+    expect((await nusec(carol, 'rotate', next)).status).toBe(0);
+    expect((await nusec(carol, 'rotate', `${next}-3`)).text).toContain('UNAUTHENTICATED');
+  }, 60_000);
+
+  it('adds and removes one who approves nothing alone, with a scope', async () => {
+    const lino = await json(server.alice, 'add', 'lino', '--role', 'lineOperator', '--site', 'Example CM');
+    expect(lino).toMatchObject({ name: 'lino', token: expect.any(String) });
+    expect((await nusec(server.alice, 'list')).text).toMatch(/lino +lineOperator +Example CM/);
+    expect((await nusec(server.alice, 'remove', 'lino')).text).toContain('--yes');
+    expect((await nusec(server.alice, 'remove', 'lino', '--yes')).status).toBe(0);
+    expect((await nusec(server.alice, 'add', 'x', '--role', 'king')).status).toBe(2);
+  }, 60_000);
+
+  it('recovers on the server’s own machine, seen and withdrawn by an administrator', async () => {
+    const begun = JSON.parse(
+      (await nusec('', 'recover', 'begin', 'dora', '--data', server.dataDir, '--token-sha256', 'ab'.repeat(32), '--json')).text,
+    );
+    expect(begun).toMatchObject({ status: 'PROPOSED', proposedBy: 'system:recovery' });
+    expect((await nusec('', 'recover', 'finish', begun.id, '--data', server.dataDir)).text).toContain('STATE');
+    expect((await nusec(server.bob, 'change', 'list')).text).toContain(begun.id);
+    expect((await nusec(server.bob, 'change', 'approve', begun.id)).text).toContain('FOUR_EYES_REQUIRED');
+    expect((await nusec(server.bob, 'change', 'withdraw', begun.id)).text).toContain('WITHDRAWN');
+  }, 60_000);
+});
