@@ -18,21 +18,27 @@ class ProjectionFault extends Error {
 
 /** Projects a batch into all builds, each from its own position on, in one transaction with their checkpoints.
  *  A build that throws keeps what came before the event it failed on, gets the fault and goes no further; the others are not touched by it.
+ *  @param together these are the builds that move together
  *  @returns the builds that failed in this batch
  *  @throws SqliteError when the file cannot be written; then no build has moved */
-export function applyBatch(db: Database, builds: Builds, running: readonly Build[], events: readonly Recorded[]): readonly Build[] {
+export function applyBatch(
+  db: Database,
+  builds: Builds,
+  running: readonly Build[],
+  events: readonly Recorded[],
+  together: boolean,
+): readonly Build[] {
   const failed: Build[] = [];
   for (;;) {
-    const before = running.map(build => build.position);
+    const before = running.map(({ position, hash, isShared }) => ({ position, hash, isShared }));
     try {
       transaction(db, () => {
-        for (const build of running) advance(builds, build, events);
+        for (const build of running) advance(build, events);
+        builds.save(running, together);
       });
       return failed;
     } catch (error) {
-      running.forEach((build, i) => {
-        build.position = before[i] as number;
-      });
+      running.forEach((build, i) => void Object.assign(build, before[i]));
       if (!(error instanceof ProjectionFault)) {
         for (const build of failed) delete build.fault;
         throw error;
@@ -43,7 +49,7 @@ export function applyBatch(db: Database, builds: Builds, running: readonly Build
   }
 }
 
-function advance(builds: Builds, build: Build, events: readonly Recorded[]): void {
+function advance(build: Build, events: readonly Recorded[]): void {
   const end = build.fault?.position ?? Number.POSITIVE_INFINITY;
   for (const event of events) {
     if (event.position <= build.position) continue;
@@ -55,6 +61,6 @@ function advance(builds: Builds, build: Build, events: readonly Recorded[]): voi
       throw new ProjectionFault(build, event.position, error);
     }
     build.position = event.position;
+    build.hash = event.hash;
   }
-  builds.save(build);
 }

@@ -68,7 +68,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
   const own = followers ?? createFollowers(store, ({ position, failure }) => onTrouble({ position, message: failure ?? 'late' }));
   const builds = openBuilds(db);
   builds.keepOnly(new Set(projections.map(projection => projection.name)));
-  // Read models of a store that has since been replaced by an older one cannot be continued.
+  // What is ahead of the store cannot be continued.
   const openBuild = (build: Build) => (build.position > store.head() ? builds.begin(build.projection) : build);
   let all = projections.map(projection => openBuild(builds.open(projection)));
   const published = all.filter(build => build.published).map(build => build.position);
@@ -79,7 +79,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
   const outageNow = (): string | undefined => [...groups].flatMap(({ follower }) => follower?.failure ?? [])[0];
 
   const project = (group: Group, events: readonly Recorded[]) => {
-    for (const { projection, fault } of applyBatch(db, builds, group.builds, events)) {
+    for (const { projection, fault } of applyBatch(db, builds, group.builds, events, group === live)) {
       onTrouble({ projection: projection.name, position: fault?.position ?? 0, message: fault?.message ?? '' });
     }
     group.builds = group.builds.filter(build => build.fault === undefined);

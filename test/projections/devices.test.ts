@@ -60,7 +60,7 @@ it('shows every device in the state its events fold to (R83)', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(events, { maxLength: 25 }), async history => {
       const store = openMemoryStore();
-      const reads = openReadModels(store, join(folder, `${run++}.db`), () => {});
+      const reads = await openReadModels(store, join(folder, `${run++}.db`), () => {});
       const all = [minted, bootKey, ...history];
       const at = '2026-01-01T00:00:00.000Z';
       const { position } = await store.append(

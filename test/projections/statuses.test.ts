@@ -33,7 +33,7 @@ async function agree<Command, State extends { readonly status: string }, Event e
 ): Promise<void> {
   const { decider, stream, first, others, row } = aggregate;
   const store = openMemoryStore();
-  const reads = openReadModels(store, join(temporaryFolder(), 'views.db'), trouble => expect(trouble).toBeUndefined());
+  const reads = await openReadModels(store, join(temporaryFolder(), 'views.db'), trouble => expect(trouble).toBeUndefined());
   onTestFinished(() => reads.close().then(store.close));
   let streams = 0;
   await fc.assert(

@@ -56,7 +56,7 @@ async function openParts(own: Own, settings: Settings, ports: Ports, create: boo
   const slot = own('process slot', takeProcessSlot(dataDir));
   const reads = own(
     'read models',
-    openReadModels(store, slot.viewsFile, trouble => log.error(trouble, 'a read model has stopped'), followers),
+    await openReadModels(store, slot.viewsFile, trouble => log.error(trouble, 'a read model has stopped'), followers),
   );
   const host = settings.publicHost;
   const ctx: Context = {
