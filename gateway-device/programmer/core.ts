@@ -19,6 +19,8 @@ export type Core = {
   readonly images: ImageCache;
   readonly archive: LedgerArchive;
   readonly uptimeSeconds: () => number;
+  /** One at a time: whoever appends to a ledger must not meet another who does. */
+  readonly alone: <T>(work: () => Promise<T>) => Promise<T>;
   /** Tells the operator's terminal. Never a secret. */
   readonly tell: (event: BoardEvent) => void;
 };
@@ -33,7 +35,17 @@ export function openCore(chip: Chip, folder: string, tell: Core['tell'] = () => 
     images: openImageCache(join(folder, 'images')),
     archive: openLedgerArchive(folder),
     uptimeSeconds: () => Math.floor((performance.now() - startedAt) / 1000),
+    alone: queue(),
     tell,
+  };
+}
+
+function queue(): Core['alone'] {
+  let last: Promise<unknown> = Promise.resolve();
+  return work => {
+    const done = last.then(work);
+    last = done.catch(() => undefined);
+    return done;
   };
 }
 

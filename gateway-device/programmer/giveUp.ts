@@ -1,10 +1,11 @@
 import { fromHex } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
+import { isServerAway } from './blame.ts';
 import type { Core } from './core.ts';
-import type { ProgrammerIdentity } from './identity.ts';
+import { type ProgrammerIdentity, readIdentity } from './identity.ts';
 import { appendRecord } from './ledgerBook.ts';
-import { type JobState, jobOf, remainingUnits, type UnitState, withJob, withoutUnit } from './nvm.ts';
-import { storeAcknowledged } from './packageImport.ts';
+import { type JobState, jobOf, remainingUnits, type UnitState, withJob, withoutUnit, withUnit } from './nvm.ts';
+import { recordsUpTo, storeAcknowledged } from './packageImport.ts';
 import type { ServerApi } from './serverApi.ts';
 
 /** Giving a unit up: the void record, the count and the intent are stored in one piece; then the server is told, now or later. */
@@ -15,18 +16,19 @@ const maxReasonChars = 128;
 
 const isScrap = (unit: UnitState): boolean => unit.begun >= firstIrreversibleStep;
 
-/** The count comes back unless OTP was touched; then the unit is scrap and takes one of the allowance. */
-export async function voidUnit(core: Core, identity: ProgrammerIdentity, packageId: Uint8Array, reason: string): Promise<void> {
-  const { unit } = core.nvm.state();
+/** The count comes back unless OTP was touched; then the unit is scrap and takes one of the allowance.
+ *  @param otpTouched what the server says of it; default: what the journal says */
+export async function voidUnit(core: Core, identity: ProgrammerIdentity, uid: string, reason: string, otpTouched?: boolean): Promise<void> {
+  const unit = core.nvm.state().units[uid];
   if (!unit || unit.voiding) return;
-  const otpTouched = isScrap(unit);
+  const isTouched = otpTouched ?? isScrap(unit);
   const before = jobOf(core.nvm.state(), unit.jobId);
-  const job: JobState = { ...before, open: 0, scrapped: before.scrapped + (otpTouched ? 1 : 0) };
+  const job: JobState = { ...before, open: before.open - 1, scrapped: before.scrapped + (isTouched ? 1 : 0) };
   const { objId, grantId } = unit.facts;
   const entry = {
     type: 'void',
     jobId: fromHex(unit.jobId),
-    packageId,
+    packageId: fromHex(before.packageId),
     remaining: remainingUnits(job),
     uid: fromHex(unit.uid),
     reason: reason.slice(0, maxReasonChars),
@@ -34,26 +36,38 @@ export async function voidUnit(core: Core, identity: ProgrammerIdentity, package
     ...(grantId && { grantId: fromHex(grantId) }),
   } as const;
   const ledger = await appendRecord(job.ledger, entry, identity.signer, core.uptimeSeconds());
-  const voiding = { reason: entry.reason, otpTouched };
-  core.nvm.update(state => ({ ...withJob(state, { ...job, ledger }), unit: { ...unit, voiding } }));
-  core.tell({ event: 'unit-voided', uid: unit.uid, reason: entry.reason, scrap: otpTouched });
+  const voiding = { reason: entry.reason, otpTouched: isTouched };
+  const ended = { ...unit, voiding, endNumber: ledger.nextNumber - 1 };
+  core.nvm.update(state => withUnit(withJob(state, { ...job, ledger }), ended));
+  core.tell({ event: 'unit-voided', uid: unit.uid, reason: entry.reason, scrap: isTouched });
 }
 
 /** Tells the server of a voided unit and closes its journal. A server that will not have it, because the grant has lapsed or was never made,
- *  gets the ledger with the next call. @throws NusecError SERVER_UNREACHABLE: the journal stays */
-export async function reportVoid(core: Core, server: ServerApi): Promise<void> {
-  const { unit } = core.nvm.state();
+ *  gets the ledger with the next call. @throws NusecError when the server is away or in trouble: the journal stays */
+export async function reportVoid(core: Core, server: ServerApi, uid: string): Promise<void> {
+  const unit = core.nvm.state().units[uid];
   if (!unit?.voiding) return;
   const { grantId } = unit.facts;
-  const { pending } = jobOf(core.nvm.state(), unit.jobId).ledger;
+  const { ledger } = jobOf(core.nvm.state(), unit.jobId);
+  const records = recordsUpTo(core, unit.jobId, unit.endNumber ?? ledger.nextNumber - 1);
   if (grantId) {
     try {
-      await server.voidUnit(grantId, { ...unit.voiding, ledger: pending });
-      storeAcknowledged(core, unit.jobId, pending);
+      await server.voidUnit(grantId, { ...unit.voiding, ledger: records });
+      storeAcknowledged(core, unit.jobId, records);
     } catch (error) {
-      if (!(error instanceof NusecError) || error.code === 'SERVER_UNREACHABLE') throw error;
-      core.tell({ event: 'void-refused', uid: unit.uid, code: error.code });
+      if (!(error instanceof NusecError) || isServerAway(error)) throw error;
+      core.tell({ event: 'void-refused', uid, code: error.code });
     }
   }
-  core.nvm.update(withoutUnit);
+  core.nvm.update(state => withoutUnit(state, uid));
 }
+
+/** A person says that this chip does not come back. @returns whether it counts as scrap @throws NusecError NOT_FOUND, STATE (it is finished) */
+export const giveUpUnit = (core: Core, uid: string): Promise<boolean> =>
+  core.alone(async () => {
+    const unit = core.nvm.state().units[uid];
+    if (!unit) throw new NusecError('NOT_FOUND', 'no such unit is under way');
+    if (unit.facts.receipt) throw new NusecError('STATE', 'this unit is finished; the server has to confirm it');
+    await voidUnit(core, readIdentity(core.chip), uid, 'given up by the operator');
+    return core.nvm.state().units[uid]?.voiding?.otpTouched ?? false;
+  });

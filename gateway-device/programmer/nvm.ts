@@ -21,7 +21,7 @@ export type JobState = {
   readonly scrapAllowance: number;
   readonly committed: number;
   readonly scrapped: number;
-  /** 1 while a unit is reserved. */
+  /** Units reserved and not ended. */
   readonly open: number;
   /** Images kept for this job, SHA-256 of the body. */
   readonly images: readonly string[];
@@ -42,7 +42,8 @@ export type LedgerState = {
   readonly pending: readonly string[];
 };
 
-/** The journal of the unit under way. Every ★ step is written here before it begins (`begun`) and after it is done (`done`). */
+/** The journal of a unit under way, on the wires or taken off them. Every ★ step is written here before it begins (`begun`) and after it is
+ *  done (`done`). */
 export type UnitState = {
   readonly runId: number;
   readonly jobId: string;
@@ -52,6 +53,10 @@ export type UnitState = {
   /** Failures of the step after `done`. */
   readonly failures: number;
   readonly facts: UnitFacts;
+  /** Hash of the ledger record that reserved it: the grant quotes it. */
+  readonly reserveHead?: string;
+  /** Number of the ledger record that ends it; the server hears of it with the records up to this one. */
+  readonly endNumber?: number;
   /** The unit is given up; what is left is to tell the server. */
   readonly voiding?: VoidState;
 };
@@ -89,8 +94,14 @@ export type NvmState = {
   readonly nextRunId: number;
   readonly serverUrl?: string;
   readonly jobs: Readonly<Record<string, JobState>>;
-  readonly unit?: UnitState;
+  /** By UID. */
+  readonly units: Readonly<Record<string, UnitState>>;
+  /** Units that were committed while no run was there to say so: who puts the chip on the wires again hears it then. */
+  readonly untold?: readonly CommittedUnit[];
 };
+
+type CommittedUnit = { readonly uid: string; readonly jobId: string };
+const maxUntold = 64;
 
 export type Nvm = {
   readonly state: () => NvmState;
@@ -98,7 +109,10 @@ export type Nvm = {
   readonly update: (change: (state: NvmState) => NvmState) => NvmState;
 };
 
-const blank: NvmState = { version: 1, nextRunId: 1, jobs: {} };
+const blank: NvmState = { version: 1, nextRunId: 1, jobs: {}, units: {} };
+
+/** What an earlier firmware wrote: it knew one unit at a time. */
+type Stored = Omit<NvmState, 'units'> & { readonly unit?: UnitState; readonly units?: NvmState['units'] };
 
 /** @param path one file, mode 600
  *  @throws NusecError STORE_DAMAGED when it holds something else */
@@ -117,8 +131,8 @@ export function openNvm(path: string): Nvm {
 
 function readState(path: string): NvmState {
   try {
-    const state = JSON.parse(readFileSync(path, 'utf8')) as NvmState;
-    if (state.version === 1) return state;
+    const { unit, ...state } = JSON.parse(readFileSync(path, 'utf8')) as Stored;
+    if (state.version === 1) return { ...state, units: state.units ?? (unit ? { [unit.uid]: unit } : {}) };
   } catch {
     // Said below, without the content.
   }
@@ -141,6 +155,14 @@ export function jobOf(state: NvmState, jobId: string): JobState {
   return job;
 }
 
-export function withoutUnit({ unit: _, ...state }: NvmState): NvmState {
-  return state;
+export const withUnit = (state: NvmState, unit: UnitState): NvmState => ({ ...state, units: { ...state.units, [unit.uid]: unit } });
+
+export const withUntold = (state: NvmState, unit: CommittedUnit): NvmState => ({
+  ...state,
+  untold: [...(state.untold ?? []), unit].slice(-maxUntold),
+});
+
+export function withoutUnit(state: NvmState, uid: string): NvmState {
+  const { [uid]: _, ...units } = state.units;
+  return { ...state, units };
 }

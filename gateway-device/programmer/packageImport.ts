@@ -7,7 +7,7 @@ import { signPackageAck } from '../../src/production/packageAck.ts';
 import { type Core, withServer } from './core.ts';
 import { type ProgrammerIdentity, packageKeys, readIdentity, updateBundle } from './identity.ts';
 import { acknowledged, appendRecord, newLedger } from './ledgerBook.ts';
-import { type JobState, jobOf, remainingUnits, withJob } from './nvm.ts';
+import { type JobState, jobOf, type NvmState, remainingUnits, withJob } from './nvm.ts';
 import type { ServerApi } from './serverApi.ts';
 
 /** PACKAGE_IMPORT (R57–R64): the package is opened and judged in here, count and job are stored in one piece with the ledger record of the
@@ -115,9 +115,8 @@ async function stateAfter(
 /** Sends the acknowledgement with the ledger up to the import that it quotes.
  *  @throws NusecError SERVER_UNREACHABLE, and what the server refuses */
 export async function deliverAcknowledgement(core: Core, jobId: string, via?: ServerApi): Promise<void> {
-  const { packageId, acknowledgement, importNumber, ledger } = jobOf(core.nvm.state(), jobId);
-  const firstPending = ledger.nextNumber - ledger.pending.length;
-  const records = ledger.pending.slice(0, importNumber - firstPending + 1);
+  const { packageId, acknowledgement, importNumber } = jobOf(core.nvm.state(), jobId);
+  const records = recordsUpTo(core, jobId, importNumber);
   const send = async (server: ServerApi): Promise<void> => {
     await server.checkIn();
     await server.imported(packageId, acknowledgement, records);
@@ -126,13 +125,26 @@ export async function deliverAcknowledgement(core: Core, jobId: string, via?: Se
   storeAcknowledged(core, jobId, records, job => ({ ...job, acknowledgementSent: true }));
 }
 
-/** The server has these records: they go to the archive, then out of the memory. */
+/** The server has these records: they go to the archive, then out of the memory. @param also what changes with it, in one piece */
 export function storeAcknowledged(
   core: Core,
   jobId: string,
   records: readonly string[],
   also: (job: JobState) => JobState = job => job,
+  andState: (state: NvmState) => NvmState = state => state,
 ): void {
   core.archive.add(jobId, records);
-  core.nvm.update(state => withJob(state, also(acknowledged(jobOf(state, jobId), records))));
+  core.nvm.update(state => andState(withJob(state, also(acknowledged(jobOf(state, jobId), records)))));
+}
+
+/** The records that the server lacks, up to this one: a request ends with the record of what it asks for. One that the server has already goes
+ *  alone, for a request that is repeated. */
+export function recordsUpTo(core: Core, jobId: string, number: number): readonly string[] {
+  const { nextNumber, pending } = jobOf(core.nvm.state(), jobId).ledger;
+  const firstPending = nextNumber - pending.length;
+  if (number >= firstPending) return pending.slice(0, number - firstPending + 1);
+  return core.archive
+    .read(jobId)
+    .slice(number - 1, number)
+    .map(toBase64url);
 }

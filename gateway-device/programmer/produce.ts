@@ -1,26 +1,29 @@
-import { fromHex, toHex } from '../../src/bytes.ts';
+import { toHex } from '../../src/bytes.ts';
 import { type ErrorCode, NusecError } from '../../src/errors.ts';
 import { DevAuthError } from '../../src/production/devauth/error.ts';
 import type { PackagePayload } from '../../src/production/package.ts';
+import { isNotOfUnit, isServerAway } from './blame.ts';
 import { type Core, withServer } from './core.ts';
 import { reportVoid, voidUnit } from './giveUp.ts';
 import { type ProgrammerIdentity, readIdentity } from './identity.ts';
-import { type JobState, jobOf, remainingUnits, type UnitState } from './nvm.ts';
+import { type JobState, jobOf, remainingUnits, type UnitState, withUnit } from './nvm.ts';
+import { deliver, hasOutstanding, isCommitPending } from './outstanding.ts';
 import { deliverAcknowledgement, packageOf } from './packageImport.ts';
-import type { ServerApi } from './serverApi.ts';
+import type { Patience } from './patience.ts';
+import type { ServerApi, UnitOutcome } from './serverApi.ts';
 import { applicationSteps } from './stepsApplication.ts';
 import { bootSteps } from './stepsBoot.ts';
 import { identitySteps } from './stepsIdentity.ts';
 import { lockSteps } from './stepsLock.ts';
 import { beginUnit, mayBelongTo, reserveStep } from './stepsReserve.ts';
 import { connectTarget, type FoundTarget, findTarget, type Target, type TargetAddresses } from './target.ts';
-import { journalOf, type Step, type Unit } from './unit.ts';
-import { deliverOutstanding, eraseImages, zeroiseJob } from './zeroise.ts';
+import { grantIdOf, journalOf, type Step, type Unit } from './unit.ts';
+import { eraseImages, zeroiseJob } from './zeroise.ts';
 
 /** PRODUCE: one unit from a blank chip to a committed device, steps 1–16 of docs/production.md (R65–R82). The journal says what is done; after
  *  a cut the same call goes on where it was, or gives the unit up. */
 
-type StepState = 'begin' | 'done' | 'failed';
+type StepState = 'begin' | 'done' | 'failed' | 'waiting';
 export type Report = (k: number, name: string, state: StepState, text?: string) => void;
 
 const steps: readonly Step[] = [reserveStep, ...identitySteps, ...bootSteps, ...lockSteps, ...applicationSteps];
@@ -33,25 +36,11 @@ const maxStepFailures = 3;
  *  unit keeps its reservation until the server grants it. */
 const maxPendingRecords = 200;
 
-/** Nothing that a repetition would mend: the unit is given up at once. */
+/** About the unit, and nothing that a repetition would mend: the unit is given up at once. */
 const finalCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'ALLOTMENT_FROZEN',
   'ATTESTATION_FAILED',
   'CHAIN_REFUSED',
-  'CLIENT_CERTIFICATE_REFUSED',
   'CONFLICT',
-  'COUNT_EXHAUSTED',
-  'FIRMWARE_NOT_BOUND',
-  'FORBIDDEN',
-  'GRANT_EXPIRED',
-  'GRANT_REFUSED',
-  'GRANT_USED',
-  'IMAGE_REFUSED',
-  'JOB_NOT_RUNNING',
-  'LEDGER_GAP',
-  'PROGRAMMER_NOT_ACTIVE',
-  'RATE_LIMITED',
-  'ROLLBACK',
   'UID_CONFLICT',
   'UID_NOT_LISTED',
   'WEAK_OR_CLONED_KEY',
@@ -60,68 +49,125 @@ const finalCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 
 export type Produced = { readonly uid: string; readonly jobId: string; readonly remaining: number };
 
-/** @param jobId which job, where a chip could belong to several
- *  @throws NusecError COUNT_EXHAUSTED, UID_NOT_LISTED, DEVICE_STATE, NOT_FOUND, and whatever ended the unit. SERVER_UNREACHABLE, LINK_FAILED and
- *    LINK_TIMEOUT leave the unit in the journal: the same call goes on */
-export async function produceUnit(core: Core, addresses: TargetAddresses, report: Report, jobId?: string): Promise<Produced> {
+/** How one PRODUCE is carried out. */
+export type RunOptions = {
+  readonly report: Report;
+  /** Which job, where a chip could belong to several. */
+  readonly jobId?: string | undefined;
+  readonly patience: Patience;
+};
+
+type Run = RunOptions & { readonly core: Core; readonly identity: ProgrammerIdentity; readonly server: ServerApi };
+
+/** @throws NusecError COUNT_EXHAUSTED, UID_NOT_LISTED, DEVICE_STATE, NOT_FOUND, and whatever ended the unit. After a fault that is not of the chip
+ *    the unit stays in the journal: the same call goes on */
+export const produceUnit = (core: Core, addresses: TargetAddresses, options: RunOptions): Promise<Produced> =>
+  core.alone(() => produceAlone(core, addresses, options));
+
+async function produceAlone(core: Core, addresses: TargetAddresses, options: RunOptions): Promise<Produced> {
   const identity = readIdentity(core.chip);
-  const target = await connectTarget(addresses);
-  try {
-    report(1, 'identify the target', 'begin');
-    const found = await findTarget(target);
-    report(1, 'identify the target', 'done', toHex(found.uid));
-    return await withServer(core, server => produceFound(core, identity, server, target, found, report, jobId));
-  } finally {
-    await target.close();
+  return withServer(core, async server => {
+    const run: Run = { ...options, core, identity, server };
+    await deliverFirst(run);
+    const target = await connectTarget(addresses);
+    try {
+      options.report(1, 'identify the target', 'begin');
+      const found = await findTarget(target);
+      const uid = toHex(found.uid);
+      options.report(1, 'identify the target', 'done', uid);
+      const untold = core.nvm.state().untold?.find(unit => unit.uid === uid);
+      if (untold) return told(core, untold);
+      return await produceFound(run, target, found);
+    } finally {
+      await target.close();
+    }
+  });
+}
+
+const producedOf = (core: Core, uid: string, jobId: string): Produced => ({
+  uid,
+  jobId,
+  remaining: remainingUnits(jobOf(core.nvm.state(), jobId)),
+});
+
+/** This chip was committed before anybody could be told. */
+function told(core: Core, { uid, jobId }: { readonly uid: string; readonly jobId: string }): Produced {
+  core.nvm.update(state => ({ ...state, untold: (state.untold ?? []).filter(unit => unit.uid !== uid) }));
+  return producedOf(core, uid, jobId);
+}
+
+/** What needs no chip goes to the server first, whatever is on the wires. */
+async function deliverFirst(run: Run): Promise<void> {
+  const { core, identity, server, report } = run;
+  if (!hasOutstanding(core.nvm.state())) return;
+  const pending = Object.values(core.nvm.state().units).filter(isCommitPending);
+  for (const { uid } of pending) report(16, 'commit', 'begin', uid);
+  await patiently(run, 16, 'what the server has not heard', () => deliver(core, identity, server));
+  const committed = pending.filter(({ uid }) => core.nvm.state().units[uid] === undefined);
+  for (const { uid } of committed) report(16, 'commit', 'done', uid);
+}
+
+/** Waits for a server that is away. @throws what `work` throws else, or when the patience ends */
+async function patiently<T>({ patience, report }: RunOptions, k: number, name: string, work: () => Promise<T>): Promise<T> {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof NusecError) || !isServerAway(error)) throw error;
+      report(k, name, 'waiting', textOf(error));
+      if (!(await patience.wait(tries))) throw error;
+    }
   }
 }
 
-async function produceFound(
-  core: Core,
-  identity: ProgrammerIdentity,
-  server: ServerApi,
-  target: Target,
-  found: FoundTarget,
-  report: Report,
-  wantedJob: string | undefined,
-): Promise<Produced> {
-  await closeOther(core, identity, server, found);
-  if (!core.nvm.state().unit) await reserveFor(core, identity, server, found, wantedJob);
-  const { jobId } = journalOf({ core });
+async function produceFound(run: Run, target: Target, found: FoundTarget): Promise<Produced> {
+  const { core, identity, server, patience } = run;
+  const uidHex = toHex(found.uid);
+  await patiently(run, 2, 'units left behind', () => settleUnits(core, identity, server, uidHex));
+  if (!core.nvm.state().units[uidHex]) await patiently(run, 2, 'reserve', () => reserveFor(run, found));
+  const { jobId } = journalOf({ core, uidHex });
   const payload = await packageOf(core, identity, jobOf(core.nvm.state(), jobId));
-  const unit: Unit = { core, identity, server, payload, target, found, live: {} };
-  await runSteps(unit, report);
-  const remaining = remainingUnits(jobOf(core.nvm.state(), jobId));
-  if (remaining === 0) await endJob(core, jobId);
-  return { uid: toHex(found.uid), jobId, remaining };
+  const unit: Unit = { core, uidHex, identity, server, payload, target, found, patience, live: {} };
+  await runSteps(unit, run.report);
+  const produced = producedOf(core, uidHex, jobId);
+  if (produced.remaining === 0 && jobOf(core.nvm.state(), jobId).open === 0) await endJob(core, identity, server, jobId);
+  return produced;
 }
 
-/** A unit that was left behind when another one is on the wires, or whose end the server has not heard of. */
-async function closeOther(core: Core, identity: ProgrammerIdentity, server: ServerApi, found: FoundTarget): Promise<void> {
-  const { unit } = core.nvm.state();
-  if (!unit) return;
-  if (!unit.voiding && unit.uid !== toHex(found.uid)) {
-    if (mustKeep(core, unit)) throw new NusecError('RATE_LIMITED', `too many units were refused: go on with ${unit.uid}`);
-    await voidUnit(core, identity, packageIdOf(core, unit.jobId), 'abandoned for another unit');
+/** What became of the units that were left behind: the server says it, not the wires. One that never got a grant is given up when another chip
+ *  comes; nothing was done to it. */
+async function settleUnits(core: Core, identity: ProgrammerIdentity, server: ServerApi, present: string): Promise<void> {
+  for (const unit of Object.values(core.nvm.state().units)) {
+    const { grantId } = unit.facts;
+    if (grantId !== undefined) await settleUnit(core, identity, server, unit, grantId);
+    else if (unit.uid !== present) {
+      if (mustKeep(core, unit)) throw new NusecError('RATE_LIMITED', `too many units were refused: go on with ${unit.uid}`);
+      await voidUnit(core, identity, unit.uid, 'left before it was granted');
+      await reportVoid(core, server, unit.uid);
+    }
   }
-  await reportVoid(core, server);
+}
+
+async function settleUnit(core: Core, identity: ProgrammerIdentity, server: ServerApi, { uid }: UnitState, grantId: string): Promise<void> {
+  const { outcome, isScrap } = await server.outcome(grantId).catch(unknownOutcome);
+  if (outcome !== 'voided') return;
+  await voidUnit(core, identity, uid, 'ended by the server', isScrap);
+  await reportVoid(core, server, uid);
+}
+
+/** A refusal leaves the unit as it is; the step that needs it will tell. */
+function unknownOutcome(error: unknown): UnitOutcome {
+  if (!(error instanceof NusecError) || isServerAway(error)) throw error;
+  return { outcome: 'open', isScrap: false };
 }
 
 const mustKeep = (core: Core, { jobId, facts }: UnitState): boolean =>
   facts.grantId === undefined && jobOf(core.nvm.state(), jobId).ledger.pending.length > maxPendingRecords;
 
-const packageIdOf = (core: Core, jobId: string): Uint8Array => fromHex(jobOf(core.nvm.state(), jobId).packageId);
-
 /** Local checks before anything is asked: a fresh chip, units left, a UID of the list (RULE-4, RULE-7). */
-async function reserveFor(
-  core: Core,
-  identity: ProgrammerIdentity,
-  server: ServerApi,
-  found: FoundTarget,
-  wantedJob?: string,
-): Promise<void> {
+async function reserveFor({ core, identity, server, jobId }: Run, found: FoundTarget): Promise<void> {
   if (found.isLocked || !found.isNew) throw new NusecError('DEVICE_STATE', 'this chip has been provisioned before');
-  const { job, payload } = await chooseJob(core, identity, found, wantedJob);
+  const { job, payload } = await chooseJob(core, identity, found, jobId);
   if (!job.acknowledgementSent) await deliverAcknowledgement(core, job.jobId, server);
   await beginUnit(core, identity, jobOf(core.nvm.state(), job.jobId), payload.packageId, found);
 }
@@ -144,6 +190,7 @@ async function chooseJob(
 }
 
 async function runSteps(unit: Unit, report: Report): Promise<void> {
+  let tries = 0;
   for (let step = nextStep(unit); step; step = nextStep(unit)) {
     report(step.k, step.name, 'begin');
     try {
@@ -152,16 +199,45 @@ async function runSteps(unit: Unit, report: Report): Promise<void> {
       await step.run(unit);
       journal(unit, { done: step.k, failures: 0 });
       report(step.k, step.name, 'done');
+      tries = 0;
     } catch (error) {
       if (!(error instanceof NusecError)) throw error;
-      report(step.k, step.name, 'failed', textOf(error));
-      await afterFailure(unit, step, error);
+      delete unit.live.devAuth;
+      delete unit.live.session;
+      const isWaiting = isWaitedFor(step, error);
+      report(step.k, step.name, isWaiting ? 'waiting' : 'failed', textOf(error));
+      if (isWaiting) await waitForServer(unit, error, tries++);
+      else await afterFailure(unit, step, error);
     }
   }
 }
 
-function nextStep({ core }: Unit): Step | undefined {
-  const { unit } = core.nvm.state();
+/** Before there is a grant a refusal loses nothing: the unit is closed and the operator gets to know. */
+const isWaitedFor = (step: Step, error: NusecError): boolean => (step === reserveStep ? isServerAway(error) : isNotOfUnit(error));
+
+/** The unit stays as it is. @throws the error when it was long enough, or when the server has ended the unit */
+async function waitForServer(unit: Unit, error: NusecError, tries: number): Promise<void> {
+  const { core, identity, server, uidHex, patience } = unit;
+  if (error.code === 'JOB_NOT_RUNNING') eraseImages(core, journalOf(unit).jobId);
+  if (error.code === 'GRANT_USED') {
+    await settleUnit(core, identity, server, journalOf(unit), grantIdOf(unit));
+    if (!core.nvm.state().units[uidHex]) throw error;
+  }
+  const isRenewed = error.code === 'GRANT_EXPIRED' && tries === 0 && (await isDone(server.renew(grantIdOf(unit))));
+  if (!isRenewed && !(await patience.wait(tries))) throw error;
+}
+
+const isDone = (work: Promise<unknown>): Promise<boolean> =>
+  work.then(
+    () => true,
+    (error: unknown) => {
+      if (error instanceof NusecError) return false;
+      throw error;
+    },
+  );
+
+function nextStep({ core, uidHex }: Unit): Step | undefined {
+  const unit = core.nvm.state().units[uidHex];
   return unit && steps.find(({ k }) => k === unit.done + 1);
 }
 
@@ -177,29 +253,30 @@ async function restore(unit: Unit, { needs }: Step): Promise<void> {
   if (needs === 'session' && !unit.live.session) await sessionStep.run(unit);
 }
 
-function journal({ core }: Unit, change: { readonly begun?: number; readonly done?: number; readonly failures?: number }): void {
-  const { unit } = core.nvm.state();
-  if (unit) core.nvm.update(state => ({ ...state, unit: { ...unit, ...change } }));
+function journal({ core, uidHex }: Unit, change: { readonly begun?: number; readonly done?: number; readonly failures?: number }): void {
+  const unit = core.nvm.state().units[uidHex];
+  if (unit) core.nvm.update(state => withUnit(state, { ...unit, ...change }));
 }
 
 /** Decides whether the step is tried again (returns), later (throws, journal kept) or never (throws, unit voided). */
 async function afterFailure(unit: Unit, step: Step, error: NusecError): Promise<void> {
-  delete unit.live.devAuth;
-  delete unit.live.session;
-  // No word from the server says nothing about the unit: it waits.
-  if (error.code === 'SERVER_UNREACHABLE') throw error;
   const failures = journalOf(unit).failures + 1;
   journal(unit, { failures });
   if (failures < maxStepFailures && step !== reserveStep && !isFinal(error)) {
     if (error.code === 'LINK_FAILED' || error.code === 'LINK_TIMEOUT') throw error;
     return;
   }
-  const { core, identity, payload, server } = unit;
+  const { core, identity, server, uidHex } = unit;
   if (mustKeep(core, journalOf(unit))) throw error;
   if (error.code === 'JOB_NOT_RUNNING') eraseImages(core, journalOf(unit).jobId);
-  await voidUnit(core, identity, payload.packageId, `step ${step.k}: ${codeOf(error)}`);
-  await reportVoid(core, server).catch(() => undefined);
+  await voidUnit(core, identity, uidHex, `step ${step.k}: ${codeOf(error)}`);
+  await reportVoid(core, server, uidHex).catch(later);
   throw error;
+}
+
+/** What the server could not be told now goes with what is outstanding. */
+function later(error: unknown): void {
+  if (!(error instanceof NusecError)) throw error;
 }
 
 const isFinal = (error: NusecError): boolean =>
@@ -209,9 +286,7 @@ const codeOf = (error: NusecError): string => (error instanceof DevAuthError ? `
 const textOf = (error: NusecError): string => `${error.code}: ${error.message}`;
 
 /** The last unit: images are erased, the server gets the receipt now or later (RULE-19). */
-async function endJob(core: Core, jobId: string): Promise<void> {
+async function endJob(core: Core, identity: ProgrammerIdentity, server: ServerApi, jobId: string): Promise<void> {
   await zeroiseJob(core, jobId);
-  await deliverOutstanding(core).catch((error: unknown) => {
-    if (!(error instanceof NusecError)) throw error;
-  });
+  await deliver(core, identity, server).catch(later);
 }

@@ -25,6 +25,7 @@ export const programmerGroup = 65;
 
 /** Jobs and progress lines in one answer. */
 const maxListedJobs = 16;
+export const maxListedUnits = 64;
 export const maxProgressEntries = 32;
 const maxPieceBytes = 8 * 1024;
 const maxTextChars = 256;
@@ -43,7 +44,7 @@ const jobStatus = record({ jobId: field(1, id16), remaining: field(2, u32), sequ
 const progressEntry = record({
   k: field(1, u8),
   name: field(2, text(64)),
-  state: field(3, oneOf({ begin: 1, done: 2, failed: 3 })),
+  state: field(3, oneOf({ begin: 1, done: 2, failed: 3, waiting: 4 })),
   text: field(4, text(maxTextChars)),
 });
 export type ProgressEntry = CodecType<typeof progressEntry>;
@@ -62,6 +63,8 @@ export const programmerCommands = {
       /** Hash of the newest record of each job, in the order of `jobs`. */
       ledgerHeads: field(5, array(hash32, maxListedJobs)),
       unitUid: optionalField(6, uid),
+      /** All that are in the journal, on the wires or not. */
+      unitUids: optionalField(7, array(uid, maxListedUnits)),
     }),
   }),
   agreeKek: define({
@@ -117,6 +120,13 @@ export const programmerCommands = {
     op: ops.write,
     request: record({ jobId: field(1, id16) }),
     response: record({ erasedCount: field(1, u32) }),
+  }),
+  /** Gives a unit up whose chip does not come back. */
+  giveUp: define({
+    id: 10,
+    op: ops.write,
+    request: record({ uid: field(1, uid) }),
+    response: record({ isScrap: field(1, bool) }),
   }),
   /** The signed receipt of its own state: proves the lock to the OEM when the answer of BL2 was lost. */
   receipt: define({

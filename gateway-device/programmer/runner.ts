@@ -1,18 +1,24 @@
 import { NusecError } from '../../src/errors.ts';
 import type { BoardEvent } from '../chip/board.ts';
 import type { Core } from './core.ts';
+import { deliverOutstanding, hasOutstanding } from './outstanding.ts';
+import { type Patience, patientUntil } from './patience.ts';
 import type { Report } from './produce.ts';
 import { maxProgressEntries, type ProgrammerResponse, type ProgressEntry } from './protocol.ts';
-import { deliverOutstanding, hasOutstanding } from './zeroise.ts';
 
 /** What a run ends with: the line for the operator's terminal. */
 export type Finished = BoardEvent & { readonly uid: string; readonly remaining?: number };
 
+/** @param patience how long it waits for the server */
+type Work = (report: Report, patience: Patience) => Promise<Finished>;
+
 /** The work in the background: one run at a time with its progress, and the delivery of what the server could not be told before. */
 export type Runner = {
   /** @returns the id of the run */
-  readonly start: (work: (report: Report) => Promise<Finished>) => number;
+  readonly start: (work: Work) => number;
   readonly isRunning: () => boolean;
+  /** Ends a run that only waits for the server; nothing else. */
+  readonly endWaiting: () => Promise<void>;
   /** @param since entries seen so far */
   readonly progress: (since: number) => ProgrammerResponse<'progress'>;
   readonly deliverSoon: () => void;
@@ -30,6 +36,8 @@ export function createRunner(core: Core): Runner {
   let run: Run | undefined;
   let work: Promise<void> | undefined;
   let delivery: Promise<void> | undefined;
+  let isWaiting = false;
+  let ending = new AbortController();
 
   const deliverSoon = (): void => {
     if (work || delivery || !hasOutstanding(core.nvm.state())) return;
@@ -42,11 +50,15 @@ export function createRunner(core: Core): Runner {
   const timer = setInterval(deliverSoon, deliveryIntervalMs).unref();
   deliverSoon();
 
-  const carryOut = async (mine: Run, given: (report: Report) => Promise<Finished>): Promise<void> => {
+  const carryOut = async (mine: Run, given: Work): Promise<void> => {
     await delivery;
     try {
-      const report: Report = (k, name, state, text = '') => void mine.entries.push({ k, name, state, text: text.slice(0, maxTextChars) });
-      const finished = await given(report);
+      const report: Report = (k, name, state, text = '') => {
+        isWaiting = state === 'waiting';
+        mine.entries.push({ k, name, state, text: text.slice(0, maxTextChars) });
+        if (isWaiting) core.tell({ event: 'waiting', step: k, text });
+      };
+      const finished = await given(report, patientUntil(ending.signal));
       if (finished.remaining !== undefined) mine.remaining = finished.remaining;
       mine.outcome = 'OK';
       core.tell(finished);
@@ -61,14 +73,21 @@ export function createRunner(core: Core): Runner {
       runId += 1;
       const mine: Run = { entries: [] };
       run = mine;
+      ending = new AbortController();
       work = carryOut(mine, given)
         .catch(() => undefined)
         .finally(() => {
           work = undefined;
+          isWaiting = false;
         });
       return runId;
     },
     isRunning: () => work !== undefined,
+    endWaiting: async () => {
+      if (!isWaiting) return;
+      ending.abort();
+      await work;
+    },
     progress: since => {
       if (!run) return { next: 0, entries: [], done: true };
       const entries = run.entries.slice(since, since + maxProgressEntries);
@@ -86,6 +105,7 @@ export function createRunner(core: Core): Runner {
     deliverSoon,
     stop: async () => {
       clearInterval(timer);
+      ending.abort();
       await work;
       await delivery;
     },

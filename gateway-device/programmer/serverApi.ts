@@ -1,6 +1,7 @@
 import { fromBase64url, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
-import { NusecError } from '../../src/errors.ts';
+import type { NusecError } from '../../src/errors.ts';
 import type { HttpClient } from '../link/httpClient.ts';
+import { UnusableAnswer } from './blame.ts';
 
 /** The server as the programmer sees it: one function per call of the machine API. JSON at the edge, bytes inside. */
 export type ServerApi = ReturnType<typeof createServerApi>;
@@ -15,6 +16,9 @@ export type ImageOffer = {
   readonly version: string;
   readonly securityCounter: number;
 };
+
+/** What became of a unit at the server. */
+export type UnitOutcome = { readonly outcome: 'open' | 'committed' | 'voided'; readonly isScrap: boolean };
 
 export function createServerApi(http: HttpClient, uidHex: string) {
   const post = (path: string, body: Json): Promise<Json> => http.json<Json>('POST', path, body);
@@ -66,6 +70,11 @@ export function createServerApi(http: HttpClient, uidHex: string) {
     imageBody: (bodySha256: string) => http.bytes('GET', `/v1/production/images/${bodySha256}`),
     commit: (grantId: string, receipt: string, ledger: readonly string[]) => unit(grantId, 'commit', { receipt, ledger }),
     voidUnit: (grantId: string, body: { reason: string; otpTouched: boolean; ledger: readonly string[] }) => unit(grantId, 'void', body),
+    outcome: async (grantId: string): Promise<UnitOutcome> => {
+      const answer = await http.json<Json>('GET', `/v1/production/units/${grantId}`);
+      return { outcome: textIn(answer, 'outcome') as UnitOutcome['outcome'], isScrap: answer.scrapped === true };
+    },
+    renew: (grantId: string) => unit(grantId, 'renew', {}),
     zeroise: (jobId: string, ledger: readonly string[]) => post(`/v1/production/jobs/${jobId}/zeroise`, { ledger }),
     /** A device that this programmer was given for repair. */
     inRepair: async (uid: string) => {
@@ -136,4 +145,4 @@ function parsed<T>(name: string, parse: () => T): T {
   }
 }
 
-const unreadable = (name: string): NusecError => new NusecError('BAD_REQUEST', `the server’s answer has no readable ${name}`);
+const unreadable = (name: string): NusecError => new UnusableAnswer('BAD_REQUEST', `the server’s answer has no readable ${name}`);

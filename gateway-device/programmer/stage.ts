@@ -11,11 +11,13 @@ import type { StageContext, StageFactory } from '../chip/board.ts';
 import { commonHandlers, maxBodyBytes, receiptOf } from '../chip/handlers.ts';
 import { messageHandler } from '../chip/messages.ts';
 import { agreeWithServer, type Core } from './core.ts';
+import { giveUpUnit } from './giveUp.ts';
 import { readIdentity, updateBundle } from './identity.ts';
 import { remainingUnits } from './nvm.ts';
 import { importPackage } from './packageImport.ts';
 import { produceUnit } from './produce.ts';
 import {
+  maxListedUnits,
   type ProgrammerCommandName,
   type ProgrammerRequest,
   type ProgrammerResponse,
@@ -90,13 +92,15 @@ type Upload = { readonly totalBytes: number; readonly sha256: Uint8Array; readon
 
 function createHandlers(core: Core, runner: Runner, context: StageContext): Handlers {
   let upload: Upload | undefined;
-  const idle = (): void => {
+  /** A run that only waits for the server makes room; its unit stays in the journal. */
+  const idle = async (): Promise<void> => {
+    await runner.endWaiting();
     if (runner.isRunning()) throw new DevAuthError('busy');
   };
   return {
     status: () => statusOf(core),
     agreeKek: async ({ serverUrl, bundle }) => {
-      idle();
+      await idle();
       if (bundle) await updateBundle(core.chip, readIdentity(core.chip), bundle);
       return { epoch: await agreeWithServer(core, serverUrl).catch(busyWhileUnreachable) };
     },
@@ -108,7 +112,7 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
       return { nextOffset: upload.received.length };
     },
     packageImport: async () => {
-      idle();
+      await idle();
       const file = upload;
       upload = undefined;
       const whole = file && file.received.length === file.totalBytes && equalBytes(sha256(file.received), file.sha256);
@@ -116,41 +120,48 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
       const { packageId, jobId, remaining } = await importPackage(core, file.received);
       return { packageId, jobId, count: remaining };
     },
-    produce: ({ serialAddress, debugAddress, jobId }) => {
-      idle();
+    produce: async ({ serialAddress, debugAddress, jobId }) => {
+      await idle();
       const target = { serial: serialAddress, debug: debugAddress };
       return {
-        runId: runner.start(async report => {
-          const { uid, remaining } = await produceUnit(core, target, report, jobId && toHex(jobId));
+        runId: runner.start(async (report, patience) => {
+          const { uid, remaining } = await produceUnit(core, target, { report, patience, jobId: jobId && toHex(jobId) });
           return { event: 'unit-committed', uid, remaining };
         }),
       };
     },
-    unlock: ({ serialAddress }) => {
-      idle();
+    unlock: async ({ serialAddress }) => {
+      await idle();
       return {
         runId: runner.start(async report => ({ event: 'device-unlocked', uid: await unlockDevice(core, serialAddress, report) })),
       };
     },
-    renew: ({ serialAddress }) => {
-      idle();
+    renew: async ({ serialAddress }) => {
+      await idle();
       return {
         runId: runner.start(async report => ({ event: 'device-returned', uid: await renewDevice(core, serialAddress, report) })),
       };
     },
     progress: ({ since }) => runner.progress(since),
     zeroise: async ({ jobId }) => {
-      idle();
+      await idle();
       const erasedCount = await zeroiseJob(core, toHex(jobId));
       runner.deliverSoon();
       return { erasedCount };
+    },
+    giveUp: async ({ uid }) => {
+      await idle();
+      const isScrap = await giveUpUnit(core, toHex(uid));
+      runner.deliverSoon();
+      return { isScrap };
     },
     receipt: async ({ nonce }) => ({ receipt: await receiptOf(context, nonce) }),
   };
 }
 
 function statusOf({ chip, keks, nvm }: Core): ProgrammerResponse<'status'> {
-  const { jobs, unit } = nvm.state();
+  const { jobs, units } = nvm.state();
+  const uids = Object.keys(units).map(fromHex).slice(0, maxListedUnits);
   const listed = Object.values(jobs);
   return {
     stage: 'programmer',
@@ -158,6 +169,6 @@ function statusOf({ chip, keks, nvm }: Core): ProgrammerResponse<'status'> {
     jobs: listed.map(job => ({ jobId: fromHex(job.jobId), remaining: remainingUnits(job), sequence: job.sequence })),
     kekEpoch: keks.epoch(),
     ledgerHeads: listed.map(({ ledger }) => fromHex(ledger.headSha256)),
-    ...(unit && { unitUid: fromHex(unit.uid) }),
+    ...(uids[0] && { unitUid: uids[0], unitUids: uids }),
   };
 }

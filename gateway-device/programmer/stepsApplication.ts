@@ -1,12 +1,11 @@
 import { equalBytes, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
-import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { pieceBytesFor, sendFirmware } from '../../src/production/devauth/transfer.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { provesLock, type Receipt } from '../../src/production/receipt.ts';
 import { memoryMap } from '../link/debugPort.ts';
-import { acknowledged, appendRecord } from './ledgerBook.ts';
-import { jobOf, remainingUnits, withJob, withoutUnit } from './nvm.ts';
+import { UnusableAnswer } from './blame.ts';
+import { commitUnit } from './commit.ts';
 import { liveSession, readReceipt } from './stepsLock.ts';
 import { hello } from './target.ts';
 import {
@@ -14,7 +13,6 @@ import {
   factBytes,
   fetchImage,
   grantIdOf,
-  jobOfUnit,
   journalOf,
   learn,
   receiptNonce,
@@ -39,7 +37,8 @@ const sendApplication: Step = {
     const keySpki = factBytes(unit, 'applicationKey');
     const wanted = { id: imageIds.bl3, keySpki, slotBytes: memoryMap.primary.bytes, floor: unit.payload.rollbackFloor };
     const { bytes, info } = await fetchImage(unit, offer, wanted);
-    if (!equalBytes(info.imageHash, offer.imageHash)) throw new NusecError('IMAGE_REFUSED', 'the image has another hash than announced');
+    if (!equalBytes(info.imageHash, offer.imageHash))
+      throw new UnusableAnswer('IMAGE_REFUSED', 'the image has another hash than announced');
     const securityCounter = info.securityCounter ?? 0;
     learn(unit, { application: { imageHash: toHex(info.imageHash), securityCounter } });
     const transfer = { image: imageIds.bl3, version: info.version, securityCounter, bytes };
@@ -73,48 +72,6 @@ function checkInstalled(unit: Unit, receipt: Receipt): void {
   }
 }
 
-/** The receipt is the one of the journal and the ledger record is written once, so every retry is the same request. */
-const commit: Step = {
-  k: 16,
-  name: 'commit',
-  starred: true,
-  run: async unit => {
-    const { core, server } = unit;
-    await recordCommit(unit);
-    const { jobId } = journalOf(unit);
-    const { pending } = jobOfUnit(unit).ledger;
-    await server.commit(grantIdOf(unit), fact(unit, 'receipt'), pending);
-    core.archive.add(jobId, pending);
-    core.nvm.update(state => {
-      const job = jobOf(state, jobId);
-      return withoutUnit(withJob(state, { ...acknowledged(job, pending), committed: job.committed + 1, open: 0 }));
-    });
-  },
-};
-
-async function recordCommit(unit: Unit): Promise<void> {
-  const { core, identity, payload, found } = unit;
-  if (journalOf(unit).facts.committing) return;
-  const job = jobOfUnit(unit);
-  const ledger = await appendRecord(
-    job.ledger,
-    {
-      type: 'commit',
-      jobId: payload.jobId,
-      packageId: payload.packageId,
-      remaining: remainingUnits(job),
-      uid: found.uid,
-      objId: fromHex(fact(unit, 'objId')),
-      grantId: fromHex(grantIdOf(unit)),
-      receiptSha256: sha256(factBytes(unit, 'receipt')),
-    },
-    identity.signer,
-    core.uptimeSeconds(),
-  );
-  core.nvm.update(state => {
-    const written = withJob(state, { ...job, ledger });
-    return state.unit ? { ...written, unit: { ...state.unit, facts: { ...state.unit.facts, committing: true } } } : written;
-  });
-}
+const commit: Step = { k: 16, name: 'commit', starred: true, run: unit => commitUnit(unit, unit.identity, unit.server) };
 
 export const applicationSteps: readonly Step[] = [sendApplication, proveApplication, commit];

@@ -6,6 +6,7 @@ import { NusecError } from '../../src/errors.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import { memoryMap } from '../link/debugPort.ts';
+import { UnusableAnswer } from './blame.ts';
 import { factBytes, fetchImage, grantIdOf, learn, requireAuthenticated, type Step, type Unit } from './unit.ts';
 
 /** Steps 7–10: the bootloader over the debug port, its key and the other hashes into OTP (R36–R42, R45–R49). */
@@ -62,7 +63,7 @@ const burnHashes: Step = {
   run: async unit => {
     const { publicKey, publicKeySha256, unlockSha256 } = await unit.server.applicationKey(grantIdOf(unit));
     const spki = p256Spki(publicKey);
-    if (!equalBytes(sha256(spki), publicKeySha256)) throw new NusecError('KEY_REFUSED', 'the application key has another hash');
+    if (!equalBytes(sha256(spki), publicKeySha256)) throw new UnusableAnswer('KEY_REFUSED', 'the application key has another hash');
     learn(unit, { applicationKey: toBase64url(spki), ...(unlockSha256 && { unlock: toBase64url(unlockSha256) }) });
     await burn(unit, otpMap.applicationKeyHash, publicKeySha256);
     await burn(unit, otpMap.rootCaHash, sha256(factBytes(unit, 'root')));

@@ -6,6 +6,7 @@ import { checkChain } from '../../src/pki/chain.ts';
 import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../../src/pki/csr.ts';
 import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.ts';
 import { authKeySlot } from '../chip/keyStore.ts';
+import { fromServer } from './blame.ts';
 import { readBundle, updateBundle } from './identity.ts';
 import { startDevAuth } from './target.ts';
 import { fact, factBytes, grantIdOf, learn, type Step, type Unit } from './unit.ts';
@@ -51,8 +52,10 @@ const certify: Step = {
     const csr = assembleCsr(cri, rawToDer(signature));
     judgeCsr(csr, subject);
     const issued = await unit.server.certify(grantIdOf(unit), csr);
-    await checkRoot(unit, issued);
-    checkIssued(unit, issued, point);
+    await fromServer(async () => {
+      await checkRoot(unit, issued);
+      checkIssued(unit, issued, point);
+    });
     learn(unit, {
       certificate: toBase64url(issued.certificate),
       ica: toBase64url(issued.ica),

@@ -4,8 +4,9 @@ import { type Grant, verifyGrant } from '../../src/production/grant.ts';
 import { isUidAllowed } from '../../src/production/uidList.ts';
 import type { Core } from './core.ts';
 import { type ProgrammerIdentity, packageKeys } from './identity.ts';
-import { acknowledged, appendRecord } from './ledgerBook.ts';
-import { type JobState, jobOf, remainingUnits, withJob } from './nvm.ts';
+import { appendRecord } from './ledgerBook.ts';
+import { type JobState, remainingUnits, withJob, withUnit } from './nvm.ts';
+import { storeAcknowledged } from './packageImport.ts';
 import type { FoundTarget } from './target.ts';
 import { fact, factBytes, jobOfUnit, journalOf, type Step, type Unit } from './unit.ts';
 
@@ -21,14 +22,15 @@ export async function beginUnit(
   found: FoundTarget,
 ): Promise<void> {
   if (remainingUnits(job) === 0) throw new NusecError('COUNT_EXHAUSTED', 'the count of this job is used up');
-  const reserved = { ...job, open: 1 };
+  const reserved = { ...job, open: job.open + 1 };
   const remaining = remainingUnits(reserved);
   const entry = { type: 'reserve', jobId: fromHex(job.jobId), packageId, remaining, uid: found.uid } as const;
   const ledger = await appendRecord(job.ledger, entry, identity.signer, core.uptimeSeconds());
+  const unit = { jobId: job.jobId, uid: toHex(found.uid), done: 1, begun: 2, failures: 0, facts: {}, reserveHead: ledger.headSha256 };
   core.nvm.update(state => ({
     ...withJob(state, { ...reserved, ledger }),
     nextRunId: state.nextRunId + 1,
-    unit: { runId: state.nextRunId, jobId: job.jobId, uid: toHex(found.uid), done: 1, begun: 2, failures: 0, facts: {} },
+    units: { ...state.units, [unit.uid]: { ...unit, runId: state.nextRunId } },
   }));
 }
 
@@ -50,12 +52,15 @@ async function askForGrant(unit: Unit): Promise<void> {
   const { ledger } = jobOfUnit(unit);
   const answer = await server.reserve({ jobId, uid, productId: found.productId, ledger: ledger.pending });
   await checkGrant(unit, answer);
-  core.archive.add(jobId, ledger.pending);
-  core.nvm.update(state => {
-    const told = withJob(state, acknowledged(jobOf(state, jobId), ledger.pending));
-    const facts = { grantId: answer.grantId, objId: answer.objId, grant: toBase64url(answer.grant) };
-    return state.unit ? { ...told, unit: { ...state.unit, facts: { ...state.unit.facts, ...facts } } } : told;
-  });
+  const facts = { grantId: answer.grantId, objId: answer.objId, grant: toBase64url(answer.grant) };
+  const journal = journalOf(unit);
+  storeAcknowledged(
+    core,
+    jobId,
+    ledger.pending,
+    job => job,
+    state => withUnit(state, { ...journal, facts: { ...journal.facts, ...facts } }),
+  );
 }
 
 /** The grant must be signed by the package key, for this unit, this job and the ledger as quoted; the ids beside it must be its own. */
@@ -64,7 +69,7 @@ async function checkGrant(
   answer: { readonly grantId: string; readonly objId: string; readonly grant: Uint8Array },
 ): Promise<Grant> {
   const { core, identity, payload, found } = unit;
-  const ledgerHead = fromHex(jobOfUnit(unit).ledger.headSha256);
+  const ledgerHead = fromHex(journalOf(unit).reserveHead ?? jobOfUnit(unit).ledger.headSha256);
   const expected = { jobId: payload.jobId, uid: found.uid, progUid: identity.uid, ledgerHead };
   const grant = await verifyGrant(answer.grant, expected, await packageKeys(core.chip, identity));
   if (toHex(grant.grantId) !== answer.grantId || toHex(grant.objId) !== answer.objId) {

@@ -12,13 +12,13 @@ import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts
 import { openSealedDevAuth, spdmOver } from '../link/devAuthClient.ts';
 import { certSlotUnder } from './identity.ts';
 import { type Hello, startBl2 } from './target.ts';
-import { factBytes, journalOf, type Unit } from './unit.ts';
+import { factBytes, journalOf, type Unit, type UnitRef } from './unit.ts';
 
 /** What the target proves with its certified key before anything of worth is given to it (R50–R51, R69, T9, T11): which bootloader runs, what
  *  stands in OTP, and the session. */
 
 /** Slots 0 to 4, and 5 when the server gave the hash of an unlock password. */
-export const otpMaskOf = (unit: Pick<Unit, 'core'>): number => (journalOf(unit).facts.unlock === undefined ? 0b11111 : 0b111111);
+export const otpMaskOf = (unit: UnitRef): number => (journalOf(unit).facts.unlock === undefined ? 0b11111 : 0b111111);
 
 /** Step 11: BL2 starts, its measurements are those expected, a session is established. @throws NusecError DEVICE_STATE, ATTESTATION_FAILED,
  *  CHAIN_REFUSED, SPDM_SIGNATURE, SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED */

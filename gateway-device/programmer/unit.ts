@@ -6,20 +6,23 @@ import type { DevAuthHost } from '../../src/production/devauth/host.ts';
 import type { PackagePayload } from '../../src/production/package.ts';
 import type { Evidence } from '../../src/spdm/evidence.ts';
 import type { SpdmSession } from '../../src/spdm/session.ts';
+import { fromServer } from './blame.ts';
 import type { Core } from './core.ts';
 import type { ProgrammerIdentity } from './identity.ts';
-import { type JobState, jobOf, type UnitFacts, type UnitState } from './nvm.ts';
+import { type JobState, jobOf, type UnitFacts, type UnitState, withUnit } from './nvm.ts';
+import type { Patience } from './patience.ts';
 import type { ImageOffer, ServerApi } from './serverApi.ts';
 import type { FoundTarget, Hello, Target } from './target.ts';
 
 /** One unit under way: its journal, the parts that work on it, and what must be there again after a cut. */
-export type Unit = {
-  readonly core: Core;
+export type Unit = UnitRef & {
   readonly identity: ProgrammerIdentity;
   readonly server: ServerApi;
   readonly payload: PackagePayload;
   readonly target: Target;
   readonly found: FoundTarget;
+  /** How long the server is waited for. */
+  readonly patience: Patience;
   /** Lost at a cut or failure and set up again: steps 4–10 need DevAuth, 12–14 the session, 16 needs nothing. */
   readonly live: Live;
 };
@@ -39,22 +42,28 @@ export type Step = {
   readonly run: (unit: Unit) => Promise<void>;
 };
 
-/** @throws NusecError STATE when no unit is under way */
-export function journalOf({ core }: Pick<Unit, 'core'>): UnitState {
-  const { unit } = core.nvm.state();
-  if (!unit) throw new NusecError('STATE', 'no unit is under way');
+/** A unit by its chip. */
+export type UnitRef = { readonly core: Core; readonly uidHex: string };
+
+/** @throws NusecError STATE when no such unit is under way */
+export function journalOf({ core, uidHex }: UnitRef): UnitState {
+  const unit = core.nvm.state().units[uidHex];
+  if (!unit) throw new NusecError('STATE', 'no such unit is under way');
   return unit;
 }
 
-export const jobOfUnit = (unit: Pick<Unit, 'core'>): JobState => jobOf(unit.core.nvm.state(), journalOf(unit).jobId);
+export const jobOfUnit = (unit: UnitRef): JobState => jobOf(unit.core.nvm.state(), journalOf(unit).jobId);
 
 /** Writes down what a step found out; durable when it returns. */
-export function learn({ core }: Pick<Unit, 'core'>, facts: UnitFacts): void {
-  core.nvm.update(state => (state.unit ? { ...state, unit: { ...state.unit, facts: { ...state.unit.facts, ...facts } } } : state));
+export function learn({ core, uidHex }: UnitRef, facts: UnitFacts): void {
+  core.nvm.update(state => {
+    const unit = state.units[uidHex];
+    return unit ? withUnit(state, { ...unit, facts: { ...unit.facts, ...facts } }) : state;
+  });
 }
 
 /** A fact of an earlier step. @throws NusecError STATE */
-export function fact<N extends keyof UnitFacts>(unit: Pick<Unit, 'core'>, name: N): NonNullable<UnitFacts[N]> {
+export function fact<N extends keyof UnitFacts>(unit: UnitRef, name: N): NonNullable<UnitFacts[N]> {
   const value = journalOf(unit).facts[name];
   if (value === undefined) throw new NusecError('STATE', `the journal has no ${name}`);
   return value;
@@ -62,11 +71,11 @@ export function fact<N extends keyof UnitFacts>(unit: Pick<Unit, 'core'>, name: 
 
 type BytesFact = { [N in keyof UnitFacts]-?: NonNullable<UnitFacts[N]> extends string ? N : never }[keyof UnitFacts];
 
-export const factBytes = (unit: Pick<Unit, 'core'>, name: BytesFact): Uint8Array => fromBase64url(fact(unit, name));
-export const grantIdOf = (unit: Pick<Unit, 'core'>): string => fact(unit, 'grantId');
+export const factBytes = (unit: UnitRef, name: BytesFact): Uint8Array => fromBase64url(fact(unit, name));
+export const grantIdOf = (unit: UnitRef): string => fact(unit, 'grantId');
 
 /** The nonces that tie receipts to this grant: anybody who knows the grant can compute them, nobody can reuse the receipt for another. */
-export const receiptNonce = (label: 'NuSEC lock receipt' | 'NuSEC commit receipt', unit: Pick<Unit, 'core'>): Uint8Array =>
+export const receiptNonce = (label: 'NuSEC lock receipt' | 'NuSEC commit receipt', unit: UnitRef): Uint8Array =>
   sha256(concat(utf8(label), fromHex(grantIdOf(unit)))).slice(0, 16);
 
 /** R69, RULE-3: nothing of the firmware is asked for or written before the target has its certificate, issued for its own key. */
@@ -77,12 +86,14 @@ export function requireAuthenticated(unit: Unit): void {
 
 /** What both images must pass before they come near a target: named in the package (RULE-8), announced hash, floor, and signed by the key
  *  whose hash is, or will be, in OTP. Whatever the server says, these hold.
- *  @throws NusecError FIRMWARE_NOT_BOUND, ROLLBACK, IMAGE_REFUSED */
-export async function fetchImage(
-  unit: Unit,
-  offer: ImageOffer,
-  wanted: { readonly id: number; readonly keySpki: Uint8Array; readonly slotBytes: number; readonly floor: number },
-): Promise<{ readonly bytes: Uint8Array; readonly info: ImageInfo }> {
+ *  @throws UnusableAnswer FIRMWARE_NOT_BOUND, ROLLBACK, IMAGE_REFUSED */
+export const fetchImage = (unit: Unit, offer: ImageOffer, wanted: WantedImage): Promise<FetchedImage> =>
+  fromServer(() => fetchGenuine(unit, offer, wanted));
+
+type WantedImage = { readonly id: number; readonly keySpki: Uint8Array; readonly slotBytes: number; readonly floor: number };
+type FetchedImage = { readonly bytes: Uint8Array; readonly info: ImageInfo };
+
+async function fetchGenuine(unit: Unit, offer: ImageOffer, wanted: WantedImage): Promise<FetchedImage> {
   const listed = unit.payload.images.find(image => image.id === wanted.id && equalBytes(image.sha256, offer.bodySha256));
   if (!listed) throw new NusecError('FIRMWARE_NOT_BOUND', 'the image is not in the package');
   if (offer.bodyBytes !== listed.sizeBytes || offer.bodyBytes + offer.trailer.length > wanted.slotBytes) {

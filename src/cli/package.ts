@@ -35,8 +35,21 @@ Examples:
       const status = await withClient(options, client => client.request('status', {}));
       const jobs = status.jobs.map(({ jobId, remaining, sequence }) => ({ jobId: toHex(jobId), remaining, sequence }));
       const rows = jobs.map(job => [job.jobId, job.remaining, job.sequence]);
-      const unit = status.unitUid === undefined ? {} : { unitUnderWay: toHex(status.unitUid) };
-      print(options, { uid: toHex(status.uid), kekEpoch: status.kekEpoch, jobs, ...unit }, table(['job', 'units left', 'sequence'], rows));
+      const unitsUnderWay = (status.unitUids ?? []).map(toHex);
+      const units = unitsUnderWay.map(uid => `unit under way: ${uid}\n`).join('');
+      const text = `${table(['job', 'units left', 'sequence'], rows)}${units && `\n${units.trimEnd()}`}`;
+      print(options, { uid: toHex(status.uid), kekEpoch: status.kekEpoch, jobs, unitsUnderWay }, text);
+    });
+  withConfirmation(
+    withProgrammer(
+      packages.command('give-up').description('give a unit up whose chip does not come back').argument('<uid>', 'UID of the chip'),
+    ),
+  )
+    .addHelpText('after', '\nExamples:\n  $ nusec package give-up 00112233445566778899aabbccddeeff --programmer localhost:7101')
+    .action(async (uid: string, { yes, dryRun, ...options }: Options & Confirmation) => {
+      if (!(await confirmed({ yes, dryRun }, `Unit ${uid} is voided; past OTP it counts as scrap.`, uid))) return;
+      const { isScrap } = await withClient(options, client => client.request('giveUp', { uid: idOf(uid) }));
+      print(options, { uid, scrap: isScrap }, record({ unit: uid, 'counts as': isScrap ? 'scrap' : 'not built' }));
     });
   withConfirmation(
     withProgrammer(
@@ -46,7 +59,7 @@ Examples:
     .addHelpText('after', '\nExamples:\n  $ nusec package end 0f1e2d3c4b5a69788796a5b4c3d2e1f0 --programmer localhost:7101')
     .action(async (job: string, { yes, dryRun, ...options }: Options & Confirmation) => {
       if (!(await confirmed({ yes, dryRun }, `The images of job ${job} and the rest of its count are erased.`, job))) return;
-      const { erasedCount } = await withClient(options, client => client.request('zeroise', { jobId: jobIdOf(job) }));
+      const { erasedCount } = await withClient(options, client => client.request('zeroise', { jobId: idOf(job) }));
       print(options, { jobId: job, erasedCount }, record({ job, 'units given up': erasedCount }));
     });
 }
@@ -71,7 +84,7 @@ async function withClient<T>({ programmer }: Options, use: (client: ProgrammerCl
   }
 }
 
-function jobIdOf(text: string): Uint8Array {
-  if (!/^[0-9a-f]{32}$/.test(text)) throw new NusecError('BAD_REQUEST', 'a job id is 32 lower-case hex digits');
+function idOf(text: string): Uint8Array {
+  if (!/^[0-9a-f]{32}$/.test(text)) throw new NusecError('BAD_REQUEST', 'a job id or UID is 32 lower-case hex digits');
   return fromHex(text);
 }

@@ -22,8 +22,9 @@ export function registerProduce(program: Command): void {
     .addHelpText(
       'after',
       `
-Exit status 0: committed. Otherwise 1 and a stable code, such as COUNT_EXHAUSTED or UID_NOT_LISTED. After SERVER_UNREACHABLE,
-LINK_FAILED and LINK_TIMEOUT the unit is kept: the same command goes on with it.
+Exit status 0: committed. Otherwise 1 and a stable code, such as COUNT_EXHAUSTED or UID_NOT_LISTED. A server that is away or in trouble, and a job
+that is suspended, are waited for. A unit that is not finished is kept: put its chip back and run the same command, or go on with another chip;
+nusec package status lists it.
 
 Examples:
   $ nusec produce --programmer localhost:7101 --target-serial localhost:7001 --target-debug localhost:7002
@@ -62,8 +63,8 @@ function finish(outcome: string, remaining: number | undefined, json: boolean | 
 
 function explain(code: string): string {
   if (code === 'COUNT_EXHAUSTED') return 'the count is used up; more units need a new package from the OEM';
-  if (['SERVER_UNREACHABLE', 'LINK_FAILED', 'LINK_TIMEOUT'].includes(code)) return 'the unit is kept: run the command again to go on';
-  return 'the programmer has ended this unit; the steps above say where';
+  if (['LINK_FAILED', 'LINK_TIMEOUT'].includes(code)) return 'the chip does not answer; if a unit was begun, it is kept: put the chip back';
+  return 'the steps above say why; a unit that was begun and not voided is kept, and the same command goes on with it';
 }
 
 function jobIdOf(text: string): Uint8Array {

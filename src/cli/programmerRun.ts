@@ -21,10 +21,12 @@ export async function followRun(
   }
 }
 
+const marks = { done: styled('green', 'done   '), failed: styled('red', 'failed '), waiting: styled('yellow', 'waiting') } as const;
+
 function showEntry({ k, name, state, text }: ProgressEntry, json: boolean | undefined): void {
   if (json) process.stdout.write(`${JSON.stringify({ step: k, name, state, ...(text && { text }) })}\n`);
   else if (state !== 'begin') {
-    const mark = state === 'done' ? styled('green', 'done  ') : styled('red', 'failed');
+    const mark = marks[state];
     process.stdout.write(`${String(k).padStart(2)}  ${mark}  ${name}${text ? `  ${styled('dim', text)}` : ''}\n`);
   }
 }

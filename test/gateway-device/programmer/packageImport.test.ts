@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { deliverOutstanding } from '../../../gateway-device/programmer/zeroise.ts';
+import { deliverOutstanding } from '../../../gateway-device/programmer/outstanding.ts';
 import { fromHex, utf8 } from '../../../src/bytes.ts';
 import { strictestPolicy } from '../../../src/production/package.ts';
 import { carryOut } from '../../../src/services/administration/caGenerations.ts';

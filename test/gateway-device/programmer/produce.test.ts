@@ -134,7 +134,7 @@ describe('which chips', () => {
     const grey = await startTarget();
     const calls = server.proxy.calls.length;
     expect((await produce(programmer.core, grey.addresses)).code).toBe('UID_NOT_LISTED');
-    expect(server.proxy.calls.length).toBe(calls);
+    expect(server.proxy.calls.slice(calls).filter(call => call.name !== 'zeroise')).toEqual([]);
     expect((await produce(programmer.core, listed.addresses)).code).toBe('OK');
     await Promise.all([listed.stop(), grey.stop()]);
   });

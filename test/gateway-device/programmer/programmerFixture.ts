@@ -14,6 +14,7 @@ import { createHttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { createProgrammerBoard } from '../../../gateway-device/programmer/board.ts';
 import type { Core } from '../../../gateway-device/programmer/core.ts';
 import { importPackage } from '../../../gateway-device/programmer/packageImport.ts';
+import { impatient, type Patience } from '../../../gateway-device/programmer/patience.ts';
 import { produceUnit } from '../../../gateway-device/programmer/produce.ts';
 import type { TargetAddresses } from '../../../gateway-device/programmer/target.ts';
 import { zeroiseJob } from '../../../gateway-device/programmer/zeroise.ts';
@@ -121,14 +122,15 @@ export async function produce(
   core: Core,
   addresses: TargetAddresses,
   onStep: (k: number, state: string) => void = () => undefined,
+  patience: Patience = impatient,
 ): Promise<Outcome> {
   const steps: string[] = [];
   const report = (k: number, _: string, state: string, text = ''): void => {
-    steps.push(`${k} ${state}${text && state === 'failed' ? ` ${text}` : ''}`);
+    steps.push(`${k} ${state}${text && (state === 'failed' || state === 'waiting') ? ` ${text}` : ''}`);
     onStep(k, state);
   };
   try {
-    const { remaining } = await produceUnit(core, addresses, report);
+    const { remaining } = await produceUnit(core, addresses, { report, patience });
     return { code: 'OK', steps, remaining };
   } catch (error) {
     if (!(error instanceof NusecError)) throw error;

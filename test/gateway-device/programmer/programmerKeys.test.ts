@@ -112,6 +112,13 @@ describe('the memory of the programmer', () => {
     expect(() => openNvm(path)).toThrow(expect.objectContaining({ code: 'STORE_DAMAGED' }));
   });
 
+  it('of an earlier firmware, with one unit, is read as it was meant', () => {
+    const path = join(newFolder(), 'programmer.json');
+    const unit = { runId: 4, jobId: 'j', uid: 'ab', done: 9, begun: 10, failures: 0, facts: {} };
+    writeFileSync(path, JSON.stringify({ version: 1, nextRunId: 5, jobs: {}, unit }));
+    expect(openNvm(path).state()).toEqual({ version: 1, nextRunId: 5, jobs: {}, units: { ab: unit } });
+  });
+
   it('counts as the server does: never more than the count, scrap from the allowance first (I1, RULE-4)', () => {
     const counts = fc.record({
       count: fc.nat(100),

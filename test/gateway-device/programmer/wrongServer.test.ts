@@ -70,14 +70,18 @@ const granting = (changes: Partial<Grant>, signer?: Signer) => (call: Call) =>
   call.name === 'units' ? { instead: changedJson(() => grantFor(call, changes, signer)) } : undefined;
 
 describe('a server that is wrong', () => {
-  it('offers an application that is not in the package: refused (RULE-8)', async () => {
+  it('offers an application that is not in the package: refused, and the chip is not to blame (RULE-8)', async () => {
     covers('RULE-8');
     const { jobId } = await job();
+    const target = await startTarget();
     const other = { bodySha256: toHex(new Uint8Array(32).fill(9)) };
-    expect(await produceWith(failing('application', { instead: changedJson(offer => ({ ...offer, ...other })) }))).toBe(
-      'FIRMWARE_NOT_BOUND',
-    );
-    expect(await lastUnit(jobId)).toMatchObject({ outcome: 'voided', scrap: true });
+    server.proxy.fail(failing('application', { instead: changedJson(offer => ({ ...offer, ...other })) }));
+    expect((await produce(programmer.core, target.addresses)).code).toBe('FIRMWARE_NOT_BOUND');
+    expect(await lastUnit(jobId)).toMatchObject({ outcome: 'open' });
+    expect(target.chip.flash.read(target.chip.layout.primary.offset, 64)).toEqual(new Uint8Array(64).fill(0xff));
+    server.proxy.heal();
+    expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
+    await target.stop();
   });
 
   it('gives a grant for something else, or not signed by the package key: refused (RULE-5, I12)', async () => {
@@ -98,15 +102,18 @@ describe('a server that is wrong', () => {
     expect(programmer.core.nvm.state().jobs[jobId]).toMatchObject({ count: 10, committed: 0, scrapped: 0, open: 0 });
   });
 
-  it('holds a grant for expired: the unit is void (I12)', async () => {
+  it('says that the grant has expired: it is renewed, and the unit goes on (I12)', async () => {
     covers('I12');
     const { jobId } = await job();
+    let isLate = false;
     const late = ({ name }: Call) => {
-      if (name === 'locked') server.plant.moveClock(16 * 60_000);
+      if (name === 'locked' && !isLate) server.plant.moveClock(16 * 60_000);
+      isLate ||= name === 'locked';
       return undefined;
     };
-    expect(await produceWith(late)).toBe('GRANT_EXPIRED');
-    expect(await lastUnit(jobId)).toMatchObject({ outcome: 'voided', scrap: true, hasApplication: false });
+    expect(await produceWith(late)).toBe('OK');
+    expect(server.proxy.calls.filter(({ name }) => name === 'renew')).toHaveLength(1);
+    expect(await lastUnit(jobId)).toMatchObject({ outcome: 'committed' });
   });
 
   it('shows an older trust bundle: the newer one stays (silence 11)', async () => {
@@ -132,7 +139,7 @@ describe('a server that is wrong', () => {
       return name === 'application' ? { instead: changedJson(() => server.signedApplication(jobId, uid, objId)) } : undefined;
     };
     expect(await produceWith(offered)).toBe('ROLLBACK');
-    expect(await lastUnit(jobId)).toMatchObject({ outcome: 'voided', scrap: true });
+    expect(await lastUnit(jobId)).toMatchObject({ outcome: 'open' });
   });
 });
 
