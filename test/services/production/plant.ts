@@ -9,6 +9,7 @@ import { productionResource } from '../../../src/api/production.ts';
 import { programmerSelfResource } from '../../../src/api/programmerSelf.ts';
 import { programmersResource } from '../../../src/api/programmers.ts';
 import { releasesResource } from '../../../src/api/releases.ts';
+import { repairsResource } from '../../../src/api/repairs.ts';
 import { systemResource } from '../../../src/api/system.ts';
 import { readSettings } from '../../../src/config.ts';
 import type { Role } from '../../../src/domain/roles.ts';
@@ -71,6 +72,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
     programmerSelfResource,
     jobsResource,
     productionResource,
+    repairsResource,
   ]);
 
   /** @param who a person's name, or a machine's certificate (DER) */
