@@ -139,7 +139,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
   );
   api.openapi(firmware, async c => {
     const upload = new Uint8Array(await c.req.arrayBuffer());
-    const image = await signProgrammerFirmware(ctx, c.req.valid('param').uid, c.req.valid('query').version, upload);
+    const image = await signProgrammerFirmware(ctx, c.req.valid('param').uid, c.req.valid('query').version, upload, actor(c));
     return c.body(new Uint8Array(image), 200, { 'Content-Type': 'application/octet-stream' });
   });
   api.openapi(route('locked', 'Records the proven lock', locked), async c => {

@@ -26,6 +26,7 @@ export type ProgrammerEvent =
       readonly type: 'ProgrammerBootKeyBurned';
       readonly data: { readonly keyId: string; readonly rootCaSha256: string; readonly icaSha256: string };
     }
+  | { readonly type: 'ProgrammerFirmwareSigned'; readonly data: { readonly version: string; readonly imageHash: string } }
   | { readonly type: 'ProgrammerFirmwareInstalled'; readonly data: { readonly version: string; readonly imageHash: string } }
   | { readonly type: 'ProgrammerLocked'; readonly data: { readonly receiptSha256?: string } }
   | { readonly type: 'KekAgreed'; readonly data: { readonly epoch: number; readonly keyId: string } }
@@ -45,6 +46,7 @@ export type ProgrammerCommand =
   | ({ readonly type: 'RenewProgrammerCertificate' } & ProgrammerCertificate)
   | { readonly type: 'AssignProgrammerBootKey'; readonly keyId: string; readonly publicKey: string }
   | { readonly type: 'BurnProgrammerBootKey'; readonly keyId: string; readonly rootCaSha256: string; readonly icaSha256: string }
+  | { readonly type: 'SignProgrammerFirmware'; readonly version: string; readonly imageHash: string }
   | { readonly type: 'InstallProgrammerFirmware'; readonly version: string; readonly imageHash: string }
   | { readonly type: 'LockProgrammer'; readonly receiptSha256?: string }
   | { readonly type: 'AgreeKek'; readonly epoch: number; readonly keyId: string }
@@ -98,6 +100,8 @@ export type RegisteredProgrammer = {
   readonly certificates: readonly ProgrammerCertificate[];
   readonly bootKey?: { readonly keyId: string; readonly publicKey: string; readonly burned: boolean };
   readonly firmware?: { readonly version: string; readonly imageHash: string };
+  /** Signed for this programmer; the newest last. */
+  readonly signedFirmware: readonly { readonly version: string; readonly imageHash: string }[];
   /** The newest AES_NuLink3: its epoch and where the keystore has it. */
   readonly kek?: { readonly epoch: number; readonly keyId: string };
   readonly shippedTo?: string;
@@ -112,6 +116,9 @@ export const programmerStream = (uid: string): string => `programmer-${uid}`;
 export function requireActiveProgrammer(state: ProgrammerState): asserts state is RegisteredProgrammer & { readonly status: 'ACTIVE' } {
   requireStatus(state, ['ACTIVE'], 'this request', 'PROGRAMMER_NOT_ACTIVE');
 }
+
+/** Images that were signed for one programmer in its life. */
+const maxSignedImages = 1000;
 
 const outOfUse: readonly string[] = ['SUSPENDED', 'STOLEN', 'REVOKED', 'RETURNED', 'RETIRED'];
 
@@ -136,6 +143,8 @@ function decide(command: ProgrammerCommand, state: ProgrammerState): readonly Pr
       return assignBootKey(command, state);
     case 'BurnProgrammerBootKey':
       return burnBootKey(command, state);
+    case 'SignProgrammerFirmware':
+      return signFirmware(command, state);
     case 'InstallProgrammerFirmware':
       return installFirmware(command, state);
     case 'LockProgrammer':
@@ -226,6 +235,16 @@ function burnBootKey(command: Of<ProgrammerCommand, 'BurnProgrammerBootKey'>, st
   return [{ type: 'ProgrammerBootKeyBurned', data: { keyId, rootCaSha256, icaSha256 } }];
 }
 
+function signFirmware(
+  { version, imageHash }: Of<ProgrammerCommand, 'SignProgrammerFirmware'>,
+  state: RegisteredProgrammer,
+): readonly ProgrammerEvent[] {
+  if (state.signedFirmware.some(known => known.imageHash === imageHash)) return [];
+  if (state.status !== 'RETURNED') requireUsableProgrammer(state);
+  if (state.signedFirmware.length >= maxSignedImages) refuse('RATE_LIMITED', `at most ${maxSignedImages} images for one programmer`);
+  return [{ type: 'ProgrammerFirmwareSigned', data: { version, imageHash } }];
+}
+
 function installFirmware(
   command: Of<ProgrammerCommand, 'InstallProgrammerFirmware'>,
   state: RegisteredProgrammer,
@@ -268,7 +287,7 @@ function reportStolen(
 
 function evolve(state: ProgrammerState, event: ProgrammerEvent): ProgrammerState {
   if (event.type === 'ProgrammerRegistered') {
-    return { status: 'BLANK', uid: event.data.uid, model: event.data.model, certificates: [] };
+    return { status: 'BLANK', uid: event.data.uid, model: event.data.model, certificates: [], signedFirmware: [] };
   }
   if (state.status === 'NONE') return state;
   return withFacts({ ...state, status: statusAfter(programmerWalk, state.status, event.type) }, event);
@@ -285,6 +304,8 @@ function withFacts(state: RegisteredProgrammer, event: ProgrammerEvent): Registe
       return { ...state, bootKey: { ...event.data, burned: false } };
     case 'ProgrammerBootKeyBurned':
       return state.bootKey === undefined ? state : { ...state, bootKey: { ...state.bootKey, burned: true } };
+    case 'ProgrammerFirmwareSigned':
+      return { ...state, signedFirmware: [...state.signedFirmware, event.data] };
     case 'ProgrammerFirmwareInstalled':
       return { ...state, firmware: event.data };
     case 'KekAgreed':

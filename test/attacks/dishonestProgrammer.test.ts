@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fromHex } from '../../src/bytes.ts';
+import { fromHex, toBase64url } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { maxRefusalsPerWindow } from '../../src/domain/allotment.ts';
-import { csrOf, newUid } from '../services/parties.ts';
+import { csrOf, newParty, newUid, programmerImage, receiptOf } from '../services/parties.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from '../services/production/factory.ts';
 import { openPlant, type Plant } from '../services/production/plant.ts';
+import { covers } from '../support/covers.ts';
 
 /** A programmer that is stolen or bent, still active and with a share of a job: what it can do to devices, units and jobs of others. */
 
@@ -123,5 +125,39 @@ describe('one key in two requests', () => {
     expect(await bent.code('units', await bent.reserveRequest(newUid()))).toBe('LEDGER_GAP');
     const path = `/v1/jobs/${bent.jobId}/allotments/${bent.uid}/thaw`;
     expect(await plant.code('pia', 'POST', path, { reason: 'please' })).toBe('STATE');
+  });
+});
+
+describe('what a programmer claims', () => {
+  it('does not make a chip untouched that got bootloader and boot key: it is scrap (T1)', async () => {
+    covers('T1');
+    const bent = await started('meter', 1);
+    const chip = new Chip();
+    await bent.build(chip, 'bootloader-installed');
+    expect(await bent.voidUnit(chip, false)).toMatchObject({ remaining: 0 });
+    expect(await shareOf(bent)).toMatchObject({ voided: 1, scrapped: 1 });
+    expect((await streamOf(chip.party.uid)).slice(-2)).toContain('DeviceScrapped');
+    expect(await claim(bent, newUid())).toBe('COUNT_EXHAUSTED');
+  });
+
+  it('does not lock it with content that the server knows but never signed for it as firmware (T29)', async () => {
+    covers('T29');
+    const party = newParty();
+    const { uid } = party;
+    await plant.ask('olga', 'POST', '/v1/programmers', { uid, name: 'NuLink3' });
+    await plant.ask('olga', 'POST', `/v1/programmers/${uid}/csr`, { csr: csrOf(party) });
+    await plant.ask('olga', 'POST', `/v1/programmers/${uid}/boot-key`);
+    const lock = async (sha: Uint8Array, major: number) => {
+      const nonce = new Uint8Array(16);
+      const image = { image: 2, version: { major, minor: 0, revision: 0, build: 0 }, sha256: sha, securityCounter: 0 };
+      const receipt = await receiptOf(party, nonce, { stage: 'programmer', images: [image] });
+      return plant.code('olga', 'POST', `/v1/programmers/${uid}/locked`, { receipt, nonce: toBase64url(nonce) });
+    };
+    const bundle = (await plant.call('olga', 'GET', '/v1/trust-bundle')).bytes;
+    expect(await lock(sha256(bundle), 99)).toBe('RECEIPT_REFUSED');
+    const signed = await plant.call('olga', 'POST', `/v1/programmers/${uid}/firmware?version=1.0.0`, new Uint8Array(2000).fill(7));
+    const { sha256: measured } = programmerImage(signed.bytes);
+    expect(await lock(measured, 99)).toBe('RECEIPT_REFUSED');
+    expect(await lock(measured, 1)).toBe(200);
   });
 });

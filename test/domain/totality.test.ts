@@ -148,6 +148,7 @@ const programmerEvents: Named<ProgrammerEvent> = {
   ProgrammerCertificateRenewed: true,
   ProgrammerBootKeyAssigned: true,
   ProgrammerBootKeyBurned: true,
+  ProgrammerFirmwareSigned: true,
   ProgrammerFirmwareInstalled: true,
   ProgrammerLocked: true,
   KekAgreed: true,

@@ -58,16 +58,27 @@ export async function programmerBootKey(ctx: Context, uid: string, by: string): 
 
 /** Signs firmware for one programmer with its own boot key (R22–R25). The body is kept: the lock receipt must show this very image.
  *  @returns MCUboot image @throws NusecError STATE (no boot key yet), PROGRAMMER_NOT_ACTIVE (suspended, stolen, given up), IMAGE_REFUSED, BAD_REQUEST */
-export async function signProgrammerFirmware(ctx: Context, uid: string, version: string, upload: Uint8Array): Promise<Uint8Array> {
+export async function signProgrammerFirmware(
+  ctx: Context,
+  uid: string,
+  version: string,
+  upload: Uint8Array,
+  by = 'system:programmers',
+): Promise<Uint8Array> {
   const state = await programmerOf(ctx, uid);
   if (state.status !== 'RETURNED') requireUsableProgrammer(state);
   const { bootKey } = state;
   if (bootKey === undefined) throw new NusecError('STATE', 'the programmer has no boot key yet');
   const counter = isMcubootImage(upload) ? {} : { securityCounter: 0 };
-  const { body, digestHex } = prepareRelease(upload, { version: parseVersion(version), ...counter, ...(await programmerProduct(ctx)) });
+  const { body, digestHex, info } = prepareRelease(upload, {
+    version: parseVersion(version),
+    ...counter,
+    ...(await programmerProduct(ctx)),
+  });
   await ctx.blobs.put(body);
   const signature = await ctx.bootKeys.sign(bootKey.keyId, body);
   const publicKey = fromBase64url(bootKey.publicKey);
+  await change(ctx, uid, { type: 'SignProgrammerFirmware', version: info.versionText, imageHash: digestHex }, by);
   return attachTrailer(body, deviceTrailer({ imageHash: fromHex(digestHex), publicKey, keyForm: 'whole', signature }));
 }
 
@@ -77,7 +88,7 @@ export async function recordProgrammerLock(ctx: Context, uid: string, proof: { r
   const state = await programmerOf(ctx, uid);
   if (state.bootKey === undefined) throw new NusecError('STATE', 'the programmer has no boot key yet');
   const receipt = await verifyReceipt(proof.receipt, { publicKey: authKeyOf(state), uid: fromHex(uid), nonce: proof.nonce });
-  const firmware = await provenFirmware(ctx, receipt);
+  const firmware = provenFirmware(state, receipt);
   const receiptSha256 = await ctx.blobs.put(proof.receipt);
   const certificate = state.certificates.at(-1);
   if (certificate === undefined) throw new NusecError('STATE', 'the programmer has no certificate yet');
@@ -88,19 +99,17 @@ export async function recordProgrammerLock(ctx: Context, uid: string, proof: { r
   return change(ctx, uid, { type: 'LockProgrammer', receiptSha256 }, by);
 }
 
-async function provenFirmware(ctx: Context, receipt: Receipt): Promise<{ version: string; imageHash: string }> {
+/** The very image that was signed for this programmer, in its version: other content that the server knows proves nothing. */
+function provenFirmware(state: RegisteredProgrammer, receipt: Receipt): { version: string; imageHash: string } {
   const bootKeyBits = (1 << otpMap.bootKeyX.slot) | (1 << otpMap.bootKeyY.slot);
   if (!provesLock(receipt)) throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the lock');
   if ((receipt.otpMask & bootKeyBits) !== bootKeyBits) throw new NusecError('RECEIPT_REFUSED', 'the boot key is not burned');
-  for (const image of receipt.images) {
-    const imageHash = toHex(image.sha256);
-    const isOurs = await ctx.blobs.size(imageHash).then(
-      () => true,
-      () => false,
-    );
-    if (isOurs) return { version: formatVersion(image.version), imageHash };
-  }
-  throw new NusecError('RECEIPT_REFUSED', 'the receipt shows no firmware that was signed here');
+  const shown = receipt.images.map(image => ({ version: formatVersion(image.version), imageHash: toHex(image.sha256) }));
+  const signed = state.signedFirmware.find(known =>
+    shown.some(({ version, imageHash }) => imageHash === known.imageHash && version === known.version),
+  );
+  if (signed === undefined) throw new NusecError('RECEIPT_REFUSED', 'the receipt shows no firmware that was signed for this programmer');
+  return signed;
 }
 
 /** The AUTH key it was certified with. @returns SubjectPublicKeyInfo @throws NusecError STATE */

@@ -128,8 +128,9 @@ async function recordBurned(ctx: Context, unit: UnitInWork, receipt: Receipt, sl
 /** @throws NusecError RECEIPT_REFUSED */
 export function requireLocked(receipt: Receipt): void {
   if (!provesLock(receipt)) throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove that the debug port is locked');
-  const bootKeyBits = (1 << otpMap.bootKeyX.slot) | (1 << otpMap.bootKeyY.slot);
-  if ((receipt.otpMask & bootKeyBits) !== bootKeyBits) throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the boot key');
+  const burned = [otpMap.bootKeyX, otpMap.bootKeyY, otpMap.rootCaHash, otpMap.icaHash].reduce((mask, { slot }) => mask | (1 << slot), 0);
+  if ((receipt.otpMask & burned) !== burned)
+    throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove that boot key and trust anchors are burned');
 }
 
 /** A receipt of this device: signed by the certified key, for this registration, with this nonce.

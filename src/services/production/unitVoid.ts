@@ -22,8 +22,7 @@ export type VoidReason = {
 export async function voidUnit(ctx: Context, state: OpenedAllotment, grantId: string, why: VoidReason, by: string): Promise<void> {
   const uid = getEntry(state.open, grantId)?.uid ?? (await uidOfGrant(ctx, grantId));
   const unit = uid === undefined ? undefined : ownDevice(await stateOf(ctx, device, deviceStream(uid)), grantId);
-  const told = why.otpTouched === 'unknown' ? await hasBootloader(ctx, grantId) : why.otpTouched;
-  const otpTouched = told || hasBurned(unit);
+  const otpTouched = why.otpTouched === true || (await hasBootloader(ctx, grantId)) || hasBurned(unit);
   const stream = allotmentStream(state.jobId, state.programmer);
   await execute(ctx, allotment, stream, { type: 'VoidUnit', grantId, reason: why.reason, otpTouched }, by);
   if (unit !== undefined) await execute(ctx, device, deviceStream(unit.uid), { type: 'FailUnit', reason: why.reason, otpTouched, by }, by);
@@ -37,7 +36,7 @@ async function uidOfGrant(ctx: Context, grantId: string): Promise<string | undef
   return state.status === 'NONE' ? undefined : state.uid;
 }
 
-/** With the bootloader's answer came the key to burn: whether it was, nobody knows. */
+/** With the bootloader's answer came the key to burn. Whether it was burned only the chip could prove; the word of the programmer is none (T1). */
 async function hasBootloader(ctx: Context, grantId: string): Promise<boolean> {
   const signed = await stateOf(ctx, grant, grantStream(grantId));
   return signed.status === 'SIGNED' && signed.trailers.bl2 !== undefined;
