@@ -80,6 +80,14 @@ describe('opening a token (T16)', () => {
     await expect.poll(() => tokenProcesses()).toEqual([]);
   });
 
+  it('is killed at the end when it hangs in its library and does not notice', async () => {
+    const keystore = await openToken(token);
+    const [child = 0] = tokenProcesses();
+    process.kill(child, 'SIGSTOP');
+    await keystore.close();
+    expect(tokenProcesses()).toEqual([]);
+  });
+
   it('does not outlive a server that is killed, and leaves no lock behind', async () => {
     const server = spawn(process.execPath, [holdToken, softHsm, label, token.pinFile, join(token.folder, 'token')]);
     await new Promise(resolve => server.stdout.once('data', resolve));

