@@ -9,13 +9,13 @@ import { blockCount, blockHashBytes, type OtaJob, type SignedJob } from './otaJo
  *  The block key is HKDF-SHA-256(secret exported from the SPDM session, salt = SHA-256 of the signed job, info "NuSEC OTA blocks v1").
  *  The signed job names the hash of every block, so one key only ever meets one plaintext per block index: a repeated nonce repeats the
  *  same ciphertext and tells nothing. Another job, or the same job signed anew with other content, has another key.
- *  nonce[12] = SHA-256(jobId)[0..8) ‖ block index u32 BE; AAD = "NuSEC-OTA-1" ‖ jobId ‖ index u32 BE ‖ block count u32 BE. */
+ *  nonce[12] = SHA-256(otaJobId)[0..8) ‖ block index u32 BE; AAD = "NuSEC-OTA-1" ‖ otaJobId ‖ index u32 BE ‖ block count u32 BE. */
 
 const info = utf8('NuSEC OTA blocks v1');
 const aadPrefix = utf8('NuSEC-OTA-1');
 export const blockTagBytes = 16;
 const minSecretBytes = 32;
-/** How the session secret comes out of SPDM: `deriveExporterKey(exporter, blockSecretLabel, jobId, blockSecretBytes)`. */
+/** How the session secret comes out of SPDM: `deriveExporterKey(exporter, blockSecretLabel, otaJobId, blockSecretBytes)`. */
 export const blockSecretLabel = 'NuSEC OTA';
 export const blockSecretBytes = 32;
 
@@ -29,7 +29,7 @@ export type BlockChannel = {
 export function openBlockChannel(sessionSecret: Uint8Array, { job, jobDigest }: SignedJob): BlockChannel {
   if (sessionSecret.length < minSecretBytes) throw new NusecError('KEY_REFUSED', 'the session secret has at least 32 bytes');
   const key = new Uint8Array(hkdfSync('sha256', sessionSecret, jobDigest, info, 32));
-  return { job, key, noncePrefix: sha256(job.jobId).subarray(0, 8) };
+  return { job, key, noncePrefix: sha256(job.otaJobId).subarray(0, 8) };
 }
 
 /** @param plaintext  the block as the job names it @returns ciphertext ‖ tag[16] @throws NusecError IMAGE_REFUSED for any other bytes */
@@ -97,7 +97,7 @@ const isIndex = (job: OtaJob, index: number): boolean => Number.isInteger(index)
 
 const nonce = (channel: BlockChannel, index: number): Uint8Array => concat(channel.noncePrefix, u32(index));
 
-const aad = (job: OtaJob, index: number): Uint8Array => concat(aadPrefix, job.jobId, u32(index), u32(blockCount(job)));
+const aad = (job: OtaJob, index: number): Uint8Array => concat(aadPrefix, job.otaJobId, u32(index), u32(blockCount(job)));
 
 function u32(value: number): Uint8Array {
   const out = new Uint8Array(4);

@@ -21,7 +21,7 @@ const dependency = record({ imageId: field(1, uint(0xff)), minVersion: field(2, 
 
 const jobFields = record({
   format: field(1, literal(1)),
-  jobId: field(2, id16),
+  otaJobId: field(2, id16),
   uid: field(3, uid),
   /** MCUboot image hash: what the device must measure in the end. */
   imageHash: field(4, hash32),
@@ -72,7 +72,7 @@ export type JobTarget = {
   readonly securityCounter: number;
   readonly slotBytes: number;
   /** The newest job taken so far; the same one may be resumed. */
-  readonly lastJob?: { readonly sequence: number; readonly jobId: Uint8Array };
+  readonly lastJob?: { readonly sequence: number; readonly otaJobId: Uint8Array };
   /** Seconds since 1970; absent on a device without a clock. */
   readonly now?: number;
 };
@@ -89,5 +89,5 @@ export function judgeJob(job: OtaJob, target: JobTarget): JobRefusal | undefined
 
 function isReplay(job: OtaJob, last: JobTarget['lastJob']): boolean {
   if (!last || job.sequence > last.sequence) return false;
-  return job.sequence < last.sequence || !equalBytes(job.jobId, last.jobId);
+  return job.sequence < last.sequence || !equalBytes(job.otaJobId, last.otaJobId);
 }

@@ -37,7 +37,7 @@ async function prepare() {
   const delivery = { body: encryptBody(encrypted, cek), trailer };
   const job: OtaJob = {
     format: 1,
-    jobId: sha256('job').subarray(0, 16),
+    otaJobId: sha256('job').subarray(0, 16),
     uid,
     imageHash: encrypted.imageHash,
     imageBytes: delivery.body.length + trailer.length,

@@ -39,7 +39,7 @@ const sixteen = (fill: number) => new Uint8Array(16).fill(fill);
 
 const job: OtaJob = {
   format: 1,
-  jobId: sixteen(1),
+  otaJobId: sixteen(1),
   uid: sixteen(2),
   imageHash: new Uint8Array(32).fill(3),
   imageBytes: 5211,
@@ -108,9 +108,9 @@ describe('what the device thinks of a job', () => {
     ['refuses another vendor (T13)', { vendorUuid: sixteen(9) }, 'other-product'],
     ['refuses another class (T13)', { classUuid: sixteen(9) }, 'other-product'],
     ['refuses an expired one', { now: 2_000_000_000 }, 'expired'],
-    ['refuses an older one than the last', { lastJob: { sequence: 13, jobId: sixteen(1) } }, 'replayed'],
-    ['refuses another one with the number of the last', { lastJob: { sequence: 12, jobId: sixteen(8) } }, 'replayed'],
-    ['resumes the last one', { lastJob: { sequence: 12, jobId: sixteen(1) } }, undefined],
+    ['refuses an older one than the last', { lastJob: { sequence: 13, otaJobId: sixteen(1) } }, 'replayed'],
+    ['refuses another one with the number of the last', { lastJob: { sequence: 12, otaJobId: sixteen(8) } }, 'replayed'],
+    ['resumes the last one', { lastJob: { sequence: 12, otaJobId: sixteen(1) } }, undefined],
     ['refuses a lower counter (T12, I9)', { securityCounter: 7 }, 'rollback'],
     ['refuses more than its slot holds', { slotBytes: 5210 }, 'too-large'],
   ])('%s', (_, change, refusal) => {

@@ -45,9 +45,9 @@ export function createInstaller(context: StageContext, wires: Wires, options: In
   let installing: Promise<void> = Promise.resolve();
   let turn: Promise<void> = Promise.resolve();
 
-  const report = async (job: Pick<OtaJob, 'jobId' | 'version'>, status: Status, reason?: string): Promise<void> => {
+  const report = async (job: Pick<OtaJob, 'otaJobId' | 'version'>, status: Status, reason?: string): Promise<void> => {
     const message = { cid: randomInt(2 ** 32), status, version: formatVersion(job.version), ...(reason && { reason }) };
-    await client.publish(`job/${toHex(job.jobId)}`, encodeAs(jobStatusMessage, message)).catch(() => undefined);
+    await client.publish(`job/${toHex(job.otaJobId)}`, encodeAs(jobStatusMessage, message)).catch(() => undefined);
   };
   const refuse = async (job: OtaJob, status: 'failed' | 'refused', code: string): Promise<void> => {
     tell({ event: 'refused', what: 'job', code, version: formatVersion(job.version) });
@@ -93,7 +93,7 @@ export function createInstaller(context: StageContext, wires: Wires, options: In
   /** A job that ended badly here is not tried again; a new one may name the same image. */
   const hasFailed = (job: OtaJob): boolean => {
     const state = loadState(chip);
-    return state?.phase === 'failed' && equalBytes(state.jobId, job.jobId);
+    return state?.phase === 'failed' && equalBytes(state.otaJobId, job.otaJobId);
   };
 
   const finish = async ({ job }: SignedJob): Promise<void> => {

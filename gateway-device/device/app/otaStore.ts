@@ -13,7 +13,7 @@ const jobName = 'otaJob';
 const stateName = 'otaState';
 
 const state = record({
-  jobId: field(1, id16),
+  otaJobId: field(1, id16),
   /** Of the newest job that was taken: an older one is refused, also after this one is done. */
   sequence: field(2, uint()),
   phase: field(3, oneOf({ downloading: 1, written: 2, done: 3, failed: 4 })),
@@ -27,8 +27,8 @@ export function loadState(chip: Chip): OtaState | undefined {
 
 export const loadJob = (chip: Chip): Uint8Array | undefined => chip.data.get(jobName);
 
-export function saveState(chip: Chip, job: Pick<OtaJob, 'jobId' | 'sequence'>, phase: OtaState['phase']): void {
-  chip.data.put(stateName, encodeAs(state, { jobId: job.jobId, sequence: job.sequence, phase }));
+export function saveState(chip: Chip, job: Pick<OtaJob, 'otaJobId' | 'sequence'>, phase: OtaState['phase']): void {
+  chip.data.put(stateName, encodeAs(state, { otaJobId: job.otaJobId, sequence: job.sequence, phase }));
   if (phase === 'done' || phase === 'failed') chip.data.remove(jobName);
   chip.sync();
 }

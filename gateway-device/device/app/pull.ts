@@ -39,7 +39,7 @@ export async function pullBlocks({ client, spdm }: Wires, { signed, have, write,
   let plan = newBlockPlan(blockCount(job), have);
   let wake = (): void => undefined;
   const take = ({ otaJobId, index, sealed }: CodecType<typeof otaBlock>): void => {
-    if (!equalBytes(otaJobId, job.jobId) || hasBlock(plan, index)) return;
+    if (!equalBytes(otaJobId, job.otaJobId) || hasBlock(plan, index)) return;
     const block = openWithAny(spdm, signed, index, sealed);
     if (block) write(index, block);
     plan = block ? blockArrived(plan, index) : blockRefused(plan, index);
@@ -72,7 +72,7 @@ export async function pullBlocks({ client, spdm }: Wires, { signed, have, write,
 async function ask(client: Wires['client'], { job }: SignedJob, runs: readonly { first: number; count: number }[]): Promise<void> {
   for (const { first, count } of runs) {
     const payload = encodeAs(otaQuestion, { cid: randomInt(2 ** 32), first, count, blockBytes: job.blockBytes });
-    await client.publish(`ota/${toHex(job.jobId)}`, payload, { qos: 0 }).catch(() => undefined);
+    await client.publish(`ota/${toHex(job.otaJobId)}`, payload, { qos: 0 }).catch(() => undefined);
   }
 }
 
@@ -86,7 +86,7 @@ function openWithAny(spdm: SpdmChannel, signed: SignedJob, index: number, sealed
 }
 
 function channelFor(secret: Parameters<typeof deriveExporterKey>[0], signed: SignedJob): BlockChannel {
-  return openBlockChannel(deriveExporterKey(secret, blockSecretLabel, signed.job.jobId, blockSecretBytes), signed);
+  return openBlockChannel(deriveExporterKey(secret, blockSecretLabel, signed.job.otaJobId, blockSecretBytes), signed);
 }
 
 function readReply(payload: Uint8Array): CodecType<typeof otaBlock> | undefined {

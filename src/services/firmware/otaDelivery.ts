@@ -88,7 +88,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     const prepared = await parts.images.prepare(state, offer);
     await parts.queue.run(uid, async () => {
       const session = await openSession(parts, state);
-      const secret = deriveExporterKey(session.exporterSecret(), blockSecretLabel, prepared.job.jobId, blockSecretBytes);
+      const secret = deriveExporterKey(session.exporterSecret(), blockSecretLabel, prepared.job.otaJobId, blockSecretBytes);
       const stands = (await deliverableOffer(ctx, await livingDevice(ctx, uid)))?.offerId === offer.offerId;
       if (stands) open.set(uid, { prepared, blocks: openBlockChannel(secret, prepared), offer });
       await channel.offerJob(uid, stands ? prepared.signed : null, cid());

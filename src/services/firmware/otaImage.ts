@@ -60,7 +60,7 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
       const { sequence, expires } = await offerFacts(ctx, state.uid, offer.offerId);
       const job: OtaJob = {
         format: 1,
-        jobId: fromHex(offer.offerId),
+        otaJobId: fromHex(offer.offerId),
         uid: fromHex(state.uid),
         imageHash: fromHex(known.imageHash),
         imageBytes: delivery.body.length + delivery.trailer.length,

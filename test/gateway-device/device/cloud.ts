@@ -73,10 +73,10 @@ export async function startCloud(oem: Oem) {
     const { delivered, secret } = state;
     if (!delivered || !secret) return;
     const signedJob: SignedJob = { job: delivered.job, jobDigest: jobDigestOf(delivered.signed) };
-    const channel = openBlockChannel(deriveExporterKey(secret, blockSecretLabel, delivered.job.jobId, blockSecretBytes), signedJob);
+    const channel = openBlockChannel(deriveExporterKey(secret, blockSecretLabel, delivered.job.otaJobId, blockSecretBytes), signedJob);
     for (let index = request.first; index < request.first + request.count; index += 1) {
       const sealed = sealBlock(channel, index, readBlock(delivered.image, index, delivered.job.blockBytes));
-      const reply = encodeAs(otaBlock, { cid: request.cid, otaJobId: delivered.job.jobId, index, sealed });
+      const reply = encodeAs(otaBlock, { cid: request.cid, otaJobId: delivered.job.otaJobId, index, sealed });
       for (const payload of state.tamper(reply, index)) {
         heard.payloads.push(payload);
         await broker.publish(toHex(uid), 'ota', payload, 0);
@@ -186,7 +186,7 @@ export function jobFor(image: Image, changes: Partial<OtaJob> = {}): OtaJob {
   const blockBytes = changes.blockBytes ?? 1024;
   return {
     format: 1,
-    jobId: random(16),
+    otaJobId: random(16),
     uid,
     imageHash: image.imageHash,
     imageBytes: image.bytes.length,

@@ -254,7 +254,7 @@ describe('an update over MQTT', () => {
     cloud.state.tamper = reply => [reply];
     cloud.heard.blockRequests.length = 0;
     await cloud.openSession();
-    await cloud.offer(big(), { blockBytes: 4096, jobId: job.jobId, sequence: job.sequence });
+    await cloud.offer(big(), { blockBytes: 4096, otaJobId: job.otaJobId, sequence: job.sequence });
     await until(() => named(events, 'installed').length === 1);
     expect(Math.min(...cloud.heard.blockRequests.map(({ first }) => first))).toBe(half);
     expect(statuses().filter(status => status === 'downloading')).toHaveLength(2);

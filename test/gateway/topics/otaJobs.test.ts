@@ -71,11 +71,11 @@ it('comes in blocks at QoS 0 that only the session opens (R94, RULE-13, T21)', a
   for (let first = 0; first < blockCount(job); first += 8) {
     const count = Math.min(8, blockCount(job) - first);
     const question = encodeAs(otaQuestion, { cid: first, first, count, blockBytes: job.blockBytes });
-    await device.client.publish(`ota/${toHex(job.jobId)}`, question, { qos: 0 });
+    await device.client.publish(`ota/${toHex(job.otaJobId)}`, question, { qos: 0 });
   }
   await eventually(() => blocks.size === blockCount(job));
   stop();
-  const channel = openBlockChannel(deriveExporterKey(device.exporter(), blockSecretLabel, job.jobId, blockSecretBytes), signed);
+  const channel = openBlockChannel(deriveExporterKey(device.exporter(), blockSecretLabel, job.otaJobId, blockSecretBytes), signed);
   const image = concat(...[...blocks].sort(([a], [b]) => a - b).map(([index, sealed]) => openBlock(channel, index, sealed)!));
   expect(toHex(referenceHash(image.subarray(0, fleet.next.size)))).toBe(fleet.next.imageHash);
   const changed = blocks.get(0)!.slice();
@@ -89,7 +89,7 @@ it.each([
   ['another block length', () => ({ first: 0, count: 1, blockBytes: 512 })],
 ])('answers a question for %s with an error and stays connected', async (_, question) => {
   const before = device.errors.length;
-  await device.client.publish(`ota/${toHex(signed.job.jobId)}`, encodeAs(otaQuestion, { cid: 5, ...question() }), { qos: 0 });
+  await device.client.publish(`ota/${toHex(signed.job.otaJobId)}`, encodeAs(otaQuestion, { cid: 5, ...question() }), { qos: 0 });
   await eventually(() => device.errors.length > before);
   expect(device.client.isConnected()).toBe(true);
 });
@@ -106,7 +106,7 @@ it('serves no block of a job that is not the device’s own (T20)', async () => 
 
 it('is an upgrade when the device has proven the new image, and not before (RULE-18, I18)', async () => {
   const unit = fleet.units[0]!;
-  const path = `job/${toHex(signed.job.jobId)}`;
+  const path = `job/${toHex(signed.job.otaJobId)}`;
   for (const status of ['downloading', 'written', 'testing'] as const)
     await device.client.publish(path, encodeAs(jobStatusMessage, { cid: 8, status, version: '1.1.0' }));
   expect(await show(http, unit.uid)).toMatchObject({ status: 'UPGRADING', version: '1.0.0' });

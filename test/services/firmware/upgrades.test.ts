@@ -72,10 +72,10 @@ it('delivers a signed job and sealed blocks of an image that only this device bo
   expect(signed.job).toMatchObject({ securityCounter: 3, version: { major: 1, minor: 1, revision: 0, build: 0 } });
   expect(toHex(signed.job.uid)).toBe(unit.uid);
 
-  const secret = deriveExporterKey(bench.exporterOf(unit.uid), blockSecretLabel, signed.job.jobId, blockSecretBytes);
+  const secret = deriveExporterKey(bench.exporterOf(unit.uid), blockSecretLabel, signed.job.otaJobId, blockSecretBytes);
   const channel = openBlockChannel(secret, signed);
   const sealed = Array.from({ length: blockCount(signed.job) }, (_, i) =>
-    bench.field.delivery.block(unit.uid, toHex(signed.job.jobId), i, signed.job.blockBytes),
+    bench.field.delivery.block(unit.uid, toHex(signed.job.otaJobId), i, signed.job.blockBytes),
   );
   const image = concat(...sealed.map((block, i) => openBlock(channel, i, block)!));
   const bootKey = async (uid: string) =>
@@ -100,7 +100,7 @@ it('counts a device as upgraded by evidence of the new image and by nothing it s
   const device = bench.plugIn(unit);
   const id = await roll({ devices: [unit.uid] });
   await jobComes(device);
-  const offerId = toHex((await readJob(device)).job.jobId);
+  const offerId = toHex((await readJob(device)).job.otaJobId);
   const { delivery } = bench.field;
   for (const status of ['downloading', 'written', 'testing'] as const) await delivery.reportStatus(unit.uid, offerId, status, undefined);
   expect((await livingDevice(bench.ctx, unit.uid)).status).toBe('UPGRADING');
@@ -144,7 +144,7 @@ it('halts on too many failures', async () => {
   const devices = some.map(unit => bench.plugIn(unit));
   const id = await roll({ devices: some.map(({ uid }) => uid), maxFailures: 0 });
   await jobComes(devices[0]!);
-  const offerId = toHex((await readJob(devices[0]!)).job.jobId);
+  const offerId = toHex((await readJob(devices[0]!)).job.otaJobId);
   await bench.field.delivery.reportStatus(some[0]!.uid, offerId, 'failed', 'signature-invalid');
   await eventually(async () => (await statusOf(id)) === 'HALTED');
   const [, second] = devices;
@@ -213,8 +213,8 @@ it.each([
   const device = bench.plugIn(unit);
   const id = await roll({ devices: [unit.uid] }, release.releaseId);
   await jobComes(device);
-  const { jobId, blockBytes } = (await readJob(device)).job;
-  const block = () => codeOf(async () => bench.field.delivery.block(unit.uid, toHex(jobId), 0, blockBytes));
+  const { otaJobId, blockBytes } = (await readJob(device)).job;
+  const block = () => codeOf(async () => bench.field.delivery.block(unit.uid, toHex(otaJobId), 0, blockBytes));
   expect(await block()).toBeInstanceOf(Uint8Array);
   await stop(id, release.releaseId, unit.uid);
   await eventually(async () => (await block()) === 'STATE');
@@ -252,10 +252,10 @@ it('gives a device that connects anew another session and a job of the same id, 
   await jobComes(device);
   const first = (await readJob(device)).job;
   bench.field.delivery.forget(unit.uid);
-  expect(await codeOf(() => bench.field.delivery.block(unit.uid, toHex(first.jobId), 0, first.blockBytes))).toBe('STATE');
+  expect(await codeOf(() => bench.field.delivery.block(unit.uid, toHex(first.otaJobId), 0, first.blockBytes))).toBe('STATE');
   await bench.field.delivery.deliver(unit.uid, 9);
   const second = (await readJob(device)).job;
-  expect(second).toMatchObject({ jobId: first.jobId, sequence: first.sequence, imageHash: first.imageHash });
+  expect(second).toMatchObject({ otaJobId: first.otaJobId, sequence: first.sequence, imageHash: first.imageHash });
   const inBody = Math.floor(bench.fleet.next.size / first.blockBytes) * 32;
   expect(second.blockHashes.slice(0, inBody)).toEqual(first.blockHashes.slice(0, inBody));
 });
@@ -281,7 +281,7 @@ it('goes on after a restart of the server with nothing but the events', async ()
   const first = (await readJob(device!)).job;
   await bench.restart();
   await eventually(() => device!.jobs.length > 1);
-  expect((await readJob(device!)).job).toMatchObject({ jobId: first.jobId, sequence: first.sequence, imageHash: first.imageHash });
+  expect((await readJob(device!)).job).toMatchObject({ otaJobId: first.otaJobId, sequence: first.sequence, imageHash: first.imageHash });
   some[0]!.firmware = bench.fleet.next;
   await hello(some[0]!);
   await eventually(async () => (await show(id)).startedGroups === 2);
@@ -292,7 +292,7 @@ it('records a device that goes back to its old image as a failed upgrade', async
   const device = bench.plugIn(unit);
   await roll({ devices: [unit.uid] });
   await jobComes(device);
-  const offerId = toHex((await readJob(device)).job.jobId);
+  const offerId = toHex((await readJob(device)).job.otaJobId);
   await bench.field.delivery.reportStatus(unit.uid, offerId, 'testing', undefined);
   await hello(unit);
   const events = await bench.ctx.store.readStream(`device-${unit.uid}`);
