@@ -18,7 +18,7 @@ const maxCachedBlobBytes = 64 * 1024 * 1024;
 export type BlobStore = {
   /** Stores bytes durably; the same bytes again cost no second file, and mend a damaged one.
    *  @returns SHA-256 of the bytes, 64 lower-case hex
-   *  @throws NusecError BLOB_TOO_LARGE, STORE_UNAVAILABLE (as everywhere here, when the disk is full or fails) */
+   *  @throws NusecError BLOB_TOO_LARGE; STORE_UNAVAILABLE (as everywhere here, when the disk is full or fails), and as EventStore.commit for a row */
   put(bytes: Uint8Array): Promise<string>;
   /** The whole blob, hashed again on every call.
    *  @throws NusecError BLOB_NOT_FOUND, BLOB_DAMAGED (never served), BAD_REQUEST (not 64 lower-case hex) */

@@ -9,6 +9,8 @@ const maxSyncs = 2;
 export type Progress = {
   /** Position of the newest event. */
   readonly position: number;
+  /** Its hash; empty when there is none. */
+  readonly hash: string;
   /** Grows with every commit that is known here, also with one that has no event. */
   readonly version: number;
 };
@@ -28,9 +30,15 @@ export type Durability = {
 type Waiter = { readonly version: number; resolve(): void; reject(error: Error): void };
 
 /** @param sync puts on the disk whatever was committed before the call
+ *  @param reached told how far the disk is, before anybody else is
  *  @param ended called after each synchronisation */
-export function createDurability(sync: () => Promise<void>, committed: () => Progress, ended: () => void): Durability {
-  let durable: Progress = { position: 0, version: -1 };
+export function createDurability(
+  sync: () => Promise<void>,
+  committed: () => Progress,
+  reached: (progress: Progress) => void,
+  ended: () => void,
+): Durability {
+  let durable: Progress = { position: 0, hash: '', version: -1 };
   /** Version that the synchronisations which run will reach. */
   let covered = -1;
   let running = 0;
@@ -51,7 +59,10 @@ export function createDurability(sync: () => Promise<void>, committed: () => Pro
     running += 1;
     try {
       await sync();
-      if (progress.version > durable.version) durable = progress;
+      if (progress.version > durable.version) {
+        reached(progress);
+        durable = progress;
+      }
     } catch (cause) {
       // After a failed synchronisation the system may have dropped the pages: trying again would prove nothing.
       failure = new NusecError('STORE_UNAVAILABLE', 'the disk did not confirm the newest events; open the store again', { cause });

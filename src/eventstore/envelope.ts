@@ -2,6 +2,7 @@
 import { NusecError } from '../errors.ts';
 import { canonicalJson } from './canonical.ts';
 import type { EventToAppend, Json, JsonObject, RecordedEvent } from './port.ts';
+import { damaged } from './storeError.ts';
 
 /** Of the canonical JSON of one event, UTF-8. Larger evidence belongs into the blob folder. */
 const maxEventBytes = 256 * 1024;
@@ -59,8 +60,8 @@ function parseBody(text: string, position: number): Body {
   try {
     body = JSON.parse(text) as Json;
   } catch (error) {
-    throw new NusecError('STORE_DAMAGED', `the event at position ${position} is not readable`, { cause: error });
+    throw damaged(`the event at position ${position} is not readable`, error);
   }
-  if (!Array.isArray(body) || body.length !== 7) throw new NusecError('STORE_DAMAGED', `the event at position ${position} is not an event`);
+  if (!Array.isArray(body) || body.length !== 7) throw damaged(`the event at position ${position} is not an event`);
   return body as unknown as Body;
 }

@@ -4,9 +4,11 @@ import { randomUUID } from 'node:crypto';
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { decodeEvent } from './envelope.ts';
+import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
 import type { EventStore } from './port.ts';
 import type { Storage, StoredId } from './storage.ts';
 import { createStore } from './store.ts';
+import { damaged, storeError, translated } from './storeError.ts';
 import { openWal } from './wal.ts';
 
 /** Written into the file's header; a file of another format is refused. */
@@ -27,18 +29,38 @@ export type SqliteStoreOptions = {
   readonly maxPages?: number;
   /** How long an append waits while another process holds the write lock, then STORE_UNAVAILABLE; default: 5 s. */
   readonly lockWaitMs?: number;
+  /** Opens a store that has fewer events than were acknowledged, as after an old backup was put back; default: refuse it. */
+  readonly acceptOlder?: boolean;
 };
 
 /** Opens or creates a store.
- *  @throws NusecError STORE_DAMAGED (not a store, another format, a position is missing) */
+ *  @throws NusecError STORE_DAMAGED (not a store, another format, an event is missing or is not the acknowledged one), STORE_FULL, STORE_READ_ONLY,
+ *  STORE_UNAVAILABLE */
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<EventStore> {
-  const db = openDatabase(options);
+  const opened: { close(): unknown }[] = [];
   try {
-    return createStore(sqliteStorage(db), options.lockWaitMs);
+    const db = openDatabase(options);
+    opened.push(db);
+    const mark = openHeadMark(`${options.file}-head`);
+    opened.push(mark);
+    if (options.acceptOlder) mark.clear();
+    checkHead(db, mark.read());
+    return createStore(sqliteStorage(db, mark), options.lockWaitMs);
   } catch (error) {
-    db.close();
-    throw error;
+    for (const each of opened.reverse()) each.close();
+    throw storeError(error, 'the event store cannot be opened');
   }
+}
+
+/** @throws NusecError STORE_DAMAGED when acknowledged events are missing, or are not the acknowledged ones */
+function checkHead(db: Database, mark: Mark | undefined): void {
+  if (mark === undefined) return;
+  const head = db.prepare<number>('SELECT coalesce(max(position), 0) FROM events').pluck().get() ?? 0;
+  const hash = db.prepare<string>('SELECT hash FROM events WHERE position = ?').pluck().get(mark.position);
+  if (hash === mark.hash) return;
+  throw head < mark.position
+    ? damaged(`the events from position ${head + 1} to ${mark.position} were acknowledged and are missing (is ${db.name}-wal as it was?)`)
+    : damaged(`the event at position ${mark.position} is not the one that was acknowledged`);
 }
 
 function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
@@ -55,8 +77,7 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
     return db;
   } catch (error) {
     db.close();
-    if (error instanceof NusecError) throw error;
-    throw new NusecError('STORE_DAMAGED', 'the event store cannot be opened', { cause: error });
+    throw error;
   }
 }
 
@@ -103,7 +124,7 @@ const formatOf = (db: Database): unknown => db.pragma('user_version', { simple: 
 type EventColumns = [number, string, number, string, string, string];
 const decode = (row: EventColumns) => decodeEvent(...row);
 
-function sqliteStorage(db: Database): Storage {
+function sqliteStorage(db: Database, headMark: HeadMark): Storage {
   const wal = openWal(db.name);
   let bytes = 0;
   // A write lock that another process holds is waited for in commitQueue.ts, not here.
@@ -142,7 +163,7 @@ function sqliteStorage(db: Database): Storage {
   // SQLite's own count of commits by other connections.
   const version = db.prepare<number>('PRAGMA data_version').pluck();
   let seen: number | undefined;
-  return {
+  const functions: Storage = {
     scan(after, visit) {
       for (const row of heads.iterate(after)) visit(...row);
     },
@@ -184,6 +205,7 @@ function sqliteStorage(db: Database): Storage {
     blob: sha256 => blob.get(Buffer.from(sha256, 'hex')),
     epoch: () => epoch.get() ?? 0,
     setEpoch: next => void setEpoch.run(next),
+    mark: headMark.write,
     sync: wal.sync,
     back: (position, fromRevision) => back.all(position, fromRevision).map(decode),
     find: id => find.get(id),
@@ -191,9 +213,11 @@ function sqliteStorage(db: Database): Storage {
     after: (position, limit) => after.all(position, limit).map(decode),
     async close() {
       await wal.close();
+      headMark.close();
       db.close();
     },
   };
+  return translated(functions, 'the event store');
 }
 
 const isBusy = (error: unknown): boolean => error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY');

@@ -41,6 +41,8 @@ export type Storage = {
   /** Shows the rows since begin() to every process. They are on the disk after the next sync(). */
   commit(): void;
   rollback(): void;
+  /** Notes how far the disk is, beside the store. */
+  mark(newest: Pick<StreamHead, 'position' | 'hash'>): void;
   /** Resolves when everything committed before the call is on the disk. */
   sync(): Promise<void>;
   /** The events of one stream, newest first: from the one at `position` back to `fromRevision`. */

@@ -6,6 +6,7 @@ import { encodeAppend } from './envelope.ts';
 import type { AppendRequest } from './judge.ts';
 import type { Append, AppendResult, EventStore, ExpectedRevision, RecordedEvent, Subscription } from './port.ts';
 import type { Blob, Storage, StreamHead } from './storage.ts';
+import { damaged } from './storeError.ts';
 import { commitSignal, follow } from './subscription.ts';
 import { createWriter } from './writer.ts';
 
@@ -26,7 +27,7 @@ const catchUpEveryMs = 20;
 export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): EventStore {
   const writer = createWriter(storage);
   const advanced = commitSignal();
-  const durability = createDurability(storage.sync, writer.progress, () => {
+  const durability = createDurability(storage.sync, writer.progress, storage.mark, () => {
     advanced.fire();
     commits.advance();
   });
@@ -91,6 +92,7 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
       requireOpen();
       writer.catchUp();
       const events = storage.after(after, Math.min(limit, maxReadEvents));
+      requireGapless(events, after, Math.min(limit, maxReadEvents, writer.progress().position - after));
       if ((events.at(-1)?.position ?? 0) > durability.position()) await durability.reached();
       return events;
     },
@@ -140,10 +142,17 @@ function requireExpected(expected: ExpectedRevision): void {
   if (!Number.isSafeInteger(expected) || expected < 0) throw new NusecError('BAD_REQUEST', 'not an expected revision');
 }
 
+/** @param least how many there must be */
+function requireGapless(events: readonly RecordedEvent[], after: number, least: number): void {
+  const gap = events.findIndex(({ position }, i) => position !== after + 1 + i);
+  if (gap !== -1 || events.length < least)
+    throw damaged(`the event at position ${after + 1 + (gap === -1 ? events.length : gap)} is missing`);
+}
+
 function readBack(storage: Storage, stream: string, head: StreamHead, fromRevision: number): RecordedEvent[] {
   if (head.revision < fromRevision) return [];
   const events = storage.back(head.position, fromRevision).reverse();
   const whole = events.length === head.revision - fromRevision + 1 && events.every(event => event.stream === stream);
-  if (!whole) throw new NusecError('STORE_DAMAGED', `events of stream ${stream} are missing`);
+  if (!whole) throw damaged(`events of stream ${stream} are missing at or before position ${head.position}`);
   return events;
 }

@@ -8,6 +8,7 @@ import type { AppendResult, Basis } from './port.ts';
 import { recentIds } from './recentIds.ts';
 import { noStream } from './revision.ts';
 import type { Blob, Storage, StreamHead } from './storage.ts';
+import { damaged, storeError } from './storeError.ts';
 
 const emptyStream: StreamHead = { revision: noStream, position: 0, hash: chainStart };
 
@@ -35,7 +36,7 @@ export type Writer = {
   catchUp(): boolean;
   /** Commits a group in one transaction. A request that is refused does not touch the others.
    *  @returns undefined while another process holds the write lock
-   *  @throws NusecError STORE_UNAVAILABLE when the group could not be stored; then none of it is */
+   *  @throws NusecError STORE_FULL, STORE_READ_ONLY, STORE_DAMAGED, STORE_UNAVAILABLE when the group could not be stored; then none of it is */
   write(group: readonly CommitRequest[]): readonly Outcome[] | undefined;
 };
 
@@ -43,13 +44,15 @@ export function createWriter(storage: Storage): Writer {
   const heads = new Map<string, StreamHead>();
   const ids = recentIds();
   let newest = 0;
+  let newestHash = '';
   let version = 0;
   const takeIn = (): void =>
     storage.scan(newest, (stream, revision, position, id, hash) => {
-      if (position !== newest + 1) throw new NusecError('STORE_DAMAGED', `position ${newest + 1} is missing`);
+      if (position !== newest + 1) throw damaged(`the event at position ${newest + 1} is missing`);
       heads.set(stream, { revision, position, hash });
       ids.add(id);
       newest = position;
+      newestHash = hash;
     });
   storage.changedElsewhere();
   ids.forget(storage.highestId());
@@ -69,6 +72,7 @@ export function createWriter(storage: Storage): Writer {
   const write = (group: readonly CommitRequest[]): readonly Outcome[] | undefined => {
     const undo: (() => void)[] = [];
     let next = 0;
+    let nextHash = '';
     let changed = false;
     const insert = ({ stream, events }: AppendRequest): AppendResult => {
       const before = heads.get(stream);
@@ -79,6 +83,7 @@ export function createWriter(storage: Storage): Writer {
         const hash = chainHash(head.hash, stream, revision, id, body);
         storage.insert({ position: ++next, stream, revision, prev: head.position, id, hash, body });
         head = { revision, position: next, hash };
+        nextHash = hash;
         ids.add(id);
       }
       heads.set(stream, head);
@@ -101,17 +106,18 @@ export function createWriter(storage: Storage): Writer {
       if (!storage.begin()) return undefined;
       catchUp();
       next = newest;
+      nextHash = newestHash;
       const outcomes = group.map(store);
       storage.commit();
       newest = next;
+      newestHash = nextHash;
       if (changed) version += 1;
       return outcomes;
     } catch (error) {
       for (const step of undo.reverse()) step();
       storage.rollback();
-      if (error instanceof NusecError) throw error;
-      throw new NusecError('STORE_UNAVAILABLE', 'the events could not be stored', { cause: error });
+      throw storeError(error, 'the events could not be stored');
     }
   };
-  return { headOf, progress: () => ({ position: newest, version }), catchUp, write };
+  return { headOf, progress: () => ({ position: newest, hash: newestHash, version }), catchUp, write };
 }

@@ -41,6 +41,7 @@ function memoryStorage(): Storage {
     setEpoch(next) {
       epoch = next;
     },
+    mark() {},
     sync: async () => {},
     close: async () => {},
   };

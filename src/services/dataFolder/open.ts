@@ -48,7 +48,7 @@ async function openParts(own: Own, settings: Settings, ports: Ports, create: boo
   const opened = own('keystore', await openKeystore(settings, { create, onLost }));
   const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
   const custody = own('custody', openCustody(custodyFile(settings)));
-  const store = own('event store', await openSqliteStore({ file: join(dataDir, 'events.db') }));
+  const store = own('event store', await openSqliteStore({ file: join(dataDir, 'events.db'), acceptOlder: settings.acceptOlderStore }));
   const followers = own(
     'followers',
     createFollowers(store, trouble => raise(followerAlarm(trouble))),

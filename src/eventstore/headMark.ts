@@ -1,0 +1,69 @@
+/** How far the store had come, kept beside it: after every synchronisation the position and hash of the newest event on the disk are written down, before
+ *  anybody is told of it. When the store is opened with less, events that were acknowledged are missing: a write-ahead log that was cut, changed or
+ *  removed looks like one that ended there. */
+import { closeSync, constants, fdatasync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
+
+/** Processes write each to a slot of their own, so that none takes back what another has written. */
+const slots = 64;
+const slotBytes = 128;
+/** The marks themselves reach the disk this often. A power cut loses younger ones, and takes nothing from the log, which was there first. */
+const syncEveryMs = 1000;
+
+export type Mark = { readonly position: number; readonly hash: string };
+
+export type HeadMark = {
+  /** The newest mark of all processes; undefined when there is none. */
+  read(): Mark | undefined;
+  /** Only what is on the disk. */
+  write(mark: Mark): void;
+  /** Forgets all marks: the store is meant to have less. */
+  clear(): void;
+  close(): void;
+};
+
+/** @param file made when it is missing */
+export function openHeadMark(file: string): HeadMark {
+  const fd = openSync(file, constants.O_RDWR | constants.O_CREAT, 0o600);
+  const offset = (process.pid % slots) * slotBytes;
+  // All of it is there from the start: later a full disk is no hindrance.
+  if (fstatSync(fd).size < slots * slotBytes) writeSync(fd, Buffer.alloc(slots * slotBytes), 0, slots * slotBytes, 0);
+  let isSynced = true;
+  const timer = setInterval(() => {
+    if (isSynced) return;
+    isSynced = true;
+    // A mark that is lost with the power makes the next check weaker, not wrong.
+    fdatasync(fd, () => undefined);
+  }, syncEveryMs);
+  timer.unref();
+  return {
+    read() {
+      const bytes = Buffer.alloc(slots * slotBytes);
+      readSync(fd, bytes, 0, bytes.length, 0);
+      const marks = Array.from({ length: slots }, (_, slot) => parse(bytes.toString('latin1', slot * slotBytes, (slot + 1) * slotBytes)));
+      return marks.reduce((newest, mark) => (mark !== undefined && mark.position > (newest?.position ?? 0) ? mark : newest), undefined);
+    },
+    write(mark) {
+      writeSync(fd, format(mark), offset, 'latin1');
+      isSynced = false;
+    },
+    clear() {
+      writeSync(fd, Buffer.alloc(slots * slotBytes), 0, slots * slotBytes, 0);
+    },
+    close() {
+      clearInterval(timer);
+      closeSync(fd);
+    },
+  };
+}
+
+function format({ position, hash }: Mark): string {
+  const text = `${position} ${hash}`;
+  return `${text} ${crc32(text)}`.padEnd(slotBytes - 1).concat('\n');
+}
+
+/** A slot that was never written, or was being written when the power went, says nothing. */
+function parse(slot: string): Mark | undefined {
+  const [, text, position, hash, check] = slot.match(/^((\d+) ([0-9a-f]{64})) (\d+) *\n$/) ?? [];
+  return text !== undefined && crc32(text) === Number(check) ? { position: Number(position), hash: hash as string } : undefined;
+}

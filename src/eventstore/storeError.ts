@@ -1,0 +1,37 @@
+/** What SQLite and the file system say, in our words: a stable code, and what to do about it. */
+import { NusecError } from '../errors.ts';
+
+const howToMend = 'stop the server, look with "nusec verify", and put the data folder back from a backup';
+
+/** A damage of the store. @param what is wrong, with the position where there is one */
+export const damaged = (what: string, cause?: unknown): NusecError =>
+  new NusecError('STORE_DAMAGED', `${what}; ${howToMend}`, cause === undefined ? undefined : { cause });
+
+/** @param doing what did not work, for people @returns the error itself when it has a code of ours */
+export function storeError(cause: unknown, doing: string): NusecError {
+  if (cause instanceof NusecError) return cause;
+  const code = String((cause as { code?: unknown } | null)?.code ?? '');
+  if (/^SQLITE_(CORRUPT|NOTADB|FORMAT|MISMATCH)/.test(code)) return damaged(`the event store is damaged (${code})`, cause);
+  if (/^(SQLITE_FULL|ENOSPC|EDQUOT)/.test(code))
+    return new NusecError('STORE_FULL', `${doing}: the disk is full; nothing was stored`, { cause });
+  if (/^(SQLITE_READONLY|EROFS|EACCES|EPERM)/.test(code))
+    return new NusecError('STORE_READ_ONLY', `${doing}: the data folder cannot be written (${code})`, { cause });
+  return new NusecError('STORE_UNAVAILABLE', `${doing}${code === '' ? '' : ` (${code})`}`, { cause });
+}
+
+/** The same functions, throwing errors of ours. */
+export function translated<Functions extends Record<string, (...args: never[]) => unknown>>(
+  functions: Functions,
+  doing: string,
+): Functions {
+  const translate =
+    (work: (...args: never[]) => unknown) =>
+    (...args: never[]) => {
+      try {
+        return work(...args);
+      } catch (error) {
+        throw storeError(error, doing);
+      }
+    };
+  return Object.fromEntries(Object.entries(functions).map(([name, work]) => [name, translate(work)])) as Functions;
+}

@@ -1,0 +1,122 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import Database from 'better-sqlite3';
+import { describe, expect, it } from 'vitest';
+import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+import { event, temporaryFolder } from './support.ts';
+
+/** A store whose process was killed: its newest events are in the write-ahead log only. @returns the highest acknowledged position */
+async function killedStore(file: string): Promise<number> {
+  const writer = spawn(process.execPath, [join(import.meta.dirname, 'appendUntilKilled.ts'), file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let output = '';
+  writer.stdout.on('data', chunk => {
+    output += chunk;
+  });
+  await once(writer.stdout, 'data');
+  while (output.split('\n').length < 400) await setTimeout(5);
+  writer.kill('SIGKILL');
+  await once(writer, 'exit');
+  return Math.max(...output.split('\n').map(line => Number(line.match(/^(\d+) /)?.[1] ?? 0)));
+}
+
+function copyStore(from: string, to: string): void {
+  for (const suffix of ['', '-wal', '-head']) if (existsSync(from + suffix)) copyFileSync(from + suffix, to + suffix);
+}
+
+describe('a write-ahead log that is not as it was', () => {
+  const changes: Readonly<Record<string, (log: string) => void>> = {
+    removed: log => rmSync(log),
+    'cut to half': log => truncateSync(log, Math.floor(readFileSync(log).length / 2)),
+    emptied: log => truncateSync(log, 0),
+    'flipped in one bit': log => {
+      const bytes = readFileSync(log);
+      bytes[Math.floor(bytes.length / 3)]! ^= 4;
+      writeFileSync(log, bytes);
+    },
+  };
+
+  it('is found when the store is opened, with the first position that is missing; unchanged, it has all', async () => {
+    const folder = temporaryFolder();
+    const original = join(folder, 'events.db');
+    const acknowledged = await killedStore(original);
+    for (const [how, change] of Object.entries(changes)) {
+      const file = join(folder, `${how.replaceAll(' ', '-')}.db`);
+      copyStore(original, file);
+      change(`${file}-wal`);
+      const refusal = await openSqliteStore({ file }).catch(error => error);
+      expect(refusal, how).toMatchObject({ code: 'STORE_DAMAGED' });
+      expect(refusal.message, how).toMatch(/from position \d+ to \d+ were acknowledged and are missing/);
+      // And a second time: refusing changes nothing.
+      await expect(openSqliteStore({ file }), how).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+      const accepted = await openSqliteStore({ file, acceptOlder: true });
+      expect(accepted.head(), how).toBeLessThan(acknowledged);
+      await accepted.append('after', 'none', [event('A')]);
+      await accepted.close();
+      await (await openSqliteStore({ file })).close();
+    }
+    const store = await openSqliteStore({ file: original });
+    expect(store.head()).toBeGreaterThanOrEqual(acknowledged);
+    await store.close();
+  });
+
+  it('is found also when other events stand where the acknowledged ones were', async () => {
+    const file = join(temporaryFolder(), 'events.db');
+    let store = await openSqliteStore({ file });
+    await store.append('s', 'any', [event('A')]);
+    await store.close();
+    const yesterday = readFileSync(file);
+    store = await openSqliteStore({ file });
+    await store.append('s', 'any', [event('B')]);
+    await store.close();
+    const mark = readFileSync(`${file}-head`);
+    writeFileSync(file, yesterday);
+    rmSync(`${file}-head`);
+    store = await openSqliteStore({ file });
+    await store.append('s', 'any', [event('C'), event('D')]);
+    await store.close();
+    writeFileSync(`${file}-head`, mark);
+    await expect(openSqliteStore({ file })).rejects.toMatchObject({
+      code: 'STORE_DAMAGED',
+      message: expect.stringContaining('position 2 is not the one'),
+    });
+  });
+});
+
+describe('a store without a mark, or with a mark that is not readable', () => {
+  it('opens, as a copy made with other tools does', async () => {
+    const file = join(temporaryFolder(), 'events.db');
+    let store = await openSqliteStore({ file });
+    await store.append('s', 'any', [event('A')]);
+    await store.close();
+    for (const mark of [undefined, Buffer.alloc(0), Buffer.from('0 nothing 7\n'), Buffer.alloc(8192, 0x31)]) {
+      if (mark === undefined) rmSync(`${file}-head`);
+      else writeFileSync(`${file}-head`, mark);
+      store = await openSqliteStore({ file });
+      expect(store.head()).toBe(1);
+      await store.close();
+    }
+  });
+});
+
+describe('a position that is missing', () => {
+  it('is named by whoever reads there, and by the next start', async () => {
+    const file = join(temporaryFolder(), 'events.db');
+    const store = await openSqliteStore({ file });
+    for (const stream of ['a', 'b', 'c', 'd']) await store.append(stream, 'any', [event('A')]);
+    const db = new Database(file);
+    db.exec('DELETE FROM events WHERE position = 3');
+    db.close();
+    const named = { code: 'STORE_DAMAGED', message: expect.stringContaining('position 3') };
+    await expect(store.readAll(0, 10)).rejects.toMatchObject(named);
+    await expect(store.readAll(2, 10)).rejects.toMatchObject(named);
+    await expect(store.readStream('c')).rejects.toMatchObject(named);
+    expect(await store.readAll(0, 2)).toHaveLength(2);
+    await store.close();
+    await expect(openSqliteStore({ file })).rejects.toMatchObject(named);
+  });
+});
