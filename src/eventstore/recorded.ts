@@ -1,6 +1,6 @@
 /** The border between the log, which keeps whatever JSON it was given, and code that knows the shape of every event. */
 
-import type { EventMap, EventType } from '../domain/events.ts';
+import type { DomainEvent, EventMap, EventType } from '../domain/events.ts';
 import type { EventStore, EventToAppend, JsonObject, RecordedEvent, Subscription } from './port.ts';
 
 type Envelope = Omit<RecordedEvent, 'type' | 'data'>;
@@ -12,6 +12,11 @@ export type Recorded<Type extends EventType = EventType> = {
 
 /** A stored event as its readers see it. What is in the log was made by deciders, so it has their shapes. */
 const recorded = (event: RecordedEvent): Recorded => event as RecordedEvent & Recorded;
+
+/** All events of a stream of one aggregate, oldest first. @throws NusecError as EventStore.readStream */
+export async function streamOf<Event extends DomainEvent>(store: EventStore, stream: string): Promise<readonly Recorded<Event['type']>[]> {
+  return (await store.readStream(stream)).map(event => recorded(event) as Recorded<Event['type']>);
+}
 
 /** The events of one type in a stream, oldest first. @throws NusecError as EventStore.readStream */
 export async function historyOf<Type extends EventType>(store: EventStore, stream: string, type: Type): Promise<readonly Recorded<Type>[]> {

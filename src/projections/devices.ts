@@ -1,4 +1,6 @@
 import type { ExpressionBuilder, Kysely } from 'kysely';
+import { fold } from '../domain/decider.ts';
+import { device } from '../domain/device.ts';
 import type { DeviceEvent, FirmwareFacts } from '../domain/deviceEvents.ts';
 import { type DeviceStanding, type DeviceStatus, deviceMove, movesDevice } from '../domain/deviceStatus.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
@@ -92,6 +94,39 @@ export const devices: Projection = {
     };
   },
 };
+
+/** The row of one device from its own events, oldest first; as the table has it, but never behind. Undefined when it was never minted. */
+export function deviceRowOf(events: readonly Recorded<DeviceEvent['type']>[]): DeviceRow | undefined {
+  const state = fold(device, events);
+  const last = events.at(-1);
+  if (state.status === 'NONE' || last === undefined) return undefined;
+  const life = events.slice(events.findLastIndex(({ type }) => type === 'DeviceMinted'));
+  const attested = life.findLast(({ type }) => type === 'AttestationPassed' || type === 'AttestationFailed');
+  const { uid, objId, generation, line, jobId, programmer, status, serial, firmware, attestation } = state;
+  return {
+    uid,
+    obj_id: objId,
+    generation,
+    line,
+    job_id: jobId,
+    programmer,
+    status,
+    serial: serial ?? null,
+    release_id: firmware?.releaseId ?? null,
+    version: firmware?.version ?? null,
+    security_counter: firmware?.securityCounter ?? null,
+    image_hash: firmware?.imageHash ?? null,
+    attestation: attestation === undefined ? null : attestation.passed ? 'passed' : 'failed',
+    attested_at: attested?.at ?? null,
+    upgrade_from: state.upgradeFrom ?? null,
+    quarantine_from: state.quarantineFrom ?? null,
+    suspended_from: state.suspendedFrom ?? null,
+    trust_bundle_version: state.trustBundleVersion ?? null,
+    minted_at: life[0]?.at ?? last.at,
+    changed_at: last.at,
+    revision: last.revision,
+  };
+}
 
 const streamPrefix = 'device-';
 

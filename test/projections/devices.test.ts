@@ -6,7 +6,8 @@ import { expect, it } from 'vitest';
 import { fold } from '../../src/domain/decider.ts';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import type { DeviceEvent } from '../../src/domain/deviceEvents.ts';
-import { deviceQueries } from '../../src/projections/devices.ts';
+import { streamOf } from '../../src/eventstore/recorded.ts';
+import { deviceQueries, deviceRowOf } from '../../src/projections/devices.ts';
 import { openReadModels } from '../../src/projections/readModels.ts';
 import { openMemoryStore } from '../eventstore/memory.ts';
 
@@ -72,6 +73,8 @@ it('shows every device in the state its events fold to (R83)', async () => {
       const row = await deviceQueries(reads.db).byUid(uid);
       const state = fold(device, all);
       if (state.status === 'NONE') throw new Error('minted');
+      const stored = await streamOf<DeviceEvent>(store, deviceStream(uid));
+      expect(deviceRowOf(stored)).toEqual(row);
       expect(row).toMatchObject({ status: state.status, obj_id: state.objId, generation: state.generation });
       expect(row?.serial).toBe(state.serial ?? null);
       expect(row?.version).toBe(state.firmware?.version ?? null);

@@ -1,6 +1,7 @@
 import { toHex } from '../../bytes.ts';
 import type { Decider } from '../../domain/decider.ts';
 import type { DomainEvent } from '../../domain/events.ts';
+import { NusecError } from '../../errors.ts';
 import { type BlobStore, stagedBlobs } from '../../eventstore/blobs.ts';
 import type { Followers } from '../../eventstore/followers.ts';
 import { type Handled, handle, handleOn, loadState, type Read, type StorableEvent } from '../../eventstore/handle.ts';
@@ -115,6 +116,17 @@ export const reader =
   (ctx: Context): Read =>
   (decider, stream) =>
     stateOf(ctx, decider, stream);
+
+/** Waits until these read models show everything so far. @returns false when they do not get on: what they show is older than the log */
+export async function areCurrent(ctx: Context, projections: readonly string[]): Promise<boolean> {
+  try {
+    await ctx.reads.waitFor(ctx.store.head(), { projections });
+    return true;
+  } catch (error) {
+    if (error instanceof NusecError && error.code === 'PROJECTION_BEHIND') return false;
+    throw error;
+  }
+}
 
 export const nowIso = (ctx: Context): string => ctx.clock().toISOString();
 

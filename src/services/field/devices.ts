@@ -1,7 +1,9 @@
 import { device, deviceStream } from '../../domain/device.ts';
+import type { DeviceEvent } from '../../domain/deviceEvents.ts';
 import { NusecError } from '../../errors.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
-import { type DevicePage, type DeviceRow, deviceQueries } from '../../projections/devices.ts';
+import { streamOf } from '../../eventstore/recorded.ts';
+import { type DevicePage, type DeviceRow, deviceQueries, deviceRowOf } from '../../projections/devices.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { type Context, execute } from '../base/context.ts';
 
@@ -20,10 +22,9 @@ export async function countDevicesBehind(ctx: Context): Promise<number> {
   return deviceQueries(ctx.reads.db).countBehind((await authorityOf(ctx)).trustBundle.version);
 }
 
-/** @throws NusecError NOT_FOUND */
+/** One device from its own events: what was just decided is in it, however far the read models are. @throws NusecError NOT_FOUND */
 export async function deviceRow(ctx: Context, uid: string): Promise<DeviceRow> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
-  const row = await deviceQueries(ctx.reads.db).byUid(uid);
+  const row = deviceRowOf(await streamOf<DeviceEvent>(ctx.store, deviceStream(uid)));
   if (row === undefined) throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
   return row;
 }

@@ -1,5 +1,6 @@
+import type { PlannedRollout } from '../../domain/rollout.ts';
 import { type RolloutRow, rolloutQueries } from '../../projections/rollouts.ts';
-import type { Context } from '../base/context.ts';
+import { areCurrent, type Context } from '../base/context.ts';
 import { readDevices, rolloutOf } from './rolloutPlan.ts';
 import type { Rollouts } from './rollouts.ts';
 
@@ -27,10 +28,11 @@ export async function listRollouts(ctx: Context, page: { readonly after?: string
 const maxShown = 500;
 
 /** Each device of the groups that have started: waiting, offered, started, upgraded (by evidence), failed or refused with the code.
+ *  Where the read models do not get on, the devices are those of before.
  *  @throws NusecError NOT_FOUND */
 export async function showRollout(ctx: Context, rollouts: Rollouts, rolloutId: string) {
   const state = await rolloutOf(ctx, rolloutId);
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['rollouts'] });
+  await areCurrent(ctx, ['rollouts']);
   const queries = rolloutQueries(ctx.reads.db);
   const [row, offered] = await Promise.all([queries.byId(rolloutId), queries.devicesOf(rolloutId)]);
   const rows = new Map(offered.map(device => [device.uid, device]));
@@ -44,5 +46,18 @@ export async function showRollout(ctx: Context, rollouts: Rollouts, rolloutId: s
   });
   const counts: Record<string, number> = {};
   for (const { status } of progress) counts[status] = (counts[status] ?? 0) + 1;
-  return { ...toView(row as RolloutRow), counts, progress: progress.slice(0, maxShown) };
+  return { ...ownView(state), reason: row?.reason ?? null, counts, progress: progress.slice(0, maxShown) };
 }
+
+/** From the rollout's own events, so that it shows what was just decided however far the read models are. */
+const ownView = (state: PlannedRollout) => ({
+  rolloutId: state.rolloutId,
+  releaseId: state.releaseId,
+  line: state.line,
+  status: state.status,
+  plannedBy: state.plannedBy,
+  groups: state.groups.length,
+  startedGroups: state.started.length,
+  passedGroups: state.passed,
+  devices: state.started.reduce((sum, { deviceCount }) => sum + deviceCount, 0),
+});

@@ -19,6 +19,7 @@ import { type Alarms, createAlarms, followerAlarm } from '../../../src/services/
 import type { Context } from '../../../src/services/base/context.ts';
 import { type OpenedContext, openContext } from '../../../src/services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from '../../../src/services/field/clusterChannel.ts';
+import { deviceRow } from '../../../src/services/field/devices.ts';
 import { startClientTrust } from '../../../src/services/identity/clientTrust.ts';
 import { certifyDevice } from '../../../src/services/identity/enrolment.ts';
 import { createPeers } from '../../../src/services/processes/peers.ts';
@@ -162,6 +163,8 @@ describe('a follower of the log', () => {
     const { revoked } = await revokeDevice(ctx, revocations, party.uid, 'keyCompromise', 'operator:alice');
     expect(revoked).toEqual([serialHex]);
     expect(revocations.isRevoked(serialHex)).toBe(false);
+    // The device itself shows it, from its own events.
+    expect(await deviceRow(ctx, party.uid)).toMatchObject({ status: 'REVOKED', serial: serialHex });
     const { status, text } = await readyz();
     expect(status).toBe(503);
     expect(text).toContain('read models: stopped');
