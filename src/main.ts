@@ -4,6 +4,7 @@ import { createAuth } from './api/auth.ts';
 import { endWhenRevoked, staple } from './api/liveConnections.ts';
 import { resources } from './api/resources.ts';
 import { closeServer, createApiServer, createCrlServer } from './api/server.ts';
+import { wrongTokensOf } from './api/wrongTokens.ts';
 import { type Own, opening } from './closing.ts';
 import type { Settings } from './config.ts';
 import { startGateway } from './gateway/mqttServer.ts';
@@ -96,7 +97,11 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
 
 function openApi(own: Own, services: Services, tls: TlsIdentity): ReturnType<typeof createApiServer> {
   const { ctx, revocations, trust, ocsp } = services;
-  const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
+  const wrongTokens = wrongTokensOf(services);
+  const person = async (token: string, address: string | undefined) => ({
+    kind: 'operator' as const,
+    ...(await wrongTokens.watch(address, () => authenticateOperator(ctx, token))),
+  });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
   const api = createApiServer(createApi(services, auth, resources), tls);
   own('HTTPS server', { close: () => closeServer(api) });

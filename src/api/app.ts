@@ -36,6 +36,12 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
   };
   const small = bodyLimit({ maxSize: maxBodyBytes, onError: tooLarge });
   const large = bodyLimit({ maxSize: maxFirmwareBytes, onError: tooLarge });
+  // Answers are for the one who asked, and are what they say they are.
+  api.use(async (c, next) => {
+    await next();
+    c.header('X-Content-Type-Options', 'nosniff');
+    if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', 'no-store');
+  });
   api.use((c, next) => (largePath.test(c.req.path) ? large(c, next) : small(c, next)));
   api.onError((error, c) => {
     const known = badBody(error) ?? error;

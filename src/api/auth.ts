@@ -11,7 +11,7 @@ export type ApiEnv = { Bindings: HttpBindings; Variables: { person: Person; mach
 
 type Authenticators = {
   /** @throws UNAUTHENTICATED, TOKEN_EXPIRED */
-  readonly person: (token: string) => Promise<Person>;
+  readonly person: (token: string, address: string | undefined) => Promise<Person>;
   /** Chain, validity, profile and revocation of a leaf. @throws CLIENT_CERTIFICATE_REFUSED, CHAIN_REFUSED, CERTIFICATE_REVOKED … */
   readonly machine: (certificate: Uint8Array) => Machine;
 };
@@ -25,7 +25,7 @@ export function createAuth(authenticators: Authenticators) {
       createMiddleware<ApiEnv>(async (c, next) => {
         const token = /^Bearer ([A-Za-z0-9_-]{1,128})$/.exec(c.req.header('Authorization') ?? '')?.[1];
         if (token === undefined) throw new NusecError('UNAUTHENTICATED', 'send the header Authorization: Bearer <token>');
-        const person = await authenticators.person(token);
+        const person = await authenticators.person(token, c.env.incoming?.socket?.remoteAddress);
         const allowed = roles.length === 0 || person.roles.includes('administrator') || roles.some(role => person.roles.includes(role));
         if (!allowed) throw new NusecError('FORBIDDEN', `${person.name} needs the role ${roles.join(' or ')}`);
         c.set('person', person);

@@ -10,6 +10,7 @@ import { caCertificates, type EstLabel, enrol, estLabels, reenrol } from '../ser
 import type { Services } from '../services/start/services.ts';
 import type { Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
+import { wrongTokensOf } from './wrongTokens.ts';
 
 /** EST (RFC 7030) under `/.well-known/est/{label}/`: base64 of DER both ways, as its clients send and expect it. */
 
@@ -58,13 +59,16 @@ function machineOf({ trust }: Services, c: Call) {
 
 /** HTTP authentication of EST (RFC 7030 §3.2.3): Basic with name and token of an operator, or the token as Bearer.
  *  @throws NusecError UNAUTHENTICATED, TOKEN_EXPIRED, FORBIDDEN */
-async function personOf({ ctx }: Services, c: Call): Promise<string> {
+async function personOf(services: Services, c: Call): Promise<string> {
   const [, scheme, value = ''] = /^(Basic|Bearer) ([A-Za-z0-9+/=_-]{1,400})$/.exec(c.req.header('Authorization') ?? '') ?? [];
   if (scheme === undefined)
     throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'enrolment needs a client certificate or the token of an operator');
   const [name, token = ''] = scheme === 'Basic' ? Buffer.from(value, 'base64').toString().split(/:(.*)/s) : [undefined, value];
-  const person = await authenticateOperator(ctx, token);
-  if (name !== undefined && name !== person.name) throw new NusecError('UNAUTHENTICATED', 'the token belongs to somebody else');
+  const person = await wrongTokensOf(services).watch(c.env.incoming.socket.remoteAddress, async () => {
+    const found = await authenticateOperator(services.ctx, token);
+    if (name !== undefined && name !== found.name) throw new NusecError('UNAUTHENTICATED', 'the token belongs to somebody else');
+    return found;
+  });
   if (!person.roles.some(role => role === 'administrator' || role === 'securityOfficer'))
     throw new NusecError('FORBIDDEN', `${person.name} needs the role securityOfficer`);
   return person.name;

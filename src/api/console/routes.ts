@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Context as HonoContext } from 'hono';
+import type { Context as HonoContext, MiddlewareHandler } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
 import { html } from 'hono/html';
 import { secureHeaders } from 'hono/secure-headers';
@@ -8,10 +8,11 @@ import { NusecError } from '../../errors.ts';
 import { authenticateOperator } from '../../services/administration/operators.ts';
 import type { Resource } from '../app.ts';
 import type { ApiEnv } from '../auth.ts';
+import { wrongTokensOf } from '../wrongTokens.ts';
 import { deviceTimeline } from './device.ts';
 import { fleet } from './fleet.ts';
 import { type Html, page } from './layout.ts';
-import { createConsoleSessions, sessionCookie } from './session.ts';
+import { findSession, openSession, sessionCookie } from './session.ts';
 
 /** The console: pages made by the server from the same queries as the API. */
 
@@ -19,8 +20,8 @@ const asset = (path: string): string => readFileSync(fileURLToPath(new URL(path,
 const uidForm = /^[0-9a-f]{32}$/;
 const maxTokenChars = 128;
 
-export const consoleResource: Resource = (api, { ctx }) => {
-  const sessions = createConsoleSessions(() => ctx.clock().getTime());
+export const consoleResource: Resource = (api, services) => {
+  const { ctx } = services;
   const style = asset('../../../web/console.css');
   const icon = asset('../../../web/icon.svg');
   const htmx = readFileSync(fileURLToPath(import.meta.resolve('htmx.org/dist/htmx.min.js')), 'utf8');
@@ -30,16 +31,17 @@ export const consoleResource: Resource = (api, { ctx }) => {
     referrerPolicy: 'no-referrer',
     xFrameOptions: 'DENY',
   });
+  api.use('/console/*', requireOwnPages);
   api.use('/console', headers);
   api.use('/console/*', headers);
   api.get('/console/assets/console.css', c => c.body(style, 200, { 'Content-Type': 'text/css; charset=utf-8' }));
   api.get('/console/assets/icon.svg', c => c.body(icon, 200, { 'Content-Type': 'image/svg+xml' }));
   api.get('/console/assets/htmx.js', c => c.body(htmx, 200, { 'Content-Type': 'text/javascript; charset=utf-8' }));
 
-  const person = (c: HonoContext<ApiEnv>) => sessions.find(getCookie(c, sessionCookie));
+  const person = (c: HonoContext<ApiEnv>) => findSession(ctx, getCookie(c, sessionCookie));
   /** Pages for people who are signed in; everybody else is sent to the sign-in page. */
   const signedIn = (render: (c: HonoContext<ApiEnv>, name: string) => Promise<Html>) => async (c: HonoContext<ApiEnv>) => {
-    const who = person(c);
+    const who = await person(c);
     return who === undefined ? c.redirect('/console/sign-in') : c.html(await render(c, who.name));
   };
 
@@ -48,9 +50,9 @@ export const consoleResource: Resource = (api, { ctx }) => {
     const { token } = await c.req.parseBody();
     try {
       if (typeof token !== 'string' || token.length > maxTokenChars) throw new NusecError('UNAUTHENTICATED', 'no token');
-      const operator = await authenticateOperator(ctx, token.trim());
-      const id = sessions.open({ kind: 'operator', name: operator.name, roles: operator.roles });
-      setCookie(c, sessionCookie, id, { path: '/', secure: true, httpOnly: true, sameSite: 'Strict' });
+      const { remoteAddress } = c.env.incoming.socket;
+      const operator = await wrongTokensOf(services).watch(remoteAddress, () => authenticateOperator(ctx, token.trim()));
+      setCookie(c, sessionCookie, await openSession(ctx, operator), { path: '/', secure: true, httpOnly: true, sameSite: 'Strict' });
       return c.redirect('/console', 303);
     } catch (error) {
       if (!(error instanceof NusecError)) throw error;
@@ -58,7 +60,6 @@ export const consoleResource: Resource = (api, { ctx }) => {
     }
   });
   api.post('/console/sign-out', c => {
-    sessions.close(getCookie(c, sessionCookie));
     deleteCookie(c, sessionCookie, { path: '/', secure: true });
     return c.redirect('/console/sign-in', 303);
   });
@@ -74,6 +75,17 @@ export const consoleResource: Resource = (api, { ctx }) => {
     '/console/devices/:uid',
     signedIn(async (c, name) => page('Device', name, await deviceTimeline(ctx, c.req.param('uid') ?? ''))),
   );
+};
+
+/** What changes something comes from our own pages: another site's form or script is refused, whatever cookie the browser sends along.
+ *  @throws NusecError FORBIDDEN */
+const requireOwnPages: MiddlewareHandler<ApiEnv> = async (c, next) => {
+  const { origin, host, 'sec-fetch-site': site } = c.req.header();
+  // A browser that says where a request comes from may leave the origin out (our pages send no referrer).
+  const isForeign = site !== undefined ? site !== 'same-origin' : origin !== undefined && origin !== `https://${host}`;
+  if (c.req.method !== 'GET' && c.req.method !== 'HEAD' && isForeign)
+    throw new NusecError('FORBIDDEN', 'this request comes from the pages of another site');
+  await next();
 };
 
 const cursor = (c: HonoContext<ApiEnv>): string | undefined => {

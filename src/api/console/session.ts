@@ -1,33 +1,46 @@
-import { randomBytes } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
+import { fromBase64url, toBase64url, utf8 } from '../../bytes.ts';
+import { operators, operatorsStream } from '../../domain/operators.ts';
+import type { Operator } from '../../domain/operatorsState.ts';
+import { isPast } from '../../domain/rules.ts';
+import { ensureKey } from '../../keystore/ensureKey.ts';
+import { type Context, nowIso, stateOf } from '../../services/base/context.ts';
+import { hourMs } from '../../times.ts';
 import type { Person } from '../auth.ts';
 
-/** Signed-in browsers: the cookie holds a random id, the server who it is. Sessions end after eight hours or with the process. */
+/** Signed-in browsers. The cookie says who, by which token and until when, and is sealed by a key of the keystore: every process can verify it,
+ *  and nobody who has only the log can make one. Who that person is now is asked at every request, so a session ends with the person, with
+ *  the token and with its role. */
 
 export const sessionCookie = '__Host-nusec';
-const sessionMs = 8 * 3_600_000;
-const maxSessions = 1000;
+const sessionMs = 8 * hourMs;
+const keyId = 'console-session/1';
+const maxCookieChars = 1024;
 
-export type ConsoleSessions = {
-  open(person: Person): string;
-  find(id: string | undefined): Person | undefined;
-  close(id: string | undefined): void;
-};
+type Claim = { readonly name: string; readonly tokenSha256: string; readonly until: string };
 
-export function createConsoleSessions(now: () => number): ConsoleSessions {
-  const sessions = new Map<string, { readonly person: Person; readonly expiresAt: number }>();
-  return {
-    open(person) {
-      const id = randomBytes(32).toString('base64url');
-      sessions.set(id, { person, expiresAt: now() + sessionMs });
-      if (sessions.size > maxSessions) sessions.delete(sessions.keys().next().value as string);
-      return id;
-    },
-    find(id) {
-      const session = id === undefined ? undefined : sessions.get(id);
-      if (session === undefined || session.expiresAt > now()) return session?.person;
-      sessions.delete(id as string);
-      return undefined;
-    },
-    close: id => void (id !== undefined && sessions.delete(id)),
-  };
+/** @returns the cookie of a session that begins now */
+export async function openSession(ctx: Context, { name, tokenSha256 }: Operator): Promise<string> {
+  await ensureKey(ctx.keystore, keyId, 'AES-256');
+  const until = new Date(ctx.clock().getTime() + sessionMs).toISOString();
+  const claim = toBase64url(utf8(JSON.stringify({ name, tokenSha256, until } satisfies Claim)));
+  return `${claim}.${toBase64url(await sealOf(ctx, claim))}`;
+}
+
+/** The person of a session, as the log has that person now; undefined when it is no session, or has ended. */
+export async function findSession(ctx: Context, cookie: string | undefined): Promise<Person | undefined> {
+  const [, claim = '', seal = ''] = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{43})$/.exec((cookie ?? '').slice(0, maxCookieChars)) ?? [];
+  if (claim === '' || !(await isSealed(ctx, claim, seal))) return undefined;
+  const { name, tokenSha256, until } = JSON.parse(new TextDecoder().decode(fromBase64url(claim))) as Claim;
+  const operator = (await stateOf(ctx, operators, operatorsStream)).byName.get(name);
+  const isSame = operator?.tokenSha256 === tokenSha256 && !isPast(operator.expiresAt, nowIso(ctx));
+  return isSame && !isPast(until, nowIso(ctx)) ? { kind: 'operator', ...operator } : undefined;
+}
+
+const sealOf = (ctx: Context, claim: string): Promise<Uint8Array> => ctx.keystore.mac(keyId, utf8(`console session ${claim}`));
+
+async function isSealed(ctx: Context, claim: string, seal: string): Promise<boolean> {
+  if (!(await ctx.keystore.list()).some(({ id }) => id === keyId)) return false;
+  const [expected, given] = [await sealOf(ctx, claim), fromBase64url(seal)];
+  return given.length === expected.length && timingSafeEqual(given, expected);
 }
