@@ -12,14 +12,15 @@ export const sha256Field = z.string().regex(/^[0-9a-f]{64}$/, 'a SHA-256 is 64 l
 export const lineField = z.string().regex(/^[a-z][a-z0-9.-]{0,39}$/, 'a line is 1 to 40 of a–z, 0–9, . and - and begins with a letter');
 export const reasonField = z.string().min(1).max(200);
 export const countField = z.number().int().min(0).max(0xffff_ffff);
-/** Bytes as base64url without padding. */
+/** Bytes, base64url without padding on the wire. */
 export const bytesField = (maxBytes: number, exactly?: number) =>
   z
     .string()
     .max(Math.ceil((maxBytes * 4) / 3))
     .regex(/^[A-Za-z0-9_-]*$/, 'bytes are base64url without padding')
     .refine(text => text.length % 4 !== 1, 'bytes are base64url without padding')
-    .refine(text => exactly === undefined || fromBase64url(text).length === exactly, `exactly ${exactly} bytes`);
+    .transform(fromBase64url)
+    .refine(bytes => exactly === undefined || bytes.length === exactly, `exactly ${exactly} bytes`);
 
 export const maxPageRows = 500;
 /** Unknown parameters are refused: a filter that is misspelt must not answer with everything. */

@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { fromBase64url, toBase64url } from '../bytes.ts';
+import { toBase64url } from '../bytes.ts';
 import type { RegisteredGateway } from '../domain/gateway.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { watchKey } from '../services/base/alarms.ts';
@@ -76,7 +76,7 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
   });
   api.openapi(csr, async c => {
     const { id } = c.req.valid('param');
-    const request = fromBase64url(c.req.valid('json').csr);
+    const request = c.req.valid('json').csr;
     const issued = await watchKey(alarms, `gateway-${id}`, () => certifyGateway(ctx, id, request, actor(c)));
     const { certificate, ica, root } = issued;
     return c.json({ certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root) }, 200);

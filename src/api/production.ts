@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { fromBase64url, toBase64url, toHex } from '../bytes.ts';
+import { toBase64url, toHex } from '../bytes.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { maxSegmentRecords } from '../production/ledger.ts';
 import { publicKeySha256 } from '../services/authority/authority.ts';
@@ -103,13 +103,11 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   const otp = z.array(z.strictObject({ slot: z.number().int().min(0).max(7), sha256: sha256Field })).max(8);
 
   api.openapi(imports, async c => {
-    const { packageId, acknowledgement, ledger } = c.req.valid('json');
-    const notice = { packageId, acknowledgement: fromBase64url(acknowledgement), ledger: ledger.map(fromBase64url) };
+    const notice = c.req.valid('json');
     return c.json(await together(parts => recordImport(parts, c.var.machine.id, notice, actor(c))), 200);
   });
   api.openapi(reserve, async c => {
-    const { jobId, uid, ledger } = c.req.valid('json');
-    const request = { jobId, uid, ledger: ledger.map(fromBase64url) };
+    const request = c.req.valid('json');
     const { grant, ...facts } = await together(parts => reserveUnit(parts, c.var.machine.id, request, actor(c)));
     return c.json({ ...facts, grant: toBase64url(grant) }, 200);
   });
@@ -118,7 +116,7 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
       parts,
       c.var.machine.id,
       c.req.valid('param').grantId,
-      fromBase64url(c.req.valid('json').csr),
+      c.req.valid('json').csr,
       actor(c),
     );
     const answer = { certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root), bundle: toBase64url(bundle) };
@@ -148,13 +146,13 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
     return c.json({ publicKey: toBase64url(publicKey), ...hashes }, 200);
   });
   api.openapi(step('locked', 'The debug port is closed, says the unit', receipt, done), async c => {
-    const given = fromBase64url(c.req.valid('json').receipt);
+    const given = c.req.valid('json').receipt;
     await together(({ ctx }) => recordLocked(ctx, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)));
     return c.json({ done: true as const }, 200);
   });
   const evidence = z.strictObject({ evidence: bytesField(maxEvidenceBytes) });
   api.openapi(step('session', 'Evidence of the programming session', evidence, done), async c => {
-    const given = fromBase64url(c.req.valid('json').evidence);
+    const given = c.req.valid('json').evidence;
     await together(({ ctx }) => recordSession(ctx, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)));
     return c.json({ done: true as const }, 200);
   });
@@ -166,8 +164,7 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   });
   const proof = receipt.extend({ ledger: ledgerField });
   api.openapi(step('commit', 'The unit is built, says the unit', proof, countsSchema), async c => {
-    const given = c.req.valid('json');
-    const commit = { receipt: fromBase64url(given.receipt), ledger: given.ledger.map(fromBase64url) };
+    const commit = c.req.valid('json');
     const { grantId } = c.req.valid('param');
     return c.json(await together(parts => commitUnit(parts, c.var.machine.id, grantId, commit, actor(c))), 200);
   });
@@ -185,8 +182,7 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   );
   const why = z.strictObject({ reason: reasonField, otpTouched: z.boolean(), ledger: ledgerField });
   api.openapi(step('void', 'The unit is given up', why, countsSchema), async c => {
-    const { reason, otpTouched, ledger } = c.req.valid('json');
-    const given = { reason, otpTouched, ledger: ledger.map(fromBase64url) };
+    const given = c.req.valid('json');
     return c.json(await voidByProgrammer(parts, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)), 200);
   });
   api.openapi(body, async c => {
@@ -194,7 +190,7 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
     return c.body(new Uint8Array(bytes), 200, { 'Content-Type': 'application/octet-stream' });
   });
   api.openapi(zeroise, async c => {
-    const ledger = c.req.valid('json').ledger.map(fromBase64url);
+    const ledger = c.req.valid('json').ledger;
     await zeroiseJob(parts, c.var.machine.id, c.req.valid('param').jobId, ledger, actor(c));
     return c.json({ done: true as const }, 200);
   });

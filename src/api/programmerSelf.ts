@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context as HonoContext } from 'hono';
-import { fromBase64url, toBase64url } from '../bytes.ts';
+import { toBase64url } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { kekNonceBytes } from '../production/kek.ts';
 import type { Machine } from '../services/identity/machines.ts';
@@ -52,14 +52,13 @@ export const programmerSelfResource: Resource = (api, { ctx }, auth) => {
     responses: { 200: jsonAnswer(z.object({ status: z.string() }), 'the programmer’s status') },
   });
   api.openapi(agree, async c => {
-    const { publicKey, nonce } = c.req.valid('json');
-    const answer = await agreeKek(ctx, self(c), { publicKey: fromBase64url(publicKey), nonce: fromBase64url(nonce) });
+    const answer = await agreeKek(ctx, self(c), c.req.valid('json'));
     const { epoch } = answer;
     return c.json({ publicKey: toBase64url(answer.publicKey), nonce: toBase64url(answer.nonce), mac: toBase64url(answer.mac), epoch }, 200);
   });
   api.openapi(confirm, async c => {
     const { epoch } = c.req.valid('param');
-    await confirmKek(ctx, self(c), epoch, fromBase64url(c.req.valid('json').mac), actor(c));
+    await confirmKek(ctx, self(c), epoch, c.req.valid('json').mac, actor(c));
     return c.json({ epoch }, 200);
   });
   api.openapi(checkIn, async c => c.json({ status: (await checkInProgrammer(ctx, self(c).id, actor(c))).status }, 200));

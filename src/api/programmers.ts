@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { fromBase64url, toBase64url } from '../bytes.ts';
+import { equalBytes, toBase64url } from '../bytes.ts';
 import type { RegisteredProgrammer } from '../domain/programmer.ts';
 import { NusecError } from '../errors.ts';
 import { judgeCsr, maxCsrBytes } from '../pki/csr.ts';
@@ -130,7 +130,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
     const { csr: request, publicKey } = c.req.valid('json');
     requireKey(request, publicKey);
     const { uid } = c.req.valid('param');
-    const issued = await watchKey(alarms, `programmer-${uid}`, () => certifyProgrammer(ctx, uid, fromBase64url(request), actor(c)));
+    const issued = await watchKey(alarms, `programmer-${uid}`, () => certifyProgrammer(ctx, uid, request, actor(c)));
     const { certificate, ica, root } = issued;
     return c.json({ certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root) }, 200);
   });
@@ -143,8 +143,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
     return c.body(new Uint8Array(image), 200, { 'Content-Type': 'application/octet-stream' });
   });
   api.openapi(route('locked', 'Records the proven lock', locked), async c => {
-    const { receipt, nonce } = c.req.valid('json');
-    const proof = { receipt: fromBase64url(receipt), nonce: fromBase64url(nonce) };
+    const proof = c.req.valid('json');
     return c.json(programmerView(await recordProgrammerLock(ctx, c.req.valid('param').uid, proof, actor(c))), 200);
   });
   api.openapi(
@@ -183,8 +182,8 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
 };
 
 /** @throws NusecError KEY_REFUSED unless the request is for the key that the tool read from the KeyStore (R10, R75) */
-function requireKey(csr: string, publicKey: string | undefined): void {
-  if (publicKey === undefined || toBase64url(judgeCsr(fromBase64url(csr)).point) === publicKey) return;
+function requireKey(csr: Uint8Array, publicKey: Uint8Array | undefined): void {
+  if (publicKey === undefined || equalBytes(judgeCsr(csr).point, publicKey)) return;
   throw new NusecError('KEY_REFUSED', 'the request is for another key');
 }
 

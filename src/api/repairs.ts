@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { fromBase64url, toBase64url } from '../bytes.ts';
+import { toBase64url } from '../bytes.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import type { Enrolment } from '../services/identity/enrolment.ts';
 import {
@@ -117,7 +117,7 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
   });
   const unlockSchema = z.object({ order: z.string(), password: z.string() });
   api.openapi(step('unlock', 'Order and password for a debug unlock, once in a repair', nonceBody, unlockSchema), async c => {
-    const nonce = fromBase64url(c.req.valid('json').nonce);
+    const nonce = c.req.valid('json').nonce;
     const { order, password } = await unlockOrder(ctx, c.var.machine.id, c.req.valid('param').uid, nonce, actor(c));
     c.header('Cache-Control', 'no-store');
     return c.json({ order: toBase64url(order), password: toBase64url(password) }, 200);
@@ -125,22 +125,20 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
   api.openapi(
     step('rekey', 'Order for the key of the next generation', nonceBody, z.object({ order: z.string(), objId: z.string() })),
     async c => {
-      const nonce = fromBase64url(c.req.valid('json').nonce);
+      const nonce = c.req.valid('json').nonce;
       const { order, objId } = await rekeyOrder(ctx, c.var.machine.id, c.req.valid('param').uid, nonce);
       return c.json({ order: toBase64url(order), objId }, 200);
     },
   );
   const csr = z.strictObject({ csr: bytesField(maxCsrBytes) });
   api.openapi(step('csr', 'Certifies the next generation', csr, chainSchema.extend({ bundles: z.array(z.string()) })), async c => {
-    const request = fromBase64url(c.req.valid('json').csr);
+    const request = c.req.valid('json').csr;
     const issued = await certifyNextGeneration(parts, c.var.machine.id, c.req.valid('param').uid, request, actor(c));
     return c.json({ ...chainView(issued), bundles: issued.bundles.map(toBase64url) }, 200);
   });
   const proof = z.strictObject({ objId: idField, receipt: bytesField(maxReceiptBytes), evidence: bytesField(maxEvidenceBytes) });
   api.openapi(step('returned', 'The next generation has proven itself', proof, z.object({ status: z.string() })), async c => {
-    const { objId, receipt, evidence } = c.req.valid('json');
-    const given = { objId, receipt: fromBase64url(receipt), evidence: fromBase64url(evidence) };
-    return c.json(await returnToService(parts, c.var.machine.id, c.req.valid('param').uid, given, actor(c)), 200);
+    return c.json(await returnToService(parts, c.var.machine.id, c.req.valid('param').uid, c.req.valid('json'), actor(c)), 200);
   });
 };
 
