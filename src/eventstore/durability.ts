@@ -23,6 +23,8 @@ export type Durability = {
   reached(): Promise<void>;
   /** Whether a synchronisation could begin now. */
   isFree(): boolean;
+  /** Resolves when no synchronisation runs. */
+  idle(): Promise<void>;
   /** Why nothing can be stored any more until the store is opened again. */
   failure(): NusecError | undefined;
 };
@@ -44,6 +46,7 @@ export function createDurability(
   let running = 0;
   let failure: NusecError | undefined;
   let waiters: Waiter[] = [];
+  let becameIdle = Promise.withResolvers<void>();
 
   const settle = (): void => {
     const met = waiters.filter(({ version }) => version <= durable.version);
@@ -71,6 +74,9 @@ export function createDurability(
     settle();
     begin();
     ended();
+    if (running > 0) return;
+    becameIdle.resolve();
+    becameIdle = Promise.withResolvers();
   };
   const begin = (): void => {
     if (running < maxSyncs && waiters.some(({ version }) => version > covered)) void synchronise();
@@ -78,6 +84,9 @@ export function createDurability(
 
   return {
     position: () => durable.position,
+    idle: async () => {
+      if (running > 0) await becameIdle.promise;
+    },
     isFree: () => running < maxSyncs,
     failure: () => failure,
     reached() {

@@ -2,6 +2,7 @@
  *  anybody is told of it. When the store is opened with less, events that were acknowledged are missing: a write-ahead log that was cut, changed or
  *  removed looks like one that ended there. */
 import { closeSync, constants, fdatasync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
 
 /** Processes write each to a slot of their own, so that none takes back what another has written. */
@@ -9,6 +10,8 @@ const slots = 64;
 const slotBytes = 128;
 /** The marks themselves reach the disk this often. A power cut loses younger ones, and takes nothing from the log, which was there first. */
 const syncEveryMs = 1000;
+
+const fdatasyncLater = promisify(fdatasync);
 
 export type Mark = { readonly position: number; readonly hash: string };
 
@@ -19,7 +22,7 @@ export type HeadMark = {
   write(mark: Mark): void;
   /** Forgets all marks: the store is meant to have less. */
   clear(): void;
-  close(): void;
+  close(): Promise<void>;
 };
 
 /** @param file made when it is missing */
@@ -29,12 +32,15 @@ export function openHeadMark(file: string): HeadMark {
   // All of it is there from the start: later a full disk is no hindrance.
   if (fstatSync(fd).size < slots * slotBytes) writeSync(fd, Buffer.alloc(slots * slotBytes), 0, slots * slotBytes, 0);
   let isSynced = true;
-  const timer = setInterval(() => {
-    if (isSynced) return;
+  let syncing: Promise<void> = Promise.resolve();
+  const sync = (): Promise<void> => {
+    if (isSynced) return syncing;
     isSynced = true;
     // A mark that is lost with the power makes the next check weaker, not wrong.
-    fdatasync(fd, () => undefined);
-  }, syncEveryMs);
+    syncing = syncing.then(() => fdatasyncLater(fd)).catch(() => undefined);
+    return syncing;
+  };
+  const timer = setInterval(sync, syncEveryMs);
   timer.unref();
   return {
     read() {
@@ -50,8 +56,9 @@ export function openHeadMark(file: string): HeadMark {
     clear() {
       writeSync(fd, Buffer.alloc(slots * slotBytes), 0, slots * slotBytes, 0);
     },
-    close() {
+    async close() {
       clearInterval(timer);
+      await sync();
       closeSync(fd);
     },
   };

@@ -47,7 +47,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Even
     checkHead(db, mark.read());
     return createStore(sqliteStorage(db, mark), options.lockWaitMs);
   } catch (error) {
-    for (const each of opened.reverse()) each.close();
+    for (const each of opened.reverse()) await each.close();
     throw storeError(error, 'the event store cannot be opened');
   }
 }
@@ -213,7 +213,7 @@ function sqliteStorage(db: Database, headMark: HeadMark): Storage {
     after: (position, limit) => after.all(position, limit).map(decode),
     async close() {
       await wal.close();
-      headMark.close();
+      await headMark.close();
       db.close();
     },
   };

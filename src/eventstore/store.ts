@@ -51,6 +51,7 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
     await commits.idle();
     clearInterval(following);
     await Promise.all([...subscriptions].map(subscription => subscription.stop()));
+    await durability.idle();
     await storage.close();
   };
 
