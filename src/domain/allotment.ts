@@ -1,3 +1,4 @@
+import type { Actor, IsoTime } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 /** The counter: how many units of a job one programmer may still build (RULE-4, T1).
  *  Stream `allotment-{job}-{programmer}`. Reserve first, commit or void after.
@@ -40,7 +41,7 @@ export type AllotmentCommand =
     }
   | { readonly type: 'RaiseAllotment'; readonly quota: number; readonly scrapAllowance: number }
   | ({ readonly type: 'ExportPackage' } & ExportedPackage)
-  | { readonly type: 'ImportPackage'; readonly packageId: string; readonly now: string }
+  | { readonly type: 'ImportPackage'; readonly packageId: string; readonly now: IsoTime }
   | {
       readonly type: 'ReserveUnit';
       readonly uid: string;
@@ -55,24 +56,24 @@ export type AllotmentCommand =
       readonly uidListed: boolean;
       /** What the stream of the chip says; default: free. */
       readonly uidUse?: UidUse;
-      readonly now: string;
+      readonly now: IsoTime;
     }
   | {
       readonly type: 'RenewGrant';
       readonly grantId: string;
       readonly programmerActive: boolean;
       readonly jobRunning: boolean;
-      readonly now: string;
+      readonly now: IsoTime;
     }
-  | { readonly type: 'CommitUnit'; readonly grantId: string; readonly uid: string; readonly receiptSha256: string; readonly now: string }
+  | { readonly type: 'CommitUnit'; readonly grantId: string; readonly uid: string; readonly receiptSha256: string; readonly now: IsoTime }
   | { readonly type: 'VoidUnit'; readonly grantId: string; readonly reason: string; readonly otpTouched: boolean }
   | ({ readonly type: 'AcceptLedgerSegment'; readonly previousHash: string } & LedgerSegment)
-  | { readonly type: 'FreezeAllotment'; readonly reason: string; readonly by: string }
-  | { readonly type: 'ThawAllotment'; readonly reason: string; readonly by: string }
+  | { readonly type: 'FreezeAllotment'; readonly reason: string; readonly by: Actor }
+  | { readonly type: 'ThawAllotment'; readonly reason: string; readonly by: Actor }
   /** Either a receipt (with the number of the ledger's last record) or, for a frozen allotment, why there is none. */
   | {
       readonly type: 'CloseAllotment';
-      readonly by: string;
+      readonly by: Actor;
       readonly zeroise: { readonly receiptSha256: string; readonly ledgerNumber: number } | { readonly missing: string };
     };
 
@@ -196,7 +197,7 @@ function renewGrant({ grantId, programmerActive, jobRunning, now }: Of<Allotment
   return [{ type: 'GrantRenewed', data: { grantId, uid: unit.uid, expiresAt: timeAfter(now, grantLifetimeMs) } }] as const;
 }
 
-function sameGrant(live: Unit, now: string): readonly AllotmentEvent[] {
+function sameGrant(live: Unit, now: IsoTime): readonly AllotmentEvent[] {
   if (isPast(live.expiresAt, now)) refuse('GRANT_EXPIRED', 'the grant of this UID has expired and waits to be voided');
   return [];
 }

@@ -1,5 +1,7 @@
 /** What happens to an allotment, and the facts in it. */
 
+import type { Actor, IsoTime } from './actor.ts';
+
 /** Previous hash of the first ledger record. */
 export const ledgerGenesisHex = '00'.repeat(32);
 
@@ -9,7 +11,7 @@ export type Unit = {
   readonly grantId: string;
   /** 1, 2, 3 … per allotment: the n of the grant. */
   readonly number: number;
-  readonly expiresAt: string;
+  readonly expiresAt: IsoTime;
   /** Ledger record the request quoted. */
   readonly ledgerNumber: number;
   readonly ledgerHead: string;
@@ -23,7 +25,7 @@ export type ExportedPackage = {
   readonly count: number;
   /** SHA-256 of the file, hex; the file is a blob, so a lost package is exported again byte for byte. */
   readonly sha256: string;
-  readonly expiresAt: string;
+  readonly expiresAt: IsoTime;
 };
 
 export type LedgerSegment = {
@@ -45,7 +47,7 @@ export type AllotmentEvent =
   | { readonly type: 'PackageSuperseded'; readonly data: { readonly packageId: string; readonly supersededBy: string } }
   | { readonly type: 'PackageImported'; readonly data: { readonly packageId: string; readonly sequence: number } }
   | { readonly type: 'UnitReserved'; readonly data: Unit }
-  | { readonly type: 'GrantRenewed'; readonly data: { readonly grantId: string; readonly uid: string; readonly expiresAt: string } }
+  | { readonly type: 'GrantRenewed'; readonly data: { readonly grantId: string; readonly uid: string; readonly expiresAt: IsoTime } }
   /** The chip has a life already; `ledgerNumber` of the signed record that claims it. */
   | {
       readonly type: 'ReservationRefused';
@@ -53,7 +55,7 @@ export type AllotmentEvent =
         readonly uid: string;
         readonly uidUse: 'inUse' | 'ended';
         readonly ledgerNumber: number;
-        readonly at: string;
+        readonly at: IsoTime;
       };
     }
   | {
@@ -73,11 +75,11 @@ export type AllotmentEvent =
   | { readonly type: 'LedgerSegmentAccepted'; readonly data: LedgerSegment }
   | { readonly type: 'LedgerGapDetected'; readonly data: LedgerGap }
   | { readonly type: 'AllotmentExhausted'; readonly data: { readonly committed: number; readonly scrapped: number } }
-  | { readonly type: 'AllotmentFrozen'; readonly data: { readonly reason: string; readonly by: string } }
-  | { readonly type: 'AllotmentThawed'; readonly data: { readonly reason: string; readonly by: string } }
+  | { readonly type: 'AllotmentFrozen'; readonly data: { readonly reason: string; readonly by: Actor } }
+  | { readonly type: 'AllotmentThawed'; readonly data: { readonly reason: string; readonly by: Actor } }
   | {
       readonly type: 'AllotmentClosed';
-      readonly data: { readonly by: string; readonly zeroiseReceiptSha256?: string; readonly withoutReceipt?: string };
+      readonly data: { readonly by: Actor; readonly zeroiseReceiptSha256?: string; readonly withoutReceipt?: string };
     };
 
 export type LedgerGap = {

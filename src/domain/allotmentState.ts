@@ -1,5 +1,6 @@
 /** The fold of an allotment's events, and what is asked of it. */
 
+import type { IsoTime } from './actor.ts';
 import { type AllotmentEvent, type ExportedPackage, type LedgerSegment, ledgerGenesisHex, type Unit } from './allotmentEvents.ts';
 import { type BucketMap, emptyBucketMap, getEntry, withEntry, withoutEntry } from './bucketMap.ts';
 import { isPast, refuse } from './rules.ts';
@@ -121,7 +122,7 @@ export function liveReservation(state: AllotmentState, uid: string): OpenUnit | 
 
 /** The live, unexpired grant a request quotes (RULE-5, I12).
  *  @throws NusecError GRANT_USED, GRANT_EXPIRED, NOT_FOUND, ALLOTMENT_FROZEN */
-export function requireLiveGrant(state: AllotmentState, grantId: string, uid: string, now: string): Unit {
+export function requireLiveGrant(state: AllotmentState, grantId: string, uid: string, now: IsoTime): Unit {
   if (state.status === 'NONE') refuse('NOT_FOUND', 'there is no such allotment');
   if (state.status === 'FROZEN') refuse('ALLOTMENT_FROZEN', 'the allotment is frozen');
   if (getEntry(state.used, grantId) !== undefined) refuse('GRANT_USED', 'this grant has been used');
@@ -137,7 +138,7 @@ export function remainingUnits(state: AllotmentState): number {
 }
 
 /** What has been counted in the window that is open at `now`. */
-export const countIn = ({ sinceMs, count }: Window, now: string, windowMs: number): number =>
+export const countIn = ({ sinceMs, count }: Window, now: IsoTime, windowMs: number): number =>
   Date.parse(now) - sinceMs < windowMs ? count : 0;
 
 const counted = (window: Window, atMs: number, windowMs: number): Window =>
@@ -223,7 +224,7 @@ function withReservation(state: OpenedAllotment, unit: Unit): OpenedAllotment {
   };
 }
 
-function withRenewal(state: OpenedAllotment, grantId: string, expiresAt: string): OpenedAllotment {
+function withRenewal(state: OpenedAllotment, grantId: string, expiresAt: IsoTime): OpenedAllotment {
   const unit = getEntry(state.open, grantId);
   if (unit === undefined) return state;
   return { ...state, open: withEntry(state.open, grantId, { ...unit, expiresAt, firstExpiresAt: unit.firstExpiresAt ?? unit.expiresAt }) };

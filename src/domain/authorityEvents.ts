@@ -1,6 +1,7 @@
 /** What happens to the authorities of a project. */
 
 import type { Curve } from '../ecKey.ts';
+import type { Actor, IsoTime } from './actor.ts';
 
 export type CaUse = 'device' | 'programmer' | 'gateway' | 'server';
 
@@ -63,10 +64,10 @@ export type ServerCertificate = {
   readonly serial: string;
   readonly sha256: string;
   readonly names: readonly string[];
-  readonly notAfter: string;
+  readonly notAfter: IsoTime;
 };
 
-export type OcspSigner = Certified & { readonly icaId: string; readonly serial: string; readonly notAfter: string };
+export type OcspSigner = Certified & { readonly icaId: string; readonly serial: string; readonly notAfter: IsoTime };
 
 /** `sha256` is the bundle signed by the newest root; `byRoot` has it signed by every root that is trusted. Bundles are blobs. */
 export type TrustBundleFacts = {
@@ -76,16 +77,16 @@ export type TrustBundleFacts = {
 };
 
 export type AuthorityEvent =
-  | { readonly type: 'ProjectCreated'; readonly data: { readonly project: string; readonly name: string; readonly by: string } }
+  | { readonly type: 'ProjectCreated'; readonly data: { readonly project: string; readonly name: string; readonly by: Actor } }
   | { readonly type: 'RootCaEstablished'; readonly data: RootCa & { readonly approvers: readonly string[] } }
   | { readonly type: 'RootCaRolled'; readonly data: RolledRoot & { readonly approvers: readonly string[] } }
   | { readonly type: 'RootCaRetired'; readonly data: { readonly rootId: string } }
   | { readonly type: 'IssuingCaEstablished'; readonly data: IssuingCa }
   | { readonly type: 'IssuingCaActivated'; readonly data: { readonly icaId: string } }
   | { readonly type: 'IssuingCaRetired'; readonly data: { readonly icaId: string } }
-  | { readonly type: 'IssuingCaCompromised'; readonly data: { readonly icaId: string; readonly reason: string; readonly by: string } }
+  | { readonly type: 'IssuingCaCompromised'; readonly data: { readonly icaId: string; readonly reason: string; readonly by: Actor } }
   | { readonly type: 'PackageKeyEstablished'; readonly data: PackageKey }
-  | { readonly type: 'PackageKeyCompromised'; readonly data: { readonly keyId: string; readonly reason: string; readonly by: string } }
+  | { readonly type: 'PackageKeyCompromised'; readonly data: { readonly keyId: string; readonly reason: string; readonly by: Actor } }
   | { readonly type: 'TrustBundlePublished'; readonly data: TrustBundleFacts }
   | { readonly type: 'CrlIssued'; readonly data: Crl }
   | { readonly type: 'ServerCertificateIssued'; readonly data: ServerCertificate }

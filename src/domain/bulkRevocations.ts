@@ -1,6 +1,7 @@
 /** Revocations of many devices at once, for a stolen batch or a broken key generator: proposed by one person, carried out when another approves
  *  (I16), with progress. Stream `bulk-revocations-{project}`; each: PROPOSED → RUNNING → DONE, or PROPOSED | RUNNING → CANCELLED. */
 
+import type { Actor, IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import type { RevocationReason } from './deviceEvents.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
@@ -20,19 +21,19 @@ export type BulkWish = {
 };
 
 export type BulkRevocationEvent =
-  | { readonly type: 'BulkRevocationProposed'; readonly data: BulkWish & { readonly by: string; readonly at: string } }
-  | { readonly type: 'BulkRevocationApproved'; readonly data: { readonly id: string; readonly by: string; readonly at: string } }
+  | { readonly type: 'BulkRevocationProposed'; readonly data: BulkWish & { readonly by: Actor; readonly at: IsoTime } }
+  | { readonly type: 'BulkRevocationApproved'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } }
   | { readonly type: 'BulkRevocationProgressed'; readonly data: BulkProgress }
-  | { readonly type: 'BulkRevocationDone'; readonly data: { readonly id: string; readonly at: string } }
-  | { readonly type: 'BulkRevocationCancelled'; readonly data: { readonly id: string; readonly by: string; readonly at: string } };
+  | { readonly type: 'BulkRevocationDone'; readonly data: { readonly id: string; readonly at: IsoTime } }
+  | { readonly type: 'BulkRevocationCancelled'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } };
 /** `done` of `count` devices were looked at; `revoked` had good certificates, `failed` were not found. */
 export type BulkProgress = { readonly id: string; readonly done: number; readonly revoked: number; readonly failed: number };
 export type BulkRevocationCommand =
-  | ({ readonly type: 'ProposeBulkRevocation'; readonly by: string; readonly now: string } & BulkWish)
-  | { readonly type: 'ApproveBulkRevocation'; readonly id: string; readonly by: string; readonly now: string }
+  | ({ readonly type: 'ProposeBulkRevocation'; readonly by: Actor; readonly now: IsoTime } & BulkWish)
+  | { readonly type: 'ApproveBulkRevocation'; readonly id: string; readonly by: Actor; readonly now: IsoTime }
   | ({ readonly type: 'ProgressBulkRevocation' } & BulkProgress)
-  | { readonly type: 'FinishBulkRevocation'; readonly id: string; readonly now: string }
-  | { readonly type: 'CancelBulkRevocation'; readonly id: string; readonly by: string; readonly now: string };
+  | { readonly type: 'FinishBulkRevocation'; readonly id: string; readonly now: IsoTime }
+  | { readonly type: 'CancelBulkRevocation'; readonly id: string; readonly by: Actor; readonly now: IsoTime };
 
 export type BulkRevocation = BulkWish & {
   readonly status: 'PROPOSED' | 'RUNNING' | 'DONE' | 'CANCELLED';

@@ -1,3 +1,4 @@
+import type { Actor, IsoTime } from './actor.ts';
 import type { Decider, Of } from './decider.ts';
 /** Key ceremonies: what changes the authorities of a project is proposed by one person and carried out when another approves (I16).
  *  Stream `ceremonies-{project}`; each ceremony: PROPOSED → APPROVED → DONE, or PROPOSED → WITHDRAWN. */
@@ -28,16 +29,16 @@ export type CeremonyOutcome = { readonly [name: string]: string };
 export type CeremoniesEvent =
   | {
       readonly type: 'CeremonyProposed';
-      readonly data: { readonly id: string; readonly action: CeremonyAction; readonly by: string; readonly at: string };
+      readonly data: { readonly id: string; readonly action: CeremonyAction; readonly by: Actor; readonly at: IsoTime };
     }
-  | { readonly type: 'CeremonyApproved'; readonly data: { readonly id: string; readonly by: string; readonly at: string } }
-  | { readonly type: 'CeremonyDone'; readonly data: { readonly id: string; readonly at: string; readonly outcome: CeremonyOutcome } }
-  | { readonly type: 'CeremonyWithdrawn'; readonly data: { readonly id: string; readonly by: string; readonly at: string } };
+  | { readonly type: 'CeremonyApproved'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } }
+  | { readonly type: 'CeremonyDone'; readonly data: { readonly id: string; readonly at: IsoTime; readonly outcome: CeremonyOutcome } }
+  | { readonly type: 'CeremonyWithdrawn'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } };
 export type CeremoniesCommand =
-  | { readonly type: 'ProposeCeremony'; readonly id: string; readonly action: CeremonyAction; readonly by: string; readonly now: string }
-  | { readonly type: 'ApproveCeremony'; readonly id: string; readonly by: string; readonly now: string }
-  | { readonly type: 'FinishCeremony'; readonly id: string; readonly outcome: CeremonyOutcome; readonly now: string }
-  | { readonly type: 'WithdrawCeremony'; readonly id: string; readonly by: string; readonly now: string };
+  | { readonly type: 'ProposeCeremony'; readonly id: string; readonly action: CeremonyAction; readonly by: Actor; readonly now: IsoTime }
+  | { readonly type: 'ApproveCeremony'; readonly id: string; readonly by: Actor; readonly now: IsoTime }
+  | { readonly type: 'FinishCeremony'; readonly id: string; readonly outcome: CeremonyOutcome; readonly now: IsoTime }
+  | { readonly type: 'WithdrawCeremony'; readonly id: string; readonly by: Actor; readonly now: IsoTime };
 
 export type KnownCeremony = {
   readonly id: string;

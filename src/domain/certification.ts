@@ -2,6 +2,7 @@
  *  crash the same certificate is made again, never a second one. Devices keep the intent of their IDevID in their own stream.
  *  Stream `certification-{kind}-{subject}`.  IDLE ⇄ PENDING */
 
+import type { IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import { refuse } from './rules.ts';
 
@@ -13,8 +14,8 @@ export type Intent = {
   readonly csrSha256: string;
   readonly publicKeySha256: string;
   readonly icaId: string;
-  readonly notBefore: string;
-  readonly notAfter: string;
+  readonly notBefore: IsoTime;
+  readonly notAfter: IsoTime;
 };
 
 export type CertificationEvent =

@@ -1,5 +1,6 @@
 /** What can be asked of a device's stream. Signatures, receipts and evidence are verified by the caller; the facts come in here. */
 
+import type { Actor, IsoTime } from './actor.ts';
 import type { CertificationIntent, FirmwareFacts, IssuedCertificate, RevocationReason, RollbackHop } from './deviceEvents.ts';
 import type { ImageKind } from './job.ts';
 import type { InstalledFirmware, OfferRelease, OfferRules, Product } from './offer.ts';
@@ -36,7 +37,7 @@ export type DeviceCommand =
   | Command<'InstallFirmware', FirmwareFacts & { readonly grantId: string; readonly receiptSha256: string }>
   | Command<'CompleteProvisioning', { readonly grantId: string; readonly receiptSha256: string }>
   /** Voids the unit. `otpTouched`: an OTP write or the lock may have begun without proof. */
-  | Command<'FailUnit', { readonly reason: string; readonly otpTouched: boolean; readonly by: string }>
+  | Command<'FailUnit', { readonly reason: string; readonly otpTouched: boolean; readonly by: Actor }>
   // Field
   | Command<'ConnectDevice', { readonly via: string }>
   | Command<
@@ -74,23 +75,23 @@ export type DeviceCommand =
   // Identity
   /** Records an operational certificate (LDevID); the IDevID stays the device's own. */
   | Command<'IssueOperationalCertificate', IssuedCertificate>
-  | Command<'ExpireCertificate', { readonly serial: string; readonly now: string }>
-  | Command<'RevokeCertificate', { readonly serial: string; readonly reason: RevocationReason; readonly by: string }>
+  | Command<'ExpireCertificate', { readonly serial: string; readonly now: IsoTime }>
+  | Command<'RevokeCertificate', { readonly serial: string; readonly reason: RevocationReason; readonly by: Actor }>
   | Command<'ApplyTrustBundle', { readonly version: number }>
-  | Command<'SuspectClone', { readonly reason: string; readonly evidence: string; readonly by: string; readonly byGateway?: boolean }>
-  | Command<'QuarantineDevice', { readonly reason: string; readonly by: string }>
-  | Command<'ReleaseDevice', { readonly reason: string; readonly by: string }>
-  | Command<'SuspendDevice', { readonly reason: string; readonly by: string }>
-  | Command<'ResumeDevice', { readonly by: string }>
+  | Command<'SuspectClone', { readonly reason: string; readonly evidence: string; readonly by: Actor; readonly byGateway?: boolean }>
+  | Command<'QuarantineDevice', { readonly reason: string; readonly by: Actor }>
+  | Command<'ReleaseDevice', { readonly reason: string; readonly by: Actor }>
+  | Command<'SuspendDevice', { readonly reason: string; readonly by: Actor }>
+  | Command<'ResumeDevice', { readonly by: Actor }>
   // Repair and end
   /** `programmer`: UID of the one that will have the device on its wires. */
-  | Command<'TakeForRepair', { readonly reason: string; readonly programmer: string; readonly by: string }>
-  | Command<'RequestDebugUnlock', { readonly reason: string; readonly by: string }>
-  | Command<'ApproveDebugUnlock', { readonly by: string }>
+  | Command<'TakeForRepair', { readonly reason: string; readonly programmer: string; readonly by: Actor }>
+  | Command<'RequestDebugUnlock', { readonly reason: string; readonly by: Actor }>
+  | Command<'ApproveDebugUnlock', { readonly by: Actor }>
   /** Recorded before the password leaves the server. */
   | Command<'OrderDebugUnlock', { readonly orderSha256: string; readonly programmer: string }>
-  | Command<'OrderReturn', { readonly objId: string; readonly by: string }>
-  | Command<'ReturnToService', { readonly objId: string; readonly receiptSha256: string; readonly by: string }>
-  | Command<'OrderDecommission', { readonly reason: string; readonly by: string; readonly orderSha256: string }>
-  | Command<'CompleteDecommission', { readonly by: string } & ({ readonly wipeReceiptSha256: string } | { readonly timedOut: true })>
+  | Command<'OrderReturn', { readonly objId: string; readonly by: Actor }>
+  | Command<'ReturnToService', { readonly objId: string; readonly receiptSha256: string; readonly by: Actor }>
+  | Command<'OrderDecommission', { readonly reason: string; readonly by: Actor; readonly orderSha256: string }>
+  | Command<'CompleteDecommission', { readonly by: Actor } & ({ readonly wipeReceiptSha256: string } | { readonly timedOut: true })>
   | Command<'DestroyCustody', { readonly keyIds: readonly string[] }>;

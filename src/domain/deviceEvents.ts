@@ -1,5 +1,6 @@
 /** What can have happened to a device: the events of stream `device-{uid}`. */
 
+import type { Actor, IsoTime } from './actor.ts';
 import type { ImageKind } from './job.ts';
 
 /** RFC 5280 §5.3.1, without certificateHold and removeFromCRL: a revocation is for ever, a pause is a suspension. */
@@ -23,7 +24,7 @@ export type IssuedCertificate = {
   readonly certificateSha256: string;
   readonly publicKeySha256: string;
   readonly icaId: string;
-  readonly notAfter: string;
+  readonly notAfter: IsoTime;
 };
 
 /** Intent to sign: after a crash the same certificate is signed again, never a second one. */
@@ -32,8 +33,8 @@ export type CertificationIntent = {
   readonly csrSha256: string;
   readonly publicKeySha256: string;
   readonly icaId: string;
-  readonly notBefore: string;
-  readonly notAfter: string;
+  readonly notBefore: IsoTime;
+  readonly notAfter: IsoTime;
 };
 
 export type FirmwareFacts = {
@@ -101,30 +102,30 @@ export type DeviceEvent =
   /** Operational certificate (LDevID), beside the IDevID. */
   | Event<'OperationalCertificateIssued', IssuedCertificate>
   | Event<'CertificateExpired', { readonly serial: string }>
-  | Event<'CertificateRevoked', { readonly serial: string; readonly reason: RevocationReason; readonly by: string }>
+  | Event<'CertificateRevoked', { readonly serial: string; readonly reason: RevocationReason; readonly by: Actor }>
   | Event<'CloneSuspected', { readonly reason: string; readonly evidence: string }>
   /** The device believes this trust bundle from now on, as it says. */
   | Event<'TrustBundleFollowed', { readonly version: number }>
-  | Event<'DeviceQuarantined', { readonly reason: string; readonly by: string }>
-  | Event<'DeviceReleased', { readonly reason: string; readonly by: string }>
+  | Event<'DeviceQuarantined', { readonly reason: string; readonly by: Actor }>
+  | Event<'DeviceReleased', { readonly reason: string; readonly by: Actor }>
   /** All its certificates are on hold. */
-  | Event<'DeviceSuspended', { readonly reason: string; readonly by: string }>
-  | Event<'DeviceResumed', { readonly by: string }>
+  | Event<'DeviceSuspended', { readonly reason: string; readonly by: Actor }>
+  | Event<'DeviceResumed', { readonly by: Actor }>
   // Repair and end
   /** All its certificates are on hold. `programmer`: UID of the one that may unlock it and give it its next generation. */
-  | Event<'DeviceTakenForRepair', { readonly reason: string; readonly by: string; readonly programmer?: string }>
-  | Event<'DebugUnlockRequested', { readonly reason: string; readonly by: string }>
-  | Event<'DebugUnlockApproved', { readonly by: string }>
+  | Event<'DeviceTakenForRepair', { readonly reason: string; readonly by: Actor; readonly programmer?: string }>
+  | Event<'DebugUnlockRequested', { readonly reason: string; readonly by: Actor }>
+  | Event<'DebugUnlockApproved', { readonly by: Actor }>
   /** The password was disclosed with this order. */
   | Event<'DebugUnlockOrdered', { readonly orderSha256: string; readonly approvers: readonly string[]; readonly programmer?: string }>
   /** Registration id of the next generation. */
-  | Event<'DeviceReturnOrdered', { readonly objId: string; readonly generation: number; readonly by: string }>
+  | Event<'DeviceReturnOrdered', { readonly objId: string; readonly generation: number; readonly by: Actor }>
   | Event<'NextGenerationCertified', IssuedCertificate & { readonly objId: string }>
   /** The next generation has proven itself. */
   | Event<
       'DeviceReturnedToService',
       IssuedCertificate & { readonly objId: string; readonly generation: number; readonly receiptSha256?: string }
     >
-  | Event<'DeviceDecommissionOrdered', { readonly reason: string; readonly by: string; readonly orderSha256: string }>
+  | Event<'DeviceDecommissionOrdered', { readonly reason: string; readonly by: Actor; readonly orderSha256: string }>
   | Event<'DeviceDecommissioned', { readonly wipeReceiptSha256?: string; readonly withoutReceipt?: string }>
   | Event<'KeyCustodyDestroyed', { readonly keyIds: readonly string[] }>;

@@ -1,3 +1,4 @@
+import type { Actor } from './actor.ts';
 import { type Of, requireStatus } from './decider.ts';
 /** Decisions about a device in the field: contact, attestation, upgrades, suspicion, quarantine, suspension. */
 
@@ -118,7 +119,7 @@ const reasonOf = (reason: string, byGateway: boolean | undefined): string => (by
 /** An alarm always, and a quarantine while the device is in use (T8, T25); one event per reason until released. The word of a gateway
  *  quarantines nothing: it can lie about every device behind it (T20). */
 function suspect(
-  { reason: what, evidence, by, byGateway }: { reason: string; evidence: string; by: string; byGateway?: boolean | undefined },
+  { reason: what, evidence, by, byGateway }: { reason: string; evidence: string; by: Actor; byGateway?: boolean | undefined },
   state: LivingDevice,
 ): Events {
   const reason = reasonOf(what, byGateway);

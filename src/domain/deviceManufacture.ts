@@ -1,3 +1,4 @@
+import type { Actor } from './actor.ts';
 import { type Of, requireStatus } from './decider.ts';
 /** Decisions while a device is built: MINTED → CERTIFIED → ROOTED → LOCKED → PROVISIONED → STOCK, or FAILED, SCRAPPED. */
 
@@ -146,7 +147,7 @@ export function failUnit({ reason, otpTouched, by }: Of<DeviceCommand, 'FailUnit
 }
 
 /** One event for every certificate that is still good. */
-export function revokeAll(state: LivingDevice, reason: 'cessationOfOperation' | 'superseded', by: string): Events {
+export function revokeAll(state: LivingDevice, reason: 'cessationOfOperation' | 'superseded', by: Actor): Events {
   const issued = state.certificates.filter(certificate => certificate.status === 'issued');
   return issued.map(({ serial }) => ({ type: 'CertificateRevoked', data: { serial, reason, by } }));
 }

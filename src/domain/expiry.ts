@@ -1,6 +1,7 @@
 /** That a certificate's end comes near was said, and that it is reached. Stream `expiry-{serial}`. A device's own certificate expires in the
  *  stream of the device.  NONE → NOTICED (90, 30, 7 days) → ENDED */
 
+import type { IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import { isPast, refuse } from './rules.ts';
 
@@ -15,10 +16,10 @@ export type ExpiryEvent =
         readonly kind: string;
         readonly subject: string;
         readonly days: number;
-        readonly notAfter: string;
+        readonly notAfter: IsoTime;
       };
     }
-  | { readonly type: 'CertificateEnded'; readonly data: { readonly serial: string; readonly notAfter: string } };
+  | { readonly type: 'CertificateEnded'; readonly data: { readonly serial: string; readonly notAfter: IsoTime } };
 export type ExpiryCommand =
   | {
       readonly type: 'NoticeExpiry';
@@ -26,9 +27,9 @@ export type ExpiryCommand =
       readonly kind: string;
       readonly subject: string;
       readonly days: number;
-      readonly notAfter: string;
+      readonly notAfter: IsoTime;
     }
-  | { readonly type: 'EndCertificate'; readonly serial: string; readonly notAfter: string; readonly now: string };
+  | { readonly type: 'EndCertificate'; readonly serial: string; readonly notAfter: IsoTime; readonly now: IsoTime };
 export type ExpiryState =
   | { readonly status: 'NONE' }
   | { readonly status: 'NOTICED'; readonly days: number }

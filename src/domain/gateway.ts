@@ -1,3 +1,4 @@
+import type { Actor, IsoTime } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A gateway and the devices behind it (R84). Stream `gateway-{id}`.
  *  REGISTERED → ACTIVE (certified) ⇄ SUSPENDED;  any → REVOKED */
@@ -13,29 +14,29 @@ export type GatewayCertificate = {
   readonly certificateSha256: string;
   readonly publicKeySha256: string;
   readonly icaId: string;
-  readonly notAfter: string;
+  readonly notAfter: IsoTime;
 };
 
 export type GatewayEvent =
-  | { readonly type: 'GatewayRegistered'; readonly data: { readonly gatewayId: string; readonly name: string; readonly by: string } }
+  | { readonly type: 'GatewayRegistered'; readonly data: { readonly gatewayId: string; readonly name: string; readonly by: Actor } }
   | { readonly type: 'GatewayCertified'; readonly data: GatewayCertificate }
-  | { readonly type: 'DeviceAttached'; readonly data: { readonly uid: string; readonly by: string } }
-  | { readonly type: 'DeviceDetached'; readonly data: { readonly uid: string; readonly by: string } }
+  | { readonly type: 'DeviceAttached'; readonly data: { readonly uid: string; readonly by: Actor } }
+  | { readonly type: 'DeviceDetached'; readonly data: { readonly uid: string; readonly by: Actor } }
   | { readonly type: 'TrustBundleApplied'; readonly data: { readonly version: number } }
-  | { readonly type: 'GatewaySuspended'; readonly data: { readonly reason: string; readonly by: string } }
-  | { readonly type: 'GatewayResumed'; readonly data: { readonly by: string } }
-  | { readonly type: 'GatewayRevoked'; readonly data: { readonly reason: string; readonly by: string } };
+  | { readonly type: 'GatewaySuspended'; readonly data: { readonly reason: string; readonly by: Actor } }
+  | { readonly type: 'GatewayResumed'; readonly data: { readonly by: Actor } }
+  | { readonly type: 'GatewayRevoked'; readonly data: { readonly reason: string; readonly by: Actor } };
 
 export type GatewayCommand =
-  | { readonly type: 'RegisterGateway'; readonly gatewayId: string; readonly name: string; readonly by: string }
+  | { readonly type: 'RegisterGateway'; readonly gatewayId: string; readonly name: string; readonly by: Actor }
   /** First certificate or a renewal. */
   | ({ readonly type: 'CertifyGateway' } & GatewayCertificate)
-  | { readonly type: 'AttachDevice'; readonly uid: string; readonly by: string }
-  | { readonly type: 'DetachDevice'; readonly uid: string; readonly by: string }
+  | { readonly type: 'AttachDevice'; readonly uid: string; readonly by: Actor }
+  | { readonly type: 'DetachDevice'; readonly uid: string; readonly by: Actor }
   | { readonly type: 'ApplyTrustBundle'; readonly version: number }
-  | { readonly type: 'SuspendGateway'; readonly reason: string; readonly by: string }
-  | { readonly type: 'ResumeGateway'; readonly by: string }
-  | { readonly type: 'RevokeGateway'; readonly reason: string; readonly by: string };
+  | { readonly type: 'SuspendGateway'; readonly reason: string; readonly by: Actor }
+  | { readonly type: 'ResumeGateway'; readonly by: Actor }
+  | { readonly type: 'RevokeGateway'; readonly reason: string; readonly by: Actor };
 
 export type GatewayStatus = 'REGISTERED' | 'ACTIVE' | 'SUSPENDED' | 'REVOKED';
 

@@ -1,3 +1,4 @@
+import type { Actor } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A production job: how many units of which line may be built, with which firmware, by which programmers.
  *  Stream `job-{id}`. The job id is a token of 16 random bytes (R57, RULE-5).
@@ -48,7 +49,7 @@ export type JobEvent =
     }
   | { readonly type: 'FirmwareBoundToJob'; readonly data: BoundFirmware }
   | { readonly type: 'UidListAttached'; readonly data: { readonly sha256: string; readonly count: number } }
-  | { readonly type: 'JobReleased'; readonly data: { readonly by: string } }
+  | { readonly type: 'JobReleased'; readonly data: { readonly by: Actor } }
   | {
       readonly type: 'AllotmentMade';
       readonly data: { readonly programmer: string; readonly count: number; readonly scrapAllowance: number };
@@ -57,10 +58,10 @@ export type JobEvent =
       readonly type: 'AllotmentSettled';
       readonly data: { readonly programmer: string; readonly committed: number; readonly scrapped: number };
     }
-  | { readonly type: 'JobSuspended'; readonly data: { readonly reason: string; readonly by: string } }
-  | { readonly type: 'JobResumed'; readonly data: { readonly by: string } }
-  | { readonly type: 'JobClosed'; readonly data: { readonly by: string } }
-  | { readonly type: 'JobCancelled'; readonly data: { readonly by: string; readonly reason: string } }
+  | { readonly type: 'JobSuspended'; readonly data: { readonly reason: string; readonly by: Actor } }
+  | { readonly type: 'JobResumed'; readonly data: { readonly by: Actor } }
+  | { readonly type: 'JobClosed'; readonly data: { readonly by: Actor } }
+  | { readonly type: 'JobCancelled'; readonly data: { readonly by: Actor; readonly reason: string } }
   | { readonly type: 'JobReconciled'; readonly data: Reconciliation & { readonly reportSha256: string } }
   | { readonly type: 'JobDiscrepancyFound'; readonly data: Discrepancy };
 
@@ -82,19 +83,19 @@ export type JobCommand =
       readonly plannedCount: number;
       readonly scrapAllowance: number;
       readonly policy: JobPolicy;
-      readonly by: string;
+      readonly by: Actor;
     }
   | { readonly type: 'BindFirmware'; readonly release: ReleaseFacts }
   | { readonly type: 'AttachUidList'; readonly sha256: string; readonly count: number }
-  | { readonly type: 'ReleaseJob'; readonly by: string }
+  | { readonly type: 'ReleaseJob'; readonly by: Actor }
   /** `count` and `scrapAllowance` are the programmer's totals; a later command may raise them, never lower them. */
   | { readonly type: 'MakeAllotment'; readonly programmer: string; readonly count: number; readonly scrapAllowance: number }
   /** The allotment is closed: what it did not build is free for another programmer. */
   | { readonly type: 'SettleAllotment'; readonly programmer: string; readonly committed: number; readonly scrapped: number }
-  | { readonly type: 'SuspendJob'; readonly reason: string; readonly by: string }
-  | { readonly type: 'ResumeJob'; readonly by: string }
-  | { readonly type: 'CloseJob'; readonly by: string }
-  | { readonly type: 'CancelJob'; readonly reason: string; readonly by: string }
+  | { readonly type: 'SuspendJob'; readonly reason: string; readonly by: Actor }
+  | { readonly type: 'ResumeJob'; readonly by: Actor }
+  | { readonly type: 'CloseJob'; readonly by: Actor }
+  | { readonly type: 'CancelJob'; readonly reason: string; readonly by: Actor }
   | { readonly type: 'ReconcileJob'; readonly reconciliation: Reconciliation; readonly reportSha256: string }
   | { readonly type: 'RecordDiscrepancy'; readonly discrepancy: Discrepancy };
 

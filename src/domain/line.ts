@@ -1,3 +1,4 @@
+import type { Actor } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A product line: identity of its firmware, counter budget, support period. Stream `line-{line}`. NONE → DEFINED */
 
@@ -18,13 +19,13 @@ export type LineDefinition = {
 
 export type LineEvent =
   | { readonly type: 'LineDefined'; readonly data: LineDefinition }
-  | { readonly type: 'RollbackFloorRaised'; readonly data: { readonly floor: number; readonly by: string } }
-  | { readonly type: 'SupportPeriodSet'; readonly data: { readonly supportUntil: string; readonly by: string } };
+  | { readonly type: 'RollbackFloorRaised'; readonly data: { readonly floor: number; readonly by: Actor } }
+  | { readonly type: 'SupportPeriodSet'; readonly data: { readonly supportUntil: string; readonly by: Actor } };
 
 export type LineCommand =
   | ({ readonly type: 'DefineLine' } & LineDefinition)
-  | { readonly type: 'RaiseRollbackFloor'; readonly floor: number; readonly by: string }
-  | { readonly type: 'SetSupportPeriod'; readonly supportUntil: string; readonly by: string };
+  | { readonly type: 'RaiseRollbackFloor'; readonly floor: number; readonly by: Actor }
+  | { readonly type: 'SetSupportPeriod'; readonly supportUntil: string; readonly by: Actor };
 
 export type DefinedLine = LineDefinition & { readonly status: 'DEFINED'; readonly rollbackFloor: number };
 export type LineState = { readonly status: 'NONE' } | DefinedLine;

@@ -1,6 +1,7 @@
 /** Changes among the people who may approve: proposed by one administrator, carried out when another approves (I16). Whoever could make,
  *  rename or impersonate an approver alone would have two pairs of eyes. A change: PROPOSED → DONE | WITHDRAWN. */
 
+import type { Actor, IsoTime } from './actor.ts';
 import type { Of } from './decider.ts';
 import { addOperator, administratorsOf, operatorOf, removeOperator, rotateToken, setRoles } from './operatorEffects.ts';
 import type { KnownChange, OperatorChange, OperatorsEvent, OperatorsState } from './operatorsState.ts';
@@ -12,20 +13,20 @@ export type OperatorChangeCommand =
       readonly type: 'ProposeOperatorChange';
       readonly id: string;
       readonly change: OperatorChange;
-      readonly by: string;
-      readonly now: string;
+      readonly by: Actor;
+      readonly now: IsoTime;
       readonly notBefore?: string;
     }
   /** `tokenSha256` when the proposal has none; `expiresAt` of the token that the change may bring. */
   | {
       readonly type: 'ApproveOperatorChange';
       readonly id: string;
-      readonly by: string;
-      readonly now: string;
+      readonly by: Actor;
+      readonly now: IsoTime;
       readonly tokenSha256?: string;
-      readonly expiresAt: string;
+      readonly expiresAt: IsoTime;
     }
-  | { readonly type: 'WithdrawOperatorChange'; readonly id: string; readonly by: string; readonly now: string };
+  | { readonly type: 'WithdrawOperatorChange'; readonly id: string; readonly by: Actor; readonly now: IsoTime };
 
 /** Waiting for an approval at the same time. */
 export const maxOpenChanges = 20;
@@ -60,7 +61,7 @@ export function proposeChange(
   return [{ type: 'OperatorChangeProposed', data: { id, change, by, at, ...(notBefore !== undefined && { notBefore }) } }];
 }
 
-const isOpen = ({ status, proposedAt }: KnownChange, now: string): boolean =>
+const isOpen = ({ status, proposedAt }: KnownChange, now: IsoTime): boolean =>
   status === 'PROPOSED' && !isPast(timeAfter(proposedAt, changeLifetimeMs), now);
 
 export function approveChange(
@@ -78,7 +79,7 @@ export function approveChange(
 }
 
 /** A recovery has no second person. It has waited instead, and nobody has withdrawn it. */
-function requireRecoveryTime({ notBefore }: KnownChange, by: string, now: string): void {
+function requireRecoveryTime({ notBefore }: KnownChange, by: Actor, now: IsoTime): void {
   if (by !== recoveryActor) refuse('FOUR_EYES_REQUIRED', 'a recovery is carried out on the server’s own machine; you may withdraw it');
   if (notBefore === undefined || !isPast(notBefore, now)) refuse('STATE', `the recovery waits for objections until ${notBefore}`);
 }
@@ -91,7 +92,7 @@ function tokenOf(change: OperatorChange, told: string | undefined): string {
   return change.tokenSha256 ?? told ?? refuse('BAD_REQUEST', `the SHA-256 of the token of ${change.name} is missing`);
 }
 
-function effectOf(change: OperatorChange, tokenSha256: string, expiresAt: string, state: OperatorsState): readonly OperatorsEvent[] {
+function effectOf(change: OperatorChange, tokenSha256: string, expiresAt: IsoTime, state: OperatorsState): readonly OperatorsEvent[] {
   switch (change.type) {
     case 'add': {
       const { name, roles, scope } = change;

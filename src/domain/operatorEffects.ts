@@ -1,5 +1,6 @@
 /** What a change among the people does, and when it cannot be: the same for one person's and for two people's changes. */
 
+import type { IsoTime } from './actor.ts';
 import type { Operator, OperatorsEvent, OperatorsState } from './operatorsState.ts';
 import type { Role, Scope } from './roles.ts';
 import { refuse } from './rules.ts';
@@ -13,7 +14,7 @@ export function addOperator(operator: Operator, state: OperatorsState): readonly
   return [{ type: 'OperatorAdded', data: operator }];
 }
 
-export function rotateToken(name: string, tokenSha256: string, expiresAt: string, state: OperatorsState): readonly OperatorsEvent[] {
+export function rotateToken(name: string, tokenSha256: string, expiresAt: IsoTime, state: OperatorsState): readonly OperatorsEvent[] {
   const operator = operatorOf(state, name);
   if (operator.tokenSha256 === tokenSha256) return [];
   requireFreshToken(tokenSha256, state);

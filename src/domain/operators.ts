@@ -2,6 +2,7 @@
  *  tokens are 32 random bytes, so the hash needs no salt. A name belongs to one person for ever. Who may approve the work of others comes,
  *  goes and changes only by two administrators: operatorChanges.ts. */
 
+import type { IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import { approveChange, type OperatorChangeCommand, proposeChange, withdrawChange } from './operatorChanges.ts';
 import { addOperator, removeOperator, rotateToken, setRoles } from './operatorEffects.ts';
@@ -14,7 +15,7 @@ export const maxOperators = 1000;
 /** The first four are for changes that are one person's to make, and for the start of a project. */
 export type OperatorsCommand =
   | ({ readonly type: 'AddOperator' } & Operator)
-  | { readonly type: 'RotateOperatorToken'; readonly name: string; readonly tokenSha256: string; readonly expiresAt: string }
+  | { readonly type: 'RotateOperatorToken'; readonly name: string; readonly tokenSha256: string; readonly expiresAt: IsoTime }
   | { readonly type: 'SetOperatorRoles'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope }
   | { readonly type: 'RemoveOperator'; readonly name: string }
   | OperatorChangeCommand;
@@ -23,7 +24,7 @@ export const operatorsStream = 'operators';
 
 /** Who presents this token.
  *  @throws NusecError UNAUTHENTICATED for an unknown token, TOKEN_EXPIRED */
-export function operatorByToken(state: OperatorsState, tokenSha256: string, now: string): Operator {
+export function operatorByToken(state: OperatorsState, tokenSha256: string, now: IsoTime): Operator {
   const operator = [...state.byName.values()].find(candidate => candidate.tokenSha256 === tokenSha256);
   if (operator === undefined) refuse('UNAUTHENTICATED', 'the token is not known');
   if (isPast(operator.expiresAt, now)) refuse('TOKEN_EXPIRED', `the token expired at ${operator.expiresAt}`);

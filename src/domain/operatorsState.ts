@@ -1,12 +1,13 @@
 /** The events of the people, and their fold. */
 
+import type { Actor, IsoTime } from './actor.ts';
 import type { Role, Scope } from './roles.ts';
 
 export type Operator = {
   readonly name: string;
   readonly roles: readonly Role[];
   readonly tokenSha256: string;
-  readonly expiresAt: string;
+  readonly expiresAt: IsoTime;
   readonly scope?: Scope;
 };
 
@@ -21,7 +22,7 @@ export type OperatorsEvent =
   | { readonly type: 'OperatorAdded'; readonly data: Operator }
   | {
       readonly type: 'OperatorTokenRotated';
-      readonly data: { readonly name: string; readonly tokenSha256: string; readonly expiresAt: string };
+      readonly data: { readonly name: string; readonly tokenSha256: string; readonly expiresAt: IsoTime };
     }
   | {
       readonly type: 'OperatorRolesSet';
@@ -33,14 +34,14 @@ export type OperatorsEvent =
       readonly data: {
         readonly id: string;
         readonly change: OperatorChange;
-        readonly by: string;
-        readonly at: string;
+        readonly by: Actor;
+        readonly at: IsoTime;
         /** Not to be carried out before: a recovery waits for objections. */
         readonly notBefore?: string;
       };
     }
-  | { readonly type: 'OperatorChangeApproved'; readonly data: { readonly id: string; readonly by: string; readonly at: string } }
-  | { readonly type: 'OperatorChangeWithdrawn'; readonly data: { readonly id: string; readonly by: string; readonly at: string } };
+  | { readonly type: 'OperatorChangeApproved'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } }
+  | { readonly type: 'OperatorChangeWithdrawn'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } };
 
 export type KnownChange = {
   readonly id: string;

@@ -1,3 +1,4 @@
+import type { Actor, IsoTime } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A NuLink3 programmer: prepared at the OEM (R1–R34), shipped to a contract manufacturer, trusted while ACTIVE.
  *  Stream `programmer-{uid}`.
@@ -13,11 +14,11 @@ export type ProgrammerCertificate = {
   /** SHA-256 of the DER, hex; the certificate itself is a blob. */
   readonly certificateSha256: string;
   readonly icaId: string;
-  readonly notAfter: string;
+  readonly notAfter: IsoTime;
 };
 
 export type ProgrammerEvent =
-  | { readonly type: 'ProgrammerRegistered'; readonly data: { readonly uid: string; readonly model: string; readonly by: string } }
+  | { readonly type: 'ProgrammerRegistered'; readonly data: { readonly uid: string; readonly model: string; readonly by: Actor } }
   | { readonly type: 'KeyEnrolled'; readonly data: { readonly publicKey: string; readonly publicKeySha256: string } }
   | { readonly type: 'ProgrammerCertified'; readonly data: ProgrammerCertificate }
   | { readonly type: 'ProgrammerCertificateRenewed'; readonly data: ProgrammerCertificate }
@@ -32,15 +33,15 @@ export type ProgrammerEvent =
   | { readonly type: 'KekAgreed'; readonly data: { readonly epoch: number; readonly keyId: string } }
   | { readonly type: 'ProgrammerShipped'; readonly data: { readonly to: string } }
   | { readonly type: 'ProgrammerCheckedIn'; readonly data: { readonly firmwareVersion?: string } }
-  | { readonly type: 'ProgrammerSuspended'; readonly data: { readonly reason: string; readonly by: string } }
-  | { readonly type: 'ProgrammerResumed'; readonly data: { readonly by: string } }
-  | { readonly type: 'ProgrammerReportedStolen'; readonly data: { readonly by: string; readonly note?: string } }
-  | { readonly type: 'ProgrammerRevoked'; readonly data: { readonly reason: string; readonly by: string } }
-  | { readonly type: 'ProgrammerReturned'; readonly data: { readonly by: string } }
-  | { readonly type: 'ProgrammerRetired'; readonly data: { readonly by: string } };
+  | { readonly type: 'ProgrammerSuspended'; readonly data: { readonly reason: string; readonly by: Actor } }
+  | { readonly type: 'ProgrammerResumed'; readonly data: { readonly by: Actor } }
+  | { readonly type: 'ProgrammerReportedStolen'; readonly data: { readonly by: Actor; readonly note?: string } }
+  | { readonly type: 'ProgrammerRevoked'; readonly data: { readonly reason: string; readonly by: Actor } }
+  | { readonly type: 'ProgrammerReturned'; readonly data: { readonly by: Actor } }
+  | { readonly type: 'ProgrammerRetired'; readonly data: { readonly by: Actor } };
 
 export type ProgrammerCommand =
-  | { readonly type: 'RegisterProgrammer'; readonly uid: string; readonly model: string; readonly by: string }
+  | { readonly type: 'RegisterProgrammer'; readonly uid: string; readonly model: string; readonly by: Actor }
   | { readonly type: 'EnrolProgrammerKey'; readonly publicKey: string; readonly publicKeySha256: string }
   | ({ readonly type: 'CertifyProgrammer' } & ProgrammerCertificate)
   | ({ readonly type: 'RenewProgrammerCertificate' } & ProgrammerCertificate)
@@ -52,12 +53,12 @@ export type ProgrammerCommand =
   | { readonly type: 'AgreeKek'; readonly epoch: number; readonly keyId: string }
   | { readonly type: 'ShipProgrammer'; readonly to: string }
   | { readonly type: 'CheckInProgrammer'; readonly firmwareVersion?: string }
-  | { readonly type: 'SuspendProgrammer'; readonly reason: string; readonly by: string }
-  | { readonly type: 'ResumeProgrammer'; readonly by: string }
-  | { readonly type: 'ReportProgrammerStolen'; readonly by: string; readonly note?: string }
-  | { readonly type: 'RevokeProgrammer'; readonly reason: string; readonly by: string }
-  | { readonly type: 'ReturnProgrammer'; readonly by: string }
-  | { readonly type: 'RetireProgrammer'; readonly by: string };
+  | { readonly type: 'SuspendProgrammer'; readonly reason: string; readonly by: Actor }
+  | { readonly type: 'ResumeProgrammer'; readonly by: Actor }
+  | { readonly type: 'ReportProgrammerStolen'; readonly by: Actor; readonly note?: string }
+  | { readonly type: 'RevokeProgrammer'; readonly reason: string; readonly by: Actor }
+  | { readonly type: 'ReturnProgrammer'; readonly by: Actor }
+  | { readonly type: 'RetireProgrammer'; readonly by: Actor };
 
 export type ProgrammerStatus =
   | 'BLANK'

@@ -1,3 +1,4 @@
+import type { Actor } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A firmware release of one line, bootloader or application (R59, R90). Stream `release-{id}`.
  *  UPLOADED → APPROVED → PUBLISHED;  any → WITHDRAWN */
@@ -29,17 +30,17 @@ export type FirmwareUpload = {
 
 export type ReleaseEvent =
   | { readonly type: 'FirmwareUploaded'; readonly data: FirmwareUpload }
-  | { readonly type: 'SbomAttached'; readonly data: { readonly sha256: string; readonly format: string; readonly by: string } }
-  | { readonly type: 'ReleaseApproved'; readonly data: { readonly by: string } }
-  | { readonly type: 'ReleasePublished'; readonly data: { readonly by: string } }
-  | { readonly type: 'ReleaseWithdrawn'; readonly data: { readonly reason: string; readonly by: string } };
+  | { readonly type: 'SbomAttached'; readonly data: { readonly sha256: string; readonly format: string; readonly by: Actor } }
+  | { readonly type: 'ReleaseApproved'; readonly data: { readonly by: Actor } }
+  | { readonly type: 'ReleasePublished'; readonly data: { readonly by: Actor } }
+  | { readonly type: 'ReleaseWithdrawn'; readonly data: { readonly reason: string; readonly by: Actor } };
 
 export type ReleaseCommand =
   | ({ readonly type: 'UploadFirmware' } & FirmwareUpload)
-  | { readonly type: 'AttachSbom'; readonly sha256: string; readonly format: string; readonly by: string }
-  | { readonly type: 'ApproveRelease'; readonly by: string }
-  | { readonly type: 'PublishRelease'; readonly by: string }
-  | { readonly type: 'WithdrawRelease'; readonly reason: string; readonly by: string };
+  | { readonly type: 'AttachSbom'; readonly sha256: string; readonly format: string; readonly by: Actor }
+  | { readonly type: 'ApproveRelease'; readonly by: Actor }
+  | { readonly type: 'PublishRelease'; readonly by: Actor }
+  | { readonly type: 'WithdrawRelease'; readonly reason: string; readonly by: Actor };
 
 export type ReleaseStatus = 'UPLOADED' | 'APPROVED' | 'PUBLISHED' | 'WITHDRAWN';
 

@@ -1,3 +1,4 @@
+import type { Actor } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A rollout of one release over groups of devices. Stream `rollout-{id}`.
  *  PLANNED → APPROVED → RUNNING ⇄ PAUSED;  RUNNING → COMPLETED | HALTED;  before the end → ABORTED
@@ -40,25 +41,25 @@ export type GroupHealth = { readonly group: number; readonly succeeded: number; 
 
 export type RolloutEvent =
   | { readonly type: 'RolloutPlanned'; readonly data: RolloutPlan & { readonly plannedBy: string } }
-  | { readonly type: 'RolloutApproved'; readonly data: { readonly by: string } }
-  | { readonly type: 'RolloutStarted'; readonly data: { readonly by: string } }
+  | { readonly type: 'RolloutApproved'; readonly data: { readonly by: Actor } }
+  | { readonly type: 'RolloutStarted'; readonly data: { readonly by: Actor } }
   | { readonly type: 'GroupStarted'; readonly data: GroupStart }
   | { readonly type: 'GroupPassed'; readonly data: GroupHealth }
-  | { readonly type: 'RolloutPaused'; readonly data: { readonly reason: string; readonly by: string } }
-  | { readonly type: 'RolloutResumed'; readonly data: { readonly by: string } }
+  | { readonly type: 'RolloutPaused'; readonly data: { readonly reason: string; readonly by: Actor } }
+  | { readonly type: 'RolloutResumed'; readonly data: { readonly by: Actor } }
   | { readonly type: 'RolloutHalted'; readonly data: GroupHealth & { readonly reason: string } }
   | { readonly type: 'RolloutCompleted'; readonly data: { readonly groups: number } }
-  | { readonly type: 'RolloutAborted'; readonly data: { readonly reason: string; readonly by: string } };
+  | { readonly type: 'RolloutAborted'; readonly data: { readonly reason: string; readonly by: Actor } };
 
 export type RolloutCommand =
-  | ({ readonly type: 'PlanRollout'; readonly by: string } & RolloutPlan)
-  | { readonly type: 'ApproveRollout'; readonly by: string }
-  | { readonly type: 'StartRollout'; readonly by: string }
+  | ({ readonly type: 'PlanRollout'; readonly by: Actor } & RolloutPlan)
+  | { readonly type: 'ApproveRollout'; readonly by: Actor }
+  | { readonly type: 'StartRollout'; readonly by: Actor }
   | ({ readonly type: 'StartGroup' } & GroupStart)
   | ({ readonly type: 'RecordGroupHealth' } & GroupHealth)
-  | { readonly type: 'PauseRollout'; readonly reason: string; readonly by: string }
-  | { readonly type: 'ResumeRollout'; readonly by: string }
-  | { readonly type: 'AbortRollout'; readonly reason: string; readonly by: string };
+  | { readonly type: 'PauseRollout'; readonly reason: string; readonly by: Actor }
+  | { readonly type: 'ResumeRollout'; readonly by: Actor }
+  | { readonly type: 'AbortRollout'; readonly reason: string; readonly by: Actor };
 
 export type RolloutStatus = 'PLANNED' | 'APPROVED' | 'RUNNING' | 'PAUSED' | 'HALTED' | 'COMPLETED' | 'ABORTED';
 

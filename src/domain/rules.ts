@@ -1,6 +1,7 @@
 /** Small rules that several aggregates share. */
 
 import { type ErrorCode, NusecError } from '../errors.ts';
+import type { IsoTime } from './actor.ts';
 
 /** Refuses a command with a stable code. */
 export function refuse(code: ErrorCode, detail: string): never {
@@ -20,12 +21,12 @@ export function requireTwoPeople(approvers: readonly string[], what: string): vo
 }
 
 /** Whether `time` has been reached at `now`; both RFC 3339. */
-export function isPast(time: string, now: string): boolean {
+export function isPast(time: string, now: IsoTime): boolean {
   return Date.parse(time) <= Date.parse(now);
 }
 
 /** RFC 3339 UTC time `ms` milliseconds after `now`. */
-export function timeAfter(now: string, ms: number): string {
+export function timeAfter(now: IsoTime, ms: number): string {
   return new Date(Date.parse(now) + ms).toISOString();
 }
 

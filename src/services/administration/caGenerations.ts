@@ -1,5 +1,6 @@
 import { fromBase64url, toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import { type CaFacts, firstRootId, type RolledRoot } from '../../domain/authorityEvents.ts';
 import type { CreatedAuthority } from '../../domain/authorityState.ts';
@@ -61,7 +62,7 @@ async function act(ctx: Context, action: CeremonyAction, approvers: readonly [st
 }
 
 /** From here on nothing under this authority is believed; the list of its root says so to those who ask there. */
-async function compromise(ctx: Context, icaId: string, reason: string, by: string): Promise<CeremonyOutcome> {
+async function compromise(ctx: Context, icaId: string, reason: string, by: Actor): Promise<CeremonyOutcome> {
   await execute(ctx, authority, authorityStream(ctx.project), { type: 'CompromiseIssuingCa', icaId, reason, by }, by);
   const ica = (await authorityOf(ctx)).issuingCas.find(candidate => candidate.icaId === icaId);
   const { number } = await issueCrl(ctx, ica?.rootId ?? firstRootId);

@@ -1,3 +1,4 @@
+import type { Actor } from '../../domain/actor.ts';
 import { authorityStream } from '../../domain/authority.ts';
 import { type CaUse, firstRootId } from '../../domain/authorityEvents.ts';
 import { type CeremonyAction, ceremonies, ceremoniesStream, ceremonyOf, type KnownCeremony } from '../../domain/ceremonies.ts';
@@ -21,7 +22,7 @@ export type CeremonyWish =
   | Exclude<CeremonyAction, { readonly type: 'establishIssuingCa' | 'establishPackageKey' | 'rollRoot' }>;
 
 /** @throws NusecError NOT_FOUND, CONFLICT (proposed already), STATE (already so) */
-export async function proposeCeremony(ctx: Context, wish: CeremonyWish, by: string): Promise<KnownCeremony> {
+export async function proposeCeremony(ctx: Context, wish: CeremonyWish, by: Actor): Promise<KnownCeremony> {
   const id = newHexId(ctx);
   const action = await actionOf(ctx, wish);
   const { state } = await execute(
@@ -41,7 +42,7 @@ export async function approveCeremony(
   ctx: Context,
   alarms: Alarms,
   id: string,
-  by: string,
+  by: Actor,
   condition: Condition = always,
 ): Promise<KnownCeremony> {
   const stream = ceremoniesStream(ctx.project);
@@ -60,7 +61,7 @@ export async function approveCeremony(
   return done;
 }
 
-export async function withdrawCeremony(ctx: Context, id: string, by: string): Promise<KnownCeremony> {
+export async function withdrawCeremony(ctx: Context, id: string, by: Actor): Promise<KnownCeremony> {
   const command = { type: 'WithdrawCeremony', id, by, now: nowIso(ctx) } as const;
   return ceremonyOf((await execute(ctx, ceremonies, ceremoniesStream(ctx.project), command, by)).state, id);
 }

@@ -1,5 +1,6 @@
 import { toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
@@ -54,7 +55,7 @@ export async function initialiseProject(ctx: Context, ceremony: Ceremony): Promi
   return { rootSha256, tokens };
 }
 
-async function establishRoot(ctx: Context, ceremony: Ceremony, by: string): Promise<string> {
+async function establishRoot(ctx: Context, ceremony: Ceremony, by: Actor): Promise<string> {
   const { organization, administrators, curve = 'P-256', icaCurve = curve } = ceremony;
   const stream = authorityStream(ctx.project);
   const publicKey = await ensureSigningKey(ctx, rootKeyId, curve);

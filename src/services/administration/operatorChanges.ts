@@ -1,3 +1,4 @@
+import type { Actor } from '../../domain/actor.ts';
 import { changeOf, isForOne, recoveryActor } from '../../domain/operatorChanges.ts';
 import { type OperatorsCommand, operators, operatorsStream } from '../../domain/operators.ts';
 import type { KnownChange, OperatorChange } from '../../domain/operatorsState.ts';
@@ -16,7 +17,7 @@ import { newToken, tokenEnd } from './operators.ts';
 export type ChangeAnswer = { readonly token?: string } | { readonly proposal: KnownChange };
 
 /** @throws NusecError CONFLICT, NOT_FOUND, STATE (the last administrators), RATE_LIMITED */
-export async function changeOperator(parts: Parts, change: OperatorChange, by: string): Promise<ChangeAnswer> {
+export async function changeOperator(parts: Parts, change: OperatorChange, by: Actor): Promise<ChangeAnswer> {
   const { ctx } = parts;
   if (!isForOne(change, await stateOf(ctx, operators, operatorsStream))) return { proposal: await propose(parts, change, by) };
   const told = 'tokenSha256' in change ? change.tokenSha256 : undefined;
@@ -49,7 +50,7 @@ function commandOf(ctx: Context, change: OperatorChange, tokenSha256: string): O
   }
 }
 
-async function propose(parts: Parts, change: OperatorChange, by: string, notBefore?: string): Promise<KnownChange> {
+async function propose(parts: Parts, change: OperatorChange, by: Actor, notBefore?: string): Promise<KnownChange> {
   const { ctx } = parts;
   const id = newHexId(ctx);
   const command = {
@@ -71,7 +72,7 @@ async function propose(parts: Parts, change: OperatorChange, by: string, notBefo
 export async function approveOperatorChange(
   parts: Parts,
   id: string,
-  by: string,
+  by: Actor,
   tokenSha256: string | undefined,
   condition: Condition,
 ): Promise<KnownChange> {
@@ -84,7 +85,7 @@ export async function approveOperatorChange(
   return done;
 }
 
-export async function withdrawOperatorChange(parts: Parts, id: string, by: string): Promise<KnownChange> {
+export async function withdrawOperatorChange(parts: Parts, id: string, by: Actor): Promise<KnownChange> {
   const { state, events } = await run(parts.ctx, { type: 'WithdrawOperatorChange', id, by, now: nowIso(parts.ctx) }, by);
   const known = changeOf(state, id);
   if (events.length > 0) await tell(parts, known.change.name, `${by} withdraws: ${describe(known.change)}`);
@@ -99,7 +100,7 @@ export async function listOperatorChanges(ctx: Context): Promise<readonly KnownC
 /** One's own next token: the one before it, and every session it opened, end with this.
  *  @param tokenSha256 of a token that the person made itself; otherwise one is made and given back
  *  @throws NusecError CONFLICT (the token is, or was, somebody's) */
-export async function rotateOwnToken(parts: Parts, name: string, tokenSha256: string | undefined, by: string): Promise<string | undefined> {
+export async function rotateOwnToken(parts: Parts, name: string, tokenSha256: string | undefined, by: Actor): Promise<string | undefined> {
   const { ctx } = parts;
   const made = tokenSha256 === undefined ? newToken(ctx) : undefined;
   await run(ctx, { type: 'RotateOperatorToken', name, tokenSha256: tokenSha256 ?? made?.tokenSha256 ?? '', expiresAt: tokenEnd(ctx) }, by);
@@ -126,7 +127,7 @@ export async function beginRecovery(parts: Parts, name: string, tokenSha256: str
 export const finishRecovery = (parts: Parts, id: string): Promise<KnownChange> =>
   approveOperatorChange(parts, id, recoveryActor, undefined, always);
 
-const run = (ctx: Context, command: OperatorsCommand, by: string, condition: Condition = always) =>
+const run = (ctx: Context, command: OperatorsCommand, by: Actor, condition: Condition = always) =>
   executeIf(ctx, condition, operators, operatorsStream, command, by);
 
 /** Never held back: each of these is something that another administrator has to see. */

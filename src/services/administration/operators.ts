@@ -1,5 +1,6 @@
 import { toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { operatorByToken, operators, operatorsStream } from '../../domain/operators.ts';
 import type { Operator } from '../../domain/operatorsState.ts';
 import type { Role, Scope } from '../../domain/roles.ts';
@@ -22,7 +23,7 @@ export const tokenEnd = (ctx: Context): string => new Date(ctx.clock().getTime()
 
 /** Adds a person without asking a second one: the first two of a project, and those who approve nothing.
  *  @returns the token, which is shown this once @throws NusecError CONFLICT (the name is, or was, somebody's), BAD_REQUEST, RATE_LIMITED */
-export async function addOperator(ctx: Context, name: string, roles: readonly Role[], by: string, scope?: Scope): Promise<string> {
+export async function addOperator(ctx: Context, name: string, roles: readonly Role[], by: Actor, scope?: Scope): Promise<string> {
   const { token, tokenSha256 } = newToken(ctx);
   const operator = { name, roles, tokenSha256, expiresAt: tokenEnd(ctx), ...(scope !== undefined && { scope }) };
   await execute(ctx, operators, operatorsStream, { type: 'AddOperator', ...operator }, by);

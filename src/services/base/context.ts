@@ -1,4 +1,5 @@
 import { toHex } from '../../bytes.ts';
+import type { Actor } from '../../domain/actor.ts';
 import type { Decider } from '../../domain/decider.ts';
 import type { DomainEvent } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
@@ -48,7 +49,7 @@ export function execute<Command, State, Event extends DomainEvent>(
   decider: Decider<Command, State, Event>,
   stream: string,
   command: Command,
-  by: string,
+  by: Actor,
 ): Promise<Handled<State, Event>> {
   return handle(ctx.store, decider, stream, command, {
     by,
@@ -65,7 +66,7 @@ export function executeOn<Command, State, Event extends DomainEvent>(
   decider: Decider<Command, State, Event>,
   stream: string,
   commandOf: (read: Read) => Promise<Command>,
-  by: string,
+  by: Actor,
 ): Promise<Handled<State, Event>> {
   return handleOn(ctx.store, decider, stream, commandOf, {
     by,
@@ -99,7 +100,7 @@ export function executeIf<Command, State, Event extends DomainEvent>(
   decider: Decider<Command, State, Event>,
   stream: string,
   command: Command,
-  by: string,
+  by: Actor,
 ): Promise<Handled<State, Event>> {
   const commandOf = async (read: Read): Promise<Command> => {
     await condition(read);

@@ -1,5 +1,6 @@
 import { equalBytes, fromBase64url, fromHex } from '../../bytes.ts';
 import { keyIdOf } from '../../cose/publicKey.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
@@ -25,7 +26,7 @@ type DecommissionStatus = { readonly status: string; readonly receipt: 'received
 export type Decommissions = {
   /** Orders it, and carries it through when the device answers at once. @param withoutReceipt the device is gone: do not wait for it
    *  @throws NusecError NOT_FOUND, DEVICE_STATE */
-  decommission(uid: string, reason: string, by: string, withoutReceipt?: boolean): Promise<DecommissionStatus>;
+  decommission(uid: string, reason: string, by: Actor, withoutReceipt?: boolean): Promise<DecommissionStatus>;
   /** A device has connected: it gets the order that stands. @returns whether it was wiped */
   resume(uid: string): Promise<boolean>;
   /** A receipt has come, asked for by this process or by one that died since. Resolves when the end of the device is recorded; what follows

@@ -1,3 +1,4 @@
+import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceEvent } from '../../domain/deviceEvents.ts';
 import { NusecError } from '../../errors.ts';
@@ -44,12 +45,12 @@ export async function deviceEvidence(ctx: Context, uid: string, sha256: string):
   return ctx.blobs.get(sha256);
 }
 
-export async function quarantineDevice(ctx: Context, uid: string, reason: string, by: string): Promise<DeviceRow> {
+export async function quarantineDevice(ctx: Context, uid: string, reason: string, by: Actor): Promise<DeviceRow> {
   await execute(ctx, device, deviceStream(uid), { type: 'QuarantineDevice', reason, by }, by);
   return deviceRow(ctx, uid);
 }
 
-export async function releaseDevice(ctx: Context, uid: string, reason: string, by: string): Promise<DeviceRow> {
+export async function releaseDevice(ctx: Context, uid: string, reason: string, by: Actor): Promise<DeviceRow> {
   await execute(ctx, device, deviceStream(uid), { type: 'ReleaseDevice', reason, by }, by);
   return deviceRow(ctx, uid);
 }

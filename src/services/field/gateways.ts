@@ -1,3 +1,4 @@
+import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { type GatewayCommand, gateway, gatewayStream, type RegisteredGateway } from '../../domain/gateway.ts';
 import { NusecError } from '../../errors.ts';
@@ -11,11 +12,11 @@ import type { Attachments } from './attachments.ts';
 
 /** Gateways and the devices behind them (R84). Who may speak for whom is an event, and in force here when these return (T20). */
 
-export const registerGateway = (ctx: Context, gatewayId: string, name: string, by: string): Promise<RegisteredGateway> =>
+export const registerGateway = (ctx: Context, gatewayId: string, name: string, by: Actor): Promise<RegisteredGateway> =>
   change(ctx, gatewayId, { type: 'RegisterGateway', gatewayId, name, by }, by);
 
 /** @throws NusecError NOT_FOUND (gateway or device), STATE, RATE_LIMITED (full) */
-export async function attachDevice(ctx: Context, attachments: Attachments, gatewayId: string, uid: string, by: string) {
+export async function attachDevice(ctx: Context, attachments: Attachments, gatewayId: string, uid: string, by: Actor) {
   const state = await stateOf(ctx, device, deviceStream(uid));
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
   const after = await change(ctx, gatewayId, { type: 'AttachDevice', uid, by }, by);
@@ -23,7 +24,7 @@ export async function attachDevice(ctx: Context, attachments: Attachments, gatew
   return after;
 }
 
-export async function detachDevice(ctx: Context, attachments: Attachments, gatewayId: string, uid: string, by: string) {
+export async function detachDevice(ctx: Context, attachments: Attachments, gatewayId: string, uid: string, by: Actor) {
   const after = await change(ctx, gatewayId, { type: 'DetachDevice', uid, by }, by);
   await attachments.caughtUp(ctx.store.head());
   return after;
@@ -35,7 +36,7 @@ export async function moveGateway(
   revocations: Revocations,
   gatewayId: string,
   step: { readonly type: 'SuspendGateway' | 'RevokeGateway'; readonly reason: string } | { readonly type: 'ResumeGateway' },
-  by: string,
+  by: Actor,
 ): Promise<RegisteredGateway> {
   const after = await change(ctx, gatewayId, { ...step, by }, by);
   await putRevocationInForce(ctx, revocations, [...new Set(after.certificates.map(({ icaId }) => icaId))]);
@@ -51,7 +52,7 @@ export async function recordAppliedBundle(ctx: Context, gatewayId: string, versi
   return change(ctx, gatewayId, { type: 'ApplyTrustBundle', version }, `gateway:${gatewayId}`);
 }
 
-async function change(ctx: Context, gatewayId: string, command: GatewayCommand, by: string): Promise<RegisteredGateway> {
+async function change(ctx: Context, gatewayId: string, command: GatewayCommand, by: Actor): Promise<RegisteredGateway> {
   const { state } = await execute(ctx, gateway, gatewayStream(gatewayId), command, by);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no gateway ${gatewayId}`);
   return state;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { concat, fromHex, toHex, utf8 } from '../../bytes.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { type DefinedLine, line, lineStream, maxCounterBudget } from '../../domain/line.ts';
 import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
@@ -17,7 +18,7 @@ const dnsNamespace = fromHex('6ba7b8109dad11d180b400c04fd430c8');
 
 /** Defines a line and its device-issuing CA; doing it again finishes what was cut off.
  *  @throws NusecError CONFLICT (defined otherwise), BAD_REQUEST */
-export async function defineLine(ctx: Context, wish: LineWish, by: string): Promise<DefinedLine> {
+export async function defineLine(ctx: Context, wish: LineWish, by: Actor): Promise<DefinedLine> {
   const oem = await organizationOf(ctx);
   const vendorUuid = vendorUuidOf(oem);
   const definition = {
@@ -37,7 +38,7 @@ export async function defineLine(ctx: Context, wish: LineWish, by: string): Prom
 }
 
 /** Only upwards. @throws NusecError ROLLBACK, COUNTER_EXHAUSTED */
-export async function raiseRollbackFloor(ctx: Context, name: string, floor: number, by: string): Promise<void> {
+export async function raiseRollbackFloor(ctx: Context, name: string, floor: number, by: Actor): Promise<void> {
   await execute(ctx, line, lineStream(name), { type: 'RaiseRollbackFloor', floor, by }, by);
 }
 

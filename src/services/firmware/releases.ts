@@ -1,5 +1,6 @@
 import { fromHex, utf8 } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import type { ImageKind } from '../../domain/job.ts';
 import { release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
 import { parseVersion } from '../../domain/version.ts';
@@ -23,7 +24,7 @@ export type FirmwareWish = {
 /** Stores firmware. The same upload gives the same release.
  *  @param upload raw binary or MCUboot image
  *  @throws NusecError NOT_FOUND (line), IMAGE_REFUSED with the bootloader's reason, ROLLBACK, COUNTER_EXHAUSTED, BAD_REQUEST */
-export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Uint8Array, by: string): Promise<UploadedRelease> {
+export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Uint8Array, by: Actor): Promise<UploadedRelease> {
   const product = await lineOf(ctx, wish.line);
   const { body, digestHex, info } = prepareRelease(upload, {
     ...(wish.version !== undefined && { version: parseVersion(wish.version) }),
@@ -58,15 +59,15 @@ export function checkCounter(counter: number, floor: number, maximum: number): v
 }
 
 /** By another person than the uploader (I16). @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, RELEASE_STATE */
-export async function approveRelease(ctx: Context, releaseId: string, by: string, condition: Condition = always): Promise<UploadedRelease> {
+export async function approveRelease(ctx: Context, releaseId: string, by: Actor, condition: Condition = always): Promise<UploadedRelease> {
   await executeIf(ctx, condition, release, releaseStream(releaseId), { type: 'ApproveRelease', by }, by);
   return releaseOf(ctx, releaseId);
 }
-export const publishRelease = (ctx: Context, releaseId: string, by: string) => change(ctx, releaseId, { type: 'PublishRelease', by }, by);
-export const withdrawRelease = (ctx: Context, releaseId: string, reason: string, by: string) =>
+export const publishRelease = (ctx: Context, releaseId: string, by: Actor) => change(ctx, releaseId, { type: 'PublishRelease', by }, by);
+export const withdrawRelease = (ctx: Context, releaseId: string, reason: string, by: Actor) =>
   change(ctx, releaseId, { type: 'WithdrawRelease', reason, by }, by);
 
-async function change(ctx: Context, releaseId: string, command: Parameters<typeof release.decide>[0], by: string) {
+async function change(ctx: Context, releaseId: string, command: Parameters<typeof release.decide>[0], by: Actor) {
   await execute(ctx, release, releaseStream(releaseId), command, by);
   return releaseOf(ctx, releaseId);
 }

@@ -1,5 +1,6 @@
 import { utf8 } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { maxListedDevices, type PlannedRollout, type RolloutGroup, rollout, rolloutStream } from '../../domain/rollout.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/devices.ts';
@@ -25,7 +26,7 @@ const maxRolloutDevices = 200_000;
 const pageRows = 1000;
 
 /** @throws NusecError NOT_FOUND, RELEASE_STATE (not published), WRONG_PRODUCT (a bootloader), BAD_REQUEST */
-export async function planRollout(ctx: Context, wish: RolloutWish, by: string): Promise<string> {
+export async function planRollout(ctx: Context, wish: RolloutWish, by: Actor): Promise<string> {
   const release = await releaseOf(ctx, wish.releaseId);
   if (release.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${wish.releaseId} is ${release.status}`);
   if (release.image !== 'app') throw new NusecError('WRONG_PRODUCT', 'a bootloader is not upgraded in the field');

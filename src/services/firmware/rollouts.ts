@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { EventType } from '../../domain/events.ts';
 import { line, lineStream } from '../../domain/line.ts';
@@ -22,7 +23,7 @@ import { devicesOfGroup, offerIdOf, readDevices, rolloutOf, writeDevices } from 
 
 export type Rollouts = {
   /** Steps of people: approve, start, pause, resume, abort. @param condition of an approver @throws NusecError of the rollout's decider */
-  command(rolloutId: string, command: RolloutCommand, by: string, condition?: Condition): Promise<PlannedRollout>;
+  command(rolloutId: string, command: RolloutCommand, by: Actor, condition?: Condition): Promise<PlannedRollout>;
   /** Why devices of a rollout got no offer. */
   refusals(rolloutId: string): ReadonlyMap<string, ErrorCode>;
   close(): Promise<void>;

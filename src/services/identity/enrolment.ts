@@ -1,5 +1,6 @@
 import { toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import type { IssuedCertificate } from '../../domain/deviceEvents.ts';
@@ -31,7 +32,7 @@ export async function certifyProgrammer(
   ctx: Context,
   uid: string,
   csr: Uint8Array,
-  by: string,
+  by: Actor,
   expected: NameFields = { serialNumber: uid },
 ): Promise<Enrolment> {
   const stream = programmerStream(uid);
@@ -75,7 +76,7 @@ export async function certifyGateway(
   ctx: Context,
   gatewayId: string,
   csr: Uint8Array,
-  by: string,
+  by: Actor,
   expected: NameFields = { commonName: gatewayId },
 ): Promise<Enrolment> {
   const stream = gatewayStream(gatewayId);
@@ -128,7 +129,7 @@ export async function certifyDevice(
   ctx: Context,
   uid: string,
   csr: Uint8Array,
-  by: string,
+  by: Actor,
   condition: Condition = always,
 ): Promise<Enrolment> {
   const state = await livingDevice(ctx, uid);

@@ -1,5 +1,6 @@
 import { toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { Actor, IsoTime } from '../../domain/actor.ts';
 import type { CaUse } from '../../domain/authorityEvents.ts';
 import { type CertifiedKind, certification, certificationStream, type Intent } from '../../domain/certification.ts';
 import { type KeyHolder, publicKey, publicKeyStream } from '../../domain/publicKey.ts';
@@ -20,7 +21,7 @@ export type CertificateFacts = {
   readonly certificateSha256: string;
   readonly publicKeySha256: string;
   readonly icaId: string;
-  readonly notAfter: string;
+  readonly notAfter: IsoTime;
 };
 
 type LeafProfile = 'device' | 'programmer' | 'gateway' | 'ldevid';
@@ -45,7 +46,7 @@ export type Wish<Profile extends LeafProfile> = {
   readonly csr: Uint8Array;
   readonly request: ReturnType<typeof judgeCsr>;
   readonly fields: Omit<ProfileFields[Profile], Common>;
-  readonly by: string;
+  readonly by: Actor;
   /** To whom the key belongs for ever (I4). */
   readonly holder: KeyHolder;
   /** The certificate of this key that is recorded and not due for renewal, looked up anew each time. */
@@ -105,7 +106,7 @@ const withBytes = async (ctx: Context, facts: CertificateFacts): Promise<Issued>
 });
 
 /** Reserves a public key for its holder. @throws NusecError WEAK_OR_CLONED_KEY (T26) */
-export async function reserveKey(ctx: Context, publicKeySha256: string, holder: KeyHolder, by: string): Promise<void> {
+export async function reserveKey(ctx: Context, publicKeySha256: string, holder: KeyHolder, by: Actor): Promise<void> {
   await execute(ctx, publicKey, publicKeyStream(publicKeySha256), { type: 'ReservePublicKey', ...holder }, by);
 }
 
@@ -120,7 +121,7 @@ export function certificationIntents(
   ctx: Context,
   kind: CertifiedKind,
   subject: string,
-  by: string,
+  by: Actor,
   isRecorded: (serial: string) => Promise<boolean>,
 ): Intents {
   const stream = certificationStream(kind, subject);

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { isIP } from 'node:net';
 import { sha256Hex } from '../../digest.ts';
+import type { IsoTime } from '../../domain/actor.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import { toPem } from '../../pki/pem.ts';
@@ -17,7 +18,7 @@ const renewEveryMs = 15 * dayMs;
 
 /** The TLS identity of this server process: a key that lives only in its memory and a certificate made at every start (and renewed by itself).
  *  `clientRootsPem`: what the certificate of a client may end in; who it is and whether that counts is judged after the handshake (machines.ts). */
-export type TlsIdentity = { readonly key: string; readonly cert: string; readonly clientRootsPem: string; readonly notAfter: string };
+export type TlsIdentity = { readonly key: string; readonly cert: string; readonly clientRootsPem: string; readonly notAfter: IsoTime };
 
 const pemOf = (certificates: readonly Uint8Array[]): string => certificates.map(der => toPem('CERTIFICATE', der)).join('');
 

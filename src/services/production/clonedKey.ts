@@ -1,4 +1,5 @@
 import { sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { SignedGrant } from '../../domain/grant.ts';
@@ -54,7 +55,7 @@ async function worksAlone(ctx: Context, jobId: string, programmer: string): Prom
 
 /** A person has looked at it: the share goes on. What froze it for another reason is mended elsewhere, or not at all.
  *  @throws NusecError NOT_FOUND, STATE */
-export async function thawShare(ctx: Context, jobId: string, programmer: string, reason: string, by: string): Promise<void> {
+export async function thawShare(ctx: Context, jobId: string, programmer: string, reason: string, by: Actor): Promise<void> {
   const state = await allotmentOf(ctx, jobId, programmer);
   if (state.status === 'FROZEN' && state.frozenReason !== clonedKeyReason)
     throw new NusecError('STATE', `this share is frozen for another reason: ${state.frozenReason}`);

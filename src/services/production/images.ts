@@ -1,4 +1,5 @@
 import { fromBase64url, fromHex, toBase64url } from '../../bytes.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceBootKey, LivingDevice } from '../../domain/deviceState.ts';
 import { grant, grantStream } from '../../domain/grant.ts';
@@ -36,7 +37,7 @@ export async function assignBootKey(
   ctx: Context,
   state: LivingDevice,
   slot: ImageKind,
-  by: string,
+  by: Actor,
   condition: Condition = always,
 ): Promise<DeviceBootKey> {
   const keyId = state.bootKeys[slot]?.keyId ?? bootKeyId(fromHex(state.uid), fromHex(state.objId), slot);
@@ -61,7 +62,7 @@ async function firmwareFor(read: Read, unit: UnitInWork, image: ImageKind): Prom
 }
 
 /** Signs an image for one unit. The same unit gets the same bytes again. */
-export async function signFor(ctx: Context, unit: UnitInWork, image: ImageKind, by: string): Promise<SignedImage> {
+export async function signFor(ctx: Context, unit: UnitInWork, image: ImageKind, by: Actor): Promise<SignedImage> {
   const { bodySha256, size, imageHash, version, securityCounter } = await firmwareFor(reader(ctx), unit, image);
   const key = await assignBootKey(ctx, unit.device, image, by, unit.condition);
   const publicKey = fromBase64url(key.publicKey);

@@ -1,4 +1,5 @@
 import { toHex } from '../../bytes.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import { remainingUnits } from '../../domain/allotmentState.ts';
 import { NusecError } from '../../errors.ts';
@@ -24,7 +25,7 @@ export type ImportAnswer = { readonly jobId: string; readonly remaining: number;
 
 /** Only the newest package of a share counts; the same notice again changes nothing.
  *  @throws NusecError JOB_NOT_RUNNING, COSE_SIGNATURE, PACKAGE_REFUSED (not exported for this programmer), PACKAGE_REPLAYED, PACKAGE_EXPIRED, LEDGER_GAP … */
-export async function recordImport(parts: Parts, programmer: string, notice: ImportNotice, by: string): Promise<ImportAnswer> {
+export async function recordImport(parts: Parts, programmer: string, notice: ImportNotice, by: Actor): Promise<ImportAnswer> {
   const { ctx } = parts;
   const key = authKeyOf(await activeProgrammer(ctx, programmer));
   const ack = await verifyPackageAck(notice.acknowledgement, () => key);

@@ -1,3 +1,4 @@
+import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import type { AllotmentState } from '../../domain/allotmentState.ts';
 import { type CreatedJob, job, jobStream } from '../../domain/job.ts';
@@ -20,7 +21,7 @@ export type JobWish = {
 };
 
 /** @throws NusecError NOT_FOUND (line), BAD_REQUEST */
-export async function createJob(ctx: Context, wish: JobWish, by: string): Promise<CreatedJob> {
+export async function createJob(ctx: Context, wish: JobWish, by: Actor): Promise<CreatedJob> {
   await lineOf(ctx, wish.line);
   const jobId = newHexId(ctx);
   const requireUidList = wish.requireUidList ?? false;
@@ -30,7 +31,7 @@ export async function createJob(ctx: Context, wish: JobWish, by: string): Promis
 }
 
 /** @throws NusecError NOT_FOUND, WRONG_PRODUCT, RELEASE_STATE (I8) */
-export async function bindFirmware(ctx: Context, jobId: string, releaseId: string, by: string): Promise<CreatedJob> {
+export async function bindFirmware(ctx: Context, jobId: string, releaseId: string, by: Actor): Promise<CreatedJob> {
   await jobOf(ctx, jobId);
   const commandOf = async (read: Read) => {
     const state = await read(release, releaseStream(releaseId));
@@ -42,33 +43,28 @@ export async function bindFirmware(ctx: Context, jobId: string, releaseId: strin
 }
 
 /** @param text one UID per line @throws NusecError BAD_REQUEST, UID_CONFLICT, BODY_TOO_LARGE */
-export async function attachUidList(ctx: Context, jobId: string, text: string, by: string): Promise<CreatedJob> {
+export async function attachUidList(ctx: Context, jobId: string, text: string, by: Actor): Promise<CreatedJob> {
   await jobOf(ctx, jobId);
   const list = readUidList(text);
   return change(ctx, jobId, { type: 'AttachUidList', sha256: await ctx.blobs.put(list), count: list.length / 16 }, by);
 }
 
 /** By another person than its creator (I16). @param condition of the approver */
-export async function releaseJob(ctx: Context, jobId: string, by: string, condition: Condition = always): Promise<CreatedJob> {
+export async function releaseJob(ctx: Context, jobId: string, by: Actor, condition: Condition = always): Promise<CreatedJob> {
   await executeIf(ctx, condition, job, jobStream(jobId), { type: 'ReleaseJob', by }, by);
   return jobOf(ctx, jobId);
 }
-export const suspendJob = (ctx: Context, jobId: string, reason: string, by: string) =>
+export const suspendJob = (ctx: Context, jobId: string, reason: string, by: Actor) =>
   change(ctx, jobId, { type: 'SuspendJob', reason, by }, by);
-export const resumeJob = (ctx: Context, jobId: string, by: string) => change(ctx, jobId, { type: 'ResumeJob', by }, by);
-export const cancelJob = (ctx: Context, jobId: string, reason: string, by: string) =>
+export const resumeJob = (ctx: Context, jobId: string, by: Actor) => change(ctx, jobId, { type: 'ResumeJob', by }, by);
+export const cancelJob = (ctx: Context, jobId: string, reason: string, by: Actor) =>
   change(ctx, jobId, { type: 'CancelJob', reason, by }, by);
 
 export type Share = { readonly programmer: string; readonly count: number; readonly scrapAllowance?: number | undefined };
 
 /** A programmer's share, new or raised. The job keeps the plan (I2), the allotment counts; what was cut off between the two is finished
  *  by the same call again. @throws NusecError NOT_FOUND, COUNT_OVER_PLAN, STATE, PROGRAMMER_NOT_ACTIVE (suspended, stolen, given up) */
-export async function allot(
-  ctx: Context,
-  jobId: string,
-  { programmer, count, scrapAllowance = 0 }: Share,
-  by: string,
-): Promise<CreatedJob> {
+export async function allot(ctx: Context, jobId: string, { programmer, count, scrapAllowance = 0 }: Share, by: Actor): Promise<CreatedJob> {
   const usable: Condition = async read => requireUsableProgrammer(await read(programmers, programmerStream(programmer)));
   await executeIf(ctx, usable, job, jobStream(jobId), { type: 'MakeAllotment', programmer, count, scrapAllowance }, by);
   const stream = allotmentStream(jobId, programmer);
@@ -149,7 +145,7 @@ function csvField(value: string | null): string {
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
-async function change(ctx: Context, jobId: string, command: Parameters<typeof job.decide>[0], by: string): Promise<CreatedJob> {
+async function change(ctx: Context, jobId: string, command: Parameters<typeof job.decide>[0], by: Actor): Promise<CreatedJob> {
   await execute(ctx, job, jobStream(jobId), command, by);
   return jobOf(ctx, jobId);
 }

@@ -1,5 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import { fromHex, toHex } from '../../bytes.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { programmer, programmerStream } from '../../domain/programmer.ts';
 import { pointOf } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
@@ -75,7 +76,7 @@ async function deriveKek(
 
 /** Second half: the programmer shows that it has the key too. @param mac 32 bytes
  *  @throws NusecError NOT_FOUND (nothing was begun: begin again), KEY_REFUSED (not the same key) */
-export async function confirmKek(ctx: Context, machine: Machine, epoch: number, mac: Uint8Array, by: string): Promise<void> {
+export async function confirmKek(ctx: Context, machine: Machine, epoch: number, mac: Uint8Array, by: Actor): Promise<void> {
   const { kek } = await programmerOf(ctx, machine.id);
   if (kek?.epoch === epoch) return;
   const known = pendingMap(ctx).get(machine.id);

@@ -1,4 +1,5 @@
 import { toHex } from '../../bytes.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import { ledgerGenesisHex } from '../../domain/allotmentEvents.ts';
 import type { OpenedAllotment } from '../../domain/allotmentState.ts';
@@ -35,7 +36,7 @@ export async function readLedger(
   state: OpenedAllotment,
   key: Uint8Array,
   signed: readonly Uint8Array[],
-  by: string,
+  by: Actor,
 ): Promise<Ledger> {
   const entries = await readEntries(state, key, signed);
   const last = entries.at(-1);
@@ -80,7 +81,7 @@ async function isTaken(ctx: Context, state: OpenedAllotment, key: Uint8Array, { 
 const takenRecord = async (ctx: Context, key: Uint8Array, hash: string): Promise<LedgerRecord> =>
   readLedgerRecord(await ctx.blobs.get(hash), () => key);
 
-async function refuseFork(parts: Parts, state: OpenedAllotment, entries: readonly Entry[], by: string): Promise<never> {
+async function refuseFork(parts: Parts, state: OpenedAllotment, entries: readonly Entry[], by: Actor): Promise<never> {
   const [first, last] = [entries[0] as Entry, entries.at(-1) as Entry];
   const segment = { from: first.record.number, to: last.record.number, headHash: last.hash, counter: 0 };
   const previousHash = toHex(first.record.previousSha256);
@@ -98,7 +99,7 @@ export async function raiseLedgerGap({ ctx, alarms }: Parts, state: OpenedAllotm
 
 /** Takes the new records into the chain. More reserve records than grants is overbuild: frozen, recorded, alarm (T1).
  *  @returns number of the newest record taken @throws NusecError LEDGER_GAP */
-export async function acceptLedger(parts: Parts, jobId: string, programmer: string, ledger: Ledger, by: string): Promise<number> {
+export async function acceptLedger(parts: Parts, jobId: string, programmer: string, ledger: Ledger, by: Actor): Promise<number> {
   const { ctx } = parts;
   const stream = allotmentStream(jobId, programmer);
   const [first] = ledger.fresh;

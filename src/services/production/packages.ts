@@ -1,5 +1,6 @@
 import { fromHex, toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import type { ExportedPackage } from '../../domain/allotmentEvents.ts';
 import { type AllotmentState, type OpenedAllotment, remainingUnits } from '../../domain/allotmentState.ts';
@@ -27,7 +28,7 @@ const packageLifetimeDays = 90;
  *  a new one is made with a higher sequence that supersedes it (silence 7, I13).
  *  @throws NusecError NOT_FOUND, JOB_NOT_RUNNING, PROGRAMMER_NOT_ACTIVE (suspended, stolen, given up), STATE (no AES_NuLink3 yet),
  *  COUNT_EXHAUSTED, ALLOTMENT_FROZEN */
-export async function exportPackage(ctx: Context, jobId: string, programmer: string, replace: boolean, by: string): Promise<Uint8Array> {
+export async function exportPackage(ctx: Context, jobId: string, programmer: string, replace: boolean, by: Actor): Promise<Uint8Array> {
   const job = await jobOf(ctx, jobId);
   const state = opened(await allotmentOf(ctx, jobId, programmer));
   if (state.status === 'FROZEN') throw new NusecError('ALLOTMENT_FROZEN', 'the allotment is frozen');

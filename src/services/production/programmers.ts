@@ -1,5 +1,6 @@
 import { fromBase64url, fromHex, toBase64url, toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import {
   programmer,
@@ -28,7 +29,7 @@ import { programmerProduct } from '../firmware/lines.ts';
 /** Registration id of a programmer's boot key: a programmer has one life. */
 const noObjId = new Uint8Array(16);
 
-export async function registerProgrammer(ctx: Context, uid: string, name: string, by: string): Promise<RegisteredProgrammer> {
+export async function registerProgrammer(ctx: Context, uid: string, name: string, by: Actor): Promise<RegisteredProgrammer> {
   return change(ctx, uid, { type: 'RegisterProgrammer', uid, model: name, by }, by);
 }
 
@@ -48,7 +49,7 @@ export async function listProgrammers(
 }
 
 /** SecureBoot_NuLink3: one key pair per programmer, the private half stays in the keystore (R18–R21). @returns SubjectPublicKeyInfo, 91 bytes */
-export async function programmerBootKey(ctx: Context, uid: string, by: string): Promise<Uint8Array> {
+export async function programmerBootKey(ctx: Context, uid: string, by: Actor): Promise<Uint8Array> {
   const { bootKey } = await programmerOf(ctx, uid);
   const keyId = bootKey?.keyId ?? bootKeyId(fromHex(uid), noObjId, 'programmer');
   const publicKey = await ctx.bootKeys.ensure(keyId);
@@ -84,7 +85,7 @@ export async function signProgrammerFirmware(
 
 /** The programmer's own receipt proves the burned key, the firmware and the lock (R20–R26).
  *  @param nonce 16 bytes, chosen by the OEM's tool  @throws NusecError COSE_SIGNATURE, RECEIPT_REFUSED, STATE */
-export async function recordProgrammerLock(ctx: Context, uid: string, proof: { receipt: Uint8Array; nonce: Uint8Array }, by: string) {
+export async function recordProgrammerLock(ctx: Context, uid: string, proof: { receipt: Uint8Array; nonce: Uint8Array }, by: Actor) {
   const state = await programmerOf(ctx, uid);
   if (state.bootKey === undefined) throw new NusecError('STATE', 'the programmer has no boot key yet');
   const receipt = await verifyReceipt(proof.receipt, { publicKey: authKeyOf(state), uid: fromHex(uid), nonce: proof.nonce });
@@ -125,20 +126,20 @@ export async function activeProgrammer(ctx: Context, uid: string): Promise<Regis
   return state;
 }
 
-export const shipProgrammer = (ctx: Context, uid: string, to: string, by: string) => change(ctx, uid, { type: 'ShipProgrammer', to }, by);
+export const shipProgrammer = (ctx: Context, uid: string, to: string, by: Actor) => change(ctx, uid, { type: 'ShipProgrammer', to }, by);
 /** The first call from the contract manufacturer: SHIPPED → ACTIVE. @throws NusecError PROGRAMMER_NOT_ACTIVE */
-export const checkInProgrammer = (ctx: Context, uid: string, by: string) => change(ctx, uid, { type: 'CheckInProgrammer' }, by);
+export const checkInProgrammer = (ctx: Context, uid: string, by: Actor) => change(ctx, uid, { type: 'CheckInProgrammer' }, by);
 
 const suspendedReason = 'programmer-suspended';
 
 /** Certificate on hold, allotments frozen. */
-export async function suspendProgrammer(ctx: Context, uid: string, reason: string, by: string) {
+export async function suspendProgrammer(ctx: Context, uid: string, reason: string, by: Actor) {
   const state = await change(ctx, uid, { type: 'SuspendProgrammer', reason, by }, by);
   await freezeAllotments(ctx, uid, suspendedReason, by);
   return state;
 }
 
-export async function resumeProgrammer(ctx: Context, uid: string, by: string) {
+export async function resumeProgrammer(ctx: Context, uid: string, by: Actor) {
   const state = await change(ctx, uid, { type: 'ResumeProgrammer', by }, by);
   for (const { job_id, frozen_reason } of await allotmentsOf(ctx, uid)) {
     if (frozen_reason !== suspendedReason) continue;
@@ -148,22 +149,22 @@ export async function resumeProgrammer(ctx: Context, uid: string, by: string) {
 }
 
 /** One command takes certificate, allotments and with them every open grant (silence 10, T15). */
-export async function reportStolen(ctx: Context, uid: string, note: string | undefined, by: string) {
+export async function reportStolen(ctx: Context, uid: string, note: string | undefined, by: Actor) {
   const state = await change(ctx, uid, { type: 'ReportProgrammerStolen', by, ...(note !== undefined && { note }) }, by);
   await freezeAllotments(ctx, uid, 'programmer-stolen', by);
   return state;
 }
 
-export async function revokeProgrammer(ctx: Context, uid: string, reason: string, by: string) {
+export async function revokeProgrammer(ctx: Context, uid: string, reason: string, by: Actor) {
   const state = await change(ctx, uid, { type: 'RevokeProgrammer', reason, by }, by);
   await freezeAllotments(ctx, uid, 'programmer-revoked', by);
   return state;
 }
 
-export const returnProgrammer = (ctx: Context, uid: string, by: string) => change(ctx, uid, { type: 'ReturnProgrammer', by }, by);
-export const retireProgrammer = (ctx: Context, uid: string, by: string) => change(ctx, uid, { type: 'RetireProgrammer', by }, by);
+export const returnProgrammer = (ctx: Context, uid: string, by: Actor) => change(ctx, uid, { type: 'ReturnProgrammer', by }, by);
+export const retireProgrammer = (ctx: Context, uid: string, by: Actor) => change(ctx, uid, { type: 'RetireProgrammer', by }, by);
 
-async function freezeAllotments(ctx: Context, uid: string, reason: string, by: string): Promise<void> {
+async function freezeAllotments(ctx: Context, uid: string, reason: string, by: Actor): Promise<void> {
   for (const { job_id, status } of await allotmentsOf(ctx, uid)) {
     if (status === 'CLOSED') continue;
     await execute(ctx, allotment, allotmentStream(job_id, uid), { type: 'FreezeAllotment', reason, by }, by);
@@ -179,7 +180,7 @@ async function change(
   ctx: Context,
   uid: string,
   command: Parameters<typeof programmer.decide>[0],
-  by: string,
+  by: Actor,
 ): Promise<RegisteredProgrammer> {
   await execute(ctx, programmer, programmerStream(uid), command, by);
   return programmerOf(ctx, uid);

@@ -1,6 +1,7 @@
 import { equalBytes, fromBase64url, fromHex, toHex } from '../../bytes.ts';
 import { keyIdOf } from '../../cose/publicKey.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import { requireNextGeneration, requireRepairBy } from '../../domain/deviceRepair.ts';
@@ -40,25 +41,25 @@ export async function takeForRepair(
   { ctx, revocations }: RepairParts,
   uid: string,
   wish: { readonly reason: string; readonly programmer: string },
-  by: string,
+  by: Actor,
 ): Promise<void> {
   await executeIf(ctx, isActive(wish.programmer), device, deviceStream(uid), { type: 'TakeForRepair', ...wish, by }, by);
   await inForce(ctx, revocations, await livingDevice(ctx, uid));
 }
 
 /** @throws NusecError NOT_FOUND, DEVICE_STATE (not in repair, or a chip without an unlock password) */
-export const requestDebugUnlock = (ctx: Context, uid: string, reason: string, by: string): Promise<void> =>
+export const requestDebugUnlock = (ctx: Context, uid: string, reason: string, by: Actor): Promise<void> =>
   change(ctx, uid, { type: 'RequestDebugUnlock', reason, by }, by);
 
 /** @throws NusecError NOT_FOUND, DEVICE_STATE, FOUR_EYES_REQUIRED (I16) */
-export const approveDebugUnlock = (ctx: Context, uid: string, by: string): Promise<void> =>
+export const approveDebugUnlock = (ctx: Context, uid: string, by: Actor): Promise<void> =>
   change(ctx, uid, { type: 'ApproveDebugUnlock', by }, by);
 
 /** The next generation gets its registration id. @throws NusecError NOT_FOUND, DEVICE_STATE */
-export const orderReturn = (ctx: Context, uid: string, by: string): Promise<void> =>
+export const orderReturn = (ctx: Context, uid: string, by: Actor): Promise<void> =>
   change(ctx, uid, { type: 'OrderReturn', objId: newHexId(ctx), by }, by);
 
-async function change(ctx: Context, uid: string, command: DeviceCommand, by: string): Promise<void> {
+async function change(ctx: Context, uid: string, command: DeviceCommand, by: Actor): Promise<void> {
   await execute(ctx, device, deviceStream(uid), command, by);
 }
 
@@ -110,7 +111,7 @@ export async function unlockOrder(
   programmer: string,
   uid: string,
   nonce: Uint8Array,
-  by: string,
+  by: Actor,
 ): Promise<{ readonly order: Uint8Array; readonly password: Uint8Array }> {
   const state = await given(ctx, programmer, uid);
   const unlock = state.repair?.unlock;
@@ -175,7 +176,7 @@ export async function certifyNextGeneration(
   programmer: string,
   uid: string,
   csr: Uint8Array,
-  by: string,
+  by: Actor,
 ): Promise<Enrolment & { readonly bundles: readonly Uint8Array[] }> {
   const state = await given(ctx, programmer, uid);
   const issued = await watchKey(alarms, uid, () => certifyDevice(ctx, uid, csr, by, isActive(programmer)));
@@ -193,7 +194,7 @@ export async function returnToService(
   programmer: string,
   uid: string,
   proof: { readonly objId: string; readonly receipt: Uint8Array; readonly evidence: Uint8Array },
-  by: string,
+  by: Actor,
 ): Promise<{ readonly status: string }> {
   const before = await livingDevice(ctx, uid);
   if (before.objId === proof.objId) return { status: before.status };

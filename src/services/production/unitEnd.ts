@@ -1,5 +1,6 @@
 import { fromHex, toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import { type OpenedAllotment, remainingUnits } from '../../domain/allotmentState.ts';
 import { device, deviceStream } from '../../domain/device.ts';
@@ -34,7 +35,7 @@ export async function commitUnit(
   programmer: string,
   grantId: string,
   proof: { readonly receipt: Uint8Array; readonly ledger: readonly Uint8Array[] },
-  by: string,
+  by: Actor,
 ): Promise<CommitAnswer> {
   const { ctx } = parts;
   const caller = await activeProgrammer(ctx, programmer);
@@ -94,7 +95,7 @@ export async function completeDevice(
   grantId: string,
   { releaseId, version, securityCounter, imageHash }: BoundFirmware,
   receiptSha256: string,
-  by: string,
+  by: Actor,
 ): Promise<void> {
   const firmware = { releaseId, version, securityCounter, imageHash };
   await execute(ctx, device, deviceStream(uid), { type: 'InstallFirmware', grantId, receiptSha256, ...firmware }, by);
@@ -107,7 +108,7 @@ export async function voidByProgrammer(
   programmer: string,
   grantId: string,
   why: VoidReason & { readonly ledger: readonly Uint8Array[] },
-  by: string,
+  by: Actor,
 ): Promise<CommitAnswer> {
   const { ctx } = parts;
   const caller = await activeProgrammer(ctx, programmer);
@@ -126,13 +127,7 @@ export async function voidByProgrammer(
 
 /** The end of a job on a programmer: the signed zeroise record is the proof that count and images are gone (RULE-19, R82).
  *  @throws NusecError STATE (open units), LEDGER_GAP */
-export async function zeroiseJob(
-  parts: Parts,
-  programmer: string,
-  jobId: string,
-  signed: readonly Uint8Array[],
-  by: string,
-): Promise<void> {
+export async function zeroiseJob(parts: Parts, programmer: string, jobId: string, signed: readonly Uint8Array[], by: Actor): Promise<void> {
   const { ctx } = parts;
   const caller = await programmerOf(ctx, programmer);
   const state = opened(await allotmentOf(ctx, jobId, programmer));
@@ -145,7 +140,7 @@ export async function zeroiseJob(
 }
 
 /** What a closed share did not build is free for others. */
-export async function settleAllotment(ctx: Context, state: OpenedAllotment, by: string): Promise<void> {
+export async function settleAllotment(ctx: Context, state: OpenedAllotment, by: Actor): Promise<void> {
   const { jobId, programmer, committed, scrapped } = state;
   await execute(ctx, job, jobStream(jobId), { type: 'SettleAllotment', programmer, committed, scrapped }, by);
 }

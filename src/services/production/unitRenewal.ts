@@ -1,3 +1,4 @@
+import type { Actor, IsoTime } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import { getEntry } from '../../domain/bucketMap.ts';
 import { NusecError } from '../../errors.ts';
@@ -29,7 +30,7 @@ export async function outcomeOfUnit(ctx: Context, programmer: string, grantId: s
 
 /** Another 15 minutes for a grant that has expired, as long as the unit waits at all (I12). Repeated, it changes nothing.
  *  @throws NusecError PROGRAMMER_NOT_ACTIVE, JOB_NOT_RUNNING, ALLOTMENT_FROZEN, GRANT_USED, GRANT_EXPIRED (waited too long), NOT_FOUND */
-export async function renewGrant(ctx: Context, programmer: string, grantId: string, by: string): Promise<{ readonly expiresAt: string }> {
+export async function renewGrant(ctx: Context, programmer: string, grantId: string, by: Actor): Promise<{ readonly expiresAt: IsoTime }> {
   await activeProgrammer(ctx, programmer);
   const { jobId } = await grantOf(ctx, programmer, grantId);
   const jobRunning = (await jobOf(ctx, jobId)).status === 'RUNNING';

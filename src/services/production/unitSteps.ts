@@ -1,5 +1,6 @@
 import { equalBytes, fromBase64url, fromHex, toHex } from '../../bytes.ts';
 import { sha256, sha256Hex } from '../../digest.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
@@ -29,7 +30,7 @@ export async function certifyUnit(
   programmer: string,
   grantId: string,
   csr: Uint8Array,
-  by: string,
+  by: Actor,
 ): Promise<Enrolment & { readonly bundle: Uint8Array }> {
   const { ctx } = parts;
   const { signed, condition } = await unitInWork(ctx, programmer, grantId);
@@ -43,7 +44,7 @@ export async function certifyUnit(
 }
 
 /** @throws NusecError CONFLICT when another certificate was written */
-export async function recordCertificateInstalled(ctx: Context, programmer: string, grantId: string, sha256: string, by: string) {
+export async function recordCertificateInstalled(ctx: Context, programmer: string, grantId: string, sha256: string, by: Actor) {
   const unit = await unitInWork(ctx, programmer, grantId);
   const certificate = currentCertificate(unit.device);
   if (certificate?.certificateSha256 !== sha256) throw new NusecError('CONFLICT', 'this is not the certificate of this unit');
@@ -51,7 +52,7 @@ export async function recordCertificateInstalled(ctx: Context, programmer: strin
 }
 
 /** R37–R39: the bootloader, signed by the key that is about to be burned. */
-export const bootloaderFor = async (ctx: Context, programmer: string, grantId: string, by: string): Promise<SignedImage> =>
+export const bootloaderFor = async (ctx: Context, programmer: string, grantId: string, by: Actor): Promise<SignedImage> =>
   signFor(ctx, await unitInWork(ctx, programmer, grantId), 'bl2', by);
 
 export type BurnedSlot = { readonly slot: number; readonly sha256: string };
@@ -62,7 +63,7 @@ export async function recordBootloaderInstalled(
   programmer: string,
   grantId: string,
   proof: { readonly otp: readonly BurnedSlot[]; readonly imageHash: string },
-  by: string,
+  by: Actor,
 ): Promise<void> {
   const unit = await unitInWork(ctx, programmer, grantId);
   const { device: state, job: owner } = unit;
@@ -98,7 +99,7 @@ export async function applicationKey(
   ctx: Context,
   programmer: string,
   grantId: string,
-  by: string,
+  by: Actor,
 ): Promise<{ readonly publicKey: Uint8Array; readonly unlockSha256: Uint8Array }> {
   const { device: state, condition } = await unitInWork(ctx, programmer, grantId);
   const { publicKey } = await assignBootKey(ctx, state, 'app', by, condition);
@@ -107,7 +108,7 @@ export async function applicationKey(
 
 /** R43–R44, RULE-14: the bootloader itself signs that it runs and that the debug port is closed (T29).
  *  @throws NusecError COSE_SIGNATURE, RECEIPT_REFUSED */
-export async function recordLocked(ctx: Context, programmer: string, grantId: string, receipt: Uint8Array, by: string): Promise<void> {
+export async function recordLocked(ctx: Context, programmer: string, grantId: string, receipt: Uint8Array, by: Actor): Promise<void> {
   const unit = await unitInWork(ctx, programmer, grantId);
   const read = await readReceipt(ctx, unit.device, receipt, receiptNonce('NuSEC lock receipt', grantId));
   if (read.stage !== 'bl2') throw new NusecError('RECEIPT_REFUSED', 'the lock receipt must come from the bootloader');
@@ -119,7 +120,7 @@ export async function recordLocked(ctx: Context, programmer: string, grantId: st
 }
 
 /** A burn is recorded when the device's own OTP mask proves it. */
-async function recordBurned(ctx: Context, unit: UnitInWork, receipt: Receipt, slot: ImageKind, by: string): Promise<void> {
+async function recordBurned(ctx: Context, unit: UnitInWork, receipt: Receipt, slot: ImageKind, by: Actor): Promise<void> {
   const key = unit.device.bootKeys[slot];
   const isBurned = (receipt.otpMask & (1 << otpMap.applicationKeyHash.slot)) !== 0;
   if (key !== undefined && isBurned) await change(ctx, unit, { type: 'BurnBootKey', slot, keyId: key.keyId }, by);
@@ -152,7 +153,7 @@ async function certificateOf(ctx: Context, state: LivingDevice): Promise<Certifi
 
 /** R50–R51, R69: the device that was certified is at the other end of the programming session, not an interposer (T9).
  *  @param evidence of SPDM KEY_EXCHANGE, canonical JSON form  @throws NusecError SPDM_…, CHAIN_REFUSED */
-export async function recordSession(ctx: Context, programmer: string, grantId: string, evidence: Uint8Array, by: string): Promise<void> {
+export async function recordSession(ctx: Context, programmer: string, grantId: string, evidence: Uint8Array, by: Actor): Promise<void> {
   const unit = await unitInWork(ctx, programmer, grantId);
   const state = unit.device;
   const { grantSha256 } = await grantOf(ctx, programmer, grantId);
@@ -176,7 +177,7 @@ export async function applicationFor(
   programmer: string,
   grantId: string,
   token: { readonly jobId: string; readonly uid: string; readonly objId: string },
-  by: string,
+  by: Actor,
 ): Promise<SignedImage> {
   const unit = await unitInWork(ctx, programmer, grantId);
   const { jobId, uid, objId } = unit.signed;
@@ -187,6 +188,6 @@ export async function applicationFor(
   return signFor(ctx, unit, 'app', by);
 }
 
-async function change(ctx: Context, { signed, condition }: UnitInWork, command: DeviceCommand, by: string): Promise<void> {
+async function change(ctx: Context, { signed, condition }: UnitInWork, command: DeviceCommand, by: Actor): Promise<void> {
   await executeIf(ctx, condition, device, deviceStream(signed.uid), command, by);
 }

@@ -1,3 +1,4 @@
+import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream, type UidUse } from '../../domain/allotment.ts';
 import type { AllotmentState, OpenedAllotment } from '../../domain/allotmentState.ts';
 import { getEntry } from '../../domain/bucketMap.ts';
@@ -19,7 +20,7 @@ export type VoidReason = {
 
 /** Idempotent. A unit whose OTP may have been touched is scrapped and its certificate revoked.
  *  @throws NusecError GRANT_USED (committed), NOT_FOUND */
-export async function voidUnit(ctx: Context, state: OpenedAllotment, grantId: string, why: VoidReason, by: string): Promise<void> {
+export async function voidUnit(ctx: Context, state: OpenedAllotment, grantId: string, why: VoidReason, by: Actor): Promise<void> {
   const uid = getEntry(state.open, grantId)?.uid ?? (await uidOfGrant(ctx, grantId));
   const unit = uid === undefined ? undefined : ownDevice(await stateOf(ctx, device, deviceStream(uid)), grantId);
   const otpTouched = why.otpTouched === true || (await hasBootloader(ctx, grantId)) || hasBurned(unit);
@@ -57,7 +58,7 @@ export async function uidUseOf(ctx: Context, uid: string, grantId: string | unde
 }
 
 /** Finishes a void of this chip that was cut off between its allotment and its device. */
-export async function settleVoid(ctx: Context, uid: string, by: string): Promise<void> {
+export async function settleVoid(ctx: Context, uid: string, by: Actor): Promise<void> {
   const state = await stateOf(ctx, device, deviceStream(uid));
   if (state.status !== 'NONE' && (await unfinishedVoid(ctx, state)) !== undefined) await finishVoid(ctx, state, by);
 }
@@ -76,7 +77,7 @@ async function unfinishedVoid(
 }
 
 /** The allotment says that the unit was voided, the device does not know it yet. */
-export async function finishVoid(ctx: Context, state: LivingDevice, by: string): Promise<void> {
+export async function finishVoid(ctx: Context, state: LivingDevice, by: Actor): Promise<void> {
   const voided = await unfinishedVoid(ctx, state);
   if (voided === undefined) return;
   const command = { type: 'FailUnit', reason: voided.reason, otpTouched: voided.scrapped, by } as const;

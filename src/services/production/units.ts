@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { concat, fromHex, toHex, utf8 } from '../../bytes.ts';
+import type { Actor, IsoTime } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import type { Unit } from '../../domain/allotmentEvents.ts';
 import { liveReservation, type OpenedAllotment, requireLiveGrant } from '../../domain/allotmentState.ts';
@@ -32,12 +33,12 @@ export type Reservation = {
   /** COSE ledger records the server has not acknowledged; the last one is the reserve record of this unit. */
   readonly ledger: readonly Uint8Array[];
 };
-export type GrantAnswer = { readonly grantId: string; readonly objId: string; readonly grant: Uint8Array; readonly expiresAt: string };
+export type GrantAnswer = { readonly grantId: string; readonly objId: string; readonly grant: Uint8Array; readonly expiresAt: IsoTime };
 
 /** Grants one unit. The same live (job, UID) gets the same grant.
  *  @throws NusecError PROGRAMMER_NOT_ACTIVE, JOB_NOT_RUNNING, UID_NOT_LISTED (T7), COUNT_EXHAUSTED (T1), RATE_LIMITED (T24), UID_CONFLICT (T25),
  *  DEVICE_STATE (the chip's life is over), LEDGER_GAP (T2), LEDGER_SIGNATURE, GRANT_EXPIRED, GRANT_USED, ALLOTMENT_FROZEN */
-export async function reserveUnit(parts: Parts, programmer: string, request: Reservation, by: string): Promise<GrantAnswer> {
+export async function reserveUnit(parts: Parts, programmer: string, request: Reservation, by: Actor): Promise<GrantAnswer> {
   const { ctx } = parts;
   const { jobId, uid } = request;
   const caller = await activeProgrammer(ctx, programmer);
@@ -61,7 +62,7 @@ function requireReserveRecord({ last }: Ledger, state: OpenedAllotment, uid: str
 }
 
 /** A reservation whose answer got lost may be voided by the programmer before it ever knew the grant. */
-async function voidWhatTheLedgerVoids(parts: Parts, state: OpenedAllotment, { fresh }: Ledger, by: string): Promise<void> {
+async function voidWhatTheLedgerVoids(parts: Parts, state: OpenedAllotment, { fresh }: Ledger, by: Actor): Promise<void> {
   for (const { record } of fresh) {
     if (record.type !== 'void' || record.uid === undefined) continue;
     const live = liveReservation(state, toHex(record.uid));
@@ -72,7 +73,7 @@ async function voidWhatTheLedgerVoids(parts: Parts, state: OpenedAllotment, { fr
 
 type Asked = { readonly uid: string; readonly progUid: string; readonly ledger: Ledger };
 
-async function reserve(parts: Parts, job: CreatedJob, by: string, { uid, progUid, ledger }: Asked): Promise<Unit> {
+async function reserve(parts: Parts, job: CreatedJob, by: Actor, { uid, progUid, ledger }: Asked): Promise<Unit> {
   const { ctx } = parts;
   const stream = allotmentStream(job.jobId, progUid);
   const { record, hash } = ledger.last;
@@ -118,7 +119,7 @@ async function refuseUid({ alarms }: Parts, { jobId, programmer }: OpenedAllotme
 }
 
 /** I3: two programmers may reserve the same UID at the same time; the device's stream knows one of them. */
-async function mint(parts: Parts, job: CreatedJob, programmer: string, unit: Unit, by: string): Promise<void> {
+async function mint(parts: Parts, job: CreatedJob, programmer: string, unit: Unit, by: Actor): Promise<void> {
   const { ctx } = parts;
   const { uid, objId, grantId } = unit;
   await settleVoid(ctx, uid, by);
@@ -135,7 +136,7 @@ async function mint(parts: Parts, job: CreatedJob, programmer: string, unit: Uni
   }
 }
 
-async function signedGrant(ctx: Context, job: CreatedJob, programmer: string, unit: Unit, by: string): Promise<Uint8Array> {
+async function signedGrant(ctx: Context, job: CreatedJob, programmer: string, unit: Unit, by: Actor): Promise<Uint8Array> {
   const known = await stateOf(ctx, grant, grantStream(unit.grantId));
   if (known.status === 'SIGNED') return ctx.blobs.get(known.grantSha256);
   const uidProof = await uidProofFor(ctx, job.uidList?.sha256, fromHex(unit.uid));

@@ -1,4 +1,5 @@
 import { fromHex, toHex } from '../../bytes.ts';
+import type { Actor } from '../../domain/actor.ts';
 import { type BulkRevocation, bulkRevocationOf, bulkRevocations, bulkRevocationsStream } from '../../domain/bulkRevocations.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { RevocationReason } from '../../domain/deviceEvents.ts';
@@ -17,11 +18,11 @@ export type BulkSelection =
 
 export type BulkRevocations = {
   /** @throws NusecError NOT_FOUND (no device selected), BODY_TOO_LARGE (too many), RATE_LIMITED */
-  propose(selection: BulkSelection, reason: RevocationReason, note: string, by: string): Promise<BulkRevocation>;
+  propose(selection: BulkSelection, reason: RevocationReason, note: string, by: Actor): Promise<BulkRevocation>;
   /** @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND */
-  approve(id: string, by: string, condition?: Condition): Promise<BulkRevocation>;
+  approve(id: string, by: Actor, condition?: Condition): Promise<BulkRevocation>;
   /** Nothing more is revoked from here on. @throws NusecError STATE, NOT_FOUND */
-  cancel(id: string, by: string): Promise<BulkRevocation>;
+  cancel(id: string, by: Actor): Promise<BulkRevocation>;
   get(id: string): Promise<BulkRevocation>;
   list(): Promise<readonly BulkRevocation[]>;
 };
@@ -36,7 +37,7 @@ const devicesAtOnce = 200;
 const progressEvery = 2000;
 
 export function createBulkRevocations(ctx: Context): BulkRevocations {
-  const change = (command: Command, by: string) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
+  const change = (command: Command, by: Actor) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
   return {
     async propose(selection, reason, note, by) {
       const uids = [...new Set(await uidsOf(ctx, selection))].sort();
@@ -63,7 +64,7 @@ const stateNow = (ctx: Context) => stateOf(ctx, bulkRevocations, streamOf(ctx));
 
 /** Works through what is approved, one after the other. */
 export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Promise<{ close(): Promise<void> }> {
-  const change = (command: Command, by: string) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
+  const change = (command: Command, by: Actor) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
   let running: Promise<void> = Promise.resolve();
   let isOpen = true;
 
@@ -108,7 +109,7 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Pro
 }
 
 /** Revokes the next devices of the list. @returns how far it is then */
-async function revokeSome(ctx: Context, at: BulkRevocation, uids: Uint8Array, by: string) {
+async function revokeSome(ctx: Context, at: BulkRevocation, uids: Uint8Array, by: Actor) {
   const end = Math.min(at.done + progressEvery, at.count);
   let { done, revoked, failed } = at;
   while (done < end) {
@@ -122,7 +123,7 @@ async function revokeSome(ctx: Context, at: BulkRevocation, uids: Uint8Array, by
   return { done, revoked, failed };
 }
 
-async function revokeOne(ctx: Context, uid: string, reason: RevocationReason, by: string): Promise<'revoked' | 'already' | 'missing'> {
+async function revokeOne(ctx: Context, uid: string, reason: RevocationReason, by: Actor): Promise<'revoked' | 'already' | 'missing'> {
   const state = await stateOf(ctx, device, deviceStream(uid));
   if (state.status === 'NONE') return 'missing';
   const good = state.certificates.filter(({ status }) => status !== 'revoked');

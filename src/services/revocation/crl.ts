@@ -1,3 +1,4 @@
+import type { IsoTime } from '../../domain/actor.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import type { Crl } from '../../domain/authorityEvents.ts';
 import { NusecError } from '../../errors.ts';
@@ -165,7 +166,7 @@ function chunksOf(list: List): readonly Uint8Array[] {
 const join = (parts: readonly Uint8Array[]): Uint8Array => new Uint8Array(Buffer.concat(parts));
 
 /** A row without a reason is no longer on hold (RFC 5280 §5.3.1). */
-function entryOf({ serial: serialHex, reason, revoked_at }: Row, now: string): Uint8Array {
+function entryOf({ serial: serialHex, reason, revoked_at }: Row, now: IsoTime): Uint8Array {
   if (reason === null) return encodeCrlEntry({ serialHex, revokedAt: now, reason: 'removeFromCRL' });
   return encodeCrlEntry({ serialHex, revokedAt: revoked_at ?? now, reason: isRevocationReason(reason) ? reason : 'unspecified' });
 }

@@ -1,5 +1,6 @@
 import { fromBase64url, fromHex, toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { IsoTime } from '../../domain/actor.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import type { EventType } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
@@ -194,7 +195,7 @@ async function ocspSignerOf(ctx: Context, icaId: string): Promise<Signing> {
   };
 }
 
-const renewalOf = (notAfter: string, authorityNotAfter: string): number =>
+const renewalOf = (notAfter: IsoTime, authorityNotAfter: string): number =>
   Date.parse(notAfter) - (notAfter < authorityNotAfter ? signerRenewalMs : 0);
 
 /** The key comes first, as with issuing CAs: a crash leaves an unused key. */

@@ -1,3 +1,4 @@
+import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { RevocationReason } from '../../domain/deviceEvents.ts';
 import type { DeviceCertificate } from '../../domain/deviceState.ts';
@@ -15,7 +16,7 @@ export async function revokeDevice(
   revocations: Revocations,
   uid: string,
   reason: RevocationReason,
-  by: string,
+  by: Actor,
 ): Promise<{ readonly revoked: readonly string[] }> {
   const revoked: DeviceCertificate[] = [];
   // Again until none is left: a next one may have been issued before the first was revoked; none is issued after that.
@@ -40,7 +41,7 @@ export async function holdDevice(
   revocations: Revocations,
   uid: string,
   step: { readonly type: 'SuspendDevice'; readonly reason: string } | { readonly type: 'ResumeDevice' },
-  by: string,
+  by: Actor,
 ): Promise<void> {
   await execute(ctx, device, deviceStream(uid), { ...step, by }, by);
   const { certificates } = await livingDevice(ctx, uid);
