@@ -10,7 +10,7 @@ import { startTestServer, type TestServer } from '../support/server.ts';
 let server: TestServer;
 beforeAll(async () => {
   server = await startTestServer();
-}, 30_000);
+});
 afterAll(() => server?.close());
 
 const ask = (token: string, method: string, path: string, body?: unknown) =>

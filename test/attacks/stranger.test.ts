@@ -17,7 +17,7 @@ let other: { readonly ctx: Context; close(): Promise<void> };
 beforeAll(async () => {
   server = await startTestServer();
   other = await openContext(testSettings(server.dataDir), { https: 0, crl: 0 });
-}, 30_000);
+});
 afterAll(async () => {
   await other?.close();
   await server?.close();
@@ -99,4 +99,4 @@ it('wrong tokens are counted by address, slowed and an alarm; a right one is nev
   expect((await ask(server.alice)).status).toBe(200);
   const { json } = await exchange(`${server.url}/v1/alarms`, { ca: server.rootPem, headers: { Authorization: `Bearer ${server.alice}` } });
   expect(json.alarms).toContainEqual(expect.objectContaining({ code: 'WRONG_TOKENS', subject: expect.stringContaining('127.0.0.1') }));
-}, 30_000);
+});

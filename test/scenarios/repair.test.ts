@@ -21,7 +21,7 @@ beforeAll(async () => {
   device = life.units[0] as Unit;
   await happened('AttestationPassed');
 }, 300_000);
-afterAll(() => world?.close(), 60_000);
+afterAll(() => world?.close());
 
 const happened = (type: string, after = 0): Promise<EventRecord> =>
   world.event(event => event.type === type && event.stream === `device-${device.uid}` && event.position > after, type);

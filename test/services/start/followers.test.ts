@@ -98,7 +98,7 @@ beforeAll(async () => {
   const peers = createPeers<PeerAnswers>(peerQuestions);
   own(await startField({ ctx, alarms, revocations, trust, channel: createChannel().channel, peers }));
   own(await startBulkRevocationWork(ctx, alarms));
-}, 60_000);
+});
 afterAll(async () => {
   for (const part of closing) await part.close();
   await opened.close();
@@ -146,7 +146,7 @@ describe('a follower of the log', () => {
     expect((await readyz()).status).toBe(503);
     faults.isReadBroken = false;
     await expect.poll(readyz, patient).toEqual({ status: 200, text: 'ready' });
-  }, 90_000);
+  });
 
   it('read models that another process holds: a revocation is answered as done, and comes into force when they go on (T23)', async () => {
     const party = newParty();
@@ -174,7 +174,7 @@ describe('a follower of the log', () => {
     await once(holder, 'exit');
     await expect.poll(() => revocations.isRevoked(serialHex), patient).toBe(true);
     await expect.poll(readyz, patient).toEqual({ status: 200, text: 'ready' });
-  }, 120_000);
+  });
 });
 
 const holdScript = `
