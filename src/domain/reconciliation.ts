@@ -31,6 +31,8 @@ export type JobFacts = {
   readonly devicesCertified: number;
   /** UIDs of all committed units. */
   readonly committedUids: ReadonlySet<string>;
+  /** Where the programmers' ledgers and the server disagree about units (ledgerStory.ts). */
+  readonly ledgerFindings?: readonly Finding[];
   /** F: distinct UIDs seen in the field with this job. */
   readonly fieldUids: Iterable<string>;
 };
@@ -46,7 +48,9 @@ export type Finding = {
     | 'quota-exceeded'
     | 'scrap-exceeded'
     | 'not-zeroised'
-    | 'device-mismatch';
+    | 'device-mismatch'
+    | 'unit-mismatch'
+    | 'ledger-order';
   readonly programmer?: string;
   readonly uid?: string;
   readonly detail: string;
@@ -59,7 +63,12 @@ export const maxNamedGreyUnits = 1000;
 
 /** @returns `clean` with no finding, or `discrepant` with all of them */
 export function reconcile(facts: JobFacts): Reconciliation {
-  const findings = [...facts.allotments.flatMap(judgeAllotment), ...judgeDevices(facts), ...judgeField(facts)];
+  const findings = [
+    ...facts.allotments.flatMap(judgeAllotment),
+    ...(facts.ledgerFindings ?? []),
+    ...judgeDevices(facts),
+    ...judgeField(facts),
+  ];
   return { verdict: findings.length === 0 ? 'clean' : 'discrepant', findings };
 }
 

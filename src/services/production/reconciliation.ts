@@ -8,6 +8,7 @@ import { packageSigner } from '../authority/authority.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 import { allotmentOf, jobOf, unitsOf } from './jobs.ts';
+import { ledgerFindingsOf } from './ledgerReading.ts';
 import { opened } from './packages.ts';
 import { settleAllotment } from './unitEnd.ts';
 
@@ -73,7 +74,9 @@ async function reportOf(ctx: Context, jobId: string): Promise<Report> {
   const states = await Promise.all(shares.map(async ({ programmer }) => opened(await allotmentOf(ctx, jobId, programmer))));
   const units = await unitsOf(ctx, jobId);
   const allotments = states.map(factsOf);
+  const ledgerFindings = (await Promise.all(states.map(state => ledgerFindingsOf(ctx, state)))).flat();
   const facts = {
+    ledgerFindings,
     plannedCount,
     allotments,
     devicesCertified: units.filter(unit => unit.certified_at !== null && !['VOIDED', 'SCRAPPED'].includes(unit.status)).length,

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { giveUpUnit } from '../../../gateway-device/programmer/giveUp.ts';
 import { deliverOutstanding } from '../../../gateway-device/programmer/outstanding.ts';
+import { zeroiseJob } from '../../../gateway-device/programmer/zeroise.ts';
 import { toHex } from '../../../src/bytes.ts';
 import { sweepUnits } from '../../../src/services/production/unitExpiry.ts';
 import { covers } from '../../support/covers.ts';
@@ -172,5 +173,16 @@ describe('a unit whose chip is lost for good', () => {
     expect(await outcomesOf(finished)).toEqual(['committed']);
     await expectAgreement();
     await Promise.all([lost.stop(), finished.stop()]);
+  });
+});
+
+describe('after all of this', () => {
+  it('ledger, programmer and server tell the same story: the job closes clean (T19, I14, R82)', async () => {
+    covers('T19', 'I14', 'R82');
+    expect(programmer.core.nvm.state().units).toEqual({});
+    await zeroiseJob(programmer.core, jobId);
+    await deliverOutstanding(programmer.core);
+    const closed = await server.plant.ask('pia', 'POST', `/v1/jobs/${jobId}/close`);
+    expect(closed).toMatchObject({ verdict: 'clean', discrepancies: [] });
   });
 });

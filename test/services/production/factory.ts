@@ -64,6 +64,8 @@ export class TestProgrammer {
   /** How many of them the server has. */
   acknowledged = 0;
   payload: PackagePayload | undefined;
+  /** Units left after the newest record. */
+  left = 0;
 
   constructor(plant: Site, self: PreparedProgrammer, kek: { key: Uint8Array; epoch: number }) {
     this.plant = plant;
@@ -107,12 +109,15 @@ export class TestProgrammer {
     const place = { number: this.records.length + 1, previousSha256, uptimeSeconds: this.records.length };
     const record = await signLedgerRecord({ ...entry, ...place }, this.self.signer);
     this.records.push(record);
+    this.left = entry.remaining ?? this.left;
     return record;
   }
 
   entry(type: LedgerRecord['type'], more: Partial<Entry> = {}): Entry {
     if (this.payload === undefined) throw new Error('no package');
-    return { type, jobId: this.payload.jobId, packageId: this.payload.packageId, remaining: 0, ...more };
+    const { jobId, packageId, count } = this.payload;
+    const remaining = { import: count, reserve: this.left - 1, commit: this.left, void: this.left + 1, zeroise: 0, boot: this.left }[type];
+    return { type, jobId, packageId, remaining: Math.max(0, remaining), ...more };
   }
 
   async open(file: Uint8Array): Promise<PackagePayload> {
