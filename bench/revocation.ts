@@ -1,0 +1,52 @@
+/** How soon a revocation ends a live MQTT connection, in the server process that was told and in another: beside the answer to the command itself. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connectDevice, type Fleet, people, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
+import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
+import { median, type Report } from './measure.ts';
+
+const rounds = 10;
+const pollMs = 1;
+
+export async function run(report: Report): Promise<void> {
+  let fleet: Fleet | undefined;
+  const group = await startServerProcesses(2, async ctx => {
+    fleet = await seedFleet(ctx, 2 * rounds);
+  });
+  try {
+    const [told, other] = group.first as [ServerProcess, ServerProcess];
+    const units = fleet?.units ?? [];
+    for (const [name, home, own] of [
+      ['the process that was told', told, units.slice(0, rounds)],
+      ['another process', other, units.slice(rounds)],
+    ] as const) {
+      const measured: { readonly answeredMs: number; readonly offMs: number }[] = [];
+      for (const unit of own) measured.push(await revoke(told, home, unit));
+      report({
+        figure: `revocation ends MQTT in ${name}`,
+        value: median(measured.map(({ offMs }) => offMs)),
+        unit: 'ms',
+        bound: median(measured.map(({ answeredMs }) => answeredMs)),
+        boundWhat: 'the command is answered',
+      });
+    }
+  } finally {
+    await group.close();
+  }
+}
+
+/** Times from the command to its answer, and to the end of the connection. */
+async function revoke(told: ServerProcess, home: ServerProcess, unit: Unit) {
+  const device = await connectDevice(home, unit);
+  const http = people(told);
+  try {
+    await http.json('GET', '/v1/devices?limit=1');
+    const begin = performance.now();
+    const answered = http.json('POST', `/v1/devices/${unit.uid}/revoke`, { reason: 'keyCompromise' }).then(() => performance.now() - begin);
+    while (device.client.isConnected()) await sleep(pollMs);
+    const offMs = performance.now() - begin;
+    return { offMs, answeredMs: await answered };
+  } finally {
+    http.close();
+    await device.close();
+  }
+}
