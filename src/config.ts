@@ -27,6 +27,8 @@ const settingsSchema = z.strictObject({
   pkcs11Token: z.string().optional(),
   pkcs11PinFile: z.string().optional(),
   /** Signatures per minute, by the beginning of the key id, above which an alarm is raised; over the defaults. */
+  /** Devices that one person revokes, decommissions, quarantines or releases alone within a day. */
+  effectsPerDay: z.coerce.number().int().min(0).max(1_000_000).default(10),
   signingLimits: z.record(z.string(), z.number().int().min(1)).default({}),
   /** File of the revocation high-water mark; on another disk than the event store it also tells when the whole data folder is restored. */
   markFile: z.string().optional(),
@@ -49,6 +51,7 @@ const environment = {
   pkcs11Module: 'NUSEC_PKCS11_MODULE',
   pkcs11Token: 'NUSEC_PKCS11_TOKEN',
   pkcs11PinFile: 'NUSEC_PKCS11_PIN_FILE',
+  effectsPerDay: 'NUSEC_EFFECTS_PER_DAY',
   markFile: 'NUSEC_MARK_FILE',
   acceptOlderStore: 'NUSEC_ACCEPT_OLDER_STORE',
   logLevel: 'NUSEC_LOG_LEVEL',

@@ -1,11 +1,15 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import type { Context as HonoContext } from 'hono';
 import { revocationReasons } from '../domain/deviceEvents.ts';
 import { deviceStatuses } from '../domain/deviceStatus.ts';
+import type { EffectKind } from '../domain/effects.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import type { DeviceRow } from '../projections/devices.ts';
+import { useEffect } from '../services/administration/effects.ts';
 import { deviceEvidence, deviceRow, deviceTimeline, listDevices, quarantineDevice, releaseDevice } from '../services/field/devices.ts';
 import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts';
 import { actor, type Resource } from './app.ts';
+import type { ApiEnv } from './auth.ts';
 import { bytesAnswer, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field, uidField } from './fields.ts';
 
 /** Devices as people see them: the fleet, one device, its history, and what ends or checks it (R83–R86, R96). */
@@ -74,9 +78,14 @@ const params = z.object({ uid: uidField });
 const reasonBody = jsonBody(z.strictObject({ reason: reasonField }));
 const decommissionSchema = z.object({ status: z.string(), receipt: z.enum(['received', 'none', 'awaited']) }).openapi('Decommission');
 
-export const devicesResource: Resource = (api, { ctx, revocations, channel, field }, auth) => {
+export const devicesResource: Resource = (api, { ctx, alarms, revocations, channel, field }, auth) => {
   const officer = auth.person('securityOfficer');
   const reader = auth.person();
+  /** Before the deed: how many a person does alone within a day is limited, whichever way they are asked. */
+  const count = async (c: HonoContext<ApiEnv>, effect: EffectKind, uid: string): Promise<void> => {
+    await deviceRow(ctx, uid);
+    await useEffect({ ctx, alarms }, c.var.person.name, effect, uid);
+  };
   const answer = { 200: jsonAnswer(deviceSchema, 'the device') };
   const toAnswer = (row: DeviceRow) => ({
     uid: row.uid,
@@ -182,6 +191,7 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
   });
   api.openapi(revoke, async c => {
     const { uid } = c.req.valid('param');
+    await count(c, 'revoke', uid);
     const { revoked } = await revokeDevice(ctx, revocations, uid, c.req.valid('json').reason, actor(c));
     return c.json({ status: (await deviceRow(ctx, uid)).status, revoked: [...revoked] }, 200);
   });
@@ -198,6 +208,7 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
     });
   api.openapi(withReason('suspend', 'Puts the certificates of a device on hold; its connection ends at once'), async c => {
     const { uid } = c.req.valid('param');
+    await count(c, 'quarantine', uid);
     await holdDevice(ctx, revocations, uid, { type: 'SuspendDevice', reason: c.req.valid('json').reason }, actor(c));
     return c.json(toAnswer(await deviceRow(ctx, uid)), 200);
   });
@@ -212,6 +223,7 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
   });
   api.openapi(resume, async c => {
     const { uid } = c.req.valid('param');
+    await count(c, 'release', uid);
     await holdDevice(ctx, revocations, uid, { type: 'ResumeDevice' }, actor(c));
     return c.json(toAnswer(await deviceRow(ctx, uid)), 200);
   });
@@ -228,15 +240,23 @@ export const devicesResource: Resource = (api, { ctx, revocations, channel, fiel
     responses: { 200: jsonAnswer(decommissionSchema, 'DECOMMISSIONED, or the present status while the device is awaited') },
   });
   api.openapi(decommission, async c => {
+    const { uid } = c.req.valid('param');
     const { reason, withoutReceipt } = c.req.valid('json');
-    return c.json(await field.decommissions.decommission(c.req.valid('param').uid, reason, actor(c), withoutReceipt), 200);
+    // A revoked device cannot bring a receipt any more.
+    const { status } = await deviceRow(ctx, uid);
+    await count(c, withoutReceipt || status === 'REVOKED' ? 'decommissionWithoutReceipt' : 'decommission', uid);
+    return c.json(await field.decommissions.decommission(uid, reason, actor(c), withoutReceipt), 200);
   });
 
-  api.openapi(withReason('quarantine', 'Holds back upgrades and trust until a person releases the device'), async c =>
-    c.json(toAnswer(await quarantineDevice(ctx, c.req.valid('param').uid, c.req.valid('json').reason, actor(c))), 200),
-  );
+  api.openapi(withReason('quarantine', 'Holds back upgrades and trust until a person releases the device'), async c => {
+    const { uid } = c.req.valid('param');
+    await count(c, 'quarantine', uid);
+    return c.json(toAnswer(await quarantineDevice(ctx, uid, c.req.valid('json').reason, actor(c))), 200);
+  });
 
-  api.openapi(withReason('release', 'Releases a device from quarantine'), async c =>
-    c.json(toAnswer(await releaseDevice(ctx, c.req.valid('param').uid, c.req.valid('json').reason, actor(c))), 200),
-  );
+  api.openapi(withReason('release', 'Releases a device from quarantine'), async c => {
+    const { uid } = c.req.valid('param');
+    await count(c, 'release', uid);
+    return c.json(toAnswer(await releaseDevice(ctx, uid, c.req.valid('json').reason, actor(c))), 200);
+  });
 };

@@ -4,6 +4,7 @@ import { bulkRevocationsResource } from './bulkRevocations.ts';
 import { certificatesResource } from './certificates.ts';
 import { consoleResource } from './console/routes.ts';
 import { devicesResource } from './devices.ts';
+import { effectsResource } from './effects.ts';
 import { estResource } from './est.ts';
 import { eventsResource } from './events.ts';
 import { gatewaysResource } from './gateways.ts';
@@ -40,4 +41,5 @@ export const resources: readonly Resource[] = [
   estResource,
   authorityResource,
   bulkRevocationsResource,
+  effectsResource,
 ];

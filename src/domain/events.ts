@@ -7,6 +7,7 @@ import type { BulkRevocationEvent } from './bulkRevocations.ts';
 import type { CeremoniesEvent } from './ceremonies.ts';
 import type { CertificationEvent } from './certification.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
+import type { EffectEvent } from './effects.ts';
 import type { ExpiryEvent } from './expiry.ts';
 import type { GatewayEvent } from './gateway.ts';
 import type { GrantEvent } from './grant.ts';
@@ -60,6 +61,7 @@ export type DomainEvent =
   | CeremoniesEvent
   | CertificationEvent
   | DeviceEvent
+  | EffectEvent
   | ExpiryEvent
   | GatewayEvent
   | GrantEvent

@@ -29,6 +29,8 @@ export type Context = {
   readonly project: string;
   /** `http://host:port` where CRLs are fetched; goes into certificates. */
   readonly crlBaseUrl: string;
+  /** How many devices one person revokes, quarantines … alone within a day; 10 when not set. */
+  readonly effectsPerDay?: number;
   /** `https://host:port` of the API; goes into production packages. */
   readonly apiBaseUrl: string;
   /** Set where the leading process works: what is appended after another one has begun to lead is refused (LEADERSHIP_OVER). */

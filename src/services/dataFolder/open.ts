@@ -70,6 +70,7 @@ async function openParts(own: Own, settings: Settings, ports: Ports, create: boo
     newId: createIdSource(),
     randomBytes: bytes => new Uint8Array(randomBytes(bytes)),
     log,
+    effectsPerDay: settings.effectsPerDay,
     project,
     crlBaseUrl: `http://${host}:${ports.crl}`,
     apiBaseUrl: `https://${host}:${ports.https}`,

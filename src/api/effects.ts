@@ -1,0 +1,61 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { effects, effectsStream, maxAllowed } from '../domain/effects.ts';
+import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
+import { approveAllowance, listAllowances, proposeAllowance } from '../services/administration/effects.ts';
+import { actor, type Resource } from './app.ts';
+import { idField, jsonAnswer, jsonBody, reasonField } from './fields.ts';
+
+/** More than one person may do to devices alone within a day (I16). */
+
+const effectField = z.enum(effects);
+const allowanceSchema = z
+  .object({
+    id: z.string(),
+    effect: effectField,
+    count: z.number(),
+    note: z.string(),
+    proposedBy: z.string(),
+    proposedAt: z.string(),
+    approvedBy: z.string().optional(),
+    approvedAt: z.string().optional(),
+    used: z.number(),
+  })
+  .openapi('Allowance');
+const params = z.object({ name: z.string().max(64) });
+const path = '/v1/operators/{name}/allowances';
+
+export const effectsResource: Resource = (api, { ctx }, auth) => {
+  const officer = auth.person('securityOfficer');
+  const propose = createRoute({
+    method: 'post',
+    path: '/v1/operators/me/allowances',
+    summary: 'Asks for more than you may do alone within a day; another officer approves',
+    middleware: officer,
+    request: jsonBody(z.strictObject({ effect: effectField, count: z.number().int().min(1).max(maxAllowed), note: reasonField })),
+    responses: { 201: jsonAnswer(allowanceSchema, 'proposed') },
+  });
+  const list = createRoute({
+    method: 'get',
+    path,
+    summary: 'Allowances of a person, newest first',
+    middleware: auth.person('securityOfficer', 'auditor'),
+    request: { params },
+    responses: { 200: jsonAnswer(z.object({ allowances: z.array(allowanceSchema).readonly() }), 'allowances') },
+  });
+  const approve = createRoute({
+    method: 'post',
+    path: `${path}/{id}/approve`,
+    summary: 'Allows it, for a day',
+    middleware: officer,
+    request: { params: params.extend({ id: idField }) },
+    responses: { 200: jsonAnswer(allowanceSchema, 'approved') },
+  });
+  api.openapi(propose, async c => c.json(await proposeAllowance(ctx, c.var.person.name, c.req.valid('json')), 201));
+  api.openapi(list, async c => c.json({ allowances: await listAllowances(ctx, c.req.valid('param').name) }, 200));
+  api.openapi(approve, async c => {
+    const { name, id } = c.req.valid('param');
+    const proposal = proposalIn(effectsStream(name), 'EffectAllowanceProposed', id);
+    const approver = earlierApprover(ctx, c.var.person.name, ['securityOfficer'], proposal);
+    return c.json(await approveAllowance(ctx, name, id, actor(c), approver), 200);
+  });
+};

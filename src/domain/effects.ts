@@ -1,0 +1,150 @@
+/** What one person may do to devices alone within a day, however it is asked: beyond the limit another person has to allow more (I16).
+ *  Stream `effects-{name}`. An allowance: PROPOSED → APPROVED, and is used up or ends after a day. */
+
+import type { Decider, Of } from './decider.ts';
+import { isPast, refuse, requireCount, requireOtherPerson, timeAfter } from './rules.ts';
+
+export const effects = ['revoke', 'decommission', 'decommissionWithoutReceipt', 'quarantine', 'release'] as const;
+export type EffectKind = (typeof effects)[number];
+
+/** Default of the setting `effectsPerDay`. */
+export const defaultEffectsPerDay = 10;
+const dayMs = 86_400_000;
+/** Devices of one allowance; more are a bulk revocation. */
+export const maxAllowed = 5000;
+const maxOpenAllowances = 20;
+
+export type Allowance = {
+  readonly id: string;
+  readonly effect: EffectKind;
+  readonly count: number;
+  /** For people: which devices, and why. */
+  readonly note: string;
+  readonly proposedBy: string;
+  readonly proposedAt: string;
+  readonly approvedBy?: string;
+  readonly approvedAt?: string;
+  readonly used: number;
+};
+
+export type EffectEvent =
+  | {
+      readonly type: 'EffectUsed';
+      readonly data: { readonly effect: EffectKind; readonly subject: string; readonly at: string; readonly allowanceId?: string };
+    }
+  | {
+      readonly type: 'EffectAllowanceProposed';
+      readonly data: {
+        readonly id: string;
+        readonly effect: EffectKind;
+        readonly count: number;
+        readonly note: string;
+        readonly by: string;
+        readonly at: string;
+      };
+    }
+  | { readonly type: 'EffectAllowanceApproved'; readonly data: { readonly id: string; readonly by: string; readonly at: string } };
+
+export type EffectCommand =
+  | {
+      readonly type: 'UseEffect';
+      readonly effect: EffectKind;
+      readonly subject: string;
+      readonly limit: number;
+      readonly now: string;
+    }
+  | {
+      readonly type: 'ProposeEffectAllowance';
+      readonly id: string;
+      readonly effect: EffectKind;
+      readonly count: number;
+      readonly note: string;
+      readonly by: string;
+      readonly now: string;
+    }
+  | { readonly type: 'ApproveEffectAllowance'; readonly id: string; readonly by: string; readonly now: string };
+
+type Used = { readonly effect: EffectKind; readonly subject: string; readonly at: string; readonly alone: boolean };
+export type EffectsState = { readonly used: readonly Used[]; readonly allowances: ReadonlyMap<string, Allowance> };
+
+export const effectsStream = (name: string): string => `effects-${name}`;
+
+const isToday = (at: string, now: string): boolean => !isPast(timeAfter(at, dayMs), now);
+
+/** @throws NusecError NOT_FOUND */
+export const allowanceOf = (state: EffectsState, id: string): Allowance =>
+  state.allowances.get(id) ?? refuse('NOT_FOUND', 'there is no such allowance');
+
+function decide(command: EffectCommand, state: EffectsState): readonly EffectEvent[] {
+  switch (command.type) {
+    case 'UseEffect':
+      return use(command, state);
+    case 'ProposeEffectAllowance': {
+      const { type: _, now: at, ...data } = command;
+      if (state.allowances.has(data.id)) return [];
+      requireCount(data.count, 1, 'the number of devices');
+      if (data.count > maxAllowed) refuse('BAD_REQUEST', `an allowance is for at most ${maxAllowed} devices`);
+      const open = [...state.allowances.values()].filter(
+        ({ approvedBy, proposedAt }) => approvedBy === undefined && isToday(proposedAt, at),
+      );
+      if (open.length >= maxOpenAllowances) refuse('RATE_LIMITED', 'too many allowances');
+      return [{ type: 'EffectAllowanceProposed', data: { ...data, at } }];
+    }
+    case 'ApproveEffectAllowance': {
+      const { id, by, now: at } = command;
+      const known = allowanceOf(state, id);
+      requireOtherPerson(known.proposedBy, by, 'allowing more');
+      if (known.approvedBy !== undefined) return [];
+      if (!isToday(known.proposedAt, at)) refuse('STATE', 'the proposal is older than a day: make it again');
+      return [{ type: 'EffectAllowanceApproved', data: { id, by, at } }];
+    }
+  }
+}
+
+/** The same deed on the same device within the day counts once. */
+function use({ effect, subject, limit, now: at }: Of<EffectCommand, 'UseEffect'>, state: EffectsState): readonly EffectEvent[] {
+  const today = state.used.filter(known => known.effect === effect && isToday(known.at, at));
+  if (today.some(known => known.subject === subject)) return [];
+  if (today.filter(({ alone }) => alone).length < limit) return [{ type: 'EffectUsed', data: { effect, subject, at } }];
+  const allowance = [...state.allowances.values()].find(
+    known => known.effect === effect && known.approvedAt !== undefined && isToday(known.approvedAt, at) && known.used < known.count,
+  );
+  if (allowance === undefined)
+    refuse(
+      'FOUR_EYES_REQUIRED',
+      `one person does this at most ${limit} times a day (${effect}); propose an allowance, another person approves it`,
+    );
+  return [{ type: 'EffectUsed', data: { effect, subject, at, allowanceId: allowance.id } }];
+}
+
+function evolve(state: EffectsState, event: EffectEvent): EffectsState {
+  switch (event.type) {
+    case 'EffectUsed': {
+      const { effect, subject, at, allowanceId } = event.data;
+      // Only the last day is asked for.
+      const recent = state.used.filter(known => isToday(known.at, at));
+      const used = [...recent, { effect, subject, at, alone: allowanceId === undefined }];
+      const known = allowanceId === undefined ? undefined : state.allowances.get(allowanceId);
+      if (known === undefined) return { ...state, used };
+      return { used, allowances: new Map(state.allowances).set(known.id, { ...known, used: known.used + 1 }) };
+    }
+    case 'EffectAllowanceProposed': {
+      const { by: proposedBy, at: proposedAt, ...rest } = event.data;
+      return { ...state, allowances: new Map(state.allowances).set(rest.id, { ...rest, proposedBy, proposedAt, used: 0 }) };
+    }
+    case 'EffectAllowanceApproved': {
+      const known = state.allowances.get(event.data.id);
+      if (known === undefined) return state;
+      const approved = { ...known, approvedBy: event.data.by, approvedAt: event.data.at };
+      return { ...state, allowances: new Map(state.allowances).set(known.id, approved) };
+    }
+    default:
+      return state;
+  }
+}
+
+export const effectsOfPerson: Decider<EffectCommand, EffectsState, EffectEvent> = {
+  initialState: { used: [], allowances: new Map() },
+  decide,
+  evolve,
+};

@@ -1,0 +1,49 @@
+import {
+  type Allowance,
+  allowanceOf,
+  defaultEffectsPerDay,
+  type EffectKind,
+  effectsOfPerson,
+  effectsStream,
+} from '../../domain/effects.ts';
+import { NusecError } from '../../errors.ts';
+import type { Parts } from '../base/alarms.ts';
+import { type Condition, type Context, execute, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
+
+/** Four eyes by effect (I16): how many devices one person takes out of service, or brings back, within a day. */
+
+/** Always needs a second person: nothing proves the wipe, and the keys are destroyed. */
+const neverAlone: ReadonlySet<EffectKind> = new Set(['decommissionWithoutReceipt']);
+
+/** Counts a deed before it is done. @param name of the person @param subject UID of the device
+ *  @throws NusecError FOUR_EYES_REQUIRED beyond the limit, with an alarm */
+export async function useEffect({ ctx, alarms }: Parts, name: string, effect: EffectKind, subject: string): Promise<void> {
+  const limit = neverAlone.has(effect) ? 0 : (ctx.effectsPerDay ?? defaultEffectsPerDay);
+  const command = { type: 'UseEffect', effect, subject, limit, now: nowIso(ctx) } as const;
+  try {
+    await execute(ctx, effectsOfPerson, effectsStream(name), command, `operator:${name}`);
+  } catch (error) {
+    if (error instanceof NusecError && error.code === 'FOUR_EYES_REQUIRED')
+      await alarms.raise({ code: 'EFFECT_LIMIT', subject: `operator-${name}`, detail: `${effect} of ${subject} needs a second person` });
+    throw error;
+  }
+}
+
+export type AllowanceWish = { readonly effect: EffectKind; readonly count: number; readonly note: string };
+
+export async function proposeAllowance(ctx: Context, name: string, wish: AllowanceWish): Promise<Allowance> {
+  const [id, by] = [newHexId(ctx), `operator:${name}`];
+  const command = { type: 'ProposeEffectAllowance', id, ...wish, by, now: nowIso(ctx) } as const;
+  return allowanceOf((await execute(ctx, effectsOfPerson, effectsStream(name), command, by)).state, id);
+}
+
+/** @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND */
+export async function approveAllowance(ctx: Context, name: string, id: string, by: string, condition: Condition): Promise<Allowance> {
+  const command = { type: 'ApproveEffectAllowance', id, by, now: nowIso(ctx) } as const;
+  return allowanceOf((await executeIf(ctx, condition, effectsOfPerson, effectsStream(name), command, by)).state, id);
+}
+
+/** Of one person, newest first. */
+export async function listAllowances(ctx: Context, name: string): Promise<readonly Allowance[]> {
+  return [...(await stateOf(ctx, effectsOfPerson, effectsStream(name))).allowances.values()].reverse();
+}

@@ -1,0 +1,57 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { addOperator } from '../../src/services/administration/operators.ts';
+import { establishIssuingCa } from '../../src/services/authority/issuingCa.ts';
+import { newUid } from '../services/parties.ts';
+import { mint } from '../services/project.ts';
+import { covers } from '../support/covers.ts';
+import { exchange } from '../support/http.ts';
+import { startTestServer, type TestServer } from '../support/server.ts';
+
+/** One security officer who takes the fleet out of service, one call at a time. */
+
+let server: TestServer;
+let [olga, otto] = ['', ''];
+const uids = Array.from({ length: 12 }, newUid);
+beforeAll(async () => {
+  server = await startTestServer(async ctx => {
+    await establishIssuingCa(ctx, 'device', 'meter');
+    for (const uid of uids) await mint(ctx, uid, newUid());
+    olga = await addOperator(ctx, 'olga', ['securityOfficer'], 'operator:alice');
+    otto = await addOperator(ctx, 'otto', ['securityOfficer'], 'operator:alice');
+  });
+}, 30_000);
+afterAll(() => server?.close());
+
+const post = async (token: string, path: string, body: unknown) => {
+  const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
+  const { status, json } = await exchange(`${server.url}${path}`, { ca: server.rootPem, headers, body: JSON.stringify(body) });
+  return status < 300 ? json : String(json.code);
+};
+const act = (uid: string, step: string, more = {}) => post(olga, `/v1/devices/${uid}/${step}`, { reason: 'x', ...more });
+
+it.each(['quarantine', 'release'])(
+  'does %s to ten devices a day; the eleventh needs a second person, who says how many more (I16, T17)',
+  async step => {
+    covers('I16', 'T17');
+    const answers = [];
+    for (const uid of uids.slice(0, 11)) answers.push(await act(uid, step));
+    expect(answers.slice(0, 10).map(answer => typeof answer)).toEqual(Array(10).fill('object'));
+    expect(answers[10]).toBe('FOUR_EYES_REQUIRED');
+    const { id } = (await post(olga, '/v1/operators/me/allowances', { effect: step, count: 1, note: 'the last of batch 7' })) as {
+      id: string;
+    };
+    const approve = (token: string) => post(token, `/v1/operators/olga/allowances/${id}/approve`, {});
+    expect(await approve(olga)).toBe('FOUR_EYES_REQUIRED');
+    expect(await approve(otto)).toMatchObject({ approvedBy: 'operator:otto' });
+    const [eleventh = '', twelfth = ''] = uids.slice(10);
+    expect(await act(eleventh, step)).toMatchObject({ uid: eleventh });
+    expect(await act(twelfth, step)).toBe('FOUR_EYES_REQUIRED');
+  },
+);
+
+it('never wipes without a receipt alone, nor what was revoked before (I16)', async () => {
+  const [uid = ''] = uids;
+  expect(await act(uid, 'decommission', { withoutReceipt: true })).toBe('FOUR_EYES_REQUIRED');
+  const { json } = await exchange(`${server.url}/v1/alarms`, { ca: server.rootPem, headers: { Authorization: `Bearer ${olga}` } });
+  expect(json.alarms).toContainEqual(expect.objectContaining({ code: 'EFFECT_LIMIT', subject: 'operator-olga' }));
+});
