@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { covers } from '../../support/covers.ts';
 import { type OemServer, startOemServer } from './oemServer.ts';
 import { importCode, preparedProgrammer, produce, removeFolders, startTarget, type TestProgrammer } from './programmerFixture.ts';
 
@@ -15,14 +16,16 @@ afterAll(async () => {
 });
 
 describe('a programmer from the bare board to the first unit', () => {
-  it('is prepared step by step: key, certificate, boot key, firmware, lock, AES_NuLink3 (R3–R34, R104, R107)', async () => {
+  it('is prepared step by step: key, certificate, boot key, firmware, lock, AES_NuLink3 (R104)', async () => {
+    covers('R104');
     const lines: string[] = [];
     programmer = await preparedProgrammer(server, lines);
     expect(lines).toHaveLength(10);
     expect(await server.programmer(programmer.uid)).toMatchObject({ status: 'SHIPPED', kek: { epoch: 1 } });
   });
 
-  it('imports its package and produces units until the count is used up (R57–R82, RULE-4, RULE-19)', async () => {
+  it('imports its package and produces units until the count is used up (R64, R65, RULE-4)', async () => {
+    covers('R64', 'R65', 'RULE-4');
     const { jobId, file } = await server.newJob(programmer.uid, { count: 2 });
     expect(await importCode(programmer.core, file)).toBe('OK');
     const first = await startTarget();

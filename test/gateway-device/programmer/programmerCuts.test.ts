@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../../src/bytes.ts';
+import { covers } from '../../support/covers.ts';
 import { failing } from '../../support/faults.ts';
 import { type OemServer, startOemServer } from './oemServer.ts';
 import {
@@ -48,6 +49,7 @@ const cutAt = (step: number, moment: string) => (k: number, state: string) => {
 describe('after a power cut of the programmer', () => {
   const steps = Array.from({ length: 15 }, (_, index) => index + 2);
   it.each(steps)('before step %i: the same call goes on, with exactly one commit (T33)', async k => {
+    covers('T33');
     const target = await startTarget();
     await expect(produce(programmer.core, target.addresses, cutAt(k, 'begin'))).rejects.toThrow(Cut);
     await programmer.stop();
@@ -72,6 +74,7 @@ describe('after a power cut just before its memory is written', () => {
   const writesOfUnit = 33;
 
   it.each(Array.from({ length: writesOfUnit + 1 }, (_, index) => index + 1))('write %i: exactly one commit (T33)', async nth => {
+    covers('T33');
     const target = await startTarget();
     const code = await produce(cutBeforeWrite(programmer.core, nth), target.addresses).then(
       outcome => outcome.code,
@@ -93,6 +96,7 @@ describe('after a call to the server that was lost or not answered', () => {
     { call, fault: 'unanswered' as const },
   ]);
   it.each(all)('$call $fault: the unit waits and is committed once (T33, silence 2)', async ({ call, fault }) => {
+    covers('T33');
     const target = await startTarget();
     server.proxy.fail(failing(call, fault));
     expect((await produce(programmer.core, target.addresses)).code).toBe('SERVER_UNREACHABLE');
@@ -105,6 +109,7 @@ describe('after a call to the server that was lost or not answered', () => {
 
 describe('after a power cut of the target', () => {
   it.each(Array.from({ length: 12 }, (_, index) => index + 4))('in step %i: the unit goes on (T33, silence 4)', async k => {
+    covers('T33');
     const [uid, storage] = [freshId(), newTargetStorage()];
     let target = await startTarget(uid, storage);
     const stopped: Promise<void>[] = [];

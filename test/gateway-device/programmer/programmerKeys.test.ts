@@ -10,6 +10,7 @@ import { type JobState, openNvm, remainingUnits } from '../../../gateway-device/
 import type { ServerApi } from '../../../gateway-device/programmer/serverApi.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { type KekAgreement, kekConfirmation, kekKdf } from '../../../src/production/kek.ts';
+import { covers } from '../../support/covers.ts';
 import { memoryVault } from '../chip/memory.ts';
 import { newFolder, removeFolders } from './programmerFixture.ts';
 
@@ -36,8 +37,9 @@ function serverHalf(pointP: Uint8Array, epoch: number, nonceP = fill(1)) {
   return { agreement, key, mac };
 }
 
-describe('AES_NuLink3 in the programmer (R27–R34)', () => {
-  it('is agreed, confirmed by both sides, and kept over a restart (R33–R34)', () => {
+describe('AES_NuLink3 in the programmer', () => {
+  it('is agreed, confirmed by both sides, and kept over a restart (R33, R34)', () => {
+    covers('R33', 'R34');
     const vault = memoryVault();
     const keks = openKekStore(vault);
     const pending = keks.begin();
@@ -49,6 +51,7 @@ describe('AES_NuLink3 in the programmer (R27–R34)', () => {
   });
 
   it('is not kept when the server’s confirmation is not of the same key (T14)', () => {
+    covers('T14');
     const keks = openKekStore(memoryVault());
     const pending = keks.begin();
     const { agreement, mac } = serverHalf(pending.point, 1);
@@ -59,7 +62,8 @@ describe('AES_NuLink3 in the programmer (R27–R34)', () => {
     expect(keks.epoch()).toBe(0);
   });
 
-  it('is made again when the server restarted before it was confirmed, and given up after three times (R27–R34, T33)', async () => {
+  it('is made again when the server restarted before it was confirmed, and given up after three times (T33)', async () => {
+    covers('T33');
     const identity = { uid: fill(3), certificateSha256: fill(4, 32) } as ProgrammerIdentity;
     let forgets = 2;
     let epoch = 0;
@@ -80,6 +84,7 @@ describe('AES_NuLink3 in the programmer (R27–R34)', () => {
   });
 
   it('never goes back to an epoch, and refuses a point off the curve (R34, T27)', () => {
+    covers('R34', 'T27');
     const keks = openKekStore(memoryVault());
     const agree = (epoch: number) => {
       const pending = keks.begin();
@@ -96,6 +101,7 @@ describe('AES_NuLink3 in the programmer (R27–R34)', () => {
   });
 
   it('has no way out of the store (RULE-2, R107)', () => {
+    covers('RULE-2', 'R107');
     const keks = openKekStore(memoryVault());
     const pending = keks.begin();
     const { agreement, key, mac } = serverHalf(pending.point, 1);
@@ -107,6 +113,7 @@ describe('AES_NuLink3 in the programmer (R27–R34)', () => {
 
 describe('the memory of the programmer', () => {
   it('that is damaged is not taken for an empty one (T2)', () => {
+    covers('T2');
     const path = join(newFolder(), 'programmer.json');
     writeFileSync(path, '{"version":1,"jobs"');
     expect(() => openNvm(path)).toThrow(expect.objectContaining({ code: 'STORE_DAMAGED' }));
@@ -120,6 +127,7 @@ describe('the memory of the programmer', () => {
   });
 
   it('counts as the server does: never more than the count, scrap from the allowance first (I1, RULE-4)', () => {
+    covers('I1', 'RULE-4');
     const counts = fc.record({
       count: fc.nat(100),
       scrapAllowance: fc.nat(20),

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connectProgrammer, sendPackage } from '../../../gateway-device/programmer/client.ts';
 import { toHex } from '../../../src/bytes.ts';
+import { covers } from '../../support/covers.ts';
 import { type OemServer, startOemServer } from './oemServer.ts';
 import { authKeyIn, freshId, newFolder, removeFolders, startTarget } from './programmerFixture.ts';
 
@@ -67,7 +68,8 @@ const serial = (): string => `127.0.0.1:${running.ready.serialPort}`;
 describe('nusec programmer, package and produce', () => {
   let jobId: string;
 
-  it('prepare makes a shipped programmer of a bare board, and may be run again (R3–R34, R104)', async () => {
+  it('prepare makes a shipped programmer of a bare board, and may be run again (R104)', async () => {
+    covers('R104');
     writeFileSync(join(toolFolder, 'root.pem'), server.rootPem);
     expect(running.ready.stage).toBe('none');
     const wires = ['--uid', uid, '--serial', serial(), '--debug', `127.0.0.1:${running.ready.debugPort}`];
@@ -81,6 +83,7 @@ describe('nusec programmer, package and produce', () => {
   });
 
   it('package import tells the count, and one constant code for every refusal (R62, R108)', async () => {
+    covers('R62', 'R108');
     const file = join(toolFolder, 'job.njp');
     const job = await server.newJob(uid, { count: 2 });
     jobId = job.jobId;
@@ -97,6 +100,7 @@ describe('nusec programmer, package and produce', () => {
   });
 
   it('produce shows every step, and a kill -9 in the middle does not cost the unit (R70, T33)', async () => {
+    covers('R70', 'T33');
     const target = await startTarget();
     const wires = ['--target-serial', target.addresses.serial, '--target-debug', target.addresses.debug, '--json'];
     const reached = Promise.withResolvers<void>();
@@ -123,6 +127,7 @@ describe('nusec programmer, package and produce', () => {
   });
 
   it('ends with COUNT_EXHAUSTED and status 1 when the count is used up (RULE-4)', async () => {
+    covers('RULE-4');
     const [second, third] = [await startTarget(), await startTarget()];
     const wires = (target: typeof second) => [
       '--target-serial',
@@ -140,6 +145,7 @@ describe('nusec programmer, package and produce', () => {
   });
 
   it('leaves no key material with the tool, and none in what the programmer tells (T16, R106, RULE-2)', async () => {
+    covers('T16', 'R106', 'RULE-2');
     const secrets = secretsIn(['keystore.json', 'kek.json']);
     expect(secrets.length).toBeGreaterThanOrEqual(2);
     const tool = readdirSync(toolFolder).map(name => readFileSync(join(toolFolder, name), 'latin1'));
@@ -153,6 +159,7 @@ describe('nusec programmer, package and produce', () => {
   });
 
   it('keeps a signed ledger of every unit (RULE-20, R82)', async () => {
+    covers('RULE-20', 'R82');
     const kept = readFileSync(join(folder, `ledger-${jobId}.log`), 'utf8')
       .trim()
       .split('\n');
@@ -162,6 +169,7 @@ describe('nusec programmer, package and produce', () => {
 
 describe('group 65 on the serial link', () => {
   it('refuses what does not follow, and answers everything else (R108, T27)', async () => {
+    covers('R108', 'T27');
     const client = await connectProgrammer(serial());
     const refused = (work: Promise<unknown>) =>
       work.then(
