@@ -1,20 +1,16 @@
 /** The durable event store: one SQLite file in WAL mode. Several processes of one machine may have it open: SQLite's write lock puts their
  *  groups in one order, and is never held while the disk works. */
-import { randomUUID } from 'node:crypto';
 import Database from 'better-sqlite3';
-import { NusecError } from '../errors.ts';
 import { decodeEvent } from './envelope.ts';
 import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
-import type { EventStore } from './port.ts';
+import type { EventStore, RecordedEvent } from './port.ts';
+import { createChecked, rowCheck } from './rowCheck.ts';
+import { createSchema } from './sqliteSchema.ts';
 import type { Storage, StoredId } from './storage.ts';
 import { createStore } from './store.ts';
 import { damaged, storeError, translated } from './storeError.ts';
 import { openWal } from './wal.ts';
 
-/** Written into the file's header; a file of another format is refused. */
-const storeFormat = 2;
-/** Had no table `store`. */
-const firstFormat = 1;
 const pageBytes = 8192;
 /** Pages of the file kept in memory. */
 const cacheKib = 131_072;
@@ -81,76 +77,45 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
   }
 }
 
-function createSchema(db: Database): void {
-  if (formatOf(db) === storeFormat) return;
-  db.exec('BEGIN IMMEDIATE');
-  const format = formatOf(db);
-  if (format !== storeFormat && format !== firstFormat && format !== 0)
-    throw new NusecError('STORE_DAMAGED', `the event store has format ${format}, this version reads ${storeFormat}`);
-  if (format === 0) db.exec(eventsTable);
-  db.exec(idIndex);
-  if (format !== storeFormat) {
-    db.exec(storeTable);
-    db.exec(blobsTable);
-    db.prepare('INSERT INTO store VALUES (?, 0, 0)').run(randomUUID());
-    db.exec(`PRAGMA user_version = ${storeFormat}`);
-  }
-  db.exec('COMMIT');
-}
-
-const eventsTable = `
-  CREATE TABLE events (
-    position INTEGER PRIMARY KEY,
-    stream TEXT NOT NULL,
-    revision INTEGER NOT NULL,
-    prev INTEGER NOT NULL,
-    id TEXT NOT NULL,
-    hash TEXT NOT NULL,
-    body TEXT NOT NULL
-  ) STRICT`;
-
-/** UUIDv7 sort by time, so new ids go to the end of it. An earlier version could store an id twice: it is not unique. */
-const idIndex = 'CREATE INDEX IF NOT EXISTS events_id ON events (id)';
-
-/** Small blobs, in the commit of the events that name them. */
-const blobsTable = 'CREATE TABLE blobs (sha256 BLOB PRIMARY KEY, bytes BLOB NOT NULL) STRICT';
-
-/** One row. `identity` tells this store from any other, also from one that was made anew under the same name. */
-const storeTable = 'CREATE TABLE store (identity TEXT NOT NULL, epoch INTEGER NOT NULL, checkpoints INTEGER NOT NULL) STRICT';
-
-const formatOf = (db: Database): unknown => db.pragma('user_version', { simple: true });
-
-/** position, stream, revision, id, hash, body */
-type EventColumns = [number, string, number, string, string, string];
-const decode = (row: EventColumns) => decodeEvent(...row);
+const columns = 'position, stream, revision, prev, id, hash, body, crc';
+type EventColumns = [position: number, stream: string, revision: number, prev: number, id: string, hash: string, body: string, crc: number];
 
 function sqliteStorage(db: Database, headMark: HeadMark): Storage {
   const wal = openWal(db.name);
   let bytes = 0;
+  const checked = createChecked();
+  /** @throws NusecError STORE_DAMAGED unless the row is as it was stored */
+  const check = ([position, stream, revision, prev, id, hash, body, crc]: EventColumns): void => {
+    if (checked.has(position)) return;
+    if (rowCheck(position, stream, revision, prev, id, hash, body) !== crc)
+      throw damaged(`the event at position ${position} (stream ${stream}, revision ${revision}) is not what was stored`);
+    checked.add(position);
+  };
+  const decode = (row: EventColumns): RecordedEvent => {
+    check(row);
+    const [position, stream, revision, , id, hash, body] = row;
+    return decodeEvent(position, stream, revision, id, hash, body);
+  };
   // A write lock that another process holds is waited for in commitQueue.ts, not here.
   const waitForNobody = db.prepare('PRAGMA busy_timeout = 0');
   const waitForRecovery = db.prepare(`PRAGMA busy_timeout = ${readBusyMs}`);
   waitForRecovery.get();
   const begin = db.prepare('BEGIN IMMEDIATE');
   const commit = db.prepare('COMMIT');
-  const insert = db.prepare('INSERT INTO events (position, stream, revision, prev, id, hash, body) VALUES (?, ?, ?, ?, ?, ?, ?)');
-  const heads = db
-    .prepare<[string, number, number, string, string]>('SELECT stream, revision, position, id, hash FROM events WHERE position > ?')
-    .raw();
+  const insert = db.prepare(`INSERT INTO events (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`);
+  const since = db.prepare<EventColumns>(`SELECT ${columns} FROM events WHERE position > ? ORDER BY position`).raw();
   const find = db.prepare<StoredId>('SELECT position, stream, revision, body FROM events WHERE id = ? ORDER BY position LIMIT 1');
   const highestId = db.prepare<string | null>('SELECT max(id) FROM events').pluck();
-  const after = db
-    .prepare<EventColumns>('SELECT position, stream, revision, id, hash, body FROM events WHERE position > ? ORDER BY position LIMIT ?')
-    .raw();
+  const after = db.prepare<EventColumns>(`SELECT ${columns} FROM events WHERE position > ? ORDER BY position LIMIT ?`).raw();
   const back = db
     .prepare<EventColumns>(
-      `WITH RECURSIVE chain (position, stream, revision, id, hash, body, prev) AS (
-         SELECT position, stream, revision, id, hash, body, prev FROM events WHERE position = ?
+      `WITH RECURSIVE chain (${columns}) AS (
+         SELECT ${columns} FROM events WHERE position = ?
          UNION ALL
-         SELECT e.position, e.stream, e.revision, e.id, e.hash, e.body, e.prev
+         SELECT e.position, e.stream, e.revision, e.prev, e.id, e.hash, e.body, e.crc
          FROM chain JOIN events e ON e.position = chain.prev AND e.position < chain.position
          WHERE chain.revision > ?
-       ) SELECT position, stream, revision, id, hash, body FROM chain`,
+       ) SELECT ${columns} FROM chain`,
     )
     .raw();
   const epoch = db.prepare<number>('SELECT epoch FROM store').pluck();
@@ -165,7 +130,11 @@ function sqliteStorage(db: Database, headMark: HeadMark): Storage {
   let seen: number | undefined;
   const functions: Storage = {
     scan(after, visit) {
-      for (const row of heads.iterate(after)) visit(...row);
+      for (const row of since.iterate(after)) {
+        check(row);
+        const [position, stream, revision, , id, hash] = row;
+        visit(stream, revision, position, id, hash);
+      }
     },
     changedElsewhere() {
       const now = version.get();
@@ -186,9 +155,9 @@ function sqliteStorage(db: Database, headMark: HeadMark): Storage {
         waitForRecovery.get();
       }
     },
-    insert(row) {
-      insert.run(row.position, row.stream, row.revision, row.prev, row.id, row.hash, row.body);
-      bytes += row.body.length;
+    insert({ position, stream, revision, prev, id, hash, body }) {
+      insert.run(position, stream, revision, prev, id, hash, body, rowCheck(position, stream, revision, prev, id, hash, body));
+      bytes += body.length;
     },
     commit() {
       commit.run();

@@ -1,0 +1,37 @@
+/** A checksum over a row of the log, stored with it: it finds what a disk does to a row, cheaply enough to look at every read. What people do to it is found
+ *  by the hash chain (hashchain.ts), which costs more. */
+import { crc32 } from 'node:zlib';
+
+/** CRC-32 (as zlib) over the texts of a row, begun with its numbers. @returns 32 bits, unsigned */
+export function rowCheck(position: number, stream: string, revision: number, prev: number, id: string, hash: string, body: string): number {
+  // Multiplying by odd numbers keeps every bit of each; the upper halves of positions come in by addition.
+  const numbers = position ^ Math.imul(revision, 0x9e3779b1) ^ Math.imul(prev, 0x85ebca6b);
+  return crc32(`${stream} ${id} ${hash}${body}`, (numbers + Math.floor(position / 2 ** 32) + Math.floor(prev / 2 ** 32)) >>> 0);
+}
+
+/** Of 65536 positions each; together 32 MiB at most. The oldest segment goes first. */
+const maxSegments = 4096;
+const segmentPositions = 65_536;
+
+/** Positions whose rows this process has found good: reading them again costs nothing. */
+export function createChecked() {
+  const segments = new Map<number, Uint8Array>();
+  return {
+    has(position: number): boolean {
+      const bits = segments.get(Math.floor(position / segmentPositions));
+      const bit = position % segmentPositions;
+      return bits !== undefined && ((bits[bit >> 3] as number) & (1 << (bit & 7))) !== 0;
+    },
+    add(position: number): void {
+      const number = Math.floor(position / segmentPositions);
+      let bits = segments.get(number);
+      if (bits === undefined) {
+        if (segments.size === maxSegments) segments.delete(segments.keys().next().value as number);
+        bits = new Uint8Array(segmentPositions / 8);
+        segments.set(number, bits);
+      }
+      const bit = position % segmentPositions;
+      bits[bit >> 3] = (bits[bit >> 3] as number) | (1 << (bit & 7));
+    },
+  };
+}
