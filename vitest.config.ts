@@ -8,6 +8,7 @@ export default defineConfig({
     testTimeout: testMs,
     hookTimeout: testMs,
     expect: { poll: { timeout: pollMs } },
+    globalSetup: './test/support/stateFolder.ts',
     reporters: ['default', './test/closingLine.ts'],
   },
 });

@@ -143,7 +143,11 @@ async function handshakes(report: Report, authority: Pair, issuer: Certificate):
     rejectUnauthorized: false,
     minVersion: 'TLSv1.3',
   });
-  const anchors = { roots: [issuer.der], retiredRoots: [], issuers: [issuer] };
+  const anchors = {
+    roots: [issuer.der],
+    retiredRoots: [],
+    issuers: [{ icaId: 'device-meter-1', use: 'device' as const, line: 'meter', certificate: issuer }],
+  };
   server.on('secureConnection', socket => {
     const raw = socket.getPeerX509Certificate()?.raw;
     if (raw) identifyMachine(new Uint8Array(raw), anchors, new Date().toISOString(), serialHex => revoked.has(serialHex));

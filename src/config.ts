@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { NusecError } from './errors.ts';
@@ -56,6 +57,10 @@ const environment = {
   acceptOlderStore: 'NUSEC_ACCEPT_OLDER_STORE',
   logLevel: 'NUSEC_LOG_LEVEL',
 } as const satisfies Partial<Record<keyof Settings, string>>;
+
+/** Where a program of this user keeps what it must remember and what no backup of a data folder holds (XDG base directories). */
+export const stateFolder = (env: NodeJS.ProcessEnv = process.env): string =>
+  join(env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'nusec');
 
 /** Reads and checks the settings.
  *  @throws NusecError BAD_REQUEST naming the setting that is wrong */

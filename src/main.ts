@@ -57,7 +57,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const revocations = own('revocations', await startRevocations(ctx));
   const markFile = settings.markFile ?? join(settings.dataDir, 'revocations.mark');
   await checkRevocationMark({ ctx, alarms, revocations }, markFile, settings.acceptOlderStore);
-  const trust = own('client trust', await startClientTrust(ctx, revocations));
+  const trust = own('client trust', await startClientTrust(ctx, revocations, alarms));
   const ocsp = own('OCSP', await startOcsp(ctx, revocations));
   const names = [settings.publicHost, settings.host];
   const tls = await issueServerIdentity(ctx, names);

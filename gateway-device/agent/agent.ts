@@ -43,7 +43,7 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
   let identity = openIdentity(dataDir, gatewayId);
   const trust = await openTrust(() => identity, server);
   const who = { kind: 'gateway', gatewayId } as const;
-  const client = own('MQTT connection', connectMqtt({ ...mqtt, servername, identity: who, tls: identity.tls }));
+  const client = own('MQTT connection', connectMqtt({ ...mqtt, servername, identity: who, tls: identity.tls, serverTrust: trust.server }));
   const fault = (error: unknown): void => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
   const answers = new Map<number, Promise<AgentAnswer>>();
   // The clock, so that verdicts of this start come after those of the last one.
@@ -106,7 +106,7 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
     const { version } = trust.bundle();
     tell({ event: 'trust', version, revoked: pushed.revoked.length });
     if (version === toldVersion) return;
-    const http = createHttpClient({ baseUrl: server, ...identity.tls });
+    const http = createHttpClient({ baseUrl: server, ...identity.tls, bundle: trust.bundle() });
     try {
       await http.json('POST', `/v1/gateways/${gatewayId}/trust-bundle`, { version });
       toldVersion = version;

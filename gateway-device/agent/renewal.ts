@@ -7,6 +7,7 @@ import { fromPem, toPem } from '../../src/pki/pem.ts';
 import { readCertsOnly } from '../../src/pki/pkcs7.ts';
 import { isInLastThird } from '../../src/times.ts';
 import { createHttpClient } from '../link/httpClient.ts';
+import { recordedIn } from '../link/knownIssuers.ts';
 import { type AgentIdentity, identityOf, requestOf } from './identity.ts';
 import type { AgentTrust } from './trust.ts';
 
@@ -20,7 +21,7 @@ const estPath = '/.well-known/est/gateway/simplereenroll';
 export async function renewedIdentity(identity: AgentIdentity, trust: AgentTrust, server: string): Promise<AgentIdentity | undefined> {
   const present = leafOf(identity);
   if (!isInLastThird(present, Date.now())) return undefined;
-  const der = await askForNext(identity, server);
+  const der = await askForNext(identity, trust, server);
   const next = parseCertificate(der);
   if (next.serialHex === present.serialHex) return undefined;
   if (!equalBytes(next.spki, present.spki) || next.subject.commonName !== identity.gatewayId)
@@ -31,16 +32,16 @@ export async function renewedIdentity(identity: AgentIdentity, trust: AgentTrust
   const root = ica && roots.find(candidate => hasIssued(candidate, parseCertificate(ica)));
   if (ica === undefined || root === undefined)
     throw new NusecError('CHAIN_REFUSED', 'the next certificate is not from an authority of the trust bundle');
-  await checkChainAsync([der, ica], { roots: [root], now: Date.now(), purpose: 'gateway' });
+  await checkChainAsync([der, ica], { roots: [root], now: Date.now(), purpose: 'gateway', recorded: recordedIn(trust.bundle()) });
   const cert = toPem('CERTIFICATE', der) + toPem('CERTIFICATE', ica);
   return identityOf(identity.gatewayId, { key: identity.tls.key, cert, ca: toPem('CERTIFICATE', root) });
 }
 
 const leafOf = ({ tls }: AgentIdentity): Certificate => parseCertificate(fromPem('CERTIFICATE', tls.cert)[0] ?? new Uint8Array());
 
-async function askForNext({ tls, gatewayId }: AgentIdentity, server: string): Promise<Uint8Array> {
+async function askForNext({ tls, gatewayId }: AgentIdentity, trust: AgentTrust, server: string): Promise<Uint8Array> {
   const csr = Buffer.from(requestOf(createPrivateKey(tls.key), gatewayId)).toString('base64');
-  const http = createHttpClient({ baseUrl: server, ...tls });
+  const http = createHttpClient({ baseUrl: server, ...tls, bundle: trust.bundle() });
   try {
     const answer = await http.bytes('POST', estPath, utf8(csr), 'application/pkcs10');
     const [certificate] = readCertsOnly(new Uint8Array(Buffer.from(new TextDecoder().decode(answer), 'base64')));

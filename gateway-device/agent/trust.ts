@@ -1,11 +1,12 @@
 import { equalBytes, toHex } from '../../src/bytes.ts';
-import { sha256Hex } from '../../src/digest.ts';
 import { importKey } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChainAsync } from '../../src/pki/chain.ts';
 import type { TrustBundle } from '../../src/production/trustBundle.ts';
 import type { VerifyOptions } from '../../src/spdm/evidence.ts';
-import { createHttpClient } from '../link/httpClient.ts';
+import { fetchTrustBundle } from '../link/httpClient.ts';
+import { recordedIn } from '../link/knownIssuers.ts';
+import type { ServerTrust } from '../link/serverCheck.ts';
 import { verifiedBy } from '../link/trustBundles.ts';
 import type { AgentIdentity } from './identity.ts';
 
@@ -17,6 +18,8 @@ export type AgentTrust = {
    *  cloud named last. */
   readonly judge: VerifyOptions['trust'];
   refresh(): Promise<void>;
+  /** What the server's certificate is judged by. */
+  server(): ServerTrust;
   /** What the cloud pushed: an older bundle than the present is not taken, the revoked serial numbers (16 bytes each) replace those before.
    *  @throws NusecError COSE_SIGNATURE (not our root's) */
   apply(pushed: { readonly bundle: Uint8Array; readonly revoked: readonly Uint8Array[] }): Promise<void>;
@@ -25,16 +28,8 @@ export type AgentTrust = {
 /** @param identity the present one: it may be renewed
  *  @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE (not our root's) */
 export async function openTrust(identity: () => Pick<AgentIdentity, 'tls' | 'root'>, server: string): Promise<AgentTrust> {
-  const fetchBundle = async (): Promise<Uint8Array> => {
-    const { tls, root } = identity();
-    const http = createHttpClient({ baseUrl: server, ...tls });
-    try {
-      return await http.bytes('GET', `/v1/trust-bundle?root=${sha256Hex(root)}`);
-    } finally {
-      http.close();
-    }
-  };
-  let current = await verifiedBy(await fetchBundle(), [identity().root]);
+  const fetched = async (): Promise<TrustBundle> => (await fetchTrustBundle(server, identity().tls.ca, [identity().root])).bundle;
+  let current = await fetched();
   /** Whoever is told of another root by one it trusts, trusts that as well. */
   const verified = (bundle: Uint8Array): Promise<TrustBundle> => verifiedBy(bundle, [identity().root, ...current.roots]);
   let revoked: ReadonlySet<string> = new Set();
@@ -46,20 +41,22 @@ export async function openTrust(identity: () => Pick<AgentIdentity, 'tls' | 'roo
     bundle: () => current,
     async judge(certificates, uidHex) {
       const [leaf = new Uint8Array(), ica = new Uint8Array()] = [...certificates].reverse();
-      const isKnown = current.issuers.some(({ use, certificate }) => use === 'device' && equalBytes(certificate, ica));
-      if (!isKnown) throw new NusecError('CHAIN_REFUSED', 'certificate 1 is not a device issuer of the trust bundle');
+      const isKnown = current.issuers.some(({ certificate }) => equalBytes(certificate, ica));
+      if (!isKnown) throw new NusecError('CHAIN_REFUSED', 'certificate 1 is not an issuer of the trust bundle');
       // The bundle vouches for the issuer: its root may be retired, the devices it was made for outlive that.
       const policy = {
         roots: [ica],
         now: Date.now(),
         purpose: 'device',
+        recorded: recordedIn(current),
         isRevoked,
         ...(uidHex !== undefined && { uid: uidHex }),
       } as const;
       return importKey((await checkChainAsync([leaf], policy)).spki);
     },
+    server: () => ({ roots: [identity().root], bundle: current }),
     async refresh() {
-      take(await verified(await fetchBundle()));
+      take(await fetched());
     },
     async apply(pushed) {
       take(await verified(pushed.bundle));

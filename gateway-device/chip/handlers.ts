@@ -4,7 +4,7 @@ import { keyIdOf } from '../../src/cose/publicKey.ts';
 import { sha256 } from '../../src/digest.ts';
 import type { Version } from '../../src/domain/version.ts';
 import { NusecError } from '../../src/errors.ts';
-import { checkChain } from '../../src/pki/chain.ts';
+import { type ChainPolicy, checkChain } from '../../src/pki/chain.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { DevAuthError } from '../../src/production/devauth/error.ts';
 import type { PutType } from '../../src/production/devauth/identity.ts';
@@ -13,11 +13,12 @@ import type { DevAuthHandlers } from '../../src/production/devauth/responder.ts'
 import { imageIds } from '../../src/production/fields.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import { type Receipt, signReceipt } from '../../src/production/receipt.ts';
+import { recordedIn } from '../link/knownIssuers.ts';
 import type { StageContext } from './board.ts';
 import type { BootedImage } from './bootloader.ts';
 import { authKeySlot } from './keyStore.ts';
 import { putNext } from './nextGeneration.ts';
-import { takeBundle } from './trust.ts';
+import { takeBundle, trustOf } from './trust.ts';
 
 /** DevAuth commands that more than one stage answers. */
 
@@ -83,7 +84,7 @@ export function putHandler(context: StageContext): NonNullable<DevAuthHandlers['
 async function keepObject(context: StageContext, type: PutType, object: Uint8Array, sealed: boolean): Promise<void> {
   if (type === 'bundle') return putBundle(context, object);
   if (sealed && context.stage === 'bl2' && (await putNext(context.chip, type, object))) return;
-  checkObject(context, type, object);
+  await checkObject(context, type, object);
   context.chip.data.put(type, object);
 }
 
@@ -96,14 +97,14 @@ async function putBundle({ chip }: StageContext, bundle: Uint8Array): Promise<vo
 }
 
 /** @throws DevAuthError bad-arg for what cannot be read, policy for what does not belong to this chip */
-function checkObject({ chip, stage }: StageContext, type: Exclude<PutType, 'bundle'>, object: Uint8Array): void {
+async function checkObject({ chip, stage }: StageContext, type: Exclude<PutType, 'bundle'>, object: Uint8Array): Promise<void> {
   const { rootCaHash, icaHash } = otpMap;
   switch (type) {
     case 'deviceCertificate': {
       const { point, uid } = certificate(object);
       const own = chip.keyStore.publicKey(authKeySlot);
       require(own !== undefined && point !== undefined && equalBytes(point, own) && uid === toHex(chip.uid));
-      if (stage !== 'devauth') requireChain(chip, object, 'device');
+      if (stage !== 'devauth') await requireChain(chip, object, 'device');
       return;
     }
     case 'rootCertificate':
@@ -115,7 +116,7 @@ function checkObject({ chip, stage }: StageContext, type: Exclude<PutType, 'bund
     }
     case 'programmerCertificate':
       certificate(object);
-      if (stage !== 'devauth') requireChain(chip, object, 'programmer');
+      if (stage !== 'devauth') await requireChain(chip, object, 'programmer');
       return;
     case 'objId':
       if (object.length !== objIdBytes) throw new DevAuthError('bad-arg');
@@ -124,11 +125,24 @@ function checkObject({ chip, stage }: StageContext, type: Exclude<PutType, 'bund
   }
 }
 
-/** Behind the lock a certificate must come from the authorities of this chip; before, their order of arrival is free. */
-function requireChain({ data }: StageContext['chip'], leaf: Uint8Array, purpose: 'device' | 'programmer'): void {
-  const [root, ica] = [data.get('rootCertificate'), data.get('icaCertificate')];
-  if (!root || !ica) throw new DevAuthError('bad-state');
-  checkChain([leaf, ica], { roots: [root], now: undefined, purpose });
+/** Behind the lock a certificate must come from an authority that issues such: the device's own from the one in flash, whose hash is in OTP; a
+ *  programmer's from one that the trust bundle names. Before the lock their order of arrival is free. */
+async function requireChain(chip: StageContext['chip'], leaf: Uint8Array, purpose: 'device' | 'programmer'): Promise<void> {
+  const { roots, bundle } = await trustOf(chip);
+  const ica = chip.data.get('icaCertificate');
+  if (!ica) throw new DevAuthError('bad-state');
+  const named = (bundle?.issuers ?? []).filter(({ use }) => use === purpose).map(issuer => issuer.certificate);
+  const issuers = purpose === 'device' ? [ica] : named;
+  const policy = { roots, now: undefined, purpose, recorded: recordedIn(bundle) } as const;
+  if (!issuers.some(issuer => isChain([leaf, issuer], policy))) throw new NusecError('CHAIN_REFUSED', `not from an issuer of a ${purpose}`);
+}
+
+function isChain(chain: readonly Uint8Array[], policy: ChainPolicy): boolean {
+  try {
+    return checkChain(chain, policy).kind === policy.purpose;
+  } catch {
+    return false;
+  }
 }
 
 function certificate(der: Uint8Array) {

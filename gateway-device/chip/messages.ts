@@ -10,11 +10,12 @@ import { type MeasurementSource, measurementType } from '../../src/spdm/measurem
 import { createResponder, deviceFlags, type Responder, type ResponderOptions } from '../../src/spdm/responder/responder.ts';
 import type { CertSlot } from '../../src/spdm/responder/state.ts';
 import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
+import { recordedIn } from '../link/knownIssuers.ts';
 import type { Stage, StageContext } from './board.ts';
 import { hardwareState } from './hardwareState.ts';
 import { authKeySlot } from './keyStore.ts';
 import { identityChain } from './nextGeneration.ts';
-import { isGoodIssuer, trustOf } from './trust.ts';
+import { trustOf } from './trust.ts';
 
 /** Who gets a message of the serial link: DevAuth in the open, or SPDM; inside a session DevAuth again. */
 
@@ -77,8 +78,9 @@ function programmersOnly(chip: StageContext['chip']): Pick<ResponderOptions, 'ca
     if (chip.otp.slot(otpMap.rootCaHash.slot) !== 'burned') throw new NusecError('CHAIN_REFUSED', 'no root is burned yet');
     const believed = await trustOf(chip);
     const [leaf, ica] = certificates.toReversed();
-    if (!leaf || !ica || !isGoodIssuer(believed, ica, 'programmer')) throw new NusecError('CHAIN_REFUSED', 'not of a programmer issuer');
-    const { point } = checkChain([leaf, ica], { roots: believed.roots, now: undefined, purpose: 'programmer' });
+    if (!leaf || !ica) throw new NusecError('CHAIN_REFUSED', 'a programmer shows its certificate and its issuer');
+    const { roots, bundle } = believed;
+    const { point } = checkChain([leaf, ica], { roots, now: undefined, purpose: 'programmer', recorded: recordedIn(bundle) });
     if (!point) throw new NusecError('CHAIN_REFUSED', 'the programmer has no P-256 key');
     return point;
   };

@@ -3,9 +3,10 @@ import { checkChain } from '../../src/pki/chain.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { DevAuthError } from '../../src/production/devauth/error.ts';
 import type { PutType } from '../../src/production/devauth/identity.ts';
+import { recordedIn } from '../link/knownIssuers.ts';
 import type { Chip } from './chip.ts';
 import { authKeySlot, nextAuthKeySlot } from './keyStore.ts';
-import { isGoodIssuer, trustOf } from './trust.ts';
+import { trustOf } from './trust.ts';
 
 /** The next generation of a device that returns to service: a new key, a new registration id and a certificate for both, in the place of the old
  *  ones. The boot keys in OTP stay. The new parts are kept beside the present ones; the certificate comes last, and with it all take over in one
@@ -37,8 +38,9 @@ async function takeOver(chip: Chip, certificate: Uint8Array): Promise<void> {
   const root = data.get(names.rootCertificate) ?? data.get('rootCertificate');
   const objId = data.get(names.objId);
   if (!ica || !root || !objId) throw new DevAuthError('bad-state');
-  const isBelieved = trust.roots.some(believed => equalBytes(believed, root)) && isGoodIssuer(trust, ica, 'device');
-  const leaf = checkChain([certificate, ica], { roots: [root], now: undefined, purpose: 'device', uid: toHex(chip.uid) });
+  const isBelieved = trust.roots.some(believed => equalBytes(believed, root));
+  const recorded = recordedIn(trust.bundle);
+  const leaf = checkChain([certificate, ica], { roots: [root], now: undefined, purpose: 'device', uid: toHex(chip.uid), recorded });
   const next = keyStore.publicKey(nextAuthKeySlot);
   const isMine = leaf.point !== undefined && next !== undefined && equalBytes(leaf.point, next);
   requirePolicy(isBelieved && isMine && leaf.objId !== undefined && equalBytes(fromHex(leaf.objId), objId));

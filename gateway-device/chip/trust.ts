@@ -2,7 +2,6 @@ import { equalBytes } from '../../src/bytes.ts';
 import { array, bytesUpTo, decodeAs, encodeAs } from '../../src/cbor/schema.ts';
 import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
-import { parseCertificate } from '../../src/pki/parse.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import { maxTrustBundleBytes, type TrustBundle } from '../../src/production/trustBundle.ts';
 import { verifiedBy } from '../link/trustBundles.ts';
@@ -57,15 +56,6 @@ export async function takeBundle(chip: Chip, bytes: Uint8Array): Promise<Trust> 
   chip.data.putAll({ [bundleName]: bytes, [pathName]: older.length === 0 ? undefined : encodeAs(path, older) });
   chip.sync();
   return { bundle: next, roots: next.roots };
-}
-
-/** Whether an issuing CA below a believed root is good: the bundle names it for this use, or it is younger than the bundle. One that is older and
- *  not named was taken out. @param ica DER */
-export function isGoodIssuer({ bundle }: Trust, ica: Uint8Array, use: 'server' | 'programmer' | 'device'): boolean {
-  if (!bundle) return true;
-  const named = bundle.issuers.filter(({ certificate }) => equalBytes(certificate, ica));
-  if (named.length > 0) return named.some(issuer => issuer.use === use);
-  return Date.parse(parseCertificate(ica).notBefore) / 1000 > bundle.issuedAtSeconds;
 }
 
 type Step = { readonly bytes: Uint8Array; readonly bundle: TrustBundle };

@@ -1,9 +1,13 @@
 import { Agent, type RequestOptions, request } from 'node:https';
-import type { SecureContext } from 'node:tls';
+import type { SecureContext, TLSSocket } from 'node:tls';
 import { type ErrorCode, errorCodes, NusecError } from '../../src/errors.ts';
+import { fromPem } from '../../src/pki/pem.ts';
+import type { TrustBundle } from '../../src/production/trustBundle.ts';
+import { type FetchedBundle, fetchBundle } from './fetchBundle.ts';
+import { checkServer, UntrustedServer } from './serverCheck.ts';
 
-/** HTTPS to the server, for the command line (bearer token) and for machines (client certificate).
- *  TLS 1.3 only, the server's chain must end in the given root and carry the host's name (T14). */
+/** HTTPS to the server, for the command line (bearer token) and for machines (client certificate). TLS 1.3 only. The server's chain must end in
+ *  the given root, carry the host's name, and come from an issuing CA of servers that the trust bundle does not exclude (T14). */
 export type HttpClientOptions = {
   readonly baseUrl: string;
   /** RootCA, PEM. Nothing else is trusted. */
@@ -17,6 +21,10 @@ export type HttpClientOptions = {
   /** Every call of this client may be repeated without harm, as all calls of machines may: one that meets a dead kept-alive connection goes out
    *  again at once, on another one. Default: only GET. */
   readonly isRepeatable?: boolean;
+  /** The trust bundle at hand. Without one it is fetched before the first request, which then is the only thing that is sent. */
+  readonly bundle?: TrustBundle | undefined;
+  /** Keeps the newest bundle for later clients. @returns the newest of all that it has seen */
+  readonly keepBundle?: (fetched: FetchedBundle) => TrustBundle;
 };
 
 export type HttpResponse = {
@@ -50,12 +58,29 @@ const requestTimeoutMs = 30_000;
 const maxSockets = 8;
 
 export function createHttpClient(options: HttpClientOptions): HttpClient {
-  const { ca, cert, key, secureContext } = options;
+  const { ca, cert, key, secureContext, keepBundle = ({ bundle: only }) => only } = options;
+  const roots = fromPem('CERTIFICATE', ca);
+  const base = new URL(options.baseUrl);
+  let { bundle } = options;
   const own = secureContext ? { secureContext } : cert && key && { cert, key };
   const agent = new Agent({ ca, ...own, minVersion: 'TLSv1.3', keepAlive: true, maxSockets });
-  const base = new URL(options.baseUrl);
+  const createConnection = agent.createConnection.bind(agent);
+  agent.createConnection = (...given) => checkServer(createConnection(...given) as TLSSocket, () => ({ roots, bundle }));
+  let fetching: Promise<void> | undefined;
+  const fetchNewest = (): Promise<void> => {
+    fetching ??= fetchTrustBundle(options.baseUrl, ca)
+      .then(fetched => {
+        const known = keepBundle(fetched);
+        if (bundle === undefined || known.version > bundle.version) bundle = known;
+      })
+      .catch(error => {
+        fetching = undefined;
+        throw error;
+      });
+    return fetching;
+  };
   /** A connection that dies leaves the pool, so the pool has none left after as many attempts. */
-  const ask = async (url: URL, wish: RequestOptions, body?: Uint8Array | string): Promise<HttpResponse> => {
+  const askJudged = async (url: URL, wish: RequestOptions, body?: Uint8Array | string): Promise<HttpResponse> => {
     const isRepeatable = options.isRepeatable === true || wish.method === 'GET';
     for (let attempt = 0; isRepeatable && attempt < maxSockets; attempt += 1) {
       const response = await exchange(url, wish, body).catch(unlessDead);
@@ -63,15 +88,24 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     }
     return exchange(url, wish, body);
   };
-  const send = async (method: string, path: string, body?: Uint8Array | string, contentType?: string) => {
+  const ask = async (...given: Parameters<typeof exchange>): Promise<HttpResponse> => {
+    if (bundle === undefined) await fetchNewest();
+    try {
+      return await askJudged(...given);
+    } catch (error) {
+      // The bundle at hand may be older than the issuing CA of the server. Nothing was sent yet.
+      if (fetching !== undefined || !((error as Error).cause instanceof UntrustedServer)) throw error;
+      await fetchNewest();
+      return askJudged(...given);
+    }
+  };
+  const send = async (method: string, path: string, body?: Uint8Array | string, contentType?: string): Promise<HttpResponse> => {
     const headers = {
       Accept: 'application/json, application/octet-stream',
       ...(options.token && { Authorization: `Bearer ${options.token}` }),
       ...(body !== undefined && { 'Content-Type': contentType ?? 'application/octet-stream', 'Content-Length': Buffer.byteLength(body) }),
     };
-    const response = await ask(new URL(path, base), { agent, method, headers }, body);
-    if (response.status >= 400) throw problemError(response);
-    return response;
+    return succeeded(await ask(new URL(path, base), { agent, method, headers }, body));
   };
   return {
     async json<T>(method: string, path: string, body?: unknown) {
@@ -90,6 +124,14 @@ function unlessDead(error: unknown): undefined {
   if (!(error instanceof DeadConnection)) throw error;
 }
 
+/** The newest trust bundle that the given root leads to. The server is not judged yet, so nothing of ours is shown to it.
+ *  @param ca RootCA, PEM @param roots the same or those it leads to, DER @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE, COSE_MALFORMED, CBOR_MALFORMED, and what the server refuses */
+export async function fetchTrustBundle(baseUrl: string, ca: string, roots = fromPem('CERTIFICATE', ca)): Promise<FetchedBundle> {
+  const agent = new Agent({ ca, minVersion: 'TLSv1.3', keepAlive: true });
+  const get = async (path: string) => succeeded(await exchange(new URL(path, baseUrl), { agent, method: 'GET' })).body;
+  return fetchBundle(get, roots).finally(() => agent.destroy());
+}
+
 function exchange(url: URL, options: RequestOptions, body?: Uint8Array | string): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
     let isTimeout = false;
@@ -97,15 +139,8 @@ function exchange(url: URL, options: RequestOptions, body?: Uint8Array | string)
     const unreachable = (cause: Error): void => {
       const isDead = outgoing.reusedSocket && !hasAnswer && !isTimeout;
       const Kind = isDead ? DeadConnection : NusecError;
-      reject(
-        new Kind(
-          'SERVER_UNREACHABLE',
-          `${url.origin}: ${cause.message}; is the server running and is its root certificate the right one?`,
-          {
-            cause,
-          },
-        ),
-      );
+      const hint = cause instanceof UntrustedServer ? '' : '; is the server running and is its root certificate the right one?';
+      reject(new Kind('SERVER_UNREACHABLE', `${url.origin}: ${cause.message}${hint}`, { cause }));
     };
     const outgoing = request(url, { ...options, timeout: requestTimeoutMs }, response => {
       hasAnswer = true;
@@ -132,6 +167,12 @@ function exchange(url: URL, options: RequestOptions, body?: Uint8Array | string)
     outgoing.on('error', unreachable);
     outgoing.end(body);
   });
+}
+
+/** @throws NusecError with the server's code and detail */
+function succeeded(response: HttpResponse): HttpResponse {
+  if (response.status >= 400) throw problemError(response);
+  return response;
 }
 
 /** What is no problem document does not come from the server: a balancer without one, a portal in between. */

@@ -16,7 +16,7 @@ import { type DownHandler, exchange, type MqttRequest } from './mqttRequest.ts';
 
 export type MqttIdentity = { readonly kind: 'device'; readonly uid: string } | { readonly kind: 'gateway'; readonly gatewayId: string };
 
-export type MqttClientOptions = Pick<LinkOptions, 'host' | 'port' | 'servername' | 'tls' | 'isGoodIssuer'> & {
+export type MqttClientOptions = Pick<LinkOptions, 'host' | 'port' | 'servername' | 'tls' | 'serverTrust'> & {
   readonly identity: MqttIdentity;
   readonly keepaliveSeconds?: number;
   readonly connectTimeoutMs?: number;
@@ -167,13 +167,13 @@ export function connectMqtt(options: MqttClientOptions) {
 }
 
 function linkOptions(options: MqttClientOptions): Omit<LinkOptions, 'session'> {
-  const { host, port, servername, tls, isGoodIssuer, identity, keepaliveSeconds, connectTimeoutMs, will } = options;
+  const { host, port, servername, tls, serverTrust, identity, keepaliveSeconds, connectTimeoutMs, will } = options;
   return {
     host,
     port,
     servername,
     tls,
-    isGoodIssuer,
+    serverTrust,
     clientId: identity.kind === 'device' ? identity.uid : gatewayClientId(identity.gatewayId),
     keepaliveSeconds: keepaliveSeconds ?? defaults.keepaliveSeconds,
     connectTimeoutMs: connectTimeoutMs ?? defaults.connectTimeoutMs,

@@ -1,6 +1,8 @@
 import { isIP } from 'node:net';
-import { checkServerIdentity, connect, type DetailedPeerCertificate, type SecureContext, type TLSSocket } from 'node:tls';
+import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { MqttClient } from 'mqtt';
+import { fromPem } from '../../src/pki/pem.ts';
+import { checkServer, type ServerTrust } from './serverCheck.ts';
 
 /** One connection attempt and its life: TLS 1.3 with the own certificate, a pinned root and a checked server name, then MQTT 3.1.1. */
 export type LinkOptions = {
@@ -10,8 +12,8 @@ export type LinkOptions = {
   readonly servername: string;
   /** PEM; `ca` is the pinned root and nothing else. Or all of it in a context, for keys that nobody may read. */
   readonly tls: { readonly key: string; readonly cert: string; readonly ca: string } | { readonly secureContext: SecureContext };
-  /** Whether the issuing CA of the server's certificate (DER) is believed, beside the chain; true when not given. Asked in full handshakes only. */
-  readonly isGoodIssuer?: ((ica: Uint8Array) => boolean) | undefined;
+  /** What the certificate of the server is judged by, beside TLS. Default: the pinned root alone, so that its issuing CA must state its use. */
+  readonly serverTrust?: (() => ServerTrust) | undefined;
   readonly clientId: string;
   readonly keepaliveSeconds: number;
   readonly connectTimeoutMs: number;
@@ -72,16 +74,16 @@ export function openLink(options: LinkOptions, events: LinkEvents): Link {
 }
 
 function openTls(options: LinkOptions, onSession: (session: Buffer) => void, onSecure: () => void): TLSSocket {
-  const { host, port, servername, tls, session, isGoodIssuer } = options;
-  const socket = connect({
+  const { host, port, servername, tls, session, serverTrust = () => pinnedIn(tls) } = options;
+  const connecting = connect({
     host,
     port,
     ...(!isIP(servername) && { servername }),
     ...tls,
     minVersion: 'TLSv1.3',
     ...(session && { session }),
-    ...(isGoodIssuer && { checkServerIdentity: checkWith(isGoodIssuer) }),
   });
+  const socket = checkServer(connecting, serverTrust);
   // Without it each exchange waits up to 40 ms (Nagle's algorithm against delayed acknowledgement).
   socket.setNoDelay(true);
   socket.on('session', onSession);
@@ -89,17 +91,10 @@ function openTls(options: LinkOptions, onSession: (session: Buffer) => void, onS
   return socket;
 }
 
-/** The name, as TLS checks it anyway, then the issuing CA. */
-function checkWith(isGoodIssuer: (ica: Uint8Array) => boolean): typeof checkServerIdentity {
-  return (host, certificate) => {
-    const wrongName = checkServerIdentity(host, certificate);
-    const { issuerCertificate } = certificate as DetailedPeerCertificate;
-    return (
-      wrongName ??
-      (issuerCertificate && isGoodIssuer(new Uint8Array(issuerCertificate.raw)) ? undefined : new Error('server issuer refused'))
-    );
-  };
-}
+const pinnedIn = (tls: LinkOptions['tls']): ServerTrust => ({
+  roots: 'ca' in tls ? fromPem('CERTIFICATE', tls.ca) : [],
+  bundle: undefined,
+});
 
 /** For DISCONNECT to leave and the server to close. */
 const closeTimeoutMs = 1_000;

@@ -3,7 +3,7 @@ import { NusecError } from '../../src/errors.ts';
 import type { BoardEvent } from '../chip/board.ts';
 import type { Chip } from '../chip/chip.ts';
 import { fileVault } from '../chip/keyStore.ts';
-import { readIdentity } from './identity.ts';
+import { readBundle, readIdentity } from './identity.ts';
 import { type ImageCache, openImageCache } from './imageCache.ts';
 import { agreeKek } from './kekAgreement.ts';
 import { type KekStore, openKekStore } from './kekStore.ts';
@@ -55,7 +55,8 @@ export async function withServer<T>(core: Core, use: (server: ServerApi) => Prom
   if (!url) throw new NusecError('STATE', 'no key has been agreed with a server');
   if (!URL.canParse(url) || new URL(url).protocol !== 'https:') throw new NusecError('BAD_REQUEST', 'the server is an https URL');
   const identity = readIdentity(core.chip);
-  const server = createServerApi(identity.connect(url), identity.uidHex);
+  const bundle = core.chip.data.get('bundle') && (await readBundle(core.chip, identity));
+  const server = createServerApi(identity.connect(url, bundle), identity.uidHex);
   try {
     return await use(server);
   } finally {

@@ -27,7 +27,7 @@ export type ProgrammerIdentity = {
   /** For SPDM sessions in which the target asks who we are (R51). */
   readonly certSlot: CertSlot;
   /** HTTPS by mutual TLS with the AUTH key (RULE-9); nothing but the own root is trusted (T14). */
-  readonly connect: (baseUrl: string) => HttpClient;
+  readonly connect: (baseUrl: string, bundle: TrustBundle | undefined) => HttpClient;
 };
 
 /** @throws NusecError STATE while the programmer is not prepared, CHAIN_REFUSED when what lies in flash is not what OTP names */
@@ -40,7 +40,10 @@ export function readIdentity(chip: Chip): ProgrammerIdentity {
     throw new NusecError('CHAIN_REFUSED', 'the root certificate in flash is not the one in OTP');
   }
   const uidHex = toHex(chip.uid);
-  checkChain([certificate, ica], { roots: [root], now: undefined, purpose: 'programmer', uid: uidHex });
+  // Its hash in OTP 4 says what the issuing CA is for, if it does not say so itself.
+  const isBurned = equalBytes(chip.otp.read(otpMap.icaHash.slot), sha256(ica));
+  const recorded = () => (isBurned ? [{ use: 'programmer' } as const] : []);
+  checkChain([certificate, ica], { roots: [root], now: undefined, purpose: 'programmer', uid: uidHex, recorded });
   const sign = (input: Uint8Array) => chip.keyStore.sign(authKeySlot, input);
   const pem = (der: Uint8Array): string => toPem('CERTIFICATE', der);
   return {
@@ -52,9 +55,9 @@ export function readIdentity(chip: Chip): ProgrammerIdentity {
     certificateSha256: sha256(certificate),
     signer: { kid: keyIdOf(own), sign },
     certSlot: { certificates: [root, ica, certificate], sign },
-    connect: baseUrl => {
+    connect: (baseUrl, bundle) => {
       const secureContext = chip.keyStore.secureContext(authKeySlot, { cert: pem(certificate) + pem(ica), ca: pem(root) });
-      return createHttpClient({ baseUrl, ca: pem(root), secureContext, isRepeatable: true });
+      return createHttpClient({ baseUrl, ca: pem(root), secureContext, bundle, isRepeatable: true });
     },
   };
 }

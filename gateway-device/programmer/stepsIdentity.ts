@@ -4,8 +4,12 @@ import { rawToDer } from '../../src/ecdsa.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChain } from '../../src/pki/chain.ts';
 import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../../src/pki/csr.ts';
+import { scopeIn } from '../../src/pki/issuerScope.ts';
+import { parseCertificate } from '../../src/pki/parse.ts';
 import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.ts';
+import type { TrustBundle } from '../../src/production/trustBundle.ts';
 import { authKeySlot } from '../chip/keyStore.ts';
+import { recordedIn } from '../link/knownIssuers.ts';
 import { fromServer } from './blame.ts';
 import { readBundle, updateBundle } from './identity.ts';
 import { startDevAuth } from './target.ts';
@@ -54,7 +58,7 @@ const certify: Step = {
     const issued = await unit.server.certify(grantIdOf(unit), csr);
     await fromServer(async () => {
       await checkRoot(unit, issued);
-      checkIssued(unit, issued, point);
+      await checkIssued(unit, issued, point);
     });
     learn(unit, {
       certificate: toBase64url(issued.certificate),
@@ -76,12 +80,26 @@ async function checkRoot(
   if (!roots.some(known => equalBytes(known, root))) throw new NusecError('CHAIN_REFUSED', 'the server names another root');
 }
 
-/** The certificate must be of this chip, this registration and this key. */
-function checkIssued(unit: Unit, { certificate, ica, root }: Record<'certificate' | 'ica' | 'root', Uint8Array>, point: Uint8Array): void {
-  const leaf = checkChain([certificate, ica], { roots: [root], now: undefined, purpose: 'device', uid: toHex(unit.found.uid) });
+/** The certificate must be of this chip, this registration and this key, from an issuing CA of the line that the package is for. */
+async function checkIssued(
+  unit: Unit,
+  { certificate, ica, root }: Record<'certificate' | 'ica' | 'root', Uint8Array>,
+  point: Uint8Array,
+): Promise<void> {
+  const { core, identity, payload, found } = unit;
+  const bundle = await readBundle(core.chip, identity);
+  const line = lineOf(bundle, payload.icaId);
+  const purpose = { purpose: 'device', recorded: recordedIn(bundle), ...(line !== undefined && { line }) } as const;
+  const leaf = checkChain([certificate, ica], { roots: [root], now: undefined, uid: toHex(found.uid), ...purpose });
   if (leaf.objId !== fact(unit, 'objId') || !leaf.point || !equalBytes(leaf.point, point)) {
     throw new NusecError('CHAIN_REFUSED', 'the certificate is for another registration or key');
   }
+}
+
+/** The line that the issuing CA of a package states; undefined for one that states nothing. */
+function lineOf({ issuers }: TrustBundle, icaId: string): string | undefined {
+  const issuer = issuers.find(known => known.icaId === icaId);
+  return issuer && scopeIn(parseCertificate(issuer.certificate))?.line;
 }
 
 const install: Step = {

@@ -51,6 +51,8 @@ const trustIn =
       roots: [factBytes(unit, 'root')],
       now: undefined,
       purpose: 'device',
+      // The issuing CA was judged when it came with the certificate.
+      recorded: ({ der }) => (equalBytes(der, factBytes(unit, 'ica')) ? [{ use: 'device' }] : []),
       ...(uid !== undefined && { uid }),
     });
     return factBytes(unit, 'publicKey');

@@ -12,8 +12,8 @@ export type ApiEnv = { Bindings: HttpBindings; Variables: { person: Person; mach
 type Authenticators = {
   /** @throws UNAUTHENTICATED, TOKEN_EXPIRED */
   readonly person: (token: string, address: string | undefined) => Promise<Person>;
-  /** Chain, validity, profile and revocation of a leaf. @throws CLIENT_CERTIFICATE_REFUSED, CHAIN_REFUSED, CERTIFICATE_REVOKED … */
-  readonly machine: (certificate: Uint8Array) => Machine;
+  /** Chain, validity, purpose, revocation and record of a leaf. @throws CLIENT_CERTIFICATE_REFUSED, CHAIN_REFUSED, CERTIFICATE_REVOKED … */
+  readonly machine: (certificate: Uint8Array) => Promise<Machine>;
 };
 
 export type Auth = ReturnType<typeof createAuth>;
@@ -37,7 +37,7 @@ export function createAuth(authenticators: Authenticators) {
         const socket = c.env.incoming.socket as TLSSocket;
         const peer = socket.getPeerX509Certificate?.();
         if (peer === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', `this endpoint is for a ${kind} with its certificate`);
-        const machine = authenticators.machine(new Uint8Array(peer.raw));
+        const machine = await authenticators.machine(new Uint8Array(peer.raw));
         if (machine.kind !== kind)
           throw new NusecError('CLIENT_CERTIFICATE_REFUSED', `this endpoint is for a ${kind}, not a ${machine.kind}`);
         c.set('machine', machine);

@@ -31,14 +31,14 @@ export const estResource: Resource = (api, services) => {
   });
   api.post(`${root}/:label/simpleenroll`, async c => {
     const label = labelOf(c);
-    const caller = machineOf(services, c) ?? { person: await personOf(services, c) };
+    const caller = (await machineOf(services, c)) ?? { person: await personOf(services, c) };
     const csr = await requestOf(c);
     const subject = 'person' in caller ? `operator-${caller.person}` : `${caller.kind}-${caller.id}`;
     return certificate(c, await watchKey(alarms, subject, () => enrol(ctx, label, csr, caller)));
   });
   api.post(`${root}/:label/simplereenroll`, async c => {
     const label = labelOf(c);
-    const machine = machineOf(services, c);
+    const machine = await machineOf(services, c);
     if (machine === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'a renewal is asked for with the present certificate');
     const csr = await requestOf(c);
     return certificate(c, await watchKey(alarms, `${machine.kind}-${machine.id}`, () => reenrol(ctx, label, csr, machine)));
@@ -52,9 +52,9 @@ function labelOf(c: Call): EstLabel {
 }
 
 /** The machine behind the client certificate, undefined without one. @throws NusecError CHAIN_REFUSED, CERTIFICATE_REVOKED … */
-function machineOf({ trust }: Services, c: Call) {
+async function machineOf({ trust }: Services, c: Call) {
   const peer = (c.env.incoming.socket as TLSSocket).getPeerX509Certificate?.();
-  return peer && trust.identify(new Uint8Array(peer.raw));
+  return peer && (await trust.identify(new Uint8Array(peer.raw)));
 }
 
 /** HTTP authentication of EST (RFC 7030 §3.2.3): Basic with name and token of an operator, or the token as Bearer.

@@ -31,7 +31,7 @@ export function endWhenRevoked(server: Server, revocations: Revocations, trust: 
 function isTrusted(socket: TLSSocket, trust: ClientTrust): boolean {
   try {
     const peer = socket.getPeerX509Certificate();
-    return peer !== undefined && trust.identify(new Uint8Array(peer.raw)).serialHex !== '';
+    return peer !== undefined && trust.judge(new Uint8Array(peer.raw)).serialHex !== '';
   } catch {
     return false;
   }

@@ -3,6 +3,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { Trouble } from '../eventstore/followers.ts';
 import { toPem } from '../pki/pem.ts';
 import { rootDer } from '../services/authority/authority.ts';
+import { trustBundleFor } from '../services/authority/olderRoots.ts';
 import { currentTrustBundle, rootForReader } from '../services/authority/trustBundle.ts';
 import type { Context } from '../services/base/context.ts';
 import type { Resource } from './app.ts';
@@ -24,7 +25,7 @@ const bundle = createRoute({
   method: 'get',
   path: '/v1/trust-bundle',
   summary:
-    'The newest trust bundle, COSE_Sign1 by a root: the one asked for, or that of the client certificate, or the oldest that is trusted',
+    'The newest trust bundle, COSE_Sign1 by a root: the one asked for, or that of the client certificate, or the oldest that is trusted; by SHA-256 also a retired one, which names the next',
   request: { query: z.strictObject({ root: z.string().max(64).optional() }) },
   responses: { 200: { description: 'COSE_Sign1', content: { 'application/cose': { schema: z.any() } } } },
 });
@@ -41,8 +42,9 @@ export const systemResource: Resource = (api, { ctx }, auth) => {
   api.openapi(root, async c => c.text(toPem('CERTIFICATE', await rootDer(ctx))));
   api.openapi(bundle, async c => {
     const peer = (c.env.incoming.socket as TLSSocket).getPeerX509Certificate?.();
-    const rootId = c.req.valid('query').root ?? (await rootForReader(ctx, peer && new Uint8Array(peer.raw)));
-    return c.body(new Uint8Array(await currentTrustBundle(ctx, rootId)), 200, { 'Content-Type': 'application/cose' });
+    const root = c.req.valid('query').root ?? (await rootForReader(ctx, peer && new Uint8Array(peer.raw)));
+    const last = await trustBundleFor(ctx, [root], 0);
+    return c.body(new Uint8Array(last?.bundle ?? (await currentTrustBundle(ctx, root))), 200, { 'Content-Type': 'application/cose' });
   });
 };
 

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { NusecError } from '../errors.ts';
+import { rememberBundles } from './knownBundles.ts';
 import { httpsUrl } from './options.ts';
 
 /** The options by which every command that talks to a server finds it and says who is asking. */
@@ -21,7 +22,8 @@ export function withServerOptions(command: Command): Command {
 function serverClient(options: ServerOptions): HttpClient {
   const token = process.env.NUSEC_TOKEN ?? (options.tokenFile ? readText(options.tokenFile, 'token file') : undefined);
   if (!token) throw new NusecError('UNAUTHENTICATED', 'no token: give --token-file FILE or set NUSEC_TOKEN_FILE');
-  return createHttpClient({ baseUrl: options.server, ca: rootCertificate(options), token: token.trim() });
+  const ca = rootCertificate(options);
+  return createHttpClient({ baseUrl: options.server, ca, token: token.trim(), keepBundle: rememberBundles(ca) });
 }
 
 export function rootCertificate(options: Pick<ServerOptions, 'ca'>): string {

@@ -24,7 +24,8 @@ export type AuthorityCommand =
   | ({ readonly type: 'EstablishRootCa'; readonly approvers: readonly string[] } & RootCa)
   | ({ readonly type: 'RollRootCa'; readonly approvers: readonly string[] } & RolledRoot)
   | { readonly type: 'RetireRootCa'; readonly rootId: string }
-  | ({ readonly type: 'EstablishIssuingCa' } & IssuingCa)
+  /** `bundleBefore`: version of the newest trust bundle when its certificate was made, which states it. */
+  | ({ readonly type: 'EstablishIssuingCa'; readonly bundleBefore?: number } & IssuingCa)
   | { readonly type: 'ActivateIssuingCa'; readonly icaId: string }
   | { readonly type: 'RetireIssuingCa'; readonly icaId: string }
   | { readonly type: 'CompromiseIssuingCa'; readonly icaId: string; readonly reason: string; readonly by: string }
@@ -106,12 +107,14 @@ function retireRoot({ rootId }: Of<AuthorityCommand, 'RetireRootCa'>, state: Cre
 }
 
 function establishIssuingCa(
-  { type: _, ...data }: Of<AuthorityCommand, 'EstablishIssuingCa'>,
+  { type: _, bundleBefore, ...data }: Of<AuthorityCommand, 'EstablishIssuingCa'>,
   state: CreatedAuthority,
 ): readonly AuthorityEvent[] {
   const known = state.issuingCas.find(ca => ca.icaId === data.icaId);
   if (known !== undefined) return known.sha256 === data.sha256 ? [] : refuse('CONFLICT', 'this issuing CA has another certificate');
   if (state.root === undefined) refuse('STATE', 'an issuing CA needs the root');
+  // A bundle that came in between does not name it, and whoever has that one would take it for one that was taken out.
+  if (bundleBefore !== undefined && bundleBefore !== state.trustBundle.version) refuse('REVISION_CONFLICT', 'the trust bundle has changed');
   const generations = state.issuingCas.filter(ca => sameRole(ca, data)).map(ca => ca.generation);
   if (data.generation <= Math.max(0, ...generations)) refuse('CONFLICT', 'the generation must rise');
   return [{ type: 'IssuingCaEstablished', data }];

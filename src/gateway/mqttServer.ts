@@ -33,9 +33,9 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
   const broker = await createBroker({
     tls: { key: tls.key, cert: tls.cert, ca: tls.clientRootsPem },
     trust: {
-      checkClient([leaf]) {
+      async checkClient([leaf]) {
         if (leaf === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
-        const { kind, id, serialHex, certificateSha256 } = trust.identify(leaf);
+        const { kind, id, serialHex, certificateSha256 } = await trust.identify(leaf);
         if (kind === 'device') return { kind, uid: id, serialHex, certificateSha256 };
         if (kind === 'gateway') return { kind, gatewayId: id, serialHex, certificateSha256 };
         throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'programmers do not speak MQTT');
@@ -60,7 +60,7 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
   revocations.onChange(change => {
     if (change.revoked) broker.disconnectBySerial(change.serialHex, 'REVOKED');
   });
-  trust.onChange(() => broker.trustChanged());
+  trust.onChange(() => void broker.trustChanged());
   channel.connect(broker);
   bundles = createBundlePush(ctx, field.gatewayBundles, broker);
   return {

@@ -4,6 +4,7 @@ import { digestOf, importKey } from '../ecKey.ts';
 import { type ErrorCode, NusecError } from '../errors.ts';
 import { lru } from '../lru.ts';
 import { hostMatches } from './hosts.ts';
+import { type IssuerRecord, issuerRefusal, type LeafPurpose } from './issuerScope.ts';
 import { describeName } from './names.ts';
 import { oids } from './oids.ts';
 import { type Certificate, parseCertificate } from './parse.ts';
@@ -15,16 +16,24 @@ export const maxChainCertificates = 5;
 /** Authorities whose parsed certificate and key are kept, and links between them that are known to verify. */
 const maxKnownAuthorities = 256;
 
-/** What the leaf must be good for. `device`, `programmer`, `gateway`, `server`: issued from that profile of ours;
- *  `spdmResponder`, `spdmRequester`: any SPDM implementation, only the pairing rule of DSP0274 counts (the other role alone is refused). */
-type ChainPurpose = 'device' | 'programmer' | 'gateway' | 'server' | 'spdmResponder' | 'spdmRequester';
+/** What the leaf must be good for. `device`, `programmer`, `gateway`, `server`, `ocspResponder`: issued from that profile of ours by an issuing CA
+ *  for it; `spdmResponder`, `spdmRequester`: any SPDM implementation, only the pairing rule of DSP0274 counts (the other role alone is refused). */
+type ChainPurpose = LeafPurpose | 'spdmResponder' | 'spdmRequester';
 
-export type ChainPolicy = {
+/** What a leaf and the CA that issued it are judged for. */
+export type PurposePolicy<Purpose = LeafPurpose> = {
+  readonly purpose: Purpose;
+  /** What the event log or a trust bundle records of the CA that issued the leaf; for CAs that do not state their use. Nothing when left out. */
+  readonly recorded?: (issuer: Certificate) => IssuerRecord;
+  /** The product line of the device. */
+  readonly line?: string;
+};
+
+export type ChainPolicy = PurposePolicy<ChainPurpose> & {
   /** DER of the trusted roots: the chain must end in one of them, byte for byte, or be issued by one. */
   readonly roots: readonly Uint8Array[];
   /** ISO or milliseconds; undefined where there is no trusted clock (programmer, target): validity is then not checked. */
   readonly now: string | number | undefined;
-  readonly purpose: ChainPurpose;
   /** Asked for every certificate below the root. `issuerKeyId` is the subject key identifier of the issuer (R86, RULE-16). */
   readonly isRevoked?: (serialHex: string, issuerKeyId: Uint8Array | undefined) => boolean;
   /** The UID the leaf must carry in its subject, 32 lower-case hex. */
@@ -71,6 +80,7 @@ function prepare(chainDer: readonly Uint8Array[], policy: ChainPolicy): { leaf: 
     if (issuer) checkLink(place, certificate, issuer, policy);
   });
   checkLeaf(leaf, policy);
+  checkPurpose(leaf, path[1], policy);
   return { leaf, links: issuers.flatMap((issuer, place) => linkTo(place, path[place] as Certificate, issuers[place - 1], issuer)) };
 }
 
@@ -106,20 +116,52 @@ function checkValidity(place: number, certificate: Certificate, at: string | und
   if (at > certificate.notAfter) refuse(place, certificate, `was valid until ${certificate.notAfter}`, 'CERTIFICATE_EXPIRED');
 }
 
-function checkLeaf(leaf: Certificate, { purpose, uid, host }: ChainPolicy): void {
+function checkLeaf(leaf: Certificate, { uid, host }: ChainPolicy): void {
   if (leaf.isCa) refuse(0, leaf, 'is an authority');
   if (!leaf.keyUsage?.digitalSignature) refuse(0, leaf, 'may not sign (keyUsage)');
-  if (!fits(leaf, purpose)) refuse(0, leaf, `is not for a ${purpose} (extended key usage)`);
   if (uid !== undefined && leaf.uid !== uid) refuse(0, leaf, `is not of ${uid}`);
   if (host !== undefined && !hostMatches(host, leaf)) refuse(0, leaf, `is not of ${host}`);
 }
 
-function fits({ kind, eku = [] }: Certificate, purpose: ChainPurpose): boolean {
+/** @throws NusecError CHAIN_REFUSED */
+function checkPurpose(leaf: Certificate, issuer: Certificate | undefined, policy: ChainPolicy): void {
+  const { purpose } = policy;
+  if (purpose !== 'spdmResponder' && purpose !== 'spdmRequester') {
+    const reason = purposeRefusal(leaf, issuer, { ...policy, purpose });
+    if (reason !== undefined) refuse(0, leaf, reason);
+  } else if (!fitsRole(leaf, purpose)) refuse(0, leaf, `is not for a ${purpose} (extended key usage)`);
+}
+
+/** Whether this issuer made the signature of the certificate; nothing else is looked at. */
+export function isSignedBy({ tbs, signature, signatureCurve }: Certificate, { curve, spki }: Certificate): boolean {
+  return curve !== undefined && curve === signatureCurve && verify(digestOf[curve], tbs, importKey(spki), signature);
+}
+
+/** The one judgement of kind, use and product line: what the leaf is for, and whether the CA that issued it may issue that. Signatures, names and
+ *  validity are judged elsewhere, by `checkChain` or by TLS.
+ *  @returns why it is refused; undefined when it is not @throws NusecError CHAIN_REFUSED (the issuer states two uses) */
+export function purposeRefusal(
+  leaf: Certificate,
+  issuer: Certificate | undefined,
+  { purpose, recorded = () => [], line }: PurposePolicy,
+): string | undefined {
+  if (leaf.kind !== purpose || !leaf.eku?.includes(usageOf[purpose])) return `is not for a ${purpose} (extended key usage)`;
+  if (issuer === undefined) return 'has no issuer';
+  return issuerRefusal(issuer, purpose, recorded(issuer), line);
+}
+
+const usageOf: Readonly<Record<LeafPurpose, string>> = {
+  device: oids.clientAuth,
+  programmer: oids.clientAuth,
+  gateway: oids.clientAuth,
+  server: oids.serverAuth,
+  ocspResponder: oids.ocspSigning,
+};
+
+function fitsRole({ eku = [] }: Certificate, purpose: 'spdmResponder' | 'spdmRequester'): boolean {
   const responder = eku.includes(oids.spdmResponderAuth);
   const requester = eku.includes(oids.spdmRequesterAuth);
-  if (purpose === 'spdmResponder') return responder || !requester;
-  if (purpose === 'spdmRequester') return requester || !responder;
-  return kind === purpose && eku.includes(purpose === 'server' ? oids.serverAuth : oids.clientAuth);
+  return purpose === 'spdmResponder' ? responder || !requester : requester || !responder;
 }
 
 function linkTo(place: number, child: Certificate, childAuthority: Authority | undefined, issuer: Authority): readonly Link[] {

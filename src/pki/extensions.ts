@@ -31,6 +31,17 @@ export const leafConstraints = extension('basicConstraints', true, sequence());
 export const keyUsageOfCa = extension('keyUsage', true, tlv(tags.bitString, [Uint8Array.of(1, 0b0000_0110)]));
 export const keyUsageOfLeaf = extension('keyUsage', true, tlv(tags.bitString, [Uint8Array.of(7, 0b1000_0000)]));
 
+/** What a CA may issue for. Critical: who does not know it must not believe the CA at all. */
+export const extKeyUsageOfCa = (...usages: readonly (keyof typeof oids)[]): Uint8Array =>
+  extension('extKeyUsage', true, sequence(...usages.map(usage => encoded[usage])));
+
+/** @param policies dotted (§4.2.1.4), without qualifiers */
+export const certificatePolicies = (policies: readonly string[]): Uint8Array =>
+  extension('certificatePolicies', false, sequence(...policies.map(policy => sequence(oid(policy)))));
+
+/** Version of the newest trust bundle when an issuing CA was made: whoever has that one or an older one knows that the CA is younger. */
+export const bundleBefore = (version: number): Uint8Array => extension('bundleBefore', false, integerOf(version));
+
 export const extKeyUsage = (...usages: readonly (keyof typeof oids)[]): Uint8Array =>
   extension('extKeyUsage', false, sequence(...usages.map(usage => encoded[usage])));
 

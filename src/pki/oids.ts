@@ -26,6 +26,7 @@ export const oids = {
   reasonCode: '2.5.29.21',
   deltaCrlIndicator: '2.5.29.27',
   crlDistributionPoints: '2.5.29.31',
+  certificatePolicies: '2.5.29.32',
   authorityKeyIdentifier: '2.5.29.35',
   extKeyUsage: '2.5.29.37',
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
@@ -56,4 +57,11 @@ export const oids = {
   programmerAuth: `${privateArc}.1`,
   gatewayAuth: `${privateArc}.2`,
   hardwareType: `${privateArc}.3`,
+  // Policies of issuing CAs: what each may issue
+  issuesDevices: `${privateArc}.4.1`,
+  issuesProgrammers: `${privateArc}.4.2`,
+  issuesGateways: `${privateArc}.4.3`,
+  issuesServers: `${privateArc}.4.4`,
+  lineArc: `${privateArc}.5`,
+  bundleBefore: `${privateArc}.6`,
 } as const;

@@ -1,9 +1,12 @@
 import { fromHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import {
+  bundleBefore,
   caConstraints,
+  certificatePolicies,
   crlDistributionPoint,
   extKeyUsage,
+  extKeyUsageOfCa,
   hardwareModuleName,
   keyUsageOfCa,
   keyUsageOfLeaf,
@@ -14,6 +17,7 @@ import {
   spdmHardwareIdentity,
 } from './extensions.ts';
 import { hostBytes } from './hosts.ts';
+import { type IssuerScope, policiesOf } from './issuerScope.ts';
 import type { NameFields } from './names.ts';
 
 /** What a certificate of each kind contains (docs/identity.md has the table). Key identifiers are added by `certificate.ts`. */
@@ -38,7 +42,16 @@ type Listed = Issued & { readonly crlUrl: string };
 export type ProfileFields = {
   rootCa: Common & { readonly issuer?: undefined; readonly organization: string; readonly commonName: string };
   crossRoot: Listed & { readonly organization: string; readonly commonName: string };
-  ica: Listed & { readonly organization: string; readonly line: string; readonly commonName: string };
+  ica: Listed & {
+    readonly organization: string;
+    /** organizationalUnit; the line of a device CA, or its use. */
+    readonly line: string;
+    readonly commonName: string;
+    /** Absent in issuing CAs from before they stated it. */
+    readonly scope?: IssuerScope;
+    /** Version of the newest trust bundle; absent before the first. */
+    readonly bundleBefore?: number;
+  };
   device: Listed & { readonly organization: string; readonly uid: string; readonly objId: string; readonly ocspUrl?: string };
   ldevid: Listed & { readonly organization: string; readonly uid: string; readonly objId: string; readonly ocspUrl?: string };
   programmer: Listed & { readonly organization: string; readonly uid: string };
@@ -69,6 +82,13 @@ const usages = {
   server: extKeyUsage('serverAuth'),
   ocspResponder: extKeyUsage('ocspSigning'),
 };
+/** Extended key usage of an issuing CA: those of its leaves and no other. Without ocspSigning, by which it would speak for its root. */
+const usagesOfCa: Readonly<Record<IssuerScope['use'], Uint8Array>> = {
+  device: extKeyUsageOfCa('clientAuth', 'spdmResponderAuth'),
+  programmer: extKeyUsageOfCa('clientAuth', 'spdmRequesterAuth', 'programmerAuth'),
+  gateway: extKeyUsageOfCa('clientAuth', 'spdmRequesterAuth', 'gatewayAuth'),
+  server: extKeyUsageOfCa('serverAuth'),
+};
 
 export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[Name]> } = {
   rootCa: {
@@ -88,7 +108,13 @@ export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[N
     isCa: true,
     lifetimeDays: 3652,
     subject: ({ organization, line, commonName }) => ({ organization, organizationalUnit: line, commonName }),
-    extensions: ({ crlUrl }) => [caConstraints(0), keyUsageOfCa, crlDistributionPoint(crlUrl)],
+    extensions: ({ crlUrl, scope, bundleBefore: version }) => [
+      caConstraints(0),
+      keyUsageOfCa,
+      ...(scope === undefined ? [] : [usagesOfCa[scope.use], certificatePolicies(policiesOf(scope))]),
+      crlDistributionPoint(crlUrl),
+      ...(version === undefined ? [] : [bundleBefore(version)]),
+    ],
   },
   device: {
     isCa: false,

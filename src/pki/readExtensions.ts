@@ -17,6 +17,10 @@ export type Extensions = {
   readonly pathLength?: number;
   readonly keyUsage?: KeyUsage;
   readonly eku?: readonly string[];
+  /** Dotted object identifiers of its certificate policies. */
+  readonly policies?: readonly string[];
+  /** Version of the trust bundle that was the newest when this issuing CA was made. */
+  readonly bundleBefore?: number;
   readonly ski?: Uint8Array;
   readonly aki?: Uint8Array;
   readonly crlUrl?: string;
@@ -39,6 +43,8 @@ const readers: ReadonlyMap<string, (value: Uint8Array) => Part> = new Map([
   [oids.subjectAltName, subjectAltName],
   [oids.crlDistributionPoints, crlDistributionPoints],
   [oids.authorityInfoAccess, authorityInfoAccess],
+  [oids.certificatePolicies, certificatePolicies],
+  [oids.bundleBefore, bundleBefore],
 ] as const);
 
 /** @param list cursor inside `Extensions ::= SEQUENCE OF Extension` @throws DER_MALFORMED */
@@ -123,6 +129,23 @@ function extKeyUsage(value: Uint8Array): Part {
   while (more(list)) eku.push(readOid(list));
   if (eku.length === 0) malformed('empty extended key usage');
   return { eku };
+}
+
+/** A policy stands once (§4.2.1.4); its qualifiers are not looked at. */
+function certificatePolicies(value: Uint8Array): Part {
+  const list = only(value, tags.sequence);
+  const policies: string[] = [];
+  while (more(list)) {
+    const policy = readOid(enter(list, tags.sequence));
+    if (policies.includes(policy)) malformed(`policy ${policy} twice`);
+    policies.push(policy);
+  }
+  if (policies.length === 0) malformed('certificate policies without one');
+  return { policies };
+}
+
+function bundleBefore(value: Uint8Array): Part {
+  return { bundleBefore: wholeValue(value, readNumber) };
 }
 
 function subjectKeyIdentifier(value: Uint8Array): Part {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { NusecError } from '../../src/errors.ts';
 import type { CheckClient, Identity } from '../../src/gateway/broker/identity.ts';
+import { oids } from '../../src/pki/oids.ts';
 
 /** PEM of a leaf with its issuing CA, and where they lie for tools that want files. */
 export type Credentials = {
@@ -72,7 +73,8 @@ export function createTestPki() {
 
   root('root');
   root('foreign');
-  sign('ica', 'root', '/CN=ica', 'basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n');
+  const issuesServers = `certificatePolicies=${oids.issuesServers}\n`;
+  sign('ica', 'root', '/CN=ica', `basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n${issuesServers}`);
   const rootPem = readFileSync(path('root.pem'), 'utf8');
   return {
     folder,

@@ -26,6 +26,7 @@ import {
   makeDevice,
   makeIca,
   makeKey,
+  makeLeaf,
   makeRoot,
   now,
   objId,
@@ -141,8 +142,10 @@ describe('a chain, leaf first', () => {
       extensions: [caConstraints(0), keyUsageOfCa],
       signer: stranger,
     });
-    expect(await refusal([fake, fakeIca])).toMatch(/^CHAIN_REFUSED: certificate 1 .* has a signature that its issuer did not make/);
-    expect(await refusal([fake, fakeIca])).toMatch(/^CHAIN_REFUSED: certificate 1/);
+    const recorded = () => [{ use: 'device' as const }];
+    expect(await refusal([fake, fakeIca], { recorded })).toMatch(
+      /^CHAIN_REFUSED: certificate 1 .* has a signature that its issuer did not make/,
+    );
   });
 
   it('is refused when a certificate says another signature algorithm than its issuer’s key has', async () => {
@@ -174,7 +177,8 @@ describe('a chain, leaf first', () => {
     expect(await refusal([under(key), middle([caConstraints(), keyUsageOfCa], ica), ica.der])).toMatch(
       /certificate 2 .*meter.* too many authorities below it/,
     );
-    expect(await refusal([under(key), middle([caConstraints(), keyUsageOfCa])])).toBe('accepted');
+    const recorded = () => [{ use: 'device' as const }];
+    expect(await refusal([under(key), middle([caConstraints(), keyUsageOfCa])], { recorded })).toBe('accepted');
   });
 
   it('is refused when an extension is critical and unknown, repeated, or a default is written out', async () => {
@@ -236,25 +240,20 @@ describe('a chain, leaf first', () => {
   it('is refused for another UID or another purpose (T8, T14)', async () => {
     expect(await refusal([device, ica.der], { uid: 'ff'.repeat(16) })).toMatch(/certificate 0 .* is not of ffff/);
     expect(await refusal([ica.der, root.der])).toMatch(/certificate 0 .* is an authority/);
-    const { signer } = ica.key;
-    const fields = () => leafFields(ica, makeKey().spki);
-    const leaves = {
-      device,
-      programmer: (await issueCertificate('programmer', { ...fields(), organization, uid }, signer)).der,
-      gateway: (await issueCertificate('gateway', { ...fields(), organization, id: 'gw' }, signer)).der,
-      server: (await issueCertificate('server', { ...fields(), commonName: 'x', dnsNames: ['x'], ipAddresses: [] }, signer)).der,
-    };
-    const purposes = ['device', 'programmer', 'gateway', 'server', 'spdmResponder', 'spdmRequester'] as const;
+    const purposes = ['device', 'programmer', 'gateway', 'server', 'ocspResponder', 'spdmResponder', 'spdmRequester'] as const;
     const good = {
       device: ['device', 'spdmResponder'],
       programmer: ['programmer', 'spdmRequester'],
       gateway: ['gateway', 'spdmRequester'],
       server: ['server', 'spdmResponder', 'spdmRequester'],
+      ocspResponder: ['ocspResponder', 'spdmResponder', 'spdmRequester'],
     };
-    for (const [kind, der] of Object.entries(leaves)) {
+    for (const kind of Object.keys(good) as (keyof typeof good)[]) {
+      const issuer = kind === 'device' || kind === 'ocspResponder' ? ica : await makeIca(root, kind);
+      const leaf = await makeLeaf(kind, issuer);
       const accepted: string[] = [];
-      for (const purpose of purposes) if ((await refusal([der, ica.der], { purpose })) === 'accepted') accepted.push(purpose);
-      expect(accepted).toEqual(good[kind as keyof typeof good]);
+      for (const purpose of purposes) if ((await refusal([leaf, issuer.der], { purpose })) === 'accepted') accepted.push(purpose);
+      expect(accepted).toEqual(good[kind]);
     }
     const noSignature = forge({
       spki: makeKey().spki,
@@ -265,14 +264,15 @@ describe('a chain, leaf first', () => {
   });
 
   it('of a server is for the host that was dialled and no other (T14)', async () => {
+    const serverIca = await makeIca(root, 'server');
     const fields = {
-      ...leafFields(ica, makeKey().spki),
+      ...leafFields(serverIca, makeKey().spki),
       commonName: 'nusec.example',
       dnsNames: ['nusec.example'],
       ipAddresses: ['127.0.0.1', '2001:db8::7'],
     };
-    const { der } = await issueCertificate('server', fields, ica.key.signer);
-    const dialled = (host: string) => refusal([der, ica.der], { purpose: 'server', host });
+    const { der } = await issueCertificate('server', fields, serverIca.key.signer);
+    const dialled = (host: string) => refusal([der, serverIca.der], { purpose: 'server', host });
     for (const host of ['nusec.example', 'NUSEC.example', '127.0.0.1', '2001:DB8:0:0:0:0:0:7'])
       expect(await dialled(host)).toBe('accepted');
     for (const host of ['evil.example', 'a.nusec.example', '127.0.0.2', '::1', '1.2.3', '1::2::3', ''])

@@ -55,7 +55,13 @@ describe('the certificate reader', () => {
     ].join(' 2>/dev/null && ');
     const config = `[req]\ndistinguished_name=d\n[d]\n[ca]\n${usage}[leaf]\n${leaf}`;
     const [leafDer, rootDer] = fromPem('CERTIFICATE', run('sh', ['-c', script], { 'c.cnf': config })) as [Uint8Array, Uint8Array];
-    const opened = checkChain([leafDer], { roots: [rootDer], now: Date.now(), purpose: 'server', host: 'a.example' });
+    const opened = checkChain([leafDer], {
+      roots: [rootDer],
+      now: Date.now(),
+      purpose: 'server',
+      host: 'a.example',
+      recorded: () => [{ use: 'server' }],
+    });
     expect(opened).toMatchObject({
       dnsNames: ['a.example'],
       crlUrl: 'http://a.example/c.crl',

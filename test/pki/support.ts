@@ -6,8 +6,10 @@ import { join } from 'node:path';
 import type { Curve } from '../../src/ecKey.ts';
 import { type IssuedCertificate, issueCertificate, type Signer } from '../../src/pki/certificate.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
+import { type IssuerScope, issuerUses, type LeafPurpose } from '../../src/pki/issuerScope.ts';
 import type { NameFields } from '../../src/pki/names.ts';
 import { type Certificate, parseCertificate } from '../../src/pki/parse.ts';
+import type { ProfileFields } from '../../src/pki/profiles.ts';
 
 /** Start of this day: GnuTLS checks by the real clock only. */
 export const now = `${new Date().toISOString().slice(0, 10)}T00:00:00.000Z`;
@@ -46,13 +48,27 @@ export async function makeRoot(curve: Curve = 'P-256', notBefore = now): Promise
   return authority(key, await issueCertificate('rootCa', { ...common, organization, commonName: 'Example Root CA 1' }, key.signer));
 }
 
-export async function makeIca(root: Authority, line = 'meter', notBefore = now, curve: Curve = 'P-256'): Promise<Authority> {
+/** An issuing CA of devices of this line, or of another use. @param changes such as another scope, or none */
+export async function makeIca(
+  root: Authority,
+  line = 'meter',
+  notBefore = now,
+  curve: Curve = 'P-256',
+  changes: Partial<ProfileFields['ica']> = {},
+): Promise<Authority> {
   const key = makeKey(curve);
-  const fields = { publicKey: key.spki, serial: serial(), notBefore, organization, line, commonName: `Example ${line} CA 1` };
+  const names = { organization, line, commonName: `Example ${line} CA 1` };
+  const fields = { publicKey: key.spki, serial: serial(), notBefore, ...names, scope: scopeNamed(line), ...changes };
   return authority(
     key,
     await issueCertificate('ica', { ...fields, issuer: root.certificate, crlUrl: 'http://ca.example/root.crl' }, root.key.signer),
   );
+}
+
+/** `programmer`, `gateway`, `server` are uses, all else are lines. */
+function scopeNamed(line: string): IssuerScope {
+  const use = issuerUses.find(known => known === line && known !== 'device');
+  return use === undefined ? { use: 'device', line } : { use };
 }
 
 /** Fields that every leaf shares. */
@@ -66,6 +82,17 @@ export const leafFields = (ica: Authority, publicKey: Uint8Array) => ({
 
 export async function makeDevice(ica: Authority, key: Key = makeKey()): Promise<Uint8Array> {
   return (await issueCertificate('device', { ...leafFields(ica, key.spki), organization, uid, objId, ocspUrl }, ica.key.signer)).der;
+}
+
+/** A leaf of any profile for machines, servers and responders, under whatever issuer. @param name UID, or gateway id */
+export async function makeLeaf(
+  profile: LeafPurpose,
+  issuer: Authority,
+  { key = makeKey(), name = uid }: { readonly key?: Key; readonly name?: string } = {},
+): Promise<Uint8Array> {
+  const fields = { ...leafFields(issuer, key.spki), organization, commonName: 'localhost', uid: name, objId, id: name };
+  const hosts = { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'] };
+  return (await issueCertificate(profile, { ...fields, ...hosts }, issuer.key.signer)).der;
 }
 
 /** Runs a command on files in a folder of its own. @returns its output, standard error included */

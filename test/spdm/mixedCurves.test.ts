@@ -29,7 +29,7 @@ describe.each([
     const ica = await makeIca(root, 'meter', undefined, icaCurve);
     const key = makeKey();
     device = { certificates: [root.der, ica.der, await makeDevice(ica, key)], sign: signerOf(key).sign };
-    programmer = await leafSlot(root, ica, 'programmer');
+    programmer = await leafSlot(root, await makeIca(root, 'programmer', undefined, icaCurve), 'programmer');
   });
   const judge = (purpose: 'device' | 'programmer') => (certificates: readonly Uint8Array[]) => {
     const { point } = checkChain(certificates.toReversed(), { roots: [root.der], now: undefined, purpose });

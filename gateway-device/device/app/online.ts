@@ -5,7 +5,7 @@ import { formatVersion } from '../../../src/domain/version.ts';
 import { helloMessage } from '../../../src/mqttMessages.ts';
 import type { PullRules } from '../../../src/ota/blockPlan.ts';
 import type { StageContext } from '../../chip/board.ts';
-import { isGoodIssuer, type Trust, trustOf } from '../../chip/trust.ts';
+import { type Trust, trustOf } from '../../chip/trust.ts';
 import { type BackoffLimits, defaultBackoff } from '../../link/backoff.ts';
 import { connectMqtt, type NusecMqttClient } from '../../link/mqttClient.ts';
 import type { Companion } from '../appStage.ts';
@@ -73,7 +73,7 @@ async function start(options: OnlineOptions, context: StageContext): Promise<Com
     port: options.port,
     servername: options.servername ?? options.host,
     tls,
-    isGoodIssuer: ica => isGoodIssuer(trust, ica, 'server'),
+    serverTrust: () => trust,
     identity: { kind: 'device', uid: toHex(chip.uid) },
     backoff: options.backoff ?? defaultBackoff,
     onOnline: () => {

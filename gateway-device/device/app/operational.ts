@@ -11,7 +11,8 @@ import { ldevidUnit } from '../../../src/pki/profiles.ts';
 import type { Chip } from '../../chip/chip.ts';
 import { authKeySlot } from '../../chip/keyStore.ts';
 import { isOfEarlierGeneration } from '../../chip/nextGeneration.ts';
-import { isGoodIssuer, type Trust } from '../../chip/trust.ts';
+import type { Trust } from '../../chip/trust.ts';
+import { recordedIn } from '../../link/knownIssuers.ts';
 
 /** The operational identity of a device (LDevID): a key of its own in slot 1 or 2 of the KeyStore and its certificate in flash, beside the identity
  *  of its production (IDevID, slot 0), which stays. The next one is made in the slot that is free. Each step is one write, and a key is discarded
@@ -73,9 +74,9 @@ function begin(chip: Chip): Kept {
 export function keepCertificate(chip: Chip, trust: Trust, chain: readonly Uint8Array[]): void {
   const asked = load(chip, names.next);
   const key = asked && chip.keyStore.publicKey(asked.slot);
-  const [, ica] = chain;
-  if (!key || !ica || !isGoodIssuer(trust, ica, 'device')) throw new NusecError('CHAIN_REFUSED', 'not from an issuer of devices');
-  const leaf = checkChain(chain, { roots: trust.roots, now: undefined, purpose: 'device', uid: toHex(chip.uid) });
+  if (!key || chain.length !== 2) throw new NusecError('CHAIN_REFUSED', 'not asked for, or without its issuer');
+  const { roots, bundle } = trust;
+  const leaf = checkChain(chain, { roots, now: undefined, purpose: 'device', uid: toHex(chip.uid), recorded: recordedIn(bundle) });
   const isMine = leaf.point && equalBytes(leaf.point, key) && leaf.subject.commonName === subjectOf(chip).commonName;
   if (!isMine) throw new NusecError('CHAIN_REFUSED', 'the certificate is not for the key and registration of this device');
   chip.data.put(names.next, encodeAs(kept, { slot: asked.slot, chain }));

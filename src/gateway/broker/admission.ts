@@ -33,13 +33,14 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
   const refused = (remoteAddress: string, identity: Identity | null, reason: PresenceReason, detail: string): void =>
     onPresence({ at: now(), identity, remoteAddress, state: 'refused', reason, detail });
 
-  const identify = (socket: TLSSocket): Identity | undefined => {
+  const identify = async (socket: TLSSocket): Promise<Identity | undefined> => {
     const refuse = (identity: Identity | null, reason: PresenceReason, detail: string): undefined => {
       refused(socket.remoteAddress ?? 'unknown', identity, reason, detail);
       socket.destroy();
     };
     try {
-      const identity = peer.check(socket, now());
+      const identity = await peer.check(socket, now());
+      if (socket.destroyed) return refuse(identity, 'CONNECTION_LOST', 'gone before it was known who it is');
       if (options.isRevoked(identity.serialHex)) {
         onAlarm('REVOKED_CONNECT', identity, 'a revoked certificate was shown');
         return refuse(identity, 'REVOKED', 'certificate revoked');
@@ -70,9 +71,10 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
 
   return {
     refused,
-    onSecure(socket: TLSSocket): void {
+    /** What the client sends meanwhile waits in the socket. */
+    async onSecure(socket: TLSSocket): Promise<void> {
       socket.on('error', ignore);
-      const identity = identify(socket);
+      const identity = await identify(socket);
       if (identity === undefined) return;
       const session = createSession(identity, socket, handle(socket) as ClientInternals, limits, now());
       guardParser(session.client, limits, now);
@@ -106,15 +108,10 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
       onPresence({ at: now(), identity: session.identity, remoteAddress: session.remoteAddress, state: 'connected' });
     },
     /** After a change of trust (a CA retired or compromised): every connection is judged anew. */
-    recheck(): void {
+    async recheck(): Promise<void> {
       peer.forget();
-      for (const session of sessions.all()) {
-        try {
-          peer.check(session.socket, now());
-        } catch {
-          cut(session, 'AUTH_ERROR', 'certificate no longer trusted');
-        }
-      }
+      for (const session of sessions.all())
+        await peer.check(session.socket, now()).catch(() => cut(session, 'AUTH_ERROR', 'certificate no longer trusted'));
     },
   };
 }

@@ -10,7 +10,7 @@ export type Identity =
 
 /** Judges a client certificate, leaf first in DER; only the leaf is there when the TLS session was resumed.
  *  @throws NusecError for whatever is not a valid device or gateway certificate */
-export type CheckClient = (certificatesDer: readonly Uint8Array[]) => Identity;
+export type CheckClient = (certificatesDer: readonly Uint8Array[]) => Identity | Promise<Identity>;
 
 /** id-kp-clientAuth, RFC 5280 §4.2.1.12. */
 const clientAuthOid = '1.3.6.1.5.5.7.3.2';
@@ -25,19 +25,19 @@ type Known = { readonly identity: Identity; readonly notBefore: number; readonly
  *  @throws NusecError CLIENT_CERTIFICATE_REQUIRED, CLIENT_CERTIFICATE_REFUSED, CERTIFICATE_EXPIRED, and what `checkClient` throws */
 export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
   const known = new Map<string, Known>();
-  const judge = (certificate: X509Certificate, fingerprint: string): Known => {
-    const found = known.get(fingerprint) ?? judgeAnew(checkClient, certificate, fingerprint);
+  const judge = async (certificate: X509Certificate, fingerprint: string): Promise<Known> => {
+    const found = known.get(fingerprint) ?? (await judgeAnew(checkClient, certificate, fingerprint));
     known.delete(fingerprint);
     known.set(fingerprint, found);
     if (known.size > maxCached) known.delete(known.keys().next().value as string);
     return found;
   };
   return {
-    check(socket: TLSSocket, now: number): Identity {
+    async check(socket: TLSSocket, now: number): Promise<Identity> {
       const certificate = socket.getPeerX509Certificate();
       if (certificate === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
       if (!socket.authorized) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', String(socket.authorizationError));
-      const { identity, notBefore, notAfter } = judge(certificate, sha256Hex(certificate.raw));
+      const { identity, notBefore, notAfter } = await judge(certificate, sha256Hex(certificate.raw));
       if (now < notBefore || now > notAfter) throw new NusecError('CERTIFICATE_EXPIRED', 'outside the validity of the certificate');
       return identity;
     },
@@ -48,9 +48,9 @@ export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
   };
 }
 
-function judgeAnew(checkClient: CheckClient, certificate: X509Certificate, certificateSha256: string): Known {
+async function judgeAnew(checkClient: CheckClient, certificate: X509Certificate, certificateSha256: string): Promise<Known> {
   if (!certificate.keyUsage?.includes(clientAuthOid)) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'not for client authentication');
-  const identity = { ...checkClient(chainOf(certificate)), certificateSha256 };
+  const identity = { ...(await checkClient(chainOf(certificate))), certificateSha256 };
   const wellFormed = identity.kind === 'device' ? uidForm.test(identity.uid) : gatewayIdForm.test(identity.gatewayId);
   if (!wellFormed) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'no uid in the certificate');
   return { identity, notBefore: Date.parse(certificate.validFrom), notAfter: Date.parse(certificate.validTo) };

@@ -17,7 +17,7 @@ export type TlsListenerOptions = {
   readonly tls: TlsSettings;
   readonly limits: GatewayLimits;
   /** A finished handshake; whether the peer may stay is decided there. */
-  readonly onSecure: (socket: TLSSocket) => void;
+  readonly onSecure: (socket: TLSSocket) => Promise<void>;
   readonly staple: (leaf: Uint8Array) => Promise<Uint8Array | undefined>;
   readonly onRefused: (remoteAddress: string, detail: string) => void;
   /** A connection beyond `maxConnections` was dropped. */
@@ -39,7 +39,7 @@ export function createTlsListener(options: TlsListenerOptions) {
     counts.handshakes += 1;
     if (socket.isSessionReused()) counts.resumed += 1;
     handshakes.finished(socket);
-    options.onSecure(socket);
+    void options.onSecure(socket);
   });
   tls.on('OCSPRequest', (leaf: Buffer, _issuer: Buffer, done: (error: Error | null, response?: Buffer | null) => void) => {
     options.staple(new Uint8Array(leaf)).then(

@@ -1,10 +1,10 @@
 import { fromBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
-import { type CreatedAuthority, requirePackageKey } from '../../domain/authorityState.ts';
+import { type CreatedAuthority, type KnownIssuingCa, requirePackageKey } from '../../domain/authorityState.ts';
 import { NusecError } from '../../errors.ts';
 import { coseSigner } from '../../keystore/signer.ts';
-import { parseCertificate } from '../../pki/parse.ts';
+import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { remembered } from '../../pki/remembered.ts';
 import type { Signer } from '../../production/signed.ts';
 import { type Context, stateOf } from '../base/context.ts';
@@ -37,9 +37,19 @@ export async function packageSigner(ctx: Context): Promise<Signer> {
 }
 
 /** Issuing CA certificates that may stand between a machine's certificate and a root: compromised ones may not. */
-export async function trustedIssuers(ctx: Context): Promise<readonly Uint8Array[]> {
+async function trustedIssuers(ctx: Context): Promise<readonly Uint8Array[]> {
   const { issuingCas } = await authorityOf(ctx);
   return issuingCas.filter(ca => ca.status !== 'COMPROMISED').map(ca => fromBase64url(ca.certificate));
+}
+
+type RecordedIssuer = Pick<KnownIssuingCa, 'icaId' | 'use' | 'line'> & { readonly certificate: Certificate };
+
+/** The same with what the log records of them. */
+export async function recordedIssuers(ctx: Context): Promise<readonly RecordedIssuer[]> {
+  const { issuingCas } = await authorityOf(ctx);
+  return issuingCas.flatMap(({ icaId, use, line, status, certificate }) =>
+    status === 'COMPROMISED' ? [] : [{ icaId, use, ...(line !== undefined && { line }), certificate: parsedAuthority(certificate) }],
+  );
 }
 
 /** Roots in which a chain may end: all that are not retired. */

@@ -85,7 +85,21 @@ export async function establishIssuingCa(ctx: Context, use: CaUse, line?: string
 /** Makes an issuing CA under the newest root; it is not active yet. Done again it gives the same. The new key comes first: a crash leaves an
  *  unused key, never a CA without one. @param wish `icaId` from nextIcaId, `curve` of its key: what the root says unless told
  *  @throws NusecError CONFLICT when there is a key of this id on another curve */
-export async function makeIssuingCa(ctx: Context, wish: Pick<IssuingCa, 'icaId' | 'use' | 'line' | 'curve'>): Promise<IssuingCa> {
+export async function makeIssuingCa(ctx: Context, wish: CaWish): Promise<IssuingCa> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await makeOnce(ctx, wish);
+    } catch (error) {
+      // A trust bundle was published meanwhile: the certificate must state that one.
+      if (attempt === maxAttempts || !(error instanceof NusecError && error.code === 'REVISION_CONFLICT')) throw error;
+    }
+  }
+}
+
+type CaWish = Pick<IssuingCa, 'icaId' | 'use' | 'line' | 'curve'>;
+const maxAttempts = 5;
+
+async function makeOnce(ctx: Context, wish: CaWish): Promise<IssuingCa> {
   const { icaId, use, line } = wish;
   const state = await authorityOf(ctx);
   const known = state.issuingCas.find(ca => ca.icaId === icaId);
@@ -95,6 +109,7 @@ export async function makeIssuingCa(ctx: Context, wish: Pick<IssuingCa, 'icaId' 
   const publicKey = await ensureSigningKey(ctx, keyId, curve);
   const root = parseCertificate(fromBase64url(state.root.certificate));
   const { rootId } = state.root;
+  const bundleBefore = state.trustBundle.version;
   const { der } = await issueCertificate(
     'ica',
     {
@@ -106,6 +121,8 @@ export async function makeIssuingCa(ctx: Context, wish: Pick<IssuingCa, 'icaId' 
       organization: root.subject.organization ?? ctx.project,
       line: line ?? use,
       commonName: `${ctx.project} ${icaId}`,
+      scope: { use, ...(line !== undefined && { line }) },
+      bundleBefore,
     },
     await signer(ctx.keystore, state.root.keyId),
   );
@@ -120,7 +137,7 @@ export async function makeIssuingCa(ctx: Context, wish: Pick<IssuingCa, 'icaId' 
     certificate: toBase64url(der),
     sha256: sha256Hex(der),
   };
-  await execute(ctx, authority, authorityStream(ctx.project), { type: 'EstablishIssuingCa', ...ica }, system);
+  await execute(ctx, authority, authorityStream(ctx.project), { type: 'EstablishIssuingCa', bundleBefore, ...ica }, system);
   return ica;
 }
 

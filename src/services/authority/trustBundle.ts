@@ -3,6 +3,7 @@ import { keyIdOf } from '../../cose/publicKey.ts';
 import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import { firstRootId } from '../../domain/authorityEvents.ts';
+import type { CreatedAuthority, KnownIssuingCa } from '../../domain/authorityState.ts';
 import { NusecError } from '../../errors.ts';
 import { coseSigner } from '../../keystore/signer.ts';
 import { parseCertificate } from '../../pki/parse.ts';
@@ -20,7 +21,7 @@ const system = 'system:authority';
 export async function publishTrustBundle(ctx: Context): Promise<void> {
   const state = await authorityOf(ctx);
   const roots = state.roots.filter(({ retired }) => !retired);
-  const trusted = state.issuingCas.filter(({ status }) => status !== 'COMPROMISED');
+  const trusted = state.issuingCas.filter(ca => isNamed(ca, state));
   const links = (await crossCertificates(ctx)).map(certificate => ({ icaId: sha256Hex(certificate), use: 'root', certificate }));
   const version = state.trustBundle.version + 1;
   const bundle = {
@@ -39,6 +40,13 @@ export async function publishTrustBundle(ctx: Context): Promise<void> {
   }
   const sha256 = byRoot[state.root.rootId] ?? '';
   await execute(ctx, authority, authorityStream(ctx.project), { type: 'PublishTrustBundle', version, sha256, byRoot }, system);
+}
+
+/** Whether machines are told of an issuing CA: those that issued what is still in use. A server replaces its certificate as soon as the next
+ *  issuing CA is active, so that a retired one has nothing left to vouch for, and its key is of no use to anybody (T14). */
+function isNamed({ status, use }: KnownIssuingCa, { issuingCas }: CreatedAuthority): boolean {
+  if (status === 'RETIRED' && use === 'server') return !issuingCas.some(other => other.use === 'server' && other.status === 'ACTIVE');
+  return status !== 'COMPROMISED';
 }
 
 /** The newest trust bundle, as machines fetch it. @param by id, or SHA-256 of the certificate (hex), of the root that signed it; the newest root

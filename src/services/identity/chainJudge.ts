@@ -44,7 +44,7 @@ export function createChainJudge(ctx: Context, revocations: Revocations, trust: 
       const leaf = certificates.at(-1) ?? new Uint8Array();
       const known = judged.get(state.uid);
       if (known !== undefined && equalBytes(known.leaf, leaf) && isGood(known)) return known.key;
-      const machine = trust.identify(leaf);
+      const machine = trust.judge(leaf, state.line);
       const issued = state.certificates.some(({ certificateSha256 }) => certificateSha256 === sha256Hex(leaf));
       if (!issued) throw new NusecError('CHAIN_REFUSED', 'certificate 0 was not issued to this device');
       const key = publicKeyOf(machine.publicKey).key;

@@ -1,26 +1,37 @@
+import { sha256Hex } from '../../digest.ts';
 import { authorityStream } from '../../domain/authority.ts';
 import type { EventType } from '../../domain/events.ts';
-import { parseCertificate } from '../../pki/parse.ts';
-import { trustedIssuers, trustedRoots } from '../authority/authority.ts';
+import { NusecError } from '../../errors.ts';
+import { lru } from '../../lru.ts';
+import { recordedIssuers, trustedRoots } from '../authority/authority.ts';
 import { retiredRoots } from '../authority/olderRoots.ts';
+import { type Alarms, createAlarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import type { Revocations } from '../revocation/revocations.ts';
-import { identifyMachine, type Machine, type TrustAnchors } from './machines.ts';
+import { issuedTo } from './issuedCertificates.ts';
+import { identifyMachine, type Machine, misusedIssuer, type TrustAnchors } from './machines.ts';
 
 /** Judges client certificates with what is trusted now: roots and issuers are read again whenever the authority's stream grows. */
 export type ClientTrust = {
-  /** @param leaf DER @throws NusecError as identifyMachine */
-  identify(leaf: Uint8Array): Machine;
+  /** Who this is: the chain is good, its issuing CA issues for such a machine (and this line), and the log has issued this very certificate.
+   *  @param leaf DER @throws NusecError as identifyMachine; CHAIN_REFUSED too when the log does not have it, with an alarm */
+  identify(leaf: Uint8Array): Promise<Machine>;
+  /** The same without asking the log: for who was identified before, when trust has changed, and where the log is asked otherwise.
+   *  @param line of the device, where it is known */
+  judge(leaf: Uint8Array, line?: string): Machine;
   /** Called when issuers came or went: whatever was judged before must be judged again. @returns what ends that */
   onChange(listener: () => void): () => void;
   close(): Promise<void>;
 };
 
-export async function startClientTrust(ctx: Context, revocations: Revocations): Promise<ClientTrust> {
+/** Certificates that the log is known to have issued. */
+const maxKnownIssued = 50_000;
+
+export async function startClientTrust(ctx: Context, revocations: Revocations, alarms: Alarms = createAlarms(ctx)): Promise<ClientTrust> {
   const read = async (): Promise<TrustAnchors> => ({
     roots: await trustedRoots(ctx),
     retiredRoots: await retiredRoots(ctx),
-    issuers: (await trustedIssuers(ctx)).map(parseCertificate),
+    issuers: await recordedIssuers(ctx),
   });
   let anchors = await read();
   const listeners = new Set<() => void>();
@@ -37,8 +48,39 @@ export async function startClientTrust(ctx: Context, revocations: Revocations): 
     anchors = await read();
     for (const listener of listeners) listener();
   });
+  const issued = lru<true>(maxKnownIssued);
+  const judge = (leaf: Uint8Array, line?: string): Machine =>
+    identifyMachine(leaf, anchors, ctx.clock().toISOString(), revocations.isRevoked, line);
+
+  /** A certificate that verifies and yet cannot be: somebody else signs with the key of an issuing CA (T17). */
+  const alarm = async (icaId: string, what: string): Promise<void> => {
+    const detail = `${what}: its key is in other hands, or the log is not whole`;
+    await alarms.raise({ code: 'CA_MISUSED', subject: icaId, detail });
+  };
+  const judgeWithAlarm = async (leaf: Uint8Array, line?: string): Promise<Machine> => {
+    try {
+      return judge(leaf, line);
+    } catch (error) {
+      const misused = error instanceof NusecError && error.code === 'CHAIN_REFUSED' ? misusedIssuer(leaf, anchors, line) : undefined;
+      if (misused !== undefined) await alarm(misused.icaId, `signed a certificate that it does not issue (${(error as Error).message})`);
+      throw error;
+    }
+  };
   return {
-    identify: leaf => identifyMachine(leaf, anchors, ctx.clock().toISOString(), revocations.isRevoked),
+    judge,
+    async identify(leaf) {
+      const sha256 = sha256Hex(leaf);
+      if (issued.get(sha256)) return judge(leaf);
+      const machine = await judgeWithAlarm(leaf);
+      const record = await issuedTo(ctx, machine);
+      if (record === undefined) {
+        await alarm(machine.icaId, `the log has no certificate ${machine.serialHex} of ${machine.kind} ${machine.id}`);
+        throw new NusecError('CHAIN_REFUSED', 'certificate 0 was not issued by this project');
+      }
+      await judgeWithAlarm(leaf, record.line);
+      issued.set(sha256, true);
+      return machine;
+    },
     onChange(listener) {
       listeners.add(listener);
       return () => void listeners.delete(listener);

@@ -1,7 +1,8 @@
 import { equalBytes } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
-import { checkChain } from '../../pki/chain.ts';
+import { checkChain, isSignedBy, type PurposePolicy, purposeRefusal } from '../../pki/chain.ts';
+import type { IssuerScope } from '../../pki/issuerScope.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 
 /** Who a client certificate belongs to. Nothing but the certificate says so (RULE-9). */
@@ -11,35 +12,71 @@ export type Machine = {
   readonly id: string;
   readonly serialHex: string;
   readonly certificateSha256: string;
+  /** The issuing CA of the certificate. */
+  readonly icaId: string;
   /** SubjectPublicKeyInfo, 91 bytes. */
   readonly publicKey: Uint8Array;
 };
 
-/** What the judge of certificates needs to know now; kept fresh by the server (see trust.ts). */
+/** An issuing CA that is not compromised, with the use and line that the log records. */
+export type KnownIssuer = IssuerScope & { readonly icaId: string; readonly certificate: Certificate };
+
+/** What the judge of certificates needs to know now; kept fresh by the server (see clientTrust.ts). */
 export type TrustAnchors = {
   readonly roots: readonly Uint8Array[];
   /** For devices only: the certificate of their production is for twenty years and cannot be replaced, so it outlives its root. Each issuer is
    *  known by name and not compromised, whatever became of the root. */
   readonly retiredRoots: readonly Uint8Array[];
-  readonly issuers: readonly Certificate[];
+  readonly issuers: readonly KnownIssuer[];
 };
 
-/** Judges a machine's certificate: chain to one of our roots, validity, profile, revocation (T14, T23). Issuers that the peer did not send are filled in from our own.
- *  @param leaf DER
+/** Judges a machine's certificate: chain to one of our roots, validity, revocation, and that its issuing CA issues for such a machine (T14, T23).
+ *  Issuers that the peer did not send are filled in from our own.
+ *  @param leaf DER @param line the product line that a device must be of, once it is known
  *  @throws NusecError CLIENT_CERTIFICATE_REFUSED, CHAIN_REFUSED, CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED */
-export function identifyMachine(leaf: Uint8Array, trust: TrustAnchors, now: string, isRevoked: (serialHex: string) => boolean): Machine {
+export function identifyMachine(
+  leaf: Uint8Array,
+  trust: TrustAnchors,
+  now: string,
+  isRevoked: (serialHex: string) => boolean,
+  line?: string,
+): Machine {
   const certificate = parseCertificate(leaf);
-  const kind = certificate.kind;
-  if (kind !== 'device' && kind !== 'programmer' && kind !== 'gateway')
-    throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'not the certificate of a device, programmer or gateway');
-  const issuer = trust.issuers.find(
-    ({ subjectDer, ski = new Uint8Array() }) =>
-      equalBytes(subjectDer, certificate.issuerDer) && (certificate.aki === undefined || equalBytes(ski, certificate.aki)),
-  );
+  const kind = kindOf(certificate);
+  const issuer = issuerOf(certificate, trust);
   if (issuer === undefined) throw new NusecError('CHAIN_REFUSED', 'the certificate is not from an issuing CA of this project');
   const roots = kind === 'device' ? [...trust.roots, ...trust.retiredRoots] : trust.roots;
-  checkChain([leaf, issuer.der], { roots, now, purpose: kind, isRevoked });
+  checkChain([leaf, issuer.certificate.der], { roots, now, isRevoked, ...purposeOf(kind, issuer, line) });
   const id = kind === 'gateway' ? certificate.subject.commonName : certificate.uid;
   if (id === undefined) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'the certificate names nobody');
-  return { kind, id, serialHex: certificate.serialHex, certificateSha256: sha256Hex(leaf), publicKey: certificate.spki };
+  const { serialHex, spki: publicKey } = certificate;
+  return { kind, id, serialHex, certificateSha256: sha256Hex(leaf), icaId: issuer.icaId, publicKey };
+}
+
+/** The issuing CA of ours that really signed this certificate although it does not issue for such a machine: its key is in other hands (T17).
+ *  @param leaf DER, refused before @returns undefined when nothing of that kind is the matter */
+export function misusedIssuer(leaf: Uint8Array, trust: TrustAnchors, line?: string): KnownIssuer | undefined {
+  const certificate = parseCertificate(leaf);
+  const issuer = issuerOf(certificate, trust);
+  if (issuer === undefined || !isSignedBy(certificate, issuer.certificate)) return undefined;
+  return purposeRefusal(certificate, issuer.certificate, purposeOf(kindOf(certificate), issuer, line)) === undefined ? undefined : issuer;
+}
+
+const purposeOf = (kind: Machine['kind'], issuer: KnownIssuer, line: string | undefined): PurposePolicy<Machine['kind']> => ({
+  purpose: kind,
+  recorded: () => [issuer],
+  ...(line !== undefined && { line }),
+});
+
+function kindOf({ kind }: Certificate): Machine['kind'] {
+  if (kind === 'device' || kind === 'programmer' || kind === 'gateway') return kind;
+  throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'not the certificate of a device, programmer or gateway');
+}
+
+const none = new Uint8Array();
+
+function issuerOf({ issuerDer, aki }: Certificate, { issuers }: TrustAnchors): KnownIssuer | undefined {
+  return issuers.find(
+    ({ certificate: { subjectDer, ski = none } }) => equalBytes(subjectDer, issuerDer) && (aki === undefined || equalBytes(ski, aki)),
+  );
 }

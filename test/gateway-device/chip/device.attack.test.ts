@@ -157,7 +157,8 @@ describe('a requester on the UART that is no programmer of this OEM (R51, T14)',
     const impostor = { certificates: oem.programmer.certificates, sign: foreign.programmer.sign };
     const slots = [
       { certificates: [], sign: oem.programmer.sign },
-      await leafSlot(oem.root, oem.ica, 'gateway'),
+      await leafSlot(oem.root, oem.programmerIca, 'gateway'),
+      await leafSlot(oem.root, oem.ica, 'programmer'),
       foreign.programmer,
       impostor,
     ];

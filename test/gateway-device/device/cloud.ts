@@ -46,8 +46,8 @@ export type Delivered = { readonly signed: Uint8Array; readonly job: OtaJob; rea
 
 export async function startCloud(oem: Oem) {
   const key = makeKey();
-  const fields = { ...leafFields(oem.ica, key.spki), commonName: serverName, dnsNames: [serverName], ipAddresses: [] };
-  const { der } = await issueCertificate('server', fields, oem.ica.key.signer);
+  const fields = { ...leafFields(oem.serverIca, key.spki), commonName: serverName, dnsNames: [serverName], ipAddresses: [] };
+  const { der } = await issueCertificate('server', fields, oem.serverIca.key.signer);
   const heard = {
     hellos: [] as Heard<typeof helloMessage>[],
     statuses: [] as Heard<typeof jobStatusMessage>[],
@@ -111,7 +111,7 @@ export async function startCloud(oem: Oem) {
   const broker: Broker = await createBroker({
     tls: {
       key: key.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-      cert: toPem('CERTIFICATE', der) + toPem('CERTIFICATE', oem.ica.der),
+      cert: toPem('CERTIFICATE', der) + toPem('CERTIFICATE', oem.serverIca.der),
       ca: toPem('CERTIFICATE', oem.root.der),
     },
     trust: {

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Chip } from '../../../gateway-device/chip/chip.ts';
 import { PowerCut } from '../../../gateway-device/chip/flash.ts';
-import { isGoodIssuer, takeBundle, trustBundleOf, trustOf } from '../../../gateway-device/chip/trust.ts';
+import { takeBundle, trustBundleOf, trustOf } from '../../../gateway-device/chip/trust.ts';
 import { toHex } from '../../../src/bytes.ts';
 import { sha256 } from '../../../src/digest.ts';
 import { putObject } from '../../../src/production/devauth/transfer.ts';
@@ -29,10 +29,8 @@ import { flippedAt } from './attacks.ts';
 /** What a chip believes, with roots that follow one another. */
 
 let roots: readonly [Authority, Authority, Authority];
-let ica: Authority;
 beforeAll(async () => {
   roots = [await makeRoot(), await makeRoot(), await makeRoot()];
-  ica = await makeIca(roots[0]);
 });
 
 const bundleOf = (version: number, trusted: readonly Authority[], by: Authority, changes: Partial<TrustBundle> = {}) =>
@@ -142,26 +140,10 @@ describe('a device that follows the trust bundle (RULE-16)', () => {
   });
 });
 
-describe('an issuing CA below a believed root', () => {
-  const issuedAt = (offsetSeconds: number) => Date.parse(ica.certificate.notBefore) / 1000 + offsetSeconds;
-  const trustWith = async (offsetSeconds: number, use?: string) => {
-    const issuers = use === undefined ? [] : [{ icaId: 'ica', use, certificate: ica.der }];
-    const chip = await produced();
-    return takeBundle(chip, await bundleOf(2, [roots[0]], roots[0], { issuedAtSeconds: issuedAt(offsetSeconds), issuers }));
-  };
-
-  it('is good for the use the bundle names, or when it is younger than the bundle; one that was taken out is not (I10)', async () => {
-    expect(isGoodIssuer(await trustWith(10, 'server'), ica.der, 'server')).toBe(true);
-    expect(isGoodIssuer(await trustWith(10, 'device'), ica.der, 'server')).toBe(false);
-    expect(isGoodIssuer(await trustWith(10), ica.der, 'server')).toBe(false);
-    expect(isGoodIssuer(await trustWith(-10), ica.der, 'server')).toBe(true);
-  });
-});
-
 describe('on the wire', () => {
   it('takes programmers of the new root and none of the retired one, and no older bundle (R51, T31)', async () => {
     const oem = await makeOem();
-    const [next, nextIca] = await makeRoot().then(async root => [root, await makeIca(root)] as const);
+    const [next, nextIca] = await makeRoot().then(async root => [root, await makeIca(root, 'programmer')] as const);
     const bench = await openBench(newChip());
     onTestFinished(() => bench.close());
     await provision(bench, oem);

@@ -5,10 +5,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createHttpClient, type HttpClient, ServerRefusal } from '../../../gateway-device/link/httpClient.ts';
 import { issueCertificate } from '../../../src/pki/certificate.ts';
 import { toPem } from '../../../src/pki/pem.ts';
+import type { TrustBundle } from '../../../src/production/trustBundle.ts';
 import { leafFields, makeIca, makeKey, makeRoot } from '../../pki/support.ts';
 
 let server: Server;
 let ca = '';
+let bundle: TrustBundle;
 let seen = 0;
 let answer: (request: IncomingMessage, response: ServerResponse) => void;
 const sockets = new Set<Socket>();
@@ -18,11 +20,13 @@ const ok = (_: IncomingMessage, response: ServerResponse): void => void response
 
 beforeAll(async () => {
   const root = await makeRoot();
-  const ica = await makeIca(root);
+  const ica = await makeIca(root, 'server');
   const key = makeKey();
   const names = { commonName: 'server', dnsNames: ['localhost'], ipAddresses: [] };
   const { der } = await issueCertificate('server', { ...leafFields(ica, key.spki), ...names }, ica.key.signer);
   ca = toPem('CERTIFICATE', root.der);
+  const issuers = [{ icaId: 'server-1', use: 'server', certificate: ica.der }];
+  bundle = { version: 1, issuedAtSeconds: 0, roots: [root.der], issuers, signingKeys: [] };
   const cert = toPem('CERTIFICATE', der) + toPem('CERTIFICATE', ica.der);
   const pem = key.privateKey.export({ type: 'pkcs8', format: 'pem' });
   server = createServer({ cert, key: pem }, (request, response) => {
@@ -45,7 +49,8 @@ afterAll(() => {
 });
 
 function newClient(isRepeatable: boolean): HttpClient {
-  const client = createHttpClient({ baseUrl: `https://localhost:${(server.address() as AddressInfo).port}`, ca, isRepeatable });
+  const baseUrl = `https://localhost:${(server.address() as AddressInfo).port}`;
+  const client = createHttpClient({ baseUrl, ca, bundle, isRepeatable });
   clients.push(client);
   seen = 0;
   answer = ok;

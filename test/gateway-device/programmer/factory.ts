@@ -49,7 +49,10 @@ export const pieceBytes = 512;
 
 export type Oem = {
   readonly root: Authority;
+  /** Of devices. */
   readonly ica: Authority;
+  readonly programmerIca: Authority;
+  readonly serverIca: Authority;
   readonly bootKey: Key;
   readonly appKey: Key;
   readonly orders: Signer;
@@ -64,13 +67,19 @@ export const signerOf = (key: Key): Signer => ({ kid: keyIdOf(key.spki), sign: r
 export async function makeOem(): Promise<Oem> {
   const root = await makeRoot();
   const ica = await makeIca(root);
+  const programmerIca = await makeIca(root, 'programmer');
+  const serverIca = await makeIca(root, 'server');
   const packageKey = makeKey();
   const bundle = await signTrustBundle(
     {
       version: 1,
       issuedAtSeconds: 1_800_000_000,
       roots: [root.der],
-      issuers: ['device', 'server', 'programmer'].map(use => ({ icaId: 'meter', use, certificate: ica.der })),
+      issuers: Object.entries({ device: ica, programmer: programmerIca, server: serverIca }).map(([use, { der }]) => ({
+        icaId: `${use}-1`,
+        use,
+        certificate: der,
+      })),
       signingKeys: [{ kid: keyIdOf(packageKey.spki), point: packageKey.point, use: 'package' }],
     },
     signerOf(root.key),
@@ -84,8 +93,19 @@ export async function makeOem(): Promise<Oem> {
         ...(uidHex !== undefined && { uid: uidHex }),
       }).spki,
     );
-  const programmer = await leafSlot(root, ica, 'programmer');
-  return { root, ica, programmer, bootKey: makeKey(), appKey: makeKey(), orders: signerOf(packageKey), bundle, trust };
+  const programmer = await leafSlot(root, programmerIca, 'programmer');
+  return {
+    root,
+    ica,
+    programmerIca,
+    serverIca,
+    programmer,
+    bootKey: makeKey(),
+    appKey: makeKey(),
+    orders: signerOf(packageKey),
+    bundle,
+    trust,
+  };
 }
 
 /** A certificate slot of a requester: a programmer, or a gateway that is none. */

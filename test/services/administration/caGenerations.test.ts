@@ -42,7 +42,7 @@ const bundle = async (rootId?: string) => {
 const issuersInBundle = async () => (await bundle()).issuers.map(({ icaId }) => icaId);
 const trusts = (device: TestDevice) => {
   try {
-    return project.trust.identify(device.certificate).id === device.uid;
+    return project.trust.judge(device.certificate).id === device.uid;
   } catch (error) {
     return (error as { code?: string }).code;
   }

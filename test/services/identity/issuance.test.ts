@@ -83,7 +83,7 @@ const subjects: Readonly<Record<string, () => Promise<Subject>>> = {
   async ldevid() {
     const unit = await project.newDevice();
     await putInStock(project.ctx, unit.uid);
-    const machine = project.trust.identify(unit.certificate);
+    const machine = await project.trust.identify(unit.certificate);
     const csr = requestOf(newParty(unit.uid) as Party, {});
     return { id: unit.uid, ask: () => reenrol(project.ctx, 'ldevid', csr, machine) };
   },

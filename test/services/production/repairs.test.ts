@@ -166,7 +166,7 @@ describe('the return to service', () => {
     const { objId, next, receipt, evidence } = await certified();
     const identify = (leaf: Uint8Array): string => {
       try {
-        return plant.services.trust.identify(leaf).id;
+        return plant.services.trust.judge(leaf).id;
       } catch (error) {
         return (error as { code: string }).code;
       }

@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fromBase64url, toBase64url } from '../../../src/bytes.ts';
+import { sha256Hex } from '../../../src/digest.ts';
+import { authority, authorityStream } from '../../../src/domain/authority.ts';
+import { signer } from '../../../src/keystore/signer.ts';
+import { issueCertificate } from '../../../src/pki/certificate.ts';
+import { parseCertificate } from '../../../src/pki/parse.ts';
+import { authorityOf } from '../../../src/services/authority/authority.ts';
+import { ensureSigningKey } from '../../../src/services/authority/issuingCa.ts';
+import { execute } from '../../../src/services/base/context.ts';
+import { certifyDevice } from '../../../src/services/identity/enrolment.ts';
+import { type Authority, makeLeaf } from '../../pki/support.ts';
+import { csrOf, newParty, newUid } from '../parties.ts';
+import { mint, openProject, type Project } from '../project.ts';
+
+let project: Project;
+beforeAll(async () => {
+  project = await openProject();
+}, 30_000);
+afterAll(() => project.close());
+
+const by = 'operator:alice';
+
+/** An issuing CA as they were made before their certificates stated a use. */
+async function establishOldCa(line: string): Promise<Authority> {
+  const { ctx } = project;
+  const icaId = `device-${line}-1`;
+  const keyId = `ica/${icaId}`;
+  const publicKey = await ensureSigningKey(ctx, keyId);
+  const { root } = await authorityOf(ctx);
+  const common = {
+    publicKey,
+    serial: ctx.randomBytes(16),
+    notBefore: ctx.clock().toISOString(),
+    crlUrl: 'http://localhost:8080/crl/root.crl',
+  };
+  const names = { issuer: parseCertificate(fromBase64url(root.certificate)), organization: 'Example OEM', line, commonName: icaId };
+  const { der } = await issueCertificate('ica', { ...common, ...names }, await signer(ctx.keystore, root.keyId));
+  const stream = authorityStream(ctx.project);
+  const facts = { icaId, use: 'device', line, generation: 1, keyId, certificate: toBase64url(der), sha256: sha256Hex(der) } as const;
+  await execute(ctx, authority, stream, { type: 'EstablishIssuingCa', ...facts }, by);
+  await execute(ctx, authority, stream, { type: 'ActivateIssuingCa', icaId }, by);
+  return { der, certificate: parseCertificate(der), key: { signer: await signer(ctx.keystore, keyId) } } as Authority;
+}
+
+async function deviceOf(line: string): Promise<Uint8Array> {
+  const [party, objId] = [newParty(), newUid()];
+  await mint(project.ctx, party.uid, objId, line);
+  return (await certifyDevice(project.ctx, party.uid, fromBase64url(csrOf(party, objId)), by)).certificate;
+}
+
+describe('the certificate of a machine', () => {
+  it('from an issuing CA that states no use counts for the use that the log records (T14)', async () => {
+    const old = await establishOldCa('vintage');
+    const device = await deviceOf('vintage');
+    await expect
+      .poll(() => project.trust.identify(device).catch(error => error.code))
+      .toMatchObject({ kind: 'device', icaId: 'device-vintage-1' });
+    for (const kind of ['programmer', 'gateway'] as const)
+      await expect(project.trust.identify(await makeLeaf(kind, old))).rejects.toMatchObject({
+        code: 'CHAIN_REFUSED',
+        message: /not for a/,
+      });
+  });
+
+  it('that the log has not issued is refused, however good its signature, and an alarm (T17)', async () => {
+    const { ctx, trust } = project;
+    const { keyId, certificate } = (await authorityOf(ctx)).issuingCas.find(({ icaId }) => icaId === 'device-meter-1')!;
+    const der = fromBase64url(certificate);
+    const stolen = { der, certificate: parseCertificate(der), key: { signer: await signer(ctx.keystore, keyId) } } as Authority;
+    const known = await project.newDevice();
+    for (const name of [newUid(), known.uid])
+      await expect(trust.identify(await makeLeaf('device', stolen, { name }))).rejects.toMatchObject({
+        message: /not issued by this project/,
+      });
+    expect(trust.judge(await makeLeaf('device', stolen)).kind).toBe('device');
+    expect((await trust.identify(known.certificate)).id).toBe(known.uid);
+    const alarms = (await project.eventsOf('AlarmRaised')).map(({ data }) => [data.code, data.subject]);
+    expect(alarms.filter(alarm => String(alarm) === 'CA_MISUSED,device-meter-1')).toHaveLength(1);
+  });
+
+  it('is no device of another line (T8)', async () => {
+    const device = await deviceOf('meter');
+    expect(project.trust.judge(device, 'meter').kind).toBe('device');
+    expect(() => project.trust.judge(device, 'vintage')).toThrow(/not of line vintage/);
+  });
+});
