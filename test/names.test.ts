@@ -18,9 +18,7 @@ const layers = Object.keys(folders) as Layer[];
 /** By decider and layer: where it is instead, or why nowhere. */
 const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
   allotment: {
-    services: 'a share of a job: production/packages.ts gives it, production/units.ts counts on it',
     projections: 'a table of jobs.ts',
-    api: '/v1/jobs/{id}/allotments in jobs.ts',
     cli: '`nusec job allot`',
   },
   authority: {
@@ -30,7 +28,6 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
   bulkRevocations: { projections: 'one stream, which is read itself', cli: '`nusec revoke`' },
   ceremonies: {
     projections: 'one stream, which is read itself',
-    api: '/v1/authority/ceremonies in authority.ts',
     cli: '`nusec ca`',
   },
   certification: {

@@ -3,9 +3,7 @@ import type { Context as HonoContext } from 'hono';
 import { type CreatedJob, jobStatuses, jobStream } from '../domain/job.ts';
 import type { AllotmentRow, JobRow } from '../projections/jobs.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
-import { thawShare } from '../services/production/clonedKey.ts';
 import {
-  allot,
   attachUidList,
   bindFirmware,
   cancelJob,
@@ -18,18 +16,17 @@ import {
   statusCsv,
   suspendJob,
 } from '../services/production/jobs.ts';
-import { exportPackage } from '../services/production/packages.ts';
 import { closeJob, signedReport } from '../services/production/reconciliation.ts';
 import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
-import { bytesAnswer, countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, uidField } from './fields.ts';
+import { countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField } from './fields.ts';
 
 /** Production jobs as the planner sees them (R57–R61, R82, R83). */
 
 const firmwareSchema = z.object({ releaseId: z.string(), version: z.string(), securityCounter: z.number(), imageHash: z.string() });
 const shareSchema = z.object({ programmer: z.string(), count: z.number(), scrapAllowance: z.number(), settled: z.boolean() });
 const findingSchema = z.object({ kind: z.string(), programmer: z.string().optional(), uid: z.string().optional(), detail: z.string() });
-const jobSchema = z
+export const jobSchema = z
   .object({
     jobId: z.string(),
     line: z.string(),
@@ -71,7 +68,6 @@ const rowSchema = z.object({
   createdAt: z.string(),
 });
 const params = z.object({ id: idField });
-const shareParams = params.extend({ programmer: uidField });
 const wishSchema = z.strictObject({
   line: lineField,
   plannedCount: countField,
@@ -124,22 +120,6 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     request: { params, body: { required: true, content: { 'text/plain': { schema: z.string() } } } },
     responses: answer,
   });
-  const pack = createRoute({
-    method: 'post',
-    path: '/v1/jobs/{id}/allotments/{programmer}/export',
-    summary: 'The production package of a programmer: the same bytes again, or a new one that supersedes it',
-    middleware: planner,
-    request: { params: shareParams, ...jsonBody(z.strictObject({ replace: z.boolean().default(false) })) },
-    responses: { 200: bytesAnswer('production package', 'application/nusec-njp') },
-  });
-  const thaw = createRoute({
-    method: 'post',
-    path: '/v1/jobs/{id}/allotments/{programmer}/thaw',
-    summary: 'Lets a share go on that a cloned key has frozen',
-    middleware: planner,
-    request: { params: shareParams, ...jsonBody(z.strictObject({ reason: reasonField })) },
-    responses: answer,
-  });
   const csv = createRoute({
     method: 'get',
     path: '/v1/jobs/{id}/status.csv',
@@ -158,7 +138,6 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   });
   const reason = z.strictObject({ reason: reasonField });
   const nothing = z.strictObject({});
-  const share = z.strictObject({ programmer: uidField, count: countField.min(1), scrapAllowance: countField.optional() });
 
   const approver = (c: HonoContext<ApiEnv>) =>
     earlierApprover(ctx, c.var.person.name, ['productionPlanner'], beginningOf(jobStream(c.req.param('id') ?? '')));
@@ -181,19 +160,6 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   api.openapi(act('release', 'Releases a job: not its creator', nothing), async c =>
     c.json(jobView(await releaseJob(ctx, c.req.valid('param').id, actor(c), approver(c))), 200),
   );
-  api.openapi(act('allotments', 'Gives a programmer its share, or raises it', share), async c =>
-    c.json(jobView(await allot(ctx, c.req.valid('param').id, c.req.valid('json'), actor(c))), 200),
-  );
-  api.openapi(pack, async c => {
-    const { id, programmer } = c.req.valid('param');
-    const file = await exportPackage(ctx, id, programmer, c.req.valid('json').replace, actor(c));
-    return c.body(new Uint8Array(file), 200, { 'Content-Type': 'application/nusec-njp' });
-  });
-  api.openapi(thaw, async c => {
-    const { id, programmer } = c.req.valid('param');
-    await thawShare(ctx, id, programmer, c.req.valid('json').reason, actor(c));
-    return c.json(jobView(await jobOf(ctx, id)), 200);
-  });
   api.openapi(act('suspend', 'Stops production', reason), async c =>
     c.json(jobView(await suspendJob(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c))), 200),
   );
@@ -210,7 +176,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   api.openapi(reconciliation, async c => c.json(await signedReport(ctx, c.req.valid('param').id), 200));
 };
 
-function jobView(job: CreatedJob) {
+export function jobView(job: CreatedJob) {
   const { jobId, line, status, plannedCount, scrapAllowance, policy, uidList, bl2, app, createdBy, releasedBy, verdict } = job;
   return {
     ...{ jobId, line, status, plannedCount, scrapAllowance, requireUidList: policy.requireUidList, createdBy },

@@ -1,6 +1,8 @@
+import { allotmentsResource } from './allotments.ts';
 import type { Resource } from './app.ts';
 import { authorityResource } from './authority.ts';
 import { bulkRevocationsResource } from './bulkRevocations.ts';
+import { ceremoniesResource } from './ceremonies.ts';
 import { certificatesResource } from './certificates.ts';
 import { consoleResource } from './console/routes.ts';
 import { devicesResource } from './devices.ts';
@@ -31,6 +33,7 @@ export const resources: readonly Resource[] = [
   programmersResource,
   programmerSelfResource,
   jobsResource,
+  allotmentsResource,
   productionResource,
   devicesResource,
   repairsResource,
@@ -40,6 +43,7 @@ export const resources: readonly Resource[] = [
   certificatesResource,
   estResource,
   authorityResource,
+  ceremoniesResource,
   bulkRevocationsResource,
   effectsResource,
 ];

@@ -9,7 +9,8 @@ import { NusecError } from '../../errors.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
-import { allotmentOf, jobOf } from './jobs.ts';
+import { allotmentOf } from './allotments.ts';
+import { jobOf } from './jobs.ts';
 
 /** Stops the work when a unit shows the public key of another holder (T26, I4, silence 6). One programmer can make that happen by itself, with
  *  a key of its own in two requests: then its share of the job is frozen and the others go on. Two units of one job, built by two programmers,

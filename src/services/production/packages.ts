@@ -16,7 +16,8 @@ import { packageSigner } from '../authority/authority.ts';
 import { activeCa, rootOfCa } from '../authority/issuingCa.ts';
 import { type Condition, type Context, executeIf, reader } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
-import { allotmentOf, jobOf } from './jobs.ts';
+import { allotmentOf } from './allotments.ts';
+import { jobOf } from './jobs.ts';
 import { programmerOf } from './programmers.ts';
 import { uidRuleFor } from './uidLists.ts';
 

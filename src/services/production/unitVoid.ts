@@ -7,7 +7,7 @@ import type { DeviceState, LivingDevice } from '../../domain/deviceState.ts';
 import { grant, grantStream } from '../../domain/grant.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
-import { allotmentOf } from './jobs.ts';
+import { allotmentOf } from './allotments.ts';
 
 /** Ends a unit without building it: the reservation first, then the device. What was cut off between the two is finished by whoever comes
  *  next: the same call again, the sweep, or a new reservation of the chip. */

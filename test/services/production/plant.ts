@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { allotmentsResource } from '../../../src/api/allotments.ts';
 import { createApi } from '../../../src/api/app.ts';
 import { createAuth } from '../../../src/api/auth.ts';
 import { jobsResource } from '../../../src/api/jobs.ts';
@@ -71,6 +72,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
     programmersResource,
     programmerSelfResource,
     jobsResource,
+    allotmentsResource,
     productionResource,
     repairsResource,
   ]);

@@ -1,0 +1,55 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { allot } from '../services/production/allotments.ts';
+import { thawShare } from '../services/production/clonedKey.ts';
+import { jobOf } from '../services/production/jobs.ts';
+import { exportPackage } from '../services/production/packages.ts';
+import { actor, type Resource } from './app.ts';
+import { bytesAnswer, countField, idField, jsonAnswer, jsonBody, reasonField, uidField } from './fields.ts';
+import { jobSchema, jobView } from './jobs.ts';
+
+/** Allotments: a programmer's share of a job and its production package (R57–R61). */
+
+const params = z.object({ id: idField });
+const shareParams = params.extend({ programmer: uidField });
+
+export const allotmentsResource: Resource = (api, { ctx }, auth) => {
+  const planner = auth.person('productionPlanner');
+  const answer = { 200: jsonAnswer(jobSchema, 'the job') };
+  const share = z.strictObject({ programmer: uidField, count: countField.min(1), scrapAllowance: countField.optional() });
+  const give = createRoute({
+    method: 'post',
+    path: '/v1/jobs/{id}/allotments',
+    summary: 'Gives a programmer its share, or raises it',
+    middleware: planner,
+    request: { params, ...jsonBody(share) },
+    responses: answer,
+  });
+  const pack = createRoute({
+    method: 'post',
+    path: '/v1/jobs/{id}/allotments/{programmer}/export',
+    summary: 'The production package of a programmer: the same bytes again, or a new one that supersedes it',
+    middleware: planner,
+    request: { params: shareParams, ...jsonBody(z.strictObject({ replace: z.boolean().default(false) })) },
+    responses: { 200: bytesAnswer('production package', 'application/nusec-njp') },
+  });
+  const thaw = createRoute({
+    method: 'post',
+    path: '/v1/jobs/{id}/allotments/{programmer}/thaw',
+    summary: 'Lets a share go on that a cloned key has frozen',
+    middleware: planner,
+    request: { params: shareParams, ...jsonBody(z.strictObject({ reason: reasonField })) },
+    responses: answer,
+  });
+
+  api.openapi(give, async c => c.json(jobView(await allot(ctx, c.req.valid('param').id, c.req.valid('json'), actor(c))), 200));
+  api.openapi(pack, async c => {
+    const { id, programmer } = c.req.valid('param');
+    const file = await exportPackage(ctx, id, programmer, c.req.valid('json').replace, actor(c));
+    return c.body(new Uint8Array(file), 200, { 'Content-Type': 'application/nusec-njp' });
+  });
+  api.openapi(thaw, async c => {
+    const { id, programmer } = c.req.valid('param');
+    await thawShare(ctx, id, programmer, c.req.valid('json').reason, actor(c));
+    return c.json(jobView(await jobOf(ctx, id)), 200);
+  });
+};
