@@ -11,9 +11,6 @@ const limits = { firstReconnectMs: 1_000, maxReconnectMs: 60_000, stableAfterMs:
 /** About three days at a minute each. */
 const maxWaits = 4_320;
 
-/** For work that is tried again later anyway. */
-export const impatient: Patience = { wait: async () => false };
-
 /** Doubling pauses up to a minute, drawn at random, so that the programmers of a hall do not come back in one moment.
  *  @param signal ends the waiting */
 export const patientUntil = (signal: AbortSignal): Patience => ({

@@ -14,7 +14,7 @@ import { createHttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { createProgrammerBoard } from '../../../gateway-device/programmer/board.ts';
 import type { Core } from '../../../gateway-device/programmer/core.ts';
 import { importPackage } from '../../../gateway-device/programmer/packageImport.ts';
-import { impatient, type Patience } from '../../../gateway-device/programmer/patience.ts';
+import type { Patience } from '../../../gateway-device/programmer/patience.ts';
 import { produceUnit } from '../../../gateway-device/programmer/produce.ts';
 import type { TargetAddresses } from '../../../gateway-device/programmer/target.ts';
 import { zeroiseJob } from '../../../gateway-device/programmer/zeroise.ts';
@@ -23,6 +23,9 @@ import { builtInFirmware, prepareProgrammer } from '../../../src/cli/prepareProg
 import { NusecError } from '../../../src/errors.ts';
 import { memoryStorage, memoryVault } from '../chip/memory.ts';
 import { type OemServer, temporary } from './oemServer.ts';
+
+/** For work that is tried again later anyway. */
+const impatient: Patience = { wait: async () => false };
 
 /** Virtual boards on real sockets: a programmer prepared as the OEM does it, and targets as they come from the chip vendor. */
 
