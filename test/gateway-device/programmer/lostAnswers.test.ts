@@ -98,6 +98,37 @@ describe.each(calls)('after the answer to %s was lost', name => {
 });
 
 describe('what needs no chip', () => {
+  it.each(['lost', 'unanswered'] as const)('goes first when another chip is on the wires: a commit that was %s', async fault => {
+    const [finished, other] = [await startTarget(), await startTarget()];
+    server.proxy.fail(failing('commit', fault));
+    expect(await code(finished)).toBe('SERVER_UNREACHABLE');
+    server.proxy.heal();
+    const before = server.proxy.calls.length;
+    expect(await code(other)).toBe('OK');
+    expect(
+      server.proxy.calls
+        .slice(before)
+        .map(({ name }) => name)
+        .slice(0, 2),
+    ).toEqual(['commit', 'units']);
+    expect(await outcomesOf(finished)).toEqual(['committed']);
+    expect(programmer.core.nvm.state().units).toEqual({});
+    await expectAgreement();
+    await Promise.all([finished.stop(), other.stop()]);
+  });
+
+  it('goes when there is no chip: a commit that never arrived', async () => {
+    const finished = await startTarget();
+    server.proxy.fail(failing('commit', 'lost'));
+    expect(await code(finished)).toBe('SERVER_UNREACHABLE');
+    server.proxy.heal();
+    expect((await produce(programmer.core, { serial: '127.0.0.1:1', debug: '127.0.0.1:1' })).code).toBe('LINK_FAILED');
+    expect(await outcomesOf(finished)).toEqual(['committed']);
+    expect(await code(finished)).toBe('OK');
+    await expectAgreement();
+    await finished.stop();
+  });
+
   it('goes to the server in the background too: a commit', async () => {
     const target = await startTarget();
     server.proxy.fail(failing('commit', 'unanswered'));

@@ -158,6 +158,39 @@ describe('one unit', () => {
     expect(boots(image, bootKey('bl2'))).toBe(true);
   });
 
+  it('makes its own key and signs the request that becomes its certificate (R74, R75, R76, R77, R78, R79, R111)', () => {
+    covers('R74', 'R75', 'R76', 'R77', 'R78', 'R79', 'R111');
+    const csr = calls.findLast(each => /\/units\/\w+\/csr$/.test(each.path)) ?? expect.fail('no request');
+    const { publicKey } = judgeCsr(fromBase64url(text(csr, 'csr')), { serialNumber: toHex(target.uid), commonName: unit.objId });
+    expect(publicKey.slice(-65)).toEqual(chip().keyStore.publicKey(0));
+    const certificate = parseCertificate(chip().data.get('deviceCertificate') ?? new Uint8Array());
+    expect({ uid: certificate.uid, point: certificate.spki.slice(-65) }).toEqual({ uid: toHex(target.uid), point: publicKey.slice(-65) });
+    expect(certificate.serialHex).toBe(unit.serial);
+  });
+
+  it('has the certificates of its root and of the programmer in flash (R72)', async () => {
+    covers('R72');
+    expect(chip().data.get('rootCertificate')).toEqual(await rootDer(server.ctx));
+    expect(chip().data.get('programmerCertificate')).toEqual(programmer.core.chip.data.get('deviceCertificate'));
+  });
+
+  it('gets the firmware that the OEM uploaded and bound to the job, by mutual TLS alone (R59, R60, R71, RULE-9)', async () => {
+    covers('R59', 'R60', 'R71', 'RULE-9');
+    const job = await server.plant.ask('pia', 'GET', `/v1/jobs/${jobId}`);
+    expect(unit.bootloader).toMatchObject({ releaseId: job.bl2.releaseId, imageHash: job.bl2.imageHash });
+    expect(unit.firmware).toMatchObject({ releaseId: job.app.releaseId, imageHash: job.app.imageHash });
+    const http = officer(server);
+    const path = `/v1/production/images/${job.app.imageHash}`;
+    await expect(http.bytes('GET', path)).rejects.toMatchObject({ code: 'CLIENT_CERTIFICATE_REQUIRED' });
+    http.close();
+  });
+
+  it('stands in the status report with its firmware version (R83)', async () => {
+    covers('R83');
+    const csv = String(await server.plant.ask('aldo', 'GET', `/v1/jobs/${jobId}/status.csv`));
+    expect(csv).toContain(`${toHex(target.uid)},${unit.objId},COMMITTED,2.0.0,${unit.serial}`);
+  });
+
   it('is reset and locked (R43, R44)', async () => {
     covers('R43', 'R44');
     expect(unit.debugLocked).toBe(true);
