@@ -89,7 +89,7 @@ function issuedBy({ type, data, stream }: Recorded): readonly Issued[] {
 
 export const certificates: Projection = {
   name: 'certificates',
-  version: 4,
+  version: 5,
   tables: ['certificates'],
   schema: table => `
     CREATE TABLE ${table('certificates')} (
@@ -100,6 +100,8 @@ export const certificates: Projection = {
     CREATE INDEX ${table('certificates')}_subject ON ${table('certificates')} (subject);
     CREATE INDEX ${table('certificates')}_revoked ON ${table('certificates')} (ica_id, position) WHERE reason IS NOT NULL OR was_held = 1;
     CREATE INDEX ${table('certificates')}_ends ON ${table('certificates')} (not_after) WHERE reason IS NULL AND expired = 0;
+    CREATE INDEX ${table('certificates')}_no_longer_good ON ${table('certificates')} (serial) WHERE reason IS NOT NULL;
+    CREATE INDEX ${table('certificates')}_expired ON ${table('certificates')} (serial) WHERE expired = 1;
     CREATE INDEX ${table('certificates')}_position ON ${table('certificates')} (position);`,
   writer(db, table) {
     const name = table('certificates');
@@ -224,7 +226,7 @@ export const certificateQueries = (db: Kysely<CertificateTables>) => ({
     if (options.subject !== undefined) query = query.where('subject', '=', options.subject);
     if (options.kind !== undefined) query = query.where('kind', '=', options.kind);
     if (options.status === 'revoked') query = query.where('reason', 'is not', null);
-    if (options.status === 'expired') query = query.where('expired', '=', 1);
+    if (options.status === 'expired') query = query.where(sql<boolean>`expired = 1`);
     if (options.status === 'good') query = query.where('reason', 'is', null).where('expired', '=', 0);
     if (options.after !== undefined) query = query.where('serial', '>', options.after);
     return query.execute();

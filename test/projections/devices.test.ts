@@ -48,6 +48,7 @@ const events = fc.constantFrom<DeviceEvent>(
   { type: 'NextGenerationCertified', data: { ...certificate('s3'), objId: 'o2' } },
   { type: 'DeviceReturnedToService', data: { ...certificate('s3'), objId: 'o2', generation: 2 } },
   { type: 'DeviceDecommissioned', data: {} },
+  { type: 'DeviceMinted', data: { uid, objId: 'o3', generation: 3, line: 'l2', jobId: 'j2', programmer: 'p', grantId: 'g2' } },
 );
 const minted: DeviceEvent = {
   type: 'DeviceMinted',
@@ -75,6 +76,8 @@ it('shows every device in the state its events fold to (R83)', async () => {
       if (state.status === 'NONE') throw new Error('minted');
       const stored = await streamOf<DeviceEvent>(store, deviceStream(uid));
       expect(deviceRowOf(stored)).toEqual(row);
+      const { line, status, version } = row ?? {};
+      expect(await deviceQueries(reads.db).counts()).toEqual([{ line, status, version, count: 1 }]);
       expect(row).toMatchObject({ status: state.status, obj_id: state.objId, generation: state.generation });
       expect(row?.serial).toBe(state.serial ?? null);
       expect(row?.version).toBe(state.firmware?.version ?? null);
