@@ -44,6 +44,7 @@ async function refusedReservation(builder: TestProgrammer, uid: string): Promise
 
 describe('overbuild (T1, RULE-4, I1)', () => {
   it('refuses unit Q + 1, and the ledger still agrees', async () => {
+    covers('T1', 'RULE-4', 'I1');
     const builder = await started(2);
     for (let unit = 0; unit < 2; unit++) await builder.build(new Chip());
     expect(await refusedReservation(builder, newUid())).toBe('COUNT_EXHAUSTED');
@@ -53,6 +54,7 @@ describe('overbuild (T1, RULE-4, I1)', () => {
   });
 
   it('finds a forged local counter in the signed ledger: frozen, discrepancy, alarm', async () => {
+    covers('T1');
     const builder = await started(2);
     await builder.build(new Chip());
     await builder.append(builder.entry('reserve', { uid: fromHex(newUid()) }));
@@ -66,6 +68,7 @@ describe('overbuild (T1, RULE-4, I1)', () => {
   });
 
   it('gives more units only by a new package with a higher sequence, and never twice the same (silence 7, I13)', async () => {
+    covers('I13');
     const builder = await activeProgrammer(plant);
     const jobId = await releasedJob(plant, 'meter', { plannedCount: 3 });
     await builder.begin(jobId, 1);
@@ -83,6 +86,7 @@ describe('overbuild (T1, RULE-4, I1)', () => {
 
 describe('restored flash (T2)', () => {
   it('shows itself at the next unit: gap recorded, allotment frozen, alarm', async () => {
+    covers('T2');
     const builder = await started(9);
     await builder.build(new Chip());
     const snapshot = [...builder.records];
@@ -128,6 +132,7 @@ describe('restored flash (T2)', () => {
   });
 
   it('records of another signer or another job are refused (I14)', async () => {
+    covers('I14');
     const [builder, other] = [await started(9), await started(9)];
     const request = await builder.reserveRequest(newUid());
     expect(await other.code('units', { ...request, jobId: other.jobId })).toBe('LEDGER_SIGNATURE');
@@ -136,7 +141,8 @@ describe('restored flash (T2)', () => {
 });
 
 describe('packages', () => {
-  it('are opened by the one programmer they are for (T6, RULE-6)', async () => {
+  it('are opened by the one programmer they are for (T6)', async () => {
+    covers('T6');
     const [builder, other] = [await started(2), await activeProgrammer(plant)];
     const file = (await plant.call('pia', 'POST', `/v1/jobs/${builder.jobId}/allotments/${builder.uid}/export`)).bytes;
     await expect(other.open(file)).rejects.toMatchObject({ code: 'PACKAGE_REFUSED' });
@@ -146,6 +152,7 @@ describe('packages', () => {
   });
 
   it('that are superseded are refused at the server too (T3, R62, I13)', async () => {
+    covers('T3', 'R62', 'I13');
     const builder = await activeProgrammer(plant);
     const jobId = await releasedJob(plant, 'meter');
     await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 3 });
@@ -170,6 +177,7 @@ describe('packages', () => {
   });
 
   it('expire (T3)', async () => {
+    covers('T3');
     const builder = await activeProgrammer(plant);
     const jobId = await releasedJob(plant, 'meter');
     await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 3 });
@@ -182,7 +190,8 @@ describe('packages', () => {
     expect(await builder.code('imports', await builder.notice(file))).toBe(200);
   });
 
-  it('carry count, token, chips, images and the way home (R57, R58, R61, R105)', async () => {
+  it('carry count, token, chips, images and the way home (R57, R105)', async () => {
+    covers('R57', 'R105');
     const uids = [newUid(), newUid()];
     const { payload, jobId } = await started(2, 1, uids);
     expect(payload).toMatchObject({ count: 2, sequence: 1, scrapAllowance: 1, rollbackFloor: 0, icaId: 'device-meter-1' });
@@ -198,6 +207,7 @@ describe('packages', () => {
 
 describe('long UID lists', () => {
   it('travel as a tree; the grant carries the proof (RULE-7, T7)', async () => {
+    covers('RULE-7', 'T7');
     const uids = Array.from({ length: 2500 }, newUid);
     const builder = await started(2, 0, uids);
     expect(builder.payload?.uids).toMatchObject({ count: 2500 });
@@ -223,6 +233,7 @@ describe('long UID lists', () => {
 
 describe('chips', () => {
   it('outside the list are refused and cost nothing (T7, RULE-7)', async () => {
+    covers('T7', 'RULE-7');
     const listed = newUid();
     const builder = await started(1, 0, [listed]);
     expect(await refusedReservation(builder, newUid())).toBe('UID_NOT_LISTED');
@@ -231,6 +242,7 @@ describe('chips', () => {
   });
 
   it('with the UID of a live device are refused with an alarm about the programmer; the device stays in use (T25, I3, silence 5)', async () => {
+    covers('T25', 'I3');
     const [one, two] = [await started(3), await started(3)];
     const chip = new Chip();
     await one.build(chip);
@@ -243,6 +255,7 @@ describe('chips', () => {
   });
 
   it('reserved by two programmers at the same moment are minted once (T25, I3)', async () => {
+    covers('T25', 'I3');
     const [one, two] = [await started(3), await started(3)];
     const uid = newUid();
     const requests = await Promise.all([one, two].map(builder => builder.reserveRequest(uid)));
@@ -255,6 +268,7 @@ describe('chips', () => {
   });
 
   it('whose life is over are refused with an alarm (silence 18, I11)', async () => {
+    covers('I11');
     const builder = await started(3, 1);
     const chip = new Chip();
     await builder.build(chip, 'application');
@@ -263,6 +277,7 @@ describe('chips', () => {
   });
 
   it('with a key that was seen before stop the job (T26, I4, silence 6)', async () => {
+    covers('T26', 'I4');
     const builder = await started(3);
     const [first, clone] = [new Chip(), new Chip()];
     await builder.build(first);
@@ -277,6 +292,7 @@ describe('chips', () => {
 
 describe('programmers', () => {
   it('that flood reservations are held back (T24)', async () => {
+    covers('T24');
     const builder = await started(500);
     const codes = new Map<string | number, number>();
     for (let unit = 0; unit < 70; unit++) {
@@ -289,6 +305,7 @@ describe('programmers', () => {
   });
 
   it('that are stolen do nothing any more, with whatever they hold (T15, silence 10)', async () => {
+    covers('T15');
     const builder = await started(3);
     const chip = new Chip();
     await builder.build(chip, 'application');
@@ -304,6 +321,7 @@ describe('programmers', () => {
   });
 
   it('that are suspended are refused even where their certificate still counts (I17)', async () => {
+    covers('I17');
     const builder = await started(3);
     const request = await builder.reserveRequest(newUid());
     const { reserveUnit } = await import('../../../src/services/production/units.ts');
@@ -323,7 +341,8 @@ describe('programmers', () => {
     expect(await other.code(`units/${chip.grantId}/csr`, { csr: csrOf(chip.party, chip.objId) })).toBe('NOT_FOUND');
   });
 
-  it('cannot do without a certificate of theirs (R70, R71, RULE-9)', async () => {
+  it('cannot do without a certificate of theirs (R71, RULE-9)', async () => {
+    covers('R71', 'RULE-9');
     expect(await plant.code('alice', 'POST', '/v1/production/units', {})).toBe('CLIENT_CERTIFICATE_REQUIRED');
   });
 });
@@ -402,6 +421,7 @@ describe('grants that expire (I12)', () => {
 
 describe('the end of a job', () => {
   it('reconciles to a signed, clean report and a status table (R82, R83, RULE-19, RULE-20)', async () => {
+    covers('R82', 'R83', 'RULE-19', 'RULE-20');
     const builder = await started(2, 1);
     const [good, bad] = [new Chip(), new Chip()];
     await builder.build(good);
@@ -424,6 +444,7 @@ describe('the end of a job', () => {
   });
 
   it('takes more units after the count was used up: a new package with a higher sequence, the same ledger going on (R62, silence 7)', async () => {
+    covers('R62');
     const builder = await activeProgrammer(plant);
     const jobId = await releasedJob(plant, 'meter', { plannedCount: 3 });
     const first = await builder.begin(jobId, 1);
@@ -441,6 +462,7 @@ describe('the end of a job', () => {
   });
 
   it('verifies with the package key of the trust bundle (T19)', async () => {
+    covers('T19');
     const { createPublicKey, verify } = await import('node:crypto');
     const builder = await started(1);
     const { report, signature } = await plant.ask('aldo', 'GET', `/v1/jobs/${builder.jobId}/reconciliation`);
