@@ -57,7 +57,7 @@ async function printTimelines(): Promise<void> {
 
 async function checkLog(): Promise<void> {
   const verdict = verifyStore(`${world.dir}/server/events.db`);
-  if (!verdict.ok) throw new Error(`the log is damaged in ${verdict.stream}, revision ${verdict.revision}`);
+  if (!verdict.ok) throw new Error(`the log is damaged at position ${verdict.position}`);
   say(`\n${verdict.events} events in ${verdict.streams} streams; every hash chain is whole.`);
 }
 

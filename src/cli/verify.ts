@@ -27,9 +27,15 @@ Example:
       if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${options.data} has no event log: is it the data folder of a server?`);
       const verdict = verifyStore(file);
       if (!verdict.ok) {
-        print(options, verdict, `${styled('red', 'damaged')}: stream ${verdict.stream}, revision ${verdict.revision} (${verdict.reason})`);
-        throw new NusecError('STORE_DAMAGED', `stream ${verdict.stream} is not what was stored, from revision ${verdict.revision} on`);
+        const place = placeOf(verdict);
+        print(options, verdict, `${styled('red', 'damaged')}: ${place} (${verdict.reason})`);
+        throw new NusecError('STORE_DAMAGED', `${place} is not what was stored; everything before it is`);
       }
       print(options, verdict, `${styled('green', 'whole')}: ${verdict.events} events in ${verdict.streams} streams`);
     });
+}
+
+/** As much as is known about the first event that is not as it was. */
+function placeOf({ position, stream, revision }: { position: number; stream?: string; revision?: number }): string {
+  return stream === undefined ? `position ${position}` : `position ${position}, stream ${stream}, revision ${revision}`;
 }

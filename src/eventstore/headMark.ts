@@ -1,7 +1,7 @@
 /** How far the store had come, kept beside it: after every synchronisation the position and hash of the newest event on the disk are written down, before
  *  anybody is told of it. When the store is opened with less, events that were acknowledged are missing: a write-ahead log that was cut, changed or
  *  removed looks like one that ended there. */
-import { closeSync, constants, fdatasync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, existsSync, fdatasync, fstatSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
 
@@ -46,8 +46,7 @@ export function openHeadMark(file: string): HeadMark {
     read() {
       const bytes = Buffer.alloc(slots * slotBytes);
       readSync(fd, bytes, 0, bytes.length, 0);
-      const marks = Array.from({ length: slots }, (_, slot) => parse(bytes.toString('latin1', slot * slotBytes, (slot + 1) * slotBytes)));
-      return marks.reduce((newest, mark) => (mark !== undefined && mark.position > (newest?.position ?? 0) ? mark : newest), undefined);
+      return newestOf(bytes);
     },
     write(mark) {
       writeSync(fd, format(mark), offset, 'latin1');
@@ -62,6 +61,14 @@ export function openHeadMark(file: string): HeadMark {
       closeSync(fd);
     },
   };
+}
+
+/** Only looks. @returns undefined when there is no mark, or no file */
+export const readHeadMark = (file: string): Mark | undefined => (existsSync(file) ? newestOf(readFileSync(file)) : undefined);
+
+function newestOf(bytes: Buffer): Mark | undefined {
+  const marks = Array.from({ length: slots }, (_, slot) => parse(bytes.toString('latin1', slot * slotBytes, (slot + 1) * slotBytes)));
+  return marks.reduce((newest, mark) => (mark !== undefined && mark.position > (newest?.position ?? 0) ? mark : newest), undefined);
 }
 
 function format({ position, hash }: Mark): string {

@@ -110,15 +110,54 @@ describe('verifyStore (T18)', () => {
     expect(verifyStore(file)).toEqual({ ok: false, stream: 'a', revision: 2, position: expect.any(Number), reason });
   });
 
-  it('names a gap in the order of the store', async () => {
+  const tampered = async (sql: string) => {
     const file = join(temporaryFolder(), 'events.db');
     const store = await openSqliteStore({ file });
-    for (const stream of ['a', 'b', 'c']) await store.append(stream, 'any', [event('E')]);
+    for (let n = 0; n < 5; n++)
+      for (const stream of ['device-1', 'device-2', 'device-3']) await store.append(stream, 'any', [event('E', { n })]);
     await store.close();
     const db = new Database(file);
-    db.exec('DELETE FROM events WHERE position = 2');
+    db.exec(sql);
     db.close();
-    expect(verifyStore(file)).toEqual({ ok: false, stream: 'c', revision: 0, position: 3, reason: 'position' });
+    return verifyStore(file);
+  };
+  const places: [what: string, sql: string, verdict: object][] = [
+    [
+      'an event that was removed',
+      'DELETE FROM events WHERE position = 5',
+      { position: 5, stream: 'device-2', revision: 1, reason: 'missing' },
+    ],
+    ['the newest event of a stream, removed', 'DELETE FROM events WHERE position = 13', { position: 13, reason: 'missing' }],
+    ['the newest of all, removed', 'DELETE FROM events WHERE position = 15', { position: 15, reason: 'missing' }],
+    ['all from some event on', 'DELETE FROM events WHERE position > 9', { position: 10, reason: 'missing' }],
+    [
+      'an event that was given to a stream without events',
+      "UPDATE events SET stream = 'device-9' WHERE position = 7",
+      { position: 7, stream: 'device-1', revision: 2, reason: 'stream' },
+    ],
+    [
+      'the first event of a stream, given to another',
+      "UPDATE events SET stream = 'device-9' WHERE position = 2",
+      { position: 2, stream: 'device-2', revision: 0, reason: 'stream' },
+    ],
+    [
+      'the newest event of a stream, given to another',
+      "UPDATE events SET stream = 'device-1' WHERE position = 14",
+      { position: 14, stream: 'device-2', revision: 4, reason: 'stream' },
+    ],
+    [
+      'a whole stream that was renamed',
+      "UPDATE events SET stream = 'device-9' WHERE stream = 'device-1'",
+      { position: 1, stream: 'device-9', revision: 0, reason: 'hash' },
+    ],
+    [
+      'the content of the newest event of a stream',
+      'UPDATE events SET body = replace(body, \'"n":4\', \'"n":9\') WHERE position = 14',
+      { position: 14, stream: 'device-2', revision: 4, reason: 'hash' },
+    ],
+  ];
+  it.each(places)('names the place of %s', async (_what, sql, verdict) => {
+    expect(await tampered(sql)).toEqual({ ok: false, ...verdict });
   });
 
   it('refuses what is not a store', () => {
