@@ -1,4 +1,6 @@
-import { accessSync, constants, mkdirSync, statSync } from 'node:fs';
+import { accessSync, chmodSync, constants, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
 import { NusecError } from './errors.ts';
 
 /** Folders of one process: the data folder of a server, the memory of a chip. Only their owner enters them. */
@@ -26,6 +28,33 @@ export function requireFolder(folder: string, remedy = 'make it, or name another
     throw new NusecError('FOLDER_MISSING', `there is no folder ${folder}: ${remedy}`, { cause });
   }
 }
+
+const othersMask = 0o077;
+const fileMode = 0o600;
+/** Databases, what SQLite keeps beside them, locks and marks. Key files are not mended but refused (keystore/secretFile.ts). */
+const isOurs = (name: string): boolean => /\.(db|db-wal|db-shm|db-journal|lock|lock-journal|mark|beat)$/.test(name);
+
+/** Takes from others what they may do with a folder that was there before, and with what is in it; what this process makes from here on is its
+ *  owner's alone. Who cannot enter the folder can neither read its databases nor hold its locks.
+ *  @throws NusecError FOLDER_REFUSED when others can enter it and it is not ours to change */
+export function narrowFolder(folder: string): void {
+  if (isMainThread) process.umask(othersMask);
+  try {
+    if (isOpen(folder)) chmodSync(folder, folderMode);
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory() && isOpen(path)) chmodSync(path, folderMode);
+      if (entry.isFile() && isOurs(entry.name) && isOpen(path)) chmodSync(path, fileMode);
+    }
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EPERM')
+      throw new NusecError('FOLDER_REFUSED', `others can enter ${folder}, and it belongs to somebody else: chmod 700`, { cause });
+    // Something was taken away while we looked: it is nobody's any more.
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw refused(folder, cause);
+  }
+}
+
+const isOpen = (path: string): boolean => (statSync(path).mode & othersMask) !== 0;
 
 const refused = (folder: string, cause: unknown): NusecError =>
   new NusecError('FOLDER_REFUSED', `the folder ${folder} cannot be used: ${(cause as Error).message}`, { cause });

@@ -1,8 +1,8 @@
-import { mkdtempSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { makeFolder, requireFolder } from '../src/folder.ts';
+import { makeFolder, narrowFolder, requireFolder } from '../src/folder.ts';
 
 const parent = mkdtempSync(join(tmpdir(), 'nusec-folder-'));
 const file = join(parent, 'file');
@@ -27,4 +27,27 @@ it('refuses a file in the place of a folder, also above it', () => {
     expect(() => makeFolder(place)).toThrow(refused);
     expect(() => requireFolder(place)).toThrow(refused);
   }
+});
+
+it('a folder that others could enter is theirs no more, nor is what is in it; certificates stay as they are', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nusec-open-'));
+  mkdirSync(join(folder, 'blobs'));
+  for (const name of ['events.db', 'events.db-wal', 'leader.lock', 'root.pem']) writeFileSync(join(folder, name), '');
+  for (const name of ['', 'blobs']) chmodSync(join(folder, name), 0o755);
+  for (const name of ['events.db', 'events.db-wal', 'leader.lock', 'root.pem']) chmodSync(join(folder, name), 0o644);
+  const before = process.umask();
+  narrowFolder(folder);
+  writeFileSync(join(folder, 'views.db'), '');
+  process.umask(before);
+  const mode = (name: string) => (statSync(join(folder, name)).mode & 0o777).toString(8);
+  expect(['', 'blobs', 'events.db', 'events.db-wal', 'leader.lock', 'root.pem', 'views.db'].map(mode)).toEqual([
+    '700',
+    '700',
+    '600',
+    '600',
+    '600',
+    '644',
+    '600',
+  ]);
+  rmSync(folder, { recursive: true });
 });

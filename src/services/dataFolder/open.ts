@@ -7,7 +7,7 @@ import { openBlobStore } from '../../eventstore/blobs.ts';
 import { createFollowers } from '../../eventstore/followers.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
 import { openSqliteStore } from '../../eventstore/sqlite.ts';
-import { makeFolder } from '../../folder.ts';
+import { makeFolder, narrowFolder } from '../../folder.ts';
 import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
 import { openCustody } from '../../keystore/custody.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../keystore/signingRates.ts';
@@ -38,6 +38,7 @@ export function openContext(settings: Settings, ports: Ports, create = false): P
 async function openParts(own: Own, settings: Settings, ports: Ports, create: boolean): Promise<Omit<OpenedContext, 'close'>> {
   const { dataDir } = settings;
   if (create) makeFolder(dataDir);
+  narrowFolder(dataDir);
   let alarms: Alarms | undefined;
   const log = pino({ level: settings.logLevel }, pino.destination(2));
   const raise = (alarm: Alarm): void => {

@@ -16,11 +16,15 @@ export type CrlSchedule = {
 const checkEveryMs = 10 * 60_000;
 /** Revocations that come together share one list. */
 const gatherMs = 100;
+/** The larger a list is, the less often it is signed: signing takes at most one part in so many of the time. */
+const signingShare = 20;
+const maxGatherMs = 10_000;
 
 export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms: Alarms): CrlSchedule {
   /** Authority → newest revocation that its list must have. */
   const waiting = new Map<string, number>();
   let gathering: NodeJS.Timeout | undefined;
+  let pauseMs = gatherMs;
   let running: Promise<void> = Promise.resolve();
 
   const sign = async (icaId: string, newBase: boolean): Promise<void> => {
@@ -42,6 +46,7 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
     }
   };
   const signWaiting = async (): Promise<void> => {
+    const begun = performance.now();
     const due = [...waiting];
     waiting.clear();
     const { crls } = await authorityOf(ctx);
@@ -49,6 +54,7 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
       const known = crls.find(crl => crl.icaId === icaId)?.position ?? -1;
       if (known < position) await sign(icaId, false);
     }
+    pauseMs = Math.min(maxGatherMs, Math.max(gatherMs, (performance.now() - begun) * signingShare));
   };
   const inLine = (work: () => Promise<void>): Promise<void> => {
     running = running.then(work).catch(error => ctx.log.error({ error: String(error) }, 'revocation lists'));
@@ -60,7 +66,7 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
     gathering ??= setTimeout(() => {
       gathering = undefined;
       void inLine(signWaiting);
-    }, gatherMs);
+    }, pauseMs);
   });
   const timer = setInterval(() => void inLine(check), checkEveryMs);
   timer.unref();
