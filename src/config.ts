@@ -28,6 +28,8 @@ const settingsSchema = z.strictObject({
   pkcs11Token: z.string().optional(),
   pkcs11PinFile: z.string().optional(),
   /** Signatures per minute, by the beginning of the key id, above which an alarm is raised; over the defaults. */
+  /** How many minutes before now certificates, lists and OCSP answers begin to count, for clients whose clock is behind. */
+  backdateMinutes: z.coerce.number().int().min(0).max(1440).default(60),
   /** Devices that one person revokes, decommissions, quarantines or releases alone within a day. */
   effectsPerDay: z.coerce.number().int().min(0).max(1_000_000).default(10),
   signingLimits: z.record(z.string(), z.number().int().min(1)).default({}),
@@ -53,6 +55,7 @@ const environment = {
   pkcs11Token: 'NUSEC_PKCS11_TOKEN',
   pkcs11PinFile: 'NUSEC_PKCS11_PIN_FILE',
   effectsPerDay: 'NUSEC_EFFECTS_PER_DAY',
+  backdateMinutes: 'NUSEC_BACKDATE_MINUTES',
   markFile: 'NUSEC_MARK_FILE',
   acceptOlderStore: 'NUSEC_ACCEPT_OLDER_STORE',
   logLevel: 'NUSEC_LOG_LEVEL',

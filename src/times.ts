@@ -1,5 +1,6 @@
 /** Spans of time that several folders reckon with, in milliseconds. */
-export const hourMs = 3_600_000;
+export const minuteMs = 60_000;
+export const hourMs = 60 * minuteMs;
 export const dayMs = 24 * hourMs;
 
 /** Whether the last third of a certificate's life has begun: that is when it is renewed. @param now milliseconds since 1970 */

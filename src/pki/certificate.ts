@@ -1,10 +1,10 @@
 import { toHex } from '../bytes.ts';
 import { type Curve, curveOf } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
-import { dayMs } from '../times.ts';
 import { bitString, context, integer, integerOf, sequence, time } from './derWriter.ts';
 import { authorityKeyIdentifier, subjectKeyIdentifier } from './extensions.ts';
 import { keyIdentifier, signatureAlgorithms } from './keys.ts';
+import { endOfLife, type Lifetime } from './lifetimes.ts';
 import { encodeName } from './names.ts';
 import { type Issuer, type Profile, type ProfileFields, type ProfileName, profiles } from './profiles.ts';
 import { remembered } from './remembered.ts';
@@ -47,7 +47,7 @@ function buildTbs<Name extends ProfileName>(name: Name, fields: ProfileFields[Na
   const profile: Profile<ProfileFields[Name]> = profiles[name];
   checkKey(profile.isCa, fields.publicKey);
   const serial = positiveSerial(fields.serial);
-  const validity = validityOf(fields, profile.lifetimeDays);
+  const validity = validityOf(fields, profile.lifetime(fields));
   const subject = encodeName(profile.subject(fields));
   const keyId = keyIdentifier(fields.publicKey);
   const issuer: Issuer | undefined = fields.issuer;
@@ -83,11 +83,17 @@ function positiveSerial(random: Uint8Array): Uint8Array {
   return serial;
 }
 
-/** notAfter is the last second that counts, so a lifetime ends one second early (RFC 5280 §4.1.2.5). */
-function validityOf(fields: { notBefore: string; notAfter?: string; issuer?: Issuer | undefined }, lifetimeDays: number) {
-  const start = secondOf(fields.notBefore);
-  const wantedMs = fields.notAfter === undefined ? start.ms + lifetimeDays * dayMs - 1000 : secondOf(fields.notAfter).ms;
-  const limit = fields.issuer && secondOf(fields.issuer.notAfter);
+/** Within the validity of the issuer (I15). */
+function validityOf(
+  fields: { readonly notBefore: string; readonly notAfter?: string; readonly issuer?: Issuer | undefined },
+  lifetime: Lifetime,
+) {
+  const { issuer } = fields;
+  const wishedStart = secondOf(fields.notBefore);
+  const earliest = issuer?.notBefore === undefined ? wishedStart : secondOf(issuer.notBefore);
+  const start = earliest.ms > wishedStart.ms ? earliest : wishedStart;
+  const wantedMs = fields.notAfter === undefined ? endOfLife(start.ms, lifetime) : secondOf(fields.notAfter).ms;
+  const limit = issuer && secondOf(issuer.notAfter);
   const end = limit && limit.ms <= wantedMs ? limit : { ms: wantedMs, iso: new Date(wantedMs).toISOString() };
   if (end.ms <= start.ms) throw new NusecError('CERTIFICATE_EXPIRED', 'nothing of the issuer’s validity is left');
   return { notBefore: start.iso, notAfter: end.iso };

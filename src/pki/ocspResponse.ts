@@ -34,7 +34,9 @@ export function ocspSigner(certificate: { readonly der: Uint8Array; readonly spk
 
 export type OcspFields = {
   readonly answers: readonly OcspAnswer[];
-  /** ISO; also producedAt. */
+  /** ISO: when it is signed; `thisUpdate` when not set. */
+  readonly producedAt?: string;
+  /** ISO: from when on it counts. */
   readonly thisUpdate: string;
   readonly nextUpdate: string;
   /** Repeated from the request (§4.4.1). */
@@ -58,7 +60,7 @@ export async function buildOcspResponse(fields: OcspFields, { signer, responderI
   const algorithm = signatureAlgorithms[signer.algorithm];
   const data = sequence(
     responderId,
-    generalizedTime(fields.thisUpdate),
+    generalizedTime(fields.producedAt ?? fields.thisUpdate),
     tlv(
       tags.sequence,
       fields.answers.map(answer => singleResponse(answer, fields)),

@@ -18,19 +18,20 @@ import {
 } from './extensions.ts';
 import { hostBytes } from './hosts.ts';
 import { type IssuerScope, policiesOf } from './issuerScope.ts';
+import { icaLifetime, type Lifetime, leafLifetimes } from './lifetimes.ts';
 import type { NameFields } from './names.ts';
 
 /** What a certificate of each kind contains (docs/identity.md has the table). Key identifiers are added by `certificate.ts`. */
 
 /** What issuing needs to know of the issuer; a parsed certificate has it. */
-export type Issuer = { readonly subjectDer: Uint8Array; readonly ski?: Uint8Array; readonly notAfter: string };
+export type Issuer = { readonly subjectDer: Uint8Array; readonly ski?: Uint8Array; readonly notBefore?: string; readonly notAfter: string };
 
 type Common = {
   /** SubjectPublicKeyInfo: 91 bytes, or 120 for a P-384 authority. */
   readonly publicKey: Uint8Array;
   /** 16 random bytes. */
   readonly serial: Uint8Array;
-  /** ISO; parts of a second are dropped. */
+  /** ISO; parts of a second are dropped. Never before the issuer's. */
   readonly notBefore: string;
   /** ISO; default is the profile's lifetime. Never later than the issuer's (I15). */
   readonly notAfter?: string;
@@ -63,7 +64,7 @@ export type ProfileName = keyof ProfileFields;
 
 export type Profile<Fields> = {
   readonly isCa: boolean;
-  readonly lifetimeDays: number;
+  lifetime(fields: Fields): Lifetime;
   subject(fields: Fields): NameFields;
   extensions(fields: Fields): readonly Uint8Array[];
 };
@@ -93,20 +94,20 @@ const usagesOfCa: Readonly<Record<IssuerScope['use'], Uint8Array>> = {
 export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[Name]> } = {
   rootCa: {
     isCa: true,
-    lifetimeDays: 9131,
+    lifetime: () => 'endless',
     subject: ({ organization, commonName }) => ({ organization, commonName }),
     extensions: () => [caConstraints(), keyUsageOfCa],
   },
   /** One root's name and key, certified by another root (RFC 5280 §3.2: cross-certificate). */
   crossRoot: {
     isCa: true,
-    lifetimeDays: 9131,
+    lifetime: () => 'endless',
     subject: ({ organization, commonName }) => ({ organization, commonName }),
     extensions: ({ crlUrl }) => [caConstraints(maxRootsBetween), keyUsageOfCa, crlDistributionPoint(crlUrl)],
   },
   ica: {
     isCa: true,
-    lifetimeDays: 3652,
+    lifetime: ({ scope }) => (scope === undefined ? 'endless' : icaLifetime(scope.use)),
     subject: ({ organization, line, commonName }) => ({ organization, organizationalUnit: line, commonName }),
     extensions: ({ crlUrl, scope, bundleBefore: version }) => [
       caConstraints(0),
@@ -118,7 +119,7 @@ export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[N
   },
   device: {
     isCa: false,
-    lifetimeDays: 7305,
+    lifetime: () => leafLifetimes.device,
     subject: ({ organization, uid, objId }) => ({ organization, commonName: objId, serialNumber: uid }),
     extensions: ({ uid, crlUrl, ocspUrl }) => [
       ...leaf,
@@ -132,7 +133,7 @@ export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[N
   /** Operational certificate of a device in the field (IEEE 802.1AR LDevID): short-lived, beside the IDevID, not bound to the hardware. */
   ldevid: {
     isCa: false,
-    lifetimeDays: 90,
+    lifetime: () => leafLifetimes.ldevid,
     subject: ({ organization, uid, objId }) => {
       uidBytes(uid);
       return { organization, organizationalUnit: ldevidUnit, commonName: objId, serialNumber: uid };
@@ -146,7 +147,7 @@ export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[N
   },
   programmer: {
     isCa: false,
-    lifetimeDays: 730,
+    lifetime: () => leafLifetimes.programmer,
     subject: ({ organization, uid }) => {
       uidBytes(uid);
       return { organization, organizationalUnit: 'programmer', serialNumber: uid };
@@ -155,13 +156,13 @@ export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[N
   },
   gateway: {
     isCa: false,
-    lifetimeDays: 365,
+    lifetime: () => leafLifetimes.gateway,
     subject: ({ organization, id }) => ({ organization, organizationalUnit: 'gateway', commonName: id }),
     extensions: ({ crlUrl }) => [...leaf, usages.gateway, crlDistributionPoint(crlUrl)],
   },
   server: {
     isCa: false,
-    lifetimeDays: 365,
+    lifetime: () => leafLifetimes.server,
     subject: ({ commonName }) => ({ commonName }),
     extensions: ({ dnsNames, ipAddresses, crlUrl }) => [
       ...leaf,
@@ -172,7 +173,7 @@ export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[N
   },
   ocspResponder: {
     isCa: false,
-    lifetimeDays: 90,
+    lifetime: () => leafLifetimes.ocspResponder,
     subject: ({ organization, commonName }) => ({ organization, commonName }),
     extensions: () => [...leaf, usages.ocspResponder, ocspNoCheck],
   },

@@ -4,17 +4,22 @@ import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { closeServer, createCrlServer } from '../../src/api/server.ts';
-import { fromBase64url } from '../../src/bytes.ts';
+import { fromBase64url, toBase64url } from '../../src/bytes.ts';
 import { readSettings } from '../../src/config.ts';
+import { sha256Hex } from '../../src/digest.ts';
+import { authority, authorityStream } from '../../src/domain/authority.ts';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import type { RevocationReason } from '../../src/domain/deviceEvents.ts';
 import type { Curve } from '../../src/ecKey.ts';
+import { signer } from '../../src/keystore/signer.ts';
 import { listenOn } from '../../src/listening.ts';
+import { issueCertificate } from '../../src/pki/certificate.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
 import type { NameFields } from '../../src/pki/names.ts';
 import { type Certificate, parseCertificate } from '../../src/pki/parse.ts';
 import { initialiseProject } from '../../src/services/administration/initialise.ts';
-import { establishIssuingCa } from '../../src/services/authority/issuingCa.ts';
+import { authorityOf } from '../../src/services/authority/authority.ts';
+import { ensureSigningKey, establishIssuingCa } from '../../src/services/authority/issuingCa.ts';
 import { createAlarms } from '../../src/services/base/alarms.ts';
 import { type Context, execute } from '../../src/services/base/context.ts';
 import { openContext } from '../../src/services/dataFolder/open.ts';
@@ -22,6 +27,7 @@ import { startClientTrust } from '../../src/services/identity/clientTrust.ts';
 import { certifyDevice, type Enrolment } from '../../src/services/identity/enrolment.ts';
 import { startOcsp } from '../../src/services/revocation/ocsp.ts';
 import { startRevocations } from '../../src/services/revocation/revocations.ts';
+import type { Authority } from '../pki/support.ts';
 import { watchWrites } from '../support/watchedStore.ts';
 import { csrOf, newParty, newUid, type Party } from './parties.ts';
 
@@ -55,9 +61,9 @@ export async function openProject(
   const server: Server = createCrlServer(ctx, ocsp);
   const port = await listenOn(server, { port: 0, host: '127.0.0.1' });
 
-  async function newDevice(party = newParty()): Promise<TestDevice> {
+  async function newDevice(party = newParty(), line = 'meter'): Promise<TestDevice> {
     const objId = newUid();
-    await mint(ctx, party.uid, objId);
+    await mint(ctx, party.uid, objId, line);
     const enrolment = await certifyDevice(ctx, party.uid, fromBase64url(csrOf(party, objId)), by);
     return { ...party, ...enrolment, objId, parsed: parseCertificate(enrolment.certificate) };
   }
@@ -116,4 +122,25 @@ export async function putInStock(ctx: Context, uid: string): Promise<void> {
   const data = { grantId: newUid(), receiptSha256: '00'.repeat(32) };
   const event = { type: 'ProvisioningCompleted', id: ctx.newId(), at: ctx.clock().toISOString(), by, data };
   await ctx.store.append(deviceStream(uid), 'any', [event]);
+}
+
+/** An issuing CA of devices as they were made once: for ten years, and without a statement of what it issues. */
+export async function establishOldCa(ctx: Context, line: string): Promise<Authority> {
+  const icaId = `device-${line}-1`;
+  const keyId = `ica/${icaId}`;
+  const { root } = await authorityOf(ctx);
+  const startMs = ctx.clock().getTime();
+  const validity = { notBefore: new Date(startMs).toISOString(), notAfter: new Date(startMs + 3652 * 86_400_000).toISOString() };
+  const common = {
+    publicKey: await ensureSigningKey(ctx, keyId),
+    serial: ctx.randomBytes(16),
+    crlUrl: 'http://localhost:8080/crl/root.crl',
+  };
+  const names = { issuer: parseCertificate(fromBase64url(root.certificate)), organization: 'Example OEM', line, commonName: icaId };
+  const { der } = await issueCertificate('ica', { ...common, ...validity, ...names }, await signer(ctx.keystore, root.keyId));
+  const stream = authorityStream(ctx.project);
+  const facts = { icaId, use: 'device', line, generation: 1, keyId, certificate: toBase64url(der), sha256: sha256Hex(der) } as const;
+  await execute(ctx, authority, stream, { type: 'EstablishIssuingCa', ...facts }, by);
+  await execute(ctx, authority, stream, { type: 'ActivateIssuingCa', icaId }, by);
+  return { der, certificate: parseCertificate(der), key: { signer: await signer(ctx.keystore, keyId) } } as Authority;
 }

@@ -14,7 +14,7 @@ import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { authorityOf, crlUrlOf } from '../authority/authority.ts';
 import { ensureSigningKey, makeIssuingCa } from '../authority/issuingCa.ts';
 import { publishTrustBundle } from '../authority/trustBundle.ts';
-import { type Context, execute, nowIso } from '../base/context.ts';
+import { backdatedIso, type Context, execute } from '../base/context.ts';
 import { issueCrl } from '../revocation/crl.ts';
 
 /** Generations of the authorities: they overlap. A new issuing CA is trusted by everybody before it issues; the one before it stays trusted and
@@ -89,7 +89,7 @@ async function rollRoot(
     await ensureSigningKey(ctx, keyId, curve).then(() => signer(ctx.keystore, keyId)),
     await signer(ctx.keystore, previous.keyId),
   ];
-  const common = () => ({ serial: ctx.randomBytes(16), notBefore: nowIso(ctx) });
+  const common = () => ({ serial: ctx.randomBytes(16), notBefore: backdatedIso(ctx) });
   const publicKey = await ctx.keystore.publicKey(keyId);
   const { der } = await issueCertificate('rootCa', { ...common(), publicKey, ...names }, newSigner);
   const root = parseCertificate(der);

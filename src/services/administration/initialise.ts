@@ -11,7 +11,7 @@ import { issueCertificate } from '../../pki/certificate.ts';
 import { rootKeyId } from '../authority/authority.ts';
 import { ensureSigningKey, establishIssuingCa } from '../authority/issuingCa.ts';
 import { publishTrustBundle } from '../authority/trustBundle.ts';
-import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
+import { backdatedIso, type Context, execute, stateOf } from '../base/context.ts';
 import { addOperator } from './operators.ts';
 
 /** Key ceremony: a project begins with its root, its issuing CAs, its package-signing key and two administrators (R1–R2, I16).
@@ -69,7 +69,7 @@ async function establishRoot(ctx: Context, ceremony: Ceremony, by: Actor): Promi
     {
       publicKey,
       serial: ctx.randomBytes(16),
-      notBefore: nowIso(ctx),
+      notBefore: backdatedIso(ctx),
       organization,
       commonName: `${organization} Root CA`,
     },

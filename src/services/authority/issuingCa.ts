@@ -9,7 +9,7 @@ import { ensureKey } from '../../keystore/ensureKey.ts';
 import { signer } from '../../keystore/signer.ts';
 import { type Signer as CertificateSigner, issueCertificate } from '../../pki/certificate.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
-import { type Context, execute, nowIso } from '../base/context.ts';
+import { backdatedIso, type Context, execute, nowIso } from '../base/context.ts';
 
 import { authorityOf, crlUrlOf, parsedAuthority } from './authority.ts';
 import { publishTrustBundle } from './trustBundle.ts';
@@ -110,12 +110,14 @@ async function makeOnce(ctx: Context, wish: CaWish): Promise<IssuingCa> {
   const root = parseCertificate(fromBase64url(state.root.certificate));
   const { rootId } = state.root;
   const bundleBefore = state.trustBundle.version;
+  const generation = Number(icaId.split('-').at(-1));
   const { der } = await issueCertificate(
     'ica',
     {
       publicKey,
       serial: ctx.randomBytes(16),
-      notBefore: nowIso(ctx),
+      // Machines from before issuing CAs stated which bundle came before them tell by the date which is younger.
+      notBefore: generation === 1 ? backdatedIso(ctx) : nowIso(ctx),
       issuer: root,
       crlUrl: crlUrlOf(ctx, rootId),
       organization: root.subject.organization ?? ctx.project,
@@ -131,7 +133,7 @@ async function makeOnce(ctx: Context, wish: CaWish): Promise<IssuingCa> {
     use,
     ...(line !== undefined && { line }),
     ...(rootId !== firstRootId && { rootId }),
-    generation: Number(icaId.split('-').at(-1)),
+    generation,
     keyId,
     curve,
     certificate: toBase64url(der),

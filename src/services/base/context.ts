@@ -11,6 +11,7 @@ import type { EventStore } from '../../eventstore/port.ts';
 import type { BootKeys } from '../../keystore/bootKeys.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import type { ReadModels } from '../../projections/readModels.ts';
+import { hourMs } from '../../times.ts';
 
 /** What every service works with: the parts of the server and its sources of time, ids and randomness. */
 export type Context = {
@@ -29,6 +30,8 @@ export type Context = {
   readonly project: string;
   /** `http://host:port` where CRLs are fetched; goes into certificates. */
   readonly crlBaseUrl: string;
+  /** How far before now certificates, lists and OCSP answers begin to count, for those whose clock is behind; an hour when not set. */
+  readonly backdateMs?: number;
   /** How many devices one person revokes, quarantines … alone within a day; 10 when not set. */
   readonly effectsPerDay?: number;
   /** `https://host:port` of the API; goes into production packages. */
@@ -130,6 +133,9 @@ export async function areCurrent(ctx: Context, projections: readonly string[]): 
     throw error;
   }
 }
+
+/** From when on what is signed now counts. */
+export const backdatedIso = ({ clock, backdateMs = hourMs }: Context): string => new Date(clock().getTime() - backdateMs).toISOString();
 
 export const nowIso = (ctx: Context): string => ctx.clock().toISOString();
 

@@ -12,6 +12,7 @@ import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
 import { openCustody } from '../../keystore/custody.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../keystore/signingRates.ts';
 import { openReadModels } from '../../projections/readModels.ts';
+import { minuteMs } from '../../times.ts';
 import { type Alarm, type Alarms, createAlarms, followerAlarm } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import { takeProcessSlot } from '../processes/processSlots.ts';
@@ -72,6 +73,7 @@ async function openParts(own: Own, settings: Settings, ports: Ports, create: boo
     randomBytes: bytes => new Uint8Array(randomBytes(bytes)),
     log,
     effectsPerDay: settings.effectsPerDay,
+    backdateMs: settings.backdateMinutes * minuteMs,
     project,
     crlBaseUrl: `http://${host}:${ports.crl}`,
     apiBaseUrl: `https://${host}:${ports.https}`,

@@ -1,7 +1,9 @@
 import { device, deviceStream } from '../../domain/device.ts';
 import { expiry, expiryNoticeDays, expiryStream } from '../../domain/expiry.ts';
+import { issuingEndsMs } from '../../pki/lifetimes.ts';
 import { type CertificateRow, certificateQueries } from '../../projections/certificates.ts';
 import { dayMs, hourMs } from '../../times.ts';
+import { authorityOf, parsedAuthority } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 
@@ -19,9 +21,13 @@ const rowsAtOnce = 500;
 const by = 'system:expiry';
 
 export function startExpiryScan(ctx: Context, alarms: Alarms): ExpiryScan {
+  const told = new Set<string>();
   let running: Promise<void> = Promise.resolve();
   const check = (): Promise<void> => {
-    running = running.then(() => scan(ctx, alarms)).catch(error => ctx.log.error({ error: String(error) }, 'the expiry scan has stopped'));
+    running = running
+      .then(() => scan(ctx, alarms))
+      .then(() => watchIssuing(ctx, alarms, told))
+      .catch(error => ctx.log.error({ error: String(error) }, 'the expiry scan has stopped'));
     return running;
   };
   const timer = setInterval(() => void check(), checkEveryMs);
@@ -53,6 +59,22 @@ async function scan(ctx: Context, alarms: Alarms): Promise<void> {
       },
     );
     await raise(alarms, found, days);
+  }
+}
+
+/** An issuing CA stops issuing while it has the whole life of a certificate left: the next generation must be there before. Each threshold is told
+ *  once by a process. */
+async function watchIssuing(ctx: Context, alarms: Alarms, told: Set<string>): Promise<void> {
+  const now = ctx.clock().getTime();
+  for (const { icaId, use, status, certificate } of (await authorityOf(ctx)).issuingCas) {
+    if (status !== 'ACTIVE') continue;
+    const endsMs = issuingEndsMs(parsedAuthority(certificate), use);
+    const days = [0, ...expiryNoticeDays.toReversed()].find(threshold => now >= endsMs - threshold * dayMs);
+    if (days === undefined || told.has(`${icaId} ${days}`)) continue;
+    told.add(`${icaId} ${days}`);
+    const code = days === 0 ? 'ISSUING_STOPPED' : `ISSUING_STOPS_${days}_DAYS`;
+    const detail = `${icaId} issues ${use} certificates until ${new Date(endsMs).toISOString()}: roll and activate the next generation`;
+    await alarms.raise({ code, subject: icaId, detail });
   }
 }
 

@@ -7,10 +7,11 @@ import { type KeyHolder, publicKey, publicKeyStream } from '../../domain/publicK
 import { NusecError } from '../../errors.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import type { judgeCsr } from '../../pki/csr.ts';
-import { type ProfileFields, profiles } from '../../pki/profiles.ts';
-import { dayMs } from '../../times.ts';
+import { endOfLife, issuingEndsMs, leafLifetimes } from '../../pki/lifetimes.ts';
+import type { Certificate } from '../../pki/parse.ts';
+import type { ProfileFields } from '../../pki/profiles.ts';
 import { activeCa, signingCa } from '../authority/issuingCa.ts';
-import { type Context, execute, nowIso, oneCommit, stateOf } from '../base/context.ts';
+import { backdatedIso, type Context, execute, oneCommit, stateOf } from '../base/context.ts';
 
 /** Intent, signature, result: whatever is signed for a machine was recorded before, and is recorded again when it is there. Killed between any
  *  two, the same request leads to the same certificate. */
@@ -144,20 +145,30 @@ export function certificationIntents(
   };
 }
 
-/** What will be signed: serial number and validity, never beyond the authority's own (I15).
- *  @throws NusecError CERTIFICATE_EXPIRED when the authority's time is over */
+/** What will be signed: serial number and validity, within the authority's own (I15).
+ *  @throws NusecError CA_NOT_ACTIVE too when the authority has not enough of its own life left to issue */
 async function newIntent(
   ctx: Context,
   { profile, use, line, csr }: Pick<Wish<LeafProfile>, 'profile' | 'use' | 'line' | 'csr'>,
   publicKeySha256: string,
 ): Promise<Intent> {
-  const ca = await activeCa(ctx, use, line);
-  const notBefore = nowIso(ctx);
-  if (ca.certificate.notAfter <= notBefore)
-    throw new NusecError('CERTIFICATE_EXPIRED', `${ca.icaId} was valid until ${ca.certificate.notAfter}`);
+  const { icaId, certificate } = await activeCa(ctx, use, line);
+  requireIssuing(ctx, icaId, certificate, profile);
+  const backdated = backdatedIso(ctx);
+  const notBefore = backdated < certificate.notBefore ? certificate.notBefore : backdated;
   const serial = ctx.randomBytes(16);
   serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40;
-  const wanted = new Date(ctx.clock().getTime() + profiles[profile].lifetimeDays * dayMs - 1000).toISOString();
-  const notAfter = wanted < ca.certificate.notAfter ? wanted : ca.certificate.notAfter;
-  return { serial: toHex(serial), csrSha256: sha256Hex(csr), publicKeySha256, icaId: ca.icaId, notBefore, notAfter };
+  const wanted = new Date(endOfLife(Date.parse(notBefore), leafLifetimes[profile])).toISOString();
+  const notAfter = wanted < certificate.notAfter ? wanted : certificate.notAfter;
+  return { serial: toHex(serial), csrSha256: sha256Hex(csr), publicKeySha256, icaId, notBefore, notAfter };
+}
+
+function requireIssuing(ctx: Context, icaId: string, certificate: Certificate, profile: LeafProfile): void {
+  const endsMs = issuingEndsMs(certificate, profile);
+  if (ctx.clock().getTime() < endsMs) return;
+  const since = new Date(endsMs).toISOString();
+  throw new NusecError(
+    'CA_NOT_ACTIVE',
+    `${icaId} ends ${certificate.notAfter} and issues no ${profile} certificates since ${since}: roll it`,
+  );
 }

@@ -10,7 +10,7 @@ import { trustedRoots } from '../authority/authority.ts';
 import { activeCa } from '../authority/issuingCa.ts';
 import { certificatesBetweenRoots, retiredRoots } from '../authority/olderRoots.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { type Context, execute, nowIso } from '../base/context.ts';
+import { backdatedIso, type Context, execute } from '../base/context.ts';
 import type { ClientTrust } from './clientTrust.ts';
 
 /** Replaced long before the year of a TLS certificate is over. */
@@ -33,7 +33,7 @@ export async function issueServerIdentity(ctx: Context, names: readonly string[]
     {
       publicKey: new Uint8Array(publicKey.export({ format: 'der', type: 'spki' })),
       serial: ctx.randomBytes(16),
-      notBefore: nowIso(ctx),
+      notBefore: backdatedIso(ctx),
       issuer: ca.certificate,
       crlUrl: ca.crlUrl,
       commonName: all[0] ?? 'localhost',

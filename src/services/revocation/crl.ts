@@ -9,7 +9,7 @@ import { certificateQueries } from '../../projections/certificates.ts';
 import { dayMs } from '../../times.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { caById } from '../authority/issuingCa.ts';
-import { type Context, execute } from '../base/context.ts';
+import { backdatedIso, type Context, execute } from '../base/context.ts';
 
 /** Revocation lists of every issuing CA and root (RFC 5280 §5; R86, RULE-16): a full list and the delta list of the same number, signed
  *  together and recorded in one event. Entries are kept encoded, so one more revocation costs a copy, a hash and a signature. */
@@ -109,8 +109,8 @@ async function sign(ctx: Context, icaId: string, list: List, newBase: boolean): 
 async function signNext(ctx: Context, icaId: string, list: List, newBase: boolean): Promise<CrlPair> {
   const ca = await caById(ctx, icaId);
   const now = ctx.clock();
-  const thisUpdate = now.toISOString();
-  if (ca.certificate.notAfter <= thisUpdate)
+  const thisUpdate = backdatedIso(ctx);
+  if (ca.certificate.notAfter <= now.toISOString())
     throw new NusecError('CERTIFICATE_EXPIRED', `${icaId} was valid until ${ca.certificate.notAfter}`);
   // First the list before ours, then what ours says: so it says all that that one says.
   const before = (await authorityOf(ctx)).crls.find(crl => crl.icaId === icaId);

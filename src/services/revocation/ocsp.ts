@@ -25,7 +25,7 @@ import { type CertificateRow, certificateQueries } from '../../projections/certi
 import { dayMs, hourMs } from '../../times.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { caById, ensureSigningKey } from '../authority/issuingCa.ts';
-import { type Context, execute, nowIso } from '../base/context.ts';
+import { backdatedIso, type Context, execute, nowIso } from '../base/context.ts';
 import type { Revocations } from './revocations.ts';
 
 /** An OCSPResponse, DER. `thisUpdate` ISO, now for what is refused; `maxAgeSeconds` 0: not to be kept. */
@@ -112,7 +112,8 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
     const answers: OcspAnswer[] = [];
     for (const question of questions) answers.push({ certId: question.certId, ...(await statusOf(question, issuer.icaId)) });
     const endMs = Math.min(nowMs + responseLifetimeMs, signing.notAfterMs);
-    const times = { thisUpdate: new Date(nowMs).toISOString(), nextUpdate: new Date(endMs).toISOString() };
+    const producedAt = new Date(nowMs).toISOString();
+    const times = { producedAt, thisUpdate: backdatedIso(ctx), nextUpdate: new Date(endMs).toISOString() };
     const der = await buildOcspResponse({ answers, ...times, nonce }, signing);
     const made: Kept = { certId: first?.certId ?? der, der, thisUpdate: times.thisUpdate, keepUntilMs: nowMs + (endMs - nowMs) / 2 };
     // An unknown certificate may be issued at any moment; and what changed while we signed must not be kept.
@@ -208,7 +209,7 @@ async function establishSigner(ctx: Context, icaId: string, previousKeyId = '0')
     {
       publicKey,
       serial: ctx.randomBytes(16),
-      notBefore: nowIso(ctx),
+      notBefore: backdatedIso(ctx),
       issuer: ca.certificate,
       organization: ca.certificate.subject.organization ?? ctx.project,
       commonName: `${ctx.project} ${icaId} OCSP`,

@@ -1,17 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fromBase64url, toBase64url } from '../../../src/bytes.ts';
-import { sha256Hex } from '../../../src/digest.ts';
-import { authority, authorityStream } from '../../../src/domain/authority.ts';
+import { fromBase64url } from '../../../src/bytes.ts';
 import { signer } from '../../../src/keystore/signer.ts';
-import { issueCertificate } from '../../../src/pki/certificate.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { authorityOf } from '../../../src/services/authority/authority.ts';
-import { ensureSigningKey } from '../../../src/services/authority/issuingCa.ts';
-import { execute } from '../../../src/services/base/context.ts';
 import { certifyDevice } from '../../../src/services/identity/enrolment.ts';
 import { type Authority, makeLeaf } from '../../pki/support.ts';
 import { csrOf, newParty, newUid } from '../parties.ts';
-import { mint, openProject, type Project } from '../project.ts';
+import { establishOldCa, mint, openProject, type Project } from '../project.ts';
 
 let project: Project;
 beforeAll(async () => {
@@ -21,28 +16,6 @@ afterAll(() => project.close());
 
 const by = 'operator:alice';
 
-/** An issuing CA as they were made before their certificates stated a use. */
-async function establishOldCa(line: string): Promise<Authority> {
-  const { ctx } = project;
-  const icaId = `device-${line}-1`;
-  const keyId = `ica/${icaId}`;
-  const publicKey = await ensureSigningKey(ctx, keyId);
-  const { root } = await authorityOf(ctx);
-  const common = {
-    publicKey,
-    serial: ctx.randomBytes(16),
-    notBefore: ctx.clock().toISOString(),
-    crlUrl: 'http://localhost:8080/crl/root.crl',
-  };
-  const names = { issuer: parseCertificate(fromBase64url(root.certificate)), organization: 'Example OEM', line, commonName: icaId };
-  const { der } = await issueCertificate('ica', { ...common, ...names }, await signer(ctx.keystore, root.keyId));
-  const stream = authorityStream(ctx.project);
-  const facts = { icaId, use: 'device', line, generation: 1, keyId, certificate: toBase64url(der), sha256: sha256Hex(der) } as const;
-  await execute(ctx, authority, stream, { type: 'EstablishIssuingCa', ...facts }, by);
-  await execute(ctx, authority, stream, { type: 'ActivateIssuingCa', icaId }, by);
-  return { der, certificate: parseCertificate(der), key: { signer: await signer(ctx.keystore, keyId) } } as Authority;
-}
-
 async function deviceOf(line: string): Promise<Uint8Array> {
   const [party, objId] = [newParty(), newUid()];
   await mint(project.ctx, party.uid, objId, line);
@@ -51,7 +24,7 @@ async function deviceOf(line: string): Promise<Uint8Array> {
 
 describe('the certificate of a machine', () => {
   it('from an issuing CA that states no use counts for the use that the log records (T14)', async () => {
-    const old = await establishOldCa('vintage');
+    const old = await establishOldCa(project.ctx, 'vintage');
     const device = await deviceOf('vintage');
     await expect
       .poll(() => project.trust.identify(device).catch(error => error.code))

@@ -2,12 +2,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { device, deviceStream } from '../../../src/domain/device.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { certificateQueries } from '../../../src/projections/certificates.ts';
+import { establishIssuingCa } from '../../../src/services/authority/issuingCa.ts';
 import { stateOf } from '../../../src/services/base/context.ts';
 import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { startExpiryScan } from '../../../src/services/identity/expiry.ts';
 import { newParty } from '../parties.ts';
-import { openProject, type Project, requestOf } from '../project.ts';
+import { establishOldCa, openProject, type Project, requestOf } from '../project.ts';
 
 const dayMs = 86_400_000;
 const by = 'operator:alice';
@@ -76,21 +77,34 @@ describe('the expiry scan (R86, RULE-16)', () => {
     expect(await noticesOf(young.serialHex)).toEqual([]);
   });
 
-  it('covers many certificates in one alarm, issuing CAs and the root; a device expires in its own stream', async () => {
-    const units = await Promise.all(Array.from({ length: 30 }, () => project.newDevice()));
+  it('covers many certificates in one alarm, and issuing CAs; a device expires in its own stream', async () => {
+    await establishOldCa(project.ctx, 'vintage');
+    const units = await Promise.all(Array.from({ length: 30 }, () => project.newDevice(newParty(), 'vintage')));
     const { notAfter } = units[0]?.parsed ?? { notAfter: '' };
     project.moveClock(Date.parse(notAfter) - project.ctx.clock().getTime() - 29 * dayMs);
     await scan.check();
     expect(await alarmCodes()).toEqual(
-      expect.arrayContaining(['CERTIFICATE_ENDS_30_DAYS device-device-meter-1', 'CERTIFICATE_ENDS_30_DAYS ica-root']),
+      expect.arrayContaining(['CERTIFICATE_ENDS_30_DAYS device-device-vintage-1', 'CERTIFICATE_ENDS_30_DAYS ica-root']),
     );
     const details = (await project.eventsOf('AlarmRaised')).map(({ data }) => String(data.detail));
-    expect(details.filter(detail => detail.startsWith('30 device certificates of device-meter-1 end within 30 days'))).toHaveLength(1);
+    expect(details.filter(detail => detail.startsWith('30 device certificates of device-vintage-1 end within 30 days'))).toHaveLength(1);
     project.moveClock(30 * dayMs);
     await scan.check();
     for (const { uid, parsed } of units) {
       const state = await stateOf(project.ctx, device, deviceStream(uid));
       expect(state).toMatchObject({ certificates: [{ serial: parsed.serialHex, status: 'expired' }] });
     }
+  });
+
+  it('tells 90, 30 and 7 days before, once each, that an issuing CA stops issuing, and then that it has (I15)', async () => {
+    const { endsMs, icaId } = { endsMs: project.ctx.clock().getTime() + 3652 * dayMs, icaId: 'gateway-2' };
+    await establishIssuingCa(project.ctx, 'gateway');
+    for (const daysLeft of [91, 89, 88, 29, 6, -1]) {
+      project.moveClock(endsMs - daysLeft * dayMs - project.ctx.clock().getTime());
+      await scan.check();
+    }
+    const codes = (await project.eventsOf('AlarmRaised')).filter(({ data }) => data.subject === icaId).map(({ data }) => data.code);
+    expect(codes).toEqual(['ISSUING_STOPS_90_DAYS', 'ISSUING_STOPS_30_DAYS', 'ISSUING_STOPS_7_DAYS', 'ISSUING_STOPPED']);
+    await expect(newGateway('gw-none')).rejects.toMatchObject({ code: 'CA_NOT_ACTIVE' });
   });
 });

@@ -203,9 +203,9 @@ describe('a renewal', () => {
     expect(second.spki).toEqual(parseCertificate(first).spki);
   });
 
-  it('needs an issuing CA whose time is not over', async () => {
+  it('needs an issuing CA that has the whole life of a certificate left', async () => {
     const { ask } = await (subjects.programmer as () => Promise<Subject>)();
     project.moveClock(3660 * 86_400_000);
-    await expect(ask()).rejects.toMatchObject({ code: 'CERTIFICATE_EXPIRED' });
+    await expect(ask()).rejects.toMatchObject({ code: 'CA_NOT_ACTIVE' });
   });
 });
