@@ -159,10 +159,10 @@ describe('a device that returns to service', () => {
     const { made, sealed, rekey } = await inRepair();
     const root = await makeRoot();
     const ica = await makeIca(root);
-    const { signingKeys } = await verifyTrustBundle(oem.bundle, oem.root.key.spki);
-    const issuers = [oem.ica, ica].flatMap(({ der }) => ['device', 'programmer'].map(use => ({ icaId: use, use, certificate: der })));
+    const known = await verifyTrustBundle(oem.bundle, oem.root.key.spki);
+    const issuers = [...known.issuers, { icaId: 'device-2', use: 'device', certificate: ica.der }];
     const roots = [oem.root.der, root.der];
-    const newer = { version: 2, issuedAtSeconds: 1_900_000_000, roots, issuers, signingKeys };
+    const newer = { ...known, version: 2, issuedAtSeconds: 1_900_000_000, roots, issuers };
     const bundle = await signTrustBundle(newer, signerOf(oem.root.key));
     const next = await rekey();
     await put(sealed, { bundle, objId: nextObjId, rootCertificate: root.der, icaCertificate: ica.der });
