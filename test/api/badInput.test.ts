@@ -44,7 +44,8 @@ describe('requests of people', () => {
   it('refuses a person without the role', async () => {
     const added = await post('/v1/operators', JSON.stringify({ name: 'carol', roles: ['auditor'] }));
     expect(added.status).toBe(201);
-    const answer = await exchange(`${server.url}/v1/operators`, { ca: server.rootPem, headers: as(String(added.json.token)) });
+    const carol = { ca: server.rootPem, headers: as(String(added.json.token)) };
+    const answer = await exchange(`${server.url}/v1/operators`, { ...carol, body: JSON.stringify({ name: 'dave', roles: ['auditor'] }) });
     expect(answer.json).toMatchObject({ code: 'FORBIDDEN', status: 403 });
   });
 
