@@ -16,7 +16,7 @@ const health = createRoute({ method: 'get', path: '/healthz', summary: 'The proc
 const ready = createRoute({
   method: 'get',
   path: '/readyz',
-  summary: 'Keystore open, read models up, every follower of the log up; otherwise the names of those that are not',
+  summary: 'Keystore open, event store writable, read models up, every follower of the log up; otherwise the names of those that are not',
   responses: { ...okText, 503: { description: 'not ready', content: { 'text/plain': { schema: z.string() } } } },
 });
 const metrics = createRoute({ method: 'get', path: '/metrics', summary: 'Prometheus figures', responses: okText });
@@ -33,8 +33,14 @@ const bundle = createRoute({
 export const systemResource: Resource = (api, { ctx }, auth) => {
   api.openapi(health, c => c.text('ok'));
   api.openapi(ready, async c => {
-    const keystore = await ctx.keystore.health();
-    const reasons = [...(keystore.ok ? [] : [keystore.detail]), ...readModelTroubles(ctx), ...ctx.followers.troubles().map(troubleText)];
+    const [keystore, store] = await Promise.all([ctx.keystore.health(), ctx.store.trouble()]);
+    const log = store === undefined ? [] : [`event store: ${store.code}`];
+    const reasons = [
+      ...(keystore.ok ? [] : [keystore.detail]),
+      ...log,
+      ...readModelTroubles(ctx),
+      ...ctx.followers.troubles().map(troubleText),
+    ];
     return reasons.length === 0 ? c.text('ready', 200) : c.text(`not ready: ${reasons.join('; ')}`, 503);
   });
   api.use('/metrics', auth.person('auditor'));

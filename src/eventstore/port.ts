@@ -1,3 +1,5 @@
+import type { NusecError } from '../errors.ts';
+
 /** The event store as the rest of the product sees it; engines: memory.ts, sqlite.ts. */
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -76,6 +78,8 @@ export type EventStore = {
   commit(unit: Unit): Promise<readonly AppendResult[]>;
   /** A blob that was committed here; the caller checks its hash. */
   readBlob(sha256: string): Promise<Uint8Array | undefined>;
+  /** Why nothing can be stored now; undefined when a trial commit reached the disk. It is made at most once a second. */
+  trouble(): Promise<NusecError | undefined>;
   /** Number of the present leadership among the processes that share the store; 0 before the first. */
   epoch(): number;
   /** Begins the next leadership: from here on, whatever is committed under an earlier epoch is refused.

@@ -1,5 +1,8 @@
 /** The durable event store: one SQLite file in WAL mode. Several processes of one machine may have it open: SQLite's write lock puts their
  *  groups in one order, and is never held while the disk works. */
+import { accessSync, constants } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { decodeEvent } from './envelope.ts';
 import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
@@ -60,6 +63,8 @@ function checkHead(db: Database, mark: Mark | undefined): void {
 }
 
 function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
+  // SQLite says of a read-only disk no more than that it cannot open the file.
+  accessSync(dirname(file), constants.W_OK);
   const db = new Database(file, { timeout: openBusyMs });
   try {
     db.pragma(`page_size = ${pageBytes}`);
@@ -174,6 +179,10 @@ function sqliteStorage(db: Database, headMark: HeadMark): Storage {
     blob: sha256 => blob.get(Buffer.from(sha256, 'hex')),
     epoch: () => epoch.get() ?? 0,
     setEpoch: next => void setEpoch.run(next),
+    async freeBytes() {
+      const { bavail, bsize } = await statfs(dirname(db.name));
+      return bavail * bsize;
+    },
     mark: headMark.write,
     sync: wal.sync,
     back: (position, fromRevision) => back.all(position, fromRevision).map(decode),

@@ -20,7 +20,7 @@ export type Blob = { readonly sha256: string; readonly bytes: Uint8Array };
 /** Where an event of some id is, and what it is. */
 export type StoredId = Pick<Row, 'position' | 'stream' | 'revision' | 'body'>;
 
-/** What an engine must offer to the writer in writer.ts. All but `sync` is synchronous; nothing is checked twice here. */
+/** What an engine must offer to the writer in writer.ts. All but `freeBytes`, `sync` and `close` is synchronous; nothing is checked twice here. */
 export type Storage = {
   /** Calls `visit` for every row with a greater position than `after`, oldest first. */
   scan(after: number, visit: (stream: string, revision: number, position: number, id: string, hash: string) => void): void;
@@ -36,11 +36,13 @@ export type Storage = {
   blob(sha256: string): Uint8Array | undefined;
   /** Number of the present leadership. */
   epoch(): number;
-  /** Within a transaction. */
+  /** Within a transaction; the same number again is a write too. */
   setEpoch(epoch: number): void;
   /** Shows the rows since begin() to every process. They are on the disk after the next sync(). */
   commit(): void;
   rollback(): void;
+  /** Room left where the store is. */
+  freeBytes(): Promise<number>;
   /** Notes how far the disk is, beside the store. */
   mark(newest: Pick<StreamHead, 'position' | 'hash'>): void;
   /** Resolves when everything committed before the call is on the disk. */

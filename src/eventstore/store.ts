@@ -1,12 +1,13 @@
 import { hash } from 'node:crypto';
 import { NusecError } from '../errors.ts';
+import { within } from '../within.ts';
 import { createCommitQueue, defaultLockWaitMs } from './commitQueue.ts';
 import { createDurability } from './durability.ts';
 import { encodeAppend } from './envelope.ts';
 import type { AppendRequest } from './judge.ts';
 import type { Append, AppendResult, EventStore, ExpectedRevision, RecordedEvent, Subscription } from './port.ts';
 import type { Blob, Storage, StreamHead } from './storage.ts';
-import { damaged } from './storeError.ts';
+import { damaged, storeError } from './storeError.ts';
 import { commitSignal, follow } from './subscription.ts';
 import { createWriter } from './writer.ts';
 
@@ -19,6 +20,12 @@ const maxBasisStreams = 32;
 export const maxRowBlobBytes = 64 * 1024;
 /** Blobs of one commit, together. */
 const maxUnitBlobBytes = 16 * 1024 * 1024;
+
+/** How often a trial shows whether the store can be written, and how long one may take. */
+const troubleEveryMs = 1000;
+const troubleWaitMs = 2000;
+/** With less room than this the store does not count as writable. */
+const minFreeBytes = 1024 * 1024;
 
 /** How long what another process has written may wait for the subscribers here. */
 const catchUpEveryMs = 20;
@@ -55,7 +62,28 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
     await storage.close();
   };
 
+  /** Begins the present epoch again: a write like any other. */
+  const tryToWrite = async (): Promise<NusecError | undefined> => {
+    // The log file has room for a small commit, written over, long after the disk is full.
+    if ((await storage.freeBytes()) < minFreeBytes) return new NusecError('STORE_FULL', 'the disk of the event store is full');
+    const epoch = storage.epoch();
+    const commit = commits.add({ appends: [], basis: [], epoch, nextEpoch: epoch }).then(
+      () => 'stored' as const,
+      error => storeError(error, 'the event store cannot be written'),
+    );
+    const outcome = (await within(commit, troubleWaitMs)) ?? new NusecError('STORE_UNAVAILABLE', 'the event store does not answer');
+    return outcome instanceof NusecError && outcome.code !== 'LEADERSHIP_OVER' ? outcome : undefined;
+  };
+  let trial: { readonly atMs: number; readonly outcome: Promise<NusecError | undefined> } | undefined;
+
   const store: EventStore = {
+    async trouble() {
+      if (closing !== undefined) return new NusecError('STORE_CLOSED', 'the event store is closed');
+      if (trial === undefined || performance.now() - trial.atMs > troubleEveryMs) {
+        trial = { atMs: performance.now(), outcome: tryToWrite().catch(error => storeError(error, 'the event store cannot be read')) };
+      }
+      return trial.outcome;
+    },
     async append(stream, expected, events, basis): Promise<AppendResult> {
       const [result] = await store.commit({ appends: [{ stream, expected, events }], basis });
       return result as AppendResult;

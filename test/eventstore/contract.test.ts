@@ -27,6 +27,7 @@ async function openShared(): Promise<EventStore> {
       return now.commit(...args).finally(change);
     },
     readBlob: (...args) => now.readBlob(...args),
+    trouble: () => now.trouble(),
     epoch: () => now.epoch(),
     takeEpoch: (...args) => now.takeEpoch(...args),
     readStream: (...args) => now.readStream(...args),

@@ -41,6 +41,7 @@ function memoryStorage(): Storage {
     setEpoch(next) {
       epoch = next;
     },
+    freeBytes: async () => Number.POSITIVE_INFINITY,
     mark() {},
     sync: async () => {},
     close: async () => {},
