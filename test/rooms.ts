@@ -27,7 +27,7 @@ export const processEntries = [
 ] as const;
 
 /** No socket, file, clock or random source: those come in as arguments. */
-export const pureRooms = ['src/cbor', 'src/cose', 'src/domain', 'src/pki', 'src/production', 'src/ota', 'src/spdm'] as const;
+export const pureRooms = ['src/merkle', 'src/cbor', 'src/cose', 'src/domain', 'src/pki', 'src/production', 'src/ota', 'src/spdm'] as const;
 
 const formats = ['src/cbor', 'src/cose', 'src/domain', 'src/pki', 'src/production', 'src/ota', 'src/spdm', 'src/mqttMessages.ts'];
 const effects = ['src/eventstore', 'src/projections', 'src/keystore'];
@@ -44,7 +44,8 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/spdm': [],
   'src/mqttMessages.ts': ['src/cbor', 'src/pki', 'src/production', 'src/ota'],
 
-  'src/eventstore': ['src/domain'],
+  'src/merkle': [],
+  'src/eventstore': ['src/domain', 'src/merkle'],
   'src/projections': ['src/domain', 'src/pki', 'src/eventstore'],
   'src/keystore': ['src/cose', 'src/pki', 'src/production'],
   'src/config.ts': [],

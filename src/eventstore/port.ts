@@ -1,6 +1,7 @@
 import type { NusecError } from '../errors.ts';
 
 /** The event store as the rest of the product sees it; engines: memory.ts, sqlite.ts. */
+import type { Hash } from '../merkle/hashing.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonObject = { readonly [key: string]: Json };
@@ -68,6 +69,17 @@ export type Subscription = {
   stop(): Promise<void>;
 };
 
+/** The Merkle tree over the order of all events (RFC 9162). Its leaf for the event at position p has index p - 1; the entry is the event's hash,
+ *  32 bytes. Sizes are numbers of events from the first one on, which are on the disk. All throw BAD_REQUEST beyond what there is. */
+export type LogTree = {
+  root(size: number): Promise<Hash>;
+  /** From the leaf's sibling up to the child of the root. */
+  inclusion(position: number, size: number): Promise<readonly Hash[]>;
+  consistency(first: number, second: number): Promise<readonly Hash[]>;
+  /** The first `width` (1 to 256) hashes of a tile as C2SP tlog-tiles numbers them. */
+  tile(level: number, number: number, width: number): Promise<readonly Hash[]>;
+};
+
 export type EventStore = {
   /** Resolves only when the events are durable. All events of one call are stored, or none.
    *  @throws RevisionConflict (REVISION_CONFLICT, STREAM_EXISTS, STREAM_NOT_FOUND: carries the actual revision), EVENT_TOO_LARGE,
@@ -91,6 +103,7 @@ export type EventStore = {
   readAll(after: number, limit: number): Promise<readonly RecordedEvent[]>;
   /** Calls `handler` with batches in order, from `after` on, past and future, one batch at a time; a batch is acknowledged when the handler's promise resolves. */
   subscribe(after: number, handler: (events: readonly RecordedEvent[]) => void | Promise<void>): Subscription;
+  readonly tree: LogTree;
   /** Position of the newest event, 0 when empty: whatever was acknowledged before the call is at or below it. Only events on the disk are
    *  acknowledged, read or handed to subscribers. */
   head(): number;

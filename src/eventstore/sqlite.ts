@@ -8,7 +8,10 @@ import { decodeEvent } from './envelope.ts';
 import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
 import type { EventStore, RecordedEvent } from './port.ts';
 import { createChecked, rowCheck } from './rowCheck.ts';
+import { createSealer } from './seal.ts';
+import type { Sealing } from './sealing.ts';
 import { createSchema } from './sqliteSchema.ts';
+import { treeRows } from './sqliteTree.ts';
 import type { Storage, StoredId } from './storage.ts';
 import { createStore } from './store.ts';
 import { damaged, storeError, translated } from './storeError.ts';
@@ -30,6 +33,8 @@ export type SqliteStoreOptions = {
   readonly lockWaitMs?: number;
   /** Opens a store that has fewer events than were acknowledged, as after an old backup was put back; default: refuse it. */
   readonly acceptOlder?: boolean;
+  /** Key that commits are sealed with, 32 bytes, and whether it was just made: then a store that has no seal yet gets one. */
+  readonly seal?: { readonly key: Uint8Array; readonly isNew: boolean };
 };
 
 /** Opens or creates a store.
@@ -44,7 +49,8 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Even
     opened.push(mark);
     if (options.acceptOlder) mark.clear();
     checkHead(db, mark.read());
-    return createStore(sqliteStorage(db, mark), options.lockWaitMs);
+    const sealing: Sealing | undefined = options.seal && { sealer: createSealer(options.seal.key), isNew: options.seal.isNew };
+    return createStore(sqliteStorage(db, mark), { sealing, lockWaitMs: options.lockWaitMs });
   } catch (error) {
     for (const each of opened.reverse()) await each.close();
     throw storeError(error, 'the event store cannot be opened');
@@ -184,6 +190,7 @@ function sqliteStorage(db: Database, headMark: HeadMark): Storage {
       return bavail * bsize;
     },
     mark: headMark.write,
+    ...treeRows(db),
     sync: wal.sync,
     back: (position, fromRevision) => back.all(position, fromRevision).map(decode),
     find: id => find.get(id),

@@ -3,9 +3,10 @@ import { randomUUID } from 'node:crypto';
 import type Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { rowCheck } from './rowCheck.ts';
+import { addTree } from './sqliteTree.ts';
 
 /** Written into the file's header; a file of a later version is refused. */
-const storeFormat = 3;
+const storeFormat = 4;
 
 /** Rows that get their checksum at once. */
 const checkedRows = 10_000;
@@ -35,6 +36,7 @@ const upgrades: readonly ((db: Database) => void)[] = [
     db.exec('ALTER TABLE events ADD COLUMN crc INTEGER NOT NULL DEFAULT 0');
     addChecks(db);
   },
+  addTree,
 ];
 
 /** Makes what is missing, in one transaction. @throws NusecError STORE_DAMAGED when the file is of a later version */

@@ -1,4 +1,7 @@
+import type { Tile } from '../merkle/edge.ts';
+import type { Hash } from '../merkle/hashing.ts';
 import type { RecordedEvent } from './port.ts';
+import type { Seal } from './seal.ts';
 
 /** Where a stream ends. */
 export type StreamHead = { readonly revision: number; readonly position: number; readonly hash: string };
@@ -38,6 +41,16 @@ export type Storage = {
   epoch(): number;
   /** Within a transaction; the same number again is a write too. */
   setEpoch(epoch: number): void;
+  /** A complete tile of the tree over all events (see logTree.ts). */
+  tile(level: number, number: number): readonly Hash[] | undefined;
+  /** Within the transaction that completes it. */
+  insertTile(tile: Tile): void;
+  /** Hashes of at most `limit` events with a greater position, oldest first. */
+  hashes(after: number, limit: number): Hash[];
+  /** Seal of the newest commit; none in a store that no key has sealed yet. */
+  seal(): Seal | undefined;
+  /** Within a transaction. */
+  setSeal(seal: Seal): void;
   /** Shows the rows since begin() to every process. They are on the disk after the next sync(). */
   commit(): void;
   rollback(): void;

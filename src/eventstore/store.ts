@@ -5,7 +5,9 @@ import { createCommitQueue, defaultLockWaitMs } from './commitQueue.ts';
 import { createDurability } from './durability.ts';
 import { encodeAppend } from './envelope.ts';
 import type { AppendRequest } from './judge.ts';
+import { createLogTree } from './logTree.ts';
 import type { Append, AppendResult, EventStore, ExpectedRevision, RecordedEvent, Subscription } from './port.ts';
+import type { Sealing } from './sealing.ts';
 import type { Blob, Storage, StreamHead } from './storage.ts';
 import { damaged, storeError } from './storeError.ts';
 import { commitSignal, follow } from './subscription.ts';
@@ -30,15 +32,17 @@ const minFreeBytes = 1024 * 1024;
 /** How long what another process has written may wait for the subscribers here. */
 const catchUpEveryMs = 20;
 
+type StoreOptions = { readonly sealing?: Sealing | undefined; readonly lockWaitMs?: number | undefined };
+
 /** The event store over one engine's rows; the engines differ in nothing but where the rows are. */
-export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): EventStore {
-  const writer = createWriter(storage);
+export function createStore(storage: Storage, options: StoreOptions = {}): EventStore {
+  const writer = createWriter(storage, options.sealing);
   const advanced = commitSignal();
   const durability = createDurability(storage.sync, writer.progress, storage.mark, () => {
     advanced.fire();
     commits.advance();
   });
-  const commits = createCommitQueue(writer, durability, lockWaitMs);
+  const commits = createCommitQueue(writer, durability, options.lockWaitMs ?? defaultLockWaitMs);
   const subscriptions = new Set<Subscription>();
   let closing: Promise<void> | undefined;
   const catchUp = (): void => {
@@ -75,6 +79,14 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
     return outcome instanceof NusecError && outcome.code !== 'LEADERSHIP_OVER' ? outcome : undefined;
   };
   let trial: { readonly atMs: number; readonly outcome: Promise<NusecError | undefined> } | undefined;
+
+  const sizeOnDisk = async (): Promise<number> => {
+    requireOpen();
+    writer.catchUp();
+    const { position } = writer.progress();
+    await durability.reached();
+    return position;
+  };
 
   const store: EventStore = {
     async trouble() {
@@ -132,6 +144,7 @@ export function createStore(storage: Storage, lockWaitMs = defaultLockWaitMs): E
       void subscription.ended.then(() => subscriptions.delete(subscription));
       return subscription;
     },
+    tree: createLogTree(storage, writer.edge, sizeOnDisk),
     head() {
       if (closing === undefined) writer.catchUp();
       return writer.progress().position;

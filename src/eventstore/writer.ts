@@ -1,12 +1,17 @@
 /** The writer of a process: takes each append's decision inside the group's transaction and keeps the stream heads, also of what other
  *  processes have written to the same store. */
 import { NusecError } from '../errors.ts';
+import type { Edge } from '../merkle/edge.ts';
+import { leafOfHash } from '../merkle/hashing.ts';
 import type { Progress } from './durability.ts';
 import { chainHash, chainStart } from './hashchain.ts';
 import { type AppendRequest, judge, type Stored } from './judge.ts';
+import { loadEdge } from './logTree.ts';
 import type { AppendResult, Basis } from './port.ts';
 import { recentIds } from './recentIds.ts';
 import { noStream } from './revision.ts';
+import type { Seal } from './seal.ts';
+import { checkFirstSeal, requireSeal, requireSealing, type Sealing } from './sealing.ts';
 import type { Blob, Storage, StreamHead } from './storage.ts';
 import { damaged, storeError } from './storeError.ts';
 
@@ -32,7 +37,10 @@ export type Writer = {
   headOf(stream: string): StreamHead;
   /** What is committed, as far as it is known here. */
   progress(): Progress;
-  /** Takes in what other processes have written. @returns whether there was anything */
+  /** Right edge of the tree over all events up to there. */
+  readonly edge: Edge;
+  /** Takes in what other processes have written. @returns whether there was anything
+   *  @throws NusecError STORE_DAMAGED: it is not what a process of this project writes; nothing of the store can be used any more */
   catchUp(): boolean;
   /** Commits a group in one transaction. A request that is refused does not touch the others.
    *  @returns undefined while another process holds the write lock
@@ -40,27 +48,53 @@ export type Writer = {
   write(group: readonly CommitRequest[]): readonly Outcome[] | undefined;
 };
 
-export function createWriter(storage: Storage): Writer {
+/** @param sealing how commits are sealed; without it a store that has a seal can be read only */
+export function createWriter(storage: Storage, sealing?: Sealing): Writer {
   const heads = new Map<string, StreamHead>();
   const ids = recentIds();
   let newest = 0;
   let newestHash = '';
   let version = 0;
-  const takeIn = (): void =>
+  let damage: NusecError | undefined;
+  const takeIn = (addLeaf: (hash: string) => void): void =>
     storage.scan(newest, (stream, revision, position, id, hash) => {
       if (position !== newest + 1) throw damaged(`the event at position ${newest + 1} is missing`);
       heads.set(stream, { revision, position, hash });
       ids.add(id);
+      addLeaf(hash);
       newest = position;
       newestHash = hash;
     });
   storage.changedElsewhere();
   ids.forget(storage.highestId());
-  takeIn();
+  takeIn(() => {});
+  const edge = loadEdge(storage, newest);
+  const takeInMore = (): void => takeIn(hash => void edge.add(leafOfHash(hash)));
+  /** The seal is read after the events: it may be of a commit that came between the two. */
+  const newestSeal = (): Seal | undefined => {
+    for (let before = -1; ; ) {
+      const seal = storage.seal();
+      if (seal === undefined || seal.size <= newest || newest === before) return seal;
+      before = newest;
+      takeInMore();
+    }
+  };
+  if (sealing !== undefined) checkFirstSeal(storage, sealing, edge, newestSeal());
+  const takeInSealed = (): void => {
+    const known = newest;
+    takeInMore();
+    if (sealing !== undefined) requireSeal(sealing, edge, newestSeal(), known);
+  };
   const catchUp = (): boolean => {
+    if (damage !== undefined) throw damage;
     if (!storage.changedElsewhere()) return false;
     version += 1;
-    takeIn();
+    try {
+      takeInSealed();
+    } catch (error) {
+      if (error instanceof NusecError) damage = error;
+      throw error;
+    }
     return true;
   };
   const headOf = (stream: string) => heads.get(stream) ?? emptyStream;
@@ -74,6 +108,7 @@ export function createWriter(storage: Storage): Writer {
     let next = 0;
     let nextHash = '';
     let changed = false;
+    let mark = edge.mark();
     const insert = ({ stream, events }: AppendRequest): AppendResult => {
       const before = heads.get(stream);
       undo.push(() => (before === undefined ? heads.delete(stream) : heads.set(stream, before)));
@@ -82,6 +117,7 @@ export function createWriter(storage: Storage): Writer {
         const revision = head.revision + 1;
         const hash = chainHash(head.hash, stream, revision, id, body);
         storage.insert({ position: ++next, stream, revision, prev: head.position, id, hash, body });
+        for (const tile of edge.add(leafOfHash(hash))) storage.insertTile(tile);
         head = { revision, position: next, hash };
         nextHash = hash;
         ids.add(id);
@@ -107,7 +143,10 @@ export function createWriter(storage: Storage): Writer {
       catchUp();
       next = newest;
       nextHash = newestHash;
+      mark = edge.mark();
+      requireSealing(storage, sealing);
       const outcomes = group.map(store);
+      if (sealing !== undefined && next > newest) storage.setSeal(sealing.sealer.seal(edge));
       storage.commit();
       newest = next;
       newestHash = nextHash;
@@ -116,8 +155,9 @@ export function createWriter(storage: Storage): Writer {
     } catch (error) {
       for (const step of undo.reverse()) step();
       storage.rollback();
+      edge.restore(mark);
       throw storeError(error, 'the events could not be stored');
     }
   };
-  return { headOf, progress: () => ({ position: newest, hash: newestHash, version }), catchUp, write };
+  return { headOf, progress: () => ({ position: newest, hash: newestHash, version }), edge, catchUp, write };
 }

@@ -33,6 +33,12 @@ async function openShared(): Promise<EventStore> {
     readStream: (...args) => now.readStream(...args),
     readAll: (...args) => now.readAll(...args),
     subscribe: (...args) => now.subscribe(...args),
+    tree: {
+      root: (...args) => now.tree.root(...args),
+      inclusion: (...args) => now.tree.inclusion(...args),
+      consistency: (...args) => now.tree.consistency(...args),
+      tile: (...args) => now.tree.tile(...args),
+    },
     head: () => now.head(),
     close: async () => void (await Promise.all([now.close(), then.close()])),
   };

@@ -97,7 +97,7 @@ describe('the store on disk', () => {
 
   it('on a full disk refuses the append, stores nothing of it, lives on and takes what fits', async () => {
     const file = newFile();
-    const store = await openSqliteStore({ file, maxPages: 23 });
+    const store = await openSqliteStore({ file, maxPages: 26 });
     const big = (n: number) => store.append(`s-${n}`, 'none', [event('Big', { text: 'x'.repeat(20_000) }), event('Small')]);
     let stored = 0;
     for (; ; stored++) {

@@ -2,6 +2,7 @@ import { decodeEvent } from '../../src/eventstore/envelope.ts';
 import type { EventStore, RecordedEvent } from '../../src/eventstore/port.ts';
 import type { Row, Storage } from '../../src/eventstore/storage.ts';
 import { createStore } from '../../src/eventstore/store.ts';
+import type { Hash } from '../../src/merkle/hashing.ts';
 
 /** An event store that lives as long as the process; for tests, trials and benches. It holds the same rows as the durable one. */
 export function openMemoryStore(): EventStore {
@@ -10,6 +11,7 @@ export function openMemoryStore(): EventStore {
 
 function memoryStorage(): Storage {
   const rows: Row[] = [];
+  const tiles = new Map<string, readonly Hash[]>();
   let begun = 0;
   let epoch = 0;
   const blobs = new Map<string, Uint8Array>();
@@ -26,6 +28,11 @@ function memoryStorage(): Storage {
     rollback: () => {
       rows.length = begun;
     },
+    tile: (level, number) => tiles.get(`${level}/${number}`),
+    insertTile: ({ level, number, hashes }) => void tiles.set(`${level}/${number}`, hashes),
+    hashes: (after, limit) => rows.slice(after, after + limit).map(row => row.hash),
+    seal: () => undefined,
+    setSeal() {},
     back(position, fromRevision) {
       const events: RecordedEvent[] = [];
       for (let row = at(position); row && row.revision >= fromRevision; row = at(row.prev)) events.push(decode(row));

@@ -47,7 +47,7 @@ export type OpenHow = {
 };
 
 /** @throws FOLDER_MISSING, FOLDER_REFUSED; as the driver: wrong passphrase or PIN, KEYSTORE_LOCKED, damaged, token not there */
-export function openKeystore(settings: Settings, { create = false, alone = false, onLost = () => {} }: OpenHow): Promise<Keystore> {
+export function openKeystore(settings: Settings, { create = false, alone = false, onLost = () => {} }: OpenHow = {}): Promise<Keystore> {
   requireDataFolder(settings);
   if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), alone, onLost });
   const file = keysetFile(settings);

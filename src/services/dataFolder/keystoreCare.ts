@@ -6,7 +6,6 @@ import { NusecError } from '../../errors.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
 import type { JsonObject } from '../../eventstore/port.ts';
 import { newEvent } from '../../eventstore/recorded.ts';
-import { openSqliteStore } from '../../eventstore/sqlite.ts';
 import { makeFolder } from '../../folder.ts';
 import { type BackupContent, restoreBackup, writeBackup } from '../../keystore/backup.ts';
 import { bootKekGeneration } from '../../keystore/bootKeys.ts';
@@ -18,6 +17,7 @@ import type { KeyAlgorithm, KeyInfo } from '../../keystore/port.ts';
 import { type KekRotation, readKeyset, rekeyKeyset, rotateBootKek, rotateKeyFile } from '../../keystore/rotation.ts';
 import { createSecretFile } from '../../keystore/secretFile.ts';
 import { readPassphrase } from '../../keystore/unlock.ts';
+import { eventsFile, openEventLog } from './eventLog.ts';
 import { custodyFile, keyFile, keysetFile, openKeystore, requireDataFolder, softwareUnlock, tokenOptions } from './keystore.ts';
 
 /** Care of the keystore on the server's own machine: `nusec keystore`. Who changed what is recorded in stream `keystore`. */
@@ -81,7 +81,8 @@ export async function rotateKeystore(
   const rotated = await withCustody(settings, custody => rotateBootKek(keystore, custody, progress)).finally(() => keystore.close());
   const rekeyed = settings.keystore === 'pkcs11' ? undefined : await rekey(settings, newPassphraseFile);
   const result = { ...rotated, ...(rekeyed !== undefined && { rekeyed }) };
-  await recordCare(settings, 'KeystoreRotated', result);
+  const opens = newPassphraseFile === undefined ? settings : { ...settings, passphraseFile: newPassphraseFile };
+  await recordCare(opens, 'KeystoreRotated', result);
   return result;
 }
 
@@ -155,14 +156,18 @@ async function withCustody<Result>(settings: Settings, work: (custody: Custody) 
 
 /** @returns false when there is no store here */
 async function recordCare<Type extends EventType>(settings: Settings, type: Type, data: EventMap[Type] & JsonObject): Promise<boolean> {
-  const file = join(settings.dataDir, 'events.db');
-  if (!existsSync(file)) return false;
-  const store = await openSqliteStore({ file });
+  if (!existsSync(eventsFile(settings))) return false;
+  const keystore = await openKeystore(settings);
+  const store = await openEventLog(settings, keystore).catch(async error => {
+    await keystore.close();
+    throw error;
+  });
   try {
     const envelope = { id: createIdSource()(), at: new Date().toISOString(), by: 'system:keystore' };
     await store.append('keystore', 'any', [newEvent(type, data, envelope)]);
     return true;
   } finally {
     await store.close();
+    await keystore.close();
   }
 }

@@ -6,7 +6,6 @@ import type { Settings } from '../../config.ts';
 import { openBlobStore } from '../../eventstore/blobs.ts';
 import { createFollowers } from '../../eventstore/followers.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
-import { openSqliteStore } from '../../eventstore/sqlite.ts';
 import { makeFolder, narrowFolder } from '../../folder.ts';
 import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
 import { openCustody } from '../../keystore/custody.ts';
@@ -16,6 +15,7 @@ import { minuteMs } from '../../times.ts';
 import { type Alarm, type Alarms, createAlarms, followerAlarm } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import { takeProcessSlot } from '../processes/processSlots.ts';
+import { openEventLog } from './eventLog.ts';
 import { custodyFile, openKeystore } from './keystore.ts';
 
 /** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
@@ -50,7 +50,7 @@ async function openParts(own: Own, settings: Settings, ports: Ports, create: boo
   const opened = own('keystore', await openKeystore(settings, { create, onLost }));
   const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
   const custody = own('custody', openCustody(custodyFile(settings)));
-  const store = own('event store', await openSqliteStore({ file: join(dataDir, 'events.db'), acceptOlder: settings.acceptOlderStore }));
+  const store = own('event store', await openEventLog(settings, keystore));
   const followers = own(
     'followers',
     createFollowers(store, trouble => raise(followerAlarm(trouble))),
