@@ -19,7 +19,8 @@ import { openContext } from '../src/services/dataFolder/open.ts';
 import { registerGateway } from '../src/services/field/gateways.ts';
 import { startClientTrust } from '../src/services/identity/clientTrust.ts';
 import { certifyGateway } from '../src/services/identity/enrolment.ts';
-import { issueServerIdentity } from '../src/services/identity/serverCertificate.ts';
+import { serverIdentity } from '../src/services/identity/serverCertificate.ts';
+import { tlsFile } from '../src/services/identity/tlsFile.ts';
 import { startRevocations } from '../src/services/revocation/revocations.ts';
 import type { Services } from '../src/services/start/services.ts';
 import { makePair, requestOf } from './authority.ts';
@@ -69,7 +70,7 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   const { tokens } = await initialiseProject(ctx, { organization: 'Example', administrators: ['alice', 'bob'] });
   const revocations = await startRevocations(ctx);
   const trust = await startClientTrust(ctx, revocations);
-  const tls = await issueServerIdentity(ctx, ['localhost']);
+  const tls = await serverIdentity({ ctx, alarms: createAlarms(ctx), file: tlsFile(ctx, join(folder, 'tls.identity')) }, ['localhost']);
   const person = async (given: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, given)) });
   const services = { ctx, alarms: createAlarms(ctx), revocations, trust } as Services;
   const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);

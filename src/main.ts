@@ -16,7 +16,8 @@ import type { Context } from './services/base/context.ts';
 import { openContext } from './services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel.ts';
 import { startClientTrust } from './services/identity/clientTrust.ts';
-import { issueServerIdentity, startTlsRenewal, type TlsIdentity } from './services/identity/serverCertificate.ts';
+import { serverIdentity, startTlsRenewal, type TlsIdentity } from './services/identity/serverCertificate.ts';
+import { tlsFile } from './services/identity/tlsFile.ts';
 import { whileLeading } from './services/processes/leadership.ts';
 import { openPeerLinks } from './services/processes/peerLinks.ts';
 import { createPeers } from './services/processes/peers.ts';
@@ -60,7 +61,8 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const trust = own('client trust', await startClientTrust(ctx, revocations, alarms));
   const ocsp = own('OCSP', await startOcsp(ctx, revocations));
   const names = [settings.publicHost, settings.host];
-  const tls = await issueServerIdentity(ctx, names);
+  const identityParts = { ctx, alarms, file: tlsFile(ctx, join(settings.dataDir, 'tls.identity')) };
+  const tls = await serverIdentity(identityParts, names);
   const channel = createChannel();
   const peers = createPeers<PeerAnswers>(peerQuestions);
   const field = own('field', await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers }));
@@ -88,7 +90,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
     api.setSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' });
     gateway.renew({ key, cert, ca });
   };
-  own('TLS renewal', startTlsRenewal({ ctx, alarms, trust }, names, renew));
+  own('TLS renewal', startTlsRenewal({ ...identityParts, trust }, names, tls, renew));
   const lead = async (epoch: number) => (await startHousekeeping({ ctx, revocations }, markFile, epoch)).close;
   const onTrouble = (error: unknown) => ctx.log.error({ error: String(error) }, 'the housekeeping did not begin');
   own('leadership', await whileLeading({ dataDir: settings.dataDir, store: ctx.store }, lead, onTrouble));

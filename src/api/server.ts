@@ -22,8 +22,8 @@ export function createApiServer(api: Api, tls: TlsIdentity) {
   const server = createHttpsServer(
     {
       ServerResponse: CanonicalResponse,
-      key: tls.key,
-      cert: tls.cert,
+      // Without a certificate every handshake fails, until there is one.
+      ...(tls.cert !== '' && { key: tls.key, cert: tls.cert }),
       ca: tls.clientRootsPem,
       minVersion: 'TLSv1.3',
       requestCert: true,

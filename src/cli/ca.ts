@@ -1,4 +1,7 @@
 import { type Command, Option } from 'commander';
+import type { CaUse } from '../domain/authorityEvents.ts';
+import type { Curve } from '../ecKey.ts';
+import { NusecError } from '../errors.ts';
 import { ask, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { print, record, styled, table } from './output.ts';
 
@@ -36,7 +39,8 @@ type Ceremony = {
   readonly outcome?: Readonly<Record<string, string>>;
 };
 type Reason = ServerOptions & { reason: string };
-type WithCurve = ServerOptions & { curve?: string; icaCurve?: string };
+type WithCurve = ServerOptions & { curve?: Curve; icaCurve?: Curve };
+type Roll = WithCurve & { line?: string; offline?: boolean; data?: string; secondTokenFile?: string };
 
 const path = '/v1/authority/ceremonies';
 const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
@@ -52,12 +56,14 @@ export function registerCa(program: Command): void {
     'roll gateway',
     'roll device --line meter',
     'roll server --curve P-384',
+    'roll server --offline --data /var/lib/nusec --token-file alice.token --second-token-file bob.token',
   )
     .option('--line <line>', 'product line, for device CAs')
     .addOption(curveOption('--curve', 'of its key; what the newest root says unless told'))
-    .action((use: string, { line, curve, ...options }: WithCurve & { line?: string }) =>
-      propose(options, { type: 'establishIssuingCa', use, ...(line !== undefined && { line }), ...(curve !== undefined && { curve }) }),
-    );
+    .option('--offline', 'on the server’s own machine: make and activate it at once, with the tokens of two administrators')
+    .option('--data <dir>', 'with --offline: data folder of the server, which may run')
+    .option('--second-token-file <file>', 'with --offline: token of the other administrator')
+    .action(roll);
   command(
     'activate <id>',
     'propose that this issuing CA issues from now on; the one before it is retired',
@@ -96,6 +102,17 @@ export function registerCa(program: Command): void {
     (options: ServerOptions) => propose(options, { type: 'establishPackageKey' }),
   );
   registerCeremony(ca);
+}
+
+async function roll(use: string, { line, curve, offline, data, secondTokenFile, ...options }: Roll): Promise<void> {
+  const wish = { ...(line !== undefined && { line }), ...(curve !== undefined && { curve }) };
+  if (!offline) return propose(options, { type: 'establishIssuingCa', use, ...wish });
+  const { tokenFile } = options;
+  if (data === undefined || tokenFile === undefined || secondTokenFile === undefined)
+    throw new NusecError('BAD_REQUEST', '--offline needs --data, --token-file and --second-token-file');
+  const { rollOffline } = await import('./caOffline.ts');
+  const held = await rollOffline({ data, use: use as CaUse, ...wish, tokenFile, secondTokenFile });
+  print(options, held, held.map(done => show({ ...done, action: done.action as Ceremony['action'] })).join('\n\n'));
 }
 
 const curveOption = (name: string, what: string) => new Option(`${name} <curve>`, what).choices(['P-256', 'P-384']);

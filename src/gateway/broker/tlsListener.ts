@@ -81,8 +81,7 @@ export function createTlsListener(options: TlsListenerOptions) {
 }
 
 const contextOf = (settings: TlsSettings, limits: GatewayLimits): TlsOptions => ({
-  key: settings.key,
-  cert: settings.cert,
+  ...(settings.cert !== '' && { key: settings.key, cert: settings.cert }),
   ca: [settings.ca].flat(),
   minVersion: 'TLSv1.3',
   sessionIdContext,

@@ -1,33 +1,59 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { isIP } from 'node:net';
+import { equalBytes, toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { IsoTime } from '../../domain/actor.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
+import { NusecError } from '../../errors.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
+import { checkChain } from '../../pki/chain.ts';
+import { hostBytes } from '../../pki/hosts.ts';
+import { parseCertificate } from '../../pki/parse.ts';
 import { toPem } from '../../pki/pem.ts';
-import { dayMs } from '../../times.ts';
+import { hourMs, isInLastThird } from '../../times.ts';
 import { trustedRoots } from '../authority/authority.ts';
 import { activeCa } from '../authority/issuingCa.ts';
 import { certificatesBetweenRoots, retiredRoots } from '../authority/olderRoots.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { backdatedIso, type Context, execute } from '../base/context.ts';
+import { backdatedIso, type Context, execute, nowIso } from '../base/context.ts';
 import type { ClientTrust } from './clientTrust.ts';
+import type { TlsFile, TlsMaterial } from './tlsFile.ts';
 
-/** Replaced long before the year of a TLS certificate is over. */
-const renewEveryMs = 15 * dayMs;
+/** The certificate of the server's TLS listeners: issued when there is none that fits, kept over restarts, renewed by itself. */
 
-/** The TLS identity of this server process: a key that lives only in its memory and a certificate made at every start (and renewed by itself).
+/** How often a process looks whether its identity is still the one to serve with. */
+const checkEveryMs = hourMs;
+
+/** The TLS identity of the server. `key` and `cert` are empty when there is none to serve with.
  *  `clientRootsPem`: what the certificate of a client may end in; who it is and whether that counts is judged after the handshake (machines.ts). */
 export type TlsIdentity = { readonly key: string; readonly cert: string; readonly clientRootsPem: string; readonly notAfter: IsoTime };
 
+export type ServerIdentityParts = { readonly ctx: Context; readonly alarms: Alarms; readonly file: TlsFile };
+
 const pemOf = (certificates: readonly Uint8Array[]): string => certificates.map(der => toPem('CERTIFICATE', der)).join('');
 
-/** The chain goes with the certificates between roots, for clients that know only an older one.
+/** The identity in the file while it fits, else a new one, which is then in the file. When none can be issued: an alarm, and the one in the file
+ *  whatever has become of it, or none, so that the server still starts and its authorities can be rolled.
  *  @param names DNS names and IP addresses by which machines call the server; localhost is always among them */
-export async function issueServerIdentity(ctx: Context, names: readonly string[]): Promise<TlsIdentity> {
+export async function serverIdentity({ ctx, alarms, file }: ServerIdentityParts, names: readonly string[]): Promise<TlsIdentity> {
+  const stored = await file.load();
+  if (stored && (await fits(ctx, stored, allNames(names)))) return identityOf(ctx, stored);
+  try {
+    const made = await issue(ctx, allNames(names));
+    await file.save(made);
+    return await identityOf(ctx, made);
+  } catch (error) {
+    const detail = error instanceof Error ? error.message : 'unknown';
+    await alarms.raise({ code: 'TLS_NOT_RENEWED', subject: 'server', detail });
+    return stored ? identityOf(ctx, stored) : { key: '', cert: '', ...(await clientRoots(ctx)), notAfter: nowIso(ctx) };
+  }
+}
+
+const allNames = (names: readonly string[]): readonly string[] => [...new Set([...names, 'localhost', '127.0.0.1', '::1'])];
+
+async function issue(ctx: Context, names: readonly string[]): Promise<TlsMaterial> {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const ca = await activeCa(ctx, 'server');
-  const all = [...new Set([...names, 'localhost', '127.0.0.1', '::1'])];
   const issued = await issueCertificate(
     'server',
     {
@@ -36,45 +62,87 @@ export async function issueServerIdentity(ctx: Context, names: readonly string[]
       notBefore: backdatedIso(ctx),
       issuer: ca.certificate,
       crlUrl: ca.crlUrl,
-      commonName: all[0] ?? 'localhost',
-      dnsNames: all.filter(name => isIP(name) === 0),
-      ipAddresses: all.filter(name => isIP(name) !== 0),
+      commonName: names[0] ?? 'localhost',
+      ...addressesIn(names),
     },
     ca.signer,
   );
-  const facts = { icaId: ca.icaId, serial: issued.serialHex, sha256: sha256Hex(issued.der), names: all, notAfter: issued.notAfter };
+  if (issued.notAfter <= nowIso(ctx)) throw new NusecError('CERTIFICATE_EXPIRED', `${ca.icaId} was valid until ${issued.notAfter}`);
+  const facts = { icaId: ca.icaId, serial: issued.serialHex, sha256: sha256Hex(issued.der), names, notAfter: issued.notAfter };
   await execute(ctx, authority, authorityStream(ctx.project), { type: 'IssueServerCertificate', ...facts }, 'system:tls');
+  return { key: privateKey, certificate: issued.der, ica: ca.certificate.der };
+}
+
+const addressesIn = (names: readonly string[]) => ({
+  dnsNames: names.filter(name => isIP(name) === 0),
+  ipAddresses: names.filter(name => isIP(name) !== 0),
+});
+
+/** Whether it is for these names, from the active issuing CA of servers, valid, and not yet to be renewed. */
+async function fits(ctx: Context, { key, certificate, ica }: TlsMaterial, names: readonly string[]): Promise<boolean> {
+  try {
+    const active = await activeCa(ctx, 'server');
+    const leaf = checkChain([certificate, ica], {
+      roots: await trustedRoots(ctx),
+      now: nowIso(ctx),
+      purpose: 'server',
+      recorded: () => [{ use: 'server' }],
+    });
+    const own = new Uint8Array(createPublicKey(key.export({ format: 'pem', type: 'pkcs8' })).export({ format: 'der', type: 'spki' }));
+    const wanted = parsedServerNames(names);
+    const isSame = leaf.dnsNames.join() === wanted.dnsNames && leaf.ipAddresses.map(toHex).join() === wanted.ipAddresses;
+    return isSame && equalBytes(active.certificate.der, ica) && equalBytes(own, leaf.spki) && !isInLastThird(leaf, ctx.clock().getTime());
+  } catch {
+    return false;
+  }
+}
+
+function parsedServerNames(names: readonly string[]) {
+  const { dnsNames, ipAddresses } = addressesIn(names);
+  return { dnsNames: dnsNames.join(), ipAddresses: ipAddresses.map(address => toHex(hostBytes(address) ?? none)).join() };
+}
+
+const none = new Uint8Array();
+
+/** The chain goes with the certificates between roots, for clients that know only an older one. */
+async function identityOf(ctx: Context, { key, certificate, ica }: TlsMaterial): Promise<TlsIdentity> {
   return {
-    key: privateKey.export({ format: 'pem', type: 'pkcs8' }) as string,
-    cert: pemOf([issued.der, ca.certificate.der, ...(await certificatesBetweenRoots(ctx))]),
-    clientRootsPem: pemOf([...(await trustedRoots(ctx)), ...(await retiredRoots(ctx))]),
-    notAfter: issued.notAfter,
+    key: key.export({ format: 'pem', type: 'pkcs8' }) as string,
+    cert: pemOf([certificate, ica, ...(await certificatesBetweenRoots(ctx))]),
+    ...(await clientRoots(ctx)),
+    notAfter: parseCertificate(certificate).notAfter,
   };
 }
 
-/** Renews the identity from time to time, and when issuing CAs or roots change; trouble is an alarm and leaves the present one in place. */
+const clientRoots = async (ctx: Context): Promise<Pick<TlsIdentity, 'clientRootsPem'>> => ({
+  clientRootsPem: pemOf([...(await trustedRoots(ctx)), ...(await retiredRoots(ctx))]),
+});
+
+/** Looks each hour, and when issuing CAs or roots change, whether the identity is still the one to serve with. Trouble is an alarm and leaves the
+ *  present one in place. @param present what the process serves with now */
 export function startTlsRenewal(
-  parts: { readonly ctx: Context; readonly alarms: Alarms; readonly trust: ClientTrust },
+  parts: ServerIdentityParts & { readonly trust: Pick<ClientTrust, 'onChange'> },
   names: readonly string[],
+  present: TlsIdentity,
   apply: (identity: TlsIdentity) => void,
 ): { close(): Promise<void> } {
   let running: Promise<void> = Promise.resolve();
   let isOpen = true;
-  let hungOn = '';
-  /** @param always also when the server CA and the roots are those of the last time */
-  const renew = (always: boolean): void => {
-    running = running.then(async () => {
-      const chain = `${(await activeCa(parts.ctx, 'server')).icaId} ${(await trustedRoots(parts.ctx)).map(sha256Hex).join(' ')}`;
-      if (isOpen && (always || chain !== hungOn)) apply(await issueServerIdentity(parts.ctx, names));
-      hungOn = chain;
-    });
-    running = running.catch(error =>
-      parts.alarms.raise({ code: 'TLS_NOT_RENEWED', subject: 'server', detail: error instanceof Error ? error.message : 'unknown' }),
-    );
+  let { cert, clientRootsPem } = present;
+  const look = async (): Promise<void> => {
+    const next = await serverIdentity(parts, names);
+    if (!isOpen || next.cert === '' || (next.cert === cert && next.clientRootsPem === clientRootsPem)) return;
+    ({ cert, clientRootsPem } = next);
+    apply(next);
   };
-  const timer = setInterval(() => renew(true), renewEveryMs);
+  const renew = (): void => {
+    running = running
+      .then(() => (isOpen ? look() : undefined))
+      .catch(error => parts.alarms.raise({ code: 'TLS_NOT_RENEWED', subject: 'server', detail: (error as Error).message }));
+  };
+  const timer = setInterval(renew, checkEveryMs);
   timer.unref();
-  const stopListening = parts.trust.onChange(() => renew(false));
+  const stopListening = parts.trust.onChange(renew);
   return {
     close() {
       isOpen = false;

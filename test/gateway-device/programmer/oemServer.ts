@@ -16,12 +16,12 @@ import { type ContentSeal, openPackage, type PackagePayload, sealPackage } from 
 import type { Signer } from '../../../src/production/signed.ts';
 import { packageSigner, rootDer } from '../../../src/services/authority/authority.ts';
 import { stateOf } from '../../../src/services/base/context.ts';
-import { issueServerIdentity } from '../../../src/services/identity/serverCertificate.ts';
 import { jobOf } from '../../../src/services/production/jobs.ts';
 import { programmerOf } from '../../../src/services/production/programmers.ts';
 import { defineProduct, releasedJob } from '../../services/production/factory.ts';
 import { openPlant } from '../../services/production/plant.ts';
 import { startFaultProxy } from '../../support/faultProxy.ts';
+import { newTlsIdentity } from '../../support/tlsIdentity.ts';
 import { ledgerOf, unitsOf } from './serverView.ts';
 
 /** The OEM's server as programmers meet it: the real services and API over TLS in this process, behind a proxy that can make any call go
@@ -46,11 +46,11 @@ export async function startOemServer() {
   const proxy = await startFaultProxy();
   const plant = await openPlant(ctx => ctx, { folder: temporary, httpsPort: proxy.port });
   const { ctx, services } = plant;
-  const api = createApiServer(plant.api, await issueServerIdentity(ctx, ['localhost']));
+  const api = createApiServer(plant.api, await newTlsIdentity(ctx, ['localhost']));
   endWhenRevoked(api, services.revocations, services.trust);
   const port = await listenOn(api, { port: 0, host: '127.0.0.1' });
   const rootPem = toPem('CERTIFICATE', await rootDer(ctx));
-  proxy.open({ port, ca: rootPem, identity: await issueServerIdentity(ctx, ['localhost']) });
+  proxy.open({ port, ca: rootPem, identity: await newTlsIdentity(ctx, ['localhost']) });
   await defineProduct(plant, line);
 
   const exportPackage = async (jobId: string, uid: string, replace = false): Promise<Uint8Array> =>

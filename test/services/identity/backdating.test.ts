@@ -3,8 +3,8 @@ import { fromBase64url } from '../../../src/bytes.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { fromPem } from '../../../src/pki/pem.ts';
 import { authorityOf } from '../../../src/services/authority/authority.ts';
-import { issueServerIdentity } from '../../../src/services/identity/serverCertificate.ts';
 import { issueCrl } from '../../../src/services/revocation/crl.ts';
+import { newTlsIdentity } from '../../support/tlsIdentity.ts';
 import { openProject, type Project } from '../project.ts';
 
 let project: Project;
@@ -19,7 +19,7 @@ describe('what is signed now', () => {
   it('counts from an hour before, for those whose clock is behind', async () => {
     const { ctx } = project;
     const { root, issuingCas } = await authorityOf(ctx);
-    const [server] = fromPem('CERTIFICATE', (await issueServerIdentity(ctx, [])).cert) as [Uint8Array];
+    const [server] = fromPem('CERTIFICATE', (await newTlsIdentity(ctx, [])).cert) as [Uint8Array];
     const certificates = [fromBase64url(root.certificate), server, (await project.newDevice()).certificate];
     for (const der of certificates) expect(minutesBeforeNow(parseCertificate(der).notBefore)).toBe(60);
     expect(minutesBeforeNow((await issueCrl(ctx, 'device-meter-1')).thisUpdate)).toBe(60);

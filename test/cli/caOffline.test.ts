@@ -1,0 +1,75 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createHttpClient } from '../../gateway-device/link/httpClient.ts';
+import { type RunningServer, startServer } from '../../src/main.ts';
+import { toPem } from '../../src/pki/pem.ts';
+import { initialiseProject } from '../../src/services/administration/initialise.ts';
+import { addOperator } from '../../src/services/administration/operators.ts';
+import { rootDer } from '../../src/services/authority/authority.ts';
+import { openContext } from '../../src/services/dataFolder/open.ts';
+import { testSettings } from '../support/server.ts';
+
+/** A server whose issuing CA has ended: nobody can connect to it, and two administrators at its machine bring it back. */
+
+const dataDir = mkdtempSync(join(tmpdir(), 'nusec-ended-'));
+const tokens: Record<string, string> = {};
+let rootPem = '';
+let server: RunningServer;
+
+beforeAll(async () => {
+  const opened = await openContext(testSettings(dataDir), { https: 0, crl: 0 }, true);
+  const elevenYearsAgo = { ...opened.ctx, clock: () => new Date(Date.now() - 4100 * 86_400_000) };
+  await initialiseProject(elevenYearsAgo, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
+  for (const name of ['carol', 'dave']) tokens[name] = await addOperator(opened.ctx, name, ['administrator'], 'operator:alice');
+  for (const [name, token] of Object.entries(tokens)) writeFileSync(join(dataDir, `${name}.token`), token, { mode: 0o600 });
+  rootPem = toPem('CERTIFICATE', await rootDer(opened.ctx));
+  await opened.close();
+  server = await startServer(testSettings(dataDir));
+});
+afterAll(async () => {
+  await server?.close();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
+const roll = (first: string, second: string) => {
+  const files = ['--token-file', join(dataDir, `${first}.token`), '--second-token-file', join(dataDir, `${second}.token`)];
+  const args = [main, 'ca', 'roll', 'server', '--offline', '--data', dataDir, ...files, '--json'];
+  return promisify(execFile)(process.execPath, args, { env: { ...process.env, NUSEC_LOG_LEVEL: 'silent' } });
+};
+const overview = async () => {
+  const http = createHttpClient({ baseUrl: `https://localhost:${server.httpsPort}`, ca: rootPem, token: tokens.carol ?? '' });
+  try {
+    return await http.json<{ issuingCas: readonly { icaId: string; status: string }[] }>('GET', '/v1/authority');
+  } finally {
+    http.close();
+  }
+};
+
+describe('a server whose issuing CA has ended', () => {
+  it('starts and serves the lists that can be signed, without TLS', async () => {
+    const get = (path: string) => fetch(`http://127.0.0.1:${server.crlPort}${path}`).then(({ status }) => status);
+    expect([await get('/healthz'), await get('/crl/root.crl')]).toEqual([200, 200]);
+    await expect(overview()).rejects.toMatchObject({ code: 'SERVER_UNREACHABLE' });
+  });
+
+  it('is rolled offline by two administrators, not by one, and then serves at once', async () => {
+    await expect(roll('carol', 'carol')).rejects.toMatchObject({ stderr: expect.stringContaining('FOUR_EYES_REQUIRED') });
+    const { stdout } = await roll('carol', 'dave');
+    expect(JSON.parse(stdout)).toMatchObject([
+      { status: 'DONE', action: { type: 'establishIssuingCa', icaId: 'server-2' } },
+      {
+        status: 'DONE',
+        action: { type: 'activateIssuingCa', icaId: 'server-2' },
+        proposedBy: 'operator:carol',
+        approvedBy: 'operator:dave',
+      },
+    ]);
+    await expect.poll(() => overview().catch(error => error.code)).toMatchObject({ project: 'nusec' });
+    expect((await overview()).issuingCas).toContainEqual(expect.objectContaining({ icaId: 'server-2', status: 'ACTIVE' }));
+  });
+});
