@@ -19,18 +19,23 @@ type Authenticators = {
 export type Auth = ReturnType<typeof createAuth>;
 
 export function createAuth(authenticators: Authenticators) {
+  const person = (roles: readonly Role[], knowsScopes: boolean) =>
+    createMiddleware<ApiEnv>(async (c, next) => {
+      const token = /^Bearer ([A-Za-z0-9_-]{1,128})$/.exec(c.req.header('Authorization') ?? '')?.[1];
+      if (token === undefined) throw new NusecError('UNAUTHENTICATED', 'send the header Authorization: Bearer <token>');
+      const person = await authenticators.person(token, c.env.incoming?.socket?.remoteAddress);
+      const allowed = roles.length === 0 || person.roles.includes('administrator') || roles.some(role => person.roles.includes(role));
+      if (!allowed) throw new NusecError('FORBIDDEN', `${person.name} needs the role ${roles.join(' or ')}`);
+      if (person.scope !== undefined && !knowsScopes)
+        throw new NusecError('FORBIDDEN', `${person.name} is limited to some lines or jobs, and this is about all of them`);
+      c.set('person', person);
+      await next();
+    });
   return {
-    /** The route is for people with one of these roles; an administrator has all of them. */
-    person: (...roles: readonly Role[]) =>
-      createMiddleware<ApiEnv>(async (c, next) => {
-        const token = /^Bearer ([A-Za-z0-9_-]{1,128})$/.exec(c.req.header('Authorization') ?? '')?.[1];
-        if (token === undefined) throw new NusecError('UNAUTHENTICATED', 'send the header Authorization: Bearer <token>');
-        const person = await authenticators.person(token, c.env.incoming?.socket?.remoteAddress);
-        const allowed = roles.length === 0 || person.roles.includes('administrator') || roles.some(role => person.roles.includes(role));
-        if (!allowed) throw new NusecError('FORBIDDEN', `${person.name} needs the role ${roles.join(' or ')}`);
-        c.set('person', person);
-        await next();
-      }),
+    /** The route is for people with one of these roles; an administrator has all of them. Whoever is limited to a scope is refused. */
+    person: (...roles: readonly Role[]) => person(roles, false),
+    /** The same for a route that looks at `c.var.person.scope` itself, and shows and changes nothing beyond it. */
+    personInScope: (...roles: readonly Role[]) => person(roles, true),
     /** The route is for machines of one kind (RULE-9). */
     machine: (kind: Machine['kind']) =>
       createMiddleware<ApiEnv>(async (c, next) => {

@@ -1,6 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context as HonoContext } from 'hono';
 import { type CreatedJob, jobStatuses, jobStream } from '../domain/job.ts';
+import { isJobInScope } from '../domain/roles.ts';
+import { NusecError } from '../errors.ts';
 import type { AllotmentRow, JobRow } from '../projections/jobs.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import {
@@ -77,7 +79,7 @@ const wishSchema = z.strictObject({
 
 export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   const planner = auth.person('productionPlanner');
-  const anybody = auth.person();
+  const anybody = auth.personInScope();
   const answer = { 200: jsonAnswer(jobSchema, 'the job') };
   const act = <Name extends string, Body extends z.ZodType>(name: Name, summary: string, body: Body) =>
     createRoute({
@@ -139,19 +141,25 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   const reason = z.strictObject({ reason: reasonField });
   const nothing = z.strictObject({});
 
+  /** @throws NusecError NOT_FOUND, also for a job that the caller may not see */
+  const jobInScope = async (c: HonoContext<ApiEnv>): Promise<CreatedJob> => {
+    const job = await jobOf(ctx, c.req.param('id') ?? '');
+    if (!isJobInScope(c.var.person.scope ?? {}, job)) throw new NusecError('NOT_FOUND', `there is no job ${job.jobId}`);
+    return job;
+  };
   const approver = (c: HonoContext<ApiEnv>) =>
     earlierApprover(ctx, c.var.person.name, ['productionPlanner'], beginningOf(jobStream(c.req.param('id') ?? '')));
   api.openapi(create, async c => c.json(jobView(await createJob(ctx, c.req.valid('json'), actor(c))), 201));
   api.openapi(list, async c => {
     const { cursor, limit, status } = c.req.valid('query');
-    const rows = await listJobs(ctx, { status, after: cursor, limit });
+    const rows = await listJobs(ctx, { status, after: cursor, limit, scope: c.var.person.scope });
     const last = rows.length === limit ? rows.at(-1)?.job_id : undefined;
     return c.json({ jobs: rows.map(rowView), ...(last !== undefined && { next: last }) }, 200);
   });
   api.openapi(one, async c => {
-    const { id } = c.req.valid('param');
-    const { allotments } = await jobBoard(ctx, id);
-    return c.json({ ...jobView(await jobOf(ctx, id)), board: allotments.map(boardView) }, 200);
+    const job = await jobInScope(c);
+    const { allotments } = await jobBoard(ctx, job.jobId);
+    return c.json({ ...jobView(job), board: allotments.map(boardView) }, 200);
   });
   api.openapi(act('firmware', 'Binds a published release', z.strictObject({ releaseId: idField })), async c =>
     c.json(jobView(await bindFirmware(ctx, c.req.valid('param').id, c.req.valid('json').releaseId, actor(c))), 200),
@@ -171,9 +179,9 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     c.json(jobView(await closeJob({ ctx, alarms }, c.req.valid('param').id, c.req.valid('json').withoutReceipt, actor(c))), 200),
   );
   api.openapi(csv, async c =>
-    c.body(await statusCsv(ctx, c.req.valid('param').id), 200, { 'Content-Type': 'text/csv; charset=utf-8; header=present' }),
+    c.body(await statusCsv(ctx, (await jobInScope(c)).jobId), 200, { 'Content-Type': 'text/csv; charset=utf-8; header=present' }),
   );
-  api.openapi(reconciliation, async c => c.json(await signedReport(ctx, c.req.valid('param').id), 200));
+  api.openapi(reconciliation, async c => c.json(await signedReport(ctx, (await jobInScope(c)).jobId), 200));
 };
 
 export function jobView(job: CreatedJob) {

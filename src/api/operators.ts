@@ -62,14 +62,14 @@ export const operatorsResource: Resource = (api, { ctx, alarms }, auth) => {
     method: 'get',
     path: '/v1/operators/me',
     summary: 'Who the token belongs to',
-    middleware: auth.person(),
+    middleware: auth.personInScope(),
     responses: { 200: jsonAnswer(z.object({ name: nameField, roles: rolesField, scope: scopeField.optional() }), 'you') },
   });
   const ownToken = createRoute({
     method: 'post',
     path: '/v1/operators/me/token',
     summary: 'Another token for yourself: the present one and its sessions end',
-    middleware: auth.person(),
+    middleware: auth.personInScope(),
     request: jsonBody(z.strictObject({ tokenSha256: sha256Field.optional() })),
     responses: { 200: jsonAnswer(withToken, 'the token, unless you have made it yourself') },
   });

@@ -10,3 +10,8 @@ export const mayApprove = (held: readonly Role[]): boolean => held.some(role => 
 
 /** What a person may see and do is limited to these; a list that is not there limits nothing. */
 export type Scope = { readonly lines?: readonly string[]; readonly jobs?: readonly string[]; readonly sites?: readonly string[] };
+
+/** Whether a job is within a scope. Jobs name no site yet, so nothing is within a scope of sites. */
+export function isJobInScope({ lines, jobs, sites }: Scope, job: { readonly jobId: string; readonly line: string }): boolean {
+  return (lines?.includes(job.line) ?? true) && (jobs?.includes(job.jobId) ?? true) && sites === undefined;
+}

@@ -2,6 +2,7 @@ import type { Kysely } from 'kysely';
 import type { AllotmentEvent } from '../domain/allotmentEvents.ts';
 import { type AllotmentStanding, type AllotmentStatus, allotmentAfter } from '../domain/allotmentState.ts';
 import { type JobEvent, type JobStatus, jobStatusAfter } from '../domain/job.ts';
+import type { Scope } from '../domain/roles.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
 import { on, type Projection, subjectOf, type Write } from './projection.ts';
 import { unitWriter } from './units.ts';
@@ -186,19 +187,22 @@ const idsOf = (stream: string): readonly [string, string] => {
   return [jobId, programmer];
 };
 
+export type JobPage = {
+  readonly status?: string | undefined;
+  readonly after?: string | undefined;
+  readonly limit: number;
+  readonly scope?: Scope | undefined;
+};
+
 export const jobQueries = (db: Kysely<JobTables>) => ({
-  page: ({
-    status,
-    after,
-    limit,
-  }: {
-    readonly status?: string | undefined;
-    readonly after?: string | undefined;
-    readonly limit: number;
-  }) => {
+  /** By id, after the cursor, within the scope. */
+  page: ({ status, after, limit, scope = {} }: JobPage) => {
     let query = db.selectFrom('jobs').selectAll().orderBy('job_id').limit(limit);
     if (status !== undefined) query = query.where('status', '=', status as JobStatus);
     if (after !== undefined) query = query.where('job_id', '>', after);
+    if (scope.lines !== undefined) query = query.where('line', 'in', scope.lines);
+    if (scope.jobs !== undefined) query = query.where('job_id', 'in', scope.jobs);
+    if (scope.sites !== undefined) query = query.where(({ lit }) => lit(false));
     return query.execute();
   },
   byId: (jobId: string) => db.selectFrom('jobs').selectAll().where('job_id', '=', jobId).executeTakeFirst(),

@@ -42,6 +42,8 @@ export const consoleResource: Resource = (api, services) => {
   /** Pages for people who are signed in; everybody else is sent to the sign-in page. */
   const signedIn = (render: (c: HonoContext<ApiEnv>, name: string) => Promise<Html>) => async (c: HonoContext<ApiEnv>) => {
     const who = await person(c);
+    if (who?.scope !== undefined)
+      throw new NusecError('FORBIDDEN', `${who.name} is limited to some lines or jobs, and the console shows all of them`);
     return who === undefined ? c.redirect('/console/sign-in') : c.html(await render(c, who.name));
   };
 

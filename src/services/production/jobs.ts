@@ -3,7 +3,7 @@ import { type CreatedJob, job, jobStream } from '../../domain/job.ts';
 import { release, releaseFacts, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
-import { type AllotmentRow, type JobRow, jobQueries, type UnitRow } from '../../projections/jobs.ts';
+import { type AllotmentRow, type JobPage, type JobRow, jobQueries, type UnitRow } from '../../projections/jobs.ts';
 import { always, type Condition, type Context, execute, executeIf, executeOn, newHexId, stateOf } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
 import { readUidList } from './uidLists.ts';
@@ -66,7 +66,7 @@ export async function jobOf(ctx: Context, jobId: string): Promise<CreatedJob> {
 
 export type JobBoard = { readonly row: JobRow; readonly allotments: readonly AllotmentRow[] };
 
-export async function listJobs(ctx: Context, page: { status?: string | undefined; after?: string | undefined; limit: number }) {
+export async function listJobs(ctx: Context, page: JobPage) {
   await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
   return jobQueries(ctx.reads.db).page(page);
 }
