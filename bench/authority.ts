@@ -1,9 +1,10 @@
-/** Keys, requests and an authority that several benchmarks of certificates use. */
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { pointOf } from '../src/ecKey.ts';
 import { issueCertificate, type Signer } from '../src/pki/certificate.ts';
 import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../src/pki/csr.ts';
 import { type Certificate, parseCertificate } from '../src/pki/parse.ts';
+
+/** Keys, requests and an authority that several benchmarks of certificates use. */
 
 export const serialBytes = 16;
 export const notBefore = new Date(Math.floor(Date.now() / 1000) * 1000 - 86_400_000).toISOString();

@@ -1,5 +1,3 @@
-/** Certificates through EST over HTTPS, each with durable events and blob: beside the same service without HTTPS, and with all keys in a SoftHSM
- *  token beside the same server with its keys in software. */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
@@ -27,6 +25,9 @@ import { makePair, requestOf } from './authority.ts';
 import type { EstServer } from './estClient.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
 import { makeSoftHsm, type SoftHsm, softHsmMissing } from './softHsm.ts';
+
+/** Certificates through EST over HTTPS, each with durable events and blob: beside the same service without HTTPS, and with all keys in a SoftHSM
+ *  token beside the same server with its keys in software. */
 
 const clients = 8;
 const requestsPerRound = 400;

@@ -1,8 +1,9 @@
-/** An EST client in a thread of its own, as it would be on another machine: keeps its connections for a round and asks for the next certificate on
- *  each when it has the last. Gets `EstWork`, answers with the certificates per second. */
 import { Agent, request } from 'node:https';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { perSecond } from './measure.ts';
+
+/** An EST client in a thread of its own, as it would be on another machine: keeps its connections for a round and asks for the next certificate on
+ *  each when it has the last. Gets `EstWork`, answers with the certificates per second. */
 
 export type EstServer = { readonly port: number; readonly rootPem: string; readonly token: string; readonly clients: number };
 /** Requests, PKCS#10 DER. */

@@ -1,4 +1,3 @@
-/** Durable appends with the hash chain, by one process and by several, and loads of a stream. */
 import { closeSync, fdatasyncSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
@@ -8,6 +7,8 @@ import { openSqliteStore } from '../src/eventstore/sqlite.ts';
 import { appendFor, certified, type Load } from './eventstoreLoad.ts';
 import { appendRates } from './eventstoreProcesses.ts';
 import { inTemporaryFolder, interleave, median, perSecond, type Report } from './measure.ts';
+
+/** Durable appends with the hash chain, by one process and by several, and loads of a stream. */
 
 const rounds = 5;
 const roundMs = 700;

@@ -1,7 +1,8 @@
-/** The load of the event-store bench: writers that append one event after the other to random streams. */
 import { createIdSource } from '../src/eventstore/ids.ts';
 import type { EventStore, EventToAppend } from '../src/eventstore/port.ts';
 import { perSecond } from './measure.ts';
+
+/** The load of the event-store bench: writers that append one event after the other to random streams. */
 
 export type Load = { readonly writers: number; readonly durationMs: number; readonly devices: number };
 

@@ -1,10 +1,11 @@
-/** Several processes that append to one store at the same time. This file is their program too. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { openSqliteStore } from '../src/eventstore/sqlite.ts';
 import { appendFor, type Load } from './eventstoreLoad.ts';
 import { inTemporaryFolder } from './measure.ts';
+
+/** Several processes that append to one store at the same time. This file is their program too. */
 
 /** @param load of each process @returns events per second of each */
 export async function appendRates(processes: number, load: Load): Promise<readonly number[]> {

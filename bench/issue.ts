@@ -1,9 +1,10 @@
-/** Certificates from requests, in process: judging the request and signing, against the bare verification and signature in it. */
 import { randomBytes, sign, verify } from 'node:crypto';
 import { pointOf } from '../src/ecKey.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../src/pki/csr.ts';
 import { issueOne, makeAuthority, makePair, serialBytes, subject } from './authority.ts';
 import { interleave, perSecond, type Report } from './measure.ts';
+
+/** Certificates from requests, in process: judging the request and signing, against the bare verification and signature in it. */
 
 const issueRounds = 101;
 const certificatesPerRound = 50;

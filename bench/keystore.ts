@@ -1,4 +1,3 @@
-/** Signing in a SoftHSM token beside the software keystore, both behind the port, with as many callers at once as a busy server has. */
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { openPkcs11Keystore } from '../src/keystore/pkcs11.ts';
@@ -6,6 +5,8 @@ import type { Keystore } from '../src/keystore/port.ts';
 import { openSoftwareKeystore } from '../src/keystore/software.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
 import { makeSoftHsm, softHsmMissing } from './softHsm.ts';
+
+/** Signing in a SoftHSM token beside the software keystore, both behind the port, with as many callers at once as a busy server has. */
 
 const rounds = 5;
 const signatures = 4000;

@@ -1,7 +1,8 @@
-/** What every bench needs: medians of rounds in which the subject and its bound take turns, so that both see the same machine. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+
+/** What every bench needs: medians of rounds in which the subject and its bound take turns, so that both see the same machine. */
 
 /** One measured figure beside the bound that physics or the raw library sets on the same machine in the same run. */
 export type Figure = {

@@ -1,5 +1,3 @@
-/** Certificates, revocation lists and OCSP responses: each figure beside what the bare cryptography, the service without HTTPS, the command
- *  line of OpenSSL, or the same server with nothing revoked does on the same machine in the same run. */
 import { execFileSync } from 'node:child_process';
 import { randomBytes, sign } from 'node:crypto';
 import { readdirSync, writeFileSync } from 'node:fs';
@@ -26,6 +24,9 @@ import { issueOne, makeAuthority, makePair, notBefore, type Pair, requestOf, ser
 import { run as certificatesOverEst, gatewayRequests } from './est.ts';
 import { run as issue } from './issue.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
+
+/** Certificates, revocation lists and OCSP responses: each figure beside what the bare cryptography, the service without HTTPS, the command
+ *  line of OpenSSL, or the same server with nothing revoked does on the same machine in the same run. */
 
 const crlRounds = 15;
 const opensslRequests = 200;

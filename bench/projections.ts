@@ -1,4 +1,3 @@
-/** Rebuild of a read model from a million stored events. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createIdSource } from '../src/eventstore/ids.ts';
@@ -8,6 +7,8 @@ import { openReadModelWriter } from '../src/projections/database.ts';
 import { on, type Projection } from '../src/projections/projection.ts';
 import { startProjections } from '../src/projections/runner.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
+
+/** Rebuild of a read model from a million stored events. */
 
 const totalEvents = 1_000_000;
 const eventsPerDevice = 5;

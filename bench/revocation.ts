@@ -1,8 +1,9 @@
-/** How soon a revocation ends a live MQTT connection, in the server process that was told and in another: beside the answer to the command itself. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectDevice, type Fleet, people, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
 import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
 import { median, type Report } from './measure.ts';
+
+/** How soon a revocation ends a live MQTT connection, in the server process that was told and in another: beside the answer to the command itself. */
 
 const rounds = 10;
 const pollMs = 1;

@@ -1,10 +1,11 @@
+import { readdirSync } from 'node:fs';
+import type { Figure, NotMeasured, Report } from './measure.ts';
+
 /** `npm run bench -- NAME [--json]` runs bench/NAME.ts, which exports `run(report)`; without a name it says which there are.
  *
  *  Each figure is one JSON line `{bench, figure, value, unit, bound, boundWhat, ratio}` with --json, a line of a table otherwise.
  *  What cannot be measured on this machine is a line `{bench, figure, notMeasured}`, or says NOT MEASURED.
  *  `ratio` is value / bound: for rates the larger the better, for times the smaller. */
-import { readdirSync } from 'node:fs';
-import type { Figure, NotMeasured, Report } from './measure.ts';
 
 const notBenches = ['run.ts', 'measure.ts', 'authority.ts', 'estClient.ts', 'eventstoreLoad.ts', 'eventstoreProcesses.ts', 'softHsm.ts'];
 

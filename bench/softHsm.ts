@@ -1,7 +1,8 @@
-/** A SoftHSM token of its own for a benchmark, in a folder that the benchmark removes. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+
+/** A SoftHSM token of its own for a benchmark, in a folder that the benchmark removes. */
 
 const modules = [
   '/usr/lib/softhsm/libsofthsm2.so',

@@ -1,8 +1,3 @@
-/** Attestations and sessions: what a verifier, a responder and a requester do with one device, beside the bare signatures in it.
- *  On one core (the process pins itself; signatures are verified in the calling thread, as in the bound) and over two through the thread pool.
- *  'full' is a device never seen before: chain transferred, read, its leaf verified, its key imported; only the link from the issuing authority to
- *  the root is known. The bound has its keys ready. */
-
 import { execFileSync } from 'node:child_process';
 import { createECDH, generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from 'node:crypto';
 import { cpus } from 'node:os';
@@ -25,6 +20,11 @@ import { runSessionSetup } from '../src/spdm/requester/run.ts';
 import { createResponder, type Responder } from '../src/spdm/responder/responder.ts';
 import type { LeafKey, VerifyPlace } from '../src/spdm/signature.ts';
 import { interleave, median, perSecond, type Report } from './measure.ts';
+
+/** Attestations and sessions: what a verifier, a responder and a requester do with one device, beside the bare signatures in it.
+ *  On one core (the process pins itself; signatures are verified in the calling thread, as in the bound) and over two through the thread pool.
+ *  'full' is a device never seen before: chain transferred, read, its leaf verified, its key imported; only the link from the issuing authority to
+ *  the root is known. The bound has its keys ready. */
 
 type Curve = 'P-256' | 'P-384';
 

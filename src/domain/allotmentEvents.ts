@@ -1,6 +1,6 @@
-/** What happens to an allotment, and the facts in it. */
-
 import type { Actor, IsoTime } from './actor.ts';
+
+/** What happens to an allotment, and the facts in it. */
 
 /** Previous hash of the first ledger record. */
 export const ledgerGenesisHex = '00'.repeat(32);

@@ -1,9 +1,9 @@
-/** The fold of an allotment's events, and what is asked of it. */
-
 import type { IsoTime } from './actor.ts';
 import { type AllotmentEvent, type ExportedPackage, type LedgerSegment, ledgerGenesisHex, type Unit } from './allotmentEvents.ts';
 import { type BucketMap, emptyBucketMap, getEntry, withEntry, withoutEntry } from './bucketMap.ts';
 import { isPast, refuse } from './rules.ts';
+
+/** The fold of an allotment's events, and what is asked of it. */
 
 /** Life of a grant (I12). */
 export const grantLifetimeMs = 15 * 60_000;

@@ -1,7 +1,7 @@
-/** What happens to the authorities of a project. */
-
 import type { Curve } from '../ecKey.ts';
 import type { Actor, IsoTime } from './actor.ts';
+
+/** What happens to the authorities of a project. */
 
 export type CaUse = 'device' | 'programmer' | 'gateway' | 'server';
 

@@ -1,5 +1,3 @@
-/** The fold of an authority's events. */
-
 import type { Curve } from '../ecKey.ts';
 import {
   type AuthorityEvent,
@@ -17,6 +15,8 @@ import {
   type TrustBundleFacts,
 } from './authorityEvents.ts';
 import { refuse } from './rules.ts';
+
+/** The fold of an authority's events. */
 
 /** Of authorities that do not say otherwise. */
 const defaultCurve: Curve = 'P-256';

@@ -1,10 +1,10 @@
-/** Revocations of many devices at once, for a stolen batch or a broken key generator: proposed by one person, carried out when another approves
- *  (I16), with progress. Stream `bulk-revocations-{project}`; each: PROPOSED → RUNNING → DONE, or PROPOSED | RUNNING → CANCELLED. */
-
 import type { Actor, IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import type { RevocationReason } from './deviceEvents.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
+
+/** Revocations of many devices at once, for a stolen batch or a broken key generator: proposed by one person, carried out when another approves
+ *  (I16), with progress. Stream `bulk-revocations-{project}`; each: PROPOSED → RUNNING → DONE, or PROPOSED | RUNNING → CANCELLED. */
 
 /** Proposed or running at the same time. */
 export const maxOpenBulkRevocations = 10;

@@ -1,10 +1,10 @@
-/** What is about to be signed for a programmer, a gateway, or a device's operational certificate (LDevID), recorded before it is signed: after a
- *  crash the same certificate is made again, never a second one. Devices keep the intent of their IDevID in their own stream.
- *  Stream `certification-{kind}-{subject}`.  IDLE ⇄ PENDING */
-
 import type { IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import { refuse } from './rules.ts';
+
+/** What is about to be signed for a programmer, a gateway, or a device's operational certificate (LDevID), recorded before it is signed: after a
+ *  crash the same certificate is made again, never a second one. Devices keep the intent of their IDevID in their own stream.
+ *  Stream `certification-{kind}-{subject}`.  IDLE ⇄ PENDING */
 
 export type CertifiedKind = 'programmer' | 'gateway' | 'ldevid';
 

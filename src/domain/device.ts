@@ -1,8 +1,3 @@
-/** A device, from the first grant to the end of its keys. Stream `device-{uid}`; its first append expects no stream (I3).
- *  MINTED → CERTIFIED → ROOTED → LOCKED → PROVISIONED → STOCK → IN_SERVICE ⇄ UPGRADING | QUARANTINED | SUSPENDED;  → RMA → IN_SERVICE (generation + 1);
- *  any → REVOKED → DECOMMISSIONED;  MINTED … PROVISIONED → SCRAPPED, or FAILED when no OTP was touched (a new generation may be minted)
- *  Events: deviceEvents.ts; commands: deviceCommands.ts; state: deviceState.ts. A refused transition is DEVICE_STATE. */
-
 import type { Decider } from './decider.ts';
 import type { DeviceCommand } from './deviceCommands.ts';
 import * as end from './deviceEnd.ts';
@@ -13,6 +8,11 @@ import * as manufacture from './deviceManufacture.ts';
 import * as repair from './deviceRepair.ts';
 import { type DeviceState, evolveDevice } from './deviceState.ts';
 import { refuse } from './rules.ts';
+
+/** A device, from the first grant to the end of its keys. Stream `device-{uid}`; its first append expects no stream (I3).
+ *  MINTED → CERTIFIED → ROOTED → LOCKED → PROVISIONED → STOCK → IN_SERVICE ⇄ UPGRADING | QUARANTINED | SUSPENDED;  → RMA → IN_SERVICE (generation + 1);
+ *  any → REVOKED → DECOMMISSIONED;  MINTED … PROVISIONED → SCRAPPED, or FAILED when no OTP was touched (a new generation may be minted)
+ *  Events: deviceEvents.ts; commands: deviceCommands.ts; state: deviceState.ts. A refused transition is DEVICE_STATE. */
 
 export const deviceStream = (uid: string): string => `device-${uid}`;
 

@@ -1,9 +1,9 @@
-/** What can be asked of a device's stream. Signatures, receipts and evidence are verified by the caller; the facts come in here. */
-
 import type { Actor, IsoTime } from './actor.ts';
 import type { CertificationIntent, FirmwareFacts, IssuedCertificate, RevocationReason, RollbackHop } from './deviceEvents.ts';
 import type { ImageKind } from './job.ts';
 import type { InstalledFirmware, OfferRelease, OfferRules, Product } from './offer.ts';
+
+/** What can be asked of a device's stream. Signatures, receipts and evidence are verified by the caller; the facts come in here. */
 
 type Command<Type extends string, Fields> = { readonly type: Type } & Fields;
 

@@ -1,5 +1,3 @@
-/** Decisions about the end of a device: decommissioning, and the destruction of its keys. */
-
 import { type Of, requireStatus } from './decider.ts';
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
@@ -7,6 +5,8 @@ import { connectable } from './deviceField.ts';
 import { revokeAll } from './deviceManufacture.ts';
 import type { LivingDevice } from './deviceState.ts';
 import { refuse } from './rules.ts';
+
+/** Decisions about the end of a device: decommissioning, and the destruction of its keys. */
 
 type Events = readonly DeviceEvent[];
 

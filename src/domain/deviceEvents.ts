@@ -1,7 +1,7 @@
-/** What can have happened to a device: the events of stream `device-{uid}`. */
-
 import type { Actor, IsoTime } from './actor.ts';
 import type { ImageKind } from './job.ts';
+
+/** What can have happened to a device: the events of stream `device-{uid}`. */
 
 /** RFC 5280 §5.3.1, without certificateHold and removeFromCRL: a revocation is for ever, a pause is a suspension. */
 export const revocationReasons = [

@@ -1,11 +1,11 @@
-/** Decisions about the certificates of a device in the field and the trust bundle it follows. */
-
 import { type Of, requireStatus } from './decider.ts';
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
 import { requireConnectable } from './deviceField.ts';
 import type { LivingDevice } from './deviceState.ts';
 import { isPast, refuse } from './rules.ts';
+
+/** Decisions about the certificates of a device in the field and the trust bundle it follows. */
 
 type Events = readonly DeviceEvent[];
 

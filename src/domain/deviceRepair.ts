@@ -1,6 +1,3 @@
-/** Decisions about a device in repair: the one debug unlock, and the return to service as a new generation.
- *  IN_SERVICE → RMA: unlock requested → approved → ordered, once;  return ordered → certified → IN_SERVICE (generation + 1) */
-
 import { type Of, requireStatus } from './decider.ts';
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
@@ -8,6 +5,9 @@ import { connectable } from './deviceField.ts';
 import { revokeAll } from './deviceManufacture.ts';
 import type { DeviceState, LivingDevice, Repair } from './deviceState.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
+
+/** Decisions about a device in repair: the one debug unlock, and the return to service as a new generation.
+ *  IN_SERVICE → RMA: unlock requested → approved → ordered, once;  return ordered → certified → IN_SERVICE (generation + 1) */
 
 type Events = readonly DeviceEvent[];
 type DeviceInRepair = LivingDevice & { readonly status: 'RMA' };

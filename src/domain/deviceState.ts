@@ -1,8 +1,8 @@
-/** The fold of a device's events. */
-
 import type { CertificationIntent, DeviceEvent, FirmwareFacts, IssuedCertificate, Offer, RevocationReason } from './deviceEvents.ts';
 import { type DeviceStanding, deviceMove } from './deviceStatus.ts';
 import type { ImageKind } from './job.ts';
+
+/** The fold of a device's events. */
 
 export type DeviceCertificate = IssuedCertificate & {
   readonly status: 'issued' | 'expired' | 'revoked';

@@ -1,7 +1,7 @@
+import type { DeviceEvent } from './deviceEvents.ts';
+
 /** The walk of a device through its life: what each event does to its status, and where an interruption leads back to. The fold (deviceState.ts)
  *  and the read model of the devices both use it, so the walk is written once. `docs/lifecycle.md` draws it. */
-
-import type { DeviceEvent } from './deviceEvents.ts';
 
 export const deviceStatuses = [
   'MINTED',

@@ -1,8 +1,8 @@
-/** What one person may do to devices alone within a day, however it is asked: beyond the limit another person has to allow more (I16).
- *  Stream `effects-{name}`. An allowance: PROPOSED → APPROVED, and is used up or ends after a day. */
-
 import type { Decider, Of } from './decider.ts';
 import { isPast, refuse, requireCount, requireOtherPerson, timeAfter } from './rules.ts';
+
+/** What one person may do to devices alone within a day, however it is asked: beyond the limit another person has to allow more (I16).
+ *  Stream `effects-{name}`. An allowance: PROPOSED → APPROVED, and is used up or ends after a day. */
 
 export const effects = ['revoke', 'decommission', 'decommissionWithoutReceipt', 'quarantine', 'release'] as const;
 export type EffectKind = (typeof effects)[number];

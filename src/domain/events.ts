@@ -1,6 +1,3 @@
-/** Every event that the log can hold: its type and the shape of its data. Read models, subscribers and services are typed by this map, so that
- *  an event that is renamed or gets another shape does not compile where it is used. */
-
 import type { AllotmentEvent } from './allotmentEvents.ts';
 import type { AuthorityEvent } from './authorityEvents.ts';
 import type { BulkRevocationEvent } from './bulkRevocations.ts';
@@ -18,6 +15,9 @@ import type { ProgrammerEvent } from './programmer.ts';
 import type { PublicKeyEvent } from './publicKey.ts';
 import type { ReleaseEvent } from './release.ts';
 import type { RolloutEvent } from './rollout.ts';
+
+/** Every event that the log can hold: its type and the shape of its data. Read models, subscribers and services are typed by this map, so that
+ *  an event that is renamed or gets another shape does not compile where it is used. */
 
 /** What an operator must look at. Streams `alarm-{subject}`. */
 type AlarmEvent = {

@@ -1,9 +1,9 @@
-/** That a certificate's end comes near was said, and that it is reached. Stream `expiry-{serial}`. A device's own certificate expires in the
- *  stream of the device.  NONE → NOTICED (90, 30, 7 days) → ENDED */
-
 import type { IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import { isPast, refuse } from './rules.ts';
+
+/** That a certificate's end comes near was said, and that it is reached. Stream `expiry-{serial}`. A device's own certificate expires in the
+ *  stream of the device.  NONE → NOTICED (90, 30, 7 days) → ENDED */
 
 /** Days before the end at which somebody is told, furthest first. */
 export const expiryNoticeDays = [90, 30, 7] as const;

@@ -1,9 +1,9 @@
-/** A signed grant: which unit it is for and where its bytes are, so that a repeated request gets the very same ones (silence 2).
- *  Stream `grant-{grantId}`.  NONE → SIGNED; the image trailers made under it are remembered too. */
-
 import type { Decider } from './decider.ts';
 import type { ImageKind } from './job.ts';
 import { refuse } from './rules.ts';
+
+/** A signed grant: which unit it is for and where its bytes are, so that a repeated request gets the very same ones (silence 2).
+ *  Stream `grant-{grantId}`.  NONE → SIGNED; the image trailers made under it are remembered too. */
 
 export type SignedGrant = {
   readonly jobId: string;

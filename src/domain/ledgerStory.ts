@@ -1,7 +1,7 @@
+import type { Finding } from './reconciliation.ts';
+
 /** What a programmer's own ledger tells about each unit, held against what the server recorded: both must tell the same story, record by record and
  *  in both directions (I14, T1, T19). Pure; the caller has verified signatures and chain. */
-
-import type { Finding } from './reconciliation.ts';
 
 /** A ledger record as far as it counts; ids and hashes in hex. */
 export type CountingRecord = {

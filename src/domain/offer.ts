@@ -1,8 +1,8 @@
-/** May this firmware be offered to this device? One pure function for server, gateway, programmer and virtual device (I9, RULE-11).
- *  The order of the checks is the contract: the first that fails gives the code. */
-
 import type { ErrorCode } from '../errors.ts';
 import { compareVersions } from './version.ts';
+
+/** May this firmware be offered to this device? One pure function for server, gateway, programmer and virtual device (I9, RULE-11).
+ *  The order of the checks is the contract: the first that fails gives the code. */
 
 /** A larger step of the security counter needs an approval: a mistyped counter would burn the line's budget. */
 export const maxCounterJump = 16;

@@ -1,12 +1,12 @@
-/** Changes among the people who may approve: proposed by one administrator, carried out when another approves (I16). Whoever could make,
- *  rename or impersonate an approver alone would have two pairs of eyes. A change: PROPOSED → DONE | WITHDRAWN. */
-
 import type { Actor, IsoTime } from './actor.ts';
 import type { Of } from './decider.ts';
 import { addOperator, administratorsOf, operatorOf, removeOperator, rotateToken, setRoles } from './operatorEffects.ts';
 import type { KnownChange, OperatorChange, OperatorsEvent, OperatorsState } from './operatorsState.ts';
 import { mayApprove } from './roles.ts';
 import { isPast, refuse, requireOtherPerson, timeAfter } from './rules.ts';
+
+/** Changes among the people who may approve: proposed by one administrator, carried out when another approves (I16). Whoever could make,
+ *  rename or impersonate an approver alone would have two pairs of eyes. A change: PROPOSED → DONE | WITHDRAWN. */
 
 export type OperatorChangeCommand =
   | {

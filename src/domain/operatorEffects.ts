@@ -1,9 +1,9 @@
-/** What a change among the people does, and when it cannot be: the same for one person's and for two people's changes. */
-
 import type { IsoTime } from './actor.ts';
 import type { Operator, OperatorsEvent, OperatorsState } from './operatorsState.ts';
 import type { Role, Scope } from './roles.ts';
 import { refuse } from './rules.ts';
+
+/** What a change among the people does, and when it cannot be: the same for one person's and for two people's changes. */
 
 export function addOperator(operator: Operator, state: OperatorsState): readonly OperatorsEvent[] {
   const known = state.byName.get(operator.name);

@@ -1,7 +1,3 @@
-/** The people: who may do what, by which token. Stream `operators`. Events carry only the SHA-256 of a token (I19);
- *  tokens are 32 random bytes, so the hash needs no salt. A name belongs to one person for ever. Who may approve the work of others comes,
- *  goes and changes only by two administrators: operatorChanges.ts. */
-
 import type { IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import { approveChange, type OperatorChangeCommand, proposeChange, withdrawChange } from './operatorChanges.ts';
@@ -9,6 +5,10 @@ import { addOperator, removeOperator, rotateToken, setRoles } from './operatorEf
 import { evolveOperators, noOperators, type Operator, type OperatorsEvent, type OperatorsState } from './operatorsState.ts';
 import type { Role, Scope } from './roles.ts';
 import { isPast, refuse } from './rules.ts';
+
+/** The people: who may do what, by which token. Stream `operators`. Events carry only the SHA-256 of a token (I19);
+ *  tokens are 32 random bytes, so the hash needs no salt. A name belongs to one person for ever. Who may approve the work of others comes,
+ *  goes and changes only by two administrators: operatorChanges.ts. */
 
 export const maxOperators = 1000;
 

@@ -1,7 +1,7 @@
-/** The events of the people, and their fold. */
-
 import type { Actor, IsoTime } from './actor.ts';
 import type { Role, Scope } from './roles.ts';
+
+/** The events of the people, and their fold. */
 
 export type Operator = {
   readonly name: string;

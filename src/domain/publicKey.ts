@@ -1,8 +1,8 @@
-/** A reservation: one public key belongs to one holder, for ever (I4, T26). Stream `pk-{sha256}` of the SubjectPublicKeyInfo.
- *  NONE → RESERVED */
-
 import type { Decider } from './decider.ts';
 import { refuse } from './rules.ts';
+
+/** A reservation: one public key belongs to one holder, for ever (I4, T26). Stream `pk-{sha256}` of the SubjectPublicKeyInfo.
+ *  NONE → RESERVED */
 
 export type KeyHolderKind = 'device' | 'programmer' | 'gateway';
 

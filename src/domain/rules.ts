@@ -1,7 +1,7 @@
-/** Small rules that several aggregates share. */
-
 import { type ErrorCode, NusecError } from '../errors.ts';
 import type { IsoTime } from './actor.ts';
+
+/** Small rules that several aggregates share. */
 
 /** Refuses a command with a stable code. */
 export function refuse(code: ErrorCode, detail: string): never {

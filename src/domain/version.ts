@@ -1,6 +1,6 @@
-/** MCUboot versions: `major.minor.revision` with an optional `+build` (image header offset 20: u8, u8, u16, u32). */
-
 import { refuse } from './rules.ts';
+
+/** MCUboot versions: `major.minor.revision` with an optional `+build` (image header offset 20: u8, u8, u16, u32). */
 
 export type Version = { readonly major: number; readonly minor: number; readonly revision: number; readonly build: number };
 

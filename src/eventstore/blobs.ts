@@ -1,4 +1,3 @@
-/** Firmware, packages and evidence, named by the SHA-256 of their content (T30): small ones as rows of the event store, others as files. */
 import { hash, randomBytes } from 'node:crypto';
 import { closeSync, existsSync, fsync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile, rm, stat } from 'node:fs/promises';
@@ -9,6 +8,8 @@ import { lru } from '../lru.ts';
 import type { EventStore } from './port.ts';
 import type { Staged } from './staged.ts';
 import { maxRowBlobBytes } from './store.ts';
+
+/** Firmware, packages and evidence, named by the SHA-256 of their content (T30): small ones as rows of the event store, others as files. */
 
 /** One blob; a firmware image of a microcontroller is 2 MiB at most. */
 const maxBlobBytes = 16 * 1024 * 1024;

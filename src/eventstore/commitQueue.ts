@@ -1,9 +1,10 @@
-/** Collects what is to be stored and commits it in groups: the more writers, the larger the group. There is no timer: a lone append is committed in the same
- *  turn of the event loop; what comes while the disk is busy waits for it together. */
 import { NusecError } from '../errors.ts';
 import type { Durability } from './durability.ts';
 import type { AppendResult } from './port.ts';
 import type { CommitRequest, Outcome, Writer } from './writer.ts';
+
+/** Collects what is to be stored and commits it in groups: the more writers, the larger the group. There is no timer: a lone append is committed in the same
+ *  turn of the event loop; what comes while the disk is busy waits for it together. */
 
 /** Events, and KiB of blobs, of one transaction; what is above it goes into the next turn, so that other work gets its turn too. */
 const maxGroupWeight = 1024;

@@ -1,6 +1,7 @@
+import { NusecError } from '../errors.ts';
+
 /** Knows up to which position the events are on the disk. A commit shows events to every process at once; they count only after the log file
  *  has been synchronised, which happens outside the event loop and outside the write lock. */
-import { NusecError } from '../errors.ts';
 
 /** Synchronisations at the same time. The second one is for what was committed while the first one runs. */
 const maxSyncs = 2;

@@ -1,8 +1,9 @@
-/** An event as the engines keep it: the chained text apart from what the engine looks up. */
 import { NusecError } from '../errors.ts';
 import { canonicalJson } from './canonical.ts';
 import type { EventToAppend, Json, JsonObject, RecordedEvent } from './port.ts';
 import { damaged } from './storeError.ts';
+
+/** An event as the engines keep it: the chained text apart from what the engine looks up. */
 
 /** Of the canonical JSON of one event, UTF-8. Larger evidence belongs into the blob folder. */
 const maxEventBytes = 256 * 1024;

@@ -1,10 +1,10 @@
-/** Followers of the log: whatever handles the events as they come, each under a name. A handler that throws, or a read that fails, ends nothing:
- *  the follower tries again from where it was, says so, and is seen in the health of the process until it has caught up. */
-
 import { NusecError } from '../errors.ts';
 import type { EventStore, Subscription } from './port.ts';
 import { type Recorded, subscribe } from './recorded.ts';
 import { waiting } from './waiting.ts';
+
+/** Followers of the log: whatever handles the events as they come, each under a name. A handler that throws, or a read that fails, ends nothing:
+ *  the follower tries again from where it was, says so, and is seen in the health of the process until it has caught up. */
 
 const firstPauseMs = 100;
 const maxPauseMs = 10_000;

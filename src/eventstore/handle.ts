@@ -1,8 +1,9 @@
-/** One command to one aggregate: load and fold its stream, decide, append at the revision that was read. */
 import { type Decider, fold } from '../domain/decider.ts';
 import type { Append, AppendResult, Basis, EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
 import { noStream, RevisionConflict } from './revision.ts';
 import { inLine, type Loaded, memoryOf } from './stateCache.ts';
+
+/** One command to one aggregate: load and fold its stream, decide, append at the revision that was read. */
 
 /** Decisions taken again because another process was faster. Within one process commands to a stream wait for each other. */
 export const maxConflictRetries = 8;

@@ -1,3 +1,7 @@
+import { hash } from 'node:crypto';
+import { encodeBody } from './envelope.ts';
+import type { RecordedEvent } from './port.ts';
+
 /** The hash chain of a stream (T18).
  *
  *  hash(n) = SHA-256( UTF-8( hash(n-1) ‖ J ) ), lower-case hex
@@ -6,9 +10,6 @@
  *               null where cause or corr is absent
  *
  *  The position in the store is not in it: the order between streams is the Merkle log's matter. */
-import { hash } from 'node:crypto';
-import { encodeBody } from './envelope.ts';
-import type { RecordedEvent } from './port.ts';
 
 /** The hash before the first event of a stream. */
 export const chainStart = '0'.repeat(64);

@@ -1,9 +1,10 @@
-/** Judges what is to be stored against what is stored: expected revisions, repetitions, and what a decision was based on. */
 import { NusecError } from '../errors.ts';
 import type { EncodedEvent } from './envelope.ts';
 import type { AppendResult, Basis, ExpectedRevision } from './port.ts';
 import { matchesExpected, RevisionConflict } from './revision.ts';
 import type { StoredId } from './storage.ts';
+
+/** Judges what is to be stored against what is stored: expected revisions, repetitions, and what a decision was based on. */
 
 export type AppendRequest = { readonly stream: string; readonly expected: ExpectedRevision; readonly events: readonly EncodedEvent[] };
 

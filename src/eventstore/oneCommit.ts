@@ -1,8 +1,9 @@
-/** A unit of work: everything that one answer stores, in one commit. */
 import type { EventStore } from './port.ts';
 import { RevisionConflict } from './revision.ts';
 import { type Staged, stage } from './staged.ts';
 import { inLine, shareStates } from './stateCache.ts';
+
+/** A unit of work: everything that one answer stores, in one commit. */
 
 /** How often a unit of work is done again because somebody else was faster. */
 const maxConflictRetries = 8;

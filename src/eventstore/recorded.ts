@@ -1,7 +1,7 @@
-/** The border between the log, which keeps whatever JSON it was given, and code that knows the shape of every event. */
-
 import type { DomainEvent, EventMap, EventType } from '../domain/events.ts';
 import type { EventStore, EventToAppend, JsonObject, RecordedEvent, Subscription } from './port.ts';
+
+/** The border between the log, which keeps whatever JSON it was given, and code that knows the shape of every event. */
 
 type Envelope = Omit<RecordedEvent, 'type' | 'data'>;
 

@@ -1,6 +1,7 @@
+import { crc32 } from 'node:zlib';
+
 /** A checksum over a row of the log, stored with it: it finds what a disk does to a row, cheaply enough to look at every read. What people do to it is found
  *  by the hash chain (hashchain.ts), which costs more. */
-import { crc32 } from 'node:zlib';
 
 /** CRC-32 (as zlib) over the texts of a row, begun with its numbers. @returns 32 bits, unsigned */
 export function rowCheck(position: number, stream: string, revision: number, prev: number, id: string, hash: string, body: string): number {

@@ -1,5 +1,3 @@
-/** The durable event store: one SQLite file in WAL mode. Several processes of one machine may have it open: SQLite's write lock puts their
- *  groups in one order, and is never held while the disk works. */
 import { accessSync, constants } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -16,6 +14,9 @@ import type { Storage, StoredId } from './storage.ts';
 import { createStore } from './store.ts';
 import { damaged, storeError, translated } from './storeError.ts';
 import { openWal } from './wal.ts';
+
+/** The durable event store: one SQLite file in WAL mode. Several processes of one machine may have it open: SQLite's write lock puts their
+ *  groups in one order, and is never held while the disk works. */
 
 const pageBytes = 8192;
 /** Pages of the file kept in memory. */

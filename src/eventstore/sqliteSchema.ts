@@ -1,9 +1,10 @@
-/** The tables of the store's file, and how files of earlier versions get them. */
 import { randomUUID } from 'node:crypto';
 import type Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { rowCheck } from './rowCheck.ts';
 import { addTree } from './sqliteTree.ts';
+
+/** The tables of the store's file, and how files of earlier versions get them. */
 
 /** Written into the file's header; a file of a later version is refused. */
 const storeFormat = 4;

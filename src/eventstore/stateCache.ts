@@ -1,7 +1,8 @@
-/** What is remembered for each store: folded states, and which commands wait for which stream. */
 import { NusecError } from '../errors.ts';
 import { type Lru, lru } from '../lru.ts';
 import type { EventStore } from './port.ts';
+
+/** What is remembered for each store: folded states, and which commands wait for which stream. */
 
 /** Folded states kept per store. */
 const maxCachedStates = 20_000;

@@ -1,5 +1,6 @@
-/** What SQLite and the file system say, in our words: a stable code, and what to do about it. */
 import { NusecError } from '../errors.ts';
+
+/** What SQLite and the file system say, in our words: a stable code, and what to do about it. */
 
 const howToMend = 'stop the server, look with "nusec verify", and put the data folder back from a backup';
 

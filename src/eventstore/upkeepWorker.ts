@@ -1,7 +1,8 @@
-/** The thread behind upkeep.ts. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import type { UpkeepTask } from './upkeep.ts';
+
+/** The thread behind upkeep.ts. */
 
 /** From this size on the log is begun anew; until then it may grow beside its readers. In pages of 8 KiB. */
 const restartPages = 2048;

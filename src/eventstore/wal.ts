@@ -1,8 +1,9 @@
-/** The write-ahead log of the store's file, beside SQLite: synchronising it outside the event loop, and having it moved into the main file before
- *  it grows large. */
 import { close, fdatasync, openSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { startUpkeep } from './upkeep.ts';
+
+/** The write-ahead log of the store's file, beside SQLite: synchronising it outside the event loop, and having it moved into the main file before
+ *  it grows large. */
 
 /** Written to the log before its pages are moved into the main file. */
 const checkpointBytes = 4 * 1024 * 1024;

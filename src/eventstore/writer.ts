@@ -1,5 +1,3 @@
-/** The writer of a process: takes each append's decision inside the group's transaction and keeps the stream heads, also of what other
- *  processes have written to the same store. */
 import { NusecError } from '../errors.ts';
 import type { Edge } from '../merkle/edge.ts';
 import { leafOfHash } from '../merkle/hashing.ts';
@@ -14,6 +12,9 @@ import type { Seal } from './seal.ts';
 import { checkFirstSeal, requireSeal, requireSealing, type Sealing } from './sealing.ts';
 import type { Blob, Storage, StreamHead } from './storage.ts';
 import { damaged, storeError } from './storeError.ts';
+
+/** The writer of a process: takes each append's decision inside the group's transaction and keeps the stream heads, also of what other
+ *  processes have written to the same store. */
 
 const emptyStream: StreamHead = { revision: noStream, position: 0, hash: chainStart };
 

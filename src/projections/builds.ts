@@ -1,6 +1,7 @@
-/** The builds of the projections in the read-model file. A build has its own tables; the published one is what the queries' names show. */
 import type Database from 'better-sqlite3';
 import type { Projection, TableName, Write } from './projection.ts';
+
+/** The builds of the projections in the read-model file. A build has its own tables; the published one is what the queries' names show. */
 
 export type Build = {
   readonly projection: Projection;

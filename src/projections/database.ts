@@ -1,7 +1,8 @@
-/** The file of the read models: one writer (the runner), any number of readers. All of it can be rebuilt from the events. */
 import Database from 'better-sqlite3';
 import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
 import { lru } from '../lru.ts';
+
+/** The file of the read models: one writer (the runner), any number of readers. All of it can be rebuilt from the events. */
 
 const cacheKib = 65_536;
 const busyTimeoutMs = 5000;

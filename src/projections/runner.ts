@@ -1,4 +1,3 @@
-/** Keeps the read models up with the event store: one live group of builds that moves together, and builds that catch up beside it. */
 import type Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { createFollowers, type Follower, type Followers } from '../eventstore/followers.ts';
@@ -9,6 +8,8 @@ import { applyBatch } from './batch.ts';
 import { type Build, openBuilds, requireNames } from './builds.ts';
 import { openReadModelWriter } from './database.ts';
 import type { Projection } from './projection.ts';
+
+/** Keeps the read models up with the event store: one live group of builds that moves together, and builds that catch up beside it. */
 
 /** For waits at the start of a process, where nothing else is held up. */
 export const startStallMs = 60_000;

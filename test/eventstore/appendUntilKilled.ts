@@ -1,9 +1,10 @@
-/** Child process of durability.test.ts: 16 writers append to the store until the process is killed, beside other processes if there are any.
- *  What the store has acknowledged goes to standard output in one write per event, so that it outlives the process. */
 import { writeSync } from 'node:fs';
 import { createIdSource } from '../../src/eventstore/ids.ts';
 import { RevisionConflict } from '../../src/eventstore/revision.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+
+/** Child process of durability.test.ts: 16 writers append to the store until the process is killed, beside other processes if there are any.
+ *  What the store has acknowledged goes to standard output in one write per event, so that it outlives the process. */
 
 const store = await openSqliteStore({ file: process.argv[2] as string });
 const newId = createIdSource();

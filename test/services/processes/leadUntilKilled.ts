@@ -1,9 +1,10 @@
-/** Child process of leadership.test.ts: leads as soon as it may, and appends one event after the other under its epoch until it is refused. What happens goes to the
- *  parent as lines. */
 import { setTimeout } from 'node:timers/promises';
 import { createIdSource } from '../../../src/eventstore/ids.ts';
 import { openSqliteStore } from '../../../src/eventstore/sqlite.ts';
 import { whileLeading } from '../../../src/services/processes/leadership.ts';
+
+/** Child process of leadership.test.ts: leads as soon as it may, and appends one event after the other under its epoch until it is refused. What happens goes to the
+ *  parent as lines. */
 
 const [file, dataDir, name] = process.argv.slice(2) as [string, string, string];
 const store = await openSqliteStore({ file });
