@@ -13,7 +13,7 @@ import { listenOn } from './listening.ts';
 import { authenticateOperator } from './services/administration/operators.ts';
 import { type Alarms, createAlarms } from './services/base/alarms.ts';
 import type { Context } from './services/base/context.ts';
-import { openContext } from './services/dataFolder/open.ts';
+import { openContext, scrubPlaces } from './services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel.ts';
 import { startClientTrust } from './services/identity/clientTrust.ts';
 import { serverIdentity, startTlsRenewal, type TlsIdentity } from './services/identity/serverCertificate.ts';
@@ -91,7 +91,8 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
     gateway.renew({ key, cert, ca });
   };
   own('TLS renewal', startTlsRenewal({ ...identityParts, trust }, names, tls, renew));
-  const lead = async (epoch: number) => (await startHousekeeping({ ctx, revocations }, markFile, epoch)).close;
+  const lead = async (epoch: number) =>
+    (await startHousekeeping({ ctx, revocations, markFile, scrubbed: scrubPlaces(settings) }, epoch)).close;
   const onTrouble = (error: unknown) => ctx.log.error({ error: String(error) }, 'the housekeeping did not begin');
   own('leadership', await whileLeading({ dataDir: settings.dataDir, store: ctx.store }, lead, onTrouble));
   return { httpsPort, mqttPort, crlPort, fault: error => reportFault(ctx, alarms, error) };

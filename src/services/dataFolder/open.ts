@@ -6,6 +6,7 @@ import type { Settings } from '../../config.ts';
 import { openBlobStore } from '../../eventstore/blobs.ts';
 import { createFollowers } from '../../eventstore/followers.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
+import type { ScrubPlaces } from '../../eventstore/scrub.ts';
 import { makeFolder, narrowFolder } from '../../folder.ts';
 import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
 import { openCustody } from '../../keystore/custody.ts';
@@ -14,8 +15,8 @@ import { openReadModels } from '../../projections/readModels.ts';
 import { minuteMs } from '../../times.ts';
 import { type Alarm, type Alarms, createAlarms, followerAlarm } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
-import { takeProcessSlot } from '../processes/processSlots.ts';
-import { openEventLog } from './eventLog.ts';
+import { takeProcessSlot, viewsFiles } from '../processes/processSlots.ts';
+import { eventsFile, openEventLog } from './eventLog.ts';
 import { custodyFile, openKeystore } from './keystore.ts';
 
 /** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
@@ -81,6 +82,13 @@ async function openParts(own: Own, settings: Settings, ports: Ports, create: boo
   alarms = createAlarms(ctx);
   return { ctx, slot: slot.number };
 }
+
+/** Everything in the data folder that is looked at in the background. */
+export const scrubPlaces = (settings: Settings): ScrubPlaces => ({
+  store: eventsFile(settings),
+  blobs: join(settings.dataDir, 'blobs'),
+  databases: [custodyFile(settings), ...viewsFiles(settings.dataDir)],
+});
 
 /** The signature was given already; the key id is what an operator looks for. */
 function rateAlarm({ keyId, signatures, limitPerMinute }: SigningAlarm): Alarm {

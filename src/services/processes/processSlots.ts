@@ -10,6 +10,10 @@ export const maxProcessSlots = 16;
 
 export type ProcessSlot = { readonly number: number; readonly viewsFile: string; close(): void };
 
+/** Files of the read models of all slots, whether they are there or not. */
+export const viewsFiles = (dataDir: string): readonly string[] =>
+  Array.from({ length: maxProcessSlots }, (_, i) => join(dataDir, i === 0 ? 'views.db' : `views-${i + 1}.db`));
+
 /** Takes the first free slot; the same slot, and so the same read models, after a restart.
  *  @throws NusecError TOO_MANY_SERVERS */
 export function takeProcessSlot(dataDir: string): ProcessSlot {

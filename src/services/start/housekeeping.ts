@@ -1,4 +1,5 @@
 import { opening } from '../../closing.ts';
+import { type ScrubFinding, type ScrubPlaces, startScrub } from '../../eventstore/scrub.ts';
 import { createAlarms } from '../base/alarms.ts';
 import { startExpiryScan } from '../identity/expiry.ts';
 import { startUnitExpiry } from '../production/unitExpiry.ts';
@@ -6,14 +7,14 @@ import { startBulkRevocationWork } from '../revocation/bulkRevocations.ts';
 import { startCrlSchedule } from '../revocation/crlSchedule.ts';
 import { keepRevocationMark, type MarkParts } from '../revocation/revocationMark.ts';
 
-type HousekeepingParts = Omit<MarkParts, 'alarms'>;
+type HousekeepingParts = Omit<MarkParts, 'alarms'> & { readonly markFile: string; readonly scrubbed: ScrubPlaces };
 
 /** What one of the processes at a data folder does for all of them: lists signed ahead of time, certificates that end, reservations that ran out,
- *  revocations in bulk, the high-water mark.
+ *  revocations in bulk, the high-water mark, and a look at all that is stored.
  *  @param epoch the leadership under which all of it is appended */
-export const startHousekeeping = (services: HousekeepingParts, markFile: string, epoch: number): Promise<{ close(): Promise<void> }> =>
+export const startHousekeeping = (services: HousekeepingParts, epoch: number): Promise<{ close(): Promise<void> }> =>
   opening(async own => {
-    const { revocations } = services;
+    const { revocations, markFile, scrubbed } = services;
     const ctx = { ...services.ctx, epoch };
     const alarms = createAlarms(ctx);
     own('revocation mark', await keepRevocationMark({ ctx, alarms, revocations }, markFile));
@@ -21,6 +22,11 @@ export const startHousekeeping = (services: HousekeepingParts, markFile: string,
     const crlSchedule = own('CRL schedule', startCrlSchedule(ctx, revocations, alarms));
     const expiry = own('expiry scan', startExpiryScan(ctx, alarms));
     own('unit expiry', startUnitExpiry(ctx));
+    const damaged = ({ place, detail }: ScrubFinding): void => {
+      ctx.log.error({ place, detail }, 'damage in the data folder');
+      alarms.raise({ code: 'STORE_DAMAGED', subject: place.replaceAll(' ', '-'), detail }).catch(() => undefined);
+    };
+    own('scrub', startScrub(scrubbed, damaged));
     void crlSchedule.check();
     void expiry.check();
     return {};

@@ -1,0 +1,54 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+
+/** Looks at everything that lies in the data folder, again and again, slowly, in a thread of its own: what nobody reads may be damaged for years. */
+
+export type ScrubPlaces = {
+  /** File of the event store. */
+  readonly store: string;
+  /** Folder of the blobs that are files. */
+  readonly blobs: string;
+  /** Other SQLite files: custody, read models. Those that are missing are left out. */
+  readonly databases: readonly string[];
+};
+
+/** @property place what is damaged: `event 17`, `blob 3fa…`, a file name */
+export type ScrubFinding = { readonly place: string; readonly detail: string };
+export type ScrubPace = {
+  /** Rows or files that are looked at without a pause. */
+  readonly atOnce: number;
+  readonly pauseMs: number;
+  readonly betweenRoundsMs: number;
+};
+
+/** About 4000 events per second, so that ten million take three quarters of an hour; then six hours of rest. */
+const defaultPace: ScrubPace = { atOnce: 200, pauseMs: 50, betweenRoundsMs: 6 * 60 * 60_000 };
+
+export type ScrubMessage = { readonly finding: ScrubFinding } | { readonly roundEnded: true };
+export type ScrubData = { readonly places: ScrubPlaces; readonly pace: ScrubPace };
+
+/** @param found told of each damage, in every round again
+ *  @param roundEnded told when everything has been looked at once */
+export function startScrub(
+  places: ScrubPlaces,
+  found: (finding: ScrubFinding) => void,
+  roundEnded: () => void = () => {},
+  pace: ScrubPace = defaultPace,
+): { close(): Promise<void> } {
+  const workerData: ScrubData = { places, pace };
+  const worker = new Worker(new URL('./scrubWorker.ts', import.meta.url), { workerData });
+  const ended = once(worker, 'exit');
+  worker.unref();
+  worker.on('message', (message: ScrubMessage) => {
+    if ('finding' in message) found(message.finding);
+    else roundEnded();
+  });
+  worker.on('error', error => found({ place: 'scrub', detail: `has stopped: ${error.message}` }));
+  return {
+    async close() {
+      worker.ref();
+      worker.postMessage('close');
+      await ended;
+    },
+  };
+}
