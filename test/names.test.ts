@@ -49,7 +49,7 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
     cli: 'the programmer asks for it, no person',
   },
   line: { projections: 'a table of releases.ts' },
-  operators: { projections: 'one stream, which is read itself', cli: 'by API only' },
+  operators: { projections: 'one stream, which is read itself', cli: '`nusec operator`' },
   publicKey: {
     services: 'identity/issuance.ts reserves keys',
     projections: 'each stream is asked by its key',
