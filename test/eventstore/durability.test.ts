@@ -7,6 +7,8 @@ import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { encodeBody } from '../../src/eventstore/envelope.ts';
 import { chainHash, chainStart } from '../../src/eventstore/hashchain.ts';
+import { createIdSource } from '../../src/eventstore/ids.ts';
+import type { EventToAppend } from '../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { verifyStore } from '../../src/eventstore/verify.ts';
 import { event, temporaryFolder } from './support.ts';
@@ -27,25 +29,35 @@ async function killWhileWriting(file: string, afterMs: number): Promise<Map<numb
   return new Map(acknowledged.map(([, position, rest]) => [Number(position), rest as string]));
 }
 
+/** `npm run test:kills` takes 200. */
+const kills = Number(process.env.NUSEC_KILLS ?? 5);
+/** Of the first kills, after the store was opened; random from then on. */
+const moments = [5, 40, 90, 150, 260];
+
 describe('the store on disk', () => {
-  it('has every acknowledged event after kill -9 in the middle of commits, at several moments of its life', async () => {
-    const file = newFile();
-    const acknowledged = new Map<number, string>();
-    for (const afterMs of [5, 40, 90, 150, 260]) {
-      for (const [position, what] of await killWhileWriting(file, afterMs)) acknowledged.set(position, what);
-      const verdict = verifyStore(file);
-      expect(verdict).toMatchObject({ ok: true });
-      const store = await openSqliteStore({ file });
-      for (const [position, what] of acknowledged) {
-        const [found] = await store.readAll(position - 1, 1);
-        expect(`${found?.stream} ${found?.revision} ${found?.id}`).toBe(what);
+  it(
+    'has every acknowledged event after kill -9 in the middle of commits, at several moments of its life',
+    async () => {
+      const file = newFile();
+      const acknowledged = new Map<number, string>();
+      for (let kill = 0; kill < kills; kill++) {
+        const afterMs = moments[kill] ?? Math.floor(Math.random() * 300);
+        for (const [position, what] of await killWhileWriting(file, afterMs)) acknowledged.set(position, what);
+        const verdict = verifyStore(file);
+        expect(verdict).toMatchObject({ ok: true });
+        const store = await openSqliteStore({ file });
+        for (const [position, what] of acknowledged) {
+          const [found] = await store.readAll(position - 1, 1);
+          expect(`${found?.stream} ${found?.revision} ${found?.id}`).toBe(what);
+        }
+        // All events of a call or none: every call has two.
+        expect(store.head() % 2).toBe(0);
+        await store.close();
       }
-      // All events of a call or none: every call has two.
-      expect(store.head() % 2).toBe(0);
-      await store.close();
-    }
-    expect(acknowledged.size).toBeGreaterThan(100);
-  });
+      expect(acknowledged.size).toBeGreaterThan(100);
+    },
+    30_000 + kills * 10_000,
+  );
 
   it('takes the appends of three processes in one order, and loses nothing when two of them are killed', async () => {
     const file = newFile();
@@ -93,6 +105,35 @@ describe('the store on disk', () => {
     expect(await store.append('s', 1, [event('C')])).toEqual({ revision: 2, position: 4 });
     await store.close();
     expect(verifyStore(file)).toEqual({ ok: true, events: 4, streams: 2 });
+  });
+
+  it('goes on in order when the clock goes back a day: ids that sort below older ones are stored once, too', async () => {
+    const file = newFile();
+    let nowMs = Date.now();
+    const newId = createIdSource(() => nowMs++);
+    const written: EventToAppend[] = [];
+    let store = await openSqliteStore({ file });
+    const write = async (type: string) => {
+      for (let i = 0; i < 20; i++) {
+        const appended = event(type, { i }, newId());
+        await store.append('s', written.length === 0 ? 'none' : written.length - 1, [appended]);
+        written.push(appended);
+      }
+    };
+    await write('Today');
+    nowMs -= 86_400_000;
+    await write('Yesterday');
+    await store.close();
+    store = await openSqliteStore({ file });
+    await write('Again');
+    for (const [revision, each] of written.entries())
+      expect(await store.append('s', 'any', [each])).toEqual({ revision, position: revision + 1 });
+    await expect(store.append('s', 'any', [{ ...(written[25] as EventToAppend), type: 'Other' }])).rejects.toMatchObject({
+      code: 'CONFLICT',
+    });
+    expect((await store.readAll(0, 100)).map(({ id }) => id)).toEqual(written.map(({ id }) => id));
+    await store.close();
+    expect(verifyStore(file)).toMatchObject({ ok: true, events: 60 });
   });
 
   it('on a full disk refuses the append, stores nothing of it, lives on and takes what fits', async () => {
