@@ -27,11 +27,11 @@ const settingsSchema = z.strictObject({
   pkcs11Module: z.string().optional(),
   pkcs11Token: z.string().optional(),
   pkcs11PinFile: z.string().optional(),
-  /** Signatures per minute, by the beginning of the key id, above which an alarm is raised; over the defaults. */
   /** How many minutes before now certificates, lists and OCSP answers begin to count, for clients whose clock is behind. */
   backdateMinutes: z.coerce.number().int().min(0).max(1440).default(60),
   /** Devices that one person revokes, decommissions, quarantines or releases alone within a day. */
   effectsPerDay: z.coerce.number().int().min(0).max(1_000_000).default(10),
+  /** Signatures per minute, by the beginning of the key id, above which an alarm is raised; over the defaults. */
   signingLimits: z.record(z.string(), z.number().int().min(1)).default({}),
   /** File of the revocation high-water mark; on another disk than the event store it also tells when the whole data folder is restored. */
   markFile: z.string().optional(),
@@ -41,6 +41,14 @@ const settingsSchema = z.strictObject({
 });
 
 export type Settings = z.infer<typeof settingsSchema>;
+
+/** Settings are handed on in groups: each part gets what it works with. */
+export type KeystoreSettings = Pick<Settings, 'dataDir' | 'passphraseFile' | 'keystore' | 'pkcs11Module' | 'pkcs11Token' | 'pkcs11PinFile'>;
+export type EventLogSettings = Pick<Settings, 'dataDir' | 'acceptOlderStore'>;
+/** What opening the data folder takes. */
+export type FolderSettings = KeystoreSettings &
+  EventLogSettings &
+  Pick<Settings, 'signingLimits' | 'publicHost' | 'logLevel' | 'effectsPerDay' | 'backdateMinutes'>;
 
 const environment = {
   host: 'NUSEC_HOST',

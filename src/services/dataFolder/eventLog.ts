@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { utf8 } from '../../bytes.ts';
-import type { Settings } from '../../config.ts';
+import type { EventLogSettings } from '../../config.ts';
 import { pointOf } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import type { EventStore } from '../../eventstore/port.ts';
@@ -10,14 +10,14 @@ import type { Keystore } from '../../keystore/port.ts';
 
 /** The event log of a data folder, sealed with a key of its keystore. */
 
-export const eventsFile = ({ dataDir }: Settings): string => join(dataDir, 'events.db');
+export const eventsFile = ({ dataDir }: EventLogSettings): string => join(dataDir, 'events.db');
 
 const pairId = 'log-seal-pair/1';
 const keyId = 'log-seal/1';
 const message = utf8('nusec log seal key v1');
 
 /** @throws NusecError STORE_DAMAGED (also: not as this project sealed it), and what the keystore throws */
-export async function openEventLog(settings: Settings, keystore: Keystore): Promise<EventStore> {
+export async function openEventLog(settings: EventLogSettings, keystore: Keystore): Promise<EventStore> {
   return openSqliteStore({ file: eventsFile(settings), acceptOlder: settings.acceptOlderStore, seal: await sealKey(keystore) });
 }
 

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Settings } from '../../config.ts';
+import type { KeystoreSettings } from '../../config.ts';
 import { NusecError } from '../../errors.ts';
 import { requireFolder } from '../../folder.ts';
 import { openPkcs11Keystore, type Pkcs11Options } from '../../keystore/pkcs11.ts';
@@ -10,18 +10,18 @@ import { readPassphrase, type Unlock } from '../../keystore/unlock.ts';
 
 /** Which keystore the settings ask for, and where its files are. */
 
-export const keysetFile = ({ dataDir }: Settings): string => join(dataDir, 'keyset.bin');
-export const keyFile = ({ dataDir }: Settings): string => join(dataDir, 'keystore.key');
+export const keysetFile = ({ dataDir }: KeystoreSettings): string => join(dataDir, 'keyset.bin');
+export const keyFile = ({ dataDir }: KeystoreSettings): string => join(dataDir, 'keystore.key');
 
 /** Boot keys wrapped by one driver do not open in the other: each has its own custody. */
-export const custodyFile = ({ dataDir, keystore }: Settings): string =>
+export const custodyFile = ({ dataDir, keystore }: KeystoreSettings): string =>
   join(dataDir, keystore === 'pkcs11' ? 'custody-pkcs11.db' : 'custody.db');
 
 /** @throws FOLDER_MISSING, FOLDER_REFUSED */
-export const requireDataFolder = ({ dataDir }: Settings): void => requireFolder(dataDir, `make it by nusec init --data ${dataDir}`);
+export const requireDataFolder = ({ dataDir }: KeystoreSettings): void => requireFolder(dataDir, `make it by nusec init --data ${dataDir}`);
 
 /** @throws KEYSTORE_MISSING, KEYSTORE_PERMISSIONS */
-export function softwareUnlock(settings: Settings): Unlock {
+export function softwareUnlock(settings: KeystoreSettings): Unlock {
   return settings.passphraseFile ? { passphrase: readPassphrase(settings.passphraseFile) } : { keyFile: keyFile(settings) };
 }
 
@@ -31,7 +31,7 @@ export function tokenOptions({
   pkcs11Module,
   pkcs11Token,
   pkcs11PinFile,
-}: Settings): Required<Pick<Pkcs11Options, 'lock'>> & Pkcs11Options {
+}: KeystoreSettings): Required<Pick<Pkcs11Options, 'lock'>> & Pkcs11Options {
   if (!pkcs11Module || !pkcs11Token || !pkcs11PinFile)
     throw new NusecError('BAD_REQUEST', 'the pkcs11 keystore needs the settings pkcs11Module, pkcs11Token and pkcs11PinFile');
   return { module: pkcs11Module, label: pkcs11Token, pinFile: pkcs11PinFile, lock: join(dataDir, 'pkcs11') };
@@ -47,7 +47,10 @@ export type OpenHow = {
 };
 
 /** @throws FOLDER_MISSING, FOLDER_REFUSED; as the driver: wrong passphrase or PIN, KEYSTORE_LOCKED, damaged, token not there */
-export function openKeystore(settings: Settings, { create = false, alone = false, onLost = () => {} }: OpenHow = {}): Promise<Keystore> {
+export function openKeystore(
+  settings: KeystoreSettings,
+  { create = false, alone = false, onLost = () => {} }: OpenHow = {},
+): Promise<Keystore> {
   requireDataFolder(settings);
   if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), alone, onLost });
   const file = keysetFile(settings);

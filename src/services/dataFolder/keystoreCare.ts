@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Settings } from '../../config.ts';
+import type { EventLogSettings, KeystoreSettings } from '../../config.ts';
 import type { EventMap, EventType } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
@@ -20,10 +20,13 @@ import { readPassphrase } from '../../keystore/unlock.ts';
 import { eventsFile, openEventLog } from './eventLog.ts';
 import { custodyFile, keyFile, keysetFile, openKeystore, requireDataFolder, softwareUnlock, tokenOptions } from './keystore.ts';
 
+/** Care of the keys is recorded in the event log. */
+type CareSettings = KeystoreSettings & EventLogSettings;
+
 /** Care of the keystore on the server's own machine: `nusec keystore`. Who changed what is recorded in stream `keystore`. */
 
 export type KeystoreStatus = {
-  readonly driver: Settings['keystore'];
+  readonly driver: KeystoreSettings['keystore'];
   readonly keys: readonly { readonly id: string; readonly algorithm: KeyAlgorithm; readonly createdAt: string }[];
   /** Newest key-encryption key of boot keys; none before the ceremony. */
   readonly bootKek?: string;
@@ -34,7 +37,7 @@ export type KeystoreStatus = {
 };
 
 /** Only looks, also while a server runs. @throws as opening the keystore */
-export async function keystoreStatus(settings: Settings): Promise<KeystoreStatus> {
+export async function keystoreStatus(settings: CareSettings): Promise<KeystoreStatus> {
   const infos =
     settings.keystore === 'pkcs11' ? await tokenKeys(settings) : (await readKeyset(keysetFile(settings), softwareUnlock(settings))).entries;
   const keys = infos.map(({ id, algorithm, createdAt }) => ({ id, algorithm, createdAt })).toSorted((a, b) => (a.id < b.id ? -1 : 1));
@@ -56,7 +59,7 @@ function countsOf(custody: Custody): Pick<KeystoreStatus, 'bootKeys' | 'destroye
   return { bootKeys, destroyedBootKeys: custody.count() - bootKeys, wrappedBy };
 }
 
-async function tokenKeys(settings: Settings): Promise<readonly KeyInfo[]> {
+async function tokenKeys(settings: CareSettings): Promise<readonly KeyInfo[]> {
   const { lock: _, ...options } = tokenOptions(settings);
   const keystore = await openPkcs11Keystore(options);
   try {
@@ -71,7 +74,7 @@ export type Rotation = KekRotation & { /** Keys of the software keyset under a n
 /** A new key-encryption key, every boot key under it; with the software driver also a new file key, and a new key file or the passphrase in
  *  `newPassphraseFile`. While no server runs. @throws KEYSTORE_LOCKED, and as the rotations */
 export async function rotateKeystore(
-  settings: Settings,
+  settings: CareSettings,
   newPassphraseFile?: string,
   progress?: (rewrapped: number) => void,
 ): Promise<Rotation> {
@@ -86,7 +89,7 @@ export async function rotateKeystore(
   return result;
 }
 
-function rekey(settings: Settings, newPassphraseFile: string | undefined): Promise<number> {
+function rekey(settings: CareSettings, newPassphraseFile: string | undefined): Promise<number> {
   const file = keysetFile(settings);
   if (!settings.passphraseFile) return rotateKeyFile({ file, keyFile: keyFile(settings) });
   const passphrase = readPassphrase(newPassphraseFile ?? settings.passphraseFile);
@@ -98,7 +101,7 @@ export type BackupResult = BackupContent & { readonly shareFiles: readonly strin
 
 /** Writes the backup and one file (mode 600) per share. A server may run.
  *  @throws KEY_REFUSED for a token: its keys do not leave it; KEY_EXISTS, BAD_REQUEST */
-export async function backUpKeystore(settings: Settings, { sharesFolder, ...plan }: BackupRequest): Promise<BackupResult> {
+export async function backUpKeystore(settings: CareSettings, { sharesFolder, ...plan }: BackupRequest): Promise<BackupResult> {
   if (settings.keystore === 'pkcs11')
     throw new NusecError('KEY_REFUSED', 'the keys of a token do not leave it: back it up with its own tools, and copy the custody');
   makeFolder(sharesFolder);
@@ -115,7 +118,7 @@ export async function backUpKeystore(settings: Settings, { sharesFolder, ...plan
 }
 
 /** @throws as restoreBackup; KEY_EXISTS when the data folder has a keystore */
-export function restoreKeystore(settings: Settings, file: string, shareTexts: readonly string[]): Promise<BackupContent> {
+export function restoreKeystore(settings: CareSettings, file: string, shareTexts: readonly string[]): Promise<BackupContent> {
   makeFolder(settings.dataDir);
   const software = { ...settings, keystore: 'software' } as const;
   return restoreBackup({
@@ -131,7 +134,7 @@ export function restoreKeystore(settings: Settings, file: string, shareTexts: re
 export const drillKeystore = (file: string, shareTexts: readonly string[]): Promise<BackupContent & Proof> => drillBackup(file, shareTexts);
 
 /** From the software keystore of the data folder into the token of the settings. @throws as migrateToToken */
-export async function migrateKeystore(settings: Settings): Promise<Migration> {
+export async function migrateKeystore(settings: CareSettings): Promise<Migration> {
   const [software, token] = [{ ...settings, keystore: 'software' } as const, { ...settings, keystore: 'pkcs11' } as const];
   requireDataFolder(settings);
   const migrated = await migrateToToken({
@@ -145,7 +148,7 @@ export async function migrateKeystore(settings: Settings): Promise<Migration> {
   return migrated;
 }
 
-async function withCustody<Result>(settings: Settings, work: (custody: Custody) => Promise<Result>): Promise<Result> {
+async function withCustody<Result>(settings: CareSettings, work: (custody: Custody) => Promise<Result>): Promise<Result> {
   const custody = openCustody(custodyFile(settings));
   try {
     return await work(custody);
@@ -155,7 +158,7 @@ async function withCustody<Result>(settings: Settings, work: (custody: Custody) 
 }
 
 /** @returns false when there is no store here */
-async function recordCare<Type extends EventType>(settings: Settings, type: Type, data: EventMap[Type] & JsonObject): Promise<boolean> {
+async function recordCare<Type extends EventType>(settings: CareSettings, type: Type, data: EventMap[Type] & JsonObject): Promise<boolean> {
   if (!existsSync(eventsFile(settings))) return false;
   const keystore = await openKeystore(settings);
   const store = await openEventLog(settings, keystore).catch(async error => {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { type Own, opening } from '../../closing.ts';
-import type { Settings } from '../../config.ts';
+import type { FolderSettings } from '../../config.ts';
 import { openBlobStore } from '../../eventstore/blobs.ts';
 import { createFollowers } from '../../eventstore/followers.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
@@ -33,11 +33,11 @@ const project = 'nusec';
 
 /** @param create makes the folder and the keyset when they are missing (`nusec init`)
  *  @throws NusecError FOLDER_REFUSED; of the keystore and the event store: wrong passphrase, locked by a tool that must be alone, damaged; TOO_MANY_SERVERS */
-export function openContext(settings: Settings, ports: Ports, create = false): Promise<OpenedContext> {
+export function openContext(settings: FolderSettings, ports: Ports, create = false): Promise<OpenedContext> {
   return opening(own => openParts(own, settings, ports, create));
 }
 
-async function openParts(own: Own, settings: Settings, ports: Ports, create: boolean): Promise<Omit<OpenedContext, 'close'>> {
+async function openParts(own: Own, settings: FolderSettings, ports: Ports, create: boolean): Promise<Omit<OpenedContext, 'close'>> {
   const { dataDir } = settings;
   if (create) makeFolder(dataDir);
   narrowFolder(dataDir);
@@ -84,7 +84,7 @@ async function openParts(own: Own, settings: Settings, ports: Ports, create: boo
 }
 
 /** Everything in the data folder that is looked at in the background. */
-export const scrubPlaces = (settings: Settings): ScrubPlaces => ({
+export const scrubPlaces = (settings: FolderSettings): ScrubPlaces => ({
   store: eventsFile(settings),
   blobs: join(settings.dataDir, 'blobs'),
   databases: [custodyFile(settings), ...viewsFiles(settings.dataDir)],
