@@ -56,6 +56,8 @@ export const errorCodes = [
   'BLOB_NOT_FOUND',
   'BLOB_DAMAGED',
   'BLOB_TOO_LARGE',
+  'CHECKPOINT_MALFORMED',
+  'CHECKPOINT_REFUSED',
   // Keys and certificates
   'KEYSTORE_MISSING',
   'KEYSTORE_LOCKED',

@@ -30,9 +30,9 @@ export const processEntries = [
 export const pureRooms = ['src/merkle', 'src/cbor', 'src/cose', 'src/domain', 'src/pki', 'src/production', 'src/ota', 'src/spdm'] as const;
 
 const formats = ['src/cbor', 'src/cose', 'src/domain', 'src/pki', 'src/production', 'src/ota', 'src/spdm', 'src/mqttMessages.ts'];
-const effects = ['src/eventstore', 'src/projections', 'src/keystore'];
+const effects = ['src/merkle', 'src/eventstore', 'src/projections', 'src/keystore'];
 const below = (...rooms: string[]): string[] => [...formats, ...effects, 'src/services/base', ...rooms.map(room => `src/services/${room}`)];
-const edges = ['base', 'authority', 'revocation', 'administration', 'identity', 'field', 'firmware', 'production', 'start'];
+const edges = ['base', 'authority', 'revocation', 'proof', 'administration', 'identity', 'field', 'firmware', 'production', 'start'];
 
 export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/cbor': [],
@@ -55,6 +55,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/services/dataFolder': ['src/config.ts', ...below('processes')],
   'src/services/authority': below(),
   'src/services/revocation': below('authority'),
+  'src/services/proof': below('authority'),
   'src/services/administration': below('authority', 'revocation'),
   'src/services/identity': below('authority', 'revocation'),
   'src/services/field': below('processes', 'authority', 'revocation', 'identity'),
@@ -65,6 +66,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
     'dataFolder',
     'authority',
     'revocation',
+    'proof',
     'administration',
     'identity',
     'field',

@@ -22,7 +22,6 @@ export const fieldsToCome: Readonly<Record<string, string>> = {
 export const exportsToCome: Readonly<Record<string, string>> = {
   leafHash: 'evidence is checked away from the store',
   verifyInclusion: 'evidence is checked away from the store',
-  verifyConsistency: 'a checkpoint is held against the one before it',
   encryptBody: 'images are encrypted for devices',
   wrapKey: 'images are encrypted for devices',
   readDecryptionKey: 'images are encrypted for devices',

@@ -6,7 +6,7 @@ import { hash } from 'node:crypto';
 /** 32 bytes, lower-case hex. */
 export type Hash = string;
 
-const hashBytes = 32;
+export const hashBytes = 32;
 /** Root of a tree without leaves: SHA-256 of nothing. */
 export const emptyRoot: Hash = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 

@@ -58,8 +58,7 @@ export function verifyInclusion(leaf: Hash, index: number, size: number, path: r
   return sn === 0 && r === root;
 }
 
-/** Whether the tree of the second root begins with the whole tree of the first one (RFC 9162 §2.1.4.2).
- *  @toCome */
+/** Whether the tree of the second root begins with the whole tree of the first one (RFC 9162 §2.1.4.2). */
 export function verifyConsistency(first: number, firstRoot: Hash, second: number, secondRoot: Hash, path: readonly Hash[]): boolean {
   if (!(first >= 0 && first <= second)) return false;
   if (first === second) return path.length === 0 && firstRoot === secondRoot;

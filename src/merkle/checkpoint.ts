@@ -1,0 +1,56 @@
+/** Checkpoints (C2SP tlog-checkpoint): the text of the note that a log signs.
+ *
+ *  | line | content |
+ *  |---|---|
+ *  | 1 | origin: which log |
+ *  | 2 | tree size, decimal |
+ *  | 3 | root hash, base64 |
+ *  | 4 … | extensions: `time` when it was signed (RFC 3339, UTC, milliseconds), `heads` root of the map of stream heads, base64 |  */
+import { NusecError } from '../errors.ts';
+import { type Hash, hashBytes } from './hashing.ts';
+
+export type Checkpoint = {
+  readonly origin: string;
+  readonly size: number;
+  readonly root: Hash;
+  readonly time?: string;
+  /** Root of the map from each stream to its newest event within this size (see headMap.ts); absent when it was not at hand. */
+  readonly heads?: Hash;
+};
+
+export function checkpointText({ origin, size, root, time, heads }: Checkpoint): string {
+  const extensions = [...(time === undefined ? [] : [`time ${time}`]), ...(heads === undefined ? [] : [`heads ${toBase64(heads)}`])];
+  return `${[origin, size, toBase64(root), ...extensions].join('\n')}\n`;
+}
+
+/** Reads the text of a note. Extensions that are not known are passed over. @throws NusecError CHECKPOINT_MALFORMED */
+export function readCheckpoint(text: string): Checkpoint {
+  const [origin = '', sizeText = '', rootText = '', ...rest] = text.split('\n');
+  const extensions = rest.slice(0, -1);
+  const size = Number(sizeText);
+  const isWhole = rest.at(-1) === '' && extensions.every(line => line !== '') && origin !== '';
+  if (!isWhole || !/^(0|[1-9][0-9]{0,15})$/.test(sizeText) || !Number.isSafeInteger(size)) throw malformed();
+  const time = extensionOf(extensions, 'time');
+  const heads = extensionOf(extensions, 'heads');
+  return {
+    origin,
+    size,
+    root: fromBase64(rootText),
+    ...(time !== undefined && { time }),
+    ...(heads !== undefined && { heads: fromBase64(heads) }),
+  };
+}
+
+const extensionOf = (lines: readonly string[], name: string): string | undefined =>
+  lines.find(line => line.startsWith(`${name} `))?.slice(name.length + 1);
+
+const toBase64 = (hash: Hash): string => Buffer.from(hash, 'hex').toString('base64');
+
+/** @throws NusecError CHECKPOINT_MALFORMED unless it is the only spelling of 32 bytes */
+function fromBase64(text: string): Hash {
+  const bytes = Buffer.from(text, 'base64');
+  if (bytes.length !== hashBytes || bytes.toString('base64') !== text) throw malformed();
+  return bytes.toString('hex');
+}
+
+const malformed = (): NusecError => new NusecError('CHECKPOINT_MALFORMED', 'not a checkpoint: origin, size, root hash');

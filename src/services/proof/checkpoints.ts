@@ -1,0 +1,117 @@
+import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { utf8 } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
+import { NusecError } from '../../errors.ts';
+import { replaceFile } from '../../keystore/durableFile.ts';
+import { type Checkpoint, checkpointText, readCheckpoint } from '../../merkle/checkpoint.ts';
+import { ecdsaNoteKey, formatNote, type NoteKey, parseNote, verifiedBy } from '../../merkle/note.ts';
+import { verifyConsistency } from '../../merkle/proofs.ts';
+import { ensureSigningKey } from '../authority/issuingCa.ts';
+import type { Alarms } from '../base/alarms.ts';
+import { type Context, nowIso } from '../base/context.ts';
+
+/** Signed checkpoints of the log (C2SP tlog-checkpoint) under a key of the keystore: what the log was at a time, for whoever does not trust the
+ *  file (T18, T34). The newest one is kept beside the store, at least every second while there are events. */
+
+export type CheckpointParts = { readonly ctx: Context; readonly alarms: Alarms };
+
+const logKeyId = 'log/1';
+const everyMs = 1000;
+
+/** Holds the store against the newest checkpoint before anything of it is used.
+ *  @param acceptOlder an operator's word that the older store is meant: an alarm, and the checkpoint is put aside
+ *  @throws NusecError STORE_OLDER (the store ends before it), STORE_DAMAGED (the events are others, or the checkpoint is not of this log) */
+export async function requireCheckpoint({ ctx, alarms }: CheckpointParts, file: string, acceptOlder: boolean): Promise<void> {
+  const known = await readNewest(file, await logKey(ctx));
+  if (known === undefined) return;
+  const head = ctx.store.head();
+  if (head >= known.size && (await ctx.store.tree.root(known.size)) === known.root) return;
+  const detail =
+    head < known.size
+      ? `the event store has ${head} events; a checkpoint of ${known.time} covers ${known.size}: it is an old backup, or its end was cut off`
+      : `the first ${known.size} events are not those of the checkpoint of ${known.time}: they were changed; nusec verify names the first`;
+  if (!acceptOlder) throw new NusecError(head < known.size ? 'STORE_OLDER' : 'STORE_DAMAGED', detail);
+  renameSync(file, `${file}-${known.size}`);
+  await alarms.raise({ code: 'OLDER_STORE_ACCEPTED', subject: 'store', detail });
+}
+
+export type Checkpoints = {
+  /** Signs one that covers every event stored before the call, unless there is one. @returns the note
+   *  @throws NusecError CHECKPOINT_REFUSED when the log is not what it was at the last one: then nothing is signed any more */
+  sign(): Promise<string>;
+  /** Signs a last one. */
+  close(): Promise<void>;
+};
+
+/** Signs checkpoints from here on; one process does it. */
+export async function keepCheckpoints(parts: CheckpointParts, file: string): Promise<Checkpoints> {
+  const { ctx, alarms } = parts;
+  const key = await logKey(ctx);
+  let last = await readNewest(file, key);
+  let note = last === undefined ? '' : readFileSync(file, 'utf8');
+  const signNewest = async (): Promise<string> => {
+    const size = ctx.store.head();
+    if (size === last?.size) return note;
+    const next: Checkpoint = { origin: key.name, size, root: await ctx.store.tree.root(size), time: nowIso(ctx) };
+    if (last !== undefined) await requireConsistent(ctx, last, next);
+    const text = checkpointText(next);
+    const signature = await ctx.keystore.sign(logKeyId, utf8(text));
+    note = formatNote({ text, signatures: [{ name: key.name, keyIdHex: key.keyIdHex, signature }] });
+    await replaceFile(file, utf8(note));
+    last = next;
+    return note;
+  };
+  let running: Promise<unknown> = Promise.resolve();
+  const sign = (): Promise<string> => {
+    const signed = running.then(signNewest);
+    running = signed.catch(() => undefined);
+    return signed;
+  };
+  const signOrAlarm = async (): Promise<void> => {
+    await sign().catch(error =>
+      alarms.raise({ code: 'CHECKPOINT', subject: 'store', detail: error instanceof Error ? error.message : 'not signed' }),
+    );
+  };
+  // An alarm is an event, too: what cannot be signed is not tried again before the next event.
+  let tried = -1;
+  const timer = setInterval(() => {
+    if (ctx.store.head() === tried) return;
+    void signOrAlarm().finally(() => {
+      tried = ctx.store.head();
+    });
+  }, everyMs);
+  timer.unref();
+  return {
+    sign,
+    async close() {
+      clearInterval(timer);
+      await signOrAlarm();
+    },
+  };
+}
+
+/** @throws NusecError CHECKPOINT_REFUSED */
+async function requireConsistent(ctx: Context, last: Checkpoint, next: Checkpoint): Promise<void> {
+  const holds =
+    last.size <= next.size &&
+    verifyConsistency(last.size, last.root, next.size, next.root, await ctx.store.tree.consistency(last.size, next.size));
+  if (!holds)
+    throw new NusecError('CHECKPOINT_REFUSED', `the log is not what it was at the checkpoint of ${last.time} over ${last.size} events`);
+}
+
+/** The log is named by its key, so that no two logs have one name. */
+async function logKey(ctx: Context): Promise<NoteKey> {
+  const spki = await ensureSigningKey(ctx, logKeyId);
+  return ecdsaNoteKey(`nusec/log/${sha256Hex(spki).slice(0, 32)}`, spki);
+}
+
+async function readNewest(file: string, key: NoteKey): Promise<Checkpoint | undefined> {
+  if (!existsSync(file)) return undefined;
+  try {
+    const note = parseNote(readFileSync(file, 'utf8'));
+    if (verifiedBy(note, [key]).length > 0) return readCheckpoint(note.text);
+  } catch (error) {
+    if (!(error instanceof NusecError)) throw error;
+  }
+  throw new NusecError('STORE_DAMAGED', `${file} is not a checkpoint that this project signed`);
+}

@@ -1,0 +1,110 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readCheckpoint } from '../../../src/merkle/checkpoint.ts';
+import { parseNote } from '../../../src/merkle/note.ts';
+import type { Context } from '../../../src/services/base/context.ts';
+import { type Checkpoints, keepCheckpoints, requireCheckpoint } from '../../../src/services/proof/checkpoints.ts';
+import { openProject, type Project } from '../project.ts';
+
+let project: Project;
+let file: string;
+beforeEach(async () => {
+  project = await openProject();
+  file = join(project.dataDir, 'log.checkpoint');
+});
+afterEach(() => project.close());
+
+const sizeIn = (path: string): number => readCheckpoint(parseNote(readFileSync(path, 'utf8')).text).size;
+const append = (): Promise<unknown> => project.alarms.raise({ code: 'TEST', subject: `s-${Math.random()}`, detail: 'an event' });
+/** The project's context with a log that pretends another root or head. */
+const withLog = (change: { root?: string; head?: number }): Context => ({
+  ...project.ctx,
+  store: {
+    ...project.ctx.store,
+    head: () => change.head ?? project.ctx.store.head(),
+    tree: { ...project.ctx.store.tree, root: async size => change.root ?? project.ctx.store.tree.root(size) },
+  },
+});
+
+async function keep(work: (checkpoints: Checkpoints) => Promise<void>): Promise<void> {
+  const checkpoints = await keepCheckpoints(project, file);
+  await work(checkpoints);
+  await checkpoints.close();
+}
+
+describe('checkpoints of the log (T18)', () => {
+  it('cover on demand every event that was stored before', async () => {
+    await keep(async checkpoints => {
+      await append();
+      const { size, root } = readCheckpoint(parseNote(await checkpoints.sign()).text);
+      expect(size).toBe(project.ctx.store.head());
+      expect(root).toBe(await project.ctx.store.tree.root(size));
+    });
+  });
+
+  it('come by themselves while there are events, and once more at the end', async () => {
+    await keep(async () => {
+      await append();
+      const head = project.ctx.store.head();
+      await expect.poll(() => existsSync(file) && sizeIn(file), { timeout: 20_000 }).toBe(head);
+      await append();
+    });
+    expect(sizeIn(file)).toBe(project.ctx.store.head());
+  });
+
+  it('are the same note as long as there is no event', async () => {
+    await keep(async checkpoints => {
+      const note = await checkpoints.sign();
+      expect(await checkpoints.sign()).toBe(note);
+      expect(readFileSync(file, 'utf8')).toBe(note);
+    });
+  });
+
+  it('are not signed over a log that is not what it was', async () => {
+    await keep(async checkpoints => void (await checkpoints.sign()));
+    await append();
+    const forged = await keepCheckpoints({ ...project, ctx: withLog({ root: 'ab'.repeat(32) }) }, file);
+    const signed = readFileSync(file, 'utf8');
+    await expect(forged.sign()).rejects.toMatchObject({ code: 'CHECKPOINT_REFUSED' });
+    await forged.close();
+    expect(readFileSync(file, 'utf8')).toBe(signed);
+    expect((await project.eventsOf('AlarmRaised')).map(({ data }) => data.code)).toContain('CHECKPOINT');
+  });
+});
+
+describe('a start', () => {
+  beforeEach(() => keep(async () => {}));
+
+  it('goes on when the store has what the newest checkpoint covers, and more', async () => {
+    await requireCheckpoint(project, file, false);
+    await append();
+    await requireCheckpoint(project, file, false);
+  });
+
+  it('is refused for a store that ends before it: yesterday’s file, or a tail cut off (T34)', async () => {
+    const older = { ...project, ctx: withLog({ head: sizeIn(file) - 1 }) };
+    await expect(requireCheckpoint(older, file, false)).rejects.toMatchObject({ code: 'STORE_OLDER' });
+  });
+
+  it('is refused for a store whose events are others', async () => {
+    const changed = { ...project, ctx: withLog({ root: 'ab'.repeat(32) }) };
+    await expect(requireCheckpoint(changed, file, false)).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+  });
+
+  it('is refused beside a checkpoint that this project did not sign', async () => {
+    const note = readFileSync(file, 'utf8');
+    for (const forged of [note.replace(/\n\d+\n/, '\n3\n'), note.replace('nusec/log/', 'nusec/log/0'), 'no note']) {
+      writeFileSync(file, forged);
+      await expect(requireCheckpoint(project, file, false)).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+    }
+  });
+
+  it('with an older store that is meant puts the checkpoint aside, with an alarm', async () => {
+    const size = sizeIn(file);
+    const older = { ...project, ctx: withLog({ head: size - 1 }) };
+    await requireCheckpoint(older, file, true);
+    expect([existsSync(file), existsSync(`${file}-${size}`)]).toEqual([false, true]);
+    expect((await project.eventsOf('AlarmRaised')).map(({ data }) => data.code)).toContain('OLDER_STORE_ACCEPTED');
+  });
+});
