@@ -43,7 +43,8 @@ const on = (...commands: readonly AllotmentCommand[]) => scenario(allotment).giv
 const state = (...commands: readonly AllotmentCommand[]) => play(allotment, commands).state;
 
 describe('packages', () => {
-  it('are opened for a quota and exported with a rising sequence (I13, R57, R105)', () => {
+  it('are opened for a quota and exported with a rising sequence (I13)', () => {
+    covers('I13');
     on()
       .when(open)
       .givesOnce({ type: 'AllotmentOpened', data: { jobId: 'j', programmer: 'p', quota: 2, scrapAllowance: 1 } });
@@ -69,7 +70,8 @@ describe('packages', () => {
       );
   });
 
-  it('are imported once, newest only, unexpired (R62, T3)', () => {
+  it('are imported once, newest only, unexpired (T3)', () => {
+    covers('T3');
     on(open, exportPackage)
       .when(importPackage)
       .givesOnce({ type: 'PackageImported', data: { packageId: 'pk1', sequence: 1 } });
@@ -95,7 +97,7 @@ describe('packages', () => {
 });
 
 describe('reserving', () => {
-  it('gives one grant per UID, the same one again (R65, RULE-5)', () => {
+  it('gives one grant per UID, the same one again', () => {
     on(...ready)
       .when(reserve(1))
       .givesOnce(reserved(1));
@@ -108,6 +110,7 @@ describe('reserving', () => {
   });
 
   it('refuses unit Q+1 (I1, T1, RULE-4)', () => {
+    covers('I1', 'T1', 'RULE-4');
     on(...ready, reserve(1), reserve(2))
       .when(reserve(3))
       .refused('COUNT_EXHAUSTED');
@@ -117,6 +120,7 @@ describe('reserving', () => {
   });
 
   it('needs an active programmer, a running job, a listed UID and an imported package (I17, RULE-7, T7)', () => {
+    covers('I17', 'RULE-7', 'T7');
     on(...ready)
       .when({ ...reserve(1), programmerActive: false })
       .refused('PROGRAMMER_NOT_ACTIVE');
@@ -133,6 +137,7 @@ describe('reserving', () => {
   });
 
   it('caps open reservations (T24)', () => {
+    covers('T24');
     const large = [{ ...open, quota: 1000 }, exportPackage, importPackage];
     const many = Array.from({ length: maxOpenReservations }, (_, i) => reserve(i + 1));
     on(...large, ...many)
@@ -144,6 +149,7 @@ describe('reserving', () => {
   });
 
   it('limits grants by the minute, however fast they are given back (T24)', () => {
+    covers('T24');
     const cycle = (n: number) => [reserve(n), voided(n, false)];
     const minute = Array.from({ length: maxReservationsPerMinute }, (_, i) => cycle(i + 1)).flat();
     const next = maxReservationsPerMinute + 1;
@@ -156,6 +162,7 @@ describe('reserving', () => {
   });
 
   it('judges a chip that has a life already last of all, and records the claim here, not there (T25, I3)', () => {
+    covers('T25', 'I3');
     const claim = (n: number): Of<'ReserveUnit'> => ({ ...reserve(n), uidUse: 'inUse' });
     const refused = { type: 'ReservationRefused', data: { uid: 'uid1', uidUse: 'inUse', ledgerNumber: 1, at: now } } as const;
     on(...ready)
@@ -179,6 +186,7 @@ describe('reserving', () => {
   });
 
   it('freezes on an older ledger than the server has seen (T2)', () => {
+    covers('T2');
     const gap = { acceptedNumber: 5, acceptedHead: 'h5', quotedNumber: 4, quotedHead: 'h4' };
     on(...ready, reserve(1, 5))
       .when(reserve(2, 4))
@@ -198,6 +206,7 @@ describe('reserving', () => {
 
 describe('a grant', () => {
   it('is used once and expires after 15 minutes (I12)', () => {
+    covers('I12');
     const committed = { type: 'UnitCommitted', data: { grantId: 'g1', uid: 'uid1', objId: 'obj1', receiptSha256: 'r' } } as const;
     on(...ready, reserve(1))
       .when({ ...commit(1), now: soon })
@@ -273,6 +282,7 @@ describe('a grant', () => {
   });
 
   it('opens the way to keys and firmware only while it lives (RULE-5, I12)', () => {
+    covers('RULE-5', 'I12');
     expect(requireLiveGrant(state(...ready, reserve(1)), 'g1', 'uid1', soon).objId).toBe('obj1');
     expect(codeOf(() => requireLiveGrant(state(...ready, reserve(1), commit(1)), 'g1', 'uid1', now))).toBe('GRANT_USED');
     expect(codeOf(() => requireLiveGrant(state(), 'g1', 'uid1', now))).toBe('NOT_FOUND');
@@ -297,6 +307,7 @@ describe('voiding', () => {
   });
 
   it('counts a scrapped unit against the allowance, then against the quota (I1)', () => {
+    covers('I1');
     const one = [...ready, reserve(1), voided(1, true)];
     expect(remainingUnits(state(...one))).toBe(2);
     expect(remainingUnits(state(...one, reserve(2), voided(2, true)))).toBe(1);
@@ -324,6 +335,7 @@ describe('the ledger', () => {
   const accept: Of<'AcceptLedgerSegment'> = { type: 'AcceptLedgerSegment', previousHash: ledgerGenesisHex, ...segment };
 
   it('is contiguous and hash-linked (I14)', () => {
+    covers('I14');
     on(...ready, reserve(1))
       .when(accept)
       .givesOnce({ type: 'LedgerSegmentAccepted', data: segment });
@@ -343,6 +355,7 @@ describe('the ledger', () => {
   });
 
   it('freezes on another history (I14)', () => {
+    covers('I14');
     const gap = { acceptedNumber: 3, acceptedHead: 'h3', quotedNumber: 5, quotedHead: 'h5' };
     on(...ready, reserve(1), accept)
       .when({ type: 'AcceptLedgerSegment', from: 4, to: 5, previousHash: 'forged', headHash: 'h5', counter: 1 })
@@ -361,6 +374,7 @@ describe('the ledger', () => {
   });
 
   it('freezes when the programmer counts more reservations than the server gave (T1)', () => {
+    covers('T1');
     on(...ready, reserve(1))
       .when({ ...accept, counter: 2 })
       .gives(
@@ -382,6 +396,7 @@ describe('freezing and closing', () => {
   const lost: AllotmentCommand = { type: 'CloseAllotment', by: 'operator:sam', zeroise: { missing: 'stolen' } };
 
   it('freezes with a reason and thaws to where the counts are (T15)', () => {
+    covers('T15');
     on(...ready)
       .when(freeze)
       .givesOnce({ type: 'AllotmentFrozen', data: { reason: 'stolen', by: 'operator:sam' } });
@@ -417,7 +432,8 @@ describe('freezing and closing', () => {
       .refused('STATE');
   });
 
-  it('opens again for more units once the rest was zeroised: only by a new package, the ledger going on (R62, RULE-4)', () => {
+  it('opens again for more units once the rest was zeroised: only by a new package, the ledger going on (RULE-4)', () => {
+    covers('RULE-4');
     const more: AllotmentCommand = { type: 'RaiseAllotment', quota: 4, scrapAllowance: 1 };
     const built = [...ready, reserve(1), commit(1), reserve(2), commit(2), close] as const;
     on(...built)

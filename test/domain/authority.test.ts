@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type AuthorityCommand, authority } from '../../src/domain/authority.ts';
 import { requireActiveCa, requirePackageKey } from '../../src/domain/authorityState.ts';
+import { covers } from '../support/covers.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
 const by = 'operator:sam';
@@ -20,7 +21,8 @@ const on = (...commands: readonly AuthorityCommand[]) => scenario(authority).giv
 const state = (...commands: readonly AuthorityCommand[]) => play(authority, commands).state;
 
 describe('the authority of a project', () => {
-  it('is created once and has one root, made by two people (R1, I16)', () => {
+  it('is created once and has one root, made by two people (I16)', () => {
+    covers('I16');
     on()
       .when(create)
       .givesOnce({ type: 'ProjectCreated', data: { project: 'p', name: 'Meters', by } });
@@ -38,6 +40,7 @@ describe('the authority of a project', () => {
   });
 
   it('has roots that follow one another, overlap, and are retired when nothing active hangs on them (I16)', () => {
+    covers('I16');
     const certificates = { certificate: 'bg', crossCertificate: 'Yw', backCertificate: 'ZA' };
     const rolled = { ...certificates, rootId: 'root-2', previousRootId: 'root', sha256: 'r2', keyId: 'root/2' };
     const roll = { type: 'RollRootCa', ...rolled, approvers: rootData.approvers } as const;
@@ -66,7 +69,7 @@ describe('the authority of a project', () => {
       .refused('NOT_FOUND');
   });
 
-  it('knows the curve of each authority: P-256 where an older event says nothing (R1, R2)', () => {
+  it('knows the curve of each authority: P-256 where an older event says nothing', () => {
     const big = { ...root, curve: 'P-384' } as const;
     const bigIca = { ...ica, curve: 'P-384' } as const;
     on(create)
@@ -94,7 +97,7 @@ describe('the authority of a project', () => {
     });
   });
 
-  it('has issuing CAs in rising generations (R2)', () => {
+  it('has issuing CAs in rising generations', () => {
     on(create, root).when(ica).givesOnce({ type: 'IssuingCaEstablished', data: icaData });
     on(create).when(ica).refused('STATE');
     on(create, root, ica)
@@ -112,6 +115,7 @@ describe('the authority of a project', () => {
   });
 
   it('signs with one active CA per use and line; a new one retires the old (I10)', () => {
+    covers('I10');
     on(create, root, ica)
       .when(activate('d1'))
       .givesOnce({ type: 'IssuingCaActivated', data: { icaId: 'd1' } });
@@ -129,6 +133,7 @@ describe('the authority of a project', () => {
   });
 
   it('never signs with a retired or compromised CA (I10)', () => {
+    covers('I10');
     on(...active)
       .when({ type: 'RetireIssuingCa', icaId: 'd1' })
       .givesOnce({ type: 'IssuingCaRetired', data: { icaId: 'd1' } });
@@ -145,6 +150,7 @@ describe('the authority of a project', () => {
   });
 
   it('has a package-signing key; the newest signs (I10)', () => {
+    covers('I10');
     const key = (keyId: string): AuthorityCommand => ({ type: 'EstablishPackageKey', keyId, publicKey: 'pk' });
     const leak: AuthorityCommand = { type: 'CompromisePackageKey', keyId: 'k1', reason: 'leak', by };
     on(create)
@@ -160,6 +166,7 @@ describe('the authority of a project', () => {
   });
 
   it('publishes trust bundles and CRLs with rising numbers (R86)', () => {
+    covers('R86');
     const bundle = (version: number, sha256 = 'b'): AuthorityCommand => ({ type: 'PublishTrustBundle', version, sha256 });
     on(create, root)
       .when(bundle(1))

@@ -1,5 +1,6 @@
 import { describe, it } from 'vitest';
 import { type BulkRevocationCommand, bulkRevocations, maxOpenBulkRevocations } from '../../src/domain/bulkRevocations.ts';
+import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
 const now = '2026-01-01T00:00:00.000Z';
@@ -14,6 +15,7 @@ const on = (...commands: readonly BulkRevocationCommand[]) => scenario(bulkRevoc
 
 describe('a revocation in bulk', () => {
   it('needs another person, goes forward only, and is done when all were looked at (I16)', () => {
+    covers('I16');
     on()
       .when(propose)
       .givesOnce({ type: 'BulkRevocationProposed', data: { ...wish, by: alice, at: now } });

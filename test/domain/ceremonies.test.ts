@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type CeremoniesCommand, ceremonies, maxOpenCeremonies } from '../../src/domain/ceremonies.ts';
+import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
 const now = '2026-01-01T00:00:00.000Z';
@@ -13,6 +14,7 @@ const on = (...commands: readonly CeremoniesCommand[]) => scenario(ceremonies).g
 
 describe('a key ceremony', () => {
   it('is proposed by one person, approved by another, and done (I16)', () => {
+    covers('I16');
     on()
       .when(propose)
       .givesOnce({ type: 'CeremonyProposed', data: { id: 'c', action, by: alice, at: now } });

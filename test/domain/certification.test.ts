@@ -15,7 +15,7 @@ const finish: CertificationCommand = { type: 'FinishIntent', serial: '1' };
 const on = (...commands: readonly CertificationCommand[]) => scenario(certification).given(...play(certification, commands).events);
 
 describe('the intent to sign a certificate', () => {
-  it('stays what it is for the same key, and gives way to another key or when it is done (R78)', () => {
+  it('stays what it is for the same key, and gives way to another key or when it is done', () => {
     on().when(intend).givesOnce({ type: 'CertificateIntended', data: intent });
     on(intend)
       .when({ ...intend, serial: '2' })

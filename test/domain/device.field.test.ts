@@ -5,6 +5,7 @@ import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';
 import type { RevocationReason } from '../../src/domain/deviceEvents.ts';
 import { requireConnectable } from '../../src/domain/deviceField.ts';
 import { currentCertificate, type DeviceState, type LivingDevice } from '../../src/domain/deviceState.ts';
+import { covers } from '../support/covers.ts';
 import * as w from './deviceWalk.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
@@ -53,6 +54,7 @@ describe('contact from the field', () => {
   });
 
   it('is refused for a unit in production and for a revoked or decommissioned device (I11, T23)', () => {
+    covers('I11', 'T23');
     for (const history of [w.until('complete'), ...gone]) {
       on(...history)
         .when(w.connect)
@@ -71,7 +73,7 @@ describe('an upgrade', () => {
   const started = [...offered, w.startUpgrade];
   const facts = { releaseId: 'app-2', version: '2.1.0', securityCounter: 6 };
 
-  it('goes from offer over start to evidence (R87, R90–R95)', () => {
+  it('goes from offer over start to evidence', () => {
     on(...inService)
       .when(w.offer)
       .givesOnce({ type: 'FirmwareOffered', data: { offerId: 'o1', ...facts, imageHashes: ['f3', 'f3e'] } });
@@ -97,6 +99,7 @@ describe('an upgrade', () => {
   });
 
   it('is recorded only when the evidence shows the offered image (I18, RULE-18)', () => {
+    covers('I18', 'RULE-18');
     on(...started)
       .when({ ...w.upgraded, imageHash: 'f2' })
       .refused('ATTESTATION_FAILED');
@@ -160,6 +163,7 @@ describe('an upgrade', () => {
   });
 
   it('is never offered to a revoked or decommissioned device (I11)', () => {
+    covers('I11');
     for (const history of gone)
       on(...history)
         .when(w.offer)
@@ -167,6 +171,7 @@ describe('an upgrade', () => {
   });
 
   it('is never offered below the counter or version of the device (I9, RULE-11, T12)', () => {
+    covers('I9', 'RULE-11', 'T12');
     on(...inService)
       .when({ ...w.offer, release: { ...w.offer.release, securityCounter: 4 } })
       .refused('ROLLBACK');
@@ -183,6 +188,7 @@ describe('an upgrade', () => {
   });
 
   it('records a refused rollback once per release and hop (T12)', () => {
+    covers('T12');
     const refusal = { releaseId: 'app-0', version: '1.0.0', securityCounter: 1, hop: 'gateway' } as const;
     on(...inService)
       .when({ type: 'RecordRollbackRefusal', ...refusal })
@@ -195,6 +201,7 @@ describe('clones', () => {
   const suspected = { type: 'CloneSuspected', data: { reason: 'duplicate-uid', evidence: 'prog-2' } } as const;
 
   it('are suspected once and quarantined (T8, T25)', () => {
+    covers('T8', 'T25');
     const quarantined = { type: 'DeviceQuarantined', data: { reason: 'duplicate-uid', by: 'system:mint' } } as const;
     on(...inService)
       .when(suspect)
@@ -237,7 +244,7 @@ describe('suspension', () => {
   const quarantine = { type: 'QuarantineDevice', reason: 'odd', by: 'operator:sam' } as const;
   const release = { type: 'ReleaseDevice', reason: 'checked', by: 'operator:sam' } as const;
 
-  it('puts a device out of use and leads back to where it was (I11)', () => {
+  it('puts a device out of use and leads back to where it was', () => {
     on(...inService)
       .when(suspend)
       .givesOnce({ type: 'DeviceSuspended', data: { reason: 'lost', by: 'operator:sam' } });
@@ -265,6 +272,7 @@ describe('suspension', () => {
   });
 
   it('ends in quarantine when the device was suspected meanwhile (T8)', () => {
+    covers('T8');
     const suspect = { type: 'SuspectClone', reason: 'seen twice', evidence: 'e', by: 's' } as const;
     expect(state(...inService, suspend, suspect).status).toBe('SUSPENDED');
     const back = [...inService, suspend, suspect, resume];
@@ -350,6 +358,7 @@ describe('certificates', () => {
   });
 
   it('expire when their time has come (R86, RULE-16)', () => {
+    covers('R86', 'RULE-16');
     on(...inService, renew)
       .when({ type: 'ExpireCertificate', serial: '5e02', now: '2027-01-01T00:00:00.000Z' })
       .givesOnce({ type: 'CertificateExpired', data: { serial: '5e02' } });
@@ -362,6 +371,7 @@ describe('certificates', () => {
   });
 
   it('end the device when the current one is revoked (R86)', () => {
+    covers('R86');
     on(...inService)
       .when(w.revoke)
       .givesOnce({ type: 'CertificateRevoked', data: { serial: '5e01', reason: 'keyCompromise', by: 'operator:sam' } });

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { device } from '../../src/domain/device.ts';
 import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';
 import { requireReadyForApplication } from '../../src/domain/deviceManufacture.ts';
+import { covers } from '../support/covers.ts';
 import * as w from './deviceWalk.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
@@ -35,6 +36,7 @@ describe('building a device', () => {
   });
 
   it('answers every production command the second time with nothing, also after a power cut at any later step (T33)', () => {
+    covers('T33');
     const names = Object.keys(steps) as w.Step[];
     for (const [index, name] of names.entries()) {
       for (const later of [...names.slice(index + 1), undefined])
@@ -44,7 +46,8 @@ describe('building a device', () => {
     }
   });
 
-  it('builds as well when the application key is burned after the lock inside the session (R49, RULE-14)', () => {
+  it('builds as well when the application key is burned after the lock inside the session (RULE-14)', () => {
+    covers('RULE-14');
     const order = ['mint', 'request', 'certify', 'certificate', 'assignBl2', 'bootloader', 'burnBl2', 'lock'] as const;
     const late = ['session', 'assignApp', 'burnApp', 'install', 'complete'] as const;
     expect(state(...[...order, ...late].map(name => steps[name])).status).toBe('STOCK');
@@ -58,6 +61,7 @@ describe('minting', () => {
   const other = { ...steps.mint, grantId: 'grant-2', objId: '0c'.repeat(16) };
 
   it('refuses a live UID under another grant (I3, T25)', () => {
+    covers('I3', 'T25');
     on(steps.mint).when(other).refused('UID_CONFLICT');
     on(...until())
       .when(other)
@@ -65,6 +69,7 @@ describe('minting', () => {
   });
 
   it('mints the next generation after a unit that failed before OTP was touched (I3)', () => {
+    covers('I3');
     const failed = [...until('burnBl2'), { type: 'FailUnit', reason: 'flash', otpTouched: false, by: 'system:unit' }] as const;
     on(...failed)
       .when(other)
@@ -78,6 +83,7 @@ describe('minting', () => {
   });
 
   it('gives no grant to a revoked, decommissioned or scrapped chip (I11)', () => {
+    covers('I11');
     on(...until(), w.revoke)
       .when(other)
       .refused('DEVICE_STATE');
@@ -91,7 +97,8 @@ describe('minting', () => {
 });
 
 describe('certifying', () => {
-  it('refuses a request without proof of possession or for another subject (I6, RULE-10, R75)', () => {
+  it('refuses a request without proof of possession or for another subject (I6, RULE-10)', () => {
+    covers('I6', 'RULE-10');
     on(steps.mint)
       .when({ ...steps.request, csr: { ...w.csr, signatureVerified: false } })
       .refused('CSR_SIGNATURE');
@@ -113,6 +120,7 @@ describe('certifying', () => {
   });
 
   it('certifies only what was requested (I6)', () => {
+    covers('I6');
     on(steps.mint).when(steps.certify).refused('DEVICE_STATE');
     on(...until('certify'))
       .when({ ...steps.certify, serial: 'ff' })
@@ -130,7 +138,8 @@ describe('certifying', () => {
 });
 
 describe('boot keys and lock', () => {
-  it('assigns one boot key per slot for ever and burns it once (I5, R35–R41)', () => {
+  it('assigns one boot key per slot for ever and burns it once (I5)', () => {
+    covers('I5');
     on(...until('bootloader'))
       .when({ ...steps.assignBl2, keyId: 'second' })
       .gives();
@@ -146,13 +155,14 @@ describe('boot keys and lock', () => {
     on(steps.mint).when(steps.assignBl2).refused('DEVICE_STATE');
   });
 
-  it('installs the bootloader only for a chip with its key (R39, RULE-12)', () => {
+  it('installs the bootloader only for a chip with its key', () => {
     on(...until('assignBl2'))
       .when(steps.bootloader)
       .refused('DEVICE_STATE');
   });
 
   it('locks only a rooted chip with a bootloader (R44)', () => {
+    covers('R44');
     on(...until('burnBl2'))
       .when(steps.lock)
       .refused('DEVICE_STATE');
@@ -169,12 +179,14 @@ describe('application firmware', () => {
   const without = (left: w.Step) => until('install').filter(command => command !== steps[left]);
 
   it('is rejected without device authentication (R69, RULE-3, I7, T9)', () => {
+    covers('R69', 'RULE-3', 'I7', 'T9');
     on(...without('session'))
       .when(steps.install)
       .refused('DEVICE_STATE');
   });
 
-  it('is rejected without the debug lock (RULE-14, I7, T29)', () => {
+  it('is rejected without the debug lock (RULE-14, I7)', () => {
+    covers('RULE-14', 'I7');
     on(...without('lock'))
       .when(steps.install)
       .refused('DEVICE_STATE');
@@ -187,6 +199,7 @@ describe('application firmware', () => {
   });
 
   it('is rejected under another grant than the session (I7)', () => {
+    covers('I7');
     on(...until('install'))
       .when({ ...steps.install, grantId: 'grant-2' })
       .refused('DEVICE_STATE');
@@ -198,7 +211,8 @@ describe('application firmware', () => {
       .refused('DEVICE_STATE');
   });
 
-  it('is handed out on the same condition (R53, I7)', () => {
+  it('is handed out on the same condition (I7)', () => {
+    covers('I7');
     expect(codeOf(() => requireReadyForApplication(state(...until('session')), w.grantId))).toBe('DEVICE_STATE');
     expect(codeOf(() => requireReadyForApplication(state(...until('install')), w.grantId))).toBeUndefined();
   });

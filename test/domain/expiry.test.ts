@@ -1,5 +1,6 @@
 import { describe, it } from 'vitest';
 import { type ExpiryCommand, expiry } from '../../src/domain/expiry.ts';
+import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
 describe('the end of a certificate', () => {
@@ -9,6 +10,7 @@ describe('the end of a certificate', () => {
   const given = (...commands: readonly ExpiryCommand[]) => scenario(expiry).given(...play(expiry, commands).events);
 
   it('is told once at each threshold, nearer ones only, and is reached once (R86)', () => {
+    covers('R86');
     given()
       .when(notice(90))
       .givesOnce({ type: 'CertificateExpiryNoticed', data: { ...facts, days: 90 } });

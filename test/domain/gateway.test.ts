@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { fold } from '../../src/domain/decider.ts';
 import { type GatewayCommand, type GatewayEvent, gateway, maxAttachedDevices, mayServe } from '../../src/domain/gateway.ts';
+import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
 const register: GatewayCommand = { type: 'RegisterGateway', gatewayId: 'g', name: 'roof', by: 'o' };
@@ -17,7 +18,7 @@ const on = (...commands: readonly GatewayCommand[]) => scenario(gateway).given(.
 const serves = (...commands: readonly GatewayCommand[]) => mayServe(play(gateway, commands).state, 'u');
 
 describe('a gateway', () => {
-  it('is registered, certified and renewed (R84)', () => {
+  it('is registered, certified and renewed', () => {
     on()
       .when(register)
       .givesOnce({ type: 'GatewayRegistered', data: { gatewayId: 'g', name: 'roof', by: 'o' } });
@@ -35,6 +36,7 @@ describe('a gateway', () => {
   });
 
   it('serves the attached devices while it is active (T20)', () => {
+    covers('T20');
     on(...active)
       .when(attach)
       .givesOnce({ type: 'DeviceAttached', data: { uid: 'u', by: 'o' } });

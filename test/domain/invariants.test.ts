@@ -63,6 +63,7 @@ describe('the allotment under random commands', () => {
     .map(commands => play(allotment, [...start, ...commands]).events);
 
   it('stays within quota and scrap allowance at every point, except for scrap itself (I1, RULE-4)', () => {
+    covers('I1', 'RULE-4');
     fc.assert(
       fc.property(histories, events => {
         let state = allotment.initialState;
@@ -81,6 +82,7 @@ describe('the allotment under random commands', () => {
   });
 
   it('uses each grant once, in time, and numbers units without gaps (I12)', () => {
+    covers('I12');
     fc.assert(
       fc.property(histories, events => {
         const grants = events.flatMap(event => (event.type === 'UnitReserved' ? [event.data] : []));
@@ -94,6 +96,7 @@ describe('the allotment under random commands', () => {
   });
 
   it('exports packages with strictly rising sequences (I13)', () => {
+    covers('I13');
     fc.assert(
       fc.property(histories, events => {
         const sequences = events.flatMap(event => (event.type === 'PackageExported' ? [event.data.sequence] : []));
@@ -137,6 +140,7 @@ describe('the job under random commands', () => {
     );
 
   it('never allots more than the plan (I2)', () => {
+    covers('I2');
     fc.assert(
       fc.property(histories, ({ state }) => {
         if (state.status === 'NONE') return;
@@ -148,6 +152,7 @@ describe('the job under random commands', () => {
   });
 
   it('binds only what its line published, and never after its release (I8)', () => {
+    covers('I8');
     fc.assert(
       fc.property(fc.array(release, { maxLength: 10 }), releases => {
         for (const bound of releases) {
@@ -235,6 +240,7 @@ describe('the device under random commands', () => {
   const types = (events: readonly DeviceEvent[]) => events.map(event => event.type);
 
   it('has generations that strictly rise, one at a time (I3)', () => {
+    covers('I3');
     fc.assert(
       fc.property(histories, events => {
         const born = events.flatMap(event =>
@@ -267,6 +273,7 @@ describe('the device under random commands', () => {
   });
 
   it('returns to service with a certificate of a key that it never had (I4)', () => {
+    covers('I4');
     fc.assert(
       fc.property(histories, events => {
         const keys = events.flatMap(event =>
@@ -280,6 +287,7 @@ describe('the device under random commands', () => {
   });
 
   it('burns each slot at most once and assigns it one key (I5)', () => {
+    covers('I5');
     fc.assert(
       fc.property(histories, events => {
         for (const slot of ['bl2', 'app']) {
@@ -293,6 +301,7 @@ describe('the device under random commands', () => {
   });
 
   it('is certified only for the minted subject and the requested key (I6)', () => {
+    covers('I6');
     fc.assert(
       fc.property(histories, events => {
         for (const [i, event] of events.entries()) {
@@ -308,6 +317,7 @@ describe('the device under random commands', () => {
   });
 
   it('accepts only a proven request of the minted subject (I6, RULE-10)', () => {
+    covers('I6', 'RULE-10');
     fc.assert(
       fc.property(prefix, request, (built, command) => {
         const { state } = play(device, built);
@@ -319,6 +329,7 @@ describe('the device under random commands', () => {
   });
 
   it('gets its application only after session and lock of the same generation (I7, R69, RULE-14)', () => {
+    covers('I7', 'R69', 'RULE-14');
     fc.assert(
       fc.property(histories, events => {
         for (const [i, event] of events.entries()) {
@@ -333,6 +344,7 @@ describe('the device under random commands', () => {
   });
 
   it('never falls in counter or version without a permit, and changes firmware only by evidence (I9, I18)', () => {
+    covers('I9', 'I18');
     fc.assert(
       fc.property(histories, events => {
         let state = device.initialState;
@@ -352,6 +364,7 @@ describe('the device under random commands', () => {
   });
 
   it('gets nothing once revoked or decommissioned, nor while suspended (I11)', () => {
+    covers('I11');
     const useful = [
       'DeviceMinted',
       'FirmwareOffered',
@@ -372,6 +385,7 @@ describe('the device under random commands', () => {
   });
 
   it('answers every accepted command the second time with nothing (T33)', () => {
+    covers('T33');
     fc.assert(
       fc.property(histories, fc.oneof(production, other), (events, command) => {
         const state = fold(device, events);
@@ -387,6 +401,7 @@ describe('the device under random commands', () => {
 
 describe('public keys under random commands', () => {
   it('never change their holder (I4)', () => {
+    covers('I4');
     const command: fc.Arbitrary<PublicKeyCommand> = fc.record({
       type: pick('ReservePublicKey' as const),
       kind: pick('device' as const, 'programmer' as const, 'gateway' as const),

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type JobCommand, job, type ReleaseFacts, requireBoundFirmware, requireRunningJob } from '../../src/domain/job.ts';
+import { covers } from '../support/covers.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
 const policy = { requireUidList: false };
@@ -38,7 +39,7 @@ const on = (...commands: readonly JobCommand[]) => scenario(job).given(...play(j
 const state = (...commands: readonly JobCommand[]) => play(job, commands).state;
 
 describe('defining a job', () => {
-  it('is created once with its plan (R57, R100)', () => {
+  it('is created once with its plan', () => {
     on()
       .when(create)
       .givesOnce({ type: 'JobCreated', data: { ...job1, createdBy: 'operator:ann' } });
@@ -61,6 +62,7 @@ describe('defining a job', () => {
   });
 
   it('is defined when bootloader and application are bound (R60, RULE-8)', () => {
+    covers('R60', 'RULE-8');
     on(create).when(bind(bl2)).givesOnce({ type: 'FirmwareBoundToJob', data: firmware });
     expect([state(create, bind(bl2)).status, state(...defined).status]).toEqual(['DRAFT', 'DEFINED']);
     expect(requireBoundFirmware(state(...defined), 'app').releaseId).toBe('a');
@@ -70,6 +72,7 @@ describe('defining a job', () => {
   });
 
   it('binds only published releases of its line (I8, T13)', () => {
+    covers('I8', 'T13');
     on(create)
       .when(bind({ ...bl2, line: 'pump' }))
       .refused('WRONG_PRODUCT');
@@ -83,6 +86,7 @@ describe('defining a job', () => {
   });
 
   it('takes a UID list before its release (RULE-7)', () => {
+    covers('RULE-7');
     const attach: JobCommand = { type: 'AttachUidList', sha256: 'ul', count: 10 };
     on(create)
       .when(attach)
@@ -103,6 +107,7 @@ describe('defining a job', () => {
   });
 
   it('is released by another person than its creator (I16)', () => {
+    covers('I16');
     on(...defined)
       .when(releaseJob)
       .givesOnce({ type: 'JobReleased', data: { by: 'operator:bob' } });
@@ -127,6 +132,7 @@ describe('defining a job', () => {
 
 describe('allotments', () => {
   it('stay within the plan in sum (I2)', () => {
+    covers('I2');
     on(...released)
       .when(allot('p1', 6, 1))
       .givesOnce({ type: 'AllotmentMade', data: { programmer: 'p1', count: 6, scrapAllowance: 1 } });
@@ -226,6 +232,7 @@ describe('running and closing', () => {
   });
 
   it('records each discrepancy once (T1)', () => {
+    covers('T1');
     const discrepancy = { kind: 'overbuild-attempt', programmer: 'p1', detail: 'ledger 7, server 6' } as const;
     on(...running)
       .when({ type: 'RecordDiscrepancy', discrepancy })

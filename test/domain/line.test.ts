@@ -1,5 +1,6 @@
 import { describe, it } from 'vitest';
 import { type LineCommand, line } from '../../src/domain/line.ts';
+import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
 describe('a line', () => {
@@ -21,7 +22,8 @@ describe('a line', () => {
       .refused('BAD_REQUEST');
   });
 
-  it('raises its rollback floor, never lowers it (I9, RULE-11)', () => {
+  it('raises its rollback floor, never lowers it (RULE-11)', () => {
+    covers('RULE-11');
     onLine(define)
       .when(floor(5))
       .givesOnce({ type: 'RollbackFloorRaised', data: { floor: 5, by: 'o' } });

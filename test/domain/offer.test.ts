@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { judgeOffer, judgeReport, maxCounterJump, type OfferDevice, type OfferRelease, type OfferRules } from '../../src/domain/offer.ts';
 import { compareVersions, formatVersion, parseVersion } from '../../src/domain/version.ts';
+import { covers } from '../support/covers.ts';
 import { codeOf } from './scenario.ts';
 
 const product = { line: 'meter', vendorUuid: 'v', classUuid: 'c' };
@@ -24,11 +25,13 @@ describe('the offer decision (I9, RULE-11, T12)', () => {
   });
 
   it('refuses another line, vendor or class before anything else (T13)', () => {
+    covers('T13');
     for (const other of [{ line: 'x' }, { vendorUuid: 'x' }, { classUuid: 'x' }])
       expect(judge({ able: false }, other)).toBe('WRONG_PRODUCT');
   });
 
   it('refuses in the order device state, release state, rollback, version, maximum, jump', () => {
+    covers('I9', 'RULE-11', 'T12');
     expect(judge({ able: false }, { status: 'WITHDRAWN' })).toBe('DEVICE_STATE');
     expect(judge({}, { status: 'WITHDRAWN', securityCounter: 1 })).toBe('RELEASE_STATE');
     expect(judge({}, { securityCounter: 4, version: '1.0.0' })).toBe('ROLLBACK');
@@ -55,6 +58,7 @@ describe('the offer decision (I9, RULE-11, T12)', () => {
   });
 
   it('never lets the counter fall or the maximum be passed, whatever the permits (I9)', () => {
+    covers('I9');
     const counter = fc.integer({ min: 0, max: 300 });
     const version = fc.tuple(fc.nat(3), fc.nat(3), fc.nat(3)).map(parts => parts.join('.'));
     fc.assert(

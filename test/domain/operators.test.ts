@@ -11,7 +11,7 @@ const on = (...commands: readonly OperatorsCommand[]) => scenario(operators).giv
 const state = (...commands: readonly OperatorsCommand[]) => play(operators, commands).state;
 
 describe('operators', () => {
-  it('are added with roles and the hash of a token (I19)', () => {
+  it('are added with roles and the hash of a token', () => {
     on().when(add(ann)).givesOnce({ type: 'OperatorAdded', data: ann });
     on(add(ann))
       .when({ ...ann, type: 'AddOperator', tokenSha256: 'x' })

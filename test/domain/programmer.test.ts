@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type ProgrammerCommand, programmer, requireActiveProgrammer } from '../../src/domain/programmer.ts';
+import { covers } from '../support/covers.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
 const certificate = { serial: '01', certificateSha256: 'cc', icaId: 'ica-p', notAfter: '2028-01-01T00:00:00.000Z' };
@@ -25,7 +26,7 @@ const stolen: ProgrammerCommand = { type: 'ReportProgrammerStolen', by, note: 'v
 const revoke: ProgrammerCommand = { type: 'RevokeProgrammer', reason: 'keyCompromise', by };
 const back: ProgrammerCommand = { type: 'ReturnProgrammer', by };
 
-describe('preparing a programmer (R1–R34)', () => {
+describe('preparing a programmer', () => {
   it('walks blank, enrolled, certified, fused, locked, ready, shipped, active', () => {
     expect(steps.map((_, i) => state(...steps.slice(0, i + 1)).status)).toEqual([
       ...['BLANK', 'ENROLLED', 'CERTIFIED', 'CERTIFIED', 'FUSED', 'FUSED', 'LOCKED', 'READY', 'SHIPPED', 'ACTIVE'],
@@ -67,7 +68,7 @@ describe('preparing a programmer (R1–R34)', () => {
       .refused('STATE');
   });
 
-  it('keeps one key, one model and one boot key per life (R8, R18)', () => {
+  it('keeps one key, one model and one boot key per life', () => {
     on(...steps.slice(0, 2))
       .when({ type: 'EnrolProgrammerKey', publicKey: 'x', publicKeySha256: 'x' })
       .refused('CONFLICT');
@@ -84,7 +85,7 @@ describe('preparing a programmer (R1–R34)', () => {
 });
 
 describe('a programmer in use', () => {
-  it('agrees a new AES_NuLink3 only with a higher epoch (R27–R34)', () => {
+  it('agrees a new AES_NuLink3 only with a higher epoch', () => {
     on(...active)
       .when({ type: 'AgreeKek', epoch: 2, keyId: 'kek2' })
       .givesOnce({ type: 'KekAgreed', data: { epoch: 2, keyId: 'kek2' } });
@@ -123,6 +124,7 @@ describe('a programmer in use', () => {
   });
 
   it('is trusted only while active (I17, T15)', () => {
+    covers('I17', 'T15');
     expect(codeOf(() => requireActiveProgrammer(state(...active)))).toBeUndefined();
     for (const other of [[], upTo('SHIPPED'), [...active, suspend], [...active, stolen], [...active, revoke], [...active, back]]) {
       expect(codeOf(() => requireActiveProgrammer(state(...other)))).toBe('PROGRAMMER_NOT_ACTIVE');
@@ -133,6 +135,7 @@ describe('a programmer in use', () => {
   });
 
   it('is reported stolen from wherever it may be (T15)', () => {
+    covers('T15');
     for (const from of [upTo('LOCKED'), upTo('SHIPPED'), active, [...active, suspend]]) {
       on(...from)
         .when(stolen)

@@ -1,5 +1,6 @@
 import { describe, it } from 'vitest';
 import { type PublicKeyCommand, publicKey } from '../../src/domain/publicKey.ts';
+import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
 describe('a public key', () => {
@@ -7,6 +8,7 @@ describe('a public key', () => {
   const onKey = (...commands: readonly PublicKeyCommand[]) => scenario(publicKey).given(...play(publicKey, commands).events);
 
   it('belongs to one holder for ever (I4, T26)', () => {
+    covers('I4', 'T26');
     onKey()
       .when(reserve)
       .givesOnce({ type: 'PublicKeyReserved', data: { kind: 'device', uid: 'u1', objId: 'o1' } });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { imageHashesOf, type ReleaseCommand, release, releaseFacts } from '../../src/domain/release.ts';
+import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
 const upload = {
@@ -24,6 +25,7 @@ const on = (...commands: readonly ReleaseCommand[]) => scenario(release).given(.
 
 describe('a release', () => {
   it('is uploaded once, with a readable version and a counter the OTP can hold (R59, R90)', () => {
+    covers('R59', 'R90');
     on().when(uploaded).givesOnce({ type: 'FirmwareUploaded', data: upload });
     on(uploaded)
       .when({ ...uploaded, bodySha256: 'other' })
@@ -44,6 +46,7 @@ describe('a release', () => {
   });
 
   it('is approved by another person than the uploader, then published (I16)', () => {
+    covers('I16');
     on(uploaded)
       .when(approve)
       .givesOnce({ type: 'ReleaseApproved', data: { by: 'operator:bob' } });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { maxGroups, type RolloutCommand, rollout } from '../../src/domain/rollout.ts';
+import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
 const planData = {
@@ -63,6 +64,7 @@ describe('a rollout', () => {
   });
 
   it('is approved by another person than its planner (I16)', () => {
+    covers('I16');
     on(plan)
       .when(approve)
       .givesOnce({ type: 'RolloutApproved', data: { by: 'operator:bob' } });
