@@ -2,38 +2,43 @@ import Database from 'better-sqlite3';
 import { chainHash, chainStart } from './hashchain.ts';
 import { readHeadMark } from './headMark.ts';
 import { damaged } from './storeError.ts';
+import { createTreeCheck, type SignedTree, type TreeCheck, type TreeFinding } from './verifyTree.ts';
 
 /** Every stream is as it was written, or the first event that is not.
  *  missing: there is no event at this position · order: revision or pointer to the previous event · stream: the event is another stream's ·
- *  hash: the event's content. Stream and revision are absent when nothing tells which event is missing. */
+ *  hash: the event's content · tree: the event is not the one in the tree over all events, so it was written anew or stands elsewhere ·
+ *  checkpoint: the events up to this position are not those that were signed. Stream and revision are absent when nothing tells which event is missing. */
 export type StoreVerdict =
   | { readonly ok: true; readonly events: number; readonly streams: number }
   | {
       readonly ok: false;
       readonly position: number;
-      readonly reason: 'missing' | 'order' | 'stream' | 'hash';
+      readonly reason: 'missing' | 'order' | 'stream' | 'hash' | TreeFinding['reason'];
       readonly stream?: string;
       readonly revision?: number;
     };
 
 type Columns = [position: number, stream: string, revision: number, prev: number, id: string, hash: string, body: string];
 type Link = { readonly revision: number; readonly position: number; readonly hash: string };
-type Walk = { readonly events: number; readonly heads: ReadonlyMap<string, Link>; readonly bad?: Columns };
+type Walk = { readonly events: number; readonly heads: ReadonlyMap<string, Link>; readonly bad?: Columns; readonly finding?: TreeFinding };
 
 const beforeFirst: Link = { revision: -1, position: 0, hash: chainStart };
 const columns = 'position, stream, revision, prev, id, hash, body';
 
 /** Walks a store file from the first event to the last and recomputes every hash from the stored bytes (T18). The store may be open in another
  *  process: it is only read, as of the moment of the call. The newest events must be those that were acknowledged, as the mark beside the file
- *  has it; somebody who changes both is found by the signed checkpoints.
+ *  has it.
+ *  @param signed what the newest checkpoint says; its signature is the caller's matter
  *  @throws NusecError STORE_DAMAGED when it is not an event store */
-export function verifyStore(file: string): StoreVerdict {
+export function verifyStore(file: string, signed?: SignedTree): StoreVerdict {
   const mark = readHeadMark(`${file}-head`);
   const db = openForReading(file);
   try {
-    const walk = walkRows(db.prepare<Columns>(`SELECT ${columns} FROM events ORDER BY position`).raw().iterate());
+    const rows = db.prepare<Columns>(`SELECT ${columns} FROM events ORDER BY position`).raw().iterate();
+    const walk = walkRows(rows, createTreeCheck(db, signed));
+    if (walk.finding !== undefined) return { ok: false, ...walk.finding, ...ownerAt(db, walk.finding) };
     if (walk.bad !== undefined) return nameBad(db, walk, walk.bad);
-    if (mark !== undefined && mark.position > walk.events) return { ok: false, position: walk.events + 1, reason: 'missing' };
+    if (Math.max(mark?.position ?? 0, signed?.size ?? 0) > walk.events) return { ok: false, position: walk.events + 1, reason: 'missing' };
     return { ok: true, events: walk.events, streams: walk.heads.size };
   } catch (error) {
     throw damaged('the event store cannot be read', error);
@@ -43,16 +48,29 @@ export function verifyStore(file: string): StoreVerdict {
 }
 
 /** Up to the first event that is not as it should be. */
-function walkRows(rows: Iterable<Columns>): Walk {
+function walkRows(rows: Iterable<Columns>, tree: TreeCheck): Walk {
   const heads = new Map<string, Link>();
   let events = 0;
   for (const row of rows) {
     const [position, stream, revision, , , hash] = row;
-    if (position !== events + 1 || !follows(row, stream, heads.get(stream))) return { events, heads, bad: row };
+    if (position !== events + 1 || !follows(row, stream, heads.get(stream))) {
+      const finding = tree.end();
+      return { events, heads, bad: row, ...(finding !== undefined && { finding }) };
+    }
     heads.set(stream, { revision, position, hash });
     events = position;
+    const finding = tree.add(hash);
+    if (finding !== undefined) return { events, heads, finding };
   }
   return { events, heads };
+}
+
+/** Stream and revision of an event that is there, but is another one. What a checkpoint covers has no one place. */
+function ownerAt(db: Database, { position, reason }: TreeFinding): { readonly stream?: string; readonly revision?: number } {
+  if (reason === 'checkpoint') return {};
+  const [stream, revision] =
+    db.prepare<[string, number]>('SELECT stream, revision FROM events WHERE position = ?').raw().get(position) ?? [];
+  return stream === undefined || revision === undefined ? {} : { stream, revision };
 }
 
 /** Whether a row is the next event of a stream. */
