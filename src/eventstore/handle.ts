@@ -1,4 +1,5 @@
 import { type Decider, fold } from '../domain/decider.ts';
+import { schemaVersionOf, upcast } from '../domain/upcasters.ts';
 import type { Append, AppendResult, Basis, EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
 import { noStream, RevisionConflict } from './revision.ts';
 import { inLine, type Loaded, memoryOf } from './stateCache.ts';
@@ -83,8 +84,8 @@ export async function loadState<Command, State, Event extends StorableEvent>(
   const newer = await store.readStream(stream, base.revision + 1);
   const last = newer.at(-1);
   if (last === undefined) return base;
-  // What was stored came out of the same decider: its events have its shapes.
-  const state = fold(decider, newer as readonly RecordedEvent[] as readonly (RecordedEvent & Event)[], base.state);
+  // What was stored came out of the same decider, or of an older version of it: its events have its shapes.
+  const state = fold(decider, newer.map(upcast) as readonly RecordedEvent[] as readonly (RecordedEvent & Event)[], base.state);
   const loaded = { revision: last.revision, position: last.position, state };
   states.set(stream, { decider, loaded });
   return loaded;
@@ -123,5 +124,5 @@ async function append(store: EventStore, request: Append, basis: readonly Basis[
 
 function envelopes(events: readonly StorableEvent[], { by, cause, corr, now, newId }: CommandMeta): EventToAppend[] {
   const common = { at: now, by, ...(cause === undefined ? {} : { cause }), ...(corr === undefined ? {} : { corr }) };
-  return events.map(({ type, data }) => ({ ...common, type, data, id: newId() }));
+  return events.map(({ type, data }) => ({ ...common, type, v: schemaVersionOf(type), data, id: newId() }));
 }

@@ -9,7 +9,7 @@ export type JsonObject = { readonly [key: string]: Json };
 /** An event on its way into the store. Bytes inside `data` are base64url text; nothing in it is a secret. */
 export type EventToAppend = {
   readonly type: string;
-  /** Schema version of `data`; 1 unless told. Upcasters read it. */
+  /** Schema version of `data`; default: 1. See src/domain/upcasters.ts. */
   readonly v?: number;
   /** UUIDv7, unique for ever. Appending the same ids again gives the first result. */
   readonly id: string;

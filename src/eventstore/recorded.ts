@@ -1,4 +1,5 @@
 import type { DomainEvent, EventMap, EventType } from '../domain/events.ts';
+import { schemaVersionOf, upcast } from '../domain/upcasters.ts';
 import type { EventStore, EventToAppend, JsonObject, RecordedEvent, Subscription } from './port.ts';
 
 /** The border between the log, which keeps whatever JSON it was given, and code that knows the shape of every event. */
@@ -10,8 +11,8 @@ export type Recorded<Type extends EventType = EventType> = {
   [One in Type]: Envelope & { readonly type: One; readonly data: EventMap[One] };
 }[Type];
 
-/** A stored event as its readers see it. What is in the log was made by deciders, so it has their shapes. */
-const recorded = (event: RecordedEvent): Recorded => event as RecordedEvent & Recorded;
+/** A stored event as its readers see it. What is in the log was made by deciders, of today or before, so it has their shapes. */
+const recorded = (event: RecordedEvent): Recorded => upcast(event) as RecordedEvent & Recorded;
 
 /** All events of a stream of one aggregate, oldest first. @throws NusecError as EventStore.readStream */
 export async function streamOf<Event extends DomainEvent>(store: EventStore, stream: string): Promise<readonly Recorded<Event['type']>[]> {
@@ -35,5 +36,5 @@ export function newEvent<Type extends EventType>(
   data: EventMap[Type] & JsonObject,
   envelope: Pick<EventToAppend, 'id' | 'at' | 'by'>,
 ): EventToAppend {
-  return { type, data, ...envelope };
+  return { type, v: schemaVersionOf(type), data, ...envelope };
 }

@@ -4,6 +4,7 @@ import type { AllotmentEvent } from '../../domain/allotmentEvents.ts';
 import type { OpenedAllotment } from '../../domain/allotmentState.ts';
 import { type CountingRecord, compareLedger, type RecordedUnit } from '../../domain/ledgerStory.ts';
 import type { Finding } from '../../domain/reconciliation.ts';
+import { streamOf } from '../../eventstore/recorded.ts';
 import { type LedgerRecord, readLedgerRecord } from '../../production/ledger.ts';
 import type { Context } from '../base/context.ts';
 import { authKeyOf, programmerOf } from './programmers.ts';
@@ -12,7 +13,7 @@ import { authKeyOf, programmerOf } from './programmers.ts';
 export async function ledgerFindingsOf(ctx: Context, state: OpenedAllotment): Promise<readonly Finding[]> {
   const { jobId, programmer } = state;
   const records = await recordsOf(ctx, state);
-  const events = (await ctx.store.readStream(allotmentStream(jobId, programmer))) as unknown as readonly AllotmentEvent[];
+  const events = await streamOf<AllotmentEvent>(ctx.store, allotmentStream(jobId, programmer));
   return compareLedger(programmer, records, recordedUnits(events));
 }
 
