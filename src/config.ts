@@ -35,6 +35,8 @@ const settingsSchema = z.strictObject({
   signingLimits: z.record(z.string(), z.number().int().min(1)).default({}),
   /** File of the revocation high-water mark; on another disk than the event store it also tells when the whole data folder is restored. */
   markFile: z.string().optional(),
+  /** Folder, best on another disk or a share of another machine, that gets a copy of each checkpoint of the log. A start is held against it too. */
+  witnessDir: z.string().optional(),
   /** Start once with a store that lacks revocations which were known: an old backup that is really meant. */
   acceptOlderStore: z.stringbool().or(z.boolean()).default(false),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
@@ -65,6 +67,7 @@ const environment = {
   effectsPerDay: 'NUSEC_EFFECTS_PER_DAY',
   backdateMinutes: 'NUSEC_BACKDATE_MINUTES',
   markFile: 'NUSEC_MARK_FILE',
+  witnessDir: 'NUSEC_WITNESS_DIR',
   acceptOlderStore: 'NUSEC_ACCEPT_OLDER_STORE',
   logLevel: 'NUSEC_LOG_LEVEL',
 } as const satisfies Partial<Record<keyof Settings, string>>;

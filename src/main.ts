@@ -22,7 +22,7 @@ import { whileLeading } from './services/processes/leadership.ts';
 import { openPeerLinks } from './services/processes/peerLinks.ts';
 import { createPeers } from './services/processes/peers.ts';
 import { maxProcessSlots } from './services/processes/processSlots.ts';
-import { requireCheckpoint } from './services/proof/checkpoints.ts';
+import { type CheckpointPlaces, requireCheckpoint } from './services/proof/checkpoints.ts';
 import { createBulkRevocations } from './services/revocation/bulkRevocations.ts';
 import { startOcsp } from './services/revocation/ocsp.ts';
 import { checkRevocationMark } from './services/revocation/revocationMark.ts';
@@ -58,8 +58,11 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const alarms = createAlarms(ctx);
   const revocations = own('revocations', await startRevocations(ctx));
   const markFile = settings.markFile ?? join(settings.dataDir, 'revocations.mark');
-  const checkpointFile = join(settings.dataDir, 'log.checkpoint');
-  await requireCheckpoint({ ctx, alarms }, checkpointFile, settings.acceptOlderStore);
+  const checkpoints: CheckpointPlaces = {
+    file: join(settings.dataDir, 'log.checkpoint'),
+    ...(settings.witnessDir !== undefined && { witnessFile: join(settings.witnessDir, 'log.checkpoint') }),
+  };
+  await requireCheckpoint({ ctx, alarms }, checkpoints, settings.acceptOlderStore);
   await checkRevocationMark({ ctx, alarms, revocations }, markFile, settings.acceptOlderStore);
   const trust = own('client trust', await startClientTrust(ctx, revocations, alarms));
   const ocsp = own('OCSP', await startOcsp(ctx, revocations));
@@ -95,7 +98,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   };
   own('TLS renewal', startTlsRenewal({ ...identityParts, trust }, names, tls, renew));
   const lead = async (epoch: number) =>
-    (await startHousekeeping({ ctx, revocations, markFile, checkpointFile, scrubbed: scrubPlaces(settings) }, epoch)).close;
+    (await startHousekeeping({ ctx, revocations, markFile, checkpoints, scrubbed: scrubPlaces(settings) }, epoch)).close;
   const onTrouble = (error: unknown) => ctx.log.error({ error: String(error) }, 'the housekeeping did not begin');
   own('leadership', await whileLeading({ dataDir: settings.dataDir, store: ctx.store }, lead, onTrouble));
   return { httpsPort, mqttPort, crlPort, fault: error => reportFault(ctx, alarms, error) };

@@ -18,10 +18,18 @@ export type CheckpointParts = { readonly ctx: Context; readonly alarms: Alarms }
 const logKeyId = 'log/1';
 const everyMs = 1000;
 
+/** Where the newest checkpoint is: beside the store, and where whoever puts the store back does not reach. */
+export type CheckpointPlaces = { readonly file: string; readonly witnessFile?: string };
+
 /** Holds the store against the newest checkpoint before anything of it is used.
  *  @param acceptOlder an operator's word that the older store is meant: an alarm, and the checkpoint is put aside
  *  @throws NusecError STORE_OLDER (the store ends before it), STORE_DAMAGED (the events are others, or the checkpoint is not of this log) */
-export async function requireCheckpoint({ ctx, alarms }: CheckpointParts, file: string, acceptOlder: boolean): Promise<void> {
+export async function requireCheckpoint(parts: CheckpointParts, places: CheckpointPlaces, acceptOlder: boolean): Promise<void> {
+  await requireThis(parts, places.file, acceptOlder);
+  if (places.witnessFile !== undefined) await requireThis(parts, places.witnessFile, acceptOlder);
+}
+
+async function requireThis({ ctx, alarms }: CheckpointParts, file: string, acceptOlder: boolean): Promise<void> {
   const known = await readNewest(file, await logKey(ctx));
   if (known === undefined) return;
   const head = ctx.store.head();
@@ -43,8 +51,8 @@ export type Checkpoints = {
   close(): Promise<void>;
 };
 
-/** Signs checkpoints from here on; one process does it. */
-export async function keepCheckpoints(parts: CheckpointParts, file: string): Promise<Checkpoints> {
+/** Signs checkpoints from here on; one process does it. A copy that cannot be written is an alarm and holds nothing up. */
+export async function keepCheckpoints(parts: CheckpointParts, { file, witnessFile }: CheckpointPlaces): Promise<Checkpoints> {
   const { ctx, alarms } = parts;
   const key = await logKey(ctx);
   let last = await readNewest(file, key);
@@ -59,6 +67,10 @@ export async function keepCheckpoints(parts: CheckpointParts, file: string): Pro
     note = formatNote({ text, signatures: [{ name: key.name, keyIdHex: key.keyIdHex, signature }] });
     await replaceFile(file, utf8(note));
     last = next;
+    if (witnessFile !== undefined) {
+      const raise = () => alarms.raise({ code: 'WITNESS', subject: 'store', detail: `the checkpoint was not written to ${witnessFile}` });
+      await replaceFile(witnessFile, utf8(note)).catch(raise);
+    }
     return note;
   };
   let running: Promise<unknown> = Promise.resolve();

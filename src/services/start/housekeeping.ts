@@ -3,14 +3,14 @@ import { type ScrubFinding, type ScrubPlaces, startScrub } from '../../eventstor
 import { createAlarms } from '../base/alarms.ts';
 import { startExpiryScan } from '../identity/expiry.ts';
 import { startUnitExpiry } from '../production/unitExpiry.ts';
-import { keepCheckpoints } from '../proof/checkpoints.ts';
+import { type CheckpointPlaces, keepCheckpoints } from '../proof/checkpoints.ts';
 import { startBulkRevocationWork } from '../revocation/bulkRevocations.ts';
 import { startCrlSchedule } from '../revocation/crlSchedule.ts';
 import { keepRevocationMark, type MarkParts } from '../revocation/revocationMark.ts';
 
 type HousekeepingParts = Omit<MarkParts, 'alarms'> & {
   readonly markFile: string;
-  readonly checkpointFile: string;
+  readonly checkpoints: CheckpointPlaces;
   readonly scrubbed: ScrubPlaces;
 };
 
@@ -19,11 +19,11 @@ type HousekeepingParts = Omit<MarkParts, 'alarms'> & {
  *  @param epoch the leadership under which all of it is appended */
 export const startHousekeeping = (services: HousekeepingParts, epoch: number): Promise<{ close(): Promise<void> }> =>
   opening(async own => {
-    const { revocations, markFile, checkpointFile, scrubbed } = services;
+    const { revocations, markFile, checkpoints, scrubbed } = services;
     const ctx = { ...services.ctx, epoch };
     const alarms = createAlarms(ctx);
     // First, so that it is closed last: the checkpoint at the stop covers what the others still append.
-    own('checkpoints', await keepCheckpoints({ ctx, alarms }, checkpointFile));
+    own('checkpoints', await keepCheckpoints({ ctx, alarms }, checkpoints));
     own('revocation mark', await keepRevocationMark({ ctx, alarms, revocations }, markFile));
     own('bulk revocations', await startBulkRevocationWork(ctx, alarms));
     const crlSchedule = own('CRL schedule', startCrlSchedule(ctx, revocations, alarms));

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readCheckpoint } from '../../../src/merkle/checkpoint.ts';
@@ -28,7 +28,7 @@ const withLog = (change: { root?: string; head?: number }): Context => ({
 });
 
 async function keep(work: (checkpoints: Checkpoints) => Promise<void>): Promise<void> {
-  const checkpoints = await keepCheckpoints(project, file);
+  const checkpoints = await keepCheckpoints(project, { file });
   await work(checkpoints);
   await checkpoints.close();
 }
@@ -64,7 +64,7 @@ describe('checkpoints of the log (T18)', () => {
   it('are not signed over a log that is not what it was', async () => {
     await keep(async checkpoints => void (await checkpoints.sign()));
     await append();
-    const forged = await keepCheckpoints({ ...project, ctx: withLog({ root: 'ab'.repeat(32) }) }, file);
+    const forged = await keepCheckpoints({ ...project, ctx: withLog({ root: 'ab'.repeat(32) }) }, { file });
     const signed = readFileSync(file, 'utf8');
     await expect(forged.sign()).rejects.toMatchObject({ code: 'CHECKPOINT_REFUSED' });
     await forged.close();
@@ -77,34 +77,56 @@ describe('a start', () => {
   beforeEach(() => keep(async () => {}));
 
   it('goes on when the store has what the newest checkpoint covers, and more', async () => {
-    await requireCheckpoint(project, file, false);
+    await requireCheckpoint(project, { file }, false);
     await append();
-    await requireCheckpoint(project, file, false);
+    await requireCheckpoint(project, { file }, false);
   });
 
   it('is refused for a store that ends before it: yesterday’s file, or a tail cut off (T34)', async () => {
     const older = { ...project, ctx: withLog({ head: sizeIn(file) - 1 }) };
-    await expect(requireCheckpoint(older, file, false)).rejects.toMatchObject({ code: 'STORE_OLDER' });
+    await expect(requireCheckpoint(older, { file }, false)).rejects.toMatchObject({ code: 'STORE_OLDER' });
   });
 
   it('is refused for a store whose events are others', async () => {
     const changed = { ...project, ctx: withLog({ root: 'ab'.repeat(32) }) };
-    await expect(requireCheckpoint(changed, file, false)).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+    await expect(requireCheckpoint(changed, { file }, false)).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
   });
 
   it('is refused beside a checkpoint that this project did not sign', async () => {
     const note = readFileSync(file, 'utf8');
     for (const forged of [note.replace(/\n\d+\n/, '\n3\n'), note.replace('nusec/log/', 'nusec/log/0'), 'no note']) {
       writeFileSync(file, forged);
-      await expect(requireCheckpoint(project, file, false)).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+      await expect(requireCheckpoint(project, { file }, false)).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
     }
   });
 
   it('with an older store that is meant puts the checkpoint aside, with an alarm', async () => {
     const size = sizeIn(file);
     const older = { ...project, ctx: withLog({ head: size - 1 }) };
-    await requireCheckpoint(older, file, true);
+    await requireCheckpoint(older, { file }, true);
     expect([existsSync(file), existsSync(`${file}-${size}`)]).toEqual([false, true]);
     expect((await project.eventsOf('AlarmRaised')).map(({ data }) => data.code)).toContain('OLDER_STORE_ACCEPTED');
+  });
+
+  it('is held against the copy on another disk too, when the whole data folder was put back (T34)', async () => {
+    const witnessFile = join(project.dataDir, 'witness.checkpoint');
+    const checkpoints = await keepCheckpoints(project, { file, witnessFile });
+    await append();
+    const note = await checkpoints.sign();
+    await checkpoints.close();
+    expect(readFileSync(witnessFile, 'utf8')).toBe(note);
+    const size = sizeIn(witnessFile);
+    rmSync(file);
+    const older = { ...project, ctx: withLog({ head: size - 1 }) };
+    await requireCheckpoint(older, { file }, false);
+    await expect(requireCheckpoint(older, { file, witnessFile }, false)).rejects.toMatchObject({ code: 'STORE_OLDER' });
+  });
+
+  it('is not hindered by a copy that cannot be written, which is an alarm', async () => {
+    const checkpoints = await keepCheckpoints(project, { file, witnessFile: '/nowhere/log.checkpoint' });
+    await append();
+    expect(await checkpoints.sign()).toBe(readFileSync(file, 'utf8'));
+    await checkpoints.close();
+    expect((await project.eventsOf('AlarmRaised')).map(({ data }) => data.code)).toContain('WITNESS');
   });
 });
