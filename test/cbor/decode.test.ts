@@ -6,6 +6,7 @@ import { decodeCbor } from '../../src/cbor/decode.ts';
 import { encodeCbor } from '../../src/cbor/encode.ts';
 import type { CborKey, CborValue } from '../../src/cbor/value.ts';
 import { NusecError } from '../../src/errors.ts';
+import { covers } from '../support/covers.ts';
 
 const refused = expect.objectContaining({ code: 'CBOR_MALFORMED' });
 
@@ -33,6 +34,7 @@ describe('decodeCbor', () => {
   });
 
   it('accepts only what encodes again to the same bytes (T27)', () => {
+    covers('T27');
     const mutated = fc.tuple(value, fc.nat(), fc.nat(255)).map(([item, at, byte]) => {
       const bytes = encodeCbor(item);
       bytes[at % bytes.length] = byte;
@@ -69,6 +71,7 @@ describe('decodeCbor', () => {
     ['5b000000ffffffffff', 'a byte string longer than memory'],
     ['dbffffffffffffffff00', 'a tag beyond 2^53'],
   ])('refuses %s: %s (T27)', hex => {
+    covers('T27');
     expect(() => decodeCbor(fromHex(hex.length % 2 ? `${hex}0` : hex))).toThrow(refused);
   });
 
@@ -77,6 +80,7 @@ describe('decodeCbor', () => {
   });
 
   it('goes as deep as it is told and no deeper (T27)', () => {
+    covers('T27');
     const nested = (depth: number) => new Uint8Array(depth + 1).fill(0x81, 0, depth);
     expect(decodeCbor(nested(8))).toBeDefined();
     expect(() => decodeCbor(nested(9))).toThrow(refused);

@@ -23,6 +23,7 @@ import {
   uint,
 } from '../../src/cbor/schema.ts';
 import type { CborKey, CborValue } from '../../src/cbor/value.ts';
+import { covers } from '../support/covers.ts';
 
 const sample = record({
   version: field(1, literal(1)),
@@ -89,6 +90,7 @@ describe('record', () => {
     ['message', 10, 0],
     ['message', 'x', 0],
   ])('refuses %s with key %s set to %s (T27)', (at, key, value) => {
+    covers('T27');
     expect(() => decodeAs(sample, withEntry(key, value))).toThrow(refusedFor(at));
   });
 

@@ -5,6 +5,7 @@ import { concat, utf8 } from '../../src/bytes.ts';
 import { encodeCbor } from '../../src/cbor/encode.ts';
 import { aes256GcmOpen, assembleEncrypt0, encodeEncrypt0Protected, encrypt0Aad, openEncrypt0 } from '../../src/cose/encrypt0.ts';
 import { NusecError } from '../../src/errors.ts';
+import { covers } from '../support/covers.ts';
 import { everyByteFlipped } from './keys.ts';
 
 const code = (name: string) => expect.objectContaining({ code: name });
@@ -40,6 +41,7 @@ describe('COSE_Encrypt0', () => {
   });
 
   it('refuses every changed byte (T4)', async () => {
+    covers('T4');
     for (const changed of everyByteFlipped(sealed)) await expect(openEncrypt0(changed, options)).rejects.toThrow(NusecError);
   });
 
@@ -50,6 +52,7 @@ describe('COSE_Encrypt0', () => {
   });
 
   it('refuses a short iv, a missing tag, another algorithm and another COSE type (T27)', async () => {
+    covers('T27');
     const message = (protectedHeader: Uint8Array, usedIv: Uint8Array, ciphertext: Uint8Array | null, tag = 16) =>
       encodeCbor({ tag, value: [protectedHeader, new Map([[5, usedIv]]), ciphertext] });
     const a128 = encodeCbor(new Map([[1, 1]]));

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { keyIdOf, p256Spki, publicKeyOf } from '../../src/cose/publicKey.ts';
+import { covers } from '../support/covers.ts';
 import { testKey } from './keys.ts';
 
 const refused = expect.objectContaining({ code: 'KEY_REFUSED' });
@@ -15,7 +16,7 @@ describe('publicKeyOf', () => {
     expect(keyIdOf(spki)).toHaveLength(8);
   });
 
-  it('takes P-384 in both forms, but not where P-256 is asked for (R1)', () => {
+  it('takes P-384 in both forms, but not where P-256 is asked for', () => {
     const { spki } = testKey('P-384');
     expect(publicKeyOf(spki.slice(-97))).toBe(publicKeyOf(spki));
     expect(publicKeyOf(spki).curve).toBe('P-384');
@@ -24,6 +25,7 @@ describe('publicKeyOf', () => {
   });
 
   it('refuses other curves, hybrid points, points off the curve and other lengths (T27)', () => {
+    covers('T27');
     const { spki } = testKey();
     const hybrid = spki.slice();
     hybrid[26] = 6;

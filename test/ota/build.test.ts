@@ -10,6 +10,7 @@ import { bodyBytesOf } from '../../src/ota/image.ts';
 import { type ImageSpec, specOf } from '../../src/ota/spec.ts';
 import { findTlv, tlvType } from '../../src/ota/tlv.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
+import { covers } from '../support/covers.ts';
 import { parseImage } from './parseImage.ts';
 import { encP256, image, keyhash, otpKeyHash, privateKey, publicKey, slotBytes, vector } from './vectors.ts';
 
@@ -38,7 +39,7 @@ function rebuild(name: string, of: ImageSpec, keyForm: 'whole' | 'hash'): Uint8A
   return attachTrailer(cek && !name.includes('enc-clear') ? encryptBody(built, cek) : built.body, deviceTrailer(parts));
 }
 
-describe('buildImage makes what imgtool makes of the same inputs (R92, R93)', () => {
+describe('buildImage makes what imgtool makes of the same inputs', () => {
   it.each<[string, ImageSpec, 'whole' | 'hash']>([
     ['01-p256-v1.0.0.bin', spec(v1, '1.0.0'), 'hash'],
     ['02-p256-v2.0.0-seccnt5.bin', spec(v2, '2.0.0+7', 5), 'hash'],
@@ -104,12 +105,14 @@ describe('an image signed for one device (R93, RULE-12)', () => {
     });
 
   it('is the shared body and a trailer, and the bootloader accepts it by OTP key hash and by key hash', () => {
+    covers('R93', 'RULE-12');
     const whole = attachTrailer(built.body, trailer(signInput(built)));
     expect(verifyImage(whole, { ...hwKey, securityCounter: 9 })).toMatchObject({ ok: true, info: { securityCounter: 9 } });
     expect(verifyImage(attachTrailer(built.body, trailer(signInput(built), 'hash')), keyhash).ok).toBe(true);
   });
 
   it('is refused by a device with another key', () => {
+    covers('RULE-12');
     const whole = attachTrailer(built.body, trailer(signInput(built)));
     const other = sha256(publicKey('other-p256'));
     expect(verifyImage(whole, { slotBytes, signature: { algorithm: 'P-256', otpKeyHash: other } })).toEqual({
@@ -119,6 +122,7 @@ describe('an image signed for one device (R93, RULE-12)', () => {
   });
 
   it.each([128, 256] as const)('opens only with the key it was wrapped for, AES-%i (RULE-13, T21)', bits => {
+    covers('RULE-13', 'T21');
     const encrypted = buildImage({ ...specOf(built.body), encryptionBits: bits });
     const cek = createHash('sha512')
       .update('content key')

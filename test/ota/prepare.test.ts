@@ -7,6 +7,7 @@ import { parseBody } from '../../src/ota/image.ts';
 import { prepareRelease, reopenImage } from '../../src/ota/prepare.ts';
 import { specOf } from '../../src/ota/spec.ts';
 import { findTlv, tlvMagic, tlvType, writeTlvArea } from '../../src/ota/tlv.ts';
+import { covers } from '../support/covers.ts';
 import { parseImage } from './parseImage.ts';
 import { image, vector } from './vectors.ts';
 
@@ -15,8 +16,9 @@ const uuid = (type: number) => findTlv(parseImage(six).protectedTlvs, type) ?? n
 const line = { vendorUuid: uuid(tlvType.vendorUuid), classUuid: uuid(tlvType.classUuid) };
 const raw = vector('payload/app-v2.bin');
 
-describe('prepareRelease (R59, R60, R90)', () => {
+describe('prepareRelease', () => {
   it('builds a body from a raw binary, with version, counter and the line inside (T13)', () => {
+    covers('T13');
     const release = prepareRelease(raw, { ...line, version: parseVersion('2.3.4+5'), securityCounter: 7, loadAddress: 0x10000 });
     expect(release.info).toMatchObject({
       versionText: '2.3.4+5',

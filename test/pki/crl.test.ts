@@ -9,6 +9,7 @@ import { signatureAlgorithms } from '../../src/pki/keys.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { isRevocationReason, type RevocationReason, revocationReasons } from '../../src/pki/revocationReasons.ts';
+import { covers } from '../support/covers.ts';
 import { maxCrlBytes, readCrl } from './readCrl.ts';
 import { type Authority, afterDays, codeOf, makeDevice, makeIca, makeRoot, now, run, serial } from './support.ts';
 
@@ -39,6 +40,7 @@ const certificatePem = (...ders: readonly Uint8Array[]) => ders.map(der => toPem
 
 describe('a certificate revocation list (R86, RULE-16)', () => {
   it('is verified and read by openssl, every reason of RFC 5280', async () => {
+    covers('R86', 'RULE-16');
     const list = revocations(10);
     const files = { 'crl.pem': crlPem(await build(list)), 'ica.pem': certificatePem(ica.der) };
     const output = run('openssl', ['crl', '-in', 'crl.pem', '-verify', '-CAfile', 'ica.pem', '-noout', '-text'], files);

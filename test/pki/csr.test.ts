@@ -7,6 +7,7 @@ import { bitString, context, integerOf, oid, sequence, setOf, text } from '../..
 import { encodeName } from '../../src/pki/names.ts';
 import { oids } from '../../src/pki/oids.ts';
 import { toPem } from '../../src/pki/pem.ts';
+import { covers } from '../support/covers.ts';
 import { codeOf, makeCsr, makeKey, objId, run, signedCsr, uid } from './support.ts';
 
 const expected = { commonName: objId, serialNumber: uid, organization: 'Example' };
@@ -22,7 +23,8 @@ function info(parts: { version?: Uint8Array; subject?: Uint8Array; spki?: Uint8A
 const judged = (der: Uint8Array) => codeOf(() => judgeCsr(der, expected));
 
 describe('a certification request', () => {
-  it('gives UID, OBJ_ID and key of the target (R75, R76, R77)', () => {
+  it('gives UID, OBJ_ID and key of the target (R75)', () => {
+    covers('R75');
     expect(judgeCsr(csr, expected)).toEqual({
       subject: { commonName: objId, serialNumber: uid },
       uid,
@@ -34,7 +36,8 @@ describe('a certification request', () => {
     expect(key.point).toHaveLength(65);
   });
 
-  it('assembled by the PC from info, key and signature is one that openssl verifies (R11–R14)', () => {
+  it('assembled by the PC from info, key and signature is one that openssl verifies (R14)', () => {
+    covers('R14');
     const output = run('openssl', ['req', '-in', 'csr.pem', '-verify', '-noout', '-subject', '-nameopt', 'RFC2253'], {
       'csr.pem': toPem('CERTIFICATE REQUEST', csr),
     });
@@ -49,6 +52,7 @@ describe('a certification request', () => {
   });
 
   it('may leave its subject empty, but not name another (I6)', async () => {
+    covers('I6');
     const subject = (name: Parameters<typeof encodeName>[0]) => judged(makeCsr(key, name));
     expect(await subject({})).toMatchObject({ subject: {} });
     expect(await subject(expected)).toMatchObject({ uid, objId });
@@ -80,6 +84,7 @@ describe('a certification request', () => {
   });
 
   it('is refused without proof of possession (RULE-10, RFC 2986 §4.2)', async () => {
+    covers('RULE-10');
     const cri = buildCertificationRequestInfo({ subject: expected, publicKeyPoint: key.point });
     expect(await judged(signedCsr(cri, makeKey()).slice())).toBe('CSR_SIGNATURE');
     expect(await judged(assembleCsr(cri, new Uint8Array(71)))).toBe('CSR_SIGNATURE');
@@ -93,7 +98,7 @@ describe('a certification request', () => {
     expect(await judged(assembleCsr(cri, raw))).toBe('CSR_SIGNATURE');
   });
 
-  it('is refused for a key that is not a P-256 point (RULE-10)', async () => {
+  it('is refused for a key that is not a P-256 point', async () => {
     const offCurve = key.spki.slice();
     offCurve[90] = (offCurve[90] ?? 0) ^ 1;
     const infinity = sequence(key.spki.subarray(2, 23), bitString(Uint8Array.of(0)));
@@ -113,12 +118,14 @@ describe('a certification request', () => {
   });
 
   it('over 2 KiB is not even looked at (T27)', async () => {
+    covers('T27');
     expect(await judged(new Uint8Array(1 << 20).fill(0x30))).toBe('CSR_TOO_LARGE');
     expect(await judged(new Uint8Array(maxCsrBytes + 1))).toBe('CSR_TOO_LARGE');
     expect(await codeOf(() => readCertificationRequestInfo(new Uint8Array(maxCsrBytes + 1)))).toBe('CSR_TOO_LARGE');
   });
 
   it('is strict DER of version 0 with nothing more or less (T27)', async () => {
+    covers('T27');
     expect(await judged(concat(csr, Uint8Array.of(0)))).toBe('CSR_MALFORMED');
     expect(await judged(csr.subarray(0, -1))).toBe('CSR_MALFORMED');
     expect(await judged(new Uint8Array())).toBe('CSR_MALFORMED');
@@ -130,6 +137,7 @@ describe('a certification request', () => {
   });
 
   it('may carry attributes, which count for nothing (T32)', async () => {
+    covers('T32');
     const challenge = sequence(oid('1.2.840.113549.1.9.7'), setOf(text(tags.utf8String, 'secret')));
     const judgement = await judged(signedCsr(info({ subject: sequence(), attributes: context(0, challenge) }), key));
     expect(judgement).toEqual({ subject: {}, publicKey: key.spki, point: key.point });
@@ -138,11 +146,13 @@ describe('a certification request', () => {
 
 describe('the target before it signs', () => {
   it('reads its own key and UID from the CertificationRequestInfo (T28)', () => {
+    covers('T28');
     const cri = buildCertificationRequestInfo({ subject: { commonName: objId, serialNumber: uid }, publicKeyPoint: key.point });
     expect(readCertificationRequestInfo(cri)).toMatchObject({ uid, objId, point: key.point });
   });
 
   it('refuses what is not a CertificationRequestInfo (T28, T27)', async () => {
+    covers('T28', 'T27');
     const reading = (bytes: Uint8Array) => codeOf(() => readCertificationRequestInfo(bytes));
     expect(await reading(csr)).toBe('CSR_MALFORMED');
     expect(await reading(concat(info({}), Uint8Array.of(0)))).toBe('CSR_MALFORMED');
@@ -186,6 +196,7 @@ describe('100 000 mutated requests', () => {
   }
 
   it('end with a known code, and none is accepted whose signature node:crypto refuses (T27, RULE-10)', () => {
+    covers('T27', 'RULE-10');
     const next = noise(0x6e75_5345);
     const codes = new Map<string, number>();
     for (let i = 0; i < 100_000; i += 1) {

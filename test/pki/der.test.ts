@@ -4,6 +4,7 @@ import { fromHex, toHex } from '../../src/bytes.ts';
 import { checkDer, malformed, maxNestingLevels, tags } from '../../src/pki/der.ts';
 import { cursor, finish, only, read, readAny, readBits, readNumber, readOid, readTime, readUnsigned } from '../../src/pki/derReader.ts';
 import { bitString, boolean, context, integer, integerOf, octetString, oid, sequence, setOf, text, time } from '../../src/pki/derWriter.ts';
+import { covers } from '../support/covers.ts';
 
 const refuses = (hex: string) => expect(() => checkDer(fromHex(hex)), hex).toThrow(expect.objectContaining({ code: 'DER_MALFORMED' }));
 const accepts = (hex: string) => expect(() => checkDer(fromHex(hex)), hex).not.toThrow();
@@ -82,6 +83,7 @@ describe('the DER writer', () => {
 
 describe('the strict reader (T27)', () => {
   it('refuses lengths that are indefinite, not minimal, too long or beyond the end', () => {
+    covers('T27');
     for (const hex of [
       '30800000',
       '04810141',
@@ -99,6 +101,7 @@ describe('the strict reader (T27)', () => {
   });
 
   it('refuses trailing bytes', () => {
+    covers('T27');
     refuses('020100ff');
     refuses('3003020100ff');
     expect(() => only(fromHex('020100ff'), tags.integer)).toThrow('trailing bytes');
@@ -220,6 +223,7 @@ describe('the strict reader (T27)', () => {
   });
 
   it('survives any bytes (T27)', () => {
+    covers('T27');
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), input => {
         try {

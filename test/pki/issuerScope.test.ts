@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { checkChain, type PurposePolicy } from '../../src/pki/chain.ts';
 import { type IssuerRecord, type IssuerUse, issuerUses, policiesOf, scopeIn } from '../../src/pki/issuerScope.ts';
+import { covers } from '../support/covers.ts';
 import { type Authority, makeIca, makeLeaf, makeRoot, now } from './support.ts';
 
 /** What an issuing CA may issue, as its certificate states or as it is recorded. */
@@ -35,6 +36,7 @@ describe('an issuing CA', () => {
   });
 
   it.each(issuerUses)('of use %s issues for that and for nothing else (T14)', async use => {
+    covers('T14');
     for (const purpose of issuerUses)
       expect(await outcome(purpose, scoped[use])).toMatch(purpose === use ? new RegExp(`^${use}$`) : /which issues for a .*, not for a/);
   });
@@ -46,7 +48,7 @@ describe('an issuing CA', () => {
     expect(await outcome('server', unscoped, record([{ use: 'device' }, { use: 'server' }]))).toBe('server');
   });
 
-  it('that is recorded for another use than it states, or was taken out, issues nothing (I10)', async () => {
+  it('that is recorded for another use than it states, or was taken out, issues nothing', async () => {
     expect(await outcome('server', scoped.server, record([{ use: 'device' }]))).toMatch(/recorded for another use/);
     expect(await outcome('device', scoped.device, record([{ use: 'device', line: 'pump' }]))).toMatch(/recorded for another use/);
     expect(await outcome('server', scoped.server, record('removed'))).toMatch(/not trusted any more/);

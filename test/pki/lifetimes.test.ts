@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { issuerUses } from '../../src/pki/issuerScope.ts';
 import { endOfLife, icaLifetime, issuingEndsMs, leafLifetimes } from '../../src/pki/lifetimes.ts';
 import { dayMs } from '../../src/times.ts';
+import { covers } from '../support/covers.ts';
 
 const start = '2026-01-01T00:00:00.000Z';
 const startMs = Date.parse(start);
@@ -11,6 +12,7 @@ const issuingDays = (ica: ReturnType<typeof authority>, profile: Parameters<type
 
 describe('an issuing CA (I15)', () => {
   it('lives as long as what it issues and the ten years in which it issues', () => {
+    covers('I15');
     for (const use of issuerUses) {
       const leaf: number | string = leafLifetimes[use];
       const life = icaLifetime(use);

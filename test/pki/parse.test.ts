@@ -10,6 +10,7 @@ import { encodeName } from '../../src/pki/names.ts';
 import { oids } from '../../src/pki/oids.ts';
 import { maxReadCertificateBytes, parseCertificate } from '../../src/pki/parse.ts';
 import { fromPem, toPem } from '../../src/pki/pem.ts';
+import { covers } from '../support/covers.ts';
 import { type Authority, afterDays, codeOf, makeDevice, makeIca, makeKey, makeRoot, now, run, uid } from './support.ts';
 
 let root: Authority;
@@ -95,6 +96,7 @@ describe('the certificate reader', () => {
   });
 
   it('accepts what is built right and refuses every other build (T27)', async () => {
+    covers('T27');
     expect(await parsed(build({}))).toMatchObject({ isCa: true, serialHex: '07' });
     expect(await parsed(build({ tail: [] }))).toMatchObject({ isCa: false, kind: 'unknown' });
     const usual = [context(3, sequence(keyUsage(3, 2, 7, 0x80), altName(hardwareName(1))))];
@@ -143,6 +145,7 @@ describe('the certificate reader', () => {
   });
 
   it('ends with its one code for every mutant, and reads nothing that node:crypto cannot (T27)', () => {
+    covers('T27');
     let accepted = 0;
     for (let at = 0; at < device.length; at += 1) {
       for (const change of [0x01, 0x20, 0x80, 0xff]) {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fromPem, toPem } from '../../src/pki/pem.ts';
+import { covers } from '../support/covers.ts';
 
 const some = Uint8Array.of(1, 2, 3);
 const refused = (text: string) =>
@@ -20,6 +21,7 @@ describe('PEM (RFC 7468)', () => {
   });
 
   it('refuses another label, text between, bad base64, nothing, and too much (T27)', () => {
+    covers('T27');
     refused('');
     refused('hello');
     refused(toPem('X509 CRL', some));

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { emptyLedger, type LedgerRecord, ledgerHeadOf, signLedgerRecord, verifyLedgerSegment } from '../../src/production/ledger.ts';
 import { everyByteFlipped, testKey } from '../cose/keys.ts';
+import { covers } from '../support/covers.ts';
 import { ledgerSteps } from './samples.ts';
 
 const key = testKey();
@@ -26,6 +27,7 @@ const without = (index: number) => records.filter((_, at) => at !== index);
 
 describe('ledger', () => {
   it('is read back in order with its new head (I14, RULE-20)', async () => {
+    covers('I14', 'RULE-20');
     const { records: read, head } = await verify(records);
     expect(read.map(({ number, previousSha256: _, uptimeSeconds: __, ...step }) => ({ number, ...step }))).toEqual(
       ledgerSteps.map((step, index) => ({ number: index + 1, ...step })),
@@ -34,6 +36,7 @@ describe('ledger', () => {
   });
 
   it('goes on from segment to segment (I14)', async () => {
+    covers('I14');
     const first = await verify(records.slice(0, 3));
     const second = await verify(records.slice(3), first.head);
     expect(second.head).toEqual((await verify(records)).head);
@@ -41,12 +44,14 @@ describe('ledger', () => {
   });
 
   it('shows a missing, repeated or reordered record (I14, T2)', async () => {
+    covers('I14', 'T2');
     for (const index of [0, 1, 3]) await expect(verify(without(index))).rejects.toThrow(code('LEDGER_GAP'));
     await expect(verify([...records, records[6]!])).rejects.toThrow(code('LEDGER_GAP'));
     await expect(verify([records[1]!, records[0]!, ...records.slice(2)])).rejects.toThrow(code('LEDGER_GAP'));
   });
 
   it('shows a programmer that was set back to an older snapshot (T2)', async () => {
+    covers('T2');
     const { head } = await verify(records.slice(0, 5));
     const fork = await chain([...ledgerSteps.slice(0, 4), ledgerSteps[6]!, ledgerSteps[6]!]);
     await expect(verify(fork.slice(4), head)).rejects.toThrow(code('LEDGER_GAP'));
@@ -54,6 +59,7 @@ describe('ledger', () => {
   });
 
   it('cannot be denied or edited: every byte is under the signature (T19, I14)', async () => {
+    covers('T19', 'I14');
     for (const changed of everyByteFlipped(records[3]!)) {
       await expect(verify([...records.slice(0, 3), changed, ...records.slice(4)])).rejects.toThrow(code('LEDGER_SIGNATURE'));
     }
@@ -81,6 +87,7 @@ describe('ledger', () => {
   });
 
   it('refuses any list but the one that was written (I14, T27)', async () => {
+    covers('I14', 'T27');
     const indices = fc.array(fc.nat(records.length - 1), { maxLength: 9 });
     await fc.assert(
       fc.asyncProperty(indices, async list => {

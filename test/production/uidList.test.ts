@@ -4,6 +4,7 @@ import { fromHex, toHex } from '../../src/bytes.ts';
 import { otpKindOf, otpKinds, otpMap, otpSlotCount } from '../../src/production/otpMap.ts';
 import { uidFromChip, uidFromHex } from '../../src/production/uid.ts';
 import { isUidAllowed, proveUid, uidRuleOf } from '../../src/production/uidList.ts';
+import { covers } from '../support/covers.ts';
 import { fill } from './samples.ts';
 
 const code = (name: string) => expect.objectContaining({ code: name });
@@ -11,7 +12,8 @@ const uidOf = (n: number): Uint8Array => Uint8Array.of(n >> 8, n & 0xff, ...fill
 const uids = (count: number) => Array.from({ length: count }, (_, n) => uidOf(n));
 
 describe('UID list', () => {
-  it('allows any chip without a list and only listed ones with a list (RULE-7, T7, R57)', () => {
+  it('allows any chip without a list and only listed ones with a list (RULE-7, T7)', () => {
+    covers('RULE-7', 'T7');
     expect(isUidAllowed(null, uidOf(1))).toBe(true);
     const rule = uidRuleOf(uids(10).toReversed());
     expect(uids(10).every(uid => isUidAllowed(rule, uid))).toBe(true);
@@ -19,6 +21,7 @@ describe('UID list', () => {
   });
 
   it('allows each chip of a long list with its proof and no other (RULE-7, T7)', () => {
+    covers('RULE-7', 'T7');
     const listed = uids(2500);
     const rule = uidRuleOf(listed);
     expect(rule).toMatchObject({ count: 2500 });
@@ -45,7 +48,7 @@ describe('UID list', () => {
     }
   });
 
-  it('refuses an empty list and a UID that stands twice (T25)', () => {
+  it('refuses an empty list and a UID that stands twice', () => {
     expect(() => uidRuleOf([])).toThrow(code('BAD_REQUEST'));
     expect(() => uidRuleOf([uidOf(1), uidOf(2), uidOf(1)])).toThrow(code('UID_CONFLICT'));
   });

@@ -12,6 +12,7 @@ import { DevAuthError, type DevAuthReason, devAuthCodes } from '../../../src/pro
 import { decodeMessage, encodeMessage } from '../../../src/production/devauth/header.ts';
 import { createDevAuthHost, maxRetransmissions, responseTimeoutMs } from '../../../src/production/devauth/host.ts';
 import { createDevAuthResponder, type DevAuthHandlers } from '../../../src/production/devauth/responder.ts';
+import { covers } from '../../support/covers.ts';
 import { names, samples } from './samples.ts';
 
 const code = (name: string) => expect.objectContaining({ code: name });
@@ -65,6 +66,7 @@ describe('host and responder', () => {
   });
 
   it('tell each other every refusal by its name (R98)', async () => {
+    covers('R98');
     for (const name of Object.keys(devAuthCodes).filter(key => key !== 'ok') as DevAuthReason[]) {
       const { host } = device({
         receipt: () => {
@@ -78,6 +80,7 @@ describe('host and responder', () => {
 
 describe('responder', () => {
   it('carries a repeated request out once and gives the same bytes again (R98, T33)', async () => {
+    covers('R98', 'T33');
     const { responder, carriedOut } = device();
     const [first, again] = [await responder.respond(ask('lock'), false), await responder.respond(ask('lock'), false)];
     expect(toHex(again!)).toBe(toHex(first!));
@@ -132,7 +135,8 @@ describe('responder', () => {
     debugUnlock: [],
   };
 
-  it.each(names)('allows %s in the open only where the protocol page says so (RULE-3, RULE-14, T11, R55)', async name => {
+  it.each(names)('allows %s in the open only where the protocol page says so (RULE-3, RULE-14, T11)', async name => {
+    covers('RULE-3', 'RULE-14', 'T11');
     for (const stage of stages) {
       const { responder, carriedOut } = device({}, stage);
       const answered = codeIn(await responder.respond(ask(name), false));
@@ -142,6 +146,7 @@ describe('responder', () => {
   });
 
   it('refuses bad CBOR, bad arguments, unknown commands and too long bodies, and carries nothing out (T27)', async () => {
+    covers('T27');
     const { responder, carriedOut } = device({}, 'bl2', 64);
     const send = (op: number, command: number, body: Uint8Array, sequence: number) =>
       responder.respond(encodeMessage({ op, sequence, command, body }), true).then(codeIn);
@@ -200,6 +205,7 @@ describe('responder', () => {
   });
 
   it('answers any bytes with a response, silence or a refusal (T27)', async () => {
+    covers('T27');
     const { responder } = device();
     const edits = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 });
     await fc.assert(
@@ -269,6 +275,7 @@ describe('host', () => {
     ['nothing', new Uint8Array(), 'DEVAUTH_MALFORMED'],
     ['a refusal', encodeMessage(helloReply), 'DEVAUTH_REFUSED'],
   ])('does not take %s for the answer (T27)', async (_, reply, expected) => {
+    covers('T27');
     const host = createDevAuthHost({ send: async () => reply });
     await expect(host.request('hello', samples.hello.request)).rejects.toThrow(code(expected));
   });

@@ -9,6 +9,7 @@ import { commandNameOf, commands } from '../../../src/production/devauth/command
 import { decodeMessage, encodeMessage } from '../../../src/production/devauth/header.ts';
 import { crc32c, decodeVendorMessage, encodeVendorMessage } from '../../../src/production/devauth/vendor.ts';
 import { everyByteFlipped } from '../../cose/keys.ts';
+import { covers } from '../../support/covers.ts';
 import { fill } from '../samples.ts';
 import { names, samples } from './samples.ts';
 
@@ -17,13 +18,17 @@ const message = { op: 2, sequence: 7, command: 3, body: encodeCbor(new Map([[1, 
 
 describe('DevAuth header', () => {
   it('is the 8-byte SMP header of group 64 (R98, RULE-21)', () => {
+    covers('R98', 'RULE-21');
     expect(toHex(encodeMessage(message))).toBe('0200000300400703a10102');
     expect(decodeMessage(encodeMessage(message))).toEqual(message);
   });
 
   it.each(['', '02000003004007', '0200000300410703a10102', '0400000300400703a10102', '0201000300400703a10102', '0200000400400703a10102'])(
     'refuses %s: short, other group, op, flags or length (T27)',
-    hex => expect(() => decodeMessage(fromHex(hex))).toThrow(code('DEVAUTH_MALFORMED')),
+    hex => {
+      covers('T27');
+      expect(() => decodeMessage(fromHex(hex))).toThrow(code('DEVAUTH_MALFORMED'));
+    },
   );
 });
 
@@ -31,6 +36,7 @@ describe('vendor-defined MCTP message', () => {
   const open = encodeVendorMessage(encodeMessage(message), { integrityCheck: true });
 
   it('has type FF, the enterprise number and a CRC-32C trailer in the open, and neither bit nor trailer in a session (R98)', () => {
+    covers('R98');
     expect(crc32c(utf8('123456789'))).toBe(0xe306_9283);
     expect(toHex(open.slice(0, 5))).toBe('ff00007ed9');
     expect(decodeVendorMessage(open)).toEqual({ message: encodeMessage(message), integrityCheck: true });
@@ -40,6 +46,7 @@ describe('vendor-defined MCTP message', () => {
   });
 
   it('shows every changed byte and every cut (T27)', () => {
+    covers('T27');
     for (const changed of everyByteFlipped(open)) expect(() => decodeVendorMessage(changed)).toThrow(code('DEVAUTH_MALFORMED'));
     for (let length = 0; length < open.length; length += 1) {
       expect(() => decodeVendorMessage(open.slice(0, length))).toThrow(code('DEVAUTH_MALFORMED'));
@@ -49,6 +56,7 @@ describe('vendor-defined MCTP message', () => {
 
 describe('DevAuth commands', () => {
   it('have the numbers and directions of the protocol page (R98)', () => {
+    covers('R98');
     expect(names.map(name => [commands[name].id, commands[name].op])).toEqual(
       [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14].map(id => [id, id === 0 || id === 9 ? 0 : 2]),
     );
@@ -71,6 +79,7 @@ describe('DevAuth commands', () => {
   });
 
   it('keep their limits in both directions (T27)', () => {
+    covers('T27');
     const refused = code('CBOR_MALFORMED');
     const { put, otp, keygen, signCri, fwChunk } = samples;
     const { sha256: _, ...withoutHash } = put.request;
@@ -86,6 +95,7 @@ describe('DevAuth commands', () => {
   });
 
   it('refuse changed bytes with a code or read them whole (T27)', () => {
+    covers('T27');
     const edits = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 });
     fc.assert(
       fc.property(fc.constantFrom(...names), edits, (name, list) => {
