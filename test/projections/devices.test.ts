@@ -10,6 +10,7 @@ import { streamOf } from '../../src/eventstore/recorded.ts';
 import { deviceQueries, deviceRowOf } from '../../src/projections/devices.ts';
 import { openReadModels } from '../../src/projections/readModels.ts';
 import { openMemoryStore } from '../eventstore/memory.ts';
+import { covers } from '../support/covers.ts';
 
 const uid = '00112233445566778899aabbccddeeff';
 const certificate = (serial: string) => ({
@@ -57,6 +58,7 @@ const minted: DeviceEvent = {
 const bootKey: DeviceEvent = { type: 'BootKeyAssigned', data: { slot: 'bl2', keyId: 'b', publicKey: 'p' } };
 
 it('shows every device in the state its events fold to (R83)', async () => {
+  covers('R83');
   const folder = mkdtempSync(join(tmpdir(), 'nusec-devices-'));
   let run = 0;
   await fc.assert(

@@ -52,7 +52,7 @@ async function agree<Command, State extends { readonly status: string }, Event e
 const certificate = { serial: 's', certificateSha256: 'c', publicKeySha256: 'k', icaId: 'i', notAfter: '2040-01-01T00:00:00.000Z' };
 const [by, reason] = ['operator:a', 'r'];
 
-it('shows every programmer in the state its events fold to (R83)', () =>
+it('shows every programmer in the state its events fold to', () =>
   agree({
     decider: programmer,
     stream: id => `programmer-${id}`,
@@ -76,7 +76,7 @@ it('shows every programmer in the state its events fold to (R83)', () =>
     row: (db, id) => db.selectFrom('programmers').select('status').where('uid', '=', id).executeTakeFirst(),
   }));
 
-it('shows every gateway in the state its events fold to (R84)', () =>
+it('shows every gateway in the state its events fold to', () =>
   agree({
     decider: gateway,
     stream: id => `gateway-${id}`,
@@ -91,7 +91,7 @@ it('shows every gateway in the state its events fold to (R84)', () =>
     row: (db, id) => db.selectFrom('gateways').select('status').where('gateway_id', '=', id).executeTakeFirst(),
   }));
 
-it('shows every release in the state its events fold to (R90)', () =>
+it('shows every release in the state its events fold to', () =>
   agree({
     decider: release,
     stream: id => `release-${id}`,
@@ -107,7 +107,7 @@ it('shows every release in the state its events fold to (R90)', () =>
 const image = { line: 'l', version: '1.0.0', securityCounter: 1, imageHash: 'h', bodySha256: 'b', size: 1 } as const;
 const upload = { ...image, image: 'app', vendorUuid: 'v', classUuid: 'c', uploadedBy: by } as const;
 
-it('shows every rollout in the state its events fold to (R93)', () => {
+it('shows every rollout in the state its events fold to', () => {
   const health = { group: 0, succeeded: 1, failed: 0 };
   return agree({
     decider: rollout,
@@ -131,7 +131,7 @@ it('shows every rollout in the state its events fold to (R93)', () => {
   });
 });
 
-it('shows every job in the state its events fold to (R82)', () => {
+it('shows every job in the state its events fold to', () => {
   const policy = { requireUidList: false };
   const made: JobEvent = { type: 'AllotmentMade', data: { programmer: 'p', count: 1, scrapAllowance: 0 } };
   const settled: JobEvent = { type: 'AllotmentSettled', data: { programmer: 'p', committed: 1, scrapped: 0 } };
@@ -158,7 +158,7 @@ it('shows every job in the state its events fold to (R82)', () => {
   });
 });
 
-it('shows every allotment in the state its events fold to (R82)', () => {
+it('shows every allotment in the state its events fold to', () => {
   const unit = (n: number) => ({ grantId: `g${n}`, uid: `u${n}`, objId: `o${n}` });
   const reserved = (n: number): AllotmentEvent => ({
     type: 'UnitReserved',

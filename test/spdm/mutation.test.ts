@@ -7,6 +7,7 @@ import { requesterFlags } from '../../src/spdm/requester/identify.ts';
 import { runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { createSessionSetup } from '../../src/spdm/requester/sessionSetup.ts';
 import { createResponder, deviceFlags } from '../../src/spdm/responder/responder.ts';
+import { covers } from '../support/covers.ts';
 import { countingRandom, linkTo, realResponder, realSlot, someMeasurements, someNonce, trustLeaf } from './fixtures.ts';
 import { loadRecording, named } from './recording.ts';
 
@@ -24,6 +25,7 @@ function mutations(message: Uint8Array): readonly Uint8Array[] {
 
 describe('a requester that is answered with changed messages', () => {
   it('attestation: refuses each of them, at the latest when the evidence is verified', async () => {
+    covers('T27');
     const responder = linkTo(realResponder());
     const requests: Uint8Array[] = [];
     const responses: Uint8Array[] = [];

@@ -144,7 +144,7 @@ describe('mutual authentication (DSP0274 §10.17, §10.18)', () => {
     await expect(runSessionSetup(multiKeyRequester(), linkTo(responder))).resolves.toMatchObject({ mutual: true });
   });
 
-  it('refuses a requester whose signature is not that of its certificate, whose chain is not trusted, or that has no certificates (T35)', async () => {
+  it('refuses a requester whose signature is not that of its certificate, whose chain is not trusted, or that has no certificates', async () => {
     const forged: CertSlot = { ...requesterSlot(), sign: async () => new Uint8Array(64).fill(7) };
     await expect(openMutual('encapsulated', { own: [forged] })).rejects.toEqual(code('SPDM_UNEXPECTED'));
     const distrust = () => Promise.reject(new Error('revoked'));

@@ -31,6 +31,7 @@ import type { SpdmSession } from '../../src/spdm/session.ts';
 import { hashOf } from '../../src/spdm/signature.ts';
 import { type Algorithms, dheGroups } from '../../src/spdm/suite.ts';
 import { challengeTranscript, measurementTranscript, sessionTranscriptHead } from '../../src/spdm/transcript.ts';
+import { covers } from '../support/covers.ts';
 import { trustLeaf } from './fixtures.ts';
 import { isP384, type OpenedExchange, openRecords, recordedPsk } from './recordedRecords.ts';
 import { attestations, decodeCertificates, loadRecording, named, type Recording, secretsOf, sessions, vectorKey } from './recording.ts';
@@ -112,6 +113,7 @@ function replay(recording: Recording) {
 
 describe('our requester with recorded responses of another implementation (R84)', () => {
   it.each(attestations)('%s: accepts them, computes the recorded M1/M2 and L1/L2, and the evidence verifies', async name => {
+    covers('R84');
     const recording = loadRecording(name);
     const run = replay(recording);
     for (const exchange of recording.exchanges) run.take(exchange.name, exchange.request.message, exchange.response.message);
@@ -125,6 +127,7 @@ describe('our requester with recorded responses of another implementation (R84)'
   });
 
   it.each(sessions)('%s: sets up the session, computes the recorded hashes and keys, sends and opens every record (R51)', async name => {
+    covers('R51');
     const recording = loadRecording(name);
     const opened = openRecords(recording);
     const run = replay(recording);

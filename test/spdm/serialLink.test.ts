@@ -7,6 +7,7 @@ import type { Responder } from '../../src/spdm/responder/responder.ts';
 import { createMctpAssembler, encodeMctp } from '../../src/spdm/transport/mctp.ts';
 import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
 import { createSerialDecoder, encodeSerialFrame } from '../../src/spdm/transport/serial.ts';
+import { covers } from '../support/covers.ts';
 import { countingRandom, realResponder, someNonce, trustLeaf } from './fixtures.ts';
 
 /** The whole way over a UART: SPDM in MCTP packets of 64 bytes in serial frames, and an interposer who sees and changes frames. */
@@ -78,11 +79,13 @@ async function openSession() {
 
 describe('SPDM over MCTP over serial', () => {
   it('attests a device behind a UART (R84)', async () => {
+    covers('R84');
     const evidence = await runAttestation({ nonce: someNonce }, createLine(realResponder()).exchange);
     await expect(verifyEvidence(evidence, { trust: trustLeaf, nonce: someNonce })).resolves.toMatchObject({ version: 0x12 });
   });
 
   it('carries firmware in a session with no plaintext on the line (R51, T10)', async () => {
+    covers('R51', 'T10');
     const { line, send, received } = await openSession();
     for (let i = 0; i < 20; i += 1) expect(await send(firmware(i))).toEqual(Uint8Array.of(0x7f, 0));
     expect(received).toEqual(Array.from({ length: 20 }, (_, i) => firmware(i)));
@@ -97,6 +100,7 @@ describe('SPDM over MCTP over serial', () => {
     ['replaces the message by an older one', () => []],
   ];
   it.each(attacks)('an interposer who %s: nothing false is delivered, and the session does not go on (T10)', async (what, attack) => {
+    covers('T10');
     const { responder, line, send, received } = await openSession();
     let older: readonly Uint8Array[] = [];
     line.interposer = frames => {

@@ -17,6 +17,7 @@ import { deviceFlags, type Responder, type ResponderOptions } from '../../src/sp
 import { createSession } from '../../src/spdm/session.ts';
 import { hashOf } from '../../src/spdm/signature.ts';
 import { aeads, hashAlgorithms } from '../../src/spdm/suite.ts';
+import { covers } from '../support/covers.ts';
 import { countingRandom, linkTo, realResponder, realSlot, someNonce, trustLeaf } from './fixtures.ts';
 import { loadRecording } from './recording.ts';
 
@@ -45,6 +46,7 @@ describe('a session between our requester and our responder (R51)', () => {
     ['only one side allows the clear, MCTP', inTheClear.requester, deviceFlags, 'mctp'],
   ];
   it.each(cases)('%s: heartbeat, end, same exporter secret', async (_, own, peer, binding) => {
+    covers('R51');
     const { responder, session, evidence, heartbeatSeconds } = await openSession(
       { capabilities: { ...sizes, flags: peer }, binding, heartbeatSeconds: 20 },
       { capabilities: { ...sizes, flags: own }, binding },
@@ -71,6 +73,7 @@ describe('a session between our requester and our responder (R51)', () => {
   });
 
   it('carries application data both ways, many records, nothing of it in plain sight (T10)', async () => {
+    covers('T10');
     const { responder, session } = await openSession();
     for (let i = 0; i < 300; i += 1) {
       const data = Uint8Array.from([0x7f, ...utf8(`secret firmware ${i}`)]);
@@ -119,6 +122,7 @@ describe('an interposer on the line (T10)', () => {
     ['lengthens a record', ([a]) => [Uint8Array.from([...a!, 0])]],
   ];
   it.each(attacks)('%s: the responder ends the session', async (_, attack) => {
+    covers('T10');
     const { responder, session } = await openSession();
     const answers: Wire[] = [];
     for (const message of attack([session.seal(devAuth), session.seal(devAuth)]))
@@ -157,6 +161,7 @@ describe('an interposer on the line (T10)', () => {
   });
 
   it('stands in the middle with his own keys: refused before FINISH leaves (T9, T10)', async () => {
+    covers('T9', 'T10');
     const other = realResponder({ slots: [{ ...realSlot(), sign: async () => new Uint8Array(64).fill(3) }] });
     await expect(runSessionSetup(setupOptions(), linkTo(other))).rejects.toEqual(code('SPDM_SIGNATURE'));
     const trust = () => {
@@ -173,6 +178,7 @@ describe('an interposer on the line (T10)', () => {
   });
 
   it('shows old evidence of a session: refused with the nonce of today (R69, T9)', async () => {
+    covers('R69', 'T9');
     const { evidence } = await openSession();
     await expect(verifyEvidence(evidence, { trust: trustLeaf, nonce: new Uint8Array(32) })).rejects.toEqual(code('SPDM_UNEXPECTED'));
     await expect(verifyEvidence({ ...evidence, kind: 'attestation' }, { trust: trustLeaf, nonce: someNonce })).rejects.toEqual(
@@ -214,6 +220,7 @@ describe('the session state of the responder', () => {
     toHex((await linkTo(responder)({ kind: 'clear', message: fromHex(hex) })).message);
 
   it('refuses PSK_FINISH after KEY_EXCHANGE, and that handshake can no longer be finished (T35, CVE-2023-31127)', async () => {
+    covers('T35');
     const { responder, setup, keyExchangeRsp } = await negotiate();
     const step = await setup.receive(keyExchangeRsp);
     if (!('send' in step)) throw new Error('no FINISH');

@@ -18,6 +18,7 @@ import {
   maxSerialUnitBytes,
 } from '../../src/spdm/transport/serial.ts';
 import { decodeTcp, encodeTcp } from '../../src/spdm/transport/tcp.ts';
+import { covers } from '../support/covers.ts';
 import { loadRecording } from './recording.ts';
 
 const bytes = (minLength: number, maxLength: number) => fc.uint8Array({ minLength, maxLength });
@@ -42,6 +43,7 @@ describe('MCTP packets (DSP0236)', () => {
   });
 
   it('refuses a lost, repeated or reordered packet and starts anew with the next message (T10)', () => {
+    covers('T10');
     const body = new Uint8Array(200).fill(3);
     const [first, second, third, fourth] = encodeMctp({ ...address, body }, 50) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
     for (const order of [[second], [first, third], [first, first, second, second], [first, second, second], [first, second, fourth]]) {
@@ -96,6 +98,7 @@ describe('MCTP over serial (DSP0253)', () => {
   });
 
   it('drops every frame with one changed byte, and reads the next one (T10)', () => {
+    covers('T10');
     const packet = fromHex('01090888057e7d0011223344');
     const frame = encodeSerialFrame(packet);
     for (let at = 1; at < frame.length - 1; at += 1) {
