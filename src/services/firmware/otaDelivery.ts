@@ -66,7 +66,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
   const held = lru<true>(maxHeld);
   const isHeld = ({ releaseId, rolloutId = '' }: Offer): boolean => held.get(releaseId) === true || held.get(rolloutId) === true;
   /** What ends a delivery ends it between two blocks too: the device asks for its job again and gets what stands then. */
-  ctx.store.subscribe(ctx.store.head(), events => {
+  ctx.followers.follow('deliveries', ctx.store.head(), events => {
     for (const { type, stream } of events) {
       const id = stream.slice(stream.indexOf('-') + 1);
       if (holding.has(type)) held.set(id, true);

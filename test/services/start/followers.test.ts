@@ -43,6 +43,7 @@ const names = [
   'attachments',
   'gateway bundles',
   'device bundles',
+  'deliveries',
   'rollouts',
   'bulk revocations',
 ] as const;
