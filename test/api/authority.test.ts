@@ -5,6 +5,7 @@ import { establishIssuingCa } from '../../src/services/authority/issuingCa.ts';
 import { certifyDevice } from '../../src/services/identity/enrolment.ts';
 import { csrOf, newParty, newUid } from '../services/parties.ts';
 import { mint } from '../services/project.ts';
+import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
@@ -38,6 +39,7 @@ const code = async (token: string, path: string, body?: unknown) => (await ask(t
 describe('ceremonies over HTTPS', () => {
   const path = '/v1/authority/ceremonies';
   it('are for administrators, two of them (I16)', async () => {
+    covers('I16');
     const { id } = (await ask(server.alice, path, { type: 'rollRoot' })).json;
     expect(await code(auditor, path, { type: 'rollRoot' })).toBe('FORBIDDEN');
     expect(await code(auditor, `${path}/${id}/approve`, {})).toBe('FORBIDDEN');
@@ -73,6 +75,7 @@ describe('ceremonies over HTTPS', () => {
 describe('revocation in bulk over HTTPS', () => {
   const path = '/v1/bulk-revocations';
   it('needs two people and tells how far it is (I16, R86)', async () => {
+    covers('I16', 'R86');
     const wish = { selection: { line: 'meter' }, reason: 'keyCompromise', note: 'weak generator' };
     expect(await code(auditor, path, wish)).toBe('FORBIDDEN');
     const { id, count } = (await ask(server.alice, path, wish)).json;

@@ -3,6 +3,7 @@ import { sha256Hex } from '../../src/digest.ts';
 import { operators, operatorsStream } from '../../src/domain/operators.ts';
 import { execute } from '../../src/services/base/context.ts';
 import { createTestPki } from '../gateway/certificates.ts';
+import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
@@ -79,7 +80,7 @@ describe('requests of people', () => {
     expect(answer.json).toMatchObject({ code: 'NOT_FOUND', status: 404 });
   });
 
-  it('shows a token once and never again, in no answer and no event (I19)', async () => {
+  it('shows a token once and never again, in no answer and no event', async () => {
     const added = await post('/v1/operators', JSON.stringify({ name: 'erin', roles: ['auditor'] }));
     const token = String(added.json.token);
     const list = await exchange(`${server.url}/v1/operators`, { ca: server.rootPem, headers: as(server.alice) });
@@ -89,10 +90,11 @@ describe('requests of people', () => {
   });
 });
 
-describe('requests of machines (RULE-9, T14)', () => {
+describe('requests of machines', () => {
   const path = '/v1/programmers/00112233445566778899aabbccddeeff/check-in';
 
   it('refuses a machine endpoint without a client certificate', async () => {
+    covers('RULE-9');
     expect((await post(path, '{}', { 'Content-Type': 'application/json' })).json).toMatchObject({ code: 'CLIENT_CERTIFICATE_REQUIRED' });
   });
 
@@ -112,6 +114,7 @@ describe('requests of machines (RULE-9, T14)', () => {
   });
 
   it('does not take a bearer token where a machine is asked for', async () => {
+    covers('RULE-9');
     expect((await post(path, '{}')).json).toMatchObject({ code: 'CLIENT_CERTIFICATE_REQUIRED' });
   });
 });

@@ -3,6 +3,7 @@ import { type Browser, chromium } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import { type Context, execute } from '../../src/services/base/context.ts';
+import { covers } from '../support/covers.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** The console in Debian's chromium, as an operator sees it. Screenshots stay in test/output/. */
@@ -57,6 +58,7 @@ afterAll(async () => {
 });
 
 it('lets an administrator sign in, shows the fleet and the timeline of one device (R83)', async () => {
+  covers('R83');
   const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 800 } });
   const page = await context.newPage();
   const problems: string[] = [];

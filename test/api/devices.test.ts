@@ -3,6 +3,7 @@ import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
 import { eventually, type Fleet, people, seedFleet } from '../gateway/fieldKit.ts';
 import { codeOf } from '../pki/support.ts';
+import { covers } from '../support/covers.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** The people's endpoints for the fleet, over TLS. */
@@ -30,6 +31,7 @@ afterAll(async () => {
 type Page = { devices: { uid: string; status: string; version: string }[]; next?: string };
 
 it('lists the fleet by UID in pages, by line and state (R83)', async () => {
+  covers('R83');
   const uids = fleet.units.map(({ uid }) => uid).sort();
   const first = await alice.json<Page>('GET', '/v1/devices?limit=3&line=meter');
   const second = await alice.json<Page>('GET', `/v1/devices?limit=3&cursor=${first.next}`);
@@ -40,7 +42,7 @@ it('lists the fleet by UID in pages, by line and state (R83)', async () => {
   expect((await alice.json<Page>('GET', '/v1/devices?line=lamp')).devices).toEqual([]);
 });
 
-it('shows the history of a device with positions and hashes (R83, T18)', async () => {
+it('shows the history of a device with positions and hashes', async () => {
   const { uid } = fleet.units[0]!;
   const { events } = await alice.json<{ events: Record<string, unknown>[] }>('GET', `/v1/devices/${uid}/events`);
   expect(events[0]).toMatchObject({
@@ -65,7 +67,7 @@ it('says that a device which is not connected cannot be attested', async () => {
   expect(await codeOf(() => alice.json('POST', `/v1/devices/${fleet.units[0]!.uid}/attest`, {}))).toBe('DEVICE_UNREACHABLE');
 });
 
-it('lets each role do its part and no more (T17)', async () => {
+it('lets each role do its part and no more', async () => {
   const [planner, auditor, manager] = [token('pia'), token('aldo'), token('rita')];
   const { uid } = fleet.units[2]!;
   for (const action of ['attest', 'revoke', 'decommission', 'quarantine', 'release', 'suspend', 'resume'])
@@ -98,7 +100,7 @@ it('rolls out to a share of the line and goes on when a person says so', async (
   bob.close();
 });
 
-it('keeps gateways and their devices (R84)', async () => {
+it('keeps gateways and their devices', async () => {
   const { uid } = fleet.units[3]!;
   expect(await alice.json('POST', '/v1/gateways', { id: 'hall-1', name: 'Hall 1' })).toMatchObject({ status: 'REGISTERED', devices: [] });
   expect(await alice.json('POST', '/v1/gateways/hall-1/devices', { uid })).toMatchObject({ devices: [uid] });

@@ -15,6 +15,7 @@ import { openContext } from '../../src/services/dataFolder/open.ts';
 import { agreeKek, lockedProgrammer, newParty } from '../services/parties.ts';
 import { Chip, TestProgrammer } from '../services/production/factory.ts';
 import { asking, type Body, type Call, type Site } from '../services/production/plant.ts';
+import { covers } from '../support/covers.ts';
 
 /** The whole server as a process runs it: TLS 1.3, client certificates, the `nusec` command. */
 const dataDir = mkdtempSync(join(tmpdir(), 'nusec-mtls-'));
@@ -85,8 +86,9 @@ async function nusec(who: string, ...args: string[]): Promise<Body> {
   return JSON.parse(printed);
 }
 
-describe('a factory over mutual TLS (R70, R71, R80, RULE-9)', () => {
-  it('from the first command to the reconciled job (R59, R60, R82, R83, R102)', async () => {
+describe('a factory over mutual TLS', () => {
+  it('from the first command to the reconciled job (R59, R60, R71, R80, R82, R83)', async () => {
+    covers('R59', 'R60', 'R71', 'R80', 'R82', 'R83');
     await nusec('alice', 'line', 'create', 'meter', '--rollback-floor', '2');
     const releases: string[] = [];
     for (const [image, version] of [
@@ -131,7 +133,8 @@ describe('a factory over mutual TLS (R70, R71, R80, RULE-9)', () => {
     expect(await nusec('alice', 'job', 'show', jobId)).toMatchObject({ board: [{ committed: 1, status: 'CLOSED' }] });
   });
 
-  it('is closed to certificates that are not ours, and to a stolen programmer on its open connection (T15)', async () => {
+  it('is closed to certificates that are not ours, and to a stolen programmer on its open connection (RULE-9, T15)', async () => {
+    covers('RULE-9', 'T15');
     const prepared = await lockedProgrammer(site());
     const keyPem = prepared.key.export({ format: 'pem', type: 'pkcs8' }) as string;
     const plant = site({ certificate: prepared.certificate, keyPem });

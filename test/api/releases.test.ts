@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sha256Hex } from '../../src/digest.ts';
 import { openPlant, type Plant } from '../services/production/plant.ts';
+import { covers } from '../support/covers.ts';
 
 let plant: Plant;
 beforeAll(async () => {
@@ -25,8 +26,9 @@ describe('product lines', () => {
   });
 });
 
-describe('releases (R59, R60, R90)', () => {
-  it('are uploaded by one, approved by another, published (I16)', async () => {
+describe('releases', () => {
+  it('are uploaded by one, approved by another, published (R59, R90, I16)', async () => {
+    covers('R59', 'R90', 'I16');
     const { body, status } = await upload('line=meter&image=app&version=1.2.3&counter=5', randomBytes(3000));
     expect(status).toBe(201);
     expect(body).toMatchObject({
@@ -57,6 +59,7 @@ describe('releases (R59, R60, R90)', () => {
   });
 
   it('keep within the counters of the line (RULE-11, I9)', async () => {
+    covers('RULE-11', 'I9');
     const code = async (counter: number) =>
       (await upload(`line=meter&image=app&version=1.0.1&counter=${counter}`, randomBytes(100))).body.code;
     expect(await code(1)).toBe('ROLLBACK');

@@ -8,6 +8,7 @@ import { fromBase64url, toBase64url } from '../../src/bytes.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { newParty } from '../services/parties.ts';
 import { requestOf } from '../services/project.ts';
+import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
@@ -57,7 +58,8 @@ const ask = (socket: TLSSocket, path: string): Promise<string> =>
   });
 
 describe('a revocation', () => {
-  it('ends live HTTPS connections, and only those of the revoked machine (T23, I11)', async () => {
+  it('ends live HTTPS connections, and only those of the revoked machine (T23)', async () => {
+    covers('T23');
     const [bad, other] = [await newGateway('gw-bad'), await newGateway('gw-good')];
     const sockets = [await live(server.httpsPort, bad), await live(server.httpsPort, bad)];
     const bystander = await live(server.httpsPort, other);
@@ -82,6 +84,7 @@ describe('the TLS servers', () => {
     });
 
   it.each(['httpsPort', 'mqttPort'] as const)('staple the status of their certificate: %s (R86)', async port => {
+    covers('R86');
     const args = ['s_client', '-connect', `127.0.0.1:${server[port]}`, '-servername', 'localhost', '-status', '-CAfile', 'root.pem'];
     const output = await run('openssl', args);
     expect(output).toContain('OCSP Response Status: successful');
@@ -111,7 +114,7 @@ describe('the TLS servers', () => {
 });
 
 describe('a compromised issuing CA', () => {
-  it('ends the live connections of all its machines, and no others (I10, I11)', async () => {
+  it('ends the live connections of all its machines, and no others', async () => {
     const machines = [await newGateway('gw-a'), await newGateway('gw-b')];
     const sockets = await Promise.all(machines.map(machine => live(server.httpsPort, machine)));
     const { id } = await post('/v1/authority/ceremonies', { type: 'compromiseIssuingCa', icaId: 'gateway-1', reason: 'backup lost' });

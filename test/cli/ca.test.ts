@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { covers } from '../support/covers.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** `nusec ca` as two administrators use it, over HTTPS. */
@@ -23,8 +24,9 @@ const nusec = (token: string, ...args: readonly string[]): Promise<{ status: num
     child.on('close', status => resolve({ status, text }));
   });
 
-describe('nusec ca (I16)', () => {
+describe('nusec ca', () => {
   it('rolls an issuing CA with two administrators and prints the record', async () => {
+    covers('I16');
     const proposed = JSON.parse((await nusec(server.alice, 'ca', 'roll', 'gateway', '--json')).text);
     expect(proposed).toMatchObject({ status: 'PROPOSED', action: { icaId: 'gateway-2' } });
     const alone = await nusec(server.alice, 'ca', 'ceremony', 'approve', proposed.id);

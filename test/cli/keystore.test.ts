@@ -33,7 +33,7 @@ async function initialised(env: NodeJS.ProcessEnv = {}): Promise<{ data: string;
 }
 
 describe('nusec keystore', () => {
-  it('says what there is, rotates, backs up in shares, drills and restores (R89, T16, T17)', async () => {
+  it('says what there is, rotates, backs up in shares, drills and restores', async () => {
     const { data, folder } = await initialised();
     const at = ['--data', data];
     expect(await json(['keystore', 'status', ...at])).toMatchObject({ driver: 'software', bootKek: 'kek/boot/1', bootKeys: 0 });

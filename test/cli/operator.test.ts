@@ -24,7 +24,7 @@ const nusec = (token: string, ...args: readonly string[]): Promise<{ status: num
   });
 const json = async (token: string, ...args: readonly string[]) => JSON.parse((await nusec(token, ...args, '--json')).text);
 
-describe('nusec operator (I16)', () => {
+describe('nusec operator', () => {
   it('brings a person whose token nobody else has', async () => {
     const file = join(server.dataDir, 'carol.token');
     const { tokenSha256 } = JSON.parse((await nusec('', 'new-token', file, '--json')).text);

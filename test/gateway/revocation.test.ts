@@ -3,6 +3,7 @@ import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { readCrl } from '../pki/readCrl.ts';
 import { codeOf } from '../pki/support.ts';
+import { covers } from '../support/covers.ts';
 import { ocspStatus } from '../support/openssl.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { connectDevice, eventually, type FieldDevice, type Fleet, people, seedFleet, show, typesOf, type Unit } from './fieldKit.ts';
@@ -38,7 +39,8 @@ afterAll(async () => {
 
 const ocspOf = (unit: Unit): Promise<string> => ocspStatus(server.crlPort, unit);
 
-it('cuts a revoked device off, and it cannot return (T23, RULE-16, I11)', async () => {
+it('cuts a revoked device off, and it cannot return (T23, I11)', async () => {
+  covers('T23', 'I11');
   const unit = nextUnit();
   const device = await online(unit);
   const revoked = http.json<{ status: string; revoked: string[] }>('POST', `/v1/devices/${unit.uid}/revoke`, { reason: 'keyCompromise' });
@@ -52,6 +54,7 @@ it('cuts a revoked device off, and it cannot return (T23, RULE-16, I11)', async 
 });
 
 it('puts the serial on the next CRL and into the inventory (R86)', async () => {
+  covers('R86');
   const unit = nextUnit();
   await http.json('POST', `/v1/devices/${unit.uid}/revoke`, { reason: 'superseded' });
   const { serialHex } = parseCertificate(unit.certificate);
@@ -64,7 +67,8 @@ it('puts the serial on the next CRL and into the inventory (R86)', async () => {
   expect(crl.entries.map(({ serialHex: serial }) => serial)).toContain(serialHex);
 });
 
-it('suspends a device: off, on hold in CRL and OCSP, and back when it is resumed (R86, I11, T23)', async () => {
+it('suspends a device: off, on hold in CRL and OCSP, and back when it is resumed (R86)', async () => {
+  covers('R86');
   const unit = nextUnit();
   const device = await online(unit);
   const { serialHex } = parseCertificate(unit.certificate);
@@ -92,6 +96,7 @@ it('suspends a device: off, on hold in CRL and OCSP, and back when it is resumed
 });
 
 it('revokes a suspended device for good: it does not come back by being resumed (RULE-16)', async () => {
+  covers('RULE-16');
   const unit = nextUnit();
   await http.json('POST', `/v1/devices/${unit.uid}/suspend`, { reason: 'lost' });
   expect(await http.json('POST', `/v1/devices/${unit.uid}/revoke`, { reason: 'keyCompromise' })).toMatchObject({ status: 'REVOKED' });
@@ -110,6 +115,7 @@ it('is done once: a second revocation finds nothing to revoke', async () => {
 });
 
 it('decommissions by a signed order and the device’s signed receipt; the keys are destroyed (R96, RULE-17)', async () => {
+  covers('R96', 'RULE-17');
   const unit = nextUnit();
   const device = await online(unit);
   expect(await http.json('POST', `/v1/devices/${unit.uid}/decommission`, { reason: 'replaced' })).toEqual({
@@ -126,7 +132,7 @@ it('decommissions by a signed order and the device’s signed receipt; the keys 
   await eventually(async () => (await alarms()).some(({ code, subject }) => code === 'REVOKED_CONNECT' && subject === unit.uid));
 });
 
-it.each(['refused', 'forged', 'unwiped'] as const)('does not end a device by a %s receipt, and raises an alarm (T31)', async receipts => {
+it.each(['refused', 'forged', 'unwiped'] as const)('does not end a device by a %s receipt, and raises an alarm', async receipts => {
   const unit = nextUnit();
   const device = await online(unit);
   device.manners.receipts = receipts;
@@ -138,6 +144,7 @@ it.each(['refused', 'forged', 'unwiped'] as const)('does not end a device by a %
 });
 
 it('sends a standing order as soon as the device connects (R96)', async () => {
+  covers('R96');
   const unit = nextUnit();
   expect(await http.json('POST', `/v1/devices/${unit.uid}/decommission`, {})).toEqual({ status: 'STOCK', receipt: 'awaited' });
   const device = await connectDevice(server, unit);

@@ -5,6 +5,7 @@ import { type Life, newLife, type Step, steps } from '../../scripts/demo/steps.t
 import { createWorld, type EventRecord, type World } from '../../scripts/demo/world.ts';
 import { NusecError } from '../../src/errors.ts';
 import { verifyStore } from '../../src/eventstore/verify.ts';
+import { covers } from '../support/covers.ts';
 
 /** The server is killed by SIGKILL at random moments of the demo and started again: no acknowledged event is lost, and the life of the devices
  *  goes on to its end. Whoever asks, asks again, as the documentation tells people and machines to. */
@@ -95,6 +96,7 @@ const runs = [
 it.each(runs)(
   'loses no acknowledged event when one of $processes is killed at $kills random moments of the demo (T33)',
   async run => {
+    covers('T33');
     const { processes, kills } = run;
     await begin(processes);
     const extra = Array.from({ length: kills - steps.length }, () => Math.floor(Math.random() * steps.length));

@@ -15,6 +15,7 @@ import {
 } from '../gateway/fieldKit.ts';
 import { readCrl } from '../pki/readCrl.ts';
 import { codeOf } from '../pki/support.ts';
+import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
 import { ocspStatus } from '../support/openssl.ts';
 import { type ServerProcess, startServerProcesses } from '../support/server.ts';
@@ -79,7 +80,8 @@ const listed = async (server: ServerProcess, unit: Unit): Promise<boolean> => {
 };
 
 describe('a revocation', () => {
-  it('ends MQTT and HTTPS connections in every process, and is in the CRL and OCSP of each (T23, R86, RULE-16, I11)', async () => {
+  it('ends MQTT and HTTPS connections in every process, and is in the CRL and OCSP of each (T23, R86)', async () => {
+    covers('T23', 'R86');
     const [one, two, three] = servers;
     for (const [home, commanded] of [
       [two, one],
@@ -136,7 +138,7 @@ describe('a device', () => {
 });
 
 describe('the process that leads', () => {
-  it('is followed by another when it is killed: lists are signed, and what it had taken is there (T33)', async () => {
+  it('is followed by another when it is killed: lists are signed, and what it had taken is there', async () => {
     const [one, two, three] = servers;
     const unit = nextUnit();
     await online(two, unit);

@@ -9,6 +9,7 @@ import { sha256 } from '../../../src/digest.ts';
 import { formatVersion, parseVersion } from '../../../src/domain/version.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
 import { image, publicKey, readJson } from '../../ota/vectors.ts';
+import { covers } from '../../support/covers.ts';
 import { bl2Image, layout, makeDevice, signedImage, writeSlot } from './bootFixture.ts';
 import { memoryStorage, powerFor } from './memory.ts';
 
@@ -25,7 +26,7 @@ function offer(device: BootDevice, update: Uint8Array, permanent = false): void 
   markPending(device.flash, layout, permanent);
 }
 
-describe('the boot chain (RULE-15, R112)', () => {
+describe('the boot chain', () => {
   it('boots BL2 and the application and measures both', () => {
     const result = boot(makeDevice(v1).start());
     expect(result).toMatchObject({ stage: 'app', confirmed: true, swapped: 'none', app: { securityCounter: 3 } });
@@ -38,6 +39,7 @@ describe('the boot chain (RULE-15, R112)', () => {
   });
 
   it('is dead without the boot key in OTP, with another key there, or with a changed BL2', () => {
+    covers('RULE-15', 'R112');
     const blank = { ...makeDevice(v1).start(), otp: openOtp(memoryStorage()) };
     expect(boot(blank)).toMatchObject({ stage: 'dead', reason: 'boot-key-not-burned', measurements: [] });
     const otp = openOtp(memoryStorage());
@@ -50,7 +52,8 @@ describe('the boot chain (RULE-15, R112)', () => {
     expect(boot(changed)).toMatchObject({ stage: 'dead', reason: 'hash-mismatch' });
   });
 
-  it('waits in BL2 without the application key, without an application, and with one of another key (R49, RULE-12)', () => {
+  it('waits in BL2 without the application key, without an application, and with one of another key (R49)', () => {
+    covers('R49');
     const { start } = makeDevice(undefined);
     expect(boot(start())).toMatchObject({ stage: 'bl2', reason: 'bad-magic' });
     const noKey = makeDevice(v1).start();
@@ -70,8 +73,9 @@ describe('the boot chain (RULE-15, R112)', () => {
   });
 });
 
-describe('an upgrade (R95)', () => {
-  it('is tested, confirmed, and raises the counter only at the boot after that (T12)', () => {
+describe('an upgrade', () => {
+  it('is tested, confirmed, and raises the counter only at the boot after that (R95, T12)', () => {
+    covers('R95', 'T12');
     const device = makeDevice(v1).start();
     boot(device);
     expect(device.otp.counter('application')).toBe(3);
@@ -121,9 +125,10 @@ describe('an upgrade (R95)', () => {
     ['another device (RULE-12)', signedImage('2.0.0', 5, { uidBinding: new Uint8Array(16) }), 'wrong-uid'],
     ['another key', signedImage('2.0.0', 5, { signer: 'other-p256' }), 'unknown-signing-key'],
     ['a counter the OTP cannot hold', signedImage('2.0.0', 256), 'security-counter-exhausted'],
-    ['a changed byte (T21, T30)', v2.map((byte, at) => (at === 700 ? byte ^ 1 : byte)), 'hash-mismatch'],
+    ['a changed byte', v2.map((byte, at) => (at === 700 ? byte ^ 1 : byte)), 'hash-mismatch'],
     ['an image that reaches into the trailer', signedImage('2.0.0', 5, { payload: new Uint8Array(7500) }), 'tlv-area-invalid'],
   ])('is refused for %s, and the old image runs on', (_, update, refused) => {
+    covers('T12', 'I9', 'T13', 'RULE-12', 'T21');
     const device = makeDevice(v1).start();
     boot(device);
     offer(device, update);
@@ -134,6 +139,7 @@ describe('an upgrade (R95)', () => {
   });
 
   it('is refused below a confirmed image whose counter has not reached OTP yet (T12)', () => {
+    covers('T12');
     const device = makeDevice(v1).start();
     offer(device, v2);
     boot(device);
@@ -158,11 +164,12 @@ describe('an upgrade (R95)', () => {
   });
 });
 
-describe('encrypted upgrades (R95, RULE-13)', () => {
+describe('encrypted upgrades', () => {
   const encrypted1 = signedImage('1.0.0', 3, { encryptionBits: 128, factory: true });
   const encrypted2 = signedImage('2.0.0', 5, { encryptionBits: 256, headerBytes: 40 });
 
   it('are decrypted into the primary slot, and the old image is encrypted on its way out', () => {
+    covers('R95');
     const device = makeDevice(encrypted1).start();
     offer(device, encrypted2);
     expect(runs(device)).toBe('2.0.0');
@@ -181,7 +188,7 @@ describe('encrypted upgrades (R95, RULE-13)', () => {
   });
 });
 
-describe('a power cut (T33)', () => {
+describe('a power cut', () => {
   const encrypted = signedImage('2.0.0', 5, { encryptionBits: 128, headerBytes: 48 });
   const cases = [
     { name: 'a tested upgrade', update: v2, permanent: false, mode: 'swap' },
@@ -204,6 +211,7 @@ describe('a power cut (T33)', () => {
   }
 
   it.each(cases)('in any step of $name ends in a device that boots old or new', ({ update, permanent, mode }) => {
+    covers('T33');
     let cut = 0;
     for (let whole = false; !whole; cut += 1) {
       const { start } = makeDevice(v1, { mode });
@@ -222,6 +230,7 @@ describe('a power cut (T33)', () => {
   });
 
   it('again and again while it finishes does no harm either', () => {
+    covers('T33');
     const cuts = fc.array(fc.integer({ min: 0, max: 30 }), { minLength: 1, maxLength: 6 });
     fc.assert(
       fc.property(fc.constantFrom(...cases), cuts, ({ update, permanent, mode }, operations) => {

@@ -6,6 +6,7 @@ import { toHex } from '../../../src/bytes.ts';
 import { sha256 } from '../../../src/digest.ts';
 import { sendFirmware } from '../../../src/production/devauth/transfer.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
+import { covers } from '../../support/covers.ts';
 import { flippedAt } from '../device/attacks.ts';
 import {
   type Bench,
@@ -70,6 +71,7 @@ describe('an interposer on the UART', () => {
   const app = () => makeImage(oem.appKey, '1.2.3', 5);
 
   it('sees no byte of the firmware, and changes nothing by listening (RULE-13, T10)', async () => {
+    covers('RULE-13', 'T10');
     const { bench, proxy, client } = await attackedBench(passing);
     const { sealed } = await openSession(client, oem);
     const image = app();
@@ -102,7 +104,8 @@ describe('an interposer on the UART', () => {
     },
   };
   for (const [kind, attackAt] of Object.entries(kinds)) {
-    it(`who ${kind} any one sealed message ends the session; no changed firmware runs (T10, T11)`, async () => {
+    it(`who ${kind} any one sealed message ends the session; no changed firmware runs (T10)`, async () => {
+      covers('T10');
       for (const [direction, number] of places()) {
         if (kind.startsWith('puts') && number === 0) continue;
         const { bench, client } = await attackedBench(attackAt(direction, number));
@@ -118,6 +121,7 @@ describe('an interposer on the UART', () => {
   }
 
   it('who repeats a sealed message under a new tag ends the session (T10)', async () => {
+    covers('T10');
     const { bench, client } = await attackedBench(passing);
     const { session, sealed } = await openSession(client, oem);
     await sealed.request('fwBegin', { ...begin(app()) });
@@ -129,6 +133,7 @@ describe('an interposer on the UART', () => {
   });
 
   it('cannot burn OTP in the open, nor by a changed message (T11)', async () => {
+    covers('T11');
     const value = new Uint8Array(32).fill(3);
     const { bench, client } = await attackedBench((message, direction, number) =>
       direction === 'up' && number === handshake ? [flippedAt(message, message.length - 30)] : [message],
@@ -148,7 +153,7 @@ const begin = ({ bytes, version, securityCounter }: ReturnType<typeof makeImage>
   securityCounter,
 });
 
-describe('a requester on the UART that is no programmer of this OEM (R51, T14)', () => {
+describe('a requester on the UART that is no programmer of this OEM', () => {
   const refused = expect.objectContaining({ code: expect.stringMatching(/^SPDM_/) });
 
   it('opens no session: without a certificate, as a gateway, as a programmer of another OEM, or with a stolen certificate', async () => {
@@ -185,6 +190,7 @@ describe('a power cut of the unit', () => {
   }
 
   it('at any write of the whole provisioning leaves a unit that can be finished, with one key (T33, R74)', async () => {
+    covers('T33', 'R74');
     let writes = 0;
     const storage = newStorage();
     const counting = {
@@ -217,6 +223,7 @@ describe('a power cut of the unit', () => {
   });
 
   it('at any write of a wipe leaves a unit as it was, or one that is wiped by its next start (R96, T33)', () => {
+    covers('R96', 'T33');
     for (const operations of [0, 1, 2, 3, 40, 200, 500, 700]) {
       const vault = memoryVault();
       vault.save(waiting.keys.load() as Uint8Array);

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { eraseRegion, flashLayout, openFlash, PowerCut, steadyPower } from '../../../gateway-device/chip/flash.ts';
 import { openOtp } from '../../../gateway-device/chip/otp.ts';
+import { covers } from '../../support/covers.ts';
 import { memoryStorage, powerFor } from './memory.ts';
 
 const size = { sectorBytes: 64, totalBytes: 256 };
@@ -55,6 +56,7 @@ describe('OTP', () => {
   const value = new Uint8Array(32).fill(0x5a);
 
   it('burns a slot once: the same value again is fine, another one is refused (I5)', () => {
+    covers('I5');
     const storage = memoryStorage();
     const otp = openOtp(storage);
     expect(otp.slot(2)).toBe('blank');
@@ -88,6 +90,7 @@ describe('OTP', () => {
   });
 
   it('counts up only, to 255 and 63, whatever is asked and wherever power goes (T12)', () => {
+    covers('T12');
     const ask = fc.record({ which: fc.constantFrom('application', 'bootloader'), value: fc.nat(300), operations: fc.nat(80) });
     fc.assert(
       fc.property(fc.array(ask, { maxLength: 12 }), asks => {

@@ -10,6 +10,7 @@ import { createMctpClient } from '../../../gateway-device/link/mctpLink.ts';
 import { connectDebugPort } from '../../../gateway-device/link/virtualDebugPort.ts';
 import { toHex } from '../../../src/bytes.ts';
 import { sendFirmware } from '../../../src/production/devauth/transfer.ts';
+import { covers } from '../../support/covers.ts';
 import {
   hello,
   installBl2,
@@ -69,7 +70,7 @@ function killed(child: ChildProcess): Promise<void> {
 }
 
 describe('nusec mcu run', () => {
-  it('tells where it is in its first line, and keeps its UID (R97)', async () => {
+  it('tells where it is in its first line, and keeps its UID', async () => {
     const data = folder();
     const { ready, child } = await start(data, '--uid', toHex(uid), '--json');
     expect(ready).toMatchObject({
@@ -84,7 +85,8 @@ describe('nusec mcu run', () => {
     await expect(start(data, '--uid', 'ff'.repeat(16))).rejects.toThrow('ended with 2');
   });
 
-  it('killed after any irreversible step, has done it, once (T33, R74, RULE-2)', async () => {
+  it('killed after any irreversible step, has done it, once (T33, R74)', async () => {
+    covers('T33', 'R74');
     const data = folder();
     let mcu = await start(data, '--uid', toHex(uid));
     const again = async (): Promise<void> => {
@@ -114,6 +116,7 @@ describe('nusec mcu run', () => {
   });
 
   it('keeps its private key in its own folder, readable by nobody else, and tells it nowhere (RULE-2, R110)', async () => {
+    covers('RULE-2', 'R110');
     const data = folder();
     const mcu = await start(data, '--uid', toHex(uid));
     await provision(mcu, oem);
@@ -125,7 +128,8 @@ describe('nusec mcu run', () => {
     expect(JSON.stringify(mcu.lines)).not.toContain(secret.toString('hex'));
   });
 
-  it('is made whole through a serial device as through TCP (R80, R81)', async () => {
+  it('is made whole through a serial device as through TCP (R81)', async () => {
+    covers('R81');
     const data = folder();
     const [host, device] = [join(data, 'host'), join(data, 'device')];
     const socat = spawn('socat', ['-d', '-d', `pty,raw,echo=0,link=${host}`, `pty,raw,echo=0,link=${device}`]);

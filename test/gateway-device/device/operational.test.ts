@@ -20,6 +20,7 @@ import { issueCertificate } from '../../../src/pki/certificate.ts';
 import { judgeCsr } from '../../../src/pki/csr.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { type Authority, codeOf, leafFields, makeCsr, makeIca, makeKey, makeRoot, organization } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { powerFor } from '../chip/memory.ts';
 import { identity, type MemoryStorage, newStorage, objId, uid } from '../programmer/factory.ts';
 
@@ -94,7 +95,7 @@ async function renew(chip: Chip, certify: (csr: Uint8Array) => Promise<readonly 
 const keysOf = (chip: Chip): number[] => [0, 1, 2, 3].filter(slot => chip.keyStore.publicKey(slot));
 
 describe('the operational identity of a device', () => {
-  it('is a key of its own beside that of production, which stays (RULE-2, R110)', async () => {
+  it('is a key of its own beside that of production, which stays', async () => {
     const chip = start(await produced());
     const { certify, issued } = server();
     const serial = await renew(chip, certify);
@@ -118,6 +119,7 @@ describe('the operational identity of a device', () => {
   });
 
   it('given a power cut at any operation, works with an identity and goes on to exactly one more certificate (T33)', async () => {
+    covers('T33');
     const first = await produced();
     const { certify } = server();
     const before = await renew(start(first), certify);
@@ -150,6 +152,7 @@ describe('the operational identity of a device', () => {
   });
 
   it('takes no certificate of another key, device, registration or issuer (T14)', async () => {
+    covers('T14');
     const chip = start(await produced());
     const other = makeKey();
     const sign = async (publicKey: Uint8Array, of = subject, by = ica) =>

@@ -8,6 +8,7 @@ import { putObject } from '../../../src/production/devauth/transfer.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
 import { signTrustBundle, type TrustBundle } from '../../../src/production/trustBundle.ts';
 import { type Authority, codeOf, makeIca, makeRoot } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { powerFor } from '../chip/memory.ts';
 import {
   leafSlot,
@@ -51,7 +52,7 @@ async function produced(storage: MemoryStorage = newStorage()): Promise<Chip> {
 const versionOf = async (chip: Chip) => (await trustOf(chip)).bundle?.version;
 const ders = (...wanted: readonly Authority[]) => wanted.map(({ der }) => der);
 
-describe('a device that follows the trust bundle (RULE-16)', () => {
+describe('a device that follows the trust bundle', () => {
   it('given a root rollover and the retirement of its root, believes the new root alone, also after a restart', async () => {
     const storage = newStorage();
     const chip = await produced(storage);
@@ -83,6 +84,7 @@ describe('a device that follows the trust bundle (RULE-16)', () => {
   });
 
   it('refuses a bundle that is forged, foreign, older or of a root that is retired (T14)', async () => {
+    covers('T14');
     const chip = await produced();
     const good = await bundleOf(5, [roots[0], roots[1]], roots[0]);
     expect(await codeOf(() => takeBundle(chip, flippedAt(good, good.length - 1)))).toBe('COSE_SIGNATURE');
@@ -103,6 +105,7 @@ describe('a device that follows the trust bundle (RULE-16)', () => {
   });
 
   it('when power fails at any operation, has the bundle before or the next one, and takes the next (T33)', async () => {
+    covers('T33');
     const [second, third] = [await bundleOf(2, [roots[0], roots[1]], roots[0]), await bundleOf(3, [roots[1]], roots[1])];
     const storage = newStorage();
     await takeBundle(await produced(storage), second);
@@ -126,6 +129,7 @@ describe('a device that follows the trust bundle (RULE-16)', () => {
   });
 
   it('believes nothing that only stands in flash: neither another root nor another bundle (T14)', async () => {
+    covers('T14');
     const chip = await produced();
     chip.data.put('rootCertificate', roots[2].der);
     chip.data.put('bundle', await bundleOf(9, [roots[2]], roots[2]));
@@ -141,7 +145,7 @@ describe('a device that follows the trust bundle (RULE-16)', () => {
 });
 
 describe('on the wire', () => {
-  it('takes programmers of the new root and none of the retired one, and no older bundle (R51, T31)', async () => {
+  it('takes programmers of the new root and none of the retired one, and no older bundle', async () => {
     const oem = await makeOem();
     const [next, nextIca] = await makeRoot().then(async root => [root, await makeIca(root, 'programmer')] as const);
     const bench = await openBench(newChip());
@@ -161,7 +165,7 @@ describe('on the wire', () => {
     await openSession(bench.client, oem, toHex(uid), young);
   });
 
-  it('takes any bundle of the root in production: a unit may be tried again by another programmer (T33)', async () => {
+  it('takes any bundle of the root in production: a unit may be tried again by another programmer', async () => {
     const oem = await makeOem();
     const bench = await openBench(newChip());
     onTestFinished(() => bench.close());

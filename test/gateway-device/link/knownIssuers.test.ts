@@ -3,6 +3,7 @@ import { recordedIn } from '../../../gateway-device/link/knownIssuers.ts';
 import { serverRefusal } from '../../../gateway-device/link/serverCheck.ts';
 import type { TrustBundle } from '../../../src/production/trustBundle.ts';
 import { type Authority, makeIca, makeLeaf, makeRoot, now } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 
 /** What a trust bundle says of issuing CAs, and of the server that one of them certified. */
 
@@ -29,7 +30,7 @@ describe('an issuing CA and the trust bundle', () => {
     expect(recordedIn(bundle({ issuers: naming(ica, 'root') }))(ica.certificate)).toEqual([]);
   });
 
-  it('that does not name it: younger ones are unknown, older ones were taken out, also within the same second (I10)', () => {
+  it('that does not name it: younger ones are unknown, older ones were taken out, also within the same second', () => {
     for (const version of [3, 4]) expect(recordedIn(bundle({ version }))(ica.certificate)).toEqual([]);
     expect(recordedIn(bundle({ version: 5, issuedAtSeconds: 0 }))(ica.certificate)).toBe('removed');
   });
@@ -54,6 +55,7 @@ describe('a server', () => {
   });
 
   it('is refused with a chain that only looks right by its names (T14)', async () => {
+    covers('T14');
     const device = await makeIca(root, 'meter');
     const leaf = await makeLeaf('server', device);
     const impostor = await makeIca(await makeRoot(), 'server', now, 'P-256', { bundleBefore: 99, organization: 'x' });

@@ -10,6 +10,7 @@ import { cidOf } from '../../../src/gateway/broker/errorReply.ts';
 import type { Handlers, UpMessage } from '../../../src/gateway/broker/handler.ts';
 import { type Harness, reasons, startBroker, uidOf, until } from '../../gateway/broker/harness.ts';
 import { type Credentials, createTestPki, serverName, type TestPki } from '../../gateway/certificates.ts';
+import { covers } from '../../support/covers.ts';
 
 const uid = uidOf(1);
 const backoff = { firstReconnectMs: 20, maxReconnectMs: 50, stableAfterMs: 10_000 };
@@ -72,8 +73,9 @@ const stays = async (client: NusecMqttClient): Promise<boolean> => {
   return !client.isConnected();
 };
 
-describe('trust in the server (T14)', () => {
+describe('trust in the server', () => {
   it('refuses another name, another root', async () => {
+    covers('T14');
     const foreign = pki.leaf({ subject: '/CN=x', issuer: 'foreign' });
     const otherName = open({ servername: 'other.test' });
     const otherRoot = open({ tls: { key: device.key, cert: device.cert, ca: foreign.cert } });

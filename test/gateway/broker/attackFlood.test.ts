@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { GatewayLimits } from '../../../src/gateway/broker/limits.ts';
+import { covers } from '../../support/covers.ts';
 import { type Credentials, createTestPki, type TestPki } from '../certificates.ts';
 import { endings, type Harness, reasons, startBroker, uidOf, until } from './harness.ts';
 import { connectPacket, field, openMqtt, openTls, packet, pingPacket, publishPacket, type Wire } from './wire.ts';
@@ -33,6 +34,7 @@ const closed = (socket: Socket): Promise<void> => new Promise(resolve => socket.
 
 describe('no packet limit', () => {
   it('reads at most 1 KiB before CONNACK: the announced length is enough (T27)', async () => {
+    covers('T27');
     await start();
     for (const bytes of [
       packet(0x10, Buffer.alloc(1025)).subarray(0, 4),
@@ -48,6 +50,7 @@ describe('no packet limit', () => {
   });
 
   it('takes 128 KiB after CONNACK and cuts at more (T27)', async () => {
+    covers('T27');
     await start();
     const wire = await open();
     wire.send(publishPacket(hello, Buffer.alloc(128 * 1024)));
@@ -59,6 +62,7 @@ describe('no packet limit', () => {
   });
 
   it('cuts a length of more than four bytes (T27)', async () => {
+    covers('T27');
     await start();
     const wire = await open();
     wire.send(Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff, 0x01]));
@@ -166,7 +170,7 @@ describe('connect buckets', () => {
     await openMqtt(pki, harness.port, pki.device(uidOf(2)), uidOf(2));
   });
 
-  it('raises an alarm when two chips with one identity keep pushing each other out (T25)', async () => {
+  it('raises an alarm when two chips with one identity keep pushing each other out', async () => {
     await start({ takeoverBurst: 2, takeoversPerMinute: 1 });
     const wires = [await open(), await open(), await open(), await open()];
     await Promise.all(wires.slice(0, 3).map(wire => wire.closed));
@@ -217,6 +221,7 @@ describe('a malformed CONNECT', () => {
     ['that is a PUBLISH', publishPacket(hello, 'x')],
     ['that is a ping', pingPacket],
   ])('%s ends the connection (T27)', async (_name, bytes) => {
+    covers('T27');
     await start();
     const wire = await openTls(pki, harness.port, device);
     wire.send(bytes);

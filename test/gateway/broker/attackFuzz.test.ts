@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { covers } from '../../support/covers.ts';
 import { type Credentials, createTestPki, type TestPki } from '../certificates.ts';
 import { echo, type Harness, startBroker, uidOf, until } from './harness.ts';
 import { connectPacket, disconnectPacket, openMqtt, openTls, pingPacket, publishPacket, subscribePacket, type Wire } from './wire.ts';
@@ -54,11 +55,12 @@ const mutated = fc
     return cutAt === null ? bytes : bytes.subarray(0, 1 + (cutAt % bytes.length));
   });
 
-describe('random and mutated bytes (T27)', () => {
+describe('random and mutated bytes', () => {
   it.each([
     ['random bytes', fc.uint8Array({ minLength: 1, maxLength: 2000 })],
     ['mutated packets', mutated],
   ])('%s before and after CONNECT: the process lives, the others are served, nothing stays behind', async (_name, bytes) => {
+    covers('T27');
     const before = process.memoryUsage().heapUsed;
     await fc.assert(
       fc.asyncProperty(bytes, fc.boolean(), async (sent, isAfterConnect) => {

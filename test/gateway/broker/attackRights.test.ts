@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { decodeCbor } from '../../../src/cbor/decode.ts';
 import { encodeCbor } from '../../../src/cbor/encode.ts';
 import type { UpMessage } from '../../../src/gateway/broker/handler.ts';
+import { covers } from '../../support/covers.ts';
 import { type Credentials, createTestPki, type TestPki } from '../certificates.ts';
 import { endings, type Harness, reasons, startBroker, uidOf, until } from './harness.ts';
 import {
@@ -62,6 +63,7 @@ describe('exact-prefix rights', () => {
     '$SYS/x/heartbeat',
     'hello',
   ])('refuses a publish to %s: error first, then the end, no PUBACK', async topic => {
+    covers('T20');
     const wire = await open();
     wire.send(publishPacket(topic, encodeCbor(new Map([[0, 99]]))));
     expect(await errorOf(wire)).toEqual({ cid: 99, code: 'TOPIC_FORBIDDEN' });
@@ -209,7 +211,7 @@ describe('sessions', () => {
   });
 });
 
-describe('gateways (T20)', () => {
+describe('gateways', () => {
   let gateway: Credentials;
   beforeAll(() => {
     gateway = pki.gateway('g1');
@@ -230,6 +232,7 @@ describe('gateways (T20)', () => {
   });
 
   it('is refused for a device that is not attached, with an alarm; the others keep their connection (T20)', async () => {
+    covers('T20');
     harness.attached.add(`g1/${uid}`);
     const wire = await openGateway();
     wire.send(publishPacket(`n1/g/g1/${other}/up/hello`, encodeCbor(new Map([[0, 5]]))));
@@ -260,6 +263,7 @@ describe('gateways (T20)', () => {
   );
 
   it('no longer reaches a device that was detached (T20)', async () => {
+    covers('T20');
     harness.attached.add(`g1/${uid}`);
     await openGateway();
     await until(() => harness.broker.isConnected(uid));

@@ -36,7 +36,7 @@ function connectDevice(): NusecMqttClient {
 }
 
 describe('broker with the device client', () => {
-  it('connects a device by its certificate, hears it and answers (RULE-9)', async () => {
+  it('connects a device by its certificate, hears it and answers', async () => {
     const client = connectDevice();
     await client.connected();
     const got: Uint8Array[] = [];

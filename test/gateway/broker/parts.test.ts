@@ -15,6 +15,7 @@ import { assertInternals } from '../../../src/gateway/broker/selfTest.ts';
 import { createSessions } from '../../../src/gateway/broker/sessions.ts';
 import { downTopic, parseUpTopic } from '../../../src/gateway/broker/topics.ts';
 import { upFamilies } from '../../../src/mqttTopics.ts';
+import { covers } from '../../support/covers.ts';
 import { uidOf } from './harness.ts';
 
 const uid = uidOf(1);
@@ -22,7 +23,8 @@ const device: Identity = { kind: 'device', uid, serialHex: '01', certificateSha2
 const gateway: Identity = { kind: 'gateway', gatewayId: 'g1', serialHex: '02', certificateSha256: '' };
 
 describe('topics', () => {
-  it('accepts from a device nothing that is not below its own prefix (RULE-9, T20)', () => {
+  it('accepts from a device nothing that is not below its own prefix (T20)', () => {
+    covers('T20');
     const level = fc.oneof(fc.constantFrom('n1', 'g', 'g1', 'up', 'dn', uid, uidOf(2), 'next', '', '+', '#', ...upFamilies), fc.string());
     const topic = fc.array(level, { minLength: 1, maxLength: 8 }).map(levels => levels.join('/'));
     const accepted = (identity: Identity, text: string): boolean => {
@@ -193,6 +195,7 @@ describe('replies', () => {
 
 describe('error replies', () => {
   it('never fail, whatever the request was (T27)', () => {
+    covers('T27');
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), request => {
         const map = decodeCbor(errorReply(request, new NusecError('STATE', 'no'))) as ReadonlyMap<number, unknown>;
@@ -205,6 +208,7 @@ describe('error replies', () => {
 
 describe('start-up', () => {
   it('refuses an Aedes whose private fields moved: the limits must not vanish silently (T27)', async () => {
+    covers('T27');
     const aedes = await Aedes.createBroker({ mq: createEmitter() });
     const { handle } = aedes;
     const altered = (alter: (client: ClientInternals) => void) => (): void => {

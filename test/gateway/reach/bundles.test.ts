@@ -14,6 +14,7 @@ import { createBundlePush } from '../../../src/gateway/reach/bundles.ts';
 import { bundleMessage } from '../../../src/mqttMessages.ts';
 import { signTrustBundle } from '../../../src/production/trustBundle.ts';
 import { codeOf, makeKey } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { eventually, type Fleet, people, seedFleet, type Unit } from '../fieldKit.ts';
 
@@ -70,7 +71,8 @@ const versionOf = async (): Promise<number> => {
 };
 const own = async (identity: AgentIdentity) => openTrust(() => identity, server.url);
 
-it('tells a gateway the bundle when it connects, and the server records what the gateway applied (R84, RULE-16)', async () => {
+it('tells a gateway the bundle when it connects, and the server records what the gateway applied (R84)', async () => {
+  covers('R84');
   expect(await versionOf()).toBe(0);
   const told: Told[] = [];
   const agent = await run(told);
@@ -79,7 +81,7 @@ it('tells a gateway the bundle when it connects, and the server records what the
   expect(told).toEqual([{ event: 'trust', version, revoked: 0 }]);
 });
 
-it('tells a connected gateway of a revocation, and the gateway believes the device no more (R84, T23)', async () => {
+it('tells a connected gateway of a revocation, and the gateway believes the device no more', async () => {
   const told: Told[] = [];
   const agent = await run(told);
   onTestFinished(() => agent.close());
@@ -88,6 +90,7 @@ it('tells a connected gateway of a revocation, and the gateway believes the devi
 });
 
 it('tells a gateway that was offline when it connects; a device it does not serve is not named (R84)', async () => {
+  covers('R84');
   await revoke(fleet.units[1]!);
   await revoke(fleet.units[3]!);
   const link = listen();
@@ -120,6 +123,7 @@ it('pushes a new bundle to whoever is connected, and what changes with the devic
 });
 
 it('takes no bundle of another root, and no older one than it has (T14)', async () => {
+  covers('T14');
   const link = listen();
   onTestFinished(() => link.close());
   const pushed = decodeAs(bundleMessage, await eventually(() => link.messages[0]));

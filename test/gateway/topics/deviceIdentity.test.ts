@@ -21,6 +21,7 @@ import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { certifyOperational } from '../../../src/services/identity/operational.ts';
 import { codeOf, type Key, makeCsr, makeKey } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { build, connectDevice, eventually, type Fleet, people, seedFleet, show, typesOf, type Unit } from '../fieldKit.ts';
 import { buildMcu, type Mcu, open, runMcu } from './virtualMcu.ts';
@@ -127,7 +128,8 @@ async function troubledDoor(port: number) {
 }
 
 describe('a device with a virtual MCU', () => {
-  it('given only its IDevID, gets an LDevID over MQTT and goes on with it, also after a restart (R85, RULE-9, RULE-10)', async () => {
+  it('given only its IDevID, gets an LDevID over MQTT and goes on with it, also after a restart (R85)', async () => {
+    covers('R85');
     const { unit } = mcus.fresh;
     const first = await run(mcus.fresh);
     await eventually(() => has(first.told, 'renewed'));
@@ -161,7 +163,7 @@ describe('a device with a virtual MCU', () => {
     expect(await issuedTo(mcus.due.unit.uid)).toBe(2);
   });
 
-  it('given an LDevID that ended while it was off, falls back to its IDevID and gets the next (R86)', async () => {
+  it('given an LDevID that ended while it was off, falls back to its IDevID and gets the next', async () => {
     const { told } = await run(mcus.ended);
     await eventually(() => has(told, 'renewed'));
     expect(Date.parse(leafOf(mcus.ended).notAfter)).toBeGreaterThan(Date.now());
@@ -182,7 +184,7 @@ describe('a device with a virtual MCU', () => {
     expect(leafOf(mcus.fallen).serialHex).toBe(before);
   });
 
-  it('given a certificate that it has not tried yet, goes over to it without asking again (T33)', async () => {
+  it('given a certificate that it has not tried yet, goes over to it without asking again', async () => {
     const { told } = await run(mcus.unused);
     await eventually(() => has(told, 'renewed'));
     expect(leafOf(mcus.unused).subject.organizationalUnit).toBe('LDevID');
@@ -191,6 +193,7 @@ describe('a device with a virtual MCU', () => {
   });
 
   it('given a power cut as soon as the server has issued, takes the certificate into use at the next start: one certificate (T33)', async () => {
+    covers('T33');
     const first = await runMcu(server, mcus.cut);
     await eventually(async () => (await issuedTo(mcus.cut.unit.uid)) === 1);
     await first.stop();
@@ -200,6 +203,7 @@ describe('a device with a virtual MCU', () => {
   });
 
   it('is off when it is revoked, with both of its certificates (T23, RULE-16)', async () => {
+    covers('T23', 'RULE-16');
     const { told } = await run(mcus.revoked);
     await eventually(() => countOf(told, 'connected') === 2);
     const { revoked } = await http.json<{ revoked: string[] }>('POST', `/v1/devices/${mcus.revoked.unit.uid}/revoke`, {});
@@ -209,7 +213,7 @@ describe('a device with a virtual MCU', () => {
     expect(countOf(told, 'connected')).toBe(2);
   });
 
-  it('is off while it is suspended, as LDevID and as IDevID, and back when it is resumed (I11)', async () => {
+  it('is off while it is suspended, as LDevID and as IDevID, and back when it is resumed', async () => {
     const { told } = await run(mcus.held);
     const { uid } = mcus.held.unit;
     await eventually(() => countOf(told, 'connected') === 2);
@@ -235,7 +239,7 @@ describe('a request on up/csr', () => {
     };
   };
 
-  it('that comes twice gets the same answer and one certificate, by cid and by key (R78)', async () => {
+  it('that comes twice gets the same answer and one certificate, by cid and by key', async () => {
     const [unit] = raw as [Unit];
     const device = await connectDevice(server, unit);
     onTestFinished(() => device.close());
@@ -257,7 +261,8 @@ describe('a request on up/csr', () => {
     expect(await issuedTo(unit.uid)).toBe(1);
   });
 
-  it('is refused with a code and the connection stays (R77, I4, T26)', async () => {
+  it('is refused with a code and the connection stays (I4, T26)', async () => {
+    covers('I4', 'T26');
     const unit = raw[1]!;
     const send = await ask(unit);
     const good = makeCsr(makeKey(), {});
@@ -271,7 +276,7 @@ describe('a request on up/csr', () => {
     expect(await issuedTo(unit.uid)).toBe(1);
   });
 
-  it('of a device that asks too often is refused; repeats are not counted (T24)', async () => {
+  it('of a device that asks too often is refused; repeats are not counted', async () => {
     const send = await ask(raw[2]!);
     const csr = makeCsr(makeKey(), {});
     for (let i = 0; i < csrLimits.burst; i += 1) await send(csr);
@@ -279,7 +284,7 @@ describe('a request on up/csr', () => {
     expect(await issuedTo(raw[2]!.uid)).toBe(1);
   });
 
-  it('of a device in quarantine is refused before anything is signed (I11)', async () => {
+  it('of a device in quarantine is refused before anything is signed', async () => {
     const unit = raw[3]!;
     const send = await ask(unit);
     await http.json('POST', `/v1/devices/${unit.uid}/quarantine`, { reason: 'looked odd' });
@@ -290,7 +295,8 @@ describe('a request on up/csr', () => {
     expect(requestsOf(raw[2]!)).not.toEqual([]);
   });
 
-  it('of a gateway for a device behind it is refused: the certificate of the connection says who asks (RULE-9, T20)', async () => {
+  it('of a gateway for a device behind it is refused: the certificate of the connection says who asks (T20)', async () => {
+    covers('T20');
     const { uid } = raw[0]!;
     await http.json('POST', `/v1/gateways/${gateway.id}/devices`, { uid });
     const client = connectMqtt({

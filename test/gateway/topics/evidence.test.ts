@@ -18,6 +18,7 @@ import { execute } from '../../../src/services/base/context.ts';
 import { defineLine } from '../../../src/services/firmware/lines.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 import { codeOf, makeKey, makeRoot } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { build, eventually, type Fleet, type Manners, people, responderOf, seedFleet, show, typesOf, type Unit } from '../fieldKit.ts';
 
@@ -84,6 +85,7 @@ afterAll(async () => {
 const attest = (unit: Unit) => http.json<{ result: string; via: string; reason?: string }>('POST', `/v1/devices/${unit.uid}/attest`);
 
 it('attests a device on a serial line with the nonce of the cloud (R84)', async () => {
+  covers('R84');
   const [unit] = fleet.units as [Unit];
   expect(await attest(unit)).toMatchObject({ result: 'passed', via: 'gateway', version: '1.0.0' });
   expect(await show(http, unit.uid)).toMatchObject({ status: 'IN_SERVICE', attestation: 'passed', connected: false });
@@ -91,6 +93,7 @@ it('attests a device on a serial line with the nonce of the cloud (R84)', async 
 });
 
 it('suspects the clone behind a gateway, a certificate without its key, and takes nothing out of use on a gateway’s word (T8, T20)', async () => {
+  covers('T8', 'T20');
   const unit = fleet.units[1]!;
   const { status } = await show(http, unit.uid);
   expect(await attest(unit)).toMatchObject({ result: 'failed', via: 'gateway' });
@@ -115,12 +118,14 @@ it('keeps its key in a file of its own for nobody else, and gets the same certif
 });
 
 it('gets no trust bundle for a root that is not of this project (T14)', async () => {
+  covers('T14');
   const { tls } = openIdentity(dataDir, 'hall-7');
   const { der: root } = await makeRoot();
   expect(await codeOf(() => openTrust(() => ({ tls, root }), server.url))).toBe('NOT_FOUND');
 });
 
-it('judges a chain by the authorities of the bundle: a compromised one is not among them (R84, RULE-16)', async () => {
+it('judges a chain by the authorities of the bundle: a compromised one is not among them (R84)', async () => {
+  covers('R84');
   const trust = await openTrust(() => openIdentity(dataDir, 'hall-7'), server.url);
   const judge = ({ root, ica, certificate }: Unit, uid: string) => codeOf(() => trust.judge([root, ica, certificate], uid));
   const [good, other] = fleet.units as [Unit, Unit];
@@ -143,6 +148,7 @@ async function liar(): Promise<NusecMqttClient> {
 }
 
 it('denies a gateway that speaks for a device that is not attached to it, with an alarm (T20)', async () => {
+  covers('T20');
   const unit = fleet.units[4]!;
   const client = await liar();
   const errors: string[] = [];

@@ -11,6 +11,7 @@ import { parseCertificate } from '../../../src/pki/parse.ts';
 import { packageKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
 import { deriveExporterKey } from '../../../src/spdm/keySchedule.ts';
 import { codeOf } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { connectDevice, eventually, type FieldDevice, type Fleet, people, seedFleet, show, typesOf } from '../fieldKit.ts';
 
@@ -44,6 +45,7 @@ afterAll(async () => {
 type View = { rolloutId: string; status: string; counts: Record<string, number> };
 
 it('is planned by one person and approved by another (I16)', async () => {
+  covers('I16');
   const plan = { releaseId: fleet.next.releaseId, devices: [fleet.units[0]!.uid] };
   ({ rolloutId } = await http.json<View>('POST', '/v1/rollouts', plan));
   expect(await codeOf(() => http.json('POST', `/v1/rollouts/${rolloutId}/approve`, {}))).toBe('FOUR_EYES_REQUIRED');
@@ -51,7 +53,7 @@ it('is planned by one person and approved by another (I16)', async () => {
   expect(await http.json('POST', `/v1/rollouts/${rolloutId}/start`, {})).toMatchObject({ status: 'RUNNING' });
 });
 
-it('is pushed to a connected device as a signed job, after a session (R91, R92)', async () => {
+it('is pushed to a connected device as a signed job, after a session', async () => {
   await eventually(() => device.jobs.length > 0);
   const unit = fleet.units[0]!;
   const bundle = await verifyTrustBundle(await http.bytes('GET', '/v1/trust-bundle'), parseCertificate(unit.root).spki);
@@ -62,6 +64,7 @@ it('is pushed to a connected device as a signed job, after a session (R91, R92)'
 });
 
 it('comes in blocks at QoS 0 that only the session opens (R94, RULE-13, T21)', async () => {
+  covers('R94', 'RULE-13', 'T21');
   const { job } = signed;
   const blocks = new Map<number, Uint8Array>();
   const stop = device.client.on('ota', payload => {
@@ -94,7 +97,7 @@ it.each([
   expect(device.client.isConnected()).toBe(true);
 });
 
-it('serves no block of a job that is not the device’s own (T20)', async () => {
+it('serves no block of a job that is not the device’s own', async () => {
   const before = device.errors.length;
   const other = sha256Hex('other').slice(0, 32);
   await device.client.publish(`ota/${other}`, encodeAs(otaQuestion, { cid: 6, first: 0, count: 1, blockBytes: 4096 }), { qos: 0 });
@@ -105,6 +108,7 @@ it('serves no block of a job that is not the device’s own (T20)', async () => 
 });
 
 it('is an upgrade when the device has proven the new image, and not before (RULE-18, I18)', async () => {
+  covers('RULE-18', 'I18');
   const unit = fleet.units[0]!;
   const path = `job/${toHex(signed.job.otaJobId)}`;
   for (const status of ['downloading', 'written', 'testing'] as const)
@@ -119,7 +123,7 @@ it('is an upgrade when the device has proven the new image, and not before (RULE
   expect(next.get(1)).toBeNull();
 });
 
-it('shows the report that evidence outweighs: an older version said later is a clone (T12)', async () => {
+it('shows the report that evidence outweighs: an older version said later is a clone', async () => {
   const unit = fleet.units[0]!;
   await device.hello({ version: '1.0.0', securityCounter: 2, imageHash: fleet.app.imageHash });
   await eventually(async () => (await show(http, unit.uid)).status === 'QUARANTINED');
@@ -127,7 +131,7 @@ it('shows the report that evidence outweighs: an older version said later is a c
   expect(released).toMatchObject({ status: 'IN_SERVICE' });
 });
 
-it('answers whoever asks without a right with a code (T17)', async () => {
+it('answers whoever asks without a right with a code', async () => {
   const nobody = people(server, 'wrong');
   expect(await codeOf(() => nobody.json('GET', '/v1/devices'))).toBe('UNAUTHENTICATED');
   expect(await codeOf(() => http.json('GET', `/v1/devices/${'00'.repeat(16)}`))).toBe('NOT_FOUND');

@@ -18,6 +18,7 @@ import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 import { codeOf } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { eventually, type Fleet, people, responderOf, seedFleet } from '../fieldKit.ts';
 
@@ -98,7 +99,7 @@ async function run(id: string, devices = new Map<string, string>(), url = server
 }
 const trustOf = (id: string) => openTrust(() => openIdentity(folderOf(id), id), server.url);
 
-it('renews its certificate by EST in the last third of its life, for the same key, and keeps it (RULE-12, RFC 7030 §4.2.2)', async () => {
+it('renews its certificate by EST in the last third of its life, for the same key, and keeps it (RFC 7030 §4.2.2)', async () => {
   const [before, key] = [leafOf('due'), readFileSync(join(folderOf('due'), 'gateway.key'), 'utf8')];
   const { agent, told } = await run('due');
   await eventually(() => told.some(({ event }) => event === 'renewed'));
@@ -127,6 +128,7 @@ it('tells when it is too late: a person enrols the gateway again', async () => {
 });
 
 it('answers what it was asked before the renewal on the connection after it: nothing is lost (R84)', async () => {
+  covers('R84');
   const [unit] = fleet.units;
   await http.json('POST', '/v1/gateways/busy/devices', { uid: unit!.uid });
   const responder = responderOf(unit!, { debugState: 1, signingKey: unit!.key });
@@ -171,7 +173,7 @@ it('keeps the certificate and the connection that it has when the next one is no
   expect(lost).toEqual([]);
 });
 
-it('follows a root rollover with its certificate: the next one hangs on the new root (R2)', async () => {
+it('follows a root rollover with its certificate: the next one hangs on the new root', async () => {
   const bob = people(server, server.bob);
   onTestFinished(() => bob.close());
   const ceremony = async (wish: Record<string, string>) => {

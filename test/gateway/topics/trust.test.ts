@@ -14,6 +14,7 @@ import { parseCertificate } from '../../../src/pki/parse.ts';
 import { fromPem, toPem } from '../../../src/pki/pem.ts';
 import { verifyTrustBundle } from '../../../src/production/trustBundle.ts';
 import { codeOf } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { build, connectDevice, eventually, line, people, seedFleet, show, typesOf, type Unit } from '../fieldKit.ts';
 import { buildMcu, type Mcu, open, runMcu } from './virtualMcu.ts';
@@ -61,7 +62,7 @@ const run = async (mcu: Mcu) => {
 };
 const attest = ({ unit }: Mcu) => http.json<{ result: string }>('POST', `/v1/devices/${unit.uid}/attest`, { via: 'mqtt' });
 
-it('tells a connected device of a new bundle at once; what it applied is recorded, and who is behind is counted (RULE-16)', async () => {
+it('tells a connected device of a new bundle at once; what it applied is recorded, and who is behind is counted', async () => {
   const { told } = await run(mcus.awake);
   await eventually(() => has(told, 'renewed'));
   const before = await eventually(async () => (await versionOf(mcus.awake)) ?? false);
@@ -125,7 +126,7 @@ async function changeRoot(before: string, generation: number, curve = 'P-256'): 
   return ceremony({ type: 'retireRoot', rootId: before });
 }
 
-it('leads connected devices to the next root; they are attested and managed after the old one is retired (R103)', async () => {
+it('leads connected devices to the next root; they are attested and managed after the old one is retired', async () => {
   const oldRoot = mcus.awake.unit.root;
   const { told } = await run(mcus.awake);
   await eventually(() => has(told, 'connected'));
@@ -144,6 +145,7 @@ it('connects again to a server whose certificate hangs on the new root alone', a
 });
 
 it('brings a device that slept through the retirement of its root: by the certificate between the roots, step by step (R103)', async () => {
+  covers('R103');
   const { unit } = mcus.asleep;
   const sha256 = (await authority()).roots.map(root => root.sha256);
   expect(sha256).toHaveLength(2);
@@ -159,7 +161,7 @@ it('brings a device that slept through the retirement of its root: by the certif
   await eventually(() => has(later, 'connected'));
 });
 
-it('brings a device that slept through two such changes, the second to P-384 (R103)', async () => {
+it('brings a device that slept through two such changes, the second to P-384', async () => {
   const newest = await changeRoot('root-2', 3, 'P-384');
   const { told } = await run(mcus.forgotten);
   await eventually(async () => (await versionOf(mcus.forgotten)) === newest);

@@ -21,6 +21,7 @@ import { activeCa, caById } from '../../../src/services/authority/issuingCa.ts';
 import { currentTrustBundle, rootForReader } from '../../../src/services/authority/trustBundle.ts';
 import { currentCrl, issueCrl } from '../../../src/services/revocation/crl.ts';
 import { readCrl } from '../../pki/readCrl.ts';
+import { covers } from '../../support/covers.ts';
 import { killer, openProject, type Project, type TestDevice, withKills } from '../project.ts';
 
 let project: Project;
@@ -59,8 +60,9 @@ async function opensslVerify(leaf: Uint8Array, trusted: Uint8Array, between: rea
   return `${stdout}${stderr}`;
 }
 
-describe('a key ceremony (I16)', () => {
+describe('a key ceremony', () => {
   it('needs two people, is recorded, and makes nothing twice', async () => {
+    covers('I16');
     const { ctx, alarms } = project;
     const { id } = await proposeCeremony(ctx, { type: 'establishIssuingCa', use: 'programmer' }, alice);
     await expect(approveCeremony(ctx, alarms, id, alice)).rejects.toMatchObject({ code: 'FOUR_EYES_REQUIRED' });
@@ -119,6 +121,7 @@ describe('generations of an issuing CA', () => {
   let young: TestDevice;
 
   it('overlap: trusted before it issues, trusted after it stopped (R103)', async () => {
+    covers('R103');
     old = await project.newDevice();
     const { version } = await bundle();
     await ceremony({ type: 'establishIssuingCa', use: 'device', line: 'meter' });
@@ -135,7 +138,8 @@ describe('generations of an issuing CA', () => {
     await expect(ceremony({ type: 'activateIssuingCa', icaId: 'device-meter-1' })).rejects.toMatchObject({ code: 'CA_NOT_ACTIVE' });
   });
 
-  it('end at once when one is compromised (I10, I11)', async () => {
+  it('end at once when one is compromised (I10)', async () => {
+    covers('I10');
     await ceremony({ type: 'compromiseIssuingCa', icaId: 'device-meter-1', reason: 'its backup was lost' });
     await settled();
     await expect.poll(() => [trusts(old), trusts(young)]).toEqual(['CHAIN_REFUSED', true]);

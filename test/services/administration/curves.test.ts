@@ -21,6 +21,7 @@ import { currentCrl, issueCrl } from '../../../src/services/revocation/crl.ts';
 import { testKey } from '../../cose/keys.ts';
 import { label, makeToken, softHsm } from '../../keystore/softToken.ts';
 import { temporaryFolder } from '../../keystore/temporary.ts';
+import { covers } from '../../support/covers.ts';
 import { openProject, type Project, type TestDevice } from '../project.ts';
 
 /** Projects whose root and issuing CAs have P-384 keys, and root rollovers between the curves: what foreign tools and our own readers say. */
@@ -49,7 +50,7 @@ const drivers = {
   },
 };
 
-describe.each(['software', 'pkcs11'] as const)('a project on P-384 with its keys in the %s keystore (R1, R2, R86)', driver => {
+describe.each(['software', 'pkcs11'] as const)('a project on P-384 with its keys in the %s keystore', driver => {
   let project: Project;
   let good: TestDevice;
   let revoked: TestDevice;
@@ -62,7 +63,8 @@ describe.each(['software', 'pkcs11'] as const)('a project on P-384 with its keys
   });
   afterAll(() => project?.close());
 
-  it('has P-384 authorities, recorded as such, above P-256 leaves of at most 2000 bytes (I15)', async () => {
+  it('has P-384 authorities, recorded as such, above P-256 leaves of at most 2000 bytes (R2, I15)', async () => {
+    covers('R2', 'I15');
     const { root, issuingCas } = await authorityOf(project.ctx);
     expect(issuingCas.map(({ use }) => use)).toEqual(['server', 'programmer', 'gateway', 'device']);
     for (const { curve, certificate } of [root, ...issuingCas])
@@ -127,7 +129,7 @@ describe.each(['software', 'pkcs11'] as const)('a project on P-384 with its keys
     await expect(verifyTrustBundle(forged, spki)).rejects.toMatchObject({ code: 'COSE_SIGNATURE' });
   });
 
-  it('makes the next generation as its root, or as the ceremony says (I16)', async () => {
+  it('makes the next generation as its root, or as the ceremony says', async () => {
     const { ctx } = project;
     const asRoot = await ceremony(project, { type: 'establishIssuingCa', use: 'gateway' });
     expect([asRoot.action, asRoot.outcome]).toMatchObject([{ icaId: 'gateway-2', curve: 'P-384' }, { curve: 'P-384' }]);
@@ -150,8 +152,9 @@ describe.each(['software', 'pkcs11'] as const)('a project on P-384 with its keys
   });
 });
 
-describe('a P-384 root over P-256 issuing CAs (R1, R2)', () => {
-  it('is chosen at the beginning, holds for lines to come, and for a root to come is chosen anew (I16)', async () => {
+describe('a P-384 root over P-256 issuing CAs', () => {
+  it('is chosen at the beginning, holds for lines to come, and for a root to come is chosen anew (R2)', async () => {
+    covers('R2');
     const project = await openProject(undefined, { curve: 'P-384', icaCurve: 'P-256' });
     onTestFinished(() => project.close());
     const { ctx } = project;
@@ -193,7 +196,7 @@ describe('a P-384 root over P-256 issuing CAs (R1, R2)', () => {
 describe.each([
   ['P-256', 'P-384'],
   ['P-384', 'P-256'],
-] as const)('a root rollover from %s to %s (R2, RULE-16)', (from, to) => {
+] as const)('a root rollover from %s to %s', (from, to) => {
   let project: Project;
   let before: TestDevice;
   let after: TestDevice;
@@ -208,6 +211,7 @@ describe.each([
   afterAll(() => project?.close());
 
   it('makes the root on the new curve, and issuing CAs follow it', async () => {
+    covers('R2');
     const curves = (der: Uint8Array): (Curve | undefined)[] => [parseCertificate(der).curve, parseCertificate(der).signatureCurve];
     expect([before.root, before.ica, after.root, after.ica].map(curves)).toEqual([from, from, to, to].map(curve => [curve, curve]));
     const [cross = new Uint8Array(), back = new Uint8Array()] = await crossCertificates(project.ctx);

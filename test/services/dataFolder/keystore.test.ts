@@ -7,6 +7,7 @@ import { initialiseProject } from '../../../src/services/administration/initiali
 import { openContext } from '../../../src/services/dataFolder/open.ts';
 import { label, makeToken, softHsm } from '../../keystore/softToken.ts';
 import { temporaryFolder } from '../../keystore/temporary.ts';
+import { covers } from '../../support/covers.ts';
 
 const ports = { https: 0, crl: 0 };
 const quiet = { NUSEC_LOG_LEVEL: 'silent' };
@@ -21,8 +22,9 @@ async function withContext(settings: Settings, work: (opened: Awaited<ReturnType
   }
 }
 
-describe('the keystore of a server (T16, T17)', () => {
+describe('the keystore of a server', () => {
   it('raises one alarm for a key that signs more often than its limit', async () => {
+    covers('T17');
     const data = temporaryFolder();
     writeFileSync(join(data, 'nusec.json'), JSON.stringify({ signingLimits: { 'package/': 3 } }));
     await withContext(readSettings(data, quiet), async ({ ctx }) => {
@@ -33,11 +35,14 @@ describe('the keystore of a server (T16, T17)', () => {
   });
 
   it('holds the whole project in a SoftHSM token, and raises an alarm when it is taken away', async () => {
+    covers('R1');
     const { folder, tokens, pinFile } = makeToken();
     const token = { NUSEC_KEYSTORE: 'pkcs11', NUSEC_PKCS11_MODULE: softHsm, NUSEC_PKCS11_TOKEN: label, NUSEC_PKCS11_PIN_FILE: pinFile };
     await withContext(readSettings(join(folder, 'data'), { ...quiet, ...token }), async ({ ctx }) => {
       await initialiseProject(ctx, ceremony);
-      expect((await ctx.keystore.list()).map(key => key.id)).toEqual(expect.arrayContaining(['root/1', 'kek/boot/1', 'package/1']));
+      expect((await ctx.keystore.list()).map(key => key.id)).toEqual(
+        expect.arrayContaining(['root/1', 'ica/server-1', 'ica/programmer-1', 'kek/boot/1', 'package/1']),
+      );
       expect(await ctx.bootKeys.ensure('boot/a')).toHaveLength(91);
       rmSync(tokens, { recursive: true });
       await expect(ctx.bootKeys.sign('boot/a', new Uint8Array(1))).rejects.toMatchObject({ code: 'KEYSTORE_UNAVAILABLE' });

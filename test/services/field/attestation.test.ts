@@ -15,6 +15,7 @@ import { decodeEvidence, type Evidence, encodeEvidence, verifyEvidence } from '.
 import { runAttestation } from '../../../src/spdm/requester/run.ts';
 import { line, responderOf, type Unit } from '../../gateway/fieldKit.ts';
 import { codeOf, type Key, makeCsr, makeKey } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { type FieldBench, type GatewayAnswer, goodManners, openField } from './fieldBench.ts';
 
 /** Attestation as the cloud judges it: directly and through a gateway, with everything that can go wrong on the way. */
@@ -29,6 +30,7 @@ beforeAll(async () => {
 afterAll(() => bench.close());
 
 it('attests a device with a nonce of the server and keeps the evidence for anybody to verify again (R85)', async () => {
+  covers('R85');
   const unit = nextUnit();
   bench.plugIn(unit);
   const result = await bench.field.attestation.attest(unit.uid);
@@ -61,6 +63,7 @@ it('asks for a chain once: a chain known by its digest is not transferred again'
 });
 
 it('quarantines a device that shows a certificate without its key (T8)', async () => {
+  covers('T8');
   const unit = nextUnit();
   bench.plugIn(unit).manners.signingKey = makeKey();
   expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({
@@ -71,7 +74,7 @@ it('quarantines a device that shows a certificate without its key (T8)', async (
   expect((await livingDevice(bench.ctx, unit.uid)).status).toBe('QUARANTINED');
 });
 
-it('fails a device that runs what no release of the registry is (I18)', async () => {
+it('fails a device that runs what no release of the registry is', async () => {
   const unit = nextUnit();
   unit.firmware = { ...unit.firmware, imageHash: '77'.repeat(32) };
   bench.plugIn(unit);
@@ -79,6 +82,7 @@ it('fails a device that runs what no release of the registry is (I18)', async ()
 });
 
 it('fails a device whose debug port is open (T29)', async () => {
+  covers('T29');
   const unit = nextUnit();
   bench.plugIn(unit).manners.debugState = 0;
   expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'failed', reason: expect.stringContaining('debug port') });
@@ -115,7 +119,7 @@ it('fails a device whose certificate is from our authority but was never recorde
   });
 });
 
-it('lives with lost and repeated answers: the same question again, one result (T22)', async () => {
+it('lives with lost and repeated answers: the same question again, one result', async () => {
   const unit = nextUnit();
   const device = bench.plugIn(unit);
   device.manners.spdmReplies = (reply, count) => (count % 3 === 0 ? [] : count % 3 === 1 ? [reply] : [reply, reply]);
@@ -123,7 +127,7 @@ it('lives with lost and repeated answers: the same question again, one result (T
   expect(new Set(device.requests.map(String)).size).toBeLessThan(device.requests.length);
 });
 
-it('says DEVICE_UNREACHABLE of a silent or absent device and records no failure (T22)', async () => {
+it('says DEVICE_UNREACHABLE of a silent or absent device and records no failure', async () => {
   const unit = nextUnit();
   const before = await bench.typesOf(unit.uid);
   expect(await codeOf(() => bench.field.attestation.attest(unit.uid))).toBe('DEVICE_UNREACHABLE');
@@ -132,7 +136,7 @@ it('says DEVICE_UNREACHABLE of a silent or absent device and records no failure 
   expect(await bench.typesOf(unit.uid)).toEqual(before);
 });
 
-it('fails a device whose answers were changed on the way (T27)', async () => {
+it('fails a device whose answers were changed on the way', async () => {
   const unit = nextUnit();
   bench.plugIn(unit).manners.spdmReplies = reply => {
     const changed = reply.slice();
@@ -142,7 +146,8 @@ it('fails a device whose answers were changed on the way (T27)', async () => {
   expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'failed' });
 });
 
-it('does not attest a revoked device, also not by what it remembers of its chain (I11, T23)', async () => {
+it('does not attest a revoked device, also not by what it remembers of its chain (I11)', async () => {
+  covers('I11');
   const unit = nextUnit();
   bench.plugIn(unit);
   await bench.field.attestation.attest(unit.uid);
@@ -186,12 +191,14 @@ type Bent = {
 };
 
 it('attests a device behind a gateway, verifying the evidence itself (R84)', async () => {
+  covers('R84');
   const unit = nextUnit();
   await openGateway('g1', unit);
   expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'passed', via: 'gateway' });
 });
 
 it('does not believe a gateway that sends evidence for another nonce (T20)', async () => {
+  covers('T20');
   const unit = nextUnit();
   let old: Evidence | undefined;
   await openGateway('g2', unit, ({ evidence }) => {
@@ -203,6 +210,7 @@ it('does not believe a gateway that sends evidence for another nonce (T20)', asy
 });
 
 it('does not believe evidence that was changed on the way (T20)', async () => {
+  covers('T20');
   const unit = nextUnit();
   await openGateway('g3', unit, ({ evidence }) => {
     const response = evidence.measurements[1]!.slice();
@@ -217,6 +225,7 @@ it.each([
   ['for another nonce', { verdict: { nonce: new Uint8Array(16) } }],
   ['about another device', { verdict: { uid: new Uint8Array(16) } }],
 ] as const)('refuses a verdict %s, with an alarm (T20)', async (what, bent: Bent) => {
+  covers('T20');
   const unit = nextUnit();
   await openGateway(`g-${what.replaceAll(' ', '-')}`, unit, () => bent);
   expect(await bench.field.attestation.attest(unit.uid)).toMatchObject({ result: 'failed', via: 'gateway' });
@@ -231,6 +240,7 @@ it('raises an alarm when a gateway denies what the evidence proves', async () =>
 });
 
 it('does not reach a device through a suspended gateway (T20)', async () => {
+  covers('T20');
   const unit = nextUnit();
   await openGateway('g5', unit);
   await moveGateway(bench.ctx, bench.revocations, 'g5', { type: 'SuspendGateway', reason: 'moved' }, 'operator:olga');

@@ -12,6 +12,7 @@ import { createDecommissions } from '../../../src/services/field/decommission.ts
 import { revokeDevice } from '../../../src/services/revocation/revokeDevice.ts';
 import type { Unit } from '../../gateway/fieldKit.ts';
 import { codeOf, makeKey } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { type FieldBench, openField } from './fieldBench.ts';
 
 /** The end of devices that cannot be reached; with devices that answer: test/gateway/orders.test.ts. */
@@ -27,6 +28,7 @@ beforeAll(async () => {
 afterAll(() => bench.close());
 
 it('waits for a device that is not connected, then ends without its receipt after the time-out (R96, RULE-17)', async () => {
+  covers('R96', 'RULE-17');
   const unit = nextUnit();
   const { ctx, field } = bench;
   expect(await field.decommissions.decommission(unit.uid, 'old', 'operator:olga')).toEqual({ status: 'STOCK', receipt: 'awaited' });
@@ -49,6 +51,7 @@ it('waits for a device that is not connected, then ends without its receipt afte
 });
 
 it('signs an order that only this device in this registration carries out (T31)', async () => {
+  covers('T31');
   const [unit, other] = [nextUnit(), nextUnit()];
   bench.plugIn(unit);
   await bench.field.decommissions.decommission(unit.uid, 'old', 'operator:olga');
@@ -98,6 +101,7 @@ it('finishes what was cut off between the end and the destruction of the keys', 
 });
 
 it('refuses a decommissioned device that says hello, with an alarm (I11)', async () => {
+  covers('I11');
   const unit = nextUnit();
   await bench.field.decommissions.decommission(unit.uid, 'old', 'operator:olga', true);
   const { version, securityCounter, imageHash } = unit.firmware;
@@ -106,7 +110,8 @@ it('refuses a decommissioned device that says hello, with an alarm (I11)', async
   expect(await bench.codesOfAlarms()).toContain('OUT_OF_USE_SEEN');
 });
 
-it('takes the receipt of a wipe that nobody waits for any more, and nothing else for it (R96, T31, T33)', async () => {
+it('takes the receipt of a wipe that nobody waits for any more, and nothing else for it (R96)', async () => {
+  covers('R96');
   const unit = nextUnit();
   const { ctx, field } = bench;
   await field.decommissions.decommission(unit.uid, 'old', 'operator:olga');

@@ -17,6 +17,7 @@ import { showRollout } from '../../../src/services/firmware/rolloutView.ts';
 import { deriveExporterKey } from '../../../src/spdm/keySchedule.ts';
 import { build, eventually, publish, type Unit } from '../../gateway/fieldKit.ts';
 import { codeOf } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { flipBlobBit } from '../../support/damagedBlob.ts';
 import { type BenchDevice, type FieldBench, openField } from '../field/fieldBench.ts';
 
@@ -55,6 +56,7 @@ const hello = (unit: Unit) => {
 };
 
 it('needs a second person to approve, and says so (I16)', async () => {
+  covers('I16');
   const [unit] = units(1);
   const id = await planRollout(bench.ctx, { releaseId: bench.fleet.next.releaseId, devices: [unit!.uid] }, 'operator:rita');
   const approve = { type: 'ApproveRollout', by: 'operator:rita' } as const;
@@ -63,7 +65,8 @@ it('needs a second person to approve, and says so (I16)', async () => {
   expect(await codeOf(() => bench.field.rollouts.command(id, start, 'operator:rita'))).toBe('STATE');
 });
 
-it('delivers a signed job and sealed blocks of an image that only this device boots (R91–R95, RULE-12, RULE-13)', async () => {
+it('delivers a signed job and sealed blocks of an image that only this device boots (R93, R94, RULE-12, RULE-13)', async () => {
+  covers('R93', 'R94', 'RULE-12', 'RULE-13');
   const [unit, other] = units(2) as [Unit, Unit];
   const device = bench.plugIn(unit);
   const id = await roll({ devices: [unit.uid] });
@@ -96,6 +99,7 @@ async function appKeyOf(uid: string): Promise<Uint8Array> {
 }
 
 it('counts a device as upgraded by evidence of the new image and by nothing it says (I18, RULE-18)', async () => {
+  covers('I18', 'RULE-18');
   const [unit] = units(1) as [Unit];
   const device = bench.plugIn(unit);
   const id = await roll({ devices: [unit.uid] });
@@ -153,7 +157,8 @@ it('halts on too many failures', async () => {
   expect(second!.jobs).toEqual([new Uint8Array()]);
 });
 
-it('refuses a release with a lower counter and makes it visible (T12, RULE-11, I9)', async () => {
+it('refuses a release with a lower counter and makes it visible (R92, T12, RULE-11, I9)', async () => {
+  covers('R92', 'T12', 'RULE-11', 'I9');
   const [unit] = units(1) as [Unit];
   const old = await publish(bench.ctx, 'app', '2.0.0', 1);
   bench.plugIn(unit);
@@ -165,6 +170,7 @@ it('refuses a release with a lower counter and makes it visible (T12, RULE-11, I
 });
 
 it('takes the decision again at delivery: a floor that rose since the offer is kept (T12, RULE-11)', async () => {
+  covers('T12', 'RULE-11');
   await defineLine(bench.ctx, { line: 'floor' }, 'operator:rita');
   const bl2 = await publish(bench.ctx, 'bl2', '1.0.0', 1, 'floor');
   const app = await publish(bench.ctx, 'app', '1.0.0', 2, 'floor');
@@ -180,6 +186,7 @@ it('takes the decision again at delivery: a floor that rose since the offer is k
 });
 
 it('refuses firmware of another line (T13)', async () => {
+  covers('T13');
   await defineLine(bench.ctx, { line: 'lamp' }, 'operator:rita');
   const lamp = await publish(bench.ctx, 'app', '9.0.0', 9, 'lamp');
   const [unit] = units(1) as [Unit];
@@ -221,6 +228,7 @@ it.each([
 });
 
 it('never serves firmware that was changed in the store, and raises an alarm (T30)', async () => {
+  covers('T30');
   const [unit] = units(1) as [Unit];
   const release = await publish(bench.ctx, 'app', '1.6.0', 3);
   await roll({ devices: [unit.uid] }, release.releaseId);
@@ -300,6 +308,7 @@ it('records a device that goes back to its old image as a failed upgrade', async
 });
 
 it('makes whoever withholds an update visible (T22)', async () => {
+  covers('T22');
   const [unit] = units(1) as [Unit];
   const id = await roll({ devices: [unit.uid] });
   await eventually(async () => (await bench.typesOf(unit.uid)).includes('FirmwareOffered'));
@@ -307,6 +316,7 @@ it('makes whoever withholds an update visible (T22)', async () => {
   const { rollouts } = bench.field;
   await rollouts.command(id, { type: 'PauseRollout', reason: 'look', by: 'operator:rita' }, 'operator:rita');
   await eventually(async () => (await bench.codesOfAlarms()).includes('UPDATE_STALE'));
+  expect(await bench.codesOfAlarms()).toContain('UPDATE_STALE');
 });
 
 it('limits bytes per device and in total', () => {

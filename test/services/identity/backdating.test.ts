@@ -27,7 +27,7 @@ describe('what is signed now', () => {
     expect(minutesBeforeNow(parseCertificate(fromBase64url(programmers)).notBefore)).toBeGreaterThanOrEqual(0);
   });
 
-  it('never counts before the authority that signs it (I15)', async () => {
+  it('never counts before the authority that signs it', async () => {
     const { parsed, ica } = await project.newDevice();
     expect(parsed.notBefore >= parseCertificate(ica).notBefore).toBe(true);
   });

@@ -5,6 +5,7 @@ import { parseCertificate } from '../../../src/pki/parse.ts';
 import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { certifyDevice } from '../../../src/services/identity/enrolment.ts';
 import { type Authority, makeLeaf } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { csrOf, newParty, newUid } from '../parties.ts';
 import { establishOldCa, mint, openProject, type Project } from '../project.ts';
 
@@ -23,7 +24,7 @@ async function deviceOf(line: string): Promise<Uint8Array> {
 }
 
 describe('the certificate of a machine', () => {
-  it('from an issuing CA that states no use counts for the use that the log records (T14)', async () => {
+  it('from an issuing CA that states no use counts for the use that the log records', async () => {
     const old = await establishOldCa(project.ctx, 'vintage');
     const device = await deviceOf('vintage');
     await expect
@@ -37,6 +38,7 @@ describe('the certificate of a machine', () => {
   });
 
   it('that the log has not issued is refused, however good its signature, and an alarm (T17)', async () => {
+    covers('T17');
     const { ctx, trust } = project;
     const { keyId, certificate } = (await authorityOf(ctx)).issuingCas.find(({ icaId }) => icaId === 'device-meter-1')!;
     const der = fromBase64url(certificate);
@@ -52,7 +54,7 @@ describe('the certificate of a machine', () => {
     expect(alarms.filter(alarm => String(alarm) === 'CA_MISUSED,device-meter-1')).toHaveLength(1);
   });
 
-  it('is no device of another line (T8)', async () => {
+  it('is no device of another line', async () => {
     const device = await deviceOf('meter');
     expect(project.trust.judge(device, 'meter').kind).toBe('device');
     expect(() => project.trust.judge(device, 'vintage')).toThrow(/not of line vintage/);

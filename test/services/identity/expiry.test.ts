@@ -7,6 +7,7 @@ import { stateOf } from '../../../src/services/base/context.ts';
 import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { startExpiryScan } from '../../../src/services/identity/expiry.ts';
+import { covers } from '../../support/covers.ts';
 import { newParty } from '../parties.ts';
 import { establishOldCa, openProject, type Project, requestOf } from '../project.ts';
 
@@ -33,8 +34,9 @@ const noticesOf = async (serial: string) =>
   (await project.eventsOf('CertificateExpiryNoticed')).filter(({ data }) => data.serial === serial).map(({ data }) => data.days);
 const alarmCodes = async () => (await project.eventsOf('AlarmRaised')).map(({ data }) => `${data.code} ${data.subject}`);
 
-describe('the expiry scan (R86, RULE-16)', () => {
+describe('the expiry scan', () => {
   it('tells of the end of a certificate 90, 30 and 7 days before, once each, and records the end', async () => {
+    covers('R86', 'RULE-16');
     const { serialHex } = await newGateway('gw-1');
     await scan.check();
     expect(await noticesOf(serialHex)).toEqual([]);
@@ -96,7 +98,7 @@ describe('the expiry scan (R86, RULE-16)', () => {
     }
   });
 
-  it('tells 90, 30 and 7 days before, once each, that an issuing CA stops issuing, and then that it has (I15)', async () => {
+  it('tells 90, 30 and 7 days before, once each, that an issuing CA stops issuing, and then that it has', async () => {
     const { endsMs, icaId } = { endsMs: project.ctx.clock().getTime() + 3652 * dayMs, icaId: 'gateway-2' };
     await establishIssuingCa(project.ctx, 'gateway');
     for (const daysLeft of [91, 89, 88, 29, 6, -1]) {

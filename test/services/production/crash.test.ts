@@ -3,6 +3,7 @@ import { fromBase64url } from '../../../src/bytes.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { commitUnit } from '../../../src/services/production/unitEnd.ts';
 import { sweepUnits } from '../../../src/services/production/unitExpiry.ts';
+import { covers } from '../../support/covers.ts';
 import { watchWrites } from '../../support/watchedStore.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from './factory.ts';
 import { openPlant, type Plant } from './plant.ts';
@@ -52,8 +53,9 @@ const unitStory = async (chip: Chip) => ({
   grant: await types(`grant-${chip.grantId}`),
 });
 
-describe('power cuts between any two commits (T33)', () => {
+describe('power cuts between any two commits', () => {
   it('lead to the same unit as no power cut: exactly one grant, certificate, key and commit', async () => {
+    covers('T33');
     const plain = new Chip();
     await builder.build(plain);
     const chip = new Chip();
@@ -134,6 +136,7 @@ describe('power cuts between any two commits (T33)', () => {
   });
 
   it('give a chip a new generation even when the void was cut off (I3)', async () => {
+    covers('I3');
     const chip = new Chip();
     await builder.build(chip, 'bootloader');
     const voiding = await builder.voidRequest(chip, false);

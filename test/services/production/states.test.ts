@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { programmer, programmerStream } from '../../../src/domain/programmer.ts';
 import { type Context, execute } from '../../../src/services/base/context.ts';
+import { covers } from '../../support/covers.ts';
 import { watchWrites } from '../../support/watchedStore.ts';
 import { newUid } from '../parties.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from './factory.ts';
@@ -94,6 +95,7 @@ describe('each step of a unit', () => {
   });
 
   it('is refused when the programmer is suspended or was returned (I17)', async () => {
+    covers('I17');
     const chips = await unitsBefore();
     await machine(builder, 'suspend');
     expect(await all(chips)).toEqual(each('CERTIFICATE_REVOKED'));
@@ -124,6 +126,7 @@ describe('a commit', () => {
   });
 
   it('counts nothing when the programmer is stolen between the decision and its append (T15)', async () => {
+    covers('T15');
     const [builder, chip] = await built();
     const request = await builder.commitRequest(chip);
     const stolen = { type: 'ReportProgrammerStolen', by: 'operator:olga' } as const;
@@ -142,13 +145,14 @@ it('a reservation is not granted when the job is suspended between the decision 
   expect(events.map(({ type }) => type)).not.toContain('UnitReserved');
 });
 
-describe('a programmer that is out of use gets no share and no package (T15)', () => {
+describe('a programmer that is out of use gets no share and no package', () => {
   const share = (builder: TestProgrammer, jobId: string) =>
     plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 1 });
   const packed = (builder: TestProgrammer, jobId: string, replace = false) =>
     plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments/${builder.uid}/export`, { replace });
 
   it.each(['suspend', 'stolen', 'revoke', 'return'])('after %s', async step => {
+    covers('T15');
     const builder = await activeProgrammer(plant);
     const [held, other] = [await releasedJob(plant, 'meter'), await releasedJob(plant, 'meter')];
     expect(await share(builder, held)).toBe(200);

@@ -6,6 +6,7 @@ import { createBulkRevocations, startBulkRevocationWork } from '../../../src/ser
 import { currentCrl } from '../../../src/services/revocation/crl.ts';
 import { startCrlSchedule } from '../../../src/services/revocation/crlSchedule.ts';
 import { readCrl } from '../../pki/readCrl.ts';
+import { covers } from '../../support/covers.ts';
 import { newUid } from '../parties.ts';
 import { killer, openProject, type Project, type TestDevice, withKills } from '../project.ts';
 
@@ -31,6 +32,7 @@ const isRevoked = async ({ uid, parsed }: TestDevice) => {
 
 describe('a revocation in bulk', () => {
   it('needs two people, then revokes every device of a line and puts them on the list (R86, RULE-16, I16)', async () => {
+    covers('R86', 'RULE-16', 'I16');
     const schedule = startCrlSchedule(project.ctx, project.revocations, project.alarms);
     onTestFinished(() => schedule.close());
     const units = await devices(300);

@@ -15,6 +15,7 @@ import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { currentCrl, issueCrl } from '../../../src/services/revocation/crl.ts';
 import { startCrlSchedule } from '../../../src/services/revocation/crlSchedule.ts';
 import { readCrl } from '../../pki/readCrl.ts';
+import { covers } from '../../support/covers.ts';
 import { newParty } from '../parties.ts';
 import { openProject, type Project, requestOf } from '../project.ts';
 
@@ -45,7 +46,7 @@ const listOf = async (path: string, icaId: string) => {
 };
 const serialsOf = async (path: string, icaId: string) => (await listOf(path, icaId)).entries.map(({ serialHex }) => serialHex);
 
-describe('revocation lists over plain HTTP (R86, RULE-16)', () => {
+describe('revocation lists over plain HTTP', () => {
   it('exist for every issuing CA and for the root, which the certificates of issuing CAs point to', async () => {
     const ca = await caById(project.ctx, device);
     expect(ca.certificate.crlUrl).toMatch(/\/crl\/root\.crl$/);
@@ -58,6 +59,7 @@ describe('revocation lists over plain HTTP (R86, RULE-16)', () => {
   });
 
   it('make openssl refuse a revoked device with full and delta list, authorities checked too', async () => {
+    covers('R86');
     const [good, revoked] = [await project.newDevice(), await project.newDevice()];
     await issueCrl(project.ctx, device, true);
     await project.revoke(revoked);
@@ -188,7 +190,7 @@ describe('the schedule of revocation lists', () => {
     expect((await get('/crl/gateway-1.crl')).status).toBe(200);
   });
 
-  it('has nothing to do, and no alarm each time it looks, for an authority whose time is over (I15)', async () => {
+  it('has nothing to do, and no alarm each time it looks, for an authority whose time is over', async () => {
     const running = schedule();
     const before = (await project.eventsOf('AlarmRaised')).length;
     await running.check();

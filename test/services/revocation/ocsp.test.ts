@@ -14,6 +14,7 @@ import { parseCertificate } from '../../../src/pki/parse.ts';
 import { toPem } from '../../../src/pki/pem.ts';
 import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { execute } from '../../../src/services/base/context.ts';
+import { covers } from '../../support/covers.ts';
 import { openProject, type Project, type TestDevice } from '../project.ts';
 
 let project: Project;
@@ -60,8 +61,9 @@ const basicOf = (der: Uint8Array): BasicOCSPResponse => {
   return BasicOCSPResponse.fromBER(Uint8Array.from(body));
 };
 
-describe('the OCSP responder (R86, RULE-16)', () => {
+describe('the OCSP responder', () => {
   it('answers openssl for good, revoked and unknown certificates, with nonce', async () => {
+    covers('R86');
     const output = await openssl('-cert', 'good.pem', '-cert', 'revoked.pem', '-serial', '0x4123', '-text');
     expect(output).toContain('Response verify OK');
     expect(output).toContain('good.pem: good');

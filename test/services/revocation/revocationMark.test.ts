@@ -12,6 +12,7 @@ import { moveGateway, registerGateway } from '../../../src/services/field/gatewa
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { checkRevocationMark, keepRevocationMark } from '../../../src/services/revocation/revocationMark.ts';
 import { startRevocations } from '../../../src/services/revocation/revocations.ts';
+import { covers } from '../../support/covers.ts';
 import { newParty } from '../parties.ts';
 import { requestOf } from '../project.ts';
 
@@ -45,8 +46,9 @@ async function session(work: (ctx: Context, revocations: Awaited<ReturnType<type
   await close();
 }
 
-describe('the high-water mark of revocations (T34)', () => {
+describe('the high-water mark of revocations', () => {
   it('refuses yesterday’s store, until an operator says that it is meant', async () => {
+    covers('T34');
     await session(async ctx => {
       await registerGateway(ctx, 'gw', 'gw', by);
       await certifyGateway(ctx, 'gw', requestOf(newParty(), { commonName: 'gw' }), by);
@@ -72,6 +74,7 @@ describe('the high-water mark of revocations (T34)', () => {
   });
 
   it('is also missed by a store that has grown since in another way', async () => {
+    covers('T34');
     rmSync(data, { recursive: true });
     cpSync(join(folder, 'yesterday'), data, { recursive: true });
     rmSync(mark);

@@ -5,6 +5,7 @@ import { execute } from '../../../src/services/base/context.ts';
 import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { type RevocationChange, startRevocations } from '../../../src/services/revocation/revocations.ts';
+import { covers } from '../../support/covers.ts';
 import { newParty } from '../parties.ts';
 import { openProject, type Project, requestOf } from '../project.ts';
 
@@ -17,7 +18,8 @@ afterAll(() => project.close());
 const by = 'operator:alice';
 
 describe('what is revoked', () => {
-  it('is known to everybody who follows the event store, and after a restart (T23, R86)', async () => {
+  it('is known to everybody who follows the event store, and after a restart (R86)', async () => {
+    covers('R86');
     const other = await startRevocations(project.ctx);
     onTestFinished(() => other.close());
     const unit = await project.newDevice();

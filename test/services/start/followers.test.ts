@@ -29,6 +29,7 @@ import { type Revocations, startRevocations } from '../../../src/services/revoca
 import { revokeDevice } from '../../../src/services/revocation/revokeDevice.ts';
 import { startField } from '../../../src/services/start/field.ts';
 import type { Services } from '../../../src/services/start/services.ts';
+import { covers } from '../../support/covers.ts';
 import { csrOf, newParty, newUid } from '../parties.ts';
 import { mint } from '../project.ts';
 
@@ -150,6 +151,7 @@ describe('a follower of the log', () => {
   });
 
   it('read models that another process holds: a revocation is answered as done, and comes into force when they go on (T23)', async () => {
+    covers('T23');
     const party = newParty();
     const objId = newUid();
     await mint(ctx, party.uid, objId);
