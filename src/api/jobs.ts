@@ -9,6 +9,7 @@ import {
   attachUidList,
   bindFirmware,
   cancelJob,
+  contentSha256Of,
   createJob,
   jobBoard,
   jobOf,
@@ -21,7 +22,7 @@ import {
 import { closeJob, signedReport } from '../services/production/reconciliation.ts';
 import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
-import { countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField } from './fields.ts';
+import { countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field } from './fields.ts';
 
 /** Production jobs as the planner sees them (R57–R61, R82, R83). */
 
@@ -40,6 +41,8 @@ export const jobSchema = z
     bl2: firmwareSchema.optional(),
     app: firmwareSchema.optional(),
     createdBy: z.string(),
+    contributors: z.array(z.string()),
+    contentSha256: sha256Field,
     releasedBy: z.string().optional(),
     verdict: z.string().optional(),
     allotments: z.array(shareSchema),
@@ -165,9 +168,11 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     c.json(jobView(await bindFirmware(ctx, c.req.valid('param').id, c.req.valid('json').releaseId, actor(c))), 200),
   );
   api.openapi(uids, async c => c.json(jobView(await attachUidList(ctx, c.req.valid('param').id, await c.req.text(), actor(c))), 200));
-  api.openapi(act('release', 'Releases a job: not its creator', nothing), async c =>
-    c.json(jobView(await releaseJob(ctx, c.req.valid('param').id, actor(c), approver(c))), 200),
-  );
+  const look = z.strictObject({ contentSha256: sha256Field.optional() });
+  api.openapi(act('release', 'Releases a job: nobody who worked on it', look), async c => {
+    const approval = { condition: approver(c), seenSha256: c.req.valid('json').contentSha256 };
+    return c.json(jobView(await releaseJob(ctx, c.req.valid('param').id, actor(c), approval)), 200);
+  });
   api.openapi(act('suspend', 'Stops production', reason), async c =>
     c.json(jobView(await suspendJob(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c))), 200),
   );
@@ -186,8 +191,10 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
 
 export function jobView(job: CreatedJob) {
   const { jobId, line, status, plannedCount, scrapAllowance, policy, uidList, bl2, app, createdBy, releasedBy, verdict } = job;
+  const contributors = [...job.contributors];
   return {
     ...{ jobId, line, status, plannedCount, scrapAllowance, requireUidList: policy.requireUidList, createdBy },
+    ...{ contributors, contentSha256: contentSha256Of(job) },
     ...(uidList !== undefined && { uidCount: uidList.count }),
     ...(bl2 !== undefined && { bl2: firmwareView(bl2) }),
     ...(app !== undefined && { app: firmwareView(app) }),

@@ -57,9 +57,11 @@ export function registerJob(program: Command): void {
       show(options, JSON.parse(new TextDecoder().decode(answer)) as Job);
     },
   );
-  command('release <job>', 'release a job: not by who created it', `release ${example}`).action(
-    async (id: string, options: ServerOptions) => change(options, 'POST', `/v1/jobs/${id}/release`, {}),
-  );
+  command('release <job>', 'release a job: not by those who worked on it', `release ${example}`)
+    .option('--content <sha256>', 'contentSha256 of the job that you looked at: refused when it has changed since')
+    .action(async (id: string, { content, ...options }: ServerOptions & { content?: string }) =>
+      change(options, 'POST', `/v1/jobs/${id}/release`, { contentSha256: content }),
+    );
   command(
     'allot <job>',
     'give a programmer its share, or raise it',

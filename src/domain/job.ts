@@ -1,4 +1,5 @@
 import type { Actor } from './actor.ts';
+import { type ApprovedContent, requireNoContributor, requireSameContent, withContributor } from './approval.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A production job: how many units of which line may be built, with which firmware, by which programmers.
  *  Stream `job-{id}`. The job id is a token of 16 random bytes (R57, RULE-5).
@@ -6,7 +7,7 @@ import { type Decider, type Of, requireStatus } from './decider.ts';
  *  DEFINED when bootloader and application are bound, RUNNING with the first allotment. */
 
 import type { Reconciliation } from './reconciliation.ts';
-import { refuse, requireCount, requireOtherPerson } from './rules.ts';
+import { refuse, requireCount } from './rules.ts';
 import { statusAfter, type Walk } from './walk.ts';
 
 /** What a job may choose of its package's policy; the rest is the same for all. Events of older jobs name the rest too. */
@@ -47,9 +48,10 @@ export type JobEvent =
         readonly createdBy: string;
       };
     }
-  | { readonly type: 'FirmwareBoundToJob'; readonly data: BoundFirmware }
-  | { readonly type: 'UidListAttached'; readonly data: { readonly sha256: string; readonly count: number } }
-  | { readonly type: 'JobReleased'; readonly data: { readonly by: Actor } }
+  | { readonly type: 'FirmwareBoundToJob'; readonly data: BoundFirmware & { readonly by?: Actor } }
+  | { readonly type: 'UidListAttached'; readonly data: { readonly sha256: string; readonly count: number; readonly by?: Actor } }
+  /** `contentSha256`: SHA-256 of the content (`jobContent`) that was approved. */
+  | { readonly type: 'JobReleased'; readonly data: { readonly by: Actor; readonly contentSha256?: string } }
   | {
       readonly type: 'AllotmentMade';
       readonly data: { readonly programmer: string; readonly count: number; readonly scrapAllowance: number };
@@ -85,9 +87,9 @@ export type JobCommand =
       readonly policy: JobPolicy;
       readonly by: Actor;
     }
-  | { readonly type: 'BindFirmware'; readonly release: ReleaseFacts }
-  | { readonly type: 'AttachUidList'; readonly sha256: string; readonly count: number }
-  | { readonly type: 'ReleaseJob'; readonly by: Actor }
+  | { readonly type: 'BindFirmware'; readonly release: ReleaseFacts; readonly by: Actor }
+  | { readonly type: 'AttachUidList'; readonly sha256: string; readonly count: number; readonly by: Actor }
+  | { readonly type: 'ReleaseJob'; readonly by: Actor; readonly content?: ApprovedContent }
   /** `count` and `scrapAllowance` are the programmer's totals; a later command may raise them, never lower them. */
   | { readonly type: 'MakeAllotment'; readonly programmer: string; readonly count: number; readonly scrapAllowance: number }
   /** The allotment is closed: what it did not build is free for another programmer. */
@@ -133,6 +135,8 @@ export type CreatedJob = {
   readonly scrapAllowance: number;
   readonly policy: JobPolicy;
   readonly createdBy: string;
+  /** Everybody who had a part in the draft: none of them releases it. */
+  readonly contributors: readonly string[];
   readonly releasedBy?: string;
   readonly bl2?: BoundFirmware;
   readonly app?: BoundFirmware;
@@ -146,6 +150,23 @@ export type CreatedJob = {
 export type JobState = { readonly status: 'NONE' } | CreatedJob;
 
 export const jobStream = (jobId: string): string => `job-${jobId}`;
+
+/** What the release of a job approves, as one text: the plan, the firmware and the list of chips. Equal texts are equal content. */
+export function jobContent({ jobId, line, plannedCount, scrapAllowance, policy, bl2, app, uidList }: CreatedJob): string {
+  const plan = [jobId, line, plannedCount, scrapAllowance, policy.requireUidList];
+  return JSON.stringify([
+    ...plan,
+    firmwareContent(bl2),
+    firmwareContent(app),
+    uidList === undefined ? null : [uidList.sha256, uidList.count],
+  ]);
+}
+
+function firmwareContent(firmware: BoundFirmware | undefined) {
+  if (firmware === undefined) return null;
+  const { releaseId, image, version, securityCounter, imageHash, bodySha256, size } = firmware;
+  return [releaseId, image, version, securityCounter, imageHash, bodySha256, size];
+}
 
 /** @throws NusecError JOB_NOT_RUNNING unless units may be built now */
 export function requireRunningJob(state: JobState): asserts state is CreatedJob & { readonly status: 'RUNNING' } {
@@ -164,7 +185,7 @@ function decide(command: JobCommand, state: JobState): readonly JobEvent[] {
   if (state.status === 'NONE') refuse('NOT_FOUND', 'there is no such job');
   switch (command.type) {
     case 'BindFirmware':
-      return bindFirmware(command.release, state);
+      return bindFirmware(command, state);
     case 'AttachUidList':
       return attachUidList(command, state);
     case 'ReleaseJob':
@@ -207,28 +228,31 @@ function create({ type: _, by, ...job }: Of<JobCommand, 'CreateJob'>, state: Job
 }
 
 /** Published, not withdrawn, of the same line (I8); another release of the same image replaces the first until the job is released. */
-function bindFirmware({ line, status, ...firmware }: ReleaseFacts, state: CreatedJob): readonly JobEvent[] {
+function bindFirmware({ release, by }: Of<JobCommand, 'BindFirmware'>, state: CreatedJob): readonly JobEvent[] {
+  const { line, status, ...firmware } = release;
   if (state[firmware.image]?.releaseId === firmware.releaseId) return [];
   requireStatus(state, ['DRAFT', 'DEFINED'], 'binding firmware');
   if (line !== state.line) refuse('WRONG_PRODUCT', `the release is for line ${line}, the job for ${state.line}`);
   if (status !== 'PUBLISHED') refuse('RELEASE_STATE', `the release is ${status}, not PUBLISHED`);
-  return [{ type: 'FirmwareBoundToJob', data: firmware }];
+  return [{ type: 'FirmwareBoundToJob', data: { ...firmware, by } }];
 }
 
-function attachUidList({ sha256, count }: Of<JobCommand, 'AttachUidList'>, state: CreatedJob): readonly JobEvent[] {
+function attachUidList({ sha256, count, by }: Of<JobCommand, 'AttachUidList'>, state: CreatedJob): readonly JobEvent[] {
   if (state.uidList?.sha256 === sha256) return [];
   requireStatus(state, ['DRAFT', 'DEFINED'], 'attaching a UID list');
   requireCount(count, 1, 'the length of the UID list');
-  return [{ type: 'UidListAttached', data: { sha256, count } }];
+  return [{ type: 'UidListAttached', data: { sha256, count, by } }];
 }
 
-function release({ by }: Of<JobCommand, 'ReleaseJob'>, state: CreatedJob): readonly JobEvent[] {
+/** A look at other content is refused also when the job is released already: the answer must not seem to approve what was seen. */
+function release({ by, content }: Of<JobCommand, 'ReleaseJob'>, state: CreatedJob): readonly JobEvent[] {
+  if (content !== undefined) requireSameContent(content, jobContent(state));
   if (state.releasedBy !== undefined) return [];
   if (state.status === 'DRAFT') refuse('FIRMWARE_NOT_BOUND', 'a job needs bootloader and application firmware before its release');
   requireStatus(state, ['DEFINED'], 'releasing');
-  requireOtherPerson(state.createdBy, by, 'releasing the job');
+  requireNoContributor(state.contributors, by, 'releasing the job');
   if (state.policy.requireUidList && state.uidList === undefined) refuse('STATE', 'the policy of this job asks for a UID list');
-  return [{ type: 'JobReleased', data: { by } }];
+  return [{ type: 'JobReleased', data: { by, ...(content !== undefined && { contentSha256: content.sha256 }) } }];
 }
 
 /** I2: the shares of all programmers stay within the plan. A settled share counts what was built; a higher count opens it again. */
@@ -283,7 +307,9 @@ function recordDiscrepancy(discrepancy: Discrepancy, state: CreatedJob): readonl
 }
 
 function evolve(state: JobState, event: JobEvent): JobState {
-  if (event.type === 'JobCreated') return { ...event.data, status: 'DRAFT', allotments: [], discrepancies: [] };
+  if (event.type === 'JobCreated') {
+    return { ...event.data, status: 'DRAFT', contributors: [event.data.createdBy], allotments: [], discrepancies: [] };
+  }
   if (state.status === 'NONE') return state;
   const after = withFacts(state, event);
   const isBound = { bl2: after.bl2 !== undefined, app: after.app !== undefined };
@@ -293,10 +319,14 @@ function evolve(state: JobState, event: JobEvent): JobState {
 
 function withFacts(state: CreatedJob, event: JobEvent): CreatedJob {
   switch (event.type) {
-    case 'FirmwareBoundToJob':
-      return event.data.image === 'bl2' ? { ...state, bl2: event.data } : { ...state, app: event.data };
-    case 'UidListAttached':
-      return { ...state, uidList: event.data };
+    case 'FirmwareBoundToJob': {
+      const { by, ...firmware } = event.data;
+      return { ...state, [firmware.image]: firmware, contributors: withContributor(state.contributors, by) };
+    }
+    case 'UidListAttached': {
+      const { by, ...uidList } = event.data;
+      return { ...state, uidList, contributors: withContributor(state.contributors, by) };
+    }
     case 'JobReleased':
       return { ...state, releasedBy: event.data.by };
     case 'AllotmentMade':

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type JobCommand, job, type ReleaseFacts, requireBoundFirmware, requireRunningJob } from '../../src/domain/job.ts';
+import { type JobCommand, job, jobContent, type ReleaseFacts, requireBoundFirmware, requireRunningJob } from '../../src/domain/job.ts';
 import { covers } from '../support/covers.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
@@ -17,7 +17,7 @@ const firmware = {
 } as const;
 const bl2: ReleaseFacts = { ...firmware, line: 'meter', status: 'PUBLISHED' };
 const app: ReleaseFacts = { ...bl2, releaseId: 'a', image: 'app' };
-const bind = (release: ReleaseFacts): JobCommand => ({ type: 'BindFirmware', release });
+const bind = (release: ReleaseFacts): JobCommand => ({ type: 'BindFirmware', release, by: 'operator:ann' });
 const releaseJob: JobCommand = { type: 'ReleaseJob', by: 'operator:bob' };
 const allot = (programmer: string, count: number, scrapAllowance = 0): JobCommand => ({
   type: 'MakeAllotment',
@@ -37,6 +37,11 @@ const reconciled: JobCommand = { type: 'ReconcileJob', reconciliation: { verdict
 
 const on = (...commands: readonly JobCommand[]) => scenario(job).given(...play(job, commands).events);
 const state = (...commands: readonly JobCommand[]) => play(job, commands).state;
+const contentOf = (...commands: readonly JobCommand[]) => {
+  const draft = state(...commands);
+  const text = draft.status === 'NONE' ? '' : jobContent(draft);
+  return { text, sha256: `hash of ${text}` };
+};
 
 describe('defining a job', () => {
   it('is created once with its plan', () => {
@@ -63,7 +68,9 @@ describe('defining a job', () => {
 
   it('is defined when bootloader and application are bound (R60, RULE-8)', () => {
     covers('R60', 'RULE-8');
-    on(create).when(bind(bl2)).givesOnce({ type: 'FirmwareBoundToJob', data: firmware });
+    on(create)
+      .when(bind(bl2))
+      .givesOnce({ type: 'FirmwareBoundToJob', data: { ...firmware, by: 'operator:ann' } });
     expect([state(create, bind(bl2)).status, state(...defined).status]).toEqual(['DRAFT', 'DEFINED']);
     expect(requireBoundFirmware(state(...defined), 'app').releaseId).toBe('a');
     expect(codeOf(() => requireBoundFirmware(state(create), 'app'))).toBe('FIRMWARE_NOT_BOUND');
@@ -87,10 +94,10 @@ describe('defining a job', () => {
 
   it('takes a UID list before its release (RULE-7)', () => {
     covers('RULE-7');
-    const attach: JobCommand = { type: 'AttachUidList', sha256: 'ul', count: 10 };
+    const attach: JobCommand = { type: 'AttachUidList', sha256: 'ul', count: 10, by: 'operator:ann' };
     on(create)
       .when(attach)
-      .givesOnce({ type: 'UidListAttached', data: { sha256: 'ul', count: 10 } });
+      .givesOnce({ type: 'UidListAttached', data: { sha256: 'ul', count: 10, by: 'operator:ann' } });
     on(create)
       .when({ ...attach, count: 0 })
       .refused('BAD_REQUEST');
@@ -118,6 +125,65 @@ describe('defining a job', () => {
     on(...defined, cancel)
       .when(releaseJob)
       .refused('STATE');
+  });
+
+  it('is released by nobody who bound firmware or named the chips (I16)', () => {
+    covers('I16');
+    const byBob = [
+      [{ ...bind(bl2), by: 'operator:bob' }, bind(app)],
+      [bind(bl2), { ...bind(app), by: 'operator:bob' }],
+      [bind(bl2), bind(app), { type: 'AttachUidList', sha256: 'ul', count: 10, by: 'operator:bob' }],
+      [{ ...bind({ ...bl2, releaseId: 'b0' }), by: 'operator:bob' }, bind(bl2), bind(app)],
+    ] as readonly (readonly JobCommand[])[];
+    for (const draft of byBob) {
+      on(create, ...draft)
+        .when(releaseJob)
+        .refused('FOUR_EYES_REQUIRED');
+      on(create, ...draft)
+        .when({ ...releaseJob, by: 'operator:cat' })
+        .givesOnce({ type: 'JobReleased', data: { by: 'operator:cat' } });
+    }
+  });
+
+  it('binds its release to the content that was seen (I16)', () => {
+    covers('I16');
+    const seen = contentOf(...defined);
+    const release = { ...releaseJob, content: seen } as const;
+    on(...defined)
+      .when(release)
+      .givesOnce({ type: 'JobReleased', data: { by: 'operator:bob', contentSha256: seen.sha256 } });
+    for (const change of [
+      bind({ ...app, releaseId: 'a2' }),
+      { type: 'AttachUidList', sha256: 'ul', count: 3, by: 'operator:ann' },
+    ] as const) {
+      on(...defined, change)
+        .when(release)
+        .refused('CONFLICT');
+      on(...defined, change)
+        .when({ ...release, content: contentOf(...defined, change) })
+        .givesOnce({ type: 'JobReleased', data: { by: 'operator:bob', contentSha256: contentOf(...defined, change).sha256 } });
+    }
+    on(...defined)
+      .when({ ...release, content: { ...seen, seenSha256: 'of an older look' } })
+      .refused('CONFLICT');
+    on(...released)
+      .when({ ...release, content: { ...seen, seenSha256: 'of an older look' } })
+      .refused('CONFLICT');
+  });
+
+  it('folds drafts of older logs, which do not name who bound (R60)', () => {
+    covers('R60');
+    const { events } = play(job, [create]);
+    const older = [
+      ...events,
+      { type: 'FirmwareBoundToJob', data: firmware },
+      { type: 'FirmwareBoundToJob', data: { ...firmware, releaseId: 'a', image: 'app' } },
+      { type: 'UidListAttached', data: { sha256: 'ul', count: 10 } },
+    ] as const;
+    scenario(job)
+      .given(...older)
+      .when(releaseJob)
+      .givesOnce({ type: 'JobReleased', data: { by: 'operator:bob' } });
   });
 
   it('is cancelled only before its release', () => {

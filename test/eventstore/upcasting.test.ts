@@ -28,7 +28,7 @@ it('a stream with an event of an older version is folded and decided on in the s
   const store = await withOldJob();
   expect((await loadState(store, job, jobStream(jobId))).state).toMatchObject({ policy: { requireUidList: true } });
   expect((await loadState(store, job, jobStream(jobId))).state).not.toHaveProperty('policy.lockDebug');
-  const uidList = { type: 'AttachUidList', sha256: 'aa'.repeat(32), count: 10 } as const;
+  const uidList = { type: 'AttachUidList', sha256: 'aa'.repeat(32), count: 10, by: 'operator:ann' } as const;
   expect((await handle(store, job, jobStream(jobId), uidList, meta)).state).toMatchObject({ policy: today.policy, uidList: { count: 10 } });
 });
 

@@ -1,10 +1,11 @@
+import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
-import { type CreatedJob, job, jobStream } from '../../domain/job.ts';
+import { type CreatedJob, job, jobContent, jobStream } from '../../domain/job.ts';
 import { release, releaseFacts, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { type AllotmentRow, type JobPage, type JobRow, jobQueries, type UnitRow } from '../../projections/jobs.ts';
-import { always, type Condition, type Context, execute, executeIf, executeOn, newHexId, stateOf } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeOn, newHexId, stateOf } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
 import { readUidList } from './uidLists.ts';
 
@@ -33,7 +34,7 @@ export async function bindFirmware(ctx: Context, jobId: string, releaseId: strin
   const commandOf = async (read: Read) => {
     const state = await read(release, releaseStream(releaseId));
     if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no release ${releaseId}`);
-    return { type: 'BindFirmware' as const, release: releaseFacts(state) };
+    return { type: 'BindFirmware' as const, release: releaseFacts(state), by };
   };
   await executeOn(ctx, job, jobStream(jobId), commandOf, by);
   return jobOf(ctx, jobId);
@@ -43,12 +44,25 @@ export async function bindFirmware(ctx: Context, jobId: string, releaseId: strin
 export async function attachUidList(ctx: Context, jobId: string, text: string, by: Actor): Promise<CreatedJob> {
   await jobOf(ctx, jobId);
   const list = readUidList(text);
-  return change(ctx, jobId, { type: 'AttachUidList', sha256: await ctx.blobs.put(list), count: list.length / 16 }, by);
+  return change(ctx, jobId, { type: 'AttachUidList', sha256: await ctx.blobs.put(list), count: list.length / 16, by }, by);
 }
 
-/** By another person than its creator (I16). @param condition of the approver */
-export async function releaseJob(ctx: Context, jobId: string, by: Actor, condition: Condition = always): Promise<CreatedJob> {
-  await executeIf(ctx, condition, job, jobStream(jobId), { type: 'ReleaseJob', by }, by);
+/** SHA-256 of what the release of a job approves: shown to the approver, kept in the event. */
+export const contentSha256Of = (created: CreatedJob): string => sha256Hex(jobContent(created));
+
+/** How a job is approved: under which condition, and the hash of the content that the approver saw. */
+export type JobApproval = { readonly condition?: Condition; readonly seenSha256?: string | undefined };
+
+/** By a person who had no part in the draft (I16). @throws NusecError FOUR_EYES_REQUIRED, CONFLICT when the content is not what was seen */
+export async function releaseJob(ctx: Context, jobId: string, by: Actor, approval: JobApproval = {}): Promise<CreatedJob> {
+  const { condition = always, seenSha256 } = approval;
+  const commandOf = async (read: Read) => {
+    await condition(read);
+    const draft = await jobOf(ctx, jobId);
+    const content = { text: jobContent(draft), sha256: contentSha256Of(draft), seenSha256 };
+    return { type: 'ReleaseJob' as const, by, content };
+  };
+  await executeOn(ctx, job, jobStream(jobId), commandOf, by);
   return jobOf(ctx, jobId);
 }
 export const suspendJob = (ctx: Context, jobId: string, reason: string, by: Actor) =>
