@@ -9,6 +9,7 @@ import { createBootKeys, newestBootKek } from '../../src/keystore/bootKeys.ts';
 import { openCustody } from '../../src/keystore/custody.ts';
 import { drillBackup, proveKeystore } from '../../src/keystore/drill.ts';
 import { openSoftwareKeystore } from '../../src/keystore/software.ts';
+import { covers } from '../support/covers.ts';
 import { verifies } from './contract.ts';
 import { cheapCost, passphrase } from './secrets.ts';
 import { openKeystore, temporaryFolder } from './temporary.ts';
@@ -63,7 +64,7 @@ const restoreTo = (backup: Backup, shareTexts: readonly string[], file = at('bac
   }).then(content => ({ ...content, backupIdHex: content.backupIdHex === backup.backupIdHex }));
 
 describe('backup with Shamir shares (T17)', () => {
-  it('brings every key back from three of five shares, on another machine with another passphrase (R89)', async () => {
+  it('brings every key back from three of five shares, on another machine with another passphrase', async () => {
     const { backup, publicKeys, mac, root } = await backUp(bootKeyCount);
     expect(backup).toMatchObject({ keys: 4, bootKeys: bootKeyCount });
     expect(backup.shareTexts).toHaveLength(5);
@@ -89,6 +90,7 @@ describe('backup with Shamir shares (T17)', () => {
   });
 
   it('has no secret in the file and none in two shares', async () => {
+    covers('T17');
     const { backup } = await backUp();
     const text = readFileSync(at('backup'), 'latin1');
     for (const word of ['root/1', 'boot/', 'secret', passphrase]) expect(text.includes(word), word).toBe(false);

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { toHex, utf8 } from '../../src/bytes.ts';
 import { bootKeyId, createBootKeys } from '../../src/keystore/bootKeys.ts';
 import { type Custody, openCustody } from '../../src/keystore/custody.ts';
+import { covers } from '../support/covers.ts';
 import { newKeystore, temporaryFolder } from './temporary.ts';
 
 const uid = new Uint8Array(16).fill(0xa1);
@@ -26,12 +27,13 @@ async function setUp() {
 const isSigned = (spki: Uint8Array, signature: Uint8Array) =>
   verify('sha256', image, createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }), signature);
 
-describe('per-device boot keys (R18–R21, R89, RULE-1)', () => {
+describe('per-device boot keys', () => {
   it('names a key by device, registration and slot', () => {
     expect(keyId).toBe(`boot/${'a1'.repeat(16)}/${'b2'.repeat(16)}/bl2`);
   });
 
   it('makes one key for twenty callers at once, and signs with it (I5)', async () => {
+    covers('I5');
     const { custody, keystore } = await setUp();
     const generateWrapped = vi.fn(keystore.generateWrapped);
     const bootKeys = createBootKeys({ ...keystore, generateWrapped }, custody, async () => 'kek/1');
@@ -44,6 +46,7 @@ describe('per-device boot keys (R18–R21, R89, RULE-1)', () => {
   });
 
   it('makes one key for two servers over one custody (I5)', async () => {
+    covers('I5');
     const { bootKeys, keystore, file } = await setUp();
     const there = openCustody(file);
     custodies.push(there);
@@ -60,6 +63,7 @@ describe('per-device boot keys (R18–R21, R89, RULE-1)', () => {
   });
 
   it('never makes a second key for a destroyed one, and signs no more with it (I5)', async () => {
+    covers('I5');
     const { bootKeys } = await setUp();
     await bootKeys.ensure(keyId);
     await bootKeys.destroy(keyId);

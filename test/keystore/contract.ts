@@ -11,12 +11,14 @@ import {
 import { describe, expect, it } from 'vitest';
 import { fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import type { Keystore } from '../../src/keystore/port.ts';
+import { covers } from '../support/covers.ts';
 import { operations } from './operations.ts';
 
 /** What every keystore driver must do. @param open gives a keystore; the same storage each time within one test */
 export function describeKeystore(driver: string, open: () => Promise<Keystore>): void {
   describe(`keys of the ${driver} keystore`, () => {
-    it('generates CA and boot keys inside and gives only their public halves (R1, R18, R101, RULE-1)', async () => {
+    it('generates CA and boot keys inside and gives only their public halves (R1, R101, RULE-1)', async () => {
+      covers('R1', 'R101', 'RULE-1');
       const keystore = await open();
       const root = await keystore.generate('root/1', 'P-384');
       const ica = await keystore.generate('ica/device/1', 'P-256');
@@ -28,13 +30,14 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
     it.each([
       ['P-256', 'sha256'],
       ['P-384', 'sha384'],
-    ] as const)('signs with %s over %s, in DER (R20, R102)', async (algorithm, hash) => {
+    ] as const)('signs with %s over %s, in DER', async (algorithm, hash) => {
       const keystore = await open();
       const { publicKey } = await keystore.generate('k', algorithm);
       expect(verifies(hash, publicKey as Uint8Array, await keystore.sign('k', message))).toBe(true);
     });
 
     it('has no operation that gives out a key (RULE-1, T17)', async () => {
+      covers('RULE-1', 'T17');
       expect(Object.keys(await open()).toSorted()).toEqual(operations);
     });
 
@@ -86,6 +89,7 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
     });
 
     it('makes one key of one id, however many ask (I5)', async () => {
+      covers('I5');
       const keystore = await open();
       const outcomes = await Promise.allSettled(Array.from({ length: 20 }, () => keystore.generate('root/1', 'P-256')));
       expect(outcomes.filter(each => each.status === 'fulfilled')).toHaveLength(1);
@@ -138,7 +142,8 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
   });
 
   describe(`keys agreed in the ${driver} keystore`, () => {
-    it('agrees AES_NuLink3 with a programmer over ECDH and HKDF, and it never leaves (R27–R34)', async () => {
+    it('agrees AES_NuLink3 with a programmer over ECDH and HKDF, and it never leaves (R30, R31, R34)', async () => {
+      covers('R30', 'R31', 'R34');
       const keystore = await open();
       await keystore.generate('ephemeral', 'P-256');
       const programmer = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -193,7 +198,7 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
     });
   });
 
-  describe(`boot keys wrapped by the ${driver} keystore (R18–R21, R89)`, () => {
+  describe(`boot keys wrapped by the ${driver} keystore`, () => {
     it('generates, wraps out and signs, under its own context only', async () => {
       const keystore = await open();
       await Promise.all([keystore.generate('kek/1', 'AES-256'), keystore.generate('kek/2', 'AES-256')]);

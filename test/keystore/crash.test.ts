@@ -28,7 +28,7 @@ async function generateAndKill(file: string, run: string, afterMs: number): Prom
 }
 
 describe('a keystore killed while generating', () => {
-  it('has every acknowledged key, none of the destroyed, and is never damaged (R1)', async () => {
+  it('has every acknowledged key, none of the destroyed, and is never damaged', async () => {
     const file = join(temporaryFolder(), 'keyset');
     const said: string[] = [];
     for (let run = 0; run < runs; run += 1) said.push(...(await generateAndKill(file, `run${run}`, 20 + run * 15)));

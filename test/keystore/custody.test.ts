@@ -2,6 +2,7 @@ import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Custody, openCustody } from '../../src/keystore/custody.ts';
+import { covers } from '../support/covers.ts';
 import { temporaryFolder } from './temporary.ts';
 
 const at = '2026-01-02T03:04:05.000Z';
@@ -24,6 +25,7 @@ const key = (keyId: string, fill = 1) => ({
 
 describe('custody of wrapped boot keys (R89)', () => {
   it('keeps what was put, over a restart', async () => {
+    covers('R89');
     const file = join(temporaryFolder(), 'custody.db');
     const first = open(file);
     expect(await first.put(key('boot/a'))).toEqual(key('boot/a'));
@@ -34,6 +36,7 @@ describe('custody of wrapped boot keys (R89)', () => {
   });
 
   it('gives the first key to every later put of its id, in one process and over two (I5)', async () => {
+    covers('I5');
     const file = join(temporaryFolder(), 'custody.db');
     const [here, there] = [open(file), open(file)];
     const stored = await Promise.all([here.put(key('boot/a', 1)), here.put(key('boot/a', 2)), there.put(key('boot/a', 3))]);
@@ -43,6 +46,7 @@ describe('custody of wrapped boot keys (R89)', () => {
   });
 
   it('erases a destroyed key from every file and keeps its public half and its place (I5, R89)', async () => {
+    covers('I5', 'R89');
     const folder = temporaryFolder();
     const custody = open(join(folder, 'custody.db'));
     const secret = Buffer.from('wrapped key that must go away '.repeat(5));
@@ -70,6 +74,7 @@ describe('custody of wrapped boot keys (R89)', () => {
   });
 
   it('is for its owner only, and refuses what is no custody database (T16)', async () => {
+    covers('T16');
     const folder = temporaryFolder();
     const file = join(folder, 'custody.db');
     const custody = open(file);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { openSoftwareKeystore } from '../../src/keystore/software.ts';
 import { readPassphrase } from '../../src/keystore/unlock.ts';
+import { covers } from '../support/covers.ts';
 import { cheapCost, passphrase } from './secrets.ts';
 import { openKeystore, temporaryFolder } from './temporary.ts';
 
@@ -103,12 +104,14 @@ describe('the keyset file at rest (T16)', () => {
 
 describe('who may read the files (T16)', () => {
   it('writes keyset and key file for their owner only', async () => {
+    covers('T16');
     await makeKeyset({ unlock: { keyFile } });
     for (const each of [file, keyFile]) expect(statSync(each).mode & 0o777).toBe(0o600);
     expect(readFileSync(keyFile)).toHaveLength(32);
   });
 
   it.each([0o640, 0o604, 0o620, 0o602, 0o644, 0o666, 0o610])('refuses a key file or keyset of mode %o', async mode => {
+    covers('T16');
     await makeKeyset({ unlock: { keyFile } });
     for (const each of [keyFile, file]) {
       chmodSync(each, mode);

@@ -9,6 +9,7 @@ import { openCustody } from '../../src/keystore/custody.ts';
 import { openKeyset } from '../../src/keystore/keyset.ts';
 import { unwrapKey } from '../../src/keystore/kwp.ts';
 import type { Keystore } from '../../src/keystore/port.ts';
+import { covers } from '../support/covers.ts';
 import { operations } from './operations.ts';
 import { cheapCost, passphrase } from './secrets.ts';
 import { openKeystore, temporaryFolder } from './temporary.ts';
@@ -72,6 +73,7 @@ function expectNone(secrets: readonly Uint8Array[], where: string, text: string)
 
 describe('no way out for a private key (RULE-1, T17)', () => {
   it('offers exactly these operations and not one more property', async () => {
+    covers('RULE-1', 'T17');
     const { keystore } = await keystoreWithSecrets();
     expect(Reflect.ownKeys(keystore).sort()).toEqual(operations);
     expect(Object.getPrototypeOf(keystore)).toBe(Object.prototype);
@@ -79,7 +81,8 @@ describe('no way out for a private key (RULE-1, T17)', () => {
     for (const operation of Object.values(keystore)) expect(Object.keys(operation)).toEqual([]);
   });
 
-  it('shows no secret in JSON, in inspection, in any result or in any error (I19)', async () => {
+  it('shows no secret in JSON, in inspection, in any result or in any error', async () => {
+    covers('RULE-1', 'T17');
     const { keystore, secrets } = await keystoreWithSecrets();
     const shown = [keystore, ...(await everyOutcome(keystore))];
     for (const each of shown) {
@@ -91,6 +94,7 @@ describe('no way out for a private key (RULE-1, T17)', () => {
   });
 
   it('wraps nothing under a key that a peer knows too, which would be an export', async () => {
+    covers('RULE-1', 'T17');
     const { keystore } = await keystoreWithSecrets();
     await expect(keystore.generateWrapped('derived', 'boot/x')).rejects.toMatchObject({ code: 'KEY_REFUSED' });
     await expect(keystore.signWrapped('derived', 'boot/x', new Uint8Array(152), message)).rejects.toMatchObject({ code: 'KEY_REFUSED' });
@@ -128,6 +132,7 @@ describe('no way out for a private key (RULE-1, T17)', () => {
 
 describe('no key material in files (T16, RULE-1)', () => {
   it('keeps keyset, custody and every file beside them free of secrets', async () => {
+    covers('T16', 'RULE-1');
     const { folder, keystore, secrets } = await keystoreWithSecrets();
     const custody = openCustody(join(folder, 'custody.db'));
     const bootKeys = createBootKeys(keystore, custody, async () => 'kek/1');

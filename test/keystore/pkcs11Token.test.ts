@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { toHex, utf8 } from '../../src/bytes.ts';
 import type { Keystore } from '../../src/keystore/port.ts';
+import { covers } from '../support/covers.ts';
 import { verifies } from './contract.ts';
 import { initToken, label, makeToken, openToken, pin, type SoftToken, softHsm } from './softToken.ts';
 
@@ -46,6 +47,7 @@ function isTokenProcess(id: string, ofParent: number): boolean {
 
 describe('opening a token (T16)', () => {
   it('tells a wrong PIN, a missing token, a missing module, a PIN file for all and one that is not there', async () => {
+    covers('T16');
     const other = (name: string, content: string): string => {
       const file = join(token.folder, name);
       writeFileSync(file, content, { mode: 0o600 });
@@ -108,6 +110,7 @@ describe('what the token lets out (T17, RULE-1)', () => {
     });
 
   it('holds root, issuing CA, KEK and agreed keys sensitive and not extractable, as pkcs11-tool reads them', async () => {
+    covers('T17', 'RULE-1');
     const keystore = await openToken(token);
     await keystore.generate('root/1', 'P-384');
     const { publicKey } = await keystore.generate('ica/1', 'P-256');
@@ -140,6 +143,7 @@ describe('what the token lets out (T17, RULE-1)', () => {
   });
 
   it('gives out the public half of a pair and not the private one', async () => {
+    covers('T17', 'RULE-1');
     const keystore = await openToken(token);
     const { publicKey } = await keystore.generate('ica/1', 'P-256');
     await keystore.close();

@@ -40,7 +40,7 @@ describe.each(drivers)('rotating the key-encryption key of boot keys, %s', (_, o
     return { keystore, bootKeys, expectAllSign };
   }
 
-  it('wraps every boot key anew, erases the old wrapping and destroys the old key (R89)', async () => {
+  it('wraps every boot key anew, erases the old wrapping and destroys the old key', async () => {
     const { keystore, bootKeys, expectAllSign } = await setUp(30);
     await bootKeys.destroy('boot/7').then(() => bootKeys.ensure('boot/x'));
     const old = Buffer.from(custody.get('boot/3')?.wrapped as Uint8Array);
@@ -83,7 +83,7 @@ describe.each(drivers)('rotating the key-encryption key of boot keys, %s', (_, o
   });
 });
 
-describe('rotating what opens the software keyset (T16)', () => {
+describe('rotating what opens the software keyset', () => {
   const file = () => join(folder, 'keyset');
   const keyFile = () => join(folder, 'keystore.key');
 

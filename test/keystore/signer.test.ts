@@ -5,6 +5,7 @@ import { keyIdOf } from '../../src/cose/publicKey.ts';
 import { rawToDer } from '../../src/ecdsa.ts';
 import { importKey } from '../../src/ecKey.ts';
 import { coseSigner, signer } from '../../src/keystore/signer.ts';
+import { covers } from '../support/covers.ts';
 import { newKeystore } from './temporary.ts';
 
 const message = utf8('to be signed');
@@ -14,6 +15,7 @@ describe('keys of the keystore as signers', () => {
     ['P-256', 'sha256'],
     ['P-384', 'sha384'],
   ] as const)('sign certificates with %s (R1)', async (algorithm, hash) => {
+    covers('R1');
     const keystore = await newKeystore();
     await keystore.generate('ca', algorithm);
     const ca = await signer(keystore, 'ca');
@@ -25,7 +27,7 @@ describe('keys of the keystore as signers', () => {
   it.each([
     ['P-256', 'sha256', 64],
     ['P-384', 'sha384', 96],
-  ] as const)('sign COSE with r ‖ s of %s over %s (R1)', async (algorithm, hash, bytes) => {
+  ] as const)('sign COSE with r ‖ s of %s over %s', async (algorithm, hash, bytes) => {
     const keystore = await newKeystore();
     const { publicKey = new Uint8Array() } = await keystore.generate('k', algorithm);
     const { kid, curve, sign } = await coseSigner(keystore, 'k');

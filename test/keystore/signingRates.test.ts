@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { utf8 } from '../../src/bytes.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../src/keystore/signingRates.ts';
+import { covers } from '../support/covers.ts';
 import { newKeystore } from './temporary.ts';
 
 const message = utf8('message');
@@ -22,6 +23,7 @@ async function watched(limits: Record<string, number>) {
 
 describe('signing rate of each key (T17)', () => {
   it('raises one alarm a minute for a key that signs too often, and still signs', async () => {
+    covers('T17');
     const { keystore, alarms, sign, pass } = await watched({ 'ica/': 5, '': 1000 });
     await Promise.all([keystore.generate('ica/1', 'P-256'), keystore.generate('ica/2', 'P-256'), keystore.generate('other', 'P-256')]);
     await sign('ica/1', 5);
