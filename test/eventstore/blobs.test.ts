@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { openBlobStore } from '../../src/eventstore/blobs.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+import { covers } from '../support/covers.ts';
 import { temporaryFolder } from './support.ts';
 
 /** What happens each time something has been synchronised to the disk. */
@@ -105,6 +106,7 @@ describe('blob folder', () => {
   });
 
   it('a flipped byte is an error on every read and never served (T30)', async () => {
+    covers('T30');
     const folder = temporaryFolder();
     const bytes = bytesOf(5000);
     const sha256 = await openBlobStore(folder).put(bytes);
@@ -149,6 +151,7 @@ describe('blob folder', () => {
   });
 
   it('once verified, a range is served from memory: a file swapped later is not seen there, and refused by get (T30)', async () => {
+    covers('T30');
     const folder = temporaryFolder();
     const blobs = openBlobStore(folder);
     const sha256 = await blobs.put(bytesOf(100));
@@ -232,6 +235,7 @@ describe('blobs beside the events', () => {
   });
 
   it('a flipped bit in a row is an error on every read, and storing the bytes again mends it (T30)', async () => {
+    covers('T30');
     const { folder, file, store } = await openBoth();
     const blobs = openBlobStore(folder, { rows: store });
     const bytes = bytesOf(600);

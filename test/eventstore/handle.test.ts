@@ -6,6 +6,7 @@ import { NusecError } from '../../src/errors.ts';
 import { type CommandMeta, handle, handleOn, loadState, maxConflictRetries } from '../../src/eventstore/handle.ts';
 import type { EventStore } from '../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+import { covers } from '../support/covers.ts';
 import { openMemoryStore } from './memory.ts';
 import { nextId, temporaryFolder } from './support.ts';
 
@@ -69,6 +70,7 @@ describe('handle', () => {
   });
 
   it.each(['memory', 'sqlite'])('64 concurrent writers on %s never pass the quota and reserve no unit twice (I1, RULE-4)', async engine => {
+    covers('I1', 'RULE-4');
     const store = engine === 'memory' ? openMemoryStore() : await openSqliteStore({ file: join(temporaryFolder(), 'events.db') });
     // Four processes' worth of callers, 240 different units, each asked for twice.
     const processes = [store, elsewhere(store), elsewhere(store), elsewhere(store)];
@@ -94,6 +96,7 @@ describe('handle', () => {
   });
 
   it('random commands over several streams leave every stream within its quota (I1)', async () => {
+    covers('I1');
     const command = fc.record({ stream: fc.constantFrom('a', 'b', 'c'), unit: fc.integer({ min: 0, max: 150 }), process: fc.boolean() });
     await fc.assert(
       fc.asyncProperty(fc.array(command, { maxLength: 200 }), async commands => {

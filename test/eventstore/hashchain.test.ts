@@ -8,6 +8,7 @@ import { verifyStream } from '../../src/eventstore/hashchain.ts';
 import type { JsonObject, RecordedEvent } from '../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { verifyStore } from '../../src/eventstore/verify.ts';
+import { covers } from '../support/covers.ts';
 import { openMemoryStore } from './memory.ts';
 import { event, nextId, temporaryFolder } from './support.ts';
 
@@ -48,6 +49,7 @@ describe('hash chain (T18)', () => {
   });
 
   it('a change of any field of any event names the stream and the revision', async () => {
+    covers('T18');
     const store = openMemoryStore();
     for (let i = 0; i < 6; i++) await store.append('device-7', 'any', [{ ...event('E', { n: i }), cause: 'c', corr: 'r' }]);
     const events = await store.readStream('device-7');
@@ -73,6 +75,7 @@ describe('hash chain (T18)', () => {
   });
 
   it('events left out, repeated, swapped or of another stream are found', async () => {
+    covers('T18');
     const store = openMemoryStore();
     for (let i = 0; i < 4; i++) await store.append('a', 'any', [event('E', { n: i })]);
     await store.append('b', 'any', [event('E')]);
@@ -99,6 +102,7 @@ describe('verifyStore (T18)', () => {
     ['a missing event', 'DELETE FROM events WHERE position = 5; UPDATE events SET position = position - 1 WHERE position > 5', 'order'],
   ];
   it.each(changes)('finds a change of %s and names stream and revision', async (_what, sql, reason) => {
+    covers('T18');
     const file = join(temporaryFolder(), 'events.db');
     const store = await openSqliteStore({ file });
     for (let n = 0; n < 4; n++) for (const stream of ['a', 'b']) await store.append(stream, 'any', [event('E', { n })]);

@@ -115,7 +115,7 @@ describe('a unit of work', () => {
     expect(await numbers(store, 'unit')).toEqual([1]);
   });
 
-  it('many at the same time, beside single commands, never pass a limit and lose nothing (I1)', async () => {
+  it('many at the same time, beside single commands, never pass a limit and lose nothing', async () => {
     const store = openMemoryStore();
     const unit = (i: number) =>
       inOneCommit(store, async staged => {

@@ -6,6 +6,7 @@ import { chainHash } from '../../src/eventstore/hashchain.ts';
 import type { EventStore } from '../../src/eventstore/port.ts';
 import { rowCheck } from '../../src/eventstore/rowCheck.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+import { covers } from '../support/covers.ts';
 import { event, temporaryFolder } from './support.ts';
 
 const key = new Uint8Array(32).fill(7);
@@ -91,12 +92,14 @@ describe('the seal of the log (T18)', () => {
   });
 
   it('does not open for another key', async () => {
+    covers('T18');
     const file = await sealedStore();
     const other = { key: new Uint8Array(32).fill(8), isNew: false };
     await expect(openSqliteStore({ file, seal: other })).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
   });
 
   it('shows an event planted while the store is open: from then on nothing of it is read or written', async () => {
+    covers('T18');
     const file = await sealedStore();
     const store = await openSqliteStore({ file, seal });
     tamper(file, plant);
