@@ -7,6 +7,7 @@ import { createPskSetup } from '../../src/spdm/requester/psk.ts';
 import { runPskSetup, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { createSessionSetup } from '../../src/spdm/requester/sessionSetup.ts';
 import { deviceFlags, type ResponderOptions } from '../../src/spdm/responder/responder.ts';
+import { covers } from '../support/covers.ts';
 import { countingRandom, linkTo, realResponder, someNonce, trustLeaf } from './fixtures.ts';
 
 const sizes = { ctExponent: 0, dataTransferBytes: 4096, maxMessageBytes: 4096 };
@@ -67,6 +68,7 @@ describe('sessions from a pre-shared key (DSP0274 §10.18, §10.19)', () => {
   });
 
   it('PSK_FINISH after KEY_EXCHANGE, and FINISH after PSK_EXCHANGE, end in UnexpectedRequest and no session (CVE-2023-31127, T35)', async () => {
+    covers('T35');
     const clearFlag = capability.handshakeInTheClear;
     for (const handshakeFlag of [0, clearFlag]) {
       const responder = pskResponder(capability.pskWithContext | handshakeFlag);
