@@ -60,6 +60,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const markFile = settings.markFile ?? join(settings.dataDir, 'revocations.mark');
   const checkpoints: CheckpointPlaces = {
     file: join(settings.dataDir, 'log.checkpoint'),
+    headsFile: join(settings.dataDir, 'heads.db'),
     ...(settings.witnessDir !== undefined && { witnessFile: join(settings.witnessDir, 'log.checkpoint') }),
   };
   await requireCheckpoint({ ctx, alarms }, checkpoints, settings.acceptOlderStore);

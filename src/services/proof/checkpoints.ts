@@ -9,6 +9,7 @@ import { verifyConsistency } from '../../merkle/proofs.ts';
 import { ensureSigningKey } from '../authority/issuingCa.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, nowIso } from '../base/context.ts';
+import { openHeadMap } from './headMapFile.ts';
 
 /** Signed checkpoints of the log (C2SP tlog-checkpoint) under a key of the keystore: what the log was at a time, for whoever does not trust the
  *  file (T18, T34). The newest one is kept beside the store, at least every second while there are events. */
@@ -17,9 +18,16 @@ export type CheckpointParts = { readonly ctx: Context; readonly alarms: Alarms }
 
 const logKeyId = 'log/1';
 const everyMs = 1000;
+/** The map is brought up for so long; a checkpoint does not wait longer for it and leaves its root out. */
+const maxMapMs = 300;
 
 /** Where the newest checkpoint is: beside the store, and where whoever puts the store back does not reach. */
-export type CheckpointPlaces = { readonly file: string; readonly witnessFile?: string };
+export type CheckpointPlaces = {
+  readonly file: string;
+  readonly witnessFile?: string;
+  /** Map of stream heads; without it checkpoints do not name its root. */
+  readonly headsFile?: string;
+};
 
 /** Holds the store against the newest checkpoint before anything of it is used.
  *  @param acceptOlder an operator's word that the older store is meant: an alarm, and the checkpoint is put aside
@@ -52,21 +60,25 @@ export type Checkpoints = {
 };
 
 /** Signs checkpoints from here on; one process does it. A copy that cannot be written is an alarm and holds nothing up. */
-export async function keepCheckpoints(parts: CheckpointParts, { file, witnessFile }: CheckpointPlaces): Promise<Checkpoints> {
+export async function keepCheckpoints(parts: CheckpointParts, { file, witnessFile, headsFile }: CheckpointPlaces): Promise<Checkpoints> {
   const { ctx, alarms } = parts;
   const key = await logKey(ctx);
   let last = await readNewest(file, key);
   let note = last === undefined ? '' : readFileSync(file, 'utf8');
+  const heads = headsFile === undefined ? undefined : openHeadMap(headsFile);
   const signNewest = async (): Promise<string> => {
     const size = ctx.store.head();
     if (size === last?.size) return note;
-    const next: Checkpoint = { origin: key.name, size, root: await ctx.store.tree.root(size), time: nowIso(ctx) };
+    const mapRoot = await heads?.advance(ctx.store, size, maxMapMs);
+    const tree = { origin: key.name, size, root: await ctx.store.tree.root(size), time: nowIso(ctx) };
+    const next: Checkpoint = { ...tree, ...(mapRoot !== undefined && { heads: mapRoot }) };
     if (last !== undefined) await requireConsistent(ctx, last, next);
     const text = checkpointText(next);
     const signature = await ctx.keystore.sign(logKeyId, utf8(text));
     note = formatNote({ text, signatures: [{ name: key.name, keyIdHex: key.keyIdHex, signature }] });
     await replaceFile(file, utf8(note));
     last = next;
+    if (mapRoot !== undefined) heads?.keep(note, size);
     if (witnessFile !== undefined) {
       const raise = () => alarms.raise({ code: 'WITNESS', subject: 'store', detail: `the checkpoint was not written to ${witnessFile}` });
       await replaceFile(witnessFile, utf8(note)).catch(raise);
@@ -98,6 +110,7 @@ export async function keepCheckpoints(parts: CheckpointParts, { file, witnessFil
     async close() {
       clearInterval(timer);
       await signOrAlarm();
+      heads?.close();
     },
   };
 }

@@ -1,0 +1,91 @@
+import Database from 'better-sqlite3';
+import type { EventStore, RecordedEvent } from '../../eventstore/port.ts';
+import type { Hash } from '../../merkle/hashing.ts';
+import { emptyHeads, type HeadProof, type HeadTile, proveHead, setHeads, streamKey } from '../../merkle/headMap.ts';
+
+/** The map from streams to their newest events on disk (`heads.db`). It is made of the log alone and can be deleted: it is built again. */
+
+/** Events taken in by one transaction. */
+const batchEvents = 1000;
+
+/** Newest signed checkpoint that has the root of the map as it is now, and a proof under it. */
+export type HeadEvidence = { readonly note: string; readonly proof: HeadProof };
+
+export type HeadMapFile = {
+  /** Takes in the events up to `size`, until then or until the time is over. @returns the root at exactly this size, or undefined when it is not reached */
+  advance(store: EventStore, size: number, maxMs: number): Promise<Hash | undefined>;
+  /** Keeps the checkpoint that names the present root. */
+  keep(note: string, size: number): void;
+  /** @returns undefined when no checkpoint is kept for the map as it is */
+  prove(stream: string): HeadEvidence | undefined;
+  close(): void;
+};
+
+type State = { readonly size: number; readonly hash: string; readonly root: string; readonly note: string; readonly noteSize: number };
+
+/** @param file made when it is missing */
+export function openHeadMap(file: string): HeadMapFile {
+  const db = new Database(file);
+  db.pragma('journal_mode = WAL');
+  db.pragma('synchronous = NORMAL');
+  db.exec(`
+    CREATE TABLE IF NOT EXISTS tiles (prefix TEXT PRIMARY KEY, slots TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS state (size INTEGER NOT NULL, hash TEXT NOT NULL, root TEXT NOT NULL, note TEXT NOT NULL, noteSize INTEGER NOT NULL) STRICT;
+    INSERT INTO state SELECT 0, '', '${emptyHeads}', '', 0 WHERE NOT EXISTS (SELECT 1 FROM state)`);
+  const load = db.prepare<string>('SELECT slots FROM tiles WHERE prefix = ?').pluck();
+  const save = db.prepare('INSERT INTO tiles VALUES (?, ?) ON CONFLICT DO UPDATE SET slots = excluded.slots');
+  const state = db.prepare<State>('SELECT size, hash, root, note, noteSize FROM state');
+  const move = db.prepare('UPDATE state SET size = ?, hash = ?, root = ?');
+  const note = db.prepare('UPDATE state SET note = ?, noteSize = ?');
+  const tiles = {
+    load(prefix: string) {
+      const slots = load.get(prefix);
+      return slots === undefined ? undefined : (JSON.parse(slots) as (HeadTile[number] | null)[]).map(slot => slot ?? undefined);
+    },
+    save: (prefix: string, tile: HeadTile) => void save.run(prefix, JSON.stringify(tile)),
+  };
+  const now = (): State => state.get() as State;
+  const within = <Result>(work: () => Result): Result => {
+    db.exec('BEGIN');
+    try {
+      const result = work();
+      db.exec('COMMIT');
+      return result;
+    } catch (error) {
+      db.exec('ROLLBACK');
+      throw error;
+    }
+  };
+  const begin = (): void =>
+    within(() => {
+      db.exec('DELETE FROM tiles');
+      move.run(0, '', emptyHeads);
+      note.run('', 0);
+    });
+  const takeIn = (events: readonly RecordedEvent[]): void =>
+    within(() => {
+      const newest = new Map(events.map(event => [event.stream, event]));
+      const heads = [...newest.values()].map(({ stream, revision, hash }) => ({ key: streamKey(stream), revision, hash }));
+      const last = events.at(-1) as RecordedEvent;
+      move.run(last.position, last.hash, setHeads(tiles, heads));
+    });
+  return {
+    async advance(store, size, maxMs) {
+      const { size: known, hash } = now();
+      // Another store, or an older one, has been put in the place of the one that the map is of.
+      if (known > size || (known > 0 && (await store.readAll(known - 1, 1))[0]?.hash !== hash)) begin();
+      const endMs = performance.now() + maxMs;
+      for (let at = now().size; at < size && performance.now() < endMs; at = now().size)
+        takeIn(await store.readAll(at, Math.min(batchEvents, size - at)));
+      const reached = now();
+      return reached.size === size ? reached.root : undefined;
+    },
+    keep: (text, size) => void note.run(text, size),
+    prove: stream =>
+      within(() => {
+        const { size, note: text, noteSize } = now();
+        return noteSize === size && text !== '' ? { note: text, proof: proveHead(tiles, stream) } : undefined;
+      }),
+    close: () => void db.close(),
+  };
+}

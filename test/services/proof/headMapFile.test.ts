@@ -1,0 +1,76 @@
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { EventStore } from '../../../src/eventstore/port.ts';
+import { provenHead } from '../../../src/merkle/headMap.ts';
+import { type HeadMapFile, openHeadMap } from '../../../src/services/proof/headMapFile.ts';
+import { openMemoryStore } from '../../eventstore/memory.ts';
+import { event, temporaryFolder } from '../../eventstore/support.ts';
+
+const patient = 60_000;
+let store: EventStore;
+let heads: HeadMapFile;
+let file: string;
+beforeEach(() => {
+  store = openMemoryStore();
+  file = join(temporaryFolder(), 'heads.db');
+  heads = openHeadMap(file);
+});
+afterEach(async () => {
+  heads.close();
+  await store.close();
+});
+
+async function fill(target: EventStore, events: number): Promise<void> {
+  for (let i = 0; i < events; i++) await target.append(`device-${i % 17}`, 'any', [event('Happened', { i })]);
+}
+
+describe('the file of stream heads', () => {
+  it('proves the newest event of each stream at exactly this size', async () => {
+    await fill(store, 50);
+    const root = await heads.advance(store, 40, patient);
+    heads.keep('note', 40);
+    const events = (await store.readAll(0, 40)).filter(({ stream }) => stream === 'device-3');
+    const { note, proof } = heads.prove('device-3') ?? {};
+    expect(note).toBe('note');
+    const newest = events.at(-1);
+    expect(provenHead(root ?? '', 'device-3', proof ?? { siblings: [] })).toMatchObject({ revision: newest?.revision, hash: newest?.hash });
+  });
+
+  it('gives no proof for a checkpoint that is not of the map as it is', async () => {
+    await fill(store, 30);
+    await heads.advance(store, 20, patient);
+    expect(heads.prove('device-1')).toBeUndefined();
+    heads.keep('note', 20);
+    expect(heads.prove('device-1')).toBeDefined();
+    await heads.advance(store, 30, patient);
+    expect(heads.prove('device-1')).toBeUndefined();
+  });
+
+  it('goes on where it was when it is opened again, with the root of one that began anew', async () => {
+    await fill(store, 60);
+    await heads.advance(store, 25, patient);
+    heads.close();
+    heads = openHeadMap(file);
+    const fresh = openHeadMap(join(temporaryFolder(), 'heads.db'));
+    expect(await heads.advance(store, 60, patient)).toBe(await fresh.advance(store, 60, patient));
+    fresh.close();
+  });
+
+  it('leaves off when its time is over, and says that it is not there', async () => {
+    await fill(store, 30);
+    expect(await heads.advance(store, 30, 0)).toBeUndefined();
+    expect(await heads.advance(store, 30, patient)).toBeDefined();
+  });
+
+  it('begins anew for a store that is another one, or an older one', async () => {
+    await fill(store, 30);
+    await heads.advance(store, 30, patient);
+    const other = openMemoryStore();
+    await fill(other, 40);
+    const fresh = openHeadMap(join(temporaryFolder(), 'heads.db'));
+    expect(await heads.advance(other, 35, patient)).toBe(await fresh.advance(other, 35, patient));
+    expect(await heads.advance(other, 10, patient)).toBeDefined();
+    fresh.close();
+    await other.close();
+  });
+});
