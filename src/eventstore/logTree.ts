@@ -1,5 +1,3 @@
-/** The Merkle tree over the order of all events. Leaf n is RFC 9162's leaf hash of the 32 bytes of the hash of the event at position n + 1: it
- *  stands for the event and, through the chain, for everything before it in its stream. */
 import { NusecError } from '../errors.ts';
 import { createEdge, type Edge, perfectRoot, tileWidth } from '../merkle/edge.ts';
 import { type Hash, leafOfHash } from '../merkle/hashing.ts';
@@ -8,6 +6,9 @@ import { type ReadTile, tileSubtrees } from '../merkle/tiles.ts';
 import type { LogTree } from './port.ts';
 import type { Storage } from './storage.ts';
 import { damaged } from './storeError.ts';
+
+/** The Merkle tree over the order of all events. Leaf n is RFC 9162's leaf hash of the 32 bytes of the hash of the event at position n + 1: it
+ *  stands for the event and, through the chain, for everything before it in its stream. */
 
 type Stored = Pick<Storage, 'tile' | 'hashes'>;
 

@@ -1,4 +1,3 @@
-/** The thread behind scrub.ts. */
 import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { opendir, readFile } from 'node:fs/promises';
@@ -9,6 +8,8 @@ import Database from 'better-sqlite3';
 import { toHex } from '../bytes.ts';
 import { rowCheck } from './rowCheck.ts';
 import type { ScrubData, ScrubMessage } from './scrub.ts';
+
+/** The thread behind scrub.ts. */
 
 const { places, pace } = workerData as ScrubData;
 const closing = new AbortController();

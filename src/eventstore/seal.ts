@@ -1,10 +1,11 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { Edge } from '../merkle/edge.ts';
+
 /** The seal of the log: with every commit a code under a key of the keystore, over all events up to it. Whoever has only the file can neither
  *  add an event nor change the newest ones without breaking it. There is one seal, that of the newest commit; for anybody without the key,
  *  signed checkpoints say the same.
  *
  *  seal = HMAC-SHA-256(key, "nusec-log-seal/1" LF size LF the roots of the perfect subtrees, smallest first, each with LF) */
-import { createHmac, timingSafeEqual } from 'node:crypto';
-import type { Edge } from '../merkle/edge.ts';
 
 export type Seal = {
   /** Events up to which it was made. */

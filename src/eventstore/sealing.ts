@@ -1,10 +1,11 @@
-/** What the writer does with the seal of the log (seal.ts): checks it when the store is opened and after every commit of another process. */
 import { NusecError } from '../errors.ts';
 import type { Edge } from '../merkle/edge.ts';
 import { loadEdge } from './logTree.ts';
 import type { Seal, Sealer } from './seal.ts';
 import type { Storage } from './storage.ts';
 import { damaged } from './storeError.ts';
+
+/** What the writer does with the seal of the log (seal.ts): checks it when the store is opened and after every commit of another process. */
 
 export type Sealing = {
   readonly sealer: Sealer;

@@ -1,9 +1,10 @@
-/** The tree over all events and the seal, as the store's file keeps them. */
 import type Database from 'better-sqlite3';
 import { createEdge, type Tile } from '../merkle/edge.ts';
 import { fromBytes, type Hash, leafOfHash, toBytes } from '../merkle/hashing.ts';
 import type { Seal } from './seal.ts';
 import type { Storage } from './storage.ts';
+
+/** The tree over all events and the seal, as the store's file keeps them. */
 
 /** Events read at once while the tree of an older store is made. */
 const plantedAtOnce = 10_000;

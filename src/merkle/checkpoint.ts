@@ -1,3 +1,6 @@
+import { NusecError } from '../errors.ts';
+import { type Hash, hashBytes } from './hashing.ts';
+
 /** Checkpoints (C2SP tlog-checkpoint): the text of the note that a log signs.
  *
  *  | line | content |
@@ -6,8 +9,6 @@
  *  | 2 | tree size, decimal |
  *  | 3 | root hash, base64 |
  *  | 4 … | extensions: `time` when it was signed (RFC 3339, UTC, milliseconds), `heads` root of the map of stream heads, base64 |  */
-import { NusecError } from '../errors.ts';
-import { type Hash, hashBytes } from './hashing.ts';
 
 export type Checkpoint = {
   readonly origin: string;

@@ -1,8 +1,9 @@
+import { emptyRoot, type Hash, nodeHash } from './hashing.ts';
+
 /** The right edge of a growing Merkle tree: what is needed to add leaves and to know the root, in constant space.
  *
  *  Complete subtrees of height 8 are tiles as C2SP tlog-tiles lays them out: tile (level, number) holds the 256 hashes of height 8 × level from
  *  index 256 × number on. A tile is handed out once, when it is complete. */
-import { emptyRoot, type Hash, nodeHash } from './hashing.ts';
 
 /** Hashes in a complete tile. */
 export const tileWidth = 256;

@@ -1,7 +1,8 @@
+import { hash } from 'node:crypto';
+
 /** Hashes of a Merkle tree (RFC 9162 §2.1.1), SHA-256.
  *
  *  They are 64 lower-case hex characters here, not bytes: making a Buffer for each result costs several times the hash itself. */
-import { hash } from 'node:crypto';
 
 /** 32 bytes, lower-case hex. */
 export type Hash = string;

@@ -1,3 +1,6 @@
+import { hash } from 'node:crypto';
+import { type Hash, nodeHash } from './hashing.ts';
+
 /** The map from every stream to its newest event, as a sparse Merkle tree: one root for all of them, and a short proof of what is the newest event of
  *  one stream, or that there is none. The root is a function of the log alone: whoever has the events can compute it again.
  *
@@ -10,8 +13,6 @@
  *  | subtree without a leaf | 32 zero bytes |
  *
  *  It is kept in tiles of four bits of the key: a tile has 16 slots, each empty, one leaf, or the root of a tile below. */
-import { hash } from 'node:crypto';
-import { type Hash, nodeHash } from './hashing.ts';
 
 /** Newest event of a stream. */
 export type Head = { readonly key: Hash; readonly revision: number; readonly hash: Hash };

@@ -1,3 +1,7 @@
+import { createPublicKey, hash, verify } from 'node:crypto';
+import { concat, fromHex, toHex, utf8 } from '../bytes.ts';
+import { NusecError } from '../errors.ts';
+
 /** Signed notes (C2SP signed-note): a text, an empty line, and a line for each signature.
  *
  *  | part | form |
@@ -6,9 +10,6 @@
  *  | signature line | `— ` key name, space, base64(key id, 4 bytes ‖ signature) |
  *
  *  A key is known by name and id together; signatures of unknown keys are ignored. */
-import { createPublicKey, hash, verify } from 'node:crypto';
-import { concat, fromHex, toHex, utf8 } from '../bytes.ts';
-import { NusecError } from '../errors.ts';
 
 /** A note with 16 signatures of the largest kind that the specification knows fits. */
 const maxNoteBytes = 128 * 1024;

@@ -1,5 +1,6 @@
-/** Roots, inclusion proofs and consistency proofs (RFC 9162 §2.1) from the perfect subtrees of a tree that grows. */
 import { emptyRoot, type Hash, nodeHash } from './hashing.ts';
+
+/** Roots, inclusion proofs and consistency proofs (RFC 9162 §2.1) from the perfect subtrees of a tree that grows. */
 
 /** Root of the perfect subtree over the 2^height leaves from index × 2^height on. All of these leaves must be in the tree. */
 export type Subtrees = (height: number, index: number) => Hash;

@@ -1,8 +1,9 @@
-/** The tree as its tiles give it. */
 import { type Lru, lru } from '../lru.ts';
 import { tileHeight, tileWidth } from './edge.ts';
 import { type Hash, nodeHash } from './hashing.ts';
 import type { Subtrees } from './proofs.ts';
+
+/** The tree as its tiles give it. */
 
 /** The first `width` hashes of a tile, complete or partial. */
 export type ReadTile = (level: number, number: number, width: number) => readonly Hash[];

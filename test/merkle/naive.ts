@@ -1,5 +1,6 @@
-/** The definitions of RFC 9162 §2.1 as they stand there, without any shortcut: what the product's code is compared with. */
 import { createHash } from 'node:crypto';
+
+/** The definitions of RFC 9162 §2.1 as they stand there, without any shortcut: what the product's code is compared with. */
 
 const sha256 = (...parts: Uint8Array[]): Uint8Array => createHash('sha256').update(Buffer.concat(parts)).digest();
 
