@@ -20,9 +20,9 @@ export type TestServer = Omit<RunningServer, 'fault'> & {
   readonly dataDir: string;
 };
 
-/** @param seed runs on the initialised project before the server starts */
-export async function startTestServer(seed?: Seed): Promise<TestServer> {
-  const project = await makeProject(seed);
+/** @param seed runs on the initialised project before the server starts @param ageDays of its authorities */
+export async function startTestServer(seed?: Seed, ageDays?: number): Promise<TestServer> {
+  const project = await makeProject(seed, ageDays);
   const server = await startServer(testSettings(project.dataDir));
   return {
     ...server,
@@ -38,16 +38,22 @@ export async function startTestServer(seed?: Seed): Promise<TestServer> {
 type Seed = (ctx: Context) => Promise<void>;
 
 /** The data folder of an initialised project, with nobody at it. */
-export async function makeProject(seed: Seed = async () => {}) {
+export async function makeProject(seed: Seed = async () => {}, ageDays?: number) {
   const dataDir = mkdtempSync(join(tmpdir(), 'nusec-server-'));
   const opened = await openContext(testSettings(dataDir), { https: 0, crl: 0 }, true);
-  const { tokens } = await initialiseProject(opened.ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
+  const { tokens } = await initialiseProject(ageDays === undefined ? opened.ctx : agedBy(opened.ctx, ageDays), {
+    organization: 'Example OEM',
+    administrators: ['alice', 'bob'],
+  });
   const rootPem = toPem('CERTIFICATE', await rootDer(opened.ctx));
   await seed(opened.ctx);
   await opened.close();
   const [alice = '', bob = ''] = tokens.map(({ token }) => token);
   return { dataDir, rootPem, alice, bob, remove: () => rmSync(dataDir, { recursive: true, force: true }) };
 }
+
+/** What is issued by this context counts from so long ago: an authority that is old already. */
+export const agedBy = (ctx: Context, days: number): Context => ({ ...ctx, backdateMs: days * 86_400_000 });
 
 export type ServerProcess = TestServer & { readonly pid: number; kill(): Promise<void> };
 

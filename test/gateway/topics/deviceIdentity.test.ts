@@ -18,12 +18,13 @@ import { parseCertificate } from '../../../src/pki/parse.ts';
 import { toPem } from '../../../src/pki/pem.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { registerGateway } from '../../../src/services/field/gateways.ts';
+import { defineLine } from '../../../src/services/firmware/lines.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { certifyOperational } from '../../../src/services/identity/operational.ts';
 import { codeOf, type Key, makeCsr, makeKey } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
-import { startTestServer, type TestServer } from '../../support/server.ts';
-import { build, connectDevice, eventually, type Fleet, people, seedFleet, show, typesOf, type Unit } from '../fieldKit.ts';
+import { agedBy, startTestServer, type TestServer } from '../../support/server.ts';
+import { build, connectDevice, eventually, type Fleet, line, people, seedFleet, show, typesOf, type Unit } from '../fieldKit.ts';
 import { buildMcu, type Mcu, open, runMcu } from './virtualMcu.ts';
 
 /** Operational certificates over MQTT (up/csr, dn/crt): a real server, real broker and virtual MCUs. */
@@ -57,6 +58,7 @@ function install(mcu: Mcu, { key, chain }: { key: Key; chain: readonly Uint8Arra
 
 beforeAll(async () => {
   server = await startTestServer(async ctx => {
+    await defineLine(agedBy(ctx, 200), { line }, 'operator:rita');
     fleet = await seedFleet(ctx, 0);
     for (const name of ['fresh', 'due', 'ended', 'cut', 'unused', 'fallen', 'revoked', 'held'] as const) mcus[name] = await buildMcu(ctx);
     install(mcus.unused, await operationalOf(ctx, mcus.unused, 0), 'ldevidNext');
@@ -66,7 +68,7 @@ beforeAll(async () => {
     await registerGateway(ctx, gateway.id, gateway.id, 'operator:alice');
     const { certificate, ica } = await certifyGateway(ctx, gateway.id, makeCsr(gateway.key, { commonName: gateway.id }), 'operator:alice');
     gateway.chain = toPem('CERTIFICATE', certificate) + toPem('CERTIFICATE', ica);
-  });
+  }, 400);
   http = people(server);
 });
 afterAll(async () => {

@@ -51,7 +51,7 @@ beforeAll(async () => {
       writeFileSync(join(dataDir, 'gateway.pem'), toPem('CERTIFICATE', certificate) + toPem('CERTIFICATE', ica));
       writeFileSync(join(dataDir, 'root.pem'), toPem('CERTIFICATE', root));
     }
-  });
+  }, 400);
   http = people(server);
 });
 afterAll(async () => {
