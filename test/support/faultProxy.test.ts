@@ -19,10 +19,11 @@ const reached: string[] = [];
 
 beforeAll(async () => {
   const root = await makeRoot();
-  const ica = await makeIca(root);
+  const icas = { server: await makeIca(root, 'server'), programmer: await makeIca(root, 'programmer') };
   const ca = toPem('CERTIFICATE', root.der);
   const identity = async (profile: 'server' | 'programmer') => {
     const key = makeKey();
+    const ica = icas[profile];
     const fields = leafFields(ica, key.spki);
     const { der } =
       profile === 'server'
@@ -42,7 +43,9 @@ beforeAll(async () => {
   proxy.open({ port: (server.address() as AddressInfo).port, ca, identity: await identity('server') });
   const { cert, key, privateKey } = await identity('programmer');
   proxy.know(uid, () => privateKey);
-  client = createHttpClient({ baseUrl: proxy.url, ca, cert, key });
+  const issuers = [{ icaId: 'server-1', use: 'server', certificate: icas.server.der }];
+  const bundle = { version: 1, issuedAtSeconds: 0, roots: [root.der], issuers, signingKeys: [] };
+  client = createHttpClient({ baseUrl: proxy.url, ca, cert, key, bundle });
   close = () => server.close();
 });
 afterAll(async () => {
