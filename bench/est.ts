@@ -15,6 +15,7 @@ import { createAlarms } from '../src/services/base/alarms.ts';
 import type { Context } from '../src/services/base/context.ts';
 import { openContext } from '../src/services/dataFolder/open.ts';
 import { registerGateway } from '../src/services/field/gateways.ts';
+import { createCertificateUse } from '../src/services/identity/certificateUse.ts';
 import { startClientTrust } from '../src/services/identity/clientTrust.ts';
 import { certifyGateway } from '../src/services/identity/enrolment.ts';
 import { serverIdentity } from '../src/services/identity/serverCertificate.ts';
@@ -73,7 +74,7 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   const trust = await startClientTrust(ctx, revocations);
   const tls = await serverIdentity({ ctx, alarms: createAlarms(ctx), file: tlsFile(ctx, join(folder, 'tls.identity')) }, ['localhost']);
   const person = async (given: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, given)) });
-  const services = { ctx, alarms: createAlarms(ctx), revocations, trust } as Services;
+  const services = { ctx, alarms: createAlarms(ctx), revocations, trust, certificateUse: createCertificateUse(ctx) } as Services;
   const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);
   const port = await listenOn(server, { port: 0, host: '127.0.0.1' });
   const workerData: EstServer = { port, rootPem: tls.clientRootsPem, token: tokens[0]?.token ?? '', clients };

@@ -15,6 +15,7 @@ import { type Alarms, createAlarms } from './services/base/alarms.ts';
 import type { Context } from './services/base/context.ts';
 import { openContext, scrubPlaces } from './services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel.ts';
+import { createCertificateUse } from './services/identity/certificateUse.ts';
 import { startClientTrust } from './services/identity/clientTrust.ts';
 import { serverIdentity, startTlsRenewal, type TlsIdentity } from './services/identity/serverCertificate.ts';
 import { tlsFile } from './services/identity/tlsFile.ts';
@@ -66,6 +67,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   await requireCheckpoint({ ctx, alarms }, checkpoints, settings.acceptOlderStore);
   await checkRevocationMark({ ctx, alarms, revocations }, markFile, settings.acceptOlderStore);
   const trust = own('client trust', await startClientTrust(ctx, revocations, alarms));
+  const certificateUse = createCertificateUse(ctx);
   const ocsp = own('OCSP', await startOcsp(ctx, revocations));
   const names = [settings.publicHost, settings.host];
   const identityParts = { ctx, alarms, file: tlsFile(ctx, join(settings.dataDir, 'tls.identity')) };
@@ -73,14 +75,14 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const channel = createChannel();
   const peers = createPeers<PeerAnswers>(peerQuestions);
   const field = own('field', await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers }));
-  const gatewayParts = { ctx, alarms, revocations, trust, field, channel, onOnline: peers.tell, staple: ocsp.staple };
+  const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, onOnline: peers.tell, staple: ocsp.staple };
   const gateway = own('MQTT', await startGateway(gatewayParts, tls));
   peers.onTaken(gateway.leave);
   const links = await openPeerLinks(settings.dataDir, slot, maxProcessSlots, peers.addLink);
   if (links !== undefined) own('peer links', links);
   else ctx.log.warn({ dataDir: settings.dataDir }, 'the path is too long for sockets: other processes are not reached');
   const bulkRevocations = createBulkRevocations(ctx);
-  const services: Services = { ctx, alarms, revocations, trust, channel: field.channel, field, ocsp, bulkRevocations };
+  const services: Services = { ctx, alarms, revocations, trust, certificateUse, channel: field.channel, field, ocsp, bulkRevocations };
   const api = openApi(own, services, tls);
   const crl = createCrlServer(ctx, ocsp);
   own('CRL server', { close: () => closeServer(crl) });
@@ -106,13 +108,18 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
 }
 
 function openApi(own: Own, services: Services, tls: TlsIdentity): ReturnType<typeof createApiServer> {
-  const { ctx, revocations, trust, ocsp } = services;
+  const { ctx, revocations, trust, certificateUse, ocsp } = services;
   const wrongTokens = wrongTokensOf(services);
   const person = async (token: string, address: string | undefined) => ({
     kind: 'operator' as const,
     ...(await wrongTokens.watch(address, () => authenticateOperator(ctx, token))),
   });
-  const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
+  const machine = async (leaf: Uint8Array) => {
+    const found = await trust.identify(leaf);
+    certificateUse.used(found);
+    return found;
+  };
+  const auth = createAuth({ person, machine });
   const api = createApiServer(createApi(services, auth, resources), tls);
   own('HTTPS server', { close: () => closeServer(api) });
   endWhenRevoked(api, revocations, trust);

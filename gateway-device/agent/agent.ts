@@ -128,9 +128,13 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
     await client.connected();
     const next = await renewedIdentity(identity, trust, server);
     if (next === undefined) return;
-    await client.switchTls(next.tls);
-    identity = next;
+    // As soon as the server has accepted the next one, the present one ends: a cut in between must not leave that alone in the file.
     keepIdentity(dataDir, next);
+    await client.switchTls(next.tls).catch(error => {
+      keepIdentity(dataDir, identity);
+      throw error;
+    });
+    identity = next;
     tell({ event: 'renewed', gateway: gatewayId });
   };
   let renewing: Promise<void> = renew().catch(fault);

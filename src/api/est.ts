@@ -10,6 +10,7 @@ import { caCertificates, type EstLabel, enrol, estLabels, reenrol } from '../ser
 import type { Services } from '../services/start/services.ts';
 import type { Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
+import { secondOfficer } from './gatewayKeys.ts';
 import { wrongTokensOf } from './wrongTokens.ts';
 
 /** EST (RFC 7030) under `/.well-known/est/{label}/`: base64 of DER both ways, as its clients send and expect it. */
@@ -34,7 +35,8 @@ export const estResource: Resource = (api, services) => {
     const caller = (await machineOf(services, c)) ?? { person: await personOf(services, c) };
     const csr = await requestOf(c);
     const subject = 'person' in caller ? `operator-${caller.person}` : `${caller.kind}-${caller.id}`;
-    return certificate(c, await watchKey(alarms, subject, () => enrol(ctx, label, csr, caller)));
+    const second = 'person' in caller ? (gatewayId: string) => secondOfficer(ctx, caller.person, gatewayId) : undefined;
+    return certificate(c, await watchKey(alarms, subject, () => enrol(ctx, label, csr, caller, second)));
   });
   api.post(`${root}/:label/simplereenroll`, async c => {
     const label = labelOf(c);
@@ -52,9 +54,11 @@ function labelOf(c: Call): EstLabel {
 }
 
 /** The machine behind the client certificate, undefined without one. @throws NusecError CHAIN_REFUSED, CERTIFICATE_REVOKED … */
-async function machineOf({ trust }: Services, c: Call) {
+async function machineOf({ trust, certificateUse }: Services, c: Call) {
   const peer = (c.env.incoming.socket as TLSSocket).getPeerX509Certificate?.();
-  return peer && (await trust.identify(new Uint8Array(peer.raw)));
+  const machine = peer && (await trust.identify(new Uint8Array(peer.raw)));
+  if (machine) certificateUse.used(machine);
+  return machine;
 }
 
 /** HTTP authentication of EST (RFC 7030 §3.2.3): Basic with name and token of an operator, or the token as Bearer.

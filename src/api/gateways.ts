@@ -7,6 +7,7 @@ import { attachDevice, detachDevice, listGateways, moveGateway, recordAppliedBun
 import { certifyGateway } from '../services/identity/enrolment.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
+import { secondOfficer } from './gatewayKeys.ts';
 
 /** Gateways and the devices behind them (R84). */
 
@@ -77,7 +78,10 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
   api.openapi(csr, async c => {
     const { id } = c.req.valid('param');
     const request = c.req.valid('json').csr;
-    const issued = await watchKey(alarms, `gateway-${id}`, () => certifyGateway(ctx, id, request, actor(c)));
+    const issued = await watchKey(alarms, `gateway-${id}`, () => {
+      const second = secondOfficer(ctx, c.var.person.name, id);
+      return certifyGateway(ctx, id, request, actor(c), { commonName: id }, second);
+    });
     const { certificate, ica, root } = issued;
     return c.json({ certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root) }, 200);
   });

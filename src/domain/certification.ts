@@ -1,6 +1,7 @@
+import { hourMs } from '../times.ts';
 import type { IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
-import { refuse } from './rules.ts';
+import { refuse, timeAfter } from './rules.ts';
 
 /** What is about to be signed for a programmer, a gateway, or a device's operational certificate (LDevID), recorded before it is signed: after a
  *  crash the same certificate is made again, never a second one. Devices keep the intent of their IDevID in their own stream.
@@ -24,7 +25,12 @@ export type CertificationEvent =
 export type CertificationCommand =
   /** The intent at hand for the same key stays; one for another key that was never recorded as done gives way. */
   ({ readonly type: 'IntendCertificate' } & Intent) | { readonly type: 'FinishIntent'; readonly serial: string };
-export type CertificationState = { readonly status: 'IDLE' } | { readonly status: 'PENDING'; readonly intent: Intent };
+/** `recent`: beginnings of the newest intents, oldest first. */
+type Recent = { readonly recent: readonly IsoTime[] };
+export type CertificationState = Recent & ({ readonly status: 'IDLE' } | { readonly status: 'PENDING'; readonly intent: Intent });
+
+/** Certificates that one machine may ask for within an hour. */
+export const maxCertificatesPerHour = 6;
 
 export const certificationStream = (kind: CertifiedKind, subject: string): string => `certification-${kind}-${subject}`;
 
@@ -35,6 +41,9 @@ function decide(command: CertificationCommand, state: CertificationState): reado
   }
   const { type: _, ...intent } = command;
   if (state.status === 'PENDING' && state.intent.publicKeySha256 === intent.publicKeySha256) return [];
+  const hourAgo = timeAfter(intent.notBefore, -hourMs);
+  if (state.recent.filter(begun => begun > hourAgo).length >= maxCertificatesPerHour)
+    refuse('RATE_LIMITED', `at most ${maxCertificatesPerHour} certificates an hour`);
   if (intent.notAfter <= intent.notBefore) refuse('CERTIFICATE_EXPIRED', 'nothing of the issuer’s validity is left');
   return [{ type: 'CertificateIntended', data: intent }];
 }
@@ -42,16 +51,16 @@ function decide(command: CertificationCommand, state: CertificationState): reado
 function evolve(state: CertificationState, event: CertificationEvent): CertificationState {
   switch (event.type) {
     case 'CertificateIntended':
-      return { status: 'PENDING', intent: event.data };
+      return { status: 'PENDING', intent: event.data, recent: [...state.recent, event.data.notBefore].slice(-maxCertificatesPerHour) };
     case 'CertificateIntentDone':
-      return { status: 'IDLE' };
+      return { status: 'IDLE', recent: state.recent };
     default:
       return state;
   }
 }
 
 export const certification: Decider<CertificationCommand, CertificationState, CertificationEvent> = {
-  initialState: { status: 'IDLE' },
+  initialState: { status: 'IDLE', recent: [] },
   decide,
   evolve,
 };

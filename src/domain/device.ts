@@ -60,6 +60,8 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
       return field.recordRollbackRefusal(command, state);
     case 'IssueOperationalCertificate':
       return identity.issueOperational(command, state);
+    case 'EndOlderCertificates':
+      return identity.endOlderCertificates(command, state);
     case 'ExpireCertificate':
       return identity.expireCertificate(command, state);
     case 'RevokeCertificate':

@@ -75,6 +75,8 @@ export type DeviceCommand =
   // Identity
   /** Records an operational certificate (LDevID); the IDevID stays the device's own. */
   | Command<'IssueOperationalCertificate', IssuedCertificate>
+  /** The device uses this certificate: older operational ones end. */
+  | Command<'EndOlderCertificates', { readonly serial: string; readonly by: Actor }>
   | Command<'ExpireCertificate', { readonly serial: string; readonly now: IsoTime }>
   | Command<'RevokeCertificate', { readonly serial: string; readonly reason: RevocationReason; readonly by: Actor }>
   | Command<'ApplyTrustBundle', { readonly version: number }>

@@ -3,7 +3,7 @@ import { type Decider, type Of, requireStatus } from './decider.ts';
 /** A gateway and the devices behind it (R84). Stream `gateway-{id}`.
  *  REGISTERED → ACTIVE (certified) ⇄ SUSPENDED;  any → REVOKED */
 
-import { refuse, requireCount } from './rules.ts';
+import { isPast, refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { statusAfter, type Walk } from './walk.ts';
 
 /** Devices one gateway may serve. */
@@ -20,6 +20,13 @@ export type GatewayCertificate = {
 export type GatewayEvent =
   | { readonly type: 'GatewayRegistered'; readonly data: { readonly gatewayId: string; readonly name: string; readonly by: Actor } }
   | { readonly type: 'GatewayCertified'; readonly data: GatewayCertificate }
+  /** A newer one has taken its place. */
+  | {
+      readonly type: 'GatewayCertificateRevoked';
+      readonly data: { readonly serial: string; readonly reason: 'superseded'; readonly by: Actor };
+    }
+  /** A person asks for a certificate of another key than that of the live gateway; `id` is SHA-256 of the key. */
+  | { readonly type: 'GatewayKeyProposed'; readonly data: { readonly id: string; readonly by: Actor } }
   | { readonly type: 'DeviceAttached'; readonly data: { readonly uid: string; readonly by: Actor } }
   | { readonly type: 'DeviceDetached'; readonly data: { readonly uid: string; readonly by: Actor } }
   | { readonly type: 'TrustBundleApplied'; readonly data: { readonly version: number } }
@@ -31,6 +38,10 @@ export type GatewayCommand =
   | { readonly type: 'RegisterGateway'; readonly gatewayId: string; readonly name: string; readonly by: Actor }
   /** First certificate or a renewal. */
   | ({ readonly type: 'CertifyGateway' } & GatewayCertificate)
+  /** The gateway uses this certificate: older ones end. */
+  | { readonly type: 'EndOlderGatewayCertificates'; readonly serial: string; readonly by: Actor }
+  /** A person asks for a certificate of a key. */
+  | { readonly type: 'AskForGatewayKey'; readonly publicKeySha256: string; readonly by: Actor; readonly now: IsoTime }
   | { readonly type: 'AttachDevice'; readonly uid: string; readonly by: Actor }
   | { readonly type: 'DetachDevice'; readonly uid: string; readonly by: Actor }
   | { readonly type: 'ApplyTrustBundle'; readonly version: number }
@@ -52,7 +63,9 @@ export type RegisteredGateway = {
   readonly gatewayId: string;
   readonly name: string;
   /** Newest last. */
-  readonly certificates: readonly GatewayCertificate[];
+  readonly certificates: readonly (GatewayCertificate & { readonly ended?: boolean })[];
+  /** The key that a person wants to take the place of the live gateway's. */
+  readonly proposedKey?: { readonly publicKeySha256: string; readonly by: Actor };
   readonly devices: ReadonlySet<string>;
   readonly trustBundleVersion: number;
 };
@@ -71,6 +84,10 @@ function decide(command: GatewayCommand, state: GatewayState): readonly GatewayE
   switch (command.type) {
     case 'CertifyGateway':
       return certify(command, state);
+    case 'EndOlderGatewayCertificates':
+      return endOlder(command, state);
+    case 'AskForGatewayKey':
+      return askForKey(command, state);
     case 'AttachDevice':
       return attach(command, state);
     case 'DetachDevice': {
@@ -101,7 +118,42 @@ function register({ gatewayId, name, by }: Of<GatewayCommand, 'RegisterGateway'>
 function certify({ type: _, ...certificate }: Of<GatewayCommand, 'CertifyGateway'>, state: RegisteredGateway): readonly GatewayEvent[] {
   if (state.certificates.some(({ serial }) => serial === certificate.serial)) return [];
   requireStatus(state, ['REGISTERED', 'ACTIVE'], 'certifying');
-  return [{ type: 'GatewayCertified', data: certificate }];
+  const live = liveOf(state);
+  // A key that was agreed on by two people takes the place of all before it.
+  const { publicKeySha256 } = certificate;
+  const isReplaced =
+    state.proposedKey?.publicKeySha256 === publicKeySha256 && live.every(known => known.publicKeySha256 !== publicKeySha256);
+  const surplus = isReplaced ? live : live.slice(1, 2 - maxLiveCertificates + live.length);
+  return [{ type: 'GatewayCertified', data: certificate }, ...surplus.map(({ serial }) => superseded(serial, 'system:quota'))];
+}
+
+/** Certificates of a gateway that are good at once: in use, the next one, and one to spare. */
+const maxLiveCertificates = 3;
+
+const liveOf = ({ certificates }: RegisteredGateway) => certificates.filter(({ ended }) => ended !== true);
+
+const superseded = (serial: string, by: Actor): GatewayEvent => ({
+  type: 'GatewayCertificateRevoked',
+  data: { serial, reason: 'superseded', by },
+});
+
+function endOlder({ serial, by }: Of<GatewayCommand, 'EndOlderGatewayCertificates'>, state: RegisteredGateway): readonly GatewayEvent[] {
+  const live = liveOf(state);
+  const used = live.findIndex(certificate => certificate.serial === serial);
+  return live.slice(0, Math.max(0, used)).map(older => superseded(older.serial, by));
+}
+
+/** Whoever gets a certificate for the name of a live gateway speaks for its devices: another key needs two people (T20, I16). The first only
+ *  proposes it. */
+function askForKey(
+  { publicKeySha256, by, now }: Of<GatewayCommand, 'AskForGatewayKey'>,
+  state: RegisteredGateway,
+): readonly GatewayEvent[] {
+  const live = liveOf(state).filter(({ notAfter }) => !isPast(notAfter, now));
+  if (live.length === 0 || live.some(certificate => certificate.publicKeySha256 === publicKeySha256)) return [];
+  if (state.proposedKey?.publicKeySha256 !== publicKeySha256) return [{ type: 'GatewayKeyProposed', data: { id: publicKeySha256, by } }];
+  requireOtherPerson(state.proposedKey.by, by, 'another key for a live gateway');
+  return [];
 }
 
 function attach({ uid, by }: Of<GatewayCommand, 'AttachDevice'>, state: RegisteredGateway): readonly GatewayEvent[] {
@@ -132,6 +184,13 @@ function withFacts(state: RegisteredGateway, event: GatewayEvent): RegisteredGat
   switch (event.type) {
     case 'GatewayCertified':
       return { ...state, certificates: [...state.certificates, event.data] };
+    case 'GatewayCertificateRevoked':
+      return {
+        ...state,
+        certificates: state.certificates.map(known => (known.serial === event.data.serial ? { ...known, ended: true } : known)),
+      };
+    case 'GatewayKeyProposed':
+      return { ...state, proposedKey: { publicKeySha256: event.data.id, by: event.data.by } };
     case 'DeviceAttached':
       return { ...state, devices: new Set([...state.devices, event.data.uid]) };
     case 'DeviceDetached':

@@ -6,6 +6,7 @@ import type { Field } from '../services/start/field.ts';
 import type { Services } from '../services/start/services.ts';
 import { type BrokerOptions, createBroker } from './broker/broker.ts';
 import type { Handler, Handlers } from './broker/handler.ts';
+import type { Identity } from './broker/identity.ts';
 import { clientIdOf } from './broker/rights.ts';
 import { type BundlePush, createBundlePush } from './reach/bundles.ts';
 import type { Channel } from './reach/channel.ts';
@@ -18,7 +19,7 @@ import { otaHandler } from './topics/ota.ts';
 import { jobHandler } from './topics/otaJobs.ts';
 import { trustHandler } from './topics/trust.ts';
 
-export type GatewayParts = Pick<Services, 'ctx' | 'trust' | 'revocations' | 'alarms'> & {
+export type GatewayParts = Pick<Services, 'ctx' | 'trust' | 'certificateUse' | 'revocations' | 'alarms'> & {
   readonly field: Field;
   readonly channel: Channel;
   /** A client has connected, or is gone. */
@@ -49,6 +50,7 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
       ctx.log.debug(event, 'presence');
       const clientId = event.identity && clientIdOf(event.identity);
       if (clientId && event.state !== 'refused') parts.onOnline(clientId, broker.isOnline(clientId));
+      if (event.state === 'connected' && event.identity) parts.certificateUse.used(machineIn(event.identity));
       if (event.state === 'connected' && event.identity?.kind === 'gateway') bundles?.connected(event.identity.gatewayId);
     },
     onAlarm({ kind, identity, detail }) {
@@ -71,6 +73,8 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
     close: broker.close,
   };
 }
+
+const machineIn = (identity: Identity) => ({ ...identity, id: identity.kind === 'device' ? identity.uid : identity.gatewayId });
 
 function handlersFor({ ctx, alarms, field, channel }: GatewayParts): Handlers {
   const now = (): number => ctx.clock().getTime();

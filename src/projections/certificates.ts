@@ -121,6 +121,7 @@ export const certificates: Projection = {
     const keepOne = on({
       DeviceReturnedToService: ({ data, position }) => resumeOne.run(position, data.serial),
       CertificateRevoked: ({ data, at, position }) => revoke.run(data.reason, at, 0, position, data.serial),
+      GatewayCertificateRevoked: ({ data, at, position }) => revoke.run(data.reason, at, 0, position, data.serial),
       IssuingCaCompromised: ({ data, at, position }) => end.run('cACompromise', at, 0, position, data.icaId, 'ica'),
       CertificateExpiryNoticed: ({ data }) => notice.run(data.days, data.serial),
       CertificateExpired: ({ data, position }) => expire.run(position, data.serial),
@@ -145,6 +146,7 @@ const ownerOf = (stream: string): readonly [string, string] => [subjectOf(stream
 /** Whether an event of this type can change what is revoked. */
 export const changesRevocation = (type: EventType): boolean =>
   type === 'CertificateRevoked' ||
+  type === 'GatewayCertificateRevoked' ||
   type === 'IssuingCaCompromised' ||
   type === 'DeviceReturnedToService' ||
   isEnding(type) ||

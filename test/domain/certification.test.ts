@@ -1,5 +1,6 @@
-import { describe, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type CertificationCommand, certification } from '../../src/domain/certification.ts';
+import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
 const intent = {
@@ -15,6 +16,24 @@ const finish: CertificationCommand = { type: 'FinishIntent', serial: '1' };
 const on = (...commands: readonly CertificationCommand[]) => scenario(certification).given(...play(certification, commands).events);
 
 describe('the intent to sign a certificate', () => {
+  it('is refused to whoever asks too often within an hour', () => {
+    covers('T24');
+    const another = (serial: number, minute: number): CertificationCommand => ({
+      ...intend,
+      serial: String(serial),
+      publicKeySha256: String(serial),
+      notBefore: new Date(Date.parse(intent.notBefore) + minute * 60_000).toISOString(),
+    });
+    const six = [0, 1, 2, 3, 4, 5].map(serial => another(serial, serial));
+    on(...six)
+      .when(another(6, 59))
+      .refused('RATE_LIMITED');
+    on(...six)
+      .when(another(5, 59))
+      .gives();
+    expect(play(certification, [...six, another(6, 61)]).state.status).toBe('PENDING');
+  });
+
   it('stays what it is for the same key, and gives way to another key or when it is done', () => {
     on().when(intend).givesOnce({ type: 'CertificateIntended', data: intent });
     on(intend)

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Actor } from '../../src/domain/actor.ts';
 import { fold } from '../../src/domain/decider.ts';
 import { type GatewayCommand, type GatewayEvent, gateway, maxAttachedDevices, mayServe } from '../../src/domain/gateway.ts';
 import { covers } from '../support/covers.ts';
@@ -33,6 +34,52 @@ describe('a gateway', () => {
       .when({ ...certify, serial: '2' })
       .refused('STATE');
     on().when(certify).refused('NOT_FOUND');
+  });
+
+  it('has a few certificates that are good at once; older ones end when a newer one is used', () => {
+    const nth = (serial: string): GatewayCommand => ({ ...certify, serial });
+    const ended = (serial: string, by: Actor): GatewayEvent => ({
+      type: 'GatewayCertificateRevoked',
+      data: { serial, reason: 'superseded', by },
+    });
+    on(register, nth('1'), nth('2'), nth('3'))
+      .when(nth('4'))
+      .gives({ type: 'GatewayCertified', data: { ...certificate, serial: '4' } }, ended('2', 'system:quota'));
+    on(register, nth('1'), nth('2'), nth('3'))
+      .when({ type: 'EndOlderGatewayCertificates', serial: '3', by: 'system:renewal' })
+      .givesOnce(ended('1', 'system:renewal'), ended('2', 'system:renewal'));
+    on(register, nth('1'), nth('2')).when({ type: 'EndOlderGatewayCertificates', serial: '1', by: 'system:renewal' }).gives();
+  });
+
+  it('that is live gets another key from a person only with a second one, and loses the old key with it (T20, I16)', () => {
+    covers('T20', 'I16');
+    const ask = (by: Actor, publicKeySha256 = 'new', now = '2026-01-01T00:00:00.000Z'): GatewayCommand => {
+      return { type: 'AskForGatewayKey', publicKeySha256, by, now };
+    };
+    const proposed: GatewayEvent = { type: 'GatewayKeyProposed', data: { id: 'new', by: 'operator:a' } };
+    on(register).when(ask('operator:a')).gives();
+    on(...active)
+      .when(ask('operator:a', 'k'))
+      .gives();
+    on(...active)
+      .when(ask('operator:a', 'new', '2028-01-01T00:00:00.000Z'))
+      .gives();
+    on(...active)
+      .when(ask('operator:a'))
+      .gives(proposed);
+    on(...active, ask('operator:a'))
+      .when(ask('operator:a'))
+      .refused('FOUR_EYES_REQUIRED');
+    on(...active, ask('operator:a'))
+      .when(ask('operator:b'))
+      .gives();
+    const next = { ...certificate, serial: '2', publicKeySha256: 'new' };
+    on(...active, ask('operator:a'))
+      .when({ type: 'CertifyGateway', ...next })
+      .gives(
+        { type: 'GatewayCertified', data: next },
+        { type: 'GatewayCertificateRevoked', data: { serial: '1', reason: 'superseded', by: 'system:quota' } },
+      );
   });
 
   it('serves the attached devices while it is active (T20)', () => {

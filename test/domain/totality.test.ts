@@ -110,6 +110,8 @@ const deviceEvents: Named<DeviceEvent> = {
 const gatewayEvents: Named<GatewayEvent> = {
   GatewayRegistered: true,
   GatewayCertified: true,
+  GatewayCertificateRevoked: true,
+  GatewayKeyProposed: true,
   DeviceAttached: true,
   DeviceDetached: true,
   TrustBundleApplied: true,

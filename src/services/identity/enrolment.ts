@@ -15,7 +15,8 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { isInLastThird } from '../../times.ts';
 import { ocspUrlOf } from '../authority/authority.ts';
 import { caById, rootOfCa } from '../authority/issuingCa.ts';
-import { always, type Condition, type Context, execute, executeIf, oneCommit, stateOf } from '../base/context.ts';
+import { createAlarms } from '../base/alarms.ts';
+import { always, type Condition, type Context, execute, executeIf, nowIso, oneCommit, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { type CertificateFacts, certificationIntents, issueLeaf, reserveKey } from './issuance.ts';
 
@@ -71,20 +72,25 @@ export async function certifyProgrammer(
   return withChain(ctx, issued.icaId, issued.certificate);
 }
 
-/** First certificate of a gateway, or a later one, for the same or a new key. @throws as certifyProgrammer */
+/** First certificate of a gateway, or a later one, for the same or a new key. A person who asks with another key than a live gateway has only
+ *  proposes it; when another person asks for the same key, it takes the place of those before, with an alarm (T20, I16).
+ *  @param secondPerson what the other person has to be, for a proposal of this id in the gateway's stream
+ *  @throws NusecError FOUR_EYES_REQUIRED, and as certifyProgrammer */
 export async function certifyGateway(
   ctx: Context,
   gatewayId: string,
   csr: Uint8Array,
   by: Actor,
   expected: NameFields = { commonName: gatewayId },
+  secondPerson: (proposalId: string) => Condition = () => always,
 ): Promise<Enrolment> {
   const stream = gatewayStream(gatewayId);
   const state = await stateOf(ctx, gateway, stream);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no gateway ${gatewayId}`);
   const request = judgeCsr(csr, expected);
   const publicKeySha256 = sha256Hex(request.publicKey);
-  const certificates = async () => certificatesOf(await stateOf(ctx, gateway, stream));
+  if (by.startsWith('operator:')) await agreeOnKey(ctx, gatewayId, publicKeySha256, by, secondPerson(publicKeySha256));
+  const certificates = async () => certificatesOf(await stateOf(ctx, gateway, stream)).filter(({ ended }) => ended !== true);
   const issued = await issueLeaf(ctx, {
     profile: 'gateway',
     holder: { kind: 'gateway', uid: gatewayId },
@@ -103,6 +109,22 @@ export async function certifyGateway(
     },
   });
   return withChain(ctx, issued.icaId, issued.certificate);
+}
+
+async function agreeOnKey(ctx: Context, gatewayId: string, publicKeySha256: string, by: Actor, secondPerson: Condition): Promise<void> {
+  const stream = gatewayStream(gatewayId);
+  const ask = { type: 'AskForGatewayKey', publicKeySha256, by, now: nowIso(ctx) } as const;
+  const before = await stateOf(ctx, gateway, stream);
+  const isProposed = before.status !== 'NONE' && before.proposedKey?.publicKeySha256 === publicKeySha256;
+  const { events } = await executeIf(ctx, isProposed ? secondPerson : always, gateway, stream, ask, by);
+  const text = `the key ${publicKeySha256} for the live gateway ${gatewayId}`;
+  if (events.length > 0) {
+    await createAlarms(ctx).raise({ code: 'GATEWAY_KEY_PROPOSED', subject: `gateway-${gatewayId}`, detail: `${by} proposes ${text}` });
+    throw new NusecError('FOUR_EYES_REQUIRED', `${text} is proposed: another person must ask with the same request`);
+  }
+  const isReplaced = isProposed && before.certificates.every(known => known.ended === true || known.publicKeySha256 !== publicKeySha256);
+  if (isReplaced)
+    await createAlarms(ctx).raise({ code: 'GATEWAY_REPLACED', subject: `gateway-${gatewayId}`, detail: `${by} has agreed to ${text}` });
 }
 
 /** Certificates in a state, newest last. */

@@ -3,7 +3,7 @@ import { judgeCsr } from '../../pki/csr.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { buildCertsOnly } from '../../pki/pkcs7.ts';
 import { trustedAuthorities } from '../authority/authority.ts';
-import type { Context } from '../base/context.ts';
+import type { Condition, Context } from '../base/context.ts';
 import { certifyGateway, certifyProgrammer } from './enrolment.ts';
 import type { Machine } from './machines.ts';
 import { certifyOperational } from './operational.ts';
@@ -23,19 +23,20 @@ export async function caCertificates(ctx: Context): Promise<Uint8Array> {
 
 /** First enrolment (RFC 7030 §4.2.1): of a device's operational certificate with its IDevID, of a gateway by the person who installs it;
  *  whoever has a certificate of the label already may use that as well.
- *  @param csr PKCS#10, DER @returns the certificate, DER
+ *  @param csr PKCS#10, DER @param secondPerson as certifyGateway @returns the certificate, DER
  *  @throws NusecError CLIENT_CERTIFICATE_REFUSED (certificate of another kind, or a person where a machine is meant), and as certifyGateway */
 export async function enrol(
   ctx: Context,
   label: EstLabel,
   csr: Uint8Array,
   caller: Machine | { readonly person: string },
+  secondPerson?: (gatewayId: string) => (proposalId: string) => Condition,
 ): Promise<Uint8Array> {
   if (!('person' in caller)) return reenrol(ctx, label, csr, caller);
   const id = judgeCsr(csr).subject.commonName;
   if (label !== 'gateway') throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', `a ${label} certificate is asked for with a certificate`);
   if (id === undefined) throw new NusecError('CSR_SUBJECT', 'the request names no gateway (commonName)');
-  return (await certifyGateway(ctx, id, csr, `operator:${caller.person}`)).certificate;
+  return (await certifyGateway(ctx, id, csr, `operator:${caller.person}`, { commonName: id }, secondPerson?.(id))).certificate;
 }
 
 /** Renewal with the present certificate (RFC 7030 §4.2.2). The same key gets its present certificate again until the last third of its life,

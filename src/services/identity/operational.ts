@@ -1,6 +1,7 @@
 import { sha256Hex } from '../../digest.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireCertifiable } from '../../domain/deviceIdentity.ts';
+import { NusecError } from '../../errors.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { parseCertificate } from '../../pki/parse.ts';
@@ -28,9 +29,12 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
   requireCertifiable(state);
   const request = judgeCsr(csr, { ...present, organizationalUnit: ldevidUnit, commonName: state.objId, serialNumber: uid });
   const publicKeySha256 = sha256Hex(request.publicKey);
-  // The IDevID is not replaced by this, even if the device shows its key again.
+  if (state.certificates.some(known => known.serial === state.serial && known.publicKeySha256 === publicKeySha256))
+    throw new NusecError('KEY_REFUSED', 'the key is that of the IDevID: an operational certificate has a key of its own');
   const certificates = async () =>
-    certificatesOf(await stateOf(ctx, device, deviceStream(uid))).filter(({ serial }) => serial !== state.serial);
+    certificatesOf(await stateOf(ctx, device, deviceStream(uid))).filter(
+      ({ serial, status }) => serial !== state.serial && status === 'issued',
+    );
   const issued = await issueLeaf(ctx, {
     profile: 'ldevid',
     holder: { kind: 'device', uid, objId: state.objId },

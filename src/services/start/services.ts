@@ -1,6 +1,7 @@
 import type { Alarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
+import type { CertificateUse } from '../identity/certificateUse.ts';
 import type { ClientTrust } from '../identity/clientTrust.ts';
 import type { BulkRevocations } from '../revocation/bulkRevocations.ts';
 import type { Ocsp } from '../revocation/ocsp.ts';
@@ -13,6 +14,7 @@ export type Services = {
   readonly alarms: Alarms;
   readonly revocations: Revocations;
   readonly trust: ClientTrust;
+  readonly certificateUse: CertificateUse;
   readonly channel: DeviceChannel;
   readonly field: Field;
   readonly ocsp: Ocsp;

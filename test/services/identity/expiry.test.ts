@@ -8,7 +8,7 @@ import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { startExpiryScan } from '../../../src/services/identity/expiry.ts';
 import { covers } from '../../support/covers.ts';
-import { newParty } from '../parties.ts';
+import { newParty, type Party } from '../parties.ts';
 import { establishOldCa, openProject, type Project, requestOf } from '../project.ts';
 
 const dayMs = 86_400_000;
@@ -28,8 +28,13 @@ async function newGateway(id: string) {
   await registerGateway(project.ctx, id, id, by);
   return renew(id);
 }
-const renew = async (id: string) =>
-  parseCertificate((await certifyGateway(project.ctx, id, requestOf(newParty(), { commonName: id }), by)).certificate);
+const parties = new Map<string, Party>();
+/** Of the same key each time. */
+async function renew(id: string) {
+  const party = parties.get(id) ?? newParty();
+  parties.set(id, party);
+  return parseCertificate((await certifyGateway(project.ctx, id, requestOf(party, { commonName: id }), by)).certificate);
+}
 const noticesOf = async (serial: string) =>
   (await project.eventsOf('CertificateExpiryNoticed')).filter(({ data }) => data.serial === serial).map(({ data }) => data.days);
 const alarmCodes = async () => (await project.eventsOf('AlarmRaised')).map(({ data }) => `${data.code} ${data.subject}`);

@@ -19,6 +19,7 @@ import { addOperator, authenticateOperator } from '../../../src/services/adminis
 import { createAlarms } from '../../../src/services/base/alarms.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
+import { createCertificateUse } from '../../../src/services/identity/certificateUse.ts';
 import { startClientTrust } from '../../../src/services/identity/clientTrust.ts';
 import { startRevocations } from '../../../src/services/revocation/revocations.ts';
 import type { Services } from '../../../src/services/start/services.ts';
@@ -58,6 +59,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
     alarms: createAlarms(ctx),
     revocations,
     trust,
+    certificateUse: createCertificateUse(ctx),
     channel: undefined as never,
     field: undefined as never,
     ocsp: undefined as never,
