@@ -30,7 +30,7 @@ type Recent = { readonly recent: readonly IsoTime[] };
 export type CertificationState = Recent & ({ readonly status: 'IDLE' } | { readonly status: 'PENDING'; readonly intent: Intent });
 
 /** Certificates that one machine may ask for within an hour. */
-export const maxCertificatesPerHour = 6;
+const maxCertificatesPerHour = 6;
 
 export const certificationStream = (kind: CertifiedKind, subject: string): string => `certification-${kind}-${subject}`;
 
