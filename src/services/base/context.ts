@@ -5,7 +5,7 @@ import type { DomainEvent } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
 import { type BlobStore, stagedBlobs } from '../../eventstore/blobs.ts';
 import type { Followers } from '../../eventstore/followers.ts';
-import { type Handled, handle, handleOn, loadState, type Read, type StorableEvent } from '../../eventstore/handle.ts';
+import { type CommandMeta, type Handled, handle, handleOn, loadState, type Read, type StorableEvent } from '../../eventstore/handle.ts';
 import { inOneCommit } from '../../eventstore/oneCommit.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import type { BootKeys } from '../../keystore/bootKeys.ts';
@@ -56,12 +56,7 @@ export function execute<Command, State, Event extends DomainEvent>(
   command: Command,
   by: Actor,
 ): Promise<Handled<State, Event>> {
-  return handle(ctx.store, decider, stream, command, {
-    by,
-    now: ctx.clock().toISOString(),
-    newId: ctx.newId,
-    ...(ctx.epoch !== undefined && { epoch: ctx.epoch }),
-  });
+  return handle(ctx.store, decider, stream, command, metaOf(ctx, by));
 }
 
 /** Decides a command that depends on other streams. What `commandOf` reads is still so when the decision is stored; otherwise it is asked again.
@@ -73,12 +68,7 @@ export function executeOn<Command, State, Event extends DomainEvent>(
   commandOf: (read: Read) => Promise<Command>,
   by: Actor,
 ): Promise<Handled<State, Event>> {
-  return handleOn(ctx.store, decider, stream, commandOf, {
-    by,
-    now: ctx.clock().toISOString(),
-    newId: ctx.newId,
-    ...(ctx.epoch !== undefined && { epoch: ctx.epoch }),
-  });
+  return handleOn(ctx.store, decider, stream, commandOf, metaOf(ctx, by));
 }
 
 /** Does work whose events and small blobs are stored together, with one wait for the disk, before this resolves. The work may be done again when
@@ -141,3 +131,8 @@ export const nowIso = (ctx: Context): string => ctx.clock().toISOString();
 
 /** A random registration id, 32 hex. */
 export const newHexId = (ctx: Context): string => toHex(ctx.randomBytes(16));
+
+/** What every decision of this process carries: who, when, ids, and the epoch that fences a former leader. */
+function metaOf({ clock, newId, epoch }: Context, by: Actor): CommandMeta {
+  return { by, now: clock().toISOString(), newId, ...(epoch !== undefined && { epoch }) };
+}
