@@ -22,8 +22,11 @@ const debianPackages = {
     socat: 'socat',
     'softhsm2-util': 'softhsm2',
     'pkcs11-tool': 'opensc',
+    python3: 'python3',
   },
 };
+/** Python module → the Debian package that brings it. */
+const pythonModules = { demo: {}, test: { cryptography: 'python3-cryptography' } };
 
 const run = (command, args) =>
   spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
@@ -45,7 +48,10 @@ function installNpmPackages() {
 }
 
 function installDebianPackages() {
-  const missing = Object.entries(debianPackages[purpose] ?? {}).filter(([program]) => !onPath(program));
+  const missing = [
+    ...Object.entries(debianPackages[purpose] ?? {}).filter(([program]) => !onPath(program)),
+    ...Object.entries(pythonModules[purpose] ?? {}).filter(([module]) => !succeeds('python3', ['-c', `import ${module}`])),
+  ];
   if (missing.length === 0) return;
   const names = missing.map(([, name]) => name);
   const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];

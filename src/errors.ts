@@ -58,6 +58,8 @@ export const errorCodes = [
   'BLOB_TOO_LARGE',
   'CHECKPOINT_MALFORMED',
   'CHECKPOINT_REFUSED',
+  'EVIDENCE_MALFORMED',
+  'EVIDENCE_REFUSED',
   // Keys and certificates
   'KEYSTORE_MISSING',
   'KEYSTORE_LOCKED',

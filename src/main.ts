@@ -23,7 +23,8 @@ import { whileLeading } from './services/processes/leadership.ts';
 import { openPeerLinks } from './services/processes/peerLinks.ts';
 import { createPeers } from './services/processes/peers.ts';
 import { maxProcessSlots } from './services/processes/processSlots.ts';
-import { type CheckpointPlaces, requireCheckpoint } from './services/proof/checkpoints.ts';
+import { requireCheckpoint } from './services/proof/checkpoints.ts';
+import { createDeviceEvidence } from './services/proof/deviceEvidence.ts';
 import { createBulkRevocations } from './services/revocation/bulkRevocations.ts';
 import { startOcsp } from './services/revocation/ocsp.ts';
 import { checkRevocationMark } from './services/revocation/revocationMark.ts';
@@ -59,7 +60,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const alarms = createAlarms(ctx);
   const revocations = own('revocations', await startRevocations(ctx));
   const markFile = settings.markFile ?? join(settings.dataDir, 'revocations.mark');
-  const checkpoints: CheckpointPlaces = {
+  const checkpoints = {
     file: join(settings.dataDir, 'log.checkpoint'),
     headsFile: join(settings.dataDir, 'heads.db'),
     ...(settings.witnessDir !== undefined && { witnessFile: join(settings.witnessDir, 'log.checkpoint') }),
@@ -82,7 +83,9 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   if (links !== undefined) own('peer links', links);
   else ctx.log.warn({ dataDir: settings.dataDir }, 'the path is too long for sockets: other processes are not reached');
   const bulkRevocations = createBulkRevocations(ctx);
-  const services: Services = { ctx, alarms, revocations, trust, certificateUse, channel: field.channel, field, ocsp, bulkRevocations };
+  const evidence = own('device evidence', createDeviceEvidence(ctx, checkpoints.headsFile));
+  const edges = { channel: field.channel, field, ocsp, bulkRevocations, evidence };
+  const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
   const api = openApi(own, services, tls);
   const crl = createCrlServer(ctx, ocsp);
   own('CRL server', { close: () => closeServer(crl) });

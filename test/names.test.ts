@@ -49,6 +49,11 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
     cli: 'the programmer asks for it, no person',
   },
   line: { projections: 'a table of releases.ts' },
+  logKey: {
+    projections: 'one stream, which is read itself',
+    api: 'its certificates are in the evidence of devices',
+    cli: 'its certificates are in the evidence of devices',
+  },
   operators: { projections: 'one stream, which is read itself', cli: '`nusec operator`' },
   publicKey: {
     services: 'identity/issuance.ts reserves keys',

@@ -27,9 +27,29 @@ export const processEntries = [
 ] as const;
 
 /** No socket, file, clock or random source: those come in as arguments. */
-export const pureRooms = ['src/merkle', 'src/cbor', 'src/cose', 'src/domain', 'src/pki', 'src/production', 'src/ota', 'src/spdm'] as const;
+export const pureRooms = [
+  'src/merkle',
+  'src/evidence',
+  'src/cbor',
+  'src/cose',
+  'src/domain',
+  'src/pki',
+  'src/production',
+  'src/ota',
+  'src/spdm',
+] as const;
 
-const formats = ['src/cbor', 'src/cose', 'src/domain', 'src/pki', 'src/production', 'src/ota', 'src/spdm', 'src/mqttMessages.ts'];
+const formats = [
+  'src/evidence',
+  'src/cbor',
+  'src/cose',
+  'src/domain',
+  'src/pki',
+  'src/production',
+  'src/ota',
+  'src/spdm',
+  'src/mqttMessages.ts',
+];
 const effects = ['src/merkle', 'src/eventstore', 'src/projections', 'src/keystore'];
 const below = (...rooms: string[]): string[] => [...formats, ...effects, 'src/services/base', ...rooms.map(room => `src/services/${room}`)];
 const edges = ['base', 'authority', 'revocation', 'proof', 'administration', 'identity', 'field', 'firmware', 'production', 'start'];
@@ -45,6 +65,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/mqttMessages.ts': ['src/cbor', 'src/pki', 'src/production', 'src/ota'],
 
   'src/merkle': [],
+  'src/evidence': ['src/merkle', 'src/pki'],
   'src/eventstore': ['src/domain', 'src/merkle'],
   'src/projections': ['src/domain', 'src/pki', 'src/eventstore'],
   'src/keystore': ['src/cose', 'src/pki', 'src/production'],

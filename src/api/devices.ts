@@ -78,7 +78,7 @@ const params = z.object({ uid: uidField });
 const reasonBody = jsonBody(z.strictObject({ reason: reasonField }));
 const decommissionSchema = z.object({ status: z.string(), receipt: z.enum(['received', 'none', 'awaited']) }).openapi('Decommission');
 
-export const devicesResource: Resource = (api, { ctx, alarms, revocations, channel, field }, auth) => {
+export const devicesResource: Resource = (api, { ctx, alarms, revocations, channel, field, evidence: evidenceOf }, auth) => {
   const officer = auth.person('securityOfficer');
   const reader = auth.person();
   /** Before the deed: how many a person does alone within a day is limited, whichever way they are asked. */
@@ -154,6 +154,20 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
     responses: { 200: jsonAnswer(z.object({ events: z.array(eventSchema) }), 'events') },
   });
   api.openapi(timeline, async c => c.json({ events: (await deviceTimeline(ctx, c.req.valid('param').uid)).map(eventAnswer) }, 200));
+
+  const evidenceFile = createRoute({
+    method: 'get',
+    path: '/v1/devices/{uid}/evidence',
+    summary: 'One file that proves the history of a device to whoever has the root certificate: `nusec verify FILE --trust root.pem`',
+    middleware: reader,
+    request: { params },
+    responses: { 200: bytesAnswer('nusec-evidence/1, JSON (docs/evidence.md)', 'application/json') },
+  });
+  api.openapi(evidenceFile, async c => {
+    const { uid } = c.req.valid('param');
+    const headers = { 'Content-Type': 'application/json', 'Content-Disposition': `attachment; filename="${uid}.evidence.json"` };
+    return c.body(JSON.stringify(await evidenceOf.export(uid)), 200, headers);
+  });
 
   const evidence = createRoute({
     method: 'get',

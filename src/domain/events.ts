@@ -10,6 +10,7 @@ import type { GatewayEvent } from './gateway.ts';
 import type { GrantEvent } from './grant.ts';
 import type { JobEvent } from './job.ts';
 import type { LineEvent } from './line.ts';
+import type { LogKeyEvent } from './logKey.ts';
 import type { OperatorsEvent } from './operatorsState.ts';
 import type { ProgrammerEvent } from './programmer.ts';
 import type { PublicKeyEvent } from './publicKey.ts';
@@ -68,6 +69,7 @@ export type DomainEvent =
   | JobEvent
   | KeystoreEvent
   | LineEvent
+  | LogKeyEvent
   | OperatorsEvent
   | ProgrammerEvent
   | PublicKeyEvent

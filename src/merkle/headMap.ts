@@ -87,8 +87,7 @@ export function proveHead(tiles: HeadTiles, stream: string): HeadProof {
   }
 }
 
-/** What a proof shows: the newest event of the stream under this root, or `none`. @returns undefined when the proof does not hold
- *  @toCome */
+/** What a proof shows: the newest event of the stream under this root, or `none`. @returns undefined when the proof does not hold */
 export function provenHead(root: Hash, stream: string, { siblings, leaf }: HeadProof): Head | 'none' | undefined {
   const key = streamKey(stream);
   const bits = (of: Hash, depth: number): number => (nibbleAt(of, depth >> 2) >> (3 - (depth & 3))) & 1;

@@ -43,8 +43,7 @@ export function consistencyProof(subtrees: Subtrees, first: number, second: numb
   return path.reverse();
 }
 
-/** Whether the leaf is in the tree of this root, at this index (RFC 9162 §2.1.3.2).
- *  @toCome */
+/** Whether the leaf is in the tree of this root, at this index (RFC 9162 §2.1.3.2). */
 export function verifyInclusion(leaf: Hash, index: number, size: number, path: readonly Hash[], root: Hash): boolean {
   if (!(index >= 0 && index < size)) return false;
   let [fn, sn, r] = [index, size - 1, leaf];

@@ -17,6 +17,8 @@ export const leafLifetimes = {
   gateway: 365,
   server: 365,
   ocspResponder: 90,
+  /** Of the log's key: evidence is shown after many years. */
+  log: 'endless',
 } as const satisfies Record<string, Lifetime>;
 export type LeafProfile = keyof typeof leafLifetimes;
 

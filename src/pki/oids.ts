@@ -64,4 +64,6 @@ export const oids = {
   issuesServers: `${privateArc}.4.4`,
   lineArc: `${privateArc}.5`,
   bundleBefore: `${privateArc}.6`,
+  /** Signs checkpoints of the event log. */
+  logSigning: `${privateArc}.7`,
 } as const;

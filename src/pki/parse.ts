@@ -131,6 +131,7 @@ function kindOf({ isCa, eku = [] }: Extensions, selfIssued: boolean): Certificat
   if (eku.includes(oids.programmerAuth)) return 'programmer';
   if (eku.includes(oids.gatewayAuth)) return 'gateway';
   if (eku.includes(oids.ocspSigning)) return 'ocspResponder';
+  if (eku.includes(oids.logSigning)) return 'log';
   if (eku.includes(oids.serverAuth)) return 'server';
   return eku.includes(oids.spdmResponderAuth) ? 'device' : 'unknown';
 }

@@ -59,6 +59,7 @@ export type ProfileFields = {
   gateway: Listed & { readonly organization: string; readonly id: string };
   server: Listed & { readonly commonName: string; readonly dnsNames: readonly string[]; readonly ipAddresses: readonly string[] };
   ocspResponder: Issued & { readonly organization: string; readonly commonName: string };
+  log: Listed & { readonly organization: string; readonly commonName: string };
 };
 export type ProfileName = keyof ProfileFields;
 
@@ -82,6 +83,7 @@ const usages = {
   gateway: extKeyUsage('clientAuth', 'spdmRequesterAuth', 'gatewayAuth'),
   server: extKeyUsage('serverAuth'),
   ocspResponder: extKeyUsage('ocspSigning'),
+  log: extKeyUsage('logSigning'),
 };
 /** Extended key usage of an issuing CA: those of its leaves and no other. Without ocspSigning, by which it would speak for its root. */
 const usagesOfCa: Readonly<Record<IssuerScope['use'], Uint8Array>> = {
@@ -176,6 +178,13 @@ export const profiles: { readonly [Name in ProfileName]: Profile<ProfileFields[N
     lifetime: () => leafLifetimes.ocspResponder,
     subject: ({ organization, commonName }) => ({ organization, commonName }),
     extensions: () => [...leaf, usages.ocspResponder, ocspNoCheck],
+  },
+  /** The key that signs checkpoints of the event log, certified by each root. */
+  log: {
+    isCa: false,
+    lifetime: () => leafLifetimes.log,
+    subject: ({ organization, commonName }) => ({ organization, organizationalUnit: 'log', commonName }),
+    extensions: ({ crlUrl }) => [...leaf, usages.log, crlDistributionPoint(crlUrl)],
   },
 };
 

@@ -1,7 +1,10 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Life, newLife, type Proof, steps } from '../../scripts/demo/steps.ts';
 import { createWorld } from '../../scripts/demo/world.ts';
 import { verifyStore } from '../../src/eventstore/verify.ts';
+import { verifyEvidence } from '../../src/evidence/verify.ts';
+import { fromPem } from '../../src/pki/pem.ts';
 import { covers } from '../support/covers.ts';
 
 /** The demo's steps as assertions, every part a process of its own: one scenario per stage of life (R99). */
@@ -86,6 +89,17 @@ describe('afterwards', () => {
     covers('I19');
     const text = JSON.stringify(await life.world.events());
     expect(text).not.toMatch(/PRIVATE KEY|privateKey|"token"/);
+  });
+
+  it('the evidence of a device is proven by the root certificate alone, up to its newest event (T18, T19)', async () => {
+    covers('T18', 'T19');
+    const uid = life.units[1]?.uid ?? '';
+    const file = await life.world.alice.json('GET', `/v1/devices/${uid}/evidence`);
+    const root = fromPem('CERTIFICATE', readFileSync(`${life.world.dir}/server/root.pem`, 'utf8'));
+    const proven = verifyEvidence(JSON.stringify(file), root);
+    expect(proven.events.map(({ type }) => type)).toEqual(await typesOf(uid));
+    expect(proven.related.map(({ type }) => type)).toContain('UnitCommitted');
+    expect(proven.blobs).toBeGreaterThan(3);
   });
 
   it('the hash chains are whole (T18)', () => {

@@ -1,22 +1,20 @@
 import { existsSync, readFileSync, renameSync } from 'node:fs';
 import { utf8 } from '../../bytes.ts';
-import { sha256Hex } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
 import { replaceFile } from '../../keystore/durableFile.ts';
 import { type Checkpoint, checkpointText, readCheckpoint } from '../../merkle/checkpoint.ts';
-import { ecdsaNoteKey, formatNote, type NoteKey, parseNote, verifiedBy } from '../../merkle/note.ts';
+import { formatNote, type NoteKey, parseNote, verifiedBy } from '../../merkle/note.ts';
 import { verifyConsistency } from '../../merkle/proofs.ts';
-import { ensureSigningKey } from '../authority/issuingCa.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, nowIso } from '../base/context.ts';
 import { openHeadMap } from './headMapFile.ts';
+import { logKeyId, logNoteKey } from './logKey.ts';
 
 /** Signed checkpoints of the log (C2SP tlog-checkpoint) under a key of the keystore: what the log was at a time, for whoever does not trust the
  *  file (T18, T34). The newest one is kept beside the store, at least every second while there are events. */
 
 export type CheckpointParts = { readonly ctx: Context; readonly alarms: Alarms };
 
-const logKeyId = 'log/1';
 const everyMs = 1000;
 /** The map is brought up for so long; a checkpoint does not wait longer for it and leaves its root out. */
 const maxMapMs = 300;
@@ -38,7 +36,7 @@ export async function requireCheckpoint(parts: CheckpointParts, places: Checkpoi
 }
 
 async function requireThis({ ctx, alarms }: CheckpointParts, file: string, acceptOlder: boolean): Promise<void> {
-  const known = await readNewest(file, await logKey(ctx));
+  const known = await readNewest(file, await logNoteKey(ctx));
   if (known === undefined) return;
   const head = ctx.store.head();
   if (head >= known.size && (await ctx.store.tree.root(known.size)) === known.root) return;
@@ -62,7 +60,7 @@ export type Checkpoints = {
 /** Signs checkpoints from here on; one process does it. A copy that cannot be written is an alarm and holds nothing up. */
 export async function keepCheckpoints(parts: CheckpointParts, { file, witnessFile, headsFile }: CheckpointPlaces): Promise<Checkpoints> {
   const { ctx, alarms } = parts;
-  const key = await logKey(ctx);
+  const key = await logNoteKey(ctx);
   let last = await readNewest(file, key);
   let note = last === undefined ? '' : readFileSync(file, 'utf8');
   const heads = headsFile === undefined ? undefined : openHeadMap(headsFile);
@@ -122,12 +120,6 @@ async function requireConsistent(ctx: Context, last: Checkpoint, next: Checkpoin
     verifyConsistency(last.size, last.root, next.size, next.root, await ctx.store.tree.consistency(last.size, next.size));
   if (!holds)
     throw new NusecError('CHECKPOINT_REFUSED', `the log is not what it was at the checkpoint of ${last.time} over ${last.size} events`);
-}
-
-/** The log is named by its key, so that no two logs have one name. */
-async function logKey(ctx: Context): Promise<NoteKey> {
-  const spki = await ensureSigningKey(ctx, logKeyId);
-  return ecdsaNoteKey(`nusec/log/${sha256Hex(spki).slice(0, 32)}`, spki);
 }
 
 async function readNewest(file: string, key: NoteKey): Promise<Checkpoint | undefined> {

@@ -16,7 +16,7 @@ export type HeadMapFile = {
   advance(store: EventStore, size: number, maxMs: number): Promise<Hash | undefined>;
   /** Keeps the checkpoint that names the present root. */
   keep(note: string, size: number): void;
-  /** @returns undefined when no checkpoint is kept for the map as it is */
+  /** @returns the checkpoint with the root of the map as it is, and the stream's place under it; undefined when there is none just now */
   prove(stream: string): HeadEvidence | undefined;
   close(): void;
 };

@@ -3,6 +3,7 @@ import type { Context } from '../base/context.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
 import type { CertificateUse } from '../identity/certificateUse.ts';
 import type { ClientTrust } from '../identity/clientTrust.ts';
+import type { DeviceEvidence } from '../proof/deviceEvidence.ts';
 import type { BulkRevocations } from '../revocation/bulkRevocations.ts';
 import type { Ocsp } from '../revocation/ocsp.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -19,4 +20,5 @@ export type Services = {
   readonly field: Field;
   readonly ocsp: Ocsp;
   readonly bulkRevocations: BulkRevocations;
+  readonly evidence: DeviceEvidence;
 };

@@ -64,6 +64,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
     field: undefined as never,
     ocsp: undefined as never,
     bulkRevocations: undefined as never,
+    evidence: undefined as never,
   };
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });
   const auth = createAuth({ person, machine: leaf => trust.identify(leaf) });
