@@ -3,6 +3,7 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { decodeEvent } from './envelope.ts';
+import { openHeadIndex } from './headIndex.ts';
 import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
 import type { EventStore, RecordedEvent } from './port.ts';
 import { createChecked, rowCheck } from './rowCheck.ts';
@@ -13,6 +14,7 @@ import { treeRows } from './sqliteTree.ts';
 import type { Storage, StoredId } from './storage.ts';
 import { createStore } from './store.ts';
 import { damaged, storeError, translated } from './storeError.ts';
+import { startUpkeep, type Upkeep } from './upkeep.ts';
 import { openWal } from './wal.ts';
 
 /** The durable event store: one SQLite file in WAL mode. Several processes of one machine may have it open: SQLite's write lock puts their
@@ -25,6 +27,7 @@ const cacheKib = 131_072;
 const openBusyMs = 5000;
 /** A reader waits for nobody but a process that recovers the log after a crash. */
 const readBusyMs = 100;
+const defaultIndexEvents = 32_768;
 
 export type SqliteStoreOptions = {
   readonly file: string;
@@ -34,6 +37,8 @@ export type SqliteStoreOptions = {
   readonly lockWaitMs?: number;
   /** Opens a store that has fewer events than were acknowledged, as after an old backup was put back; default: refuse it. */
   readonly acceptOlder?: boolean;
+  /** Events after which the index of streams is extended; default: 32768. About as many are read when a store is opened, and are in memory. */
+  readonly indexEvents?: number;
   /** Key that commits are sealed with, 32 bytes, and whether it was just made: then a store that has no seal yet gets one. */
   readonly seal?: { readonly key: Uint8Array; readonly isNew: boolean };
 };
@@ -46,12 +51,13 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Even
   try {
     const db = openDatabase(options);
     opened.push(db);
+    const upkeep = startUpkeep({ file: options.file, indexEvents: options.indexEvents ?? defaultIndexEvents });
     const mark = openHeadMark(`${options.file}-head`);
     opened.push(mark);
     if (options.acceptOlder) mark.clear();
     checkHead(db, mark.read());
     const sealing: Sealing | undefined = options.seal && { sealer: createSealer(options.seal.key), isNew: options.seal.isNew };
-    return createStore(sqliteStorage(db, mark), { sealing, lockWaitMs: options.lockWaitMs });
+    return createStore(sqliteStorage(db, mark, upkeep, options.indexEvents), { sealing, lockWaitMs: options.lockWaitMs });
   } catch (error) {
     for (const each of opened.reverse()) await each.close();
     throw storeError(error, 'the event store cannot be opened');
@@ -92,8 +98,9 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
 const columns = 'position, stream, revision, prev, id, hash, body, crc';
 type EventColumns = [position: number, stream: string, revision: number, prev: number, id: string, hash: string, body: string, crc: number];
 
-function sqliteStorage(db: Database, headMark: HeadMark): Storage {
-  const wal = openWal(db.name);
+function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEvents = defaultIndexEvents): Storage {
+  const wal = openWal(db.name, upkeep);
+  const index = openHeadIndex(db);
   let bytes = 0;
   const checked = createChecked();
   /** @throws NusecError STORE_DAMAGED unless the row is as it was stored */
@@ -116,6 +123,7 @@ function sqliteStorage(db: Database, headMark: HeadMark): Storage {
   const commit = db.prepare('COMMIT');
   const insert = db.prepare(`INSERT INTO events (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`);
   const since = db.prepare<EventColumns>(`SELECT ${columns} FROM events WHERE position > ? ORDER BY position`).raw();
+  const at = db.prepare<EventColumns>(`SELECT ${columns} FROM events WHERE position = ?`).raw();
   const find = db.prepare<StoredId>('SELECT position, stream, revision, body FROM events WHERE id = ? ORDER BY position LIMIT 1');
   const highestId = db.prepare<string | null>('SELECT max(id) FROM events').pluck();
   const after = db.prepare<EventColumns>(`SELECT ${columns} FROM events WHERE position > ? ORDER BY position LIMIT ?`).raw();
@@ -152,7 +160,22 @@ function sqliteStorage(db: Database, headMark: HeadMark): Storage {
       const now = version.get();
       const changed = now !== seen;
       seen = now;
+      if (changed) index.refresh();
       return changed;
+    },
+    indexedUpTo: index.upTo,
+    indexedHead(stream) {
+      const found = index.find(stream);
+      if (found === undefined) return undefined;
+      const row = at.get(found);
+      if (row === undefined) throw damaged(`the event at position ${found} is missing`);
+      check(row);
+      const [position, owner, revision, , , hash] = row;
+      if (owner !== stream) throw damaged('the index of streams is damaged');
+      return { revision, position, hash };
+    },
+    extendIndex(newest) {
+      if (newest - index.upTo() >= indexEvents) upkeep.run('index');
     },
     begin() {
       waitForNobody.get();
@@ -198,6 +221,7 @@ function sqliteStorage(db: Database, headMark: HeadMark): Storage {
     highestId: () => highestId.get() ?? '',
     after: (position, limit) => after.all(position, limit).map(decode),
     async close() {
+      await upkeep.close();
       await wal.close();
       await headMark.close();
       db.close();

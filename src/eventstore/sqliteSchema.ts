@@ -1,16 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import type Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
+import { addRunTables, appendRun } from './headRuns.ts';
 import { rowCheck } from './rowCheck.ts';
 import { addTree } from './sqliteTree.ts';
 
 /** The tables of the store's file, and how files of earlier versions get them. */
 
 /** Written into the file's header; a file of a later version is refused. */
-const storeFormat = 4;
+const storeFormat = 5;
 
 /** Rows that get their checksum at once. */
 const checkedRows = 10_000;
+
+/** Events of one run of the index of streams while an older store gets its index. */
+const indexedAtOnce = 262_144;
 
 /** What brings a file from the format of the same index to the next one. */
 const upgrades: readonly ((db: Database) => void)[] = [
@@ -38,6 +42,10 @@ const upgrades: readonly ((db: Database) => void)[] = [
     addChecks(db);
   },
   addTree,
+  db => {
+    addRunTables(db);
+    while (appendRun(db, indexedAtOnce) === indexedAtOnce);
+  },
 ];
 
 /** Makes what is missing, in one transaction. @throws NusecError STORE_DAMAGED when the file is of a later version */

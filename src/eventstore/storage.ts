@@ -27,6 +27,12 @@ export type StoredId = Pick<Row, 'position' | 'stream' | 'revision' | 'body'>;
 export type Storage = {
   /** Calls `visit` for every row with a greater position than `after`, oldest first. */
   scan(after: number, visit: (stream: string, revision: number, position: number, id: string, hash: string) => void): void;
+  /** The index of streams covers the events up to here. */
+  indexedUpTo(): number;
+  /** Where a stream ended by then; undefined when it had no event. */
+  indexedHead(stream: string): StreamHead | undefined;
+  /** Has the index extended behind the scenes when it is far behind. @param newest position */
+  extendIndex(newest: number): void;
   /** Whether another process has committed since the last call; inside a transaction, what it says stays true until the end of it. */
   changedElsewhere(): boolean;
   /** Begins a transaction. @returns false while another process holds the write lock: nothing has begun then */

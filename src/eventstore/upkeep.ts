@@ -3,36 +3,37 @@ import { Worker } from 'node:worker_threads';
 
 /** Work on the store's file that takes long and waits for the disk: in a thread of its own, which begins with the first of it. */
 export type Upkeep = {
-  /** Moves what is in the write-ahead log into the main file. */
-  checkpoint(): void;
+  /** Does a task, unless it is being done or is about to be. `checkpoint`: moves what is in the write-ahead log into the main file.
+   *  `index`: extends the index of streams over events that are in memory only. */
+  run(task: 'checkpoint' | 'index'): void;
   /** Resolves when what runs has ended. */
   close(): Promise<void>;
 };
 
-export type UpkeepTask = 'checkpoint' | 'close';
+export type UpkeepTask = 'checkpoint' | 'index' | 'close';
+/** @property indexEvents events of a run of the index of streams */
+export type UpkeepData = { readonly file: string; readonly indexEvents: number };
 
-export function startUpkeep(file: string): Upkeep {
+export function startUpkeep(data: UpkeepData): Upkeep {
   let worker: Worker | undefined;
-  let running = false;
+  const due = new Set<UpkeepTask>();
   const start = (): Worker => {
-    const started = new Worker(new URL('./upkeepWorker.ts', import.meta.url), { workerData: { file } });
+    const started = new Worker(new URL('./upkeepWorker.ts', import.meta.url), { workerData: data });
     started.unref();
-    started.on('message', () => {
-      running = false;
-    });
+    started.on('message', (done: UpkeepTask) => due.delete(done));
     // What it was to do comes up again with the next commits.
     started.on('error', () => {
-      running = false;
+      due.clear();
       worker = undefined;
     });
     return started;
   };
   return {
-    checkpoint() {
-      if (running) return;
-      running = true;
+    run(task) {
+      if (due.has(task)) return;
+      due.add(task);
       worker ??= start();
-      worker.postMessage('checkpoint' satisfies UpkeepTask);
+      worker.postMessage(task satisfies UpkeepTask);
     },
     async close() {
       if (worker === undefined) return;

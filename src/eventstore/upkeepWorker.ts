@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'better-sqlite3';
-import type { UpkeepTask } from './upkeep.ts';
+import { appendRun, mergeRuns, runsOf } from './headRuns.ts';
+import type { UpkeepData, UpkeepTask } from './upkeep.ts';
 
 /** The thread behind upkeep.ts. */
 
@@ -9,7 +10,7 @@ const restartPages = 2048;
 /** For the locks of writers and readers, which last fractions of a millisecond. */
 const busyTimeoutMs = 1000;
 
-const { file } = workerData as { readonly file: string };
+const { file, indexEvents } = workerData as UpkeepData;
 const db = new Database(file, { timeout: busyTimeoutMs });
 db.pragma('synchronous = NORMAL');
 
@@ -19,9 +20,36 @@ parentPort?.on('message', (task: UpkeepTask) => {
     parentPort?.close();
     return;
   }
+  if (task === 'index') extendIndex();
   checkpoint();
-  parentPort?.postMessage('done');
+  parentPort?.postMessage(task);
 });
+
+/** One process at a time; whoever finds another at it leaves it to that one. */
+function extendIndex(): void {
+  const lock = new Database(`${file}-index`, { timeout: 0 });
+  try {
+    // Nothing is ever written: the lock is all there is, and goes with the process.
+    lock.pragma('journal_mode = MEMORY');
+    lock.exec('BEGIN EXCLUSIVE');
+    while (unindexed() >= indexEvents) {
+      db.exec('BEGIN IMMEDIATE');
+      appendRun(db, indexEvents);
+      db.exec('COMMIT');
+      while (mergeRuns(db)) checkpoint();
+    }
+  } catch (error) {
+    if (db.inTransaction) db.exec('ROLLBACK');
+    if ((error as { code?: unknown }).code !== 'SQLITE_BUSY') throw error;
+  } finally {
+    lock.close();
+  }
+}
+
+function unindexed(): number {
+  const newest = db.prepare<number>('SELECT coalesce(max(position), 0) FROM events').pluck().get() ?? 0;
+  return newest - (runsOf(db).at(-1)?.upTo ?? 0);
+}
 
 /** Most of it beside the writers; only the rest of a large log while they wait. */
 function checkpoint(): void {

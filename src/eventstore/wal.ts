@@ -1,6 +1,6 @@
 import { close, fdatasync, openSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { startUpkeep } from './upkeep.ts';
+import type { Upkeep } from './upkeep.ts';
 
 /** The write-ahead log of the store's file, beside SQLite: synchronising it outside the event loop, and having it moved into the main file before
  *  it grows large. */
@@ -22,10 +22,9 @@ export type Wal = {
 };
 
 /** @param file of the store, open and in WAL mode */
-export function openWal(file: string): Wal {
+export function openWal(file: string, upkeep: Upkeep): Wal {
   // SQLite's locks are on other files: closing this one drops none.
   const log = openSync(`${file}-wal`, 'r+');
-  const upkeep = startUpkeep(file);
   let written = 0;
   return {
     sync: () => fdatasyncLater(log),
@@ -33,11 +32,8 @@ export function openWal(file: string): Wal {
       written += bytes + commitBytes;
       if (written < checkpointBytes) return;
       written = 0;
-      upkeep.checkpoint();
+      upkeep.run('checkpoint');
     },
-    async close() {
-      await upkeep.close();
-      await closeLater(log);
-    },
+    close: () => closeLater(log),
   };
 }

@@ -2,12 +2,12 @@ import { NusecError } from '../errors.ts';
 import type { Edge } from '../merkle/edge.ts';
 import { leafOfHash } from '../merkle/hashing.ts';
 import type { Progress } from './durability.ts';
-import { chainHash, chainStart } from './hashchain.ts';
+import { chainHash } from './hashchain.ts';
+import { createHeads } from './heads.ts';
 import { type AppendRequest, judge, type Stored } from './judge.ts';
 import { loadEdge } from './logTree.ts';
 import type { AppendResult, Basis } from './port.ts';
 import { recentIds } from './recentIds.ts';
-import { noStream } from './revision.ts';
 import type { Seal } from './seal.ts';
 import { checkFirstSeal, requireSeal, requireSealing, type Sealing } from './sealing.ts';
 import type { Blob, Storage, StreamHead } from './storage.ts';
@@ -15,8 +15,6 @@ import { damaged, storeError } from './storeError.ts';
 
 /** The writer of a process: takes each append's decision inside the group's transaction and keeps the stream heads, also of what other
  *  processes have written to the same store. */
-
-const emptyStream: StreamHead = { revision: noStream, position: 0, hash: chainStart };
 
 /** What is stored together or not at all. */
 export type CommitRequest = {
@@ -51,10 +49,10 @@ export type Writer = {
 
 /** @param sealing how commits are sealed; without it a store that has a seal can be read only */
 export function createWriter(storage: Storage, sealing?: Sealing): Writer {
-  const heads = new Map<string, StreamHead>();
+  const heads = createHeads(storage);
   const ids = recentIds();
-  let newest = 0;
-  let newestHash = '';
+  let newest = storage.indexedUpTo();
+  let newestHash = newest === 0 ? '' : (storage.hashes(newest - 1, 1)[0] ?? '');
   let version = 0;
   let damage: NusecError | undefined;
   const takeIn = (addLeaf: (hash: string) => void): void =>
@@ -69,6 +67,7 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
   storage.changedElsewhere();
   ids.forget(storage.highestId());
   takeIn(() => {});
+  storage.extendIndex(newest);
   const edge = loadEdge(storage, newest);
   const takeInMore = (): void => takeIn(hash => void edge.add(leafOfHash(hash)));
   /** The seal is read after the events: it may be of a commit that came between the two. */
@@ -90,17 +89,18 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
     if (damage !== undefined) throw damage;
     if (!storage.changedElsewhere()) return false;
     version += 1;
+    heads.trim(storage.indexedUpTo());
     try {
       takeInSealed();
+      storage.extendIndex(newest);
     } catch (error) {
       if (error instanceof NusecError) damage = error;
       throw error;
     }
     return true;
   };
-  const headOf = (stream: string) => heads.get(stream) ?? emptyStream;
   const stored: Stored = {
-    revisionOf: stream => headOf(stream).revision,
+    revisionOf: stream => heads.of(stream).revision,
     find: id => (ids.mayBeStored(id) ? storage.find(id) : undefined),
   };
 
@@ -111,9 +111,7 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
     let changed = false;
     let mark = edge.mark();
     const insert = ({ stream, events }: AppendRequest): AppendResult => {
-      const before = heads.get(stream);
-      undo.push(() => (before === undefined ? heads.delete(stream) : heads.set(stream, before)));
-      let head = before ?? emptyStream;
+      let head = heads.of(stream);
       for (const { id, body } of events) {
         const revision = head.revision + 1;
         const hash = chainHash(head.hash, stream, revision, id, body);
@@ -123,7 +121,7 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
         nextHash = hash;
         ids.add(id);
       }
-      heads.set(stream, head);
+      undo.push(heads.set(stream, head));
       return { revision: head.revision, position: head.position };
     };
     /** Everything is judged before anything is inserted. */
@@ -152,6 +150,7 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
       newest = next;
       newestHash = nextHash;
       if (changed) version += 1;
+      storage.extendIndex(newest);
       return outcomes;
     } catch (error) {
       for (const step of undo.reverse()) step();
@@ -160,5 +159,5 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
       throw storeError(error, 'the events could not be stored');
     }
   };
-  return { headOf, progress: () => ({ position: newest, hash: newestHash, version }), edge, catchUp, write };
+  return { headOf: heads.of, progress: () => ({ position: newest, hash: newestHash, version }), edge, catchUp, write };
 }

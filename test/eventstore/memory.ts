@@ -18,6 +18,9 @@ function memoryStorage(): Storage {
   const at = (position: number) => rows[position - 1];
   return {
     scan() {},
+    indexedUpTo: () => 0,
+    indexedHead: () => undefined,
+    extendIndex() {},
     changedElsewhere: () => false,
     begin() {
       begun = rows.length;
