@@ -63,9 +63,11 @@ export const eventAnswer = ({ type, at, by, stream, position, revision, hash, da
 
 const attestationSchema = z
   .object({
-    result: z.enum(['passed', 'failed']),
+    result: z.enum(['passed', 'failed', 'unproven']).openapi({
+      description: 'unproven: a gateway brought what the device has not signed; nothing is known of the device',
+    }),
     reason: z.string().optional(),
-    evidenceSha256: sha256Field,
+    evidenceSha256: sha256Field.optional(),
     via: z.enum(['mqtt', 'gateway']),
     imageHash: z.string().optional(),
     version: z.string().optional(),

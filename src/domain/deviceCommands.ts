@@ -66,8 +66,7 @@ export type DeviceCommand =
       { readonly offerId: string; readonly evidenceSha256: string; readonly imageHash: string; readonly securityCounter?: number }
     >
   | Command<'FailUpgrade', { readonly offerId: string; readonly reason: string }>
-  /** `byGateway`: a gateway says so, and nothing of it is signed by the device. */
-  | Command<'ReportFirmware', InstalledFirmware & { readonly byGateway?: boolean }>
+  | Command<'ReportFirmware', InstalledFirmware>
   | Command<
       'RecordRollbackRefusal',
       { readonly releaseId: string; readonly version: string; readonly securityCounter: number; readonly hop: RollbackHop }
@@ -80,6 +79,7 @@ export type DeviceCommand =
   | Command<'ExpireCertificate', { readonly serial: string; readonly now: IsoTime }>
   | Command<'RevokeCertificate', { readonly serial: string; readonly reason: RevocationReason; readonly by: Actor }>
   | Command<'ApplyTrustBundle', { readonly version: number }>
+  /** `byGateway`: gateways say so, and nothing of it is signed by the device. */
   | Command<'SuspectClone', { readonly reason: string; readonly evidence: string; readonly by: Actor; readonly byGateway?: boolean }>
   | Command<'QuarantineDevice', { readonly reason: string; readonly by: Actor }>
   | Command<'ReleaseDevice', { readonly reason: string; readonly by: Actor }>

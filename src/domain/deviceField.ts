@@ -99,10 +99,10 @@ export function failUpgrade({ offerId, reason }: Of<DeviceCommand, 'FailUpgrade'
 }
 
 /** A device that reports less than was proven before is a clone or was rolled back. */
-export function reportFirmware({ type: _, byGateway, ...reported }: Of<DeviceCommand, 'ReportFirmware'>, state: LivingDevice): Events {
+export function reportFirmware({ type: _, ...reported }: Of<DeviceCommand, 'ReportFirmware'>, state: LivingDevice): Events {
   if (state.firmware === undefined || !judgeReport(state.firmware, reported).lower) return [];
   const evidence = `reported ${reported.version}, counter ${reported.securityCounter}`;
-  return suspect({ reason: 'firmware-below-registry', evidence, by: 'system:clone-detector', byGateway }, state);
+  return suspect({ reason: 'firmware-below-registry', evidence, by: 'system:clone-detector' }, state);
 }
 
 export function recordRollbackRefusal({ type: _, ...data }: Of<DeviceCommand, 'RecordRollbackRefusal'>, state: LivingDevice): Events {

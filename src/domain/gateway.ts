@@ -17,6 +17,19 @@ export type GatewayCertificate = {
   readonly notAfter: IsoTime;
 };
 
+/** What a gateway said of a device and what only the gateway can be blamed for (T20). */
+export type RefusedEvidence = {
+  readonly uid: string;
+  /** Stable code of what is wrong. */
+  readonly code: string;
+  readonly reason: string;
+  /** UTC, `YYYY-MM-DD`: the same again on that day is no event. */
+  readonly day: string;
+  readonly evidenceSha256?: string;
+  /** Of the verdict that the gateway has signed. */
+  readonly verdictSha256?: string;
+};
+
 export type GatewayEvent =
   | { readonly type: 'GatewayRegistered'; readonly data: { readonly gatewayId: string; readonly name: string; readonly by: Actor } }
   | { readonly type: 'GatewayCertified'; readonly data: GatewayCertificate }
@@ -30,6 +43,7 @@ export type GatewayEvent =
   | { readonly type: 'DeviceAttached'; readonly data: { readonly uid: string; readonly by: Actor } }
   | { readonly type: 'DeviceDetached'; readonly data: { readonly uid: string; readonly by: Actor } }
   | { readonly type: 'TrustBundleApplied'; readonly data: { readonly version: number } }
+  | { readonly type: 'GatewayEvidenceRefused'; readonly data: RefusedEvidence }
   | { readonly type: 'GatewaySuspended'; readonly data: { readonly reason: string; readonly by: Actor } }
   | { readonly type: 'GatewayResumed'; readonly data: { readonly by: Actor } }
   | { readonly type: 'GatewayRevoked'; readonly data: { readonly reason: string; readonly by: Actor } };
@@ -45,6 +59,7 @@ export type GatewayCommand =
   | { readonly type: 'AttachDevice'; readonly uid: string; readonly by: Actor }
   | { readonly type: 'DetachDevice'; readonly uid: string; readonly by: Actor }
   | { readonly type: 'ApplyTrustBundle'; readonly version: number }
+  | ({ readonly type: 'RefuseGatewayEvidence' } & RefusedEvidence)
   | { readonly type: 'SuspendGateway'; readonly reason: string; readonly by: Actor }
   | { readonly type: 'ResumeGateway'; readonly by: Actor }
   | { readonly type: 'RevokeGateway'; readonly reason: string; readonly by: Actor };
@@ -68,6 +83,8 @@ export type RegisteredGateway = {
   readonly proposedKey?: { readonly publicKeySha256: string; readonly by: Actor };
   readonly devices: ReadonlySet<string>;
   readonly trustBundleVersion: number;
+  /** Day of the newest refusal, by uid and code. */
+  readonly refusedEvidence: ReadonlyMap<string, string>;
 };
 export type GatewayState = { readonly status: 'NONE' } | RegisteredGateway;
 
@@ -96,6 +113,8 @@ function decide(command: GatewayCommand, state: GatewayState): readonly GatewayE
     }
     case 'ApplyTrustBundle':
       return applyBundle(command, state);
+    case 'RefuseGatewayEvidence':
+      return refuseEvidence(command, state);
     case 'SuspendGateway':
       if (state.status === 'SUSPENDED') return [];
       requireStatus(state, ['ACTIVE'], 'suspending');
@@ -171,10 +190,25 @@ function applyBundle({ version }: Of<GatewayCommand, 'ApplyTrustBundle'>, state:
   return [{ type: 'TrustBundleApplied', data: { version } }];
 }
 
+const refusalKey = ({ uid, code }: RefusedEvidence): string => `${uid} ${code}`;
+
+/** At most one a day for a device and a fault: a gateway that lies all day does not fill the log. */
+function refuseEvidence({ type: _, ...data }: Of<GatewayCommand, 'RefuseGatewayEvidence'>, state: RegisteredGateway) {
+  return state.refusedEvidence.get(refusalKey(data)) === data.day ? [] : [{ type: 'GatewayEvidenceRefused', data } as const];
+}
+
 function evolve(state: GatewayState, event: GatewayEvent): GatewayState {
   if (event.type === 'GatewayRegistered') {
     const { gatewayId, name } = event.data;
-    return { status: 'REGISTERED', gatewayId, name, certificates: [], devices: new Set(), trustBundleVersion: 0 };
+    return {
+      status: 'REGISTERED',
+      gatewayId,
+      name,
+      certificates: [],
+      devices: new Set(),
+      trustBundleVersion: 0,
+      refusedEvidence: new Map(),
+    };
   }
   if (state.status === 'NONE') return state;
   return withFacts({ ...state, status: statusAfter(gatewayWalk, state.status, event.type) }, event);
@@ -197,6 +231,8 @@ function withFacts(state: RegisteredGateway, event: GatewayEvent): RegisteredGat
       return { ...state, devices: new Set([...state.devices].filter(uid => uid !== event.data.uid)) };
     case 'TrustBundleApplied':
       return { ...state, trustBundleVersion: event.data.version };
+    case 'GatewayEvidenceRefused':
+      return { ...state, refusedEvidence: new Map([...state.refusedEvidence, [refusalKey(event.data), event.data.day]]) };
     default:
       return state;
   }

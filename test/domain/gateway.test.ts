@@ -51,6 +51,20 @@ describe('a gateway', () => {
     on(register, nth('1'), nth('2')).when({ type: 'EndOlderGatewayCertificates', serial: '1', by: 'system:renewal' }).gives();
   });
 
+  it('is named once a day for one device and one fault, in whatever state it is (T20)', () => {
+    covers('T20');
+    const data = { uid: 'u', code: 'SPDM_SIGNATURE', reason: 'false', day: '2026-01-01', evidenceSha256: 'e' };
+    const refused = (change: object): GatewayCommand => ({ type: 'RefuseGatewayEvidence', ...data, ...change });
+    on(...active, revoke)
+      .when(refused({}))
+      .givesOnce({ type: 'GatewayEvidenceRefused', data });
+    for (const change of [{ day: '2026-01-02' }, { uid: 'v' }, { code: 'COSE_SIGNATURE' }])
+      on(...active, refused({}))
+        .when(refused(change))
+        .gives({ type: 'GatewayEvidenceRefused', data: { ...data, ...change } });
+    on().when(refused({})).refused('NOT_FOUND');
+  });
+
   it('that is live gets another key from a person only with a second one, and loses the old key with it (T20, I16)', () => {
     covers('T20', 'I16');
     const ask = (by: Actor, publicKeySha256 = 'new', now = '2026-01-01T00:00:00.000Z'): GatewayCommand => {

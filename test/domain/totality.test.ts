@@ -115,6 +115,7 @@ const gatewayEvents: Named<GatewayEvent> = {
   DeviceAttached: true,
   DeviceDetached: true,
   TrustBundleApplied: true,
+  GatewayEvidenceRefused: true,
   GatewaySuspended: true,
   GatewayResumed: true,
   GatewayRevoked: true,

@@ -24,12 +24,16 @@ export function createClusterChannel(own: DeviceChannel, peers: Peers<PeerAnswer
   };
 }
 
-/** A device is attested by the process that has its connection, one attestation after the other. */
+/** A device is attested by the process that has its connection, one attestation after the other. When a gateway brought no proof to another process,
+ *  that one asks the device itself. */
 export function createClusterAttestation(own: Attestation, channel: DeviceChannel, peers: Peers<PeerAnswers>): Attestation {
+  const elsewhere = (uid: string) => (channel.isConnected(uid) ? undefined : peers.holding(uid));
   return {
-    attest(uid, wish = {}) {
-      const holder = wish.via === 'gateway' || channel.isConnected(uid) ? undefined : peers.holding(uid);
-      return (holder ?? own).attest(uid, wish);
+    async attest(uid, wish = {}) {
+      if (wish.via !== 'gateway') return (elsewhere(uid) ?? own).attest(uid, wish);
+      const result = await own.attest(uid, wish);
+      const holder = result.result === 'unproven' ? elsewhere(uid) : undefined;
+      return holder === undefined ? result : holder.attest(uid, { ...wish, via: 'mqtt' });
     },
   };
 }

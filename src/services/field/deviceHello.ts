@@ -1,14 +1,17 @@
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireConnectable } from '../../domain/deviceField.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
+import { judgeReport } from '../../domain/offer.ts';
 import { NusecError } from '../../errors.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
+import { blameGateway } from './gatewayFaults.ts';
 
 /** The first message of a connection: what the device says of itself. Nothing of it is believed, but a lower version or counter than was ever
  *  proven is a suspicion (T8, T12), and something new is a reason to attest. On a connection of its own the device has shown its key. A gateway
- *  has not: what it says in a device's name neither quarantines the device nor puts it into service; the attestation that follows does (T20). */
+ *  has not: what it says in a device's name changes nothing about the device, and is held against the gateway when it contradicts what was proven;
+ *  the attestation that follows decides (T20). */
 
 export type Hello = {
   readonly version: string;
@@ -35,15 +38,23 @@ export async function receiveHello(
   await refuseOutOfUse(alarms, before);
   const stream = deviceStream(uid);
   const { version, securityCounter, imageHash } = hello;
-  const byGateway = via !== 'mqtt';
-  await execute(ctx, device, stream, { type: 'ReportFirmware', version, securityCounter, imageHash, byGateway }, by);
-  if (hello.objId !== before.objId) {
-    const evidence = `reported registration ${hello.objId}`;
-    await execute(ctx, device, stream, { type: 'SuspectClone', reason: 'other-registration', evidence, by, byGateway }, by);
+  const gatewayId = gatewayOf(via);
+  const contradicted = gatewayId === undefined ? [] : [...contradictions(before, hello)];
+  if (gatewayId === undefined) {
+    await execute(ctx, device, stream, { type: 'ReportFirmware', version, securityCounter, imageHash }, by);
+    if (hello.objId !== before.objId) {
+      const evidence = `reported registration ${hello.objId}`;
+      await execute(ctx, device, stream, { type: 'SuspectClone', reason: 'other-registration', evidence, by }, by);
+    }
+    await execute(ctx, device, stream, { type: 'ConnectDevice', via }, `device:${uid}`);
+  } else {
+    for (const detail of contradicted) await blameGateway({ ctx, alarms }, gatewayId, 'hello', { uid, ...detail });
   }
-  if (!byGateway) await execute(ctx, device, stream, { type: 'ConnectDevice', via }, `device:${uid}`);
   const state = await livingDevice(ctx, uid);
-  return { state, needsProof: needsProof(state, hello) || (byGateway && state.status === 'STOCK') };
+  return {
+    state,
+    needsProof: needsProof(state, hello) || contradicted.length > 0 || (gatewayId !== undefined && state.status === 'STOCK'),
+  };
 }
 
 /** Silence 18: a device that was taken out of use and reappears. */
@@ -55,6 +66,16 @@ async function refuseOutOfUse(alarms: Alarms, state: LivingDevice): Promise<void
       await alarms.raise({ code: 'OUT_OF_USE_SEEN', subject: state.uid, detail: `said hello as ${state.status}` });
     throw error;
   }
+}
+
+const gatewayPrefix = 'gateway:';
+const gatewayOf = (via: string): string | undefined => (via.startsWith(gatewayPrefix) ? via.slice(gatewayPrefix.length) : undefined);
+
+/** What a gateway says in the name of a device and what is proved otherwise. */
+function* contradictions(state: LivingDevice, { version, securityCounter, imageHash, objId }: Hello) {
+  if (objId !== state.objId) yield { code: 'other-registration', detail: `said registration ${objId}` };
+  if (state.firmware !== undefined && judgeReport(state.firmware, { version, securityCounter, imageHash }).lower)
+    yield { code: 'firmware-below-registry', detail: `said ${version}, counter ${securityCounter}` };
 }
 
 function needsProof(state: LivingDevice, hello: Hello): boolean {

@@ -1,0 +1,89 @@
+import { equalBytes, fromHex } from '../../bytes.ts';
+import { NusecError } from '../../errors.ts';
+import { type GatewayVerdict, verifyVerdict } from '../../production/verdict.ts';
+import { decodeEvidence, type Evidence, encodeEvidence } from '../../spdm/evidence.ts';
+import { runAttestation } from '../../spdm/requester/run.ts';
+import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
+import type { Context } from '../base/context.ts';
+import type { ChainJudge } from '../identity/chainJudge.ts';
+import type { Attachments } from './attachments.ts';
+import type { DeviceChannel } from './deviceChannel.ts';
+import { gatewayKey, type VerdictSequences } from './gatewayVerdicts.ts';
+import { type Refusal, refusalOf } from './refusal.ts';
+
+/** Gathers evidence of a device, with a nonce of the server: on the device's own connection, or through a gateway, which can relay but not lie. */
+
+export type Way = { readonly via: 'mqtt' } | { readonly via: 'gateway'; readonly gatewayId: string };
+export type Via = Way['via'];
+
+export type GatheringParts = {
+  readonly ctx: Context;
+  readonly channel: DeviceChannel;
+  readonly attachments: Attachments;
+  readonly chainJudge: ChainJudge;
+  readonly verdicts: VerdictSequences;
+};
+
+export type Gathered = {
+  readonly way: Way;
+  /** As encodeEvidence writes it; what came instead when it is refused. */
+  readonly bytes?: Uint8Array;
+  /** What the gateway says of the evidence, signed by it. */
+  readonly verdict?: { readonly signed: Uint8Array; readonly says?: GatewayVerdict['verdict'] };
+} & ({ readonly evidence: Evidence } | { readonly refusal: Refusal });
+
+/** Gateways that are asked for one attestation. */
+const maxGateways = 3;
+const verdictNonceBytes = 16;
+
+/** The ways to ask a device, the first one first.
+ *  @param wish `mqtt`: no gateway is asked. `gateway`: the own connection comes last */
+export function waysTo({ channel, attachments }: GatheringParts, uid: string, wish: Via | undefined): readonly Way[] {
+  const own: readonly Way[] = channel.isConnected(uid) ? [{ via: 'mqtt' }] : [];
+  if (wish === 'mqtt') return own;
+  const connected = attachments.gatewaysOf(uid).filter(channel.isGatewayConnected).slice(0, maxGateways);
+  const gateways = connected.map(gatewayId => ({ via: 'gateway', gatewayId }) as const);
+  return wish === 'gateway' ? [...gateways, ...own] : [...own, ...gateways];
+}
+
+/** @throws NusecError DEVICE_UNREACHABLE, RATE_LIMITED, and what is a fault of the server */
+export const gather = (parts: GatheringParts, uid: string, way: Way, nonce: Uint8Array): Promise<Gathered> =>
+  way.via === 'mqtt' ? gatherDirectly(parts, uid, nonce) : gatherThroughGateway(parts, way, uid, nonce);
+
+async function gatherDirectly({ channel, chainJudge }: GatheringParts, uid: string, nonce: Uint8Array): Promise<Gathered> {
+  const way = { via: 'mqtt' } as const;
+  const knownChain = chainJudge.knownChain(uid);
+  try {
+    const evidence = await runAttestation({ nonce, raw: true, ...(knownChain && { knownChain }) }, async wire =>
+      decodeTyped(await channel.spdm(uid, encodeTyped(wire))),
+    );
+    return { way, evidence, bytes: encodeEvidence(evidence) };
+  } catch (error) {
+    return { way, refusal: refusalOf(error) };
+  }
+}
+
+/** A gateway knows the authorities but not the releases: it may pass what we fail. */
+async function gatherThroughGateway(
+  { ctx, channel, verdicts }: GatheringParts,
+  way: Way & { readonly via: 'gateway' },
+  uid: string,
+  nonce: Uint8Array,
+): Promise<Gathered> {
+  const { gatewayId } = way;
+  const { evidence: bytes, verdict: signed } = await channel.attestThroughGateway(gatewayId, uid, nonce);
+  try {
+    const key = await gatewayKey(ctx, gatewayId);
+    const expected = { gateway: gatewayId, uid: fromHex(uid), nonce: nonce.slice(0, verdictNonceBytes) };
+    const verdict = await verifyVerdict(signed, { ...expected, lastSequence: verdicts.last(gatewayId) }, kid =>
+      equalBytes(kid, key.kid) ? key.spki : undefined,
+    );
+    verdicts.take(gatewayId, verdict.sequence);
+    return { way, bytes, evidence: decodeEvidence(bytes), verdict: { signed, says: verdict.verdict } };
+  } catch (error) {
+    return { way, bytes, refusal: refusalOf(error), verdict: { signed } };
+  }
+}
+
+export const unreachable = (uid: string, wish: Via | undefined): NusecError =>
+  new NusecError('DEVICE_UNREACHABLE', `${uid} is not connected${wish ? ` by ${wish}` : ''}`);

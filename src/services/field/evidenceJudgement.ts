@@ -1,0 +1,61 @@
+import { sha256Hex } from '../../digest.ts';
+import type { LivingDevice } from '../../domain/deviceState.ts';
+import { importKey } from '../../ecKey.ts';
+import { type ErrorCode, NusecError } from '../../errors.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { type Evidence, type VerifyOptions, verifyEvidence } from '../../spdm/evidence.ts';
+import { asksForEverything } from '../../spdm/evidenceRequest.ts';
+import type { Context } from '../base/context.ts';
+import type { ChainJudge } from '../identity/chainJudge.ts';
+import { judgeMeasured, type Measured, readMeasured, referenceValuesOf } from './referenceValues.ts';
+import { type Refusal, refusalOf } from './refusal.ts';
+
+/** Judges evidence from its raw bytes, whoever brought it (R85), and says who is to blame for what is wrong with it. */
+
+export type Judged =
+  | { readonly measured: Measured }
+  /** `isSigned`: the device itself has signed what is refused, with the key of its certificate and for this nonce. */
+  | { readonly refusal: Refusal; readonly isSigned: boolean };
+
+/** @throws NusecError what is a fault of the server */
+export async function judgeEvidence(
+  { ctx, chainJudge }: { readonly ctx: Context; readonly chainJudge: ChainJudge },
+  state: LivingDevice,
+  nonce: Uint8Array,
+  evidence: Evidence,
+): Promise<Judged> {
+  const references = await referenceValuesOf(ctx, state);
+  const trust = trustOrEnded(chainJudge, state);
+  try {
+    if (evidence.kind !== 'attestation') throw new NusecError('ATTESTATION_FAILED', 'not the evidence of an attestation');
+    if (!asksForEverything(evidence)) throw new NusecError('ATTESTATION_FAILED', 'the device was not asked for all measurements');
+    const { measurements } = await verifyEvidence(evidence, { nonce, uidHex: state.uid, trust: trust.judge });
+    const flaw = trust.ended() ?? flawOf(judgeMeasured(measurements, references));
+    return flaw === undefined ? { measured: readMeasured(measurements) } : { refusal: flaw, isSigned: true };
+  } catch (error) {
+    return { refusal: refusalOf(error), isSigned: false };
+  }
+}
+
+const flawOf = (detail: string | undefined): Refusal | undefined =>
+  detail === undefined ? undefined : { code: 'ATTESTATION_FAILED', detail };
+
+const ended: readonly ErrorCode[] = ['CERTIFICATE_EXPIRED', 'CERTIFICATE_REVOKED'];
+
+/** Whoever relays evidence cannot make a certificate expire: when the device has signed with one of its own that has ended, the signature is
+ *  verified all the same, so that the device is to blame and not the messenger. */
+function trustOrEnded(chainJudge: ChainJudge, state: LivingDevice) {
+  let refusal: Refusal | undefined;
+  const judge: VerifyOptions['trust'] = certificates => {
+    try {
+      return chainJudge.judge(state, certificates);
+    } catch (error) {
+      const leaf = certificates.at(-1) ?? new Uint8Array();
+      const isOwn = state.certificates.some(({ certificateSha256 }) => certificateSha256 === sha256Hex(leaf));
+      if (!isOwn || !(error instanceof NusecError) || !ended.includes(error.code)) throw error;
+      refusal = refusalOf(error);
+      return importKey(parseCertificate(leaf).spki);
+    }
+  };
+  return { judge, ended: () => refusal };
+}

@@ -1,0 +1,193 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { utf8 } from '../../../src/bytes.ts';
+import { livingDevice } from '../../../src/services/base/livingDevice.ts';
+import type { Evidence } from '../../../src/spdm/evidence.ts';
+import { runAttestation } from '../../../src/spdm/requester/run.ts';
+import { responderOf, type Unit } from '../../gateway/fieldKit.ts';
+import { makeKey } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
+import { type FieldBench, goodManners, openField } from './fieldBench.ts';
+import { type Bend, openGateway } from './gatewayBench.ts';
+
+/** A gateway that lies about the devices behind it: what it brings is held against it, and the device is asked another way. */
+
+let bench: FieldBench;
+let used = 0;
+const nextUnit = (): Unit => bench.fleet.units[used++]!;
+
+beforeAll(async () => {
+  bench = await openField(40);
+});
+afterAll(() => bench.close());
+
+const attest = (unit: Unit, via?: 'gateway' | 'mqtt') => bench.field.attestation.attest(unit.uid, { via });
+const alarmsOf = async (subject: string): Promise<unknown[]> => {
+  const events = await bench.ctx.store.readStream(`alarm-${subject}`);
+  return events.map(({ data }) => data.code);
+};
+const refusedBy = async (id: string) => {
+  const events = await bench.ctx.store.readStream(`gateway-${id}`);
+  return events.filter(({ type }) => type === 'GatewayEvidenceRefused').map(({ data }) => data);
+};
+
+const flipped = (bytes: Uint8Array, at: number): Uint8Array =>
+  bytes.map((byte, i) => (i === (at + bytes.length) % bytes.length ? byte ^ 1 : byte));
+const last = (messages: readonly Uint8Array[], change: (bytes: Uint8Array) => Uint8Array): Uint8Array[] => [
+  ...messages.slice(0, -1),
+  change(messages.at(-1)!),
+];
+/** Evidence of this device that is asked for less than everything. */
+async function lesser(
+  unit: Unit,
+  nonce: Uint8Array,
+  options: { readonly measurements?: number | 'none'; readonly raw?: boolean },
+): Promise<Evidence> {
+  const responder = responderOf(unit, goodManners(unit));
+  return runAttestation({ nonce, raw: true, ...options }, async wire => (await responder.handle(wire))!);
+}
+
+/** Each makes a gateway out of the device that it lies about, and of another device. */
+const lies: Readonly<Record<string, (unit: Unit, other: Unit) => Bend>> = {
+  'a bit of CHALLENGE_AUTH flipped':
+    () =>
+    ({ evidence }) => ({ evidence: { ...evidence, exchange: last(evidence.exchange, b => flipped(b, -1)) } }),
+  'a bit of the signature of MEASUREMENTS flipped':
+    () =>
+    ({ evidence }) => ({
+      evidence: { ...evidence, measurements: last(evidence.measurements, b => flipped(b, -1)) },
+    }),
+  'a measurement changed':
+    () =>
+    ({ evidence }) => ({
+      evidence: { ...evidence, measurements: last(evidence.measurements, b => flipped(b, 20)) },
+    }),
+  'no measurements':
+    unit =>
+    async ({ nonce }) => ({ evidence: await lesser(unit, nonce, { measurements: 'none' }) }),
+  'one measurement instead of all':
+    unit =>
+    async ({ nonce }) => ({ evidence: await lesser(unit, nonce, { measurements: 1 }) }),
+  'digests instead of raw values':
+    unit =>
+    async ({ nonce }) => ({ evidence: await lesser(unit, nonce, { raw: false }) }),
+  'evidence for a nonce of its own': unit => async () => ({ evidence: await lesser(unit, new Uint8Array(32), {}) }),
+  'evidence of another device':
+    (_, other) =>
+    async ({ nonce }) => ({ evidence: await lesser(other, nonce, {}) }),
+  'what is no evidence': () => () => ({ bytes: utf8('all is well') }),
+  'a session in the place of an attestation':
+    () =>
+    ({ evidence }) => ({ evidence: { ...evidence, kind: 'session' } }),
+  'a verdict signed by another key': () => () => ({ key: makeKey() }),
+  'a verdict for another nonce': () => () => ({ verdict: { nonce: new Uint8Array(16) } }),
+  'a verdict about another device': () => () => ({ verdict: { uid: new Uint8Array(16) } }),
+  'a verdict in the name of another gateway': () => () => ({ verdict: { gateway: 'somebody' } }),
+};
+const kinds = Object.entries(lies);
+
+it.each(kinds)('harms no device with %s: it is unchanged, and the gateway is named (T20)', async (what, lie) => {
+  covers('T20');
+  const [unit, other] = [nextUnit(), bench.fleet.units[0]!];
+  const id = `liar-${what.replaceAll(/[^a-z]/gi, '-')}`;
+  await openGateway(bench, id, unit, lie(unit, other));
+  const before = await bench.typesOf(unit.uid);
+  const result = await attest(unit);
+  expect(result).toMatchObject({ result: 'unproven', via: 'gateway', reason: expect.stringContaining(id) });
+  expect(await bench.typesOf(unit.uid)).toEqual(before);
+  expect(await alarmsOf(id)).toEqual(['GATEWAY_EVIDENCE']);
+  const [refused, ...more] = await refusedBy(id);
+  expect(refused).toMatchObject({ uid: unit.uid, code: expect.any(String), reason: expect.any(String) });
+  expect(more).toEqual([]);
+  for (const kept of [refused?.evidenceSha256, refused?.verdictSha256]) expect(await bench.ctx.blobs.get(String(kept))).toBeDefined();
+});
+
+it('names a gateway once a day for one device and one fault, and keeps no more of what it brings', async () => {
+  const unit = nextUnit();
+  await openGateway(bench, 'tireless', unit, ({ evidence }) => ({
+    evidence: { ...evidence, exchange: last(evidence.exchange, b => flipped(b, -1)) },
+  }));
+  for (let time = 0; time < 3; time++) await attest(unit);
+  expect(await refusedBy('tireless')).toHaveLength(1);
+  bench.moveTime(86_400_000);
+  await attest(unit);
+  expect(await refusedBy('tireless')).toHaveLength(2);
+});
+
+it('asks the device on its own connection after a gateway has lied, and believes that (T20)', async () => {
+  covers('T20');
+  const unit = nextUnit();
+  await openGateway(bench, 'liar-beside', unit, () => ({ key: makeKey() }));
+  bench.plugIn(unit);
+  expect(await attest(unit, 'gateway')).toMatchObject({ result: 'passed', via: 'mqtt' });
+  expect(await alarmsOf('liar-beside')).toEqual(['GATEWAY_EVIDENCE']);
+  bench.devices.delete(unit.uid);
+});
+
+it('asks a second gateway after the first one has lied (T20)', async () => {
+  covers('T20');
+  const unit = nextUnit();
+  await openGateway(bench, 'first-liar', unit, () => ({ bytes: utf8('nothing') }));
+  await openGateway(bench, 'second-honest', unit);
+  expect(await attest(unit)).toMatchObject({ result: 'passed', via: 'gateway' });
+  expect(await alarmsOf('first-liar')).toEqual(['GATEWAY_EVIDENCE']);
+  expect(await alarmsOf('second-honest')).toEqual([]);
+});
+
+it('suspects no clone on the word of one gateway, and does on that of two, which leave it in use (T8, T20)', async () => {
+  covers('T8', 'T20');
+  const unit = nextUnit();
+  const says = () => ({ verdict: { verdict: 'failed' } }) as const;
+  const clone = makeKey();
+  await openGateway(bench, 'witness-1', unit, says, clone);
+  const before = await bench.typesOf(unit.uid);
+  expect(await attest(unit)).toMatchObject({ result: 'unproven' });
+  expect(await bench.typesOf(unit.uid)).toEqual(before);
+  await openGateway(bench, 'witness-2', unit, says, clone);
+  expect(await attest(unit)).toMatchObject({ result: 'unproven' });
+  expect(await bench.typesOf(unit.uid)).toEqual([...before, 'CloneSuspected']);
+  expect((await livingDevice(bench.ctx, unit.uid)).status).toBe('STOCK');
+  expect(await alarmsOf('witness-2')).toEqual([]);
+});
+
+it('takes no false signature that a gateway calls passed for a confirmation', async () => {
+  const unit = nextUnit();
+  const clone = makeKey();
+  await openGateway(bench, 'says-passed-1', unit, undefined, clone);
+  await openGateway(bench, 'says-passed-2', unit, undefined, clone);
+  expect(await attest(unit)).toMatchObject({ result: 'unproven' });
+  expect(await bench.typesOf(unit.uid)).not.toContain('CloneSuspected');
+  expect([await alarmsOf('says-passed-1'), await alarmsOf('says-passed-2')]).toEqual([['GATEWAY_EVIDENCE'], ['GATEWAY_EVIDENCE']]);
+});
+
+it('holds nothing against a gateway that told the truth about a clone (T8)', async () => {
+  covers('T8');
+  const unit = nextUnit();
+  const clone = makeKey();
+  await openGateway(bench, 'truthful', unit, () => ({ verdict: { verdict: 'failed' } }), clone);
+  bench.plugIn(unit).manners.signingKey = clone;
+  expect(await attest(unit, 'gateway')).toMatchObject({ result: 'failed', via: 'mqtt' });
+  expect((await bench.typesOf(unit.uid)).slice(-2)).toEqual(['CloneSuspected', 'DeviceQuarantined']);
+  expect(await alarmsOf('truthful')).toEqual([]);
+  bench.devices.delete(unit.uid);
+});
+
+it('fails a device for measurements that it has signed, whoever brought them', async () => {
+  const unit = nextUnit();
+  const other = { ...unit, firmware: { ...unit.firmware, imageHash: '77'.repeat(32) } };
+  await openGateway(bench, 'carrier', other);
+  expect(await attest(unit)).toMatchObject({ result: 'failed', via: 'gateway', reason: 'application: value' });
+  expect(await alarmsOf('carrier')).toEqual([]);
+});
+
+it('charges neither the device nor the gateway with a fault of the server', async () => {
+  const unit = nextUnit();
+  await openGateway(bench, 'innocent', unit);
+  const { blobs } = bench.ctx;
+  const get = blobs.get;
+  const before = await bench.typesOf(unit.uid);
+  blobs.get = () => Promise.reject(new Error('disk'));
+  await expect(attest(unit)).rejects.toThrow('disk');
+  blobs.get = get;
+  expect(await bench.typesOf(unit.uid)).toEqual(before);
+  expect(await alarmsOf('innocent')).toEqual([]);
+});
