@@ -1,21 +1,28 @@
 import { concat } from './bytes.ts';
+import type { Curve } from './ecKey.ts';
+import { NusecError } from './errors.ts';
 
 /** ECDSA signatures in their two forms: DER SEQUENCE {r, s} (X.509, MCUboot, node:crypto's default) and raw r ‖ s (COSE, SPDM). */
 
-/** @param der strict DER {r, s}  @param coordinateBytes 32 for P-256, 48 for P-384  @returns raw r ‖ s, or undefined when it is not strict DER of that size */
-export function derToRaw(der: Uint8Array, coordinateBytes: number): Uint8Array | undefined {
+/** @param der strict DER {r, s}  @param size 32 for P-256, 48 for P-384  @returns raw r ‖ s, or undefined when it is not strict DER of that size */
+export function derToRaw(der: Uint8Array, size: number): Uint8Array | undefined {
   const head = der[1] === 0x81 ? 3 : 2;
   const bodyBytes = head === 3 ? der[2] : der[1];
   if (der[0] !== 0x30 || bodyBytes === undefined || bodyBytes !== der.length - head || (head === 3 && bodyBytes < 0x80)) return undefined;
-  const raw = new Uint8Array(2 * coordinateBytes);
-  const afterR = readInteger(der, head, raw, coordinateBytes, coordinateBytes);
+  const raw = new Uint8Array(2 * size);
+  const afterR = readInteger(der, head, raw, size, size);
   if (afterR === undefined) return undefined;
-  return readInteger(der, afterR, raw, raw.length, coordinateBytes) === der.length ? raw : undefined;
+  return readInteger(der, afterR, raw, raw.length, size) === der.length ? raw : undefined;
 }
 
-/** @param raw r ‖ s, both half of its length, at most 48 bytes each  @returns strict DER */
-export function rawToDer(raw: Uint8Array): Uint8Array {
-  const half = raw.length / 2;
+/** Bytes of r, and of s, in a raw signature. */
+export const coordinateBytes: Readonly<Record<Curve, number>> = { 'P-256': 32, 'P-384': 48 };
+
+/** @param raw r ‖ s, 64 bytes for P-256 (default), 96 for P-384  @returns strict DER
+ *  @throws NusecError KEY_REFUSED for any other length: the halves of it would be other numbers than the signer's */
+export function rawToDer(raw: Uint8Array, curve: Curve = 'P-256'): Uint8Array {
+  const half = coordinateBytes[curve];
+  if (raw.length !== 2 * half) throw new NusecError('KEY_REFUSED', `a raw ${curve} signature has ${2 * half} bytes`);
   const body = concat(writeInteger(raw.subarray(0, half)), writeInteger(raw.subarray(half)));
   return concat(Uint8Array.of(0x30, body.length), body);
 }

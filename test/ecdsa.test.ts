@@ -14,7 +14,7 @@ describe('ECDSA signature forms', () => {
       const der = sign('sha256', Buffer.from([i]), privateKey);
       const raw = derToRaw(new Uint8Array(der), size);
       expect(raw).toHaveLength(2 * size);
-      expect(Buffer.from(rawToDer(raw!))).toEqual(der);
+      expect(Buffer.from(rawToDer(raw!, namedCurve))).toEqual(der);
     }
   });
 
@@ -25,6 +25,19 @@ describe('ECDSA signature forms', () => {
         expect(derToRaw(rawToDer(raw), 32)).toEqual(raw);
       }),
     );
+  });
+
+  it('refuses every length but that of the curve', () => {
+    for (let length = 0; length <= 200; length += 1) {
+      for (const [curve, size] of [
+        ['P-256', 64],
+        ['P-384', 96],
+      ] as const) {
+        const write = () => rawToDer(new Uint8Array(length).fill(1), curve);
+        if (length === size) expect(derToRaw(write(), size / 2)).toHaveLength(size);
+        else expect(write, `${curve}, ${length} bytes`).toThrow(expect.objectContaining({ code: 'KEY_REFUSED' }));
+      }
+    }
   });
 
   it.each([

@@ -5,7 +5,7 @@ import { DevAuthError } from '../../src/production/devauth/error.ts';
 import type { DevAuthHandlers } from '../../src/production/devauth/responder.ts';
 import { type Order, verifyOrder } from '../../src/production/order.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
-import { packageKeysOf } from '../../src/production/trustBundle.ts';
+import { signingKeysOf } from '../../src/production/trustBundle.ts';
 import type { StageContext } from './board.ts';
 import type { Chip } from './chip.ts';
 import { type OrderNonce, receiptOf } from './handlers.ts';
@@ -22,7 +22,7 @@ export async function checkedOrder(
 ): Promise<Order> {
   const objId = chip.data.get('objId');
   if (!objId) throw new NusecError('ORDER_REFUSED', 'the device is not registered');
-  return verifyOrder(order, { uid: chip.uid, objId, ...expected }, packageKeysOf(await trustBundleOf(chip)));
+  return verifyOrder(order, { uid: chip.uid, objId, ...expected }, signingKeysOf(await trustBundleOf(chip), 'order'));
 }
 
 /** Signs the receipt, then erases keys and firmware for good. @returns the receipt, to be sent after that */

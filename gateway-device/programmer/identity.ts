@@ -1,13 +1,14 @@
 import { equalBytes, toHex } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
 import { sha256 } from '../../src/digest.ts';
+import type { SigningUse } from '../../src/domain/signingUse.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChain } from '../../src/pki/chain.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import type { Signer } from '../../src/production/signed.ts';
-import { packageKeysOf, type TrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
+import { signingKeysOf, type TrustBundle, verifyTrustBundle } from '../../src/production/trustBundle.ts';
 import type { CertSlot } from '../../src/spdm/certSlot.ts';
 import type { Chip } from '../chip/chip.ts';
 import { authKeySlot } from '../chip/keyStore.ts';
@@ -93,4 +94,6 @@ export async function certSlotUnder(chip: Chip, identity: ProgrammerIdentity, ro
   return { ...certSlot, certificates: [root, link.certificate, ...certSlot.certificates.slice(1)] };
 }
 
-export const packageKeys = async (chip: Chip, identity: ProgrammerIdentity) => packageKeysOf(await readBundle(chip, identity));
+/** The keys of this use in the trust bundle. */
+export const oemKeys = async (chip: Chip, identity: ProgrammerIdentity, use: SigningUse) =>
+  signingKeysOf(await readBundle(chip, identity), use);

@@ -5,7 +5,7 @@ import { otpMapVersion } from '../../src/production/otpMap.ts';
 import { loosensRules, openPackage, type PackagePayload } from '../../src/production/package.ts';
 import { signPackageAck } from '../../src/production/packageAck.ts';
 import { type Core, withServer } from './core.ts';
-import { type ProgrammerIdentity, packageKeys, readIdentity, updateBundle } from './identity.ts';
+import { oemKeys, type ProgrammerIdentity, readIdentity, updateBundle } from './identity.ts';
 import { acknowledged, appendRecord, newLedger } from './ledgerBook.ts';
 import { type JobState, jobOf, type NvmState, remainingUnits, withJob } from './nvm.ts';
 import type { ServerApi } from './serverApi.ts';
@@ -56,7 +56,7 @@ async function openPackageFile(core: Core, identity: ProgrammerIdentity, file: U
   return openPackage(file, {
     contentOpenOf: core.keks.contentOpenOf,
     progUid: identity.uid,
-    packageKeys: await packageKeys(core.chip, identity),
+    packageKeys: await oemKeys(core.chip, identity, 'package'),
     lastSequence: jobId => (isStored ? undefined : core.nvm.state().jobs[toHex(jobId)]?.sequence),
   });
 }

@@ -3,7 +3,7 @@ import { NusecError } from '../../src/errors.ts';
 import { type Grant, verifyGrant } from '../../src/production/grant.ts';
 import { isUidAllowed } from '../../src/production/uidList.ts';
 import type { Core } from './core.ts';
-import { type ProgrammerIdentity, packageKeys } from './identity.ts';
+import { oemKeys, type ProgrammerIdentity } from './identity.ts';
 import { appendRecord } from './ledgerBook.ts';
 import { type JobState, remainingUnits, withJob, withUnit } from './nvm.ts';
 import { storeAcknowledged } from './packageImport.ts';
@@ -63,7 +63,7 @@ async function askForGrant(unit: Unit): Promise<void> {
   );
 }
 
-/** The grant must be signed by the package key, for this unit, this job and the ledger as quoted; the ids beside it must be its own. */
+/** The grant must be signed by a key for grants, for this unit, this job and the ledger as quoted; the ids beside it must be its own. */
 async function checkGrant(
   unit: Unit,
   answer: { readonly grantId: string; readonly objId: string; readonly grant: Uint8Array },
@@ -71,7 +71,7 @@ async function checkGrant(
   const { core, identity, payload, found } = unit;
   const ledgerHead = fromHex(journalOf(unit).reserveHead ?? jobOfUnit(unit).ledger.headSha256);
   const expected = { jobId: payload.jobId, uid: found.uid, progUid: identity.uid, ledgerHead };
-  const grant = await verifyGrant(answer.grant, expected, await packageKeys(core.chip, identity));
+  const grant = await verifyGrant(answer.grant, expected, await oemKeys(core.chip, identity, 'grant'));
   if (toHex(grant.grantId) !== answer.grantId || toHex(grant.objId) !== answer.objId) {
     throw new NusecError('GRANT_REFUSED', 'the grant is for something else');
   }

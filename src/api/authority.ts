@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { signingUses } from '../domain/signingUse.ts';
 import { overviewOf } from '../services/administration/caGenerations.ts';
 import { authorityOf } from '../services/authority/authority.ts';
 import { countDevicesBehind } from '../services/field/devices.ts';
@@ -30,7 +31,9 @@ const overviewSchema = z
         crl: z.object({ number: z.number(), nextUpdate: z.string() }).nullable(),
       }),
     ),
-    packageKeys: z.array(z.object({ keyId: z.string(), publicKeySha256: z.string(), compromised: z.boolean() })),
+    packageKeys: z.array(
+      z.object({ keyId: z.string(), uses: z.array(z.enum(signingUses)), publicKeySha256: z.string(), compromised: z.boolean() }),
+    ),
     trustBundle: z.object({ version: z.number(), sha256: z.string(), devicesBehind: z.number() }),
   })
   .openapi('Authority');
@@ -39,7 +42,7 @@ export const authorityResource: Resource = (api, { ctx }, auth) => {
   const overview = createRoute({
     method: 'get',
     path: '/v1/authority',
-    summary: 'Roots, issuing CAs with their generations, package keys, trust bundle',
+    summary: 'Roots, issuing CAs with their generations, signing keys, trust bundle',
     middleware: auth.person(),
     responses: { 200: jsonAnswer(overviewSchema, 'authorities') },
   });

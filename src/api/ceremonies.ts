@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { KnownCeremony } from '../domain/ceremonies.ts';
 import { ceremoniesStream } from '../domain/ceremonies.ts';
+import { signingKeyPattern, signingUses } from '../domain/signingUse.ts';
 import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
 import {
   approveCeremony,
@@ -17,7 +18,7 @@ import { idField, jsonAnswer, jsonBody, lineField, reasonField } from './fields.
 
 const icaField = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,127}$/, 'not the id of an authority');
 const curveField = z.enum(['P-256', 'P-384']);
-const keyField = z.string().regex(/^package\/\d{1,6}$/, 'not the id of a package key');
+const keyField = z.string().regex(signingKeyPattern, 'not the id of a signing key');
 const wishSchema = z
   .discriminatedUnion('type', [
     z.strictObject({
@@ -29,7 +30,10 @@ const wishSchema = z
     z.strictObject({ type: z.literal('activateIssuingCa'), icaId: icaField }),
     z.strictObject({ type: z.literal('retireIssuingCa'), icaId: icaField }),
     z.strictObject({ type: z.literal('compromiseIssuingCa'), icaId: icaField, reason: reasonField }),
-    z.strictObject({ type: z.literal('establishPackageKey') }),
+    z.strictObject({
+      type: z.literal('establishPackageKey'),
+      use: z.enum(signingUses).optional().describe('what it signs; a key for each use unless told'),
+    }),
     z.strictObject({ type: z.literal('compromisePackageKey'), keyId: keyField, reason: reasonField }),
     z.strictObject({
       type: z.literal('rollRoot'),

@@ -80,6 +80,13 @@ const wishSchema = z.strictObject({
   requireUidList: z.boolean().optional(),
 });
 
+const signedReportSchema = z.object({
+  report: z.string().describe('JSON text'),
+  kid: z.string(),
+  signed: z.string().optional().describe('COSE_Sign1 over the UTF-8 bytes of `report`, base64url'),
+  signature: z.string().optional().describe('instead, in reports from before: ES256, r ‖ s, base64url'),
+});
+
 export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   const planner = auth.person('productionPlanner');
   const anybody = auth.personInScope();
@@ -139,7 +146,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     summary: 'The signed reconciliation report',
     middleware: anybody,
     request: { params },
-    responses: { 200: jsonAnswer(z.object({ report: z.string(), kid: z.string(), signature: z.string() }), 'report and signature') },
+    responses: { 200: jsonAnswer(signedReportSchema, 'report and signature') },
   });
   const reason = z.strictObject({ reason: reasonField });
   const nothing = z.strictObject({});

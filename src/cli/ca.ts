@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { CaUse } from '../domain/authorityEvents.ts';
+import { type SigningUse, signingUses } from '../domain/signingUse.ts';
 import type { Curve } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { ask, type ServerOptions, subcommandsOf, withServer } from './client.ts';
@@ -26,7 +27,7 @@ type Root = {
 type Authority = {
   readonly roots: readonly Root[];
   readonly issuingCas: readonly Ca[];
-  readonly packageKeys: readonly { readonly keyId: string; readonly compromised: boolean }[];
+  readonly packageKeys: readonly { readonly keyId: string; readonly uses: readonly SigningUse[]; readonly compromised: boolean }[];
   readonly trustBundle: { readonly version: number; readonly sha256: string; readonly devicesBehind: number };
 };
 type Ceremony = {
@@ -47,9 +48,9 @@ const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
 
 /** `nusec ca`: the authorities and the ceremonies that change them. Each is proposed by one administrator and approved by another. */
 export function registerCa(program: Command): void {
-  const ca = program.command('ca').description('authorities: generations, roots, package keys; every change is a ceremony of two people');
+  const ca = program.command('ca').description('authorities: generations, roots, signing keys; every change is a ceremony of two people');
   const command = subcommandsOf(ca);
-  command('list', 'roots, issuing CAs, package keys, trust bundle', 'list', 'list --json').action(list);
+  command('list', 'roots, issuing CAs, signing keys, trust bundle', 'list', 'list --json').action(list);
   command(
     'roll <use>',
     'propose the next generation of an issuing CA',
@@ -79,7 +80,7 @@ export function registerCa(program: Command): void {
   );
   command(
     'compromise <id>',
-    'propose that nothing under an issuing CA, or signed by a package key, is believed any more',
+    'propose that nothing under an issuing CA, or signed by a signing key, is believed any more',
     'compromise device-meter-1 --reason "backup lost"',
     'compromise package/1 --reason "signed by a stranger"',
   )
@@ -87,9 +88,7 @@ export function registerCa(program: Command): void {
     .action((id: string, { reason, ...options }: Reason) =>
       propose(
         options,
-        id.startsWith('package/')
-          ? { type: 'compromisePackageKey', keyId: id, reason }
-          : { type: 'compromiseIssuingCa', icaId: id, reason },
+        id.includes('/') ? { type: 'compromisePackageKey', keyId: id, reason } : { type: 'compromiseIssuingCa', icaId: id, reason },
       ),
     );
   command('roll-root', 'propose the next root; old and new certify each other', 'roll-root', 'roll-root --curve P-384 --ica-curve P-256')
@@ -98,9 +97,16 @@ export function registerCa(program: Command): void {
     .action(({ curve, icaCurve, ...options }: WithCurve) =>
       propose(options, { type: 'rollRoot', ...(curve !== undefined && { curve }), ...(icaCurve !== undefined && { icaCurve }) }),
     );
-  command('roll-package-key', 'propose the next key that signs packages, grants and orders', 'roll-package-key').action(
-    (options: ServerOptions) => propose(options, { type: 'establishPackageKey' }),
-  );
+  command(
+    'roll-package-key',
+    'propose the next keys that sign packages, grants, orders, OTA jobs and reports: one for each use',
+    'roll-package-key',
+    'roll-package-key --use grant',
+  )
+    .addOption(new Option('--use <use>', 'only the key of this use').choices(signingUses))
+    .action(({ use, ...options }: ServerOptions & { use?: SigningUse }) =>
+      propose(options, { type: 'establishPackageKey', ...(use !== undefined && { use }) }),
+    );
   registerCeremony(ca);
 }
 
@@ -178,8 +184,8 @@ async function list(options: ServerOptions): Promise<void> {
     ),
     '',
     table(
-      ['PACKAGE KEY', 'STATUS'],
-      packageKeys.map(({ keyId, compromised }) => [keyId, compromised ? 'COMPROMISED' : 'GOOD']),
+      ['SIGNING KEY', 'SIGNS', 'STATUS'],
+      packageKeys.map(({ keyId, uses, compromised }) => [keyId, uses.join(', '), compromised ? 'COMPROMISED' : 'GOOD']),
     ),
     '',
     record({

@@ -24,7 +24,7 @@ type Options = {
 export function registerInit(program: Command): void {
   program
     .command('init')
-    .description('create the project: root and issuing CAs, package key, the first two administrators')
+    .description('create the project: root and issuing CAs, signing keys, the first two administrators')
     .requiredOption('--data <dir>', 'data folder; created when missing')
     .option('--organization <name>', 'name in the certificates', 'Example OEM')
     .option('--administrator <name>', 'first administrator', 'alice')

@@ -1,7 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { fetchTrustBundle } from '../../gateway-device/link/httpClient.ts';
 import { jobStatuses } from '../domain/job.ts';
-import { ask, listAll, readText, type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { type SignedReport, verifyReport } from '../production/report.ts';
+import { signingKeysOf } from '../production/trustBundle.ts';
+import { ask, listAll, readText, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { oneOf, unitCount } from './options.ts';
 import { print, record, styled, table } from './output.ts';
 
@@ -119,8 +122,10 @@ function registerReports(command: CommandOf): void {
     });
   command('reconciliation <job>', 'the signed report: counts, ledgers and devices compared', `reconciliation ${example} --json`).action(
     async (id: string, options: ServerOptions) => {
-      const signed = await ask<{ report: string }>(options, 'GET', `/v1/jobs/${id}/reconciliation`);
-      const { verdict, findings } = JSON.parse(signed.report) as { verdict: string; findings: NonNullable<Job['discrepancies']> };
+      const signed = await ask<SignedReport>(options, 'GET', `/v1/jobs/${id}/reconciliation`);
+      const { bundle } = await fetchTrustBundle(options.server, rootCertificate(options));
+      const report = await verifyReport(signed, signingKeysOf(bundle, 'report'));
+      const { verdict, findings } = JSON.parse(report) as { verdict: string; findings: NonNullable<Job['discrepancies']> };
       const rows = findings.map(({ kind, programmer, detail }) => [kind, programmer, detail]);
       print(options, signed, `${styled('bold', verdict)}\n${table(['FINDING', 'PROGRAMMER', 'DETAIL'], rows)}`);
     },

@@ -1,7 +1,7 @@
 import { verify } from 'node:crypto';
 import { encodeCbor } from '../cbor/encode.ts';
 import { encodeAs } from '../cbor/schema.ts';
-import { derToRaw, rawToDer } from '../ecdsa.ts';
+import { coordinateBytes, derToRaw, rawToDer } from '../ecdsa.ts';
 import { type Curve, digestOf } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import {
@@ -19,7 +19,6 @@ import { publicKeyOf } from './publicKey.ts';
 /** COSE_Sign1 (RFC 9052 §4.2): tag 18, algorithm in the protected bucket, payload inside. ES256 with a P-256 key, ES384 with a P-384 key
  *  (RFC 9053 §2.1); the RootCA may have a P-384 key, all others that sign so are P-256. */
 
-const coordinateBytes: Readonly<Record<Curve, number>> = { 'P-256': 32, 'P-384': 48 };
 const signatureBytes = (curve: Curve): number => 2 * coordinateBytes[curve];
 const none = new Uint8Array();
 
@@ -99,6 +98,8 @@ async function isSignedBy(by: Uint8Array, toBeSigned: Uint8Array, signed: { curv
   const { curve, key } = publicKeyOf(by);
   if (curve !== signed.curve) return false;
   return new Promise((resolve, reject) => {
-    verify(digestOf[curve], toBeSigned, key, rawToDer(signed.signature), (error, isValid) => (error ? reject(error) : resolve(isValid)));
+    verify(digestOf[curve], toBeSigned, key, rawToDer(signed.signature, curve), (error, isValid) =>
+      error ? reject(error) : resolve(isValid),
+    );
   });
 }

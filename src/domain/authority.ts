@@ -1,5 +1,5 @@
 import { type Decider, type Of, requireStatus } from './decider.ts';
-/** The certification authority of a project: root, issuing CAs, package key, trust bundle, CRLs. Stream `authority-{project}`.
+/** The certification authority of a project: root, issuing CAs, signing keys, trust bundle, CRLs. Stream `authority-{project}`.
  *  NONE → CREATED; an issuing CA: ESTABLISHED → ACTIVE → RETIRED, any → COMPROMISED. Generations overlap: a retired CA stays
  *  trusted and keeps signing its CRL, but issues nothing new.
  *  Events: authorityEvents.ts; state: authorityState.ts. */
@@ -10,10 +10,10 @@ import {
   firstRootId,
   type IssuingCa,
   type OcspSigner,
-  type PackageKey,
   type RolledRoot,
   type RootCa,
   type ServerCertificate,
+  type SigningKey,
   type TrustBundleFacts,
 } from './authorityEvents.ts';
 import { type AuthorityState, type CreatedAuthority, evolveAuthority, type KnownIssuingCa } from './authorityState.ts';
@@ -29,7 +29,7 @@ export type AuthorityCommand =
   | { readonly type: 'ActivateIssuingCa'; readonly icaId: string }
   | { readonly type: 'RetireIssuingCa'; readonly icaId: string }
   | { readonly type: 'CompromiseIssuingCa'; readonly icaId: string; readonly reason: string; readonly by: string }
-  | ({ readonly type: 'EstablishPackageKey' } & PackageKey)
+  | ({ readonly type: 'EstablishPackageKey' } & SigningKey)
   | { readonly type: 'CompromisePackageKey'; readonly keyId: string; readonly reason: string; readonly by: string }
   | ({ readonly type: 'PublishTrustBundle' } & TrustBundleFacts)
   | ({ readonly type: 'IssueCrl' } & Crl)
@@ -58,11 +58,8 @@ function decide(command: AuthorityCommand, state: AuthorityState): readonly Auth
       const { icaId, reason, by } = command;
       return caOf(state, icaId).status === 'COMPROMISED' ? [] : [{ type: 'IssuingCaCompromised', data: { icaId, reason, by } }];
     }
-    case 'EstablishPackageKey': {
-      const { keyId, publicKey } = command;
-      if (state.packageKeys.some(key => key.keyId === keyId)) return [];
-      return [{ type: 'PackageKeyEstablished', data: { keyId, publicKey } }];
-    }
+    case 'EstablishPackageKey':
+      return establishSigningKey(command, state);
     case 'CompromisePackageKey':
       return compromisePackageKey(command, state);
     case 'PublishTrustBundle':
@@ -145,12 +142,24 @@ function retire({ icaId }: Of<AuthorityCommand, 'RetireIssuingCa'>, state: Creat
   return [{ type: 'IssuingCaRetired', data: { icaId } }];
 }
 
+/** A key has one record: the same public key under another id would serve a second use. */
+function establishSigningKey(
+  { type: _, ...data }: Of<AuthorityCommand, 'EstablishPackageKey'>,
+  state: CreatedAuthority,
+): readonly AuthorityEvent[] {
+  const { keyId, publicKey, uses } = data;
+  if (state.packageKeys.some(key => key.keyId === keyId)) return [];
+  if (uses?.length === 0) refuse('BAD_REQUEST', 'a signing key has a use');
+  if (state.packageKeys.some(key => key.publicKey === publicKey)) refuse('CONFLICT', 'this key serves another use already');
+  return [{ type: 'PackageKeyEstablished', data }];
+}
+
 function compromisePackageKey(
   { keyId, reason, by }: Of<AuthorityCommand, 'CompromisePackageKey'>,
   state: CreatedAuthority,
 ): readonly AuthorityEvent[] {
   const key = state.packageKeys.find(candidate => candidate.keyId === keyId);
-  if (key === undefined) refuse('NOT_FOUND', 'there is no such package key');
+  if (key === undefined) refuse('NOT_FOUND', 'there is no such signing key');
   return key.compromised ? [] : [{ type: 'PackageKeyCompromised', data: { keyId, reason, by } }];
 }
 

@@ -1,5 +1,6 @@
 import type { Curve } from '../ecKey.ts';
 import type { Actor, IsoTime } from './actor.ts';
+import type { SigningUse } from './signingUse.ts';
 
 /** What happens to the authorities of a project. */
 
@@ -44,7 +45,8 @@ export type IssuingCa = CaFacts & {
 
 export type IssuingCaStatus = 'ESTABLISHED' | 'ACTIVE' | 'RETIRED' | 'COMPROMISED';
 
-export type PackageKey = { readonly keyId: string; readonly publicKey: string };
+/** `uses`: what it signs; all of them when left out, as keys did before each use had its own. */
+export type SigningKey = { readonly keyId: string; readonly publicKey: string; readonly uses?: readonly SigningUse[] };
 
 export type Crl = {
   readonly icaId: string;
@@ -85,7 +87,7 @@ export type AuthorityEvent =
   | { readonly type: 'IssuingCaActivated'; readonly data: { readonly icaId: string } }
   | { readonly type: 'IssuingCaRetired'; readonly data: { readonly icaId: string } }
   | { readonly type: 'IssuingCaCompromised'; readonly data: { readonly icaId: string; readonly reason: string; readonly by: Actor } }
-  | { readonly type: 'PackageKeyEstablished'; readonly data: PackageKey }
+  | { readonly type: 'PackageKeyEstablished'; readonly data: SigningKey }
   | { readonly type: 'PackageKeyCompromised'; readonly data: { readonly keyId: string; readonly reason: string; readonly by: Actor } }
   | { readonly type: 'TrustBundlePublished'; readonly data: TrustBundleFacts }
   | { readonly type: 'CrlIssued'; readonly data: Crl }

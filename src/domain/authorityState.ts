@@ -8,13 +8,14 @@ import {
   type IssuingCa,
   type IssuingCaStatus,
   type OcspSigner,
-  type PackageKey,
   type RolledRoot,
   type RootCa,
   type ServerCertificate,
+  type SigningKey,
   type TrustBundleFacts,
 } from './authorityEvents.ts';
 import { refuse } from './rules.ts';
+import { type SigningUse, signingUses } from './signingUse.ts';
 
 /** The fold of an authority's events. */
 
@@ -27,7 +28,7 @@ export type KnownRoot = Required<RootCa> &
     readonly retired: boolean;
   };
 export type KnownIssuingCa = IssuingCa & Required<CaFacts> & { readonly status: IssuingCaStatus };
-export type KnownPackageKey = PackageKey & { readonly compromised: boolean };
+export type KnownSigningKey = Required<SigningKey> & { readonly compromised: boolean };
 
 export type CreatedAuthority = {
   readonly status: 'CREATED';
@@ -37,8 +38,8 @@ export type CreatedAuthority = {
   /** All roots, oldest first; those not retired are trusted. */
   readonly roots: readonly KnownRoot[];
   readonly issuingCas: readonly KnownIssuingCa[];
-  /** All package keys, newest last: older ones still verify. */
-  readonly packageKeys: readonly KnownPackageKey[];
+  /** The signing keys of all uses, newest last: older ones still verify. */
+  readonly packageKeys: readonly KnownSigningKey[];
   readonly trustBundle: TrustBundleFacts;
   /** By root: the newest bundle it signed, also when it is retired by now. */
   readonly newestBundles: { readonly [rootId: string]: { readonly version: number; readonly sha256: string } };
@@ -60,11 +61,12 @@ export function requireActiveCa(state: AuthorityState, use: CaUse, line?: string
   return ca ?? refuse('CA_NOT_ACTIVE', `no active ${use} CA${line === undefined ? '' : ` for line ${line}`}`);
 }
 
-/** The key that signs new packages, grants and orders (I10).
+/** The key that signs what is new of this use (I10): the newest one made for it.
  *  @throws NusecError CA_NOT_ACTIVE */
-export function requirePackageKey(state: AuthorityState): KnownPackageKey {
-  const key = state.status === 'NONE' ? undefined : state.packageKeys.at(-1);
-  if (key === undefined || key.compromised) refuse('CA_NOT_ACTIVE', 'there is no good package-signing key');
+export function requireSigningKey(state: AuthorityState, use: SigningUse): KnownSigningKey {
+  const keys = state.status === 'NONE' ? [] : state.packageKeys;
+  const key = keys.findLast(({ uses }) => uses.includes(use));
+  if (key === undefined || key.compromised) refuse('CA_NOT_ACTIVE', `there is no good signing key for the use ${use}`);
   return key;
 }
 
@@ -91,7 +93,7 @@ export function evolveAuthority(state: AuthorityState, event: AuthorityEvent): A
     case 'IssuingCaCompromised':
       return withCaStatus(state, event.data.icaId, 'COMPROMISED');
     case 'PackageKeyEstablished':
-      return { ...state, packageKeys: [...state.packageKeys, { ...event.data, compromised: false }] };
+      return { ...state, packageKeys: [...state.packageKeys, { uses: signingUses, ...event.data, compromised: false }] };
     case 'PackageKeyCompromised':
       return withCompromisedKey(state, event.data.keyId);
     case 'TrustBundlePublished':

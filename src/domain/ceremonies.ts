@@ -6,6 +6,7 @@ import type { Decider, Of } from './decider.ts';
 import type { Curve } from '../ecKey.ts';
 import type { CaUse } from './authorityEvents.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
+import type { SigningUse } from './signingUse.ts';
 
 /** Ceremonies waiting for an approval at the same time. */
 export const maxOpenCeremonies = 20;
@@ -18,7 +19,8 @@ export type CeremonyAction =
   | { readonly type: 'activateIssuingCa'; readonly icaId: string }
   | { readonly type: 'retireIssuingCa'; readonly icaId: string }
   | { readonly type: 'compromiseIssuingCa'; readonly icaId: string; readonly reason: string }
-  | { readonly type: 'establishPackageKey'; readonly keyId: string }
+  /** Without `use` it makes a key for each use, of the generation that `keyId` has. */
+  | { readonly type: 'establishPackageKey'; readonly keyId: string; readonly use?: SigningUse }
   | { readonly type: 'compromisePackageKey'; readonly keyId: string; readonly reason: string }
   | { readonly type: 'rollRoot'; readonly rootId: string; readonly curve?: Curve; readonly icaCurve?: Curve }
   | { readonly type: 'retireRoot'; readonly rootId: string };

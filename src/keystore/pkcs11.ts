@@ -116,7 +116,7 @@ function driver({ client, lock, known, label, now }: Parts): Keystore {
     async sign(id, message) {
       const { algorithm } = await entry(id);
       if (algorithm === 'AES-256') throw wrongUse(id, 'does not sign');
-      return rawToDer(await client.call('sign', id, hash(digestOf[algorithm], message, 'buffer')));
+      return rawToDer(await client.call('sign', id, hash(digestOf[algorithm], message, 'buffer')), algorithm);
     },
 
     async derive(id, peerPoint, kdf, targetId) {

@@ -8,7 +8,17 @@ export type SigningLimits = Readonly<Record<string, number>>;
 export type SigningAlarm = { readonly keyId: string; readonly signatures: number; readonly limitPerMinute: number };
 
 /** The root signs issuing CAs and trust bundles; an issuing CA keeps up with a factory; a boot key signs an image now and then. */
-export const defaultSigningLimits: SigningLimits = { 'root/': 30, 'ica/': 30_000, 'package/': 1_200, 'boot/': 60, '': 30_000 };
+export const defaultSigningLimits: SigningLimits = {
+  'root/': 30,
+  'ica/': 30_000,
+  'package/': 1_200,
+  'grant/': 1_200,
+  'order/': 1_200,
+  'ota-job/': 1_200,
+  'report/': 1_200,
+  'boot/': 60,
+  '': 30_000,
+};
 
 const windowMs = 60_000;
 /** Keys counted at once; beyond it those that began longest ago are forgotten. */

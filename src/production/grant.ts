@@ -6,7 +6,7 @@ import { hash32, id16, timeSeconds, uid } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 import { uidProof } from './uidList.ts';
 
-/** Grant: the server's leave to build one unit, signed by the package-signing key. Used once, 15 minutes long (I12). */
+/** Grant: the server's leave to build one unit, signed by a key for grants. Used once, 15 minutes long (I12). */
 
 const grant = record({
   grantId: field(1, id16),
@@ -33,8 +33,8 @@ export const signGrant = (value: Grant, signer: Signer): Promise<Uint8Array> => 
 export type GrantExpectation = Pick<Grant, 'jobId' | 'uid' | 'progUid' | 'ledgerHead'> & { readonly nowSeconds?: number };
 
 /** @throws NusecError COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED, GRANT_REFUSED (for another unit, job, programmer or ledger), GRANT_EXPIRED */
-export async function verifyGrant(bytes: Uint8Array, expected: GrantExpectation, packageKeys: KeyResolver): Promise<Grant> {
-  const value = await verifyAs(format, bytes, packageKeys);
+export async function verifyGrant(bytes: Uint8Array, expected: GrantExpectation, grantKeys: KeyResolver): Promise<Grant> {
+  const value = await verifyAs(format, bytes, grantKeys);
   const names = ['jobId', 'uid', 'progUid', 'ledgerHead'] as const;
   if (!names.every(name => equalBytes(value[name], expected[name])))
     throw new NusecError('GRANT_REFUSED', 'the grant is for something else');

@@ -12,7 +12,7 @@ import { uidRule } from './uidList.ts';
  *
  *      "NJP1" ‖ packageId[16] ‖ epoch u32 BE ‖ COSE_Encrypt0(COSE_Sign1(payload))
  *
- *  Encrypted under AES_NuLink3 of that programmer and epoch, signed inside by the package-signing key. */
+ *  Encrypted under AES_NuLink3 of that programmer and epoch, signed inside by a key for packages. */
 
 const magic = utf8('NJP1');
 const headBytes = 24;

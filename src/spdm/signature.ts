@@ -107,8 +107,8 @@ async function verifyAt(
   const classic = 'curve' in algorithm;
   const digestName = classic ? hash.name : null;
   const by = classic ? key : ({ key, context: signingContextOf(input) } as Parameters<typeof verify>[2]);
-  const signature = classic ? rawToDer(raw) : raw;
   try {
+    const signature = classic ? rawToDer(raw, algorithm.curve) : raw;
     if (place === 'caller') return verify(digestName, input, by, signature);
     return await new Promise<boolean>((resolve, reject) =>
       verify(digestName, input, by, signature, (error, ok) => (error ? reject(error) : resolve(ok))),

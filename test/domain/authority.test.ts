@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type AuthorityCommand, authority } from '../../src/domain/authority.ts';
-import { requireActiveCa, requirePackageKey } from '../../src/domain/authorityState.ts';
+import { requireActiveCa, requireSigningKey } from '../../src/domain/authorityState.ts';
+import { signingUses } from '../../src/domain/signingUse.ts';
 import { covers } from '../support/covers.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
@@ -151,18 +152,34 @@ describe('the authority of a project', () => {
 
   it('has a package-signing key; the newest signs (I10)', () => {
     covers('I10');
-    const key = (keyId: string): AuthorityCommand => ({ type: 'EstablishPackageKey', keyId, publicKey: 'pk' });
+    const key = (keyId: string): AuthorityCommand => ({ type: 'EstablishPackageKey', keyId, publicKey: `pk-${keyId}`, uses: ['package'] });
     const leak: AuthorityCommand = { type: 'CompromisePackageKey', keyId: 'k1', reason: 'leak', by };
     on(create)
       .when(key('k1'))
-      .givesOnce({ type: 'PackageKeyEstablished', data: { keyId: 'k1', publicKey: 'pk' } });
+      .givesOnce({ type: 'PackageKeyEstablished', data: { keyId: 'k1', publicKey: 'pk-k1', uses: ['package'] } });
     on(create, key('k1'))
       .when(leak)
       .givesOnce({ type: 'PackageKeyCompromised', data: { keyId: 'k1', reason: 'leak', by } });
     on(create).when(leak).refused('NOT_FOUND');
-    expect(requirePackageKey(state(create, key('k1'), key('k2'))).keyId).toBe('k2');
-    expect(codeOf(() => requirePackageKey(state(create, key('k1'), leak)))).toBe('CA_NOT_ACTIVE');
-    expect(codeOf(() => requirePackageKey(state()))).toBe('CA_NOT_ACTIVE');
+    expect(requireSigningKey(state(create, key('k1'), key('k2')), 'package').keyId).toBe('k2');
+    expect(codeOf(() => requireSigningKey(state(create, key('k1'), leak), 'package'))).toBe('CA_NOT_ACTIVE');
+    expect(codeOf(() => requireSigningKey(state(), 'package'))).toBe('CA_NOT_ACTIVE');
+  });
+
+  it('has a signing key for each use; one from before has all of them, until its use has its own', () => {
+    const own: AuthorityCommand = { type: 'EstablishPackageKey', keyId: 'grant/2', publicKey: 'g', uses: ['grant'] };
+    const old: AuthorityCommand = { type: 'EstablishPackageKey', keyId: 'package/1', publicKey: 'p' };
+    expect(signingUses.map(use => requireSigningKey(state(create, old), use).keyId)).toEqual(signingUses.map(() => 'package/1'));
+    const after = state(create, old, own);
+    expect(requireSigningKey(after, 'grant').keyId).toBe('grant/2');
+    expect(requireSigningKey(after, 'order').keyId).toBe('package/1');
+    expect(codeOf(() => requireSigningKey(state(create, own), 'order'))).toBe('CA_NOT_ACTIVE');
+    on(create, own)
+      .when({ ...own, keyId: 'order/1', uses: ['order'] })
+      .refused('CONFLICT');
+    on(create)
+      .when({ ...own, uses: [] })
+      .refused('BAD_REQUEST');
   });
 
   it('publishes trust bundles and CRLs with rising numbers (R86)', () => {

@@ -17,7 +17,7 @@ import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { verifyOrder } from '../../src/production/order.ts';
 import { signReceipt } from '../../src/production/receipt.ts';
-import { packageKeysOf, verifyTrustBundle } from '../../src/production/trustBundle.ts';
+import { signingKeysOf, verifyTrustBundle } from '../../src/production/trustBundle.ts';
 import { type Context, execute } from '../../src/services/base/context.ts';
 import { livingDevice } from '../../src/services/base/livingDevice.ts';
 import { defineLine } from '../../src/services/firmware/lines.ts';
@@ -242,7 +242,7 @@ async function receiptFor(server: TestServer, unit: Unit, manners: Manners, orde
   const bundle = await verifyTrustBundle(await http.bytes('GET', '/v1/trust-bundle'), spki);
   http.close();
   const [uid, objId] = [fromHex(unit.uid), fromHex(unit.objId)];
-  const { nonce } = await verifyOrder(order, { operation: 'wipe', uid, objId }, packageKeysOf(bundle));
+  const { nonce } = await verifyOrder(order, { operation: 'wipe', uid, objId }, signingKeysOf(bundle, 'order'));
   const key = manners.receipts === 'forged' ? makeKey() : unit.key;
   const signer = { kid: keyIdOf(unit.key.spki), sign: rawSigner(key.signer.sign) };
   const state = {

@@ -34,7 +34,7 @@ describe('keys of the keystore as signers', () => {
     expect([kid, curve]).toEqual([keyIdOf(publicKey), algorithm]);
     const signature = await sign(message);
     expect(signature).toHaveLength(bytes);
-    expect(verify(hash, message, importKey(publicKey), rawToDer(signature))).toBe(true);
+    expect(verify(hash, message, importKey(publicKey), rawToDer(signature, algorithm))).toBe(true);
   });
 
   it('are refused where the key cannot sign so', async () => {

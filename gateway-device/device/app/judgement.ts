@@ -5,7 +5,7 @@ import { NusecError } from '../../../src/errors.ts';
 import { judgeJob, type OtaJob, type SignedJob, verifyJob } from '../../../src/ota/otaJob.ts';
 import { verifyImage } from '../../../src/ota/verify.ts';
 import { maxSecurityCounter } from '../../../src/production/otpMap.ts';
-import { packageKeysOf } from '../../../src/production/trustBundle.ts';
+import { signingKeysOf } from '../../../src/production/trustBundle.ts';
 import type { StageContext } from '../../chip/board.ts';
 import { applicationPolicy, type BootedImage } from '../../chip/bootloader.ts';
 import { trustBundleOf } from '../../chip/trust.ts';
@@ -16,7 +16,7 @@ import { loadState } from './otaStore.ts';
 /** @returns undefined when no key of the trust bundle signed it */
 export async function readJob({ chip }: StageContext, signed: Uint8Array): Promise<SignedJob | undefined> {
   try {
-    return await verifyJob(signed, packageKeysOf(await trustBundleOf(chip)));
+    return await verifyJob(signed, signingKeysOf(await trustBundleOf(chip), 'otaJob'));
   } catch (error) {
     if (error instanceof NusecError) return undefined;
     throw error;

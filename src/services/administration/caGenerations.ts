@@ -5,6 +5,7 @@ import { authority, authorityStream } from '../../domain/authority.ts';
 import { type CaFacts, firstRootId, type RolledRoot } from '../../domain/authorityEvents.ts';
 import type { CreatedAuthority } from '../../domain/authorityState.ts';
 import type { CeremonyAction, CeremonyOutcome } from '../../domain/ceremonies.ts';
+import { generationOf, signingKeyId, signingUses } from '../../domain/signingUse.ts';
 import { type Curve, curveOf } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { signer } from '../../keystore/signer.ts';
@@ -13,6 +14,7 @@ import { describeName } from '../../pki/names.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { authorityOf, crlUrlOf } from '../authority/authority.ts';
 import { ensureSigningKey, makeIssuingCa } from '../authority/issuingCa.ts';
+import { establishSigningKey } from '../authority/signingKey.ts';
 import { publishTrustBundle } from '../authority/trustBundle.ts';
 import { backdatedIso, type Context, execute } from '../base/context.ts';
 import { issueCrl } from '../revocation/crl.ts';
@@ -45,11 +47,8 @@ async function act(ctx: Context, action: CeremonyAction, approvers: readonly [st
       return { retired: action.icaId };
     case 'compromiseIssuingCa':
       return compromise(ctx, action.icaId, action.reason, by);
-    case 'establishPackageKey': {
-      const publicKey = await ensureSigningKey(ctx, action.keyId);
-      await command({ type: 'EstablishPackageKey', keyId: action.keyId, publicKey: toBase64url(publicKey) });
-      return { key: action.keyId, 'public key SHA-256': sha256Hex(publicKey) };
-    }
+    case 'establishPackageKey':
+      return establishSigningKeys(ctx, action, by);
     case 'compromisePackageKey':
       await command({ type: 'CompromisePackageKey', keyId: action.keyId, reason: action.reason, by });
       return { compromised: action.keyId };
@@ -59,6 +58,20 @@ async function act(ctx: Context, action: CeremonyAction, approvers: readonly [st
       await command({ type: 'RetireRootCa', rootId: action.rootId });
       return { retired: action.rootId };
   }
+}
+
+/** A key for the use that the ceremony names, or one for each use. */
+async function establishSigningKeys(
+  ctx: Context,
+  { keyId, use }: Pick<Extract<CeremonyAction, { readonly type: 'establishPackageKey' }>, 'keyId' | 'use'>,
+  by: Actor,
+): Promise<CeremonyOutcome> {
+  const outcome: Record<string, string> = {};
+  for (const one of use === undefined ? signingUses : [use]) {
+    const id = signingKeyId(one, generationOf(keyId));
+    outcome[`${id} SHA-256`] = sha256Hex(await establishSigningKey(ctx, id, one, by));
+  }
+  return outcome;
 }
 
 /** From here on nothing under this authority is believed; the list of its root says so to those who ask there. */
@@ -157,8 +170,9 @@ export function overviewOf(state: CreatedAuthority, devicesBehind: number) {
       rootId: ca.rootId ?? firstRootId,
       crl: crlOf(ca.icaId),
     })),
-    packageKeys: state.packageKeys.map(({ keyId, publicKey, compromised }) => ({
+    packageKeys: state.packageKeys.map(({ keyId, publicKey, uses, compromised }) => ({
       keyId,
+      uses: [...uses],
       publicKeySha256: sha256Hex(fromBase64url(publicKey)),
       compromised,
     })),

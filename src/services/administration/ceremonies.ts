@@ -1,7 +1,9 @@
 import type { Actor } from '../../domain/actor.ts';
 import { authorityStream } from '../../domain/authority.ts';
 import { type CaUse, firstRootId } from '../../domain/authorityEvents.ts';
+import type { CreatedAuthority } from '../../domain/authorityState.ts';
 import { type CeremonyAction, ceremonies, ceremoniesStream, ceremonyOf, type KnownCeremony } from '../../domain/ceremonies.ts';
+import { generationOf, type SigningUse, signingKeyId } from '../../domain/signingUse.ts';
 import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
@@ -17,7 +19,7 @@ import { carryOut, certificateOutcome, nextRootId } from './caGenerations.ts';
  *  next root that of the newest; `icaCurve`: as its own unless told. */
 export type CeremonyWish =
   | { readonly type: 'establishIssuingCa'; readonly use: CaUse; readonly line?: string | undefined; readonly curve?: Curve | undefined }
-  | { readonly type: 'establishPackageKey' }
+  | { readonly type: 'establishPackageKey'; readonly use?: SigningUse | undefined }
   | { readonly type: 'rollRoot'; readonly curve?: Curve | undefined; readonly icaCurve?: Curve | undefined }
   | Exclude<CeremonyAction, { readonly type: 'establishIssuingCa' | 'establishPackageKey' | 'rollRoot' }>;
 
@@ -69,6 +71,11 @@ export async function withdrawCeremony(ctx: Context, id: string, by: Actor): Pro
 /** All of them, newest first. */
 export async function listCeremonies(ctx: Context): Promise<readonly KnownCeremony[]> {
   return [...(await stateOf(ctx, ceremonies, ceremoniesStream(ctx.project))).byId.values()].reverse();
+}
+
+function nextSigningKey(use: SigningUse | undefined, { packageKeys }: CreatedAuthority): CeremonyAction {
+  const generation = Math.max(0, ...packageKeys.map(({ keyId }) => generationOf(keyId))) + 1;
+  return { type: 'establishPackageKey', keyId: signingKeyId(use ?? 'package', generation), ...(use !== undefined && { use }) };
 }
 
 /** The record for the file: who, what, when, fingerprints, and lines to sign. @throws NusecError NOT_FOUND, STATE (not done) */
@@ -131,7 +138,7 @@ async function actionOf(ctx: Context, wish: CeremonyWish): Promise<CeremonyActio
       return { type: wish.type, icaId: nextIcaId(state, use, line), use, ...(line !== undefined && { line }), curve };
     }
     case 'establishPackageKey':
-      return { type: wish.type, keyId: `package/${state.packageKeys.length + 1}` };
+      return nextSigningKey(wish.use, state);
     case 'rollRoot': {
       const { curve = state.root.curve, icaCurve = curve } = wish;
       return { type: wish.type, rootId: nextRootId(state.roots), curve, icaCurve };

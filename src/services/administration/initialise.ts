@@ -2,6 +2,8 @@ import { toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
+import type { CreatedAuthority } from '../../domain/authorityState.ts';
+import { signingKeyId, signingUses } from '../../domain/signingUse.ts';
 import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { bootKekId } from '../../keystore/bootKeys.ts';
@@ -10,11 +12,12 @@ import { signer } from '../../keystore/signer.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import { rootKeyId } from '../authority/authority.ts';
 import { ensureSigningKey, establishIssuingCa } from '../authority/issuingCa.ts';
+import { establishSigningKey } from '../authority/signingKey.ts';
 import { publishTrustBundle } from '../authority/trustBundle.ts';
 import { backdatedIso, type Context, execute, stateOf } from '../base/context.ts';
 import { addOperator } from './operators.ts';
 
-/** Key ceremony: a project begins with its root, its issuing CAs, its package-signing key and two administrators (R1–R2, I16).
+/** Key ceremony: a project begins with its root, its issuing CAs, a signing key for each use and two administrators (R1–R2, I16).
  *  Every step is done once: a ceremony that was cut off is finished by running it again. */
 
 export type Ceremony = {
@@ -31,15 +34,13 @@ export type CeremonyResult = {
   readonly tokens: readonly { readonly name: string; readonly token: string }[];
 };
 
-const packageKeyId = 'package/1';
-
 /** @throws NusecError STATE when the project has been initialised, FOUR_EYES_REQUIRED when both names are the same, CONFLICT when a ceremony
  *  that was cut off began with another curve */
 export async function initialiseProject(ctx: Context, ceremony: Ceremony): Promise<CeremonyResult> {
   const stream = authorityStream(ctx.project);
   const by = `operator:${ceremony.administrators[0]}`;
   const before = await stateOf(ctx, authority, stream);
-  if (before.status === 'CREATED' && before.trustBundle.version > 0 && before.packageKeys.length > 0)
+  if (before.status === 'CREATED' && before.trustBundle.version > 0 && hasSigningKeys(before))
     throw new NusecError('STATE', `project ${ctx.project} is initialised already`);
   if (ceremony.administrators[0] === ceremony.administrators[1])
     throw new NusecError('FOUR_EYES_REQUIRED', 'creating the root needs two different people');
@@ -47,13 +48,15 @@ export async function initialiseProject(ctx: Context, ceremony: Ceremony): Promi
   const rootSha256 = await establishRoot(ctx, ceremony, by);
   await ensureKey(ctx.keystore, bootKekId(1), 'AES-256');
   for (const use of ['server', 'programmer', 'gateway'] as const) await ensureIssuingCa(ctx, use);
-  const publicKey = toBase64url(await ensureSigningKey(ctx, packageKeyId));
-  await execute(ctx, authority, stream, { type: 'EstablishPackageKey', keyId: packageKeyId, publicKey }, by);
+  for (const use of signingUses) await establishSigningKey(ctx, signingKeyId(use, 1), use, by);
   const tokens = [];
   for (const name of ceremony.administrators) tokens.push({ name, token: await addOperator(ctx, name, ['administrator'], by) });
   await publishTrustBundle(ctx);
   return { rootSha256, tokens };
 }
+
+const hasSigningKeys = ({ packageKeys }: CreatedAuthority): boolean =>
+  signingUses.every(use => packageKeys.some(({ uses }) => uses.includes(use)));
 
 async function establishRoot(ctx: Context, ceremony: Ceremony, by: Actor): Promise<string> {
   const { organization, administrators, curve = 'P-256', icaCurve = curve } = ceremony;

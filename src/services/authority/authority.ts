@@ -1,7 +1,10 @@
-import { fromBase64url } from '../../bytes.ts';
+import { equalBytes, fromBase64url } from '../../bytes.ts';
+import { keyIdOf } from '../../cose/publicKey.ts';
+import type { KeyResolver } from '../../cose/sign1.ts';
 import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
-import { type CreatedAuthority, type KnownIssuingCa, requirePackageKey } from '../../domain/authorityState.ts';
+import { type CreatedAuthority, type KnownIssuingCa, requireSigningKey } from '../../domain/authorityState.ts';
+import type { SigningUse } from '../../domain/signingUse.ts';
 import { NusecError } from '../../errors.ts';
 import { coseSigner } from '../../keystore/signer.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
@@ -9,7 +12,7 @@ import { remembered } from '../../pki/remembered.ts';
 import type { Signer } from '../../production/signed.ts';
 import { type Context, stateOf } from '../base/context.ts';
 
-/** The project's authorities in use: who signs which certificate, which keys sign packages, what machines trust. */
+/** The project's authorities in use: who signs which certificate, which keys sign for which use, what machines trust. */
 
 export const rootKeyId = 'root/1';
 
@@ -31,9 +34,16 @@ export const crlUrlOf = (ctx: Context, icaId: string): string => `${ctx.crlBaseU
 /** Where everybody may ask for the status of one certificate (RFC 6960). */
 export const ocspUrlOf = (ctx: Context): string => `${ctx.crlBaseUrl}/ocsp`;
 
-/** Signs packages, grants and orders. @throws NusecError CA_NOT_ACTIVE */
-export async function packageSigner(ctx: Context): Promise<Signer> {
-  return coseSigner(ctx.keystore, requirePackageKey(await authorityOf(ctx)).keyId);
+/** Signs what has this use, and nothing else. @throws NusecError CA_NOT_ACTIVE */
+export async function signerFor(ctx: Context, use: SigningUse): Promise<Signer> {
+  return coseSigner(ctx.keystore, requireSigningKey(await authorityOf(ctx), use).keyId);
+}
+
+/** Our own keys of this use by kid, for what we signed ourselves: older ones too, and those that are compromised by now. */
+export async function ownKeysFor(ctx: Context, use: SigningUse): Promise<KeyResolver> {
+  const { packageKeys } = await authorityOf(ctx);
+  const keys = packageKeys.filter(({ uses }) => uses.includes(use)).map(({ publicKey }) => fromBase64url(publicKey));
+  return kid => keys.find(key => equalBytes(keyIdOf(key), kid));
 }
 
 /** Issuing CA certificates that may stand between a machine's certificate and a root: compromised ones may not. */

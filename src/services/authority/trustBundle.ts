@@ -31,8 +31,8 @@ export async function publishTrustBundle(ctx: Context): Promise<void> {
     issuers: [...trusted.map(({ icaId, use, certificate }) => ({ icaId, use, certificate: fromBase64url(certificate) })), ...links],
     signingKeys: state.packageKeys
       .filter(key => !key.compromised)
-      .map(key => fromBase64url(key.publicKey))
-      .map(spki => ({ kid: keyIdOf(spki), point: spki.slice(-65), use: 'package' as const })),
+      .map(({ publicKey, uses }) => ({ spki: fromBase64url(publicKey), uses }))
+      .map(({ spki, uses }) => ({ kid: keyIdOf(spki), point: spki.slice(-65), uses })),
   };
   const byRoot: Record<string, string> = {};
   for (const { rootId, keyId } of roots) {

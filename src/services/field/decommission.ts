@@ -1,5 +1,4 @@
-import { equalBytes, fromBase64url, fromHex } from '../../bytes.ts';
-import { keyIdOf } from '../../cose/publicKey.ts';
+import { fromHex } from '../../bytes.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
@@ -9,7 +8,7 @@ import { signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
 import { decommissionQueries } from '../../projections/decommissions.ts';
 import { dayMs } from '../../times.ts';
-import { authorityOf, packageSigner } from '../authority/authority.ts';
+import { ownKeysFor, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
@@ -67,7 +66,7 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
         reason: reason.slice(0, maxReasonChars),
         approvers: [who],
       },
-      await packageSigner(ctx),
+      await signerFor(ctx, 'order'),
     );
     const orderSha256 = await ctx.blobs.put(signed);
     await execute(ctx, device, deviceStream(state.uid), { type: 'OrderDecommission', reason, by: who, orderSha256 }, who);
@@ -134,10 +133,8 @@ async function acceptReceipt(ctx: Context, state: LivingDevice, order: Uint8Arra
   const known = currentCertificate(state);
   if (known === undefined) throw new NusecError('RECEIPT_REFUSED', 'the device has no certificate');
   const { spki } = parseCertificate(await ctx.blobs.get(known.certificateSha256));
-  const { packageKeys } = await authorityOf(ctx);
-  const keys = packageKeys.map(({ publicKey }) => fromBase64url(publicKey));
   const [uid, objId] = [fromHex(state.uid), fromHex(state.objId)];
-  const { nonce } = await verifyOrder(order, { operation: 'wipe', uid, objId }, kid => keys.find(key => equalBytes(keyIdOf(key), kid)));
+  const { nonce } = await verifyOrder(order, { operation: 'wipe', uid, objId }, await ownKeysFor(ctx, 'order'));
   const value = await verifyReceipt(receipt, { publicKey: spki, uid, objId, nonce });
   if (value.lifeCycle !== 'decommissioned') throw new NusecError('RECEIPT_REFUSED', `the device says it is ${value.lifeCycle}`);
   return ctx.blobs.put(receipt);

@@ -12,7 +12,7 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { imageIds } from '../../production/fields.ts';
 import { otpMapVersion } from '../../production/otpMap.ts';
 import { type ContentSeal, type PackagePayload, sealPackage, strictestPolicy } from '../../production/package.ts';
-import { packageSigner } from '../authority/authority.ts';
+import { signerFor } from '../authority/authority.ts';
 import { activeCa, rootOfCa } from '../authority/issuingCa.ts';
 import { type Condition, type Context, executeIf, reader } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
@@ -71,7 +71,7 @@ async function makePackage(
   if (kek === undefined) throw new NusecError('STATE', 'the programmer has not agreed AES_NuLink3 yet');
   const payload = await payloadOf(ctx, job, state);
   const seal: ContentSeal = (kdf, iv, aad, plaintext) => ctx.keystore.seal(kek.keyId, kdf, iv, aad, plaintext);
-  const file = await sealPackage({ payload, epoch: kek.epoch, iv: ctx.randomBytes(12) }, await packageSigner(ctx), seal);
+  const file = await sealPackage({ payload, epoch: kek.epoch, iv: ctx.randomBytes(12) }, await signerFor(ctx, 'package'), seal);
   const exported = {
     packageId: toHex(payload.packageId),
     sequence: payload.sequence,

@@ -1,10 +1,11 @@
-import { toBase64url, toHex, utf8 } from '../../bytes.ts';
+import { utf8 } from '../../bytes.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import type { OpenedAllotment } from '../../domain/allotmentState.ts';
 import { type CreatedJob, job, jobStream } from '../../domain/job.ts';
 import { type AllotmentFacts, type Reconciliation, reconcile } from '../../domain/reconciliation.ts';
 import { NusecError } from '../../errors.ts';
-import { packageSigner } from '../authority/authority.ts';
+import { type SignedReport, signReport } from '../../production/report.ts';
+import { signerFor } from '../authority/authority.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 import { allotmentOf } from './allotments.ts';
@@ -23,8 +24,6 @@ type Report = Reconciliation & {
   readonly allotments: readonly (AllotmentFacts & { readonly ledgerNumber: number; readonly ledgerHead: string })[];
   readonly devicesCertified: number;
 };
-/** `report` is the very text that is signed: ES256 over its UTF-8 bytes by the package key `kid`. */
-export type SignedReport = { readonly report: string; readonly kid: string; readonly signature: string };
 
 /** Ends a job: every share is closed, by zeroise record or, where there is none, with the reason why; then it is reconciled.
  *  @param withoutReceipt why open shares are closed without a zeroise record
@@ -41,7 +40,7 @@ export async function closeJob({ ctx, alarms }: Parts, jobId: string, withoutRec
   if (report.verdict === 'discrepant') {
     await alarms.raise({ code: 'JOB_DISCREPANT', subject: jobId, detail: `${report.findings.length} findings` });
   }
-  const reportSha256 = await ctx.blobs.put(utf8(JSON.stringify(await signReport(ctx, report))));
+  const reportSha256 = await ctx.blobs.put(utf8(JSON.stringify(await signed(ctx, report))));
   const { verdict, findings } = report;
   await execute(ctx, job, jobStream(jobId), { type: 'ReconcileJob', reconciliation: { verdict, findings }, reportSha256 }, by);
   return jobOf(ctx, jobId);
@@ -60,15 +59,12 @@ async function closeShare(ctx: Context, state: OpenedAllotment, withoutReceipt: 
 /** The report of a reconciled job as it was signed then; of any other job as things stand now. @throws NusecError NOT_FOUND */
 export async function signedReport(ctx: Context, jobId: string): Promise<SignedReport> {
   const { reportSha256 } = await jobOf(ctx, jobId);
-  if (reportSha256 === undefined) return signReport(ctx, await reportOf(ctx, jobId));
+  if (reportSha256 === undefined) return signed(ctx, await reportOf(ctx, jobId));
   return JSON.parse(new TextDecoder().decode(await ctx.blobs.get(reportSha256))) as SignedReport;
 }
 
-async function signReport(ctx: Context, value: Report): Promise<SignedReport> {
-  const signer = await packageSigner(ctx);
-  const report = JSON.stringify(value);
-  return { report, kid: toHex(signer.kid), signature: toBase64url(await signer.sign(utf8(report))) };
-}
+const signed = async (ctx: Context, value: Report): Promise<SignedReport> =>
+  signReport(JSON.stringify(value), await signerFor(ctx, 'report'));
 
 async function reportOf(ctx: Context, jobId: string): Promise<Report> {
   const { plannedCount, allotments: shares } = await jobOf(ctx, jobId);

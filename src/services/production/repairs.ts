@@ -1,5 +1,4 @@
-import { equalBytes, fromBase64url, fromHex, toHex } from '../../bytes.ts';
-import { keyIdOf } from '../../cose/publicKey.ts';
+import { equalBytes, fromHex, toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
@@ -13,7 +12,7 @@ import { type Order, signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
 import { returnReceiptNonce, returnSessionNonce } from '../../production/returnProof.ts';
 import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
-import { authorityOf, packageSigner } from '../authority/authority.ts';
+import { ownKeysFor, signerFor } from '../authority/authority.ts';
 import { rootOfCa } from '../authority/issuingCa.ts';
 import { trustBundleFor } from '../authority/olderRoots.ts';
 import { currentTrustBundle } from '../authority/trustBundle.ts';
@@ -135,11 +134,9 @@ async function sameOrder(
 ): Promise<Uint8Array | undefined> {
   if (sha256 === undefined) return undefined;
   const order = await ctx.blobs.get(sha256);
-  const { packageKeys } = await authorityOf(ctx);
-  const keys = packageKeys.map(({ publicKey }) => fromBase64url(publicKey));
   const nowSeconds = Math.floor(ctx.clock().getTime() / 1000);
   const expected = { operation: 'debugUnlock', uid: fromHex(state.uid), objId: fromHex(state.objId), nonce, nowSeconds } as const;
-  const isSame = await verifyOrder(order, expected, kid => keys.find(key => equalBytes(keyIdOf(key), kid))).then(
+  const isSame = await verifyOrder(order, expected, await ownKeysFor(ctx, 'order')).then(
     () => true,
     () => false,
   );
@@ -166,7 +163,7 @@ async function signedOrder(
   if (wish.nonce.length !== nonceBytes) throw new NusecError('BAD_REQUEST', `a nonce has ${nonceBytes} bytes`);
   const expiresAtSeconds = Math.floor(ctx.clock().getTime() / 1000) + orderLifetimeSeconds;
   const value: Order = { ...wish, uid: fromHex(uid), objId: fromHex(objId), expiresAtSeconds, reason: 'repair' };
-  return signOrder(value, await packageSigner(ctx));
+  return signOrder(value, await signerFor(ctx, 'order'));
 }
 
 /** Certificate of the next generation. `bundles`: what the device needs to believe its authorities, in this order.

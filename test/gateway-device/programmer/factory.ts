@@ -15,6 +15,7 @@ import { concat, fromHex, toHex, utf8 } from '../../../src/bytes.ts';
 import { keyIdOf } from '../../../src/cose/publicKey.ts';
 import { rawSigner } from '../../../src/cose/sign1.ts';
 import { sha256 } from '../../../src/digest.ts';
+import { signingUses } from '../../../src/domain/signingUse.ts';
 import { parseVersion } from '../../../src/domain/version.ts';
 import { rawToDer } from '../../../src/ecdsa.ts';
 import { importKey } from '../../../src/ecKey.ts';
@@ -80,7 +81,7 @@ export async function makeOem(): Promise<Oem> {
         use,
         certificate: der,
       })),
-      signingKeys: [{ kid: keyIdOf(packageKey.spki), point: packageKey.point, use: 'package' }],
+      signingKeys: [{ kid: keyIdOf(packageKey.spki), point: packageKey.point, uses: signingUses }],
     },
     signerOf(root.key),
   );

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import type { Core } from '../../../gateway-device/programmer/core.ts';
-import { packageKeys, readIdentity } from '../../../gateway-device/programmer/identity.ts';
+import { oemKeys, readIdentity } from '../../../gateway-device/programmer/identity.ts';
 import { endWhenRevoked } from '../../../src/api/liveConnections.ts';
 import { closeServer, createApiServer } from '../../../src/api/server.ts';
 import { fromHex, toBase64url } from '../../../src/bytes.ts';
@@ -14,7 +14,7 @@ import { deviceTrailer } from '../../../src/ota/build.ts';
 import { toPem } from '../../../src/pki/pem.ts';
 import { type ContentSeal, openPackage, type PackagePayload, sealPackage } from '../../../src/production/package.ts';
 import type { Signer } from '../../../src/production/signed.ts';
-import { packageSigner, rootDer } from '../../../src/services/authority/authority.ts';
+import { rootDer, signerFor } from '../../../src/services/authority/authority.ts';
 import { stateOf } from '../../../src/services/base/context.ts';
 import { jobOf } from '../../../src/services/production/jobs.ts';
 import { programmerOf } from '../../../src/services/production/programmers.ts';
@@ -87,13 +87,13 @@ export async function startOemServer() {
       const payload = await openPackage(file, {
         contentOpenOf: core.keks.contentOpenOf,
         progUid: identity.uid,
-        packageKeys: await packageKeys(core.chip, identity),
+        packageKeys: await oemKeys(core.chip, identity, 'package'),
         lastSequence: () => undefined,
       });
       const { kek } = await programmerOf(ctx, identity.uidHex);
       const seal: ContentSeal = (kdf, iv, aad, plain) => ctx.keystore.seal(kek?.keyId ?? '', kdf, iv, aad, plain);
       const content = { payload: { ...payload, ...changes }, epoch: kek?.epoch ?? 0, iv: ctx.randomBytes(12) };
-      return sealPackage(content, signer ?? (await packageSigner(ctx)), seal);
+      return sealPackage(content, signer ?? (await signerFor(ctx, 'package')), seal);
     },
     /** The application as it is offered to one unit, by none of the server's rules. */
     async signedApplication(jobId: string, unitUid: string, objId: string) {

@@ -11,7 +11,7 @@ import { type Grant, signGrant } from '../../../src/production/grant.ts';
 import { ledgerHeadOf } from '../../../src/production/ledger.ts';
 import type { Signer } from '../../../src/production/signed.ts';
 import { carryOut } from '../../../src/services/administration/caGenerations.ts';
-import { packageSigner } from '../../../src/services/authority/authority.ts';
+import { signerFor } from '../../../src/services/authority/authority.ts';
 import { activeCa } from '../../../src/services/authority/issuingCa.ts';
 import { type Authority, leafFields, makeIca, makeKey, makeRoot } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
@@ -62,7 +62,7 @@ async function grantFor({ body }: Call, changes: Partial<Grant>, signer?: Signer
     ledgerHead: ledgerHeadOf(fromBase64url(ledger.at(-1) ?? '')),
     ...changes,
   };
-  const signed = await signGrant(grant, signer ?? (await packageSigner(server.ctx)));
+  const signed = await signGrant(grant, signer ?? (await signerFor(server.ctx, 'grant')));
   return { grantId: toHex(grant.grantId), objId: toHex(grant.objId), grant: toBase64url(signed), expiresAt: '2030-01-01T00:00:00.000Z' };
 }
 

@@ -8,7 +8,7 @@ import { blockSecretBytes, blockSecretLabel, openBlock, openBlockChannel } from 
 import { referenceHash } from '../../../src/ota/build.ts';
 import { blockCount, type SignedJob, verifyJob } from '../../../src/ota/otaJob.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
-import { packageKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
+import { signingKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
 import { deriveExporterKey } from '../../../src/spdm/keySchedule.ts';
 import { codeOf } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
@@ -57,7 +57,7 @@ it('is pushed to a connected device as a signed job, after a session', async () 
   await eventually(() => device.jobs.length > 0);
   const unit = fleet.units[0]!;
   const bundle = await verifyTrustBundle(await http.bytes('GET', '/v1/trust-bundle'), parseCertificate(unit.root).spki);
-  signed = await verifyJob(device.jobs[0]!, packageKeysOf(bundle));
+  signed = await verifyJob(device.jobs[0]!, signingKeysOf(bundle, 'otaJob'));
   expect(toHex(signed.job.uid)).toBe(unit.uid);
   const again = await device.client.request({ up: 'job/next', down: 'job', fields: new Map() });
   expect(toHex(again.get(1) as Uint8Array)).toBe(toHex(device.jobs[0]!));

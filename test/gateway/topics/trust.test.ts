@@ -9,6 +9,7 @@ import { trustOf } from '../../../gateway-device/chip/trust.ts';
 import type { HttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { fromHex } from '../../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
+import { signingUses } from '../../../src/domain/signingUse.ts';
 import { helloMessage, trustMessage, trustReply } from '../../../src/mqttMessages.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { fromPem, toPem } from '../../../src/pki/pem.ts';
@@ -69,7 +70,7 @@ it('tells a connected device of a new bundle at once; what it applied is recorde
   const newest = await ceremony({ type: 'establishPackageKey' });
   expect(newest).toBe(before + 1);
   await eventually(async () => (await versionOf(mcus.awake)) === newest);
-  expect((await trustOf(open(mcus.awake))).bundle?.signingKeys).toHaveLength(2);
+  expect((await trustOf(open(mcus.awake))).bundle?.signingKeys).toHaveLength(2 * signingUses.length);
   expect((await typesOf(http, mcus.awake.unit.uid)).at(-1)).toBe('TrustBundleFollowed');
   expect([await behind(), (await authority()).trustBundle.devicesBehind]).toEqual([[], 0]);
 });

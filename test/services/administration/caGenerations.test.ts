@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { fromBase64url } from '../../../src/bytes.ts';
+import { requireSigningKey } from '../../../src/domain/authorityState.ts';
+import { signingUses } from '../../../src/domain/signingUse.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { toPem } from '../../../src/pki/pem.ts';
 import { verifyTrustBundle } from '../../../src/production/trustBundle.ts';
@@ -162,13 +164,23 @@ describe('generations of an issuing CA', () => {
   });
 });
 
-describe('package keys', () => {
+describe('signing keys', () => {
   it('follow one another; a compromised one leaves the trust bundle', async () => {
-    expect((await bundle()).signingKeys).toHaveLength(1);
+    const usesInBundle = async () => (await bundle()).signingKeys.map(({ uses }) => uses.join());
+    expect(await usesInBundle()).toEqual(signingUses);
     await ceremony({ type: 'establishPackageKey' });
-    expect((await bundle()).signingKeys).toHaveLength(2);
+    expect(await usesInBundle()).toEqual([...signingUses, ...signingUses]);
     await ceremony({ type: 'compromisePackageKey', keyId: 'package/1', reason: 'test' });
-    expect((await bundle()).signingKeys).toHaveLength(1);
+    expect(await usesInBundle()).toEqual([...signingUses.slice(1), ...signingUses]);
+  });
+
+  it('of one use are replaced without the others', async () => {
+    const { action, outcome } = await ceremony({ type: 'establishPackageKey', use: 'otaJob' });
+    expect(action).toMatchObject({ keyId: 'ota-job/3', use: 'otaJob' });
+    expect(Object.keys(outcome ?? {})).toContain('ota-job/3 SHA-256');
+    const state = await authorityOf(project.ctx);
+    expect(requireSigningKey(state, 'otaJob').keyId).toBe('ota-job/3');
+    expect(requireSigningKey(state, 'grant').keyId).toBe('grant/2');
   });
 });
 

@@ -10,10 +10,10 @@ import { type Curve, importKey } from '../../../src/ecKey.ts';
 import { checkChain } from '../../../src/pki/chain.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { toPem } from '../../../src/pki/pem.ts';
-import { packageKeysOf, signTrustBundle, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
+import { signingKeysOf, signTrustBundle, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
 import { approveCeremony, type CeremonyWish, ceremonyRecord, proposeCeremony } from '../../../src/services/administration/ceremonies.ts';
 import { initialiseProject } from '../../../src/services/administration/initialise.ts';
-import { authorityOf, crossCertificates, packageSigner } from '../../../src/services/authority/authority.ts';
+import { authorityOf, crossCertificates, signerFor } from '../../../src/services/authority/authority.ts';
 import { establishIssuingCa } from '../../../src/services/authority/issuingCa.ts';
 import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
@@ -122,10 +122,10 @@ describe.each(['software', 'pkcs11'] as const)('a project on P-384 with its keys
   it('signs the trust bundle with ES384; package keys in it are P-256', async () => {
     const { spki } = parseCertificate(good.root);
     const bundle = await verifyTrustBundle(await currentTrustBundle(project.ctx), spki);
-    const { kid, curve } = await packageSigner(project.ctx);
-    expect([await packageKeysOf(bundle)(kid), curve]).toEqual([bundle.signingKeys[0]?.point, 'P-256']);
+    const { kid, curve } = await signerFor(project.ctx, 'package');
+    expect([await signingKeysOf(bundle, 'package')(kid), curve]).toEqual([bundle.signingKeys[0]?.point, 'P-256']);
     const stranger = testKey('P-384');
-    const forged = await signTrustBundle(bundle, { ...stranger, kid: (await packageSigner(project.ctx)).kid });
+    const forged = await signTrustBundle(bundle, { ...stranger, kid: (await signerFor(project.ctx, 'package')).kid });
     await expect(verifyTrustBundle(forged, spki)).rejects.toMatchObject({ code: 'COSE_SIGNATURE' });
   });
 

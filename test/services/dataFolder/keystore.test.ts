@@ -41,7 +41,17 @@ describe('the keystore of a server', () => {
     await withContext(readSettings(join(folder, 'data'), { ...quiet, ...token }), async ({ ctx }) => {
       await initialiseProject(ctx, ceremony);
       expect((await ctx.keystore.list()).map(key => key.id)).toEqual(
-        expect.arrayContaining(['root/1', 'ica/server-1', 'ica/programmer-1', 'kek/boot/1', 'package/1']),
+        expect.arrayContaining([
+          'root/1',
+          'ica/server-1',
+          'ica/programmer-1',
+          'kek/boot/1',
+          'package/1',
+          'grant/1',
+          'order/1',
+          'ota-job/1',
+          'report/1',
+        ]),
       );
       expect(await ctx.bootKeys.ensure('boot/a')).toHaveLength(91);
       rmSync(tokens, { recursive: true });

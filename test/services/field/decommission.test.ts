@@ -5,7 +5,7 @@ import { rawSigner } from '../../../src/cose/sign1.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { verifyOrder } from '../../../src/production/order.ts';
 import { signReceipt } from '../../../src/production/receipt.ts';
-import { packageKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
+import { signingKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
 import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { createDecommissions } from '../../../src/services/field/decommission.ts';
@@ -58,7 +58,7 @@ it('signs an order that only this device in this registration carries out (T31)'
   const { order } = bench.orders.at(-1)!;
   const bundle = await verifyTrustBundle(await currentTrustBundle(bench.ctx), parseCertificate(unit.root).spki);
   const expecting = (uid: string, objId: string) => ({ operation: 'wipe', uid: fromHex(uid), objId: fromHex(objId) }) as const;
-  const judge = (uid: string, objId: string) => verifyOrder(order, expecting(uid, objId), packageKeysOf(bundle));
+  const judge = (uid: string, objId: string) => verifyOrder(order, expecting(uid, objId), signingKeysOf(bundle, 'order'));
   expect(await judge(unit.uid, unit.objId)).toMatchObject({ operation: 'wipe', reason: 'old', approvers: ['operator:olga'] });
   expect(await codeOf(() => judge(other.uid, other.objId))).toBe('ORDER_REFUSED');
   expect(await codeOf(() => judge(unit.uid, other.objId))).toBe('ORDER_REFUSED');
@@ -120,7 +120,7 @@ it('takes the receipt of a wipe that nobody waits for any more, and nothing else
   const { nonce } = await verifyOrder(
     await ctx.blobs.get(decommissionOrderSha256),
     { operation: 'wipe', uid, objId },
-    packageKeysOf(await verifyTrustBundle(await currentTrustBundle(ctx), parseCertificate(unit.root).spki)),
+    signingKeysOf(await verifyTrustBundle(await currentTrustBundle(ctx), parseCertificate(unit.root).spki), 'order'),
   );
   const wiped = {
     uid,

@@ -6,7 +6,7 @@ import { blockSecretBytes, blockSecretLabel, openBlock, openBlockChannel } from 
 import { blockCount, verifyJob } from '../../../src/ota/otaJob.ts';
 import { verifyImage } from '../../../src/ota/verify.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
-import { packageKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
+import { signingKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
 import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { quarantineDevice, releaseDevice } from '../../../src/services/field/devices.ts';
@@ -47,7 +47,7 @@ const show = (id: string) => showRollout(bench.ctx, bench.field.rollouts, id);
 
 async function readJob(device: BenchDevice) {
   const bundle = await verifyTrustBundle(await currentTrustBundle(bench.ctx), parseCertificate(device.unit.root).spki);
-  return verifyJob(device.jobs.at(-1)!, packageKeysOf(bundle));
+  return verifyJob(device.jobs.at(-1)!, signingKeysOf(bundle, 'otaJob'));
 }
 const jobComes = (device: BenchDevice) => eventually(() => device.jobs.length > 0);
 const hello = (unit: Unit) => {

@@ -8,7 +8,7 @@ import { contentOpenWith } from '../../../src/production/contentKey.ts';
 import { emptyLedger, type LedgerRecord, ledgerHeadOf, signLedgerRecord } from '../../../src/production/ledger.ts';
 import { openPackage, type PackagePayload } from '../../../src/production/package.ts';
 import { signPackageAck } from '../../../src/production/packageAck.ts';
-import { packageKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
+import { signingKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
 import { encodeEvidence } from '../../../src/spdm/evidence.ts';
 import { runSessionSetup } from '../../../src/spdm/requester/run.ts';
 import { createResponder } from '../../../src/spdm/responder/responder.ts';
@@ -128,7 +128,7 @@ export class TestProgrammer {
     return openPackage(file, {
       contentOpenOf,
       progUid: fromHex(this.uid),
-      packageKeys: packageKeysOf(bundle),
+      packageKeys: signingKeysOf(bundle, 'package'),
       lastSequence: () => undefined,
     });
   }
