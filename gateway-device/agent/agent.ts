@@ -7,6 +7,7 @@ import { connectMqtt } from '../link/mqttClient.ts';
 import { type AgentAnswer, attestDevice } from './attestation.ts';
 import { keepIdentity, openIdentity } from './identity.ts';
 import { renewedIdentity } from './renewal.ts';
+import { openSequence } from './sequence.ts';
 import { openTrust } from './trust.ts';
 
 /** The gateway agent: connected to the cloud by MQTT as a gateway, to its devices by UART. It is told which device to attest with which nonce and
@@ -35,7 +36,7 @@ const maxUnderWay = 64;
 const maxRepeats = 3;
 const renewalCheckMs = 3_600_000;
 
-/** @throws NusecError NOT_FOUND before enrolment, SERVER_UNREACHABLE, COSE_SIGNATURE (trust bundle of another root) */
+/** @throws NusecError NOT_FOUND before enrolment, STORE_DAMAGED, SERVER_UNREACHABLE, COSE_SIGNATURE (trust bundle of another root) */
 export const startAgent = (options: AgentOptions): Promise<Agent> => opening(own => openAgent(own, options));
 
 async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, 'close'>> {
@@ -46,17 +47,12 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
   const client = own('MQTT connection', connectMqtt({ ...mqtt, servername, identity: who, tls: identity.tls, serverTrust: trust.server }));
   const fault = (error: unknown): void => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
   const answers = new Map<number, Promise<AgentAnswer>>();
-  // The clock, so that verdicts of this start come after those of the last one.
-  let sequence = Date.now();
   const parts = {
     get identity() {
       return identity;
     },
     trust,
-    nextSequence: () => {
-      sequence += 1;
-      return sequence;
-    },
+    nextSequence: openSequence(dataDir, Date.now()),
   };
 
   const answerTo = (cid: number, uid: string, nonce: Uint8Array): Promise<AgentAnswer> => {

@@ -29,16 +29,39 @@ const format: SignedFormat<GatewayVerdict> = { type: 'application/nusec-verdict'
 
 export const signVerdict = (value: GatewayVerdict, signer: Signer): Promise<Uint8Array> => signAs(format, value, signer);
 
-/** @param expected who was asked about which device, with which nonce; only a sequence above `lastSequence` is accepted
+export type ExpectedVerdict = Pick<GatewayVerdict, 'gateway' | 'uid' | 'nonce'> & {
+  /** Of the evidence that came with the verdict. */
+  readonly transcriptSha256: Uint8Array;
+  /** Only a sequence above it is accepted. */
+  readonly lastSequence: number;
+  /** What the gateway said it has when it was asked, and the newest there is. */
+  readonly bundleVersions: { readonly least: number; readonly newest: number };
+  readonly nowSeconds: number;
+};
+
+/** A gateway's clock judges when certificates end: it need not be right, but of this day. */
+const maxClockDifferenceSeconds = 24 * 3600;
+
+/** @param expected who was asked about which device, with which nonce, and what came with the answer
  *  @throws NusecError COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED, ATTESTATION_FAILED (a verdict about something else, or an old one) */
-export async function verifyVerdict(
-  bytes: Uint8Array,
-  expected: Pick<GatewayVerdict, 'gateway' | 'uid' | 'nonce'> & { readonly lastSequence: number },
-  gatewayKeys: KeyResolver,
-): Promise<GatewayVerdict> {
+export async function verifyVerdict(bytes: Uint8Array, expected: ExpectedVerdict, gatewayKeys: KeyResolver): Promise<GatewayVerdict> {
   const value = await verifyAs(format, bytes, gatewayKeys);
-  const isAnswer = value.gateway === expected.gateway && equalBytes(value.uid, expected.uid) && equalBytes(value.nonce, expected.nonce);
-  if (!isAnswer || value.sequence <= expected.lastSequence)
-    throw new NusecError('ATTESTATION_FAILED', 'the verdict answers something else');
+  const flaw = flawOf(value, expected);
+  if (flaw !== undefined) throw new NusecError('ATTESTATION_FAILED', flaw);
   return value;
+}
+
+function flawOf(value: GatewayVerdict, expected: ExpectedVerdict): string | undefined {
+  const isAnswer = value.gateway === expected.gateway && equalBytes(value.uid, expected.uid) && equalBytes(value.nonce, expected.nonce);
+  if (!isAnswer) return 'the verdict answers something else';
+  if (value.sequence <= expected.lastSequence)
+    return `the verdict has sequence ${value.sequence}, and ${expected.lastSequence} came before`;
+  const { transcriptSha256 } = value;
+  if (transcriptSha256 === undefined || !equalBytes(transcriptSha256, expected.transcriptSha256))
+    return 'the verdict is about other evidence';
+  const { least, newest } = expected.bundleVersions;
+  if (value.bundleVersion < least || value.bundleVersion > newest)
+    return `the verdict was made with trust bundle ${value.bundleVersion}, not ${least} to ${newest}`;
+  const awaySeconds = Math.abs(value.timeSeconds - expected.nowSeconds);
+  return awaySeconds > maxClockDifferenceSeconds ? `the clock of the gateway is ${awaySeconds} s away from ours` : undefined;
 }

@@ -18,7 +18,15 @@ const code = (name: string) => expect.objectContaining({ code: name });
 const grantAsked = { jobId: grant.jobId, uid: grant.uid, progUid: grant.progUid, ledgerHead: grant.ledgerHead, nowSeconds: now };
 const receiptAsked = { publicKey: key.spki, uid: receipt.uid, nonce: receipt.nonce, objId };
 const orderAsked = { operation: order.operation, uid: order.uid, objId: order.objId, nonce: order.nonce, nowSeconds: now };
-const verdictAsked = { gateway: verdict.gateway, uid: verdict.uid, nonce: verdict.nonce, lastSequence: 8 };
+const verdictAsked = {
+  gateway: verdict.gateway,
+  uid: verdict.uid,
+  nonce: verdict.nonce,
+  lastSequence: 8,
+  transcriptSha256: fill(0x81, 32),
+  bundleVersions: { least: 1, newest: verdict.bundleVersion },
+  nowSeconds: now,
+};
 
 type Message = {
   readonly name: string;
@@ -150,5 +158,24 @@ describe('verdict', () => {
     await expect(verifyVerdict(bytes, { ...verdictAsked, gateway: 'gw-2' }, keys)).rejects.toThrow(refused);
     await expect(verifyVerdict(bytes, { ...verdictAsked, lastSequence: 9 }, keys)).rejects.toThrow(refused);
     expect((await verifyVerdict(bytes, verdictAsked, keys)).uid).toEqual(uidA);
+  });
+
+  it('is bound to its evidence, to a trust bundle that the gateway can have, and to this day (T20)', async () => {
+    covers('T20');
+    const bytes = await signVerdict(verdict, key);
+    const { bundleVersion, timeSeconds } = verdict;
+    const day = 86_400;
+    const bends: readonly Partial<typeof verdictAsked>[] = [
+      { transcriptSha256: fill(0, 32) },
+      { bundleVersions: { least: bundleVersion + 1, newest: bundleVersion + 1 } },
+      { bundleVersions: { least: 1, newest: bundleVersion - 1 } },
+      { nowSeconds: timeSeconds + day + 1 },
+      { nowSeconds: timeSeconds - day - 1 },
+    ];
+    for (const bent of bends)
+      await expect(verifyVerdict(bytes, { ...verdictAsked, ...bent }, keys)).rejects.toThrow(code('ATTESTATION_FAILED'));
+    await expect(verifyVerdict(bytes, { ...verdictAsked, nowSeconds: timeSeconds + day }, keys)).resolves.toBeDefined();
+    const { transcriptSha256: _, ...without } = verdict;
+    await expect(verifyVerdict(await signVerdict(without, key), verdictAsked, keys)).rejects.toThrow(code('ATTESTATION_FAILED'));
   });
 });

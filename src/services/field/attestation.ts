@@ -1,4 +1,4 @@
-import { utf8 } from '../../bytes.ts';
+import { toHex, utf8 } from '../../bytes.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireConnectable } from '../../domain/deviceField.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
@@ -59,10 +59,12 @@ export function createAttestation(parts: AttestationParts): Attestation {
 }
 
 /** What one way brought and the device is to answer for. */
-type Proof = { readonly way: Way; readonly bytes: Uint8Array; readonly denies?: Gathered } & (
+type Proof = { readonly way: Way; readonly bytes: Uint8Array; readonly denies?: Denial } & (
   | { readonly measured: Measured; readonly chain?: Uint8Array }
   | { readonly refusal: Refusal }
 );
+/** A verdict that says something else than the good evidence beside it. */
+type Denial = { readonly gathered: Gathered; readonly contradiction: string };
 /** What a gateway brought and the device has not signed. */
 type Lie = { readonly gatewayId: string; readonly gathered: Gathered; readonly refusal: Refusal };
 type Sought = { readonly proof?: Proof; readonly liars: readonly Lie[] };
@@ -94,7 +96,8 @@ async function askOneWay(parts: AttestationParts, state: LivingDevice, way: Way)
     'refusal' in gathered ? { refusal: gathered.refusal, isSigned: false } : await judgeEvidence(parts, state, nonce, gathered.evidence);
   const bytes = gathered.bytes ?? new Uint8Array();
   if ('measured' in judged) {
-    const denies = gathered.verdict !== undefined && gathered.verdict.says !== 'passed' ? { denies: gathered } : {};
+    const contradiction = contradictionOf(gathered, judged.measured);
+    const denies = contradiction === undefined ? {} : { denies: { gathered, contradiction } };
     return { way, bytes, measured: judged.measured, ...('evidence' in gathered && { chain: gathered.evidence.chain }), ...denies };
   }
   const { refusal, isSigned } = judged;
@@ -103,15 +106,24 @@ async function askOneWay(parts: AttestationParts, state: LivingDevice, way: Way)
 
 /** A gateway that itself says that its evidence fails may be right: the device on its own connection, or a second gateway, can confirm it.
  *  One that says `passed` of what does not hold contradicts itself. */
-const admits = ({ gathered }: Lie): boolean => gathered.verdict?.says === 'failed';
+const admits = ({ gathered }: Lie): boolean => gathered.verdict?.value?.verdict === 'failed';
 
 async function blame(parts: AttestationParts, uid: string, proof: Proof | undefined, liars: readonly Lie[]): Promise<void> {
   const confirmed = proof === undefined ? await suspectTogether(parts, uid, liars) : confirmedBy(proof, liars);
   for (const lie of liars) if (!confirmed.includes(lie)) await blameFor(parts, uid, lie);
   const denying = proof?.denies;
-  if (denying?.way.via !== 'gateway') return;
-  const fault = { uid, code: 'GATEWAY_VERDICT', detail: 'says that the device failed; its evidence is good' };
-  await blameGateway(parts, denying.way.gatewayId, 'verdict', { ...fault, ...broughtBy(denying) });
+  if (denying?.gathered.way.via !== 'gateway') return;
+  const fault = { uid, code: 'GATEWAY_VERDICT', detail: denying.contradiction };
+  await blameGateway(parts, denying.gathered.way.gatewayId, 'verdict', { ...fault, ...broughtBy(denying.gathered) });
+}
+
+function contradictionOf({ verdict }: Gathered, { measurementSha256, spdmVersion }: Measured): string | undefined {
+  const value = verdict?.value;
+  if (value === undefined) return undefined;
+  if (value.verdict !== 'passed') return `says ${value.verdict} of a device whose evidence is good`;
+  if (value.spdmVersion !== undefined && value.spdmVersion !== spdmVersion) return 'names another SPDM version than the evidence has';
+  const named = value.measurementSha256;
+  return named === undefined || toHex(named) === measurementSha256 ? undefined : 'names other measurements than the evidence has';
 }
 
 const confirmedBy = (proof: Proof, liars: readonly Lie[]): readonly Lie[] =>

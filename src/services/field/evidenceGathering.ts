@@ -1,14 +1,16 @@
 import { equalBytes, fromHex } from '../../bytes.ts';
+import { sha256 } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
 import { type GatewayVerdict, verifyVerdict } from '../../production/verdict.ts';
 import { decodeEvidence, type Evidence, encodeEvidence } from '../../spdm/evidence.ts';
 import { runAttestation } from '../../spdm/requester/run.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
+import { authorityOf } from '../authority/authority.ts';
 import type { Context } from '../base/context.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
 import type { Attachments } from './attachments.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
-import { gatewayKey, type VerdictSequences } from './gatewayVerdicts.ts';
+import { type GatewayKey, gatewayKey, type VerdictSequences } from './gatewayVerdicts.ts';
 import { type Refusal, refusalOf } from './refusal.ts';
 
 /** Gathers evidence of a device, with a nonce of the server: on the device's own connection, or through a gateway, which can relay but not lie. */
@@ -29,7 +31,7 @@ export type Gathered = {
   /** As encodeEvidence writes it; what came instead when it is refused. */
   readonly bytes?: Uint8Array;
   /** What the gateway says of the evidence, signed by it. */
-  readonly verdict?: { readonly signed: Uint8Array; readonly says?: GatewayVerdict['verdict'] };
+  readonly verdict?: { readonly signed: Uint8Array; readonly value?: GatewayVerdict };
 } & ({ readonly evidence: Evidence } | { readonly refusal: Refusal });
 
 /** Gateways that are asked for one attestation. */
@@ -71,19 +73,33 @@ async function gatherThroughGateway(
   nonce: Uint8Array,
 ): Promise<Gathered> {
   const { gatewayId } = way;
+  const asked = await liveKey(ctx, gatewayId);
   const { evidence: bytes, verdict: signed } = await channel.attestThroughGateway(gatewayId, uid, nonce);
   try {
-    const key = await gatewayKey(ctx, gatewayId);
-    const expected = { gateway: gatewayId, uid: fromHex(uid), nonce: nonce.slice(0, verdictNonceBytes) };
-    const verdict = await verifyVerdict(signed, { ...expected, lastSequence: verdicts.last(gatewayId) }, kid =>
-      equalBytes(kid, key.kid) ? key.spki : undefined,
-    );
-    verdicts.take(gatewayId, verdict.sequence);
-    return { way, bytes, evidence: decodeEvidence(bytes), verdict: { signed, says: verdict.verdict } };
+    const { kid, spki } = await gatewayKey(ctx, gatewayId);
+    const expected = {
+      gateway: gatewayId,
+      uid: fromHex(uid),
+      nonce: nonce.slice(0, verdictNonceBytes),
+      transcriptSha256: sha256(bytes),
+      lastSequence: verdicts.last(kid),
+      bundleVersions: { least: Math.max(1, asked.trustBundleVersion), newest: (await authorityOf(ctx)).trustBundle.version },
+      nowSeconds: Math.floor(ctx.clock().getTime() / 1000),
+    };
+    const verdict = await verifyVerdict(signed, expected, named => (equalBytes(named, kid) ? spki : undefined));
+    verdicts.take(kid, verdict.sequence);
+    return { way, bytes, evidence: decodeEvidence(bytes), verdict: { signed, value: verdict } };
   } catch (error) {
     return { way, bytes, refusal: refusalOf(error), verdict: { signed } };
   }
 }
+
+/** @throws NusecError DEVICE_UNREACHABLE when the gateway has just been suspended or revoked */
+const liveKey = (ctx: Context, gatewayId: string): Promise<GatewayKey> =>
+  gatewayKey(ctx, gatewayId).catch(error => {
+    if (!(error instanceof NusecError) || error.code !== 'CERTIFICATE_REVOKED') throw error;
+    throw new NusecError('DEVICE_UNREACHABLE', error.message, { cause: error });
+  });
 
 export const unreachable = (uid: string, wish: Via | undefined): NusecError =>
   new NusecError('DEVICE_UNREACHABLE', `${uid} is not connected${wish ? ` by ${wish}` : ''}`);

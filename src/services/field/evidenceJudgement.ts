@@ -29,9 +29,9 @@ export async function judgeEvidence(
   try {
     if (evidence.kind !== 'attestation') throw new NusecError('ATTESTATION_FAILED', 'not the evidence of an attestation');
     if (!asksForEverything(evidence)) throw new NusecError('ATTESTATION_FAILED', 'the device was not asked for all measurements');
-    const { measurements } = await verifyEvidence(evidence, { nonce, uidHex: state.uid, trust: trust.judge });
-    const flaw = trust.ended() ?? flawOf(judgeMeasured(measurements, references));
-    return flaw === undefined ? { measured: readMeasured(measurements) } : { refusal: flaw, isSigned: true };
+    const verified = await verifyEvidence(evidence, { nonce, uidHex: state.uid, trust: trust.judge });
+    const flaw = trust.ended() ?? flawOf(judgeMeasured(verified.measurements, references));
+    return flaw === undefined ? { measured: readMeasured(verified) } : { refusal: flaw, isSigned: true };
   } catch (error) {
     return { refusal: refusalOf(error), isSigned: false };
   }

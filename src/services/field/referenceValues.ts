@@ -6,6 +6,7 @@ import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { formatVersion } from '../../domain/version.ts';
 import { measurementIndex } from '../../ota/measurementIndex.ts';
 import { readVersion } from '../../ota/version.ts';
+import type { VerifiedEvidence } from '../../spdm/evidence.ts';
 import { encodeMeasurementBlock, judgeMeasurements, type Measurement, type ReferenceValue } from '../../spdm/measurement.ts';
 import { type Context, stateOf } from '../base/context.ts';
 
@@ -39,9 +40,11 @@ export type Measured = {
   readonly securityCounter?: number;
   /** SHA-256 of all measurements, hex: equal when nothing changed. */
   readonly measurementSha256: string;
+  /** SPDMVersion byte. */
+  readonly spdmVersion: number;
 };
 
-export function readMeasured(measurements: readonly Measurement[]): Measured {
+export function readMeasured({ measurements, version }: Pick<VerifiedEvidence, 'measurements' | 'version'>): Measured {
   const of = (index: number) => measurements.find(candidate => candidate.index === index);
   const hash = createHash('sha256');
   for (const measurement of measurements) hash.update(encodeMeasurementBlock(measurement));
@@ -51,6 +54,7 @@ export function readMeasured(measurements: readonly Measurement[]): Measured {
     ...(application && { imageHash: toHex(application.value) }),
     ...(secureVersion?.raw === true && secureVersion.value.length === secureVersionBytes && readSecureVersion(secureVersion.value)),
     measurementSha256: hash.digest('hex'),
+    spdmVersion: version,
   };
 }
 

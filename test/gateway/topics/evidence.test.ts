@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -28,6 +28,7 @@ let server: TestServer;
 let http: HttpClient;
 let fleet: Fleet;
 let agent: Agent;
+let start: () => Promise<Agent>;
 /** A device of an authority that was stolen. */
 let outcast: Unit;
 const dataDir = mkdtempSync(join(tmpdir(), 'nusec-gateway-'));
@@ -62,16 +63,17 @@ beforeAll(async () => {
     [clone.uid, await serial(clone, { debugState: 1, signingKey: makeKey() })],
     [silent.uid, '127.0.0.1:1'],
   ]);
-  const mqtt = { host: '127.0.0.1', port: server.mqttPort };
-  agent = await startAgent({
-    dataDir,
-    gatewayId: 'hall-7',
-    server: server.url,
-    mqtt,
-    servername: 'localhost',
-    devices,
-    tell: event => events.push(event),
-  });
+  start = () =>
+    startAgent({
+      dataDir,
+      gatewayId: 'hall-7',
+      server: server.url,
+      mqtt: { host: '127.0.0.1', port: server.mqttPort },
+      servername: 'localhost',
+      devices,
+      tell: event => events.push(event),
+    });
+  agent = await start();
   await agent.connected();
 });
 afterAll(async () => {
@@ -170,4 +172,21 @@ it('cuts a suspended gateway off, and lets it return when it is resumed', async 
   await http.json('POST', '/v1/gateways/hall-7/resume', {});
   await agent.connected();
   await eventually(async () => (await codeOf(() => attest(fleet.units[0]!))) !== 'DEVICE_UNREACHABLE');
+});
+
+it('numbers its verdicts by a counter that it keeps, so that a clock that goes back refuses nobody (R84)', async () => {
+  covers('R84');
+  const restart = async (): Promise<void> => {
+    await agent.close();
+    agent = await start();
+    await agent.connected();
+  };
+  await agent.close();
+  // As if the clock had been a century ahead when it started the last time.
+  writeFileSync(join(dataDir, 'sequence'), `${Date.now() + 100 * 365 * 86_400_000}\n`);
+  agent = await start();
+  await agent.connected();
+  expect(await attest(fleet.units[0]!)).toMatchObject({ result: 'passed' });
+  await restart();
+  expect(await attest(fleet.units[0]!)).toMatchObject({ result: 'passed' });
 });

@@ -16,7 +16,7 @@ let used = 0;
 const nextUnit = (): Unit => bench.fleet.units[used++]!;
 
 beforeAll(async () => {
-  bench = await openField(40);
+  bench = await openField(50);
 });
 afterAll(() => bench.close());
 
@@ -81,6 +81,10 @@ const lies: Readonly<Record<string, (unit: Unit, other: Unit) => Bend>> = {
   'a verdict signed by another key': () => () => ({ key: makeKey() }),
   'a verdict for another nonce': () => () => ({ verdict: { nonce: new Uint8Array(16) } }),
   'a verdict about another device': () => () => ({ verdict: { uid: new Uint8Array(16) } }),
+  'a verdict about another transcript': () => () => ({ verdict: { transcriptSha256: new Uint8Array(32) } }),
+  'a verdict of 1970': () => () => ({ verdict: { timeSeconds: 1 } }),
+  'a verdict by no trust bundle': () => () => ({ verdict: { bundleVersion: 0 } }),
+  'a verdict by a trust bundle that never was': () => () => ({ verdict: { bundleVersion: 99 } }),
   'a verdict in the name of another gateway': () => () => ({ verdict: { gateway: 'somebody' } }),
 };
 const kinds = Object.entries(lies);
@@ -99,6 +103,32 @@ it.each(kinds)('harms no device with %s: it is unchanged, and the gateway is nam
   expect(refused).toMatchObject({ uid: unit.uid, code: expect.any(String), reason: expect.any(String) });
   expect(more).toEqual([]);
   for (const kept of [refused?.evidenceSha256, refused?.verdictSha256]) expect(await bench.ctx.blobs.get(String(kept))).toBeDefined();
+});
+
+it('takes no verdict twice nor one that is older than the last one, and begins again with a new key', async () => {
+  const unit = nextUnit();
+  const sequences = [7, 8, 8, 3, 9];
+  await openGateway(bench, 'backwards', unit, ({ sequence }) => ({ verdict: { sequence: sequences[sequence - 1]! } }));
+  const results: string[] = [];
+  for (const _ of sequences) results.push((await attest(unit)).result);
+  expect(results).toEqual(['passed', 'passed', 'unproven', 'unproven', 'passed']);
+  await openGateway(bench, 'another', unit);
+  bench.gateways.delete('backwards');
+  expect(await attest(unit)).toMatchObject({ result: 'passed' });
+});
+
+it.each([
+  ['says failed', { verdict: 'failed' }],
+  ['says unreachable', { verdict: 'unreachable' }],
+  ['names other measurements', { measurementSha256: new Uint8Array(32) }],
+  ['names another version', { spdmVersion: 0x11 }],
+] as const)('believes good evidence and names the gateway whose verdict %s', async (what, verdict) => {
+  const unit = nextUnit();
+  const id = `denies-${what.replaceAll(' ', '-')}`;
+  await openGateway(bench, id, unit, () => ({ verdict }));
+  expect(await attest(unit)).toMatchObject({ result: 'passed', via: 'gateway' });
+  expect(await alarmsOf(id)).toEqual(['GATEWAY_VERDICT']);
+  expect(await refusedBy(id)).toMatchObject([{ uid: unit.uid, code: 'GATEWAY_VERDICT' }]);
 });
 
 it('names a gateway once a day for one device and one fault, and keeps no more of what it brings', async () => {

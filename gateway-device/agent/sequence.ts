@@ -1,0 +1,50 @@
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { NusecError } from '../../src/errors.ts';
+
+/** The sequence of a gateway's verdicts: a counter in its data folder, so that it rises whatever the clock does. */
+
+const fileName = 'sequence';
+/** Numbers that are taken from the file at once. After a crash those that were not used are left out; none comes twice. */
+const reservedNumbers = 1000;
+
+/** @param firstNumber for a folder without a counter; a gateway that numbered its verdicts by the clock goes on above that
+ *  @returns gives the next number; it is the gateway's for good before it is given out
+ *  @throws NusecError STORE_DAMAGED when the file holds no number */
+export function openSequence(dataDir: string, firstNumber: number): () => number {
+  const file = join(dataDir, fileName);
+  let next = existsSync(file) ? numberIn(file) : firstNumber;
+  let reserved = next;
+  return () => {
+    if (next === reserved) {
+      reserved = next + reservedNumbers;
+      replaceDurably(dataDir, file, `${reserved}\n`);
+    }
+    next += 1;
+    return next;
+  };
+}
+
+function numberIn(file: string): number {
+  const text = readFileSync(file, 'utf8').trim();
+  const number = Number(text);
+  if (/^[0-9]{1,15}$/.test(text) && Number.isSafeInteger(number)) return number;
+  throw new NusecError('STORE_DAMAGED', `${file} holds no number: the gateway needs a new key, which begins a new sequence`);
+}
+
+function replaceDurably(folder: string, file: string, text: string): void {
+  const fd = openSync(`${file}.new`, 'w', 0o600);
+  try {
+    writeSync(fd, text);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(`${file}.new`, file);
+  const folderFd = openSync(folder, 'r');
+  try {
+    fsyncSync(folderFd);
+  } finally {
+    closeSync(folderFd);
+  }
+}
