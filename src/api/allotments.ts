@@ -1,11 +1,13 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { NusecError } from '../errors.ts';
 import { allot } from '../services/production/allotments.ts';
 import { thawShare } from '../services/production/clonedKey.ts';
 import { jobOf } from '../services/production/jobs.ts';
 import { exportPackage } from '../services/production/packages.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesAnswer, countField, idField, jsonAnswer, jsonBody, reasonField, uidField } from './fields.ts';
-import { jobSchema, jobView } from './jobs.ts';
+import { isPlanner, jobSchema, jobView } from './jobs.ts';
+import { requireInScope, within } from './scopes.ts';
 
 /** Allotments: a programmer's share of a job and its production package (R57–R61). */
 
@@ -13,7 +15,9 @@ const params = z.object({ id: idField });
 const shareParams = params.extend({ programmer: uidField });
 
 export const allotmentsResource: Resource = (api, { ctx }, auth) => {
-  const planner = auth.person('productionPlanner');
+  const inScope = within(ctx, 'job', 'id');
+  const planner = auth.personWithin(inScope, 'productionPlanner');
+  const driver = auth.personWithin(inScope, 'productionPlanner', 'lineOperator');
   const answer = { 200: jsonAnswer(jobSchema, 'the job') };
   const share = z.strictObject({ programmer: uidField, count: countField.min(1), scrapAllowance: countField.optional() });
   const give = createRoute({
@@ -27,8 +31,8 @@ export const allotmentsResource: Resource = (api, { ctx }, auth) => {
   const pack = createRoute({
     method: 'post',
     path: '/v1/jobs/{id}/allotments/{programmer}/export',
-    summary: 'The production package of a programmer: the same bytes again, or a new one that supersedes it',
-    middleware: planner,
+    summary: 'The production package of a programmer: the same bytes again, or a new one that supersedes it (planners only)',
+    middleware: driver,
     request: { params: shareParams, ...jsonBody(z.strictObject({ replace: z.boolean().default(false) })) },
     responses: { 200: bytesAnswer('production package', 'application/nusec-njp') },
   });
@@ -41,10 +45,18 @@ export const allotmentsResource: Resource = (api, { ctx }, auth) => {
     responses: answer,
   });
 
-  api.openapi(give, async c => c.json(jobView(await allot(ctx, c.req.valid('param').id, c.req.valid('json'), actor(c))), 200));
+  api.openapi(give, async c => {
+    const wish = c.req.valid('json');
+    // Its first share of a line or job is this one.
+    const { sites } = c.var.person.scope ?? {};
+    await requireInScope(ctx, sites && { sites }, 'programmer', wish.programmer);
+    return c.json(jobView(await allot(ctx, c.req.valid('param').id, wish, actor(c))), 200);
+  });
   api.openapi(pack, async c => {
     const { id, programmer } = c.req.valid('param');
-    const file = await exportPackage(ctx, id, programmer, c.req.valid('json').replace, actor(c));
+    const { replace } = c.req.valid('json');
+    if (replace && !isPlanner(c.var.person)) throw new NusecError('FORBIDDEN', 'a planner replaces a package');
+    const file = await exportPackage(ctx, id, programmer, replace, actor(c));
     return c.body(new Uint8Array(file), 200, { 'Content-Type': 'application/nusec-njp' });
   });
   api.openapi(thaw, async c => {

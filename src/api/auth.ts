@@ -1,13 +1,17 @@
 import type { TLSSocket } from 'node:tls';
 import type { HttpBindings } from '@hono/node-server';
+import type { Context as HonoContext } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import type { Role, Scope } from '../domain/roles.ts';
+import { emptyScope, roles as everyRole, type Role, readers, type Scope } from '../domain/roles.ts';
 import { NusecError } from '../errors.ts';
 import type { Machine } from '../services/identity/machines.ts';
 
 /** Who calls: a person by bearer token, a machine by its client certificate, or nobody. */
 export type Person = { readonly kind: 'operator'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope };
 export type ApiEnv = { Bindings: HttpBindings; Variables: { person: Person; machine: Machine } };
+
+/** @throws NusecError NOT_FOUND when what the path names is beyond the scope */
+export type ScopeCheck = (c: HonoContext<ApiEnv>, scope: Scope | undefined) => Promise<void>;
 
 type Authenticators = {
   /** @throws UNAUTHENTICATED, TOKEN_EXPIRED */
@@ -19,23 +23,31 @@ type Authenticators = {
 export type Auth = ReturnType<typeof createAuth>;
 
 export function createAuth(authenticators: Authenticators) {
-  const person = (roles: readonly Role[], knowsScopes: boolean) =>
+  const person = (roles: readonly Role[], knowsScopes: boolean, check?: ScopeCheck) =>
     createMiddleware<ApiEnv>(async (c, next) => {
       const token = /^Bearer ([A-Za-z0-9_-]{1,128})$/.exec(c.req.header('Authorization') ?? '')?.[1];
       if (token === undefined) throw new NusecError('UNAUTHENTICATED', 'send the header Authorization: Bearer <token>');
       const person = await authenticators.person(token, c.env.incoming?.socket?.remoteAddress);
-      const allowed = roles.length === 0 || person.roles.includes('administrator') || roles.some(role => person.roles.includes(role));
-      if (!allowed) throw new NusecError('FORBIDDEN', `${person.name} needs the role ${roles.join(' or ')}`);
+      const fitting = person.roles.filter(role => role === 'administrator' || roles.includes(role));
+      if (fitting.length === 0) throw new NusecError('FORBIDDEN', `${person.name} needs the role ${roles.join(' or ')}`);
       if (person.scope !== undefined && !knowsScopes)
-        throw new NusecError('FORBIDDEN', `${person.name} is limited to some lines or jobs, and this is about all of them`);
-      c.set('person', person);
+        throw new NusecError('FORBIDDEN', `${person.name} is limited to some lines, jobs or sites, and this is about all of them`);
+      // A line operator is there for a site: without a scope there is nothing for it.
+      const isLineOperator = fitting.every(role => role === 'lineOperator');
+      c.set('person', isLineOperator && person.scope === undefined ? { ...person, scope: emptyScope } : person);
+      await check?.(c, c.var.person.scope);
       await next();
     });
   return {
-    /** The route is for people with one of these roles; an administrator has all of them. Whoever is limited to a scope is refused. */
-    person: (...roles: readonly Role[]) => person(roles, false),
-    /** The same for a route that looks at `c.var.person.scope` itself, and shows and changes nothing beyond it. */
-    personInScope: (...roles: readonly Role[]) => person(roles, true),
+    /** The route is for people with one of these roles, without any for all who read; an administrator has all of them. Whoever is limited to a
+     *  scope is refused. */
+    person: (...roles: readonly Role[]) => person(roles.length === 0 ? readers : roles, false),
+    /** The same for a route that looks at `c.var.person.scope` itself, and shows and changes nothing beyond it (scopes.ts). */
+    personInScope: (...roles: readonly Role[]) => person(roles.length === 0 ? readers : roles, true),
+    /** The same for a route that is about one thing: the check refuses what is beyond the scope. */
+    personWithin: (check: ScopeCheck, ...roles: readonly Role[]) => person(roles.length === 0 ? readers : roles, true, check),
+    /** For everybody with a token: what is about the caller alone. */
+    anybody: () => person(everyRole, true),
     /** The route is for machines of one kind (RULE-9). */
     machine: (kind: Machine['kind']) =>
       createMiddleware<ApiEnv>(async (c, next) => {

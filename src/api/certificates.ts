@@ -34,8 +34,8 @@ const toAnswer = (row: CertificateRow) => ({
   revokedAt: row.revoked_at,
 });
 
-const queriesOf = async (ctx: Context) => {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['certificates'] });
+const queriesOf = async (ctx: Context, ...more: readonly string[]) => {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['certificates', ...more] });
   return certificateQueries(ctx.reads.db);
 };
 
@@ -43,8 +43,8 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
   const list = createRoute({
     method: 'get',
     path: '/v1/certificates',
-    summary: 'The certificate inventory, by serial',
-    middleware: auth.person(),
+    summary: 'The certificate inventory, by serial; with a scope those of its devices',
+    middleware: auth.personInScope(),
     request: {
       query: pageQuery.extend({ status: z.enum(['issued', 'expired', 'revoked']).optional(), subject: z.string().max(64).optional() }),
     },
@@ -52,7 +52,10 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
   });
   api.openapi(list, async c => {
     const { status, subject, cursor, limit } = c.req.valid('query');
-    const rows = await (await queriesOf(ctx)).page({
+    const { scope } = c.var.person;
+    const queries = scope === undefined ? await queriesOf(ctx) : await queriesOf(ctx, 'devices', 'jobs');
+    const rows = await queries.page({
+      scope,
       status: status === 'issued' ? 'good' : status,
       limit,
       ...(subject !== undefined && { subject }),

@@ -11,6 +11,7 @@ import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts
 import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
 import { bytesAnswer, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field, uidField } from './fields.ts';
+import { within } from './scopes.ts';
 
 /** Devices as people see them: the fleet, one device, its history, and what ends or checks it (R83–R86, R96). */
 
@@ -81,8 +82,9 @@ const reasonBody = jsonBody(z.strictObject({ reason: reasonField }));
 const decommissionSchema = z.object({ status: z.string(), receipt: z.enum(['received', 'none', 'awaited']) }).openapi('Decommission');
 
 export const devicesResource: Resource = (api, { ctx, alarms, revocations, channel, field, evidence: evidenceOf }, auth) => {
-  const officer = auth.person('securityOfficer');
-  const reader = auth.person();
+  const inScope = within(ctx, 'device', 'uid');
+  const officer = auth.personWithin(inScope, 'securityOfficer');
+  const reader = auth.personWithin(inScope);
   /** Before the deed: how many a person does alone within a day is limited, whichever way they are asked. */
   const count = async (c: HonoContext<ApiEnv>, effect: EffectKind, uid: string): Promise<void> => {
     await deviceRow(ctx, uid);
@@ -114,7 +116,7 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
     method: 'get',
     path: '/v1/devices',
     summary: 'The fleet, by UID',
-    middleware: reader,
+    middleware: auth.personInScope(),
     request: {
       query: pageQuery.extend({
         line: lineField.optional(),
@@ -127,7 +129,12 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
   });
   api.openapi(list, async c => {
     const { line, status, behind, cursor, limit } = c.req.valid('query');
-    const filter = { ...(line !== undefined && { line }), ...(status !== undefined && { status }), behind: behind === 'true' };
+    const filter = {
+      ...(line !== undefined && { line }),
+      ...(status !== undefined && { status }),
+      behind: behind === 'true',
+      scope: c.var.person.scope,
+    };
     const rows = await listDevices(ctx, { ...filter, limit, ...(cursor !== undefined && { after: cursor }) });
     const next = rows.length === limit ? { next: rows.at(-1)?.uid ?? '' } : {};
     return c.json({ devices: rows.map(toAnswer), ...next }, 200);

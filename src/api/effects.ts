@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { effects, effectsStream, maxAllowed } from '../domain/effects.ts';
+import { NusecError } from '../errors.ts';
 import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
 import { approveAllowance, listAllowances, proposeAllowance } from '../services/administration/effects.ts';
 import { actor, type Resource } from './app.ts';
@@ -30,7 +31,7 @@ export const effectsResource: Resource = (api, { ctx }, auth) => {
     method: 'post',
     path: '/v1/operators/me/allowances',
     summary: 'Asks for more than you may do alone within a day; another officer approves',
-    middleware: officer,
+    middleware: auth.personInScope('securityOfficer'),
     request: jsonBody(z.strictObject({ effect: effectField, count: z.number().int().min(1).max(maxAllowed), note: reasonField })),
     responses: { 201: jsonAnswer(allowanceSchema, 'proposed') },
   });
@@ -38,7 +39,7 @@ export const effectsResource: Resource = (api, { ctx }, auth) => {
     method: 'get',
     path,
     summary: 'Allowances of a person, newest first',
-    middleware: auth.person('securityOfficer', 'auditor'),
+    middleware: auth.personInScope('securityOfficer', 'auditor'),
     request: { params },
     responses: { 200: jsonAnswer(z.object({ allowances: z.array(allowanceSchema).readonly() }), 'allowances') },
   });
@@ -51,7 +52,12 @@ export const effectsResource: Resource = (api, { ctx }, auth) => {
     responses: { 200: jsonAnswer(allowanceSchema, 'approved') },
   });
   api.openapi(propose, async c => c.json(await proposeAllowance(ctx, c.var.person.name, c.req.valid('json')), 201));
-  api.openapi(list, async c => c.json({ allowances: await listAllowances(ctx, c.req.valid('param').name) }, 200));
+  api.openapi(list, async c => {
+    const { name } = c.req.valid('param');
+    if (c.var.person.scope !== undefined && name !== c.var.person.name)
+      throw new NusecError('FORBIDDEN', 'with a scope you see only your own');
+    return c.json({ allowances: await listAllowances(ctx, name) }, 200);
+  });
   api.openapi(approve, async c => {
     const { name, id } = c.req.valid('param');
     const proposal = proposalIn(effectsStream(name), 'EffectAllowanceProposed', id);

@@ -75,6 +75,8 @@ async function personOf(services: Services, c: Call): Promise<string> {
   });
   if (!person.roles.some(role => role === 'administrator' || role === 'securityOfficer'))
     throw new NusecError('FORBIDDEN', `${person.name} needs the role securityOfficer`);
+  if (person.scope !== undefined)
+    throw new NusecError('FORBIDDEN', `${person.name} is limited to a scope, and gateways are for all of them`);
   return person.name;
 }
 

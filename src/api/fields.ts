@@ -10,6 +10,8 @@ export const uidField = z
 export const idField = z.string().regex(/^[0-9a-f]{32}$/, 'an id is 32 lower-case hex digits');
 export const sha256Field = z.string().regex(/^[0-9a-f]{64}$/, 'a SHA-256 is 64 lower-case hex digits');
 export const lineField = z.string().regex(/^[a-z][a-z0-9.-]{0,39}$/, 'a line is 1 to 40 of a–z, 0–9, . and - and begins with a letter');
+/** A manufacturer, as programmers are shipped to it. */
+export const siteField = z.string().min(1).max(64).openapi({ example: 'Example CM' });
 export const reasonField = z.string().min(1).max(200);
 export const countField = z.number().int().min(0).max(0xffff_ffff);
 /** Bytes, base64url without padding on the wire. */

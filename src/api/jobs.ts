@@ -1,8 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context as HonoContext } from 'hono';
 import { type CreatedJob, jobStatuses, jobStream } from '../domain/job.ts';
-import { isJobInScope } from '../domain/roles.ts';
-import { NusecError } from '../errors.ts';
+import { readers } from '../domain/roles.ts';
 import type { AllotmentRow, JobRow } from '../projections/jobs.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import {
@@ -21,8 +20,9 @@ import {
 } from '../services/production/jobs.ts';
 import { closeJob, signedReport } from '../services/production/reconciliation.ts';
 import { actor, type Resource } from './app.ts';
-import type { ApiEnv } from './auth.ts';
-import { countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field } from './fields.ts';
+import type { ApiEnv, Person } from './auth.ts';
+import { countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field, siteField } from './fields.ts';
+import { requirePlace, within } from './scopes.ts';
 
 /** Production jobs as the planner sees them (R57–R61, R82, R83). */
 
@@ -37,6 +37,7 @@ export const jobSchema = z
     plannedCount: z.number(),
     scrapAllowance: z.number(),
     requireUidList: z.boolean(),
+    site: siteField.optional(),
     uidCount: z.number().optional(),
     bl2: firmwareSchema.optional(),
     app: firmwareSchema.optional(),
@@ -68,6 +69,7 @@ const rowSchema = z.object({
   line: z.string(),
   status: z.string(),
   plannedCount: z.number(),
+  site: siteField.optional(),
   appVersion: z.string().optional(),
   verdict: z.string().optional(),
   createdAt: z.string(),
@@ -78,6 +80,7 @@ const wishSchema = z.strictObject({
   plannedCount: countField,
   scrapAllowance: countField.optional(),
   requireUidList: z.boolean().optional(),
+  site: siteField.optional(),
 });
 
 const signedReportSchema = z.object({
@@ -88,15 +91,18 @@ const signedReportSchema = z.object({
 });
 
 export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
-  const planner = auth.person('productionPlanner');
-  const anybody = auth.personInScope();
+  const inScope = within(ctx, 'job', 'id');
+  const planner = auth.personWithin(inScope, 'productionPlanner');
+  /** The line operators of its site drive a job too. */
+  const driver = auth.personWithin(inScope, 'productionPlanner', 'lineOperator');
+  const reader = auth.personWithin(inScope, ...readers, 'lineOperator');
   const answer = { 200: jsonAnswer(jobSchema, 'the job') };
-  const act = <Name extends string, Body extends z.ZodType>(name: Name, summary: string, body: Body) =>
+  const act = <Name extends string, Body extends z.ZodType>(name: Name, summary: string, body: Body, person = planner) =>
     createRoute({
       method: 'post',
       path: `/v1/jobs/{id}/${name}`,
       summary,
-      middleware: planner,
+      middleware: person,
       request: { params, ...jsonBody(body) },
       responses: answer,
     });
@@ -104,7 +110,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     method: 'post',
     path: '/v1/jobs',
     summary: 'Plans a production job',
-    middleware: planner,
+    middleware: auth.personInScope('productionPlanner'),
     request: jsonBody(wishSchema),
     responses: { 201: jsonAnswer(jobSchema, 'the job') },
   });
@@ -112,7 +118,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     method: 'get',
     path: '/v1/jobs',
     summary: 'Jobs, by page',
-    middleware: anybody,
+    middleware: auth.personInScope(...readers, 'lineOperator'),
     request: { query: pageQuery.extend({ status: z.enum(jobStatuses).optional() }) },
     responses: { 200: jsonAnswer(z.object({ jobs: z.array(rowSchema), next: z.string().optional() }), 'jobs') },
   });
@@ -120,7 +126,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     method: 'get',
     path: '/v1/jobs/{id}',
     summary: 'One job and its job board',
-    middleware: anybody,
+    middleware: reader,
     request: { params },
     responses: { 200: jsonAnswer(jobSchema.extend({ board: z.array(boardSchema) }), 'the job') },
   });
@@ -136,7 +142,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     method: 'get',
     path: '/v1/jobs/{id}/status.csv',
     summary: 'Every unit of a job with its state and firmware',
-    middleware: anybody,
+    middleware: reader,
     request: { params },
     responses: { 200: { description: 'RFC 4180', content: { 'text/csv': { schema: z.string() } } } },
   });
@@ -144,22 +150,20 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     method: 'get',
     path: '/v1/jobs/{id}/reconciliation',
     summary: 'The signed reconciliation report',
-    middleware: anybody,
+    middleware: reader,
     request: { params },
     responses: { 200: jsonAnswer(signedReportSchema, 'report and signature') },
   });
   const reason = z.strictObject({ reason: reasonField });
   const nothing = z.strictObject({});
 
-  /** @throws NusecError NOT_FOUND, also for a job that the caller may not see */
-  const jobInScope = async (c: HonoContext<ApiEnv>): Promise<CreatedJob> => {
-    const job = await jobOf(ctx, c.req.param('id') ?? '');
-    if (!isJobInScope(c.var.person.scope ?? {}, job)) throw new NusecError('NOT_FOUND', `there is no job ${job.jobId}`);
-    return job;
-  };
   const approver = (c: HonoContext<ApiEnv>) =>
     earlierApprover(ctx, c.var.person.name, ['productionPlanner'], beginningOf(jobStream(c.req.param('id') ?? '')));
-  api.openapi(create, async c => c.json(jobView(await createJob(ctx, c.req.valid('json'), actor(c))), 201));
+  api.openapi(create, async c => {
+    const wish = c.req.valid('json');
+    requirePlace(c.var.person.scope, wish);
+    return c.json(jobView(await createJob(ctx, wish, actor(c))), 201);
+  });
   api.openapi(list, async c => {
     const { cursor, limit, status } = c.req.valid('query');
     const rows = await listJobs(ctx, { status, after: cursor, limit, scope: c.var.person.scope });
@@ -167,7 +171,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     return c.json({ jobs: rows.map(rowView), ...(last !== undefined && { next: last }) }, 200);
   });
   api.openapi(one, async c => {
-    const job = await jobInScope(c);
+    const job = await jobOf(ctx, c.req.valid('param').id);
     const { allotments } = await jobBoard(ctx, job.jobId);
     return c.json({ ...jobView(job), board: allotments.map(boardView) }, 200);
   });
@@ -180,10 +184,12 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     const approval = { condition: approver(c), seenSha256: c.req.valid('json').contentSha256 };
     return c.json(jobView(await releaseJob(ctx, c.req.valid('param').id, actor(c), approval)), 200);
   });
-  api.openapi(act('suspend', 'Stops production', reason), async c =>
+  api.openapi(act('suspend', 'Stops production', reason, driver), async c =>
     c.json(jobView(await suspendJob(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c))), 200),
   );
-  api.openapi(act('resume', 'Goes on', nothing), async c => c.json(jobView(await resumeJob(ctx, c.req.valid('param').id, actor(c))), 200));
+  api.openapi(act('resume', 'Goes on; a line operator only after a stop of their own', nothing, driver), async c =>
+    c.json(jobView(await resumeJob(ctx, c.req.valid('param').id, actor(c), !isPlanner(c.var.person))), 200),
+  );
   api.openapi(act('cancel', 'Gives up a job that was never released', reason), async c =>
     c.json(jobView(await cancelJob(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c))), 200),
   );
@@ -191,17 +197,21 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     c.json(jobView(await closeJob({ ctx, alarms }, c.req.valid('param').id, c.req.valid('json').withoutReceipt, actor(c))), 200),
   );
   api.openapi(csv, async c =>
-    c.body(await statusCsv(ctx, (await jobInScope(c)).jobId), 200, { 'Content-Type': 'text/csv; charset=utf-8; header=present' }),
+    c.body(await statusCsv(ctx, c.req.valid('param').id), 200, { 'Content-Type': 'text/csv; charset=utf-8; header=present' }),
   );
-  api.openapi(reconciliation, async c => c.json(await signedReport(ctx, (await jobInScope(c)).jobId), 200));
+  api.openapi(reconciliation, async c => c.json(await signedReport(ctx, c.req.valid('param').id), 200));
 };
 
+/** Not only a line operator. */
+export const isPlanner = ({ roles }: Person): boolean => roles.includes('administrator') || roles.includes('productionPlanner');
+
 export function jobView(job: CreatedJob) {
-  const { jobId, line, status, plannedCount, scrapAllowance, policy, uidList, bl2, app, createdBy, releasedBy, verdict } = job;
+  const { jobId, line, status, plannedCount, scrapAllowance, policy, site, uidList, bl2, app, createdBy, releasedBy, verdict } = job;
   const contributors = [...job.contributors];
   return {
     ...{ jobId, line, status, plannedCount, scrapAllowance, requireUidList: policy.requireUidList, createdBy },
     ...{ contributors, contentSha256: contentSha256Of(job) },
+    ...(site !== undefined && { site }),
     ...(uidList !== undefined && { uidCount: uidList.count }),
     ...(bl2 !== undefined && { bl2: firmwareView(bl2) }),
     ...(app !== undefined && { app: firmwareView(app) }),
@@ -220,6 +230,7 @@ function rowView(row: JobRow) {
   const { job_id: jobId, line, status, planned_count: plannedCount, created_at: createdAt } = row;
   return {
     ...{ jobId, line, status, plannedCount, createdAt },
+    ...(row.site !== null && { site: row.site }),
     ...(row.app_version !== null && { appVersion: row.app_version }),
     ...(row.verdict !== null && { verdict: row.verdict }),
   };

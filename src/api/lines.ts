@@ -1,8 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { DefinedLine } from '../domain/line.ts';
+import { isInScope } from '../domain/roles.ts';
 import { defineLine, lineOf, listLines } from '../services/firmware/lines.ts';
 import { actor, type Resource } from './app.ts';
 import { countField, jsonAnswer, jsonBody, lineField } from './fields.ts';
+import { within } from './scopes.ts';
 
 /** Product lines. */
 
@@ -32,19 +34,23 @@ export const linesResource: Resource = (api, { ctx }, auth) => {
     method: 'get',
     path: '/v1/lines',
     summary: 'All product lines',
-    middleware: auth.person(),
+    middleware: auth.personInScope(),
     responses: { 200: jsonAnswer(z.object({ lines: z.array(lineSchema) }), 'lines') },
   });
   const one = createRoute({
     method: 'get',
     path: '/v1/lines/{line}',
     summary: 'One product line',
-    middleware: auth.person(),
+    middleware: auth.personWithin(within(ctx, 'line', 'line')),
     request: { params: z.object({ line: lineField }) },
     responses: { 200: jsonAnswer(lineSchema, 'the line') },
   });
   api.openapi(define, async c => c.json(lineView(await defineLine(ctx, c.req.valid('json'), actor(c))), 201));
-  api.openapi(list, async c => c.json({ lines: (await listLines(ctx)).map(lineView) }, 200));
+  api.openapi(list, async c => {
+    const { scope = {} } = c.var.person;
+    const lines = (await listLines(ctx)).filter(({ line }) => isInScope(scope, { line }));
+    return c.json({ lines: lines.map(lineView) }, 200);
+  });
   api.openapi(one, async c => c.json(lineView(await lineOf(ctx, c.req.valid('param').line)), 200));
 };
 

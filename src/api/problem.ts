@@ -107,6 +107,7 @@ const problems = {
   IMAGE_REFUSED: [422, 'The bootloader would refuse this image'],
   FIRMWARE_NOT_BOUND: [409, 'The job has no such firmware bound'],
   WRONG_PRODUCT: [409, 'The firmware is for another product'],
+  WRONG_SITE: [409, 'The programmer is at another site than the job'],
   DEVICE_STATE: [409, 'The device is not in a state for this'],
   DEVICE_UNREACHABLE: [504, 'The device does not answer'],
   RELEASE_STATE: [409, 'The release is not in a state for this'],

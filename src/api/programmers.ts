@@ -22,6 +22,7 @@ import {
 } from '../services/production/programmers.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesAnswer, bytesBody, bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
+import { within } from './scopes.ts';
 
 /** Programmers as the OEM's security officer sees them (R3–R34). */
 
@@ -41,14 +42,17 @@ const params = z.object({ uid: uidField });
 const nameField = z.string().min(1).max(64);
 
 export const programmersResource: Resource = (api, { ctx, alarms, revocations }, auth) => {
+  /** A programmer that is prepared is at no site yet. */
   const officer = auth.person('securityOfficer');
+  const inScope = within(ctx, 'programmer', 'uid');
+  const keeper = auth.personWithin(inScope, 'securityOfficer');
   const answer = { 200: jsonAnswer(programmerSchema, 'the programmer') };
   const route = <Name extends string, Body extends z.ZodType>(name: Name, summary: string, body: Body) =>
     createRoute({
       method: 'post',
       path: `/v1/programmers/{uid}/${name}`,
       summary,
-      middleware: officer,
+      middleware: name === 'locked' || name === 'ship' ? officer : keeper,
       request: { params, ...jsonBody(body) },
       responses: answer,
     });
@@ -64,7 +68,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
     method: 'get',
     path: '/v1/programmers',
     summary: 'Programmers, by page',
-    middleware: auth.person(),
+    middleware: auth.personInScope(),
     request: { query: pageQuery },
     responses: { 200: jsonAnswer(z.object({ programmers: z.array(programmerSchema), next: z.string().optional() }), 'programmers') },
   });
@@ -72,7 +76,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
     method: 'get',
     path: '/v1/programmers/{uid}',
     summary: 'One programmer',
-    middleware: auth.person(),
+    middleware: auth.personWithin(inScope),
     request: { params },
     responses: answer,
   });
@@ -113,7 +117,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
   });
   api.openapi(list, async c => {
     const { cursor, limit } = c.req.valid('query');
-    const rows = await listProgrammers(ctx, { after: cursor, limit });
+    const rows = await listProgrammers(ctx, { after: cursor, limit, scope: c.var.person.scope });
     const programmers = rows.map(row => ({
       uid: row.uid,
       name: row.name,

@@ -5,6 +5,7 @@ import { beginningOf, earlierApprover } from '../services/administration/approva
 import { approveRelease, listReleases, publishRelease, releaseOf, uploadRelease, withdrawRelease } from '../services/firmware/releases.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesBody, countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField } from './fields.ts';
+import { requirePlace, within } from './scopes.ts';
 
 /** Firmware releases: uploaded by one person, approved by another, published, some day withdrawn. */
 
@@ -43,13 +44,15 @@ const rowSchema = releaseSchema.pick({
 const params = z.object({ id: idField });
 
 export const releasesResource: Resource = (api, { ctx }, auth) => {
-  const manager = auth.person('releaseManager');
+  const uploader = auth.personInScope('releaseManager');
+  const inScope = within(ctx, 'release', 'id');
+  const manager = auth.personWithin(inScope, 'releaseManager');
   const answer = { 200: jsonAnswer(releaseSchema, 'the release') };
   const upload = createRoute({
     method: 'post',
     path: '/v1/releases',
     summary: 'Uploads firmware, raw or as an MCUboot image',
-    middleware: manager,
+    middleware: uploader,
     request: { query: uploadQuery, ...bytesBody },
     responses: { 201: jsonAnswer(releaseSchema, 'the release') },
   });
@@ -57,7 +60,7 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
     method: 'get',
     path: '/v1/releases',
     summary: 'Releases, by page',
-    middleware: auth.person(),
+    middleware: auth.personInScope(),
     request: { query: pageQuery.extend({ line: lineField.optional() }) },
     responses: { 200: jsonAnswer(z.object({ releases: z.array(rowSchema), next: z.string().optional() }), 'releases') },
   });
@@ -65,7 +68,7 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
     method: 'get',
     path: '/v1/releases/{id}',
     summary: 'One release',
-    middleware: auth.person(),
+    middleware: auth.personWithin(inScope),
     request: { params },
     responses: answer,
   });
@@ -87,12 +90,13 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
     responses: answer,
   });
   api.openapi(upload, async c => {
+    requirePlace(c.var.person.scope, { line: c.req.valid('query').line });
     const bytes = new Uint8Array(await c.req.arrayBuffer());
     return c.json(releaseView(await uploadRelease(ctx, c.req.valid('query'), bytes, actor(c))), 201);
   });
   api.openapi(list, async c => {
     const { cursor, limit, line } = c.req.valid('query');
-    const rows = await listReleases(ctx, { line, after: cursor, limit });
+    const rows = await listReleases(ctx, { line, after: cursor, limit, scope: c.var.person.scope });
     const releases = rows.map(row => ({
       releaseId: row.release_id,
       line: row.line,

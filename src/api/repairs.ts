@@ -17,6 +17,7 @@ import {
 import { maxEvidenceBytes } from '../spdm/evidence.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesField, idField, jsonAnswer, jsonBody, reasonField, uidField } from './fields.ts';
+import { requireInScope, within } from './scopes.ts';
 
 /** Repair: what people decide about a device (`/v1/devices/{uid}/repair…`), and what the programmer that was named asks for while the device is on
  *  its wires, over mTLS (`/v1/repairs/{uid}…`). docs/repair.md shows the order. */
@@ -37,13 +38,14 @@ const chainSchema = z.object({ certificate: z.string(), ica: z.string(), root: z
 
 export const repairsResource: Resource = (api, { ctx, alarms, revocations }, auth) => {
   const parts = { ctx, alarms, revocations };
-  const officer = auth.person('securityOfficer');
+  const inScope = within(ctx, 'device', 'uid');
+  const officer = auth.personWithin(inScope, 'securityOfficer');
 
   const show = createRoute({
     method: 'get',
     path: '/v1/devices/{uid}/repair',
     summary: 'How far the repair of a device is',
-    middleware: auth.person(),
+    middleware: auth.personWithin(inScope),
     request: { params },
     responses: { 200: jsonAnswer(repairSchema, 'the repair') },
   });
@@ -63,6 +65,7 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
   const wish = z.strictObject({ reason: reasonField, programmer: uidField });
   api.openapi(decision('repair', 'Takes a device for repair; its connection ends at once', wish), async c => {
     const { uid } = c.req.valid('param');
+    await requireInScope(ctx, c.var.person.scope, 'programmer', c.req.valid('json').programmer);
     await takeForRepair(parts, uid, c.req.valid('json'), actor(c));
     return c.json(await repairView(ctx, uid), 200);
   });

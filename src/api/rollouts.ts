@@ -5,6 +5,7 @@ import { planRollout } from '../services/firmware/rolloutPlan.ts';
 import { listRollouts, showRollout } from '../services/firmware/rolloutView.ts';
 import { actor, type Resource } from './app.ts';
 import { idField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
+import { requireInScope, within } from './scopes.ts';
 
 /** Rollouts of a release over groups of devices, with four eyes (R87–R95, I16). */
 
@@ -43,7 +44,8 @@ const planSchema = z
   .openapi('RolloutPlan');
 
 export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
-  const manager = auth.person('releaseManager');
+  const inScope = within(ctx, 'rollout', 'id');
+  const manager = auth.personWithin(inScope, 'releaseManager');
   const { rollouts } = field;
   const answer = { 200: jsonAnswer(progressSchema, 'the rollout') };
   const show = (id: string) => showRollout(ctx, rollouts, id);
@@ -52,23 +54,27 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
     method: 'post',
     path: '/v1/rollouts',
     summary: 'Plans a rollout of a published release',
-    middleware: manager,
+    middleware: auth.personInScope('releaseManager'),
     request: jsonBody(planSchema),
     responses: { 201: jsonAnswer(progressSchema, 'the rollout') },
   });
-  api.openapi(plan, async c => c.json(await show(await planRollout(ctx, c.req.valid('json'), actor(c))), 201));
+  api.openapi(plan, async c => {
+    const wish = c.req.valid('json');
+    await requireInScope(ctx, c.var.person.scope, 'release', wish.releaseId);
+    return c.json(await show(await planRollout(ctx, wish, actor(c))), 201);
+  });
 
   const list = createRoute({
     method: 'get',
     path: '/v1/rollouts',
     summary: 'All rollouts',
-    middleware: auth.person(),
+    middleware: auth.personInScope(),
     request: { query: pageQuery },
     responses: { 200: jsonAnswer(z.object({ rollouts: z.array(rolloutSchema), next: z.string().optional() }), 'rollouts') },
   });
   api.openapi(list, async c => {
     const { cursor, limit } = c.req.valid('query');
-    const found = await listRollouts(ctx, { after: cursor, limit });
+    const found = await listRollouts(ctx, { after: cursor, limit, scope: c.var.person.scope });
     return c.json({ rollouts: found, ...(found.length === limit && { next: found.at(-1)?.rolloutId ?? '' }) }, 200);
   });
 
@@ -76,7 +82,7 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
     method: 'get',
     path: '/v1/rollouts/{id}',
     summary: 'One rollout with its devices',
-    middleware: auth.person(),
+    middleware: auth.personWithin(inScope),
     request: { params },
     responses: answer,
   });

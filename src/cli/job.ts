@@ -25,7 +25,7 @@ type Job = {
   readonly board?: readonly Share[];
   readonly discrepancies?: readonly { readonly kind: string; readonly programmer?: string; readonly detail: string }[];
 };
-type Create = ServerOptions & { line: string; count: number; scrap?: number; requireUidList?: boolean };
+type Create = ServerOptions & { line: string; count: number; scrap?: number; requireUidList?: boolean; site?: string };
 type Allot = ServerOptions & { programmer: string; count: number; scrap?: number };
 type Export = ServerOptions & { programmer: string; out: string; replace?: boolean };
 
@@ -37,13 +37,19 @@ export function registerJob(program: Command): void {
     .command('job')
     .description('production jobs: plan, bind firmware, release by a second person, share out, export packages');
   const command = subcommandsOf(job);
-  command('create', 'plan a job', 'create --line meter --count 1000 --scrap 20', 'create --line meter --count 50 --require-uid-list --json')
+  command(
+    'create',
+    'plan a job',
+    'create --line meter --count 1000 --scrap 20 --site "Example CM"',
+    'create --line meter --count 50 --require-uid-list --json',
+  )
     .requiredOption('--line <line>', 'product line')
     .requiredOption('--count <n>', 'units that may be built', unitCount)
     .option('--scrap <n>', 'units that may be scrapped beyond the count', unitCount)
+    .option('--site <site>', 'the manufacturer that builds it, as programmers are shipped to it: nobody else')
     .option('--require-uid-list', 'release only with a list of the chips that may be built')
-    .action(async ({ line, count, scrap, requireUidList, ...options }: Create) =>
-      change(options, 'POST', '/v1/jobs', { line, plannedCount: count, scrapAllowance: scrap, requireUidList }),
+    .action(async ({ line, count, scrap, requireUidList, site, ...options }: Create) =>
+      change(options, 'POST', '/v1/jobs', { line, plannedCount: count, scrapAllowance: scrap, requireUidList, site }),
     );
   command(
     'bind <job> <release...>',

@@ -45,6 +45,8 @@ export type JobEvent =
         readonly plannedCount: number;
         readonly scrapAllowance: number;
         readonly policy: JobPolicy;
+        /** Of the manufacturer that builds it, as programmers are shipped to it; a job without one is built anywhere. */
+        readonly site?: string;
         readonly createdBy: string;
       };
     }
@@ -85,6 +87,7 @@ export type JobCommand =
       readonly plannedCount: number;
       readonly scrapAllowance: number;
       readonly policy: JobPolicy;
+      readonly site?: string;
       readonly by: Actor;
     }
   | { readonly type: 'BindFirmware'; readonly release: ReleaseFacts; readonly by: Actor }
@@ -95,7 +98,8 @@ export type JobCommand =
   /** The allotment is closed: what it did not build is free for another programmer. */
   | { readonly type: 'SettleAllotment'; readonly programmer: string; readonly committed: number; readonly scrapped: number }
   | { readonly type: 'SuspendJob'; readonly reason: string; readonly by: Actor }
-  | { readonly type: 'ResumeJob'; readonly by: Actor }
+  /** `ownOnly`: only a suspension that `by` has made. */
+  | { readonly type: 'ResumeJob'; readonly by: Actor; readonly ownOnly?: boolean }
   | { readonly type: 'CloseJob'; readonly by: Actor }
   | { readonly type: 'CancelJob'; readonly reason: string; readonly by: Actor }
   | { readonly type: 'ReconcileJob'; readonly reconciliation: Reconciliation; readonly reportSha256: string }
@@ -134,10 +138,12 @@ export type CreatedJob = {
   readonly plannedCount: number;
   readonly scrapAllowance: number;
   readonly policy: JobPolicy;
+  readonly site?: string;
   readonly createdBy: string;
   /** Everybody who had a part in the draft: none of them releases it. */
   readonly contributors: readonly string[];
   readonly releasedBy?: string;
+  readonly suspendedBy?: string;
   readonly bl2?: BoundFirmware;
   readonly app?: BoundFirmware;
   readonly uidList?: { readonly sha256: string; readonly count: number };
@@ -152,13 +158,14 @@ export type JobState = { readonly status: 'NONE' } | CreatedJob;
 export const jobStream = (jobId: string): string => `job-${jobId}`;
 
 /** What the release of a job approves, as one text: the plan, the firmware and the list of chips. Equal texts are equal content. */
-export function jobContent({ jobId, line, plannedCount, scrapAllowance, policy, bl2, app, uidList }: CreatedJob): string {
+export function jobContent({ jobId, line, plannedCount, scrapAllowance, policy, site, bl2, app, uidList }: CreatedJob): string {
   const plan = [jobId, line, plannedCount, scrapAllowance, policy.requireUidList];
   return JSON.stringify([
     ...plan,
     firmwareContent(bl2),
     firmwareContent(app),
     uidList === undefined ? null : [uidList.sha256, uidList.count],
+    ...(site === undefined ? [] : [site]),
   ]);
 }
 
@@ -171,6 +178,13 @@ function firmwareContent(firmware: BoundFirmware | undefined) {
 /** @throws NusecError JOB_NOT_RUNNING unless units may be built now */
 export function requireRunningJob(state: JobState): asserts state is CreatedJob & { readonly status: 'RUNNING' } {
   requireStatus(state, ['RUNNING'], 'building units', 'JOB_NOT_RUNNING');
+}
+
+/** A job that names a site is built there. @param site where the programmer is; undefined before it was shipped
+ *  @throws NusecError WRONG_SITE */
+export function requireSameSite(state: JobState, site: string | undefined): void {
+  if (state.status === 'NONE' || state.site === undefined || state.site === site) return;
+  refuse('WRONG_SITE', `the job is built at ${state.site}, the programmer is ${site === undefined ? 'not shipped' : `at ${site}`}`);
 }
 
 /** The firmware a unit of this job gets (I8, RULE-8).
@@ -201,6 +215,7 @@ function decide(command: JobCommand, state: JobState): readonly JobEvent[] {
     case 'ResumeJob':
       if (state.status === 'RELEASED' || state.status === 'RUNNING') return [];
       requireStatus(state, ['SUSPENDED'], 'resuming');
+      if (command.ownOnly && state.suspendedBy !== command.by) refuse('FORBIDDEN', `${state.suspendedBy} has suspended this job`);
       return [{ type: 'JobResumed', data: { by: command.by } }];
     case 'CloseJob':
       return close(command, state);
@@ -219,7 +234,11 @@ function decide(command: JobCommand, state: JobState): readonly JobEvent[] {
 
 function create({ type: _, by, ...job }: Of<JobCommand, 'CreateJob'>, state: JobState): readonly JobEvent[] {
   if (state.status !== 'NONE') {
-    const same = state.line === job.line && state.plannedCount === job.plannedCount && state.scrapAllowance === job.scrapAllowance;
+    const same =
+      state.line === job.line &&
+      state.plannedCount === job.plannedCount &&
+      state.scrapAllowance === job.scrapAllowance &&
+      state.site === job.site;
     return same && state.createdBy === by ? [] : refuse('CONFLICT', 'this job id is taken');
   }
   requireCount(job.plannedCount, 1, 'the planned count');
@@ -329,6 +348,8 @@ function withFacts(state: CreatedJob, event: JobEvent): CreatedJob {
     }
     case 'JobReleased':
       return { ...state, releasedBy: event.data.by };
+    case 'JobSuspended':
+      return { ...state, suspendedBy: event.data.by };
     case 'AllotmentMade':
       return withAllotment(state, { ...event.data, settled: false });
     case 'AllotmentSettled': {

@@ -2,8 +2,11 @@ import { hash } from 'node:crypto';
 import { type Kysely, sql } from 'kysely';
 import { fromBase64url } from '../bytes.ts';
 import type { EventMap, EventType } from '../domain/events.ts';
+import type { Scope } from '../domain/roles.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
 import { parseCertificate } from '../pki/parse.ts';
+import { type DeviceTables, devicesInScope } from './devices.ts';
+import type { JobTables } from './jobs.ts';
 import { on, type Projection, subjectOf } from './projection.ts';
 
 /** Certificate inventory: every certificate of this project, issued, expired or revoked (R86, RULE-16): of devices, programmers and gateways,
@@ -152,7 +155,7 @@ export const changesRevocation = (type: EventType): boolean =>
   isEnding(type) ||
   isResumption(type);
 
-export const certificateQueries = (db: Kysely<CertificateTables>) => ({
+export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables & JobTables>) => ({
   /** Serial numbers of everything revoked or on hold. */
   revoked: () => db.selectFrom('certificates').selectAll().where('reason', 'is not', null).execute(),
   /** Serial numbers revoked or on hold, not expired, of these devices; the newest first. @param uids at most 2000 */
@@ -223,6 +226,8 @@ export const certificateQueries = (db: Kysely<CertificateTables>) => ({
     readonly status?: 'good' | 'revoked' | 'expired' | undefined;
     readonly after?: string | undefined;
     readonly limit: number;
+    /** Only of devices that are within it. */
+    readonly scope?: Scope | undefined;
   }) => {
     let query = db.selectFrom('certificates').selectAll().orderBy('serial').limit(options.limit);
     if (options.subject !== undefined) query = query.where('subject', '=', options.subject);
@@ -230,6 +235,7 @@ export const certificateQueries = (db: Kysely<CertificateTables>) => ({
     if (options.status === 'revoked') query = query.where('reason', 'is not', null);
     if (options.status === 'expired') query = query.where(sql<boolean>`expired = 1`);
     if (options.status === 'good') query = query.where('reason', 'is', null).where('expired', '=', 0);
+    if (options.scope !== undefined) query = query.where('kind', '=', 'device').where('subject', 'in', devicesInScope(db, options.scope));
     if (options.after !== undefined) query = query.where('serial', '>', options.after);
     return query.execute();
   },

@@ -3,7 +3,9 @@ import { fold } from '../domain/decider.ts';
 import { device } from '../domain/device.ts';
 import type { DeviceEvent, FirmwareFacts } from '../domain/deviceEvents.ts';
 import { type DeviceStanding, type DeviceStatus, deviceMove, movesDevice } from '../domain/deviceStatus.ts';
+import type { Scope } from '../domain/roles.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
+import { type JobTables, jobsInScope } from './jobs.ts';
 import { on, type Projection, subjectOf } from './projection.ts';
 
 /** The fleet: one row per device, by line, state and firmware (R83, R89). */
@@ -167,22 +169,33 @@ export type DevicePage = {
   readonly trustBelow?: number;
   readonly after?: string;
   readonly limit: number;
+  readonly scope?: Scope | undefined;
 };
 
 const inField: readonly DeviceStatus[] = ['IN_SERVICE', 'UPGRADING', 'QUARANTINED'];
 const isBehind = (version: number) => (eb: ExpressionBuilder<DeviceTables, 'devices'>) =>
   eb.and([eb('status', 'in', inField), eb.or([eb('trust_bundle_version', '<', version), eb('trust_bundle_version', 'is', null)])]);
 
-export const deviceQueries = (db: Kysely<DeviceTables>) => ({
+/** Devices within a scope, as a query to ask `in`. A device is where its job is. */
+export function devicesInScope(db: Kysely<DeviceTables & JobTables>, { sites, ...own }: Scope) {
+  let query = db.selectFrom('devices').select('uid');
+  if (own.lines !== undefined) query = query.where('line', 'in', own.lines);
+  if (own.jobs !== undefined) query = query.where('job_id', 'in', own.jobs);
+  if (sites !== undefined) query = query.where('job_id', 'in', jobsInScope(db, { sites }));
+  return query;
+}
+
+export const deviceQueries = (db: Kysely<DeviceTables & JobTables>) => ({
   byUid: (uid: string) => db.selectFrom('devices').selectAll().where('uid', '=', uid).executeTakeFirst(),
   /** By uid, after the cursor. */
-  page({ line, status, jobId, trustBelow, after, limit }: DevicePage) {
+  page({ line, status, jobId, trustBelow, after, limit, scope }: DevicePage) {
     let query = db.selectFrom('devices').selectAll().orderBy('uid').limit(limit);
     if (line !== undefined) query = query.where('line', '=', line);
     if (status !== undefined) query = query.where('status', '=', status as DeviceStatus);
     if (jobId !== undefined) query = query.where('job_id', '=', jobId);
     if (trustBelow !== undefined) query = query.where(isBehind(trustBelow));
     if (after !== undefined) query = query.where('uid', '>', after);
+    if (scope !== undefined) query = query.where('uid', 'in', devicesInScope(db, scope));
     return query.execute();
   },
   /** How many devices in use have an older trust bundle than this one, or none that is known. */
@@ -193,6 +206,14 @@ export const deviceQueries = (db: Kysely<DeviceTables>) => ({
       .where(isBehind(version));
     return (await counted.executeTakeFirstOrThrow()).count;
   },
+  /** How many devices of a scope are in each state. They are counted one by one. */
+  countsIn: (scope: Scope) =>
+    db
+      .selectFrom('devices')
+      .select(['status', ({ fn }) => fn.countAll<number>().as('count')])
+      .where('uid', 'in', devicesInScope(db, scope))
+      .groupBy('status')
+      .execute(),
   /** How many devices of each line are in each state and on each version. */
   counts: () =>
     db

@@ -24,6 +24,7 @@ export type JobRow = {
   verdict: string | null;
   /** 1 once a programmer has a share. */
   is_allotted: number;
+  site: string | null;
 };
 
 export type AllotmentRow = {
@@ -72,13 +73,13 @@ export type JobTables = { jobs: JobRow; allotments: AllotmentRow; units: UnitRow
 
 export const jobs: Projection = {
   name: 'jobs',
-  version: 3,
+  version: 4,
   tables: ['jobs', 'allotments', 'units'],
   schema: table => `
     CREATE TABLE ${table('jobs')} (
       job_id TEXT PRIMARY KEY, line TEXT NOT NULL, planned_count INTEGER NOT NULL, scrap_allowance INTEGER NOT NULL, status TEXT NOT NULL,
       bl2_version TEXT, app_version TEXT, uid_count INTEGER, created_by TEXT NOT NULL, created_at TEXT NOT NULL, released_by TEXT, verdict TEXT,
-      is_allotted INTEGER NOT NULL
+      is_allotted INTEGER NOT NULL, site TEXT
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE ${table('allotments')} (
       job_id TEXT NOT NULL, programmer TEXT NOT NULL, quota INTEGER NOT NULL, scrap_allowance INTEGER NOT NULL, status TEXT NOT NULL,
@@ -107,7 +108,7 @@ export const jobs: Projection = {
 type Db = Parameters<Projection['writer']>[0];
 
 function jobWriter(db: Db, name: string): Write {
-  const create = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, 'DRAFT', NULL, NULL, NULL, ?, ?, NULL, NULL, 0)`);
+  const create = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, 'DRAFT', NULL, NULL, NULL, ?, ?, NULL, NULL, 0, ?)`);
   const bind = {
     bl2: db.prepare(`UPDATE ${name} SET bl2_version = ? WHERE job_id = ?`),
     app: db.prepare(`UPDATE ${name} SET app_version = ? WHERE job_id = ?`),
@@ -120,7 +121,7 @@ function jobWriter(db: Db, name: string): Write {
   const move = db.prepare(`UPDATE ${name} SET status = ? WHERE job_id = ?`);
   const keepFacts = on({
     JobCreated({ stream, at, data }) {
-      create.run(subjectOf(stream), data.line, data.plannedCount, data.scrapAllowance, data.createdBy, at);
+      create.run(subjectOf(stream), data.line, data.plannedCount, data.scrapAllowance, data.createdBy, at, data.site ?? null);
     },
     FirmwareBoundToJob: ({ stream, data }) => bind[data.image].run(data.version, subjectOf(stream)),
     UidListAttached: ({ stream, data }) => list.run(data.count, subjectOf(stream)),
@@ -194,15 +195,22 @@ export type JobPage = {
   readonly scope?: Scope | undefined;
 };
 
+/** Jobs within a scope, as a query to ask `in`. */
+export function jobsInScope(db: Kysely<JobTables>, { lines, jobs: ids, sites }: Scope) {
+  let query = db.selectFrom('jobs').select('job_id');
+  if (lines !== undefined) query = query.where('line', 'in', lines);
+  if (ids !== undefined) query = query.where('job_id', 'in', ids);
+  if (sites !== undefined) query = query.where('site', 'in', sites);
+  return query;
+}
+
 export const jobQueries = (db: Kysely<JobTables>) => ({
   /** By id, after the cursor, within the scope. */
-  page: ({ status, after, limit, scope = {} }: JobPage) => {
+  page: ({ status, after, limit, scope }: JobPage) => {
     let query = db.selectFrom('jobs').selectAll().orderBy('job_id').limit(limit);
     if (status !== undefined) query = query.where('status', '=', status as JobStatus);
     if (after !== undefined) query = query.where('job_id', '>', after);
-    if (scope.lines !== undefined) query = query.where('line', 'in', scope.lines);
-    if (scope.jobs !== undefined) query = query.where('job_id', 'in', scope.jobs);
-    if (scope.sites !== undefined) query = query.where(({ lit }) => lit(false));
+    if (scope !== undefined) query = query.where('job_id', 'in', jobsInScope(db, scope));
     return query.execute();
   },
   byId: (jobId: string) => db.selectFrom('jobs').selectAll().where('job_id', '=', jobId).executeTakeFirst(),

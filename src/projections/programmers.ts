@@ -1,5 +1,7 @@
 import type { Kysely } from 'kysely';
 import { type ProgrammerStatus, programmerWalk } from '../domain/programmer.ts';
+import type { Scope } from '../domain/roles.ts';
+import { type JobTables, jobsInScope } from './jobs.ts';
 import { on, type Projection, subjectOf } from './projection.ts';
 import { statusColumn } from './statusColumn.ts';
 
@@ -51,9 +53,21 @@ export const programmers: Projection = {
 
 const streamPrefix = 'programmer-';
 
-export const programmerQueries = (db: Kysely<ProgrammerTables>) => ({
-  page: ({ after, limit }: { readonly after?: string | undefined; readonly limit: number }) => {
-    const query = db.selectFrom('programmers').selectAll().orderBy('uid').limit(limit);
-    return (after === undefined ? query : query.where('uid', '>', after)).execute();
+export type ProgrammerPage = { readonly after?: string | undefined; readonly limit: number; readonly scope?: Scope | undefined };
+
+/** A programmer is where it was shipped to; it works for the lines and jobs it has shares of. */
+function programmersInScope(db: Kysely<ProgrammerTables & JobTables>, { sites, ...work }: Scope) {
+  let query = db.selectFrom('programmers').select('uid');
+  if (sites !== undefined) query = query.where('shipped_to', 'in', sites);
+  if (work.lines === undefined && work.jobs === undefined) return query;
+  return query.where('uid', 'in', db.selectFrom('allotments').select('programmer').where('job_id', 'in', jobsInScope(db, work)));
+}
+
+export const programmerQueries = (db: Kysely<ProgrammerTables & JobTables>) => ({
+  page: ({ after, limit, scope }: ProgrammerPage) => {
+    let query = db.selectFrom('programmers').selectAll().orderBy('uid').limit(limit);
+    if (after !== undefined) query = query.where('uid', '>', after);
+    if (scope !== undefined) query = query.where('uid', 'in', programmersInScope(db, scope));
+    return query.execute();
   },
 });

@@ -1,5 +1,6 @@
 import type { Kysely } from 'kysely';
 import { type ReleaseStatus, releaseWalk } from '../domain/release.ts';
+import { linesWithin, type Scope } from '../domain/roles.ts';
 import { on, type Projection } from './projection.ts';
 import { statusColumn } from './statusColumn.ts';
 
@@ -49,13 +50,20 @@ export const releases: Projection = {
   },
 };
 
-export type ReleasePage = { readonly line?: string | undefined; readonly after?: string | undefined; readonly limit: number };
+export type ReleasePage = {
+  readonly line?: string | undefined;
+  readonly after?: string | undefined;
+  readonly limit: number;
+  readonly scope?: Scope | undefined;
+};
 
 export const releaseQueries = (db: Kysely<ReleaseTables>) => ({
   lines: async () => (await db.selectFrom('product_lines').select('line').orderBy('line').execute()).map(row => row.line),
-  page: ({ line, after, limit }: ReleasePage) => {
+  page: ({ line, after, limit, scope }: ReleasePage) => {
+    const lines = linesWithin(scope ?? {});
     let query = db.selectFrom('releases').selectAll().orderBy('release_id').limit(limit);
     if (line !== undefined) query = query.where('line', '=', line);
+    if (lines !== undefined) query = query.where('line', 'in', lines);
     if (after !== undefined) query = query.where('release_id', '>', after);
     return query.execute();
   },

@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely';
+import { linesWithin, type Scope } from '../domain/roles.ts';
 import { type RolloutStatus, rolloutWalk } from '../domain/rollout.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
 import { on, type Projection, subjectOf } from './projection.ts';
@@ -84,13 +85,16 @@ export const rollouts: Projection = {
   },
 };
 
-type Page = { readonly after?: string | undefined; readonly limit: number };
+export type RolloutPage = { readonly after?: string | undefined; readonly limit: number; readonly scope?: Scope | undefined };
 
 export const rolloutQueries = (db: Kysely<RolloutTables>) => ({
   byId: (rolloutId: string) => db.selectFrom('rollouts').selectAll().where('rollout_id', '=', rolloutId).executeTakeFirst(),
-  page: ({ after, limit }: Page) => {
-    const query = db.selectFrom('rollouts').selectAll().orderBy('rollout_id').limit(limit);
-    return (after === undefined ? query : query.where('rollout_id', '>', after)).execute();
+  page: ({ after, limit, scope }: RolloutPage) => {
+    const lines = linesWithin(scope ?? {});
+    let query = db.selectFrom('rollouts').selectAll().orderBy('rollout_id').limit(limit);
+    if (after !== undefined) query = query.where('rollout_id', '>', after);
+    if (lines !== undefined) query = query.where('line', 'in', lines);
+    return query.execute();
   },
   running: async () =>
     (await db.selectFrom('rollouts').select('rollout_id').where('status', 'in', ['RUNNING', 'PAUSED']).execute()).map(

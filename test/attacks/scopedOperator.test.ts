@@ -1,60 +1,145 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { device, deviceStream } from '../../src/domain/device.ts';
+import { programmerStream } from '../../src/domain/programmer.ts';
+import { newEvent } from '../../src/eventstore/recorded.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
+import { createAlarms } from '../../src/services/base/alarms.ts';
+import { type Context, execute, nowIso } from '../../src/services/base/context.ts';
 import { defineLine } from '../../src/services/firmware/lines.ts';
 import { createJob } from '../../src/services/production/jobs.ts';
-import { newUid } from '../services/parties.ts';
+import { registerProgrammer } from '../../src/services/production/programmers.ts';
+import { csrOf, newParty, newUid } from '../services/parties.ts';
 import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
-/** A manufacturer's person, who is to see the jobs of one line and nothing else. */
+/** People who are limited to a line or a site, and want to see or do more. What each role may ask for is in test/api/rights.ts. */
 
+const by = 'operator:alice';
+const [hall, elsewhere] = ['Example CM', 'Other CM'];
 let server: TestServer;
-let [mei, siteOnly, own, foreign] = ['', '', '', ''];
+let [mei, lino, sam, otto, audrey] = ['', '', '', '', ''];
+/** Of each: in the hall, elsewhere. */
+const job = ['', ''] as [string, string];
+const chip = [newUid(), newUid()] as const;
+const programmer = [newUid(), newUid()] as const;
+
 beforeAll(async () => {
   server = await startTestServer(async ctx => {
-    for (const line of ['meter', 'heater']) await defineLine(ctx, { line }, 'operator:alice');
-    own = (await createJob(ctx, { line: 'meter', plannedCount: 5 }, 'operator:alice')).jobId;
-    foreign = (await createJob(ctx, { line: 'heater', plannedCount: 5 }, 'operator:alice')).jobId;
-    mei = await addOperator(ctx, 'mei', ['lineOperator'], 'operator:alice', { lines: ['meter'] });
-    siteOnly = await addOperator(ctx, 'sam', ['administrator'], 'operator:alice', { sites: ['hall-7'] });
+    for (const line of ['meter', 'heater']) await defineLine(ctx, { line }, by);
+    for (const [index, [line, site]] of [
+      ['meter', hall],
+      ['heater', elsewhere],
+    ].entries())
+      await place(ctx, index as 0 | 1, line as string, site as string);
+    mei = await addOperator(ctx, 'mei', ['productionPlanner'], by, { lines: ['meter'] });
+    lino = await addOperator(ctx, 'lino', ['lineOperator'], by, { sites: [hall] });
+    sam = await addOperator(ctx, 'sam', ['lineOperator'], by);
+    otto = await addOperator(ctx, 'otto', ['securityOfficer'], by, { sites: [hall] });
+    audrey = await addOperator(ctx, 'audrey', ['auditor'], by, { sites: [hall] });
   });
-});
+}, 30_000);
 afterAll(() => server?.close());
 
-const get = (path: string, token = mei) =>
-  exchange(`${server.url}${path}`, { ca: server.rootPem, headers: { Authorization: `Bearer ${token}` } });
+async function place(ctx: Context, index: 0 | 1, line: string, site: string): Promise<void> {
+  const { jobId } = await createJob(ctx, { line, plannedCount: 5, site }, by);
+  job[index] = jobId;
+  await registerProgrammer(ctx, programmer[index], 'NuLink3', by);
+  const shipped = newEvent('ProgrammerShipped', { to: site }, { id: ctx.newId(), at: nowIso(ctx), by });
+  await ctx.store.append(programmerStream(programmer[index]), 'any', [shipped]);
+  const unit = { uid: chip[index], objId: newUid(), line, jobId, programmer: programmer[index], grantId: newUid() };
+  await execute(ctx, device, deviceStream(chip[index]), { type: 'MintDevice', ...unit }, by);
+  await createAlarms(ctx).raise({ code: 'OUT_OF_USE_SEEN', subject: chip[index], detail: 'said hello' });
+}
 
-it('reads the jobs of its line, and no other job is there for it (T17)', async () => {
+const ask = (token: string, method: string, path: string, body?: unknown) => {
+  const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
+  return exchange(`${server.url}${path}`, {
+    ca: server.rootPem,
+    method,
+    headers,
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  });
+};
+const get = (token: string, path: string) => ask(token, 'GET', path);
+const code = async (token: string, path: string, body: unknown) => (await ask(token, 'POST', path, body)).json.code;
+
+it.each([
+  ['/v1/jobs', 'jobs', 'jobId', job],
+  ['/v1/devices', 'devices', 'uid', chip],
+  ['/v1/programmers', 'programmers', 'uid', programmer],
+  ['/v1/alarms', 'alarms', 'subject', chip],
+] as const)('shows of %s what is within the scope, and all of it to whoever has none (T17)', async (path, key, id, [own, foreign]) => {
   covers('T17');
-  const { json } = await get('/v1/jobs');
-  expect((json.jobs as { jobId: string }[]).map(({ jobId }) => jobId)).toEqual([own]);
-  expect((await get(`/v1/jobs/${own}`)).json).toMatchObject({ jobId: own, line: 'meter' });
-  for (const path of ['', '/status.csv', '/reconciliation']) expect((await get(`/v1/jobs/${foreign}${path}`)).status, path).toBe(404);
-  expect((await get('/v1/operators/me')).json).toMatchObject({ name: 'mei', scope: { lines: ['meter'] } });
+  const ids = async (token: string) => ((await get(token, path)).json[key] as Record<string, string>[]).map(row => row[id]);
+  expect(await ids(otto)).toEqual([own]);
+  expect((await ids(server.alice)).sort()).toEqual([own, foreign].sort());
 });
 
-it('is refused on every other route that people may read, whatever its role (T17)', async () => {
+it('lets a line see the jobs, devices and releases of that line alone (T17)', async () => {
   covers('T17');
-  const { json } = await get('/openapi.json');
-  const paths = Object.entries(json.paths as Record<string, Record<string, unknown>>);
-  const readable = paths.filter(
-    ([path, methods]) => 'get' in methods && path.startsWith('/v1/') && !path.startsWith('/v1/jobs') && path !== '/v1/operators/me',
-  );
-  const open = ['/v1/trust-bundle', '/v1/authority/root.pem'];
-  let refused = 0;
-  for (const [path] of readable) {
-    const url = path.replaceAll(/\{(\w+)\}/g, (_, name) => (name === 'sha256' ? newUid() + newUid() : newUid()));
-    for (const token of [mei, siteOnly]) {
-      const { status } = await get(url, token);
-      if (status === 403) refused += 1;
-      // 401 is the answer of machines' routes, 400 of a parameter that is judged first.
-      else expect([400, 401, ...(open.includes(path) ? [200, 404] : [])], `${path} answers ${status}`).toContain(status);
-    }
+  expect((await get(mei, '/v1/jobs')).json.jobs).toMatchObject([{ jobId: job[0], line: 'meter' }]);
+  expect((await get(mei, '/v1/devices')).json.devices).toMatchObject([{ uid: chip[0] }]);
+  expect((await get(mei, '/v1/lines')).json.lines).toMatchObject([{ line: 'meter' }]);
+  expect((await get(mei, '/v1/programmers')).json.programmers).toEqual([]);
+  expect((await get(mei, `/v1/devices/${chip[1]}`)).status).toBe(404);
+});
+
+it('shows an auditor of a site the events of its jobs, devices and programmers, page after page (R83)', async () => {
+  covers('R83');
+  const streams = new Set<string>();
+  let after = 0;
+  for (let page = 0; page < 100; page += 1) {
+    const { events, next, head } = (await get(audrey, `/v1/events?after=${after}&limit=3`)).json as unknown as {
+      events: { stream: string }[];
+      next: number;
+      head: number;
+    };
+    for (const { stream } of events) streams.add(stream);
+    if (next === head) break;
+    after = next;
   }
-  expect(refused).toBeGreaterThan(20);
+  expect([...streams].sort()).toEqual([`alarm-${chip[0]}`, `device-${chip[0]}`, `job-${job[0]}`, `programmer-${programmer[0]}`].sort());
 });
 
-it('sees no job when its scope names only sites, which jobs do not have yet', async () => {
-  expect((await get('/v1/jobs', siteOnly)).json).toEqual({ jobs: [] });
+it('makes nothing beyond the scope: no job elsewhere, no share for a programmer elsewhere, no gateway (T17)', async () => {
+  covers('T17');
+  expect(await code(mei, '/v1/jobs', { line: 'heater', plannedCount: 1 })).toBe('FORBIDDEN');
+  expect(await code(mei, '/v1/jobs', { line: 'meter', plannedCount: 1 })).toBeUndefined();
+  expect(await code(server.alice, `/v1/jobs/${job[0]}/allotments`, { programmer: programmer[1], count: 1 })).toBe('WRONG_SITE');
+  const headers = { Authorization: `Bearer ${otto}`, 'Content-Type': 'application/pkcs10' };
+  const url = `${server.url}/.well-known/est/gateway/simpleenroll`;
+  const csr = Buffer.from(csrOf(newParty()), 'base64url').toString('base64');
+  expect((await exchange(url, { ca: server.rootPem, headers, body: csr })).json.code).toBe('FORBIDDEN');
+});
+
+it('lets a line operator stop and resume the jobs of its site, and nothing else (T17)', async () => {
+  covers('T17');
+  expect((await get(lino, '/v1/jobs')).json.jobs).toMatchObject([{ jobId: job[0], site: hall }]);
+  for (const path of ['/v1/devices', '/v1/programmers', '/v1/alarms', '/v1/lines']) expect((await get(lino, path)).status, path).toBe(403);
+  expect((await get(sam, '/v1/jobs')).json.jobs).toEqual([]);
+  // A draft cannot be stopped: the state is asked, the right is there.
+  expect(await code(lino, `/v1/jobs/${job[0]}/suspend`, { reason: 'smoke' })).toBe('STATE');
+  expect(await code(lino, `/v1/jobs/${job[1]}/suspend`, { reason: 'smoke' })).toBe('NOT_FOUND');
+  for (const step of ['release', 'cancel', 'close']) expect(await code(lino, `/v1/jobs/${job[0]}/${step}`, {}), step).toBe('FORBIDDEN');
+  const replace = await code(lino, `/v1/jobs/${job[0]}/allotments/${programmer[0]}/export`, { replace: true });
+  expect(replace).toBe('FORBIDDEN');
+});
+
+it('shows in the console the devices of the scope, and none to a line operator (T17)', async () => {
+  covers('T17');
+  const enter = async (token: string) => {
+    const headers = { 'Content-Type': 'application/x-www-form-urlencoded', Origin: server.url };
+    const url = `${server.url}/console/sign-in`;
+    const { headers: answer } = await exchange(url, { ca: server.rootPem, headers, body: `token=${token}` });
+    const Cookie = answer['set-cookie']?.[0]?.split(';')[0] ?? '';
+    return (path: string) => exchange(`${server.url}${path}`, { ca: server.rootPem, headers: { Cookie } });
+  };
+  const asOtto = await enter(otto);
+  const { text } = await asOtto('/console');
+  expect(text).toContain(chip[0]);
+  expect(text).not.toContain(chip[1]);
+  expect((await asOtto(`/console/devices/${chip[0]}`)).status).toBe(200);
+  expect((await asOtto(`/console/devices/${chip[1]}`)).status).toBe(404);
+  expect((await (await enter(lino))('/console')).status).toBe(403);
 });

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { type JobCommand, job, jobContent, type ReleaseFacts, requireBoundFirmware, requireRunningJob } from '../../src/domain/job.ts';
+import {
+  type JobCommand,
+  job,
+  jobContent,
+  type ReleaseFacts,
+  requireBoundFirmware,
+  requireRunningJob,
+  requireSameSite,
+} from '../../src/domain/job.ts';
 import { covers } from '../support/covers.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
@@ -64,6 +72,20 @@ describe('defining a job', () => {
       .when({ ...create, scrapAllowance: -1 })
       .refused('BAD_REQUEST');
     on().when(releaseJob).refused('NOT_FOUND');
+  });
+
+  it('may name the site that builds it, which is part of what is approved (I16)', () => {
+    covers('I16');
+    const sited = { ...create, site: 'Example CM' };
+    on(sited).when(create).refused('CONFLICT');
+    expect(contentOf(sited).text).not.toBe(contentOf(create).text);
+    for (const [where, code] of [
+      ['Example CM', undefined],
+      ['Other CM', 'WRONG_SITE'],
+      [undefined, 'WRONG_SITE'],
+    ] as const)
+      expect(codeOf(() => requireSameSite(state(sited), where))).toBe(code);
+    expect(codeOf(() => requireSameSite(state(create), 'Other CM'))).toBeUndefined();
   });
 
   it('is defined when bootloader and application are bound (R60, RULE-8)', () => {
@@ -273,6 +295,13 @@ describe('running and closing', () => {
       .givesOnce({ type: 'JobResumed', data: { by: 'operator:bob' } });
     expect(state(...released, suspend, resume).status).toBe('RELEASED');
     expect(state(...running, suspend, resume).status).toBe('RUNNING');
+    const own: JobCommand = { ...resume, ownOnly: true };
+    on(...running, suspend)
+      .when(own)
+      .refused('FORBIDDEN');
+    on(...running, { ...suspend, by: 'operator:bob' })
+      .when(own)
+      .givesOnce({ type: 'JobResumed', data: { by: 'operator:bob' } });
     on(create).when(suspend).refused('STATE');
     on(create).when(resume).refused('STATE');
   });

@@ -1,4 +1,5 @@
 import { html } from 'hono/html';
+import type { Scope } from '../../domain/roles.ts';
 import { type DeviceRow, deviceQueries } from '../../projections/devices.ts';
 import type { Context } from '../../services/base/context.ts';
 import { type Html, pill, time } from './layout.ts';
@@ -8,9 +9,12 @@ import { type Html, pill, time } from './layout.ts';
 const pageRows = 100;
 const refreshSeconds = 3;
 
-export async function fleet(ctx: Context, after?: string): Promise<Html> {
+export async function fleet(ctx: Context, scope: Scope | undefined, after?: string): Promise<Html> {
   const queries = deviceQueries(ctx.reads.db);
-  const [rows, counts] = await Promise.all([queries.page({ limit: pageRows, ...(after !== undefined && { after }) }), queries.counts()]);
+  const [rows, counts] = await Promise.all([
+    queries.page({ limit: pageRows, scope, ...(after !== undefined && { after }) }),
+    scope === undefined ? queries.counts() : queries.countsIn(scope),
+  ]);
   const byStatus = new Map<string, number>();
   for (const { status, count } of counts) byStatus.set(status, (byStatus.get(status) ?? 0) + count);
   const total = [...byStatus.values()].reduce((sum, count) => sum + count, 0);

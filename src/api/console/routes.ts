@@ -4,10 +4,12 @@ import type { Context as HonoContext, MiddlewareHandler } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
 import { html } from 'hono/html';
 import { secureHeaders } from 'hono/secure-headers';
+import { readers } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
 import { authenticateOperator } from '../../services/administration/operators.ts';
 import type { Resource } from '../app.ts';
-import type { ApiEnv } from '../auth.ts';
+import type { ApiEnv, Person } from '../auth.ts';
+import { requireInScope } from '../scopes.ts';
 import { wrongTokensOf } from '../wrongTokens.ts';
 import { deviceTimeline } from './device.ts';
 import { fleet } from './fleet.ts';
@@ -40,11 +42,11 @@ export const consoleResource: Resource = (api, services) => {
 
   const person = (c: HonoContext<ApiEnv>) => findSession(ctx, getCookie(c, sessionCookie));
   /** Pages for people who are signed in; everybody else is sent to the sign-in page. */
-  const signedIn = (render: (c: HonoContext<ApiEnv>, name: string) => Promise<Html>) => async (c: HonoContext<ApiEnv>) => {
+  const signedIn = (render: (c: HonoContext<ApiEnv>, who: Person) => Promise<Html>) => async (c: HonoContext<ApiEnv>) => {
     const who = await person(c);
-    if (who?.scope !== undefined)
-      throw new NusecError('FORBIDDEN', `${who.name} is limited to some lines or jobs, and the console shows all of them`);
-    return who === undefined ? c.redirect('/console/sign-in') : c.html(await render(c, who.name));
+    if (who === undefined) return c.redirect('/console/sign-in');
+    if (!who.roles.some(role => readers.includes(role))) throw new NusecError('FORBIDDEN', `${who.name} reads no devices`);
+    return c.html(await render(c, who));
   };
 
   api.get('/console/sign-in', c => c.html(page('Sign in', undefined, signInForm())));
@@ -67,15 +69,19 @@ export const consoleResource: Resource = (api, services) => {
   });
   api.get(
     '/console',
-    signedIn(async (c, name) => page('Fleet', name, await fleet(ctx, cursor(c)))),
+    signedIn(async (c, { name, scope }) => page('Fleet', name, await fleet(ctx, scope, cursor(c)))),
   );
   api.get(
     '/console/fleet',
-    signedIn(async c => fleet(ctx, cursor(c))),
+    signedIn(async (c, { scope }) => fleet(ctx, scope, cursor(c))),
   );
   api.get(
     '/console/devices/:uid',
-    signedIn(async (c, name) => page('Device', name, await deviceTimeline(ctx, c.req.param('uid') ?? ''))),
+    signedIn(async (c, { name, scope }) => {
+      const uid = c.req.param('uid') ?? '';
+      await requireInScope(ctx, scope, 'device', uid);
+      return page('Device', name, await deviceTimeline(ctx, uid));
+    }),
   );
 };
 

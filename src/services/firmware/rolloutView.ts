@@ -1,5 +1,5 @@
 import type { PlannedRollout } from '../../domain/rollout.ts';
-import { type RolloutRow, rolloutQueries } from '../../projections/rollouts.ts';
+import { type RolloutPage, type RolloutRow, rolloutQueries } from '../../projections/rollouts.ts';
 import { areCurrent, type Context } from '../base/context.ts';
 import { readDevices, rolloutOf } from './rolloutPlan.ts';
 import type { Rollouts } from './rollouts.ts';
@@ -19,7 +19,7 @@ const toView = (row: RolloutRow) => ({
   reason: row.reason,
 });
 
-export async function listRollouts(ctx: Context, page: { readonly after?: string | undefined; readonly limit: number }) {
+export async function listRollouts(ctx: Context, page: RolloutPage) {
   await ctx.reads.waitFor(ctx.store.head(), { projections: ['rollouts'] });
   return (await rolloutQueries(ctx.reads.db).page(page)).map(toView);
 }

@@ -16,6 +16,7 @@ export type JobWish = {
   readonly plannedCount: number;
   readonly scrapAllowance?: number | undefined;
   readonly requireUidList?: boolean | undefined;
+  readonly site?: string | undefined;
 };
 
 /** @throws NusecError NOT_FOUND (line), BAD_REQUEST */
@@ -24,8 +25,9 @@ export async function createJob(ctx: Context, wish: JobWish, by: Actor): Promise
   const jobId = newHexId(ctx);
   const requireUidList = wish.requireUidList ?? false;
   const policy = { requireUidList };
-  const { line, plannedCount, scrapAllowance = 0 } = wish;
-  return change(ctx, jobId, { type: 'CreateJob', jobId, line, plannedCount, scrapAllowance, policy, by }, by);
+  const { line, plannedCount, scrapAllowance = 0, site } = wish;
+  const place = site === undefined ? {} : { site };
+  return change(ctx, jobId, { type: 'CreateJob', jobId, line, plannedCount, scrapAllowance, policy, ...place, by }, by);
 }
 
 /** @throws NusecError NOT_FOUND, WRONG_PRODUCT, RELEASE_STATE (I8) */
@@ -67,7 +69,9 @@ export async function releaseJob(ctx: Context, jobId: string, by: Actor, approva
 }
 export const suspendJob = (ctx: Context, jobId: string, reason: string, by: Actor) =>
   change(ctx, jobId, { type: 'SuspendJob', reason, by }, by);
-export const resumeJob = (ctx: Context, jobId: string, by: Actor) => change(ctx, jobId, { type: 'ResumeJob', by }, by);
+/** @param ownOnly only a suspension by the same person @throws NusecError FORBIDDEN */
+export const resumeJob = (ctx: Context, jobId: string, by: Actor, ownOnly = false) =>
+  change(ctx, jobId, { type: 'ResumeJob', by, ownOnly }, by);
 export const cancelJob = (ctx: Context, jobId: string, reason: string, by: Actor) =>
   change(ctx, jobId, { type: 'CancelJob', reason, by }, by);
 

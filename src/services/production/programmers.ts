@@ -18,7 +18,7 @@ import { prepareRelease } from '../../ota/prepare.ts';
 import { otpMap } from '../../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
 import { jobQueries } from '../../projections/jobs.ts';
-import { type ProgrammerRow, programmerQueries } from '../../projections/programmers.ts';
+import { type ProgrammerPage, type ProgrammerRow, programmerQueries } from '../../projections/programmers.ts';
 import { caById, rootOfCa } from '../authority/issuingCa.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { programmerProduct } from '../firmware/lines.ts';
@@ -40,11 +40,8 @@ export async function programmerOf(ctx: Context, uid: string): Promise<Registere
   return state;
 }
 
-export async function listProgrammers(
-  ctx: Context,
-  page: { after?: string | undefined; limit: number },
-): Promise<readonly ProgrammerRow[]> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['programmers'] });
+export async function listProgrammers(ctx: Context, page: ProgrammerPage): Promise<readonly ProgrammerRow[]> {
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['programmers', 'jobs'] });
   return programmerQueries(ctx.reads.db).page(page);
 }
 

@@ -30,12 +30,17 @@ export async function defineProduct(plant: Site, line: string, counter = 5): Pro
   }
 }
 
-type JobWish = { readonly plannedCount?: number; readonly scrapAllowance?: number; readonly uids?: readonly string[] };
+type JobWish = {
+  readonly plannedCount?: number;
+  readonly scrapAllowance?: number;
+  readonly uids?: readonly string[];
+  readonly site?: string;
+};
 
 /** A released job with the line's newest firmware. */
 export async function releasedJob(plant: Site, line: string, wish: JobWish = {}): Promise<string> {
-  const { plannedCount = 10, scrapAllowance = 2, uids } = wish;
-  const job = { line, plannedCount, scrapAllowance, requireUidList: uids !== undefined };
+  const { plannedCount = 10, scrapAllowance = 2, uids, site } = wish;
+  const job = { line, plannedCount, scrapAllowance, requireUidList: uids !== undefined, site };
   const { jobId } = await plant.ask('pia', 'POST', '/v1/jobs', job);
   for (const { releaseId } of (await plant.ask('pia', 'GET', `/v1/releases?line=${line}`)).releases) {
     await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/firmware`, { releaseId });

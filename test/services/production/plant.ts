@@ -41,6 +41,8 @@ const people: Readonly<Record<string, readonly Role[]>> = {
   rolf: ['releaseManager'],
   aldo: ['auditor'],
 };
+/** A line operator at the manufacturer that programmers are shipped to here. */
+const lineOperator = { name: 'lino', scope: { sites: ['CM'] } } as const;
 
 /** @param place where its data folder is made, and the port that packages name as the server's */
 export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, place: { folder?: string; httpsPort?: number } = {}) {
@@ -52,6 +54,8 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
   const { tokens } = await initialiseProject(ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
   const tokenOf = new Map(tokens.map(({ name, token }) => [name, token]));
   for (const [name, roles] of Object.entries(people)) tokenOf.set(name, await addOperator(ctx, name, roles, 'operator:alice'));
+  const { name, scope } = lineOperator;
+  tokenOf.set(name, await addOperator(ctx, name, ['lineOperator'], 'operator:alice', scope));
   const revocations = await startRevocations(ctx);
   const trust = await startClientTrust(ctx, revocations);
   const services: Services = {

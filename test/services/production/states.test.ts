@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { programmer, programmerStream } from '../../../src/domain/programmer.ts';
+import { newEvent } from '../../../src/eventstore/recorded.ts';
 import { type Context, execute } from '../../../src/services/base/context.ts';
 import { covers } from '../../support/covers.ts';
 import { watchWrites } from '../../support/watchedStore.ts';
@@ -177,4 +178,42 @@ describe('a programmer that is out of use gets no share and no package', () => {
     await job(builder, 'suspend');
     expect(await packed(builder, builder.jobId)).toBe('JOB_NOT_RUNNING');
   });
+});
+
+describe('a job of a site', () => {
+  const at = async (): Promise<TestProgrammer> => {
+    const builder = await activeProgrammer(plant);
+    await builder.begin(await releasedJob(plant, 'meter', { plannedCount: 50, scrapAllowance: 50, site: 'CM' }), 50, 50);
+    return builder;
+  };
+  const operator = (builder: TestProgrammer, step: string) =>
+    plant.code('lino', 'POST', `/v1/jobs/${builder.jobId}/${step}`, reasonFor(step));
+
+  it('is stopped and resumed by the line operator there, but not resumed when somebody else has stopped it (T17)', async () => {
+    covers('T17');
+    const [builder, chip] = [await at(), new Chip()];
+    expect(await operator(builder, 'suspend')).toBe(200);
+    expect(await outcome(builder.reserve(chip))).toBe('JOB_NOT_RUNNING');
+    expect(await operator(builder, 'resume')).toBe(200);
+    await job(builder, 'suspend');
+    expect(await operator(builder, 'resume')).toBe('FORBIDDEN');
+    const share = `/v1/jobs/${builder.jobId}/allotments/${builder.uid}/export`;
+    await job(builder, 'resume');
+    const [first, again] = [await plant.call('pia', 'POST', share), await plant.call('lino', 'POST', share)];
+    expect([again.status, Buffer.from(again.bytes).equals(first.bytes)]).toEqual([200, true]);
+  });
+
+  it('is built by programmers of that site alone, in every step (T15)', async () => {
+    covers('T15');
+    const [builder, chip] = [await at(), new Chip()];
+    await builder.build(chip, 'bootloader');
+    const stream = programmerStream(builder.uid);
+    for (const event of [newEvent('ProgrammerShipped', { to: 'Other CM' }, envelope()), newEvent('ProgrammerCheckedIn', {}, envelope())])
+      await plant.ctx.store.append(stream, 'any', [event]);
+    expect(await outcome(builder.steps(chip).bootloader?.())).toBe('WRONG_SITE');
+    expect(await outcome(builder.reserve(new Chip()))).toBe('WRONG_SITE');
+    const share = { programmer: builder.uid, count: 50, scrapAllowance: 50 };
+    expect(await plant.code('pia', 'POST', `/v1/jobs/${builder.jobId}/allotments`, share)).toBe('WRONG_SITE');
+  });
+  const envelope = () => ({ id: plant.ctx.newId(), at: new Date().toISOString(), by: 'operator:olga' });
 });

@@ -1,0 +1,102 @@
+import { type Role, readers } from '../../src/domain/roles.ts';
+
+/** Who may ask for what, and what becomes of it when that person is limited to a scope. Every route of the OpenAPI document has a line: a route
+ *  without one fails rights.test.ts. */
+
+/** `open`: anybody; `machine`: no person at all; else these roles, and administrators. */
+export type Who = 'open' | 'machine' | readonly Role[];
+/** `all`: about the whole project, so refused to whoever has a scope · `own`: about the caller · `lists`: shows what is within the scope ·
+ *  `place`: what is made has to be within the scope · a kind of thing: the path names one, and beyond the scope there is none. */
+export type Reach = 'all' | 'own' | 'lists' | 'place' | 'job' | 'device' | 'programmer' | 'release' | 'rollout' | 'line';
+
+const anyone: readonly Role[] = [...readers, 'lineOperator'];
+const officer: readonly Role[] = ['securityOfficer'];
+const planner: readonly Role[] = ['productionPlanner'];
+const driver: readonly Role[] = ['productionPlanner', 'lineOperator'];
+const manager: readonly Role[] = ['releaseManager'];
+const auditor: readonly Role[] = ['auditor'];
+const administrator: readonly Role[] = [];
+
+const several = (method: string, paths: readonly string[], who: Who, reach: Reach): Readonly<Record<string, readonly [Who, Reach]>> =>
+  Object.fromEntries(paths.map(path => [`${method} ${path}`, [who, reach] as const]));
+const steps = (path: string, ...names: readonly string[]): readonly string[] => names.map(name => `${path}/${name}`);
+
+const unit = '/v1/production/units/{grantId}';
+const unitSteps = ['csr', 'certificate-installed', 'bootloader', 'bootloader-installed', 'application-key', 'locked', 'session'];
+
+export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
+  ...several('GET', ['/healthz', '/readyz', '/v1/authority/root.pem', '/v1/trust-bundle'], 'open', 'all'),
+  ...several('GET', ['/metrics'], auditor, 'all'),
+
+  ...several('GET', ['/v1/operators/me'], anyone, 'own'),
+  ...several('POST', ['/v1/operators/me/token'], anyone, 'own'),
+  ...several('GET', ['/v1/operators', '/v1/operator-changes'], auditor, 'all'),
+  ...several('POST', ['/v1/operators', '/v1/operators/{name}/token'], administrator, 'all'),
+  ...several('PUT', ['/v1/operators/{name}/roles'], administrator, 'all'),
+  ...several('DELETE', ['/v1/operators/{name}'], administrator, 'all'),
+  ...several('POST', steps('/v1/operator-changes/{id}', 'approve', 'withdraw'), administrator, 'all'),
+  ...several('POST', ['/v1/operators/me/allowances'], officer, 'own'),
+  ...several('GET', ['/v1/operators/{name}/allowances'], ['securityOfficer', 'auditor'], 'own'),
+  ...several('POST', ['/v1/operators/{name}/allowances/{id}/approve'], officer, 'all'),
+
+  ...several('POST', ['/v1/lines'], manager, 'all'),
+  ...several('GET', ['/v1/lines'], readers, 'lists'),
+  ...several('GET', ['/v1/lines/{line}'], readers, 'line'),
+  ...several('POST', ['/v1/releases'], manager, 'place'),
+  ...several('GET', ['/v1/releases'], readers, 'lists'),
+  ...several('GET', ['/v1/releases/{id}'], readers, 'release'),
+  ...several('POST', steps('/v1/releases/{id}', 'approve', 'publish', 'withdraw'), manager, 'release'),
+  ...several('POST', ['/v1/rollouts'], manager, 'place'),
+  ...several('GET', ['/v1/rollouts'], readers, 'lists'),
+  ...several('GET', ['/v1/rollouts/{id}'], readers, 'rollout'),
+  ...several('POST', steps('/v1/rollouts/{id}', 'approve', 'start', 'resume', 'pause', 'abort'), manager, 'rollout'),
+
+  ...several('POST', ['/v1/programmers'], officer, 'all'),
+  ...several('GET', ['/v1/programmers'], readers, 'lists'),
+  ...several('GET', ['/v1/programmers/{uid}'], readers, 'programmer'),
+  ...several('POST', steps('/v1/programmers/{uid}', 'csr', 'boot-key', 'firmware', 'locked', 'ship'), officer, 'all'),
+  ...several('POST', steps('/v1/programmers/{uid}', 'suspend', 'resume', 'stolen', 'revoke', 'return', 'retire'), officer, 'programmer'),
+  ...several('POST', steps('/v1/programmers/{uid}', 'kek', 'check-in'), 'machine', 'all'),
+  ...several('PUT', ['/v1/programmers/{uid}/kek/{epoch}'], 'machine', 'all'),
+
+  ...several('POST', ['/v1/jobs'], planner, 'place'),
+  ...several('GET', ['/v1/jobs'], anyone, 'lists'),
+  ...several('GET', ['/v1/jobs/{id}', ...steps('/v1/jobs/{id}', 'status.csv', 'reconciliation')], anyone, 'job'),
+  ...several('POST', steps('/v1/jobs/{id}', 'firmware', 'release', 'cancel', 'close', 'allotments'), planner, 'job'),
+  ...several('PUT', ['/v1/jobs/{id}/uids'], planner, 'job'),
+  ...several('POST', steps('/v1/jobs/{id}', 'suspend', 'resume'), driver, 'job'),
+  ...several('POST', ['/v1/jobs/{id}/allotments/{programmer}/export'], driver, 'job'),
+  ...several('POST', ['/v1/jobs/{id}/allotments/{programmer}/thaw'], planner, 'job'),
+
+  ...several('POST', ['/v1/production/imports', '/v1/production/units', '/v1/production/jobs/{jobId}/zeroise'], 'machine', 'all'),
+  ...several('POST', steps(unit, ...unitSteps, 'application', 'commit', 'renew', 'void'), 'machine', 'all'),
+  ...several('GET', [unit, '/v1/production/images/{sha256}'], 'machine', 'all'),
+
+  ...several('GET', ['/v1/devices', '/v1/certificates', '/v1/alarms'], readers, 'lists'),
+  ...several(
+    'GET',
+    ['/v1/devices/{uid}', ...steps('/v1/devices/{uid}', 'events', 'evidence', 'evidence/{sha256}', 'repair')],
+    readers,
+    'device',
+  ),
+  ...several(
+    'POST',
+    steps('/v1/devices/{uid}', 'attest', 'revoke', 'suspend', 'resume', 'decommission', 'quarantine', 'release'),
+    officer,
+    'device',
+  ),
+  ...several('POST', steps('/v1/devices/{uid}', 'repair', 'repair/unlock', 'repair/unlock/approve', 'repair/return'), officer, 'device'),
+  ...several('GET', ['/v1/repairs/{uid}'], 'machine', 'all'),
+  ...several('POST', steps('/v1/repairs/{uid}', 'unlock', 'rekey', 'csr', 'returned'), 'machine', 'all'),
+
+  ...several('GET', ['/v1/events'], auditor, 'lists'),
+  ...several('GET', ['/v1/revocations', '/v1/gateways', '/v1/authority'], readers, 'all'),
+  ...several('POST', ['/v1/gateways', ...steps('/v1/gateways/{id}', 'csr', 'devices', 'suspend', 'revoke', 'resume')], officer, 'all'),
+  ...several('DELETE', ['/v1/gateways/{id}/devices/{uid}'], officer, 'all'),
+  ...several('POST', ['/v1/gateways/{id}/trust-bundle'], 'machine', 'all'),
+
+  ...several('GET', ['/v1/authority/ceremonies', '/v1/authority/ceremonies/{id}/record'], readers, 'all'),
+  ...several('POST', ['/v1/authority/ceremonies', ...steps('/v1/authority/ceremonies/{id}', 'approve', 'withdraw')], administrator, 'all'),
+  ...several('GET', ['/v1/bulk-revocations', '/v1/bulk-revocations/{id}'], readers, 'all'),
+  ...several('POST', ['/v1/bulk-revocations', ...steps('/v1/bulk-revocations/{id}', 'approve', 'cancel')], officer, 'all'),
+};
