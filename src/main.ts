@@ -13,6 +13,7 @@ import { listenOn } from './listening.ts';
 import { authenticateOperator } from './services/administration/operators.ts';
 import { type Alarms, createAlarms } from './services/base/alarms.ts';
 import type { Context } from './services/base/context.ts';
+import { eventsFile } from './services/dataFolder/eventLog.ts';
 import { openContext, scrubPlaces } from './services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel.ts';
 import { createCertificateUse } from './services/identity/certificateUse.ts';
@@ -23,8 +24,11 @@ import { whileLeading } from './services/processes/leadership.ts';
 import { openPeerLinks } from './services/processes/peerLinks.ts';
 import { createPeers } from './services/processes/peers.ts';
 import { maxProcessSlots } from './services/processes/processSlots.ts';
-import { requireCheckpoint } from './services/proof/checkpoints.ts';
+import { checkpointFile } from './services/proof/checkpointFiles.ts';
+import { requireCheckpoints } from './services/proof/checkpoints.ts';
 import { createDeviceEvidence } from './services/proof/deviceEvidence.ts';
+import { startLogCheck } from './services/proof/logCheck.ts';
+import { namedDamage } from './services/proof/namedDamage.ts';
 import { createBulkRevocations } from './services/revocation/bulkRevocations.ts';
 import { startOcsp } from './services/revocation/ocsp.ts';
 import { checkRevocationMark } from './services/revocation/revocationMark.ts';
@@ -56,22 +60,28 @@ const portOptions = {
 export const startServer = (settings: Settings): Promise<RunningServer> => opening(own => openServer(own, settings));
 
 async function openServer(own: Own, settings: Settings): Promise<Omit<RunningServer, 'close'>> {
-  const { ctx, slot } = own('data folder', await openContext(settings, { https: settings.httpsPort, crl: settings.crlPort }));
+  const { dataDir, witnessDir } = settings;
+  const opened = openContext(settings, { https: settings.httpsPort, crl: settings.crlPort }).catch(error => {
+    throw namedDamage(error, dataDir, witnessDir === undefined ? [] : [witnessDir]);
+  });
+  const { ctx, slot } = own('data folder', await opened);
   const alarms = createAlarms(ctx);
   const revocations = own('revocations', await startRevocations(ctx));
-  const markFile = settings.markFile ?? join(settings.dataDir, 'revocations.mark');
+  const markFile = settings.markFile ?? join(dataDir, 'revocations.mark');
   const checkpoints = {
-    file: join(settings.dataDir, 'log.checkpoint'),
-    headsFile: join(settings.dataDir, 'heads.db'),
-    ...(settings.witnessDir !== undefined && { witnessFile: join(settings.witnessDir, 'log.checkpoint') }),
+    file: checkpointFile(dataDir),
+    headsFile: join(dataDir, 'heads.db'),
+    ...(witnessDir !== undefined && { witnessDir }),
   };
-  await requireCheckpoint({ ctx, alarms }, checkpoints, settings.acceptOlderStore);
-  await checkRevocationMark({ ctx, alarms, revocations }, markFile, settings.acceptOlderStore);
+  const acceptOlder = settings.acceptOlderStore;
+  const signed = await requireCheckpoints({ ctx, alarms }, checkpoints, acceptOlder);
+  const logCheck = own('log check', await startLogCheck({ ctx, alarms }, { file: eventsFile(settings), signed, acceptOlder }));
+  await checkRevocationMark({ ctx, alarms, revocations }, markFile, acceptOlder);
   const trust = own('client trust', await startClientTrust(ctx, revocations, alarms));
   const certificateUse = createCertificateUse(ctx);
   const ocsp = own('OCSP', await startOcsp(ctx, revocations));
   const names = [settings.publicHost, settings.host];
-  const identityParts = { ctx, alarms, file: tlsFile(ctx, join(settings.dataDir, 'tls.identity')) };
+  const identityParts = { ctx, alarms, file: tlsFile(ctx, join(dataDir, 'tls.identity')) };
   const tls = await serverIdentity(identityParts, names);
   const channel = createChannel();
   const peers = createPeers<PeerAnswers>(peerQuestions);
@@ -79,12 +89,12 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, onOnline: peers.tell, staple: ocsp.staple };
   const gateway = own('MQTT', await startGateway(gatewayParts, tls));
   peers.onTaken(gateway.leave);
-  const links = await openPeerLinks(settings.dataDir, slot, maxProcessSlots, peers.addLink);
+  const links = await openPeerLinks(dataDir, slot, maxProcessSlots, peers.addLink);
   if (links !== undefined) own('peer links', links);
-  else ctx.log.warn({ dataDir: settings.dataDir }, 'the path is too long for sockets: other processes are not reached');
+  else ctx.log.warn({ dataDir }, 'the path is too long for sockets: other processes are not reached');
   const bulkRevocations = createBulkRevocations(ctx);
   const evidence = own('device evidence', createDeviceEvidence(ctx, checkpoints.headsFile));
-  const edges = { channel: field.channel, field, ocsp, bulkRevocations, evidence };
+  const edges = { channel: field.channel, field, ocsp, bulkRevocations, evidence, logCheck };
   const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
   const api = openApi(own, services, tls);
   const crl = createCrlServer(ctx, ocsp);
@@ -106,7 +116,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const lead = async (epoch: number) =>
     (await startHousekeeping({ ctx, revocations, markFile, checkpoints, scrubbed: scrubPlaces(settings) }, epoch)).close;
   const onTrouble = (error: unknown) => ctx.log.error({ error: String(error) }, 'the housekeeping did not begin');
-  own('leadership', await whileLeading({ dataDir: settings.dataDir, store: ctx.store }, lead, onTrouble));
+  own('leadership', await whileLeading({ dataDir, store: ctx.store }, lead, onTrouble));
   return { httpsPort, mqttPort, crlPort, fault: error => reportFault(ctx, alarms, error) };
 }
 

@@ -111,7 +111,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/cli': [
     'src/main.ts',
     'src/config.ts',
-    ...below('dataFolder', 'authority', 'administration'),
+    ...below('dataFolder', 'authority', 'proof', 'administration'),
     ...['link', 'chip', 'device', 'programmer', 'agent'].map(room => `gateway-device/${room}`),
   ],
 };

@@ -30,11 +30,12 @@ const bundle = createRoute({
   responses: { 200: { description: 'COSE_Sign1', content: { 'application/cose': { schema: z.any() } } } },
 });
 
-export const systemResource: Resource = (api, { ctx }, auth) => {
+export const systemResource: Resource = (api, { ctx, logCheck }, auth) => {
   api.openapi(health, c => c.text('ok'));
   api.openapi(ready, async c => {
     const [keystore, store] = await Promise.all([ctx.keystore.health(), ctx.store.trouble()]);
-    const log = store === undefined ? [] : [`event store: ${store.code}`];
+    const found = logCheck.trouble();
+    const log = [...(store === undefined ? [] : [`event store: ${store.code}`]), ...(found === undefined ? [] : [`event log: ${found}`])];
     const reasons = [
       ...(keystore.ok ? [] : [keystore.detail]),
       ...log,

@@ -15,6 +15,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   line: async () => (await import('./line.ts')).registerLine,
   release: async () => (await import('./release.ts')).registerRelease,
   job: async () => (await import('./job.ts')).registerJob,
+  log: async () => (await import('./log.ts')).registerLog,
   evidence: async () => (await import('./evidence.ts')).registerEvidence,
   verify: async () => (await import('./verify.ts')).registerVerify,
   mcu: async () => (await import('./mcu.ts')).registerMcu,

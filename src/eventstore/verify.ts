@@ -7,7 +7,7 @@ import { createTreeCheck, type SignedTree, type TreeCheck, type TreeFinding } fr
 /** Every stream is as it was written, or the first event that is not.
  *  missing: there is no event at this position · order: revision or pointer to the previous event · stream: the event is another stream's ·
  *  hash: the event's content · tree: the event is not the one in the tree over all events, so it was written anew or stands elsewhere ·
- *  checkpoint: the events up to this position are not those that were signed. Stream and revision are absent when nothing tells which event is missing. */
+ *  checkpoint: the events from `from` up to this position are not those that were signed. Stream and revision are absent when nothing tells which event is missing. */
 export type StoreVerdict =
   | { readonly ok: true; readonly events: number; readonly streams: number }
   | {
@@ -16,7 +16,16 @@ export type StoreVerdict =
       readonly reason: 'missing' | 'order' | 'stream' | 'hash' | TreeFinding['reason'];
       readonly stream?: string;
       readonly revision?: number;
+      /** With `checkpoint`: the first event that may be meant. */
+      readonly from?: number;
     };
+
+/** As much as is known about the first event that is not as it was. */
+export function placeOf({ position, stream, revision, reason, from }: StoreVerdict & { readonly ok: false }): string {
+  if (stream !== undefined) return `position ${position}, stream ${stream}, revision ${revision}`;
+  const isRange = reason === 'checkpoint' && from !== undefined && from < position;
+  return isRange ? `an event from position ${from} to ${position}` : `position ${position}`;
+}
 
 type Columns = [position: number, stream: string, revision: number, prev: number, id: string, hash: string, body: string];
 type Link = { readonly revision: number; readonly position: number; readonly hash: string };
@@ -24,27 +33,40 @@ type Walk = { readonly events: number; readonly heads: ReadonlyMap<string, Link>
 
 const beforeFirst: Link = { revision: -1, position: 0, hash: chainStart };
 const columns = 'position, stream, revision, prev, id, hash, body';
+/** Read at once: no longer, so that a store that is written to can move its log. */
+const pageRows = 10_000;
 
 /** Walks a store file from the first event to the last and recomputes every hash from the stored bytes (T18). The store may be open in another
  *  process: it is only read, as of the moment of the call. The newest events must be those that were acknowledged, as the mark beside the file
  *  has it.
- *  @param signed what the newest checkpoint says; its signature is the caller's matter
+ *  @param signed what checkpoints say; their signatures are the caller's matter
+ *  @param marked false for an older store that is meant: the mark is not looked at
  *  @throws NusecError STORE_DAMAGED when it is not an event store */
-export function verifyStore(file: string, signed?: SignedTree): StoreVerdict {
-  const mark = readHeadMark(`${file}-head`);
+export function verifyStore(file: string, signed: readonly SignedTree[] = [], marked = true): StoreVerdict {
+  const mark = marked ? readHeadMark(`${file}-head`) : undefined;
   const db = openForReading(file);
   try {
-    const rows = db.prepare<Columns>(`SELECT ${columns} FROM events ORDER BY position`).raw().iterate();
-    const walk = walkRows(rows, createTreeCheck(db, signed));
+    const walk = walkRows(rowsOf(db), createTreeCheck(db, signed));
     if (walk.finding !== undefined) return { ok: false, ...walk.finding, ...ownerAt(db, walk.finding) };
     if (walk.bad !== undefined) return nameBad(db, walk, walk.bad);
-    if (Math.max(mark?.position ?? 0, signed?.size ?? 0) > walk.events) return { ok: false, position: walk.events + 1, reason: 'missing' };
+    const known = signed.reduce((most, { size }) => Math.max(most, size), mark?.position ?? 0);
+    if (known > walk.events) return { ok: false, position: walk.events + 1, reason: 'missing' };
     return { ok: true, events: walk.events, streams: walk.heads.size };
   } catch (error) {
     throw damaged('the event store cannot be read', error);
   } finally {
     db.close();
   }
+}
+
+/** The events that are there now. */
+function* rowsOf(db: Database): Generator<Columns> {
+  const newest = db.prepare<number>('SELECT coalesce(max(position), 0) FROM events').pluck().get() ?? 0;
+  const page = db
+    .prepare<Columns>(`SELECT ${columns} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ${pageRows}`)
+    .raw();
+  for (let rows = page.all(Number.MIN_SAFE_INTEGER, newest); rows.length > 0; rows = page.all(rows.at(-1)?.[0] ?? newest, newest))
+    yield* rows;
 }
 
 /** Up to the first event that is not as it should be. */

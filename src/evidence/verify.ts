@@ -1,14 +1,12 @@
 import { sha256Hex } from '../digest.ts';
 import { NusecError } from '../errors.ts';
-import { type Checkpoint, readCheckpoint } from '../merkle/checkpoint.ts';
+import type { Checkpoint } from '../merkle/checkpoint.ts';
 import { leafOfHash } from '../merkle/hashing.ts';
 import { provenHead, streamKey } from '../merkle/headMap.ts';
-import { ecdsaNoteKey, parseNote, verifiedBy } from '../merkle/note.ts';
 import { verifyInclusion } from '../merkle/proofs.ts';
-import { isSignedBy } from '../pki/chain.ts';
-import { oids } from '../pki/oids.ts';
 import { type Certificate, parseCertificate } from '../pki/parse.ts';
 import { type Evidence, readEvidence } from './format.ts';
+import { trustedCheckpoint } from './logCertificate.ts';
 
 /** Checks an evidence file with nothing but a root certificate: no server, no database, no clock. */
 
@@ -41,7 +39,7 @@ const uidStream = (uid: string): string => `device-${uid}`;
  *  @throws NusecError EVIDENCE_MALFORMED, EVIDENCE_REFUSED (says what does not hold), CHECKPOINT_MALFORMED, CHECKPOINT_REFUSED, CERTIFICATE_MALFORMED */
 export function verifyEvidence(text: string, roots: readonly Uint8Array[]): ProvenEvidence {
   const evidence = readEvidence(text);
-  const checkpoint = trustedCheckpoint(evidence, roots.map(parseCertificate));
+  const checkpoint = provenCheckpoint(evidence, roots.map(parseCertificate));
   const events = historyOf(evidence, checkpoint);
   const related = evidence.related.map(each => relatedEvent(evidence, each, checkpoint));
   checkBlobs(evidence);
@@ -58,23 +56,15 @@ export function verifyEvidence(text: string, roots: readonly Uint8Array[]): Prov
 }
 
 /** Root → certificate of the log's key → signature under the checkpoint. */
-function trustedCheckpoint(
+function provenCheckpoint(
   evidence: Evidence,
   roots: readonly Certificate[],
 ): Checkpoint & { readonly time: string; readonly heads: string } {
-  const note = parseNote(evidence.checkpoint);
-  const { time, heads, ...tree } = readCheckpoint(note.text);
-  if (time === undefined || heads === undefined) throw refused('the checkpoint names no time or no heads of streams');
-  const certificates = evidence.logCertificates.map(der => parseCertificate(new Uint8Array(Buffer.from(der, 'base64'))));
-  const certificate = certificates.find(each => isLogCertificate(each, time) && roots.some(root => root.isCa && isSignedBy(each, root)));
-  if (certificate === undefined) throw refused('no trusted root certifies the key of the log');
-  if (verifiedBy(note, [ecdsaNoteKey(tree.origin, certificate.spki)]).length === 0)
-    throw refused('the checkpoint is not signed by the key of the log');
+  const certificates = evidence.logCertificates.map(der => new Uint8Array(Buffer.from(der, 'base64')));
+  const { time, heads, ...tree } = trustedCheckpoint(evidence.checkpoint, certificates, roots);
+  if (heads === undefined) throw refused('the checkpoint names no heads of streams');
   return { ...tree, time, heads };
 }
-
-const isLogCertificate = ({ isCa, eku = [], keyUsage, notBefore, notAfter }: Certificate, time: string): boolean =>
-  !isCa && eku.includes(oids.logSigning) && keyUsage?.digitalSignature === true && notBefore <= time && time <= notAfter;
 
 /** Every event follows from the one before; the newest is in the log, and is the newest of its stream. */
 function historyOf({ uid, history }: Evidence, { size, root, heads }: Checkpoint & { readonly heads: string }): readonly ProvenEvent[] {

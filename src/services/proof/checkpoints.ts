@@ -7,8 +7,9 @@ import { formatNote, type NoteKey, parseNote, verifiedBy } from '../../merkle/no
 import { verifyConsistency } from '../../merkle/proofs.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, nowIso } from '../base/context.ts';
+import { checkpointsIn, writeToFolder } from './checkpointFiles.ts';
 import { openHeadMap } from './headMapFile.ts';
-import { logKeyId, logNoteKey } from './logKey.ts';
+import { logCertificates, logKeyId, logNoteKey } from './logKey.ts';
 
 /** Signed checkpoints of the log (C2SP tlog-checkpoint) under a key of the keystore: what the log was at a time, for whoever does not trust the
  *  file (T18, T34). The newest one is kept beside the store, at least every second while there are events. */
@@ -22,31 +23,39 @@ const maxMapMs = 300;
 /** Where the newest checkpoint is: beside the store, and where whoever puts the store back does not reach. */
 export type CheckpointPlaces = {
   readonly file: string;
-  readonly witnessFile?: string;
+  readonly witnessDir?: string;
   /** Map of stream heads; without it checkpoints do not name its root. */
   readonly headsFile?: string;
 };
 
-/** Holds the store against the newest checkpoint before anything of it is used.
- *  @param acceptOlder an operator's word that the older store is meant: an alarm, and the checkpoint is put aside
+/** Holds the store against the newest checkpoint, and those that a witness folder has, before anything of it is used.
+ *  @param acceptOlder an operator's word that the older store is meant: an alarm, and the checkpoints that do not hold are put aside
+ *  @returns those that hold
  *  @throws NusecError STORE_OLDER (the store ends before it), STORE_DAMAGED (the events are others, or the checkpoint is not of this log) */
-export async function requireCheckpoint(parts: CheckpointParts, places: CheckpointPlaces, acceptOlder: boolean): Promise<void> {
-  await requireThis(parts, places.file, acceptOlder);
-  if (places.witnessFile !== undefined) await requireThis(parts, places.witnessFile, acceptOlder);
+export async function requireCheckpoints(
+  parts: CheckpointParts,
+  { file, witnessDir }: CheckpointPlaces,
+  acceptOlder: boolean,
+): Promise<readonly Checkpoint[]> {
+  const copies = witnessDir === undefined ? [] : checkpointsIn(witnessDir).map(({ file: copy }) => copy);
+  const held: Checkpoint[] = [];
+  for (const each of [file, ...copies]) held.push(...(await requireThis(parts, each, acceptOlder)));
+  return held;
 }
 
-async function requireThis({ ctx, alarms }: CheckpointParts, file: string, acceptOlder: boolean): Promise<void> {
+async function requireThis({ ctx, alarms }: CheckpointParts, file: string, acceptOlder: boolean): Promise<readonly Checkpoint[]> {
   const known = await readNewest(file, await logNoteKey(ctx));
-  if (known === undefined) return;
+  if (known === undefined) return [];
   const head = ctx.store.head();
-  if (head >= known.size && (await ctx.store.tree.root(known.size)) === known.root) return;
+  if (head >= known.size && (await ctx.store.tree.root(known.size)) === known.root) return [known];
   const detail =
     head < known.size
       ? `the event store has ${head} events; a checkpoint of ${known.time} covers ${known.size}: it is an old backup, or its end was cut off`
-      : `the first ${known.size} events are not those of the checkpoint of ${known.time}: they were changed; nusec verify names the first`;
+      : `the first ${known.size} events are not those of the checkpoint of ${known.time}: they were changed; nusec log verify names the first`;
   if (!acceptOlder) throw new NusecError(head < known.size ? 'STORE_OLDER' : 'STORE_DAMAGED', detail);
   renameSync(file, `${file}-${known.size}`);
   await alarms.raise({ code: 'OLDER_STORE_ACCEPTED', subject: 'store', detail });
+  return [];
 }
 
 export type Checkpoints = {
@@ -58,9 +67,11 @@ export type Checkpoints = {
 };
 
 /** Signs checkpoints from here on; one process does it. A copy that cannot be written is an alarm and holds nothing up. */
-export async function keepCheckpoints(parts: CheckpointParts, { file, witnessFile, headsFile }: CheckpointPlaces): Promise<Checkpoints> {
+export async function keepCheckpoints(parts: CheckpointParts, { file, witnessDir, headsFile }: CheckpointPlaces): Promise<Checkpoints> {
   const { ctx, alarms } = parts;
   const key = await logNoteKey(ctx);
+  // So that whoever has the log and a root can check the checkpoints.
+  await logCertificates(ctx);
   let last = await readNewest(file, key);
   let note = last === undefined ? '' : readFileSync(file, 'utf8');
   const heads = headsFile === undefined ? undefined : openHeadMap(headsFile);
@@ -77,9 +88,9 @@ export async function keepCheckpoints(parts: CheckpointParts, { file, witnessFil
     await replaceFile(file, utf8(note));
     last = next;
     if (mapRoot !== undefined) heads?.keep(note, size);
-    if (witnessFile !== undefined) {
-      const raise = () => alarms.raise({ code: 'WITNESS', subject: 'store', detail: `the checkpoint was not written to ${witnessFile}` });
-      await replaceFile(witnessFile, utf8(note)).catch(raise);
+    if (witnessDir !== undefined) {
+      const raise = () => alarms.raise({ code: 'WITNESS', subject: 'store', detail: `the checkpoint was not written to ${witnessDir}` });
+      await writeToFolder(witnessDir, note).catch(raise);
     }
     return note;
   };

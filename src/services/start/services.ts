@@ -4,6 +4,7 @@ import type { DeviceChannel } from '../field/deviceChannel.ts';
 import type { CertificateUse } from '../identity/certificateUse.ts';
 import type { ClientTrust } from '../identity/clientTrust.ts';
 import type { DeviceEvidence } from '../proof/deviceEvidence.ts';
+import type { LogCheck } from '../proof/logCheck.ts';
 import type { BulkRevocations } from '../revocation/bulkRevocations.ts';
 import type { Ocsp } from '../revocation/ocsp.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -21,4 +22,5 @@ export type Services = {
   readonly ocsp: Ocsp;
   readonly bulkRevocations: BulkRevocations;
   readonly evidence: DeviceEvidence;
+  readonly logCheck: LogCheck;
 };

@@ -1,10 +1,11 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readCheckpoint } from '../../../src/merkle/checkpoint.ts';
 import { parseNote } from '../../../src/merkle/note.ts';
 import type { Context } from '../../../src/services/base/context.ts';
-import { type Checkpoints, keepCheckpoints, requireCheckpoint } from '../../../src/services/proof/checkpoints.ts';
+import { type Checkpoints, keepCheckpoints, requireCheckpoints } from '../../../src/services/proof/checkpoints.ts';
 import { openProject, type Project } from '../project.ts';
 
 let project: Project;
@@ -77,40 +78,41 @@ describe('a start', () => {
   beforeEach(() => keep(async () => {}));
 
   it('goes on when the store has what the newest checkpoint covers, and more', async () => {
-    await requireCheckpoint(project, { file }, false);
+    await requireCheckpoints(project, { file }, false);
     await append();
-    await requireCheckpoint(project, { file }, false);
+    await requireCheckpoints(project, { file }, false);
   });
 
   it('is refused for a store that ends before it: yesterday’s file, or a tail cut off (T34)', async () => {
     const older = { ...project, ctx: withLog({ head: sizeIn(file) - 1 }) };
-    await expect(requireCheckpoint(older, { file }, false)).rejects.toMatchObject({ code: 'STORE_OLDER' });
+    await expect(requireCheckpoints(older, { file }, false)).rejects.toMatchObject({ code: 'STORE_OLDER' });
   });
 
   it('is refused for a store whose events are others', async () => {
     const changed = { ...project, ctx: withLog({ root: 'ab'.repeat(32) }) };
-    await expect(requireCheckpoint(changed, { file }, false)).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+    await expect(requireCheckpoints(changed, { file }, false)).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
   });
 
   it('is refused beside a checkpoint that this project did not sign', async () => {
     const note = readFileSync(file, 'utf8');
     for (const forged of [note.replace(/\n\d+\n/, '\n3\n'), note.replace('nusec/log/', 'nusec/log/0'), 'no note']) {
       writeFileSync(file, forged);
-      await expect(requireCheckpoint(project, { file }, false)).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+      await expect(requireCheckpoints(project, { file }, false)).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
     }
   });
 
   it('with an older store that is meant puts the checkpoint aside, with an alarm', async () => {
     const size = sizeIn(file);
     const older = { ...project, ctx: withLog({ head: size - 1 }) };
-    await requireCheckpoint(older, { file }, true);
+    await requireCheckpoints(older, { file }, true);
     expect([existsSync(file), existsSync(`${file}-${size}`)]).toEqual([false, true]);
     expect((await project.eventsOf('AlarmRaised')).map(({ data }) => data.code)).toContain('OLDER_STORE_ACCEPTED');
   });
 
   it('is held against the copy on another disk too, when the whole data folder was put back (T34)', async () => {
-    const witnessFile = join(project.dataDir, 'witness.checkpoint');
-    const checkpoints = await keepCheckpoints(project, { file, witnessFile });
+    const witnessDir = mkdtempSync(join(tmpdir(), 'nusec-witness-'));
+    const witnessFile = join(witnessDir, 'log.checkpoint');
+    const checkpoints = await keepCheckpoints(project, { file, witnessDir });
     await append();
     const note = await checkpoints.sign();
     await checkpoints.close();
@@ -118,12 +120,12 @@ describe('a start', () => {
     const size = sizeIn(witnessFile);
     rmSync(file);
     const older = { ...project, ctx: withLog({ head: size - 1 }) };
-    await requireCheckpoint(older, { file }, false);
-    await expect(requireCheckpoint(older, { file, witnessFile }, false)).rejects.toMatchObject({ code: 'STORE_OLDER' });
+    await requireCheckpoints(older, { file }, false);
+    await expect(requireCheckpoints(older, { file, witnessDir }, false)).rejects.toMatchObject({ code: 'STORE_OLDER' });
   });
 
   it('is not hindered by a copy that cannot be written, which is an alarm', async () => {
-    const checkpoints = await keepCheckpoints(project, { file, witnessFile: '/nowhere/log.checkpoint' });
+    const checkpoints = await keepCheckpoints(project, { file, witnessDir: '/nowhere' });
     await append();
     expect(await checkpoints.sign()).toBe(readFileSync(file, 'utf8'));
     await checkpoints.close();

@@ -1,0 +1,39 @@
+import { readSettings } from '../config.ts';
+import { NusecError } from '../errors.ts';
+import { placeOf } from '../eventstore/verify.ts';
+import { fromPem } from '../pki/pem.ts';
+import { judgeLog, type LogVerdict, ownRoot } from '../services/proof/logVerdict.ts';
+import { readText } from './client.ts';
+import { print, styled } from './output.ts';
+
+/** Verifies the log of a data folder, for `nusec log verify` and `nusec verify --data`. */
+
+export type LogOptions = { readonly data: string; readonly witness?: readonly string[]; readonly trust?: string; readonly json?: boolean };
+
+/** Prints the verdict. @throws NusecError STORE_DAMAGED (names the first event that does not hold), CHECKPOINT_REFUSED (names the file), NOT_FOUND */
+export function verifyLog(options: LogOptions): void {
+  const { data } = options;
+  const pem = options.trust === undefined ? ownRoot(data) : readText(options.trust, 'root certificate');
+  const roots = pem === undefined ? [] : fromPem('CERTIFICATE', pem);
+  const configured = options.witness ?? [readSettings(data).witnessDir].filter(folder => folder !== undefined);
+  const verdict = judgeLog({ dataDir: data, witnesses: configured, roots });
+  print(
+    options,
+    { ...verdict, ok: verdict.ok && verdict.refused.length === 0 },
+    textOf(verdict, options.trust ?? (pem === undefined ? 'no root' : 'root.pem of the data folder')),
+  );
+  if (!verdict.ok) throw new NusecError('STORE_DAMAGED', `${placeOf(verdict)} is not what was stored; everything before it is`);
+  const [refused] = verdict.refused;
+  if (refused !== undefined) throw new NusecError('CHECKPOINT_REFUSED', `${refused.file}: ${refused.reason}`);
+}
+
+function textOf(verdict: LogVerdict, trusted: string): string {
+  const { checkpoints, refused } = verdict;
+  const first = verdict.ok
+    ? `${styled('green', 'whole')}: ${verdict.events} events in ${verdict.streams} streams`
+    : `${styled('red', 'damaged')}: ${placeOf(verdict)} (${verdict.reason})`;
+  const held = checkpoints.map(({ file, size, time }) => `held against ${file}: ${size} events, signed ${time}`);
+  const faults = refused.map(({ file, reason }) => `${styled('red', 'refused')} ${file}: ${reason}`);
+  const trust = checkpoints.length === 0 ? 'no checkpoint: nothing outside the events speaks for them' : `signatures by ${trusted}`;
+  return [first, ...held, ...faults, trust].join('\n');
+}

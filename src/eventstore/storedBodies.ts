@@ -1,0 +1,42 @@
+import Database from 'better-sqlite3';
+import { damaged } from './storeError.ts';
+
+/** Reads the events of a few streams out of a store's file that cannot be opened as a store: without its keystore, or because it is damaged. */
+
+export type StoredBody = readonly [
+  type: string,
+  v: number,
+  at: string,
+  by: string,
+  cause: string | null,
+  corr: string | null,
+  data: object,
+];
+
+/** More than any of the streams that are read so has. */
+const maxEvents = 1000;
+
+/** The events of one stream that can be read; nothing is checked. @throws NusecError STORE_DAMAGED when it is not an event store */
+export function storedBodies(file: string, stream: string): readonly StoredBody[] {
+  let db: Database | undefined;
+  try {
+    db = new Database(file, { readonly: true, fileMustExist: true });
+    const bodies = db.prepare<string>('SELECT body FROM events WHERE stream = ? ORDER BY position LIMIT ?').pluck().all(stream, maxEvents);
+    return bodies.flatMap(bodyOf);
+  } catch (error) {
+    throw damaged('the event store cannot be read', error);
+  } finally {
+    db?.close();
+  }
+}
+
+function bodyOf(text: string): readonly StoredBody[] {
+  try {
+    const body: unknown = JSON.parse(text);
+    return Array.isArray(body) && body.length === 7 && typeof body[6] === 'object' && body[6] !== null
+      ? [body as unknown as StoredBody]
+      : [];
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,73 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fromBase64url } from '../../bytes.ts';
+import { logKeyStream } from '../../domain/logKey.ts';
+import { NusecError } from '../../errors.ts';
+import { storedBodies } from '../../eventstore/storedBodies.ts';
+import { type StoreVerdict, verifyStore } from '../../eventstore/verify.ts';
+import { trustedCheckpoint } from '../../evidence/logCertificate.ts';
+import { type Certificate, parseCertificate } from '../../pki/parse.ts';
+import { type CheckpointFile, checkpointFile, checkpointsIn } from './checkpointFiles.ts';
+
+/** Judges the log of a data folder without its keystore: every event, the tree over them, and every checkpoint that can be found, each of which must
+ *  be signed by the key that a root certifies for it. */
+
+export type LogPlaces = {
+  readonly dataDir: string;
+  /** Folders of witnesses. */
+  readonly witnesses: readonly string[];
+  /** Trusted root certificates, DER. */
+  readonly roots: readonly Uint8Array[];
+};
+
+/** A checkpoint that this log signed. */
+export type KnownCheckpoint = { readonly file: string; readonly size: number; readonly time: string };
+export type LogVerdict = StoreVerdict & {
+  readonly checkpoints: readonly KnownCheckpoint[];
+  /** Checkpoints that count for nothing, or are missing, and why: each is a fault of its own. */
+  readonly refused: readonly { readonly file: string; readonly reason: string }[];
+};
+
+/** @throws NusecError NOT_FOUND (no log there), STORE_DAMAGED (not an event store), CERTIFICATE_MALFORMED */
+export function judgeLog({ dataDir, witnesses, roots }: LogPlaces): LogVerdict {
+  const file = join(dataDir, 'events.db');
+  if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${dataDir} has no event log: is it the data folder of a server?`);
+  // Before the log: what it is held against must not be newer than it.
+  const found = [dataDir, ...witnesses].flatMap(checkpointsIn);
+  const certificates = logCertificatesIn(file);
+  const trusted = roots.map(parseCertificate);
+  const judged = found.map(each => judge(each, certificates, trusted));
+  const signed = judged.filter(each => 'root' in each);
+  const refused = judged.filter(each => 'reason' in each);
+  const newest = checkpointFile(dataDir);
+  // The key is certified when the first checkpoint is signed.
+  if (certificates.length > 0 && !existsSync(newest)) refused.push({ file: newest, reason: 'it is missing' });
+  const verdict = verifyStore(file, signed);
+  return { ...verdict, checkpoints: signed.map(({ file, size, time }) => ({ file, size, time })), refused };
+}
+
+type Judged = (KnownCheckpoint & { readonly root: string }) | { readonly file: string; readonly reason: string };
+
+function judge({ file, note }: CheckpointFile, certificates: readonly Uint8Array[], roots: readonly Certificate[]): Judged {
+  try {
+    const { size, root, time } = trustedCheckpoint(note, certificates, roots);
+    return { file, size, root, time };
+  } catch (error) {
+    if (!(error instanceof NusecError)) throw error;
+    return { file, reason: error.message };
+  }
+}
+
+/** As the log itself has them; what they are worth, the root tells. */
+function logCertificatesIn(file: string): readonly Uint8Array[] {
+  return storedBodies(file, logKeyStream).flatMap(([type, , , , , , data]) => {
+    const { certificate } = data as { readonly certificate?: unknown };
+    return type === 'LogKeyCertified' && typeof certificate === 'string' ? [fromBase64url(certificate)] : [];
+  });
+}
+
+/** Of the last resort: the root that the project wrote beside its log when it was made. Whoever writes there can write another one. */
+export function ownRoot(dataDir: string): string | undefined {
+  const file = join(dataDir, 'root.pem');
+  return existsSync(file) ? readFileSync(file, 'utf8') : undefined;
+}
