@@ -19,8 +19,8 @@ export const entryBytes = keyBytes + 6;
 /** So that a page is one page of the file, too. */
 const pageEntries = 360;
 const pagesPerRun = 2 ** 24;
-/** Pages of one transaction while two runs become one. */
-const pagesAtOnce = 64;
+/** Pages of one transaction, so that whoever stores events waits for milliseconds. */
+const pagesAtOnce = 32;
 
 /** @property after position of the event before its first @property pages how many */
 export type Run = { readonly run: number; readonly after: number; readonly upTo: number; readonly entries: number; readonly pages: number };
@@ -60,12 +60,27 @@ export function checkPage(number: number, row: { readonly crc: number; readonly 
   return Buffer.from(row.entries.buffer, row.entries.byteOffset, row.entries.length);
 }
 
+/** Does `work` while nobody else writes, and lets the others write before it returns. */
+export type Turn = (work: () => void) => void;
+
 type Row = [position: number, stream: string, revision: number, prev: number, id: string, hash: string, body: string, crc: number];
 
-/** Adds a run over the next events, at most `limit`; within a transaction. @returns how many they were
+/** Adds a run over the next events, at most `limit`. Nobody else may be extending the index. @returns how many they were
  *  @throws NusecError STORE_DAMAGED */
-export function appendRun(db: Database, limit: number): number {
+export function appendRun(db: Database, limit: number, turn: Turn): number {
   const after = runsOf(db).at(-1)?.upTo ?? 0;
+  const { newest, upTo } = newestOfEach(db, after, limit);
+  if (upTo === after) return 0;
+  const entries = [...newest].map(([stream, position]) => entryOf(streamKey(stream), position)).sort(Buffer.compare);
+  const pages = createPages(db, turn);
+  for (const entry of entries) pages.add(entry, 0);
+  const written = pages.end();
+  turn(() => insertRun(db, { after, upTo, ...written }));
+  return upTo - after;
+}
+
+/** Position of the newest event of each stream among those after a position. */
+function newestOfEach(db: Database, after: number, limit: number) {
   const rows = db
     .prepare<Row>('SELECT position, stream, revision, prev, id, hash, body, crc FROM events WHERE position > ? ORDER BY position LIMIT ?')
     .raw();
@@ -78,13 +93,7 @@ export function appendRun(db: Database, limit: number): number {
     newest.set(stream, position);
     upTo = position;
   }
-  if (upTo === after) return 0;
-  const entries = [...newest].map(([stream, position]) => entryOf(streamKey(stream), position)).sort(Buffer.compare);
-  const run = newRun(db);
-  const pages = createPages(db, run);
-  entries.forEach(pages.add);
-  insertRun(db, { run, after, upTo, ...pages.end() });
-  return upTo - after;
+  return { newest, upTo };
 }
 
 function entryOf(key: Buffer, position: number): Buffer {
@@ -94,98 +103,118 @@ function entryOf(key: Buffer, position: number): Buffer {
   return entry;
 }
 
-const newRun = (db: Database): number =>
-  1 +
-  (db
-    .prepare<number>(
-      'SELECT max((SELECT coalesce(max(run), 0) FROM head_runs), (SELECT coalesce(max(page), 0) / 16777216 FROM head_pages))',
-    )
-    .pluck()
-    .get() ?? 0);
+function newRun(db: Database): number {
+  const listed = db.prepare<number>('SELECT coalesce(max(run), 0) FROM head_runs').pluck().get() ?? 0;
+  const page = db.prepare<number>('SELECT coalesce(max(page), 0) FROM head_pages').pluck().get() ?? 0;
+  return 1 + Math.max(listed, Math.floor(page / pagesPerRun));
+}
 
 function insertRun(db: Database, run: Run): void {
   db.prepare('INSERT INTO head_runs VALUES (?, ?, ?, ?, ?, ?)').run(run.run, run.after, run.upTo, run.entries, run.pages, runCheck(run));
 }
 
-/** Writes the pages of a run. @param written called after each page */
-function createPages(db: Database, run: number, written: () => void = () => {}) {
+/** Writes the pages of a run that is not listed yet, a few at a time. */
+function createPages(db: Database, turn: Turn) {
   const insert = db.prepare('INSERT INTO head_pages VALUES (?, ?, ?)');
-  let waiting: Buffer[] = [];
+  const run = newRun(db);
+  let page = Buffer.allocUnsafe(pageEntries * entryBytes);
+  let used = 0;
   let entries = 0;
   let pages = 0;
-  const flush = (): void => {
-    const bytes = Buffer.concat(waiting);
-    insert.run(pageNumber(run, pages), crc32(bytes), bytes);
-    pages += 1;
+  let waiting: Buffer[] = [];
+  const write = (): void => {
+    turn(() => waiting.forEach((bytes, i) => void insert.run(pageNumber(run, pages + i), crc32(bytes), bytes)));
+    pages += waiting.length;
     waiting = [];
-    written();
+  };
+  const endPage = (): void => {
+    waiting.push(page.subarray(0, used));
+    page = Buffer.allocUnsafe(pageEntries * entryBytes);
+    used = 0;
+    if (waiting.length === pagesAtOnce) write();
   };
   return {
-    add(entry: Buffer): void {
-      waiting.push(entry);
+    /** Entries come in the order of their keys. */
+    add(bytes: Buffer, at: number): void {
+      bytes.copy(page, used, at, at + entryBytes);
+      used += entryBytes;
       entries += 1;
-      if (waiting.length === pageEntries) flush();
+      if (used === page.length) endPage();
     },
-    end(): { readonly entries: number; readonly pages: number } {
-      if (waiting.length > 0) flush();
-      return { entries, pages };
+    end(): Pick<Run, 'run' | 'entries' | 'pages'> {
+      if (used > 0) endPage();
+      if (waiting.length > 0) write();
+      return { run, entries, pages };
     },
   };
 }
 
-/** Makes one run of the two newest as long as the newer is at least as large as the older. Nobody else may be doing the same.
+/** Makes one run of the two newest when the newer is at least as large as the older. Nobody else may be extending the index.
  *  @returns whether two have become one */
-export function mergeRuns(db: Database): boolean {
+export function mergeRuns(db: Database, turn: Turn): boolean {
   const [older, newer] = runsOf(db).slice(-2);
   if (older === undefined || newer === undefined || newer.entries < older.entries) return false;
-  dropUnlisted(db);
-  db.exec('BEGIN IMMEDIATE');
-  const run = newRun(db);
-  let unwritten = 0;
-  const pages = createPages(db, run, () => {
-    unwritten += 1;
-    if (unwritten % pagesAtOnce === 0) db.exec('COMMIT; BEGIN IMMEDIATE');
+  dropUnlisted(db, turn);
+  const pages = createPages(db, turn);
+  mergeInto(pages.add, openCursor(db, older), openCursor(db, newer));
+  const written = pages.end();
+  turn(() => {
+    db.prepare('DELETE FROM head_runs WHERE run IN (?, ?)').run(older.run, newer.run);
+    insertRun(db, { after: older.after, upTo: newer.upTo, ...written });
   });
-  for (const entry of merged(entriesOf(db, older), entriesOf(db, newer))) pages.add(entry);
-  const counts = pages.end();
-  db.prepare('DELETE FROM head_runs WHERE run IN (?, ?)').run(older.run, newer.run);
-  insertRun(db, { run, after: older.after, upTo: newer.upTo, ...counts });
-  db.exec('COMMIT');
-  dropUnlisted(db);
+  dropUnlisted(db, turn);
   return true;
 }
 
-/** Drops the pages of runs that are no longer listed, also of a merge that was cut off. */
-function dropUnlisted(db: Database): void {
+/** Drops the pages of runs that are no longer listed, also of work that was cut off. */
+function dropUnlisted(db: Database, turn: Turn): void {
   const listed = new Set(runsOf(db).map(({ run }) => run));
   const next = db.prepare<number | null>('SELECT min(page) FROM head_pages WHERE page >= ?').pluck();
   const drop = db.prepare('DELETE FROM head_pages WHERE page >= ? AND page < ?');
   for (let page = next.get(0); typeof page === 'number'; page = next.get(page)) {
     const run = Math.floor(page / pagesPerRun);
+    const first = page;
     if (listed.has(run)) page = pageNumber(run + 1, 0);
-    else drop.run(page, page + pagesAtOnce);
+    else turn(() => void drop.run(first, Math.min(first + pagesAtOnce, pageNumber(run + 1, 0))));
   }
 }
 
-function* entriesOf(db: Database, { run, pages }: Run): Generator<Buffer> {
+/** A place in a run. `lead`: the first 48 bits of the key there, `atEnd` behind the last entry. */
+type Cursor = { readonly run: Run; readonly read: (number: number) => Buffer; page: number; bytes: Buffer; at: number; lead: number };
+const leadBytes = 6;
+const atEnd = Number.POSITIVE_INFINITY;
+
+function openCursor(db: Database, run: Run): Cursor {
   const select = db.prepare<{ crc: number; entries: Uint8Array }>('SELECT crc, entries FROM head_pages WHERE page = ?');
-  for (let page = 0; page < pages; page++) {
-    const number = pageNumber(run, page);
+  const read = (page: number): Buffer => {
+    const number = pageNumber(run.run, page);
     const row = select.get(number);
     if (row === undefined) throw damaged(`the index of streams is damaged (page ${number})`);
-    const bytes = checkPage(number, row);
-    for (let at = 0; at < bytes.length; at += entryBytes) yield bytes.subarray(at, at + entryBytes);
+    return checkPage(number, row);
+  };
+  const bytes = read(0);
+  return { run, read, page: 0, bytes, at: 0, lead: bytes.readUIntBE(0, leadBytes) };
+}
+
+function advance(cursor: Cursor): void {
+  cursor.at += entryBytes;
+  if (cursor.at === cursor.bytes.length) {
+    cursor.page += 1;
+    cursor.at = 0;
+    if (cursor.page < cursor.run.pages) cursor.bytes = cursor.read(cursor.page);
   }
+  cursor.lead = cursor.page < cursor.run.pages ? cursor.bytes.readUIntBE(cursor.at, leadBytes) : atEnd;
 }
 
 /** Both in the order of keys; of a key that both have, the newer. */
-function* merged(older: Generator<Buffer>, newer: Generator<Buffer>): Generator<Buffer> {
-  let [a, b] = [older.next(), newer.next()];
-  while (!(a.done && b.done)) {
-    const order = a.done ? 1 : b.done ? -1 : a.value.compare(b.value, 0, keyBytes, 0, keyBytes);
-    yield (order < 0 ? a.value : b.value) as Buffer;
-    const [takesOlder, takesNewer] = [order <= 0, order >= 0];
-    if (takesOlder) a = older.next();
-    if (takesNewer) b = newer.next();
+function mergeInto(add: (bytes: Buffer, at: number) => void, older: Cursor, newer: Cursor): void {
+  while (older.lead !== atEnd || newer.lead !== atEnd) {
+    const order = older.lead === newer.lead ? compareKeys(older, newer) : older.lead - newer.lead;
+    const taken = order < 0 ? older : newer;
+    add(taken.bytes, taken.at);
+    if (order <= 0) advance(older);
+    if (order >= 0) advance(newer);
   }
 }
+
+const compareKeys = (a: Cursor, b: Cursor): number => a.bytes.compare(b.bytes, b.at, b.at + keyBytes, a.at, a.at + keyBytes);

@@ -44,7 +44,7 @@ const upgrades: readonly ((db: Database) => void)[] = [
   addTree,
   db => {
     addRunTables(db);
-    while (appendRun(db, indexedAtOnce) === indexedAtOnce);
+    while (appendRun(db, indexedAtOnce, work => work()) === indexedAtOnce);
   },
 ];
 

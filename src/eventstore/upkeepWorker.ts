@@ -10,6 +10,11 @@ const restartPages = 2048;
 /** For the locks of writers and readers, which last fractions of a millisecond. */
 const busyTimeoutMs = 1000;
 
+/** For the write lock while the index is extended: others may take it again and again. */
+const turnTimeoutMs = 10_000;
+const turnPauseMs = 4;
+const nobody = new Int32Array(new SharedArrayBuffer(4));
+
 const { file, indexEvents } = workerData as UpkeepData;
 const db = new Database(file, { timeout: busyTimeoutMs });
 db.pragma('synchronous = NORMAL');
@@ -32,18 +37,30 @@ function extendIndex(): void {
     // Nothing is ever written: the lock is all there is, and goes with the process.
     lock.pragma('journal_mode = MEMORY');
     lock.exec('BEGIN EXCLUSIVE');
+    db.pragma(`busy_timeout = ${turnTimeoutMs}`);
     while (unindexed() >= indexEvents) {
-      db.exec('BEGIN IMMEDIATE');
-      appendRun(db, indexEvents);
-      db.exec('COMMIT');
-      while (mergeRuns(db)) checkpoint();
+      appendRun(db, indexEvents, turn);
+      while (mergeRuns(db, turn)) checkpoint();
     }
   } catch (error) {
-    if (db.inTransaction) db.exec('ROLLBACK');
     if ((error as { code?: unknown }).code !== 'SQLITE_BUSY') throw error;
   } finally {
+    db.pragma(`busy_timeout = ${busyTimeoutMs}`);
     lock.close();
   }
+}
+
+/** Whoever stores events tries the write lock every millisecond, so it must be free for longer than that. */
+function turn(work: () => void): void {
+  db.exec('BEGIN IMMEDIATE');
+  try {
+    work();
+    db.exec('COMMIT');
+  } catch (error) {
+    if (db.inTransaction) db.exec('ROLLBACK');
+    throw error;
+  }
+  Atomics.wait(nobody, 0, 0, turnPauseMs);
 }
 
 function unindexed(): number {
