@@ -18,10 +18,14 @@ export type Handler = (events: readonly Recorded[]) => void | Promise<void>;
 export type Follower = {
   /** Position of the last event it has handled. */
   readonly position: number;
+  /** What comes before its first event is done. */
+  readonly hasBegun: boolean;
+  /** Resolves when that is so, however long it takes. */
+  readonly begun: Promise<void>;
   /** Why it does not go on at the moment; it tries again by itself. */
   readonly failure: string | undefined;
   /** Resolves when everything up to this position is handled; waits as long as the follower advances.
-   *  @throws NusecError PROJECTION_BEHIND when it does not, for 5 s */
+   *  @throws NusecError PROJECTION_BEHIND when it does not, for 5 s, or has not begun */
   caughtUp(position: number): Promise<void>;
   /** Resolves when the batch at hand is finished; not to be awaited inside the handler. */
   close(): Promise<void>;
@@ -30,10 +34,16 @@ export type Follower = {
 /** `failure`: it does not go on. Without it: late by `lagMs`. */
 export type Trouble = { readonly name: string; readonly position: number; readonly behindEvents: number; readonly failure?: string };
 
+export type FollowerOptions = {
+  /** Whether it has a long way to go, and that is no trouble. */
+  readonly mayLag?: () => boolean;
+  /** Done before the first event is handled, and again when it throws. Until then the follower counts as one that does not go on. */
+  readonly begin?: () => Promise<void>;
+};
+
 export type Followers = {
-  /** @param options.mayLag it has a long way to go, and that is no trouble
-   *  @throws NusecError STORE_CLOSED */
-  follow(name: string, after: number, handler: Handler, options?: { readonly mayLag?: boolean }): Follower;
+  /** @throws NusecError STORE_CLOSED */
+  follow(name: string, after: number, handler: Handler, options?: FollowerOptions): Follower;
   names(): readonly string[];
   /** Those that do not go on or are late; empty when all is well. */
   troubles(): readonly Trouble[];
@@ -58,19 +68,22 @@ export function createFollowers(store: EventStore, onTrouble: (trouble: Trouble)
   const timer = setInterval(look, lookEveryMs);
   timer.unref();
   return {
-    follow(name, after, handler, { mayLag = false } = {}) {
+    follow(name, after, handler, { mayLag = () => false, begin } = {}) {
       const follower = startFollower(store, after, handler, {
+        begin,
         onFailure: failure => onTrouble({ ...troubleOf(member, headOf(store)), failure }),
         onClose: () => members.delete(member),
       });
-      const member: Member = { name, follower, isLate: mayLag ? () => false : lagWatch(follower) };
+      const member: Member = { name, follower, isLate: lagWatch(follower, mayLag) };
       members.add(member);
       return follower;
     },
     names: () => [...members].map(({ name }) => name),
     troubles() {
       const head = headOf(store);
-      const inTrouble = [...members].filter(member => member.follower.failure !== undefined || member.isLate(head));
+      const inTrouble = [...members].filter(
+        member => member.follower.failure !== undefined || !member.follower.hasBegun || member.isLate(head),
+      );
       return inTrouble.map(member => troubleOf(member, head));
     },
     async close() {
@@ -89,30 +102,38 @@ function headOf(store: EventStore): number {
   }
 }
 
-function troubleOf({ name, follower: { position, failure } }: Member, head: number): Trouble {
+function troubleOf({ name, follower: { position, hasBegun, failure = hasBegun ? undefined : notBegun } }: Member, head: number): Trouble {
   return { name, position, behindEvents: head - position, ...(failure !== undefined && { failure }) };
 }
 
+const notBegun = 'it waits for read models that are being built';
+
 /** @returns whether the follower has not handled by now what was in the log `maxLagMs` ago */
-function lagWatch(follower: Follower): (head: number) => boolean {
+function lagWatch(follower: Follower, mayLag: () => boolean): (head: number) => boolean {
   let [target, sinceMs] = [follower.position, performance.now()];
   return head => {
     const nowMs = performance.now();
-    if (follower.position >= target) [target, sinceMs] = [head, nowMs];
+    if (follower.position >= target || !follower.hasBegun || mayLag()) [target, sinceMs] = [head, nowMs];
     return follower.position < target && nowMs - sinceMs > maxLagMs;
   };
 }
 
-type Callbacks = { readonly onFailure: (failure: string) => void; readonly onClose: () => void };
+type StartOptions = {
+  readonly begin: FollowerOptions['begin'] | undefined;
+  readonly onFailure: (failure: string) => void;
+  readonly onClose: () => void;
+};
 
-function startFollower(store: EventStore, after: number, handler: Handler, { onFailure, onClose }: Callbacks): Follower {
+function startFollower(store: EventStore, after: number, handler: Handler, { begin: first, onFailure, onClose }: StartOptions): Follower {
   const reads = waiting();
+  const begun = Promise.withResolvers<void>();
   let position = after;
   let failure: string | undefined;
   let failures = 0;
   let subscription: Subscription | undefined;
   let pause: NodeJS.Timeout | undefined;
   let isClosed = false;
+  let hasBegun = first === undefined;
 
   const handle = async (events: readonly Recorded[]): Promise<void> => {
     await handler(events);
@@ -121,38 +142,48 @@ function startFollower(store: EventStore, after: number, handler: Handler, { onF
     failures = 0;
     reads.check();
   };
-  const begin = (): void => {
+  const begin = async (): Promise<void> => {
     pause = undefined;
-    if (isClosed) return;
     try {
+      if (!hasBegun) await first?.();
+      if (isClosed) return;
+      hasBegun = true;
+      begun.resolve();
       subscription = subscribe(store, position, handle);
       void subscription.ended.then(error => {
         if (error !== undefined && !isClosed) stop(error);
       });
     } catch (error) {
-      stop(error);
+      if (!isClosed) stop(error);
     }
   };
   const stop = (error: unknown): void => {
     const message = error instanceof Error ? error.message : String(error);
     const isNew = message !== failure;
     failure = message;
-    if (isNew) onFailure(message);
     if (error instanceof NusecError && error.code === 'STORE_CLOSED') return;
-    pause = setTimeout(begin, Math.min(firstPauseMs * 2 ** failures, maxPauseMs));
+    if (isNew) onFailure(message);
+    pause = setTimeout(() => void begin(), Math.min(firstPauseMs * 2 ** failures, maxPauseMs));
     pause.unref();
     failures += 1;
   };
-  begin();
+  void begin();
   return {
     get position() {
       return position;
     },
+    get hasBegun() {
+      return hasBegun;
+    },
+    begun: begun.promise,
     get failure() {
       // A read may have failed when there was nothing to handle.
-      return position >= headOf(store) && pause === undefined ? undefined : failure;
+      return hasBegun && position >= headOf(store) && pause === undefined ? undefined : failure;
     },
-    caughtUp: target => reads.until(() => position >= target),
+    async caughtUp(target) {
+      if (!hasBegun) throw new NusecError('PROJECTION_BEHIND', notBegun);
+      await reads.until(() => position >= target);
+    },
     async close() {
       isClosed = true;
       onClose();

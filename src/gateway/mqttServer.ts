@@ -38,7 +38,10 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
         if (leaf === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
         const { kind, id, serialHex, certificateSha256 } = await trust.identify(leaf);
         if (kind === 'device') return { kind, uid: id, serialHex, certificateSha256 };
-        if (kind === 'gateway') return { kind, gatewayId: id, serialHex, certificateSha256 };
+        if (kind === 'gateway') {
+          field.attachments.requireKnown();
+          return { kind, gatewayId: id, serialHex, certificateSha256 };
+        }
         throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'programmers do not speak MQTT');
       },
     },

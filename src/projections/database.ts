@@ -18,13 +18,15 @@ export function openReadModelWriter(file: string): Database {
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = NORMAL');
     db.pragma(`cache_size = -${cacheKib}`);
-    db.pragma(`busy_timeout = ${writeBusyTimeoutMs}`);
     return db;
   } catch (error) {
     db.close();
     throw error;
   }
 }
+
+/** From here on a write waits for nobody. */
+export const limitWriteWaits = (db: Database): void => void db.pragma(`busy_timeout = ${writeBusyTimeoutMs}`);
 
 /** Queries over the read models, on a connection of their own that cannot write, opened with the first query.
  *  @typeParam Tables row types by table name, as the projections declare them */

@@ -6,13 +6,15 @@ import type { Recorded } from '../eventstore/recorded.ts';
 import { waiting } from '../eventstore/waiting.ts';
 import { applyBatch } from './batch.ts';
 import { type Build, openBuilds, requireNames } from './builds.ts';
-import { openReadModelWriter } from './database.ts';
+import { limitWriteWaits, openReadModelWriter } from './database.ts';
 import type { Projection } from './projection.ts';
 
 /** Keeps the read models up with the event store: one live group of builds that moves together, and builds that catch up beside it. */
 
-/** For waits at the start of a process, where nothing else is held up. */
-export const startStallMs = 60_000;
+/** Without any progress for so long, even a patient wait is given up. */
+const patientStallMs = 60_000;
+/** A read model that is being built and has further to go is not waited for. */
+const maxAwaitedEvents = 20_000;
 
 export type RunnerOptions = {
   readonly store: EventStore;
@@ -38,12 +40,20 @@ type ProjectionHealth = {
   readonly fault?: { readonly position: number; readonly message: string };
 };
 
+export type WaitOptions = {
+  /** Only these; a faulted one fails at once. Default: all that are not faulted. */
+  readonly projections?: readonly string[];
+  /** Waits for one that is being built too, however long it takes. */
+  readonly patient?: boolean;
+  /** Default: 5 s; when patient, 60 s. */
+  readonly stallMs?: number;
+};
+
 export type ProjectionRunner = {
-  /** Resolves when the read models show everything up to `position`.
-   *  @param options.projections only these; a faulted one fails at once. Without it: all that are not faulted.
-   *  It waits as long as they advance.
-   *  @throws NusecError PROJECTION_BEHIND when they do not advance for `stallMs` (5 s by default) or a named projection is faulted */
-  waitFor(position: number, options?: { readonly projections?: readonly string[]; readonly stallMs?: number }): Promise<void>;
+  /** Resolves when the read models show everything up to `position`. It waits as long as they advance.
+   *  @throws NusecError PROJECTION_BEHIND when they do not advance for `stallMs`, when a named projection is faulted, or is being built and has a
+   *  long way to go */
+  waitFor(position: number, options?: WaitOptions): Promise<void>;
   /** Builds a projection anew beside its current tables and swaps when it has caught up. @throws NusecError NOT_FOUND */
   rebuild(name: string): void;
   health(): { readonly ok: boolean; readonly outage?: string; readonly projections: readonly ProjectionHealth[] };
@@ -73,7 +83,9 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
   const openBuild = (build: Build) => (build.position > store.head() ? builds.begin(build.projection) : build);
   let all = projections.map(projection => openBuild(builds.open(projection)));
   const published = all.filter(build => build.published).map(build => build.position);
-  const live: Group = { builds: [], position: published.length > 0 ? Math.max(...published) : store.head(), target: 0 };
+  limitWriteWaits(db);
+  const head = store.head();
+  const live: Group = { builds: [], position: published.length > 0 ? Math.max(...published) : head, target: head };
   const groups = new Set<Group>([live]);
   const reads = waiting();
   let closed = false;
@@ -110,8 +122,10 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
   const run = (group: Group) => {
     groups.add(group);
     const name = group === live ? 'read models' : `read model ${group.builds[0]?.projection.name}`;
-    group.follower = own.follow(name, group.position, events => project(group, events), { mayLag: group !== live });
+    group.follower = own.follow(name, group.position, events => project(group, events), { mayLag: () => isBehind(group) });
   };
+  /** It has not caught up yet with what was there when it began. */
+  const isBehind = (group: Group) => (group !== live && groups.has(group)) || group.position < group.target;
   live.builds = all.filter(build => build.published && build.position === live.position);
   run(live);
   for (const build of all) if (!live.builds.includes(build)) catchUp(build);
@@ -121,12 +135,20 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
     const own = all.filter(build => build.projection.name === name);
     return own.find(build => build.published) ?? own.at(-1);
   };
+  /** @returns false @throws NusecError PROJECTION_BEHIND */
+  const requireNear = (build: Build, position: number): false => {
+    const isBuilding = [...groups].some(group => group.builds.includes(build) && isBehind(group));
+    if (!isBuilding || position - build.position <= maxAwaitedEvents) return false;
+    const percent = Math.floor((100 * build.position) / position);
+    throw new NusecError('PROJECTION_BEHIND', `the read model ${build.projection.name} is being built (${percent} %)`);
+  };
   return {
-    async waitFor(position, { projections: names, stallMs } = {}) {
+    async waitFor(position, { projections: names, patient = false, stallMs = patient ? patientStallMs : undefined } = {}) {
       const reached = (name: string) => {
         const build = shown(name);
         if (build?.published && build.position >= position) return true;
-        if (build?.fault === undefined) return false;
+        if (build === undefined) return false;
+        if (build.fault === undefined) return patient ? false : requireNear(build, position);
         if (names === undefined) return true;
         throw new NusecError('PROJECTION_BEHIND', `the read model ${name} stopped before position ${build.fault.position}`);
       };
@@ -140,10 +162,12 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
       catchUp(build);
     },
     health() {
-      const isLive = (build: Build) => live.builds.includes(build);
-      const isShown = (build: Build) =>
-        isLive(build) || !all.some(other => other.projection.name === build.projection.name && isLive(other));
-      const states = all.map(build => ({ ...healthOf(build, isLive(build), store.head()), isShown: isShown(build) }));
+      const moves = (build: Build) => live.builds.includes(build);
+      const isShown = (build: Build) => moves(build) || !all.some(other => other.projection.name === build.projection.name && moves(other));
+      const states = all.map(build => ({
+        ...healthOf(build, moves(build) && !isBehind(live), store.head()),
+        isShown: isShown(build),
+      }));
       const outage = outageNow();
       const ok = outage === undefined && states.every(state => state.status !== 'faulted');
       return { ok, ...(outage === undefined ? {} : { outage }), projections: states };

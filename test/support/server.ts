@@ -80,6 +80,7 @@ export async function startServerProcesses(count: number, seed?: Seed) {
   const first: ServerProcess[] = [];
   while (first.length < count) first.push(await startOne());
   return {
+    dataDir: project.dataDir,
     first,
     startOne,
     async close() {

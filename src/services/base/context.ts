@@ -12,6 +12,7 @@ import type { BootKeys } from '../../keystore/bootKeys.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import type { ReadModels } from '../../projections/readModels.ts';
 import { hourMs } from '../../times.ts';
+import { within } from '../../within.ts';
 
 /** What every service works with: the parts of the server and its sources of time, ids and randomness. */
 export type Context = {
@@ -123,6 +124,12 @@ export async function areCurrent(ctx: Context, projections: readonly string[]): 
     throw error;
   }
 }
+
+/** How long the start of a process waits for what read models it needs; what is not there then begins later. */
+const startPatienceMs = 2000;
+
+/** Waits for something at the start of a process, but not for a read model that is built anew from a large log. */
+export const whileStarting = async (begun: Promise<void>): Promise<void> => void (await within(begun, startPatienceMs));
 
 /** From when on what is signed now counts. */
 export const backdatedIso = ({ clock, backdateMs = hourMs }: Context): string => new Date(clock().getTime() - backdateMs).toISOString();

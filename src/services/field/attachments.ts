@@ -1,10 +1,14 @@
 import { gateway, gatewayStream, mayServe } from '../../domain/gateway.ts';
+import { NusecError } from '../../errors.ts';
+import type { Recorded } from '../../eventstore/recorded.ts';
 import { gatewayQueries } from '../../projections/gateways.ts';
-import { startStallMs } from '../../projections/runner.ts';
-import { type Context, stateOf } from '../base/context.ts';
+import { type Context, stateOf, whileStarting } from '../base/context.ts';
 
-/** Which gateway may speak for which device, known at once (T20): filled from the read model, kept up by the events. */
+/** Which gateway may speak for which device, known at once (T20): filled from the read model, kept up by the events. While that is built anew no
+ *  gateway is let in, and none is known. */
 export type Attachments = {
+  /** @throws NusecError PROJECTION_BEHIND while it is not known who may speak for whom */
+  requireKnown(): void;
   isAttached(gatewayId: string, uid: string): boolean;
   /** Devices this gateway may speak for. */
   devicesOf(gatewayId: string): readonly string[];
@@ -23,13 +27,20 @@ export async function startAttachments(ctx: Context): Promise<Attachments> {
     const devices = state.status === 'NONE' ? [] : [...state.devices].filter(uid => mayServe(state, uid));
     served.set(gatewayId, new Set(devices));
   };
-  await ctx.reads.waitFor(start, { projections: ['gateways'], stallMs: startStallMs });
-  for (const gatewayId of await gatewayQueries(ctx.reads.db).ids()) await read(gatewayId);
-  const follower = ctx.followers.follow('attachments', start, async events => {
+  const begin = async (): Promise<void> => {
+    await ctx.reads.waitFor(start, { projections: ['gateways'], patient: true });
+    for (const gatewayId of await gatewayQueries(ctx.reads.db).ids()) await read(gatewayId);
+  };
+  const handle = async (events: readonly Recorded[]): Promise<void> => {
     const changed = new Set(events.filter(event => event.stream.startsWith(streamPrefix)).map(event => event.stream));
     for (const stream of changed) await read(stream.slice(streamPrefix.length));
-  });
+  };
+  const follower = ctx.followers.follow('attachments', start, handle, { begin });
+  await whileStarting(follower.begun);
   return {
+    requireKnown() {
+      if (!follower.hasBegun) throw new NusecError('PROJECTION_BEHIND', 'which gateway serves which device is not known yet');
+    },
     isAttached: (gatewayId, uid) => served.get(gatewayId)?.has(uid) === true,
     devicesOf: gatewayId => [...(served.get(gatewayId) ?? [])],
     gatewaysOf: uid => [...served].flatMap(([gatewayId, devices]) => (devices.has(uid) ? [gatewayId] : [])),

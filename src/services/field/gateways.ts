@@ -20,15 +20,21 @@ export async function attachDevice(ctx: Context, attachments: Attachments, gatew
   const state = await stateOf(ctx, device, deviceStream(uid));
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
   const after = await change(ctx, gatewayId, { type: 'AttachDevice', uid, by }, by);
-  await attachments.caughtUp(ctx.store.head());
+  await putInForce(ctx, attachments);
   return after;
 }
 
 export async function detachDevice(ctx: Context, attachments: Attachments, gatewayId: string, uid: string, by: Actor) {
   const after = await change(ctx, gatewayId, { type: 'DetachDevice', uid, by }, by);
-  await attachments.caughtUp(ctx.store.head());
+  await putInForce(ctx, attachments);
   return after;
 }
+
+/** What was recorded is recorded, also when this process does not get on: it comes into force here later, and until then the process is not ready. */
+const putInForce = (ctx: Context, attachments: Attachments): Promise<void> =>
+  attachments
+    .caughtUp(ctx.store.head())
+    .catch(error => ctx.log.warn({ error: (error as Error).message }, 'an attachment is not in force yet'));
 
 /** Suspends, resumes or revokes: its certificate goes on hold, or is good again, or ends; a live connection is cut. */
 export async function moveGateway(

@@ -7,11 +7,11 @@ import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { type PlannedRollout, type RolloutCommand, rollout, rolloutStream } from '../../domain/rollout.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
+import type { Recorded } from '../../eventstore/recorded.ts';
 import { type RolloutDeviceRow, rolloutQueries } from '../../projections/rollouts.ts';
-import { startStallMs } from '../../projections/runner.ts';
 import { dayMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { always, type Condition, type Context, execute, executeIf, executeOn } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, executeOn, whileStarting } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { OtaDelivery } from './otaDelivery.ts';
 import { otaJobLifetimeDays } from './otaImage.ts';
@@ -96,9 +96,11 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
     for (const [rolloutId, { done }] of followed) if (!done) wake(rolloutId);
   };
   const start = ctx.store.head();
-  await ctx.reads.waitFor(start, { projections: ['rollouts'], stallMs: startStallMs });
-  for (const rolloutId of await rolloutQueries(ctx.reads.db).running()) wake(rolloutId);
-  const follower = ctx.followers.follow('rollouts', start, events => {
+  const begin = async (): Promise<void> => {
+    await ctx.reads.waitFor(start, { projections: ['rollouts'], patient: true });
+    for (const rolloutId of await rolloutQueries(ctx.reads.db).running()) wake(rolloutId);
+  };
+  const handle = (events: readonly Recorded[]): void => {
     if (events.some(({ type }) => wakingTypes.has(type))) wakeAll();
     for (const { stream, type } of events) {
       if (!stream.startsWith(streamPrefix)) continue;
@@ -106,7 +108,9 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
       if (type === 'RolloutResumed') follow(rolloutId).pushed.clear();
       wake(rolloutId);
     }
-  });
+  };
+  const follower = ctx.followers.follow('rollouts', start, handle, { begin });
+  await whileStarting(follower.begun);
   const timer = setInterval(wakeAll, times.timerMs);
   timer.unref();
   return {

@@ -4,7 +4,7 @@ import { requireBoundFirmware } from '../../domain/job.ts';
 import { NusecError } from '../../errors.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
 import { jobQueries, type UnitRow } from '../../projections/jobs.ts';
-import { type Context, nowIso, stateOf } from '../base/context.ts';
+import { areCurrent, type Context, nowIso, stateOf } from '../base/context.ts';
 import { allotmentOf } from './allotments.ts';
 import { jobOf } from './jobs.ts';
 import { opened } from './packages.ts';
@@ -22,7 +22,7 @@ const by = 'system:unit-expiry';
 
 /** @returns how many units were voided or settled */
 export async function sweepUnits(ctx: Context): Promise<number> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
+  if (!(await areCurrent(ctx, ['jobs']))) return 0;
   const queries = jobQueries(ctx.reads.db);
   const expired = await queries.expired(nowIso(ctx), maxUnitsPerSweep);
   for (const unit of expired) await unlessRefused(ctx, unit, () => expire(ctx, unit));

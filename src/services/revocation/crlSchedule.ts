@@ -36,6 +36,7 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
     }
   };
   const check = async (): Promise<void> => {
+    if (!revocations.isKnown()) return;
     const { crls, roots, issuingCas } = await authorityOf(ctx);
     const signing = issuingCas.filter(({ status }) => status === 'ACTIVE' || status === 'RETIRED').map(({ icaId }) => icaId);
     for (const icaId of [...roots.map(({ rootId }) => rootId), ...signing]) {

@@ -126,7 +126,7 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
 
   return {
     async respond(request) {
-      if (inFlight >= maxInFlight) return failure('tryLater');
+      if (inFlight >= maxInFlight || !revocations.isKnown()) return failure('tryLater');
       inFlight += 1;
       try {
         const { questions, nonce } = readOcspRequest(request);
@@ -145,7 +145,7 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
     async staple(leaf) {
       const { serialHex, issuerDer, aki } = parseCertificate(leaf);
       const issuer = [...issuers.values()].find(({ certificate: { subjectDer, ski } }) => same(subjectDer, issuerDer) && same(ski, aki));
-      if (issuer === undefined) return undefined;
+      if (issuer === undefined || !revocations.isKnown()) return undefined;
       const hashes = issuerHashes(issuer.certificate, 'sha1');
       const certId = certIdOf(issuer.certificate, fromHex(serialHex));
       const question = { certId, hash: 'sha1', issuerNameHash: hashes.name, issuerKeyHash: hashes.key, serialHex } as const;

@@ -39,14 +39,16 @@ export async function checkRevocationMark(parts: MarkParts, file: string, accept
   const isOlder = known !== undefined && known.position > 0 && (await hashAt(ctx, known.position)) !== known.hash;
   if (isOlder && !acceptOlder) throw new NusecError('STORE_OLDER', olderText(known));
   if (isOlder) await alarms.raise({ code: 'OLDER_STORE_ACCEPTED', subject: 'store', detail: olderText(known) });
-  if (known === undefined || isOlder) await write(parts, file, ctx.store.head());
+  if (isOlder) await parts.revocations.known;
+  if (isOlder || (known === undefined && parts.revocations.isKnown())) await write(parts, file, ctx.store.head());
 }
 
-/** Keeps a mark that was checked up from here on; one process does it. */
+/** Keeps a mark that was checked up from here on; one process does it. It begins when it is known what is revoked. */
 export async function keepRevocationMark(parts: MarkParts, file: string): Promise<{ close(): Promise<void> }> {
   const { ctx, alarms, revocations } = parts;
-  const marked = (await readMark(ctx, file))?.position ?? 0;
-  let newest = Math.max(marked, await certificateQueries(ctx.reads.db).newestChange());
+  const mark = await readMark(ctx, file);
+  let newest = mark?.position ?? 0;
+  let isClosed = false;
   let gathering: NodeJS.Timeout | undefined;
   let running: Promise<void> = Promise.resolve();
   const flush = (): void => {
@@ -59,11 +61,18 @@ export async function keepRevocationMark(parts: MarkParts, file: string): Promis
   };
   const stopListening = revocations.onChange(({ position }) => {
     newest = Math.max(newest, position);
-    gathering ??= setTimeout(flush, gatherMs);
+    if (revocations.isKnown()) gathering ??= setTimeout(flush, gatherMs);
   });
-  if (newest > marked) flush();
+  const begin = async (): Promise<void> => {
+    newest = Math.max(newest, await certificateQueries(ctx.reads.db).newestChange());
+    if (!isClosed && (mark === undefined || newest > mark.position)) flush();
+  };
+  const begun = revocations.known.then(begin);
+  begun.catch(error => ctx.log.error({ error: String(error) }, 'the revocation mark was not brought up'));
+  if (revocations.isKnown()) await begun;
   return {
     async close() {
+      isClosed = true;
       stopListening();
       if (gathering !== undefined) {
         clearTimeout(gathering);

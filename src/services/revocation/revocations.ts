@@ -1,9 +1,11 @@
+import { NusecError } from '../../errors.ts';
+import type { Recorded } from '../../eventstore/recorded.ts';
 import { type CertificateRow, certificateQueries, changesRevocation } from '../../projections/certificates.ts';
-import { startStallMs } from '../../projections/runner.ts';
-import type { Context } from '../base/context.ts';
+import { type Context, whileStarting } from '../base/context.ts';
 
 /** What is revoked, known at once: a map in memory, filled from the certificate inventory and kept up by the events.
- *  TLS and MQTT ask it at every handshake; listeners drop live connections (T23). */
+ *  TLS and MQTT ask it at every handshake; listeners drop live connections (T23). While the inventory is built anew, which takes minutes in a large
+ *  project, nothing is known: then nobody is let in, and the server goes on with the rest. */
 
 export type RevocationChange = {
   readonly serialHex: string;
@@ -16,9 +18,14 @@ export type RevocationChange = {
 };
 
 export type Revocations = {
+  /** @throws NusecError PROJECTION_BEHIND while it is not known */
   isRevoked(serialHex: string): boolean;
-  /** How many certificates are revoked or on hold. */
+  /** How many certificates are revoked or on hold. @throws NusecError PROJECTION_BEHIND while it is not known */
   count(): number;
+  /** Whether what was revoked before the start is known. */
+  isKnown(): boolean;
+  /** Resolves when it is. */
+  readonly known: Promise<void>;
   /** Called for every change after the start. @returns what ends that */
   onChange(listener: (change: RevocationChange) => void): () => void;
   /** Resolves with true when everything up to this position is known here; with false when this process does not get on. What was recorded is
@@ -29,37 +36,51 @@ export type Revocations = {
 
 const maxChangedRows = 1000;
 
+/** Knows what is revoked when it returns, unless the inventory has a long way to go. */
 export async function startRevocations(ctx: Context): Promise<Revocations> {
   const queries = certificateQueries(ctx.reads.db);
   const revoked = new Set<string>();
   const listeners = new Set<(change: RevocationChange) => void>();
   const start = ctx.store.head();
-  await ctx.reads.waitFor(start, { projections: ['certificates'], stallMs: startStallMs });
-  for (const row of await queries.revoked()) revoked.add(row.serial);
   let known: { readonly position: number; readonly serial?: string } = { position: start };
   const more = () => queries.changedSince(known.position, maxChangedRows, known.serial);
   const take = (row: CertificateRow): void => {
     const isRevoked = row.reason !== null;
-    if (isRevoked === revoked.has(row.serial)) return;
+    // What was revoked while the inventory was built is known from its first reading, and told to nobody yet.
+    if (isRevoked === revoked.has(row.serial) && follower.hasBegun) return;
     if (isRevoked) revoked.add(row.serial);
     else revoked.delete(row.serial);
     const { serial: serialHex, kind, subject, ica_id: icaId, position } = row;
     for (const listener of listeners) listener({ serialHex, kind, subject, icaId, revoked: isRevoked, position });
   };
-  const refresh = async (position: number): Promise<void> => {
-    await ctx.reads.waitFor(position, { projections: ['certificates'] });
+  const takeAll = async (): Promise<void> => {
     for (let rows = await more(); rows.length > 0; rows = await more()) {
       for (const row of rows) take(row);
       const last = rows.at(-1);
       if (last !== undefined) known = { position: last.position, serial: last.serial };
     }
   };
-  const follower = ctx.followers.follow('revocations', start, async events => {
-    if (events.some(event => changesRevocation(event.type))) await refresh(events.at(-1)?.position ?? known.position);
-  });
+  const begin = async (): Promise<void> => {
+    await ctx.reads.waitFor(start, { projections: ['certificates'], patient: true });
+    for (const row of await queries.revoked()) revoked.add(row.serial);
+    await takeAll();
+  };
+  const handle = async (events: readonly Recorded[]): Promise<void> => {
+    if (!events.some(event => changesRevocation(event.type))) return;
+    await ctx.reads.waitFor(events.at(-1)?.position ?? known.position, { projections: ['certificates'] });
+    await takeAll();
+  };
+  const follower = ctx.followers.follow('revocations', start, handle, { begin });
+  const requireKnown = (): ReadonlySet<string> => {
+    if (follower.hasBegun) return revoked;
+    throw new NusecError('PROJECTION_BEHIND', 'what is revoked is not known yet: the certificate inventory is being built');
+  };
+  await whileStarting(follower.begun);
   return {
-    isRevoked: serialHex => revoked.has(serialHex),
-    count: () => revoked.size,
+    isRevoked: serialHex => requireKnown().has(serialHex),
+    count: () => requireKnown().size,
+    isKnown: () => follower.hasBegun,
+    known: follower.begun,
     onChange(listener) {
       listeners.add(listener);
       return () => void listeners.delete(listener);

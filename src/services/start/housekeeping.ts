@@ -34,7 +34,6 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
       alarms.raise({ code: 'STORE_DAMAGED', subject: place.replaceAll(' ', '-'), detail }).catch(() => undefined);
     };
     own('scrub', startScrub(scrubbed, damaged));
-    void crlSchedule.check();
-    void expiry.check();
+    void revocations.known.then(() => Promise.all([crlSchedule.check(), expiry.check()]));
     return {};
   });
