@@ -16,6 +16,9 @@ const settingsSchema = z.strictObject({
   mqttPort: port.default(8883),
   /** Plain HTTP, for CRLs only. */
   crlPort: port.default(8080),
+  /** Takes TLS 1.2 too, for machines that know nothing newer; there their certificates cross the network in clear. */
+  httpsTls12: z.stringbool().or(z.boolean()).default(false),
+  mqttTls12: z.stringbool().or(z.boolean()).default(false),
   /** Several processes of one machine listen on the same ports; the kernel gives each connection to one of them. */
   sharePorts: z.stringbool().or(z.boolean()).default(false),
   /** Host name or address under which machines reach the server: in certificates' CRL address, in packages and in the TLS server certificate. */
@@ -57,6 +60,8 @@ const environment = {
   httpsPort: 'NUSEC_HTTPS_PORT',
   mqttPort: 'NUSEC_MQTT_PORT',
   crlPort: 'NUSEC_CRL_PORT',
+  httpsTls12: 'NUSEC_HTTPS_TLS12',
+  mqttTls12: 'NUSEC_MQTT_TLS12',
   sharePorts: 'NUSEC_SHARE_PORTS',
   publicHost: 'NUSEC_PUBLIC_HOST',
   passphraseFile: 'NUSEC_PASSPHRASE_FILE',

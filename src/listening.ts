@@ -1,7 +1,9 @@
+import { constants } from 'node:crypto';
 import type { AddressInfo, ListenOptions, Server } from 'node:net';
+import type { SecureContextOptions } from 'node:tls';
 import { NusecError } from './errors.ts';
 
-/** Listens on TCP ports, and explains to a person why that is not possible. */
+/** Listens on TCP ports, and explains to a person why that is not possible; which versions of TLS a listener takes. */
 
 export type Place = {
   /** 0: any free port. */
@@ -23,6 +25,20 @@ export function listenOn(server: Server, place: Place, more: Pick<ListenOptions,
     server.listen({ port, host, reusePort, ...more }, () => resolve((server.address() as AddressInfo).port));
   });
 }
+
+/** Of TLS 1.2 only what has forward secrecy and authenticated encryption (RFC 9325 §4.2), with the ECDSA key that our servers have. */
+const ciphers = [
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'TLS_AES_128_GCM_SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-CHACHA20-POLY1305',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+].join(':');
+
+/** TLS 1.3 only, or TLS 1.2 too, for clients that know nothing newer. */
+export const tlsVersions = (allowTls12: boolean): Pick<SecureContextOptions, 'minVersion' | 'ciphers' | 'secureOptions'> =>
+  allowTls12 ? { minVersion: 'TLSv1.2', ciphers, secureOptions: constants.SSL_OP_NO_RENEGOTIATION } : { minVersion: 'TLSv1.3' };
 
 function refusalOf(cause: NodeJS.ErrnoException, { port, host, option }: Place): NusecError {
   const another = `another port${option === undefined ? '' : ` (${option})`}`;

@@ -3,7 +3,7 @@ import { createApi } from './api/app.ts';
 import { createAuth } from './api/auth.ts';
 import { endWhenRevoked, staple } from './api/liveConnections.ts';
 import { resources } from './api/resources.ts';
-import { closeServer, createApiServer, createCrlServer } from './api/server.ts';
+import { closeServer, createApiServer, createCrlServer, renewTls } from './api/server.ts';
 import { wrongTokensOf } from './api/wrongTokens.ts';
 import { type Own, opening } from './closing.ts';
 import type { Settings } from './config.ts';
@@ -87,7 +87,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const peers = createPeers<PeerAnswers>(peerQuestions);
   const field = own('field', await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers }));
   const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, onOnline: peers.tell, staple: ocsp.staple };
-  const gateway = own('MQTT', await startGateway(gatewayParts, tls));
+  const gateway = own('MQTT', await startGateway(gatewayParts, tls, settings.mqttTls12));
   peers.onTaken(gateway.leave);
   const links = await openPeerLinks(dataDir, slot, maxProcessSlots, peers.addLink);
   if (links !== undefined) own('peer links', links);
@@ -96,7 +96,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const evidence = own('device evidence', createDeviceEvidence(ctx, checkpoints.headsFile));
   const edges = { channel: field.channel, field, ocsp, bulkRevocations, evidence, logCheck };
   const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
-  const api = openApi(own, services, tls);
+  const api = openApi(own, services, tls, settings.httpsTls12);
   const crl = createCrlServer(ctx, ocsp);
   own('CRL server', { close: () => closeServer(crl) });
   const at = (port: keyof typeof portOptions) => ({
@@ -108,9 +108,9 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const httpsPort = await listenOn(api, at('https'));
   const crlPort = await listenOn(crl, at('crl'));
   const mqttPort = await gateway.listen(at('mqtt'));
-  const renew = ({ key, cert, clientRootsPem: ca }: TlsIdentity): void => {
-    api.setSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' });
-    gateway.renew({ key, cert, ca });
+  const renew = (next: TlsIdentity): void => {
+    renewTls(api, next, settings.httpsTls12);
+    gateway.renew(next);
   };
   own('TLS renewal', startTlsRenewal({ ...identityParts, trust }, names, tls, renew));
   const lead = async (epoch: number) =>
@@ -120,7 +120,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   return { httpsPort, mqttPort, crlPort, fault: error => reportFault(ctx, alarms, error) };
 }
 
-function openApi(own: Own, services: Services, tls: TlsIdentity): ReturnType<typeof createApiServer> {
+function openApi(own: Own, services: Services, tls: TlsIdentity, allowTls12: boolean): ReturnType<typeof createApiServer> {
   const { ctx, revocations, trust, certificateUse, ocsp } = services;
   const wrongTokens = wrongTokensOf(services);
   const person = async (token: string, address: string | undefined) => ({
@@ -133,7 +133,7 @@ function openApi(own: Own, services: Services, tls: TlsIdentity): ReturnType<typ
     return found;
   };
   const auth = createAuth({ person, machine });
-  const api = createApiServer(createApi(services, auth, resources), tls);
+  const api = createApiServer(createApi(services, auth, resources), tls, allowTls12);
   own('HTTPS server', { close: () => closeServer(api) });
   endWhenRevoked(api, revocations, trust);
   staple(api, ocsp);

@@ -25,7 +25,7 @@ export type Auth = ReturnType<typeof createAuth>;
 export function createAuth(authenticators: Authenticators) {
   const person = (roles: readonly Role[], knowsScopes: boolean, check?: ScopeCheck) =>
     createMiddleware<ApiEnv>(async (c, next) => {
-      const token = /^Bearer ([A-Za-z0-9_-]{1,128})$/.exec(c.req.header('Authorization') ?? '')?.[1];
+      const token = /^Bearer +([A-Za-z0-9_-]{1,128})$/i.exec(c.req.header('Authorization') ?? '')?.[1];
       if (token === undefined) throw new NusecError('UNAUTHENTICATED', 'send the header Authorization: Bearer <token>');
       const person = await authenticators.person(token, c.env.incoming?.socket?.remoteAddress);
       const fitting = person.roles.filter(role => role === 'administrator' || roles.includes(role));

@@ -13,7 +13,7 @@ import type { ApiEnv } from './auth.ts';
 import { secondOfficer } from './gatewayKeys.ts';
 import { wrongTokensOf } from './wrongTokens.ts';
 
-/** EST (RFC 7030) under `/.well-known/est/{label}/`: base64 of DER both ways, as its clients send and expect it. */
+/** EST (RFC 7030) under `/.well-known/est/` and `/.well-known/est/{label}/`: base64 of DER both ways, as its clients send and expect it. */
 
 const root = '/.well-known/est';
 const maxBase64Characters = Math.ceil((maxCsrBytes * 4) / 3) + 128;
@@ -21,16 +21,22 @@ type Call = HonoContext<ApiEnv>;
 
 export const estResource: Resource = (api, services) => {
   const { ctx, alarms } = services;
-  for (const path of [`${root}/cacerts`, `${root}/:label/cacerts`])
-    api.get(path, async c => {
-      if (path.includes(':label')) labelOf(c);
-      return encoded(c, 'application/pkcs7-mime', await caCertificates(ctx));
-    });
-  api.get(`${root}/:label/csrattrs`, c => {
+  api.on('GET', pathsOf('cacerts'), async c => {
+    labelOf(c);
+    return encoded(c, 'application/pkcs7-mime', await caCertificates(ctx));
+  });
+  api.on('GET', pathsOf('csrattrs'), c => {
     labelOf(c);
     return encoded(c, 'application/csrattrs', csrAttributes);
   });
-  api.post(`${root}/:label/simpleenroll`, async c => {
+  api.on('POST', pathsOf('serverkeygen'), c => {
+    labelOf(c);
+    throw new NusecError('KEYGEN_REFUSED', 'a private key never leaves where it was made: make one and send a request to simpleenroll');
+  });
+  api.on('POST', pathsOf('fullcmc'), () => {
+    throw new NusecError('NOT_OFFERED', 'of EST there are cacerts, csrattrs, simpleenroll and simplereenroll');
+  });
+  api.on('POST', pathsOf('simpleenroll'), async c => {
     const label = labelOf(c);
     const caller = (await machineOf(services, c)) ?? { person: await personOf(services, c) };
     const csr = await requestOf(c);
@@ -38,7 +44,7 @@ export const estResource: Resource = (api, services) => {
     const second = 'person' in caller ? (gatewayId: string) => secondOfficer(ctx, caller.person, gatewayId) : undefined;
     return certificate(c, await watchKey(alarms, subject, () => enrol(ctx, label, csr, caller, second)));
   });
-  api.post(`${root}/:label/simplereenroll`, async c => {
+  api.on('POST', pathsOf('simplereenroll'), async c => {
     const label = labelOf(c);
     const machine = await machineOf(services, c);
     if (machine === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'a renewal is asked for with the present certificate');
@@ -47,8 +53,13 @@ export const estResource: Resource = (api, services) => {
   });
 };
 
-function labelOf(c: Call): EstLabel {
-  const label = estLabels.find(known => known === c.req.param('label'));
+/** With a label and without one (RFC 7030 §3.2.2). */
+const pathsOf = (operation: string): string[] => [`${root}/${operation}`, `${root}/:label/${operation}`];
+
+function labelOf(c: Call): EstLabel | undefined {
+  const named = c.req.param('label');
+  if (named === undefined) return undefined;
+  const label = estLabels.find(known => known === named);
   if (label === undefined) throw new NusecError('NOT_FOUND', `EST labels are ${estLabels.join(', ')}`);
   return label;
 }
@@ -64,10 +75,11 @@ async function machineOf({ trust, certificateUse }: Services, c: Call) {
 /** HTTP authentication of EST (RFC 7030 §3.2.3): Basic with name and token of an operator, or the token as Bearer.
  *  @throws NusecError UNAUTHENTICATED, TOKEN_EXPIRED, FORBIDDEN */
 async function personOf(services: Services, c: Call): Promise<string> {
-  const [, scheme, value = ''] = /^(Basic|Bearer) ([A-Za-z0-9+/=_-]{1,400})$/.exec(c.req.header('Authorization') ?? '') ?? [];
+  const [, scheme, value = ''] = /^(Basic|Bearer) +([A-Za-z0-9+/=_-]{1,400})$/i.exec(c.req.header('Authorization') ?? '') ?? [];
   if (scheme === undefined)
     throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'enrolment needs a client certificate or the token of an operator');
-  const [name, token = ''] = scheme === 'Basic' ? Buffer.from(value, 'base64').toString().split(/:(.*)/s) : [undefined, value];
+  const [name, token = ''] =
+    scheme.toLowerCase() === 'basic' ? Buffer.from(value, 'base64').toString().split(/:(.*)/s) : [undefined, value];
   const person = await wrongTokensOf(services).watch(c.env.incoming.socket.remoteAddress, async () => {
     const found = await authenticateOperator(services.ctx, token);
     if (name !== undefined && name !== found.name) throw new NusecError('UNAUTHENTICATED', 'the token belongs to somebody else');

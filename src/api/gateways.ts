@@ -80,7 +80,7 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
     const request = c.req.valid('json').csr;
     const issued = await watchKey(alarms, `gateway-${id}`, () => {
       const second = secondOfficer(ctx, c.var.person.name, id);
-      return certifyGateway(ctx, id, request, actor(c), { commonName: id }, second);
+      return certifyGateway(ctx, id, request, actor(c), undefined, second);
     });
     const { certificate, ica, root } = issued;
     return c.json({ certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root) }, 200);

@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { equalBytes, toBase64url } from '../bytes.ts';
 import type { RegisteredProgrammer } from '../domain/programmer.ts';
 import { NusecError } from '../errors.ts';
-import { judgeCsr, maxCsrBytes } from '../pki/csr.ts';
+import { maxCsrBytes, readCsr } from '../pki/csr.ts';
 import { watchKey } from '../services/base/alarms.ts';
 import { certifyProgrammer } from '../services/identity/enrolment.ts';
 import {
@@ -187,7 +187,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
 
 /** @throws NusecError KEY_REFUSED unless the request is for the key that the tool read from the KeyStore (R10, R75) */
 function requireKey(csr: Uint8Array, publicKey: Uint8Array | undefined): void {
-  if (publicKey === undefined || equalBytes(judgeCsr(csr).point, publicKey)) return;
+  if (publicKey === undefined || equalBytes(readCsr(csr).point, publicKey)) return;
   throw new NusecError('KEY_REFUSED', 'the request is for another key');
 }
 

@@ -1,6 +1,8 @@
 import { createServer as createHttpServer, type Server } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
+import type { SecureContextOptions } from 'node:tls';
 import { getRequestListener } from '@hono/node-server';
+import { tlsVersions } from '../listening.ts';
 import type { Context } from '../services/base/context.ts';
 import type { TlsIdentity } from '../services/identity/serverCertificate.ts';
 import type { Ocsp } from '../services/revocation/ocsp.ts';
@@ -16,16 +18,16 @@ const requestTimeoutMs = 60_000;
 /** Longer than a machine pauses between two calls, such as between two units. */
 const keepAliveTimeoutMs = 75_000;
 const maxHeaderBytes = 16 * 1024;
+/** ALPN (RFC 7301 §6): an old client that offers only HTTP/1.0 gets it. */
+const protocols = ['http/1.1', 'http/1.0'];
 
-/** TLS 1.3 only. A client certificate is asked for and judged per route, so that people come in without one and every refusal has a code. */
-export function createApiServer(api: Api, tls: TlsIdentity) {
+/** TLS 1.3, or from 1.2 on where that is allowed. A client certificate is asked for and judged per route, so that people come in without one and every refusal has a code. */
+export function createApiServer(api: Api, tls: TlsIdentity, allowTls12 = false) {
   const server = createHttpsServer(
     {
       ServerResponse: CanonicalResponse,
-      // Without a certificate every handshake fails, until there is one.
-      ...(tls.cert !== '' && { key: tls.key, cert: tls.cert }),
-      ca: tls.clientRootsPem,
-      minVersion: 'TLSv1.3',
+      ...secureContextOf(tls, allowTls12),
+      ALPNProtocols: protocols,
       requestCert: true,
       rejectUnauthorized: false,
       maxHeaderSize: maxHeaderBytes,
@@ -34,9 +36,22 @@ export function createApiServer(api: Api, tls: TlsIdentity) {
       keepAliveTimeout: keepAliveTimeoutMs,
       noDelay: true,
     },
-    getRequestListener(api.fetch),
+    // HTTP/1.0 knows no Host.
+    getRequestListener(api.fetch, { hostname: 'localhost' }),
   );
   return server;
+}
+
+const secureContextOf = ({ key, cert, clientRootsPem: ca }: TlsIdentity, allowTls12: boolean): SecureContextOptions => ({
+  // Without a certificate every handshake fails, until there is one.
+  ...(cert !== '' && { key, cert }),
+  ca,
+  ...tlsVersions(allowTls12),
+});
+
+/** Another identity for new connections. */
+export function renewTls(server: ReturnType<typeof createApiServer>, tls: TlsIdentity, allowTls12: boolean): void {
+  server.setSecureContext(secureContextOf(tls, allowTls12));
 }
 
 /** `/crl/{icaId}.crl`, `/delta/{icaId}.crl`, `/ocsp`, all signed and therefore in plain HTTP (RFC 5280 §8), and `/healthz` for health checks. */

@@ -28,15 +28,16 @@ export type GatewayParts = Pick<Services, 'ctx' | 'trust' | 'certificateUse' | '
 };
 
 /** The MQTT side of the server: broker, rights, topic handlers. It completes the channel by which services reach devices. */
-export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
+export async function startGateway(parts: GatewayParts, tls: TlsIdentity, allowTls12 = false) {
   const { ctx, trust, revocations, alarms, field, channel } = parts;
   let bundles: BundlePush | undefined;
   const broker = await createBroker({
-    tls: { key: tls.key, cert: tls.cert, ca: tls.clientRootsPem },
+    tls: { key: tls.key, cert: tls.cert, ca: tls.clientRootsPem, allowTls12 },
     trust: {
       async checkClient([leaf]) {
         if (leaf === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
-        const { kind, id, serialHex, certificateSha256 } = await trust.identify(leaf);
+        // The broker asks for revocations at every connect, and then knows whose certificate it was.
+        const { kind, id, serialHex, certificateSha256 } = await trust.identify(leaf, () => false);
         if (kind === 'device') return { kind, uid: id, serialHex, certificateSha256 };
         if (kind === 'gateway') {
           field.attachments.requireKnown();
@@ -69,7 +70,7 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity) {
   channel.connect(broker);
   bundles = createBundlePush(ctx, field.gatewayBundles, broker);
   return {
-    renew: broker.setTls,
+    renew: (next: TlsIdentity): void => broker.setTls({ key: next.key, cert: next.cert, ca: next.clientRootsPem, allowTls12 }),
     /** The client has connected to another process: its connection here is an old one. */
     leave: (clientId: string): void => void broker.disconnect(clientId, 'DUPLICATE_CLIENTID'),
     listen: broker.listen,

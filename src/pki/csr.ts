@@ -1,7 +1,7 @@
 import { curveOf, pointOf, spkiOfPoint, verifyOnce } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { checkDer, contextConstructed, derErrorAs, malformed, tags } from './der.ts';
-import { type Element, enter, finish, more, only, readAny, readBits, readNumber } from './derReader.ts';
+import { type Element, enter, finish, more, only, readAny, readBits, readNumber, readOid } from './derReader.ts';
 import { bitString, context, integerOf, sequence } from './derWriter.ts';
 import { signatureAlgorithms } from './keys.ts';
 import { encodeName, type NameFields, readName } from './names.ts';
@@ -11,6 +11,15 @@ import { encodeName, type NameFields, readName } from './names.ts';
 
 /** Largest request that is looked at. */
 export const maxCsrBytes = 2048;
+
+/** Those that tools sign requests with (RFC 5758 §3.2, RFC 8017 appendix A.2, RFC 3279 §2.2.3). */
+const algorithmNames: Readonly<Record<string, string>> = {
+  '1.2.840.10045.4.1': 'ecdsa-with-SHA1',
+  '1.2.840.10045.4.3.1': 'ecdsa-with-SHA224',
+  '1.2.840.10045.4.3.2': 'ecdsa-with-SHA256',
+  '1.2.840.10045.4.3.3': 'ecdsa-with-SHA384',
+  '1.2.840.10045.4.3.4': 'ecdsa-with-SHA512',
+};
 
 const uidPattern = /^[0-9a-f]{32}$/;
 
@@ -29,15 +38,18 @@ export type RequestInfo = {
  *  @param der       PKCS#10 request, at most 2 KiB
  *  @param expected  the subject as minted: a request names nobody, or exactly this commonName and serialNumber;
  *                   organization and organizationalUnit may be left out but not differ (I6)
- *  @throws NusecError CSR_TOO_LARGE, CSR_MALFORMED, KEY_REFUSED, CSR_SIGNATURE, CSR_SUBJECT */
+ *  @throws NusecError CSR_TOO_LARGE, CSR_MALFORMED, KEY_REFUSED, CSR_ALGORITHM, CSR_SIGNATURE, CSR_SUBJECT */
 export function judgeCsr(der: Uint8Array, expected?: NameFields): RequestInfo {
-  if (der.length > maxCsrBytes) throw new NusecError('CSR_TOO_LARGE', `request of ${der.length} bytes, at most ${maxCsrBytes}`);
-  const { cri, algorithm, signature } = derErrorAs('CSR_MALFORMED', () => split(der));
+  const { cri, algorithm, signature } = partsOf(der);
   const info = readInfo(cri);
   checkPossession(info, cri, algorithm, signature);
   if (expected) checkSubject(info.subject, expected);
   return info;
 }
+
+/** What a request says, before anybody has verified it: to find out by whom it is to be judged.
+ *  @throws NusecError CSR_TOO_LARGE, CSR_MALFORMED, KEY_REFUSED, CSR_SUBJECT */
+export const readCsr = (der: Uint8Array): RequestInfo => readInfo(partsOf(der).cri);
 
 /** The CertificationRequestInfo that is to be signed: this name, this key, no attributes (RFC 2986 §4.1).
  *  @param publicKeyPoint uncompressed P-256 point, 65 bytes @throws KEY_REFUSED, BAD_REQUEST */
@@ -58,6 +70,11 @@ export function assembleCsr(cri: Uint8Array, derSignature: Uint8Array): Uint8Arr
 }
 
 type Parts = { readonly cri: Uint8Array; readonly algorithm: Uint8Array; readonly signature: Uint8Array };
+
+function partsOf(der: Uint8Array): Parts {
+  if (der.length > maxCsrBytes) throw new NusecError('CSR_TOO_LARGE', `request of ${der.length} bytes, at most ${maxCsrBytes}`);
+  return derErrorAs('CSR_MALFORMED', () => split(der));
+}
 
 function split(der: Uint8Array): Parts {
   const request = only(der, tags.sequence);
@@ -101,10 +118,20 @@ function checkAttribute({ tag, whole }: Element): void {
 }
 
 function checkPossession(info: RequestInfo, cri: Uint8Array, algorithm: Uint8Array, signature: Uint8Array): void {
-  const rightAlgorithm = Buffer.compare(algorithm, signatureAlgorithms['P-256']) === 0;
-  if (!rightAlgorithm || !verifyOnce('P-256', info.publicKey, cri, signature)) {
-    throw new NusecError('CSR_SIGNATURE', 'the request is not signed by the key it names (ECDSA with SHA-256)');
-  }
+  const isTaken = Buffer.compare(algorithm, signatureAlgorithms['P-256']) === 0;
+  if (!isTaken)
+    throw new NusecError(
+      'CSR_ALGORITHM',
+      `the request is signed with ${nameOf(algorithm)}; only ecdsa-with-SHA256 is taken (without parameters)`,
+    );
+  if (!verifyOnce('P-256', info.publicKey, cri, signature))
+    throw new NusecError('CSR_SIGNATURE', 'the request is not signed by the key it names');
+}
+
+/** Of an AlgorithmIdentifier, for people. */
+function nameOf(algorithm: Uint8Array): string {
+  const id = derErrorAs('CSR_MALFORMED', () => readOid(only(algorithm, tags.sequence)));
+  return algorithmNames[id] ?? id;
 }
 
 function checkSubject(subject: NameFields, expected: NameFields): void {

@@ -28,7 +28,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'nusec-est-'));
   server = await startTestServer(async ctx => {
     await establishIssuingCa(ctx, 'device', 'meter');
-    for (const id of ['gw-1', 'gw-2', 'gw-3']) await registerGateway(ctx, id, id, 'operator:alice');
+    for (const id of ['gw-1', 'gw-2', 'gw-3', 'gw-4', 'gw-5']) await registerGateway(ctx, id, id, 'operator:alice');
     await mint(ctx, unit.uid, unit.objId);
     const { certificate } = await certifyDevice(ctx, unit.uid, fromBase64url(csrOf(unit, unit.objId)), 'operator:alice');
     await putInStock(ctx, unit.uid);
@@ -140,6 +140,58 @@ const alarmed = async (): Promise<readonly string[]> => {
   const answer = await exchange(`${server.url}/v1/alarms`, { ca: server.rootPem, headers: { Authorization: `Bearer ${server.alice}` } });
   return (answer.json.alarms as { code: string; subject: string }[]).map(({ code, subject }) => `${code} ${subject}`);
 };
+
+describe('EST without a label (RFC 7030 §3.2.2)', () => {
+  it('serves whoever asks by what they are: a person and a gateway, a device', async () => {
+    const party = newParty();
+    const asPerson = await curl(
+      '/simpleenroll',
+      '-H',
+      `authorization: bearer ${server.alice}`,
+      ...send(requestOf(party, { commonName: 'gw-4' })),
+    );
+    keep('gw-4', party, certificateOf(asPerson));
+    const next = newParty();
+    expect(parseCertificate(certificateOf(await curl('/simplereenroll', ...as('gw-4'), ...send(requestOf(next, {}))))).kind).toBe(
+      'gateway',
+    );
+    const operational = certificateOf(await curl('/simpleenroll', ...as('unit'), ...send(requestOf(newParty(unit.uid), {}))));
+    expect(parseCertificate(operational).subject.organizationalUnit).toBe('LDevID');
+    expect((await curl('/csrattrs')).body).toBe((await curl('/gateway/csrattrs')).body);
+  });
+
+  it('takes the subject that the server itself issues at the first enrolment, and parts of it', async () => {
+    const authorize = ['-H', `Authorization: bEARer ${server.alice}`];
+    const whole = { organization: 'Example OEM', organizationalUnit: 'gateway', commonName: 'gw-5' };
+    const party = newParty();
+    const first = certificateOf(await curl('/simpleenroll', ...authorize, ...send(requestOf(party, whole))));
+    expect(parseCertificate(first).subject).toEqual(whole);
+    const again = { organization: 'Example OEM', commonName: 'gw-5' };
+    expect(certificateOf(await curl('/simpleenroll', ...authorize, ...send(requestOf(party, again))))).toEqual(first);
+    for (const other of [{ organization: 'Another' }, { organizationalUnit: 'programmer' }, { country: 'DE' }]) {
+      const refused = await curl('/simpleenroll', ...authorize, ...send(requestOf(party, { ...whole, ...other })));
+      expect(codeOf(refused), JSON.stringify(other)).toBe('CSR_SUBJECT');
+    }
+  });
+
+  it('makes no keys for others, and says that with a code of its own', async () => {
+    for (const path of ['/serverkeygen', '/gateway/serverkeygen']) {
+      const refused = await curl(path, ...alice(), ...send(requestOf(newParty(), { commonName: 'gw-4' })));
+      expect([refused.status, codeOf(refused)]).toEqual([501, 'KEYGEN_REFUSED']);
+    }
+    expect(codeOf(await curl('/gateway/fullcmc', ...alice(), ...send(requestOf(newParty(), {}))))).toBe('NOT_OFFERED');
+  });
+
+  it('names the hash when a request of openssl is signed over another one than SHA-256', async () => {
+    await run('openssl', 'ecparam', '-name', 'prime256v1', '-genkey', '-noout', '-out', 'hash.key');
+    for (const hash of ['sha1', 'sha224', 'sha384', 'sha512']) {
+      await run('openssl', 'req', '-new', '-key', 'hash.key', '-subj', '/CN=gw-2', `-${hash}`, '-outform', 'DER', '-out', 'hash.csr');
+      const refused = await curl('/simpleenroll', ...alice(), ...send(new Uint8Array(readFileSync(join(folder, 'hash.csr')))));
+      expect([refused.status, codeOf(refused)], hash).toEqual([422, 'CSR_ALGORITHM']);
+      expect(JSON.parse(refused.body).detail).toContain(`ecdsa-with-${hash.toUpperCase()}`);
+    }
+  });
+});
 
 describe('EST refuses', () => {
   const request = (id: string, party = newParty()) => send(requestOf(party, { commonName: id }));

@@ -5,7 +5,13 @@ import { join } from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { fromBase64url, toBase64url } from '../../src/bytes.ts';
+import { gatewayClientId } from '../../src/mqttTopics.ts';
+import { issueCertificate } from '../../src/pki/certificate.ts';
 import { toPem } from '../../src/pki/pem.ts';
+import { registerGateway } from '../../src/services/field/gateways.ts';
+import { certifyGateway } from '../../src/services/identity/enrolment.ts';
+import { connectPacket } from '../gateway/broker/wire.ts';
+import { leafFields, makeIca, makeRoot } from '../pki/support.ts';
 import { newParty } from '../services/parties.ts';
 import { requestOf } from '../services/project.ts';
 import { covers } from '../support/covers.ts';
@@ -110,6 +116,122 @@ describe('the TLS servers', () => {
     expect(output).toMatch(/^Content-Type: application\/problem\+json\r$/m);
     const names = [...output.matchAll(/^([A-Za-z-]+): /gm)].map(match => match[1]);
     for (const name of names) expect(name).toMatch(/^(ETag|[A-Z][a-z]*(-[A-Z][a-z]*)*)$/);
+  });
+});
+
+describe('old stacks', () => {
+  const handshake = async (at: TestServer, port: 'httpsPort' | 'mqttPort', ...args: readonly string[]): Promise<string> => {
+    writeFileSync(join(folder, 'old.pem'), at.rootPem);
+    const given = ['s_client', '-connect', `127.0.0.1:${at[port]}`, '-servername', 'localhost', '-CAfile', 'old.pem', '-brief', ...args];
+    return new Promise(resolve => {
+      execFile('openssl', given, { cwd: folder }, (_error, stdout, stderr) => resolve(`${stdout}${stderr}`)).stdin?.end('Q\n');
+    });
+  };
+
+  it.each(['httpsPort', 'mqttPort'] as const)('are refused with TLS 1.2 where nothing else was set: %s', async port => {
+    expect(await handshake(server, port, '-tls1_2')).toContain('protocol version');
+    expect(await handshake(server, port)).toContain('Protocol version: TLSv1.3');
+  });
+
+  it.each(['httpsPort', 'mqttPort'] as const)('come in with TLS 1.2 where that is allowed, on that listener alone: %s', async port => {
+    const setting = port === 'httpsPort' ? { httpsTls12: true } : { mqttTls12: true };
+    const party = newParty();
+    const old = await startTestServer(
+      async ctx => {
+        await registerGateway(ctx, 'gw-old', 'gw-old', 'operator:alice');
+        const { certificate } = await certifyGateway(ctx, 'gw-old', requestOf(party, {}), 'operator:alice');
+        writeFileSync(join(folder, 'gw-old.pem'), toPem('CERTIFICATE', certificate));
+        writeFileSync(join(folder, 'gw-old.key'), party.key.export({ format: 'pem', type: 'pkcs8' }));
+      },
+      undefined,
+      setting,
+    );
+    onTestFinished(() => old.close());
+    for (const suite of ['ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-AES256-GCM-SHA384', 'ECDHE-ECDSA-CHACHA20-POLY1305']) {
+      const output = await handshake(old, port, '-tls1_2', '-cipher', suite, '-cert', 'gw-old.pem', '-key', 'gw-old.key');
+      for (const text of ['Protocol version: TLSv1.2', suite, 'Verification: OK']) expect(output).toContain(text);
+    }
+    for (const suite of ['ECDHE-ECDSA-AES128-SHA256', 'ECDHE-ECDSA-AES128-SHA', 'DHE-RSA-AES128-GCM-SHA256', 'AES128-GCM-SHA256'])
+      expect(await handshake(old, port, '-tls1_2', '-cipher', `${suite}:@SECLEVEL=0`), suite).toContain('handshake failure');
+    for (const version of ['-tls1_1', '-tls1'])
+      expect(await handshake(old, port, version, '-cipher', 'ALL:@SECLEVEL=0'), version).toMatch(/protocol version|no protocols available/);
+    expect(await handshake(old, port)).toContain('Protocol version: TLSv1.3');
+    expect(await handshake(old, port === 'httpsPort' ? 'mqttPort' : 'httpsPort', '-tls1_2')).toContain('protocol version');
+  });
+
+  it('that send their certificate without its issuing CA are known on MQTT as on HTTPS', async () => {
+    const machine = await newGateway('gw-alone');
+    const csr = Buffer.from(requestOf(newParty(), {})).toString('base64');
+    const asked = await exchange(`${server.url}/.well-known/est/simplereenroll`, { ca: server.rootPem, ...machine, body: csr });
+    expect(asked.status).toBe(200);
+    const { socket } = await live(server.mqttPort, machine);
+    const answer = new Promise<Buffer>(resolve => socket.once('data', resolve));
+    socket.write(connectPacket(gatewayClientId('gw-alone')));
+    expect((await answer).toString('hex')).toBe('20020000');
+  });
+
+  it('on MQTT are refused with a certificate of an unknown authority, whatever they send with it', async () => {
+    const authority = await makeIca(await makeRoot(), 'gateway');
+    const party = newParty();
+    const fields = { ...leafFields(authority, party.spki), organization: 'Example OEM', id: 'gw-alone' };
+    const { der } = await issueCertificate('gateway', fields, authority.key.signer);
+    const key = party.key.export({ format: 'pem', type: 'pkcs8' }) as string;
+    for (const cert of [toPem('CERTIFICATE', der), toPem('CERTIFICATE', der) + toPem('CERTIFICATE', authority.der)]) {
+      const { socket, ended } = await live(server.mqttPort, { cert, key });
+      let answered = false;
+      socket.once('data', () => {
+        answered = true;
+      });
+      socket.write(connectPacket(gatewayClientId('gw-alone')));
+      await ended;
+      expect(answered).toBe(false);
+    }
+  });
+
+  it('with HTTP/1.0 get their answer, with ALPN and without, with a Host and without', async () => {
+    const { stdout } = await new Promise<{ stdout: string }>(resolve =>
+      execFile(
+        'curl',
+        ['-0', '-sS', '-i', '--cacert', 'root.pem', `${server.url}/.well-known/est/cacerts`],
+        { cwd: folder },
+        (_e, out, err) => resolve({ stdout: `${out}${err}` }),
+      ),
+    );
+    expect(stdout).toMatch(/^HTTP\/1\.[01] 200/);
+    for (const given of [{}, { ALPNProtocols: ['http/1.0'] }])
+      for (const host of ['', 'Host: localhost\r\n']) {
+        const socket = connect({ port: server.httpsPort, host: '127.0.0.1', servername: 'localhost', ca: server.rootPem, ...given });
+        const answer = new Promise<string>(resolve => socket.once('data', data => resolve(data.toString())));
+        socket.end(`GET /.well-known/est/cacerts HTTP/1.0\r\n${host}\r\n`);
+        expect(await answer, JSON.stringify({ given, host })).toMatch(/^HTTP\/1\.[01] 200/);
+      }
+  });
+});
+
+describe('a handshake with a revoked certificate', () => {
+  it('on HTTPS succeeds and reads what is open to everybody; who it names is refused with the reason', async () => {
+    const machine = await newGateway('gw-revoked');
+    await post('/v1/gateways/gw-revoked/suspend', { reason: 'lost' });
+    const { socket } = await live(server.httpsPort, machine);
+    expect(await ask(socket, '/v1/trust-bundle')).toContain('200 OK');
+    const csr = Buffer.from(requestOf(newParty(), {})).toString('base64');
+    const asked = await exchange(`${server.url}/.well-known/est/simpleenroll`, { ca: server.rootPem, ...machine, body: csr });
+    expect([asked.status, asked.json.code]).toEqual([403, 'CERTIFICATE_REVOKED']);
+  });
+
+  it('on MQTT ends before a packet is read, with an alarm (T23)', async () => {
+    covers('T23');
+    const machine = await newGateway('gw-held');
+    await post('/v1/gateways/gw-held/suspend', { reason: 'lost' });
+    const { socket, ended } = await live(server.mqttPort, machine);
+    const answers: Buffer[] = [];
+    socket.on('data', data => answers.push(data));
+    socket.write(connectPacket(gatewayClientId('gw-held')));
+    await ended;
+    expect(answers).toEqual([]);
+    const headers = { Authorization: `Bearer ${server.alice}` };
+    const { json } = await exchange(`${server.url}/v1/alarms`, { ca: server.rootPem, headers });
+    expect(json.alarms).toContainEqual(expect.objectContaining({ code: 'REVOKED_CONNECT', subject: 'gw-held' }));
   });
 });
 

@@ -20,10 +20,10 @@ export type TestServer = Omit<RunningServer, 'fault'> & {
   readonly dataDir: string;
 };
 
-/** @param seed runs on the initialised project before the server starts @param ageDays of its authorities */
-export async function startTestServer(seed?: Seed, ageDays?: number): Promise<TestServer> {
+/** @param seed runs on the initialised project before the server starts @param ageDays of its authorities @param settings besides those of every test */
+export async function startTestServer(seed?: Seed, ageDays?: number, settings: Partial<Settings> = {}): Promise<TestServer> {
   const project = await makeProject(seed, ageDays);
-  const server = await startServer(testSettings(project.dataDir));
+  const server = await startServer({ ...testSettings(project.dataDir), ...settings });
   return {
     ...server,
     ...project,

@@ -8,7 +8,8 @@ export type Identity =
   | { readonly kind: 'device'; readonly uid: string; readonly serialHex: string; readonly certificateSha256: string }
   | { readonly kind: 'gateway'; readonly gatewayId: string; readonly serialHex: string; readonly certificateSha256: string };
 
-/** Judges a client certificate, leaf first in DER; only the leaf is there when the TLS session was resumed.
+/** Judges a client certificate, leaf first in DER; only the leaf is there when the TLS session was resumed, or when the peer sent no more. The
+ *  chain is judged here, whatever TLS thought of it.
  *  @throws NusecError for whatever is not a valid device or gateway certificate */
 export type CheckClient = (certificatesDer: readonly Uint8Array[]) => Identity | Promise<Identity>;
 
@@ -20,7 +21,7 @@ const maxChainCertificates = 4;
 
 type Known = { readonly identity: Identity; readonly notBefore: number; readonly notAfter: number };
 
-/** Checks the peer of a TLS connection: chain accepted by TLS, certificate there, EKU clientAuth, `checkClient`, form of the uid; kept by fingerprint.
+/** Checks the peer of a TLS connection: certificate there, chain accepted by TLS or incomplete (`checkClient` then has the issuer), EKU clientAuth, `checkClient`, form of the uid; kept by fingerprint.
  *  The validity is looked at every time, because a resumed session and a kept result both outlive the moment of the full check.
  *  @throws NusecError CLIENT_CERTIFICATE_REQUIRED, CLIENT_CERTIFICATE_REFUSED, CERTIFICATE_EXPIRED, and what `checkClient` throws */
 export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
@@ -36,7 +37,7 @@ export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
     async check(socket: TLSSocket, now: number): Promise<Identity> {
       const certificate = socket.getPeerX509Certificate();
       if (certificate === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
-      if (!socket.authorized) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', String(socket.authorizationError));
+      if (!socket.authorized && !lacksIssuer(socket)) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', String(socket.authorizationError));
       const { identity, notBefore, notAfter } = await judge(certificate, sha256Hex(certificate.raw));
       if (now < notBefore || now > notAfter) throw new NusecError('CERTIFICATE_EXPIRED', 'outside the validity of the certificate');
       return identity;
@@ -47,6 +48,11 @@ export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
     },
   };
 }
+
+/** OpenSSL's names for a chain that the peer did not send as a whole. */
+const incomplete = ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY'];
+
+const lacksIssuer = ({ authorizationError }: TLSSocket): boolean => incomplete.includes(String(authorizationError));
 
 async function judgeAnew(checkClient: CheckClient, certificate: X509Certificate, certificateSha256: string): Promise<Known> {
   if (!certificate.keyUsage?.includes(clientAuthOid)) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'not for client authentication');

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
-import { listenOn, type Place } from '../../listening.ts';
+import { listenOn, type Place, tlsVersions } from '../../listening.ts';
 import type { GatewayLimits } from './limits.ts';
 
 /** PEM of the server and of the CAs that client certificates may come from. `ticketKeys` (48 bytes) are given when several
@@ -11,6 +11,8 @@ export type TlsSettings = {
   readonly cert: string;
   readonly ca: string | readonly string[];
   readonly ticketKeys?: Uint8Array;
+  /** TLS 1.2 too. Default: TLS 1.3 only. */
+  readonly allowTls12?: boolean;
 };
 
 export type TlsListenerOptions = {
@@ -27,7 +29,7 @@ export type TlsListenerOptions = {
 const ticketKeyBytes = 48;
 const sessionIdContext = 'nusec-mqtt';
 
-/** TLS 1.3 on a TCP port. Client certificates are asked for but refused by us and not by TLS, so that every refusal is recorded.
+/** TLS on a TCP port. Client certificates are asked for but refused by us and not by TLS, so that every refusal is recorded.
  *  In a storm at most `maxHandshakesInFlight` handshakes run, so that those that started finish instead of all timing out together. */
 export function createTlsListener(options: TlsListenerOptions) {
   const { limits } = options;
@@ -83,7 +85,7 @@ export function createTlsListener(options: TlsListenerOptions) {
 const contextOf = (settings: TlsSettings, limits: GatewayLimits): TlsOptions => ({
   ...(settings.cert !== '' && { key: settings.key, cert: settings.cert }),
   ca: [settings.ca].flat(),
-  minVersion: 'TLSv1.3',
+  ...tlsVersions(settings.allowTls12 === true),
   sessionIdContext,
   sessionTimeout: limits.ticketLifetimeSeconds,
   ticketKeys: Buffer.from(settings.ticketKeys ?? randomBytes(ticketKeyBytes)),

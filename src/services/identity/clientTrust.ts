@@ -14,8 +14,9 @@ import { identifyMachine, type Machine, misusedIssuer, type TrustAnchors } from 
 /** Judges client certificates with what is trusted now: roots and issuers are read again whenever the authority's stream grows. */
 export type ClientTrust = {
   /** Who this is: the chain is good, its issuing CA issues for such a machine (and this line), and the log has issued this very certificate.
-   *  @param leaf DER @throws NusecError as identifyMachine; CHAIN_REFUSED too when the log does not have it, with an alarm */
-  identify(leaf: Uint8Array): Promise<Machine>;
+   *  @param leaf DER @param isRevoked that of the server unless told: who looks at revocations himself learns by `() => false` whose certificate it is
+   *  @throws NusecError as identifyMachine; CHAIN_REFUSED too when the log does not have it, with an alarm */
+  identify(leaf: Uint8Array, isRevoked?: IsRevoked): Promise<Machine>;
   /** The same without asking the log: for who was identified before, when trust has changed, and where the log is asked otherwise.
    *  @param line of the device, where it is known */
   judge(leaf: Uint8Array, line?: string): Machine;
@@ -23,6 +24,8 @@ export type ClientTrust = {
   onChange(listener: () => void): () => void;
   close(): Promise<void>;
 };
+
+type IsRevoked = (serialHex: string) => boolean;
 
 /** Certificates that the log is known to have issued. */
 const maxKnownIssued = 50_000;
@@ -49,17 +52,17 @@ export async function startClientTrust(ctx: Context, revocations: Revocations, a
     for (const listener of listeners) listener();
   });
   const issued = lru<true>(maxKnownIssued);
-  const judge = (leaf: Uint8Array, line?: string): Machine =>
-    identifyMachine(leaf, anchors, ctx.clock().toISOString(), revocations.isRevoked, line);
+  const judge = (leaf: Uint8Array, line?: string, isRevoked: IsRevoked = revocations.isRevoked): Machine =>
+    identifyMachine(leaf, anchors, ctx.clock().toISOString(), isRevoked, line);
 
   /** A certificate that verifies and yet cannot be: somebody else signs with the key of an issuing CA (T17). */
   const alarm = async (icaId: string, what: string): Promise<void> => {
     const detail = `${what}: its key is in other hands, or the log is not whole`;
     await alarms.raise({ code: 'CA_MISUSED', subject: icaId, detail });
   };
-  const judgeWithAlarm = async (leaf: Uint8Array, line?: string): Promise<Machine> => {
+  const judgeWithAlarm = async (leaf: Uint8Array, line?: string, isRevoked?: IsRevoked): Promise<Machine> => {
     try {
-      return judge(leaf, line);
+      return judge(leaf, line, isRevoked);
     } catch (error) {
       const misused = error instanceof NusecError && error.code === 'CHAIN_REFUSED' ? misusedIssuer(leaf, anchors, line) : undefined;
       if (misused !== undefined) await alarm(misused.icaId, `signed a certificate that it does not issue (${(error as Error).message})`);
@@ -67,17 +70,17 @@ export async function startClientTrust(ctx: Context, revocations: Revocations, a
     }
   };
   return {
-    judge,
-    async identify(leaf) {
+    judge: (leaf, line) => judge(leaf, line),
+    async identify(leaf, isRevoked) {
       const sha256 = sha256Hex(leaf);
-      if (issued.get(sha256)) return judge(leaf);
-      const machine = await judgeWithAlarm(leaf);
+      if (issued.get(sha256)) return judge(leaf, undefined, isRevoked);
+      const machine = await judgeWithAlarm(leaf, undefined, isRevoked);
       const record = await issuedTo(ctx, machine);
       if (record === undefined) {
         await alarm(machine.icaId, `the log has no certificate ${machine.serialHex} of ${machine.kind} ${machine.id}`);
         throw new NusecError('CHAIN_REFUSED', 'certificate 0 was not issued by this project');
       }
-      await judgeWithAlarm(leaf, record.line);
+      await judgeWithAlarm(leaf, record.line, isRevoked);
       issued.set(sha256, true);
       return machine;
     },

@@ -18,7 +18,7 @@ import { caById, rootOfCa } from '../authority/issuingCa.ts';
 import { createAlarms } from '../base/alarms.ts';
 import { always, type Condition, type Context, execute, executeIf, nowIso, oneCommit, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
-import { type CertificateFacts, certificationIntents, issueLeaf, reserveKey } from './issuance.ts';
+import { type CertificateFacts, certificationIntents, issueLeaf, reserveKey, subjectOf } from './issuance.ts';
 
 /** From a certification request to a certificate: the request proves possession, the key is reserved for ever (I4), the certificate comes
  *  from the profile alone (T32). The same request gives the same certificate until that is due for renewal (RULE-10, I6). */
@@ -27,19 +27,13 @@ import { type CertificateFacts, certificationIntents, issueLeaf, reserveKey } fr
 export type Enrolment = { readonly certificate: Uint8Array; readonly ica: Uint8Array; readonly root: Uint8Array };
 
 /** First certificate of a programmer (R11–R16), or the next one of the same key.
- *  @param csr PKCS#10 DER @param expected subject it may carry
+ *  @param csr PKCS#10 DER @param expected subject it may carry: that of the profile unless told
  *  @throws NusecError NOT_FOUND, CONFLICT (another key), and what judgeCsr and the key reservation refuse */
-export async function certifyProgrammer(
-  ctx: Context,
-  uid: string,
-  csr: Uint8Array,
-  by: Actor,
-  expected: NameFields = { serialNumber: uid },
-): Promise<Enrolment> {
+export async function certifyProgrammer(ctx: Context, uid: string, csr: Uint8Array, by: Actor, expected?: NameFields): Promise<Enrolment> {
   const stream = programmerStream(uid);
   const state = await stateOf(ctx, programmer, stream);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no programmer ${uid}`);
-  const request = judgeCsr(csr, expected);
+  const request = judgeCsr(csr, expected ?? (await subjectOf(ctx, 'programmer', { uid })));
   const publicKeySha256 = sha256Hex(request.publicKey);
   const holder = { kind: 'programmer', uid } as const;
   const enrolled = { type: 'EnrolProgrammerKey', publicKey: toBase64url(request.publicKey), publicKeySha256 } as const;
@@ -81,13 +75,13 @@ export async function certifyGateway(
   gatewayId: string,
   csr: Uint8Array,
   by: Actor,
-  expected: NameFields = { commonName: gatewayId },
+  expected?: NameFields,
   secondPerson: (proposalId: string) => Condition = () => always,
 ): Promise<Enrolment> {
   const stream = gatewayStream(gatewayId);
   const state = await stateOf(ctx, gateway, stream);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no gateway ${gatewayId}`);
-  const request = judgeCsr(csr, expected);
+  const request = judgeCsr(csr, expected ?? (await subjectOf(ctx, 'gateway', { id: gatewayId })));
   const publicKeySha256 = sha256Hex(request.publicKey);
   if (by.startsWith('operator:')) await agreeOnKey(ctx, gatewayId, publicKeySha256, by, secondPerson(publicKeySha256));
   const certificates = async () => certificatesOf(await stateOf(ctx, gateway, stream)).filter(({ ended }) => ended !== true);
@@ -156,7 +150,7 @@ export async function certifyDevice(
 ): Promise<Enrolment> {
   const state = await livingDevice(ctx, uid);
   const { objId } = registrationOf(state);
-  const request = judgeCsr(csr, { commonName: objId, serialNumber: uid });
+  const request = judgeCsr(csr, await subjectOf(ctx, 'device', { uid, objId }));
   const publicKeySha256 = sha256Hex(request.publicKey);
   const decide = (together: Context, command: DeviceCommand) => executeIf(together, condition, device, deviceStream(uid), command, by);
   const issued = await issueLeaf(ctx, {

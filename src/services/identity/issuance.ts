@@ -8,8 +8,10 @@ import { NusecError } from '../../errors.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import type { judgeCsr } from '../../pki/csr.ts';
 import { endOfLife, issuingEndsMs, leafLifetimes } from '../../pki/lifetimes.ts';
+import type { NameFields } from '../../pki/names.ts';
 import type { Certificate } from '../../pki/parse.ts';
-import type { ProfileFields } from '../../pki/profiles.ts';
+import { type ProfileFields, profiles } from '../../pki/profiles.ts';
+import { authorityOf, parsedAuthority } from '../authority/authority.ts';
 import { activeCa, signingCa } from '../authority/issuingCa.ts';
 import { backdatedIso, type Context, execute, oneCommit, stateOf } from '../base/context.ts';
 
@@ -59,6 +61,17 @@ export type Wish<Profile extends LeafProfile> = {
 
 /** What is recorded of a certificate, and the certificate, DER. */
 export type Issued = CertificateFacts & { readonly certificate: Uint8Array };
+
+/** The subject that a certificate of this profile has: a request may name all of it. */
+export async function subjectOf<Profile extends LeafProfile>(
+  ctx: Context,
+  profile: Profile,
+  fields: Omit<ProfileFields[Profile], Common>,
+): Promise<NameFields> {
+  const { root } = await authorityOf(ctx);
+  const organization = parsedAuthority(root.certificate).subject.organization ?? ctx.project;
+  return profiles[profile].subject({ ...fields, organization } as unknown as ProfileFields[Profile]);
+}
 
 /** Issues the certificate of a machine, or gives the present one: one path for all kinds.
  *  @throws NusecError CA_NOT_ACTIVE, CERTIFICATE_EXPIRED (the issuing CA), and what `record`, the keystore and the event store throw */
