@@ -25,6 +25,7 @@ const aboutTheUnit: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'CONFLICT',
   'COSE_MALFORMED',
   'COSE_SIGNATURE',
+  'CSR_ALGORITHM',
   'CSR_MALFORMED',
   'CSR_SIGNATURE',
   'CSR_SUBJECT',

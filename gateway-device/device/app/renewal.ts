@@ -33,6 +33,7 @@ const csrKey = 1;
 const finalRefusals: ReadonlySet<ErrorCode> = new Set([
   'CHAIN_REFUSED',
   'CLIENT_CERTIFICATE_REFUSED',
+  'CSR_ALGORITHM',
   'CSR_MALFORMED',
   'CSR_SIGNATURE',
   'CSR_SUBJECT',
