@@ -36,7 +36,7 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
     api: 'an intent: nobody asks for it',
     cli: 'an intent: nobody asks for it',
   },
-  effects: { projections: 'each stream is asked by its person', cli: 'by API only' },
+  effects: { projections: 'each stream is asked by its person', cli: '`nusec operator allowance`' },
   expiry: {
     projections: 'columns of certificates.ts',
     api: 'in certificates.ts',

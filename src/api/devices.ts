@@ -6,6 +6,8 @@ import type { EffectKind } from '../domain/effects.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import type { DeviceRow } from '../projections/devices.ts';
 import { useEffect } from '../services/administration/effects.ts';
+import { livingDevice } from '../services/base/livingDevice.ts';
+import { cannotBringReceipt } from '../services/field/decommission.ts';
 import { deviceEvidence, deviceRow, deviceTimeline, listDevices, quarantineDevice, releaseDevice } from '../services/field/devices.ts';
 import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts';
 import { actor, type Resource } from './app.ts';
@@ -265,10 +267,9 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
   api.openapi(decommission, async c => {
     const { uid } = c.req.valid('param');
     const { reason, withoutReceipt } = c.req.valid('json');
-    // A revoked device cannot bring a receipt any more.
-    const { status } = await deviceRow(ctx, uid);
-    await count(c, withoutReceipt || status === 'REVOKED' ? 'decommissionWithoutReceipt' : 'decommission', uid);
-    return c.json(await field.decommissions.decommission(uid, reason, actor(c), withoutReceipt), 200);
+    const isGone = withoutReceipt || cannotBringReceipt(await livingDevice(ctx, uid));
+    await count(c, isGone ? 'decommissionWithoutReceipt' : 'decommission', uid);
+    return c.json(await field.decommissions.decommission(uid, reason, actor(c), isGone), 200);
   });
 
   api.openapi(withReason('quarantine', 'Holds back upgrades and trust until a person releases the device'), async c => {

@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { effects, effectsStream, maxAllowed } from '../domain/effects.ts';
 import { NusecError } from '../errors.ts';
 import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
-import { approveAllowance, listAllowances, proposeAllowance } from '../services/administration/effects.ts';
+import { approveAllowance, listAllowances, listOpenAllowances, proposeAllowance } from '../services/administration/effects.ts';
 import { actor, type Resource } from './app.ts';
 import { idField, jsonAnswer, jsonBody, reasonField } from './fields.ts';
 
@@ -43,6 +43,13 @@ export const effectsResource: Resource = (api, { ctx }, auth) => {
     request: { params },
     responses: { 200: jsonAnswer(z.object({ allowances: z.array(allowanceSchema).readonly() }), 'allowances') },
   });
+  const open = createRoute({
+    method: 'get',
+    path: '/v1/allowances',
+    summary: 'Allowances that wait for another officer',
+    middleware: auth.person('securityOfficer', 'auditor'),
+    responses: { 200: jsonAnswer(z.object({ allowances: z.array(allowanceSchema.extend({ name: z.string() })).readonly() }), 'open ones') },
+  });
   const approve = createRoute({
     method: 'post',
     path: `${path}/{id}/approve`,
@@ -58,6 +65,7 @@ export const effectsResource: Resource = (api, { ctx }, auth) => {
       throw new NusecError('FORBIDDEN', 'with a scope you see only your own');
     return c.json({ allowances: await listAllowances(ctx, name) }, 200);
   });
+  api.openapi(open, async c => c.json({ allowances: await listOpenAllowances(ctx) }, 200));
   api.openapi(approve, async c => {
     const { name, id } = c.req.valid('param');
     const proposal = proposalIn(effectsStream(name), 'EffectAllowanceProposed', id);

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { toBase64url } from '../bytes.ts';
 import type { RegisteredGateway } from '../domain/gateway.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
+import { useEffect } from '../services/administration/effects.ts';
 import { watchKey } from '../services/base/alarms.ts';
 import { attachDevice, detachDevice, listGateways, moveGateway, recordAppliedBundle, registerGateway } from '../services/field/gateways.ts';
 import { certifyGateway } from '../services/identity/enrolment.ts';
@@ -138,6 +139,7 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
     });
     api.openapi(route, async c => {
       const { reason } = c.req.valid('json');
+      await useEffect({ ctx, alarms }, c.var.person.name, 'quarantine', `gateway-${c.req.valid('param').id}`);
       return c.json(toAnswer(await moveGateway(ctx, revocations, c.req.valid('param').id, { type, reason }, actor(c))), 200);
     });
   }
@@ -150,7 +152,9 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
     request: { params },
     responses: answer,
   });
-  api.openapi(resume, async c =>
-    c.json(toAnswer(await moveGateway(ctx, revocations, c.req.valid('param').id, { type: 'ResumeGateway' }, actor(c))), 200),
-  );
+  api.openapi(resume, async c => {
+    const { id } = c.req.valid('param');
+    await useEffect({ ctx, alarms }, c.var.person.name, 'release', `gateway-${id}`);
+    return c.json(toAnswer(await moveGateway(ctx, revocations, id, { type: 'ResumeGateway' }, actor(c))), 200);
+  });
 };

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { toBase64url } from '../bytes.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
+import { useEffect } from '../services/administration/effects.ts';
 import type { Enrolment } from '../services/identity/enrolment.ts';
 import {
   approveDebugUnlock,
@@ -66,6 +67,7 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
   api.openapi(decision('repair', 'Takes a device for repair; its connection ends at once', wish), async c => {
     const { uid } = c.req.valid('param');
     await requireInScope(ctx, c.var.person.scope, 'programmer', c.req.valid('json').programmer);
+    await useEffect({ ctx, alarms }, c.var.person.name, 'quarantine', uid);
     await takeForRepair(parts, uid, c.req.valid('json'), actor(c));
     return c.json(await repairView(ctx, uid), 200);
   });

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { revocationReasons } from '../domain/deviceEvents.ts';
 import { deviceStatuses } from '../domain/deviceStatus.ts';
+import { NusecError } from '../errors.ts';
 import { ask, listAll, type ServerOptions, subcommandsOf } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { oneOf } from './options.ts';
@@ -93,10 +94,17 @@ async function act(options: ServerOptions, method: string, path: string, body?: 
 }
 
 async function send(options: ServerOptions, method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
-  const answer = await ask<Record<string, unknown>>(options, method, `/v1/devices/${path}`, body);
+  const answer = await ask<Record<string, unknown>>(options, method, `/v1/devices/${path}`, body).catch(withNextStep);
   print(options, answer, record(answer));
   return answer;
 }
+
+/** A refusal for want of a second person, with the command that asks for one: the server names the effect in brackets. */
+const withNextStep = (error: unknown) => {
+  const effect = error instanceof NusecError && error.code === 'FOUR_EYES_REQUIRED' ? /\((\w+)\)/.exec(error.message)?.[1] : undefined;
+  if (!(error instanceof NusecError) || effect === undefined) throw error;
+  throw new NusecError(error.code, `${error.message}\n  nusec operator allowance propose --effect ${effect} --count 1 --note "…"`);
+};
 
 type TimelineEvent = { readonly at: string; readonly type: string; readonly by: string; readonly data: unknown };
 

@@ -6,6 +6,7 @@ import { roles } from '../domain/roles.ts';
 import { createSecretFile } from '../keystore/secretFile.ts';
 import { ask, type ServerOptions, subcommandsOf } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { registerAllowances } from './operatorAllowances.ts';
 import { registerRecovery } from './operatorRecovery.ts';
 import { print, record, styled, table } from './output.ts';
 
@@ -84,6 +85,7 @@ export function registerOperator(program: Command): void {
     },
   );
   registerChange(operator);
+  registerAllowances(operator);
   registerRecovery(operator);
 }
 

@@ -95,5 +95,9 @@ export type DeviceCommand =
   | Command<'OrderReturn', { readonly objId: string; readonly by: Actor }>
   | Command<'ReturnToService', { readonly objId: string; readonly receiptSha256: string; readonly by: Actor }>
   | Command<'OrderDecommission', { readonly reason: string; readonly by: Actor; readonly orderSha256: string }>
-  | Command<'CompleteDecommission', { readonly by: Actor } & ({ readonly wipeReceiptSha256: string } | { readonly timedOut: true })>
-  | Command<'DestroyCustody', { readonly keyIds: readonly string[] }>;
+  | Command<
+      'CompleteDecommission',
+      { readonly by: Actor } & ({ readonly wipeReceiptSha256: string } | { readonly timedOut: true } | { readonly byTwoPeople: true })
+    >
+  /** `byTwoPeople`: they agreed to it although nothing proves the wipe. */
+  | Command<'DestroyCustody', { readonly keyIds: readonly string[]; readonly byTwoPeople?: boolean }>;

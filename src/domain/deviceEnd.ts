@@ -3,7 +3,7 @@ import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
 import { connectable } from './deviceField.ts';
 import { revokeAll } from './deviceManufacture.ts';
-import type { LivingDevice } from './deviceState.ts';
+import { givenUpByTwo, type LivingDevice, timedOut } from './deviceState.ts';
 import { refuse } from './rules.ts';
 
 /** Decisions about the end of a device: decommissioning, and the destruction of its keys. */
@@ -17,17 +17,24 @@ export function orderDecommission({ reason, by, orderSha256 }: Of<DeviceCommand,
   return [{ type: 'DeviceDecommissionOrdered', data: { reason, by, orderSha256 } }];
 }
 
-/** RULE-17: decommissioning revokes. With the wipe receipt, or without once the order timed out. */
+/** RULE-17: decommissioning revokes. With the wipe receipt, or without once the order timed out or two people have given the device up. */
 export function completeDecommission(command: Of<DeviceCommand, 'CompleteDecommission'>, state: LivingDevice): Events {
   if (state.status === 'DECOMMISSIONED') return [];
   requireStatus(state, [...connectable, 'SUSPENDED', 'RMA', 'REVOKED'], 'decommissioning', 'DEVICE_STATE');
   if (state.decommissionOrderSha256 === undefined && state.status !== 'REVOKED') refuse('DEVICE_STATE', 'decommissioning was not ordered');
-  const proof = 'timedOut' in command ? { withoutReceipt: 'timed out' } : { wipeReceiptSha256: command.wipeReceiptSha256 };
-  return [...revokeAll(state, 'cessationOfOperation', command.by), { type: 'DeviceDecommissioned', data: proof }];
+  return [...revokeAll(state, 'cessationOfOperation', command.by), { type: 'DeviceDecommissioned', data: proofOf(command) }];
 }
 
-export function destroyCustody({ keyIds }: Of<DeviceCommand, 'DestroyCustody'>, state: LivingDevice): Events {
+function proofOf(command: Of<DeviceCommand, 'CompleteDecommission'>) {
+  if ('wipeReceiptSha256' in command) return { wipeReceiptSha256: command.wipeReceiptSha256 };
+  return { withoutReceipt: 'timedOut' in command ? timedOut : givenUpByTwo };
+}
+
+/** The keys of a device that may still be whole are destroyed by two people only (I16). */
+export function destroyCustody({ keyIds, byTwoPeople }: Of<DeviceCommand, 'DestroyCustody'>, state: LivingDevice): Events {
   if (state.custodyDestroyed) return [];
   requireStatus(state, ['DECOMMISSIONED', 'SCRAPPED'], 'destroying the keys', 'DEVICE_STATE');
+  if (state.status === 'DECOMMISSIONED' && !state.mayDestroyKeys && !byTwoPeople)
+    refuse('FOUR_EYES_REQUIRED', 'nothing proves the wipe: two people destroy the keys');
   return [{ type: 'KeyCustodyDestroyed', data: { keyIds } }];
 }

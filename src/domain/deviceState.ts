@@ -20,6 +20,11 @@ export type Repair = {
   readonly next?: { readonly objId: string; readonly generation: number; readonly certificate?: IssuedCertificate };
 };
 
+/** What the end of a device says when two people have agreed to it without a receipt. */
+export const givenUpByTwo = 'given up by two people';
+/** What it says when the order has timed out: the keys stay. */
+export const timedOut = 'timed out';
+
 export type LivingDevice = DeviceStanding & {
   readonly uid: string;
   readonly objId: string;
@@ -59,6 +64,8 @@ export type LivingDevice = DeviceStanding & {
   readonly repair?: Repair;
   readonly decommissionOrderSha256?: string;
   readonly custodyDestroyed: boolean;
+  /** The wipe is proven, or two people have given the device up. */
+  readonly mayDestroyKeys?: boolean;
 };
 
 export type DeviceState = { readonly status: 'NONE' } | LivingDevice;
@@ -166,6 +173,8 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
       return { ...state, suspicions: [] };
     case 'DeviceDecommissionOrdered':
       return { ...state, decommissionOrderSha256: event.data.orderSha256 };
+    case 'DeviceDecommissioned':
+      return { ...state, mayDestroyKeys: event.data.wipeReceiptSha256 !== undefined || event.data.withoutReceipt === givenUpByTwo };
     case 'KeyCustodyDestroyed':
       return { ...state, custodyDestroyed: true };
     default:

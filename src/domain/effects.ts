@@ -69,7 +69,8 @@ export type EffectsState = { readonly used: readonly Used[]; readonly allowances
 
 export const effectsStream = (name: string): string => `effects-${name}`;
 
-const isToday = (at: string, now: string): boolean => !isPast(timeAfter(at, dayMs), now);
+/** Within the day before now. */
+export const isToday = (at: string, now: string): boolean => !isPast(timeAfter(at, dayMs), now);
 
 /** @throws NusecError NOT_FOUND */
 export const allowanceOf = (state: EffectsState, id: string): Allowance =>
@@ -112,7 +113,7 @@ function use({ effect, subject, limit, now: at }: Of<EffectCommand, 'UseEffect'>
   if (allowance === undefined)
     refuse(
       'FOUR_EYES_REQUIRED',
-      `one person does this at most ${limit} times a day (${effect}); propose an allowance, another person approves it`,
+      `one person alone does this ${limit === 0 ? 'never' : `at most ${limit} times a day`} (${effect}): ask for an allowance, another person approves it`,
     );
   return [{ type: 'EffectUsed', data: { effect, subject, at, allowanceId: allowance.id } }];
 }

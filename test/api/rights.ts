@@ -37,6 +37,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('POST', steps('/v1/operator-changes/{id}', 'approve', 'withdraw'), administrator, 'all'),
   ...several('POST', ['/v1/operators/me/allowances'], officer, 'own'),
   ...several('GET', ['/v1/operators/{name}/allowances'], ['securityOfficer', 'auditor'], 'own'),
+  ...several('GET', ['/v1/allowances'], ['securityOfficer', 'auditor'], 'all'),
   ...several('POST', ['/v1/operators/{name}/allowances/{id}/approve'], officer, 'all'),
 
   ...several('POST', ['/v1/lines'], manager, 'all'),

@@ -49,9 +49,21 @@ it.each(['quarantine', 'release'])(
   },
 );
 
-it('never wipes without a receipt alone, nor what was revoked before (I16)', async () => {
+it('does not take devices for repair, nor gateways from the net, beyond the same limit (I16)', async () => {
+  covers('I16');
+  const left = uids.map(uid => `/v1/devices/${uid}/repair`);
+  const gone = [];
+  // Quarantines of the same day count with them.
+  for (const path of left) gone.push(await post(olga, path, { reason: 'x', programmer: newUid() }));
+  expect(gone.at(-1)).toBe('FOUR_EYES_REQUIRED');
+  await post(olga, '/v1/gateways', { id: 'g1' });
+  expect(await post(olga, '/v1/gateways/g1/suspend', { reason: 'x' })).toBe('FOUR_EYES_REQUIRED');
+});
+
+it('never wipes without a receipt alone, nor what was revoked before or never certified (I16)', async () => {
   const [uid = ''] = uids;
   expect(await act(uid, 'decommission', { withoutReceipt: true })).toBe('FOUR_EYES_REQUIRED');
+  expect(await act(uid, 'decommission')).toBe('FOUR_EYES_REQUIRED');
   const { json } = await exchange(`${server.url}/v1/alarms`, { ca: server.rootPem, headers: { Authorization: `Bearer ${olga}` } });
   expect(json.alarms).toContainEqual(expect.objectContaining({ code: 'EFFECT_LIMIT', subject: 'operator-olga' }));
 });

@@ -2,22 +2,33 @@ import { spawn } from 'node:child_process';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { addOperator } from '../../src/services/administration/operators.ts';
+import { newUid } from '../services/parties.ts';
+import { mint } from '../services/project.ts';
+import { covers } from '../support/covers.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** `nusec operator` as two administrators and the person who comes use it. */
 
 const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
 let server: TestServer;
+let [olga, otto] = ['', ''];
+const chip = newUid();
 beforeAll(async () => {
-  server = await startTestServer();
+  server = await startTestServer(async ctx => {
+    await mint(ctx, chip, newUid());
+    olga = await addOperator(ctx, 'olga', ['securityOfficer'], 'operator:alice');
+    otto = await addOperator(ctx, 'otto', ['securityOfficer'], 'operator:alice');
+  });
   writeFileSync(join(server.dataDir, 'root.pem'), server.rootPem);
 });
 afterAll(() => server?.close());
 
-const nusec = (token: string, ...args: readonly string[]): Promise<{ status: number | null; text: string }> =>
+const nusec = (token: string, ...args: readonly string[]) => run(token, 'operator', ...args);
+const run = (token: string, ...args: readonly string[]): Promise<{ status: number | null; text: string }> =>
   new Promise(resolve => {
     const env = { ...process.env, NUSEC_TOKEN: token, NUSEC_CA: join(server.dataDir, 'root.pem'), NUSEC_SERVER: server.url };
-    const child = spawn(process.execPath, [main, 'operator', ...args], { env: { ...env, NUSEC_LOG_LEVEL: 'silent' } });
+    const child = spawn(process.execPath, [main, ...args], { env: { ...env, NUSEC_LOG_LEVEL: 'silent' } });
     let text = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (text += chunk));
     child.on('close', status => resolve({ status, text }));
@@ -49,6 +60,21 @@ describe('nusec operator', () => {
     expect((await nusec(server.alice, 'remove', 'lino')).text).toContain('--yes');
     expect((await nusec(server.alice, 'remove', 'lino', '--yes')).status).toBe(0);
     expect((await nusec(server.alice, 'add', 'x', '--role', 'king')).status).toBe(2);
+  });
+
+  it('tells an officer alone how to ask for more, and lets another officer allow it (I16)', async () => {
+    covers('I16');
+    const alone = await run(olga, 'device', 'decommission', chip, '--without-receipt', '--reason', 'lost', '--yes');
+    const hint = /nusec operator (allowance propose --effect decommissionWithoutReceipt --count 1)/.exec(alone.text)?.[1] ?? '';
+    expect([alone.status, alone.text]).toEqual([1, expect.stringContaining('FOUR_EYES_REQUIRED')]);
+    const { id } = await json(olga, ...hint.split(' '), '--note', 'lost in transport');
+    expect((await nusec(otto, 'allowance', 'list')).text).toMatch(new RegExp(`${id} +operator:olga +decommissionWithoutReceipt +0/1`));
+    expect((await nusec(olga, 'allowance', 'approve', 'olga', id)).text).toContain('FOUR_EYES_REQUIRED');
+    expect((await nusec(otto, 'allowance', 'approve', 'olga', id)).text).toContain('operator:otto');
+    const agreed = await run(olga, 'device', 'decommission', chip, '--without-receipt', '--reason', 'lost', '--yes');
+    // The unit is still in production: the right is there, the state is not.
+    expect(agreed.text).toContain('DEVICE_STATE');
+    expect((await nusec(otto, 'allowance', 'list', 'olga')).text).toMatch(/1\/1/);
   });
 
   it('recovers on the server’s own machine, seen and withdrawn by an administrator', async () => {

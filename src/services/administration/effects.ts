@@ -5,7 +5,9 @@ import {
   type EffectKind,
   effectsOfPerson,
   effectsStream,
+  isToday,
 } from '../../domain/effects.ts';
+import { operators, operatorsStream } from '../../domain/operators.ts';
 import { NusecError } from '../../errors.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Condition, type Context, execute, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
@@ -41,6 +43,13 @@ export async function proposeAllowance(ctx: Context, name: string, wish: Allowan
 export async function approveAllowance(ctx: Context, name: string, id: string, by: string, condition: Condition): Promise<Allowance> {
   const command = { type: 'ApproveEffectAllowance', id, by, now: nowIso(ctx) } as const;
   return allowanceOf((await executeIf(ctx, condition, effectsOfPerson, effectsStream(name), command, by)).state, id);
+}
+
+/** Proposed by anybody, not approved yet and not too old to be. Newest first for each person. */
+export async function listOpenAllowances(ctx: Context): Promise<readonly (Allowance & { readonly name: string })[]> {
+  const { byName } = await stateOf(ctx, operators, operatorsStream);
+  const each = await Promise.all([...byName.keys()].map(async name => (await listAllowances(ctx, name)).map(one => ({ ...one, name }))));
+  return each.flat().filter(({ approvedBy, proposedAt }) => approvedBy === undefined && isToday(proposedAt, nowIso(ctx)));
 }
 
 /** Of one person, newest first. */

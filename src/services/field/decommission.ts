@@ -17,14 +17,15 @@ import { putRevocationInForce } from '../revocation/revokeDevice.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
 
 /** The end of a device (R96, RULE-17): a signed order to wipe, the device's signed receipt, then its certificates are revoked and its boot keys
- *  destroyed. A device that is not reached gets the order when it connects; after the time-out it is decommissioned without a receipt.
+ *  destroyed. A device that is not reached gets the order when it connects; after the time-out it is decommissioned without a receipt, and its
+ *  keys are kept: nothing proves the wipe, so two people destroy them (I16).
  *  Every step can be taken again: a process that died in between goes on where it was. */
 
 type DecommissionStatus = { readonly status: string; readonly receipt: 'received' | 'none' | 'awaited' };
 
 export type Decommissions = {
-  /** Orders it, and carries it through when the device answers at once. @param withoutReceipt the device is gone: do not wait for it
-   *  @throws NusecError NOT_FOUND, DEVICE_STATE */
+  /** Orders it, and carries it through when the device answers at once. @param withoutReceipt the device is gone, say two people: do not wait
+   *  for it @throws NusecError NOT_FOUND, DEVICE_STATE, FOUR_EYES_REQUIRED (no receipt can come any more) */
   decommission(uid: string, reason: string, by: Actor, withoutReceipt?: boolean): Promise<DecommissionStatus>;
   /** A device has connected: it gets the order that stands. @returns whether it was wiped */
   resume(uid: string): Promise<boolean>;
@@ -96,12 +97,12 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
       await order(await livingDevice(ctx, uid), reason, who);
       const reached = !withoutReceipt && (await wipe(uid));
       const state = await livingDevice(ctx, uid);
-      const revoked = state.certificates.every(certificate => certificate.status === 'revoked');
-      if (!reached && state.status !== 'DECOMMISSIONED') {
-        // A revoked device cannot connect any more: nobody would ever bring its receipt.
-        if (!withoutReceipt && !revoked) return { status: state.status, receipt: 'awaited' };
-        await giveUp(parts, uid);
-      } else await destroyKeys(ctx, uid);
+      if (reached) await destroyKeys(ctx, uid);
+      else if (withoutReceipt) await giveUp(parts, uid, { byTwoPeople: true });
+      else if (state.status !== 'DECOMMISSIONED') {
+        if (!cannotBringReceipt(state)) return { status: state.status, receipt: 'awaited' };
+        throw new NusecError('FOUR_EYES_REQUIRED', 'the device is revoked and can bring no receipt: give it up with a second person');
+      }
       return { status: 'DECOMMISSIONED', receipt: reached ? 'received' : 'none' };
     },
     resume: wipe,
@@ -121,7 +122,7 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
       for (const { uid, ordered_at } of await decommissionQueries(ctx.reads.db).orderedBefore(now.toISOString(), sweepRows)) {
         const { status } = await livingDevice(ctx, uid);
         if (status === 'DECOMMISSIONED') await destroyKeys(ctx, uid);
-        else if (now.getTime() - Date.parse(ordered_at) >= timeoutMs) await giveUp(parts, uid);
+        else if (now.getTime() - Date.parse(ordered_at) >= timeoutMs) await giveUp(parts, uid, { timedOut: true });
       }
     },
   };
@@ -148,26 +149,44 @@ async function tellRefusal({ ctx, alarms }: DecommissionParts, uid: string, erro
   if (!silent.includes(error.code)) await alarms.raise({ code: 'WIPE_REFUSED', subject: uid, detail: `${error.code}: ${error.message}` });
 }
 
-/** The end without a receipt. */
-async function giveUp(parts: DecommissionParts, uid: string): Promise<void> {
-  await execute(parts.ctx, device, deviceStream(uid), { type: 'CompleteDecommission', by, timedOut: true }, by);
-  await settle(parts, uid);
+/** A revoked device cannot connect any more: nobody would ever bring its receipt. */
+export const cannotBringReceipt = ({ certificates }: Pick<LivingDevice, 'certificates'>): boolean =>
+  certificates.every(({ status }) => status === 'revoked');
+
+/** The end without a receipt. The keys go with it only when two people agreed. */
+async function giveUp(
+  parts: DecommissionParts,
+  uid: string,
+  why: { readonly timedOut: true } | { readonly byTwoPeople: true },
+): Promise<void> {
+  await execute(parts.ctx, device, deviceStream(uid), { type: 'CompleteDecommission', by, ...why }, by);
+  await putInForce(parts, uid);
+  if ('byTwoPeople' in why) await destroyKeys(parts.ctx, uid, true);
+  else
+    await parts.alarms.raise({ code: 'KEYS_KEPT', subject: uid, detail: 'decommissioned without a receipt: two people destroy its keys' });
 }
 
 /** What follows from the end: the revocation is in force everywhere, the boot keys are destroyed. Can be done again. */
-async function settle({ ctx, revocations }: DecommissionParts, uid: string): Promise<void> {
+async function settle(parts: DecommissionParts, uid: string): Promise<void> {
+  await putInForce(parts, uid);
+  await destroyKeys(parts.ctx, uid);
+}
+
+async function putInForce({ ctx, revocations }: DecommissionParts, uid: string): Promise<void> {
   const { certificates } = await livingDevice(ctx, uid);
   await putRevocationInForce(ctx, revocations, [...new Set(certificates.map(({ icaId }) => icaId))]);
-  await destroyKeys(ctx, uid);
 }
 
 /** The private halves of the device's boot keys are erased; what they have signed stays verifiable. */
-async function destroyKeys(ctx: Context, uid: string): Promise<void> {
-  const { custodyDestroyed, bootKeys } = await livingDevice(ctx, uid);
+async function destroyKeys(ctx: Context, uid: string, byTwoPeople = false): Promise<void> {
+  const state = await livingDevice(ctx, uid);
+  const { custodyDestroyed, bootKeys } = state;
   if (custodyDestroyed) return;
+  // Refused before anything is destroyed.
+  device.decide({ type: 'DestroyCustody', keyIds: [], byTwoPeople }, state);
   const keyIds = Object.values(bootKeys).map(({ keyId }) => keyId);
   for (const keyId of keyIds) await ctx.bootKeys.destroy(keyId).catch(unlessUnknown);
-  await execute(ctx, device, deviceStream(uid), { type: 'DestroyCustody', keyIds }, by);
+  await execute(ctx, device, deviceStream(uid), { type: 'DestroyCustody', keyIds, byTwoPeople }, by);
 }
 
 function unlessUnknown(error: unknown): void {

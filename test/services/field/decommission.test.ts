@@ -27,8 +27,8 @@ beforeAll(async () => {
 });
 afterAll(() => bench.close());
 
-it('waits for a device that is not connected, then ends without its receipt after the time-out (R96, RULE-17)', async () => {
-  covers('R96', 'RULE-17');
+it('waits for a device that is not connected, then ends without its receipt after the time-out, and keeps its keys for two people (R96, RULE-17, I16)', async () => {
+  covers('R96', 'RULE-17', 'I16');
   const unit = nextUnit();
   const { ctx, field } = bench;
   expect(await field.decommissions.decommission(unit.uid, 'old', 'operator:olga')).toEqual({ status: 'STOCK', receipt: 'awaited' });
@@ -37,17 +37,21 @@ it('waits for a device that is not connected, then ends without its receipt afte
   expect((await livingDevice(ctx, unit.uid)).status).toBe('STOCK');
   bench.moveTime(7 * dayMs);
   await field.decommissions.sweep();
-  expect((await bench.typesOf(unit.uid)).slice(-4)).toEqual([
-    'DeviceDecommissionOrdered',
-    'CertificateRevoked',
-    'DeviceDecommissioned',
-    'KeyCustodyDestroyed',
-  ]);
+  const end = ['DeviceDecommissionOrdered', 'CertificateRevoked', 'DeviceDecommissioned'];
+  expect((await bench.typesOf(unit.uid)).slice(-3)).toEqual(end);
   const events = await ctx.store.readStream(`device-${unit.uid}`);
   expect(events.find(({ type }) => type === 'DeviceDecommissioned')?.data).toEqual({ withoutReceipt: 'timed out' });
   expect(events.find(({ type }) => type === 'CertificateRevoked')?.data).toMatchObject({ reason: 'cessationOfOperation' });
   expect(bench.revocations.isRevoked(parseCertificate(unit.certificate).serialHex)).toBe(true);
-  expect(await codeOf(() => ctx.bootKeys.sign(unit.bootKeyId, new Uint8Array(1)))).toBe('KEY_REFUSED');
+  const isUsable = async () => (await codeOf(() => ctx.bootKeys.sign(unit.bootKeyId, new Uint8Array(1)))) !== 'KEY_REFUSED';
+  expect([await isUsable(), (await bench.codesOfAlarms()).includes('KEYS_KEPT')]).toEqual([true, true]);
+  // One person who asks again, and the sweep, leave them alone.
+  await field.decommissions.decommission(unit.uid, 'old', 'operator:olga');
+  await ctx.reads.waitFor(ctx.store.head());
+  await field.decommissions.sweep();
+  expect(await isUsable()).toBe(true);
+  await field.decommissions.decommission(unit.uid, 'lost', 'operator:olga', true);
+  expect([(await bench.typesOf(unit.uid)).at(-1), await isUsable()]).toEqual(['KeyCustodyDestroyed', false]);
 });
 
 it('signs an order that only this device in this registration carries out (T31)', async () => {
@@ -74,12 +78,15 @@ it('sends the same order again when the device connects, and asks for it only on
   expect(new Set(bench.orders.filter(({ uid }) => uid === unit.uid).map(({ order }) => String(order))).size).toBe(1);
 });
 
-it('does not wait for a device that was given up, nor for one that is revoked and cannot connect', async () => {
+it('does not wait for a device that two people have given up; one that is revoked and cannot connect needs them (I16)', async () => {
+  covers('I16');
   const [gone, revoked] = [nextUnit(), nextUnit()];
   const { decommissions } = bench.field;
   expect(await decommissions.decommission(gone.uid, 'lost', 'operator:olga', true)).toEqual({ status: 'DECOMMISSIONED', receipt: 'none' });
   await revokeDevice(bench.ctx, bench.revocations, revoked.uid, 'keyCompromise', 'operator:olga');
-  expect(await decommissions.decommission(revoked.uid, 'stolen', 'operator:olga')).toEqual({ status: 'DECOMMISSIONED', receipt: 'none' });
+  const alone = () => decommissions.decommission(revoked.uid, 'stolen', 'operator:olga');
+  expect(await codeOf(alone)).toBe('FOUR_EYES_REQUIRED');
+  expect(await decommissions.decommission(revoked.uid, 'stolen', 'operator:olga', true)).toMatchObject({ status: 'DECOMMISSIONED' });
   expect((await bench.typesOf(revoked.uid)).slice(-2)).toEqual(['DeviceDecommissioned', 'KeyCustodyDestroyed']);
 });
 
