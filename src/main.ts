@@ -29,6 +29,7 @@ import { requireCheckpoints } from './services/proof/checkpoints.ts';
 import { createDeviceEvidence } from './services/proof/deviceEvidence.ts';
 import { startLogCheck } from './services/proof/logCheck.ts';
 import { namedDamage } from './services/proof/namedDamage.ts';
+import { createNewestCheckpoint } from './services/proof/newestCheckpoint.ts';
 import { createBulkRevocations } from './services/revocation/bulkRevocations.ts';
 import { startOcsp } from './services/revocation/ocsp.ts';
 import { checkRevocationMark } from './services/revocation/revocationMark.ts';
@@ -92,9 +93,10 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const links = await openPeerLinks(dataDir, slot, maxProcessSlots, peers.addLink);
   if (links !== undefined) own('peer links', links);
   else ctx.log.warn({ dataDir }, 'the path is too long for sockets: other processes are not reached');
+  const newestCheckpoint = createNewestCheckpoint(checkpoints.file);
   const bulkRevocations = createBulkRevocations(ctx);
   const evidence = own('device evidence', createDeviceEvidence(ctx, checkpoints.headsFile));
-  const edges = { channel: field.channel, field, ocsp, bulkRevocations, evidence, logCheck };
+  const edges = { channel: field.channel, field, ocsp, bulkRevocations, evidence, logCheck, newestCheckpoint };
   const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
   const api = openApi(own, services, tls, settings.httpsTls12);
   const crl = createCrlServer(ctx, ocsp);
@@ -114,7 +116,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   };
   own('TLS renewal', startTlsRenewal({ ...identityParts, trust }, names, tls, renew));
   const lead = async (epoch: number) =>
-    (await startHousekeeping({ ctx, revocations, markFile, checkpoints, scrubbed: scrubPlaces(settings) }, epoch)).close;
+    (await startHousekeeping({ ctx, revocations, markFile, checkpoints, newestCheckpoint, scrubbed: scrubPlaces(settings) }, epoch)).close;
   const onTrouble = (error: unknown) => ctx.log.error({ error: String(error) }, 'the housekeeping did not begin');
   own('leadership', await whileLeading({ dataDir, store: ctx.store }, lead, onTrouble));
   return { httpsPort, mqttPort, crlPort, fault: error => reportFault(ctx, alarms, error) };

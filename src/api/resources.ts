@@ -12,6 +12,7 @@ import { eventsResource } from './events.ts';
 import { gatewaysResource } from './gateways.ts';
 import { jobsResource } from './jobs.ts';
 import { linesResource } from './lines.ts';
+import { logResource } from './log.ts';
 import { operatorChangesResource } from './operatorChanges.ts';
 import { operatorsResource } from './operators.ts';
 import { productionResource } from './production.ts';
@@ -40,6 +41,7 @@ export const resources: readonly Resource[] = [
   rolloutsResource,
   gatewaysResource,
   eventsResource,
+  logResource,
   certificatesResource,
   estResource,
   authorityResource,

@@ -1,4 +1,8 @@
 import type { Command } from 'commander';
+import { NusecError } from '../errors.ts';
+import { type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { type ExportOptions, exportLog } from './logExport.ts';
+import { type TailOptions, tailLog } from './logTail.ts';
 import { verifyLog } from './logVerify.ts';
 
 /** `nusec log`: the event log, for auditors. */
@@ -25,4 +29,46 @@ Examples:
   $ nusec log verify --data /var/lib/nusec --witness /mnt/witness --trust root.pem`,
     )
     .action(verifyLog);
+
+  const subcommand = subcommandsOf(log);
+  const filtered = (command: Command): Command =>
+    command
+      .option('--type <types...>', 'only these types of event')
+      .option('--stream <streams...>', 'only these streams; a name that ends with * stands for all that begin so')
+      .option('--by <names...>', 'only what these did, such as operator:alice');
+  filtered(
+    subcommand(
+      'tail',
+      'print the newest events, and with --follow those that come',
+      'tail --lines 50',
+      'tail --follow --type DeviceMinted CertificateRevoked',
+      "tail --follow --json --by 'operator:*' | jq .data",
+    ),
+  )
+    .option('-n, --lines <count>', 'how many of the newest ones', count, 20)
+    .option('-f, --follow', 'go on until it is interrupted')
+    .action((options: TailOptions) => tailLog(options));
+  filtered(
+    subcommand(
+      'export',
+      'write events as JSON lines with proofs and a checkpoint; `nusec verify FILE --trust root.pem` checks the file anywhere',
+      'export --out log.jsonl',
+      'export --out later.jsonl --after 120000',
+      'export --out alice.jsonl --by operator:alice',
+    ),
+  )
+    .requiredOption('--out <file>', 'where to')
+    .option('--after <position>', 'only events behind this one', count, 0)
+    .action((options: ExportOptions) => exportLog(options));
+  subcommand('checkpoint', 'sign a checkpoint over everything that is stored now, and print it', 'checkpoint', 'checkpoint --json').action(
+    async (options: ServerOptions) => {
+      const note = new TextDecoder().decode(await withServer(options, server => server.bytes('GET', '/v1/log/checkpoint')));
+      process.stdout.write(options.json ? `${JSON.stringify({ checkpoint: note })}\n` : note);
+    },
+  );
+}
+
+function count(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new NusecError('BAD_REQUEST', `${text} is not a number of events`);
+  return Number(text);
 }

@@ -1,4 +1,5 @@
 import { NusecError } from '../errors.ts';
+import { peakHeights } from '../merkle/compactRange.ts';
 import { createEdge, type Edge, perfectRoot, tileWidth } from '../merkle/edge.ts';
 import { type Hash, leafOfHash } from '../merkle/hashing.ts';
 import { consistencyProof, inclusionProof, rootOf } from '../merkle/proofs.ts';
@@ -68,6 +69,11 @@ export function createLogTree(storage: Pick<Storage, 'tile'>, edge: Edge, sizeOn
       await requireSize(second);
       if (!(first >= 0 && first <= second)) throw refuse('the first size is above the second');
       return consistencyProof(subtrees, first, second);
+    },
+    async peaks(size) {
+      await requireSize(size);
+      // The subtree of height h that ends where the larger ones before it do is number floor(size / 2^h) - 1 of its height.
+      return peakHeights(size).map(height => subtrees(height, Math.floor(size / 2 ** height) - 1));
     },
     async tile(level, number, width) {
       if (!(width >= 1 && width <= tileWidth)) throw refuse('not the width of a tile');

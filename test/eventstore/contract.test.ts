@@ -37,6 +37,7 @@ async function openShared(): Promise<EventStore> {
       root: (...args) => now.tree.root(...args),
       inclusion: (...args) => now.tree.inclusion(...args),
       consistency: (...args) => now.tree.consistency(...args),
+      peaks: (...args) => now.tree.peaks(...args),
       tile: (...args) => now.tree.tile(...args),
     },
     head: () => now.head(),

@@ -3,6 +3,7 @@ import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import type { EventStore } from '../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+import { createCompactRange } from '../../src/merkle/compactRange.ts';
 import { leafOfHash } from '../../src/merkle/hashing.ts';
 import { verifyConsistency, verifyInclusion } from '../../src/merkle/proofs.ts';
 import { naiveRoot } from '../merkle/naive.ts';
@@ -45,6 +46,21 @@ describe.each([
     }
     for (const first of [0, 1, 256, 300, 512, 700]) {
       expect(verifyConsistency(first, await store.tree.root(first), 700, root, await store.tree.consistency(first, 700))).toBe(true);
+    }
+    await store.close();
+  });
+
+  it('gives what is needed to go on from any size', async () => {
+    const store = await open();
+    await append(store, 300);
+    const leaves = (await store.readAll(0, 10_000)).map(({ hash }) => leafOfHash(hash));
+    for (const size of [0, 1, 2, 3, 255, 256, 257, 299, 300]) {
+      const peaks = await store.tree.peaks(size);
+      const range = createCompactRange(size, peaks);
+      expect(range?.root()).toBe(await store.tree.root(size));
+      for (const leaf of leaves.slice(size)) range?.add(leaf);
+      expect(range?.root()).toBe(await store.tree.root(300));
+      expect(createCompactRange(size, [...peaks, 'ab'.repeat(32)])).toBeUndefined();
     }
     await store.close();
   });

@@ -4,6 +4,7 @@ import { createAlarms } from '../base/alarms.ts';
 import { startExpiryScan } from '../identity/expiry.ts';
 import { startUnitExpiry } from '../production/unitExpiry.ts';
 import { type CheckpointPlaces, keepCheckpoints } from '../proof/checkpoints.ts';
+import type { NewestCheckpoint } from '../proof/newestCheckpoint.ts';
 import { startBulkRevocationWork } from '../revocation/bulkRevocations.ts';
 import { startCrlSchedule } from '../revocation/crlSchedule.ts';
 import { keepRevocationMark, type MarkParts } from '../revocation/revocationMark.ts';
@@ -11,6 +12,7 @@ import { keepRevocationMark, type MarkParts } from '../revocation/revocationMark
 type HousekeepingParts = Omit<MarkParts, 'alarms'> & {
   readonly markFile: string;
   readonly checkpoints: CheckpointPlaces;
+  readonly newestCheckpoint: NewestCheckpoint;
   readonly scrubbed: ScrubPlaces;
 };
 
@@ -19,11 +21,12 @@ type HousekeepingParts = Omit<MarkParts, 'alarms'> & {
  *  @param epoch the leadership under which all of it is appended */
 export const startHousekeeping = (services: HousekeepingParts, epoch: number): Promise<{ close(): Promise<void> }> =>
   opening(async own => {
-    const { revocations, markFile, checkpoints, scrubbed } = services;
+    const { revocations, markFile, checkpoints, newestCheckpoint, scrubbed } = services;
     const ctx = { ...services.ctx, epoch };
     const alarms = createAlarms(ctx);
     // First, so that it is closed last: the checkpoint at the stop covers what the others still append.
-    own('checkpoints', await keepCheckpoints({ ctx, alarms }, checkpoints));
+    const kept = own('checkpoints', await keepCheckpoints({ ctx, alarms }, checkpoints));
+    own('checkpoints on demand', { close: newestCheckpoint.lead(kept.sign) });
     own('revocation mark', await keepRevocationMark({ ctx, alarms, revocations }, markFile));
     own('bulk revocations', await startBulkRevocationWork(ctx, alarms));
     const crlSchedule = own('CRL schedule', startCrlSchedule(ctx, revocations, alarms));

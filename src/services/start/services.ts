@@ -5,6 +5,7 @@ import type { CertificateUse } from '../identity/certificateUse.ts';
 import type { ClientTrust } from '../identity/clientTrust.ts';
 import type { DeviceEvidence } from '../proof/deviceEvidence.ts';
 import type { LogCheck } from '../proof/logCheck.ts';
+import type { NewestCheckpoint } from '../proof/newestCheckpoint.ts';
 import type { BulkRevocations } from '../revocation/bulkRevocations.ts';
 import type { Ocsp } from '../revocation/ocsp.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -23,4 +24,5 @@ export type Services = {
   readonly bulkRevocations: BulkRevocations;
   readonly evidence: DeviceEvidence;
   readonly logCheck: LogCheck;
+  readonly newestCheckpoint: NewestCheckpoint;
 };

@@ -69,6 +69,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
     ocsp: undefined as never,
     bulkRevocations: undefined as never,
     evidence: undefined as never,
+    newestCheckpoint: undefined as never,
     logCheck: { trouble: () => undefined, close: async () => {} },
   };
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });

@@ -1,0 +1,88 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { NusecError } from '../errors.ts';
+import { logPage } from '../services/proof/logEntries.ts';
+import { logCertificates } from '../services/proof/logKey.ts';
+import type { Resource } from './app.ts';
+import { jsonAnswer, maxPageRows } from './fields.ts';
+
+/** The log as auditors follow and export it: checkpoints on demand, events with their proofs, consistency of two trees. */
+
+const size = z.coerce.number().int().min(0);
+const maxPatterns = 64;
+/** One parameter may be given several times. */
+const patterns = z
+  .union([z.string().max(256), z.array(z.string().max(256)).max(maxPatterns)])
+  .transform(given => (typeof given === 'string' ? [given] : given))
+  .optional();
+
+const certificates = z.array(z.string());
+const hashes = z.array(z.string());
+const entry = z.record(z.string(), z.any()).openapi('LogEntry');
+const text = (description: string) => ({ 200: { description, content: { 'text/plain': { schema: z.string() } } } });
+
+export const logResource: Resource = (api, { ctx, newestCheckpoint }, auth) => {
+  const auditor = auth.person('auditor');
+  const get = <Responses extends Parameters<typeof createRoute>[0]['responses'], Query extends z.ZodObject>(
+    path: string,
+    summary: string,
+    query: Query,
+    responses: Responses,
+  ) => createRoute({ method: 'get', path, summary, middleware: auditor, request: { query }, responses });
+
+  const checkpoint = get(
+    '/v1/log/checkpoint',
+    'A signed checkpoint (C2SP tlog-checkpoint) over every event that was stored before the call',
+    z.strictObject({}),
+    text('signed note'),
+  );
+  api.openapi(checkpoint, async c => c.text(await newestCheckpoint.covering(ctx.store.head()), 200));
+
+  const start = get(
+    '/v1/log/export',
+    'What an export begins and ends with: a fresh checkpoint, certificates of the key, and the subtrees in front of the first event',
+    z.strictObject({ after: size.default(0) }),
+    { 200: jsonAnswer(z.object({ checkpoint: z.string(), logCertificates: certificates, peaks: hashes }), 'base64, hex') },
+  );
+  api.openapi(start, async c => {
+    const { after } = c.req.valid('query');
+    if (after > ctx.store.head()) throw new NusecError('BAD_REQUEST', `the log has ${ctx.store.head()} events`);
+    const logged = (await logCertificates(ctx)).map(der => Buffer.from(der).toString('base64'));
+    const note = await newestCheckpoint.covering(ctx.store.head());
+    return c.json({ checkpoint: note, logCertificates: logged, peaks: [...(await ctx.store.tree.peaks(after))] }, 200);
+  });
+
+  const entries = get(
+    '/v1/log/entries',
+    'Events after a position that fit a filter, with the hash before each in its stream; with `provenIn` also their paths in the tree of that size',
+    z.strictObject({
+      after: size.default(0),
+      upTo: size.optional(),
+      limit: z.coerce.number().int().min(1).max(maxPageRows).default(100),
+      provenIn: size.optional(),
+      type: patterns,
+      stream: patterns,
+      by: patterns,
+    }),
+    { 200: jsonAnswer(z.object({ entries: z.array(entry), next: z.number(), head: z.number() }), 'the next page begins after `next`') },
+  );
+  api.openapi(entries, async c => {
+    const { after, upTo, limit, provenIn, type, stream, by } = c.req.valid('query');
+    const head = ctx.store.head();
+    const filter = { ...(type && { types: type }), ...(stream && { streams: stream }), ...(by && { by }) };
+    const wish = { after, upTo: Math.min(upTo ?? head, provenIn ?? head), limit, filter, ...(provenIn !== undefined && { provenIn }) };
+    const page = await logPage(ctx, wish);
+    return c.json({ entries: [...page.entries], next: page.next, head }, 200);
+  });
+
+  const consistency = get(
+    '/v1/log/consistency',
+    'Proof that the tree of the second size begins with the whole tree of the first one (RFC 9162), for whoever keeps checkpoints',
+    z.strictObject({ first: size, second: size }),
+    { 200: jsonAnswer(z.object({ first: z.string(), second: z.string(), proof: hashes }), 'both roots and the proof, hex') },
+  );
+  api.openapi(consistency, async c => {
+    const { first, second } = c.req.valid('query');
+    const proof = [...(await ctx.store.tree.consistency(first, second))];
+    return c.json({ first: await ctx.store.tree.root(first), second: await ctx.store.tree.root(second), proof }, 200);
+  });
+};

@@ -1,0 +1,41 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { NusecError } from '../../errors.ts';
+import { readCheckpoint } from '../../merkle/checkpoint.ts';
+import { parseNote } from '../../merkle/note.ts';
+import type { Checkpoints } from './checkpoints.ts';
+
+/** Checkpoints on demand, in any process: the one that leads signs, the others wait for what it writes. */
+
+/** A process that leads signs every second. */
+const maxWaitMs = 20_000;
+const pollMs = 50;
+
+export type NewestCheckpoint = {
+  /** @returns the signed note of a checkpoint over at least so many events
+   *  @throws NusecError STORE_UNAVAILABLE when none comes, CHECKPOINT_REFUSED when the log is not what it was */
+  covering(size: number): Promise<string>;
+  /** Where the process leads: signs at once from here on. @returns what ends it */
+  lead(sign: Checkpoints['sign']): () => void;
+};
+
+/** @param file of the newest checkpoint */
+export function createNewestCheckpoint(file: string): NewestCheckpoint {
+  let signNow: Checkpoints['sign'] | undefined;
+  const wait = async (size: number): Promise<string> => {
+    for (const endMs = performance.now() + maxWaitMs; performance.now() < endMs; await sleep(pollMs)) {
+      const note = existsSync(file) ? readFileSync(file, 'utf8') : undefined;
+      if (note !== undefined && readCheckpoint(parseNote(note).text).size >= size) return note;
+    }
+    throw new NusecError('STORE_UNAVAILABLE', 'no checkpoint covers the newest event: does a server lead?');
+  };
+  return {
+    covering: size => signNow?.() ?? wait(size),
+    lead(sign) {
+      signNow = sign;
+      return () => {
+        if (signNow === sign) signNow = undefined;
+      };
+    },
+  };
+}
