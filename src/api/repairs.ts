@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { toBase64url } from '../bytes.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { useEffect } from '../services/administration/effects.ts';
-import type { Enrolment } from '../services/identity/enrolment.ts';
+import type { Enrolment } from '../services/identity/issuance.ts';
 import {
   approveDebugUnlock,
   certifyNextGeneration,

@@ -2,7 +2,7 @@ import type { TLSSocket } from 'node:tls';
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Trouble } from '../eventstore/followers.ts';
 import { toPem } from '../pki/pem.ts';
-import { rootDer } from '../services/authority/authority.ts';
+import { authorityOf, rootDer } from '../services/authority/authority.ts';
 import { trustBundleFor } from '../services/authority/olderRoots.ts';
 import { currentTrustBundle, rootForReader } from '../services/authority/trustBundle.ts';
 import type { Context } from '../services/base/context.ts';
@@ -46,12 +46,15 @@ export const systemResource: Resource = (api, { ctx, logCheck }, auth) => {
   });
   api.use('/metrics', auth.person('auditor'));
   api.openapi(metrics, c => c.text(figures(ctx.store.head(), ctx.reads.health().projections)));
-  api.openapi(root, async c => c.text(toPem('CERTIFICATE', await rootDer(ctx))));
+  api.openapi(root, async c => c.text(toPem('CERTIFICATE', rootDer(await authorityOf(ctx)))));
   api.openapi(bundle, async c => {
+    const authorities = await authorityOf(ctx);
     const peer = (c.env.incoming.socket as TLSSocket).getPeerX509Certificate?.();
-    const root = c.req.valid('query').root ?? (await rootForReader(ctx, peer && new Uint8Array(peer.raw)));
-    const last = await trustBundleFor(ctx, [root], 0);
-    return c.body(new Uint8Array(last?.bundle ?? (await currentTrustBundle(ctx, root))), 200, { 'Content-Type': 'application/cose' });
+    const root = c.req.valid('query').root ?? rootForReader(authorities, peer && new Uint8Array(peer.raw));
+    const last = await trustBundleFor(ctx, authorities, [root], 0);
+    return c.body(new Uint8Array(last?.bundle ?? (await currentTrustBundle(ctx, authorities, root))), 200, {
+      'Content-Type': 'application/cose',
+    });
   });
 };
 

@@ -6,7 +6,7 @@ import type { Curve } from '../ecKey.ts';
 import { createSecretFile } from '../keystore/secretFile.ts';
 import { toPem } from '../pki/pem.ts';
 import { initialiseProject } from '../services/administration/initialise.ts';
-import { rootDer } from '../services/authority/authority.ts';
+import { authorityOf, rootDer } from '../services/authority/authority.ts';
 import { openContext } from '../services/dataFolder/open.ts';
 import { print, record, styled } from './output.ts';
 
@@ -55,7 +55,7 @@ Examples:
           ...(icaCurve && { icaCurve }),
         });
         const rootFile = join(data, 'root.pem');
-        writeFileSync(rootFile, toPem('CERTIFICATE', await rootDer(opened.ctx)));
+        writeFileSync(rootFile, toPem('CERTIFICATE', rootDer(await authorityOf(opened.ctx))));
         const tokens = result.tokens.map(({ name, token }) => {
           const file = join(data, `${name}.token`);
           createSecretFile(file, new TextEncoder().encode(token));

@@ -10,7 +10,7 @@ import { readSettings } from '../../src/config.ts';
 import { type RunningServer, startServer } from '../../src/main.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { initialiseProject } from '../../src/services/administration/initialise.ts';
-import { rootDer } from '../../src/services/authority/authority.ts';
+import { authorityOf, rootDer } from '../../src/services/authority/authority.ts';
 import { openContext } from '../../src/services/dataFolder/open.ts';
 import { agreeKek, lockedProgrammer, newParty } from '../services/parties.ts';
 import { Chip, TestProgrammer } from '../services/production/factory.ts';
@@ -29,7 +29,7 @@ beforeAll(async () => {
   const opened = await openContext(settings, { https: 0, crl: 0 }, true);
   const ceremony = await initialiseProject(opened.ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
   for (const { name, token } of ceremony.tokens) tokens.set(name, token);
-  ca = toPem('CERTIFICATE', await rootDer(opened.ctx));
+  ca = toPem('CERTIFICATE', rootDer(await authorityOf(opened.ctx)));
   await opened.close();
   server = await startServer(settings);
 });

@@ -9,7 +9,7 @@ import { type RunningServer, startServer } from '../../src/main.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { initialiseProject } from '../../src/services/administration/initialise.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
-import { rootDer } from '../../src/services/authority/authority.ts';
+import { authorityOf, rootDer } from '../../src/services/authority/authority.ts';
 import { openContext } from '../../src/services/dataFolder/open.ts';
 import { testSettings } from '../support/server.ts';
 
@@ -26,7 +26,7 @@ beforeAll(async () => {
   await initialiseProject(elevenYearsAgo, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
   for (const name of ['carol', 'dave']) tokens[name] = await addOperator(opened.ctx, name, ['administrator'], 'operator:alice');
   for (const [name, token] of Object.entries(tokens)) writeFileSync(join(dataDir, `${name}.token`), token, { mode: 0o600 });
-  rootPem = toPem('CERTIFICATE', await rootDer(opened.ctx));
+  rootPem = toPem('CERTIFICATE', rootDer(await authorityOf(opened.ctx)));
   await opened.close();
   server = await startServer(testSettings(dataDir));
 });

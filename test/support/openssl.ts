@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { toPem } from '../../src/pki/pem.ts';
-import type { Enrolment } from '../../src/services/identity/enrolment.ts';
+import type { Enrolment } from '../../src/services/identity/issuance.ts';
 import { processMs } from './limits.ts';
 
 /** What `openssl ocsp` is told of a certificate (`leaf.pem`) by the responder on this port. */

@@ -6,7 +6,7 @@ import { readSettings, type Settings } from '../../src/config.ts';
 import { type RunningServer, startServer } from '../../src/main.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { initialiseProject } from '../../src/services/administration/initialise.ts';
-import { rootDer } from '../../src/services/authority/authority.ts';
+import { authorityOf, rootDer } from '../../src/services/authority/authority.ts';
 import type { Context } from '../../src/services/base/context.ts';
 import { openContext } from '../../src/services/dataFolder/open.ts';
 
@@ -45,7 +45,7 @@ export async function makeProject(seed: Seed = async () => {}, ageDays?: number)
     organization: 'Example OEM',
     administrators: ['alice', 'bob'],
   });
-  const rootPem = toPem('CERTIFICATE', await rootDer(opened.ctx));
+  const rootPem = toPem('CERTIFICATE', rootDer(await authorityOf(opened.ctx)));
   await seed(opened.ctx);
   await opened.close();
   const [alice = '', bob = ''] = tokens.map(({ token }) => token);

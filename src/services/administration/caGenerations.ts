@@ -76,8 +76,8 @@ async function establishSigningKeys(
 
 /** From here on nothing under this authority is believed; the list of its root says so to those who ask there. */
 async function compromise(ctx: Context, icaId: string, reason: string, by: Actor): Promise<CeremonyOutcome> {
-  await execute(ctx, authority, authorityStream(ctx.project), { type: 'CompromiseIssuingCa', icaId, reason, by }, by);
-  const ica = (await authorityOf(ctx)).issuingCas.find(candidate => candidate.icaId === icaId);
+  const { state } = await execute(ctx, authority, authorityStream(ctx.project), { type: 'CompromiseIssuingCa', icaId, reason, by }, by);
+  const ica = state.status === 'NONE' ? undefined : state.issuingCas.find(candidate => candidate.icaId === icaId);
   const { number } = await issueCrl(ctx, ica?.rootId ?? firstRootId);
   return { compromised: icaId, 'root CRL number': String(number) };
 }

@@ -3,7 +3,7 @@ import { keyIdOf } from '../../cose/publicKey.ts';
 import type { KeyResolver } from '../../cose/sign1.ts';
 import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
-import { type CreatedAuthority, type KnownIssuingCa, requireSigningKey } from '../../domain/authorityState.ts';
+import { type CreatedAuthority, type KnownIssuingCa, type KnownRoot, requireSigningKey } from '../../domain/authorityState.ts';
 import type { SigningUse } from '../../domain/signingUse.ts';
 import { NusecError } from '../../errors.ts';
 import { coseSigner } from '../../keystore/signer.ts';
@@ -16,15 +16,19 @@ import { type Context, stateOf } from '../base/context.ts';
 
 export const rootKeyId = 'root/1';
 
+/** The authorities of an initialised project. Read once for each request and handed on: what one answer is built from does not change half-way. */
+export type Authorities = CreatedAuthority & { readonly root: KnownRoot };
+
 /** @throws NusecError STATE before `nusec init` */
-export async function authorityOf(ctx: Context): Promise<CreatedAuthority & { readonly root: NonNullable<CreatedAuthority['root']> }> {
+export async function authorityOf(ctx: Context): Promise<Authorities> {
   const state = await stateOf(ctx, authority, authorityStream(ctx.project));
   if (state.status === 'NONE' || state.root === undefined)
     throw new NusecError('STATE', 'the project is not initialised: run `nusec init`');
   return { ...state, root: state.root };
 }
 
-export const rootDer = async (ctx: Context): Promise<Uint8Array> => fromBase64url((await authorityOf(ctx)).root.certificate);
+/** The newest root. */
+export const rootDer = ({ root }: Authorities): Uint8Array => fromBase64url(root.certificate);
 
 const maxParsedAuthorities = 256;
 /** Authorities are few: each is parsed once. */
@@ -35,42 +39,37 @@ export const crlUrlOf = (ctx: Context, icaId: string): string => `${ctx.crlBaseU
 export const ocspUrlOf = (ctx: Context): string => `${ctx.crlBaseUrl}/ocsp`;
 
 /** Signs what has this use, and nothing else. @throws NusecError CA_NOT_ACTIVE */
-export async function signerFor(ctx: Context, use: SigningUse): Promise<Signer> {
-  return coseSigner(ctx.keystore, requireSigningKey(await authorityOf(ctx), use).keyId);
+export async function signerFor(ctx: Context, authorities: Authorities, use: SigningUse): Promise<Signer> {
+  return coseSigner(ctx.keystore, requireSigningKey(authorities, use).keyId);
 }
 
 /** Our own keys of this use by kid, for what we signed ourselves: older ones too, and those that are compromised by now. */
-export async function ownKeysFor(ctx: Context, use: SigningUse): Promise<KeyResolver> {
-  const { packageKeys } = await authorityOf(ctx);
+export function ownKeysFor({ packageKeys }: Authorities, use: SigningUse): KeyResolver {
   const keys = packageKeys.filter(({ uses }) => uses.includes(use)).map(({ publicKey }) => fromBase64url(publicKey));
   return kid => keys.find(key => equalBytes(keyIdOf(key), kid));
 }
 
 /** Issuing CA certificates that may stand between a machine's certificate and a root: compromised ones may not. */
-async function trustedIssuers(ctx: Context): Promise<readonly Uint8Array[]> {
-  const { issuingCas } = await authorityOf(ctx);
+function trustedIssuers({ issuingCas }: Authorities): readonly Uint8Array[] {
   return issuingCas.filter(ca => ca.status !== 'COMPROMISED').map(ca => fromBase64url(ca.certificate));
 }
 
 type RecordedIssuer = Pick<KnownIssuingCa, 'icaId' | 'use' | 'line'> & { readonly certificate: Certificate };
 
 /** The same with what the log records of them. */
-export async function recordedIssuers(ctx: Context): Promise<readonly RecordedIssuer[]> {
-  const { issuingCas } = await authorityOf(ctx);
+export function recordedIssuers({ issuingCas }: Authorities): readonly RecordedIssuer[] {
   return issuingCas.flatMap(({ icaId, use, line, status, certificate }) =>
     status === 'COMPROMISED' ? [] : [{ icaId, use, ...(line !== undefined && { line }), certificate: parsedAuthority(certificate) }],
   );
 }
 
 /** Roots in which a chain may end: all that are not retired. */
-export async function trustedRoots(ctx: Context): Promise<readonly Uint8Array[]> {
-  const { roots } = await authorityOf(ctx);
+export function trustedRoots({ roots }: Authorities): readonly Uint8Array[] {
   return roots.filter(({ retired }) => !retired).map(({ certificate }) => fromBase64url(certificate));
 }
 
 /** Certificates by which the roots that are trusted vouch for each other, DER. */
-export async function crossCertificates(ctx: Context): Promise<readonly Uint8Array[]> {
-  const { roots } = await authorityOf(ctx);
+export function crossCertificates({ roots }: Authorities): readonly Uint8Array[] {
   const isTrusted = (rootId: string | undefined) => roots.some(root => root.rootId === rootId && !root.retired);
   return roots
     .filter(({ retired, previousRootId }) => !retired && isTrusted(previousRootId))
@@ -80,8 +79,8 @@ export async function crossCertificates(ctx: Context): Promise<readonly Uint8Arr
 }
 
 /** Every authority's certificate that is trusted: roots, the certificates between them, issuing CAs. */
-export async function trustedAuthorities(ctx: Context): Promise<readonly Uint8Array[]> {
-  return [...(await trustedRoots(ctx)), ...(await crossCertificates(ctx)), ...(await trustedIssuers(ctx))];
+export function trustedAuthorities(authorities: Authorities): readonly Uint8Array[] {
+  return [...trustedRoots(authorities), ...crossCertificates(authorities), ...trustedIssuers(authorities)];
 }
 
 /** Hash under which a public key is reserved for ever (I4). */

@@ -9,9 +9,9 @@ import { ensureKey } from '../../keystore/ensureKey.ts';
 import { signer } from '../../keystore/signer.ts';
 import { type Signer as CertificateSigner, issueCertificate } from '../../pki/certificate.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
-import { backdatedIso, type Context, execute, nowIso } from '../base/context.ts';
+import { backdatedIso, type Condition, type Context, execute, nowIso } from '../base/context.ts';
 
-import { authorityOf, crlUrlOf, parsedAuthority } from './authority.ts';
+import { type Authorities, authorityOf, crlUrlOf, parsedAuthority } from './authority.ts';
 import { publishTrustBundle } from './trustBundle.ts';
 
 /** Issuing CAs: which one signs what, and how the next generation comes to be. */
@@ -28,32 +28,47 @@ export type ActiveCa = {
 };
 
 /** The active CA of this use (and line, for devices). @throws NusecError CA_NOT_ACTIVE */
-export async function activeCa(ctx: Context, use: CaUse, line?: string): Promise<ActiveCa> {
-  const ica = requireActiveCa(await authorityOf(ctx), use, line);
-  return caOf(ctx, ica);
+export function activeCa(ctx: Context, authorities: Authorities, use: CaUse, line?: string): Promise<ActiveCa> {
+  return caOf(ctx, requireActiveCa(authorities, use, line));
 }
 
 /** A CA or root by its id, whatever its status: for CRLs, OCSP signers and for an issuing intent recorded under it. @throws NusecError NOT_FOUND */
-export async function caById(ctx: Context, icaId: string): Promise<ActiveCa> {
-  const { issuingCas, roots } = await authorityOf(ctx);
+export async function caById(ctx: Context, { issuingCas, roots }: Authorities, icaId: string): Promise<ActiveCa> {
   const ca = issuingCas.find(candidate => candidate.icaId === icaId) ?? roots.find(({ rootId }) => rootId === icaId);
   if (ca === undefined) throw new NusecError('NOT_FOUND', `there is no issuing CA ${icaId}`);
   return caOf(ctx, { ...ca, icaId });
 }
 
 /** As caById, but for signing new certificates: an authority that is compromised signs nothing more (I10). @throws NusecError NOT_FOUND, CA_NOT_ACTIVE */
-export async function signingCa(ctx: Context, icaId: string): Promise<ActiveCa> {
-  const ica = (await authorityOf(ctx)).issuingCas.find(candidate => candidate.icaId === icaId);
-  if (ica !== undefined && ica.status !== 'ACTIVE' && ica.status !== 'RETIRED')
-    throw new NusecError('CA_NOT_ACTIVE', `the issuing CA ${icaId} is ${ica.status}`);
-  return caById(ctx, icaId);
+export function signingCa(ctx: Context, authorities: Authorities, icaId: string): Promise<ActiveCa> {
+  if (!canSign(authorities, icaId)) refuseSigning(icaId);
+  return caById(ctx, authorities, icaId);
 }
 
-/** The root under which an issuing CA was made, DER. */
-export async function rootOfCa(ctx: Context, icaId: string): Promise<Uint8Array> {
-  const { issuingCas, roots, root } = await authorityOf(ctx);
-  const rootId = issuingCas.find(candidate => candidate.icaId === icaId)?.rootId ?? firstRootId;
-  return fromBase64url((roots.find(candidate => candidate.rootId === rootId) ?? root).certificate);
+/** Whether an issuing CA signs what was intended under it: one that was replaced does, one that is compromised does not (I10). */
+export function canSign({ issuingCas }: Pick<CreatedAuthority, 'issuingCas'>, icaId: string): boolean {
+  const ica = issuingCas.find(candidate => candidate.icaId === icaId);
+  return ica === undefined || ica.status === 'ACTIVE' || ica.status === 'RETIRED';
+}
+
+/** What a result depends on: nobody has declared its issuing CA compromised while it was signed. */
+export const stillSigns =
+  (ctx: Context, icaId: string): Condition =>
+  async read => {
+    const state = await read(authority, authorityStream(ctx.project));
+    if (state.status === 'NONE' || !canSign(state, icaId)) refuseSigning(icaId);
+  };
+
+function refuseSigning(icaId: string): never {
+  throw new NusecError('CA_NOT_ACTIVE', `the issuing CA ${icaId} signs no more`);
+}
+
+/** An issuing CA and the root under which it was made, DER. @throws NusecError NOT_FOUND */
+export function chainOf({ issuingCas, roots, root }: Authorities, icaId: string): { readonly ica: Uint8Array; readonly root: Uint8Array } {
+  const ica = issuingCas.find(candidate => candidate.icaId === icaId);
+  if (ica === undefined) throw new NusecError('NOT_FOUND', `there is no issuing CA ${icaId}`);
+  const own = roots.find(({ rootId }) => rootId === (ica.rootId ?? firstRootId)) ?? root;
+  return { ica: fromBase64url(ica.certificate), root: fromBase64url(own.certificate) };
 }
 
 async function caOf(ctx: Context, { icaId, certificate, keyId }: Pick<IssuingCa, 'icaId' | 'certificate' | 'keyId'>): Promise<ActiveCa> {

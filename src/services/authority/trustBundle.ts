@@ -10,7 +10,7 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { signTrustBundle } from '../../production/trustBundle.ts';
 import { type Context, execute } from '../base/context.ts';
 
-import { authorityOf, crossCertificates, parsedAuthority } from './authority.ts';
+import { type Authorities, authorityOf, crossCertificates, parsedAuthority } from './authority.ts';
 
 /** The signed trust bundle: what machines trust, one version after the other. */
 
@@ -22,7 +22,7 @@ export async function publishTrustBundle(ctx: Context): Promise<void> {
   const state = await authorityOf(ctx);
   const roots = state.roots.filter(({ retired }) => !retired);
   const trusted = state.issuingCas.filter(ca => isNamed(ca, state));
-  const links = (await crossCertificates(ctx)).map(certificate => ({ icaId: sha256Hex(certificate), use: 'root', certificate }));
+  const links = crossCertificates(state).map(certificate => ({ icaId: sha256Hex(certificate), use: 'root', certificate }));
   const version = state.trustBundle.version + 1;
   const bundle = {
     version,
@@ -51,8 +51,7 @@ function isNamed({ status, use }: KnownIssuingCa, { issuingCas }: CreatedAuthori
 
 /** The newest trust bundle, as machines fetch it. @param by id, or SHA-256 of the certificate (hex), of the root that signed it; the newest root
  *  unless told @returns COSE_Sign1 @throws NusecError NOT_FOUND (no such root, or retired) */
-export async function currentTrustBundle(ctx: Context, by?: string): Promise<Uint8Array> {
-  const { roots, trustBundle } = await authorityOf(ctx);
+export async function currentTrustBundle(ctx: Context, { roots, trustBundle }: Authorities, by?: string): Promise<Uint8Array> {
   const rootId = roots.find(root => root.rootId === by || root.sha256 === by)?.rootId ?? '';
   const wanted = by === undefined ? trustBundle.sha256 : trustBundle.byRoot?.[rootId];
   if (wanted === undefined) throw new NusecError('NOT_FOUND', `no trust bundle is signed by root ${by}`);
@@ -60,8 +59,7 @@ export async function currentTrustBundle(ctx: Context, by?: string): Promise<Uin
 }
 
 /** The root that a reader of the trust bundle knows: that of its certificate, or the oldest that is trusted. @param leaf DER, ours or foreign */
-export async function rootForReader(ctx: Context, leaf: Uint8Array | undefined): Promise<string> {
-  const { issuingCas, roots } = await authorityOf(ctx);
+export function rootForReader({ issuingCas, roots }: Authorities, leaf: Uint8Array | undefined): string {
   const oldest = roots.find(({ retired }) => !retired)?.rootId ?? firstRootId;
   const aki = leaf === undefined ? undefined : issuerKeyIdOf(leaf);
   const ica = issuingCas.find(({ certificate }) => {

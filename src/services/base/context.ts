@@ -108,6 +108,14 @@ export function executeIf<Command, State, Event extends DomainEvent>(
 /** The condition of what depends on nothing else. */
 export const always: Condition = async () => undefined;
 
+/** One condition and another. */
+export const both =
+  (one: Condition, other: Condition): Condition =>
+  async read => {
+    await one(read);
+    await other(read);
+  };
+
 /** Reads states as they are now, for what no decision is stored of. */
 export const reader =
   (ctx: Context): Read =>

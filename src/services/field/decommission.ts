@@ -8,7 +8,7 @@ import { signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
 import { decommissionQueries } from '../../projections/decommissions.ts';
 import { dayMs } from '../../times.ts';
-import { ownKeysFor, signerFor } from '../authority/authority.ts';
+import { authorityOf, ownKeysFor, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
@@ -67,7 +67,7 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
         reason: reason.slice(0, maxReasonChars),
         approvers: [who],
       },
-      await signerFor(ctx, 'order'),
+      await signerFor(ctx, await authorityOf(ctx), 'order'),
     );
     const orderSha256 = await ctx.blobs.put(signed);
     await execute(ctx, device, deviceStream(state.uid), { type: 'OrderDecommission', reason, by: who, orderSha256 }, who);
@@ -135,7 +135,7 @@ async function acceptReceipt(ctx: Context, state: LivingDevice, order: Uint8Arra
   if (known === undefined) throw new NusecError('RECEIPT_REFUSED', 'the device has no certificate');
   const { spki } = parseCertificate(await ctx.blobs.get(known.certificateSha256));
   const [uid, objId] = [fromHex(state.uid), fromHex(state.objId)];
-  const { nonce } = await verifyOrder(order, { operation: 'wipe', uid, objId }, await ownKeysFor(ctx, 'order'));
+  const { nonce } = await verifyOrder(order, { operation: 'wipe', uid, objId }, ownKeysFor(await authorityOf(ctx), 'order'));
   const value = await verifyReceipt(receipt, { publicKey: spki, uid, objId, nonce });
   if (value.lifeCycle !== 'decommissioned') throw new NusecError('RECEIPT_REFUSED', `the device says it is ${value.lifeCycle}`);
   return ctx.blobs.put(receipt);

@@ -37,8 +37,9 @@ export function startDeviceBundles({ ctx, alarms, channel, connected }: DeviceBu
       const introduction = connected.get(uid);
       const trust = introduction?.trust;
       if (introduction === undefined || trust === undefined) return;
-      await record(uid, trust.bundleVersion);
-      const next = await trustBundleFor(ctx, trust.roots, trust.bundleVersion);
+      const authorities = await authorityOf(ctx);
+      await record(uid, trust.bundleVersion, authorities.trustBundle.version);
+      const next = await trustBundleFor(ctx, authorities, trust.roots, trust.bundleVersion);
       if (next === undefined) return;
       const { error, ...after } = await channel.trust(uid, next.bundle);
       connected.note(uid, { ...introduction, trust: after });
@@ -48,8 +49,7 @@ export function startDeviceBundles({ ctx, alarms, channel, connected }: DeviceBu
     }
   };
   /** A version that was never published is not recorded: somebody has put back an older store. */
-  const record = async (uid: string, version: number): Promise<void> => {
-    const newest = (await authorityOf(ctx)).trustBundle.version;
+  const record = async (uid: string, version: number, newest: number): Promise<void> => {
     if (version <= newest) {
       await execute(ctx, device, deviceStream(uid), { type: 'ApplyTrustBundle', version }, `device:${uid}`);
       return;

@@ -3,6 +3,7 @@ import { authorityStream } from '../../domain/authority.ts';
 import type { EventType } from '../../domain/events.ts';
 import { maxRevokedTold } from '../../mqttMessages.ts';
 import { certificateQueries } from '../../projections/certificates.ts';
+import { authorityOf } from '../authority/authority.ts';
 import { currentTrustBundle, rootForReader } from '../authority/trustBundle.ts';
 import type { Context } from '../base/context.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -44,8 +45,9 @@ export function startGatewayBundles({ ctx, revocations, attachments }: GatewayBu
       await Promise.all([attachments.caughtUp(head), ctx.reads.waitFor(head, { projections: ['certificates'] })]);
       const serials = await certificateQueries(ctx.reads.db).revokedOf(attachments.devicesOf(gatewayId), maxRevokedTold);
       const leaf = (await gatewayOf(ctx, gatewayId)).certificates.at(-1);
-      const root = await rootForReader(ctx, leaf && (await ctx.blobs.get(leaf.certificateSha256)));
-      return { bundle: await currentTrustBundle(ctx, root), revoked: serials.map(fromHex) };
+      const authorities = await authorityOf(ctx);
+      const root = rootForReader(authorities, leaf && (await ctx.blobs.get(leaf.certificateSha256)));
+      return { bundle: await currentTrustBundle(ctx, authorities, root), revoked: serials.map(fromHex) };
     },
     onChange: listener => void listeners.push(listener),
     close: () => follower.close(),

@@ -62,7 +62,7 @@ export async function programmerProduct(ctx: Context): Promise<{ readonly vendor
 }
 
 async function organizationOf(ctx: Context): Promise<string> {
-  return parseCertificate(await rootDer(ctx)).subject.organization ?? ctx.project;
+  return parseCertificate(rootDer(await authorityOf(ctx))).subject.organization ?? ctx.project;
 }
 
 const vendorUuidOf = (organization: string): Uint8Array => uuid5(dnsNamespace, organization);

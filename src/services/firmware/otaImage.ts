@@ -11,7 +11,7 @@ import { bodyBlockHashes, type Delivery, deliveryBlockHashes } from '../../ota/b
 import { deviceTrailer, signInput } from '../../ota/build.ts';
 import { dependenciesOf, parseBody } from '../../ota/image.ts';
 import { jobDigestOf, type OtaJob, signJob } from '../../ota/otaJob.ts';
-import { signerFor } from '../authority/authority.ts';
+import { authorityOf, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, stateOf } from '../base/context.ts';
 
@@ -74,7 +74,7 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
         vendorUuid: fromHex(known.vendorUuid),
         classUuid: fromHex(known.classUuid),
       };
-      const { kid, sign } = await signerFor(ctx, 'otaJob');
+      const { kid, sign } = await signerFor(ctx, await authorityOf(ctx), 'otaJob');
       const signed = await signJob(job, kid, sign);
       return { offerId: offer.offerId, job, jobDigest: jobDigestOf(signed), signed, delivery };
     },

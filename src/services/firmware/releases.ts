@@ -2,7 +2,7 @@ import { fromHex, utf8 } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import type { ImageKind } from '../../domain/job.ts';
-import { release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
+import { type ReleaseState, release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
 import { parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import { prepareRelease } from '../../ota/prepare.ts';
@@ -48,8 +48,7 @@ export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Ui
     size: body.length,
     uploadedBy: by,
   };
-  await execute(ctx, release, releaseStream(releaseId), { type: 'UploadFirmware', ...facts }, by);
-  return releaseOf(ctx, releaseId);
+  return change(ctx, releaseId, { type: 'UploadFirmware', ...facts }, by);
 }
 
 /** RULE-11. @throws NusecError ROLLBACK, COUNTER_EXHAUSTED */
@@ -60,21 +59,24 @@ export function checkCounter(counter: number, floor: number, maximum: number): v
 
 /** By another person than the uploader (I16). @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, RELEASE_STATE */
 export async function approveRelease(ctx: Context, releaseId: string, by: Actor, condition: Condition = always): Promise<UploadedRelease> {
-  await executeIf(ctx, condition, release, releaseStream(releaseId), { type: 'ApproveRelease', by }, by);
-  return releaseOf(ctx, releaseId);
+  const { state } = await executeIf(ctx, condition, release, releaseStream(releaseId), { type: 'ApproveRelease', by }, by);
+  return uploaded(state, releaseId);
 }
 export const publishRelease = (ctx: Context, releaseId: string, by: Actor) => change(ctx, releaseId, { type: 'PublishRelease', by }, by);
 export const withdrawRelease = (ctx: Context, releaseId: string, reason: string, by: Actor) =>
   change(ctx, releaseId, { type: 'WithdrawRelease', reason, by }, by);
 
 async function change(ctx: Context, releaseId: string, command: Parameters<typeof release.decide>[0], by: Actor) {
-  await execute(ctx, release, releaseStream(releaseId), command, by);
-  return releaseOf(ctx, releaseId);
+  const { state } = await execute(ctx, release, releaseStream(releaseId), command, by);
+  return uploaded(state, releaseId);
 }
 
 /** @throws NusecError NOT_FOUND */
 export async function releaseOf(ctx: Context, releaseId: string): Promise<UploadedRelease> {
-  const state = await stateOf(ctx, release, releaseStream(releaseId));
+  return uploaded(await stateOf(ctx, release, releaseStream(releaseId)), releaseId);
+}
+
+function uploaded(state: ReleaseState, releaseId: string): UploadedRelease {
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no release ${releaseId}`);
   return state;
 }

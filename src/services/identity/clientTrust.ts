@@ -3,7 +3,7 @@ import { authorityStream } from '../../domain/authority.ts';
 import type { EventType } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
 import { lru } from '../../lru.ts';
-import { recordedIssuers, trustedRoots } from '../authority/authority.ts';
+import { type Authorities, authorityOf, recordedIssuers, trustedRoots } from '../authority/authority.ts';
 import { retiredRoots } from '../authority/olderRoots.ts';
 import { type Alarms, createAlarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
@@ -27,15 +27,17 @@ export type ClientTrust = {
 
 type IsRevoked = (serialHex: string) => boolean;
 
+const anchorsOf = (authorities: Authorities): TrustAnchors => ({
+  roots: trustedRoots(authorities),
+  retiredRoots: retiredRoots(authorities),
+  issuers: recordedIssuers(authorities),
+});
+
 /** Certificates that the log is known to have issued. */
 const maxKnownIssued = 50_000;
 
 export async function startClientTrust(ctx: Context, revocations: Revocations, alarms: Alarms = createAlarms(ctx)): Promise<ClientTrust> {
-  const read = async (): Promise<TrustAnchors> => ({
-    roots: await trustedRoots(ctx),
-    retiredRoots: await retiredRoots(ctx),
-    issuers: await recordedIssuers(ctx),
-  });
+  const read = async (): Promise<TrustAnchors> => anchorsOf(await authorityOf(ctx));
   let anchors = await read();
   const listeners = new Set<() => void>();
   const stream = authorityStream(ctx.project);

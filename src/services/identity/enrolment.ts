@@ -13,18 +13,14 @@ import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { isInLastThird } from '../../times.ts';
-import { ocspUrlOf } from '../authority/authority.ts';
-import { caById, rootOfCa } from '../authority/issuingCa.ts';
+import { authorityOf, ocspUrlOf } from '../authority/authority.ts';
 import { createAlarms } from '../base/alarms.ts';
-import { always, type Condition, type Context, execute, executeIf, nowIso, oneCommit, stateOf } from '../base/context.ts';
+import { always, both, type Condition, type Context, execute, executeIf, nowIso, oneCommit, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
-import { type CertificateFacts, certificationIntents, issueLeaf, reserveKey, subjectOf } from './issuance.ts';
+import { type CertificateFacts, certificationIntents, type Enrolment, issueLeaf, reserveKey, subjectOf } from './issuance.ts';
 
 /** From a certification request to a certificate: the request proves possession, the key is reserved for ever (I4), the certificate comes
  *  from the profile alone (T32). The same request gives the same certificate until that is due for renewal (RULE-10, I6). */
-
-/** A certificate and the chain it hangs on, DER. */
-export type Enrolment = { readonly certificate: Uint8Array; readonly ica: Uint8Array; readonly root: Uint8Array };
 
 /** First certificate of a programmer (R11–R16), or the next one of the same key.
  *  @param csr PKCS#10 DER @param expected subject it may carry: that of the profile unless told
@@ -33,7 +29,8 @@ export async function certifyProgrammer(ctx: Context, uid: string, csr: Uint8Arr
   const stream = programmerStream(uid);
   const state = await stateOf(ctx, programmer, stream);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no programmer ${uid}`);
-  const request = judgeCsr(csr, expected ?? (await subjectOf(ctx, 'programmer', { uid })));
+  const authorities = await authorityOf(ctx);
+  const request = judgeCsr(csr, expected ?? subjectOf(ctx, authorities, 'programmer', { uid }));
   const publicKeySha256 = sha256Hex(request.publicKey);
   const holder = { kind: 'programmer', uid } as const;
   const enrolled = { type: 'EnrolProgrammerKey', publicKey: toBase64url(request.publicKey), publicKeySha256 } as const;
@@ -42,7 +39,7 @@ export async function certifyProgrammer(ctx: Context, uid: string, csr: Uint8Arr
     await execute(together, programmer, stream, enrolled, by);
   });
   const certificates = async () => certificatesOf(await stateOf(ctx, programmer, stream));
-  const issued = await issueLeaf(ctx, {
+  return issueLeaf(ctx, authorities, {
     profile: 'programmer',
     holder,
     use: 'programmer',
@@ -57,13 +54,12 @@ export async function certifyProgrammer(ctx: Context, uid: string, csr: Uint8Arr
     intents: certificationIntents(ctx, 'programmer', uid, by, async serial =>
       (await certificates()).some(certificate => certificate.serial === serial),
     ),
-    async record(together, { publicKeySha256: _, ...facts }) {
+    async record(together, { publicKeySha256: _, ...facts }, condition) {
       const type = (await certificates()).length === 0 ? 'CertifyProgrammer' : 'RenewProgrammerCertificate';
-      const { state: after } = await execute(together, programmer, stream, { type, ...facts }, by);
+      const { state: after } = await executeIf(together, condition, programmer, stream, { type, ...facts }, by);
       return { publicKeySha256, ...facts, ...certificatesOf(after).find(({ serial }) => serial === facts.serial) };
     },
   });
-  return withChain(ctx, issued.icaId, issued.certificate);
 }
 
 /** First certificate of a gateway, or a later one, for the same or a new key. A person who asks with another key than a live gateway has only
@@ -81,11 +77,12 @@ export async function certifyGateway(
   const stream = gatewayStream(gatewayId);
   const state = await stateOf(ctx, gateway, stream);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no gateway ${gatewayId}`);
-  const request = judgeCsr(csr, expected ?? (await subjectOf(ctx, 'gateway', { id: gatewayId })));
+  const authorities = await authorityOf(ctx);
+  const request = judgeCsr(csr, expected ?? subjectOf(ctx, authorities, 'gateway', { id: gatewayId }));
   const publicKeySha256 = sha256Hex(request.publicKey);
   if (by.startsWith('operator:')) await agreeOnKey(ctx, gatewayId, publicKeySha256, by, secondPerson(publicKeySha256));
   const certificates = async () => certificatesOf(await stateOf(ctx, gateway, stream)).filter(({ ended }) => ended !== true);
-  const issued = await issueLeaf(ctx, {
+  return issueLeaf(ctx, authorities, {
     profile: 'gateway',
     holder: { kind: 'gateway', uid: gatewayId },
     use: 'gateway',
@@ -97,12 +94,11 @@ export async function certifyGateway(
     intents: certificationIntents(ctx, 'gateway', gatewayId, by, async serial =>
       (await certificates()).some(certificate => certificate.serial === serial),
     ),
-    async record(together, facts) {
-      const { state: after } = await execute(together, gateway, stream, { type: 'CertifyGateway', ...facts }, by);
+    async record(together, facts, condition) {
+      const { state: after } = await executeIf(together, condition, gateway, stream, { type: 'CertifyGateway', ...facts }, by);
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
     },
   });
-  return withChain(ctx, issued.icaId, issued.certificate);
 }
 
 async function agreeOnKey(ctx: Context, gatewayId: string, publicKeySha256: string, by: Actor, secondPerson: Condition): Promise<void> {
@@ -150,10 +146,12 @@ export async function certifyDevice(
 ): Promise<Enrolment> {
   const state = await livingDevice(ctx, uid);
   const { objId } = registrationOf(state);
-  const request = judgeCsr(csr, await subjectOf(ctx, 'device', { uid, objId }));
+  const authorities = await authorityOf(ctx);
+  const request = judgeCsr(csr, subjectOf(ctx, authorities, 'device', { uid, objId }));
   const publicKeySha256 = sha256Hex(request.publicKey);
-  const decide = (together: Context, command: DeviceCommand) => executeIf(together, condition, device, deviceStream(uid), command, by);
-  const issued = await issueLeaf(ctx, {
+  const decide = (together: Context, command: DeviceCommand, alsoIf: Condition = always) =>
+    executeIf(together, both(condition, alsoIf), device, deviceStream(uid), command, by);
+  return issueLeaf(ctx, authorities, {
     profile: 'device',
     holder: { kind: 'device', uid, objId },
     use: 'device',
@@ -178,12 +176,11 @@ export async function certifyDevice(
       },
       drop: async () => undefined,
     },
-    async record(together, facts) {
-      const { state: after } = await decide(together, { type: 'CertifyDevice', ...facts });
+    async record(together, facts, stillSigns) {
+      const { state: after } = await decide(together, { type: 'CertifyDevice', ...facts }, stillSigns);
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
     },
   });
-  return withChain(ctx, issued.icaId, issued.certificate);
 }
 
 /** Which registration is to be certified, and the certificate it has: in repair those of the next generation. @throws NusecError DEVICE_STATE */
@@ -194,10 +191,4 @@ function registrationOf(state: LivingDevice): { readonly objId: string; readonly
 /** Whether the last third of this certificate's life has begun. */
 export async function isDue(ctx: Context, known: Pick<CertificateFacts, 'certificateSha256'>): Promise<boolean> {
   return isInLastThird(parseCertificate(await ctx.blobs.get(known.certificateSha256)), ctx.clock().getTime());
-}
-
-/** A certificate with its chain. @param icaId the authority that issued it */
-export async function withChain(ctx: Context, icaId: string, certificate: Uint8Array): Promise<Enrolment> {
-  const [ica, root] = await Promise.all([caById(ctx, icaId), rootOfCa(ctx, icaId)]);
-  return { certificate, ica: ica.certificate.der, root };
 }

@@ -2,7 +2,7 @@ import { NusecError } from '../../errors.ts';
 import { readCsr } from '../../pki/csr.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { buildCertsOnly } from '../../pki/pkcs7.ts';
-import { trustedAuthorities } from '../authority/authority.ts';
+import { authorityOf, trustedAuthorities } from '../authority/authority.ts';
 import type { Condition, Context } from '../base/context.ts';
 import { certifyGateway, certifyProgrammer } from './enrolment.ts';
 import type { Machine } from './machines.ts';
@@ -18,7 +18,7 @@ const kindOfLabel = { gateway: 'gateway', programmer: 'programmer', ldevid: 'dev
 
 /** What everybody may have: roots, cross-certificates and issuing CAs that are trusted (RFC 7030 §4.1). @returns PKCS#7 certs-only */
 export async function caCertificates(ctx: Context): Promise<Uint8Array> {
-  return buildCertsOnly(await trustedAuthorities(ctx));
+  return buildCertsOnly(trustedAuthorities(await authorityOf(ctx)));
 }
 
 /** First enrolment (RFC 7030 §4.2.1): of a device's operational certificate with its IDevID, of a gateway by the person who installs it;

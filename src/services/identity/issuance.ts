@@ -2,6 +2,7 @@ import { toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor, IsoTime } from '../../domain/actor.ts';
 import type { CaUse } from '../../domain/authorityEvents.ts';
+import { requireActiveCa } from '../../domain/authorityState.ts';
 import { type CertifiedKind, certification, certificationStream, type Intent } from '../../domain/certification.ts';
 import { type KeyHolder, publicKey, publicKeyStream } from '../../domain/publicKey.ts';
 import { NusecError } from '../../errors.ts';
@@ -11,9 +12,9 @@ import { endOfLife, issuingEndsMs, leafLifetimes } from '../../pki/lifetimes.ts'
 import type { NameFields } from '../../pki/names.ts';
 import type { Certificate } from '../../pki/parse.ts';
 import { type ProfileFields, profiles } from '../../pki/profiles.ts';
-import { authorityOf, parsedAuthority } from '../authority/authority.ts';
-import { activeCa, signingCa } from '../authority/issuingCa.ts';
-import { backdatedIso, type Context, execute, oneCommit, stateOf } from '../base/context.ts';
+import { type Authorities, authorityOf, parsedAuthority } from '../authority/authority.ts';
+import { canSign, chainOf, signingCa, stillSigns } from '../authority/issuingCa.ts';
+import { backdatedIso, type Condition, type Context, execute, oneCommit, stateOf } from '../base/context.ts';
 
 /** Intent, signature, result: whatever is signed for a machine was recorded before, and is recorded again when it is there. Killed between any
  *  two, the same request leads to the same certificate. */
@@ -55,46 +56,52 @@ export type Wish<Profile extends LeafProfile> = {
   /** The certificate of this key that is recorded and not due for renewal, looked up anew each time. */
   readonly current: () => Promise<CertificateFacts | undefined>;
   readonly intents: Intents;
-  /** Records the result in the subject's stream. @returns what is recorded under this serial, which is another's result if that was faster */
-  readonly record: (ctx: Context, facts: CertificateFacts) => Promise<CertificateFacts>;
+  /** Records the result in the subject's stream, while the condition holds.
+   *  @returns what is recorded under this serial, which is another's result if that was faster */
+  readonly record: (ctx: Context, facts: CertificateFacts, condition: Condition) => Promise<CertificateFacts>;
 };
 
-/** What is recorded of a certificate, and the certificate, DER. */
-export type Issued = CertificateFacts & { readonly certificate: Uint8Array };
+/** A certificate, its issuing CA and their root, DER. */
+export type Enrolment = { readonly certificate: Uint8Array; readonly ica: Uint8Array; readonly root: Uint8Array };
 
 /** The subject that a certificate of this profile has: a request may name all of it. */
-export async function subjectOf<Profile extends LeafProfile>(
+export function subjectOf<Profile extends LeafProfile>(
   ctx: Context,
+  { root }: Authorities,
   profile: Profile,
   fields: Omit<ProfileFields[Profile], Common>,
-): Promise<NameFields> {
-  const { root } = await authorityOf(ctx);
+): NameFields {
   const organization = parsedAuthority(root.certificate).subject.organization ?? ctx.project;
   return profiles[profile].subject({ ...fields, organization } as unknown as ProfileFields[Profile]);
 }
 
-/** Issues the certificate of a machine, or gives the present one: one path for all kinds.
+/** Issues the certificate of a machine, or gives the present one: one path for all kinds. That the issuing CA was not compromised meanwhile is
+ *  compared when the result is stored (I10).
  *  @throws NusecError CA_NOT_ACTIVE, CERTIFICATE_EXPIRED (the issuing CA), and what `record`, the keystore and the event store throw */
-export async function issueLeaf<Profile extends LeafProfile>(ctx: Context, wish: Wish<Profile>): Promise<Issued> {
+export async function issueLeaf<Profile extends LeafProfile>(
+  ctx: Context,
+  authorities: Authorities,
+  wish: Wish<Profile>,
+): Promise<Enrolment> {
   const { profile, intents, by } = wish;
   const publicKeySha256 = sha256Hex(wish.request.publicKey);
   const known = await wish.current();
-  if (known !== undefined) return withBytes(ctx, known);
-  const atHand = await intents.atHand(publicKeySha256);
+  if (known !== undefined) return enrolmentOf(ctx, authorities, known);
+  const atHand = await usableIntent(intents, authorities, publicKeySha256);
   await requireKeyOf(ctx, publicKeySha256, wish.holder);
   // Both are on the disk before anything is signed.
   const intent = await oneCommit(ctx, async together => {
     await reserveKey(together, publicKeySha256, wish.holder, by);
-    return atHand ?? intents.record(together, await newIntent(together, wish, publicKeySha256));
+    return atHand ?? intents.record(together, newIntent(together, authorities, wish, publicKeySha256));
   });
   // Somebody else's intent may have come to its end between our look and our intent: then there is a certificate now.
   const meanwhile = atHand === undefined ? await wish.current() : undefined;
   if (meanwhile !== undefined) {
     await intents.drop(intent.serial);
-    return withBytes(ctx, meanwhile);
+    return enrolmentOf(ctx, authorities, meanwhile);
   }
   const { serial, icaId, notBefore, notAfter } = intent;
-  const ca = await signingCa(ctx, icaId);
+  const ca = await signingCa(ctx, authorities, icaId);
   const common = {
     publicKey: wish.request.publicKey,
     serial: new Uint8Array(Buffer.from(serial, 'hex')),
@@ -109,15 +116,26 @@ export async function issueLeaf<Profile extends LeafProfile>(ctx: Context, wish:
   // With this event the intent has come to its end; that is written down when the next one is due.
   const recorded = await oneCommit(ctx, async together => {
     await together.blobs.put(der);
-    return wish.record(together, { serial, certificateSha256, publicKeySha256, icaId, notAfter });
+    return wish.record(together, { serial, certificateSha256, publicKeySha256, icaId, notAfter }, stillSigns(ctx, icaId));
   });
-  return recorded.certificateSha256 === certificateSha256 ? { ...recorded, certificate: der } : withBytes(ctx, recorded);
+  if (recorded.certificateSha256 !== certificateSha256) return enrolmentOf(ctx, authorities, recorded);
+  return { certificate: der, ...chainOf(authorities, icaId) };
 }
 
-const withBytes = async (ctx: Context, facts: CertificateFacts): Promise<Issued> => ({
-  ...facts,
-  certificate: await ctx.blobs.get(facts.certificateSha256),
-});
+/** The intent at hand; one under an authority that signs no more gives way, as far as its stream allows. */
+async function usableIntent(intents: Intents, authorities: Authorities, publicKeySha256: string): Promise<Intent | undefined> {
+  const intent = await intents.atHand(publicKeySha256);
+  if (intent === undefined || canSign(authorities, intent.icaId)) return intent;
+  await intents.drop(intent.serial);
+  return undefined;
+}
+
+/** A recorded certificate with its chain. Another process may have recorded it under an issuing CA that came after `authorities`. */
+async function enrolmentOf(ctx: Context, authorities: Authorities, { icaId, certificateSha256 }: CertificateFacts): Promise<Enrolment> {
+  const isKnown = authorities.issuingCas.some(ca => ca.icaId === icaId);
+  const chain = chainOf(isKnown ? authorities : await authorityOf(ctx), icaId);
+  return { certificate: await ctx.blobs.get(certificateSha256), ...chain };
+}
 
 /** Reserves a public key for its holder. @throws NusecError WEAK_OR_CLONED_KEY (T26) */
 export async function reserveKey(ctx: Context, publicKeySha256: string, holder: KeyHolder, by: Actor): Promise<void> {
@@ -160,12 +178,15 @@ export function certificationIntents(
 
 /** What will be signed: serial number and validity, within the authority's own (I15).
  *  @throws NusecError CA_NOT_ACTIVE too when the authority has not enough of its own life left to issue */
-async function newIntent(
+function newIntent(
   ctx: Context,
+  authorities: Authorities,
   { profile, use, line, csr }: Pick<Wish<LeafProfile>, 'profile' | 'use' | 'line' | 'csr'>,
   publicKeySha256: string,
-): Promise<Intent> {
-  const { icaId, certificate } = await activeCa(ctx, use, line);
+): Intent {
+  const active = requireActiveCa(authorities, use, line);
+  const { icaId } = active;
+  const certificate = parsedAuthority(active.certificate);
   requireIssuing(ctx, icaId, certificate, profile);
   const backdated = backdatedIso(ctx);
   const notBefore = backdated < certificate.notBefore ? certificate.notBefore : backdated;

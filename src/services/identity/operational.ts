@@ -6,11 +6,11 @@ import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { ldevidUnit } from '../../pki/profiles.ts';
-import { ocspUrlOf } from '../authority/authority.ts';
-import { type Context, execute, stateOf } from '../base/context.ts';
+import { authorityOf, ocspUrlOf } from '../authority/authority.ts';
+import { type Context, executeIf, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
-import { certificatesOf, currentOf, type Enrolment, withChain } from './enrolment.ts';
-import { certificationIntents, issueLeaf } from './issuance.ts';
+import { certificatesOf, currentOf } from './enrolment.ts';
+import { certificationIntents, type Enrolment, issueLeaf } from './issuance.ts';
 
 /** The operational certificate of a device (LDevID, IEEE 802.1AR): short-lived, for a key of its own, asked for with the certificate it has, over
  *  EST or MQTT. The certificate of its production (IDevID) stays what it falls back to. */
@@ -35,7 +35,7 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
     certificatesOf(await stateOf(ctx, device, deviceStream(uid))).filter(
       ({ serial, status }) => serial !== state.serial && status === 'issued',
     );
-  const issued = await issueLeaf(ctx, {
+  return issueLeaf(ctx, await authorityOf(ctx), {
     profile: 'ldevid',
     holder: { kind: 'device', uid, objId: state.objId },
     use: 'device',
@@ -46,10 +46,10 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
     fields: { uid, objId: state.objId, ocspUrl: ocspUrlOf(ctx) },
     current: () => currentOf(ctx, certificates, publicKeySha256),
     intents: certificationIntents(ctx, 'ldevid', uid, by, async serial => (await certificates()).some(each => each.serial === serial)),
-    async record(together, facts) {
-      const { state: after } = await execute(together, device, deviceStream(uid), { type: 'IssueOperationalCertificate', ...facts }, by);
+    async record(together, facts, condition) {
+      const command = { type: 'IssueOperationalCertificate', ...facts } as const;
+      const { state: after } = await executeIf(together, condition, device, deviceStream(uid), command, by);
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
     },
   });
-  return withChain(ctx, issued.icaId, issued.certificate);
 }

@@ -11,7 +11,7 @@ import { hostBytes } from '../../pki/hosts.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { toPem } from '../../pki/pem.ts';
 import { hourMs, isInLastThird } from '../../times.ts';
-import { trustedRoots } from '../authority/authority.ts';
+import { type Authorities, authorityOf, trustedRoots } from '../authority/authority.ts';
 import { activeCa } from '../authority/issuingCa.ts';
 import { certificatesBetweenRoots, retiredRoots } from '../authority/olderRoots.ts';
 import type { Alarms } from '../base/alarms.ts';
@@ -36,24 +36,24 @@ const pemOf = (certificates: readonly Uint8Array[]): string => certificates.map(
  *  whatever has become of it, or none, so that the server still starts and its authorities can be rolled.
  *  @param names DNS names and IP addresses by which machines call the server; localhost is always among them */
 export async function serverIdentity({ ctx, alarms, file }: ServerIdentityParts, names: readonly string[]): Promise<TlsIdentity> {
-  const stored = await file.load();
-  if (stored && (await fits(ctx, stored, allNames(names)))) return identityOf(ctx, stored);
+  const [stored, authorities] = await Promise.all([file.load(), authorityOf(ctx)]);
+  if (stored && (await fits(ctx, authorities, stored, allNames(names)))) return identityOf(authorities, stored);
   try {
-    const made = await issue(ctx, allNames(names));
+    const made = await issue(ctx, authorities, allNames(names));
     await file.save(made);
-    return await identityOf(ctx, made);
+    return identityOf(authorities, made);
   } catch (error) {
     const detail = error instanceof Error ? error.message : 'unknown';
     await alarms.raise({ code: 'TLS_NOT_RENEWED', subject: 'server', detail });
-    return stored ? identityOf(ctx, stored) : { key: '', cert: '', ...(await clientRoots(ctx)), notAfter: nowIso(ctx) };
+    return stored ? identityOf(authorities, stored) : { key: '', cert: '', ...clientRoots(authorities), notAfter: nowIso(ctx) };
   }
 }
 
 const allNames = (names: readonly string[]): readonly string[] => [...new Set([...names, 'localhost', '127.0.0.1', '::1'])];
 
-async function issue(ctx: Context, names: readonly string[]): Promise<TlsMaterial> {
+async function issue(ctx: Context, authorities: Authorities, names: readonly string[]): Promise<TlsMaterial> {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const ca = await activeCa(ctx, 'server');
+  const ca = await activeCa(ctx, authorities, 'server');
   const issued = await issueCertificate(
     'server',
     {
@@ -79,11 +79,16 @@ const addressesIn = (names: readonly string[]) => ({
 });
 
 /** Whether it is for these names, from the active issuing CA of servers, valid, and not yet to be renewed. */
-async function fits(ctx: Context, { key, certificate, ica }: TlsMaterial, names: readonly string[]): Promise<boolean> {
+async function fits(
+  ctx: Context,
+  authorities: Authorities,
+  { key, certificate, ica }: TlsMaterial,
+  names: readonly string[],
+): Promise<boolean> {
   try {
-    const active = await activeCa(ctx, 'server');
+    const active = await activeCa(ctx, authorities, 'server');
     const leaf = checkChain([certificate, ica], {
-      roots: await trustedRoots(ctx),
+      roots: trustedRoots(authorities),
       now: nowIso(ctx),
       purpose: 'server',
       recorded: () => [{ use: 'server' }],
@@ -105,17 +110,17 @@ function parsedServerNames(names: readonly string[]) {
 const none = new Uint8Array();
 
 /** The chain goes with the certificates between roots, for clients that know only an older one. */
-async function identityOf(ctx: Context, { key, certificate, ica }: TlsMaterial): Promise<TlsIdentity> {
+function identityOf(authorities: Authorities, { key, certificate, ica }: TlsMaterial): TlsIdentity {
   return {
     key: key.export({ format: 'pem', type: 'pkcs8' }) as string,
-    cert: pemOf([certificate, ica, ...(await certificatesBetweenRoots(ctx))]),
-    ...(await clientRoots(ctx)),
+    cert: pemOf([certificate, ica, ...certificatesBetweenRoots(authorities)]),
+    ...clientRoots(authorities),
     notAfter: parseCertificate(certificate).notAfter,
   };
 }
 
-const clientRoots = async (ctx: Context): Promise<Pick<TlsIdentity, 'clientRootsPem'>> => ({
-  clientRootsPem: pemOf([...(await trustedRoots(ctx)), ...(await retiredRoots(ctx))]),
+const clientRoots = (authorities: Authorities): Pick<TlsIdentity, 'clientRootsPem'> => ({
+  clientRootsPem: pemOf([...trustedRoots(authorities), ...retiredRoots(authorities)]),
 });
 
 /** Looks each hour, and when issuing CAs or roots change, whether the identity is still the one to serve with. Trouble is an alarm and leaves the

@@ -1,6 +1,6 @@
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
-import { type CreatedJob, job, jobContent, jobStream } from '../../domain/job.ts';
+import { type CreatedJob, type JobState, job, jobContent, jobStream } from '../../domain/job.ts';
 import { release, releaseFacts, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
@@ -38,8 +38,7 @@ export async function bindFirmware(ctx: Context, jobId: string, releaseId: strin
     if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no release ${releaseId}`);
     return { type: 'BindFirmware' as const, release: releaseFacts(state), by };
   };
-  await executeOn(ctx, job, jobStream(jobId), commandOf, by);
-  return jobOf(ctx, jobId);
+  return created((await executeOn(ctx, job, jobStream(jobId), commandOf, by)).state, jobId);
 }
 
 /** @param text one UID per line @throws NusecError BAD_REQUEST, UID_CONFLICT, BODY_TOO_LARGE */
@@ -64,8 +63,7 @@ export async function releaseJob(ctx: Context, jobId: string, by: Actor, approva
     const content = { text: jobContent(draft), sha256: contentSha256Of(draft), seenSha256 };
     return { type: 'ReleaseJob' as const, by, content };
   };
-  await executeOn(ctx, job, jobStream(jobId), commandOf, by);
-  return jobOf(ctx, jobId);
+  return created((await executeOn(ctx, job, jobStream(jobId), commandOf, by)).state, jobId);
 }
 export const suspendJob = (ctx: Context, jobId: string, reason: string, by: Actor) =>
   change(ctx, jobId, { type: 'SuspendJob', reason, by }, by);
@@ -77,7 +75,10 @@ export const cancelJob = (ctx: Context, jobId: string, reason: string, by: Actor
 
 /** @throws NusecError NOT_FOUND */
 export async function jobOf(ctx: Context, jobId: string): Promise<CreatedJob> {
-  const state = await stateOf(ctx, job, jobStream(jobId));
+  return created(await stateOf(ctx, job, jobStream(jobId)), jobId);
+}
+
+function created(state: JobState, jobId: string): CreatedJob {
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no job ${jobId}`);
   return state;
 }
@@ -144,6 +145,5 @@ function csvField(value: string | null): string {
 }
 
 async function change(ctx: Context, jobId: string, command: Parameters<typeof job.decide>[0], by: Actor): Promise<CreatedJob> {
-  await execute(ctx, job, jobStream(jobId), command, by);
-  return jobOf(ctx, jobId);
+  return created((await execute(ctx, job, jobStream(jobId), command, by)).state, jobId);
 }

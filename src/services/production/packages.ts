@@ -4,6 +4,7 @@ import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import type { ExportedPackage } from '../../domain/allotmentEvents.ts';
 import { type AllotmentState, type OpenedAllotment, remainingUnits } from '../../domain/allotmentState.ts';
+import { requireActiveCa } from '../../domain/authorityState.ts';
 import { type BoundFirmware, type CreatedJob, jobStream, job as jobs, requireBoundFirmware, requireRunningJob } from '../../domain/job.ts';
 import { programmerStream, programmer as programmers, requireUsableProgrammer } from '../../domain/programmer.ts';
 import { parseVersion } from '../../domain/version.ts';
@@ -12,8 +13,8 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { imageIds } from '../../production/fields.ts';
 import { otpMapVersion } from '../../production/otpMap.ts';
 import { type ContentSeal, type PackagePayload, sealPackage, strictestPolicy } from '../../production/package.ts';
-import { signerFor } from '../authority/authority.ts';
-import { activeCa, rootOfCa } from '../authority/issuingCa.ts';
+import { type Authorities, authorityOf, signerFor } from '../authority/authority.ts';
+import { chainOf } from '../authority/issuingCa.ts';
 import { type Condition, type Context, executeIf, reader } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
 import { allotmentOf } from './allotments.ts';
@@ -69,9 +70,14 @@ async function makePackage(
 ): Promise<{ file: Uint8Array; exported: ExportedPackage }> {
   const { kek } = await programmerOf(ctx, state.programmer);
   if (kek === undefined) throw new NusecError('STATE', 'the programmer has not agreed AES_NuLink3 yet');
-  const payload = await payloadOf(ctx, job, state);
+  const authorities = await authorityOf(ctx);
+  const payload = await payloadOf(ctx, authorities, job, state);
   const seal: ContentSeal = (kdf, iv, aad, plaintext) => ctx.keystore.seal(kek.keyId, kdf, iv, aad, plaintext);
-  const file = await sealPackage({ payload, epoch: kek.epoch, iv: ctx.randomBytes(12) }, await signerFor(ctx, 'package'), seal);
+  const file = await sealPackage(
+    { payload, epoch: kek.epoch, iv: ctx.randomBytes(12) },
+    await signerFor(ctx, authorities, 'package'),
+    seal,
+  );
   const exported = {
     packageId: toHex(payload.packageId),
     sequence: payload.sequence,
@@ -84,7 +90,7 @@ async function makePackage(
 }
 
 /** Counts what the server would still grant, so that a replacement never adds to what was built before. */
-async function payloadOf(ctx: Context, job: CreatedJob, state: OpenedAllotment): Promise<PackagePayload> {
+async function payloadOf(ctx: Context, authorities: Authorities, job: CreatedJob, state: OpenedAllotment): Promise<PackagePayload> {
   const line = await lineOf(ctx, job.line);
   const count = remainingUnits(state);
   if (count === 0) throw new NusecError('COUNT_EXHAUSTED', 'nothing is left of this allotment');
@@ -101,23 +107,23 @@ async function payloadOf(ctx: Context, job: CreatedJob, state: OpenedAllotment):
     expiresAtSeconds: issuedAtSeconds + packageLifetimeDays * 86_400,
     images: [imageOf(imageIds.bl2, requireBoundFirmware(job, 'bl2')), imageOf(imageIds.bl3, requireBoundFirmware(job, 'app'))],
     uids: await uidRuleFor(ctx, job.uidList?.sha256),
-    server: { baseUrl: ctx.apiBaseUrl, tlsRootKeySha256: await rootKeySha256(ctx, state.programmer) },
+    server: { baseUrl: ctx.apiBaseUrl, tlsRootKeySha256: await rootKeySha256(ctx, authorities, state.programmer) },
     policy: { ...strictestPolicy, requireUidList: job.policy.requireUidList },
     vendorId: fromHex(line.vendorUuid),
     classId: fromHex(line.classUuid),
     scrapAllowance: Math.max(0, state.scrapAllowance - state.scrapped),
     rollbackFloor: line.rollbackFloor,
     ...(newest !== undefined && { supersedes: fromHex(newest.packageId) }),
-    icaId: (await activeCa(ctx, 'device', job.line)).icaId,
+    icaId: requireActiveCa(authorities, 'device', job.line).icaId,
     otpMapVersion,
   };
 }
 
 /** The root that this programmer has in OTP: after a rollover not the newest one. */
-async function rootKeySha256(ctx: Context, programmer: string): Promise<Uint8Array> {
+async function rootKeySha256(ctx: Context, authorities: Authorities, programmer: string): Promise<Uint8Array> {
   const certificate = (await programmerOf(ctx, programmer)).certificates.at(-1);
   if (certificate === undefined) throw new NusecError('STATE', 'the programmer has no certificate');
-  return fromHex(sha256Hex(parseCertificate(await rootOfCa(ctx, certificate.icaId)).spki));
+  return fromHex(sha256Hex(parseCertificate(chainOf(authorities, certificate.icaId).root).spki));
 }
 
 const imageOf = (id: number, { version, bodySha256, size, securityCounter }: BoundFirmware): PackagePayload['images'][number] => ({

@@ -3,6 +3,7 @@ import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import {
+  type ProgrammerState,
   programmer,
   programmerStream,
   type RegisteredProgrammer,
@@ -19,7 +20,8 @@ import { otpMap } from '../../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
 import { jobQueries } from '../../projections/jobs.ts';
 import { type ProgrammerPage, type ProgrammerRow, programmerQueries } from '../../projections/programmers.ts';
-import { caById, rootOfCa } from '../authority/issuingCa.ts';
+import { authorityOf } from '../authority/authority.ts';
+import { chainOf } from '../authority/issuingCa.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { programmerProduct } from '../firmware/lines.ts';
 
@@ -35,7 +37,10 @@ export async function registerProgrammer(ctx: Context, uid: string, name: string
 
 /** @throws NusecError NOT_FOUND */
 export async function programmerOf(ctx: Context, uid: string): Promise<RegisteredProgrammer> {
-  const state = await stateOf(ctx, programmer, programmerStream(uid));
+  return registered(await stateOf(ctx, programmer, programmerStream(uid)), uid);
+}
+
+function registered(state: ProgrammerState, uid: string): RegisteredProgrammer {
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no programmer ${uid}`);
   return state;
 }
@@ -90,8 +95,8 @@ export async function recordProgrammerLock(ctx: Context, uid: string, proof: { r
   const receiptSha256 = await ctx.blobs.put(proof.receipt);
   const certificate = state.certificates.at(-1);
   if (certificate === undefined) throw new NusecError('STATE', 'the programmer has no certificate yet');
-  const { certificate: ica } = await caById(ctx, certificate.icaId);
-  const anchors = { rootCaSha256: sha256Hex(await rootOfCa(ctx, certificate.icaId)), icaSha256: sha256Hex(ica.der) };
+  const { ica, root } = chainOf(await authorityOf(ctx), certificate.icaId);
+  const anchors = { rootCaSha256: sha256Hex(root), icaSha256: sha256Hex(ica) };
   await change(ctx, uid, { type: 'BurnProgrammerBootKey', keyId: state.bootKey.keyId, ...anchors }, by);
   await change(ctx, uid, { type: 'InstallProgrammerFirmware', ...firmware }, by);
   return change(ctx, uid, { type: 'LockProgrammer', receiptSha256 }, by);
@@ -179,6 +184,5 @@ async function change(
   command: Parameters<typeof programmer.decide>[0],
   by: Actor,
 ): Promise<RegisteredProgrammer> {
-  await execute(ctx, programmer, programmerStream(uid), command, by);
-  return programmerOf(ctx, uid);
+  return registered((await execute(ctx, programmer, programmerStream(uid), command, by)).state, uid);
 }

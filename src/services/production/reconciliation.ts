@@ -5,7 +5,7 @@ import { type CreatedJob, job, jobStream } from '../../domain/job.ts';
 import { type AllotmentFacts, type Reconciliation, reconcile } from '../../domain/reconciliation.ts';
 import { NusecError } from '../../errors.ts';
 import { type SignedReport, signReport } from '../../production/report.ts';
-import { signerFor } from '../authority/authority.ts';
+import { authorityOf, signerFor } from '../authority/authority.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
 import { allotmentOf } from './allotments.ts';
@@ -64,7 +64,7 @@ export async function signedReport(ctx: Context, jobId: string): Promise<SignedR
 }
 
 const signed = async (ctx: Context, value: Report): Promise<SignedReport> =>
-  signReport(JSON.stringify(value), await signerFor(ctx, 'report'));
+  signReport(JSON.stringify(value), await signerFor(ctx, await authorityOf(ctx), 'report'));
 
 async function reportOf(ctx: Context, jobId: string): Promise<Report> {
   const { plannedCount, allotments: shares } = await jobOf(ctx, jobId);

@@ -12,14 +12,15 @@ import { type Order, signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
 import { returnReceiptNonce, returnSessionNonce } from '../../production/returnProof.ts';
 import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
-import { ownKeysFor, signerFor } from '../authority/authority.ts';
-import { rootOfCa } from '../authority/issuingCa.ts';
+import { authorityOf, ownKeysFor, signerFor } from '../authority/authority.ts';
+import { chainOf } from '../authority/issuingCa.ts';
 import { trustBundleFor } from '../authority/olderRoots.ts';
 import { currentTrustBundle } from '../authority/trustBundle.ts';
 import { type Parts, watchKey } from '../base/alarms.ts';
 import { type Condition, type Context, execute, executeIf, newHexId } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
-import { certifyDevice, type Enrolment, withChain } from '../identity/enrolment.ts';
+import { certifyDevice } from '../identity/enrolment.ts';
+import type { Enrolment } from '../identity/issuance.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { putRevocationInForce } from '../revocation/revokeDevice.ts';
 import { requireLocked } from './unitSteps.ts';
@@ -136,7 +137,7 @@ async function sameOrder(
   const order = await ctx.blobs.get(sha256);
   const nowSeconds = Math.floor(ctx.clock().getTime() / 1000);
   const expected = { operation: 'debugUnlock', uid: fromHex(state.uid), objId: fromHex(state.objId), nonce, nowSeconds } as const;
-  const isSame = await verifyOrder(order, expected, await ownKeysFor(ctx, 'order')).then(
+  const isSame = await verifyOrder(order, expected, ownKeysFor(await authorityOf(ctx), 'order')).then(
     () => true,
     () => false,
   );
@@ -163,7 +164,7 @@ async function signedOrder(
   if (wish.nonce.length !== nonceBytes) throw new NusecError('BAD_REQUEST', `a nonce has ${nonceBytes} bytes`);
   const expiresAtSeconds = Math.floor(ctx.clock().getTime() / 1000) + orderLifetimeSeconds;
   const value: Order = { ...wish, uid: fromHex(uid), objId: fromHex(objId), expiresAtSeconds, reason: 'repair' };
-  return signOrder(value, await signerFor(ctx, 'order'));
+  return signOrder(value, await signerFor(ctx, await authorityOf(ctx), 'order'));
 }
 
 /** Certificate of the next generation. `bundles`: what the device needs to believe its authorities, in this order.
@@ -177,10 +178,12 @@ export async function certifyNextGeneration(
 ): Promise<Enrolment & { readonly bundles: readonly Uint8Array[] }> {
   const state = await given(ctx, programmer, uid);
   const issued = await watchKey(alarms, uid, () => certifyDevice(ctx, uid, csr, by, isActive(programmer)));
-  const known = sha256Hex(await rootOfCa(ctx, requireCertificate(currentCertificate(state)).icaId));
+  const authorities = await authorityOf(ctx);
+  const known = sha256Hex(chainOf(authorities, requireCertificate(currentCertificate(state)).icaId).root);
   const root = sha256Hex(issued.root);
-  const first = await trustBundleFor(ctx, [known], 0);
-  return { ...issued, bundles: [...(first ? [first.bundle] : []), ...(root === known ? [] : [await currentTrustBundle(ctx, root)])] };
+  const first = await trustBundleFor(ctx, authorities, [known], 0);
+  const newest = root === known ? [] : [await currentTrustBundle(ctx, authorities, root)];
+  return { ...issued, bundles: [...(first ? [first.bundle] : []), ...newest] };
 }
 
 /** The new identity proves itself: the bootloader is locked, holds the new certificate, and answers in a session with its key. The old certificates
@@ -236,8 +239,10 @@ const isActive =
   async read =>
     void requireActiveProgrammer(await read(programmers, programmerStream(uid)));
 
-const enrolmentOf = async (ctx: Context, { icaId, certificateSha256 }: Pick<DeviceCertificate, 'icaId' | 'certificateSha256'>) =>
-  withChain(ctx, icaId, await ctx.blobs.get(certificateSha256));
+const enrolmentOf = async (ctx: Context, { icaId, certificateSha256 }: Pick<DeviceCertificate, 'icaId' | 'certificateSha256'>) => ({
+  certificate: await ctx.blobs.get(certificateSha256),
+  ...chainOf(await authorityOf(ctx), icaId),
+});
 
 function requireCertificate<C>(certificate: C | undefined): C {
   if (certificate === undefined) throw new NusecError('DEVICE_STATE', 'the device has no certificate');

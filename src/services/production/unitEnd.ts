@@ -136,8 +136,8 @@ export async function zeroiseJob(parts: Parts, programmer: string, jobId: string
   if (ledger.last.record.type !== 'zeroise') throw new NusecError('BAD_REQUEST', 'the last ledger record is not the zeroise record');
   await acceptLedger(parts, jobId, programmer, ledger, by);
   const zeroise = { receiptSha256: ledger.last.hash, ledgerNumber: ledger.last.record.number };
-  await execute(ctx, allotment, allotmentStream(jobId, programmer), { type: 'CloseAllotment', by, zeroise }, by);
-  await settleAllotment(ctx, opened(await allotmentOf(ctx, jobId, programmer)), by);
+  const closed = await execute(ctx, allotment, allotmentStream(jobId, programmer), { type: 'CloseAllotment', by, zeroise }, by);
+  await settleAllotment(ctx, opened(closed.state), by);
 }
 
 /** What a closed share did not build is free for others. */

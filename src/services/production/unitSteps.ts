@@ -11,11 +11,13 @@ import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { otpMap } from '../../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
 import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
-import { caById, rootOfCa } from '../authority/issuingCa.ts';
+import { authorityOf } from '../authority/authority.ts';
+import { chainOf } from '../authority/issuingCa.ts';
 import { currentTrustBundle } from '../authority/trustBundle.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, executeIf } from '../base/context.ts';
-import { certifyDevice, type Enrolment } from '../identity/enrolment.ts';
+import { certifyDevice } from '../identity/enrolment.ts';
+import type { Enrolment } from '../identity/issuance.ts';
 import { stopForClonedKey } from './clonedKey.ts';
 import { assignBootKey, type SignedImage, signFor } from './images.ts';
 import { grantOf, receiptNonce, sessionNonce, type UnitInWork, unitInWork } from './units.ts';
@@ -36,7 +38,7 @@ export async function certifyUnit(
   const { signed, condition } = await unitInWork(ctx, programmer, grantId);
   try {
     const issued = await certifyDevice(ctx, signed.uid, csr, by, condition);
-    return { ...issued, bundle: await currentTrustBundle(ctx, sha256Hex(issued.root)) };
+    return { ...issued, bundle: await currentTrustBundle(ctx, await authorityOf(ctx), sha256Hex(issued.root)) };
   } catch (error) {
     if (error instanceof NusecError && error.code === 'WEAK_OR_CLONED_KEY') await stopForClonedKey(parts, signed, csr);
     throw error;
@@ -85,8 +87,9 @@ async function checkOtp(ctx: Context, state: LivingDevice, otp: readonly BurnedS
     [otpMap.bootKeyY.slot, point.slice(33)],
   ]);
   if (ica !== undefined) {
-    expected.set(otpMap.rootCaHash.slot, sha256(await rootOfCa(ctx, ica.icaId)));
-    expected.set(otpMap.icaHash.slot, sha256((await caById(ctx, ica.icaId)).certificate.der));
+    const chain = chainOf(await authorityOf(ctx), ica.icaId);
+    expected.set(otpMap.rootCaHash.slot, sha256(chain.root));
+    expected.set(otpMap.icaHash.slot, sha256(chain.ica));
   }
   const wrong = otp.find(({ slot, sha256: read }) => expected.has(slot) && toHex(sha256(expected.get(slot) ?? new Uint8Array())) !== read);
   if (wrong !== undefined) throw new NusecError('CONFLICT', `OTP slot ${wrong.slot} holds something else`);

@@ -12,7 +12,7 @@ import { programmerStream, programmer as programmers } from '../../domain/progra
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { signGrant } from '../../production/grant.ts';
-import { signerFor } from '../authority/authority.ts';
+import { authorityOf, signerFor } from '../authority/authority.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Condition, type Context, execute, executeIf, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
@@ -153,7 +153,7 @@ async function signedGrant(ctx: Context, job: CreatedJob, programmer: string, un
       ledgerHead: fromHex(unit.ledgerHead),
       ...(uidProof !== undefined && { uidProof }),
     },
-    await signerFor(ctx, 'grant'),
+    await signerFor(ctx, await authorityOf(ctx), 'grant'),
   );
   const facts = { jobId: job.jobId, programmer, uid: unit.uid, objId: unit.objId, grantSha256: await ctx.blobs.put(message) };
   const condition = inWork(ctx, { ...facts, grantId: unit.grantId });

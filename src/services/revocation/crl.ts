@@ -107,13 +107,14 @@ async function sign(ctx: Context, icaId: string, list: List, newBase: boolean): 
 }
 
 async function signNext(ctx: Context, icaId: string, list: List, newBase: boolean): Promise<CrlPair> {
-  const ca = await caById(ctx, icaId);
+  // First the list before ours, then what ours says: so it says all that that one says.
+  const authorities = await authorityOf(ctx);
+  const ca = await caById(ctx, authorities, icaId);
   const now = ctx.clock();
   const thisUpdate = backdatedIso(ctx);
   if (ca.certificate.notAfter <= now.toISOString())
     throw new NusecError('CERTIFICATE_EXPIRED', `${icaId} was valid until ${ca.certificate.notAfter}`);
-  // First the list before ours, then what ours says: so it says all that that one says.
-  const before = (await authorityOf(ctx)).crls.find(crl => crl.icaId === icaId);
+  const before = authorities.crls.find(crl => crl.icaId === icaId);
   await bringUp(ctx, icaId, list);
   const { position } = list;
   const number = (before?.number ?? 0) + 1;

@@ -1,5 +1,4 @@
-import { authorityOf } from '../authority/authority.ts';
-import { caById } from '../authority/issuingCa.ts';
+import { authorityOf, parsedAuthority } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, nowIso } from '../base/context.ts';
 import { isDue, issueCrl } from './crl.ts';
@@ -38,11 +37,11 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
   const check = async (): Promise<void> => {
     if (!revocations.isKnown()) return;
     const { crls, roots, issuingCas } = await authorityOf(ctx);
-    const signing = issuingCas.filter(({ status }) => status === 'ACTIVE' || status === 'RETIRED').map(({ icaId }) => icaId);
-    for (const icaId of [...roots.map(({ rootId }) => rootId), ...signing]) {
+    const signing = issuingCas.filter(({ status }) => status === 'ACTIVE' || status === 'RETIRED');
+    for (const { icaId, certificate } of [...roots.map(root => ({ ...root, icaId: root.rootId })), ...signing]) {
       const newest = crls.find(crl => crl.icaId === icaId);
       // An authority whose time is over signs no more; nothing under it is valid.
-      if ((await caById(ctx, icaId)).certificate.notAfter <= nowIso(ctx)) continue;
+      if (parsedAuthority(certificate).notAfter <= nowIso(ctx)) continue;
       if (newest?.delta === undefined || isDue(ctx, newest)) await sign(icaId, true);
     }
   };

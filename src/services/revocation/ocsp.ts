@@ -24,7 +24,7 @@ import { isRevocationReason } from '../../pki/revocationReasons.ts';
 import { type CertificateRow, certificateQueries } from '../../projections/certificates.ts';
 import { dayMs, hourMs } from '../../times.ts';
 import { authorityOf } from '../authority/authority.ts';
-import { caById, ensureSigningKey } from '../authority/issuingCa.ts';
+import { type ActiveCa, caById, ensureSigningKey } from '../authority/issuingCa.ts';
 import { backdatedIso, type Context, execute, nowIso } from '../base/context.ts';
 import type { Revocations } from './revocations.ts';
 
@@ -185,10 +185,11 @@ async function knownIssuers(ctx: Context): Promise<ReadonlyMap<string, KnownIssu
 
 /** The newest signer of an issuing CA, or the next one when it is near its end. */
 async function ocspSignerOf(ctx: Context, icaId: string): Promise<Signing> {
-  const ca = await caById(ctx, icaId);
-  const known = (await authorityOf(ctx)).ocspSigners.find(candidate => candidate.icaId === icaId);
+  const authorities = await authorityOf(ctx);
+  const ca = await caById(ctx, authorities, icaId);
+  const known = authorities.ocspSigners.find(candidate => candidate.icaId === icaId);
   const usable = known !== undefined && renewalOf(known.notAfter, ca.certificate.notAfter) > ctx.clock().getTime();
-  const facts = usable ? known : await establishSigner(ctx, icaId, known?.keyId);
+  const facts = usable ? known : await establishSigner(ctx, ca, known?.keyId);
   return {
     ...ocspSigner(parseCertificate(fromBase64url(facts.certificate)), await signer(ctx.keystore, facts.keyId)),
     notAfterMs: Date.parse(facts.notAfter),
@@ -200,8 +201,7 @@ const renewalOf = (notAfter: IsoTime, authorityNotAfter: string): number =>
   Date.parse(notAfter) - (notAfter < authorityNotAfter ? signerRenewalMs : 0);
 
 /** The key comes first, as with issuing CAs: a crash leaves an unused key. */
-async function establishSigner(ctx: Context, icaId: string, previousKeyId = '0') {
-  const ca = await caById(ctx, icaId);
+async function establishSigner(ctx: Context, { icaId, ...ca }: ActiveCa, previousKeyId = '0') {
   const keyId = `ocsp/${icaId}/${Number(previousKeyId.split('/').at(-1)) + 1}`;
   const publicKey = await ensureSigningKey(ctx, keyId);
   const issued = await issueCertificate(

@@ -14,7 +14,7 @@ import { deviceTrailer } from '../../../src/ota/build.ts';
 import { toPem } from '../../../src/pki/pem.ts';
 import { type ContentSeal, openPackage, type PackagePayload, sealPackage } from '../../../src/production/package.ts';
 import type { Signer } from '../../../src/production/signed.ts';
-import { rootDer, signerFor } from '../../../src/services/authority/authority.ts';
+import { authorityOf, rootDer, signerFor } from '../../../src/services/authority/authority.ts';
 import { stateOf } from '../../../src/services/base/context.ts';
 import { jobOf } from '../../../src/services/production/jobs.ts';
 import { programmerOf } from '../../../src/services/production/programmers.ts';
@@ -49,7 +49,7 @@ export async function startOemServer() {
   const api = createApiServer(plant.api, await newTlsIdentity(ctx, ['localhost']));
   endWhenRevoked(api, services.revocations, services.trust);
   const port = await listenOn(api, { port: 0, host: '127.0.0.1' });
-  const rootPem = toPem('CERTIFICATE', await rootDer(ctx));
+  const rootPem = toPem('CERTIFICATE', rootDer(await authorityOf(ctx)));
   proxy.open({ port, ca: rootPem, identity: await newTlsIdentity(ctx, ['localhost']) });
   await defineProduct(plant, line);
 
@@ -93,7 +93,7 @@ export async function startOemServer() {
       const { kek } = await programmerOf(ctx, identity.uidHex);
       const seal: ContentSeal = (kdf, iv, aad, plain) => ctx.keystore.seal(kek?.keyId ?? '', kdf, iv, aad, plain);
       const content = { payload: { ...payload, ...changes }, epoch: kek?.epoch ?? 0, iv: ctx.randomBytes(12) };
-      return sealPackage(content, signer ?? (await signerFor(ctx, 'package')), seal);
+      return sealPackage(content, signer ?? (await signerFor(ctx, await authorityOf(ctx), 'package')), seal);
     },
     /** The application as it is offered to one unit, by none of the server's rules. */
     async signedApplication(jobId: string, unitUid: string, objId: string) {

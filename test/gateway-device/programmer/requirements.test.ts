@@ -8,7 +8,7 @@ import { pointOf } from '../../../src/ecKey.ts';
 import { verifyImage } from '../../../src/ota/verify.ts';
 import { judgeCsr } from '../../../src/pki/csr.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
-import { rootDer } from '../../../src/services/authority/authority.ts';
+import { authorityOf, rootDer } from '../../../src/services/authority/authority.ts';
 import { stateOf } from '../../../src/services/base/context.ts';
 import { programmerOf } from '../../../src/services/production/programmers.ts';
 import { decodeEvidence } from '../../../src/spdm/evidence.ts';
@@ -68,7 +68,7 @@ describe('preparing a programmer', () => {
   it('root and ICA are in its flash, their hashes in its OTP (R3, R4)', async () => {
     covers('R3', 'R4');
     const root = own().data.get('rootCertificate');
-    expect(root).toEqual(await rootDer(server.ctx));
+    expect(root).toEqual(rootDer(await authorityOf(server.ctx)));
     expect(own().otp.read(3)).toEqual(sha256(root ?? new Uint8Array()));
     expect(own().otp.read(4)).toEqual(sha256(own().data.get('icaCertificate') ?? new Uint8Array()));
   });
@@ -170,7 +170,7 @@ describe('one unit', () => {
 
   it('has the certificates of its root and of the programmer in flash (R72)', async () => {
     covers('R72');
-    expect(chip().data.get('rootCertificate')).toEqual(await rootDer(server.ctx));
+    expect(chip().data.get('rootCertificate')).toEqual(rootDer(await authorityOf(server.ctx)));
     expect(chip().data.get('programmerCertificate')).toEqual(programmer.core.chip.data.get('deviceCertificate'));
   });
 

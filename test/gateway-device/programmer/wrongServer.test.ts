@@ -11,7 +11,7 @@ import { type Grant, signGrant } from '../../../src/production/grant.ts';
 import { ledgerHeadOf } from '../../../src/production/ledger.ts';
 import type { Signer } from '../../../src/production/signed.ts';
 import { carryOut } from '../../../src/services/administration/caGenerations.ts';
-import { signerFor } from '../../../src/services/authority/authority.ts';
+import { authorityOf, signerFor } from '../../../src/services/authority/authority.ts';
 import { activeCa } from '../../../src/services/authority/issuingCa.ts';
 import { type Authority, leafFields, makeIca, makeKey, makeRoot } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
@@ -62,7 +62,7 @@ async function grantFor({ body }: Call, changes: Partial<Grant>, signer?: Signer
     ledgerHead: ledgerHeadOf(fromBase64url(ledger.at(-1) ?? '')),
     ...changes,
   };
-  const signed = await signGrant(grant, signer ?? (await signerFor(server.ctx, 'grant')));
+  const signed = await signGrant(grant, signer ?? (await signerFor(server.ctx, await authorityOf(server.ctx), 'grant')));
   return { grantId: toHex(grant.grantId), objId: toHex(grant.objId), grant: toBase64url(signed), expiresAt: '2030-01-01T00:00:00.000Z' };
 }
 
@@ -162,7 +162,7 @@ describe('somebody who is not the server', () => {
   /** @returns PEM of certificate chain and key */
   async function identity({ dnsNames = ['localhost'], isExpired = false, isOurs = true }: Forgery): Promise<readonly [string, string]> {
     const key = makeKey();
-    const ours = await activeCa(server.ctx, 'server');
+    const ours = await activeCa(server.ctx, await authorityOf(server.ctx), 'server');
     const stranger = await makeIca(await makeRoot(), 'servers');
     const ca = isOurs ? ours : { certificate: stranger.certificate, signer: stranger.key.signer };
     // Issuing CAs are backdated, so a leaf that ended right after its issuer began has ended by now.

@@ -7,6 +7,7 @@ import { fromHex, toHex } from '../../../src/bytes.ts';
 import { sha256 } from '../../../src/digest.ts';
 import { formatVersion } from '../../../src/domain/version.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
+import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { type Image, type MemoryStorage, makeImage, newStorage } from '../../gateway-device/programmer/factory.ts';
@@ -44,7 +45,7 @@ export async function buildMcu(ctx: Context): Promise<Mcu> {
   chip.flash.program(chip.layout.primary.offset, app.bytes);
   confirmImage(chip.flash, chip.layout);
   const { root: rootCertificate, ica: icaCertificate, certificate: deviceCertificate } = unit;
-  const bundle = await currentTrustBundle(ctx);
+  const bundle = await currentTrustBundle(ctx, await authorityOf(ctx));
   chip.data.putAll({ rootCertificate, icaCertificate, deviceCertificate, objId: fromHex(unit.objId), bundle });
   chip.lock();
   chip.setLifeCycle('deployed');

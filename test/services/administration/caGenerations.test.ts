@@ -40,7 +40,10 @@ async function ceremony(wish: CeremonyWish) {
 const bundle = async (rootId?: string) => {
   const { roots } = await authorityOf(project.ctx);
   const root = roots.find(known => known.rootId === rootId) ?? roots.at(-1);
-  return verifyTrustBundle(await currentTrustBundle(project.ctx, rootId), parseCertificate(fromBase64url(root?.certificate ?? '')).spki);
+  return verifyTrustBundle(
+    await currentTrustBundle(project.ctx, await authorityOf(project.ctx), rootId),
+    parseCertificate(fromBase64url(root?.certificate ?? '')).spki,
+  );
 };
 const issuersInBundle = async () => (await bundle()).issuers.map(({ icaId }) => icaId);
 const trusts = (device: TestDevice) => {
@@ -129,7 +132,7 @@ describe('generations of an issuing CA', () => {
     await ceremony({ type: 'establishIssuingCa', use: 'device', line: 'meter' });
     expect((await bundle()).version).toBe(version + 1);
     expect(await issuersInBundle()).toEqual(expect.arrayContaining(['device-meter-1', 'device-meter-2']));
-    expect((await activeCa(project.ctx, 'device', 'meter')).icaId).toBe('device-meter-1');
+    expect((await activeCa(project.ctx, await authorityOf(project.ctx), 'device', 'meter')).icaId).toBe('device-meter-1');
     await ceremony({ type: 'activateIssuingCa', icaId: 'device-meter-2' });
     young = await project.newDevice();
     await settled();
@@ -146,8 +149,8 @@ describe('generations of an issuing CA', () => {
     await settled();
     await expect.poll(() => [trusts(old), trusts(young)]).toEqual(['CHAIN_REFUSED', true]);
     expect(await issuersInBundle()).not.toContain('device-meter-1');
-    const root = parseCertificate(await rootDer(project.ctx));
-    const { serialHex } = (await caById(project.ctx, 'device-meter-1')).certificate;
+    const root = parseCertificate(rootDer(await authorityOf(project.ctx)));
+    const { serialHex } = (await caById(project.ctx, await authorityOf(project.ctx), 'device-meter-1')).certificate;
     expect(readCrl((await currentCrl(project.ctx, 'root')).full, root, Date.now()).entries).toContainEqual(
       expect.objectContaining({ serialHex, reason: 'cACompromise' }),
     );
@@ -188,16 +191,16 @@ describe('the next root', () => {
   it('is certified by the one before and certifies it: whoever trusts one believes both', async () => {
     const { ctx } = project;
     const before = await project.newDevice();
-    const oldRoot = await rootDer(ctx);
+    const oldRoot = rootDer(await authorityOf(ctx));
     await ceremony({ type: 'rollRoot' });
-    const newRoot = await rootDer(ctx);
+    const newRoot = rootDer(await authorityOf(ctx));
     expect(newRoot).not.toEqual(oldRoot);
     await ceremony({ type: 'establishIssuingCa', use: 'device', line: 'meter' });
     await ceremony({ type: 'activateIssuingCa', icaId: 'device-meter-4' });
     const after = await project.newDevice();
     await settled();
     expect(after.root).toEqual(newRoot);
-    const between = await crossCertificates(ctx);
+    const between = crossCertificates(await authorityOf(ctx));
     expect(await opensslVerify(after.certificate, oldRoot, [after.ica, ...between])).toMatch(/: OK\n$/);
     expect(await opensslVerify(before.certificate, newRoot, [before.ica, ...between])).toMatch(/: OK\n$/);
     expect(await opensslVerify(after.certificate, newRoot, [after.ica])).toMatch(/: OK\n$/);
@@ -211,9 +214,9 @@ describe('the next root', () => {
     expect(byOld).toEqual(byNew);
     expect(byOld.roots).toHaveLength(2);
     const device = await project.newDevice();
-    expect(await rootForReader(ctx, device.certificate)).toBe('root-2');
-    expect(await rootForReader(ctx, undefined)).toBe('root');
-    expect(await rootForReader(ctx, new Uint8Array(3))).toBe('root');
+    expect(rootForReader(await authorityOf(ctx), device.certificate)).toBe('root-2');
+    expect(rootForReader(await authorityOf(ctx), undefined)).toBe('root');
+    expect(rootForReader(await authorityOf(ctx), new Uint8Array(3))).toBe('root');
   });
 
   it('takes over when the old one is retired, which nothing active may hang on', async () => {
@@ -226,7 +229,9 @@ describe('the next root', () => {
     const { id } = (await listCeremonies(ctx)).find(({ action }) => action.type === 'retireRoot') ?? { id: '' };
     expect(await approveCeremony(ctx, project.alarms, id, bob)).toMatchObject({ status: 'DONE' });
     expect((await bundle()).roots).toHaveLength(1);
-    await expect(currentTrustBundle(ctx, 'root')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(currentTrustBundle(ctx, await authorityOf(ctx), 'root')).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    });
     await expect.poll(async () => trusts(await project.newDevice())).toBe(true);
   });
 });

@@ -121,11 +121,14 @@ describe.each(['software', 'pkcs11'] as const)('a project on P-384 with its keys
 
   it('signs the trust bundle with ES384; package keys in it are P-256', async () => {
     const { spki } = parseCertificate(good.root);
-    const bundle = await verifyTrustBundle(await currentTrustBundle(project.ctx), spki);
-    const { kid, curve } = await signerFor(project.ctx, 'package');
+    const bundle = await verifyTrustBundle(await currentTrustBundle(project.ctx, await authorityOf(project.ctx)), spki);
+    const { kid, curve } = await signerFor(project.ctx, await authorityOf(project.ctx), 'package');
     expect([await signingKeysOf(bundle, 'package')(kid), curve]).toEqual([bundle.signingKeys[0]?.point, 'P-256']);
     const stranger = testKey('P-384');
-    const forged = await signTrustBundle(bundle, { ...stranger, kid: (await signerFor(project.ctx, 'package')).kid });
+    const forged = await signTrustBundle(bundle, {
+      ...stranger,
+      kid: (await signerFor(project.ctx, await authorityOf(project.ctx), 'package')).kid,
+    });
     await expect(verifyTrustBundle(forged, spki)).rejects.toMatchObject({ code: 'COSE_SIGNATURE' });
   });
 
@@ -214,7 +217,7 @@ describe.each([
     covers('R2');
     const curves = (der: Uint8Array): (Curve | undefined)[] => [parseCertificate(der).curve, parseCertificate(der).signatureCurve];
     expect([before.root, before.ica, after.root, after.ica].map(curves)).toEqual([from, from, to, to].map(curve => [curve, curve]));
-    const [cross = new Uint8Array(), back = new Uint8Array()] = await crossCertificates(project.ctx);
+    const [cross = new Uint8Array(), back = new Uint8Array()] = crossCertificates(await authorityOf(project.ctx));
     expect([cross, back].map(curves)).toEqual([
       [to, from],
       [from, to],
@@ -222,7 +225,7 @@ describe.each([
   });
 
   it('makes whoever trusts one root believe what hangs on the other: openssl, GnuTLS, our own reader', async () => {
-    const [cross = new Uint8Array(), back = new Uint8Array()] = await crossCertificates(project.ctx);
+    const [cross = new Uint8Array(), back = new Uint8Array()] = crossCertificates(await authorityOf(project.ctx));
     for (const [leaf, link, trusted] of [
       [after, cross, before.root],
       [before, back, after.root],
@@ -241,7 +244,10 @@ describe.each([
 
   it('signs one trust bundle by both roots, each with the algorithm of its key', async () => {
     const [old, young] = [parseCertificate(before.root).spki, parseCertificate(after.root).spki];
-    const [byOld, byYoung] = [await currentTrustBundle(project.ctx, 'root'), await currentTrustBundle(project.ctx, 'root-2')];
+    const [byOld, byYoung] = [
+      await currentTrustBundle(project.ctx, await authorityOf(project.ctx), 'root'),
+      await currentTrustBundle(project.ctx, await authorityOf(project.ctx), 'root-2'),
+    ];
     expect(await verifyTrustBundle(byOld, old)).toEqual(await verifyTrustBundle(byYoung, young));
     expect((await verifyTrustBundle(byOld, old)).roots).toEqual([before.root, after.root]);
     await expect(verifyTrustBundle(byOld, young)).rejects.toMatchObject({ code: 'COSE_SIGNATURE' });

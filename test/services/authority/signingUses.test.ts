@@ -17,7 +17,7 @@ import { openPackage, sealPackage } from '../../../src/production/package.ts';
 import { signReport, verifyReport } from '../../../src/production/report.ts';
 import type { Signer } from '../../../src/production/signed.ts';
 import { signingKeysOf, signTrustBundle, type TrustBundle, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
-import { ownKeysFor, rootDer, signerFor } from '../../../src/services/authority/authority.ts';
+import { authorityOf, ownKeysFor, rootDer, signerFor } from '../../../src/services/authority/authority.ts';
 import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { newChip } from '../../gateway-device/programmer/factory.ts';
 import { fill, grant, now, order, payload, sealWith } from '../../production/samples.ts';
@@ -31,22 +31,22 @@ let bundle: TrustBundle;
 let root: Uint8Array;
 beforeAll(async () => {
   project = await openProject();
-  root = await rootDer(project.ctx);
-  bundle = await verifyTrustBundle(await currentTrustBundle(project.ctx), parseCertificate(root).spki);
+  root = rootDer(await authorityOf(project.ctx));
+  bundle = await verifyTrustBundle(await currentTrustBundle(project.ctx, await authorityOf(project.ctx)), parseCertificate(root).spki);
 });
 afterAll(() => project.close());
 
 type Use = SigningUse | 'trustBundle';
 const uses: readonly Use[] = [...signingUses, 'trustBundle'];
-const signerOf = (use: Use): Promise<Signer> =>
-  use === 'trustBundle' ? coseSigner(project.ctx.keystore, 'root/1') : signerFor(project.ctx, use);
+const signerOf = async (use: Use): Promise<Signer> =>
+  use === 'trustBundle' ? coseSigner(project.ctx.keystore, 'root/1') : signerFor(project.ctx, await authorityOf(project.ctx), use);
 
 /** A chip that has the project's root and trust bundle, as devices and programmers do. */
 async function machine() {
   const chip = newChip();
   chip.data.put('rootCertificate', root);
   chip.data.put('objId', order.objId);
-  await takeBundle(chip, await currentTrustBundle(project.ctx));
+  await takeBundle(chip, await currentTrustBundle(project.ctx, await authorityOf(project.ctx)));
   const identity = { rootSpki: parseCertificate(root).spki } as ProgrammerIdentity;
   return { chip, identity, context: { chip } as StageContext };
 }
@@ -130,7 +130,7 @@ const verifiers: Readonly<Record<string, { readonly use: Use; readonly takes: (s
     use: 'order',
     async takes(signer) {
       const { verifyOrder } = await import('../../../src/production/order.ts');
-      return taken(verifyOrder(await signOrder(order, signer), order, await ownKeysFor(project.ctx, 'order')));
+      return taken(verifyOrder(await signOrder(order, signer), order, ownKeysFor(await authorityOf(project.ctx), 'order')));
     },
   },
 };

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { importKey } from '../../../src/ecKey.ts';
 import { issueCertificate } from '../../../src/pki/certificate.ts';
+import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { activeCa } from '../../../src/services/authority/issuingCa.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { moveGateway } from '../../../src/services/field/gateways.ts';
@@ -95,7 +96,7 @@ it('fails a device that shows the chain of another device', async () => {
 it('fails a device whose certificate is from our authority but was never recorded as issued to it', async () => {
   const unit = nextUnit();
   const key = makeKey();
-  const ca = await activeCa(bench.ctx, 'device', line);
+  const ca = await activeCa(bench.ctx, await authorityOf(bench.ctx), 'device', line);
   const fields = {
     publicKey: key.spki,
     serial: bench.ctx.randomBytes(16),

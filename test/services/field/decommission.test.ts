@@ -6,6 +6,7 @@ import { parseCertificate } from '../../../src/pki/parse.ts';
 import { verifyOrder } from '../../../src/production/order.ts';
 import { signReceipt } from '../../../src/production/receipt.ts';
 import { signingKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
+import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { createDecommissions } from '../../../src/services/field/decommission.ts';
@@ -60,7 +61,10 @@ it('signs an order that only this device in this registration carries out (T31)'
   bench.plugIn(unit);
   await bench.field.decommissions.decommission(unit.uid, 'old', 'operator:olga');
   const { order } = bench.orders.at(-1)!;
-  const bundle = await verifyTrustBundle(await currentTrustBundle(bench.ctx), parseCertificate(unit.root).spki);
+  const bundle = await verifyTrustBundle(
+    await currentTrustBundle(bench.ctx, await authorityOf(bench.ctx)),
+    parseCertificate(unit.root).spki,
+  );
   const expecting = (uid: string, objId: string) => ({ operation: 'wipe', uid: fromHex(uid), objId: fromHex(objId) }) as const;
   const judge = (uid: string, objId: string) => verifyOrder(order, expecting(uid, objId), signingKeysOf(bundle, 'order'));
   expect(await judge(unit.uid, unit.objId)).toMatchObject({ operation: 'wipe', reason: 'old', approvers: ['operator:olga'] });
@@ -127,7 +131,10 @@ it('takes the receipt of a wipe that nobody waits for any more, and nothing else
   const { nonce } = await verifyOrder(
     await ctx.blobs.get(decommissionOrderSha256),
     { operation: 'wipe', uid, objId },
-    signingKeysOf(await verifyTrustBundle(await currentTrustBundle(ctx), parseCertificate(unit.root).spki), 'order'),
+    signingKeysOf(
+      await verifyTrustBundle(await currentTrustBundle(ctx, await authorityOf(ctx)), parseCertificate(unit.root).spki),
+      'order',
+    ),
   );
   const wiped = {
     uid,

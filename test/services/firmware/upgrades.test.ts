@@ -7,6 +7,7 @@ import { blockCount, verifyJob } from '../../../src/ota/otaJob.ts';
 import { verifyImage } from '../../../src/ota/verify.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { signingKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
+import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { quarantineDevice, releaseDevice } from '../../../src/services/field/devices.ts';
@@ -46,7 +47,10 @@ const statusOf = async (id: string): Promise<string> => (await rolloutOf(bench.c
 const show = (id: string) => showRollout(bench.ctx, bench.field.rollouts, id);
 
 async function readJob(device: BenchDevice) {
-  const bundle = await verifyTrustBundle(await currentTrustBundle(bench.ctx), parseCertificate(device.unit.root).spki);
+  const bundle = await verifyTrustBundle(
+    await currentTrustBundle(bench.ctx, await authorityOf(bench.ctx)),
+    parseCertificate(device.unit.root).spki,
+  );
   return verifyJob(device.jobs.at(-1)!, signingKeysOf(bundle, 'otaJob'));
 }
 const jobComes = (device: BenchDevice) => eventually(() => device.jobs.length > 0);

@@ -1,12 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../../src/bytes.ts';
+import { authority, authorityStream } from '../../../src/domain/authority.ts';
+import type { CaUse } from '../../../src/domain/authorityEvents.ts';
 import { certificationStream } from '../../../src/domain/certification.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { tags } from '../../../src/pki/der.ts';
 import { cursor, enter, read, readUnsigned } from '../../../src/pki/derReader.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { certificateQueries } from '../../../src/projections/certificates.ts';
-import type { Context } from '../../../src/services/base/context.ts';
+import { establishIssuingCa } from '../../../src/services/authority/issuingCa.ts';
+import { type Context, execute } from '../../../src/services/base/context.ts';
 import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { certifyDevice, certifyGateway, certifyProgrammer } from '../../../src/services/identity/enrolment.ts';
 import { reenrol } from '../../../src/services/identity/est.ts';
@@ -35,10 +38,16 @@ const stored = <T>(work: () => Promise<T>): Promise<T> => {
   commits += 1;
   return effect(work);
 };
+/** How often somebody asked for the authorities. */
+let authorityReads = 0;
 const faulty = (ctx: Context): Context => ({
   ...ctx,
   store: {
     ...ctx.store,
+    readStream(stream, ...rest) {
+      if (stream === authorityStream(ctx.project)) authorityReads += 1;
+      return ctx.store.readStream(stream, ...rest);
+    },
     append: (...args) => stored(() => ctx.store.append(...args)),
     commit: unit => stored(() => ctx.store.commit(unit)),
   },
@@ -110,6 +119,41 @@ describe.each(Object.keys(subjects))('the certificate of a %s', kind => {
     commits = 0;
     await ask();
     expect(commits).toBe(0);
+  });
+
+  it('asks for the authorities once, and compares them when the result is stored', async () => {
+    const { ask } = await (subjects[kind] as () => Promise<Subject>)();
+    authorityReads = 0;
+    await ask();
+    expect(authorityReads).toBe(2);
+    authorityReads = 0;
+    await ask();
+    expect(authorityReads).toBe(1);
+  });
+
+  it('is not recorded when its issuing CA was compromised while it was signed (I10)', async () => {
+    covers('I10');
+    const { ask } = await (subjects[kind] as () => Promise<Subject>)();
+    const { ctx } = project;
+    const { sign } = ctx.keystore;
+    signed = [];
+    ctx.keystore.sign = async (id, message) => {
+      ctx.keystore.sign = sign;
+      const command = { type: 'CompromiseIssuingCa', icaId: id.slice('ica/'.length), reason: 'stolen', by } as const;
+      await execute(ctx, authority, authorityStream(ctx.project), command, by);
+      return sign(id, message);
+    };
+    await expect(ask()).rejects.toMatchObject({ code: 'CA_NOT_ACTIVE' });
+    const [refused = ''] = signed.map(serialOfTbs);
+    await ctx.reads.waitFor(ctx.store.head(), { projections: ['certificates'] });
+    expect(refused).not.toBe('');
+    expect(await certificateQueries(ctx.reads.db).bySerial(refused)).toBeUndefined();
+
+    const line = kind === 'device' || kind === 'ldevid' ? 'meter' : undefined;
+    await establishIssuingCa(ctx, line === undefined ? (kind as CaUse) : 'device', line);
+    // The intent of a device binds its unit; that unit is voided.
+    if (kind === 'device') await expect(ask()).rejects.toMatchObject({ code: 'CA_NOT_ACTIVE' });
+    else expect(parseCertificate(await ask()).serialHex).not.toBe(refused);
   });
 
   it('is one and recorded, wherever the process was killed (R78)', async () => {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Evidence } from '../../../src/evidence/format.ts';
 import { verifyEvidence } from '../../../src/evidence/verify.ts';
 import { toPem } from '../../../src/pki/pem.ts';
-import { rootDer } from '../../../src/services/authority/authority.ts';
+import { authorityOf, rootDer } from '../../../src/services/authority/authority.ts';
 import { type Checkpoints, keepCheckpoints } from '../../../src/services/proof/checkpoints.ts';
 import { createDeviceEvidence, type DeviceEvidence } from '../../../src/services/proof/deviceEvidence.ts';
 import { covers } from '../../support/covers.ts';
@@ -29,7 +29,7 @@ beforeAll(async () => {
   device = await project.newDevice();
   await project.revoke(device);
   await project.newDevice();
-  roots = [await rootDer(project.ctx)];
+  roots = [rootDer(await authorityOf(project.ctx))];
   evidence = await exporter.export(device.uid);
 });
 afterAll(async () => {
@@ -116,7 +116,7 @@ describe('a forged evidence file', () => {
 
   it('under the root of another project is not proven', async () => {
     const other = await openProject();
-    const foreign = [await rootDer(other.ctx)];
+    const foreign = [rootDer(await authorityOf(other.ctx))];
     await other.close();
     expect(() => verify(evidence, foreign)).toThrow(refused('no trusted root'));
   });

@@ -9,6 +9,7 @@ import { authority, authorityStream } from '../../../src/domain/authority.ts';
 import { gateway, gatewayStream } from '../../../src/domain/gateway.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { toPem } from '../../../src/pki/pem.ts';
+import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { caById } from '../../../src/services/authority/issuingCa.ts';
 import { type Context, execute } from '../../../src/services/base/context.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
@@ -41,14 +42,14 @@ const get = async (path: string, headers: Record<string, string> = {}) => {
   return { status: response.status, headers: response.headers, der: new Uint8Array(await response.arrayBuffer()) };
 };
 const listOf = async (path: string, icaId: string) => {
-  const ca = await caById(project.ctx, icaId);
+  const ca = await caById(project.ctx, await authorityOf(project.ctx), icaId);
   return readCrl((await get(path)).der, ca.certificate, project.ctx.clock().getTime());
 };
 const serialsOf = async (path: string, icaId: string) => (await listOf(path, icaId)).entries.map(({ serialHex }) => serialHex);
 
 describe('revocation lists over plain HTTP', () => {
   it('exist for every issuing CA and for the root, which the certificates of issuing CAs point to', async () => {
-    const ca = await caById(project.ctx, device);
+    const ca = await caById(project.ctx, await authorityOf(project.ctx), device);
     expect(ca.certificate.crlUrl).toMatch(/\/crl\/root\.crl$/);
     const root = await get('/crl/root.crl');
     expect(root.headers.get('Content-Type')).toBe('application/pkix-crl');
@@ -183,7 +184,7 @@ describe('the schedule of revocation lists', () => {
     await execute(ctx, authority, authorityStream(ctx.project), command, 'operator:alice');
     await expect(issueCrl(ctx, 'programmer-1')).rejects.toMatchObject({ code: 'CA_NOT_ACTIVE' });
     await issueCrl(ctx, 'root');
-    const { certificate } = await caById(ctx, 'programmer-1');
+    const { certificate } = await caById(ctx, await authorityOf(ctx), 'programmer-1');
     expect((await listOf('/crl/root.crl', 'root')).entries).toMatchObject([{ serialHex: certificate.serialHex, reason: 'cACompromise' }]);
     project.moveClock(4020 * dayMs);
     await expect(issueCrl(ctx, 'gateway-1')).rejects.toMatchObject({ code: 'CERTIFICATE_EXPIRED' });
