@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { fromBase64url } from '../bytes.ts';
+import { parseVersion } from '../domain/version.ts';
 
 /** Fields that many requests and answers share, in the one form they have on the wire. */
 
@@ -23,6 +24,12 @@ export const bytesField = (maxBytes: number, exactly?: number) =>
     .refine(text => text.length % 4 !== 1, 'bytes are base64url without padding')
     .transform(fromBase64url)
     .refine(bytes => exactly === undefined || bytes.length === exactly, `exactly ${exactly} bytes`);
+
+/** An image's version, as text on the wire. */
+export const versionField = z
+  .string()
+  .regex(/^\d{1,3}\.\d{1,3}\.\d{1,5}(\+\d{1,10})?$/, 'a version reads 1.2.3 or 1.2.3+4')
+  .transform(parseVersion);
 
 export const maxPageRows = 500;
 /** Unknown parameters are refused: a filter that is misspelt must not answer with everything. */

@@ -21,7 +21,7 @@ import {
   suspendProgrammer,
 } from '../services/production/programmers.ts';
 import { actor, type Resource } from './app.ts';
-import { bytesAnswer, bytesBody, bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
+import { bytesAnswer, bytesBody, bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField, versionField } from './fields.ts';
 import { within } from './scopes.ts';
 
 /** Programmers as the OEM's security officer sees them (R3–R34). */
@@ -104,7 +104,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
     path: '/v1/programmers/{uid}/firmware',
     summary: 'Signs firmware with its secure-boot key',
     middleware: officer,
-    request: { params, query: z.strictObject({ version: z.string() }), ...bytesBody },
+    request: { params, query: z.strictObject({ version: versionField }), ...bytesBody },
     responses: { 200: bytesAnswer('MCUboot image') },
   });
   const locked = z.strictObject({ receipt: bytesField(maxReceiptBytes), nonce: bytesField(16, 16) });

@@ -4,13 +4,12 @@ import { releaseStream } from '../domain/release.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import { approveRelease, listReleases, publishRelease, releaseOf, uploadRelease, withdrawRelease } from '../services/firmware/releases.ts';
 import { actor, type Resource } from './app.ts';
-import { bytesBody, countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField } from './fields.ts';
+import { bytesBody, countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, versionField } from './fields.ts';
 import { requirePlace, within } from './scopes.ts';
 
 /** Firmware releases: uploaded by one person, approved by another, published, some day withdrawn. */
 
 const imageField = z.enum(['bl2', 'app']);
-const versionField = z.string().regex(/^\d{1,3}\.\d{1,3}\.\d{1,5}(\+\d{1,10})?$/, 'a version reads 1.2.3 or 1.2.3+4');
 const releaseSchema = z
   .object({
     releaseId: z.string(),

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { parseVersion } from '../../src/domain/version.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
 import { defineLine } from '../../src/services/firmware/lines.ts';
 import { approveRelease, publishRelease, uploadRelease } from '../../src/services/firmware/releases.ts';
@@ -15,7 +16,7 @@ beforeAll(async () => {
   server = await startTestServer(async ctx => {
     await defineLine(ctx, { line: 'meter' }, 'operator:alice');
     const publish = async (image: 'bl2' | 'app', version: string) => {
-      const wish = { line: 'meter', image, version, counter: 1 };
+      const wish = { line: 'meter', image, version: parseVersion(version), counter: 1 };
       const { releaseId } = await uploadRelease(ctx, wish, new Uint8Array(randomBytes(3000)), 'operator:alice');
       await approveRelease(ctx, releaseId, 'operator:bob');
       await publishRelease(ctx, releaseId, 'operator:bob');

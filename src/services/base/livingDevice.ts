@@ -1,7 +1,16 @@
+import { fromHex } from '../../bytes.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
 import { type Context, stateOf } from './context.ts';
+
+/** What names one generation of a device in signed messages. */
+export type DeviceIdBytes = { readonly uid: Uint8Array; readonly objId: Uint8Array };
+
+export const idBytesOf = ({ uid, objId }: { readonly uid: string; readonly objId: string }): DeviceIdBytes => ({
+  uid: fromHex(uid),
+  objId: fromHex(objId),
+});
 
 /** The state of a device that has been minted. @param uid 32 hex @throws NusecError NOT_FOUND */
 export async function livingDevice(ctx: Context, uid: string): Promise<LivingDevice> {

@@ -1,4 +1,3 @@
-import { fromHex } from '../../bytes.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
@@ -11,7 +10,7 @@ import { dayMs } from '../../times.ts';
 import { authorityOf, ownKeysFor, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
-import { livingDevice } from '../base/livingDevice.ts';
+import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { putRevocationInForce } from '../revocation/revokeDevice.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
@@ -60,8 +59,7 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
     const signed = await signOrder(
       {
         operation: 'wipe',
-        uid: fromHex(state.uid),
-        objId: fromHex(state.objId),
+        ...idBytesOf(state),
         nonce: ctx.randomBytes(nonceBytes),
         expiresAtSeconds: Math.floor((ctx.clock().getTime() + timeoutMs) / 1000),
         reason: reason.slice(0, maxReasonChars),
@@ -134,9 +132,9 @@ async function acceptReceipt(ctx: Context, state: LivingDevice, order: Uint8Arra
   const known = currentCertificate(state);
   if (known === undefined) throw new NusecError('RECEIPT_REFUSED', 'the device has no certificate');
   const { spki } = parseCertificate(await ctx.blobs.get(known.certificateSha256));
-  const [uid, objId] = [fromHex(state.uid), fromHex(state.objId)];
-  const { nonce } = await verifyOrder(order, { operation: 'wipe', uid, objId }, ownKeysFor(await authorityOf(ctx), 'order'));
-  const value = await verifyReceipt(receipt, { publicKey: spki, uid, objId, nonce });
+  const ids = idBytesOf(state);
+  const { nonce } = await verifyOrder(order, { operation: 'wipe', ...ids }, ownKeysFor(await authorityOf(ctx), 'order'));
+  const value = await verifyReceipt(receipt, { publicKey: spki, ...ids, nonce });
   if (value.lifeCycle !== 'decommissioned') throw new NusecError('RECEIPT_REFUSED', `the device says it is ${value.lifeCycle}`);
   return ctx.blobs.put(receipt);
 }

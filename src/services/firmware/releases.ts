@@ -3,7 +3,7 @@ import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import type { ImageKind } from '../../domain/job.ts';
 import { type ReleaseState, release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
-import { parseVersion } from '../../domain/version.ts';
+import type { Version } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import { prepareRelease } from '../../ota/prepare.ts';
 import { type ReleasePage, type ReleaseRow, releaseQueries } from '../../projections/releases.ts';
@@ -17,7 +17,7 @@ export type FirmwareWish = {
   readonly line: string;
   readonly image: ImageKind;
   /** Needed for a raw binary; an MCUboot image has its own. */
-  readonly version?: string | undefined;
+  readonly version?: Version | undefined;
   readonly counter?: number | undefined;
 };
 
@@ -27,7 +27,7 @@ export type FirmwareWish = {
 export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Uint8Array, by: Actor): Promise<UploadedRelease> {
   const product = await lineOf(ctx, wish.line);
   const { body, digestHex, info } = prepareRelease(upload, {
-    ...(wish.version !== undefined && { version: parseVersion(wish.version) }),
+    ...(wish.version !== undefined && { version: wish.version }),
     ...(wish.counter !== undefined && { securityCounter: wish.counter }),
     vendorUuid: fromHex(product.vendorUuid),
     classUuid: fromHex(product.classUuid),

@@ -1,4 +1,4 @@
-import { toHex } from '../../bytes.ts';
+import { fromHex, toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor, IsoTime } from '../../domain/actor.ts';
 import type { CaUse } from '../../domain/authorityEvents.ts';
@@ -104,7 +104,7 @@ export async function issueLeaf<Profile extends LeafProfile>(
   const ca = await signingCa(ctx, authorities, icaId);
   const common = {
     publicKey: wish.request.publicKey,
-    serial: new Uint8Array(Buffer.from(serial, 'hex')),
+    serial: fromHex(serial),
     notBefore,
     notAfter,
     issuer: ca.certificate,

@@ -13,6 +13,7 @@ import { deviceTrailer } from '../../ota/build.ts';
 import { jobQueries } from '../../projections/jobs.ts';
 import type { Parts } from '../base/alarms.ts';
 import { always, type Condition, type Context, executeIf, reader, stateOf } from '../base/context.ts';
+import { idBytesOf } from '../base/livingDevice.ts';
 import { checkCounter } from '../firmware/releases.ts';
 import { activeProgrammer } from './programmers.ts';
 import type { UnitInWork } from './units.ts';
@@ -40,7 +41,8 @@ export async function assignBootKey(
   by: Actor,
   condition: Condition = always,
 ): Promise<DeviceBootKey> {
-  const keyId = state.bootKeys[slot]?.keyId ?? bootKeyId(fromHex(state.uid), fromHex(state.objId), slot);
+  const { uid, objId } = idBytesOf(state);
+  const keyId = state.bootKeys[slot]?.keyId ?? bootKeyId(uid, objId, slot);
   const publicKey = toBase64url(await ctx.bootKeys.ensure(keyId));
   const stream = deviceStream(state.uid);
   const { state: after } = await executeIf(ctx, condition, device, stream, { type: 'AssignBootKey', slot, keyId, publicKey }, by);

@@ -10,7 +10,7 @@ import {
   requireActiveProgrammer,
   requireUsableProgrammer,
 } from '../../domain/programmer.ts';
-import { formatVersion, parseVersion } from '../../domain/version.ts';
+import { formatVersion, type Version } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import { bootKeyId } from '../../keystore/bootKeys.ts';
 import { attachTrailer, deviceTrailer } from '../../ota/build.ts';
@@ -64,7 +64,7 @@ export async function programmerBootKey(ctx: Context, uid: string, by: Actor): P
 export async function signProgrammerFirmware(
   ctx: Context,
   uid: string,
-  version: string,
+  version: Version,
   upload: Uint8Array,
   by = 'system:programmers',
 ): Promise<Uint8Array> {
@@ -74,7 +74,7 @@ export async function signProgrammerFirmware(
   if (bootKey === undefined) throw new NusecError('STATE', 'the programmer has no boot key yet');
   const counter = isMcubootImage(upload) ? {} : { securityCounter: 0 };
   const { body, digestHex, info } = prepareRelease(upload, {
-    version: parseVersion(version),
+    version,
     ...counter,
     ...(await programmerProduct(ctx)),
   });

@@ -1,4 +1,4 @@
-import { equalBytes, fromHex, toHex } from '../../bytes.ts';
+import { equalBytes, toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
@@ -18,7 +18,7 @@ import { trustBundleFor } from '../authority/olderRoots.ts';
 import { currentTrustBundle } from '../authority/trustBundle.ts';
 import { type Parts, watchKey } from '../base/alarms.ts';
 import { type Condition, type Context, execute, executeIf, newHexId } from '../base/context.ts';
-import { livingDevice } from '../base/livingDevice.ts';
+import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
 import { certifyDevice } from '../identity/enrolment.ts';
 import type { Enrolment } from '../identity/issuance.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -136,7 +136,7 @@ async function sameOrder(
   if (sha256 === undefined) return undefined;
   const order = await ctx.blobs.get(sha256);
   const nowSeconds = Math.floor(ctx.clock().getTime() / 1000);
-  const expected = { operation: 'debugUnlock', uid: fromHex(state.uid), objId: fromHex(state.objId), nonce, nowSeconds } as const;
+  const expected = { operation: 'debugUnlock', ...idBytesOf(state), nonce, nowSeconds } as const;
   const isSame = await verifyOrder(order, expected, ownKeysFor(await authorityOf(ctx), 'order')).then(
     () => true,
     () => false,
@@ -156,14 +156,10 @@ export async function rekeyOrder(
   return { objId, order: await signedOrder(ctx, state, { operation: 'rekey', nonce, approvers: [] }) };
 }
 
-async function signedOrder(
-  ctx: Context,
-  { uid, objId }: LivingDevice,
-  wish: Pick<Order, 'operation' | 'nonce' | 'approvers'>,
-): Promise<Uint8Array> {
+async function signedOrder(ctx: Context, state: LivingDevice, wish: Pick<Order, 'operation' | 'nonce' | 'approvers'>): Promise<Uint8Array> {
   if (wish.nonce.length !== nonceBytes) throw new NusecError('BAD_REQUEST', `a nonce has ${nonceBytes} bytes`);
   const expiresAtSeconds = Math.floor(ctx.clock().getTime() / 1000) + orderLifetimeSeconds;
-  const value: Order = { ...wish, uid: fromHex(uid), objId: fromHex(objId), expiresAtSeconds, reason: 'repair' };
+  const value: Order = { ...wish, ...idBytesOf(state), expiresAtSeconds, reason: 'repair' };
   return signOrder(value, await signerFor(ctx, await authorityOf(ctx), 'order'));
 }
 
@@ -202,14 +198,14 @@ export async function returnToService(
   const next = requireNextGeneration(state);
   const { certificateSha256 } = requireCertificate(next.certificate);
   const certificate = parseCertificate(await ctx.blobs.get(certificateSha256));
-  const objId = fromHex(next.objId);
-  const expected = { publicKey: certificate.spki, uid: fromHex(uid), objId, nonce: returnReceiptNonce(objId) };
+  const ids = idBytesOf({ uid, objId: next.objId });
+  const expected = { publicKey: certificate.spki, ...ids, nonce: returnReceiptNonce(ids.objId) };
   const receipt = await verifyReceipt(proof.receipt, expected);
   requireLocked(receipt);
   const holds = receipt.certificateSha256 !== undefined && toHex(receipt.certificateSha256) === certificateSha256;
   if (!holds || receipt.stage !== 'bl2' || receipt.lifeCycle !== 'deployed')
     throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the next generation');
-  await checkSession(proof.evidence, certificate.der, objId, uid);
+  await checkSession(proof.evidence, certificate.der, ids.objId, uid);
   await ctx.blobs.put(proof.evidence);
   const command = { type: 'ReturnToService', objId: next.objId, receiptSha256: await ctx.blobs.put(proof.receipt), by } as const;
   const { state: after } = await executeIf(ctx, isActive(programmer), device, deviceStream(uid), command, by);

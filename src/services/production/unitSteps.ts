@@ -1,4 +1,4 @@
-import { equalBytes, fromBase64url, fromHex, toHex } from '../../bytes.ts';
+import { equalBytes, fromBase64url, toHex } from '../../bytes.ts';
 import { sha256, sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
@@ -16,6 +16,7 @@ import { chainOf } from '../authority/issuingCa.ts';
 import { currentTrustBundle } from '../authority/trustBundle.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, executeIf } from '../base/context.ts';
+import { idBytesOf } from '../base/livingDevice.ts';
 import { certifyDevice } from '../identity/enrolment.ts';
 import type { Enrolment } from '../identity/issuance.ts';
 import { stopForClonedKey } from './clonedKey.ts';
@@ -141,7 +142,7 @@ export function requireLocked(receipt: Receipt): void {
  *  @throws NusecError COSE_MALFORMED, COSE_SIGNATURE, RECEIPT_REFUSED, DEVICE_STATE (not certified) */
 export async function readReceipt(ctx: Context, state: LivingDevice, receipt: Uint8Array, nonce: Uint8Array): Promise<Receipt> {
   const certificate = await certificateOf(ctx, state);
-  const expected = { publicKey: certificate.spki, uid: fromHex(state.uid), objId: fromHex(state.objId), nonce };
+  const expected = { publicKey: certificate.spki, ...idBytesOf(state), nonce };
   const read = await verifyReceipt(receipt, expected);
   const isOther = read.certificateSha256 !== undefined && toHex(read.certificateSha256) !== currentCertificate(state)?.certificateSha256;
   if (isOther) throw new NusecError('RECEIPT_REFUSED', 'the device holds another certificate');

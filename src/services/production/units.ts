@@ -15,7 +15,7 @@ import { signGrant } from '../../production/grant.ts';
 import { authorityOf, signerFor } from '../authority/authority.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Condition, type Context, execute, executeIf, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
-import { livingDevice } from '../base/livingDevice.ts';
+import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
 import { allotmentOf } from './allotments.ts';
 import { inWork } from './conditions.ts';
 import { jobOf } from './jobs.ts';
@@ -145,8 +145,7 @@ async function signedGrant(ctx: Context, job: CreatedJob, programmer: string, un
     {
       grantId: fromHex(unit.grantId),
       jobId: fromHex(job.jobId),
-      uid: fromHex(unit.uid),
-      objId: fromHex(unit.objId),
+      ...idBytesOf(unit),
       progUid: fromHex(programmer),
       number: unit.number,
       expiresAtSeconds: Math.floor(Date.parse(unit.expiresAt) / 1000),
