@@ -1,11 +1,34 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 const root = join(import.meta.dirname, '..');
 const files = globSync('{src,gateway-device,scripts,bench,test}/**/*.ts', { cwd: root }).filter(file => !file.startsWith('test/output'));
 
-it('the head of a file follows its imports, so that every file begins in the same way', () => {
+const sourceOf = (file: string): string => readFileSync(join(root, file), 'utf8');
+
+describe('the head of a file', () => {
   const headFirst = /^(?:#!.*\n)?(?:\/\*\*[\s\S]*?\*\/|(?:\/\/.*\n?)+)\n+import\b/;
-  expect(files.filter(file => headFirst.test(readFileSync(join(root, file), 'utf8')))).toEqual([]);
+  const oneImport = /^import\b[^;]*?;.*\n/;
+
+  it('follows its imports, so that every file begins in the same way', () => {
+    expect(files.filter(file => headFirst.test(sourceOf(file)))).toEqual([]);
+  });
+
+  it('comes after all of them: imports stand together, with nothing in between', () => {
+    expect(files.filter(file => isSplit(sourceOf(file)))).toEqual([]);
+    expect(isSplit("import 'a';\n\n/** Head. */\n\nimport 'b';\n")).toBe(true);
+  });
+
+  /** Texts of programs in tests have imports of their own: they are in template literals. */
+  function isSplit(source: string): boolean {
+    let rest = source.replace(/^#!.*\n/, '').replace(/`[^`]*`/g, '``');
+    while (oneImport.test(rest)) rest = rest.replace(oneImport, '');
+    return /^import\b/m.test(rest);
+  }
+});
+
+it('seconds have the type that says so', () => {
+  const untyped = /\b\w*[sS]econds\??: (?:\(\) => )?number\b/;
+  expect(files.filter(file => /^(?:src|gateway-device)\//.test(file) && untyped.test(sourceOf(file)))).toEqual([]);
 });

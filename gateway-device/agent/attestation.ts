@@ -5,6 +5,7 @@ import { type GatewayVerdict, signVerdict } from '../../src/production/verdict.t
 import { type Evidence, encodeEvidence, type VerifiedEvidence, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { encodeMeasurementBlock } from '../../src/spdm/measurement.ts';
 import { runAttestation } from '../../src/spdm/requester/run.ts';
+import { secondsOf } from '../../src/times.ts';
 import { openByteLink } from '../link/byteLink.ts';
 import { spdmOver } from '../link/devAuthClient.ts';
 import { createMctpClient } from '../link/mctpLink.ts';
@@ -78,7 +79,7 @@ async function answer(
     ...(evidence && { transcriptSha256: sha256(evidence) }),
     ...(measured && { measurementSha256: sha256(measured) }),
     bundleVersion: trust.bundle().version,
-    timeSeconds: Math.floor(Date.now() / 1000),
+    timeSeconds: secondsOf(Date.now()),
     sequence: nextSequence(),
   };
   return { evidence, verdict: await signVerdict(value, identity.signer), ...(error !== undefined && { error }) };

@@ -6,6 +6,7 @@ import type { DevAuthHandlers } from '../../src/production/devauth/responder.ts'
 import { type Order, verifyOrder } from '../../src/production/order.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import { signingKeysOf } from '../../src/production/trustBundle.ts';
+import type { Seconds } from '../../src/times.ts';
 import type { StageContext } from './board.ts';
 import type { Chip } from './chip.ts';
 import { type OrderNonce, receiptOf } from './handlers.ts';
@@ -18,7 +19,7 @@ import { trustBundleOf } from './trust.ts';
 export async function checkedOrder(
   { chip }: StageContext,
   order: Uint8Array,
-  expected: { readonly operation: Order['operation']; readonly nonce?: Uint8Array; readonly nowSeconds?: number },
+  expected: { readonly operation: Order['operation']; readonly nonce?: Uint8Array; readonly nowSeconds?: Seconds },
 ): Promise<Order> {
   const objId = chip.data.get('objId');
   if (!objId) throw new NusecError('ORDER_REFUSED', 'the device is not registered');

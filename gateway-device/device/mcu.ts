@@ -1,4 +1,5 @@
 import { opening } from '../../src/closing.ts';
+import { type Seconds, secondsOf } from '../../src/times.ts';
 import { bl2Stage } from '../chip/bl2Stage.ts';
 import { type BoardEvent, createBoard } from '../chip/board.ts';
 import { type BoardPorts, readyLine, serveBoard } from '../chip/boardPorts.ts';
@@ -26,7 +27,7 @@ export type McuOptions = {
 export const startMcu = ({ folder, identity, newIdentity, ports, online, tell }: McuOptions) =>
   opening(async own => {
     const chip = own('chip', openChipFolder(folder, identity ?? (hasChip(folder) ? undefined : newIdentity())));
-    const nowSeconds = (): number => Math.floor(Date.now() / 1000);
+    const nowSeconds = (): Seconds => secondsOf(Date.now());
     const app = appStage(online && onlineDevice({ ...online, nowSeconds }));
     const board = createBoard({ chip, stages: { devauth: devauthStage, bl2: bl2Stage, app }, tell });
     return { ready: readyLine(board, own('ports', await serveBoard(board, ports))) };

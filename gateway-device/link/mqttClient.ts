@@ -10,6 +10,7 @@ import {
   gatewayPrefix,
   willTopic,
 } from '../../src/mqttTopics.ts';
+import type { Seconds } from '../../src/times.ts';
 import { type BackoffLimits, defaultBackoff, reconnectDelayMs } from './backoff.ts';
 import { type Link, type LinkOptions, openLink } from './mqttLink.ts';
 import { type DownHandler, exchange, type MqttRequest } from './mqttRequest.ts';
@@ -18,7 +19,7 @@ export type MqttIdentity = { readonly kind: 'device'; readonly uid: string } | {
 
 export type MqttClientOptions = Pick<LinkOptions, 'host' | 'port' | 'servername' | 'tls' | 'serverTrust'> & {
   readonly identity: MqttIdentity;
-  readonly keepaliveSeconds?: number;
+  readonly keepaliveSeconds?: Seconds;
   readonly connectTimeoutMs?: number;
   readonly backoff?: BackoffLimits;
   /** At most 128 bytes; devices only. */

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { MqttClient } from 'mqtt';
 import { fromPem } from '../../src/pki/pem.ts';
+import type { Seconds } from '../../src/times.ts';
 import { checkServer, type ServerTrust } from './serverCheck.ts';
 
 /** One connection attempt and its life: TLS 1.3 with the own certificate, a pinned root and a checked server name, then MQTT 3.1.1. */
@@ -15,7 +16,7 @@ export type LinkOptions = {
   /** What the certificate of the server is judged by, beside TLS. Default: the pinned root alone, so that its issuing CA must state its use. */
   readonly serverTrust?: (() => ServerTrust) | undefined;
   readonly clientId: string;
-  readonly keepaliveSeconds: number;
+  readonly keepaliveSeconds: Seconds;
   readonly connectTimeoutMs: number;
   readonly will: { readonly topic: string; readonly payload: Uint8Array } | undefined;
   /** TLS session of an earlier connection. */

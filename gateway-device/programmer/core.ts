@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { NusecError } from '../../src/errors.ts';
+import { type Seconds, secondsOf } from '../../src/times.ts';
 import type { BoardEvent } from '../chip/board.ts';
 import type { Chip } from '../chip/chip.ts';
 import { fileVault } from '../chip/keyStore.ts';
@@ -18,7 +19,7 @@ export type Core = {
   readonly keks: KekStore;
   readonly images: ImageCache;
   readonly archive: LedgerArchive;
-  readonly uptimeSeconds: () => number;
+  readonly uptimeSeconds: () => Seconds;
   /** One at a time: whoever appends to a ledger must not meet another who does. */
   readonly alone: <T>(work: () => Promise<T>) => Promise<T>;
   /** Tells the operator's terminal. Never a secret. */
@@ -34,7 +35,7 @@ export function openCore(chip: Chip, folder: string, tell: Core['tell'] = () => 
     keks: openKekStore(fileVault(join(folder, 'kek.json'))),
     images: openImageCache(join(folder, 'images')),
     archive: openLedgerArchive(folder),
-    uptimeSeconds: () => Math.floor((performance.now() - startedAt) / 1000),
+    uptimeSeconds: () => secondsOf(performance.now() - startedAt),
     alone: queue(),
     tell,
   };

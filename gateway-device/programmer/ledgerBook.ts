@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { fromBase64url, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
 import { emptyLedger, type LedgerRecord, ledgerHeadOf, signLedgerRecord } from '../../src/production/ledger.ts';
 import type { Signer } from '../../src/production/signed.ts';
+import type { Seconds } from '../../src/times.ts';
 import type { JobState, LedgerState } from './nvm.ts';
 
 /** The ledger of a job on this programmer: every step that counts, numbered, hash-linked and signed (I14, T19). A record is signed first and
@@ -14,7 +15,7 @@ export const newLedger: LedgerState = { nextNumber: emptyLedger.nextNumber, head
 export type LedgerEntry = Pick<LedgerRecord, 'type'> & Partial<Omit<LedgerRecord, 'number' | 'previousSha256' | 'uptimeSeconds' | 'type'>>;
 
 /** @param uptimeSeconds programmers have no trusted clock @returns the ledger with one more record, not yet stored */
-export async function appendRecord(ledger: LedgerState, entry: LedgerEntry, signer: Signer, uptimeSeconds: number): Promise<LedgerState> {
+export async function appendRecord(ledger: LedgerState, entry: LedgerEntry, signer: Signer, uptimeSeconds: Seconds): Promise<LedgerState> {
   const place = { number: ledger.nextNumber, previousSha256: fromHex(ledger.headSha256), uptimeSeconds };
   const signed = await signLedgerRecord({ ...entry, ...place }, signer);
   return {

@@ -1,10 +1,4 @@
 import type { Actor, IsoTime } from './actor.ts';
-import { type Decider, type Of, requireStatus } from './decider.ts';
-/** The counter: how many units of a job one programmer may still build (RULE-4, T1).
- *  Stream `allotment-{job}-{programmer}`. Reserve first, commit or void after.
- *  OPEN → READY (package imported) ⇄ EXHAUSTED | FROZEN → CLOSED;  CLOSED with a receipt → OPEN (raised)
- *  Ledger: one hash-linked chain of records per allotment, numbered from 1; `counter` counts its reserve records. */
-
 import { type AllotmentEvent, type ExportedPackage, type LedgerSegment, ledgerGenesisHex, type Unit } from './allotmentEvents.ts';
 import {
   type AllotmentState,
@@ -20,7 +14,13 @@ import {
   unitLifetimeMs,
 } from './allotmentState.ts';
 import { getEntry } from './bucketMap.ts';
+import { type Decider, type Of, requireStatus } from './decider.ts';
 import { isPast, refuse, requireCount, timeAfter } from './rules.ts';
+
+/** The counter: how many units of a job one programmer may still build (RULE-4, T1).
+ *  Stream `allotment-{job}-{programmer}`. Reserve first, commit or void after.
+ *  OPEN → READY (package imported) ⇄ EXHAUSTED | FROZEN → CLOSED;  CLOSED with a receipt → OPEN (raised)
+ *  Ledger: one hash-linked chain of records per allotment, numbered from 1; `counter` counts its reserve records. */
 
 /** Reservations one programmer may hold at a time: a gang programmer has 16 sockets, the rest is room for retries (T24). */
 export const maxOpenReservations = 64;

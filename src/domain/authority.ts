@@ -1,9 +1,3 @@
-import { type Decider, type Of, requireStatus } from './decider.ts';
-/** The certification authority of a project: root, issuing CAs, signing keys, trust bundle, CRLs. Stream `authority-{project}`.
- *  NONE → CREATED; an issuing CA: ESTABLISHED → ACTIVE → RETIRED, any → COMPROMISED. Generations overlap: a retired CA stays
- *  trusted and keeps signing its CRL, but issues nothing new.
- *  Events: authorityEvents.ts; state: authorityState.ts. */
-
 import {
   type AuthorityEvent,
   type Crl,
@@ -17,7 +11,13 @@ import {
   type TrustBundleFacts,
 } from './authorityEvents.ts';
 import { type AuthorityState, type CreatedAuthority, evolveAuthority, type KnownIssuingCa } from './authorityState.ts';
+import { type Decider, type Of, requireStatus } from './decider.ts';
 import { refuse, requireTwoPeople } from './rules.ts';
+
+/** The certification authority of a project: root, issuing CAs, signing keys, trust bundle, CRLs. Stream `authority-{project}`.
+ *  NONE → CREATED; an issuing CA: ESTABLISHED → ACTIVE → RETIRED, any → COMPROMISED. Generations overlap: a retired CA stays
+ *  trusted and keeps signing its CRL, but issues nothing new.
+ *  Events: authorityEvents.ts; state: authorityState.ts. */
 
 export type AuthorityCommand =
   | { readonly type: 'CreateProject'; readonly project: string; readonly name: string; readonly by: string }

@@ -1,12 +1,12 @@
-import type { Actor, IsoTime } from './actor.ts';
-import type { Decider, Of } from './decider.ts';
-/** Key ceremonies: what changes the authorities of a project is proposed by one person and carried out when another approves (I16).
- *  Stream `ceremonies-{project}`; each ceremony: PROPOSED → APPROVED → DONE, or PROPOSED → WITHDRAWN. */
-
 import type { Curve } from '../ecKey.ts';
+import type { Actor, IsoTime } from './actor.ts';
 import type { CaUse } from './authorityEvents.ts';
+import type { Decider, Of } from './decider.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
 import type { SigningUse } from './signingUse.ts';
+
+/** Key ceremonies: what changes the authorities of a project is proposed by one person and carried out when another approves (I16).
+ *  Stream `ceremonies-{project}`; each ceremony: PROPOSED → APPROVED → DONE, or PROPOSED → WITHDRAWN. */
 
 /** Ceremonies waiting for an approval at the same time. */
 export const maxOpenCeremonies = 20;

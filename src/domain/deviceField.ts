@@ -1,13 +1,13 @@
 import type { Actor } from './actor.ts';
 import { type Of, requireStatus } from './decider.ts';
-/** Decisions about a device in the field: contact, attestation, upgrades, suspicion, quarantine, suspension. */
-
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent, Offer } from './deviceEvents.ts';
 import type { DeviceState, LivingDevice } from './deviceState.ts';
 import type { DeviceStatus } from './deviceStatus.ts';
 import { judgeOffer, judgeReport } from './offer.ts';
 import { refuse } from './rules.ts';
+
+/** Decisions about a device in the field: contact, attestation, upgrades, suspicion, quarantine, suspension. */
 
 type Events = readonly DeviceEvent[];
 

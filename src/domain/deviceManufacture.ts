@@ -1,12 +1,12 @@
 import type { Actor } from './actor.ts';
 import { type Of, requireStatus } from './decider.ts';
-/** Decisions while a device is built: MINTED → CERTIFIED → ROOTED → LOCKED → PROVISIONED → STOCK, or FAILED, SCRAPPED. */
-
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
 import type { DeviceState, LivingDevice } from './deviceState.ts';
 import type { DeviceStatus } from './deviceStatus.ts';
 import { refuse } from './rules.ts';
+
+/** Decisions while a device is built: MINTED → CERTIFIED → ROOTED → LOCKED → PROVISIONED → STOCK, or FAILED, SCRAPPED. */
 
 type Events = readonly DeviceEvent[];
 

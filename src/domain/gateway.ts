@@ -1,10 +1,10 @@
 import type { Actor, IsoTime } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
-/** A gateway and the devices behind it (R84). Stream `gateway-{id}`.
- *  REGISTERED → ACTIVE (certified) ⇄ SUSPENDED;  any → REVOKED */
-
 import { isPast, refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { statusAfter, type Walk } from './walk.ts';
+
+/** A gateway and the devices behind it (R84). Stream `gateway-{id}`.
+ *  REGISTERED → ACTIVE (certified) ⇄ SUSPENDED;  any → REVOKED */
 
 /** Devices one gateway may serve. */
 export const maxAttachedDevices = 2000;

@@ -1,14 +1,14 @@
 import type { Actor } from './actor.ts';
 import { type ApprovedContent, requireNoContributor, requireSameContent, withContributor } from './approval.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
+import type { Reconciliation } from './reconciliation.ts';
+import { refuse, requireCount } from './rules.ts';
+import { statusAfter, type Walk } from './walk.ts';
+
 /** A production job: how many units of which line may be built, with which firmware, by which programmers.
  *  Stream `job-{id}`. The job id is a token of 16 random bytes (R57, RULE-5).
  *  DRAFT → DEFINED → RELEASED → RUNNING ⇄ SUSPENDED → CLOSED → RECONCILED{clean|discrepant};  DRAFT | DEFINED → CANCELLED
  *  DEFINED when bootloader and application are bound, RUNNING with the first allotment. */
-
-import type { Reconciliation } from './reconciliation.ts';
-import { refuse, requireCount } from './rules.ts';
-import { statusAfter, type Walk } from './walk.ts';
 
 /** What a job may choose of its package's policy; the rest is the same for all. Events of older jobs name the rest too. */
 export type JobPolicy = { readonly requireUidList: boolean };

@@ -1,8 +1,8 @@
 import type { Actor } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
-/** A product line: identity of its firmware, counter budget, support period. Stream `line-{line}`. NONE → DEFINED */
-
 import { refuse, requireCount } from './rules.ts';
+
+/** A product line: identity of its firmware, counter budget, support period. Stream `line-{line}`. NONE → DEFINED */
 
 /** Bits the OTP keeps for the security counter of the application (one bit per step). */
 export const maxCounterBudget = 255;

@@ -1,12 +1,12 @@
 import type { Actor, IsoTime } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
+import { refuse, requireCount } from './rules.ts';
+import { statusAfter, type Walk } from './walk.ts';
+
 /** A NuLink3 programmer: prepared at the OEM (R1–R34), shipped to a contract manufacturer, trusted while ACTIVE.
  *  Stream `programmer-{uid}`.
  *  BLANK → ENROLLED → CERTIFIED → FUSED → LOCKED → READY → SHIPPED → ACTIVE ⇄ SUSPENDED → STOLEN | REVOKED | RETURNED → READY | RETIRED
  *  Event names are unique over all streams, hence the prefix. */
-
-import { refuse, requireCount } from './rules.ts';
-import { statusAfter, type Walk } from './walk.ts';
 
 export type ProgrammerCertificate = {
   /** 16 bytes, hex. */

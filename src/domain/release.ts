@@ -1,12 +1,12 @@
 import type { Actor } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
-/** A firmware release of one line, bootloader or application (R59, R90). Stream `release-{id}`.
- *  UPLOADED → APPROVED → PUBLISHED;  any → WITHDRAWN */
-
 import type { ImageKind, ReleaseFacts } from './job.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { parseVersion } from './version.ts';
 import { statusAfter, type Walk } from './walk.ts';
+
+/** A firmware release of one line, bootloader or application (R59, R90). Stream `release-{id}`.
+ *  UPLOADED → APPROVED → PUBLISHED;  any → WITHDRAWN */
 
 /** MCUboot keeps the counter in one bit per step: 255 for the application, 63 for the bootloader. */
 const counterLimits: { readonly [Kind in ImageKind]: number } = { app: 255, bl2: 63 };

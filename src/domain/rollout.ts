@@ -1,11 +1,11 @@
 import type { Actor } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
+import { refuse, requireCount, requireOtherPerson } from './rules.ts';
+import { statusAfter, type Walk } from './walk.ts';
+
 /** A rollout of one release over groups of devices. Stream `rollout-{id}`.
  *  PLANNED → APPROVED → RUNNING ⇄ PAUSED;  RUNNING → COMPLETED | HALTED;  before the end → ABORTED
  *  Progress is a projection; the caller brings the counts, a device counts as succeeded only by attestation. */
-
-import { refuse, requireCount, requireOtherPerson } from './rules.ts';
-import { statusAfter, type Walk } from './walk.ts';
 
 /** A group is a share of the fleet or a list of its own; the caller resolves it to devices when it starts. */
 export type RolloutGroup = { readonly name: string } & ({ readonly percent: number } | { readonly devices: readonly string[] });

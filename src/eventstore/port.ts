@@ -1,7 +1,7 @@
 import type { NusecError } from '../errors.ts';
+import type { Hash } from '../merkle/hashing.ts';
 
 /** The event store as the rest of the product sees it; engines: memory.ts, sqlite.ts. */
-import type { Hash } from '../merkle/hashing.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonObject = { readonly [key: string]: Json };

@@ -3,6 +3,7 @@ import { array, bytes, bytesUpTo, type CodecType, decodeAs, encodeAs, field, lit
 import { type KeyResolver, type RawSigner, sign1, verifySign1 } from '../cose/sign1.ts';
 import { sha256 } from '../digest.ts';
 import { hash32, id16, timeSeconds, u32, uid, version } from '../production/fields.ts';
+import type { Seconds } from '../times.ts';
 
 /** The signed order to install one image on one device: COSE_Sign1 (ES256) over a deterministic CBOR map. It says what comes before a
  *  byte of it comes, and names every block by its hash, so that a bad block is found and fetched again alone (R92–R95). */
@@ -32,7 +33,7 @@ const jobFields = record({
   blockBytes: field(8, uint(maxBlockBytes, minBlockBytes)),
   /** SHA-256 of each block, one after the other. */
   blockHashes: field(9, bytesUpTo(maxJobBlocks * blockHashBytes, blockHashBytes)),
-  expires: field(10, timeSeconds),
+  expiresAtSeconds: field(10, timeSeconds),
   /** Strictly rises per device. */
   sequence: field(11, uint()),
   dependencies: field(12, array(dependency, maxDependencies)),
@@ -73,15 +74,15 @@ export type JobTarget = {
   readonly slotBytes: number;
   /** The newest job taken so far; the same one may be resumed. */
   readonly lastJob?: { readonly sequence: number; readonly otaJobId: Uint8Array };
-  /** Seconds since 1970; absent on a device without a clock. */
-  readonly now?: number;
+  /** Absent on a device without a clock. */
+  readonly nowSeconds?: Seconds;
 };
 
 /** The device's own look at a job whose signature is good, before the first block (T12, T13, I9). */
 export function judgeJob(job: OtaJob, target: JobTarget): JobRefusal | undefined {
   if (!equalBytes(job.uid, target.uid)) return 'other-device';
   if (!equalBytes(job.vendorUuid, target.vendorUuid) || !equalBytes(job.classUuid, target.classUuid)) return 'other-product';
-  if (target.now !== undefined && target.now >= job.expires) return 'expired';
+  if (target.nowSeconds !== undefined && target.nowSeconds >= job.expiresAtSeconds) return 'expired';
   if (isReplay(job, target.lastJob)) return 'replayed';
   if (job.securityCounter < target.securityCounter) return 'rollback';
   return job.imageBytes > target.slotBytes ? 'too-large' : undefined;

@@ -2,6 +2,7 @@ import { equalBytes } from '../bytes.ts';
 import { type CodecType, field, optionalField, record, uint } from '../cbor/schema.ts';
 import type { KeyResolver } from '../cose/sign1.ts';
 import { NusecError } from '../errors.ts';
+import type { Seconds } from '../times.ts';
 import { hash32, id16, timeSeconds, uid } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 import { uidProof } from './uidList.ts';
@@ -30,7 +31,7 @@ const format: SignedFormat<Grant> = { type: 'application/nusec-grant', codec: gr
 export const signGrant = (value: Grant, signer: Signer): Promise<Uint8Array> => signAs(format, value, signer);
 
 /** What the programmer asked for; a grant for anything else is refused. `nowSeconds` is absent where there is no trusted clock. */
-export type GrantExpectation = Pick<Grant, 'jobId' | 'uid' | 'progUid' | 'ledgerHead'> & { readonly nowSeconds?: number };
+export type GrantExpectation = Pick<Grant, 'jobId' | 'uid' | 'progUid' | 'ledgerHead'> & { readonly nowSeconds?: Seconds };
 
 /** @throws NusecError COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED, GRANT_REFUSED (for another unit, job, programmer or ledger), GRANT_EXPIRED */
 export async function verifyGrant(bytes: Uint8Array, expected: GrantExpectation, grantKeys: KeyResolver): Promise<Grant> {

@@ -2,6 +2,7 @@ import { equalBytes } from '../bytes.ts';
 import { array, type CodecType, field, oneOf, record, text } from '../cbor/schema.ts';
 import type { KeyResolver } from '../cose/sign1.ts';
 import { NusecError } from '../errors.ts';
+import type { Seconds } from '../times.ts';
 import { id16, timeSeconds, uid } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
@@ -31,7 +32,7 @@ export const signOrder = (value: Order, signer: Signer): Promise<Uint8Array> => 
 export type OrderExpectation = Pick<Order, 'operation' | 'uid' | 'objId'> & {
   /** Absent for an operation that a device can carry out only once (wipe) and that was signed while it was offline. */
   readonly nonce?: Uint8Array;
-  readonly nowSeconds?: number;
+  readonly nowSeconds?: Seconds;
 };
 
 /** @throws NusecError COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED, ORDER_REFUSED (other device, registration, nonce or operation, expired,

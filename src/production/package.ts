@@ -4,6 +4,7 @@ import { array, type CodecType, field, literal, oneOf, optionalField, record, te
 import { assembleEncrypt0, encodeEncrypt0Protected, encrypt0Aad, openEncrypt0, type Sealed } from '../cose/encrypt0.ts';
 import type { KeyResolver } from '../cose/sign1.ts';
 import { NusecError } from '../errors.ts';
+import type { Seconds } from '../times.ts';
 import { flags, hash32, id16, timeSeconds, tuple, u8, u32, uid, version } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 import { uidRule } from './uidList.ts';
@@ -112,7 +113,7 @@ export type PackageReader = {
   readonly progUid: Uint8Array;
   readonly packageKeys: KeyResolver;
   /** Absent where there is no trusted clock. */
-  readonly nowSeconds?: number;
+  readonly nowSeconds?: Seconds;
   /** Sequence of the last package imported for this job, if any. */
   readonly lastSequence: (jobId: Uint8Array) => number | undefined;
 };

@@ -2,6 +2,7 @@ import { equalBytes } from '../bytes.ts';
 import { type CodecType, field, oneOf, optionalField, record, text, uint } from '../cbor/schema.ts';
 import type { KeyResolver } from '../cose/sign1.ts';
 import { NusecError } from '../errors.ts';
+import type { Seconds } from '../times.ts';
 import { hash32, id16, timeSeconds, u8, u32, uid } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
@@ -36,7 +37,7 @@ export type ExpectedVerdict = Pick<GatewayVerdict, 'gateway' | 'uid' | 'nonce'> 
   readonly lastSequence: number;
   /** What the gateway said it has when it was asked, and the newest there is. */
   readonly bundleVersions: { readonly least: number; readonly newest: number };
-  readonly nowSeconds: number;
+  readonly nowSeconds: Seconds;
 };
 
 /** A gateway's clock judges when certificates end: it need not be right, but of this day. */

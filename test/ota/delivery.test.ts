@@ -46,7 +46,7 @@ async function prepare() {
     securityCounter: 4,
     blockBytes: layout.sectorBytes,
     blockHashes: deliveryBlockHashes(delivery, layout.sectorBytes),
-    expires: 2_000_000_000,
+    expiresAtSeconds: 2_000_000_000,
     sequence: 1,
     dependencies: [],
     vendorUuid,

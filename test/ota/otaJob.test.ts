@@ -48,7 +48,7 @@ const job: OtaJob = {
   securityCounter: 6,
   blockBytes: 1024,
   blockHashes: deliveryBlockHashes(delivery, 1024),
-  expires: 2_000_000_000,
+  expiresAtSeconds: 2_000_000_000,
   sequence: 12,
   dependencies: [{ imageId: 1, minVersion: { major: 1, minor: 0, revision: 0, build: 0 } }],
   vendorUuid: sixteen(4),
@@ -60,7 +60,7 @@ const target: JobTarget = {
   classUuid: sixteen(5),
   securityCounter: 5,
   slotBytes: 8192,
-  now: 1_900_000_000,
+  nowSeconds: 1_900_000_000,
 };
 
 describe('the signed job', () => {
@@ -109,7 +109,7 @@ describe('what the device thinks of a job', () => {
     ['refuses one for another device (RULE-12)', { uid: sixteen(9) }, 'other-device'],
     ['refuses another vendor (T13)', { vendorUuid: sixteen(9) }, 'other-product'],
     ['refuses another class (T13)', { classUuid: sixteen(9) }, 'other-product'],
-    ['refuses an expired one', { now: 2_000_000_000 }, 'expired'],
+    ['refuses an expired one', { nowSeconds: 2_000_000_000 }, 'expired'],
     ['refuses an older one than the last', { lastJob: { sequence: 13, otaJobId: sixteen(1) } }, 'replayed'],
     ['refuses another one with the number of the last', { lastJob: { sequence: 12, otaJobId: sixteen(8) } }, 'replayed'],
     ['resumes the last one', { lastJob: { sequence: 12, otaJobId: sixteen(1) } }, undefined],
@@ -120,8 +120,8 @@ describe('what the device thinks of a job', () => {
   });
 
   it('needs no clock', () => {
-    const { now: _, ...clockless } = target;
-    expect(judgeJob({ ...job, expires: 1 }, clockless)).toBeUndefined();
+    const { nowSeconds: _, ...clockless } = target;
+    expect(judgeJob({ ...job, expiresAtSeconds: 1 }, clockless)).toBeUndefined();
   });
 });
 

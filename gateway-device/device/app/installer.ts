@@ -6,6 +6,7 @@ import { formatVersion } from '../../../src/domain/version.ts';
 import { type JobStatusMessage, jobMessage, jobStatusMessage } from '../../../src/mqttMessages.ts';
 import type { PullRules } from '../../../src/ota/blockPlan.ts';
 import type { OtaJob, SignedJob } from '../../../src/ota/otaJob.ts';
+import type { Seconds } from '../../../src/times.ts';
 import type { StageContext } from '../../chip/board.ts';
 import { eraseRegion } from '../../chip/flash.ts';
 import { confirmImage, markPending } from '../../chip/slotTrailer.ts';
@@ -20,7 +21,7 @@ import type { SpdmChannel } from './spdmChannel.ts';
 
 export type InstallerOptions = {
   readonly rules: PullRules;
-  readonly nowSeconds: () => number;
+  readonly nowSeconds: () => Seconds;
   /** Wait after a pull that failed, before the server is asked again. */
   readonly retryMs: number;
 };

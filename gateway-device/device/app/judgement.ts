@@ -6,6 +6,7 @@ import { judgeJob, type OtaJob, type SignedJob, verifyJob } from '../../../src/o
 import { verifyImage } from '../../../src/ota/verify.ts';
 import { maxSecurityCounter } from '../../../src/production/otpMap.ts';
 import { signingKeysOf } from '../../../src/production/trustBundle.ts';
+import type { Seconds } from '../../../src/times.ts';
 import type { StageContext } from '../../chip/board.ts';
 import { applicationPolicy, type BootedImage } from '../../chip/bootloader.ts';
 import { trustBundleOf } from '../../chip/trust.ts';
@@ -33,12 +34,20 @@ const codes = {
 } as const;
 
 /** The same checks as the server's, by the device's own knowledge: what it runs and what its OTP says. */
-export function refusalOf({ chip }: StageContext, running: BootedImage, job: OtaJob, now: number): string | undefined {
+export function refusalOf({ chip }: StageContext, running: BootedImage, job: OtaJob, nowSeconds: Seconds): string | undefined {
   const { vendorUuid = job.vendorUuid, classUuid = job.classUuid } = chip.bootDevice().config;
   const securityCounter = Math.max(running.securityCounter, chip.otp.counter('application'));
   const lastJob = loadState(chip);
   const slotBytes = chip.layout.secondary.bytes - chip.layout.sectorBytes;
-  const refusal = judgeJob(job, { uid: chip.uid, vendorUuid, classUuid, securityCounter, slotBytes, now, ...(lastJob && { lastJob }) });
+  const refusal = judgeJob(job, {
+    uid: chip.uid,
+    vendorUuid,
+    classUuid,
+    securityCounter,
+    slotBytes,
+    nowSeconds,
+    ...(lastJob && { lastJob }),
+  });
   if (refusal) return codes[refusal];
   const product = { line: '', vendorUuid: toHex(vendorUuid), classUuid: toHex(classUuid) };
   const firmware = { version: formatVersion(running.version), securityCounter, imageHash: toHex(running.imageHash) };

@@ -4,6 +4,7 @@ import { encodeAs } from '../../../src/cbor/schema.ts';
 import { formatVersion } from '../../../src/domain/version.ts';
 import { helloMessage } from '../../../src/mqttMessages.ts';
 import type { PullRules } from '../../../src/ota/blockPlan.ts';
+import type { Seconds } from '../../../src/times.ts';
 import type { StageContext } from '../../chip/board.ts';
 import { type Trust, trustOf } from '../../chip/trust.ts';
 import { type BackoffLimits, defaultBackoff } from '../../link/backoff.ts';
@@ -25,7 +26,7 @@ export type OnlineOptions = {
   readonly port: number;
   /** Name in the server's certificate; default `host`. */
   readonly servername?: string;
-  readonly nowSeconds: () => number;
+  readonly nowSeconds: () => Seconds;
   readonly backoff?: BackoffLimits;
   readonly pullRules?: PullRules;
   readonly retryMs?: number;

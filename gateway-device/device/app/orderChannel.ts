@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { orderMessage, orderReply } from '../../../src/mqttMessages.ts';
+import type { Seconds } from '../../../src/times.ts';
 import type { StageContext } from '../../chip/board.ts';
 import { carryOutWipe, checkedOrder } from '../../chip/orders.ts';
 import type { NusecMqttClient } from '../../link/mqttClient.ts';
@@ -15,7 +16,7 @@ const receiptRetryMs = 500;
 
 type OrderClient = Pick<NusecMqttClient, 'on' | 'publish'>;
 
-export function openOrderChannel(context: StageContext, client: OrderClient, nowSeconds: () => number): void {
+export function openOrderChannel(context: StageContext, client: OrderClient, nowSeconds: () => Seconds): void {
   let receipt: Uint8Array | undefined;
   const carryOut = async (order: Uint8Array): Promise<Uint8Array> => {
     if (receipt) return receipt;

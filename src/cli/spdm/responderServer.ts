@@ -12,6 +12,7 @@ import {
   emulatorTransport,
   encodeEmulatorFrame,
 } from '../../spdm/transport/emulator.ts';
+import type { Seconds } from '../../times.ts';
 import { answerApplication, certificationRequest, measurementSet } from './device.ts';
 import { normalFrame, payloadOf, wireOf } from './framing.ts';
 import { type Identities, trustLinks } from './identities.ts';
@@ -23,7 +24,7 @@ import { algorithmsFrom, type CommonOptions, capabilitiesFrom } from './options.
 export type ResponderOptions = CommonOptions & {
   readonly measurements: number;
   readonly mutAuth: 'none' | 'encapsulated' | 'digests';
-  readonly heartbeatSeconds: number;
+  readonly heartbeatSeconds: Seconds;
   /** Keep listening after a SHUTDOWN. */
   readonly stay: boolean;
 };

@@ -1,4 +1,5 @@
 import { maxPayloadBytes } from '../../mqttTopics.ts';
+import type { Seconds } from '../../times.ts';
 
 /** What one connection may use. A gateway speaks for many devices and gets more. */
 export type ConnectionShare = {
@@ -17,12 +18,12 @@ export type GatewayLimits = {
   readonly handshakePlaceMs: number;
   readonly handshakeTimeoutMs: number;
   readonly connectTimeoutMs: number;
-  readonly ticketLifetimeSeconds: number;
+  readonly ticketLifetimeSeconds: Seconds;
   readonly ticketKeyRotationMs: number;
   readonly maxPacketBytesBeforeConnack: number;
   readonly maxPacketBytes: number;
   readonly maxTopicLevels: number;
-  readonly maxKeepaliveSeconds: number;
+  readonly maxKeepaliveSeconds: Seconds;
   /** Packets other than PUBLISH: pings, acknowledgements, subscriptions. */
   readonly controlPacketsPerSecond: number;
   readonly controlPacketBurst: number;

@@ -10,7 +10,6 @@ import { signer } from '../../keystore/signer.ts';
 import { type Signer as CertificateSigner, issueCertificate } from '../../pki/certificate.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { backdatedIso, type Condition, type Context, execute, nowIso } from '../base/context.ts';
-
 import { type Authorities, authorityOf, crlUrlOf, parsedAuthority } from './authority.ts';
 import { publishTrustBundle } from './trustBundle.ts';
 

@@ -8,8 +8,8 @@ import { NusecError } from '../../errors.ts';
 import { coseSigner } from '../../keystore/signer.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { signTrustBundle } from '../../production/trustBundle.ts';
+import { secondsOf } from '../../times.ts';
 import { type Context, execute } from '../base/context.ts';
-
 import { type Authorities, authorityOf, crossCertificates, parsedAuthority } from './authority.ts';
 
 /** The signed trust bundle: what machines trust, one version after the other. */
@@ -26,7 +26,7 @@ export async function publishTrustBundle(ctx: Context): Promise<void> {
   const version = state.trustBundle.version + 1;
   const bundle = {
     version,
-    issuedAtSeconds: Math.floor(ctx.clock().getTime() / 1000),
+    issuedAtSeconds: secondsOf(ctx.clock().getTime()),
     roots: roots.map(({ certificate }) => fromBase64url(certificate)),
     issuers: [...trusted.map(({ icaId, use, certificate }) => ({ icaId, use, certificate: fromBase64url(certificate) })), ...links],
     signingKeys: state.packageKeys

@@ -6,7 +6,7 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
 import { decommissionQueries } from '../../projections/decommissions.ts';
-import { dayMs } from '../../times.ts';
+import { dayMs, secondsOf } from '../../times.ts';
 import { authorityOf, ownKeysFor, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
@@ -61,7 +61,7 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
         operation: 'wipe',
         ...idBytesOf(state),
         nonce: ctx.randomBytes(nonceBytes),
-        expiresAtSeconds: Math.floor((ctx.clock().getTime() + timeoutMs) / 1000),
+        expiresAtSeconds: secondsOf(ctx.clock().getTime() + timeoutMs),
         reason: reason.slice(0, maxReasonChars),
         approvers: [who],
       },

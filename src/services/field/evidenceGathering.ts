@@ -5,6 +5,7 @@ import { type GatewayVerdict, verifyVerdict } from '../../production/verdict.ts'
 import { decodeEvidence, type Evidence, encodeEvidence } from '../../spdm/evidence.ts';
 import { runAttestation } from '../../spdm/requester/run.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
+import { secondsOf } from '../../times.ts';
 import { authorityOf } from '../authority/authority.ts';
 import type { Context } from '../base/context.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
@@ -84,7 +85,7 @@ async function gatherThroughGateway(
       transcriptSha256: sha256(bytes),
       lastSequence: verdicts.last(kid),
       bundleVersions: { least: Math.max(1, asked.trustBundleVersion), newest: (await authorityOf(ctx)).trustBundle.version },
-      nowSeconds: Math.floor(ctx.clock().getTime() / 1000),
+      nowSeconds: secondsOf(ctx.clock().getTime()),
     };
     const verdict = await verifyVerdict(signed, expected, named => (equalBytes(named, kid) ? spki : undefined));
     verdicts.take(kid, verdict.sequence);

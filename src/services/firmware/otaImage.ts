@@ -11,6 +11,7 @@ import { bodyBlockHashes, type Delivery, deliveryBlockHashes } from '../../ota/b
 import { deviceTrailer, signInput } from '../../ota/build.ts';
 import { dependenciesOf, parseBody } from '../../ota/image.ts';
 import { jobDigestOf, type OtaJob, signJob } from '../../ota/otaJob.ts';
+import { daySeconds, type Seconds, secondsOf } from '../../times.ts';
 import { authorityOf, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, stateOf } from '../base/context.ts';
@@ -57,7 +58,7 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
       if (known.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${offer.releaseId} is ${known.status}`);
       const body = await bodyOf(known);
       const delivery = { body: body.bytes, trailer: await trailerOf(ctx, state, known, body.bytes) };
-      const { sequence, expires } = await offerFacts(ctx, state.uid, offer.offerId);
+      const { sequence, expiresAtSeconds } = await offerFacts(ctx, state.uid, offer.offerId);
       const job: OtaJob = {
         format: 1,
         otaJobId: fromHex(offer.offerId),
@@ -68,7 +69,7 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
         securityCounter: known.securityCounter,
         blockBytes: otaBlockBytes,
         blockHashes: deliveryBlockHashes(delivery, otaBlockBytes, body.blockHashes),
-        expires,
+        expiresAtSeconds,
         sequence,
         dependencies: dependenciesOf(parseBody(body.bytes)) ?? [],
         vendorUuid: fromHex(known.vendorUuid),
@@ -101,9 +102,13 @@ async function trailerOf(ctx: Context, state: LivingDevice, known: UploadedRelea
 }
 
 /** The revision of the offer's event strictly rises per device, so it is the job's sequence; the job expires counted from the offer. */
-async function offerFacts(ctx: Context, uid: string, offerId: string): Promise<{ readonly sequence: number; readonly expires: number }> {
+async function offerFacts(
+  ctx: Context,
+  uid: string,
+  offerId: string,
+): Promise<{ readonly sequence: number; readonly expiresAtSeconds: Seconds }> {
   const offers = await historyOf(ctx.store, deviceStream(uid), 'FirmwareOffered');
   const offered = offers.find(({ data }) => data.offerId === offerId);
   if (offered === undefined) throw new NusecError('DEVICE_STATE', 'this offer was never made');
-  return { sequence: offered.revision, expires: Math.floor(Date.parse(offered.at) / 1000) + otaJobLifetimeDays * 86_400 };
+  return { sequence: offered.revision, expiresAtSeconds: secondsOf(Date.parse(offered.at)) + otaJobLifetimeDays * daySeconds };
 }

@@ -13,6 +13,7 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { imageIds } from '../../production/fields.ts';
 import { otpMapVersion } from '../../production/otpMap.ts';
 import { type ContentSeal, type PackagePayload, sealPackage, strictestPolicy } from '../../production/package.ts';
+import { daySeconds, secondsOf } from '../../times.ts';
 import { type Authorities, authorityOf, signerFor } from '../authority/authority.ts';
 import { chainOf } from '../authority/issuingCa.ts';
 import { type Condition, type Context, executeIf, reader } from '../base/context.ts';
@@ -95,7 +96,7 @@ async function payloadOf(ctx: Context, authorities: Authorities, job: CreatedJob
   const count = remainingUnits(state);
   if (count === 0) throw new NusecError('COUNT_EXHAUSTED', 'nothing is left of this allotment');
   const newest = state.packages.at(-1);
-  const issuedAtSeconds = Math.floor(ctx.clock().getTime() / 1000);
+  const issuedAtSeconds = secondsOf(ctx.clock().getTime());
   return {
     version: 1,
     packageId: ctx.randomBytes(16),
@@ -104,7 +105,7 @@ async function payloadOf(ctx: Context, authorities: Authorities, job: CreatedJob
     count,
     sequence: (newest?.sequence ?? 0) + 1,
     issuedAtSeconds,
-    expiresAtSeconds: issuedAtSeconds + packageLifetimeDays * 86_400,
+    expiresAtSeconds: issuedAtSeconds + packageLifetimeDays * daySeconds,
     images: [imageOf(imageIds.bl2, requireBoundFirmware(job, 'bl2')), imageOf(imageIds.bl3, requireBoundFirmware(job, 'app'))],
     uids: await uidRuleFor(ctx, job.uidList?.sha256),
     server: { baseUrl: ctx.apiBaseUrl, tlsRootKeySha256: await rootKeySha256(ctx, authorities, state.programmer) },

@@ -12,6 +12,7 @@ import { type Order, signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
 import { returnReceiptNonce, returnSessionNonce } from '../../production/returnProof.ts';
 import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
+import { secondsOf } from '../../times.ts';
 import { authorityOf, ownKeysFor, signerFor } from '../authority/authority.ts';
 import { chainOf } from '../authority/issuingCa.ts';
 import { trustBundleFor } from '../authority/olderRoots.ts';
@@ -135,7 +136,7 @@ async function sameOrder(
 ): Promise<Uint8Array | undefined> {
   if (sha256 === undefined) return undefined;
   const order = await ctx.blobs.get(sha256);
-  const nowSeconds = Math.floor(ctx.clock().getTime() / 1000);
+  const nowSeconds = secondsOf(ctx.clock().getTime());
   const expected = { operation: 'debugUnlock', ...idBytesOf(state), nonce, nowSeconds } as const;
   const isSame = await verifyOrder(order, expected, ownKeysFor(await authorityOf(ctx), 'order')).then(
     () => true,
@@ -158,7 +159,7 @@ export async function rekeyOrder(
 
 async function signedOrder(ctx: Context, state: LivingDevice, wish: Pick<Order, 'operation' | 'nonce' | 'approvers'>): Promise<Uint8Array> {
   if (wish.nonce.length !== nonceBytes) throw new NusecError('BAD_REQUEST', `a nonce has ${nonceBytes} bytes`);
-  const expiresAtSeconds = Math.floor(ctx.clock().getTime() / 1000) + orderLifetimeSeconds;
+  const expiresAtSeconds = secondsOf(ctx.clock().getTime()) + orderLifetimeSeconds;
   const value: Order = { ...wish, ...idBytesOf(state), expiresAtSeconds, reason: 'repair' };
   return signOrder(value, await signerFor(ctx, await authorityOf(ctx), 'order'));
 }

@@ -12,6 +12,7 @@ import { programmerStream, programmer as programmers } from '../../domain/progra
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { signGrant } from '../../production/grant.ts';
+import { secondsOf } from '../../times.ts';
 import { authorityOf, signerFor } from '../authority/authority.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Condition, type Context, execute, executeIf, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
@@ -148,7 +149,7 @@ async function signedGrant(ctx: Context, job: CreatedJob, programmer: string, un
       ...idBytesOf(unit),
       progUid: fromHex(programmer),
       number: unit.number,
-      expiresAtSeconds: Math.floor(Date.parse(unit.expiresAt) / 1000),
+      expiresAtSeconds: secondsOf(Date.parse(unit.expiresAt)),
       ledgerHead: fromHex(unit.ledgerHead),
       ...(uidProof !== undefined && { uidProof }),
     },

@@ -22,14 +22,14 @@ import {
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { isRevocationReason } from '../../pki/revocationReasons.ts';
 import { type CertificateRow, certificateQueries } from '../../projections/certificates.ts';
-import { dayMs, hourMs } from '../../times.ts';
+import { dayMs, hourMs, type Seconds, secondsOf } from '../../times.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { type ActiveCa, caById, ensureSigningKey } from '../authority/issuingCa.ts';
 import { backdatedIso, type Context, execute, nowIso } from '../base/context.ts';
 import type { Revocations } from './revocations.ts';
 
 /** An OCSPResponse, DER. `thisUpdate` ISO, now for what is refused; `maxAgeSeconds` 0: not to be kept. */
-export type OcspReply = { readonly der: Uint8Array; readonly thisUpdate: string; readonly maxAgeSeconds: number };
+export type OcspReply = { readonly der: Uint8Array; readonly thisUpdate: string; readonly maxAgeSeconds: Seconds };
 
 /** OCSP responder (RFC 6960; R86, RULE-16). Every issuing CA has a delegated signer of its own, renewed by itself. Answers without a nonce are
  *  kept until half of their life is over or the certificate's status changes; answers with one are signed each time. */
@@ -133,7 +133,7 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
         const made = await answer(questions, nonce);
         if (made === undefined) return failure('unauthorized');
         const { der, thisUpdate } = made;
-        return { der, thisUpdate, maxAgeSeconds: Math.max(0, Math.floor((made.keepUntilMs - ctx.clock().getTime()) / 1000)) };
+        return { der, thisUpdate, maxAgeSeconds: Math.max(0, secondsOf(made.keepUntilMs - ctx.clock().getTime())) };
       } catch (error) {
         if (error instanceof NusecError && error.code === 'OCSP_MALFORMED') return failure('malformedRequest');
         ctx.log.error({ error: String(error) }, 'OCSP not answered');

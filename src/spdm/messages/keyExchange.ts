@@ -1,3 +1,4 @@
+import type { Seconds } from '../../times.ts';
 import { encodeMessage, openMessage, u8, u16 } from '../codec.ts';
 import { nonceBytes, requestCode, responseCode } from '../constants.ts';
 import { checkedOpaque } from '../opaque.ts';
@@ -16,7 +17,7 @@ export type KeyExchange = {
   readonly opaque: Uint8Array;
 };
 export type KeyExchangeRsp = {
-  readonly heartbeatSeconds: number;
+  readonly heartbeatSeconds: Seconds;
   readonly sessionId: number;
   /** See `mutualAuthentication` below. */
   readonly mutualAuthentication: number;

@@ -1,3 +1,4 @@
+import type { Seconds } from '../../times.ts';
 import { encodeMessage, malformed, openMessage, u16 } from '../codec.ts';
 import { requestCode, responseCode } from '../constants.ts';
 import { checkedOpaque } from '../opaque.ts';
@@ -16,7 +17,7 @@ export type PskExchange = {
   readonly opaque: Uint8Array;
 };
 export type PskExchangeRsp = {
-  readonly heartbeatSeconds: number;
+  readonly heartbeatSeconds: Seconds;
   readonly sessionId: number;
   readonly summary: Uint8Array;
   /** The responder's nonce; empty for a responder without context: there is no PSK_FINISH then. */

@@ -1,5 +1,6 @@
 import { concat } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
+import type { Seconds } from '../../times.ts';
 import { malformed } from '../codec.ts';
 import { capability, responseCode, type Wire } from '../constants.ts';
 import type { RandomSource } from '../ecdh.ts';
@@ -30,7 +31,7 @@ export type PskSetupOptions = IdentifyOptions & {
 
 export type EstablishedPskSession = {
   readonly session: SpdmSession;
-  readonly heartbeatSeconds: number;
+  readonly heartbeatSeconds: Seconds;
   readonly connection: Connection;
 };
 export type PskSetupStep = { readonly send: Wire } | EstablishedPskSession;
@@ -48,7 +49,7 @@ type Open =
 type PskHandshake = {
   readonly keys: SessionEnd;
   readonly secrets: HandshakeSecrets;
-  readonly heartbeatSeconds: number;
+  readonly heartbeatSeconds: Seconds;
   /** TH up to and with PSK_EXCHANGE_RSP. */
   readonly transcript: Uint8Array;
 };

@@ -1,4 +1,5 @@
 import { NusecError } from '../../errors.ts';
+import type { Seconds } from '../../times.ts';
 import { type CertSlots, slotsFor } from '../certSlot.ts';
 import { malformed } from '../codec.ts';
 import { capability, nonceBytes, responseCode, type Wire } from '../constants.ts';
@@ -31,7 +32,7 @@ export type EstablishedSession = {
   /** Proves that the holder of the certified key took part, with our `nonce`; its kind is 'session'. */
   readonly evidence: Evidence;
   /** The responder may end the session when nothing comes for twice as long; 0 = it does not look. */
-  readonly heartbeatSeconds: number;
+  readonly heartbeatSeconds: Seconds;
   readonly connection: Connection;
   /** Whether the responder has verified who we are. */
   readonly mutual: boolean;

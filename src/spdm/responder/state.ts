@@ -1,3 +1,4 @@
+import type { Seconds } from '../../times.ts';
 import type { KemProvider } from '../agreement.ts';
 import type { SlotSource } from '../certSlot.ts';
 import { capability, maxMessageBytes, type SpdmErrorCode, type SpdmVersion, spdmError } from '../constants.ts';
@@ -30,7 +31,7 @@ export type ResponderSettings = {
   /** Which secured messages: over MCTP (also MQTT), or over TCP. */
   readonly binding: Binding;
   /** 0 = no heartbeat asked for. */
-  readonly heartbeatSeconds: number;
+  readonly heartbeatSeconds: Seconds;
   readonly ecdh: EcdhProvider;
   /** Needed for ML-KEM only. */
   readonly kem?: KemProvider;

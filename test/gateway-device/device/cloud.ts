@@ -194,7 +194,7 @@ export function jobFor(image: Image, changes: Partial<OtaJob> = {}): OtaJob {
     securityCounter: image.securityCounter,
     blockBytes,
     blockHashes: deliveryBlockHashes(image, blockBytes),
-    expires: 2_000_000_000,
+    expiresAtSeconds: 2_000_000_000,
     sequence,
     dependencies: [],
     vendorUuid,

@@ -282,7 +282,7 @@ describe('an update over MQTT', () => {
     expect(await refusedAs(2, () => cloud.offer(newImage('1.2.0', 5)))).toBe('DOWNGRADE');
     expect(await refusedAs(3, () => cloud.offer(newImage(), { classUuid: random(16) }))).toBe('WRONG_PRODUCT');
     expect(await refusedAs(4, () => cloud.offer(newImage(), { uid: random(16) }))).toBe('WRONG_PRODUCT');
-    expect(await refusedAs(5, () => cloud.offer(newImage(), { expires: now }))).toBe('JOB_EXPIRED');
+    expect(await refusedAs(5, () => cloud.offer(newImage(), { expiresAtSeconds: now }))).toBe('JOB_EXPIRED');
     await until(() => statuses().length === 5);
     expect(statuses()).toEqual([
       'refused ROLLBACK',

@@ -62,7 +62,7 @@ const job: OtaJob = {
   securityCounter: 6,
   blockBytes: 1024,
   blockHashes: fill(4, 32),
-  expires: 2_000_000_000,
+  expiresAtSeconds: 2_000_000_000,
   sequence: 12,
   dependencies: [],
   vendorUuid: fill(5),
