@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import { programmerStream } from '../../src/domain/programmer.ts';
 import { type Role, roles, type Scope } from '../../src/domain/roles.ts';
+import { parseVersion } from '../../src/domain/version.ts';
 import { newEvent } from '../../src/eventstore/recorded.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
 import { type Context, execute, nowIso } from '../../src/services/base/context.ts';
@@ -59,7 +60,7 @@ const personOf = (role: Role, scope: ScopeName): string => `${role}.${scope}`.to
 async function seedThings(ctx: Context): Promise<void> {
   for (const line of ['meter', 'heater']) await defineLine(ctx, { line }, by);
   ids.job = (await createJob(ctx, { line: 'meter', plannedCount: 5, site }, by)).jobId;
-  const image = { line: 'meter', image: 'app', version: '2.0.0', counter: 5 } as const;
+  const image = { line: 'meter', image: 'app', version: parseVersion('2.0.0'), counter: 5 } as const;
   ids.release = (await uploadRelease(ctx, image, new Uint8Array(randomBytes(3000)), by)).releaseId;
   await approveRelease(ctx, ids.release, 'operator:bob', async () => undefined);
   await publishRelease(ctx, ids.release, by);
