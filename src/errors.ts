@@ -112,6 +112,7 @@ export const errorCodes = [
   'SPDM_UNSUPPORTED',
   'SPDM_SIGNATURE',
   'SPDM_RECORD',
+  'SPDM_BUSY',
   'ATTESTATION_FAILED',
   // Firmware
   'IMAGE_MALFORMED',

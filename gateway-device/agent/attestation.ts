@@ -1,9 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { concat, fromHex } from '../../src/bytes.ts';
 import { sha256 } from '../../src/digest.ts';
 import { type ErrorCode, NusecError } from '../../src/errors.ts';
 import { type GatewayVerdict, signVerdict } from '../../src/production/verdict.ts';
 import { type Evidence, encodeEvidence, type VerifiedEvidence, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { encodeMeasurementBlock } from '../../src/spdm/measurement.ts';
+import { patience } from '../../src/spdm/requester/patience.ts';
 import { runAttestation } from '../../src/spdm/requester/run.ts';
 import { secondsOf } from '../../src/times.ts';
 import { openByteLink } from '../link/byteLink.ts';
@@ -25,8 +27,16 @@ export type AttestParts = {
 };
 
 const verdictNonceBytes = 16;
-/** What the wire is to blame for. */
-const linkErrors: readonly ErrorCode[] = ['LINK_FAILED', 'LINK_TIMEOUT', 'MCTP_MALFORMED', 'RATE_LIMITED'];
+/** No proof, but nothing that speaks against the device: the wire is to blame, the device is busy, or it does not speak what it was asked. */
+const withoutProof: readonly ErrorCode[] = [
+  'INTERNAL',
+  'LINK_FAILED',
+  'LINK_TIMEOUT',
+  'MCTP_MALFORMED',
+  'RATE_LIMITED',
+  'SPDM_BUSY',
+  'SPDM_UNSUPPORTED',
+];
 
 /** @param address `host:port` or the path of a serial device; undefined when this gateway has no wire to the device
  *  @param nonce 32 bytes of the cloud */
@@ -34,10 +44,11 @@ export async function attestDevice(parts: AttestParts, uid: string, nonce: Uint8
   if (address === undefined) return answer(parts, uid, nonce, 'unreachable', undefined, 'NOT_FOUND');
   const gathered = await gather(address, nonce);
   if (typeof gathered === 'string') {
-    return answer(parts, uid, nonce, linkErrors.includes(gathered) ? 'unreachable' : 'failed', undefined, gathered);
+    return answer(parts, uid, nonce, withoutProof.includes(gathered) ? 'unreachable' : 'failed', undefined, gathered);
   }
   try {
     const verified = await verifyEvidence(gathered, { nonce, uidHex: uid, trust: parts.trust.judge });
+    if (verified.contentChanged) throw new NusecError('ATTESTATION_FAILED', 'the measurements changed while they were read');
     return answer(parts, uid, nonce, 'passed', { evidence: gathered, verified });
   } catch (error) {
     return answer(parts, uid, nonce, 'failed', { evidence: gathered }, codeOf(error));
@@ -49,7 +60,7 @@ async function gather(address: string, nonce: Uint8Array): Promise<Evidence | Er
   try {
     const client = createMctpClient(await openByteLink(address));
     try {
-      return await runAttestation({ nonce, raw: true }, spdmOver(client));
+      return await runAttestation({ nonce, raw: true, wait: patience(sleep) }, spdmOver(client));
     } finally {
       await client.close();
     }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { concat, equalBytes, toHex, utf8 } from '../../src/bytes.ts';
 import { sha256 } from '../../src/digest.ts';
 import { pointOf } from '../../src/ecKey.ts';
@@ -8,6 +9,7 @@ import { checkChain } from '../../src/pki/chain.ts';
 import { otpMap, otpSlotBytes } from '../../src/production/otpMap.ts';
 import { type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { knownRequester } from '../../src/spdm/requester/identify.ts';
+import { patience } from '../../src/spdm/requester/patience.ts';
 import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { openSealedDevAuth, spdmOver } from '../link/devAuthClient.ts';
 import { certSlotUnder } from './identity.ts';
@@ -21,7 +23,7 @@ import { factBytes, journalOf, type Unit, type UnitRef } from './unit.ts';
 export const otpMaskOf = (unit: UnitRef): number => (journalOf(unit).facts.unlock === undefined ? 0b11111 : 0b111111);
 
 /** Step 11: BL2 starts, its measurements are those expected, a session is established. @throws NusecError DEVICE_STATE, ATTESTATION_FAILED,
- *  CHAIN_REFUSED, SPDM_SIGNATURE, SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED */
+ *  CHAIN_REFUSED, SPDM_SIGNATURE, SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED, SPDM_BUSY */
 export async function openSession(unit: Unit): Promise<void> {
   const hello = await startBl2(unit.target);
   if (!equalBytes(hello.uid, unit.found.uid)) throw new NusecError('DEVICE_STATE', 'another chip answers');
@@ -32,6 +34,7 @@ export async function openSession(unit: Unit): Promise<void> {
       trust: trustIn(unit),
       uidHex: toHex(unit.found.uid),
       randomBytes: length => new Uint8Array(randomBytes(length)),
+      wait: patience(sleep),
       ...knownRequester,
       ownSlots: [await certSlotUnder(unit.core.chip, unit.identity, factBytes(unit, 'root'))],
     },
@@ -61,10 +64,10 @@ const trustIn =
 /** Signed measurements: whoever sat on the wire while OTP was burned could change a hash and its read-back, but cannot sign this. */
 async function proveHardware(unit: Unit, hello: Hello): Promise<void> {
   const nonce = new Uint8Array(randomBytes(32));
-  const evidence = await runAttestation({ nonce }, spdmOver(unit.target.client));
+  const evidence = await runAttestation({ nonce, wait: patience(sleep) }, spdmOver(unit.target.client));
   const otpSha256 = sha256(concat(...expectedOtp(unit)));
   const state = hardwareStateValue({ otpMask: otpMaskOf(unit), lifeCycle: hello.lifeCycle, debugState: hello.debugState, otpSha256 });
-  const { verdict } = await verifyEvidence(evidence, {
+  const { verdict, contentChanged } = await verifyEvidence(evidence, {
     nonce,
     trust: trustIn(unit),
     uidHex: toHex(unit.found.uid),
@@ -73,7 +76,8 @@ async function proveHardware(unit: Unit, hello: Hello): Promise<void> {
       { index: measurementIndex.hardwareState, value: sha256(state) },
     ],
   });
-  if (verdict?.verdict !== 'pass') throw new NusecError('ATTESTATION_FAILED', 'bootloader or OTP are not as they were written');
+  if (verdict?.verdict !== 'pass' || contentChanged)
+    throw new NusecError('ATTESTATION_FAILED', 'bootloader or OTP are not as they were written');
 }
 
 /** The public slots in order: five burned by us, the others blank. */

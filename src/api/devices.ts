@@ -66,8 +66,9 @@ export const eventAnswer = ({ type, at, by, stream, position, revision, hash, da
 
 const attestationSchema = z
   .object({
-    result: z.enum(['passed', 'failed', 'unproven']).openapi({
-      description: 'unproven: a gateway brought what the device has not signed; nothing is known of the device',
+    result: z.enum(['passed', 'failed', 'unproven', 'unsupported']).openapi({
+      description:
+        'unproven: a gateway brought what the device has not signed; unsupported: the device does not speak what it was asked. Neither is a failure of the device',
     }),
     reason: z.string().optional(),
     evidenceSha256: sha256Field.optional(),

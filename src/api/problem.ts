@@ -105,6 +105,7 @@ const problems = {
   SPDM_UNSUPPORTED: [422, 'SPDM version or algorithm not supported'],
   SPDM_SIGNATURE: [403, 'The SPDM signature does not verify'],
   SPDM_RECORD: [403, 'A secured SPDM record is refused'],
+  SPDM_BUSY: [503, 'The SPDM responder gives no answer now'],
   ATTESTATION_FAILED: [409, 'The attestation failed'],
   IMAGE_MALFORMED: [400, 'Malformed firmware image'],
   IMAGE_REFUSED: [422, 'The bootloader would refuse this image'],

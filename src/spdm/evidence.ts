@@ -13,8 +13,8 @@ import {
 } from './measurement.ts';
 import { decodeCapabilities, decodeGetCapabilities } from './messages/capabilities.ts';
 import { decodeCertificate, decodeGetCertificate } from './messages/certificate.ts';
-import { decodeChallenge, decodeChallengeAuth } from './messages/challenge.ts';
-import { decodeDigests, decodeGetDigests } from './messages/digests.ts';
+import { decodeChallenge, decodeChallengeAuth, requireAnswer } from './messages/challenge.ts';
+import { decodeDigests, decodeGetDigests, type KeyUse, keyUse, requireKeyUse, type SlotDigest } from './messages/digests.ts';
 import { decodeKeyExchange, decodeKeyExchangeRsp } from './messages/keyExchange.ts';
 import { decodeGetMeasurements, decodeMeasurements } from './messages/measurements.ts';
 import { decodeGetVersion, decodeVersion } from './messages/version.ts';
@@ -59,6 +59,8 @@ export type VerifiedEvidence = {
   /** Hash of the chain structure, as in DIGESTS: the key of a cache of trusted chains. */
   readonly chainDigest: Uint8Array;
   readonly measurements: readonly Measurement[];
+  /** The device says that a measurement changed while they were read: what it measures now is another thing. */
+  readonly contentChanged: boolean;
   /** Present when reference values were given. */
   readonly verdict?: MeasurementVerdict;
 };
@@ -70,21 +72,23 @@ const defaultVersions: readonly SpdmVersion[] = [0x12, 0x13, 0x14];
 export async function verifyEvidence(evidence: Evidence, options: VerifyOptions): Promise<VerifiedEvidence> {
   const negotiated = readVca(evidence.vca, options.versions ?? defaultVersions);
   const { version, algorithms } = negotiated;
-  readIdentity(evidence.identity, negotiated);
+  const digests = readIdentity(evidence.identity, negotiated);
   const { certificates } = decodeCertificateChain(version, algorithms.hash, evidence.chain);
   const chainDigest = hashOf(algorithms.hash, evidence.chain);
   const leafKey = importLeafKey(algorithms.signature, await options.trust(certificates, options.uidHex));
-  const subject: Subject = { evidence, negotiated, chainDigest, leafKey, nonce: options.nonce, place: options.place ?? 'pool' };
+  const subject: Subject = { evidence, negotiated, digests, chainDigest, leafKey, nonce: options.nonce, place: options.place ?? 'pool' };
   const slot = evidence.kind === 'session' ? await verifyKeyExchange(subject) : await verifyChallenge(subject);
-  const measurements = await verifyMeasurements(subject, slot);
+  const { measurements, contentChanged } = await verifyMeasurements(subject, slot);
   const verdict = options.referenceValues && { verdict: judgeMeasurements(measurements, options.referenceValues) };
-  return { version, slot, chainDigest, measurements, ...verdict };
+  return { version, slot, chainDigest, measurements, contentChanged, ...verdict };
 }
 
 type Negotiated = { readonly version: number; readonly algorithms: Algorithms; readonly clearHandshake: boolean };
 type Subject = {
   readonly evidence: Evidence;
   readonly negotiated: Negotiated;
+  /** The last DIGESTS. */
+  readonly digests: readonly SlotDigest[] | undefined;
   readonly chainDigest: Uint8Array;
   readonly leafKey: KeyObject;
   readonly nonce: Uint8Array;
@@ -135,28 +139,41 @@ function decodeVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[])
 }
 
 /** Every message is read strictly, so that the signed bytes can be cut in one way only. */
-function readIdentity(messages: readonly Uint8Array[], { version, algorithms }: Negotiated): void {
+function readIdentity(messages: readonly Uint8Array[], { version, algorithms }: Negotiated): readonly SlotDigest[] | undefined {
+  let digests: readonly SlotDigest[] | undefined;
   for (const [request, response] of pairs(messages)) {
     sameVersion(version, request, response);
     if (request[1] === requestCode.getDigests) {
       decodeGetDigests(request);
-      decodeDigests(response, algorithms.hash.hashBytes, algorithms.multiKey);
+      digests = decodeDigests(response, algorithms.hash.hashBytes, algorithms.multiKey);
     } else {
       decodeGetCertificate(request);
       decodeCertificate(response);
     }
   }
+  return digests;
 }
 
-async function verifyChallenge({ evidence, negotiated, chainDigest, leafKey, nonce, place }: Subject): Promise<number> {
+/** On connections with several keys DIGESTS say what each key is for. @throws SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED */
+function requireUse({ negotiated, digests, chainDigest }: Subject, slot: number, use: KeyUse): void {
+  if (!negotiated.algorithms.multiKey) return;
+  if (!digests) throw malformed('evidence: DIGESTS are missing');
+  const { digest } = requireKeyUse(digests, slot, [use]);
+  if (!equalBytes(digest, chainDigest)) throw unexpected('DIGESTS have another chain');
+}
+
+async function verifyChallenge(subject: Subject): Promise<number> {
+  const { evidence, negotiated, chainDigest, leafKey, nonce, place } = subject;
   const { version, algorithms } = negotiated;
   const [request, response] = exactly(evidence.exchange, 2) as [Uint8Array, Uint8Array];
   sameVersion(version, request, response);
   const asked = decodeChallenge(request);
-  const { slot, chainHash, context, signature } = decodeChallengeAuth(response, algorithms, asked.summaryType);
+  const answer = decodeChallengeAuth(response, algorithms, asked.summaryType);
+  const { slot, chainHash, signature } = answer;
   if (!equalBytes(asked.nonce, nonce)) throw unexpected('CHALLENGE has another nonce');
-  if (slot !== asked.slot || !equalBytes(chainHash, chainDigest)) throw unexpected('CHALLENGE_AUTH is for another chain');
-  if (!equalBytes(context, asked.context)) throw unexpected('CHALLENGE_AUTH has another context');
+  requireAnswer(asked, answer);
+  if (!equalBytes(chainHash, chainDigest)) throw unexpected('CHALLENGE_AUTH is for another chain');
+  requireUse(subject, slot, keyUse.challenge);
   const { vca, identity } = evidence;
   const signed = challengeTranscript({ vca, identity, measurements: [] }, request, without(response, signature));
   const input = signingInput(version, algorithms.hash, 'responder-challenge_auth signing', signed);
@@ -164,8 +181,11 @@ async function verifyChallenge({ evidence, negotiated, chainDigest, leafKey, non
   return slot;
 }
 
-async function verifyMeasurements({ evidence, negotiated, leafKey, nonce, place }: Subject, slot: number): Promise<readonly Measurement[]> {
-  if (evidence.measurements.length === 0) return [];
+type Verified = Pick<VerifiedEvidence, 'measurements' | 'contentChanged'>;
+
+async function verifyMeasurements(subject: Subject, slot: number): Promise<Verified> {
+  const { evidence, negotiated, leafKey, nonce, place } = subject;
+  if (evidence.measurements.length === 0) return { measurements: [], contentChanged: false };
   const { version, algorithms } = negotiated;
   const read = pairs(evidence.measurements).map(([request, response], i, all) => {
     sameVersion(version, request, response);
@@ -179,14 +199,17 @@ async function verifyMeasurements({ evidence, negotiated, leafKey, nonce, place 
   const { asked, measured } = read.at(-1)!;
   if (!equalBytes(asked.signed!.nonce, nonce)) throw unexpected('GET_MEASUREMENTS has another nonce');
   if (asked.signed!.slot !== slot || measured.slot !== slot) throw unexpected('MEASUREMENTS are signed by another slot');
+  requireUse(subject, slot, keyUse.measurements);
   const messages = [...evidence.measurements.slice(0, -1), without(evidence.measurements.at(-1)!, measured.signature)];
   const signed = measurementTranscript(version, evidence.vca, messages);
   const input = signingInput(version, algorithms.hash, 'responder-measurements signing', signed);
   await verifyByKey(algorithms, leafKey, input, measured.signature, 'MEASUREMENTS', place);
-  return unique(read.flatMap(one => decodeMeasurementRecord(one.measured.record, one.measured.blockCount)));
+  const measurements = unique(read.flatMap(one => decodeMeasurementRecord(one.measured.record, one.measured.blockCount)));
+  return { measurements, contentChanged: measured.content === 'changed' };
 }
 
-async function verifyKeyExchange({ evidence, negotiated, chainDigest, leafKey, nonce, place }: Subject): Promise<number> {
+async function verifyKeyExchange(subject: Subject): Promise<number> {
+  const { evidence, negotiated, chainDigest, leafKey, nonce, place } = subject;
   const { version, algorithms, clearHandshake } = negotiated;
   const { dhe, hash, multiKey } = algorithms;
   if (!dhe) throw new NusecError('SPDM_UNSUPPORTED', 'no key exchange was negotiated');
@@ -196,7 +219,7 @@ async function verifyKeyExchange({ evidence, negotiated, chainDigest, leafKey, n
   if (!equalBytes(asked.random, nonce)) throw unexpected('KEY_EXCHANGE has another nonce');
   const { signature, verifyData } = decodeKeyExchangeRsp(response, algorithms, dhe, asked.summaryType, clearHandshake ? 0 : hash.hashBytes);
   const [, digests] = evidence.identity;
-  if (multiKey && !digests) throw malformed('evidence: DIGESTS are missing');
+  requireUse(subject, asked.slot, keyUse.keyExchange);
   const transcript = { vca: evidence.vca, identity: [], measurements: [], ...(digests && { digests }) };
   const head = sessionTranscriptHead(transcript, multiKey, chainDigest);
   const signed = concat(head, request, without(response, signature, verifyData));

@@ -110,6 +110,14 @@ export type Manners = {
   spdmReplies: (reply: Uint8Array, count: number) => readonly Uint8Array[];
   imageState: 'confirmed' | 'testing';
   receipts: 'signed' | 'refused' | 'silent' | 'forged' | 'unwiped';
+} & Partial<SpdmManners>;
+
+/** How a responder answers that is not always ready. */
+export type SpdmManners = {
+  /** An answer in the clear that comes in the place of the responder's, which then has not seen the request. */
+  instead: (request: Uint8Array) => Uint8Array | undefined;
+  /** Requests, by their code, that are answered with ResponseNotReady first. */
+  defers: (requestCode: number) => boolean;
 };
 
 export type FieldDevice = {
@@ -147,14 +155,20 @@ export function measurementsOf(unit: Unit, manners: Pick<Manners, 'debugState'>)
   ];
 }
 
-export function responderOf(unit: Unit, manners: Pick<Manners, 'debugState' | 'signingKey'>): Responder {
+export function responderOf(unit: Unit, manners: Pick<Manners, 'debugState' | 'signingKey'> & Partial<SpdmManners>): Responder {
   const signRaw = async (input: Uint8Array) =>
     derToRaw(new Uint8Array(sign('sha256', input, manners.signingKey.privateKey)), 32) as Uint8Array;
-  return createResponder({
+  const responder = createResponder({
     slots: [{ certificates: [unit.root, unit.ica, unit.certificate], sign: signRaw }],
     randomBytes: random,
     measurements: () => measurementsOf(unit, manners),
+    defers: requestCode => manners.defers?.(requestCode) === true,
   });
+  const handle: Responder['handle'] = async wire => {
+    const message = wire.kind === 'clear' ? manners.instead?.(wire.message) : undefined;
+    return message === undefined ? responder.handle(wire) : { kind: 'clear', message };
+  };
+  return { ...responder, handle };
 }
 
 const locked = 1;

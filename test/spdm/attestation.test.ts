@@ -99,13 +99,13 @@ describe('attestation of our responder by our requester (R84)', () => {
       await expect(attempt).rejects.toEqual(code('SPDM_UNSUPPORTED'));
     }
     await expect(runAttestation({ nonce: someNonce, versions: [0x14] }, linkTo(realResponder()))).rejects.toEqual(code('SPDM_UNSUPPORTED'));
-    await expect(runAttestation({ nonce: someNonce, slot: 3 }, linkTo(realResponder()))).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(runAttestation({ nonce: someNonce, slot: 3 }, linkTo(realResponder()))).rejects.toEqual(code('SPDM_UNSUPPORTED'));
     expect(() => startAttestation({ nonce: new Uint8Array(31) })).toThrow(code('SPDM_MALFORMED'));
   });
 
   it('stops at an ERROR response, at a secured record and at a responder that never ends', async () => {
     const busy: Wire = { kind: 'clear', message: fromHex('107f0300') };
-    await expect(runAttestation({ nonce: someNonce }, async () => busy)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(runAttestation({ nonce: someNonce }, async () => busy)).rejects.toEqual(code('SPDM_BUSY'));
     await expect(runAttestation({ nonce: someNonce }, async () => ({ ...busy, kind: 'secured' }))).rejects.toEqual(code('SPDM_UNEXPECTED'));
     const link = linkTo(realResponder());
     const certificateRequests: Uint8Array[] = [];

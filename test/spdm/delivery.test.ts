@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fromHex, toHex, utf8 } from '../../src/bytes.ts';
-import { capability, type SpdmVersion, type Wire } from '../../src/spdm/constants.ts';
+import { capability, type SpdmErrorCode, type SpdmVersion, spdmError, type Wire } from '../../src/spdm/constants.ts';
 import { verifyEvidence } from '../../src/spdm/evidence.ts';
 import { minDataTransferBytes } from '../../src/spdm/messages/capabilities.ts';
 import { encodeGetCsr, type GetCsr } from '../../src/spdm/messages/csr.ts';
@@ -10,6 +10,7 @@ import { encodeVendorRequest } from '../../src/spdm/messages/vendorDefined.ts';
 import { p256Algorithms } from '../../src/spdm/negotiation.ts';
 import { sessionAsk } from '../../src/spdm/requester/delivery.ts';
 import { requesterFlags } from '../../src/spdm/requester/identify.ts';
+import { patience } from '../../src/spdm/requester/patience.ts';
 import { getCsr, measureInSession, setCertificate, vendorRequest } from '../../src/spdm/requester/requests.ts';
 import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { deviceFlags, type ResponderOptions } from '../../src/spdm/responder/responder.ts';
@@ -190,9 +191,9 @@ describe('a responder that needs time (DSP0274 §10.10–10.12)', () => {
     await expect(verifyEvidence(evidence, { nonce: someNonce, trust: trustLeaf })).resolves.toBeDefined();
     expect(waits).toEqual([20, 40, 60]);
     busy = 1;
-    await expect(runAttestation({ nonce: someNonce }, link)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(runAttestation({ nonce: someNonce }, link)).rejects.toEqual(code('SPDM_BUSY'));
     busy = 1000;
-    await expect(runAttestation({ nonce: someNonce, wait }, link)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(runAttestation({ nonce: someNonce, wait }, link)).rejects.toEqual(code('SPDM_BUSY'));
   });
 
   it('ResponseNotReady: the response by RESPOND_IF_READY, and the transcripts as if it had come at once', async () => {
@@ -223,7 +224,41 @@ describe('a responder that needs time (DSP0274 §10.10–10.12)', () => {
     };
     await expect(runAttestation({ nonce: someNonce }, link)).resolves.toBeDefined();
     lost = 100;
-    await expect(runAttestation({ nonce: someNonce }, link)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(runAttestation({ nonce: someNonce }, link)).rejects.toEqual(code('SPDM_BUSY'));
+  });
+
+  it('an ERROR that may pass: the flow begins anew, a few times; others say what the responder does not speak', async () => {
+    const responder = linkTo(realResponder());
+    const { unspecified, operationFailed, unexpectedRequest, unsupportedRequest, versionMismatch, invalidRequest } = spdmError;
+    const failing = (error: SpdmErrorCode, times: number, at: number) => {
+      let left = times;
+      return async (wire: Wire): Promise<Wire> => {
+        if (wire.message[1] !== at || left === 0) return responder(wire);
+        left -= 1;
+        return { kind: 'clear', message: encodeError(at === 0x84 ? 0x10 : 0x12, error) };
+      };
+    };
+    for (const error of [unspecified, operationFailed, unexpectedRequest])
+      for (const at of [0x84, 0x82, 0x83, 0xe0]) {
+        const { wait } = patient();
+        const evidence = await runAttestation({ nonce: someNonce, wait }, failing(error, 2, at));
+        await expect(verifyEvidence(evidence, { nonce: someNonce, trust: trustLeaf })).resolves.toBeDefined();
+        await expect(runAttestation({ nonce: someNonce, wait }, failing(error, 9, at))).rejects.toEqual(code('SPDM_BUSY'));
+        await expect(runAttestation({ nonce: someNonce }, failing(error, 1, at))).rejects.toEqual(code('SPDM_BUSY'));
+      }
+    for (const error of [unsupportedRequest, versionMismatch, invalidRequest]) {
+      const { wait } = patient();
+      await expect(runAttestation({ nonce: someNonce, wait }, failing(error, 1, 0x83))).rejects.toEqual(code('SPDM_UNSUPPORTED'));
+    }
+  });
+
+  it('is waited for as long as the patience lasts, all waits of a flow together', async () => {
+    const responder = realResponder({ defers: asked => asked === 0x83, rdtExponent: 23 });
+    const slept: number[] = [];
+    const sleep = async (delayMs: number) => slept.push(delayMs);
+    await expect(runAttestation({ nonce: someNonce, wait: patience(sleep, 8000) }, linkTo(responder))).rejects.toEqual(code('SPDM_BUSY'));
+    expect(slept.reduce((sum, one) => sum + one, 0)).toBeLessThanOrEqual(8000);
+    await expect(runAttestation({ nonce: someNonce, wait: patience(sleep) }, linkTo(responder))).resolves.toBeDefined();
   });
 });
 

@@ -160,7 +160,7 @@ describe('mutual authentication (DSP0274 §10.17, §10.18)', () => {
         capabilities: { ...sizes, flags: deviceFlags | mutualAuthentication | encapsulated },
         mutualAuthentication: { how: 'encapsulated', slot: 0, required, trust: trustLeaf },
       });
-    await expect(runSessionSetup(plain, linkTo(asking(true)))).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(runSessionSetup(plain, linkTo(asking(true)))).rejects.toEqual(code('SPDM_UNSUPPORTED'));
     const { mutual } = await runSessionSetup(plain, linkTo(asking(false)));
     expect(mutual).toBe(false);
   });

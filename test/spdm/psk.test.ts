@@ -52,7 +52,7 @@ describe('sessions from a pre-shared key (DSP0274 §10.18, §10.19)', () => {
     const wrong = { ...setup(), psk: utf8('another key') };
     await expect(runPskSetup(wrong, linkTo(pskResponder(capability.pskWithContext)))).rejects.toEqual(code('SPDM_SIGNATURE'));
     const unknown = { ...setup(), hint: utf8('nobody') };
-    await expect(runPskSetup(unknown, linkTo(pskResponder(capability.pskWithContext)))).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(runPskSetup(unknown, linkTo(pskResponder(capability.pskWithContext)))).rejects.toEqual(code('SPDM_UNSUPPORTED'));
     await expect(runPskSetup(setup(), linkTo(pskResponder(0)))).rejects.toEqual(code('SPDM_UNSUPPORTED'));
   });
 

@@ -16,8 +16,9 @@ import type { Refusal } from './refusal.ts';
 /** Attestation (R84, R85): the nonce is always the server's, the evidence is verified here from its raw bytes, whoever brought it. */
 
 type AttestationResult = {
-  /** `unproven`: what came is no proof for or against the device; the gateway that brought it is to blame. */
-  readonly result: 'passed' | 'failed' | 'unproven';
+  /** `unproven`: what came is no proof for or against the device; the gateway that brought it is to blame.
+   *  `unsupported`: the device does not speak what it was asked, and so has not failed. */
+  readonly result: 'passed' | 'failed' | 'unproven' | 'unsupported';
   readonly reason?: string;
   readonly evidenceSha256?: string;
   readonly via: Via;
@@ -51,6 +52,8 @@ export function createAttestation(parts: AttestationParts): Attestation {
     await blame(parts, uid, proof, liars);
     if (proof === undefined) return unproven(liars);
     const { via } = proof.way;
+    if ('refusal' in proof && proof.refusal.code === 'SPDM_UNSUPPORTED')
+      return { result: 'unsupported', reason: proof.refusal.detail, via };
     if ('refusal' in proof) return recordFailure(parts, uid, via, proof.refusal, proof.bytes);
     if (proof.chain !== undefined) chainJudge.remember(uid, proof.chain);
     return recordSuccess(parts, uid, via, proof.measured, proof.bytes, confirmed);

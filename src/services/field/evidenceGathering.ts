@@ -1,8 +1,10 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { equalBytes, fromHex } from '../../bytes.ts';
 import { sha256 } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
 import { type GatewayVerdict, verifyVerdict } from '../../production/verdict.ts';
 import { decodeEvidence, type Evidence, encodeEvidence } from '../../spdm/evidence.ts';
+import { patience } from '../../spdm/requester/patience.ts';
 import { runAttestation } from '../../spdm/requester/run.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
 import { secondsOf } from '../../times.ts';
@@ -57,14 +59,19 @@ async function gatherDirectly({ channel, chainJudge }: GatheringParts, uid: stri
   const way = { via: 'mqtt' } as const;
   const knownChain = chainJudge.knownChain(uid);
   try {
-    const evidence = await runAttestation({ nonce, raw: true, ...(knownChain && { knownChain }) }, async wire =>
-      decodeTyped(await channel.spdm(uid, encodeTyped(wire))),
-    );
+    const options = { nonce, raw: true, wait: patience(sleep), ...(knownChain && { knownChain }) };
+    const evidence = await runAttestation(options, async wire => decodeTyped(await channel.spdm(uid, encodeTyped(wire))));
     return { way, evidence, bytes: encodeEvidence(evidence) };
   } catch (error) {
-    return { way, refusal: refusalOf(error) };
+    return { way, refusal: refusalOf(notAnswered(uid, error)) };
   }
 }
+
+/** A device that is busy has proved nothing and failed at nothing. */
+const notAnswered = (uid: string, error: unknown): unknown =>
+  error instanceof NusecError && error.code === 'SPDM_BUSY'
+    ? new NusecError('DEVICE_UNREACHABLE', `${uid} gave no proof now: ${error.message}`, { cause: error })
+    : error;
 
 /** A gateway knows the authorities but not the releases: it may pass what we fail. */
 async function gatherThroughGateway(

@@ -30,7 +30,8 @@ export async function judgeEvidence(
     if (evidence.kind !== 'attestation') throw new NusecError('ATTESTATION_FAILED', 'not the evidence of an attestation');
     if (!asksForEverything(evidence)) throw new NusecError('ATTESTATION_FAILED', 'the device was not asked for all measurements');
     const verified = await verifyEvidence(evidence, { nonce, uidHex: state.uid, trust: trust.judge });
-    const flaw = trust.ended() ?? flawOf(judgeMeasured(verified.measurements, references));
+    const changed = verified.contentChanged ? 'the device says that its measurements changed while they were read' : undefined;
+    const flaw = trust.ended() ?? flawOf(changed ?? judgeMeasured(verified.measurements, references));
     return flaw === undefined ? { measured: readMeasured(verified) } : { refusal: flaw, isSigned: true };
   } catch (error) {
     return { refusal: refusalOf(error), isSigned: false };

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { Offer } from '../../domain/deviceEvents.ts';
 import { isUpgradable } from '../../domain/deviceField.ts';
@@ -10,6 +11,7 @@ import { lru } from '../../lru.ts';
 import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlockChannel, readBlock, sealBlock } from '../../ota/blocks.ts';
 import { blockCount } from '../../ota/otaJob.ts';
 import { deriveExporterKey } from '../../spdm/keySchedule.ts';
+import { patience } from '../../spdm/requester/patience.ts';
 import { runSessionSetup } from '../../spdm/requester/run.ts';
 import { acceptControl, controlRecord } from '../../spdm/requester/sessionControl.ts';
 import type { SpdmSession } from '../../spdm/session.ts';
@@ -199,6 +201,7 @@ function openSession({ ctx, channel, chainJudge }: OtaParts, state: LivingDevice
     randomBytes: ctx.randomBytes,
     uidHex: uid,
     trust: (certificates: readonly Uint8Array[]) => chainJudge.judge(state, certificates),
+    wait: patience(sleep),
     ...(knownChain && { knownChain }),
   };
   return runSessionSetup(options, async wire => decodeTyped(await channel.spdm(uid, encodeTyped(wire)))).then(({ session }) => session);

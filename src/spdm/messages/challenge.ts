@@ -1,3 +1,5 @@
+import { equalBytes } from '../../bytes.ts';
+import { NusecError } from '../../errors.ts';
 import { encodeMessage, openMessage, u16 } from '../codec.ts';
 import { nonceBytes, requestCode, requesterContextBytes, responseCode } from '../constants.ts';
 import { checkedOpaque } from '../opaque.ts';
@@ -15,6 +17,8 @@ export type Challenge = {
 };
 export type ChallengeAuth = {
   readonly slot: number;
+  /** Bit 7 of param1: the responder wants us to prove ourselves in the clear too (BasicMutAuthReq, deprecated since 1.2). */
+  readonly basicMutualAuthentication: boolean;
   readonly slotMask: number;
   readonly chainHash: Uint8Array;
   readonly nonce: Uint8Array;
@@ -25,6 +29,7 @@ export type ChallengeAuth = {
 };
 
 const slotBits = 0x0f;
+const basicMutualAuthenticationFlag = 0x80;
 
 export function contextBytes(version: number): number {
   return version >= 0x13 ? requesterContextBytes : 0;
@@ -43,7 +48,7 @@ export function decodeChallenge(bytes: Uint8Array): Challenge {
 }
 
 /** Without the signature, which is made over this. */
-export function encodeChallengeAuth(version: number, response: Omit<ChallengeAuth, 'signature'>): Uint8Array {
+export function encodeChallengeAuth(version: number, response: Omit<ChallengeAuth, 'signature' | 'basicMutualAuthentication'>): Uint8Array {
   const { slot, slotMask, chainHash, nonce, summary, opaque, context } = response;
   return encodeMessage(version, responseCode.challengeAuth, slot, slotMask, chainHash, nonce, summary, u16(opaque.length), opaque, context);
 }
@@ -58,5 +63,16 @@ export function decodeChallengeAuth(bytes: Uint8Array, algorithms: Algorithms, s
   const context = body.take(contextBytes(version));
   const signature = body.take(algorithms.signature.signatureBytes);
   body.end();
-  return { slot: param1 & slotBits, slotMask: param2, chainHash, nonce, summary, opaque, context, signature };
+  const basicMutualAuthentication = (param1 & basicMutualAuthenticationFlag) !== 0;
+  return { slot: param1 & slotBits, basicMutualAuthentication, slotMask: param2, chainHash, nonce, summary, opaque, context, signature };
 }
+
+/** @throws SPDM_UNEXPECTED for another slot or context, or a slot that the responder itself says is empty; SPDM_UNSUPPORTED for basic mutual
+ *  authentication, which we do not speak */
+export function requireAnswer(asked: Challenge, { slot, slotMask, context, basicMutualAuthentication }: ChallengeAuth): void {
+  if (slot !== asked.slot || !equalBytes(context, asked.context)) throw unexpected('CHALLENGE_AUTH is not for this CHALLENGE');
+  if ((slotMask & (1 << slot)) === 0) throw unexpected('CHALLENGE_AUTH says that its slot is empty');
+  if (basicMutualAuthentication) throw new NusecError('SPDM_UNSUPPORTED', 'responder asks for basic mutual authentication');
+}
+
+const unexpected = (detail: string): NusecError => new NusecError('SPDM_UNEXPECTED', detail);

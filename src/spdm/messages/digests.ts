@@ -1,3 +1,4 @@
+import { NusecError } from '../../errors.ts';
 import { encodeMessage, malformed, openMessage, type Reader, u16 } from '../codec.ts';
 import { requestCode, responseCode, slotCount } from '../constants.ts';
 
@@ -12,6 +13,9 @@ export type SlotDigest = {
 /** Bits of KeyUsageMask: what the key of a slot may sign. */
 export const keyUse = { keyExchange: 0x1, challenge: 0x2, measurements: 0x4 } as const;
 export type KeyUse = (typeof keyUse)[keyof typeof keyUse];
+/** Certificate model, bits 2:0 of CertificateInfo. */
+const certificateModel = { device: 1, alias: 2, generic: 3 } as const;
+const modelBits = 0x7;
 export type KeyPairInfo = { readonly keyPairId: number; readonly certificateInfo: number; readonly keyUsage: number };
 
 export const encodeGetDigests = (version: number): Uint8Array => encodeMessage(version, requestCode.getDigests, 0, 0);
@@ -60,3 +64,23 @@ function keyPairsOf(body: Reader, count: number): readonly KeyPairInfo[] {
   const usages = each(() => body.u16());
   return ids.map((keyPairId, i) => ({ keyPairId, certificateInfo: infos[i]!, keyUsage: usages[i]! }));
 }
+
+/** What DIGESTS say of a slot, whose key is to be used so. On connections with one key they say nothing more than the digest.
+ *  @throws SPDM_UNSUPPORTED for an empty slot and for a key that is not for this; SPDM_UNEXPECTED for a key pair or certificate model that a slot
+ *  with a certificate cannot have: none, a reserved one, and a generic certificate in slot 0 (DSP0274 §10.6) */
+export function requireKeyUse(digests: readonly SlotDigest[], slot: number, uses: readonly KeyUse[]): SlotDigest {
+  const found = digests.find(candidate => candidate.slot === slot);
+  if (!found) throw new NusecError('SPDM_UNSUPPORTED', `slot ${slot} has no certificate`);
+  const { keyPair } = found;
+  if (!keyPair) return found;
+  const model = modelOf(keyPair);
+  const isModel =
+    model === certificateModel.device || model === certificateModel.alias || (model === certificateModel.generic && slot !== 0);
+  if (keyPair.keyPairId === 0 || !isModel)
+    throw new NusecError('SPDM_UNEXPECTED', `DIGESTS: key pair ${keyPair.keyPairId} with certificate model ${model} in slot ${slot}`);
+  if (uses.some(use => (keyPair.keyUsage & use) === 0))
+    throw new NusecError('SPDM_UNSUPPORTED', `the key of slot ${slot} is not for this use`);
+  return found;
+}
+
+export const modelOf = ({ certificateInfo }: KeyPairInfo): number => certificateInfo & modelBits;

@@ -12,7 +12,9 @@ export const allOperation = 0xff;
 const signatureRequested = 0x01;
 const rawRequested = 0x02;
 const slotBits = 0x0f;
-/** Content changed, bits 5:4 of param2 in a signed response since 1.2: 2 = no change was found. */
+/** Content changed, bits 5:4 of param2 in a signed response since 1.2. */
+const contentBits = 0x30;
+const contentChanges = { 0: 'not watched', 16: 'changed', 32: 'unchanged' } as const;
 const noChange = 0x20;
 
 export type GetMeasurements = {
@@ -32,6 +34,8 @@ export type Measurements = {
   readonly opaque: Uint8Array;
   readonly context: Uint8Array;
   readonly signature: Uint8Array;
+  /** Whether a measurement changed since it was reported before in this transcript, as the responder says; signed responses since 1.2 only. */
+  readonly content: (typeof contentChanges)[keyof typeof contentChanges];
 };
 
 export function encodeGetMeasurements(version: number, request: GetMeasurements): Uint8Array {
@@ -52,7 +56,7 @@ export function decodeGetMeasurements(bytes: Uint8Array): GetMeasurements {
 }
 
 /** Without the signature, which is made over this. */
-export function encodeMeasurements(version: number, signed: boolean, response: Omit<Measurements, 'signature'>): Uint8Array {
+export function encodeMeasurements(version: number, signed: boolean, response: Omit<Measurements, 'signature' | 'content'>): Uint8Array {
   const { count, slot, blockCount, record, nonce, opaque, context } = response;
   const param2 = signed ? slot | (version >= 0x12 ? noChange : 0) : 0;
   const head = [u8(blockCount), u24(record.length), record, nonce, u16(opaque.length), opaque, context];
@@ -70,5 +74,11 @@ export function decodeMeasurements(bytes: Uint8Array, signatureBytes: number): M
   const signature = body.take(signatureBytes);
   body.end();
   if ((blockCount === 0) !== (record.length === 0)) throw malformed('MEASUREMENTS: blocks without record');
-  return { count: param1, slot: param2 & slotBits, blockCount, record, nonce, opaque, context, signature };
+  const content = version >= 0x12 && signatureBytes > 0 ? contentOf(param2 & contentBits) : 'not watched';
+  return { count: param1, slot: param2 & slotBits, content, blockCount, record, nonce, opaque, context, signature };
+}
+
+function contentOf(bits: number): Measurements['content'] {
+  if (bits in contentChanges) return contentChanges[bits as keyof typeof contentChanges];
+  throw malformed('MEASUREMENTS: reserved content change');
 }

@@ -2,6 +2,7 @@ import { malformed } from '../codec.ts';
 import { capability, nonceBytes, requesterContextBytes } from '../constants.ts';
 import type { Evidence } from '../evidence.ts';
 import { encodeChallenge } from '../messages/challenge.ts';
+import { keyUse } from '../messages/digests.ts';
 import { allOperation, encodeGetMeasurements } from '../messages/measurements.ts';
 import { acceptChallengeAuth, acceptMeasurements, requirePeer, takeMeasurements } from './connection.ts';
 import {
@@ -37,14 +38,15 @@ export type AttestationStep = { readonly state: AttestationState; readonly send:
 
 /** @throws SPDM_MALFORMED when the nonce is not 32 bytes long */
 export function startAttestation(given: Pick<AttestationOptions, 'nonce'> & Partial<AttestationOptions>): AttestationStep {
-  const options: AttestationOptions = { ...defaultIdentifyOptions, measurements: allOperation, raw: false, ...given };
+  const uses = given.measurements === 'none' ? [keyUse.challenge] : [keyUse.challenge, keyUse.measurements];
+  const options: AttestationOptions = { ...defaultIdentifyOptions, measurements: allOperation, raw: false, uses, ...given };
   if (options.nonce.length !== nonceBytes) throw malformed('nonce is not 32 bytes long');
   const identification = startIdentification(options);
   return send({ options, step: 'identify', identification, request: identification.request });
 }
 
 /** @param response a clear SPDM message
- *  @throws SPDM_MALFORMED, SPDM_UNEXPECTED (also for an ERROR response), SPDM_UNSUPPORTED; the attestation then starts anew */
+ *  @throws SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED, SPDM_BUSY (an ERROR that may pass); the attestation then starts anew */
 export function continueAttestation(state: AttestationState, response: Uint8Array): AttestationStep {
   switch (state.step) {
     case 'identify':

@@ -1,10 +1,10 @@
 import { equalBytes } from '../../bytes.ts';
-import { NusecError } from '../../errors.ts';
-import { discoveryVersion, requestCode, responseCode, type SpdmVersion } from '../constants.ts';
+import { type ErrorCode, NusecError } from '../../errors.ts';
+import { discoveryVersion, requestCode, responseCode, type SpdmVersion, spdmError } from '../constants.ts';
 import type { AlgorithmBits } from '../messages/algorithms.ts';
 import { type Capabilities, capabilitiesFor, decodeCapabilities } from '../messages/capabilities.ts';
 import { type CertificatePortion, decodeCertificate, decodeGetCertificate } from '../messages/certificate.ts';
-import { decodeChallenge, decodeChallengeAuth } from '../messages/challenge.ts';
+import { decodeChallenge, decodeChallengeAuth, requireAnswer } from '../messages/challenge.ts';
 import { decodeDigests, type SlotDigest } from '../messages/digests.ts';
 import { decodeError } from '../messages/error.ts';
 import { decodeGetMeasurements, decodeMeasurements } from '../messages/measurements.ts';
@@ -79,8 +79,8 @@ export function acceptCertificate(connection: Connection, request: Uint8Array, r
 export function acceptChallengeAuth(connection: Connection, request: Uint8Array, response: Uint8Array): Connection {
   checkHead(connection, response, responseCode.challengeAuth);
   const asked = decodeChallenge(request);
-  const { slot, context } = decodeChallengeAuth(response, algorithmsOf(connection), asked.summaryType);
-  if (slot !== asked.slot || !equalBytes(context, asked.context)) throw unexpected('CHALLENGE_AUTH is not for this CHALLENGE');
+  const answer = decodeChallengeAuth(response, algorithmsOf(connection), asked.summaryType);
+  requireAnswer(asked, answer);
   const before = beforeRequest(connection.transcript, requestCode.challenge);
   return { ...connection, transcript: { ...before, identity: [] } };
 }
@@ -115,7 +115,7 @@ export function requirePeer(connection: Connection, flag: number, what: string):
 /** Whether both sides have a capability. */
 export const bothHave = ({ own, peer }: Connection, flag: number): boolean => (own.flags & (peer?.flags ?? 0) & flag) !== 0;
 
-/** @throws SPDM_UNEXPECTED for ERROR, another code or another version */
+/** @throws SPDM_UNEXPECTED for another code or another version; for an ERROR by its code SPDM_BUSY, SPDM_UNSUPPORTED or SPDM_UNEXPECTED */
 export function checkHead({ version }: { readonly version: number }, response: Uint8Array, code: number): void {
   refuseError(response);
   if (response[1] !== code || response[0] !== version) throw unexpected('response of another code or version');
@@ -124,7 +124,31 @@ export function checkHead({ version }: { readonly version: number }, response: U
 function refuseError(response: Uint8Array): void {
   if (response[1] !== responseCode.error) return;
   const { code, data } = decodeError(response);
-  throw unexpected(`responder answers ERROR ${code} (${data})`);
+  throw new NusecError(errorCodeOf(code), `responder answers ERROR ${code} (${data})`);
+}
+
+/** ERRORs of a responder that does not speak what it was asked. */
+const notSpoken: ReadonlySet<number> = new Set([
+  spdmError.invalidRequest,
+  spdmError.unsupportedRequest,
+  spdmError.sessionRequired,
+  spdmError.responseTooLarge,
+  spdmError.requestTooLarge,
+  spdmError.largeResponse,
+  spdmError.versionMismatch,
+]);
+/** ERRORs after which nothing more comes of a session or of this request. */
+const final: ReadonlySet<number> = new Set([
+  spdmError.invalidSession,
+  spdmError.decryptError,
+  spdmError.invalidResponseCode,
+  spdmError.resetRequired,
+]);
+
+/** Any other ERROR may pass: Busy, Unspecified, OperationFailed, UnexpectedRequest after a restart … */
+function errorCodeOf(code: number): ErrorCode {
+  if (notSpoken.has(code)) return 'SPDM_UNSUPPORTED';
+  return final.has(code) ? 'SPDM_UNEXPECTED' : 'SPDM_BUSY';
 }
 
 export const unexpected = (detail: string): NusecError => new NusecError('SPDM_UNEXPECTED', detail);

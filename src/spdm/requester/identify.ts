@@ -4,7 +4,7 @@ import { capability, maxChainBytes, maxMessageBytes, type SpdmVersion } from '..
 import { type AlgorithmBits, encodeNegotiateAlgorithms } from '../messages/algorithms.ts';
 import { type Capabilities, encodeGetCapabilities } from '../messages/capabilities.ts';
 import { encodeGetCertificate } from '../messages/certificate.ts';
-import { encodeGetDigests } from '../messages/digests.ts';
+import { encodeGetDigests, type KeyPairInfo, type KeyUse, modelOf, requireKeyUse } from '../messages/digests.ts';
 import { encodeGetVersion } from '../messages/version.ts';
 import { offerFor, p256Algorithms } from '../negotiation.ts';
 import { hashOf } from '../signature.ts';
@@ -33,6 +33,8 @@ export type IdentifyOptions = {
   readonly portionBytes: number;
   /** A chain structure verified before: it is not asked for again when its digest is in DIGESTS. */
   readonly knownChain?: Uint8Array;
+  /** What the key of the slot must be for, on connections with several keys. */
+  readonly uses?: readonly KeyUse[];
   /** Stop after ALGORITHMS: nothing is asked about certificates, as for PSK. */
   readonly vcaOnly?: boolean;
 };
@@ -71,6 +73,8 @@ export type Identification = {
   /** The chain structure as far as it has come, a view of CERTIFICATE when it came in one; whole when done. */
   readonly chain: Uint8Array;
   readonly digest: Uint8Array;
+  /** What DIGESTS say of the key of the slot; on connections with several keys only. */
+  readonly keyPair?: KeyPairInfo;
 };
 
 const none = new Uint8Array();
@@ -109,17 +113,17 @@ export function continueIdentification(options: IdentifyOptions, state: Identifi
 
 function afterDigests(options: IdentifyOptions, state: Identification, response: Uint8Array): Identification {
   const [connection, digests] = acceptDigests(state.connection, state.request, response);
-  const digest = digests.find(({ slot }) => slot === options.slot)?.digest;
-  if (!digest) throw unexpected(`slot ${options.slot} has no certificate`);
+  const { digest, keyPair } = requireKeyUse(digests, options.slot, options.uses ?? []);
   const { knownChain } = options;
   if (knownChain && equalBytes(hashOf(algorithmsOf(connection).hash, knownChain), digest))
     return done({ ...state, connection, digest, chain: knownChain });
-  return askPortion(options, { ...state, connection, digest });
+  return askPortion(options, { ...state, connection, digest, ...(keyPair && { keyPair }) });
 }
 
 /** @throws SPDM_UNEXPECTED when the chain is not the one of DIGESTS  SPDM_MALFORMED when it is longer than 32 KiB */
 function afterCertificate(options: IdentifyOptions, state: Identification, response: Uint8Array): Identification {
   const [connection, part] = acceptCertificate(state.connection, state.request, response);
+  if (state.keyPair && part.certificateInfo !== modelOf(state.keyPair)) throw unexpected('CERTIFICATE has another model than DIGESTS');
   const chain = state.chain.length === 0 ? part.portion : concat(state.chain, part.portion);
   if (chain.length + part.remainder > maxChainBytes) throw unexpected('certificate chain is too long');
   if (part.remainder > 0) return askPortion(options, { ...state, connection, chain });

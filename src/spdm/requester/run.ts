@@ -1,3 +1,4 @@
+import { NusecError } from '../../errors.ts';
 import { responseCode, spdmError, type Wire } from '../constants.ts';
 import type { Evidence } from '../evidence.ts';
 import { type AttestationOptions, continueAttestation, startAttestation } from './attestation.ts';
@@ -11,25 +12,37 @@ import { createSessionSetup, type EstablishedSession } from './sessionSetup.ts';
 
 /** How patient a flow is. */
 export type Patience = {
-  /** Waits out Busy and ResponseNotReady; without it they end the flow. */
+  /** Waits out Busy and ResponseNotReady, and begins anew after another ERROR that may pass; without it they end the flow. */
   readonly wait?: Wait;
 };
 
 /** More messages than any flow needs: a certificate chain in the smallest portions. */
 const maxMessages = 1024;
-/** How often a flow begins anew because the responder lost the connection (RequestResynch). */
+/** How often a flow begins anew because the responder lost the connection (RequestResynch), or answered with an ERROR that may pass. */
 const maxRestarts = 2;
+/** Before a flow begins anew after an ERROR. */
+const restartDelayMs = 100;
 
-/** @returns evidence, not yet verified: see `verifyEvidence` */
-export async function runAttestation(
+/** @throws SPDM_BUSY when the responder gives no other answer than that it may have one later */
+async function persevere<Result>(once: () => Promise<Result | 'resynch'>, wait: Wait | undefined): Promise<Result> {
+  for (let restarts = 0; ; restarts += 1) {
+    const result = await once().catch(error => {
+      if (!wait || !(error instanceof NusecError) || error.code !== 'SPDM_BUSY' || restarts === maxRestarts) throw error;
+      return 'busy' as const;
+    });
+    if (result !== 'resynch' && result !== 'busy') return result;
+    if (restarts === maxRestarts) throw new NusecError('SPDM_BUSY', 'responder asks for a new start again and again');
+    if (result === 'busy') await wait?.(restartDelayMs * (restarts + 1));
+  }
+}
+
+/** @returns evidence, not yet verified: see `verifyEvidence`
+ *  @throws SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED, SPDM_BUSY, and what the link throws */
+export function runAttestation(
   options: Parameters<typeof startAttestation>[0] & Partial<AttestationOptions> & Patience,
   link: Link,
 ): Promise<Evidence> {
-  for (let restarts = 0; ; restarts += 1) {
-    const evidence = await attestOnce(options, link);
-    if (evidence !== 'resynch') return evidence;
-    if (restarts === maxRestarts) throw unexpected('responder asks for a new start again and again');
-  }
+  return persevere(() => attestOnce(options, link), options.wait);
 }
 
 async function attestOnce(options: Parameters<typeof runAttestation>[0], link: Link): Promise<Evidence | 'resynch'> {
@@ -69,13 +82,8 @@ type Setup<Result> = {
   connection(): Connection;
 };
 
-async function drive<Result extends object>(create: () => Setup<Result>, link: Link, wait: Wait | undefined): Promise<Result> {
-  for (let restarts = 0; ; restarts += 1) {
-    const result = await driveOnce(create(), link, wait);
-    if (result !== 'resynch') return result;
-    if (restarts === maxRestarts) throw unexpected('responder asks for a new start again and again');
-  }
-}
+const drive = <Result extends object>(create: () => Setup<Result>, link: Link, wait: Wait | undefined): Promise<Result> =>
+  persevere(async () => driveOnce(create(), link, wait), wait);
 
 async function driveOnce<Result extends object>(setup: Setup<Result>, link: Link, wait: Wait | undefined): Promise<Result | 'resynch'> {
   let step = setup.start();

@@ -5,7 +5,7 @@ import { malformed } from '../codec.ts';
 import { capability, nonceBytes, responseCode, type Wire } from '../constants.ts';
 import { ecdhFromRandom } from '../ecdh.ts';
 import type { Evidence } from '../evidence.ts';
-import { encodeGetDigests } from '../messages/digests.ts';
+import { encodeGetDigests, keyUse } from '../messages/digests.ts';
 import {
   decodeEncapsulatedAck,
   decodeEncapsulatedRequest,
@@ -40,7 +40,7 @@ export type EstablishedSession = {
 
 export type SessionSetup = {
   start(): SessionSetupStep;
-  /** @throws SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED, SPDM_SIGNATURE, SPDM_RECORD, and what `trust` throws; there is no session then */
+  /** @throws SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED, SPDM_BUSY, SPDM_SIGNATURE, SPDM_RECORD, and what `trust` throws; there is no session then */
   receive(wire: Wire): Promise<SessionSetupStep>;
   /** As far as it is known. */
   connection(): Connection;
@@ -93,6 +93,7 @@ function withDefaults(given: Pick<SessionSetupOptions, Needed> & Partial<Session
   if (given.nonce.length !== nonceBytes) throw malformed('nonce is not 32 bytes long');
   return {
     ...defaultIdentifyOptions,
+    uses: [keyUse.keyExchange],
     binding: 'mctp',
     ecdh: ecdhFromRandom(given.randomBytes),
     sessionId: 0xffff,

@@ -63,6 +63,31 @@ describe('an interposer on the wires of the target', () => {
     };
   };
 
+  it('finds a programmer that waits for a chip which is busy, and builds the unit (R50)', async () => {
+    covers('R50');
+    await job();
+    const target = await startTarget();
+    const [challenge, keyExchange] = [0x83, 0xe4];
+    const left = new Set([challenge, keyExchange]);
+    let answering: number | undefined;
+    /** The chip is asked what it does not know, and ERROR Busy takes the place of its answer. */
+    const wire = await interpose(target.addresses.serial, (body, direction) => {
+      const [type, version = 0, code = 0] = body;
+      if (direction === 'down' && type === 0x05 && left.delete(code)) {
+        answering = version;
+        return [Uint8Array.of(0x05, version, 0xfd, 0, 0)];
+      }
+      if (direction === 'down' || answering === undefined) return [body];
+      const busy = Uint8Array.of(0x05, answering, 0x7f, 0x03, 0);
+      answering = undefined;
+      return [busy];
+    });
+    expect(await produce(programmer.core, { ...target.addresses, serial: wire.address })).toMatchObject({ code: 'OK' });
+    expect(left.size).toBe(0);
+    await wire.close();
+    await target.stop();
+  });
+
   it('who swaps the public key gets a certificate and no firmware (T9, R69, RULE-3)', async () => {
     covers('T9', 'R69', 'RULE-3');
     const { jobId } = await job();

@@ -16,11 +16,13 @@ import { helloMessage } from '../../../src/mqttMessages.ts';
 import { publishTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { execute } from '../../../src/services/base/context.ts';
 import { defineLine } from '../../../src/services/firmware/lines.ts';
+import { spdmError } from '../../../src/spdm/constants.ts';
+import { encodeError } from '../../../src/spdm/messages/error.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 import { codeOf, makeKey, makeRoot } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
-import { build, eventually, type Fleet, type Manners, people, responderOf, seedFleet, show, typesOf, type Unit } from '../fieldKit.ts';
+import { build, eventually, type Fleet, people, responderOf, seedFleet, show, typesOf, type Unit } from '../fieldKit.ts';
 
 /** A gateway between a real server (MQTT over TLS) and devices on serial lines: the agent, and a gateway that lies. */
 
@@ -28,6 +30,7 @@ let server: TestServer;
 let http: HttpClient;
 let fleet: Fleet;
 let agent: Agent;
+let goodManners: Parameters<typeof responderOf>[1];
 let start: () => Promise<Agent>;
 /** A device of an authority that was stolen. */
 let outcast: Unit;
@@ -35,7 +38,7 @@ const dataDir = mkdtempSync(join(tmpdir(), 'nusec-gateway-'));
 const wires: ByteServer[] = [];
 const events: { event: string }[] = [];
 
-async function serial(unit: Unit, manners: Pick<Manners, 'debugState' | 'signingKey'>): Promise<string> {
+async function serial(unit: Unit, manners: Parameters<typeof responderOf>[1]): Promise<string> {
   const responder = responderOf(unit, manners);
   const wire = await listenTcp(0, link =>
     serveMctp(link, async (message, send) => send(encodeTyped((await responder.handle(decodeTyped(message)))!))),
@@ -57,9 +60,10 @@ beforeAll(async () => {
   await http.json('POST', '/v1/gateways', { id: 'hall-7' });
   for (const { uid } of fleet.units.slice(0, 4)) await http.json('POST', '/v1/gateways/hall-7/devices', { uid });
   await enrol(dataDir, 'hall-7', server.rootPem, http);
+  goodManners = { debugState: 1, signingKey: fleet.units[0]!.key };
   const [good, clone, silent] = fleet.units as [Unit, Unit, Unit];
   const devices = new Map([
-    [good.uid, await serial(good, { debugState: 1, signingKey: good.key })],
+    [good.uid, await serial(good, goodManners)],
     [clone.uid, await serial(clone, { debugState: 1, signingKey: makeKey() })],
     [silent.uid, '127.0.0.1:1'],
   ]);
@@ -92,6 +96,19 @@ it('attests a device on a serial line with the nonce of the cloud (R84)', async 
   expect(await attest(unit)).toMatchObject({ result: 'passed', via: 'gateway', version: '1.0.0' });
   expect(await show(http, unit.uid)).toMatchObject({ status: 'IN_SERVICE', attestation: 'passed', connected: false });
   expect(events).toContainEqual({ event: 'attested', uid: unit.uid });
+});
+
+it('waits for a device on a serial line that is not ready at once, and blames nobody for one that never is (R84)', async () => {
+  covers('R84');
+  const [unit] = fleet.units as [Unit];
+  const [challenge, getMeasurements] = [0x83, 0xe0];
+  goodManners.defers = code => code === challenge || code === getMeasurements;
+  expect(await attest(unit)).toMatchObject({ result: 'passed', via: 'gateway' });
+  goodManners.instead = ([version = 0, code]) => (code === challenge ? encodeError(version, spdmError.unspecified) : undefined);
+  const before = await typesOf(http, unit.uid);
+  expect(await codeOf(() => attest(unit))).toBe('DEVICE_UNREACHABLE');
+  expect(await typesOf(http, unit.uid)).toEqual(before);
+  Object.assign(goodManners, { defers: undefined, instead: undefined });
 });
 
 it('names the gateway that brings a false signature, and changes nothing about the device on its word (T8, T20)', async () => {

@@ -9,7 +9,9 @@ import { referenceHash } from '../../../src/ota/build.ts';
 import { blockCount, type SignedJob, verifyJob } from '../../../src/ota/otaJob.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { signingKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
+import { spdmError } from '../../../src/spdm/constants.ts';
 import { deriveExporterKey } from '../../../src/spdm/keySchedule.ts';
+import { encodeError } from '../../../src/spdm/messages/error.ts';
 import { codeOf } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
@@ -23,6 +25,7 @@ let bob: HttpClient;
 let fleet: Fleet;
 let device: FieldDevice;
 let rolloutId = '';
+let busy = 0;
 let signed: SignedJob;
 
 beforeAll(async () => {
@@ -32,6 +35,13 @@ beforeAll(async () => {
   http = people(server);
   bob = people(server, server.bob);
   device = await connectDevice(server, fleet.units[0]!);
+  const keyExchange = 0xe4;
+  device.manners.defers = code => code === keyExchange;
+  device.manners.instead = ([version = 0, code]) => {
+    if (code !== keyExchange || busy > 0) return undefined;
+    busy += 1;
+    return encodeError(version, spdmError.busy);
+  };
   await device.hello();
   await eventually(async () => (await typesOf(http, fleet.units[0]!.uid)).includes('AttestationPassed'));
 });
@@ -53,8 +63,9 @@ it('is planned by one person and approved by another (I16)', async () => {
   expect(await http.json('POST', `/v1/rollouts/${rolloutId}/start`, {})).toMatchObject({ status: 'RUNNING' });
 });
 
-it('is pushed to a connected device as a signed job, after a session', async () => {
+it('is pushed to a connected device as a signed job, after a session that it is not ready for at once', async () => {
   await eventually(() => device.jobs.length > 0);
+  expect(busy).toBe(1);
   const unit = fleet.units[0]!;
   const bundle = await verifyTrustBundle(await http.bytes('GET', '/v1/trust-bundle'), parseCertificate(unit.root).spki);
   signed = await verifyJob(device.jobs[0]!, signingKeysOf(bundle, 'otaJob'));
