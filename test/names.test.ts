@@ -55,6 +55,7 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
     cli: 'its certificates are in the evidence of devices',
   },
   operators: { projections: 'one stream, which is read itself', cli: '`nusec operator`' },
+  parkedEvents: { projections: 'one stream, which is read itself' },
   publicKey: {
     services: 'identity/issuance.ts reserves keys',
     projections: 'each stream is asked by its key',

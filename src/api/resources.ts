@@ -15,6 +15,7 @@ import { linesResource } from './lines.ts';
 import { logResource } from './log.ts';
 import { operatorChangesResource } from './operatorChanges.ts';
 import { operatorsResource } from './operators.ts';
+import { parkedEventsResource } from './parkedEvents.ts';
 import { productionResource } from './production.ts';
 import { programmerSelfResource } from './programmerSelf.ts';
 import { programmersResource } from './programmers.ts';
@@ -48,4 +49,5 @@ export const resources: readonly Resource[] = [
   ceremoniesResource,
   bulkRevocationsResource,
   effectsResource,
+  parkedEventsResource,
 ];

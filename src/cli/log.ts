@@ -4,6 +4,7 @@ import { type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { type ExportOptions, exportLog } from './logExport.ts';
 import { type TailOptions, tailLog } from './logTail.ts';
 import { verifyLog } from './logVerify.ts';
+import { registerParkedEvents } from './parkedEvents.ts';
 
 /** `nusec log`: the event log, for auditors. */
 export function registerLog(program: Command): void {
@@ -66,6 +67,7 @@ Examples:
       process.stdout.write(options.json ? `${JSON.stringify({ checkpoint: note })}\n` : note);
     },
   );
+  registerParkedEvents(log);
 }
 
 function count(text: string): number {

@@ -12,6 +12,7 @@ import type { JobEvent } from './job.ts';
 import type { LineEvent } from './line.ts';
 import type { LogKeyEvent } from './logKey.ts';
 import type { OperatorsEvent } from './operatorsState.ts';
+import type { ParkedEventsEvent } from './parkedEvents.ts';
 import type { ProgrammerEvent } from './programmer.ts';
 import type { PublicKeyEvent } from './publicKey.ts';
 import type { ReleaseEvent } from './release.ts';
@@ -71,6 +72,7 @@ export type DomainEvent =
   | LineEvent
   | LogKeyEvent
   | OperatorsEvent
+  | ParkedEventsEvent
   | ProgrammerEvent
   | PublicKeyEvent
   | ReleaseEvent

@@ -1,10 +1,12 @@
 import { NusecError } from '../errors.ts';
-import type { EventStore, Subscription } from './port.ts';
-import { type Recorded, subscribe } from './recorded.ts';
+import { isParked } from './parked.ts';
+import type { EventStore, RecordedEvent, Subscription } from './port.ts';
+import { type Recorded, recorded } from './recorded.ts';
 import { waiting } from './waiting.ts';
 
 /** Followers of the log: whatever handles the events as they come, each under a name. A handler that throws, or a read that fails, ends nothing:
- *  the follower tries again from where it was, says so, and is seen in the health of the process until it has caught up. */
+ *  the follower tries again from where it was, one event at a time, says so, and is seen in the health of the process until it has caught up. It goes on
+ *  without an event that people have parked for it (parked.ts). */
 
 const firstPauseMs = 100;
 const maxPauseMs = 10_000;
@@ -18,6 +20,8 @@ export type Handler = (events: readonly Recorded[]) => void | Promise<void>;
 export type Follower = {
   /** Position of the last event it has handled. */
   readonly position: number;
+  /** Position of the event that it cannot handle, when it is known which one that is. */
+  readonly standsBefore: number | undefined;
   /** What comes before its first event is done. */
   readonly hasBegun: boolean;
   /** Resolves when that is so, however long it takes. */
@@ -32,7 +36,13 @@ export type Follower = {
 };
 
 /** `failure`: it does not go on. Without it: late by `lagMs`. */
-export type Trouble = { readonly name: string; readonly position: number; readonly behindEvents: number; readonly failure?: string };
+export type Trouble = {
+  readonly name: string;
+  readonly position: number;
+  readonly behindEvents: number;
+  readonly failure?: string;
+  readonly standsBefore?: number;
+};
 
 export type FollowerOptions = {
   /** Whether it has a long way to go, and that is no trouble. */
@@ -47,6 +57,8 @@ export type Followers = {
   names(): readonly string[];
   /** Those that do not go on or are late; empty when all is well. */
   troubles(): readonly Trouble[];
+  /** All of them. */
+  states(): readonly Trouble[];
   close(): Promise<void>;
 };
 
@@ -70,6 +82,7 @@ export function createFollowers(store: EventStore, onTrouble: (trouble: Trouble)
   return {
     follow(name, after, handler, { mayLag = () => false, begin } = {}) {
       const follower = startFollower(store, after, handler, {
+        name,
         begin,
         onFailure: failure => onTrouble({ ...troubleOf(member, headOf(store)), failure }),
         onClose: () => members.delete(member),
@@ -85,6 +98,10 @@ export function createFollowers(store: EventStore, onTrouble: (trouble: Trouble)
         member => member.follower.failure !== undefined || !member.follower.hasBegun || member.isLate(head),
       );
       return inTrouble.map(member => troubleOf(member, head));
+    },
+    states() {
+      const head = headOf(store);
+      return [...members].map(member => troubleOf(member, head));
     },
     async close() {
       clearInterval(timer);
@@ -102,8 +119,15 @@ function headOf(store: EventStore): number {
   }
 }
 
-function troubleOf({ name, follower: { position, hasBegun, failure = hasBegun ? undefined : notBegun } }: Member, head: number): Trouble {
-  return { name, position, behindEvents: head - position, ...(failure !== undefined && { failure }) };
+function troubleOf({ name, follower }: Member, head: number): Trouble {
+  const { position, hasBegun, standsBefore, failure = hasBegun ? undefined : notBegun } = follower;
+  return {
+    name,
+    position,
+    behindEvents: head - position,
+    ...(failure !== undefined && { failure }),
+    ...(standsBefore !== undefined && { standsBefore }),
+  };
 }
 
 const notBegun = 'it waits for read models that are being built';
@@ -119,27 +143,47 @@ function lagWatch(follower: Follower, mayLag: () => boolean): (head: number) => 
 }
 
 type StartOptions = {
+  readonly name: string;
   readonly begin: FollowerOptions['begin'] | undefined;
   readonly onFailure: (failure: string) => void;
   readonly onClose: () => void;
 };
 
-function startFollower(store: EventStore, after: number, handler: Handler, { begin: first, onFailure, onClose }: StartOptions): Follower {
+function startFollower(
+  store: EventStore,
+  after: number,
+  handler: Handler,
+  { name, begin: first, onFailure, onClose }: StartOptions,
+): Follower {
   const reads = waiting();
   const begun = Promise.withResolvers<void>();
   let position = after;
   let failure: string | undefined;
   let failures = 0;
+  let standsBefore: number | undefined;
   let subscription: Subscription | undefined;
   let pause: NodeJS.Timeout | undefined;
   let isClosed = false;
   let hasBegun = first === undefined;
 
-  const handle = async (events: readonly Recorded[]): Promise<void> => {
-    await handler(events);
+  const handle = async (events: readonly RecordedEvent[]): Promise<void> => {
+    if (failures === 0) await handler(events.map(recorded));
+    else for (const event of events) await handleOne(event);
     position = events.at(-1)?.position ?? position;
     failure = undefined;
     failures = 0;
+    standsBefore = undefined;
+    reads.check();
+  };
+  const handleOne = async (event: RecordedEvent): Promise<void> => {
+    try {
+      await handler([recorded(event)]);
+    } catch (error) {
+      standsBefore = event.position;
+      if (!(await isParked(store, { follower: name, position: event.position }))) throw error;
+    }
+    position = event.position;
+    standsBefore = undefined;
     reads.check();
   };
   const begin = async (): Promise<void> => {
@@ -149,7 +193,7 @@ function startFollower(store: EventStore, after: number, handler: Handler, { beg
       if (isClosed) return;
       hasBegun = true;
       begun.resolve();
-      subscription = subscribe(store, position, handle);
+      subscription = store.subscribe(position, handle);
       void subscription.ended.then(error => {
         if (error !== undefined && !isClosed) stop(error);
       });
@@ -171,6 +215,9 @@ function startFollower(store: EventStore, after: number, handler: Handler, { beg
   return {
     get position() {
       return position;
+    },
+    get standsBefore() {
+      return standsBefore;
     },
     get hasBegun() {
       return hasBegun;

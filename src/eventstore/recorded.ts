@@ -1,6 +1,6 @@
 import type { DomainEvent, EventMap, EventType } from '../domain/events.ts';
 import { schemaVersionOf, upcast } from '../domain/upcasters.ts';
-import type { EventStore, EventToAppend, JsonObject, RecordedEvent, Subscription } from './port.ts';
+import type { EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
 
 /** The border between the log, which keeps whatever JSON it was given, and code that knows the shape of every event. */
 
@@ -12,7 +12,7 @@ export type Recorded<Type extends EventType = EventType> = {
 }[Type];
 
 /** A stored event as its readers see it. What is in the log was made by deciders, of today or before, so it has their shapes. */
-const recorded = (event: RecordedEvent): Recorded => upcast(event) as RecordedEvent & Recorded;
+export const recorded = (event: RecordedEvent): Recorded => upcast(event) as RecordedEvent & Recorded;
 
 /** All events of a stream of one aggregate, oldest first. @throws NusecError as EventStore.readStream */
 export async function streamOf<Event extends DomainEvent>(store: EventStore, stream: string): Promise<readonly Recorded<Event['type']>[]> {
@@ -23,11 +23,6 @@ export async function streamOf<Event extends DomainEvent>(store: EventStore, str
 export async function historyOf<Type extends EventType>(store: EventStore, stream: string, type: Type): Promise<readonly Recorded<Type>[]> {
   const events = await store.readStream(stream);
   return events.filter(event => event.type === type).map(event => recorded(event) as Recorded<Type>);
-}
-
-/** Subscribes with a handler that knows the shape of every event. @throws NusecError as EventStore.subscribe */
-export function subscribe(store: EventStore, after: number, handler: (events: readonly Recorded[]) => void | Promise<void>): Subscription {
-  return store.subscribe(after, events => handler(events.map(recorded)));
 }
 
 /** An event that no decider makes, ready to be appended. */

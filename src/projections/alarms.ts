@@ -16,6 +16,8 @@ const details: { readonly [Type in EventType]?: (data: EventMap[Type]) => string
   LedgerGapDetected: ({ acceptedNumber, quotedNumber }) => `the ledger was accepted up to ${acceptedNumber}, ${quotedNumber} was quoted`,
   JobDiscrepancyFound: ({ kind, detail }) => `${kind}: ${detail}`,
   ProgrammerReportedStolen: ({ note }) => note ?? '',
+  EventParkingProposed: ({ follower, position, reason, by }) => `${by}: ${follower} is to go on without event ${position}: ${reason}`,
+  EventParked: ({ follower, position, reason, by }) => `${by}: ${follower} goes on without event ${position}: ${reason}`,
 };
 
 function detailOf({ type, data }: Recorded): string | undefined {

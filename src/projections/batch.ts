@@ -55,7 +55,7 @@ function advance(build: Build, events: readonly Recorded[]): void {
     if (event.position <= build.position) continue;
     if (event.position >= end) break;
     try {
-      build.project(event);
+      if (!build.parked.has(event.position)) build.project(event);
     } catch (error) {
       if (outages.test(String((error as { code?: unknown } | null)?.code))) throw error;
       throw new ProjectionFault(build, event.position, error);

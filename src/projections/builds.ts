@@ -14,6 +14,8 @@ export type Build = {
   hash: string;
   /** Its position in the file is the shared one of those that move together. */
   isShared: boolean;
+  /** Events that people have parked for it: it goes on without them. */
+  readonly parked: Set<number>;
   /** The event it could not project; it goes no further. */
   fault?: { readonly position: number; readonly message: string };
 };
@@ -99,7 +101,8 @@ export function openBuilds(db: Database): Builds {
   const prepare = (projection: Projection, row: Pick<BuildRow, 'build' | 'published' | 'position' | 'hash' | 'shared'>): Build => {
     const { build, position, hash } = row;
     const project = projection.writer(db, tableOf(projection.name, build));
-    return { projection, build, project, position, hash, published: row.published === 1, isShared: row.shared === 1 };
+    const published = row.published === 1;
+    return { projection, build, project, position, hash, published, isShared: row.shared === 1, parked: new Set() };
   };
   const begin = (projection: Projection): Build => {
     const build = Math.max(0, ...rowsOf.all(projection.name).map(row => row.build)) + 1;

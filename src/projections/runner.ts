@@ -1,6 +1,7 @@
 import type Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { createFollowers, type Follower, type Followers } from '../eventstore/followers.ts';
+import { isParked } from '../eventstore/parked.ts';
 import type { EventStore } from '../eventstore/port.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
 import { waiting } from '../eventstore/waiting.ts';
@@ -15,6 +16,9 @@ import type { Projection } from './projection.ts';
 const patientStallMs = 60_000;
 /** A read model that is being built and has further to go is not waited for. */
 const maxAwaitedEvents = 20_000;
+
+/** Under this name a read model follows the log by itself, and events are parked for it. */
+export const readModelFollower = (projection: string): string => `read model ${projection}`;
 
 export type RunnerOptions = {
   readonly store: EventStore;
@@ -91,11 +95,28 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
   let closed = false;
   const outageNow = (): string | undefined => [...groups].flatMap(({ follower }) => follower?.failure ?? [])[0];
 
-  const project = (group: Group, events: readonly Recorded[]) => {
-    for (const { projection, fault } of applyBatch(db, builds, group.builds, events, group === live)) {
-      onTrouble({ projection: projection.name, position: fault?.position ?? 0, message: fault?.message ?? '' });
+  /** Lets a build go on without the event it has stopped before, when people have parked that event. */
+  const takeParked = async (build: Build): Promise<boolean> => {
+    const { projection, fault } = build;
+    if (fault === undefined) return false;
+    if (!(await isParked(store, { follower: readModelFollower(projection.name), position: fault.position }))) return false;
+    build.parked.add(fault.position);
+    delete build.fault;
+    return true;
+  };
+  const apply = async (group: Group, events: readonly Recorded[]): Promise<void> => {
+    let again = false;
+    for (const build of applyBatch(db, builds, group.builds, events, group === live)) {
+      const { projection, fault } = build;
+      if (await takeParked(build)) again = true;
+      else onTrouble({ projection: projection.name, position: fault?.position ?? 0, message: fault?.message ?? '' });
     }
+    if (again) await apply(group, events);
+  };
+  const project = async (group: Group, events: readonly Recorded[]): Promise<void> => {
+    await apply(group, events);
     group.builds = group.builds.filter(build => build.fault === undefined);
+    if (group === live && events.some(({ type }) => type === 'EventParked')) await goOnWithoutParked();
     group.position = events.at(-1)?.position ?? group.position;
     if (group !== live) joinLive(group);
     reads.check();
@@ -115,13 +136,16 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
     all = all.filter(stays);
     for (const group of groups) group.builds = group.builds.filter(stays);
   };
+  const goOnWithoutParked = async (): Promise<void> => {
+    for (const build of all) if (await takeParked(build)) catchUp(build);
+  };
   const catchUp = (build: Build) => {
     const group: Group = { builds: [build], position: build.position, target: store.head() };
     if (!joinLive(group)) run(group);
   };
   const run = (group: Group) => {
     groups.add(group);
-    const name = group === live ? 'read models' : `read model ${group.builds[0]?.projection.name}`;
+    const name = group === live ? 'read models' : readModelFollower(group.builds[0]?.projection.name ?? '');
     group.follower = own.follow(name, group.position, events => project(group, events), { mayLag: () => isBehind(group) });
   };
   /** It has not caught up yet with what was there when it began. */

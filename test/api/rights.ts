@@ -27,6 +27,8 @@ const unitSteps = ['csr', 'certificate-installed', 'bootloader', 'bootloader-ins
 export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('GET', ['/healthz', '/readyz', '/v1/authority/root.pem', '/v1/trust-bundle'], 'open', 'all'),
   ...several('GET', ['/metrics'], auditor, 'all'),
+  ...several('GET', ['/v1/log/followers', '/v1/log/parked'], ['securityOfficer', 'auditor'], 'all'),
+  ...several('POST', ['/v1/log/parked'], officer, 'all'),
 
   ...several('GET', ['/v1/operators/me'], anyone, 'own'),
   ...several('POST', ['/v1/operators/me/token'], anyone, 'own'),

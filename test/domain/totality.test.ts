@@ -18,6 +18,7 @@ import { type JobEvent, job } from '../../src/domain/job.ts';
 import { type LineEvent, line } from '../../src/domain/line.ts';
 import { operators } from '../../src/domain/operators.ts';
 import type { OperatorsEvent } from '../../src/domain/operatorsState.ts';
+import { type ParkedEventsEvent, parkedEvents } from '../../src/domain/parkedEvents.ts';
 import { type ProgrammerEvent, programmer } from '../../src/domain/programmer.ts';
 import { type PublicKeyEvent, publicKey } from '../../src/domain/publicKey.ts';
 import { type ReleaseEvent, release } from '../../src/domain/release.ts';
@@ -179,6 +180,7 @@ const ceremoniesEvents: Named<CeremoniesEvent> = {
 };
 const certificationEvents: Named<CertificationEvent> = { CertificateIntended: true, CertificateIntentDone: true };
 const expiryEvents: Named<ExpiryEvent> = { CertificateExpiryNoticed: true, CertificateEnded: true };
+const parkedEventsEvents: Named<ParkedEventsEvent> = { EventParkingProposed: true, EventParked: true };
 const publicKeyEvents: Named<PublicKeyEvent> = { PublicKeyReserved: true };
 const releaseEvents: Named<ReleaseEvent> = {
   FirmwareUploaded: true,
@@ -255,6 +257,7 @@ describe('every fold is total', () => {
     neverThrows(job, jobEvents);
     neverThrows(line, lineEvents);
     neverThrows(operators, operatorsEvents);
+    neverThrows(parkedEvents, parkedEventsEvents);
     neverThrows(programmer, programmerEvents);
     neverThrows(publicKey, publicKeyEvents);
     neverThrows(release, releaseEvents);
@@ -264,7 +267,7 @@ describe('every fold is total', () => {
   it('and every event is named once over all streams and fits the store', () => {
     const all = [allotmentEvents, authorityEvents, deviceEvents, gatewayEvents, jobEvents, lineEvents, operatorsEvents, programmerEvents];
     const pki = [bulkRevocationEvents, ceremoniesEvents, certificationEvents, expiryEvents];
-    const names = [...all, ...pki, publicKeyEvents, releaseEvents, rolloutEvents].flatMap(Object.keys);
+    const names = [...all, ...pki, parkedEventsEvents, publicKeyEvents, releaseEvents, rolloutEvents].flatMap(Object.keys);
     expect(new Set(names).size).toBe(names.length);
     expect(storable).toBe(true);
   });

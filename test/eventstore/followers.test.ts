@@ -1,9 +1,11 @@
 import { expect, it, onTestFinished } from 'vitest';
+import { parkedEvents, parkedEventsStream } from '../../src/domain/parkedEvents.ts';
 import { createFollowers, type Trouble } from '../../src/eventstore/followers.ts';
+import { handle } from '../../src/eventstore/handle.ts';
 import type { EventStore } from '../../src/eventstore/port.ts';
 import { waiting } from '../../src/eventstore/waiting.ts';
 import { openMemoryStore } from './memory.ts';
-import { event } from './support.ts';
+import { event, nextId } from './support.ts';
 
 function setUp(wrap: (store: EventStore) => EventStore = store => store) {
   const store = openMemoryStore();
@@ -28,13 +30,53 @@ it('a handler that throws is called again with the same events, and the trouble 
     seen.push(...events.map(({ position }) => position));
   });
   await add(2);
-  await expect.poll(() => followers.troubles()).toEqual([{ name: 'one', position: 0, behindEvents: 2, failure: 'no room' }]);
+  await expect
+    .poll(() => followers.troubles())
+    .toEqual([{ name: 'one', position: 0, behindEvents: 2, failure: 'no room', standsBefore: 1 }]);
   await add(1);
   isBroken = false;
   await follower.caughtUp(3);
   expect(seen).toEqual([1, 2, 3]);
   expect(followers.troubles()).toEqual([]);
   expect(troubles).toHaveLength(1);
+});
+
+it('an event that it cannot handle is named, and left out for this follower when two people have parked it', async () => {
+  const { store, followers, add } = setUp();
+  const seen: Record<string, number[]> = { one: [], other: [] };
+  const handlerOf = (name: string) => (events: readonly { readonly position: number }[]) => {
+    if (events.some(({ position }) => position === 3)) throw new Error('what is this?');
+    seen[name]?.push(...events.map(({ position }) => position));
+  };
+  await add(5);
+  const one = followers.follow('one', 0, handlerOf('one'));
+  followers.follow('other', 0, handlerOf('other'));
+  const standing = () => followers.states().map(({ name, standsBefore }) => [name, standsBefore]);
+  await expect.poll(standing).toEqual([
+    ['one', 3],
+    ['other', 3],
+  ]);
+  const park = (follower: string, position: number, by: string) => {
+    const meta = { by, now: '2026-01-02T03:04:05.678Z', newId: nextId };
+    return handle(
+      store,
+      parkedEvents,
+      parkedEventsStream,
+      { type: 'ParkEvent', follower, position, reason: 'test', by, now: meta.now },
+      meta,
+    );
+  };
+  await park('one', 3, 'operator:alice');
+  for (const by of ['operator:alice', 'operator:bob']) await park('one', 4, by);
+  await expect.poll(standing).toEqual([
+    ['one', 3],
+    ['other', 3],
+  ]);
+  await park('one', 3, 'operator:bob');
+  await one.caughtUp(store.head());
+  expect(seen.one?.slice(0, 4)).toEqual([1, 2, 4, 5]);
+  expect(seen.other).toEqual([1, 2]);
+  expect(followers.troubles().map(({ name }) => name)).toEqual(['other']);
 });
 
 it('a read that fails ends no follower', async () => {

@@ -1,0 +1,54 @@
+import type { Command } from 'commander';
+import { ask, type ServerOptions, subcommandsOf } from './client.ts';
+import { wholeNumber } from './options.ts';
+import { print, record, table } from './output.ts';
+
+type FollowerRow = {
+  readonly name: string;
+  readonly position: number;
+  readonly behindEvents: number;
+  readonly failure?: string;
+  readonly standsBefore?: number;
+};
+type ParkedRow = { readonly follower: string; readonly position: number; readonly status: 'PROPOSED' | 'PARKED'; readonly reason: string };
+type Park = ServerOptions & { readonly follower: string; readonly reason: string };
+
+/** What follows the log in the server, and events that it is to go on without. */
+export function registerParkedEvents(log: Command): void {
+  const command = subcommandsOf(log);
+  command('followers', 'what follows the log in the server, and where it stands', 'followers --json').action(showFollowers);
+  command(
+    'park <position>',
+    'let a follower go on without the event it stands before: one person proposes, another says the same',
+    'park 4711 --follower "read model devices" --reason "written by a test tool"',
+  )
+    .requiredOption('--follower <name>', 'as `nusec log followers` names it')
+    .requiredOption('--reason <text>', 'for people; it is recorded')
+    .action(park);
+  command('parked', 'events that followers go on without', 'parked').action(showParked);
+}
+
+async function showFollowers(options: ServerOptions): Promise<void> {
+  const { followers } = await ask<{ followers: readonly FollowerRow[] }>(options, 'GET', '/v1/log/followers');
+  const rows = followers.map(({ name, position, behindEvents, standsBefore, failure }) => [
+    name,
+    String(position),
+    String(behindEvents),
+    standsBefore === undefined ? '' : String(standsBefore),
+    failure ?? '',
+  ]);
+  print(options, followers, table(['FOLLOWER', 'POSITION', 'BEHIND', 'STANDS BEFORE', 'FAILURE'], rows));
+}
+
+async function park(position: string, { follower, reason, ...options }: Park): Promise<void> {
+  const wish = { follower, reason, position: wholeNumber(1, Number.MAX_SAFE_INTEGER)(position) };
+  const parked = await ask<ParkedRow>(options, 'POST', '/v1/log/parked', wish);
+  const next = parked.status === 'PROPOSED' ? '\n\nanother person gives the same command' : '';
+  print(options, parked, record(parked) + next);
+}
+
+async function showParked(options: ServerOptions): Promise<void> {
+  const { parked } = await ask<{ parked: readonly ParkedRow[] }>(options, 'GET', '/v1/log/parked');
+  const rows = parked.map(({ position, follower, status, reason }) => [String(position), follower, status, reason]);
+  print(options, parked, table(['POSITION', 'FOLLOWER', 'STATUS', 'REASON'], rows));
+}

@@ -1,0 +1,65 @@
+import type { Actor, IsoTime } from './actor.ts';
+import type { Decider } from './decider.ts';
+import { refuse, requireCount } from './rules.ts';
+
+/** Events that a follower of the log goes on without, because it cannot handle them: proposed by one person, parked when another says the same
+ *  (I16). Whoever hides an event from a follower can hide a revocation. Stream `parked-events`; each: PROPOSED → PARKED. */
+
+const maxParkedEvents = 1000;
+
+/** @property follower as the health of the server names it @property position of the event in the log */
+export type ParkedPlace = { readonly follower: string; readonly position: number };
+type Wish = ParkedPlace & { readonly id: string; readonly reason: string; readonly by: Actor; readonly at: IsoTime };
+
+export type ParkedEventsEvent =
+  | { readonly type: 'EventParkingProposed'; readonly data: Wish }
+  | { readonly type: 'EventParked'; readonly data: Wish };
+export type ParkedEventsCommand = {
+  readonly type: 'ParkEvent';
+  readonly follower: string;
+  readonly position: number;
+  readonly reason: string;
+  readonly by: Actor;
+  readonly now: IsoTime;
+};
+
+export type ParkedEvent = ParkedPlace & {
+  readonly status: 'PROPOSED' | 'PARKED';
+  readonly reason: string;
+  readonly proposedBy: Actor;
+  readonly proposedAt: IsoTime;
+  readonly approvedBy?: Actor;
+};
+/** By `parkedId`. */
+export type ParkedEventsState = { readonly byId: ReadonlyMap<string, ParkedEvent> };
+
+export const parkedEventsStream = 'parked-events';
+export const parkedId = ({ follower, position }: ParkedPlace): string => `${position} ${follower}`;
+
+/** The same person again changes nothing. */
+function decide(command: ParkedEventsCommand, { byId }: ParkedEventsState): readonly ParkedEventsEvent[] {
+  const { type: _, now: at, ...wish } = command;
+  const id = parkedId(wish);
+  const known = byId.get(id);
+  requireCount(wish.position, 1, 'the position');
+  if (known?.status === 'PARKED' || known?.proposedBy === wish.by) return [];
+  if (known === undefined && byId.size >= maxParkedEvents) refuse('RATE_LIMITED', 'too many events are parked');
+  return [{ type: known === undefined ? 'EventParkingProposed' : 'EventParked', data: { id, ...wish, at } }];
+}
+
+function evolve(state: ParkedEventsState, { type, data }: ParkedEventsEvent): ParkedEventsState {
+  const { id, follower, position, reason, by, at } = data;
+  if (type === 'EventParkingProposed') {
+    const proposed = { follower, position, reason, status: 'PROPOSED', proposedBy: by, proposedAt: at } as const;
+    return { byId: new Map(state.byId).set(id, proposed) };
+  }
+  const known = state.byId.get(id);
+  if (type !== 'EventParked' || known === undefined) return state;
+  return { byId: new Map(state.byId).set(id, { ...known, status: 'PARKED', approvedBy: by }) };
+}
+
+export const parkedEvents: Decider<ParkedEventsCommand, ParkedEventsState, ParkedEventsEvent> = {
+  initialState: { byId: new Map() },
+  decide,
+  evolve,
+};
