@@ -1,34 +1,52 @@
 import { NusecError } from '../../errors.ts';
+import { within } from '../../within.ts';
 
-/** Work on devices: one at a time on one device, a bounded number over all, a bounded number waiting. */
+/** Work on devices: one at a time on one device, a bounded number over all, a bounded number waiting. Waiting for a device is not working: one that
+ *  does not answer soon gives its place to the next one, and comes before those that have not begun when its answer is there. */
 export type PerDeviceQueue = {
-  /** @throws NusecError RATE_LIMITED when too many wait */
-  run<T>(uid: string, work: () => Promise<T>): Promise<T>;
+  /** @param work what waits for the device in `answer` gives its place back meanwhile
+   *  @throws NusecError RATE_LIMITED when too many wait */
+  run<T>(uid: string, work: (answer: Answer) => Promise<T>): Promise<T>;
 };
 
-export type QueueLimits = { readonly maxRunning: number; readonly maxWaiting: number };
+/** Waits for what a device answers, or for time to pass. */
+export type Answer = <T>(awaited: Promise<T>) => Promise<T>;
 
-export function createPerDeviceQueue({ maxRunning, maxWaiting }: QueueLimits): PerDeviceQueue {
+export type QueueLimits = {
+  /** Devices that are worked on. */
+  readonly maxRunning: number;
+  /** Devices that wait to be worked on, or are waited for. */
+  readonly maxWaiting: number;
+  /** How long a device may think and keep its place; 250 ms when not given. */
+  readonly promptMs?: number;
+};
+
+const defaultPromptMs = 250;
+
+export function createPerDeviceQueue({ maxRunning, maxWaiting, promptMs = defaultPromptMs }: QueueLimits): PerDeviceQueue {
   const last = new Map<string, Promise<unknown>>();
-  const waiting: (() => void)[] = [];
-  let running = 0;
+  const places = createPlaces(maxRunning);
   let entered = 0;
 
-  const take = async (): Promise<void> => {
-    if (running < maxRunning) running += 1;
-    else await new Promise<void>(resolve => waiting.push(resolve));
-  };
-  const giveBack = (): void => {
-    const next = waiting.shift();
-    if (next === undefined) running -= 1;
-    else next();
-  };
-  const limited = async <T>(work: () => Promise<T>): Promise<T> => {
-    await take();
+  const answer: Answer = async awaited => {
+    const settled = awaited.then(
+      () => true,
+      () => true,
+    );
+    if (await within(settled, promptMs)) return awaited;
+    places.giveBack();
     try {
-      return await work();
+      return await awaited;
     } finally {
-      giveBack();
+      await places.takeAgain();
+    }
+  };
+  const limited = async <T>(work: (answer: Answer) => Promise<T>): Promise<T> => {
+    await places.take();
+    try {
+      return await work(answer);
+    } finally {
+      places.giveBack();
     }
   };
   return {
@@ -44,6 +62,25 @@ export function createPerDeviceQueue({ maxRunning, maxWaiting }: QueueLimits): P
         entered -= 1;
         if (last.get(uid) === settled) last.delete(uid);
       }
+    },
+  };
+}
+
+function createPlaces(count: number) {
+  const [begun, fresh]: [(() => void)[], (() => void)[]] = [[], []];
+  let taken = 0;
+  const enter = (line: (() => void)[]): Promise<void> => {
+    if (taken >= count) return new Promise(resolve => line.push(resolve));
+    taken += 1;
+    return Promise.resolve();
+  };
+  return {
+    take: () => enter(fresh),
+    takeAgain: () => enter(begun),
+    giveBack(): void {
+      const next = begun.shift() ?? fresh.shift();
+      if (next === undefined) taken -= 1;
+      else next();
     },
   };
 }

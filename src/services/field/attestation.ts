@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { toHex, utf8 } from '../../bytes.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireConnectable } from '../../domain/deviceField.ts';
@@ -6,7 +7,8 @@ import { NusecError } from '../../errors.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { execute, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
-import type { PerDeviceQueue } from '../base/perDeviceQueue.ts';
+import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
+import { answeredThrough } from './deviceChannel.ts';
 import { type Gathered, type GatheringParts, gather, unreachable, type Via, type Way, waysTo } from './evidenceGathering.ts';
 import { type Judged, judgeEvidence } from './evidenceJudgement.ts';
 import { blameGateway } from './gatewayFaults.ts';
@@ -38,17 +40,18 @@ type AttestationWish = {
   readonly confirmed?: boolean;
 };
 
-export type AttestationParts = GatheringParts & { readonly alarms: Alarms; readonly queue: PerDeviceQueue };
+export type AttestationParts = Omit<GatheringParts, 'pause'> & { readonly alarms: Alarms; readonly queue: PerDeviceQueue };
 
 const nonceBytes = 32;
 const by = 'system:attestation';
 
 export function createAttestation(parts: AttestationParts): Attestation {
   const { ctx, queue, chainJudge } = parts;
-  const attest = async (uid: string, { via: wish, confirmed = true }: AttestationWish): Promise<AttestationResult> => {
+  const attest = async (uid: string, { via: wish, confirmed = true }: AttestationWish, answer: Answer): Promise<AttestationResult> => {
     const state = await livingDevice(ctx, uid);
     requireConnectable(state);
-    const { proof, liars } = await seekProof(parts, state, wish);
+    const asking = { ...parts, channel: answeredThrough(parts.channel, answer), pause: (ms: number) => answer(sleep(ms)) };
+    const { proof, liars } = await seekProof(asking, state, wish);
     await blame(parts, uid, proof, liars);
     if (proof === undefined) return unproven(liars);
     const { via } = proof.way;
@@ -58,7 +61,7 @@ export function createAttestation(parts: AttestationParts): Attestation {
     if (proof.chain !== undefined) chainJudge.remember(uid, proof.chain);
     return recordSuccess(parts, uid, via, proof.measured, proof.bytes, confirmed);
   };
-  return { attest: (uid, wish = {}) => queue.run(uid, () => attest(uid, wish)) };
+  return { attest: (uid, wish = {}) => queue.run(uid, answer => attest(uid, wish, answer)) };
 }
 
 /** What one way brought and the device is to answer for. */
@@ -75,7 +78,7 @@ type Sought = { readonly proof?: Proof; readonly liars: readonly Lie[] };
 /** Asks one way after the other, each with a nonce of its own, until the device has proved or disproved itself: what a gateway brings and the
  *  device has not signed says nothing about the device.
  *  @throws NusecError DEVICE_UNREACHABLE when no way gives an answer */
-async function seekProof(parts: AttestationParts, state: LivingDevice, wish: Via | undefined): Promise<Sought> {
+async function seekProof(parts: GatheringParts, state: LivingDevice, wish: Via | undefined): Promise<Sought> {
   const liars: Lie[] = [];
   let silence = unreachable(state.uid, wish);
   for (const way of waysTo(parts, state.uid, wish)) {
@@ -92,7 +95,7 @@ async function seekProof(parts: AttestationParts, state: LivingDevice, wish: Via
   return { liars };
 }
 
-async function askOneWay(parts: AttestationParts, state: LivingDevice, way: Way): Promise<Proof | Lie> {
+async function askOneWay(parts: GatheringParts, state: LivingDevice, way: Way): Promise<Proof | Lie> {
   const nonce = parts.ctx.randomBytes(nonceBytes);
   const gathered = await gather(parts, state.uid, way, nonce);
   const judged: Judged =

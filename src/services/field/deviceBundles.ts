@@ -4,7 +4,7 @@ import { authorityOf } from '../authority/authority.ts';
 import { trustBundleFor } from '../authority/olderRoots.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
-import { createPerDeviceQueue } from '../base/perDeviceQueue.ts';
+import { type Answer, createPerDeviceQueue } from '../base/perDeviceQueue.ts';
 import type { ConnectedDevices } from './connectedDevices.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
 
@@ -32,7 +32,7 @@ const maxSteps = 5;
 export function startDeviceBundles({ ctx, alarms, channel, connected }: DeviceBundlesParts): DeviceBundles {
   const queue = createPerDeviceQueue(queueLimits);
 
-  const bringUpToDate = async (uid: string): Promise<void> => {
+  const bringUpToDate = async (uid: string, answer: Answer): Promise<void> => {
     for (let step = 0; step < maxSteps; step += 1) {
       const introduction = connected.get(uid);
       const trust = introduction?.trust;
@@ -41,7 +41,7 @@ export function startDeviceBundles({ ctx, alarms, channel, connected }: DeviceBu
       await record(uid, trust.bundleVersion, authorities.trustBundle.version);
       const next = await trustBundleFor(ctx, authorities, trust.roots, trust.bundleVersion);
       if (next === undefined) return;
-      const { error, ...after } = await channel.trust(uid, next.bundle);
+      const { error, ...after } = await answer(channel.trust(uid, next.bundle));
       connected.note(uid, { ...introduction, trust: after });
       if (error !== undefined)
         await alarms.raise({ code: 'TRUST_BUNDLE_REFUSED', subject: uid, detail: `version ${next.version}: ${error}` });
@@ -57,7 +57,7 @@ export function startDeviceBundles({ ctx, alarms, channel, connected }: DeviceBu
     const detail = `has version ${version}, the newest here is ${newest}`;
     await alarms.raise({ code: 'TRUST_BUNDLE_AHEAD', subject: uid, detail });
   };
-  const follow = (uid: string): Promise<void> => queue.run(uid, () => bringUpToDate(uid));
+  const follow = (uid: string): Promise<void> => queue.run(uid, answer => bringUpToDate(uid, answer));
   const stream = authorityStream(ctx.project);
   const follower = ctx.followers.follow('device bundles', ctx.store.head(), async events => {
     if (!events.some(event => event.type === 'TrustBundlePublished' && event.stream === stream)) return;

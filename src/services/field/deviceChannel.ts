@@ -1,3 +1,5 @@
+import type { Answer } from '../base/perDeviceQueue.ts';
+
 /** What a device believes, in its own words. */
 export type TrustState = {
   /** Of its trust bundle; 0 for none. */
@@ -34,3 +36,10 @@ export type DeviceChannel = {
    *  @param cid of the question this answers; undefined when nobody asked */
   offerJob(uid: string, job: Uint8Array | null, cid?: number): Promise<boolean>;
 };
+
+/** The channel for work that has a place in a queue: while a device or gateway thinks, others may work. */
+export const answeredThrough = (channel: DeviceChannel, answer: Answer): DeviceChannel => ({
+  ...channel,
+  spdm: (...question) => answer(channel.spdm(...question)),
+  attestThroughGateway: (...question) => answer(channel.attestThroughGateway(...question)),
+});

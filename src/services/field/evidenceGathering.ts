@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { equalBytes, fromHex } from '../../bytes.ts';
 import { sha256 } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
@@ -27,6 +26,8 @@ export type GatheringParts = {
   readonly attachments: Attachments;
   readonly chainJudge: ChainJudge;
   readonly verdicts: VerdictSequences;
+  /** Waits for a device that is not ready. */
+  readonly pause: (delayMs: number) => Promise<unknown>;
 };
 
 export type Gathered = {
@@ -55,11 +56,11 @@ export function waysTo({ channel, attachments }: GatheringParts, uid: string, wi
 export const gather = (parts: GatheringParts, uid: string, way: Way, nonce: Uint8Array): Promise<Gathered> =>
   way.via === 'mqtt' ? gatherDirectly(parts, uid, nonce) : gatherThroughGateway(parts, way, uid, nonce);
 
-async function gatherDirectly({ channel, chainJudge }: GatheringParts, uid: string, nonce: Uint8Array): Promise<Gathered> {
+async function gatherDirectly({ channel, chainJudge, pause }: GatheringParts, uid: string, nonce: Uint8Array): Promise<Gathered> {
   const way = { via: 'mqtt' } as const;
   const knownChain = chainJudge.knownChain(uid);
   try {
-    const options = { nonce, raw: true, wait: patience(sleep), ...(knownChain && { knownChain }) };
+    const options = { nonce, raw: true, wait: patience(pause), ...(knownChain && { knownChain }) };
     const evidence = await runAttestation(options, async wire => decodeTyped(await channel.spdm(uid, encodeTyped(wire))));
     return { way, evidence, bytes: encodeEvidence(evidence) };
   } catch (error) {

@@ -18,8 +18,8 @@ import type { SpdmSession } from '../../spdm/session.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
-import type { PerDeviceQueue } from '../base/perDeviceQueue.ts';
-import type { DeviceChannel } from '../field/deviceChannel.ts';
+import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
+import { answeredThrough, type DeviceChannel } from '../field/deviceChannel.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
 import { lineOf } from './lines.ts';
 import type { OtaImages, PreparedJob } from './otaImage.ts';
@@ -88,13 +88,14 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     const known = open.get(uid);
     if (known?.prepared.offerId === offer.offerId) return void (await channel.offerJob(uid, known.prepared.signed, cid()));
     const prepared = await parts.images.prepare(state, offer);
-    await parts.queue.run(uid, async () => {
-      const session = await openSession(parts, state);
+    await parts.queue.run(uid, async answer => {
+      const asking = { ...parts, channel: answeredThrough(channel, answer) };
+      const session = await openSession(asking, state, answer);
       const secret = deriveExporterKey(session.exporterSecret(), blockSecretLabel, prepared.job.otaJobId, blockSecretBytes);
       const stands = (await deliverableOffer(ctx, await livingDevice(ctx, uid)))?.offerId === offer.offerId;
       if (stands) open.set(uid, { prepared, blocks: openBlockChannel(secret, prepared), offer });
       await channel.offerJob(uid, stands ? prepared.signed : null, cid());
-      await endSession(parts, uid, session);
+      await endSession(asking, uid, session);
     });
   };
 
@@ -193,7 +194,7 @@ async function giveUp(ctx: Context, uid: string, offerId: string, reason: string
   await execute(ctx, device, stream, { type: 'FailUpgrade', offerId, reason }, by);
 }
 
-function openSession({ ctx, channel, chainJudge }: OtaParts, state: LivingDevice): Promise<SpdmSession> {
+function openSession({ ctx, channel, chainJudge }: OtaParts, state: LivingDevice, answer: Answer): Promise<SpdmSession> {
   const { uid } = state;
   const knownChain = chainJudge.knownChain(uid);
   const options = {
@@ -201,7 +202,7 @@ function openSession({ ctx, channel, chainJudge }: OtaParts, state: LivingDevice
     randomBytes: ctx.randomBytes,
     uidHex: uid,
     trust: (certificates: readonly Uint8Array[]) => chainJudge.judge(state, certificates),
-    wait: patience(sleep),
+    wait: patience(ms => answer(sleep(ms))),
     ...(knownChain && { knownChain }),
   };
   return runSessionSetup(options, async wire => decodeTyped(await channel.spdm(uid, encodeTyped(wire)))).then(({ session }) => session);

@@ -2,7 +2,7 @@ import { type Own, opening, repeatedly } from '../../closing.ts';
 import { hourMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
-import { createPerDeviceQueue } from '../base/perDeviceQueue.ts';
+import { createPerDeviceQueue, type QueueLimits } from '../base/perDeviceQueue.ts';
 import { type Attachments, startAttachments } from '../field/attachments.ts';
 import { type Attestation, createAttestation } from '../field/attestation.ts';
 import { createClusterAttestation, createClusterChannel, type PeerAnswers } from '../field/clusterChannel.ts';
@@ -48,10 +48,12 @@ export type FieldParts = {
   /** To the machines that are connected to this process. */
   readonly channel: DeviceChannel;
   readonly peers: Peers<PeerAnswers>;
+  /** SPDM exchanges; 64 at once when not given. */
+  readonly spdmQueue?: QueueLimits;
 };
 
-/** SPDM exchanges under way at once; beyond it devices wait. */
-const spdmQueueLimits = { maxRunning: 64, maxWaiting: 20_000 };
+/** SPDM exchanges under way at once with devices that answer; beyond it devices wait. */
+const spdmQueueLimits: QueueLimits = { maxRunning: 64, maxWaiting: 20_000 };
 const sweepPauseMs = 60_000;
 /** How often devices that stay connected are looked at: their certificates may have come into the last third of their lives. */
 const renewalPauseMs = hourMs;
@@ -63,7 +65,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
   const cluster = createClusterChannel(channel, peers);
   const attachments = own('attachments', await startAttachments(ctx));
   const gatewayBundles = own('gateway bundles', startGatewayBundles({ ctx, revocations, attachments }));
-  const queue = createPerDeviceQueue(spdmQueueLimits);
+  const queue = createPerDeviceQueue(parts.spdmQueue ?? spdmQueueLimits);
   const chainJudge = createChainJudge(ctx, revocations, trust);
   const verdicts = createVerdictSequences();
   const reach = { ...cluster, isConnected: channel.isConnected };

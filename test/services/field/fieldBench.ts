@@ -8,6 +8,7 @@ import { attestMessage, jobMessage, orderMessage, spdmMessage } from '../../../s
 import { initialiseProject } from '../../../src/services/administration/initialise.ts';
 import { createAlarms } from '../../../src/services/base/alarms.ts';
 import type { Context } from '../../../src/services/base/context.ts';
+import type { QueueLimits } from '../../../src/services/base/perDeviceQueue.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from '../../../src/services/field/clusterChannel.ts';
 import { startClientTrust } from '../../../src/services/identity/clientTrust.ts';
@@ -32,7 +33,8 @@ export type GatewayAnswer = (
   nonce: Uint8Array,
 ) => Promise<{ evidence: Uint8Array | null; verdict: Uint8Array; error?: string }>;
 
-export async function openField(count: number) {
+/** @param spdmQueue how many devices are worked on at once; as in the product when not given */
+export async function openField(count: number, spdmQueue?: QueueLimits) {
   const dataDir = mkdtempSync(join(tmpdir(), 'nusec-field-'));
   const opened = await openContext(testSettings(dataDir), { https: 8443, crl: 8080 }, true);
   let aheadMs = 0;
@@ -47,7 +49,15 @@ export async function openField(count: number) {
   const orders: { uid: string; order: Uint8Array }[] = [];
   const exporterOf = connect(channel, devices, gateways, orders);
   const start = (): Promise<Field> =>
-    startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers: createPeers<PeerAnswers>(peerQuestions) });
+    startField({
+      ctx,
+      alarms,
+      revocations,
+      trust,
+      channel: channel.channel,
+      peers: createPeers<PeerAnswers>(peerQuestions),
+      ...(spdmQueue && { spdmQueue }),
+    });
   let field: Field = await start();
 
   return {

@@ -100,3 +100,21 @@ it('fails a device that says itself that its measurements changed while they wer
   expect(await attest(unit)).toMatchObject({ result: 'failed', reason: expect.stringContaining('changed') });
   expect((await bench.typesOf(unit.uid)).at(-1)).toBe('AttestationFailed');
 });
+
+it('lets nobody wait for a place behind devices that are silent (R85)', async () => {
+  covers('R85');
+  const places = 2;
+  const narrow = await openField(6, { maxRunning: places, maxWaiting: 10 });
+  const [good, ...silent] = narrow.fleet.units as [Unit, ...Unit[]];
+  const ended: string[] = [];
+  const asked = silent.map(unit => {
+    narrow.plugIn(unit).manners.spdmReplies = () => [];
+    return narrow.field.attestation.attest(unit.uid).catch(() => void ended.push(unit.uid));
+  });
+  narrow.plugIn(good);
+  expect(await narrow.field.attestation.attest(good.uid)).toMatchObject({ result: 'passed' });
+  expect(ended).toEqual([]);
+  await Promise.all(asked);
+  expect(ended).toHaveLength(silent.length);
+  await narrow.close();
+});
