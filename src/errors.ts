@@ -128,6 +128,8 @@ export const errorCodes = [
   'DOWNGRADE',
   'COUNTER_EXHAUSTED',
   'COUNTER_JUMP',
+  'SUPERSEDED',
+  'OFFER_STANDS',
 ] as const;
 
 export type ErrorCode = (typeof errorCodes)[number];

@@ -7,6 +7,7 @@ export type Lru<Value> = {
   set(key: string, value: Value): void;
   delete(key: string): void;
   clear(): void;
+  entries(): readonly (readonly [string, Value])[];
 };
 
 /** @param maxWeight of all entries together; without `weigh` each counts 1 */
@@ -40,6 +41,7 @@ export function lru<Value>(maxWeight: number, weigh: (value: Value) => number = 
       old = new Map();
       youngWeight = 0;
     },
+    entries: () => [...new Map([...old, ...young])],
     get(key) {
       const value = young.get(key) ?? old.get(key);
       if (value !== undefined && !young.has(key)) set(key, value);

@@ -43,8 +43,13 @@ export const spdmMessage = record({ cid: field(0, cid), data: field(1, bytesUpTo
 /** up/job/next */
 export const jobQuestion = record({ cid: field(0, cid) });
 
-/** dn/job: the signed job, null when there is none. Without a cid when the server speaks first. */
-export const jobMessage = record({ cid: optionalField(0, cid), job: field(1, nullable(bytesUpTo(maxSignedBytes))) });
+/** dn/job: the signed job, null when there is none now. Without a cid when the server speaks first. `cancelled`: a job that has ended and is to be
+ *  forgotten, if the device still has it. */
+export const jobMessage = record({
+  cid: optionalField(0, cid),
+  job: field(1, nullable(bytesUpTo(maxSignedBytes))),
+  cancelled: optionalField(2, id16),
+});
 
 /** up/job/{otaJobId}. `testing`: the device restarts into the new image. */
 export const jobStatusMessage = record({

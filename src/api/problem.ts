@@ -120,6 +120,8 @@ const problems = {
   DOWNGRADE: [409, 'The version is not newer than the device’s'],
   COUNTER_EXHAUSTED: [409, 'The security counter is above the line’s maximum'],
   COUNTER_JUMP: [409, 'The security counter jumps too far'],
+  SUPERSEDED: [409, 'A better release is offered to the device'],
+  OFFER_STANDS: [409, 'The same release is offered to the device already'],
 } as const satisfies Record<ErrorCode, readonly [ContentfulStatusCode, string]>;
 
 /** The problem document for any error; an unknown error tells nothing of itself. */

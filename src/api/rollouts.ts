@@ -32,6 +32,7 @@ const progressSchema = rolloutSchema
 
 const params = z.object({ id: idField });
 const percent = z.number().min(0).max(100);
+const minutes = z.number().int().min(1).max(525_600);
 const planSchema = z
   .strictObject({
     releaseId: idField,
@@ -40,6 +41,14 @@ const planSchema = z
     successPercent: percent.optional(),
     failurePercent: percent.optional(),
     maxFailures: z.number().int().min(0).optional(),
+    deadline: z.iso.datetime().optional(),
+    timeLimits: z
+      .strictObject({ offered: minutes.max(43_200), downloading: minutes, written: minutes, testing: minutes })
+      .partial()
+      .optional()
+      .openapi({ description: 'minutes that a device may stay in one state' }),
+    ratePerMinute: z.number().int().min(1).optional(),
+    securityUpdate: z.boolean().optional(),
   })
   .openapi('RolloutPlan');
 

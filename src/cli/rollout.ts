@@ -14,7 +14,21 @@ type Rollout = {
   readonly devices: number;
   readonly progress?: readonly { readonly uid: string; readonly status: string; readonly reason: string | null }[];
 };
-type Create = ServerOptions & { release: string; device?: readonly string[]; group?: readonly number[]; maxFailures?: number };
+type Create = ServerOptions & {
+  release: string;
+  device?: readonly string[];
+  group?: readonly number[];
+  success?: number;
+  failure?: number;
+  maxFailures?: number;
+  rate?: number;
+  deadline?: string;
+  security?: boolean;
+  offered?: number;
+  downloading?: number;
+  written?: number;
+  testing?: number;
+};
 
 const example = '874a667189da472d09d34276d97e812f';
 const uid = '00112233445566778899aabbccddeeff';
@@ -28,14 +42,22 @@ export function registerRollout(program: Command): void {
     'plan a rollout of a published release',
     `create --release 148f3636cfa2c0dac2794f4ebae4200c --group 10 90 --max-failures 2`,
     `create --release 148f3636cfa2c0dac2794f4ebae4200c --device ${uid}`,
+    `create --release 148f3636cfa2c0dac2794f4ebae4200c --security --rate 200 --deadline 2026-12-24T12:00:00Z --downloading 120`,
   )
     .requiredOption('--release <id>', 'the release')
     .option('--device <uid...>', 'these devices; all of the line when not given')
     .option('--group <percent...>', 'shares of the whole, one group after the other; the last takes what remains', percents)
+    .option('--success <percent>', 'a group passes with so many upgraded devices; 90 when not given', percent)
+    .option('--failure <percent>', 'halt above so many failed devices of a group; 20 when not given', percent)
     .option('--max-failures <n>', 'halt when more devices of a group fail', unitCount)
-    .action(async ({ release, device, group, maxFailures, ...options }: Create) =>
-      change(options, 'POST', '/v1/rollouts', { releaseId: release, devices: device, groups: group, maxFailures }),
-    );
+    .option('--rate <n>', 'offers in a minute; all at once when not given', unitCount)
+    .option('--deadline <time>', 'what has no end by then has one; RFC 3339')
+    .option('--security', 'it closes a hole: it goes before another release with the same counter and version')
+    .option('--offered <minutes>', 'a device that has not begun by then has failed; 30 days when not given', wholeNumber(1, 43_200))
+    .option('--downloading <minutes>', 'the same for the download; 7 days when not given', limitMinutes)
+    .option('--written <minutes>', 'the same from the download to the restart; a day when not given', limitMinutes)
+    .option('--testing <minutes>', 'the same from the restart to the proof; a day when not given', limitMinutes)
+    .action(create);
   for (const [name, description] of [
     ['approve', 'approve a plan: not by who made it'],
     ['start', 'start an approved rollout'],
@@ -69,7 +91,25 @@ export function registerRollout(program: Command): void {
 }
 
 const percent = wholeNumber(1, 100);
+const limitMinutes = wholeNumber(1, 525_600);
 const percents = (value: string, before: readonly number[] = []): readonly number[] => [...before, percent(value)];
+
+async function create({ release, device, group, success, failure, maxFailures, rate, deadline, security, ...rest }: Create): Promise<void> {
+  const { offered, downloading, written, testing, ...options } = rest;
+  const hasLimits = [offered, downloading, written, testing].some(limit => limit !== undefined);
+  await change(options, 'POST', '/v1/rollouts', {
+    releaseId: release,
+    devices: device,
+    groups: group,
+    successPercent: success,
+    failurePercent: failure,
+    maxFailures,
+    ratePerMinute: rate,
+    deadline,
+    securityUpdate: security,
+    ...(hasLimits && { timeLimits: { offered, downloading, written, testing } }),
+  });
+}
 
 async function change(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
   const answer = await ask<Rollout>(options, method, path, body);

@@ -7,6 +7,7 @@ import * as identity from './deviceIdentity.ts';
 import * as manufacture from './deviceManufacture.ts';
 import * as repair from './deviceRepair.ts';
 import { type DeviceState, evolveDevice } from './deviceState.ts';
+import * as upgrade from './deviceUpgrade.ts';
 import { refuse } from './rules.ts';
 
 /** A device, from the first grant to the end of its keys. Stream `device-{uid}`; its first append expects no stream (I3).
@@ -47,17 +48,21 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
     case 'RecordAttestation':
       return field.recordAttestation(command, state);
     case 'OfferFirmware':
-      return field.offerFirmware(command, state);
+      return upgrade.offerFirmware(command, state);
     case 'StartUpgrade':
-      return field.startUpgrade(command, state);
+      return upgrade.startUpgrade(command, state);
+    case 'AdvanceUpgrade':
+      return upgrade.advanceUpgrade(command, state);
     case 'RecordUpgrade':
-      return field.recordUpgrade(command, state);
+      return upgrade.recordUpgrade(command, state);
     case 'FailUpgrade':
-      return field.failUpgrade(command, state);
+      return upgrade.failUpgrade(command, state);
+    case 'CancelUpgrade':
+      return upgrade.cancelUpgrade(command, state);
     case 'ReportFirmware':
       return field.reportFirmware(command, state);
     case 'RecordRollbackRefusal':
-      return field.recordRollbackRefusal(command, state);
+      return upgrade.recordRollbackRefusal(command, state);
     case 'IssueOperationalCertificate':
       return identity.issueOperational(command, state);
     case 'EndOlderCertificates':

@@ -1,5 +1,13 @@
 import type { Actor, IsoTime } from './actor.ts';
-import type { CertificationIntent, FirmwareFacts, IssuedCertificate, RevocationReason, RollbackHop } from './deviceEvents.ts';
+import type {
+  CancelReason,
+  CertificationIntent,
+  FirmwareFacts,
+  IssuedCertificate,
+  RevocationReason,
+  RollbackHop,
+  UpgradePhase,
+} from './deviceEvents.ts';
 import type { ImageKind } from './job.ts';
 import type { InstalledFirmware, OfferRelease, OfferRules, Product } from './offer.ts';
 
@@ -57,9 +65,11 @@ export type DeviceCommand =
         /** The device's line, from its stream. */
         readonly line: Product;
         readonly rules: OfferRules;
+        readonly securityUpdate?: boolean;
       }
     >
   | Command<'StartUpgrade', { readonly offerId: string }>
+  | Command<'AdvanceUpgrade', { readonly offerId: string; readonly phase: UpgradePhase }>
   /** Evidence gathered after the device confirmed the image and rebooted. */
   | Command<
       'RecordUpgrade',
@@ -67,6 +77,7 @@ export type DeviceCommand =
     >
   | Command<'FailUpgrade', { readonly offerId: string; readonly reason: string }>
   | Command<'ReportFirmware', InstalledFirmware>
+  | Command<'CancelUpgrade', { readonly offerId: string; readonly reason: CancelReason }>
   | Command<
       'RecordRollbackRefusal',
       { readonly releaseId: string; readonly version: string; readonly securityCounter: number; readonly hop: RollbackHop }

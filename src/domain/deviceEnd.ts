@@ -4,6 +4,7 @@ import type { DeviceEvent } from './deviceEvents.ts';
 import { connectable } from './deviceField.ts';
 import { revokeAll } from './deviceManufacture.ts';
 import { givenUpByTwo, type LivingDevice, timedOut } from './deviceState.ts';
+import { cancellation } from './deviceUpgrade.ts';
 import { refuse } from './rules.ts';
 
 /** Decisions about the end of a device: decommissioning, and the destruction of its keys. */
@@ -14,7 +15,7 @@ export function orderDecommission({ reason, by, orderSha256 }: Of<DeviceCommand,
   if (state.decommissionOrderSha256 !== undefined) return [];
   requireStatus(state, [...connectable, 'SUSPENDED', 'RMA', 'REVOKED'], 'decommissioning', 'DEVICE_STATE');
   if (!state.provisioned) refuse('DEVICE_STATE', 'the unit is still in production');
-  return [{ type: 'DeviceDecommissionOrdered', data: { reason, by, orderSha256 } }];
+  return [{ type: 'DeviceDecommissionOrdered', data: { reason, by, orderSha256 } }, ...cancellation(state, 'decommission')];
 }
 
 /** RULE-17: decommissioning revokes. With the wipe receipt, or without once the order timed out or two people have given the device up. */

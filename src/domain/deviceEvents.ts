@@ -51,7 +51,29 @@ export type Offer = {
   readonly securityCounter: number;
   readonly imageHashes: readonly string[];
   readonly rolloutId?: string;
+  /** Closes a hole: of two offers with the same counter and version it wins. */
+  readonly securityUpdate?: boolean;
 };
+
+/** How far a device is with an upgrade, as it says: it fetches the image, has it whole in its second slot, restarts into it. */
+export type UpgradePhase = 'downloading' | 'written' | 'testing';
+
+/** Why an upgrade that was offered is not to be carried out any more. */
+export const cancelReasons = [
+  'rollout-aborted',
+  'rollout-halted',
+  'release-withdrawn',
+  'superseded',
+  'quarantined',
+  'suspended',
+  'repair',
+  'decommission',
+  'revoked',
+] as const;
+export type CancelReason = (typeof cancelReasons)[number];
+
+/** Whose end it is. Events of before do not name the rollout. */
+type OfUpgrade = { readonly offerId: string; readonly rolloutId?: string };
 
 export type RollbackHop = 'cloud' | 'programmer' | 'gateway' | 'device';
 
@@ -89,9 +111,12 @@ export type DeviceEvent =
   | Event<'AttestationPassed', { readonly evidenceSha256: string; readonly measurementSha256: string; readonly via: string }>
   | Event<'AttestationFailed', { readonly evidenceSha256: string; readonly reason: string; readonly via: string }>
   | Event<'FirmwareOffered', Offer>
-  | Event<'UpgradeStarted', { readonly offerId: string }>
-  | Event<'FirmwareUpgraded', FirmwareFacts & { readonly offerId: string; readonly evidenceSha256: string }>
-  | Event<'UpgradeFailed', { readonly offerId: string; readonly reason: string }>
+  | Event<'UpgradeStarted', OfUpgrade>
+  | Event<'UpgradeAdvanced', OfUpgrade & { readonly phase: UpgradePhase }>
+  | Event<'FirmwareUpgraded', FirmwareFacts & OfUpgrade & { readonly evidenceSha256: string }>
+  | Event<'UpgradeFailed', OfUpgrade & { readonly reason: string }>
+  /** The right to it has ended; the device is told to forget it. `supersededBy`: the offer that took its place. */
+  | Event<'UpgradeCancelled', OfUpgrade & { readonly reason: CancelReason; readonly supersededBy?: string }>
   | Event<
       'RollbackRefused',
       { readonly releaseId: string; readonly version: string; readonly securityCounter: number; readonly hop: RollbackHop }

@@ -4,7 +4,8 @@ import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
 import { requireConnectable } from './deviceField.ts';
 import type { DeviceCertificate, LivingDevice } from './deviceState.ts';
-import type { DeviceStatus } from './deviceStatus.ts';
+import { type DeviceStatus, deviceMove } from './deviceStatus.ts';
+import { cancellation } from './deviceUpgrade.ts';
 import { isPast, refuse } from './rules.ts';
 
 /** Decisions about the certificates of a device in the field and the trust bundle it follows. */
@@ -58,7 +59,10 @@ export function expireCertificate({ serial, now }: Of<DeviceCommand, 'ExpireCert
 
 export function revokeCertificate({ serial, reason, by }: Of<DeviceCommand, 'RevokeCertificate'>, state: LivingDevice): Events {
   const certificate = certificateOf(state, serial);
-  return certificate.status === 'revoked' ? [] : [{ type: 'CertificateRevoked', data: { serial, reason, by } }];
+  if (certificate.status === 'revoked') return [];
+  const revoked: DeviceEvent = { type: 'CertificateRevoked', data: { serial, reason, by } };
+  const isEnd = deviceMove(state, revoked).status === 'REVOKED';
+  return [revoked, ...(isEnd ? cancellation(state, 'revoked') : [])];
 }
 
 function certificateOf(state: LivingDevice, serial: string) {

@@ -4,6 +4,7 @@ import type { DeviceEvent } from './deviceEvents.ts';
 import { connectable } from './deviceField.ts';
 import { revokeAll } from './deviceManufacture.ts';
 import type { DeviceState, LivingDevice, Repair } from './deviceState.ts';
+import { cancellation } from './deviceUpgrade.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
 
 /** Decisions about a device in repair: the one debug unlock, and the return to service as a new generation.
@@ -18,7 +19,7 @@ export function takeForRepair({ reason, programmer, by }: Of<DeviceCommand, 'Tak
   requireStatus(state, [...connectable, 'RMA'], 'repair', 'DEVICE_STATE');
   if (!state.provisioned) refuse('DEVICE_STATE', 'the unit is still in production');
   if (state.decommissionOrderSha256 !== undefined) refuse('DEVICE_STATE', 'the device is to be decommissioned');
-  return [{ type: 'DeviceTakenForRepair', data: { reason, by, programmer } }];
+  return [{ type: 'DeviceTakenForRepair', data: { reason, by, programmer } }, ...cancellation(state, 'repair')];
 }
 
 /** @throws NusecError DEVICE_STATE unless the device is in repair @throws NusecError FORBIDDEN for another programmer than the one named */

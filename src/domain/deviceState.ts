@@ -1,4 +1,12 @@
-import type { CertificationIntent, DeviceEvent, FirmwareFacts, IssuedCertificate, Offer, RevocationReason } from './deviceEvents.ts';
+import type {
+  CertificationIntent,
+  DeviceEvent,
+  FirmwareFacts,
+  IssuedCertificate,
+  Offer,
+  RevocationReason,
+  UpgradePhase,
+} from './deviceEvents.ts';
 import { type DeviceStanding, deviceMove } from './deviceStatus.ts';
 import type { ImageKind } from './job.ts';
 
@@ -50,8 +58,12 @@ export type LivingDevice = DeviceStanding & {
     | { readonly passed: true; readonly measurementSha256: string }
     | { readonly passed: false; readonly reason: string };
   readonly offer?: Offer;
-  /** The last upgrade that was given up; evidence that it succeeded after all still counts. */
+  /** How far the device is with the standing offer; absent before it has begun. */
+  readonly upgradePhase?: UpgradePhase;
+  /** The last upgrade that was given up or cancelled; evidence that it succeeded after all still counts. */
   readonly failedOffer?: Offer;
+  /** Of the last upgrade that was cancelled: what the device is to forget. */
+  readonly cancelledOfferId?: string;
   readonly upgradedOfferId?: string;
   /** Of the trust bundle that the device said it has. */
   readonly trustBundleVersion?: number;
@@ -141,14 +153,19 @@ function evolveField(state: LivingDevice, event: DeviceEvent): LivingDevice | un
       return { ...state, attestation: { passed: false, reason: event.data.reason } };
     case 'FirmwareOffered':
       return { ...state, offer: event.data };
+    case 'UpgradeStarted':
+      return { ...state, upgradePhase: 'downloading' };
+    case 'UpgradeAdvanced':
+      return { ...state, upgradePhase: event.data.phase };
     case 'FirmwareUpgraded': {
-      const { offer: _, failedOffer: __, ...rest } = state;
-      return { ...rest, firmware: factsOf(event.data), upgradedOfferId: event.data.offerId };
+      const { failedOffer: _, upgradePhase: __, offer, ...rest } = state;
+      const isOther = offer !== undefined && offer.offerId !== event.data.offerId;
+      return { ...rest, ...(isOther && { offer }), firmware: factsOf(event.data), upgradedOfferId: event.data.offerId };
     }
-    case 'UpgradeFailed': {
-      const { offer, ...rest } = state;
-      return offer === undefined ? rest : { ...rest, failedOffer: offer };
-    }
+    case 'UpgradeFailed':
+      return withoutOffer(state);
+    case 'UpgradeCancelled':
+      return { ...withoutOffer(state), cancelledOfferId: event.data.offerId };
     case 'RollbackRefused':
       return { ...state, rollbacks: [...state.rollbacks, `${event.data.releaseId}/${event.data.hop}`] };
     default:
@@ -210,6 +227,10 @@ function evolveRepair(state: LivingDevice, event: DeviceEvent): LivingDevice | u
   }
 }
 
+function withoutOffer({ offer, upgradePhase: _, ...rest }: LivingDevice): LivingDevice {
+  return offer === undefined ? rest : { ...rest, failedOffer: offer };
+}
+
 function factsOf({ releaseId, version, securityCounter, imageHash }: FirmwareFacts): FirmwareFacts {
   return { releaseId, version, securityCounter, imageHash };
 }
@@ -237,6 +258,6 @@ function returned(state: LivingDevice, data: DataOf<'DeviceReturnedToService'>):
   const { objId, generation, serial } = data;
   const isKnown = state.certificates.some(certificate => certificate.serial === serial);
   const current = isKnown ? state : withCertificate(state, data);
-  const { attestation: _, offer: __, failedOffer: ___, repair: ____, ...rest } = current;
+  const { attestation: _, offer: __, failedOffer: ___, repair: ____, upgradePhase: _____, ...rest } = current;
   return { ...rest, objId, generation, objIds: [...state.objIds, objId], suspicions: [] };
 }

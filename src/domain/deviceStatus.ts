@@ -48,6 +48,7 @@ const moves = {
   UpgradeStarted: at => (at.status === 'UPGRADING' ? {} : { status: 'UPGRADING', upgradeFrom: at.status }),
   FirmwareUpgraded: at => ({ status: outOfUpgrade(at) }),
   UpgradeFailed: at => ({ status: outOfUpgrade(at) }),
+  UpgradeCancelled: at => ({ status: outOfUpgrade(at) }),
   CertificateRenewed: (_, { serial }) => ({ serial }),
   CertificateRevoked: revoke,
   DeviceQuarantined: quarantine,

@@ -1,10 +1,10 @@
-import type { Actor } from './actor.ts';
+import type { Actor, IsoTime } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
-import { refuse, requireCount, requireOtherPerson } from './rules.ts';
+import { isPast, refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { statusAfter, type Walk } from './walk.ts';
 
 /** A rollout of one release over groups of devices. Stream `rollout-{id}`.
- *  PLANNED → APPROVED → RUNNING ⇄ PAUSED;  RUNNING → COMPLETED | HALTED;  before the end → ABORTED
+ *  PLANNED → APPROVED → RUNNING ⇄ PAUSED;  RUNNING or PAUSED → COMPLETED | HALTED;  before the end → ABORTED
  *  Progress is a projection; the caller brings the counts, a device counts as succeeded only by attestation. */
 
 /** A group is a share of the fleet or a list of its own; the caller resolves it to devices when it starts. */
@@ -18,6 +18,21 @@ export const maxGroups = 50;
 /** Devices named in the plan itself; a larger group is a percentage. */
 export const maxListedDevices = 1000;
 
+/** States of a device under way, and how long it may stay in each, in minutes; beyond it the upgrade has failed. */
+export type RolloutTimeLimits = {
+  readonly offered: number;
+  readonly downloading: number;
+  readonly written: number;
+  readonly testing: number;
+};
+const dayMinutes = 24 * 60;
+export const defaultTimeLimits: RolloutTimeLimits = {
+  offered: 30 * dayMinutes,
+  downloading: 7 * dayMinutes,
+  written: dayMinutes,
+  testing: dayMinutes,
+};
+
 export type RolloutPlan = {
   readonly rolloutId: string;
   readonly releaseId: string;
@@ -26,7 +41,10 @@ export type RolloutPlan = {
   readonly thresholds: RolloutThresholds;
   readonly securityUpdate?: boolean;
   readonly ratePerMinute?: number;
+  /** RFC 3339. Whatever has no end by then has one. */
   readonly deadline?: string;
+  /** In minutes; those of `defaultTimeLimits` when not named. */
+  readonly timeLimits?: Partial<RolloutTimeLimits>;
 };
 
 export type GroupStart = {
@@ -37,7 +55,8 @@ export type GroupStart = {
   readonly devicesSha256: string;
 };
 
-export type GroupHealth = { readonly group: number; readonly succeeded: number; readonly failed: number };
+/** `out`: devices that do not count, because they are out of use, or because a better release is on its way to them. */
+export type GroupHealth = { readonly group: number; readonly succeeded: number; readonly failed: number; readonly out?: number };
 
 export type RolloutEvent =
   | { readonly type: 'RolloutPlanned'; readonly data: RolloutPlan & { readonly plannedBy: string } }
@@ -56,7 +75,13 @@ export type RolloutCommand =
   | { readonly type: 'ApproveRollout'; readonly by: Actor }
   | { readonly type: 'StartRollout'; readonly by: Actor }
   | ({ readonly type: 'StartGroup' } & GroupStart)
-  | ({ readonly type: 'RecordGroupHealth' } & GroupHealth)
+  /** `underway`: devices of any group that has started, whose end is still to come. */
+  | ({ readonly type: 'RecordGroupHealth'; readonly underway?: number } & GroupHealth)
+  /** The release is withdrawn. */
+  | ({ readonly type: 'HaltRollout'; readonly reason: string } & GroupHealth)
+  /** No device is left for the group that is next. */
+  | { readonly type: 'EndWithoutGroup'; readonly group: number; readonly reason: string }
+  | ({ readonly type: 'ReachDeadline'; readonly now: IsoTime; readonly by: Actor } & GroupHealth)
   | { readonly type: 'PauseRollout'; readonly reason: string; readonly by: Actor }
   | { readonly type: 'ResumeRollout'; readonly by: Actor }
   | { readonly type: 'AbortRollout'; readonly reason: string; readonly by: Actor };
@@ -102,6 +127,12 @@ function decide(command: RolloutCommand, state: RolloutState): readonly RolloutE
       return startGroup(command, state);
     case 'RecordGroupHealth':
       return recordHealth(command, state);
+    case 'HaltRollout':
+      return halt(command, state);
+    case 'EndWithoutGroup':
+      return endWithoutGroup(command, state);
+    case 'ReachDeadline':
+      return reachDeadline(command, state);
     case 'PauseRollout':
       if (state.status === 'PAUSED') return [];
       requireStatus(state, ['RUNNING'], 'pausing');
@@ -127,6 +158,10 @@ function plan({ type: _, by, ...data }: Of<RolloutCommand, 'PlanRollout'>, state
   const { successPercent, failurePercent } = data.thresholds;
   if (!(isPercent(successPercent) && isPercent(failurePercent))) refuse('BAD_REQUEST', 'a threshold is 0 to 100 percent');
   requireCount(data.thresholds.maxFailures ?? 0, 0, 'the number of failures');
+  for (const [name, minutes] of Object.entries(data.timeLimits ?? {}))
+    requireCount(minutes, 1, `the time limit of a device ${name}, in minutes`);
+  requireCount(data.ratePerMinute ?? 1, 1, 'the number of offers in a minute');
+  if (data.deadline !== undefined && Number.isNaN(Date.parse(data.deadline))) refuse('BAD_REQUEST', 'the deadline is no time');
   return [{ type: 'RolloutPlanned', data: { ...data, plannedBy: by } }];
 }
 
@@ -150,22 +185,66 @@ function startGroup({ type: _, ...data }: Of<RolloutCommand, 'StartGroup'>, stat
   return [{ type: 'GroupStarted', data }];
 }
 
-/** The health gate: halt above the failure threshold, else pass at the success threshold; after the last group the rollout is done. */
-function recordHealth({ type: _, ...health }: Of<RolloutCommand, 'RecordGroupHealth'>, state: PlannedRollout): readonly RolloutEvent[] {
+/** The health gate. After the last group the rollout is done as soon as no device is under way any more. */
+function recordHealth(command: Of<RolloutCommand, 'RecordGroupHealth'>, state: PlannedRollout): readonly RolloutEvent[] {
+  const { type: _, underway = 0, ...health } = command;
   const { deviceCount } = state.started[health.group] ?? refuse('STATE', 'this group has not started');
-  if (health.group < state.passed || state.status === 'HALTED') return [];
+  if (isEnded(state) && state.status !== 'ABORTED') return [];
+  const hasPassed = health.group < state.passed;
+  if (hasPassed && health.group < state.groups.length - 1) return [];
   requireStatus(state, ['RUNNING', 'PAUSED'], 'judging a group');
-  const { successPercent, failurePercent, maxFailures } = state.thresholds;
-  if (maxFailures !== undefined && health.failed > maxFailures) {
-    return [{ type: 'RolloutHalted', data: { ...health, reason: `more than ${maxFailures} devices of the group failed` } }];
-  }
-  if (health.failed * 100 > failurePercent * deviceCount) {
-    return [{ type: 'RolloutHalted', data: { ...health, reason: `more than ${failurePercent} % of the group failed` } }];
-  }
-  if (health.succeeded === 0 || health.succeeded * 100 < successPercent * deviceCount) return [];
-  const passed: RolloutEvent = { type: 'GroupPassed', data: health };
-  const last = health.group === state.groups.length - 1;
-  return last ? [passed, { type: 'RolloutCompleted', data: { groups: state.groups.length } }] : [passed];
+  const reason = failureOf(health, deviceCount, state.thresholds);
+  if (reason !== undefined) return [{ type: 'RolloutHalted', data: { ...health, reason } }];
+  if (!hasPassed && !reaches(health.succeeded, health, deviceCount, state.thresholds)) return unreachable(health, deviceCount, state);
+  const passed: readonly RolloutEvent[] = hasPassed ? [] : [{ type: 'GroupPassed', data: health }];
+  const isDone = health.group === state.groups.length - 1 && underway === 0;
+  return isDone ? [...passed, completed(state)] : passed;
+}
+
+const completed = ({ groups }: PlannedRollout): RolloutEvent => ({ type: 'RolloutCompleted', data: { groups: groups.length } });
+
+const isEnded = ({ status }: PlannedRollout): boolean => status === 'HALTED' || status === 'COMPLETED' || status === 'ABORTED';
+
+/** Devices of a group that count. */
+const counted = (deviceCount: number, { out = 0 }: GroupHealth): number => deviceCount - out;
+
+function failureOf(health: GroupHealth, deviceCount: number, { failurePercent, maxFailures }: RolloutThresholds): string | undefined {
+  if (maxFailures !== undefined && health.failed > maxFailures) return `more than ${maxFailures} devices of the group failed`;
+  const isAbove = health.failed * 100 > failurePercent * counted(deviceCount, health);
+  return isAbove ? `more than ${failurePercent} % of the group failed` : undefined;
+}
+
+function reaches(succeeded: number, health: GroupHealth, deviceCount: number, { successPercent }: RolloutThresholds): boolean {
+  return succeeded > 0 && succeeded * 100 >= successPercent * counted(deviceCount, health);
+}
+
+/** A group has a verdict as soon as no outcome of the devices that are left can change it. */
+function unreachable(health: GroupHealth, deviceCount: number, { thresholds }: PlannedRollout): readonly RolloutEvent[] {
+  if (reaches(counted(deviceCount, health) - health.failed, health, deviceCount, thresholds)) return [];
+  const isEmpty = counted(deviceCount, health) === 0;
+  const reason = isEmpty ? 'no device of the group counts any more' : `the group can no longer reach ${thresholds.successPercent} %`;
+  return [{ type: 'RolloutHalted', data: { ...health, reason } }];
+}
+
+/** From outside: the release is withdrawn. Before the first group there is nothing to count. */
+function halt({ type: _, ...data }: Of<RolloutCommand, 'HaltRollout'>, state: PlannedRollout): readonly RolloutEvent[] {
+  return isEnded(state) ? [] : [{ type: 'RolloutHalted', data }];
+}
+
+/** What has passed was all there is; a rollout that had no device at all has failed its purpose. */
+function endWithoutGroup({ group, reason }: Of<RolloutCommand, 'EndWithoutGroup'>, state: PlannedRollout): readonly RolloutEvent[] {
+  if (isEnded(state)) return [];
+  if (group !== state.started.length || state.passed < group) refuse('STATE', 'a group is under way');
+  return [group > 0 ? completed(state) : { type: 'RolloutHalted', data: { group, succeeded: 0, failed: 0, reason } }];
+}
+
+function reachDeadline(command: Of<RolloutCommand, 'ReachDeadline'>, state: PlannedRollout): readonly RolloutEvent[] {
+  const { type: _, now, by, ...health } = command;
+  if (isEnded(state)) return [];
+  if (state.deadline === undefined || !isPast(state.deadline, now)) refuse('STATE', 'the deadline has not passed');
+  const reason = 'the deadline has passed';
+  if (state.status === 'PLANNED' || state.status === 'APPROVED') return [{ type: 'RolloutAborted', data: { reason, by } }];
+  return [state.passed === state.groups.length ? completed(state) : { type: 'RolloutHalted', data: { ...health, reason } }];
 }
 
 function evolve(state: RolloutState, event: RolloutEvent): RolloutState {

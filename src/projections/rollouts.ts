@@ -25,16 +25,19 @@ export type RolloutDeviceRow = {
   offer_id: string;
   rollout_id: string;
   uid: string;
-  status: 'offered' | 'started' | 'upgraded' | 'failed';
+  /** `started`: it fetches the image. */
+  status: 'offered' | 'started' | 'written' | 'testing' | 'upgraded' | 'failed' | 'cancelled';
   reason: string | null;
   offered_at: string;
   changed_at: string;
 };
+/** Neither upgraded nor given up. */
+const underwayStatuses = ['offered', 'started', 'written', 'testing'] as const;
 export type RolloutTables = { rollouts: RolloutRow; rollout_devices: RolloutDeviceRow };
 
 export const rollouts: Projection = {
   name: 'rollouts',
-  version: 1,
+  version: 2,
   tables: ['rollouts', 'rollout_devices'],
   schema: table => `
     CREATE TABLE ${table('rollouts')} (
@@ -47,7 +50,8 @@ export const rollouts: Projection = {
       offer_id TEXT PRIMARY KEY, rollout_id TEXT NOT NULL, uid TEXT NOT NULL, status TEXT NOT NULL, reason TEXT,
       offered_at TEXT NOT NULL, changed_at TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
-    CREATE INDEX ${table('rollout_devices')}_rollout ON ${table('rollout_devices')} (rollout_id, uid);`,
+    CREATE INDEX ${table('rollout_devices')}_rollout ON ${table('rollout_devices')} (rollout_id, uid, offered_at);
+    CREATE INDEX ${table('rollout_devices')}_status ON ${table('rollout_devices')} (status, rollout_id);`,
   writer(db, table) {
     const [name, devices] = [table('rollouts'), table('rollout_devices')];
     const plan = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, 'PLANNED', ?, ?, ?, 0, 0, 0, NULL)`);
@@ -75,6 +79,8 @@ export const rollouts: Projection = {
         if (rolloutId !== undefined) offer.run(offerId, rolloutId, subjectOf(stream), at, at);
       },
       UpgradeStarted: ({ at, data }) => advance.run('started', null, at, data.offerId),
+      UpgradeAdvanced: ({ at, data }) => advance.run(data.phase === 'downloading' ? 'started' : data.phase, null, at, data.offerId),
+      UpgradeCancelled: ({ at, data }) => advance.run('cancelled', data.reason, at, data.offerId),
       FirmwareUpgraded: ({ at, data }) => advance.run('upgraded', null, at, data.offerId),
       UpgradeFailed: ({ at, data }) => advance.run('failed', data.reason, at, data.offerId),
     });
@@ -96,10 +102,12 @@ export const rolloutQueries = (db: Kysely<RolloutTables>) => ({
     if (lines !== undefined) query = query.where('line', 'in', lines);
     return query.execute();
   },
-  running: async () =>
-    (await db.selectFrom('rollouts').select('rollout_id').where('status', 'in', ['RUNNING', 'PAUSED']).execute()).map(
-      row => row.rollout_id,
-    ),
+  /** Rollouts that have not ended, and those that have while devices are under way. */
+  unfinished: async () => {
+    const open = db.selectFrom('rollouts').select('rollout_id').where('status', 'in', ['PLANNED', 'APPROVED', 'RUNNING', 'PAUSED']);
+    const underway = db.selectFrom('rollout_devices').select('rollout_id').where('status', 'in', underwayStatuses);
+    return (await open.union(underway).execute()).map(row => row.rollout_id);
+  },
   devicesOf: (rolloutId: string) =>
-    db.selectFrom('rollout_devices').selectAll().where('rollout_id', '=', rolloutId).orderBy('uid').execute(),
+    db.selectFrom('rollout_devices').selectAll().where('rollout_id', '=', rolloutId).orderBy('uid').orderBy('offered_at').execute(),
 });

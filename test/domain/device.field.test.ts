@@ -162,6 +162,73 @@ describe('an upgrade', () => {
       .refused('DEVICE_STATE');
   });
 
+  it('goes forward phase by phase, and a late report changes nothing', () => {
+    const advance = (phase: 'downloading' | 'written' | 'testing') => ({ type: 'AdvanceUpgrade', offerId: 'o1', phase }) as const;
+    on(...offered)
+      .when(advance('written'))
+      .givesOnce(
+        { type: 'UpgradeStarted', data: { offerId: 'o1' } },
+        { type: 'UpgradeAdvanced', data: { offerId: 'o1', phase: 'written' } },
+      );
+    on(...started, advance('testing'))
+      .when(advance('written'))
+      .gives();
+    on(...inService)
+      .when(advance('written'))
+      .refused('DEVICE_STATE');
+    expect(state(...started, advance('testing')).upgradePhase).toBe('testing');
+    expect(state(...started, advance('testing'), w.upgraded).upgradePhase).toBeUndefined();
+  });
+
+  it('is cancelled by whatever takes the right to it away, and its evidence still counts', () => {
+    const cancelled = (reason: string) => ({ type: 'UpgradeCancelled', data: { offerId: 'o1', reason } });
+    const ends: readonly (readonly [DeviceCommand, string])[] = [
+      [{ type: 'CancelUpgrade', offerId: 'o1', reason: 'rollout-aborted' }, 'rollout-aborted'],
+      [{ type: 'QuarantineDevice', reason: 'x', by: 'o' }, 'quarantined'],
+      [{ type: 'SuspectClone', reason: 'x', evidence: 'e', by: 'o' }, 'quarantined'],
+      [{ type: 'SuspendDevice', reason: 'x', by: 'o' }, 'suspended'],
+      [{ type: 'TakeForRepair', reason: 'x', programmer: 'p', by: 'o' }, 'repair'],
+      [w.orderEnd, 'decommission'],
+    ];
+    for (const [command, reason] of ends) {
+      expect(play(device, [...started, command]).events.at(-1), command.type).toEqual(cancelled(reason));
+      const after = state(...started, command);
+      expect([after.offer, after.cancelledOfferId, after.failedOffer?.offerId]).toEqual([undefined, 'o1', 'o1']);
+      expect(after.status).not.toBe('UPGRADING');
+    }
+    const aborted = [...started, ends[0]![0]];
+    on(...aborted)
+      .when(ends[0]![0])
+      .gives();
+    expect(state(...aborted, w.upgraded).firmware?.releaseId).toBe('app-2');
+  });
+
+  it('gives way to a better one, and not to a worse one', () => {
+    const other = (change: object) => ({
+      ...w.offer,
+      offerId: 'o2',
+      releaseId: 'app-3',
+      release: { ...w.offer.release, imageHashes: ['f4'], ...change },
+    });
+    for (const better of [{ securityCounter: 7 }, { version: '2.2.0' }, {}])
+      expect(play(device, [...offered, other(better)]).events.slice(-2)).toMatchObject([
+        { type: 'UpgradeCancelled', data: { offerId: 'o1', reason: 'superseded', supersededBy: 'o2' } },
+        { type: 'FirmwareOffered', data: { offerId: 'o2' } },
+      ]);
+    on(...offered)
+      .when(other({ version: '2.0.9' }))
+      .refused('SUPERSEDED');
+    on(...started)
+      .when(other({ version: '2.0.9' }))
+      .refused('SUPERSEDED');
+    on(...inService, { ...w.offer, securityUpdate: true })
+      .when(other({}))
+      .refused('SUPERSEDED');
+    on(...offered)
+      .when({ ...w.offer, offerId: 'o2' })
+      .refused('OFFER_STANDS');
+  });
+
   it('is never offered to a revoked or decommissioned device (I11)', () => {
     covers('I11');
     for (const history of gone)

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { maxGroups, type RolloutCommand, rollout } from '../../src/domain/rollout.ts';
 import { covers } from '../support/covers.ts';
@@ -144,6 +145,93 @@ describe('a rollout', () => {
     on(plan).when(pause).refused('STATE');
     on(...running, abort)
       .when(resume)
+      .refused('STATE');
+  });
+
+  it('has a verdict as soon as every device has its end, or no outcome can change it', () => {
+    const halted = (data: { succeeded: number; failed: number; out?: number }, reason: string) =>
+      ({ type: 'RolloutHalted', data: { group: 0, ...data, reason } }) as const;
+    const judge = (change: object) => ({ type: 'RecordGroupHealth', group: 0, succeeded: 0, failed: 0, ...change }) as RolloutCommand;
+    on(...pilot)
+      .when(judge({ succeeded: 8, failed: 1, out: 1 }))
+      .gives(halted({ succeeded: 8, failed: 1, out: 1 }, 'more than 10 % of the group failed'));
+    on(...pilot)
+      .when(judge({ succeeded: 8, out: 2 }))
+      .gives({ type: 'GroupPassed', data: { group: 0, succeeded: 8, failed: 0, out: 2 } });
+    on(...pilot)
+      .when(judge({ out: 10 }))
+      .gives(halted({ succeeded: 0, failed: 0, out: 10 }, 'no device of the group counts any more'));
+    const patient = { ...plan, thresholds: { successPercent: 90, failurePercent: 100 } } as const;
+    on(patient, approve, start, group(0))
+      .when(judge({ succeeded: 1, failed: 2 }))
+      .gives(halted({ succeeded: 1, failed: 2 }, 'the group can no longer reach 90 %'));
+  });
+
+  it('is complete only when no device is under way any more', () => {
+    const both = [...pilot, health(0, 10, 0), group(1)];
+    const last = (underway: number, failed = 0) =>
+      ({ type: 'RecordGroupHealth', group: 1, succeeded: 9, failed, underway }) as const satisfies RolloutCommand;
+    on(...both)
+      .when(last(1))
+      .gives({ type: 'GroupPassed', data: { group: 1, succeeded: 9, failed: 0 } });
+    on(...both, last(1))
+      .when(last(1))
+      .gives();
+    on(...both, last(1))
+      .when(last(0, 1))
+      .gives({ type: 'RolloutCompleted', data: { groups: 2 } });
+  });
+
+  it('ends by its deadline from any state, whatever became of the devices', () => {
+    const deadline = '2026-12-01T00:00:00.000Z';
+    const now = '2026-12-01T00:00:01.000Z';
+    const counts = fc.record({ succeeded: fc.nat(10), failed: fc.nat(10), out: fc.nat(10), underway: fc.nat(3), group: fc.nat(1) });
+    const command: fc.Arbitrary<RolloutCommand> = fc.oneof(
+      fc.constantFrom(approve, start, group(0), group(1), pause, resume),
+      counts.map(each => ({ type: 'RecordGroupHealth', ...each }) as const),
+    );
+    const ends = ['HALTED', 'COMPLETED', 'ABORTED'];
+    fc.assert(
+      fc.property(fc.array(command, { maxLength: 30, size: 'max' }), counts, (commands, { underway: _, ...left }) => {
+        const before = play(rollout, [{ ...plan, deadline }, ...commands]);
+        const reach = { type: 'ReachDeadline', now, by: 'system:rollouts', ...left } as const;
+        const { state } = play(rollout, [{ ...plan, deadline }, ...commands, reach]);
+        expect(ends, before.state.status).toContain(state.status);
+      }),
+    );
+  });
+
+  it('ends without a deadline once every device of every group has its end', () => {
+    const mixture = fc
+      .tuple(fc.nat(10), fc.nat(10))
+      .map(([a, b]) => ({ succeeded: Math.min(a, b), failed: Math.abs(a - b), out: 10 - Math.max(a, b) }));
+    const percents = fc.record({ successPercent: fc.nat(100), failurePercent: fc.nat(100) });
+    fc.assert(
+      fc.property(mixture, mixture, percents, (first, second, thresholds) => {
+        const ended = (index: number, counts: object) =>
+          ({ type: 'RecordGroupHealth', group: index, underway: 0, ...counts }) as RolloutCommand;
+        const { state } = play(rollout, [{ ...plan, thresholds }, approve, start, group(0), ended(0, first), group(1), ended(1, second)]);
+        expect(['HALTED', 'COMPLETED']).toContain(state.status);
+      }),
+    );
+  });
+
+  it('is halted from outside, and ends when no device is left for its next group', () => {
+    const halt = { type: 'HaltRollout', reason: 'the release is withdrawn', group: 0, succeeded: 1, failed: 0 } as const;
+    const { type: _, ...data } = halt;
+    for (const before of [[plan], [plan, approve], running, [...pilot, pause]])
+      on(...before)
+        .when(halt)
+        .givesOnce({ type: 'RolloutHalted', data });
+    const nobody = (index: number) => ({ type: 'EndWithoutGroup', group: index, reason: 'nobody' }) as const;
+    on(...running)
+      .when(nobody(0))
+      .givesOnce({ type: 'RolloutHalted', data: { group: 0, succeeded: 0, failed: 0, reason: 'nobody' } });
+    on(...pilot, health(0, 10, 0))
+      .when(nobody(1))
+      .givesOnce({ type: 'RolloutCompleted', data: { groups: 2 } });
+    on(...pilot)
+      .when(nobody(1))
       .refused('STATE');
   });
 });

@@ -84,6 +84,8 @@ const deviceEvents: Named<DeviceEvent> = {
   AttestationFailed: true,
   FirmwareOffered: true,
   UpgradeStarted: true,
+  UpgradeAdvanced: true,
+  UpgradeCancelled: true,
   FirmwareUpgraded: true,
   UpgradeFailed: true,
   RollbackRefused: true,

@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { equalBytes, toHex } from '../../../src/bytes.ts';
-import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
+import { type CodecType, decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { formatVersion } from '../../../src/domain/version.ts';
 import { type JobStatusMessage, jobMessage, jobStatusMessage } from '../../../src/mqttMessages.ts';
 import type { PullRules } from '../../../src/ota/blockPlan.ts';
@@ -12,7 +12,7 @@ import { eraseRegion } from '../../chip/flash.ts';
 import { confirmImage, markPending } from '../../chip/slotTrailer.ts';
 import type { NusecMqttClient } from '../../link/mqttClient.ts';
 import { flawOf, readJob, refusalOf } from './judgement.ts';
-import { blocksInSlot, loadJob, loadState, prepareSlot, saveState, writeBlock } from './otaStore.ts';
+import { blocksInSlot, forgetJob, loadJob, loadState, prepareSlot, saveState, writeBlock } from './otaStore.ts';
 import { pullBlocks } from './pull.ts';
 import type { SpdmChannel } from './spdmChannel.ts';
 
@@ -34,6 +34,10 @@ export type Installer = {
 
 type Wires = { readonly client: Pick<NusecMqttClient, 'on' | 'publish' | 'request'>; readonly spdm: SpdmChannel };
 type Status = JobStatusMessage['status'];
+
+const nextQuestion = { up: 'job/next', down: 'job', fields: new Map() } as const;
+/** Of jobMessage. */
+const jobField = 1;
 
 export function createInstaller(context: StageContext, wires: Wires, options: InstallerOptions): Installer {
   const { chip, boot, tell, resetLater } = context;
@@ -84,7 +88,7 @@ export function createInstaller(context: StageContext, wires: Wires, options: In
     const write = (index: number, block: Uint8Array): void => writeBlock(chip, job, index, block);
     const isWhole = await pullBlocks(wires, { signed, have, write, rules: options.rules, signal });
     chip.sync();
-    if (isWhole) return finish(signed);
+    if (isWhole && (await finish(bytes, signed))) return;
     if (signal.aborted) return;
     current = undefined;
     await sleep(options.retryMs, undefined, { signal }).catch(() => undefined);
@@ -97,19 +101,30 @@ export function createInstaller(context: StageContext, wires: Wires, options: In
     return state?.phase === 'failed' && equalBytes(state.otaJobId, job.otaJobId);
   };
 
-  const finish = async ({ job }: SignedJob): Promise<void> => {
+  /** The last look before the point of no return: the server says the same job again, or the installation waits. */
+  const stands = async (bytes: Uint8Array): Promise<boolean> => {
+    const answer = await client.request(nextQuestion).catch(() => undefined);
+    const job = answer?.get(jobField);
+    return job instanceof Uint8Array && equalBytes(job, bytes);
+  };
+
+  /** @returns false when the installation waits */
+  const finish = async (bytes: Uint8Array, { job }: SignedJob): Promise<boolean> => {
     const flaw = flawOf(context, job);
     if (flaw) {
       eraseRegion(chip.flash, chip.layout.secondary);
       saveState(chip, job, 'failed');
-      return refuse(job, 'failed', flaw);
+      await refuse(job, 'failed', flaw);
+      return true;
     }
+    await report(job, 'written');
+    if (!(await stands(bytes))) return false;
     markPending(chip.flash, chip.layout);
     saveState(chip, job, 'written');
     tell({ event: 'written', version: formatVersion(job.version) });
-    await report(job, 'written');
     await report(job, 'testing');
     resetLater('normal');
+    return true;
   };
 
   /** A job that is good takes the place of the one under way: the server signs anew for each session. */
@@ -129,13 +144,23 @@ export function createInstaller(context: StageContext, wires: Wires, options: In
     current = bytes;
     installing = install(bytes, signed, AbortSignal.any([ending.signal, pulling.signal])).catch(tellFault);
   };
+  /** There is no job now: what is under way waits. A job that was cancelled is forgotten, unless its image runs already. */
+  const yieldTo = async (cancelled: Uint8Array | undefined): Promise<void> => {
+    pulling.abort();
+    await installing;
+    current = undefined;
+    const state = loadState(chip);
+    if (!cancelled || !state || state.phase !== 'downloading' || !equalBytes(state.otaJobId, cancelled)) return;
+    forgetJob(chip);
+    tell({ event: 'cancelled' });
+  };
   const tellFault = (error: unknown): void => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
   const askNext = async (): Promise<void> => {
-    await client.request({ up: 'job/next', down: 'job', fields: new Map() }).catch(() => undefined);
+    await client.request(nextQuestion).catch(() => undefined);
   };
   client.on('job', payload => {
-    const job = jobIn(payload);
-    if (job) turn = turn.then(() => take(job)).catch(tellFault);
+    const message = messageIn(payload);
+    if (message) turn = turn.then(() => (message.job ? take(message.job) : yieldTo(message.cancelled))).catch(tellFault);
   });
   return {
     online: async () => {
@@ -146,9 +171,9 @@ export function createInstaller(context: StageContext, wires: Wires, options: In
   };
 }
 
-function jobIn(payload: Uint8Array): Uint8Array | undefined {
+function messageIn(payload: Uint8Array): CodecType<typeof jobMessage> | undefined {
   try {
-    return decodeAs(jobMessage, payload).job ?? undefined;
+    return decodeAs(jobMessage, payload);
   } catch {
     return undefined;
   }

@@ -33,6 +33,13 @@ export function saveState(chip: Chip, job: Pick<OtaJob, 'otaJobId' | 'sequence'>
   chip.sync();
 }
 
+/** Of a job that was cancelled nothing stays but its number, so that it cannot be played again. */
+export function forgetJob(chip: Chip): void {
+  eraseRegion(chip.flash, chip.layout.secondary);
+  const kept = loadState(chip);
+  if (kept) saveState(chip, kept, 'failed');
+}
+
 /** Makes room for a job. Another job for the same image, signed anew, keeps the blocks that are good for it too. */
 export function prepareSlot(chip: Chip, signed: Uint8Array, job: OtaJob, before: OtaJob | undefined): void {
   const isSameImage = before !== undefined && before.blockBytes === job.blockBytes && equalBytes(before.imageHash, job.imageHash);

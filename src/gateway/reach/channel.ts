@@ -95,7 +95,10 @@ export function createChannel(times: ChannelTimes = defaultChannelTimes): Channe
     },
     remindOfRenewal: (uid, serialHex) =>
       broker().publish(uid, 'crt', encodeAs(certificateMessage, { chain: null, serial: fromHex(serialHex) })),
-    offerJob: (uid, job, cid) => broker().publish(uid, 'job', encodeAs(jobMessage, cid === undefined ? { job } : { cid, job })),
+    offerJob(uid, job, cid, cancelled) {
+      const ended = cancelled === undefined ? {} : { cancelled: fromHex(cancelled) };
+      return broker().publish(uid, 'job', encodeAs(jobMessage, { ...(cid !== undefined && { cid }), job, ...ended }));
+    },
   };
   return {
     channel,

@@ -32,9 +32,10 @@ export type DeviceChannel = {
   trust(uid: string, bundle: Uint8Array): Promise<TrustState & { readonly error?: string }>;
   /** Tells a device that it is time to ask for the operational certificate that follows this one. False when it is not connected. */
   remindOfRenewal(uid: string, serialHex: string): Promise<boolean>;
-  /** Tells a device that there is a job for it. False when it is not connected: it will ask.
-   *  @param cid of the question this answers; undefined when nobody asked */
-  offerJob(uid: string, job: Uint8Array | null, cid?: number): Promise<boolean>;
+  /** Tells a device that there is a job for it, or none now. False when it is not connected: it will ask.
+   *  @param cid of the question this answers; undefined when nobody asked
+   *  @param cancelled id of a job that has ended, hex: the device forgets it */
+  offerJob(uid: string, job: Uint8Array | null, cid?: number, cancelled?: string): Promise<boolean>;
 };
 
 /** The channel for work that has a place in a queue: while a device or gateway thinks, others may work. */

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { Offer } from '../../domain/deviceEvents.ts';
-import { isUpgradable } from '../../domain/deviceField.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
+import { isUpgradable } from '../../domain/deviceUpgrade.ts';
+import type { EventType } from '../../domain/events.ts';
 import { judgeOffer } from '../../domain/offer.ts';
 import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { rollout, rolloutStream } from '../../domain/rollout.ts';
@@ -43,6 +44,7 @@ export type OtaDelivery = {
   reportStatus(uid: string, offerId: string, status: JobStatus, reason: string | undefined): Promise<void>;
   /** The device runs its old image again after it had restarted into the new one. */
   noteHello(uid: string, imageHash: string): Promise<void>;
+  close(): Promise<void>;
 };
 
 export type OtaParts = {
@@ -56,32 +58,48 @@ export type OtaParts = {
 type OpenDelivery = { readonly prepared: PreparedJob; readonly blocks: BlockChannel; readonly offer: Offer };
 
 const maxOpenDeliveries = 20_000;
-/** Releases and rollouts that deliver nothing now. */
-const maxHeld = 10_000;
 const by = 'system:ota';
 
 export function createOtaDelivery(parts: OtaParts): OtaDelivery {
   const { ctx, channel } = parts;
   const open = lru<OpenDelivery>(maxOpenDeliveries);
-  const testing = lru<string>(maxOpenDeliveries);
   const underway = new Map<string, { cid: number | undefined; done: Promise<void> }>();
-  const held = lru<true>(maxHeld);
-  const isHeld = ({ releaseId, rolloutId = '' }: Offer): boolean => held.get(releaseId) === true || held.get(rolloutId) === true;
-  /** What ends a delivery ends it between two blocks too: the device asks for its job again and gets what stands then. */
-  ctx.followers.follow('deliveries', ctx.store.head(), events => {
-    for (const { type, stream } of events) {
+  /** Rises with every event that ends deliveries: what was judged before it is judged again. */
+  let endings = 0;
+  /** @param cancelled the job that the device is to forget; without it the device waits */
+  const end = (uid: string, cancelled?: string): void => {
+    open.delete(uid);
+    if (!channel.isConnected(uid)) return;
+    channel.offerJob(uid, null, undefined, cancelled).catch(error => ctx.log.info({ uid, error: (error as Error).message }, 'not told'));
+  };
+  const endAll = (isOver: (offer: Offer) => boolean): void => {
+    for (const [uid, { offer }] of open.entries()) if (isOver(offer)) end(uid);
+  };
+  /** The right to every block is looked up where it is served: here, kept up by the log. What ends a delivery ends it between two blocks, and the
+   *  device is told. */
+  const follower = ctx.followers.follow('deliveries', ctx.store.head(), events => {
+    for (const { type, stream, data } of events) {
       const id = stream.slice(stream.indexOf('-') + 1);
-      if (holding.has(type)) held.set(id, true);
-      if (type === 'RolloutResumed') held.delete(id);
-      if (endingForDevice.has(type)) open.delete(id);
+      if (isEnding(type)) endings += 1;
+      if (type === 'ReleaseWithdrawn') endAll(({ releaseId }) => releaseId === id);
+      if (type === 'RolloutPaused' || type === 'RolloutHalted' || type === 'RolloutAborted') endAll(({ rolloutId }) => rolloutId === id);
+      if (type === 'UpgradeCancelled' || type === 'UpgradeFailed') end(id, data.offerId);
     }
   });
+  /** The decision as it is now, though the log may grow while it is taken. */
+  const standsStill = async (uid: string, offerId: string): Promise<boolean> => {
+    for (;;) {
+      const seen = endings;
+      const offer = await deliverableOffer(ctx, await livingDevice(ctx, uid));
+      if (seen === endings) return offer?.offerId === offerId;
+    }
+  };
 
   const work = async (uid: string, cid: () => number | undefined): Promise<void> => {
     const state = await livingDevice(ctx, uid);
     const offer = await deliverableOffer(ctx, state);
     if (offer === undefined) {
-      if (cid() !== undefined) await channel.offerJob(uid, null, cid());
+      if (cid() !== undefined) await channel.offerJob(uid, null, cid(), (await livingDevice(ctx, uid)).cancelledOfferId);
       return;
     }
     if (!channel.isConnected(uid)) return;
@@ -92,7 +110,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
       const asking = { ...parts, channel: answeredThrough(channel, answer) };
       const session = await openSession(asking, state, answer);
       const secret = deriveExporterKey(session.exporterSecret(), blockSecretLabel, prepared.job.otaJobId, blockSecretBytes);
-      const stands = (await deliverableOffer(ctx, await livingDevice(ctx, uid)))?.offerId === offer.offerId;
+      const stands = await standsStill(uid, offer.offerId);
       if (stands) open.set(uid, { prepared, blocks: openBlockChannel(secret, prepared), offer });
       await channel.offerJob(uid, stands ? prepared.signed : null, cid());
       await endSession(asking, uid, session);
@@ -114,42 +132,39 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     forget: uid => open.delete(uid),
     block(uid, offerId, index, blockBytes) {
       const delivery = open.get(uid);
-      if (delivery?.prepared.offerId !== offerId || isHeld(delivery.offer))
-        throw new NusecError('STATE', 'no delivery of this job is open: ask for the job again');
+      if (delivery?.prepared.offerId !== offerId) throw new NusecError('STATE', 'no delivery of this job is open: ask for the job again');
       const { job, delivery: image } = delivery.prepared;
       if (blockBytes !== job.blockBytes || index >= blockCount(job)) throw new NusecError('BAD_REQUEST', 'the job has no such block');
       return sealBlock(delivery.blocks, index, readBlock(image, index, blockBytes));
     },
     async reportStatus(uid, offerId, status, reason) {
-      if (status === 'failed' || status === 'refused') {
-        await giveUp(ctx, uid, offerId, reason ?? status);
-        open.delete(uid);
-        testing.delete(uid);
-        return;
-      }
-      await execute(ctx, device, deviceStream(uid), { type: 'StartUpgrade', offerId }, `device:${uid}`);
-      if (status === 'testing') testing.set(uid, offerId);
+      if (status === 'failed' || status === 'refused') return giveUp(ctx, uid, offerId, reason ?? status);
+      const { failedOffer } = await livingDevice(ctx, uid);
+      if (failedOffer?.offerId === offerId) end(uid, offerId);
+      const command =
+        status === 'downloading'
+          ? ({ type: 'StartUpgrade', offerId } as const)
+          : ({ type: 'AdvanceUpgrade', offerId, phase: status } as const);
+      await execute(ctx, device, deviceStream(uid), command, `device:${uid}`);
     },
     async noteHello(uid, imageHash) {
-      const offerId = testing.get(uid);
-      if (offerId === undefined) return;
-      const state = await livingDevice(ctx, uid);
-      if (state.offer?.offerId !== offerId || imageHash !== state.firmware?.imageHash) return;
-      testing.delete(uid);
-      await execute(ctx, device, deviceStream(uid), { type: 'FailUpgrade', offerId, reason: 'reverted' }, by);
+      const { offer, upgradePhase, firmware } = await livingDevice(ctx, uid);
+      if (offer === undefined || upgradePhase !== 'testing' || imageHash !== firmware?.imageHash) return;
+      await execute(ctx, device, deviceStream(uid), { type: 'FailUpgrade', offerId: offer.offerId, reason: 'reverted' }, by);
     },
+    close: () => follower.close(),
   };
 }
 
-const holding: ReadonlySet<string> = new Set(['ReleaseWithdrawn', 'RolloutPaused', 'RolloutHalted', 'RolloutAborted']);
-const endingForDevice: ReadonlySet<string> = new Set([
-  'DeviceQuarantined',
-  'DeviceSuspended',
-  'DeviceDecommissionOrdered',
-  'DeviceTakenForRepair',
-  'CertificateRevoked',
+const endingTypes: ReadonlySet<EventType> = new Set([
+  'ReleaseWithdrawn',
+  'RolloutPaused',
+  'RolloutHalted',
+  'RolloutAborted',
+  'UpgradeCancelled',
   'UpgradeFailed',
 ]);
+const isEnding = (type: EventType): boolean => endingTypes.has(type);
 
 /** The offer that stands, may still be carried out and is not held back by its rollout. */
 async function deliverableOffer(ctx: Context, state: LivingDevice): Promise<Offer | undefined> {
@@ -158,7 +173,8 @@ async function deliverableOffer(ctx: Context, state: LivingDevice): Promise<Offe
   if (!able || !(await isRolledOut(ctx, offer))) return undefined;
   const refusal = await refusalNow(ctx, state, offer);
   if (refusal === undefined) return offer;
-  await giveUp(ctx, state.uid, offer.offerId, refusal, 'cloud');
+  if (refusal === 'RELEASE_STATE') await cancel(ctx, state.uid, offer.offerId);
+  else await giveUp(ctx, state.uid, offer.offerId, refusal, 'cloud');
   return undefined;
 }
 
@@ -181,6 +197,9 @@ async function refusalNow(ctx: Context, state: LivingDevice, offer: Offer): Prom
   const refusal = judgeOffer({ ...line, able: true, firmware: state.firmware }, candidate, rules);
   return refusal === 'DOWNGRADE' || refusal === 'ALREADY' ? undefined : refusal;
 }
+
+const cancel = (ctx: Context, uid: string, offerId: string) =>
+  execute(ctx, device, deviceStream(uid), { type: 'CancelUpgrade', offerId, reason: 'release-withdrawn' }, by);
 
 /** A refusal for the counter is recorded at the hop that refused (T12). */
 async function giveUp(ctx: Context, uid: string, offerId: string, reason: string, hop: 'cloud' | 'device' = 'device'): Promise<void> {

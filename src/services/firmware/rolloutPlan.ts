@@ -1,7 +1,14 @@
 import { utf8 } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
-import { maxListedDevices, type PlannedRollout, type RolloutGroup, rollout, rolloutStream } from '../../domain/rollout.ts';
+import {
+  maxListedDevices,
+  type PlannedRollout,
+  type RolloutGroup,
+  type RolloutTimeLimits,
+  rollout,
+  rolloutStream,
+} from '../../domain/rollout.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import { type Context, execute, newHexId, stateOf } from '../base/context.ts';
@@ -18,6 +25,14 @@ export type RolloutWish = {
   readonly successPercent?: number | undefined;
   readonly failurePercent?: number | undefined;
   readonly maxFailures?: number | undefined;
+  /** RFC 3339 */
+  readonly deadline?: string | undefined;
+  /** How long a device may stay in one state, in minutes. */
+  readonly timeLimits?: { readonly [Name in keyof RolloutTimeLimits]?: number | undefined } | undefined;
+  /** Offers in a minute; all at once when not given. */
+  readonly ratePerMinute?: number | undefined;
+  /** It closes a hole: of two releases with the same counter and version it goes first. */
+  readonly securityUpdate?: boolean | undefined;
 };
 
 const defaults = { successPercent: 90, failurePercent: 20 } as const;
@@ -36,10 +51,23 @@ export async function planRollout(ctx: Context, wish: RolloutWish, by: Actor): P
   const rolloutId = newHexId(ctx);
   const { successPercent = defaults.successPercent, failurePercent = defaults.failurePercent, maxFailures } = wish;
   const thresholds = { successPercent, failurePercent, ...(maxFailures !== undefined && { maxFailures }) };
-  const plan = { rolloutId, releaseId: wish.releaseId, line: release.line, groups, thresholds };
+  const plan = { rolloutId, releaseId: wish.releaseId, line: release.line, groups, thresholds, ...paceOf(wish) };
   await execute(ctx, rollout, rolloutStream(rolloutId), { type: 'PlanRollout', by, ...plan }, by);
   return rolloutId;
 }
+
+/** What the wish names, and nothing else. */
+function paceOf({ deadline, timeLimits, ratePerMinute, securityUpdate }: RolloutWish): Partial<PlannedRollout> {
+  return {
+    ...(deadline !== undefined && { deadline }),
+    ...(timeLimits !== undefined && { timeLimits: defined(timeLimits) }),
+    ...(ratePerMinute !== undefined && { ratePerMinute }),
+    ...(securityUpdate && { securityUpdate }),
+  };
+}
+
+const defined = (limits: NonNullable<RolloutWish['timeLimits']>): Partial<RolloutTimeLimits> =>
+  Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
 
 function listedGroups(devices: readonly string[], shares: readonly number[]): readonly RolloutGroup[] {
   const all = [...new Set(devices)];
@@ -95,8 +123,9 @@ export const writeDevices = (ctx: Context, uids: readonly string[]): Promise<str
 export const readDevices = async (ctx: Context, sha256: string): Promise<readonly string[]> =>
   new TextDecoder().decode(await ctx.blobs.get(sha256)).split('\n');
 
-/** One offer of a rollout to a device, for ever: the id of the OTA job too (16 bytes, hex). */
-export const offerIdOf = (rolloutId: string, uid: string): string => sha256Hex(utf8(`${rolloutId} ${uid}`)).slice(0, 32);
+/** One offer of a rollout to a device, permanently: the id of the OTA job too (16 bytes, hex). @param attempt 0 for the first one */
+export const offerIdOf = (rolloutId: string, uid: string, attempt = 0): string =>
+  sha256Hex(utf8(attempt === 0 ? `${rolloutId} ${uid}` : `${rolloutId} ${uid} ${attempt}`)).slice(0, 32);
 
 /** @throws NusecError NOT_FOUND */
 export async function rolloutOf(ctx: Context, rolloutId: string): Promise<PlannedRollout> {

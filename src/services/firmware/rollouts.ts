@@ -1,25 +1,31 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
-import type { EventType } from '../../domain/events.ts';
-import { line, lineStream } from '../../domain/line.ts';
-import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
-import { type PlannedRollout, type RolloutCommand, rollout, rolloutStream } from '../../domain/rollout.ts';
+import type { CancelReason } from '../../domain/deviceEvents.ts';
+import { release, releaseStream } from '../../domain/release.ts';
+import {
+  defaultTimeLimits,
+  type PlannedRollout,
+  type RolloutCommand,
+  type RolloutTimeLimits,
+  rollout,
+  rolloutStream,
+} from '../../domain/rollout.ts';
+import { isPast } from '../../domain/rules.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
-import type { Read } from '../../eventstore/handle.ts';
 import type { Recorded } from '../../eventstore/recorded.ts';
-import { type RolloutDeviceRow, rolloutQueries } from '../../projections/rollouts.ts';
-import { dayMs } from '../../times.ts';
+import { rolloutQueries } from '../../projections/rollouts.ts';
+import { dayMs, minuteMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { always, type Condition, type Context, execute, executeIf, executeOn, whileStarting } from '../base/context.ts';
-import { livingDevice } from '../base/livingDevice.ts';
-import type { OtaDelivery } from './otaDelivery.ts';
-import { otaJobLifetimeDays } from './otaImage.ts';
-import { releaseOf } from './releases.ts';
-import { devicesOfGroup, offerIdOf, readDevices, rolloutOf, writeDevices } from './rolloutPlan.ts';
+import { always, type Condition, type Context, execute, executeIf, nowIso, stateOf, whileStarting } from '../base/context.ts';
+import type { DeliveryCare } from './deliveryCare.ts';
+import { offerToAll } from './rolloutOffers.ts';
+import { devicesOfGroup, readDevices, rolloutOf, writeDevices } from './rolloutPlan.ts';
+import { createRolloutProgress, type Member, type RolloutProgress } from './rolloutProgress.ts';
 
-/** The process that carries rollouts out: starts a group, offers the release to each of its devices by the one offer decision, watches health, halts
- *  or goes on. It is driven by the events and by a timer, and keeps nothing that the events do not say. */
+/** Carries rollouts out: starts a group, offers the release to each of its devices by the one offer decision, watches health and time limits, halts
+ *  or starts the next group, and ends what a rollout has begun when it ends. Driven by the events and by a timer; it keeps nothing that the events
+ *  do not contain. Delivery is not its matter (otaDelivery.ts, deliveryCare.ts). */
 
 export type Rollouts = {
   /** Steps of people: approve, start, pause, resume, abort. @param condition of an approver @throws NusecError of the rollout's decider */
@@ -29,7 +35,7 @@ export type Rollouts = {
   close(): Promise<void>;
 };
 
-export type RolloutParts = { readonly ctx: Context; readonly alarms: Alarms; readonly delivery: OtaDelivery };
+export type RolloutParts = { readonly ctx: Context; readonly alarms: Alarms; readonly care: Pick<DeliveryCare, 'note'> };
 
 export type RolloutTimes = {
   /** Between two looks at one rollout. */
@@ -41,22 +47,23 @@ export type RolloutTimes = {
 const defaultRolloutTimes: RolloutTimes = { pauseMs: 100, timerMs: 30_000, staleMs: dayMs };
 
 const by = 'system:rollouts';
-const wakingTypes: ReadonlySet<EventType> = new Set(['UpgradeFailed', 'FirmwareUpgraded']);
 
 type Followed = {
-  /** Told that there is a job for them, since the start or the last pause. */
-  readonly pushed: Set<string>;
-  readonly refusals: Map<string, ErrorCode>;
+  /** Undefined until it was read for the first time; what happens meanwhile waits in `missed`. */
+  progress: RolloutProgress | undefined;
+  missed: Recorded[];
   /** Devices that the last alarm was about. */
   stale: number;
-  /** It has ended: only its own events matter. */
+  /** It has ended, and so has everything it began: only its own events matter. */
   done: boolean;
   again: boolean;
   busy: Promise<void> | undefined;
 };
 
-/** Rollouts whose refusals are remembered; beyond it one that has ended is forgotten. */
+/** Rollouts that are remembered; beyond it one that has ended is forgotten. */
 const maxFollowed = 1000;
+/** Decisions about devices at once. */
+const maxAtOnce = 64;
 
 export async function startRollouts(parts: RolloutParts, times: RolloutTimes = defaultRolloutTimes): Promise<Rollouts> {
   const { ctx } = parts;
@@ -64,14 +71,7 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
   let closed = false;
 
   const follow = (rolloutId: string): Followed => {
-    const fresh = {
-      pushed: new Set<string>(),
-      refusals: new Map<string, ErrorCode>(),
-      stale: 0,
-      done: false,
-      again: false,
-      busy: undefined,
-    };
+    const fresh = { progress: undefined, missed: [], stale: 0, done: false, again: false, busy: undefined };
     const known = followed.get(rolloutId) ?? fresh;
     followed.set(rolloutId, known);
     if (followed.size > maxFollowed) followed.delete([...followed].find(([, { done }]) => done)?.[0] ?? '');
@@ -95,17 +95,27 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
   const wakeAll = (): void => {
     for (const [rolloutId, { done }] of followed) if (!done) wake(rolloutId);
   };
+  const tellDevice = (event: Recorded): void => {
+    for (const [rolloutId, mine] of followed) {
+      if (mine.done) continue;
+      if (mine.progress === undefined) mine.missed.push(event);
+      else if (mine.progress.apply(event)) wake(rolloutId);
+    }
+  };
   const start = ctx.store.head();
   const begin = async (): Promise<void> => {
     await ctx.reads.waitFor(start, { projections: ['rollouts'], patient: true });
-    for (const rolloutId of await rolloutQueries(ctx.reads.db).running()) wake(rolloutId);
+    for (const rolloutId of await rolloutQueries(ctx.reads.db).unfinished()) wake(rolloutId);
   };
   const handle = (events: readonly Recorded[]): void => {
-    if (events.some(({ type }) => wakingTypes.has(type))) wakeAll();
-    for (const { stream, type } of events) {
+    for (const event of events) {
+      const { stream, type } = event;
+      if (stream.startsWith('device-')) tellDevice(event);
+      if (type === 'ReleaseWithdrawn') wakeAll();
       if (!stream.startsWith(streamPrefix)) continue;
       const rolloutId = stream.slice(streamPrefix.length);
-      if (type === 'RolloutResumed') follow(rolloutId).pushed.clear();
+      if (type === 'RolloutResumed') takeUpAgain(parts, followed.get(rolloutId)?.progress);
+      follow(rolloutId).done = false;
       wake(rolloutId);
     }
   };
@@ -118,7 +128,7 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
       await executeIf(ctx, condition, rollout, rolloutStream(rolloutId), command, who);
       return rolloutOf(ctx, rolloutId);
     },
-    refusals: rolloutId => followed.get(rolloutId)?.refusals ?? new Map(),
+    refusals: rolloutId => followed.get(rolloutId)?.progress?.refusals() ?? new Map(),
     async close() {
       closed = true;
       clearInterval(timer);
@@ -132,134 +142,136 @@ const streamPrefix = 'rollout-';
 
 async function advance(parts: RolloutParts, times: RolloutTimes, rolloutId: string, mine: Followed): Promise<void> {
   const { ctx } = parts;
-  await startNextGroup(ctx, await rolloutOf(ctx, rolloutId));
+  const before = await rolloutOf(ctx, rolloutId);
+  let progress = await progressOf(parts, before, mine);
+  await endFromOutside(ctx, before, progress);
+  await startNextGroup(ctx, await rolloutOf(ctx, rolloutId), progress);
   const state = await rolloutOf(ctx, rolloutId);
-  mine.done = !['PLANNED', 'APPROVED', 'RUNNING', 'PAUSED'].includes(state.status);
-  const group = state.passed;
-  const started = state.started[group];
-  if (started === undefined || !['RUNNING', 'PAUSED'].includes(state.status)) return;
-  const uids = await readDevices(ctx, started.devicesSha256);
-  if (state.status === 'RUNNING') await offerTo(parts, state, uids, mine);
-  const rows = await progress(ctx, rolloutId);
-  await watchLag(parts, times, uids, rows, { rolloutId, mine });
-  const health = healthOf(uids, rows, mine.refusals);
-  if (health.succeeded + health.failed === 0) return;
-  const { events } = await execute(ctx, rollout, rolloutStream(rolloutId), { type: 'RecordGroupHealth', group, ...health }, by);
+  // A group that another process has started may be under way already: read again where its devices are.
+  if (state.started.length > progress.groupCount()) mine.progress = undefined;
+  if (mine.progress === undefined) progress = await progressOf(parts, state, mine);
+  if (state.status === 'HALTED' || state.status === 'ABORTED') await cancelAll(ctx, state, progress);
+  if (state.status === 'RUNNING' && (await offerToAll(ctx, state, progress, maxAtOnce)).isLimited) mine.again = true;
+  await watchLag(parts, times, state, { progress, mine });
+  mine.done = isEnded(state) && progress.underway().size === 0;
+  if (!['RUNNING', 'PAUSED'].includes(state.status) || state.started.length === 0) return;
+  const health = { ...healthOf(state, progress), underway: progress.openCount() };
+  const { events } = await execute(ctx, rollout, rolloutStream(rolloutId), { type: 'RecordGroupHealth', ...health }, by);
   if (events.length > 0) mine.again = true;
 }
 
-async function startNextGroup(ctx: Context, state: PlannedRollout): Promise<void> {
+const isEnded = ({ status }: PlannedRollout): boolean => status === 'HALTED' || status === 'ABORTED' || status === 'COMPLETED';
+
+/** The group whose verdict is to come; after the last one has passed, the last one. */
+function healthOf({ passed, groups }: PlannedRollout, progress: RolloutProgress) {
+  const group = Math.min(passed, groups.length - 1);
+  const { out, ...health } = progress.health(group);
+  return { group, ...health, ...(out > 0 && { out }) };
+}
+
+/** Reads where the devices are. What has happened since is applied after it. */
+async function progressOf({ ctx, care }: RolloutParts, state: PlannedRollout, mine: Followed): Promise<RolloutProgress> {
+  if (mine.progress !== undefined) return mine.progress;
+  // What has happened until now is in the read model.
+  mine.missed = [];
+  const progress = createRolloutProgress(state.rolloutId);
+  for (const { group, devicesSha256 } of state.started) progress.addGroup(group, await readDevices(ctx, devicesSha256));
+  if (state.started.length > 0) {
+    await ctx.reads.waitFor(ctx.store.head(), { projections: ['rollouts'] });
+    for (const row of await rolloutQueries(ctx.reads.db).devicesOf(state.rolloutId)) progress.addRow(row);
+  }
+  mine.progress = progress;
+  for (const event of mine.missed.splice(0)) progress.apply(event);
+  care.note(standing(progress));
+  return progress;
+}
+
+const standing = (progress: RolloutProgress): readonly string[] => [...progress.underway()].map(({ uid }) => uid);
+
+function takeUpAgain({ care }: RolloutParts, progress: RolloutProgress | undefined): void {
+  progress?.reconsiderAll();
+  if (progress !== undefined) care.note(standing(progress));
+}
+
+/** A withdrawn release is rolled out no further, and a deadline ends whatever has no end by then. */
+async function endFromOutside(ctx: Context, state: PlannedRollout, progress: RolloutProgress): Promise<void> {
+  if (isEnded(state)) return;
+  const stream = rolloutStream(state.rolloutId);
+  const health = healthOf(state, progress);
+  if (state.deadline !== undefined && isPast(state.deadline, nowIso(ctx)))
+    await execute(ctx, rollout, stream, { type: 'ReachDeadline', now: nowIso(ctx), by, ...health }, by);
+  else if (await isWithdrawn(ctx, state))
+    await execute(ctx, rollout, stream, { type: 'HaltRollout', reason: 'the release is withdrawn', ...health }, by);
+}
+
+const isWithdrawn = async (ctx: Context, { releaseId }: PlannedRollout): Promise<boolean> =>
+  (await stateOf(ctx, release, releaseStream(releaseId))).status === 'WITHDRAWN';
+
+async function startNextGroup(ctx: Context, state: PlannedRollout, progress: RolloutProgress): Promise<void> {
   const group = state.started.length;
   if (state.status !== 'RUNNING' || state.passed < group || group >= state.groups.length) return;
   const uids = await devicesOfGroup(ctx, state, group);
   const stream = rolloutStream(state.rolloutId);
   if (uids.length === 0) {
+    if (progress.openCount() > 0) return;
     const reason = `no device is left for ${state.groups[group]?.name}`;
-    await execute(ctx, rollout, stream, { type: 'PauseRollout', reason, by }, by);
+    await execute(ctx, rollout, stream, { type: 'EndWithoutGroup', group, reason }, by);
     return;
   }
   const devicesSha256 = await writeDevices(ctx, uids);
   await execute(ctx, rollout, stream, { type: 'StartGroup', group, deviceCount: uids.length, devicesSha256 }, by);
 }
 
-type Progress = ReadonlyMap<string, RolloutDeviceRow>;
-
-async function progress(ctx: Context, rolloutId: string): Promise<Progress> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['rollouts'] });
-  return new Map((await rolloutQueries(ctx.reads.db).devicesOf(rolloutId)).map(row => [row.uid, row]));
+/** What a rollout began ends with it. */
+async function cancelAll(ctx: Context, state: PlannedRollout, progress: RolloutProgress): Promise<void> {
+  const reason: CancelReason = (await isWithdrawn(ctx, state))
+    ? 'release-withdrawn'
+    : state.status === 'ABORTED'
+      ? 'rollout-aborted'
+      : 'rollout-halted';
+  await atOnce(maxAtOnce, [...progress.underway()], ({ uid, offerId = '' }) =>
+    execute(ctx, device, deviceStream(uid), { type: 'CancelUpgrade', offerId, reason }, by),
+  );
 }
 
-/** Offers to whoever has none yet, and tells the connected ones once. */
-async function offerTo(parts: RolloutParts, state: PlannedRollout, uids: readonly string[], mine: Followed): Promise<void> {
-  const rows = await progress(parts.ctx, state.rolloutId);
-  for (const uid of uids) {
-    const row = rows.get(uid);
-    const isOffered = row !== undefined || (await offer(parts.ctx, state, uid, mine.refusals));
-    if (!isOffered || mine.pushed.has(uid) || row?.status === 'upgraded' || row?.status === 'failed') continue;
-    mine.pushed.add(uid);
-    parts.delivery
-      .deliver(uid)
-      .catch(error => parts.ctx.log.info({ uid, error: (error as Error).message }, 'the job was not delivered; the device will ask'));
-  }
-}
-
-/** @returns whether the offer stands; a refusal is remembered with its code, one for the counter is an event (RULE-11, T12) */
-async function offer(ctx: Context, state: PlannedRollout, uid: string, refusals: Map<string, ErrorCode>): Promise<boolean> {
-  const { releaseId } = state;
-  try {
-    const target = await livingDevice(ctx, uid);
-    await executeOn(ctx, device, deviceStream(uid), read => offerCommand(read, state, uid, target.line), by);
-    refusals.delete(uid);
-    return true;
-  } catch (error) {
-    if (!(error instanceof NusecError)) throw error;
-    // The rollout was paused, halted or aborted meanwhile: nothing is said about this device.
-    if (error.code === 'STATE') return false;
-    refusals.set(uid, error.code);
-    if (error.code === 'ROLLBACK') await recordRollback(ctx, uid, releaseId);
-    return false;
-  }
-}
-
-/** The offer as release, line and rollout are now. @throws NusecError STATE (the rollout does not run), NOT_FOUND */
-async function offerCommand(read: Read, { rolloutId, releaseId }: PlannedRollout, uid: string, lineName: string) {
-  const plan = await read(rollout, rolloutStream(rolloutId));
-  if (plan.status !== 'RUNNING') throw new NusecError('STATE', `rollout ${rolloutId} is ${plan.status}`);
-  const candidate = await read(release, releaseStream(releaseId));
-  const own = await read(line, lineStream(lineName));
-  if (candidate.status === 'NONE' || own.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no ${releaseId} or no ${lineName}`);
-  const { status, vendorUuid, classUuid, version, securityCounter } = candidate;
-  const { rollbackFloor, counterMaximum } = own;
-  return {
-    type: 'OfferFirmware' as const,
-    offerId: offerIdOf(rolloutId, uid),
-    rolloutId,
-    releaseId,
-    release: { line: candidate.line, vendorUuid, classUuid, status, version, securityCounter, imageHashes: imageHashesOf(candidate) },
-    line: { line: own.line, vendorUuid: own.vendorUuid, classUuid: own.classUuid },
-    rules: { rollbackFloor, counterMaximum },
-  };
-}
-
-async function recordRollback(ctx: Context, uid: string, releaseId: string): Promise<void> {
-  const { version, securityCounter } = await releaseOf(ctx, releaseId);
-  const refusal = { type: 'RecordRollbackRefusal', releaseId, version, securityCounter, hop: 'cloud' } as const;
-  await execute(ctx, device, deviceStream(uid), refusal, by);
-}
-
-/** Success is FirmwareUpgraded, or evidence from before (ALREADY). A device that is not able now (quarantined, revoked, busy) is not the
- *  firmware's fault; any other refusal is a failure of the plan. */
-function healthOf(uids: readonly string[], rows: Progress, refusals: ReadonlyMap<string, ErrorCode>) {
-  const outcomes = uids.map(uid => rows.get(uid)?.status ?? outcomeOf(refusals.get(uid)));
-  return {
-    succeeded: outcomes.filter(outcome => outcome === 'upgraded').length,
-    failed: outcomes.filter(outcome => outcome === 'failed').length,
-  };
-}
-
-function outcomeOf(refusal: ErrorCode | undefined): RolloutDeviceRow['status'] | undefined {
-  if (refusal === undefined || refusal === 'DEVICE_STATE') return undefined;
-  return refusal === 'ALREADY' ? 'upgraded' : 'failed';
-}
-
-/** T22: whoever withholds an update becomes visible, and an offer does not stand for ever. */
+/** T22: whoever withholds an update becomes visible, and no device stays in one state for ever. */
 async function watchLag(
   { ctx, alarms }: RolloutParts,
   times: RolloutTimes,
-  uids: readonly string[],
-  rows: Progress,
-  { rolloutId, mine }: { readonly rolloutId: string; readonly mine: Followed },
+  state: PlannedRollout,
+  { progress, mine }: { readonly progress: RolloutProgress; readonly mine: Followed },
 ): Promise<void> {
   const now = ctx.clock().getTime();
-  const open = uids.flatMap(uid => rows.get(uid) ?? []).filter(({ status }) => status === 'offered' || status === 'started');
-  const stale = open.filter(({ offered_at }) => now - Date.parse(offered_at) >= times.staleMs);
+  const open = [...progress.underway()];
+  const stale = open.filter(({ offeredMs }) => now - offeredMs >= times.staleMs);
   if (stale.length > mine.stale) {
     const detail = `${stale.length} devices have not taken their upgrade, ${stale[0]?.uid} among them`;
-    await alarms.raise({ code: 'UPDATE_STALE', subject: rolloutStream(rolloutId), detail });
+    await alarms.raise({ code: 'UPDATE_STALE', subject: rolloutStream(state.rolloutId), detail });
   }
   mine.stale = stale.length;
-  for (const { uid, offer_id, offered_at } of stale) {
-    if (now - Date.parse(offered_at) < otaJobLifetimeDays * dayMs) continue;
-    await execute(ctx, device, deviceStream(uid), { type: 'FailUpgrade', offerId: offer_id, reason: 'expired' }, by);
+  const limits = { ...defaultTimeLimits, ...state.timeLimits };
+  const late = open.filter(({ status, sinceMs }) => now - sinceMs >= limits[limitNames[status as keyof typeof limitNames]] * minuteMs);
+  await atOnce(maxAtOnce, late, member => giveUp(ctx, member));
+}
+
+const limitNames = { offered: 'offered', started: 'downloading', written: 'written', testing: 'testing' } as const satisfies {
+  readonly [status: string]: keyof RolloutTimeLimits;
+};
+
+async function giveUp(ctx: Context, { uid, offerId = '', status }: Member): Promise<void> {
+  const reason = status === 'offered' ? 'expired' : `timeout-${limitNames[status as keyof typeof limitNames]}`;
+  try {
+    await execute(ctx, device, deviceStream(uid), { type: 'FailUpgrade', offerId, reason }, by);
+  } catch (error) {
+    // It has got its end meanwhile, and the event of it is on its way here.
+    if (!(error instanceof NusecError) || error.code !== 'DEVICE_STATE') throw error;
   }
+}
+
+async function atOnce<Item>(limit: number, items: readonly Item[], work: (item: Item) => Promise<unknown>): Promise<void> {
+  const queue = [...items];
+  const run = async (): Promise<void> => {
+    for (let item = queue.pop(); item !== undefined; item = queue.pop()) await work(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, run));
 }

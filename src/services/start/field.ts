@@ -14,6 +14,7 @@ import { type Hello, receiveHello } from '../field/deviceHello.ts';
 import { type GatewayBundles, startGatewayBundles } from '../field/gatewayBundles.ts';
 import { createVerdictSequences } from '../field/gatewayVerdicts.ts';
 import { remindOfRenewal } from '../field/renewalReminder.ts';
+import { startDeliveryCare } from '../firmware/deliveryCare.ts';
 import { createOtaDelivery, type OtaDelivery } from '../firmware/otaDelivery.ts';
 import { createOtaImages } from '../firmware/otaImage.ts';
 import { type Rollouts, startRollouts } from '../firmware/rollouts.ts';
@@ -72,18 +73,26 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
   const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, chainJudge, queue, verdicts });
   const attestation = createClusterAttestation(ownAttestation, channel, peers);
   peers.serve({ order: channel.order, attestThroughGateway: channel.attestThroughGateway, attest: ownAttestation.attest });
-  const delivery = createOtaDelivery({ ctx, channel, chainJudge, queue, images: createOtaImages(ctx, alarms) });
+  const ota = own('deliveries', createOtaDelivery({ ctx, channel, chainJudge, queue, images: createOtaImages(ctx, alarms) }));
   const decommissions = createDecommissions({ ctx, alarms, channel: cluster, revocations });
   const connected = createConnectedDevices(channel);
   const bundles = own('device bundles', startDeviceBundles({ ctx, alarms, channel, connected }));
-  const rollouts = own('rollouts', await startRollouts({ ctx, alarms, delivery }));
+  const care = own('delivery care', startDeliveryCare({ ctx, channel, attestation, decommissions, delivery: ota }));
+  const rollouts = own('rollouts', await startRollouts({ ctx, alarms, care }));
+  /** Whoever asks or works is cared for. */
+  const delivery: OtaDelivery = {
+    ...ota,
+    deliver(uid, cid) {
+      care.note([uid]);
+      return ota.deliver(uid, cid);
+    },
+    block(uid, ...rest) {
+      care.active(uid);
+      return ota.block(uid, ...rest);
+    },
+  };
   const confirmed = (hello: Hello): boolean => hello.imageState === 'confirmed';
 
-  const followUp = async (uid: string, hello: Hello, needsProof: boolean): Promise<void> => {
-    if (await decommissions.resume(uid)) return;
-    if (needsProof) await attestation.attest(uid, { confirmed: confirmed(hello) });
-    await delivery.deliver(uid);
-  };
   const logFailure = (uid: string) => (error: unknown) =>
     ctx.log.info({ uid, error: (error as Error).message }, 'work after a hello has stopped');
   const sweep = (): void => void decommissions.sweep().catch(logFailure('sweep'));
@@ -106,7 +115,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
       delivery.forget(uid);
       if (confirmed(hello)) await delivery.noteHello(uid, hello.imageHash);
       if (introduction !== undefined) connected.note(uid, introduction);
-      const work = [followUp(uid, hello, needsProof), bundles.follow(uid)].map(each => each.catch(logFailure(uid)));
+      const work = [care.greet(uid, hello, needsProof), bundles.follow(uid)].map(each => each.catch(logFailure(uid)));
       // A new certificate is a new connection, so it comes last; and nothing is renewed while an image is on trial.
       if (confirmed(hello)) void Promise.all(work).then(() => remind(uid));
     },

@@ -23,7 +23,15 @@ import { testSettings } from '../../support/server.ts';
 /** The services of the field on a real store and keystore, without sockets: devices are SPDM responders behind the channel, whose messages can be
  *  lost, repeated or changed. Time can be moved. */
 
-export type BenchDevice = { readonly unit: Unit; readonly manners: Manners; readonly jobs: Uint8Array[]; readonly requests: Uint8Array[] };
+export type BenchDevice = {
+  readonly unit: Unit;
+  readonly manners: Manners;
+  /** An empty one stands for "none now". */
+  readonly jobs: Uint8Array[];
+  /** Ids of the jobs that it was told to forget. */
+  readonly cancelled: string[];
+  readonly requests: Uint8Array[];
+};
 
 const quick: ChannelTimes = { attemptMs: 500, attempts: 3, gatewayAttemptMs: 500 };
 
@@ -83,7 +91,7 @@ export async function openField(count: number, spdmQueue?: QueueLimits) {
     exporterOf,
     /** A device comes online. */
     plugIn(unit: Unit): BenchDevice {
-      const device = { unit, manners: goodManners(unit), jobs: [], requests: [] };
+      const device = { unit, manners: goodManners(unit), jobs: [], cancelled: [], requests: [] };
       devices.set(unit.uid, device);
       return device;
     },
@@ -137,7 +145,11 @@ function connect(
     async publish(uid, family, payload) {
       const device = devices.get(uid);
       if (device === undefined) return false;
-      if (family === 'job') device.jobs.push(decodeAs(jobMessage, payload).job ?? new Uint8Array());
+      if (family === 'job') {
+        const { job, cancelled } = decodeAs(jobMessage, payload);
+        device.jobs.push(job ?? new Uint8Array());
+        if (cancelled !== undefined) device.cancelled.push(toHex(cancelled));
+      }
       if (family === 'order') orders.push({ uid, order: decodeAs(orderMessage, payload).order });
       if (family !== 'spdm') return true;
       const { cid, data } = decodeAs(spdmMessage, payload);

@@ -207,8 +207,8 @@ it('does not deliver a release that was withdrawn after the offer', async () => 
   await withdrawRelease(bench.ctx, doomed.releaseId, 'bug', 'operator:rita');
   const device = bench.plugIn(unit);
   await bench.field.delivery.deliver(unit.uid, 1);
-  expect(device.jobs).toEqual([new Uint8Array()]);
-  expect((await bench.typesOf(unit.uid)).at(-1)).toBe('UpgradeFailed');
+  await eventually(async () => (await bench.typesOf(unit.uid)).at(-1) === 'UpgradeCancelled');
+  expect(device.jobs.filter(job => job.length > 0)).toEqual([]);
 });
 
 it.each([
@@ -273,16 +273,13 @@ it('gives a device that connects anew another session and a job of the same id, 
 });
 
 it('does not count a device that is not able now as a failure of the firmware', async () => {
-  const [unit] = units(1) as [Unit];
+  const [unit, other] = units(2) as [Unit, Unit];
   await quarantineDevice(bench.ctx, unit.uid, 'odd', 'operator:olga');
-  const id = await roll({ devices: [unit.uid] });
+  const id = await roll({ devices: [unit.uid, other.uid] });
   await eventually(async () => (await show(id)).progress[0]?.status === 'refused');
-  expect(await show(id)).toMatchObject({ status: 'RUNNING', progress: [{ reason: 'DEVICE_STATE' }] });
+  expect(await show(id)).toMatchObject({ status: 'RUNNING', progress: [{ reason: 'DEVICE_STATE' }, { status: 'offered' }] });
   await releaseDevice(bench.ctx, unit.uid, 'fine', 'operator:olga');
-  const { rollouts } = bench.field;
-  await rollouts.command(id, { type: 'PauseRollout', reason: 'look', by: 'operator:rita' }, 'operator:rita');
-  await rollouts.command(id, { type: 'ResumeRollout', by: 'operator:rita' }, 'operator:rita');
-  await eventually(async () => (await show(id)).counts.offered === 1);
+  await eventually(async () => (await show(id)).counts.offered === 2);
 });
 
 it('goes on after a restart of the server with nothing but the events', async () => {

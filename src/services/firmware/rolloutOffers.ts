@@ -1,0 +1,99 @@
+import { device, deviceStream } from '../../domain/device.ts';
+import { line, lineStream } from '../../domain/line.ts';
+import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
+import { type PlannedRollout, rollout, rolloutStream } from '../../domain/rollout.ts';
+import { type ErrorCode, NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
+import { minuteMs } from '../../times.ts';
+import { type Context, execute, executeOn } from '../base/context.ts';
+import { livingDevice } from '../base/livingDevice.ts';
+import { releaseOf } from './releases.ts';
+import { offerIdOf } from './rolloutPlan.ts';
+import type { Member, RolloutProgress } from './rolloutProgress.ts';
+
+/** Offers the release of a rollout to its devices, by the one offer decision, not faster than the plan allows. */
+
+const by = 'system:rollouts';
+
+/** @param limit of offers at once @returns whether the rate of the plan holds some back */
+export async function offerToAll(
+  ctx: Context,
+  state: PlannedRollout,
+  progress: RolloutProgress,
+  limit: number,
+): Promise<{ readonly isLimited: boolean }> {
+  const wanting = progress.toOffer();
+  const now = ctx.clock().getTime();
+  const allowed = state.ratePerMinute === undefined ? wanting.length : state.ratePerMinute - progress.offeredSince(now - minuteMs);
+  const queue = wanting.slice(0, Math.max(0, allowed));
+  const isLimited = queue.length < wanting.length;
+  const run = async (): Promise<void> => {
+    for (let member = queue.shift(); member !== undefined; member = queue.shift()) await offer(ctx, state, member, progress);
+  };
+  await Promise.all(Array.from({ length: limit }, run));
+  return { isLimited };
+}
+
+/** A refusal is remembered with its code until something happens to the device; one for the counter is an event (RULE-11, T12). */
+async function offer(ctx: Context, state: PlannedRollout, member: Member, progress: RolloutProgress): Promise<void> {
+  const { uid } = member;
+  try {
+    const target = await livingDevice(ctx, uid);
+    const offerId = offerIdOf(state.rolloutId, uid, member.offerId === undefined ? 0 : member.attempt + 1);
+    await executeOn(ctx, device, deviceStream(uid), read => offerCommand(read, state, offerId, target.line), by);
+    progress.offered(member, offerId, ctx.clock().getTime());
+  } catch (error) {
+    if (!(error instanceof NusecError)) throw error;
+    // The rollout was paused, halted or aborted meanwhile: nothing is said about this device.
+    if (error.code === 'STATE') return;
+    progress.refuse(member, error.code, await outcomeOf(ctx, uid, error.code));
+    if (error.code === 'ROLLBACK') await recordRollback(ctx, uid, state.releaseId);
+  }
+}
+
+/** The offer as release, line and rollout are now. @throws NusecError STATE (the rollout does not run), NOT_FOUND */
+async function offerCommand(read: Read, { rolloutId, releaseId, securityUpdate }: PlannedRollout, offerId: string, lineName: string) {
+  const plan = await read(rollout, rolloutStream(rolloutId));
+  if (plan.status !== 'RUNNING') throw new NusecError('STATE', `rollout ${rolloutId} is ${plan.status}`);
+  const candidate = await read(release, releaseStream(releaseId));
+  const own = await read(line, lineStream(lineName));
+  if (candidate.status === 'NONE' || own.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no ${releaseId} or no ${lineName}`);
+  const { status, vendorUuid, classUuid, version, securityCounter } = candidate;
+  const { rollbackFloor, counterMaximum } = own;
+  return {
+    type: 'OfferFirmware' as const,
+    offerId,
+    rolloutId,
+    releaseId,
+    release: { line: candidate.line, vendorUuid, classUuid, status, version, securityCounter, imageHashes: imageHashesOf(candidate) },
+    line: { line: own.line, vendorUuid: own.vendorUuid, classUuid: own.classUuid },
+    rules: { rollbackFloor, counterMaximum },
+    ...(securityUpdate && { securityUpdate }),
+  };
+}
+
+async function recordRollback(ctx: Context, uid: string, releaseId: string): Promise<void> {
+  const { version, securityCounter } = await releaseOf(ctx, releaseId);
+  const refusal = { type: 'RecordRollbackRefusal', releaseId, version, securityCounter, hop: 'cloud' } as const;
+  await execute(ctx, device, deviceStream(uid), refusal, by);
+}
+
+/** ALREADY is evidence from before. A device that is busy with another upgrade, or was offered the same release by another rollout, waits. A device
+ *  out of use, or one that another upgrade has brought beyond this release, does not count. Any other refusal is a failure of the plan. */
+async function outcomeOf(ctx: Context, uid: string, code: ErrorCode): Promise<Member['outcome']> {
+  switch (code) {
+    case 'ALREADY':
+      return 'succeeded';
+    case 'OFFER_STANDS':
+      return 'waiting';
+    case 'SUPERSEDED':
+      return 'out';
+    case 'DEVICE_STATE':
+      return (await livingDevice(ctx, uid)).status === 'UPGRADING' ? 'waiting' : 'out';
+    case 'DOWNGRADE':
+    case 'ROLLBACK':
+      return (await livingDevice(ctx, uid)).upgradedOfferId === undefined ? 'failed' : 'out';
+    default:
+      return 'failed';
+  }
+}

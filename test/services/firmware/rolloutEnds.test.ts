@@ -1,0 +1,252 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { livingDevice } from '../../../src/services/base/livingDevice.ts';
+import { quarantineDevice, releaseDevice } from '../../../src/services/field/devices.ts';
+import { publishRelease, withdrawRelease } from '../../../src/services/firmware/releases.ts';
+import { offerIdOf, planRollout, type RolloutWish, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
+import { showRollout } from '../../../src/services/firmware/rolloutView.ts';
+import { eventually, publish, type Unit } from '../../gateway/fieldKit.ts';
+import { codeOf } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
+import { type FieldBench, openField } from '../field/fieldBench.ts';
+
+/** How a rollout ends: what stops it stops its deliveries too, no device is left in the middle, and every group has a verdict. */
+
+let bench: FieldBench;
+let used = 0;
+const units = (count: number): Unit[] => {
+  used += count;
+  return bench.fleet.units.slice(used - count, used);
+};
+const dayMs = 86_400_000;
+
+beforeAll(async () => {
+  bench = await openField(40);
+});
+afterAll(() => bench.close());
+
+async function roll(wish: Omit<RolloutWish, 'releaseId'>, releaseId = bench.fleet.next.releaseId): Promise<string> {
+  const id = await planRollout(bench.ctx, { releaseId, ...wish }, 'operator:rita');
+  await bench.field.rollouts.command(id, { type: 'ApproveRollout', by: 'operator:rolf' }, 'operator:rolf');
+  await bench.field.rollouts.command(id, { type: 'StartRollout', by: 'operator:rita' }, 'operator:rita');
+  return id;
+}
+const statusOf = async (id: string): Promise<string> => (await rolloutOf(bench.ctx, id)).status;
+const show = (id: string) => showRollout(bench.ctx, bench.field.rollouts, id);
+const stateOf = (unit: Unit) => livingDevice(bench.ctx, unit.uid);
+const command = (id: string, type: 'AbortRollout' | 'PauseRollout') =>
+  bench.field.rollouts.command(id, { type, reason: 'complaints', by: 'operator:rita' }, 'operator:rita');
+const report = (unit: Unit, id: string, status: 'downloading' | 'written' | 'testing' | 'failed') =>
+  bench.field.delivery.reportStatus(unit.uid, offerIdOf(id, unit.uid), status, undefined);
+const block = (unit: Unit, id: string) => codeOf(async () => bench.field.delivery.block(unit.uid, offerIdOf(id, unit.uid), 0, 4096));
+const hello = (unit: Unit) => {
+  const { version, securityCounter, imageHash } = unit.firmware;
+  return bench.field.hello(unit.uid, { version, securityCounter, imageHash, imageState: 'confirmed', objId: unit.objId }, 'mqtt');
+};
+const upgrade = async (unit: Unit, firmware = bench.fleet.next): Promise<void> => {
+  unit.firmware = firmware;
+  await hello(unit);
+};
+const offered = (unit: Unit) => eventually(async () => (await stateOf(unit)).offer !== undefined);
+const reasonOf = async (unit: Unit, type: string) =>
+  (await bench.ctx.store.readStream(`device-${unit.uid}`)).findLast(event => event.type === type)?.data.reason;
+
+describe('what stops a rollout or a device', () => {
+  it.each([
+    ['the rollout is aborted', (id: string) => command(id, 'AbortRollout'), 'rollout-aborted', 'ABORTED'],
+    [
+      'the release is withdrawn',
+      async (id: string) => withdrawRelease(bench.ctx, (await rolloutOf(bench.ctx, id)).releaseId, 'bug', 'operator:rita'),
+      'release-withdrawn',
+      'HALTED',
+    ],
+    [
+      'the device is quarantined',
+      (_: string, unit: Unit) => quarantineDevice(bench.ctx, unit.uid, 'odd', 'operator:olga'),
+      'quarantined',
+      'HALTED',
+    ],
+  ] as const)(
+    'ends a download under way when %s: no block, the device is told, the upgrade is cancelled',
+    async (_, stop, reason, ended) => {
+      covers('R95');
+      const [unit] = units(1) as [Unit];
+      const device = bench.plugIn(unit);
+      const release = await publish(bench.ctx, 'app', `1.2.${used}`, 3);
+      const id = await roll({ devices: [unit.uid] }, release.releaseId);
+      await eventually(() => device.jobs.length > 0);
+      await report(unit, id, 'downloading');
+      expect(await block(unit, id)).toBeInstanceOf(Uint8Array);
+      await stop(id, unit);
+      await eventually(async () => (await reasonOf(unit, 'UpgradeCancelled')) === reason);
+      await eventually(async () => (await block(unit, id)) === 'STATE');
+      await eventually(() => device.cancelled.includes(offerIdOf(id, unit.uid)));
+      expect((await stateOf(unit)).status).not.toBe('UPGRADING');
+      await eventually(async () => (await statusOf(id)) === ended);
+      expect(await codeOf(() => report(unit, id, 'written'))).toBe('DEVICE_STATE');
+    },
+  );
+
+  it('lets a device wait while its rollout is paused, without taking its upgrade away', async () => {
+    const [unit] = units(1) as [Unit];
+    const device = bench.plugIn(unit);
+    const id = await roll({ devices: [unit.uid] });
+    await eventually(() => device.jobs.length > 0);
+    await command(id, 'PauseRollout');
+    await eventually(async () => (await block(unit, id)) === 'STATE');
+    expect(device.jobs.at(-1)).toEqual(new Uint8Array());
+    expect(device.cancelled).toEqual([]);
+    expect((await stateOf(unit)).offer?.offerId).toBe(offerIdOf(id, unit.uid));
+  });
+
+  it('frees the devices it had begun: they take part in later rollouts', async () => {
+    const [unit, other] = units(2) as [Unit, Unit];
+    for (const one of [unit, other]) bench.plugIn(one);
+    const first = await roll({ devices: [unit.uid, other.uid], maxFailures: 0 });
+    await offered(unit);
+    await offered(other);
+    await report(unit, first, 'downloading');
+    await report(other, first, 'failed');
+    await eventually(async () => (await statusOf(first)) === 'HALTED');
+    await eventually(async () => (await reasonOf(unit, 'UpgradeCancelled')) === 'rollout-halted');
+    const next = await roll({ devices: [unit.uid] });
+    await offered(unit);
+    await upgrade(unit);
+    await eventually(async () => (await statusOf(next)) === 'COMPLETED');
+  });
+
+  it('still records what the device proves: evidence outweighs a cancelled upgrade', async () => {
+    const [unit] = units(1) as [Unit];
+    bench.plugIn(unit);
+    const id = await roll({ devices: [unit.uid] });
+    await offered(unit);
+    await report(unit, id, 'testing');
+    await command(id, 'AbortRollout');
+    await eventually(async () => (await reasonOf(unit, 'UpgradeCancelled')) === 'rollout-aborted');
+    await upgrade(unit);
+    await eventually(async () => (await stateOf(unit)).firmware?.version === '1.1.0');
+    expect(await statusOf(id)).toBe('ABORTED');
+  });
+});
+
+describe('a device that is silent', () => {
+  it.each([
+    ['offered', undefined, 31, 'expired'],
+    ['downloading', 'downloading', 8, 'timeout-downloading'],
+    ['written', 'written', 2, 'timeout-written'],
+    ['testing', 'testing', 2, 'timeout-testing'],
+  ] as const)('does not stay %s for ever', async (_, phase, days, reason) => {
+    const [unit] = units(1) as [Unit];
+    const id = await roll({ devices: [unit.uid] });
+    await offered(unit);
+    if (phase !== undefined) await report(unit, id, phase);
+    bench.moveTime(days * dayMs);
+    await command(id, 'PauseRollout');
+    await eventually(async () => (await statusOf(id)) === 'HALTED');
+    expect(await reasonOf(unit, 'UpgradeFailed')).toBe(reason);
+    expect((await stateOf(unit)).status).toBe('STOCK');
+  });
+
+  it('has the time limits that its rollout names', async () => {
+    const [unit] = units(1) as [Unit];
+    const id = await roll({ devices: [unit.uid], timeLimits: { downloading: 30 } });
+    await offered(unit);
+    await report(unit, id, 'downloading');
+    bench.moveTime(31 * 60_000);
+    await command(id, 'PauseRollout');
+    await eventually(async () => (await reasonOf(unit, 'UpgradeFailed')) === 'timeout-downloading');
+  });
+});
+
+describe('a verdict', () => {
+  it('comes when no outcome can change it: one of six has failed, 90 % is out of reach', async () => {
+    const some = units(6);
+    for (const unit of some) bench.plugIn(unit);
+    const id = await roll({ devices: some.map(({ uid }) => uid) });
+    for (const unit of some) await offered(unit);
+    await report(some[0]!, id, 'failed');
+    await eventually(async () => (await statusOf(id)) === 'HALTED');
+    await eventually(async () => (await show(id)).counts.cancelled === 5);
+    expect(await show(id)).toMatchObject({ reason: 'the group can no longer reach 90 %', counts: { failed: 1 } });
+  });
+
+  it('does not wait for a device that is out of use', async () => {
+    const [unit, other] = units(2) as [Unit, Unit];
+    bench.plugIn(other);
+    const id = await roll({ devices: [unit.uid, other.uid] });
+    await offered(unit);
+    await offered(other);
+    await quarantineDevice(bench.ctx, unit.uid, 'odd', 'operator:olga');
+    await upgrade(other);
+    await eventually(async () => (await statusOf(id)) === 'COMPLETED');
+    expect(await show(id)).toMatchObject({ counts: { upgraded: 1, cancelled: 1 } });
+  });
+
+  it('counts a device again that has come back, and offers it the release once more', async () => {
+    const [unit, other] = units(2) as [Unit, Unit];
+    const id = await roll({ devices: [unit.uid, other.uid] });
+    await offered(unit);
+    await quarantineDevice(bench.ctx, unit.uid, 'odd', 'operator:olga');
+    await eventually(async () => (await show(id)).counts.cancelled === 1);
+    await releaseDevice(bench.ctx, unit.uid, 'fine', 'operator:olga');
+    await eventually(async () => (await stateOf(unit)).offer?.offerId === offerIdOf(id, unit.uid, 1));
+    expect(await show(id)).toMatchObject({ counts: { offered: 2 } });
+  });
+
+  it('comes with the deadline at the latest', async () => {
+    const [unit] = units(1) as [Unit];
+    const deadline = new Date(bench.ctx.clock().getTime() + 3_600_000).toISOString();
+    const id = await roll({ devices: [unit.uid], deadline });
+    await offered(unit);
+    bench.moveTime(3_601_000);
+    await command(id, 'PauseRollout');
+    await eventually(async () => (await statusOf(id)) === 'HALTED');
+    expect((await show(id)).reason).toBe('the deadline has passed');
+    await eventually(async () => (await reasonOf(unit, 'UpgradeCancelled')) === 'rollout-halted');
+  });
+});
+
+describe('two rollouts for one device', () => {
+  it('end with the better release, and the loser does not wait for the device', async () => {
+    const [unit] = units(1) as [Unit];
+    bench.plugIn(unit);
+    const [older, newer] = [await publish(bench.ctx, 'app', '1.7.0', 3), await publish(bench.ctx, 'app', '1.8.0', 3)];
+    const first = await roll({ devices: [unit.uid] }, older.releaseId);
+    await offered(unit);
+    const second = await roll({ devices: [unit.uid] }, newer.releaseId);
+    await eventually(async () => (await statusOf(first)) === 'HALTED');
+    expect(await show(first)).toMatchObject({ progress: [{ status: 'cancelled', reason: 'superseded' }] });
+    await upgrade(unit, newer);
+    await eventually(async () => (await statusOf(second)) === 'COMPLETED');
+  });
+
+  it('never bring an older release in place of a newer one', async () => {
+    const [unit] = units(1) as [Unit];
+    const [older, newer] = [await publish(bench.ctx, 'app', '1.7.1', 3), await publish(bench.ctx, 'app', '1.8.1', 3)];
+    await roll({ devices: [unit.uid] }, newer.releaseId);
+    await offered(unit);
+    const late = await roll({ devices: [unit.uid] }, older.releaseId);
+    await eventually(async () => (await statusOf(late)) === 'HALTED');
+    expect(await show(late)).toMatchObject({ progress: [{ status: 'refused', reason: 'SUPERSEDED' }] });
+    expect((await stateOf(unit)).offer?.version).toBe('1.8.1');
+  });
+
+  it('of the same release both end with one piece of evidence', async () => {
+    const [unit] = units(1) as [Unit];
+    bench.plugIn(unit);
+    const first = await roll({ devices: [unit.uid] });
+    await offered(unit);
+    const second = await roll({ devices: [unit.uid] });
+    await eventually(async () => (await show(second)).progress[0]?.reason === 'OFFER_STANDS');
+    await upgrade(unit);
+    for (const id of [first, second]) await eventually(async () => (await statusOf(id)) === 'COMPLETED');
+  });
+});
+
+it('is rolled out no further once its release is withdrawn, though it is only planned', async () => {
+  const [unit] = units(1) as [Unit];
+  const doomed = await publish(bench.ctx, 'app', '1.3.1', 3);
+  const id = await planRollout(bench.ctx, { releaseId: doomed.releaseId, devices: [unit.uid] }, 'operator:rita');
+  await withdrawRelease(bench.ctx, doomed.releaseId, 'bug', 'operator:rita');
+  await eventually(async () => (await statusOf(id)) === 'HALTED');
+  expect(await codeOf(() => publishRelease(bench.ctx, doomed.releaseId, 'operator:rita'))).toBe('RELEASE_STATE');
+});
