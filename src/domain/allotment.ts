@@ -40,7 +40,8 @@ export type AllotmentCommand =
       readonly scrapAllowance: number;
     }
   | { readonly type: 'RaiseAllotment'; readonly quota: number; readonly scrapAllowance: number }
-  | ({ readonly type: 'ExportPackage' } & ExportedPackage)
+  /** `after`: sequence of the newest package when it was made, 0 when there was none. */
+  | ({ readonly type: 'ExportPackage'; readonly after: number } & ExportedPackage)
   | { readonly type: 'ImportPackage'; readonly packageId: string; readonly now: IsoTime }
   | {
       readonly type: 'ReserveUnit';
@@ -143,12 +144,17 @@ function requireReopening(quota: number, scrapAllowance: number, state: OpenedAl
 }
 
 /** I13: a new package has a higher sequence and supersedes the one before. */
-function exportPackage({ type: _, ...data }: Of<AllotmentCommand, 'ExportPackage'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function exportPackage(
+  { type: _, after, ...data }: Of<AllotmentCommand, 'ExportPackage'>,
+  state: OpenedAllotment,
+): readonly AllotmentEvent[] {
   const newest = state.packages.at(-1);
   if (newest?.packageId === data.packageId && newest.sha256 === data.sha256) return [];
   requireNotFrozen(state);
   requireStatus(state, ['OPEN', 'READY', 'EXHAUSTED'], 'exporting a package');
-  if (data.sequence <= (newest?.sequence ?? 0)) refuse('PACKAGE_REPLAYED', 'the sequence of a package must rise');
+  const newestSequence = newest?.sequence ?? 0;
+  if (data.sequence <= newestSequence || after !== newestSequence)
+    refuse('PACKAGE_REPLAYED', `the newest package has sequence ${newestSequence}`);
   if (data.count > state.quota) refuse('COUNT_OVER_PLAN', `the package counts ${data.count} units, the allotment ${state.quota}`);
   const exported: AllotmentEvent = { type: 'PackageExported', data };
   if (newest === undefined) return [exported];

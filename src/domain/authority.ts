@@ -31,8 +31,9 @@ export type AuthorityCommand =
   | { readonly type: 'CompromiseIssuingCa'; readonly icaId: string; readonly reason: string; readonly by: string }
   | ({ readonly type: 'EstablishPackageKey' } & SigningKey)
   | { readonly type: 'CompromisePackageKey'; readonly keyId: string; readonly reason: string; readonly by: string }
-  | ({ readonly type: 'PublishTrustBundle' } & TrustBundleFacts)
-  | ({ readonly type: 'IssueCrl' } & Crl)
+  /** `after`: number of the newest one when it was made. If another has come since, it may lack what that one says. */
+  | ({ readonly type: 'PublishTrustBundle'; readonly after: number } & TrustBundleFacts)
+  | ({ readonly type: 'IssueCrl'; readonly after: number } & Crl)
   | ({ readonly type: 'IssueServerCertificate' } & ServerCertificate)
   | ({ readonly type: 'EstablishOcspSigner' } & OcspSigner);
 
@@ -164,22 +165,24 @@ function compromisePackageKey(
 }
 
 function publishBundle(
-  { type: _, ...data }: Of<AuthorityCommand, 'PublishTrustBundle'>,
+  { type: _, after, ...data }: Of<AuthorityCommand, 'PublishTrustBundle'>,
   state: CreatedAuthority,
 ): readonly AuthorityEvent[] {
   const { version, sha256 } = data;
   if (version === state.trustBundle.version && sha256 === state.trustBundle.sha256) return [];
-  if (version !== state.trustBundle.version + 1) refuse('CONFLICT', `the next trust bundle is version ${state.trustBundle.version + 1}`);
+  if (version <= state.trustBundle.version || after !== state.trustBundle.version)
+    refuse('CONFLICT', `the newest trust bundle has version ${state.trustBundle.version}`);
   if (state.root === undefined) refuse('STATE', 'a trust bundle needs the root');
   return [{ type: 'TrustBundlePublished', data }];
 }
 
 /** Numbers rise, so an old list is known as old; a compromised key signs nothing any more (I10). */
-function issueCrl({ type: _, ...data }: Of<AuthorityCommand, 'IssueCrl'>, state: CreatedAuthority): readonly AuthorityEvent[] {
+function issueCrl({ type: _, after, ...data }: Of<AuthorityCommand, 'IssueCrl'>, state: CreatedAuthority): readonly AuthorityEvent[] {
   requireSigning(state, data.icaId);
   const newest = state.crls.find(crl => crl.icaId === data.icaId);
   if (newest?.number === data.number && newest.sha256 === data.sha256) return [];
-  if (data.number <= (newest?.number ?? 0)) refuse('CONFLICT', 'the CRL number must rise');
+  const newestNumber = newest?.number ?? 0;
+  if (data.number <= newestNumber || after !== newestNumber) refuse('CONFLICT', `the newest list has number ${newestNumber}`);
   return [{ type: 'CrlIssued', data }];
 }
 

@@ -18,7 +18,7 @@ const soon = '2026-11-20T08:14:59.999Z';
 const late = '2026-11-20T08:15:00.000Z';
 const open: AllotmentCommand = { type: 'OpenAllotment', jobId: 'j', programmer: 'p', quota: 2, scrapAllowance: 1 };
 const exported = { packageId: 'pk1', sequence: 1, epoch: 1, count: 2, sha256: 'aa', expiresAt: '2026-12-01T00:00:00.000Z' };
-const exportPackage: AllotmentCommand = { type: 'ExportPackage', ...exported };
+const exportPackage = { type: 'ExportPackage', after: 0, ...exported } as const;
 const importPackage: AllotmentCommand = { type: 'ImportPackage', packageId: 'pk1', now };
 const ready = [open, exportPackage, importPackage];
 const facts = { programmerActive: true, jobRunning: true, uidListed: true, now };
@@ -63,7 +63,7 @@ describe('packages', () => {
       .when({ ...exportPackage, count: 3 })
       .refused('COUNT_OVER_PLAN');
     on(open, exportPackage)
-      .when({ ...exportPackage, packageId: 'pk2', sequence: 2 })
+      .when({ ...exportPackage, after: 1, packageId: 'pk2', sequence: 2 })
       .givesOnce(
         { type: 'PackageExported', data: { ...exported, packageId: 'pk2', sequence: 2 } },
         { type: 'PackageSuperseded', data: { packageId: 'pk1', supersededBy: 'pk2' } },
@@ -79,7 +79,7 @@ describe('packages', () => {
     on(open, exportPackage)
       .when({ ...importPackage, now: '2026-12-01T00:00:00.000Z' })
       .refused('PACKAGE_EXPIRED');
-    on(open, exportPackage, { ...exportPackage, packageId: 'pk2', sequence: 2 })
+    on(open, exportPackage, { ...exportPackage, after: 1, packageId: 'pk2', sequence: 2 })
       .when(importPackage)
       .refused('PACKAGE_REPLAYED');
   });

@@ -15,7 +15,7 @@ const second = { ...ica, icaId: 'd2', sha256: 'i2', generation: 2 } as const;
 const activate = (icaId: string): AuthorityCommand => ({ type: 'ActivateIssuingCa', icaId });
 const compromise: AuthorityCommand = { type: 'CompromiseIssuingCa', icaId: 'd1', reason: 'leak', by };
 const crlData = { icaId: 'd1', number: 1, sha256: 'c1', thisUpdate: '2026-01-01T00:00:00.000Z', nextUpdate: '2026-01-08T00:00:00.000Z' };
-const crl = { type: 'IssueCrl', ...crlData } as const;
+const crl = { type: 'IssueCrl', after: 0, ...crlData } as const;
 const active = [create, root, ica, activate('d1')];
 
 const on = (...commands: readonly AuthorityCommand[]) => scenario(authority).given(...play(authority, commands).events);
@@ -184,17 +184,23 @@ describe('the authority of a project', () => {
 
   it('publishes trust bundles and CRLs with rising numbers (R86)', () => {
     covers('R86');
-    const bundle = (version: number, sha256 = 'b'): AuthorityCommand => ({ type: 'PublishTrustBundle', version, sha256 });
+    const bundle = (version: number, after = 0, sha256 = 'b') => ({ type: 'PublishTrustBundle', after, version, sha256 }) as const;
     on(create, root)
       .when(bundle(1))
       .givesOnce({ type: 'TrustBundlePublished', data: { version: 1, sha256: 'b' } });
-    for (const other of [bundle(1, 'x'), bundle(3)]) on(create, root, bundle(1)).when(other).refused('CONFLICT');
+    for (const other of [bundle(1, 1, 'x'), bundle(3, 0), bundle(3, 2)]) on(create, root, bundle(1)).when(other).refused('CONFLICT');
+    on(create, root, bundle(1))
+      .when(bundle(1_800_000_000, 1))
+      .givesOnce({ type: 'TrustBundlePublished', data: { version: 1_800_000_000, sha256: 'b' } });
     on(create).when(bundle(1)).refused('STATE');
     on(...active)
       .when(crl)
       .givesOnce({ type: 'CrlIssued', data: crlData });
     on(...active, { ...crl, number: 5 })
-      .when({ ...crl, number: 4 })
+      .when({ ...crl, after: 5, number: 4 })
+      .refused('CONFLICT');
+    on(...active, { ...crl, number: 5 })
+      .when({ ...crl, number: 7 })
       .refused('CONFLICT');
     on(...active, { type: 'RetireIssuingCa', icaId: 'd1' })
       .when(crl)

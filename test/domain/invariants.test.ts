@@ -41,7 +41,7 @@ describe('the allotment under random commands', () => {
   const exported = { epoch: 1, count: 1, expiresAt: at(10_000) };
   const exportPackage = fc
     .record({ packageId: name, sha256: name, sequence: fc.nat(5) })
-    .map(data => ({ type: 'ExportPackage', ...exported, ...data }) as const);
+    .map(data => ({ type: 'ExportPackage', after: Math.max(0, data.sequence - 1), ...exported, ...data }) as const);
   const command: fc.Arbitrary<AllotmentCommand> = fc.oneof(
     { weight: 6, arbitrary: reserve },
     { weight: 4, arbitrary: commit },
@@ -55,7 +55,7 @@ describe('the allotment under random commands', () => {
   );
   const start: readonly AllotmentCommand[] = [
     { type: 'OpenAllotment', jobId: 'j', programmer: 'p', quota: 3, scrapAllowance: 1 },
-    { type: 'ExportPackage', ...exported, packageId: 'first', sha256: 'first', sequence: 1 },
+    { type: 'ExportPackage', after: 0, ...exported, packageId: 'first', sha256: 'first', sequence: 1 },
     { type: 'ImportPackage', packageId: 'first', now: at(0) },
   ];
   const histories = fc

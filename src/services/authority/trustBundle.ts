@@ -10,6 +10,7 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { signTrustBundle } from '../../production/trustBundle.ts';
 import { secondsOf } from '../../times.ts';
 import { type Context, execute } from '../base/context.ts';
+import { nextNumber } from '../base/numbers.ts';
 import { type Authorities, authorityOf, crossCertificates, parsedAuthority } from './authority.ts';
 
 /** The signed trust bundle: what machines trust, one version after the other. */
@@ -23,10 +24,11 @@ export async function publishTrustBundle(ctx: Context): Promise<void> {
   const roots = state.roots.filter(({ retired }) => !retired);
   const trusted = state.issuingCas.filter(ca => isNamed(ca, state));
   const links = crossCertificates(state).map(certificate => ({ icaId: sha256Hex(certificate), use: 'root', certificate }));
-  const version = state.trustBundle.version + 1;
+  const issuedAtSeconds = secondsOf(ctx.clock().getTime());
+  const version = nextNumber(state.trustBundle.version, issuedAtSeconds);
   const bundle = {
     version,
-    issuedAtSeconds: secondsOf(ctx.clock().getTime()),
+    issuedAtSeconds,
     roots: roots.map(({ certificate }) => fromBase64url(certificate)),
     issuers: [...trusted.map(({ icaId, use, certificate }) => ({ icaId, use, certificate: fromBase64url(certificate) })), ...links],
     signingKeys: state.packageKeys
@@ -39,7 +41,8 @@ export async function publishTrustBundle(ctx: Context): Promise<void> {
     byRoot[rootId] = await ctx.blobs.put(await signTrustBundle(bundle, await coseSigner(ctx.keystore, keyId)));
   }
   const sha256 = byRoot[state.root.rootId] ?? '';
-  await execute(ctx, authority, authorityStream(ctx.project), { type: 'PublishTrustBundle', version, sha256, byRoot }, system);
+  const publish = { type: 'PublishTrustBundle', after: state.trustBundle.version, version, sha256, byRoot } as const;
+  await execute(ctx, authority, authorityStream(ctx.project), publish, system);
 }
 
 /** Whether machines are told of an issuing CA: those that issued what is still in use. A server replaces its certificate as soon as the next

@@ -15,6 +15,7 @@ import { daySeconds, type Seconds, secondsOf } from '../../times.ts';
 import { authorityOf, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, stateOf } from '../base/context.ts';
+import { nextNumber } from '../base/numbers.ts';
 
 /** From a standing offer to what is delivered: the release's body, shared by all, a trailer signed by this device's own boot key (R93, RULE-12),
  *  and the signed job that names every block. */
@@ -101,14 +102,16 @@ async function trailerOf(ctx: Context, state: LivingDevice, known: UploadedRelea
   return deviceTrailer({ imageHash: fromHex(known.imageHash), publicKey, keyForm: 'whole', signature });
 }
 
-/** The revision of the offer's event strictly rises per device, so it is the job's sequence; the job expires counted from the offer. */
+/** The sequence rises from offer to offer of a device, also when an older store was put back; the job expires counted from the offer. */
 async function offerFacts(
   ctx: Context,
   uid: string,
   offerId: string,
 ): Promise<{ readonly sequence: number; readonly expiresAtSeconds: Seconds }> {
   const offers = await historyOf(ctx.store, deviceStream(uid), 'FirmwareOffered');
-  const offered = offers.find(({ data }) => data.offerId === offerId);
+  const index = offers.findIndex(({ data }) => data.offerId === offerId);
+  const offered = offers[index];
   if (offered === undefined) throw new NusecError('DEVICE_STATE', 'this offer was never made');
-  return { sequence: offered.revision, expiresAtSeconds: secondsOf(Date.parse(offered.at)) + otaJobLifetimeDays * daySeconds };
+  const sequence = offers.slice(0, index + 1).reduce((before, { at }) => nextNumber(before, Date.parse(at)), 0);
+  return { sequence, expiresAtSeconds: secondsOf(Date.parse(offered.at)) + otaJobLifetimeDays * daySeconds };
 }

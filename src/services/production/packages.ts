@@ -17,6 +17,7 @@ import { daySeconds, secondsOf } from '../../times.ts';
 import { type Authorities, authorityOf, signerFor } from '../authority/authority.ts';
 import { chainOf } from '../authority/issuingCa.ts';
 import { type Condition, type Context, executeIf, reader } from '../base/context.ts';
+import { nextNumber } from '../base/numbers.ts';
 import { lineOf } from '../firmware/lines.ts';
 import { allotmentOf } from './allotments.ts';
 import { jobOf } from './jobs.ts';
@@ -41,7 +42,14 @@ export async function exportPackage(ctx: Context, jobId: string, programmer: str
   const { file, exported } = await makePackage(ctx, job, state);
   try {
     const stream = allotmentStream(jobId, programmer);
-    await executeIf(ctx, mayBePacked(jobId, programmer), allotment, stream, { type: 'ExportPackage', ...exported }, by);
+    await executeIf(
+      ctx,
+      mayBePacked(jobId, programmer),
+      allotment,
+      stream,
+      { type: 'ExportPackage', after: newest?.sequence ?? 0, ...exported },
+      by,
+    );
   } catch (error) {
     const wasFirst = error instanceof NusecError && error.code === 'PACKAGE_REPLAYED' && !replace;
     if (!wasFirst) throw error;
@@ -103,7 +111,7 @@ async function payloadOf(ctx: Context, authorities: Authorities, job: CreatedJob
     jobId: fromHex(job.jobId),
     progUid: fromHex(state.programmer),
     count,
-    sequence: (newest?.sequence ?? 0) + 1,
+    sequence: nextNumber(newest?.sequence, issuedAtSeconds),
     issuedAtSeconds,
     expiresAtSeconds: issuedAtSeconds + packageLifetimeDays * daySeconds,
     images: [imageOf(imageIds.bl2, requireBoundFirmware(job, 'bl2')), imageOf(imageIds.bl3, requireBoundFirmware(job, 'app'))],

