@@ -1,15 +1,16 @@
-# The server with its embedded defaults: event log, read models, keyset and firmware store in /data.
+# The server with its embedded defaults: event log, read models, keyset and firmware store in /data. /state holds what must not go back with a
+# backup of /data.
 FROM node:24-bookworm-slim
-ENV NODE_ENV=production
+ENV NODE_ENV=production NUSEC_STATE_DIR=/state
 WORKDIR /opt/nusec
 COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --no-audit --no-fund
 COPY src ./src
 COPY gateway-device ./gateway-device
 COPY web ./web
-RUN useradd --system --uid 10001 nusec && mkdir /data && chown nusec /data
+RUN useradd --system --uid 10001 nusec && mkdir -m 700 /data /state && chown nusec /data /state
 USER nusec
-VOLUME /data
+VOLUME /data /state
 EXPOSE 8443 8883 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
   CMD ["node", "-e", "fetch('http://127.0.0.1:8080/healthz').then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]

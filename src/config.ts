@@ -36,12 +36,13 @@ const settingsSchema = z.strictObject({
   effectsPerDay: z.coerce.number().int().min(0).max(1_000_000).default(10),
   /** Signatures per minute, by the beginning of the key id, above which an alarm is raised; over the defaults. */
   signingLimits: z.record(z.string(), z.number().int().min(1)).default({}),
-  /** File of the revocation high-water mark; on another disk than the event store it also tells when the whole data folder is restored. */
+  /** Folder for what this machine remembers of its stores, such as the revocation high-water mark: where a backup of the data folder does not reach.
+   *  Without it the state folder of the system. */
+  stateDir: z.string().optional(),
+  /** File of the revocation high-water mark, for example on another disk, instead of one in the state folder. */
   markFile: z.string().optional(),
   /** Folder, best on another disk or a share of another machine, that gets a copy of each checkpoint of the log. A start is held against it too. */
   witnessDir: z.string().optional(),
-  /** Start once with a store that lacks revocations which were known: an old backup that is really meant. */
-  acceptOlderStore: z.stringbool().or(z.boolean()).default(false),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
 });
 
@@ -49,7 +50,11 @@ export type Settings = z.infer<typeof settingsSchema>;
 
 /** Settings are handed on in groups: each part gets what it works with. */
 export type KeystoreSettings = Pick<Settings, 'dataDir' | 'passphraseFile' | 'keystore' | 'pkcs11Module' | 'pkcs11Token' | 'pkcs11PinFile'>;
-export type EventLogSettings = Pick<Settings, 'dataDir' | 'acceptOlderStore'>;
+export type EventLogSettings = Pick<Settings, 'dataDir'> & {
+  /** Two people want the store as it is, though it has less than was acknowledged. */
+  readonly acceptOlder?: boolean;
+};
+export type StateSettings = Pick<Settings, 'dataDir' | 'stateDir' | 'markFile'>;
 /** What opening the data folder takes. */
 export type FolderSettings = KeystoreSettings &
   EventLogSettings &
@@ -71,9 +76,9 @@ const environment = {
   pkcs11PinFile: 'NUSEC_PKCS11_PIN_FILE',
   effectsPerDay: 'NUSEC_EFFECTS_PER_DAY',
   backdateMinutes: 'NUSEC_BACKDATE_MINUTES',
+  stateDir: 'NUSEC_STATE_DIR',
   markFile: 'NUSEC_MARK_FILE',
   witnessDir: 'NUSEC_WITNESS_DIR',
-  acceptOlderStore: 'NUSEC_ACCEPT_OLDER_STORE',
   logLevel: 'NUSEC_LOG_LEVEL',
 } as const satisfies Partial<Record<keyof Settings, string>>;
 

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createApi } from './api/app.ts';
 import { createAuth } from './api/auth.ts';
@@ -11,6 +12,8 @@ import { startGateway } from './gateway/mqttServer.ts';
 import { createChannel } from './gateway/reach/channel.ts';
 import { listenOn } from './listening.ts';
 import { authenticateOperator } from './services/administration/operators.ts';
+import { requireMarkedStore } from './services/backup/markedStore.ts';
+import { checkpointPlaces } from './services/backup/takeUp.ts';
 import { type Alarms, createAlarms } from './services/base/alarms.ts';
 import type { Context } from './services/base/context.ts';
 import { eventsFile } from './services/dataFolder/eventLog.ts';
@@ -24,7 +27,6 @@ import { whileLeading } from './services/processes/leadership.ts';
 import { openPeerLinks } from './services/processes/peerLinks.ts';
 import { createPeers } from './services/processes/peers.ts';
 import { maxProcessSlots } from './services/processes/processSlots.ts';
-import { checkpointFile } from './services/proof/checkpointFiles.ts';
 import { requireCheckpoints } from './services/proof/checkpoints.ts';
 import { createDeviceEvidence } from './services/proof/deviceEvidence.ts';
 import { startLogCheck } from './services/proof/logCheck.ts';
@@ -32,7 +34,6 @@ import { namedDamage } from './services/proof/namedDamage.ts';
 import { createNewestCheckpoint } from './services/proof/newestCheckpoint.ts';
 import { createBulkRevocations } from './services/revocation/bulkRevocations.ts';
 import { startOcsp } from './services/revocation/ocsp.ts';
-import { checkRevocationMark } from './services/revocation/revocationMark.ts';
 import { startRevocations } from './services/revocation/revocations.ts';
 import { startField } from './services/start/field.ts';
 import { startHousekeeping } from './services/start/housekeeping.ts';
@@ -57,7 +58,7 @@ const portOptions = {
 } as const;
 
 /** A start that fails leaves nothing open.
- *  @throws NusecError as openContext; PORT_TAKEN, LISTEN_FAILED; CA_NOT_ACTIVE (the project is not initialised); STORE_OLDER */
+ *  @throws NusecError as openContext; PORT_TAKEN, LISTEN_FAILED; CA_NOT_ACTIVE (the project is not initialised); STORE_OLDER; FOLDER_MISSING (of the mark) */
 export const startServer = (settings: Settings): Promise<RunningServer> => opening(own => openServer(own, settings));
 
 async function openServer(own: Own, settings: Settings): Promise<Omit<RunningServer, 'close'>> {
@@ -68,16 +69,11 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const { ctx, slot } = own('data folder', await opened);
   const alarms = createAlarms(ctx);
   const revocations = own('revocations', await startRevocations(ctx));
-  const markFile = settings.markFile ?? join(dataDir, 'revocations.mark');
-  const checkpoints = {
-    file: checkpointFile(dataDir),
-    headsFile: join(dataDir, 'heads.db'),
-    ...(witnessDir !== undefined && { witnessDir }),
-  };
-  const acceptOlder = settings.acceptOlderStore;
-  const signed = await requireCheckpoints({ ctx, alarms }, checkpoints, acceptOlder);
-  const logCheck = own('log check', await startLogCheck({ ctx, alarms }, { file: eventsFile(settings), signed, acceptOlder }));
-  await checkRevocationMark({ ctx, alarms, revocations }, markFile, acceptOlder);
+  const checkpoints = checkpointPlaces(settings);
+  const wasServed = existsSync(checkpoints.file);
+  const signed = await requireCheckpoints({ ctx, alarms }, checkpoints, false);
+  const logCheck = own('log check', await startLogCheck({ ctx, alarms }, { file: eventsFile(settings), signed }));
+  const { file: markFile } = await requireMarkedStore({ ctx, alarms, revocations }, settings, wasServed);
   const trust = own('client trust', await startClientTrust(ctx, revocations, alarms));
   const certificateUse = createCertificateUse(ctx);
   const ocsp = own('OCSP', await startOcsp(ctx, revocations));

@@ -21,8 +21,8 @@ const compose = parse(read('docker-compose.yml')) as { services: Record<string, 
 it('docker-compose.yml runs the server with a volume, a health check and ports on loopback only', () => {
   const { server } = compose.services;
   expect(server?.command.slice(0, 3)).toEqual(['server', '--data', '/data']);
-  expect(server?.volumes).toEqual(['nusec-data:/data']);
-  expect(Object.keys(compose.volumes)).toEqual(['nusec-data']);
+  expect(server?.volumes).toEqual(['nusec-data:/data', 'nusec-state:/state']);
+  expect(Object.keys(compose.volumes)).toEqual(['nusec-data', 'nusec-state']);
   expect(server?.healthcheck?.test[0]).toBe('CMD');
   expect(server?.ports).toHaveLength(3);
   for (const port of server?.ports ?? []) expect(port).toMatch(/^127\.0\.0\.1:(\d+):\1$/);

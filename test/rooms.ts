@@ -94,6 +94,10 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
     'firmware',
     'production',
   ),
+  'src/services/backup': [
+    'src/config.ts',
+    ...below('dataFolder', 'authority', 'revocation', 'proof', 'administration', 'identity', 'field', 'firmware', 'production'),
+  ],
 
   'src/gateway/broker': ['src/cbor'],
   'src/gateway/reach': ['src/gateway/broker', ...below('identity', 'field')],
@@ -107,11 +111,11 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'gateway-device/programmer': ['gateway-device/link', 'gateway-device/chip', ...formats],
   'gateway-device/agent': ['gateway-device/link', ...formats],
 
-  'src/main.ts': ['src/config.ts', 'src/api', 'src/gateway', 'src/gateway/reach', ...below(...edges, 'processes', 'dataFolder')],
+  'src/main.ts': ['src/config.ts', 'src/api', 'src/gateway', 'src/gateway/reach', ...below(...edges, 'processes', 'dataFolder', 'backup')],
   'src/cli': [
     'src/main.ts',
     'src/config.ts',
-    ...below('dataFolder', 'authority', 'proof', 'administration'),
+    ...below('dataFolder', 'authority', 'proof', 'administration', 'backup'),
     ...['link', 'chip', 'device', 'programmer', 'agent'].map(room => `gateway-device/${room}`),
   ],
 };

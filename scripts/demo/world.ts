@@ -76,6 +76,7 @@ async function openWorld(own: Own, options: WorldOptions): Promise<Omit<World, '
     NUSEC_MQTT_PORT: String(mqtt),
     NUSEC_CRL_PORT: String(crl),
     NUSEC_SHARE_PORTS: String(processes > 1),
+    NUSEC_STATE_DIR: join(dir, 'state'),
     NUSEC_SERVER: `https://localhost:${https}`,
     NUSEC_CA: join(data, 'root.pem'),
     NUSEC_TOKEN_FILE: join(data, 'alice.token'),

@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { NusecError } from '../errors.ts';
 import { type CertificateRow, certificateQueries } from '../projections/certificates.ts';
 import type { Context } from '../services/base/context.ts';
 import type { Resource } from './app.ts';
@@ -88,6 +89,8 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
   });
   api.openapi(revocations, async c => {
     const { since, limit } = c.req.valid('query');
+    const head = ctx.store.head();
+    if (since > head) throw new NusecError('CONFLICT', `the log ends at ${head}: an older store was put back since; read again from 0`);
     const rows = await (await queriesOf(ctx)).changedSince(since, limit);
     const changes = rows.map(({ serial, reason, position }) => ({ serial, revoked: reason !== null, reason, position }));
     return c.json({ revocations: changes, next: rows.at(-1)?.position ?? since }, 200);

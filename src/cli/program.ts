@@ -17,6 +17,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   job: async () => (await import('./job.ts')).registerJob,
   log: async () => (await import('./log.ts')).registerLog,
   evidence: async () => (await import('./evidence.ts')).registerEvidence,
+  restore: async () => (await import('./restore.ts')).registerRestore,
   verify: async () => (await import('./verify.ts')).registerVerify,
   mcu: async () => (await import('./mcu.ts')).registerMcu,
   programmer: async () => (await import('./programmer.ts')).registerProgrammer,

@@ -17,6 +17,7 @@ import type { ProgrammerEvent } from './programmer.ts';
 import type { PublicKeyEvent } from './publicKey.ts';
 import type { ReleaseEvent } from './release.ts';
 import type { RolloutEvent } from './rollout.ts';
+import type { StoreEvent } from './storeEvents.ts';
 
 /** Every event that the log can hold: its type and the shape of its data. Read models, subscribers and services are typed by this map, so that
  *  an event that is renamed or gets another shape does not compile where it is used. */
@@ -76,7 +77,8 @@ export type DomainEvent =
   | ProgrammerEvent
   | PublicKeyEvent
   | ReleaseEvent
-  | RolloutEvent;
+  | RolloutEvent
+  | StoreEvent;
 
 /** Type → data. */
 export type EventMap = { readonly [Type in DomainEvent['type']]: Extract<DomainEvent, { readonly type: Type }>['data'] };

@@ -3,6 +3,7 @@ import { type Kysely, sql } from 'kysely';
 import { fromBase64url } from '../bytes.ts';
 import type { EventMap, EventType } from '../domain/events.ts';
 import type { Scope } from '../domain/roles.ts';
+import type { CertificateKind } from '../domain/storeEvents.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
 import { parseCertificate } from '../pki/parse.ts';
 import { type DeviceTables, devicesInScope } from './devices.ts';
@@ -11,9 +12,6 @@ import { on, type Projection, subjectOf } from './projection.ts';
 
 /** Certificate inventory: every certificate of this project, issued, expired or revoked (R86, RULE-16): of devices, programmers and gateways,
  *  of the server, of OCSP signers, of issuing CAs and of the root. */
-
-export const certificateKinds = ['device', 'programmer', 'gateway', 'server', 'ocspSigner', 'ica', 'root'] as const;
-export type CertificateKind = (typeof certificateKinds)[number];
 
 export type CertificateRow = {
   serial: string;
@@ -123,6 +121,12 @@ export const certificates: Projection = {
     const expire = db.prepare(`UPDATE ${name} SET expired = 1, position = ? WHERE serial = ?`);
     const keepOne = on({
       DeviceReturnedToService: ({ data, position }) => resumeOne.run(position, data.serial),
+      // What a store had forgotten that was put back: the certificate itself may be unknown to it.
+      CertificateRevocationRestored: ({ data, position }) => {
+        const { serial, kind, subject, icaId, sha256, issuedAt, notAfter, reason, revokedAt } = data;
+        insert.run(serial, kind, subject, icaId, sha256, issuedAt, notAfter, position);
+        revoke.run(reason, revokedAt, reason === 'certificateHold' ? 1 : 0, position, serial);
+      },
       CertificateRevoked: ({ data, at, position }) => revoke.run(data.reason, at, 0, position, data.serial),
       GatewayCertificateRevoked: ({ data, at, position }) => revoke.run(data.reason, at, 0, position, data.serial),
       IssuingCaCompromised: ({ data, at, position }) => end.run('cACompromise', at, 0, position, data.icaId, 'ica'),
@@ -150,6 +154,7 @@ const ownerOf = (stream: string): readonly [string, string] => [subjectOf(stream
 export const changesRevocation = (type: EventType): boolean =>
   type === 'CertificateRevoked' ||
   type === 'GatewayCertificateRevoked' ||
+  type === 'CertificateRevocationRestored' ||
   type === 'IssuingCaCompromised' ||
   type === 'DeviceReturnedToService' ||
   isEnding(type) ||

@@ -58,7 +58,7 @@ describe('a server that cannot start says why, ends, and leaves the folder free'
     ['a port that is none', { NUSEC_HTTPS_PORT: '171019' }, 'BAD_REQUEST', 'httpsPort'],
     ['an address of another machine', { NUSEC_HOST: '192.0.2.1' }, 'LISTEN_FAILED', '192.0.2.1'],
     ['no passphrase file', { NUSEC_PASSPHRASE_FILE: nowhere }, 'KEYSTORE_MISSING', nowhere],
-    ['no folder for the revocation mark', { NUSEC_MARK_FILE: join(nowhere, 'mark') }, 'NOT_FOUND', nowhere],
+    ['no folder for the revocation mark', { NUSEC_MARK_FILE: join(nowhere, 'mark') }, 'FOLDER_MISSING', nowhere],
   ])('%s', async (_, env, code, word) => {
     expectRefusal(await server(env).ended(), code, word);
   });

@@ -18,7 +18,7 @@ const message = utf8('nusec log seal key v1');
 
 /** @throws NusecError STORE_DAMAGED (also: not as this project sealed it), and what the keystore throws */
 export async function openEventLog(settings: EventLogSettings, keystore: Keystore): Promise<EventStore> {
-  return openSqliteStore({ file: eventsFile(settings), acceptOlder: settings.acceptOlderStore, seal: await sealKey(keystore) });
+  return openSqliteStore({ file: eventsFile(settings), acceptOlder: settings.acceptOlder ?? false, seal: await sealKey(keystore) });
 }
 
 /** The key that commits are sealed with. It leaves the keystore, for as long as a process runs: a token would take longer for each seal than the

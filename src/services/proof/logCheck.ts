@@ -19,16 +19,15 @@ export type LogToCheck = {
   readonly file: string;
   /** Of checkpoints that hold for the tree. */
   readonly signed: readonly SignedTree[];
-  readonly acceptOlder: boolean;
 };
 
 /** @throws NusecError STORE_DAMAGED (names the first event that does not hold) */
 export async function startLogCheck(
   { ctx, alarms }: Parts,
-  { file, signed, acceptOlder }: LogToCheck,
+  { file, signed }: LogToCheck,
   maxEvents = maxEventsBeforeStart,
 ): Promise<LogCheck> {
-  const running = startVerification({ file, signed, marked: !acceptOlder });
+  const running = startVerification({ file, signed, marked: true });
   let trouble: string | undefined;
   if (ctx.store.head() <= maxEvents) {
     trouble = troubleIn(await running.verdict);

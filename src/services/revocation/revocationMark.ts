@@ -1,125 +1,170 @@
-import { createPublicKey, verify } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { z } from 'zod';
-import { fromBase64url, toBase64url, utf8 } from '../../bytes.ts';
+import { setTimeout } from 'node:timers/promises';
+import { line, lineStream } from '../../domain/line.ts';
+import { operators, operatorsStream } from '../../domain/operators.ts';
 import { NusecError } from '../../errors.ts';
-import { replaceFile } from '../../keystore/durableFile.ts';
-import { certificateQueries } from '../../projections/certificates.ts';
-import { ensureSigningKey } from '../authority/issuingCa.ts';
-import type { Alarms } from '../base/alarms.ts';
-import type { Context } from '../base/context.ts';
+import type { Recorded } from '../../eventstore/recorded.ts';
+import { type CertificateRow, certificateQueries, changesRevocation } from '../../projections/certificates.ts';
+import { releaseQueries } from '../../projections/releases.ts';
+import { type Context, nowIso, stateOf, whileStarting } from '../base/context.ts';
+import { beginMark, type KnownMark, type MarkEntry, type MarkFacts, type OldMark, readMark } from './markFile.ts';
 import type { Revocations } from './revocations.ts';
 
-/** The high-water mark of revocations (T34): a signed note, beside the event store or better on another disk, of the newest revocation this
- *  server has known. A store that does not have it is an old backup, in which revoked certificates would be good again: it is refused. */
+/** The high-water mark of revocations (T34): what this machine has known of the store, kept where a backup of the data folder does not reach.
+ *  A store that lacks any of it is an old backup, in which revoked certificates would be good again: it is refused. */
 
-export type MarkParts = { readonly ctx: Context; readonly alarms: Alarms; readonly revocations: Revocations };
-
-const markKeyId = 'mark/1';
+/** Revocations that come together share one note. */
 const gatherMs = 100;
+const rowsAtOnce = 1000;
 
-const markSchema = z.strictObject({
-  /** Of the newest event that changed what is revoked, or of any when the mark began; 0 in an empty store. */
-  position: z.number().int().min(0),
-  /** Its hash in the chain of its stream; empty at 0. */
-  hash: z.string(),
-  /** Certificates revoked or on hold then. */
-  revoked: z.number().int().min(0),
-  at: z.string(),
-});
-type Mark = z.infer<typeof markSchema>;
-const fileSchema = z.strictObject({ mark: markSchema, signature: z.string() });
-
-/** Checks the store against the mark; the mark of an older store that is accepted begins anew.
- *  @param acceptOlder an operator's word that the older store is meant to be used: an alarm
- *  @throws NusecError STORE_OLDER (a revocation that was known is not in the store), STORE_DAMAGED (the mark is not one of this project) */
-export async function checkRevocationMark(parts: MarkParts, file: string, acceptOlder: boolean): Promise<void> {
-  const { ctx, alarms } = parts;
+/** Holds the store against the mark: its whole history up to the mark, and every single revocation.
+ *  @returns whether there is a mark
+ *  @throws NusecError STORE_OLDER (events that were known are missing or are others), STORE_DAMAGED (the mark is not one of this project, or a
+ *  read model lacks a revocation that the store has) */
+export async function checkRevocationMark(ctx: Context, revocations: Revocations, file: string): Promise<boolean> {
   const known = await readMark(ctx, file);
-  const isOlder = known !== undefined && known.position > 0 && (await hashAt(ctx, known.position)) !== known.hash;
-  if (isOlder && !acceptOlder) throw new NusecError('STORE_OLDER', olderText(known));
-  if (isOlder) await alarms.raise({ code: 'OLDER_STORE_ACCEPTED', subject: 'store', detail: olderText(known) });
-  if (isOlder) await parts.revocations.known;
-  if (isOlder || (known === undefined && parts.revocations.isKnown())) await write(parts, file, ctx.store.head());
+  if (known === undefined) return false;
+  const lack = await lackOf(ctx, known);
+  if (lack !== undefined) throw new NusecError('STORE_OLDER', `${lack} (${file}): ${remedy}`);
+  // Read models that are built anew are built from the events, which are those of the mark.
+  if (known.old === undefined && revocations.isKnown()) await requireAllRevoked(ctx, revocations, known);
+  return true;
+}
+
+const remedy =
+  'put the newer store back, or let two administrators accept this one: nusec restore --data DIR --token-file FILE --second-token-file FILE';
+
+/** What the store lacks of what the mark says; undefined when nothing. */
+export async function lackOf(ctx: Context, known: KnownMark): Promise<string | undefined> {
+  if (known.old !== undefined) return (await hasEvent(ctx, known.old)) ? undefined : olderText(known.old.position, known.old.at);
+  const { size, root, at, revoked } = known.facts;
+  const head = ctx.store.head();
+  if (head < size)
+    return `the event store has ${head} events, but had ${size} by ${at}, with ${revoked} certificates revoked: it is an old backup`;
+  if ((await ctx.store.tree.root(size)) === root) return undefined;
+  return `the first ${size} events are not those that were there by ${at}: it is an old backup that has grown since, or was changed`;
+}
+
+const olderText = (position: number, at: string): string =>
+  `the event store does not have the revocation that was recorded at position ${position} by ${at}: it is an old backup`;
+
+async function hasEvent(ctx: Context, { position, hash }: OldMark): Promise<boolean> {
+  if (position === 0) return true;
+  const [event] = await ctx.store.readAll(position - 1, 1);
+  return event?.position === position && event.hash === hash;
+}
+
+/** The events are those of the mark; so what is good again was resumed after it, or a read model was tampered with. */
+async function requireAllRevoked(
+  ctx: Context,
+  revocations: Revocations,
+  { facts, revoked }: Extract<KnownMark, { readonly old?: undefined }>,
+): Promise<void> {
+  const queries = certificateQueries(ctx.reads.db);
+  for (const serial of revoked.keys()) {
+    if (revocations.isRevoked(serial)) continue;
+    const row = await queries.bySerial(serial);
+    if ((row?.position ?? 0) <= facts.size)
+      throw new NusecError(
+        'STORE_DAMAGED',
+        `a read model does not show that ${serial} is revoked: delete DATA/views*.db, they are built again`,
+      );
+  }
 }
 
 /** Keeps a mark that was checked up from here on; one process does it. It begins when it is known what is revoked. */
-export async function keepRevocationMark(parts: MarkParts, file: string): Promise<{ close(): Promise<void> }> {
-  const { ctx, alarms, revocations } = parts;
-  const mark = await readMark(ctx, file);
-  let newest = mark?.position ?? 0;
-  let isClosed = false;
-  let gathering: NodeJS.Timeout | undefined;
-  let running: Promise<void> = Promise.resolve();
-  const flush = (): void => {
-    gathering = undefined;
-    running = running
-      .then(() => write(parts, file, newest))
-      .catch(error =>
-        alarms.raise({ code: 'REVOCATION_MARK', subject: 'store', detail: error instanceof Error ? error.message : 'not written' }),
-      );
+export async function keepRevocationMark(ctx: Context, file: string): Promise<{ close(): Promise<void> }> {
+  const queries = certificateQueries(ctx.reads.db);
+  const writer = await beginMark(ctx, file);
+  const listed = new Set<string>();
+  /** Until they are written: a write that failed is made up for by the next. */
+  let unsaved: MarkEntry[] = [];
+  const start = ctx.store.head();
+  let known: { readonly position: number; readonly serial?: string } = { position: start };
+  const take = (rows: readonly CertificateRow[]): void => {
+    for (const row of rows) {
+      if (row.reason === null && !listed.delete(row.serial)) continue;
+      if (row.reason !== null) listed.add(row.serial);
+      unsaved.push(entryOf(row));
+    }
   };
-  const stopListening = revocations.onChange(({ position }) => {
-    newest = Math.max(newest, position);
-    if (revocations.isKnown()) gathering ??= setTimeout(flush, gatherMs);
-  });
+  const more = () => queries.changedSince(known.position, rowsAtOnce, known.serial);
+  const takeChanges = async (): Promise<void> => {
+    for (let rows = await more(); rows.length > 0; rows = await more()) {
+      take(rows);
+      const last = rows.at(-1) as CertificateRow;
+      known = { position: last.position, serial: last.serial };
+    }
+  };
+  const write = async (): Promise<void> => {
+    const facts = await factsOf(ctx, ctx.store.head());
+    await takeChanges();
+    await writer.write(unsaved, { ...facts, revoked: listed.size });
+    unsaved = [];
+  };
   const begin = async (): Promise<void> => {
-    newest = Math.max(newest, await certificateQueries(ctx.reads.db).newestChange());
-    if (!isClosed && (mark === undefined || newest > mark.position)) flush();
+    await ctx.reads.waitFor(start, { projections: ['certificates', 'releases'], patient: true });
+    take(await queries.revoked());
+    await write();
   };
-  const begun = revocations.known.then(begin);
-  begun.catch(error => ctx.log.error({ error: String(error) }, 'the revocation mark was not brought up'));
-  if (revocations.isKnown()) await begun;
+  const handle = async (events: readonly Recorded[]): Promise<void> => {
+    if (!events.some(isMarked)) return;
+    await setTimeout(gatherMs);
+    await write();
+  };
+  const follower = ctx.followers.follow('revocation mark', start, handle, { begin });
+  await whileStarting(follower.begun);
   return {
     async close() {
-      isClosed = true;
-      stopListening();
-      if (gathering !== undefined) {
-        clearTimeout(gathering);
-        flush();
-      }
-      await running;
+      // What a follower cannot reach, the next one makes up for.
+      await follower.caughtUp(ctx.store.head()).catch(() => undefined);
+      await follower.close();
+      await writer.close();
     },
   };
 }
 
-async function write({ ctx, revocations }: MarkParts, file: string, position: number): Promise<void> {
-  const mark: Mark = { position, hash: await hashAt(ctx, position), revoked: revocations.count(), at: ctx.clock().toISOString() };
-  await writeMark(ctx, file, mark);
+const marked: ReadonlySet<string> = new Set([
+  'OperatorAdded',
+  'OperatorTokenRotated',
+  'OperatorRolesSet',
+  'OperatorRemoved',
+  'RollbackFloorRaised',
+]);
+const isMarked = ({ type }: Recorded): boolean => changesRevocation(type) || marked.has(type);
+
+/** Of the first `size` events; waits until the read models show them. */
+async function factsOf(ctx: Context, size: number): Promise<Omit<MarkFacts, 'revoked'>> {
+  await ctx.reads.waitFor(size, { projections: ['certificates', 'releases'] });
+  const { byName, formerNames } = await stateOf(ctx, operators, operatorsStream);
+  const lines = await releaseQueries(ctx.reads.db).lines();
+  const floors = await Promise.all(lines.map(async name => [name, await floorOf(ctx, name)] as const));
+  return {
+    size,
+    root: await ctx.store.tree.root(size),
+    people: [...byName.values()].map(({ roles, scope, ...person }) => ({
+      ...person,
+      roles: [...roles],
+      ...(scope !== undefined && { scope: { ...scope } }),
+    })),
+    gone: [...formerNames],
+    floors: Object.fromEntries(floors),
+    at: nowIso(ctx),
+  };
 }
 
-const olderText = ({ position, at }: Mark): string =>
-  `the event store does not have the revocation that was recorded at position ${position} by ${at}: it is an old backup`;
-
-/** Hash of the event at a position; empty when the store has none there. */
-async function hashAt(ctx: Context, position: number): Promise<string> {
-  const [event] = position === 0 ? [] : await ctx.store.readAll(position - 1, 1);
-  return event?.position === position ? event.hash : '';
+async function floorOf(ctx: Context, name: string): Promise<number> {
+  const state = await stateOf(ctx, line, lineStream(name));
+  return state.status === 'NONE' ? 0 : state.rollbackFloor;
 }
 
-async function readMark(ctx: Context, file: string): Promise<Mark | undefined> {
-  if (!existsSync(file)) return undefined;
-  const parsed = fileSchema.safeParse(jsonOf(readFileSync(file, 'utf8')));
-  const spki = await ensureSigningKey(ctx, markKeyId);
-  const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
-  if (!parsed.success || !verify('sha256', signedBytes(parsed.data.mark), key, fromBase64url(parsed.data.signature)))
-    throw new NusecError('STORE_DAMAGED', `${file} is not a revocation mark of this project`);
-  return parsed.data.mark;
-}
-
-async function writeMark(ctx: Context, file: string, mark: Mark): Promise<void> {
-  await ensureSigningKey(ctx, markKeyId);
-  const signature = toBase64url(await ctx.keystore.sign(markKeyId, signedBytes(mark)));
-  await replaceFile(file, utf8(`${JSON.stringify({ mark, signature })}\n`));
-}
-
-const signedBytes = ({ position, hash, revoked, at }: Mark): Uint8Array =>
-  utf8(JSON.stringify(['nusec-revocation-mark', position, hash, revoked, at]));
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
+const entryOf = ({ serial, kind, subject, ica_id, sha256, issued_at, not_after, reason, revoked_at }: CertificateRow): MarkEntry => ({
+  serial,
+  kind,
+  subject,
+  icaId: ica_id,
+  sha256,
+  issuedAt: issued_at,
+  notAfter: not_after,
+  reason,
+  revokedAt: revoked_at,
+});

@@ -1,15 +1,19 @@
 import { opening } from '../../closing.ts';
 import { type ScrubFinding, type ScrubPlaces, startScrub } from '../../eventstore/scrub.ts';
 import { createAlarms } from '../base/alarms.ts';
+import type { Context } from '../base/context.ts';
 import { startExpiryScan } from '../identity/expiry.ts';
 import { startUnitExpiry } from '../production/unitExpiry.ts';
 import { type CheckpointPlaces, keepCheckpoints } from '../proof/checkpoints.ts';
 import type { NewestCheckpoint } from '../proof/newestCheckpoint.ts';
 import { startBulkRevocationWork } from '../revocation/bulkRevocations.ts';
 import { startCrlSchedule } from '../revocation/crlSchedule.ts';
-import { keepRevocationMark, type MarkParts } from '../revocation/revocationMark.ts';
+import { keepRevocationMark } from '../revocation/revocationMark.ts';
+import type { Revocations } from '../revocation/revocations.ts';
 
-type HousekeepingParts = Omit<MarkParts, 'alarms'> & {
+type HousekeepingParts = {
+  readonly ctx: Context;
+  readonly revocations: Revocations;
   readonly markFile: string;
   readonly checkpoints: CheckpointPlaces;
   readonly newestCheckpoint: NewestCheckpoint;
@@ -27,7 +31,7 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     // First, so that it is closed last: the checkpoint at the stop covers what the others still append.
     const kept = own('checkpoints', await keepCheckpoints({ ctx, alarms }, checkpoints));
     own('checkpoints on demand', { close: newestCheckpoint.lead(kept.sign) });
-    own('revocation mark', await keepRevocationMark({ ctx, alarms, revocations }, markFile));
+    own('revocation mark', await keepRevocationMark(ctx, markFile));
     own('bulk revocations', await startBulkRevocationWork(ctx, alarms));
     const crlSchedule = own('CRL schedule', startCrlSchedule(ctx, revocations, alarms));
     const expiry = own('expiry scan', startExpiryScan(ctx, alarms));

@@ -8,7 +8,7 @@ let project: Project;
 let log: LogToCheck;
 beforeEach(async () => {
   project = await openProject();
-  log = { file: join(project.dataDir, 'events.db'), signed: [], acceptOlder: false };
+  log = { file: join(project.dataDir, 'events.db'), signed: [] };
 });
 afterEach(() => project.close());
 

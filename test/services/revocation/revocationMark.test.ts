@@ -1,17 +1,22 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import Database from 'better-sqlite3';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { readSettings } from '../../../src/config.ts';
+import { operators, operatorsStream } from '../../../src/domain/operators.ts';
 import { startServer } from '../../../src/main.ts';
 import { initialiseProject } from '../../../src/services/administration/initialise.ts';
-import { createAlarms } from '../../../src/services/base/alarms.ts';
-import type { Context } from '../../../src/services/base/context.ts';
+import { addOperator, authenticateOperator } from '../../../src/services/administration/operators.ts';
+import { takeUp } from '../../../src/services/backup/takeUp.ts';
+import { type Context, execute } from '../../../src/services/base/context.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
-import { moveGateway, registerGateway } from '../../../src/services/field/gateways.ts';
+import { gatewayOf, moveGateway, registerGateway } from '../../../src/services/field/gateways.ts';
+import { defineLine, lineOf, raiseRollbackFloor } from '../../../src/services/firmware/lines.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
+import { currentCrl } from '../../../src/services/revocation/crl.ts';
 import { checkRevocationMark, keepRevocationMark } from '../../../src/services/revocation/revocationMark.ts';
-import { startRevocations } from '../../../src/services/revocation/revocations.ts';
+import { type Revocations, startRevocations } from '../../../src/services/revocation/revocations.ts';
 import { covers } from '../../support/covers.ts';
 import { newParty } from '../parties.ts';
 import { requestOf } from '../project.ts';
@@ -22,6 +27,9 @@ const by = 'operator:alice';
 let folder: string;
 let data: string;
 let mark: string;
+/** Of alice and bob. */
+let tokens: readonly string[] = [];
+let carol: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'nusec-mark-'));
   data = join(folder, 'data');
@@ -32,68 +40,143 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const ports = { NUSEC_HTTPS_PORT: '0', NUSEC_MQTT_PORT: '0', NUSEC_CRL_PORT: '0', NUSEC_LOG_LEVEL: 'silent' };
 const settings = (more: NodeJS.ProcessEnv = {}) => readSettings(data, { ...ports, NUSEC_MARK_FILE: mark, ...more });
 
+type Work = (ctx: Context, revocations: Revocations) => Promise<unknown>;
+
 /** Opens the project with its mark, works, and closes. */
-async function session(work: (ctx: Context, revocations: Awaited<ReturnType<typeof startRevocations>>) => Promise<void>): Promise<void> {
+async function session(work: Work): Promise<void> {
   const { ctx, close } = await openContext(settings(), { https: 0, crl: 0 }, true);
-  await initialiseProject(ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] }).catch(() => {});
+  await initialiseProject(ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] }).then(
+    made => {
+      tokens = made.tokens.map(({ token }) => token);
+    },
+    () => {},
+  );
   const revocations = await startRevocations(ctx);
-  const parts = { ctx, alarms: createAlarms(ctx), revocations };
-  await checkRevocationMark(parts, mark, false);
-  const kept = await keepRevocationMark(parts, mark);
+  await checkRevocationMark(ctx, revocations, mark);
+  const kept = await keepRevocationMark(ctx, mark);
   await work(ctx, revocations);
   await kept.close();
   await revocations.close();
   await close();
 }
 
+async function startAndStop(more: NodeJS.ProcessEnv = {}): Promise<void> {
+  await (await startServer(settings(more))).close();
+}
+
+const revoke =
+  (id: string): Work =>
+  (ctx, revocations) =>
+    moveGateway(ctx, revocations, id, { type: 'RevokeGateway', reason: 'stolen' }, by);
+const putBack = (): void => {
+  rmSync(data, { recursive: true });
+  cpSync(join(folder, 'yesterday'), data, { recursive: true });
+};
+const numberOf = async (ctx: Context) => (await currentCrl(ctx, 'gateway-1')).number;
+
 describe('the high-water mark of revocations', () => {
-  it('refuses yesterday’s store, until an operator says that it is meant', async () => {
-    covers('T34');
-    await session(async ctx => {
-      await registerGateway(ctx, 'gw', 'gw', by);
-      await certifyGateway(ctx, 'gw', requestOf(newParty(), { commonName: 'gw' }), by);
+  it('refuses yesterday’s store, until two administrators say that it is meant; then nothing is good again', async () => {
+    covers('T34', 'I16');
+    await session(async (ctx, revocations) => {
+      carol = await addOperator(ctx, 'carol', ['auditor'], by);
+      await defineLine(ctx, { line: 'meter' }, by);
+      for (const id of ['gw', 'gw2', 'gw3']) {
+        await registerGateway(ctx, id, id, by);
+        await certifyGateway(ctx, id, requestOf(newParty(), { commonName: id }), by);
+      }
+      await revoke('gw3')(ctx, revocations);
     });
-    const running = await startServer(settings());
-    await running.close();
+    await startAndStop();
     cpSync(data, join(folder, 'yesterday'), { recursive: true });
-    await session((ctx, revocations) =>
-      moveGateway(ctx, revocations, 'gw', { type: 'RevokeGateway', reason: 'stolen' }, by).then(() => {}),
-    );
-    const again = await startServer(settings());
-    await again.close();
-    rmSync(data, { recursive: true });
-    cpSync(join(folder, 'yesterday'), data, { recursive: true });
+    let newest = 0;
+    await session(async (ctx, revocations) => {
+      await revoke('gw')(ctx, revocations);
+      await moveGateway(ctx, revocations, 'gw2', { type: 'SuspendGateway', reason: 'lost' }, by);
+      await registerGateway(ctx, 'late', 'late', by);
+      await certifyGateway(ctx, 'late', requestOf(newParty(), { commonName: 'late' }), by);
+      await revoke('late')(ctx, revocations);
+      await execute(ctx, operators, operatorsStream, { type: 'RemoveOperator', name: 'carol' }, by);
+      await raiseRollbackFloor(ctx, 'meter', 3, by);
+      newest = await numberOf(ctx);
+    });
+    await startAndStop();
+    putBack();
+    await expect(startServer(settings())).rejects.toMatchObject({ code: 'STORE_OLDER', message: expect.stringContaining('nusec restore') });
+    const [alice = '', bob = ''] = tokens;
+    await expect(takeUp(settings(), [])).rejects.toMatchObject({ code: 'STORE_OLDER' });
+    await expect(takeUp(settings(), [alice, alice])).rejects.toMatchObject({ code: 'FOUR_EYES_REQUIRED' });
+    await expect(takeUp(settings(), [alice, 'none'])).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
+    await expect(takeUp(settings(), [alice, carol])).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
     await expect(startServer(settings())).rejects.toMatchObject({ code: 'STORE_OLDER' });
-    await expect(startServer(settings())).rejects.toThrow('old backup');
-    const accepted = await startServer(settings({ NUSEC_ACCEPT_OLDER_STORE: 'true' }));
-    await accepted.close();
-    await session(async ctx => {
+    expect(await takeUp(settings(), [alice, bob])).toMatchObject({ by: ['alice', 'bob'], revokedAgain: 3 });
+    await startAndStop();
+    await session(async (ctx, revocations) => {
       const alarms = (await ctx.store.readAll(0, 10_000)).filter(({ type }) => type === 'AlarmRaised');
       expect(alarms.map(({ data: { code } }) => code)).toContain('OLDER_STORE_ACCEPTED');
+      expect(revocations.count()).toBe(4);
+      expect((await gatewayOf(ctx, 'gw')).status).toBe('REVOKED');
+      expect((await gatewayOf(ctx, 'gw2')).status).toBe('SUSPENDED');
+      await expect(authenticateOperator(ctx, carol)).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
+      expect((await lineOf(ctx, 'meter')).rollbackFloor).toBe(3);
+      expect(await numberOf(ctx)).toBeGreaterThan(newest);
     });
   });
 
   it('is also missed by a store that has grown since in another way', async () => {
     covers('T34');
-    rmSync(data, { recursive: true });
-    cpSync(join(folder, 'yesterday'), data, { recursive: true });
+    putBack();
     rmSync(mark);
-    await session((ctx, revocations) =>
-      moveGateway(ctx, revocations, 'gw', { type: 'RevokeGateway', reason: 'stolen' }, by).then(() => {}),
-    );
-    rmSync(data, { recursive: true });
-    cpSync(join(folder, 'yesterday'), data, { recursive: true });
+    await session(revoke('gw'));
+    putBack();
     const { ctx, close } = await openContext(settings(), { https: 0, crl: 0 });
-    for (let i = 0; i < 20; i += 1) await registerGateway(ctx, `gw-${i}`, 'x', by);
+    for (let i = 0; i < 30; i += 1) await registerGateway(ctx, `gw-${i}`, 'x', by);
     await close();
     await expect(startServer(settings())).rejects.toMatchObject({ code: 'STORE_OLDER' });
   });
 
-  it('is refused when it was changed by hand', async () => {
+  it('names every single revocation: one that a read model has lost is missed', async () => {
+    covers('T34');
+    putBack();
+    rmSync(mark);
+    await session(async (ctx, revocations) => {
+      await revoke('gw')(ctx, revocations);
+      await revoke('gw2')(ctx, revocations);
+    });
+    const views = new Database(join(data, 'views.db'));
+    const table = views.prepare<string>("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'certificates%'").pluck().get();
+    expect(views.prepare(`UPDATE ${table} SET reason = NULL WHERE subject = 'gw' AND reason IS NOT NULL`).run().changes).toBe(1);
+    views.close();
+    await expect(startServer(settings())).rejects.toMatchObject({ code: 'STORE_DAMAGED', message: expect.stringContaining('views') });
+    for (const name of readdirSync(data).filter(each => each.startsWith('views'))) rmSync(join(data, name));
+    await startAndStop();
+  });
+
+  it('is refused when it or its list was changed by hand', async () => {
     const text = readFileSync(mark, 'utf8');
-    for (const changed of [text.replace(/"position":\d+/, '"position":1'), 'not a mark']) {
+    for (const changed of [text.replace(/"size":\d+/, '"size":1'), 'not a mark']) {
       writeFileSync(mark, changed);
       await expect(startServer(settings())).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
     }
+    writeFileSync(mark, text);
+    const list = join(folder, /"list":\{"name":"([^"]+)"/.exec(text)?.[1] ?? '');
+    const lines = readFileSync(list, 'utf8');
+    writeFileSync(list, lines.split('\n').slice(1).join('\n'));
+    await expect(startServer(settings())).rejects.toMatchObject({ code: 'STORE_DAMAGED', message: expect.stringContaining(list) });
+    writeFileSync(list, lines);
+    await startAndStop();
+  });
+
+  it('raises an alarm where it is missing, and where only the data folder has room for it', async () => {
+    covers('T34');
+    rmSync(mark);
+    await startAndStop();
+    vi.stubEnv('XDG_STATE_HOME', join(data, 'state'));
+    onTestFinished(() => void vi.unstubAllEnvs());
+    await startAndStop({ NUSEC_MARK_FILE: '' });
+    expect(readdirSync(data)).toContain('revocations.mark');
+    await session(async ctx => {
+      const codes = (await ctx.store.readStream('alarm-store')).map(({ data: { code } }) => code);
+      expect(codes).toEqual(expect.arrayContaining(['MARK_MISSING', 'MARK_BESIDE_STORE']));
+    });
   });
 });

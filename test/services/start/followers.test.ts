@@ -25,6 +25,7 @@ import { certifyDevice } from '../../../src/services/identity/enrolment.ts';
 import { createPeers } from '../../../src/services/processes/peers.ts';
 import { startBulkRevocationWork } from '../../../src/services/revocation/bulkRevocations.ts';
 import { startOcsp } from '../../../src/services/revocation/ocsp.ts';
+import { keepRevocationMark } from '../../../src/services/revocation/revocationMark.ts';
 import { type Revocations, startRevocations } from '../../../src/services/revocation/revocations.ts';
 import { revokeDevice } from '../../../src/services/revocation/revokeDevice.ts';
 import { startField } from '../../../src/services/start/field.ts';
@@ -47,6 +48,7 @@ const names = [
   'deliveries',
   'rollouts',
   'bulk revocations',
+  'revocation mark',
 ] as const;
 
 let opened: OpenedContext;
@@ -100,6 +102,7 @@ beforeAll(async () => {
   const peers = createPeers<PeerAnswers>(peerQuestions);
   own(await startField({ ctx, alarms, revocations, trust, channel: createChannel().channel, peers }));
   own(await startBulkRevocationWork(ctx, alarms));
+  own(await keepRevocationMark(ctx, join(dataDir, 'revocations.mark')));
 });
 afterAll(async () => {
   for (const part of closing) await part.close();

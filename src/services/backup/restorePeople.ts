@@ -1,0 +1,45 @@
+import { line, lineStream } from '../../domain/line.ts';
+import { type OperatorsCommand, operators, operatorsStream } from '../../domain/operators.ts';
+import type { Operator } from '../../domain/operatorsState.ts';
+import { NusecError } from '../../errors.ts';
+import { type Context, execute, stateOf } from '../base/context.ts';
+import type { MarkFacts } from '../revocation/markFile.ts';
+
+/** Brings back what a store has forgotten of people and of rollback floors. */
+
+const by = 'system:restore';
+
+/** Who was added, changed or removed since the backup is so again; a token that was replaced stays replaced. */
+export async function restorePeople(ctx: Context, { people, gone }: Pick<MarkFacts, 'people' | 'gone'>): Promise<void> {
+  const { byName } = await stateOf(ctx, operators, operatorsStream);
+  const commands = (people as readonly Operator[]).flatMap(person => commandsFor(byName.get(person.name), person));
+  // Whoever comes first, comes before whoever goes: the last administrator cannot be removed.
+  for (const command of commands) await run(ctx, command);
+  for (const name of gone) await run(ctx, { type: 'RemoveOperator', name });
+}
+
+function commandsFor(known: Operator | undefined, { name, roles, scope, tokenSha256, expiresAt }: Operator): readonly OperatorsCommand[] {
+  const scoped = scope === undefined ? {} : { scope };
+  if (known === undefined) return [{ type: 'AddOperator', name, roles, tokenSha256, expiresAt, ...scoped }];
+  return [
+    { type: 'RotateOperatorToken', name, tokenSha256, expiresAt },
+    { type: 'SetOperatorRoles', name, roles, ...scoped },
+  ];
+}
+
+async function run(ctx: Context, command: OperatorsCommand): Promise<void> {
+  await execute(ctx, operators, operatorsStream, command, by);
+}
+
+export async function restoreFloors(ctx: Context, floors: Readonly<Record<string, number>>): Promise<void> {
+  for (const [name, floor] of Object.entries(floors)) {
+    const state = await stateOf(ctx, line, lineStream(name));
+    if (state.status === 'NONE' || state.rollbackFloor >= floor) continue;
+    await execute(ctx, line, lineStream(name), { type: 'RaiseRollbackFloor', floor, by }, by).catch(ignoreRefusal);
+  }
+}
+
+/** What the older state does not allow stays as it is. @throws every other error */
+export function ignoreRefusal(error: unknown): void {
+  if (!(error instanceof NusecError)) throw error;
+}
