@@ -41,7 +41,6 @@ const personSchema = z.strictObject({
   expiresAt: z.string(),
   scope: z.record(z.string(), z.unknown()).optional(),
 });
-export type MarkedPerson = z.infer<typeof personSchema>;
 
 const factsSchema = z.strictObject({
   /** Events that were stored, and the root of the tree over all of them: so the mark stands for the whole history. */
