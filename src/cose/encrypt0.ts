@@ -70,6 +70,7 @@ function parseEncrypt0(bytes: Uint8Array) {
 export const aes256GcmOpen =
   (key: Uint8Array): AeadOpen =>
   ({ iv, aad, ciphertext }) => {
+    if (ciphertext.length < gcmTagBytes) return undefined;
     const decipher = createDecipheriv('aes-256-gcm', key, iv, { authTagLength: gcmTagBytes });
     decipher.setAAD(aad);
     decipher.setAuthTag(ciphertext.subarray(-gcmTagBytes));

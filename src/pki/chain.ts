@@ -5,9 +5,11 @@ import { type ErrorCode, NusecError } from '../errors.ts';
 import { lru } from '../lru.ts';
 import { hostMatches } from './hosts.ts';
 import { type IssuerRecord, issuerRefusal, type LeafPurpose } from './issuerScope.ts';
+import { nameRefusal } from './nameConstraints.ts';
 import { describeName } from './names.ts';
 import { oids } from './oids.ts';
 import { type Certificate, parseCertificate } from './parse.ts';
+import { policyRefusal } from './policyConstraints.ts';
 
 /** Path validation (RFC 5280 §6.1) of short chains: leaf, issuing authority, root. A refusal names the certificate and the reason. */
 
@@ -73,14 +75,17 @@ function prepare(chainDer: readonly Uint8Array[], policy: ChainPolicy): { leaf: 
   const known = authorityDer.map((der, index) => readable(index + 1, () => authorityOf(der)));
   const issuers = upToRoot(leaf, known, policy.roots);
   const path = [leaf, ...issuers.map(issuer => issuer.certificate)];
-  const at = policy.now === undefined ? undefined : new Date(policy.now).toISOString();
+  const at = policy.now === undefined ? undefined : wholeSecond(policy.now);
   path.forEach((certificate, place) => {
     checkValidity(place, certificate, at);
     const issuer = path[place + 1];
     if (issuer) checkLink(place, certificate, issuer, policy);
+    if (place > 0) checkAuthority(place, path);
   });
+  checkPolicies(path);
   checkLeaf(leaf, policy);
   checkPurpose(leaf, path[1], policy);
+  checkUsages(path, policy);
   return { leaf, links: issuers.flatMap((issuer, place) => linkTo(place, path[place] as Certificate, issuers[place - 1], issuer)) };
 }
 
@@ -88,10 +93,12 @@ function prepare(chainDer: readonly Uint8Array[], policy: ChainPolicy): { leaf: 
 function upToRoot(leaf: Certificate, issuers: readonly Authority[], roots: readonly Uint8Array[]): readonly Authority[] {
   const last = issuers.at(-1)?.certificate ?? leaf;
   if (issuers.length > 0 && roots.some(root => equalBytes(root, last.der))) return issuers;
-  const candidates = roots.map(authorityOf).filter(({ certificate }) => names(certificate, last));
+  const candidates = roots.flatMap(readableAuthority).filter(({ certificate }) => names(certificate, last));
   const root = candidates[0] ?? refuse(issuers.length, last, 'is not issued by a trusted root');
   return [...issuers, root];
 }
+
+const emptyNameBytes = 2;
 
 /** Whether `issuer` is what `child` names as its issuer: the name, and the key identifier where both are given. */
 function names(issuer: Certificate, child: Certificate): boolean {
@@ -101,14 +108,49 @@ function names(issuer: Certificate, child: Certificate): boolean {
 
 function checkLink(place: number, child: Certificate, issuer: Certificate, policy: ChainPolicy): void {
   if (!names(issuer, child)) refuse(place, child, 'names another issuer than the next certificate');
+  if (issuer.subjectDer.length <= emptyNameBytes) refuse(place + 1, issuer, 'is an authority without a name');
   if (!issuer.isCa) refuse(place + 1, issuer, 'is not an authority (basicConstraints)');
   if (!issuer.keyUsage?.keyCertSign) refuse(place + 1, issuer, 'may not sign certificates (keyUsage)');
-  if (issuer.pathLength !== undefined && place > issuer.pathLength)
-    refuse(place + 1, issuer, 'has too many authorities below it (path length)');
   if (child.signatureCurve === undefined || child.signatureCurve !== issuer.curve)
     refuse(place, child, 'has a signature algorithm that is not its issuer’s');
   if (policy.isRevoked?.(child.serialHex, issuer.ski)) refuse(place, child, 'is revoked', 'CERTIFICATE_REVOKED');
 }
+
+/** What an authority lays down for all that is below it (RFC 5280 §6.1.4). Certificates that authorities made over their own names do not count:
+ *  they only carry a name on to another key. */
+function checkAuthority(place: number, path: readonly Certificate[]): void {
+  const authority = path[place] as Certificate;
+  const below = path.slice(0, place).filter((certificate, index) => index === 0 || !certificate.isSelfIssued);
+  if (authority.pathLength !== undefined && below.length - 1 > authority.pathLength)
+    refuse(place, authority, 'has too many authorities below it (path length)');
+  const { nameConstraints } = authority;
+  if (nameConstraints !== undefined) {
+    for (const certificate of below) {
+      const reason = nameRefusal(nameConstraints, certificate);
+      if (reason !== undefined) refuse(path.indexOf(certificate), certificate, reason);
+    }
+  }
+}
+
+/** An authority that says what it issues for issues for nothing else, however far below. It needs no ocspSigning to delegate that, and what
+ *  authorities of SPDM devices say is not in DSP0274. */
+function checkUsages(path: readonly Certificate[], { purpose }: ChainPolicy): void {
+  if (purpose === 'spdmResponder' || purpose === 'spdmRequester' || purpose === 'ocspResponder') return;
+  const usages = [usageOf[purpose], oids.anyExtendedKeyUsage];
+  path.slice(1).forEach((authority, index) => {
+    if (authority.eku !== undefined && !usages.some(usage => authority.eku?.includes(usage)))
+      refuse(index + 1, authority, `does not issue for a ${purpose} (extended key usage)`);
+  });
+}
+
+function checkPolicies(path: readonly Certificate[]): void {
+  const refused = policyRefusal(path.toReversed());
+  const place = refused === undefined ? undefined : path.length - 1 - refused;
+  if (place !== undefined) refuse(place, path[place] as Certificate, 'has none of the policies that an authority above it requires');
+}
+
+/** Validity is in whole seconds. */
+const wholeSecond = (time: string | number): string => `${new Date(time).toISOString().slice(0, 19)}.000Z`;
 
 function checkValidity(place: number, certificate: Certificate, at: string | undefined): void {
   if (at === undefined) return;
@@ -119,6 +161,7 @@ function checkValidity(place: number, certificate: Certificate, at: string | und
 function checkLeaf(leaf: Certificate, { uid, host }: ChainPolicy): void {
   if (leaf.isCa) refuse(0, leaf, 'is an authority');
   if (!leaf.keyUsage?.digitalSignature) refuse(0, leaf, 'may not sign (keyUsage)');
+  if (leaf.keyUsage.keyCertSign) refuse(0, leaf, 'is no authority and yet may sign certificates (keyUsage)');
   if (uid !== undefined && leaf.uid !== uid) refuse(0, leaf, `is not of ${uid}`);
   if (host !== undefined && !hostMatches(host, leaf)) refuse(0, leaf, `is not of ${host}`);
 }
@@ -127,6 +170,7 @@ function checkLeaf(leaf: Certificate, { uid, host }: ChainPolicy): void {
 function checkPurpose(leaf: Certificate, issuer: Certificate | undefined, policy: ChainPolicy): void {
   const { purpose } = policy;
   if (purpose !== 'spdmResponder' && purpose !== 'spdmRequester') {
+    if (leaf.curve === undefined) refuse(0, leaf, 'has a key that is neither P-256 nor P-384');
     const reason = purposeRefusal(leaf, issuer, { ...policy, purpose });
     if (reason !== undefined) refuse(0, leaf, reason);
   } else if (!fitsRole(leaf, purpose)) refuse(0, leaf, `is not for a ${purpose} (extended key usage)`);
@@ -190,6 +234,16 @@ function authorityOf(der: Uint8Array): Authority {
   const authority = { certificate, digestHex, key: importKey(certificate.spki) };
   authorities.set(digestHex, authority);
   return authority;
+}
+
+/** A root that cannot be read vouches for nothing, and leaves the others as they are. */
+function readableAuthority(der: Uint8Array): readonly Authority[] {
+  try {
+    return [authorityOf(der)];
+  } catch (error) {
+    if (error instanceof NusecError) return [];
+    throw error;
+  }
 }
 
 function readable<T>(place: number, work: () => T): T {

@@ -36,6 +36,8 @@ export type Certificate = Extensions & {
   readonly curve?: Curve;
   readonly point?: Uint8Array;
   readonly kind: ProfileName | 'unknown';
+  /** Issuer and subject have the same name. */
+  readonly isSelfIssued: boolean;
 };
 
 /** @param der one X.509 v3 certificate, at most 8 KiB
@@ -66,8 +68,8 @@ function readTbs(tbs: Cursor, algorithm: Uint8Array) {
   const spki = readAny(tbs).whole;
   const extensions = more(tbs) ? readExtensions(only(readOnly(tbs), tags.sequence)) : noExtensions;
   const names = { issuer: issuer.fields, issuerDer: issuer.whole, subject: subject.fields, subjectDer: subject.whole };
-  const selfIssued = Buffer.compare(issuer.whole, subject.whole) === 0;
-  const kind = kindOf(extensions, selfIssued);
+  const isSelfIssued = Buffer.compare(issuer.whole, subject.whole) === 0;
+  const kind = kindOf(extensions, isSelfIssued);
   return {
     serialHex: toHex(serial),
     ...names,
@@ -78,6 +80,7 @@ function readTbs(tbs: Cursor, algorithm: Uint8Array) {
     ...signatureCurveOf(algorithm),
     ...extensions,
     kind,
+    isSelfIssued,
   };
 }
 

@@ -2,7 +2,9 @@ import { checkDer, contextConstructed, contextPrimitive, malformed, tags } from 
 import { type Cursor, cursor, enter, finish, more, nextTag, only, read, readAny, readNumber, readOid } from './derReader.ts';
 import { boolean } from './derWriter.ts';
 import { generalNames } from './extensions.ts';
+import { type AltName, altNameOf, type NameConstraints, readNameConstraints } from './nameConstraints.ts';
 import { oids } from './oids.ts';
+import { type PolicyConstraints, readPolicyConstraints } from './policyConstraints.ts';
 
 /** Reads the extensions of a certificate (RFC 5280 §4.2). A critical one that is not understood is refused, as is a repeated one. */
 
@@ -28,11 +30,16 @@ export type Extensions = {
   readonly dnsNames: readonly string[];
   readonly ipAddresses: readonly Uint8Array[];
   readonly hardwareSerial?: Uint8Array;
+  /** All names of subjectAltName, whatever their form. */
+  readonly altNames: readonly AltName[];
+  readonly nameConstraints?: NameConstraints;
+  readonly policyConstraints?: PolicyConstraints;
+  readonly inhibitAnyPolicy?: number;
 };
 
 type Part = Partial<Extensions>;
 /** Of a certificate that has none. */
-export const noExtensions: Extensions = { isCa: false, dnsNames: [], ipAddresses: [] };
+export const noExtensions: Extensions = { isCa: false, dnsNames: [], ipAddresses: [], altNames: [] };
 
 const readers: ReadonlyMap<string, (value: Uint8Array) => Part> = new Map([
   [oids.basicConstraints, basicConstraints],
@@ -44,19 +51,29 @@ const readers: ReadonlyMap<string, (value: Uint8Array) => Part> = new Map([
   [oids.crlDistributionPoints, crlDistributionPoints],
   [oids.authorityInfoAccess, authorityInfoAccess],
   [oids.certificatePolicies, certificatePolicies],
+  [oids.nameConstraints, nameConstraints],
+  [oids.policyConstraints, policyConstraints],
+  [oids.inhibitAnyPolicy, inhibitAnyPolicy],
   [oids.bundleBefore, bundleBefore],
 ] as const);
+
+/** What must be critical, so that who does not know it refuses (RFC 5280 §4.2.1.10, §4.2.1.11, §4.2.1.14), and what must not (§4.2.1.1, §4.2.1.2,
+ *  §4.2.2.1). */
+const alwaysCritical: readonly string[] = [oids.nameConstraints, oids.policyConstraints, oids.inhibitAnyPolicy];
+const neverCritical: readonly string[] = [oids.authorityKeyIdentifier, oids.subjectKeyIdentifier, oids.authorityInfoAccess];
 
 /** @param list cursor inside `Extensions ::= SEQUENCE OF Extension` @throws DER_MALFORMED */
 export function readExtensions(list: Cursor): Extensions {
   const found: Extensions = { ...noExtensions };
   for (const { id, critical, value } of extensionsOf(list)) {
     const reader = readers.get(id);
+    if (critical ? neverCritical.includes(id) : alwaysCritical.includes(id)) malformed(`extension ${id} ${critical ? '' : 'not '}critical`);
     if (reader) {
       checkDer(value);
       Object.assign(found, reader(value));
     } else if (critical) malformed(`unknown critical extension ${id}`);
   }
+  if (found.nameConstraints !== undefined && !found.isCa) malformed('name constraints of no authority');
   return found;
 }
 
@@ -144,6 +161,18 @@ function certificatePolicies(value: Uint8Array): Part {
   return { policies };
 }
 
+function nameConstraints(value: Uint8Array): Part {
+  return { nameConstraints: readNameConstraints(value) };
+}
+
+function policyConstraints(value: Uint8Array): Part {
+  return { policyConstraints: readPolicyConstraints(value) };
+}
+
+function inhibitAnyPolicy(value: Uint8Array): Part {
+  return { inhibitAnyPolicy: wholeValue(value, readNumber) };
+}
+
 function bundleBefore(value: Uint8Array): Part {
   return { bundleBefore: wholeValue(value, readNumber) };
 }
@@ -158,9 +187,11 @@ function subjectAltName(value: Uint8Array): Part {
   if (!more(names)) malformed('empty subjectAltName');
   const dnsNames: string[] = [];
   const ipAddresses: Uint8Array[] = [];
+  const altNames: AltName[] = [];
   let hardwareSerial: Uint8Array | undefined;
   while (more(names)) {
     const { tag, content } = readAny(names);
+    altNames.push(altNameOf({ tag, content }));
     if (tag === contextPrimitive(generalNames.dnsName)) dnsNames.push(ascii(content));
     else if (tag === contextPrimitive(generalNames.ipAddress)) ipAddresses.push(addressBytes(content));
     else if (tag === contextConstructed(generalNames.otherName)) {
@@ -169,7 +200,7 @@ function subjectAltName(value: Uint8Array): Part {
       hardwareSerial ??= serial;
     }
   }
-  return { dnsNames, ipAddresses, ...(hardwareSerial && { hardwareSerial }) };
+  return { dnsNames, ipAddresses, altNames, ...(hardwareSerial && { hardwareSerial }) };
 }
 
 /** hwSerialNum of a HardwareModuleName, undefined for any other otherName (RFC 4108 §5). */
