@@ -1,5 +1,5 @@
 import { NusecError } from '../../src/errors.ts';
-import { measurementIndex, secureVersionValue } from '../../src/ota/measurementIndex.ts';
+import { imageStateValue, measurementIndex, otpCounterValue, secureVersionValue } from '../../src/ota/measurementIndex.ts';
 import { checkChain } from '../../src/pki/chain.ts';
 import type { DevAuthResponder } from '../../src/production/devauth/responder.ts';
 import { decodeVendorMessage, encodeVendorMessage } from '../../src/production/devauth/vendor.ts';
@@ -116,5 +116,15 @@ function measurements(chip: StageContext['chip'], boot: StageContext['boot']): r
     value: hardwareState(chip),
     tcb: true,
   };
-  return [...hashes, ...(version ? [version] : []), state];
+  return [...hashes, ...(version ? [version] : []), state, ...(version ? applicationState(chip, boot) : [])];
+}
+
+/** Whether the application may still be reverted, and the counter that the bootloader compares with. */
+function applicationState(chip: StageContext['chip'], { confirmed }: StageContext['boot']): readonly MeasurementSource[] {
+  const { imageState, otpCounter } = measurementIndex;
+  const { firmwareConfig, secureVersionNumber } = measurementType;
+  return [
+    { index: imageState, type: firmwareConfig, form: 'raw', value: imageStateValue(confirmed ? 'confirmed' : 'testing') },
+    { index: otpCounter, type: secureVersionNumber, form: 'raw', value: otpCounterValue(chip.otp.counter('application')) },
+  ];
 }

@@ -55,6 +55,8 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
       return upgrade.advanceUpgrade(command, state);
     case 'RecordUpgrade':
       return upgrade.recordUpgrade(command, state);
+    case 'RecordCounter':
+      return field.recordCounter(command, state);
     case 'FailUpgrade':
       return upgrade.failUpgrade(command, state);
     case 'CancelUpgrade':

@@ -75,6 +75,7 @@ export type DeviceCommand =
       'RecordUpgrade',
       { readonly offerId: string; readonly evidenceSha256: string; readonly imageHash: string; readonly securityCounter?: number }
     >
+  | Command<'RecordCounter', { readonly counter: number; readonly evidenceSha256: string; readonly by: Actor }>
   | Command<'FailUpgrade', { readonly offerId: string; readonly reason: string }>
   | Command<'ReportFirmware', InstalledFirmware>
   | Command<'CancelUpgrade', { readonly offerId: string; readonly reason: CancelReason }>

@@ -117,6 +117,8 @@ export type DeviceEvent =
   | Event<'UpgradeFailed', OfUpgrade & { readonly reason: string }>
   /** The right to it has ended; the device is told to forget it. `supersededBy`: the offer that took its place. */
   | Event<'UpgradeCancelled', OfUpgrade & { readonly reason: CancelReason; readonly supersededBy?: string }>
+  /** The security counter in OTP, as measured: it only rises, so nothing below it is offered any more. */
+  | Event<'CounterProven', { readonly counter: number; readonly evidenceSha256: string }>
   | Event<
       'RollbackRefused',
       { readonly releaseId: string; readonly version: string; readonly securityCounter: number; readonly hop: RollbackHop }

@@ -50,6 +50,13 @@ export function reportFirmware({ type: _, ...reported }: Of<DeviceCommand, 'Repo
   return suspect({ reason: 'firmware-below-registry', evidence, by: 'system:clone-detector' }, state);
 }
 
+/** OTP only rises: a chip that measures less than it has proven is another one. */
+export function recordCounter({ counter, evidenceSha256, by }: Of<DeviceCommand, 'RecordCounter'>, state: LivingDevice): Events {
+  const { provenCounter = -1 } = state;
+  if (counter < provenCounter) return suspect({ reason: 'counter-below-proven', evidence: evidenceSha256, by }, state);
+  return counter === provenCounter ? [] : [{ type: 'CounterProven', data: { counter, evidenceSha256 } }];
+}
+
 export function suspectClone(command: Of<DeviceCommand, 'SuspectClone'>, state: LivingDevice): Events {
   return suspect(command, state);
 }

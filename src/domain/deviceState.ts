@@ -65,6 +65,8 @@ export type LivingDevice = DeviceStanding & {
   /** Of the last upgrade that was cancelled: what the device is to forget. */
   readonly cancelledOfferId?: string;
   readonly upgradedOfferId?: string;
+  /** Highest security counter in OTP that the chip has proven. */
+  readonly provenCounter?: number;
   /** Of the trust bundle that the device said it has. */
   readonly trustBundleVersion?: number;
   /** Reasons of the clone suspicions since the last release from quarantine. */
@@ -100,7 +102,8 @@ type DataOf<Type extends DeviceEvent['type']> = Extract<DeviceEvent, { readonly 
 
 /** A new generation starts from nothing but what is burned, assigned or issued for ever. */
 function minted(state: DeviceState, data: DataOf<'DeviceMinted'>): LivingDevice {
-  const kept = state.status === 'NONE' ? { objIds: [], certificates: [], bootKeys: {}, rollbacks: [] } : state;
+  const kept: Pick<LivingDevice, 'objIds' | 'certificates' | 'bootKeys' | 'rollbacks' | 'provenCounter'> =
+    state.status === 'NONE' ? { objIds: [], certificates: [], bootKeys: {}, rollbacks: [] } : state;
   return {
     ...data,
     status: 'MINTED',
@@ -108,6 +111,7 @@ function minted(state: DeviceState, data: DataOf<'DeviceMinted'>): LivingDevice 
     certificates: kept.certificates,
     bootKeys: kept.bootKeys,
     rollbacks: kept.rollbacks,
+    ...(kept.provenCounter !== undefined && { provenCounter: kept.provenCounter }),
     certificateInstalled: false,
     debugLocked: false,
     provisioned: false,
@@ -166,6 +170,8 @@ function evolveField(state: LivingDevice, event: DeviceEvent): LivingDevice | un
       return withoutOffer(state);
     case 'UpgradeCancelled':
       return { ...withoutOffer(state), cancelledOfferId: event.data.offerId };
+    case 'CounterProven':
+      return { ...state, provenCounter: event.data.counter };
     case 'RollbackRefused':
       return { ...state, rollbacks: [...state.rollbacks, `${event.data.releaseId}/${event.data.hop}`] };
     default:

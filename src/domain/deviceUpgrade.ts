@@ -23,7 +23,7 @@ export function isUpgradable(state: LivingDevice): boolean {
 export function offerFirmware(command: Of<DeviceCommand, 'OfferFirmware'>, state: LivingDevice): Events {
   const { offerId, rolloutId, releaseId, release, line, rules, securityUpdate } = command;
   if (knownOffer(state, offerId)) return [];
-  const { firmware, offer: standing } = state;
+  const { firmware, offer: standing, provenCounter } = state;
   if (firmware === undefined) refuse('DEVICE_STATE', 'the device has no firmware yet');
   const { version, securityCounter, imageHashes } = release;
   const offer: Offer = {
@@ -35,7 +35,7 @@ export function offerFirmware(command: Of<DeviceCommand, 'OfferFirmware'>, state
     ...(rolloutId !== undefined && { rolloutId }),
     ...(securityUpdate && { securityUpdate }),
   };
-  const refusal = judgeOffer({ ...line, line: state.line, able: isUpgradable(state), firmware }, release, rules);
+  const refusal = judgeOffer({ ...line, line: state.line, able: isUpgradable(state), firmware, provenCounter }, release, rules);
   const isLoser = standing !== undefined && standing.releaseId !== releaseId && !wins(offer, standing);
   if (isLoser && (refusal ?? 'DEVICE_STATE') === 'DEVICE_STATE')
     refuse('SUPERSEDED', `a better release is offered to the device: ${standing.version}`);

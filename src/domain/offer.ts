@@ -16,6 +16,8 @@ export type OfferDevice = Product & {
   /** Whether its state allows an upgrade at all. */
   readonly able: boolean;
   readonly firmware: InstalledFirmware;
+  /** The counter in OTP, where it has been measured. */
+  readonly provenCounter?: number | undefined;
 };
 
 export type OfferRelease = Product & {
@@ -46,7 +48,8 @@ export function judgeOffer(device: OfferDevice, release: OfferRelease, rules: Of
   if (!sameProduct(device, release)) return 'WRONG_PRODUCT';
   if (!device.able) return 'DEVICE_STATE';
   if (release.status !== 'PUBLISHED') return 'RELEASE_STATE';
-  if (release.securityCounter < Math.max(device.firmware.securityCounter, rules.rollbackFloor)) return 'ROLLBACK';
+  const floor = Math.max(device.firmware.securityCounter, device.provenCounter ?? 0, rules.rollbackFloor);
+  if (release.securityCounter < floor) return 'ROLLBACK';
   if (compareVersions(release.version, device.firmware.version) <= 0) {
     if (release.imageHashes.includes(device.firmware.imageHash)) return 'ALREADY';
     if (!permitsDowngrade(device.firmware, release, rules)) return 'DOWNGRADE';

@@ -4,7 +4,7 @@ import { writeVersion } from './version.ts';
 
 /** What a device attests (DSP0274 §10.11), one index for each: the device measures, the server derives reference values of the same form
  *  from a release. BL2 and application: the MCUboot image hash (32 bytes, digest). */
-export const measurementIndex = { bl2: 1, application: 2, secureVersion: 3, hardwareState: 4 } as const;
+export const measurementIndex = { bl2: 1, application: 2, secureVersion: 3, hardwareState: 4, imageState: 5, otpCounter: 6 } as const;
 
 /** Raw value of index 3: version of the application as in the image header (8 bytes LE) ‖ its security counter u32 LE. */
 export function secureVersionValue(version: Version, securityCounter: number): Uint8Array {
@@ -12,6 +12,30 @@ export function secureVersionValue(version: Version, securityCounter: number): U
   new DataView(counter.buffer).setUint32(0, securityCounter, true);
   return concat(writeVersion(version), counter);
 }
+
+const imageStates = { confirmed: 0, testing: 1 } as const;
+export type ImageState = keyof typeof imageStates;
+
+/** Raw value of index 5, one byte: whether the application has been confirmed, or runs for the first time and may be reverted. */
+export const imageStateValue = (state: ImageState): Uint8Array => Uint8Array.of(imageStates[state]);
+
+/** @returns undefined for a value that is none */
+export const readImageState = (value: Uint8Array): ImageState | undefined =>
+  value.length !== 1 ? undefined : (Object.keys(imageStates) as ImageState[]).find(state => imageStates[state] === value[0]);
+
+const otpCounterBytes = 4;
+
+/** Raw value of index 6: the security counter of the application that stands in OTP, u32 LE. The bootloader raises it when it starts a confirmed
+ *  image, and nothing lowers it; so it is the one that counts, and not the one in the header of an image. */
+export function otpCounterValue(counter: number): Uint8Array {
+  const value = new Uint8Array(otpCounterBytes);
+  new DataView(value.buffer).setUint32(0, counter, true);
+  return value;
+}
+
+/** @returns undefined for a value that is none */
+export const readOtpCounter = (value: Uint8Array): number | undefined =>
+  value.length !== otpCounterBytes ? undefined : new DataView(value.buffer, value.byteOffset, value.length).getUint32(0, true);
 
 const lifeCycles = { manufacture: 0, deployed: 1, rma: 2, decommissioned: 3 } as const;
 const debugStates = { open: 0, locked: 1, unlocked: 2 } as const;

@@ -88,6 +88,7 @@ const deviceEvents: Named<DeviceEvent> = {
   UpgradeCancelled: true,
   FirmwareUpgraded: true,
   UpgradeFailed: true,
+  CounterProven: true,
   RollbackRefused: true,
   CertificateRenewed: true,
   OperationalCertificateIssued: true,

@@ -12,7 +12,7 @@ import type { UploadedRelease } from '../../src/domain/release.ts';
 import { parseVersion } from '../../src/domain/version.ts';
 import { derToRaw } from '../../src/ecdsa.ts';
 import { helloMessage, jobMessage, orderMessage, orderReply, spdmMessage } from '../../src/mqttMessages.ts';
-import { measurementIndex, secureVersionValue } from '../../src/ota/measurementIndex.ts';
+import { imageStateValue, measurementIndex, otpCounterValue, secureVersionValue } from '../../src/ota/measurementIndex.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { verifyOrder } from '../../src/production/order.ts';
@@ -109,6 +109,10 @@ export type Manners = {
   /** Replies on up/spdm: none, one, or several times. */
   spdmReplies: (reply: Uint8Array, count: number) => readonly Uint8Array[];
   imageState: 'confirmed' | 'testing';
+  /** What it measures of its image; a device of before does not measure it. */
+  measuredState?: 'confirmed' | 'testing';
+  /** The counter that it measures in OTP. */
+  otpCounter?: number;
   receipts: 'signed' | 'refused' | 'silent' | 'forged' | 'unwiped';
 } & Partial<SpdmManners>;
 
@@ -134,8 +138,11 @@ export type FieldDevice = {
   close(): Promise<void>;
 };
 
-export function measurementsOf(unit: Unit, manners: Pick<Manners, 'debugState'>): readonly MeasurementSource[] {
-  const { mutableFirmware, secureVersionNumber, hardwareConfig } = measurementType;
+type Measuring = Pick<Manners, 'debugState' | 'measuredState' | 'otpCounter'>;
+
+export function measurementsOf(unit: Unit, manners: Measuring): readonly MeasurementSource[] {
+  const { measuredState, otpCounter } = manners;
+  const { mutableFirmware, secureVersionNumber, hardwareConfig, firmwareConfig } = measurementType;
   const { bl2, application, secureVersion, hardwareState } = measurementIndex;
   return [
     { index: bl2, type: mutableFirmware, form: 'digest', value: fromHex(unit.bootloader.imageHash) },
@@ -152,10 +159,15 @@ export function measurementsOf(unit: Unit, manners: Pick<Manners, 'debugState'>)
       form: 'either',
       value: Uint8Array.of(0x3f, 1, manners.debugState, ...new Uint8Array(32)),
     },
+    ...raw(measurementIndex.imageState, firmwareConfig, measuredState && imageStateValue(measuredState)),
+    ...raw(measurementIndex.otpCounter, secureVersionNumber, otpCounter === undefined ? undefined : otpCounterValue(otpCounter)),
   ];
 }
 
-export function responderOf(unit: Unit, manners: Pick<Manners, 'debugState' | 'signingKey'> & Partial<SpdmManners>): Responder {
+const raw = (index: number, type: number, value: Uint8Array | undefined): readonly MeasurementSource[] =>
+  value === undefined ? [] : [{ index, type, form: 'raw', value }];
+
+export function responderOf(unit: Unit, manners: Measuring & Pick<Manners, 'signingKey'> & Partial<SpdmManners>): Responder {
   const signRaw = async (input: Uint8Array) =>
     derToRaw(new Uint8Array(sign('sha256', input, manners.signingKey.privateKey)), 32) as Uint8Array;
   const responder = createResponder({

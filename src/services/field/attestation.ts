@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { toHex, utf8 } from '../../bytes.ts';
 import { device, deviceStream } from '../../domain/device.ts';
+import type { Offer } from '../../domain/deviceEvents.ts';
 import { requireConnectable } from '../../domain/deviceField.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
+import type { ImageState } from '../../ota/measurementIndex.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { execute, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
@@ -36,18 +38,21 @@ export type Attestation = {
 type AttestationWish = {
   /** Which way first; its own connection before a gateway when not given. */
   readonly via?: Via | undefined;
-  /** False while the device says it runs its image for the first time: then nothing is recorded as upgraded. */
-  readonly confirmed?: boolean;
 };
 
-export type AttestationParts = Omit<GatheringParts, 'pause'> & { readonly alarms: Alarms; readonly queue: PerDeviceQueue };
+export type AttestationParts = Omit<GatheringParts, 'pause'> & {
+  readonly alarms: Alarms;
+  readonly queue: PerDeviceQueue;
+  /** What the device said of this image in the hello of its own connection. Asked only where the evidence has no measurement of it. */
+  readonly saidState: (uid: string, imageHash: string) => ImageState | undefined;
+};
 
 const nonceBytes = 32;
 const by = 'system:attestation';
 
 export function createAttestation(parts: AttestationParts): Attestation {
   const { ctx, queue, chainJudge } = parts;
-  const attest = async (uid: string, { via: wish, confirmed = true }: AttestationWish, answer: Answer): Promise<AttestationResult> => {
+  const attest = async (uid: string, { via: wish }: AttestationWish, answer: Answer): Promise<AttestationResult> => {
     const state = await livingDevice(ctx, uid);
     requireConnectable(state);
     const asking = { ...parts, channel: answeredThrough(parts.channel, answer), pause: (ms: number) => answer(sleep(ms)) };
@@ -59,7 +64,7 @@ export function createAttestation(parts: AttestationParts): Attestation {
       return { result: 'unsupported', reason: proof.refusal.detail, via };
     if ('refusal' in proof) return recordFailure(parts, uid, via, proof.refusal, proof.bytes);
     if (proof.chain !== undefined) chainJudge.remember(uid, proof.chain);
-    return recordSuccess(parts, uid, via, proof.measured, proof.bytes, confirmed);
+    return recordSuccess(parts, uid, via, proof.measured, proof.bytes);
   };
   return { attest: (uid, wish = {}) => queue.run(uid, answer => attest(uid, wish, answer)) };
 }
@@ -174,35 +179,58 @@ async function recordFailure(
 }
 
 async function recordSuccess(
-  { ctx }: AttestationParts,
+  parts: AttestationParts,
   uid: string,
   via: Via,
   measured: Measured,
   bytes: Uint8Array,
-  confirmed: boolean,
 ): Promise<AttestationResult> {
+  const { ctx, saidState } = parts;
   const evidenceSha256 = await ctx.blobs.put(bytes);
-  const { measurementSha256, imageHash, version, securityCounter } = measured;
+  const { measurementSha256, imageHash = '', version, imageState = saidState(uid, imageHash), otpCounter } = measured;
   const stream = deviceStream(uid);
   await execute(ctx, device, stream, { type: 'RecordAttestation', passed: true, measurementSha256, evidenceSha256, via }, by);
-  const offerId = imageHash === undefined || !confirmed ? undefined : provenOffer(await stateOf(ctx, device, stream), imageHash);
-  if (offerId !== undefined && imageHash !== undefined) {
-    const counter = securityCounter === undefined ? {} : { securityCounter };
-    await execute(ctx, device, stream, { type: 'RecordUpgrade', offerId, evidenceSha256, imageHash, ...counter }, by);
-  }
+  // An image that may still be reverted is no upgrade, and its counter is not burned yet.
+  if (imageHash !== '' && imageState === 'confirmed') await recordProven(parts, uid, { ...measured, imageHash }, evidenceSha256);
+  if (otpCounter !== undefined) await execute(ctx, device, stream, { type: 'RecordCounter', counter: otpCounter, evidenceSha256, by }, by);
   return {
     result: 'passed',
     evidenceSha256,
     via,
-    ...(imageHash !== undefined && { imageHash }),
+    ...(imageHash !== '' && { imageHash }),
     ...(version !== undefined && { version }),
   };
+}
+
+/** The end of an upgrade, by what is proven: the image, and a counter that is not lower than the offered one. Evidence that is refused for its
+ *  counter ends the upgrade too, and an operator gets to know. */
+async function recordProven(
+  { ctx, alarms }: AttestationParts,
+  uid: string,
+  { imageHash, securityCounter, otpCounter }: Measured & { readonly imageHash: string },
+  evidenceSha256: string,
+): Promise<void> {
+  const stream = deviceStream(uid);
+  const offer = provenOffer(await stateOf(ctx, device, stream), imageHash);
+  if (offer === undefined) return;
+  const { offerId } = offer;
+  if (securityCounter !== undefined && securityCounter < offer.securityCounter) {
+    const detail = `runs ${offer.version} with the counter ${securityCounter} instead of ${offer.securityCounter}`;
+    await execute(ctx, device, stream, { type: 'FailUpgrade', offerId, reason: 'counter-below-offer' }, by);
+    return alarms.raise({ code: 'UPGRADE_REFUSED', subject: uid, detail });
+  }
+  const counter = securityCounter === undefined ? {} : { securityCounter };
+  await execute(ctx, device, stream, { type: 'RecordUpgrade', offerId, evidenceSha256, imageHash, ...counter }, by);
+  if (otpCounter !== undefined && otpCounter < offer.securityCounter) {
+    const detail = `${offer.version} is confirmed, and the counter in OTP is ${otpCounter} instead of ${offer.securityCounter}`;
+    await alarms.raise({ code: 'COUNTER_NOT_RAISED', subject: uid, detail });
+  }
 }
 
 const upgradable = ['STOCK', 'IN_SERVICE', 'UPGRADING'];
 
 /** The standing offer whose image the evidence shows (RULE-18); one that was given up before counts too. */
-function provenOffer(state: LivingDevice | { readonly status: 'NONE' }, imageHash: string): string | undefined {
+function provenOffer(state: LivingDevice | { readonly status: 'NONE' }, imageHash: string): Offer | undefined {
   if (state.status === 'NONE' || !upgradable.includes(state.status)) return undefined;
-  return [state.offer, state.failedOffer].find(offer => offer?.imageHashes.includes(imageHash))?.offerId;
+  return [state.offer, state.failedOffer].find(offer => offer?.imageHashes.includes(imageHash));
 }

@@ -4,7 +4,7 @@ import type { FirmwareFacts } from '../../domain/deviceEvents.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { formatVersion } from '../../domain/version.ts';
-import { measurementIndex } from '../../ota/measurementIndex.ts';
+import { type ImageState, measurementIndex, readImageState, readOtpCounter } from '../../ota/measurementIndex.ts';
 import { readVersion } from '../../ota/version.ts';
 import type { VerifiedEvidence } from '../../spdm/evidence.ts';
 import { encodeMeasurementBlock, judgeMeasurements, type Measurement, type ReferenceValue } from '../../spdm/measurement.ts';
@@ -37,7 +37,12 @@ async function hashesOf(ctx: Context, firmware: FirmwareFacts | undefined): Prom
 export type Measured = {
   readonly imageHash?: string;
   readonly version?: string;
+  /** Of the image's header. */
   readonly securityCounter?: number;
+  /** Whether the application may still be reverted; undefined for a device that does not measure it. */
+  readonly imageState?: ImageState;
+  /** Security counter of the application in OTP. */
+  readonly otpCounter?: number;
   /** SHA-256 of all measurements, hex: equal when nothing changed. */
   readonly measurementSha256: string;
   /** SPDMVersion byte. */
@@ -50,9 +55,14 @@ export function readMeasured({ measurements, version }: Pick<VerifiedEvidence, '
   for (const measurement of measurements) hash.update(encodeMeasurementBlock(measurement));
   const application = of(measurementIndex.application);
   const secureVersion = of(measurementIndex.secureVersion);
+  const rawOf = (index: number): Uint8Array | undefined => (of(index)?.raw ? of(index)?.value : undefined);
+  const imageState = readImageState(rawOf(measurementIndex.imageState) ?? new Uint8Array());
+  const otpCounter = readOtpCounter(rawOf(measurementIndex.otpCounter) ?? new Uint8Array());
   return {
     ...(application && { imageHash: toHex(application.value) }),
     ...(secureVersion?.raw === true && secureVersion.value.length === secureVersionBytes && readSecureVersion(secureVersion.value)),
+    ...(imageState !== undefined && { imageState }),
+    ...(otpCounter !== undefined && { otpCounter }),
     measurementSha256: hash.digest('hex'),
     spdmVersion: version,
   };

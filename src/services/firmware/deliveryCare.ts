@@ -118,7 +118,7 @@ async function tryOnce({ ctx, channel, attestation, decommissions, delivery }: C
   if (!(isDirect || entry.proof)) return true;
   if (await decommissions.resume(uid)) return true;
   if (entry.proof) {
-    await attestation.attest(uid, { confirmed: entry.hello?.imageState === 'confirmed' });
+    await attestation.attest(uid);
     entry.proof = false;
   }
   const state = await livingDevice(ctx, uid);

@@ -194,7 +194,7 @@ async function refusalNow(ctx: Context, state: LivingDevice, offer: Offer): Prom
   const candidate = { ...known, imageHashes: imageHashesOf(known) };
   // Jumps and permits were decided with the offer.
   const rules = { rollbackFloor, counterMaximum, counterJumpApproved: true };
-  const refusal = judgeOffer({ ...line, able: true, firmware: state.firmware }, candidate, rules);
+  const refusal = judgeOffer({ ...line, able: true, firmware: state.firmware, provenCounter: state.provenCounter }, candidate, rules);
   return refusal === 'DOWNGRADE' || refusal === 'ALREADY' ? undefined : refusal;
 }
 

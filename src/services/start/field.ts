@@ -1,4 +1,5 @@
 import { type Own, opening, repeatedly } from '../../closing.ts';
+import { lru } from '../../lru.ts';
 import { hourMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
@@ -56,6 +57,8 @@ export type FieldParts = {
 /** SPDM exchanges under way at once with devices that answer; beyond it devices wait. */
 const spdmQueueLimits: QueueLimits = { maxRunning: 64, maxWaiting: 20_000 };
 const sweepPauseMs = 60_000;
+/** Devices whose last hello is remembered. */
+const maxHellos = 200_000;
 /** How often devices that stay connected are looked at: their certificates may have come into the last third of their lives. */
 const renewalPauseMs = hourMs;
 
@@ -70,7 +73,9 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
   const chainJudge = createChainJudge(ctx, revocations, trust);
   const verdicts = createVerdictSequences();
   const reach = { ...cluster, isConnected: channel.isConnected };
-  const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, chainJudge, queue, verdicts });
+  const said = lru<Pick<Hello, 'imageHash' | 'imageState'>>(maxHellos);
+  const saidState = (uid: string, imageHash: string) => (said.get(uid)?.imageHash === imageHash ? said.get(uid)?.imageState : undefined);
+  const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, chainJudge, queue, verdicts, saidState });
   const attestation = createClusterAttestation(ownAttestation, channel, peers);
   peers.serve({ order: channel.order, attestThroughGateway: channel.attestThroughGateway, attest: ownAttestation.attest });
   const ota = own('deliveries', createOtaDelivery({ ctx, channel, chainJudge, queue, images: createOtaImages(ctx, alarms) }));
@@ -112,6 +117,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
     rollouts,
     async hello(uid, hello, via, introduction) {
       const { needsProof } = await receiveHello(ctx, alarms, uid, hello, via);
+      if (via === 'mqtt') said.set(uid, { imageHash: hello.imageHash, imageState: hello.imageState });
       delivery.forget(uid);
       if (confirmed(hello)) await delivery.noteHello(uid, hello.imageHash);
       if (introduction !== undefined) connected.note(uid, introduction);

@@ -5,7 +5,7 @@ import { spdmOver } from '../../../gateway-device/link/devAuthClient.ts';
 import { concat, toHex, utf8 } from '../../../src/bytes.ts';
 import { p256Spki } from '../../../src/cose/publicKey.ts';
 import { sha256 } from '../../../src/digest.ts';
-import { measurementIndex, secureVersionValue } from '../../../src/ota/measurementIndex.ts';
+import { imageStateValue, measurementIndex, otpCounterValue, secureVersionValue } from '../../../src/ota/measurementIndex.ts';
 import { issueCertificate } from '../../../src/pki/certificate.ts';
 import { putObject, sendFirmware } from '../../../src/production/devauth/transfer.ts';
 import { imageIds } from '../../../src/production/fields.ts';
@@ -257,10 +257,12 @@ describe('a device in the field', () => {
       { index: first, value: bl2.imageHash },
       { index: application, value: app.imageHash },
       { index: secureVersion, value: secureVersionValue(app.version, 5) },
+      { index: measurementIndex.imageState, value: imageStateValue('confirmed') },
+      { index: measurementIndex.otpCounter, value: otpCounterValue(5) },
     ];
     const verified = await verifyEvidence(evidence, { trust: oem.trust, nonce: asked, uidHex: toHex(uid), referenceValues });
     expect(verified.verdict).toEqual({ verdict: 'pass' });
-    expect(verified.measurements.map(({ index }) => index)).toEqual([1, 2, 3, 4]);
+    expect(verified.measurements.map(({ index }) => index)).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
   it('that is a copy of flash and OTP, with a certificate but another key, fails the challenge (T8)', async () => {
