@@ -8,6 +8,15 @@ import { NusecError } from './errors.ts';
  *  Everything listens on loopback and nothing is open without credentials unless told otherwise. */
 const port = z.coerce.number().int().min(0).max(65_535);
 
+/** A list in an environment variable is JSON text. */
+function jsonIn(value: unknown): unknown {
+  try {
+    return typeof value === 'string' ? JSON.parse(value) : value;
+  } catch {
+    return value;
+  }
+}
+
 const settingsSchema = z.strictObject({
   /** Folder of the event store, read models, keyset, custody and firmware store. */
   dataDir: z.string().min(1),
@@ -43,6 +52,10 @@ const settingsSchema = z.strictObject({
   markFile: z.string().optional(),
   /** Folder, best on another disk or a share of another machine, that gets a copy of each checkpoint of the log. A start is held against it too. */
   witnessDir: z.string().optional(),
+  /** Who gets each checkpoint of the log over HTTPS, and with a key cosigns it (C2SP tlog-witness). */
+  witnesses: z
+    .preprocess(jsonIn, z.array(z.strictObject({ url: z.url(), key: z.string().optional(), caFile: z.string().optional() })).max(8))
+    .default([]),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
 });
 
@@ -79,6 +92,7 @@ const environment = {
   stateDir: 'NUSEC_STATE_DIR',
   markFile: 'NUSEC_MARK_FILE',
   witnessDir: 'NUSEC_WITNESS_DIR',
+  witnesses: 'NUSEC_WITNESSES',
   logLevel: 'NUSEC_LOG_LEVEL',
 } as const satisfies Partial<Record<keyof Settings, string>>;
 

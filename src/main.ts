@@ -32,6 +32,7 @@ import { createDeviceEvidence } from './services/proof/deviceEvidence.ts';
 import { startLogCheck } from './services/proof/logCheck.ts';
 import { namedDamage } from './services/proof/namedDamage.ts';
 import { createNewestCheckpoint } from './services/proof/newestCheckpoint.ts';
+import { requireWitnessSettings } from './services/proof/witness.ts';
 import { createBulkRevocations } from './services/revocation/bulkRevocations.ts';
 import { startOcsp } from './services/revocation/ocsp.ts';
 import { startRevocations } from './services/revocation/revocations.ts';
@@ -62,7 +63,8 @@ const portOptions = {
 export const startServer = (settings: Settings): Promise<RunningServer> => opening(own => openServer(own, settings));
 
 async function openServer(own: Own, settings: Settings): Promise<Omit<RunningServer, 'close'>> {
-  const { dataDir, witnessDir } = settings;
+  const { dataDir, witnessDir, witnesses } = settings;
+  requireWitnessSettings(witnesses);
   const opened = openContext(settings, { https: settings.httpsPort, crl: settings.crlPort }).catch(error => {
     throw namedDamage(error, dataDir, witnessDir === undefined ? [] : [witnessDir]);
   });
@@ -112,7 +114,12 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   };
   own('TLS renewal', startTlsRenewal({ ...identityParts, trust }, names, tls, renew));
   const lead = async (epoch: number) =>
-    (await startHousekeeping({ ctx, revocations, markFile, checkpoints, newestCheckpoint, scrubbed: scrubPlaces(settings) }, epoch)).close;
+    (
+      await startHousekeeping(
+        { ctx, revocations, markFile, checkpoints, newestCheckpoint, witnesses, dataDir, scrubbed: scrubPlaces(settings) },
+        epoch,
+      )
+    ).close;
   const onTrouble = (error: unknown) => ctx.log.error({ error: String(error) }, 'the housekeeping did not begin');
   own('leadership', await whileLeading({ dataDir, store: ctx.store }, lead, onTrouble));
   return { httpsPort, mqttPort, crlPort, fault: error => reportFault(ctx, alarms, error) };

@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { NusecError } from '../errors.ts';
 import { logPage } from '../services/proof/logEntries.ts';
-import { logCertificates } from '../services/proof/logKey.ts';
+import { logCertificates, logVerifierKey } from '../services/proof/logKey.ts';
 import type { Resource } from './app.ts';
 import { jsonAnswer, maxPageRows } from './fields.ts';
 
@@ -36,6 +36,14 @@ export const logResource: Resource = (api, { ctx, newestCheckpoint }, auth) => {
     text('signed note'),
   );
   api.openapi(checkpoint, async c => c.text(await newestCheckpoint.covering(ctx.store.head()), 200));
+
+  const key = get(
+    '/v1/log/key',
+    'Name of the log and its key, as a witness is configured with them (signed-note verifier key, type 2)',
+    z.strictObject({}),
+    { 200: jsonAnswer(z.object({ origin: z.string(), verifierKey: z.string() }), 'name+id+key') },
+  );
+  api.openapi(key, async c => c.json(await logVerifierKey(ctx), 200));
 
   const start = get(
     '/v1/log/export',

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { NusecError } from '../errors.ts';
-import { type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { ask, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { type ExportOptions, exportLog } from './logExport.ts';
 import { type TailOptions, tailLog } from './logTail.ts';
 import { verifyLog } from './logVerify.ts';
+import { print, record } from './output.ts';
 import { registerParkedEvents } from './parkedEvents.ts';
 
 /** `nusec log`: the event log, for auditors. */
@@ -68,6 +69,12 @@ Examples:
     },
   );
   registerParkedEvents(log);
+  subcommand('key', 'print the name and the key of the log, for whoever runs a witness', 'key', 'key --json').action(
+    async (options: ServerOptions) => {
+      const key = await ask<{ origin: string; verifierKey: string }>(options, 'GET', '/v1/log/key');
+      print(options, key, record({ origin: key.origin, 'verifier key': key.verifierKey }));
+    },
+  );
 }
 
 function count(text: string): number {

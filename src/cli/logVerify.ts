@@ -1,6 +1,7 @@
 import { readSettings } from '../config.ts';
 import { NusecError } from '../errors.ts';
 import { placeOf } from '../eventstore/verify.ts';
+import { readWitnessKey } from '../merkle/cosignature.ts';
 import { fromPem } from '../pki/pem.ts';
 import { judgeLog, type LogVerdict, ownRoot } from '../services/proof/logVerdict.ts';
 import { readText } from './client.ts';
@@ -8,15 +9,23 @@ import { print, styled } from './output.ts';
 
 /** Verifies the log of a data folder, for `nusec log verify` and `nusec verify --data`. */
 
-export type LogOptions = { readonly data: string; readonly witness?: readonly string[]; readonly trust?: string; readonly json?: boolean };
+export type LogOptions = {
+  readonly data: string;
+  readonly witness?: readonly string[];
+  readonly witnessKey?: readonly string[];
+  readonly trust?: string;
+  readonly json?: boolean;
+};
 
 /** Prints the verdict. @throws NusecError STORE_DAMAGED (names the first event that does not hold), CHECKPOINT_REFUSED (names the file), NOT_FOUND */
 export function verifyLog(options: LogOptions): void {
   const { data } = options;
   const pem = options.trust === undefined ? ownRoot(data) : readText(options.trust, 'root certificate');
   const roots = pem === undefined ? [] : fromPem('CERTIFICATE', pem);
-  const configured = options.witness ?? [readSettings(data).witnessDir].filter(folder => folder !== undefined);
-  const verdict = judgeLog({ dataDir: data, witnesses: configured, roots });
+  const { witnessDir, witnesses: configured } = readSettings(data);
+  const witnesses = options.witness ?? (witnessDir === undefined ? [] : [witnessDir]);
+  const keys = options.witnessKey ?? configured.flatMap(({ key }) => key ?? []);
+  const verdict = judgeLog({ dataDir: data, witnesses, roots, witnessKeys: keys.map(readWitnessKey) });
   print(
     options,
     { ...verdict, ok: verdict.ok && verdict.refused.length === 0 },
@@ -32,7 +41,10 @@ function textOf(verdict: LogVerdict, trusted: string): string {
   const first = verdict.ok
     ? `${styled('green', 'whole')}: ${verdict.events} events in ${verdict.streams} streams`
     : `${styled('red', 'damaged')}: ${placeOf(verdict)} (${verdict.reason})`;
-  const held = checkpoints.map(({ file, size, time }) => `held against ${file}: ${size} events, signed ${time}`);
+  const held = checkpoints.map(({ file, size, time, cosignedBy }) => {
+    const by = cosignedBy.length === 0 ? '' : `, cosigned by ${cosignedBy.join(', ')}`;
+    return `held against ${file}: ${size} events, signed ${time}${by}`;
+  });
   const faults = refused.map(({ file, reason }) => `${styled('red', 'refused')} ${file}: ${reason}`);
   const trust = checkpoints.length === 0 ? 'no checkpoint: nothing outside the events speaks for them' : `signatures by ${trusted}`;
   return [first, ...held, ...faults, trust].join('\n');

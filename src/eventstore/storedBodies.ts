@@ -30,6 +30,28 @@ export function storedBodies(file: string, stream: string): readonly StoredBody[
   }
 }
 
+/** Rows read at once. */
+const pageRows = 10_000;
+
+/** Calls `visit` with position, type and hash of every event up to a position; nothing is checked. @throws NusecError STORE_DAMAGED */
+export function visitTypes(file: string, upTo: number, visit: (position: number, type: string, hash: string) => void): void {
+  let db: Database | undefined;
+  try {
+    db = new Database(file, { readonly: true, fileMustExist: true });
+    const page = db
+      .prepare<[number, string, string]>(
+        `SELECT position, body ->> 0, hash FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ${pageRows}`,
+      )
+      .raw();
+    for (let rows = page.all(0, upTo); rows.length > 0; rows = page.all(rows.at(-1)?.[0] ?? upTo, upTo))
+      for (const row of rows) visit(...row);
+  } catch (error) {
+    throw damaged('the event store cannot be read', error);
+  } finally {
+    db?.close();
+  }
+}
+
 function bodyOf(text: string): readonly StoredBody[] {
   try {
     const body: unknown = JSON.parse(text);

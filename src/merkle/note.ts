@@ -45,7 +45,7 @@ export function parseNote(note: string): Note {
 }
 
 /** Signature lines alone, as a witness answers. @throws NusecError CHECKPOINT_MALFORMED */
-function parseSignatureLines(lines: string): NoteSignature[] {
+export function parseSignatureLines(lines: string): NoteSignature[] {
   const found = lines.split('\n');
   if (found.pop() !== '' || found.length > maxSignatures) throw malformed('signature lines');
   return found.map(parseSignatureLine);
@@ -77,6 +77,11 @@ export const ecdsaKeyId = (spki: Uint8Array): string => hash('sha256', spki, 'he
 export function ecdsaNoteKey(name: string, spki: Uint8Array): NoteKey {
   const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
   return { name, keyIdHex: ecdsaKeyId(spki), verify: (text, signature) => verify('sha256', utf8(text), key, signature) };
+}
+
+/** A P-256 key as witnesses are told of it: name `+` key id `+` base64(0x02 ‖ SubjectPublicKeyInfo). */
+export function ecdsaVerifierKey(name: string, spki: Uint8Array): string {
+  return `${name}+${ecdsaKeyId(spki)}+${Buffer.from(concat(Uint8Array.of(0x02), spki)).toString('base64')}`;
 }
 
 const malformed = (what: string): NusecError => new NusecError('CHECKPOINT_MALFORMED', `not a signed note: ${what}`);

@@ -75,7 +75,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('POST', steps(unit, ...unitSteps, 'application', 'commit', 'renew', 'void'), 'machine', 'all'),
   ...several('GET', [unit, '/v1/production/images/{sha256}'], 'machine', 'all'),
 
-  ...several('GET', steps('/v1/log', 'checkpoint', 'export', 'entries', 'consistency'), auditor, 'all'),
+  ...several('GET', steps('/v1/log', 'checkpoint', 'key', 'export', 'entries', 'consistency'), auditor, 'all'),
   ...several('GET', ['/v1/devices', '/v1/certificates', '/v1/alarms'], readers, 'lists'),
   ...several(
     'GET',

@@ -17,9 +17,14 @@ const maxFiles = 4000;
 export type CheckpointFile = { readonly file: string; readonly note: string };
 
 /** Every checkpoint in a folder, the oldest first; none when there is no such folder. */
-export function checkpointsIn(folder: string): readonly CheckpointFile[] {
+export const checkpointsIn = (folder: string): readonly CheckpointFile[] => notesIn(folder, fileName);
+
+/** Those that witnesses have cosigned, by key id. */
+export const cosignedIn = (folder: string): readonly CheckpointFile[] => notesIn(folder, /^[0-9a-f]{8}\.checkpoint$/);
+
+function notesIn(folder: string, kind: RegExp): readonly CheckpointFile[] {
   if (!existsSync(folder)) return [];
-  const names = readdirSync(folder).filter(name => fileName.test(name));
+  const names = readdirSync(folder).filter(name => kind.test(name));
   return names
     .sort()
     .slice(-maxFiles)

@@ -50,13 +50,15 @@ async function requireThis({ ctx, alarms }: CheckpointParts, file: string, accep
   if (head >= known.size && (await ctx.store.tree.root(known.size)) === known.root) return [known];
   const detail =
     head < known.size
-      ? `the event store has ${head} events; a checkpoint of ${known.time} covers ${known.size}: it is an old backup, or its end was cut off`
+      ? `the event store has ${head} events; a checkpoint of ${known.time} covers ${known.size}${revocationsIn(known)}: it is an old backup, or its end was cut off`
       : `the first ${known.size} events are not those of the checkpoint of ${known.time}: they were changed; nusec log verify names the first`;
   if (!acceptOlder) throw new NusecError(head < known.size ? 'STORE_OLDER' : 'STORE_DAMAGED', detail);
   renameSync(file, `${file}-${known.size}`);
   await alarms.raise({ code: 'OLDER_STORE_ACCEPTED', subject: 'store', detail });
   return [];
 }
+
+const revocationsIn = ({ revocations }: Checkpoint): string => (revocations === undefined ? '' : ` and ${revocations.count} revocations`);
 
 export type Checkpoints = {
   /** Signs one that covers every event stored before the call, unless there is one. @returns the note
@@ -66,28 +68,34 @@ export type Checkpoints = {
   close(): Promise<void>;
 };
 
-/** Signs checkpoints from here on; one process does it. A copy that cannot be written is an alarm and holds nothing up. */
-export async function keepCheckpoints(parts: CheckpointParts, { file, witnessDir, headsFile }: CheckpointPlaces): Promise<Checkpoints> {
+/** Signs checkpoints from here on; one process does it. A copy that cannot be written is an alarm and holds nothing up.
+ *  @param offer called with each note, and with the last one of before */
+export async function keepCheckpoints(
+  parts: CheckpointParts,
+  { file, witnessDir, headsFile }: CheckpointPlaces,
+  offer: (note: string) => void = () => {},
+): Promise<Checkpoints> {
   const { ctx, alarms } = parts;
   const key = await logNoteKey(ctx);
   // So that whoever has the log and a root can check the checkpoints.
   await logCertificates(ctx);
   let last = await readNewest(file, key);
   let note = last === undefined ? '' : readFileSync(file, 'utf8');
+  if (note !== '') offer(note);
   const heads = headsFile === undefined ? undefined : openHeadMap(headsFile);
   const signNewest = async (): Promise<string> => {
     const size = ctx.store.head();
     if (size === last?.size) return note;
-    const mapRoot = await heads?.advance(ctx.store, size, maxMapMs);
-    const tree = { origin: key.name, size, root: await ctx.store.tree.root(size), time: nowIso(ctx) };
-    const next: Checkpoint = { ...tree, ...(mapRoot !== undefined && { heads: mapRoot }) };
+    const made = await heads?.advance(ctx.store, size, maxMapMs);
+    const next: Checkpoint = { origin: key.name, size, root: await ctx.store.tree.root(size), time: nowIso(ctx), ...made };
     if (last !== undefined) await requireConsistent(ctx, last, next);
     const text = checkpointText(next);
     const signature = await ctx.keystore.sign(logKeyId, utf8(text));
     note = formatNote({ text, signatures: [{ name: key.name, keyIdHex: key.keyIdHex, signature }] });
     await replaceFile(file, utf8(note));
     last = next;
-    if (mapRoot !== undefined) heads?.keep(note, size);
+    if (made !== undefined) heads?.keep(note, size);
+    offer(note);
     if (witnessDir !== undefined) {
       const raise = () => alarms.raise({ code: 'WITNESS', subject: 'store', detail: `the checkpoint was not written to ${witnessDir}` });
       await writeToFolder(witnessDir, note).catch(raise);

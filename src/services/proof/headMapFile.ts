@@ -1,19 +1,28 @@
 import Database from 'better-sqlite3';
+import type { EventType } from '../../domain/events.ts';
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts';
+import { noRevocations, type RevocationMark, withRevocation } from '../../merkle/checkpoint.ts';
 import type { Hash } from '../../merkle/hashing.ts';
 import { emptyHeads, type HeadProof, type HeadTile, proveHead, setHeads, streamKey } from '../../merkle/headMap.ts';
+import { changesRevocation } from '../../projections/certificates.ts';
 
-/** The map from streams to their newest events on disk (`heads.db`). It is made of the log alone and can be deleted: it is built again. */
+/** The map from streams to their newest events on disk (`heads.db`), and the mark of all revocations. It is made of the log alone and can be deleted:
+ *  it is built again. */
 
 /** Events taken in by one transaction. */
 const batchEvents = 1000;
+/** A file of another one is begun again. */
+const fileFormat = 1;
 
 /** Newest signed checkpoint that has the root of the map as it is now, and a proof under it. */
 export type HeadEvidence = { readonly note: string; readonly proof: HeadProof };
 
+/** @property heads root of the map */
+export type MadeOfTheLog = { readonly heads: Hash; readonly revocations: RevocationMark };
+
 export type HeadMapFile = {
-  /** Takes in the events up to `size`, until then or until the time is over. @returns the root at exactly this size, or undefined when it is not reached */
-  advance(store: EventStore, size: number, maxMs: number): Promise<Hash | undefined>;
+  /** Takes in the events up to `size`, until then or until the time is over. @returns what holds at exactly this size, or undefined when it is not reached */
+  advance(store: EventStore, size: number, maxMs: number): Promise<MadeOfTheLog | undefined>;
   /** Keeps the checkpoint that names the present root. */
   keep(note: string, size: number): void;
   /** @returns the checkpoint with the root of the map as it is, and the stream's place under it; undefined when there is none just now */
@@ -21,21 +30,34 @@ export type HeadMapFile = {
   close(): void;
 };
 
-type State = { readonly size: number; readonly hash: string; readonly root: string; readonly note: string; readonly noteSize: number };
+type State = {
+  readonly size: number;
+  readonly hash: string;
+  readonly root: string;
+  readonly revocations: number;
+  readonly revocationsHash: string;
+  readonly note: string;
+  readonly noteSize: number;
+};
+
+const markIn = ({ revocations, revocationsHash }: State): RevocationMark => ({ count: revocations, hash: revocationsHash });
 
 /** @param file made when it is missing */
 export function openHeadMap(file: string): HeadMapFile {
   const db = new Database(file);
   db.pragma('journal_mode = WAL');
   db.pragma('synchronous = NORMAL');
+  if (db.pragma('user_version', { simple: true }) !== fileFormat)
+    db.exec(`DROP TABLE IF EXISTS tiles; DROP TABLE IF EXISTS state; PRAGMA user_version = ${fileFormat}`);
   db.exec(`
     CREATE TABLE IF NOT EXISTS tiles (prefix TEXT PRIMARY KEY, slots TEXT NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS state (size INTEGER NOT NULL, hash TEXT NOT NULL, root TEXT NOT NULL, note TEXT NOT NULL, noteSize INTEGER NOT NULL) STRICT;
-    INSERT INTO state SELECT 0, '', '${emptyHeads}', '', 0 WHERE NOT EXISTS (SELECT 1 FROM state)`);
+    CREATE TABLE IF NOT EXISTS state (size INTEGER NOT NULL, hash TEXT NOT NULL, root TEXT NOT NULL,
+      revocations INTEGER NOT NULL, revocationsHash TEXT NOT NULL, note TEXT NOT NULL, noteSize INTEGER NOT NULL) STRICT;
+    INSERT INTO state SELECT 0, '', '${emptyHeads}', 0, '${noRevocations.hash}', '', 0 WHERE NOT EXISTS (SELECT 1 FROM state)`);
   const load = db.prepare<string>('SELECT slots FROM tiles WHERE prefix = ?').pluck();
   const save = db.prepare('INSERT INTO tiles VALUES (?, ?) ON CONFLICT DO UPDATE SET slots = excluded.slots');
-  const state = db.prepare<State>('SELECT size, hash, root, note, noteSize FROM state');
-  const move = db.prepare('UPDATE state SET size = ?, hash = ?, root = ?');
+  const state = db.prepare<State>('SELECT size, hash, root, revocations, revocationsHash, note, noteSize FROM state');
+  const move = db.prepare('UPDATE state SET size = ?, hash = ?, root = ?, revocations = ?, revocationsHash = ?');
   const note = db.prepare('UPDATE state SET note = ?, noteSize = ?');
   const tiles = {
     load(prefix: string) {
@@ -59,7 +81,7 @@ export function openHeadMap(file: string): HeadMapFile {
   const begin = (): void =>
     within(() => {
       db.exec('DELETE FROM tiles');
-      move.run(0, '', emptyHeads);
+      move.run(0, '', emptyHeads, 0, noRevocations.hash);
       note.run('', 0);
     });
   const takeIn = (events: readonly RecordedEvent[]): void =>
@@ -67,7 +89,10 @@ export function openHeadMap(file: string): HeadMapFile {
       const newest = new Map(events.map(event => [event.stream, event]));
       const heads = [...newest.values()].map(({ stream, revision, hash }) => ({ key: streamKey(stream), revision, hash }));
       const last = events.at(-1) as RecordedEvent;
-      move.run(last.position, last.hash, setHeads(tiles, heads));
+      const { count, hash } = events
+        .filter(({ type }) => changesRevocation(type as EventType))
+        .reduce((mark, event) => withRevocation(mark, event.hash), markIn(now()));
+      move.run(last.position, last.hash, setHeads(tiles, heads), count, hash);
     });
   return {
     async advance(store, size, maxMs) {
@@ -78,7 +103,7 @@ export function openHeadMap(file: string): HeadMapFile {
       for (let at = now().size; at < size && performance.now() < endMs; at = now().size)
         takeIn(await store.readAll(at, Math.min(batchEvents, size - at)));
       const reached = now();
-      return reached.size === size ? reached.root : undefined;
+      return reached.size === size ? { heads: reached.root, revocations: markIn(reached) } : undefined;
     },
     keep: (text, size) => void note.run(text, size),
     prove: stream =>

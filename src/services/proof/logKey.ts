@@ -2,7 +2,7 @@ import { fromBase64url, toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import { logKey, logKeyStream } from '../../domain/logKey.ts';
 import { signer } from '../../keystore/signer.ts';
-import { ecdsaNoteKey, type NoteKey } from '../../merkle/note.ts';
+import { ecdsaNoteKey, ecdsaVerifierKey, type NoteKey } from '../../merkle/note.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import { authorityOf, crlUrlOf, parsedAuthority } from '../authority/authority.ts';
 import { ensureSigningKey } from '../authority/issuingCa.ts';
@@ -18,6 +18,13 @@ const originOf = (spki: Uint8Array): string => `nusec/log/${sha256Hex(spki).slic
 export async function logNoteKey(ctx: Context): Promise<NoteKey> {
   const spki = await ensureSigningKey(ctx, logKeyId);
   return ecdsaNoteKey(originOf(spki), spki);
+}
+
+/** Name and key as a witness is configured with them. */
+export async function logVerifierKey(ctx: Context): Promise<{ readonly origin: string; readonly verifierKey: string }> {
+  const spki = await ensureSigningKey(ctx, logKeyId);
+  const origin = originOf(spki);
+  return { origin, verifierKey: ecdsaVerifierKey(origin, spki) };
 }
 
 /** Certificates of the log's key, DER: one by each root that is trusted. What is missing is made. */

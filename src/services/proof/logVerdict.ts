@@ -1,13 +1,18 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromBase64url } from '../../bytes.ts';
+import type { EventType } from '../../domain/events.ts';
 import { logKeyStream } from '../../domain/logKey.ts';
 import { NusecError } from '../../errors.ts';
-import { storedBodies } from '../../eventstore/storedBodies.ts';
+import { storedBodies, visitTypes } from '../../eventstore/storedBodies.ts';
 import { type StoreVerdict, verifyStore } from '../../eventstore/verify.ts';
 import { trustedCheckpoint } from '../../evidence/logCertificate.ts';
+import { type Checkpoint, noRevocations, withRevocation } from '../../merkle/checkpoint.ts';
+import { type NoteKey, parseNote, verifiedBy } from '../../merkle/note.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
-import { type CheckpointFile, checkpointFile, checkpointsIn } from './checkpointFiles.ts';
+import { changesRevocation } from '../../projections/certificates.ts';
+import { type CheckpointFile, checkpointFile, checkpointsIn, cosignedIn } from './checkpointFiles.ts';
+import { cosignedFolder } from './witness.ts';
 
 /** Judges the log of a data folder without its keystore: every event, the tree over them, and every checkpoint that can be found, each of which must
  *  be signed by the key that a root certifies for it. */
@@ -18,10 +23,18 @@ export type LogPlaces = {
   readonly witnesses: readonly string[];
   /** Trusted root certificates, DER. */
   readonly roots: readonly Uint8Array[];
+  /** Keys of witnesses whose cosignatures count. */
+  readonly witnessKeys: readonly NoteKey[];
 };
 
-/** A checkpoint that this log signed. */
-export type KnownCheckpoint = { readonly file: string; readonly size: number; readonly time: string };
+/** A checkpoint that this log signed.
+ *  @property cosignedBy witnesses whose signature under it is valid */
+export type KnownCheckpoint = {
+  readonly file: string;
+  readonly size: number;
+  readonly time: string;
+  readonly cosignedBy: readonly string[];
+};
 export type LogVerdict = StoreVerdict & {
   readonly checkpoints: readonly KnownCheckpoint[];
   /** Checkpoints that count for nothing, or are missing, and why: each is a fault of its own. */
@@ -29,33 +42,58 @@ export type LogVerdict = StoreVerdict & {
 };
 
 /** @throws NusecError NOT_FOUND (no log there), STORE_DAMAGED (not an event store), CERTIFICATE_MALFORMED */
-export function judgeLog({ dataDir, witnesses, roots }: LogPlaces): LogVerdict {
+export function judgeLog({ dataDir, witnesses, roots, witnessKeys }: LogPlaces): LogVerdict {
   const file = join(dataDir, 'events.db');
   if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${dataDir} has no event log: is it the data folder of a server?`);
   // Before the log: what it is held against must not be newer than it.
-  const found = [dataDir, ...witnesses].flatMap(checkpointsIn);
+  const found = [...[dataDir, ...witnesses].flatMap(checkpointsIn), ...cosignedIn(cosignedFolder(dataDir))];
   const certificates = logCertificatesIn(file);
   const trusted = roots.map(parseCertificate);
-  const judged = found.map(each => judge(each, certificates, trusted));
+  const judged = found.map(each => judge(each, certificates, trusted, witnessKeys));
   const signed = judged.filter(each => 'root' in each);
   const refused = judged.filter(each => 'reason' in each);
   const newest = checkpointFile(dataDir);
   // The key is certified when the first checkpoint is signed.
   if (certificates.length > 0 && !existsSync(newest)) refused.push({ file: newest, reason: 'it is missing' });
   const verdict = verifyStore(file, signed);
-  return { ...verdict, checkpoints: signed.map(({ file, size, time }) => ({ file, size, time })), refused };
+  if (verdict.ok) refused.push(...otherRevocations(file, signed));
+  return { ...verdict, checkpoints: signed.map(({ file, size, time, cosignedBy }) => ({ file, size, time, cosignedBy })), refused };
 }
 
-type Judged = (KnownCheckpoint & { readonly root: string }) | { readonly file: string; readonly reason: string };
+type Signed = KnownCheckpoint & Pick<Checkpoint, 'root' | 'revocations'>;
+type Refused = { readonly file: string; readonly reason: string };
 
-function judge({ file, note }: CheckpointFile, certificates: readonly Uint8Array[], roots: readonly Certificate[]): Judged {
+function judge(
+  { file, note }: CheckpointFile,
+  certificates: readonly Uint8Array[],
+  roots: readonly Certificate[],
+  witnessKeys: readonly NoteKey[],
+): Signed | Refused {
   try {
-    const { size, root, time } = trustedCheckpoint(note, certificates, roots);
-    return { file, size, root, time };
+    const { size, root, time, revocations } = trustedCheckpoint(note, certificates, roots);
+    const cosignedBy = verifiedBy(parseNote(note), witnessKeys).map(({ key }) => key.name);
+    return { file, size, root, time, cosignedBy, ...(revocations !== undefined && { revocations }) };
   } catch (error) {
     if (!(error instanceof NusecError)) throw error;
     return { file, reason: error.message };
   }
+}
+
+/** Checkpoints whose mark of all revocations is not what the events give. */
+function otherRevocations(file: string, signed: readonly Signed[]): readonly Refused[] {
+  const bySize = Map.groupBy(
+    signed.filter(({ revocations }) => revocations !== undefined),
+    ({ size }) => size,
+  );
+  const refused: Refused[] = [];
+  let mark = noRevocations;
+  visitTypes(file, Math.max(0, ...bySize.keys()), (position, type, hash) => {
+    if (changesRevocation(type as EventType)) mark = withRevocation(mark, hash);
+    for (const each of bySize.get(position) ?? [])
+      if (each.revocations?.count !== mark.count || each.revocations.hash !== mark.hash)
+        refused.push({ file: each.file, reason: `it names ${each.revocations?.count} revocations that are not those of the log` });
+  });
+  return refused;
 }
 
 /** As the log itself has them; what they are worth, the root tells. */

@@ -9,7 +9,7 @@ export function namedDamage(error: unknown, dataDir: string, witnesses: readonly
   if (!(error instanceof NusecError && error.code === 'STORE_DAMAGED')) return error;
   try {
     const pem = ownRoot(dataDir);
-    const verdict = judgeLog({ dataDir, witnesses, roots: pem === undefined ? [] : fromPem('CERTIFICATE', pem) });
+    const verdict = judgeLog({ dataDir, witnesses, roots: pem === undefined ? [] : fromPem('CERTIFICATE', pem), witnessKeys: [] });
     return verdict.ok
       ? error
       : new NusecError(error.code, `${placeOf(verdict)} is not what was stored: ${error.message}`, { cause: error });

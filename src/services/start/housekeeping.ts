@@ -6,6 +6,8 @@ import { startExpiryScan } from '../identity/expiry.ts';
 import { startUnitExpiry } from '../production/unitExpiry.ts';
 import { type CheckpointPlaces, keepCheckpoints } from '../proof/checkpoints.ts';
 import type { NewestCheckpoint } from '../proof/newestCheckpoint.ts';
+import type { WitnessSettings } from '../proof/witness.ts';
+import { startWitnesses } from '../proof/witnesses.ts';
 import { startBulkRevocationWork } from '../revocation/bulkRevocations.ts';
 import { startCrlSchedule } from '../revocation/crlSchedule.ts';
 import { keepRevocationMark } from '../revocation/revocationMark.ts';
@@ -17,6 +19,8 @@ type HousekeepingParts = {
   readonly markFile: string;
   readonly checkpoints: CheckpointPlaces;
   readonly newestCheckpoint: NewestCheckpoint;
+  readonly witnesses: readonly WitnessSettings[];
+  readonly dataDir: string;
   readonly scrubbed: ScrubPlaces;
 };
 
@@ -29,7 +33,8 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     const ctx = { ...services.ctx, epoch };
     const alarms = createAlarms(ctx);
     // First, so that it is closed last: the checkpoint at the stop covers what the others still append.
-    const kept = own('checkpoints', await keepCheckpoints({ ctx, alarms }, checkpoints));
+    const witnesses = own('witnesses', startWitnesses({ ctx, alarms }, services.witnesses, services.dataDir));
+    const kept = own('checkpoints', await keepCheckpoints({ ctx, alarms }, checkpoints, witnesses.offer));
     own('checkpoints on demand', { close: newestCheckpoint.lead(kept.sign) });
     own('revocation mark', await keepRevocationMark(ctx, markFile));
     own('bulk revocations', await startBulkRevocationWork(ctx, alarms));

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { EventStore } from '../../../src/eventstore/port.ts';
+import { noRevocations, withRevocation } from '../../../src/merkle/checkpoint.ts';
 import { provenHead } from '../../../src/merkle/headMap.ts';
 import { type HeadMapFile, openHeadMap } from '../../../src/services/proof/headMapFile.ts';
 import { openMemoryStore } from '../../eventstore/memory.ts';
@@ -27,13 +28,27 @@ async function fill(target: EventStore, events: number): Promise<void> {
 describe('the file of stream heads', () => {
   it('proves the newest event of each stream at exactly this size', async () => {
     await fill(store, 50);
-    const root = await heads.advance(store, 40, patient);
+    const made = await heads.advance(store, 40, patient);
     heads.keep('note', 40);
     const events = (await store.readAll(0, 40)).filter(({ stream }) => stream === 'device-3');
     const { note, proof } = heads.prove('device-3') ?? {};
     expect(note).toBe('note');
     const newest = events.at(-1);
-    expect(provenHead(root ?? '', 'device-3', proof ?? { siblings: [] })).toMatchObject({ revision: newest?.revision, hash: newest?.hash });
+    expect(provenHead(made?.heads ?? '', 'device-3', proof ?? { siblings: [] })).toMatchObject({
+      revision: newest?.revision,
+      hash: newest?.hash,
+    });
+  });
+
+  it('counts and hashes all events that change what is revoked, not only the newest', async () => {
+    await fill(store, 10);
+    const before = await heads.advance(store, 10, patient);
+    expect(before?.revocations).toEqual(noRevocations);
+    for (const type of ['CertificateRevoked', 'Happened', 'GatewayRevoked']) await store.append('device-1', 'any', [event(type)]);
+    const events = await store.readAll(10, 3);
+    const expected = [events[0], events[2]].reduce((mark, revoking) => withRevocation(mark, revoking?.hash ?? ''), noRevocations);
+    expect((await heads.advance(store, 13, patient))?.revocations).toEqual(expected);
+    expect(expected.count).toBe(2);
   });
 
   it('gives no proof for a checkpoint that is not of the map as it is', async () => {
@@ -52,7 +67,7 @@ describe('the file of stream heads', () => {
     heads.close();
     heads = openHeadMap(file);
     const fresh = openHeadMap(join(temporaryFolder(), 'heads.db'));
-    expect(await heads.advance(store, 60, patient)).toBe(await fresh.advance(store, 60, patient));
+    expect(await heads.advance(store, 60, patient)).toEqual(await fresh.advance(store, 60, patient));
     fresh.close();
   });
 
@@ -68,7 +83,7 @@ describe('the file of stream heads', () => {
     const other = openMemoryStore();
     await fill(other, 40);
     const fresh = openHeadMap(join(temporaryFolder(), 'heads.db'));
-    expect(await heads.advance(other, 35, patient)).toBe(await fresh.advance(other, 35, patient));
+    expect(await heads.advance(other, 35, patient)).toEqual(await fresh.advance(other, 35, patient));
     expect(await heads.advance(other, 10, patient)).toBeDefined();
     fresh.close();
     await other.close();
