@@ -11,17 +11,22 @@ export function serveOcsp(ocsp: Ocsp, request: IncomingMessage, response: Server
   const url = request.url ?? '';
   if (url !== '/ocsp' && !url.startsWith('/ocsp/')) return false;
   if (request.method === 'POST') void readBody(request).then(body => (body ? answer(ocsp, body, response, false) : tooLarge(response)));
-  else if (request.method === 'GET') void answer(ocsp, requestInPath(url), response, true);
+  else if (request.method === 'GET') void answer(ocsp, requestInPath(url), response, true, request.headers['if-none-match']);
   else response.writeHead(405, { Allow: 'GET, POST' }).end();
   return true;
 }
 
-async function answer(ocsp: Ocsp, request: Uint8Array, response: ServerResponse, isGet: boolean): Promise<void> {
+async function answer(ocsp: Ocsp, request: Uint8Array, response: ServerResponse, isGet: boolean, known?: string): Promise<void> {
   const reply = await ocsp.respond(request);
   const caching = isGet && reply.maxAgeSeconds > 0 ? cachingOf(reply) : { 'Cache-Control': 'no-store' };
+  if ('ETag' in caching && isKnown(known, caching.ETag)) return void response.writeHead(304, caching).end();
   response.writeHead(200, { 'Content-Type': 'application/ocsp-response', 'Content-Length': reply.der.length, ...caching });
   response.end(reply.der);
 }
+
+/** If-None-Match (RFC 9110 §13.1.2): a list of tags, or any. */
+const isKnown = (known: string | undefined, tag: string): boolean =>
+  known?.split(',').some(one => one.trim().replace(/^W\//, '') === tag || one.trim() === '*') ?? false;
 
 /** What lets caches keep an answer (RFC 5019 §6.2). */
 function cachingOf({ der, thisUpdate, maxAgeSeconds }: OcspReply) {

@@ -6,7 +6,7 @@ import { NusecError } from '../errors.ts';
 import { refuseCustodySalt } from './custodyKey.ts';
 import { type FileLock, lockFile } from './fileLock.ts';
 import { checkId, checkIv, keyExists, keyNotFound, wrongUse } from './keyRules.ts';
-import { openTokenClient, type TokenClient } from './pkcs11/tokenClient.ts';
+import { openTokenClient, type TokenClient, type TokenTrouble } from './pkcs11/tokenClient.ts';
 import type { KeyInfo, Keystore } from './port.ts';
 
 export type Pkcs11Options = {
@@ -24,8 +24,8 @@ export type Pkcs11Options = {
   /** Operations the token works on at once; tokens allow from a dozen sessions up. */
   readonly sessions?: number;
   readonly now?: () => Date;
-  /** Told each time the token, its sessions or its process is lost, also when the next attempt goes well. */
-  readonly onLost?: (detail: string) => void;
+  /** Told each time the token, its sessions or its process is lost or hangs, also when the next attempt goes well, and when the PIN is refused. */
+  readonly onTrouble?: (trouble: TokenTrouble) => void;
 };
 
 const defaultSessions = 4;
@@ -42,7 +42,7 @@ export async function openPkcs11Keystore(options: Pkcs11Options): Promise<Keysto
   const lock = options.lock === undefined ? undefined : lockFile(options.lock, alone ? 'alone' : 'shared');
   try {
     const known = new Map<string, KeyInfo>();
-    const client = await openTokenClient({ module, label, pinFile, sessions }, keys => adopt(known, keys, label), options.onLost);
+    const client = await openTokenClient({ module, label, pinFile, sessions }, keys => adopt(known, keys, label), options.onTrouble);
     return driver({ client, lock, known, label, now });
   } catch (error) {
     lock?.release();

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { toHex, utf8 } from '../../src/bytes.ts';
+import { maxHungWaitMs } from '../../src/keystore/pkcs11/tokenClient.ts';
 import type { Keystore } from '../../src/keystore/port.ts';
 import { covers } from '../support/covers.ts';
 import { verifies } from './contract.ts';
@@ -183,16 +184,59 @@ describe('a token that works hard', () => {
   });
 });
 
+describe('a token that hangs', () => {
+  it('is given up by whoever waits, and used through a fresh process, with an alarm of its own', async () => {
+    const told: string[] = [];
+    const keystore = await openToken(token, { onTrouble: ({ code }) => told.push(code) });
+    await keystore.generate('ica/1', 'P-256');
+    const [first = 0] = tokenProcesses();
+    process.kill(first, 'SIGSTOP');
+    const [signed] = await Promise.allSettled([keystore.sign('ica/1', message)]);
+    // On a busy machine the fresh process may come too late for this one.
+    if (signed?.status === 'rejected') expect(signed.reason).toMatchObject(unavailable);
+    expect(told).toEqual(['KEYSTORE_HUNG']);
+    await expect.poll(() => existsSync(`/proc/${first}`)).toBe(false);
+    await expect.poll(() => signs(keystore, 'ica/1').catch(() => false)).toBe(true);
+    expect(maxHungWaitMs).toBeLessThanOrEqual(5_000);
+  });
+
+  it('is not taken for one while our own process stands still, or while it works through a long queue', async () => {
+    const told: string[] = [];
+    const keystore = await openToken(token, { onTrouble: ({ code }) => told.push(code) });
+    await keystore.generate('ica/1', 'P-256');
+    const signing = keystore.sign('ica/1', message);
+    const until = performance.now() + 4_000;
+    while (performance.now() < until);
+    await signing;
+    expect(told).toEqual([]);
+  });
+
+  it('or refuses its PIN when it comes back: that has an alarm of its own, once', async () => {
+    const told: string[] = [];
+    const keystore = await openToken(token, { onTrouble: ({ code }) => told.push(code) });
+    await keystore.generate('ica/1', 'P-256');
+    const right = readFileSync(token.pinFile);
+    writeFileSync(token.pinFile, '000000');
+    process.kill(tokenProcesses()[0] ?? 0, 'SIGKILL');
+    await expect.poll(() => tokenProcesses()).toEqual([]);
+    for (let attempt = 0; attempt < 3; attempt += 1)
+      await expect(keystore.sign('ica/1', message)).rejects.toMatchObject({ code: 'KEYSTORE_WRONG_PASSPHRASE' });
+    expect(told.filter(code => code === 'KEYSTORE_PIN_REFUSED')).toHaveLength(1);
+    writeFileSync(token.pinFile, right);
+    await expect.poll(() => signs(keystore, 'ica/1').catch(() => false)).toBe(true);
+  });
+});
+
 describe('a token that is lost', () => {
   it('is used again without a restart when it is back', async () => {
     const lost: string[] = [];
-    const keystore = await openToken(token, { onLost: detail => lost.push(detail) });
+    const keystore = await openToken(token, { onTrouble: ({ code, detail }) => lost.push(`${code}: ${detail}`) });
     await keystore.generate('ica/1', 'P-256');
     const away = join(token.folder, 'away');
     renameSync(token.tokens, away);
     const many = await Promise.allSettled(Array.from({ length: 20 }, () => keystore.sign('ica/1', message)));
     for (const each of many) expect(each).toMatchObject({ status: 'rejected', reason: unavailable });
-    expect(lost).toEqual(['C_SignInit answered CKR_OBJECT_HANDLE_INVALID']);
+    expect(lost).toEqual(['KEYSTORE_LOST: C_SignInit answered CKR_OBJECT_HANDLE_INVALID']);
     await expect(keystore.generate('ica/2', 'P-256')).rejects.toMatchObject(unavailable);
     expect(await keystore.health()).toMatchObject({ ok: false });
     expect((await keystore.list()).map(key => key.id)).toEqual(['ica/1']);

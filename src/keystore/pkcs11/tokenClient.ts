@@ -15,8 +15,14 @@ export type TokenClient = {
   close(): Promise<void>;
 };
 
-/** A token that does not answer for so long is given up. */
+/** A single answer that is not there after so long does not come, even when others do. */
 const timeoutMs = 30_000;
+/** A process that answers nothing for so long, while something is asked of it, hangs. */
+const silenceMs = 3_000;
+/** Nobody waits longer for a token that hangs. */
+export const maxHungWaitMs = 5_000;
+/** Looks for silence. They are counted, not the time between them: our own loop may have stood still. */
+const lookMs = 250;
 /** A process that hangs in the token's library does not notice that it is to end. */
 const endMs = 2_000;
 /** A token that cannot be opened is not tried more often than this: operations fail at once meanwhile. */
@@ -30,7 +36,7 @@ const changing: ReadonlySet<keyof TokenApi> = new Set(['generate', 'addPair', 'a
 export async function openTokenClient(
   options: OpenToken,
   accept: (keys: readonly KeyInfo[]) => void,
-  onLost: (detail: string) => void = () => {},
+  onTrouble: (trouble: TokenTrouble) => void = () => {},
 ): Promise<TokenClient> {
   let current: Promise<Running> | undefined;
   let running: Running | undefined;
@@ -48,6 +54,7 @@ export async function openTokenClient(
       .catch(error => {
         current = undefined;
         refusal = { error, atMs: performance.now(), pinVersion: fileVersion(options.pinFile) };
+        if (isAboutPin(error)) onTrouble(pinTrouble(error as NusecError));
       });
     return starting;
   };
@@ -57,17 +64,20 @@ export async function openTokenClient(
     running = undefined;
     current = undefined;
     lost.retire();
-    onLost(detail);
+    onTrouble({ code: detail === hungDetail ? 'KEYSTORE_HUNG' : 'KEYSTORE_LOST', detail });
   };
 
   const call = async (name: keyof TokenApi, ...args: readonly unknown[]): Promise<unknown> => {
-    const first = await connect();
+    const first = await soon(connect(), maxHungWaitMs);
     const answer = await first.ask(name, args);
     if ('value' in answer) return answer.value;
-    if (!answer.failure.lost) throw errorOf(answer.failure);
-    giveUp(first, answer.failure.detail);
-    if (answer.failure.detail === diedDetail && changing.has(name)) throw errorOf(answer.failure);
-    const again = await (await connect()).ask(name, args);
+    const { failure } = answer;
+    if (!failure.lost) throw errorOf(failure);
+    giveUp(first, failure.detail);
+    const isHung = failure.detail === hungDetail;
+    if ((isHung || failure.detail === diedDetail) && changing.has(name)) throw errorOf(failure);
+    const retried = Promise.resolve(connect()).then(next => next.ask(name, args));
+    const again = await (isHung ? soon(retried, maxHungWaitMs - silenceMs) : retried);
     if ('value' in again) return again.value;
     throw errorOf(again.failure);
   };
@@ -85,14 +95,38 @@ export async function openTokenClient(
 
 type Refusal = { readonly error: unknown; readonly atMs: number; readonly pinVersion: string };
 
+/** What an operator must get to know: the token or its process was lost, it hangs, or it refuses the PIN. */
+export type TokenTrouble = {
+  readonly code: 'KEYSTORE_LOST' | 'KEYSTORE_HUNG' | 'KEYSTORE_PIN_REFUSED' | 'KEYSTORE_LOCKED';
+  readonly detail: string;
+};
+
+const pinTrouble = ({ code, message: detail }: NusecError): TokenTrouble => ({
+  code: code === 'KEYSTORE_LOCKED' ? code : 'KEYSTORE_PIN_REFUSED',
+  detail,
+});
+
+const isAboutPin = (error: unknown): boolean =>
+  error instanceof NusecError && (error.code === 'KEYSTORE_WRONG_PASSPHRASE' || error.code === 'KEYSTORE_LOCKED');
+
+/** @throws NusecError KEYSTORE_UNAVAILABLE when it is not there in time; the work goes on */
+async function soon<Result>(work: Promise<Result>, ms: number): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(errorOf(hung)), ms);
+  });
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
 /** Tokens lock after a few wrong PINs: one that was refused is not tried again before its file has changed. */
 function stillRefused({ error, atMs, pinVersion }: Refusal, pinFile: string): boolean {
-  const isPin = error instanceof NusecError && (error.code === 'KEYSTORE_WRONG_PASSPHRASE' || error.code === 'KEYSTORE_LOCKED');
-  return isPin ? fileVersion(pinFile) === pinVersion : performance.now() - atMs < pauseMs;
+  return isAboutPin(error) ? fileVersion(pinFile) === pinVersion : performance.now() - atMs < pauseMs;
 }
 
 const diedDetail = 'the token process ended';
 const died: TokenFailure = { code: 'KEYSTORE_UNAVAILABLE', detail: diedDetail, lost: true };
+const hungDetail = 'the token does not answer';
+const hung: TokenFailure = { code: 'KEYSTORE_UNAVAILABLE', detail: hungDetail, lost: true };
 const errorOf = ({ code, detail }: TokenFailure): NusecError => new NusecError(code, detail);
 
 type Answer = { readonly value: unknown } | { readonly failure: TokenFailure };
@@ -128,7 +162,9 @@ async function start(options: OpenToken): Promise<Running> {
   const retireWhenIdle = (): void => {
     if (retired && waiting.size === 0 && child.connected) child.disconnect();
   };
+  const silence = watchSilence(child, waiting);
   child.on('message', (answers: readonly TokenAnswer[]) => {
+    silence.heard();
     for (const { number, ...answer } of answers) {
       waiting.get(number)?.(answer as Answer);
       waiting.delete(number);
@@ -137,6 +173,7 @@ async function start(options: OpenToken): Promise<Running> {
   });
   child.on('error', () => child.kill('SIGKILL'));
   void ended.then(() => {
+    silence.stop();
     for (const settle of waiting.values()) settle({ failure: died });
     waiting.clear();
   });
@@ -159,6 +196,28 @@ async function start(options: OpenToken): Promise<Running> {
   if ('value' in opened) return running;
   void running.end();
   throw errorOf(opened.failure);
+}
+
+/** Ends a process that hangs: whoever waits is told so, and a fresh one takes its place. */
+function watchSilence(child: ChildProcess, waiting: Map<number, (answer: Answer) => void>) {
+  let silentLooks = 0;
+  const looking = setInterval(() => {
+    // Opening a slow token takes its time, and has a limit of its own.
+    silentLooks = waiting.size === 0 || waiting.has(openNumber) ? 0 : silentLooks + 1;
+    if (silentLooks * lookMs < silenceMs) return;
+    silentLooks = 0;
+    const unanswered = [...waiting.values()];
+    waiting.clear();
+    for (const settle of unanswered) settle({ failure: hung });
+    child.kill('SIGKILL');
+  }, lookMs);
+  looking.unref();
+  return {
+    heard: (): void => {
+      silentLooks = 0;
+    },
+    stop: (): void => clearInterval(looking),
+  };
 }
 
 /** Requests of one tick go in one message, before anything else has its turn: a write of events may keep the loop for milliseconds. */

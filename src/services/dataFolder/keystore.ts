@@ -42,17 +42,17 @@ export type OpenHow = {
   readonly create?: boolean;
   /** Not beside a server. */
   readonly alone?: boolean;
-  /** Told when the token is lost, so that an operator gets to know. */
-  readonly onLost?: (detail: string) => void;
+  /** Told when the token is lost, hangs or refuses its PIN, so that an operator gets to know. */
+  readonly onTrouble?: Pkcs11Options['onTrouble'];
 };
 
 /** @throws FOLDER_MISSING, FOLDER_REFUSED; as the driver: wrong passphrase or PIN, KEYSTORE_LOCKED, damaged, token not there */
 export function openKeystore(
   settings: KeystoreSettings,
-  { create = false, alone = false, onLost = () => {} }: OpenHow = {},
+  { create = false, alone = false, onTrouble = () => {} }: OpenHow = {},
 ): Promise<Keystore> {
   requireDataFolder(settings);
-  if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), alone, onLost });
+  if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), alone, onTrouble });
   const file = keysetFile(settings);
   return openSoftwareKeystore({ file, unlock: softwareUnlock(settings), create: create && !existsSync(file), alone });
 }

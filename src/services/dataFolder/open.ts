@@ -47,8 +47,10 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     log.warn(alarm, 'alarm');
     alarms?.raise(alarm).catch(error => log.error({ error }, 'the alarm was not recorded'));
   };
-  const onLost = (detail: string): void => raise({ code: 'KEYSTORE_LOST', subject: 'keystore', detail });
-  const opened = own('keystore', await openKeystore(settings, { create, onLost }));
+  const opened = own(
+    'keystore',
+    await openKeystore(settings, { create, onTrouble: trouble => raise({ ...trouble, subject: 'keystore' }) }),
+  );
   const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
   const custody = own('custody', openCustody(custodyFile(settings)));
   const store = own('event store', await openEventLog(settings, keystore));

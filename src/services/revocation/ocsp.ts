@@ -31,7 +31,7 @@ import type { Revocations } from './revocations.ts';
 /** An OCSPResponse, DER. `thisUpdate` ISO, now for what is refused; `maxAgeSeconds` 0: not to be kept. */
 export type OcspReply = { readonly der: Uint8Array; readonly thisUpdate: string; readonly maxAgeSeconds: Seconds };
 
-/** OCSP responder (RFC 6960; R86, RULE-16). Every issuing CA has a delegated signer of its own, renewed by itself. Answers without a nonce are
+/** OCSP responder (RFC 6960; R86, RULE-16). Every authority has a delegated signer of its own, renewed by itself. Answers without a nonce are
  *  kept until half of their life is over or the certificate's status changes; answers with one are signed each time. */
 export type Ocsp = {
   /** @param request DER as received @returns OCSPResponse DER, also for what it refuses, and how long it may be kept */
@@ -53,6 +53,8 @@ const changesIssuers: ReadonlySet<EventType> = new Set([
   'IssuingCaActivated',
   'IssuingCaRetired',
   'IssuingCaCompromised',
+  'RootCaRolled',
+  'RootCaRetired',
 ]);
 
 type Kept = { readonly certId: Uint8Array; readonly der: Uint8Array; readonly thisUpdate: string; readonly keepUntilMs: number };
@@ -79,6 +81,7 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
     issuers = await knownIssuers(ctx);
     signers.clear();
     kept.clear();
+    statuses.clear();
   });
 
   const signerOf = async (icaId: string): Promise<Signing> => {
@@ -168,12 +171,13 @@ const same = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
 const issuerKey = ({ hash, issuerNameHash, issuerKeyHash }: Pick<OcspQuestion, 'hash' | 'issuerNameHash' | 'issuerKeyHash'>): string =>
   `${hash} ${issuerNameHash} ${issuerKeyHash}`;
 
-/** Issuing CAs whose certificates may be asked for, by name and key under both hashes. What a compromised one issued is not vouched for. */
+/** Authorities whose certificates may be asked for, by name and key under both hashes: issuing CAs, and roots for the issuing CAs and
+ *  cross-certificates under them. What a compromised one issued is not vouched for. */
 async function knownIssuers(ctx: Context): Promise<ReadonlyMap<string, KnownIssuer>> {
-  const { issuingCas } = await authorityOf(ctx);
+  const { issuingCas, roots } = await authorityOf(ctx);
+  const good = issuingCas.filter(({ status }) => status === 'ACTIVE' || status === 'RETIRED');
   const known = new Map<string, KnownIssuer>();
-  for (const { icaId, certificate, status } of issuingCas) {
-    if (status !== 'ACTIVE' && status !== 'RETIRED') continue;
+  for (const { icaId, certificate } of [...good, ...roots.map(root => ({ ...root, icaId: root.rootId }))]) {
     const issuer = { icaId, certificate: parseCertificate(fromBase64url(certificate)) };
     for (const hash of ['sha1', 'sha256'] as const) {
       const { name, key } = issuerHashes(issuer.certificate, hash);
@@ -183,7 +187,7 @@ async function knownIssuers(ctx: Context): Promise<ReadonlyMap<string, KnownIssu
   return known;
 }
 
-/** The newest signer of an issuing CA, or the next one when it is near its end. */
+/** The newest signer of an authority, or the next one when it is near its end. */
 async function ocspSignerOf(ctx: Context, icaId: string): Promise<Signing> {
   const authorities = await authorityOf(ctx);
   const ca = await caById(ctx, authorities, icaId);

@@ -174,6 +174,34 @@ describe('the OCSP responder', () => {
     project.moveClock(-61 * 86_400_000);
   });
 
+  it('tells a cache that has the answer already so, and any other the answer', async () => {
+    const url = `${project.url}/ocsp/${encodeURIComponent(Buffer.from(requestFor(good)).toString('base64'))}`;
+    const tag = (await fetch(url)).headers.get('ETag') ?? '';
+    const asked = async (known: string) => {
+      const response = await fetch(url, { headers: { 'If-None-Match': known } });
+      return { status: response.status, tag: response.headers.get('ETag'), bytes: (await response.arrayBuffer()).byteLength };
+    };
+    for (const known of [tag, `"other", ${tag}`, `W/${tag}`, '*'])
+      expect(await asked(known), known).toEqual({ status: 304, tag, bytes: 0 });
+    for (const known of ['"other"', 'other', '']) expect((await asked(known)).status, known).toBe(200);
+  });
+
+  it('answers openssl for an issuing CA, signed by a delegate of its root', async () => {
+    const args = ['ocsp', '-issuer', 'root.pem', '-CAfile', 'root.pem', '-url', `${project.url}/ocsp`, '-cert', 'ica.pem'];
+    const output = await run('openssl', ...args);
+    expect(output).toContain('Response verify OK');
+    expect(output).toContain('ica.pem: good');
+    const signers = (await authorityOf(project.ctx)).ocspSigners.map(({ icaId }) => icaId);
+    expect(signers).toContain('root');
+  });
+
+  it('says nothing to who names the issuer by SHA-384 or SHA-512, which are not supported', async () => {
+    for (const hash of ['-sha384', '-sha512']) {
+      const output = await openssl(hash, '-cert', 'good.pem');
+      expect(output, hash).toMatch(/unauthorized/);
+    }
+  });
+
   it('says nothing any more for a compromised authority', async () => {
     const { ctx } = project;
     expect(statusOf((await post(requestFor(good))).der)).toBe(0);
@@ -181,5 +209,18 @@ describe('the OCSP responder', () => {
     const { position } = await execute(ctx, authority, authorityStream(ctx.project), compromise, 'operator:alice');
     await project.revocations.caughtUp(position);
     await expect.poll(async () => statusOf((await post(requestFor(good))).der)).toBe(6);
+    const output = await run(
+      'openssl',
+      'ocsp',
+      '-issuer',
+      'root.pem',
+      '-CAfile',
+      'root.pem',
+      '-url',
+      `${project.url}/ocsp`,
+      '-cert',
+      'ica.pem',
+    );
+    expect(output).toMatch(/ica\.pem: revoked[\s\S]*Reason: cACompromise/);
   });
 });
