@@ -56,9 +56,34 @@ export function decodeEvent(position: number, stream: string, revision: number, 
   return { ...event, ...(cause === null ? {} : { cause }), ...(corr === null ? {} : { corr }) };
 }
 
+const noCauses = '",null,null,{';
+
+/** As JSON.parse, for most events in half the time: only their data is left to it.
+ *  @returns undefined when the envelope has a cause, a correlation or anything to be unescaped */
+function parseQuickly(text: string): Body | undefined {
+  const typeEnd = text.indexOf('"', 2);
+  const vEnd = text.indexOf(',"', typeEnd + 2);
+  const atEnd = text.indexOf('"', vEnd + 2);
+  const byEnd = text.indexOf('"', atEnd + 3);
+  const escapeAt = text.indexOf('\\');
+  if (!text.startsWith(noCauses, byEnd) || (escapeAt !== -1 && escapeAt < byEnd)) return undefined;
+  const data = JSON.parse(text.slice(byEnd + noCauses.length - 1, -1)) as JsonObject;
+  return [
+    text.slice(2, typeEnd),
+    Number(text.slice(typeEnd + 2, vEnd)),
+    text.slice(vEnd + 2, atEnd),
+    text.slice(atEnd + 3, byEnd),
+    null,
+    null,
+    data,
+  ];
+}
+
 function parseBody(text: string, position: number): Body {
   let body: Json;
   try {
+    const quick = parseQuickly(text);
+    if (quick !== undefined) return quick;
     body = JSON.parse(text) as Json;
   } catch (error) {
     throw damaged(`the event at position ${position} is not readable`, error);

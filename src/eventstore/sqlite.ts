@@ -6,7 +6,7 @@ import { decodeEvent } from './envelope.ts';
 import { openHeadIndex } from './headIndex.ts';
 import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
 import type { EventStore, RecordedEvent } from './port.ts';
-import { createChecked, rowCheck } from './rowCheck.ts';
+import { createChecked, rowCheck, rowText, rowTextCheck, splitRowText } from './rowCheck.ts';
 import { createSealer } from './seal.ts';
 import type { Sealing } from './sealing.ts';
 import { createSchema } from './sqliteSchema.ts';
@@ -96,6 +96,7 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
 }
 
 const columns = 'position, stream, revision, prev, id, hash, body, crc';
+type WholeRow = [position: number, revision: number, prev: number, crc: number, text: string];
 type EventColumns = [position: number, stream: string, revision: number, prev: number, id: string, hash: string, body: string, crc: number];
 
 function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEvents = defaultIndexEvents): Storage {
@@ -109,6 +110,18 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     if (rowCheck(position, stream, revision, prev, id, hash, body) !== crc)
       throw damaged(`the event at position ${position} (stream ${stream}, revision ${revision}) is not what was stored`);
     checked.add(position);
+  };
+  /** As `check`. */
+  const decodeWhole = ([position, revision, prev, crc, text]: WholeRow): RecordedEvent => {
+    if (!checked.has(position)) {
+      if (rowTextCheck(position, revision, prev, text) !== crc)
+        throw damaged(
+          `the event at position ${position} (stream ${text.slice(0, text.indexOf(' '))}, revision ${revision}) is not what was stored`,
+        );
+      checked.add(position);
+    }
+    const { stream, id, hash, body } = splitRowText(text);
+    return decodeEvent(position, stream, revision, id, hash, body);
   };
   const decode = (row: EventColumns): RecordedEvent => {
     check(row);
@@ -126,7 +139,9 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
   const at = db.prepare<EventColumns>(`SELECT ${columns} FROM events WHERE position = ?`).raw();
   const find = db.prepare<StoredId>('SELECT position, stream, revision, body FROM events WHERE id = ? ORDER BY position LIMIT 1');
   const highestId = db.prepare<string | null>('SELECT max(id) FROM events').pluck();
-  const after = db.prepare<EventColumns>(`SELECT ${columns} FROM events WHERE position > ? ORDER BY position LIMIT ?`).raw();
+  const after = db
+    .prepare<WholeRow>(`SELECT position, revision, prev, crc, ${rowText} FROM events WHERE position > ? ORDER BY position LIMIT ?`)
+    .raw();
   const back = db
     .prepare<EventColumns>(
       `WITH RECURSIVE chain (${columns}) AS (
@@ -219,7 +234,7 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     back: (position, fromRevision) => back.all(position, fromRevision).map(decode),
     find: id => find.get(id),
     highestId: () => highestId.get() ?? '',
-    after: (position, limit) => after.all(position, limit).map(decode),
+    after: (position, limit) => after.all(position, limit).map(decodeWhole),
     async close() {
       await upkeep.close();
       await wal.close();
