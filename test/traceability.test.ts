@@ -1,9 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { marksIn, traceabilityPage } from '../scripts/traceability.ts';
+import { marksIn, traceabilityPage, unmarked } from '../scripts/traceability.ts';
 import { covers } from './support/covers.ts';
 
+/** Numbers that nothing shows yet, with the reason. What is built later leaves this list with its test. */
+const toCome = {
+  R87: 'a programmer builds units and repairs them; it does not upgrade devices yet',
+};
+
 describe('docs/traceability.md', () => {
+  it('has a mark for every requirement, rule, invariant and threat, but for those that are still to come', () => {
+    expect(unmarked()).toEqual(Object.keys(toCome));
+  });
+
   it('says what the marks say; `node scripts/traceability.ts` writes it', () => {
     const page = readFileSync(new URL('../docs/traceability.md', import.meta.url), 'utf8');
     expect(page).toBe(traceabilityPage());

@@ -1,6 +1,8 @@
 import { cpSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { toHex } from '../../../src/bytes.ts';
+import { flashLayout } from '../../../gateway-device/chip/flash.ts';
+import { memoryMap } from '../../../gateway-device/link/debugPort.ts';
+import { concat, toHex } from '../../../src/bytes.ts';
 import { covers } from '../../support/covers.ts';
 import { type OemServer, startOemServer } from './oemServer.ts';
 import {
@@ -28,6 +30,14 @@ afterAll(async () => {
   await programmer.stop();
   await server.close();
   removeFolders();
+});
+
+/** A chip with half the sector size of the usual one, and an eighth of its room for data. */
+const smallSectors = flashLayout({
+  sectorBytes: 2048,
+  bl2Bytes: memoryMap.bl2.bytes,
+  slotBytes: memoryMap.primary.bytes,
+  dataBytes: 64 * 1024,
 });
 
 const job = (wish?: Parameters<typeof onlyJob>[2]) => onlyJob(server, programmer, wish);
@@ -157,6 +167,27 @@ describe('which chips', () => {
       ['commit', 9],
     ]);
     await Promise.all([target.stop(), grey.stop()]);
+  });
+
+  it('of several families are built in one job: another product, flash and length of UID (R97)', async () => {
+    covers('R97');
+    const { jobId } = await job({ count: 2 });
+    const families = [
+      { productId: 0x2354, uid: freshId() },
+      // A 96-bit UID, small sectors and little room for data.
+      { productId: 0x4b31, uid: concat(freshId().slice(0, 12), new Uint8Array(4)), layout: smallSectors },
+    ];
+    const calls = server.proxy.calls.length;
+    for (const { uid, ...family } of families) {
+      const target = await startTarget(uid, newTargetStorage(), family);
+      expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
+      expect(target.chip.boot()).toMatchObject({ app: { version: { major: 2, minor: 0, revision: 0 } } });
+      await target.stop();
+    }
+    const named = server.proxy.calls.slice(calls).filter(({ name }) => name === 'units');
+    expect(named.map(({ body }) => [body.productId, body.uid])).toEqual(families.map(({ productId, uid }) => [productId, toHex(uid)]));
+    const committed = (await server.units(jobId, programmer.uid)).map(({ uid, outcome }) => [uid, outcome]);
+    expect(committed).toEqual(families.map(({ uid }) => [toHex(uid), 'committed']));
   });
 
   it('a finished device is not built again', async () => {

@@ -7,7 +7,7 @@ import { type BoardEvent, createBoard, type StageFactory } from '../../../gatewa
 import { type ServedBoard, serveBoard } from '../../../gateway-device/chip/boardPorts.ts';
 import { type Chip, openChip, openChipFolder } from '../../../gateway-device/chip/chip.ts';
 import { devauthStage } from '../../../gateway-device/chip/devauthStage.ts';
-import type { Power } from '../../../gateway-device/chip/flash.ts';
+import type { FlashLayout, Power } from '../../../gateway-device/chip/flash.ts';
 import { authKeySlot } from '../../../gateway-device/chip/keyStore.ts';
 import { appStage } from '../../../gateway-device/device/appStage.ts';
 import { createHttpClient } from '../../../gateway-device/link/httpClient.ts';
@@ -109,9 +109,10 @@ export function newTargetStorage() {
 export async function startTarget(
   uid: Uint8Array = freshId(),
   storage = newTargetStorage(),
-  options: { power?: Power; app?: StageFactory; changes?: Partial<Chip> } = {},
+  options: { power?: Power; app?: StageFactory; changes?: Partial<Chip>; productId?: number; layout?: FlashLayout } = {},
 ): Promise<TestTarget> {
-  const chip = { ...openChip({ uid, productId: 7 }, storage, options.power), ...options.changes };
+  const { productId = 7, power, layout, changes } = options;
+  const chip = { ...openChip({ uid, productId }, storage, power, layout), ...changes };
   const board = createBoard({ chip, stages: { devauth: devauthStage, bl2: bl2Stage, app: options.app ?? appStage() } });
   const served = await serveBoard(board);
   const addresses = { serial: `127.0.0.1:${served.serialPort}`, debug: `127.0.0.1:${served.debugPort}` };

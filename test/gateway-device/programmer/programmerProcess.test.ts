@@ -144,8 +144,8 @@ describe('nusec programmer, package and produce', () => {
     await Promise.all([second.stop(), third.stop()]);
   });
 
-  it('leaves no key material with the tool, and none in what the programmer tells (T16, R106, RULE-2)', async () => {
-    covers('T16', 'R106', 'RULE-2');
+  it('leaves no key material with the tool, and none in what the programmer tells (T16, R106, R109, RULE-2)', async () => {
+    covers('T16', 'R106', 'R109', 'RULE-2');
     const secrets = secretsIn(['keystore.json', 'kek.json']);
     expect(secrets.length).toBeGreaterThanOrEqual(2);
     const tool = readdirSync(toolFolder).map(name => readFileSync(join(toolFolder, name), 'latin1'));

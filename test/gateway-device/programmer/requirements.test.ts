@@ -112,8 +112,8 @@ describe('preparing a programmer', () => {
     expect(firmware?.version).toBe('1.0.0');
   });
 
-  it('it is locked: the debug port gives nothing any more (R26)', async () => {
-    covers('R26');
+  it('it is locked: the debug port gives nothing any more (R26, R109)', async () => {
+    covers('R26', 'R109');
     const [host = '', port = ''] = programmer.addresses.debug.split(':');
     const debug = await connectDebugPort(host, Number(port));
     await expect(debug.readMemory(0x2000_0000, 4)).rejects.toMatchObject({ code: 'DEBUG_LOCKED' });
@@ -139,6 +139,12 @@ describe('preparing a programmer', () => {
 describe('one unit', () => {
   const chip = () => target.chip;
   const bootKey = (slot: 'bl2' | 'app'): Uint8Array => fromBase64url(unit.bootKeys[slot]?.publicKey ?? '');
+
+  const applicationBoots = (spki: Uint8Array): boolean => {
+    const { primary, sectorBytes: trailerBytes } = chip().layout;
+    const signature = { algorithm: 'P-256', otpKeyHash: sha256(spki) } as const;
+    return verifyImage(chip().flash.read(primary.offset, primary.bytes), { signature, slotBytes: primary.bytes, trailerBytes }).ok;
+  };
 
   it('is named to the server by the UID of its debug port and the registration id it got (R35, R36, R52, R53)', () => {
     covers('R35', 'R36', 'R52', 'R53');
@@ -174,8 +180,8 @@ describe('one unit', () => {
     expect(chip().data.get('programmerCertificate')).toEqual(programmer.core.chip.data.get('deviceCertificate'));
   });
 
-  it('gets the firmware that the OEM uploaded and bound to the job, by mutual TLS alone (R59, R60, R71, RULE-9)', async () => {
-    covers('R59', 'R60', 'R71', 'RULE-9');
+  it('gets the firmware that the OEM uploaded and bound to the job, by mutual TLS alone (R59, R60, R71, R102, RULE-9)', async () => {
+    covers('R59', 'R60', 'R71', 'R102', 'RULE-9');
     const job = await server.plant.ask('pia', 'GET', `/v1/jobs/${jobId}`);
     expect(unit.bootloader).toMatchObject({ releaseId: job.bl2.releaseId, imageHash: job.bl2.imageHash });
     expect(unit.firmware).toMatchObject({ releaseId: job.app.releaseId, imageHash: job.app.imageHash });
@@ -183,6 +189,9 @@ describe('one unit', () => {
     const path = `/v1/production/images/${job.app.imageHash}`;
     await expect(http.bytes('GET', path)).rejects.toMatchObject({ code: 'CLIENT_CERTIFICATE_REQUIRED' });
     http.close();
+    // What runs was signed by the key that is in the keystore.
+    const inKeystore = await server.ctx.bootKeys.ensure(unit.bootKeys.app?.keyId ?? '');
+    expect([inKeystore, applicationBoots(inKeystore)]).toEqual([bootKey('app'), true]);
   });
 
   it('stands in the status report with its firmware version (R83)', async () => {
@@ -204,14 +213,8 @@ describe('one unit', () => {
     covers('R45', 'R46', 'R47', 'R48', 'R49');
     expect(bootKey('app')).not.toEqual(bootKey('bl2'));
     expect(chip().otp.read(2)).toEqual(sha256(bootKey('app')));
-    const { primary } = chip().layout;
-    const slot = chip().flash.read(primary.offset, primary.bytes);
-    const verdict = verifyImage(slot, {
-      signature: { algorithm: 'P-256', otpKeyHash: sha256(bootKey('app')) },
-      slotBytes: primary.bytes,
-      trailerBytes: chip().layout.sectorBytes,
-    });
-    expect(verdict.ok).toBe(true);
+    expect(applicationBoots(bootKey('app'))).toBe(true);
+    expect(applicationBoots(bootKey('bl2'))).toBe(false);
   });
 
   it('has proven its key from the bootloader in a session, before it got its application (R50, R51)', () => {

@@ -93,7 +93,8 @@ describe('trouble of the server', () => {
 });
 
 describe('a refusal that is not about the unit', () => {
-  it('a job that is suspended past OTP: the unit waits until it is resumed', async () => {
+  it('a job that the OEM suspends past OTP: the unit waits until it is resumed (R100)', async () => {
+    covers('R100');
     const target = await startTarget();
     let isSuspended = false;
     const onStep = (k: number, state: string): void => {

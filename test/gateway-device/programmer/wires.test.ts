@@ -176,8 +176,8 @@ describe('an interposer on the wires of the target', () => {
     await target.stop();
   });
 
-  it('who only listens sees no byte of the application, which the target has in flash (R54, R55, R56, RULE-13, T10)', async () => {
-    covers('R54', 'R55', 'R56', 'RULE-13', 'T10');
+  it('who only listens sees no byte of the application, which the target has in flash (R54, R55, R56, R109, RULE-13, T10)', async () => {
+    covers('R54', 'R55', 'R56', 'R109', 'RULE-13', 'T10');
     const { jobId } = await job();
     const target = await startTarget();
     const wire = await interpose(target.addresses.serial, body => [body]);
