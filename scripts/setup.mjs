@@ -1,5 +1,6 @@
 // Makes a fresh machine ready: npm packages, and for the tests the Debian packages they drive.
-// Needs nothing but Node 20. Runs before `npm run demo` and `npm test`; does nothing when all is there.
+// Needs nothing but Node 20. Runs before `npm run demo` and `npm test`; does nothing when all is there. Two at once wait for each other: one lock
+// for each checkout and one for the machine's packages.
 //   node scripts/setup.mjs demo|test
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -33,12 +34,27 @@ const run = (command, args) =>
 const succeeds = (command, args) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
 const onPath = program => (process.env.PATH ?? '').split(delimiter).some(folder => existsSync(join(folder, program)));
 
+/** Runs a command while nobody else holds the lock of this file. Without `flock` (util-linux) it runs all the same. */
+const runAlone = (lock, sudo, command, args) => {
+  const words = [...sudo, ...(onPath('flock') ? ['flock', lock] : []), command, ...args];
+  return run(words[0], words.slice(1));
+};
+
+/** Whoever waited finds the work done: the same script looks again, this time with the lock. */
+function waitForTurn() {
+  if (process.env.NUSEC_SETUP_TURN === root || isInstalled() || !onPath('flock')) return;
+  process.env.NUSEC_SETUP_TURN = root;
+  process.exit(runAlone(join(root, 'package-lock.json'), [], process.execPath, [fileURLToPath(import.meta.url), purpose]).status ?? 1);
+}
+
+const stamp = join(root, 'node_modules', '.nusec-setup');
+const wanted = createHash('sha256')
+  .update(readFileSync(join(root, 'package-lock.json')))
+  .digest('hex');
+const isInstalled = () => existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted;
+
 function installNpmPackages() {
-  const stamp = join(root, 'node_modules', '.nusec-setup');
-  const wanted = createHash('sha256')
-    .update(readFileSync(join(root, 'package-lock.json')))
-    .digest('hex');
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  if (isInstalled()) return;
   console.log('setup: installing npm packages (npm ci)');
   if (run('npm', ['ci', '--no-audit', '--no-fund']).status !== 0) {
     console.error('setup: npm ci failed; check the network and the npm registry, then run the command again');
@@ -61,13 +77,13 @@ function installDebianPackages() {
     process.exit(1);
   }
   console.log(`setup: installing Debian packages ${names.join(' ')}`);
-  const apt = args => run([...sudo, 'apt-get'][0], [...sudo, 'apt-get', ...args].slice(1));
-  apt(['update', '-qq']);
-  if (apt(['install', '-y', '-qq', '--no-install-recommends', ...names]).status !== 0) {
+  const install = 'apt-get update -qq; apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 "$@"';
+  if (runAlone('/run/lock/nusec-setup', sudo, 'sh', ['-c', install, 'sh', ...names]).status !== 0) {
     console.error(`setup: apt-get could not install them; please install: ${names.join(' ')}`);
     process.exit(1);
   }
 }
 
+waitForTurn();
 installNpmPackages();
 installDebianPackages();

@@ -23,6 +23,7 @@ import { reserveUnit } from '../services/production/units.ts';
 import { maxEvidenceBytes } from '../spdm/evidence.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesAnswer, bytesField, idField, jsonAnswer, jsonBody, reasonField, sha256Field, uidField } from './fields.ts';
+import { stepsOf } from './steps.ts';
 
 /** What a programmer asks for while it builds, over mTLS (R35–R56, R65–R82). docs/api.md shows the order. */
 
@@ -47,20 +48,7 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   /** What an answer stores is one commit. Certification is two: what will be signed is on the disk before it is signed. */
   const together = <Answer>(work: (parts: Parts) => Promise<Answer>) => oneCommit(ctx, staged => work({ ctx: staged, alarms }));
   const machine = auth.machine('programmer');
-  const step = <Name extends string, Body extends z.ZodType, Answer extends z.ZodType>(
-    name: Name,
-    summary: string,
-    body: Body,
-    schema: Answer,
-  ) =>
-    createRoute({
-      method: 'post',
-      path: `/v1/production/units/{grantId}/${name}`,
-      summary,
-      middleware: machine,
-      request: { params, ...jsonBody(body) },
-      responses: { 200: jsonAnswer(schema, 'done') },
-    });
+  const step = stepsOf('/v1/production/units/{grantId}', params, machine);
   const imports = createRoute({
     method: 'post',
     path: '/v1/production/imports',

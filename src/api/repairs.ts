@@ -19,6 +19,7 @@ import { maxEvidenceBytes } from '../spdm/evidence.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesField, idField, jsonAnswer, jsonBody, reasonField, uidField } from './fields.ts';
 import { requireInScope, within } from './scopes.ts';
+import { stepsOf } from './steps.ts';
 
 /** Repair: what people decide about a device (`/v1/devices/{uid}/repair…`), and what the programmer that was named asks for while the device is on
  *  its wires, over mTLS (`/v1/repairs/{uid}…`). docs/repair.md shows the order. */
@@ -89,20 +90,7 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
   });
 
   const machine = auth.machine('programmer');
-  const step = <Name extends string, Body extends z.ZodType, Answer extends z.ZodType>(
-    name: Name,
-    summary: string,
-    body: Body,
-    schema: Answer,
-  ) =>
-    createRoute({
-      method: 'post',
-      path: `/v1/repairs/{uid}/${name}`,
-      summary,
-      middleware: machine,
-      request: { params, ...jsonBody(body) },
-      responses: { 200: jsonAnswer(schema, 'done') },
-    });
+  const step = stepsOf('/v1/repairs/{uid}', params, machine);
   const device = createRoute({
     method: 'get',
     path: '/v1/repairs/{uid}',

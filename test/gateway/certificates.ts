@@ -3,6 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterAll } from 'vitest';
 import { NusecError } from '../../src/errors.ts';
 import type { CheckClient, Identity } from '../../src/gateway/broker/identity.ts';
 import { oids } from '../../src/pki/oids.ts';
@@ -91,6 +92,13 @@ export function createTestPki() {
 }
 
 export type TestPki = ReturnType<typeof createTestPki>;
+
+/** A PKI with one device for the tests of a file. */
+export function pkiWithDevice(uid: string): { readonly pki: TestPki; readonly device: Credentials } {
+  const pki = createTestPki();
+  afterAll(() => pki.remove());
+  return { pki, device: pki.device(uid) };
+}
 export const serverName = 'mqtt.nusec.test';
 
 /** A small stand-in for the chain check of src/pki. */

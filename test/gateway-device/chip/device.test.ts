@@ -1,4 +1,4 @@
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { createBoard } from '../../../gateway-device/chip/board.ts';
 import { memoryMap } from '../../../gateway-device/link/debugPort.ts';
 import { spdmOver } from '../../../gateway-device/link/devAuthClient.ts';
@@ -17,7 +17,7 @@ import { runAttestation } from '../../../src/spdm/requester/run.ts';
 import { leafFields, makeKey, organization } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
 import {
-  type Bench,
+  benchesOfTests,
   hello,
   installBl2,
   makeCri,
@@ -28,7 +28,6 @@ import {
   newStorage,
   type Oem,
   objId,
-  openBench,
   openSession,
   pieceBytes,
   provision,
@@ -42,18 +41,10 @@ const code = (name: string) => expect.objectContaining({ code: name });
 const refused = (reason: string) => expect.objectContaining({ code: 'DEVAUTH_REFUSED', reason });
 
 let oem: Oem;
-const open: Bench[] = [];
+const bench = benchesOfTests();
 beforeAll(async () => {
   oem = await makeOem();
 });
-afterEach(async () => {
-  await Promise.all(open.splice(0).map(bench => bench.close()));
-});
-async function bench(...chip: Parameters<typeof openBench>): Promise<Bench> {
-  const opened = await openBench(...chip);
-  open.push(opened);
-  return opened;
-}
 
 const nonce = (): Uint8Array => random(16);
 
@@ -234,7 +225,6 @@ describe('a unit in production', () => {
     expect(await sealed.request('fwBegin', request)).toEqual({ resumeOffset: 0 });
     await sealed.request('fwChunk', { offset: 0, data: app.bytes.subarray(0, 2048) });
     await made.close();
-    open.splice(0);
 
     const again = await bench(newChip(storage));
     const next = await openSession(again.client, oem);

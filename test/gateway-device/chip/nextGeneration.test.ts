@@ -1,4 +1,4 @@
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { PowerCut } from '../../../gateway-device/chip/flash.ts';
 import { authKeySlot, nextAuthKeySlot } from '../../../gateway-device/chip/keyStore.ts';
 import { putNext } from '../../../gateway-device/chip/nextGeneration.ts';
@@ -17,7 +17,7 @@ import { signTrustBundle, verifyTrustBundle } from '../../../src/production/trus
 import { type Authority, leafFields, makeIca, makeKey, makeRoot, organization } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
 import {
-  type Bench,
+  benchesOfTests,
   hello,
   type MemoryStorage,
   makeOem,
@@ -25,7 +25,6 @@ import {
   newStorage,
   type Oem,
   objId,
-  openBench,
   openSession,
   pieceBytes,
   provision,
@@ -39,19 +38,10 @@ const refused = (reason: string) => expect.objectContaining({ code: 'DEVAUTH_REF
 const nextObjId = new Uint8Array(16).fill(0xd1);
 
 let oem: Oem;
-const open: Bench[] = [];
+const bench = benchesOfTests();
 beforeAll(async () => {
   oem = await makeOem();
 });
-afterEach(async () => {
-  await Promise.all(open.splice(0).map(bench => bench.close()));
-});
-
-async function bench(...chip: Parameters<typeof openBench>): Promise<Bench> {
-  const opened = await openBench(...chip);
-  open.push(opened);
-  return opened;
-}
 
 /** A provisioned unit that waits in its bootloader, and a session with it. */
 async function inRepair(storage?: MemoryStorage) {
@@ -189,7 +179,6 @@ describe('a device that returns to service', () => {
     const certificate = await certify(next);
     const keys = storage.keys.load()!;
     await made.close();
-    open.splice(0);
     const outcomes = new Set<string>();
     for (let operations = 0; !outcomes.has('done'); operations += 1) {
       const copy: MemoryStorage = { ...newStorage(storage), keys: storage.keys };
@@ -206,7 +195,6 @@ describe('a device that returns to service', () => {
       await expect(openSession(again.client, oem), `${operations}`).resolves.toBeDefined();
       outcomes.add(cut).add(isNew ? 'new' : 'old');
       await again.close();
-      open.splice(0);
     }
     expect([...outcomes].toSorted()).toEqual(['cut', 'done', 'new', 'old']);
   });

@@ -1,4 +1,5 @@
 import { createHash, randomBytes, sign } from 'node:crypto';
+import { afterEach } from 'vitest';
 import { bl2Stage } from '../../../gateway-device/chip/bl2Stage.ts';
 import { type BoardEvent, createBoard } from '../../../gateway-device/chip/board.ts';
 import { serveBoard } from '../../../gateway-device/chip/boardPorts.ts';
@@ -177,6 +178,26 @@ export async function openBench(chip: Chip = newChip(), link: MctpClientOptions 
   };
 }
 export type Bench = Awaited<ReturnType<typeof openBench>>;
+
+/** Opens benches for the tests of a file. What a test has not closed is closed after it. */
+export function benchesOfTests(): typeof openBench {
+  const open = new Set<Bench>();
+  afterEach(async () => {
+    await Promise.all([...open].map(bench => bench.close()));
+  });
+  return async (...chip) => {
+    const { close, ...opened } = await openBench(...chip);
+    const bench: Bench = {
+      ...opened,
+      close: async () => {
+        open.delete(bench);
+        await close();
+      },
+    };
+    open.add(bench);
+    return bench;
+  };
+}
 
 export const hello = (devAuth: DevAuthHost) => devAuth.request('hello', { version: 1, nonce: new Uint8Array(16).fill(7) });
 

@@ -6,16 +6,9 @@ import { toHex } from '../../../src/bytes.ts';
 import { sweepUnits } from '../../../src/services/production/unitExpiry.ts';
 import { covers } from '../../support/covers.ts';
 import { failing } from '../../support/faults.ts';
-import { type OemServer, startOemServer } from './oemServer.ts';
-import {
-  importCode,
-  preparedProgrammer,
-  produce,
-  removeFolders,
-  startTarget,
-  type TestProgrammer,
-  type TestTarget,
-} from './programmerFixture.ts';
+import { endLine, startLineWithJob } from './line.ts';
+import type { OemServer } from './oemServer.ts';
+import { produce, startTarget, type TestProgrammer, type TestTarget } from './programmerFixture.ts';
 
 /** An answer of the server is lost, and then the same chip, another one or none is on the wires: nothing is concluded from that. */
 
@@ -24,17 +17,9 @@ let programmer: TestProgrammer;
 let jobId: string;
 
 beforeAll(async () => {
-  server = await startOemServer();
-  programmer = await preparedProgrammer(server);
-  const job = await server.newJob(programmer.uid, { count: 400, scrapAllowance: 20 });
-  jobId = job.jobId;
-  expect(await importCode(programmer.core, job.file)).toBe('OK');
+  ({ server, programmer, jobId } = await startLineWithJob({ count: 400, scrapAllowance: 20 }));
 });
-afterAll(async () => {
-  await programmer.stop();
-  await server.close();
-  removeFolders();
-});
+afterAll(() => endLine({ server, programmer }));
 
 const outcomesOf = async (target: TestTarget): Promise<readonly string[]> =>
   (await server.units(jobId, programmer.uid)).filter(unit => unit.uid === toHex(target.uid)).map(unit => unit.outcome);

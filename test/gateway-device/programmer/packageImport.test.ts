@@ -6,8 +6,9 @@ import { carryOut } from '../../../src/services/administration/caGenerations.ts'
 import { makeKey } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
 import { signerOf } from './factory.ts';
-import { type OemServer, startOemServer } from './oemServer.ts';
-import { importCode, offline, preparedProgrammer, removeFolders, startProgrammer, type TestProgrammer } from './programmerFixture.ts';
+import { endLine, startLine } from './line.ts';
+import type { OemServer } from './oemServer.ts';
+import { importCode, offline, preparedProgrammer, startProgrammer, type TestProgrammer } from './programmerFixture.ts';
 
 const refusal = 'PACKAGE_REFUSED: the package is refused';
 const approvers = ['operator:alice', 'operator:bob'] as const;
@@ -15,14 +16,9 @@ let server: OemServer;
 let programmer: TestProgrammer;
 
 beforeAll(async () => {
-  server = await startOemServer();
-  programmer = await preparedProgrammer(server);
+  ({ server, programmer } = await startLine());
 });
-afterAll(async () => {
-  await programmer.stop();
-  await server.close();
-  removeFolders();
-});
+afterAll(() => endLine({ server, programmer }));
 
 describe('a package on its way', () => {
   it('is refused with any byte changed, and shows nothing (R61, R62, R106, RULE-6, T4)', async () => {

@@ -4,7 +4,8 @@ import { flashLayout } from '../../../gateway-device/chip/flash.ts';
 import { memoryMap } from '../../../gateway-device/link/debugPort.ts';
 import { concat, toHex } from '../../../src/bytes.ts';
 import { covers } from '../../support/covers.ts';
-import { type OemServer, startOemServer } from './oemServer.ts';
+import { endLine, startLine } from './line.ts';
+import type { OemServer } from './oemServer.ts';
 import {
   freshId,
   importCode,
@@ -13,7 +14,6 @@ import {
   onlyJob,
   preparedProgrammer,
   produce,
-  removeFolders,
   startProgrammer,
   startTarget,
   type TestProgrammer,
@@ -23,14 +23,9 @@ let server: OemServer;
 let programmer: TestProgrammer;
 
 beforeAll(async () => {
-  server = await startOemServer();
-  programmer = await preparedProgrammer(server);
+  ({ server, programmer } = await startLine());
 });
-afterAll(async () => {
-  await programmer.stop();
-  await server.close();
-  removeFolders();
-});
+afterAll(() => endLine({ server, programmer }));
 
 /** A chip with half the sector size of the usual one, and an eighth of its room for data. */
 const smallSectors = flashLayout({

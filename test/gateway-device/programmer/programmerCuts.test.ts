@@ -2,18 +2,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../../src/bytes.ts';
 import { covers } from '../../support/covers.ts';
 import { failing } from '../../support/faults.ts';
-import { type OemServer, startOemServer } from './oemServer.ts';
-import {
-  freshId,
-  importCode,
-  newTargetStorage,
-  preparedProgrammer,
-  produce,
-  removeFolders,
-  startProgrammer,
-  startTarget,
-  type TestProgrammer,
-} from './programmerFixture.ts';
+import { endLine, startLineWithJob } from './line.ts';
+import type { OemServer } from './oemServer.ts';
+import { freshId, newTargetStorage, produce, startProgrammer, startTarget, type TestProgrammer } from './programmerFixture.ts';
 
 /** Cuts of every kind at every step: the programmer's power, lost calls, lost answers, the target's power. */
 
@@ -22,17 +13,9 @@ let programmer: TestProgrammer;
 let jobId: string;
 
 beforeAll(async () => {
-  server = await startOemServer();
-  programmer = await preparedProgrammer(server);
-  const job = await server.newJob(programmer.uid, { count: 500, scrapAllowance: 500 });
-  jobId = job.jobId;
-  expect(await importCode(programmer.core, job.file)).toBe('OK');
+  ({ server, programmer, jobId } = await startLineWithJob({ count: 500, scrapAllowance: 500 }));
 });
-afterAll(async () => {
-  await programmer.stop();
-  await server.close();
-  removeFolders();
-});
+afterAll(() => endLine({ server, programmer }));
 
 const units = () => server.units(jobId, programmer.uid);
 const lastUnit = async () => (await units()).at(-1);

@@ -14,17 +14,9 @@ import { programmerOf } from '../../../src/services/production/programmers.ts';
 import { decodeEvidence } from '../../../src/spdm/evidence.ts';
 import { covers } from '../../support/covers.ts';
 import type { Call } from '../../support/faults.ts';
-import { type OemServer, startOemServer } from './oemServer.ts';
-import {
-  importCode,
-  officer,
-  preparedProgrammer,
-  produce,
-  removeFolders,
-  startTarget,
-  type TestProgrammer,
-  type TestTarget,
-} from './programmerFixture.ts';
+import { endLine, startLineWithJob } from './line.ts';
+import type { OemServer } from './oemServer.ts';
+import { officer, produce, startTarget, type TestProgrammer, type TestTarget } from './programmerFixture.ts';
 
 /** The steps of the source documents, one by one, after a programmer was prepared and has built one unit on the real parts. */
 
@@ -36,11 +28,7 @@ let calls: readonly Call[];
 let unit: LivingDevice;
 
 beforeAll(async () => {
-  server = await startOemServer();
-  programmer = await preparedProgrammer(server);
-  const job = await server.newJob(programmer.uid, { count: 3 });
-  jobId = job.jobId;
-  expect(await importCode(programmer.core, job.file)).toBe('OK');
+  ({ server, programmer, jobId } = await startLineWithJob({ count: 3 }));
   target = await startTarget();
   expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
   calls = server.proxy.calls;
@@ -50,9 +38,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await target.stop();
-  await programmer.stop();
-  await server.close();
-  removeFolders();
+  await endLine({ server, programmer });
 });
 
 const call = (path: RegExp): Call => calls.find(each => path.test(each.path)) ?? expect.fail(`no call ${path}`);

@@ -3,8 +3,9 @@ import type { Patience } from '../../../gateway-device/programmer/patience.ts';
 import type { ErrorCode } from '../../../src/errors.ts';
 import { covers } from '../../support/covers.ts';
 import { type Fault, failing } from '../../support/faults.ts';
-import { type OemServer, startOemServer } from './oemServer.ts';
-import { importCode, preparedProgrammer, produce, removeFolders, startTarget, type TestProgrammer } from './programmerFixture.ts';
+import { endLine, startLineWithJob } from './line.ts';
+import type { OemServer } from './oemServer.ts';
+import { produce, startTarget, type TestProgrammer } from './programmerFixture.ts';
 
 /** What is not the chip's fault is waited for: the server's trouble, and refusals that are not about the unit. */
 
@@ -13,17 +14,9 @@ let programmer: TestProgrammer;
 let jobId: string;
 
 beforeAll(async () => {
-  server = await startOemServer();
-  programmer = await preparedProgrammer(server);
-  const job = await server.newJob(programmer.uid, { count: 300, scrapAllowance: 50 });
-  jobId = job.jobId;
-  expect(await importCode(programmer.core, job.file)).toBe('OK');
+  ({ server, programmer, jobId } = await startLineWithJob({ count: 300, scrapAllowance: 50 }));
 });
-afterAll(async () => {
-  await programmer.stop();
-  await server.close();
-  removeFolders();
-});
+afterAll(() => endLine({ server, programmer }));
 
 const lastUnit = async () => (await server.units(jobId, programmer.uid)).at(-1);
 

@@ -9,21 +9,17 @@ import { decodeMessage, encodeMessage } from '../../../src/production/devauth/he
 import { decodeVendorMessage, encodeVendorMessage } from '../../../src/production/devauth/vendor.ts';
 import { covers } from '../../support/covers.ts';
 import { type Alter, interpose } from '../link/interposer.ts';
-import { type OemServer, startOemServer } from './oemServer.ts';
-import { freshId, onlyJob, preparedProgrammer, produce, removeFolders, startTarget, type TestProgrammer } from './programmerFixture.ts';
+import { endLine, startLine } from './line.ts';
+import type { OemServer } from './oemServer.ts';
+import { freshId, onlyJob, produce, startTarget, type TestProgrammer } from './programmerFixture.ts';
 
 let server: OemServer;
 let programmer: TestProgrammer;
 
 beforeAll(async () => {
-  server = await startOemServer();
-  programmer = await preparedProgrammer(server);
+  ({ server, programmer } = await startLine());
 });
-afterAll(async () => {
-  await programmer.stop();
-  await server.close();
-  removeFolders();
-});
+afterAll(() => endLine({ server, programmer }));
 
 const job = () => onlyJob(server, programmer);
 const lastUnit = async (jobId: string) => (await server.units(jobId, programmer.uid)).at(-1);

@@ -17,8 +17,9 @@ import { type Authority, leafFields, makeIca, makeKey, makeRoot } from '../../pk
 import { covers } from '../../support/covers.ts';
 import { type Call, changedJson, failing } from '../../support/faults.ts';
 import { signerOf } from './factory.ts';
-import { type OemServer, startOemServer } from './oemServer.ts';
-import { freshId, onlyJob, preparedProgrammer, produce, removeFolders, startTarget, type TestProgrammer } from './programmerFixture.ts';
+import { endLine, startLine } from './line.ts';
+import type { OemServer } from './oemServer.ts';
+import { freshId, onlyJob, produce, startTarget, type TestProgrammer } from './programmerFixture.ts';
 
 /** A server that is wrong, or is not the server: what the programmer checks although the server has said it. */
 
@@ -26,14 +27,9 @@ let server: OemServer;
 let programmer: TestProgrammer;
 
 beforeAll(async () => {
-  server = await startOemServer();
-  programmer = await preparedProgrammer(server);
+  ({ server, programmer } = await startLine());
 });
-afterAll(async () => {
-  await programmer.stop();
-  await server.close();
-  removeFolders();
-});
+afterAll(() => endLine({ server, programmer }));
 
 const job = (wish?: Parameters<typeof onlyJob>[2]) => onlyJob(server, programmer, wish);
 const lastUnit = async (jobId: string) => (await server.units(jobId, programmer.uid)).at(-1);

@@ -1,22 +1,16 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { decodeCbor } from '../../../src/cbor/decode.ts';
 import { encodeCbor } from '../../../src/cbor/encode.ts';
 import { NusecError } from '../../../src/errors.ts';
-import { type Credentials, createTestPki, type TestPki } from '../certificates.ts';
+import { pkiWithDevice } from '../certificates.ts';
 import { echo, endings, type Harness, reasons, startBroker, uidOf, until } from './harness.ts';
 import { openMqtt, publishPacket, readPublish, type Wire } from './wire.ts';
 
 const uid = uidOf(1);
 const hello = `n1/${uid}/up/hello`;
-let pki: TestPki;
-let device: Credentials;
+const { pki, device } = pkiWithDevice(uid);
 let harness: Harness;
 
-beforeAll(() => {
-  pki = createTestPki();
-  device = pki.device(uid);
-});
-afterAll(() => pki.remove());
 afterEach(() => harness.broker.close());
 
 const open = (): Promise<Wire> => openMqtt(pki, harness.port, device, uid);

@@ -1,22 +1,16 @@
 import { connect, type Socket } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { GatewayLimits } from '../../../src/gateway/broker/limits.ts';
 import { covers } from '../../support/covers.ts';
-import { type Credentials, createTestPki, type TestPki } from '../certificates.ts';
+import { pkiWithDevice } from '../certificates.ts';
 import { endings, type Harness, reasons, startBroker, uidOf, until } from './harness.ts';
 import { connectPacket, field, openMqtt, openTls, packet, pingPacket, publishPacket, type Wire } from './wire.ts';
 
 const uid = uidOf(1);
 const hello = `n1/${uid}/up/hello`;
-let pki: TestPki;
-let device: Credentials;
+const { pki, device } = pkiWithDevice(uid);
 let harness: Harness;
 
-beforeAll(() => {
-  pki = createTestPki();
-  device = pki.device(uid);
-});
-afterAll(() => pki.remove());
 afterEach(() => harness.broker.close());
 
 const start = async (limits: Partial<GatewayLimits> = {}): Promise<void> => {

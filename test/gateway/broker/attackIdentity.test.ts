@@ -1,20 +1,14 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { covers } from '../../support/covers.ts';
-import { type Credentials, createTestPki, serverName, type TestPki } from '../certificates.ts';
+import { type Credentials, pkiWithDevice, serverName } from '../certificates.ts';
 import { endings, type Harness, reasons, startBroker, uidOf, until } from './harness.ts';
 import { connectPacket, openMqtt, openTls, publishPacket, type Wire } from './wire.ts';
 
 const uid = uidOf(1);
-let pki: TestPki;
-let device: Credentials;
+const { pki, device } = pkiWithDevice(uid);
 let harness: Harness;
 let clock = 0;
 
-beforeAll(() => {
-  pki = createTestPki();
-  device = pki.device(uid);
-});
-afterAll(() => pki.remove());
 beforeEach(async () => {
   clock = 0;
   harness = await startBroker(pki, { now: () => Date.now() + clock });

@@ -1,9 +1,9 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { decodeCbor } from '../../../src/cbor/decode.ts';
 import { encodeCbor } from '../../../src/cbor/encode.ts';
 import type { UpMessage } from '../../../src/gateway/broker/handler.ts';
 import { covers } from '../../support/covers.ts';
-import { type Credentials, createTestPki, type TestPki } from '../certificates.ts';
+import { type Credentials, pkiWithDevice } from '../certificates.ts';
 import { endings, type Harness, reasons, startBroker, uidOf, until } from './harness.ts';
 import {
   connectPacket,
@@ -19,16 +19,10 @@ import {
 
 const uid = uidOf(1);
 const other = uidOf(2);
-let pki: TestPki;
-let device: Credentials;
+const { pki, device } = pkiWithDevice(uid);
 let harness: Harness;
 let heard: UpMessage[];
 
-beforeAll(() => {
-  pki = createTestPki();
-  device = pki.device(uid);
-});
-afterAll(() => pki.remove());
 beforeEach(async () => {
   heard = [];
   const hear = async (message: UpMessage) => void heard.push(message);
