@@ -34,6 +34,8 @@ type Repair = {
 
 const es256 = -7;
 const minEntropyBits = 256;
+/** How often a proof is sent before the person at the programmer is told. */
+const maxDeliveries = 3;
 
 /** Opens the debug port until the device starts again. The password goes from the server into the sealed session and nowhere else.
  *  @returns UID, hex @throws NusecError FORBIDDEN, DEVICE_STATE, FOUR_EYES_REQUIRED, PASSWORD_DISCLOSED …: what the server refuses;
@@ -52,22 +54,31 @@ export async function unlockDevice(core: Core, serial: string, report: Report): 
   });
 }
 
-/** Key, registration id and certificate of the next generation, and the proof of them; the device is in service again when this returns.
+/** Key, registration id and certificate of the next generation, and the proof of them; the device is in service again when this returns. However it
+ *  ends, the device starts its application: it does not stay in its bootloader because an answer was lost.
  *  @returns UID, hex @throws as unlockDevice */
 export async function renewDevice(core: Core, serial: string, report: Report): Promise<string> {
   return onDevice(core, serial, async repair => {
     const told = await step(report, 1, 'start the bootloader', () => startBootloader(repair.host));
-    const uid = toHex(told.uid);
-    const known = await step(report, 2, 'ask the server', () => repair.server.inRepair(uid));
-    const objId = known.nextObjId;
-    if (objId === undefined) throw new NusecError('DEVICE_STATE', 'the return to service was not ordered');
-    const hasTakenOver = told.objId !== undefined && equalBytes(told.objId, fromHex(objId));
-    const next = hasTakenOver ? known.next : await step(report, 3, 'new key and certificate', () => makeNext(repair, told, known.identity));
-    if (next === undefined) throw new NusecError('DEVICE_STATE', 'the server knows no certificate of the next generation');
-    await step(report, 4, 'prove the next generation', () => proveNext(repair, next, objId));
-    await repair.host.request('reset', { mode: 'normal' });
-    return uid;
+    try {
+      await renew(repair, told, report);
+    } catch (error) {
+      await startApplication(repair.host).catch(() => undefined);
+      throw error;
+    }
+    await startApplication(repair.host);
+    return toHex(told.uid);
   });
+}
+
+async function renew(repair: Repair, told: Hello, report: Report): Promise<void> {
+  const known = await step(report, 2, 'ask the server', () => repair.server.inRepair(toHex(told.uid)));
+  const objId = known.nextObjId;
+  if (objId === undefined) throw new NusecError('DEVICE_STATE', 'the return to service was not ordered');
+  const hasTakenOver = told.objId !== undefined && equalBytes(told.objId, fromHex(objId));
+  const next = hasTakenOver ? known.next : await step(report, 3, 'new key and certificate', () => makeNext(repair, told, known.identity));
+  if (next === undefined) throw new NusecError('DEVICE_STATE', 'the server knows no certificate of the next generation');
+  await step(report, 4, 'prove the next generation', () => proveNext(repair, next, objId));
 }
 
 async function onDevice<T>(core: Core, serial: string, work: (repair: Repair) => Promise<T>): Promise<T> {
@@ -91,6 +102,8 @@ async function step<T>(report: Report, k: number, name: string, work: () => Prom
     throw error;
   }
 }
+
+const startApplication = (host: DevAuthHost) => host.request('reset', { mode: 'normal' });
 
 async function startBootloader(host: DevAuthHost): Promise<Hello> {
   await host.request('reset', { mode: 'bootloader' });
@@ -176,5 +189,16 @@ async function proveNext(repair: Repair, next: IdentityAnswer, objIdHex: string)
   const told = await startBootloader(repair.host);
   const { evidence } = await openSession(repair, told, next, returnSessionNonce(objId));
   const { receipt } = await repair.host.request('receipt', { nonce: returnReceiptNonce(objId) });
-  await repair.server.returned(toHex(told.uid), objIdHex, receipt, encodeEvidence(evidence));
+  await deliver(() => repair.server.returned(toHex(told.uid), objIdHex, receipt, encodeEvidence(evidence)));
+}
+
+/** The server takes the same proof again: an answer that was lost is asked for again. */
+async function deliver(send: () => Promise<unknown>): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return void (await send());
+    } catch (error) {
+      if (tries === maxDeliveries || !(error instanceof NusecError && error.code === 'SERVER_UNREACHABLE')) throw error;
+    }
+  }
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { bl2Stage } from '../../../gateway-device/chip/bl2Stage.ts';
-import { type BoardEvent, createBoard, type StageFactory } from '../../../gateway-device/chip/board.ts';
+import { type Board, type BoardEvent, createBoard, type StageFactory } from '../../../gateway-device/chip/board.ts';
 import { type ServedBoard, serveBoard } from '../../../gateway-device/chip/boardPorts.ts';
 import { type Chip, openChip, openChipFolder } from '../../../gateway-device/chip/chip.ts';
 import { devauthStage } from '../../../gateway-device/chip/devauthStage.ts';
@@ -97,6 +97,7 @@ export async function prepare(server: OemServer, { uid, folder, addresses }: Tes
 export type TestTarget = {
   readonly uid: Uint8Array;
   readonly chip: Chip;
+  readonly board: Board;
   readonly addresses: TargetAddresses;
   readonly stop: () => Promise<void>;
 };
@@ -116,7 +117,7 @@ export async function startTarget(
   const board = createBoard({ chip, stages: { devauth: devauthStage, bl2: bl2Stage, app: options.app ?? appStage() } });
   const served = await serveBoard(board);
   const addresses = { serial: `127.0.0.1:${served.serialPort}`, debug: `127.0.0.1:${served.debugPort}` };
-  return { uid, chip, addresses, stop: () => served.close() };
+  return { uid, chip, board, addresses, stop: () => served.close() };
 }
 
 export type Outcome = { readonly code: string; readonly steps: readonly string[]; readonly remaining?: number };
