@@ -6,6 +6,7 @@ import type { ExportedPackage } from '../../domain/allotmentEvents.ts';
 import { type AllotmentState, type OpenedAllotment, remainingUnits } from '../../domain/allotmentState.ts';
 import { requireActiveCa } from '../../domain/authorityState.ts';
 import { type BoundFirmware, type CreatedJob, jobStream, job as jobs, requireBoundFirmware, requireRunningJob } from '../../domain/job.ts';
+import { lineStream, line as lines } from '../../domain/line.ts';
 import { programmerStream, programmer as programmers, requireUsableProgrammer } from '../../domain/programmer.ts';
 import { parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
@@ -19,6 +20,7 @@ import { chainOf } from '../authority/issuingCa.ts';
 import { type Condition, type Context, executeIf, reader } from '../base/context.ts';
 import { nextNumber } from '../base/numbers.ts';
 import { lineOf } from '../firmware/lines.ts';
+import { checkCounter } from '../firmware/releases.ts';
 import { allotmentOf } from './allotments.ts';
 import { jobOf } from './jobs.ts';
 import { programmerOf } from './programmers.ts';
@@ -31,7 +33,7 @@ const packageLifetimeDays = 90;
 /** The file of a share. A package that was lost is exported again byte for byte (silence 8); after the quota rose, or with `replace`,
  *  a new one is made with a higher sequence that supersedes it (silence 7, I13).
  *  @throws NusecError NOT_FOUND, JOB_NOT_RUNNING, PROGRAMMER_NOT_ACTIVE (suspended, stolen, given up), STATE (no AES_NuLink3 yet),
- *  COUNT_EXHAUSTED, ALLOTMENT_FROZEN */
+ *  COUNT_EXHAUSTED, ALLOTMENT_FROZEN, ROLLBACK (the floor of the line has risen above the job's application) */
 export async function exportPackage(ctx: Context, jobId: string, programmer: string, replace: boolean, by: Actor): Promise<Uint8Array> {
   const job = await jobOf(ctx, jobId);
   const state = opened(await allotmentOf(ctx, jobId, programmer));
@@ -58,11 +60,16 @@ export async function exportPackage(ctx: Context, jobId: string, programmer: str
   return file;
 }
 
-/** Job running, programmer meant to build. @throws NusecError JOB_NOT_RUNNING, PROGRAMMER_NOT_ACTIVE */
+/** Job running, its application not below the floor of the line (RULE-11: units past OTP would wait for it in vain), programmer meant to build.
+ *  @throws NusecError JOB_NOT_RUNNING, ROLLBACK, COUNTER_EXHAUSTED, PROGRAMMER_NOT_ACTIVE */
 const mayBePacked =
   (jobId: string, programmer: string): Condition =>
   async read => {
-    requireRunningJob(await read(jobs, jobStream(jobId)));
+    const job = await read(jobs, jobStream(jobId));
+    requireRunningJob(job);
+    const product = await read(lines, lineStream(job.line));
+    if (product.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no product line ${job.line}`);
+    checkCounter(requireBoundFirmware(job, 'app').securityCounter, product.rollbackFloor, product.counterMaximum);
     requireUsableProgrammer(await read(programmers, programmerStream(programmer)));
   };
 

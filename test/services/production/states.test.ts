@@ -217,3 +217,30 @@ describe('a job of a site', () => {
   });
   const envelope = () => ({ id: plant.ctx.newId(), at: new Date().toISOString(), by: 'operator:olga' });
 });
+
+describe('a job whose application is below the floor of its line (RULE-11, T12)', () => {
+  const share = (builder: TestProgrammer): string => `/v1/jobs/${builder.jobId}/allotments/${builder.uid}/export`;
+  const raised = async (line: string): Promise<unknown> => plant.ask('rita', 'POST', '/v1/lines', { line, rollbackFloor: 6 });
+
+  it('gets no package, neither a new one nor the one before', async () => {
+    covers('RULE-11', 'T12');
+    await defineProduct(plant, 'heater', 5);
+    const [first, second] = [await activeProgrammer(plant), await activeProgrammer(plant)];
+    const jobId = await releasedJob(plant, 'heater', { plannedCount: 20 });
+    await first.begin(jobId, 5);
+    await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: second.uid, count: 5, scrapAllowance: 0 });
+    await raised('heater');
+    expect(await plant.code('pia', 'POST', share(first))).toBe('ROLLBACK');
+    expect(await plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments/${second.uid}/export`)).toBe('ROLLBACK');
+  });
+
+  it('gets none when the floor rises while it is made', async () => {
+    covers('RULE-11', 'T12');
+    await defineProduct(plant, 'meter-s', 5);
+    const builder = await activeProgrammer(plant);
+    const jobId = await releasedJob(plant, 'meter-s', { plannedCount: 20 });
+    await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 5, scrapAllowance: 0 });
+    meanwhile = { kind: 'allotment', what: () => raised('meter-s') };
+    expect(await plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments/${builder.uid}/export`)).toBe('ROLLBACK');
+  });
+});
