@@ -66,9 +66,47 @@ async function closeOne({ name, opened }: Owned, limitMs: number): Promise<void>
   }
 }
 
-/** Calls `work` again and again. Does not keep the process alive. */
-export function repeatedly(everyMs: number, work: () => void): Closable {
-  const timer = setInterval(work, everyMs);
+/** Work that is done again and again, one at a time. `close` waits for the work under way, which its signal tells to stop: so what it works with is
+ *  still open as long as it runs. */
+export type Repeated = {
+  /** Does it now, after what is under way; never after `close`. */
+  now(): Promise<void>;
+  close(): Promise<void>;
+};
+
+/** Does work every so often, unless the one before is still under way. Does not keep the process alive.
+ *  @param work ends soon after `stop` is aborted  @param onFailure told what `work` throws, but for what comes of the stop */
+export function repeatedly(
+  everyMs: number,
+  work: (stop: AbortSignal) => Promise<unknown>,
+  onFailure: (error: unknown) => unknown,
+): Repeated {
+  const stop = new AbortController();
+  let running: Promise<void> = Promise.resolve();
+  let isIdle = true;
+  const once = async (): Promise<void> => {
+    if (stop.signal.aborted) return;
+    isIdle = false;
+    try {
+      await work(stop.signal);
+    } catch (error) {
+      if (!stop.signal.aborted) await onFailure(error);
+    } finally {
+      isIdle = true;
+    }
+  };
+  const now = (): Promise<void> => {
+    running = running.then(once);
+    return running;
+  };
+  const timer = setInterval(() => isIdle && void now(), everyMs);
   timer.unref();
-  return { close: () => clearInterval(timer) };
+  return {
+    now,
+    close() {
+      clearInterval(timer);
+      stop.abort();
+      return running;
+    },
+  };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Own, opening, whileOpen } from '../src/closing.ts';
+import { type Own, opening, repeatedly, whileOpen } from '../src/closing.ts';
 
 /** Opens `a`, `b` and `c`, which write down when they are closed. */
 function three(log: string[], close: (name: string) => unknown = () => undefined) {
@@ -82,5 +82,46 @@ describe('what is open for some work', () => {
       }),
     ).rejects.toThrow('no work');
     expect(log).toEqual(['c', 'b', 'a', 'c', 'b', 'a']);
+  });
+});
+
+describe('work that is repeated', () => {
+  const everyMs = 5;
+
+  it('is done one at a time, and its failures are told', async () => {
+    let running = 0;
+    let most = 0;
+    const told: unknown[] = [];
+    const work = async (): Promise<void> => {
+      running += 1;
+      most = Math.max(most, running);
+      await new Promise(resolve => setTimeout(resolve, 3 * everyMs));
+      running -= 1;
+      throw new Error('full');
+    };
+    const repeated = repeatedly(everyMs, work, error => told.push((error as Error).message));
+    await Promise.all([repeated.now(), repeated.now()]);
+    await expect.poll(() => told.length).toBeGreaterThan(3);
+    await repeated.close();
+    expect(most).toBe(1);
+    expect(new Set(told)).toEqual(new Set(['full']));
+  });
+
+  it('is told to stop and waited for when it is closed; what fails by that is no failure', async () => {
+    const log: string[] = [];
+    const work = async (stop: AbortSignal): Promise<void> => {
+      log.push('begin');
+      await new Promise(resolve => stop.addEventListener('abort', resolve));
+      await new Promise(resolve => setTimeout(resolve, everyMs));
+      log.push('end');
+      throw new Error('closed');
+    };
+    const repeated = repeatedly(10_000, work, error => log.push(String(error)));
+    void repeated.now();
+    await expect.poll(() => log).toEqual(['begin']);
+    await repeated.close();
+    log.push('closed');
+    await repeated.now();
+    expect(log).toEqual(['begin', 'end', 'closed']);
   });
 });

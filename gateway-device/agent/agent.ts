@@ -115,9 +115,10 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
   client.on('bundle', payload => {
     following = following.then(() => follow(payload)).catch(fault);
   });
+  // Not waited for at the end: the server may be the one that does not answer.
   own(
     'trust refresh',
-    repeatedly(bundleRefreshMs, () => void trust.refresh().catch(fault)),
+    repeatedly(bundleRefreshMs, async () => void trust.refresh().catch(fault), fault),
   );
   /** The certificate that was, stays until the server has accepted the next one. */
   const renew = async (): Promise<void> => {
@@ -134,9 +135,9 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
     tell({ event: 'renewed', gateway: gatewayId });
   };
   let renewing: Promise<void> = renew().catch(fault);
-  const renewAgain = (): void => {
+  const renewAgain = async (): Promise<void> => {
     renewing = renewing.then(renew).catch(fault);
   };
-  own('renewal', repeatedly(renewalCheckMs, renewAgain));
+  own('renewal', repeatedly(renewalCheckMs, renewAgain, fault));
   return { connected: client.connected };
 }

@@ -32,7 +32,7 @@ export type Decommissions = {
    *  from it is done behind. A receipt that proves nothing is an alarm. */
   receive(uid: string, receipt: Uint8Array): Promise<void>;
   /** Ends what has waited longer than the time-out, and finishes what was cut off. */
-  sweep(): Promise<void>;
+  sweep(stop?: AbortSignal): Promise<void>;
 };
 
 export type DecommissionParts = {
@@ -115,9 +115,10 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
         ctx.log.warn({ uid, error: (error as Error).message }, 'the end of a device is not settled yet'),
       );
     },
-    async sweep() {
+    async sweep(stop) {
       const now = ctx.clock();
       for (const { uid, ordered_at } of await decommissionQueries(ctx.reads.db).orderedBefore(now.toISOString(), sweepRows)) {
+        if (stop?.aborted) return;
         const { status } = await livingDevice(ctx, uid);
         if (status === 'DECOMMISSIONED') await destroyKeys(ctx, uid);
         else if (now.getTime() - Date.parse(ordered_at) >= timeoutMs) await giveUp(parts, uid, { timedOut: true });

@@ -1,3 +1,4 @@
+import { repeatedly } from '../../closing.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { expiry, expiryNoticeDays, expiryStream } from '../../domain/expiry.ts';
 import { issuingEndsMs } from '../../pki/lifetimes.ts';
@@ -22,30 +23,20 @@ const by = 'system:expiry';
 
 export function startExpiryScan(ctx: Context, alarms: Alarms): ExpiryScan {
   const told = new Set<string>();
-  let running: Promise<void> = Promise.resolve();
-  const check = (): Promise<void> => {
-    running = running
-      .then(() => scan(ctx, alarms))
-      .then(() => watchIssuing(ctx, alarms, told))
-      .catch(error => ctx.log.error({ error: String(error) }, 'the expiry scan has stopped'));
-    return running;
+  const look = async (stop: AbortSignal): Promise<void> => {
+    await scan(ctx, alarms, stop);
+    if (!stop.aborted) await watchIssuing(ctx, alarms, told);
   };
-  const timer = setInterval(() => void check(), checkEveryMs);
-  timer.unref();
-  return {
-    check,
-    close() {
-      clearInterval(timer);
-      return running;
-    },
-  };
+  const { now, close } = repeatedly(checkEveryMs, look, error => ctx.log.error({ error: String(error) }, 'the expiry scan has stopped'));
+  return { check: now, close };
 }
 
-async function scan(ctx: Context, alarms: Alarms): Promise<void> {
+async function scan(ctx: Context, alarms: Alarms, stop: AbortSignal): Promise<void> {
   await forAll(
     ctx,
     queries => queries.ended(nowIso(ctx), rowsAtOnce),
     row => end(ctx, row),
+    stop,
   );
   for (const days of expiryNoticeDays.toReversed()) {
     const found: CertificateRow[] = [];
@@ -57,7 +48,9 @@ async function scan(ctx: Context, alarms: Alarms): Promise<void> {
         await notice(ctx, row, days);
         found.push(row);
       },
+      stop,
     );
+    if (stop.aborted) return;
     await raise(alarms, found, days);
   }
 }
@@ -85,8 +78,9 @@ async function forAll(
   ctx: Context,
   find: (queries: Queries) => Promise<CertificateRow[]>,
   work: (row: CertificateRow) => Promise<unknown>,
+  stop: AbortSignal,
 ): Promise<void> {
-  for (;;) {
+  while (!stop.aborted) {
     await ctx.reads.waitFor(ctx.store.head(), { projections: ['certificates'] });
     const rows = await find(certificateQueries(ctx.reads.db));
     if (rows.length === 0) return;

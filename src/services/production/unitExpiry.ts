@@ -1,3 +1,4 @@
+import { type Closable, repeatedly } from '../../closing.ts';
 import { allotmentStream } from '../../domain/allotment.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireBoundFirmware } from '../../domain/job.ts';
@@ -21,14 +22,14 @@ const settleAfterMs = 60_000;
 const by = 'system:unit-expiry';
 
 /** @returns how many units were voided or settled */
-export async function sweepUnits(ctx: Context): Promise<number> {
+export async function sweepUnits(ctx: Context, stop?: AbortSignal): Promise<number> {
   if (!(await areCurrent(ctx, ['jobs']))) return 0;
   const queries = jobQueries(ctx.reads.db);
   const expired = await queries.expired(nowIso(ctx), maxUnitsPerSweep);
-  for (const unit of expired) await unlessRefused(ctx, unit, () => expire(ctx, unit));
+  for (const unit of expired) if (!stop?.aborted) await unlessRefused(ctx, unit, () => expire(ctx, unit));
   const before = new Date(ctx.clock().getTime() - settleAfterMs).toISOString();
   const unsettled = await queries.unsettled(before, maxUnitsPerSweep);
-  for (const unit of unsettled) await unlessRefused(ctx, unit, () => settle(ctx, unit));
+  for (const unit of unsettled) if (!stop?.aborted) await unlessRefused(ctx, unit, () => settle(ctx, unit));
   return expired.length + unsettled.length;
 }
 
@@ -62,16 +63,9 @@ async function unlessRefused(ctx: Context, unit: UnitRow, work: () => Promise<vo
 }
 
 /** Sweeps until it is closed. */
-export function startUnitExpiry(ctx: Context): { close(): Promise<void> } {
-  let running: Promise<unknown> = Promise.resolve();
-  const timer = setInterval(() => {
-    running = running.then(() => sweepUnits(ctx)).catch(error => ctx.log.error({ error: String(error) }, 'the sweep of units failed'));
-  }, sweepIntervalMs);
-  timer.unref();
-  return {
-    async close() {
-      clearInterval(timer);
-      await running;
-    },
-  };
-}
+export const startUnitExpiry = (ctx: Context): Closable =>
+  repeatedly(
+    sweepIntervalMs,
+    stop => sweepUnits(ctx, stop),
+    error => ctx.log.error({ error: String(error) }, 'the sweep of units failed'),
+  );

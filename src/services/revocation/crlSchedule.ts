@@ -1,3 +1,4 @@
+import { repeatedly } from '../../closing.ts';
 import { authorityOf, parsedAuthority } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, nowIso } from '../base/context.ts';
@@ -24,21 +25,24 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
   const waiting = new Map<string, number>();
   let gathering: NodeJS.Timeout | undefined;
   let pauseMs = gatherMs;
-  let running: Promise<void> = Promise.resolve();
+  let signing: Promise<void> = Promise.resolve();
+  let isClosed = false;
 
   const sign = async (icaId: string, newBase: boolean): Promise<void> => {
     try {
       await issueCrl(ctx, icaId, newBase);
     } catch (error) {
+      if (isClosed) throw error;
       const detail = `revocation list not signed: ${error instanceof Error ? error.message : 'unknown'}`;
       await alarms.raise({ code: 'CRL_NOT_SIGNED', subject: icaId, detail });
     }
   };
-  const check = async (): Promise<void> => {
+  const check = async (stop: AbortSignal): Promise<void> => {
     if (!revocations.isKnown()) return;
     const { crls, roots, issuingCas } = await authorityOf(ctx);
-    const signing = issuingCas.filter(({ status }) => status === 'ACTIVE' || status === 'RETIRED');
-    for (const { icaId, certificate } of [...roots.map(root => ({ ...root, icaId: root.rootId })), ...signing]) {
+    const able = issuingCas.filter(({ status }) => status === 'ACTIVE' || status === 'RETIRED');
+    for (const { icaId, certificate } of [...roots.map(root => ({ ...root, icaId: root.rootId })), ...able]) {
+      if (stop.aborted) return;
       const newest = crls.find(crl => crl.icaId === icaId);
       // An authority whose time is over signs no more; nothing under it is valid.
       if (parsedAuthority(certificate).notAfter <= nowIso(ctx)) continue;
@@ -51,32 +55,29 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
     waiting.clear();
     const { crls } = await authorityOf(ctx);
     for (const [icaId, position] of due) {
+      if (isClosed) return;
       const known = crls.find(crl => crl.icaId === icaId)?.position ?? -1;
       if (known < position) await sign(icaId, false);
     }
     pauseMs = Math.min(maxGatherMs, Math.max(gatherMs, (performance.now() - begun) * signingShare));
   };
-  const inLine = (work: () => Promise<void>): Promise<void> => {
-    running = running.then(work).catch(error => ctx.log.error({ error: String(error) }, 'revocation lists'));
-    return running;
-  };
+  const logFailure = (error: unknown): void => ctx.log.error({ error: String(error) }, 'revocation lists');
 
   const stopListening = revocations.onChange(({ icaId, position }) => {
     waiting.set(icaId, position);
     gathering ??= setTimeout(() => {
       gathering = undefined;
-      void inLine(signWaiting);
+      signing = signing.then(signWaiting).catch(error => (isClosed ? undefined : logFailure(error)));
     }, pauseMs);
   });
-  const timer = setInterval(() => void inLine(check), checkEveryMs);
-  timer.unref();
+  const checks = repeatedly(checkEveryMs, check, logFailure);
   return {
-    check: () => inLine(check),
-    close() {
+    check: checks.now,
+    async close() {
+      isClosed = true;
       stopListening();
-      clearInterval(timer);
       clearTimeout(gathering);
-      return running;
+      await Promise.all([checks.close(), signing]);
     },
   };
 }

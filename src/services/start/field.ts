@@ -100,13 +100,10 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
 
   const logFailure = (uid: string) => (error: unknown) =>
     ctx.log.info({ uid, error: (error as Error).message }, 'work after a hello has stopped');
-  const sweep = (): void => void decommissions.sweep().catch(logFailure('sweep'));
-  own('decommission sweep', repeatedly(sweepPauseMs, sweep));
+  own('decommission sweep', repeatedly(sweepPauseMs, decommissions.sweep, logFailure('sweep')));
   const remind = (uid: string): Promise<void> => remindOfRenewal(ctx, connected, channel, uid).catch(logFailure(uid));
-  const remindAll = (): void => {
-    for (const uid of connected.uids()) void remind(uid);
-  };
-  own('renewal reminders', repeatedly(renewalPauseMs, remindAll));
+  const remindAll = (): Promise<unknown> => Promise.all([...connected.uids()].map(remind));
+  own('renewal reminders', repeatedly(renewalPauseMs, remindAll, logFailure('renewal reminders')));
   return {
     channel: cluster,
     attachments,

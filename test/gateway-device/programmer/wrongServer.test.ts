@@ -4,6 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { agreeWithServer, withServer } from '../../../gateway-device/programmer/core.ts';
 import { readBundle, readIdentity } from '../../../gateway-device/programmer/identity.ts';
 import { fromBase64url, fromHex, toBase64url, toHex } from '../../../src/bytes.ts';
+import { allotment, allotmentStream } from '../../../src/domain/allotment.ts';
+import type { ExportedPackage } from '../../../src/domain/allotmentEvents.ts';
 import type { NusecError } from '../../../src/errors.ts';
 import { issueCertificate } from '../../../src/pki/certificate.ts';
 import { toPem } from '../../../src/pki/pem.ts';
@@ -13,13 +15,15 @@ import type { Signer } from '../../../src/production/signed.ts';
 import { carryOut } from '../../../src/services/administration/caGenerations.ts';
 import { authorityOf, signerFor } from '../../../src/services/authority/authority.ts';
 import { activeCa } from '../../../src/services/authority/issuingCa.ts';
+import { execute } from '../../../src/services/base/context.ts';
+import { opened } from '../../../src/services/production/packages.ts';
 import { type Authority, leafFields, makeIca, makeKey, makeRoot } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
 import { type Call, changedJson, failing } from '../../support/faults.ts';
 import { signerOf } from './factory.ts';
 import { endLine, startLine } from './line.ts';
 import type { OemServer } from './oemServer.ts';
-import { freshId, onlyJob, produce, startTarget, type TestProgrammer } from './programmerFixture.ts';
+import { freshId, importCode, onlyJob, produce, startTarget, type TestProgrammer } from './programmerFixture.ts';
 
 /** A server that is wrong, or is not the server: what the programmer checks although the server has said it. */
 
@@ -42,6 +46,19 @@ async function produceWith(rule: Parameters<OemServer['proxy']['fail']>[0]): Pro
   server.proxy.heal();
   await target.stop();
   return code;
+}
+
+/** Another package of a job, for an application that is below its floor: the server as it is exports none. */
+async function withFloor(jobId: string, rollbackFloor: number): Promise<Uint8Array> {
+  const newest = opened(await server.allotment(jobId, programmer.uid)).packages.at(-1) as ExportedPackage;
+  const packageId = freshId();
+  const sequence = newest.sequence + 1;
+  const before = await server.ctx.blobs.get(newest.sha256);
+  const file = await server.forge(programmer.core, before, { rollbackFloor, packageId, sequence, supersedes: fromHex(newest.packageId) });
+  const exported = { ...newest, packageId: toHex(packageId), sequence, sha256: await server.ctx.blobs.put(file) };
+  const stream = allotmentStream(jobId, programmer.uid);
+  await execute(server.ctx, allotment, stream, { type: 'ExportPackage', ...exported }, 'operator:pia');
+  return file;
 }
 
 /** A grant for what this call asks, with changes, and not by the rules of the server. */
@@ -128,8 +145,8 @@ describe('a server that is wrong', () => {
 
   it('offers an application below the rollback floor of the package: refused (RULE-11, T12)', async () => {
     covers('RULE-11', 'T12');
-    await server.plant.ask('rita', 'POST', '/v1/lines', { line: 'meter', rollbackFloor: 6 });
     const { jobId } = await job();
+    expect(await importCode(programmer.core, await withFloor(jobId, 6))).toBe('OK');
     const offered = ({ name, body }: Call) => {
       const { uid, objId } = body as { readonly uid: string; readonly objId: string };
       return name === 'application' ? { instead: changedJson(() => server.signedApplication(jobId, uid, objId)) } : undefined;
