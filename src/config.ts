@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { NusecError } from './errors.ts';
 
 /** Settings of one server process: `DATA/nusec.json` first, then NUSEC_… environment variables over it.
- *  Everything listens on loopback and nothing is open without credentials unless told otherwise. */
+ *  Everything listens on loopback and nothing is open without credentials by default. */
 const port = z.coerce.number().int().min(0).max(65_535);
 
 /** A list in an environment variable is JSON text. */

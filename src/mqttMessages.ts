@@ -32,7 +32,7 @@ export const helloMessage = record({
   bootCount: field(4, u32),
   imageState: field(5, oneOf({ confirmed: 0, testing: 1 })),
   objId: field(6, id16),
-  /** Only of a device that follows trust bundles: the version it has, 0 for none, and the roots it believes. */
+  /** Only of a device that follows trust bundles: the version it has, 0 for none, and the roots it trusts. */
   bundleVersion: optionalField(7, bundleVersion),
   roots: optionalField(8, trustedRoots),
 });
@@ -89,7 +89,7 @@ export const orderReply = record({
 /** dn/trust: a trust bundle, COSE_Sign1 by a root the device named. */
 export const trustMessage = record({ cid: field(0, cid), bundle: field(1, bytesUpTo(maxTrustBundleBytes)) });
 
-/** up/trust: what the device believes after it; `error`: why it did not take the bundle. */
+/** up/trust: what the device trusts after it; `error`: why it did not take the bundle. */
 export const trustReply = record({
   cid: field(0, cid),
   bundleVersion: field(1, bundleVersion),

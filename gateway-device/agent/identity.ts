@@ -72,7 +72,7 @@ export function openIdentity(dataDir: string, gatewayId: string): AgentIdentity 
   return identityOf(gatewayId, { key, cert, ca });
 }
 
-/** Keeps a renewed certificate, and the root it hangs on. The root comes first: after a crash in between the older certificate still serves. */
+/** Keeps a renewed certificate, and the root in which its chain ends. The root comes first: after a crash in between the older certificate still serves. */
 export function keepIdentity(dataDir: string, { tls }: AgentIdentity): void {
   writeWhole(join(dataDir, files.root), tls.ca);
   writeWhole(join(dataDir, files.chain), tls.cert);

@@ -71,7 +71,7 @@ export function spdmResponder({ chip, boot, tell }: StageContext, sealed?: DevAu
   });
 }
 
-/** Mutual authentication: the requester shows a programmer's certificate under a root that the device believes, and signs FINISH with its key. */
+/** Mutual authentication: the requester shows a programmer's certificate under a root that the device trusts, and signs FINISH with its key. */
 function programmersOnly(chip: StageContext['chip']): Pick<ResponderOptions, 'capabilities' | 'mutualAuthentication'> {
   const flags = deviceFlags | capability.mutualAuthentication | capability.encapsulated;
   const trust = async (certificates: readonly Uint8Array[]): Promise<Uint8Array> => {

@@ -20,7 +20,7 @@ const hasNextKey = ({ keyStore }: Chip): boolean => keyStore.publicKey(nextAuthK
 
 /** Keeps an object of the next generation, or takes over with its certificate.
  *  @returns whether it was one: before there is a next key nothing is
- *  @throws DevAuthError policy (not of this chip), bad-arg (unreadable); NusecError CHAIN_REFUSED (not of a believed authority) */
+ *  @throws DevAuthError policy (not of this chip), bad-arg (unreadable); NusecError CHAIN_REFUSED (not of a trusted authority) */
 export async function putNext(chip: Chip, type: PutType, object: Uint8Array): Promise<boolean> {
   if (!hasNextKey(chip) || type === 'bundle' || type === 'programmerCertificate') return false;
   if (type === 'deviceCertificate') await takeOver(chip, object);

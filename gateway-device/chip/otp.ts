@@ -3,7 +3,7 @@ import { maxSecurityCounter, otpSlotBytes, otpSlotCount } from '../../src/produc
 import { type NvStorage, type Power, PowerCut, steadyPower } from './flash.ts';
 
 /** One-time-programmable memory of the virtual MCU: every bit goes from 0 to 1 once and stays. Slots of keys and hashes, two unary
- *  counters, and single flags (locks, life cycle). Where it lies: slots, then one lock byte, counters, flags. */
+ *  counters, and single flags (locks, life cycle). Layout: slots, then one lock byte, counters, flags. */
 
 export type OtpCounter = keyof typeof maxSecurityCounter;
 

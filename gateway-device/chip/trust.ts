@@ -7,15 +7,15 @@ import { maxTrustBundleBytes, type TrustBundle } from '../../src/production/trus
 import { verifiedBy } from '../link/trustBundles.ts';
 import type { Chip } from './chip.ts';
 
-/** What a device believes (RULE-16, T14). It begins with the root certificate whose hash is in OTP. A trust bundle signed by a believed root takes
- *  its place: from then on its roots are believed, and no others. Flash keeps the newest bundle and those older ones that lead from the OTP to the
- *  root that signed it; all of them are verified each time, so flash alone makes nothing believed: what does not hang
- *  together from the OTP on is as if it were not there, and the server gives it anew. */
+/** What a device trusts (RULE-16, T14). It begins with the root certificate whose hash is in OTP. A trust bundle signed by a trusted root takes
+ *  its place: from then on its roots are trusted, and no others. Flash keeps the newest bundle and those older ones that lead from the OTP to the
+ *  root that signed it; all of them are verified each time, so flash alone makes nothing trusted: what is not
+ *  connected with the OTP link by link is as if it were not there, and the server gives it again. */
 
 export type Trust = {
   /** The newest; undefined before production gave one. */
   readonly bundle: TrustBundle | undefined;
-  /** Certificates that are believed, DER, oldest first. */
+  /** Certificates that are trusted, DER, oldest first. */
   readonly roots: readonly Uint8Array[];
 };
 
@@ -39,7 +39,7 @@ export async function trustBundleOf(chip: Chip): Promise<TrustBundle> {
   return bundle;
 }
 
-/** Takes a bundle that a believed root signed. It is in flash, as a whole, when this returns; a cut before that leaves the one there was. The same
+/** Takes a bundle that a trusted root signed. It is in flash, as a whole, when this returns; a cut before that leaves the one there was. The same
  *  version again changes nothing.
  *  @throws NusecError COSE_MALFORMED, CBOR_MALFORMED, COSE_SIGNATURE, ROLLBACK (an older version, once the device is deployed), CHAIN_REFUSED */
 export async function takeBundle(chip: Chip, bytes: Uint8Array): Promise<Trust> {

@@ -15,7 +15,7 @@ export type ByteLink = {
 };
 
 const connectTimeoutMs = 5_000;
-/** Speed of a UART unless told otherwise (docs/virtual-mcu.md). */
+/** Default speed of a UART (docs/virtual-mcu.md). */
 const defaultBaudRate = 115_200;
 
 /** @throws NusecError LINK_FAILED when nobody listens there within 5 s */

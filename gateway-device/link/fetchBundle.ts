@@ -12,7 +12,7 @@ export type FetchedBundle = { readonly bundle: TrustBundle; readonly bytes: Uint
 const maxSteps = 5;
 
 /** The newest bundle that these roots lead to: a root that is retired signed one that names the next.
- *  @param get `GET` of a path @param roots DER, believed
+ *  @param get `GET` of a path @param roots DER, trusted
  *  @throws NusecError COSE_SIGNATURE (of none of these roots), COSE_MALFORMED, CBOR_MALFORMED, and what `get` throws */
 export async function fetchBundle(get: (path: string) => Promise<Uint8Array>, roots: readonly Uint8Array[]): Promise<FetchedBundle> {
   const byRoot = async (root: Uint8Array, believed: readonly Uint8Array[]): Promise<FetchedBundle> => {

@@ -10,7 +10,7 @@ import type { ServerApi } from './serverApi.ts';
 
 /** Giving a unit up: the void record, the count and the intent are stored in one piece; then the server is told, now or later. */
 
-/** First step that leaves a mark for ever; its intent counts, because without proof nobody knows (docs/production.md). */
+/** First step that leaves a permanent mark; its intent counts, because without proof nobody knows (docs/production.md). */
 const firstIrreversibleStep = 9;
 const maxReasonChars = 128;
 

@@ -14,7 +14,7 @@ import type { Chip } from '../chip/chip.ts';
 import { authKeySlot } from '../chip/keyStore.ts';
 import { createHttpClient, type HttpClient } from '../link/httpClient.ts';
 
-/** Who the programmer is and whom it trusts: all of it comes from its own chip. The root certificate lies in flash and counts only because
+/** Who the programmer is and whom it trusts: all of it comes from its own chip. The root certificate is in flash and counts only because
  *  its hash is in OTP 3 (R3–R4); the trust bundle counts because that root signed it. */
 export type ProgrammerIdentity = {
   readonly uid: Uint8Array;
@@ -31,7 +31,7 @@ export type ProgrammerIdentity = {
   readonly connect: (baseUrl: string, bundle: TrustBundle | undefined) => HttpClient;
 };
 
-/** @throws NusecError STATE while the programmer is not prepared, CHAIN_REFUSED when what lies in flash is not what OTP names */
+/** @throws NusecError STATE while the programmer is not prepared, CHAIN_REFUSED when what is in flash is not what OTP names */
 export function readIdentity(chip: Chip): ProgrammerIdentity {
   const [root, ica, certificate] = (['rootCertificate', 'icaCertificate', 'deviceCertificate'] as const).map(name => chip.data.get(name));
   const own = chip.keyStore.publicKey(authKeySlot);

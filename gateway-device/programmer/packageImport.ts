@@ -61,7 +61,7 @@ async function openPackageFile(core: Core, identity: ProgrammerIdentity, file: U
   });
 }
 
-/** The package of a job as it was imported, opened anew. */
+/** The package of a job as it was imported, opened again. */
 export const packageOf = (core: Core, identity: ProgrammerIdentity, job: JobState): Promise<PackagePayload> =>
   openPackageFile(core, identity, fromBase64url(job.packageFile), true);
 

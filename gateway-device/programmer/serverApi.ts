@@ -104,7 +104,7 @@ export function createServerApi(http: HttpClient, uidHex: string) {
 
 const maxBundles = 8;
 
-/** A device certificate with what it hangs on, DER. */
+/** A device certificate with its chain, DER. */
 export type IdentityAnswer = { readonly certificate: Uint8Array; readonly ica: Uint8Array; readonly root: Uint8Array };
 
 const identityOf = (answer: Json): IdentityAnswer => ({

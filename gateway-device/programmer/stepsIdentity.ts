@@ -31,7 +31,7 @@ const loadDevAuth: Step = {
   },
 };
 
-/** The key is never made anew behind our back: a chip that has one tells it again, and it must be the one of the journal. */
+/** The key is never made again behind our back: a chip that has one reports it again, and it must be the one of the journal. */
 const keygen: Step = {
   k: 4,
   name: 'key in the KeyStore',

@@ -8,7 +8,7 @@ import { openSession, otpMaskOf } from './targetProof.ts';
 import { fact, factBytes, grantIdOf, receiptNonce, type Step, type Unit } from './unit.ts';
 
 /** Steps 11–13: BL2 boots and proves in an SPDM session that it holds the certified key (R50–R51, R69, T9); then the debug port is closed
- *  for ever and a signed receipt shows it (R43–R44, RULE-14, T29); the server sees both. */
+ *  permanently and a signed receipt shows it (R43–R44, RULE-14, T29); the server sees both. */
 
 const startSession: Step = { k: 11, name: 'BL2 starts, SPDM session', starred: false, run: openSession };
 

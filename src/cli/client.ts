@@ -41,7 +41,7 @@ export function readBytes(file: string, what: string): Uint8Array {
   return new Uint8Array(readFileSync(file));
 }
 
-/** Uses the server and hangs up, whatever comes of it. */
+/** Uses the server and closes the connection, whatever the result. */
 export async function withServer<T>(options: ServerOptions, use: (server: HttpClient) => Promise<T>): Promise<T> {
   const server = serverClient(options);
   try {

@@ -6,7 +6,7 @@ import { sha256Hex } from '../digest.ts';
 import { NusecError } from '../errors.ts';
 import { fromPem } from '../pki/pem.ts';
 
-/** Remembers the version of the newest trust bundle of each root, so that a server which shows an older one is not believed: it could name an
+/** Remembers the version of the newest trust bundle of each root, so that a server which shows an older one is not accepted: it could name an
  *  issuing CA that was taken out of use (I10, T14). Where nothing can be written, nothing is remembered. */
 
 /** @param ca RootCA, PEM @returns for `createHttpClient`; throws NusecError ROLLBACK for a bundle that is older than one seen before */

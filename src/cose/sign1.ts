@@ -42,7 +42,7 @@ const noSignature = (curve: Curve): NusecError => new NusecError('KEY_REFUSED', 
 export type KeyResolver = (kid: Uint8Array) => Uint8Array | undefined | Promise<Uint8Array | undefined>;
 
 /** Writes a COSE_Sign1. All headers are protected.
- *  @param message kid and curve (P-256 unless told) of the signing key, type of the format (`typ`), payload, and external data that is
+ *  @param message kid and curve (default: P-256) of the signing key, type of the format (`typ`), payload, and external data that is
  *  authenticated but not sent
  *  @throws NusecError KEY_REFUSED when the signature has not the length of this curve */
 export async function sign1(

@@ -94,7 +94,7 @@ function rollRoot({ type: _, ...data }: Of<AuthorityCommand, 'RollRootCa'>, stat
   return [{ type: 'RootCaRolled', data }];
 }
 
-/** Ends the overlap: what this root issued is not believed any more. */
+/** Ends the overlap: what this root issued is not trusted any more. */
 function retireRoot({ rootId }: Of<AuthorityCommand, 'RetireRootCa'>, state: CreatedAuthority): readonly AuthorityEvent[] {
   const known = state.roots.find(root => root.rootId === rootId) ?? refuse('NOT_FOUND', 'there is no such root');
   if (known.retired) return [];

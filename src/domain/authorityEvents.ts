@@ -22,7 +22,7 @@ export type RootCa = CaFacts & { readonly icaCurve?: Curve };
 /** Id of the first root; those that follow are `root-2`, `root-3` … */
 export const firstRootId = 'root';
 
-/** A root that followed another. Certified by each other, so that whoever trusts one believes what the other issued. */
+/** A root that followed another. Certified by each other, so that whoever trusts one trusts what the other issued. */
 export type RolledRoot = RootCa & {
   readonly rootId: string;
   readonly previousRootId: string;
@@ -34,7 +34,7 @@ export type RolledRoot = RootCa & {
 
 export type IssuingCa = CaFacts & {
   readonly icaId: string;
-  /** The root that issued it; the first one unless told. */
+  /** The root that issued it; default: the first one. */
   readonly rootId?: string;
   readonly use: CaUse;
   /** Only a device CA belongs to one product line. */

@@ -21,7 +21,7 @@ export function fold<Command, State, Event>(
 }
 
 /** Refuses a command whose aggregate is not in one of the states that allow it.
- *  @throws NusecError `code` (STATE unless told) */
+ *  @throws NusecError `code` (default: STATE) */
 export function requireStatus<S extends { readonly status: string }, T extends S['status']>(
   state: S,
   allowed: readonly T[],

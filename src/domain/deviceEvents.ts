@@ -3,7 +3,7 @@ import type { ImageKind } from './job.ts';
 
 /** What can have happened to a device: the events of stream `device-{uid}`. */
 
-/** RFC 5280 §5.3.1, without certificateHold and removeFromCRL: a revocation is for ever, a pause is a suspension. */
+/** RFC 5280 §5.3.1, without certificateHold and removeFromCRL: a revocation is permanent, a pause is a suspension. */
 export const revocationReasons = [
   'unspecified',
   'keyCompromise',
@@ -131,7 +131,7 @@ export type DeviceEvent =
   | Event<'CertificateExpired', { readonly serial: string }>
   | Event<'CertificateRevoked', { readonly serial: string; readonly reason: RevocationReason; readonly by: Actor }>
   | Event<'CloneSuspected', { readonly reason: string; readonly evidence: string }>
-  /** The device believes this trust bundle from now on, as it says. */
+  /** The device trusts this trust bundle from now on, as it says. */
   | Event<'TrustBundleFollowed', { readonly version: number }>
   | Event<'DeviceQuarantined', { readonly reason: string; readonly by: Actor }>
   | Event<'DeviceReleased', { readonly reason: string; readonly by: Actor }>

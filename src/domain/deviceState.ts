@@ -17,7 +17,7 @@ export type DeviceCertificate = IssuedCertificate & {
   readonly revocationReason?: RevocationReason;
 };
 
-/** Assigned once per chip and slot, for ever: it survives a new generation (same ROTPK). */
+/** Assigned once per chip and slot, permanently: it survives a new generation (same ROTPK). */
 export type DeviceBootKey = { readonly keyId: string; readonly publicKey: string; readonly burned: boolean };
 
 /** What became of the device since it was taken for repair. */
@@ -100,7 +100,7 @@ export function evolveDevice(state: DeviceState, event: DeviceEvent): DeviceStat
 
 type DataOf<Type extends DeviceEvent['type']> = Extract<DeviceEvent, { readonly type: Type }>['data'];
 
-/** A new generation starts from nothing but what is burned, assigned or issued for ever. */
+/** A new generation starts from nothing but what is burned, assigned or issued permanently. */
 function minted(state: DeviceState, data: DataOf<'DeviceMinted'>): LivingDevice {
   const kept: Pick<LivingDevice, 'objIds' | 'certificates' | 'bootKeys' | 'rollbacks' | 'provenCounter'> =
     state.status === 'NONE' ? { objIds: [], certificates: [], bootKeys: {}, rollbacks: [] } : state;

@@ -63,7 +63,7 @@ const moves = {
 /** Whether events of this type can move a minted device. */
 export const movesDevice = (type: string): type is keyof typeof moves => Object.hasOwn(moves, type);
 
-/** What changes with an event; nothing for one that moves no device. DeviceMinted begins anew and is not a move. */
+/** What changes with an event; nothing for one that moves no device. DeviceMinted begins a walk and is not a move. */
 export function deviceMove(at: DeviceStanding, { type, data }: DeviceEvent): Partial<DeviceStanding> {
   if (!movesDevice(type)) return {};
   return (moves[type] as (at: DeviceStanding, data: unknown) => Partial<DeviceStanding>)(at, data);

@@ -192,7 +192,7 @@ function applyBundle({ version }: Of<GatewayCommand, 'ApplyTrustBundle'>, state:
 
 const refusalKey = ({ uid, code }: RefusedEvidence): string => `${uid} ${code}`;
 
-/** At most one a day for a device and a fault: a gateway that lies all day does not fill the log. */
+/** At most one a day for a device and a fault: a gateway that makes false statements all day does not fill the log. */
 function refuseEvidence({ type: _, ...data }: Of<GatewayCommand, 'RefuseGatewayEvidence'>, state: RegisteredGateway) {
   return state.refusedEvidence.get(refusalKey(data)) === data.day ? [] : [{ type: 'GatewayEvidenceRefused', data } as const];
 }

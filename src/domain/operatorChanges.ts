@@ -31,7 +31,7 @@ export type OperatorChangeCommand =
 /** Waiting for an approval at the same time. */
 export const maxOpenChanges = 20;
 const maxChanges = 10_000;
-/** After that a proposal is made anew. */
+/** After that a proposal is made again. */
 export const changeLifetimeMs = 7 * 86_400_000;
 /** Whoever has the data folder of the server, when there are too few administrators left. */
 export const recoveryActor = 'system:recovery';

@@ -7,7 +7,7 @@ import type { Role, Scope } from './roles.ts';
 import { isPast, refuse } from './rules.ts';
 
 /** The people: who may do what, by which token. Stream `operators`. Events carry only the SHA-256 of a token (I19);
- *  tokens are 32 random bytes, so the hash needs no salt. A name belongs to one person for ever. Who may approve the work of others comes,
+ *  tokens are 32 random bytes, so the hash needs no salt. A name belongs to one person permanently. Who may approve the work of others comes,
  *  goes and changes only by two administrators: operatorChanges.ts. */
 
 export const maxOperators = 1000;

@@ -1,7 +1,7 @@
 import type { Decider } from './decider.ts';
 import { refuse } from './rules.ts';
 
-/** A reservation: one public key belongs to one holder, for ever (I4, T26). Stream `pk-{sha256}` of the SubjectPublicKeyInfo.
+/** A reservation: one public key belongs to one holder, permanently (I4, T26). Stream `pk-{sha256}` of the SubjectPublicKeyInfo.
  *  NONE → RESERVED */
 
 export type KeyHolderKind = 'device' | 'programmer' | 'gateway';

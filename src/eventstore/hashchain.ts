@@ -27,7 +27,7 @@ export type StreamVerdict =
 
 /** Checks one stream from its first event on, and says the first revision that is not what was stored.
  *  @param events one stream, oldest first, complete from `after` on
- *  @param after  revision and hash already known to be good; the start of the stream unless told */
+ *  @param after  revision and hash already known to be valid; default: the start of the stream */
 export function verifyStream(events: Iterable<RecordedEvent>, after = { revision: -1, hash: chainStart }): StreamVerdict {
   let { revision, hash: previous } = after;
   let stream: string | undefined;

@@ -11,7 +11,7 @@ export type EventToAppend = {
   readonly type: string;
   /** Schema version of `data`; default: 1. See src/domain/upcasters.ts. */
   readonly v?: number;
-  /** UUIDv7, unique for ever. Appending the same ids again gives the first result. */
+  /** UUIDv7, never used twice. Appending the same ids again gives the first result. */
   readonly id: string;
   /** RFC 3339 UTC, milliseconds. */
   readonly at: string;

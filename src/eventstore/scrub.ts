@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 
-/** Looks at everything that lies in the data folder, again and again, slowly, in a thread of its own: what nobody reads may be damaged for years. */
+/** Looks at everything in the data folder, again and again, slowly, in a thread of its own: what nobody reads may be damaged for years. */
 
 export type ScrubPlaces = {
   /** File of the event store. */

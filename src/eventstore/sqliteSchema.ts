@@ -29,7 +29,7 @@ const upgrades: readonly ((db: Database) => void)[] = [
         hash TEXT NOT NULL,
         body TEXT NOT NULL
       ) STRICT`),
-  // `store` has one row. Its identity tells this store from any other, also from one that was made anew under the same name.
+  // `store` has one row. Its identity tells this store from any other, also from one that was made again under the same name.
   db => {
     db.exec('CREATE TABLE store (identity TEXT NOT NULL, epoch INTEGER NOT NULL, checkpoints INTEGER NOT NULL) STRICT');
     db.prepare('INSERT INTO store VALUES (?, 0, 0)').run(randomUUID());

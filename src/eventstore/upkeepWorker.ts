@@ -5,7 +5,7 @@ import type { UpkeepData, UpkeepTask } from './upkeep.ts';
 
 /** The thread behind upkeep.ts. */
 
-/** From this size on the log is begun anew; until then it may grow beside its readers. In pages of 8 KiB. */
+/** From this size on the log is started again; until then it may grow beside its readers. In pages of 8 KiB. */
 const restartPages = 2048;
 /** For the locks of writers and readers, which last fractions of a millisecond. */
 const busyTimeoutMs = 1000;
@@ -73,6 +73,6 @@ function checkpoint(): void {
   const [passive] = db.pragma('wal_checkpoint(PASSIVE)') as { busy: number; log: number; checkpointed: number }[];
   if (passive === undefined || passive.log < restartPages) return;
   const [restarted] = db.pragma('wal_checkpoint(RESTART)') as { busy: number }[];
-  // The first commit in a log that begins anew waits for the disk: it had better be this one.
+  // The first commit in a log that starts again waits for the disk: it had better be this one.
   if (restarted?.busy === 0) db.exec('UPDATE store SET checkpoints = checkpoints + 1');
 }

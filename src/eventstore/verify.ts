@@ -6,7 +6,7 @@ import { createTreeCheck, type SignedTree, type TreeCheck, type TreeFinding } fr
 
 /** Every stream is as it was written, or the first event that is not.
  *  missing: there is no event at this position · order: revision or pointer to the previous event · stream: the event is another stream's ·
- *  hash: the event's content · tree: the event is not the one in the tree over all events, so it was written anew or stands elsewhere ·
+ *  hash: the event's content · tree: the event is not the one in the tree over all events, so it was rewritten or stands elsewhere ·
  *  checkpoint: the events from `from` up to this position are not those that were signed. Stream and revision are absent when nothing tells which event is missing. */
 export type StoreVerdict =
   | { readonly ok: true; readonly events: number; readonly streams: number }

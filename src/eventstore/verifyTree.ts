@@ -3,7 +3,7 @@ import { createEdge, tileWidth } from '../merkle/edge.ts';
 import { type Hash, leafOfHash } from '../merkle/hashing.ts';
 import { treeRows } from './sqliteTree.ts';
 
-/** Holds the events of a store, as they are walked through, against the tree over all of them and against a checkpoint: what was written anew with
+/** Holds the events of a store, as they are walked through, against the tree over all of them and against a checkpoint: what was rewritten with
  *  fresh hashes, or stands in another order, has other leaves. */
 
 /** What a checkpoint says of the log. */

@@ -85,7 +85,7 @@ export type RestoreOptions = {
   readonly randomBytes?: RandomBytes;
 };
 
-/** Makes keyset and custody anew from a backup and enough shares.
+/** Makes keyset and custody again from a backup and enough shares.
  *  @throws BAD_REQUEST (shares: too few, mistyped, of another backup), KEYSTORE_DAMAGED (the backup file), KEY_EXISTS (there is a keystore), NOT_FOUND */
 export async function restoreBackup(options: RestoreOptions): Promise<BackupContent> {
   const { randomBytes = cryptoRandomBytes, newUnlock } = options;

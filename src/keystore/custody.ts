@@ -5,7 +5,7 @@ import { createBatcher } from './batcher.ts';
 import { keyExists } from './keyRules.ts';
 import { checkOwnerOnly, secretFileMode } from './secretFile.ts';
 
-/** Custody of per-device boot keys (R89): the public key of every (UID, OBJ_ID, slot) for ever, and the private key wrapped under
+/** Custody of per-device boot keys (R89): the public key of every (UID, OBJ_ID, slot) permanently, and the private key wrapped under
  *  a key of the keystore until it is destroyed. Nothing here opens without the keystore.
  *
  *  One SQLite file, durable at every commit; puts and destroys of one event-loop tick share a transaction. Several processes may
@@ -25,12 +25,12 @@ export type CustodyKey = {
 type NewCustodyKey = Required<Omit<CustodyKey, 'destroyedAt'>>;
 
 export type Custody = {
-  /** The first put of a key id wins, for ever, destroyed or not (I5). @returns what is stored under the id, once durable */
+  /** The first put of a key id wins, permanently, destroyed or not (I5). @returns what is stored under the id, once durable */
   put(key: NewCustodyKey): Promise<CustodyKey>;
   get(keyId: string): CustodyKey | undefined;
   /** Erases the wrapped key from the database and its log; the public half stays. Repeating it changes nothing. @throws KEY_NOT_FOUND */
   destroy(keyId: string, at: string): Promise<void>;
-  /** Puts the same key, wrapped anew under another key-encryption key, in the place of the old wrapping, which is erased. A key that was
+  /** Puts the same key, wrapped again under another key-encryption key, in the place of the old wrapping, which is erased. A key that was
    *  destroyed or re-wrapped meanwhile stays as it is. */
   replaceWrapping(key: Required<Pick<CustodyKey, 'keyId' | 'kekId' | 'wrapped'>>, oldKekId: string): Promise<void>;
   /** Takes keys over as they are, destroyed ones too, from a backup or another custody. @throws KEY_EXISTS when one is there: then none is taken */

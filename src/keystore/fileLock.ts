@@ -7,7 +7,7 @@ import { NusecError } from '../errors.ts';
  *  Node has no file locks; those of SQLite on an empty database beside the file are some, and the kernel drops them with the process,
  *  however that ends. Sharing is a read lock, changing a reserved lock beside it, being alone an exclusive one. */
 export type FileLock = {
-  /** Runs `work` while nobody else changes the file; one after the other. @throws KEYSTORE_LOCKED when another process does not come to its end */
+  /** Runs `work` while nobody else changes the file; one after the other. @throws KEYSTORE_LOCKED when another process does not finish */
   change<Result>(work: () => Promise<Result>): Promise<Result>;
   release(): void;
 };

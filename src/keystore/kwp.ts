@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto';
 import { concat, fromHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 
-/** AES key wrap with padding, AES-KWP (RFC 5649): how key material lies at rest. */
+/** AES key wrap with padding, AES-KWP (RFC 5649): the form of key material at rest. */
 
 const cipherName = 'id-aes256-wrap-pad';
 /** RFC 5649 §3: the constant half of the alternative initial value; the length half is added by the cipher. */

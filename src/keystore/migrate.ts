@@ -15,7 +15,7 @@ import type { KeyInfo } from './port.ts';
 import { pages, readKeyset } from './rotation.ts';
 import { secretKey, type Unlock } from './unlock.ts';
 
-/** From the software keystore into a token. Pairs and agreed keys move as they are; key-encryption keys are born anew in the token and every
+/** From the software keystore into a token. Pairs and agreed keys move as they are; key-encryption keys are made again in the token and every
  *  boot key is wrapped under them, into a custody of its own. The software keystore stays as it was. Cut off, it is run again. */
 
 export type MigrateOptions = {

@@ -17,7 +17,7 @@ export type KekRotation = { readonly kekId: string; readonly rewrapped: number; 
 
 const pageKeys = 500;
 
-/** A new key-encryption key for boot keys: every boot key is wrapped anew under it, then the old ones are destroyed. With either driver, while
+/** A new key-encryption key for boot keys: every boot key is wrapped again under it, then the old ones are destroyed. With either driver, while
  *  nobody else uses the custody.
  *  @throws KEY_REFUSED when a boot key does not open: it is named, and the old key-encryption keys stay */
 export async function rotateBootKek(
@@ -69,7 +69,7 @@ export type RekeyOptions = {
   readonly randomBytes?: RandomBytes;
 };
 
-/** A new file key for the software keyset: all keys are wrapped anew, and the file is replaced in one step.
+/** A new file key for the software keyset: all keys are wrapped again, and the file is replaced in one step.
  *  @returns how many keys there are @throws as openSoftwareKeystore; KEYSTORE_LOCKED while a server has it open */
 export async function rekeyKeyset({ file, unlock, newUnlock, argon2Cost, randomBytes = cryptoRandomBytes }: RekeyOptions): Promise<number> {
   const lock = lockFile(file, 'alone');

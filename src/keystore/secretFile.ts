@@ -48,7 +48,7 @@ function openNew(file: string): number {
   }
 }
 
-/** Non-blocking, so that a pipe put in the file's place cannot hold the start up for ever. */
+/** Non-blocking, so that a pipe put in the file's place cannot hold up the start without end. */
 function openIfThere(file: string): number | undefined {
   try {
     return openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);

@@ -31,7 +31,7 @@ export const leafConstraints = extension('basicConstraints', true, sequence());
 export const keyUsageOfCa = extension('keyUsage', true, tlv(tags.bitString, [Uint8Array.of(1, 0b0000_0110)]));
 export const keyUsageOfLeaf = extension('keyUsage', true, tlv(tags.bitString, [Uint8Array.of(7, 0b1000_0000)]));
 
-/** What a CA may issue for. Critical: who does not know it must not believe the CA at all. */
+/** What a CA may issue for. Critical: who does not know it must not trust the CA at all. */
 export const extKeyUsageOfCa = (...usages: readonly (keyof typeof oids)[]): Uint8Array =>
   extension('extKeyUsage', true, sequence(...usages.map(usage => encoded[usage])));
 

@@ -1,4 +1,4 @@
-/** The same function, with its results kept until there are `maxEntries`, then begun anew: for few texts that come all the time.
+/** The same function, with its results kept until there are `maxEntries`, then all forgotten: for few texts that come all the time.
  *  The result must depend on the text alone and never be changed. */
 export function remembered<Value extends object>(maxEntries: number, make: (text: string) => Value): (text: string) => Value {
   const results = new Map<string, Value>();

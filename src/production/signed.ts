@@ -5,7 +5,7 @@ import type { Curve } from '../ecKey.ts';
 /** A signed message: what `typ` it carries (so that no format passes for another) and how its payload reads. */
 export type SignedFormat<T> = { readonly type: string; readonly codec: Codec<T> };
 
-/** The key that signs: its kid as `keyIdOf` gives it, its curve (P-256 unless told), and the operation itself, which stays in a keystore
+/** The key that signs: its kid as `keyIdOf` gives it, its curve (default: P-256), and the operation itself, which stays in a keystore
  *  or KeyStore. */
 export type Signer = { readonly kid: Uint8Array; readonly curve?: Curve; readonly sign: RawSigner };
 

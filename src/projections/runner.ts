@@ -58,7 +58,7 @@ export type ProjectionRunner = {
    *  @throws NusecError PROJECTION_BEHIND when they do not advance for `stallMs`, when a named projection is faulted, or is being built and has a
    *  long way to go */
   waitFor(position: number, options?: WaitOptions): Promise<void>;
-  /** Builds a projection anew beside its current tables and swaps when it has caught up. @throws NusecError NOT_FOUND */
+  /** Rebuilds a projection beside its current tables and swaps when it has caught up. @throws NusecError NOT_FOUND */
   rebuild(name: string): void;
   health(): { readonly ok: boolean; readonly outage?: string; readonly projections: readonly ProjectionHealth[] };
   close(): Promise<void>;

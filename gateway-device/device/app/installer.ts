@@ -127,7 +127,7 @@ export function createInstaller(context: StageContext, wires: Wires, options: In
     return true;
   };
 
-  /** A job that is good takes the place of the one under way: the server signs anew for each session. */
+  /** A job that is good takes the place of the one under way: the server signs again for each session. */
   const take = async (bytes: Uint8Array): Promise<void> => {
     if (ending.signal.aborted || (current && equalBytes(current, bytes))) return;
     const signed = await readJob(context, bytes);

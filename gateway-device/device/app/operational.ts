@@ -49,7 +49,7 @@ export function discardLeftKeys(chip: Chip): void {
   for (const slot of slots) if (!named.includes(slot)) chip.keyStore.discard(slot);
 }
 
-/** Whether a request was begun and has not come to its end. */
+/** Whether a request was begun and has no result yet. */
 export const isUnderWay = (chip: Chip): boolean => load(chip, names.next) !== undefined;
 export const hasNextCertificate = (chip: Chip): boolean => isCertified(load(chip, names.next));
 export const hasOperational = (chip: Chip): boolean => isCertified(load(chip, names.present));
@@ -69,7 +69,7 @@ function begin(chip: Chip): Kept {
   return { slot };
 }
 
-/** Keeps the certificate that came, when it is for the key that was made, for this device, and from an issuer the device believes.
+/** Keeps the certificate that came, when it is for the key that was made, for this device, and from an issuer the device trusts.
  *  @throws NusecError CHAIN_REFUSED (foreign, not asked for, another key or device) */
 export function keepCertificate(chip: Chip, trust: Trust, chain: readonly Uint8Array[]): void {
   const asked = load(chip, names.next);
@@ -92,7 +92,7 @@ export function acceptNext(chip: Chip): void {
   if (present) chip.keyStore.discard(present.slot);
 }
 
-/** The server does not want the request or the certificate: the next attempt begins anew. */
+/** The server does not want the request or the certificate: the next attempt starts again. */
 export function dropNext(chip: Chip): void {
   const next = load(chip, names.next);
   if (!next) return;

@@ -40,7 +40,7 @@ export function forgetJob(chip: Chip): void {
   if (kept) saveState(chip, kept, 'failed');
 }
 
-/** Makes room for a job. Another job for the same image, signed anew, keeps the blocks that are good for it too. */
+/** Makes room for a job. Another job for the same image, signed again, keeps the blocks that are good for it too. */
 export function prepareSlot(chip: Chip, signed: Uint8Array, job: OtaJob, before: OtaJob | undefined): void {
   const isSameImage = before !== undefined && before.blockBytes === job.blockBytes && equalBytes(before.imageHash, job.imageHash);
   if (!isSameImage) eraseRegion(chip.flash, chip.layout.secondary);

@@ -29,7 +29,7 @@ export type Renewal = {
 };
 
 const csrKey = 1;
-/** Refusals of this very request or certificate: the next attempt begins anew, with another key. After any other it goes on where it was. */
+/** Refusals of this very request or certificate: the next attempt starts again, with another key. After any other it goes on where it was. */
 const finalRefusals: ReadonlySet<ErrorCode> = new Set([
   'CHAIN_REFUSED',
   'CLIENT_CERTIFICATE_REFUSED',

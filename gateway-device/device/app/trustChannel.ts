@@ -6,12 +6,12 @@ import type { StageContext } from '../../chip/board.ts';
 import { type Trust, takeBundle, trustOf } from '../../chip/trust.ts';
 import type { NusecMqttClient } from '../../link/mqttClient.ts';
 
-/** Trust bundles over dn/trust (RULE-16): taken when a believed root signed them and they are newer, and answered with what is believed then. */
+/** Trust bundles over dn/trust (RULE-16): taken when a trusted root signed them and they are newer, and answered with what is trusted then. */
 
 /** What hello and up/trust say of a trust. */
 export const toldOf = ({ bundle, roots }: Trust) => ({ bundleVersion: bundle?.version ?? 0, roots: roots.map(sha256) });
 
-/** @param onTrust what is believed from now on */
+/** @param onTrust what is trusted from now on */
 export function openTrustChannel(
   { chip, tell }: StageContext,
   client: Pick<NusecMqttClient, 'on' | 'publish'>,

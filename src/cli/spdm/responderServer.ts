@@ -62,7 +62,7 @@ function responderFor(options: ResponderOptions, identities: Identities, tell: (
   });
 }
 
-/** @returns the listening server; it closes after a SHUTDOWN unless told to stay */
+/** @returns the listening server; it closes after a SHUTDOWN; default: `stay` is false */
 export function serveResponder(options: ResponderOptions, identities: Identities, tell: (event: string) => void): Server {
   const server = createServer(socket => {
     socket.setNoDelay(true);

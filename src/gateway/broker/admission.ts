@@ -107,7 +107,7 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
       session.online.resolve();
       onPresence({ at: now(), identity: session.identity, remoteAddress: session.remoteAddress, state: 'connected' });
     },
-    /** After a change of trust (a CA retired or compromised): every connection is judged anew. */
+    /** After a change of trust (a CA retired or compromised): every connection is judged again. */
     async recheck(): Promise<void> {
       peer.forget();
       for (const session of sessions.all())

@@ -109,7 +109,7 @@ async function openBroker(own: Own, options: BrokerOptions) {
     disconnectBySerial: (serialHex: string, reason: PresenceReason = 'REVOKED'): number => cutAll(sessions.withSerial(serialHex), reason),
     /** Ends the connections of a device (client id = uid) or of a gateway, those before CONNECT too. @returns how many */
     disconnect: (clientId: string, reason: PresenceReason): number => cutAll(sessions.withClientId(clientId), reason),
-    /** Judges every connection anew, after a CA was retired or compromised. */
+    /** Judges every connection again, after a CA was retired or compromised. */
     trustChanged: admission.recheck,
     stats: () => ({ ...listener.stats(), online: sessions.onlineCount() }),
   };

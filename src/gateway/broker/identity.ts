@@ -42,7 +42,7 @@ export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
       if (now < notBefore || now > notAfter) throw new NusecError('CERTIFICATE_EXPIRED', 'outside the validity of the certificate');
       return identity;
     },
-    /** After a change of trust (CA retired or compromised): everything is judged anew. */
+    /** After a change of trust (CA retired or compromised): everything is judged again. */
     forget(): void {
       known.clear();
     },

@@ -3,7 +3,7 @@ import { trustReply } from '../../mqttMessages.ts';
 import type { Handler } from '../broker/handler.ts';
 import type { Channel } from '../reach/channel.ts';
 
-/** up/trust: which trust bundle the device believes now, in answer to dn/trust. */
+/** up/trust: which trust bundle the device trusts now, in answer to dn/trust. */
 export const trustHandler =
   (channel: Pick<Channel, 'settle'>): Handler =>
   async ({ uid, payload }) => {

@@ -21,7 +21,7 @@ export type TokenKeys = {
   /** @throws KEY_NOT_FOUND */
   entry(id: string): TokenKey;
   list(): readonly KeyInfo[];
-  /** Finds the keys anew: other processes may have made or destroyed some. @throws KEYSTORE_DAMAGED */
+  /** Finds the keys again: other processes may have made or destroyed some. @throws KEYSTORE_DAMAGED */
   find(): Promise<readonly KeyInfo[]>;
   /** @throws KEY_EXISTS */
   generate(id: string, algorithm: KeyAlgorithm, createdAt: string): Promise<KeyInfo>;

@@ -20,7 +20,7 @@ import { backdatedIso, type Context, execute } from '../base/context.ts';
 import { issueCrl } from '../revocation/crl.ts';
 
 /** Generations of the authorities: they overlap. A new issuing CA is trusted by everybody before it issues; the one before it stays trusted and
- *  keeps signing its lists. A new root is certified by the old one and certifies it, so whoever trusts one believes both. Every step can be
+ *  keeps signing its lists. A new root is certified by the old one and certifies it, so whoever trusts one trusts both. Every step can be
  *  taken again and then changes nothing. */
 
 /** Carries out an approved ceremony and publishes the trust bundle that follows from it.
@@ -74,7 +74,7 @@ async function establishSigningKeys(
   return outcome;
 }
 
-/** From here on nothing under this authority is believed; the list of its root says so to those who ask there. */
+/** From here on nothing under this authority is trusted; the list of its root says so to those who ask there. */
 async function compromise(ctx: Context, icaId: string, reason: string, by: Actor): Promise<CeremonyOutcome> {
   const { state } = await execute(ctx, authority, authorityStream(ctx.project), { type: 'CompromiseIssuingCa', icaId, reason, by }, by);
   const ica = state.status === 'NONE' ? undefined : state.issuingCas.find(candidate => candidate.icaId === icaId);

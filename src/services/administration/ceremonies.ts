@@ -15,8 +15,8 @@ import { carryOut, certificateOutcome, nextRootId } from './caGenerations.ts';
 
 /** Key ceremonies: proposed by one administrator, approved by another, carried out at once and recorded for the file (I16). */
 
-/** What may be proposed; the ids of what is to be made are found here. `curve` of its key: what the newest root says unless told, and for the
- *  next root that of the newest; `icaCurve`: as its own unless told. */
+/** What may be proposed; the ids of what is to be made are found here. `curve` of its key; default: what the newest root says, and for the
+ *  next root that of the newest; `icaCurve`; default: its own curve. */
 export type CeremonyWish =
   | { readonly type: 'establishIssuingCa'; readonly use: CaUse; readonly line?: string | undefined; readonly curve?: Curve | undefined }
   | { readonly type: 'establishPackageKey'; readonly use?: SigningUse | undefined }

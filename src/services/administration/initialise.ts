@@ -24,9 +24,9 @@ export type Ceremony = {
   readonly organization: string;
   /** Two different people; both become administrators. */
   readonly administrators: readonly [string, string];
-  /** Of the root's key: P-256 unless told. */
+  /** Curve of the root's key; default: P-256. */
   readonly curve?: Curve;
-  /** Of the keys of issuing CAs: that of the root unless told. */
+  /** Curve of the keys of issuing CAs; default: that of the root. */
   readonly icaCurve?: Curve;
 };
 export type CeremonyResult = {

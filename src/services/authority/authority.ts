@@ -83,5 +83,5 @@ export function trustedAuthorities(authorities: Authorities): readonly Uint8Arra
   return [...trustedRoots(authorities), ...crossCertificates(authorities), ...trustedIssuers(authorities)];
 }
 
-/** Hash under which a public key is reserved for ever (I4). */
+/** Hash under which a public key is reserved permanently (I4). */
 export const publicKeySha256 = (spki: Uint8Array): string => sha256Hex(spki);

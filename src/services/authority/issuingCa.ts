@@ -97,7 +97,7 @@ export async function establishIssuingCa(ctx: Context, use: CaUse, line?: string
 }
 
 /** Makes an issuing CA under the newest root; it is not active yet. Done again it gives the same. The new key comes first: a crash leaves an
- *  unused key, never a CA without one. @param wish `icaId` from nextIcaId, `curve` of its key: what the root says unless told
+ *  unused key, never a CA without one. @param wish `icaId` from nextIcaId, `curve` of its key; default: what the root says
  *  @throws NusecError CONFLICT when there is a key of this id on another curve */
 export async function makeIssuingCa(ctx: Context, wish: CaWish): Promise<IssuingCa> {
   for (let attempt = 1; ; attempt += 1) {

@@ -19,7 +19,7 @@ export async function trustBundleFor(
   return { version: newest.version, bundle: await ctx.blobs.get(newest.sha256) };
 }
 
-/** Roots whose overlap is over, DER: nothing is issued under them, and only devices may still hang on them. */
+/** Roots whose overlap is over, DER: nothing is issued under them, and only certificates of devices may still end in them. */
 export function retiredRoots({ roots }: Authorities): readonly Uint8Array[] {
   return roots.filter(({ retired }) => retired).map(({ certificate }) => fromBase64url(certificate));
 }

@@ -53,7 +53,7 @@ function isNamed({ status, use }: KnownIssuingCa, { issuingCas }: CreatedAuthori
 }
 
 /** The newest trust bundle, as machines fetch it. @param by id, or SHA-256 of the certificate (hex), of the root that signed it; the newest root
- *  unless told @returns COSE_Sign1 @throws NusecError NOT_FOUND (no such root, or retired) */
+ *  by default @returns COSE_Sign1 @throws NusecError NOT_FOUND (no such root, or retired) */
 export async function currentTrustBundle(ctx: Context, { roots, trustBundle }: Authorities, by?: string): Promise<Uint8Array> {
   const rootId = roots.find(root => root.rootId === by || root.sha256 === by)?.rootId ?? '';
   const wanted = by === undefined ? trustBundle.sha256 : trustBundle.byRoot?.[rootId];

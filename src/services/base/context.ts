@@ -136,7 +136,7 @@ export async function areCurrent(ctx: Context, projections: readonly string[]): 
 /** How long the start of a process waits for what read models it needs; what is not there then begins later. */
 const startPatienceMs = 2000;
 
-/** Waits for something at the start of a process, but not for a read model that is built anew from a large log. */
+/** Waits for something at the start of a process, but not for a read model that is rebuilt from a large log. */
 export const whileStarting = async (begun: Promise<void>): Promise<void> => void (await within(begun, startPatienceMs));
 
 /** From when on what is signed now counts. */

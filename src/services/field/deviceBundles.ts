@@ -10,7 +10,7 @@ import type { DeviceChannel } from './deviceChannel.ts';
 
 /** Devices follow the trust bundle (RULE-16): each is brought to the newest version when it says hello, and all that are connected when there is
  *  a new one. The bundle is signed by a root the device named. One that knows only a retired root goes step by step: the last bundle of that
- *  root first, which names the next. What it says it believes afterwards is recorded. */
+ *  root first, which names the next. What it says it trusts afterwards is recorded. */
 export type DeviceBundles = {
   /** Brings a device that said hello up to date; nothing for one that does not follow bundles or is gone.
    *  @throws NusecError DEVICE_UNREACHABLE, RATE_LIMITED, DEVICE_STATE */

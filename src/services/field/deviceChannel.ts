@@ -1,10 +1,10 @@
 import type { Answer } from '../base/perDeviceQueue.ts';
 
-/** What a device believes, in its own words. */
+/** What a device trusts, in its own words. */
 export type TrustState = {
   /** Of its trust bundle; 0 for none. */
   readonly bundleVersion: number;
-  /** SHA-256 of the root certificates it believes, hex, the one that should sign first. */
+  /** SHA-256 of the root certificates it trusts, hex, the one that should sign first. */
   readonly roots: readonly string[];
 };
 
@@ -27,7 +27,7 @@ export type DeviceChannel = {
   /** Sends a signed order and waits for the device's signed receipt.
    *  @throws NusecError DEVICE_UNREACHABLE, ORDER_REFUSED when the device says no */
   order(uid: string, order: Uint8Array): Promise<Uint8Array>;
-  /** Gives a device a trust bundle. @returns what it believes then, and why it did not take the bundle
+  /** Gives a device a trust bundle. @returns what it trusts then, and why it did not take the bundle
    *  @throws NusecError DEVICE_UNREACHABLE */
   trust(uid: string, bundle: Uint8Array): Promise<TrustState & { readonly error?: string }>;
   /** Tells a device that it is time to ask for the operational certificate that follows this one. False when it is not connected. */

@@ -8,7 +8,7 @@ import { type Context, execute } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { blameGateway } from './gatewayFaults.ts';
 
-/** The first message of a connection: what the device says of itself. Nothing of it is believed, but a lower version or counter than was ever
+/** The first message of a connection: what the device says of itself. Nothing of it is trusted, but a lower version or counter than was ever
  *  proven is a suspicion (T8, T12), and something new is a reason to attest. On a connection of its own the device has shown its key. A gateway
  *  has not: what it says in a device's name changes nothing about the device, and is held against the gateway when it contradicts what was proven;
  *  the attestation that follows decides (T20). */

@@ -11,7 +11,7 @@ import type { Attachments } from './attachments.ts';
 import { gatewayOf } from './gateways.ts';
 
 /** What each gateway must know to judge its devices (R84, RULE-16): the trust bundle of its root, and which certificates of its devices are not
- *  to be believed. Says whose knowledge is out of date, as soon as that is so. */
+ *  to be trusted. Says whose knowledge is out of date, as soon as that is so. */
 export type GatewayBundles = {
   /** @returns the bundle as COSE_Sign1, and serial numbers, 16 bytes each, the newest first. @throws NusecError NOT_FOUND */
   current(gatewayId: string): Promise<{ readonly bundle: Uint8Array; readonly revoked: readonly Uint8Array[] }>;

@@ -33,7 +33,7 @@ async function hashesOf(ctx: Context, firmware: FirmwareFacts | undefined): Prom
   return hashes.includes(firmware.imageHash) ? hashes : [...hashes, firmware.imageHash];
 }
 
-/** What the evidence says, once it is believed. */
+/** What the evidence says, once it is accepted. */
 export type Measured = {
   readonly imageHash?: string;
   readonly version?: string;

@@ -1,6 +1,6 @@
 import { type ErrorCode, NusecError } from '../../errors.ts';
 
-/** Why evidence is not believed: a stable code, and a text for people. */
+/** Why evidence is not accepted: a stable code, and a text for people. */
 export type Refusal = { readonly code: ErrorCode; readonly detail: string };
 
 /** What is wrong with evidence or a verdict, and nothing else: neither the link, nor this server. */

@@ -26,7 +26,7 @@ import { lineOf } from './lines.ts';
 import type { OtaImages, PreparedJob } from './otaImage.ts';
 
 /** Delivery of offered firmware (R90–R95): an SPDM session gives the block key, the signed job says what comes, the device pulls blocks.
- *  Block keys live in memory only. After a restart, or when the device connects anew, there is a new session and a newly signed job of the same
+ *  Block keys live in memory only. After a restart, or when the device connects again, there is a new session and a newly signed job of the same
  *  id for the same image: the body's blocks that the device has stay good, as their hashes are the same. */
 
 type JobStatus = 'downloading' | 'written' | 'testing' | 'failed' | 'refused';
@@ -35,7 +35,7 @@ export type OtaDelivery = {
   /** Answers the question for a job, or tells a connected device that there is one. Works in the background of whoever calls.
    *  @param cid of the question; undefined when nobody asked */
   deliver(uid: string, cid?: number): Promise<void>;
-  /** The device has connected anew: its old block key is no longer there. */
+  /** The device has connected again: its old block key is no longer there. */
   forget(uid: string): void;
   /** One block, sealed for this device. @throws NusecError STATE (no session: ask for the job again), BAD_REQUEST */
   block(uid: string, offerId: string, index: number, blockBytes: number): Uint8Array;

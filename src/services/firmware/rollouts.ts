@@ -234,7 +234,7 @@ async function cancelAll(ctx: Context, state: PlannedRollout, progress: RolloutP
   );
 }
 
-/** T22: whoever withholds an update becomes visible, and no device stays in one state for ever. */
+/** T22: whoever withholds an update becomes visible, and no device stays in one state permanently. */
 async function watchLag(
   { ctx, alarms }: RolloutParts,
   times: RolloutTimes,

@@ -16,7 +16,7 @@ export type ChainJudge = {
   /** For `verifyEvidence` and `runSessionSetup`. @returns the leaf's key
    *  @throws NusecError CHAIN_REFUSED (foreign, or never issued to this device), CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED */
   judge(state: LivingDevice, certificates: readonly Uint8Array[]): KeyObject;
-  /** The chain structure that was believed last. */
+  /** The chain structure that was accepted last. */
   knownChain(uid: string): Uint8Array | undefined;
   remember(uid: string, chain: Uint8Array): void;
 };

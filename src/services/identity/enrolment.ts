@@ -19,11 +19,11 @@ import { always, both, type Condition, type Context, execute, executeIf, nowIso,
 import { livingDevice } from '../base/livingDevice.ts';
 import { type CertificateFacts, certificationIntents, type Enrolment, issueLeaf, reserveKey, subjectOf } from './issuance.ts';
 
-/** From a certification request to a certificate: the request proves possession, the key is reserved for ever (I4), the certificate comes
+/** From a certification request to a certificate: the request proves possession, the key is reserved permanently (I4), the certificate comes
  *  from the profile alone (T32). The same request gives the same certificate until that is due for renewal (RULE-10, I6). */
 
 /** First certificate of a programmer (R11–R16), or the next one of the same key.
- *  @param csr PKCS#10 DER @param expected subject it may carry: that of the profile unless told
+ *  @param csr PKCS#10 DER @param expected subject it may carry; default: that of the profile
  *  @throws NusecError NOT_FOUND, CONFLICT (another key), and what judgeCsr and the key reservation refuse */
 export async function certifyProgrammer(ctx: Context, uid: string, csr: Uint8Array, by: Actor, expected?: NameFields): Promise<Enrolment> {
   const stream = programmerStream(uid);

@@ -34,11 +34,11 @@ type Common = 'publicKey' | 'serial' | 'notBefore' | 'notAfter' | 'issuer' | 'cr
 
 /** Where it is recorded what is about to be signed. */
 export type Intents = {
-  /** The recorded intent for this key that did not come to its end. */
+  /** The recorded intent for this key that has no result yet. */
   readonly atHand: (publicKeySha256: string) => Promise<Intent | undefined>;
   /** @param ctx of the commit that it belongs to  @returns what is recorded, which is another's if that was faster */
   readonly record: (ctx: Context, wanted: Intent) => Promise<Intent>;
-  /** Another's certificate was faster: the intent comes to no end of its own. */
+  /** Another's certificate was faster: the intent gets no result of its own. */
   readonly drop: (serial: string) => Promise<void>;
 };
 
@@ -51,9 +51,9 @@ export type Wish<Profile extends LeafProfile> = {
   readonly request: ReturnType<typeof judgeCsr>;
   readonly fields: Omit<ProfileFields[Profile], Common>;
   readonly by: Actor;
-  /** To whom the key belongs for ever (I4). */
+  /** To whom the key belongs permanently (I4). */
   readonly holder: KeyHolder;
-  /** The certificate of this key that is recorded and not due for renewal, looked up anew each time. */
+  /** The certificate of this key that is recorded and not due for renewal, looked up again each time. */
   readonly current: () => Promise<CertificateFacts | undefined>;
   readonly intents: Intents;
   /** Records the result in the subject's stream, while the condition holds.
@@ -94,7 +94,7 @@ export async function issueLeaf<Profile extends LeafProfile>(
     await reserveKey(together, publicKeySha256, wish.holder, by);
     return atHand ?? intents.record(together, newIntent(together, authorities, wish, publicKeySha256));
   });
-  // Somebody else's intent may have come to its end between our look and our intent: then there is a certificate now.
+  // Somebody else's intent may have got its result between our look and our intent: then there is a certificate now.
   const meanwhile = atHand === undefined ? await wish.current() : undefined;
   if (meanwhile !== undefined) {
     await intents.drop(intent.serial);
@@ -113,7 +113,7 @@ export async function issueLeaf<Profile extends LeafProfile>(
   };
   const { der } = await issueCertificate(profile, { ...common, ...wish.fields } as unknown as ProfileFields[Profile], ca.signer);
   const certificateSha256 = sha256Hex(der);
-  // With this event the intent has come to its end; that is written down when the next one is due.
+  // With this event the intent has its result; the intent itself is closed when the next one is due.
   const recorded = await oneCommit(ctx, async together => {
     await together.blobs.put(der);
     return wish.record(together, { serial, certificateSha256, publicKeySha256, icaId, notAfter }, stillSigns(ctx, icaId));

@@ -15,7 +15,7 @@ export type PeerLink = {
 const folderName = 'peers';
 const folderMode = 0o700;
 const maxFrameBytes = 1024 * 1024;
-/** Not taken by a peer: it hangs, and is given up. */
+/** Not accepted by a peer within this time: the connection is given up. */
 const maxUnsentBytes = 16 * maxFrameBytes;
 /** What sockaddr_un holds. */
 const maxPathBytes = 107;

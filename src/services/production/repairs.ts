@@ -164,7 +164,7 @@ async function signedOrder(ctx: Context, state: LivingDevice, wish: Pick<Order, 
   return signOrder(value, await signerFor(ctx, await authorityOf(ctx), 'order'));
 }
 
-/** Certificate of the next generation. `bundles`: what the device needs to believe its authorities, in this order.
+/** Certificate of the next generation. `bundles`: what the device needs to trust its authorities, in this order.
  *  @throws NusecError CSR_…, WEAK_OR_CLONED_KEY, CONFLICT (another key than before), and as deviceInRepair */
 export async function certifyNextGeneration(
   { ctx, alarms }: Parts,

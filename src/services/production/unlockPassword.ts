@@ -5,7 +5,7 @@ import { ensureKey } from '../../keystore/ensureKey.ts';
 import type { Context } from '../base/context.ts';
 
 /** The password that opens a unit's debug port, together with an order of two people. The keystore makes it from the UID, so it is stored nowhere,
- *  and a chip has the same one in all its generations, as its OTP holds the hash for ever. */
+ *  and a chip has the same one in all its generations, as its OTP holds the hash permanently. */
 
 export const unlockKeyId = 'debug-unlock/1';
 

@@ -4,7 +4,7 @@ import { startVerification } from '../../eventstore/verifyThread.ts';
 import type { SignedTree } from '../../eventstore/verifyTree.ts';
 import type { Parts } from '../base/alarms.ts';
 
-/** Looks at every event when a server starts, so that one that somebody wrote anew with fresh hashes is found before it is used (T18). */
+/** Looks at every event when a server starts, so that one that somebody rewrote with fresh hashes is found before it is used (T18). */
 
 /** About a second. A longer log is looked at beside the work, and what is found is an alarm. */
 const maxEventsBeforeStart = 200_000;

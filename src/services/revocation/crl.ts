@@ -16,7 +16,7 @@ import { nextNumber } from '../base/numbers.ts';
  *  together and recorded in one event. Entries are kept encoded, so one more revocation costs a copy, a hash and a signature. */
 
 const crlLifetimeDays = 7;
-/** A delta list that would grow beyond this begins anew with the next full list as its base. */
+/** A delta list that would grow beyond this starts again with the next full list as its base. */
 const maxDeltaEntries = 5000;
 /** Chunks of encoded entries before they are put together. */
 const maxChunks = 256;
@@ -44,7 +44,7 @@ export function issueCrl(ctx: Context, icaId: string, newBase = false): Promise<
   return list.next;
 }
 
-/** The newest lists, signed anew when there are none or half of their life is over. An authority that cannot sign any more keeps its last ones.
+/** The newest lists, signed again when there are none or half of their life is over. An authority that cannot sign any more keeps its last ones.
  *  @throws NusecError as issueCrl when there is no list yet */
 export async function currentCrl(ctx: Context, icaId: string): Promise<CrlPair> {
   const facts = (await authorityOf(ctx)).crls.find(candidate => candidate.icaId === icaId);

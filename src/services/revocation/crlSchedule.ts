@@ -5,7 +5,7 @@ import { type Context, nowIso } from '../base/context.ts';
 import { isDue, issueCrl } from './crl.ts';
 import type { Revocations } from './revocations.ts';
 
-/** Keeps every revocation list fresh: signed anew when half of its life is over, and soon after every revocation. Trouble is an alarm:
+/** Keeps every revocation list fresh: signed again when half of its life is over, and soon after every revocation. Trouble is an alarm:
  *  a list that runs out makes strict clients refuse everything. */
 export type CrlSchedule = {
   /** Looks at all lists now; resolves when those that were due are signed or their alarm is raised. */

@@ -25,7 +25,7 @@ export async function checkRevocationMark(ctx: Context, revocations: Revocations
   if (known === undefined) return false;
   const lack = await lackOf(ctx, known);
   if (lack !== undefined) throw new NusecError('STORE_OLDER', `${lack} (${file}): ${remedy}`);
-  // Read models that are built anew are built from the events, which are those of the mark.
+  // Read models that are rebuilt are built from the events, which are those of the mark.
   if (known.old === undefined && revocations.isKnown()) await requireAllRevoked(ctx, revocations, known);
   return true;
 }

@@ -4,7 +4,7 @@ import { type CertificateRow, certificateQueries, changesRevocation } from '../.
 import { type Context, whileStarting } from '../base/context.ts';
 
 /** What is revoked, known at once: a map in memory, filled from the certificate inventory and kept up by the events.
- *  TLS and MQTT ask it at every handshake; listeners drop live connections (T23). While the inventory is built anew, which takes minutes in a large
+ *  TLS and MQTT ask it at every handshake; listeners drop live connections (T23). While the inventory is rebuilt, which takes minutes in a large
  *  project, nothing is known: then nobody is let in, and the server goes on with the rest. */
 
 export type RevocationChange = {

@@ -8,7 +8,7 @@ import { issueCrl } from './crl.ts';
 import type { Revocations } from './revocations.ts';
 
 /** Ends a device's identity (R86, RULE-16, T23): every certificate that is still good is revoked. It is in force in this process when this
- *  returns: handshakes are refused, the live connection is cut, the CRL is signed anew. The boot keys stay in custody.
+ *  returns: handshakes are refused, the live connection is cut, the CRL is signed again. The boot keys stay in custody.
  *  Again on a revoked device: nothing more is recorded.
  *  @throws NusecError NOT_FOUND */
 export async function revokeDevice(

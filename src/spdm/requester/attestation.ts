@@ -14,7 +14,7 @@ import {
 } from './identify.ts';
 
 /** Attestation as a requester: VERSION … CERTIFICATE, CHALLENGE, signed GET_MEASUREMENTS. The state is plain data (bytes, numbers, strings), about
- *  as large as the certificate chain: it can be stored between two messages. The result is evidence, which is only believed after
+ *  as large as the certificate chain: it can be stored between two messages. The result is evidence, which is only accepted after
  *  `verifyEvidence`: whoever runs this flow needs no trust and cannot lie. */
 
 export type AttestationOptions = IdentifyOptions & {
@@ -46,7 +46,7 @@ export function startAttestation(given: Pick<AttestationOptions, 'nonce'> & Part
 }
 
 /** @param response a clear SPDM message
- *  @throws SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED, SPDM_BUSY (an ERROR that may pass); the attestation then starts anew */
+ *  @throws SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED, SPDM_BUSY (an ERROR that may pass); the attestation then starts again */
 export function continueAttestation(state: AttestationState, response: Uint8Array): AttestationStep {
   switch (state.step) {
     case 'identify':

@@ -13,7 +13,7 @@ import { encodeRespondIfReady } from '../messages/respondIfReady.ts';
 import type { SpdmSession } from '../session.ts';
 import { bothHave, type Connection, checkHead, unexpected } from './connection.ts';
 
-/** What lies between a request and its response (DSP0274 §10.10–10.12, §10.26): waiting for a busy responder, fetching what was not ready, sending
+/** What happens between a request and its response (DSP0274 §10.10–10.12, §10.26): waiting for a busy responder, fetching what was not ready, sending
  *  and fetching messages in chunks. None of it is in a transcript, so it is transparent for whoever asks. */
 
 /** Carries one message and gives the answer. Time-outs belong to the link. */

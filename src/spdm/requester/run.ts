@@ -12,15 +12,15 @@ import { createSessionSetup, type EstablishedSession } from './sessionSetup.ts';
 
 /** How patient a flow is. */
 export type Patience = {
-  /** Waits out Busy and ResponseNotReady, and begins anew after another ERROR that may pass; without it they end the flow. */
+  /** Waits out Busy and ResponseNotReady, and starts again after another ERROR that may pass; without it they end the flow. */
   readonly wait?: Wait;
 };
 
 /** More messages than any flow needs: a certificate chain in the smallest portions. */
 const maxMessages = 1024;
-/** How often a flow begins anew because the responder lost the connection (RequestResynch), or answered with an ERROR that may pass. */
+/** How often a flow starts again because the responder lost the connection (RequestResynch), or answered with an ERROR that may pass. */
 const maxRestarts = 2;
-/** Before a flow begins anew after an ERROR. */
+/** Before a flow starts again after an ERROR. */
 const restartDelayMs = 100;
 
 /** @throws SPDM_BUSY when the responder gives no other answer than that it may have one later */

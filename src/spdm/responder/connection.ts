@@ -10,7 +10,7 @@ import { type Exchange, endSession, invalidRequest, Refusal, type Reply, type Re
 
 /** VERSION, CAPABILITIES, ALGORITHMS (DSP0274 §10.2–10.4). */
 
-/** GET_VERSION starts the connection anew and ends its session (DSP0274 §10.2). */
+/** GET_VERSION starts the connection again and ends its session (DSP0274 §10.2). */
 export function handleGetVersion({ settings, state, request }: Exchange): Reply {
   decodeGetVersion(request);
   endSession(state);

@@ -38,7 +38,7 @@ export function encodeMctp(message: MctpMessage, unitBytes: number): readonly Ui
 
 export type MctpAssembler = {
   /** @returns the message that this packet completes
-   *  @throws MCTP_MALFORMED; the message it would have belonged to is dropped (DSP0236 §8.6), the next start begins anew */
+   *  @throws MCTP_MALFORMED; the message it would have belonged to is dropped (DSP0236 §8.6), the next start begins again */
   push(packet: Uint8Array): MctpMessage | undefined;
 };
 

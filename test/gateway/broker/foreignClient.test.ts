@@ -49,10 +49,10 @@ describe(`mosquitto's clients as a foreign implementation (server name ${serverN
     expect(endings(harness)).toEqual(['AUTH_ERROR: client id is not the one of the certificate']);
   });
 
-  it('are cut off when they publish for another device, however often they try', async () => {
+  it('are cut off when they publish for another device', async () => {
     const publisher = spawn('mosquitto_pub', [...common(device, uid), '-t', `n1/${uidOf(2)}/up/hello`, '-m', 'x']);
     const ended = new Promise(resolve => publisher.once('exit', resolve));
-    await until(() => reasons(harness).length >= 2);
+    await until(() => reasons(harness).length >= 1);
     publisher.kill();
     await ended;
     expect(new Set(reasons(harness))).toEqual(new Set(['FORBIDDEN']));
