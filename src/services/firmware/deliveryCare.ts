@@ -89,7 +89,7 @@ export function startDeliveryCare(parts: CareParts, times: CareTimes = defaultTi
     for (const event of events) if (startsSomething(event)) soon(event.stream.slice(event.stream.indexOf('-') + 1));
     look();
   });
-  const timer = repeatedly(times.lookEveryMs, look);
+  const looks = repeatedly(times.lookEveryMs, async () => look(), logFailure('look'));
   return {
     async greet(uid, hello, proof) {
       await attempt(uid, put(uid, { hello, proof, tries: 0 }));
@@ -102,10 +102,9 @@ export function startDeliveryCare(parts: CareParts, times: CareTimes = defaultTi
       const entry = entries.get(uid);
       if (entry !== undefined) Object.assign(entry, { tries: 0, dueMs: performance.now() + times.silenceMs });
     },
-    close() {
-      timer.close();
+    async close() {
       entries.clear();
-      return follower.close();
+      await Promise.all([looks.close(), follower.close()]);
     },
   };
 }

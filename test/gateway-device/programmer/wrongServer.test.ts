@@ -57,7 +57,7 @@ async function withFloor(jobId: string, rollbackFloor: number): Promise<Uint8Arr
   const file = await server.forge(programmer.core, before, { rollbackFloor, packageId, sequence, supersedes: fromHex(newest.packageId) });
   const exported = { ...newest, packageId: toHex(packageId), sequence, sha256: await server.ctx.blobs.put(file) };
   const stream = allotmentStream(jobId, programmer.uid);
-  await execute(server.ctx, allotment, stream, { type: 'ExportPackage', ...exported }, 'operator:pia');
+  await execute(server.ctx, allotment, stream, { type: 'ExportPackage', after: newest.sequence, ...exported }, 'operator:pia');
   return file;
 }
 
