@@ -90,7 +90,7 @@ def main(file, root_file):
     for each in evidence["related"]:
         leaf = sha256(b"\0", sha256((each["previous"] + each["event"]).encode()))
         path = [bytes.fromhex(h) for h in each["path"]]
-        require(uid in each["event"] and included(leaf, each["index"], size, path, tree), "a related event is not in the log")
+        require(len(each["previous"]) == 64 and uid in each["event"] and included(leaf, each["index"], size, path, tree), "a related event is not in the log")
     for name, content in evidence["blobs"].items():
         require(sha256(base64.b64decode(content)).hex() == name, "a content is not what its hash says")
         require(name in json.dumps(evidence["history"]["events"] + evidence["related"]), "no event names a content")

@@ -41,11 +41,15 @@ function textOf(verdict: LogVerdict, trusted: string): string {
   const first = verdict.ok
     ? `${styled('green', 'whole')}: ${verdict.events} events in ${verdict.streams} streams`
     : `${styled('red', 'damaged')}: ${placeOf(verdict)} (${verdict.reason})`;
-  const held = checkpoints.map(({ file, size, time, cosignedBy }) => {
-    const by = cosignedBy.length === 0 ? '' : `, cosigned by ${cosignedBy.join(', ')}`;
-    return `held against ${file}: ${size} events, signed ${time}${by}`;
-  });
+  const held = [...Map.groupBy(checkpoints, ({ file }) => file)].map(([file, signed]) => heldText(file, signed));
   const faults = refused.map(({ file, reason }) => `${styled('red', 'refused')} ${file}: ${reason}`);
   const trust = checkpoints.length === 0 ? 'no checkpoint: nothing outside the events speaks for them' : `signatures by ${trusted}`;
   return [first, ...held, ...faults, trust].join('\n');
+}
+
+function heldText(file: string, signed: LogVerdict['checkpoints']): string {
+  const newest = signed.at(-1);
+  const by = newest === undefined || newest.cosignedBy.length === 0 ? '' : `, cosigned by ${newest.cosignedBy.join(', ')}`;
+  const count = signed.length === 1 ? '' : `${signed.length} checkpoints, the newest over `;
+  return `held against ${file}: ${count}${newest?.size} events, signed ${newest?.time}${by}`;
 }

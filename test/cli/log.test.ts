@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +8,7 @@ import { readCheckpoint } from '../../src/merkle/checkpoint.ts';
 import { parseNote } from '../../src/merkle/note.ts';
 import { verifyConsistency } from '../../src/merkle/proofs.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
-import { people, seedFleet } from '../gateway/fieldKit.ts';
+import { type Fleet, people, seedFleet } from '../gateway/fieldKit.ts';
 import { startCommand } from '../support/command.ts';
 import { covers } from '../support/covers.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
@@ -16,13 +17,14 @@ import { startTestServer, type TestServer } from '../support/server.ts';
 
 let server: TestServer;
 let folder: string;
+let fleet: Fleet;
 let toServer: readonly string[];
 let lines: readonly string[];
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'nusec-audit-'));
   let token = '';
   server = await startTestServer(async ctx => {
-    await seedFleet(ctx, 6);
+    fleet = await seedFleet(ctx, 6);
     token = await addOperator(ctx, 'aldo', ['auditor'], 'operator:alice');
   });
   writeFileSync(join(folder, 'root.pem'), server.rootPem);
@@ -127,6 +129,19 @@ describe('an exported log', () => {
 function renumbered(content: readonly string[]): readonly string[] {
   return content.map((line, i) => (i === 0 || i === content.length - 1 ? line : changed(line, { position: i })));
 }
+
+describe('the evidence of a device', () => {
+  it('is exported by the command, and proven by it and by the reader in Python (T18, T19)', async () => {
+    const { uid } = fleet.units[2] as Fleet['units'][number];
+    const file = join(folder, 'evidence.json');
+    await nusec('evidence', 'export', uid, ...toServer, '--out', file);
+    const proven = JSON.parse(await nusec('verify', file, '--trust', join(folder, 'root.pem'), '--json'));
+    expect(proven).toMatchObject({ uid, events: expect.arrayContaining([expect.objectContaining({ type: 'DeviceMinted' })]) });
+    const script = new URL('../../examples/verify_evidence.py', import.meta.url).pathname;
+    const { stdout, stderr } = spawnSync('python3', [script, file, join(folder, 'root.pem')], { encoding: 'utf8' });
+    expect(stdout + stderr).toContain(`proven: ${proven.events.length} events of device ${uid}`);
+  });
+});
 
 describe('nusec log tail', () => {
   it('prints the newest events that fit', async () => {

@@ -4,6 +4,7 @@ import { utf8 } from '../../bytes.ts';
 import { replaceFile } from '../../keystore/durableFile.ts';
 import { readCheckpoint } from '../../merkle/checkpoint.ts';
 import { parseNote } from '../../merkle/note.ts';
+import { appendToHistory } from './checkpointHistory.ts';
 
 /** Checkpoints as files. In the data folder there is the newest one; a folder of a witness has the newest one and the last one of each day. */
 
@@ -38,6 +39,7 @@ export async function writeToFolder(folder: string, note: string): Promise<void>
   const day = before === undefined ? undefined : dayOf(before);
   if (before !== undefined && day !== undefined && day !== dayOf(note)) await replaceFile(dayFile(folder, day), utf8(before));
   await replaceFile(file, utf8(note));
+  await appendToHistory(folder, note);
 }
 
 /** @returns undefined when it is no checkpoint, or names no time */

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { utf8 } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
 import { replaceFile } from '../../keystore/durableFile.ts';
@@ -8,6 +9,7 @@ import { verifyConsistency } from '../../merkle/proofs.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, nowIso } from '../base/context.ts';
 import { checkpointsIn, writeToFolder } from './checkpointFiles.ts';
+import { appendToHistory, putHistoryAside } from './checkpointHistory.ts';
 import { openHeadMap } from './headMapFile.ts';
 import { logCertificates, logKeyId, logNoteKey } from './logKey.ts';
 
@@ -54,6 +56,7 @@ async function requireThis({ ctx, alarms }: CheckpointParts, file: string, accep
       : `the first ${known.size} events are not those of the checkpoint of ${known.time}: they were changed; nusec log verify names the first`;
   if (!acceptOlder) throw new NusecError(head < known.size ? 'STORE_OLDER' : 'STORE_DAMAGED', detail);
   renameSync(file, `${file}-${known.size}`);
+  putHistoryAside(dirname(file), known.size);
   await alarms.raise({ code: 'OLDER_STORE_ACCEPTED', subject: 'store', detail });
   return [];
 }
@@ -93,6 +96,9 @@ export async function keepCheckpoints(
     const signature = await ctx.keystore.sign(logKeyId, utf8(text));
     note = formatNote({ text, signatures: [{ name: key.name, keyIdHex: key.keyIdHex, signature }] });
     await replaceFile(file, utf8(note));
+    await appendToHistory(dirname(file), note).catch(error =>
+      ctx.log.warn({ error: String(error) }, 'the checkpoint is not in the history'),
+    );
     last = next;
     if (made !== undefined) heads?.keep(note, size);
     offer(note);

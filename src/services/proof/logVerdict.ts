@@ -12,6 +12,7 @@ import { type NoteKey, parseNote, verifiedBy } from '../../merkle/note.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { changesRevocation } from '../../projections/certificates.ts';
 import { type CheckpointFile, checkpointFile, checkpointsIn, cosignedIn } from './checkpointFiles.ts';
+import { historyIn } from './checkpointHistory.ts';
 import { cosignedFolder } from './witness.ts';
 
 /** Judges the log of a data folder without its keystore: every event, the tree over them, and every checkpoint that can be found, each of which must
@@ -46,7 +47,8 @@ export function judgeLog({ dataDir, witnesses, roots, witnessKeys }: LogPlaces):
   const file = join(dataDir, 'events.db');
   if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${dataDir} has no event log: is it the data folder of a server?`);
   // Before the log: what it is held against must not be newer than it.
-  const found = [...[dataDir, ...witnesses].flatMap(checkpointsIn), ...cosignedIn(cosignedFolder(dataDir))];
+  const folders = [dataDir, ...witnesses];
+  const found = [...folders.flatMap(historyIn), ...folders.flatMap(checkpointsIn), ...cosignedIn(cosignedFolder(dataDir))];
   const certificates = logCertificatesIn(file);
   const trusted = roots.map(parseCertificate);
   const judged = found.map(each => judge(each, certificates, trusted, witnessKeys));

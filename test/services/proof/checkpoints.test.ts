@@ -1,10 +1,11 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readCheckpoint } from '../../../src/merkle/checkpoint.ts';
 import { parseNote } from '../../../src/merkle/note.ts';
 import type { Context } from '../../../src/services/base/context.ts';
+import { historyIn, putHistoryAside } from '../../../src/services/proof/checkpointHistory.ts';
 import { type Checkpoints, keepCheckpoints, requireCheckpoints } from '../../../src/services/proof/checkpoints.ts';
 import { openProject, type Project } from '../project.ts';
 
@@ -60,6 +61,21 @@ describe('checkpoints of the log (T18)', () => {
       expect(await checkpoints.sign()).toBe(note);
       expect(readFileSync(file, 'utf8')).toBe(note);
     });
+  });
+
+  it('are all in the history, where a line that was cut off harms no other', async () => {
+    const notes: string[] = [];
+    await keep(async checkpoints => {
+      for (let i = 0; i < 3; i++) {
+        await append();
+        notes.push(await checkpoints.sign());
+      }
+    });
+    appendFileSync(join(project.dataDir, 'log.checkpoints'), '"cut');
+    const kept = historyIn(project.dataDir).map(({ note }) => note);
+    expect(kept).toEqual(expect.arrayContaining(notes));
+    putHistoryAside(project.dataDir, 5);
+    expect(historyIn(project.dataDir)).toEqual([]);
   });
 
   it('are not signed over a log that is not what it was', async () => {

@@ -100,7 +100,7 @@ describe('a data folder that nobody touched', () => {
     covers('T18');
     const { verdict, error } = await verify('--witness', witness);
     expect(error).toBeUndefined();
-    const sizes = [held, counted.before + total];
+    const sizes = [counted.before, held, counted.before + total];
     expect(verdict).toMatchObject({ ok: true, events: counted.before + total, refused: [] });
     expect(new Set((verdict.checkpoints as { size: number }[]).map(({ size }) => size))).toEqual(new Set(sizes));
     const server = await startServer(settings());
@@ -124,7 +124,7 @@ describe('16 kinds of tampering, each with fresh hashes (T18, T34)', () => {
     const { verdict, error } = await verify('--witness', witness);
     expect(error).toMatchObject({ code: 'STORE_DAMAGED' });
     // The older checkpoint holds up to where the change begins, whenever that is behind it.
-    const from = found.position > held ? held + 1 : 1;
+    const from = found.position > held ? held + 1 : counted.before + 1;
     if (verdict.reason !== 'missing') expect(verdict).toMatchObject({ reason: 'checkpoint', from });
   });
 
