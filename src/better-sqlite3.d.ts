@@ -15,6 +15,11 @@ declare module 'better-sqlite3' {
     prepare<Row = unknown>(sql: string): Database.Statement<Row>;
     exec(sql: string): this;
     pragma(sql: string, options?: { readonly simple?: boolean }): unknown;
+    /** Copies the database, a few pages in each turn of the event loop. Within a transaction: as of its beginning. */
+    backup(
+      file: string,
+      options?: { readonly progress?: (progress: { readonly totalPages: number; readonly remainingPages: number }) => number },
+    ): Promise<unknown>;
     close(): this;
   }
 

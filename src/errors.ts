@@ -60,6 +60,7 @@ export const errorCodes = [
   'BLOB_TOO_LARGE',
   'CHECKPOINT_MALFORMED',
   'CHECKPOINT_REFUSED',
+  'BACKUP_DAMAGED',
   'EVIDENCE_MALFORMED',
   'EVIDENCE_REFUSED',
   // Keys and certificates

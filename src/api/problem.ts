@@ -56,6 +56,7 @@ const problems = {
   BLOB_TOO_LARGE: [413, 'The content is too large'],
   CHECKPOINT_MALFORMED: [400, 'Not a signed checkpoint of a log'],
   CHECKPOINT_REFUSED: [409, 'The checkpoint does not hold'],
+  BACKUP_DAMAGED: [409, 'The backup is not what was backed up'],
   EVIDENCE_MALFORMED: [400, 'Not an evidence file'],
   EVIDENCE_REFUSED: [409, 'The evidence does not hold'],
   KEYSTORE_MISSING: [503, 'The keystore, or what opens it, is missing'],

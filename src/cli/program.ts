@@ -17,6 +17,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   job: async () => (await import('./job.ts')).registerJob,
   log: async () => (await import('./log.ts')).registerLog,
   evidence: async () => (await import('./evidence.ts')).registerEvidence,
+  backup: async () => (await import('./backup.ts')).registerBackup,
   restore: async () => (await import('./restore.ts')).registerRestore,
   verify: async () => (await import('./verify.ts')).registerVerify,
   mcu: async () => (await import('./mcu.ts')).registerMcu,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { readSettings } from '../config.ts';
 import type { Accepted } from '../services/backup/acceptStore.ts';
+import { type Restored, restoreBackup } from '../services/backup/restoreBackup.ts';
 import { takeUp } from '../services/backup/takeUp.ts';
 import { readText } from './client.ts';
 import { print, record } from './output.ts';
@@ -10,8 +11,8 @@ type Options = { data: string; tokenFile?: string; secondTokenFile?: string; jso
 /** `nusec restore`: on the server's own machine, while no server runs. */
 export function registerRestore(program: Command): void {
   program
-    .command('restore')
-    .description('take up a store that was put back: one that lacks what was known needs two administrators, and nothing un-revokes')
+    .command('restore [from]')
+    .description('put a backup into a new data folder, or take up a store that was put back by hand; an older one needs two administrators')
     .requiredOption('--data <dir>', 'data folder; no server runs there')
     .option('--token-file <file>', 'token of an administrator, to accept an older store')
     .option('--second-token-file <file>', 'token of another administrator')
@@ -19,13 +20,23 @@ export function registerRestore(program: Command): void {
     .addHelpText(
       'after',
       `
+A backup is a folder, a tar archive, or - for one on standard input. It has no keys: they are put into the folder first. Nothing is written over, and
+everything is checked before the folder gets it. A store that lacks what this machine has known of it is refused (STORE_OLDER) unless two
+administrators accept it; what was revoked is then revoked again.
+
 Examples:
+  $ nusec restore /backup/2026-11-29 --data /var/lib/nusec
+  $ nusec restore - --data /var/lib/nusec < nusec.tar
   $ nusec restore --data /var/lib/nusec
   $ nusec restore --data /var/lib/nusec --token-file alice.token --second-token-file bob.token`,
     )
-    .action(async (options: Options) => {
-      const accepted = await takeUp(readSettings(options.data), tokensOf(options));
-      print(options, accepted, shown(accepted));
+    .action(async (from: string | undefined, options: Options) => {
+      const tokens = tokensOf(options);
+      const done =
+        from === undefined
+          ? await takeUp(readSettings(options.data), tokens)
+          : await restoreBackup(from === '-' ? process.stdin : from, options.data, tokens);
+      print(options, done, shown(done));
     });
 }
 
@@ -34,5 +45,9 @@ function tokensOf({ tokenFile, secondTokenFile }: Options): readonly string[] {
   return [tokenFile ?? '', secondTokenFile ?? ''].map(file => readText(file, 'token file').trim());
 }
 
-const shown = ({ by, events, lack, revokedAgain }: Accepted): string =>
-  record({ events, ...(by.length > 0 && { 'accepted by': by.join(' and '), lacks: lack, 'revoked again': revokedAgain }) });
+const shown = ({ at, by, events, lack, revokedAgain }: Accepted & Partial<Restored>): string =>
+  record({
+    ...(at !== undefined && { 'backup of': at }),
+    events,
+    ...(by.length > 0 && { 'accepted by': by.join(' and '), lacks: lack, 'revoked again': revokedAgain }),
+  });

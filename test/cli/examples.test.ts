@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { programFor } from '../../src/cli/program.ts';
@@ -9,7 +10,7 @@ type Example = { readonly page: string; readonly words: readonly string[] };
 /** Words of a shell line: quotes and a backslash at the end of a line as a shell takes them; what is piped, redirected or remarked is the shell's. */
 function wordsOf(line: string): readonly string[] {
   const words = line.replaceAll(/\\\n\s*/g, ' ').match(/"[^"]*"|'[^']*'|\S+/g) ?? [];
-  const end = words.findIndex(word => ['|', '>', '#'].includes(word));
+  const end = words.findIndex(word => ['|', '>', '<', '#'].includes(word));
   return (end < 0 ? words : words.slice(0, end)).map(word => word.replaceAll(/^["']|["']$/g, ''));
 }
 
@@ -42,6 +43,19 @@ async function recording(first: string): Promise<{ readonly program: Command; re
 }
 
 const examples = examplesOf(await programFor(''));
+
+/** Commands in the code blocks of a documentation page. */
+const commandsIn = (page: string): readonly string[] =>
+  [...readFileSync(new URL(`../../docs/${page}`, import.meta.url), 'utf8').matchAll(/^```\n(.*?)^```$/gms)].flatMap(([, block = '']) =>
+    [...block.matchAll(/^(?:[A-Z0-9_]+=\S+ +)*nusec (.+)$/gm)].map(([, line = '']) => line),
+  );
+
+it.each(commandsIn('backup.md'))('nusec %s, as docs/backup.md has it', async line => {
+  const words = wordsOf(line);
+  const { program, called } = await recording(words[0] ?? '');
+  await program.parseAsync(words, { from: 'user' });
+  expect(called).toHaveLength(1);
+});
 
 describe('examples of the help pages', () => {
   it('stand on every page of a command that does something', async () => {

@@ -2,34 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { openBlobStore } from '../../src/eventstore/blobs.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { verifyStore } from '../../src/eventstore/verify.ts';
-import { event, temporaryFolder } from './support.ts';
-
-/** Disks of their own, which needs the rights to mount them: elsewhere these tests are skipped, and say so. */
-
-const disk = (folder: string): void => void execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', folder], { stdio: 'ignore' });
-const unmount = (folder: string): void => void execFileSync('umount', ['-l', folder], { stdio: 'ignore' });
-
-function canMount(): boolean {
-  try {
-    const folder = temporaryFolder();
-    disk(folder);
-    unmount(folder);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function smallDisk(): string {
-  const folder = temporaryFolder();
-  disk(folder);
-  onTestFinished(() => unmount(folder));
-  return folder;
-}
+import { canMount, smallDisk } from './smallDisk.ts';
+import { event } from './support.ts';
 
 /** Longer than the pause between two trials of the store. */
 const nextTrialMs = 1100;
