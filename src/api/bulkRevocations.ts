@@ -9,11 +9,14 @@ import { idField, jsonAnswer, jsonBody, lineField, reasonField, uidField } from 
 
 /** UIDs in one request; more are selected by line or job. */
 const maxUidsInRequest = 5000;
+const maxLinesInRequest = 100;
 const wishSchema = z
   .strictObject({
     selection: z.union([
       z.strictObject({ uids: z.array(uidField).min(1).max(maxUidsInRequest) }),
       z.strictObject({ line: lineField, status: z.string().max(20).optional() }),
+      z.strictObject({ lines: z.array(lineField).min(1).max(maxLinesInRequest), status: z.string().max(20).optional() }),
+      z.strictObject({ all: z.literal(true), status: z.string().max(20).optional() }),
       z.strictObject({ jobId: idField }),
     ]),
     reason: z.enum(revocationReasons),

@@ -14,7 +14,14 @@ type Bulk = {
   readonly revoked: number;
   readonly failed: number;
 };
-type Propose = ServerOptions & { line?: string; job?: string; uid?: readonly string[]; reason: string; note: string };
+type Propose = ServerOptions & {
+  line?: readonly string[];
+  all?: boolean;
+  job?: string;
+  uid?: readonly string[];
+  reason: string;
+  note: string;
+};
 
 const path = '/v1/bulk-revocations';
 const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
@@ -27,10 +34,11 @@ export function registerRevoke(program: Command): void {
   command(
     'propose',
     'say which devices and why',
-    'propose --line meter --reason keyCompromise --note "weak generator in boot ROM 3"',
+    'propose --line meter valve --reason keyCompromise --note "weak generator in boot ROM 3"',
     `propose --job ${example} --reason cACompromise --note "programmer stolen"`,
   )
-    .option('--line <line>', 'all devices of a product line')
+    .option('--line <line...>', 'all devices of these product lines')
+    .option('--all', 'all devices')
     .option('--job <job>', 'all devices of a job')
     .option('--uid <uid...>', 'these devices')
     .requiredOption(
@@ -56,9 +64,14 @@ export function registerRevoke(program: Command): void {
   });
 }
 
-async function propose({ line, job, uid, reason, note, ...options }: Propose): Promise<void> {
-  const chosen = [line !== undefined && { line }, job !== undefined && { jobId: job }, uid !== undefined && { uids: uid }].filter(Boolean);
-  if (chosen.length !== 1) throw new NusecError('BAD_REQUEST', 'say which devices: --line, --job or --uid');
+async function propose({ line, all, job, uid, reason, note, ...options }: Propose): Promise<void> {
+  const chosen = [
+    all && { all },
+    line !== undefined && { lines: line },
+    job !== undefined && { jobId: job },
+    uid !== undefined && { uids: uid },
+  ].filter(Boolean);
+  if (chosen.length !== 1) throw new NusecError('BAD_REQUEST', 'say which devices: --line, --all, --job or --uid');
   const bulk = await ask<Bulk>(options, 'POST', path, { selection: chosen[0], reason, note });
   print(options, bulk, `${record(bulk)}\n\nanother person: nusec revoke approve ${bulk.id}`);
 }

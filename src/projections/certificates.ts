@@ -173,7 +173,7 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
   listed: (icaId: string, after: number) =>
     db
       .selectFrom('certificates')
-      .select(['serial', 'reason', 'revoked_at', 'position'])
+      .select(['serial', 'reason', 'revoked_at', 'not_after', 'position'])
       .where('ica_id', '=', icaId)
       .where('position', '>', after)
       .where(sql<boolean>`(reason IS NOT NULL OR was_held = 1)`)

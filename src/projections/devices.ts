@@ -172,6 +172,14 @@ export type DevicePage = {
   readonly scope?: Scope | undefined;
 };
 
+type DeviceSelection = {
+  readonly lines?: readonly string[] | undefined;
+  readonly status?: string | undefined;
+  readonly jobId?: string | undefined;
+  readonly after?: string | undefined;
+  readonly limit: number;
+};
+
 const inField: readonly DeviceStatus[] = ['IN_SERVICE', 'UPGRADING', 'QUARANTINED'];
 const isBehind = (version: number) => (eb: ExpressionBuilder<DeviceTables, 'devices'>) =>
   eb.and([eb('status', 'in', inField), eb.or([eb('trust_bundle_version', '<', version), eb('trust_bundle_version', 'is', null)])]);
@@ -188,6 +196,15 @@ export function devicesInScope(db: Kysely<DeviceTables & JobTables>, { sites, ..
 export const deviceQueries = (db: Kysely<DeviceTables & JobTables>) => ({
   byUid: (uid: string) => db.selectFrom('devices').selectAll().where('uid', '=', uid).executeTakeFirst(),
   /** By uid, after the cursor. */
+  /** UIDs of the devices of these lines, or of all, in order. @param after the last UID of the page before */
+  async uids({ lines, status, jobId, after, limit }: DeviceSelection): Promise<readonly string[]> {
+    let query = db.selectFrom('devices').select('uid').orderBy('uid').limit(limit);
+    if (lines !== undefined) query = query.where('line', 'in', lines);
+    if (status !== undefined) query = query.where('status', '=', status as DeviceStatus);
+    if (jobId !== undefined) query = query.where('job_id', '=', jobId);
+    if (after !== undefined) query = query.where('uid', '>', after);
+    return (await query.execute()).map(({ uid }) => uid);
+  },
   page({ line, status, jobId, trustBelow, after, limit, scope }: DevicePage) {
     let query = db.selectFrom('devices').selectAll().orderBy('uid').limit(limit);
     if (line !== undefined) query = query.where('line', '=', line);

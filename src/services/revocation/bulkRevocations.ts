@@ -1,4 +1,5 @@
-import { fromHex, toHex } from '../../bytes.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { concat, fromHex, toHex } from '../../bytes.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { type BulkRevocation, bulkRevocationOf, bulkRevocations, bulkRevocationsStream } from '../../domain/bulkRevocations.ts';
 import { device, deviceStream } from '../../domain/device.ts';
@@ -6,7 +7,7 @@ import type { RevocationReason } from '../../domain/deviceEvents.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { always, type Condition, type Context, execute, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, newHexId, nowIso, oneCommit, stateOf } from '../base/context.ts';
 
 /** Revokes many devices (R86, RULE-16, I16): the UIDs are fixed when it is proposed, another person approves, and the leading process then works
  *  through them and says how far it is. After a restart it goes on where it was. Lists and live connections follow as for single revocations. */
@@ -14,6 +15,8 @@ import { always, type Condition, type Context, execute, executeIf, newHexId, now
 export type BulkSelection =
   | { readonly uids: readonly string[] }
   | { readonly line: string; readonly status?: string | undefined }
+  | { readonly lines: readonly string[]; readonly status?: string | undefined }
+  | { readonly all: true; readonly status?: string | undefined }
   | { readonly jobId: string };
 
 export type BulkRevocations = {
@@ -30,9 +33,12 @@ export type BulkRevocations = {
 const uidBytes = 16;
 /** What one blob of UIDs holds. */
 const maxUids = 1_000_000;
-const pageRows = 5000;
-/** Devices worked on together; each is a command to a stream of its own. */
-const devicesAtOnce = 200;
+/** Of a page of UIDs: reading one does not hold up the others. */
+const pageRows = 2000;
+/** Devices whose events go into one commit: few enough that it does not hold up the others. */
+const devicesInCommit = 25;
+/** Commits under way at once. */
+const commitsAtOnce = 4;
 /** Devices between two events of progress. */
 const progressEvery = 2000;
 
@@ -40,11 +46,11 @@ export function createBulkRevocations(ctx: Context): BulkRevocations {
   const change = (command: Command, by: Actor) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
   return {
     async propose(selection, reason, note, by) {
-      const uids = [...new Set(await uidsOf(ctx, selection))].sort();
+      const uids = await uidsOf(ctx, selection);
       if (uids.length === 0) throw new NusecError('NOT_FOUND', 'the selection has no devices');
-      const uidsSha256 = await ctx.blobs.put(fromHex(uids.join('')));
+      const uidsSha256 = await ctx.blobs.put(uids);
       const id = newHexId(ctx);
-      const wish = { id, reason, note, uidsSha256, count: uids.length };
+      const wish = { id, reason, note, uidsSha256, count: uids.length / uidBytes };
       const { state } = await change({ type: 'ProposeBulkRevocation', ...wish, by, now: nowIso(ctx) }, by);
       return bulkRevocationOf(state, id);
     },
@@ -113,15 +119,25 @@ async function revokeSome(ctx: Context, at: BulkRevocation, uids: Uint8Array, by
   const end = Math.min(at.done + progressEvery, at.count);
   let { done, revoked, failed } = at;
   while (done < end) {
-    const upTo = Math.min(done + devicesAtOnce, end);
+    const upTo = Math.min(done + devicesInCommit * commitsAtOnce, end);
     const some = Array.from({ length: upTo - done }, (_, i) => toHex(uids.subarray((done + i) * uidBytes, (done + i + 1) * uidBytes)));
-    const outcomes = await Promise.all(some.map(uid => revokeOne(ctx, uid, at.reason, by)));
+    const groups = Array.from({ length: Math.ceil(some.length / devicesInCommit) }, (_, i) =>
+      some.slice(i * devicesInCommit, (i + 1) * devicesInCommit),
+    );
+    const outcomes = (await Promise.all(groups.map(group => revokeTogether(ctx, group, at.reason, by)))).flat();
     revoked += outcomes.filter(outcome => outcome === 'revoked').length;
     failed += outcomes.filter(outcome => outcome === 'missing').length;
     done = upTo;
   }
   return { done, revoked, failed };
 }
+
+const revokeTogether = (ctx: Context, uids: readonly string[], reason: RevocationReason, by: Actor) =>
+  oneCommit(ctx, async together => {
+    const outcomes = [];
+    for (const uid of uids) outcomes.push(await revokeOne(together, uid, reason, by));
+    return outcomes;
+  });
 
 async function revokeOne(ctx: Context, uid: string, reason: RevocationReason, by: Actor): Promise<'revoked' | 'already' | 'missing'> {
   const state = await stateOf(ctx, device, deviceStream(uid));
@@ -131,24 +147,25 @@ async function revokeOne(ctx: Context, uid: string, reason: RevocationReason, by
   return good.length > 0 ? 'revoked' : 'already';
 }
 
-async function uidsOf(ctx: Context, selection: BulkSelection): Promise<readonly string[]> {
-  if ('uids' in selection) return atMost(selection.uids);
+/** 16 bytes each, ascending, each once; taken in page by page, with turns for others in between. */
+async function uidsOf(ctx: Context, selection: BulkSelection): Promise<Uint8Array> {
+  if ('uids' in selection) return fromHex([...new Set(selection.uids)].sort().join(''));
   await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
-  const queries = deviceQueries(ctx.reads.db);
-  const filter =
-    'jobId' in selection
-      ? { jobId: selection.jobId }
-      : { line: selection.line, ...(selection.status !== undefined && { status: selection.status }) };
-  const uids: string[] = [];
-  for (let after: string | undefined; ; after = uids.at(-1)) {
-    const rows = await queries.page({ ...filter, limit: pageRows, ...(after !== undefined && { after }) });
-    for (const { uid } of rows) uids.push(uid);
-    if (rows.length < pageRows) return atMost(uids);
-    atMost(uids);
+  const { uids: uidsOn } = deviceQueries(ctx.reads.db);
+  const filter = filterOf(selection);
+  const pages: Uint8Array[] = [];
+  for (let after: string | undefined; ; await nextTurn()) {
+    const page = await uidsOn({ ...filter, limit: pageRows, after });
+    pages.push(fromHex(page.join('')));
+    if (pages.length * pageRows > maxUids) throw new NusecError('BODY_TOO_LARGE', `at most ${maxUids} devices at once`);
+    if (page.length < pageRows) return concat(...pages);
+    after = page.at(-1);
   }
 }
 
-function atMost(uids: readonly string[]): readonly string[] {
-  if (uids.length > maxUids) throw new NusecError('BODY_TOO_LARGE', `at most ${maxUids} devices at once`);
-  return uids;
+function filterOf(selection: Exclude<BulkSelection, { readonly uids: readonly string[] }>) {
+  if ('jobId' in selection) return { jobId: selection.jobId };
+  const { status } = selection;
+  if ('all' in selection) return { status };
+  return { lines: 'line' in selection ? [selection.line] : selection.lines, status };
 }

@@ -16,6 +16,9 @@ import { nextNumber } from '../base/numbers.ts';
  *  together and recorded in one event. Entries are kept encoded, so one more revocation costs a copy, a hash and a signature. */
 
 const crlLifetimeDays = 7;
+/** An entry stays for so long after its certificate has expired: it has then been on a list from after that (RFC 5280 §3.3), since lists are
+ *  replaced when half of their life is over. It leaves with the next new base, so that no delta list has to say so. */
+const entryDaysAfterExpiry = crlLifetimeDays;
 /** A delta list that would grow beyond this starts again with the next full list as its base. */
 const maxDeltaEntries = 5000;
 /** Chunks of encoded entries before they are put together. */
@@ -70,7 +73,7 @@ export function isDue(ctx: Context, crl: Pick<Crl, 'thisUpdate' | 'nextUpdate'>)
 type List = {
   /** Everything up to this position of the event store is in `entries`. */
   position: number;
-  readonly entries: Map<string, Uint8Array>;
+  readonly entries: Map<string, { readonly der: Uint8Array; readonly notAfter: IsoTime }>;
   /** All entries end to end, in few chunks; undefined when one of them changed. */
   chunks: Uint8Array[] | undefined;
   newest?: CrlPair;
@@ -125,6 +128,7 @@ async function signNext(ctx: Context, icaId: string, list: List, newBase: boolea
   const changes = known === undefined ? [] : await certificateQueries(ctx.reads.db).listed(icaId, known.basePosition);
   const continues = known !== undefined && changes.length <= maxDeltaEntries;
   const base = continues ? known : { baseNumber: number, basePosition: position };
+  if (!continues) dropExpired(list, now);
   const fields = { issuer: ca.certificate, number, thisUpdate, nextUpdate };
   const full = await buildCrl({ ...fields, entries: chunksOf(list), deltaUrl: ca.deltaCrlUrl }, ca.signer);
   const entries = continues ? changes.map(row => entryOf(row, thisUpdate)) : [];
@@ -138,7 +142,7 @@ async function signNext(ctx: Context, icaId: string, list: List, newBase: boolea
   return list.newest;
 }
 
-type Row = { readonly serial: string; readonly reason: string | null; readonly revoked_at: string | null };
+type Row = { readonly serial: string; readonly reason: string | null; readonly revoked_at: string | null; readonly not_after: string };
 
 /** Takes in what changed since the last signature. */
 async function bringUp(ctx: Context, icaId: string, list: List): Promise<void> {
@@ -151,7 +155,7 @@ async function bringUp(ctx: Context, icaId: string, list: List): Promise<void> {
     if (row.reason === null) list.entries.delete(row.serial);
     else {
       const entry = entryOf(row, '');
-      list.entries.set(row.serial, entry);
+      list.entries.set(row.serial, { der: entry, notAfter: row.not_after });
       added.push(entry);
     }
   }
@@ -159,8 +163,18 @@ async function bringUp(ctx: Context, icaId: string, list: List): Promise<void> {
   list.position = Math.max(head, rows.at(-1)?.position ?? 0);
 }
 
+/** Takes off what nobody asks for any more. */
+function dropExpired(list: List, now: Date): void {
+  const since = new Date(now.getTime() - entryDaysAfterExpiry * dayMs).toISOString();
+  for (const [serial, { notAfter }] of list.entries) {
+    if (notAfter >= since) continue;
+    list.entries.delete(serial);
+    list.chunks = undefined;
+  }
+}
+
 function chunksOf(list: List): readonly Uint8Array[] {
-  if (list.chunks === undefined) list.chunks = [join([...list.entries.values()])];
+  if (list.chunks === undefined) list.chunks = [join([...list.entries.values()].map(({ der }) => der))];
   else if (list.chunks.length > maxChunks) list.chunks = [join(list.chunks)];
   return list.chunks;
 }

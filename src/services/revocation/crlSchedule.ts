@@ -16,9 +16,11 @@ export type CrlSchedule = {
 const checkEveryMs = 10 * 60_000;
 /** Revocations that come together share one list. */
 const gatherMs = 100;
-/** The larger a list is, the less often it is signed: signing takes at most one part in so many of the time. */
+/** The larger a list is, the less often it is signed: signing takes at most one part in so many of the time, and so many bytes of lists are
+ *  written and fetched in a second at most. */
 const signingShare = 20;
-const maxGatherMs = 10_000;
+const listBytesPerSecond = 200_000;
+const maxGatherMs = 30_000;
 
 export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms: Alarms): CrlSchedule {
   /** Authority → newest revocation that its list must have. */
@@ -28,13 +30,15 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
   let signing: Promise<void> = Promise.resolve();
   let isClosed = false;
 
-  const sign = async (icaId: string, newBase: boolean): Promise<void> => {
+  /** @returns bytes of the full list */
+  const sign = async (icaId: string, newBase: boolean): Promise<number> => {
     try {
-      await issueCrl(ctx, icaId, newBase);
+      return (await issueCrl(ctx, icaId, newBase)).full.length;
     } catch (error) {
       if (isClosed) throw error;
       const detail = `revocation list not signed: ${error instanceof Error ? error.message : 'unknown'}`;
       await alarms.raise({ code: 'CRL_NOT_SIGNED', subject: icaId, detail });
+      return 0;
     }
   };
   const check = async (stop: AbortSignal): Promise<void> => {
@@ -54,12 +58,14 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
     const due = [...waiting];
     waiting.clear();
     const { crls } = await authorityOf(ctx);
+    let bytes = 0;
     for (const [icaId, position] of due) {
       if (isClosed) return;
       const known = crls.find(crl => crl.icaId === icaId)?.position ?? -1;
-      if (known < position) await sign(icaId, false);
+      if (known < position) bytes += await sign(icaId, false);
     }
-    pauseMs = Math.min(maxGatherMs, Math.max(gatherMs, (performance.now() - begun) * signingShare));
+    const bySize = (bytes / listBytesPerSecond) * 1000;
+    pauseMs = Math.min(maxGatherMs, Math.max(gatherMs, bySize, (performance.now() - begun) * signingShare));
   };
   const logFailure = (error: unknown): void => ctx.log.error({ error: String(error) }, 'revocation lists');
 

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { device, deviceStream } from '../../../src/domain/device.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
+import { establishIssuingCa } from '../../../src/services/authority/issuingCa.ts';
 import { stateOf } from '../../../src/services/base/context.ts';
-import { createBulkRevocations, startBulkRevocationWork } from '../../../src/services/revocation/bulkRevocations.ts';
+import { type BulkSelection, createBulkRevocations, startBulkRevocationWork } from '../../../src/services/revocation/bulkRevocations.ts';
 import { currentCrl } from '../../../src/services/revocation/crl.ts';
 import { startCrlSchedule } from '../../../src/services/revocation/crlSchedule.ts';
 import { readCrl } from '../../pki/readCrl.ts';
@@ -68,7 +69,7 @@ describe('a revocation in bulk', () => {
     const bulk = await start();
     const { id } = await bulk.propose({ uids: units.map(({ uid }) => uid) }, 'superseded', 'x', alice);
     const before = (await project.eventsOf('CertificateRevoked')).length;
-    killer.at = 20;
+    killer.at = 3;
     await bulk.approve(id, bob);
     const alarms = async () => (await project.eventsOf('AlarmRaised')).map(({ data }) => data.code);
     await expect.poll(alarms).toContain('BULK_REVOCATION_STOPPED');
@@ -76,6 +77,30 @@ describe('a revocation in bulk', () => {
     const again = await start();
     await again.done(id);
     expect((await project.eventsOf('CertificateRevoked')).length - before).toBe(50);
+  });
+
+  it('selects devices of several lines, or all, in the order of their UIDs', async () => {
+    await establishIssuingCa(project.ctx, 'device', 'valve');
+    await establishIssuingCa(project.ctx, 'device', 'pump');
+    const lines = ['meter', 'valve', 'pump', 'valve'];
+    const made = await Promise.all(lines.map(line => project.newDevice(undefined, line)));
+    const bulk = await start();
+    const selected = async (selection: BulkSelection) => {
+      const { uidsSha256, count } = await bulk.propose(selection, 'superseded', 'x', alice);
+      const uids =
+        Buffer.from(await project.ctx.blobs.get(uidsSha256))
+          .toString('hex')
+          .match(/.{32}/g) ?? [];
+      expect(uids).toHaveLength(count);
+      expect(uids).toEqual(uids.toSorted());
+      return uids;
+    };
+    const uidsOn = (...wanted: readonly string[]) => made.filter((_, index) => wanted.includes(lines[index] ?? '')).map(({ uid }) => uid);
+    expect(await selected({ lines: ['valve', 'pump'] })).toEqual(uidsOn('valve', 'pump').toSorted());
+    const all = await selected({ all: true });
+    expect(all).toEqual(expect.arrayContaining(uidsOn(...lines)));
+    expect(await selected({ all: true, status: 'REVOKED' })).not.toEqual(expect.arrayContaining(uidsOn('valve')));
+    await expect(selected({ lines: ['nothing'] })).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 
   it('can be cancelled, and then revokes nothing more', async () => {

@@ -116,6 +116,29 @@ describe('revocation lists over plain HTTP', () => {
     expect((await listOf('/delta/gateway-1.crl', 'gateway-1')).entries).toMatchObject([{ serialHex, reason: 'removeFromCRL' }]);
   });
 
+  it('lose an entry a week after its certificate has expired, with the next base, and not before', async () => {
+    const { ctx } = project;
+    const id = 'gw-over';
+    const by = 'operator:alice';
+    const party = newParty();
+    await execute(ctx, gateway, gatewayStream(id), { type: 'RegisterGateway', gatewayId: id, name: id, by }, by);
+    const { certificate } = await certifyGateway(ctx, id, requestOf(party, { commonName: id }), by);
+    const { serialHex, notAfter } = parseCertificate(certificate);
+    await execute(ctx, gateway, gatewayStream(id), { type: 'RevokeGateway', reason: 'sold', by }, by);
+    const untilEndMs = Date.parse(notAfter) - ctx.clock().getTime();
+    onTestFinished(() => project.moveClock(-untilEndMs - 8 * dayMs));
+    const isListed = async (newBase: boolean) => {
+      await issueCrl(ctx, 'gateway-1', newBase);
+      return (await serialsOf('/crl/gateway-1.crl', 'gateway-1')).includes(serialHex);
+    };
+    expect(await isListed(true)).toBe(true);
+    project.moveClock(untilEndMs + 6 * dayMs);
+    expect(await isListed(true)).toBe(true);
+    project.moveClock(2 * dayMs);
+    expect(await isListed(false)).toBe(true);
+    expect(await isListed(true)).toBe(false);
+  });
+
   it('are cacheable: the same tag gives 304', async () => {
     const tag = (await get('/crl/root.crl')).headers.get('ETag') ?? '';
     for (const tags of [tag, `W/${tag}`, `"other", ${tag}`, '*'])
