@@ -15,9 +15,10 @@ import { authenticateOperator } from './services/administration/operators.ts';
 import { requireMarkedStore } from './services/backup/markedStore.ts';
 import { checkpointPlaces } from './services/backup/takeUp.ts';
 import { type Alarms, createAlarms } from './services/base/alarms.ts';
+import { openAttestationLog } from './services/base/attestationLog.ts';
 import type { Context } from './services/base/context.ts';
 import { eventsFile } from './services/dataFolder/eventLog.ts';
-import { openContext, scrubPlaces } from './services/dataFolder/open.ts';
+import { attestationsFile, openContext, scrubPlaces } from './services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel.ts';
 import { createCertificateUse } from './services/identity/certificateUse.ts';
 import { startClientTrust } from './services/identity/clientTrust.ts';
@@ -84,7 +85,8 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const tls = await serverIdentity(identityParts, names);
   const channel = createChannel();
   const peers = createPeers<PeerAnswers>(peerQuestions);
-  const field = own('field', await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers }));
+  const attestations = own('log of attestations', openAttestationLog(attestationsFile(dataDir)));
+  const field = own('field', await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers, attestations }));
   const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, onOnline: peers.tell, staple: ocsp.staple };
   const gateway = own('MQTT', await startGateway(gatewayParts, tls, settings.mqttTls12));
   peers.onTaken(gateway.leave);
@@ -94,7 +96,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const newestCheckpoint = createNewestCheckpoint(checkpoints.file);
   const bulkRevocations = createBulkRevocations(ctx);
   const evidence = own('device evidence', createDeviceEvidence(ctx, checkpoints.headsFile));
-  const edges = { channel: field.channel, field, ocsp, bulkRevocations, evidence, logCheck, newestCheckpoint };
+  const edges = { channel: field.channel, field, attestations, ocsp, bulkRevocations, evidence, logCheck, newestCheckpoint };
   const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
   const api = openApi(own, services, tls, settings.httpsTls12);
   const crl = createCrlServer(ctx, ocsp);
@@ -116,7 +118,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const lead = async (epoch: number) =>
     (
       await startHousekeeping(
-        { ctx, revocations, markFile, checkpoints, newestCheckpoint, witnesses, dataDir, scrubbed: scrubPlaces(settings) },
+        { ctx, revocations, markFile, checkpoints, newestCheckpoint, witnesses, dataDir, attestations, scrubbed: scrubPlaces(settings) },
         epoch,
       )
     ).close;

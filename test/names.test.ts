@@ -21,6 +21,11 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
     projections: 'a table of jobs.ts',
     cli: '`nusec job allot`',
   },
+  attestationSeal: {
+    projections: 'each stream is asked by its line',
+    api: 'in the events of the line',
+    cli: 'in the events of the line',
+  },
   authority: {
     projections: 'its certificates are in certificates.ts; there is one stream, which is read itself',
     cli: '`nusec ca`: the word that people use',

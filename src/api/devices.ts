@@ -12,7 +12,7 @@ import { deviceEvidence, deviceRow, deviceTimeline, listDevices, quarantineDevic
 import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts';
 import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
-import { bytesAnswer, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field, uidField } from './fields.ts';
+import { bytesAnswer, jsonAnswer, jsonBody, lineField, maxPageRows, pageQuery, reasonField, sha256Field, uidField } from './fields.ts';
 import { within } from './scopes.ts';
 
 /** Devices as people see them: the fleet, one device, its history, and what ends or checks it (R83–R86, R96). */
@@ -78,13 +78,32 @@ const attestationSchema = z
   })
   .openapi('AttestationResult');
 
+const attestedSchema = z
+  .object({
+    id: z.number(),
+    at: z.string(),
+    via: z.string(),
+    nonceHex: z.string().openapi({ description: 'of the server; the evidence is verified with it' }),
+    result: z.enum(['passed', 'failed', 'unproven', 'unsupported']),
+    reason: z.string().optional(),
+    evidenceSha256: sha256Field.optional(),
+    verdictSha256: sha256Field.optional(),
+  })
+  .openapi('Attestation');
+
 /** Which way; the device’s own connection before a gateway when not given. */
 const attestSchema = z.strictObject({ via: z.enum(['mqtt', 'gateway']).optional() });
 const params = z.object({ uid: uidField });
 const reasonBody = jsonBody(z.strictObject({ reason: reasonField }));
 const decommissionSchema = z.object({ status: z.string(), receipt: z.enum(['received', 'none', 'awaited']) }).openapi('Decommission');
 
-export const devicesResource: Resource = (api, { ctx, alarms, revocations, channel, field, evidence: evidenceOf }, auth) => {
+/** ISO times compare as text. */
+const laterOf = (at: string | null, otherMs: number | undefined): string | null => {
+  const other = otherMs === undefined ? null : new Date(otherMs).toISOString();
+  return other !== null && (at === null || other > at) ? other : at;
+};
+
+export const devicesResource: Resource = (api, { ctx, alarms, revocations, channel, field, attestations, evidence: evidenceOf }, auth) => {
   const inScope = within(ctx, 'device', 'uid');
   const officer = auth.personWithin(inScope, 'securityOfficer');
   const reader = auth.personWithin(inScope);
@@ -94,7 +113,9 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
     await useEffect({ ctx, alarms }, c.var.person.name, effect, uid);
   };
   const answer = { 200: jsonAnswer(deviceSchema, 'the device') };
-  const toAnswer = (row: DeviceRow) => ({
+  /** With the time of the last attestation, also when it changed nothing. */
+  const toAnswer = (row: DeviceRow) => answerOf(row, attestations.lastOf([row.uid]).get(row.uid));
+  const answerOf = (row: DeviceRow, attestedMs: number | undefined) => ({
     uid: row.uid,
     objId: row.obj_id,
     generation: row.generation,
@@ -108,7 +129,7 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
     securityCounter: row.security_counter,
     imageHash: row.image_hash,
     attestation: row.attestation,
-    attestedAt: row.attested_at,
+    attestedAt: laterOf(row.attested_at, attestedMs),
     connected: channel.isConnected(row.uid),
     trustBundleVersion: row.trust_bundle_version,
     changedAt: row.changed_at,
@@ -140,7 +161,8 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
     };
     const rows = await listDevices(ctx, { ...filter, limit, ...(cursor !== undefined && { after: cursor }) });
     const next = rows.length === limit ? { next: rows.at(-1)?.uid ?? '' } : {};
-    return c.json({ devices: rows.map(toAnswer), ...next }, 200);
+    const attested = attestations.lastOf(rows.map(row => row.uid));
+    return c.json({ devices: rows.map(row => answerOf(row, attested.get(row.uid))), ...next }, 200);
   });
 
   const one = createRoute({
@@ -191,7 +213,31 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
   });
   api.openapi(evidence, async c => {
     const { uid, sha256 } = c.req.valid('param');
-    return c.body(new Uint8Array(await deviceEvidence(ctx, uid, sha256)), 200, { 'Content-Type': 'application/json' });
+    return c.body(new Uint8Array(await deviceEvidence(ctx, attestations, uid, sha256)), 200, { 'Content-Type': 'application/json' });
+  });
+
+  const history = createRoute({
+    method: 'get',
+    path: '/v1/devices/{uid}/attestations',
+    summary: 'Every attestation of a device, newest first, also those that changed nothing',
+    middleware: reader,
+    request: {
+      params,
+      query: z.strictObject({
+        before: z.coerce.number().int().min(1).optional(),
+        limit: z.coerce.number().int().min(1).max(maxPageRows).default(100),
+      }),
+    },
+    responses: { 200: jsonAnswer(z.object({ attestations: z.array(attestedSchema), next: z.number().optional() }), 'attestations') },
+  });
+  api.openapi(history, async c => {
+    const { uid } = c.req.valid('param');
+    await deviceRow(ctx, uid);
+    const { before: beforeId, limit } = c.req.valid('query');
+    const rows = attestations.page(uid, { beforeId, limit });
+    const next = rows.length === limit ? { next: rows.at(-1)?.id ?? 0 } : {};
+    const shown = rows.map(({ atMs, uid: _, line: __, ...row }) => ({ ...row, at: new Date(atMs).toISOString() }));
+    return c.json({ attestations: shown, ...next }, 200);
   });
 
   const attest = createRoute({

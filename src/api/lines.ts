@@ -17,9 +17,16 @@ const lineSchema = z
     rollbackFloor: z.number(),
     oem: z.string(),
     supportUntil: z.string().optional(),
+    attestationDays: z.number().optional(),
   })
   .openapi('Line');
-const wishSchema = z.strictObject({ line: lineField, counterMaximum: countField.optional(), rollbackFloor: countField.optional() });
+const wishSchema = z.strictObject({
+  line: lineField,
+  counterMaximum: countField.optional(),
+  rollbackFloor: countField.optional(),
+  /** How many days attestations are kept with their evidence. */
+  attestationDays: countField.optional(),
+});
 
 export const linesResource: Resource = (api, { ctx }, auth) => {
   const define = createRoute({

@@ -1,5 +1,6 @@
 import type { Actor, IsoTime } from './actor.ts';
 import type {
+  Attested,
   CancelReason,
   CertificationIntent,
   FirmwareFacts,
@@ -50,10 +51,7 @@ export type DeviceCommand =
   | Command<'ConnectDevice', { readonly via: string }>
   | Command<
       'RecordAttestation',
-      { readonly evidenceSha256: string; readonly via: string } & (
-        | { readonly passed: true; readonly measurementSha256: string }
-        | { readonly passed: false; readonly reason: string }
-      )
+      Attested & ({ readonly passed: true; readonly measurementSha256: string } | { readonly passed: false; readonly reason: string })
     >
   | Command<
       'OfferFirmware',

@@ -17,6 +17,14 @@ export const revocationReasons = [
 
 export type RevocationReason = (typeof revocationReasons)[number];
 
+/** What an attestation was judged by. */
+export type Attested = {
+  readonly evidenceSha256: string;
+  readonly via: string;
+  /** Of the verdict that the gateway which brought the evidence has signed. */
+  readonly verdictSha256?: string;
+};
+
 export type IssuedCertificate = {
   /** 16 bytes, hex. */
   readonly serial: string;
@@ -108,8 +116,8 @@ export type DeviceEvent =
   | Event<'DeviceScrapped', { readonly reason: string }>
   // Field
   | Event<'DevicePutInService', { readonly via: string }>
-  | Event<'AttestationPassed', { readonly evidenceSha256: string; readonly measurementSha256: string; readonly via: string }>
-  | Event<'AttestationFailed', { readonly evidenceSha256: string; readonly reason: string; readonly via: string }>
+  | Event<'AttestationPassed', Attested & { readonly measurementSha256: string }>
+  | Event<'AttestationFailed', Attested & { readonly reason: string }>
   | Event<'FirmwareOffered', Offer>
   | Event<'UpgradeStarted', OfUpgrade>
   | Event<'UpgradeAdvanced', OfUpgrade & { readonly phase: UpgradePhase }>

@@ -31,16 +31,17 @@ export function connect({ via }: Of<DeviceCommand, 'ConnectDevice'>, state: Livi
 /** Only a change is an event; what repeats the known state is telemetry. */
 export function recordAttestation(command: Of<DeviceCommand, 'RecordAttestation'>, state: LivingDevice): Events {
   requireConnectable(state);
-  const { evidenceSha256, via } = command;
+  const { evidenceSha256, via, verdictSha256 } = command;
+  const attested = { evidenceSha256, via, ...(verdictSha256 !== undefined && { verdictSha256 }) };
   const known = state.attestation;
   if (!command.passed) {
     if (known?.passed === false && known.reason === command.reason) return [];
-    return [{ type: 'AttestationFailed', data: { evidenceSha256, reason: command.reason, via } }];
+    return [{ type: 'AttestationFailed', data: { ...attested, reason: command.reason } }];
   }
   const inService = state.status === 'STOCK' ? [{ type: 'DevicePutInService', data: { via } } as const] : [];
   const { measurementSha256 } = command;
   if (known?.passed === true && known.measurementSha256 === measurementSha256) return inService;
-  return [...inService, { type: 'AttestationPassed', data: { evidenceSha256, measurementSha256, via } }];
+  return [...inService, { type: 'AttestationPassed', data: { ...attested, measurementSha256 } }];
 }
 
 /** A device that reports less than was proven before is a clone or was rolled back. */

@@ -1,4 +1,5 @@
 import type { AllotmentEvent } from './allotmentEvents.ts';
+import type { AttestationSealEvent } from './attestationSeal.ts';
 import type { AuthorityEvent } from './authorityEvents.ts';
 import type { BulkRevocationEvent } from './bulkRevocations.ts';
 import type { CeremoniesEvent } from './ceremonies.ts';
@@ -59,6 +60,7 @@ type KeystoreEvent =
 export type DomainEvent =
   | AlarmEvent
   | AllotmentEvent
+  | AttestationSealEvent
   | AuthorityEvent
   | BulkRevocationEvent
   | CeremoniesEvent

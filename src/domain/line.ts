@@ -15,16 +15,24 @@ export type LineDefinition = {
   readonly counterMaximum: number;
   readonly oem: string;
   readonly supportUntil?: string;
+  /** How many days attestations of its devices are kept with their evidence; `defaultAttestationDays` when not set. */
+  readonly attestationDays?: number;
 };
+
+/** A year and a month: what was a year ago can be shown. */
+export const defaultAttestationDays = 396;
+const maxAttestationDays = 10_000;
 
 export type LineEvent =
   | { readonly type: 'LineDefined'; readonly data: LineDefinition }
   | { readonly type: 'RollbackFloorRaised'; readonly data: { readonly floor: number; readonly by: Actor } }
+  | { readonly type: 'AttestationRetentionSet'; readonly data: { readonly days: number; readonly by: Actor } }
   | { readonly type: 'SupportPeriodSet'; readonly data: { readonly supportUntil: string; readonly by: Actor } };
 
 export type LineCommand =
   | ({ readonly type: 'DefineLine' } & LineDefinition)
   | { readonly type: 'RaiseRollbackFloor'; readonly floor: number; readonly by: Actor }
+  | { readonly type: 'SetAttestationRetention'; readonly days: number; readonly by: Actor }
   | { readonly type: 'SetSupportPeriod'; readonly supportUntil: string; readonly by: Actor };
 
 export type DefinedLine = LineDefinition & { readonly status: 'DEFINED'; readonly rollbackFloor: number };
@@ -38,6 +46,13 @@ function decide(command: LineCommand, state: LineState): readonly LineEvent[] {
       return define(command, state);
     case 'RaiseRollbackFloor':
       return raiseFloor(command, state);
+    case 'SetAttestationRetention': {
+      requireStatus(state, ['DEFINED'], 'setting how long attestations are kept');
+      const { days, by } = command;
+      requireCount(days, 1, 'the days that attestations are kept');
+      if (days > maxAttestationDays) refuse('BAD_REQUEST', `attestations are kept for at most ${maxAttestationDays} days`);
+      return state.attestationDays === days ? [] : [{ type: 'AttestationRetentionSet', data: { days, by } }];
+    }
     case 'SetSupportPeriod': {
       requireStatus(state, ['DEFINED'], 'setting the support period');
       const { supportUntil, by } = command;
@@ -72,6 +87,8 @@ function evolve(state: LineState, event: LineEvent): LineState {
   switch (event.type) {
     case 'RollbackFloorRaised':
       return { ...state, rollbackFloor: event.data.floor };
+    case 'AttestationRetentionSet':
+      return { ...state, attestationDays: event.data.days };
     case 'SupportPeriodSet':
       return { ...state, supportUntil: event.data.supportUntil };
     default:

@@ -79,7 +79,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('GET', ['/v1/devices', '/v1/certificates', '/v1/alarms'], readers, 'lists'),
   ...several(
     'GET',
-    ['/v1/devices/{uid}', ...steps('/v1/devices/{uid}', 'events', 'evidence', 'evidence/{sha256}', 'repair')],
+    ['/v1/devices/{uid}', ...steps('/v1/devices/{uid}', 'attestations', 'events', 'evidence', 'evidence/{sha256}', 'repair')],
     readers,
     'device',
   ),

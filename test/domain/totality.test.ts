@@ -138,7 +138,12 @@ const jobEvents: Named<JobEvent> = {
   JobReconciled: true,
   JobDiscrepancyFound: true,
 };
-const lineEvents: Named<LineEvent> = { LineDefined: true, RollbackFloorRaised: true, SupportPeriodSet: true };
+const lineEvents: Named<LineEvent> = {
+  LineDefined: true,
+  RollbackFloorRaised: true,
+  AttestationRetentionSet: true,
+  SupportPeriodSet: true,
+};
 const operatorsEvents: Named<OperatorsEvent> = {
   OperatorAdded: true,
   OperatorTokenRotated: true,

@@ -85,11 +85,14 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
   return { ctx, slot: slot.number };
 }
 
+/** The log of attestations; see base/attestationLog.ts. */
+export const attestationsFile = (dataDir: string): string => join(dataDir, 'attestations.db');
+
 /** Everything in the data folder that is looked at in the background. */
 export const scrubPlaces = (settings: FolderSettings): ScrubPlaces => ({
   store: eventsFile(settings),
   blobs: join(settings.dataDir, 'blobs'),
-  databases: [custodyFile(settings), ...viewsFiles(settings.dataDir)],
+  databases: [custodyFile(settings), attestationsFile(settings.dataDir), ...viewsFiles(settings.dataDir)],
 });
 
 /** The signature was given already; the key id is what an operator looks for. */

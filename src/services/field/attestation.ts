@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { toHex, utf8 } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import { device, deviceStream } from '../../domain/device.ts';
+import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import type { Offer } from '../../domain/deviceEvents.ts';
 import { requireConnectable } from '../../domain/deviceField.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
 import type { ImageState } from '../../ota/measurementIndex.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { execute, stateOf } from '../base/context.ts';
+import { type Context, execute, oneCommit, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
 import { answeredThrough } from './deviceChannel.ts';
@@ -58,24 +60,20 @@ export function createAttestation(parts: AttestationParts): Attestation {
     const asking = { ...parts, channel: answeredThrough(parts.channel, answer), pause: (ms: number) => answer(sleep(ms)) };
     const { proof, liars } = await seekProof(asking, state, wish);
     await blame(parts, uid, proof, liars);
-    if (proof === undefined) return unproven(liars);
-    const { via } = proof.way;
-    if ('refusal' in proof && proof.refusal.code === 'SPDM_UNSUPPORTED')
-      return { result: 'unsupported', reason: proof.refusal.detail, via };
-    if ('refusal' in proof) return recordFailure(parts, uid, via, proof.refusal, proof.bytes);
-    if (proof.chain !== undefined) chainJudge.remember(uid, proof.chain);
-    return recordSuccess(parts, uid, via, proof.measured, proof.bytes);
+    const result = proof === undefined ? unproven(liars) : await record(parts, uid, proof);
+    const shown = proof?.gathered ?? liars[0]?.gathered;
+    if (shown !== undefined) keep(parts, state, shown, result);
+    if (proof?.chain !== undefined) chainJudge.remember(uid, proof.chain);
+    return shown?.bytes === undefined ? result : { ...result, evidenceSha256: sha256Hex(shown.bytes) };
   };
   return { attest: (uid, wish = {}) => queue.run(uid, answer => attest(uid, wish, answer)) };
 }
 
 /** What one way brought and the device is to answer for. */
-type Proof = { readonly way: Way; readonly bytes: Uint8Array; readonly denies?: Denial } & (
-  | { readonly measured: Measured; readonly chain?: Uint8Array }
-  | { readonly refusal: Refusal }
+type Proof = { readonly gathered: Gathered; readonly denies?: string } & (
+  | { readonly measured: Measured; readonly chain: Uint8Array }
+  | { readonly refusal: Refusal; readonly chain?: undefined }
 );
-/** A verdict that says something else than the good evidence beside it. */
-type Denial = { readonly gathered: Gathered; readonly contradiction: string };
 /** What a gateway brought and the device has not signed. */
 type Lie = { readonly gatewayId: string; readonly gathered: Gathered; readonly refusal: Refusal };
 type Sought = { readonly proof?: Proof; readonly liars: readonly Lie[] };
@@ -101,18 +99,18 @@ async function seekProof(parts: GatheringParts, state: LivingDevice, wish: Via |
 }
 
 async function askOneWay(parts: GatheringParts, state: LivingDevice, way: Way): Promise<Proof | Lie> {
-  const nonce = parts.ctx.randomBytes(nonceBytes);
-  const gathered = await gather(parts, state.uid, way, nonce);
+  const gathered = await gather(parts, state.uid, way, parts.ctx.randomBytes(nonceBytes));
   const judged: Judged =
-    'refusal' in gathered ? { refusal: gathered.refusal, isSigned: false } : await judgeEvidence(parts, state, nonce, gathered.evidence);
-  const bytes = gathered.bytes ?? new Uint8Array();
-  if ('measured' in judged) {
+    'refusal' in gathered
+      ? { refusal: gathered.refusal, isSigned: false }
+      : await judgeEvidence(parts, state, gathered.nonce, gathered.evidence);
+  if ('measured' in judged && 'evidence' in gathered) {
     const contradiction = contradictionOf(gathered, judged.measured);
-    const denies = contradiction === undefined ? {} : { denies: { gathered, contradiction } };
-    return { way, bytes, measured: judged.measured, ...('evidence' in gathered && { chain: gathered.evidence.chain }), ...denies };
+    const proof = { gathered, measured: judged.measured, chain: gathered.evidence.chain };
+    return contradiction === undefined ? proof : { ...proof, denies: contradiction };
   }
-  const { refusal, isSigned } = judged;
-  return way.via === 'gateway' && !isSigned ? { gatewayId: way.gatewayId, gathered, refusal } : { way, bytes, refusal };
+  const { refusal, isSigned } = judged as Extract<Judged, { readonly refusal: Refusal }>;
+  return way.via === 'gateway' && !isSigned ? { gatewayId: way.gatewayId, gathered, refusal } : { gathered, refusal };
 }
 
 /** A gateway that itself says that its evidence fails may be right: the device on its own connection, or a second gateway, can confirm it.
@@ -122,10 +120,9 @@ const admits = ({ gathered }: Lie): boolean => gathered.verdict?.value?.verdict 
 async function blame(parts: AttestationParts, uid: string, proof: Proof | undefined, liars: readonly Lie[]): Promise<void> {
   const confirmed = proof === undefined ? await suspectTogether(parts, uid, liars) : confirmedBy(proof, liars);
   for (const lie of liars) if (!confirmed.includes(lie)) await blameFor(parts, uid, lie);
-  const denying = proof?.denies;
-  if (denying?.gathered.way.via !== 'gateway') return;
-  const fault = { uid, code: 'GATEWAY_VERDICT', detail: denying.contradiction };
-  await blameGateway(parts, denying.gathered.way.gatewayId, 'verdict', { ...fault, ...broughtBy(denying.gathered) });
+  if (proof?.denies === undefined || proof.gathered.way.via !== 'gateway') return;
+  const fault = { uid, code: 'GATEWAY_VERDICT', detail: proof.denies };
+  await blameGateway(parts, proof.gathered.way.gatewayId, 'verdict', { ...fault, ...broughtBy(proof.gathered) });
 }
 
 function contradictionOf({ verdict }: Gathered, { measurementSha256, spdmVersion }: Measured): string | undefined {
@@ -161,45 +158,78 @@ const unproven = ([lie]: readonly Lie[]): AttestationResult => ({
   via: 'gateway',
 });
 
+/** One row for every attestation, also when nothing changes. */
+function keep(
+  { ctx, attestations }: AttestationParts,
+  { uid, line }: LivingDevice,
+  shown: Gathered,
+  { result, reason }: AttestationResult,
+): void {
+  const { way, nonce, bytes, verdict } = shown;
+  const via = way.via === 'mqtt' ? way.via : `gateway:${way.gatewayId}`;
+  const proof = { evidence: bytes, verdict: verdict?.signed };
+  const about = { uid, line, via, atMs: ctx.clock().getTime(), nonceHex: toHex(nonce) };
+  attestations.add({ ...about, result, ...(reason !== undefined && { reason }), ...proof });
+}
+
+/** Records a change, and with it, in one commit, what it was judged by. */
+const record = (parts: AttestationParts, uid: string, proof: Proof): Promise<AttestationResult> =>
+  oneCommit(parts.ctx, async ctx => {
+    if ('measured' in proof) return recordSuccess({ ...parts, ctx }, uid, proof);
+    const { refusal, gathered } = proof;
+    if (refusal.code !== 'SPDM_UNSUPPORTED') return recordFailure(ctx, uid, gathered, refusal);
+    return { result: 'unsupported', reason: refusal.detail, via: gathered.way.via };
+  });
+
+/** What an event names is kept as long as the event. */
+async function keepNamed({ blobs }: Context, events: readonly unknown[], named: readonly (Uint8Array | undefined)[]): Promise<void> {
+  if (events.length > 0) await Promise.all(named.flatMap(bytes => (bytes === undefined ? [] : [blobs.put(bytes)])));
+}
+
+const factsOf = (evidence: Uint8Array, { way, verdict }: Gathered) => ({
+  evidenceSha256: sha256Hex(evidence),
+  via: way.via,
+  ...(verdict && { verdictSha256: sha256Hex(verdict.signed) }),
+});
+
 /** A signature that the certified key did not make is a copied certificate without its key (T8): the device is quarantined. */
-async function recordFailure(
-  { ctx }: AttestationParts,
-  uid: string,
-  via: Via,
-  { code, detail }: Refusal,
-  bytes: Uint8Array,
-): Promise<AttestationResult> {
+async function recordFailure(ctx: Context, uid: string, gathered: Gathered, { code, detail }: Refusal): Promise<AttestationResult> {
   const reason = code === 'ATTESTATION_FAILED' ? detail : `${code}: ${detail}`;
-  const evidenceSha256 = await ctx.blobs.put(bytes.length > 0 ? bytes : utf8(JSON.stringify({ code, detail })));
+  const bytes = gathered.bytes ?? utf8(JSON.stringify({ code, detail }));
+  const facts = factsOf(bytes, gathered);
   const stream = deviceStream(uid);
-  await execute(ctx, device, stream, { type: 'RecordAttestation', passed: false, reason, evidenceSha256, via }, by);
-  if (code === 'SPDM_SIGNATURE')
-    await execute(ctx, device, stream, { type: 'SuspectClone', reason: 'attestation-signature', evidence: evidenceSha256, by }, by);
-  return { result: 'failed', reason, evidenceSha256, via };
+  const failed = await execute(ctx, device, stream, { type: 'RecordAttestation', passed: false, reason, ...facts }, by);
+  await keepNamed(ctx, failed.events, [bytes, gathered.verdict?.signed]);
+  if (code === 'SPDM_SIGNATURE') {
+    const suspicion = { reason: 'attestation-signature', evidence: facts.evidenceSha256, by } as const;
+    const suspected = await execute(ctx, device, stream, { type: 'SuspectClone', ...suspicion }, by);
+    await keepNamed(ctx, suspected.events, [bytes]);
+  }
+  return { result: 'failed', reason, via: facts.via };
 }
 
 async function recordSuccess(
   parts: AttestationParts,
   uid: string,
-  via: Via,
-  measured: Measured,
-  bytes: Uint8Array,
+  { gathered, measured }: Proof & { readonly measured: Measured },
 ): Promise<AttestationResult> {
   const { ctx, saidState } = parts;
-  const evidenceSha256 = await ctx.blobs.put(bytes);
+  const facts = factsOf(gathered.bytes ?? new Uint8Array(), gathered);
+  const { evidenceSha256, via } = facts;
   const { measurementSha256, imageHash = '', version, imageState = saidState(uid, imageHash), otpCounter } = measured;
   const stream = deviceStream(uid);
-  await execute(ctx, device, stream, { type: 'RecordAttestation', passed: true, measurementSha256, evidenceSha256, via }, by);
-  // An image that may still be reverted is no upgrade, and its counter is not burned yet.
-  if (imageHash !== '' && imageState === 'confirmed') await recordProven(parts, uid, { ...measured, imageHash }, evidenceSha256);
-  if (otpCounter !== undefined) await execute(ctx, device, stream, { type: 'RecordCounter', counter: otpCounter, evidenceSha256, by }, by);
-  return {
-    result: 'passed',
-    evidenceSha256,
-    via,
-    ...(imageHash !== '' && { imageHash }),
-    ...(version !== undefined && { version }),
+  let isKept = false;
+  const run = async (command: DeviceCommand): Promise<void> => {
+    const { events } = await execute(ctx, device, stream, command, by);
+    if (isKept || events.length === 0) return;
+    isKept = true;
+    await keepNamed(ctx, events, [gathered.bytes, gathered.verdict?.signed]);
   };
+  await run({ type: 'RecordAttestation', passed: true, measurementSha256, ...facts });
+  // An image that may still be reverted is no upgrade, and its counter is not burned yet.
+  if (imageHash !== '' && imageState === 'confirmed') await recordProven(parts, uid, { ...measured, imageHash }, evidenceSha256, run);
+  if (otpCounter !== undefined) await run({ type: 'RecordCounter', counter: otpCounter, evidenceSha256, by });
+  return { result: 'passed', via, ...(imageHash !== '' && { imageHash }), ...(version !== undefined && { version }) };
 }
 
 /** The end of an upgrade, by what is proven: the image, and a counter that is not lower than the offered one. Evidence that is refused for its
@@ -209,18 +239,18 @@ async function recordProven(
   uid: string,
   { imageHash, securityCounter, otpCounter }: Measured & { readonly imageHash: string },
   evidenceSha256: string,
+  run: (command: DeviceCommand) => Promise<void>,
 ): Promise<void> {
-  const stream = deviceStream(uid);
-  const offer = provenOffer(await stateOf(ctx, device, stream), imageHash);
+  const offer = provenOffer(await stateOf(ctx, device, deviceStream(uid)), imageHash);
   if (offer === undefined) return;
   const { offerId } = offer;
   if (securityCounter !== undefined && securityCounter < offer.securityCounter) {
     const detail = `runs ${offer.version} with the counter ${securityCounter} instead of ${offer.securityCounter}`;
-    await execute(ctx, device, stream, { type: 'FailUpgrade', offerId, reason: 'counter-below-offer' }, by);
+    await run({ type: 'FailUpgrade', offerId, reason: 'counter-below-offer' });
     return alarms.raise({ code: 'UPGRADE_REFUSED', subject: uid, detail });
   }
   const counter = securityCounter === undefined ? {} : { securityCounter };
-  await execute(ctx, device, stream, { type: 'RecordUpgrade', offerId, evidenceSha256, imageHash, ...counter }, by);
+  await run({ type: 'RecordUpgrade', offerId, evidenceSha256, imageHash, ...counter });
   if (otpCounter !== undefined && otpCounter < offer.securityCounter) {
     const detail = `${offer.version} is confirmed, and the counter in OTP is ${otpCounter} instead of ${offer.securityCounter}`;
     await alarms.raise({ code: 'COUNTER_NOT_RAISED', subject: uid, detail });

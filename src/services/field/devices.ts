@@ -6,6 +6,7 @@ import type { RecordedEvent } from '../../eventstore/port.ts';
 import { streamOf } from '../../eventstore/recorded.ts';
 import { type DevicePage, type DeviceRow, deviceQueries, deviceRowOf } from '../../projections/devices.ts';
 import { authorityOf } from '../authority/authority.ts';
+import type { AttestationLog } from '../base/attestationLog.ts';
 import { type Context, execute } from '../base/context.ts';
 
 /** The fleet as people ask for it: lists, one device, its history, its quarantine. */
@@ -37,12 +38,14 @@ export async function deviceTimeline(ctx: Context, uid: string): Promise<readonl
   return events;
 }
 
-/** Evidence of this device, as encodeEvidence writes it. Only what one of its events names is given out. @throws NusecError NOT_FOUND */
-export async function deviceEvidence(ctx: Context, uid: string, sha256: string): Promise<Uint8Array> {
+/** Evidence of this device, as encodeEvidence writes it, or the verdict of the gateway that brought it. Only what one of its events or attestations
+ *  names is given out. @throws NusecError NOT_FOUND */
+export async function deviceEvidence(ctx: Context, attestations: AttestationLog, uid: string, sha256: string): Promise<Uint8Array> {
   const events = await deviceTimeline(ctx, uid);
-  if (!events.some(({ data }) => data.evidenceSha256 === sha256))
-    throw new NusecError('NOT_FOUND', 'no event of this device names this evidence');
-  return ctx.blobs.get(sha256);
+  if (events.some(({ data }) => data.evidenceSha256 === sha256 || data.verdictSha256 === sha256)) return ctx.blobs.get(sha256);
+  const kept = attestations.kept(uid, sha256);
+  if (kept === undefined) throw new NusecError('NOT_FOUND', 'no event and no attestation of this device names this evidence');
+  return kept;
 }
 
 export async function quarantineDevice(ctx: Context, uid: string, reason: string, by: Actor): Promise<DeviceRow> {

@@ -8,11 +8,12 @@ import { runAttestation } from '../../spdm/requester/run.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
 import { secondsOf } from '../../times.ts';
 import { authorityOf } from '../authority/authority.ts';
+import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
 import type { Attachments } from './attachments.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
-import { type GatewayKey, gatewayKey, type VerdictSequences } from './gatewayVerdicts.ts';
+import { type GatewayKey, gatewayKey } from './gatewayVerdicts.ts';
 import { type Refusal, refusalOf } from './refusal.ts';
 
 /** Gathers evidence of a device, with a nonce of the server: on the device's own connection, or through a gateway, which can relay but not lie. */
@@ -25,13 +26,15 @@ export type GatheringParts = {
   readonly channel: DeviceChannel;
   readonly attachments: Attachments;
   readonly chainJudge: ChainJudge;
-  readonly verdicts: VerdictSequences;
+  readonly attestations: AttestationLog;
   /** Waits for a device that is not ready. */
   readonly pause: (delayMs: number) => Promise<unknown>;
 };
 
 export type Gathered = {
   readonly way: Way;
+  /** 32 bytes, the server's. */
+  readonly nonce: Uint8Array;
   /** As encodeEvidence writes it; what came instead when it is refused. */
   readonly bytes?: Uint8Array;
   /** What the gateway says of the evidence, signed by it. */
@@ -62,9 +65,9 @@ async function gatherDirectly({ channel, chainJudge, pause }: GatheringParts, ui
   try {
     const options = { nonce, raw: true, wait: patience(pause), ...(knownChain && { knownChain }) };
     const evidence = await runAttestation(options, async wire => decodeTyped(await channel.spdm(uid, encodeTyped(wire))));
-    return { way, evidence, bytes: encodeEvidence(evidence) };
+    return { way, nonce, evidence, bytes: encodeEvidence(evidence) };
   } catch (error) {
-    return { way, refusal: refusalOf(notAnswered(uid, error)) };
+    return { way, nonce, refusal: refusalOf(notAnswered(uid, error)) };
   }
 }
 
@@ -76,7 +79,7 @@ const notAnswered = (uid: string, error: unknown): unknown =>
 
 /** A gateway knows the authorities but not the releases: it may pass what we fail. */
 async function gatherThroughGateway(
-  { ctx, channel, verdicts }: GatheringParts,
+  { ctx, channel, attestations }: GatheringParts,
   way: Way & { readonly via: 'gateway' },
   uid: string,
   nonce: Uint8Array,
@@ -91,15 +94,16 @@ async function gatherThroughGateway(
       uid: fromHex(uid),
       nonce: nonce.slice(0, verdictNonceBytes),
       transcriptSha256: sha256(bytes),
-      lastSequence: verdicts.last(kid),
+      lastSequence: attestations.lastSequence(kid),
       bundleVersions: { least: Math.max(1, asked.trustBundleVersion), newest: (await authorityOf(ctx)).trustBundle.version },
       nowSeconds: secondsOf(ctx.clock().getTime()),
     };
     const verdict = await verifyVerdict(signed, expected, named => (equalBytes(named, kid) ? spki : undefined));
-    verdicts.take(kid, verdict.sequence);
-    return { way, bytes, evidence: decodeEvidence(bytes), verdict: { signed, value: verdict } };
+    if (!attestations.takeSequence(kid, verdict.sequence))
+      throw new NusecError('ATTESTATION_FAILED', 'the sequence of the verdict was used');
+    return { way, nonce, bytes, evidence: decodeEvidence(bytes), verdict: { signed, value: verdict } };
   } catch (error) {
-    return { way, bytes, refusal: refusalOf(error), verdict: { signed } };
+    return { way, nonce, bytes, refusal: refusalOf(error), verdict: { signed } };
   }
 }
 

@@ -11,7 +11,12 @@ import { type Context, execute, stateOf } from '../base/context.ts';
 
 /** Product lines: what their firmware is called by (vendor and class UUID), how far its counter goes, who certifies its devices. */
 
-export type LineWish = { readonly line: string; readonly counterMaximum?: number | undefined; readonly rollbackFloor?: number | undefined };
+export type LineWish = {
+  readonly line: string;
+  readonly counterMaximum?: number | undefined;
+  readonly rollbackFloor?: number | undefined;
+  readonly attestationDays?: number | undefined;
+};
 
 /** Name space of domain names (RFC 9562 §6.6), in which a vendor's UUID is made (RFC 9124 §3.4 and MCUboot's imgtool do the same). */
 const dnsNamespace = fromHex('6ba7b8109dad11d180b400c04fd430c8');
@@ -30,6 +35,10 @@ export async function defineLine(ctx: Context, wish: LineWish, by: Actor): Promi
   };
   await execute(ctx, line, lineStream(wish.line), { type: 'DefineLine', ...definition }, by);
   if (wish.rollbackFloor !== undefined) await raiseRollbackFloor(ctx, wish.line, wish.rollbackFloor, by);
+  if (wish.attestationDays !== undefined) {
+    const days = wish.attestationDays;
+    await execute(ctx, line, lineStream(wish.line), { type: 'SetAttestationRetention', days, by }, by);
+  }
   const { issuingCas } = await authorityOf(ctx);
   if (!issuingCas.some(ca => ca.use === 'device' && ca.line === wish.line && ca.status === 'ACTIVE')) {
     await establishIssuingCa(ctx, 'device', wish.line);

@@ -2,6 +2,7 @@ import { type Own, opening, repeatedly } from '../../closing.ts';
 import { lru } from '../../lru.ts';
 import { hourMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
+import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
 import { createPerDeviceQueue, type QueueLimits } from '../base/perDeviceQueue.ts';
 import { type Attachments, startAttachments } from '../field/attachments.ts';
@@ -13,7 +14,6 @@ import { startDeviceBundles } from '../field/deviceBundles.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
 import { type Hello, receiveHello } from '../field/deviceHello.ts';
 import { type GatewayBundles, startGatewayBundles } from '../field/gatewayBundles.ts';
-import { createVerdictSequences } from '../field/gatewayVerdicts.ts';
 import { remindOfRenewal } from '../field/renewalReminder.ts';
 import { startDeliveryCare } from '../firmware/deliveryCare.ts';
 import { createOtaDelivery, type OtaDelivery } from '../firmware/otaDelivery.ts';
@@ -50,6 +50,7 @@ export type FieldParts = {
   /** To the machines that are connected to this process. */
   readonly channel: DeviceChannel;
   readonly peers: Peers<PeerAnswers>;
+  readonly attestations: AttestationLog;
   /** SPDM exchanges; 64 at once when not given. */
   readonly spdmQueue?: QueueLimits;
 };
@@ -65,17 +66,16 @@ const renewalPauseMs = hourMs;
 export const startField = (parts: FieldParts): Promise<Field> => opening(own => openField(own, parts));
 
 async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'close'>> {
-  const { ctx, alarms, channel, peers, revocations, trust } = parts;
+  const { ctx, alarms, channel, peers, revocations, trust, attestations } = parts;
   const cluster = createClusterChannel(channel, peers);
   const attachments = own('attachments', await startAttachments(ctx));
   const gatewayBundles = own('gateway bundles', startGatewayBundles({ ctx, revocations, attachments }));
   const queue = createPerDeviceQueue(parts.spdmQueue ?? spdmQueueLimits);
   const chainJudge = createChainJudge(ctx, revocations, trust);
-  const verdicts = createVerdictSequences();
   const reach = { ...cluster, isConnected: channel.isConnected };
   const said = lru<Pick<Hello, 'imageHash' | 'imageState'>>(maxHellos);
   const saidState = (uid: string, imageHash: string) => (said.get(uid)?.imageHash === imageHash ? said.get(uid)?.imageState : undefined);
-  const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, chainJudge, queue, verdicts, saidState });
+  const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, chainJudge, queue, attestations, saidState });
   const attestation = createClusterAttestation(ownAttestation, channel, peers);
   peers.serve({ order: channel.order, attestThroughGateway: channel.attestThroughGateway, attest: ownAttestation.attest });
   const ota = own('deliveries', createOtaDelivery({ ctx, channel, chainJudge, queue, images: createOtaImages(ctx, alarms) }));

@@ -1,9 +1,11 @@
 import { opening } from '../../closing.ts';
 import { type ScrubFinding, type ScrubPlaces, startScrub } from '../../eventstore/scrub.ts';
 import { createAlarms } from '../base/alarms.ts';
+import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
 import { startExpiryScan } from '../identity/expiry.ts';
 import { startUnitExpiry } from '../production/unitExpiry.ts';
+import { startAttestationSeals } from '../proof/attestationSeals.ts';
 import { type CheckpointPlaces, keepCheckpoints } from '../proof/checkpoints.ts';
 import type { NewestCheckpoint } from '../proof/newestCheckpoint.ts';
 import type { WitnessSettings } from '../proof/witness.ts';
@@ -21,6 +23,7 @@ type HousekeepingParts = {
   readonly newestCheckpoint: NewestCheckpoint;
   readonly witnesses: readonly WitnessSettings[];
   readonly dataDir: string;
+  readonly attestations: AttestationLog;
   readonly scrubbed: ScrubPlaces;
 };
 
@@ -29,7 +32,7 @@ type HousekeepingParts = {
  *  @param epoch the leadership under which all of it is appended */
 export const startHousekeeping = (services: HousekeepingParts, epoch: number): Promise<{ close(): Promise<void> }> =>
   opening(async own => {
-    const { revocations, markFile, checkpoints, newestCheckpoint, scrubbed } = services;
+    const { revocations, markFile, checkpoints, newestCheckpoint, scrubbed, attestations } = services;
     const ctx = { ...services.ctx, epoch };
     const alarms = createAlarms(ctx);
     // First, so that it is closed last: the checkpoint at the stop covers what the others still append.
@@ -40,6 +43,7 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     own('bulk revocations', await startBulkRevocationWork(ctx, alarms));
     const crlSchedule = own('CRL schedule', startCrlSchedule(ctx, revocations, alarms));
     const expiry = own('expiry scan', startExpiryScan(ctx, alarms));
+    const seals = own('attestation seals', startAttestationSeals({ ctx, alarms, attestations }));
     own('unit expiry', startUnitExpiry(ctx));
     const damaged = ({ place, detail }: ScrubFinding): void => {
       ctx.log.error({ place, detail }, 'damage in the data folder');
@@ -47,5 +51,6 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     };
     own('scrub', startScrub(scrubbed, damaged));
     void revocations.known.then(() => Promise.all([crlSchedule.check(), expiry.check()]));
+    void seals.now();
     return {};
   });

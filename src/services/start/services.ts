@@ -1,4 +1,5 @@
 import type { Alarms } from '../base/alarms.ts';
+import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
 import type { CertificateUse } from '../identity/certificateUse.ts';
@@ -20,6 +21,7 @@ export type Services = {
   readonly certificateUse: CertificateUse;
   readonly channel: DeviceChannel;
   readonly field: Field;
+  readonly attestations: AttestationLog;
   readonly ocsp: Ocsp;
   readonly bulkRevocations: BulkRevocations;
   readonly evidence: DeviceEvidence;

@@ -12,11 +12,13 @@ import { connectMqtt, type NusecMqttClient } from '../../../gateway-device/link/
 import { fromHex } from '../../../src/bytes.ts';
 import { encodeAs } from '../../../src/cbor/schema.ts';
 import { authority, authorityStream } from '../../../src/domain/authority.ts';
+import { importKey } from '../../../src/ecKey.ts';
 import { helloMessage } from '../../../src/mqttMessages.ts';
 import { publishTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { execute } from '../../../src/services/base/context.ts';
 import { defineLine } from '../../../src/services/firmware/lines.ts';
 import { spdmError } from '../../../src/spdm/constants.ts';
+import { decodeEvidence, verifyEvidence } from '../../../src/spdm/evidence.ts';
 import { encodeError } from '../../../src/spdm/messages/error.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 import { codeOf, makeKey, makeRoot } from '../../pki/support.ts';
@@ -96,6 +98,26 @@ it('attests a device on a serial line with the nonce of the cloud (R84)', async 
   expect(await attest(unit)).toMatchObject({ result: 'passed', via: 'gateway', version: '1.0.0' });
   expect(await show(http, unit.uid)).toMatchObject({ status: 'IN_SERVICE', attestation: 'passed', connected: false });
   expect(events).toContainEqual({ event: 'attested', uid: unit.uid });
+});
+
+it('shows every attestation with the evidence that it was judged by, also one that changed nothing (R85)', async () => {
+  covers('R85');
+  const [unit] = fleet.units as [Unit];
+  const before = await typesOf(http, unit.uid);
+  const again = await http.json<{ evidenceSha256: string }>('POST', `/v1/devices/${unit.uid}/attest`);
+  expect(await typesOf(http, unit.uid)).toEqual(before);
+  type Row = { at: string; via: string; nonceHex: string; result: string; evidenceSha256: string; verdictSha256: string };
+  const { attestations } = await http.json<{ attestations: Row[] }>('GET', `/v1/devices/${unit.uid}/attestations`);
+  const [row] = attestations;
+  expect(attestations.length).toBeGreaterThan(1);
+  expect(row).toMatchObject({ via: 'gateway:hall-7', result: 'passed', evidenceSha256: again.evidenceSha256 });
+  expect((await show(http, unit.uid)).attestedAt).toBe(row?.at);
+  const { devices } = await http.json<{ devices: { uid: string; attestedAt: string }[] }>('GET', '/v1/devices?limit=100');
+  expect(devices.find(({ uid }) => uid === unit.uid)?.attestedAt).toBe(row?.at);
+  const evidence = decodeEvidence(await http.bytes('GET', `/v1/devices/${unit.uid}/evidence/${row?.evidenceSha256}`));
+  const nonce = fromHex(row?.nonceHex ?? '');
+  await expect(verifyEvidence(evidence, { nonce, uidHex: unit.uid, trust: () => importKey(unit.key.spki) })).resolves.toBeDefined();
+  expect((await http.bytes('GET', `/v1/devices/${unit.uid}/evidence/${row?.verdictSha256}`)).length).toBeGreaterThan(64);
 });
 
 it('waits for a device on a serial line that is not ready at once, and blames nobody for one that never is (R84)', async () => {

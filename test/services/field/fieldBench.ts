@@ -7,6 +7,7 @@ import { type Channel, type ChannelTimes, createChannel } from '../../../src/gat
 import { attestMessage, jobMessage, orderMessage, spdmMessage } from '../../../src/mqttMessages.ts';
 import { initialiseProject } from '../../../src/services/administration/initialise.ts';
 import { createAlarms } from '../../../src/services/base/alarms.ts';
+import { openAttestationLog } from '../../../src/services/base/attestationLog.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import type { QueueLimits } from '../../../src/services/base/perDeviceQueue.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
@@ -64,8 +65,10 @@ export async function openField(count: number, spdmQueue?: QueueLimits) {
       trust,
       channel: channel.channel,
       peers: createPeers<PeerAnswers>(peerQuestions),
+      attestations,
       ...(spdmQueue && { spdmQueue }),
     });
+  const attestations = openAttestationLog(join(dataDir, 'attestations.db'));
   let field: Field = await start();
 
   return {
@@ -87,6 +90,7 @@ export async function openField(count: number, spdmQueue?: QueueLimits) {
     gateways,
     orders,
     dataDir,
+    attestations,
     /** Secret of the last session that the server set up with the device, as the device knows it. */
     exporterOf,
     /** A device comes online. */
@@ -105,6 +109,7 @@ export async function openField(count: number, spdmQueue?: QueueLimits) {
     typesOf: async (uid: string): Promise<string[]> => (await ctx.store.readStream(`device-${uid}`)).map(({ type }) => type),
     async close(): Promise<void> {
       await field.close();
+      attestations.close();
       await trust.close();
       await revocations.close();
       await opened.close();

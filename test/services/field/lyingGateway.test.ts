@@ -84,7 +84,7 @@ const lies: Readonly<Record<string, (unit: Unit, other: Unit) => Bend>> = {
   'a verdict about another transcript': () => () => ({ verdict: { transcriptSha256: new Uint8Array(32) } }),
   'a verdict of 1970': () => () => ({ verdict: { timeSeconds: 1 } }),
   'a verdict by no trust bundle': () => () => ({ verdict: { bundleVersion: 0 } }),
-  'a verdict by a trust bundle that never was': () => () => ({ verdict: { bundleVersion: 99 } }),
+  'a verdict by a trust bundle that never was': () => () => ({ verdict: { bundleVersion: 0xffff_ffff } }),
   'a verdict in the name of another gateway': () => () => ({ verdict: { gateway: 'somebody' } }),
 };
 const kinds = Object.entries(lies);

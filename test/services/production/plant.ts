@@ -66,6 +66,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
     certificateUse: createCertificateUse(ctx),
     channel: undefined as never,
     field: undefined as never,
+    attestations: undefined as never,
     ocsp: undefined as never,
     bulkRevocations: undefined as never,
     evidence: undefined as never,

@@ -16,6 +16,7 @@ import { parseCertificate } from '../../../src/pki/parse.ts';
 import { initialiseProject } from '../../../src/services/administration/initialise.ts';
 import { establishIssuingCa } from '../../../src/services/authority/issuingCa.ts';
 import { type Alarms, createAlarms, followerAlarm } from '../../../src/services/base/alarms.ts';
+import { openAttestationLog } from '../../../src/services/base/attestationLog.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { type OpenedContext, openContext } from '../../../src/services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from '../../../src/services/field/clusterChannel.ts';
@@ -100,7 +101,9 @@ beforeAll(async () => {
   const trust = own(await startClientTrust(ctx, revocations));
   own(await startOcsp(ctx, revocations));
   const peers = createPeers<PeerAnswers>(peerQuestions);
-  own(await startField({ ctx, alarms, revocations, trust, channel: createChannel().channel, peers }));
+  const attestations = openAttestationLog(join(dataDir, 'attestations.db'));
+  closing.unshift({ close: async () => attestations.close() });
+  own(await startField({ ctx, alarms, revocations, trust, channel: createChannel().channel, peers, attestations }));
   own(await startBulkRevocationWork(ctx, alarms));
   own(await keepRevocationMark(ctx, join(dataDir, 'revocations.mark')));
 });

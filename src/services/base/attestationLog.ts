@@ -1,0 +1,175 @@
+import Database from 'better-sqlite3';
+import { fromHex, toHex } from '../../bytes.ts';
+import { sha256 } from '../../digest.ts';
+import { translated } from '../../eventstore/storeError.ts';
+import { dayMs } from '../../times.ts';
+
+/** The log of attestations (`attestations.db`): one row for each, with the evidence and the gateway's verdict beside it, so that anybody can be shown
+ *  that a device was good on a day when nothing changed. Events record changes; this records every time. A row and what it names are stored and
+ *  deleted together: nothing is left over. All processes at a data folder share it; the seals of its days are events (proof/attestationSeals.ts). */
+
+export type AttestationOutcome = 'passed' | 'failed' | 'unproven' | 'unsupported';
+
+export type AttestationEntry = {
+  readonly uid: string;
+  readonly line: string;
+  readonly atMs: number;
+  /** `mqtt` or `gateway:{id}`. */
+  readonly via: string;
+  /** The server's, 32 bytes, hex: with it evidence is fresh without trust in whoever shows it. */
+  readonly nonceHex: string;
+  readonly result: AttestationOutcome;
+  readonly reason?: string;
+  readonly evidenceSha256?: string;
+  /** Of the verdict that the gateway has signed. */
+  readonly verdictSha256?: string;
+};
+
+export type NewAttestation = Omit<AttestationEntry, 'evidenceSha256' | 'verdictSha256'> & {
+  readonly evidence?: Uint8Array | undefined;
+  readonly verdict?: Uint8Array | undefined;
+};
+
+export type AttestationLog = {
+  add(entry: NewAttestation): void;
+  /** Newest first, older than `beforeId`. */
+  page(
+    uid: string,
+    page: { readonly beforeId?: number | undefined; readonly limit: number },
+  ): readonly (AttestationEntry & { readonly id: number })[];
+  /** The last time that each of these devices passed or failed. */
+  lastOf(uids: readonly string[]): ReadonlyMap<string, number>;
+  /** Evidence or verdict of this device. */
+  kept(uid: string, sha256: string): Uint8Array | undefined;
+  /** Lines with attestations on this day or before, and their oldest one. */
+  lines(): readonly { readonly line: string; readonly oldestMs: number }[];
+  /** Of a line on a day (UTC), in the order of their time. @param day `YYYY-MM-DD` */
+  ofDay(line: string, day: string): Iterable<AttestationEntry>;
+  /** Deletes the oldest of what is older, with its evidence. @returns how many; as many as `maxForgotten`: there may be more */
+  forget(line: string, beforeMs: number): number;
+  /** The newest sequence of verdicts of a gateway's key; -1 before the first one. */
+  lastSequence(keyId: Uint8Array): number;
+  /** @returns false when this or a higher one was taken before, by any process */
+  takeSequence(keyId: Uint8Array, sequence: number): boolean;
+  close(): void;
+};
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS attestations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, uid BLOB NOT NULL, line TEXT NOT NULL, via TEXT NOT NULL, nonce BLOB NOT NULL,
+    result TEXT NOT NULL, reason TEXT, evidence BLOB, verdict BLOB
+  ) STRICT;
+  CREATE INDEX IF NOT EXISTS attestations_uid ON attestations (uid, at);
+  CREATE INDEX IF NOT EXISTS attestations_line ON attestations (line, at);
+  CREATE TABLE IF NOT EXISTS proofs (id INTEGER PRIMARY KEY, evidence BLOB, verdict BLOB) STRICT;
+  CREATE TABLE IF NOT EXISTS verdict_sequences (key_id BLOB PRIMARY KEY, sequence INTEGER NOT NULL) STRICT, WITHOUT ROWID`;
+
+/** Another process may be writing. */
+const busyTimeoutMs = 5000;
+/** Deleted in one transaction: meanwhile no process writes. */
+export const maxForgotten = 10_000;
+
+type Hashes = readonly [Uint8Array | null, Uint8Array | null];
+type Row = {
+  readonly id: number;
+  readonly at: number;
+  readonly uid: Buffer;
+  readonly line: string;
+  readonly via: string;
+  readonly nonce: Buffer;
+  readonly result: AttestationOutcome;
+  readonly reason: string | null;
+  readonly evidence: Buffer | null;
+  readonly verdict: Buffer | null;
+};
+
+/** @param file made when it is missing @throws NusecError STORE_DAMAGED, STORE_FULL, STORE_UNAVAILABLE, as all of its functions */
+export function openAttestationLog(file: string): AttestationLog {
+  return translated(open(file), 'the log of attestations cannot be used');
+}
+
+function open(file: string): AttestationLog {
+  const db = new Database(file, { timeout: busyTimeoutMs });
+  db.pragma('journal_mode = WAL');
+  db.pragma('synchronous = NORMAL');
+  db.exec(schema);
+  const insert = db.prepare('INSERT INTO attestations VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
+  const insertProof = db.prepare('INSERT INTO proofs VALUES (?, ?, ?)');
+  const page = db.prepare<Row>('SELECT * FROM attestations WHERE uid = ? AND id < ? ORDER BY id DESC LIMIT ?');
+  const last = db.prepare<number | null>(`SELECT max(at) FROM attestations WHERE uid = ? AND result IN ('passed', 'failed')`).pluck();
+  const proof = db.prepare<{ readonly evidence: Buffer; readonly verdict: Buffer }>(
+    'SELECT p.evidence, p.verdict FROM attestations a JOIN proofs p USING (id) WHERE a.uid = ? AND (a.evidence = ? OR a.verdict = ?)',
+  );
+  const lines = db.prepare<{ readonly line: string; readonly oldestMs: number }>(
+    'SELECT line, min(at) AS oldestMs FROM attestations GROUP BY line ORDER BY line',
+  );
+  const ofDay = db.prepare<Row>('SELECT * FROM attestations WHERE line = ? AND at >= ? AND at < ? ORDER BY at, id');
+  const old = 'SELECT id FROM attestations WHERE line = ? AND at < ? ORDER BY at LIMIT ?';
+  const forgetProofs = db.prepare(`DELETE FROM proofs WHERE id IN (${old})`);
+  const forget = db.prepare(`DELETE FROM attestations WHERE id IN (${old})`);
+  const lastSequence = db.prepare<number>('SELECT sequence FROM verdict_sequences WHERE key_id = ?').pluck();
+  const take = db.prepare(
+    'INSERT INTO verdict_sequences VALUES (?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence WHERE excluded.sequence > sequence',
+  );
+  const within = <Result>(work: () => Result): Result => {
+    db.exec('BEGIN IMMEDIATE');
+    try {
+      const result = work();
+      db.exec('COMMIT');
+      return result;
+    } catch (error) {
+      db.exec('ROLLBACK');
+      throw error;
+    }
+  };
+  return {
+    add({ uid, line, atMs, via, nonceHex, result, reason, evidence, verdict }) {
+      within(() => {
+        const hashes: Hashes = [evidence ? sha256(evidence) : null, verdict ? sha256(verdict) : null];
+        const { lastInsertRowid } = insert.run(atMs, fromHex(uid), line, via, fromHex(nonceHex), result, reason ?? null, ...hashes);
+        if (evidence || verdict) insertProof.run(lastInsertRowid, evidence ?? null, verdict ?? null);
+      });
+    },
+    page: (uid, { beforeId = Number.MAX_SAFE_INTEGER, limit }) =>
+      page.all(fromHex(uid), beforeId, limit).map(row => ({ id: row.id, ...entryOf(row) })),
+    lastOf: uids =>
+      new Map(
+        uids.flatMap(uid => {
+          const at = last.get(fromHex(uid));
+          return typeof at === 'number' ? [[uid, at] as const] : [];
+        }),
+      ),
+    kept(uid, sha256Hex) {
+      const hash = fromHex(sha256Hex);
+      const found = proof.get(fromHex(uid), hash, hash);
+      const bytes =
+        found && [found.evidence, found.verdict].find(candidate => candidate !== null && toHex(sha256(candidate)) === sha256Hex);
+      return bytes ? new Uint8Array(bytes) : undefined;
+    },
+    lines: () => lines.all(),
+    *ofDay(line, day) {
+      const from = Date.parse(day);
+      for (const row of ofDay.iterate(line, from, from + dayMs)) yield entryOf(row);
+    },
+    forget: (line, beforeMs) =>
+      within(() => {
+        forgetProofs.run(line, beforeMs, maxForgotten);
+        return forget.run(line, beforeMs, maxForgotten).changes;
+      }),
+    lastSequence: keyId => lastSequence.get(keyId) ?? -1,
+    takeSequence: (keyId, sequence) => take.run(keyId, sequence).changes > 0,
+    close: () => void db.close(),
+  };
+}
+
+const entryOf = ({ at, uid, line, via, nonce, result, reason, evidence, verdict }: Row): AttestationEntry => ({
+  uid: toHex(uid),
+  line,
+  atMs: at,
+  via,
+  nonceHex: toHex(nonce),
+  result,
+  ...(reason !== null && { reason }),
+  ...(evidence && { evidenceSha256: toHex(evidence) }),
+  ...(verdict && { verdictSha256: toHex(verdict) }),
+});
