@@ -1,9 +1,12 @@
+import { hash, randomBytes } from 'node:crypto';
 import { closeSync, fdatasyncSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import Database from 'better-sqlite3';
 import type { EventStore } from '../src/eventstore/port.ts';
 import { openSqliteStore } from '../src/eventstore/sqlite.ts';
+import { tileWidth } from '../src/merkle/edge.ts';
+import { startEmmett } from './emmett.ts';
 import { appendFor, certified, type Load } from './eventstoreLoad.ts';
 import { appendRates } from './eventstoreProcesses.ts';
 import { inTemporaryFolder, interleave, median, perSecond, type Report } from './measure.ts';
@@ -20,18 +23,26 @@ const eventBytes = 640;
 const sharedWriters = 64;
 /** Small enough for the start of a process to be no part of it. */
 const processRoundMs = 1500;
+/** Connections opened, tables made. */
+const warmUpMs = 500;
+const checkpointEveryMs = 1000;
+const proofsAtOnce = 200;
+/** Commits are sealed, as those of a server. */
+const seal = { key: randomBytes(32), isNew: true };
 
 export async function run(report: Report): Promise<void> {
   await inTemporaryFolder(async folder => {
-    const store = await openSqliteStore({ file: join(folder, 'events.db') });
-    for (const writers of [1, 16, 64, 256]) await benchAppends(store, folder, writers, report);
+    const store = await openSqliteStore({ file: join(folder, 'events.db'), seal });
+    for (const writers of [1, 16, 64, 256]) await withRoots(store, () => benchAppends(store, folder, writers, report));
     const events = store.head();
+    await benchProofs(store, report);
     await store.close();
     const bytes = statSync(join(folder, 'events.db')).size / events;
     const bound = JSON.stringify({ ...certified(), stream: 'device-0000', revision: 0, hash: 'a'.repeat(64) }).length;
     report({ figure: 'bytes per event', value: bytes, bound, unit: 'bytes', boundWhat: 'bytes of the event as JSON' });
     await benchStart(join(folder, 'events.db'), events, report);
   });
+  await benchPeer(report);
   await benchProcesses(report);
   await inTemporaryFolder(folder => benchLoad(folder, report));
 }
@@ -93,11 +104,36 @@ function timeSyncs(file: string, bytes: number): { readonly perSecond: number; r
   return { perSecond: perSecond(timesMs.length, start), timesMs };
 }
 
+/** Inclusion proofs of random events in the newest tree. */
+async function benchProofs(store: EventStore, report: Report): Promise<void> {
+  const size = store.head();
+  const proofs = async () => {
+    const start = performance.now();
+    for (let count = 0; count < proofsAtOnce; count++) await store.tree.inclusion(1 + Math.floor(Math.random() * size), size);
+    return perSecond(proofsAtOnce, start);
+  };
+  // One tile of each level is hashed up to the sibling.
+  const hashesPerProof = (tileWidth - 1) * Math.ceil(Math.log2(size) / Math.log2(tileWidth));
+  const hashes = () => {
+    const pair = randomBytes(65);
+    const start = performance.now();
+    for (let count = 0; count < proofsAtOnce * hashesPerProof; count++) hash('sha256', pair, 'buffer');
+    return perSecond(proofsAtOnce, start);
+  };
+  const figures = await interleave(rounds, proofs, hashes);
+  report({
+    figure: 'inclusion proofs',
+    ...figures,
+    unit: 'proofs/s',
+    boundWhat: 'proofs/s if hashing one tile of each level were all the work',
+  });
+}
+
 /** Until a store that is there can be read and written. */
 async function benchStart(file: string, events: number, report: Report): Promise<void> {
   const startMs = async () => {
     const begun = performance.now();
-    const store = await openSqliteStore({ file });
+    const store = await openSqliteStore({ file, seal });
     await store.append('start', 'any', [certified()]);
     const took = performance.now() - begun;
     await store.close();
@@ -117,6 +153,36 @@ async function benchStart(file: string, events: number, report: Report): Promise
     unit: 'ms',
     boundWhat: 'ms to read them once, bare',
   });
+}
+
+/** With chain, tree and a checkpoint a second, as a server has them, against the event store that a TypeScript project would take otherwise. */
+async function benchPeer(report: Report): Promise<void> {
+  const figure = `times the appends of emmett-postgresql, ${sharedWriters} writers`;
+  await inTemporaryFolder(async folder => {
+    const peer = await startEmmett(folder);
+    if (typeof peer === 'string') return report({ figure, notMeasured: peer });
+    const store = await openSqliteStore({ file: join(folder, 'events.db'), seal });
+    const load: Load = { writers: sharedWriters, durationMs: processRoundMs, devices };
+    try {
+      await peer.append({ ...load, durationMs: warmUpMs });
+      const own = () => withRoots(store, async () => (await appendFor(store, load)).rate);
+      const figures = await interleave(rounds, own, () => peer.append(load));
+      report({ figure, ...figures, unit: 'events/s', boundWhat: 'events/s of emmett-postgresql on PostgreSQL, same load' });
+    } finally {
+      await store.close();
+      await peer.close();
+    }
+  });
+}
+
+/** The root of the tree every second meanwhile, as for a checkpoint. */
+async function withRoots<Result>(store: EventStore, work: () => Promise<Result>): Promise<Result> {
+  const timer = setInterval(() => void store.tree.root(store.head()), checkpointEveryMs);
+  try {
+    return await work();
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 /** The same writers in one process, in two and in four, which take turns. The bound of the several is the one. */
