@@ -1,5 +1,5 @@
-import { globSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 const root = join(import.meta.dirname, '..');
@@ -31,4 +31,22 @@ describe('the head of a file', () => {
 it('seconds have the type that says so', () => {
   const untyped = /\b\w*[sS]econds\??: (?:\(\) => )?number\b/;
   expect(files.filter(file => /^(?:src|gateway-device)\//.test(file) && untyped.test(sourceOf(file)))).toEqual([]);
+});
+
+describe('the pages of docs', () => {
+  const pages = [...globSync('docs/**/*.md', { cwd: root }), 'README.md'];
+
+  it('number each decision once', () => {
+    const numbers = pages.filter(page => page.startsWith('docs/decisions/')).map(page => basename(page).split('-')[0]);
+    expect(numbers.length).toBeGreaterThan(18);
+    expect(numbers.filter((number, index) => numbers.indexOf(number) !== index)).toEqual([]);
+  });
+
+  it('link only to files that are there', () => {
+    const links = pages.flatMap(page =>
+      [...sourceOf(page).matchAll(/\]\((?!\w+:)([^)#\s]+)/g)].map(([, target = '']) => ({ page, target })),
+    );
+    expect(links.length).toBeGreaterThan(100);
+    expect(links.filter(({ page, target }) => !existsSync(join(root, dirname(page), target)))).toEqual([]);
+  });
 });
