@@ -136,11 +136,12 @@ describe('a server that is wrong', () => {
     const before = await version();
     await carryOut(server.ctx, { type: 'establishPackageKey', keyId: 'package/2' }, ['operator:alice', 'operator:bob']);
     await job();
-    expect(await version()).toBe(before + 1);
+    const newest = await version();
+    expect(newest).toBeGreaterThan(before);
     server.proxy.fail(failing('trust-bundle', { instead: given => ({ ...given, body: older }) }));
     await job();
     server.proxy.heal();
-    expect(await version()).toBe(before + 1);
+    expect(await version()).toBe(newest);
   });
 
   it('offers an application below the rollback floor of the package: refused (RULE-11, T12)', async () => {

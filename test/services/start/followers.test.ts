@@ -32,6 +32,7 @@ import { revokeDevice } from '../../../src/services/revocation/revokeDevice.ts';
 import { startField } from '../../../src/services/start/field.ts';
 import type { Services } from '../../../src/services/start/services.ts';
 import { covers } from '../../support/covers.ts';
+import { pollMs } from '../../support/limits.ts';
 import { csrOf, newParty, newUid } from '../parties.ts';
 import { mint } from '../project.ts';
 
@@ -47,6 +48,7 @@ const names = [
   'gateway bundles',
   'device bundles',
   'deliveries',
+  'delivery care',
   'rollouts',
   'bulk revocations',
   'revocation mark',
@@ -127,7 +129,7 @@ const alarmsOf = async (subject: string) => {
 };
 /** Something to handle. */
 const happen = () => alarms.raise({ code: 'TEST', subject: newUid(), detail: 'something happened' });
-const patient = { timeout: 30_000 };
+const patient = { timeout: pollMs };
 
 describe('a follower of the log', () => {
   it('is known by its name', () => {
