@@ -1,5 +1,5 @@
 import { globSync, readFileSync } from 'node:fs';
-import { dirname, join, normalize } from 'node:path';
+import { basename, dirname, join, normalize } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { leaves, processEntries, pureRooms, rooms } from './rooms.ts';
 
@@ -97,5 +97,17 @@ describe('rooms', () => {
         : [];
     });
     expect(refused).toEqual([]);
+  });
+
+  it('are in docs/architecture.md, with every leaf and every decider', () => {
+    const page = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
+    const isNamed = (name: string): boolean => page.includes(`\`${name}\``) || page.includes(`\`${basename(name)}\``);
+    const deciders = files.filter(
+      file => /^src\/domain\//.test(file) && /^export const \w+: Decider</m.test(readFileSync(join(root, file), 'utf8')),
+    );
+    const listed = /one decider per aggregate: ([\w, ]+)/.exec(page)?.[1]?.trim().split(', ');
+    expect(Object.keys(rooms).filter(room => !isNamed(room))).toEqual([]);
+    expect(leaves.map(leaf => basename(leaf, '.ts')).filter(leaf => !isNamed(leaf))).toEqual([]);
+    expect(listed).toEqual(deciders.map(file => basename(file, '.ts')).toSorted());
   });
 });
