@@ -3,7 +3,6 @@
 /** Commands that nothing outside the domain gives. */
 export const commandsToCome: Readonly<Record<string, string>> = {
   AttachSbom: 'the bill of materials comes with the upload of a release',
-  SetSupportPeriod: 'a product line says how long it is supported',
 };
 
 /** Events that no fold, read model or subscriber knows. */

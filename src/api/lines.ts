@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { DefinedLine } from '../domain/line.ts';
+import { type DefinedLine, layoutOf } from '../domain/line.ts';
 import { isInScope } from '../domain/roles.ts';
-import { defineLine, lineOf, listLines } from '../services/firmware/lines.ts';
+import { defineLine, lineCounters, lineOf, listLines, raiseRollbackFloor, setSupportPeriod } from '../services/firmware/lines.ts';
 import { actor, type Resource } from './app.ts';
 import { countField, jsonAnswer, jsonBody, lineField } from './fields.ts';
 import { within } from './scopes.ts';
@@ -18,15 +18,43 @@ const lineSchema = z
     oem: z.string(),
     supportUntil: z.string().optional(),
     attestationDays: z.number().optional(),
+    layout: z.object({
+      appSlotBytes: z.number(),
+      bl2SlotBytes: z.number(),
+      trailerBytes: z.number(),
+      headerAlignment: z.number(),
+      counterStep: z.number(),
+    }),
   })
   .openapi('Line');
+const layoutSchema = z
+  .strictObject({
+    appSlotBytes: countField,
+    bl2SlotBytes: countField,
+    trailerBytes: countField,
+    headerAlignment: countField,
+    counterStep: countField,
+  })
+  .partial();
 const wishSchema = z.strictObject({
   line: lineField,
   counterMaximum: countField.optional(),
   rollbackFloor: countField.optional(),
   /** How many days attestations are kept with their evidence. */
   attestationDays: countField.optional(),
+  layout: layoutSchema.optional(),
 });
+
+const countersSchema = z
+  .object({
+    line: lineField,
+    counterMaximum: z.number(),
+    rollbackFloor: z.number(),
+    used: z.number(),
+    left: z.number(),
+    devices: z.array(z.object({ counter: z.number(), count: z.number() })),
+  })
+  .openapi('LineCounters');
 
 export const linesResource: Resource = (api, { ctx }, auth) => {
   const define = createRoute({
@@ -52,6 +80,41 @@ export const linesResource: Resource = (api, { ctx }, auth) => {
     request: { params: z.object({ line: lineField }) },
     responses: { 200: jsonAnswer(lineSchema, 'the line') },
   });
+  const inScope = auth.personWithin(within(ctx, 'line', 'line'), 'releaseManager');
+  const params = z.object({ line: lineField });
+  const floor = createRoute({
+    method: 'post',
+    path: '/v1/lines/{line}/floor',
+    summary: 'Raises the lowest security counter that the line accepts',
+    middleware: inScope,
+    request: { params, ...jsonBody(z.strictObject({ floor: countField })) },
+    responses: { 200: jsonAnswer(lineSchema, 'the line') },
+  });
+  api.openapi(floor, async c => {
+    const { line } = c.req.valid('param');
+    await raiseRollbackFloor(ctx, line, c.req.valid('json').floor, actor(c));
+    return c.json(lineView(await lineOf(ctx, line)), 200);
+  });
+  const support = createRoute({
+    method: 'post',
+    path: '/v1/lines/{line}/support',
+    summary: 'Says how long the line gets security updates',
+    middleware: inScope,
+    request: { params, ...jsonBody(z.strictObject({ until: z.iso.date() })) },
+    responses: { 200: jsonAnswer(lineSchema, 'the line') },
+  });
+  api.openapi(support, async c =>
+    c.json(lineView(await setSupportPeriod(ctx, c.req.valid('param').line, c.req.valid('json').until, actor(c))), 200),
+  );
+  const counters = createRoute({
+    method: 'get',
+    path: '/v1/lines/{line}/counters',
+    summary: 'What of the counter budget is used and left, and where the devices are',
+    middleware: auth.personWithin(within(ctx, 'line', 'line')),
+    request: { params },
+    responses: { 200: jsonAnswer(countersSchema, 'the counters') },
+  });
+  api.openapi(counters, async c => c.json(await lineCounters(ctx, c.req.valid('param').line), 200));
   api.openapi(define, async c => c.json(lineView(await defineLine(ctx, c.req.valid('json'), actor(c))), 201));
   api.openapi(list, async c => {
     const { scope = {} } = c.var.person;
@@ -62,5 +125,5 @@ export const linesResource: Resource = (api, { ctx }, auth) => {
 };
 
 function lineView({ status: _, ...line }: DefinedLine) {
-  return line;
+  return { ...line, layout: layoutOf(line) };
 }

@@ -23,6 +23,11 @@ const releaseSchema = z
     status: z.string(),
     uploadedBy: z.string(),
     approvedBy: z.string().optional(),
+    counterJump: z.boolean().optional(),
+    upload: z
+      .object({ kept: z.boolean(), added: z.array(z.string()), dropped: z.array(z.string()) })
+      .optional()
+      .openapi({ description: 'answer to an upload: whether its bytes were kept, and which protected TLVs were added or dropped' }),
   })
   .openapi('Release');
 const uploadQuery = z.strictObject({
@@ -30,6 +35,8 @@ const uploadQuery = z.strictObject({
   image: imageField,
   version: versionField.optional(),
   counter: z.coerce.number().pipe(countField).optional(),
+  drop: z.stringbool().optional(),
+  counterJump: z.stringbool().optional(),
 });
 const rowSchema = releaseSchema.pick({
   releaseId: true,
@@ -123,6 +130,6 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
 
 const nextPage = (next: string | undefined) => (next === undefined ? {} : { next });
 
-function releaseView({ vendorUuid: _, classUuid: __, sbomSha256: ___, ...release }: UploadedRelease) {
+function releaseView<Release extends UploadedRelease>({ vendorUuid: _, classUuid: __, sbomSha256: ___, ...release }: Release) {
   return release;
 }

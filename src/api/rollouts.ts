@@ -49,6 +49,7 @@ const planSchema = z
       .openapi({ description: 'minutes that a device may stay in one state' }),
     ratePerMinute: z.number().int().min(1).optional(),
     securityUpdate: z.boolean().optional(),
+    permitDowngrade: z.boolean().optional(),
   })
   .openapi('RolloutPlan');
 

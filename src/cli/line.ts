@@ -11,7 +11,24 @@ type Line = {
   readonly rollbackFloor: number;
 };
 
+type Counters = {
+  readonly counterMaximum: number;
+  readonly rollbackFloor: number;
+  readonly used: number;
+  readonly left: number;
+  readonly devices: readonly { readonly counter: number; readonly count: number }[];
+};
+
+type Create = ServerOptions & {
+  counterMaximum?: number;
+  rollbackFloor?: number;
+  slotBytes?: number;
+  bootloaderBytes?: number;
+  counterStep?: number;
+};
+
 const counter = wholeNumber(0, 255);
+const bytes = wholeNumber(4096, 16 * 1024 * 1024);
 
 /** `nusec line`: product lines. */
 export function registerLine(program: Command): void {
@@ -23,14 +40,54 @@ export function registerLine(program: Command): void {
       .argument('<line>', 'name: a–z, 0–9, . and -')
       .option('--counter-maximum <n>', 'highest security counter its chips can hold (at most 255)', counter)
       .option('--rollback-floor <n>', 'lowest security counter that may still be installed', counter)
+      .option('--slot-bytes <n>', 'size of a slot of the application; 1 MiB when not given', bytes)
+      .option('--bootloader-bytes <n>', 'size of the slot of the bootloader; 128 KiB when not given', bytes)
+      .option('--counter-step <n>', 'largest step of the counter without a second word; 16 when not given', counter)
       .addHelpText(
         'after',
         '\nExamples:\n  $ nusec line create meter\n  $ nusec line create meter --counter-maximum 60 --rollback-floor 3 --json',
       ),
-  ).action(async (name: string, options: ServerOptions & { counterMaximum?: number; rollbackFloor?: number }) => {
-    const { counterMaximum, rollbackFloor } = options;
-    const created = await ask<Line>(options, 'POST', '/v1/lines', { line: name, counterMaximum, rollbackFloor });
+  ).action(async (name: string, options: Create) => {
+    const { counterMaximum, rollbackFloor, slotBytes, bootloaderBytes, counterStep } = options;
+    const layout = { appSlotBytes: slotBytes, bl2SlotBytes: bootloaderBytes, counterStep };
+    const hasLayout = Object.values(layout).some(value => value !== undefined);
+    const wish = { line: name, counterMaximum, rollbackFloor, ...(hasLayout && { layout }) };
+    const created = await ask<Line>(options, 'POST', '/v1/lines', wish);
     print(options, created, record(created));
+  });
+  withServerOptions(
+    line
+      .command('floor')
+      .description('raise the lowest security counter that the line accepts; it never falls again')
+      .argument('<line>', 'product line')
+      .argument('<counter>', 'the new floor', counter)
+      .addHelpText('after', '\nExamples:\n  $ nusec line floor meter 4'),
+  ).action(async (name: string, floor: number, options: ServerOptions) => {
+    const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/floor`, { floor });
+    print(options, changed, record(changed));
+  });
+  withServerOptions(
+    line
+      .command('support')
+      .description('say how long the line gets security updates')
+      .argument('<line>', 'product line')
+      .requiredOption('--until <date>', 'last day, such as 2031-12-31')
+      .addHelpText('after', '\nExamples:\n  $ nusec line support meter --until 2031-12-31'),
+  ).action(async (name: string, { until, ...options }: ServerOptions & { until: string }) => {
+    const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/support`, { until });
+    print(options, changed, record(changed));
+  });
+  withServerOptions(
+    line
+      .command('counters')
+      .description('what of the counter budget is used and left, and where the devices are')
+      .argument('<line>', 'product line')
+      .addHelpText('after', '\nExamples:\n  $ nusec line counters meter'),
+  ).action(async (name: string, options: ServerOptions) => {
+    const counters = await ask<Counters>(options, 'GET', `/v1/lines/${name}/counters`);
+    const { devices, ...budget } = counters;
+    const rows = devices.map(one => [one.counter, one.count]);
+    print(options, counters, `${record(budget)}\n\n${table(['COUNTER', 'DEVICES'], rows)}`);
   });
   withServerOptions(
     line

@@ -12,7 +12,7 @@ type Release = {
   readonly imageHash: string;
   readonly status: string;
 };
-type Upload = ServerOptions & { line: string; image: string; version?: string; counter?: string };
+type Upload = ServerOptions & { line: string; image: string; version?: string; counter?: string; drop?: boolean; counterJump?: boolean };
 
 /** `nusec release`: releases, from upload to withdrawal. Uploading and approving need two people. */
 export function registerRelease(program: Command): void {
@@ -29,6 +29,8 @@ export function registerRelease(program: Command): void {
       .requiredOption('--image <image>', 'bl2 (bootloader) or app (application)')
       .option('--version <version>', '1.2.3 or 1.2.3+4; needed for a raw binary')
       .option('--counter <n>', 'security counter; needed for a raw binary')
+      .option('--drop', 'drop a UID binding and protected TLVs that are not known here')
+      .option('--counter-jump', 'the counter is a large step: you and the approver stand for it')
       .addHelpText(
         'after',
         `
@@ -37,8 +39,14 @@ Examples:
   $ nusec release upload bl2.mcuboot.bin --line meter --image bl2 --json`,
       ),
   ).action(async (file: string, options: Upload) => {
-    const { line, image, version, counter } = options;
-    const query = new URLSearchParams({ line, image, ...(version && { version }), ...(counter && { counter }) });
+    const { line, image, version, counter, drop, counterJump } = options;
+    const query = new URLSearchParams({
+      line,
+      image,
+      ...(version && { version }),
+      ...(counter && { counter }),
+      ...flags({ drop, counterJump }),
+    });
     const answer = await withServer(options, server => server.bytes('POST', `/v1/releases?${query}`, readBytes(file, 'firmware')));
     const uploaded = JSON.parse(new TextDecoder().decode(answer)) as Release;
     print(options, uploaded, record(uploaded));
@@ -83,6 +91,9 @@ Examples:
     print(options, releases, table(['RELEASE', 'LINE', 'IMAGE', 'VERSION', 'COUNTER', 'STATUS'], rows));
   });
 }
+
+const flags = (given: Readonly<Record<string, boolean | undefined>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(given).flatMap(([name, value]) => (value ? [[name, 'true']] : [])));
 
 const exampleOf = (name: string): string => `\nExamples:\n  $ nusec release ${name} 148f3636cfa2c0dac2794f4ebae4200c`;
 

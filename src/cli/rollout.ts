@@ -24,6 +24,7 @@ type Create = ServerOptions & {
   rate?: number;
   deadline?: string;
   security?: boolean;
+  permitDowngrade?: boolean;
   offered?: number;
   downloading?: number;
   written?: number;
@@ -53,6 +54,7 @@ export function registerRollout(program: Command): void {
     .option('--rate <n>', 'offers in a minute; all at once when not given', unitCount)
     .option('--deadline <time>', 'what has no end by then has one; RFC 3339')
     .option('--security', 'it closes a hole: it goes before another release with the same counter and version')
+    .option('--permit-downgrade', 'an older version at the same counter may be offered: you and the approver stand for it')
     .option('--offered <minutes>', 'a device that has not begun by then has failed; 30 days when not given', wholeNumber(1, 43_200))
     .option('--downloading <minutes>', 'the same for the download; 7 days when not given', limitMinutes)
     .option('--written <minutes>', 'the same from the download to the restart; a day when not given', limitMinutes)
@@ -94,7 +96,19 @@ const percent = wholeNumber(1, 100);
 const limitMinutes = wholeNumber(1, 525_600);
 const percents = (value: string, before: readonly number[] = []): readonly number[] => [...before, percent(value)];
 
-async function create({ release, device, group, success, failure, maxFailures, rate, deadline, security, ...rest }: Create): Promise<void> {
+async function create({
+  release,
+  device,
+  group,
+  success,
+  failure,
+  maxFailures,
+  rate,
+  deadline,
+  security,
+  permitDowngrade,
+  ...rest
+}: Create): Promise<void> {
   const { offered, downloading, written, testing, ...options } = rest;
   const hasLimits = [offered, downloading, written, testing].some(limit => limit !== undefined);
   await change(options, 'POST', '/v1/rollouts', {
@@ -107,6 +121,7 @@ async function create({ release, device, group, success, failure, maxFailures, r
     ratePerMinute: rate,
     deadline,
     securityUpdate: security,
+    permitDowngrade,
     ...(hasLimits && { timeLimits: { offered, downloading, written, testing } }),
   });
 }

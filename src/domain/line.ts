@@ -7,6 +7,28 @@ import { refuse, requireCount } from './rules.ts';
 /** Bits the OTP keeps for the security counter of the application (one bit per step). */
 export const maxCounterBudget = 255;
 
+/** What the flash and the bootloader of a line's chips can take. */
+export type LineLayout = {
+  /** Size of a slot of the application, and of the bootloader's own, with the swap trailer at its end. */
+  readonly appSlotBytes: number;
+  readonly bl2SlotBytes: number;
+  /** Bytes at the end of a slot that belong to the swap trailer. */
+  readonly trailerBytes: number;
+  /** The header is a multiple of it: alignment of the vector table. */
+  readonly headerAlignment: number;
+  /** Largest step of the security counter from one release to the next without two people's word. */
+  readonly counterStep: number;
+};
+export const defaultLayout: LineLayout = {
+  appSlotBytes: 1024 * 1024,
+  bl2SlotBytes: 128 * 1024,
+  trailerBytes: 4096,
+  headerAlignment: 32,
+  counterStep: 16,
+};
+/** Lines that were defined before lines had a layout have the default one. */
+export const layoutOf = ({ layout }: Pick<LineDefinition, 'layout'>): LineLayout => ({ ...defaultLayout, ...layout });
+
 export type LineDefinition = {
   readonly line: string;
   readonly vendorUuid: string;
@@ -17,6 +39,7 @@ export type LineDefinition = {
   readonly supportUntil?: string;
   /** How many days attestations of its devices are kept with their evidence; `defaultAttestationDays` when not set. */
   readonly attestationDays?: number;
+  readonly layout?: Partial<LineLayout>;
 };
 
 /** A year and a month: what was a year ago can be shown. */
@@ -63,11 +86,16 @@ function decide(command: LineCommand, state: LineState): readonly LineEvent[] {
 
 function define({ type: _, ...data }: Of<LineCommand, 'DefineLine'>, state: LineState): readonly LineEvent[] {
   if (state.status !== 'NONE') {
-    const same = state.vendorUuid === data.vendorUuid && state.classUuid === data.classUuid && state.counterMaximum === data.counterMaximum;
-    return same ? [] : refuse('CONFLICT', 'this line is defined otherwise');
+    const sameName = state.vendorUuid === data.vendorUuid && state.classUuid === data.classUuid;
+    const [before, now] = [layoutOf(state), layoutOf(data)];
+    const sameLayout = (Object.keys(now) as (keyof LineLayout)[]).every(name => before[name] === now[name]);
+    return sameName && sameLayout && state.counterMaximum === data.counterMaximum
+      ? []
+      : refuse('CONFLICT', 'this line is defined otherwise');
   }
   requireCount(data.counterMaximum, 1, 'the counter maximum');
   if (data.counterMaximum > maxCounterBudget) refuse('BAD_REQUEST', `the counter maximum is at most ${maxCounterBudget}`);
+  for (const [name, value] of Object.entries(data.layout ?? {})) requireCount(value, 1, name);
   return [{ type: 'LineDefined', data }];
 }
 

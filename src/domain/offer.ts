@@ -35,6 +35,8 @@ export type OfferRules = {
   /** Approvers of a downgrade at equal counter; the caller has verified the signed permit. */
   readonly downgradePermit?: { readonly approvers: readonly string[] };
   readonly counterJumpApproved?: boolean;
+  /** Largest step without approval; `maxCounterJump` when not given. */
+  readonly counterStep?: number;
 };
 
 export type OfferRefusal = Extract<
@@ -56,7 +58,7 @@ export function judgeOffer(device: OfferDevice, release: OfferRelease, rules: Of
   }
   if (release.securityCounter > rules.counterMaximum) return 'COUNTER_EXHAUSTED';
   const jump = release.securityCounter - device.firmware.securityCounter;
-  if (jump > maxCounterJump && rules.counterJumpApproved !== true) return 'COUNTER_JUMP';
+  if (jump > (rules.counterStep ?? maxCounterJump) && rules.counterJumpApproved !== true) return 'COUNTER_JUMP';
   return undefined;
 }
 

@@ -26,6 +26,8 @@ export type FirmwareUpload = {
   readonly encryptedImageHash?: string;
   readonly size: number;
   readonly uploadedBy: string;
+  /** Its counter is a larger step than the line's: whoever approves it stands for that too. */
+  readonly counterJump?: boolean;
 };
 
 export type ReleaseEvent =

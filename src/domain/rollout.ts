@@ -45,6 +45,8 @@ export type RolloutPlan = {
   readonly deadline?: string;
   /** In minutes; those of `defaultTimeLimits` when not named. */
   readonly timeLimits?: Partial<RolloutTimeLimits>;
+  /** An older version at the same counter may be offered: planner and approver stand for it. */
+  readonly permitDowngrade?: boolean;
 };
 
 export type GroupStart = {

@@ -4,6 +4,7 @@ import { NusecError } from '../errors.ts';
 import { buildImage, referenceHash } from './build.ts';
 import { type Dependency, dependenciesOf, isMcubootImage, parseBody, securityCounterOf } from './image.ts';
 import { type ImageSpec, maxPayloadBytes, specOf } from './spec.ts';
+import { findTlv, tlvType } from './tlv.ts';
 import { verifyImage } from './verify.ts';
 
 /** From an upload (a raw binary or a signed MCUboot image) to the body of a release, ready to be signed per device (R59, R60, R90, R93). */
@@ -19,6 +20,8 @@ export type ReleaseWish = {
   readonly loadAddress?: number;
   readonly headerBytes?: number;
   readonly dependencies?: readonly Dependency[];
+  /** What cannot be kept of an upload may be dropped: a UID binding, and protected TLVs that are not known here. */
+  readonly drop?: boolean;
 };
 
 export type ReleaseInfo = {
@@ -30,6 +33,9 @@ export type ReleaseInfo = {
   readonly dependencies: readonly Dependency[];
   /** True when the upload's hashed bytes were kept as they are. */
   readonly keptUpload: boolean;
+  /** Protected TLVs of the upload that are not in the release, and those that were put into it, such as `0x74`. */
+  readonly dropped: readonly string[];
+  readonly added: readonly string[];
 };
 
 export type PreparedRelease = { readonly body: Uint8Array; readonly digestHex: string; readonly info: ReleaseInfo };
@@ -38,16 +44,40 @@ export type PreparedRelease = { readonly body: Uint8Array; readonly digestHex: s
 const maxUploadBytes = maxPayloadBytes + 512 * 1024;
 
 /** @returns body = header ‖ payload ‖ protected TLVs without any signature, digestHex = its SHA-256 = the image hash of every device
- *  @throws NusecError IMAGE_REFUSED (the bootloader's reason for a broken MCUboot image; what is missing or does not fit otherwise) */
+ *  @throws NusecError WRONG_PRODUCT (it names another vendor or class), IMAGE_REFUSED (the bootloader's reason for a broken MCUboot image; what is
+ *    missing, does not fit, or would be dropped) */
 export function prepareRelease(upload: Uint8Array, wish: ReleaseWish): PreparedRelease {
   if (upload.length > maxUploadBytes) throw new NusecError('IMAGE_REFUSED', `an upload has at most ${maxUploadBytes} bytes`);
   const uploaded = isMcubootImage(upload) ? reopenImage(upload) : undefined;
+  if (uploaded) checkProduct(uploaded, wish);
   const found = uploaded ? specOf(uploaded) : { payload: upload };
   const spec = specFor(found, wish);
   const rebuilt = buildImage(spec);
   const kept = uploaded !== undefined && equalBytes(buildImage(specOf(uploaded)).imageHash, rebuilt.imageHash);
   const body = kept ? uploaded : rebuilt.body;
-  return { body, digestHex: toHex(referenceHash(body)), info: releaseInfo(body, kept) };
+  const [before, after] = [typesIn(uploaded), typesIn(body)];
+  const dropped = before.filter(type => !after.includes(type));
+  const unasked = dropped.filter(type => !rewritten.has(type));
+  if (unasked.length > 0 && wish.drop !== true) {
+    throw new NusecError('IMAGE_REFUSED', `would be dropped, and dropping needs your word: TLV ${unasked.map(nameOf).join(', ')}`);
+  }
+  const added = after.filter(type => !before.includes(type));
+  const info = { ...releaseInfo(body, kept), dropped: dropped.map(nameOf), added: added.map(nameOf) };
+  return { body, digestHex: toHex(referenceHash(body)), info };
+}
+
+/** A boot record of another version says nothing about this one. */
+const rewritten: ReadonlySet<number> = new Set([tlvType.bootRecord]);
+const typesIn = (body: Uint8Array | undefined): readonly number[] =>
+  body === undefined ? [] : [...new Set(parseBody(body).protectedTlvs.map(({ type }) => type))];
+const nameOf = (type: number): string => (type === tlvType.uidBinding ? 'uid-binding' : `0x${type.toString(16).padStart(2, '0')}`);
+
+/** An image that names another vendor or class is for another product (T13). @throws NusecError WRONG_PRODUCT */
+function checkProduct(body: Uint8Array, { vendorUuid, classUuid }: ReleaseWish): void {
+  const { protectedTlvs } = parseBody(body);
+  const isOther = (type: number, own: Uint8Array): boolean => !equalBytes(findTlv(protectedTlvs, type) ?? own, own);
+  if (isOther(tlvType.vendorUuid, vendorUuid)) throw new NusecError('WRONG_PRODUCT', 'the image names another vendor');
+  if (isOther(tlvType.classUuid, classUuid)) throw new NusecError('WRONG_PRODUCT', 'the image names another product class');
 }
 
 /** Strips the signature trailer from an uploaded image. Who signed it does not matter: every device gets a signature of its own.
@@ -55,11 +85,11 @@ export function prepareRelease(upload: Uint8Array, wish: ReleaseWish): PreparedR
  *    here could open them */
 export function reopenImage(upload: Uint8Array): Uint8Array {
   const verdict = verifyImage(upload, { signature: { algorithm: 'none' }, slotBytes: upload.length });
-  if (!verdict.ok) throw new NusecError('IMAGE_REFUSED', verdict.reason);
+  if (!verdict.ok) throw new NusecError('IMAGE_REFUSED', verdict.unsupported ?? verdict.reason);
   return verdict.info.body.slice();
 }
 
-/** Takes what the upload says and puts the wish and the line over it. A UID binding is dropped, a boot record of another version too. */
+/** Takes what the upload says and puts the wish and the line over it. A UID binding is not kept: the body is for all devices. */
 function specFor(found: Partial<ImageSpec> & { payload: Uint8Array }, wish: ReleaseWish): ImageSpec {
   const version = wish.version ?? found.version;
   const securityCounter = wish.securityCounter ?? found.securityCounter;
@@ -80,7 +110,7 @@ function specFor(found: Partial<ImageSpec> & { payload: Uint8Array }, wish: Rele
   };
 }
 
-function releaseInfo(body: Uint8Array, keptUpload: boolean): ReleaseInfo {
+function releaseInfo(body: Uint8Array, keptUpload: boolean): Omit<ReleaseInfo, 'added' | 'dropped'> {
   const { header, payload, protectedTlvs } = parseBody(body);
   return {
     version: header.version,

@@ -72,19 +72,71 @@ export type ImageInfo = ImageTlvs & {
   readonly body: Uint8Array;
 };
 
-export type Verdict = { readonly ok: true; readonly info: ImageInfo } | { readonly ok: false; readonly reason: VerdictReason };
+/** What an image uses and no bootloader of ours can: the one word for people, beside the reason that the bootloader gives. */
+export const unsupportedFeatures = [
+  'unsupported-sha384',
+  'unsupported-sha512',
+  'unsupported-rsa',
+  'unsupported-p224',
+  'unsupported-hmac512',
+  'unsupported-key-wrap',
+] as const;
+export type UnsupportedFeature = (typeof unsupportedFeatures)[number];
+
+export type Verdict =
+  | { readonly ok: true; readonly info: ImageInfo }
+  | {
+      readonly ok: false;
+      readonly reason: VerdictReason;
+      /** Set when this is why, whatever check it fails first. A hash of SHA-384 is that of a P-384 image. */
+      readonly unsupported?: UnsupportedFeature;
+    };
 
 /** @param bytes  the file as it would be written to the slot @returns what the bootloader would say; never throws */
 export function verifyImage(bytes: Uint8Array, policy: BootPolicy): Verdict {
-  const image = openImage(slotReader(bytes, policy.slotBytes), policy);
-  if (typeof image === 'string') return { ok: false, reason: image };
+  const slot = slotReader(bytes, policy.slotBytes);
+  const image = openImage(slot, policy);
+  if (typeof image === 'string') return refusal(slot, image);
   const reason =
     checkHash(image, policy) ??
     checkAllowList(image, policy) ??
     checkSignature(image, policy.signature) ??
     checkCounter(image, policy) ??
     checkProduct(image, policy);
-  return reason ? { ok: false, reason } : { ok: true, info: image };
+  return reason ? refusal(slot, reason) : { ok: true, info: image };
+}
+
+/** Reasons that an unknown algorithm hides behind. */
+const hiding: ReadonlySet<VerdictReason> = new Set([
+  'hash-tlv-wrong-algorithm',
+  'hash-tlv-missing',
+  'enc-key-unwrap-failed',
+  'unknown-signing-key',
+  'signature-tlv-missing',
+  'key-tlv-missing',
+]);
+const unsupportedTypes: ReadonlyMap<number, UnsupportedFeature> = new Map([
+  [tlvType.sha384, 'unsupported-sha384'],
+  [tlvType.sha512, 'unsupported-sha512'],
+  [tlvType.rsa2048Signature, 'unsupported-rsa'],
+  [tlvType.rsa3072Signature, 'unsupported-rsa'],
+  [tlvType.encRsa2048, 'unsupported-rsa'],
+  [tlvType.ecdsa224Signature, 'unsupported-p224'],
+  [tlvType.encX25519Sha512, 'unsupported-hmac512'],
+  [tlvType.encKeyWrap, 'unsupported-key-wrap'],
+]);
+
+function refusal(slot: SlotReader, reason: VerdictReason): Verdict {
+  const unsupported = hiding.has(reason) ? unsupportedIn(slot) : undefined;
+  return { ok: false, reason, ...(unsupported !== undefined && { unsupported }) };
+}
+
+function unsupportedIn(slot: SlotReader): UnsupportedFeature | undefined {
+  const header = readHeader(slot);
+  if (typeof header === 'string') return undefined;
+  const tlvs = readImageTlvs(slot, header);
+  if (typeof tlvs === 'string') return undefined;
+  return allTlvs(tlvs).flatMap(({ type }) => unsupportedTypes.get(type) ?? [])[0];
 }
 
 /** Shape, flags and size, then the body in clear. */

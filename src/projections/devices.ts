@@ -215,6 +215,18 @@ export const deviceQueries = (db: Kysely<DeviceTables & JobTables>) => ({
     if (scope !== undefined) query = query.where('uid', 'in', devicesInScope(db, scope));
     return query.execute();
   },
+  /** How many devices of a line in use have which security counter, by what they last proved. */
+  counters: (line: string) =>
+    db
+      .selectFrom('devices')
+      .select(['security_counter as counter', ({ fn }) => fn.countAll<number>().as('count')])
+      .where('line', '=', line)
+      .where('status', 'in', ['STOCK', ...inField])
+      .where('security_counter', 'is not', null)
+      .groupBy('security_counter')
+      .orderBy('security_counter')
+      .$narrowType<{ counter: number }>()
+      .execute(),
   /** How many devices in use have an older trust bundle than this one, or none that is known. */
   async countBehind(version: number): Promise<number> {
     const counted = db

@@ -67,6 +67,25 @@ export const releaseQueries = (db: Kysely<ReleaseTables>) => ({
     if (after !== undefined) query = query.where('release_id', '>', after);
     return query.execute();
   },
+  /** The release that has taken this version; a withdrawn one keeps it. */
+  byVersion: (line: string, image: ReleaseRow['image'], version: string) =>
+    db
+      .selectFrom('releases')
+      .select('release_id')
+      .where('line', '=', line)
+      .where('image', '=', image)
+      .where('version', '=', version)
+      .executeTakeFirst(),
+  /** Of the releases that are not withdrawn; 0 when there is none. */
+  async highestCounter(line: string, image: ReleaseRow['image']): Promise<number> {
+    const found = db
+      .selectFrom('releases')
+      .select(({ fn }) => fn.max('security_counter').as('highest'))
+      .where('line', '=', line)
+      .where('image', '=', image)
+      .where('status', '!=', 'WITHDRAWN');
+    return (await found.executeTakeFirst())?.highest ?? 0;
+  },
   /** The release whose image, plain, has this hash. */
   byImageHash: (imageHash: string) => db.selectFrom('releases').selectAll().where('image_hash', '=', imageHash).executeTakeFirst(),
 });

@@ -24,6 +24,26 @@ describe('product lines', () => {
     expect(await plant.code('rita', 'POST', '/v1/lines', { line: 'meter', counterMaximum: 61 })).toBe('CONFLICT');
     expect(await plant.code('aldo', 'GET', '/v1/lines/boiler')).toBe('NOT_FOUND');
   });
+
+  it('raise their floor, say how long they are supported, and show the counters used and left (RULE-11)', async () => {
+    covers('RULE-11');
+    await plant.ask('rita', 'POST', '/v1/lines', { line: 'valve', counterMaximum: 20 });
+    expect(await plant.ask('rita', 'POST', '/v1/lines/valve/floor', { floor: 3 })).toMatchObject({ rollbackFloor: 3 });
+    expect(await plant.code('rita', 'POST', '/v1/lines/valve/floor', { floor: 2 })).toBe('ROLLBACK');
+    expect(await plant.code('pia', 'POST', '/v1/lines/valve/floor', { floor: 4 })).toBe('FORBIDDEN');
+    expect(await plant.ask('rita', 'POST', '/v1/lines/valve/support', { until: '2031-12-31' })).toMatchObject({
+      supportUntil: '2031-12-31',
+    });
+    await upload('line=valve&image=app&version=1.0.0&counter=7', randomBytes(100));
+    expect(await plant.ask('aldo', 'GET', '/v1/lines/valve/counters')).toEqual({
+      line: 'valve',
+      counterMaximum: 20,
+      rollbackFloor: 3,
+      used: 7,
+      left: 13,
+      devices: [],
+    });
+  });
 });
 
 describe('releases', () => {
@@ -64,6 +84,31 @@ describe('releases', () => {
       (await upload(`line=meter&image=app&version=1.0.1&counter=${counter}`, randomBytes(100))).body.code;
     expect(await code(1)).toBe('ROLLBACK');
     expect(await code(61)).toBe('COUNTER_EXHAUSTED');
+  });
+
+  it('have one content for one version, and say what became of the upload', async () => {
+    const query = 'line=meter&image=app&version=1.9.0&counter=5';
+    expect((await upload(query, randomBytes(100))).body).toMatchObject({
+      upload: { kept: false, added: ['0x50', '0x74', '0x75'], dropped: [] },
+    });
+    expect((await upload(query, randomBytes(100))).body.code).toBe('CONFLICT');
+  });
+
+  it('are refused when no device of the line could install them', async () => {
+    const big = await upload('line=meter&image=app&version=3.0.0&counter=5', randomBytes(2 * 1024 * 1024));
+    expect(big.body).toMatchObject({ code: 'IMAGE_REFUSED', detail: expect.stringContaining('too-large') });
+    await plant.ask('rita', 'POST', '/v1/lines', { line: 'small', layout: { appSlotBytes: 16_384 } });
+    expect((await upload('line=small&image=app&version=1.0.0&counter=1', randomBytes(12_000))).body.code).toBe('IMAGE_REFUSED');
+    expect((await upload('line=small&image=app&version=1.0.0&counter=1', randomBytes(8_000))).status).toBe(201);
+  });
+
+  it('take a large step of the counter only on the uploader’s and the approver’s word', async () => {
+    const query = 'line=meter&image=app&version=4.0.0&counter=40';
+    const bytes = randomBytes(100);
+    expect((await upload(query, bytes)).body.code).toBe('COUNTER_JUMP');
+    const { body } = await upload(`${query}&counterJump=true`, bytes);
+    expect(body).toMatchObject({ securityCounter: 40, counterJump: true });
+    expect(await plant.code('rita', 'POST', `/v1/releases/${body.releaseId}/approve`)).toBe('FOUR_EYES_REQUIRED');
   });
 
   it('refuse what is incomplete, of no line, or by the wrong person', async () => {

@@ -44,7 +44,6 @@ describe('prepareRelease', () => {
   it.each([
     ['another counter', { securityCounter: 6 }],
     ['another version', { version: parseVersion('2.0.1') }],
-    ['another line', { classUuid: new Uint8Array(16).fill(7) }],
     ['another header length', { headerBytes: 0x400 }],
   ])('rebuilds an uploaded image for %s and keeps payload and vendor TLVs', (_, wish) => {
     const release = prepareRelease(six, { ...line, ...wish });
@@ -59,12 +58,30 @@ describe('prepareRelease', () => {
     expect(findTlv(parseBody(release.body).protectedTlvs, tlvType.bootRecord)).toBeUndefined();
   });
 
-  it('drops the UID binding of an upload, as its body is for all devices', () => {
+  it('refuses an image that names another vendor or class, instead of rewriting it (T13)', () => {
+    covers('T13');
+    const other = new Uint8Array(16).fill(7);
+    for (const wish of [
+      { ...line, vendorUuid: other },
+      { ...line, classUuid: other },
+    ])
+      expect(() => prepareRelease(six, wish)).toThrow(expect.objectContaining({ code: 'WRONG_PRODUCT' }));
+  });
+
+  it('drops a UID binding or a TLV that it does not know only on the caller’s word, and names it', () => {
     const built = buildImage({ ...specOf(six.subarray(0, 512 + 20000 + 164)), uidBinding: new Uint8Array(16) });
     const hash = writeTlvArea(tlvMagic.unprotected, [{ type: tlvType.sha256, value: built.imageHash }]);
-    const { body, info } = prepareRelease(attachTrailer(built.body, hash), line);
-    expect(info.keptUpload).toBe(false);
+    const bound = attachTrailer(built.body, hash);
+    const refused = expect.objectContaining({ code: 'IMAGE_REFUSED', message: expect.stringContaining('uid-binding') });
+    expect(() => prepareRelease(bound, line)).toThrow(refused);
+    const { body, info } = prepareRelease(bound, { ...line, drop: true });
+    expect(info).toMatchObject({ keptUpload: false, dropped: ['uid-binding'], added: [] });
     expect(findTlv(parseBody(body).protectedTlvs, tlvType.uidBinding)).toBeUndefined();
+  });
+
+  it('says what it has added', () => {
+    const release = prepareRelease(image('02-p256-v2.0.0-seccnt5.bin'), line);
+    expect(release.info).toMatchObject({ keptUpload: false, dropped: [], added: ['0x74', '0x75'] });
   });
 
   it.each([

@@ -26,3 +26,18 @@ describe('verifyImage agrees with MCUboot 2.4.0 (RULE-15, R112)', () => {
     else expect(said).toBe(verdict);
   });
 });
+
+describe('what an image needs and no bootloader of ours can', () => {
+  it.each([
+    ['20-p384.bin', 'unsupported-sha384'],
+    ['21-rsa2048.bin', 'unsupported-rsa'],
+    ['14-ed25519-x25519-hmac512.bin', 'unsupported-hmac512'],
+  ])('%s is named: %s', (name, unsupported) => {
+    expect(verifyImage(image(name), { ...keyhash, decryption: encP256 })).toMatchObject({ ok: false, unsupported });
+  });
+
+  it('does not hide a fault of an image that we can judge', () => {
+    const verdict = verifyImage(image('25-p256-otherkey.bin'), keyhash);
+    expect(verdict).toEqual({ ok: false, reason: 'unknown-signing-key' });
+  });
+});

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { concat, fromHex, toHex, utf8 } from '../../bytes.ts';
 import type { Actor } from '../../domain/actor.ts';
-import { type DefinedLine, line, lineStream, maxCounterBudget } from '../../domain/line.ts';
+import { type DefinedLine, type LineLayout, line, lineStream, maxCounterBudget } from '../../domain/line.ts';
 import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
+import { deviceQueries } from '../../projections/devices.ts';
 import { releaseQueries } from '../../projections/releases.ts';
 import { authorityOf, rootDer } from '../authority/authority.ts';
 import { establishIssuingCa } from '../authority/issuingCa.ts';
@@ -16,6 +17,7 @@ export type LineWish = {
   readonly counterMaximum?: number | undefined;
   readonly rollbackFloor?: number | undefined;
   readonly attestationDays?: number | undefined;
+  readonly layout?: { readonly [Name in keyof LineLayout]?: number | undefined } | undefined;
 };
 
 /** Name space of domain names (RFC 9562 §6.6), in which a vendor's UUID is made (RFC 9124 §3.4 and MCUboot's imgtool do the same). */
@@ -32,6 +34,7 @@ export async function defineLine(ctx: Context, wish: LineWish, by: Actor): Promi
     classUuid: toHex(classUuidOf(vendorUuid, wish.line)),
     counterMaximum: wish.counterMaximum ?? maxCounterBudget,
     oem,
+    ...(wish.layout !== undefined && { layout: defined(wish.layout) }),
   };
   await execute(ctx, line, lineStream(wish.line), { type: 'DefineLine', ...definition }, by);
   if (wish.rollbackFloor !== undefined) await raiseRollbackFloor(ctx, wish.line, wish.rollbackFloor, by);
@@ -46,9 +49,29 @@ export async function defineLine(ctx: Context, wish: LineWish, by: Actor): Promi
   return lineOf(ctx, wish.line);
 }
 
+const defined = (layout: NonNullable<LineWish['layout']>): Partial<LineLayout> =>
+  Object.fromEntries(Object.entries(layout).filter(([, value]) => value !== undefined));
+
 /** Only upwards. @throws NusecError ROLLBACK, COUNTER_EXHAUSTED */
 export async function raiseRollbackFloor(ctx: Context, name: string, floor: number, by: Actor): Promise<void> {
   await execute(ctx, line, lineStream(name), { type: 'RaiseRollbackFloor', floor, by }, by);
+}
+
+/** How long the line gets security updates (RFC 3339 date). @throws NusecError NOT_FOUND, BAD_REQUEST */
+export async function setSupportPeriod(ctx: Context, name: string, supportUntil: string, by: Actor): Promise<DefinedLine> {
+  await lineOf(ctx, name);
+  await execute(ctx, line, lineStream(name), { type: 'SetSupportPeriod', supportUntil, by }, by);
+  return lineOf(ctx, name);
+}
+
+/** The budget of the line's security counter: what releases have used of it, and where its devices are, by what they last proved.
+ *  @throws NusecError NOT_FOUND */
+export async function lineCounters(ctx: Context, name: string) {
+  const { counterMaximum, rollbackFloor } = await lineOf(ctx, name);
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['releases', 'devices'] });
+  const used = await releaseQueries(ctx.reads.db).highestCounter(name, 'app');
+  const devices = await deviceQueries(ctx.reads.db).counters(name);
+  return { line: name, counterMaximum, rollbackFloor, used, left: counterMaximum - used, devices };
 }
 
 /** @throws NusecError NOT_FOUND */

@@ -2,6 +2,7 @@ import { fromHex, utf8 } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import type { ImageKind } from '../../domain/job.ts';
+import { type DefinedLine, layoutOf } from '../../domain/line.ts';
 import { type ReleaseState, release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
 import type { Version } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
@@ -19,22 +20,40 @@ export type FirmwareWish = {
   /** Needed for a raw binary; an MCUboot image has its own. */
   readonly version?: Version | undefined;
   readonly counter?: number | undefined;
+  /** A UID binding and protected TLVs that are not known here may be dropped. */
+  readonly drop?: boolean | undefined;
+  /** The counter may be a larger step than the line's; the release's approver stands for it too. */
+  readonly counterJump?: boolean | undefined;
 };
 
 /** Stores firmware. The same upload gives the same release.
  *  @param upload raw binary or MCUboot image
- *  @throws NusecError NOT_FOUND (line), IMAGE_REFUSED with the bootloader's reason, ROLLBACK, COUNTER_EXHAUSTED, BAD_REQUEST */
-export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Uint8Array, by: Actor): Promise<UploadedRelease> {
+ *  @throws NusecError NOT_FOUND (line), IMAGE_REFUSED with the bootloader's reason, WRONG_PRODUCT, ROLLBACK, COUNTER_EXHAUSTED, COUNTER_JUMP,
+ *    CONFLICT (the version has other content), BAD_REQUEST */
+export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Uint8Array, by: Actor): Promise<StoredRelease> {
   const product = await lineOf(ctx, wish.line);
   const { body, digestHex, info } = prepareRelease(upload, {
     ...(wish.version !== undefined && { version: wish.version }),
     ...(wish.counter !== undefined && { securityCounter: wish.counter }),
     vendorUuid: fromHex(product.vendorUuid),
     classUuid: fromHex(product.classUuid),
+    ...(wish.drop && { drop: true }),
   });
   if (wish.image === 'app') checkCounter(info.securityCounter, product.rollbackFloor, product.counterMaximum);
+  checkFits(product, wish.image, body.length, info.headerBytes);
+  await ctx.reads.waitFor(ctx.store.head(), { projections: ['releases'] });
+  const isJump = wish.image === 'app' && (await jumps(ctx, product, info.securityCounter));
+  if (isJump && !wish.counterJump) {
+    throw new NusecError(
+      'COUNTER_JUMP',
+      `the counter ${info.securityCounter} is a large step for this line; it needs your word and an approver's`,
+    );
+  }
   const bodySha256 = await ctx.blobs.put(body);
   const releaseId = releaseIdOf(wish.line, wish.image, bodySha256);
+  const twin = await releaseQueries(ctx.reads.db).byVersion(wish.line, wish.image, info.versionText);
+  if (twin !== undefined && twin.release_id !== releaseId)
+    throw new NusecError('CONFLICT', `${info.versionText} of this line has other content: release ${twin.release_id}`);
   const facts = {
     releaseId,
     line: wish.line,
@@ -47,8 +66,35 @@ export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Ui
     imageHash: digestHex,
     size: body.length,
     uploadedBy: by,
+    ...(isJump && { counterJump: true }),
   };
-  return change(ctx, releaseId, { type: 'UploadFirmware', ...facts }, by);
+  const stored = await change(ctx, releaseId, { type: 'UploadFirmware', ...facts }, by);
+  const { keptUpload, added, dropped } = info;
+  return { ...stored, upload: { kept: keptUpload, added: [...added], dropped: [...dropped] } };
+}
+
+/** What became of the upload: whether its hashed bytes are those of the release, and which protected TLVs were added or dropped. */
+export type StoredRelease = UploadedRelease & {
+  readonly upload: { readonly kept: boolean; readonly added: string[]; readonly dropped: string[] };
+};
+
+/** Hash, key and signature of a device behind the body, at most. */
+const deviceTrailerBytes = 256;
+
+/** What no device of the line could install is refused where it comes in. @throws NusecError IMAGE_REFUSED */
+function checkFits(product: DefinedLine, image: ImageKind, bodyBytes: number, headerBytes: number): void {
+  const { appSlotBytes, bl2SlotBytes, trailerBytes, headerAlignment } = layoutOf(product);
+  const room = image === 'app' ? appSlotBytes - trailerBytes : bl2SlotBytes;
+  if (bodyBytes + deviceTrailerBytes > room)
+    throw new NusecError('IMAGE_REFUSED', `image-overlaps-trailer-or-too-large: ${bodyBytes} bytes, the slot has room for ${room}`);
+  if (headerBytes % headerAlignment !== 0)
+    throw new NusecError('IMAGE_REFUSED', `the header has ${headerBytes} bytes, the line wants a multiple of ${headerAlignment}`);
+}
+
+/** Whether the counter is a larger step than the line allows, from the highest one that a release of it has. */
+async function jumps(ctx: Context, product: DefinedLine, counter: number): Promise<boolean> {
+  const highest = await releaseQueries(ctx.reads.db).highestCounter(product.line, 'app');
+  return counter - Math.max(highest, product.rollbackFloor) > layoutOf(product).counterStep;
 }
 
 /** RULE-11. @throws NusecError ROLLBACK, COUNTER_EXHAUSTED */

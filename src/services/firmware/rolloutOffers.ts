@@ -1,5 +1,5 @@
 import { device, deviceStream } from '../../domain/device.ts';
-import { line, lineStream } from '../../domain/line.ts';
+import { layoutOf, line, lineStream } from '../../domain/line.ts';
 import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { type PlannedRollout, rollout, rolloutStream } from '../../domain/rollout.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
@@ -60,6 +60,8 @@ async function offerCommand(read: Read, { rolloutId, releaseId, securityUpdate }
   if (candidate.status === 'NONE' || own.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no ${releaseId} or no ${lineName}`);
   const { status, vendorUuid, classUuid, version, securityCounter } = candidate;
   const { rollbackFloor, counterMaximum } = own;
+  const approvers = [plan.plannedBy, ...(plan.approvedBy === undefined ? [] : [plan.approvedBy])];
+  const isJumpApproved = candidate.counterJump === true && candidate.approvedBy !== undefined;
   return {
     type: 'OfferFirmware' as const,
     offerId,
@@ -67,7 +69,13 @@ async function offerCommand(read: Read, { rolloutId, releaseId, securityUpdate }
     releaseId,
     release: { line: candidate.line, vendorUuid, classUuid, status, version, securityCounter, imageHashes: imageHashesOf(candidate) },
     line: { line: own.line, vendorUuid: own.vendorUuid, classUuid: own.classUuid },
-    rules: { rollbackFloor, counterMaximum },
+    rules: {
+      rollbackFloor,
+      counterMaximum,
+      counterStep: layoutOf(own).counterStep,
+      ...(isJumpApproved && { counterJumpApproved: true }),
+      ...(plan.permitDowngrade && { downgradePermit: { approvers } }),
+    },
     ...(securityUpdate && { securityUpdate }),
   };
 }

@@ -12,6 +12,7 @@ import {
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import { type Context, execute, newHexId, stateOf } from '../base/context.ts';
+import { livingDevice } from '../base/livingDevice.ts';
 import { releaseOf } from './releases.ts';
 
 /** What a rollout is to do, and which devices a group is. */
@@ -33,6 +34,8 @@ export type RolloutWish = {
   readonly ratePerMinute?: number | undefined;
   /** It closes a hole: of two releases with the same counter and version it goes first. */
   readonly securityUpdate?: boolean | undefined;
+  /** An older version at the same counter may be offered. */
+  readonly permitDowngrade?: boolean | undefined;
 };
 
 const defaults = { successPercent: 90, failurePercent: 20 } as const;
@@ -40,10 +43,11 @@ const defaults = { successPercent: 90, failurePercent: 20 } as const;
 const maxRolloutDevices = 200_000;
 const pageRows = 1000;
 
-/** @throws NusecError NOT_FOUND, RELEASE_STATE (not published), WRONG_PRODUCT (a bootloader), BAD_REQUEST */
+/** @throws NusecError NOT_FOUND (release, or a device that the plan names), RELEASE_STATE (not published), WRONG_PRODUCT (a bootloader), BAD_REQUEST */
 export async function planRollout(ctx: Context, wish: RolloutWish, by: Actor): Promise<string> {
   const release = await releaseOf(ctx, wish.releaseId);
   if (release.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${wish.releaseId} is ${release.status}`);
+  await Promise.all((wish.devices ?? []).map(uid => livingDevice(ctx, uid)));
   if (release.image !== 'app') throw new NusecError('WRONG_PRODUCT', 'a bootloader is not upgraded in the field');
   const shares = wish.groups ?? [100];
   const groups: readonly RolloutGroup[] =
@@ -57,12 +61,13 @@ export async function planRollout(ctx: Context, wish: RolloutWish, by: Actor): P
 }
 
 /** What the wish names, and nothing else. */
-function paceOf({ deadline, timeLimits, ratePerMinute, securityUpdate }: RolloutWish): Partial<PlannedRollout> {
+function paceOf({ deadline, timeLimits, ratePerMinute, securityUpdate, permitDowngrade }: RolloutWish): Partial<PlannedRollout> {
   return {
     ...(deadline !== undefined && { deadline }),
     ...(timeLimits !== undefined && { timeLimits: defined(timeLimits) }),
     ...(ratePerMinute !== undefined && { ratePerMinute }),
     ...(securityUpdate && { securityUpdate }),
+    ...(permitDowngrade && { permitDowngrade }),
   };
 }
 

@@ -250,3 +250,28 @@ it('is rolled out no further once its release is withdrawn, though it is only pl
   await eventually(async () => (await statusOf(id)) === 'HALTED');
   expect(await codeOf(() => publishRelease(bench.ctx, doomed.releaseId, 'operator:rita'))).toBe('RELEASE_STATE');
 });
+
+it('is refused when it is planned for a device that nobody knows', async () => {
+  const [unit] = units(1) as [Unit];
+  const wish = { releaseId: bench.fleet.next.releaseId, devices: [unit.uid, '00'.repeat(16)] };
+  expect(await codeOf(() => planRollout(bench.ctx, wish, 'operator:rita'))).toBe('NOT_FOUND');
+});
+
+it('offers no faster than its plan says', async () => {
+  const some = units(3);
+  const id = await roll({ devices: some.map(({ uid }) => uid), ratePerMinute: 2 });
+  await eventually(async () => (await show(id)).counts.offered === 2);
+  expect((await show(id)).counts).toEqual({ offered: 2, waiting: 1 });
+  bench.moveTime(61_000);
+  await eventually(async () => (await show(id)).counts.offered === 3);
+});
+
+it('offers an older version at the same counter only with the permit of planner and approver', async () => {
+  const [unit] = units(1) as [Unit];
+  const older = await publish(bench.ctx, 'app', '0.9.0', 2);
+  const refused = await roll({ devices: [unit.uid] }, older.releaseId);
+  await eventually(async () => (await statusOf(refused)) === 'HALTED');
+  expect((await show(refused)).progress).toEqual([{ uid: unit.uid, status: 'refused', reason: 'DOWNGRADE' }]);
+  await roll({ devices: [unit.uid], permitDowngrade: true }, older.releaseId);
+  await eventually(async () => (await stateOf(unit)).offer?.version === '0.9.0');
+});
