@@ -64,12 +64,12 @@ async function seedThings(ctx: Context): Promise<void> {
   ids.release = (await uploadRelease(ctx, image, new Uint8Array(randomBytes(3000)), by)).releaseId;
   await approveRelease(ctx, ids.release, 'operator:bob', async () => undefined);
   await publishRelease(ctx, ids.release, by);
-  ids.rollout = await planRollout(ctx, { releaseId: ids.release, devices: [ids.device] }, by);
   await registerProgrammer(ctx, ids.programmer, 'NuLink3', by);
   const shipped = newEvent('ProgrammerShipped', { to: site }, { id: ctx.newId(), at: nowIso(ctx), by });
   await ctx.store.append(programmerStream(ids.programmer), 'any', [shipped]);
   const unit = { uid: ids.device, objId: newUid(), line: 'meter', jobId: ids.job, programmer: ids.programmer, grantId: newUid() };
   await execute(ctx, device, deviceStream(ids.device), { type: 'MintDevice', ...unit }, by);
+  ids.rollout = await planRollout(ctx, { releaseId: ids.release, devices: [ids.device] }, by);
 }
 
 type Asked = { readonly route: string; readonly role: Role; readonly scope: ScopeName };
