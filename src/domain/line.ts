@@ -19,7 +19,7 @@ export type LineLayout = {
   /** Largest step of the security counter from one release to the next without two people's word. */
   readonly counterStep: number;
 };
-export const defaultLayout: LineLayout = {
+const defaultLayout: LineLayout = {
   appSlotBytes: 1024 * 1024,
   bl2SlotBytes: 128 * 1024,
   trailerBytes: 4096,
