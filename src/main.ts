@@ -5,7 +5,7 @@ import { createAuth } from './api/auth.ts';
 import { endWhenRevoked, staple } from './api/liveConnections.ts';
 import { resources } from './api/resources.ts';
 import { closeServer, createApiServer, createCrlServer, renewTls } from './api/server.ts';
-import { wrongTokensOf } from './api/wrongTokens.ts';
+import { shareWrongTokens, wrongTokensOf } from './api/wrongTokens.ts';
 import { type Own, opening } from './closing.ts';
 import type { Settings } from './config.ts';
 import { startGateway } from './gateway/mqttServer.ts';
@@ -90,6 +90,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, onOnline: peers.tell, staple: ocsp.staple };
   const gateway = own('MQTT', await startGateway(gatewayParts, tls, settings.mqttTls12));
   peers.onTaken(gateway.leave);
+  shareWrongTokens({ ctx, alarms }, peers);
   const links = await openPeerLinks(dataDir, slot, maxProcessSlots, peers.addLink);
   if (links !== undefined) own('peer links', links);
   else ctx.log.warn({ dataDir }, 'the path is too long for sockets: other processes are not reached');

@@ -4,10 +4,25 @@ import { lru } from '../lru.ts';
 import type { Parts } from '../services/base/alarms.ts';
 import type { Context } from '../services/base/context.ts';
 
-/** Wrong tokens are counted for each address: from a limit on they are answered slowly, and somebody gets to know. A right token is never held
- *  back, so nobody locks out others who share an address. Tokens are 32 random bytes: this is for the log, not for the arithmetic. */
+/** Wrong tokens are counted for each address, by all server processes together: from a limit on they are answered slowly, and somebody gets to
+ *  know. A right token is never held back, so nobody locks out others who share an address. Tokens are 32 random bytes: this is for the log, not for the arithmetic. */
 
 const known = new WeakMap<Context, WrongTokens>();
+
+const topic = 'wrong token';
+
+/** To the other server processes. */
+type Notices = {
+  notify(topic: string, text: string): void;
+  onNotice(topic: string, listener: (text: string) => void): void;
+};
+
+/** Each process tells the others, so that nobody gets the limit once for each of them. */
+export function shareWrongTokens(parts: Parts, peers: Notices): void {
+  const mine = wrongTokensOf(parts);
+  mine.onWrong(address => peers.notify(topic, address));
+  peers.onNotice(topic, mine.note);
+}
 
 /** One count for all the ways to sign in to this process. */
 export function wrongTokensOf({ ctx, alarms }: Parts): WrongTokens {
@@ -28,12 +43,16 @@ type Count = { readonly sinceMs: number; readonly count: number };
 type WrongTokens = {
   /** Runs a sign-in from an address. @throws what it throws; RATE_LIMITED instead of UNAUTHENTICATED beyond the limit */
   watch<T>(address: string | undefined, signIn: () => Promise<T>): Promise<T>;
+  /** One more, seen by another process. */
+  note(address: string): void;
+  onWrong(listener: (address: string) => void): void;
 };
 
 function watchWrongTokens({ ctx, alarms }: Parts): WrongTokens {
   const now = (): number => ctx.clock().getTime();
   const counts = lru<Count>(maxAddresses);
   let delayed = 0;
+  let tell = (_: string): void => undefined;
   const note = (address: string): number => {
     const before = counts.get(address);
     const isOpen = before !== undefined && now() - before.sinceMs < windowMs;
@@ -42,12 +61,17 @@ function watchWrongTokens({ ctx, alarms }: Parts): WrongTokens {
     return next.count;
   };
   return {
+    note: address => void note(address),
+    onWrong(listener) {
+      tell = listener;
+    },
     async watch(address = 'unknown', signIn) {
       try {
         return await signIn();
       } catch (error) {
         if (!(error instanceof NusecError) || error.code !== 'UNAUTHENTICATED') throw error;
         const count = note(address);
+        tell(address);
         if (count <= maxWrongTokens) throw error;
         await alarms.raise({ code: 'WRONG_TOKENS', subject: `address-${address}`, detail: `${count} wrong tokens in ten minutes` });
         if (delayed < maxDelayed) {

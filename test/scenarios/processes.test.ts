@@ -1,5 +1,6 @@
 import { connect, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { maxWrongTokens } from '../../src/api/wrongTokens.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import {
@@ -134,6 +135,19 @@ describe('a device', () => {
     await eventually(() => !before.client.isConnected());
     await before.close();
     await eventually(() => after.client.isConnected());
+  });
+});
+
+describe('wrong tokens', () => {
+  it('are counted by all processes together (T17)', async () => {
+    covers('T17');
+    const codeAt = async (server: ServerProcess) =>
+      (await exchange(`${server.url}/v1/operators/me`, { ca: server.rootPem, headers: { Authorization: 'Bearer wrong' } })).json.code;
+    for (let count = 0; count < maxWrongTokens; count += 1) expect(await codeAt(servers[count % 2 === 0 ? 0 : 1])).toBe('UNAUTHENTICATED');
+    // The third has seen none itself; what the others have told it is on its way.
+    await eventually(async () => (await codeAt(servers[2])) === 'RATE_LIMITED');
+    const { alarms } = (await person(servers[0]).json('GET', '/v1/alarms?limit=500')) as { alarms: { code: string }[] };
+    expect(alarms.map(({ code }) => code)).toContain('WRONG_TOKENS');
   });
 });
 

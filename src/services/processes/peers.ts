@@ -14,6 +14,9 @@ export type Peers<Service extends PeerService> = {
   tell(clientId: string, isOnline: boolean): void;
   /** Another process has this client connected now. */
   onTaken(listener: (clientId: string) => void): void;
+  /** Tells all others something that needs no answer; who is not there does not hear it. */
+  notify(topic: string, text: string): void;
+  onNotice(topic: string, listener: (text: string) => void): void;
   /** What this process answers the others with. */
   serve(service: Service): void;
   addLink(link: PeerLink): void;
@@ -22,6 +25,7 @@ export type Peers<Service extends PeerService> = {
 type Frame =
   | { readonly kind: 'online'; readonly clientIds: readonly string[]; readonly now: boolean }
   | { readonly kind: 'offline'; readonly clientId: string }
+  | { readonly kind: 'notice'; readonly topic: string; readonly text: string }
   | { readonly kind: 'ask'; readonly id: number; readonly name: string; readonly args: readonly unknown[] }
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'refusal'; readonly id: number; readonly code: ErrorCode; readonly detail: string };
@@ -37,6 +41,7 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
   const own = new Set<string>();
   const links = new Map<PeerLink, { readonly clients: Set<string>; readonly asking: Service }>();
   const taken: ((clientId: string) => void)[] = [];
+  const noticed = new Map<string, (text: string) => void>();
   let served: Service | undefined;
 
   const answer = async (link: PeerLink, { id, name, args }: Extract<Frame, { kind: 'ask' }>): Promise<void> => {
@@ -60,6 +65,10 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
       for (const link of links.keys()) link.send(frame);
     },
     onTaken: listener => void taken.push(listener),
+    notify(topic, text) {
+      for (const link of links.keys()) link.send({ kind: 'notice', topic, text } satisfies Frame);
+    },
+    onNotice: (topic, listener) => void noticed.set(topic, listener),
     serve(service) {
       served = service;
     },
@@ -75,6 +84,7 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
       link.onValue(value => {
         const frame = value as Frame;
         if (frame.kind === 'ask') void answer(link, frame);
+        else if (frame.kind === 'notice') noticed.get(frame.topic)?.(frame.text);
         else if (frame.kind === 'offline') clients.delete(frame.clientId);
         else if (frame.kind === 'online') {
           for (const clientId of frame.clientIds) clients.add(clientId);
