@@ -16,6 +16,7 @@ import { type Receipt, signReceipt } from '../../src/production/receipt.ts';
 import { recordedIn } from '../link/knownIssuers.ts';
 import type { StageContext } from './board.ts';
 import type { BootedImage } from './bootloader.ts';
+import { otpHash } from './hardwareState.ts';
 import { authKeySlot } from './keyStore.ts';
 import { putNext } from './nextGeneration.ts';
 import { takeBundle, trustOf } from './trust.ts';
@@ -176,6 +177,7 @@ export async function receiptOf(
     otpMask: chip.otp.mask(),
     images: [...imageOf(imageIds.bl2, boot.bl2), ...imageOf(imageIds.bl3, boot.app)],
     bootCount: chip.bootCount(),
+    otpSha256: otpHash(chip),
     ...(objId && { objId }),
     ...(deviceCertificate && { certificateSha256: sha256(deviceCertificate) }),
     ...changes,

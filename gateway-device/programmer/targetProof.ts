@@ -6,7 +6,7 @@ import { pointOf } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import { hardwareStateValue, measurementIndex } from '../../src/ota/measurementIndex.ts';
 import { checkChain } from '../../src/pki/chain.ts';
-import { otpMap, otpSlotBytes } from '../../src/production/otpMap.ts';
+import { otpMap, publicOtp } from '../../src/production/otpMap.ts';
 import { type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { knownRequester } from '../../src/spdm/requester/identify.ts';
 import { patience } from '../../src/spdm/requester/patience.ts';
@@ -65,7 +65,7 @@ const trustIn =
 async function proveHardware(unit: Unit, hello: Hello): Promise<void> {
   const nonce = new Uint8Array(randomBytes(32));
   const evidence = await runAttestation({ nonce, wait: patience(sleep) }, spdmOver(unit.target.client));
-  const otpSha256 = sha256(concat(...expectedOtp(unit)));
+  const otpSha256 = sha256(expectedOtp(unit));
   const state = hardwareStateValue({ otpMask: otpMaskOf(unit), lifeCycle: hello.lifeCycle, debugState: hello.debugState, otpSha256 });
   const { verdict, contentChanged } = await verifyEvidence(evidence, {
     nonce,
@@ -81,7 +81,7 @@ async function proveHardware(unit: Unit, hello: Hello): Promise<void> {
 }
 
 /** The public slots in order: five burned by us, the others blank. */
-function expectedOtp(unit: Unit): readonly Uint8Array[] {
+function expectedOtp(unit: Unit): Uint8Array {
   const point = pointOf(factBytes(unit, 'bootKey'));
   const burned: Readonly<Record<number, Uint8Array>> = {
     [otpMap.bootKeyX.slot]: point.slice(1, 33),
@@ -90,6 +90,5 @@ function expectedOtp(unit: Unit): readonly Uint8Array[] {
     [otpMap.rootCaHash.slot]: sha256(factBytes(unit, 'root')),
     [otpMap.icaHash.slot]: sha256(factBytes(unit, 'ica')),
   };
-  const publicSlots = Object.values(otpMap).filter(({ kind }) => kind !== 'secret');
-  return publicSlots.map(({ slot }) => burned[slot] ?? new Uint8Array(otpSlotBytes));
+  return publicOtp(slot => burned[slot]);
 }

@@ -135,7 +135,7 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   });
   api.openapi(step('locked', 'The debug port is closed, says the unit', receipt, done), async c => {
     const given = c.req.valid('json').receipt;
-    await together(({ ctx }) => recordLocked(ctx, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)));
+    await together(parts => recordLocked(parts, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)));
     return c.json({ done: true as const }, 200);
   });
   const evidence = z.strictObject({ evidence: bytesField(maxEvidenceBytes) });

@@ -1,3 +1,5 @@
+import { concat } from '../bytes.ts';
+
 /** OTP of the virtual target: 8 slots of 32 bytes; every bit goes from 0 to 1 once. Bit n of an OTP mask = slot n is burned. */
 
 export const otpSlotCount = 8;
@@ -25,6 +27,15 @@ export const otpMap = {
   successorRootHash: { slot: 6, kind: 'hash' },
   spare: { slot: 7, kind: 'spare' },
 } as const satisfies Record<string, { slot: number; kind: OtpKind }>;
+
+/** What a device signs of its OTP: the slots that are no secret, one after the other, as they are. SHA-256 of it is in receipts and measurements.
+ *  @param read a slot; undefined for one that is not burned */
+export const publicOtp = (read: (slot: number) => Uint8Array | undefined): Uint8Array =>
+  concat(
+    ...Object.values(otpMap)
+      .filter(({ kind }) => kind !== 'secret')
+      .map(({ slot }) => read(slot) ?? new Uint8Array(otpSlotBytes)),
+  );
 
 /** The kind that belongs into a slot, or undefined when there is no such slot. */
 export const otpKindOf = (slot: number): OtpKind | undefined => Object.values(otpMap).find(entry => entry.slot === slot)?.kind;

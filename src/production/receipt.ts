@@ -22,6 +22,8 @@ const receipt = record({
   /** SHA-256 of the device certificate (DER); absent when there is none. */
   certificateSha256: optionalField(9, hash32),
   bootCount: field(10, u32),
+  /** SHA-256 of `publicOtp`: not only that slots are burned, but with what. Absent from bootloaders that are older than it. */
+  otpSha256: optionalField(11, hash32),
 });
 export type Receipt = CodecType<typeof receipt>;
 

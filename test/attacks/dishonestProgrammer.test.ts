@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fromHex, toBase64url } from '../../src/bytes.ts';
+import { fromBase64url, fromHex, toBase64url } from '../../src/bytes.ts';
 import { sha256 } from '../../src/digest.ts';
 import { maxRefusalsPerWindow } from '../../src/domain/allotment.ts';
+import { otpMap, publicOtp } from '../../src/production/otpMap.ts';
 import { csrOf, newParty, newUid, programmerImage, receiptOf } from '../services/parties.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from '../services/production/factory.ts';
 import { openPlant, type Plant } from '../services/production/plant.ts';
@@ -159,5 +160,72 @@ describe('what a programmer claims', () => {
     const { sha256: measured } = programmerImage(signed.bytes);
     expect(await lock(measured, 99)).toBe('RECEIPT_REFUSED');
     expect(await lock(measured, 1)).toBe(200);
+  });
+});
+
+describe('what is burned', () => {
+  /** What the server gave for the public slots, with one of them replaced. */
+  async function otpOf(chip: Chip, spki: string, replaced?: number): Promise<Uint8Array> {
+    const point = fromBase64url(chip.bootloader.publicKey).slice(-65);
+    const [root, ica] = chip.chain.map(sha256);
+    const given = [point.slice(1, 33), point.slice(33), sha256(fromBase64url(spki)), root, ica];
+    return sha256(publicOtp(slot => (slot === replaced ? sha256(new Uint8Array(1)) : given[slot])));
+  }
+  const lockNonce = (chip: Chip) => chip.receipt.bind(chip, 'NuSEC lock receipt');
+
+  it('has to be what the server gave, as the unit signs it: no foreign root, no blank OTP (T9, T11, T29)', async () => {
+    covers('T9', 'T11', 'T29');
+    const [bent, chip] = [await started('meter'), new Chip()];
+    await bent.build(chip, 'application-key');
+    const { publicKey } = await bent.ask(`units/${chip.grantId}/application-key`);
+    const lock = async (facts: Parameters<Chip['receipt']>[1]) =>
+      bent.code(`units/${chip.grantId}/locked`, { receipt: await lockNonce(chip)(facts) });
+    for (const slot of [otpMap.rootCaHash, otpMap.icaHash, otpMap.bootKeyX, otpMap.applicationKeyHash])
+      expect(await lock({ otpSha256: await otpOf(chip, publicKey, slot.slot) }), `slot ${slot.slot}`).toBe('RECEIPT_REFUSED');
+    expect(await lock({ otpMask: 0 })).toBe('RECEIPT_REFUSED');
+    expect(await plant.alarms()).toContain('OTP_FOREIGN');
+    expect(await streamOf(chip.party.uid)).not.toContain('DebugLocked');
+    expect(await lock({ otpSha256: await otpOf(chip, publicKey) })).toBe(200);
+  });
+
+  it('is asked for again when the unit is committed (T29)', async () => {
+    covers('T29');
+    const [bent, chip] = [await started('meter'), new Chip()];
+    await bent.build(chip, 'commit');
+    const spki = (await bent.ask(`units/${chip.grantId}/application-key`)).publicKey;
+    const commit = async (facts: Parameters<Chip['receipt']>[1]) => {
+      const receipt = await chip.receipt('NuSEC commit receipt', facts);
+      const ids = { uid: fromHex(chip.party.uid), grantId: fromHex(chip.grantId), receiptSha256: sha256(fromBase64url(receipt)) };
+      const kept = [bent.records.slice(), bent.left] as const;
+      await bent.append(bent.entry('commit', ids));
+      const code = await bent.code(`units/${chip.grantId}/commit`, { receipt, ledger: bent.pending });
+      if (code !== 200) [bent.records, bent.left] = [[...kept[0]], kept[1]];
+      return code;
+    };
+    expect(await commit({ otpMask: 0 })).toBe('RECEIPT_REFUSED');
+    expect(await commit({ otpSha256: await otpOf(chip, spki, otpMap.rootCaHash.slot) })).toBe('RECEIPT_REFUSED');
+    expect(await commit({ otpSha256: await otpOf(chip, spki) })).toBe(200);
+  });
+
+  it('has to be boot key and both anchors in a programmer too (T14)', async () => {
+    covers('T14');
+    const party = newParty();
+    const path = (step: string) => `/v1/programmers/${party.uid}/${step}`;
+    await plant.ask('olga', 'POST', '/v1/programmers', { uid: party.uid, name: 'NuLink3' });
+    const chain = await plant.ask('olga', 'POST', path('csr'), { csr: csrOf(party) });
+    const { publicKey } = await plant.ask('olga', 'POST', path('boot-key'));
+    const signed = await plant.call('olga', 'POST', `${path('firmware')}?version=1.0.0`, new Uint8Array(2000).fill(9));
+    const lock = async (facts: Parameters<typeof receiptOf>[2]) => {
+      const nonce = new Uint8Array(16);
+      const receipt = await receiptOf(party, nonce, { stage: 'programmer', images: [programmerImage(signed.bytes)], ...facts });
+      return plant.code('olga', 'POST', path('locked'), { receipt, nonce: toBase64url(nonce) });
+    };
+    const point = fromBase64url(publicKey).slice(-65);
+    const anchor = (der: string) => sha256(fromBase64url(der));
+    const otp = (root: Uint8Array) =>
+      sha256(publicOtp(slot => [point.slice(1, 33), point.slice(33), undefined, root, anchor(chain.ica)][slot]));
+    expect(await lock({ otpMask: 0b0_0011 })).toBe('RECEIPT_REFUSED');
+    expect(await lock({ otpSha256: otp(anchor(chain.ica)) })).toBe('RECEIPT_REFUSED');
+    expect(await lock({ otpSha256: otp(anchor(chain.root)) })).toBe(200);
   });
 });

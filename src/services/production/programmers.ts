@@ -1,5 +1,5 @@
-import { fromBase64url, fromHex, toBase64url, toHex } from '../../bytes.ts';
-import { sha256Hex } from '../../digest.ts';
+import { equalBytes, fromBase64url, fromHex, toBase64url, toHex } from '../../bytes.ts';
+import { sha256, sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import {
@@ -16,7 +16,7 @@ import { bootKeyId } from '../../keystore/bootKeys.ts';
 import { attachTrailer, deviceTrailer } from '../../ota/build.ts';
 import { isMcubootImage } from '../../ota/image.ts';
 import { prepareRelease } from '../../ota/prepare.ts';
-import { otpMap } from '../../production/otpMap.ts';
+import { otpMap, publicOtp } from '../../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
 import { jobQueries } from '../../projections/jobs.ts';
 import { type ProgrammerPage, type ProgrammerRow, programmerQueries } from '../../projections/programmers.ts';
@@ -92,11 +92,8 @@ export async function recordProgrammerLock(ctx: Context, uid: string, proof: { r
   if (state.bootKey === undefined) throw new NusecError('STATE', 'the programmer has no boot key yet');
   const receipt = await verifyReceipt(proof.receipt, { publicKey: authKeyOf(state), uid: fromHex(uid), nonce: proof.nonce });
   const firmware = provenFirmware(state, receipt);
+  const anchors = await provenAnchors(ctx, state, receipt);
   const receiptSha256 = await ctx.blobs.put(proof.receipt);
-  const certificate = state.certificates.at(-1);
-  if (certificate === undefined) throw new NusecError('STATE', 'the programmer has no certificate yet');
-  const { ica, root } = chainOf(await authorityOf(ctx), certificate.icaId);
-  const anchors = { rootCaSha256: sha256Hex(root), icaSha256: sha256Hex(ica) };
   await change(ctx, uid, { type: 'BurnProgrammerBootKey', keyId: state.bootKey.keyId, ...anchors }, by);
   await change(ctx, uid, { type: 'InstallProgrammerFirmware', ...firmware }, by);
   return change(ctx, uid, { type: 'LockProgrammer', receiptSha256 }, by);
@@ -104,15 +101,37 @@ export async function recordProgrammerLock(ctx: Context, uid: string, proof: { r
 
 /** The very image that was signed for this programmer, in its version: other content that the server knows proves nothing. */
 function provenFirmware(state: RegisteredProgrammer, receipt: Receipt): { version: string; imageHash: string } {
-  const bootKeyBits = (1 << otpMap.bootKeyX.slot) | (1 << otpMap.bootKeyY.slot);
   if (!provesLock(receipt)) throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the lock');
-  if ((receipt.otpMask & bootKeyBits) !== bootKeyBits) throw new NusecError('RECEIPT_REFUSED', 'the boot key is not burned');
   const shown = receipt.images.map(image => ({ version: formatVersion(image.version), imageHash: toHex(image.sha256) }));
   const signed = state.signedFirmware.find(known =>
     shown.some(({ version, imageHash }) => imageHash === known.imageHash && version === known.version),
   );
   if (signed === undefined) throw new NusecError('RECEIPT_REFUSED', 'the receipt shows no firmware that was signed for this programmer');
   return signed;
+}
+
+/** Boot key and trust anchors are burned, with what the server gave when the receipt says with what. @returns what goes into the record */
+async function provenAnchors(
+  ctx: Context,
+  { bootKey, certificates }: RegisteredProgrammer,
+  { otpMask, otpSha256 }: Receipt,
+): Promise<{ readonly rootCaSha256: string; readonly icaSha256: string }> {
+  const certificate = certificates.at(-1);
+  if (certificate === undefined || bootKey === undefined)
+    throw new NusecError('STATE', 'the programmer has no certificate or boot key yet');
+  const { ica, root } = chainOf(await authorityOf(ctx), certificate.icaId);
+  const point = fromBase64url(bootKey.publicKey).slice(-65);
+  const given = new Map<number, Uint8Array>([
+    [otpMap.bootKeyX.slot, point.slice(1, 33)],
+    [otpMap.bootKeyY.slot, point.slice(33)],
+    [otpMap.rootCaHash.slot, sha256(root)],
+    [otpMap.icaHash.slot, sha256(ica)],
+  ]);
+  const mask = [...given.keys()].reduce((bits, slot) => bits | (1 << slot), 0);
+  if ((otpMask & mask) !== mask) throw new NusecError('RECEIPT_REFUSED', 'boot key and trust anchors are not all burned');
+  const isOwn = otpSha256 === undefined || equalBytes(otpSha256, sha256(publicOtp(slot => given.get(slot))));
+  if (!isOwn) throw new NusecError('RECEIPT_REFUSED', 'what is burned is not what the server gave');
+  return { rootCaSha256: sha256Hex(root), icaSha256: sha256Hex(ica) };
 }
 
 /** The AUTH key it was certified with. @returns SubjectPublicKeyInfo @throws NusecError STATE */

@@ -20,7 +20,7 @@ import { jobOf } from './jobs.ts';
 import { acceptLedger, type Ledger, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
 import { activeProgrammer, authKeyOf, programmerOf } from './programmers.ts';
-import { readReceipt, requireLocked } from './unitSteps.ts';
+import { readReceipt, requireLocked, requireOwnOtp } from './unitSteps.ts';
 import { grantOf, receiptNonce } from './units.ts';
 import { outcomeOf, type VoidReason, voidUnit } from './unitVoid.ts';
 
@@ -47,7 +47,9 @@ export async function commitUnit(
   const receiptSha256 = sha256Hex(proof.receipt);
   const condition = outcomeOf(state, grantId) === 'committed' ? always : mayCommit(ctx, { ...signed, grantId });
   await condition(reader(ctx));
-  requireInstalled(await readReceipt(ctx, unit, proof.receipt, receiptNonce('NuSEC commit receipt', grantId)), firmware);
+  const receipt = await readReceipt(ctx, unit, proof.receipt, receiptNonce('NuSEC commit receipt', grantId));
+  requireInstalled(receipt, firmware);
+  await requireOwnOtp(parts, unit, receipt, programmer);
   const ledger = await readLedger(parts, state, authKeyOf(caller), proof.ledger, by);
   requireCommitRecord(ledger, grantId, receiptSha256);
   await ctx.blobs.put(proof.receipt);

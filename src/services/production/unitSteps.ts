@@ -5,10 +5,11 @@ import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
-import { type ImageKind, requireBoundFirmware } from '../../domain/job.ts';
+import { type BoundFirmware, type ImageKind, requireBoundFirmware } from '../../domain/job.ts';
 import { NusecError } from '../../errors.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
-import { otpMap } from '../../production/otpMap.ts';
+import { imageIds } from '../../production/fields.ts';
+import { otpMap, publicOtp } from '../../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
 import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
 import { authorityOf } from '../authority/authority.ts';
@@ -72,26 +73,43 @@ export async function recordBootloaderInstalled(
   const { device: state, job: owner } = unit;
   const key = state.bootKeys.bl2;
   if (key === undefined) throw new NusecError('DEVICE_STATE', 'no bootloader key is assigned');
-  await checkOtp(ctx, state, proof.otp, fromBase64url(key.publicKey));
+  await checkOtp(ctx, state, proof.otp);
   const { releaseId, version, securityCounter, imageHash } = requireBoundFirmware(owner, 'bl2');
   if (proof.imageHash !== imageHash) throw new NusecError('CONFLICT', 'the installed bootloader is not the one of the job');
   await change(ctx, unit, { type: 'BurnBootKey', slot: 'bl2', keyId: key.keyId }, by);
   await change(ctx, unit, { type: 'InstallBootloader', releaseId, version, securityCounter, imageHash }, by);
 }
 
+/** What the server gave to be burned into the public slots. */
+async function givenOtp(ctx: Context, state: LivingDevice): Promise<ReadonlyMap<number, Uint8Array>> {
+  const { bootKeys } = state;
+  const certificate = currentCertificate(state);
+  const point = bootKeys.bl2 && fromBase64url(bootKeys.bl2.publicKey).slice(-65);
+  const anchors = certificate && chainOf(await authorityOf(ctx), certificate.icaId);
+  const given: readonly (readonly [number, Uint8Array | undefined])[] = [
+    [otpMap.bootKeyX.slot, point?.slice(1, 33)],
+    [otpMap.bootKeyY.slot, point?.slice(33)],
+    [otpMap.applicationKeyHash.slot, bootKeys.app && sha256(fromBase64url(bootKeys.app.publicKey))],
+    [otpMap.rootCaHash.slot, anchors && sha256(anchors.root)],
+    [otpMap.icaHash.slot, anchors && sha256(anchors.ica)],
+  ];
+  return new Map(given.filter((slot): slot is readonly [number, Uint8Array] => slot[1] !== undefined));
+}
+
+/** The unit signs what is burned: it must be what the server gave, slot for slot, or a foreign root would rule the device (T9, T11).
+ *  A bootloader from before does not say; there the programmer's read-back is all that is known.
+ *  @throws NusecError RECEIPT_REFUSED, with an alarm about the programmer */
+export async function requireOwnOtp({ ctx, alarms }: Parts, state: LivingDevice, receipt: Receipt, programmer: string): Promise<void> {
+  if (receipt.otpSha256 === undefined) return;
+  const given = await givenOtp(ctx, state);
+  if (equalBytes(receipt.otpSha256, sha256(publicOtp(slot => given.get(slot))))) return;
+  await alarms.raise({ code: 'OTP_FOREIGN', subject: programmer, detail: `what is burned into ${state.uid} is not what the server gave` });
+  throw new NusecError('RECEIPT_REFUSED', 'what is burned is not what the server gave');
+}
+
 /** Coordinates of the key must have been read back; anchors when they are told. */
-async function checkOtp(ctx: Context, state: LivingDevice, otp: readonly BurnedSlot[], spki: Uint8Array): Promise<void> {
-  const point = spki.slice(-65);
-  const ica = currentCertificate(state);
-  const expected = new Map<number, Uint8Array>([
-    [otpMap.bootKeyX.slot, point.slice(1, 33)],
-    [otpMap.bootKeyY.slot, point.slice(33)],
-  ]);
-  if (ica !== undefined) {
-    const chain = chainOf(await authorityOf(ctx), ica.icaId);
-    expected.set(otpMap.rootCaHash.slot, sha256(chain.root));
-    expected.set(otpMap.icaHash.slot, sha256(chain.ica));
-  }
+async function checkOtp(ctx: Context, state: LivingDevice, otp: readonly BurnedSlot[]): Promise<void> {
+  const expected = await givenOtp(ctx, state);
   const wrong = otp.find(({ slot, sha256: read }) => expected.has(slot) && toHex(sha256(expected.get(slot) ?? new Uint8Array())) !== read);
   if (wrong !== undefined) throw new NusecError('CONFLICT', `OTP slot ${wrong.slot} holds something else`);
   const isRead = [otpMap.bootKeyX.slot, otpMap.bootKeyY.slot].every(slot => otp.some(burned => burned.slot === slot));
@@ -112,15 +130,25 @@ export async function applicationKey(
 
 /** R43–R44, RULE-14: the bootloader itself signs that it runs and that the debug port is closed (T29).
  *  @throws NusecError COSE_SIGNATURE, RECEIPT_REFUSED */
-export async function recordLocked(ctx: Context, programmer: string, grantId: string, receipt: Uint8Array, by: Actor): Promise<void> {
+export async function recordLocked(parts: Parts, programmer: string, grantId: string, receipt: Uint8Array, by: Actor): Promise<void> {
+  const { ctx } = parts;
   const unit = await unitInWork(ctx, programmer, grantId);
   const read = await readReceipt(ctx, unit.device, receipt, receiptNonce('NuSEC lock receipt', grantId));
   if (read.stage !== 'bl2') throw new NusecError('RECEIPT_REFUSED', 'the lock receipt must come from the bootloader');
   requireLocked(read);
+  requireOwnBootloader(read, requireBoundFirmware(unit.job, 'bl2'));
+  await requireOwnOtp(parts, unit.device, read, programmer);
   const receiptSha256 = await ctx.blobs.put(receipt);
   await recordBurned(ctx, unit, read, 'app', by);
   const isUnlockable = (read.otpMask & (1 << otpMap.deviceSecret.slot)) !== 0;
   await change(ctx, unit, { type: 'LockDebug', receiptSha256, ...(isUnlockable && { unlockKeyId }) }, by);
+}
+
+/** A receipt that names the bootloader names that of the job. @throws NusecError RECEIPT_REFUSED */
+function requireOwnBootloader({ images }: Receipt, { imageHash }: BoundFirmware): void {
+  const shown = images.find(({ image }) => image === imageIds.bl2);
+  if (shown !== undefined && toHex(shown.sha256) !== imageHash)
+    throw new NusecError('RECEIPT_REFUSED', 'another bootloader runs than that of the job');
 }
 
 /** A burn is recorded when the device's own OTP mask proves it. */
