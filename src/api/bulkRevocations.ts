@@ -1,9 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { type BulkRevocation, bulkRevocationsStream } from '../domain/bulkRevocations.ts';
+import { sha256Hex } from '../digest.ts';
+import { type BulkRevocation, bulkRevocationContent, bulkRevocationsStream } from '../domain/bulkRevocations.ts';
 import { revocationReasons } from '../domain/deviceEvents.ts';
 import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
 import { actor, type Resource } from './app.ts';
-import { idField, jsonAnswer, jsonBody, lineField, reasonField, uidField } from './fields.ts';
+import { idField, jsonAnswer, jsonBody, lineField, lookBody, reasonField, seenIn, sha256Field, uidField } from './fields.ts';
 
 /** Revocation of many devices at once: proposed by one person, approved by another, with progress (I16). */
 
@@ -35,11 +36,15 @@ const bulkSchema = z
     failed: z.number(),
     proposedBy: z.string(),
     proposedAt: z.string(),
+    contentSha256: sha256Field,
     approvedBy: z.string().optional(),
   })
   .openapi('BulkRevocation');
 
-const toAnswer = ({ uidsSha256: _, ...bulk }: BulkRevocation) => bulk;
+const toAnswer = (known: BulkRevocation) => {
+  const { uidsSha256: _, approvedSha256: __, ...bulk } = known;
+  return { ...bulk, contentSha256: sha256Hex(bulkRevocationContent(known)) };
+};
 
 export const bulkRevocationsResource: Resource = (api, { ctx, bulkRevocations }, auth) => {
   const officer = auth.person('securityOfficer');
@@ -78,19 +83,29 @@ export const bulkRevocationsResource: Resource = (api, { ctx, bulkRevocations },
   });
   api.openapi(get, async c => c.json(toAnswer(await bulkRevocations.get(c.req.valid('param').id)), 200));
 
+  const devices = createRoute({
+    method: 'get',
+    path: '/v1/bulk-revocations/{id}/devices',
+    summary: 'Which devices, one UID per line: what the approver looks at',
+    middleware: auth.person(),
+    request: { params },
+    responses: { 200: { description: 'UIDs', content: { 'text/plain': { schema: z.string() } } } },
+  });
+  api.openapi(devices, async c => c.text((await bulkRevocations.uids(c.req.valid('param').id)).map(uid => `${uid}\n`).join('')));
+
   const approve = createRoute({
     method: 'post',
     path: '/v1/bulk-revocations/{id}/approve',
     summary: 'Approves and begins',
     middleware: officer,
-    request: { params },
+    request: { params, ...lookBody },
     responses: one,
   });
   api.openapi(approve, async c => {
     const { id } = c.req.valid('param');
     const proposal = proposalIn(bulkRevocationsStream(ctx.project), 'BulkRevocationProposed', id);
     const approver = earlierApprover(ctx, c.var.person.name, ['securityOfficer'], proposal);
-    return c.json(toAnswer(await bulkRevocations.approve(id, actor(c), approver)), 200);
+    return c.json(toAnswer(await bulkRevocations.approve(id, actor(c), approver, seenIn(c.req.valid('json')))), 200);
   });
 
   const cancel = createRoute({

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { sha256Hex } from '../digest.ts';
 import type { KnownCeremony } from '../domain/ceremonies.ts';
-import { ceremoniesStream } from '../domain/ceremonies.ts';
+import { ceremoniesStream, ceremonyContent } from '../domain/ceremonies.ts';
 import { signingKeyPattern, signingUses } from '../domain/signingUse.ts';
 import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
 import {
@@ -12,7 +13,7 @@ import {
   withdrawCeremony,
 } from '../services/administration/ceremonies.ts';
 import { actor, type Resource } from './app.ts';
-import { idField, jsonAnswer, jsonBody, lineField, reasonField } from './fields.ts';
+import { idField, jsonAnswer, jsonBody, lineField, lookBody, reasonField, seenIn, sha256Field } from './fields.ts';
 
 /** The key ceremonies that change the authorities: proposed by one administrator, approved by another (I16). */
 
@@ -50,6 +51,7 @@ const ceremonySchema = z
     action: z.record(z.string(), z.string()),
     proposedBy: z.string(),
     proposedAt: z.string(),
+    contentSha256: sha256Field,
     approvedBy: z.string().optional(),
     approvedAt: z.string().optional(),
     doneAt: z.string().optional(),
@@ -57,8 +59,9 @@ const ceremonySchema = z
   })
   .openapi('Ceremony');
 
-const toAnswer = ({ action, outcome, ...rest }: KnownCeremony) => ({
+const toAnswer = ({ action, outcome, approvedSha256: _, ...rest }: KnownCeremony) => ({
   ...rest,
+  contentSha256: sha256Hex(ceremonyContent({ action, ...rest })),
   action: Object.fromEntries(Object.entries(action)) as Record<string, string>,
   ...(outcome && { outcome: { ...outcome } }),
 });
@@ -92,14 +95,14 @@ export const ceremoniesResource: Resource = (api, { ctx, alarms }, auth) => {
     path: '/v1/authority/ceremonies/{id}/approve',
     summary: 'Approves a ceremony and carries it out; again: finishes one that was cut off',
     middleware: administrator,
-    request: { params },
+    request: { params, ...lookBody },
     responses: one,
   });
   api.openapi(approve, async c => {
     const { id } = c.req.valid('param');
     const proposal = proposalIn(ceremoniesStream(ctx.project), 'CeremonyProposed', id);
     const approver = earlierApprover(ctx, c.var.person.name, ['administrator'], proposal);
-    return c.json(toAnswer(await approveCeremony(ctx, alarms, id, actor(c), approver)), 200);
+    return c.json(toAnswer(await approveCeremony(ctx, alarms, id, actor(c), approver, seenIn(c.req.valid('json')))), 200);
   });
 
   const withdraw = createRoute({

@@ -1,10 +1,11 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { effects, effectsStream, maxAllowed } from '../domain/effects.ts';
+import { sha256Hex } from '../digest.ts';
+import { type Allowance, allowanceContent, effects, effectsStream, maxAllowed } from '../domain/effects.ts';
 import { NusecError } from '../errors.ts';
 import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
 import { approveAllowance, listAllowances, listOpenAllowances, proposeAllowance } from '../services/administration/effects.ts';
 import { actor, type Resource } from './app.ts';
-import { idField, jsonAnswer, jsonBody, reasonField } from './fields.ts';
+import { idField, jsonAnswer, jsonBody, lookBody, reasonField, seenIn, sha256Field } from './fields.ts';
 
 /** More than one person may do to devices alone within a day (I16). */
 
@@ -17,11 +18,13 @@ const allowanceSchema = z
     note: z.string(),
     proposedBy: z.string(),
     proposedAt: z.string(),
+    contentSha256: sha256Field,
     approvedBy: z.string().optional(),
     approvedAt: z.string().optional(),
     used: z.number(),
   })
   .openapi('Allowance');
+const withContent = <Known extends Allowance>(known: Known) => ({ ...known, contentSha256: sha256Hex(allowanceContent(known)) });
 const params = z.object({ name: z.string().max(64) });
 const path = '/v1/operators/{name}/allowances';
 
@@ -55,21 +58,21 @@ export const effectsResource: Resource = (api, { ctx }, auth) => {
     path: `${path}/{id}/approve`,
     summary: 'Allows it, for a day',
     middleware: officer,
-    request: { params: params.extend({ id: idField }) },
+    request: { params: params.extend({ id: idField }), ...lookBody },
     responses: { 200: jsonAnswer(allowanceSchema, 'approved') },
   });
-  api.openapi(propose, async c => c.json(await proposeAllowance(ctx, c.var.person.name, c.req.valid('json')), 201));
+  api.openapi(propose, async c => c.json(withContent(await proposeAllowance(ctx, c.var.person.name, c.req.valid('json'))), 201));
   api.openapi(list, async c => {
     const { name } = c.req.valid('param');
     if (c.var.person.scope !== undefined && name !== c.var.person.name)
       throw new NusecError('FORBIDDEN', 'with a scope you see only your own');
-    return c.json({ allowances: await listAllowances(ctx, name) }, 200);
+    return c.json({ allowances: (await listAllowances(ctx, name)).map(withContent) }, 200);
   });
-  api.openapi(open, async c => c.json({ allowances: await listOpenAllowances(ctx) }, 200));
+  api.openapi(open, async c => c.json({ allowances: (await listOpenAllowances(ctx)).map(withContent) }, 200));
   api.openapi(approve, async c => {
     const { name, id } = c.req.valid('param');
     const proposal = proposalIn(effectsStream(name), 'EffectAllowanceProposed', id);
     const approver = earlierApprover(ctx, c.var.person.name, ['securityOfficer'], proposal);
-    return c.json(await approveAllowance(ctx, name, id, actor(c), approver), 200);
+    return c.json(withContent(await approveAllowance(ctx, { name, id, seenSha256: seenIn(c.req.valid('json')) }, actor(c), approver)), 200);
   });
 };

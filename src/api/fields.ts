@@ -45,6 +45,11 @@ export const jsonAnswer = <Schema extends z.ZodType>(schema: Schema, description
 export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({
   body: { required: true, content: { 'application/json': { schema } } },
 });
+/** The content that an approver looked at; without it, what is there at that moment is approved. */
+export const lookBody = {
+  body: { content: { 'application/json': { schema: z.strictObject({ contentSha256: sha256Field.optional() }) } } },
+};
+export const seenIn = (body: unknown): string | undefined => (body as { contentSha256?: string } | undefined)?.contentSha256;
 export const bytesAnswer = (description: string, type = 'application/octet-stream') => ({
   description,
   content: { [type]: { schema: z.any() } },

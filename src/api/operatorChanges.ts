@@ -4,7 +4,7 @@ import { earlierApprover, proposalIn } from '../services/administration/approval
 import { approveOperatorChange, listOperatorChanges, withdrawOperatorChange } from '../services/administration/operatorChanges.ts';
 import { actor, type Resource } from './app.ts';
 import { idField, jsonAnswer, jsonBody, sha256Field } from './fields.ts';
-import { changeSchema } from './operators.ts';
+import { changeSchema, changeView } from './operators.ts';
 
 /** Changes among the people who may approve, as they wait for the second administrator (I16). */
 
@@ -25,7 +25,7 @@ export const operatorChangesResource: Resource = (api, { ctx, alarms }, auth) =>
     path: '/v1/operator-changes/{id}/approve',
     summary: 'Approves what another administrator has proposed, and carries it out',
     middleware: administrator,
-    request: { params, ...jsonBody(z.strictObject({ tokenSha256: sha256Field.optional() })) },
+    request: { params, ...jsonBody(z.strictObject({ tokenSha256: sha256Field.optional(), contentSha256: sha256Field.optional() })) },
     responses: { 200: jsonAnswer(changeSchema, 'done') },
   });
   const withdraw = createRoute({
@@ -36,12 +36,13 @@ export const operatorChangesResource: Resource = (api, { ctx, alarms }, auth) =>
     request: { params },
     responses: { 200: jsonAnswer(changeSchema, 'withdrawn') },
   });
-  api.openapi(list, async c => c.json({ changes: await listOperatorChanges(ctx) }, 200));
+  api.openapi(list, async c => c.json({ changes: (await listOperatorChanges(ctx)).map(changeView) }, 200));
   api.openapi(approve, async c => {
     const { id } = c.req.valid('param');
     const proposal = proposalIn(operatorsStream, 'OperatorChangeProposed', id);
     const approver = earlierApprover(ctx, c.var.person.name, ['administrator'], proposal);
-    return c.json(await approveOperatorChange(parts, id, actor(c), c.req.valid('json').tokenSha256, approver), 200);
+    const { tokenSha256, contentSha256 } = c.req.valid('json');
+    return c.json(changeView(await approveOperatorChange(parts, id, actor(c), tokenSha256, approver, contentSha256)), 200);
   });
-  api.openapi(withdraw, async c => c.json(await withdrawOperatorChange(parts, c.req.valid('param').id, actor(c)), 200));
+  api.openapi(withdraw, async c => c.json(changeView(await withdrawOperatorChange(parts, c.req.valid('param').id, actor(c))), 200));
 };

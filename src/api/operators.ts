@@ -1,5 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { OperatorChange } from '../domain/operatorsState.ts';
+import { sha256Hex } from '../digest.ts';
+import { operatorChangeContent } from '../domain/operatorChanges.ts';
+import type { KnownChange, OperatorChange } from '../domain/operatorsState.ts';
 import { roles } from '../domain/roles.ts';
 import { type ChangeAnswer, changeOperator, rotateOwnToken } from '../services/administration/operatorChanges.ts';
 import { listOperators } from '../services/administration/operators.ts';
@@ -39,10 +41,13 @@ export const changeSchema = z
     }),
     proposedBy: z.string(),
     proposedAt: z.string(),
+    contentSha256: sha256Field,
     notBefore: z.string().optional(),
     approvedBy: z.string().optional(),
   })
   .openapi('OperatorChange');
+/** A change as people see it, with the hash of what an approval approves. */
+export const changeView = (known: KnownChange) => ({ ...known, contentSha256: sha256Hex(operatorChangeContent(known)) });
 const proposedSchema = z.object({ proposal: changeSchema });
 const params = z.object({ name: nameField });
 const proposed = { 202: jsonAnswer(proposedSchema, 'proposed: another administrator approves it') };
@@ -127,24 +132,24 @@ export const operatorsResource: Resource = (api, { ctx, alarms }, auth) => {
   api.openapi(add, async c => {
     const wish = c.req.valid('json');
     const answer = await change({ type: 'add', ...wish } as OperatorChange, actor(c));
-    if ('proposal' in answer) return c.json({ proposal: answer.proposal }, 202);
+    if ('proposal' in answer) return c.json({ proposal: changeView(answer.proposal) }, 202);
     return c.json({ name: wish.name, ...answer }, 201);
   });
   api.openapi(setRoles, async c => {
     const { name } = c.req.valid('param');
     const answer = await change({ type: 'setRoles', name, ...c.req.valid('json') } as OperatorChange, actor(c));
-    if ('proposal' in answer) return c.json({ proposal: answer.proposal }, 202);
+    if ('proposal' in answer) return c.json({ proposal: changeView(answer.proposal) }, 202);
     return c.json({ name }, 200);
   });
   api.openapi(reset, async c => {
     const { name } = c.req.valid('param');
     const answer = await change({ type: 'resetToken', name, ...c.req.valid('json') } as OperatorChange, actor(c));
-    if ('proposal' in answer) return c.json({ proposal: answer.proposal }, 202);
+    if ('proposal' in answer) return c.json({ proposal: changeView(answer.proposal) }, 202);
     return c.json({ name, ...answer }, 200);
   });
   api.openapi(remove, async c => {
     const answer = await change({ type: 'remove', name: c.req.valid('param').name }, actor(c));
-    if ('proposal' in answer) return c.json({ proposal: answer.proposal }, 202);
+    if ('proposal' in answer) return c.json({ proposal: changeView(answer.proposal) }, 202);
     return c.body(null, 204);
   });
 };

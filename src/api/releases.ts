@@ -1,10 +1,24 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { sha256Hex } from '../digest.ts';
 import type { UploadedRelease } from '../domain/release.ts';
-import { releaseStream } from '../domain/release.ts';
+import { releaseContent, releaseStream } from '../domain/release.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import { approveRelease, listReleases, publishRelease, releaseOf, uploadRelease, withdrawRelease } from '../services/firmware/releases.ts';
 import { actor, type Resource } from './app.ts';
-import { bytesBody, countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, versionField } from './fields.ts';
+import {
+  bytesBody,
+  countField,
+  idField,
+  jsonAnswer,
+  jsonBody,
+  lineField,
+  lookBody,
+  pageQuery,
+  reasonField,
+  seenIn,
+  sha256Field,
+  versionField,
+} from './fields.ts';
 import { requirePlace, within } from './scopes.ts';
 
 /** Firmware releases: uploaded by one person, approved by another, published, some day withdrawn. */
@@ -22,6 +36,8 @@ const releaseSchema = z
     size: z.number(),
     status: z.string(),
     uploadedBy: z.string(),
+    contributors: z.array(z.string()),
+    contentSha256: sha256Field,
     approvedBy: z.string().optional(),
     counterJump: z.boolean().optional(),
     upload: z
@@ -115,10 +131,18 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
     return c.json({ releases, ...nextPage(rows.length === limit ? rows.at(-1)?.release_id : undefined) }, 200);
   });
   api.openapi(one, async c => c.json(releaseView(await releaseOf(ctx, c.req.valid('param').id)), 200));
-  api.openapi(step('approve', 'Approves a release: not its uploader'), async c => {
+  const approve = createRoute({
+    method: 'post',
+    path: '/v1/releases/{id}/approve',
+    summary: 'Approves a release: nobody who had a part in it',
+    middleware: manager,
+    request: { params, ...lookBody },
+    responses: answer,
+  });
+  api.openapi(approve, async c => {
     const { id } = c.req.valid('param');
     const approver = earlierApprover(ctx, c.var.person.name, ['releaseManager'], beginningOf(releaseStream(id)));
-    return c.json(releaseView(await approveRelease(ctx, id, actor(c), approver)), 200);
+    return c.json(releaseView(await approveRelease(ctx, id, actor(c), approver, seenIn(c.req.valid('json')))), 200);
   });
   api.openapi(step('publish', 'Publishes an approved release'), async c =>
     c.json(releaseView(await publishRelease(ctx, c.req.valid('param').id, actor(c))), 200),
@@ -130,6 +154,7 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
 
 const nextPage = (next: string | undefined) => (next === undefined ? {} : { next });
 
-function releaseView<Release extends UploadedRelease>({ vendorUuid: _, classUuid: __, sbomSha256: ___, ...release }: Release) {
-  return release;
+function releaseView<Release extends UploadedRelease>(state: Release) {
+  const { vendorUuid: _, classUuid: __, sbomSha256: ___, approvedSha256: ____, contributors, ...release } = state;
+  return { ...release, contributors: [...contributors], contentSha256: sha256Hex(releaseContent(state)) };
 }

@@ -1,6 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { toBase64url } from '../bytes.ts';
+import { deviceStream } from '../domain/device.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
+import { earlierApprover } from '../services/administration/approvals.ts';
 import { useEffect } from '../services/administration/effects.ts';
 import type { Enrolment } from '../services/identity/issuance.ts';
 import {
@@ -17,7 +19,7 @@ import {
 } from '../services/production/repairs.ts';
 import { maxEvidenceBytes } from '../spdm/evidence.ts';
 import { actor, type Resource } from './app.ts';
-import { bytesField, idField, jsonAnswer, jsonBody, reasonField, uidField } from './fields.ts';
+import { bytesField, idField, jsonAnswer, jsonBody, reasonField, sha256Field, uidField } from './fields.ts';
 import { requireInScope, within } from './scopes.ts';
 import { stepsOf } from './steps.ts';
 
@@ -32,6 +34,7 @@ const repairSchema = z
     generation: z.number(),
     programmer: z.string().nullable(),
     unlock: z.enum(['none', 'requested', 'approved', 'disclosed']),
+    contentSha256: sha256Field.optional(),
     returning: z.enum(['none', 'ordered', 'certified']),
   })
   .openapi('Repair');
@@ -64,6 +67,7 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
       responses: { 200: jsonAnswer(repairSchema, 'the repair') },
     });
   const nothing = z.strictObject({});
+  const look = z.strictObject({ contentSha256: sha256Field.optional() });
   const wish = z.strictObject({ reason: reasonField, programmer: uidField });
   api.openapi(decision('repair', 'Takes a device for repair; its connection ends at once', wish), async c => {
     const { uid } = c.req.valid('param');
@@ -78,9 +82,11 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
     await requestDebugUnlock(ctx, uid, c.req.valid('json').reason, actor(c));
     return c.json(await repairView(ctx, uid), 200);
   });
-  api.openapi(decision('repair/unlock/approve', 'Approves the debug unlock; another person than the one who asked', nothing), async c => {
+  api.openapi(decision('repair/unlock/approve', 'Approves the debug unlock; another person than the one who asked', look), async c => {
     const { uid } = c.req.valid('param');
-    await approveDebugUnlock(ctx, uid, actor(c));
+    const isProposal = ({ type }: { readonly type: string }) => type === 'DebugUnlockRequested';
+    const approver = earlierApprover(ctx, c.var.person.name, ['securityOfficer'], { stream: deviceStream(uid), isProposal });
+    await approveDebugUnlock(ctx, uid, actor(c), approver, c.req.valid('json').contentSha256);
     return c.json(await repairView(ctx, uid), 200);
   });
   api.openapi(decision('repair/return', 'Orders the return to service as a new generation', nothing), async c => {

@@ -1,10 +1,11 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { maxGroups, maxListedDevices, rolloutStream } from '../domain/rollout.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
+import { approveRollout, planSha256 } from '../services/firmware/rolloutApproval.ts';
 import { planRollout } from '../services/firmware/rolloutPlan.ts';
 import { listRollouts, showRollout } from '../services/firmware/rolloutView.ts';
 import { actor, type Resource } from './app.ts';
-import { idField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
+import { idField, jsonAnswer, jsonBody, lookBody, pageQuery, reasonField, seenIn, sha256Field, uidField } from './fields.ts';
 import { requireInScope, within } from './scopes.ts';
 
 /** Rollouts of a release over groups of devices, with four eyes (R87–R95, I16). */
@@ -25,6 +26,7 @@ const rolloutSchema = z
   .openapi('Rollout');
 const progressSchema = rolloutSchema
   .extend({
+    contentSha256: sha256Field,
     counts: z.record(z.string(), z.number()),
     progress: z.array(z.object({ uid: uidField, status: z.string(), reason: z.string().nullable() })),
   })
@@ -58,7 +60,7 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
   const manager = auth.personWithin(inScope, 'releaseManager');
   const { rollouts } = field;
   const answer = { 200: jsonAnswer(progressSchema, 'the rollout') };
-  const show = (id: string) => showRollout(ctx, rollouts, id);
+  const show = async (id: string) => ({ ...(await showRollout(ctx, rollouts, id)), contentSha256: await planSha256(ctx, id) });
 
   const plan = createRoute({
     method: 'post',
@@ -98,8 +100,22 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
   });
   api.openapi(one, async c => c.json(await show(c.req.valid('param').id), 200));
 
+  const approve = createRoute({
+    method: 'post',
+    path: '/v1/rollouts/{id}/approve',
+    summary: 'Approves a plan of another person',
+    middleware: manager,
+    request: { params, ...lookBody },
+    responses: answer,
+  });
+  api.openapi(approve, async c => {
+    const { id } = c.req.valid('param');
+    const approver = earlierApprover(ctx, c.var.person.name, ['releaseManager'], beginningOf(rolloutStream(id)));
+    await approveRollout(ctx, id, actor(c), approver, seenIn(c.req.valid('json')));
+    return c.json(await show(id), 200);
+  });
+
   for (const [name, type, summary] of [
-    ['approve', 'ApproveRollout', 'Approves a plan of another person'],
     ['start', 'StartRollout', 'Starts an approved rollout'],
     ['resume', 'ResumeRollout', 'Goes on with a paused rollout'],
   ] as const) {
@@ -113,8 +129,8 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
     });
     api.openapi(route, async c => {
       const { id } = c.req.valid('param');
-      const approver = earlierApprover(ctx, c.var.person.name, ['releaseManager'], beginningOf(rolloutStream(id)));
-      await rollouts.command(id, { type, by: actor(c) }, actor(c), type === 'ApproveRollout' ? approver : undefined);
+      const contentSha256 = type === 'StartRollout' ? { contentSha256: await planSha256(ctx, id) } : {};
+      await rollouts.command(id, { type, by: actor(c), ...contentSha256 }, actor(c));
       return c.json(await show(id), 200);
     });
   }

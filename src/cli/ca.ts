@@ -3,7 +3,7 @@ import type { CaUse } from '../domain/authorityEvents.ts';
 import { type SigningUse, signingUses } from '../domain/signingUse.ts';
 import type { Curve } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
-import { ask, type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { ask, type Look, lookOf, type ServerOptions, subcommandsOf, withLook, withServer } from './client.ts';
 import { print, record, styled, table } from './output.ts';
 
 type Ca = {
@@ -131,9 +131,9 @@ function registerCeremony(ca: Command): void {
     const rows = ceremonies.map(one => [one.id, one.status, describe(one.action), one.proposedBy, one.approvedBy]);
     print(options, ceremonies, table(['CEREMONY', 'STATUS', 'ACTION', 'PROPOSED BY', 'APPROVED BY'], rows));
   });
-  command('approve <ceremony>', 'approve what another has proposed, and carry it out', `approve ${example}`).action(
-    async (id: string, options: ServerOptions) => {
-      const done = await ask<Ceremony>(options, 'POST', `${path}/${id}/approve`, {});
+  withLook(command('approve <ceremony>', 'approve what another has proposed, and carry it out', `approve ${example}`)).action(
+    async (id: string, options: ServerOptions & Look) => {
+      const done = await ask<Ceremony>(options, 'POST', `${path}/${id}/approve`, lookOf(options));
       print(options, done, `${show(done)}\n\n${styled('dim', `for the file: nusec ca ceremony record ${id}`)}`);
     },
   );

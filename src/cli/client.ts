@@ -82,6 +82,12 @@ export async function listAll<Row>(
   });
 }
 
+export type Look = { readonly content?: string };
+/** What an approver looked at: refused when it has changed since. */
+export const withLook = (command: Command): Command =>
+  command.option('--content <sha256>', 'contentSha256 of what you looked at: refused when it has changed since');
+export const lookOf = ({ content }: Look) => (content === undefined ? {} : { contentSha256: content });
+
 /** Makes the subcommands of one group: with the server's options, and with examples under its help. */
 export const subcommandsOf =
   (group: Command, path = group.name()) =>

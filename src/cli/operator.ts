@@ -4,7 +4,7 @@ import { toBase64url } from '../bytes.ts';
 import { sha256Hex } from '../digest.ts';
 import { roles } from '../domain/roles.ts';
 import { createSecretFile } from '../keystore/secretFile.ts';
-import { ask, type ServerOptions, subcommandsOf } from './client.ts';
+import { ask, type Look, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { registerAllowances } from './operatorAllowances.ts';
 import { registerRecovery } from './operatorRecovery.ts';
@@ -146,15 +146,17 @@ function registerChange(operator: Command): void {
     const rows = all.map(one => [one.id, one.status, `${one.change.type} ${one.change.name}`, one.proposedBy, one.approvedBy]);
     print(options, all, table(['CHANGE', 'STATUS', 'WHAT', 'PROPOSED BY', 'APPROVED BY'], rows));
   });
-  command(
-    'approve <id>',
-    'approve what another administrator has proposed',
-    `approve ${example}`,
-    `approve ${example} --token-sha256 ${hash}`,
+  withLook(
+    command(
+      'approve <id>',
+      'approve what another administrator has proposed',
+      `approve ${example}`,
+      `approve ${example} --token-sha256 ${hash}`,
+    ),
   )
     .option('--token-sha256 <sha256>', 'as the person told you: refused when the proposal says another')
-    .action(async (id: string, options: Wish) => {
-      const done = await ask<Change>(options, 'POST', `${changes}/${id}/approve`, tokenOf(options));
+    .action(async (id: string, options: Wish & Look) => {
+      const done = await ask<Change>(options, 'POST', `${changes}/${id}/approve`, { ...tokenOf(options), ...lookOf(options) });
       print(options, done, show(done));
     });
   command('withdraw <id>', 'take a proposal back, or object to a recovery', `withdraw ${example}`).action(

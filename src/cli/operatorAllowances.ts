@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { effects } from '../domain/effects.ts';
-import { ask, type ServerOptions, subcommandsOf } from './client.ts';
+import { ask, type Look, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { unitCount } from './options.ts';
 import { print, record, styled, table } from './output.ts';
 
@@ -40,9 +40,9 @@ export function registerAllowances(operator: Command): void {
       print(options, made, `${record(made)}\n\nanother officer: ${styled('bold', `nusec operator allowance approve ${name} ${made.id}`)}`);
     });
   command('list [name]', 'of one person; those that wait for approval when nobody is named', 'list', 'list olga --json').action(list);
-  command('approve <name> <id>', 'allow what another person has asked for', `approve olga ${example}`).action(
-    async (name: string, id: string, options: ServerOptions) => {
-      const done = await ask<Allowance>(options, 'POST', `/v1/operators/${name}/allowances/${id}/approve`, {});
+  withLook(command('approve <name> <id>', 'allow what another person has asked for', `approve olga ${example}`)).action(
+    async (name: string, id: string, options: ServerOptions & Look) => {
+      const done = await ask<Allowance>(options, 'POST', `/v1/operators/${name}/allowances/${id}/approve`, lookOf(options));
       print(options, done, record(done));
     },
   );

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { ask, listAll, readBytes, type ServerOptions, withServer, withServerOptions } from './client.ts';
+import { ask, type Look, listAll, lookOf, readBytes, type ServerOptions, withLook, withServer, withServerOptions } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { print, record, table } from './output.ts';
 
@@ -56,9 +56,12 @@ Examples:
     ['publish', 'publish an approved release'],
   ] as const;
   for (const [name, description] of steps) {
-    withServerOptions(
+    const step = withServerOptions(
       release.command(name).description(description).argument('<release>', 'release id').addHelpText('after', exampleOf(name)),
-    ).action(async (id: string, options: ServerOptions) => show(options, 'POST', `/v1/releases/${id}/${name}`, {}));
+    );
+    (name === 'approve' ? withLook(step) : step).action(async (id: string, options: ServerOptions & Look) =>
+      show(options, 'POST', `/v1/releases/${id}/${name}`, lookOf(options)),
+    );
   }
   withConfirmation(
     withServerOptions(

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { connectProgrammer } from '../../gateway-device/programmer/client.ts';
 import { errorCodes, NusecError } from '../errors.ts';
-import { ask, type ServerOptions, subcommandsOf } from './client.ts';
+import { ask, type Look, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { print, record, styled } from './output.ts';
 import { followRun } from './programmerRun.ts';
 
@@ -27,8 +27,8 @@ export function registerRepair(program: Command): void {
   command('unlock <uid>', 'ask for the one debug unlock of this repair', `unlock ${example} --reason "does not boot"`)
     .requiredOption('--reason <text>', 'why')
     .action((uid: string, { reason, ...options }: Reason) => decide(options, uid, '/unlock', { reason }));
-  command('approve <uid>', 'approve the debug unlock that another person asked for', `approve ${example}`).action(
-    (uid: string, options: ServerOptions) => decide(options, uid, '/unlock/approve', {}),
+  withLook(command('approve <uid>', 'approve the debug unlock that another person asked for', `approve ${example}`)).action(
+    (uid: string, options: ServerOptions & Look) => decide(options, uid, '/unlock/approve', lookOf(options)),
   );
   command('return <uid>', 'let the programmer give it its next generation', `return ${example}`).action(
     (uid: string, options: ServerOptions) => decide(options, uid, '/return', {}),

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { NusecError } from '../errors.ts';
-import { ask, type ServerOptions, subcommandsOf } from './client.ts';
+import { ask, type Look, lookOf, type ServerOptions, subcommandsOf, withLook, withServer } from './client.ts';
 import { print, progress, record, table } from './output.ts';
 
 type Bulk = {
@@ -47,12 +47,16 @@ export function registerRevoke(program: Command): void {
     )
     .requiredOption('--note <text>', 'for people')
     .action(propose);
-  command('approve <id>', 'approve what another has proposed, and follow it to its end', `approve ${example}`).action(
-    async (id: string, options: ServerOptions) => {
-      await ask(options, 'POST', `${path}/${id}/approve`, {});
+  withLook(command('approve <id>', 'approve what another has proposed, and follow it to its end', `approve ${example}`)).action(
+    async (id: string, options: ServerOptions & Look) => {
+      await ask(options, 'POST', `${path}/${id}/approve`, lookOf(options));
       await follow(id, options);
     },
   );
+  command('devices <id>', 'which devices, one UID per line', `devices ${example}`).action(async (id: string, options: ServerOptions) => {
+    const text = new TextDecoder().decode(await withServer(options, server => server.bytes('GET', `${path}/${id}/devices`)));
+    print(options, { uids: text.split('\n').filter(line => line !== '') }, text.trimEnd());
+  });
   command('cancel <id>', 'revoke nothing more', `cancel ${example}`).action(async (id: string, options: ServerOptions) => {
     const bulk = await ask<Bulk>(options, 'POST', `${path}/${id}/cancel`, {});
     print(options, bulk, record(bulk));

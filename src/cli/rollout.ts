@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { ask, listAll, type ServerOptions, subcommandsOf } from './client.ts';
+import { ask, type Look, listAll, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { unitCount, wholeNumber } from './options.ts';
 import { print, record, styled, table } from './output.ts';
@@ -60,8 +60,10 @@ export function registerRollout(program: Command): void {
     .option('--written <minutes>', 'the same from the download to the restart; a day when not given', limitMinutes)
     .option('--testing <minutes>', 'the same from the restart to the proof; a day when not given', limitMinutes)
     .action(create);
+  withLook(command('approve <rollout>', 'approve a plan: not by who made it', `approve ${example}`)).action(
+    async (id: string, options: ServerOptions & Look) => change(options, 'POST', `/v1/rollouts/${id}/approve`, lookOf(options)),
+  );
   for (const [name, description] of [
-    ['approve', 'approve a plan: not by who made it'],
     ['start', 'start an approved rollout'],
     ['resume', 'go on with a paused rollout'],
   ] as const) {

@@ -17,6 +17,20 @@ export function requireSameContent({ text, sha256, seenSha256 = sha256 }: Approv
   if (text !== present || seenSha256 !== sha256) refuse('CONFLICT', 'the content has changed since it was looked at: look again');
 }
 
+/** Judges an approval, and gives what its event keeps of the content. @throws NusecError CONFLICT as requireSameContent */
+export function contentOfApproval(content: ApprovedContent | undefined, present: string): { readonly contentSha256?: string } {
+  if (content === undefined) return {};
+  requireSameContent(content, present);
+  return { contentSha256: content.sha256 };
+}
+
+/** Before what was approved is carried out. An approval from before contents were kept has none.
+ *  @param approvedSha256 as the approval kept it @throws NusecError FOUR_EYES_REQUIRED when the content is another one by now */
+export function requireApproved(approvedSha256: string | undefined, sha256: string | undefined): void {
+  if (approvedSha256 !== undefined && sha256 !== undefined && approvedSha256 !== sha256)
+    refuse('FOUR_EYES_REQUIRED', 'the content is not what was approved: it has to be approved again');
+}
+
 /** @throws NusecError FOUR_EYES_REQUIRED for everybody who had a part in the draft */
 export function requireNoContributor(contributors: readonly string[], by: string, what: string): void {
   if (contributors.includes(by)) refuse('FOUR_EYES_REQUIRED', `${what} needs a person who did not work on it; ${by} did`);

@@ -1,4 +1,5 @@
 import type { Actor, IsoTime } from './actor.ts';
+import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import type { Decider } from './decider.ts';
 import type { RevocationReason } from './deviceEvents.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
@@ -22,7 +23,11 @@ export type BulkWish = {
 
 export type BulkRevocationEvent =
   | { readonly type: 'BulkRevocationProposed'; readonly data: BulkWish & { readonly by: Actor; readonly at: IsoTime } }
-  | { readonly type: 'BulkRevocationApproved'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } }
+  /** `contentSha256`: SHA-256 of the content (`bulkRevocationContent`) that was approved. */
+  | {
+      readonly type: 'BulkRevocationApproved';
+      readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime; readonly contentSha256?: string };
+    }
   | { readonly type: 'BulkRevocationProgressed'; readonly data: BulkProgress }
   | { readonly type: 'BulkRevocationDone'; readonly data: { readonly id: string; readonly at: IsoTime } }
   | { readonly type: 'BulkRevocationCancelled'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } };
@@ -30,7 +35,13 @@ export type BulkRevocationEvent =
 export type BulkProgress = { readonly id: string; readonly done: number; readonly revoked: number; readonly failed: number };
 export type BulkRevocationCommand =
   | ({ readonly type: 'ProposeBulkRevocation'; readonly by: Actor; readonly now: IsoTime } & BulkWish)
-  | { readonly type: 'ApproveBulkRevocation'; readonly id: string; readonly by: Actor; readonly now: IsoTime }
+  | {
+      readonly type: 'ApproveBulkRevocation';
+      readonly id: string;
+      readonly by: Actor;
+      readonly now: IsoTime;
+      readonly content?: ApprovedContent;
+    }
   | ({ readonly type: 'ProgressBulkRevocation' } & BulkProgress)
   | { readonly type: 'FinishBulkRevocation'; readonly id: string; readonly now: IsoTime }
   | { readonly type: 'CancelBulkRevocation'; readonly id: string; readonly by: Actor; readonly now: IsoTime };
@@ -40,6 +51,7 @@ export type BulkRevocation = BulkWish & {
   readonly proposedBy: string;
   readonly proposedAt: string;
   readonly approvedBy?: string;
+  readonly approvedSha256?: string;
   readonly done: number;
   readonly revoked: number;
   readonly failed: number;
@@ -47,6 +59,10 @@ export type BulkRevocation = BulkWish & {
 export type BulkRevocationsState = { readonly byId: ReadonlyMap<string, BulkRevocation> };
 
 export const bulkRevocationsStream = (project: string): string => `bulk-revocations-${project}`;
+
+/** What an approval approves, as one text: which devices, and why. Equal texts are equal content. */
+export const bulkRevocationContent = ({ id, reason, note, uidsSha256, count }: BulkWish): string =>
+  JSON.stringify([id, reason, note, uidsSha256, count]);
 
 /** @throws NusecError NOT_FOUND */
 export function bulkRevocationOf(state: BulkRevocationsState, id: string): BulkRevocation {
@@ -58,10 +74,13 @@ function decide(command: BulkRevocationCommand, state: BulkRevocationsState): re
   const known = bulkRevocationOf(state, command.id);
   const { id } = command;
   switch (command.type) {
-    case 'ApproveBulkRevocation':
+    case 'ApproveBulkRevocation': {
       requireOtherPerson(known.proposedBy, command.by, 'a revocation in bulk');
+      const approved = contentOfApproval(command.content, bulkRevocationContent(known));
       if (known.status === 'CANCELLED') refuse('STATE', 'it is cancelled');
-      return known.status === 'PROPOSED' ? [{ type: 'BulkRevocationApproved', data: { id, by: command.by, at: command.now } }] : [];
+      const data = { id, by: command.by, at: command.now, ...approved };
+      return known.status === 'PROPOSED' ? [{ type: 'BulkRevocationApproved', data }] : [];
+    }
     case 'ProgressBulkRevocation': {
       const { type: _, ...progress } = command;
       if (known.status !== 'RUNNING') refuse('STATE', `it is ${known.status}`);
@@ -98,8 +117,11 @@ function evolve(state: BulkRevocationsState, event: BulkRevocationEvent): BulkRe
   const known = state.byId.get(event.data.id);
   if (known === undefined) return state;
   switch (event.type) {
-    case 'BulkRevocationApproved':
-      return { byId: byId.set(known.id, { ...known, status: 'RUNNING', approvedBy: event.data.by }) };
+    case 'BulkRevocationApproved': {
+      const { by: approvedBy, contentSha256 } = event.data;
+      const content = contentSha256 === undefined ? {} : { approvedSha256: contentSha256 };
+      return { byId: byId.set(known.id, { ...known, status: 'RUNNING', approvedBy, ...content }) };
+    }
     case 'BulkRevocationProgressed':
       return { byId: byId.set(known.id, { ...known, ...event.data }) };
     case 'BulkRevocationDone':

@@ -1,5 +1,6 @@
 import type { Curve } from '../ecKey.ts';
 import type { Actor, IsoTime } from './actor.ts';
+import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import type { CaUse } from './authorityEvents.ts';
 import type { Decider, Of } from './decider.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
@@ -33,12 +34,22 @@ export type CeremoniesEvent =
       readonly type: 'CeremonyProposed';
       readonly data: { readonly id: string; readonly action: CeremonyAction; readonly by: Actor; readonly at: IsoTime };
     }
-  | { readonly type: 'CeremonyApproved'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } }
+  /** `contentSha256`: SHA-256 of the content (`ceremonyContent`) that was approved. */
+  | {
+      readonly type: 'CeremonyApproved';
+      readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime; readonly contentSha256?: string };
+    }
   | { readonly type: 'CeremonyDone'; readonly data: { readonly id: string; readonly at: IsoTime; readonly outcome: CeremonyOutcome } }
   | { readonly type: 'CeremonyWithdrawn'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } };
 export type CeremoniesCommand =
   | { readonly type: 'ProposeCeremony'; readonly id: string; readonly action: CeremonyAction; readonly by: Actor; readonly now: IsoTime }
-  | { readonly type: 'ApproveCeremony'; readonly id: string; readonly by: Actor; readonly now: IsoTime }
+  | {
+      readonly type: 'ApproveCeremony';
+      readonly id: string;
+      readonly by: Actor;
+      readonly now: IsoTime;
+      readonly content?: ApprovedContent;
+    }
   | { readonly type: 'FinishCeremony'; readonly id: string; readonly outcome: CeremonyOutcome; readonly now: IsoTime }
   | { readonly type: 'WithdrawCeremony'; readonly id: string; readonly by: Actor; readonly now: IsoTime };
 
@@ -50,12 +61,18 @@ export type KnownCeremony = {
   readonly proposedAt: string;
   readonly approvedBy?: string;
   readonly approvedAt?: string;
+  readonly approvedSha256?: string;
   readonly doneAt?: string;
   readonly outcome?: CeremonyOutcome;
 };
 export type CeremoniesState = { readonly byId: ReadonlyMap<string, KnownCeremony> };
 
 export const ceremoniesStream = (project: string): string => `ceremonies-${project}`;
+
+/** What an approval approves, as one text. Equal texts are equal content. */
+export function ceremonyContent({ id, action, proposedBy }: KnownCeremony): string {
+  return JSON.stringify([id, proposedBy, Object.entries(action).sort(([a], [b]) => (a < b ? -1 : 1))]);
+}
 
 /** @throws NusecError NOT_FOUND */
 export function ceremonyOf(state: CeremoniesState, id: string): KnownCeremony {
@@ -96,10 +113,14 @@ function propose(
 const subjectOf = (action: CeremonyAction): string => JSON.stringify({ ...action, curve: undefined, icaCurve: undefined });
 
 /** The same approver may ask again: a ceremony that was cut off is then carried out to its end. */
-function approve({ id, by, now: at }: Of<CeremoniesCommand, 'ApproveCeremony'>, ceremony: KnownCeremony): readonly CeremoniesEvent[] {
+function approve(
+  { id, by, now: at, content }: Of<CeremoniesCommand, 'ApproveCeremony'>,
+  ceremony: KnownCeremony,
+): readonly CeremoniesEvent[] {
   requireOtherPerson(ceremony.proposedBy, by, 'approving a ceremony');
   if (ceremony.status === 'WITHDRAWN') refuse('STATE', 'the ceremony is withdrawn');
-  return ceremony.status === 'PROPOSED' ? [{ type: 'CeremonyApproved', data: { id, by, at } }] : [];
+  const approved = contentOfApproval(content, ceremonyContent(ceremony));
+  return ceremony.status === 'PROPOSED' ? [{ type: 'CeremonyApproved', data: { id, by, at, ...approved } }] : [];
 }
 
 function evolve(state: CeremoniesState, event: CeremoniesEvent): CeremoniesState {
@@ -112,8 +133,11 @@ function evolve(state: CeremoniesState, event: CeremoniesEvent): CeremoniesState
   const known = state.byId.get(data.id);
   if (known === undefined) return state;
   switch (event.type) {
-    case 'CeremonyApproved':
-      return { byId: byId.set(known.id, { ...known, status: 'APPROVED', approvedBy: event.data.by, approvedAt: event.data.at }) };
+    case 'CeremonyApproved': {
+      const { by: approvedBy, at: approvedAt, contentSha256 } = event.data;
+      const content = contentSha256 === undefined ? {} : { approvedSha256: contentSha256 };
+      return { byId: byId.set(known.id, { ...known, status: 'APPROVED', approvedBy, approvedAt, ...content }) };
+    }
     case 'CeremonyDone':
       return { byId: byId.set(known.id, { ...known, status: 'DONE', doneAt: event.data.at, outcome: event.data.outcome }) };
     case 'CeremonyWithdrawn':

@@ -1,4 +1,5 @@
 import type { Actor, IsoTime } from './actor.ts';
+import type { ApprovedContent } from './approval.ts';
 import type {
   Attested,
   CancelReason,
@@ -99,7 +100,7 @@ export type DeviceCommand =
   /** `programmer`: UID of the one that will have the device on its wires. */
   | Command<'TakeForRepair', { readonly reason: string; readonly programmer: string; readonly by: Actor }>
   | Command<'RequestDebugUnlock', { readonly reason: string; readonly by: Actor }>
-  | Command<'ApproveDebugUnlock', { readonly by: Actor }>
+  | Command<'ApproveDebugUnlock', { readonly by: Actor; readonly content?: ApprovedContent }>
   /** Recorded before the password leaves the server. */
   | Command<'OrderDebugUnlock', { readonly orderSha256: string; readonly programmer: string }>
   | Command<'OrderReturn', { readonly objId: string; readonly by: Actor }>

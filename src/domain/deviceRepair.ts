@@ -1,3 +1,4 @@
+import { contentOfApproval } from './approval.ts';
 import { type Of, requireStatus } from './decider.ts';
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
@@ -13,7 +14,7 @@ import { refuse, requireOtherPerson } from './rules.ts';
 type Events = readonly DeviceEvent[];
 type DeviceInRepair = LivingDevice & { readonly status: 'RMA' };
 
-/** Again with another programmer: that one takes over. */
+/** Again with another programmer: that one takes over, and an unlock has to be approved for it. */
 export function takeForRepair({ reason, programmer, by }: Of<DeviceCommand, 'TakeForRepair'>, state: LivingDevice): Events {
   if (state.status === 'RMA' && state.repair?.programmer === programmer) return [];
   requireStatus(state, [...connectable, 'RMA'], 'repair', 'DEVICE_STATE');
@@ -39,11 +40,17 @@ export function requestDebugUnlock({ reason, by }: Of<DeviceCommand, 'RequestDeb
 }
 
 /** I16: another person than the one who asked. */
-export function approveDebugUnlock({ by }: Of<DeviceCommand, 'ApproveDebugUnlock'>, state: LivingDevice): Events {
+export function approveDebugUnlock({ by, content }: Of<DeviceCommand, 'ApproveDebugUnlock'>, state: LivingDevice): Events {
   const unlock = requireUnlock(state);
+  const approved = contentOfApproval(content, unlockContent(state));
   if (unlock.approvedBy === by) return [];
   requireOtherPerson(unlock.requestedBy, by, 'a debug unlock');
-  return unlock.approvedBy === undefined ? [{ type: 'DebugUnlockApproved', data: { by } }] : [];
+  return unlock.approvedBy === undefined ? [{ type: 'DebugUnlockApproved', data: { by, ...approved } }] : [];
+}
+
+/** What an approval approves, as one text: which device, at which programmer, why. Equal texts are equal content. */
+export function unlockContent({ uid, objId, generation, repair }: LivingDevice): string {
+  return JSON.stringify([uid, objId, generation, repair?.programmer ?? null, repair?.unlock?.reason ?? null]);
 }
 
 function requireUnlock(state: LivingDevice): NonNullable<Repair['unlock']> {

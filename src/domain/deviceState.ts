@@ -24,7 +24,7 @@ export type DeviceBootKey = { readonly keyId: string; readonly publicKey: string
 export type Repair = {
   /** UID of the one that may unlock the device and give it its next generation. */
   readonly programmer?: string;
-  readonly unlock?: { readonly requestedBy: string; readonly approvedBy?: string; readonly orderSha256?: string };
+  readonly unlock?: { readonly requestedBy: string; readonly reason?: string; readonly approvedBy?: string; readonly orderSha256?: string };
   readonly next?: { readonly objId: string; readonly generation: number; readonly certificate?: IssuedCertificate };
 };
 
@@ -209,9 +209,9 @@ function evolveRepair(state: LivingDevice, event: DeviceEvent): LivingDevice | u
   const { repair } = state;
   switch (event.type) {
     case 'DeviceTakenForRepair':
-      return { ...state, repair: { ...repair, ...(event.data.programmer && { programmer: event.data.programmer }) } };
+      return { ...state, repair: givenTo(repair, event.data.programmer) };
     case 'DebugUnlockRequested':
-      return { ...state, repair: { ...repair, unlock: { requestedBy: event.data.by } } };
+      return { ...state, repair: { ...repair, unlock: { requestedBy: event.data.by, reason: event.data.reason } } };
     case 'DebugUnlockApproved':
       return { ...state, repair: { ...repair, ...(repair?.unlock && { unlock: { ...repair.unlock, approvedBy: event.data.by } }) } };
     case 'DebugUnlockOrdered':
@@ -266,4 +266,12 @@ function returned(state: LivingDevice, data: DataOf<'DeviceReturnedToService'>):
   const current = isKnown ? state : withCertificate(state, data);
   const { attestation: _, offer: __, failedOffer: ___, repair: ____, upgradePhase: _____, ...rest } = current;
   return { ...rest, objId, generation, objIds: [...state.objIds, objId], suspicions: [] };
+}
+
+/** Another programmer than the one whose unlock was approved: it has to be approved again. What was disclosed stays so. */
+function givenTo(repair: Repair | undefined, programmer: string | undefined): Repair {
+  if (programmer === undefined) return { ...repair };
+  const { approvedBy: _, ...asked } = repair?.unlock ?? { requestedBy: '' };
+  const isMoved = repair?.unlock !== undefined && repair.unlock.orderSha256 === undefined && repair.programmer !== programmer;
+  return { ...repair, programmer, ...(isMoved && { unlock: asked }) };
 }

@@ -1,3 +1,4 @@
+import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import type { Decider, Of } from './decider.ts';
 import { isPast, refuse, requireCount, requireOtherPerson, timeAfter } from './rules.ts';
 
@@ -43,7 +44,11 @@ export type EffectEvent =
         readonly at: string;
       };
     }
-  | { readonly type: 'EffectAllowanceApproved'; readonly data: { readonly id: string; readonly by: string; readonly at: string } };
+  /** `contentSha256`: SHA-256 of the content (`allowanceContent`) that was approved. */
+  | {
+      readonly type: 'EffectAllowanceApproved';
+      readonly data: { readonly id: string; readonly by: string; readonly at: string; readonly contentSha256?: string };
+    };
 
 export type EffectCommand =
   | {
@@ -62,7 +67,13 @@ export type EffectCommand =
       readonly by: string;
       readonly now: string;
     }
-  | { readonly type: 'ApproveEffectAllowance'; readonly id: string; readonly by: string; readonly now: string };
+  | {
+      readonly type: 'ApproveEffectAllowance';
+      readonly id: string;
+      readonly by: string;
+      readonly now: string;
+      readonly content?: ApprovedContent;
+    };
 
 type Used = { readonly effect: EffectKind; readonly subject: string; readonly at: string; readonly alone: boolean };
 export type EffectsState = { readonly used: readonly Used[]; readonly allowances: ReadonlyMap<string, Allowance> };
@@ -75,6 +86,10 @@ export const isToday = (at: string, now: string): boolean => !isPast(timeAfter(a
 /** @throws NusecError NOT_FOUND */
 export const allowanceOf = (state: EffectsState, id: string): Allowance =>
   state.allowances.get(id) ?? refuse('NOT_FOUND', 'there is no such allowance');
+
+/** What an approval approves, as one text. Equal texts are equal content. */
+export const allowanceContent = ({ id, effect, count, note, proposedBy }: Allowance): string =>
+  JSON.stringify([id, effect, count, note, proposedBy]);
 
 function decide(command: EffectCommand, state: EffectsState): readonly EffectEvent[] {
   switch (command.type) {
@@ -95,9 +110,10 @@ function decide(command: EffectCommand, state: EffectsState): readonly EffectEve
       const { id, by, now: at } = command;
       const known = allowanceOf(state, id);
       requireOtherPerson(known.proposedBy, by, 'allowing more');
+      const approved = contentOfApproval(command.content, allowanceContent(known));
       if (known.approvedBy !== undefined) return [];
       if (!isToday(known.proposedAt, at)) refuse('STATE', 'the proposal is older than a day: make it again');
-      return [{ type: 'EffectAllowanceApproved', data: { id, by, at } }];
+      return [{ type: 'EffectAllowanceApproved', data: { id, by, at, ...approved } }];
     }
   }
 }

@@ -1,4 +1,5 @@
 import type { Actor, IsoTime } from './actor.ts';
+import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import type { Of } from './decider.ts';
 import { addOperator, administratorsOf, operatorOf, removeOperator, rotateToken, setRoles } from './operatorEffects.ts';
 import type { KnownChange, OperatorChange, OperatorsEvent, OperatorsState } from './operatorsState.ts';
@@ -25,6 +26,7 @@ export type OperatorChangeCommand =
       readonly now: IsoTime;
       readonly tokenSha256?: string;
       readonly expiresAt: IsoTime;
+      readonly content?: ApprovedContent;
     }
   | { readonly type: 'WithdrawOperatorChange'; readonly id: string; readonly by: Actor; readonly now: IsoTime };
 
@@ -64,18 +66,28 @@ export function proposeChange(
 const isOpen = ({ status, proposedAt }: KnownChange, now: IsoTime): boolean =>
   status === 'PROPOSED' && !isPast(timeAfter(proposedAt, changeLifetimeMs), now);
 
+/** What an approval approves, as one text. Equal texts are equal content. */
+export function operatorChangeContent({ id, change, proposedBy }: KnownChange): string {
+  const { type, name } = change;
+  const rights =
+    'roles' in change ? [change.roles, change.scope?.lines ?? null, change.scope?.jobs ?? null, change.scope?.sites ?? null] : [];
+  const token = 'tokenSha256' in change ? (change.tokenSha256 ?? null) : null;
+  return JSON.stringify([id, proposedBy, type, name, rights, token]);
+}
+
 export function approveChange(
-  { id, by, now: at, tokenSha256, expiresAt }: Of<OperatorChangeCommand, 'ApproveOperatorChange'>,
+  { id, by, now: at, tokenSha256, expiresAt, content }: Of<OperatorChangeCommand, 'ApproveOperatorChange'>,
   state: OperatorsState,
 ): readonly OperatorsEvent[] {
   const known = changeOf(state, id);
+  const approved = contentOfApproval(content, operatorChangeContent(known));
   if (known.status === 'DONE' && known.approvedBy === by) return [];
   if (known.status !== 'PROPOSED') refuse('STATE', `the change is ${known.status}`);
   if (!isOpen(known, at)) refuse('STATE', 'the proposal is too old: make it again');
   if (known.proposedBy === recoveryActor) requireRecoveryTime(known, by, at);
   else requireOtherPerson(known.proposedBy, by, 'approving a change of people');
   const effect = effectOf(known.change, tokenOf(known.change, tokenSha256), expiresAt, state);
-  return [{ type: 'OperatorChangeApproved', data: { id, by, at } }, ...effect];
+  return [{ type: 'OperatorChangeApproved', data: { id, by, at, ...approved } }, ...effect];
 }
 
 /** A recovery has no second person. It has waited instead, and nobody has withdrawn it. */

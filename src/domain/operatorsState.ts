@@ -40,7 +40,11 @@ export type OperatorsEvent =
         readonly notBefore?: string;
       };
     }
-  | { readonly type: 'OperatorChangeApproved'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } }
+  /** `contentSha256`: SHA-256 of the content (`operatorChangeContent`) that was approved. */
+  | {
+      readonly type: 'OperatorChangeApproved';
+      readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime; readonly contentSha256?: string };
+    }
   | { readonly type: 'OperatorChangeWithdrawn'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } };
 
 export type KnownChange = {

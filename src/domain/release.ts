@@ -1,7 +1,8 @@
 import type { Actor } from './actor.ts';
+import { type ApprovedContent, contentOfApproval, requireApproved, requireNoContributor, withContributor } from './approval.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 import type { ImageKind, ReleaseFacts } from './job.ts';
-import { refuse, requireCount, requireOtherPerson } from './rules.ts';
+import { refuse, requireCount } from './rules.ts';
 import { parseVersion } from './version.ts';
 import { statusAfter, type Walk } from './walk.ts';
 
@@ -33,21 +34,24 @@ export type FirmwareUpload = {
 export type ReleaseEvent =
   | { readonly type: 'FirmwareUploaded'; readonly data: FirmwareUpload }
   | { readonly type: 'SbomAttached'; readonly data: { readonly sha256: string; readonly format: string; readonly by: Actor } }
-  | { readonly type: 'ReleaseApproved'; readonly data: { readonly by: Actor } }
+  /** `contentSha256`: SHA-256 of the content (`releaseContent`) that was approved. */
+  | { readonly type: 'ReleaseApproved'; readonly data: { readonly by: Actor; readonly contentSha256?: string } }
   | { readonly type: 'ReleasePublished'; readonly data: { readonly by: Actor } }
   | { readonly type: 'ReleaseWithdrawn'; readonly data: { readonly reason: string; readonly by: Actor } };
 
 export type ReleaseCommand =
   | ({ readonly type: 'UploadFirmware' } & FirmwareUpload)
   | { readonly type: 'AttachSbom'; readonly sha256: string; readonly format: string; readonly by: Actor }
-  | { readonly type: 'ApproveRelease'; readonly by: Actor }
-  | { readonly type: 'PublishRelease'; readonly by: Actor }
+  | { readonly type: 'ApproveRelease'; readonly by: Actor; readonly content?: ApprovedContent }
+  | { readonly type: 'PublishRelease'; readonly by: Actor; readonly contentSha256?: string }
   | { readonly type: 'WithdrawRelease'; readonly reason: string; readonly by: Actor };
 
 export type ReleaseStatus = 'UPLOADED' | 'APPROVED' | 'PUBLISHED' | 'WITHDRAWN';
 
 export const releaseWalk: Walk<ReleaseEvent, ReleaseStatus> = {
   ReleaseApproved: 'APPROVED',
+  // What was approved had another bill of materials.
+  SbomAttached: before => (before === 'APPROVED' ? 'UPLOADED' : before),
   ReleasePublished: 'PUBLISHED',
   ReleaseWithdrawn: 'WITHDRAWN',
 };
@@ -55,11 +59,22 @@ export const releaseWalk: Walk<ReleaseEvent, ReleaseStatus> = {
 export type UploadedRelease = FirmwareUpload & {
   readonly status: ReleaseStatus;
   readonly sbomSha256?: string;
+  /** Everybody who had a part in it: none of them approves it. */
+  readonly contributors: readonly string[];
   readonly approvedBy?: string;
+  readonly approvedSha256?: string;
 };
 export type ReleaseState = { readonly status: 'NONE' } | UploadedRelease;
 
 export const releaseStream = (releaseId: string): string => `release-${releaseId}`;
+
+/** What an approval approves, as one text. Equal texts are equal content. */
+export function releaseContent(state: UploadedRelease): string {
+  const { releaseId, line, image, version, securityCounter, vendorUuid, classUuid, bodySha256, imageHash, size } = state;
+  const { encryptedImageHash = null, sbomSha256 = null, counterJump = false } = state;
+  const product = [releaseId, line, image, version, securityCounter, vendorUuid, classUuid];
+  return JSON.stringify([...product, bodySha256, imageHash, encryptedImageHash, size, sbomSha256, counterJump]);
+}
 
 /** What a job needs to know to bind this release. */
 export function releaseFacts(state: UploadedRelease): ReleaseFacts {
@@ -79,13 +94,11 @@ function decide(command: ReleaseCommand, state: ReleaseState): readonly ReleaseE
     case 'AttachSbom':
       return attachSbom(command, state);
     case 'ApproveRelease':
-      if (state.status === 'APPROVED' || state.status === 'PUBLISHED') return [];
-      requireStatus(state, ['UPLOADED'], 'approving', 'RELEASE_STATE');
-      requireOtherPerson(state.uploadedBy, command.by, 'approving the release');
-      return [{ type: 'ReleaseApproved', data: { by: command.by } }];
+      return approve(command, state);
     case 'PublishRelease':
       if (state.status === 'PUBLISHED') return [];
       requireStatus(state, ['APPROVED'], 'publishing', 'RELEASE_STATE');
+      requireApproved(state.approvedSha256, command.contentSha256);
       return [{ type: 'ReleasePublished', data: { by: command.by } }];
     case 'WithdrawRelease':
       if (state.status === 'WITHDRAWN') return [];
@@ -106,18 +119,34 @@ function upload({ type: _, ...data }: Of<ReleaseCommand, 'UploadFirmware'>, stat
   return [{ type: 'FirmwareUploaded', data }];
 }
 
+/** A look at other content is refused also when the release is approved already: the answer must not seem to approve what was seen. */
+function approve({ by, content }: Of<ReleaseCommand, 'ApproveRelease'>, state: UploadedRelease): readonly ReleaseEvent[] {
+  const approved = contentOfApproval(content, releaseContent(state));
+  if (state.status === 'APPROVED' || state.status === 'PUBLISHED') return [];
+  requireStatus(state, ['UPLOADED'], 'approving', 'RELEASE_STATE');
+  requireNoContributor(state.contributors, by, 'approving the release');
+  return [{ type: 'ReleaseApproved', data: { by, ...approved } }];
+}
+
+/** Before its approval, or it has to be approved again; what is published stays as it is. */
 function attachSbom({ sha256, format, by }: Of<ReleaseCommand, 'AttachSbom'>, state: UploadedRelease): readonly ReleaseEvent[] {
   if (state.sbomSha256 === sha256) return [];
-  if (state.status === 'WITHDRAWN') refuse('RELEASE_STATE', 'the release is withdrawn');
+  requireStatus(state, ['UPLOADED', 'APPROVED'], 'attaching a bill of materials', 'RELEASE_STATE');
   return [{ type: 'SbomAttached', data: { sha256, format, by } }];
 }
 
 function evolve(state: ReleaseState, event: ReleaseEvent): ReleaseState {
-  if (event.type === 'FirmwareUploaded') return { ...event.data, status: 'UPLOADED' };
+  if (event.type === 'FirmwareUploaded') return { ...event.data, status: 'UPLOADED', contributors: [event.data.uploadedBy] };
   if (state.status === 'NONE') return state;
   const after = { ...state, status: statusAfter(releaseWalk, state.status, event.type) };
-  if (event.type === 'SbomAttached') return { ...after, sbomSha256: event.data.sha256 };
-  return event.type === 'ReleaseApproved' ? { ...after, approvedBy: event.data.by } : after;
+  if (event.type === 'SbomAttached') {
+    const { approvedBy: _, approvedSha256: __, ...draft } = after;
+    const contributors = withContributor(state.contributors, event.data.by);
+    return { ...(after.status === 'UPLOADED' ? draft : after), contributors, sbomSha256: event.data.sha256 };
+  }
+  if (event.type !== 'ReleaseApproved') return after;
+  const { by: approvedBy, contentSha256 } = event.data;
+  return { ...after, approvedBy, ...(contentSha256 !== undefined && { approvedSha256: contentSha256 }) };
 }
 
 export const release: Decider<ReleaseCommand, ReleaseState, ReleaseEvent> = { initialState: { status: 'NONE' }, decide, evolve };

@@ -1,4 +1,5 @@
 import type { Actor, IsoTime } from './actor.ts';
+import { type ApprovedContent, contentOfApproval, requireApproved } from './approval.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 import { isPast, refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { statusAfter, type Walk } from './walk.ts';
@@ -62,7 +63,8 @@ export type GroupHealth = { readonly group: number; readonly succeeded: number; 
 
 export type RolloutEvent =
   | { readonly type: 'RolloutPlanned'; readonly data: RolloutPlan & { readonly plannedBy: string } }
-  | { readonly type: 'RolloutApproved'; readonly data: { readonly by: Actor } }
+  /** `contentSha256`: SHA-256 of the plan (`rolloutContent`) that was approved. */
+  | { readonly type: 'RolloutApproved'; readonly data: { readonly by: Actor; readonly contentSha256?: string } }
   | { readonly type: 'RolloutStarted'; readonly data: { readonly by: Actor } }
   | { readonly type: 'GroupStarted'; readonly data: GroupStart }
   | { readonly type: 'GroupPassed'; readonly data: GroupHealth }
@@ -74,8 +76,8 @@ export type RolloutEvent =
 
 export type RolloutCommand =
   | ({ readonly type: 'PlanRollout'; readonly by: Actor } & RolloutPlan)
-  | { readonly type: 'ApproveRollout'; readonly by: Actor }
-  | { readonly type: 'StartRollout'; readonly by: Actor }
+  | { readonly type: 'ApproveRollout'; readonly by: Actor; readonly content?: ApprovedContent }
+  | { readonly type: 'StartRollout'; readonly by: Actor; readonly contentSha256?: string }
   | ({ readonly type: 'StartGroup' } & GroupStart)
   /** `underway`: devices of any group that has started, whose end is still to come. */
   | ({ readonly type: 'RecordGroupHealth'; readonly underway?: number } & GroupHealth)
@@ -104,6 +106,7 @@ export type PlannedRollout = RolloutPlan & {
   readonly status: RolloutStatus;
   readonly plannedBy: string;
   readonly approvedBy?: string;
+  readonly approvedSha256?: string;
   /** Groups that have started, and how many of them have passed. */
   readonly started: readonly GroupStart[];
   readonly passed: number;
@@ -112,18 +115,36 @@ export type RolloutState = { readonly status: 'NONE' } | PlannedRollout;
 
 export const rolloutStream = (rolloutId: string): string => `rollout-${rolloutId}`;
 
+const planFields = [
+  'rolloutId',
+  'releaseId',
+  'line',
+  'groups',
+  'thresholds',
+  'securityUpdate',
+  'ratePerMinute',
+  'deadline',
+  'timeLimits',
+] as const;
+
+/** What an approval approves, as one text: the release and the whole plan, as it was planned. Equal texts are equal content. */
+export const rolloutContent = (state: PlannedRollout): string => JSON.stringify(planFields.map(name => state[name] ?? null));
+
 function decide(command: RolloutCommand, state: RolloutState): readonly RolloutEvent[] {
   if (command.type === 'PlanRollout') return plan(command, state);
   if (state.status === 'NONE') refuse('NOT_FOUND', 'there is no such rollout');
   switch (command.type) {
-    case 'ApproveRollout':
+    case 'ApproveRollout': {
+      const approved = contentOfApproval(command.content, rolloutContent(state));
       if (state.approvedBy !== undefined) return [];
       requireStatus(state, ['PLANNED'], 'approving');
       requireOtherPerson(state.plannedBy, command.by, 'approving the rollout');
-      return [{ type: 'RolloutApproved', data: { by: command.by } }];
+      return [{ type: 'RolloutApproved', data: { by: command.by, ...approved } }];
+    }
     case 'StartRollout':
       if (state.status === 'RUNNING') return [];
       requireStatus(state, ['APPROVED'], 'starting');
+      requireApproved(state.approvedSha256, command.contentSha256);
       return [{ type: 'RolloutStarted', data: { by: command.by } }];
     case 'StartGroup':
       return startGroup(command, state);
@@ -257,8 +278,10 @@ function evolve(state: RolloutState, event: RolloutEvent): RolloutState {
 
 function withFacts(state: PlannedRollout, event: RolloutEvent): PlannedRollout {
   switch (event.type) {
-    case 'RolloutApproved':
-      return { ...state, approvedBy: event.data.by };
+    case 'RolloutApproved': {
+      const { by: approvedBy, contentSha256 } = event.data;
+      return { ...state, approvedBy, ...(contentSha256 !== undefined && { approvedSha256: contentSha256 }) };
+    }
     case 'GroupStarted':
       return { ...state, started: [...state.started, event.data] };
     case 'GroupPassed':

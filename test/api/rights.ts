@@ -102,6 +102,6 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
 
   ...several('GET', ['/v1/authority/ceremonies', '/v1/authority/ceremonies/{id}/record'], readers, 'all'),
   ...several('POST', ['/v1/authority/ceremonies', ...steps('/v1/authority/ceremonies/{id}', 'approve', 'withdraw')], administrator, 'all'),
-  ...several('GET', ['/v1/bulk-revocations', '/v1/bulk-revocations/{id}'], readers, 'all'),
+  ...several('GET', ['/v1/bulk-revocations', '/v1/bulk-revocations/{id}', '/v1/bulk-revocations/{id}/devices'], readers, 'all'),
   ...several('POST', ['/v1/bulk-revocations', ...steps('/v1/bulk-revocations/{id}', 'approve', 'cancel')], officer, 'all'),
 };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { imageHashesOf, type ReleaseCommand, release, releaseFacts } from '../../src/domain/release.ts';
+import { imageHashesOf, type ReleaseCommand, release, releaseContent, releaseFacts } from '../../src/domain/release.ts';
 import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
@@ -65,6 +65,32 @@ describe('a release', () => {
       .when(sbom)
       .givesOnce({ type: 'SbomAttached', data: { sha256: 'sb', format: 'spdx-json', by: 'operator:ann' } });
     on(uploaded, withdraw).when(sbom).refused('RELEASE_STATE');
+  });
+
+  it('is approved again when its bill of materials came or changed after the approval, and not by who attached it (I16)', () => {
+    covers('I16');
+    const contentOf = (...commands: readonly ReleaseCommand[]) => {
+      const { state } = play(release, commands);
+      const text = state.status === 'NONE' ? '' : releaseContent(state);
+      return { text, sha256: `hash of ${text}` };
+    };
+    const seen: ReleaseCommand = { ...approve, content: contentOf(uploaded) };
+    on(uploaded)
+      .when(seen)
+      .givesOnce({ type: 'ReleaseApproved', data: { by: 'operator:bob', contentSha256: contentOf(uploaded).sha256 } });
+    on(uploaded, sbom).when(seen).refused('CONFLICT');
+    on(uploaded, seen, sbom).when(publish).refused('RELEASE_STATE');
+    on(uploaded, { ...sbom, by: 'operator:bob' })
+      .when(approve)
+      .refused('FOUR_EYES_REQUIRED');
+    const again: ReleaseCommand = { ...approve, content: contentOf(uploaded, sbom) };
+    on(uploaded, seen, sbom, again)
+      .when({ ...publish, contentSha256: contentOf(uploaded, sbom).sha256 })
+      .givesOnce({ type: 'ReleasePublished', data: { by: 'operator:ann' } });
+    on(uploaded, seen, sbom, again)
+      .when({ ...publish, contentSha256: contentOf(uploaded).sha256 })
+      .refused('FOUR_EYES_REQUIRED');
+    on(uploaded, seen, publish).when(sbom).refused('RELEASE_STATE');
   });
 
   it('is withdrawn for ever', () => {

@@ -7,7 +7,7 @@ import type { Condition, Context } from '../base/context.ts';
 /** Who may be the second pair of eyes (I16): a person who had the right to approve before the proposal was made. Whoever was let in, or was
  *  given the role, afterwards could have been let in for this very approval. */
 
-/** Where the proposal stands in the log. */
+/** Where the proposal stands in the log; the newest counts. */
 export type Proposal = { readonly stream: string; readonly isProposal: (event: RecordedEvent) => boolean };
 
 /** The first event of a stream is the proposal. */
@@ -29,7 +29,7 @@ export const earlierApprover =
     const person = (await read(operators, operatorsStream)).byName.get(name);
     const has = (held: readonly unknown[]): boolean => held.includes('administrator') || roles.some(role => held.includes(role));
     if (person === undefined || !has(person.roles)) throw new NusecError('FORBIDDEN', `${name} needs the role ${roles.join(' or ')}`);
-    const proposal = (await ctx.store.readStream(stream)).find(isProposal);
+    const proposal = (await ctx.store.readStream(stream)).findLast(isProposal);
     if (proposal === undefined) return;
     const own = (await ctx.store.readStream(operatorsStream)).filter(({ type, data }) => grants.has(type) && data.name === name);
     const since = own.findLastIndex(({ data }) => !has(data.roles as readonly unknown[])) + 1;

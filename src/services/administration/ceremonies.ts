@@ -1,16 +1,27 @@
+import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
+import { requireApproved } from '../../domain/approval.ts';
 import { authorityStream } from '../../domain/authority.ts';
 import { type CaUse, firstRootId } from '../../domain/authorityEvents.ts';
 import type { CreatedAuthority } from '../../domain/authorityState.ts';
-import { type CeremonyAction, ceremonies, ceremoniesStream, ceremonyOf, type KnownCeremony } from '../../domain/ceremonies.ts';
+import {
+  type CeremonyAction,
+  ceremonies,
+  ceremoniesStream,
+  ceremonyContent,
+  ceremonyOf,
+  type KnownCeremony,
+} from '../../domain/ceremonies.ts';
 import { generationOf, type SigningUse, signingKeyId } from '../../domain/signingUse.ts';
 import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { nextIcaId } from '../authority/issuingCa.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { always, type Condition, type Context, execute, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { approvedContent } from '../base/approvedContent.ts';
+import { always, type Condition, type Context, execute, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { carryOut, certificateOutcome, nextRootId } from './caGenerations.ts';
 
 /** Key ceremonies: proposed by one administrator, approved by another, carried out at once and recorded for the file (I16). */
@@ -38,19 +49,26 @@ export async function proposeCeremony(ctx: Context, wish: CeremonyWish, by: Acto
 }
 
 /** Approves and carries out. Again by anybody but the proposer: finishes what was cut off, or gives the result.
- *  @param condition of the approver
- *  @throws NusecError FOUR_EYES_REQUIRED, STATE (withdrawn), and what carrying it out refuses */
+ *  @param condition of the approver @param seenSha256 of the content that the approver saw
+ *  @throws NusecError FOUR_EYES_REQUIRED, STATE (withdrawn), CONFLICT (not what was seen), and what carrying it out refuses */
 export async function approveCeremony(
   ctx: Context,
   alarms: Alarms,
   id: string,
   by: Actor,
   condition: Condition = always,
+  seenSha256?: string | undefined,
 ): Promise<KnownCeremony> {
   const stream = ceremoniesStream(ctx.project);
-  const { state } = await executeIf(ctx, condition, ceremonies, stream, { type: 'ApproveCeremony', id, by, now: nowIso(ctx) }, by);
+  const commandOf = async (read: Read) => {
+    await condition(read);
+    const content = approvedContent(ceremonyContent(ceremonyOf(await stateOf(ctx, ceremonies, stream), id)), seenSha256);
+    return { type: 'ApproveCeremony' as const, id, by, now: nowIso(ctx), content };
+  };
+  const { state } = await executeOn(ctx, ceremonies, stream, commandOf, by);
   const ceremony = ceremonyOf(state, id);
   if (ceremony.status === 'DONE') return ceremony;
+  requireApproved(ceremony.approvedSha256, sha256Hex(ceremonyContent(ceremony)));
   const outcome = await carryOut(ctx, ceremony.action, [ceremony.proposedBy, ceremony.approvedBy ?? by]);
   const { state: after } = await execute(ctx, ceremonies, stream, { type: 'FinishCeremony', id, outcome, now: nowIso(ctx) }, by);
   const done = ceremonyOf(after, id);

@@ -1,5 +1,6 @@
 import {
   type Allowance,
+  allowanceContent,
   allowanceOf,
   defaultEffectsPerDay,
   type EffectKind,
@@ -9,8 +10,10 @@ import {
 } from '../../domain/effects.ts';
 import { operators, operatorsStream } from '../../domain/operators.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import type { Parts } from '../base/alarms.ts';
-import { type Condition, type Context, execute, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { approvedContent } from '../base/approvedContent.ts';
+import { type Condition, type Context, execute, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
 
 /** Four eyes by effect (I16): how many devices one person takes out of service, or brings back, within a day. */
 
@@ -39,10 +42,21 @@ export async function proposeAllowance(ctx: Context, name: string, wish: Allowan
   return allowanceOf((await execute(ctx, effectsOfPerson, effectsStream(name), command, by)).state, id);
 }
 
-/** @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND */
-export async function approveAllowance(ctx: Context, name: string, id: string, by: string, condition: Condition): Promise<Allowance> {
-  const command = { type: 'ApproveEffectAllowance', id, by, now: nowIso(ctx) } as const;
-  return allowanceOf((await executeIf(ctx, condition, effectsOfPerson, effectsStream(name), command, by)).state, id);
+/** @param seenSha256 of the content that the approver saw @param condition of the approver
+ *  @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND, CONFLICT (not what was seen) */
+export async function approveAllowance(
+  ctx: Context,
+  { name, id, seenSha256 }: { readonly name: string; readonly id: string; readonly seenSha256?: string | undefined },
+  by: string,
+  condition: Condition,
+): Promise<Allowance> {
+  const stream = effectsStream(name);
+  const commandOf = async (read: Read) => {
+    await condition(read);
+    const content = approvedContent(allowanceContent(allowanceOf(await stateOf(ctx, effectsOfPerson, stream), id)), seenSha256);
+    return { type: 'ApproveEffectAllowance' as const, id, by, now: nowIso(ctx), content };
+  };
+  return allowanceOf((await executeOn(ctx, effectsOfPerson, stream, commandOf, by)).state, id);
 }
 
 /** Proposed by anybody, not approved yet and not too old to be. Newest first for each person. */

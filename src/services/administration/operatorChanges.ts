@@ -1,11 +1,13 @@
 import type { Actor } from '../../domain/actor.ts';
-import { changeOf, isForOne, recoveryActor } from '../../domain/operatorChanges.ts';
+import { changeOf, isForOne, operatorChangeContent, recoveryActor } from '../../domain/operatorChanges.ts';
 import { type OperatorsCommand, operators, operatorsStream } from '../../domain/operators.ts';
 import type { KnownChange, OperatorChange } from '../../domain/operatorsState.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { hourMs } from '../../times.ts';
 import type { Parts } from '../base/alarms.ts';
-import { always, type Condition, type Context, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { approvedContent } from '../base/approvedContent.ts';
+import { always, type Condition, type Context, executeIf, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { newToken, tokenEnd } from './operators.ts';
 
 /** Changes among the people (I16). Whoever may approve the work of others is added, changed, given a new token and removed by two
@@ -68,18 +70,25 @@ async function propose(parts: Parts, change: OperatorChange, by: Actor, notBefor
 }
 
 /** Approves and carries out. @param tokenSha256 as the person told the approver; needed when the proposal has none
- *  @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, STATE, CONFLICT, BAD_REQUEST (no token) */
+ *  @param condition of the approver @param seenSha256 of the content that the approver saw
+ *  @throws NusecError FOUR_EYES_REQUIRED, STATE, CONFLICT, BAD_REQUEST (no token) */
 export async function approveOperatorChange(
   parts: Parts,
   id: string,
   by: Actor,
   tokenSha256: string | undefined,
   condition: Condition,
+  seenSha256?: string | undefined,
 ): Promise<KnownChange> {
   const { ctx } = parts;
   const told = tokenSha256 === undefined ? {} : { tokenSha256 };
-  const command = { type: 'ApproveOperatorChange', id, by, now: nowIso(ctx), expiresAt: tokenEnd(ctx), ...told } as const;
-  const { state, events } = await run(ctx, command, by, condition);
+  const commandOf = async (read: Read) => {
+    await condition(read);
+    const known = changeOf(await stateOf(ctx, operators, operatorsStream), id);
+    const content = approvedContent(operatorChangeContent(known), seenSha256);
+    return { type: 'ApproveOperatorChange' as const, id, by, now: nowIso(ctx), expiresAt: tokenEnd(ctx), ...told, content };
+  };
+  const { state, events } = await executeOn(ctx, operators, operatorsStream, commandOf, by);
   const done = changeOf(state, id);
   if (events.length > 0) await tell(parts, done.change.name, `${done.proposedBy} and ${by}: ${describe(done.change)}`);
   return done;

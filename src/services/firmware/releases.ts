@@ -3,12 +3,14 @@ import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import type { ImageKind } from '../../domain/job.ts';
 import { type DefinedLine, layoutOf } from '../../domain/line.ts';
-import { type ReleaseState, release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
+import { type ReleaseState, release, releaseContent, releaseStream, type UploadedRelease } from '../../domain/release.ts';
 import type { Version } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { prepareRelease } from '../../ota/prepare.ts';
 import { type ReleasePage, type ReleaseRow, releaseQueries } from '../../projections/releases.ts';
-import { always, type Condition, type Context, execute, executeIf, stateOf } from '../base/context.ts';
+import { approvedContent } from '../base/approvedContent.ts';
+import { always, type Condition, type Context, execute, executeOn, stateOf } from '../base/context.ts';
 import { lineOf } from './lines.ts';
 
 /** FW_STORE (R59, R60, R90): a release is the body of an image without any signature, named by its content. Every device gets a signature of
@@ -103,12 +105,29 @@ export function checkCounter(counter: number, floor: number, maximum: number): v
   if (counter > maximum) throw new NusecError('COUNTER_EXHAUSTED', `the counter of this line ends at ${maximum}`);
 }
 
-/** By another person than the uploader (I16). @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, RELEASE_STATE */
-export async function approveRelease(ctx: Context, releaseId: string, by: Actor, condition: Condition = always): Promise<UploadedRelease> {
-  const { state } = await executeIf(ctx, condition, release, releaseStream(releaseId), { type: 'ApproveRelease', by }, by);
+/** By a person who had no part in it (I16). @param condition of the approver @param seenSha256 of the content that the approver saw
+ *  @throws NusecError FOUR_EYES_REQUIRED, RELEASE_STATE, CONFLICT when the content is not what was seen */
+export async function approveRelease(
+  ctx: Context,
+  releaseId: string,
+  by: Actor,
+  condition: Condition = always,
+  seenSha256?: string | undefined,
+): Promise<UploadedRelease> {
+  const commandOf = async (read: Read) => {
+    await condition(read);
+    const content = approvedContent(releaseContent(await releaseOf(ctx, releaseId)), seenSha256);
+    return { type: 'ApproveRelease' as const, by, content };
+  };
+  const { state } = await executeOn(ctx, release, releaseStream(releaseId), commandOf, by);
   return uploaded(state, releaseId);
 }
-export const publishRelease = (ctx: Context, releaseId: string, by: Actor) => change(ctx, releaseId, { type: 'PublishRelease', by }, by);
+
+/** What was approved, and nothing else. @throws NusecError RELEASE_STATE, FOUR_EYES_REQUIRED (it has changed since) */
+export async function publishRelease(ctx: Context, releaseId: string, by: Actor): Promise<UploadedRelease> {
+  const contentSha256 = sha256Hex(releaseContent(await releaseOf(ctx, releaseId)));
+  return change(ctx, releaseId, { type: 'PublishRelease', by, contentSha256 }, by);
+}
 export const withdrawRelease = (ctx: Context, releaseId: string, reason: string, by: Actor) =>
   change(ctx, releaseId, { type: 'WithdrawRelease', reason, by }, by);
 

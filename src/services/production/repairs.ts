@@ -3,10 +3,11 @@ import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceCommand } from '../../domain/deviceCommands.ts';
-import { requireNextGeneration, requireRepairBy } from '../../domain/deviceRepair.ts';
+import { requireNextGeneration, requireRepairBy, unlockContent } from '../../domain/deviceRepair.ts';
 import { currentCertificate, type DeviceCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { programmerStream, programmer as programmers, requireActiveProgrammer } from '../../domain/programmer.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { type Order, signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
@@ -18,7 +19,8 @@ import { chainOf } from '../authority/issuingCa.ts';
 import { trustBundleFor } from '../authority/olderRoots.ts';
 import { currentTrustBundle } from '../authority/trustBundle.ts';
 import { type Parts, watchKey } from '../base/alarms.ts';
-import { type Condition, type Context, execute, executeIf, newHexId } from '../base/context.ts';
+import { approvedContent } from '../base/approvedContent.ts';
+import { always, type Condition, type Context, execute, executeIf, executeOn, newHexId } from '../base/context.ts';
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
 import { certifyDevice } from '../identity/enrolment.ts';
 import type { Enrolment } from '../identity/issuance.ts';
@@ -52,9 +54,22 @@ export async function takeForRepair(
 export const requestDebugUnlock = (ctx: Context, uid: string, reason: string, by: Actor): Promise<void> =>
   change(ctx, uid, { type: 'RequestDebugUnlock', reason, by }, by);
 
-/** @throws NusecError NOT_FOUND, DEVICE_STATE, FOUR_EYES_REQUIRED (I16) */
-export const approveDebugUnlock = (ctx: Context, uid: string, by: Actor): Promise<void> =>
-  change(ctx, uid, { type: 'ApproveDebugUnlock', by }, by);
+/** @param condition of the approver @param seenSha256 of the content that the approver saw
+ *  @throws NusecError NOT_FOUND, DEVICE_STATE, FOUR_EYES_REQUIRED (I16), CONFLICT (not what was seen) */
+export async function approveDebugUnlock(
+  ctx: Context,
+  uid: string,
+  by: Actor,
+  condition: Condition = always,
+  seenSha256?: string | undefined,
+): Promise<void> {
+  const commandOf = async (read: Read) => {
+    await condition(read);
+    const content = approvedContent(unlockContent(await livingDevice(ctx, uid)), seenSha256);
+    return { type: 'ApproveDebugUnlock' as const, by, content };
+  };
+  await executeOn(ctx, device, deviceStream(uid), commandOf, by);
+}
 
 /** The next generation gets its registration id. @throws NusecError NOT_FOUND, DEVICE_STATE */
 export const orderReturn = (ctx: Context, uid: string, by: Actor): Promise<void> =>
@@ -69,12 +84,15 @@ export type RepairView = {
   readonly generation: number;
   readonly programmer: string | null;
   readonly unlock: 'none' | 'requested' | 'approved' | 'disclosed';
+  /** SHA-256 of what the approval of the unlock approves. */
+  readonly contentSha256?: string;
   readonly returning: 'none' | 'ordered' | 'certified';
 };
 
 /** How far a repair is. @throws NusecError NOT_FOUND */
 export async function repairView(ctx: Context, uid: string): Promise<RepairView> {
-  const { status, generation, repair } = await livingDevice(ctx, uid);
+  const state = await livingDevice(ctx, uid);
+  const { status, generation, repair } = state;
   const { unlock, next } = repair ?? {};
   const opened = unlock?.orderSha256 ? 'disclosed' : unlock?.approvedBy ? 'approved' : 'requested';
   return {
@@ -82,6 +100,7 @@ export async function repairView(ctx: Context, uid: string): Promise<RepairView>
     generation,
     programmer: repair?.programmer ?? null,
     unlock: unlock === undefined ? 'none' : opened,
+    ...(unlock !== undefined && { contentSha256: sha256Hex(unlockContent(state)) }),
     returning: next === undefined ? 'none' : next.certificate === undefined ? 'ordered' : 'certified',
   };
 }

@@ -1,13 +1,23 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { concat, fromHex, toHex } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
-import { type BulkRevocation, bulkRevocationOf, bulkRevocations, bulkRevocationsStream } from '../../domain/bulkRevocations.ts';
+import { requireApproved } from '../../domain/approval.ts';
+import {
+  type BulkRevocation,
+  bulkRevocationContent,
+  bulkRevocationOf,
+  bulkRevocations,
+  bulkRevocationsStream,
+} from '../../domain/bulkRevocations.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { RevocationReason } from '../../domain/deviceEvents.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { always, type Condition, type Context, execute, executeIf, newHexId, nowIso, oneCommit, stateOf } from '../base/context.ts';
+import { approvedContent } from '../base/approvedContent.ts';
+import { always, type Condition, type Context, execute, executeOn, newHexId, nowIso, oneCommit, stateOf } from '../base/context.ts';
 
 /** Revokes many devices (R86, RULE-16, I16): the UIDs are fixed when it is proposed, another person approves, and the leading process then works
  *  through them and says how far it is. After a restart it goes on where it was. Lists and live connections follow as for single revocations. */
@@ -23,7 +33,9 @@ export type BulkRevocations = {
   /** @throws NusecError NOT_FOUND (no device selected), BODY_TOO_LARGE (too many), RATE_LIMITED */
   propose(selection: BulkSelection, reason: RevocationReason, note: string, by: Actor): Promise<BulkRevocation>;
   /** @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND */
-  approve(id: string, by: Actor, condition?: Condition): Promise<BulkRevocation>;
+  approve(id: string, by: Actor, condition?: Condition, seenSha256?: string | undefined): Promise<BulkRevocation>;
+  /** The devices, fixed with the proposal. @throws NusecError NOT_FOUND */
+  uids(id: string): Promise<readonly string[]>;
   /** Nothing more is revoked from here on. @throws NusecError STATE, NOT_FOUND */
   cancel(id: string, by: Actor): Promise<BulkRevocation>;
   get(id: string): Promise<BulkRevocation>;
@@ -54,9 +66,18 @@ export function createBulkRevocations(ctx: Context): BulkRevocations {
       const { state } = await change({ type: 'ProposeBulkRevocation', ...wish, by, now: nowIso(ctx) }, by);
       return bulkRevocationOf(state, id);
     },
-    async approve(id, by, condition = always) {
-      const command = { type: 'ApproveBulkRevocation', id, by, now: nowIso(ctx) } as const;
-      return bulkRevocationOf((await executeIf(ctx, condition, bulkRevocations, streamOf(ctx), command, by)).state, id);
+    async approve(id, by, condition = always, seenSha256 = undefined) {
+      const commandOf = async (read: Read) => {
+        await condition(read);
+        const content = approvedContent(bulkRevocationContent(bulkRevocationOf(await stateNow(ctx), id)), seenSha256);
+        return { type: 'ApproveBulkRevocation' as const, id, by, now: nowIso(ctx), content };
+      };
+      return bulkRevocationOf((await executeOn(ctx, bulkRevocations, streamOf(ctx), commandOf, by)).state, id);
+    },
+    async uids(id) {
+      const { uidsSha256, count } = bulkRevocationOf(await stateNow(ctx), id);
+      const bytes = await ctx.blobs.get(uidsSha256);
+      return Array.from({ length: count }, (_, i) => toHex(bytes.subarray(i * uidBytes, (i + 1) * uidBytes)));
     },
     cancel: async (id, by) => bulkRevocationOf((await change({ type: 'CancelBulkRevocation', id, by, now: nowIso(ctx) }, by)).state, id),
     get: async id => bulkRevocationOf(await stateNow(ctx), id),
@@ -86,6 +107,7 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Pro
   const work = async (id: string): Promise<void> => {
     let now = bulkRevocationOf(await stateNow(ctx), id);
     if (!isOpen || now.status !== 'RUNNING') return;
+    requireApproved(now.approvedSha256, sha256Hex(bulkRevocationContent(now)));
     const uids = await ctx.blobs.get(now.uidsSha256);
     const by = now.approvedBy ?? 'system:revocation';
     while (isOpen && now.status === 'RUNNING' && now.done < now.count) {

@@ -29,7 +29,7 @@ let other: TestProgrammer;
 let chip: Chip;
 
 beforeAll(async () => {
-  plant = await openPlant();
+  plant = await openPlant(ctx => ({ ...ctx, effectsPerDay: 1000 }));
   await defineProduct(plant, 'meter');
   builder = await activeProgrammer(plant);
   other = await activeProgrammer(plant);
@@ -58,6 +58,16 @@ async function approved(): Promise<void> {
 }
 
 describe('the debug unlock', () => {
+  it('does not go to a programmer that somebody named alone after the approval (I16)', async () => {
+    covers('I16');
+    await approved();
+    await decide('repair', { reason: 'other bench', programmer: other.uid });
+    expect(await code('unlock', { nonce: freshNonce() }, other)).toBe('FOUR_EYES_REQUIRED');
+    expect(await show()).toMatchObject({ unlock: 'requested' });
+    await decide('repair/unlock/approve', {}, 'bob');
+    expect(await code('unlock', { nonce: freshNonce() }, other)).toBe(200);
+  });
+
   it('goes to the programmer that was named, with the approval of two people', async () => {
     covers('I16');
     const nonce = freshNonce();
@@ -66,7 +76,9 @@ describe('the debug unlock', () => {
     expect(await code('unlock', { nonce })).toBe('FOUR_EYES_REQUIRED');
     expect(await codeOfDecision('repair/unlock/approve')).toBe('FOUR_EYES_REQUIRED');
     expect(await codeOfDecision('repair/unlock/approve', {}, 'pia')).toBe('FORBIDDEN');
-    await decide('repair/unlock/approve', {}, 'alice');
+    const { contentSha256 } = await show();
+    expect(await codeOfDecision('repair/unlock/approve', { contentSha256: '00'.repeat(32) }, 'alice')).toBe('CONFLICT');
+    await decide('repair/unlock/approve', { contentSha256 }, 'alice');
     expect(await code('unlock', { nonce }, other)).toBe('FORBIDDEN');
     expect(await show()).toMatchObject({ unlock: 'approved' });
     const { order, password } = await ask('unlock', { nonce });
