@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
+import { createServer as createNetServer } from 'node:net';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { createApi } from '../src/api/app.ts';
@@ -9,6 +10,7 @@ import { estResource } from '../src/api/est.ts';
 import { closeServer, createApiServer } from '../src/api/server.ts';
 import { readSettings } from '../src/config.ts';
 import { listenOn } from '../src/listening.ts';
+import { toPem } from '../src/pki/pem.ts';
 import { initialiseProject } from '../src/services/administration/initialise.ts';
 import { authenticateOperator } from '../src/services/administration/operators.ts';
 import { createAlarms } from '../src/services/base/alarms.ts';
@@ -22,13 +24,15 @@ import { serverIdentity } from '../src/services/identity/serverCertificate.ts';
 import { tlsFile } from '../src/services/identity/tlsFile.ts';
 import { startRevocations } from '../src/services/revocation/revocations.ts';
 import type { Services } from '../src/services/start/services.ts';
+import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
 import { makePair, requestOf } from './authority.ts';
-import type { EstServer } from './estClient.ts';
+import { type Cfssl, cfsslMissing, startCfssl } from './cfssl.ts';
+import type { CertificateServer } from './estClient.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
 import { makeSoftHsm, type SoftHsm, softHsmMissing } from './softHsm.ts';
 
 /** Certificates through EST over HTTPS, each with durable events and blob: beside the same service without HTTPS, and with all keys in a SoftHSM
- *  token beside the same server with its keys in software. */
+ *  token beside the same server with its keys in software; and the whole server as a process beside cfssl. */
 
 const clients = 8;
 const requestsPerRound = 400;
@@ -41,6 +45,7 @@ export async function run(report: Report): Promise<void> {
     report({ figure: 'certificates over EST, durable, 8 clients', unit: '1/s', boundWhat: 'the service without HTTPS', ...services });
     await besideToken(report, folder, software);
     await software.close();
+    await besideCfssl(report, join(folder, 'cfssl'));
   });
 }
 
@@ -52,6 +57,67 @@ async function besideToken(report: Report, folder: string, software: Server): Pr
   const measured = await interleave(rounds, token.throughHttps, software.throughHttps);
   await token.close();
   report({ figure, unit: '1/s', boundWhat: 'keys in software', ...measured });
+}
+
+/** The whole server as a process of its own, beside cfssl with a record in SQLite: both over HTTPS, each certificate on the disk. */
+async function besideCfssl(report: Report, folder: string): Promise<void> {
+  const figure = 'certificates over HTTPS, durable ÷ cfssl';
+  mkdirSync(folder);
+  const cfssl = await startCfssl(folder, await freePort());
+  if (cfssl === undefined) return report({ figure, notMeasured: cfsslMissing });
+  const work: string[][] = [];
+  const servers = await startServerProcesses(1, async ctx => {
+    for (let round = 0; round < rounds; round += 1) work.push((await gatewayRequests(ctx, requestsPerRound)).map(bodyOf));
+  });
+  const [own] = servers.first as [ServerProcess];
+  const [ours, theirs] = [clientOf(estAt(own.httpsPort, own.rootPem, own.alice)), clientOf(cfsslAt(cfssl))];
+  try {
+    const left = work.values();
+    const bodies = Array.from({ length: requestsPerRound }, (_, index) => pemRequest(String(index)));
+    const measured = await interleave(
+      rounds,
+      () => asked(ours, left.next().value ?? []),
+      () => asked(theirs, bodies),
+    );
+    if (cfssl.recorded() !== rounds * requestsPerRound) throw new Error('cfssl has not recorded its certificates');
+    report({ figure, unit: '1/s', boundWhat: 'cfssl with SQLite', ...measured });
+  } finally {
+    await Promise.all([ours.terminate(), theirs.terminate()]);
+    await servers.close();
+    await cfssl.close();
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createNetServer();
+  const port = await listenOn(server, { port: 0, host: '127.0.0.1' });
+  await new Promise(resolve => server.close(resolve));
+  return port;
+}
+
+const estAt = (port: number, rootPem: string, token: string): CertificateServer => ({
+  port,
+  rootPem,
+  path: '/.well-known/est/gateway/simpleenroll',
+  headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/pkcs10' },
+  clients,
+});
+const cfsslAt = ({ port, rootPem }: Cfssl): CertificateServer => ({
+  port,
+  rootPem,
+  path: '/api/v1/cfssl/sign',
+  headers: { 'Content-Type': 'application/json' },
+  clients,
+});
+const pemRequest = (name: string): string =>
+  JSON.stringify({ certificate_request: toPem('CERTIFICATE REQUEST', requestOf(makePair(), { commonName: name })) });
+
+const bodyOf = ({ csr }: GatewayRequest): string => Buffer.from(csr).toString('base64');
+const clientOf = (workerData: CertificateServer): Worker => new Worker(new URL('./estClient.ts', import.meta.url), { workerData });
+async function asked(worker: Worker, work: readonly string[]): Promise<number> {
+  worker.postMessage(work);
+  const [answer] = await once(worker, 'message');
+  return answer;
 }
 
 type GatewayRequest = { readonly id: string; readonly csr: Uint8Array };
@@ -77,8 +143,7 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   const services = { ctx, alarms: createAlarms(ctx), revocations, trust, certificateUse: createCertificateUse(ctx) } as Services;
   const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);
   const port = await listenOn(server, { port: 0, host: '127.0.0.1' });
-  const workerData: EstServer = { port, rootPem: tls.clientRootsPem, token: tokens[0]?.token ?? '', clients };
-  const worker = new Worker(new URL('./estClient.ts', import.meta.url), { workerData });
+  const worker = clientOf(estAt(port, tls.clientRootsPem, tokens[0]?.token ?? ''));
   /** Requests of gateways that are registered; the read models have seen them. */
   const newRequests = async () => {
     const wishes = await gatewayRequests(ctx, requestsPerRound);
@@ -88,9 +153,7 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   return {
     async throughHttps() {
       const wishes = await newRequests();
-      worker.postMessage(wishes.map(({ csr }) => csr));
-      const [answer] = await once(worker, 'message');
-      return answer;
+      return asked(worker, wishes.map(bodyOf));
     },
     async direct() {
       const wishes = await newRequests();

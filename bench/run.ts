@@ -7,7 +7,16 @@ import type { Figure, NotMeasured, Report } from './measure.ts';
  *  What cannot be measured on this machine is a line `{bench, figure, notMeasured}`, or says NOT MEASURED.
  *  `ratio` is value / bound: for rates the larger the better, for times the smaller. */
 
-const notBenches = ['run.ts', 'measure.ts', 'authority.ts', 'estClient.ts', 'eventstoreLoad.ts', 'eventstoreProcesses.ts', 'softHsm.ts'];
+const notBenches = [
+  'run.ts',
+  'measure.ts',
+  'authority.ts',
+  'estClient.ts',
+  'cfssl.ts',
+  'eventstoreLoad.ts',
+  'eventstoreProcesses.ts',
+  'softHsm.ts',
+];
 
 const benches = readdirSync(import.meta.dirname)
   .filter(file => file.endsWith('.ts') && !notBenches.includes(file))
