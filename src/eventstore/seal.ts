@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto';
 import type { Edge } from '../merkle/edge.ts';
 
 /** The seal of the log: with every commit a code under a key of the keystore, over all events up to it. Whoever has only the file can neither
@@ -23,9 +23,10 @@ export type Sealer = {
 
 /** @param key 32 bytes, known to the processes of this project only */
 export function createSealer(key: Uint8Array): Sealer {
+  const secret = createSecretKey(key);
   const codeOf = (edge: Edge): Buffer => {
     const text = `nusec-log-seal/1\n${edge.size()}\n${edge.peaks().join('\n')}\n`;
-    return createHmac('sha256', key).update(text).digest();
+    return createHmac('sha256', secret).update(text).digest();
   };
   return {
     seal: edge => ({ size: edge.size(), code: codeOf(edge).toString('hex') }),

@@ -112,6 +112,29 @@ describe('projection runner', () => {
     await waiting;
   });
 
+  it('one that is being built and has a long way to go is waited for only by who is patient; the others are there', async () => {
+    const { start, store, counts } = setUp();
+    const first = start();
+    for (let i = 0; i < 21; i++)
+      await store.append(
+        'a',
+        'any',
+        Array.from({ length: 1000 }, () => event('E')),
+      );
+    await first.waitFor(21_000, { patient: true });
+    await first.close();
+    const runner = start({ projections: [devices(2), log] });
+    await expect(runner.waitFor(21_000, { projections: ['devices'] })).rejects.toMatchObject({
+      code: 'PROJECTION_BEHIND',
+      message: 'the read model devices is being built (0 %)',
+    });
+    expect(runner.health().projections.find(({ name }) => name === 'devices')).toMatchObject({ status: 'building', isShown: true });
+    await runner.waitFor(21_000, { projections: ['log'] });
+    await runner.waitFor(1000, { projections: ['devices'] });
+    await runner.waitFor(21_000, { patient: true });
+    expect(await counts()).toEqual({ a: 42_000 });
+  });
+
   it('a projection that throws stops visibly before that event; the others and the process go on', async () => {
     const { start, add, counts, positions } = setUp();
     const troubles: unknown[] = [];
