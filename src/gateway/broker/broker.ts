@@ -79,6 +79,7 @@ async function openBroker(own: Own, options: BrokerOptions) {
     onRefused: (remoteAddress, detail) => admission.refused(remoteAddress, null, 'AUTH_ERROR', detail),
     staple: options.staple ?? (async () => undefined),
     onFull: () => alarm('CONNECTIONS_EXHAUSTED', null, `more than ${limits.maxConnections} connections`),
+    onCrowded: () => alarm('STRANGERS_SHED', null, `more than ${limits.maxStrangers} connections that have not said who they are`),
   });
   own('MQTT port', listener);
   own('MQTT sessions', {

@@ -12,6 +12,8 @@ export type ConnectionShare = {
 /** Every bound of the broker. A limit ends in its unit; `createBroker` takes a part of them and keeps the rest. */
 export type GatewayLimits = {
   readonly maxConnections: number;
+  /** Connections whose TLS handshake is not over; beyond it the oldest of the fullest address goes. */
+  readonly maxStrangers: number;
   readonly listenBacklog: number;
   readonly maxHandshakesInFlight: number;
   /** A handshake gives its place back after this time even when unfinished, so that stalled ones cannot keep others out. */
@@ -49,7 +51,8 @@ const topicAllowanceBytes = 512;
 const MiB = 1024 * 1024;
 
 export const defaultLimits: GatewayLimits = {
-  maxConnections: 12_000,
+  maxConnections: 20_000,
+  maxStrangers: 8_000,
   listenBacklog: 4096,
   maxHandshakesInFlight: 64,
   handshakePlaceMs: 500,

@@ -26,7 +26,7 @@ export type PresenceEvent = {
 
 /** What a person must look at. FOREIGN_DEVICE: a gateway spoke for a device that is not attached to it (T20). */
 export type GatewayAlarm = {
-  readonly kind: 'FOREIGN_DEVICE' | 'DUPLICATE_IDENTITY' | 'REVOKED_CONNECT' | 'CONNECTIONS_EXHAUSTED' | 'BROKER_FAULT';
+  readonly kind: 'FOREIGN_DEVICE' | 'DUPLICATE_IDENTITY' | 'REVOKED_CONNECT' | 'CONNECTIONS_EXHAUSTED' | 'STRANGERS_SHED' | 'BROKER_FAULT';
   readonly at: number;
   readonly identity: Identity | null;
   readonly detail: string;

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import { listenOn, type Place, tlsVersions } from '../../listening.ts';
+import { createHandshakeQueue } from './handshakeQueue.ts';
 import type { GatewayLimits } from './limits.ts';
 
 /** PEM of the server and of the CAs that client certificates may come from. `ticketKeys` (48 bytes) are given when several
@@ -24,17 +25,28 @@ export type TlsListenerOptions = {
   readonly onRefused: (remoteAddress: string, detail: string) => void;
   /** A connection beyond `maxConnections` was dropped. */
   readonly onFull: () => void;
+  /** A connection beyond `maxStrangers` came, and an older one was ended. */
+  readonly onCrowded: () => void;
 };
 
 const ticketKeyBytes = 48;
 const sessionIdContext = 'nusec-mqtt';
 
 /** TLS on a TCP port. Client certificates are asked for but refused by us and not by TLS, so that every refusal is recorded.
- *  In a storm at most `maxHandshakesInFlight` handshakes run, so that those that started finish instead of all timing out together. */
+ *  In a storm at most `maxHandshakesInFlight` handshakes run, so that those that started finish instead of all timing out together; who has not sent
+ *  a ClientHello takes no place. */
 export function createTlsListener(options: TlsListenerOptions) {
   const { limits } = options;
   const open = new Set<Socket>();
-  const handshakes = createHandshakeQueue(limits, socket => tls.emit('connection', socket));
+  const endings = { silent: 'TLS: no ClientHello in time', crowded: 'TLS: too many connections that have not said who they are' } as const;
+  const handshakes = createHandshakeQueue(
+    limits,
+    socket => tls.emit('connection', socket),
+    (socket, why) => {
+      options.onRefused(socket.remoteAddress ?? 'unknown', endings[why]);
+      if (why === 'crowded') options.onCrowded();
+    },
+  );
   const tls = createTlsServer({ ...contextOf(options.tls, limits), requestCert: true, rejectUnauthorized: false });
   const counts = { handshakes: 0, resumed: 0 };
   tls.on('secureConnection', socket => {
@@ -90,63 +102,3 @@ const contextOf = (settings: TlsSettings, limits: GatewayLimits): TlsOptions => 
   sessionTimeout: limits.ticketLifetimeSeconds,
   ticketKeys: Buffer.from(settings.ticketKeys ?? randomBytes(ticketKeyBytes)),
 });
-
-type PeerOf = { readonly remoteAddress?: string | undefined; readonly remotePort?: number | undefined };
-
-/** Lets a bounded number of handshakes run and the others wait, first come first served. */
-function createHandshakeQueue(limits: GatewayLimits, start: (socket: Socket) => void) {
-  const waiting = new Set<Socket>();
-  const running = new Map<string, () => void>();
-  let inFlight = 0;
-
-  const next = (): void => {
-    for (const socket of waiting) {
-      if (inFlight >= limits.maxHandshakesInFlight) return;
-      waiting.delete(socket);
-      if (!socket.destroyed) run(socket);
-    }
-  };
-  const run = (socket: Socket): void => {
-    const peer = peerKey(socket);
-    const leave = once(() => {
-      inFlight -= 1;
-      next();
-    });
-    const place = setTimeout(leave, limits.handshakePlaceMs);
-    const timeout = setTimeout(() => socket.destroy(), limits.handshakeTimeoutMs);
-    const finish = once(() => {
-      clearTimeout(place);
-      clearTimeout(timeout);
-      running.delete(peer);
-      leave();
-    });
-    inFlight += 1;
-    running.set(peer, finish);
-    socket.once('close', finish);
-    start(socket);
-  };
-  return {
-    admit(socket: Socket): void {
-      socket.on('error', ignore);
-      socket.once('close', () => waiting.delete(socket));
-      waiting.add(socket);
-      next();
-    },
-    finished: (socket: PeerOf): void => running.get(peerKey(socket))?.(),
-    stats: () => ({ handshakesInFlight: inFlight, handshakesWaiting: waiting.size }),
-  };
-}
-
-const peerKey = (socket: PeerOf): string => `${socket.remoteAddress}|${socket.remotePort}`;
-
-function once(action: () => void): () => void {
-  let done = false;
-  return () => {
-    if (done) return;
-    done = true;
-    action();
-  };
-}
-
-/** The TLS socket on top reports the same error. */
-function ignore(): void {}

@@ -112,7 +112,10 @@ export class Wire {
   }
 }
 
-export function openTls(pki: TestPki, port: number, credentials: Credentials | undefined, options: ConnectionOptions = {}): Promise<Wire> {
+/** `localAddress`: where the connection comes from. */
+type WireOptions = ConnectionOptions & { readonly localAddress?: string };
+
+export function openTls(pki: TestPki, port: number, credentials: Credentials | undefined, options: WireOptions = {}): Promise<Wire> {
   return new Promise((resolve, reject) => {
     const keys = credentials && { key: credentials.key, cert: credentials.cert };
     const socket = connect({ host: '127.0.0.1', port, servername: serverName, ca: pki.rootPem, ...keys, ...options });

@@ -1,0 +1,199 @@
+import type { Socket } from 'node:net';
+import type { GatewayLimits } from './limits.ts';
+import { prefixOf } from './prefix.ts';
+
+/** Who may begin a TLS handshake, before anybody knows who it is. A connection that has sent nothing waits outside and takes no place; those that have
+ *  sent a ClientHello get places in turn: the address and network with the fewest handshakes comes first, and of one address the newest connection,
+ *  because the oldest has mostly given up. Strangers are bounded together; when there are too many, those of the fullest address go. */
+
+export type HandshakeQueue = {
+  admit(socket: Socket): void;
+  /** The handshake of this connection is over. */
+  finished(socket: PeerOf): void;
+  stats(): { readonly handshakesInFlight: number; readonly handshakesWaiting: number; readonly silentConnections: number };
+};
+
+type PeerOf = { readonly remoteAddress?: string | undefined; readonly remotePort?: number | undefined };
+
+/** A connection whose handshake is not over. */
+type Stranger = {
+  readonly socket: Socket;
+  readonly address: string;
+  readonly timeout: NodeJS.Timeout;
+  state: 'silent' | 'waiting' | 'running';
+  /** Gives the place back. */
+  leave: () => void;
+};
+
+/** @param start begins the handshake of a connection; what it has sent is still to be read
+ *  @param onEnded a connection was ended before its handshake began */
+export function createHandshakeQueue(
+  limits: GatewayLimits,
+  start: (socket: Socket) => void,
+  onEnded: (socket: Socket, why: 'silent' | 'crowded') => void,
+): HandshakeQueue {
+  const strangers = new Map<string, Stranger>();
+  const byAddress = new Map<string, Set<Stranger>>();
+  const waiting = new Map<string, Stranger[]>();
+  const running = countsOf();
+  let inFlight = 0;
+
+  const next = (): void => {
+    while (inFlight < limits.maxHandshakesInFlight) {
+      const stranger = takeFrom(waiting, running);
+      if (stranger === undefined) return;
+      run(stranger);
+    }
+  };
+  const run = (stranger: Stranger): void => {
+    const { socket, address } = stranger;
+    const place = setTimeout(() => stranger.leave(), limits.handshakePlaceMs);
+    stranger.state = 'running';
+    stranger.leave = once(() => {
+      clearTimeout(place);
+      inFlight -= 1;
+      running.add(address, -1);
+      next();
+    });
+    inFlight += 1;
+    running.add(address, 1);
+    start(socket);
+  };
+  const ready = (stranger: Stranger): void => {
+    stranger.state = 'waiting';
+    const line = waiting.get(stranger.address);
+    if (line === undefined) waiting.set(stranger.address, [stranger]);
+    else line.push(stranger);
+    next();
+  };
+  const forget = (key: string): void => {
+    const stranger = strangers.get(key);
+    if (stranger === undefined) return;
+    const { address, timeout, state } = stranger;
+    clearTimeout(timeout);
+    strangers.delete(key);
+    const ofAddress = byAddress.get(address);
+    ofAddress?.delete(stranger);
+    if (ofAddress?.size === 0) byAddress.delete(address);
+    if (state === 'waiting') withdraw(waiting, stranger);
+    stranger.leave();
+  };
+  const end = ({ socket, state }: Stranger, why: 'silent' | 'crowded'): void => {
+    if (state !== 'running') onEnded(socket, why);
+    forget(peerKey(socket));
+    socket.destroy();
+  };
+  /** The oldest of the address that has the most. */
+  const shed = (): void => {
+    let fullest: Set<Stranger> | undefined;
+    for (const ofAddress of byAddress.values()) if (ofAddress.size > (fullest?.size ?? 0)) fullest = ofAddress;
+    const [oldest] = fullest ?? [];
+    if (oldest !== undefined) end(oldest, 'crowded');
+  };
+  const countOf = (state: Stranger['state']): number => [...strangers.values()].filter(stranger => stranger.state === state).length;
+
+  return {
+    admit(socket) {
+      socket.on('error', ignore);
+      if (strangers.size >= limits.maxStrangers) shed();
+      const [key, address] = [peerKey(socket), socket.remoteAddress ?? ''];
+      // Absolute, whatever it sends meanwhile.
+      const timeout = setTimeout(() => end(stranger, 'silent'), limits.handshakeTimeoutMs);
+      const stranger: Stranger = { socket, address, timeout, state: 'silent', leave: ignore };
+      strangers.set(key, stranger);
+      byAddress.set(address, (byAddress.get(address) ?? new Set()).add(stranger));
+      socket.once('close', () => forget(key));
+      whenHello(socket, () => {
+        if (strangers.has(key)) ready(stranger);
+      });
+    },
+    finished: peer => forget(peerKey(peer)),
+    stats: () => ({ handshakesInFlight: inFlight, handshakesWaiting: countOf('waiting'), silentConnections: countOf('silent') }),
+  };
+}
+
+function withdraw(waiting: Map<string, Stranger[]>, stranger: Stranger): void {
+  const line = waiting.get(stranger.address);
+  const at = line?.indexOf(stranger) ?? -1;
+  if (line === undefined || at < 0) return;
+  line.splice(at, 1);
+  if (line.length === 0) waiting.delete(stranger.address);
+}
+
+/** TLS record (RFC 8446 §5.1): type, version u16, length u16. */
+const recordHeadBytes = 5;
+const handshakeRecord = 0x16;
+const maxRecordBytes = 16_384;
+
+/** Calls back when the first TLS record is there, whole; it can be read again then. What is no TLS is for TLS to refuse. */
+function whenHello(socket: Socket, then: () => void): void {
+  let bytes: Buffer = Buffer.alloc(0);
+  const look = (): void => {
+    const chunk = socket.read() as Buffer | null;
+    if (chunk === null) return;
+    bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
+    if (!isWhole(bytes)) return;
+    socket.removeListener('readable', look);
+    socket.unshift(bytes);
+    then();
+  };
+  socket.on('readable', look);
+}
+
+function isWhole(bytes: Buffer): boolean {
+  if (bytes[0] !== handshakeRecord) return true;
+  if (bytes.length < recordHeadBytes) return false;
+  return bytes.length >= recordHeadBytes + Math.min(bytes.readUInt16BE(3), maxRecordBytes);
+}
+
+/** Handshakes that run, of each address and of its network. */
+function countsOf() {
+  const counts = new Map<string, number>();
+  const change = (key: string, by: number): void => {
+    const count = (counts.get(key) ?? 0) + by;
+    if (count === 0) counts.delete(key);
+    else counts.set(key, count);
+  };
+  return {
+    add(address: string, by: 1 | -1): void {
+      change(address, by);
+      change(prefixOf(address), by);
+    },
+    of: (address: string): number => (counts.get(prefixOf(address)) ?? 0) * maxRank + (counts.get(address) ?? 0),
+  };
+}
+
+/** Above every number of handshakes that run at once. */
+const maxRank = 100_000;
+
+/** Takes the newest of the address whose network, and which itself, has the fewest handshakes. */
+function takeFrom(waiting: Map<string, Stranger[]>, running: ReturnType<typeof countsOf>): Stranger | undefined {
+  let chosen: string | undefined;
+  let least = Number.POSITIVE_INFINITY;
+  for (const address of waiting.keys()) {
+    const rank = running.of(address);
+    if (rank >= least) continue;
+    [chosen, least] = [address, rank];
+  }
+  if (chosen === undefined) return undefined;
+  const line = waiting.get(chosen);
+  const stranger = line?.pop();
+  // Back to the end of the addresses, so that equals take turns.
+  waiting.delete(chosen);
+  if (line !== undefined && line.length > 0) waiting.set(chosen, line);
+  return stranger;
+}
+
+const peerKey = (socket: PeerOf): string => `${socket.remoteAddress}|${socket.remotePort}`;
+
+function once(action: () => void): () => void {
+  let done = false;
+  return () => {
+    if (done) return;
+    done = true;
+    action();
+  };
+}
+
+/** The TLS socket on top reports the same error. */
+function ignore(): void {}

@@ -1,0 +1,128 @@
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { afterEach, expect, it } from 'vitest';
+import type { GatewayLimits } from '../../../src/gateway/broker/limits.ts';
+import { prefixOf } from '../../../src/gateway/broker/prefix.ts';
+import { covers } from '../../support/covers.ts';
+import { pkiWithDevice } from '../certificates.ts';
+import { type Harness, startBroker, uidOf, until } from './harness.ts';
+import { connectPacket, openTls, type Wire } from './wire.ts';
+
+/** Connections of nobody knows whom: they take no more than their share, and nobody waits for them (T22). */
+
+const uid = uidOf(1);
+const { pki, device } = pkiWithDevice(uid);
+let harness: Harness;
+const strangers: Socket[] = [];
+
+afterEach(async () => {
+  for (const socket of strangers.splice(0)) socket.destroy();
+  await harness.broker.close();
+});
+
+const start = async (limits: Partial<GatewayLimits>): Promise<void> => {
+  harness = await startBroker(pki, { limits: { handshakeTimeoutMs: 3_600_000, ...limits }, handlers: { hello: async () => undefined } });
+};
+const stats = () => harness.broker.stats();
+
+/** The first record that a TLS client sends. */
+async function clientHello(): Promise<Buffer> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const client = connectTls({ host: '127.0.0.1', port: (server.address() as { port: number }).port, minVersion: 'TLSv1.3' });
+  client.on('error', () => undefined);
+  const [socket] = (await once(server, 'connection')) as [Socket];
+  const [bytes] = (await once(socket, 'data')) as [Buffer];
+  client.destroy();
+  socket.destroy();
+  server.close();
+  return bytes;
+}
+const hello = await clientHello();
+
+/** @param localAddress any of 127.0.0.0/8 */
+async function stranger(localAddress: string, says: Uint8Array = new Uint8Array()): Promise<Socket> {
+  const socket = connect({ port: harness.port, host: '127.0.0.1', localAddress });
+  strangers.push(socket);
+  socket.on('error', () => undefined);
+  socket.resume();
+  await once(socket, 'connect');
+  if (says.length > 0) socket.write(says);
+  return socket;
+}
+const crowd = async (count: number, localAddress: (i: number) => string, says?: Uint8Array): Promise<Socket[]> =>
+  Promise.all(Array.from({ length: count }, (_, i) => stranger(localAddress(i), says)));
+async function openFrom(localAddress: string): Promise<Wire> {
+  const from = { localAddress };
+  const wire = await openTls(pki, harness.port, device, from);
+  wire.send(connectPacket(uid));
+  await wire.next(2);
+  return wire;
+}
+
+it('gives no place to a connection that has sent nothing, or not yet a whole ClientHello (T22)', async () => {
+  covers('T22');
+  // Places are never given back here: one that was taken would keep the device out for good.
+  await start({ maxHandshakesInFlight: 2, handshakePlaceMs: 3_600_000 });
+  await crowd(40, () => '127.0.0.1');
+  await crowd(10, () => '127.0.0.1', hello.subarray(0, 3));
+  await crowd(10, () => '127.0.0.1', hello.subarray(0, hello.length - 1));
+  await until(() => stats().silentConnections === 60);
+  await openFrom('127.0.0.1');
+  expect(stats()).toMatchObject({ handshakesInFlight: 0, silentConnections: 60 });
+});
+
+it('lets stalled handshakes keep nobody out for longer than their place lasts (T22)', async () => {
+  covers('T22');
+  await start({ maxHandshakesInFlight: 4, handshakePlaceMs: 100 });
+  await crowd(8, () => '127.0.0.1', hello);
+  await openFrom('127.0.0.1');
+  await until(() => stats().online === 1);
+  expect(stats().connections).toBe(9);
+});
+
+it('serves the address with the fewest handshakes first: a crowd of few addresses keeps no other one waiting (T22)', async () => {
+  covers('T22');
+  await start({ maxHandshakesInFlight: 2, handshakePlaceMs: 300 });
+  await crowd(80, i => `127.1.1.${1 + (i % 4)}`, hello);
+  await until(() => stats().handshakesWaiting > 60);
+  await openFrom('127.9.9.9');
+  // First come, first served it would have been the last one.
+  expect(stats().handshakesWaiting).toBeGreaterThan(40);
+});
+
+it('ends the oldest of the fullest address when there are too many that have not said who they are, with an alarm (T22)', async () => {
+  covers('T22');
+  await start({ maxStrangers: 10 });
+  const quiet = await stranger('127.2.2.2');
+  const [first, ...others] = await crowd(9, () => '127.1.1.1');
+  await until(() => stats().silentConnections === 10);
+  const ended = once(first!, 'close');
+  await stranger('127.1.1.1');
+  await ended;
+  expect([quiet, ...others].every(socket => !socket.destroyed)).toBe(true);
+  expect(harness.alarms).toMatchObject([{ kind: 'STRANGERS_SHED' }]);
+  await openFrom('127.3.3.3');
+  await until(() => stats().online === 1);
+});
+
+it('takes a ClientHello that comes byte by byte', async () => {
+  await start({});
+  const socket = await stranger('127.0.0.1');
+  for (const byte of hello.subarray(0, 40)) socket.write(Buffer.of(byte));
+  socket.write(hello.subarray(40));
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  const serverHandshake = 0x16;
+  expect(answer[0]).toBe(serverHandshake);
+});
+
+it.each([
+  ['192.0.2.7', '192.0.2.0/24'],
+  ['::ffff:192.0.2.7', '192.0.2.0/24'],
+  ['2001:db8:1:2::3', '2001:db8:1::/48'],
+  ['2001:db8::3', '2001:db8:0::/48'],
+  ['::1', '0:0:0::/48'],
+])('counts %s to the network %s', (address, network) => {
+  expect(prefixOf(address)).toBe(network);
+});
