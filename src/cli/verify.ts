@@ -3,13 +3,14 @@ import type { Command } from 'commander';
 import { NusecError } from '../errors.ts';
 import { exportFormat, maxExportLineBytes } from '../evidence/logExport.ts';
 import { verifyEvidence } from '../evidence/verify.ts';
+import { readWitnessKey } from '../merkle/cosignature.ts';
 import { fromPem } from '../pki/pem.ts';
 import { type ProvenExport, verifyExport } from '../services/proof/exportCheck.ts';
 import { readText } from './client.ts';
 import { type LogOptions, verifyLog } from './logVerify.ts';
 import { print, record, styled } from './output.ts';
 
-type Options = { data?: string; trust?: string; json?: boolean };
+type Options = { data?: string; trust?: string; witnessKey?: string[]; json?: boolean };
 
 /** `nusec verify`: the whole event log, offline or beside a running server (T18); or the evidence file of a device, or an exported log, with a root
  *  certificate alone. */
@@ -22,6 +23,7 @@ export function registerVerify(program: Command): void {
     )
     .option('--data <dir>', 'data folder; the server may be running: the same as `nusec log verify --data DIR`')
     .option('--trust <root.pem>', 'the root certificate that you trust')
+    .option('--witness-key <keys...>', 'keys of witnesses: each must have signed a log that has the newest event of the device')
     .option('--json', 'print JSON instead of text')
     .addHelpText(
       'after',
@@ -82,7 +84,8 @@ function verifyExported(proven: ProvenExport, options: Options): void {
 }
 
 function verifyEvidenceFile(file: string, roots: readonly Uint8Array[], options: Options): void {
-  const proven = verifyEvidence(readText(file, 'evidence file'), roots);
+  const keys = (options.witnessKey ?? []).map(readWitnessKey);
+  const proven = verifyEvidence(readText(file, 'evidence file'), roots, keys);
   const { uid, events, related, time, size, blobs, omitted } = proven;
   const newest = events.at(-1);
   const text = record({
@@ -91,6 +94,7 @@ function verifyEvidenceFile(file: string, roots: readonly Uint8Array[], options:
     'of others': `${related.length} that name the device`,
     contents: `${blobs}${omitted.length === 0 ? '' : `, ${omitted.length} named and not in the file`}`,
     log: `${proven.origin}, ${size} events`,
+    ...(keys.length > 0 && { witnesses: proven.witnesses.map(({ name, time }) => `${name} at ${time}`).join(', ') }),
   });
   print(options, proven, `${styled('green', 'proven')}\n${text}`);
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { NusecError } from '../errors.ts';
+import { witnessedSchema } from './witnessed.ts';
 
 /** The evidence file of a device: JSON, every hash lower-case hex, every byte string base64. What each part proves is in docs/evidence.md. */
 
@@ -8,6 +9,7 @@ export const evidenceFormat = 'nusec-evidence/1';
 const maxEvidenceBytes = 64 * 1024 * 1024;
 const maxEvents = 100_000;
 const maxPathHashes = 64;
+export const maxWitnesses = 8;
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const bytes = z.base64();
@@ -38,6 +40,8 @@ const evidenceSchema = z.strictObject({
   blobs: z.record(hash, bytes),
   /** SHA-256 of what is named and not in the file: too large, or no longer there. */
   omitted: z.array(hash),
+  /** What witnesses have signed of the log. */
+  witnessed: z.array(witnessedSchema).max(maxWitnesses).optional(),
 });
 export type Evidence = z.infer<typeof evidenceSchema>;
 

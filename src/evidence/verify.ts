@@ -3,10 +3,12 @@ import { NusecError } from '../errors.ts';
 import type { Checkpoint } from '../merkle/checkpoint.ts';
 import { leafOfHash } from '../merkle/hashing.ts';
 import { provenHead, streamKey } from '../merkle/headMap.ts';
+import type { NoteKey } from '../merkle/note.ts';
 import { verifyInclusion } from '../merkle/proofs.ts';
 import { type Certificate, parseCertificate } from '../pki/parse.ts';
 import { type Evidence, readEvidence } from './format.ts';
 import { trustedCheckpoint } from './logCertificate.ts';
+import { type ProvenWitness, requireWitnesses } from './witnessed.ts';
 
 /** Checks an evidence file with nothing but a root certificate: no server, no database, no clock. */
 
@@ -30,14 +32,16 @@ export type ProvenEvidence = {
   readonly related: readonly ProvenEvent[];
   readonly blobs: number;
   readonly omitted: readonly string[];
+  /** Of the keys that were asked for. */
+  readonly witnesses: readonly ProvenWitness[];
 };
 
 const chainStart = '0'.repeat(64);
 const uidStream = (uid: string): string => `device-${uid}`;
 
-/** @param text the file @param roots trusted root certificates, DER
+/** @param text the file @param roots trusted root certificates, DER @param witnessKeys of witnesses that all must have signed
  *  @throws NusecError EVIDENCE_MALFORMED, EVIDENCE_REFUSED (says what does not hold), CHECKPOINT_MALFORMED, CHECKPOINT_REFUSED, CERTIFICATE_MALFORMED */
-export function verifyEvidence(text: string, roots: readonly Uint8Array[]): ProvenEvidence {
+export function verifyEvidence(text: string, roots: readonly Uint8Array[], witnessKeys: readonly NoteKey[] = []): ProvenEvidence {
   const evidence = readEvidence(text);
   const checkpoint = provenCheckpoint(evidence, roots.map(parseCertificate));
   const events = historyOf(evidence, checkpoint);
@@ -52,6 +56,7 @@ export function verifyEvidence(text: string, roots: readonly Uint8Array[]): Prov
     related,
     blobs: Object.keys(evidence.blobs).length,
     omitted: evidence.omitted,
+    witnesses: requireWitnesses(checkpoint, evidence.history.index, evidence.witnessed ?? [], witnessKeys),
   };
 }
 

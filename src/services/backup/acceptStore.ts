@@ -9,7 +9,7 @@ import { authorityOf } from '../authority/authority.ts';
 import { publishTrustBundle } from '../authority/trustBundle.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, nowIso, stateOf } from '../base/context.ts';
-import { type CheckpointPlaces, requireCheckpoints } from '../proof/checkpoints.ts';
+import { type CheckpointPlaces, requireCheckpoints } from '../proof/knownCheckpoints.ts';
 import { issueCrl } from '../revocation/crl.ts';
 import { type KnownMark, readMark } from '../revocation/markFile.ts';
 import { keepRevocationMark, lackOf } from '../revocation/revocationMark.ts';

@@ -5,10 +5,12 @@ import { NusecError } from '../../errors.ts';
 import { canonicalJson } from '../../eventstore/canonical.ts';
 import { chainStart } from '../../eventstore/hashchain.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
-import { type Evidence, evidenceFormat } from '../../evidence/format.ts';
+import { type Evidence, evidenceFormat, maxWitnesses } from '../../evidence/format.ts';
+import type { Witnessed } from '../../evidence/witnessed.ts';
 import { readCheckpoint } from '../../merkle/checkpoint.ts';
 import { parseNote } from '../../merkle/note.ts';
 import type { Context } from '../base/context.ts';
+import { cosignedIn } from './checkpointFiles.ts';
 import { type HeadEvidence, openHeadMap } from './headMapFile.ts';
 import { logCertificates } from './logKey.ts';
 
@@ -28,7 +30,8 @@ const pollMs = 50;
 const maxBlobBytes = 1024 * 1024;
 const maxBlobsBytes = 32 * 1024 * 1024;
 
-export function createDeviceEvidence(ctx: Context, headsFile: string): DeviceEvidence {
+/** @param cosigned folder with what witnesses have cosigned */
+export function createDeviceEvidence(ctx: Context, headsFile: string, cosigned: string): DeviceEvidence {
   const heads = openHeadMap(headsFile);
   /** A checkpoint over at least this position, with the place of the stream under it. */
   const waitFor = async (stream: string, position: number): Promise<HeadEvidence> => {
@@ -63,11 +66,22 @@ export function createDeviceEvidence(ctx: Context, headsFile: string): DeviceEvi
           heads: [...proof.siblings],
         },
         related: await Promise.all(related.map(each => proveAlone(ctx, each, size))),
+        witnessed: await witnessedOf(ctx, cosigned, size),
         ...(await contentsOf(ctx, [...events, ...related.map(({ event }) => event)])),
       };
     },
     close: () => heads.close(),
   };
+}
+
+async function witnessedOf(ctx: Context, folder: string, size: number): Promise<Witnessed[]> {
+  const notes = cosignedIn(folder).slice(0, maxWitnesses);
+  return Promise.all(
+    notes.map(async ({ note }) => {
+      const seen = sizeOf(note);
+      return { note, consistency: [...(await ctx.store.tree.consistency(Math.min(seen, size), Math.max(seen, size)))] };
+    }),
+  );
 }
 
 const sizeOf = (note: string): number => readCheckpoint(parseNote(note).text).size;

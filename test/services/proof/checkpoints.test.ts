@@ -6,7 +6,8 @@ import { readCheckpoint } from '../../../src/merkle/checkpoint.ts';
 import { parseNote } from '../../../src/merkle/note.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { historyIn, putHistoryAside } from '../../../src/services/proof/checkpointHistory.ts';
-import { type Checkpoints, keepCheckpoints, requireCheckpoints } from '../../../src/services/proof/checkpoints.ts';
+import { type Checkpoints, keepCheckpoints } from '../../../src/services/proof/checkpoints.ts';
+import { requireCheckpoints } from '../../../src/services/proof/knownCheckpoints.ts';
 import { openProject, type Project } from '../project.ts';
 
 let project: Project;

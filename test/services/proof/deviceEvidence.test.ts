@@ -9,6 +9,7 @@ import { toPem } from '../../../src/pki/pem.ts';
 import { authorityOf, rootDer } from '../../../src/services/authority/authority.ts';
 import { type Checkpoints, keepCheckpoints } from '../../../src/services/proof/checkpoints.ts';
 import { createDeviceEvidence, type DeviceEvidence } from '../../../src/services/proof/deviceEvidence.ts';
+import { cosignedFolder } from '../../../src/services/proof/witness.ts';
 import { covers } from '../../support/covers.ts';
 import { openProject, type Project, type TestDevice } from '../project.ts';
 
@@ -24,7 +25,7 @@ beforeAll(async () => {
   project = await openProject();
   const headsFile = join(project.dataDir, 'heads.db');
   checkpoints = await keepCheckpoints(project, { file: join(project.dataDir, 'log.checkpoint'), headsFile });
-  exporter = createDeviceEvidence(project.ctx, headsFile);
+  exporter = createDeviceEvidence(project.ctx, headsFile, cosignedFolder(project.dataDir));
   for (let i = 0; i < 5; i++) await project.newDevice();
   device = await project.newDevice();
   await project.revoke(device);

@@ -1,18 +1,22 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { verifyEvidence } from '../../../src/evidence/verify.ts';
 import { readCheckpoint } from '../../../src/merkle/checkpoint.ts';
 import { readWitnessKey } from '../../../src/merkle/cosignature.ts';
 import { type NoteKey, parseNote, verifiedBy } from '../../../src/merkle/note.ts';
+import { authorityOf, rootDer } from '../../../src/services/authority/authority.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { type Checkpoints, keepCheckpoints } from '../../../src/services/proof/checkpoints.ts';
+import { createDeviceEvidence } from '../../../src/services/proof/deviceEvidence.ts';
 import { logNoteKey, logVerifierKey } from '../../../src/services/proof/logKey.ts';
-import { cosignedFile } from '../../../src/services/proof/witness.ts';
+import { cosignedFile, cosignedFolder } from '../../../src/services/proof/witness.ts';
 import { startWitnesses, type Witnesses, type WitnessPace } from '../../../src/services/proof/witnesses.ts';
 import { requireSecureUrl } from '../../../src/services/proof/witnessHttp.ts';
 import { temporaryFolder } from '../../eventstore/support.ts';
@@ -54,7 +58,8 @@ async function startDouble(mode = 'honest', stateFile = join(temporaryFolder(), 
 async function keep(witnesses: Witnesses, ctx: Context = project.ctx): Promise<Checkpoints> {
   return keepCheckpoints({ ...project, ctx }, { file }, witnesses.offer);
 }
-const start = (...settings: { url: string; key?: string }[]): Witnesses => startWitnesses(project, settings, project.dataDir, pace);
+const start = (...settings: { url: string; key?: string; caFile?: string }[]): Witnesses =>
+  startWitnesses(project, settings, project.dataDir, pace);
 const append = (): Promise<unknown> => project.alarms.raise({ code: 'TEST', subject: `s-${Math.random()}`, detail: 'an event' });
 const alarms = async (code: string): Promise<readonly string[]> =>
   (await project.eventsOf('AlarmRaised')).filter(({ data }) => data.code === code).map(({ data }) => String(data.detail));
@@ -81,6 +86,31 @@ describe('a witness that keeps to the specification (T18, T34)', () => {
     expect(await alarms('WITNESS')).toEqual([]);
     const note = parseNote(readFileSync(cosignedFile(project.dataDir, witness.note.keyIdHex), 'utf8'));
     expect(verifiedBy(note, [await logNoteKey(project.ctx)])).toHaveLength(1);
+    await checkpoints.close();
+    await witnesses.close();
+  });
+
+  it('is in the evidence of a device: whoever trusts it sees that it has signed this log', async () => {
+    const witness = await startDouble();
+    const other = await startDouble();
+    const headsFile = join(project.dataDir, 'heads.db');
+    const witnesses = start(witness);
+    const checkpoints = await keepCheckpoints(project, { file, headsFile }, witnesses.offer);
+    const { uid } = await project.newDevice();
+    const head = project.ctx.store.head();
+    await expect.poll(() => cosigned(witness)).toBeGreaterThanOrEqual(head);
+    await append();
+    const exporter = createDeviceEvidence(project.ctx, headsFile, cosignedFolder(project.dataDir));
+    const evidence = await exporter.export(uid);
+    const roots = [rootDer(await authorityOf(project.ctx))];
+    const proven = verifyEvidence(JSON.stringify(evidence), roots, [witness.note]);
+    expect(proven.witnesses).toEqual([{ name: 'witness.example/w1', size: expect.any(Number), time: expect.any(String) }]);
+    const refused = expect.objectContaining({ code: 'EVIDENCE_REFUSED' });
+    expect(() => verifyEvidence(JSON.stringify(evidence), roots, [witness.note, other.note])).toThrow(refused);
+    const [seen] = evidence.witnessed ?? [];
+    for (const witnessed of [[], [{ note: seen?.note ?? '', consistency: ['ab'.repeat(32)] }]])
+      expect(() => verifyEvidence(JSON.stringify({ ...evidence, witnessed }), roots, [witness.note])).toThrow(refused);
+    exporter.close();
     await checkpoints.close();
     await witnesses.close();
   });
@@ -212,6 +242,35 @@ describe('an endpoint that only keeps', () => {
     await expect.poll(() => put).toContain(`PUT ${note}`);
     await checkpoints.close();
     await witnesses.close();
+    server.close();
+  });
+
+  it('over TLS counts by the authority that is named for it, and by no other', async () => {
+    const folder = temporaryFolder();
+    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+    const made = ['-x509', '-nodes', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-keyout', key, '-out', cert, '-days', '2'];
+    execFileSync('openssl', ['req', ...made, ...subject], { stdio: 'pipe' });
+    const put: string[] = [];
+    const server = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (request, response) => {
+      put.push(String(request.method));
+      request.resume().on('end', () => response.writeHead(204).end());
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const url = `https://localhost:${(server.address() as AddressInfo).port}/checkpoint`;
+    const checkpoints = await keep({ offer: () => {}, close: async () => {} });
+    const note = await checkpoints.sign();
+    const stranger = start({ url });
+    stranger.offer(note);
+    await expect.poll(async () => (await alarms('WITNESS')).join()).toContain('certificate');
+    expect(put).toEqual([]);
+    const known = start({ url, caFile: cert });
+    known.offer(note);
+    await expect.poll(() => put).toEqual(['PUT']);
+    await checkpoints.close();
+    await stranger.close();
+    await known.close();
     server.close();
   });
 

@@ -1,0 +1,64 @@
+import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { NusecError } from '../../errors.ts';
+import { type Checkpoint, readCheckpoint } from '../../merkle/checkpoint.ts';
+import { type NoteKey, parseNote, verifiedBy } from '../../merkle/note.ts';
+import type { Parts } from '../base/alarms.ts';
+import { checkpointsIn } from './checkpointFiles.ts';
+import { putHistoryAside } from './checkpointHistory.ts';
+import { logNoteKey } from './logKey.ts';
+
+/** Holds a store against the checkpoints that are known of it, when it is taken up (T18, T34). */
+
+/** Where the newest checkpoint is: beside the store, and where whoever puts the store back does not reach. */
+export type CheckpointPlaces = {
+  readonly file: string;
+  readonly witnessDir?: string;
+  /** Map of stream heads; without it checkpoints do not name its root. */
+  readonly headsFile?: string;
+};
+
+/** Holds the store against the newest checkpoint, and those that a witness folder has, before anything of it is used.
+ *  @param acceptOlder an operator's word that the older store is meant: an alarm, and the checkpoints that do not hold are put aside
+ *  @returns those that hold
+ *  @throws NusecError STORE_OLDER (the store ends before it), STORE_DAMAGED (the events are others, or the checkpoint is not of this log) */
+export async function requireCheckpoints(
+  parts: Parts,
+  { file, witnessDir }: CheckpointPlaces,
+  acceptOlder: boolean,
+): Promise<readonly Checkpoint[]> {
+  const copies = witnessDir === undefined ? [] : checkpointsIn(witnessDir).map(({ file: copy }) => copy);
+  const held: Checkpoint[] = [];
+  for (const each of [file, ...copies]) held.push(...(await requireThis(parts, each, acceptOlder)));
+  return held;
+}
+
+async function requireThis({ ctx, alarms }: Parts, file: string, acceptOlder: boolean): Promise<readonly Checkpoint[]> {
+  const known = await readNewest(file, await logNoteKey(ctx));
+  if (known === undefined) return [];
+  const head = ctx.store.head();
+  if (head >= known.size && (await ctx.store.tree.root(known.size)) === known.root) return [known];
+  const detail =
+    head < known.size
+      ? `the event store has ${head} events; a checkpoint of ${known.time} covers ${known.size}${revocationsIn(known)}: it is an old backup, or its end was cut off`
+      : `the first ${known.size} events are not those of the checkpoint of ${known.time}: they were changed; nusec log verify names the first`;
+  if (!acceptOlder) throw new NusecError(head < known.size ? 'STORE_OLDER' : 'STORE_DAMAGED', detail);
+  renameSync(file, `${file}-${known.size}`);
+  putHistoryAside(dirname(file), known.size);
+  await alarms.raise({ code: 'OLDER_STORE_ACCEPTED', subject: 'store', detail });
+  return [];
+}
+
+const revocationsIn = ({ revocations }: Checkpoint): string => (revocations === undefined ? '' : ` and ${revocations.count} revocations`);
+
+/** @returns undefined when there is no such file @throws NusecError STORE_DAMAGED unless this project signed it */
+export async function readNewest(file: string, key: NoteKey): Promise<Checkpoint | undefined> {
+  if (!existsSync(file)) return undefined;
+  try {
+    const note = parseNote(readFileSync(file, 'utf8'));
+    if (verifiedBy(note, [key]).length > 0) return readCheckpoint(note.text);
+  } catch (error) {
+    if (!(error instanceof NusecError)) throw error;
+  }
+  throw new NusecError('STORE_DAMAGED', `${file} is not a checkpoint that this project signed`);
+}
