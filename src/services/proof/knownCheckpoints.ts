@@ -4,9 +4,10 @@ import { NusecError } from '../../errors.ts';
 import { type Checkpoint, readCheckpoint } from '../../merkle/checkpoint.ts';
 import { type NoteKey, parseNote, verifiedBy } from '../../merkle/note.ts';
 import type { Parts } from '../base/alarms.ts';
-import { checkpointsIn } from './checkpointFiles.ts';
+import { checkpointsIn, cosignedIn } from './checkpointFiles.ts';
 import { putHistoryAside } from './checkpointHistory.ts';
 import { logNoteKey } from './logKey.ts';
+import { cosignedFolder } from './witness.ts';
 
 /** Holds a store against the checkpoints that are known of it, when it is taken up (T18, T34). */
 
@@ -18,7 +19,7 @@ export type CheckpointPlaces = {
   readonly headsFile?: string;
 };
 
-/** Holds the store against the newest checkpoint, and those that a witness folder has, before anything of it is used.
+/** Holds the store against the newest checkpoint, those that a witness folder has and those that witnesses have cosigned, before anything of it is used.
  *  @param acceptOlder an operator's word that the older store is meant: an alarm, and the checkpoints that do not hold are put aside
  *  @returns those that hold
  *  @throws NusecError STORE_OLDER (the store ends before it), STORE_DAMAGED (the events are others, or the checkpoint is not of this log) */
@@ -27,7 +28,8 @@ export async function requireCheckpoints(
   { file, witnessDir }: CheckpointPlaces,
   acceptOlder: boolean,
 ): Promise<readonly Checkpoint[]> {
-  const copies = witnessDir === undefined ? [] : checkpointsIn(witnessDir).map(({ file: copy }) => copy);
+  const cosigned = cosignedIn(cosignedFolder(dirname(file)));
+  const copies = [...(witnessDir === undefined ? [] : checkpointsIn(witnessDir)), ...cosigned].map(({ file: copy }) => copy);
   const held: Checkpoint[] = [];
   for (const each of [file, ...copies]) held.push(...(await requireThis(parts, each, acceptOlder)));
   return held;

@@ -1,6 +1,6 @@
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readCheckpoint } from '../../../src/merkle/checkpoint.ts';
 import { parseNote } from '../../../src/merkle/note.ts';
@@ -120,8 +120,12 @@ describe('a start', () => {
 
   it('with an older store that is meant puts the checkpoint aside, with an alarm', async () => {
     const size = sizeIn(file);
+    const cosigned = join(project.dataDir, 'witnesses', '0a0b0c0d.checkpoint');
+    mkdirSync(dirname(cosigned));
+    copyFileSync(file, cosigned);
     const older = { ...project, ctx: withLog({ head: size - 1 }) };
     await requireCheckpoints(older, { file }, true);
+    expect([existsSync(cosigned), existsSync(`${cosigned}-${size}`)]).toEqual([false, true]);
     expect([existsSync(file), existsSync(`${file}-${size}`)]).toEqual([false, true]);
     expect((await project.eventsOf('AlarmRaised')).map(({ data }) => data.code)).toContain('OLDER_STORE_ACCEPTED');
   });
