@@ -7,6 +7,7 @@ import { createSecretFile } from '../keystore/secretFile.ts';
 import { toPem } from '../pki/pem.ts';
 import { initialiseProject } from '../services/administration/initialise.ts';
 import { authorityOf, rootDer } from '../services/authority/authority.ts';
+import { makeStandingKeys } from '../services/backup/markedStore.ts';
 import { openContext } from '../services/dataFolder/open.ts';
 import { print, record, styled } from './output.ts';
 
@@ -54,6 +55,7 @@ Examples:
           curve,
           ...(icaCurve && { icaCurve }),
         });
+        await makeStandingKeys(opened.ctx);
         const rootFile = join(data, 'root.pem');
         writeFileSync(rootFile, toPem('CERTIFICATE', rootDer(await authorityOf(opened.ctx))));
         const tokens = result.tokens.map(({ name, token }) => {

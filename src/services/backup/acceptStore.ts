@@ -15,6 +15,7 @@ import { type KnownMark, readMark } from '../revocation/markFile.ts';
 import { keepRevocationMark, lackOf } from '../revocation/revocationMark.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { besideFile, markPlaceOf } from './markedStore.ts';
+import { restoreAuthority } from './restoreAuthority.ts';
 import { restoreFloors, restorePeople } from './restorePeople.ts';
 import { restoreRevocations } from './restoreRevocations.ts';
 
@@ -92,6 +93,7 @@ const peopleOf = ({ facts }: Extract<KnownMark, { readonly old?: undefined }>): 
 async function restoreFromMark(parts: AcceptParts, { facts, revoked }: Extract<KnownMark, { readonly old?: undefined }>): Promise<number> {
   await restorePeople(parts.ctx, facts);
   await restoreFloors(parts.ctx, facts.floors);
+  await restoreAuthority(parts.ctx, facts);
   return restoreRevocations(parts, revoked);
 }
 

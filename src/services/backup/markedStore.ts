@@ -5,6 +5,8 @@ import { authorityOf } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import { type MarkPlace, markPlace } from '../dataFolder/markPlace.ts';
+import { logNoteKey } from '../proof/logKey.ts';
+import { ensureMarkKey } from '../revocation/markFile.ts';
 import { checkRevocationMark } from '../revocation/revocationMark.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 
@@ -47,4 +49,10 @@ export const besideFile = ({ dataDir }: StateSettings): string => join(dataDir, 
 export async function markPlaceOf(ctx: Context, settings: StateSettings): Promise<MarkPlace> {
   const { roots } = await authorityOf(ctx);
   return markPlace(settings, (roots[0]?.sha256 ?? 'none').slice(0, 32));
+}
+
+/** Keys that are to be in the very first backup of the keystore: what they have signed must be known again after a restore. */
+export async function makeStandingKeys(ctx: Context): Promise<void> {
+  await ensureMarkKey(ctx);
+  await logNoteKey(ctx);
 }

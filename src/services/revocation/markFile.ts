@@ -17,6 +17,9 @@ import type { Context } from '../base/context.ts';
 
 const markKeyId = 'mark/1';
 
+/** Made with the project, so that it is in every backup of the keystore. */
+export const ensureMarkKey = (ctx: Context): Promise<Uint8Array> => ensureSigningKey(ctx, markKeyId);
+
 const count = z.number().int().min(0);
 
 const entrySchema = z.strictObject({
@@ -51,6 +54,10 @@ const factsSchema = z.strictObject({
   people: z.array(personSchema),
   /** Names of people who are gone. */
   gone: z.array(z.string()),
+  /** Public keys, base64url, that sign nothing any more. */
+  compromisedKeys: z.array(z.string()),
+  /** SHA-256 of root certificates that are not trusted any more. */
+  retiredRoots: z.array(z.string()),
   /** Rollback floor of each product line. */
   floors: z.record(z.string(), count),
   at: z.string(),
@@ -74,7 +81,7 @@ export type KnownMark =
 export async function readMark(ctx: Context, file: string): Promise<KnownMark | undefined> {
   if (!existsSync(file)) return undefined;
   const parsed = fileSchema.safeParse(jsonOf(readFileSync(file, 'utf8')));
-  const spki = await ensureSigningKey(ctx, markKeyId);
+  const spki = await ensureMarkKey(ctx);
   const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
   if (!parsed.success || !verify('sha256', signedBytes(parsed.data.mark), key, fromBase64url(parsed.data.signature)))
     throw new NusecError('STORE_DAMAGED', `${file} is not a revocation mark of this project`);
@@ -105,7 +112,7 @@ export type MarkWriter = {
 
 /** Begins a list of its own, so that a former leader that still writes to its list spoils nothing. The mark in place counts until the first note. */
 export async function beginMark(ctx: Context, file: string): Promise<MarkWriter> {
-  await ensureSigningKey(ctx, markKeyId);
+  await ensureMarkKey(ctx);
   const [folder, name] = [dirname(file), `${basename(file)}-${toHex(ctx.randomBytes(4))}`];
   const before = existsSync(file) ? listNameIn(readFileSync(file, 'utf8')) : undefined;
   const handle = await open(join(folder, name), 'wx', secretFileMode);

@@ -5,6 +5,7 @@ import { NusecError } from '../../errors.ts';
 import type { Recorded } from '../../eventstore/recorded.ts';
 import { type CertificateRow, certificateQueries, changesRevocation } from '../../projections/certificates.ts';
 import { releaseQueries } from '../../projections/releases.ts';
+import { authorityOf } from '../authority/authority.ts';
 import { type Context, nowIso, stateOf, whileStarting } from '../base/context.ts';
 import { beginMark, type KnownMark, type MarkEntry, type MarkFacts, type OldMark, readMark } from './markFile.ts';
 import type { Revocations } from './revocations.ts';
@@ -129,6 +130,8 @@ const marked: ReadonlySet<string> = new Set([
   'OperatorRolesSet',
   'OperatorRemoved',
   'RollbackFloorRaised',
+  'PackageKeyCompromised',
+  'RootCaRetired',
 ]);
 const isMarked = ({ type }: Recorded): boolean => changesRevocation(type) || marked.has(type);
 
@@ -136,6 +139,7 @@ const isMarked = ({ type }: Recorded): boolean => changesRevocation(type) || mar
 async function factsOf(ctx: Context, size: number): Promise<Omit<MarkFacts, 'revoked'>> {
   await ctx.reads.waitFor(size, { projections: ['certificates', 'releases'] });
   const { byName, formerNames } = await stateOf(ctx, operators, operatorsStream);
+  const { packageKeys, roots } = await authorityOf(ctx);
   const lines = await releaseQueries(ctx.reads.db).lines();
   const floors = await Promise.all(lines.map(async name => [name, await floorOf(ctx, name)] as const));
   return {
@@ -147,6 +151,8 @@ async function factsOf(ctx: Context, size: number): Promise<Omit<MarkFacts, 'rev
       ...(scope !== undefined && { scope: { ...scope } }),
     })),
     gone: [...formerNames],
+    compromisedKeys: packageKeys.filter(({ compromised }) => compromised).map(({ publicKey }) => publicKey),
+    retiredRoots: roots.filter(({ retired }) => retired).map(({ sha256 }) => sha256),
     floors: Object.fromEntries(floors),
     at: nowIso(ctx),
   };

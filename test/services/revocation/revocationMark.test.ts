@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { readSettings } from '../../../src/config.ts';
+import { authority, authorityStream } from '../../../src/domain/authority.ts';
 import { operators, operatorsStream } from '../../../src/domain/operators.ts';
 import { startServer } from '../../../src/main.ts';
 import { initialiseProject } from '../../../src/services/administration/initialise.ts';
 import { addOperator, authenticateOperator } from '../../../src/services/administration/operators.ts';
+import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { takeUp } from '../../../src/services/backup/takeUp.ts';
 import { type Context, execute } from '../../../src/services/base/context.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
@@ -72,6 +74,7 @@ const putBack = (): void => {
   rmSync(data, { recursive: true });
   cpSync(join(folder, 'yesterday'), data, { recursive: true });
 };
+const signingKeys = async (ctx: Context) => (await authorityOf(ctx)).packageKeys;
 const numberOf = async (ctx: Context) => (await currentCrl(ctx, 'gateway-1')).number;
 
 describe('the high-water mark of revocations', () => {
@@ -97,6 +100,8 @@ describe('the high-water mark of revocations', () => {
       await revoke('late')(ctx, revocations);
       await execute(ctx, operators, operatorsStream, { type: 'RemoveOperator', name: 'carol' }, by);
       await raiseRollbackFloor(ctx, 'meter', 3, by);
+      const command = { type: 'CompromisePackageKey', keyId: (await signingKeys(ctx))[0]?.keyId ?? '', reason: 'leak', by } as const;
+      await execute(ctx, authority, authorityStream(ctx.project), command, by);
       newest = await numberOf(ctx);
     });
     await startAndStop();
@@ -118,6 +123,8 @@ describe('the high-water mark of revocations', () => {
       expect((await gatewayOf(ctx, 'gw2')).status).toBe('SUSPENDED');
       await expect(authenticateOperator(ctx, carol)).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
       expect((await lineOf(ctx, 'meter')).rollbackFloor).toBe(3);
+      expect((await signingKeys(ctx))[0]).toMatchObject({ compromised: true });
+      expect((await signingKeys(ctx))[1]).toMatchObject({ compromised: false });
       expect(await numberOf(ctx)).toBeGreaterThan(newest);
     });
   });
