@@ -32,7 +32,7 @@ export function requireFolder(folder: string, remedy = 'make it, or name another
 const othersMask = 0o077;
 const fileMode = 0o600;
 /** Databases, what SQLite keeps beside them, locks and marks. Key files are not mended but refused (keystore/secretFile.ts). */
-const isOurs = (name: string): boolean => /\.(db|db-wal|db-shm|db-journal|lock|lock-journal|mark|beat)$/.test(name);
+const isOurs = (name: string): boolean => /\.(db|db-wal|db-shm|db-journal|db-head|checkpoint|lock|lock-journal|mark|beat)$/.test(name);
 
 /** Takes from others what they may do with a folder that was there before, and with what is in it; what this process makes from here on is its
  *  owner's alone. Who cannot enter the folder can neither read its databases nor hold its locks.

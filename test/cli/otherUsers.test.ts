@@ -1,0 +1,94 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, cpSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { holdAlone } from '../../src/keystore/fileLock.ts';
+import { startCommand } from '../support/command.ts';
+import { makeProject } from '../support/server.ts';
+
+/** A data folder on a machine with other users. It takes root to be two users: elsewhere these tests are skipped. */
+
+const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+const database = createRequire(import.meta.url).resolve('better-sqlite3');
+const script = (body: string) => [process.execPath, '-e', `const Database = require(${JSON.stringify(database)}); ${body}`];
+const asNobody = (body: string) => spawnSync(nobody[0] ?? '', [...nobody.slice(1), ...script(body)], { encoding: 'utf8' });
+const mayBeTwo = process.getuid?.() === 0 && asNobody('console.log(process.getuid())').stdout.trim() === '65534';
+
+const anyPort = { NUSEC_HTTPS_PORT: '0', NUSEC_MQTT_PORT: '0', NUSEC_CRL_PORT: '0', NUSEC_LOG_LEVEL: 'silent' };
+let project: Awaited<ReturnType<typeof makeProject>>;
+let folder: string;
+beforeAll(async () => {
+  project = await makeProject(async ctx => void (await ctx.blobs.put(new Uint8Array(100_000))));
+  folder = mkdtempSync(join(tmpdir(), 'nusec-users-'));
+  chmodSync(folder, 0o755);
+});
+afterAll(() => {
+  project.remove();
+  rmSync(folder, { recursive: true });
+});
+
+/** As an older version, or a careless copy, left it. */
+function openCopy(name: string, mode: number): string {
+  const dataDir = join(folder, name);
+  cpSync(project.dataDir, dataDir, { recursive: true });
+  for (const entry of readdirSync(dataDir, { recursive: true, encoding: 'utf8' })) {
+    const path = join(dataDir, entry);
+    if (/keystore\.key|keyset\.bin$/.test(entry)) continue;
+    chmodSync(path, statSync(path).isDirectory() ? mode : mode & 0o666);
+  }
+  chmodSync(dataDir, mode);
+  return dataDir;
+}
+
+const server = (dataDir: string, wrapper: readonly string[] = []) =>
+  startCommand(['server', '--data', dataDir, '--json'], { ...anyPort, NUSEC_STATE_DIR: join(folder, 'state') }, wrapper);
+
+describe.skipIf(!mayBeTwo)('a data folder that other users can enter', () => {
+  it('is refused when it is not ours to change', async () => {
+    const dataDir = openCopy('foreign', 0o777);
+    const { status, err } = await server(dataDir, nobody).ended();
+    expect(status).toBe(1);
+    expect(JSON.parse(err.trim().split('\n').at(-1) ?? '')).toMatchObject({
+      error: 'FOLDER_REFUSED',
+      detail: expect.stringContaining('chmod 700'),
+    });
+  });
+
+  it('is theirs no more when its owner has opened it, and a lock that one of them holds from before keeps nobody from leading', async () => {
+    const dataDir = openCopy('ours', 0o755);
+    const files = ['events.db', 'views.db', 'leader.lock', 'views.db.lock'].map(name => join(dataDir, name));
+    const [events = '', , leader = ''] = files;
+    const read = (file: string): string =>
+      asNobody(`require('node:fs').readFileSync(${JSON.stringify(file)}); console.log('read')`).stdout.trim();
+    await (await running(dataDir)).stop();
+    chmodSync(dataDir, 0o755);
+    for (const file of files) chmodSync(file, 0o644);
+    expect(read(events)).toBe('read');
+    const hold = `const db = new Database(${JSON.stringify(leader)}); db.exec('BEGIN'); db.prepare('SELECT * FROM sqlite_master').all(); console.log('held'); setInterval(() => {}, 1000)`;
+    const holder = spawn(nobody[0] ?? '', [...nobody.slice(1), ...script(hold)], { stdio: ['ignore', 'pipe', 'inherit'] });
+    onTestFinished(() => void holder.kill('SIGKILL'));
+    await once(holder.stdout, 'data');
+    expect(holdAlone(join(dataDir, 'leader'))).toBeUndefined();
+    rmSync(join(dataDir, 'log.checkpoint'), { force: true });
+    const { stop } = await running(dataDir);
+    for (const file of files) expect(read(file), file).toBe('');
+    expect(statSync(dataDir).mode & 0o777).toBe(0o700);
+    // The leader signs checkpoints.
+    await expect.poll(() => existsSync(join(dataDir, 'log.checkpoint'))).toBe(true);
+    await stop();
+  });
+});
+
+async function running(dataDir: string): Promise<{ stop(): Promise<void> }> {
+  const command = server(dataDir);
+  await command.ready;
+  return {
+    async stop() {
+      command.kill('SIGTERM');
+      expect((await command.ended()).status).toBe(0);
+    },
+  };
+}
