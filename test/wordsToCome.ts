@@ -16,9 +16,6 @@ export const fieldsToCome: Readonly<Record<string, string>> = {};
 /** Exports marked `@toCome`, which nothing in the product imports. */
 export const exportsToCome: Readonly<Record<string, string>> = {
   leafHash: 'evidence is checked away from the store',
-  encryptBody: 'images are encrypted for devices',
-  wrapKey: 'images are encrypted for devices',
-  readDecryptionKey: 'images are encrypted for devices',
   vendorRequest: 'devices of other vendors are asked in their own messages',
 };
 

@@ -13,6 +13,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   operator: async () => (await import('./operator.ts')).registerOperator,
   keystore: async () => (await import('./keystore.ts')).registerKeystore,
   line: async () => (await import('./line.ts')).registerLine,
+  image: async () => (await import('./image.ts')).registerImage,
   release: async () => (await import('./release.ts')).registerRelease,
   job: async () => (await import('./job.ts')).registerJob,
   log: async () => (await import('./log.ts')).registerLog,

@@ -70,8 +70,7 @@ export const attachTrailer = (body: Uint8Array, trailer: Uint8Array): Uint8Array
 /** Ciphertext body of an image built with `encryptionBits`, to be shared by all devices of a release.
  *  @param cek  16 or 32 fresh random bytes, as `encryptionBits` says. Never for two firmwares: the counter always starts at 0, so the
  *    same key on another payload gives both away.
- *  @throws NusecError IMAGE_REFUSED when flags and key length differ
- *  @toCome */
+ *  @throws NusecError IMAGE_REFUSED when flags and key length differ */
 export function encryptBody(image: UnsignedImage, cek: Uint8Array): Uint8Array {
   const flag = cek.length === 32 ? imageFlag.encryptedAes256 : imageFlag.encryptedAes128;
   if ((cek.length !== 16 && cek.length !== 32) || (image.header.flags & encryptionFlags) !== flag) {

@@ -29,8 +29,7 @@ const info = utf8('MCUBoot_ECIES_v1');
 const macBytes = 32;
 
 /** A device's decryption key, from PKCS#8 DER.
- *  @throws NusecError KEY_REFUSED when it is not a key of that curve
- *  @toCome */
+ *  @throws NusecError KEY_REFUSED when it is not a key of that curve */
 export function readDecryptionKey(curve: EciesCurve, pkcs8: Uint8Array): KeyObject {
   const key = createPrivateKey({ key: Buffer.from(pkcs8), format: 'der', type: 'pkcs8' });
   const isCurve = curve === 'X25519' ? key.asymmetricKeyType === 'x25519' : key.asymmetricKeyDetails?.namedCurve === 'prime256v1';
@@ -55,8 +54,7 @@ export function unwrapKey(curve: EciesCurve, tlv: Uint8Array, privateKey: KeyObj
  *  @param devicePoint  uncompressed point, 65 bytes
  *  @param ephemeralScalar  32 fresh random bytes, one use only
  *  @returns value of the ENC_EC256 TLV: 113 bytes for a 16-byte key, 129 for 32
- *  @throws NusecError KEY_REFUSED when the point or the scalar is not valid
- *  @toCome */
+ *  @throws NusecError KEY_REFUSED when the point or the scalar is not valid */
 export function wrapKey(cek: Uint8Array, devicePoint: Uint8Array, ephemeralScalar: Uint8Array): Uint8Array {
   const ephemeral = createECDH('prime256v1');
   let shared: Uint8Array;
