@@ -15,7 +15,7 @@ import type { Projection } from './projection.ts';
 /** Without any progress for so long, even a patient wait is given up. */
 const patientStallMs = 60_000;
 /** A read model that is being built and has further to go is not waited for. */
-const maxAwaitedEvents = 20_000;
+export const maxAwaitedEvents = 20_000;
 
 /** Under this name a read model follows the log by itself, and events are parked for it. */
 export const readModelFollower = (projection: string): string => `read model ${projection}`;

@@ -11,6 +11,7 @@ import type { EventStore } from '../../eventstore/port.ts';
 import type { BootKeys } from '../../keystore/bootKeys.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import type { ReadModels } from '../../projections/readModels.ts';
+import { maxAwaitedEvents } from '../../projections/runner.ts';
 import { hourMs } from '../../times.ts';
 import { within } from '../../within.ts';
 
@@ -134,10 +135,26 @@ export async function areCurrent(ctx: Context, projections: readonly string[]): 
 }
 
 /** How long the start of a process waits for what read models it needs; what is not there then begins later. */
-const startPatienceMs = 2000;
+const startPatienceMs = 5000;
+const startLookMs = 50;
 
-/** Waits for something at the start of a process, but not for a read model that is rebuilt from a large log. */
-export const whileStarting = async (begun: Promise<void>): Promise<void> => void (await within(begun, startPatienceMs));
+/** Waits for something at the start of a process, but not for a read model that is rebuilt from a large log.
+ *  @param isFar whether it cannot be there soon, see `isFarBehind` */
+export async function whileStarting(begun: Promise<void>, isFar: () => boolean = () => false): Promise<void> {
+  const endMs = performance.now() + startPatienceMs;
+  const hasBegun = begun.then(() => true);
+  while (performance.now() < endMs && !isFar()) if (await within(hasBegun, startLookMs)) return;
+}
+
+/** Whether a read model has stopped, or has a long way to go. @param projection its name */
+export const isFarBehind =
+  ({ reads }: Context, projection: string) =>
+  (): boolean =>
+    reads
+      .health()
+      .projections.some(
+        ({ name, status, behindEvents }) => name === projection && (status === 'faulted' || behindEvents > maxAwaitedEvents),
+      );
 
 /** From when on what is signed now counts. */
 export const backdatedIso = ({ clock, backdateMs = hourMs }: Context): string => new Date(clock().getTime() - backdateMs).toISOString();

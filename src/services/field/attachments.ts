@@ -2,7 +2,7 @@ import { gateway, gatewayStream, mayServe } from '../../domain/gateway.ts';
 import { NusecError } from '../../errors.ts';
 import type { Recorded } from '../../eventstore/recorded.ts';
 import { gatewayQueries } from '../../projections/gateways.ts';
-import { type Context, stateOf, whileStarting } from '../base/context.ts';
+import { type Context, isFarBehind, stateOf, whileStarting } from '../base/context.ts';
 
 /** Which gateway may speak for which device, known at once (T20): filled from the read model, kept up by the events. While that is rebuilt no
  *  gateway is let in, and none is known. */
@@ -36,7 +36,7 @@ export async function startAttachments(ctx: Context): Promise<Attachments> {
     for (const stream of changed) await read(stream.slice(streamPrefix.length));
   };
   const follower = ctx.followers.follow('attachments', start, handle, { begin });
-  await whileStarting(follower.begun);
+  await whileStarting(follower.begun, isFarBehind(ctx, 'gateways'));
   return {
     requireKnown() {
       if (!follower.hasBegun) throw new NusecError('PROJECTION_BEHIND', 'which gateway serves which device is not known yet');

@@ -17,7 +17,7 @@ import type { Recorded } from '../../eventstore/recorded.ts';
 import { rolloutQueries } from '../../projections/rollouts.ts';
 import { dayMs, minuteMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { always, type Condition, type Context, execute, executeIf, nowIso, stateOf, whileStarting } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, isFarBehind, nowIso, stateOf, whileStarting } from '../base/context.ts';
 import type { DeliveryCare } from './deliveryCare.ts';
 import { offerToAll } from './rolloutOffers.ts';
 import { devicesOfGroup, readDevices, rolloutOf, writeDevices } from './rolloutPlan.ts';
@@ -120,7 +120,7 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
     }
   };
   const follower = ctx.followers.follow('rollouts', start, handle, { begin });
-  await whileStarting(follower.begun);
+  await whileStarting(follower.begun, isFarBehind(ctx, 'rollouts'));
   const timer = setInterval(wakeAll, times.timerMs);
   timer.unref();
   return {

@@ -1,7 +1,7 @@
 import { NusecError } from '../../errors.ts';
 import type { Recorded } from '../../eventstore/recorded.ts';
 import { type CertificateRow, certificateQueries, changesRevocation } from '../../projections/certificates.ts';
-import { type Context, whileStarting } from '../base/context.ts';
+import { type Context, isFarBehind, whileStarting } from '../base/context.ts';
 
 /** What is revoked, known at once: a map in memory, filled from the certificate inventory and kept up by the events.
  *  TLS and MQTT ask it at every handshake; listeners drop live connections (T23). While the inventory is rebuilt, which takes minutes in a large
@@ -75,7 +75,7 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
     if (follower.hasBegun) return revoked;
     throw new NusecError('PROJECTION_BEHIND', 'what is revoked is not known yet: the certificate inventory is being built');
   };
-  await whileStarting(follower.begun);
+  await whileStarting(follower.begun, isFarBehind(ctx, 'certificates'));
   return {
     isRevoked: serialHex => requireKnown().has(serialHex),
     count: () => requireKnown().size,
