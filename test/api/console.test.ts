@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import { type Context, execute } from '../../src/services/base/context.ts';
 import { covers } from '../support/covers.ts';
+import { exchange } from '../support/http.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** The console in Debian's chromium, as an operator sees it. Screenshots stay in test/output/. */
@@ -93,6 +94,35 @@ it('refreshes the fleet by itself and asks for nothing outside the server', asyn
   await page.waitForSelector('#fleet tbody tr');
   expect(foreign).toEqual([]);
   await context.close();
+});
+
+it('answers refusals with a page, and sends a refresh without a session to the sign-in as a whole', async () => {
+  const { ca, headers } = { ca: server.rootPem, headers: { 'HX-Request': 'true' } };
+  const refresh = await exchange(`${server.url}/console/fleet`, { ca, headers });
+  expect([refresh.status, refresh.headers['hx-redirect'], refresh.text]).toEqual([401, '/console/sign-in', '']);
+  const nothing = await exchange(`${server.url}/console/nothing`, { ca });
+  expect([nothing.status, nothing.contentType]).toEqual([404, expect.stringContaining('text/html')]);
+  expect(nothing.text).toContain('There is no such thing');
+});
+
+it('keeps the keyboard focus over a refresh, and fits a phone (R83)', async () => {
+  covers('R83');
+  const page = await browser.newPage({ ignoreHTTPSErrors: true, viewport: { width: 390, height: 800 } });
+  await page.goto(`${server.url}/console`);
+  await page.getByLabel('Your token').fill(server.alice);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  const [first = ''] = uids;
+  const link = page.getByRole('link', { name: first });
+  await link.focus();
+  await page.waitForResponse(response => response.url().endsWith('/console/fleet'));
+  await page.waitForTimeout(200);
+  expect(await page.evaluate('document.activeElement.id')).toBe(`device-${first}`);
+  const width = () => page.evaluate('document.documentElement.scrollWidth');
+  expect(await width()).toBeLessThanOrEqual(390);
+  await link.click();
+  await page.getByRole('heading', { name: 'Timeline' }).waitFor();
+  expect(await width()).toBeLessThanOrEqual(390);
+  await page.close();
 });
 
 it('shows nothing without a session and refuses a wrong token', async () => {

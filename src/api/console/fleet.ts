@@ -4,7 +4,8 @@ import { type DeviceRow, deviceQueries } from '../../projections/devices.ts';
 import type { Context } from '../../services/base/context.ts';
 import { type Html, pill, time } from './layout.ts';
 
-/** The fleet table: every device with its state, firmware and last attestation. It refreshes itself. */
+/** The fleet table: every device with its state, firmware and last attestation. It refreshes itself; what has the keyboard focus keeps it, as it
+ *  has an id. */
 
 const pageRows = 100;
 const refreshSeconds = 3;
@@ -23,16 +24,18 @@ export async function fleet(ctx: Context, scope: Scope | undefined, after?: stri
   return html`<section id="fleet" hx-get="${self}" hx-trigger="every ${refreshSeconds}s" hx-swap="outerHTML">
 <h1>Fleet</h1>
 <ul class="counts"><li><strong>${total}</strong> devices</li>${[...byStatus].map(([status, count]) => html`<li><strong>${count}</strong> ${pill(status)}</li>`)}</ul>
+<div class="scroll">
 <table>
 <thead><tr><th>UID</th><th>Line</th><th>State</th><th>Firmware</th><th class="number">Counter</th><th>Attestation</th><th>Last event</th></tr></thead>
 <tbody>${rows.map(deviceLine)}</tbody>
 </table>
+</div>
 ${rows.length === 0 ? html`<p class="empty">No device yet. A production job mints the first one.</p>` : ''}
-${last === undefined ? '' : html`<p><a href="/console?after=${last}">Next page</a></p>`}
+${last === undefined ? '' : html`<p><a id="next-page" href="/console?after=${last}">Next page</a></p>`}
 </section>`;
 }
 
 function deviceLine(row: DeviceRow): Html {
-  return html`<tr><td><a class="uid" href="/console/devices/${row.uid}">${row.uid}</a></td><td>${row.line}</td><td>${pill(row.status)}</td>
+  return html`<tr><td><a class="uid" id="device-${row.uid}" href="/console/devices/${row.uid}">${row.uid}</a></td><td>${row.line}</td><td>${pill(row.status)}</td>
 <td>${row.version ?? '–'}</td><td class="number">${row.security_counter ?? '–'}</td><td>${row.attestation === null ? '–' : pill(row.attestation)}</td><td>${time(row.changed_at)}</td></tr>`;
 }

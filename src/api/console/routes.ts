@@ -44,6 +44,8 @@ export const consoleResource: Resource = (api, services) => {
   /** Pages for people who are signed in; everybody else is sent to the sign-in page. */
   const signedIn = (render: (c: HonoContext<ApiEnv>, who: Person) => Promise<Html>) => async (c: HonoContext<ApiEnv>) => {
     const who = await person(c);
+    // A refresh in the background sends the whole page to the sign-in, and does not put that into a part of it.
+    if (who === undefined && c.req.header('HX-Request') === 'true') return c.body(null, 401, { 'HX-Redirect': '/console/sign-in' });
     if (who === undefined) return c.redirect('/console/sign-in');
     if (!who.roles.some(role => readers.includes(role))) throw new NusecError('FORBIDDEN', `${who.name} reads no devices`);
     return c.html(await render(c, who));
