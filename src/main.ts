@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { openAnswers } from './api/answers.ts';
 import { createApi } from './api/app.ts';
 import { createAuth } from './api/auth.ts';
 import { endWhenRevoked, staple } from './api/liveConnections.ts';
@@ -99,7 +100,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const evidence = own('device evidence', createDeviceEvidence(ctx, checkpoints.headsFile, cosignedFolder(dataDir)));
   const edges = { channel: field.channel, field, attestations, ocsp, bulkRevocations, evidence, logCheck, newestCheckpoint };
   const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
-  const api = openApi(own, services, tls, settings.httpsTls12);
+  const api = openApi(own, dataDir, services, tls, settings.httpsTls12);
   const crl = createCrlServer(ctx, ocsp);
   own('CRL server', { close: () => closeServer(crl) });
   const at = (port: keyof typeof portOptions) => ({
@@ -128,7 +129,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   return { httpsPort, mqttPort, crlPort, fault: error => reportFault(ctx, alarms, error) };
 }
 
-function openApi(own: Own, services: Services, tls: TlsIdentity, allowTls12: boolean): ReturnType<typeof createApiServer> {
+function openApi(own: Own, dataDir: string, services: Services, tls: TlsIdentity, allowTls12: boolean): ReturnType<typeof createApiServer> {
   const { ctx, revocations, trust, certificateUse, ocsp } = services;
   const wrongTokens = wrongTokensOf(services);
   const person = async (token: string, address: string | undefined) => ({
@@ -140,7 +141,11 @@ function openApi(own: Own, services: Services, tls: TlsIdentity, allowTls12: boo
     certificateUse.used(found);
     return found;
   };
-  const auth = createAuth({ person, machine });
+  const answers = own(
+    'answers',
+    openAnswers(join(dataDir, 'answers.db'), () => ctx.clock().getTime()),
+  );
+  const auth = createAuth({ person, machine }, answers);
   const api = createApiServer(createApi(services, auth, resources), tls, allowTls12);
   own('HTTPS server', { close: () => closeServer(api) });
   endWhenRevoked(api, revocations, trust);

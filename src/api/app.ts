@@ -1,10 +1,14 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
+import { compress } from 'hono/compress';
 import { NusecError } from '../errors.ts';
 import type { Services } from '../services/start/services.ts';
 import type { ApiEnv, Auth } from './auth.ts';
+import { tagged } from './conditional.ts';
+import { errorPage, isConsole } from './console/errors.ts';
 import { problemResponse } from './problem.ts';
+import { traced } from './tracing.ts';
 
 /** The HTTPS API: one file per resource, all with the same authentication, limits and problem documents. */
 
@@ -36,19 +40,27 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
   };
   const small = bodyLimit({ maxSize: maxBodyBytes, onError: tooLarge });
   const large = bodyLimit({ maxSize: maxFirmwareBytes, onError: tooLarge });
+  api.use(traced);
+  api.use(compress());
   // Answers are for the one who asked, and are what they say they are.
   api.use(async (c, next) => {
     await next();
     c.header('X-Content-Type-Options', 'nosniff');
     if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', 'no-store');
   });
+  api.use(tagged);
   api.use((c, next) => (largePath.test(c.req.path) ? large(c, next) : small(c, next)));
   api.onError((error, c) => {
     const known = badBody(error) ?? error;
-    if (!(known instanceof NusecError)) services.ctx.log.error({ error: error.message }, 'request failed');
-    return problemResponse(c, known);
+    const { trace } = c.var as Partial<ApiEnv['Variables']>;
+    const request = { method: c.req.method, path: c.req.path, ...trace };
+    if (!(known instanceof NusecError)) services.ctx.log.error({ error: error.message, ...request }, 'request failed');
+    return isConsole(c) ? errorPage(c, known) : problemResponse(c, known);
   });
-  api.notFound(c => problemResponse(c, new NusecError('NOT_FOUND', `there is no ${c.req.method} ${c.req.path}`)));
+  api.notFound(c => {
+    const missing = new NusecError('NOT_FOUND', `there is no ${c.req.method} ${c.req.path}`);
+    return isConsole(c) ? errorPage(c, missing) : problemResponse(c, missing);
+  });
   for (const resource of resources) resource(api, services, auth);
   api.doc31('/openapi.json', { openapi: '3.1.0', info: { title: 'NuSEC', version: '0.1.0', license: { name: 'Apache-2.0' } } });
   return api;

@@ -1,14 +1,16 @@
 import type { TLSSocket } from 'node:tls';
 import type { HttpBindings } from '@hono/node-server';
-import type { Context as HonoContext } from 'hono';
+import type { Context as HonoContext, Next } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { emptyScope, roles as everyRole, type Role, readers, type Scope } from '../domain/roles.ts';
 import { NusecError } from '../errors.ts';
 import type { Machine } from '../services/identity/machines.ts';
+import type { Answers } from './answers.ts';
 
 /** Who calls: a person by bearer token, a machine by its client certificate, or nobody. */
 export type Person = { readonly kind: 'operator'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope };
-export type ApiEnv = { Bindings: HttpBindings; Variables: { person: Person; machine: Machine } };
+export type ApiEnv = { Bindings: HttpBindings; Variables: { person: Person; machine: Machine; revision: number; trace: Trace } };
+export type Trace = { readonly traceId: string; readonly requestId: string };
 
 /** @throws NusecError NOT_FOUND when what the path names is beyond the scope */
 export type ScopeCheck = (c: HonoContext<ApiEnv>, scope: Scope | undefined) => Promise<void>;
@@ -22,7 +24,8 @@ type Authenticators = {
 
 export type Auth = ReturnType<typeof createAuth>;
 
-export function createAuth(authenticators: Authenticators) {
+/** @param answers to requests of people that carry an Idempotency-Key; the header is ignored without them */
+export function createAuth(authenticators: Authenticators, answers?: Answers) {
   const person = (roles: readonly Role[], knowsScopes: boolean, check?: ScopeCheck) =>
     createMiddleware<ApiEnv>(async (c, next) => {
       const token = /^Bearer +([A-Za-z0-9_-]{1,128})$/i.exec(c.req.header('Authorization') ?? '')?.[1];
@@ -36,7 +39,7 @@ export function createAuth(authenticators: Authenticators) {
       const isLineOperator = fitting.every(role => role === 'lineOperator');
       c.set('person', isLineOperator && person.scope === undefined ? { ...person, scope: emptyScope } : person);
       await check?.(c, c.var.person.scope);
-      await next();
+      return once(c, answers, next);
     });
   return {
     /** The route is for people with one of these roles, without any for all who read; an administrator has all of them. Whoever is limited to a
@@ -61,4 +64,24 @@ export function createAuth(authenticators: Authenticators) {
         await next();
       }),
   };
+}
+
+/** Answers that may hold a token are never written down. */
+const secretPath = /^\/v1\/operators(\/[^/]+\/token)?$/;
+
+/** Runs a POST with an `Idempotency-Key` once; whatever has none just runs. */
+async function once(c: HonoContext<ApiEnv>, answers: Answers | undefined, next: Next): Promise<Response | undefined> {
+  const key = c.req.header('Idempotency-Key');
+  if (key === undefined || answers === undefined || c.req.method !== 'POST') {
+    await next();
+    return undefined;
+  }
+  if (!/^[\x21-\x7e]{1,200}$/.test(key)) throw new NusecError('BAD_REQUEST', 'an Idempotency-Key is 1 to 200 visible ASCII characters');
+  const { pathname, search } = new URL(c.req.url);
+  const body = new Uint8Array(await c.req.arrayBuffer());
+  const request = { person: c.var.person.name, key, target: `POST ${pathname}${search}`, body, isKept: !secretPath.test(pathname) };
+  return answers.once(request, async () => {
+    await next();
+    return c.res;
+  });
 }

@@ -11,6 +11,8 @@ const problems = {
   NOT_OFFERED: [501, 'This server does not offer that'],
   KEYGEN_REFUSED: [501, 'Keys are made by whoever uses them'],
   CONFLICT: [409, 'The request contradicts what is recorded'],
+  PRECONDITION_FAILED: [412, 'It has changed since it was looked at'],
+  IDEMPOTENCY_KEY_REUSED: [422, 'The Idempotency-Key came with another request'],
   RATE_LIMITED: [429, 'Too many requests'],
   UNAUTHENTICATED: [401, 'A bearer token is needed'],
   FORBIDDEN: [403, 'The caller has no right to do this'],
@@ -128,6 +130,10 @@ const problems = {
 /** The problem document for any error; an unknown error tells nothing of itself. */
 /** A 401 says how to come back (RFC 9110 §11.6.1); clients of EST know Basic (RFC 7030 §3.2.3). */
 const challengeOf = (path: string): string => (path.startsWith('/.well-known/est/') ? 'Basic realm="EST"' : 'Bearer');
+
+/** Status and title of an error for people. */
+export const problemOf = (error: unknown): readonly [ContentfulStatusCode, string] =>
+  problems[error instanceof NusecError ? error.code : 'INTERNAL'];
 
 export function problemResponse(c: HonoContext, error: unknown): Response {
   const known = error instanceof NusecError;

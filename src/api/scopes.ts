@@ -1,15 +1,18 @@
 import { device, deviceStream } from '../domain/device.ts';
 import { grant, grantStream } from '../domain/grant.ts';
 import { job, jobStream } from '../domain/job.ts';
+import { line, lineStream } from '../domain/line.ts';
 import { programmer, programmerStream } from '../domain/programmer.ts';
 import { release, releaseStream } from '../domain/release.ts';
 import { isInScope, type Place, type Scope } from '../domain/roles.ts';
 import { rollout, rolloutStream } from '../domain/rollout.ts';
 import { NusecError } from '../errors.ts';
+import { loadState } from '../eventstore/handle.ts';
 import { lru } from '../lru.ts';
 import { jobQueries } from '../projections/jobs.ts';
 import { type Context, stateOf } from '../services/base/context.ts';
 import type { ScopeCheck } from './auth.ts';
+import { requireMatch } from './conditional.ts';
 
 /** Where things belong, and whether a person who is limited to a scope may see them. What is beyond the scope is not there. */
 
@@ -79,11 +82,36 @@ export async function requireInScope(ctx: Context, scope: Scope | undefined, kin
   if (scope !== undefined && !(await judges[kind](ctx, scope, id))) throw new NusecError('NOT_FOUND', `there is no ${kind} ${id}`);
 }
 
-/** What `auth.personWithin` asks. @param param of the path, that names the thing */
+/** What `auth.personWithin` asks: scope, and whether it still is as the caller saw it (`If-Match`). @param param of the path, that names the thing */
 export const within =
   (ctx: Context, kind: Kind, param: string): ScopeCheck =>
-  (c, scope) =>
-    requireInScope(ctx, scope, kind, c.req.param(param) ?? '');
+  async (c, scope) => {
+    const id = c.req.param(param) ?? '';
+    await requireInScope(ctx, scope, kind, id);
+    const revision = await revisionOf(ctx, kind, id);
+    if (c.req.method === 'GET') c.set('revision', revision);
+    else requireMatch(c.req.header('If-Match'), revision);
+  };
+
+/** Of the newest event of a thing; -1 when there is none. */
+async function revisionOf({ store }: Context, kind: Kind, id: string): Promise<number> {
+  switch (kind) {
+    case 'job':
+      return (await loadState(store, job, jobStream(id))).revision;
+    case 'device':
+      return (await loadState(store, device, deviceStream(id))).revision;
+    case 'programmer':
+      return (await loadState(store, programmer, programmerStream(id))).revision;
+    case 'release':
+      return (await loadState(store, release, releaseStream(id))).revision;
+    case 'rollout':
+      return (await loadState(store, rollout, rolloutStream(id))).revision;
+    case 'line':
+      return (await loadState(store, line, lineStream(id))).revision;
+    case 'grant':
+      return (await loadState(store, grant, grantStream(id))).revision;
+  }
+}
 
 /** @throws NusecError FORBIDDEN when what is to be made there would be beyond the scope of its maker */
 export function requirePlace(scope: Scope | undefined, place: Place): void {

@@ -1,0 +1,87 @@
+import { chmodSync } from 'node:fs';
+import Database from 'better-sqlite3';
+import { concat, toHex, utf8 } from '../bytes.ts';
+import { sha256 } from '../digest.ts';
+import { NusecError } from '../errors.ts';
+import { dayMs } from '../times.ts';
+
+/** Answers to requests that carry an `Idempotency-Key`, kept for a day: the same request again gets the same answer, and nothing is done twice. In a
+ *  file of its own, for all server processes; it can be deleted. A request that was cut off is never done again by itself: nobody knows. */
+
+export type Answers = {
+  /** Does a request once. @throws NusecError IDEMPOTENCY_KEY_REUSED (another request), CONFLICT (under way, cut off, or not kept) */
+  once(request: KeyedRequest, work: () => Promise<Response>): Promise<Response>;
+  close(): Promise<void>;
+};
+
+export type KeyedRequest = {
+  readonly person: string;
+  readonly key: string;
+  /** Method, path and query. */
+  readonly target: string;
+  readonly body: Uint8Array;
+  /** Whether the answer may be written down; one with a token may not. */
+  readonly isKept: boolean;
+};
+
+/** Larger answers are not kept. */
+const maxKeptBytes = 1024 * 1024;
+const maxRows = 100_000;
+const busyTimeoutMs = 5000;
+
+type Row = { request: Buffer; status: number | null; headers: string | null; body: Buffer | null; at: number };
+
+/** @param now milliseconds since 1970 */
+export function openAnswers(file: string, now: () => number): Answers {
+  const db = new Database(file, { timeout: busyTimeoutMs });
+  chmodSync(file, 0o600);
+  db.pragma('journal_mode = WAL');
+  // A request that was begun is known after a power cut too.
+  db.pragma('synchronous = FULL');
+  db.exec(`CREATE TABLE IF NOT EXISTS answers (id BLOB PRIMARY KEY, request BLOB NOT NULL, status INTEGER, headers TEXT, body BLOB, at INTEGER NOT NULL)
+    STRICT, WITHOUT ROWID; CREATE INDEX IF NOT EXISTS answers_at ON answers (at);`);
+  const forget = db.prepare('DELETE FROM answers WHERE at < ?');
+  const begin = db.prepare('INSERT OR IGNORE INTO answers (id, request, at) VALUES (?, ?, ?)');
+  const find = db.prepare<Row>('SELECT * FROM answers WHERE id = ?');
+  const count = db.prepare<{ rows: number }>('SELECT count(*) AS rows FROM answers');
+  const finish = db.prepare('UPDATE answers SET status = ?, headers = ?, body = ? WHERE id = ?');
+  const undo = db.prepare('DELETE FROM answers WHERE id = ?');
+
+  const keep = async (id: Uint8Array, response: Response, isKept: boolean): Promise<void> => {
+    // Refused: nothing was done, and the same request may be made again.
+    if (response.status >= 400) return void undo.run(id);
+    const body = new Uint8Array(await response.clone().arrayBuffer());
+    const type = response.headers.get('Content-Type');
+    const isSmall = body.length <= maxKeptBytes;
+    finish.run(response.status, JSON.stringify(type === null ? {} : { 'Content-Type': type }), isKept && isSmall ? body : null, id);
+  };
+
+  return {
+    async once({ person, key, target, body, isKept }, work) {
+      const id = sha256(utf8(JSON.stringify([person, key])));
+      const request = sha256(concat(utf8(`${target}\n`), sha256(body)));
+      forget.run(now() - dayMs);
+      if ((count.get()?.rows ?? 0) >= maxRows)
+        throw new NusecError('RATE_LIMITED', 'too many requests with an Idempotency-Key within a day');
+      if (begin.run(id, request, now()).changes === 0) return replay(find.get(id), request);
+      try {
+        const response = await work();
+        await keep(id, response, isKept);
+        return response;
+      } catch (error) {
+        undo.run(id);
+        throw error;
+      }
+    },
+    close: async () => void db.close(),
+  };
+}
+
+function replay(row: Row | undefined, request: Uint8Array): Response {
+  if (row === undefined || toHex(row.request) !== toHex(request))
+    throw new NusecError('IDEMPOTENCY_KEY_REUSED', 'this Idempotency-Key came with another request');
+  if (row.status === null) throw new NusecError('CONFLICT', 'this request is under way, or was cut off: look whether it was done');
+  if (row.body === null) throw new NusecError('CONFLICT', 'this request was answered; the answer is not shown again');
+  const headers = { ...(JSON.parse(row.headers ?? '{}') as Record<string, string>), 'Idempotent-Replay': 'true' };
+  return new Response(row.body.length === 0 ? null : new Uint8Array(row.body), { status: row.status, headers });
+}
