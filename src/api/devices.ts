@@ -3,6 +3,7 @@ import type { Context as HonoContext } from 'hono';
 import { revocationReasons } from '../domain/deviceEvents.ts';
 import { deviceStatuses } from '../domain/deviceStatus.ts';
 import type { EffectKind } from '../domain/effects.ts';
+import { formatVersion } from '../domain/version.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import type { DeviceRow } from '../projections/devices.ts';
 import { useEffect } from '../services/administration/effects.ts';
@@ -12,7 +13,19 @@ import { deviceEvidence, deviceRow, deviceTimeline, listDevices, quarantineDevic
 import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts';
 import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
-import { bytesAnswer, jsonAnswer, jsonBody, lineField, maxPageRows, pageQuery, reasonField, sha256Field, uidField } from './fields.ts';
+import {
+  bytesAnswer,
+  idField,
+  jsonAnswer,
+  jsonBody,
+  lineField,
+  maxPageRows,
+  pageQuery,
+  reasonField,
+  sha256Field,
+  uidField,
+  versionField,
+} from './fields.ts';
 import { within } from './scopes.ts';
 
 /** Devices as people see them: the fleet, one device, its history, and what ends or checks it (R83–R86, R96). */
@@ -145,6 +158,13 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
       query: pageQuery.extend({
         line: lineField.optional(),
         status: z.enum(deviceStatuses).optional(),
+        /** What they run, by what they last proved. */
+        release: idField.optional(),
+        imageHash: z
+          .string()
+          .regex(/^[0-9a-f]{64}$/)
+          .optional(),
+        version: versionField.transform(formatVersion).optional(),
         /** Only devices in use that do not have the newest trust bundle. */
         behind: z.enum(['true']).optional(),
       }),
@@ -152,10 +172,13 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
     responses: { 200: jsonAnswer(z.object({ devices: z.array(deviceSchema), next: z.string().optional() }), 'devices') },
   });
   api.openapi(list, async c => {
-    const { line, status, behind, cursor, limit } = c.req.valid('query');
+    const { line, status, release, imageHash, version, behind, cursor, limit } = c.req.valid('query');
     const filter = {
       ...(line !== undefined && { line }),
       ...(status !== undefined && { status }),
+      ...(release !== undefined && { releaseId: release }),
+      ...(imageHash !== undefined && { imageHash }),
+      ...(version !== undefined && { version }),
       behind: behind === 'true',
       scope: c.var.person.scope,
     };

@@ -16,7 +16,7 @@ type Device = {
   readonly connected: boolean;
 };
 type Reason = ServerOptions & { reason: string };
-type List = ServerOptions & { line?: string; status?: string; behind?: boolean };
+type List = ServerOptions & { release?: string; imageHash?: string; version?: string; line?: string; status?: string; behind?: boolean };
 
 const example = '00112233445566778899aabbccddeeff';
 
@@ -24,9 +24,12 @@ const example = '00112233445566778899aabbccddeeff';
 export function registerDevice(program: Command): void {
   const device = program.command('device').description('devices: look, attest, quarantine, suspend, revoke, decommission');
   const command = subcommandsOf(device);
-  command('list', 'all devices', 'list --line meter', 'list --status QUARANTINED --json')
+  command('list', 'all devices', 'list --line meter', 'list --status QUARANTINED --json', 'list --release 148f3636cfa2c0dac2794f4ebae4200c')
     .option('--line <line>', 'only this product line')
     .option('--status <status>', `only in this state: ${deviceStatuses.join(', ')}`, oneOf(deviceStatuses))
+    .option('--release <id>', 'only those that run this release, by what they last proved')
+    .option('--image-hash <hex>', 'the same for an image hash')
+    .option('--version <version>', 'the same for a version')
     .option('--behind', 'only those in use without the newest trust bundle')
     .action(list);
   command('show <uid>', 'one device', `show ${example}`)
@@ -83,8 +86,9 @@ export function registerDevice(program: Command): void {
   );
 }
 
-async function list({ line, status, behind, ...options }: List): Promise<void> {
-  const devices = await listAll<Device>(options, '/v1/devices', 'devices', { line, status, behind: behind ? 'true' : undefined });
+async function list({ line, status, release, imageHash, version, behind, ...options }: List): Promise<void> {
+  const filter = { line, status, release, imageHash, version, behind: behind ? 'true' : undefined };
+  const devices = await listAll<Device>(options, '/v1/devices', 'devices', filter);
   const rows = devices.map(one => [one.uid, one.line, one.status, one.version, one.attestation, one.connected ? 'online' : 'offline']);
   print(options, devices, table(['UID', 'LINE', 'STATUS', 'VERSION', 'ATTESTED', 'MQTT'], rows));
 }

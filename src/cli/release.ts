@@ -80,6 +80,24 @@ Examples:
       await show(options, 'POST', `/v1/releases/${id}/withdraw`, { reason });
   });
   withServerOptions(
+    release
+      .command('recall')
+      .description('plan the security rollout that takes all devices away from a release')
+      .argument('<release>', 'release that the devices run')
+      .requiredOption('--with <release>', 'published release that they get')
+      .addHelpText(
+        'after',
+        '\nIt is approved and started as any rollout: nusec rollout approve, nusec rollout start.\n\nExamples:\n  $ nusec release recall 148f3636cfa2c0dac2794f4ebae4200c --with 874a667189da472d09d34276d97e812f',
+      ),
+  ).action(async (id: string, { with: releaseId, ...options }: ServerOptions & { with: string }) => {
+    const planned = await ask<{ rolloutId: string; status: string }>(options, 'POST', '/v1/rollouts', {
+      releaseId,
+      fromRelease: id,
+      securityUpdate: true,
+    });
+    print(options, planned, record(planned));
+  });
+  withServerOptions(
     release.command('show').description('one release').argument('<release>', 'release id').addHelpText('after', exampleOf('show')),
   ).action(async (id: string, options: ServerOptions) => show(options, 'GET', `/v1/releases/${id}`));
   withServerOptions(

@@ -46,6 +46,8 @@ export type RolloutPlan = {
   readonly deadline?: string;
   /** In minutes; those of `defaultTimeLimits` when not named. */
   readonly timeLimits?: Partial<RolloutTimeLimits>;
+  /** Only devices that run this release, by what they last proved: to take them away from it. */
+  readonly fromRelease?: string;
   /** An older version at the same counter may be offered: planner and approver stand for it. */
   readonly permitDowngrade?: boolean;
 };

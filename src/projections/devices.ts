@@ -58,7 +58,7 @@ const countSchema = (devices: string, counts: string): string => {
 
 export const devices: Projection = {
   name: 'devices',
-  version: 5,
+  version: 6,
   tables: ['devices', 'device_counts'],
   schema: table => `
     CREATE TABLE ${table('devices')} (
@@ -70,6 +70,8 @@ export const devices: Projection = {
     CREATE INDEX ${table('devices')}_line ON ${table('devices')} (line, status, uid);
     CREATE INDEX ${table('devices')}_status ON ${table('devices')} (status, uid);
     CREATE INDEX ${table('devices')}_job ON ${table('devices')} (job_id, uid);
+    CREATE INDEX ${table('devices')}_release ON ${table('devices')} (release_id, uid);
+    CREATE INDEX ${table('devices')}_image ON ${table('devices')} (image_hash, uid);
     ${countSchema(table('devices'), table('device_counts'))}`,
   writer(db, table) {
     const name = table('devices');
@@ -165,6 +167,10 @@ export type DevicePage = {
   readonly line?: string;
   readonly status?: string;
   readonly jobId?: string;
+  /** What they run, by what they last proved. */
+  readonly releaseId?: string;
+  readonly imageHash?: string;
+  readonly version?: string;
   /** Those in use whose trust bundle is older than this one, or unknown. */
   readonly trustBelow?: number;
   readonly after?: string;
@@ -205,15 +211,27 @@ export const deviceQueries = (db: Kysely<DeviceTables & JobTables>) => ({
     if (after !== undefined) query = query.where('uid', '>', after);
     return (await query.execute()).map(({ uid }) => uid);
   },
-  page({ line, status, jobId, trustBelow, after, limit, scope }: DevicePage) {
+  page({ line, status, jobId, releaseId, imageHash, version, trustBelow, after, limit, scope }: DevicePage) {
     let query = db.selectFrom('devices').selectAll().orderBy('uid').limit(limit);
     if (line !== undefined) query = query.where('line', '=', line);
     if (status !== undefined) query = query.where('status', '=', status as DeviceStatus);
     if (jobId !== undefined) query = query.where('job_id', '=', jobId);
+    if (releaseId !== undefined) query = query.where('release_id', '=', releaseId);
+    if (imageHash !== undefined) query = query.where('image_hash', '=', imageHash);
+    if (version !== undefined) query = query.where('version', '=', version);
     if (trustBelow !== undefined) query = query.where(isBehind(trustBelow));
     if (after !== undefined) query = query.where('uid', '>', after);
     if (scope !== undefined) query = query.where('uid', 'in', devicesInScope(db, scope));
     return query.execute();
+  },
+  /** How many devices in use run this release, by what they last proved. */
+  async countOf(releaseId: string): Promise<number> {
+    const counted = db
+      .selectFrom('devices')
+      .select(({ fn }) => fn.countAll<number>().as('count'))
+      .where('release_id', '=', releaseId)
+      .where('status', 'in', ['STOCK', ...inField]);
+    return (await counted.executeTakeFirstOrThrow()).count;
   },
   /** How many devices of a line in use have which security counter, by what they last proved. */
   counters: (line: string) =>

@@ -86,6 +86,7 @@ export const releaseQueries = (db: Kysely<ReleaseTables>) => ({
       .where('status', '!=', 'WITHDRAWN');
     return (await found.executeTakeFirst())?.highest ?? 0;
   },
+  withdrawn: () => db.selectFrom('releases').select(['release_id', 'version', 'line']).where('status', '=', 'WITHDRAWN').execute(),
   /** The release whose image, plain, has this hash. */
   byImageHash: (imageHash: string) => db.selectFrom('releases').selectAll().where('image_hash', '=', imageHash).executeTakeFirst(),
 });

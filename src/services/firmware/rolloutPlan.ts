@@ -34,6 +34,8 @@ export type RolloutWish = {
   readonly ratePerMinute?: number | undefined;
   /** It closes a hole: of two releases with the same counter and version it goes first. */
   readonly securityUpdate?: boolean | undefined;
+  /** Only devices that run this release, by what they last proved: to take them away from it. */
+  readonly fromRelease?: string | undefined;
   /** An older version at the same counter may be offered. */
   readonly permitDowngrade?: boolean | undefined;
 };
@@ -47,6 +49,7 @@ const pageRows = 1000;
 export async function planRollout(ctx: Context, wish: RolloutWish, by: Actor): Promise<string> {
   const release = await releaseOf(ctx, wish.releaseId);
   if (release.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${wish.releaseId} is ${release.status}`);
+  if (wish.fromRelease !== undefined) await releaseOf(ctx, wish.fromRelease);
   await Promise.all((wish.devices ?? []).map(uid => livingDevice(ctx, uid)));
   if (release.image !== 'app') throw new NusecError('WRONG_PRODUCT', 'a bootloader is not upgraded in the field');
   const shares = wish.groups ?? [100];
@@ -61,13 +64,21 @@ export async function planRollout(ctx: Context, wish: RolloutWish, by: Actor): P
 }
 
 /** What the wish names, and nothing else. */
-function paceOf({ deadline, timeLimits, ratePerMinute, securityUpdate, permitDowngrade }: RolloutWish): Partial<PlannedRollout> {
+function paceOf({
+  deadline,
+  timeLimits,
+  ratePerMinute,
+  securityUpdate,
+  permitDowngrade,
+  fromRelease,
+}: RolloutWish): Partial<PlannedRollout> {
   return {
     ...(deadline !== undefined && { deadline }),
     ...(timeLimits !== undefined && { timeLimits: defined(timeLimits) }),
     ...(ratePerMinute !== undefined && { ratePerMinute }),
     ...(securityUpdate && { securityUpdate }),
     ...(permitDowngrade && { permitDowngrade }),
+    ...(fromRelease !== undefined && { fromRelease }),
   };
 }
 
@@ -99,7 +110,7 @@ export async function devicesOfGroup(ctx: Context, state: PlannedRollout, group:
   if ('devices' in wanted) return wanted.devices;
   const { imageHash } = await releaseOf(ctx, state.releaseId);
   const before = new Set((await Promise.all(state.started.map(({ devicesSha256 }) => readDevices(ctx, devicesSha256)))).flat());
-  const rest = (await upgradableDevices(ctx, state.line, imageHash)).filter(uid => !before.has(uid));
+  const rest = (await upgradableDevices(ctx, state, imageHash)).filter(uid => !before.has(uid));
   const count = group === state.groups.length - 1 ? rest.length : shareOf(rest.length + before.size, wanted.percent);
   const rank = (uid: string): string => sha256Hex(`${state.rolloutId} ${uid}`);
   return rest
@@ -109,12 +120,19 @@ export async function devicesOfGroup(ctx: Context, state: PlannedRollout, group:
     .map(([, uid]) => uid);
 }
 
-async function upgradableDevices(ctx: Context, line: string, imageHash: string): Promise<readonly string[]> {
+async function upgradableDevices(ctx: Context, { line, fromRelease }: PlannedRollout, imageHash: string): Promise<readonly string[]> {
   await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
   const found: string[] = [];
   for (const status of ['STOCK', 'IN_SERVICE']) {
     for (let after: string | undefined, rows = pageRows; rows === pageRows && found.length < maxRolloutDevices; ) {
-      const page = await deviceQueries(ctx.reads.db).page({ line, status, limit: pageRows, ...(after !== undefined && { after }) });
+      const from = fromRelease === undefined ? {} : { releaseId: fromRelease };
+      const page = await deviceQueries(ctx.reads.db).page({
+        line,
+        status,
+        ...from,
+        limit: pageRows,
+        ...(after !== undefined && { after }),
+      });
       found.push(...page.filter(row => row.image_hash !== imageHash).map(row => row.uid));
       after = page.at(-1)?.uid;
       rows = page.length;

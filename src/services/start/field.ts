@@ -18,6 +18,7 @@ import { remindOfRenewal } from '../field/renewalReminder.ts';
 import { startDeliveryCare } from '../firmware/deliveryCare.ts';
 import { createOtaDelivery, type OtaDelivery } from '../firmware/otaDelivery.ts';
 import { createOtaImages } from '../firmware/otaImage.ts';
+import { startRecallWatch } from '../firmware/recall.ts';
 import { type Rollouts, startRollouts } from '../firmware/rollouts.ts';
 import { createChainJudge } from '../identity/chainJudge.ts';
 import type { ClientTrust } from '../identity/clientTrust.ts';
@@ -84,6 +85,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
   const bundles = own('device bundles', startDeviceBundles({ ctx, alarms, channel, connected }));
   const care = own('delivery care', startDeliveryCare({ ctx, channel, attestation, decommissions, delivery: ota }));
   const rollouts = own('rollouts', await startRollouts({ ctx, alarms, care }));
+  own('recalls', startRecallWatch({ ctx, alarms }));
   /** Whoever asks or works is cared for. */
   const delivery: OtaDelivery = {
     ...ota,

@@ -1,0 +1,38 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { listDevices } from '../../../src/services/field/devices.ts';
+import { withdrawRelease } from '../../../src/services/firmware/releases.ts';
+import { planRollout, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
+import { eventually } from '../../gateway/fieldKit.ts';
+import { type FieldBench, openField } from '../field/fieldBench.ts';
+
+/** Withdrawing a release that devices run is a recall. */
+
+let bench: FieldBench;
+beforeAll(async () => {
+  bench = await openField(3);
+});
+afterAll(() => bench.close());
+
+it('lists the devices that run a withdrawn release, raises an alarm, and takes them away from it', async () => {
+  const { ctx, fleet, field } = bench;
+  const { releaseId, imageHash, version } = fleet.app;
+  for (const filter of [{ releaseId }, { imageHash }, { version }]) {
+    expect(await listDevices(ctx, { ...filter, limit: 10 })).toHaveLength(3);
+  }
+  expect(await listDevices(ctx, { releaseId: fleet.next.releaseId, limit: 10 })).toEqual([]);
+  await withdrawRelease(ctx, releaseId, 'CVE-2026-1', 'operator:rita');
+  await eventually(async () => (await bench.codesOfAlarms()).includes('RELEASE_RECALLED'));
+  const wish = { releaseId: fleet.next.releaseId, fromRelease: releaseId, securityUpdate: true };
+  const id = await planRollout(ctx, wish, 'operator:rita');
+  await field.rollouts.command(id, { type: 'ApproveRollout', by: 'operator:rolf' }, 'operator:rolf');
+  await field.rollouts.command(id, { type: 'StartRollout', by: 'operator:rita' }, 'operator:rita');
+  await eventually(async () => (await rolloutOf(ctx, id)).started[0]?.deviceCount === 3);
+});
+
+it('asks nothing of devices that run another release', async () => {
+  const { ctx, fleet, field } = bench;
+  const id = await planRollout(ctx, { releaseId: fleet.next.releaseId, fromRelease: fleet.next.releaseId }, 'operator:rita');
+  await field.rollouts.command(id, { type: 'ApproveRollout', by: 'operator:rolf' }, 'operator:rolf');
+  await field.rollouts.command(id, { type: 'StartRollout', by: 'operator:rita' }, 'operator:rita');
+  await eventually(async () => (await rolloutOf(ctx, id)).status === 'HALTED');
+});
