@@ -8,6 +8,7 @@ import type { TlsIdentity } from '../services/identity/serverCertificate.ts';
 import type { Ocsp } from '../services/revocation/ocsp.ts';
 import type { Api } from './app.ts';
 import { CanonicalResponse } from './canonicalHeaders.ts';
+import { boundConnections } from './connectionBound.ts';
 import { serveCrl } from './crl.ts';
 import { serveOcsp } from './ocsp.ts';
 
@@ -15,6 +16,7 @@ import { serveOcsp } from './ocsp.ts';
 
 const headersTimeoutMs = 10_000;
 const requestTimeoutMs = 60_000;
+const handshakeTimeoutMs = 10_000;
 /** Longer than a machine pauses between two calls, such as between two units. */
 const keepAliveTimeoutMs = 75_000;
 const maxHeaderBytes = 16 * 1024;
@@ -33,12 +35,14 @@ export function createApiServer(api: Api, tls: TlsIdentity, allowTls12 = false) 
       maxHeaderSize: maxHeaderBytes,
       headersTimeout: headersTimeoutMs,
       requestTimeout: requestTimeoutMs,
+      handshakeTimeout: handshakeTimeoutMs,
       keepAliveTimeout: keepAliveTimeoutMs,
       noDelay: true,
     },
     // HTTP/1.0 knows no Host.
     getRequestListener(api.fetch, { hostname: 'localhost' }),
   );
+  boundConnections(server);
   return server;
 }
 
@@ -56,7 +60,7 @@ export function renewTls(server: ReturnType<typeof createApiServer>, tls: TlsIde
 
 /** `/crl/{icaId}.crl`, `/delta/{icaId}.crl`, `/ocsp`, all signed and therefore in plain HTTP (RFC 5280 §8), and `/healthz` for health checks. */
 export function createCrlServer(ctx: Context, ocsp: Ocsp): Server {
-  return createHttpServer(
+  const server = createHttpServer(
     { maxHeaderSize: maxHeaderBytes, headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs },
     (request, response) => {
       if (request.url === '/healthz') return void response.writeHead(200, { 'Content-Type': 'text/plain' }).end('ok');
@@ -64,6 +68,8 @@ export function createCrlServer(ctx: Context, ocsp: Ocsp): Server {
       response.writeHead(404).end();
     },
   );
+  boundConnections(server);
+  return server;
 }
 
 export function closeServer(server: Server | ReturnType<typeof createApiServer>): Promise<void> {
