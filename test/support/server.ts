@@ -62,7 +62,7 @@ export async function startServerProcesses(count: number, seed?: Seed) {
   const project = await makeProject(seed);
   const running = new Set<ServerProcess>();
   const startOne = async (): Promise<ServerProcess> => {
-    const process = await start('server', ['server', '--data', project.dataDir, '--json'], { ...environment });
+    const process = await start('server', ['server', '--data', project.dataDir, '--json'], environment());
     const [httpsPort, mqttPort, crlPort] = ['httpsPort', 'mqttPort', 'crlPort'].map(name => Number(process.ready[name])) as [
       number,
       number,
@@ -90,12 +90,12 @@ export async function startServerProcesses(count: number, seed?: Seed) {
   };
 }
 
-const environment = {
+const environment = () => ({
   ...process.env,
   NUSEC_HTTPS_PORT: '0',
   NUSEC_MQTT_PORT: '0',
   NUSEC_CRL_PORT: '0',
   NUSEC_LOG_LEVEL: 'silent',
-};
+});
 
-export const testSettings = (dataDir: string): Settings => readSettings(dataDir, environment);
+export const testSettings = (dataDir: string): Settings => readSettings(dataDir, environment());

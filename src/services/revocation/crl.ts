@@ -59,8 +59,14 @@ export async function currentCrl(ctx: Context, icaId: string): Promise<CrlPair> 
   const { lists } = memoryOf(ctx.store);
   const known = lists.get(icaId)?.newest;
   if (known?.sha256 === facts.sha256) return known;
-  const [full, deltaList] = await Promise.all([ctx.blobs.get(facts.sha256), ctx.blobs.get(facts.delta.sha256)]);
-  return { ...facts, full, deltaList };
+  try {
+    const [full, deltaList] = await Promise.all([ctx.blobs.get(facts.sha256), ctx.blobs.get(facts.delta.sha256)]);
+    return { ...facts, full, deltaList };
+  } catch (error) {
+    if (!(error instanceof NusecError && (error.code === 'BLOB_NOT_FOUND' || error.code === 'BLOB_DAMAGED'))) throw error;
+    // It follows from the events: no client is left without a list because a file is gone.
+    return issueCrl(ctx, icaId, true);
+  }
 }
 
 /** Whether the newest lists of an authority are to be replaced: half of their life is over. */

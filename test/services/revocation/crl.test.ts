@@ -153,6 +153,15 @@ describe('revocation lists over plain HTTP', () => {
     expect((await fetch(`${project.url}/crl/root.crl`, { method: 'POST' })).status).toBe(405);
   });
 
+  it('are signed anew when their blobs are gone', async () => {
+    const { number, sha256 } = await currentCrl(project.ctx, device);
+    const elsewhere = { ...project.ctx, store: { ...project.ctx.store } };
+    await project.ctx.blobs.delete(sha256);
+    const { number: next, full } = await currentCrl(elsewhere, device);
+    expect(next).toBeGreaterThan(number);
+    expect(full.length).toBeGreaterThan(100);
+  });
+
   it('share one signature when many revocations come together, and miss none', async () => {
     const lists = async () => (await project.eventsOf('CrlIssued')).filter(({ data }) => data.icaId === device).length;
     await currentCrl(project.ctx, device);
