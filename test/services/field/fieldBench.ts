@@ -32,6 +32,9 @@ export type BenchDevice = {
   /** Ids of the jobs that it was told to forget. */
   readonly cancelled: string[];
   readonly requests: Uint8Array[];
+  /** Whether this message of the server, counted from 0, is lost on its way. */
+  loses?: (count: number, family: string) => boolean;
+  heard: number;
 };
 
 const quick: ChannelTimes = { attemptMs: 500, attempts: 3, gatewayAttemptMs: 500 };
@@ -95,7 +98,7 @@ export async function openField(count: number, spdmQueue?: QueueLimits) {
     exporterOf,
     /** A device comes online. */
     plugIn(unit: Unit): BenchDevice {
-      const device = { unit, manners: goodManners(unit), jobs: [], cancelled: [], requests: [] };
+      const device: BenchDevice = { unit, manners: goodManners(unit), jobs: [], cancelled: [], requests: [], heard: 0 };
       devices.set(unit.uid, device);
       return device;
     },
@@ -150,6 +153,7 @@ function connect(
     async publish(uid, family, payload) {
       const device = devices.get(uid);
       if (device === undefined) return false;
+      if (device.loses?.(device.heard++, family)) return true;
       if (family === 'job') {
         const { job, cancelled } = decodeAs(jobMessage, payload);
         device.jobs.push(job ?? new Uint8Array());

@@ -20,7 +20,7 @@ const units = (count: number): Unit[] => {
 const dayMs = 86_400_000;
 
 beforeAll(async () => {
-  bench = await openField(40);
+  bench = await openField(56);
 });
 afterAll(() => bench.close());
 
@@ -125,6 +125,21 @@ describe('what stops a rollout or a device', () => {
     await upgrade(unit);
     await eventually(async () => (await stateOf(unit)).firmware?.version === '1.1.0');
     expect(await statusOf(id)).toBe('ABORTED');
+  });
+});
+
+describe('a delivery', () => {
+  it('comes though any one message of the dialogue is lost, and though nothing is answered for a while', async () => {
+    const some = units(14);
+    const devices = some.map((unit, index) => {
+      const device = bench.plugIn(unit);
+      device.loses = index === 13 ? count => count < 3 : count => count === index;
+      return device;
+    });
+    let jobsLost = 0;
+    devices[0]!.loses = (_, family) => family === 'job' && jobsLost++ === 0;
+    await roll({ devices: some.map(({ uid }) => uid) });
+    for (const device of devices) await eventually(() => device.jobs.length > 0);
   });
 });
 
