@@ -49,6 +49,7 @@ const names = [
   'device bundles',
   'deliveries',
   'delivery care',
+  'recalls',
   'rollouts',
   'bulk revocations',
   'revocation mark',
