@@ -9,9 +9,10 @@ import { readCheckpoint } from '../../merkle/checkpoint.ts';
 import { parseNote } from '../../merkle/note.ts';
 import { checkpointFile } from '../proof/checkpointFiles.ts';
 
-/** Looks at everything in a copy of a data folder: every event against its hash, the tree and the checkpoint, every blob against its name, the custody. */
+/** Looks at everything in a copy of a data folder: every event against its hash, the tree and the checkpoint, every blob against its name, the databases beside it. */
 
-export const custodyNames = ['custody.db', 'custody-pkcs11.db'] as const;
+/** Databases beside the log. What the log says of them was written to them before. */
+export const databaseNames = ['attestations.db', 'custody.db', 'custody-pkcs11.db'] as const;
 
 /** @throws NusecError BACKUP_DAMAGED, naming the first thing that does not hold */
 export function checkCopy(folder: string): { readonly events: number } {
@@ -22,7 +23,7 @@ export function checkCopy(folder: string): { readonly events: number } {
   if (!verdict.ok) throw new NusecError('BACKUP_DAMAGED', `the event log: ${placeOf(verdict)} is not what was stored (${verdict.reason})`);
   checkBlobRows(file);
   checkBlobFiles(join(folder, 'blobs'));
-  for (const name of custodyNames) if (existsSync(join(folder, name))) checkDatabase(join(folder, name));
+  for (const name of databaseNames) if (existsSync(join(folder, name))) checkDatabase(join(folder, name));
   return { events: verdict.events };
 }
 

@@ -8,7 +8,7 @@ import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { eventsFile } from '../dataFolder/eventLog.ts';
 import { checkpointFile } from '../proof/checkpointFiles.ts';
-import { checkCopy, custodyNames } from './checkCopy.ts';
+import { checkCopy, databaseNames } from './checkCopy.ts';
 import { filesIn, type Manifest } from './manifest.ts';
 
 /** Copies a data folder while a server writes to it, so that what is copied fits together. The keys stay in their keystore. */
@@ -27,8 +27,8 @@ export async function copyFolder(settings: KeystoreSettings, into: string, progr
   copyBlobs(dataDir, into);
   await copyDatabase(eventsFile(settings), join(into, 'events.db'), part => progress('event log', part));
   copyBlobs(dataDir, into);
-  for (const name of custodyNames)
-    if (existsSync(join(dataDir, name))) await copyDatabase(join(dataDir, name), join(into, name), part => progress('custody', part));
+  for (const name of databaseNames)
+    if (existsSync(join(dataDir, name))) await copyDatabase(join(dataDir, name), join(into, name), part => progress(name, part));
   progress('check', 0);
   const { events } = checkCopy(into);
   progress('check', 1);

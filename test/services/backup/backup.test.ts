@@ -20,11 +20,13 @@ import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { toHex } from '../../../src/bytes.ts';
 import { readSettings } from '../../../src/config.ts';
+import { sha256Hex } from '../../../src/digest.ts';
 import { startServer } from '../../../src/main.ts';
 import { backUpToFolder, backUpToStream } from '../../../src/services/backup/makeBackup.ts';
 import { restoreBackup } from '../../../src/services/backup/restoreBackup.ts';
+import { type AttestationLog, openAttestationLog } from '../../../src/services/base/attestationLog.ts';
 import type { Context } from '../../../src/services/base/context.ts';
-import { openContext } from '../../../src/services/dataFolder/open.ts';
+import { attestationsFile, openContext } from '../../../src/services/dataFolder/open.ts';
 import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { canMount, smallDisk } from '../../eventstore/smallDisk.ts';
 import { covers } from '../../support/covers.ts';
@@ -46,11 +48,31 @@ beforeAll(async () => {
     await ctx.blobs.put(largeBlob);
     await ctx.bootKeys.ensure('boot/a');
   });
+  withAttestations(project.dataDir, log => log.add(attestation));
 });
 afterAll(() => {
   project.remove();
   rmSync(folder, { recursive: true });
 });
+
+const evidence = new Uint8Array(300).fill(9);
+const attestation = {
+  uid: '01'.repeat(16),
+  line: 'meter',
+  atMs: 5,
+  via: 'mqtt',
+  nonceHex: '02'.repeat(32),
+  result: 'passed',
+  evidence,
+} as const;
+function withAttestations<Result>(dataDir: string, use: (log: AttestationLog) => Result): Result {
+  const log = openAttestationLog(attestationsFile(dataDir));
+  try {
+    return use(log);
+  } finally {
+    log.close();
+  }
+}
 
 const backUp = (name: string) => backUpToFolder(testSettings(project.dataDir), place(name), quiet);
 /** A folder with the keystore of the project, and nothing else. */
@@ -92,7 +114,7 @@ describe('a backup', () => {
     expect(manifest.events).toBeLessThan(written.at(-1) ?? 0);
     const names = filesOf(place('busy'));
     expect(names.toSorted()).toEqual(['backup.json', ...manifest.files.map(({ path }) => path)].toSorted());
-    expect(names).toEqual(expect.arrayContaining(['events.db', 'custody.db']));
+    expect(names).toEqual(expect.arrayContaining(['attestations.db', 'custody.db', 'events.db']));
     expect(names.filter(name => name.startsWith('blobs/'))).toHaveLength(1);
     const secrets = [readFileSync(join(project.dataDir, 'keystore.key')), Buffer.from(project.alice), Buffer.from(project.bob)];
     for (const name of names) {
@@ -102,6 +124,8 @@ describe('a backup', () => {
     }
     const restored = await restoreBackup(place('busy'), withKeys('busy-restored'), []);
     expect(restored).toMatchObject({ events: manifest.events, at: manifest.at });
+    const [kept] = withAttestations(place('busy-restored'), log => log.page(attestation.uid, { limit: 2 }));
+    expect(kept?.evidenceSha256).toBe(sha256Hex(evidence));
     await inProject(place('busy-restored'), async ctx => {
       expect(ctx.store.head()).toBe(manifest.events);
       expect(
