@@ -297,63 +297,6 @@ describe('chips', () => {
   });
 });
 
-describe('programmers', () => {
-  it('that flood reservations are held back (T24)', async () => {
-    covers('T24');
-    const builder = await started(500);
-    const codes = new Map<string | number, number>();
-    for (let unit = 0; unit < 70; unit++) {
-      const code = await builder.code('units', await builder.reserveRequest(newUid()));
-      if (code === 200) builder.acknowledged = builder.records.length;
-      else builder.records.pop();
-      codes.set(code, (codes.get(code) ?? 0) + 1);
-    }
-    expect(Object.fromEntries(codes)).toEqual({ 200: 64, RATE_LIMITED: 6 });
-  });
-
-  it('that are stolen do nothing any more, with whatever they hold (T15, silence 10)', async () => {
-    covers('T15');
-    const builder = await started(3);
-    const chip = new Chip();
-    await builder.build(chip, 'application');
-    await plant.ask('olga', 'POST', `/v1/programmers/${builder.uid}/stolen`, {});
-    for (const path of ['units', `units/${chip.grantId}/bootloader`, `units/${chip.grantId}/commit`]) {
-      expect(['CERTIFICATE_REVOKED', 'BAD_REQUEST']).toContain(await builder.code(path));
-    }
-    expect(await builder.code(`units/${chip.grantId}/bootloader`)).toBe('CERTIFICATE_REVOKED');
-    expect(await board(builder)).toMatchObject({ status: 'FROZEN', frozenReason: 'programmer-stolen' });
-    expect(await plant.code('pia', 'POST', `/v1/jobs/${builder.jobId}/allotments/${builder.uid}/export`, { replace: true })).toBe(
-      'ALLOTMENT_FROZEN',
-    );
-  });
-
-  it('that are suspended are refused even where their certificate still counts (I17)', async () => {
-    covers('I17');
-    const builder = await started(3);
-    const request = await builder.reserveRequest(newUid());
-    const { reserveUnit } = await import('../../../src/services/production/units.ts');
-    await plant.ask('olga', 'POST', `/v1/programmers/${builder.uid}/suspend`, { reason: 'audit' });
-    const ledger = builder.records.slice(1);
-    await expect(reserveUnit(plant.services, builder.uid, { ...request, ledger }, 'test')).rejects.toMatchObject({
-      code: 'PROGRAMMER_NOT_ACTIVE',
-    });
-    await plant.ask('olga', 'POST', `/v1/programmers/${builder.uid}/resume`);
-    expect(await builder.code('units', request)).toBe(200);
-  });
-
-  it('cannot use the grant of another one', async () => {
-    const [builder, other] = [await started(3), await started(3)];
-    const chip = new Chip();
-    await builder.reserve(chip);
-    expect(await other.code(`units/${chip.grantId}/csr`, { csr: csrOf(chip.party, chip.objId) })).toBe('NOT_FOUND');
-  });
-
-  it('cannot do without a certificate of theirs (R71, RULE-9)', async () => {
-    covers('R71', 'RULE-9');
-    expect(await plant.code('alice', 'POST', '/v1/production/units', {})).toBe('CLIENT_CERTIFICATE_REQUIRED');
-  });
-});
-
 describe('grants that expire (I12)', () => {
   it('are voided by the sweep where no OTP can have been touched: the count comes back, the chip is built again', async () => {
     covers('I12');

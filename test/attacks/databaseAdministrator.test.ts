@@ -2,16 +2,16 @@ import { cpSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { programFor } from '../../../src/cli/program.ts';
-import { readSettings } from '../../../src/config.ts';
-import { startServer } from '../../../src/main.ts';
-import { createAlarms } from '../../../src/services/base/alarms.ts';
-import type { Context } from '../../../src/services/base/context.ts';
-import { checkpointFile } from '../../../src/services/proof/checkpointFiles.ts';
-import { keepCheckpoints } from '../../../src/services/proof/checkpoints.ts';
-import { eventsOf, type Found, kinds, rewrite, streams, total } from '../../eventstore/tampering.ts';
-import { covers } from '../../support/covers.ts';
-import { makeProject } from '../../support/server.ts';
+import { programFor } from '../../src/cli/program.ts';
+import { readSettings } from '../../src/config.ts';
+import { startServer } from '../../src/main.ts';
+import { createAlarms } from '../../src/services/base/alarms.ts';
+import type { Context } from '../../src/services/base/context.ts';
+import { checkpointFile } from '../../src/services/proof/checkpointFiles.ts';
+import { keepCheckpoints } from '../../src/services/proof/checkpoints.ts';
+import { eventsOf, type Found, kinds, rewrite, streams, total } from '../eventstore/tampering.ts';
+import { covers } from '../support/covers.ts';
+import { makeProject } from '../support/server.ts';
 
 /** The 16 kinds of tampering on the data folder of a project: found by `nusec log verify`, which has no keystore, and when a server starts. */
 
