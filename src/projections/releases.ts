@@ -76,14 +76,14 @@ export const releaseQueries = (db: Kysely<ReleaseTables>) => ({
       .where('image', '=', image)
       .where('version', '=', version)
       .executeTakeFirst(),
-  /** Of the releases that are not withdrawn; 0 when there is none. */
-  async highestCounter(line: string, image: ReleaseRow['image']): Promise<number> {
+  /** Of the releases that are not withdrawn, or of those in the named state; 0 when there is none. */
+  async highestCounter(line: string, image: ReleaseRow['image'], status?: ReleaseRow['status']): Promise<number> {
     const found = db
       .selectFrom('releases')
       .select(({ fn }) => fn.max('security_counter').as('highest'))
       .where('line', '=', line)
       .where('image', '=', image)
-      .where('status', '!=', 'WITHDRAWN');
+      .where('status', status === undefined ? '!=' : '=', status ?? 'WITHDRAWN');
     return (await found.executeTakeFirst())?.highest ?? 0;
   },
   withdrawn: () => db.selectFrom('releases').select(['release_id', 'version', 'line']).where('status', '=', 'WITHDRAWN').execute(),

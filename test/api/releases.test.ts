@@ -111,6 +111,17 @@ describe('releases', () => {
     expect(await plant.code('rita', 'POST', `/v1/releases/${body.releaseId}/approve`)).toBe('FOUR_EYES_REQUIRED');
   });
 
+  it('take no large step of the counter through uploads that nobody has approved', async () => {
+    await plant.ask('rita', 'POST', '/v1/lines', { line: 'pump' });
+    const wish = (version: string, counter: number) => `line=pump&image=app&version=${version}&counter=${counter}`;
+    const { body } = await upload(wish('1.0.0', 16), randomBytes(100));
+    expect(body.counterJump).toBeUndefined();
+    expect((await upload(wish('1.1.0', 32), randomBytes(100))).body.code).toBe('COUNTER_JUMP');
+    await plant.ask('rolf', 'POST', `/v1/releases/${body.releaseId}/approve`);
+    await plant.ask('rita', 'POST', `/v1/releases/${body.releaseId}/publish`);
+    expect((await upload(wish('1.1.0', 32), randomBytes(100))).status).toBe(201);
+  });
+
   it('refuse what is incomplete, of no line, or by the wrong person', async () => {
     expect((await upload('line=meter&image=app', randomBytes(100))).body.code).toBe('IMAGE_REFUSED');
     expect((await upload('line=boiler&image=app&version=1.0.0&counter=3', randomBytes(100))).body.code).toBe('NOT_FOUND');

@@ -93,9 +93,10 @@ function checkFits(product: DefinedLine, image: ImageKind, bodyBytes: number, he
     throw new NusecError('IMAGE_REFUSED', `the header has ${headerBytes} bytes, the line wants a multiple of ${headerAlignment}`);
 }
 
-/** Whether the counter is a larger step than the line allows, from the highest one that a release of it has. */
+/** Whether the counter is a larger step than the line allows, from the highest one that is published: uploads that nobody has approved are no steps
+ *  of a ladder. */
 async function jumps(ctx: Context, product: DefinedLine, counter: number): Promise<boolean> {
-  const highest = await releaseQueries(ctx.reads.db).highestCounter(product.line, 'app');
+  const highest = await releaseQueries(ctx.reads.db).highestCounter(product.line, 'app', 'PUBLISHED');
   return counter - Math.max(highest, product.rollbackFloor) > layoutOf(product).counterStep;
 }
 
