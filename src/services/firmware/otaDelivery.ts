@@ -55,7 +55,7 @@ export type OtaParts = {
   readonly images: OtaImages;
 };
 
-type OpenDelivery = { readonly prepared: PreparedJob; readonly blocks: BlockChannel; readonly offer: Offer };
+type OpenDelivery = { readonly prepared: PreparedJob; readonly blocks: BlockChannel; readonly offer: Offer; readonly line: string };
 
 const maxOpenDeliveries = 20_000;
 const by = 'system:ota';
@@ -72,8 +72,8 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     if (!channel.isConnected(uid)) return;
     channel.offerJob(uid, null, undefined, cancelled).catch(error => ctx.log.info({ uid, error: (error as Error).message }, 'not told'));
   };
-  const endAll = (isOver: (offer: Offer) => boolean): void => {
-    for (const [uid, { offer }] of open.entries()) if (isOver(offer)) end(uid);
+  const endAll = (isOver: (offer: Offer, line: string) => boolean): void => {
+    for (const [uid, { offer, line }] of open.entries()) if (isOver(offer, line)) end(uid);
   };
   /** The right to every block is looked up where it is served: here, kept up by the log. What ends a delivery ends it between two blocks, and the
    *  device is told. */
@@ -83,6 +83,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
       if (isEnding(type)) endings += 1;
       if (type === 'ReleaseWithdrawn') endAll(({ releaseId }) => releaseId === id);
       if (type === 'RolloutPaused' || type === 'RolloutHalted' || type === 'RolloutAborted') endAll(({ rolloutId }) => rolloutId === id);
+      if (type === 'RollbackFloorRaised') endAll(({ securityCounter }, line) => line === id && securityCounter < data.floor);
       if (type === 'UpgradeCancelled' || type === 'UpgradeFailed') end(id, data.offerId);
     }
   });
@@ -111,7 +112,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
       const session = await openSession(asking, state, answer);
       const secret = deriveExporterKey(session.exporterSecret(), blockSecretLabel, prepared.job.otaJobId, blockSecretBytes);
       const stands = await standsStill(uid, offer.offerId);
-      if (stands) open.set(uid, { prepared, blocks: openBlockChannel(secret, prepared), offer });
+      if (stands) open.set(uid, { prepared, blocks: openBlockChannel(secret, prepared), offer, line: state.line });
       await channel.offerJob(uid, stands ? prepared.signed : null, cid());
       await endSession(asking, uid, session);
     });
@@ -161,6 +162,7 @@ const endingTypes: ReadonlySet<EventType> = new Set([
   'RolloutPaused',
   'RolloutHalted',
   'RolloutAborted',
+  'RollbackFloorRaised',
   'UpgradeCancelled',
   'UpgradeFailed',
 ]);

@@ -189,6 +189,27 @@ it('takes the decision again at delivery: a floor that rose since the offer is k
   expect((await bench.typesOf(unit.uid)).slice(-2)).toEqual(['RollbackRefused', 'UpgradeFailed']);
 });
 
+it('ends a download once the floor of its line rises above the image (T12, RULE-11)', async () => {
+  covers('T12', 'RULE-11');
+  await defineLine(bench.ctx, { line: 'rising' }, 'operator:rita');
+  const bl2 = await publish(bench.ctx, 'bl2', '1.0.0', 1, 'rising');
+  const app = await publish(bench.ctx, 'app', '1.0.0', 2, 'rising');
+  const next = await publish(bench.ctx, 'app', '1.1.0', 3, 'rising');
+  const unit = await build(bench.ctx, bl2, app, 'rising');
+  const device = bench.plugIn(unit);
+  await roll({ devices: [unit.uid] }, next.releaseId);
+  await jobComes(device);
+  const { otaJobId, blockBytes } = (await readJob(device)).job;
+  const block = () => codeOf(async () => bench.field.delivery.block(unit.uid, toHex(otaJobId), 0, blockBytes));
+  await raiseRollbackFloor(bench.ctx, 'rising', 3, 'operator:rita');
+  await bench.field.delivery.reportStatus(unit.uid, toHex(otaJobId), 'downloading', undefined);
+  expect(await block()).toBeInstanceOf(Uint8Array);
+  await raiseRollbackFloor(bench.ctx, 'rising', 4, 'operator:rita');
+  await eventually(async () => (await block()) === 'STATE');
+  await bench.field.delivery.deliver(unit.uid, 1);
+  expect((await bench.typesOf(unit.uid)).slice(-2)).toEqual(['RollbackRefused', 'UpgradeFailed']);
+});
+
 it('refuses firmware of another line (T13)', async () => {
   covers('T13');
   await defineLine(bench.ctx, { line: 'lamp' }, 'operator:rita');
