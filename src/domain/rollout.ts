@@ -129,8 +129,14 @@ const planFields = [
   'timeLimits',
 ] as const;
 
+/** Fields of a plan that count only where they are set, so that the text of the others stays what it was. */
+const laterPlanFields = ['fromRelease', 'permitDowngrade'] as const;
+
 /** What an approval approves, as one text: the release and the whole plan, as it was planned. Equal texts are equal content. */
-export const rolloutContent = (state: PlannedRollout): string => JSON.stringify(planFields.map(name => state[name] ?? null));
+export function rolloutContent(state: PlannedRollout): string {
+  const later = laterPlanFields.some(name => state[name] !== undefined) ? laterPlanFields : [];
+  return JSON.stringify([...planFields, ...later].map(name => state[name] ?? null));
+}
 
 function decide(command: RolloutCommand, state: RolloutState): readonly RolloutEvent[] {
   if (command.type === 'PlanRollout') return plan(command, state);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { maxGroups, type RolloutCommand, rollout } from '../../src/domain/rollout.ts';
+import { maxGroups, type PlannedRollout, type RolloutCommand, rollout, rolloutContent } from '../../src/domain/rollout.ts';
 import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
@@ -233,5 +233,20 @@ describe('a rollout', () => {
     on(...pilot)
       .when(nobody(1))
       .refused('STATE');
+  });
+});
+
+describe('the content of an approval', () => {
+  const contentOf = (more: Partial<RolloutCommand & { type: 'PlanRollout' }>) =>
+    rolloutContent(play(rollout, [{ ...plan, ...more }]).state as PlannedRollout);
+
+  it('names everything that the plan may say, a permitted downgrade and the recalled release too (I16)', () => {
+    covers('I16');
+    const contents = [{}, { permitDowngrade: true }, { fromRelease: 'r0' }, { securityUpdate: true }].map(contentOf);
+    expect(new Set(contents).size).toBe(contents.length);
+  });
+
+  it('of a plan without these two is the text that was approved before there were any', () => {
+    expect(contentOf({})).toBe(JSON.stringify(['ro', 'r1', 'meter', planData.groups, planData.thresholds, null, null, null, null]));
   });
 });
