@@ -1,6 +1,9 @@
 import { NusecError } from '../../errors.ts';
 import type { Trouble } from '../../eventstore/followers.ts';
-import { newEvent } from '../../eventstore/recorded.ts';
+import type { ExpectedRevision } from '../../eventstore/port.ts';
+import { historyOf, newEvent } from '../../eventstore/recorded.ts';
+import { RevisionConflict } from '../../eventstore/revision.ts';
+import { dayMs } from '../../times.ts';
 import type { Context } from './context.ts';
 import { nowIso } from './context.ts';
 
@@ -10,9 +13,11 @@ export type Alarm = { readonly code: string; readonly subject: string; readonly 
 
 const pauseMs = 60_000;
 const maxRemembered = 10_000;
+const streamOf = (subject: string): string => `alarm-${subject}`;
 
-/** `always`: no pause; for what is bounded by itself. */
-export type Alarms = { raise(alarm: Alarm, pause?: 'always'): Promise<void> };
+/** `always`: no pause; for what is bounded by itself. `daily`: once a day by all processes together, also after a restart; for what is looked at
+ *  again and again. */
+export type Alarms = { raise(alarm: Alarm, pause?: 'always' | 'daily'): Promise<void> };
 
 /** Runs an enrolment. A key that belongs to another holder is a clone or comes from a weak random source: an operator gets to know (T26).
  *  @param subject who asks @throws what `work` throws */
@@ -34,17 +39,31 @@ export function followerAlarm({ name, position, behindEvents, failure }: Trouble
 
 export function createAlarms(ctx: Context): Alarms {
   const last = new Map<string, number>();
+  const append = async ({ code, subject, detail }: Alarm, expected: ExpectedRevision): Promise<void> => {
+    const envelope = { id: ctx.newId(), at: nowIso(ctx), by: 'system:alarms' };
+    const event = newEvent('AlarmRaised', { code, subject, detail }, envelope);
+    await ctx.store.commit({ appends: [{ stream: streamOf(subject), expected, events: [event] }], epoch: ctx.epoch });
+  };
+  /** The log says whether any process has raised it; of two that raise it now, one is refused. */
+  const raiseDaily = async (alarm: Alarm): Promise<void> => {
+    const raised = await historyOf(ctx.store, streamOf(alarm.subject), 'AlarmRaised');
+    const before = raised.findLast(({ data }) => data.code === alarm.code);
+    if (before !== undefined && ctx.clock().getTime() - Date.parse(before.at) < dayMs) return;
+    await append(alarm, raised.at(-1)?.revision ?? 'none').catch(error => {
+      if (!(error instanceof RevisionConflict)) throw error;
+    });
+  };
   return {
-    async raise({ code, subject, detail }, pause) {
+    async raise(alarm, pause) {
+      if (pause === 'daily') return raiseDaily(alarm);
+      const { code, subject } = alarm;
       const name = `${code} ${subject}`;
       const now = ctx.clock().getTime();
       if (pause !== 'always' && now - (last.get(name) ?? Number.NEGATIVE_INFINITY) < pauseMs) return;
       last.delete(name);
       last.set(name, now);
       if (last.size > maxRemembered) last.delete(last.keys().next().value as string);
-      const envelope = { id: ctx.newId(), at: nowIso(ctx), by: 'system:alarms' };
-      const event = newEvent('AlarmRaised', { code, subject, detail }, envelope);
-      await ctx.store.commit({ appends: [{ stream: `alarm-${subject}`, expected: 'any', events: [event] }], epoch: ctx.epoch });
+      await append(alarm, 'any');
     },
   };
 }

@@ -1,14 +1,14 @@
 import { type Closable, repeatedly } from '../../closing.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import { releaseQueries } from '../../projections/releases.ts';
-import { dayMs } from '../../times.ts';
+import { hourMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { areCurrent, type Context } from '../base/context.ts';
 
 /** A withdrawal is a recall: while devices in use have last proven that they run a withdrawn release, an alarm says so, when it is withdrawn and once
- *  a day from then on. */
+ *  a day from then on. Every process looks, and the log contains one alarm. */
 
-const repeatMs = dayMs;
+const lookEveryMs = hourMs;
 
 export function startRecallWatch({ ctx, alarms }: { readonly ctx: Context; readonly alarms: Alarms }): Closable {
   const look = async (only?: string): Promise<void> => {
@@ -18,14 +18,14 @@ export function startRecallWatch({ ctx, alarms }: { readonly ctx: Context; reado
       const count = await deviceQueries(ctx.reads.db).countOf(release_id);
       if (count === 0) continue;
       const detail = `${count} devices of ${line} run the withdrawn release ${version}`;
-      await alarms.raise({ code: 'RELEASE_RECALLED', subject: `release-${release_id}`, detail });
+      await alarms.raise({ code: 'RELEASE_RECALLED', subject: `release-${release_id}`, detail }, 'daily');
     }
   };
   const logFailure = (error: unknown): void => ctx.log.warn({ error: String(error) }, 'recall watch: looked at again later');
   const follower = ctx.followers.follow('recalls', ctx.store.head(), events => {
     for (const { type, stream } of events) if (type === 'ReleaseWithdrawn') void look(stream.slice('release-'.length)).catch(logFailure);
   });
-  const looks = repeatedly(repeatMs, () => look(), logFailure);
+  const looks = repeatedly(lookEveryMs, () => look(), logFailure);
   return {
     async close() {
       await looks.close();

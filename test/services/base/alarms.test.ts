@@ -1,0 +1,51 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { createAlarms } from '../../../src/services/base/alarms.ts';
+import type { Context } from '../../../src/services/base/context.ts';
+import { type OpenedContext, openContext } from '../../../src/services/dataFolder/open.ts';
+import { dayMs, hourMs } from '../../../src/times.ts';
+import { testSettings } from '../../support/server.ts';
+
+/** Alarms of several processes at one log, and of a process that is started again: each has its own memory of what it has raised. */
+
+const alarm = { code: 'RELEASE_RECALLED', subject: 'release-1', detail: 'one device' };
+let opened: OpenedContext;
+let ctx: Context;
+let dataDir: string;
+let aheadMs = 0;
+
+beforeEach(async () => {
+  dataDir = mkdtempSync(join(tmpdir(), 'nusec-alarms-'));
+  opened = await openContext(testSettings(dataDir), { https: 8443, crl: 8080 }, true);
+  aheadMs = 0;
+  ctx = { ...opened.ctx, clock: () => new Date(Date.parse('2026-01-01T00:00:00Z') + aheadMs) };
+});
+afterEach(async () => {
+  await opened.close();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+const codes = async () => (await ctx.store.readStream('alarm-release-1')).map(({ data }) => data.code);
+
+it('raises a daily alarm once a day for all processes together, also after a restart', async () => {
+  const processes = [createAlarms(ctx), createAlarms(ctx), createAlarms(ctx)];
+  const look = () => Promise.all(processes.map(each => each.raise(alarm, 'daily')));
+  await look();
+  aheadMs = 23 * hourMs;
+  await look();
+  processes[0] = createAlarms(ctx);
+  await look();
+  expect(await codes()).toEqual([alarm.code]);
+  aheadMs = dayMs;
+  await look();
+  expect(await codes()).toEqual([alarm.code, alarm.code]);
+});
+
+it('raises a daily alarm whatever else is raised about the same subject', async () => {
+  const alarms = createAlarms(ctx);
+  await alarms.raise({ ...alarm, code: 'OTHER' });
+  await alarms.raise(alarm, 'daily');
+  expect(await codes()).toEqual(['OTHER', alarm.code]);
+});
