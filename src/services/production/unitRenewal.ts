@@ -3,8 +3,8 @@ import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import { getEntry } from '../../domain/bucketMap.ts';
 import { NusecError } from '../../errors.ts';
 import { jobQueries } from '../../projections/jobs.ts';
-import { type Context, execute, nowIso } from '../base/context.ts';
-import { jobOf } from './jobs.ts';
+import { type Condition, type Context, executeIf, nowIso } from '../base/context.ts';
+import { requireWorking } from './conditions.ts';
 import { opened } from './packages.ts';
 import { activeProgrammer } from './programmers.ts';
 import { grantOf } from './units.ts';
@@ -29,13 +29,13 @@ export async function outcomeOfUnit(ctx: Context, programmer: string, grantId: s
 }
 
 /** Another 15 minutes for a grant that has expired, as long as the unit waits at all (I12). Repeated, it changes nothing.
- *  @throws NusecError PROGRAMMER_NOT_ACTIVE, JOB_NOT_RUNNING, ALLOTMENT_FROZEN, GRANT_USED, GRANT_EXPIRED (waited too long), NOT_FOUND */
+ *  @throws NusecError PROGRAMMER_NOT_ACTIVE, JOB_NOT_RUNNING, WRONG_SITE, ALLOTMENT_FROZEN, GRANT_USED, GRANT_EXPIRED (waited too long), NOT_FOUND */
 export async function renewGrant(ctx: Context, programmer: string, grantId: string, by: Actor): Promise<{ readonly expiresAt: IsoTime }> {
   await activeProgrammer(ctx, programmer);
   const { jobId } = await grantOf(ctx, programmer, grantId);
-  const jobRunning = (await jobOf(ctx, jobId)).status === 'RUNNING';
-  const command = { type: 'RenewGrant', grantId, programmerActive: true, jobRunning, now: nowIso(ctx) } as const;
-  const { state } = await execute(ctx, allotment, allotmentStream(jobId, programmer), command, by);
+  const command = { type: 'RenewGrant', grantId, programmerActive: true, jobRunning: true, now: nowIso(ctx) } as const;
+  const stillWorks: Condition = read => requireWorking(read, jobId, programmer);
+  const { state } = await executeIf(ctx, stillWorks, allotment, allotmentStream(jobId, programmer), command, by);
   const unit = getEntry(opened(state).open, grantId);
   if (unit === undefined) throw new NusecError('GRANT_USED', 'this grant has been used');
   return { expiresAt: unit.expiresAt };

@@ -4,9 +4,10 @@ import type { AllotmentState, OpenedAllotment } from '../../domain/allotmentStat
 import { getEntry } from '../../domain/bucketMap.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceState, LivingDevice } from '../../domain/deviceState.ts';
-import { grant, grantStream } from '../../domain/grant.ts';
+import { type GrantState, grant, grantStream } from '../../domain/grant.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
-import { type Context, execute, stateOf } from '../base/context.ts';
+import { type Context, execute, executeOn, stateOf } from '../base/context.ts';
 import { allotmentOf } from './allotments.ts';
 
 /** Ends a unit without building it: the reservation first, then the device. What was cut off between the two is finished by whoever comes
@@ -22,11 +23,16 @@ export type VoidReason = {
  *  @throws NusecError GRANT_USED (committed), NOT_FOUND */
 export async function voidUnit(ctx: Context, state: OpenedAllotment, grantId: string, why: VoidReason, by: Actor): Promise<void> {
   const uid = getEntry(state.open, grantId)?.uid ?? (await uidOfGrant(ctx, grantId));
-  const unit = uid === undefined ? undefined : ownDevice(await stateOf(ctx, device, deviceStream(uid)), grantId);
-  const otpTouched = why.otpTouched === true || (await hasBootloader(ctx, grantId)) || hasBurned(unit);
   const stream = allotmentStream(state.jobId, state.programmer);
-  await execute(ctx, allotment, stream, { type: 'VoidUnit', grantId, reason: why.reason, otpTouched }, by);
-  if (unit !== undefined) await execute(ctx, device, deviceStream(unit.uid), { type: 'FailUnit', reason: why.reason, otpTouched, by }, by);
+  // Read for this very decision: the bootloader may be given out, or a burn be recorded, meanwhile.
+  const commandOf = async (read: Read) => {
+    const unit = uid === undefined ? undefined : ownDevice(await read(device, deviceStream(uid)), grantId);
+    const otpTouched = why.otpTouched === true || hasBootloader(await read(grant, grantStream(grantId))) || hasBurned(unit);
+    return { type: 'VoidUnit', grantId, reason: why.reason, otpTouched } as const;
+  };
+  await executeOn(ctx, allotment, stream, commandOf, by);
+  const unit = uid === undefined ? undefined : ownDevice(await stateOf(ctx, device, deviceStream(uid)), grantId);
+  if (unit !== undefined) await finishVoid(ctx, unit, by);
 }
 
 const ownDevice = (state: DeviceState, grantId: string): LivingDevice | undefined =>
@@ -38,10 +44,7 @@ async function uidOfGrant(ctx: Context, grantId: string): Promise<string | undef
 }
 
 /** With the bootloader's answer came the key to burn. Whether it was burned only the chip could prove; the word of the programmer is none (T1). */
-async function hasBootloader(ctx: Context, grantId: string): Promise<boolean> {
-  const signed = await stateOf(ctx, grant, grantStream(grantId));
-  return signed.status === 'SIGNED' && signed.trailers.bl2 !== undefined;
-}
+const hasBootloader = (signed: GrantState): boolean => signed.status === 'SIGNED' && signed.trailers.bl2 !== undefined;
 
 const hasBurned = (unit: LivingDevice | undefined): boolean =>
   unit !== undefined && (unit.debugLocked || Object.values(unit.bootKeys).some(key => key.burned));

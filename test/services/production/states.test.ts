@@ -146,6 +146,33 @@ it('a reservation is not granted when the job is suspended between the decision 
   expect(events.map(({ type }) => type)).not.toContain('UnitReserved');
 });
 
+describe('between the decision and its append', () => {
+  const eventsOf = async ({ jobId, uid }: TestProgrammer) => plant.ctx.store.readStream(`allotment-${jobId}-${uid}`);
+
+  it('a bootloader that is given out makes the unit scrap, whatever its void says of OTP (T1)', async () => {
+    covers('T1');
+    const builder = await started();
+    const chip = new Chip();
+    await builder.build(chip, 'bootloader');
+    meanwhile = { kind: 'allotment', what: async () => builder.steps(chip).bootloader?.() };
+    await builder.voidUnit(chip, false);
+    expect(meanwhile).toBeUndefined();
+    expect((await eventsOf(builder)).find(({ type }) => type === 'UnitVoided')?.data).toMatchObject({ scrapped: true });
+    const events = await plant.ctx.store.readStream(`device-${chip.party.uid}`);
+    expect(events.map(({ type }) => type)).toContain('DeviceScrapped');
+  });
+
+  it('a job that is suspended lets no grant be renewed', async () => {
+    const builder = await started();
+    const chip = new Chip();
+    await builder.reserve(chip);
+    plant.moveClock(16 * 60_000);
+    meanwhile = { kind: 'allotment', what: () => job(builder, 'suspend') };
+    expect(await builder.code(`units/${chip.grantId}/renew`)).toBe('JOB_NOT_RUNNING');
+    expect((await eventsOf(builder)).map(({ type }) => type)).not.toContain('GrantRenewed');
+  });
+});
+
 describe('a programmer that is out of use gets no share and no package', () => {
   const share = (builder: TestProgrammer, jobId: string) =>
     plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 1 });
