@@ -1,8 +1,11 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import type { Context as HonoContext } from 'hono';
 import { equalBytes, toBase64url } from '../bytes.ts';
+import type { EffectKind } from '../domain/effects.ts';
 import type { RegisteredProgrammer } from '../domain/programmer.ts';
 import { NusecError } from '../errors.ts';
 import { maxCsrBytes, readCsr } from '../pki/csr.ts';
+import { useEffect } from '../services/administration/effects.ts';
 import { watchKey } from '../services/base/alarms.ts';
 import { certifyProgrammer } from '../services/identity/enrolment.ts';
 import {
@@ -21,6 +24,7 @@ import {
   suspendProgrammer,
 } from '../services/production/programmers.ts';
 import { actor, type Resource } from './app.ts';
+import type { ApiEnv } from './auth.ts';
 import { bytesAnswer, bytesBody, bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField, versionField } from './fields.ts';
 import { within } from './scopes.ts';
 
@@ -110,6 +114,12 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
   const locked = z.strictObject({ receipt: bytesField(maxReceiptBytes), nonce: bytesField(16, 16) });
   const reason = z.strictObject({ reason: reasonField });
   const nothing = z.strictObject({});
+  /** Before the deed, as for devices: how many a person takes out of use, or brings back, alone within a day is limited. */
+  const count = async (c: HonoContext<ApiEnv>, effect: EffectKind): Promise<string> => {
+    const { uid } = await programmerOf(ctx, c.req.param('uid') ?? '');
+    await useEffect({ ctx, alarms }, c.var.person.name, effect, `programmer-${uid}`);
+    return uid;
+  };
 
   api.openapi(register, async c => {
     const { uid, name } = c.req.valid('json');
@@ -155,33 +165,37 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
     async c => c.json(programmerView(await shipProgrammer(ctx, c.req.valid('param').uid, c.req.valid('json').to, actor(c))), 200),
   );
   api.openapi(route('suspend', 'Certificate on hold, allotments frozen', reason), async c => {
-    const state = await suspendProgrammer(ctx, c.req.valid('param').uid, c.req.valid('json').reason, actor(c));
+    const uid = await count(c, 'quarantine');
+    const state = await suspendProgrammer(ctx, uid, c.req.valid('json').reason, actor(c));
     await revocations.caughtUp(ctx.store.head());
     return c.json(programmerView(state), 200);
   });
   api.openapi(route('resume', 'Active again', nothing), async c => {
-    const state = await resumeProgrammer(ctx, c.req.valid('param').uid, actor(c));
+    const uid = await count(c, 'release');
+    const state = await resumeProgrammer(ctx, uid, actor(c));
     await revocations.caughtUp(ctx.store.head());
     return c.json(programmerView(state), 200);
   });
   api.openapi(
     route('stolen', 'Ends certificate, allotments and grants at once', z.strictObject({ note: reasonField.optional() })),
     async c => {
-      const state = await reportStolen(ctx, c.req.valid('param').uid, c.req.valid('json').note, actor(c));
+      const uid = await count(c, 'quarantine');
+      const state = await reportStolen(ctx, uid, c.req.valid('json').note, actor(c));
       await revocations.caughtUp(ctx.store.head());
       return c.json(programmerView(state), 200);
     },
   );
   api.openapi(route('revoke', 'Revokes its certificate', reason), async c => {
-    const state = await revokeProgrammer(ctx, c.req.valid('param').uid, c.req.valid('json').reason, actor(c));
+    const uid = await count(c, 'quarantine');
+    const state = await revokeProgrammer(ctx, uid, c.req.valid('json').reason, actor(c));
     await revocations.caughtUp(ctx.store.head());
     return c.json(programmerView(state), 200);
   });
   api.openapi(route('return', 'Back at the OEM', nothing), async c =>
-    c.json(programmerView(await returnProgrammer(ctx, c.req.valid('param').uid, actor(c))), 200),
+    c.json(programmerView(await returnProgrammer(ctx, await count(c, 'quarantine'), actor(c))), 200),
   );
   api.openapi(route('retire', 'Out of use for ever', nothing), async c =>
-    c.json(programmerView(await retireProgrammer(ctx, c.req.valid('param').uid, actor(c))), 200),
+    c.json(programmerView(await retireProgrammer(ctx, await count(c, 'quarantine'), actor(c))), 200),
   );
 };
 

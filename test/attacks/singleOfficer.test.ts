@@ -60,6 +60,17 @@ it('does not take devices for repair, nor gateways from the net, beyond the same
   expect(await post(olga, '/v1/gateways/g1/suspend', { reason: 'x' })).toBe('FOUR_EYES_REQUIRED');
 });
 
+it('does not take the programmers of the factories out of use beyond that limit either, in whatever way (I16, T15)', async () => {
+  covers('I16', 'T15');
+  const [uid = ''] = uids;
+  await post(olga, '/v1/programmers', { uid, name: 'NuLink3' });
+  const step = (name: string, body: unknown) => post(olga, `/v1/programmers/${uid}/${name}`, body);
+  for (const name of ['suspend', 'revoke']) expect(await step(name, { reason: 'x' }), name).toBe('FOUR_EYES_REQUIRED');
+  for (const name of ['stolen', 'return', 'retire', 'resume']) expect(await step(name, {}), name).toBe('FOUR_EYES_REQUIRED');
+  expect(await post(olga, `/v1/programmers/${newUid()}/stolen`, {})).toBe('NOT_FOUND');
+  expect(await post(otto, `/v1/programmers/${uid}/revoke`, { reason: 'x' })).toMatchObject({ uid, status: 'REVOKED' });
+});
+
 it('never wipes without a receipt alone, nor what was revoked before or never certified (I16)', async () => {
   const [uid = ''] = uids;
   expect(await act(uid, 'decommission', { withoutReceipt: true })).toBe('FOUR_EYES_REQUIRED');
