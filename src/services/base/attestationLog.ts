@@ -49,8 +49,8 @@ export type AttestationLog = {
   forget(line: string, beforeMs: number): number;
   /** The newest sequence of verdicts of a gateway's key; -1 before the first one. */
   lastSequence(keyId: Uint8Array): number;
-  /** @returns false when this or a higher one was taken before, by any process */
-  takeSequence(keyId: Uint8Array, sequence: number): boolean;
+  /** A verdict of this key has come, to any process; the newest sequence stays the highest. */
+  noteSequence(keyId: Uint8Array, sequence: number): void;
   close(): void;
 };
 
@@ -108,7 +108,7 @@ function open(file: string): AttestationLog {
   const forgetProofs = db.prepare(`DELETE FROM proofs WHERE id IN (${old})`);
   const forget = db.prepare(`DELETE FROM attestations WHERE id IN (${old})`);
   const lastSequence = db.prepare<number>('SELECT sequence FROM verdict_sequences WHERE key_id = ?').pluck();
-  const take = db.prepare(
+  const note = db.prepare(
     'INSERT INTO verdict_sequences VALUES (?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence WHERE excluded.sequence > sequence',
   );
   const within = <Result>(work: () => Result): Result => {
@@ -157,7 +157,7 @@ function open(file: string): AttestationLog {
         return forget.run(line, beforeMs, maxForgotten).changes;
       }),
     lastSequence: keyId => lastSequence.get(keyId) ?? -1,
-    takeSequence: (keyId, sequence) => take.run(keyId, sequence).changes > 0,
+    noteSequence: (keyId, sequence) => void note.run(keyId, sequence),
     close: () => void db.close(),
   };
 }

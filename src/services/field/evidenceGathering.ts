@@ -44,6 +44,8 @@ export type Gathered = {
 /** Gateways that are asked for one attestation. */
 const maxGateways = 3;
 const verdictNonceBytes = 16;
+/** A key that has come while the gateway was asked has signed nothing before. */
+const noSequence = -1;
 
 /** The ways to ask a device, the first one first.
  *  @param wish `mqtt`: no gateway is asked. `gateway`: the own connection comes last */
@@ -86,6 +88,8 @@ async function gatherThroughGateway(
 ): Promise<Gathered> {
   const { gatewayId } = way;
   const asked = await liveKey(ctx, gatewayId);
+  // Answers to questions of several processes come in any order; each was signed after its question.
+  const sequenceBefore = attestations.lastSequence(asked.kid);
   const { evidence: bytes, verdict: signed } = await channel.attestThroughGateway(gatewayId, uid, nonce);
   try {
     const { kid, spki } = await gatewayKey(ctx, gatewayId);
@@ -94,13 +98,12 @@ async function gatherThroughGateway(
       uid: fromHex(uid),
       nonce: nonce.slice(0, verdictNonceBytes),
       transcriptSha256: sha256(bytes),
-      lastSequence: attestations.lastSequence(kid),
+      lastSequence: equalBytes(kid, asked.kid) ? sequenceBefore : noSequence,
       bundleVersions: { least: Math.max(1, asked.trustBundleVersion), newest: (await authorityOf(ctx)).trustBundle.version },
       nowSeconds: secondsOf(ctx.clock().getTime()),
     };
     const verdict = await verifyVerdict(signed, expected, named => (equalBytes(named, kid) ? spki : undefined));
-    if (!attestations.takeSequence(kid, verdict.sequence))
-      throw new NusecError('ATTESTATION_FAILED', 'the sequence of the verdict was used');
+    attestations.noteSequence(kid, verdict.sequence);
     return { way, nonce, bytes, evidence: decodeEvidence(bytes), verdict: { signed, value: verdict } };
   } catch (error) {
     return { way, nonce, bytes, refusal: refusalOf(error), verdict: { signed } };

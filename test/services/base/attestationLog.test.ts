@@ -72,12 +72,13 @@ it('forgets what is older, with its evidence, of one line only', () => {
   ]);
 });
 
-it('takes each sequence of a gateway’s key once, whichever process it comes to', () => {
+it('remembers the highest sequence of a gateway’s key, whichever process it came to', () => {
   const [key, another] = [Uint8Array.of(1), Uint8Array.of(2)];
   expect(log.lastSequence(key)).toBe(-1);
-  expect(log.takeSequence(key, 7)).toBe(true);
-  expect(other.lastSequence(key)).toBe(7);
-  for (const sequence of [7, 3]) expect(other.takeSequence(key, sequence)).toBe(false);
-  expect(other.takeSequence(key, 8)).toBe(true);
-  expect(log.takeSequence(another, 1)).toBe(true);
+  log.noteSequence(key, 7);
+  other.noteSequence(key, 3);
+  for (const each of [log, other]) expect(each.lastSequence(key)).toBe(7);
+  other.noteSequence(key, 8);
+  expect(log.lastSequence(key)).toBe(8);
+  expect(log.lastSequence(another)).toBe(-1);
 });

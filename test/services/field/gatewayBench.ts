@@ -48,4 +48,5 @@ export async function openGateway(bench: FieldBench, id: string, unit: Unit, ben
     const signer = { kid: keyIdOf(key.spki), sign: rawSigner((bent.key ?? key).signer.sign) };
     return { evidence, verdict: await signVerdict({ ...value, ...bent.verdict }, signer) };
   });
+  return { keyId: keyIdOf(key.spki) };
 }

@@ -117,6 +117,20 @@ it('takes no verdict twice nor one that is older than the last one, and begins a
   expect(await attest(unit)).toMatchObject({ result: 'passed' });
 });
 
+it('holds nothing against a gateway whose next verdict came to another process first', async () => {
+  const unit = nextUnit();
+  const asked = Promise.withResolvers<Uint8Array>();
+  const meanwhile: Bend = async ({ sequence }) => {
+    bench.attestations.noteSequence(await asked.promise, sequence + 1);
+    return {};
+  };
+  const { keyId } = await openGateway(bench, 'hurry', unit, meanwhile);
+  asked.resolve(keyId);
+  expect(await attest(unit, 'gateway')).toMatchObject({ result: 'passed', via: 'gateway' });
+  expect(await refusedBy('hurry')).toEqual([]);
+  expect(await attest(unit, 'gateway')).toMatchObject({ result: 'unproven' });
+});
+
 it.each([
   ['says failed', { verdict: 'failed' }],
   ['says unreachable', { verdict: 'unreachable' }],
