@@ -66,7 +66,7 @@ export function createAuth(authenticators: Authenticators, answers?: Answers) {
   };
 }
 
-/** Answers that may hold a token are never written down. */
+/** Answers that may hold a token are never written down, however the path is spelled: it is the decoded one that leads to a route. */
 const secretPath = /^\/v1\/operators(\/[^/]+\/token)?$/;
 
 /** Runs a POST with an `Idempotency-Key` once; whatever has none just runs. */
@@ -79,7 +79,7 @@ async function once(c: HonoContext<ApiEnv>, answers: Answers | undefined, next: 
   if (!/^[\x21-\x7e]{1,200}$/.test(key)) throw new NusecError('BAD_REQUEST', 'an Idempotency-Key is 1 to 200 visible ASCII characters');
   const { pathname, search } = new URL(c.req.url);
   const body = new Uint8Array(await c.req.arrayBuffer());
-  const request = { person: c.var.person.name, key, target: `POST ${pathname}${search}`, body, isKept: !secretPath.test(pathname) };
+  const request = { person: c.var.person.name, key, target: `POST ${pathname}${search}`, body, isKept: !secretPath.test(c.req.path) };
   return answers.once(request, async () => {
     await next();
     return c.res;

@@ -64,6 +64,9 @@ describe('a request with an Idempotency-Key', () => {
     const add = () => ask(server.alice, 'POST', '/v1/operators', { 'Idempotency-Key': 'k-5' }, wish);
     expect((await add()).json.token).toEqual(expect.any(String));
     expect(await add()).toMatchObject({ status: 409, json: { code: 'CONFLICT' } });
+    const next = () => ask(server.alice, 'POST', '/v1/operators/lino/%74oken', { 'Idempotency-Key': 'k-6' }, {});
+    expect((await next()).json.token).toEqual(expect.any(String));
+    expect(await next()).toMatchObject({ status: 409, json: { code: 'CONFLICT' } });
   });
 });
 
