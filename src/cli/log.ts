@@ -23,7 +23,7 @@ export function registerLog(program: Command): void {
     .addHelpText(
       'after',
       `
-Exit status 0 when everything holds, 1 when an event was changed or a checkpoint is not of this log. The first event that does not hold is
+Exit status 0 when everything holds, 1 when an event was changed, a checkpoint is not of this log, or a folder of --witness has none. The first event that does not hold is
 named by position, stream and revision; what only a checkpoint shows, by the positions between the last one that holds and the first that does not.
 
 Examples:

@@ -3,6 +3,8 @@ import { NusecError } from '../errors.ts';
 import { placeOf } from '../eventstore/verify.ts';
 import { readWitnessKey } from '../merkle/cosignature.ts';
 import { fromPem } from '../pki/pem.ts';
+import { checkpointsIn } from '../services/proof/checkpointFiles.ts';
+import { historyIn } from '../services/proof/checkpointHistory.ts';
 import { judgeLog, type LogVerdict, ownRoot } from '../services/proof/logVerdict.ts';
 import { readText } from './client.ts';
 import { print, styled } from './output.ts';
@@ -25,7 +27,8 @@ export function verifyLog(options: LogOptions): void {
   const { witnessDir, witnesses: configured } = readSettings(data);
   const witnesses = options.witness ?? (witnessDir === undefined ? [] : [witnessDir]);
   const keys = options.witnessKey ?? configured.flatMap(({ key }) => key ?? []);
-  const verdict = judgeLog({ dataDir: data, witnesses, roots, witnessKeys: keys.map(readWitnessKey) });
+  const judged = judgeLog({ dataDir: data, witnesses, roots, witnessKeys: keys.map(readWitnessKey) });
+  const verdict = { ...judged, refused: [...judged.refused, ...(options.witness ?? []).filter(isEmptyWitness).map(nothingThere)] };
   print(
     options,
     { ...verdict, ok: verdict.ok && verdict.refused.length === 0 },
@@ -35,6 +38,11 @@ export function verifyLog(options: LogOptions): void {
   const [refused] = verdict.refused;
   if (refused !== undefined) throw new NusecError('CHECKPOINT_REFUSED', `${refused.file}: ${refused.reason}`);
 }
+
+/** Whoever names a witness wants the log held against it: a folder that is not mounted must not look like one that agrees. */
+const isEmptyWitness = (folder: string): boolean => historyIn(folder).length + checkpointsIn(folder).length === 0;
+
+const nothingThere = (file: string) => ({ file, reason: 'no checkpoint is in this folder: is it the folder of a witness, and mounted?' });
 
 function textOf(verdict: LogVerdict, trusted: string): string {
   const { checkpoints, refused } = verdict;

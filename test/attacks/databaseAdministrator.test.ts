@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -107,6 +107,16 @@ describe('a data folder that nobody touched', () => {
     // Beside the running server too.
     expect((await verify('--witness', witness)).verdict).toMatchObject({ ok: true });
     await server.close();
+  });
+});
+
+describe('a witness that is named', () => {
+  it.each(['empty', 'missing'])('has to have a checkpoint: an %s folder is refused, as nothing was held against it (T18)', async kind => {
+    const folder = join(dirname(data), kind);
+    if (kind === 'empty') mkdirSync(folder);
+    const { verdict, error } = await verify('--witness', witness, folder);
+    expect(verdict).toMatchObject({ ok: false, refused: [{ file: folder }] });
+    expect(error).toMatchObject({ code: 'CHECKPOINT_REFUSED', message: expect.stringContaining(folder) });
   });
 });
 
