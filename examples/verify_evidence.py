@@ -97,4 +97,4 @@ def main(file, root_file):
     print(f"proven: {len(history['events'])} events of device {uid}, nothing later up to {extensions['time']}")
 
 
-main(*sys.argv[1:])
+main(*sys.argv[1:]) if len(sys.argv) == 3 else sys.exit(__doc__)

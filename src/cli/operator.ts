@@ -78,12 +78,14 @@ export function registerOperator(program: Command): void {
         await send(options, 'DELETE', `${path}/${name}`);
     },
   );
-  command('rotate <file>', 'change your own token: the present one ends with this', 'rotate ~/.nusec/alice-2.token').action(
-    async (file: string, options: ServerOptions) => {
-      await ask(options, 'POST', `${path}/me/token`, { tokenSha256: makeToken(file) });
-      print(options, { file }, record({ 'your token from now on': file }));
-    },
-  );
+  command(
+    'rotate <file>',
+    'write another token of your own to FILE; the present one (--token-file) ends with this',
+    'rotate ~/.nusec/alice-2.token',
+  ).action(async (file: string, options: ServerOptions) => {
+    await ask(options, 'POST', `${path}/me/token`, { tokenSha256: makeToken(file) });
+    print(options, { file }, record({ 'your token from now on': file }));
+  });
   registerChange(operator);
   registerAllowances(operator);
   registerRecovery(operator);

@@ -57,7 +57,9 @@ function finish(outcome: string, remaining: number | undefined, json: boolean | 
   }
   const left = remaining ?? 0;
   process.stdout.write(
-    json ? `${JSON.stringify({ outcome, remaining: left })}\n` : `${styled('green', 'committed')}, ${left} units left\n`,
+    json
+      ? `${JSON.stringify({ outcome, remaining: left })}\n`
+      : `${styled('green', 'committed')}, ${left} ${left === 1 ? 'unit' : 'units'} left\n`,
   );
 }
 

@@ -119,12 +119,12 @@ function backupKeyOf(head: BackupHead, texts: readonly string[]): Uint8Array {
   const shares = texts.map(shareFromText);
   const stranger = shares.find(share => share.backupIdHex !== toHex(head.backupId));
   if (stranger) throw new NusecError('BAD_REQUEST', `share ${stranger.index} belongs to backup ${stranger.backupIdHex}`);
-  if (shares.length < head.threshold) throw new NusecError('BAD_REQUEST', `${shares.length} of the ${head.threshold} shares needed`);
+  if (shares.length < head.threshold) throw new NusecError('BAD_REQUEST', `${shares.length} shares given, ${head.threshold} are needed`);
   return combineShares(shares);
 }
 
 function openNewFile(file: string): number {
-  if (existsSync(file)) throw new NusecError('KEY_EXISTS', `${file} exists`);
+  if (existsSync(file)) throw new NusecError('KEY_EXISTS', `${file} exists: name a file that is not there yet`);
   requireFolder(dirname(file));
   return openSync(file, 'wx', secretFileMode);
 }

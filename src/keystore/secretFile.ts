@@ -43,7 +43,7 @@ function openNew(file: string): number {
   try {
     return openSync(file, 'wx', secretFileMode);
   } catch (error) {
-    if (hasCode(error, 'EEXIST')) throw new NusecError('KEY_EXISTS', `${file} exists`);
+    if (hasCode(error, 'EEXIST')) throw new NusecError('KEY_EXISTS', `${file} exists: name a file that is not there yet`);
     throw error;
   }
 }

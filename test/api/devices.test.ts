@@ -67,6 +67,11 @@ it('says that a device which is not connected cannot be attested', async () => {
   expect(await codeOf(() => alice.json('POST', `/v1/devices/${fleet.units[0]!.uid}/attest`, {}))).toBe('DEVICE_UNREACHABLE');
 });
 
+it('says what is missing when no gateway may attest a device', async () => {
+  const asked = alice.json('POST', `/v1/devices/${fleet.units[0]!.uid}/attest`, { via: 'gateway' });
+  await expect(asked).rejects.toThrow('attach the device (nusec gateway attach)');
+});
+
 it('lets each role do its part and no more', async () => {
   const [planner, auditor, manager] = [token('pia'), token('aldo'), token('rita')];
   const { uid } = fleet.units[2]!;

@@ -118,4 +118,9 @@ const liveKey = (ctx: Context, gatewayId: string): Promise<GatewayKey> =>
   });
 
 export const unreachable = (uid: string, wish: Via | undefined): NusecError =>
-  new NusecError('DEVICE_UNREACHABLE', `${uid} is not connected${wish ? ` by ${wish}` : ''}`);
+  new NusecError(
+    'DEVICE_UNREACHABLE',
+    wish === 'gateway'
+      ? `no connected gateway has ${uid} attached: start its gateway, or attach the device (nusec gateway attach)`
+      : `${uid} is not connected${wish ? ` by ${wish}` : ''}`,
+  );
