@@ -70,7 +70,8 @@ export type AllotmentCommand =
   | { readonly type: 'VoidUnit'; readonly grantId: string; readonly reason: string; readonly otpTouched: boolean }
   | ({ readonly type: 'AcceptLedgerSegment'; readonly previousHash: string } & LedgerSegment)
   | { readonly type: 'FreezeAllotment'; readonly reason: string; readonly by: Actor }
-  | { readonly type: 'ThawAllotment'; readonly reason: string; readonly by: Actor }
+  /** `lifts`: the reason of the freeze that has gone; a share that is frozen for another one by now stays so. */
+  | { readonly type: 'ThawAllotment'; readonly lifts: LiftableReason; readonly reason: string; readonly by: Actor }
   /** Either a receipt (with the number of the ledger's last record) or, for a frozen allotment, why there is none. */
   | {
       readonly type: 'CloseAllotment';
@@ -80,6 +81,10 @@ export type AllotmentCommand =
 
 /** free: no device, or one that failed before it was built · inUse: another device lives under this UID · ended: its life is over. */
 export type UidUse = 'free' | 'inUse' | 'ended';
+
+/** Why a share is frozen for a while. Every other reason is there to stay, and takes the place of these. */
+const liftableReasons = ['cloned-key', 'programmer-suspended'] as const;
+export type LiftableReason = (typeof liftableReasons)[number];
 
 export const allotmentStream = (jobId: string, programmer: string): string => `allotment-${jobId}-${programmer}`;
 
@@ -104,12 +109,12 @@ function decide(command: AllotmentCommand, state: AllotmentState): readonly Allo
     case 'AcceptLedgerSegment':
       return acceptSegment(command, state);
     case 'FreezeAllotment':
-      if (state.status === 'FROZEN') return [];
-      requireStatus(state, ['OPEN', 'READY', 'EXHAUSTED'], 'freezing');
-      return [{ type: 'AllotmentFrozen', data: { reason: command.reason, by: command.by } }];
+      if (state.status !== 'FROZEN') requireStatus(state, ['OPEN', 'READY', 'EXHAUSTED'], 'freezing');
+      return frozen(command.reason, command.by, state);
     case 'ThawAllotment':
       if (state.status !== 'FROZEN' && state.status !== 'CLOSED') return [];
       requireStatus(state, ['FROZEN'], 'thawing');
+      if (state.frozenReason !== command.lifts) refuse('STATE', `this share is frozen for another reason: ${state.frozenReason}`);
       return [{ type: 'AllotmentThawed', data: { reason: command.reason, by: command.by } }];
     case 'CloseAllotment':
       return close(command, state);
@@ -286,8 +291,8 @@ function acceptSegment(command: Of<AllotmentCommand, 'AcceptLedgerSegment'>, sta
   const fork = from <= newest.to || previousHash !== newest.headHash || contradictsQuote(to, headHash, state);
   if (fork) return recordGap(to, headHash, state);
   const accepted: AllotmentEvent = { type: 'LedgerSegmentAccepted', data: { from, to, headHash, counter } };
-  if (counter <= state.reserved || state.status === 'FROZEN' || state.status === 'CLOSED') return [accepted];
-  return [accepted, { type: 'AllotmentFrozen', data: { reason: 'overbuild-attempt', by: 'system:allotment' } }];
+  if (counter <= state.reserved) return [accepted];
+  return [accepted, ...frozen('overbuild-attempt', 'system:allotment', state)];
 }
 
 function contradictsQuote(to: number, headHash: string, state: OpenedAllotment): boolean {
@@ -295,12 +300,20 @@ function contradictsQuote(to: number, headHash: string, state: OpenedAllotment):
 }
 
 function recordGap(quotedNumber: number, quotedHead: string, state: OpenedAllotment): readonly AllotmentEvent[] {
-  if (state.ledgerGap && state.status === 'FROZEN') refuse('ALLOTMENT_FROZEN', 'the ledger of this allotment contradicts itself');
+  if (state.ledgerGap && state.status === 'FROZEN' && !isLiftable(state.frozenReason))
+    refuse('ALLOTMENT_FROZEN', 'the ledger of this allotment contradicts itself');
   const { number: acceptedNumber, head: acceptedHead } = state.ledger;
   const gap: AllotmentEvent = { type: 'LedgerGapDetected', data: { acceptedNumber, acceptedHead, quotedNumber, quotedHead } };
-  if (state.status === 'FROZEN' || state.status === 'CLOSED') return [gap];
-  return [gap, { type: 'AllotmentFrozen', data: { reason: 'ledger-fork', by: 'system:allotment' } }];
+  return [gap, ...frozen('ledger-fork', 'system:allotment', state)];
 }
+
+/** A share that is frozen for a while already is frozen for good when such a reason comes: or the freeze would end with the first one. */
+function frozen(reason: string, by: Actor, { status, frozenReason }: OpenedAllotment): readonly AllotmentEvent[] {
+  const stays = status === 'FROZEN' && (!isLiftable(frozenReason) || isLiftable(reason));
+  return stays || status === 'CLOSED' ? [] : [{ type: 'AllotmentFrozen', data: { reason, by } }];
+}
+
+const isLiftable = (reason: string | undefined): boolean => liftableReasons.some(liftable => liftable === reason);
 
 function close({ by, zeroise }: Of<AllotmentCommand, 'CloseAllotment'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   if (state.status === 'CLOSED') return [];

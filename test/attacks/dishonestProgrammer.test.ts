@@ -127,6 +127,22 @@ describe('one key in two requests', () => {
     const path = `/v1/jobs/${bent.jobId}/allotments/${bent.uid}/thaw`;
     expect(await plant.code('pia', 'POST', path, { reason: 'please' })).toBe('STATE');
   });
+
+  it('thaws none either whose cloned key was shown first, and another ledger after it (T2, T26)', async () => {
+    covers('T2', 'T26');
+    const [, bent] = await colleagues();
+    const [first, second] = [new Chip(), new Chip()];
+    await bent.build(first, 'certificate-installed');
+    Object.assign(second, { party: { ...first.party, uid: newUid() } });
+    await bent.reserve(second);
+    expect(await bent.code(`units/${second.grantId}/csr`, { csr: csrOf(second.party, second.objId) })).toBe('WEAK_OR_CLONED_KEY');
+    bent.records = bent.records.slice(0, 1);
+    bent.acknowledged = 0;
+    expect(await bent.code(`units/${second.grantId}/void`, await bent.voidRequest(second, false))).toBe('LEDGER_GAP');
+    expect(await shareOf(bent)).toMatchObject({ status: 'FROZEN', frozenReason: 'ledger-fork' });
+    const path = `/v1/jobs/${bent.jobId}/allotments/${bent.uid}/thaw`;
+    expect(await plant.code('pia', 'POST', path, { reason: 'a bad socket' })).toBe('STATE');
+  });
 });
 
 describe('what a programmer claims', () => {

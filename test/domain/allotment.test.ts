@@ -38,6 +38,7 @@ const reserved = (n: number): AllotmentEvent => ({
   data: { uid: `uid${n}`, objId: `obj${n}`, grantId: `g${n}`, number: n, expiresAt: late, ledgerHead: `h${n}`, ledgerNumber: n },
 });
 const freeze: AllotmentCommand = { type: 'FreezeAllotment', reason: 'stolen', by: 'operator:sam' };
+const hold: AllotmentCommand = { ...freeze, reason: 'programmer-suspended' };
 
 const on = (...commands: readonly AllotmentCommand[]) => scenario(allotment).given(...play(allotment, commands).events);
 const state = (...commands: readonly AllotmentCommand[]) => play(allotment, commands).state;
@@ -391,7 +392,7 @@ describe('the ledger', () => {
 });
 
 describe('freezing and closing', () => {
-  const thaw: AllotmentCommand = { type: 'ThawAllotment', reason: 'found', by: 'operator:sam' };
+  const thaw: AllotmentCommand = { type: 'ThawAllotment', lifts: 'programmer-suspended', reason: 'found', by: 'operator:sam' };
   const close: Of<'CloseAllotment'> = { type: 'CloseAllotment', by: 'system:closer', zeroise: { receiptSha256: 'z', ledgerNumber: 0 } };
   const lost: AllotmentCommand = { type: 'CloseAllotment', by: 'operator:sam', zeroise: { missing: 'stolen' } };
 
@@ -400,12 +401,12 @@ describe('freezing and closing', () => {
     on(...ready)
       .when(freeze)
       .givesOnce({ type: 'AllotmentFrozen', data: { reason: 'stolen', by: 'operator:sam' } });
-    on(...ready, freeze)
+    on(...ready, hold)
       .when(thaw)
       .givesOnce({ type: 'AllotmentThawed', data: { reason: 'found', by: 'operator:sam' } });
-    expect(state(...ready, freeze, thaw).status).toBe('READY');
-    expect(state(open, freeze, thaw).status).toBe('OPEN');
-    expect(state(...ready, reserve(1), commit(1), reserve(2), commit(2), freeze, thaw).status).toBe('EXHAUSTED');
+    expect(state(...ready, hold, thaw).status).toBe('READY');
+    expect(state(open, hold, thaw).status).toBe('OPEN');
+    expect(state(...ready, reserve(1), commit(1), reserve(2), commit(2), hold, thaw).status).toBe('EXHAUSTED');
     on(...ready, close)
       .when(thaw)
       .refused('STATE');
@@ -415,6 +416,26 @@ describe('freezing and closing', () => {
     for (const command of [exportPackage, importPackage, { type: 'RaiseAllotment', quota: 9, scrapAllowance: 1 } as const]) {
       on(open, freeze).when(command).refused('ALLOTMENT_FROZEN');
     }
+  });
+
+  it('is frozen for good by what comes while it is frozen for a while (T1, T2, T15)', () => {
+    covers('T1', 'T2', 'T15');
+    on(...ready, hold)
+      .when(freeze)
+      .givesOnce({ type: 'AllotmentFrozen', data: { reason: 'stolen', by: 'operator:sam' } });
+    on(...ready, hold)
+      .when({ ...hold, reason: 'cloned-key' })
+      .gives();
+    const segment = { type: 'AcceptLedgerSegment', from: 1, to: 3, headHash: 'h3', previousHash: ledgerGenesisHex, counter: 9 } as const;
+    for (const command of [freeze, segment, { ...segment, previousHash: 'forged' }]) {
+      on(...ready, reserve(1), hold, command)
+        .when(thaw)
+        .refused('STATE');
+      expect(state(...ready, reserve(1), hold, command)).toMatchObject({ status: 'FROZEN' });
+    }
+    on(...ready, freeze)
+      .when(hold)
+      .gives();
   });
 
   it('closes when every unit is terminal, the ledger complete and the rest zeroised', () => {

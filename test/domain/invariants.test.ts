@@ -51,7 +51,10 @@ describe('the allotment under random commands', () => {
     fc.record({ type: pick('ImportPackage' as const), packageId: name, now }),
     fc.record({ type: pick('RaiseAllotment' as const), quota: pick(1, 3, 4), scrapAllowance: pick(1, 1, 2) }),
     fc.record({ type: pick('FreezeAllotment' as const), reason: name, by: name }),
-    { weight: 2, arbitrary: fc.record({ type: pick('ThawAllotment' as const), reason: name, by: name }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ type: pick('ThawAllotment' as const), lifts: pick('cloned-key' as const), reason: name, by: name }),
+    },
   );
   const start: readonly AllotmentCommand[] = [
     { type: 'OpenAllotment', jobId: 'j', programmer: 'p', quota: 3, scrapAllowance: 1 },

@@ -5,11 +5,9 @@ import { device, deviceStream } from '../../domain/device.ts';
 import type { SignedGrant } from '../../domain/grant.ts';
 import { job, jobStream } from '../../domain/job.ts';
 import { type KeyHolder, publicKey, publicKeyStream } from '../../domain/publicKey.ts';
-import { NusecError } from '../../errors.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
-import { allotmentOf } from './allotments.ts';
 import { jobOf } from './jobs.ts';
 
 /** Stops the work when a unit shows the public key of another holder (T26, I4, silence 6). One programmer can make that happen by itself, with
@@ -57,8 +55,6 @@ async function worksAlone(ctx: Context, jobId: string, programmer: string): Prom
 /** A person has looked at it: the share goes on. What froze it for another reason is mended elsewhere, or not at all.
  *  @throws NusecError NOT_FOUND, STATE */
 export async function thawShare(ctx: Context, jobId: string, programmer: string, reason: string, by: Actor): Promise<void> {
-  const state = await allotmentOf(ctx, jobId, programmer);
-  if (state.status === 'FROZEN' && state.frozenReason !== clonedKeyReason)
-    throw new NusecError('STATE', `this share is frozen for another reason: ${state.frozenReason}`);
-  await execute(ctx, allotment, allotmentStream(jobId, programmer), { type: 'ThawAllotment', reason, by }, by);
+  const thaw = { type: 'ThawAllotment', lifts: clonedKeyReason, reason, by } as const;
+  await execute(ctx, allotment, allotmentStream(jobId, programmer), thaw, by);
 }

@@ -164,7 +164,8 @@ export async function resumeProgrammer(ctx: Context, uid: string, by: Actor) {
   const state = await change(ctx, uid, { type: 'ResumeProgrammer', by }, by);
   for (const { job_id, frozen_reason } of await allotmentsOf(ctx, uid)) {
     if (frozen_reason !== suspendedReason) continue;
-    await execute(ctx, allotment, allotmentStream(job_id, uid), { type: 'ThawAllotment', reason: 'programmer-resumed', by }, by);
+    const thaw = { type: 'ThawAllotment', lifts: suspendedReason, reason: 'programmer-resumed', by } as const;
+    await execute(ctx, allotment, allotmentStream(job_id, uid), thaw, by);
   }
   return state;
 }
