@@ -17,6 +17,7 @@ import type { ParkedEventsEvent } from './parkedEvents.ts';
 import type { ProgrammerEvent } from './programmer.ts';
 import type { PublicKeyEvent } from './publicKey.ts';
 import type { ReleaseEvent } from './release.ts';
+import type { ReleaseVersionEvent } from './releaseVersion.ts';
 import type { RolloutEvent } from './rollout.ts';
 import type { StoreEvent } from './storeEvents.ts';
 
@@ -79,6 +80,7 @@ export type DomainEvent =
   | ProgrammerEvent
   | PublicKeyEvent
   | ReleaseEvent
+  | ReleaseVersionEvent
   | RolloutEvent
   | StoreEvent;
 

@@ -94,6 +94,14 @@ describe('releases', () => {
     expect((await upload(query, randomBytes(100))).body.code).toBe('CONFLICT');
   });
 
+  it('have one content for one version when two come in the same moment', async () => {
+    for (const minor of [0, 1, 2]) {
+      const query = `line=meter&image=app&version=1.8.${minor}&counter=5`;
+      const answers = await Promise.all([1, 2, 3, 4].map(() => upload(query, randomBytes(100))));
+      expect(answers.map(({ status }) => status).sort()).toEqual([201, 409, 409, 409]);
+    }
+  });
+
   it('are refused when no device of the line could install them', async () => {
     const big = await upload('line=meter&image=app&version=3.0.0&counter=5', randomBytes(2 * 1024 * 1024));
     expect(big.body).toMatchObject({ code: 'IMAGE_REFUSED', detail: expect.stringContaining('too-large') });

@@ -22,6 +22,7 @@ import { type ParkedEventsEvent, parkedEvents } from '../../src/domain/parkedEve
 import { type ProgrammerEvent, programmer } from '../../src/domain/programmer.ts';
 import { type PublicKeyEvent, publicKey } from '../../src/domain/publicKey.ts';
 import { type ReleaseEvent, release } from '../../src/domain/release.ts';
+import { type ReleaseVersionEvent, releaseVersion } from '../../src/domain/releaseVersion.ts';
 import { type RolloutEvent, rollout } from '../../src/domain/rollout.ts';
 import type { JsonObject } from '../../src/eventstore/port.ts';
 
@@ -190,6 +191,7 @@ const certificationEvents: Named<CertificationEvent> = { CertificateIntended: tr
 const expiryEvents: Named<ExpiryEvent> = { CertificateExpiryNoticed: true, CertificateEnded: true };
 const parkedEventsEvents: Named<ParkedEventsEvent> = { EventParkingProposed: true, EventParked: true };
 const publicKeyEvents: Named<PublicKeyEvent> = { PublicKeyReserved: true };
+const releaseVersionEvents: Named<ReleaseVersionEvent> = { ReleaseVersionReserved: true };
 const releaseEvents: Named<ReleaseEvent> = {
   FirmwareUploaded: true,
   SbomAttached: true,
@@ -268,6 +270,7 @@ describe('every fold is total', () => {
     neverThrows(parkedEvents, parkedEventsEvents);
     neverThrows(programmer, programmerEvents);
     neverThrows(publicKey, publicKeyEvents);
+    neverThrows(releaseVersion, releaseVersionEvents);
     neverThrows(release, releaseEvents);
     neverThrows(rollout, rolloutEvents);
   });
@@ -275,7 +278,9 @@ describe('every fold is total', () => {
   it('and every event is named once over all streams and fits the store', () => {
     const all = [allotmentEvents, authorityEvents, deviceEvents, gatewayEvents, jobEvents, lineEvents, operatorsEvents, programmerEvents];
     const pki = [bulkRevocationEvents, ceremoniesEvents, certificationEvents, expiryEvents];
-    const names = [...all, ...pki, parkedEventsEvents, publicKeyEvents, releaseEvents, rolloutEvents].flatMap(Object.keys);
+    const names = [...all, ...pki, parkedEventsEvents, publicKeyEvents, releaseEvents, releaseVersionEvents, rolloutEvents].flatMap(
+      Object.keys,
+    );
     expect(new Set(names).size).toBe(names.length);
     expect(storable).toBe(true);
   });

@@ -4,13 +4,14 @@ import type { Actor } from '../../domain/actor.ts';
 import type { ImageKind } from '../../domain/job.ts';
 import { type DefinedLine, layoutOf } from '../../domain/line.ts';
 import { type ReleaseState, release, releaseContent, releaseStream, type UploadedRelease } from '../../domain/release.ts';
+import { releaseVersion, releaseVersionStream } from '../../domain/releaseVersion.ts';
 import type { Version } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { prepareRelease } from '../../ota/prepare.ts';
 import { type ReleasePage, type ReleaseRow, releaseQueries } from '../../projections/releases.ts';
 import { approvedContent } from '../base/approvedContent.ts';
-import { always, type Condition, type Context, execute, executeOn, stateOf } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeOn, oneCommit, stateOf } from '../base/context.ts';
 import { lineOf } from './lines.ts';
 
 /** FW_STORE (R59, R60, R90): a release is the body of an image without any signature, named by its content. Every device gets a signature of
@@ -70,7 +71,12 @@ export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Ui
     uploadedBy: by,
     ...(isJump && { counterJump: true }),
   };
-  const stored = await change(ctx, releaseId, { type: 'UploadFirmware', ...facts }, by);
+  // The read model may not have what is uploaded in this moment.
+  const reserve = { type: 'ReserveReleaseVersion', version: info.versionText, releaseId } as const;
+  const stored = await oneCommit(ctx, async inner => {
+    await execute(inner, releaseVersion, releaseVersionStream(wish.line, wish.image, info.versionText), reserve, by);
+    return change(inner, releaseId, { type: 'UploadFirmware', ...facts }, by);
+  });
   const { keptUpload, added, dropped } = info;
   return { ...stored, upload: { kept: keptUpload, added: [...added], dropped: [...dropped] } };
 }
