@@ -41,7 +41,7 @@ const settingsSchema = z.strictObject({
   pkcs11PinFile: z.string().optional(),
   /** How many minutes before now certificates, lists and OCSP answers begin to count, for clients whose clock is behind. */
   backdateMinutes: z.coerce.number().int().min(0).max(1440).default(60),
-  /** Devices that one person revokes, decommissions, quarantines or releases alone within a day. */
+  /** Devices that one person revokes, decommissions, quarantines or releases alone within a day; gateways and programmers count with them. */
   effectsPerDay: z.coerce.number().int().min(0).max(1_000_000).default(10),
   /** Signatures per minute, by the beginning of the key id, above which an alarm is raised; over the defaults. */
   signingLimits: z.record(z.string(), z.number().int().min(1)).default({}),

@@ -4,7 +4,15 @@ import type { RegisteredGateway } from '../domain/gateway.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { useEffect } from '../services/administration/effects.ts';
 import { watchKey } from '../services/base/alarms.ts';
-import { attachDevice, detachDevice, listGateways, moveGateway, recordAppliedBundle, registerGateway } from '../services/field/gateways.ts';
+import {
+  attachDevice,
+  detachDevice,
+  gatewayOf,
+  listGateways,
+  moveGateway,
+  recordAppliedBundle,
+  registerGateway,
+} from '../services/field/gateways.ts';
 import { certifyGateway } from '../services/identity/enrolment.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
@@ -139,8 +147,9 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
     });
     api.openapi(route, async c => {
       const { reason } = c.req.valid('json');
-      await useEffect({ ctx, alarms }, c.var.person.name, 'quarantine', `gateway-${c.req.valid('param').id}`);
-      return c.json(toAnswer(await moveGateway(ctx, revocations, c.req.valid('param').id, { type, reason }, actor(c))), 200);
+      const { gatewayId } = await gatewayOf(ctx, c.req.valid('param').id);
+      await useEffect({ ctx, alarms }, c.var.person.name, 'quarantine', `gateway-${gatewayId}`);
+      return c.json(toAnswer(await moveGateway(ctx, revocations, gatewayId, { type, reason }, actor(c))), 200);
     });
   }
 
@@ -153,8 +162,8 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
     responses: answer,
   });
   api.openapi(resume, async c => {
-    const { id } = c.req.valid('param');
-    await useEffect({ ctx, alarms }, c.var.person.name, 'release', `gateway-${id}`);
-    return c.json(toAnswer(await moveGateway(ctx, revocations, id, { type: 'ResumeGateway' }, actor(c))), 200);
+    const { gatewayId } = await gatewayOf(ctx, c.req.valid('param').id);
+    await useEffect({ ctx, alarms }, c.var.person.name, 'release', `gateway-${gatewayId}`);
+    return c.json(toAnswer(await moveGateway(ctx, revocations, gatewayId, { type: 'ResumeGateway' }, actor(c))), 200);
   });
 };

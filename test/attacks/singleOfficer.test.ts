@@ -57,6 +57,7 @@ it('does not take devices for repair, nor gateways from the net, beyond the same
   for (const path of left) gone.push(await post(olga, path, { reason: 'x', programmer: newUid() }));
   expect(gone.at(-1)).toBe('FOUR_EYES_REQUIRED');
   await post(olga, '/v1/gateways', { id: 'g1' });
+  expect(await post(olga, '/v1/gateways/g2/suspend', { reason: 'mistyped' })).toBe('NOT_FOUND');
   expect(await post(olga, '/v1/gateways/g1/suspend', { reason: 'x' })).toBe('FOUR_EYES_REQUIRED');
 });
 

@@ -20,7 +20,7 @@ import { type Condition, type Context, execute, executeOn, newHexId, nowIso, sta
 /** Always needs a second person: nothing proves the wipe, and the keys are destroyed. */
 const neverAlone: ReadonlySet<EffectKind> = new Set(['decommissionWithoutReceipt']);
 
-/** Counts a deed before it is done. @param name of the person @param subject UID of the device
+/** Counts a deed before it is done. @param name of the person @param subject UID of the device, `gateway-{id}` or `programmer-{uid}`
  *  @throws NusecError FOUR_EYES_REQUIRED beyond the limit, with an alarm */
 export async function useEffect({ ctx, alarms }: Parts, name: string, effect: EffectKind, subject: string): Promise<void> {
   const limit = neverAlone.has(effect) ? 0 : (ctx.effectsPerDay ?? defaultEffectsPerDay);

@@ -34,7 +34,7 @@ export type Context = {
   readonly crlBaseUrl: string;
   /** How far before now certificates, lists and OCSP answers begin to count, for those whose clock is behind; an hour when not set. */
   readonly backdateMs?: number;
-  /** How many devices one person revokes, quarantines … alone within a day; 10 when not set. */
+  /** How many devices, gateways and programmers one person revokes, quarantines … alone within a day; 10 when not set. */
   readonly effectsPerDay?: number;
   /** `https://host:port` of the API; goes into production packages. */
   readonly apiBaseUrl: string;
