@@ -5,6 +5,7 @@ import { jobStatuses } from '../domain/job.ts';
 import { type SignedReport, verifyReport } from '../production/report.ts';
 import { signingKeysOf } from '../production/trustBundle.ts';
 import { ask, listAll, readText, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { oneOf, unitCount } from './options.ts';
 import { print, record, styled, table } from './output.ts';
 
@@ -152,11 +153,18 @@ function registerStops(command: CommandOf): void {
   command('resume <job>', 'go on with production', `resume ${example}`).action(async (id: string, options: ServerOptions) =>
     change(options, 'POST', `/v1/jobs/${id}/resume`, {}),
   );
-  command('close <job>', 'end and reconcile a job; every programmer must have zeroised it', `close ${example}`)
+  const close = command(
+    'close <job>',
+    'end and reconcile a job; every programmer must have zeroised it',
+    `close ${example}`,
+    `close ${example} --without-receipt "programmer lost" --yes`,
+  );
+  withConfirmation(close)
     .option('--without-receipt <reason>', 'close shares that no programmer has zeroised, and say why')
-    .action(async (id: string, options: ServerOptions & { withoutReceipt?: string }) =>
-      change(options, 'POST', `/v1/jobs/${id}/close`, { withoutReceipt: options.withoutReceipt }),
-    );
+    .action(async (id: string, { withoutReceipt, yes, dryRun, ...options }: ServerOptions & Confirmation & { withoutReceipt?: string }) => {
+      if (await confirmed({ yes, dryRun }, `The job ${id} ends and is reconciled.`, id))
+        await change(options, 'POST', `/v1/jobs/${id}/close`, { withoutReceipt });
+    });
 }
 
 async function exportPackage(id: string, { programmer, out, replace, ...options }: Export): Promise<void> {

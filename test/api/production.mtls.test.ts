@@ -127,7 +127,7 @@ describe('a factory over mutual TLS', () => {
     await builder.zeroise();
 
     expect((await nusec('alice', 'job', 'status', jobId)).csv).toMatch(new RegExp(`${chip.party.uid},${chip.objId},COMMITTED,2.0.0`));
-    expect(await nusec('alice', 'job', 'close', jobId)).toMatchObject({ status: 'RECONCILED', verdict: 'clean' });
+    expect(await nusec('alice', 'job', 'close', jobId, '--yes')).toMatchObject({ status: 'RECONCILED', verdict: 'clean' });
     expect(JSON.parse((await nusec('bob', 'job', 'reconciliation', jobId)).report)).toMatchObject({ verdict: 'clean', plannedCount: 5 });
     expect(await nusec('alice', 'job', 'list', '--status', 'RECONCILED')).toHaveLength(1);
     expect(await nusec('alice', 'job', 'show', jobId)).toMatchObject({ board: [{ committed: 1, status: 'CLOSED' }] });
