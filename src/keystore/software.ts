@@ -52,7 +52,11 @@ async function openOrCreate(options: SoftwareKeystoreOptions, lock: FileLock, ra
   const version = fileVersion(file);
   const content = readSecretFile(file, maxKeysetBytes);
   if (content) return { file, lock, version, ...(await openKeyset(content, unlock)) };
-  if (!create) throw new NusecError('KEYSTORE_MISSING', `there is no keystore ${file}`);
+  if (!create)
+    throw new NusecError(
+      'KEYSTORE_MISSING',
+      `there is no keystore ${file}: make a project (nusec init), or put the keys back (nusec keystore restore)`,
+    );
   const keys = await createKeyset(file, unlock, argon2Cost ?? defaultArgon2Cost, randomBytes);
   return { file, lock, version: fileVersion(file), keys, entries: [] };
 }

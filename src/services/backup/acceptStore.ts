@@ -52,7 +52,7 @@ export async function acceptStore(
   if (by.length === 0)
     throw new NusecError(
       'STORE_OLDER',
-      `${lack ?? 'the store does not fit its checkpoint'}; two administrators may accept it: --token-file, --second-token-file`,
+      `${lack ?? 'the store does not fit its checkpoint'}; two administrators may accept it: the same command with --token-file and --second-token-file (nusec restore)`,
     );
   await requireCheckpoints({ ctx, alarms }, checkpoints, true);
   const revokedAgain = known?.old === undefined && known !== undefined ? await restoreFromMark(parts, known) : 0;

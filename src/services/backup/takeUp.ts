@@ -5,7 +5,7 @@ import type { Settings } from '../../config.ts';
 import { NusecError } from '../../errors.ts';
 import { holdAlone } from '../../keystore/fileLock.ts';
 import { createAlarms } from '../base/alarms.ts';
-import { eventsFile } from '../dataFolder/eventLog.ts';
+import { eventsFile, requireEventLog } from '../dataFolder/eventLog.ts';
 import { requireDataFolder } from '../dataFolder/keystore.ts';
 import { openContext } from '../dataFolder/open.ts';
 import { checkpointFile } from '../proof/checkpointFiles.ts';
@@ -21,9 +21,10 @@ export const checkpointPlaces = ({ dataDir, witnessDir }: Pick<Settings, 'dataDi
 });
 
 /** @param tokens none, or those of two administrators
- *  @throws NusecError STATE (a server runs), as openContext and acceptStore */
+ *  @throws NusecError STATE (a server runs, or there is no event log), as openContext and acceptStore */
 export async function takeUp(settings: Settings, tokens: readonly string[]): Promise<Accepted> {
   requireDataFolder(settings);
+  requireEventLog(settings);
   const headFile = `${eventsFile(settings)}-head`;
   const head = existsSync(headFile) ? readFileSync(headFile) : undefined;
   try {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { utf8 } from '../../bytes.ts';
 import type { EventLogSettings } from '../../config.ts';
@@ -11,6 +12,17 @@ import type { Keystore } from '../../keystore/port.ts';
 /** The event log of a data folder, sealed with a key of its keystore. */
 
 export const eventsFile = ({ dataDir }: EventLogSettings): string => join(dataDir, 'events.db');
+
+/** A folder that has its keys back but not its log yet must not get an empty one: a backup is not put over a log.
+ *  @throws NusecError STATE */
+export function requireEventLog(settings: EventLogSettings): void {
+  if (existsSync(eventsFile(settings))) return;
+  const { dataDir } = settings;
+  throw new NusecError(
+    'STATE',
+    `${dataDir} has no event log: put a backup back (nusec restore BACKUP --data ${dataDir}), or make a new project (nusec init)`,
+  );
+}
 
 const pairId = 'log-seal-pair/1';
 const keyId = 'log-seal/1';

@@ -16,7 +16,7 @@ import { minuteMs } from '../../times.ts';
 import { type Alarm, type Alarms, createAlarms, followerAlarm } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import { takeProcessSlot, viewsFiles } from '../processes/processSlots.ts';
-import { eventsFile, openEventLog } from './eventLog.ts';
+import { eventsFile, openEventLog, requireEventLog } from './eventLog.ts';
 import { custodyFile, openKeystore } from './keystore.ts';
 
 /** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
@@ -32,7 +32,7 @@ export type OpenedContext = {
 const project = 'nusec';
 
 /** @param create makes the folder and the keyset when they are missing (`nusec init`)
- *  @throws NusecError FOLDER_REFUSED; of the keystore and the event store: wrong passphrase, locked by a tool that must be alone, damaged; TOO_MANY_SERVERS */
+ *  @throws NusecError FOLDER_REFUSED; STATE (no event log there, and not to be made); of the keystore and the event store: wrong passphrase, locked by a tool that must be alone, damaged; TOO_MANY_SERVERS */
 export function openContext(settings: FolderSettings, ports: Ports, create = false): Promise<OpenedContext> {
   return opening(own => openParts(own, settings, ports, create));
 }
@@ -51,6 +51,7 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     'keystore',
     await openKeystore(settings, { create, onTrouble: trouble => raise({ ...trouble, subject: 'keystore' }) }),
   );
+  if (!create) requireEventLog(settings);
   const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
   const custody = own('custody', openCustody(custodyFile(settings)));
   const store = own('event store', await openEventLog(settings, keystore));

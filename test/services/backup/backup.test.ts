@@ -24,6 +24,7 @@ import { sha256Hex } from '../../../src/digest.ts';
 import { startServer } from '../../../src/main.ts';
 import { backUpToFolder, backUpToStream } from '../../../src/services/backup/makeBackup.ts';
 import { restoreBackup } from '../../../src/services/backup/restoreBackup.ts';
+import { takeUp } from '../../../src/services/backup/takeUp.ts';
 import { type AttestationLog, openAttestationLog } from '../../../src/services/base/attestationLog.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { attestationsFile, openContext } from '../../../src/services/dataFolder/open.ts';
@@ -274,6 +275,15 @@ describe('a restore', () => {
     onTestFinished(other.remove);
     await expect(restoreBackup(place('keyless'), withKeys('foreign', other.dataDir), [])).rejects.toMatchObject({ code: 'KEY_REFUSED' });
     nothingBut(place('foreign'));
+  });
+
+  it('comes first: a folder with its keys alone is neither served nor taken up, and stays free for the backup', async () => {
+    await backUp('waiting');
+    const keysAlone = withKeys('keys-alone');
+    const refusal = { code: 'STATE', message: expect.stringContaining(`nusec restore BACKUP --data ${keysAlone}`) };
+    await expect(startServer(testSettings(keysAlone))).rejects.toMatchObject(refusal);
+    await expect(takeUp(testSettings(keysAlone), [project.alice, project.bob])).rejects.toMatchObject(refusal);
+    expect(await restoreBackup(place('waiting'), keysAlone, [])).toMatchObject({ by: [] });
   });
 
   it('of a backup that lacks what this machine has known needs two people (T34)', async () => {
