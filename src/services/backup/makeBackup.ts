@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import type { KeystoreSettings } from '../../config.ts';
 import { NusecError } from '../../errors.ts';
 import { storeError } from '../../eventstore/storeError.ts';
+import { requireEventLog } from '../dataFolder/eventLog.ts';
 import { requireDataFolder } from '../dataFolder/keystore.ts';
 import { copyFolder, type Progress, synchronise } from './copyFolder.ts';
 import { type Manifest, manifestName, readManifest } from './manifest.ts';
@@ -14,9 +15,10 @@ import { pack } from './tar.ts';
 /** Backs up a data folder while a server runs. What was begun and did not come to its end leaves nothing behind. */
 
 /** @param folder is made; nothing is written over
- *  @throws NusecError CONFLICT (it is there already), BAD_REQUEST (it is in the data folder), STORE_FULL, BACKUP_DAMAGED (the data folder is) */
+ *  @throws NusecError CONFLICT (it is there already), BAD_REQUEST (it is in the data folder), STATE (there is no event log), STORE_FULL, BACKUP_DAMAGED (the data folder is) */
 export async function backUpToFolder(settings: KeystoreSettings, folder: string, progress: Progress): Promise<Manifest> {
   requireDataFolder(settings);
+  requireEventLog(settings);
   const target = resolve(folder);
   if (!relative(resolve(settings.dataDir), target).startsWith('..'))
     throw new NusecError('BAD_REQUEST', 'a backup in the data folder goes with it: name another folder');
@@ -33,6 +35,7 @@ export async function backUpToFolder(settings: KeystoreSettings, folder: string,
 /** @param output gets a tar archive, after all of it was made and checked in the folder for temporary files */
 export async function backUpToStream(settings: KeystoreSettings, output: Writable, progress: Progress): Promise<Manifest> {
   requireDataFolder(settings);
+  requireEventLog(settings);
   return whileStaged(join(tmpdir(), 'nusec-backup-'), async staged => {
     const manifest = await stage(settings, staged, progress);
     await pipeline(pack(staged, [...manifest.files.map(({ path }) => path), manifestName]), output, { end: false });

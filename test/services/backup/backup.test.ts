@@ -161,6 +161,9 @@ describe('a backup', () => {
   });
 
   it('is refused in the data folder and over anything that is there', async () => {
+    const keysAlone = testSettings(withKeys('without-log'));
+    await expect(backUpToFolder(keysAlone, place('of-nothing'), quiet)).rejects.toMatchObject({ code: 'STATE' });
+    await expect(backUpToStream(keysAlone, new PassThrough(), quiet)).rejects.toMatchObject({ code: 'STATE' });
     await expect(backUpToFolder(testSettings(project.dataDir), join(project.dataDir, 'b'), quiet)).rejects.toMatchObject({
       code: 'BAD_REQUEST',
     });
