@@ -45,19 +45,27 @@ const segmentPositions = 65_536;
 /** Positions whose rows this process has found good: reading them again costs nothing. */
 export function createChecked() {
   const segments = new Map<number, Uint8Array>();
+  // Rows are read in order: most are in the segment of the one before.
+  let last = -1;
+  let bits: Uint8Array | undefined;
+  const turnTo = (position: number): void => {
+    const number = Math.floor(position / segmentPositions);
+    if (number === last && bits !== undefined) return;
+    last = number;
+    bits = segments.get(number);
+  };
   return {
     has(position: number): boolean {
-      const bits = segments.get(Math.floor(position / segmentPositions));
+      turnTo(position);
       const bit = position % segmentPositions;
       return bits !== undefined && ((bits[bit >> 3] as number) & (1 << (bit & 7))) !== 0;
     },
     add(position: number): void {
-      const number = Math.floor(position / segmentPositions);
-      let bits = segments.get(number);
+      turnTo(position);
       if (bits === undefined) {
         if (segments.size === maxSegments) segments.delete(segments.keys().next().value as number);
         bits = new Uint8Array(segmentPositions / 8);
-        segments.set(number, bits);
+        segments.set(last, bits);
       }
       const bit = position % segmentPositions;
       bits[bit >> 3] = (bits[bit >> 3] as number) | (1 << (bit & 7));
