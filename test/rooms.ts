@@ -13,6 +13,7 @@ export const leaves = [
   'src/listening.ts',
   'src/lru.ts',
   'src/random.ts',
+  'src/sqliteFile.ts',
   'src/times.ts',
   'src/within.ts',
   'src/mqttTopics.ts',

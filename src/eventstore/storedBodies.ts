@@ -1,4 +1,5 @@
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
+import { reading } from '../sqliteFile.ts';
 import { damaged } from './storeError.ts';
 
 /** Reads the events of a few streams out of a store's file that cannot be opened as a store: without its keystore, or because it is damaged. */
@@ -18,16 +19,10 @@ const maxEvents = 1000;
 
 /** The events of one stream that can be read; nothing is checked. @throws NusecError STORE_DAMAGED when it is not an event store */
 export function storedBodies(file: string, stream: string): readonly StoredBody[] {
-  let db: Database | undefined;
-  try {
-    db = new Database(file, { readonly: true, fileMustExist: true });
+  return readingStore(file, db => {
     const bodies = db.prepare<string>('SELECT body FROM events WHERE stream = ? ORDER BY position LIMIT ?').pluck().all(stream, maxEvents);
     return bodies.flatMap(bodyOf);
-  } catch (error) {
-    throw damaged('the event store cannot be read', error);
-  } finally {
-    db?.close();
-  }
+  });
 }
 
 /** Rows read at once. */
@@ -35,9 +30,7 @@ const pageRows = 10_000;
 
 /** Calls `visit` with position, type and hash of every event up to a position; nothing is checked. @throws NusecError STORE_DAMAGED */
 export function visitTypes(file: string, upTo: number, visit: (position: number, type: string, hash: string) => void): void {
-  let db: Database | undefined;
-  try {
-    db = new Database(file, { readonly: true, fileMustExist: true });
+  readingStore(file, db => {
     const page = db
       .prepare<[number, string, string]>(
         `SELECT position, body ->> 0, hash FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ${pageRows}`,
@@ -45,10 +38,14 @@ export function visitTypes(file: string, upTo: number, visit: (position: number,
       .raw();
     for (let rows = page.all(0, upTo); rows.length > 0; rows = page.all(rows.at(-1)?.[0] ?? upTo, upTo))
       for (const row of rows) visit(...row);
+  });
+}
+
+function readingStore<Result>(file: string, read: (db: Database) => Result): Result {
+  try {
+    return reading(file, read);
   } catch (error) {
     throw damaged('the event store cannot be read', error);
-  } finally {
-    db?.close();
   }
 }
 

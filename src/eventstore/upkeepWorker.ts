@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'better-sqlite3';
+import { transaction } from '../sqliteFile.ts';
 import { appendRun, mergeRuns, runsOf } from './headRuns.ts';
 import type { UpkeepData, UpkeepTask } from './upkeep.ts';
 
@@ -52,14 +53,7 @@ function extendIndex(): void {
 
 /** Whoever stores events tries the write lock every millisecond, so it must be free for longer than that. */
 function turn(work: () => void): void {
-  db.exec('BEGIN IMMEDIATE');
-  try {
-    work();
-    db.exec('COMMIT');
-  } catch (error) {
-    if (db.inTransaction) db.exec('ROLLBACK');
-    throw error;
-  }
+  transaction(db, work);
   Atomics.wait(nobody, 0, 0, turnPauseMs);
 }
 

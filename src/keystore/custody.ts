@@ -1,6 +1,7 @@
 import { closeSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
+import { transaction } from '../sqliteFile.ts';
 import { createBatcher } from './batcher.ts';
 import { keyExists } from './keyRules.ts';
 import { checkOwnerOnly, secretFileMode } from './secretFile.ts';
@@ -116,7 +117,7 @@ export function openCustody(file: string): Custody {
       });
     },
     takeOver(keys) {
-      inTransaction(database, () => {
+      transaction(database, () => {
         for (const { keyId, kekId, publicKey, createdAt, wrapped, destroyedAt } of keys) {
           const { changes } = takeOver.run(keyId, kekId, publicKey, createdAt, wrapped ?? null, destroyedAt ?? null);
           if (changes === 0) throw keyExists(keyId);
@@ -138,24 +139,12 @@ type Change = { readonly erases: boolean; run(): CustodyKey | NusecError };
 function createCommit(database: Database): (changes: readonly Change[]) => Promise<readonly (CustodyKey | NusecError)[]> {
   let erasureDue = false;
   return async changes => {
-    const outcomes = inTransaction(database, () => changes.map(change => change.run()));
+    const outcomes = transaction(database, () => changes.map(change => change.run()));
     erasureDue ||= changes.some(change => change.erases);
     // secure_delete zeroes the row, but older pages stand in the log; while another process reads, the next commit tries again.
     if (erasureDue) erasureDue = !truncateLog(database);
     return outcomes;
   };
-}
-
-function inTransaction<Result>(database: Database, work: () => Result): Result {
-  database.exec('BEGIN IMMEDIATE');
-  try {
-    const result = work();
-    database.exec('COMMIT');
-    return result;
-  } catch (error) {
-    if (database.inTransaction) database.exec('ROLLBACK');
-    throw error;
-  }
 }
 
 /** @returns whether the whole log went into the database */

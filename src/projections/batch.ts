@@ -1,6 +1,7 @@
 import type Database from 'better-sqlite3';
 import type { Recorded } from '../eventstore/recorded.ts';
-import { type Build, type Builds, transaction } from './builds.ts';
+import { transaction } from '../sqliteFile.ts';
+import type { Build, Builds } from './builds.ts';
 
 /** What is wrong with the file and not with one projection: all of the batch is tried again later. */
 const outages = /^SQLITE_(FULL|IOERR|NOMEM|BUSY|READONLY|CANTOPEN|CORRUPT|NOTADB)/;

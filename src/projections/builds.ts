@@ -1,4 +1,5 @@
 import type Database from 'better-sqlite3';
+import { transaction } from '../sqliteFile.ts';
 import type { Projection, TableName, Write } from './projection.ts';
 
 /** The builds of the projections in the read-model file. A build has its own tables; the published one is what the queries' names show. */
@@ -167,15 +168,4 @@ const tableOf =
 export function requireNames({ name, tables }: Projection): void {
   for (const word of [name, ...tables])
     if (!/^[a-z][a-z0-9_]*$/.test(word)) throw new TypeError(`not a name of a projection or table: ${word}`);
-}
-
-export function transaction(db: Database, work: () => void): void {
-  db.exec('BEGIN IMMEDIATE');
-  try {
-    work();
-    db.exec('COMMIT');
-  } catch (error) {
-    if (db.inTransaction) db.exec('ROLLBACK');
-    throw error;
-  }
 }

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import { toHex } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
 import { placeOf, verifyStore } from '../../eventstore/verify.ts';
 import { readCheckpoint } from '../../merkle/checkpoint.ts';
 import { parseNote } from '../../merkle/note.ts';
+import { reading } from '../../sqliteFile.ts';
 import { checkpointFile } from '../proof/checkpointFiles.ts';
 
 /** Looks at everything in a copy of a data folder: every event against its hash, the tree and the checkpoint, every blob against its name, the databases beside it. */
@@ -28,13 +28,10 @@ export function checkCopy(folder: string): { readonly events: number } {
 }
 
 function checkBlobRows(file: string): void {
-  const db = new Database(file, { readonly: true });
-  try {
+  reading(file, db => {
     const rows = db.prepare<[key: Uint8Array, bytes: Uint8Array]>('SELECT sha256, bytes FROM blobs').raw().iterate();
     for (const [key, bytes] of rows) requireBlob(toHex(key), bytes);
-  } finally {
-    db.close();
-  }
+  });
 }
 
 function checkBlobFiles(folder: string): void {
@@ -49,11 +46,6 @@ function requireBlob(name: string, bytes: Uint8Array): void {
 }
 
 function checkDatabase(file: string): void {
-  const db = new Database(file, { readonly: true });
-  try {
-    const answer = db.pragma('integrity_check(1)', { simple: true });
-    if (answer !== 'ok') throw new NusecError('BACKUP_DAMAGED', `${file}: ${answer}`);
-  } finally {
-    db.close();
-  }
+  const answer = reading(file, db => db.pragma('integrity_check(1)', { simple: true }));
+  if (answer !== 'ok') throw new NusecError('BACKUP_DAMAGED', `${file}: ${answer}`);
 }

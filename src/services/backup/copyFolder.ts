@@ -6,6 +6,7 @@ import type { KeystoreSettings } from '../../config.ts';
 import { sha256Hex } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
+import { reading } from '../../sqliteFile.ts';
 import { eventsFile } from '../dataFolder/eventLog.ts';
 import { checkpointFile } from '../proof/checkpointFiles.ts';
 import { checkCopy, databaseNames } from './checkCopy.ts';
@@ -97,27 +98,18 @@ export function synchronise(path: string): void {
   }
 }
 
-function withLog<Result>(file: string, read: (db: Database) => Result): Result {
-  const db = new Database(file, { readonly: true });
-  try {
-    return read(db);
-  } finally {
-    db.close();
-  }
-}
-
 type RootData = { readonly keyId: string; readonly certificate: string };
 
 /** The first root of the project, from the event that made it. */
 function rootIn(file: string): RootData {
   const sql = `SELECT body -> 6 FROM events WHERE body ->> 0 = 'RootCaEstablished' ORDER BY position LIMIT 1`;
-  const found = withLog(file, db => db.prepare<string>(sql).pluck().get());
+  const found = reading(file, db => db.prepare<string>(sql).pluck().get());
   if (found === undefined) throw new NusecError('STATE', 'the project is not initialised: there is nothing to back up');
   return JSON.parse(found) as RootData;
 }
 
 function identityOf(file: string): Pick<Manifest, 'project' | 'newestHash'> {
-  const newestHash = withLog(file, db => db.prepare<string>('SELECT hash FROM events ORDER BY position DESC LIMIT 1').pluck().get()) ?? '';
+  const newestHash = reading(file, db => db.prepare<string>('SELECT hash FROM events ORDER BY position DESC LIMIT 1').pluck().get()) ?? '';
   return { project: sha256Hex(fromBase64url(rootIn(file).certificate)), newestHash };
 }
 

@@ -2,6 +2,7 @@ import Database from 'better-sqlite3';
 import { fromHex, toHex } from '../../bytes.ts';
 import { sha256 } from '../../digest.ts';
 import { translated } from '../../eventstore/storeError.ts';
+import { transaction } from '../../sqliteFile.ts';
 import { dayMs } from '../../times.ts';
 
 /** The log of attestations (`attestations.db`): one row for each, with the evidence and the gateway's verdict beside it, so that anybody can be shown
@@ -111,20 +112,9 @@ function open(file: string): AttestationLog {
   const note = db.prepare(
     'INSERT INTO verdict_sequences VALUES (?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence WHERE excluded.sequence > sequence',
   );
-  const within = <Result>(work: () => Result): Result => {
-    db.exec('BEGIN IMMEDIATE');
-    try {
-      const result = work();
-      db.exec('COMMIT');
-      return result;
-    } catch (error) {
-      db.exec('ROLLBACK');
-      throw error;
-    }
-  };
   return {
     add({ uid, line, atMs, via, nonceHex, result, reason, evidence, verdict }) {
-      within(() => {
+      transaction(db, () => {
         const hashes: Hashes = [evidence ? sha256(evidence) : null, verdict ? sha256(verdict) : null];
         const { lastInsertRowid } = insert.run(atMs, fromHex(uid), line, via, fromHex(nonceHex), result, reason ?? null, ...hashes);
         if (evidence || verdict) insertProof.run(lastInsertRowid, evidence ?? null, verdict ?? null);
@@ -152,7 +142,7 @@ function open(file: string): AttestationLog {
       for (const row of ofDay.iterate(line, from, from + dayMs)) yield entryOf(row);
     },
     forget: (line, beforeMs) =>
-      within(() => {
+      transaction(db, () => {
         forgetProofs.run(line, beforeMs, maxForgotten);
         return forget.run(line, beforeMs, maxForgotten).changes;
       }),

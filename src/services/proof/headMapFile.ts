@@ -5,6 +5,7 @@ import { noRevocations, type RevocationMark, withRevocation } from '../../merkle
 import type { Hash } from '../../merkle/hashing.ts';
 import { emptyHeads, type HeadProof, type HeadTile, proveHead, setHeads, streamKey } from '../../merkle/headMap.ts';
 import { changesRevocation } from '../../projections/certificates.ts';
+import { transaction } from '../../sqliteFile.ts';
 
 /** The map from streams to their newest events on disk (`heads.db`), and the mark of all revocations. It is made of the log alone and can be deleted:
  *  it is built again. */
@@ -67,25 +68,14 @@ export function openHeadMap(file: string): HeadMapFile {
     save: (prefix: string, tile: HeadTile) => void save.run(prefix, JSON.stringify(tile)),
   };
   const now = (): State => state.get() as State;
-  const within = <Result>(work: () => Result): Result => {
-    db.exec('BEGIN');
-    try {
-      const result = work();
-      db.exec('COMMIT');
-      return result;
-    } catch (error) {
-      db.exec('ROLLBACK');
-      throw error;
-    }
-  };
   const begin = (): void =>
-    within(() => {
+    transaction(db, () => {
       db.exec('DELETE FROM tiles');
       move.run(0, '', emptyHeads, 0, noRevocations.hash);
       note.run('', 0);
     });
   const takeIn = (events: readonly RecordedEvent[]): void =>
-    within(() => {
+    transaction(db, () => {
       const newest = new Map(events.map(event => [event.stream, event]));
       const heads = [...newest.values()].map(({ stream, revision, hash }) => ({ key: streamKey(stream), revision, hash }));
       const last = events.at(-1) as RecordedEvent;
@@ -107,7 +97,7 @@ export function openHeadMap(file: string): HeadMapFile {
     },
     keep: (text, size) => void note.run(text, size),
     prove: stream =>
-      within(() => {
+      transaction(db, () => {
         const { size, note: text, noteSize } = now();
         return noteSize === size && text !== '' ? { note: text, proof: proveHead(tiles, stream) } : undefined;
       }),

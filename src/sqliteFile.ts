@@ -1,0 +1,27 @@
+import Database from 'better-sqlite3';
+
+/** What every room that keeps a SQLite file does with it. */
+
+/** Does all of the work or nothing of it. The write lock is taken at the beginning; it must not be taken already.
+ *  @throws what the work throws, and SqliteError (SQLITE_BUSY, SQLITE_FULL, …) */
+export function transaction<Result>(db: Database, work: () => Result): Result {
+  db.exec('BEGIN IMMEDIATE');
+  try {
+    const result = work();
+    db.exec('COMMIT');
+    return result;
+  } catch (error) {
+    if (db.inTransaction) db.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+/** Opens a file that is there, reads, and closes it. @throws what `read` throws, and SqliteError */
+export function reading<Result>(file: string, read: (db: Database) => Result): Result {
+  const db = new Database(file, { readonly: true, fileMustExist: true });
+  try {
+    return read(db);
+  } finally {
+    db.close();
+  }
+}
