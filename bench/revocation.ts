@@ -1,14 +1,23 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectDevice, type Fleet, people, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
 import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
+import { measureBulkRevocation } from './bulkRevocation.ts';
 import { median, type Report } from './measure.ts';
 
-/** How soon a revocation ends a live MQTT connection, in the server process that was told and in another: beside the answer to the command itself. */
+/** How soon a revocation ends a live MQTT connection, in the server process that was told and in another: beside the answer to the command itself;
+ *  and the revocation of a whole fleet. */
 
 const rounds = 10;
 const pollMs = 1;
 
 export async function run(report: Report): Promise<void> {
+  // One person revokes more than a few here.
+  process.env.NUSEC_EFFECTS_PER_DAY = String(2 * rounds);
+  await measureSingle(report);
+  await measureBulkRevocation(report);
+}
+
+async function measureSingle(report: Report): Promise<void> {
   let fleet: Fleet | undefined;
   const group = await startServerProcesses(2, async ctx => {
     fleet = await seedFleet(ctx, 2 * rounds);

@@ -11,6 +11,7 @@ const notBenches = [
   'run.ts',
   'measure.ts',
   'authority.ts',
+  'bulkRevocation.ts',
   'estClient.ts',
   'cfssl.ts',
   'eventstoreLoad.ts',
