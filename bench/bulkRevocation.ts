@@ -73,7 +73,7 @@ async function seedStock(ctx: Context, count: number): Promise<void> {
     }
   };
   await Promise.all(Array.from({ length: commitsAtOnce }, writer));
-  await ctx.reads.waitFor(ctx.store.head());
+  await ctx.reads.waitFor(await ctx.store.head());
 }
 
 function production(uid: string, icaId: string): readonly DeviceEvent[] {

@@ -147,7 +147,7 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   /** Requests of gateways that are registered; the read models have seen them. */
   const newRequests = async () => {
     const wishes = await gatewayRequests(ctx, requestsPerRound);
-    await ctx.reads.waitFor(ctx.store.head());
+    await ctx.reads.waitFor(await ctx.store.head());
     return wishes;
   };
   return {

@@ -34,7 +34,7 @@ export async function run(report: Report): Promise<void> {
   await inTemporaryFolder(async folder => {
     const store = await openSqliteStore({ file: join(folder, 'events.db'), seal });
     for (const writers of [1, 16, 64, 256]) await withRoots(store, () => benchAppends(store, folder, writers, report));
-    const events = store.head();
+    const events = await store.head();
     await benchProofs(store, report);
     await store.close();
     const bytes = statSync(join(folder, 'events.db')).size / events;
@@ -106,7 +106,7 @@ function timeSyncs(file: string, bytes: number): { readonly perSecond: number; r
 
 /** Inclusion proofs of random events in the newest tree. */
 async function benchProofs(store: EventStore, report: Report): Promise<void> {
-  const size = store.head();
+  const size = await store.head();
   const proofs = async () => {
     const start = performance.now();
     for (let count = 0; count < proofsAtOnce; count++) await store.tree.inclusion(1 + Math.floor(Math.random() * size), size);
@@ -177,7 +177,7 @@ async function benchPeer(report: Report): Promise<void> {
 
 /** The root of the tree every second meanwhile, as for a checkpoint. */
 async function withRoots<Result>(store: EventStore, work: () => Promise<Result>): Promise<Result> {
-  const timer = setInterval(() => void store.tree.root(store.head()), checkpointEveryMs);
+  const timer = setInterval(() => void store.tree.root(store.seen()), checkpointEveryMs);
   try {
     return await work();
   } finally {

@@ -193,7 +193,7 @@ async function ocspFigures(report: Report, folder: string): Promise<void> {
 async function responding(report: Report, ctx: Context, ocsp: Awaited<ReturnType<typeof startOcsp>>): Promise<void> {
   const [wish] = await gatewayRequests(ctx, 1);
   const { certificate, ica } = await certifyGateway(ctx, wish?.id ?? '', wish?.csr ?? new Uint8Array(), 'system:bench');
-  await ctx.reads.waitFor(ctx.store.head());
+  await ctx.reads.waitFor(await ctx.store.head());
   const question = sequence(certIdOf(parseCertificate(ica), fromHex(parseCertificate(certificate).serialHex)));
   const withNonce = () =>
     sequence(sequence(sequence(question), context(2, sequence(extension('ocspNonce', false, octetString(randomBytes(16)))))));

@@ -36,7 +36,7 @@ const toAnswer = (row: CertificateRow) => ({
 });
 
 const queriesOf = async (ctx: Context, ...more: readonly string[]) => {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['certificates', ...more] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['certificates', ...more] });
   return certificateQueries(ctx.reads.db);
 };
 
@@ -89,7 +89,7 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
   });
   api.openapi(revocations, async c => {
     const { since, limit } = c.req.valid('query');
-    const head = ctx.store.head();
+    const head = await ctx.store.head();
     if (since > head) throw new NusecError('CONFLICT', `the log ends at ${head}: an older store was put back since; read again from 0`);
     const rows = await (await queriesOf(ctx)).changedSince(since, limit);
     const changes = rows.map(({ serial, reason, position }) => ({ serial, revoked: reason !== null, reason, position }));

@@ -60,7 +60,7 @@ export const eventsResource: Resource = (api, { ctx }, auth) => {
     const isVisible = visibleTo(c.var.person.scope);
     const read = (from: number, count: number) => ctx.store.readAll(from, count);
     const found = await filtered(read, ({ stream }) => isVisible(stream), after, limit);
-    return c.json({ events: found.rows.map(eventAnswer), next: found.next, head: ctx.store.head() }, 200);
+    return c.json({ events: found.rows.map(eventAnswer), next: found.next, head: await ctx.store.head() }, 200);
   });
 
   const alarms = createRoute({
@@ -72,7 +72,7 @@ export const eventsResource: Resource = (api, { ctx }, auth) => {
     responses: { 200: jsonAnswer(z.object({ alarms: z.array(alarmSchema), ...next }), 'alarms') },
   });
   api.openapi(alarms, async c => {
-    await ctx.reads.waitFor(ctx.store.head(), { projections: ['alarms', 'jobs'] });
+    await ctx.reads.waitFor(await ctx.store.head(), { projections: ['alarms', 'jobs'] });
     const { after, limit, subject } = c.req.valid('query');
     const queries = alarmQueries(ctx.reads.db);
     const isVisible = visibleTo(c.var.person.scope);

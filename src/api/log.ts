@@ -35,7 +35,7 @@ export const logResource: Resource = (api, { ctx, newestCheckpoint }, auth) => {
     z.strictObject({}),
     text('signed note'),
   );
-  api.openapi(checkpoint, async c => c.text(await newestCheckpoint.covering(ctx.store.head()), 200));
+  api.openapi(checkpoint, async c => c.text(await newestCheckpoint.covering(await ctx.store.head()), 200));
 
   const key = get(
     '/v1/log/key',
@@ -53,9 +53,10 @@ export const logResource: Resource = (api, { ctx, newestCheckpoint }, auth) => {
   );
   api.openapi(start, async c => {
     const { after } = c.req.valid('query');
-    if (after > ctx.store.head()) throw new NusecError('BAD_REQUEST', `the log has ${ctx.store.head()} events`);
+    const head = await ctx.store.head();
+    if (after > head) throw new NusecError('BAD_REQUEST', `the log has ${head} events`);
     const logged = (await logCertificates(ctx)).map(der => Buffer.from(der).toString('base64'));
-    const note = await newestCheckpoint.covering(ctx.store.head());
+    const note = await newestCheckpoint.covering(head);
     return c.json({ checkpoint: note, logCertificates: logged, peaks: [...(await ctx.store.tree.peaks(after))] }, 200);
   });
 
@@ -75,7 +76,7 @@ export const logResource: Resource = (api, { ctx, newestCheckpoint }, auth) => {
   );
   api.openapi(entries, async c => {
     const { after, upTo, limit, provenIn, type, stream, by } = c.req.valid('query');
-    const head = ctx.store.head();
+    const head = await ctx.store.head();
     const filter = { ...(type && { types: type }), ...(stream && { streams: stream }), ...(by && { by }) };
     const wish = { after, upTo: Math.min(upTo ?? head, provenIn ?? head), limit, filter, ...(provenIn !== undefined && { provenIn }) };
     const page = await logPage(ctx, wish);

@@ -167,13 +167,13 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
   api.openapi(route('suspend', 'Certificate on hold, allotments frozen', reason), async c => {
     const uid = await count(c, 'quarantine');
     const state = await suspendProgrammer(ctx, uid, c.req.valid('json').reason, actor(c));
-    await revocations.caughtUp(ctx.store.head());
+    await revocations.caughtUp(await ctx.store.head());
     return c.json(programmerView(state), 200);
   });
   api.openapi(route('resume', 'Active again', nothing), async c => {
     const uid = await count(c, 'release');
     const state = await resumeProgrammer(ctx, uid, actor(c));
-    await revocations.caughtUp(ctx.store.head());
+    await revocations.caughtUp(await ctx.store.head());
     return c.json(programmerView(state), 200);
   });
   api.openapi(
@@ -181,14 +181,14 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
     async c => {
       const uid = await count(c, 'quarantine');
       const state = await reportStolen(ctx, uid, c.req.valid('json').note, actor(c));
-      await revocations.caughtUp(ctx.store.head());
+      await revocations.caughtUp(await ctx.store.head());
       return c.json(programmerView(state), 200);
     },
   );
   api.openapi(route('revoke', 'Revokes its certificate', reason), async c => {
     const uid = await count(c, 'quarantine');
     const state = await revokeProgrammer(ctx, uid, c.req.valid('json').reason, actor(c));
-    await revocations.caughtUp(ctx.store.head());
+    await revocations.caughtUp(await ctx.store.head());
     return c.json(programmerView(state), 200);
   });
   api.openapi(route('return', 'Back at the OEM', nothing), async c =>

@@ -61,7 +61,7 @@ const isProgrammerInScope: Judge = async (ctx, { sites, ...work }, uid) => {
   const state = await stateOf(ctx, programmer, programmerStream(uid));
   if (state.status === 'NONE' || !isInScope({ ...(sites && { sites }) }, { site: state.shippedTo })) return false;
   if (work.lines === undefined && work.jobs === undefined) return true;
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['jobs'] });
   for (const { job_id } of await jobQueries(ctx.reads.db).allotmentsOf(uid)) if (await judges.job(ctx, work, job_id)) return true;
   return false;
 };

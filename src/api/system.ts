@@ -45,7 +45,7 @@ export const systemResource: Resource = (api, { ctx, logCheck }, auth) => {
     return reasons.length === 0 ? c.text('ready', 200) : c.text(`not ready: ${reasons.join('; ')}`, 503);
   });
   api.use('/metrics', auth.person('auditor'));
-  api.openapi(metrics, c => c.text(figures(ctx.store.head(), ctx.reads.health().projections)));
+  api.openapi(metrics, c => c.text(figures(ctx.store.seen(), ctx.reads.health().projections)));
   api.openapi(root, async c => c.text(toPem('CERTIFICATE', rootDer(await authorityOf(ctx)))));
   api.openapi(bundle, async c => {
     const authorities = await authorityOf(ctx);
@@ -64,7 +64,7 @@ function troubleText({ name, behindEvents, failure }: Trouble): string {
 
 /** Read models that stopped before an event, or that are being built while there is no older build to show. */
 function readModelTroubles({ reads, store }: Context): readonly string[] {
-  const head = store.head();
+  const head = store.seen();
   return reads.health().projections.flatMap(({ name, status, fault, position, isShown }) => {
     if (fault !== undefined) return [`${name}: stopped before event ${fault.position}`];
     return status === 'building' && isShown ? [`${name}: rebuilding, ${Math.floor((100 * position) / Math.max(1, head))} %`] : [];

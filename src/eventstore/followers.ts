@@ -113,7 +113,7 @@ export function createFollowers(store: EventStore, onTrouble: (trouble: Trouble)
 /** A store that cannot be read shows in the failures of its followers. */
 function headOf(store: EventStore): number {
   try {
-    return store.head();
+    return store.seen();
   } catch {
     return Number.MAX_SAFE_INTEGER;
   }

@@ -82,6 +82,24 @@ export type LogTree = {
   tile(level: number, number: number, width: number): Promise<readonly Hash[]>;
 };
 
+/** A sign that a leader lives, under its epoch. */
+export type LeaderSign = {
+  readonly epoch: number;
+  /** Grows with every sign of this leader; 0 when it has ended. */
+  readonly count: number;
+  /** Which process of which machine leads; for people. */
+  readonly holder: string;
+};
+
+/** Signs of life of the leader, for processes on several machines that share nothing but the store. They are judged by how often one sees a new
+ *  one, never by a clock; what a leader may store is decided by its epoch alone. */
+export type Lease = {
+  /** The newest sign of any leader; undefined before the first. @throws NusecError STORE_UNAVAILABLE */
+  read(): Promise<LeaderSign | undefined>;
+  /** @throws NusecError STORE_UNAVAILABLE */
+  give(sign: LeaderSign): Promise<void>;
+};
+
 export type EventStore = {
   /** Resolves only when the events are durable. All events of one call are stored, or none.
    *  @throws RevisionConflict (REVISION_CONFLICT, STREAM_EXISTS, STREAM_NOT_FOUND: carries the actual revision), EVENT_TOO_LARGE,
@@ -99,6 +117,8 @@ export type EventStore = {
   /** Begins the next leadership: from here on, whatever is committed under an earlier epoch is refused.
    *  @param seen the epoch that is over @returns the new epoch, or undefined when another process was faster */
   takeEpoch(seen: number): Promise<number | undefined>;
+  /** Undefined where only processes of one machine share the store: they have locks and files for it. */
+  readonly lease: Lease | undefined;
   /** Events of one stream from `fromRevision` (default 0), oldest first; `[]` when the stream does not exist. */
   readStream(stream: string, fromRevision?: number): Promise<readonly RecordedEvent[]>;
   /** At most `limit` events with position > `after`, oldest first. */
@@ -106,8 +126,11 @@ export type EventStore = {
   /** Calls `handler` with batches in order, from `after` on, past and future, one batch at a time; a batch is acknowledged when the handler's promise resolves. */
   subscribe(after: number, handler: (events: readonly RecordedEvent[]) => void | Promise<void>): Subscription;
   readonly tree: LogTree;
-  /** Position of the newest event, 0 when empty: whatever was acknowledged before the call is at or below it. Only events on the disk are
-   *  acknowledged, read or handed to subscribers. */
-  head(): number;
+  /** Position of the newest event, 0 when empty: whatever any process was told is stored before the call is at or below it. Only events on the
+   *  disk are acknowledged, read or handed to subscribers. @throws NusecError STORE_CLOSED, STORE_UNAVAILABLE */
+  head(): Promise<number>;
+  /** Position of the newest event that this process knows: everything that was stored when the store was opened, and later what it was shown since.
+   *  For where to begin to follow and for figures; a decision or an answer asks head(). */
+  seen(): number;
   close(): Promise<void>;
 };

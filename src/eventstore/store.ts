@@ -110,6 +110,7 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
       return storage.blob(sha256);
     },
     epoch: () => storage.epoch(),
+    lease: undefined,
     async takeEpoch(seen) {
       requireOpen();
       const nextEpoch = seen + 1;
@@ -145,7 +146,12 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
       return subscription;
     },
     tree: createLogTree(storage, writer.edge, sizeOnDisk),
-    head() {
+    async head() {
+      requireOpen();
+      writer.catchUp();
+      return writer.progress().position;
+    },
+    seen() {
       if (closing === undefined) writer.catchUp();
       return writer.progress().position;
     },

@@ -84,11 +84,11 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
   const builds = openBuilds(db);
   builds.keepOnly(new Set(projections.map(projection => projection.name)));
   // What is ahead of the store cannot be continued.
-  const openBuild = (build: Build) => (build.position > store.head() ? builds.begin(build.projection) : build);
+  const openBuild = (build: Build) => (build.position > store.seen() ? builds.begin(build.projection) : build);
   let all = projections.map(projection => openBuild(builds.open(projection)));
   const published = all.filter(build => build.published).map(build => build.position);
   limitWriteWaits(db);
-  const head = store.head();
+  const head = store.seen();
   const live: Group = { builds: [], position: published.length > 0 ? Math.max(...published) : head, target: head };
   const groups = new Set<Group>([live]);
   const reads = waiting();
@@ -140,7 +140,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
     for (const build of all) if (await takeParked(build)) catchUp(build);
   };
   const catchUp = (build: Build) => {
-    const group: Group = { builds: [build], position: build.position, target: store.head() };
+    const group: Group = { builds: [build], position: build.position, target: store.seen() };
     if (!joinLive(group)) run(group);
   };
   const run = (group: Group) => {
@@ -189,7 +189,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
       const moves = (build: Build) => live.builds.includes(build);
       const isShown = (build: Build) => moves(build) || !all.some(other => other.projection.name === build.projection.name && moves(other));
       const states = all.map(build => ({
-        ...healthOf(build, moves(build) && !isBehind(live), store.head()),
+        ...healthOf(build, moves(build) && !isBehind(live), store.seen()),
         isShown: isShown(build),
       }));
       const outage = outageNow();

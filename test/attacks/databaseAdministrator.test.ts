@@ -23,7 +23,7 @@ const counted = await (async () => {
   const file = join(tmpdir(), `nusec-counted-${process.pid}`);
   const empty = await makeProject(async ctx => {
     await (await keepCheckpoints({ ctx, alarms: createAlarms(ctx) }, { file })).close();
-    events = { before: ctx.store.head(), operators: (await ctx.store.readStream('operators')).length };
+    events = { before: await ctx.store.head(), operators: (await ctx.store.readStream('operators')).length };
   });
   empty.remove();
   rmSync(file);

@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => project?.close());
 
-const settled = () => project.revocations.caughtUp(project.ctx.store.head());
+const settled = async () => project.revocations.caughtUp(await project.ctx.store.head());
 
 async function ldevidOf(unit: TestDevice, party: Party = newParty(unit.uid)): Promise<Uint8Array> {
   const machine = await project.trust.identify(unit.certificate);

@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => project?.close());
 
-const settled = () => project.revocations.caughtUp(project.ctx.store.head());
+const settled = async () => project.revocations.caughtUp(await project.ctx.store.head());
 const alarmCodes = async () => (await project.eventsOf('AlarmRaised')).map(({ data }) => data.code);
 
 describe('one officer alone', () => {

@@ -73,7 +73,7 @@ it('an event that it cannot handle is named, and left out for this follower when
     ['other', 3],
   ]);
   await park('one', 3, 'operator:bob');
-  await one.caughtUp(store.head());
+  await one.caughtUp(await store.head());
   expect(seen.one?.slice(0, 4)).toEqual([1, 2, 4, 5]);
   expect(seen.other).toEqual([1, 2]);
   expect(followers.troubles().map(({ name }) => name)).toEqual(['other']);

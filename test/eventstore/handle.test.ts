@@ -56,7 +56,7 @@ describe('handle', () => {
     await reserve(store, 'a');
     await reserve(store, 'x', 'allotment-2');
     expect(await reserve(store, 'a')).toEqual({ revision: 0, position: 1, events: [], state: { units: ['a'] } });
-    expect(store.head()).toBe(2);
+    expect(await store.head()).toBe(2);
     const nothing: Decider<Command, State, Reserved> = { ...allotment, decide: () => [] };
     expect(await handle(store, nothing, 'new', { unit: 'a' }, meta)).toMatchObject({ revision: -1, position: 0, events: [] });
   });

@@ -57,7 +57,7 @@ describe('the seal of the log (T18)', () => {
     await store.append('operators', 4, [event('TokenSet')]);
     await store.close();
     const again = await openSqliteStore({ file, seal });
-    expect(again.head()).toBe(6);
+    expect(await again.head()).toBe(6);
     await again.close();
   });
 
@@ -118,7 +118,7 @@ describe('the seal of the log (T18)', () => {
     const stores: EventStore[] = [await openSqliteStore({ file, seal }), await openSqliteStore({ file, seal })];
     for (let i = 0; i < 10; i++)
       await Promise.all(stores.map(store => Promise.all([1, 2, 3].map(() => store.append(`s-${i}`, 'any', [event('A')])))));
-    expect(stores.map(store => store.head())).toEqual([65, 65]);
+    expect(await Promise.all(stores.map(store => store.head()))).toEqual([65, 65]);
     await Promise.all(stores.map(store => store.close()));
     await (await openSqliteStore({ file, seal })).close();
   });

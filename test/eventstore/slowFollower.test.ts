@@ -48,6 +48,6 @@ it('a follower that is slower than the writers takes no memory for what it has n
   expect(handled).toBe(0);
   expect(heapBytes() - before).toBeLessThan(mayGrowBytes);
   released.resolve();
-  await follower.caughtUp(store.head());
+  await follower.caughtUp(await store.head());
   expect([handled, largest]).toEqual([events + 2000, 1000]);
 });

@@ -16,7 +16,7 @@ beforeEach(async () => {
   file = join(temporaryFolder(), 'events.db');
   const store = await openSqliteStore({ file, seal: { ...seal, isNew: true } });
   for (let i = 0; i < total; i += 4) await Promise.all(streams.map(stream => store.append(stream, 'any', eventsOf(stream, i))));
-  signed = { size: store.head(), root: await store.tree.root(store.head()) };
+  signed = { size: await store.head(), root: await store.tree.root(await store.head()) };
   await store.close();
 });
 

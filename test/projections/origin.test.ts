@@ -17,7 +17,7 @@ async function shown(store: EventStore, views: string) {
   const reads = await openReadModels(store, views, ({ message }) => troubles.push(message));
   onTestFinished(() => reads.close());
   const immediately = (await reads.db.selectFrom('product_lines').select('line').execute()).map(({ line }) => line);
-  await reads.waitFor(store.head());
+  await reads.waitFor(await store.head());
   const lines = (await reads.db.selectFrom('product_lines').select('line').orderBy('line').execute()).map(({ line }) => line);
   const { ok } = reads.health();
   await reads.close();

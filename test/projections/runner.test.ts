@@ -97,7 +97,7 @@ describe('projection runner', () => {
       else await runner.waitFor(3080, patience);
       await runner.close();
     }
-    expect(store.head()).toBe(3080);
+    expect(await store.head()).toBe(3080);
     expect(await positions()).toEqual(upTo(3080));
     expect(Object.values(await counts()).reduce((sum, n) => sum + n, 0)).toBe(3080);
   });
@@ -382,7 +382,7 @@ describe('projection runner', () => {
             total += next;
           }
         }
-        await runner.waitFor(store.head(), patience);
+        await runner.waitFor(await store.head(), patience);
         expect(await positions()).toEqual(upTo(total));
         expect(Object.values(await counts()).reduce((sum, n) => sum + n, 0)).toBe(total);
         await runner.close();

@@ -80,7 +80,7 @@ export async function openProject(
     newDevice,
     async revoke({ uid, parsed }: TestDevice, reason: RevocationReason = 'keyCompromise') {
       await execute(ctx, device, deviceStream(uid), { type: 'RevokeCertificate', serial: parsed.serialHex, reason, by }, by);
-      await revocations.caughtUp(ctx.store.head());
+      await revocations.caughtUp(await ctx.store.head());
     },
     moveClock(ms: number) {
       aheadMs += ms;

@@ -42,7 +42,7 @@ export async function acceptStore(
   tokens: readonly string[],
 ): Promise<Accepted> {
   const { ctx, alarms } = parts;
-  const events = ctx.store.head();
+  const events = await ctx.store.head();
   const place = await markPlaceOf(ctx, settings);
   const known = (await readMark(ctx, place.file)) ?? (await readMark(ctx, besideFile(settings)));
   const lack = known && (await lackOf(ctx, known));

@@ -29,7 +29,7 @@ export async function restoreRevocations(
     await ctx.store.append(storeStream, 'any', events);
   }
   for (const entry of lost) await endHolder(ctx, entry).catch(ignoreRefusal);
-  await revocations.caughtUp(ctx.store.head());
+  await revocations.caughtUp(await ctx.store.head());
   return lost.length;
 }
 

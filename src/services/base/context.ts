@@ -126,7 +126,7 @@ export const reader =
 /** Waits until these read models show everything so far. @returns false when they do not get on: what they show is older than the log */
 export async function areCurrent(ctx: Context, projections: readonly string[]): Promise<boolean> {
   try {
-    await ctx.reads.waitFor(ctx.store.head(), { projections });
+    await ctx.reads.waitFor(await ctx.store.head(), { projections });
     return true;
   } catch (error) {
     if (error instanceof NusecError && error.code === 'PROJECTION_BEHIND') return false;

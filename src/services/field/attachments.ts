@@ -21,7 +21,7 @@ export type Attachments = {
 
 export async function startAttachments(ctx: Context): Promise<Attachments> {
   const served = new Map<string, ReadonlySet<string>>();
-  const start = ctx.store.head();
+  const start = await ctx.store.head();
   const read = async (gatewayId: string): Promise<void> => {
     const state = await stateOf(ctx, gateway, gatewayStream(gatewayId));
     const devices = state.status === 'NONE' ? [] : [...state.devices].filter(uid => mayServe(state, uid));

@@ -59,7 +59,7 @@ export function startDeviceBundles({ ctx, alarms, channel, connected }: DeviceBu
   };
   const follow = (uid: string): Promise<void> => queue.run(uid, answer => bringUpToDate(uid, answer));
   const stream = authorityStream(ctx.project);
-  const follower = ctx.followers.follow('device bundles', ctx.store.head(), async events => {
+  const follower = ctx.followers.follow('device bundles', ctx.store.seen(), async events => {
     if (!events.some(event => event.type === 'TrustBundlePublished' && event.stream === stream)) return;
     for (const uid of connected.uids())
       follow(uid).catch(error => ctx.log.info({ uid, error: (error as Error).message }, 'the trust bundle was not delivered'));

@@ -13,14 +13,14 @@ import { type Context, execute } from '../base/context.ts';
 
 /** @param behind only those in use that do not have the newest trust bundle */
 export async function listDevices(ctx: Context, { behind, ...page }: Omit<DevicePage, 'trustBelow'> & { readonly behind?: boolean }) {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: page.scope === undefined ? ['devices'] : ['devices', 'jobs'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: page.scope === undefined ? ['devices'] : ['devices', 'jobs'] });
   const trustBelow = behind === true ? { trustBelow: (await authorityOf(ctx)).trustBundle.version } : {};
   return deviceQueries(ctx.reads.db).page({ ...page, ...trustBelow });
 }
 
 /** How many devices in use do not have the newest trust bundle. */
 export async function countDevicesBehind(ctx: Context): Promise<number> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['devices'] });
   return deviceQueries(ctx.reads.db).countBehind((await authorityOf(ctx)).trustBundle.version);
 }
 

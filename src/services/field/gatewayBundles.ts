@@ -33,7 +33,7 @@ export function startGatewayBundles({ ctx, revocations, attachments }: GatewayBu
   revocations.onChange(({ kind, subject }) => {
     if (kind === 'device') tell(attachments.gatewaysOf(subject));
   });
-  const follower = ctx.followers.follow('gateway bundles', ctx.store.head(), async events => {
+  const follower = ctx.followers.follow('gateway bundles', ctx.store.seen(), async events => {
     if (events.some(({ type, stream }) => type === 'TrustBundlePublished' && stream === authorityStream(ctx.project)))
       return tell(undefined);
     const changed = events.filter(({ type, stream }) => attachmentChanges.has(type) && stream.startsWith(streamPrefix));
@@ -41,7 +41,7 @@ export function startGatewayBundles({ ctx, revocations, attachments }: GatewayBu
   });
   return {
     async current(gatewayId) {
-      const head = ctx.store.head();
+      const head = await ctx.store.head();
       await Promise.all([attachments.caughtUp(head), ctx.reads.waitFor(head, { projections: ['certificates'] })]);
       const serials = await certificateQueries(ctx.reads.db).revokedOf(attachments.devicesOf(gatewayId), maxRevokedTold);
       const leaf = (await gatewayOf(ctx, gatewayId)).certificates.at(-1);

@@ -32,8 +32,9 @@ export async function detachDevice(ctx: Context, attachments: Attachments, gatew
 
 /** What was recorded is recorded, also when this process does not get on: it comes into force here later, and until then the process is not ready. */
 const putInForce = (ctx: Context, attachments: Attachments): Promise<void> =>
-  attachments
-    .caughtUp(ctx.store.head())
+  ctx.store
+    .head()
+    .then(attachments.caughtUp)
     .catch(error => ctx.log.warn({ error: (error as Error).message }, 'an attachment is not in force yet'));
 
 /** Suspends, resumes or revokes: its certificate goes on hold, or is good again, or ends; a live connection is cut. */
@@ -75,7 +76,7 @@ export async function listGateways(
   ctx: Context,
   page: { readonly after?: string | undefined; readonly limit: number },
 ): Promise<readonly (GatewayRow & { readonly devices: readonly string[] })[]> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['gateways'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['gateways'] });
   const queries = gatewayQueries(ctx.reads.db);
   const rows = await queries.page(page);
   return Promise.all(rows.map(async row => ({ ...row, devices: (await queries.devicesOf(row.gateway_id)).map(({ uid }) => uid) })));

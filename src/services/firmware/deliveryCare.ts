@@ -85,7 +85,7 @@ export function startDeliveryCare(parts: CareParts, times: CareTimes = defaultTi
   const soon = (uid: string): void => {
     if (channel.isConnected(uid)) put(uid, { tries: 0, dueMs: performance.now() });
   };
-  const follower = ctx.followers.follow('delivery care', ctx.store.head(), events => {
+  const follower = ctx.followers.follow('delivery care', ctx.store.seen(), events => {
     for (const event of events) if (startsSomething(event)) soon(event.stream.slice(event.stream.indexOf('-') + 1));
     look();
   });

@@ -68,7 +68,7 @@ export async function setSupportPeriod(ctx: Context, name: string, supportUntil:
  *  @throws NusecError NOT_FOUND */
 export async function lineCounters(ctx: Context, name: string) {
   const { counterMaximum, rollbackFloor } = await lineOf(ctx, name);
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['releases', 'devices'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['releases', 'devices'] });
   const used = await releaseQueries(ctx.reads.db).highestCounter(name, 'app');
   const devices = await deviceQueries(ctx.reads.db).counters(name);
   return { line: name, counterMaximum, rollbackFloor, used, left: counterMaximum - used, devices };
@@ -82,7 +82,7 @@ export async function lineOf(ctx: Context, name: string): Promise<DefinedLine> {
 }
 
 export async function listLines(ctx: Context): Promise<readonly DefinedLine[]> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['releases'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['releases'] });
   const names = await releaseQueries(ctx.reads.db).lines();
   return Promise.all(names.map(name => lineOf(ctx, name)));
 }

@@ -77,7 +77,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
   };
   /** The right to every block is looked up where it is served: here, kept up by the log. What ends a delivery ends it between two blocks, and the
    *  device is told. */
-  const follower = ctx.followers.follow('deliveries', ctx.store.head(), events => {
+  const follower = ctx.followers.follow('deliveries', ctx.store.seen(), events => {
     for (const { type, stream, data } of events) {
       const id = stream.slice(stream.indexOf('-') + 1);
       if (isEnding(type)) endings += 1;

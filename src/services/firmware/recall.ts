@@ -22,7 +22,7 @@ export function startRecallWatch({ ctx, alarms }: { readonly ctx: Context; reado
     }
   };
   const logFailure = (error: unknown): void => ctx.log.warn({ error: String(error) }, 'recall watch: looked at again later');
-  const follower = ctx.followers.follow('recalls', ctx.store.head(), events => {
+  const follower = ctx.followers.follow('recalls', ctx.store.seen(), events => {
     for (const { type, stream } of events) if (type === 'ReleaseWithdrawn') void look(stream.slice('release-'.length)).catch(logFailure);
   });
   const looks = repeatedly(lookEveryMs, () => look(), logFailure);

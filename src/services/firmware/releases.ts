@@ -44,7 +44,7 @@ export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Ui
   });
   if (wish.image === 'app') checkCounter(info.securityCounter, product.rollbackFloor, product.counterMaximum);
   checkFits(product, wish.image, body.length, info.headerBytes);
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['releases'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['releases'] });
   const isJump = wish.image === 'app' && (await jumps(ctx, product, info.securityCounter));
   if (isJump && !wish.counterJump) {
     throw new NusecError(
@@ -154,7 +154,7 @@ function uploaded(state: ReleaseState, releaseId: string): UploadedRelease {
 }
 
 export async function listReleases(ctx: Context, page: ReleasePage): Promise<readonly ReleaseRow[]> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['releases'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['releases'] });
   return releaseQueries(ctx.reads.db).page(page);
 }
 

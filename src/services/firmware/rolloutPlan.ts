@@ -121,7 +121,7 @@ export async function devicesOfGroup(ctx: Context, state: PlannedRollout, group:
 }
 
 async function upgradableDevices(ctx: Context, { line, fromRelease }: PlannedRollout, imageHash: string): Promise<readonly string[]> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['devices'] });
   const found: string[] = [];
   for (const status of ['STOCK', 'IN_SERVICE']) {
     for (let after: string | undefined, rows = pageRows; rows === pageRows && found.length < maxRolloutDevices; ) {

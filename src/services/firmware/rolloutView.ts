@@ -20,7 +20,7 @@ const toView = (row: RolloutRow) => ({
 });
 
 export async function listRollouts(ctx: Context, page: RolloutPage) {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['rollouts'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['rollouts'] });
   return (await rolloutQueries(ctx.reads.db).page(page)).map(toView);
 }
 

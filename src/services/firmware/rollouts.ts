@@ -102,7 +102,7 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
       else if (mine.progress.apply(event)) wake(rolloutId);
     }
   };
-  const start = ctx.store.head();
+  const start = await ctx.store.head();
   const begin = async (): Promise<void> => {
     await ctx.reads.waitFor(start, { projections: ['rollouts'], patient: true });
     for (const rolloutId of await rolloutQueries(ctx.reads.db).unfinished()) wake(rolloutId);
@@ -177,7 +177,7 @@ async function progressOf({ ctx, care }: RolloutParts, state: PlannedRollout, mi
   const progress = createRolloutProgress(state.rolloutId);
   for (const { group, devicesSha256 } of state.started) progress.addGroup(group, await readDevices(ctx, devicesSha256));
   if (state.started.length > 0) {
-    await ctx.reads.waitFor(ctx.store.head(), { projections: ['rollouts'] });
+    await ctx.reads.waitFor(await ctx.store.head(), { projections: ['rollouts'] });
     for (const row of await rolloutQueries(ctx.reads.db).devicesOf(state.rolloutId)) progress.addRow(row);
   }
   mine.progress = progress;

@@ -48,7 +48,7 @@ export async function startClientTrust(ctx: Context, revocations: Revocations, a
     'RootCaRolled',
     'RootCaRetired',
   ]);
-  const follower = ctx.followers.follow('client trust', ctx.store.head(), async events => {
+  const follower = ctx.followers.follow('client trust', ctx.store.seen(), async events => {
     if (!events.some(event => event.stream === stream && changes.has(event.type))) return;
     anchors = await read();
     for (const listener of listeners) listener();

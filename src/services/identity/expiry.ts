@@ -81,7 +81,7 @@ async function forAll(
   stop: AbortSignal,
 ): Promise<void> {
   while (!stop.aborted) {
-    await ctx.reads.waitFor(ctx.store.head(), { projections: ['certificates'] });
+    await ctx.reads.waitFor(await ctx.store.head(), { projections: ['certificates'] });
     const rows = await find(certificateQueries(ctx.reads.db));
     if (rows.length === 0) return;
     await Promise.all(rows.map(work));

@@ -102,7 +102,7 @@ export async function imageBody({ ctx, alarms }: Parts, programmer: string, sha2
 }
 
 async function isBoundFor(ctx: Context, programmer: string, sha256: string): Promise<boolean> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['jobs'] });
   for (const { job_id, status } of await jobQueries(ctx.reads.db).allotmentsOf(programmer)) {
     if (status === 'CLOSED' || status === 'FROZEN') continue;
     const state = await stateOf(ctx, job, jobStream(job_id));

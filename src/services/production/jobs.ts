@@ -86,13 +86,13 @@ function created(state: JobState, jobId: string): CreatedJob {
 export type JobBoard = { readonly row: JobRow; readonly allotments: readonly AllotmentRow[] };
 
 export async function listJobs(ctx: Context, page: JobPage) {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['jobs'] });
   return jobQueries(ctx.reads.db).page(page);
 }
 
 /** The job board's view of one job. @throws NusecError NOT_FOUND */
 export async function jobBoard(ctx: Context, jobId: string): Promise<JobBoard> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['jobs'] });
   const queries = jobQueries(ctx.reads.db);
   const row = await queries.byId(jobId);
   if (row === undefined) throw new NusecError('NOT_FOUND', `there is no job ${jobId}`);

@@ -46,7 +46,7 @@ function registered(state: ProgrammerState, uid: string): RegisteredProgrammer {
 }
 
 export async function listProgrammers(ctx: Context, page: ProgrammerPage): Promise<readonly ProgrammerRow[]> {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['programmers', 'jobs'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['programmers', 'jobs'] });
   return programmerQueries(ctx.reads.db).page(page);
 }
 
@@ -194,7 +194,7 @@ async function freezeAllotments(ctx: Context, uid: string, reason: string, by: A
 }
 
 async function allotmentsOf(ctx: Context, uid: string) {
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['jobs'] });
   return jobQueries(ctx.reads.db).allotmentsOf(uid);
 }
 

@@ -21,7 +21,7 @@ export type UnitOutcome = {
 export async function outcomeOfUnit(ctx: Context, programmer: string, grantId: string): Promise<UnitOutcome> {
   await activeProgrammer(ctx, programmer);
   await grantOf(ctx, programmer, grantId);
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['jobs'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['jobs'] });
   const unit = await jobQueries(ctx.reads.db).unit(grantId);
   if (unit === undefined) throw new NusecError('NOT_FOUND', 'there is no such unit');
   const outcome = unit.status === 'COMMITTED' ? 'committed' : unit.finished_at === null ? 'open' : 'voided';

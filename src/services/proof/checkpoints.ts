@@ -64,7 +64,7 @@ export async function keepCheckpoints(
     await Promise.race([copying, sleep(maxCopyMs, undefined, { ref: false })]);
   };
   const signNewest = async (): Promise<string> => {
-    const size = ctx.store.head();
+    const size = await ctx.store.head();
     if (size === last?.size) return note;
     const made = await heads?.advance(ctx.store, size, maxMapMs);
     const next: Checkpoint = { origin: key.name, size, root: await ctx.store.tree.root(size), time: nowIso(ctx), ...made };
@@ -94,9 +94,9 @@ export async function keepCheckpoints(
   // An alarm is an event, too: what cannot be signed is not tried again before the next event.
   let tried = -1;
   const timer = setInterval(() => {
-    if (ctx.store.head() === tried) return;
+    if (ctx.store.seen() === tried) return;
     void signOrAlarm().finally(() => {
-      tried = ctx.store.head();
+      tried = ctx.store.seen();
     });
   }, everyMs);
   timer.unref();

@@ -38,7 +38,7 @@ export async function requireCheckpoints(
 async function requireThis({ ctx, alarms }: Parts, file: string, acceptOlder: boolean): Promise<readonly Checkpoint[]> {
   const known = await readNewest(file, await logNoteKey(ctx));
   if (known === undefined) return [];
-  const head = ctx.store.head();
+  const head = await ctx.store.head();
   if (head >= known.size && (await ctx.store.tree.root(known.size)) === known.root) return [known];
   const detail =
     head < known.size

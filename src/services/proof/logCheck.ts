@@ -29,7 +29,7 @@ export async function startLogCheck(
 ): Promise<LogCheck> {
   const running = startVerification({ file, signed, marked: true });
   let trouble: string | undefined;
-  if (ctx.store.head() <= maxEvents) {
+  if ((await ctx.store.head()) <= maxEvents) {
     trouble = troubleIn(await running.verdict);
     if (trouble !== undefined) throw new NusecError('STORE_DAMAGED', trouble);
   } else {

@@ -88,7 +88,7 @@ function cosigner(ctx: Context, endpoint: Endpoint, url: string, key: NoteKey, d
         const answer = await ask(oldSize, size, note);
         if (answer.kind === 'cosigned') return keep(note, answer);
         if (answer.kind !== 'behind') return { isUnlike: answer.kind === 'unlike', detail: answer.detail };
-        const head = ctx.store.head();
+        const head = await ctx.store.head();
         if (answer.size > head)
           return { isUnlike: true, detail: `${key.name} has cosigned ${answer.size} events, the log has ${head}: it is an old backup` };
         // Another process was faster with a newer one.

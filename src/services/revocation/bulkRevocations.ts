@@ -121,7 +121,7 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Pro
     }
     if (now.status === 'RUNNING' && now.done >= now.count) await change({ type: 'FinishBulkRevocation', id, now: nowIso(ctx) }, by);
   };
-  const begun = ctx.store.head();
+  const begun = await ctx.store.head();
   for (const { id, status } of (await stateNow(ctx)).byId.values()) if (status === 'RUNNING') run(id);
   const follower = ctx.followers.follow('bulk revocations', begun, events => {
     for (const { stream, type, data } of events) if (type === 'BulkRevocationApproved' && stream === streamOf(ctx)) run(data.id);
@@ -172,7 +172,7 @@ async function revokeOne(ctx: Context, uid: string, reason: RevocationReason, by
 /** 16 bytes each, ascending, each once; taken in page by page, with turns for others in between. */
 async function uidsOf(ctx: Context, selection: BulkSelection): Promise<Uint8Array> {
   if ('uids' in selection) return fromHex([...new Set(selection.uids)].sort().join(''));
-  await ctx.reads.waitFor(ctx.store.head(), { projections: ['devices'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['devices'] });
   const { uids: uidsOn } = deviceQueries(ctx.reads.db);
   const filter = filterOf(selection);
   const pages: Uint8Array[] = [];

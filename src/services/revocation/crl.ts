@@ -152,7 +152,7 @@ type Row = { readonly serial: string; readonly reason: string | null; readonly r
 
 /** Takes in what changed since the last signature. */
 async function bringUp(ctx: Context, icaId: string, list: List): Promise<void> {
-  const head = ctx.store.head();
+  const head = await ctx.store.head();
   await ctx.reads.waitFor(head, { projections: ['certificates'] });
   const rows = await certificateQueries(ctx.reads.db).listed(icaId, list.position);
   const added: Uint8Array[] = [];

@@ -76,7 +76,7 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
     statuses.delete(serialHex);
   });
   const stream = authorityStream(ctx.project);
-  const follower = ctx.followers.follow('OCSP', ctx.store.head(), async events => {
+  const follower = ctx.followers.follow('OCSP', ctx.store.seen(), async events => {
     if (!events.some(event => event.stream === stream && changesIssuers.has(event.type))) return;
     issuers = await knownIssuers(ctx);
     signers.clear();

@@ -38,7 +38,7 @@ const remedy =
 export async function lackOf(ctx: Context, known: KnownMark): Promise<string | undefined> {
   if (known.old !== undefined) return (await hasEvent(ctx, known.old)) ? undefined : olderText(known.old.position, known.old.at);
   const { size, root, at, revoked } = known.facts;
-  const head = ctx.store.head();
+  const head = await ctx.store.head();
   if (head < size)
     return `the event store has ${head} events, but had ${size} by ${at}, with ${revoked} certificates revoked: it is an old backup`;
   if ((await ctx.store.tree.root(size)) === root) return undefined;
@@ -79,7 +79,7 @@ export async function keepRevocationMark(ctx: Context, file: string): Promise<{ 
   const listed = new Set<string>();
   /** Until they are written: a write that failed is made up for by the next. */
   let unsaved: MarkEntry[] = [];
-  const start = ctx.store.head();
+  const start = await ctx.store.head();
   let known: { readonly position: number; readonly serial?: string } = { position: start };
   const take = (rows: readonly CertificateRow[]): void => {
     for (const row of rows) {
@@ -97,7 +97,7 @@ export async function keepRevocationMark(ctx: Context, file: string): Promise<{ 
     }
   };
   const write = async (): Promise<void> => {
-    const facts = await factsOf(ctx, ctx.store.head());
+    const facts = await factsOf(ctx, await ctx.store.head());
     await takeChanges();
     await writer.write(unsaved, { ...facts, revoked: listed.size });
     unsaved = [];
@@ -117,7 +117,7 @@ export async function keepRevocationMark(ctx: Context, file: string): Promise<{ 
   return {
     async close() {
       // What a follower cannot reach, the next one makes up for.
-      await follower.caughtUp(ctx.store.head()).catch(() => undefined);
+      await follower.caughtUp(ctx.store.seen()).catch(() => undefined);
       await follower.close();
       await writer.close();
     },

@@ -41,7 +41,7 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
   const queries = certificateQueries(ctx.reads.db);
   const revoked = new Set<string>();
   const listeners = new Set<(change: RevocationChange) => void>();
-  const start = ctx.store.head();
+  const start = await ctx.store.head();
   let known: { readonly position: number; readonly serial?: string } = { position: start };
   const more = () => queries.changedSince(known.position, maxChangedRows, known.serial);
   const take = (row: CertificateRow): void => {

@@ -51,7 +51,7 @@ export async function holdDevice(
 /** Waits until this process knows everything recorded so far, then signs the lists of these authorities. A list that cannot be signed (its
  *  authority is compromised) does not undo the revocation. */
 export async function putRevocationInForce(ctx: Context, revocations: Revocations, icaIds: readonly string[]): Promise<void> {
-  await revocations.caughtUp(ctx.store.head());
+  await revocations.caughtUp(await ctx.store.head());
   for (const icaId of icaIds)
     await issueCrl(ctx, icaId).catch(error => ctx.log.warn({ icaId, error: (error as Error).message }, 'the CRL was not signed anew'));
 }

@@ -53,7 +53,7 @@ const trusts = (device: TestDevice) => {
     return (error as { code?: string }).code;
   }
 };
-const settled = () => project.revocations.caughtUp(project.ctx.store.head());
+const settled = async () => project.revocations.caughtUp(await project.ctx.store.head());
 
 async function opensslVerify(leaf: Uint8Array, trusted: Uint8Array, between: readonly Uint8Array[]): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'nusec-chain-'));

@@ -102,7 +102,7 @@ describe('a backup', () => {
       const writing = (async () => {
         for (let i = 0; !isDone; i += 1) {
           await registerGateway(ctx, `gw-${i}`, 'x', by);
-          written.push(ctx.store.head());
+          written.push(await ctx.store.head());
         }
       })();
       await expect.poll(() => written.length).toBeGreaterThan(20);
@@ -128,7 +128,7 @@ describe('a backup', () => {
     const [kept] = withAttestations(place('busy-restored'), log => log.page(attestation.uid, { limit: 2 }));
     expect(kept?.evidenceSha256).toBe(sha256Hex(evidence));
     await inProject(place('busy-restored'), async ctx => {
-      expect(ctx.store.head()).toBe(manifest.events);
+      expect(await ctx.store.head()).toBe(manifest.events);
       expect(
         await ctx.blobs.get(
           manifest.files

@@ -175,7 +175,7 @@ it('does not reach a device through a suspended gateway (T20)', async () => {
   const unit = nextUnit();
   await openGateway(bench, 'g5', unit);
   await moveGateway(bench.ctx, bench.revocations, 'g5', { type: 'SuspendGateway', reason: 'moved' }, 'operator:olga');
-  await bench.field.attachments.caughtUp(bench.ctx.store.head());
+  await bench.field.attachments.caughtUp(await bench.ctx.store.head());
   expect(await codeOf(() => bench.field.attestation.attest(unit.uid))).toBe('DEVICE_UNREACHABLE');
   expect(await codeOf(() => gatewayKey(bench.ctx, 'g5'))).toBe('CERTIFICATE_REVOKED');
 });

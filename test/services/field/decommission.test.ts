@@ -33,7 +33,7 @@ it('waits for a device that is not connected, then ends without its receipt afte
   const unit = nextUnit();
   const { ctx, field } = bench;
   expect(await field.decommissions.decommission(unit.uid, 'old', 'operator:olga')).toEqual({ status: 'STOCK', receipt: 'awaited' });
-  await ctx.reads.waitFor(ctx.store.head());
+  await ctx.reads.waitFor(await ctx.store.head());
   await field.decommissions.sweep();
   expect((await livingDevice(ctx, unit.uid)).status).toBe('STOCK');
   bench.moveTime(7 * dayMs);
@@ -48,7 +48,7 @@ it('waits for a device that is not connected, then ends without its receipt afte
   expect([await isUsable(), (await bench.codesOfAlarms()).includes('KEYS_KEPT')]).toEqual([true, true]);
   // One person who asks again, and the sweep, leave them alone.
   await field.decommissions.decommission(unit.uid, 'old', 'operator:olga');
-  await ctx.reads.waitFor(ctx.store.head());
+  await ctx.reads.waitFor(await ctx.store.head());
   await field.decommissions.sweep();
   expect(await isUsable()).toBe(true);
   await field.decommissions.decommission(unit.uid, 'lost', 'operator:olga', true);
@@ -106,7 +106,7 @@ it('finishes what was cut off between the end and the destruction of the keys', 
   await expect(decommissions.decommission(unit.uid, 'old', 'operator:olga', true)).rejects.toThrow('power');
   expect((await bench.typesOf(unit.uid)).at(-1)).toBe('DeviceDecommissioned');
   cut = false;
-  await ctx.reads.waitFor(ctx.store.head());
+  await ctx.reads.waitFor(await ctx.store.head());
   await decommissions.sweep();
   expect((await bench.typesOf(unit.uid)).at(-1)).toBe('KeyCustodyDestroyed');
 });

@@ -60,7 +60,7 @@ describe('the expiry scan', () => {
     project.moveClock(10 * dayMs);
     await scan.check();
     expect((await project.eventsOf('CertificateEnded')).map(({ data }) => data.serial)).toContain(serialHex);
-    await project.ctx.reads.waitFor(project.ctx.store.head());
+    await project.ctx.reads.waitFor(await project.ctx.store.head());
     expect(await certificateQueries(project.ctx.reads.db).bySerial(serialHex)).toMatchObject({ expired: 1, reason: null });
   });
 

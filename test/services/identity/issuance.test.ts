@@ -105,7 +105,7 @@ const serialOfTbs = (tbs: Uint8Array): string => {
   return toHex(readUnsigned(fields));
 };
 const inventoryOf = async (id: string) => {
-  await project.ctx.reads.waitFor(project.ctx.store.head(), { projections: ['certificates'] });
+  await project.ctx.reads.waitFor(await project.ctx.store.head(), { projections: ['certificates'] });
   return certificateQueries(project.ctx.reads.db).page({ subject: id, limit: 10 });
 };
 
@@ -145,7 +145,7 @@ describe.each(Object.keys(subjects))('the certificate of a %s', kind => {
     };
     await expect(ask()).rejects.toMatchObject({ code: 'CA_NOT_ACTIVE' });
     const [refused = ''] = signed.map(serialOfTbs);
-    await ctx.reads.waitFor(ctx.store.head(), { projections: ['certificates'] });
+    await ctx.reads.waitFor(await ctx.store.head(), { projections: ['certificates'] });
     expect(refused).not.toBe('');
     expect(await certificateQueries(ctx.reads.db).bySerial(refused)).toBeUndefined();
 

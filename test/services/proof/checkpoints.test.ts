@@ -25,7 +25,7 @@ const withLog = (change: { root?: string; head?: number }): Context => ({
   ...project.ctx,
   store: {
     ...project.ctx.store,
-    head: () => change.head ?? project.ctx.store.head(),
+    head: async () => change.head ?? project.ctx.store.head(),
     tree: { ...project.ctx.store.tree, root: async size => change.root ?? project.ctx.store.tree.root(size) },
   },
 });
@@ -41,7 +41,7 @@ describe('checkpoints of the log (T18)', () => {
     await keep(async checkpoints => {
       await append();
       const { size, root } = readCheckpoint(parseNote(await checkpoints.sign()).text);
-      expect(size).toBe(project.ctx.store.head());
+      expect(size).toBe(await project.ctx.store.head());
       expect(root).toBe(await project.ctx.store.tree.root(size));
     });
   });
@@ -49,11 +49,11 @@ describe('checkpoints of the log (T18)', () => {
   it('come by themselves while there are events, and once more at the end', async () => {
     await keep(async () => {
       await append();
-      const head = project.ctx.store.head();
+      const head = await project.ctx.store.head();
       await expect.poll(() => existsSync(file) && sizeIn(file), { timeout: 20_000 }).toBe(head);
       await append();
     });
-    expect(sizeIn(file)).toBe(project.ctx.store.head());
+    expect(sizeIn(file)).toBe(await project.ctx.store.head());
   });
 
   it('are the same note as long as there is no event', async () => {

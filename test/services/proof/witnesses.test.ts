@@ -80,7 +80,7 @@ describe('a witness that keeps to the specification (T18, T34)', () => {
     for (let i = 0; i < 4; i++) {
       for (let j = 0; j < 3; j++) await append();
       await checkpoints.sign();
-      const head = project.ctx.store.head();
+      const head = await project.ctx.store.head();
       await expect.poll(() => cosigned(witness), { timeout: 20_000 }).toBeGreaterThanOrEqual(head);
     }
     expect(await alarms('WITNESS')).toEqual([]);
@@ -97,7 +97,7 @@ describe('a witness that keeps to the specification (T18, T34)', () => {
     const witnesses = start(witness);
     const checkpoints = await keepCheckpoints(project, { file, headsFile }, witnesses.offer);
     const { uid } = await project.newDevice();
-    const head = project.ctx.store.head();
+    const head = await project.ctx.store.head();
     await expect.poll(() => cosigned(witness)).toBeGreaterThanOrEqual(head);
     await append();
     const exporter = createDeviceEvidence(project.ctx, headsFile, cosignedFolder(project.dataDir));
@@ -139,7 +139,7 @@ describe('a witness that keeps to the specification (T18, T34)', () => {
     await append();
     const second = start(witness);
     const later = await keep(second);
-    const head = project.ctx.store.head();
+    const head = await project.ctx.store.head();
     await later.sign();
     await expect.poll(() => cosigned(witness)).toBeGreaterThanOrEqual(head);
     expect(await alarms('WITNESS')).toEqual([]);
@@ -173,7 +173,7 @@ describe('a witness that keeps to the specification (T18, T34)', () => {
     covers('T34');
     const stateFile = join(temporaryFolder(), 'state.json');
     const witness = await startDouble('honest', stateFile);
-    const size = project.ctx.store.head();
+    const size = await project.ctx.store.head();
     const seen = {
       ...JSON.parse(readFileSync(stateFile, 'utf8')),
       size: 'head' in change ? size + 50 : size,

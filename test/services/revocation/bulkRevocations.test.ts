@@ -44,7 +44,7 @@ describe('a revocation in bulk', () => {
     expect((await bulk.approve(id, bob)).status).toBe('RUNNING');
     await bulk.done(id);
     expect(await bulk.get(id)).toMatchObject({ status: 'DONE', done: 300, revoked: 300, failed: 0 });
-    await project.revocations.caughtUp(project.ctx.store.head());
+    await project.revocations.caughtUp(await project.ctx.store.head());
     for (const unit of units) expect(await isRevoked(unit)).toBe(true);
     const ica = parseCertificate(units[0]?.ica ?? new Uint8Array());
     const listed = async () => readCrl((await currentCrl(project.ctx, 'device-meter-1')).full, ica, Date.now()).entries.length;

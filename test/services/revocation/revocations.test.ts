@@ -54,10 +54,10 @@ describe('what is revoked', () => {
     }));
     for (let at = 0; at < certified.length; at += 500) await ctx.store.append(gatewayStream('gw'), 'exists', certified.slice(at, at + 500));
     await command({ type: 'SuspendGateway', reason: 'test', by });
-    await revocations.caughtUp(ctx.store.head());
+    await revocations.caughtUp(await ctx.store.head());
     expect([serialHex, ...serials].filter(serial => !revocations.isRevoked(serial))).toEqual([]);
     await command({ type: 'ResumeGateway', by });
-    await revocations.caughtUp(ctx.store.head());
+    await revocations.caughtUp(await ctx.store.head());
     expect([serialHex, ...serials].filter(serial => revocations.isRevoked(serial))).toEqual([]);
   });
 });

@@ -168,7 +168,7 @@ describe('a follower of the log', () => {
     await mint(ctx, party.uid, objId);
     const { certificate } = await certifyDevice(ctx, party.uid, fromBase64url(csrOf(party, objId)), 'operator:alice');
     const { serialHex } = parseCertificate(certificate);
-    await ctx.reads.waitFor(ctx.store.head());
+    await ctx.reads.waitFor(await ctx.store.head());
 
     const holder = spawn(process.execPath, ['--input-type=module', '-e', holdScript, join(dataDir, 'views.db')], {
       stdio: ['pipe', 'pipe', 'inherit'],
