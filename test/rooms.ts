@@ -51,7 +51,7 @@ const formats = [
   'src/spdm',
   'src/mqttMessages.ts',
 ];
-const effects = ['src/merkle', 'src/eventstore', 'src/projections', 'src/keystore'];
+const effects = ['src/merkle', 'src/eventstore', 'src/uidlists', 'src/projections', 'src/keystore'];
 const below = (...rooms: string[]): string[] => [...formats, ...effects, 'src/services/base', ...rooms.map(room => `src/services/${room}`)];
 const edges = ['base', 'authority', 'revocation', 'proof', 'administration', 'identity', 'field', 'firmware', 'production', 'start'];
 
@@ -68,6 +68,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/merkle': [],
   'src/evidence': ['src/merkle', 'src/pki'],
   'src/eventstore': ['src/domain', 'src/merkle'],
+  'src/uidlists': ['src/production', 'src/eventstore'],
   'src/projections': ['src/domain', 'src/pki', 'src/eventstore'],
   'src/keystore': ['src/cose', 'src/pki', 'src/production'],
   'src/config.ts': [],

@@ -1,4 +1,5 @@
 import { Agent, type RequestOptions, request } from 'node:https';
+import type { Readable } from 'node:stream';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import { type ErrorCode, errorCodes, NusecError } from '../../src/errors.ts';
 import { fromPem } from '../../src/pki/pem.ts';
@@ -49,12 +50,19 @@ export type HttpClient = {
   json<T = unknown>(method: string, path: string, body?: unknown): Promise<T>;
   /** Bytes in or out. */
   bytes(method: string, path: string, body?: Uint8Array, contentType?: string): Promise<Uint8Array>;
+  /** Bytes as they come, of any length. @param open called again when the request goes out again @returns JSON */
+  upload<T = unknown>(method: string, path: string, open: () => Readable, contentType: string): Promise<T>;
   close(): void;
 };
+
+/** Bytes, or what opens them. */
+type RequestBody = Uint8Array | string | (() => Readable);
 
 /** Firmware bodies are the largest answers. */
 const maxResponseBytes = 16 * 1024 * 1024;
 const requestTimeoutMs = 30_000;
+/** What is uploaded may take as long to judge: ten million UIDs. */
+const uploadTimeoutMs = 300_000;
 const maxSockets = 8;
 
 export function createHttpClient(options: HttpClientOptions): HttpClient {
@@ -80,7 +88,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     return fetching;
   };
   /** A connection that dies leaves the pool, so the pool has none left after as many attempts. */
-  const askJudged = async (url: URL, wish: RequestOptions, body?: Uint8Array | string): Promise<HttpResponse> => {
+  const askJudged = async (url: URL, wish: RequestOptions, body?: RequestBody): Promise<HttpResponse> => {
     const isRepeatable = options.isRepeatable === true || wish.method === 'GET';
     for (let attempt = 0; isRepeatable && attempt < maxSockets; attempt += 1) {
       const response = await exchange(url, wish, body).catch(unlessDead);
@@ -99,13 +107,16 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       return askJudged(...given);
     }
   };
-  const send = async (method: string, path: string, body?: Uint8Array | string, contentType?: string): Promise<HttpResponse> => {
+  const send = async (method: string, path: string, body?: RequestBody, contentType?: string): Promise<HttpResponse> => {
+    const isStream = typeof body === 'function';
     const headers = {
       Accept: 'application/json, application/octet-stream',
       ...(options.token && { Authorization: `Bearer ${options.token}` }),
-      ...(body !== undefined && { 'Content-Type': contentType ?? 'application/octet-stream', 'Content-Length': Buffer.byteLength(body) }),
+      ...(body !== undefined && { 'Content-Type': contentType ?? 'application/octet-stream' }),
+      ...(body !== undefined && !isStream && { 'Content-Length': Buffer.byteLength(body) }),
     };
-    return succeeded(await ask(new URL(path, base), { agent, method, headers }, body));
+    const wish = { agent, method, headers, timeout: isStream ? uploadTimeoutMs : requestTimeoutMs };
+    return succeeded(await ask(new URL(path, base), wish, body));
   };
   return {
     async json<T>(method: string, path: string, body?: unknown) {
@@ -113,6 +124,8 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       return (response.body.length === 0 ? undefined : jsonIn(response)) as T;
     },
     bytes: async (method, path, body, contentType) => (await send(method, path, body, contentType)).body,
+    upload: async <T>(method: string, path: string, open: () => Readable, contentType: string) =>
+      jsonIn(await send(method, path, open, contentType)) as T,
     close: () => agent.destroy(),
   };
 }
@@ -128,11 +141,12 @@ function unlessDead(error: unknown): undefined {
  *  @param ca RootCA, PEM @param roots the same or those it leads to, DER @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE, COSE_MALFORMED, CBOR_MALFORMED, and what the server refuses */
 export async function fetchTrustBundle(baseUrl: string, ca: string, roots = fromPem('CERTIFICATE', ca)): Promise<FetchedBundle> {
   const agent = new Agent({ ca, minVersion: 'TLSv1.3', keepAlive: true });
-  const get = async (path: string) => succeeded(await exchange(new URL(path, baseUrl), { agent, method: 'GET' })).body;
+  const get = async (path: string) =>
+    succeeded(await exchange(new URL(path, baseUrl), { agent, method: 'GET', timeout: requestTimeoutMs })).body;
   return fetchBundle(get, roots).finally(() => agent.destroy());
 }
 
-function exchange(url: URL, options: RequestOptions, body?: Uint8Array | string): Promise<HttpResponse> {
+function exchange(url: URL, options: RequestOptions, body?: RequestBody): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
     let isTimeout = false;
     let hasAnswer = false;
@@ -142,7 +156,7 @@ function exchange(url: URL, options: RequestOptions, body?: Uint8Array | string)
       const hint = cause instanceof UntrustedServer ? '' : '; is the server running and is its root certificate the right one?';
       reject(new Kind('SERVER_UNREACHABLE', `${url.origin}: ${cause.message}${hint}`, { cause }));
     };
-    const outgoing = request(url, { ...options, timeout: requestTimeoutMs }, response => {
+    const outgoing = request(url, options, response => {
       hasAnswer = true;
       const chunks: Buffer[] = [];
       let size = 0;
@@ -151,21 +165,24 @@ function exchange(url: URL, options: RequestOptions, body?: Uint8Array | string)
         if (size > maxResponseBytes) outgoing.destroy(new Error(`answer larger than ${maxResponseBytes} bytes`));
         else chunks.push(chunk);
       });
-      response.on('end', () =>
+      response.on('end', () => {
         resolve({
           status: response.statusCode ?? 0,
           contentType: response.headers['content-type'] ?? '',
           body: new Uint8Array(Buffer.concat(chunks)),
-        }),
-      );
+        });
+        // Answered before all was sent: the rest is of no use.
+        if (!outgoing.writableFinished) outgoing.destroy();
+      });
       response.on('error', unreachable);
     });
     outgoing.on('timeout', () => {
       isTimeout = true;
-      outgoing.destroy(new Error(`no answer within ${requestTimeoutMs} ms`));
+      outgoing.destroy(new Error(`no answer within ${options.timeout} ms`));
     });
     outgoing.on('error', unreachable);
-    outgoing.end(body);
+    if (typeof body === 'function') body().on('error', unreachable).pipe(outgoing);
+    else outgoing.end(body);
   });
 }
 

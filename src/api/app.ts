@@ -23,9 +23,11 @@ export function actor(c: Context<ApiEnv>): string {
 }
 
 const maxBodyBytes = 256 * 1024;
-/** Firmware and UID lists only. */
+/** Firmware only. */
 const maxFirmwareBytes = 8 * 1024 * 1024;
-const largePath = /^\/v1\/(releases|programmers\/[0-9a-f]{32}\/firmware|jobs\/[0-9a-f]{32}\/uids)$/;
+const largePath = /^\/v1\/(releases|programmers\/[0-9a-f]{32}\/firmware)$/;
+/** Read as it streams in, with limits of its own. */
+const streamedPath = /^\/v1\/jobs\/[0-9a-f]{32}\/uids$/;
 
 export function createApi(services: Services, auth: Auth, resources: readonly Resource[]): Api {
   const api: Api = new OpenAPIHono<ApiEnv>({
@@ -49,7 +51,10 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
     if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', 'no-store');
   });
   api.use(tagged);
-  api.use((c, next) => (largePath.test(c.req.path) ? large(c, next) : small(c, next)));
+  api.use((c, next) => {
+    if (c.req.method === 'PUT' && streamedPath.test(c.req.path)) return next();
+    return largePath.test(c.req.path) ? large(c, next) : small(c, next);
+  });
   api.onError((error, c) => {
     const known = badBody(error) ?? error;
     const { trace } = c.var as Partial<ApiEnv['Variables']>;

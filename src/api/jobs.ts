@@ -133,9 +133,12 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   const uids = createRoute({
     method: 'put',
     path: '/v1/jobs/{id}/uids',
-    summary: 'The chips that may be built: one UID per line',
+    summary: 'The chips that may be built: one UID per line, up to ten million, as text or gzip',
     middleware: planner,
-    request: { params, body: { required: true, content: { 'text/plain': { schema: z.string() } } } },
+    request: {
+      params,
+      body: { required: true, content: { 'text/plain': { schema: z.string() }, 'application/gzip': { schema: z.string() } } },
+    },
     responses: answer,
   });
   const csv = createRoute({
@@ -178,7 +181,10 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   api.openapi(act('firmware', 'Binds a published release', z.strictObject({ releaseId: idField })), async c =>
     c.json(jobView(await bindFirmware(ctx, c.req.valid('param').id, c.req.valid('json').releaseId, actor(c))), 200),
   );
-  api.openapi(uids, async c => c.json(jobView(await attachUidList(ctx, c.req.valid('param').id, await c.req.text(), actor(c))), 200));
+  api.openapi(uids, async c => {
+    const text = c.req.raw.body ?? new Blob([]).stream();
+    return c.json(jobView(await attachUidList(ctx, c.req.valid('param').id, text, actor(c))), 200);
+  });
   const look = z.strictObject({ contentSha256: sha256Field.optional() });
   api.openapi(act('release', 'Releases a job: nobody who worked on it', look), async c => {
     const approval = { condition: approver(c), seenSha256: c.req.valid('json').contentSha256 };

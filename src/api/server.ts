@@ -15,7 +15,8 @@ import { serveOcsp } from './ocsp.ts';
 /** The listening sockets of the API: HTTPS with optional client certificates, and plain HTTP for CRLs and OCSP and nothing else. */
 
 const headersTimeoutMs = 10_000;
-const requestTimeoutMs = 60_000;
+/** Of a whole request: half a gigabyte of UIDs over a slow line. Who only holds connections is bounded by their number. */
+const requestTimeoutMs = 300_000;
 const handshakeTimeoutMs = 10_000;
 /** Longer than a machine pauses between two calls, such as between two units. */
 const keepAliveTimeoutMs = 75_000;

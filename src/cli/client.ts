@@ -31,13 +31,18 @@ export function rootCertificate(options: Pick<ServerOptions, 'ca'>): string {
   return readText(options.ca, 'root certificate');
 }
 
-export function readText(file: string, what: string): string {
+/** @throws NusecError NOT_FOUND */
+export function requireFile(file: string, what: string): void {
   if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${what} ${file} does not exist`);
+}
+
+export function readText(file: string, what: string): string {
+  requireFile(file, what);
   return readFileSync(file, 'utf8');
 }
 
 export function readBytes(file: string, what: string): Uint8Array {
-  if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${what} ${file} does not exist`);
+  requireFile(file, what);
   return new Uint8Array(readFileSync(file));
 }
 

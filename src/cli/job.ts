@@ -1,10 +1,10 @@
-import { writeFileSync } from 'node:fs';
+import { createReadStream, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { fetchTrustBundle } from '../../gateway-device/link/httpClient.ts';
 import { jobStatuses } from '../domain/job.ts';
 import { type SignedReport, verifyReport } from '../production/report.ts';
 import { signingKeysOf } from '../production/trustBundle.ts';
-import { ask, listAll, readText, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { ask, listAll, requireFile, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { oneOf, unitCount } from './options.ts';
 import { print, record, styled, table } from './output.ts';
@@ -30,6 +30,7 @@ type Create = ServerOptions & { line: string; count: number; scrap?: number; req
 type Allot = ServerOptions & { programmer: string; count: number; scrap?: number };
 type Export = ServerOptions & { programmer: string; out: string; replace?: boolean };
 
+const uploadPieceBytes = 1024 * 1024;
 const example = '874a667189da472d09d34276d97e812f';
 
 /** `nusec job`: production jobs, from the plan to the reconciliation. */
@@ -60,13 +61,16 @@ export function registerJob(program: Command): void {
     for (const releaseId of releases.slice(0, -1)) await ask(options, 'POST', `/v1/jobs/${id}/firmware`, { releaseId });
     await change(options, 'POST', `/v1/jobs/${id}/firmware`, { releaseId: releases.at(-1) });
   });
-  command('uids <job> <file>', 'attach the chips that may be built: one UID per line', `uids ${example} vendor-lot-7.txt`).action(
-    async (id: string, file: string, options: ServerOptions) => {
-      const text = new TextEncoder().encode(readText(file, 'UID list'));
-      const answer = await withServer(options, server => server.bytes('PUT', `/v1/jobs/${id}/uids`, text, 'text/plain'));
-      show(options, JSON.parse(new TextDecoder().decode(answer)) as Job);
-    },
-  );
+  command(
+    'uids <job> <file>',
+    'attach the chips that may be built: one UID per line, up to ten million, gzip too',
+    `uids ${example} vendor-lot-7.txt`,
+    `uids ${example} vendor-lot-8.txt.gz`,
+  ).action(async (id: string, file: string, options: ServerOptions) => {
+    requireFile(file, 'UID list');
+    const open = () => createReadStream(file, { highWaterMark: uploadPieceBytes });
+    show(options, await withServer(options, server => server.upload<Job>('PUT', `/v1/jobs/${id}/uids`, open, 'text/plain')));
+  });
   command('release <job>', 'release a job: not by those who worked on it', `release ${example}`)
     .option('--content <sha256>', 'contentSha256 of the job that you looked at: refused when it has changed since')
     .action(async (id: string, { content, ...options }: ServerOptions & { content?: string }) =>

@@ -26,6 +26,9 @@ export type BoundFirmware = {
   readonly size: number;
 };
 
+/** The chips that may be built. `merkleRoot` of the tree over them, 64 hex; lists of older jobs do not name it. */
+export type UidList = { readonly sha256: string; readonly count: number; readonly merkleRoot?: string };
+
 /** One programmer's share. `settled` = its allotment is closed and `count` is what it really built. */
 export type JobAllotment = {
   readonly programmer: string;
@@ -51,7 +54,7 @@ export type JobEvent =
       };
     }
   | { readonly type: 'FirmwareBoundToJob'; readonly data: BoundFirmware & { readonly by?: Actor } }
-  | { readonly type: 'UidListAttached'; readonly data: { readonly sha256: string; readonly count: number; readonly by?: Actor } }
+  | { readonly type: 'UidListAttached'; readonly data: UidList & { readonly by?: Actor } }
   /** `contentSha256`: SHA-256 of the content (`jobContent`) that was approved. */
   | { readonly type: 'JobReleased'; readonly data: { readonly by: Actor; readonly contentSha256?: string } }
   | {
@@ -91,7 +94,7 @@ export type JobCommand =
       readonly by: Actor;
     }
   | { readonly type: 'BindFirmware'; readonly release: ReleaseFacts; readonly by: Actor }
-  | { readonly type: 'AttachUidList'; readonly sha256: string; readonly count: number; readonly by: Actor }
+  | ({ readonly type: 'AttachUidList'; readonly by: Actor } & UidList)
   | { readonly type: 'ReleaseJob'; readonly by: Actor; readonly content?: ApprovedContent }
   /** `count` and `scrapAllowance` are the programmer's totals; a later command may raise them, never lower them. */
   | { readonly type: 'MakeAllotment'; readonly programmer: string; readonly count: number; readonly scrapAllowance: number }
@@ -146,7 +149,7 @@ export type CreatedJob = {
   readonly suspendedBy?: string;
   readonly bl2?: BoundFirmware;
   readonly app?: BoundFirmware;
-  readonly uidList?: { readonly sha256: string; readonly count: number };
+  readonly uidList?: UidList;
   readonly allotments: readonly JobAllotment[];
   readonly discrepancies: readonly Discrepancy[];
   readonly verdict?: Reconciliation['verdict'];
@@ -179,6 +182,9 @@ function firmwareContent(firmware: BoundFirmware | undefined) {
 export function requireRunningJob(state: JobState): asserts state is CreatedJob & { readonly status: 'RUNNING' } {
   requireStatus(state, ['RUNNING'], 'building units', 'JOB_NOT_RUNNING');
 }
+
+/** Asked before a long list is read. @throws NusecError STATE when the job takes no list any more */
+export const requireOpenForUids = (state: JobState): void => requireStatus(state, ['DRAFT', 'DEFINED'], 'attaching a UID list');
 
 /** A job that names a site is built there. @param site where the programmer is; undefined before it was shipped
  *  @throws NusecError WRONG_SITE */
@@ -256,11 +262,11 @@ function bindFirmware({ release, by }: Of<JobCommand, 'BindFirmware'>, state: Cr
   return [{ type: 'FirmwareBoundToJob', data: { ...firmware, by } }];
 }
 
-function attachUidList({ sha256, count, by }: Of<JobCommand, 'AttachUidList'>, state: CreatedJob): readonly JobEvent[] {
-  if (state.uidList?.sha256 === sha256) return [];
-  requireStatus(state, ['DRAFT', 'DEFINED'], 'attaching a UID list');
-  requireCount(count, 1, 'the length of the UID list');
-  return [{ type: 'UidListAttached', data: { sha256, count, by } }];
+function attachUidList({ type: _, ...list }: Of<JobCommand, 'AttachUidList'>, state: CreatedJob): readonly JobEvent[] {
+  if (state.uidList?.sha256 === list.sha256) return [];
+  requireOpenForUids(state);
+  requireCount(list.count, 1, 'the length of the UID list');
+  return [{ type: 'UidListAttached', data: list }];
 }
 
 /** A look at other content is refused also when the job is released already: the answer must not seem to approve what was seen. */

@@ -21,6 +21,8 @@ export type BlobStore = {
    *  @returns SHA-256 of the bytes, 64 lower-case hex
    *  @throws NusecError BLOB_TOO_LARGE; STORE_UNAVAILABLE (as everywhere here, when the disk is full or fails), and as EventStore.commit for a row */
   put(bytes: Uint8Array): Promise<string>;
+  /** Takes a whole file over, whatever its length; it must be on the same file system, and written down to the disk. @param sha256 of its content, 64 hex */
+  putFile(file: string, sha256: string): Promise<void>;
   /** The whole blob, hashed again on every call.
    *  @throws NusecError BLOB_NOT_FOUND, BLOB_DAMAGED (never served), BAD_REQUEST (not 64 lower-case hex) */
   get(sha256: string): Promise<Uint8Array>;
@@ -46,7 +48,7 @@ export function openBlobStore(folder: string, options: BlobStoreOptions = {}): B
   const loading = new Map<string, Promise<Uint8Array>>();
   const onDisk = new Set<string>();
   const get = async (sha256: string): Promise<Uint8Array> => {
-    const path = pathOf(folder, sha256);
+    const path = blobFile(folder, sha256);
     const stored = (await rows?.readBlob(sha256)) ?? (await onDiskOf(readFile(path)));
     const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.length);
     if (digest(bytes) !== sha256) throw new NusecError('BLOB_DAMAGED', `blob ${sha256} is not what was stored`);
@@ -71,7 +73,7 @@ export function openBlobStore(folder: string, options: BlobStoreOptions = {}): B
         await rows.commit({ appends: [], blobs: [bytes] });
         return sha256;
       }
-      const path = pathOf(folder, sha256);
+      const path = blobFile(folder, sha256);
       const isWhole =
         existsSync(path) &&
         (await get(sha256).then(
@@ -81,6 +83,10 @@ export function openBlobStore(folder: string, options: BlobStoreOptions = {}): B
       await onDiskOf(isWhole ? syncAgain(path, onDisk) : write(path, bytes, onDisk));
       return sha256;
     },
+    async putFile(file, sha256) {
+      const path = blobFile(folder, sha256);
+      await onDiskOf(takeOver(file, path, onDisk));
+    },
     async getRange(sha256, offset, length) {
       if (!(Number.isSafeInteger(offset) && offset >= 0 && Number.isSafeInteger(length) && length >= 0)) {
         throw new NusecError('BAD_REQUEST', 'not a range of bytes');
@@ -88,11 +94,11 @@ export function openBlobStore(folder: string, options: BlobStoreOptions = {}): B
       return new Uint8Array((await getCached(sha256)).subarray(offset, offset + length));
     },
     async size(sha256) {
-      const path = pathOf(folder, sha256);
+      const path = blobFile(folder, sha256);
       return (await rows?.readBlob(sha256))?.length ?? (await onDiskOf(stat(path))).size;
     },
     async delete(sha256) {
-      const path = pathOf(folder, sha256);
+      const path = blobFile(folder, sha256);
       verified.delete(sha256);
       const isRow = (await rows?.readBlob(sha256)) !== undefined;
       if (isRow) await rows?.commit({ appends: [], droppedBlobs: [sha256] });
@@ -125,8 +131,9 @@ export const stagedBlobs = (base: BlobStore, staged: Staged): BlobStore => ({
 
 const digest = (bytes: Uint8Array): string => hash('sha256', bytes, 'hex');
 
-/** Two levels, so that no folder holds more than a 256th of the files. */
-function pathOf(folder: string, sha256: string): string {
+/** Where a blob is when it is a file. Two levels, so that no folder holds more than a 256th of the files.
+ *  @throws NusecError BAD_REQUEST (not 64 lower-case hex) */
+export function blobFile(folder: string, sha256: string): string {
   if (!/^[0-9a-f]{64}$/.test(sha256)) throw new NusecError('BAD_REQUEST', 'not a SHA-256 in hex');
   return join(folder, sha256.slice(0, 2), sha256.slice(2));
 }
@@ -160,6 +167,12 @@ async function write(path: string, bytes: Uint8Array, onDisk: Set<string>): Prom
   } finally {
     closeSync(file);
   }
+}
+
+async function takeOver(file: string, path: string, onDisk: Set<string>): Promise<void> {
+  mkdirSync(dirname(path), { recursive: true });
+  renameSync(file, path);
+  await syncAgain(path, onDisk);
 }
 
 /** For a blob that is there: it may have been written a moment ago by somebody who still waits for the disk. */

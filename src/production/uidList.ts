@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto';
+import { hash as digest } from 'node:crypto';
 import { concat, equalBytes } from '../bytes.ts';
 import { array, bytesUpTo, type Codec, type CodecType, field, nullable, record, refine, uint } from '../cbor/schema.ts';
-import { NusecError } from '../errors.ts';
 import { hash32, u32 } from './fields.ts';
 
 /** Which chips a package allows (RULE-7, T7): any (null), the ones listed, or the leaves of a Merkle tree (RFC 9162 §2.1) when the list is long. */
@@ -38,22 +37,6 @@ export const uidRule: Codec<UidRule> = nullable<Exclude<UidRule, null>>({
 export const uidProof = record({ index: field(1, uint()), path: field(2, array(hash32, maxTreeDepth)) });
 export type UidProof = CodecType<typeof uidProof>;
 
-/** The rule for a list of UIDs in any order: the list itself up to 2 000, a tree above.
- *  @throws NusecError UID_CONFLICT when a UID stands twice, BAD_REQUEST for an empty list */
-export function uidRuleOf(uids: readonly Uint8Array[]): UidRule {
-  const sorted = uids.toSorted(Buffer.compare);
-  if (sorted.length === 0) throw new NusecError('BAD_REQUEST', 'the UID list is empty');
-  if (!isStrictlySorted(sorted)) throw new NusecError('UID_CONFLICT', 'a UID stands twice in the list');
-  return sorted.length <= maxListedUids ? { uids: sorted } : { merkleRoot: rootOf(sorted.map(leafHash)), count: sorted.length };
-}
-
-/** @returns undefined when the UID is not in the list */
-export function proveUid(uids: readonly Uint8Array[], uid: Uint8Array): UidProof | undefined {
-  const sorted = uids.toSorted(Buffer.compare);
-  const index = sorted.findIndex(listed => equalBytes(listed, uid));
-  return index < 0 ? undefined : { index, path: pathTo(index, sorted.map(leafHash)) };
-}
-
 /** @param proof needed when the rule is a tree */
 export function isUidAllowed(rule: UidRule, uid: Uint8Array, proof?: UidProof): boolean {
   if (rule === null) return true;
@@ -61,32 +44,9 @@ export function isUidAllowed(rule: UidRule, uid: Uint8Array, proof?: UidProof): 
   return proof !== undefined && proof.index < rule.count && isInTree(rule, leafHash(uid), proof);
 }
 
-const hash = (...parts: readonly Uint8Array[]): Uint8Array =>
-  new Uint8Array(
-    createHash('sha256')
-      .update(concat(...parts))
-      .digest(),
-  );
+const hash = (...parts: readonly Uint8Array[]): Uint8Array => digest('sha256', concat(...parts), 'buffer');
 const leafHash = (uid: Uint8Array): Uint8Array => hash(Uint8Array.of(0), uid);
 const nodeHash = (left: Uint8Array, right: Uint8Array): Uint8Array => hash(Uint8Array.of(1), left, right);
-
-/** The largest power of two smaller than n (RFC 9162 §2.1.1). */
-const splitPoint = (n: number): number => 2 ** (Math.ceil(Math.log2(n)) - 1);
-
-function rootOf(hashes: readonly Uint8Array[]): Uint8Array {
-  const [only] = hashes;
-  if (only && hashes.length === 1) return only;
-  const k = splitPoint(hashes.length);
-  return nodeHash(rootOf(hashes.slice(0, k)), rootOf(hashes.slice(k)));
-}
-
-/** PATH(m, D_n) of RFC 9162 §2.1.3.1. */
-function pathTo(index: number, hashes: readonly Uint8Array[]): Uint8Array[] {
-  if (hashes.length === 1) return [];
-  const k = splitPoint(hashes.length);
-  const [left, right] = [hashes.slice(0, k), hashes.slice(k)];
-  return index < k ? [...pathTo(index, left), rootOf(right)] : [...pathTo(index - k, right), rootOf(left)];
-}
 
 /** RFC 9162 §2.1.3.2. */
 function isInTree(rule: UidTree, leaf: Uint8Array, { index, path }: UidProof): boolean {

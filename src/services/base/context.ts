@@ -13,6 +13,7 @@ import type { Keystore } from '../../keystore/port.ts';
 import type { ReadModels } from '../../projections/readModels.ts';
 import { maxAwaitedEvents } from '../../projections/runner.ts';
 import { hourMs } from '../../times.ts';
+import type { UidLists } from '../../uidlists/uidLists.ts';
 import { within } from '../../within.ts';
 
 /** What every service works with: the parts of the server and its sources of time, ids and randomness. */
@@ -21,6 +22,7 @@ export type Context = {
   /** Whatever handles the events as they come; what does not go on is seen in the health of the process. */
   readonly followers: Followers;
   readonly blobs: BlobStore;
+  readonly uidLists: UidLists;
   readonly keystore: Keystore;
   readonly reads: ReadModels;
   /** Per-device boot keys: wrapped under `kek/boot`, kept in the custody store. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { type Own, opening } from '../../closing.ts';
 import type { FolderSettings } from '../../config.ts';
-import { openBlobStore } from '../../eventstore/blobs.ts';
+import { blobFile, openBlobStore } from '../../eventstore/blobs.ts';
 import { createFollowers } from '../../eventstore/followers.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
 import type { ScrubPlaces } from '../../eventstore/scrub.ts';
@@ -13,6 +13,7 @@ import { openCustody } from '../../keystore/custody.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../keystore/signingRates.ts';
 import { openReadModels } from '../../projections/readModels.ts';
 import { minuteMs } from '../../times.ts';
+import { openUidLists } from '../../uidlists/uidLists.ts';
 import { type Alarm, type Alarms, createAlarms, followerAlarm } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import { takeProcessSlot, viewsFiles } from '../processes/processSlots.ts';
@@ -64,13 +65,17 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     'read models',
     await openReadModels(store, slot.viewsFile, trouble => log.error(trouble, 'a read model has stopped'), followers),
   );
+  const blobs = openBlobStore(join(dataDir, 'blobs'), { rows: store });
+  const fileOf = (sha256: string): string => blobFile(join(dataDir, 'blobs'), sha256);
+  const uidLists = own('UID lists', openUidLists(join(dataDir, 'uidlists'), blobs, fileOf));
   const host = settings.publicHost;
   const ctx: Context = {
     store,
     followers,
     reads,
     keystore,
-    blobs: openBlobStore(join(dataDir, 'blobs'), { rows: store }),
+    blobs,
+    uidLists,
     bootKeys: createBootKeys(keystore, custody, () => newestBootKek(keystore)),
     clock: () => new Date(),
     newId: createIdSource(),

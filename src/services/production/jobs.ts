@@ -1,13 +1,12 @@
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
-import { type CreatedJob, type JobState, job, jobContent, jobStream } from '../../domain/job.ts';
+import { type CreatedJob, type JobState, job, jobContent, jobStream, requireOpenForUids } from '../../domain/job.ts';
 import { release, releaseFacts, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { type AllotmentRow, type JobPage, type JobRow, jobQueries, type UnitRow } from '../../projections/jobs.ts';
 import { always, type Condition, type Context, execute, executeOn, newHexId, stateOf } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
-import { readUidList } from './uidLists.ts';
 
 /** Production jobs: planned, bound to firmware and chips, released by a second person, shared out to programmers (R57, R59, R60, R100). */
 
@@ -41,11 +40,11 @@ export async function bindFirmware(ctx: Context, jobId: string, releaseId: strin
   return created((await executeOn(ctx, job, jobStream(jobId), commandOf, by)).state, jobId);
 }
 
-/** @param text one UID per line @throws NusecError BAD_REQUEST, UID_CONFLICT, BODY_TOO_LARGE */
-export async function attachUidList(ctx: Context, jobId: string, text: string, by: Actor): Promise<CreatedJob> {
-  await jobOf(ctx, jobId);
-  const list = readUidList(text);
-  return change(ctx, jobId, { type: 'AttachUidList', sha256: await ctx.blobs.put(list), count: list.length / 16, by }, by);
+/** @param text one UID per line, gzip or not @throws NusecError STATE before anything is read; as `UidLists.store` */
+export async function attachUidList(ctx: Context, jobId: string, text: ReadableStream<Uint8Array>, by: Actor): Promise<CreatedJob> {
+  const before = await jobOf(ctx, jobId);
+  if (before.uidList === undefined) requireOpenForUids(before);
+  return change(ctx, jobId, { type: 'AttachUidList', ...(await ctx.uidLists.store(text)), by }, by);
 }
 
 /** SHA-256 of what the release of a job approves: shown to the approver, kept in the event. */

@@ -122,7 +122,7 @@ async function payloadOf(ctx: Context, authorities: Authorities, job: CreatedJob
     issuedAtSeconds,
     expiresAtSeconds: issuedAtSeconds + packageLifetimeDays * daySeconds,
     images: [imageOf(imageIds.bl2, requireBoundFirmware(job, 'bl2')), imageOf(imageIds.bl3, requireBoundFirmware(job, 'app'))],
-    uids: await uidRuleFor(ctx, job.uidList?.sha256),
+    uids: await uidRuleFor(ctx, job),
     server: { baseUrl: ctx.apiBaseUrl, tlsRootKeySha256: await rootKeySha256(ctx, authorities, state.programmer) },
     policy: { ...strictestPolicy, requireUidList: job.policy.requireUidList },
     vendorId: fromHex(line.vendorUuid),

@@ -1,59 +1,25 @@
-import { concat, equalBytes } from '../../bytes.ts';
-import { NusecError } from '../../errors.ts';
-import { uidFromHex } from '../../production/uid.ts';
-import { maxListedUids, proveUid, type UidProof, type UidRule, uidRuleOf } from '../../production/uidList.ts';
+import type { CreatedJob } from '../../domain/job.ts';
+import { maxListedUids, type UidProof, type UidRule } from '../../production/uidList.ts';
+import { uidBytes } from '../../uidlists/tree.ts';
 import type { Context } from '../base/context.ts';
 
-/** UID lists of chip vendors (RULE-7, T7): a blob of sorted UIDs, 16 bytes each. */
+/** What packages and grants say of the list of chips that a job may build (RULE-7, T7). */
 
-const uidBytes = 16;
-const maxUidListUids = 200_000;
-
-/** Reads one UID per line; empty lines and lines that begin with # are skipped.
- *  @throws NusecError BAD_REQUEST naming the line, UID_CONFLICT when a UID stands twice */
-export function readUidList(text: string): Uint8Array {
-  const lines = text.split(/\r?\n/).map(line => line.trim());
-  const uids = lines.flatMap((line, index) => (line === '' || line.startsWith('#') ? [] : [uidOfLine(line, index + 1)]));
-  if (uids.length === 0) throw new NusecError('BAD_REQUEST', 'the UID list is empty');
-  if (uids.length > maxUidListUids) throw new NusecError('BODY_TOO_LARGE', `a UID list has at most ${maxUidListUids} UIDs`);
-  const sorted = uids.sort(Buffer.compare);
-  const twice = sorted.find((uid, index) => equalBytes(uid, sorted[index - 1] ?? new Uint8Array()));
-  if (twice !== undefined) throw new NusecError('UID_CONFLICT', 'a UID stands twice in the list');
-  return concat(...sorted);
+/** What a package says of the list: the UIDs up to 2000 of them, the root of their tree above; without a list any chip may be built. */
+export async function uidRuleFor(ctx: Context, { uidList }: CreatedJob): Promise<UidRule> {
+  if (uidList === undefined) return null;
+  const { count } = uidList;
+  if (count > maxListedUids) return { merkleRoot: await ctx.uidLists.rootOf(uidList), count };
+  const joined = await ctx.blobs.get(uidList.sha256);
+  return { uids: Array.from({ length: count }, (_, index) => joined.slice(index * uidBytes, (index + 1) * uidBytes)) };
 }
 
-function uidOfLine(line: string, number: number): Uint8Array {
-  try {
-    return uidFromHex(line.toLowerCase());
-  } catch {
-    throw new NusecError('BAD_REQUEST', `line ${number} is not a UID of 24 or 32 hex digits`);
-  }
-}
-
-/** What a package says of the list. @param sha256 of the blob; absent: any chip may be built */
-export async function uidRuleFor(ctx: Context, sha256: string | undefined): Promise<UidRule> {
-  return sha256 === undefined ? null : uidRuleOf(split(await ctx.blobs.get(sha256)));
-}
-
-/** Whether a UID is listed, by a binary search in the verified blob. */
-export async function isListed(ctx: Context, sha256: string, uid: Uint8Array): Promise<boolean> {
-  let [low, high] = [0, (await ctx.blobs.size(sha256)) / uidBytes - 1];
-  while (low <= high) {
-    const middle = (low + high) >>> 1;
-    const order = Buffer.compare(uid, await ctx.blobs.getRange(sha256, middle * uidBytes, uidBytes));
-    if (order === 0) return true;
-    if (order < 0) high = middle - 1;
-    else low = middle + 1;
-  }
-  return false;
+/** Whether a job may build this chip. */
+export async function isListed(ctx: Context, { uidList }: CreatedJob, uid: Uint8Array): Promise<boolean> {
+  return uidList === undefined || (await ctx.uidLists.prove(uidList, uid)) !== undefined;
 }
 
 /** The proof that goes into a grant when the package names the list by its tree only. */
-export async function uidProofFor(ctx: Context, sha256: string | undefined, uid: Uint8Array): Promise<UidProof | undefined> {
-  if (sha256 === undefined || (await ctx.blobs.size(sha256)) <= maxListedUids * uidBytes) return undefined;
-  return proveUid(split(await ctx.blobs.get(sha256)), uid);
-}
-
-function split(joined: Uint8Array): Uint8Array[] {
-  return Array.from({ length: joined.length / uidBytes }, (_, index) => joined.slice(index * uidBytes, (index + 1) * uidBytes));
+export async function uidProofFor(ctx: Context, { uidList }: CreatedJob, uid: Uint8Array): Promise<UidProof | undefined> {
+  return uidList === undefined || uidList.count <= maxListedUids ? undefined : ctx.uidLists.prove(uidList, uid);
 }

@@ -93,7 +93,7 @@ async function reserve(parts: Parts, job: CreatedJob, by: Actor, { uid, progUid,
     grantId: newHexId(ctx),
     ledgerNumber: record.number,
     ledgerHead: hash,
-    uidListed: job.uidList === undefined || (await isListed(ctx, job.uidList.sha256, fromHex(uid))),
+    uidListed: await isListed(ctx, job, fromHex(uid)),
     uidUse: await uidUseOf(ctx, uid, live?.grantId),
     now: nowIso(ctx),
   };
@@ -141,7 +141,7 @@ async function mint(parts: Parts, job: CreatedJob, programmer: string, unit: Uni
 async function signedGrant(ctx: Context, job: CreatedJob, programmer: string, unit: Unit, by: Actor): Promise<Uint8Array> {
   const known = await stateOf(ctx, grant, grantStream(unit.grantId));
   if (known.status === 'SIGNED') return ctx.blobs.get(known.grantSha256);
-  const uidProof = await uidProofFor(ctx, job.uidList?.sha256, fromHex(unit.uid));
+  const uidProof = await uidProofFor(ctx, job, fromHex(unit.uid));
   const message = await signGrant(
     {
       grantId: fromHex(unit.grantId),
