@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
 """Checks an evidence file of NuSEC (nusec-evidence/1) with Python's standard library and python3-cryptography: no code of NuSEC is used.
 
-    verify_evidence.py FILE root.pem
-
-docs/evidence.md says what each step proves."""
+    verify_evidence.py FILE root.pem        docs/evidence.md: what each step proves"""
 import base64, hashlib, json, sys
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 LOG_SIGNING = "1.3.6.1.4.1.32473.412.7"
 
 
@@ -24,8 +22,6 @@ def require(holds, what):
 
 def included(leaf, index, size, path, root):
     """RFC 9162, 2.1.3.2."""
-    if index >= size:
-        return False
     fn, sn, r = index, size - 1, leaf
     for p in path:
         if sn == 0:
@@ -37,15 +33,14 @@ def included(leaf, index, size, path, root):
         else:
             r = sha256(b"\1", r, p)
         fn, sn = fn >> 1, sn >> 1
-    return sn == 0 and r == root
+    return index < size and sn == 0 and r == root
 
 
 def is_newest(stream, siblings, revision, newest, heads):
     """The leaf of this stream in the map of stream heads."""
     key = sha256(stream.encode())
     above = sha256(b"\0", key, revision.to_bytes(8, "big"), newest)
-    for depth in reversed(range(len(siblings))):
-        sibling = bytes.fromhex(siblings[depth])
+    for depth, sibling in reversed(list(enumerate(map(bytes.fromhex, siblings)))):
         right = key[depth // 8] >> (7 - depth % 8) & 1
         above = sha256(b"\1", sibling, above) if right else sha256(b"\1", above, sibling)
     return above == heads
@@ -55,13 +50,13 @@ def log_key(evidence, root, origin):
     """The key that the root certifies for signing checkpoints."""
     for der in evidence["logCertificates"]:
         certificate = x509.load_der_x509_certificate(base64.b64decode(der))
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        usage = [oid.dotted_string for oid in certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value]
         try:
             certificate.verify_directly_issued_by(root)
         except Exception:
             continue
         spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        if LOG_SIGNING in [oid.dotted_string for oid in usage] and origin == "nusec/log/" + sha256(spki).hex()[:32]:
+        if LOG_SIGNING in usage and origin == "nusec/log/" + sha256(spki).hex()[:32]:
             return certificate.public_key(), sha256(spki)[:4]
     sys.exit("NOT PROVEN: the root does not certify the key of the log")
 
@@ -75,10 +70,10 @@ def main(file, root_file):
     extensions = dict(line.split(" ", 1) for line in rest)
     size, tree, heads = int(size), base64.b64decode(tree), base64.b64decode(extensions["heads"])
     key, key_id = log_key(evidence, root, origin)
-    lines = [line.split(" ") for line in signatures.splitlines()]
-    signed = [base64.b64decode(s) for dash, name, s in lines if name == origin and base64.b64decode(s)[:4] == key_id]
+    named = [base64.b64decode(s) for _, name, s in map(str.split, signatures.splitlines()) if name == origin]
+    signed = [signature for signature in named if signature[:4] == key_id]
     require(signed, "the checkpoint is not signed by the key of the log")
-    key.verify(signed[0][4:], (text + "\n").encode(), ec.ECDSA(hashes.SHA256()))  # raises when it does not hold
+    key.verify(signed[0][4:], (text + "\n").encode(), ec.ECDSA(hashes.SHA256()))
     history, uid, previous = evidence["history"], evidence["uid"], "0" * 64
     require(history["stream"] == "device-" + uid, "the history is of another device")
     for revision, event in enumerate(history["events"]):
@@ -97,4 +92,9 @@ def main(file, root_file):
     print(f"proven: {len(history['events'])} events of device {uid}, nothing later up to {extensions['time']}")
 
 
-main(*sys.argv[1:]) if len(sys.argv) == 3 else sys.exit(__doc__)
+try:
+    main(*sys.argv[1:]) if len(sys.argv) == 3 else sys.exit(__doc__)
+except InvalidSignature:
+    sys.exit("NOT PROVEN: the signature of the checkpoint is wrong")
+except Exception as problem:
+    sys.exit(f"NOT PROVEN: not an evidence file, or not a root certificate: {problem!r}")

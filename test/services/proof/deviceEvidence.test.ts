@@ -139,7 +139,14 @@ describe('examples/verify_evidence.py, which has no code of the product', () => 
     });
   });
 
-  it.each(forgeries)('does not prove it with %s', (_, forge) => {
-    expect(inPython(forge()).status).not.toBe(0);
+  it.each(forgeries)('does not prove it with %s, and says so in one line', (_, forge) => {
+    expect(inPython(forge())).toEqual({ status: 1, text: expect.stringMatching(/^NOT PROVEN: [^\n]+\n$/) });
+  });
+
+  it.each([
+    ['another format', { format: 'nusec-evidence/2' }],
+    ['nothing', {}],
+  ])('names a file with %s as such', (_, file) => {
+    expect(inPython(file as Evidence)).toEqual({ status: 1, text: expect.stringMatching(/^NOT PROVEN: not an evidence file[^\n]+\n$/) });
   });
 });
