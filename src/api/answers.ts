@@ -3,6 +3,7 @@ import Database from 'better-sqlite3';
 import { concat, toHex, utf8 } from '../bytes.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
+import { transaction } from '../sqliteFile.ts';
 import { dayMs } from '../times.ts';
 
 /** Answers to requests that carry an `Idempotency-Key`, kept for a day: the same request again gets the same answer, and nothing is done twice. In a
@@ -29,6 +30,16 @@ const maxKeptBytes = 1024 * 1024;
 const maxRows = 100_000;
 const busyTimeoutMs = 5000;
 
+/** `kept` counts the rows, so that no request has to. */
+const tables = `
+  CREATE TABLE IF NOT EXISTS answers
+    (id BLOB PRIMARY KEY, request BLOB NOT NULL, status INTEGER, headers TEXT, body BLOB, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS answers_at ON answers (at);
+  CREATE TABLE IF NOT EXISTS kept (one INTEGER PRIMARY KEY CHECK (one = 1), rows INTEGER NOT NULL) STRICT;
+  INSERT OR IGNORE INTO kept SELECT 1, count(*) FROM answers;
+  CREATE TRIGGER IF NOT EXISTS answer_begun AFTER INSERT ON answers BEGIN UPDATE kept SET rows = rows + 1; END;
+  CREATE TRIGGER IF NOT EXISTS answer_forgotten AFTER DELETE ON answers BEGIN UPDATE kept SET rows = rows - 1; END;`;
+
 type Row = { request: Buffer; status: number | null; headers: string | null; body: Buffer | null; at: number };
 
 /** @param now milliseconds since 1970 */
@@ -38,12 +49,11 @@ export function openAnswers(file: string, now: () => number): Answers {
   db.pragma('journal_mode = WAL');
   // A request that was begun is known after a power cut too.
   db.pragma('synchronous = FULL');
-  db.exec(`CREATE TABLE IF NOT EXISTS answers (id BLOB PRIMARY KEY, request BLOB NOT NULL, status INTEGER, headers TEXT, body BLOB, at INTEGER NOT NULL)
-    STRICT, WITHOUT ROWID; CREATE INDEX IF NOT EXISTS answers_at ON answers (at);`);
+  transaction(db, () => db.exec(tables));
   const forget = db.prepare('DELETE FROM answers WHERE at < ?');
   const begin = db.prepare('INSERT OR IGNORE INTO answers (id, request, at) VALUES (?, ?, ?)');
   const find = db.prepare<Row>('SELECT * FROM answers WHERE id = ?');
-  const count = db.prepare<{ rows: number }>('SELECT count(*) AS rows FROM answers');
+  const count = db.prepare<{ rows: number }>('SELECT rows FROM kept');
   const finish = db.prepare('UPDATE answers SET status = ?, headers = ?, body = ? WHERE id = ?');
   const undo = db.prepare('DELETE FROM answers WHERE id = ?');
 
@@ -61,10 +71,10 @@ export function openAnswers(file: string, now: () => number): Answers {
       const id = sha256(utf8(JSON.stringify([person, key])));
       const request = sha256(concat(utf8(`${target}\n`), sha256(body)));
       forget.run(now() - dayMs);
-      if ((count.get()?.rows ?? 0) >= maxRows)
-        throw new NusecError('RATE_LIMITED', 'too many requests with an Idempotency-Key within a day');
       if (begin.run(id, request, now()).changes === 0) return replay(find.get(id), request);
       try {
+        if ((count.get()?.rows ?? 0) > maxRows)
+          throw new NusecError('RATE_LIMITED', 'too many requests with an Idempotency-Key within a day');
         const response = await work();
         await keep(id, response, isKept);
         return response;
