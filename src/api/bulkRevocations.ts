@@ -105,7 +105,7 @@ export const bulkRevocationsResource: Resource = (api, { ctx, bulkRevocations },
     const { id } = c.req.valid('param');
     const proposal = proposalIn(bulkRevocationsStream(ctx.project), 'BulkRevocationProposed', id);
     const approver = earlierApprover(ctx, c.var.person.name, ['securityOfficer'], proposal);
-    return c.json(toAnswer(await bulkRevocations.approve(id, actor(c), approver, seenIn(c.req.valid('json')))), 200);
+    return c.json(toAnswer(await bulkRevocations.approve(id, actor(c), { condition: approver, ...seenIn(c.req.valid('json')) })), 200);
   });
 
   const cancel = createRoute({

@@ -102,7 +102,7 @@ export const ceremoniesResource: Resource = (api, { ctx, alarms }, auth) => {
     const { id } = c.req.valid('param');
     const proposal = proposalIn(ceremoniesStream(ctx.project), 'CeremonyProposed', id);
     const approver = earlierApprover(ctx, c.var.person.name, ['administrator'], proposal);
-    return c.json(toAnswer(await approveCeremony(ctx, alarms, id, actor(c), approver, seenIn(c.req.valid('json')))), 200);
+    return c.json(toAnswer(await approveCeremony(ctx, alarms, id, actor(c), { condition: approver, ...seenIn(c.req.valid('json')) })), 200);
   });
 
   const withdraw = createRoute({

@@ -73,6 +73,9 @@ export const effectsResource: Resource = (api, { ctx }, auth) => {
     const { name, id } = c.req.valid('param');
     const proposal = proposalIn(effectsStream(name), 'EffectAllowanceProposed', id);
     const approver = earlierApprover(ctx, c.var.person.name, ['securityOfficer'], proposal);
-    return c.json(withContent(await approveAllowance(ctx, { name, id, seenSha256: seenIn(c.req.valid('json')) }, actor(c), approver)), 200);
+    return c.json(
+      withContent(await approveAllowance(ctx, name, id, actor(c), { condition: approver, ...seenIn(c.req.valid('json')) })),
+      200,
+    );
   });
 };

@@ -49,7 +49,9 @@ export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({
 export const lookBody = {
   body: { content: { 'application/json': { schema: z.strictObject({ contentSha256: sha256Field.optional() }) } } },
 };
-export const seenIn = (body: unknown): string | undefined => (body as { contentSha256?: string } | undefined)?.contentSha256;
+export const seenIn = (body: unknown): { readonly seenSha256: string | undefined } => ({
+  seenSha256: (body as { contentSha256?: string } | undefined)?.contentSha256,
+});
 export const bytesAnswer = (description: string, type = 'application/octet-stream') => ({
   description,
   content: { [type]: { schema: z.any() } },

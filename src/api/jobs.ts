@@ -21,7 +21,7 @@ import {
 import { closeJob, signedReport } from '../services/production/reconciliation.ts';
 import { actor, type Resource } from './app.ts';
 import type { ApiEnv, Person } from './auth.ts';
-import { countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, sha256Field, siteField } from './fields.ts';
+import { countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, seenIn, sha256Field, siteField } from './fields.ts';
 import { requirePlace, within } from './scopes.ts';
 
 /** Production jobs as the planner sees them (R57–R61, R82, R83). */
@@ -187,7 +187,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   });
   const look = z.strictObject({ contentSha256: sha256Field.optional() });
   api.openapi(act('release', 'Releases a job: nobody who worked on it', look), async c => {
-    const approval = { condition: approver(c), seenSha256: c.req.valid('json').contentSha256 };
+    const approval = { condition: approver(c), ...seenIn(c.req.valid('json')) };
     return c.json(jobView(await releaseJob(ctx, c.req.valid('param').id, actor(c), approval)), 200);
   });
   api.openapi(act('suspend', 'Stops production', reason, driver), async c =>

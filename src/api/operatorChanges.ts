@@ -42,7 +42,10 @@ export const operatorChangesResource: Resource = (api, { ctx, alarms }, auth) =>
     const proposal = proposalIn(operatorsStream, 'OperatorChangeProposed', id);
     const approver = earlierApprover(ctx, c.var.person.name, ['administrator'], proposal);
     const { tokenSha256, contentSha256 } = c.req.valid('json');
-    return c.json(changeView(await approveOperatorChange(parts, id, actor(c), tokenSha256, approver, contentSha256)), 200);
+    return c.json(
+      changeView(await approveOperatorChange(parts, id, actor(c), tokenSha256, { condition: approver, seenSha256: contentSha256 })),
+      200,
+    );
   });
   api.openapi(withdraw, async c => c.json(changeView(await withdrawOperatorChange(parts, c.req.valid('param').id, actor(c))), 200));
 };

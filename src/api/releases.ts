@@ -142,7 +142,7 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
   api.openapi(approve, async c => {
     const { id } = c.req.valid('param');
     const approver = earlierApprover(ctx, c.var.person.name, ['releaseManager'], beginningOf(releaseStream(id)));
-    return c.json(releaseView(await approveRelease(ctx, id, actor(c), approver, seenIn(c.req.valid('json')))), 200);
+    return c.json(releaseView(await approveRelease(ctx, id, actor(c), { condition: approver, ...seenIn(c.req.valid('json')) })), 200);
   });
   api.openapi(step('publish', 'Publishes an approved release'), async c =>
     c.json(releaseView(await publishRelease(ctx, c.req.valid('param').id, actor(c))), 200),

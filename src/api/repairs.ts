@@ -19,7 +19,7 @@ import {
 } from '../services/production/repairs.ts';
 import { maxEvidenceBytes } from '../spdm/evidence.ts';
 import { actor, type Resource } from './app.ts';
-import { bytesField, idField, jsonAnswer, jsonBody, reasonField, sha256Field, uidField } from './fields.ts';
+import { bytesField, idField, jsonAnswer, jsonBody, reasonField, seenIn, sha256Field, uidField } from './fields.ts';
 import { requireInScope, within } from './scopes.ts';
 import { stepsOf } from './steps.ts';
 
@@ -86,7 +86,7 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
     const { uid } = c.req.valid('param');
     const isProposal = ({ type }: { readonly type: string }) => type === 'DebugUnlockRequested';
     const approver = earlierApprover(ctx, c.var.person.name, ['securityOfficer'], { stream: deviceStream(uid), isProposal });
-    await approveDebugUnlock(ctx, uid, actor(c), approver, c.req.valid('json').contentSha256);
+    await approveDebugUnlock(ctx, uid, actor(c), { condition: approver, ...seenIn(c.req.valid('json')) });
     return c.json(await repairView(ctx, uid), 200);
   });
   api.openapi(decision('repair/return', 'Orders the return to service as a new generation', nothing), async c => {

@@ -112,7 +112,7 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
   api.openapi(approve, async c => {
     const { id } = c.req.valid('param');
     const approver = earlierApprover(ctx, c.var.person.name, ['releaseManager'], beginningOf(rolloutStream(id)));
-    await approveRollout(ctx, id, actor(c), approver, seenIn(c.req.valid('json')));
+    await approveRollout(ctx, id, actor(c), { condition: approver, ...seenIn(c.req.valid('json')) });
     return c.json(await show(id), 200);
   });
 

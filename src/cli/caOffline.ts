@@ -52,6 +52,6 @@ async function administratorOf(ctx: Context, tokenFile: string): Promise<string>
 
 async function hold(ctx: Context, wish: CeremonyWish, first: string, second: string): Promise<KnownCeremony> {
   const { id } = await proposeCeremony(ctx, wish, `operator:${first}`);
-  const approver = earlierApprover(ctx, second, ['administrator'], proposalIn(ceremoniesStream(ctx.project), 'CeremonyProposed', id));
-  return approveCeremony(ctx, createAlarms(ctx), id, `operator:${second}`, approver);
+  const condition = earlierApprover(ctx, second, ['administrator'], proposalIn(ceremoniesStream(ctx.project), 'CeremonyProposed', id));
+  return approveCeremony(ctx, createAlarms(ctx), id, `operator:${second}`, { condition });
 }

@@ -62,7 +62,7 @@ async function seedThings(ctx: Context): Promise<void> {
   ids.job = (await createJob(ctx, { line: 'meter', plannedCount: 5, site }, by)).jobId;
   const image = { line: 'meter', image: 'app', version: parseVersion('2.0.0'), counter: 5 } as const;
   ids.release = (await uploadRelease(ctx, image, new Uint8Array(randomBytes(3000)), by)).releaseId;
-  await approveRelease(ctx, ids.release, 'operator:bob', async () => undefined);
+  await approveRelease(ctx, ids.release, 'operator:bob');
   await publishRelease(ctx, ids.release, by);
   await registerProgrammer(ctx, ids.programmer, 'NuLink3', by);
   const shipped = newEvent('ProgrammerShipped', { to: site }, { id: ctx.newId(), at: nowIso(ctx), by });

@@ -15,13 +15,12 @@ import {
 import { generationOf, type SigningUse, signingKeyId } from '../../domain/signingUse.ts';
 import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
-import type { Read } from '../../eventstore/handle.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { nextIcaId } from '../authority/issuingCa.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { approvedContent } from '../base/approvedContent.ts';
-import { always, type Condition, type Context, execute, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { type Approval, approve } from '../base/approval.ts';
+import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { carryOut, certificateOutcome, nextRootId } from './caGenerations.ts';
 
 /** Key ceremonies: proposed by one administrator, approved by another, carried out at once and recorded for the file (I16). */
@@ -49,23 +48,20 @@ export async function proposeCeremony(ctx: Context, wish: CeremonyWish, by: Acto
 }
 
 /** Approves and carries out. Again by anybody but the proposer: finishes what was cut off, or gives the result.
- *  @param condition of the approver @param seenSha256 of the content that the approver saw
  *  @throws NusecError FOUR_EYES_REQUIRED, STATE (withdrawn), CONFLICT (not what was seen), and what carrying it out refuses */
-export async function approveCeremony(
-  ctx: Context,
-  alarms: Alarms,
-  id: string,
-  by: Actor,
-  condition: Condition = always,
-  seenSha256?: string | undefined,
-): Promise<KnownCeremony> {
+export async function approveCeremony(ctx: Context, alarms: Alarms, id: string, by: Actor, approval?: Approval): Promise<KnownCeremony> {
   const stream = ceremoniesStream(ctx.project);
-  const commandOf = async (read: Read) => {
-    await condition(read);
-    const content = approvedContent(ceremonyContent(ceremonyOf(await stateOf(ctx, ceremonies, stream), id)), seenSha256);
-    return { type: 'ApproveCeremony' as const, id, by, now: nowIso(ctx), content };
-  };
-  const { state } = await executeOn(ctx, ceremonies, stream, commandOf, by);
+  const { state } = await approve(
+    ctx,
+    {
+      decider: ceremonies,
+      stream,
+      content: async () => ceremonyContent(ceremonyOf(await stateOf(ctx, ceremonies, stream), id)),
+      command: content => ({ type: 'ApproveCeremony' as const, id, by, now: nowIso(ctx), content }),
+    },
+    by,
+    approval,
+  );
   const ceremony = ceremonyOf(state, id);
   if (ceremony.status === 'DONE') return ceremony;
   requireApproved(ceremony.approvedSha256, sha256Hex(ceremonyContent(ceremony)));

@@ -1,3 +1,4 @@
+import type { Actor } from '../../domain/actor.ts';
 import {
   type Allowance,
   allowanceContent,
@@ -10,10 +11,9 @@ import {
 } from '../../domain/effects.ts';
 import { operators, operatorsStream } from '../../domain/operators.ts';
 import { NusecError } from '../../errors.ts';
-import type { Read } from '../../eventstore/handle.ts';
 import type { Parts } from '../base/alarms.ts';
-import { approvedContent } from '../base/approvedContent.ts';
-import { type Condition, type Context, execute, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { type Approval, approve } from '../base/approval.ts';
+import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
 
 /** Four eyes by effect (I16): how many devices one person takes out of service, or brings back, within a day. */
 
@@ -42,21 +42,21 @@ export async function proposeAllowance(ctx: Context, name: string, wish: Allowan
   return allowanceOf((await execute(ctx, effectsOfPerson, effectsStream(name), command, by)).state, id);
 }
 
-/** @param seenSha256 of the content that the approver saw @param condition of the approver
- *  @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND, CONFLICT (not what was seen) */
-export async function approveAllowance(
-  ctx: Context,
-  { name, id, seenSha256 }: { readonly name: string; readonly id: string; readonly seenSha256?: string | undefined },
-  by: string,
-  condition: Condition,
-): Promise<Allowance> {
+/** @param name of the person who may do more @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND, CONFLICT (not what was seen) */
+export async function approveAllowance(ctx: Context, name: string, id: string, by: Actor, approval?: Approval): Promise<Allowance> {
   const stream = effectsStream(name);
-  const commandOf = async (read: Read) => {
-    await condition(read);
-    const content = approvedContent(allowanceContent(allowanceOf(await stateOf(ctx, effectsOfPerson, stream), id)), seenSha256);
-    return { type: 'ApproveEffectAllowance' as const, id, by, now: nowIso(ctx), content };
-  };
-  return allowanceOf((await executeOn(ctx, effectsOfPerson, stream, commandOf, by)).state, id);
+  const { state } = await approve(
+    ctx,
+    {
+      decider: effectsOfPerson,
+      stream,
+      content: async () => allowanceContent(allowanceOf(await stateOf(ctx, effectsOfPerson, stream), id)),
+      command: content => ({ type: 'ApproveEffectAllowance' as const, id, by, now: nowIso(ctx), content }),
+    },
+    by,
+    approval,
+  );
+  return allowanceOf(state, id);
 }
 
 /** Proposed by anybody, not approved yet and not too old to be. Newest first for each person. */

@@ -3,11 +3,10 @@ import { changeOf, isForOne, operatorChangeContent, recoveryActor } from '../../
 import { type OperatorsCommand, operators, operatorsStream } from '../../domain/operators.ts';
 import type { KnownChange, OperatorChange } from '../../domain/operatorsState.ts';
 import { NusecError } from '../../errors.ts';
-import type { Read } from '../../eventstore/handle.ts';
 import { hourMs } from '../../times.ts';
 import type { Parts } from '../base/alarms.ts';
-import { approvedContent } from '../base/approvedContent.ts';
-import { always, type Condition, type Context, executeIf, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { type Approval, approve } from '../base/approval.ts';
+import { always, type Condition, type Context, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { newToken, tokenEnd } from './operators.ts';
 
 /** Changes among the people (I16). Whoever may approve the work of others is added, changed, given a new token and removed by two
@@ -69,26 +68,36 @@ async function propose(parts: Parts, change: OperatorChange, by: Actor, notBefor
   return changeOf(state, id);
 }
 
-/** Approves and carries out. @param tokenSha256 as the person told the approver; needed when the proposal has none
- *  @param condition of the approver @param seenSha256 of the content that the approver saw
+/** Approves and executes. @param tokenSha256 as the person gave it to the approver; needed when the proposal has none
  *  @throws NusecError FOUR_EYES_REQUIRED, STATE, CONFLICT, BAD_REQUEST (no token) */
 export async function approveOperatorChange(
   parts: Parts,
   id: string,
   by: Actor,
   tokenSha256: string | undefined,
-  condition: Condition,
-  seenSha256?: string | undefined,
+  approval?: Approval,
 ): Promise<KnownChange> {
   const { ctx } = parts;
-  const told = tokenSha256 === undefined ? {} : { tokenSha256 };
-  const commandOf = async (read: Read) => {
-    await condition(read);
-    const known = changeOf(await stateOf(ctx, operators, operatorsStream), id);
-    const content = approvedContent(operatorChangeContent(known), seenSha256);
-    return { type: 'ApproveOperatorChange' as const, id, by, now: nowIso(ctx), expiresAt: tokenEnd(ctx), ...told, content };
-  };
-  const { state, events } = await executeOn(ctx, operators, operatorsStream, commandOf, by);
+  const given = tokenSha256 === undefined ? {} : { tokenSha256 };
+  const { state, events } = await approve(
+    ctx,
+    {
+      decider: operators,
+      stream: operatorsStream,
+      content: async () => operatorChangeContent(changeOf(await stateOf(ctx, operators, operatorsStream), id)),
+      command: content => ({
+        type: 'ApproveOperatorChange' as const,
+        id,
+        by,
+        now: nowIso(ctx),
+        expiresAt: tokenEnd(ctx),
+        ...given,
+        content,
+      }),
+    },
+    by,
+    approval,
+  );
   const done = changeOf(state, id);
   if (events.length > 0) await tell(parts, done.change.name, `${done.proposedBy} and ${by}: ${describe(done.change)}`);
   return done;
@@ -134,7 +143,7 @@ export async function beginRecovery(parts: Parts, name: string, tokenSha256: str
 
 /** @throws NusecError STATE (before its time, withdrawn, too old) */
 export const finishRecovery = (parts: Parts, id: string): Promise<KnownChange> =>
-  approveOperatorChange(parts, id, recoveryActor, undefined, always);
+  approveOperatorChange(parts, id, recoveryActor, undefined);
 
 const run = (ctx: Context, command: OperatorsCommand, by: Actor, condition: Condition = always) =>
   executeIf(ctx, condition, operators, operatorsStream, command, by);

@@ -7,11 +7,10 @@ import { type ReleaseState, release, releaseContent, releaseStream, type Uploade
 import { releaseVersion, releaseVersionStream } from '../../domain/releaseVersion.ts';
 import type { Version } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
-import type { Read } from '../../eventstore/handle.ts';
 import { prepareRelease } from '../../ota/prepare.ts';
 import { type ReleasePage, type ReleaseRow, releaseQueries } from '../../projections/releases.ts';
-import { approvedContent } from '../base/approvedContent.ts';
-import { always, type Condition, type Context, execute, executeOn, oneCommit, stateOf } from '../base/context.ts';
+import { type Approval, approve } from '../base/approval.ts';
+import { type Context, execute, oneCommit, stateOf } from '../base/context.ts';
 import { lineOf } from './lines.ts';
 
 /** FW_STORE (R59, R60, R90): a release is the body of an image without any signature, named by its content. Every device gets a signature of
@@ -112,21 +111,19 @@ export function checkCounter(counter: number, floor: number, maximum: number): v
   if (counter > maximum) throw new NusecError('COUNTER_EXHAUSTED', `the counter of this line ends at ${maximum}`);
 }
 
-/** By a person who had no part in it (I16). @param condition of the approver @param seenSha256 of the content that the approver saw
- *  @throws NusecError FOUR_EYES_REQUIRED, RELEASE_STATE, CONFLICT when the content is not what was seen */
-export async function approveRelease(
-  ctx: Context,
-  releaseId: string,
-  by: Actor,
-  condition: Condition = always,
-  seenSha256?: string | undefined,
-): Promise<UploadedRelease> {
-  const commandOf = async (read: Read) => {
-    await condition(read);
-    const content = approvedContent(releaseContent(await releaseOf(ctx, releaseId)), seenSha256);
-    return { type: 'ApproveRelease' as const, by, content };
-  };
-  const { state } = await executeOn(ctx, release, releaseStream(releaseId), commandOf, by);
+/** By a person who had no part in it (I16). @throws NusecError FOUR_EYES_REQUIRED, RELEASE_STATE, CONFLICT (not what was seen) */
+export async function approveRelease(ctx: Context, releaseId: string, by: Actor, approval?: Approval): Promise<UploadedRelease> {
+  const { state } = await approve(
+    ctx,
+    {
+      decider: release,
+      stream: releaseStream(releaseId),
+      content: async () => releaseContent(await releaseOf(ctx, releaseId)),
+      command: content => ({ type: 'ApproveRelease' as const, by, content }),
+    },
+    by,
+    approval,
+  );
   return uploaded(state, releaseId);
 }
 

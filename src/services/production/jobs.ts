@@ -5,7 +5,8 @@ import { release, releaseFacts, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { type AllotmentRow, type JobPage, type JobRow, jobQueries, type UnitRow } from '../../projections/jobs.ts';
-import { always, type Condition, type Context, execute, executeOn, newHexId, stateOf } from '../base/context.ts';
+import { type Approval, approve } from '../base/approval.ts';
+import { type Context, execute, executeOn, newHexId, stateOf } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
 
 /** Production jobs: planned, bound to firmware and chips, released by a second person, shared out to programmers (R57, R59, R60, R100). */
@@ -50,19 +51,20 @@ export async function attachUidList(ctx: Context, jobId: string, text: ReadableS
 /** SHA-256 of what the release of a job approves: shown to the approver, kept in the event. */
 export const contentSha256Of = (created: CreatedJob): string => sha256Hex(jobContent(created));
 
-/** How a job is approved: under which condition, and the hash of the content that the approver saw. */
-export type JobApproval = { readonly condition?: Condition; readonly seenSha256?: string | undefined };
-
 /** By a person who had no part in the draft (I16). @throws NusecError FOUR_EYES_REQUIRED, CONFLICT when the content is not what was seen */
-export async function releaseJob(ctx: Context, jobId: string, by: Actor, approval: JobApproval = {}): Promise<CreatedJob> {
-  const { condition = always, seenSha256 } = approval;
-  const commandOf = async (read: Read) => {
-    await condition(read);
-    const draft = await jobOf(ctx, jobId);
-    const content = { text: jobContent(draft), sha256: contentSha256Of(draft), seenSha256 };
-    return { type: 'ReleaseJob' as const, by, content };
-  };
-  return created((await executeOn(ctx, job, jobStream(jobId), commandOf, by)).state, jobId);
+export async function releaseJob(ctx: Context, jobId: string, by: Actor, approval?: Approval): Promise<CreatedJob> {
+  const { state } = await approve(
+    ctx,
+    {
+      decider: job,
+      stream: jobStream(jobId),
+      content: async () => jobContent(await jobOf(ctx, jobId)),
+      command: content => ({ type: 'ReleaseJob' as const, by, content }),
+    },
+    by,
+    approval,
+  );
+  return created(state, jobId);
 }
 export const suspendJob = (ctx: Context, jobId: string, reason: string, by: Actor) =>
   change(ctx, jobId, { type: 'SuspendJob', reason, by }, by);

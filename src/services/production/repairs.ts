@@ -7,7 +7,6 @@ import { requireNextGeneration, requireRepairBy, unlockContent } from '../../dom
 import { currentCertificate, type DeviceCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { programmerStream, programmer as programmers, requireActiveProgrammer } from '../../domain/programmer.ts';
 import { NusecError } from '../../errors.ts';
-import type { Read } from '../../eventstore/handle.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { type Order, signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
@@ -19,8 +18,8 @@ import { chainOf } from '../authority/issuingCa.ts';
 import { trustBundleFor } from '../authority/olderRoots.ts';
 import { currentTrustBundle } from '../authority/trustBundle.ts';
 import { type Parts, watchKey } from '../base/alarms.ts';
-import { approvedContent } from '../base/approvedContent.ts';
-import { always, type Condition, type Context, execute, executeIf, executeOn, newHexId } from '../base/context.ts';
+import { type Approval, approve } from '../base/approval.ts';
+import { type Condition, type Context, execute, executeIf, newHexId } from '../base/context.ts';
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
 import { certifyDevice } from '../identity/enrolment.ts';
 import type { Enrolment } from '../identity/issuance.ts';
@@ -54,21 +53,19 @@ export async function takeForRepair(
 export const requestDebugUnlock = (ctx: Context, uid: string, reason: string, by: Actor): Promise<void> =>
   change(ctx, uid, { type: 'RequestDebugUnlock', reason, by }, by);
 
-/** @param condition of the approver @param seenSha256 of the content that the approver saw
- *  @throws NusecError NOT_FOUND, DEVICE_STATE, FOUR_EYES_REQUIRED (I16), CONFLICT (not what was seen) */
-export async function approveDebugUnlock(
-  ctx: Context,
-  uid: string,
-  by: Actor,
-  condition: Condition = always,
-  seenSha256?: string | undefined,
-): Promise<void> {
-  const commandOf = async (read: Read) => {
-    await condition(read);
-    const content = approvedContent(unlockContent(await livingDevice(ctx, uid)), seenSha256);
-    return { type: 'ApproveDebugUnlock' as const, by, content };
-  };
-  await executeOn(ctx, device, deviceStream(uid), commandOf, by);
+/** @throws NusecError NOT_FOUND, DEVICE_STATE, FOUR_EYES_REQUIRED (I16), CONFLICT (not what was seen) */
+export async function approveDebugUnlock(ctx: Context, uid: string, by: Actor, approval?: Approval): Promise<void> {
+  await approve(
+    ctx,
+    {
+      decider: device,
+      stream: deviceStream(uid),
+      content: async () => unlockContent(await livingDevice(ctx, uid)),
+      command: content => ({ type: 'ApproveDebugUnlock' as const, by, content }),
+    },
+    by,
+    approval,
+  );
 }
 
 /** The next generation gets its registration id. @throws NusecError NOT_FOUND, DEVICE_STATE */

@@ -13,11 +13,10 @@ import {
 import { device, deviceStream } from '../../domain/device.ts';
 import type { RevocationReason } from '../../domain/deviceEvents.ts';
 import { NusecError } from '../../errors.ts';
-import type { Read } from '../../eventstore/handle.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { approvedContent } from '../base/approvedContent.ts';
-import { always, type Condition, type Context, execute, executeOn, newHexId, nowIso, oneCommit, stateOf } from '../base/context.ts';
+import { type Approval, approve } from '../base/approval.ts';
+import { type Context, execute, newHexId, nowIso, oneCommit, stateOf } from '../base/context.ts';
 
 /** Revokes many devices (R86, RULE-16, I16): the UIDs are fixed when it is proposed, another person approves, and the leading process then works
  *  through them and says how far it is. After a restart it goes on where it was. Lists and live connections follow as for single revocations. */
@@ -32,8 +31,8 @@ export type BulkSelection =
 export type BulkRevocations = {
   /** @throws NusecError NOT_FOUND (no device selected), BODY_TOO_LARGE (too many), RATE_LIMITED */
   propose(selection: BulkSelection, reason: RevocationReason, note: string, by: Actor): Promise<BulkRevocation>;
-  /** @param condition of the approver @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND */
-  approve(id: string, by: Actor, condition?: Condition, seenSha256?: string | undefined): Promise<BulkRevocation>;
+  /** @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND, CONFLICT (not what was seen) */
+  approve(id: string, by: Actor, approval?: Approval): Promise<BulkRevocation>;
   /** The devices, fixed with the proposal. @throws NusecError NOT_FOUND */
   uids(id: string): Promise<readonly string[]>;
   /** Nothing more is revoked from here on. @throws NusecError STATE, NOT_FOUND */
@@ -66,13 +65,19 @@ export function createBulkRevocations(ctx: Context): BulkRevocations {
       const { state } = await change({ type: 'ProposeBulkRevocation', ...wish, by, now: nowIso(ctx) }, by);
       return bulkRevocationOf(state, id);
     },
-    async approve(id, by, condition = always, seenSha256 = undefined) {
-      const commandOf = async (read: Read) => {
-        await condition(read);
-        const content = approvedContent(bulkRevocationContent(bulkRevocationOf(await stateNow(ctx), id)), seenSha256);
-        return { type: 'ApproveBulkRevocation' as const, id, by, now: nowIso(ctx), content };
-      };
-      return bulkRevocationOf((await executeOn(ctx, bulkRevocations, streamOf(ctx), commandOf, by)).state, id);
+    async approve(id, by, approval) {
+      const { state } = await approve(
+        ctx,
+        {
+          decider: bulkRevocations,
+          stream: streamOf(ctx),
+          content: async () => bulkRevocationContent(bulkRevocationOf(await stateNow(ctx), id)),
+          command: content => ({ type: 'ApproveBulkRevocation' as const, id, by, now: nowIso(ctx), content }),
+        },
+        by,
+        approval,
+      );
+      return bulkRevocationOf(state, id);
     },
     async uids(id) {
       const { uidsSha256, count } = bulkRevocationOf(await stateNow(ctx), id);
