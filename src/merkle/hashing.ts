@@ -17,8 +17,7 @@ const nodePrefix = 0x01;
 const leafBlock = Buffer.alloc(1 + hashBytes, leafPrefix);
 const nodeBlock = Buffer.alloc(1 + 2 * hashBytes, nodePrefix);
 
-/** Hash of a leaf: SHA-256(0x00 ‖ entry).
- *  @toCome */
+/** Hash of a leaf: SHA-256(0x00 ‖ entry). */
 export function leafHash(entry: Uint8Array): Hash {
   return hash('sha256', Buffer.concat([Uint8Array.of(leafPrefix), entry]), 'hex');
 }

@@ -28,7 +28,7 @@ const common = {
   psk: '00',
   quiet: true,
 } as const;
-const steps = ['ATTEST', 'SESSION', 'HEARTBEAT', 'KEY_UPDATE', 'MEASURE', 'CSR', 'SET_CERT', 'END'];
+const steps = ['ATTEST', 'SESSION', 'HEARTBEAT', 'KEY_UPDATE', 'MEASURE', 'CSR', 'SET_CERT', 'VENDOR', 'END'];
 
 describe('the SPDM tools', () => {
   it.each([
@@ -48,6 +48,7 @@ describe('the SPDM tools', () => {
     await close();
     expect(results.map(result => 'step' in result && result.step)).toEqual(steps);
     expect(results[1]).toMatchObject({ version: '1.2', mutual: true });
+    expect(results.at(steps.indexOf('VENDOR'))).toMatchObject({ answer: Buffer.from('NuSEC').toString('hex') });
     expect(events.filter(event => !event.startsWith('listening'))).toEqual([]);
   });
 });

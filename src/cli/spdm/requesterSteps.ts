@@ -7,7 +7,7 @@ import type { Connection } from '../../spdm/requester/connection.ts';
 import type { Link } from '../../spdm/requester/delivery.ts';
 import { sessionAsk } from '../../spdm/requester/delivery.ts';
 import { acceptKeyUpdate, keyUpdateRecord } from '../../spdm/requester/keyUpdate.ts';
-import { answerQuestions, getCsr, measureInSession, setCertificate } from '../../spdm/requester/requests.ts';
+import { answerQuestions, getCsr, measureInSession, setCertificate, vendorRequest } from '../../spdm/requester/requests.ts';
 import { runAttestation, runPskSetup, runSessionSetup } from '../../spdm/requester/run.ts';
 import { acceptControl, controlRecord } from '../../spdm/requester/sessionControl.ts';
 import type { SpdmSession } from '../../spdm/session.ts';
@@ -36,9 +36,14 @@ export const stepNames = [
   'MEASURE',
   'CSR',
   'SET_CERT',
+  'VENDOR',
   'APP',
   'END',
 ] as const;
+
+/** Vendors by their IANA enterprise number (DSP0274, registry or standards body ids): 32473, which is there for examples (RFC 5612). */
+const ianaRegistry = 4;
+const exampleEnterprise = Uint8Array.of(0xd9, 0x7e, 0, 0);
 
 type Session = { readonly session: SpdmSession; readonly connection: Connection; readonly evidence?: Evidence; readonly nonce: Uint8Array };
 type Run = { readonly options: RequesterOptions; readonly identities: Identities; readonly link: Link; open?: Session };
@@ -141,7 +146,13 @@ async function installCertificates(run: Run): Promise<Result> {
   return {};
 }
 
-async function say(run: Run): Promise<Result> {
+/** A request of a vendor's own. The vendor is one that no responder knows, unless it echoes as ours does. */
+async function askVendor(run: Run): Promise<Result> {
+  const { payload } = await vendorRequest(asking(run), { registry: ianaRegistry, vendorId: exampleEnterprise, payload: utf8('NuSEC') });
+  return { answer: toHex(payload) };
+}
+
+async function sendApplicationData(run: Run): Promise<Result> {
   const { session } = opened(run);
   const answer = session.open(await secured(run, session.seal(Uint8Array.of(0x01, 0x80, 0x00, 0x02))));
   return { answer: toHex(answer) };
@@ -158,6 +169,7 @@ const steps: Readonly<Record<(typeof stepNames)[number], (run: Run) => Promise<R
   MEASURE: measure,
   CSR: async run => ({ csrBytes: (await getCsr(asking(run))).length }),
   SET_CERT: installCertificates,
-  APP: say,
+  VENDOR: askVendor,
+  APP: sendApplicationData,
   END: run => control(run, 'endSession'),
 };

@@ -86,8 +86,7 @@ function keyOf(connection: Connection): { readonly keyPairId: number; readonly c
 }
 
 /** Sends a vendor-defined request and gives the answer (DSP0274 §10.23).
- *  @throws NusecError SPDM_UNSUPPORTED, SPDM_MALFORMED, SPDM_UNEXPECTED
- *  @toCome */
+ *  @throws NusecError SPDM_UNSUPPORTED, SPDM_MALFORMED, SPDM_UNEXPECTED */
 export async function vendorRequest(asking: Asking, message: VendorDefined): Promise<VendorDefined> {
   const request = encodeVendorRequest(asking.connection.version, message);
   return decodeVendorResponse(await exchange(asking, request, responseCode.vendorDefined));
