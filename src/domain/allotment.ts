@@ -1,5 +1,7 @@
-import type { Actor, IsoTime } from './actor.ts';
-import { type AllotmentEvent, type ExportedPackage, type LedgerSegment, ledgerGenesisHex, type Unit } from './allotmentEvents.ts';
+import type { IsoTime } from './actor.ts';
+import type { AllotmentCommand, UidUse } from './allotmentCommands.ts';
+import type { AllotmentEvent, Unit } from './allotmentEvents.ts';
+import { acceptSegment, frozen, ledgerGap } from './allotmentLedger.ts';
 import {
   type AllotmentState,
   countIn,
@@ -30,61 +32,6 @@ export const maxReservationsPerMinute = 300;
 
 /** Recorded refusals of chips that have a life already, within ten minutes: an operator's mistakes, not a search through all UIDs. */
 export const maxRefusalsPerWindow = 20;
-
-export type AllotmentCommand =
-  | {
-      readonly type: 'OpenAllotment';
-      readonly jobId: string;
-      readonly programmer: string;
-      readonly quota: number;
-      readonly scrapAllowance: number;
-    }
-  | { readonly type: 'RaiseAllotment'; readonly quota: number; readonly scrapAllowance: number }
-  /** `after`: sequence of the newest package when it was made, 0 when there was none. */
-  | ({ readonly type: 'ExportPackage'; readonly after: number } & ExportedPackage)
-  | { readonly type: 'ImportPackage'; readonly packageId: string; readonly now: IsoTime }
-  | {
-      readonly type: 'ReserveUnit';
-      readonly uid: string;
-      readonly objId: string;
-      readonly grantId: string;
-      readonly ledgerNumber: number;
-      readonly ledgerHead: string;
-      /** Facts of other streams, read by the caller. */
-      readonly programmerActive: boolean;
-      readonly jobRunning: boolean;
-      /** `true` also when the job has no UID list. */
-      readonly uidListed: boolean;
-      /** What the stream of the chip says; default: free. */
-      readonly uidUse?: UidUse;
-      readonly now: IsoTime;
-    }
-  | {
-      readonly type: 'RenewGrant';
-      readonly grantId: string;
-      readonly programmerActive: boolean;
-      readonly jobRunning: boolean;
-      readonly now: IsoTime;
-    }
-  | { readonly type: 'CommitUnit'; readonly grantId: string; readonly uid: string; readonly receiptSha256: string; readonly now: IsoTime }
-  | { readonly type: 'VoidUnit'; readonly grantId: string; readonly reason: string; readonly otpTouched: boolean }
-  | ({ readonly type: 'AcceptLedgerSegment'; readonly previousHash: string } & LedgerSegment)
-  | { readonly type: 'FreezeAllotment'; readonly reason: string; readonly by: Actor }
-  /** `lifts`: the reason of the freeze that has gone; a share that is frozen for another one by now stays so. */
-  | { readonly type: 'ThawAllotment'; readonly lifts: LiftableReason; readonly reason: string; readonly by: Actor }
-  /** Either a receipt (with the number of the ledger's last record) or, for a frozen allotment, why there is none. */
-  | {
-      readonly type: 'CloseAllotment';
-      readonly by: Actor;
-      readonly zeroise: { readonly receiptSha256: string; readonly ledgerNumber: number } | { readonly missing: string };
-    };
-
-/** free: no device, or one that failed before it was built · inUse: another device lives under this UID · ended: its life is over. */
-export type UidUse = 'free' | 'inUse' | 'ended';
-
-/** Why a share is frozen for a while. Every other reason is there to stay, and takes the place of these. */
-const liftableReasons = ['cloned-key', 'programmer-suspended'] as const;
-export type LiftableReason = (typeof liftableReasons)[number];
 
 export const allotmentStream = (jobId: string, programmer: string): string => `allotment-${jobId}-${programmer}`;
 
@@ -245,15 +192,6 @@ function refusedUid(
   return [{ type: 'ReservationRefused', data: { uid, uidUse, ledgerNumber, at: now } }];
 }
 
-function ledgerGap(quotedNumber: number, quotedHead: string, state: OpenedAllotment): readonly AllotmentEvent[] | undefined {
-  const { number: acceptedNumber, head: acceptedHead } = state.ledger;
-  if (quotedNumber > acceptedNumber || (quotedNumber === acceptedNumber && quotedHead === acceptedHead)) return undefined;
-  return [
-    { type: 'LedgerGapDetected', data: { acceptedNumber, acceptedHead, quotedNumber, quotedHead } },
-    { type: 'AllotmentFrozen', data: { reason: 'ledger-gap', by: 'system:allotment' } },
-  ];
-}
-
 function commit(
   { grantId, uid, receiptSha256, now }: Of<AllotmentCommand, 'CommitUnit'>,
   state: OpenedAllotment,
@@ -279,41 +217,6 @@ function withExhaustion(state: OpenedAllotment, event: AllotmentEvent): readonly
   if (next.status !== 'READY' || next.open.size > 0 || remainingUnits(next) > 0) return [event];
   return [event, { type: 'AllotmentExhausted', data: { committed: next.committed, scrapped: next.scrapped } }];
 }
-
-/** I14: contiguous and hash-linked (the signatures were checked by the caller). A missing segment is asked for again (LEDGER_GAP);
- *  another history at a known place is tampering and freezes; more reserve records than grants is overbuild and freezes (T1). */
-function acceptSegment(command: Of<AllotmentCommand, 'AcceptLedgerSegment'>, state: OpenedAllotment): readonly AllotmentEvent[] {
-  const { from, to, headHash, counter, previousHash } = command;
-  if (state.segments.some(segment => segment.to === to && segment.headHash === headHash)) return [];
-  const newest = state.segments.at(-1) ?? { to: 0, headHash: ledgerGenesisHex };
-  if (from > newest.to + 1) refuse('LEDGER_GAP', `the next ledger record is ${newest.to + 1}`);
-  if (to < from) refuse('BAD_REQUEST', 'a segment ends before it begins');
-  const fork = from <= newest.to || previousHash !== newest.headHash || contradictsQuote(to, headHash, state);
-  if (fork) return recordGap(to, headHash, state);
-  const accepted: AllotmentEvent = { type: 'LedgerSegmentAccepted', data: { from, to, headHash, counter } };
-  if (counter <= state.reserved) return [accepted];
-  return [accepted, ...frozen('overbuild-attempt', 'system:allotment', state)];
-}
-
-function contradictsQuote(to: number, headHash: string, state: OpenedAllotment): boolean {
-  return to === state.ledger.number && headHash !== state.ledger.head;
-}
-
-function recordGap(quotedNumber: number, quotedHead: string, state: OpenedAllotment): readonly AllotmentEvent[] {
-  if (state.ledgerGap && state.status === 'FROZEN' && !isLiftable(state.frozenReason))
-    refuse('ALLOTMENT_FROZEN', 'the ledger of this allotment contradicts itself');
-  const { number: acceptedNumber, head: acceptedHead } = state.ledger;
-  const gap: AllotmentEvent = { type: 'LedgerGapDetected', data: { acceptedNumber, acceptedHead, quotedNumber, quotedHead } };
-  return [gap, ...frozen('ledger-fork', 'system:allotment', state)];
-}
-
-/** A share that is frozen for a while already is frozen for good when such a reason comes: or the freeze would end with the first one. */
-function frozen(reason: string, by: Actor, { status, frozenReason }: OpenedAllotment): readonly AllotmentEvent[] {
-  const stays = status === 'FROZEN' && (!isLiftable(frozenReason) || isLiftable(reason));
-  return stays || status === 'CLOSED' ? [] : [{ type: 'AllotmentFrozen', data: { reason, by } }];
-}
-
-const isLiftable = (reason: string | undefined): boolean => liftableReasons.some(liftable => liftable === reason);
 
 function close({ by, zeroise }: Of<AllotmentCommand, 'CloseAllotment'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   if (state.status === 'CLOSED') return [];

@@ -1,11 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import {
-  type AllotmentCommand,
-  allotment,
-  maxOpenReservations,
-  maxRefusalsPerWindow,
-  maxReservationsPerMinute,
-} from '../../src/domain/allotment.ts';
+import { allotment, maxOpenReservations, maxRefusalsPerWindow, maxReservationsPerMinute } from '../../src/domain/allotment.ts';
+import type { AllotmentCommand } from '../../src/domain/allotmentCommands.ts';
 import { type AllotmentEvent, ledgerGenesisHex } from '../../src/domain/allotmentEvents.ts';
 import { liveReservation, remainingUnits, requireLiveGrant } from '../../src/domain/allotmentState.ts';
 import { covers } from '../support/covers.ts';

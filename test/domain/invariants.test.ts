@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type AllotmentCommand, allotment } from '../../src/domain/allotment.ts';
+import { allotment } from '../../src/domain/allotment.ts';
+import type { AllotmentCommand } from '../../src/domain/allotmentCommands.ts';
 import { fold } from '../../src/domain/decider.ts';
 import { device } from '../../src/domain/device.ts';
 import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';

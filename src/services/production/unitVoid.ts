@@ -1,5 +1,6 @@
 import type { Actor } from '../../domain/actor.ts';
-import { allotment, allotmentStream, type UidUse } from '../../domain/allotment.ts';
+import { allotment, allotmentStream } from '../../domain/allotment.ts';
+import type { UidUse } from '../../domain/allotmentCommands.ts';
 import type { AllotmentState, OpenedAllotment } from '../../domain/allotmentState.ts';
 import { getEntry } from '../../domain/bucketMap.ts';
 import { device, deviceStream } from '../../domain/device.ts';
