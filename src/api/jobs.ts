@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context as HonoContext } from 'hono';
-import { type CreatedJob, jobStatuses, jobStream } from '../domain/job.ts';
+import { jobStream } from '../domain/job.ts';
+import { type CreatedJob, jobStatuses } from '../domain/jobState.ts';
 import { readers } from '../domain/roles.ts';
 import type { AllotmentRow, JobRow } from '../projections/jobs.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';

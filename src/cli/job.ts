@@ -1,7 +1,7 @@
 import { createReadStream, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { fetchTrustBundle } from '../../gateway-device/link/httpClient.ts';
-import { jobStatuses } from '../domain/job.ts';
+import { jobStatuses } from '../domain/jobState.ts';
 import { type SignedReport, verifyReport } from '../production/report.ts';
 import { signingKeysOf } from '../production/trustBundle.ts';
 import { ask, listAll, requireFile, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';

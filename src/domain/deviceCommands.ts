@@ -10,7 +10,7 @@ import type {
   RollbackHop,
   UpgradePhase,
 } from './deviceEvents.ts';
-import type { ImageKind } from './job.ts';
+import type { ImageKind } from './jobEvents.ts';
 import type { InstalledFirmware, OfferRelease, OfferRules, Product } from './offer.ts';
 
 /** What can be asked of a device's stream. Signatures, receipts and evidence are verified by the caller; the facts come in here. */

@@ -1,5 +1,5 @@
 import type { Actor, IsoTime } from './actor.ts';
-import type { ImageKind } from './job.ts';
+import type { ImageKind } from './jobEvents.ts';
 
 /** What can have happened to a device: the events of stream `device-{uid}`. */
 

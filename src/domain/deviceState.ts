@@ -8,7 +8,7 @@ import type {
   UpgradePhase,
 } from './deviceEvents.ts';
 import { type DeviceStanding, deviceMove } from './deviceStatus.ts';
-import type { ImageKind } from './job.ts';
+import type { ImageKind } from './jobEvents.ts';
 
 /** The fold of a device's events. */
 

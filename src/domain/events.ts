@@ -9,7 +9,7 @@ import type { EffectEvent } from './effects.ts';
 import type { ExpiryEvent } from './expiry.ts';
 import type { GatewayEvent } from './gateway.ts';
 import type { GrantEvent } from './grant.ts';
-import type { JobEvent } from './job.ts';
+import type { JobEvent } from './jobEvents.ts';
 import type { LineEvent } from './line.ts';
 import type { LogKeyEvent } from './logKey.ts';
 import type { OperatorsEvent } from './operatorsState.ts';

@@ -1,5 +1,5 @@
 import type { Decider } from './decider.ts';
-import type { ImageKind } from './job.ts';
+import type { ImageKind } from './jobEvents.ts';
 import { refuse } from './rules.ts';
 
 /** A signed grant: which unit it is for and where its bytes are, so that a repeated request gets the very same ones (silence 2).

@@ -1,98 +1,21 @@
 import type { Actor } from './actor.ts';
-import { type ApprovedContent, requireNoContributor, requireSameContent, withContributor } from './approval.ts';
+import { type ApprovedContent, requireNoContributor, requireSameContent } from './approval.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
+import type { BoundFirmware, Discrepancy, JobAllotment, JobEvent, JobPlan, UidList } from './jobEvents.ts';
+import { type CreatedJob, evolveJob, type JobState, jobContent, requireOpenForUids } from './jobState.ts';
 import type { Reconciliation } from './reconciliation.ts';
 import { refuse, requireCount } from './rules.ts';
-import { statusAfter, type Walk } from './walk.ts';
 
 /** A production job: how many units of which line may be built, with which firmware, by which programmers.
  *  Stream `job-{id}`. The job id is a token of 16 random bytes (R57, RULE-5).
  *  DRAFT → DEFINED → RELEASED → RUNNING ⇄ SUSPENDED → CLOSED → RECONCILED{clean|discrepant};  DRAFT | DEFINED → CANCELLED
  *  DEFINED when bootloader and application are bound, RUNNING with the first allotment. */
 
-/** What a job may choose of its package's policy; the rest is the same for all. Events of older jobs name the rest too. */
-export type JobPolicy = { readonly requireUidList: boolean };
-
-export type ImageKind = 'bl2' | 'app';
-
-/** What a job keeps of a release: enough to build the package and to judge a request for firmware. */
-export type BoundFirmware = {
-  readonly releaseId: string;
-  readonly image: ImageKind;
-  readonly version: string;
-  readonly securityCounter: number;
-  readonly imageHash: string;
-  readonly bodySha256: string;
-  readonly size: number;
-};
-
-/** The chips that may be built. `merkleRoot` of the tree over them, 64 hex; lists of older jobs do not name it. */
-export type UidList = { readonly sha256: string; readonly count: number; readonly merkleRoot?: string };
-
-/** One programmer's share. `settled` = its allotment is closed and `count` is what it really built. */
-export type JobAllotment = {
-  readonly programmer: string;
-  readonly count: number;
-  readonly scrapAllowance: number;
-  readonly settled: boolean;
-};
-
-export type DiscrepancyKind = Reconciliation['findings'][number]['kind'];
-
-export type JobEvent =
-  | {
-      readonly type: 'JobCreated';
-      readonly data: {
-        readonly jobId: string;
-        readonly line: string;
-        readonly plannedCount: number;
-        readonly scrapAllowance: number;
-        readonly policy: JobPolicy;
-        /** Of the manufacturer that builds it, as programmers are shipped to it; a job without one is built anywhere. */
-        readonly site?: string;
-        readonly createdBy: string;
-      };
-    }
-  | { readonly type: 'FirmwareBoundToJob'; readonly data: BoundFirmware & { readonly by?: Actor } }
-  | { readonly type: 'UidListAttached'; readonly data: UidList & { readonly by?: Actor } }
-  /** `contentSha256`: SHA-256 of the content (`jobContent`) that was approved. */
-  | { readonly type: 'JobReleased'; readonly data: { readonly by: Actor; readonly contentSha256?: string } }
-  | {
-      readonly type: 'AllotmentMade';
-      readonly data: { readonly programmer: string; readonly count: number; readonly scrapAllowance: number };
-    }
-  | {
-      readonly type: 'AllotmentSettled';
-      readonly data: { readonly programmer: string; readonly committed: number; readonly scrapped: number };
-    }
-  | { readonly type: 'JobSuspended'; readonly data: { readonly reason: string; readonly by: Actor } }
-  | { readonly type: 'JobResumed'; readonly data: { readonly by: Actor } }
-  | { readonly type: 'JobClosed'; readonly data: { readonly by: Actor } }
-  | { readonly type: 'JobCancelled'; readonly data: { readonly by: Actor; readonly reason: string } }
-  | { readonly type: 'JobReconciled'; readonly data: Reconciliation & { readonly reportSha256: string } }
-  | { readonly type: 'JobDiscrepancyFound'; readonly data: Discrepancy };
-
-export type Discrepancy = {
-  readonly kind: DiscrepancyKind;
-  readonly programmer?: string;
-  readonly uid?: string;
-  readonly detail: string;
-};
-
 /** The facts of a release that the caller reads from its stream. */
 export type ReleaseFacts = BoundFirmware & { readonly line: string; readonly status: string };
 
 export type JobCommand =
-  | {
-      readonly type: 'CreateJob';
-      readonly jobId: string;
-      readonly line: string;
-      readonly plannedCount: number;
-      readonly scrapAllowance: number;
-      readonly policy: JobPolicy;
-      readonly site?: string;
-      readonly by: Actor;
-    }
+  | ({ readonly type: 'CreateJob'; readonly by: Actor } & JobPlan)
   | { readonly type: 'BindFirmware'; readonly release: ReleaseFacts; readonly by: Actor }
   | ({ readonly type: 'AttachUidList'; readonly by: Actor } & UidList)
   | { readonly type: 'ReleaseJob'; readonly by: Actor; readonly content?: ApprovedContent }
@@ -108,97 +31,7 @@ export type JobCommand =
   | { readonly type: 'ReconcileJob'; readonly reconciliation: Reconciliation; readonly reportSha256: string }
   | { readonly type: 'RecordDiscrepancy'; readonly discrepancy: Discrepancy };
 
-export const jobStatuses = ['DRAFT', 'DEFINED', 'RELEASED', 'RUNNING', 'SUSPENDED', 'CLOSED', 'RECONCILED', 'CANCELLED'] as const;
-export type JobStatus = (typeof jobStatuses)[number];
-
-/** What the status of a job follows from; the read model keeps the same. */
-export type JobStanding = {
-  readonly status: JobStatus;
-  readonly isBound: { readonly [Kind in ImageKind]: boolean };
-  readonly isAllotted: boolean;
-};
-
-/** The status after an event. @param after the rest of the standing already is what the event makes it */
-export function jobStatusAfter(after: JobStanding, { type }: Pick<JobEvent, 'type'>): JobStatus {
-  if (type === 'FirmwareBoundToJob') return after.isBound.bl2 && after.isBound.app ? 'DEFINED' : 'DRAFT';
-  if (type === 'JobResumed') return after.isAllotted ? 'RUNNING' : 'RELEASED';
-  return statusAfter(jobWalk, after.status, type);
-}
-
-const jobWalk: Walk<JobEvent, JobStatus> = {
-  JobReleased: 'RELEASED',
-  AllotmentMade: 'RUNNING',
-  JobSuspended: 'SUSPENDED',
-  JobClosed: 'CLOSED',
-  JobCancelled: 'CANCELLED',
-  JobReconciled: 'RECONCILED',
-};
-
-export type CreatedJob = {
-  readonly status: JobStatus;
-  readonly jobId: string;
-  readonly line: string;
-  readonly plannedCount: number;
-  readonly scrapAllowance: number;
-  readonly policy: JobPolicy;
-  readonly site?: string;
-  readonly createdBy: string;
-  /** Everybody who had a part in the draft: none of them releases it. */
-  readonly contributors: readonly string[];
-  readonly releasedBy?: string;
-  readonly suspendedBy?: string;
-  readonly bl2?: BoundFirmware;
-  readonly app?: BoundFirmware;
-  readonly uidList?: UidList;
-  readonly allotments: readonly JobAllotment[];
-  readonly discrepancies: readonly Discrepancy[];
-  readonly verdict?: Reconciliation['verdict'];
-  readonly reportSha256?: string;
-};
-
-export type JobState = { readonly status: 'NONE' } | CreatedJob;
-
 export const jobStream = (jobId: string): string => `job-${jobId}`;
-
-/** What the release of a job approves, as one text: the plan, the firmware and the list of chips. Equal texts are equal content. */
-export function jobContent({ jobId, line, plannedCount, scrapAllowance, policy, site, bl2, app, uidList }: CreatedJob): string {
-  const plan = [jobId, line, plannedCount, scrapAllowance, policy.requireUidList];
-  return JSON.stringify([
-    ...plan,
-    firmwareContent(bl2),
-    firmwareContent(app),
-    uidList === undefined ? null : [uidList.sha256, uidList.count],
-    ...(site === undefined ? [] : [site]),
-  ]);
-}
-
-function firmwareContent(firmware: BoundFirmware | undefined) {
-  if (firmware === undefined) return null;
-  const { releaseId, image, version, securityCounter, imageHash, bodySha256, size } = firmware;
-  return [releaseId, image, version, securityCounter, imageHash, bodySha256, size];
-}
-
-/** @throws NusecError JOB_NOT_RUNNING unless units may be built now */
-export function requireRunningJob(state: JobState): asserts state is CreatedJob & { readonly status: 'RUNNING' } {
-  requireStatus(state, ['RUNNING'], 'building units', 'JOB_NOT_RUNNING');
-}
-
-/** Asked before a long list is read. @throws NusecError STATE when the job takes no list any more */
-export const requireOpenForUids = (state: JobState): void => requireStatus(state, ['DRAFT', 'DEFINED'], 'attaching a UID list');
-
-/** A job that names a site is built there. @param site where the programmer is; undefined before it was shipped
- *  @throws NusecError WRONG_SITE */
-export function requireSameSite(state: JobState, site: string | undefined): void {
-  if (state.status === 'NONE' || state.site === undefined || state.site === site) return;
-  refuse('WRONG_SITE', `the job is built at ${state.site}, the programmer is ${site === undefined ? 'not shipped' : `at ${site}`}`);
-}
-
-/** The firmware a unit of this job gets (I8, RULE-8).
- *  @throws NusecError FIRMWARE_NOT_BOUND */
-export function requireBoundFirmware(state: JobState, image: ImageKind): BoundFirmware {
-  const bound = state.status === 'NONE' ? undefined : state[image];
-  return bound ?? refuse('FIRMWARE_NOT_BOUND', `no ${image} firmware is bound to this job`);
-}
 
 function decide(command: JobCommand, state: JobState): readonly JobEvent[] {
   if (command.type === 'CreateJob') return create(command, state);
@@ -331,49 +164,4 @@ function recordDiscrepancy(discrepancy: Discrepancy, state: CreatedJob): readonl
   return [{ type: 'JobDiscrepancyFound', data: discrepancy }];
 }
 
-function evolve(state: JobState, event: JobEvent): JobState {
-  if (event.type === 'JobCreated') {
-    return { ...event.data, status: 'DRAFT', contributors: [event.data.createdBy], allotments: [], discrepancies: [] };
-  }
-  if (state.status === 'NONE') return state;
-  const after = withFacts(state, event);
-  const isBound = { bl2: after.bl2 !== undefined, app: after.app !== undefined };
-  const standing = { status: after.status, isBound, isAllotted: after.allotments.length > 0 };
-  return { ...after, status: jobStatusAfter(standing, event) };
-}
-
-function withFacts(state: CreatedJob, event: JobEvent): CreatedJob {
-  switch (event.type) {
-    case 'FirmwareBoundToJob': {
-      const { by, ...firmware } = event.data;
-      return { ...state, [firmware.image]: firmware, contributors: withContributor(state.contributors, by) };
-    }
-    case 'UidListAttached': {
-      const { by, ...uidList } = event.data;
-      return { ...state, uidList, contributors: withContributor(state.contributors, by) };
-    }
-    case 'JobReleased':
-      return { ...state, releasedBy: event.data.by };
-    case 'JobSuspended':
-      return { ...state, suspendedBy: event.data.by };
-    case 'AllotmentMade':
-      return withAllotment(state, { ...event.data, settled: false });
-    case 'AllotmentSettled': {
-      const { programmer, committed, scrapped } = event.data;
-      return withAllotment(state, { programmer, count: committed, scrapAllowance: scrapped, settled: true });
-    }
-    case 'JobReconciled':
-      return { ...state, verdict: event.data.verdict, reportSha256: event.data.reportSha256 };
-    case 'JobDiscrepancyFound':
-      return { ...state, discrepancies: [...state.discrepancies, event.data] };
-    default:
-      return state;
-  }
-}
-
-function withAllotment(state: CreatedJob, allotment: JobAllotment): CreatedJob {
-  const others = state.allotments.filter(candidate => candidate.programmer !== allotment.programmer);
-  return { ...state, allotments: [...others, allotment] };
-}
-
-export const job: Decider<JobCommand, JobState, JobEvent> = { initialState: { status: 'NONE' }, decide, evolve };
+export const job: Decider<JobCommand, JobState, JobEvent> = { initialState: { status: 'NONE' }, decide, evolve: evolveJob };

@@ -1,7 +1,8 @@
 import type { Actor } from './actor.ts';
 import { type ApprovedContent, contentOfApproval, requireApproved, requireNoContributor, withContributor } from './approval.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
-import type { ImageKind, ReleaseFacts } from './job.ts';
+import type { ReleaseFacts } from './job.ts';
+import type { ImageKind } from './jobEvents.ts';
 import { refuse, requireCount } from './rules.ts';
 import { parseVersion } from './version.ts';
 import { statusAfter, type Walk } from './walk.ts';

@@ -1,5 +1,5 @@
 import type { Decider } from './decider.ts';
-import type { ImageKind } from './job.ts';
+import type { ImageKind } from './jobEvents.ts';
 import { refuse } from './rules.ts';
 
 /** A reservation: one version of a line's image belongs to one release, permanently. Stream `version-{line}-{image}-{version}`.

@@ -1,7 +1,8 @@
 import type { Kysely } from 'kysely';
 import type { AllotmentEvent } from '../domain/allotmentEvents.ts';
 import { type AllotmentStanding, type AllotmentStatus, allotmentAfter } from '../domain/allotmentState.ts';
-import { type JobEvent, type JobStatus, jobStatusAfter } from '../domain/job.ts';
+import type { JobEvent } from '../domain/jobEvents.ts';
+import { type JobStatus, jobStatusAfter } from '../domain/jobState.ts';
 import type { Scope } from '../domain/roles.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
 import { on, type Projection, subjectOf, type Write } from './projection.ts';

@@ -1,13 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import {
-  type JobCommand,
-  job,
-  jobContent,
-  type ReleaseFacts,
-  requireBoundFirmware,
-  requireRunningJob,
-  requireSameSite,
-} from '../../src/domain/job.ts';
+import { type JobCommand, job, type ReleaseFacts } from '../../src/domain/job.ts';
+import { jobContent, requireBoundFirmware, requireRunningJob, requireSameSite } from '../../src/domain/jobState.ts';
 import { covers } from '../support/covers.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 

@@ -1,5 +1,6 @@
 import { expect, it, onTestFinished } from 'vitest';
-import { type JobEvent, job, jobStream } from '../../src/domain/job.ts';
+import { job, jobStream } from '../../src/domain/job.ts';
+import type { JobEvent } from '../../src/domain/jobEvents.ts';
 import { schemaVersionOf } from '../../src/domain/upcasters.ts';
 import { createFollowers } from '../../src/eventstore/followers.ts';
 import { type CommandMeta, handle, loadState } from '../../src/eventstore/handle.ts';

@@ -1,7 +1,7 @@
 import { fromHex, utf8 } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
-import type { ImageKind } from '../../domain/job.ts';
+import type { ImageKind } from '../../domain/jobEvents.ts';
 import { type DefinedLine, layoutOf } from '../../domain/line.ts';
 import { type ReleaseState, release, releaseContent, releaseStream, type UploadedRelease } from '../../domain/release.ts';
 import { releaseVersion, releaseVersionStream } from '../../domain/releaseVersion.ts';

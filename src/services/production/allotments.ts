@@ -1,7 +1,8 @@
 import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import type { AllotmentState } from '../../domain/allotmentState.ts';
-import { type CreatedJob, job, jobStream, requireSameSite } from '../../domain/job.ts';
+import { job, jobStream } from '../../domain/job.ts';
+import { type CreatedJob, requireSameSite } from '../../domain/jobState.ts';
 import { programmerStream, programmer as programmers, requireUsableProgrammer } from '../../domain/programmer.ts';
 import { type Condition, type Context, execute, executeIf, stateOf } from '../base/context.ts';
 import { jobOf } from './jobs.ts';

@@ -1,6 +1,7 @@
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import { requireLiveGrant } from '../../domain/allotmentState.ts';
-import { job, jobStream, requireRunningJob, requireSameSite } from '../../domain/job.ts';
+import { job, jobStream } from '../../domain/job.ts';
+import { requireRunningJob, requireSameSite } from '../../domain/jobState.ts';
 import { programmer, programmerStream, requireActiveProgrammer } from '../../domain/programmer.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { type Condition, type Context, nowIso } from '../base/context.ts';

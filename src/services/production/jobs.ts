@@ -1,6 +1,7 @@
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
-import { type CreatedJob, type JobState, job, jobContent, jobStream, requireOpenForUids } from '../../domain/job.ts';
+import { job, jobStream } from '../../domain/job.ts';
+import { type CreatedJob, type JobState, jobContent, requireOpenForUids } from '../../domain/jobState.ts';
 import { release, releaseFacts, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';

@@ -1,7 +1,8 @@
 import { utf8 } from '../../bytes.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import type { OpenedAllotment } from '../../domain/allotmentState.ts';
-import { type CreatedJob, job, jobStream } from '../../domain/job.ts';
+import { job, jobStream } from '../../domain/job.ts';
+import type { CreatedJob } from '../../domain/jobState.ts';
 import { type AllotmentFacts, type Reconciliation, reconcile } from '../../domain/reconciliation.ts';
 import { NusecError } from '../../errors.ts';
 import { type SignedReport, signReport } from '../../production/report.ts';

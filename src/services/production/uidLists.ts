@@ -1,4 +1,4 @@
-import type { CreatedJob } from '../../domain/job.ts';
+import type { CreatedJob } from '../../domain/jobState.ts';
 import { maxListedUids, type UidProof, type UidRule } from '../../production/uidList.ts';
 import { uidBytes } from '../../uidlists/tree.ts';
 import type { Context } from '../base/context.ts';

@@ -6,7 +6,9 @@ import { type OpenedAllotment, remainingUnits } from '../../domain/allotmentStat
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
-import { type BoundFirmware, job, jobStream, requireBoundFirmware } from '../../domain/job.ts';
+import { job, jobStream } from '../../domain/job.ts';
+import type { BoundFirmware } from '../../domain/jobEvents.ts';
+import { requireBoundFirmware } from '../../domain/jobState.ts';
 import { formatVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import { imageIds } from '../../production/fields.ts';

@@ -1,7 +1,7 @@
 import { type Closable, repeatedly } from '../../closing.ts';
 import { allotmentStream } from '../../domain/allotment.ts';
 import { device, deviceStream } from '../../domain/device.ts';
-import { requireBoundFirmware } from '../../domain/job.ts';
+import { requireBoundFirmware } from '../../domain/jobState.ts';
 import { NusecError } from '../../errors.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
 import { jobQueries, type UnitRow } from '../../projections/jobs.ts';

@@ -7,7 +7,8 @@ import { liveReservation, type OpenedAllotment, requireLiveGrant } from '../../d
 import { device, deviceStream } from '../../domain/device.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { grant, grantStream, type SignedGrant } from '../../domain/grant.ts';
-import { type CreatedJob, jobStream, job as jobs, requireRunningJob } from '../../domain/job.ts';
+import { jobStream, job as jobs } from '../../domain/job.ts';
+import { type CreatedJob, requireRunningJob } from '../../domain/jobState.ts';
 import { programmerStream, programmer as programmers } from '../../domain/programmer.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';

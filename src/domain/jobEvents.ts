@@ -1,0 +1,72 @@
+import type { Actor } from './actor.ts';
+import type { Reconciliation } from './reconciliation.ts';
+
+/** Events of a production job (stream `job-{id}`, see job.ts), and what they are about. */
+
+/** What a job may choose of its package's policy; the rest is the same for all. Events of older jobs name the rest too. */
+export type JobPolicy = { readonly requireUidList: boolean };
+
+/** What is to be built. */
+export type JobPlan = {
+  readonly jobId: string;
+  readonly line: string;
+  readonly plannedCount: number;
+  readonly scrapAllowance: number;
+  readonly policy: JobPolicy;
+  /** Of the manufacturer that builds it, as programmers are shipped to it; a job without one is built anywhere. */
+  readonly site?: string;
+};
+
+export type ImageKind = 'bl2' | 'app';
+
+/** What a job keeps of a release: enough to build the package and to judge a request for firmware. */
+export type BoundFirmware = {
+  readonly releaseId: string;
+  readonly image: ImageKind;
+  readonly version: string;
+  readonly securityCounter: number;
+  readonly imageHash: string;
+  readonly bodySha256: string;
+  readonly size: number;
+};
+
+/** The chips that may be built. `merkleRoot` of the tree over them, 64 hex; lists of older jobs do not name it. */
+export type UidList = { readonly sha256: string; readonly count: number; readonly merkleRoot?: string };
+
+/** One programmer's share. `settled` = its allotment is closed and `count` is what it really built. */
+export type JobAllotment = {
+  readonly programmer: string;
+  readonly count: number;
+  readonly scrapAllowance: number;
+  readonly settled: boolean;
+};
+
+export type DiscrepancyKind = Reconciliation['findings'][number]['kind'];
+
+export type JobEvent =
+  | { readonly type: 'JobCreated'; readonly data: JobPlan & { readonly createdBy: string } }
+  | { readonly type: 'FirmwareBoundToJob'; readonly data: BoundFirmware & { readonly by?: Actor } }
+  | { readonly type: 'UidListAttached'; readonly data: UidList & { readonly by?: Actor } }
+  /** `contentSha256`: SHA-256 of the content (`jobContent`) that was approved. */
+  | { readonly type: 'JobReleased'; readonly data: { readonly by: Actor; readonly contentSha256?: string } }
+  | {
+      readonly type: 'AllotmentMade';
+      readonly data: { readonly programmer: string; readonly count: number; readonly scrapAllowance: number };
+    }
+  | {
+      readonly type: 'AllotmentSettled';
+      readonly data: { readonly programmer: string; readonly committed: number; readonly scrapped: number };
+    }
+  | { readonly type: 'JobSuspended'; readonly data: { readonly reason: string; readonly by: Actor } }
+  | { readonly type: 'JobResumed'; readonly data: { readonly by: Actor } }
+  | { readonly type: 'JobClosed'; readonly data: { readonly by: Actor } }
+  | { readonly type: 'JobCancelled'; readonly data: { readonly by: Actor; readonly reason: string } }
+  | { readonly type: 'JobReconciled'; readonly data: Reconciliation & { readonly reportSha256: string } }
+  | { readonly type: 'JobDiscrepancyFound'; readonly data: Discrepancy };
+
+export type Discrepancy = {
+  readonly kind: DiscrepancyKind;
+  readonly programmer?: string;
+  readonly uid?: string;
+  readonly detail: string;
+};
