@@ -133,6 +133,8 @@ export const errorCodes = [
   'COUNTER_JUMP',
   'SUPERSEDED',
   'OFFER_STANDS',
+  'SBOM_REFUSED',
+  'NOTE_REFUSED',
 ] as const;
 
 export type ErrorCode = (typeof errorCodes)[number];

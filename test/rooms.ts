@@ -37,6 +37,7 @@ export const pureRooms = [
   'src/pki',
   'src/production',
   'src/ota',
+  'src/sbom',
   'src/spdm',
 ] as const;
 
@@ -48,6 +49,7 @@ const formats = [
   'src/pki',
   'src/production',
   'src/ota',
+  'src/sbom',
   'src/spdm',
   'src/mqttMessages.ts',
 ];
@@ -62,6 +64,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/pki': [],
   'src/production': ['src/cbor', 'src/cose', 'src/domain'],
   'src/ota': ['src/cbor', 'src/cose', 'src/domain', 'src/production'],
+  'src/sbom': ['src/domain'],
   'src/spdm': [],
   'src/mqttMessages.ts': ['src/cbor', 'src/pki', 'src/production', 'src/ota'],
 

@@ -1,9 +1,7 @@
 /** Words without a deed yet, each with what will give it one. A word that has its deed leaves the list; the list ends empty. */
 
 /** Commands that nothing outside the domain gives. */
-export const commandsToCome: Readonly<Record<string, string>> = {
-  AttachSbom: 'the bill of materials comes with the upload of a release',
-};
+export const commandsToCome: Readonly<Record<string, string>> = {};
 
 /** Events that no fold, read model or subscriber knows. */
 export const eventsToCome: Readonly<Record<string, string>> = {

@@ -1,5 +1,5 @@
 import { z } from '@hono/zod-openapi';
-import { fromBase64url } from '../bytes.ts';
+import { fromBase64url, utf8 } from '../bytes.ts';
 import { parseVersion } from '../domain/version.ts';
 
 /** Fields that many requests and answers share, in the one form they have on the wire. */
@@ -45,6 +45,9 @@ export const jsonAnswer = <Schema extends z.ZodType>(schema: Schema, description
 export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({
   body: { required: true, content: { 'application/json': { schema } } },
 });
+/** A JSON file of another standard: the service reads it as it came (`fileIn`). */
+export const fileBody = { body: { required: true, content: { 'application/json': { schema: z.looseObject({}) } } } };
+export const fileIn = async (request: { text(): Promise<string> }): Promise<Uint8Array> => utf8(await request.text());
 /** The content that an approver looked at; without it, what is there at that moment is approved. */
 export const lookBody = {
   body: { content: { 'application/json': { schema: z.strictObject({ contentSha256: sha256Field.optional() }) } } },

@@ -125,6 +125,8 @@ const problems = {
   COUNTER_JUMP: [409, 'The security counter jumps too far'],
   SUPERSEDED: [409, 'A better release is offered to the device'],
   OFFER_STANDS: [409, 'The same release is offered to the device already'],
+  SBOM_REFUSED: [422, 'The bill of materials is refused'],
+  NOTE_REFUSED: [422, 'The vulnerability note is refused'],
 } as const satisfies Record<ErrorCode, readonly [ContentfulStatusCode, string]>;
 
 /** The problem document for any error; an unknown error tells nothing of itself. */

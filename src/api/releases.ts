@@ -3,11 +3,15 @@ import { sha256Hex } from '../digest.ts';
 import type { UploadedRelease } from '../domain/release.ts';
 import { releaseContent, releaseStream } from '../domain/release.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
+import { attachSbom, sbomOf } from '../services/firmware/components.ts';
 import { approveRelease, listReleases, publishRelease, releaseOf, uploadRelease, withdrawRelease } from '../services/firmware/releases.ts';
 import { actor, type Resource } from './app.ts';
 import {
+  bytesAnswer,
   bytesBody,
   countField,
+  fileBody,
+  fileIn,
   idField,
   jsonAnswer,
   jsonBody,
@@ -40,6 +44,8 @@ const releaseSchema = z
     contentSha256: sha256Field,
     approvedBy: z.string().optional(),
     counterJump: z.boolean().optional(),
+    sbomSha256: sha256Field.optional(),
+    sbomFormat: z.string().optional(),
     upload: z
       .object({ kept: z.boolean(), added: z.array(z.string()), dropped: z.array(z.string()) })
       .optional()
@@ -147,6 +153,26 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
   api.openapi(step('publish', 'Publishes an approved release'), async c =>
     c.json(releaseView(await publishRelease(ctx, c.req.valid('param').id, actor(c))), 200),
   );
+  const attach = createRoute({
+    method: 'put',
+    path: '/v1/releases/{id}/sbom',
+    summary: 'Attaches a bill of materials (CycloneDX or SPDX 2.3, JSON)',
+    middleware: manager,
+    request: { params, ...fileBody },
+    responses: answer,
+  });
+  api.openapi(attach, async c => c.json(releaseView(await attachSbom(ctx, c.req.valid('param').id, await fileIn(c.req), actor(c))), 200));
+  const sbom = createRoute({
+    method: 'get',
+    path: '/v1/releases/{id}/sbom',
+    summary: 'The bill of materials as it was attached',
+    middleware: auth.personWithin(inScope),
+    request: { params },
+    responses: { 200: bytesAnswer('the file', 'application/json') },
+  });
+  api.openapi(sbom, async c =>
+    c.body(new Uint8Array(await sbomOf(ctx, c.req.valid('param').id)), 200, { 'Content-Type': 'application/json' }),
+  );
   api.openapi(withdraw, async c =>
     c.json(releaseView(await withdrawRelease(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c))), 200),
   );
@@ -155,6 +181,6 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
 const nextPage = (next: string | undefined) => (next === undefined ? {} : { next });
 
 function releaseView<Release extends UploadedRelease>(state: Release) {
-  const { vendorUuid: _, classUuid: __, sbomSha256: ___, approvedSha256: ____, contributors, ...release } = state;
+  const { vendorUuid: _, classUuid: __, approvedSha256: ___, contributors, ...release } = state;
   return { ...release, contributors: [...contributors], contentSha256: sha256Hex(releaseContent(state)) };
 }

@@ -4,6 +4,7 @@ import { authorityResource } from './authority.ts';
 import { bulkRevocationsResource } from './bulkRevocations.ts';
 import { ceremoniesResource } from './ceremonies.ts';
 import { certificatesResource } from './certificates.ts';
+import { componentsResource } from './components.ts';
 import { consoleResource } from './console/routes.ts';
 import { devicesResource } from './devices.ts';
 import { effectsResource } from './effects.ts';
@@ -23,6 +24,7 @@ import { releasesResource } from './releases.ts';
 import { repairsResource } from './repairs.ts';
 import { rolloutsResource } from './rollouts.ts';
 import { systemResource } from './system.ts';
+import { vulnerabilitiesResource } from './vulnerabilities.ts';
 
 /** Every resource of the API, in the order of the document. */
 export const resources: readonly Resource[] = [
@@ -40,6 +42,8 @@ export const resources: readonly Resource[] = [
   devicesResource,
   repairsResource,
   rolloutsResource,
+  componentsResource,
+  vulnerabilitiesResource,
   gatewaysResource,
   eventsResource,
   logResource,

@@ -26,6 +26,8 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   package: async () => (await import('./package.ts')).registerPackage,
   produce: async () => (await import('./produce.ts')).registerProduce,
   device: async () => (await import('./device.ts')).registerDevice,
+  fleet: async () => (await import('./fleet.ts')).registerFleet,
+  vulnerability: async () => (await import('./vulnerability.ts')).registerVulnerability,
   repair: async () => (await import('./repair.ts')).registerRepair,
   revoke: async () => (await import('./revoke.ts')).registerRevoke,
   rollout: async () => (await import('./rollout.ts')).registerRollout,

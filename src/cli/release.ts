@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { readSbom } from '../sbom/sbom.ts';
 import { ask, type Look, listAll, lookOf, readBytes, type ServerOptions, withLook, withServer, withServerOptions } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { print, record, table } from './output.ts';
@@ -12,7 +13,15 @@ type Release = {
   readonly imageHash: string;
   readonly status: string;
 };
-type Upload = ServerOptions & { line: string; image: string; version?: string; counter?: string; drop?: boolean; counterJump?: boolean };
+type Upload = ServerOptions & {
+  line: string;
+  image: string;
+  version?: string;
+  counter?: string;
+  drop?: boolean;
+  counterJump?: boolean;
+  sbom?: string;
+};
 
 /** `nusec release`: releases, from upload to withdrawal. Uploading and approving need two people. */
 export function registerRelease(program: Command): void {
@@ -30,16 +39,19 @@ export function registerRelease(program: Command): void {
       .option('--version <version>', '1.2.3 or 1.2.3+4; needed for a raw binary')
       .option('--counter <n>', 'security counter; needed for a raw binary')
       .option('--drop', 'drop a UID binding and protected TLVs that are not known here')
+      .option('--sbom <file>', 'bill of materials of it: CycloneDX or SPDX 2.3, JSON')
       .option('--counter-jump', 'the counter is a large step: you and the approver stand for it')
       .addHelpText(
         'after',
         `
 Examples:
   $ nusec release upload app.bin --line meter --image app --version 1.2.0 --counter 5
+  $ nusec release upload app.bin --line meter --image app --version 1.2.0 --counter 5 --sbom app.cdx.json
   $ nusec release upload bl2.mcuboot.bin --line meter --image bl2 --json`,
       ),
   ).action(async (file: string, options: Upload) => {
-    const { line, image, version, counter, drop, counterJump } = options;
+    const { line, image, version, counter, drop, counterJump, sbom } = options;
+    const materials = sbom === undefined ? undefined : await sbomIn(sbom);
     const query = new URLSearchParams({
       line,
       image,
@@ -49,7 +61,23 @@ Examples:
     });
     const answer = await withServer(options, server => server.bytes('POST', `/v1/releases?${query}`, readBytes(file, 'firmware')));
     const uploaded = JSON.parse(new TextDecoder().decode(answer)) as Release;
-    print(options, uploaded, record(uploaded));
+    if (materials === undefined) print(options, uploaded, record(uploaded));
+    else await attach(options, uploaded.releaseId, materials);
+  });
+  withServerOptions(
+    release
+      .command('sbom')
+      .description('attach a bill of materials to a release, or print the one it has')
+      .argument('<release>', 'release id')
+      .argument('[file]', 'CycloneDX or SPDX 2.3, JSON')
+      .addHelpText(
+        'after',
+        '\nExamples:\n  $ nusec release sbom 148f3636cfa2c0dac2794f4ebae4200c app.cdx.json\n  $ nusec release sbom 148f3636cfa2c0dac2794f4ebae4200c > app.cdx.json',
+      ),
+  ).action(async (id: string, file: string | undefined, options: ServerOptions) => {
+    if (file !== undefined) return attach(options, id, await sbomIn(file));
+    const stored = await withServer(options, server => server.bytes('GET', `/v1/releases/${id}/sbom`));
+    process.stdout.write(stored);
   });
   const steps = [
     ['approve', 'approve a release: not by who uploaded it'],
@@ -111,6 +139,20 @@ Examples:
     const rows = releases.map(one => [one.releaseId, one.line, one.image, one.version, one.securityCounter, one.status]);
     print(options, releases, table(['RELEASE', 'LINE', 'IMAGE', 'VERSION', 'COUNTER', 'STATUS'], rows));
   });
+}
+
+/** Refused here, before anything is uploaded. */
+async function sbomIn(file: string): Promise<Uint8Array> {
+  const bytes = readBytes(file, 'bill of materials');
+  await readSbom(bytes);
+  return bytes;
+}
+
+async function attach(options: ServerOptions, id: string, materials: Uint8Array): Promise<void> {
+  const path = `/v1/releases/${id}/sbom`;
+  const answer = await withServer(options, server => server.bytes('PUT', path, materials, 'application/json'));
+  const release = JSON.parse(new TextDecoder().decode(answer)) as Release;
+  print(options, release, record(release));
 }
 
 const flags = (given: Readonly<Record<string, boolean | undefined>>): Record<string, string> =>

@@ -20,6 +20,7 @@ import type { ReleaseEvent } from './release.ts';
 import type { ReleaseVersionEvent } from './releaseVersion.ts';
 import type { RolloutEvent } from './rollout.ts';
 import type { StoreEvent } from './storeEvents.ts';
+import type { VulnerabilityEvent } from './vulnerability.ts';
 
 /** Every event that the log can hold: its type and the shape of its data. Read models, subscribers and services are typed by this map, so that
  *  an event that is renamed or gets another shape does not compile where it is used. */
@@ -82,7 +83,8 @@ export type DomainEvent =
   | ReleaseEvent
   | ReleaseVersionEvent
   | RolloutEvent
-  | StoreEvent;
+  | StoreEvent
+  | VulnerabilityEvent;
 
 /** Type → data. */
 export type EventMap = { readonly [Type in DomainEvent['type']]: Extract<DomainEvent, { readonly type: Type }>['data'] };

@@ -1,5 +1,6 @@
 import type { Actor } from './actor.ts';
 import { type ApprovedContent, contentOfApproval, requireApproved, requireNoContributor, withContributor } from './approval.ts';
+import type { Component } from './component.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 import type { ReleaseFacts } from './job.ts';
 import type { ImageKind } from './jobEvents.ts';
@@ -35,6 +36,8 @@ export type FirmwareUpload = {
 export type ReleaseEvent =
   | { readonly type: 'FirmwareUploaded'; readonly data: FirmwareUpload }
   | { readonly type: 'SbomAttached'; readonly data: { readonly sha256: string; readonly format: string; readonly by: Actor } }
+  /** A part of what the bill of materials names, for the read model: it follows `SbomAttached`, as often as there are parts. */
+  | { readonly type: 'SbomComponentsListed'; readonly data: { readonly sha256: string; readonly components: readonly Component[] } }
   /** `contentSha256`: SHA-256 of the content (`releaseContent`) that was approved. */
   | { readonly type: 'ReleaseApproved'; readonly data: { readonly by: Actor; readonly contentSha256?: string } }
   | { readonly type: 'ReleasePublished'; readonly data: { readonly by: Actor } }
@@ -42,7 +45,13 @@ export type ReleaseEvent =
 
 export type ReleaseCommand =
   | ({ readonly type: 'UploadFirmware' } & FirmwareUpload)
-  | { readonly type: 'AttachSbom'; readonly sha256: string; readonly format: string; readonly by: Actor }
+  | {
+      readonly type: 'AttachSbom';
+      readonly sha256: string;
+      readonly format: string;
+      readonly components: readonly Component[];
+      readonly by: Actor;
+    }
   | { readonly type: 'ApproveRelease'; readonly by: Actor; readonly content?: ApprovedContent }
   | { readonly type: 'PublishRelease'; readonly by: Actor; readonly contentSha256?: string }
   | { readonly type: 'WithdrawRelease'; readonly reason: string; readonly by: Actor };
@@ -60,6 +69,7 @@ export const releaseWalk: Walk<ReleaseEvent, ReleaseStatus> = {
 export type UploadedRelease = FirmwareUpload & {
   readonly status: ReleaseStatus;
   readonly sbomSha256?: string;
+  readonly sbomFormat?: string;
   /** Everybody who had a part in it: none of them approves it. */
   readonly contributors: readonly string[];
   readonly approvedBy?: string;
@@ -129,11 +139,19 @@ function approve({ by, content }: Of<ReleaseCommand, 'ApproveRelease'>, state: U
   return [{ type: 'ReleaseApproved', data: { by, ...approved } }];
 }
 
-/** Before its approval, or it has to be approved again; what is published stays as it is. */
-function attachSbom({ sha256, format, by }: Of<ReleaseCommand, 'AttachSbom'>, state: UploadedRelease): readonly ReleaseEvent[] {
+/** Components of one event: it stays well below what an event may be. */
+const componentsOfEvent = 200;
+
+/** Before the release is published it has to be approved again. Later too: what devices run already must be found by its components. */
+function attachSbom({ sha256, format, components, by }: Of<ReleaseCommand, 'AttachSbom'>, state: UploadedRelease): readonly ReleaseEvent[] {
   if (state.sbomSha256 === sha256) return [];
-  requireStatus(state, ['UPLOADED', 'APPROVED'], 'attaching a bill of materials', 'RELEASE_STATE');
-  return [{ type: 'SbomAttached', data: { sha256, format, by } }];
+  const parts = Array.from({ length: Math.ceil(components.length / componentsOfEvent) }, (_, i) =>
+    components.slice(i * componentsOfEvent, (i + 1) * componentsOfEvent),
+  );
+  return [
+    { type: 'SbomAttached', data: { sha256, format, by } },
+    ...parts.map(part => ({ type: 'SbomComponentsListed', data: { sha256, components: part } }) as const),
+  ];
 }
 
 function evolve(state: ReleaseState, event: ReleaseEvent): ReleaseState {
@@ -143,7 +161,7 @@ function evolve(state: ReleaseState, event: ReleaseEvent): ReleaseState {
   if (event.type === 'SbomAttached') {
     const { approvedBy: _, approvedSha256: __, ...draft } = after;
     const contributors = withContributor(state.contributors, event.data.by);
-    return { ...(after.status === 'UPLOADED' ? draft : after), contributors, sbomSha256: event.data.sha256 };
+    return { ...(after.status === 'UPLOADED' ? draft : after), contributors, sbomSha256: event.data.sha256, sbomFormat: event.data.format };
   }
   if (event.type !== 'ReleaseApproved') return after;
   const { by: approvedBy, contentSha256 } = event.data;

@@ -17,6 +17,9 @@ const details: { readonly [Type in EventType]?: (data: EventMap[Type]) => string
   JobDiscrepancyFound: ({ kind, detail }) => `${kind}: ${detail}`,
   ProgrammerReportedStolen: ({ note }) => note ?? '',
   EventParkingProposed: ({ follower, position, reason, by }) => `${by}: ${follower} is to go on without event ${position}: ${reason}`,
+  VulnerabilityReachedDevices: ({ devices }) => `${devices} devices run an affected release`,
+  VulnerabilityReportDue: ({ step, dueAt }) => `${step} is due at ${dueAt}`,
+  VulnerabilityReportMissed: ({ step, dueAt }) => `${step} was due at ${dueAt}`,
   EventParked: ({ follower, position, reason, by }) => `${by}: ${follower} goes on without event ${position}: ${reason}`,
 };
 
@@ -27,7 +30,7 @@ function detailOf({ type, data }: Recorded): string | undefined {
 
 export const alarms: Projection = {
   name: 'alarms',
-  version: 2,
+  version: 3,
   tables: ['alarms'],
   schema: table => `
     CREATE TABLE ${table('alarms')} (

@@ -23,6 +23,8 @@ export type DeviceRow = {
   version: string | null;
   security_counter: number | null;
   image_hash: string | null;
+  /** Of the bootloader that production has installed. */
+  bootloader_release_id: string | null;
   /** 'passed', 'failed' or null before the first one. */
   attestation: string | null;
   attested_at: string | null;
@@ -58,12 +60,12 @@ const countSchema = (devices: string, counts: string): string => {
 
 export const devices: Projection = {
   name: 'devices',
-  version: 6,
+  version: 7,
   tables: ['devices', 'device_counts'],
   schema: table => `
     CREATE TABLE ${table('devices')} (
       uid TEXT PRIMARY KEY, obj_id TEXT NOT NULL, generation INTEGER NOT NULL, line TEXT NOT NULL, job_id TEXT NOT NULL, programmer TEXT NOT NULL,
-      status TEXT NOT NULL, serial TEXT, release_id TEXT, version TEXT, security_counter INTEGER, image_hash TEXT,
+      status TEXT NOT NULL, serial TEXT, release_id TEXT, version TEXT, security_counter INTEGER, image_hash TEXT, bootloader_release_id TEXT,
       attestation TEXT, attested_at TEXT, upgrade_from TEXT, quarantine_from TEXT, suspended_from TEXT,
       trust_bundle_version INTEGER, minted_at TEXT NOT NULL, changed_at TEXT NOT NULL, revision INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
@@ -71,6 +73,7 @@ export const devices: Projection = {
     CREATE INDEX ${table('devices')}_status ON ${table('devices')} (status, uid);
     CREATE INDEX ${table('devices')}_job ON ${table('devices')} (job_id, uid);
     CREATE INDEX ${table('devices')}_release ON ${table('devices')} (release_id, uid);
+    CREATE INDEX ${table('devices')}_bootloader ON ${table('devices')} (bootloader_release_id, uid);
     CREATE INDEX ${table('devices')}_image ON ${table('devices')} (image_hash, uid);
     ${countSchema(table('devices'), table('device_counts'))}`,
   writer(db, table) {
@@ -80,7 +83,7 @@ export const devices: Projection = {
       VALUES (@uid, @objId, @generation, @line, @jobId, @programmer, 'MINTED', @at, @at, @revision)
       ON CONFLICT (uid) DO UPDATE SET obj_id = @objId, generation = @generation, line = @line, job_id = @jobId, programmer = @programmer,
         status = 'MINTED', serial = NULL, release_id = NULL, version = NULL, security_counter = NULL, image_hash = NULL,
-        attestation = NULL, attested_at = NULL, upgrade_from = NULL, quarantine_from = NULL, suspended_from = NULL, trust_bundle_version = NULL,
+        bootloader_release_id = NULL, attestation = NULL, attested_at = NULL, upgrade_from = NULL, quarantine_from = NULL, suspended_from = NULL, trust_bundle_version = NULL,
         minted_at = @at, changed_at = @at, revision = @revision`);
     const find = db.prepare<StandingRow>(`SELECT status, serial, upgrade_from, quarantine_from, suspended_from FROM ${name} WHERE uid = ?`);
     const move = db.prepare(
@@ -88,6 +91,7 @@ export const devices: Projection = {
     );
     const touch = db.prepare(`UPDATE ${name} SET changed_at = ?, revision = ? WHERE uid = ?`);
     const install = db.prepare(`UPDATE ${name} SET release_id = ?, version = ?, security_counter = ?, image_hash = ? WHERE uid = ?`);
+    const boot = db.prepare(`UPDATE ${name} SET bootloader_release_id = ? WHERE uid = ?`);
     const attest = db.prepare(`UPDATE ${name} SET attestation = ?, attested_at = ? WHERE uid = ?`);
     const follow = db.prepare(`UPDATE ${name} SET trust_bundle_version = ? WHERE uid = ?`);
     const comeBack = db.prepare(`UPDATE ${name} SET obj_id = ?, generation = ?, attestation = NULL WHERE uid = ?`);
@@ -96,6 +100,7 @@ export const devices: Projection = {
       install.run(data.releaseId, data.version, data.securityCounter, data.imageHash, subjectOf(stream));
     const keepFacts = on({
       DeviceMinted: ({ stream, at, revision, data }) => mint.run({ ...data, uid: subjectOf(stream), at, revision }),
+      BootloaderInstalled: ({ stream, data }) => boot.run(data.releaseId, subjectOf(stream)),
       FirmwareInstalled: installed,
       FirmwareUpgraded: installed,
       AttestationPassed: ({ stream, at }) => attest.run('passed', at, subjectOf(stream)),
@@ -125,7 +130,7 @@ export function deviceRowOf(events: readonly Recorded<DeviceEvent['type']>[]): D
   if (state.status === 'NONE' || last === undefined) return undefined;
   const life = events.slice(events.findLastIndex(({ type }) => type === 'DeviceMinted'));
   const attested = life.findLast(({ type }) => type === 'AttestationPassed' || type === 'AttestationFailed');
-  const { uid, objId, generation, line, jobId, programmer, status, serial, firmware, attestation } = state;
+  const { uid, objId, generation, line, jobId, programmer, status, serial, firmware, bootloader, attestation } = state;
   return {
     uid,
     obj_id: objId,
@@ -139,6 +144,7 @@ export function deviceRowOf(events: readonly Recorded<DeviceEvent['type']>[]): D
     version: firmware?.version ?? null,
     security_counter: firmware?.securityCounter ?? null,
     image_hash: firmware?.imageHash ?? null,
+    bootloader_release_id: bootloader?.releaseId ?? null,
     attestation: attestation === undefined ? null : attestation.passed ? 'passed' : 'failed',
     attested_at: attested?.at ?? null,
     upgrade_from: state.upgradeFrom ?? null,
@@ -178,6 +184,13 @@ export type DevicePage = {
   readonly scope?: Scope | undefined;
 };
 
+type RunningPage = {
+  readonly releaseIds: readonly string[];
+  readonly after?: string | undefined;
+  readonly limit: number;
+  readonly scope?: Scope | undefined;
+};
+
 type DeviceSelection = {
   readonly lines?: readonly string[] | undefined;
   readonly status?: string | undefined;
@@ -187,6 +200,10 @@ type DeviceSelection = {
 };
 
 const inField: readonly DeviceStatus[] = ['IN_SERVICE', 'UPGRADING', 'QUARANTINED'];
+/** Devices that run something and may again. */
+const inUse: readonly DeviceStatus[] = ['STOCK', ...inField, 'SUSPENDED', 'RMA'];
+const runs = (releaseIds: readonly string[]) => (eb: ExpressionBuilder<DeviceTables, 'devices'>) =>
+  eb.and([eb('status', 'in', inUse), eb.or([eb('release_id', 'in', releaseIds), eb('bootloader_release_id', 'in', releaseIds)])]);
 const isBehind = (version: number) => (eb: ExpressionBuilder<DeviceTables, 'devices'>) =>
   eb.and([eb('status', 'in', inField), eb.or([eb('trust_bundle_version', '<', version), eb('trust_bundle_version', 'is', null)])]);
 
@@ -223,6 +240,28 @@ export const deviceQueries = (db: Kysely<DeviceTables & JobTables>) => ({
     if (after !== undefined) query = query.where('uid', '>', after);
     if (scope !== undefined) query = query.where('uid', 'in', devicesInScope(db, scope));
     return query.execute();
+  },
+  /** Devices in use that run one of these releases, by what they last proved; the bootloader by what production installed. */
+  running({ releaseIds, after, limit, scope }: RunningPage) {
+    let query = db.selectFrom('devices').selectAll().where(runs(releaseIds)).orderBy('uid').limit(limit);
+    if (after !== undefined) query = query.where('uid', '>', after);
+    if (scope !== undefined) query = query.where('uid', 'in', devicesInScope(db, scope));
+    return query.execute();
+  },
+  /** How many devices in use run each of these releases. */
+  async countRunning(releaseIds: readonly string[], scope?: Scope): Promise<ReadonlyMap<string, number>> {
+    const counted = await Promise.all(
+      (['release_id', 'bootloader_release_id'] as const).map(column => {
+        const query = db
+          .selectFrom('devices')
+          .select([`${column} as release_id`, ({ fn }) => fn.countAll<number>().as('count')])
+          .where(column, 'in', releaseIds)
+          .where('status', 'in', inUse)
+          .groupBy(column);
+        return (scope === undefined ? query : query.where('uid', 'in', devicesInScope(db, scope))).execute();
+      }),
+    );
+    return new Map(counted.flat().map(({ release_id, count }) => [release_id ?? '', count]));
   },
   /** How many devices in use run this release, by what they last proved. */
   async countOf(releaseId: string): Promise<number> {

@@ -3,6 +3,7 @@ import type { Followers } from '../eventstore/followers.ts';
 import type { EventStore } from '../eventstore/port.ts';
 import { type AlarmTables, alarms } from './alarms.ts';
 import { type CertificateTables, certificates } from './certificates.ts';
+import { type ComponentTables, components } from './components.ts';
 import { openReadModel } from './database.ts';
 import { type DecommissionTables, decommissions } from './decommissions.ts';
 import { type DeviceTables, devices } from './devices.ts';
@@ -14,6 +15,7 @@ import type { Projection } from './projection.ts';
 import { type ReleaseTables, releases } from './releases.ts';
 import { type RolloutTables, rollouts } from './rollouts.ts';
 import { type ProjectionRunner, type RunnerOptions, startProjections } from './runner.ts';
+import { type VulnerabilityTables, vulnerabilities } from './vulnerabilities.ts';
 
 /** All read models of the server and the connection that queries them. */
 
@@ -25,9 +27,23 @@ export type Tables = AlarmTables &
   DeviceTables &
   JobTables &
   ProgrammerTables &
-  ReleaseTables;
+  ReleaseTables &
+  ComponentTables &
+  VulnerabilityTables;
 
-const projections: readonly Projection[] = [alarms, decommissions, gateways, rollouts, certificates, devices, jobs, programmers, releases];
+const projections: readonly Projection[] = [
+  alarms,
+  decommissions,
+  gateways,
+  rollouts,
+  certificates,
+  devices,
+  jobs,
+  programmers,
+  releases,
+  components,
+  vulnerabilities,
+];
 
 export type ReadModels = ProjectionRunner & { readonly db: Kysely<Tables> };
 

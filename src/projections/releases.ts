@@ -67,6 +67,9 @@ export const releaseQueries = (db: Kysely<ReleaseTables>) => ({
     if (after !== undefined) query = query.where('release_id', '>', after);
     return query.execute();
   },
+  byIds: (releaseIds: readonly string[]) =>
+    db.selectFrom('releases').selectAll().where('release_id', 'in', releaseIds).orderBy('release_id').execute(),
+  ofLines: (lines: readonly string[]) => db.selectFrom('releases').selectAll().where('line', 'in', lines).execute(),
   /** The release that has taken this version; a withdrawn one keeps it. */
   byVersion: (line: string, image: ReleaseRow['image'], version: string) =>
     db

@@ -25,6 +25,7 @@ import { type PublicKeyEvent, publicKey } from '../../src/domain/publicKey.ts';
 import { type ReleaseEvent, release } from '../../src/domain/release.ts';
 import { type ReleaseVersionEvent, releaseVersion } from '../../src/domain/releaseVersion.ts';
 import { type RolloutEvent, rollout } from '../../src/domain/rollout.ts';
+import { type VulnerabilityEvent, vulnerability } from '../../src/domain/vulnerability.ts';
 import type { JsonObject } from '../../src/eventstore/port.ts';
 
 /** `true` for a table that names every type of the union: a new event without its name here does not compile. */
@@ -196,6 +197,7 @@ const releaseVersionEvents: Named<ReleaseVersionEvent> = { ReleaseVersionReserve
 const releaseEvents: Named<ReleaseEvent> = {
   FirmwareUploaded: true,
   SbomAttached: true,
+  SbomComponentsListed: true,
   ReleaseApproved: true,
   ReleasePublished: true,
   ReleaseWithdrawn: true,
@@ -211,6 +213,18 @@ const rolloutEvents: Named<RolloutEvent> = {
   RolloutHalted: true,
   RolloutCompleted: true,
   RolloutAborted: true,
+};
+
+const vulnerabilityEvents: Named<VulnerabilityEvent> = {
+  VulnerabilityOpened: true,
+  VulnerabilityNoteReplaced: true,
+  VulnerabilityReachedDevices: true,
+  VulnerabilityFixAvailable: true,
+  VulnerabilityReportDue: true,
+  VulnerabilityReportMissed: true,
+  VulnerabilityReported: true,
+  VulnerabilityClosed: true,
+  VulnerabilityReopened: true,
 };
 
 const field = fc.constantFrom(
@@ -274,14 +288,22 @@ describe('every fold is total', () => {
     neverThrows(releaseVersion, releaseVersionEvents);
     neverThrows(release, releaseEvents);
     neverThrows(rollout, rolloutEvents);
+    neverThrows(vulnerability, vulnerabilityEvents);
   });
 
   it('and every event is named once over all streams and fits the store', () => {
     const all = [allotmentEvents, authorityEvents, deviceEvents, gatewayEvents, jobEvents, lineEvents, operatorsEvents, programmerEvents];
     const pki = [bulkRevocationEvents, ceremoniesEvents, certificationEvents, expiryEvents];
-    const names = [...all, ...pki, parkedEventsEvents, publicKeyEvents, releaseEvents, releaseVersionEvents, rolloutEvents].flatMap(
-      Object.keys,
-    );
+    const names = [
+      ...all,
+      ...pki,
+      parkedEventsEvents,
+      publicKeyEvents,
+      releaseEvents,
+      releaseVersionEvents,
+      rolloutEvents,
+      vulnerabilityEvents,
+    ].flatMap(Object.keys);
     expect(new Set(names).size).toBe(names.length);
     expect(storable).toBe(true);
   });

@@ -3,6 +3,7 @@ import { type ScrubFinding, type ScrubPlaces, startScrub } from '../../eventstor
 import { createAlarms } from '../base/alarms.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
+import { startVulnerabilityWatch } from '../firmware/vulnerabilityWatch.ts';
 import { startExpiryScan } from '../identity/expiry.ts';
 import { startUnitExpiry } from '../production/unitExpiry.ts';
 import { startAttestationSeals } from '../proof/attestationSeals.ts';
@@ -46,6 +47,7 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     const expiry = own('expiry scan', startExpiryScan(ctx, alarms));
     const seals = own('attestation seals', startAttestationSeals({ ctx, alarms, attestations }));
     own('unit expiry', startUnitExpiry(ctx));
+    own('vulnerability watch', startVulnerabilityWatch(ctx));
     const damaged = ({ place, detail }: ScrubFinding): void => {
       ctx.log.error({ place, detail }, 'damage in the data folder');
       alarms.raise({ code: 'STORE_DAMAGED', subject: place.replaceAll(' ', '-'), detail }).catch(() => undefined);
