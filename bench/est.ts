@@ -121,7 +121,7 @@ async function asked(worker: Worker, work: readonly string[]): Promise<number> {
 }
 
 type GatewayRequest = { readonly id: string; readonly csr: Uint8Array };
-/** Both give the certificates per second of one round, for as many callers at once. */
+/** Both give the certificates per second of one round, for the given number of parallel callers. */
 type Server = { throughHttps(): Promise<number>; direct(): Promise<number>; close(): Promise<void> };
 
 /** An HTTPS server of a new project with nothing but EST, and its clients in another thread. */

@@ -6,7 +6,7 @@ import { openSoftwareKeystore } from '../src/keystore/software.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
 import { makeSoftHsm, softHsmMissing } from './softHsm.ts';
 
-/** Signing in a SoftHSM token beside the software keystore, both behind the port, with as many callers at once as a busy server has. */
+/** Signing in a SoftHSM token beside the software keystore, both behind the port, with as many parallel callers as a busy server has. */
 
 const rounds = 5;
 const signatures = 4000;
@@ -53,7 +53,7 @@ async function figures(report: Report, token: Keystore, software: Keystore): Pro
   await report({ figure: 'longest pause of the event loop', unit: 'ms', boundWhat: 'one tick', ...(await longestPause(token, message)) });
 }
 
-/** The token works in a process of its own: the server goes on meanwhile. */
+/** The token works in a process of its own, so the server continues meanwhile. */
 async function longestPause(token: Keystore, message: Uint8Array): Promise<{ value: number; bound: number }> {
   let [longest, last, running] = [0, performance.now(), true];
   const watch = (): void => {

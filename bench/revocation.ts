@@ -4,7 +4,7 @@ import { type ServerProcess, startServerProcesses } from '../test/support/server
 import { measureBulkRevocation } from './bulkRevocation.ts';
 import { median, type Report } from './measure.ts';
 
-/** How soon a revocation ends a live MQTT connection, in the server process that was told and in another: beside the answer to the command itself;
+/** How soon a revocation ends a live MQTT connection, in the server process that gets the command and in another, compared with the answer to the command itself;
  *  and the revocation of a whole fleet. */
 
 const rounds = 10;

@@ -145,7 +145,7 @@ async function makeAuthority(rootPair: Pair, root: Uint8Array): Promise<Authorit
 const common = { organization: 'Example', notBefore, crlUrl: 'http://ca.example/1.crl' };
 
 async function makeDevice(curve: Curve, options: Options, authority: Authority, root: Uint8Array): Promise<Device> {
-  // Certificates of devices are P-256; for P-384 the chain is signed by P-256 authorities and the SPDM key stands beside it.
+  // Certificates of devices are P-256; for P-384 the chain is signed by P-256 authorities and the SPDM key is separate.
   const certified = makePair('P-256');
   const spdmKey = curve === 'P-256' ? certified : makePair('P-384');
   const leaf = await issueCertificate(
@@ -197,7 +197,7 @@ async function record(responder: Responder, options: Parameters<typeof startAtte
 
 type Mode = 'full' | 'cached';
 
-/** Attestations as requester and verifier in one, many at once, each from its first message to its verdict. */
+/** Attestations with requester and verifier in one process, many in parallel, each from its first message to its verdict. */
 async function verifying(fleet: Fleet, mode: Mode, measured: number | 'none', place: VerifyPlace = 'caller'): Promise<number> {
   const startMs = performance.now();
   let next = 0;
@@ -348,7 +348,7 @@ const loadTickMs = 5;
 const delayGoalMs = 20;
 const maxRunning = 256;
 
-/** Delay of the event loop while that many attestations (leaf cached) are asked for every second; no more than `maxRunning` at once. */
+/** Delay of the event loop while that many attestations (leaf cached) begin every second; no more than `maxRunning` in parallel. */
 async function steadyLoad(report: Report, fleet: Fleet): Promise<void> {
   const loop = monitorEventLoopDelay({ resolution: 1 });
   const perTick = (loadPerSecond * loadTickMs) / 1000;

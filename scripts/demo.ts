@@ -4,7 +4,7 @@ import { newLife, steps } from './demo/steps.ts';
 import { createWorld } from './demo/world.ts';
 
 /** `npm run demo`: the whole life of devices, every part a process of its own on loopback. Exit status 0 only if every step held.
- *  --keep leaves the server running and tells where the console is; --processes N runs it as N processes; --curve P-384 makes root and
+ *  --keep leaves the server running and prints the address of the console; --processes N runs it as N processes; --curve P-384 makes root and
  *  issuing CAs with P-384 keys. */
 
 const { keep, processes, curve } = parseArgs({

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { fuzz, targetNames } from '../test/fuzz/engine.ts';
 
-/** `npm run fuzz -- NAME --seconds N [--seed S]`: runs test/fuzz/NAME.ts on mutations of its corpus; the first failing input is told as hex. */
+/** `npm run fuzz -- NAME --seconds N [--seed S]`: runs test/fuzz/NAME.ts on mutations of its corpus; the first failing input is printed as hex. */
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -1,5 +1,5 @@
 // Makes a fresh machine ready: npm packages, and for the tests the Debian packages they drive.
-// Needs nothing but Node 20. Runs before `npm run demo` and `npm test`; does nothing when all is there. Two at once wait for each other: one lock
+// Needs nothing but Node 20. Runs before `npm run demo` and `npm test`; does nothing when all is there. Two of them wait for each other: one lock
 // for each checkout and one for the machine's packages.
 //   node scripts/setup.mjs demo|test
 import { spawnSync } from 'node:child_process';

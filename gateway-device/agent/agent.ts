@@ -10,7 +10,7 @@ import { renewedIdentity } from './renewal.ts';
 import { openSequence } from './sequence.ts';
 import { openTrust } from './trust.ts';
 
-/** The gateway agent: connected to the cloud by MQTT as a gateway, to its devices by UART. It is told which device to attest with which nonce and
+/** The gateway agent: connected to the cloud by MQTT as a gateway, to its devices by UART. The cloud names the device to attest and the nonce, and
  *  answers with the evidence and its signed verdict. */
 
 export type AgentOptions = {

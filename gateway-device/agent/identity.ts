@@ -28,7 +28,7 @@ const files = { key: 'gateway.key', chain: 'gateway.pem', root: 'root.pem' } as 
 export const isEnrolled = (dataDir: string): boolean => existsSync(join(dataDir, files.chain));
 
 /** Makes the key if there is none, has it certified and keeps the certificate. Again: the same key, the same certificate.
- *  @param http with the token of a person who may certify gateways @param rootPem  what this machine was told to trust
+ *  @param http with the token of a person who may certify gateways @param rootPem  the root that this machine was set up to trust
  *  @throws NusecError FOLDER_REFUSED; CHAIN_REFUSED when the server answers with another root; and the server's refusals */
 export async function enrol(dataDir: string, gatewayId: string, rootPem: string, http: HttpClient): Promise<void> {
   makeFolder(dataDir);

@@ -5,11 +5,11 @@ import { NusecError } from '../../src/errors.ts';
 /** The sequence of a gateway's verdicts: a counter in its data folder, so that it rises whatever the clock does. */
 
 const fileName = 'sequence';
-/** Numbers that are taken from the file at once. After a crash those that were not used are left out; none comes twice. */
+/** Numbers that are reserved in the file in one write. After a crash the unused ones are skipped; none is used twice. */
 const reservedNumbers = 1000;
 
-/** @param firstNumber for a folder without a counter; a gateway that numbered its verdicts by the clock goes on above that
- *  @returns gives the next number; it is the gateway's for good before it is given out
+/** @param firstNumber for a folder without a counter; a gateway that numbered its verdicts by the clock continues above that
+ *  @returns a function that gives the next number; the number is reserved on the disk before it is given out
  *  @throws NusecError STORE_DAMAGED when the file holds no number */
 export function openSequence(dataDir: string, firstNumber: number): () => number {
   const file = join(dataDir, fileName);

@@ -30,7 +30,7 @@ export type AgentTrust = {
 export async function openTrust(identity: () => Pick<AgentIdentity, 'tls' | 'root'>, server: string): Promise<AgentTrust> {
   const fetched = async (): Promise<TrustBundle> => (await fetchTrustBundle(server, identity().tls.ca, [identity().root])).bundle;
   let current = await fetched();
-  /** Whoever is told of another root by one it trusts, trusts that as well. */
+  /** A root that is named by a trusted root is trusted as well. */
   const verified = (bundle: Uint8Array): Promise<TrustBundle> => verifiedBy(bundle, [identity().root, ...current.roots]);
   let revoked: ReadonlySet<string> = new Set();
   const isRevoked = (serialHex: string): boolean => revoked.has(serialHex);

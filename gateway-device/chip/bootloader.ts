@@ -13,12 +13,12 @@ import type { Otp } from './otp.ts';
 import { isConfirmed, type SwapType, swapTypeOf } from './slotTrailer.ts';
 import { beginSwap, overwritePrimary, readSwap, runSwap, type SlotEncryption, type SwapHead, scrambleSlot } from './swap.ts';
 
-/** The boot chain of the virtual MCU. The boot ROM judges BL2 by the whole public key in OTP 0 and 1; BL2 carries out upgrades as MCUboot
+/** The boot chain of the virtual MCU. The boot ROM judges BL2 by the whole public key in OTP 0 and 1; BL2 executes upgrades as MCUboot
  *  does (test, confirm, revert) and judges the application by the key hash in OTP 2; counters only rise.
  *  Its verdicts are those of `verifyImage`. Power may go at any moment: the next boot finishes what was begun. */
 
 export type BootConfig = {
-  /** `swap` keeps the old image to go back to; `overwrite` has no way back and raises the counter at once. */
+  /** `swap` keeps the old image to return to; `overwrite` has no way back and raises the counter immediately. */
   readonly mode: 'swap' | 'overwrite';
   /** 16 bytes each, of the product line; the application must carry them (T13). */
   readonly vendorUuid?: Uint8Array;
@@ -36,7 +36,7 @@ export type BootRefusal = VerdictReason | 'boot-key-not-burned' | 'application-k
 export type BootedImage = { readonly version: Version; readonly imageHash: Uint8Array; readonly securityCounter: number };
 
 export type BootResult = {
-  /** `dead`: not even BL2 is good. `bl2`: BL2 waits for an application. `app`: the application runs. */
+  /** `dead`: BL2 itself is not valid. `bl2`: BL2 waits for an application. `app`: the application runs. */
   readonly stage: 'dead' | 'bl2' | 'app';
   /** Why it went no further. */
   readonly reason?: BootRefusal;

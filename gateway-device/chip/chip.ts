@@ -34,7 +34,7 @@ export type Chip = ChipIdentity & {
   readonly lifeCycle: () => LifeCycle;
   readonly debugState: () => DebugState;
   readonly bootCount: () => number;
-  /** Closes the debug port for good and moves the life cycle on, never back. */
+  /** Closes the debug port permanently and moves the life cycle forward, never back. */
   readonly lock: () => void;
   readonly setLifeCycle: (to: LifeCycle) => void;
   /** Until the next start. */

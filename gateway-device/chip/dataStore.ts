@@ -13,7 +13,7 @@ export type DataStore = {
   readonly get: (name: string) => Uint8Array | undefined;
   /** Whole when it returns. @throws NusecError PACKET_TOO_LARGE when the bank is full */
   readonly put: (name: string, content: Uint8Array) => void;
-  /** Several at once: after a cut all are as before, or all as wanted. undefined removes. */
+  /** Changes several entries in one write: after a power cut all are as before or all are changed. undefined removes an entry. */
   readonly putAll: (changes: Readonly<Record<string, Uint8Array | undefined>>) => void;
   readonly remove: (name: string) => void;
   readonly eraseAll: () => void;

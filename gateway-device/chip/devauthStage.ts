@@ -23,7 +23,7 @@ export const devauthStage: StageFactory = context => {
 /** Node's generator is seeded with at least this much. */
 const entropyBits = 256;
 
-/** The key is made once (R74); asked again, after a lost answer or a power cut, the chip tells the same one and never makes another. */
+/** The key is made once (R74). A repeated request, after a lost answer or a power cut, gets the same key. */
 function keygenHandler({ chip }: StageContext): NonNullable<DevAuthHandlers['keygen']> {
   return ({ keySlot, minEntropyBits }) => {
     if (keySlot !== authKeySlot) throw new DevAuthError('bad-arg');
@@ -33,7 +33,7 @@ function keygenHandler({ chip }: StageContext): NonNullable<DevAuthHandlers['key
   };
 }
 
-/** Signs a request only when own key and own UID stand in it: no signing oracle (T28). */
+/** Signs a request only when it contains the chip's own key and UID: no signing oracle (T28). */
 function signCriHandler({ chip }: StageContext): NonNullable<DevAuthHandlers['signCri']> {
   return async ({ cri }) => {
     const own = chip.keyStore.publicKey(authKeySlot);

@@ -2,7 +2,7 @@ import { closeSync, existsSync, fdatasyncSync, fsyncSync, openSync, readFileSync
 import { dirname } from 'node:path';
 import type { NvStorage } from './flash.ts';
 
-/** Where the memories of a virtual chip lie between runs. What was written survives `kill -9` at once and a power cut of the PC after `sync`. */
+/** Keeps the memories of a virtual chip between runs. A write survives `kill -9` as soon as it returns, and a power cut of the PC after `sync`. */
 
 export type FileStorage = NvStorage & { readonly sync: () => void; readonly close: () => void };
 

@@ -14,7 +14,7 @@ import { markPending } from './slotTrailer.ts';
 
 /** FW_BEGIN, FW_CHUNK, FW_END (R54–R56): an image comes sealed, goes straight to its slot, and is judged as the bootloader judges before
  *  it counts. A chip without an application takes it into the primary slot; otherwise it waits in the secondary one for the next start.
- *  What has come is remembered in flash, so that a cut transfer goes on where it was. */
+ *  What has come is remembered in flash, so that an interrupted transfer resumes. */
 
 const transferRecord = record({
   sha256: field(1, hash32),

@@ -12,7 +12,7 @@ export type Power = { readonly holds: () => boolean };
 
 export const steadyPower: Power = { holds: () => true };
 
-/** The device stopped. Only a new start on the same storage goes on. */
+/** The device has stopped. It needs a new start on the same storage. */
 export class PowerCut extends Error {
   constructor() {
     super('power cut');

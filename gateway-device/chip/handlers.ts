@@ -23,7 +23,7 @@ import { takeBundle, trustOf } from './trust.ts';
 
 /** DevAuth commands that more than one stage answers. */
 
-/** Longest CBOR map that the chip takes or sends: told in HELLO. */
+/** Longest CBOR map that the chip accepts or sends; HELLO reports it. */
 export const maxBodyBytes = 16 * 1024;
 const objIdBytes = 16;
 const noVersion: Version = { major: 0, minor: 0, revision: 0, build: 0 };
@@ -70,7 +70,7 @@ export const otpHandler =
     return { sha256: sha256(chip.otp.read(slot)) };
   };
 
-/** PUT: the object counts when it is whole and good; it is in flash before the answer. */
+/** PUT: the object is accepted when it is complete and valid; it is in flash before the answer. */
 export function putHandler(context: StageContext): NonNullable<DevAuthHandlers['put']> {
   let pieces: Pieces | undefined;
   return async (request, { sealed }) => {
@@ -89,7 +89,7 @@ async function keepObject(context: StageContext, type: PutType, object: Uint8Arr
   context.chip.data.put(type, object);
 }
 
-/** @throws DevAuthError bad-state (no root yet), version (older than the one there is); NusecError COSE_SIGNATURE and as takeBundle */
+/** @throws DevAuthError bad-state (no root yet), version (older than the stored one); NusecError COSE_SIGNATURE and as takeBundle */
 async function putBundle({ chip }: StageContext, bundle: Uint8Array): Promise<void> {
   if (!chip.data.get('rootCertificate')) throw new DevAuthError('bad-state');
   await takeBundle(chip, bundle).catch(error => {
@@ -97,7 +97,7 @@ async function putBundle({ chip }: StageContext, bundle: Uint8Array): Promise<vo
   });
 }
 
-/** @throws DevAuthError bad-arg for what cannot be read, policy for what does not belong to this chip */
+/** @throws DevAuthError bad-arg for unreadable input, policy for input of another chip */
 async function checkObject({ chip, stage }: StageContext, type: Exclude<PutType, 'bundle'>, object: Uint8Array): Promise<void> {
   const { rootCaHash, icaHash } = otpMap;
   switch (type) {

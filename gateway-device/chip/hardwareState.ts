@@ -6,6 +6,6 @@ import type { Chip } from './chip.ts';
 /** SHA-256 of what is burned into the public slots of OTP. */
 export const otpHash = (chip: Chip): Uint8Array => new Uint8Array(createHash('sha256').update(publicOtp(chip.otp.read)).digest());
 
-/** Measurement 4 of a chip: what is burned, where in its life it stands, and whether the debug port is closed. */
+/** Measurement 4 of a chip: its OTP content, its stage of life, and whether the debug port is closed. */
 export const hardwareState = (chip: Chip): Uint8Array =>
   hardwareStateValue({ otpMask: chip.otp.mask(), lifeCycle: chip.lifeCycle(), debugState: chip.debugState(), otpSha256: otpHash(chip) });

@@ -8,7 +8,7 @@ import { replaceFile } from './files.ts';
 /** KeyStore of the virtual chip: P-256 keys that are born here and never leave (RULE-2, R8, R74). There is no way to read a private key:
  *  the caller gets signatures and a TLS context that holds the key on its own. */
 export type KeyStore = {
-  /** Makes a key and stores it before anything of it is told. @throws NusecError KEY_EXISTS when the slot has one */
+  /** Makes a key and stores it before its public half is given out. @throws NusecError KEY_EXISTS when the slot has one */
   readonly generate: (slot: number) => Uint8Array;
   /** Uncompressed point, 65 bytes; undefined while the slot is empty. */
   readonly publicKey: (slot: number) => Uint8Array | undefined;
@@ -16,11 +16,11 @@ export type KeyStore = {
   readonly sign: (slot: number, message: Uint8Array) => Promise<Uint8Array>;
   /** For mutual TLS with this key. @param tls PEM: own chain, leaf first; trusted root @throws NusecError KEY_NOT_FOUND */
   readonly secureContext: (slot: number, tls: { readonly cert: string; readonly ca: string }) => SecureContext;
-  /** One key is gone, for good; not the authentication key. Nothing for an empty slot. */
+  /** Erases one key permanently; not the authentication key. An empty slot is left as it is. */
   readonly discard: (slot: number) => void;
-  /** The key of one slot takes the place of another's, which is gone for good: one write. @throws NusecError KEY_NOT_FOUND */
+  /** Moves the key of one slot into another slot, whose key is erased permanently, in one write. @throws NusecError KEY_NOT_FOUND */
   readonly replace: (slot: number, by: number) => void;
-  /** All keys are gone, for good. */
+  /** Erases all keys permanently. */
   readonly erase: () => void;
 };
 

@@ -12,7 +12,7 @@ import type { Chip } from './chip.ts';
 import { type OrderNonce, receiptOf } from './handlers.ts';
 import { trustBundleOf } from './trust.ts';
 
-/** Orders of the owner that a device carries out (R96, T31): wipe and debug unlock; the one for a new key is in nextGeneration.ts. */
+/** Executes orders of the owner (R96, T31): wipe and debug unlock. The order for a new key is in nextGeneration.ts. */
 
 /** @param expected  `nonce`: the one that the order must name; only a wipe may come without one
  *  @throws NusecError ORDER_REFUSED, COSE_MALFORMED, COSE_SIGNATURE, CBOR_MALFORMED */
@@ -26,7 +26,7 @@ export async function checkedOrder(
   return verifyOrder(order, { uid: chip.uid, objId, ...expected }, signingKeysOf(await trustBundleOf(chip), 'order'));
 }
 
-/** Signs the receipt, then erases keys and firmware for good. @returns the receipt, to be sent after that */
+/** Signs the receipt, then erases keys and firmware permanently. @returns the receipt, to be sent after that */
 export async function carryOutWipe(context: StageContext, nonce: Uint8Array): Promise<Uint8Array> {
   const receipt = await receiptOf(context, nonce, { lifeCycle: 'decommissioned', images: [] });
   context.chip.wipe();

@@ -9,7 +9,7 @@ import { checkedOrder, takeNonce } from './orders.ts';
 
 /** KEYGEN and SIGN_CRI inside a session: the key of the next generation (nextGeneration.ts). */
 
-/** KEYGEN with a signed `rekey` order. Asked again, with another order, it tells the same key. */
+/** KEYGEN with a signed `rekey` order. A repeated request, also with another order, gets the same key. */
 export function rekeyHandler(context: StageContext, orderNonce: OrderNonce): NonNullable<DevAuthHandlers['keygen']> {
   return async ({ keySlot, order, minEntropyBits }) => {
     if (keySlot !== authKeySlot || !order) throw new DevAuthError('bad-arg');

@@ -43,7 +43,7 @@ export function readSwap(flash: Flash, layout: FlashLayout): SwapHead | undefine
   return equalBytes(checksum(content), head.subarray(0, checksumBytes)) ? decodeAs(swapHead, content) : undefined;
 }
 
-/** Begins or goes on. Afterwards the primary slot has its trailer, the secondary none, and the log is gone. */
+/** Begins or resumes the swap. Afterwards the primary slot has its trailer, the secondary has none, and the log is removed. */
 export function runSwap(flash: Flash, layout: FlashLayout, head: SwapHead): void {
   for (let step = countMarks(flash, layout, head); step < head.sectors * stepsPerSector; step += 1) {
     runStep(flash, layout, head, step);

@@ -41,7 +41,7 @@ export const memoryMap = {
   secondary: { address: 0x0812_0000, bytes: 1024 * 1024 },
 } as const;
 
-/** First bytes of the DevAuth code: what the virtual chip recognises when it is told to run it. */
+/** First bytes of the DevAuth code, by which the virtual chip recognises it. */
 export const devAuthMagic = 'NSDA';
 
 /** The virtual debug port on TCP: u32 BE length ‖ one deterministic CBOR map, request and reply by turns. */

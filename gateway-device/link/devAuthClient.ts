@@ -10,7 +10,7 @@ import type { MctpClient } from './mctpLink.ts';
 
 /** The host's ends on a serial link: DevAuth in the open, SPDM, and DevAuth inside an SPDM session. */
 
-/** @param maxBodyBytes  as the device told in HELLO; longer requests are then refused here */
+/** @param maxBodyBytes  as the device reported in HELLO; longer requests are refused here */
 export function openDevAuth(client: MctpClient, maxBodyBytes?: number): DevAuthHost {
   const send = async (message: Uint8Array): Promise<Uint8Array> => {
     const answer = await client.request(encodeVendorMessage(message, { integrityCheck: true }));

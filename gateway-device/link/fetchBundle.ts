@@ -4,11 +4,11 @@ import { NusecError } from '../../src/errors.ts';
 import type { TrustBundle } from '../../src/production/trustBundle.ts';
 import { verifiedBy } from './trustBundles.ts';
 
-/** Fetches the trust bundle from a server that is not judged yet: the bundle counts by its signature, whoever brings it. */
+/** Fetches the trust bundle from a server that is not verified yet: only the signature of the bundle counts. */
 
 export type FetchedBundle = { readonly bundle: TrustBundle; readonly bytes: Uint8Array };
 
-/** Roots that may have followed one another since a machine was told of its own. */
+/** Largest number of roots between the root that a machine knows and the newest one. */
 const maxSteps = 5;
 
 /** The newest bundle that these roots lead to: a root that is retired signed one that names the next.

@@ -19,8 +19,8 @@ export type HttpClientOptions = {
   readonly key?: string;
   /** Instead of `cert` and `key`: made by a KeyStore that does not give its key away. It carries the trusted root too. */
   readonly secureContext?: SecureContext;
-  /** Every call of this client may be repeated without harm, as all calls of machines may: one that meets a dead kept-alive connection goes out
-   *  again at once, on another one. Default: only GET. */
+  /** Every call of this client may be repeated without harm, as all calls of machines may. A call on a kept-alive connection that has ended goes out
+   *  again immediately, on another connection. Default: only GET. */
   readonly isRepeatable?: boolean;
   /** The trust bundle at hand. Without one it is fetched before the first request, which then is the only thing that is sent. */
   readonly bundle?: TrustBundle | undefined;
@@ -130,7 +130,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   };
 }
 
-/** A kept-alive connection that was dead before a byte of the answer came. */
+/** A kept-alive connection that ended before the first byte of the answer. */
 class DeadConnection extends NusecError {}
 
 function unlessDead(error: unknown): undefined {
@@ -202,7 +202,7 @@ function problemError(response: HttpResponse): NusecError {
   return new ServerRefusal(code, problem.detail ?? problem.title ?? `HTTP ${response.status}`, response.status);
 }
 
-/** @throws NusecError SERVER_UNREACHABLE: whoever answered was not the server */
+/** @throws NusecError SERVER_UNREACHABLE when the answer is not one of our server */
 function jsonIn({ body }: HttpResponse): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(body));

@@ -16,7 +16,7 @@ export const recordedIn =
     return named.flatMap(({ use }): readonly IssuerScope[] => issuerUses.filter(known => known === use).map(known => ({ use: known })));
   };
 
-/** An issuing CA states which bundle was the newest when it was made; one from before that is told by its date. */
+/** An issuing CA names the newest bundle of the time when it was made. An older CA without that field is placed by its date. */
 function isYounger(
   { bundleBefore, notBefore }: Certificate,
   { version, issuedAtSeconds }: Pick<TrustBundle, 'version' | 'issuedAtSeconds'>,

@@ -7,7 +7,7 @@ import type { ByteLink } from './byteLink.ts';
 
 /** Whole MCTP messages over serial frames (DSP0236, DSP0253) on a byte link. A message begins with its type byte.
  *  Who asks sets the tag-owner bit and a new tag for each request; a repeat has the same tag and the same bytes, so that the answering side
- *  can tell it from a new request and gives the answer it gave before: nothing is carried out twice, and no SPDM record is opened twice. */
+ *  can distinguish it from a new request and repeats its answer: nothing is executed twice, and no SPDM record is opened twice. */
 
 /** Endpoint ids of the two ends (DSP0236 §8.1: 8 and above are free for use). */
 export const hostEid = 8;

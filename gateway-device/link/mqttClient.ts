@@ -186,7 +186,7 @@ function upPrefix(identity: MqttIdentity, uid: string | undefined): string {
   return identity.kind === 'device' ? deviceUpPrefix(identity.uid) : `${gatewayPrefix(identity.gatewayId)}${uid}/up/`;
 }
 
-/** Hands a message to whoever listens on its family; what has no known family is not for us. */
+/** Hands a message to the listener of its topic family; a message of an unknown family is ignored. */
 function dispatch(
   identity: MqttIdentity,
   handlers: ReadonlyMap<DownFamily, ReadonlySet<DownHandler>>,

@@ -15,7 +15,7 @@ export type ServerTrust = {
   readonly bundle: TrustBundle | undefined;
 };
 
-/** The chain of a server is good for TLS and not for us. */
+/** The chain of a server is valid for TLS but not for NuSEC. */
 export class UntrustedServer extends Error {
   constructor(reason: string) {
     super(`the certificate of the server is refused: ${reason}`);
@@ -45,7 +45,7 @@ function sentBy(leaf: X509Certificate | undefined): readonly Uint8Array[] {
 }
 
 /** Verifies everything again, as it is not known which of the certificates TLS has used.
- *  @param sent leaf first, the others in any order, DER @returns why no chain to a root is good; undefined when one is */
+ *  @param sent leaf first, the others in any order, DER @returns why no chain to a root is valid; undefined when one is */
 export function serverRefusal(sent: readonly Uint8Array[], { roots, bundle }: ServerTrust): string | undefined {
   let refusal = 'it shows no certificate';
   for (const chain of chainsIn(sent.flatMap(readable))) {
@@ -68,7 +68,7 @@ function readable(der: Uint8Array): readonly Certificate[] {
   }
 }
 
-/** Chains that begin with the first certificate, shortest first; each certificate is signed by the next. Each pair is looked at once. */
+/** Chains that begin with the first certificate, shortest first; each certificate is signed by the next. Each pair is checked only once. */
 function chainsIn([leaf, ...others]: readonly Certificate[]): readonly (readonly Uint8Array[])[] {
   const issuers = new Map<Certificate, readonly Certificate[]>();
   const issuersOf = (child: Certificate): readonly Certificate[] => {

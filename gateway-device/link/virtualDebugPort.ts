@@ -16,7 +16,7 @@ import {
 
 const lengthBytes = 4;
 const replyTimeoutMs = 10_000;
-/** A probe has one request outstanding; whoever sends many without waiting is cut. */
+/** A probe has one request outstanding; a client that sends many without waiting is disconnected. */
 const maxQueuedRequests = 4;
 
 /** Connects to the debug port of a virtual chip. @throws NusecError LINK_FAILED */
@@ -48,7 +48,7 @@ async function readPieces(call: (request: DebugRequest) => Promise<Uint8Array>, 
   return concat(...pieces);
 }
 
-/** One request at a time; the link is closed when an answer stays away, because nobody could tell later which answer is whose. */
+/** One request at a time; the link is closed when an answer does not come, because later answers could no longer be matched to requests. */
 function caller(link: ByteLink): (request: DebugRequest) => Promise<Uint8Array | undefined> {
   let turn: Promise<unknown> = Promise.resolve();
   let settle: ((reply: DebugReply | undefined) => void) | undefined;

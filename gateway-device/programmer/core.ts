@@ -20,7 +20,7 @@ export type Core = {
   readonly images: ImageCache;
   readonly archive: LedgerArchive;
   readonly uptimeSeconds: () => Seconds;
-  /** One at a time: whoever appends to a ledger must not meet another who does. */
+  /** One at a time: two writers must not append to a ledger concurrently. */
   readonly alone: <T>(work: () => Promise<T>) => Promise<T>;
   /** Tells the operator's terminal. Never a secret. */
   readonly tell: (event: BoardEvent) => void;

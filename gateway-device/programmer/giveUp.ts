@@ -8,7 +8,7 @@ import { type JobState, jobOf, remainingUnits, type UnitState, withJob, withoutU
 import { recordsUpTo, storeAcknowledged } from './packageImport.ts';
 import type { ServerApi } from './serverApi.ts';
 
-/** Giving a unit up: the void record, the count and the intent are stored in one piece; then the server is told, now or later. */
+/** Gives a unit up: the void record, the count and the intent are stored in one write; the report to the server follows, now or later. */
 
 /** First step that leaves a permanent mark; its intent counts, because without proof nobody knows (docs/production.md). */
 const firstIrreversibleStep = 9;

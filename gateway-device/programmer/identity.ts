@@ -79,7 +79,7 @@ export async function updateBundle(chip: Chip, identity: ProgrammerIdentity, byt
   if (!known || offered.version > known.version) chip.data.put('bundle', bytes);
 }
 
-/** Our chain for a target that trusts this root. Between our root and the one that follows it stands the certificate that the new root made over
+/** Our chain for a target that trusts this root. Between our root and its successor is the certificate that the new root made over
  *  our root's key. @throws NusecError CHAIN_REFUSED when the trust bundle knows of none */
 export async function certSlotUnder(chip: Chip, identity: ProgrammerIdentity, root: Uint8Array): Promise<CertSlot> {
   const { certSlot, rootSpki } = identity;

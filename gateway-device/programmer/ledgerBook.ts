@@ -7,7 +7,7 @@ import type { Seconds } from '../../src/times.ts';
 import type { JobState, LedgerState } from './nvm.ts';
 
 /** The ledger of a job on this programmer: every step that counts, numbered, hash-linked and signed (I14, T19). A record is signed first and
- *  then stored in one piece with the state that it tells of, so ledger and counts cannot disagree after a cut. */
+ *  then stored in one write with the state that it describes, so ledger and counts cannot disagree after a power cut. */
 
 export const newLedger: LedgerState = { nextNumber: emptyLedger.nextNumber, headSha256: toHex(emptyLedger.headSha256), pending: [] };
 
@@ -25,7 +25,7 @@ export async function appendRecord(ledger: LedgerState, entry: LedgerEntry, sign
   };
 }
 
-/** The job after the server took `sent`: these records are not sent again. */
+/** The job after the server accepted `sent`: these records are not sent again. */
 export function acknowledged(job: JobState, sent: readonly string[]): JobState {
   const taken = new Set(sent);
   return { ...job, ledger: { ...job.ledger, pending: job.ledger.pending.filter(record => !taken.has(record)) } };

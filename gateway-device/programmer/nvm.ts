@@ -4,7 +4,7 @@ import { NusecError } from '../../src/errors.ts';
 import { replaceFile } from '../chip/files.ts';
 
 /** What the programmer must not forget: jobs with their counts and ledgers, and the unit it is working on. One file, replaced as a whole
- *  and on the disk before the programmer goes on, so that a cut leaves the state before or after, never between. No key is in it, and the
+ *  and on the disk before the programmer continues, so that a power cut leaves the state before or after, never between. No key is in it, and the
  *  production packages lie here as they came: sealed. */
 
 /** Bytes are base64url, ids and hashes hex, as JSON wants it. */
@@ -57,7 +57,7 @@ export type UnitState = {
   readonly reserveHead?: string;
   /** Number of the ledger record that ends it; the server hears of it with the records up to this one. */
   readonly endNumber?: number;
-  /** The unit is given up; what is left is to tell the server. */
+  /** The unit is given up; only the report to the server is outstanding. */
   readonly voiding?: VoidState;
 };
 
@@ -85,7 +85,7 @@ export type UnitFacts = {
   readonly application?: { readonly imageHash: string; readonly securityCounter: number };
   /** Receipt of the finished unit: the same one in every retry of the commit. */
   readonly receipt?: string;
-  /** The commit stands in the ledger. */
+  /** The commit is in the ledger. */
   readonly committing?: true;
 };
 

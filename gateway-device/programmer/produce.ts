@@ -21,7 +21,7 @@ import { grantIdOf, journalOf, type Step, type Unit } from './unit.ts';
 import { eraseImages, zeroiseJob } from './zeroise.ts';
 
 /** PRODUCE: one unit from a blank chip to a committed device, steps 1–16 of docs/production.md (R65–R82). The journal says what is done; after
- *  a cut the same call goes on where it was, or gives the unit up. */
+ *  a power cut the same call resumes, or gives the unit up. */
 
 type StepState = 'begin' | 'done' | 'failed' | 'waiting';
 export type Report = (k: number, name: string, state: StepState, text?: string) => void;
@@ -36,7 +36,7 @@ const maxStepFailures = 3;
  *  unit keeps its reservation until the server grants it. */
 const maxPendingRecords = 200;
 
-/** About the unit, and nothing that a repetition would mend: the unit is given up at once. */
+/** Refusals of the unit that a repetition cannot mend: the unit is given up immediately. */
 const finalCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ATTESTATION_FAILED',
   'CHAIN_REFUSED',
@@ -49,7 +49,7 @@ const finalCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 
 export type Produced = { readonly uid: string; readonly jobId: string; readonly remaining: number };
 
-/** How one PRODUCE is carried out. */
+/** What one PRODUCE works with. */
 export type RunOptions = {
   readonly report: Report;
   /** Which job, where a chip could belong to several. */
@@ -60,7 +60,7 @@ export type RunOptions = {
 type Run = RunOptions & { readonly core: Core; readonly identity: ProgrammerIdentity; readonly server: ServerApi };
 
 /** @throws NusecError COUNT_EXHAUSTED, UID_NOT_LISTED, DEVICE_STATE, NOT_FOUND, and whatever ended the unit. After a fault that is not of the chip
- *    the unit stays in the journal: the same call goes on */
+ *    the unit stays in the journal: the same call resumes */
 export const produceUnit = (core: Core, addresses: TargetAddresses, options: RunOptions): Promise<Produced> =>
   core.alone(() => produceAlone(core, addresses, options));
 
@@ -90,7 +90,7 @@ const producedOf = (core: Core, uid: string, jobId: string): Produced => ({
   remaining: remainingUnits(jobOf(core.nvm.state(), jobId)),
 });
 
-/** This chip was committed before anybody could be told. */
+/** This chip was committed, but the answer was lost. */
 function told(core: Core, { uid, jobId }: { readonly uid: string; readonly jobId: string }): Produced {
   core.nvm.update(state => ({ ...state, untold: (state.untold ?? []).filter(unit => unit.uid !== uid) }));
   return producedOf(core, uid, jobId);
@@ -155,7 +155,7 @@ async function settleUnit(core: Core, identity: ProgrammerIdentity, server: Serv
   await reportVoid(core, server, uid);
 }
 
-/** A refusal leaves the unit as it is; the step that needs it will tell. */
+/** A refusal leaves the unit as it is; the step that needs it reports the fault. */
 function unknownOutcome(error: unknown): UnitOutcome {
   if (!(error instanceof NusecError) || isServerAway(error)) throw error;
   return { outcome: 'open', isScrap: false };
@@ -274,7 +274,7 @@ async function afterFailure(unit: Unit, step: Step, error: NusecError): Promise<
   throw error;
 }
 
-/** What the server could not be told now goes with what is outstanding. */
+/** A report that the server cannot receive now joins the outstanding ones. */
 function later(error: unknown): void {
   if (!(error instanceof NusecError)) throw error;
 }

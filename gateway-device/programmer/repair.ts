@@ -34,7 +34,7 @@ type Repair = {
 
 const es256 = -7;
 const minEntropyBits = 256;
-/** How often a proof is sent before the person at the programmer is told. */
+/** How often a proof is sent before the person at the programmer gets an error. */
 const maxDeliveries = 3;
 
 /** Opens the debug port until the device starts again. The password goes from the server into the sealed session and nowhere else.

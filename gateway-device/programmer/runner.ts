@@ -12,7 +12,7 @@ export type Finished = BoardEvent & { readonly uid: string; readonly remaining?:
 /** @param patience how long it waits for the server */
 type Work = (report: Report, patience: Patience) => Promise<Finished>;
 
-/** The work in the background: one run at a time with its progress, and the delivery of what the server could not be told before. */
+/** The work in the background: one run at a time with its progress, and the delivery of reports that the server could not receive before. */
 export type Runner = {
   /** @returns the id of the run */
   readonly start: (work: Work) => number;

@@ -11,7 +11,7 @@ import { factBytes, fetchImage, grantIdOf, learn, requireAuthenticated, type Ste
 
 /** Steps 7–10: the bootloader over the debug port, its key and the other hashes into OTP (R36–R42, R45–R49). */
 
-/** Only to be told the key; the image itself is asked for again where it is written, the same answer comes (idempotent). */
+/** Asks only for the key. The step that writes the image asks again and gets the same answer (idempotent). */
 const bootloaderKey: Step = {
   k: 7,
   name: 'bootloader key',

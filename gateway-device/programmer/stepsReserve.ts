@@ -36,7 +36,7 @@ export async function beginUnit(
 
 export const reserveStep: Step = { k: 2, name: 'reserve', starred: true, run: reserve };
 
-/** The grant goes into the journal before the chip is judged by it, so that the server is told at once of a unit that is void. */
+/** The grant is in the journal before the chip is judged by it, so that a void unit is reported to the server immediately. */
 async function reserve(unit: Unit): Promise<void> {
   if (journalOf(unit).facts.grant === undefined) await askForGrant(unit);
   const known = { grantId: fact(unit, 'grantId'), objId: fact(unit, 'objId'), grant: factBytes(unit, 'grant') };

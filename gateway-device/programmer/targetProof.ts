@@ -61,7 +61,7 @@ const trustIn =
     return factBytes(unit, 'publicKey');
   };
 
-/** Signed measurements: whoever sat on the wire while OTP was burned could change a hash and its read-back, but cannot sign this. */
+/** Signed measurements: an attacker on the wire could change a hash and its read-back while OTP was burned, but cannot sign this. */
 async function proveHardware(unit: Unit, hello: Hello): Promise<void> {
   const nonce = new Uint8Array(randomBytes(32));
   const evidence = await runAttestation({ nonce, wait: patience(sleep) }, spdmOver(unit.target.client));

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 /** The demo's parts as processes of their own: each prints JSON lines, the first one says it is ready. */
 
 const command = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-/** A machine may be busy: these end what hangs. */
+/** Time limits that end a process that hangs, also on a busy machine. */
 const readyTimeoutMs = 60_000;
 export const stopTimeoutMs = 30_000;
 const commandTimeoutMs = 120_000;

@@ -32,7 +32,7 @@ export type World = {
   readonly tokenFile: string;
   /** The processes of the server; they share the folder and the ports. */
   servers(): readonly Running[];
-  /** Ends one process of the server as told, and starts it again on the same folder and ports. */
+  /** Ends one process of the server with the given signal, and starts it again on the same folder and ports. */
   restartServer(signal: NodeJS.Signals, index?: number): Promise<void>;
   /** Starts a part as a process of its own; it ends with the world. */
   start(name: string, ...args: readonly string[]): Promise<Running>;
@@ -102,7 +102,7 @@ async function openWorld(own: Own, options: WorldOptions): Promise<Omit<World, '
     const last = page.at(-1);
     return page.length < maxEventsPerPage || last === undefined ? page : [...page, ...(await events(last.position))];
   };
-  /** No events while the server is down: whoever waits for one asks again. */
+  /** No events while the server is down: callers that wait for one ask again. */
   const eventsWhenUp = () =>
     events().catch(error => {
       if (error instanceof NusecError && error.code === 'SERVER_UNREACHABLE') return [];

@@ -23,7 +23,7 @@ const watched = new WeakSet<Socket>();
 
 export type FaultProxy = Awaited<ReturnType<typeof startFaultProxy>>;
 
-/** Listens at once, so that its port can go into what the server signs; passes calls on from `open` on. */
+/** Listens immediately, so that its port can go into what the server signs; forwards calls after `open`. */
 export async function startFaultProxy() {
   const calls: Call[] = [];
   const keys = new Map<string, () => KeyObject>();

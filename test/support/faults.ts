@@ -35,7 +35,7 @@ export type FaultRule = (call: Call) => Fault | undefined;
 
 export const noFault: FaultRule = () => undefined;
 
-/** A rule for one call by its name. @param times of how many such calls; all of them unless told */
+/** A rule for one call by its name. @param times for how many such calls; default: all of them */
 export function failing(name: string, fault: Fault, times = Number.POSITIVE_INFINITY): FaultRule {
   let left = times;
   return call => (call.name === name && left-- > 0 ? fault : undefined);
@@ -49,7 +49,7 @@ export function callOf({ method = '', url = '', headers }: IncomingMessage, byte
   return { name, method, path: url, body: isJson ? JSON.parse(new TextDecoder().decode(bytes)) : {} };
 }
 
-/** What stands for the server's answer where a fault gives a status. */
+/** The answer that replaces the server's where a fault gives a status. */
 export function refusal({ status, code }: { readonly status: number; readonly code?: ErrorCode }): Answer {
   const [type, text] = code
     ? [

@@ -1,4 +1,4 @@
-/** Time limits of tests, in one place. They end what hangs, and judge nothing: what is right also passes on a machine that has eight times the
+/** Time limits of tests, in one place. They end tests that hang and measure nothing: a correct test also passes on a machine that has eight times the
  *  work it can do. Times are measured by the benches alone. */
 
 /** Of a test or hook that says nothing else (vitest.config.ts): it starts a handful of processes at most. */

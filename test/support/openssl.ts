@@ -7,7 +7,7 @@ import { toPem } from '../../src/pki/pem.ts';
 import type { Enrolment } from '../../src/services/identity/issuance.ts';
 import { processMs } from './limits.ts';
 
-/** What `openssl ocsp` is told of a certificate (`leaf.pem`) by the responder on this port. */
+/** What the responder on this port answers `openssl ocsp` about a certificate (`leaf.pem`). */
 export async function ocspStatus(crlPort: number, { ica, root, certificate }: Enrolment): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'nusec-ocsp-'));
   const files = { 'ica.pem': ica, 'root.pem': root, 'leaf.pem': certificate };

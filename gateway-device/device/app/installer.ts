@@ -59,7 +59,7 @@ export function createInstaller(context: StageContext, wires: Wires, options: In
     await report(job, status, code);
   };
 
-  /** The first connection of a new image is its self-test; then the result of the last installation is told. */
+  /** The first connection of a new image is its self-test; after that the result of the last installation is reported. */
   const settle = async (): Promise<void> => {
     if (isSettled || !running) return;
     const state = loadState(chip);
@@ -127,7 +127,7 @@ export function createInstaller(context: StageContext, wires: Wires, options: In
     return true;
   };
 
-  /** A job that is good takes the place of the one under way: the server signs again for each session. */
+  /** A valid job replaces the current one, because the server signs a new job for each session. */
   const take = async (bytes: Uint8Array): Promise<void> => {
     if (ending.signal.aborted || (current && equalBytes(current, bytes))) return;
     const signed = await readJob(context, bytes);

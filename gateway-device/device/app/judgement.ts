@@ -58,7 +58,7 @@ export function refusalOf({ chip }: StageContext, running: BootedImage, job: Ota
     securityCounter: job.securityCounter,
     imageHashes: [toHex(job.imageHash)],
   };
-  // Whether a large step of the counter was approved is known to whoever signed the job.
+  // Only the signer of the job knows whether a large step of the counter was approved.
   const rules = { rollbackFloor: securityCounter, counterMaximum: maxSecurityCounter.application, counterJumpApproved: true };
   return judgeOffer({ ...product, able: true, firmware }, release, rules);
 }

@@ -61,7 +61,7 @@ async function start(options: OnlineOptions, context: StageContext): Promise<Com
   if (!tls) return undefined;
   let wasOnline = false;
   let refusals = 0;
-  /** The same reason is told once, however often it is tried. */
+  /** The same reason is logged once, for any number of attempts. */
   let lastFailure: string | undefined;
   const useTls = (next: Who): void => {
     const found = tlsOf(chip, next, trust);

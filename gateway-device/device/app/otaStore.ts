@@ -6,7 +6,7 @@ import { id16 } from '../../../src/production/fields.ts';
 import type { Chip } from '../../chip/chip.ts';
 import { eraseRegion } from '../../chip/flash.ts';
 
-/** What an installation leaves in flash, so that it goes on after a restart: the signed job, its phase, and the blocks themselves. Which
+/** What an installation leaves in flash, so that it resumes after a restart: the signed job, its phase, and the blocks themselves. Which
  *  blocks are there is not written down: the job names their hashes. */
 
 const jobName = 'otaJob';
@@ -40,7 +40,7 @@ export function forgetJob(chip: Chip): void {
   if (kept) saveState(chip, kept, 'failed');
 }
 
-/** Makes room for a job. Another job for the same image, signed again, keeps the blocks that are good for it too. */
+/** Makes room for a job. A newly signed job for the same image keeps the blocks that are already stored. */
 export function prepareSlot(chip: Chip, signed: Uint8Array, job: OtaJob, before: OtaJob | undefined): void {
   const isSameImage = before !== undefined && before.blockBytes === job.blockBytes && equalBytes(before.imageHash, job.imageHash);
   if (!isSameImage) eraseRegion(chip.flash, chip.layout.secondary);

@@ -18,7 +18,7 @@ import type { NusecMqttClient } from '../../link/mqttClient.ts';
 import type { SpdmChannel } from './spdmChannel.ts';
 
 /** Pulling the blocks of a job: a window of requests, each block opened under the session key and compared with the signed job before it
- *  is written; a bad, lost or foreign block is asked for again alone (T21). */
+ *  is written; only a wrong, lost or foreign block is requested again (T21). */
 
 export const defaultPullRules: PullRules = { windowBlocks: 8, timeoutMs: 2_000, maxTries: 10 };
 

@@ -24,12 +24,12 @@ import {
 
 export type RenewalClient = Pick<NusecMqttClient, 'on' | 'request' | 'switchTls' | 'isConnected'>;
 export type Renewal = {
-  /** On each connection, after hello: goes on with what a cut or a lost connection left. */
+  /** On each connection, after hello: resumes a renewal that a power cut or a lost connection interrupted. */
   readonly online: () => void;
 };
 
 const csrKey = 1;
-/** Refusals of this very request or certificate: the next attempt starts again, with another key. After any other it goes on where it was. */
+/** After these refusals of the request or the certificate, the next attempt starts again with another key. After any other refusal it resumes. */
 const finalRefusals: ReadonlySet<ErrorCode> = new Set([
   'CHAIN_REFUSED',
   'CLIENT_CERTIFICATE_REFUSED',
