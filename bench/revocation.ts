@@ -23,14 +23,14 @@ async function measureSingle(report: Report): Promise<void> {
     fleet = await seedFleet(ctx, 2 * rounds);
   });
   try {
-    const [told, other] = group.first as [ServerProcess, ServerProcess];
+    const [direct, other] = group.first as [ServerProcess, ServerProcess];
     const units = fleet?.units ?? [];
     for (const [name, home, own] of [
-      ['the process that was told', told, units.slice(0, rounds)],
+      ['the process that gets the command', direct, units.slice(0, rounds)],
       ['another process', other, units.slice(rounds)],
     ] as const) {
       const measured: { readonly answeredMs: number; readonly offMs: number }[] = [];
-      for (const unit of own) measured.push(await revoke(told, home, unit));
+      for (const unit of own) measured.push(await revoke(direct, home, unit));
       report({
         figure: `revocation ends MQTT in ${name}`,
         value: median(measured.map(({ offMs }) => offMs)),
@@ -45,9 +45,9 @@ async function measureSingle(report: Report): Promise<void> {
 }
 
 /** Times from the command to its answer, and to the end of the connection. */
-async function revoke(told: ServerProcess, home: ServerProcess, unit: Unit) {
+async function revoke(direct: ServerProcess, home: ServerProcess, unit: Unit) {
   const device = await connectDevice(home, unit);
-  const http = people(told);
+  const http = people(direct);
   try {
     await http.json('GET', '/v1/devices?limit=1');
     const begin = performance.now();

@@ -57,11 +57,11 @@ async function deliverUnit(
 ): Promise<void> {
   if (voiding) return reportVoid(core, server, uid);
   const unit = { core, uidHex: uid };
-  const told = (state: NvmState): NvmState => withUntold(state, { uid, jobId });
-  await commitUnit(unit, identity, server, told).catch(async (error: unknown) => {
+  const reported = (state: NvmState): NvmState => withUntold(state, { uid, jobId });
+  await commitUnit(unit, identity, server, reported).catch(async (error: unknown) => {
     if (!(error instanceof NusecError) || error.code !== 'GRANT_EXPIRED' || facts.grantId === undefined) throw error;
     await server.renew(facts.grantId);
-    await commitUnit(unit, identity, server, told);
+    await commitUnit(unit, identity, server, reported);
   });
   core.tell({ event: 'unit-committed', uid });
 }

@@ -76,7 +76,7 @@ async function produceAlone(core: Core, addresses: TargetAddresses, options: Run
       const uid = toHex(found.uid);
       options.report(1, 'identify the target', 'done', uid);
       const untold = core.nvm.state().untold?.find(unit => unit.uid === uid);
-      if (untold) return told(core, untold);
+      if (untold) return alreadyCommitted(core, untold);
       return await produceFound(run, target, found);
     } finally {
       await target.close();
@@ -91,7 +91,7 @@ const producedOf = (core: Core, uid: string, jobId: string): Produced => ({
 });
 
 /** This chip was committed, but the answer was lost. */
-function told(core: Core, { uid, jobId }: { readonly uid: string; readonly jobId: string }): Produced {
+function alreadyCommitted(core: Core, { uid, jobId }: { readonly uid: string; readonly jobId: string }): Produced {
   core.nvm.update(state => ({ ...state, untold: (state.untold ?? []).filter(unit => unit.uid !== uid) }));
   return producedOf(core, uid, jobId);
 }

@@ -42,10 +42,10 @@ const maxDeliveries = 3;
  *    DevAuthError what the device refuses; CHAIN_REFUSED for another chip than the one the server knows */
 export async function unlockDevice(core: Core, serial: string, report: Report): Promise<string> {
   return onDevice(core, serial, async repair => {
-    const told = await step(report, 1, 'identify the device', () => hello(repair.host));
-    const uid = toHex(told.uid);
+    const greeting = await step(report, 1, 'identify the device', () => hello(repair.host));
+    const uid = toHex(greeting.uid);
     const { identity } = await step(report, 2, 'ask the server', () => repair.server.inRepair(uid));
-    const { sealed } = await step(report, 3, 'session', () => openSession(repair, told, identity, new Uint8Array(randomBytes(32))));
+    const { sealed } = await step(report, 3, 'session', () => openSession(repair, greeting, identity, new Uint8Array(randomBytes(32))));
     await step(report, 4, 'unlock the debug port', async () => {
       const { nonce } = await hello(sealed);
       await sealed.request('debugUnlock', await repair.server.unlock(uid, nonce));
@@ -59,24 +59,26 @@ export async function unlockDevice(core: Core, serial: string, report: Report): 
  *  @returns UID, hex @throws as unlockDevice */
 export async function renewDevice(core: Core, serial: string, report: Report): Promise<string> {
   return onDevice(core, serial, async repair => {
-    const told = await step(report, 1, 'start the bootloader', () => startBootloader(repair.host));
+    const greeting = await step(report, 1, 'start the bootloader', () => startBootloader(repair.host));
     try {
-      await renew(repair, told, report);
+      await renew(repair, greeting, report);
     } catch (error) {
       await startApplication(repair.host).catch(() => undefined);
       throw error;
     }
     await startApplication(repair.host);
-    return toHex(told.uid);
+    return toHex(greeting.uid);
   });
 }
 
-async function renew(repair: Repair, told: Hello, report: Report): Promise<void> {
-  const known = await step(report, 2, 'ask the server', () => repair.server.inRepair(toHex(told.uid)));
+async function renew(repair: Repair, greeting: Hello, report: Report): Promise<void> {
+  const known = await step(report, 2, 'ask the server', () => repair.server.inRepair(toHex(greeting.uid)));
   const objId = known.nextObjId;
   if (objId === undefined) throw new NusecError('DEVICE_STATE', 'the return to service was not ordered');
-  const hasTakenOver = told.objId !== undefined && equalBytes(told.objId, fromHex(objId));
-  const next = hasTakenOver ? known.next : await step(report, 3, 'new key and certificate', () => makeNext(repair, told, known.identity));
+  const hasTakenOver = greeting.objId !== undefined && equalBytes(greeting.objId, fromHex(objId));
+  const next = hasTakenOver
+    ? known.next
+    : await step(report, 3, 'new key and certificate', () => makeNext(repair, greeting, known.identity));
   if (next === undefined) throw new NusecError('DEVICE_STATE', 'the server knows no certificate of the next generation');
   await step(report, 4, 'prove the next generation', () => proveNext(repair, next, objId));
 }
@@ -107,15 +109,15 @@ const startApplication = (host: DevAuthHost) => host.request('reset', { mode: 'n
 
 async function startBootloader(host: DevAuthHost): Promise<Hello> {
   await host.request('reset', { mode: 'bootloader' });
-  const told = await hello(host);
-  if (told.stage !== 'bl2') throw new NusecError('DEVICE_STATE', `the device runs ${told.stage} instead of its bootloader`);
-  return told;
+  const greeting = await hello(host);
+  if (greeting.stage !== 'bl2') throw new NusecError('DEVICE_STATE', `the device runs ${greeting.stage} instead of its bootloader`);
+  return greeting;
 }
 
 /** A session with the very device that the server means (T9, T11). */
 async function openSession(
   repair: Repair,
-  told: Hello,
+  greeting: Hello,
   { certificate, root }: IdentityAnswer,
   nonce: Uint8Array,
 ): Promise<{ readonly sealed: DevAuthHost; readonly evidence: Evidence }> {
@@ -136,14 +138,14 @@ async function openSession(
         if (!leaf.point) throw new NusecError('CHAIN_REFUSED', 'the device has no P-256 key');
         return leaf.point;
       },
-      uidHex: toHex(told.uid),
+      uidHex: toHex(greeting.uid),
       randomBytes: length => new Uint8Array(randomBytes(length)),
       ...knownRequester,
       ownSlots: [await certSlotUnder(core.chip, identity, root)],
     },
     spdmOver(client),
   );
-  return { sealed: openSealedDevAuth(client, session, told.maxBodyBytes), evidence };
+  return { sealed: openSealedDevAuth(client, session, greeting.maxBodyBytes), evidence };
 }
 
 /** Ours, or after a rollover one that ours names in the trust bundle. */
@@ -154,10 +156,10 @@ async function requireKnownRoot({ core: { chip }, identity, server }: Repair, ro
   if (!roots.some(known => equalBytes(known, root))) throw new NusecError('CHAIN_REFUSED', 'the server names another root');
 }
 
-async function makeNext(repair: Repair, told: Hello, present: IdentityAnswer): Promise<IdentityAnswer> {
+async function makeNext(repair: Repair, greeting: Hello, present: IdentityAnswer): Promise<IdentityAnswer> {
   const { server } = repair;
-  const uid = toHex(told.uid);
-  const { sealed } = await openSession(repair, told, present, new Uint8Array(randomBytes(32)));
+  const uid = toHex(greeting.uid);
+  const { sealed } = await openSession(repair, greeting, present, new Uint8Array(randomBytes(32)));
   const { nonce } = await hello(sealed);
   const { order, objId } = await server.rekey(uid, nonce);
   const { publicKey } = await sealed.request('keygen', { keySlot: authKeySlot, algorithm: es256, minEntropyBits, order });
@@ -169,7 +171,7 @@ async function makeNext(repair: Repair, told: Hello, present: IdentityAnswer): P
   const leaf = checkChain([issued.certificate, issued.ica], { roots: [issued.root], now: undefined, purpose: 'device', uid });
   if (leaf.objId !== objId || !leaf.point || !equalBytes(leaf.point, point))
     throw new NusecError('CHAIN_REFUSED', 'the certificate is for another registration or key');
-  const pieceBytes = pieceBytesFor(told.maxBodyBytes);
+  const pieceBytes = pieceBytesFor(greeting.maxBodyBytes);
   for (const bundle of issued.bundles) await putObject(sealed, 'bundle', bundle, pieceBytes).catch(unlessOlder);
   await putObject(sealed, 'rootCertificate', issued.root, pieceBytes);
   await putObject(sealed, 'icaCertificate', issued.ica, pieceBytes);
@@ -186,10 +188,10 @@ function unlessOlder(error: unknown): void {
 
 async function proveNext(repair: Repair, next: IdentityAnswer, objIdHex: string): Promise<void> {
   const objId = fromHex(objIdHex);
-  const told = await startBootloader(repair.host);
-  const { evidence } = await openSession(repair, told, next, returnSessionNonce(objId));
+  const greeting = await startBootloader(repair.host);
+  const { evidence } = await openSession(repair, greeting, next, returnSessionNonce(objId));
   const { receipt } = await repair.host.request('receipt', { nonce: returnReceiptNonce(objId) });
-  await deliver(() => repair.server.returned(toHex(told.uid), objIdHex, receipt, encodeEvidence(evidence)));
+  await deliver(() => repair.server.returned(toHex(greeting.uid), objIdHex, receipt, encodeEvidence(evidence)));
 }
 
 /** The server takes the same proof again: an answer that was lost is asked for again. */

@@ -31,7 +31,7 @@ const sendApplication: Step = {
   needs: 'session',
   run: async unit => {
     requireAuthenticated(unit);
-    const { host, hello: told } = liveSession(unit);
+    const { host, hello: greeting } = liveSession(unit);
     const { jobId, uid } = journalOf(unit);
     const offer = await unit.server.application(grantIdOf(unit), { jobId, uid, objId: fact(unit, 'objId') });
     const keySpki = factBytes(unit, 'applicationKey');
@@ -42,7 +42,7 @@ const sendApplication: Step = {
     const securityCounter = info.securityCounter ?? 0;
     learn(unit, { application: { imageHash: toHex(info.imageHash), securityCounter } });
     const transfer = { image: imageIds.bl3, version: info.version, securityCounter, bytes };
-    await sendFirmware(host, transfer, pieceBytesFor(told.maxBodyBytes));
+    await sendFirmware(host, transfer, pieceBytesFor(greeting.maxBodyBytes));
   },
 };
 
