@@ -52,6 +52,13 @@ const settingsSchema = z.strictObject({
   markFile: z.string().optional(),
   /** Folder, best on another disk or a share of another machine, that gets a copy of each checkpoint of the log. A start is held against it too. */
   witnessDir: z.string().optional(),
+  /** Connection string of the KurrentDB that has the event log, `kurrentdb://HOST:2113`; without it the log is in the data folder. */
+  eventStore: z
+    .string()
+    .regex(/^(kurrentdb|esdb)(\+discover)?:\/\//, 'is not kurrentdb://HOST:PORT')
+    .optional(),
+  /** File with one line `USER:PASSWORD` for it, of mode 600. */
+  eventStoreCredentialsFile: z.string().optional(),
   /** Who gets each checkpoint of the log over HTTPS, and with a key cosigns it (C2SP tlog-witness). */
   witnesses: z
     .preprocess(jsonIn, z.array(z.strictObject({ url: z.url(), key: z.string().optional(), caFile: z.string().optional() })).max(8))
@@ -63,7 +70,7 @@ export type Settings = z.infer<typeof settingsSchema>;
 
 /** Settings are handed on in groups: each part gets what it works with. */
 export type KeystoreSettings = Pick<Settings, 'dataDir' | 'passphraseFile' | 'keystore' | 'pkcs11Module' | 'pkcs11Token' | 'pkcs11PinFile'>;
-export type EventLogSettings = Pick<Settings, 'dataDir'> & {
+export type EventLogSettings = Pick<Settings, 'dataDir' | 'eventStore' | 'eventStoreCredentialsFile'> & {
   /** Two people want the store as it is, though it has less than was acknowledged. */
   readonly acceptOlder?: boolean;
 };
@@ -93,6 +100,8 @@ const environment = {
   markFile: 'NUSEC_MARK_FILE',
   witnessDir: 'NUSEC_WITNESS_DIR',
   witnesses: 'NUSEC_WITNESSES',
+  eventStore: 'KURRENTDB_URL',
+  eventStoreCredentialsFile: 'KURRENTDB_CREDENTIALS_FILE',
   logLevel: 'NUSEC_LOG_LEVEL',
 } as const satisfies Partial<Record<keyof Settings, string>>;
 

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { readSettings, type Settings } from '../config.ts';
+import { NusecError } from '../errors.ts';
 import { type RunningServer, startServer } from '../main.ts';
 import { print, record } from './output.ts';
 import { runUntilStopped } from './process.ts';
@@ -11,6 +12,7 @@ type Options = {
   mqttPort?: string;
   crlPort?: string;
   publicHost?: string;
+  eventStore?: string;
   sharePorts?: boolean;
   json?: boolean;
 };
@@ -26,6 +28,7 @@ export function registerServer(program: Command): void {
     .option('--mqtt-port <port>', 'MQTT over TLS (NUSEC_MQTT_PORT; default 8883)')
     .option('--crl-port <port>', 'plain HTTP for CRLs (NUSEC_CRL_PORT; default 8080)')
     .option('--public-host <name>', 'name machines call the server by (NUSEC_PUBLIC_HOST; default localhost)')
+    .option('--event-store <url>', 'KurrentDB that has the event log (KURRENTDB_URL; default: the data folder has it)')
     .option('--share-ports', 'let other server processes of this machine listen on the same ports (NUSEC_SHARE_PORTS)')
     .option('--json', 'print the ready line as JSON')
     .addHelpText(
@@ -34,16 +37,23 @@ export function registerServer(program: Command): void {
 Examples:
   $ nusec server --data /var/lib/nusec
   $ nusec server --data ./data --host 0.0.0.0 --public-host nusec.example.com
-  $ nusec server --data /var/lib/nusec --share-ports    # as often as there are processors`,
+  $ nusec server --data /var/lib/nusec --share-ports    # as often as there are processors
+  $ KURRENTDB_CREDENTIALS_FILE=/run/secrets/kurrentdb nusec server --data /var/lib/nusec --event-store kurrentdb://db.example.com:2113`,
     )
     .action(async (options: Options) => {
-      const { data, host, httpsPort, mqttPort, crlPort, publicHost, sharePorts } = options;
+      const { data, host, httpsPort, mqttPort, crlPort, publicHost, sharePorts, eventStore } = options;
+      if (eventStore !== undefined && /:\/\/[^/?]*:[^/?]*@/.test(eventStore))
+        throw new NusecError(
+          'BAD_REQUEST',
+          'everybody on this machine sees a password in a command: put USER:PASSWORD into KURRENTDB_CREDENTIALS_FILE',
+        );
       const given = {
         NUSEC_HOST: host,
         NUSEC_HTTPS_PORT: httpsPort,
         NUSEC_MQTT_PORT: mqttPort,
         NUSEC_CRL_PORT: crlPort,
         NUSEC_PUBLIC_HOST: publicHost,
+        KURRENTDB_URL: eventStore,
         NUSEC_SHARE_PORTS: sharePorts === undefined ? undefined : String(sharePorts),
       };
       const overrides = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));

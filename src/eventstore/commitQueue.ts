@@ -11,7 +11,7 @@ const maxGroupWeight = 1024;
 /** Appends from which on a group is half of those that wait: the disk works on the first half while the second one is prepared. */
 const minHalvedAppends = 32;
 /** Events, and KiB of blobs, that wait for their group. Awaiting the appends is the back-pressure; who does not is refused with RATE_LIMITED. */
-const maxQueuedWeight = 100_000;
+export const maxQueuedWeight = 100_000;
 /** Before the write lock is tried again that another process holds. It holds it for a fraction of a millisecond unless it was stopped. */
 const lockPauseMs = 1;
 /** How long an append waits for the write lock. */
@@ -120,7 +120,7 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
   };
 }
 
-function weightOf({ appends, blobs = [] }: CommitRequest): number {
+export function weightOf({ appends, blobs = [] }: CommitRequest): number {
   const events = appends.reduce((count, append) => count + append.events.length, 0);
   return events + blobs.reduce((kib, { bytes }) => kib + Math.ceil(bytes.length / 1024), 0);
 }

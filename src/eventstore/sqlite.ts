@@ -2,6 +2,8 @@ import { accessSync, constants } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
+import { NusecError } from '../errors.ts';
+import { transaction } from '../sqliteFile.ts';
 import { decodeEvent } from './envelope.ts';
 import { openHeadIndex } from './headIndex.ts';
 import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
@@ -10,6 +12,7 @@ import { createChecked, rowCheck, rowText, rowTextCheck, splitRowText } from './
 import { createSealer } from './seal.ts';
 import type { Sealing } from './sealing.ts';
 import { createSchema } from './sqliteSchema.ts';
+import { isCopy, makeCopy, takenRow } from './sqliteTaken.ts';
 import { treeRows } from './sqliteTree.ts';
 import type { Storage, StoredId } from './storage.ts';
 import { createStore } from './store.ts';
@@ -55,12 +58,37 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Even
     const mark = openHeadMark(`${options.file}-head`);
     opened.push(mark);
     if (options.acceptOlder) mark.clear();
+    if (isCopy(db)) throw copyHere();
     checkHead(db, mark.read());
     const sealing: Sealing | undefined = options.seal && { sealer: createSealer(options.seal.key), isNew: options.seal.isNew };
     return createStore(sqliteStorage(db, mark, upkeep, options.indexEvents), { sealing, lockWaitMs: options.lockWaitMs });
   } catch (error) {
     for (const each of opened.reverse()) await each.close();
     throw storeError(error, 'the event store cannot be opened');
+  }
+}
+
+const copyHere = (): NusecError =>
+  new NusecError('STATE', 'the event log of this data folder is in KurrentDB: give its address (--event-store, KURRENTDB_URL)');
+
+/** Opens or creates the copy of a log elsewhere. What is in it is stored there, so nothing here waits for the disk, and there is no head mark.
+ *  @throws NusecError as openSqliteStore; STATE when the file is a store of its own with events in it */
+export async function openSqliteCopy({ file, indexEvents = defaultIndexEvents }: Pick<SqliteStoreOptions, 'file' | 'indexEvents'>) {
+  let db: Database | undefined;
+  try {
+    db = openDatabase({ file });
+    if (!isCopy(db)) {
+      const isEmpty = db.prepare('SELECT 1 FROM events LIMIT 1').get() === undefined;
+      if (!isEmpty)
+        throw new NusecError('STATE', `${file} is an event log of its own: move it into KurrentDB first, see docs/kurrentdb.md`);
+      transaction(db, () => makeCopy(db as Database));
+    }
+    const upkeep = startUpkeep({ file, indexEvents });
+    const mark: HeadMark = { read: () => undefined, write() {}, clear() {}, close: async () => {} };
+    return { ...sqliteStorage(db, mark, upkeep, indexEvents), sync: async () => {} };
+  } catch (error) {
+    db?.close();
+    throw storeError(error, 'the copy of the event log cannot be opened');
   }
 }
 
@@ -224,6 +252,7 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     blob: sha256 => blob.get(Buffer.from(sha256, 'hex')),
     epoch: () => epoch.get() ?? 0,
     setEpoch: next => void setEpoch.run(next),
+    ...takenRow(db),
     async freeBytes() {
       const { bavail, bsize } = await statfs(dirname(db.name));
       return bavail * bsize;

@@ -20,6 +20,9 @@ export type Row = {
 /** @property sha256 of the bytes, 64 lower-case hex */
 export type Blob = { readonly sha256: string; readonly bytes: Uint8Array };
 
+/** A commit of a log elsewhere: its number there, 0, 1, 2 …, and its id, a UUID. */
+export type Taken = { readonly revision: number; readonly id: string };
+
 /** Where an event of some id is, and what it is. */
 export type StoredId = Pick<Row, 'position' | 'stream' | 'revision' | 'body'>;
 
@@ -57,6 +60,10 @@ export type Storage = {
   seal(): Seal | undefined;
   /** Within a transaction. */
   setSeal(seal: Seal): void;
+  /** Which commit of a log elsewhere these rows follow (kurrentdb/): the newest one that was taken in; revision -1 before the first. */
+  taken(): Taken;
+  /** Within the transaction that takes it in. */
+  setTaken(taken: Taken): void;
   /** Shows the rows since begin() to every process. They are on the disk after the next sync(). */
   commit(): void;
   rollback(): void;

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { NusecError } from '../errors.ts';
 import { within } from '../within.ts';
-import { createCommitQueue, defaultLockWaitMs } from './commitQueue.ts';
+import { type CommitQueue, createCommitQueue, defaultLockWaitMs } from './commitQueue.ts';
 import { createDurability } from './durability.ts';
 import { encodeAppend } from './envelope.ts';
 import type { AppendRequest } from './judge.ts';
@@ -11,7 +11,7 @@ import type { Sealing } from './sealing.ts';
 import type { Blob, Storage, StreamHead } from './storage.ts';
 import { damaged, storeError } from './storeError.ts';
 import { commitSignal, follow } from './subscription.ts';
-import { createWriter } from './writer.ts';
+import { createWriter, type Writer } from './writer.ts';
 
 /** Most events one readAll returns. */
 const maxReadEvents = 10_000;
@@ -32,7 +32,13 @@ const minFreeBytes = 1024 * 1024;
 /** How long what another process has written may wait for the subscribers here. */
 const catchUpEveryMs = 20;
 
-type StoreOptions = { readonly sealing?: Sealing | undefined; readonly lockWaitMs?: number | undefined };
+type StoreOptions = {
+  readonly sealing?: Sealing | undefined;
+  readonly lockWaitMs?: number | undefined;
+  /** Who puts what is to be stored in order; default: the writer of these rows.
+   *  @param changed to be called when the writer has more */
+  readonly order?: ((writer: Writer, changed: () => void) => CommitQueue) | undefined;
+};
 
 /** The event store over one engine's rows; the engines differ in nothing but where the rows are. */
 export function createStore(storage: Storage, options: StoreOptions = {}): EventStore {
@@ -42,13 +48,14 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
     advanced.fire();
     commits.advance();
   });
-  const commits = createCommitQueue(writer, durability, options.lockWaitMs ?? defaultLockWaitMs);
+  const changed = (): void => void durability.reached().catch(() => undefined);
+  const commits = options.order?.(writer, changed) ?? createCommitQueue(writer, durability, options.lockWaitMs ?? defaultLockWaitMs);
   const subscriptions = new Set<Subscription>();
   let closing: Promise<void> | undefined;
   const catchUp = (): void => {
     try {
       writer.catchUp();
-      durability.reached().catch(() => undefined);
+      changed();
     } catch {
       // Whoever reads or appends next meets the same error, and can tell somebody.
     }

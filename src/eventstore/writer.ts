@@ -10,7 +10,7 @@ import type { AppendResult, Basis } from './port.ts';
 import { recentIds } from './recentIds.ts';
 import type { Seal } from './seal.ts';
 import { checkFirstSeal, requireSeal, requireSealing, type Sealing } from './sealing.ts';
-import type { Blob, Storage, StreamHead } from './storage.ts';
+import type { Blob, Storage, StoredId, StreamHead, Taken } from './storage.ts';
 import { damaged, storeError } from './storeError.ts';
 
 /** The writer of a process: takes each append's decision inside the group's transaction and keeps the stream heads, also of what other
@@ -28,12 +28,23 @@ export type CommitRequest = {
   readonly blobs?: readonly Blob[] | undefined;
   /** SHA-256 of blobs that go. */
   readonly droppedBlobs?: readonly string[] | undefined;
+  /** It is a commit of a log elsewhere, which is taken in as it is there, once. */
+  readonly from?: CommitElsewhere | undefined;
+};
+
+export type CommitElsewhere = Taken & {
+  /** Number of events before it. */
+  readonly first: number;
+  /** Of everything up to it. */
+  readonly seal: Seal | undefined;
 };
 /** What became of one request of a group: a result for each of its appends, or why none of it is stored. */
 export type Outcome = readonly AppendResult[] | Error;
 
 export type Writer = {
   headOf(stream: string): StreamHead;
+  /** Where an event of this id is stored. */
+  find(id: string): StoredId | undefined;
   /** What is committed, as far as it is known here. */
   progress(): Progress;
   /** Right edge of the tree over all events up to there. */
@@ -125,11 +136,13 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
       return { revision: head.revision, position: head.position };
     };
     /** Everything is judged before anything is inserted. */
-    const store = ({ appends, basis, epoch, nextEpoch, blobs, droppedBlobs }: CommitRequest): Outcome => {
+    const store = ({ appends, basis, epoch, nextEpoch, blobs, droppedBlobs, from }: CommitRequest): Outcome => {
+      if (from !== undefined && !isNext(storage.taken(), from, next)) return [];
       if (epoch !== undefined && epoch !== storage.epoch()) return new NusecError('LEADERSHIP_OVER', 'another process leads now');
       const verdicts = judge(stored, appends, basis);
       if (verdicts instanceof NusecError) return verdicts;
       changed ||= verdicts.includes(undefined) || nextEpoch !== undefined || (blobs?.length ?? 0) + (droppedBlobs?.length ?? 0) > 0;
+      if (from !== undefined) storage.setTaken(from);
       if (nextEpoch !== undefined) storage.setEpoch(nextEpoch);
       for (const blob of blobs ?? []) storage.putBlob(blob);
       for (const sha256 of droppedBlobs ?? []) storage.dropBlob(sha256);
@@ -145,7 +158,8 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
       mark = edge.mark();
       requireSealing(storage, sealing);
       const outcomes = group.map(store);
-      if (sealing !== undefined && next > newest) storage.setSeal(sealing.sealer.seal(edge));
+      const from = group.at(-1)?.from;
+      if (sealing !== undefined && next > newest) storage.setSeal(sealAs(sealing, edge, from, newest));
       storage.commit();
       newest = next;
       newestHash = nextHash;
@@ -159,5 +173,26 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
       throw storeError(error, 'the events could not be stored');
     }
   };
-  return { headOf: heads.of, progress: () => ({ position: newest, hash: newestHash, version }), edge, catchUp, write };
+  return {
+    headOf: heads.of,
+    find: stored.find,
+    progress: () => ({ position: newest, hash: newestHash, version }),
+    edge,
+    catchUp,
+    write,
+  };
+}
+
+/** Whether a commit of a log elsewhere is the next one; false when another process has taken it in.
+ *  @param size events so far @throws NusecError STORE_DAMAGED when one is missing before it */
+function isNext({ revision }: Taken, from: CommitElsewhere, size: number): boolean {
+  if (from.revision <= revision) return false;
+  if (from.revision === revision + 1 && from.first === size) return true;
+  throw damaged(`commit ${from.revision} of the log begins after ${from.first} events; here are ${size}, up to commit ${revision}`);
+}
+
+/** The seal of everything up to here, which must be the one that came with the commit. @throws NusecError STORE_DAMAGED */
+function sealAs(sealing: Sealing, edge: Edge, from: CommitElsewhere | undefined, known: number): Seal {
+  if (from !== undefined) requireSeal(sealing, edge, from.seal, known);
+  return sealing.sealer.seal(edge);
 }

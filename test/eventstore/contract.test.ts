@@ -1,10 +1,12 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { verifyStream } from '../../src/eventstore/hashchain.ts';
+import { openKurrentStore } from '../../src/eventstore/kurrentdb.ts';
 import type { Basis, EventStore, ExpectedRevision, RecordedEvent } from '../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+import { startDouble } from './kurrentdb/double.ts';
 import { openMemoryStore } from './memory.ts';
 import { event, nextId, temporaryFolder } from './support.ts';
 
@@ -47,10 +49,22 @@ async function openShared(): Promise<EventStore> {
   };
 }
 
+/** Each time another project in the same database. */
+const openOn = (url: string): Promise<EventStore> =>
+  openKurrentStore({ url, name: `contract-${randomUUID()}`, file: join(temporaryFolder(), 'events.db') });
+
+async function openOnDouble(): Promise<EventStore> {
+  const double = await startDouble();
+  const store = await openOn(double.url);
+  return { ...store, close: () => store.close().finally(double.close) };
+}
+
 const engines = {
   memory: async () => openMemoryStore(),
   sqlite: async () => openSqliteStore({ file: join(temporaryFolder(), 'events.db') }),
   'sqlite, two processes': openShared,
+  'kurrentdb, the double': openOnDouble,
+  ...(process.env.KURRENTDB_URL && { 'kurrentdb, a server': () => openOn(process.env.KURRENTDB_URL as string) }),
 };
 
 describe.each(Object.entries(engines))('event store on %s', (_name, open) => {

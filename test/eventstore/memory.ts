@@ -51,6 +51,8 @@ function memoryStorage(): Storage {
     setEpoch(next) {
       epoch = next;
     },
+    taken: () => ({ revision: -1, id: '' }),
+    setTaken() {},
     freeBytes: async () => Number.POSITIVE_INFINITY,
     mark() {},
     sync: async () => {},

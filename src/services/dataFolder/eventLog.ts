@@ -2,12 +2,15 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { utf8 } from '../../bytes.ts';
 import type { EventLogSettings } from '../../config.ts';
+import { sha256Hex } from '../../digest.ts';
 import { pointOf } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
+import { openKurrentStore } from '../../eventstore/kurrentdb.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import { openSqliteStore } from '../../eventstore/sqlite.ts';
 import { ensureKey } from '../../keystore/ensureKey.ts';
 import type { Keystore } from '../../keystore/port.ts';
+import { readSecretFile } from '../../keystore/secretFile.ts';
 
 /** The event log of a data folder, sealed with a key of its keystore. */
 
@@ -16,7 +19,7 @@ export const eventsFile = ({ dataDir }: EventLogSettings): string => join(dataDi
 /** A folder that has its keys back but not its log yet must not get an empty one: a backup is not put over a log.
  *  @throws NusecError STATE */
 export function requireEventLog(settings: EventLogSettings): void {
-  if (existsSync(eventsFile(settings))) return;
+  if (settings.eventStore !== undefined || existsSync(eventsFile(settings))) return;
   const { dataDir } = settings;
   throw new NusecError(
     'STATE',
@@ -24,13 +27,32 @@ export function requireEventLog(settings: EventLogSettings): void {
   );
 }
 
+/** What the streams of a project begin with: the same on every server that has its keys, and nobody else's. */
+const logName = (sealKey: Uint8Array): string => `nusec-${sha256Hex(Buffer.concat([utf8('nusec log name v1'), sealKey])).slice(0, 16)}`;
+
 const pairId = 'log-seal-pair/1';
 const keyId = 'log-seal/1';
 const message = utf8('nusec log seal key v1');
 
 /** @throws NusecError STORE_DAMAGED (also: not as this project sealed it), and what the keystore throws */
 export async function openEventLog(settings: EventLogSettings, keystore: Keystore): Promise<EventStore> {
-  return openSqliteStore({ file: eventsFile(settings), acceptOlder: settings.acceptOlder ?? false, seal: await sealKey(keystore) });
+  const { eventStore, eventStoreCredentialsFile, acceptOlder = false } = settings;
+  const file = eventsFile(settings);
+  const seal = await sealKey(keystore);
+  if (eventStore === undefined) return openSqliteStore({ file, acceptOlder, seal });
+  const credentials = eventStoreCredentialsFile === undefined ? undefined : credentialsIn(eventStoreCredentialsFile);
+  return openKurrentStore({ url: eventStore, credentials, name: logName(seal.key), file, seal });
+}
+
+const maxCredentialsBytes = 1024;
+
+/** @throws NusecError BAD_REQUEST, KEYSTORE_PERMISSIONS */
+function credentialsIn(file: string): string {
+  const text = Buffer.from(readSecretFile(file, maxCredentialsBytes) ?? [])
+    .toString()
+    .trim();
+  if (!/^[^:\s]+:\S+$/.test(text)) throw new NusecError('BAD_REQUEST', `${file} is not one line USER:PASSWORD for the event store`);
+  return text;
 }
 
 /** The key that commits are sealed with. It leaves the keystore, for as long as a process runs: a token would take longer for each seal than the

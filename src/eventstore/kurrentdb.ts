@@ -1,0 +1,96 @@
+import { NusecError } from '../errors.ts';
+import type { CommitLog } from './kurrentdb/commitLog.ts';
+import { type ConnectionOptions, openConnection } from './kurrentdb/connection.ts';
+import { type Copy, keepCopy, requireSameLog } from './kurrentdb/copy.ts';
+import { createShipping } from './kurrentdb/shipping.ts';
+import { kurrentCommitLog } from './kurrentdb/streams.ts';
+import type { EventStore } from './port.ts';
+import { createSealer } from './seal.ts';
+import type { SqliteStoreOptions } from './sqlite.ts';
+import { openSqliteCopy } from './sqlite.ts';
+import { createStore } from './store.ts';
+import { storeError } from './storeError.ts';
+
+/** The event store of several machines: the log is in KurrentDB, one event per commit, and each machine keeps a copy of it in a SQLite file, from
+ *  which it reads and decides. Whatever is stored is stored behind the newest commit that the decision knew (docs/decisions/026). */
+
+export type KurrentStoreOptions = ConnectionOptions &
+  Pick<SqliteStoreOptions, 'file' | 'seal' | 'indexEvents'> & {
+    /** What the streams of this project begin with. */
+    readonly name: string;
+  };
+
+/** How often a trial shows whether the log can be written. */
+const troubleEveryMs = 1000;
+
+/** Connects and takes in what is not in the copy yet; resolves when everything that is stored is here.
+ *  @throws NusecError BAD_REQUEST (not an address), STORE_UNAVAILABLE, STORE_DAMAGED (the copy is not of this log, or the log has less than was
+ *  acknowledged; an event is not as this project sealed it), STATE */
+export async function openKurrentStore({ name, file, seal, indexEvents, ...address }: KurrentStoreOptions): Promise<EventStore> {
+  const connection = await openConnection(address);
+  const log = kurrentCommitLog(connection, name);
+  let storage: Awaited<ReturnType<typeof openSqliteCopy>> | undefined;
+  let store: EventStore | undefined;
+  try {
+    storage = await openSqliteCopy({ file, ...(indexEvents !== undefined && { indexEvents }) });
+    await requireSameLog(storage, log);
+    store = storeOver(storage, log, seal);
+    await store.head();
+    return store;
+  } catch (error) {
+    await (store ?? { close: async () => void (await Promise.all([storage?.close(), log.close()])) }).close();
+    throw storeError(error, 'the event store cannot be opened');
+  }
+}
+
+function storeOver(storage: Awaited<ReturnType<typeof openSqliteCopy>>, log: CommitLog, seal: KurrentStoreOptions['seal']): EventStore {
+  const sealing = seal && { sealer: createSealer(seal.key), isNew: seal.isNew };
+  const copies: Copy[] = [];
+  const local = createStore(storage, {
+    sealing,
+    order: (writer, changed) => {
+      const copy = keepCopy({ storage, writer, changed }, log);
+      copies.push(copy);
+      return createShipping({ storage, writer, sealer: sealing?.sealer }, log, copy);
+    },
+  });
+  const copy = copies[0] as Copy;
+  let closing: Promise<void> | undefined;
+  let trial: { readonly atMs: number; readonly outcome: Promise<NusecError | undefined> } | undefined;
+  const close = async (): Promise<void> => {
+    await copy.close();
+    await local.close();
+    await log.close();
+  };
+  const tryToWrite = (): Promise<NusecError | undefined> =>
+    log.tryToWrite().then(
+      () => undefined,
+      error => storeError(error, 'the event store cannot be written'),
+    );
+  return {
+    ...local,
+    async readStream(stream, fromRevision) {
+      if (closing === undefined) await copy.fresh();
+      return local.readStream(stream, fromRevision);
+    },
+    async head() {
+      if (closing === undefined) await copy.current();
+      return local.head();
+    },
+    async readBlob(sha256) {
+      if (closing !== undefined) throw new NusecError('STORE_CLOSED', 'the event store is closed');
+      return log.blob(sha256);
+    },
+    async trouble() {
+      if (closing !== undefined) return new NusecError('STORE_CLOSED', 'the event store is closed');
+      if (trial === undefined || performance.now() - trial.atMs > troubleEveryMs)
+        trial = { atMs: performance.now(), outcome: tryToWrite() };
+      return trial.outcome;
+    },
+    lease: log.lease,
+    close() {
+      closing ??= close();
+      return closing;
+    },
+  };
+}

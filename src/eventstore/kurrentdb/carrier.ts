@@ -1,0 +1,60 @@
+import { canonicalJson } from '../canonical.ts';
+import type { AppendRequest } from '../judge.ts';
+import type { Json, JsonObject } from '../port.ts';
+import type { Seal } from '../seal.ts';
+import { damaged } from '../storeError.ts';
+
+/** A commit as one event of the log: what was accepted together, in the order in which it counts. Every copy derives revisions, hashes and the
+ *  tree from it, and compares the seal.
+ *
+ *  { "first": events before it, "events": [{ "stream", "id", "event": [type, v, at, by, cause, corr, data] } …],
+ *    "epoch": leadership that begins with it, "seal": { "size", "code" } of everything up to it } */
+
+export type Carrier = {
+  /** Number of events before it. */
+  readonly first: number;
+  /** For one stream each, in order. */
+  readonly appends: readonly Pick<AppendRequest, 'stream' | 'events'>[];
+  readonly epoch?: number | undefined;
+  readonly seal?: Seal | undefined;
+};
+
+export function encodeCarrier({ first, appends, epoch, seal }: Carrier): JsonObject {
+  const events = appends.flatMap(({ stream, events }) =>
+    events.map(({ id, body }) => ({ stream, id, event: JSON.parse(body) as Json }) satisfies Json),
+  );
+  return { first, events, ...(epoch !== undefined && { epoch }), ...(seal !== undefined && { seal }) };
+}
+
+/** @param where for people @throws NusecError STORE_DAMAGED when it is no carrier */
+export function decodeCarrier(value: unknown, where: string): Carrier {
+  const { first, events, epoch, seal } = (value ?? {}) as { [Name in 'first' | 'events' | 'epoch' | 'seal']?: unknown };
+  const isValid = isCount(first) && Array.isArray(events) && events.every(isEvent) && (epoch === undefined || isCount(epoch));
+  if (!isValid || !(seal === undefined || isSeal(seal))) throw damaged(`${where} is not a commit of this project`);
+  return { first, appends: groupByStream(events), epoch, seal };
+}
+
+type CarriedEvent = { readonly stream: string; readonly id: string; readonly event: Json };
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+function isEvent(value: unknown): value is CarriedEvent {
+  const { stream, id, event } = (value ?? {}) as Record<string, unknown>;
+  return typeof stream === 'string' && typeof id === 'string' && Array.isArray(event);
+}
+
+function isSeal(value: unknown): value is Seal {
+  const { size, code } = (value ?? {}) as Record<string, unknown>;
+  return isCount(size) && typeof code === 'string';
+}
+
+function groupByStream(events: readonly CarriedEvent[]): Carrier['appends'] {
+  const appends: { stream: string; events: { id: string; body: string }[] }[] = [];
+  for (const { stream, id, event } of events) {
+    const last = appends.at(-1);
+    const encoded = { id, body: canonicalJson(event) };
+    if (last?.stream === stream) last.events.push(encoded);
+    else appends.push({ stream, events: [encoded] });
+  }
+  return appends;
+}

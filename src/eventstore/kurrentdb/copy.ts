@@ -1,0 +1,168 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { NusecError } from '../../errors.ts';
+import type { Storage } from '../storage.ts';
+import { damaged } from '../storeError.ts';
+import type { CommitRequest, Writer } from '../writer.ts';
+import type { CommitLog, LoggedCommit } from './commitLog.ts';
+
+/** The copy of the log that the processes of one machine share: a store's file that takes in every commit, in order, once. */
+
+/** Commits of one transaction. */
+const maxTakenCommits = 256;
+/** Commits that are asked for at once while the copy is behind. */
+const readCommits = 1024;
+/** For so long what was the newest commit counts as the newest one. Beyond it the log is asked, so a process that is cut off from the log answers
+ *  nothing that is older. */
+const maxStaleMs = 1000;
+/** How often the log is asked for its newest commit. */
+const confirmEveryMs = 250;
+/** Before the log is followed again after the connection broke. */
+const firstPauseMs = 50;
+const maxPauseMs = 1000;
+/** Another process holds the write lock of the file for fractions of a millisecond. */
+const lockPauseMs = 1;
+
+export type Copy = {
+  /** Revision of the newest commit here. What is read from the copy afterwards has at least that. */
+  revision(): number;
+  /** Takes in what comes next of these; what is here already is left out. @throws NusecError STORE_DAMAGED */
+  take(commits: readonly LoggedCommit[]): Promise<void>;
+  /** Resolves when everything that was stored before the call is here. @throws NusecError STORE_UNAVAILABLE, STORE_DAMAGED */
+  current(): Promise<void>;
+  /** As current, unless it was so within the last second. */
+  fresh(): Promise<void>;
+  /** The copy has everything that was stored up to now, as an append has shown. */
+  confirmed(): void;
+  close(): Promise<void>;
+};
+
+/** @param changed to be called when more is here */
+export function keepCopy(
+  { storage, writer, changed }: { readonly storage: Pick<Storage, 'taken'>; readonly writer: Writer; readonly changed: () => void },
+  log: CommitLog,
+): Copy {
+  let confirmedAtMs = Number.NEGATIVE_INFINITY;
+  let failures = 0;
+  let closed = false;
+  let damage: NusecError | undefined;
+  let following: { close(): void } | undefined;
+  let asking: Promise<void> | undefined;
+  const revision = (): number => storage.taken().revision;
+
+  const takeGroup = async (commits: readonly LoggedCommit[]): Promise<void> => {
+    const requests = commits.map(requestOf);
+    for (;;) {
+      const outcomes = writer.write(requests);
+      if (outcomes === undefined) {
+        await sleep(lockPauseMs);
+        continue;
+      }
+      const refusal = outcomes.find(outcome => outcome instanceof Error);
+      if (refusal !== undefined) throw damaged(`a commit of the log cannot be taken in: ${(refusal as Error).message}`, refusal);
+      return;
+    }
+  };
+  const take = async (commits: readonly LoggedCommit[]): Promise<void> => {
+    if (damage !== undefined) throw damage;
+    const known = revision();
+    const next = commits.filter(commit => commit.revision > known);
+    // A gap: what is between comes from another side.
+    if (next[0] === undefined || next[0].revision !== known + 1) return;
+    try {
+      for (let done = 0; done < next.length; done += maxTakenCommits) await takeGroup(next.slice(done, done + maxTakenCommits));
+    } catch (error) {
+      if (error instanceof NusecError && error.code === 'STORE_DAMAGED') damage = error;
+      throw error;
+    }
+    changed();
+  };
+  const upTo = async (target: number): Promise<void> => {
+    while (revision() < target) {
+      const commits = await log.read(revision() + 1, readCommits);
+      if (commits.length === 0) throw damaged(`the log ends before commit ${target}, which it had`);
+      await take(commits);
+    }
+  };
+  const ask = async (): Promise<void> => {
+    const atMs = performance.now();
+    const head = await log.head();
+    if (head < revision()) throw damaged(`the log has commits up to ${head}, but ${revision()} was acknowledged`);
+    await upTo(head);
+    confirmedAtMs = Math.max(confirmedAtMs, atMs);
+  };
+  /** Those who ask while somebody asks wait for the next answer: the present one may be older than their question. */
+  let nextAsking: Promise<void> | undefined;
+  const current = (): Promise<void> => {
+    if (damage !== undefined) return Promise.reject(damage);
+    if (asking === undefined) {
+      asking = ask().finally(() => {
+        asking = undefined;
+      });
+      return asking;
+    }
+    nextAsking ??= asking
+      .catch(() => undefined)
+      .then(() => {
+        nextAsking = undefined;
+        return current();
+      });
+    return nextAsking;
+  };
+  const follow = (): void => {
+    if (closed) return;
+    following = log.follow(
+      revision() + 1,
+      async commits => {
+        failures = 0;
+        await take(commits);
+      },
+      () => {
+        const pauseMs = Math.min(firstPauseMs * 2 ** failures, maxPauseMs);
+        failures += 1;
+        if (damage === undefined) setTimeout(follow, pauseMs).unref();
+      },
+    );
+  };
+  follow();
+  const confirming = setInterval(() => {
+    if (performance.now() - confirmedAtMs > confirmEveryMs && asking === undefined) void current().catch(() => undefined);
+  }, confirmEveryMs);
+  confirming.unref();
+  return {
+    revision,
+    take,
+    current,
+    async fresh() {
+      if (damage !== undefined) throw damage;
+      if (performance.now() - confirmedAtMs > maxStaleMs) await current();
+    },
+    confirmed() {
+      confirmedAtMs = performance.now();
+    },
+    async close() {
+      closed = true;
+      clearInterval(confirming);
+      following?.close();
+      await asking?.catch(() => undefined);
+    },
+  };
+}
+
+function requestOf({ revision, id, commit: { first, appends, epoch, seal } }: LoggedCommit): CommitRequest {
+  return {
+    appends: appends.map(({ stream, events }) => ({ stream, expected: 'any', events })),
+    basis: [],
+    ...(epoch !== undefined && { nextEpoch: epoch }),
+    from: { revision, id, first, seal },
+  };
+}
+
+/** The copy is of this log, and the log has everything that is here. @throws NusecError STORE_DAMAGED */
+export async function requireSameLog(storage: Pick<Storage, 'taken'>, log: CommitLog): Promise<void> {
+  const { revision, id } = storage.taken();
+  if (revision === -1) return;
+  const [newest] = await log.read(revision, 1);
+  if (newest === undefined)
+    throw damaged(`the log has commits up to ${await log.head()}, but ${revision} was acknowledged and is in the copy here`);
+  if (newest.id !== id) throw damaged(`commit ${revision} of the log is not the one that was acknowledged and is in the copy here`);
+}

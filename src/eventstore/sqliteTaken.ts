@@ -1,0 +1,26 @@
+import type Database from 'better-sqlite3';
+import type { Storage, Taken } from './storage.ts';
+
+/** Which commit of a log elsewhere a store's file follows: one row, in a file that is a copy only. */
+
+const none: Taken = { revision: -1, id: '' };
+
+/** Whether the file is a copy of a log elsewhere. */
+export const isCopy = (db: Database): boolean =>
+  db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'taken'").get() !== undefined;
+
+/** Makes a store's file a copy, from the next commit of the log on. */
+export function makeCopy(db: Database, { revision, id }: Taken = none): void {
+  db.exec('CREATE TABLE taken (revision INTEGER NOT NULL, id TEXT NOT NULL) STRICT');
+  db.prepare('INSERT INTO taken VALUES (?, ?)').run(revision, id);
+}
+
+export function takenRow(db: Database): Pick<Storage, 'taken' | 'setTaken'> {
+  if (!isCopy(db)) return { taken: () => none, setTaken() {} };
+  const read = db.prepare<Taken>('SELECT revision, id FROM taken');
+  const write = db.prepare('UPDATE taken SET revision = ?, id = ?');
+  return {
+    taken: () => read.get() ?? none,
+    setTaken: ({ revision, id }) => void write.run(revision, id),
+  };
+}
