@@ -2,14 +2,15 @@ import type { TLSSocket } from 'node:tls';
 import type { Aedes, AuthenticateError } from 'aedes';
 import { NusecError } from '../../errors.ts';
 import { createKeyedBuckets } from './bucket.ts';
+import { type ConnackRefusal, cut, endGently, refuseAtConnect, refusingConnack, sayWhy } from './farewell.ts';
 import { type CheckClient, createPeerCheck, type Identity } from './identity.ts';
 import type { ClientInternals } from './internals.ts';
 import type { GatewayLimits } from './limits.ts';
 import { guardParser } from './parserGuard.ts';
-import type { GatewayAlarm, PresenceEvent, PresenceReason } from './presence.ts';
+import { type GatewayAlarm, isProtocolError, type PresenceEvent, type PresenceReason, reasonOf } from './presence.ts';
 import { gateReading } from './readGate.ts';
-import { type ConnectRequest, clientIdOf, judgeConnect } from './rights.ts';
-import { createSession, cut, markEnding, type Session } from './session.ts';
+import { type ConnectRefusal, type ConnectRequest, clientIdOf, judgeConnect } from './rights.ts';
+import { createSession, markEnding, type Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
 
 export type AdmissionOptions = {
@@ -33,10 +34,22 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
   const refused = (remoteAddress: string, identity: Identity | null, reason: PresenceReason, detail: string): void =>
     onPresence({ at: now(), identity, remoteAddress, state: 'refused', reason, detail });
 
+  let refusing = 0;
+  /** The reason goes out with the CONNACK; that costs a place, of which there are few. */
+  const refuseSocket = (socket: TLSSocket, connack: ConnackRefusal): void => {
+    if (socket.destroyed || refusing >= limits.maxRefusing) return void socket.destroy();
+    refusing += 1;
+    socket.once('close', () => {
+      refusing -= 1;
+    });
+    refuseAtConnect(socket, connack, { timeoutMs: limits.connectTimeoutMs, graceMs: limits.closeGraceMs });
+  };
+  const connackOf = (reason: PresenceReason): ConnackRefusal => (reason === 'THROTTLED' ? 'throttled' : 'notAuthorized');
+
   const identify = async (socket: TLSSocket): Promise<Identity | undefined> => {
     const refuse = (identity: Identity | null, reason: PresenceReason, detail: string): undefined => {
       refused(socket.remoteAddress ?? 'unknown', identity, reason, detail);
-      socket.destroy();
+      refuseSocket(socket, connackOf(reason));
     };
     try {
       const identity = await peer.check(socket, now());
@@ -71,6 +84,8 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
 
   return {
     refused,
+    /** A fault of the server is not charged to the client, which has to connect again for it. */
+    giveBack: (session: Session): void => connects.giveBack(clientIdOf(session.identity)),
     /** What the client sends meanwhile waits in the socket. */
     async onSecure(socket: TLSSocket): Promise<void> {
       socket.on('error', ignore);
@@ -79,26 +94,27 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
       const session = createSession(identity, socket, handle(socket) as ClientInternals, limits, now());
       guardParser(session.client, limits, now);
       gateReading(session.client);
+      tellErrors(session, limits.closeGraceMs);
       sessions.add(session);
       socket.once('close', () => ended(session));
     },
-    /** Judges CONNECT and clamps its keepalive: 0 would mean a connection that is never missed. */
-    onConnect(session: Session, packet: ConnectRequest & { keepalive?: number | undefined }): void {
-      session.refusal = judgeConnect(session.identity, packet);
-      session.will = packet.will;
-      if (!packet.keepalive || packet.keepalive > limits.maxKeepaliveSeconds) packet.keepalive = limits.maxKeepaliveSeconds;
+    /** Judges CONNECT and clamps its keepalive: 0 would mean a connection that is never missed.
+     *  @returns whether it is accepted; if not, the client has its CONNACK */
+    onConnect(session: Session, packet: ConnectRequest & { keepalive?: number | undefined }): boolean {
+      const refusal = options.isRevoked(session.identity.serialHex) ? revoked : judgeConnect(session.identity, packet);
+      if (refusal === undefined) {
+        session.will = packet.will;
+        if (!packet.keepalive || packet.keepalive > limits.maxKeepaliveSeconds) packet.keepalive = limits.maxKeepaliveSeconds;
+        return true;
+      }
+      markEnding(session, refusal.reason, refusal.detail);
+      session.socket.write(refusingConnack(refusal.connack, packet.protocolVersion));
+      endGently(session.socket, limits.closeGraceMs);
+      return false;
     },
     authenticate(session: Session, done: (error: AuthenticateError | null, success: boolean | null) => void): void {
-      const { refusal } = session;
-      if (refusal !== undefined) {
-        markEnding(session, refusal.reason, refusal.detail);
-        done(Object.assign(new Error(refusal.detail), { returnCode: refusal.returnCode }), null);
-      } else if (options.isRevoked(session.identity.serialHex)) {
-        cut(session, 'REVOKED', 'certificate revoked');
-      } else {
-        takeOver(session);
-        done(null, true);
-      }
+      takeOver(session);
+      done(null, true);
     },
     onReady(session: Session): void {
       if (session.client.closed) return;
@@ -114,6 +130,20 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
         await peer.check(session.socket, now()).catch(() => cut(session, 'AUTH_ERROR', 'certificate no longer trusted'));
     },
   };
+}
+
+const revoked: ConnectRefusal = { connack: 'notAuthorized', reason: 'REVOKED', detail: 'certificate revoked' };
+
+/** A client that breaks the protocol is told how before its connection ends. All other errors go to Aedes. */
+function tellErrors(session: Session, graceMs: number): void {
+  const { client, socket } = session;
+  client.removeListener('error', client._onError);
+  client.on('error', (error: Error) => {
+    if (!session.isOnline || !isProtocolError(error)) return client._onError(error);
+    sayWhy(session, reasonOf(error), error.message);
+    markEnding(session, reasonOf(error), error.message);
+    endGently(socket, graceMs);
+  });
 }
 
 /** Until Aedes listens; a socket that fails has nothing to tell. */

@@ -6,6 +6,7 @@ import { createAdmission } from './admission.ts';
 import { createKeyedBuckets } from './bucket.ts';
 import { send } from './egress.ts';
 import { createEmitter } from './emitter.ts';
+import { cut } from './farewell.ts';
 import type { Handlers, Qos } from './handler.ts';
 import { plugIn } from './hooks.ts';
 import type { CheckClient, Identity } from './identity.ts';
@@ -13,7 +14,7 @@ import { createIngress } from './ingress.ts';
 import { defaultLimits, type GatewayLimits } from './limits.ts';
 import type { GatewayAlarm, PresenceEvent, PresenceReason } from './presence.ts';
 import { assertInternals } from './selfTest.ts';
-import { cut, markEnding, type Session } from './session.ts';
+import { markEnding, type Session } from './session.ts';
 import { createSessions } from './sessions.ts';
 import { createTlsListener, type TlsSettings } from './tlsListener.ts';
 import { downTopic } from './topics.ts';
@@ -65,6 +66,7 @@ async function openBroker(own: Own, options: BrokerOptions) {
     limits,
     send: sendTo,
     onHeard: sessions.heard,
+    onServerTrouble: admission.giveBack,
     onAlarm: (kind, session, detail) => alarm(kind, session.identity, detail),
   });
   plugIn(aedes, sessions, admission, ingress, options.now);

@@ -36,5 +36,10 @@ export function createKeyedBuckets(perMinute: number, burst: number, maxKeys: nu
       if (buckets.size > maxKeys) buckets.delete(buckets.keys().next().value as string);
       return tryTake(bucket, now);
     },
+    /** What was taken last does not count. */
+    giveBack(key: string): void {
+      const bucket = buckets.get(key);
+      if (bucket !== undefined) bucket.tokens = Math.min(bucket.burst, bucket.tokens + 1);
+    },
   };
 }

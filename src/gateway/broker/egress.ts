@@ -1,5 +1,6 @@
+import { cut } from './farewell.ts';
 import type { Qos } from './handler.ts';
-import { cut, type Session } from './session.ts';
+import type { Session } from './session.ts';
 
 /** Fixed header, topic length and packet id, rounded up (MQTT 3.1.1 §3.3): what a message costs beside topic and payload. */
 const packetOverheadBytes = 64;

@@ -16,7 +16,7 @@ export type UpMessage = {
 };
 
 /** Resolves when what the message says is durable: the PUBACK leaves after that. Handlers of one device never overlap.
- *  A throw leaves the message without PUBACK, sends `…/dn/err` and ends the connection of a device (of a gateway: see ingress.ts). */
+ *  What a throw leads to: refusals.ts. */
 export type Handler = (message: UpMessage) => Promise<void>;
 
 /** One handler per topic family; a family without one is refused. */

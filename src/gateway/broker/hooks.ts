@@ -17,8 +17,7 @@ export function createHooks(sessions: Sessions, admission: Admission, ingress: I
   return {
     preConnect(client, packet, done) {
       const session = sessions.of(client);
-      if (session !== undefined) admission.onConnect(session, packet);
-      done(null, session !== undefined);
+      done(null, session !== undefined && admission.onConnect(session, packet));
     },
     authenticate: (client, _username, _password, done) => admission.authenticate(sessions.of(client) as Session, done),
     authorizeSubscribe(client, subscription, done) {

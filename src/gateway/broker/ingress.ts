@@ -2,11 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { NusecError } from '../../errors.ts';
 import type { DownFamily } from '../../mqttTopics.ts';
 import { reserveMs } from './bucket.ts';
-import { errorReply } from './errorReply.ts';
+import { cidOf, errorReply } from './errorReply.ts';
+import { endGently } from './farewell.ts';
 import type { Handlers, Qos, UpMessage } from './handler.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { GatewayAlarm, PresenceReason } from './presence.ts';
-import { endGently, markEnding, type Session } from './session.ts';
+import { isServerTrouble, judgeRefusal } from './refusals.ts';
+import { markEnding, type Session } from './session.ts';
 import { parseUpTopic, type UpTopic } from './topics.ts';
 
 /** The parts of a PUBLISH packet that are used (MQTT 3.1.1 §3.3). */
@@ -19,13 +21,15 @@ export type IngressOptions = {
   /** A device was heard through this gateway connection. */
   readonly onHeard: (session: Session, uid: string) => void;
   readonly onAlarm: (kind: GatewayAlarm['kind'], session: Session, detail: string) => void;
+  /** A message could not be taken through no fault of the client. */
+  readonly onServerTrouble: (session: Session) => void;
   readonly limits: GatewayLimits;
   readonly now: () => number;
 };
 
 export type Ingress = ReturnType<typeof createIngress>;
 
-type Outcome = 'acknowledge' | 'drop';
+type Outcome = 'acknowledge' | 'acknowledge and end' | 'drop';
 
 /** From a PUBLISH packet to its PUBACK: rate, rights, handler, then `acknowledge`; in order per device, PUBACKs in order per connection.
  *  Delaying `acknowledge` also delays the next read of the socket: that is how a flood is slowed down. */
@@ -42,7 +46,9 @@ export function createIngress(options: IngressOptions) {
           return session.ending === undefined ? process(options, session, packet) : 'drop';
         },
         outcome => {
-          if (outcome === 'acknowledge') acknowledge();
+          if (outcome !== 'drop') acknowledge();
+          // The PUBACK is written first.
+          if (outcome === 'acknowledge and end') setImmediate(endGently, session.socket, options.limits.closeGraceMs);
         },
       );
     },
@@ -99,21 +105,26 @@ function messageFor(options: IngressOptions, session: Session, topic: UpTopic, p
   };
 }
 
-/** A device that is refused gets the error and is cut, without PUBACK. A gateway stays, with PUBACK, when the refusal is a decision
- *  (NusecError): one bad device behind it must not take the connection from the others. */
+/** Says on `…/dn/err` why a message is refused, once for each cause and minute, and judges what becomes of it. */
 async function refuse(options: IngressOptions, session: Session, packet: Publish, error: unknown): Promise<Outcome> {
   if (session.ending !== undefined) return 'drop';
-  const reply = errorReply(bytesOf(packet), error);
+  const verdict = judgeRefusal(error, session.identity.kind === 'gateway');
   const decided = error instanceof NusecError;
-  if (session.identity.kind === 'gateway' && decided) {
-    await options.send(session, deviceNamedIn(session, packet), 'err', reply, 1);
-    return 'acknowledge';
-  }
-  const sent = options.send(session, deviceNamedIn(session, packet), 'err', reply, 1);
-  markEnding(session, 'FORBIDDEN', decided ? `${error.code}: ${error.message}` : 'handler failed');
+  const sent = answer(options, session, packet, error);
+  if (verdict !== 'drop') markEnding(session, 'FORBIDDEN', decided ? `${error.code}: ${error.message}` : 'handler failed');
+  if (isServerTrouble(error)) options.onServerTrouble(session);
   await sent;
-  endGently(session, options.limits.closeGraceMs);
+  if (verdict === 'drop') return 'acknowledge';
+  if (verdict === 'end') return 'acknowledge and end';
+  endGently(session.socket, options.limits.closeGraceMs);
   return 'drop';
+}
+
+async function answer(options: IngressOptions, session: Session, packet: Publish, error: unknown): Promise<unknown> {
+  const request = bytesOf(packet);
+  const code = error instanceof NusecError ? error.code : 'INTERNAL';
+  if (!session.answered.isDue(`${packet.topic} ${code} ${cidOf(request)}`, options.now())) return false;
+  return options.send(session, deviceNamedIn(session, packet), 'err', errorReply(request, error), 1);
 }
 
 /** Whom an error is about; a gateway that did not even name a device is told itself ('' → `n1/g/{gateway}/dn/err`). */

@@ -10,14 +10,26 @@ export type ClientInternals = Client & {
   _parsingBatch: number;
   /** Called by Aedes when a packet is done. */
   _nextBatch: (error?: Error | null) => void;
+  /** The listener of its 'error' event. */
+  readonly _onError: (error: Error) => void;
   pause: () => void;
   resume: () => void;
 };
 
 export type ParserInternals = EventEmitter & {
-  readonly packet: { readonly cmd: string; readonly qos: number; readonly length: number };
+  readonly packet: {
+    readonly cmd: string;
+    readonly qos: number;
+    readonly dup: boolean;
+    readonly length: number;
+    /** These two once the packet is read whole. */
+    readonly messageId?: number;
+    readonly subscriptions?: readonly unknown[];
+  };
   parse(bytes: Buffer): number;
   /** Reads the remaining length (MQTT 3.1.1 §2.2.3); the header byte has been read before. */
   _parseLength(): boolean;
+  /** Hands on the packet that was read whole. */
+  _newPacket(): boolean;
   _emitError(error: Error): void;
 };

@@ -20,11 +20,14 @@ export type GatewayLimits = {
   readonly handshakePlaceMs: number;
   readonly handshakeTimeoutMs: number;
   readonly connectTimeoutMs: number;
+  /** Connections that wait for their CONNECT only to be refused; more are ended without a word. */
+  readonly maxRefusing: number;
   readonly ticketLifetimeSeconds: Seconds;
   readonly ticketKeyRotationMs: number;
   readonly maxPacketBytesBeforeConnack: number;
   readonly maxPacketBytes: number;
   readonly maxTopicLevels: number;
+  readonly maxFiltersPerSubscribe: number;
   readonly maxKeepaliveSeconds: Seconds;
   /** Packets other than PUBLISH: pings, acknowledgements, subscriptions. */
   readonly controlPacketsPerSecond: number;
@@ -58,11 +61,13 @@ export const defaultLimits: GatewayLimits = {
   handshakePlaceMs: 500,
   handshakeTimeoutMs: 8_000,
   connectTimeoutMs: 8_000,
+  maxRefusing: 500,
   ticketLifetimeSeconds: 12 * 3600,
   ticketKeyRotationMs: 8 * 3600 * 1000,
   maxPacketBytesBeforeConnack: 1024,
   maxPacketBytes: maxPayloadBytes + topicAllowanceBytes,
   maxTopicLevels: 8,
+  maxFiltersPerSubscribe: 8,
   maxKeepaliveSeconds: 300,
   controlPacketsPerSecond: 2_000,
   controlPacketBurst: 4_000,

@@ -11,14 +11,19 @@ export function guardParser(client: ClientInternals, limits: GatewayLimits, now:
   const parser = client._parser;
   const control = createBucket(limits.controlPacketsPerSecond, limits.controlPacketBurst, now());
   const parseLength = parser._parseLength.bind(parser);
+  const newPacket = parser._newPacket.bind(parser);
   const parse = parser.parse.bind(parser);
 
   parser._parseLength = () => {
     if (!parseLength()) return false;
-    const refusal = judgePacket(parser.packet, client.connackSent ? limits.maxPacketBytes : limits.maxPacketBytesBeforeConnack);
+    const refusal = judgePacket(parser.packet, limits, client.connackSent);
     if (refusal !== undefined) return refuse(parser, refusal);
     if (parser.packet.cmd === 'publish' || tryTake(control, now())) return true;
     return refuse(parser, new Cut('THROTTLED', 'too many packets'));
+  };
+  parser._newPacket = () => {
+    const refusal = judgeWhole(parser.packet, limits.maxFiltersPerSubscribe);
+    return refusal === undefined ? newPacket() : refuse(parser, refusal);
   };
   parser.parse = bytes => {
     try {
@@ -30,10 +35,27 @@ export function guardParser(client: ClientInternals, limits: GatewayLimits, now:
   };
 }
 
-function judgePacket(packet: ParserInternals['packet'], maxBytes: number): Cut | undefined {
+function judgePacket(packet: ParserInternals['packet'], limits: GatewayLimits, isConnected: boolean): Cut | undefined {
+  const maxBytes = isConnected ? limits.maxPacketBytes : limits.maxPacketBytesBeforeConnack;
   if (packet.length > maxBytes) return new Cut('PACKET_TOO_LARGE', `packet of ${packet.length} bytes, at most ${maxBytes}`);
+  // [MQTT-3.1.0-2]
+  if (packet.cmd === 'connect' && isConnected) return new Cut('FORBIDDEN', 'a second CONNECT');
   if (!accepted.has(packet.cmd) || (packet.cmd === 'publish' && packet.qos > 1))
     return new Cut('FORBIDDEN', `${packet.cmd} with QoS ${packet.qos}`);
+  const exactBytes = bodyBytes[packet.cmd];
+  if (exactBytes !== undefined && packet.length !== exactBytes)
+    return new Cut('FORBIDDEN', `${packet.cmd} of ${packet.length} bytes behind its header, not ${exactBytes}`);
+  return undefined;
+}
+
+/** Packets whose length is fixed (MQTT 3.1.1 §3.4, §3.12, §3.14). */
+const bodyBytes: Readonly<Record<string, number>> = { puback: 2, pingreq: 0, disconnect: 0 };
+
+/** [MQTT-2.3.1-1] a packet identifier is never 0; [MQTT-3.3.1-2] QoS 0 has no DUP. */
+function judgeWhole({ cmd, qos, dup, messageId, subscriptions }: ParserInternals['packet'], maxFilters: number): Cut | undefined {
+  if (messageId === 0) return new Cut('FORBIDDEN', `${cmd} with packet identifier 0`);
+  if (cmd === 'publish' && qos === 0 && dup) return new Cut('FORBIDDEN', 'DUP with QoS 0');
+  if ((subscriptions?.length ?? 0) > maxFilters) return new Cut('FORBIDDEN', `more than ${maxFilters} filters in one SUBSCRIBE`);
   return undefined;
 }
 

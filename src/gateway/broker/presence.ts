@@ -52,6 +52,9 @@ const aedesReasons: Readonly<Record<string, PresenceReason>> = {
   'connection closed': 'CONNECTION_LOST',
 };
 
+/** Whether the client broke the protocol, and can be told so. */
+export const isProtocolError = (error: Error): boolean => error instanceof Cut || !(error.message in aedesReasons || 'code' in error);
+
 /** The reason behind an error of the broker or the socket: what has a system code is the network, all else broke the protocol. */
 export function reasonOf(error: Error): PresenceReason {
   if (error instanceof Cut) return error.reason;

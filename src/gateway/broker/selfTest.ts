@@ -27,7 +27,15 @@ export function assertInternals(aedes: Aedes): void {
 
 function isComplete(client: ClientInternals, connection: PassThrough): boolean {
   const { _parser: parser } = client;
-  const methods = [parser?.parse, parser?._parseLength, parser?._emitError, client.pause, client.resume];
+  const methods = [
+    parser?.parse,
+    parser?._parseLength,
+    parser?._newPacket,
+    parser?._emitError,
+    client._onError,
+    client.pause,
+    client.resume,
+  ];
   const fields = client._disconnected === false && client.connackSent === false && client._parsingBatch === 1;
   return fields && methods.every(method => typeof method === 'function') && connection.listeners('readable').includes(client._nextBatch);
 }

@@ -5,7 +5,7 @@ import type { ClientInternals } from './internals.ts';
 import type { ConnectionShare, GatewayLimits } from './limits.ts';
 import { createPerClientQueue } from './perClientQueue.ts';
 import type { PresenceReason } from './presence.ts';
-import type { ConnectRefusal } from './rights.ts';
+import { createAnswered } from './refusals.ts';
 import { downPrefixOf } from './topics.ts';
 
 /** One connection after its TLS handshake. Online from the CONNACK on; ended when `ending` is set, with the first reason that was given. */
@@ -21,7 +21,8 @@ export type Session = {
   readonly online: PromiseWithResolvers<void>;
   /** What is sent to the connection has a topic below this prefix. */
   readonly downPrefix: string;
-  refusal: ConnectRefusal | undefined;
+  /** Refusals of messages that were answered. */
+  readonly answered: ReturnType<typeof createAnswered>;
   will: object | undefined;
   isOnline: boolean;
   ending: { readonly reason: PresenceReason; readonly detail: string } | undefined;
@@ -40,7 +41,7 @@ export function createSession(identity: Identity, socket: TLSSocket, client: Cli
     enqueue: createPerClientQueue(),
     online: Promise.withResolvers<void>(),
     downPrefix: downPrefixOf(identity),
-    refusal: undefined,
+    answered: createAnswered(),
     will: undefined,
     isOnline: false,
     ending: undefined,
@@ -51,19 +52,4 @@ export function createSession(identity: Identity, socket: TLSSocket, client: Cli
 /** Notes why the connection ends; the first reason stays. */
 export function markEnding(session: Session, reason: PresenceReason, detail: string): void {
   session.ending ??= { reason, detail };
-}
-
-/** Ends the connection at once; what was not sent is lost. */
-export function cut(session: Session, reason: PresenceReason, detail: string): void {
-  markEnding(session, reason, detail);
-  session.socket.destroy();
-}
-
-/** Ends the connection so that what was sent still arrives: nothing more is read, and the socket closes when the client has closed
- *  or after `graceMs`. Reading into the void keeps a reset from overtaking the last message. */
-export function endGently(session: Session, graceMs: number): void {
-  session.socket.removeAllListeners('readable');
-  session.socket.resume();
-  session.socket.end();
-  setTimeout(() => session.socket.destroy(), graceMs).unref();
 }

@@ -88,7 +88,7 @@ describe('PUBACK leaves before anything is stored', () => {
     expect(pubackIds(wire)).toEqual([1, 2]);
   });
 
-  it('sends dn/err and no PUBACK when the handler fails, and handles nothing after it', async () => {
+  it('answers a refused message with dn/err, then acknowledges it, and handles what follows', async () => {
     const handled: number[] = [];
     harness = await startBroker(pki, {
       handlers: {
@@ -102,7 +102,6 @@ describe('PUBACK leaves before anything is stored', () => {
     const wire = await open();
     wire.send(...[1, 2, 3].map(id => publishPacket(hello, encodeCbor(new Map([[0, id]])), { id })));
     const { topic, payload } = readPublish(await wire.next(3));
-    await wire.closed;
     expect(topic).toBe(`n1/${uid}/dn/err`);
     expect(decodeCbor(payload)).toEqual(
       new Map<number, unknown>([
@@ -111,10 +110,93 @@ describe('PUBACK leaves before anything is stored', () => {
         [2, 'counter 3 below 4'],
       ]),
     );
-    expect(pubackIds(wire)).toEqual([1]);
-    expect(handled).toEqual([1, 2]);
-    await until(() => reasons(harness).length === 1);
-    expect(endings(harness)).toEqual(['FORBIDDEN: ROLLBACK: counter 3 below 4']);
+    await until(() => pubackIds(wire).length === 3);
+    expect(handled).toEqual([1, 2, 3]);
+    expect(reasons(harness)).toEqual([]);
+  });
+
+  it('answers a message that is sent again and again once a minute, and acknowledges it each time', async () => {
+    let clock = 0;
+    harness = await startBroker(pki, {
+      now: () => Date.now() + clock,
+      handlers: {
+        hello: async ({ payload }) => {
+          if (payload.length > 0) throw new NusecError('CBOR_MALFORMED', 'not a map');
+        },
+      },
+    });
+    const wire = await open();
+    const errors = () => wire.packets.filter(({ type }) => type === 3).length;
+    for (let id = 1; id <= 30; id += 1) wire.send(publishPacket(hello, 'poison', { id }));
+    await until(() => pubackIds(wire).length === 30);
+    expect(errors()).toBe(1);
+    clock = 61_000;
+    wire.send(publishPacket(hello, 'poison', { id: 31 }), publishPacket(hello, '', { id: 32 }));
+    await until(() => pubackIds(wire).length === 32);
+    expect(errors()).toBe(2);
+  });
+
+  it('answers each of several requests that are refused for the same cause, by its cid', async () => {
+    harness = await startBroker(pki, { handlers: { hello: () => Promise.reject(new NusecError('ROLLBACK', 'no')) } });
+    const wire = await open();
+    wire.send(...[1, 2, 3].map(id => publishPacket(hello, encodeCbor(new Map([[0, id]])), { id })));
+    await until(() => pubackIds(wire).length === 3);
+    const cids = wire.packets.filter(({ type }) => type === 3).map(message => decodeCbor(readPublish(message).payload));
+    expect(cids.map(answer => (answer as ReadonlyMap<number, unknown>).get(0))).toEqual([1, 2, 3]);
+  });
+
+  it.each(['STORE_FULL', 'PROJECTION_BEHIND', 'RATE_LIMITED'] as const)(
+    'leaves a message unacknowledged that may be accepted later (%s): dn/err, no PUBACK, the end, and nothing handled after it',
+    async code => {
+      const handled: number[] = [];
+      harness = await startBroker(pki, {
+        handlers: {
+          hello: async ({ payload }) => {
+            handled.push(payload[0] as number);
+            throw new NusecError(code, 'later');
+          },
+        },
+      });
+      const wire = await open();
+      wire.send(...[1, 2].map(id => publishPacket(hello, Buffer.from([id]), { id })));
+      expect(decodeCbor(readPublish(await wire.next(3)).payload)).toEqual(
+        new Map<number, unknown>([
+          [1, code],
+          [2, 'later'],
+        ]),
+      );
+      await wire.closed;
+      expect(pubackIds(wire)).toEqual([]);
+      expect(handled).toEqual([1]);
+      await until(() => reasons(harness).length === 1);
+      expect(endings(harness)).toEqual([`FORBIDDEN: ${code}: later`]);
+    },
+  );
+
+  it('ends the connection of a device that is not in use, behind the PUBACK', async () => {
+    harness = await startBroker(pki, { handlers: { hello: () => Promise.reject(new NusecError('DEVICE_STATE', 'decommissioned')) } });
+    const wire = await open();
+    wire.send(publishPacket(hello, 'x'));
+    await wire.next(3);
+    await wire.next(4);
+    await wire.closed;
+  });
+
+  it('does not count connects against a device that the server could not serve', async () => {
+    let isFull = true;
+    const serve = async (): Promise<void> => {
+      if (isFull) throw new NusecError('STORE_FULL', 'the disk is full');
+    };
+    harness = await startBroker(pki, { limits: { connectBurst: 2, connectsPerMinute: 0.001 }, handlers: { hello: serve } });
+    for (let tried = 0; tried < 5; tried += 1) {
+      const wire = await open();
+      wire.send(publishPacket(hello, 'x'));
+      await wire.closed;
+    }
+    isFull = false;
+    const wire = await open();
+    wire.send(publishPacket(hello, 'x'));
+    await wire.next(4);
   });
 
   it('tells the device nothing of an unexpected error', async () => {

@@ -18,6 +18,8 @@ afterEach(() => harness.broker.close());
 async function refusedAtHandshake(credentials: Credentials | undefined): Promise<string[]> {
   const wire = await openTls(pki, harness.port, credentials);
   wire.send(connectPacket(uid));
+  // A standard client sees "not authorized" and not a closed socket.
+  expect((await wire.next(2)).body[1]).toBe(5);
   await wire.closed;
   expect(wire.packets).toEqual([]);
   await until(() => endings(harness).length > 0);
@@ -145,6 +147,7 @@ describe('revocation does not touch live or resumed connections', () => {
     await until(() => harness.broker.stats().handshakes === 1);
     harness.revoked.add(device.serialHex);
     wire.send(connectPacket(uid));
+    expect((await wire.next(2)).body[1]).toBe(5);
     await wire.closed;
     expect(wire.packets).toEqual([]);
     await until(() => endings(harness).includes('REVOKED: certificate revoked'));

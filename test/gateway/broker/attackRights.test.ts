@@ -8,6 +8,7 @@ import { endings, type Harness, reasons, startBroker, uidOf, until } from './har
 import {
   connectPacket,
   disconnectPacket,
+  field,
   openMqtt,
   openTls,
   packet,
@@ -56,13 +57,14 @@ describe('exact-prefix rights', () => {
     `n1/g/g1/${uid}/up/hello`,
     '$SYS/x/heartbeat',
     'hello',
-  ])('refuses a publish to %s: error first, then the end, no PUBACK', async topic => {
+  ])('refuses a publish to %s: the error, the PUBACK, the end', async topic => {
     covers('T20');
     const wire = await open();
     wire.send(publishPacket(topic, encodeCbor(new Map([[0, 99]]))));
     expect(await errorOf(wire)).toEqual({ cid: 99, code: 'TOPIC_FORBIDDEN' });
+    // Otherwise a standard client would send it again on every connection.
+    await wire.next(4);
     await wire.closed;
-    expect(wire.packets.filter(({ type }) => type === 4)).toEqual([]);
     await until(() => reasons(harness).length === 1);
     expect(reasons(harness)).toEqual(['FORBIDDEN']);
     expect(heard).toEqual([]);
@@ -99,9 +101,20 @@ describe('wildcards, deep topics, retained messages, QoS 2', () => {
     ['a PUBREL without a PUBLISH', packet(0x62, Buffer.from([0, 1]))],
     ['a second CONNECT', connectPacket(uid)],
     ['a CONNACK', packet(0x20, Buffer.from([0, 0]))],
-  ])('cuts the connection for %s', async (_name, bytes) => {
+    ['packet identifier 0', publishPacket(`n1/${uid}/up/hello`, 'x', { id: 0 })],
+    ['packet identifier 0 in SUBSCRIBE', subscribePacket(`n1/${uid}/dn/#`, 0)],
+    ['DUP with QoS 0', Buffer.concat([Buffer.from([0x38]), publishPacket(`n1/${uid}/up/hello`, 'x', { qos: 0 }).subarray(1)])],
+    ['a PINGREQ with a body', packet(0xc0, Buffer.from([1]))],
+    ['a DISCONNECT with a body', packet(0xe0, Buffer.from([0, 0]))],
+    ['a PUBACK of three bytes', packet(0x40, Buffer.from([0, 1, 0]))],
+    ['nine filters in one SUBSCRIBE', packet(0x82, Buffer.from([0, 1]), ...Array(9).fill(Buffer.concat([field('a'), Buffer.from([1])])))],
+  ])('cuts the connection for %s, and says so first', async (_name, bytes) => {
     const wire = await open();
+    await until(() => harness.broker.isConnected(uid));
     wire.send(bytes);
+    const { topic, payload } = readPublish(await wire.next(3), 0);
+    expect(topic).toBe(`n1/${uid}/dn/err`);
+    expect((decodeCbor(payload) as ReadonlyMap<number, unknown>).get(1)).toBe('BAD_REQUEST');
     await wire.closed;
     await until(() => reasons(harness).length === 1);
     expect(reasons(harness)).toEqual(['FORBIDDEN']);
@@ -196,9 +209,29 @@ describe('sessions', () => {
     expect(endings(harness)).toEqual(['FORBIDDEN: clean session only']);
   });
 
-  it.each([3, 5])('refuses MQTT protocol level %d', async level => {
+  it('takes eight filters in one SUBSCRIBE', async () => {
+    const wire = await open();
+    const filters = Array.from({ length: 8 }, (_, i) => Buffer.concat([field(`f${i}`), Buffer.from([1])]));
+    wire.send(packet(0x82, Buffer.from([0, 1]), ...filters));
+    expect([...(await wire.next(9)).body.subarray(2)]).toEqual(Array(8).fill(0x80));
+  });
+
+  it('refuses a password without a user name', async () => {
     const wire = await openTls(pki, harness.port, device);
-    wire.send(connectPacket(uid, { level }));
+    wire.send(packet(0x10, field('MQTT'), Buffer.from([4, 0x42, 0, 60]), field(uid), field('secret')));
+    expect((await wire.next(2)).body[1]).toBe(5);
+  });
+
+  it.each([
+    [3, [0, 1]],
+    [0x84, [0, 1]],
+    // Session present, "unsupported protocol version", no properties.
+    [5, [0, 0x84, 0]],
+  ])('refuses MQTT protocol level %d with a CONNACK that such a client understands', async (level, connack) => {
+    const wire = await openTls(pki, harness.port, device);
+    const properties = level === 5 ? [Buffer.from([0])] : [];
+    wire.send(packet(0x10, field('MQTT'), Buffer.from([level, 2, 0, 60]), ...properties, field(uid)));
+    expect([...(await wire.next(2)).body]).toEqual(connack);
     await wire.closed;
     await until(() => harness.presence.length === 1);
     expect(harness.presence[0]?.state).toBe('refused');

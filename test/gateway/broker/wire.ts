@@ -140,8 +140,8 @@ export async function openMqtt(
   return wire;
 }
 
-/** Topic and payload of a PUBLISH with QoS 1. */
-export function readPublish({ body }: Packet): { topic: string; payload: Uint8Array } {
+/** Topic and payload of a PUBLISH. */
+export function readPublish({ body }: Packet, qos: 0 | 1 = 1): { topic: string; payload: Uint8Array } {
   const topicEnd = 2 + body.readUInt16BE(0);
-  return { topic: body.toString('utf8', 2, topicEnd), payload: new Uint8Array(body.subarray(topicEnd + 2)) };
+  return { topic: body.toString('utf8', 2, topicEnd), payload: new Uint8Array(body.subarray(topicEnd + 2 * qos)) };
 }
