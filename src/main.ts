@@ -24,11 +24,13 @@ import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel
 import { createCertificateUse } from './services/identity/certificateUse.ts';
 import { startClientTrust } from './services/identity/clientTrust.ts';
 import { serverIdentity, startTlsRenewal, type TlsIdentity } from './services/identity/serverCertificate.ts';
+import { startTicketKeys, type TicketKeys } from './services/identity/ticketKeys.ts';
 import { tlsFile } from './services/identity/tlsFile.ts';
 import { whileLeading } from './services/processes/leadership.ts';
 import { openPeerLinks } from './services/processes/peerLinks.ts';
 import { createPeers } from './services/processes/peers.ts';
 import { maxProcessSlots } from './services/processes/processSlots.ts';
+import { shareAgreements } from './services/production/kek.ts';
 import { createDeviceEvidence } from './services/proof/deviceEvidence.ts';
 import { requireCheckpoints } from './services/proof/knownCheckpoints.ts';
 import { startLogCheck } from './services/proof/logCheck.ts';
@@ -85,13 +87,13 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const identityParts = { ctx, alarms, file: tlsFile(ctx, join(dataDir, 'tls.identity')) };
   const tls = await serverIdentity(identityParts, names);
   const channel = createChannel();
-  const peers = createPeers<PeerAnswers>(peerQuestions);
+  const peers = createPeers<PeerAnswers>(peerQuestions, slot);
   const attestations = own('log of attestations', openAttestationLog(attestationsFile(dataDir)));
   const field = own('field', await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers, attestations }));
-  const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, onOnline: peers.tell, staple: ocsp.staple };
+  const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, peers, staple: ocsp.staple };
   const gateway = own('MQTT', await startGateway(gatewayParts, tls, settings.mqttTls12));
-  peers.onTaken(gateway.leave);
   shareWrongTokens({ ctx, alarms }, peers);
+  shareAgreements(ctx, peers);
   const links = await openPeerLinks(dataDir, slot, maxProcessSlots, peers.addLink);
   if (links !== undefined) own('peer links', links);
   else ctx.log.warn({ dataDir }, 'the path is too long for sockets: other processes are not reached');
@@ -101,6 +103,11 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const edges = { channel: field.channel, field, attestations, ocsp, bulkRevocations, evidence, logCheck, newestCheckpoint };
   const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
   const api = openApi(own, dataDir, services, tls, settings.httpsTls12);
+  const useTickets = ({ mqtt, https }: TicketKeys): void => {
+    gateway.setTicketKeys(mqtt);
+    api.setTicketKeys(Buffer.from(https));
+  };
+  const tickets = own('TLS tickets', await startTicketKeys(ctx, useTickets));
   const crl = createCrlServer(ctx, ocsp);
   own('CRL server', { close: () => closeServer(crl) });
   const at = (port: keyof typeof portOptions) => ({
@@ -115,6 +122,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const renew = (next: TlsIdentity): void => {
     renewTls(api, next, settings.httpsTls12);
     gateway.renew(next);
+    tickets.again();
   };
   own('TLS renewal', startTlsRenewal({ ...identityParts, trust }, names, tls, renew));
   const lead = async (epoch: number) =>

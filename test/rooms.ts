@@ -107,7 +107,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/gateway/broker': ['src/cbor'],
   'src/gateway/reach': ['src/gateway/broker', ...below('identity', 'field')],
   'src/gateway/topics': ['src/gateway/broker', 'src/gateway/reach', ...below('identity', 'field', 'firmware', 'start')],
-  'src/gateway': ['src/gateway/broker', 'src/gateway/reach', 'src/gateway/topics', ...below('identity', 'start')],
+  'src/gateway': ['src/gateway/broker', 'src/gateway/reach', 'src/gateway/topics', ...below('processes', 'identity', 'start')],
   'src/api': below(...edges),
 
   'gateway-device/link': formats,

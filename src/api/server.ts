@@ -21,6 +21,8 @@ const handshakeTimeoutMs = 10_000;
 /** Longer than a machine pauses between two calls, such as between two units. */
 const keepAliveTimeoutMs = 75_000;
 const maxHeaderBytes = 16 * 1024;
+/** Of sessions that machines resume, the same in every process. */
+const sessionIdContext = 'nusec-https';
 /** ALPN (RFC 7301 §6): an old client that offers only HTTP/1.0 gets it. */
 const protocols = ['http/1.1', 'http/1.0'];
 
@@ -52,6 +54,7 @@ const secureContextOf = ({ key, cert, clientRootsPem: ca }: TlsIdentity, allowTl
   ...(cert !== '' && { key, cert }),
   ca,
   ...tlsVersions(allowTls12),
+  sessionIdContext,
 });
 
 /** Another identity for new connections. */

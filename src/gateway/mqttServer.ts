@@ -2,6 +2,7 @@ import { NusecError } from '../errors.ts';
 import { watchKey } from '../services/base/alarms.ts';
 import { certifyOperational } from '../services/identity/operational.ts';
 import type { TlsIdentity } from '../services/identity/serverCertificate.ts';
+import type { Peers } from '../services/processes/peers.ts';
 import type { Field } from '../services/start/field.ts';
 import type { Services } from '../services/start/services.ts';
 import { type BrokerOptions, createBroker } from './broker/broker.ts';
@@ -22,14 +23,15 @@ import { trustHandler } from './topics/trust.ts';
 export type GatewayParts = Pick<Services, 'ctx' | 'trust' | 'certificateUse' | 'revocations' | 'alarms'> & {
   readonly field: Field;
   readonly channel: Channel;
-  /** A client has connected, or is gone. */
-  readonly onOnline: (clientId: string, isOnline: boolean) => void;
+  readonly peers: Pick<Peers<never>, 'connected' | 'gone' | 'onConnected' | 'notify' | 'onNotice'> & {
+    readonly holding: (clientId: string) => unknown;
+  };
   readonly staple: NonNullable<BrokerOptions['staple']>;
 };
 
 /** The MQTT side of the server: broker, rights, topic handlers. It completes the channel by which services reach devices. */
 export async function startGateway(parts: GatewayParts, tls: TlsIdentity, allowTls12 = false) {
-  const { ctx, trust, revocations, alarms, field, channel } = parts;
+  const { ctx, trust, revocations, alarms, field, channel, peers } = parts;
   let bundles: BundlePush | undefined;
   const broker = await createBroker({
     tls: { key: tls.key, cert: tls.cert, ca: tls.clientRootsPem, allowTls12 },
@@ -48,12 +50,14 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity, allowT
     },
     isRevoked: revocations.isRevoked,
     staple: parts.staple,
+    isElsewhere: clientId => peers.holding(clientId) !== undefined,
     isAttached: field.attachments.isAttached,
     handlers: handlersFor(parts),
     onPresence(event) {
       ctx.log.debug(event, 'presence');
       const clientId = event.identity && clientIdOf(event.identity);
-      if (clientId && event.state !== 'refused') parts.onOnline(clientId, broker.isOnline(clientId));
+      if (clientId && event.state === 'connected') peers.connected(clientId, event.at);
+      if (clientId && event.state === 'disconnected' && !broker.isOnline(clientId)) peers.gone(clientId);
       if (event.state === 'connected' && event.identity) parts.certificateUse.used(machineIn(event.identity));
       if (event.state === 'connected' && event.identity?.kind === 'gateway') bundles?.connected(event.identity.gatewayId);
     },
@@ -67,12 +71,12 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity, allowT
     if (change.revoked) broker.disconnectBySerial(change.serialHex, 'REVOKED');
   });
   trust.onChange(() => void broker.trustChanged());
+  peers.onConnected(broker.connectedElsewhere);
   channel.connect(broker);
   bundles = createBundlePush(ctx, field.gatewayBundles, broker);
   return {
     renew: (next: TlsIdentity): void => broker.setTls({ key: next.key, cert: next.cert, ca: next.clientRootsPem, allowTls12 }),
-    /** The client has connected to another process: its connection here is an old one. */
-    leave: (clientId: string): void => void broker.disconnect(clientId, 'DUPLICATE_CLIENTID'),
+    setTicketKeys: broker.setTicketKeys,
     listen: broker.listen,
     close: broker.close,
   };
@@ -80,7 +84,7 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity, allowT
 
 const machineIn = (identity: Identity) => ({ ...identity, id: identity.kind === 'device' ? identity.uid : identity.gatewayId });
 
-function handlersFor({ ctx, alarms, field, channel }: GatewayParts): Handlers {
+function handlersFor({ ctx, alarms, field, channel, peers }: GatewayParts): Handlers {
   const now = (): number => ctx.clock().getTime();
   const certify: CertificateParts['certify'] = (device, csr) =>
     watchKey(alarms, `device-${device.uid}`, () => certifyOperational(ctx, device, csr));
@@ -92,7 +96,7 @@ function handlersFor({ ctx, alarms, field, channel }: GatewayParts): Handlers {
     job: jobHandler(ctx, field.delivery),
     ota: otaHandler(field.delivery, now),
     trust: trustHandler(channel),
-    csr: certificateHandler({ certify, now }),
+    csr: certificateHandler({ certify, now, peers }),
     lwt: acknowledge,
   };
 }

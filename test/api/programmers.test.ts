@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { toBase64url } from '../../src/bytes.ts';
+import { fromBase64url, toBase64url } from '../../src/bytes.ts';
+import { sha256Hex } from '../../src/digest.ts';
+import type { Machine } from '../../src/services/identity/machines.ts';
+import { agreeKek as beginAgreement, confirmKek, shareAgreements } from '../../src/services/production/kek.ts';
 import { agreeKek, csrOf, lockedProgrammer, newParty, newUid, receiptOf } from '../services/parties.ts';
 import { openPlant, type Plant } from '../services/production/plant.ts';
 import { covers } from '../support/covers.ts';
@@ -86,6 +89,29 @@ describe('AES_NuLink3', () => {
     expect((await agreeKek(plant, programmer)).epoch).toBe(3);
     const ids = (await plant.ctx.keystore.list()).map(key => key.id).filter(id => id.includes(programmer.uid));
     expect(ids.sort()).toEqual([2, 3].map(epoch => `programmer-kek/${programmer.uid}/${epoch}`));
+  });
+
+  it('is agreed also when its halves come to different server processes', async () => {
+    const programmer = await lockedProgrammer(plant);
+    const other: typeof plant.ctx = { ...plant.ctx };
+    const heard: ((value: unknown) => void)[] = [];
+    shareAgreements(plant.ctx, {
+      notify: (_topic, value) => heard[0]?.(structuredClone(value)),
+      onNotice: () => undefined,
+    });
+    shareAgreements(other, { notify: () => undefined, onNotice: (_topic, listener) => heard.push(listener as (value: unknown) => void) });
+    const machine = { kind: 'programmer', id: programmer.uid, certificateSha256: sha256Hex(programmer.certificate) } as Machine;
+    const halves: Pick<Plant, 'call' | 'ask' | 'code'> = {
+      ...plant,
+      async ask(_who, method, _path, body) {
+        const bytes = (name: string) => fromBase64url((body as Record<string, string>)[name] ?? '');
+        if (method === 'PUT') return confirmKek(other, machine, 1, bytes('mac'), `programmer:${programmer.uid}`);
+        const { epoch, ...answer } = await beginAgreement(plant.ctx, machine, { publicKey: bytes('publicKey'), nonce: bytes('nonce') });
+        return { epoch, ...Object.fromEntries(Object.entries(answer).map(([name, value]) => [name, toBase64url(value)])) };
+      },
+    };
+    expect((await agreeKek(halves, programmer)).epoch).toBe(1);
+    expect(await statusOf(programmer.uid)).toBe('READY');
   });
 
   it('is agreed with the certificate’s own programmer only (RULE-9)', async () => {

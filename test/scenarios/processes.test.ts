@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { maxWrongTokens } from '../../src/api/wrongTokens.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { toPem } from '../../src/pki/pem.ts';
+import { connectPacket, pingPacket, Wire } from '../gateway/broker/wire.ts';
 import {
   connectDevice,
   eventually,
@@ -31,7 +32,7 @@ const nextUnit = (): Unit => fleet.units[used++] as Unit;
 
 beforeAll(async () => {
   group = await startServerProcesses(3, async ctx => {
-    fleet = await seedFleet(ctx, 10);
+    fleet = await seedFleet(ctx, 16);
   });
   servers = group.first as unknown as typeof servers;
 });
@@ -135,6 +136,75 @@ describe('a device', () => {
     await eventually(() => !before.client.isConnected());
     await before.close();
     await eventually(() => after.client.isConnected());
+  });
+});
+
+/** MQTT by hand. @returns the return code of its CONNACK */
+async function mqttOf(server: ServerProcess, unit: Unit, session?: Buffer) {
+  const where = { port: server.mqttPort, host: '127.0.0.1', servername: 'localhost' };
+  const socket: TLSSocket = connect({ ...where, ca: server.rootPem, ...credentialsOf(unit), ...(session && { session }) });
+  onTestFinished(() => void socket.destroy());
+  const ticket = new Promise<Buffer>(resolve => socket.once('session', resolve));
+  await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
+  const wire = new Wire(socket);
+  wire.send(connectPacket(unit.uid));
+  const code = (await wire.next(2)).body[1];
+  return { wire, code, ticket, isResumed: socket.isSessionReused() };
+}
+
+const alarmsOf = async (server: ServerProcess, code: string): Promise<readonly { subject: string }[]> => {
+  const { alarms } = (await person(server).json('GET', '/v1/alarms?limit=500')) as { alarms: { code: string; subject: string }[] };
+  return alarms.filter(alarm => alarm.code === code);
+};
+
+describe('one identity at two processes', () => {
+  it('at the same time: exactly one of the two connections stays', async () => {
+    const [one, two] = servers;
+    for (let round = 0; round < 3; round += 1) {
+      const unit = nextUnit();
+      const both = await Promise.all([mqttOf(one, unit), mqttOf(two, unit)]);
+      await Promise.race(both.map(({ wire }) => wire.closed));
+      const [left, ...others] = both.filter(({ wire }) => !wire.socket.destroyed);
+      expect(others).toEqual([]);
+      left?.wire.send(pingPacket);
+      await left?.wire.next(13);
+      // Long enough for what the processes tell each other.
+      await new Promise(resolve => setTimeout(resolve, 100));
+      expect(left?.wire.socket.destroyed).toBe(false);
+      left?.wire.destroy();
+    }
+  });
+
+  it('in turn: a clone raises an alarm, wherever each of the two connects', async () => {
+    const [one, two] = servers;
+    const unit = nextUnit();
+    for (let round = 0; round < 4; round += 1) for (const server of [one, two]) expect((await mqttOf(server, unit)).code).toBe(0);
+    await eventually(async () => (await alarmsOf(one, 'DUPLICATE_IDENTITY')).some(({ subject }) => subject === unit.uid));
+  });
+
+  it('has one bucket of connects at all of them', async () => {
+    const unit = nextUnit();
+    const codes: (number | undefined)[] = [];
+    for (let count = 0; count < 30; count += 1) codes.push((await mqttOf(servers[count % 3] as ServerProcess, unit)).code);
+    const unavailable = 3;
+    expect(codes.at(-1)).toBe(unavailable);
+    // What the processes tell each other is on its way for a moment.
+    expect(codes.filter(code => code === 0).length).toBeLessThanOrEqual(24);
+  });
+});
+
+describe('a TLS session', () => {
+  it('resumes at another process, and with another listener it does not', async () => {
+    const [one, two] = servers;
+    const unit = nextUnit();
+    const first = await mqttOf(one, unit);
+    const ticket = await first.ticket;
+    const second = await mqttOf(two, unit, ticket);
+    expect({ code: second.code, isResumed: second.isResumed }).toEqual({ code: 0, isResumed: true });
+    const https = connect({ port: two.httpsPort, host: '127.0.0.1', servername: 'localhost', ca: two.rootPem, session: ticket });
+    onTestFinished(() => void https.destroy());
+    await new Promise((resolve, reject) => https.once('secureConnect', resolve).once('error', reject));
+    expect(https.isSessionReused()).toBe(false);
   });
 });
 

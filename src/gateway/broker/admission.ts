@@ -16,6 +16,8 @@ import type { Sessions } from './sessions.ts';
 export type AdmissionOptions = {
   readonly trust: { readonly checkClient: CheckClient };
   readonly isRevoked: (serialHex: string) => boolean;
+  /** Whether another process has this client connected. */
+  readonly isElsewhere: (clientId: string) => boolean;
   readonly onPresence: (event: PresenceEvent) => void;
   readonly onAlarm: (kind: GatewayAlarm['kind'], identity: Identity | null, detail: string) => void;
   readonly limits: GatewayLimits;
@@ -73,13 +75,15 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
     onPresence({ at: now(), identity, remoteAddress, state: session.isOnline ? 'disconnected' : 'refused', reason, detail });
   };
 
+  const countTakeover = (clientId: string, identity: Identity | undefined): void => {
+    if (!takeovers.tryTake(clientId, now()) && identity !== undefined)
+      onAlarm('DUPLICATE_IDENTITY', identity, 'connections of one identity keep pushing each other out');
+  };
   const takeOver = (session: Session): void => {
     const clientId = clientIdOf(session.identity);
     const old = sessions.online(clientId);
-    if (old === undefined) return;
-    cut(old, 'DUPLICATE_CLIENTID', 'the same identity connected again');
-    if (!takeovers.tryTake(clientId, now()))
-      onAlarm('DUPLICATE_IDENTITY', session.identity, 'connections of one identity keep pushing each other out');
+    if (old !== undefined) cut(old, 'DUPLICATE_CLIENTID', takenOver);
+    if (old !== undefined || options.isElsewhere(clientId)) countTakeover(clientId, session.identity);
   };
 
   return {
@@ -123,6 +127,14 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
       session.online.resolve();
       onPresence({ at: now(), identity: session.identity, remoteAddress: session.remoteAddress, state: 'connected' });
     },
+    /** The client has connected to another process. That counts here too, and of two connections the earlier one ends; the alarm is raised by the
+     *  process that keeps the connection. */
+    connectedElsewhere(clientId: string, place: 'taken' | 'kept' | 'moved' | 'new'): void {
+      connects.tryTake(clientId, now());
+      const mine = sessions.online(clientId);
+      if (place !== 'new') countTakeover(clientId, place === 'kept' ? mine?.identity : undefined);
+      if (place === 'taken' && mine !== undefined) cut(mine, 'DUPLICATE_CLIENTID', takenOver);
+    },
     /** After a change of trust (a CA retired or compromised): every connection is judged again. */
     async recheck(): Promise<void> {
       peer.forget();
@@ -132,6 +144,7 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
   };
 }
 
+const takenOver = 'the same identity connected again';
 const revoked: ConnectRefusal = { connack: 'notAuthorized', reason: 'REVOKED', detail: 'certificate revoked' };
 
 /** A client that breaks the protocol is told how before its connection ends. All other errors go to Aedes. */

@@ -25,6 +25,8 @@ export type BrokerOptions = {
   readonly isRevoked: (serialHex: string) => boolean;
   /** The OCSP response for a certificate of this server, for clients that ask in the handshake. @param leaf DER */
   readonly staple?: (leaf: Uint8Array) => Promise<Uint8Array | undefined>;
+  /** Whether another process has this client connected. Default: there is no other process. */
+  readonly isElsewhere?: (clientId: string) => boolean;
   /** Whether an event attached the device to the gateway. */
   readonly isAttached: (gatewayId: string, uid: string) => boolean;
   readonly handlers: Handlers;
@@ -60,7 +62,7 @@ async function openBroker(own: Own, options: BrokerOptions) {
     maxTopicLevels: limits.maxTopicLevels,
   });
   own('MQTT protocol', { close: () => new Promise<void>(resolve => aedes.close(resolve)) });
-  const admission = createAdmission({ ...options, limits, onAlarm: alarm }, sessions, aedes.handle);
+  const admission = createAdmission({ isElsewhere: () => false, ...options, limits, onAlarm: alarm }, sessions, aedes.handle);
   const ingress = createIngress({
     ...options,
     limits,
@@ -112,6 +114,8 @@ async function openBroker(own: Own, options: BrokerOptions) {
     disconnectBySerial: (serialHex: string, reason: PresenceReason = 'REVOKED'): number => cutAll(sessions.withSerial(serialHex), reason),
     /** Ends the connections of a device (client id = uid) or of a gateway, those before CONNECT too. @returns how many */
     disconnect: (clientId: string, reason: PresenceReason): number => cutAll(sessions.withClientId(clientId), reason),
+    /** The client has connected to another process. */
+    connectedElsewhere: admission.connectedElsewhere,
     /** Judges every connection again, after a CA was retired or compromised. */
     trustChanged: admission.recheck,
     stats: () => ({ ...listener.stats(), online: sessions.onlineCount() }),

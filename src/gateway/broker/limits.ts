@@ -23,7 +23,6 @@ export type GatewayLimits = {
   /** Connections that wait for their CONNECT only to be refused; more are ended without a word. */
   readonly maxRefusing: number;
   readonly ticketLifetimeSeconds: Seconds;
-  readonly ticketKeyRotationMs: number;
   readonly maxPacketBytesBeforeConnack: number;
   readonly maxPacketBytes: number;
   readonly maxTopicLevels: number;
@@ -63,7 +62,6 @@ export const defaultLimits: GatewayLimits = {
   connectTimeoutMs: 8_000,
   maxRefusing: 500,
   ticketLifetimeSeconds: 12 * 3600,
-  ticketKeyRotationMs: 8 * 3600 * 1000,
   maxPacketBytesBeforeConnack: 1024,
   maxPacketBytes: maxPayloadBytes + topicAllowanceBytes,
   maxTopicLevels: 8,

@@ -1,17 +1,14 @@
-import { randomBytes } from 'node:crypto';
 import { createServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import { listenOn, type Place, tlsVersions } from '../../listening.ts';
 import { createHandshakeQueue } from './handshakeQueue.ts';
 import type { GatewayLimits } from './limits.ts';
 
-/** PEM of the server and of the CAs that client certificates may come from. `ticketKeys` (48 bytes) are given when several
- *  processes share a port, so that a TLS session resumes at any of them; they are then renewed through `setTicketKeys`. */
+/** PEM of the server and of the CAs that client certificates may come from. */
 export type TlsSettings = {
   readonly key: string;
   readonly cert: string;
   readonly ca: string | readonly string[];
-  readonly ticketKeys?: Uint8Array;
   /** TLS 1.2 too. Default: TLS 1.3 only. */
   readonly allowTls12?: boolean;
 };
@@ -29,7 +26,6 @@ export type TlsListenerOptions = {
   readonly onCrowded: () => void;
 };
 
-const ticketKeyBytes = 48;
 const sessionIdContext = 'nusec-mqtt';
 
 /** TLS on a TCP port. Client certificates are asked for but refused by us and not by TLS, so that every refusal is recorded.
@@ -73,21 +69,26 @@ export function createTlsListener(options: TlsListenerOptions) {
   });
   tcp.maxConnections = limits.maxConnections;
   tcp.on('drop', options.onFull);
-  const rotation =
-    options.tls.ticketKeys === undefined
-      ? setInterval(() => tls.setTicketKeys(randomBytes(ticketKeyBytes)), limits.ticketKeyRotationMs)
-      : undefined;
-  rotation?.unref();
+  let ticketKeys: Uint8Array | undefined;
+  const useTicketKeys = (): void => {
+    if (ticketKeys !== undefined) tls.setTicketKeys(Buffer.from(ticketKeys));
+  };
 
   return {
     /** @throws NusecError as listenOn */
     listen: (place: Place): Promise<number> => listenOn(tcp, place, { backlog: limits.listenBacklog }),
-    setTicketKeys: (keys: Uint8Array): void => void tls.setTicketKeys(Buffer.from(keys)),
-    setTls: (settings: TlsSettings): void => tls.setSecureContext(contextOf(settings, limits)),
+    /** @param keys 48 bytes, the same at every process that a session may resume at */
+    setTicketKeys(keys: Uint8Array): void {
+      ticketKeys = keys;
+      useTicketKeys();
+    },
+    setTls(settings: TlsSettings): void {
+      tls.setSecureContext(contextOf(settings, limits));
+      useTicketKeys();
+    },
     stats: () => ({ connections: open.size, ...counts, ...handshakes.stats() }),
     close: (): Promise<void> =>
       new Promise(resolve => {
-        clearInterval(rotation);
         tcp.close(() => resolve());
         for (const socket of open) socket.destroy();
       }),
@@ -100,5 +101,4 @@ const contextOf = (settings: TlsSettings, limits: GatewayLimits): TlsOptions => 
   ...tlsVersions(settings.allowTls12 === true),
   sessionIdContext,
   sessionTimeout: limits.ticketLifetimeSeconds,
-  ticketKeys: Buffer.from(settings.ticketKeys ?? randomBytes(ticketKeyBytes)),
 });

@@ -19,17 +19,27 @@ export type CertificateParts = {
   readonly certify: (device: CertifiedDevice, csr: Uint8Array) => Promise<{ readonly certificate: Uint8Array; readonly ica: Uint8Array }>;
   /** Unix time in ms. */
   readonly now: () => number;
+  /** The other server processes: a device has one share at all of them. */
+  readonly peers: { notify(topic: string, text: string): void; onNotice(topic: string, listener: (text: string) => void): void };
 };
 
-export function certificateHandler({ certify, now }: CertificateParts): Handler {
+/** Of notices between processes. */
+const requestTopic = 'certificate request';
+
+export function certificateHandler({ certify, now, peers }: CertificateParts): Handler {
   const replies = createReplyCache();
   const requests = createKeyedBuckets(csrLimits.perMinute, csrLimits.burst, csrLimits.maxDevices);
+  peers.onNotice(requestTopic, uid => void requests.tryTake(uid, now()));
+  const take = (uid: string): boolean => {
+    peers.notify(requestTopic, uid);
+    return requests.tryTake(uid, now());
+  };
   return decided(async ({ uid, identity, payload, reply }) => {
     if (identity.kind !== 'device') throw new NusecError('FORBIDDEN', 'a device asks for its certificate on its own connection');
     const { cid, csr } = decodeAs(csrMessage, payload);
     const question = sha256Hex(csr);
     const known = replies.get(uid, question, cid);
-    if (known === undefined && !requests.tryTake(uid, now())) throw new NusecError('RATE_LIMITED', 'too many certificate requests');
+    if (known === undefined && !take(uid)) throw new NusecError('RATE_LIMITED', 'too many certificate requests');
     const answer =
       known ?? encodeAs(certificateMessage, { cid, chain: await chainFor({ uid, certificateSha256: identity.certificateSha256 }, csr) });
     replies.put(uid, question, cid, answer);

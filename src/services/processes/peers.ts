@@ -10,22 +10,37 @@ export type PeerService = Readonly<Record<string, (...args: never[]) => Promise<
 export type Peers<Service extends PeerService> = {
   /** The process, other than this one, that has this MQTT client connected. */
   holding(clientId: string): Service | undefined;
-  /** A client has connected here, or is gone. */
-  tell(clientId: string, isOnline: boolean): void;
+  /** A client has connected here. @param atMs Unix time */
+  connected(clientId: string, atMs: number): void;
+  /** A client is gone from here. */
+  gone(clientId: string): void;
   /** Another process has this client connected now. */
-  onTaken(listener: (clientId: string) => void): void;
-  /** Tells all others something that needs no answer; who is not there does not hear it. */
-  notify(topic: string, text: string): void;
-  onNotice(topic: string, listener: (text: string) => void): void;
+  onConnected(listener: (clientId: string, place: Elsewhere) => void): void;
+  /** Tells all others something that needs no answer, a plain value or bytes; who is not there does not hear it. */
+  notify(topic: string, value: unknown): void;
+  onNotice<Value>(topic: string, listener: (value: Value) => void): void;
   /** What this process answers the others with. */
   serve(service: Service): void;
   addLink(link: PeerLink): void;
 };
 
+/** What a connect at another process means here. All processes judge it by one order, so that of two connections of one identity exactly one stays:
+ *  `taken`: it is later than the one here; `kept`: the one here is later; `moved`: another connection of it was known, not here; `new`: none was. */
+export type Elsewhere = 'taken' | 'kept' | 'moved' | 'new';
+
+/** The order of connects: the later time, then the higher slot. Who connects where another connection is known comes after it, whatever the clock. */
+type Since = { readonly atMs: number; readonly slot: number };
+const isLater = (one: Since, other: Since): boolean => one.atMs > other.atMs || (one.atMs === other.atMs && one.slot > other.slot);
+
 type Frame =
-  | { readonly kind: 'online'; readonly clientIds: readonly string[]; readonly now: boolean }
+  | {
+      readonly kind: 'online';
+      readonly slot: number;
+      readonly clients: readonly (readonly [id: string, atMs: number])[];
+      readonly now: boolean;
+    }
   | { readonly kind: 'offline'; readonly clientId: string }
-  | { readonly kind: 'notice'; readonly topic: string; readonly text: string }
+  | { readonly kind: 'notice'; readonly topic: string; readonly value: unknown }
   | { readonly kind: 'ask'; readonly id: number; readonly name: string; readonly args: readonly unknown[] }
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'refusal'; readonly id: number; readonly code: ErrorCode; readonly detail: string };
@@ -36,12 +51,12 @@ const maxOpenQuestions = 10_000;
 /** Client ids of one frame, so that frames stay small. */
 const idsPerFrame = 10_000;
 
-/** @param names of the questions */
-export function createPeers<Service extends PeerService>(names: readonly (keyof Service & string)[]): Peers<Service> {
-  const own = new Set<string>();
-  const links = new Map<PeerLink, { readonly clients: Set<string>; readonly asking: Service }>();
-  const taken: ((clientId: string) => void)[] = [];
-  const noticed = new Map<string, (text: string) => void>();
+/** @param names of the questions  @param slot of this process */
+export function createPeers<Service extends PeerService>(names: readonly (keyof Service & string)[], slot: number): Peers<Service> {
+  const own = new Map<string, Since>();
+  const links = new Map<PeerLink, { readonly clients: Map<string, Since>; readonly asking: Service }>();
+  const listeners: ((clientId: string, place: Elsewhere) => void)[] = [];
+  const noticed = new Map<string, (value: unknown) => void>();
   let served: Service | undefined;
 
   const answer = async (link: PeerLink, { id, name, args }: Extract<Frame, { kind: 'ask' }>): Promise<void> => {
@@ -56,24 +71,51 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
     }
   };
 
+  /** The link whose process had it connected last. */
+  const holder = (clientId: string) => {
+    let newest: { readonly since: Since; readonly asking: Service } | undefined;
+    for (const { clients, asking } of links.values()) {
+      const since = clients.get(clientId);
+      if (since !== undefined && (newest === undefined || isLater(since, newest.since))) newest = { since, asking };
+    }
+    return newest;
+  };
+  const sendToAll = (frame: Frame): void => {
+    for (const link of links.keys()) link.send(frame);
+  };
+  const placeOf = (clientId: string, since: Since): Elsewhere => {
+    const mine = own.get(clientId);
+    if (mine !== undefined) return isLater(since, mine) ? 'taken' : 'kept';
+    return holder(clientId) === undefined ? 'new' : 'moved';
+  };
+  const heard = (clients: Map<string, Since>, frame: Extract<Frame, { kind: 'online' }>): void => {
+    for (const [clientId, atMs] of frame.clients) {
+      const since = { atMs, slot: frame.slot };
+      const place = placeOf(clientId, since);
+      clients.set(clientId, since);
+      // What was connected before the link was there is no connect; but of two connections one has to go.
+      if (frame.now || place === 'taken') for (const listener of listeners) listener(clientId, place);
+    }
+  };
+
   return {
-    holding: clientId => [...links.values()].find(({ clients }) => clients.has(clientId))?.asking,
-    tell(clientId, isOnline) {
-      if (isOnline) own.add(clientId);
-      else own.delete(clientId);
-      const frame: Frame = isOnline ? { kind: 'online', clientIds: [clientId], now: true } : { kind: 'offline', clientId };
-      for (const link of links.keys()) link.send(frame);
+    holding: clientId => holder(clientId)?.asking,
+    connected(clientId, atMs) {
+      const since = { atMs: Math.max(atMs, (holder(clientId)?.since.atMs ?? 0) + 1), slot };
+      own.set(clientId, since);
+      sendToAll({ kind: 'online', slot, clients: [[clientId, since.atMs]], now: true });
     },
-    onTaken: listener => void taken.push(listener),
-    notify(topic, text) {
-      for (const link of links.keys()) link.send({ kind: 'notice', topic, text } satisfies Frame);
+    gone(clientId) {
+      if (own.delete(clientId)) sendToAll({ kind: 'offline', clientId });
     },
-    onNotice: (topic, listener) => void noticed.set(topic, listener),
+    onConnected: listener => void listeners.push(listener),
+    notify: (topic, value) => sendToAll({ kind: 'notice', topic, value }),
+    onNotice: (topic, listener) => void noticed.set(topic, listener as (value: unknown) => void),
     serve(service) {
       served = service;
     },
     addLink(link) {
-      const clients = new Set<string>();
+      const clients = new Map<string, Since>();
       const questions = createQuestions(link);
       const asking = Object.fromEntries(names.map(name => [name, (...args: unknown[]) => questions.ask(name, args)])) as unknown as Service;
       links.set(link, { clients, asking });
@@ -84,16 +126,14 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
       link.onValue(value => {
         const frame = value as Frame;
         if (frame.kind === 'ask') void answer(link, frame);
-        else if (frame.kind === 'notice') noticed.get(frame.topic)?.(frame.text);
+        else if (frame.kind === 'notice') noticed.get(frame.topic)?.(frame.value);
         else if (frame.kind === 'offline') clients.delete(frame.clientId);
-        else if (frame.kind === 'online') {
-          for (const clientId of frame.clientIds) clients.add(clientId);
-          if (frame.now) for (const clientId of frame.clientIds) for (const listener of taken) listener(clientId);
-        } else questions.settle(frame);
+        else if (frame.kind === 'online') heard(clients, frame);
+        else questions.settle(frame);
       });
-      const all = [...own];
+      const all = [...own].map(([clientId, { atMs }]) => [clientId, atMs] as const);
       for (let from = 0; from < all.length; from += idsPerFrame)
-        link.send({ kind: 'online', clientIds: all.slice(from, from + idsPerFrame), now: false } satisfies Frame);
+        link.send({ kind: 'online', slot, clients: all.slice(from, from + idsPerFrame), now: false } satisfies Frame);
     },
   };
 }

@@ -16,8 +16,23 @@ export type KekAnswer = { readonly publicKey: Uint8Array; readonly nonce: Uint8A
 type Pending = { readonly agreement: KekAgreement; readonly answer: KekAnswer };
 
 const maxPending = 1000;
-/** Agreements that wait for the programmer's confirmation. They do not outlive the process: the programmer begins again. */
+/** Agreements that wait for the programmer's confirmation. They do not outlive the processes: the programmer begins again. */
 const pendingOf = new WeakMap<Context, Map<string, Pending>>();
+
+/** To the other server processes. */
+type Notices = {
+  notify(topic: string, value: unknown): void;
+  onNotice<Value>(topic: string, listener: (value: Value) => void): void;
+};
+const noticeTopic = 'key agreement';
+const noticesOf = new WeakMap<Context, Notices>();
+
+/** The halves of an agreement may come to different processes: what is between them, all of it public, is told to all. The key itself is in the
+ *  keystore, which they share. */
+export function shareAgreements(ctx: Context, notices: Notices): void {
+  noticesOf.set(ctx, notices);
+  notices.onNotice<Pending>(noticeTopic, agreed => remember(ctx, toHex(agreed.agreement.progUid), agreed));
+}
 
 const kekId = (uid: string, epoch: number): string => `programmer-kek/${uid}/${epoch}`;
 
@@ -41,9 +56,16 @@ export async function agreeKek(ctx: Context, machine: Machine, request: { public
   const epoch = Math.max(confirmed, ...unconfirmed) + 1;
   const agreed = await deriveKek(ctx, machine, request, epoch);
   for (const old of unconfirmed) await ctx.keystore.destroy(kekId(machine.id, old));
-  if (pending.size >= maxPending) pending.delete(pending.keys().next().value ?? '');
-  pending.set(machine.id, agreed);
+  remember(ctx, machine.id, agreed);
+  noticesOf.get(ctx)?.notify(noticeTopic, agreed);
   return agreed.answer;
+}
+
+function remember(ctx: Context, uid: string, agreed: Pending): void {
+  const pending = pendingMap(ctx);
+  pending.delete(uid);
+  if (pending.size >= maxPending) pending.delete(pending.keys().next().value ?? '');
+  pending.set(uid, agreed);
 }
 
 async function deriveKek(

@@ -76,11 +76,11 @@ it('suspects a clone when a device names another registration', async () => {
   await device.close();
 });
 
-it('cuts a device whose hello is not its CBOR map (T27)', async () => {
+it('answers a device whose hello is not its CBOR map, and takes nothing of it (T27)', async () => {
   covers('T27');
   const unit = fleet.units[3]!;
   const device = await connectDevice(server, unit);
-  await expect(device.client.publish('hello', Uint8Array.of(0xa1, 0x00, 0x01))).rejects.toThrow();
+  await device.client.publish('hello', Uint8Array.of(0xa1, 0x00, 0x01));
   await eventually(() => device.errors.length > 0);
   expect((await show(http, unit.uid)).status).toBe('STOCK');
   await device.close();

@@ -19,7 +19,7 @@ afterEach(() => rmSync(dataDir, { recursive: true }));
 type Answers = { echo(bytes: Uint8Array): Promise<Uint8Array>; refuse(): Promise<void>; never(): Promise<void> };
 
 async function arrive(seat: number) {
-  const peers = createPeers<Answers>(['echo', 'refuse', 'never']);
+  const peers = createPeers<Answers>(['echo', 'refuse', 'never'], seat);
   const links = await openPeerLinks(dataDir, seat, maxProcessSlots, peers.addLink);
   if (links === undefined) throw new Error('no links');
   onTestFinished(() => links.close());
@@ -34,31 +34,70 @@ async function arrive(seat: number) {
 describe('processes at one data folder', () => {
   it('know which of them has a machine connected, whoever came first, and ask it', async () => {
     const one = await arrive(1);
-    one.tell('device-a', true);
+    one.connected('device-a', 1);
     const two = await arrive(2);
-    two.tell('device-b', true);
+    two.connected('device-b', 1);
     await expect.poll(() => two.holding('device-a') !== undefined && one.holding('device-b') !== undefined).toBe(true);
     expect(one.holding('device-a')).toBeUndefined();
     const bytes = Uint8Array.from({ length: 100_000 }, (_, i) => i & 0xff);
     expect(await two.holding('device-a')?.echo(bytes)).toEqual(bytes);
     await expect(one.holding('device-b')?.refuse()).rejects.toMatchObject({ code: 'ORDER_REFUSED', message: 'no' });
-    one.tell('device-a', false);
+    one.gone('device-a');
     await expect.poll(() => two.holding('device-a')).toBeUndefined();
   });
 
-  it('are told when a machine connects to another of them', async () => {
+  it('are told when a machine connects to another of them, and which connection is the later one', async () => {
+    const three = [await arrive(1), await arrive(2), await arrive(3)] as const;
+    const [one, two, other] = three;
+    one.connected('ready', 1);
+    await expect.poll(() => [two.holding('ready'), other.holding('ready')].every(Boolean)).toBe(true);
+    const seen = three.map(peers => {
+      const places: string[] = [];
+      peers.onConnected((clientId, place) => places.push(`${clientId} ${place}`));
+      return places;
+    });
+    one.connected('device-b', 1);
+    await expect.poll(() => [two.holding('device-b'), other.holding('device-b')].every(Boolean)).toBe(true);
+    // The clock of this process is behind: it still comes after the one it knows of.
+    two.connected('device-b', 0);
+    await expect.poll(() => seen).toEqual([['device-b taken'], ['device-b new'], ['device-b new', 'device-b moved']]);
+    expect(await other.holding('device-b')?.echo(new Uint8Array(1))).toEqual(new Uint8Array(1));
+  });
+
+  it.each([
+    ['at the same time', 5, 5],
+    ['the second a little earlier', 5, 4],
+    ['the first a little earlier', 4, 5],
+  ])('agree on the one of two connections that stays: %s', async (_name, atOne, atTwo) => {
     const [one, two] = [await arrive(1), await arrive(2)];
-    const taken: string[] = [];
-    one.onTaken(clientId => taken.push(clientId));
-    one.tell('device-b', true);
-    await expect.poll(() => two.holding('device-b')).toBeDefined();
-    two.tell('device-a', true);
-    await expect.poll(() => taken).toEqual(['device-a']);
+    one.connected('ready', 1);
+    await expect.poll(() => two.holding('ready')).toBeDefined();
+    const places: Record<string, string> = {};
+    one.onConnected((_clientId, place) => Object.assign(places, { one: place }));
+    two.onConnected((_clientId, place) => Object.assign(places, { two: place }));
+    // Neither has heard of the other yet.
+    one.connected('device', atOne);
+    two.connected('device', atTwo);
+    await expect.poll(() => Object.keys(places)).toHaveLength(2);
+    expect(Object.values(places).toSorted()).toEqual(['kept', 'taken']);
+  });
+
+  it('agree also when their link comes after both connections', async () => {
+    const one = await arrive(1);
+    one.connected('device', 7);
+    const peers = createPeers<Answers>(['echo', 'refuse', 'never'], 2);
+    peers.connected('device', 7);
+    const places: string[] = [];
+    one.onConnected((_clientId, place) => places.push(`one ${place}`));
+    peers.onConnected((_clientId, place) => places.push(`two ${place}`));
+    const links = await openPeerLinks(dataDir, 2, maxProcessSlots, peers.addLink);
+    onTestFinished(() => links?.close());
+    await expect.poll(() => places).toEqual(['one taken']);
   });
 
   it('take an unanswered question as lost when the one that was asked ends', async () => {
     const [one, two] = [await arrive(1), await arrive(2)];
-    two.tell('device-a', true);
+    two.connected('device-a', 1);
     await expect.poll(() => one.holding('device-a')).toBeDefined();
     const asked = one.holding('device-a')?.never();
     two.close();
