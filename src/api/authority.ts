@@ -28,7 +28,7 @@ const overviewSchema = z
         generation: z.number(),
         status: z.string(),
         rootId: z.string(),
-        crl: z.object({ number: z.number(), nextUpdate: z.string() }).nullable(),
+        crl: z.object({ number: z.number(), nextUpdate: z.string(), lists: z.number() }).nullable(),
       }),
     ),
     packageKeys: z.array(

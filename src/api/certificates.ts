@@ -69,7 +69,8 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
   const revocations = createRoute({
     method: 'get',
     path: '/v1/revocations',
-    summary: 'What changed in the inventory since a position; `revoked` says whether a certificate is (still) revoked or on hold',
+    summary:
+      'What was revoked, put on hold or taken off it since a position; `revoked` says whether a certificate is (still) revoked or on hold',
     middleware: auth.person(),
     request: {
       query: z.strictObject({

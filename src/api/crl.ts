@@ -3,21 +3,21 @@ import { NusecError } from '../errors.ts';
 import type { Context } from '../services/base/context.ts';
 import { currentCrl } from '../services/revocation/crl.ts';
 
-/** `GET /crl/{icaId}.crl` and `/delta/{icaId}.crl` (RFC 5280 §4.2.1.13, RFC 2585 §3: application/pkix-crl). */
+/** `GET /crl/{icaId}.crl` and `/delta/{icaId}.crl`, `/crl/{icaId}/{n}.crl` from the second partition on (RFC 5280 §4.2.1.13, RFC 2585 §3: application/pkix-crl). */
 
-const path = /^\/(crl|delta)\/([a-z0-9][a-z0-9._-]{0,127})\.crl$/;
+const path = /^\/(crl|delta)\/([a-z0-9][a-z0-9._-]{0,127}(?:\/[1-9][0-9]{0,5})?)\.crl$/;
 /** A new list is there seconds after a revocation; caches may be this much behind. */
 const cacheSeconds = 30;
 
 /** @returns whether the path is one of these */
 export function serveCrl(ctx: Context, request: IncomingMessage, response: ServerResponse): boolean {
-  const [, list, icaId] = path.exec(request.url ?? '') ?? [];
-  if (list === undefined || icaId === undefined) return false;
+  const [, list, listId] = path.exec(request.url ?? '') ?? [];
+  if (list === undefined || listId === undefined) return false;
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.writeHead(405, { Allow: 'GET, HEAD' }).end();
     return true;
   }
-  currentCrl(ctx, icaId).then(
+  currentCrl(ctx, listId).then(
     crl => {
       const der = list === 'crl' ? crl.full : crl.deltaList;
       const tag = `"${list}-${crl.number}"`;

@@ -11,6 +11,7 @@ import {
   type TrustBundleFacts,
 } from './authorityEvents.ts';
 import { type AuthorityState, type CreatedAuthority, evolveAuthority, type KnownIssuingCa } from './authorityState.ts';
+import { listIdOf } from './crlList.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 import { refuse, requireTwoPeople } from './rules.ts';
 
@@ -179,7 +180,7 @@ function publishBundle(
 /** Numbers rise, so an old list is known as old; a compromised key signs nothing any more (I10). */
 function issueCrl({ type: _, after, ...data }: Of<AuthorityCommand, 'IssueCrl'>, state: CreatedAuthority): readonly AuthorityEvent[] {
   requireSigning(state, data.icaId);
-  const newest = state.crls.find(crl => crl.icaId === data.icaId);
+  const newest = state.crls.find(crl => listIdOf(crl) === listIdOf(data));
   if (newest?.number === data.number && newest.sha256 === data.sha256) return [];
   const newestNumber = newest?.number ?? 0;
   if (data.number <= newestNumber || after !== newestNumber) refuse('CONFLICT', `the newest list has number ${newestNumber}`);

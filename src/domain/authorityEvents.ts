@@ -1,5 +1,6 @@
 import type { Curve } from '../ecKey.ts';
 import type { Actor, IsoTime } from './actor.ts';
+import type { InList } from './crlList.ts';
 import type { SigningUse } from './signingUse.ts';
 
 /** What happens to the authorities of a project. */
@@ -48,8 +49,9 @@ export type IssuingCaStatus = 'ESTABLISHED' | 'ACTIVE' | 'RETIRED' | 'COMPROMISE
 /** `uses`: what it signs; all of them when left out, as keys did before each use had its own. */
 export type SigningKey = { readonly keyId: string; readonly publicKey: string; readonly uses?: readonly SigningUse[] };
 
-export type Crl = {
-  readonly icaId: string;
+export type Crl = InList & {
+  /** Names of its distribution point (RFC 5280 §5.2.5): it is the list of one partition. Without them, of all certificates. */
+  readonly urls?: readonly string[];
   readonly number: number;
   /** SHA-256 of the DER; the list is a blob. */
   readonly sha256: string;

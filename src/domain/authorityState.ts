@@ -14,6 +14,7 @@ import {
   type SigningKey,
   type TrustBundleFacts,
 } from './authorityEvents.ts';
+import { listIdOf } from './crlList.ts';
 import { refuse } from './rules.ts';
 import { type SigningUse, signingUses } from './signingUse.ts';
 
@@ -99,7 +100,7 @@ export function evolveAuthority(state: AuthorityState, event: AuthorityEvent): A
     case 'TrustBundlePublished':
       return { ...state, trustBundle: event.data, newestBundles: { ...state.newestBundles, ...signedBy(state, event.data) } };
     case 'CrlIssued':
-      return { ...state, crls: [...state.crls.filter(crl => crl.icaId !== event.data.icaId), event.data] };
+      return { ...state, crls: [...state.crls.filter(crl => listIdOf(crl) !== listIdOf(event.data)), event.data] };
     case 'ServerCertificateIssued':
       return { ...state, serverCertificate: event.data };
     case 'OcspSignerEstablished':

@@ -17,6 +17,8 @@ export type Intent = {
   readonly icaId: string;
   readonly notBefore: IsoTime;
   readonly notAfter: IsoTime;
+  /** Which list of its authority the certificate is on when it is revoked; default: the first one. */
+  readonly crlPartition?: number;
 };
 
 export type CertificationEvent =

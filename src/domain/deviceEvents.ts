@@ -33,6 +33,8 @@ export type IssuedCertificate = {
   readonly publicKeySha256: string;
   readonly icaId: string;
   readonly notAfter: IsoTime;
+  /** Which list of its authority it is on when it is revoked; default: the first one. */
+  readonly crlPartition?: number;
 };
 
 /** Intent to sign: after a crash the same certificate is signed again, never a second one. */
@@ -43,6 +45,8 @@ export type CertificationIntent = {
   readonly icaId: string;
   readonly notBefore: IsoTime;
   readonly notAfter: IsoTime;
+  /** As IssuedCertificate has it. */
+  readonly crlPartition?: number;
 };
 
 export type FirmwareFacts = {

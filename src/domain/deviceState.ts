@@ -1,3 +1,4 @@
+import { partitionFact } from './crlList.ts';
 import type {
   CertificationIntent,
   DeviceEvent,
@@ -244,9 +245,10 @@ function factsOf({ releaseId, version, securityCounter, imageHash }: FirmwareFac
 /** One more certificate; which one is in use, the walk tells. */
 function withCertificate(
   state: LivingDevice,
-  { serial, certificateSha256, publicKeySha256, icaId, notAfter }: IssuedCertificate,
+  { serial, certificateSha256, publicKeySha256, icaId, notAfter, crlPartition }: IssuedCertificate,
 ): LivingDevice {
-  const certificate: DeviceCertificate = { serial, certificateSha256, publicKeySha256, icaId, notAfter, status: 'issued' };
+  const facts = { serial, certificateSha256, publicKeySha256, icaId, notAfter, ...partitionFact(crlPartition) };
+  const certificate: DeviceCertificate = { ...facts, status: 'issued' };
   return { ...state, certificates: [...state.certificates, certificate] };
 }
 

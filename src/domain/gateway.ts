@@ -15,6 +15,8 @@ export type GatewayCertificate = {
   readonly publicKeySha256: string;
   readonly icaId: string;
   readonly notAfter: IsoTime;
+  /** Which list of its authority it is on when it is revoked; default: the first one. */
+  readonly crlPartition?: number;
 };
 
 /** What a gateway said of a device and what only the gateway can be blamed for (T20). */

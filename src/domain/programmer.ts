@@ -15,6 +15,8 @@ export type ProgrammerCertificate = {
   readonly certificateSha256: string;
   readonly icaId: string;
   readonly notAfter: IsoTime;
+  /** Which list of its authority it is on when it is revoked; default: the first one. */
+  readonly crlPartition?: number;
 };
 
 export type ProgrammerEvent =

@@ -15,6 +15,7 @@ export type StoreEvent =
       readonly kind: CertificateKind;
       readonly subject: string;
       readonly icaId: string;
+      readonly crlPartition?: number;
       readonly sha256: string;
       readonly issuedAt: IsoTime;
       readonly notAfter: IsoTime;

@@ -2,7 +2,7 @@ import { fromHex } from '../bytes.ts';
 import type { Signer } from './certificate.ts';
 import { tags } from './der.ts';
 import { bitString, context, integer, integerOf, sequence, time, tlv } from './derWriter.ts';
-import { authorityKeyIdentifier, extension, freshestCrl } from './extensions.ts';
+import { authorityKeyIdentifier, extension, freshestCrl, issuingDistributionPoint } from './extensions.ts';
 import { signatureAlgorithms } from './keys.ts';
 import type { Issuer } from './profiles.ts';
 import { type RevocationReason, revocationReasons } from './revocationReasons.ts';
@@ -34,6 +34,8 @@ export type CrlFields = {
   readonly baseNumber?: number;
   /** Where the delta list to this full list is found (§5.2.6). */
   readonly deltaUrl?: string;
+  /** Names of its distribution point, for a list of some of the issuer's certificates (§5.2.5); a delta list has those of its full list. */
+  readonly urls?: readonly string[] | undefined;
 };
 
 /** @returns a signed version 2 CRL with number and authority key identifier (R86, RULE-16) */
@@ -46,11 +48,12 @@ export async function buildCrl(fields: CrlFields, signer: Signer): Promise<Uint8
   return sequence(tbs, algorithm, bitString(await signer.sign(tbs)));
 }
 
-function crlExtensions({ issuer, number, baseNumber, deltaUrl }: CrlFields): readonly Uint8Array[] {
+function crlExtensions({ issuer, number, baseNumber, deltaUrl, urls }: CrlFields): readonly Uint8Array[] {
   return [
     ...(issuer.ski ? [authorityKeyIdentifier(issuer.ski)] : []),
     extension('crlNumber', false, integerOf(number)),
     ...(baseNumber === undefined ? [] : [extension('deltaCrlIndicator', true, integerOf(baseNumber))]),
+    ...(urls === undefined ? [] : [issuingDistributionPoint(urls)]),
     ...(deltaUrl === undefined ? [] : [freshestCrl(deltaUrl)]),
   ];
 }

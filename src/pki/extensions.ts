@@ -60,6 +60,11 @@ export const freshestCrl = remembered(maxKnownUrls, url =>
   extension('freshestCrl', false, sequence(sequence(context(0, context(0, uri(url)))))),
 );
 
+/** Makes a list that of some of its issuer's certificates: of those whose distribution point has one of these names (§5.2.5). Critical: who does not
+ *  know it must not take the list for that of all certificates. @param urls as for crlDistributionPoint */
+export const issuingDistributionPoint = (urls: readonly string[]): Uint8Array =>
+  extension('issuingDistributionPoint', true, sequence(context(0, context(0, ...urls.map(uri)))));
+
 export const ocspAccess = remembered(maxKnownUrls, url =>
   extension('authorityInfoAccess', false, sequence(sequence(encoded.ocsp, uri(url)))),
 );

@@ -26,6 +26,7 @@ export const oids = {
   crlNumber: '2.5.29.20',
   reasonCode: '2.5.29.21',
   deltaCrlIndicator: '2.5.29.27',
+  issuingDistributionPoint: '2.5.29.28',
   crlDistributionPoints: '2.5.29.31',
   nameConstraints: '2.5.29.30',
   certificatePolicies: '2.5.29.32',

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { type Kysely, sql } from 'kysely';
 import { fromBase64url } from '../bytes.ts';
+import type { CrlList, InList } from '../domain/crlList.ts';
 import type { EventMap, EventType } from '../domain/events.ts';
 import type { Scope } from '../domain/roles.ts';
 import type { CertificateKind } from '../domain/storeEvents.ts';
@@ -33,9 +34,12 @@ export type CertificateRow = {
   noticed_days: number;
   /** Position of the event that changed the row last. */
   position: number;
+  /** Which list of its authority it is on when it is revoked. */
+  crl_partition: number;
 };
-export type CertificateTables = { certificates: CertificateRow };
+export type CertificateTables = { certificates: CertificateRow; crl_partitions: CrlPartitionRow };
 
+type CrlPartitionRow = { ica_id: string; partition: number; certificates: number };
 /** Events that end all certificates of a machine or put them on hold, with the reason written into the CRL. */
 const endings = {
   ProgrammerReportedStolen: 'keyCompromise',
@@ -50,13 +54,15 @@ const endings = {
 const resumptions = ['ProgrammerResumed', 'GatewayResumed', 'DeviceResumed'] as const satisfies readonly EventType[];
 
 /** A certificate that an event contains or names. */
-type Issued = Pick<CertificateRow, 'serial' | 'kind' | 'subject' | 'ica_id' | 'sha256' | 'not_after'>;
-type Leaf = { readonly serial: string; readonly icaId: string; readonly notAfter: string; readonly certificateSha256: string };
+type Issued = Pick<CertificateRow, 'serial' | 'kind' | 'subject' | 'ica_id' | 'sha256' | 'not_after'> & {
+  readonly crl_partition?: number | undefined;
+};
+type Leaf = InList & { readonly serial: string; readonly notAfter: string; readonly certificateSha256: string };
 
 const leaf =
   (kind: CertificateKind) =>
-  ({ serial, icaId, notAfter, certificateSha256 }: Leaf, subject: string): readonly Issued[] => [
-    { serial, kind, subject, ica_id: icaId, sha256: certificateSha256, not_after: notAfter },
+  ({ serial, icaId, notAfter, certificateSha256, crlPartition }: Leaf, subject: string): readonly Issued[] => [
+    { serial, kind, subject, ica_id: icaId, sha256: certificateSha256, not_after: notAfter, crl_partition: crlPartition },
   ];
 /** The certificate of an authority is in the event itself. */
 const authority = (kind: 'ica' | 'root', subject: string, issuer: string, certificate: string): Issued => {
@@ -90,23 +96,30 @@ function issuedBy({ type, data, stream }: Recorded): readonly Issued[] {
 
 export const certificates: Projection = {
   name: 'certificates',
-  version: 5,
-  tables: ['certificates'],
+  version: 6,
+  tables: ['certificates', 'crl_partitions'],
   schema: table => `
     CREATE TABLE ${table('certificates')} (
       serial TEXT PRIMARY KEY, kind TEXT NOT NULL, subject TEXT NOT NULL, ica_id TEXT NOT NULL, sha256 TEXT NOT NULL,
       issued_at TEXT NOT NULL, not_after TEXT NOT NULL, reason TEXT, revoked_at TEXT, expired INTEGER NOT NULL, was_held INTEGER NOT NULL,
-      noticed_days INTEGER NOT NULL, position INTEGER NOT NULL
+      noticed_days INTEGER NOT NULL, position INTEGER NOT NULL, crl_partition INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE ${table('crl_partitions')} (
+      ica_id TEXT NOT NULL, partition INTEGER NOT NULL, certificates INTEGER NOT NULL, PRIMARY KEY (ica_id, partition)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER ${table('certificates')}_inserted AFTER INSERT ON ${table('certificates')} BEGIN
+      INSERT INTO ${table('crl_partitions')} VALUES (NEW.ica_id, NEW.crl_partition, 1)
+      ON CONFLICT (ica_id, partition) DO UPDATE SET certificates = certificates + 1;
+    END;
     CREATE INDEX ${table('certificates')}_subject ON ${table('certificates')} (subject);
-    CREATE INDEX ${table('certificates')}_revoked ON ${table('certificates')} (ica_id, position) WHERE reason IS NOT NULL OR was_held = 1;
-    CREATE INDEX ${table('certificates')}_ends ON ${table('certificates')} (not_after) WHERE reason IS NULL AND expired = 0;
+    CREATE INDEX ${table('certificates')}_revoked ON ${table('certificates')} (ica_id, crl_partition, position) WHERE reason IS NOT NULL OR was_held = 1;
+    CREATE INDEX ${table('certificates')}_ends ON ${table('certificates')} (not_after) WHERE reason IS NULL AND expired = 0 AND not_after < '9999';
     CREATE INDEX ${table('certificates')}_no_longer_good ON ${table('certificates')} (serial) WHERE reason IS NOT NULL;
     CREATE INDEX ${table('certificates')}_expired ON ${table('certificates')} (serial) WHERE expired = 1;
-    CREATE INDEX ${table('certificates')}_position ON ${table('certificates')} (position);`,
+    CREATE INDEX ${table('certificates')}_changed ON ${table('certificates')} (position) WHERE reason IS NOT NULL OR was_held = 1;`,
   writer(db, table) {
     const name = table('certificates');
-    const insert = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 10000, ?)`);
+    const insert = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 10000, ?, ?)`);
     const open = `(reason IS NULL OR reason = 'certificateHold')`;
     const change = `reason = ?, revoked_at = ?, was_held = max(was_held, ?), position = ?`;
     const revoke = db.prepare(`UPDATE ${name} SET ${change} WHERE serial = ? AND ${open}`);
@@ -123,8 +136,8 @@ export const certificates: Projection = {
       DeviceReturnedToService: ({ data, position }) => resumeOne.run(position, data.serial),
       // What a store had forgotten that was put back: the certificate itself may be unknown to it.
       CertificateRevocationRestored: ({ data, position }) => {
-        const { serial, kind, subject, icaId, sha256, issuedAt, notAfter, reason, revokedAt } = data;
-        insert.run(serial, kind, subject, icaId, sha256, issuedAt, notAfter, position);
+        const { serial, kind, subject, icaId, sha256, issuedAt, notAfter, reason, revokedAt, crlPartition = 0 } = data;
+        insert.run(serial, kind, subject, icaId, sha256, issuedAt, notAfter, position, crlPartition);
         revoke.run(reason, revokedAt, reason === 'certificateHold' ? 1 : 0, position, serial);
       },
       CertificateRevoked: ({ data, at, position }) => revoke.run(data.reason, at, 0, position, data.serial),
@@ -136,7 +149,8 @@ export const certificates: Projection = {
     });
     return event => {
       const { type, stream, at, position } = event;
-      for (const row of issuedBy(event)) insert.run(row.serial, row.kind, row.subject, row.ica_id, row.sha256, at, row.not_after, position);
+      for (const { serial, kind, subject, ica_id, sha256, not_after, crl_partition = 0 } of issuedBy(event))
+        insert.run(serial, kind, subject, ica_id, sha256, at, not_after, position, crl_partition);
       if (isEnding(type)) end.run(endings[type], at, endings[type] === 'certificateHold' ? 1 : 0, position, ...ownerOf(stream));
       else if (isResumption(type)) resume.run(position, ...ownerOf(stream));
       else keepOne(event);
@@ -169,21 +183,26 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
     const rows = await query.where('reason', 'is not', null).where('expired', '=', 0).orderBy('position', 'desc').limit(limit).execute();
     return rows.map(({ serial }) => serial);
   },
-  /** What a CRL of this authority has to say of changes after a position, oldest first: revoked, on hold, or no longer on hold (reason null). */
-  listed: (icaId: string, after: number) =>
+  /** What a list has to say of changes after a position, oldest first: revoked, on hold, or no longer on hold (reason null). */
+  listed: ({ icaId, crlPartition }: CrlList, after: number) =>
     db
       .selectFrom('certificates')
       .select(['serial', 'reason', 'revoked_at', 'not_after', 'position'])
       .where('ica_id', '=', icaId)
+      .where('crl_partition', '=', crlPartition)
       .where('position', '>', after)
       .where(sql<boolean>`(reason IS NOT NULL OR was_held = 1)`)
       .orderBy('position')
       .execute(),
-  /** Rows changed after a position, oldest first; one event may change several, so `afterSerial` goes on among those of `position` itself. */
+  /** Of an authority's certificates, and how many it has. */
+  newestPartition: (icaId: string) =>
+    db.selectFrom('crl_partitions').selectAll().where('ica_id', '=', icaId).orderBy('partition', 'desc').limit(1).executeTakeFirst(),
+  /** Revoked, put on hold or taken off it after a position, oldest first; one event may change several, so `afterSerial` goes on among those of `position` itself. */
   changedSince: (position: number, limit: number, afterSerial?: string) =>
     db
       .selectFrom('certificates')
       .selectAll()
+      .where(sql<boolean>`(reason IS NOT NULL OR was_held = 1)`)
       .where(
         afterSerial === undefined
           ? sql<boolean>`position > ${position}`
@@ -204,7 +223,7 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
     db
       .selectFrom('certificates')
       .selectAll()
-      .where(sql<boolean>`reason IS NULL AND expired = 0`)
+      .where(sql<boolean>`reason IS NULL AND expired = 0 AND not_after < '9999'`)
       .where('not_after', '<', time)
       .orderBy('not_after')
       .limit(limit)
@@ -215,7 +234,7 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
     db
       .selectFrom('certificates as c')
       .selectAll()
-      .where(sql<boolean>`c.reason IS NULL AND c.expired = 0`)
+      .where(sql<boolean>`c.reason IS NULL AND c.expired = 0 AND c.not_after < '9999'`)
       .where('c.not_after', '<', time)
       .where('c.noticed_days', '>', days)
       .where(sql<boolean>`julianday(c.not_after) - julianday(c.issued_at) > ${3 * days}`)

@@ -3,7 +3,7 @@ import { equalBytes, toHex } from '../../src/bytes.ts';
 import { digestOf, importKey } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import type { Revocation } from '../../src/pki/crl.ts';
-import { checkDer, contextConstructed, malformed, tags } from '../../src/pki/der.ts';
+import { checkDer, contextConstructed, contextPrimitive, malformed, tags } from '../../src/pki/der.ts';
 import {
   type Cursor,
   enter,
@@ -37,6 +37,8 @@ export type Crl = {
   readonly thisUpdate: string;
   readonly nextUpdate: string;
   readonly entries: readonly Revocation[];
+  /** Names of its distribution point, when it is a list of some certificates only. */
+  readonly urls?: readonly string[];
 };
 
 /** @param issuer  the authority whose list it must be  @param now ISO or milliseconds, undefined without a trusted clock
@@ -103,16 +105,30 @@ function reasonOfNumber(number: number): RevocationReason | undefined {
   return (Object.keys(revocationReasons) as RevocationReason[]).find(reason => revocationReasons[reason] === number);
 }
 
-function readCrlExtensions(list: Cursor): { number: number; baseNumber?: number; aki?: Uint8Array } {
-  const found: { number?: number; baseNumber?: number; aki?: Uint8Array } = {};
+type Found = { number: number; baseNumber?: number; aki?: Uint8Array; urls?: readonly string[] };
+
+function readCrlExtensions(list: Cursor): Found {
+  const found: Partial<Found> = {};
   for (const { id, critical, value } of extensionsOf(list)) {
     if (id === oids.crlNumber) found.number = wholeValue(value, readNumber);
     else if (id === oids.deltaCrlIndicator) found.baseNumber = wholeValue(value, readNumber);
+    else if (id === oids.issuingDistributionPoint && critical) found.urls = readDistributionPoint(only(value, tags.sequence));
     else if (id === oids.authorityKeyIdentifier) Object.assign(found, authorityKeyIdentifier(value));
     else if (critical) malformed(`unknown critical extension ${id}`);
   }
   const { number = malformed('CRL without a number') } = found;
   return { ...found, number };
+}
+
+/** Full names that are URIs, and nothing else (§5.2.5). */
+function readDistributionPoint(point: Cursor): readonly string[] {
+  const name = enter(point, contextConstructed(0));
+  finish(point);
+  const names = enter(name, contextConstructed(0));
+  finish(name);
+  const urls: string[] = [];
+  while (more(names)) urls.push(Buffer.from(read(names, contextPrimitive(6))).toString('latin1'));
+  return urls;
 }
 
 function checkTime({ thisUpdate, nextUpdate }: Crl, now: string | number | undefined): void {

@@ -5,6 +5,7 @@ import { authority, authorityStream } from '../../domain/authority.ts';
 import { type CaFacts, firstRootId, type RolledRoot } from '../../domain/authorityEvents.ts';
 import type { CreatedAuthority } from '../../domain/authorityState.ts';
 import type { CeremonyAction, CeremonyOutcome } from '../../domain/ceremonies.ts';
+import { listIdOf } from '../../domain/crlList.ts';
 import { generationOf, signingKeyId, signingUses } from '../../domain/signingUse.ts';
 import { type Curve, curveOf } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
@@ -154,8 +155,10 @@ export function overviewOf(state: CreatedAuthority, devicesBehind: number) {
     return { sha256, serial, subject: describeName(subject), notAfter, keyId, curve };
   };
   const crlOf = (id: string) => {
-    const crl = state.crls.find(({ icaId }) => icaId === id);
-    return crl === undefined ? null : { number: crl.number, nextUpdate: crl.nextUpdate };
+    const crl = state.crls.find(crl => listIdOf(crl) === id);
+    return crl === undefined
+      ? null
+      : { number: crl.number, nextUpdate: crl.nextUpdate, lists: state.crls.filter(({ icaId }) => icaId === id).length };
   };
   return {
     project: state.project,

@@ -34,7 +34,9 @@ const maxParsedAuthorities = 256;
 /** Authorities are few: each is parsed once. */
 export const parsedAuthority = remembered(maxParsedAuthorities, certificate => parseCertificate(fromBase64url(certificate)));
 
-export const crlUrlOf = (ctx: Context, icaId: string): string => `${ctx.crlBaseUrl}/crl/${icaId}.crl`;
+/** @param listId of an authority and partition */
+export const crlUrlOf = (ctx: Context, listId: string): string => `${ctx.crlBaseUrl}/crl/${listId}.crl`;
+export const deltaCrlUrlOf = (ctx: Context, listId: string): string => `${ctx.crlBaseUrl}/delta/${listId}.crl`;
 /** Where everybody may ask for the status of one certificate (RFC 6960). */
 export const ocspUrlOf = (ctx: Context): string => `${ctx.crlBaseUrl}/ocsp`;
 

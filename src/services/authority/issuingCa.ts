@@ -23,7 +23,6 @@ export type ActiveCa = {
   readonly certificate: Certificate;
   readonly signer: CertificateSigner;
   readonly crlUrl: string;
-  readonly deltaCrlUrl: string;
 };
 
 /** The active CA of this use (and line, for devices). @throws NusecError CA_NOT_ACTIVE */
@@ -76,7 +75,6 @@ async function caOf(ctx: Context, { icaId, certificate, keyId }: Pick<IssuingCa,
     certificate: parsedAuthority(certificate),
     signer: await signer(ctx.keystore, keyId),
     crlUrl: crlUrlOf(ctx, icaId),
-    deltaCrlUrl: `${ctx.crlBaseUrl}/delta/${icaId}.crl`,
   };
 }
 

@@ -11,6 +11,7 @@ import type { Alarms } from '../base/alarms.ts';
 import { type Context, nowIso, stateOf } from '../base/context.ts';
 import { type CheckpointPlaces, requireCheckpoints } from '../proof/knownCheckpoints.ts';
 import { issueCrl } from '../revocation/crl.ts';
+import { listIdsOf } from '../revocation/crlPartitions.ts';
 import { type KnownMark, readMark } from '../revocation/markFile.ts';
 import { keepRevocationMark, lackOf } from '../revocation/revocationMark.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -103,7 +104,8 @@ async function signAnew(ctx: Context): Promise<void> {
   await publishTrustBundle(ctx);
   const signing = issuingCas.filter(({ status }) => status !== 'COMPROMISED').map(({ icaId }) => icaId);
   for (const id of [...roots.map(({ rootId }) => rootId), ...signing])
-    await issueCrl(ctx, id, true).catch(error =>
-      ctx.log.warn({ icaId: id, error: (error as Error).message }, 'the CRL was not signed anew'),
-    );
+    for (const listId of await listIdsOf(ctx, id))
+      await issueCrl(ctx, listId, true).catch(error =>
+        ctx.log.warn({ listId, error: (error as Error).message }, 'the CRL was not signed anew'),
+      );
 }

@@ -1,4 +1,5 @@
 import { authority, authorityStream } from '../../domain/authority.ts';
+import { partitionFact } from '../../domain/crlList.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { type RevocationReason, revocationReasons } from '../../domain/deviceEvents.ts';
 import { gateway, gatewayStream } from '../../domain/gateway.ts';
@@ -44,9 +45,9 @@ async function lostIn(ctx: Context, entries: readonly MarkEntry[]): Promise<read
   return lost;
 }
 
-function eventOf(ctx: Context, { reason, revokedAt, ...certificate }: MarkEntry) {
+function eventOf(ctx: Context, { reason, revokedAt, crlPartition, ...certificate }: MarkEntry) {
   const at = nowIso(ctx);
-  const data = { ...certificate, reason: reason ?? 'unspecified', revokedAt: revokedAt ?? at };
+  const data = { ...certificate, ...partitionFact(crlPartition), reason: reason ?? 'unspecified', revokedAt: revokedAt ?? at };
   return newEvent('CertificateRevocationRestored', data, { id: ctx.newId(), at, by });
 }
 

@@ -173,7 +173,7 @@ async function settle(parts: DecommissionParts, uid: string): Promise<void> {
 
 async function putInForce({ ctx, revocations }: DecommissionParts, uid: string): Promise<void> {
   const { certificates } = await livingDevice(ctx, uid);
-  await putRevocationInForce(ctx, revocations, [...new Set(certificates.map(({ icaId }) => icaId))]);
+  await putRevocationInForce(ctx, revocations, certificates);
 }
 
 /** The private halves of the device's boot keys are erased; what they have signed stays verifiable. */

@@ -46,7 +46,7 @@ export async function moveGateway(
   by: Actor,
 ): Promise<RegisteredGateway> {
   const after = await change(ctx, gatewayId, { ...step, by }, by);
-  await putRevocationInForce(ctx, revocations, [...new Set(after.certificates.map(({ icaId }) => icaId))]);
+  await putRevocationInForce(ctx, revocations, after.certificates);
   return after;
 }
 

@@ -4,6 +4,7 @@ import type { Actor, IsoTime } from '../../domain/actor.ts';
 import type { CaUse } from '../../domain/authorityEvents.ts';
 import { requireActiveCa } from '../../domain/authorityState.ts';
 import { type CertifiedKind, certification, certificationStream, type Intent } from '../../domain/certification.ts';
+import { listIdOf, partitionFact } from '../../domain/crlList.ts';
 import { type KeyHolder, publicKey, publicKeyStream } from '../../domain/publicKey.ts';
 import { NusecError } from '../../errors.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
@@ -12,9 +13,10 @@ import { endOfLife, issuingEndsMs, leafLifetimes } from '../../pki/lifetimes.ts'
 import type { NameFields } from '../../pki/names.ts';
 import type { Certificate } from '../../pki/parse.ts';
 import { type ProfileFields, profiles } from '../../pki/profiles.ts';
-import { type Authorities, authorityOf, parsedAuthority } from '../authority/authority.ts';
+import { type Authorities, authorityOf, crlUrlOf, parsedAuthority } from '../authority/authority.ts';
 import { canSign, chainOf, signingCa, stillSigns } from '../authority/issuingCa.ts';
 import { backdatedIso, type Condition, type Context, execute, oneCommit, stateOf } from '../base/context.ts';
+import { openPartition } from '../revocation/crlPartitions.ts';
 
 /** Intent, signature, result: whatever is signed for a machine was recorded before, and is recorded again when it is there. Killed between any
  *  two, the same request leads to the same certificate. */
@@ -26,6 +28,7 @@ export type CertificateFacts = {
   readonly publicKeySha256: string;
   readonly icaId: string;
   readonly notAfter: IsoTime;
+  readonly crlPartition?: number;
 };
 
 type LeafProfile = 'device' | 'programmer' | 'gateway' | 'ldevid';
@@ -92,7 +95,7 @@ export async function issueLeaf<Profile extends LeafProfile>(
   // Both are on the disk before anything is signed.
   const intent = await oneCommit(ctx, async together => {
     await reserveKey(together, publicKeySha256, wish.holder, by);
-    return atHand ?? intents.record(together, newIntent(together, authorities, wish, publicKeySha256));
+    return atHand ?? intents.record(together, await newIntent(together, authorities, wish, publicKeySha256));
   });
   // Somebody else's intent may have got its result between our look and our intent: then there is a certificate now.
   const meanwhile = atHand === undefined ? await wish.current() : undefined;
@@ -100,7 +103,7 @@ export async function issueLeaf<Profile extends LeafProfile>(
     await intents.drop(intent.serial);
     return enrolmentOf(ctx, authorities, meanwhile);
   }
-  const { serial, icaId, notBefore, notAfter } = intent;
+  const { serial, icaId, notBefore, notAfter, crlPartition } = intent;
   const ca = await signingCa(ctx, authorities, icaId);
   const common = {
     publicKey: wish.request.publicKey,
@@ -108,7 +111,7 @@ export async function issueLeaf<Profile extends LeafProfile>(
     notBefore,
     notAfter,
     issuer: ca.certificate,
-    crlUrl: ca.crlUrl,
+    crlUrl: crlUrlOf(ctx, listIdOf(intent)),
     organization: ca.certificate.subject.organization ?? ctx.project,
   };
   const { der } = await issueCertificate(profile, { ...common, ...wish.fields } as unknown as ProfileFields[Profile], ca.signer);
@@ -116,7 +119,8 @@ export async function issueLeaf<Profile extends LeafProfile>(
   // With this event the intent has its result; the intent itself is closed when the next one is due.
   const recorded = await oneCommit(ctx, async together => {
     await together.blobs.put(der);
-    return wish.record(together, { serial, certificateSha256, publicKeySha256, icaId, notAfter }, stillSigns(ctx, icaId));
+    const facts = { serial, certificateSha256, publicKeySha256, icaId, notAfter, ...partitionFact(crlPartition) };
+    return wish.record(together, facts, stillSigns(ctx, icaId));
   });
   if (recorded.certificateSha256 !== certificateSha256) return enrolmentOf(ctx, authorities, recorded);
   return { certificate: der, ...chainOf(authorities, icaId) };
@@ -178,12 +182,12 @@ export function certificationIntents(
 
 /** What will be signed: serial number and validity, within the authority's own (I15).
  *  @throws NusecError CA_NOT_ACTIVE too when the authority has not enough of its own life left to issue */
-function newIntent(
+async function newIntent(
   ctx: Context,
   authorities: Authorities,
   { profile, use, line, csr }: Pick<Wish<LeafProfile>, 'profile' | 'use' | 'line' | 'csr'>,
   publicKeySha256: string,
-): Intent {
+): Promise<Intent> {
   const active = requireActiveCa(authorities, use, line);
   const { icaId } = active;
   const certificate = parsedAuthority(active.certificate);
@@ -194,7 +198,8 @@ function newIntent(
   serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40;
   const wanted = new Date(endOfLife(Date.parse(notBefore), leafLifetimes[profile])).toISOString();
   const notAfter = wanted < certificate.notAfter ? wanted : certificate.notAfter;
-  return { serial: toHex(serial), csrSha256: sha256Hex(csr), publicKeySha256, icaId, notBefore, notAfter };
+  const partition = partitionFact(await openPartition(ctx, icaId));
+  return { serial: toHex(serial), csrSha256: sha256Hex(csr), publicKeySha256, icaId, notBefore, notAfter, ...partition };
 }
 
 function requireIssuing(ctx: Context, icaId: string, certificate: Certificate, profile: LeafProfile): void {

@@ -263,4 +263,4 @@ function requireCertificate<C>(certificate: C | undefined): C {
 }
 
 const inForce = (ctx: Context, revocations: Revocations, { certificates }: LivingDevice): Promise<void> =>
-  putRevocationInForce(ctx, revocations, [...new Set(certificates.map(({ icaId }) => icaId))]);
+  putRevocationInForce(ctx, revocations, certificates);

@@ -1,19 +1,21 @@
 import type { IsoTime } from '../../domain/actor.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import type { Crl } from '../../domain/authorityEvents.ts';
+import { listIdOf, listOf, partitionFact } from '../../domain/crlList.ts';
 import { NusecError } from '../../errors.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import { buildCrl, encodeCrlEntry } from '../../pki/crl.ts';
 import { isRevocationReason } from '../../pki/revocationReasons.ts';
 import { certificateQueries } from '../../projections/certificates.ts';
 import { dayMs } from '../../times.ts';
-import { authorityOf } from '../authority/authority.ts';
+import { type Authorities, authorityOf, crlUrlOf, deltaCrlUrlOf } from '../authority/authority.ts';
 import { caById } from '../authority/issuingCa.ts';
 import { backdatedIso, type Context, execute } from '../base/context.ts';
 import { nextNumber } from '../base/numbers.ts';
+import { formerCrlUrls, listIdsOf } from './crlPartitions.ts';
 
-/** Revocation lists of every issuing CA and root (RFC 5280 §5; R86, RULE-16): a full list and the delta list of the same number, signed
- *  together and recorded in one event. Entries are kept encoded, so one more revocation costs a copy, a hash and a signature. */
+/** Revocation lists of every issuing CA and root (RFC 5280 §5; R86, RULE-16), one for each partition of its certificates: a full list and the delta
+ *  list of the same number, signed together and recorded in one event. Entries are kept encoded, so one more revocation costs a copy, a hash and a signature. */
 
 const crlLifetimeDays = 7;
 /** An entry stays for so long after its certificate has expired: it has then been on a list from after that (RFC 5280 §3.3), since lists are
@@ -26,19 +28,21 @@ const maxChunks = 256;
 /** Replaced lists that are kept as blobs for those who are just fetching them. */
 const keptReplacedLists = 2;
 const maxSignAttempts = 5;
+/** Addresses of one list: of this server, and under its earlier names. */
+const maxUrls = 16;
 
 export type CrlPair = Crl & { readonly full: Uint8Array; readonly deltaList: Uint8Array };
 
-/** Signs and records the next full and delta list of an authority. Calls that come while one waits to be signed share it.
- *  @param icaId an issuing CA or a root @param newBase the full list becomes what later delta lists complete
+/** Signs and records the next full and delta list. Calls that come while one waits to be signed share it.
+ *  @param listId of an issuing CA or root, and partition (see listIdOf) @param newBase the full list becomes what later delta lists complete
  *  @throws NusecError NOT_FOUND, CA_NOT_ACTIVE (compromised), CERTIFICATE_EXPIRED (the authority itself), and what the keystore throws */
-export function issueCrl(ctx: Context, icaId: string, newBase = false): Promise<CrlPair> {
+export function issueCrl(ctx: Context, listId: string, newBase = false): Promise<CrlPair> {
   const { lists } = memoryOf(ctx.store);
-  const list = lists.get(icaId) ?? newList();
-  lists.set(icaId, list);
+  const list = lists.get(listId) ?? newList(listId);
+  lists.set(listId, list);
   list.wantsBase ||= newBase;
   list.next ??= list.running.then(() => {
-    const running = sign(ctx, icaId, list, list.wantsBase);
+    const running = sign(ctx, list, list.wantsBase);
     list.running = running.catch(() => undefined);
     delete list.next;
     list.wantsBase = false;
@@ -49,15 +53,18 @@ export function issueCrl(ctx: Context, icaId: string, newBase = false): Promise<
 
 /** The newest lists, signed again when there are none or half of their life is over. An authority that cannot sign any more keeps its last ones.
  *  @throws NusecError as issueCrl when there is no list yet */
-export async function currentCrl(ctx: Context, icaId: string): Promise<CrlPair> {
-  const facts = (await authorityOf(ctx)).crls.find(candidate => candidate.icaId === icaId);
-  if (facts === undefined || facts.delta === undefined) return issueCrl(ctx, icaId, true);
+export async function currentCrl(ctx: Context, listId: string): Promise<CrlPair> {
+  const facts = (await authorityOf(ctx)).crls.find(candidate => listIdOf(candidate) === listId);
+  if (facts === undefined || facts.delta === undefined) {
+    await requireList(ctx, listId);
+    return issueCrl(ctx, listId, true);
+  }
   if (isDue(ctx, facts)) {
-    const renewed = await issueCrl(ctx, icaId, true).catch(error => ctx.log.warn({ icaId, error: String(error) }, 'CRL not signed anew'));
+    const renewed = await issueCrl(ctx, listId, true).catch(error => ctx.log.warn({ listId, error: String(error) }, 'CRL not signed anew'));
     if (renewed) return renewed;
   }
   const { lists } = memoryOf(ctx.store);
-  const known = lists.get(icaId)?.newest;
+  const known = lists.get(listId)?.newest;
   if (known?.sha256 === facts.sha256) return known;
   try {
     const [full, deltaList] = await Promise.all([ctx.blobs.get(facts.sha256), ctx.blobs.get(facts.delta.sha256)]);
@@ -65,18 +72,28 @@ export async function currentCrl(ctx: Context, icaId: string): Promise<CrlPair> 
   } catch (error) {
     if (!(error instanceof NusecError && (error.code === 'BLOB_NOT_FOUND' || error.code === 'BLOB_DAMAGED'))) throw error;
     // It follows from the events: no client is left without a list because a file is gone.
-    return issueCrl(ctx, icaId, true);
+    return issueCrl(ctx, listId, true);
   }
 }
 
-/** Whether the newest lists of an authority are to be replaced: half of their life is over. */
-export function isDue(ctx: Context, crl: Pick<Crl, 'thisUpdate' | 'nextUpdate'>): boolean {
+/** Nobody makes a list by asking for it: there is one for a partition that has certificates. @throws NusecError NOT_FOUND */
+async function requireList(ctx: Context, listId: string): Promise<void> {
+  const { icaId, crlPartition } = listOf(listId);
+  if (crlPartition === 0) return;
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['certificates'] });
+  if (!(await listIdsOf(ctx, icaId)).includes(listId)) throw new NusecError('NOT_FOUND', `there is no revocation list ${listId}`);
+}
+
+/** Whether the newest lists are to be replaced: half of their life is over, or certificates that are issued now name another address. */
+export function isDue(ctx: Context, crl: Crl): boolean {
+  if (crl.urls?.includes(crlUrlOf(ctx, listIdOf(crl))) === false) return true;
   const [from, to] = [Date.parse(crl.thisUpdate), Date.parse(crl.nextUpdate)];
   return ctx.clock().getTime() >= from + (to - from) / 2;
 }
 
 /** What is kept of an authority's list between two signatures. */
 type List = {
+  readonly listId: string;
   /** Everything up to this position of the event store is in `entries`. */
   position: number;
   readonly entries: Map<string, { readonly der: Uint8Array; readonly notAfter: IsoTime }>;
@@ -88,7 +105,8 @@ type List = {
   next?: Promise<CrlPair>;
   wantsBase: boolean;
 };
-const newList = (): List => ({
+const newList = (listId: string): List => ({
+  listId,
   position: -1,
   entries: new Map(),
   chunks: [],
@@ -106,17 +124,19 @@ function memoryOf(store: EventStore) {
 }
 
 /** Another process may have signed the next list meanwhile: then ours, with what that one has too, comes after it. */
-async function sign(ctx: Context, icaId: string, list: List, newBase: boolean): Promise<CrlPair> {
+async function sign(ctx: Context, list: List, newBase: boolean): Promise<CrlPair> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await signNext(ctx, icaId, list, newBase);
+      return await signNext(ctx, list, newBase);
     } catch (error) {
       if (attempt === maxSignAttempts || !(error instanceof NusecError && error.code === 'CONFLICT')) throw error;
     }
   }
 }
 
-async function signNext(ctx: Context, icaId: string, list: List, newBase: boolean): Promise<CrlPair> {
+async function signNext(ctx: Context, list: List, newBase: boolean): Promise<CrlPair> {
+  const { listId } = list;
+  const { icaId, crlPartition } = listOf(listId);
   // First the list before ours, then what ours says: so it says all that that one says.
   const authorities = await authorityOf(ctx);
   const ca = await caById(ctx, authorities, icaId);
@@ -124,37 +144,62 @@ async function signNext(ctx: Context, icaId: string, list: List, newBase: boolea
   const thisUpdate = backdatedIso(ctx);
   if (ca.certificate.notAfter <= now.toISOString())
     throw new NusecError('CERTIFICATE_EXPIRED', `${icaId} was valid until ${ca.certificate.notAfter}`);
-  const before = authorities.crls.find(crl => crl.icaId === icaId);
-  await bringUp(ctx, icaId, list);
+  const before = authorities.crls.find(crl => listIdOf(crl) === listId);
+  if (crlPartition > 0) await limitFirstList(ctx, authorities.crls, icaId);
+  await bringUp(ctx, list);
+  const urls = await urlsOf(ctx, authorities, list, before);
   const { position } = list;
   const number = nextNumber(before?.number, now.getTime());
   const wanted = new Date(now.getTime() + crlLifetimeDays * dayMs).toISOString();
   const nextUpdate = wanted < ca.certificate.notAfter ? wanted : ca.certificate.notAfter;
-  const known = newBase ? undefined : before?.delta;
-  const changes = known === undefined ? [] : await certificateQueries(ctx.reads.db).listed(icaId, known.basePosition);
+  // A delta list is of the same certificates as its base (§5.2.4).
+  const known = newBase || (urls === undefined) !== (before?.urls === undefined) ? undefined : before?.delta;
+  const changes = known === undefined ? [] : await certificateQueries(ctx.reads.db).listed(listOf(listId), known.basePosition);
   const continues = known !== undefined && changes.length <= maxDeltaEntries;
   const base = continues ? known : { baseNumber: number, basePosition: position };
   if (!continues) dropExpired(list, now);
-  const fields = { issuer: ca.certificate, number, thisUpdate, nextUpdate };
-  const full = await buildCrl({ ...fields, entries: chunksOf(list), deltaUrl: ca.deltaCrlUrl }, ca.signer);
+  const fields = { issuer: ca.certificate, number, thisUpdate, nextUpdate, urls };
+  const full = await buildCrl({ ...fields, entries: chunksOf(list), deltaUrl: deltaCrlUrlOf(ctx, listId) }, ca.signer);
   const entries = continues ? changes.map(row => entryOf(row, thisUpdate)) : [];
   const deltaList = await buildCrl({ ...fields, entries, baseNumber: base.baseNumber }, ca.signer);
   const [sha256, deltaSha256] = await Promise.all([ctx.blobs.put(full), ctx.blobs.put(deltaList)]);
   const { baseNumber, basePosition } = base;
-  const facts: Crl = { icaId, number, sha256, thisUpdate, nextUpdate, position, delta: { sha256: deltaSha256, baseNumber, basePosition } };
+  const scope = { icaId, ...partitionFact(crlPartition), ...(urls && { urls }) };
+  const delta = { sha256: deltaSha256, baseNumber, basePosition };
+  const facts: Crl = { ...scope, number, sha256, thisUpdate, nextUpdate, position, delta };
   await execute(ctx, authority, authorityStream(ctx.project), { type: 'IssueCrl', after: before?.number ?? 0, ...facts }, 'system:crl');
   if (before !== undefined) await discard(ctx, list, [before.sha256, ...(before.delta ? [before.delta.sha256] : [])]);
   list.newest = { ...facts, full, deltaList };
   return list.newest;
 }
 
+/** Before anything is on another list, the first one no longer claims to be that of all certificates. */
+async function limitFirstList(ctx: Context, crls: readonly Crl[], icaId: string): Promise<void> {
+  const first = crls.find(crl => listIdOf(crl) === icaId);
+  if (first !== undefined && first.urls === undefined) await issueCrl(ctx, icaId, true);
+}
+
+/** Names of the distribution point of a list of one partition: every address that its certificates name it by. The only list of an authority is that of
+ *  all its certificates and needs none. */
+async function urlsOf(
+  ctx: Context,
+  authorities: Authorities,
+  { listId }: List,
+  before: Crl | undefined,
+): Promise<readonly string[] | undefined> {
+  const { icaId, crlPartition } = listOf(listId);
+  if (crlPartition === 0 && (await listIdsOf(ctx, icaId)).length === 1) return undefined;
+  const known = before?.urls ?? (crlPartition === 0 ? formerCrlUrls(authorities, listId) : []);
+  return [...new Set([...known, crlUrlOf(ctx, listId)])].slice(-maxUrls);
+}
+
 type Row = { readonly serial: string; readonly reason: string | null; readonly revoked_at: string | null; readonly not_after: string };
 
 /** Takes in what changed since the last signature. */
-async function bringUp(ctx: Context, icaId: string, list: List): Promise<void> {
+async function bringUp(ctx: Context, list: List): Promise<void> {
   const head = await ctx.store.head();
   await ctx.reads.waitFor(head, { projections: ['certificates'] });
-  const rows = await certificateQueries(ctx.reads.db).listed(icaId, list.position);
+  const rows = await certificateQueries(ctx.reads.db).listed(listOf(list.listId), list.position);
   const added: Uint8Array[] = [];
   for (const row of rows) {
     if (row.reason === null || list.entries.has(row.serial)) list.chunks = undefined;

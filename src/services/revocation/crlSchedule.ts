@@ -1,8 +1,10 @@
 import { repeatedly } from '../../closing.ts';
+import { listIdOf } from '../../domain/crlList.ts';
 import { authorityOf, parsedAuthority } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, nowIso } from '../base/context.ts';
 import { isDue, issueCrl } from './crl.ts';
+import { listIdsOf } from './crlPartitions.ts';
 import type { Revocations } from './revocations.ts';
 
 /** Keeps every revocation list fresh: signed again when half of its life is over, and soon after every revocation. Trouble is an alarm:
@@ -23,7 +25,7 @@ const listBytesPerSecond = 200_000;
 const maxGatherMs = 30_000;
 
 export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms: Alarms): CrlSchedule {
-  /** Authority → newest revocation that its list must have. */
+  /** List → newest revocation that it must have. */
   const waiting = new Map<string, number>();
   let gathering: NodeJS.Timeout | undefined;
   let pauseMs = gatherMs;
@@ -31,13 +33,13 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
   let isClosed = false;
 
   /** @returns bytes of the full list */
-  const sign = async (icaId: string, newBase: boolean): Promise<number> => {
+  const sign = async (listId: string, newBase: boolean): Promise<number> => {
     try {
-      return (await issueCrl(ctx, icaId, newBase)).full.length;
+      return (await issueCrl(ctx, listId, newBase)).full.length;
     } catch (error) {
       if (isClosed) throw error;
       const detail = `revocation list not signed: ${error instanceof Error ? error.message : 'unknown'}`;
-      await alarms.raise({ code: 'CRL_NOT_SIGNED', subject: icaId, detail });
+      await alarms.raise({ code: 'CRL_NOT_SIGNED', subject: listId, detail });
       return 0;
     }
   };
@@ -47,10 +49,12 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
     const able = issuingCas.filter(({ status }) => status === 'ACTIVE' || status === 'RETIRED');
     for (const { icaId, certificate } of [...roots.map(root => ({ ...root, icaId: root.rootId })), ...able]) {
       if (stop.aborted) return;
-      const newest = crls.find(crl => crl.icaId === icaId);
       // An authority whose time is over signs no more; nothing under it is valid.
       if (parsedAuthority(certificate).notAfter <= nowIso(ctx)) continue;
-      if (newest?.delta === undefined || isDue(ctx, newest)) await sign(icaId, true);
+      for (const listId of await listIdsOf(ctx, icaId)) {
+        const newest = crls.find(crl => listIdOf(crl) === listId);
+        if (newest?.delta === undefined || isDue(ctx, newest)) await sign(listId, true);
+      }
     }
   };
   const signWaiting = async (): Promise<void> => {
@@ -59,18 +63,18 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
     waiting.clear();
     const { crls } = await authorityOf(ctx);
     let bytes = 0;
-    for (const [icaId, position] of due) {
+    for (const [listId, position] of due) {
       if (isClosed) return;
-      const known = crls.find(crl => crl.icaId === icaId)?.position ?? -1;
-      if (known < position) bytes += await sign(icaId, false);
+      const known = crls.find(crl => listIdOf(crl) === listId)?.position ?? -1;
+      if (known < position) bytes += await sign(listId, false);
     }
     const bySize = (bytes / listBytesPerSecond) * 1000;
     pauseMs = Math.min(maxGatherMs, Math.max(gatherMs, bySize, (performance.now() - begun) * signingShare));
   };
   const logFailure = (error: unknown): void => ctx.log.error({ error: String(error) }, 'revocation lists');
 
-  const stopListening = revocations.onChange(({ icaId, position }) => {
-    waiting.set(icaId, position);
+  const stopListening = revocations.onChange(({ icaId, crlPartition, position }) => {
+    waiting.set(listIdOf({ icaId, crlPartition }), position);
     gathering ??= setTimeout(() => {
       gathering = undefined;
       signing = signing.then(signWaiting).catch(error => (isClosed ? undefined : logFailure(error)));

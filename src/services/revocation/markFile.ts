@@ -33,6 +33,7 @@ const entrySchema = z.strictObject({
   /** RFC 5280 reason; null when it is no longer on hold. */
   reason: z.string().nullable(),
   revokedAt: z.string().nullable(),
+  crlPartition: z.number().int().min(1).optional(),
 });
 /** A certificate that is or was revoked or on hold. */
 export type MarkEntry = z.infer<typeof entrySchema>;

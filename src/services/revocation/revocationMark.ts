@@ -1,4 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
+import { partitionFact } from '../../domain/crlList.ts';
 import { line, lineStream } from '../../domain/line.ts';
 import { operators, operatorsStream } from '../../domain/operators.ts';
 import { NusecError } from '../../errors.ts';
@@ -163,7 +164,18 @@ async function floorOf(ctx: Context, name: string): Promise<number> {
   return state.status === 'NONE' ? 0 : state.rollbackFloor;
 }
 
-const entryOf = ({ serial, kind, subject, ica_id, sha256, issued_at, not_after, reason, revoked_at }: CertificateRow): MarkEntry => ({
+const entryOf = ({
+  serial,
+  kind,
+  subject,
+  ica_id,
+  sha256,
+  issued_at,
+  not_after,
+  reason,
+  revoked_at,
+  crl_partition,
+}: CertificateRow): MarkEntry => ({
   serial,
   kind,
   subject,
@@ -173,4 +185,5 @@ const entryOf = ({ serial, kind, subject, ica_id, sha256, issued_at, not_after, 
   notAfter: not_after,
   reason,
   revokedAt: revoked_at,
+  ...partitionFact(crl_partition),
 });

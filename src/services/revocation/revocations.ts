@@ -12,6 +12,7 @@ export type RevocationChange = {
   readonly kind: string;
   readonly subject: string;
   readonly icaId: string;
+  readonly crlPartition: number;
   readonly revoked: boolean;
   /** Of the event behind it. */
   readonly position: number;
@@ -50,8 +51,8 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
     if (isRevoked === revoked.has(row.serial) && follower.hasBegun) return;
     if (isRevoked) revoked.add(row.serial);
     else revoked.delete(row.serial);
-    const { serial: serialHex, kind, subject, ica_id: icaId, position } = row;
-    for (const listener of listeners) listener({ serialHex, kind, subject, icaId, revoked: isRevoked, position });
+    const { serial: serialHex, kind, subject, ica_id: icaId, crl_partition: crlPartition, position } = row;
+    for (const listener of listeners) listener({ serialHex, kind, subject, icaId, crlPartition, revoked: isRevoked, position });
   };
   const takeAll = async (): Promise<void> => {
     for (let rows = await more(); rows.length > 0; rows = await more()) {

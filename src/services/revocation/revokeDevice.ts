@@ -1,4 +1,5 @@
 import type { Actor } from '../../domain/actor.ts';
+import { type InList, listIdOf } from '../../domain/crlList.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { RevocationReason } from '../../domain/deviceEvents.ts';
 import type { DeviceCertificate } from '../../domain/deviceState.ts';
@@ -26,7 +27,7 @@ export async function revokeDevice(
       revoked.push(certificate);
     }
   }
-  await putRevocationInForce(ctx, revocations, [...new Set(revoked.map(({ icaId }) => icaId))]);
+  await putRevocationInForce(ctx, revocations, revoked);
   return { revoked: revoked.map(({ serial }) => serial) };
 }
 
@@ -45,13 +46,13 @@ export async function holdDevice(
 ): Promise<void> {
   await execute(ctx, device, deviceStream(uid), { ...step, by }, by);
   const { certificates } = await livingDevice(ctx, uid);
-  await putRevocationInForce(ctx, revocations, [...new Set(certificates.map(({ icaId }) => icaId))]);
+  await putRevocationInForce(ctx, revocations, certificates);
 }
 
-/** Waits until this process knows everything recorded so far, then signs the lists of these authorities. A list that cannot be signed (its
+/** Waits until this process knows everything recorded so far, then signs the lists that these certificates are on. A list that cannot be signed (its
  *  authority is compromised) does not undo the revocation. */
-export async function putRevocationInForce(ctx: Context, revocations: Revocations, icaIds: readonly string[]): Promise<void> {
+export async function putRevocationInForce(ctx: Context, revocations: Revocations, certificates: readonly InList[]): Promise<void> {
   await revocations.caughtUp(await ctx.store.head());
-  for (const icaId of icaIds)
-    await issueCrl(ctx, icaId).catch(error => ctx.log.warn({ icaId, error: (error as Error).message }, 'the CRL was not signed anew'));
+  for (const listId of new Set(certificates.map(listIdOf)))
+    await issueCrl(ctx, listId).catch(error => ctx.log.warn({ listId, error: (error as Error).message }, 'the CRL was not signed anew'));
 }
