@@ -20,7 +20,7 @@ import { secondOfficer } from './gatewayKeys.ts';
 
 /** Gateways and the devices behind them (R84). */
 
-const gatewayField = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'a gateway id is 1 to 64 letters, digits, _ and -');
+export const gatewayField = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'a gateway id is 1 to 64 letters, digits, _ and -');
 const gatewaySchema = z
   .object({
     id: gatewayField,

@@ -17,6 +17,7 @@ import { logResource } from './log.ts';
 import { operatorChangesResource } from './operatorChanges.ts';
 import { operatorsResource } from './operators.ts';
 import { parkedEventsResource } from './parkedEvents.ts';
+import { presenceResource } from './presence.ts';
 import { productionResource } from './production.ts';
 import { programmerSelfResource } from './programmerSelf.ts';
 import { programmersResource } from './programmers.ts';
@@ -45,6 +46,7 @@ export const resources: readonly Resource[] = [
   componentsResource,
   vulnerabilitiesResource,
   gatewaysResource,
+  presenceResource,
   eventsResource,
   logResource,
   certificatesResource,

@@ -6,6 +6,7 @@ import { authorityOf, rootDer } from '../services/authority/authority.ts';
 import { trustBundleFor } from '../services/authority/olderRoots.ts';
 import { currentTrustBundle, rootForReader } from '../services/authority/trustBundle.ts';
 import type { Context } from '../services/base/context.ts';
+import type { PortFigures, Presence, PresenceNote } from '../services/field/presence.ts';
 import type { Resource } from './app.ts';
 
 /** Health, metrics and what everybody may know: the root certificate and the trust bundle. */
@@ -30,7 +31,7 @@ const bundle = createRoute({
   responses: { 200: { description: 'COSE_Sign1', content: { 'application/cose': { schema: z.any() } } } },
 });
 
-export const systemResource: Resource = (api, { ctx, logCheck }, auth) => {
+export const systemResource: Resource = (api, { ctx, logCheck, field }, auth) => {
   api.openapi(health, c => c.text('ok'));
   api.openapi(ready, async c => {
     const [keystore, store] = await Promise.all([ctx.keystore.health(), ctx.store.trouble()]);
@@ -45,7 +46,7 @@ export const systemResource: Resource = (api, { ctx, logCheck }, auth) => {
     return reasons.length === 0 ? c.text('ready', 200) : c.text(`not ready: ${reasons.join('; ')}`, 503);
   });
   api.use('/metrics', auth.person('auditor'));
-  api.openapi(metrics, c => c.text(figures(ctx.store.seen(), ctx.reads.health().projections)));
+  api.openapi(metrics, c => c.text(figures(ctx.store.seen(), ctx.reads.health().projections, field.presence)));
   api.openapi(root, async c => c.text(toPem('CERTIFICATE', rootDer(await authorityOf(ctx)))));
   api.openapi(bundle, async c => {
     const authorities = await authorityOf(ctx);
@@ -71,10 +72,60 @@ function readModelTroubles({ reads, store }: Context): readonly string[] {
   });
 }
 
+const metric =
+  (type: 'gauge' | 'counter') =>
+  (name: string, help: string, samples: readonly string[]): readonly string[] => [
+    `# HELP ${name} ${help}`,
+    `# TYPE ${name} ${type}`,
+    ...samples,
+  ];
+const [gauge, counter] = [metric('gauge'), metric('counter')];
+
+/** The MQTT port of this process. */
+function portFigures(port: PortFigures): readonly string[] {
+  const { handshakesInFlight: running, handshakesWaiting: waiting, silentConnections: silent } = port;
+  const handshakes = Object.entries({ running, waiting, silent }).map(
+    ([state, count]) => `nusec_mqtt_handshakes{state="${state}"} ${count}`,
+  );
+  const ended = Object.entries({ new: port.handshakes - port.resumed, resumed: port.resumed });
+  return [
+    ...gauge('nusec_mqtt_connections', 'TCP connections', [`nusec_mqtt_connections ${port.connections}`]),
+    ...gauge('nusec_mqtt_online', 'Clients with a CONNACK', [`nusec_mqtt_online ${port.online}`]),
+    ...gauge('nusec_mqtt_handshakes', 'Connections whose TLS handshake is not over', handshakes),
+    ...counter(
+      'nusec_mqtt_handshakes_total',
+      'TLS handshakes that ended well',
+      ended.map(([session, count]) => `nusec_mqtt_handshakes_total{session="${session}"} ${count}`),
+    ),
+  ];
+}
+
+/** What has happened at the MQTT ports of all processes. */
+function mqttFigures(presence: Pick<Presence, 'port' | 'counts'>): readonly string[] {
+  const port = presence.port();
+  const happened = (state: PresenceNote['state'], name: string, help: string): readonly string[] => {
+    const counts = presence.counts().filter(each => each.state === state);
+    return counter(
+      name,
+      help,
+      counts.map(({ reason, count }) => `${name}${reason && `{reason="${reason}"}`} ${count}`),
+    );
+  };
+  return [
+    ...(port === undefined ? [] : portFigures(port)),
+    ...happened('connected', 'nusec_mqtt_connects_total', 'Clients that came online, at all processes'),
+    ...happened('disconnected', 'nusec_mqtt_disconnects_total', 'Clients that left or were cut, at all processes'),
+    ...happened('refused', 'nusec_mqtt_refusals_total', 'Connections that were refused, at all processes'),
+  ];
+}
+
 /** Prometheus text format, version 0.0.4. */
-function figures(head: number, projections: readonly { name: string; behindEvents: number; status: string }[]): string {
+function figures(
+  head: number,
+  projections: readonly { name: string; behindEvents: number; status: string }[],
+  presence: Pick<Presence, 'port' | 'counts'>,
+): string {
   const memory = process.memoryUsage();
-  const gauge = (name: string, help: string, samples: readonly string[]) => [`# HELP ${name} ${help}`, `# TYPE ${name} gauge`, ...samples];
   return [
     ...gauge('nusec_events_total', 'Position of the newest event', [`nusec_events_total ${head}`]),
     ...gauge(
@@ -82,6 +133,7 @@ function figures(head: number, projections: readonly { name: string; behindEvent
       'Events a read model has yet to see',
       projections.map(({ name, behindEvents }) => `nusec_projection_behind_events{projection="${name}"} ${behindEvents}`),
     ),
+    ...mqttFigures(presence),
     ...gauge('process_resident_memory_bytes', 'Resident memory', [`process_resident_memory_bytes ${memory.rss}`]),
     ...gauge('nodejs_heap_used_bytes', 'Heap in use', [`nodejs_heap_used_bytes ${memory.heapUsed}`]),
     ...gauge('process_uptime_seconds', 'Seconds since the start', [`process_uptime_seconds ${Math.floor(process.uptime())}`]),

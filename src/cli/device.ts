@@ -6,6 +6,7 @@ import { ask, listAll, type ServerOptions, subcommandsOf } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { oneOf } from './options.ts';
 import { print, record, table } from './output.ts';
+import { showPresence } from './presence.ts';
 
 type Device = {
   readonly uid: string;
@@ -37,6 +38,12 @@ export function registerDevice(program: Command): void {
     .action(async (uid: string, { events, ...options }: ServerOptions & { events?: boolean }) =>
       events ? showEvents(options, uid) : act(options, 'GET', uid),
     );
+  command(
+    'presence <uid>',
+    'when it connected and left over MQTT, and why it was refused',
+    `presence ${example}`,
+    `presence ${example} --json`,
+  ).action(async (uid: string, options: ServerOptions) => showPresence(options, `/v1/devices/${uid}/presence`));
   command('attest <uid>', 'let a connected device prove what it runs', `attest ${example}`, `attest ${example} --via gateway --json`)
     .option('--via <way>', 'mqtt or gateway; its own connection first when not given')
     .action(async (uid: string, { via, ...options }: ServerOptions & { via?: string }) => {

@@ -6,6 +6,7 @@ import { defaultBackoff, reconnectDelayMs } from '../../gateway-device/link/back
 import { NusecError } from '../errors.ts';
 import { ask, listAll, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { print, progress, record, table } from './output.ts';
+import { showPresence, showRefusals } from './presence.ts';
 import { hostPort, runUntilStopped } from './process.ts';
 
 type Gateway = { readonly id: string; readonly name: string; readonly status: string; readonly devices: readonly string[] };
@@ -37,6 +38,20 @@ export function registerGateway(program: Command): void {
     const rows = gateways.map(({ id, name, status, devices }) => [id, name, status, devices.length]);
     print(options, gateways, table(['GATEWAY', 'NAME', 'STATUS', 'DEVICES'], rows));
   });
+  command('presence <id>', 'when a gateway connected and left over MQTT, and why it was refused', 'presence hall-7').action(
+    async (id: string, options: ServerOptions) => showPresence(options, `/v1/gateways/${id}/presence`),
+  );
+  command(
+    'refusals',
+    'connections over MQTT that were refused, of devices, gateways and strangers',
+    'refusals',
+    'refusals --reason REVOKED --limit 20',
+    'refusals --address 192.0.2.7 --json',
+  )
+    .option('--reason <word>', 'only these: AUTH_ERROR, REVOKED, THROTTLED, FORBIDDEN …')
+    .option('--address <address>', 'only from there')
+    .option('--limit <count>', 'how many')
+    .action(showRefusals);
   command(
     'run',
     'run the agent on a gateway until SIGTERM or SIGINT',

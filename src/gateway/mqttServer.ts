@@ -54,8 +54,10 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity, allowT
     isAttached: field.attachments.isAttached,
     handlers: handlersFor(parts),
     onPresence(event) {
-      ctx.log.debug(event, 'presence');
       const clientId = event.identity && clientIdOf(event.identity);
+      const { at: atMs, state, remoteAddress: address } = event;
+      const why = event.state === 'connected' ? {} : { reason: event.reason, detail: event.detail };
+      field.presence.note({ atMs, state, clientId, address, ...why });
       if (clientId && event.state === 'connected') peers.connected(clientId, event.at);
       if (clientId && event.state === 'disconnected' && !broker.isOnline(clientId)) peers.gone(clientId);
       if (event.state === 'connected' && event.identity) parts.certificateUse.used(machineIn(event.identity));
@@ -72,6 +74,7 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity, allowT
   });
   trust.onChange(() => void broker.trustChanged());
   peers.onConnected(broker.connectedElsewhere);
+  field.presence.watchPort(broker.stats);
   channel.connect(broker);
   bundles = createBundlePush(ctx, field.gatewayBundles, broker);
   return {

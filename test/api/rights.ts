@@ -104,7 +104,9 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('POST', steps('/v1/repairs/{uid}', 'unlock', 'rekey', 'csr', 'returned'), 'machine', 'all'),
 
   ...several('GET', ['/v1/events'], auditor, 'lists'),
-  ...several('GET', ['/v1/revocations', '/v1/gateways', '/v1/authority'], readers, 'all'),
+  ...several('GET', ['/v1/revocations', '/v1/gateways', '/v1/gateways/{id}/presence', '/v1/authority'], readers, 'all'),
+  ...several('GET', ['/v1/gateway/refusals'], ['securityOfficer', 'auditor'], 'all'),
+  ...several('GET', ['/v1/devices/{uid}/presence'], readers, 'device'),
   ...several('POST', ['/v1/gateways', ...steps('/v1/gateways/{id}', 'csr', 'devices', 'suspend', 'revoke', 'resume')], officer, 'all'),
   ...several('DELETE', ['/v1/gateways/{id}/devices/{uid}'], officer, 'all'),
   ...several('POST', ['/v1/gateways/{id}/trust-bundle'], 'machine', 'all'),

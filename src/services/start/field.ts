@@ -14,6 +14,7 @@ import { startDeviceBundles } from '../field/deviceBundles.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
 import { type Hello, receiveHello } from '../field/deviceHello.ts';
 import { type GatewayBundles, startGatewayBundles } from '../field/gatewayBundles.ts';
+import { createPresence, type Presence } from '../field/presence.ts';
 import { remindOfRenewal } from '../field/renewalReminder.ts';
 import { startDeliveryCare } from '../firmware/deliveryCare.ts';
 import { createOtaDelivery, type OtaDelivery } from '../firmware/otaDelivery.ts';
@@ -36,6 +37,7 @@ export type Field = {
   readonly delivery: OtaDelivery;
   readonly decommissions: Decommissions;
   readonly rollouts: Rollouts;
+  readonly presence: Presence;
   /** Records a hello, and has the rest done behind it: standing orders, proof, standing offers.
    *  @param introduction of a device on a connection of its own
    *  @throws NusecError as receiveHello */
@@ -114,6 +116,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
     delivery,
     decommissions,
     rollouts,
+    presence: own('presence', createPresence(alarms, peers)),
     async hello(uid, hello, via, introduction) {
       const { needsProof } = await receiveHello(ctx, alarms, uid, hello, via);
       if (via === 'mqtt') said.set(uid, { imageHash: hello.imageHash, imageState: hello.imageState });
