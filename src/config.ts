@@ -17,6 +17,25 @@ function jsonIn(value: unknown): unknown {
   }
 }
 
+const count = z.number().int().min(1).max(1_000_000);
+const waitMs = z.number().int().min(100).max(600_000);
+/** Bounds of the MQTT port that depend on the fleet, over the defaults of `src/gateway/broker/limits.ts`, where each is explained. */
+const mqttLimits = z.strictObject({
+  maxConnections: z.exactOptional(count),
+  maxStrangers: z.exactOptional(count),
+  maxHandshakesInFlight: z.exactOptional(z.number().int().min(1).max(4096)),
+  handshakePlaceMs: z.exactOptional(waitMs),
+  handshakeTimeoutMs: z.exactOptional(waitMs),
+  connectTimeoutMs: z.exactOptional(waitMs),
+  maxKeepaliveSeconds: z.exactOptional(z.number().int().min(10).max(65_535)),
+  connectsPerMinute: z.exactOptional(count),
+  connectBurst: z.exactOptional(count),
+  takeoversPerMinute: z.exactOptional(count),
+  takeoverBurst: z.exactOptional(count),
+  controlPacketsPerSecond: z.exactOptional(count),
+  controlPacketBurst: z.exactOptional(count),
+});
+
 const settingsSchema = z.strictObject({
   /** Folder of the event store, read models, keyset, custody and firmware store. */
   dataDir: z.string().min(1),
@@ -28,6 +47,9 @@ const settingsSchema = z.strictObject({
   /** Takes TLS 1.2 too, for machines that know nothing newer; there their certificates cross the network in clear. */
   httpsTls12: z.stringbool().or(z.boolean()).default(false),
   mqttTls12: z.stringbool().or(z.boolean()).default(false),
+  mqttLimits: z.preprocess(jsonIn, mqttLimits).default({}),
+  /** TCP connections to the HTTPS port, and to that of CRLs and OCSP; beyond it those of the fullest address are ended. */
+  httpsConnections: z.coerce.number().int().min(10).max(1_000_000).default(4000),
   /** Several processes of one machine listen on the same ports; the kernel gives each connection to one of them. */
   sharePorts: z.stringbool().or(z.boolean()).default(false),
   /** Host name or address under which machines reach the server: in certificates' CRL address, in packages and in the TLS server certificate. */
@@ -87,6 +109,8 @@ const environment = {
   crlPort: 'NUSEC_CRL_PORT',
   httpsTls12: 'NUSEC_HTTPS_TLS12',
   mqttTls12: 'NUSEC_MQTT_TLS12',
+  mqttLimits: 'NUSEC_MQTT_LIMITS',
+  httpsConnections: 'NUSEC_HTTPS_CONNECTIONS',
   sharePorts: 'NUSEC_SHARE_PORTS',
   publicHost: 'NUSEC_PUBLIC_HOST',
   passphraseFile: 'NUSEC_PASSPHRASE_FILE',

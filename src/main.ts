@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { openAnswers } from './api/answers.ts';
 import { createApi } from './api/app.ts';
 import { createAuth } from './api/auth.ts';
+import { boundConnections } from './api/connectionBound.ts';
 import { endWhenRevoked, staple } from './api/liveConnections.ts';
 import { resources } from './api/resources.ts';
 import { closeServer, createApiServer, createCrlServer, renewTls } from './api/server.ts';
@@ -91,7 +92,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const attestations = own('log of attestations', openAttestationLog(attestationsFile(dataDir)));
   const field = own('field', await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers, attestations }));
   const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, peers, staple: ocsp.staple };
-  const gateway = own('MQTT', await startGateway(gatewayParts, tls, settings.mqttTls12));
+  const gateway = own('MQTT', await startGateway(gatewayParts, tls, { allowTls12: settings.mqttTls12, limits: settings.mqttLimits }));
   shareWrongTokens({ ctx, alarms }, peers);
   shareAgreements(ctx, peers);
   const links = await openPeerLinks(dataDir, slot, maxProcessSlots, peers.addLink);
@@ -102,13 +103,14 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const evidence = own('device evidence', createDeviceEvidence(ctx, checkpoints.headsFile, cosignedFolder(dataDir)));
   const edges = { channel: field.channel, field, attestations, ocsp, bulkRevocations, evidence, logCheck, newestCheckpoint };
   const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
-  const api = openApi(own, dataDir, services, tls, settings.httpsTls12);
+  const api = openApi(own, settings, services, tls);
   const useTickets = ({ mqtt, https }: TicketKeys): void => {
     gateway.setTicketKeys(mqtt);
     api.setTicketKeys(Buffer.from(https));
   };
   const tickets = own('TLS tickets', await startTicketKeys(ctx, useTickets));
   const crl = createCrlServer(ctx, ocsp);
+  boundConnections(crl, settings.httpsConnections, () => shed(alarms, 'crl', settings.httpsConnections));
   own('CRL server', { close: () => closeServer(crl) });
   const at = (port: keyof typeof portOptions) => ({
     port: settings[`${port}Port`],
@@ -137,8 +139,9 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   return { httpsPort, mqttPort, crlPort, fault: error => reportFault(ctx, alarms, error) };
 }
 
-function openApi(own: Own, dataDir: string, services: Services, tls: TlsIdentity, allowTls12: boolean): ReturnType<typeof createApiServer> {
-  const { ctx, revocations, trust, certificateUse, ocsp } = services;
+function openApi(own: Own, settings: Settings, services: Services, tls: TlsIdentity): ReturnType<typeof createApiServer> {
+  const { dataDir, httpsTls12, httpsConnections } = settings;
+  const { ctx, alarms, revocations, trust, certificateUse, ocsp } = services;
   const wrongTokens = wrongTokensOf(services);
   const person = async (token: string, address: string | undefined) => ({
     kind: 'operator' as const,
@@ -154,11 +157,17 @@ function openApi(own: Own, dataDir: string, services: Services, tls: TlsIdentity
     openAnswers(join(dataDir, 'answers.db'), () => ctx.clock().getTime()),
   );
   const auth = createAuth({ person, machine }, answers);
-  const api = createApiServer(createApi(services, auth, resources), tls, allowTls12);
+  const api = createApiServer(createApi(services, auth, resources), tls, httpsTls12);
   own('HTTPS server', { close: () => closeServer(api) });
+  boundConnections(api, httpsConnections, () => shed(alarms, 'https', httpsConnections));
   endWhenRevoked(api, revocations, trust);
   staple(api, ocsp);
   return api;
+}
+
+function shed(alarms: Alarms, port: keyof typeof portOptions, maxConnections: number): void {
+  const detail = `more than ${maxConnections} connections: those of the fullest address are ended`;
+  alarms.raise({ code: 'CONNECTIONS_SHED', subject: port, detail }).catch(() => undefined);
 }
 
 function reportFault(ctx: Context, alarms: Alarms, error: unknown): void {

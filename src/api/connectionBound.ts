@@ -1,15 +1,15 @@
 import type { Server } from 'node:http';
+import type { Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 
 /** Bounds the connections of an HTTP server, so that those who only hold them open keep nobody out: beyond the bound the oldest one of the fullest
  *  address that has no request is ended, and the new one is served. */
 
-const defaultMaxConnections = 4000;
-
 type Held = { readonly socket: Socket; readonly key: string; readonly address: string; requests: number };
 type PeerOf = Pick<Socket, 'remoteAddress' | 'remotePort'>;
 
-export function boundConnections(server: Server, maxConnections = defaultMaxConnections): void {
+/** @param onShed called each time */
+export function boundConnections(server: Server | TlsServer, maxConnections: number, onShed: () => void): void {
   const held = new Map<string, Held>();
   const byAddress = new Map<string, Set<Held>>();
   const forget = (one: Held): void => {
@@ -25,6 +25,7 @@ export function boundConnections(server: Server, maxConnections = defaultMaxConn
     const idle = oldest === undefined || oldest.requests === 0 ? oldest : others.find(({ requests }) => requests === 0);
     const ended = idle ?? oldest;
     if (ended === undefined) return;
+    onShed();
     forget(ended);
     ended.socket.destroy();
   };

@@ -8,7 +8,6 @@ import type { TlsIdentity } from '../services/identity/serverCertificate.ts';
 import type { Ocsp } from '../services/revocation/ocsp.ts';
 import type { Api } from './app.ts';
 import { CanonicalResponse } from './canonicalHeaders.ts';
-import { boundConnections } from './connectionBound.ts';
 import { serveCrl } from './crl.ts';
 import { serveOcsp } from './ocsp.ts';
 
@@ -45,7 +44,6 @@ export function createApiServer(api: Api, tls: TlsIdentity, allowTls12 = false) 
     // HTTP/1.0 knows no Host.
     getRequestListener(api.fetch, { hostname: 'localhost' }),
   );
-  boundConnections(server);
   return server;
 }
 
@@ -72,7 +70,6 @@ export function createCrlServer(ctx: Context, ocsp: Ocsp): Server {
       response.writeHead(404).end();
     },
   );
-  boundConnections(server);
   return server;
 }
 

@@ -8,6 +8,7 @@ import type { Services } from '../services/start/services.ts';
 import { type BrokerOptions, createBroker } from './broker/broker.ts';
 import type { Handler, Handlers } from './broker/handler.ts';
 import type { Identity } from './broker/identity.ts';
+import type { GatewayLimits } from './broker/limits.ts';
 import { clientIdOf } from './broker/rights.ts';
 import { type BundlePush, createBundlePush } from './reach/bundles.ts';
 import type { Channel } from './reach/channel.ts';
@@ -30,7 +31,11 @@ export type GatewayParts = Pick<Services, 'ctx' | 'trust' | 'certificateUse' | '
 };
 
 /** The MQTT side of the server: broker, rights, topic handlers. It completes the channel by which services reach devices. */
-export async function startGateway(parts: GatewayParts, tls: TlsIdentity, allowTls12 = false) {
+export async function startGateway(
+  parts: GatewayParts,
+  tls: TlsIdentity,
+  { allowTls12, limits }: { allowTls12: boolean; limits: Partial<GatewayLimits> },
+) {
   const { ctx, trust, revocations, alarms, field, channel, peers } = parts;
   let bundles: BundlePush | undefined;
   const broker = await createBroker({
@@ -67,6 +72,7 @@ export async function startGateway(parts: GatewayParts, tls: TlsIdentity, allowT
       const subject = identity === null ? 'mqtt' : 'uid' in identity ? identity.uid : identity.gatewayId;
       alarms.raise({ code: kind, subject, detail }).catch(error => ctx.log.error({ error: String(error) }, 'the alarm was not recorded'));
     },
+    limits,
     now: () => ctx.clock().getTime(),
   });
   revocations.onChange(change => {

@@ -9,6 +9,7 @@ import { covers } from '../support/covers.ts';
 
 const bound = 8;
 const sockets: Socket[] = [];
+let sheds = 0;
 let slow: ServerResponse | undefined;
 let server: ReturnType<typeof createServer>;
 
@@ -17,7 +18,10 @@ beforeEach(async () => {
     if (request.url === '/slow') slow = response;
     else response.end('served');
   });
-  boundConnections(server, bound);
+  sheds = 0;
+  boundConnections(server, bound, () => {
+    sheds += 1;
+  });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
 });
@@ -52,6 +56,7 @@ it('ends the oldest idle connection of the fullest address and serves the new on
   expect(await ask('/', '127.3.3.3')).toBe('served');
   await ended;
   expect([quiet, ...crowd.slice(1)].every(socket => !socket.destroyed)).toBe(true);
+  expect(sheds).toBe(1);
 });
 
 it('ends no connection whose request is being answered while there is an idle one', async () => {

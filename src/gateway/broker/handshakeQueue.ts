@@ -4,7 +4,8 @@ import { prefixOf } from './prefix.ts';
 
 /** Who may begin a TLS handshake, before anybody knows who it is. A connection that has sent nothing waits outside and takes no place; those that have
  *  sent a ClientHello get places in turn: the address and network with the fewest handshakes comes first, and of one address the newest connection,
- *  because the oldest has mostly given up. Strangers are bounded together; when there are too many, those of the fullest address go. */
+ *  because the oldest has mostly given up. Who shows a session ticket of ours comes before
+ *  those that nobody knows. Strangers are bounded together; when there are too many, those of the fullest address go. */
 
 export type HandshakeQueue = {
   admit(socket: Socket): void;
@@ -20,50 +21,63 @@ type Stranger = {
   readonly socket: Socket;
   readonly address: string;
   readonly timeout: NodeJS.Timeout;
+  /** It has shown a session ticket of ours. */
+  isKnown: boolean;
   state: 'silent' | 'waiting' | 'running';
   /** Gives the place back. */
   leave: () => void;
 };
 
-/** @param start begins the handshake of a connection; what it has sent is still to be read
- *  @param onEnded a connection was ended before its handshake began */
-export function createHandshakeQueue(
-  limits: GatewayLimits,
-  start: (socket: Socket) => void,
-  onEnded: (socket: Socket, why: 'silent' | 'crowded') => void,
-): HandshakeQueue {
+/** Of all places, these are kept for machines that nobody knows yet while both kinds wait: who was here before comes first, but not alone. */
+const shareOfUnknown = 0.25;
+
+type QueueParts = {
+  /** Begins the handshake of a connection; what it has sent is still to be read. */
+  readonly start: (socket: Socket) => void;
+  /** A connection was ended before its handshake began. */
+  readonly onEnded: (socket: Socket, why: 'silent' | 'crowded') => void;
+  /** Whether a ClientHello brings a session ticket of ours. @param record TLS record */
+  readonly isKnown: (record: Uint8Array) => boolean;
+};
+
+export function createHandshakeQueue(limits: GatewayLimits, { start, onEnded, isKnown }: QueueParts): HandshakeQueue {
   const strangers = new Map<string, Stranger>();
   const byAddress = new Map<string, Set<Stranger>>();
-  const waiting = new Map<string, Stranger[]>();
+  const waiting = { known: createLine(), unknown: createLine() };
   const running = countsOf();
   let inFlight = 0;
+  let unknownInFlight = 0;
 
   const next = (): void => {
     while (inFlight < limits.maxHandshakesInFlight) {
-      const stranger = takeFrom(waiting, running);
+      const unknownFirst = unknownInFlight < limits.maxHandshakesInFlight * shareOfUnknown && inFlight > unknownInFlight;
+      const [first, second] = unknownFirst ? [waiting.unknown, waiting.known] : [waiting.known, waiting.unknown];
+      const stranger = first.take(running) ?? second.take(running);
       if (stranger === undefined) return;
       run(stranger);
     }
   };
   const run = (stranger: Stranger): void => {
-    const { socket, address } = stranger;
+    const { socket, address, isKnown } = stranger;
     const place = setTimeout(() => stranger.leave(), limits.handshakePlaceMs);
     stranger.state = 'running';
     stranger.leave = once(() => {
       clearTimeout(place);
       inFlight -= 1;
+      if (!isKnown) unknownInFlight -= 1;
       running.add(address, -1);
       next();
     });
     inFlight += 1;
+    if (!isKnown) unknownInFlight += 1;
     running.add(address, 1);
     start(socket);
   };
-  const ready = (stranger: Stranger): void => {
+  const lineOf = (stranger: Stranger) => (stranger.isKnown ? waiting.known : waiting.unknown);
+  const ready = (stranger: Stranger, record: Uint8Array): void => {
     stranger.state = 'waiting';
-    const line = waiting.get(stranger.address);
-    if (line === undefined) waiting.set(stranger.address, [stranger]);
-    else line.push(stranger);
+    stranger.isKnown = isKnown(record);
+    lineOf(stranger).join(stranger);
     next();
   };
   const forget = (key: string): void => {
@@ -75,7 +89,7 @@ export function createHandshakeQueue(
     const ofAddress = byAddress.get(address);
     ofAddress?.delete(stranger);
     if (ofAddress?.size === 0) byAddress.delete(address);
-    if (state === 'waiting') withdraw(waiting, stranger);
+    if (state === 'waiting') lineOf(stranger).leave(stranger);
     stranger.leave();
   };
   const end = ({ socket, state }: Stranger, why: 'silent' | 'crowded'): void => {
@@ -99,12 +113,12 @@ export function createHandshakeQueue(
       const [key, address] = [peerKey(socket), socket.remoteAddress ?? ''];
       // Absolute, whatever it sends meanwhile.
       const timeout = setTimeout(() => end(stranger, 'silent'), limits.handshakeTimeoutMs);
-      const stranger: Stranger = { socket, address, timeout, state: 'silent', leave: ignore };
+      const stranger: Stranger = { socket, address, timeout, isKnown: false, state: 'silent', leave: ignore };
       strangers.set(key, stranger);
       byAddress.set(address, (byAddress.get(address) ?? new Set()).add(stranger));
       socket.once('close', () => forget(key));
-      whenHello(socket, () => {
-        if (strangers.has(key)) ready(stranger);
+      whenHello(socket, record => {
+        if (strangers.has(key)) ready(stranger, record);
       });
     },
     finished: peer => forget(peerKey(peer)),
@@ -112,12 +126,40 @@ export function createHandshakeQueue(
   };
 }
 
-function withdraw(waiting: Map<string, Stranger[]>, stranger: Stranger): void {
-  const line = waiting.get(stranger.address);
-  const at = line?.indexOf(stranger) ?? -1;
-  if (line === undefined || at < 0) return;
-  line.splice(at, 1);
-  if (line.length === 0) waiting.delete(stranger.address);
+/** Connections that wait, by address. */
+function createLine() {
+  const byAddress = new Map<string, Stranger[]>();
+  return {
+    join(stranger: Stranger): void {
+      const ofAddress = byAddress.get(stranger.address);
+      if (ofAddress === undefined) byAddress.set(stranger.address, [stranger]);
+      else ofAddress.push(stranger);
+    },
+    leave(stranger: Stranger): void {
+      const ofAddress = byAddress.get(stranger.address);
+      const at = ofAddress?.indexOf(stranger) ?? -1;
+      if (ofAddress === undefined || at < 0) return;
+      ofAddress.splice(at, 1);
+      if (ofAddress.length === 0) byAddress.delete(stranger.address);
+    },
+    /** Takes the newest of the address whose network, and which itself, has the fewest handshakes. */
+    take(running: ReturnType<typeof countsOf>): Stranger | undefined {
+      let chosen: string | undefined;
+      let least = Number.POSITIVE_INFINITY;
+      for (const address of byAddress.keys()) {
+        const rank = running.of(address);
+        if (rank >= least) continue;
+        [chosen, least] = [address, rank];
+      }
+      if (chosen === undefined) return undefined;
+      const ofAddress = byAddress.get(chosen);
+      const stranger = ofAddress?.pop();
+      // Back to the end of the addresses, so that equals take turns.
+      byAddress.delete(chosen);
+      if (ofAddress !== undefined && ofAddress.length > 0) byAddress.set(chosen, ofAddress);
+      return stranger;
+    },
+  };
 }
 
 /** TLS record (RFC 8446 §5.1): type, version u16, length u16. */
@@ -126,7 +168,7 @@ const handshakeRecord = 0x16;
 const maxRecordBytes = 16_384;
 
 /** Calls back when the first TLS record is there, whole; it can be read again then. What is no TLS is for TLS to refuse. */
-function whenHello(socket: Socket, then: () => void): void {
+function whenHello(socket: Socket, then: (record: Uint8Array) => void): void {
   let bytes: Buffer = Buffer.alloc(0);
   const look = (): void => {
     const chunk = socket.read() as Buffer | null;
@@ -135,7 +177,7 @@ function whenHello(socket: Socket, then: () => void): void {
     if (!isWhole(bytes)) return;
     socket.removeListener('readable', look);
     socket.unshift(bytes);
-    then();
+    then(bytes);
   };
   socket.on('readable', look);
 }
@@ -165,24 +207,6 @@ function countsOf() {
 
 /** Above every number of handshakes that run at once. */
 const maxRank = 100_000;
-
-/** Takes the newest of the address whose network, and which itself, has the fewest handshakes. */
-function takeFrom(waiting: Map<string, Stranger[]>, running: ReturnType<typeof countsOf>): Stranger | undefined {
-  let chosen: string | undefined;
-  let least = Number.POSITIVE_INFINITY;
-  for (const address of waiting.keys()) {
-    const rank = running.of(address);
-    if (rank >= least) continue;
-    [chosen, least] = [address, rank];
-  }
-  if (chosen === undefined) return undefined;
-  const line = waiting.get(chosen);
-  const stranger = line?.pop();
-  // Back to the end of the addresses, so that equals take turns.
-  waiting.delete(chosen);
-  if (line !== undefined && line.length > 0) waiting.set(chosen, line);
-  return stranger;
-}
 
 const peerKey = (socket: PeerOf): string => `${socket.remoteAddress}|${socket.remotePort}`;
 

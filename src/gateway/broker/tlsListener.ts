@@ -1,6 +1,7 @@
 import { createServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import { listenOn, type Place, tlsVersions } from '../../listening.ts';
+import { isOurTicket, ticketIn } from './clientHello.ts';
 import { createHandshakeQueue } from './handshakeQueue.ts';
 import type { GatewayLimits } from './limits.ts';
 
@@ -35,14 +36,18 @@ export function createTlsListener(options: TlsListenerOptions) {
   const { limits } = options;
   const open = new Set<Socket>();
   const endings = { silent: 'TLS: no ClientHello in time', crowded: 'TLS: too many connections that have not said who they are' } as const;
-  const handshakes = createHandshakeQueue(
-    limits,
-    socket => tls.emit('connection', socket),
-    (socket, why) => {
+  let ticketKeys: Uint8Array | undefined;
+  const handshakes = createHandshakeQueue(limits, {
+    start: socket => tls.emit('connection', socket),
+    onEnded: (socket, why) => {
       options.onRefused(socket.remoteAddress ?? 'unknown', endings[why]);
       if (why === 'crowded') options.onCrowded();
     },
-  );
+    isKnown(record) {
+      const ticket = ticketKeys && ticketIn(record);
+      return ticketKeys !== undefined && ticket !== undefined && isOurTicket(ticket, ticketKeys);
+    },
+  });
   const tls = createTlsServer({ ...contextOf(options.tls, limits), requestCert: true, rejectUnauthorized: false });
   const counts = { handshakes: 0, resumed: 0 };
   tls.on('secureConnection', socket => {
@@ -69,7 +74,6 @@ export function createTlsListener(options: TlsListenerOptions) {
   });
   tcp.maxConnections = limits.maxConnections;
   tcp.on('drop', options.onFull);
-  let ticketKeys: Uint8Array | undefined;
   const useTicketKeys = (): void => {
     if (ticketKeys !== undefined) tls.setTicketKeys(Buffer.from(ticketKeys));
   };

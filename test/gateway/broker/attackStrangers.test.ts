@@ -92,6 +92,22 @@ it('serves the address with the fewest handshakes first: a crowd of few addresse
   expect(stats().handshakesWaiting).toBeGreaterThan(40);
 });
 
+it('serves who shows a session ticket of ours before those that nobody knows, and not only those (T22)', async () => {
+  covers('T22');
+  await start({ maxHandshakesInFlight: 4, handshakePlaceMs: 300 });
+  harness.broker.setTicketKeys(Buffer.alloc(48, 1));
+  const first = await openTls(pki, harness.port, device);
+  const session = await new Promise<Buffer>(resolve => first.socket.once('session', resolve));
+  first.destroy();
+  // Each of a network of its own: none has a smaller share than another.
+  await crowd(80, i => `127.2.${i}.1`, hello);
+  await until(() => stats().handshakesWaiting > 60);
+  const known = await openTls(pki, harness.port, device, { session, localAddress: '127.9.9.9' });
+  expect(known.socket.isSessionReused()).toBe(true);
+  expect(stats().handshakesWaiting).toBeGreaterThan(40);
+  await until(() => stats().handshakesWaiting === 0);
+});
+
 it('ends the oldest of the fullest address when there are too many that have not said who they are, with an alarm (T22)', async () => {
   covers('T22');
   await start({ maxStrangers: 10 });
