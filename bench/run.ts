@@ -16,6 +16,9 @@ const notBenches = [
   'cfssl.ts',
   'eventstoreLoad.ts',
   'eventstoreProcesses.ts',
+  'gatewayAedes.ts',
+  'gatewayClient.ts',
+  'gatewayRivals.ts',
   'softHsm.ts',
 ];
 

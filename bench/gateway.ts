@@ -1,0 +1,230 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fromHex } from '../src/bytes.ts';
+import { encodeAs } from '../src/cbor/schema.ts';
+import { moduleBeside } from '../src/entry.ts';
+import { helloMessage, spdmMessage } from '../src/mqttMessages.ts';
+import { toPem } from '../src/pki/pem.ts';
+import type { Context } from '../src/services/base/context.ts';
+import { build, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
+import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
+import type { Device, Measured, Say, Target, Work } from './gatewayClient.ts';
+import { type Rival, startAedes, startMosquitto } from './gatewayRivals.ts';
+import { inTemporaryFolder, median, type Report } from './measure.ts';
+
+/** The MQTT gateway of a whole server process beside Mosquitto and stock Aedes, over mTLS with the same client certificates: the load comes from a
+ *  process of its own. `NUSEC_BENCH_DEVICES=5000` measures more connections. */
+
+const devices = Number(process.env.NUSEC_BENCH_DEVICES ?? 500);
+const rounds = 3;
+const buildsAtOnce = 32;
+const echoes = 400;
+const fan = { clients: 50, each: 400 } as const;
+const crowd = { silent: 12_000, slow: 500, connects: 100 } as const;
+/** `getconf CLK_TCK` of every Linux. */
+const ticksPerSecond = 100;
+const goalMs = { echoP50: 0.5, echoP99: 2, besideFrozen: 100, besideStrangers: 1_000 };
+/** Device fields in a hello. */
+const cid = 1;
+
+export function run(report: Report): Promise<void> {
+  return inTemporaryFolder(async folder => {
+    const units: Unit[] = [];
+    // The same devices come again and again.
+    process.env.NUSEC_MQTT_LIMITS = JSON.stringify({ connectBurst: 100_000, takeoverBurst: 100_000 });
+    const group = await startServerProcesses(1, async ctx => void units.push(...(await buildUnits(ctx))));
+    const [server] = group.first as [ServerProcess];
+    const clientCa = join(folder, 'clients.pem');
+    writeFileSync(clientCa, server.rootPem);
+    const file = join(folder, 'devices.json');
+    writeFileSync(file, JSON.stringify(units.map(deviceOf)));
+    const rivals = [await startMosquitto(folder, clientCa), await startAedes(folder, clientCa)];
+    const load = startLoad();
+    try {
+      await load.ask({ do: 'load', file });
+      const brokers: Broker[] = [{ name: 'nusec', target: targetOf(server), pid: server.pid }];
+      for (const rival of rivals) if (rival !== undefined) brokers.push(rival);
+      if (rivals[0] === undefined)
+        report({ figure: 'beside mosquitto', notMeasured: 'Mosquitto is not installed (Debian package mosquitto)' });
+      await measureConnects(report, load, brokers);
+      await measureOpen(report, load, brokers);
+      await measureHello(report, load, brokers[0] as Broker, units);
+      await measureStrangers(report, load, server);
+    } finally {
+      load.close();
+      for (const rival of rivals) await rival?.close();
+      await group.close();
+    }
+  });
+}
+
+type Broker = Pick<Rival, 'name' | 'target' | 'pid'>;
+type Load = ReturnType<typeof startLoad>;
+
+async function buildUnits(ctx: Context): Promise<Unit[]> {
+  const { bl2, app } = await seedFleet(ctx, 0);
+  const units: Unit[] = [];
+  const builder = async (): Promise<void> => {
+    while (units.length < devices) {
+      const at = units.push(undefined as never) - 1;
+      units[at] = await build(ctx, bl2, app);
+    }
+  };
+  await Promise.all(Array.from({ length: buildsAtOnce }, builder));
+  return units;
+}
+
+const deviceOf = ({ uid, key, certificate, ica }: Unit): Device => ({
+  uid,
+  key: key.privateKey.export({ format: 'pem', type: 'pkcs8' }) as string,
+  cert: toPem('CERTIFICATE', certificate) + toPem('CERTIFICATE', ica),
+});
+
+const targetOf = ({ mqttPort: port, rootPem: ca }: ServerProcess): Target => ({ port, ca, servername: 'localhost' });
+
+/** Full and resumed connects, each with CONNECT, CONNACK and DISCONNECT, and what they cost the broker. */
+async function measureConnects(report: Report, load: Load, brokers: readonly Broker[]): Promise<void> {
+  const rates = new Map<string, number[]>();
+  const note = (name: string, value: number) => rates.set(name, [...(rates.get(name) ?? []), value]);
+  for (let round = 0; round < rounds; round += 1) {
+    for (const { name, target, pid } of brokers) {
+      for (const resume of [false, true]) {
+        const cpuBefore = cpuSeconds(pid);
+        const { seconds, failed } = await load.ask({ do: 'connect', target, count: devices, keep: false, resume });
+        if (failed > 0) throw new Error(`${name}: ${failed} connects failed`);
+        note(`${resume ? 'resumed' : 'full'} ${name}`, devices / seconds);
+        note(`${resume ? 'resumed' : 'full'} CPU ${name}`, ((cpuSeconds(pid) - cpuBefore) * 1000) / devices);
+      }
+    }
+  }
+  const of = (name: string): number => median(rates.get(name) ?? [Number.NaN]);
+  for (const { name } of brokers.slice(1)) {
+    for (const kind of ['full', 'resumed'] as const) {
+      report({
+        figure: `${kind} mTLS connects, ${name}`,
+        value: of(`${kind} nusec`),
+        unit: '1/s',
+        bound: of(`${kind} ${name}`),
+        boundWhat: name,
+      });
+      const cpu = { value: of(`${kind} CPU nusec`), unit: 'ms', bound: of(`${kind} CPU ${name}`) };
+      report({ figure: `processor time of a ${kind} connect, ${name}`, ...cpu, boundWhat: name });
+    }
+  }
+}
+
+/** Memory of connections, QoS 1 round trips, QoS 0 from many, and round trips beside clients that read nothing. */
+async function measureOpen(report: Report, load: Load, brokers: readonly Broker[]): Promise<void> {
+  const payload = Buffer.from(encodeAs(spdmMessage, { cid, data: new Uint8Array(16) })).toString('base64');
+  const topic = 'n1/{uid}/up/spdm';
+  const found = new Map<string, Record<'memory' | 'p50' | 'p99' | 'fanIn' | 'beside', number>>();
+  for (const { name, target, pid } of brokers) {
+    const before = residentKiB(pid);
+    await load.ask({ do: 'connect', target, count: devices, keep: true, resume: false });
+    const memory = (residentKiB(pid) - before) / devices;
+    const { ms } = await load.ask({ do: 'echo', count: echoes, topic, payload });
+    const { seconds } = await load.ask({ do: 'fanIn', ...fan, topic, payload });
+    await load.ask({ do: 'freeze', topic });
+    const beside = await load.ask({ do: 'echo', count: echoes, topic, payload });
+    found.set(name, {
+      memory,
+      p50: percentile(ms, 50),
+      p99: percentile(ms, 99),
+      fanIn: (fan.clients * fan.each) / seconds,
+      beside: percentile(beside.ms, 99),
+    });
+    await load.ask({ do: 'end' });
+  }
+  const ours = found.get('nusec');
+  if (ours === undefined) return;
+  for (const { name } of brokers.slice(1)) {
+    const theirs = found.get(name) ?? ours;
+    const rows = [
+      ['memory of a connection', 'memory', 'KiB'],
+      ['QoS 1 round trip, p50', 'p50', 'ms'],
+      ['QoS 1 round trip, p99', 'p99', 'ms'],
+      ['QoS 0 from 50 clients', 'fanIn', '1/s'],
+      ['p99 beside five frozen clients', 'beside', 'ms'],
+    ] as const;
+    for (const [figure, key, unit] of rows)
+      report({ figure: `${figure}, ${name}`, value: ours[key], unit, bound: theirs[key], boundWhat: name });
+  }
+  const goals = [
+    ['QoS 1 round trip, p50', ours.p50, goalMs.echoP50],
+    ['QoS 1 round trip, p99', ours.p99, goalMs.echoP99],
+    ['p99 beside five frozen clients', ours.beside, goalMs.besideFrozen],
+  ] as const;
+  for (const [figure, value, bound] of goals) report({ figure: `${figure}, goal`, value, unit: 'ms', bound, boundWhat: 'the goal' });
+}
+
+/** A hello is stored before its PUBACK. */
+async function measureHello(report: Report, load: Load, { target, pid }: Broker, units: readonly Unit[]): Promise<void> {
+  const [first] = units as [Unit];
+  const { version, securityCounter, imageHash } = first.firmware;
+  const facts = { version, securityCounter, imageHash: fromHex(imageHash) };
+  const hello = encodeAs(helloMessage, { cid, ...facts, bootCount: 1, imageState: 'confirmed', objId: fromHex(first.objId) });
+  const say: Say = { topic: 'n1/{uid}/up/hello', payload: Buffer.from(hello).toString('base64') };
+  const before = residentKiB(pid);
+  const { seconds, ms, failed } = await load.ask({ do: 'connect', target, count: devices, keep: true, resume: false, say });
+  const plain = await load.ask({ do: 'end' }).then(() => load.ask({ do: 'connect', target, count: devices, keep: true, resume: false }));
+  const boundWhat = 'the same without a hello';
+  report({ figure: 'connects with a durable hello', value: devices / seconds, unit: '1/s', bound: devices / plain.seconds, boundWhat });
+  for (const p of [50, 99] as const)
+    report({
+      figure: `connect with a durable hello, p${p}`,
+      value: percentile(ms, p),
+      unit: 'ms',
+      bound: percentile(plain.ms, p),
+      boundWhat,
+    });
+  const memory = { value: (residentKiB(pid) - before) / devices, unit: 'KiB', bound: 80 };
+  report({ figure: 'memory of a connection after hello', ...memory, boundWhat: 'the goal' });
+  if (failed > 0)
+    report({ figure: 'connects with a durable hello that failed', value: failed, unit: 'of all', bound: devices, boundWhat: 'all' });
+  await load.ask({ do: 'end' });
+}
+
+/** Devices connect while thousands of strangers hold connections, from another network. */
+async function measureStrangers(report: Report, load: Load, server: ServerProcess): Promise<void> {
+  const attack = startLoad();
+  try {
+    await attack.ask({ do: 'strangers', port: server.mqttPort, silent: crowd.silent, slow: crowd.slow });
+    const { ms } = await load.ask({
+      do: 'connect',
+      target: targetOf(server),
+      count: Math.min(crowd.connects, devices),
+      keep: false,
+      resume: false,
+    });
+    const figure = `p99 of a connect beside ${crowd.silent} silent and ${crowd.slow} slow connections`;
+    report({ figure, value: percentile(ms, 99), unit: 'ms', bound: goalMs.besideStrangers, boundWhat: 'the goal' });
+  } finally {
+    attack.close();
+  }
+}
+
+function startLoad() {
+  const child: ChildProcess = fork(moduleBeside(import.meta.url, 'gatewayClient'));
+  return {
+    async ask(work: Work): Promise<Measured> {
+      child.send(work);
+      const [answer] = (await once(child, 'message')) as [Measured | { readonly error: string }];
+      if ('error' in answer) throw new Error(`${work.do}: ${answer.error}`);
+      return answer;
+    },
+    close: () => void child.kill('SIGKILL'),
+  };
+}
+
+const residentKiB = (pid: number): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+
+/** User and system time (proc(5): fields 14 and 15, counted behind the name in brackets). */
+function cpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+}
+
+const percentile = (values: readonly number[], percent: number): number =>
+  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor((values.length * percent) / 100))] ?? Number.NaN;
