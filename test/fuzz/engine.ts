@@ -47,9 +47,9 @@ export async function fuzz(
 }
 
 /** @returns whole numbers below `limit` (mulberry32) */
-type Random = (limit: number) => number;
+export type Random = (limit: number) => number;
 
-function generator(seed: number): Random {
+export function generator(seed: number): Random {
   let state = seed >>> 0;
   return limit => {
     state = (state + 0x6d2b79f5) >>> 0;

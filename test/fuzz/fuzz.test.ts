@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../src/bytes.ts';
+import { covers } from '../support/covers.ts';
 import { fuzz, loadCorpus, targetNames } from './engine.ts';
+import { fuzzPackets } from './mqttPackets.ts';
 import { goodRecord } from './secured-record.ts';
 
 const secondsEach = 1.5;
@@ -12,6 +14,12 @@ describe('fuzzing (T27); longer with `npm run fuzz -- NAME --seconds N`', () => 
     const { runs, failure } = await fuzz(name, secondsEach, seed);
     expect(failure && { seed, ...failure }).toBeUndefined();
     expect(runs).toBeGreaterThan(20);
+  });
+
+  it('a hundred thousand packets to the MQTT broker: it lives, serves others, and keeps nothing (T27)', async () => {
+    covers('T27');
+    const { connections } = await fuzzPackets(100_000, seed);
+    expect(connections).toBeGreaterThan(8);
   });
 
   it('the corpus of records begins with one that opens', () => {
