@@ -38,6 +38,12 @@ export type Link = {
   close(): Promise<void>;
 };
 
+/** CONNACK 5 (MQTT 3.1.1 §3.2.2.3). */
+const notAuthorized = 5;
+
+/** Whether the server has said that it does not accept the certificate. A connection that just ended, or a server that is busy, says nothing about it. */
+export const isNotAuthorized = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === notAuthorized;
+
 export function openLink(options: LinkOptions, events: LinkEvents): Link {
   const waiting = new Set<(error: Error) => void>();
   let lastError = new Error('connection lost');

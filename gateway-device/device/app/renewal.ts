@@ -6,6 +6,7 @@ import { certificateMessage } from '../../../src/mqttMessages.ts';
 import type { StageContext } from '../../chip/board.ts';
 import { trustOf } from '../../chip/trust.ts';
 import type { NusecMqttClient } from '../../link/mqttClient.ts';
+import { isNotAuthorized } from '../../link/mqttLink.ts';
 import {
   acceptNext,
   dropNext,
@@ -22,7 +23,7 @@ import {
 /** Getting and renewing the operational certificate over up/csr and dn/crt. The server says when: it has the clock. The device makes a new key, asks,
  *  judges what comes, connects with it beside the present connection, and lets the one before go when the server has accepted it. */
 
-export type RenewalClient = Pick<NusecMqttClient, 'on' | 'request' | 'switchTls' | 'isConnected'>;
+export type RenewalClient = Pick<NusecMqttClient, 'on' | 'request' | 'switchTls'>;
 export type Renewal = {
   /** On each connection, after hello: resumes a renewal that a power cut or a lost connection interrupted. */
   readonly online: () => void;
@@ -52,7 +53,7 @@ export function createRenewal({ chip, boot, tell }: StageContext, client: Renewa
     const { chain } = certificateMessage.decode(await client.request({ up: 'csr', down: 'crt', fields }), 'message');
     keepCertificate(chip, await trustOf(chip), chain ?? []);
   };
-  /** @returns whether the server has accepted this identity; false when the network failed
+  /** @returns whether the server has accepted this identity; false when it did not answer
    *  @throws NusecError CLIENT_CERTIFICATE_REFUSED */
   const goOverTo = async (next: Who): Promise<boolean> => {
     const tls = tlsOf(chip, next, await trustOf(chip));
@@ -60,9 +61,9 @@ export function createRenewal({ chip, boot, tell }: StageContext, client: Renewa
     try {
       await client.switchTls(tls);
       return true;
-    } catch {
-      // While the present connection lasts it was not the network.
-      if (client.isConnected()) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'the server did not accept the certificate');
+    } catch (error) {
+      // A server under load may let the connection wait too long: the certificate is kept, and the next reminder tries it again.
+      if (isNotAuthorized(error)) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'the server did not accept the certificate');
       return false;
     }
   };

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { BoardEvent, StageContext } from '../../../gateway-device/chip/board.ts';
 import { type Chip, openChip } from '../../../gateway-device/chip/chip.ts';
 import { type Power, PowerCut, steadyPower } from '../../../gateway-device/chip/flash.ts';
 import { authKeySlot, type KeyVault } from '../../../gateway-device/chip/keyStore.ts';
@@ -15,7 +16,11 @@ import {
   serialOf,
   tlsOf,
 } from '../../../gateway-device/device/app/operational.ts';
-import { toHex } from '../../../src/bytes.ts';
+import { createRenewal, type RenewalClient } from '../../../gateway-device/device/app/renewal.ts';
+import { fromHex, toHex } from '../../../src/bytes.ts';
+import { encodeAs } from '../../../src/cbor/schema.ts';
+import type { CborMap } from '../../../src/cbor/value.ts';
+import { certificateMessage } from '../../../src/mqttMessages.ts';
 import { issueCertificate } from '../../../src/pki/certificate.ts';
 import { judgeCsr } from '../../../src/pki/csr.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
@@ -182,5 +187,62 @@ describe('the operational identity of a device', () => {
     expect(keysOf(chip)).toEqual([authKeySlot]);
     expect(judgeCsr(await nextRequest(chip)).publicKey).not.toEqual(first);
     expect(await codeOf(() => keepCertificate(start(newStorage()), trust, [makeCsr(makeKey()), ica.der]))).toBe('CHAIN_REFUSED');
+  });
+});
+
+describe('going over to a new certificate', () => {
+  const busy = new Error('connack timeout');
+  const notAuthorized = Object.assign(new Error('Connection refused: Not authorized'), { code: 5 });
+
+  /** A device that is told that it is time, on a server that answers the new connection like this. */
+  async function reminded(answers: readonly (Error | undefined)[]) {
+    const chip = start(await produced());
+    const { certify, issued } = server();
+    const told: BoardEvent[] = [];
+    const pending = [...answers];
+    let remind: (payload: Uint8Array) => void = () => undefined;
+    const client: RenewalClient = {
+      on: (_family, handler) => {
+        remind = payload => handler(payload, '');
+        return () => undefined;
+      },
+      async request({ fields }) {
+        const chain = await certify(new Map<unknown, unknown>(fields).get(1) as Uint8Array);
+        return new Map<number, unknown>([
+          [0, 1],
+          [1, chain],
+        ]) as CborMap;
+      },
+      switchTls: async () => {
+        const answer = pending.shift();
+        if (answer) throw answer;
+      },
+    };
+    const context = { chip, boot: { confirmed: true }, tell: (event: BoardEvent) => void told.push(event) } as unknown as StageContext;
+    createRenewal(
+      context,
+      client,
+      () => 'idevid',
+      () => undefined,
+    );
+    const serial = fromHex(serialOf(chip, 'idevid') ?? '');
+    for (const [at] of answers.entries()) {
+      remind(encodeAs(certificateMessage, { chain: null, serial }));
+      await expect.poll(() => pending.length).toBe(answers.length - at - 1);
+      await new Promise(resolve => setImmediate(resolve));
+    }
+    return { chip, issued, told };
+  }
+
+  it('is tried again with the same certificate when the server was too busy to answer', async () => {
+    const { issued, told } = await reminded([busy, busy, undefined]);
+    await expect.poll(() => told).toMatchObject([{ event: 'renewed' }]);
+    expect(issued.size).toBe(1);
+  });
+
+  it('ends with another key when the server does not accept the certificate', async () => {
+    const { chip, told } = await reminded([notAuthorized]);
+    await expect.poll(() => told).toEqual([{ event: 'refused', what: 'certificate', code: 'CLIENT_CERTIFICATE_REFUSED' }]);
+    expect(hasNextCertificate(chip)).toBe(false);
   });
 });
