@@ -1,5 +1,6 @@
 import type { Actor, IsoTime } from './actor.ts';
 import { type ApprovedContent, contentOfApproval } from './approval.ts';
+import { contentText } from './contentText.ts';
 import type { Decider } from './decider.ts';
 import type { RevocationReason } from './deviceEvents.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
@@ -62,7 +63,7 @@ export const bulkRevocationsStream = (project: string): string => `bulk-revocati
 
 /** What an approval approves, as one text: which devices, and why. Equal texts are equal content. */
 export const bulkRevocationContent = ({ id, reason, note, uidsSha256, count }: BulkWish): string =>
-  JSON.stringify([id, reason, note, uidsSha256, count]);
+  contentText([id, reason, note, uidsSha256, count]);
 
 /** @throws NusecError NOT_FOUND */
 export function bulkRevocationOf(state: BulkRevocationsState, id: string): BulkRevocation {

@@ -2,6 +2,7 @@ import type { Curve } from '../ecKey.ts';
 import type { Actor, IsoTime } from './actor.ts';
 import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import type { CaUse } from './authorityEvents.ts';
+import { contentText } from './contentText.ts';
 import type { Decider, Of } from './decider.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
 import type { SigningUse } from './signingUse.ts';
@@ -71,7 +72,7 @@ export const ceremoniesStream = (project: string): string => `ceremonies-${proje
 
 /** What an approval approves, as one text. Equal texts are equal content. */
 export function ceremonyContent({ id, action, proposedBy }: KnownCeremony): string {
-  return JSON.stringify([id, proposedBy, Object.entries(action).sort(([a], [b]) => (a < b ? -1 : 1))]);
+  return contentText([id, proposedBy, Object.entries(action).sort(([a], [b]) => (a < b ? -1 : 1))]);
 }
 
 /** @throws NusecError NOT_FOUND */
@@ -110,7 +111,7 @@ function propose(
 }
 
 /** What two proposals must not both be about: one id is made once, on whatever curve. */
-const subjectOf = (action: CeremonyAction): string => JSON.stringify({ ...action, curve: undefined, icaCurve: undefined });
+const subjectOf = (action: CeremonyAction): string => contentText({ ...action, curve: undefined, icaCurve: undefined });
 
 /** The same approver may ask again: a ceremony that was cut off is then carried out to its end. */
 function approve(

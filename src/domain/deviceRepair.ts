@@ -1,4 +1,5 @@
 import { contentOfApproval } from './approval.ts';
+import { contentText } from './contentText.ts';
 import { type Of, requireStatus } from './decider.ts';
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
@@ -50,7 +51,7 @@ export function approveDebugUnlock({ by, content }: Of<DeviceCommand, 'ApproveDe
 
 /** What an approval approves, as one text: which device, at which programmer, why. Equal texts are equal content. */
 export function unlockContent({ uid, objId, generation, repair }: LivingDevice): string {
-  return JSON.stringify([uid, objId, generation, repair?.programmer ?? null, repair?.unlock?.reason ?? null]);
+  return contentText([uid, objId, generation, repair?.programmer ?? null, repair?.unlock?.reason ?? null]);
 }
 
 function requireUnlock(state: LivingDevice): NonNullable<Repair['unlock']> {

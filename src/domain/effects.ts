@@ -1,4 +1,5 @@
 import { type ApprovedContent, contentOfApproval } from './approval.ts';
+import { contentText } from './contentText.ts';
 import type { Decider, Of } from './decider.ts';
 import { isPast, refuse, requireCount, requireOtherPerson, timeAfter } from './rules.ts';
 
@@ -89,7 +90,7 @@ export const allowanceOf = (state: EffectsState, id: string): Allowance =>
 
 /** What an approval approves, as one text. Equal texts are equal content. */
 export const allowanceContent = ({ id, effect, count, note, proposedBy }: Allowance): string =>
-  JSON.stringify([id, effect, count, note, proposedBy]);
+  contentText([id, effect, count, note, proposedBy]);
 
 function decide(command: EffectCommand, state: EffectsState): readonly EffectEvent[] {
   switch (command.type) {

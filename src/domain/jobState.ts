@@ -1,4 +1,5 @@
 import { withContributor } from './approval.ts';
+import { contentText } from './contentText.ts';
 import { requireStatus } from './decider.ts';
 import type { BoundFirmware, Discrepancy, ImageKind, JobAllotment, JobEvent, JobPlan, UidList } from './jobEvents.ts';
 import type { Reconciliation } from './reconciliation.ts';
@@ -54,7 +55,7 @@ export type JobState = { readonly status: 'NONE' } | CreatedJob;
 /** What the release of a job approves, as one text: the plan, the firmware and the list of chips. Equal texts are equal content. */
 export function jobContent({ jobId, line, plannedCount, scrapAllowance, policy, site, bl2, app, uidList }: CreatedJob): string {
   const plan = [jobId, line, plannedCount, scrapAllowance, policy.requireUidList];
-  return JSON.stringify([
+  return contentText([
     ...plan,
     firmwareContent(bl2),
     firmwareContent(app),

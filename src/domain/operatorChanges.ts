@@ -1,5 +1,6 @@
 import type { Actor, IsoTime } from './actor.ts';
 import { type ApprovedContent, contentOfApproval } from './approval.ts';
+import { contentText } from './contentText.ts';
 import type { Of } from './decider.ts';
 import { addOperator, administratorsOf, operatorOf, removeOperator, rotateToken, setRoles } from './operatorEffects.ts';
 import type { KnownChange, OperatorChange, OperatorsEvent, OperatorsState } from './operatorsState.ts';
@@ -72,7 +73,7 @@ export function operatorChangeContent({ id, change, proposedBy }: KnownChange): 
   const rights =
     'roles' in change ? [change.roles, change.scope?.lines ?? null, change.scope?.jobs ?? null, change.scope?.sites ?? null] : [];
   const token = 'tokenSha256' in change ? (change.tokenSha256 ?? null) : null;
-  return JSON.stringify([id, proposedBy, type, name, rights, token]);
+  return contentText([id, proposedBy, type, name, rights, token]);
 }
 
 export function approveChange(

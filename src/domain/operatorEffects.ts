@@ -1,4 +1,5 @@
 import type { IsoTime } from './actor.ts';
+import { contentText } from './contentText.ts';
 import type { Operator, OperatorsEvent, OperatorsState } from './operatorsState.ts';
 import type { Role, Scope } from './roles.ts';
 import { refuse } from './rules.ts';
@@ -29,7 +30,7 @@ export function setRoles(
 ): readonly OperatorsEvent[] {
   const operator = operatorOf(state, name);
   if (wanted.length === 0) refuse('BAD_REQUEST', 'an operator needs a role');
-  const same = JSON.stringify([operator.roles, operator.scope]) === JSON.stringify([wanted, scope]);
+  const same = contentText([operator.roles, operator.scope]) === contentText([wanted, scope]);
   if (same) return [];
   if (!wanted.includes('administrator')) requireAnotherAdministrator(operator, state);
   return [{ type: 'OperatorRolesSet', data: { name, roles: wanted, ...(scope !== undefined && { scope }) } }];

@@ -1,6 +1,7 @@
 import type { Actor } from './actor.ts';
 import { type ApprovedContent, contentOfApproval, requireApproved, requireNoContributor, withContributor } from './approval.ts';
 import type { Component } from './component.ts';
+import { contentText } from './contentText.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 import type { ReleaseFacts } from './job.ts';
 import type { ImageKind } from './jobEvents.ts';
@@ -84,7 +85,7 @@ export function releaseContent(state: UploadedRelease): string {
   const { releaseId, line, image, version, securityCounter, vendorUuid, classUuid, bodySha256, imageHash, size } = state;
   const { encryptedImageHash = null, sbomSha256 = null, counterJump = false } = state;
   const product = [releaseId, line, image, version, securityCounter, vendorUuid, classUuid];
-  return JSON.stringify([...product, bodySha256, imageHash, encryptedImageHash, size, sbomSha256, counterJump]);
+  return contentText([...product, bodySha256, imageHash, encryptedImageHash, size, sbomSha256, counterJump]);
 }
 
 /** What a job needs to know to bind this release. */

@@ -1,5 +1,6 @@
 import type { Actor, IsoTime } from './actor.ts';
 import { type ApprovedContent, contentOfApproval, requireApproved } from './approval.ts';
+import { contentText } from './contentText.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 import { isPast, refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { statusAfter, type Walk } from './walk.ts';
@@ -135,7 +136,7 @@ const laterPlanFields = ['fromRelease', 'permitDowngrade'] as const;
 /** What an approval approves, as one text: the release and the whole plan, as it was planned. Equal texts are equal content. */
 export function rolloutContent(state: PlannedRollout): string {
   const later = laterPlanFields.some(name => state[name] !== undefined) ? laterPlanFields : [];
-  return JSON.stringify([...planFields, ...later].map(name => state[name] ?? null));
+  return contentText([...planFields, ...later].map(name => state[name] ?? null));
 }
 
 function decide(command: RolloutCommand, state: RolloutState): readonly RolloutEvent[] {
