@@ -1,5 +1,6 @@
 import { Agent, type RequestOptions, request } from 'node:https';
 import type { Readable } from 'node:stream';
+import { setTimeout } from 'node:timers/promises';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import { type ErrorCode, errorCodes, NusecError } from '../../src/errors.ts';
 import { fromPem } from '../../src/pki/pem.ts';
@@ -64,6 +65,8 @@ const requestTimeoutMs = 30_000;
 /** What is uploaded may take as long to judge: ten million UIDs. */
 const uploadTimeoutMs = 300_000;
 const maxSockets = 8;
+/** A server that retires its issuing CA serves the trust bundle that excludes it a moment before its listeners have the new certificate. */
+const certificateChangePausesMs = [100, 400, 1_200] as const;
 
 export function createHttpClient(options: HttpClientOptions): HttpClient {
   const { ca, cert, key, secureContext, keepBundle = ({ bundle: only }) => only } = options;
@@ -98,14 +101,14 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   };
   const ask = async (...given: Parameters<typeof exchange>): Promise<HttpResponse> => {
     if (bundle === undefined) await fetchNewest();
-    try {
-      return await askJudged(...given);
-    } catch (error) {
-      // The bundle at hand may be older than the issuing CA of the server. Nothing was sent yet.
-      if (fetching !== undefined || !((error as Error).cause instanceof UntrustedServer)) throw error;
-      await fetchNewest();
-      return askJudged(...given);
+    for (const pauseMs of certificateChangePausesMs) {
+      const response = await askJudged(...given).catch(unlessUntrusted);
+      if (response) return response;
+      // Nothing was sent yet. The bundle at hand may be older than the issuing CA of the server, or the server is just changing its certificate.
+      if (fetching === undefined) await fetchNewest();
+      else await setTimeout(pauseMs);
     }
+    return askJudged(...given);
   };
   const send = async (method: string, path: string, body?: RequestBody, contentType?: string): Promise<HttpResponse> => {
     const isStream = typeof body === 'function';
@@ -135,6 +138,10 @@ class DeadConnection extends NusecError {}
 
 function unlessDead(error: unknown): undefined {
   if (!(error instanceof DeadConnection)) throw error;
+}
+
+function unlessUntrusted(error: unknown): undefined {
+  if (!((error as Error).cause instanceof UntrustedServer)) throw error;
 }
 
 /** The newest trust bundle that the given root leads to. The server is not judged yet, so nothing of ours is shown to it.

@@ -34,6 +34,9 @@ afterEach(async () => {
   await harness.broker.close();
 });
 
+/** A hello that the server never stores. */
+const unanswered = new Uint8Array(2);
+
 const answerFor = (message: UpMessage): Uint8Array =>
   encodeCbor(
     new Map([
@@ -42,7 +45,10 @@ const answerFor = (message: UpMessage): Uint8Array =>
     ]),
   );
 const handlers: Handlers = {
-  hello: async message => void heard.push(message),
+  hello: message => {
+    heard.push(message);
+    return message.payload.length === unanswered.length ? new Promise(() => undefined) : Promise.resolve();
+  },
   spdm: async message => {
     heard.push(message);
     await message.reply('spdm', answerFor(message));
@@ -92,8 +98,8 @@ describe('publish', () => {
     await client.connected();
     await client.publish('hello', new Uint8Array(1));
     expect(heard.length).toBe(1);
-    const refused = client.publish('csr', new Uint8Array(1));
-    await expect(refused).rejects.toThrow();
+    const lost = client.publish('hello', unanswered);
+    await Promise.all([expect(lost).rejects.toThrow(), until(() => heard.length === 2).then(() => client.close())]);
   });
 });
 
@@ -120,9 +126,10 @@ describe('request', () => {
   });
 
   it('gives up after its attempts', async () => {
-    await expect(open().request({ up: 'hello', down: 'job', fields: new Map(), timeoutMs: 60, attempts: 2 })).rejects.toThrow(
-      'no answer on job after 2 attempts',
-    );
+    const client = open();
+    await client.connected();
+    const asked = client.request({ up: 'hello', down: 'job', fields: new Map(), timeoutMs: 60, attempts: 2 });
+    await expect(asked).rejects.toThrow('no answer on job after 2 attempts');
     await until(() => heard.length === 2);
   });
 });
