@@ -5,6 +5,8 @@ import { lru } from '../lru.ts';
 /** The file of the read models: one writer (the runner), any number of readers. All of it can be rebuilt from the events. */
 
 const cacheKib = 65_536;
+/** Of new files. Rows are a few hundred bytes and change at random places: of each change, a page is written twice. */
+const pageBytes = 2048;
 const busyTimeoutMs = 5000;
 /** Somebody else may hold the file for minutes; waiting for it stops the whole process, so the follower tries again later instead. */
 const writeBusyTimeoutMs = 50;
@@ -15,6 +17,7 @@ const maxPreparedQueries = 500;
 export function openReadModelWriter(file: string): Database {
   const db = new Database(file, { timeout: busyTimeoutMs });
   try {
+    db.pragma(`page_size = ${pageBytes}`);
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = NORMAL');
     db.pragma(`cache_size = -${cacheKib}`);

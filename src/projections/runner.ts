@@ -8,6 +8,7 @@ import { waiting } from '../eventstore/waiting.ts';
 import { applyBatch } from './batch.ts';
 import { type Build, openBuilds, requireNames } from './builds.ts';
 import { limitWriteWaits, openReadModelWriter } from './database.ts';
+import { careForLog } from './logCare.ts';
 import type { Projection } from './projection.ts';
 
 /** Keeps the read models up with the event store: one live group of builds that moves together, and builds that catch up beside it. */
@@ -88,6 +89,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
   let all = projections.map(projection => openBuild(builds.open(projection)));
   const published = all.filter(build => build.published).map(build => build.position);
   limitWriteWaits(db);
+  const care = careForLog(db);
   const head = store.seen();
   const live: Group = { builds: [], position: published.length > 0 ? Math.max(...published) : head, target: head };
   const groups = new Set<Group>([live]);
@@ -118,6 +120,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
     group.builds = group.builds.filter(build => build.fault === undefined);
     if (group === live && events.some(({ type }) => type === 'EventParked')) await goOnWithoutParked();
     group.position = events.at(-1)?.position ?? group.position;
+    care.projected(events.length);
     if (group !== live) joinLive(group);
     reads.check();
   };
@@ -202,6 +205,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
       reads.close();
       await Promise.all([...groups].map(group => group.follower?.close()));
       if (followers === undefined) await own.close();
+      await care.close();
       db.close();
     },
   };

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import type { EventType } from '../../domain/events.ts';
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts';
@@ -10,8 +11,12 @@ import { transaction } from '../../sqliteFile.ts';
 /** The map from streams to their newest events on disk (`heads.db`), and the mark of all revocations. It is made of the log alone and can be deleted:
  *  it is built again. */
 
-/** Events taken in by one transaction. */
-const batchEvents = 1000;
+/** Events taken in by one transaction, between two turns of others. */
+const batchEvents = 250;
+/** Of new files. A tile has at most some 2 KB, and tiles change at random places. */
+const pageBytes = 2048;
+/** Pages of the log before they are moved into the file. */
+const logPages = 4000;
 /** A file of another one is begun again. */
 const fileFormat = 1;
 
@@ -46,8 +51,10 @@ const markIn = ({ revocations, revocationsHash }: State): RevocationMark => ({ c
 /** @param file made when it is missing */
 export function openHeadMap(file: string): HeadMapFile {
   const db = new Database(file);
+  db.pragma(`page_size = ${pageBytes}`);
   db.pragma('journal_mode = WAL');
   db.pragma('synchronous = NORMAL');
+  db.pragma(`wal_autocheckpoint = ${logPages}`);
   if (db.pragma('user_version', { simple: true }) !== fileFormat)
     db.exec(`DROP TABLE IF EXISTS tiles; DROP TABLE IF EXISTS state; PRAGMA user_version = ${fileFormat}`);
   db.exec(`
@@ -90,8 +97,10 @@ export function openHeadMap(file: string): HeadMapFile {
       // Another store, or an older one, has been put in the place of the one that the map is of.
       if (known > size || (known > 0 && (await store.readAll(known - 1, 1))[0]?.hash !== hash)) begin();
       const endMs = performance.now() + maxMs;
-      for (let at = now().size; at < size && performance.now() < endMs; at = now().size)
+      for (let at = now().size; at < size && performance.now() < endMs; at = now().size) {
         takeIn(await store.readAll(at, Math.min(batchEvents, size - at)));
+        await nextTurn();
+      }
       const reached = now();
       return reached.size === size ? { heads: reached.root, revocations: markIn(reached) } : undefined;
     },
