@@ -9,6 +9,7 @@ export const leaves = [
   'src/ecdsa.ts',
   'src/entry.ts',
   'src/errors.ts',
+  'src/fileLock.ts',
   'src/folder.ts',
   'src/listening.ts',
   'src/lru.ts',

@@ -7,7 +7,7 @@ import { enrol } from '../gateway-device/agent/identity.ts';
 import { startMcu } from '../gateway-device/device/mcu.ts';
 import { startNulink } from '../gateway-device/programmer/nulink.ts';
 import type { Own } from '../src/closing.ts';
-import { holdAlone, lockFile } from '../src/keystore/fileLock.ts';
+import { holdAlone, lockFile } from '../src/fileLock.ts';
 import { startServer } from '../src/main.ts';
 import { people } from './gateway/fieldKit.ts';
 import { makeProject, startTestServer, testSettings } from './support/server.ts';

@@ -1,10 +1,10 @@
 import type { KeyObject } from 'node:crypto';
 import { equalBytes } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
+import type { FileLock } from '../fileLock.ts';
 import { createBatcher } from './batcher.ts';
 import { replaceFile } from './durableFile.ts';
 import { importPrivateKey } from './ec.ts';
-import type { FileLock } from './fileLock.ts';
 import { keyExists, keyNotFound } from './keyRules.ts';
 import { encodeKeyset, type KeysetEntry, type KeysetKeys, maxKeysetBytes, type RandomBytes, readEntries } from './keyset.ts';
 import { unwrapKey, wrapKey } from './kwp.ts';

@@ -1,10 +1,10 @@
 import { randomBytes as cryptoRandomBytes } from 'node:crypto';
 import { existsSync, renameSync } from 'node:fs';
 import { NusecError } from '../errors.ts';
+import { lockFile } from '../fileLock.ts';
 import { bootKekGeneration, bootKekId, newestBootKek } from './bootKeys.ts';
 import type { Custody, CustodyKey } from './custody.ts';
 import { replaceFile } from './durableFile.ts';
-import { lockFile } from './fileLock.ts';
 import { encodeKeyset, type KeysetEntry, type KeysetKeys, maxKeysetBytes, newKeyset, openKeyset, type RandomBytes } from './keyset.ts';
 import { unwrapKey, wrapKey } from './kwp.ts';
 import type { Keystore } from './port.ts';

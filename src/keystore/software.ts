@@ -2,10 +2,10 @@ import { createCipheriv, createHmac, randomBytes as cryptoRandomBytes, hkdfSync 
 import { rmSync } from 'node:fs';
 import { concat } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
+import { type FileLock, lockFile } from '../fileLock.ts';
 import { createUnwrappedKeys, generateUnder, refuseCustodySalt, rewrapUnder, signUnder } from './custodyKey.ts';
 import { replaceFile, temporaryName } from './durableFile.ts';
 import { agree, generateEc, signEc } from './ec.ts';
-import { type FileLock, lockFile } from './fileLock.ts';
 import { checkId, checkIv, ecAlgorithm, keyExists, requireAes, requireKek, requireP256, wrongUse } from './keyRules.ts';
 import { createKeyring, type Keyring, type OpenedKeyset } from './keyring.ts';
 import { encodeKeyset, type KeysetKeys, maxKeysetBytes, newKeyset, openKeyset, type RandomBytes } from './keyset.ts';

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { holdAlone } from '../../src/keystore/fileLock.ts';
+import { holdAlone } from '../../src/fileLock.ts';
 import { startCommand } from '../support/command.ts';
 import { makeProject } from '../support/server.ts';
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { verifyStore } from '../../src/eventstore/verify.ts';
-import { lockFile } from '../../src/keystore/fileLock.ts';
+import { lockFile } from '../../src/fileLock.ts';
 import { type End, startCommand } from '../support/command.ts';
 import { limitOfProcesses } from '../support/limits.ts';
 import { makeProject } from '../support/server.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { whileOpen } from '../../closing.ts';
 import type { Settings } from '../../config.ts';
 import { NusecError } from '../../errors.ts';
-import { holdAlone } from '../../keystore/fileLock.ts';
+import { holdAlone } from '../../fileLock.ts';
 import { createAlarms } from '../base/alarms.ts';
 import { eventsFile, requireEventLog } from '../dataFolder/eventLog.ts';
 import { requireDataFolder } from '../dataFolder/keystore.ts';

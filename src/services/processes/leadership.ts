@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EventStore } from '../../eventstore/port.ts';
-import { holdAlone } from '../../keystore/fileLock.ts';
+import { holdAlone } from '../../fileLock.ts';
 
 /** One of the server processes at a data folder leads: it does what must not be done twice.
  *

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { NusecError } from '../../errors.ts';
-import { holdAlone } from '../../keystore/fileLock.ts';
+import { holdAlone } from '../../fileLock.ts';
 
 /** Server processes that share a data folder. Each has a slot, with read models of its own. The locks are the operating system's: those of a killed
  *  process are free at once. */

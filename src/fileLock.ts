@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
-import { NusecError } from '../errors.ts';
+import { NusecError } from './errors.ts';
 
 /** Who may work with a file that several server processes share.
  *
