@@ -28,6 +28,7 @@ export const errorCodes = [
   // Start and end of a process
   'PORT_TAKEN',
   'LISTEN_FAILED',
+  'FOLDER_IN_USE',
   'FOLDER_MISSING',
   'FOLDER_REFUSED',
   'CLOSE_TIMEOUT',

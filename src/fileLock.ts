@@ -1,6 +1,8 @@
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { NusecError } from './errors.ts';
+import { makeFolder } from './folder.ts';
 
 /** Who may work with a file that several server processes share.
  *
@@ -43,6 +45,16 @@ export function lockFile(file: string, how: 'shared' | 'alone'): FileLock {
 export function holdAlone(file: string): Pick<FileLock, 'release'> | undefined {
   const held = holding(file, 'BEGIN EXCLUSIVE');
   return held && { release: () => void held.close() };
+}
+
+/** Holds the folder of a machine for this process alone, until `close`: two processes on one memory would count, number and sign past each other.
+ *  The folder is created when it is missing. @throws NusecError FOLDER_IN_USE, FOLDER_REFUSED */
+export function holdFolder(folder: string): { close(): void } {
+  makeFolder(folder);
+  const held = holdAlone(join(folder, 'process'));
+  if (held === undefined)
+    throw new NusecError('FOLDER_IN_USE', `another process works in the folder ${folder}: end it first, or name another folder (--data)`);
+  return { close: held.release };
 }
 
 async function reserve(file: string): Promise<Database> {

@@ -113,7 +113,7 @@ describe('a start that fails after any thing it opened leaves nothing open', () 
     const folder = newFolder();
     const identity = { uid: new Uint8Array(16).fill(1), productId: 7 };
     const names = await failAfterEach(() => start({ folder, identity, newIdentity: () => identity, ports: {}, tell: () => {} }));
-    expect(names).toEqual(['chip', 'board', 'serial port', 'debug port', 'ports']);
+    expect(names).toEqual(['folder', 'chip', 'board', 'serial port', 'debug port', 'ports']);
   });
 
   it('of a gateway agent', async () => {
@@ -128,6 +128,6 @@ describe('a start that fails after any thing it opened leaves nothing open', () 
     const agent = { dataDir, gatewayId: 'hall-7', server: server.url, servername: 'localhost', devices: new Map(), tell: () => {} };
     const mqtt = { host: '127.0.0.1', port: server.mqttPort };
     const names = await failAfterEach(() => startAgent({ ...agent, mqtt }));
-    expect(names).toEqual(['MQTT connection', 'trust refresh', 'renewal']);
+    expect(names).toEqual(['folder', 'MQTT connection', 'trust refresh', 'renewal']);
   });
 });

@@ -1,6 +1,7 @@
 import { toHex } from '../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../src/cbor/schema.ts';
 import { type Own, opening, repeatedly } from '../../src/closing.ts';
+import { holdFolder } from '../../src/fileLock.ts';
 import { attestMessage, bundleMessage, evidenceMessage } from '../../src/mqttMessages.ts';
 import { createHttpClient } from '../link/httpClient.ts';
 import { connectMqtt } from '../link/mqttClient.ts';
@@ -36,11 +37,12 @@ const maxUnderWay = 64;
 const maxRepeats = 3;
 const renewalCheckMs = 3_600_000;
 
-/** @throws NusecError NOT_FOUND before enrolment, STORE_DAMAGED, SERVER_UNREACHABLE, COSE_SIGNATURE (trust bundle of another root) */
+/** @throws NusecError NOT_FOUND before enrolment, FOLDER_IN_USE, STORE_DAMAGED, SERVER_UNREACHABLE, COSE_SIGNATURE (trust bundle of another root) */
 export const startAgent = (options: AgentOptions): Promise<Agent> => opening(own => openAgent(own, options));
 
 async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, 'close'>> {
   const { dataDir, gatewayId, server, mqtt, servername, devices, tell } = options;
+  own('folder', holdFolder(dataDir));
   let identity = openIdentity(dataDir, gatewayId);
   const trust = await openTrust(() => identity, server);
   const who = { kind: 'gateway', gatewayId } as const;

@@ -1,4 +1,5 @@
 import { opening } from '../../src/closing.ts';
+import { holdFolder } from '../../src/fileLock.ts';
 import { type Seconds, secondsOf } from '../../src/times.ts';
 import { bl2Stage } from '../chip/bl2Stage.ts';
 import { type BoardEvent, createBoard } from '../chip/board.ts';
@@ -23,9 +24,10 @@ export type McuOptions = {
 };
 
 /** @returns the line that says where it can be reached, and how to power it off
- *  @throws NusecError BAD_REQUEST, FOLDER_REFUSED, PORT_TAKEN, LINK_FAILED, KEYSTORE_DAMAGED */
+ *  @throws NusecError BAD_REQUEST, FOLDER_REFUSED, FOLDER_IN_USE, PORT_TAKEN, LINK_FAILED, KEYSTORE_DAMAGED */
 export const startMcu = ({ folder, identity, newIdentity, ports, online, tell }: McuOptions) =>
   opening(async own => {
+    own('folder', holdFolder(folder));
     const chip = own('chip', openChipFolder(folder, identity ?? (hasChip(folder) ? undefined : newIdentity())));
     const nowSeconds = (): Seconds => secondsOf(Date.now());
     const app = appStage(online && onlineDevice({ ...online, nowSeconds }));

@@ -1,4 +1,5 @@
 import { opening } from '../../src/closing.ts';
+import { holdFolder } from '../../src/fileLock.ts';
 import type { BoardEvent } from '../chip/board.ts';
 import { type BoardPorts, readyLine, serveBoard } from '../chip/boardPorts.ts';
 import { type ChipIdentity, openChipFolder } from '../chip/chip.ts';
@@ -14,9 +15,10 @@ export type NulinkOptions = {
 };
 
 /** Opens a virtual NuLink3 on its ports.
- *  @throws NusecError BAD_REQUEST (no board there and no UID given), FOLDER_REFUSED, STORE_DAMAGED, PORT_TAKEN, LINK_FAILED */
+ *  @throws NusecError BAD_REQUEST (no board there and no UID given), FOLDER_REFUSED, FOLDER_IN_USE, STORE_DAMAGED, PORT_TAKEN, LINK_FAILED */
 export const startNulink = ({ folder, identity, ports, tell }: NulinkOptions) =>
   opening(async own => {
+    own('folder', holdFolder(folder));
     const chip = own('chip', openChipFolder(folder, identity));
     const { board } = createProgrammerBoard(chip, folder, tell);
     return { ready: readyLine(board, own('ports', await serveBoard(board, ports))) };

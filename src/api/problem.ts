@@ -26,6 +26,7 @@ const problems = {
   SERVER_UNREACHABLE: [502, 'The server cannot be reached'],
   PORT_TAKEN: [503, 'Another process listens on the port'],
   LISTEN_FAILED: [503, 'The address cannot be listened on'],
+  FOLDER_IN_USE: [503, 'Another process works in the folder'],
   FOLDER_MISSING: [503, 'The folder is missing'],
   FOLDER_REFUSED: [503, 'The folder cannot be used'],
   CLOSE_TIMEOUT: [503, 'Something did not close in time'],
@@ -129,7 +130,7 @@ const problems = {
   NOTE_REFUSED: [422, 'The vulnerability note is refused'],
 } as const satisfies Record<ErrorCode, readonly [ContentfulStatusCode, string]>;
 
-/** The problem document for any error; an unknown error tells nothing of itself. */
+/** The problem document for any error; the one for an unknown error gives no details. */
 /** A 401 says how to come back (RFC 9110 §11.6.1); clients of EST know Basic (RFC 7030 §3.2.3). */
 const challengeOf = (path: string): string => (path.startsWith('/.well-known/est/') ? 'Basic realm="EST"' : 'Bearer');
 

@@ -112,6 +112,7 @@ describe('a virtual board that cannot start says why and ends; the corrected com
     expectRefusal(await board(...free, '--debug-port', '171019').ended(), 'BAD_REQUEST', '--debug-port', '171019');
     const running = board(...free);
     expect(await running.ready).toMatchObject({ ready: true });
+    expectRefusal(await board(...free).ended(), 'FOLDER_IN_USE', data);
     running.kill('SIGTERM');
     expect(await running.ended()).toMatchObject({ status: 0 });
   });
