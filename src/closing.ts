@@ -12,7 +12,7 @@ type Owned = { readonly name: string; readonly opened: Closable };
 /** One thing that does not close must not keep the others open. */
 const closeLimitMs = 4_000;
 
-/** Opens several things as one. When `open` throws, everything it has opened so far is closed before the error goes on.
+/** Opens several things as one. When `open` throws, everything it has opened so far is closed before the error is thrown on.
  *  @param open calls `own` with each thing, as soon as it is open
  *  @returns what `open` returns, and a `close` that closes everything in reverse order. It closes the others also when one throws or takes
  *  longer than `limitMs`, and then throws the error, or an AggregateError of several. Calling it again waits for the same end.
@@ -66,7 +66,7 @@ async function closeOne({ name, opened }: Owned, limitMs: number): Promise<void>
   }
 }
 
-/** Work that is done again and again, one at a time. `close` waits for the work under way, which its signal tells to stop: so what it works with is
+/** Work that is done again and again, one at a time. `close` aborts the signal and waits for the current run, so what it works with is
  *  still open as long as it runs. */
 export type Repeated = {
   /** Does it now, after what is under way; never after `close`. */
@@ -75,7 +75,7 @@ export type Repeated = {
 };
 
 /** Does work every so often, unless the one before is still under way. Does not keep the process alive.
- *  @param work ends soon after `stop` is aborted  @param onFailure told what `work` throws, but for what comes of the stop */
+ *  @param work ends soon after `stop` is aborted  @param onFailure called with what `work` throws, except after the stop */
 export function repeatedly(
   everyMs: number,
   work: (stop: AbortSignal) => Promise<unknown>,

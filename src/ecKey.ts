@@ -18,7 +18,7 @@ const uncompressed = 0x04;
 /** The hash that ECDSA with such a key signs over. */
 export const digestOf: Readonly<Record<Curve, 'sha256' | 'sha384'>> = { 'P-256': 'sha256', 'P-384': 'sha384' };
 
-/** Curve of a SubjectPublicKeyInfo in its only accepted form, or undefined. Whether the point is on the curve is told by `importKey`. */
+/** Curve of a SubjectPublicKeyInfo in its only accepted form, or undefined. `importKey` checks whether the point is on the curve. */
 export function curveOf(spki: Uint8Array): Curve | undefined {
   for (const curve of ['P-256', 'P-384'] as const) {
     const prefix = spkiPrefixes[curve];

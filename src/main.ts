@@ -51,7 +51,7 @@ export type RunningServer = {
   readonly httpsPort: number;
   readonly mqttPort: number;
   readonly crlPort: number;
-  /** An error that nobody took: an alarm. Work for one device that fails must not take the server from all others. */
+  /** An error that nobody handled: an alarm. A failure of work for one device must not end the server for all others. */
   fault(error: unknown): void;
   close(): Promise<void>;
 };

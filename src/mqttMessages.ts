@@ -10,7 +10,7 @@ import { maxTrustBundleBytes, maxTrustedRoots } from './production/trustBundle.t
 /** What travels on the topics of mqttTopics.ts: deterministic CBOR maps with integer keys, 0 = cid (docs/mqtt.md). Both ends read and write
  *  them with `decodeAs` and `encodeAs`; whatever does not fit is CBOR_MALFORMED. */
 
-/** Chosen by whoever asks; the answer carries it, and a repeat of the question has the same one. */
+/** Chosen by the asker; the answer contains it, and a repeat of the question has the same one. */
 const cid = uint();
 
 const maxSpdmBytes = 64 * 1024;

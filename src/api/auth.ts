@@ -42,7 +42,7 @@ export function createAuth(authenticators: Authenticators, answers?: Answers) {
       return once(c, answers, next);
     });
   return {
-    /** The route is for people with one of these roles, without any for all who read; an administrator has all of them. Whoever is limited to a
+    /** The route is for people with one of these roles, without any for all who read; an administrator has all of them. A person who is limited to a
      *  scope is refused. */
     person: (...roles: readonly Role[]) => person(roles.length === 0 ? readers : roles, false),
     /** The same for a route that looks at `c.var.person.scope` itself, and shows and changes nothing beyond it (scopes.ts). */

@@ -6,7 +6,7 @@ import { earlierApprover, proposalIn } from '../services/administration/approval
 import { actor, type Resource } from './app.ts';
 import { idField, jsonAnswer, jsonBody, lineField, lookBody, reasonField, seenIn, sha256Field, uidField } from './fields.ts';
 
-/** Revocation of many devices at once: proposed by one person, approved by another, with progress (I16). */
+/** Revocation of many devices together: proposed by one person, approved by another, with progress (I16). */
 
 /** UIDs in one request; more are selected by line or job. */
 const maxUidsInRequest = 5000;

@@ -214,7 +214,7 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
   const evidenceFile = createRoute({
     method: 'get',
     path: '/v1/devices/{uid}/evidence',
-    summary: 'One file that proves the history of a device to whoever has the root certificate: `nusec verify FILE --trust root.pem`',
+    summary: 'One file that proves the history of a device to a holder of the root certificate: `nusec verify FILE --trust root.pem`',
     middleware: reader,
     request: { params },
     responses: { 200: bytesAnswer('nusec-evidence/1, JSON (docs/evidence.md)', 'application/json') },
@@ -278,7 +278,7 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
   const revoke = createRoute({
     method: 'post',
     path: '/v1/devices/{uid}/revoke',
-    summary: 'Revokes the certificates of a device; its connection ends at once',
+    summary: 'Revokes the certificates of a device; its connection ends immediately',
     middleware: officer,
     request: { params, ...jsonBody(z.strictObject({ reason: z.enum(revocationReasons).default('unspecified') })) },
     responses: { 200: jsonAnswer(z.object({ status: z.string(), revoked: z.array(z.string()) }), 'serials') },
@@ -300,7 +300,7 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
       request: { params, ...reasonBody },
       responses: answer,
     });
-  api.openapi(withReason('suspend', 'Puts the certificates of a device on hold; its connection ends at once'), async c => {
+  api.openapi(withReason('suspend', 'Puts the certificates of a device on hold; its connection ends immediately'), async c => {
     const { uid } = c.req.valid('param');
     await count(c, 'quarantine', uid);
     await holdDevice(ctx, revocations, uid, { type: 'SuspendDevice', reason: c.req.valid('json').reason }, actor(c));

@@ -140,7 +140,7 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
     const route = createRoute({
       method: 'post',
       path: `/v1/gateways/{id}/${name}`,
-      summary: name === 'suspend' ? 'Puts the certificate of the gateway on hold' : 'Revokes the gateway for good',
+      summary: name === 'suspend' ? 'Puts the certificate of the gateway on hold' : 'Revokes the gateway permanently',
       middleware: officer,
       request: { params, ...jsonBody(z.strictObject({ reason: reasonField })) },
       responses: answer,

@@ -7,7 +7,7 @@ import type { Revocations } from '../services/revocation/revocations.ts';
  *  trusted (T23), and staples an OCSP response to its handshakes (RFC 6066 §8). */
 
 /** Connections with a client certificate are kept by its serial number and closed as soon as that is revoked. Who comes back is let in and
- *  refused in each request, so that it is told why (CERTIFICATE_REVOKED). */
+ *  refused in each request, so that the answer names the reason (CERTIFICATE_REVOKED). */
 export function endWhenRevoked(server: Server, revocations: Revocations, trust: ClientTrust): void {
   const live = new Map<string, Set<TLSSocket>>();
   server.on('secureConnection', socket => {
@@ -37,7 +37,7 @@ function isTrusted(socket: TLSSocket, trust: ClientTrust): boolean {
   }
 }
 
-/** A client that asks for the status gets it with the handshake; without an answer at hand the handshake goes on without. */
+/** A client that asks for the status gets it with the handshake; without an answer at hand the handshake continues without it. */
 export function staple(server: Server, ocsp: Pick<Ocsp, 'staple'>): void {
   server.on('OCSPRequest', (certificate: Buffer, _issuer: Buffer, done: (error: Error | null, response?: Buffer | null) => void) => {
     ocsp.staple(new Uint8Array(certificate)).then(

@@ -85,7 +85,7 @@ export const logResource: Resource = (api, { ctx, newestCheckpoint }, auth) => {
 
   const consistency = get(
     '/v1/log/consistency',
-    'Proof that the tree of the second size begins with the whole tree of the first one (RFC 9162), for whoever keeps checkpoints',
+    'Proof that the tree of the second size begins with the whole tree of the first one (RFC 9162), for keepers of checkpoints',
     z.strictObject({ first: size, second: size }),
     { 200: jsonAnswer(z.object({ first: z.string(), second: z.string(), proof: hashes }), 'both roots and the proof, hex') },
   );

@@ -16,7 +16,7 @@ export const operatorChangesResource: Resource = (api, { ctx, alarms }, auth) =>
   const list = createRoute({
     method: 'get',
     path: '/v1/operator-changes',
-    summary: 'Proposed and carried out changes of people, newest first',
+    summary: 'Proposed and executed changes of people, newest first',
     middleware: auth.person('auditor'),
     responses: { 200: jsonAnswer(z.object({ changes: z.array(changeSchema).readonly() }), 'changes') },
   });

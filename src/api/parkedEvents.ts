@@ -3,7 +3,7 @@ import { followerStates, listParkedEvents, parkEvent, parkingRole } from '../ser
 import type { Resource } from './app.ts';
 import { jsonAnswer, jsonBody, reasonField } from './fields.ts';
 
-/** What follows the log in this process, and events that it goes on without: proposed by one person, parked when another says the same (I16). */
+/** The followers of the log in this process, and events that they skip: proposed by one person, parked when another agrees (I16). */
 
 const followerSchema = z
   .object({
@@ -51,7 +51,7 @@ export const parkedEventsResource: Resource = (api, { ctx }, auth) => {
   const park = createRoute({
     method: 'post',
     path: '/v1/log/parked',
-    summary: 'Proposes that a follower goes on without the event it stands before; approves it when another person has proposed it',
+    summary: 'Proposes that a follower skips the event it is stopped at; approves it when another person has proposed it',
     middleware: auth.person(parkingRole),
     request: jsonBody(wishSchema),
     responses: { 200: jsonAnswer(parkedSchema, 'proposed, or parked') },

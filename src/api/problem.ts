@@ -9,7 +9,7 @@ const problems = {
   MEDIA_TYPE: [415, 'The body is of another type than this endpoint takes'],
   NOT_FOUND: [404, 'There is no such thing'],
   NOT_OFFERED: [501, 'This server does not offer that'],
-  KEYGEN_REFUSED: [501, 'Keys are made by whoever uses them'],
+  KEYGEN_REFUSED: [501, 'Keys are made by their users'],
   CONFLICT: [409, 'The request contradicts what is recorded'],
   PRECONDITION_FAILED: [412, 'It has changed since it was looked at'],
   IDEMPOTENCY_KEY_REUSED: [422, 'The Idempotency-Key came with another request'],

@@ -177,7 +177,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
     return c.json(programmerView(state), 200);
   });
   api.openapi(
-    route('stolen', 'Ends certificate, allotments and grants at once', z.strictObject({ note: reasonField.optional() })),
+    route('stolen', 'Ends certificate, allotments and grants immediately', z.strictObject({ note: reasonField.optional() })),
     async c => {
       const uid = await count(c, 'quarantine');
       const state = await reportStolen(ctx, uid, c.req.valid('json').note, actor(c));

@@ -69,7 +69,7 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
   const nothing = z.strictObject({});
   const look = z.strictObject({ contentSha256: sha256Field.optional() });
   const wish = z.strictObject({ reason: reasonField, programmer: uidField });
-  api.openapi(decision('repair', 'Takes a device for repair; its connection ends at once', wish), async c => {
+  api.openapi(decision('repair', 'Takes a device for repair; its connection ends immediately', wish), async c => {
     const { uid } = c.req.valid('param');
     await requireInScope(ctx, c.var.person.scope, 'programmer', c.req.valid('json').programmer);
     await useEffect({ ctx, alarms }, c.var.person.name, 'quarantine', uid);

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
 import type { ApiEnv } from './auth.ts';
 
-/** Names every request, for those who follow one through several systems: the trace of `traceparent` (W3C Trace Context) goes on with a span of ours,
+/** Names every request, so that it can be followed through several systems: the trace of `traceparent` (W3C Trace Context) gets a span of ours,
  *  and `X-Request-Id` comes back as it came, or as the trace. Both are in the log of requests that fail. */
 
 const zeros = /^0+$/;

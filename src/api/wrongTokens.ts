@@ -17,7 +17,7 @@ type Notices = {
   onNotice(topic: string, listener: (text: string) => void): void;
 };
 
-/** Each process tells the others, so that nobody gets the limit once for each of them. */
+/** Each process reports to the others, so that the limit holds for all processes together. */
 export function shareWrongTokens(parts: Parts, peers: Notices): void {
   const mine = wrongTokensOf(parts);
   mine.onWrong(address => peers.notify(topic, address));
@@ -34,7 +34,7 @@ export function wrongTokensOf({ ctx, alarms }: Parts): WrongTokens {
 export const maxWrongTokens = 20;
 const windowMs = 10 * 60_000;
 const delayMs = 1000;
-/** Answers that wait at the same time; more are refused at once. */
+/** Answers that wait at the same time; more are refused immediately. */
 const maxDelayed = 100;
 const maxAddresses = 10_000;
 

@@ -7,7 +7,7 @@ type Reader = { readonly bytes: Uint8Array; readonly view: DataView; readonly te
  *  @param maxDepth nesting of arrays, maps and tags that is accepted
  *  @returns the value; byte strings are copies
  *  @throws NusecError CBOR_MALFORMED for longer than shortest heads, indefinite lengths, unsorted or repeated keys, keys that are neither
- *    integer nor text, floats, undefined and other simple values, bad UTF-8, truncation, trailing bytes, too deep */
+ *    integer nor text, floats, undefined and other simple values, invalid UTF-8, truncation, trailing bytes, too deep */
 export function decodeCbor(bytes: Uint8Array, maxDepth: number = defaultMaxDepth): CborValue {
   const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const view = new DataView(plain.buffer, plain.byteOffset, plain.byteLength);

@@ -121,7 +121,7 @@ export function refine<T>(codec: Codec<T>, expected: string, isValid: (value: T)
 }
 
 type Field<T, Optional extends boolean> = { readonly key: CborKey; readonly codec: Codec<T>; readonly optional: Optional };
-// biome-ignore lint/suspicious/noExplicitAny: fields of every type stand in one table
+// biome-ignore lint/suspicious/noExplicitAny: fields of every type are in one table
 type Fields = Readonly<Record<string, Field<any, boolean>>>;
 type FieldType<F> = F extends Field<infer T, boolean> ? T : never;
 

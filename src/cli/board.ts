@@ -11,7 +11,7 @@ export async function runBoard(json: boolean, start: (tell: (event: BoardEvent) 
   const asJson = json || !process.stdout.isTTY;
   const say = (line: object, text: string): void => void process.stdout.write(`${asJson ? JSON.stringify(line) : text}\n`);
   const sayEvent = ({ event, ...fields }: BoardEvent): void => say({ event, ...fields }, `${styled('bold', event)} ${fieldsText(fields)}`);
-  // Whoever starts a board waits for `ready`: it is the first line.
+  // `ready` is the first line: a script that starts a board waits for it.
   let early: BoardEvent[] | undefined = [];
   const tell = (event: BoardEvent): void => (early ? void early.push(event) : sayEvent(event));
   const sayReady = ({ ready }: RunningBoard): void => {

@@ -60,8 +60,8 @@ export function registerCa(program: Command): void {
     'roll server --offline --data /var/lib/nusec --token-file alice.token --second-token-file bob.token',
   )
     .option('--line <line>', 'product line, for device CAs')
-    .addOption(curveOption('--curve', 'of its key; what the newest root says unless told'))
-    .option('--offline', 'on the server’s own machine: make and activate it at once, with the tokens of two administrators')
+    .addOption(curveOption('--curve', 'of its key; default: as the newest root says'))
+    .option('--offline', 'on the server’s own machine: make and activate it in one step, with the tokens of two administrators')
     .option('--data <dir>', 'with --offline: data folder of the server, which may run')
     .option('--second-token-file <file>', 'with --offline: token of the other administrator')
     .action(roll);
@@ -92,8 +92,8 @@ export function registerCa(program: Command): void {
       ),
     );
   command('roll-root', 'propose the next root; old and new certify each other', 'roll-root', 'roll-root --curve P-384 --ica-curve P-256')
-    .addOption(curveOption('--curve', 'of its key; that of the newest root unless told'))
-    .addOption(curveOption('--ica-curve', 'of the issuing CAs under it; as its own unless told'))
+    .addOption(curveOption('--curve', 'of its key; default: that of the newest root'))
+    .addOption(curveOption('--ica-curve', 'of the issuing CAs under it; default: its own'))
     .action(({ curve, icaCurve, ...options }: WithCurve) =>
       propose(options, { type: 'rollRoot', ...(curve !== undefined && { curve }), ...(icaCurve !== undefined && { icaCurve }) }),
     );

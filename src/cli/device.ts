@@ -53,7 +53,7 @@ export function registerDevice(program: Command): void {
   withConfirmation(
     command(
       'revoke <uid>',
-      'end the identity of a device; it is cut off at once',
+      'end the identity of a device; its connection ends immediately',
       `revoke ${example} --reason keyCompromise`,
       `revoke ${example} --reason cessationOfOperation --yes --json`,
     ),
@@ -82,7 +82,7 @@ export function registerDevice(program: Command): void {
   for (const [name, description] of [
     ['quarantine', 'hold a device back from upgrades'],
     ['release', 'release a device from quarantine'],
-    ['suspend', 'put its certificates on hold; its connection ends at once'],
+    ['suspend', 'put its certificates on hold; its connection ends immediately'],
   ] as const) {
     command(`${name} <uid>`, description, `${name} ${example} --reason "looked at it"`)
       .requiredOption('--reason <text>', 'why')

@@ -31,7 +31,7 @@ export function registerInit(program: Command): void {
     .option('--administrator <name>', 'first administrator', 'alice')
     .option('--second <name>', 'second administrator: whatever needs four eyes needs both', 'bob')
     .addOption(new Option('--curve <curve>', 'of the root’s key').choices(['P-256', 'P-384']).default('P-256'))
-    .addOption(new Option('--ica-curve <curve>', 'of the keys of issuing CAs; that of the root unless told').choices(['P-256', 'P-384']))
+    .addOption(new Option('--ica-curve <curve>', 'of the keys of issuing CAs; default: that of the root').choices(['P-256', 'P-384']))
     .option('--json', 'print JSON instead of text')
     .addHelpText(
       'after',

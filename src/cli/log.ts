@@ -17,7 +17,7 @@ export function registerLog(program: Command): void {
     .option('--witness <dir...>', 'folders with checkpoints of this log; NUSEC_WITNESS_DIR, or what nusec.json names, when not given')
     .option(
       '--trust <root.pem>',
-      'the root certificate that you trust; DATA/root.pem when not given, which whoever changes the log can change too',
+      'the root certificate that you trust; default: DATA/root.pem, which a person who changes the log can change too',
     )
     .option('--json', 'print JSON instead of text')
     .addHelpText(
@@ -69,7 +69,7 @@ Examples:
     },
   );
   registerParkedEvents(log);
-  subcommand('key', 'print the name and the key of the log, for whoever runs a witness', 'key', 'key --json').action(
+  subcommand('key', 'print the name and the key of the log, for the operators of witnesses', 'key', 'key --json').action(
     async (options: ServerOptions) => {
       const key = await ask<{ origin: string; verifierKey: string }>(options, 'GET', '/v1/log/key');
       print(options, key, record({ origin: key.origin, 'verifier key': key.verifierKey }));

@@ -39,7 +39,7 @@ export function verifyLog(options: LogOptions): void {
   if (refused !== undefined) throw new NusecError('CHECKPOINT_REFUSED', `${refused.file}: ${refused.reason}`);
 }
 
-/** Whoever names a witness wants the log held against it: a folder that is not mounted must not look like one that agrees. */
+/** A named witness must be compared: a folder that is not mounted must not look like one that agrees. */
 const isEmptyWitness = (folder: string): boolean => historyIn(folder).length + checkpointsIn(folder).length === 0;
 
 const nothingThere = (file: string) => ({ file, reason: 'no checkpoint is in this folder: is it the folder of a witness, and mounted?' });

@@ -36,7 +36,7 @@ const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
 const hash = 'e3b0c442…7852b855';
 const tokenBytes = 32;
 
-/** `nusec operator`: people, their roles and tokens. Whoever may approve the work of others is changed by two administrators. */
+/** `nusec operator`: people, their roles and tokens. A change of people who may approve the work of others needs two administrators. */
 export function registerOperator(program: Command): void {
   const operator = program
     .command('operator')

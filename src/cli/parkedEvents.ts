@@ -13,7 +13,7 @@ type FollowerRow = {
 type ParkedRow = { readonly follower: string; readonly position: number; readonly status: 'PROPOSED' | 'PARKED'; readonly reason: string };
 type Park = ServerOptions & { readonly follower: string; readonly reason: string };
 
-/** What follows the log in the server, and events that it is to go on without. */
+/** The followers of the log in the server, and events that they are to skip. */
 export function registerParkedEvents(log: Command): void {
   const command = subcommandsOf(log);
   command('followers', 'what follows the log in the server, and where it stands', 'followers --json').action(showFollowers);

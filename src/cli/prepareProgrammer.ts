@@ -15,7 +15,7 @@ import { otpMap } from '../production/otpMap.ts';
 
 /** Preparing a programmer at the OEM, R3–R34 in their order: key, certificate, trust anchors, signed firmware, lock, AES_NuLink3, shipped.
  *  Every call may be repeated, so a preparation that was cut is simply run again: an open board starts over with the same key and the same
- *  answers, a locked one goes on behind the lock. */
+ *  answers, a locked one continues after the lock. */
 
 export type Preparation = {
   readonly addresses: TargetAddresses;
@@ -37,7 +37,7 @@ const es256 = -7;
 const minEntropyBits = 256;
 const doneStatuses = ['SHIPPED', 'ACTIVE'];
 
-/** @param server people's API, as a security officer @param tell one line for each step
+/** @param server people's API, as a security officer @param tell called with one line for each step
  *  @throws NusecError DEVICE_STATE (another board), KEY_REFUSED, and what the server or the board refuses */
 export async function prepareProgrammer(server: HttpClient, wish: Preparation, tell: (line: string) => void): Promise<Prepared> {
   const path = `/v1/programmers/${wish.uid}`;
@@ -159,5 +159,5 @@ function unreachableWhileBusy(error: unknown): never {
   throw new NusecError('SERVER_UNREACHABLE', 'the programmer does not reach the server; run the command again', { cause: error });
 }
 
-/** Stands for NuLink3's firmware where none is given: the virtual board needs an image that boots, nothing in it. */
+/** Replaces NuLink3's firmware where none is given: the virtual board needs an image that boots, whatever it contains. */
 export const builtInFirmware: Uint8Array = utf8('NuLink3 virtual programmer firmware\n');

@@ -33,7 +33,7 @@ export function endOnSignal(): void {
 }
 
 /** Runs what a command opens until SIGINT or SIGTERM, then closes it. A signal before or a second one ends the process at once.
- *  @param ready told when it is open: from then on a signal is waited for
+ *  @param ready called when it is open: from then on a signal closes it
  *  @throws what opening and closing throw; NusecError CLOSE_TIMEOUT */
 export async function runUntilStopped<Opened extends { close(): Promise<void> }>(
   open: () => Promise<Opened>,

@@ -66,7 +66,7 @@ function finish(outcome: string, remaining: number | undefined, json: boolean | 
 function explain(code: string): string {
   if (code === 'COUNT_EXHAUSTED') return 'the count is used up; more units need a new package from the OEM';
   if (['LINK_FAILED', 'LINK_TIMEOUT'].includes(code)) return 'the chip does not answer; if a unit was begun, it is kept: put the chip back';
-  return 'the steps above say why; a unit that was begun and not voided is kept, and the same command goes on with it';
+  return 'the steps above say why; a unit that was begun and not voided is kept, and the same command resumes it';
 }
 
 function jobIdOf(text: string): Uint8Array {

@@ -16,7 +16,7 @@ export function registerRepair(program: Command): void {
   const command = subcommandsOf(repair);
   command(
     'take <uid>',
-    'take a device for repair; it is cut off at once',
+    'take a device for repair; its connection ends immediately',
     `take ${example} --reason "dead display" --by ${programmerExample}`,
   )
     .requiredOption('--reason <text>', 'why')

@@ -27,9 +27,9 @@ const path = '/v1/bulk-revocations';
 const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
 const pollMs = 500;
 
-/** `nusec revoke`: many devices at once, with two people. One device: `nusec device revoke`. */
+/** `nusec revoke`: many devices together, with two people. One device: `nusec device revoke`. */
 export function registerRevoke(program: Command): void {
-  const revoke = program.command('revoke').description('revoke many devices at once: one person proposes, another approves');
+  const revoke = program.command('revoke').description('revoke many devices together: one person proposes, another approves');
   const command = subcommandsOf(revoke);
   command(
     'propose',

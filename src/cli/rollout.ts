@@ -51,7 +51,7 @@ export function registerRollout(program: Command): void {
     .option('--success <percent>', 'a group passes with so many upgraded devices; 90 when not given', percent)
     .option('--failure <percent>', 'halt above so many failed devices of a group; 20 when not given', percent)
     .option('--max-failures <n>', 'halt when more devices of a group fail', unitCount)
-    .option('--rate <n>', 'offers in a minute; all at once when not given', unitCount)
+    .option('--rate <n>', 'offers in a minute; default: no limit', unitCount)
     .option('--deadline <time>', 'what has no end by then has one; RFC 3339')
     .option('--security', 'it closes a hole: it goes before another release with the same counter and version')
     .option('--permit-downgrade', 'an older version at the same counter may be offered: you and the approver stand for it')

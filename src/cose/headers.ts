@@ -46,7 +46,7 @@ export function coseParts(message: Uint8Array, tag: number, count: number): read
   return outer.value;
 }
 
-/** Reads both header buckets. The kid may stand in either, not in both (RFC 9052 §3). */
+/** Reads both header buckets. The kid may be in either, not in both (RFC 9052 §3). */
 export function coseHeaders<P extends CoseHeaders, U extends CoseHeaders>(
   protectedBytes: CborValue | undefined,
   unprotected: CborValue | undefined,

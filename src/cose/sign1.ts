@@ -67,7 +67,7 @@ export type VerifiedSign1 = { readonly payload: Uint8Array; readonly kid: Uint8A
 /** Reads a COSE_Sign1 and verifies its signature. The key decides the algorithm; a message that names the other one is refused.
  *  @param options.expectedType the `typ` that the message must carry
  *  @throws NusecError COSE_MALFORMED (form, unknown algorithm, unknown header, other type, length of the signature),
- *  COSE_SIGNATURE (unknown key, algorithm of another curve than the key's, or bad signature) */
+ *  COSE_SIGNATURE (unknown key, algorithm of another curve than the key's, or wrong signature) */
 export async function verifySign1(
   bytes: Uint8Array,
   options: { readonly resolveKey: KeyResolver; readonly externalAad?: Uint8Array; readonly expectedType?: string },

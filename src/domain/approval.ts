@@ -24,7 +24,7 @@ export function contentOfApproval(content: ApprovedContent | undefined, present:
   return { contentSha256: content.sha256 };
 }
 
-/** Before what was approved is carried out. An approval from before contents were kept has none.
+/** Checks an approval before its content is executed. Approvals from before contents were kept have none.
  *  @param approvedSha256 as the approval kept it @throws NusecError FOUR_EYES_REQUIRED when the content is another one by now */
 export function requireApproved(approvedSha256: string | undefined, sha256: string | undefined): void {
   if (approvedSha256 !== undefined && sha256 !== undefined && approvedSha256 !== sha256)

@@ -112,7 +112,7 @@ function establishIssuingCa(
   const known = state.issuingCas.find(ca => ca.icaId === data.icaId);
   if (known !== undefined) return known.sha256 === data.sha256 ? [] : refuse('CONFLICT', 'this issuing CA has another certificate');
   if (state.root === undefined) refuse('STATE', 'an issuing CA needs the root');
-  // A bundle that came in between does not name it, and whoever has that one would take it for one that was taken out.
+  // A bundle in between does not contain it, and a machine with that bundle would treat it as removed.
   if (bundleBefore !== undefined && bundleBefore !== state.trustBundle.version) refuse('REVISION_CONFLICT', 'the trust bundle has changed');
   const generations = state.issuingCas.filter(ca => sameRole(ca, data)).map(ca => ca.generation);
   if (data.generation <= Math.max(0, ...generations)) refuse('CONFLICT', 'the generation must rise');

@@ -23,7 +23,7 @@ export type RootCa = CaFacts & { readonly icaCurve?: Curve };
 /** Id of the first root; those that follow are `root-2`, `root-3` … */
 export const firstRootId = 'root';
 
-/** A root that followed another. Certified by each other, so that whoever trusts one trusts what the other issued. */
+/** A root that succeeds another. They certify each other, so that trust in one extends to certificates of the other. */
 export type RolledRoot = RootCa & {
   readonly rootId: string;
   readonly previousRootId: string;

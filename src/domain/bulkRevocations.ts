@@ -5,7 +5,7 @@ import type { Decider } from './decider.ts';
 import type { RevocationReason } from './deviceEvents.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 
-/** Revocations of many devices at once, for a stolen batch or a broken key generator: proposed by one person, carried out when another approves
+/** Revocations of many devices together, for a stolen batch or a broken key generator: proposed by one person, executed when another approves
  *  (I16), with progress. Stream `bulk-revocations-{project}`; each: PROPOSED → RUNNING → DONE, or PROPOSED | RUNNING → CANCELLED. */
 
 /** Proposed or running at the same time. */
@@ -32,7 +32,7 @@ export type BulkRevocationEvent =
   | { readonly type: 'BulkRevocationProgressed'; readonly data: BulkProgress }
   | { readonly type: 'BulkRevocationDone'; readonly data: { readonly id: string; readonly at: IsoTime } }
   | { readonly type: 'BulkRevocationCancelled'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } };
-/** `done` of `count` devices were looked at; `revoked` had good certificates, `failed` were not found. */
+/** `done` of `count` devices were looked at; `revoked` had valid certificates, `failed` were not found. */
 export type BulkProgress = { readonly id: string; readonly done: number; readonly revoked: number; readonly failed: number };
 export type BulkRevocationCommand =
   | ({ readonly type: 'ProposeBulkRevocation'; readonly by: Actor; readonly now: IsoTime } & BulkWish)

@@ -7,14 +7,14 @@ import type { Decider, Of } from './decider.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
 import type { SigningUse } from './signingUse.ts';
 
-/** Key ceremonies: what changes the authorities of a project is proposed by one person and carried out when another approves (I16).
+/** Key ceremonies: what changes the authorities of a project is proposed by one person and executed when another approves (I16).
  *  Stream `ceremonies-{project}`; each ceremony: PROPOSED → APPROVED → DONE, or PROPOSED → WITHDRAWN. */
 
 /** Ceremonies waiting for an approval at the same time. */
 export const maxOpenCeremonies = 20;
 const maxCeremonies = 10_000;
 
-/** The ids of what is made are fixed with the proposal: carried out twice, a ceremony makes nothing twice. So are the curves of new keys
+/** The ids of what is made are fixed with the proposal: a ceremony that is executed twice makes nothing twice. So are the curves of new keys
  *  (see RootCa); a proposal from before they could be chosen has none. */
 export type CeremonyAction =
   | { readonly type: 'establishIssuingCa'; readonly icaId: string; readonly use: CaUse; readonly line?: string; readonly curve?: Curve }
@@ -113,7 +113,7 @@ function propose(
 /** What two proposals must not both be about: one id is made once, on whatever curve. */
 const subjectOf = (action: CeremonyAction): string => contentText({ ...action, curve: undefined, icaCurve: undefined });
 
-/** The same approver may ask again: a ceremony that was cut off is then carried out to its end. */
+/** The same approver may ask again: an interrupted ceremony is then completed. */
 function approve(
   { id, by, now: at, content }: Of<CeremoniesCommand, 'ApproveCeremony'>,
   ceremony: KnownCeremony,

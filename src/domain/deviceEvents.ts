@@ -70,7 +70,7 @@ export type Offer = {
 /** How far a device is with an upgrade, as it says: it fetches the image, has it whole in its second slot, restarts into it. */
 export type UpgradePhase = 'downloading' | 'written' | 'testing';
 
-/** Why an upgrade that was offered is not to be carried out any more. */
+/** Why an offered upgrade is withdrawn. */
 export const cancelReasons = [
   'rollout-aborted',
   'rollout-halted',
@@ -127,7 +127,7 @@ export type DeviceEvent =
   | Event<'UpgradeAdvanced', OfUpgrade & { readonly phase: UpgradePhase }>
   | Event<'FirmwareUpgraded', FirmwareFacts & OfUpgrade & { readonly evidenceSha256: string }>
   | Event<'UpgradeFailed', OfUpgrade & { readonly reason: string }>
-  /** The right to it has ended; the device is told to forget it. `supersededBy`: the offer that took its place. */
+  /** The right to it has ended; the device gets an order to forget it. `supersededBy`: the offer that replaces it. */
   | Event<'UpgradeCancelled', OfUpgrade & { readonly reason: CancelReason; readonly supersededBy?: string }>
   /** The security counter in OTP, as measured: it only rises, so nothing below it is offered any more. */
   | Event<'CounterProven', { readonly counter: number; readonly evidenceSha256: string }>

@@ -22,7 +22,7 @@ export function requireCertifiable(state: LivingDevice): void {
   if (state.decommissionOrderSha256 !== undefined) refuse('DEVICE_STATE', 'the device is to be decommissioned');
 }
 
-/** Operational certificates of a device that are good at once: in use, the next one, and one to spare. */
+/** Operational certificates of a device that are valid at the same time: the current one, the next one, and one to spare. */
 const maxLiveOperational = 3;
 
 /** The oldest may be in use; of more than a few the one after it ends. */

@@ -146,7 +146,7 @@ export function failUnit({ reason, otpTouched, by }: Of<DeviceCommand, 'FailUnit
   return [ending, ...revokeAll(state, 'cessationOfOperation', by)];
 }
 
-/** One event for every certificate that is still good. */
+/** One event for every certificate that is still valid. */
 export function revokeAll(state: LivingDevice, reason: 'cessationOfOperation' | 'superseded', by: Actor): Events {
   const issued = state.certificates.filter(certificate => certificate.status === 'issued');
   return issued.map(({ serial }) => ({ type: 'CertificateRevoked', data: { serial, reason, by } }));

@@ -242,7 +242,7 @@ function factsOf({ releaseId, version, securityCounter, imageHash }: FirmwareFac
   return { releaseId, version, securityCounter, imageHash };
 }
 
-/** One more certificate; which one is in use, the walk tells. */
+/** Adds a certificate; the walk decides which one is in use. */
 function withCertificate(
   state: LivingDevice,
   { serial, certificateSha256, publicKeySha256, icaId, notAfter, crlPartition }: IssuedCertificate,

@@ -18,7 +18,7 @@ export function isUpgradable(state: LivingDevice): boolean {
   return upgradable.includes(state.status) && state.firmware !== undefined && state.decommissionOrderSha256 === undefined;
 }
 
-/** I9 and I11, by the one offer decision, and against the offer that stands: the better one wins, and the other one is cancelled. The same
+/** I9 and I11, by the one offer decision, and against the current offer: the better one wins, and the other one is cancelled. The same
  *  release is not offered twice: one piece of evidence ends it for both rollouts. */
 export function offerFirmware(command: Of<DeviceCommand, 'OfferFirmware'>, state: LivingDevice): Events {
   const { offerId, rolloutId, releaseId, release, line, rules, securityUpdate } = command;
@@ -101,7 +101,7 @@ export function failUpgrade({ offerId, reason }: Of<DeviceCommand, 'FailUpgrade'
   return [{ type: 'UpgradeFailed', data: { ...ofUpgrade(state.offer), reason } }];
 }
 
-/** Whoever cancels may come late: what does not stand any more has its end already. */
+/** A late cancellation changes nothing: the offer has ended already. */
 export function cancelUpgrade({ offerId, reason }: Of<DeviceCommand, 'CancelUpgrade'>, state: LivingDevice): Events {
   return state.offer?.offerId === offerId ? cancellation(state, reason) : [];
 }

@@ -5,7 +5,7 @@ import { isPast, refuse } from './rules.ts';
 /** That a certificate's end comes near was said, and that it is reached. Stream `expiry-{serial}`. A device's own certificate expires in the
  *  stream of the device.  NONE → NOTICED (90, 30, 7 days) → ENDED */
 
-/** Days before the end at which somebody is told, furthest first. */
+/** Days before the end at which a notice is given, earliest notice first. */
 export const expiryNoticeDays = [90, 30, 7] as const;
 
 export type ExpiryEvent =

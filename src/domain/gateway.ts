@@ -148,7 +148,7 @@ function certify({ type: _, ...certificate }: Of<GatewayCommand, 'CertifyGateway
   return [{ type: 'GatewayCertified', data: certificate }, ...surplus.map(({ serial }) => superseded(serial, 'system:quota'))];
 }
 
-/** Certificates of a gateway that are good at once: in use, the next one, and one to spare. */
+/** Certificates of a gateway that are valid at the same time: the current one, the next one, and one to spare. */
 const maxLiveCertificates = 3;
 
 const liveOf = ({ certificates }: RegisteredGateway) => certificates.filter(({ ended }) => ended !== true);
@@ -164,7 +164,7 @@ function endOlder({ serial, by }: Of<GatewayCommand, 'EndOlderGatewayCertificate
   return live.slice(0, Math.max(0, used)).map(older => superseded(older.serial, by));
 }
 
-/** Whoever gets a certificate for the name of a live gateway speaks for its devices: another key needs two people (T20, I16). The first only
+/** The holder of a certificate for the name of a live gateway speaks for its devices: another key needs two people (T20, I16). The first only
  *  proposes it. */
 function askForKey(
   { publicKeySha256, by, now }: Of<GatewayCommand, 'AskForGatewayKey'>,

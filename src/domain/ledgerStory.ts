@@ -1,6 +1,6 @@
 import type { Finding } from './reconciliation.ts';
 
-/** What a programmer's own ledger tells about each unit, held against what the server recorded: both must tell the same story, record by record and
+/** Compares a programmer's own ledger with what the server recorded of each unit: both must agree, record by record and
  *  in both directions (I14, T1, T19). Pure; the caller has verified signatures and chain. */
 
 /** A ledger record as far as it counts; ids and hashes in hex. */

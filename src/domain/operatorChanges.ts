@@ -7,7 +7,7 @@ import type { KnownChange, OperatorChange, OperatorsEvent, OperatorsState } from
 import { mayApprove } from './roles.ts';
 import { isPast, refuse, requireOtherPerson, timeAfter } from './rules.ts';
 
-/** Changes among the people who may approve: proposed by one administrator, carried out when another approves (I16). Whoever could make,
+/** Changes among the people who may approve: proposed by one administrator, executed when another approves (I16). A person who could make,
  *  rename or impersonate an approver alone would have two pairs of eyes. A change: PROPOSED → DONE | WITHDRAWN. */
 
 export type OperatorChangeCommand =
@@ -36,7 +36,7 @@ export const maxOpenChanges = 20;
 const maxChanges = 10_000;
 /** After that a proposal is made again. */
 export const changeLifetimeMs = 7 * 86_400_000;
-/** Whoever has the data folder of the server, when there are too few administrators left. */
+/** The owner of the server's data folder, when there are too few administrators left. */
 export const recoveryActor = 'system:recovery';
 
 /** Whether a change is one person's to make: nobody who may approve comes, goes or is touched by it. */
@@ -51,7 +51,7 @@ export function changeOf(state: OperatorsState, id: string): KnownChange {
   return state.changes.get(id) ?? refuse('NOT_FOUND', 'there is no such change');
 }
 
-/** The proposal is tried out: what could not be carried out is not proposed. */
+/** The proposal is tried out: a change that could not be executed is not proposed. */
 export function proposeChange(
   { id, change, by, now: at, notBefore }: Of<OperatorChangeCommand, 'ProposeOperatorChange'>,
   state: OperatorsState,
@@ -93,7 +93,7 @@ export function approveChange(
 
 /** A recovery has no second person. It has waited instead, and nobody has withdrawn it. */
 function requireRecoveryTime({ notBefore }: KnownChange, by: Actor, now: IsoTime): void {
-  if (by !== recoveryActor) refuse('FOUR_EYES_REQUIRED', 'a recovery is carried out on the server’s own machine; you may withdraw it');
+  if (by !== recoveryActor) refuse('FOUR_EYES_REQUIRED', 'a recovery is executed on the server’s own machine; you may withdraw it');
   if (notBefore === undefined || !isPast(notBefore, now)) refuse('STATE', `the recovery waits for objections until ${notBefore}`);
 }
 

@@ -36,7 +36,7 @@ export type OperatorsEvent =
         readonly change: OperatorChange;
         readonly by: Actor;
         readonly at: IsoTime;
-        /** Not to be carried out before: a recovery waits for objections. */
+        /** Earliest time of execution: a recovery waits for objections. */
         readonly notBefore?: string;
       };
     }

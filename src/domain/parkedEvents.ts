@@ -2,8 +2,8 @@ import type { Actor, IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import { refuse, requireCount } from './rules.ts';
 
-/** Events that a follower of the log goes on without, because it cannot handle them: proposed by one person, parked when another says the same
- *  (I16). Whoever hides an event from a follower can hide a revocation. Stream `parked-events`; each: PROPOSED → PARKED. */
+/** Events that a follower of the log skips, because it cannot handle them: proposed by one person, parked when another agrees
+ *  (I16). Hiding an event from a follower can hide a revocation. Stream `parked-events`; each: PROPOSED → PARKED. */
 
 const maxParkedEvents = 1000;
 

@@ -1,5 +1,5 @@
 /** Reconciliation of a closed job (requirements: anti-overbuild): do the server's counts, the programmers' signed ledgers and the
- *  units seen in the field tell the same story? Pure; the caller gathers the numbers and signs the report. */
+ *  units seen in the field agree? Pure; the caller gathers the numbers and signs the report. */
 
 /** The numbers of one allotment; letters as in the requirements. */
 export type AllotmentFacts = {

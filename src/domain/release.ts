@@ -30,7 +30,7 @@ export type FirmwareUpload = {
   readonly encryptedImageHash?: string;
   readonly size: number;
   readonly uploadedBy: string;
-  /** Its counter is a larger step than the line's: whoever approves it stands for that too. */
+  /** Its counter is a larger step than the line allows: the approver approves that too. */
   readonly counterJump?: boolean;
 };
 

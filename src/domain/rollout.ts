@@ -49,7 +49,7 @@ export type RolloutPlan = {
   readonly timeLimits?: Partial<RolloutTimeLimits>;
   /** Only devices that run this release, by what they last proved: to take them away from it. */
   readonly fromRelease?: string;
-  /** An older version at the same counter may be offered: planner and approver stand for it. */
+  /** An older version at the same counter may be offered: planner and approver both agree to it. */
   readonly permitDowngrade?: boolean;
 };
 

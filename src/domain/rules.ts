@@ -8,13 +8,13 @@ export function refuse(code: ErrorCode, detail: string): never {
   throw new NusecError(code, detail);
 }
 
-/** Four eyes, two steps: whoever did the first may not approve it (I16).
+/** Four eyes, two steps: the person of the first step may not approve it (I16).
  *  @throws NusecError FOUR_EYES_REQUIRED */
 export function requireOtherPerson(first: string, second: string, what: string): void {
   if (first === second) refuse('FOUR_EYES_REQUIRED', `${what} needs a person other than ${first}`);
 }
 
-/** Four eyes, one step: two different people stand behind the command (I16: root creation, debug unlock, revocation in bulk).
+/** Four eyes, one step: two different people give the command (I16: root creation, debug unlock, revocation in bulk).
  *  @throws NusecError FOUR_EYES_REQUIRED */
 export function requireTwoPeople(approvers: readonly string[], what: string): void {
   if (new Set(approvers).size < 2) refuse('FOUR_EYES_REQUIRED', `${what} needs two different approvers`);

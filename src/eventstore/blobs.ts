@@ -181,7 +181,7 @@ async function syncAgain(path: string, onDisk: Set<string>): Promise<void> {
   await sync(file, path, onDisk).finally(() => closeSync(file));
 }
 
-/** At once, so that the disk does it in one go: the file, its folder, and what that folder is in, the first time.
+/** Synchronises in parallel, so that the disk does it in one step: the file, its folder and, the first time, the parent folder.
  *  @param onDisk folders whose own names are there already */
 async function sync(file: number, path: string, onDisk: Set<string>): Promise<void> {
   const parent = dirname(path);

@@ -1,6 +1,6 @@
 import { NusecError } from '../errors.ts';
 
-/** Knows up to which position the events are on the disk. A commit shows events to every process at once; they count only after the log file
+/** Knows up to which position the events are on the disk. A commit shows events to every process immediately; they count only after the log file
  *  has been synchronised, which happens outside the event loop and outside the write lock. */
 
 /** Synchronisations at the same time. The second one is for what was committed while the first one runs. */
@@ -33,7 +33,7 @@ export type Durability = {
 type Waiter = { readonly version: number; resolve(): void; reject(error: Error): void };
 
 /** @param sync puts on the disk whatever was committed before the call
- *  @param reached told how far the disk is, before anybody else is
+ *  @param reached called with the position on the disk, before any waiter resumes
  *  @param ended called after each synchronisation */
 export function createDurability(
   sync: () => Promise<void>,

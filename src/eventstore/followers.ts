@@ -5,7 +5,7 @@ import { type Recorded, recorded } from './recorded.ts';
 import { waiting } from './waiting.ts';
 
 /** Followers of the log: whatever handles the events as they come, each under a name. A handler that throws, or a read that fails, ends nothing:
- *  the follower tries again from where it was, one event at a time, says so, and is seen in the health of the process until it has caught up. It goes on
+ *  the follower tries again from where it was, one event at a time, says so, and is shown in the health of the process until it has caught up. It continues
  *  without an event that people have parked for it (parked.ts). */
 
 const firstPauseMs = 100;
@@ -26,7 +26,7 @@ export type Follower = {
   readonly hasBegun: boolean;
   /** Resolves when that is so, however long it takes. */
   readonly begun: Promise<void>;
-  /** Why it does not go on at the moment; it tries again by itself. */
+  /** Why it is stopped at the moment; it tries again by itself. */
   readonly failure: string | undefined;
   /** Resolves when everything up to this position is handled; waits as long as the follower advances.
    *  @throws NusecError PROJECTION_BEHIND when it does not, for 5 s, or has not begun */
@@ -35,7 +35,7 @@ export type Follower = {
   close(): Promise<void>;
 };
 
-/** `failure`: it does not go on. Without it: late by `lagMs`. */
+/** `failure`: it is stopped. Without it: late by `lagMs`. */
 export type Trouble = {
   readonly name: string;
   readonly position: number;
@@ -47,7 +47,7 @@ export type Trouble = {
 export type FollowerOptions = {
   /** Whether it has a long way to go, and that is no trouble. */
   readonly mayLag?: () => boolean;
-  /** Done before the first event is handled, and again when it throws. Until then the follower counts as one that does not go on. */
+  /** Done before the first event is handled, and again when it throws. Until then the follower counts as stopped. */
   readonly begin?: () => Promise<void>;
 };
 
@@ -55,7 +55,7 @@ export type Followers = {
   /** @throws NusecError STORE_CLOSED */
   follow(name: string, after: number, handler: Handler, options?: FollowerOptions): Follower;
   names(): readonly string[];
-  /** Those that do not go on or are late; empty when all is well. */
+  /** Those that are stopped or late; empty when there is none. */
   troubles(): readonly Trouble[];
   /** All of them. */
   states(): readonly Trouble[];

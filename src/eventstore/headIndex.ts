@@ -7,7 +7,7 @@ import { damaged } from './storeError.ts';
 
 /** Of 8 KiB, kept in memory. */
 const maxCachedPages = 2048;
-/** Keys are hashes: the first bits of one tell where about it is. */
+/** Keys are hashes: their first bits give the approximate place. */
 const leadingBytes = 6;
 const leadingRange = 2 ** (8 * leadingBytes);
 

@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
 
 /** How far the store had come, kept beside it: after every synchronisation the position and hash of the newest event on the disk are written down, before
- *  anybody is told of it. When the store is opened with less, events that were acknowledged are missing: a write-ahead log that was cut, changed or
+ *  it is acknowledged. When the store is opened with less, events that were acknowledged are missing: a write-ahead log that was cut, changed or
  *  removed looks like one that ended there. */
 
 /** Processes write each to a slot of their own, so that none takes back what another has written. */

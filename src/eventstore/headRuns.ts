@@ -19,7 +19,7 @@ export const entryBytes = keyBytes + 6;
 /** So that a page is one page of the file, too. */
 const pageEntries = 360;
 const pagesPerRun = 2 ** 24;
-/** Pages of one transaction, so that whoever stores events waits for milliseconds. */
+/** Pages of one transaction, so that writers of events wait for milliseconds only. */
 const pagesAtOnce = 32;
 
 /** @property after position of the event before its first @property pages how many */

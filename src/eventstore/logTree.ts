@@ -9,7 +9,7 @@ import type { Storage } from './storage.ts';
 import { damaged } from './storeError.ts';
 
 /** The Merkle tree over the order of all events. Leaf n is RFC 9162's leaf hash of the 32 bytes of the hash of the event at position n + 1: it
- *  stands for the event and, through the chain, for everything before it in its stream. */
+ *  commits to the event and, through the chain, to everything before it in its stream. */
 
 type Stored = Pick<Storage, 'tile' | 'hashes'>;
 

@@ -76,7 +76,7 @@ export type LogTree = {
   /** From the leaf's sibling up to the child of the root. */
   inclusion(position: number, size: number): Promise<readonly Hash[]>;
   consistency(first: number, second: number): Promise<readonly Hash[]>;
-  /** Roots of the perfect subtrees of the tree, the smallest first: what is needed to go on from there. */
+  /** Roots of the perfect subtrees of the tree, the smallest first: what is needed to continue from there. */
   peaks(size: number): Promise<readonly Hash[]>;
   /** The first `width` (1 to 256) hashes of a tile as C2SP tlog-tiles numbers them. */
   tile(level: number, number: number, width: number): Promise<readonly Hash[]>;

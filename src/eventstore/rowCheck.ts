@@ -25,7 +25,7 @@ const hashChars = 64;
 /** All texts of a row in one, in SQL: one text is read faster than four. */
 export const rowText = "stream || ' ' || id || ' ' || hash || body";
 
-/** The texts of a row that was found good. Neither a stream nor an id has a space. */
+/** The texts of a row that was found intact. Neither a stream nor an id has a space. */
 export function splitRowText(text: string) {
   const streamEnd = text.indexOf(' ');
   const idEnd = text.indexOf(' ', streamEnd + 1);
@@ -42,7 +42,7 @@ export function splitRowText(text: string) {
 const maxSegments = 4096;
 const segmentPositions = 65_536;
 
-/** Positions whose rows this process has found good: reading them again costs nothing. */
+/** Positions whose rows this process has found intact: reading them again costs no check. */
 export function createChecked() {
   const segments = new Map<number, Uint8Array>();
   // Rows are read in order: most are in the segment of the one before.

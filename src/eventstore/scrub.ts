@@ -27,8 +27,8 @@ const defaultPace: ScrubPace = { atOnce: 200, pauseMs: 50, betweenRoundsMs: 6 * 
 export type ScrubMessage = { readonly finding: ScrubFinding } | { readonly roundEnded: true };
 export type ScrubData = { readonly places: ScrubPlaces; readonly pace: ScrubPace };
 
-/** @param found told of each damage, in every round again
- *  @param roundEnded told when everything has been looked at once */
+/** @param found called for each damage, in every round again
+ *  @param roundEnded called when everything has been checked once */
 export function startScrub(
   places: ScrubPlaces,
   found: (finding: ScrubFinding) => void,

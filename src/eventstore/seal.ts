@@ -1,7 +1,7 @@
 import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto';
 import type { Edge } from '../merkle/edge.ts';
 
-/** The seal of the log: with every commit a code under a key of the keystore, over all events up to it. Whoever has only the file can neither
+/** The seal of the log: with every commit a code under a key of the keystore, over all events up to it. A person with the file alone can neither
  *  add an event nor change the newest ones without breaking it. There is one seal, that of the newest commit; for anybody without the key,
  *  signed checkpoints say the same.
  *

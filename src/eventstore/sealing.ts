@@ -9,7 +9,7 @@ import { damaged } from './storeError.ts';
 
 export type Sealing = {
   readonly sealer: Sealer;
-  /** The key is new: a store without a seal is one from before, and is sealed now. Otherwise somebody took the seal away. */
+  /** The key is new: a store without a seal is an older store, and is sealed now. Otherwise somebody removed the seal. */
   readonly isNew: boolean;
 };
 
@@ -36,7 +36,7 @@ export function requireSeal({ sealer }: Sealing, edge: Edge, seal: Seal | undefi
   if (seal === undefined || !sealer.holds(seal, edge)) throw notSealed(known + 1);
 }
 
-/** Whoever cannot seal must not write into a store that others seal. @throws NusecError STORE_UNAVAILABLE */
+/** A process that cannot seal must not write into a store that others seal. @throws NusecError STORE_UNAVAILABLE */
 export function requireSealing(storage: Storage, sealing: Sealing | undefined): void {
   if (sealing === undefined && storage.seal() !== undefined)
     throw new NusecError('STORE_UNAVAILABLE', 'the event store is sealed: it is written only with the keystore of its project');

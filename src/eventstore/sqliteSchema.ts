@@ -10,7 +10,7 @@ import { addTree } from './sqliteTree.ts';
 /** Written into the file's header; a file of a later version is refused. */
 const storeFormat = 5;
 
-/** Rows that get their checksum at once. */
+/** Rows that get their checksum in one transaction. */
 const checkedRows = 10_000;
 
 /** Events of one run of the index of streams while an older store gets its index. */
@@ -29,7 +29,7 @@ const upgrades: readonly ((db: Database) => void)[] = [
         hash TEXT NOT NULL,
         body TEXT NOT NULL
       ) STRICT`),
-  // `store` has one row. Its identity tells this store from any other, also from one that was made again under the same name.
+  // `store` has one row. Its identity distinguishes this store from any other, also from a new one under the same name.
   db => {
     db.exec('CREATE TABLE store (identity TEXT NOT NULL, epoch INTEGER NOT NULL, checkpoints INTEGER NOT NULL) STRICT');
     db.prepare('INSERT INTO store VALUES (?, 0, 0)').run(randomUUID());

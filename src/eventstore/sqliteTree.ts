@@ -6,7 +6,7 @@ import type { Storage } from './storage.ts';
 
 /** The tree over all events and the seal, as the store's file keeps them. */
 
-/** Events read at once while the tree of an older store is made. */
+/** Events of one read while the tree of an older store is made. */
 const plantedAtOnce = 10_000;
 
 /** Complete tiles; the seal of the newest commit (no row, or one). */

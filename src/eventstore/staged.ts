@@ -2,7 +2,7 @@ import { sha256Hex } from '../digest.ts';
 import type { Append, AppendResult, Basis, EventStore, EventToAppend, RecordedEvent, Unit } from './port.ts';
 import { matchesExpected, noStream, RevisionConflict } from './revision.ts';
 
-/** A store in front of another one that keeps what is appended in memory, until all of it is committed at once: what belongs together is stored
+/** A store in front of another one that keeps what is appended in memory, until all of it is committed in one step: what belongs together is stored
  *  together or not at all, with one wait for the disk. Reads show what is staged. */
 
 export type Staged = {

@@ -57,7 +57,7 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
       writer.catchUp();
       changed();
     } catch {
-      // Whoever reads or appends next meets the same error, and can tell somebody.
+      // The next read or append gets the same error, and its caller can report it.
     }
   };
   const following = setInterval(catchUp, catchUpEveryMs);

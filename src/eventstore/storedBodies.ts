@@ -25,7 +25,7 @@ export function storedBodies(file: string, stream: string): readonly StoredBody[
   });
 }
 
-/** Rows read at once. */
+/** Rows of one read. */
 const pageRows = 10_000;
 
 /** Calls `visit` with position, type and hash of every event up to a position; nothing is checked. @throws NusecError STORE_DAMAGED */

@@ -1,10 +1,10 @@
 import { setImmediate } from 'node:timers/promises';
 import type { EventStore, RecordedEvent, Subscription } from './port.ts';
 
-/** Events handed to a subscriber at once. */
+/** Events handed to a subscriber in one call. */
 const maxBatchEvents = 1000;
 
-/** Wakes whoever waits for more events on the disk. */
+/** Wakes the waiters for more events on the disk. */
 export type CommitSignal = { wait(): Promise<void>; fire(): void };
 
 export function commitSignal(): CommitSignal {

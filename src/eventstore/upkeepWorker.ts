@@ -31,7 +31,7 @@ parentPort?.on('message', (task: UpkeepTask) => {
   parentPort?.postMessage(task);
 });
 
-/** One process at a time; whoever finds another at it leaves it to that one. */
+/** One process at a time; a process that finds another one at work leaves the work to it. */
 function extendIndex(): void {
   const lock = new Database(`${file}-index`, { timeout: 0 });
   try {
@@ -51,7 +51,7 @@ function extendIndex(): void {
   }
 }
 
-/** Whoever stores events tries the write lock every millisecond, so it must be free for longer than that. */
+/** Writers of events try the write lock every millisecond, so it must be free for longer than that. */
 function turn(work: () => void): void {
   transaction(db, work);
   Atomics.wait(nobody, 0, 0, turnPauseMs);

@@ -6,8 +6,8 @@ import { createTreeCheck, type SignedTree, type TreeCheck, type TreeFinding } fr
 
 /** Every stream is as it was written, or the first event that is not.
  *  missing: there is no event at this position · order: revision or pointer to the previous event · stream: the event is another stream's ·
- *  hash: the event's content · tree: the event is not the one in the tree over all events, so it was rewritten or stands elsewhere ·
- *  checkpoint: the events from `from` up to this position are not those that were signed. Stream and revision are absent when nothing tells which event is missing. */
+ *  hash: the event's content · tree: the event is not the one in the tree over all events, so it was rewritten or moved ·
+ *  checkpoint: the events from `from` up to this position are not those that were signed. Stream and revision are absent when the missing event cannot be determined. */
 export type StoreVerdict =
   | { readonly ok: true; readonly events: number; readonly streams: number }
   | {
@@ -33,7 +33,7 @@ type Walk = { readonly events: number; readonly heads: ReadonlyMap<string, Link>
 
 const beforeFirst: Link = { revision: -1, position: 0, hash: chainStart };
 const columns = 'position, stream, revision, prev, id, hash, body';
-/** Read at once: no longer, so that a store that is written to can move its log. */
+/** Rows of one read: not more, so that a store that is written to can checkpoint its log. */
 const pageRows = 10_000;
 
 /** Walks a store file from the first event to the last and recomputes every hash from the stored bytes (T18). The store may be open in another
@@ -100,7 +100,7 @@ function follows([, , revision, prev, id, hash, body]: Columns, stream: string, 
   return revision === before.revision + 1 && prev === before.position && chainHash(before.hash, stream, revision, id, body) === hash;
 }
 
-/** Says which event is not as it was, from what stands around it. */
+/** Finds the event that was changed, from its neighbours. */
 function nameBad(db: Database, { events, heads }: Walk, bad: Columns): StoreVerdict {
   const [position, stream, revision, prev, id, hash, body] = bad;
   const successor = db.prepare<[string, number]>('SELECT stream, revision FROM events WHERE prev = ? ORDER BY position LIMIT 1').raw();

@@ -4,7 +4,7 @@ import { type Hash, leafOfHash } from '../merkle/hashing.ts';
 import { treeRows } from './sqliteTree.ts';
 
 /** Holds the events of a store, as they are walked through, against the tree over all of them and against a checkpoint: what was rewritten with
- *  fresh hashes, or stands in another order, has other leaves. */
+ *  fresh hashes, or is in another order, has other leaves. */
 
 /** What a checkpoint says of the log. */
 export type SignedTree = { readonly size: number; readonly root: Hash };
@@ -34,7 +34,7 @@ export function createTreeCheck(db: Database, signed: readonly SignedTree[]): Tr
   };
   const inLastTile = (): TreeFinding | undefined => {
     const number = Math.floor(edge.size() / tileWidth);
-    // The tile is there only when the store goes on beyond the place where the walk is.
+    // The tile is there only when the store continues beyond the current place of the walk.
     return hasTree && tile(0, number) !== undefined ? firstDifference(number, edge.partial()[0] ?? []) : undefined;
   };
   return {

@@ -1,8 +1,8 @@
 import { NusecError } from '../errors.ts';
 
-/** Waits for something that advances. How long the way is does not matter, only that it goes on. */
+/** Waits for something that advances. The distance does not matter, only progress. */
 
-/** Reads that wait at once. */
+/** Reads that wait at the same time. */
 const maxWaitingReads = 10_000;
 /** Without any progress for so long, a wait is given up. */
 const maxStallMs = 5000;
@@ -10,7 +10,7 @@ const maxStallMs = 5000;
 type Waiter = { readonly reached: () => boolean; resolve(): void; reject(error: Error): void };
 
 export type Waiting = {
-  /** Resolves when `reached` gives true; goes on as long as there is progress.
+  /** Resolves when `reached` gives true; waits as long as there is progress.
    *  @param stallMs without progress for so long it is given up; 5 s by default
    *  @throws NusecError PROJECTION_BEHIND, and whatever `reached` throws */
   until(reached: () => boolean, stallMs?: number): Promise<void>;

@@ -16,7 +16,7 @@ const closeLater = promisify(close);
 export type Wal = {
   /** Resolves when everything committed before the call is on the disk. */
   sync(): Promise<void>;
-  /** To be told after each commit how much it had. */
+  /** To be called after each commit with its size. */
   committed(bytes: number): void;
   close(): Promise<void>;
 };

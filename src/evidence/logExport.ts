@@ -18,7 +18,7 @@ const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.number().int().min(0);
 const names = z.array(z.string().max(256)).max(64);
 
-/** Each is a list of which one must fit; a text that ends with * stands for all that begin so. */
+/** Each is a list of which one must fit; a text that ends with * matches all that begin so. */
 export const filterSchema = z.strictObject({ types: names.optional(), streams: names.optional(), by: names.optional() });
 export type LogFilter = z.infer<typeof filterSchema>;
 

@@ -110,5 +110,5 @@ function handlersFor({ ctx, alarms, field, channel, peers }: GatewayParts): Hand
   };
 }
 
-/** The last will only says what presence tells anyway. */
+/** The last will is ignored: presence reports the same. */
 const acknowledge: Handler = async () => undefined;

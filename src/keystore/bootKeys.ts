@@ -8,7 +8,7 @@ import type { Keystore } from './port.ts';
 
 /** Per-device boot keys (R18–R21, R37–R39): born in the keystore, kept wrapped in custody, unwrapped by the keystore to sign. */
 export type BootKeys = {
-  /** The public key that goes into the device's OTP: made at the first call, the same at every later one, however many call at once (I5).
+  /** The public key that goes into the device's OTP: made at the first call, the same at every later one, also when several call in parallel (I5).
    *  @returns SubjectPublicKeyInfo, 91 bytes
    *  @throws KEY_REFUSED (destroyed: a device that returns to service gets a new OBJ_ID), KEYSTORE_DAMAGED (the stored public key is not that of the private one) */
   ensure(keyId: string): Promise<Uint8Array>;
@@ -60,7 +60,7 @@ export function createBootKeys(
     return keystore.signWrapped(key.kekId, key.keyId, wrapped, message);
   };
 
-  /** Whoever writes to the database could put their own public key in the row, and the factory would burn it: the private half must answer for it. */
+  /** A person who can write to the database could put their own public key in the row, and the factory would burn it: so it is checked against the private half. */
   const prove = async (key: CustodyKey): Promise<Uint8Array> => {
     const message = utf8(`${proofLabel} ${key.keyId}`);
     const signature = await signWith(key, message);

@@ -141,7 +141,7 @@ function createCommit(database: Database): (changes: readonly Change[]) => Promi
   return async changes => {
     const outcomes = transaction(database, () => changes.map(change => change.run()));
     erasureDue ||= changes.some(change => change.erases);
-    // secure_delete zeroes the row, but older pages stand in the log; while another process reads, the next commit tries again.
+    // secure_delete zeroes the row, but older pages remain in the log; while another process reads, the next commit tries again.
     if (erasureDue) erasureDue = !truncateLog(database);
     return outcomes;
   };

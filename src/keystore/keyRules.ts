@@ -32,7 +32,7 @@ export function requireAes({ id, algorithm }: Kind): void {
   if (algorithm !== 'AES-256') throw wrongUse(id, 'is not an AES key');
 }
 
-/** A derived key is known to whoever holds the other ECDH half: wrapping under it would be an export (T17).
+/** The holder of the other ECDH half knows a derived key: wrapping under it would be an export (T17).
  *  @throws KEY_REFUSED unless it is a generated AES key */
 export function requireKek(key: Kind & { readonly origin: KeyOrigin }): void {
   requireAes(key);

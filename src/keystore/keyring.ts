@@ -141,7 +141,7 @@ function keepKnown(known: Entries, read: readonly KeysetEntry[]): Entries {
   );
 }
 
-/** Carries out one change of a group; a refused one leaves the others alone. */
+/** Executes one change of a group; a refused one does not affect the others. */
 function refusalOf(change: Change, entries: Entries): NusecError | undefined {
   try {
     change(entries);

@@ -16,7 +16,7 @@ import { type Argon2Cost, isSaneCost, noArgon2Cost, saltBytes, secretKey, type U
  *  | 17  | 16 | salt |
  *  | 33  | 12 | iv of the file key |
  *  | 45  | 48 | file key, AES-256-GCM under the unlock key, AAD = bytes 0–32, tag at its end |
- *  | 93  | 32 | SHA-256 of bytes 0–92: tells damage from a wrong passphrase |
+ *  | 93  | 32 | SHA-256 of bytes 0–92: distinguishes damage from a wrong passphrase |
  *  | 125 | 12 | iv of the body |
  *  | 137 | n  | body, AES-256-GCM under HKDF(file key, "body"), AAD = bytes 0–124, tag at its end |
  *

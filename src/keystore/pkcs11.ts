@@ -21,15 +21,15 @@ export type Pkcs11Options = {
   readonly lock?: string;
   /** Refuse to share the token with other processes. */
   readonly alone?: boolean;
-  /** Operations the token works on at once; tokens allow from a dozen sessions up. */
+  /** Operations the token works on in parallel; tokens allow at least a dozen sessions. */
   readonly sessions?: number;
   readonly now?: () => Date;
-  /** Told each time the token, its sessions or its process is lost or hangs, also when the next attempt goes well, and when the PIN is refused. */
+  /** Called each time the token, its sessions or its process is lost or hangs, also when the next attempt succeeds, and when the PIN is refused. */
   readonly onTrouble?: (trouble: TokenTrouble) => void;
 };
 
 const defaultSessions = 4;
-/** How long a list of keys is good before the token is asked again, for what other processes changed. */
+/** How long a list of keys is used before the token is asked again, because other processes may change keys. */
 const listAgeMs = 1000;
 
 /** Opens the keystore of a PKCS#11 token (HSM, smart card, SoftHSM). Private and secret keys are made in the token, sensitive and not

@@ -11,7 +11,7 @@ import type { Keystore } from './port.ts';
 import { readSecretFile } from './secretFile.ts';
 import { type Argon2Cost, checkNewPassphrase, defaultArgon2Cost, ensureKeyFile, type Unlock } from './unlock.ts';
 
-/** New secrets in the place of old ones. Both rotations can be cut off at any moment: run again, they go on where they were. */
+/** Replaces old secrets by new ones. Both rotations can be interrupted at any moment; run again, they resume. */
 
 export type KekRotation = { readonly kekId: string; readonly rewrapped: number; readonly retired: readonly string[] };
 

@@ -58,7 +58,7 @@ function openIfThere(file: string): number | undefined {
   }
 }
 
-/** Tells whether a file was replaced since. */
+/** Shows whether a file was replaced since. */
 export function fileVersion(file: string): string {
   const stat = statSync(file, { throwIfNoEntry: false });
   return `${stat?.ino} ${stat?.mtimeMs} ${stat?.size}`;

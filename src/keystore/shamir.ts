@@ -2,7 +2,7 @@ import { NusecError } from '../errors.ts';
 import type { RandomBytes } from './keyset.ts';
 
 /** Shamir's secret sharing (Communications of the ACM 22, 1979) byte by byte over GF(2⁸) with the polynomial of AES (FIPS 197 §4.2):
- *  any `threshold` shares give the secret, fewer tell nothing about it.
+ *  any `threshold` shares give the secret, fewer reveal nothing about it.
  *
  *  No tables and no branches on secret bytes. */
 export type Share = { readonly index: number; readonly bytes: Uint8Array };

@@ -21,7 +21,7 @@ export const defaultSigningLimits: SigningLimits = {
 };
 
 const windowMs = 60_000;
-/** Keys counted at once; beyond it those that began longest ago are forgotten. */
+/** Keys counted at the same time; beyond it the oldest counts are removed. */
 const maxCounted = 100_000;
 
 type Window = { readonly sinceMs: number; count: number };

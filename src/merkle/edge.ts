@@ -21,7 +21,7 @@ export type Edge = {
   /** Adds one leaf. @returns the tiles that it completes, the lowest first; mostly none */
   add(leaf: Hash): readonly Tile[];
   root(): Hash;
-  /** Roots of the perfect subtrees that the tree consists of, the smallest first: with the size they stand for the whole tree. */
+  /** Roots of the perfect subtrees that the tree consists of, the smallest first: with the size they determine the whole tree. */
   peaks(): readonly Hash[];
   /** Hashes of the incomplete tile of each level. */
   partial(): readonly (readonly Hash[])[];

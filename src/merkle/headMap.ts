@@ -2,13 +2,13 @@ import { hash } from 'node:crypto';
 import { type Hash, nodeHash } from './hashing.ts';
 
 /** The map from every stream to its newest event, as a sparse Merkle tree: one root for all of them, and a short proof of what is the newest event of
- *  one stream, or that there is none. The root is a function of the log alone: whoever has the events can compute it again.
+ *  one stream, or that there is none. The root is a function of the log alone: it can be computed again from the events.
  *
  *  | part | hash |
  *  |---|---|
  *  | key | SHA-256 of the stream's name; its bits lead from the root to the leaf, 0 to the left |
  *  | leaf | SHA-256(0x00 ‖ key ‖ revision, 8 bytes ‖ hash of the event) |
- *  | subtree with one leaf | that leaf, wherever it stands |
+ *  | subtree with one leaf | that leaf, at any depth |
  *  | subtree with more | SHA-256(0x01 ‖ left ‖ right) |
  *  | subtree without a leaf | 32 zero bytes |
  *
@@ -22,7 +22,7 @@ export type HeadTile = readonly Slot[];
 /** @property prefix hex digits of the key that lead to a tile; '' is the topmost one */
 export type HeadTiles = { load(prefix: string): HeadTile | undefined; save(prefix: string, tile: HeadTile): void };
 
-/** What stands at the end of a key's path, and the hashes beside it, from the root down.
+/** The leaf at the end of a key's path, and the hashes beside the path, from the root down.
  *  @property leaf of this key, or of another one that the path ends in; absent when there is none */
 export type HeadProof = { readonly siblings: readonly Hash[]; readonly leaf?: Head };
 

@@ -79,7 +79,7 @@ export function ecdsaNoteKey(name: string, spki: Uint8Array): NoteKey {
   return { name, keyIdHex: ecdsaKeyId(spki), verify: (text, signature) => verify('sha256', utf8(text), key, signature) };
 }
 
-/** A P-256 key as witnesses are told of it: name `+` key id `+` base64(0x02 ‖ SubjectPublicKeyInfo). */
+/** A P-256 key in the form that witnesses are given: name `+` key id `+` base64(0x02 ‖ SubjectPublicKeyInfo). */
 export function ecdsaVerifierKey(name: string, spki: Uint8Array): string {
   return `${name}+${ecdsaKeyId(spki)}+${Buffer.from(concat(Uint8Array.of(0x02), spki)).toString('base64')}`;
 }

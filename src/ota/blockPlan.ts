@@ -1,5 +1,5 @@
 /** The device's side of the pull: which blocks are there, which are asked for, what to ask next. Pure; the device keeps `have` in flash
- *  and goes on after a restart where it was. */
+ *  and resumes after a restart. */
 
 /** Most blocks in one request. */
 export const maxBlocksPerRequest = 8;
@@ -14,7 +14,7 @@ export type BlockPlan = {
 };
 
 export type PullRules = {
-  /** Most blocks on their way at once. */
+  /** Most blocks requested at the same time. */
   readonly windowBlocks: number;
   /** After this long without an answer a block is asked for again. */
   readonly timeoutMs: number;
@@ -54,7 +54,7 @@ export function nextRequests(plan: BlockPlan, nowMs: number, rules: PullRules): 
   return { plan: { ...plan, asked }, runs: toRuns(chosen), failed: false };
 }
 
-/** A block has come and is good. A repeated one changes nothing. */
+/** A valid block has come. A repeated one changes nothing. */
 export function blockArrived(plan: BlockPlan, index: number): BlockPlan {
   if (index < 0 || index >= plan.blocks || hasBlock(plan, index)) return plan;
   const have = plan.have.slice();
@@ -64,7 +64,7 @@ export function blockArrived(plan: BlockPlan, index: number): BlockPlan {
   return { ...plan, have, asked };
 }
 
-/** A block has come and is bad: it is due again at once, and the try counts. */
+/** A wrong block has come: it is due again immediately, and the try counts. */
 export function blockRefused(plan: BlockPlan, index: number): BlockPlan {
   const ask = plan.asked.get(index);
   if (!ask) return plan;

@@ -21,7 +21,7 @@ import { NusecError } from '../errors.ts';
 
 export type EciesCurve = 'P-256' | 'X25519';
 
-/** Public keys as they stand in the TLV: uncompressed point; raw u-coordinate (RFC 7748). */
+/** Public keys as they are in the TLV: uncompressed point; raw u-coordinate (RFC 7748). */
 const publicKeyBytes = { 'P-256': 65, X25519: 32 } as const satisfies Record<EciesCurve, number>;
 /** SubjectPublicKeyInfo of an X25519 key up to the key itself (RFC 8410 §4). */
 const x25519SpkiHead = fromHex('302a300506032b656e032100');
@@ -70,7 +70,7 @@ export function wrapKey(cek: Uint8Array, devicePoint: Uint8Array, ephemeralScala
 }
 
 /** AES-128 or AES-256 in counter mode from counter 0, as the bootloader runs it over wrapped keys and payloads. The key must serve one text only.
- *  @param offsetBytes  where `text` stands in the whole */
+ *  @param offsetBytes  of `text` in the whole */
 export function aesCtr(key: Uint8Array, text: Uint8Array, offsetBytes = 0): Uint8Array {
   const counter = new Uint8Array(16);
   new DataView(counter.buffer).setUint32(12, Math.floor(offsetBytes / 16));

@@ -25,7 +25,7 @@ export const readImageState = (value: Uint8Array): ImageState | undefined =>
 
 const otpCounterBytes = 4;
 
-/** Raw value of index 6: the security counter of the application that stands in OTP, u32 LE. The bootloader raises it when it starts a confirmed
+/** Raw value of index 6: the security counter of the application in OTP, u32 LE. The bootloader raises it when it starts a confirmed
  *  image, and nothing lowers it; so it is the one that counts, and not the one in the header of an image. */
 export function otpCounterValue(counter: number): Uint8Array {
   const value = new Uint8Array(otpCounterBytes);

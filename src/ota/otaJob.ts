@@ -6,7 +6,7 @@ import { hash32, id16, timeSeconds, u32, uid, version } from '../production/fiel
 import type { Seconds } from '../times.ts';
 
 /** The signed order to install one image on one device: COSE_Sign1 (ES256) over a deterministic CBOR map. It says what comes before a
- *  byte of it comes, and names every block by its hash, so that a bad block is found and fetched again alone (R92–R95). */
+ *  byte of it comes, and names every block by its hash, so that a wrong block is found, and only that block is fetched again (R92–R95). */
 
 export const jobContentType = 'application/nusec-ota-job';
 
@@ -78,7 +78,7 @@ export type JobTarget = {
   readonly nowSeconds?: Seconds;
 };
 
-/** The device's own look at a job whose signature is good, before the first block (T12, T13, I9). */
+/** The device's own judgement of a job with a valid signature, before the first block (T12, T13, I9). */
 export function judgeJob(job: OtaJob, target: JobTarget): JobRefusal | undefined {
   if (!equalBytes(job.uid, target.uid)) return 'other-device';
   if (!equalBytes(job.vendorUuid, target.vendorUuid) || !equalBytes(job.classUuid, target.classUuid)) return 'other-product';

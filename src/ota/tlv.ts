@@ -35,7 +35,7 @@ export const tlvType = {
 /** Vendor range a caller may use for TLVs of its own (image.h: 0xxxA0–0xxxFF; here the first page). */
 export const vendorTlvRange = { first: 0xa0, last: 0xff } as const;
 
-/** What may stand outside the protected area when the bootloader's allow list is on (image_validate.c, `allowed_unprot_tlvs`). */
+/** TLVs that are allowed outside the protected area when the bootloader's allow list is on (image_validate.c, `allowed_unprot_tlvs`). */
 const allowedUnprotected: ReadonlySet<number> = new Set([
   tlvType.keyHash,
   tlvType.publicKey,

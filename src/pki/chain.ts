@@ -18,7 +18,7 @@ export const maxChainCertificates = 5;
 /** Authorities whose parsed certificate and key are kept, and links between them that are known to verify. */
 const maxKnownAuthorities = 256;
 
-/** What the leaf must be good for. `device`, `programmer`, `gateway`, `server`, `ocspResponder`: issued from that profile of ours by an issuing CA
+/** What the leaf must be valid for. `device`, `programmer`, `gateway`, `server`, `ocspResponder`: issued from that profile of ours by an issuing CA
  *  for it; `spdmResponder`, `spdmRequester`: any SPDM implementation, only the pairing rule of DSP0274 counts (the other role alone is refused). */
 type ChainPurpose = LeafPurpose | 'spdmResponder' | 'spdmRequester';
 

@@ -45,7 +45,7 @@ export function derErrorAs<T>(code: ErrorCode, work: () => T): T {
 }
 
 /** One DER element and nothing behind it: minimal definite lengths, known types in their only form, well-formed contents,
- *  SETs in order, at most 16 levels. What is inside an OCTET STRING or BIT STRING is checked by whoever reads it.
+ *  SETs in order, at most 16 levels. The content of an OCTET STRING or BIT STRING is checked by its reader.
  *  @throws DER_MALFORMED */
 export function checkDer(der: Uint8Array): void {
   if (der.length === 0) malformed('empty');

@@ -39,7 +39,7 @@ export const extKeyUsageOfCa = (...usages: readonly (keyof typeof oids)[]): Uint
 export const certificatePolicies = (policies: readonly string[]): Uint8Array =>
   extension('certificatePolicies', false, sequence(...policies.map(policy => sequence(oid(policy)))));
 
-/** Version of the newest trust bundle when an issuing CA was made: whoever has that one or an older one knows that the CA is younger. */
+/** Version of the newest trust bundle when an issuing CA was made: a machine with that bundle or an older one knows that the CA is younger. */
 export const bundleBefore = (version: number): Uint8Array => extension('bundleBefore', false, integerOf(version));
 
 export const extKeyUsage = (...usages: readonly (keyof typeof oids)[]): Uint8Array =>

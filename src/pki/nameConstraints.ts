@@ -4,7 +4,7 @@ import { type Cursor, type Element, enter, finish, more, nextTag, only, readAny,
 import { oids } from './oids.ts';
 
 /** Name constraints of an authority (RFC 5280 §4.2.1.10): which names certificates below it may carry. None of our profiles writes them; they
- *  are understood so that an authority of somebody else's making is never good for more than it says. */
+ *  are understood so that an authority made by other software is never trusted for more than it says. */
 
 /** A GeneralName: `form` is its tag number, `content` what is inside the tag. */
 export type AltName = { readonly form: number; readonly content: Uint8Array };
@@ -89,7 +89,7 @@ function namesOf(subjectDer: Uint8Array, altNames: readonly AltName[]): readonly
   ];
 }
 
-/** @param isExclusion then a wildcard that may stand for an excluded name is within too */
+/** @param isExclusion then a wildcard that may match an excluded name is within too */
 type Within = (name: Uint8Array, base: Uint8Array, isExclusion: boolean) => boolean;
 const matchers: ReadonlyMap<number, Within> = new Map<number, Within>([
   [forms.dns, (name, base, isExclusion) => isDnsWithin(lowerOf(name), lowerOf(base), isExclusion)],
@@ -138,7 +138,7 @@ const keyOf = (rdn: readonly Attribute[]): string =>
 
 const texts: readonly number[] = [tags.utf8String, tags.printableString, tags.ia5String];
 
-/** Attributes of a Name, comparable: case and runs of spaces do not tell names apart, nor does the string type (RFC 5280 §7.1). */
+/** Attributes of a Name, comparable: case, runs of spaces and the string type make no difference (RFC 5280 §7.1). */
 function rdnsOf(name: Uint8Array): readonly (readonly Attribute[])[] {
   const list = only(name, tags.sequence);
   const rdns: Attribute[][] = [];

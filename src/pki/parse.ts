@@ -8,7 +8,7 @@ import { oids } from './oids.ts';
 import type { ProfileName } from './profiles.ts';
 import { type Extensions, noExtensions, readExtensions } from './readExtensions.ts';
 
-/** Reads certificates (RFC 5280 §4.1), strictly, whoever made them. Nothing is verified here: see `chain.ts`. */
+/** Reads certificates (RFC 5280 §4.1), strictly, from any issuer. Nothing is verified here: see `chain.ts`. */
 
 /** Largest certificate that is read; ours have at most 2000 bytes, foreign ones may be larger. */
 export const maxReadCertificateBytes = 8192;

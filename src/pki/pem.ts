@@ -16,7 +16,7 @@ export function toPem(label: PemLabel, der: Uint8Array): string {
   return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`;
 }
 
-/** All blocks of a text, in order. @throws NusecError DER_MALFORMED when there is none, another label, text between blocks, or bad base64 */
+/** All blocks of a text, in order. @throws NusecError DER_MALFORMED when there is none, another label, text between blocks, or invalid base64 */
 export function fromPem(label: PemLabel, pem: string): readonly Uint8Array[] {
   const block = new RegExp(`\\s*-----BEGIN ${label}-----\\r?\\n([A-Za-z0-9+/=\\r\\n]+)-----END ${label}-----\\s*`, 'y');
   const found: Uint8Array[] = [];

@@ -70,7 +70,7 @@ export type Profile<Fields> = {
   extensions(fields: Fields): readonly Uint8Array[];
 };
 
-/** organizationalUnit by which an operational certificate is told from an IDevID. */
+/** organizationalUnit that distinguishes an operational certificate from an IDevID. */
 export const ldevidUnit = 'LDevID';
 
 /** Authorities below a certificate between roots: an issuing CA, and other certificates between roots, so that a path may lead over several. */

@@ -148,7 +148,7 @@ function extKeyUsage(value: Uint8Array): Part {
   return { eku };
 }
 
-/** A policy stands once (§4.2.1.4); its qualifiers are not looked at. */
+/** A policy occurs once (§4.2.1.4); its qualifiers are ignored. */
 function certificatePolicies(value: Uint8Array): Part {
   const list = only(value, tags.sequence);
   const policies: string[] = [];

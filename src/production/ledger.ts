@@ -53,7 +53,7 @@ export const signLedgerRecord = (value: LedgerRecord, signer: Signer): Promise<U
 /** The hash that the next record carries: SHA-256 over the whole signed record. */
 export const ledgerHeadOf = (signedRecord: Uint8Array): Uint8Array => sha256(signedRecord);
 
-/** Where a ledger stands: the number that comes next and the hash it must link to. */
+/** The end of a ledger: the number that comes next and the hash it must link to. */
 export type LedgerHead = { readonly nextNumber: number; readonly headSha256: Uint8Array };
 
 export const emptyLedger: LedgerHead = { nextNumber: firstLedgerNumber, headSha256: emptyLedgerHead };
@@ -82,7 +82,7 @@ export async function verifyLedgerSegment(
   return { records: read, head: { nextNumber, headSha256 } };
 }
 
-/** One record, wherever it stands. @throws NusecError LEDGER_SIGNATURE (not genuine or not readable) */
+/** One record, at any position. @throws NusecError LEDGER_SIGNATURE (not genuine or not readable) */
 export function readLedgerRecord(bytes: Uint8Array, resolveKey: KeyResolver): Promise<LedgerRecord> {
   return verifyAs(format, bytes, resolveKey).catch((error: unknown) => {
     throw error instanceof NusecError ? new NusecError('LEDGER_SIGNATURE', 'a ledger record is not genuine', { cause: error }) : error;

@@ -6,7 +6,7 @@ import type { Seconds } from '../times.ts';
 import { id16, timeSeconds, uid } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
-/** Order: an operation that a device carries out only when the owner signed it for this device, this registration and this nonce (T31). */
+/** Order: an operation that a device executes only when the owner signed it for this device, this registration and this nonce (T31). */
 
 const maxApprovers = 8;
 
@@ -30,7 +30,7 @@ export const signOrder = (value: Order, signer: Signer): Promise<Uint8Array> => 
 
 /** The device's own state. `nowSeconds` is absent where there is no trusted clock. */
 export type OrderExpectation = Pick<Order, 'operation' | 'uid' | 'objId'> & {
-  /** Absent for an operation that a device can carry out only once (wipe) and that was signed while it was offline. */
+  /** Absent for an operation that a device can execute only once (wipe) and that was signed while it was offline. */
   readonly nonce?: Uint8Array;
   readonly nowSeconds?: Seconds;
 };

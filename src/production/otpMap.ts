@@ -5,7 +5,7 @@ import { concat } from '../bytes.ts';
 export const otpSlotCount = 8;
 export const otpSlotBytes = 32;
 
-/** Version of this map, told in the production package (key 19). */
+/** Version of this map, as in the production package (key 19). */
 export const otpMapVersion = 1;
 
 /** Security counters live in OTP too and end where its bits end. */

@@ -3,7 +3,7 @@ import type { KeyResolver } from '../cose/sign1.ts';
 import { hash32, id16, u32, uid } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
-/** Acknowledgement of an import: the programmer tells the server which package it now counts with, signed with its AUTH key (R62–R64). */
+/** Acknowledgement of an import: the programmer reports to the server which package it now counts with, signed with its AUTH key (R62–R64). */
 
 const packageAck = record({
   progUid: field(1, uid),

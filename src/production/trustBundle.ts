@@ -6,7 +6,7 @@ import { type SigningUse, signingUses } from '../domain/signingUse.ts';
 import { flags, timeSeconds, tuple } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
-/** Trust bundle: which authorities and which signing keys of the OEM are good today. Signed by the RootCA, whose hash every
+/** Trust bundle: which authorities and which signing keys of the OEM are trusted today. Signed by the RootCA, whose hash every
  *  programmer and device has in OTP; a higher version replaces a lower one (RULE-16). */
 
 export const maxTrustedRoots = 4;

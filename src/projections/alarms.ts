@@ -20,7 +20,7 @@ const details: { readonly [Type in EventType]?: (data: EventMap[Type]) => string
   VulnerabilityReachedDevices: ({ devices }) => `${devices} devices run an affected release`,
   VulnerabilityReportDue: ({ step, dueAt }) => `${step} is due at ${dueAt}`,
   VulnerabilityReportMissed: ({ step, dueAt }) => `${step} was due at ${dueAt}`,
-  EventParked: ({ follower, position, reason, by }) => `${by}: ${follower} goes on without event ${position}: ${reason}`,
+  EventParked: ({ follower, position, reason, by }) => `${by}: ${follower} skips event ${position}: ${reason}`,
 };
 
 function detailOf({ type, data }: Recorded): string | undefined {

@@ -15,7 +15,7 @@ export type Build = {
   hash: string;
   /** Its position in the file is the shared one of those that move together. */
   isShared: boolean;
-  /** Events that people have parked for it: it goes on without them. */
+  /** Events that people have parked for it: it skips them. */
   readonly parked: Set<number>;
   /** The event it could not project; it goes no further. */
   fault?: { readonly position: number; readonly message: string };
@@ -164,7 +164,7 @@ const tableOf =
   name =>
     `${name}__${projection}_${build}`;
 
-/** @throws TypeError when a projection or table is called what SQL could not be told safely */
+/** @throws TypeError when the name of a projection or table is not safe in SQL */
 export function requireNames({ name, tables }: Projection): void {
   for (const word of [name, ...tables])
     if (!/^[a-z][a-z0-9_]*$/.test(word)) throw new TypeError(`not a name of a projection or table: ${word}`);

@@ -24,13 +24,13 @@ export type CertificateRow = {
   sha256: string;
   issued_at: string;
   not_after: string;
-  /** RFC 5280 reason; null while good. */
+  /** RFC 5280 reason; null while valid. */
   reason: string | null;
   revoked_at: string | null;
   expired: number;
   /** 1 once it was on hold: only then a delta CRL may have to say removeFromCRL. */
   was_held: number;
-  /** Days before its end at which somebody was told last; 10 000 before the first time. */
+  /** Days before its end of the last notice; 10 000 before the first one. */
   noticed_days: number;
   /** Position of the event that changed the row last. */
   position: number;
@@ -228,7 +228,7 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
       .orderBy('not_after')
       .limit(limit)
       .execute(),
-  /** Good, ending before this time, not replaced by a longer one of the same subject, living three times as long as `days`, and nobody was told
+  /** Valid, ending before this time, not replaced by a longer one of the same subject, living three times as long as `days`, and without a notice
    *  at `days` or nearer; soonest first. */
   endingBefore: (time: string, days: number, limit: number) =>
     db

@@ -28,7 +28,7 @@ export type RunnerOptions = {
   readonly projections: readonly Projection[];
   /** By default its own. */
   readonly followers?: Followers;
-  /** Told once per fault and per outage, for the log. */
+  /** Called once per fault and per outage, for the log. */
   readonly onTrouble?: (trouble: { readonly projection?: string; readonly position: number; readonly message: string }) => void;
 };
 
@@ -46,7 +46,7 @@ type ProjectionHealth = {
 };
 
 export type WaitOptions = {
-  /** Only these; a faulted one fails at once. Default: all that are not faulted. */
+  /** Only these; a faulted one fails immediately. Default: all that are not faulted. */
   readonly projections?: readonly string[];
   /** Waits for one that is being built too, however long it takes. */
   readonly patient?: boolean;
@@ -68,7 +68,7 @@ export type ProjectionRunner = {
 /** Builds that move together. A group beside the live one joins it when it has passed `target`. */
 type Group = { builds: Build[]; position: number; readonly target: number; follower?: Follower };
 
-/** Opens the read models and begins to project. The process goes on whatever a projection does: see health(). */
+/** Opens the read models and begins to project. A fault of a projection does not end the process: see health(). */
 export function startProjections(options: RunnerOptions): ProjectionRunner {
   options.projections.forEach(requireNames);
   const db = openReadModelWriter(options.file);
@@ -97,7 +97,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
   let closed = false;
   const outageNow = (): string | undefined => [...groups].flatMap(({ follower }) => follower?.failure ?? [])[0];
 
-  /** Lets a build go on without the event it has stopped before, when people have parked that event. */
+  /** Lets a build skip the event that stopped it, when people have parked that event. */
   const takeParked = async (build: Build): Promise<boolean> => {
     const { projection, fault } = build;
     if (fault === undefined) return false;

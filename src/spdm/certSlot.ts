@@ -4,7 +4,7 @@ import type { KeyPairInfo, SlotDigest } from './messages/digests.ts';
 import { hashOf } from './signature.ts';
 import type { Algorithms, HashAlgorithm } from './suite.ts';
 
-/** The certificate slots of one side (DSP0274 §10.6), and what DIGESTS and CERTIFICATE tell of them: the responder's own, or the requester's
+/** The certificate slots of one side (DSP0274 §10.6), and their content in DIGESTS and CERTIFICATE: the responder's own, or the requester's
  *  in encapsulated messages. */
 
 export type CertSlot = {

@@ -111,7 +111,7 @@ function readVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[]): 
   return negotiated;
 }
 
-/** Two VCAs have the same only when they are the same: each message stands behind its length. */
+/** Only equal VCAs have the same encoding: each message follows its length. */
 function vcaKey(vca: readonly Uint8Array[]): string {
   let key = '';
   for (const message of vca) key += `${message.length} ${asText(message)}`;
@@ -228,7 +228,7 @@ async function verifyKeyExchange(subject: Subject): Promise<number> {
   return asked.slot;
 }
 
-/** The message without what stands at its end. */
+/** The message without its last part. */
 const without = (message: Uint8Array, ...tails: readonly Uint8Array[]): Uint8Array =>
   message.subarray(0, message.length - tails.reduce((sum, tail) => sum + tail.length, 0));
 

@@ -7,7 +7,7 @@ import { type ExporterSecret, type ScheduleContext, type Secrets, trafficKey, up
 import { type Binding, openRecord, type RecordKey, sealRecord } from './record.ts';
 import type { Aead } from './suite.ts';
 
-/** One end of an SPDM session: two directions of record keys and the exporter secret. Any bad record ends it (T10). */
+/** One end of an SPDM session: two directions of record keys and the exporter secret. Any wrong record ends it (T10). */
 
 export type SessionSettings = ScheduleContext & {
   readonly aead: Aead;

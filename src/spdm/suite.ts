@@ -83,7 +83,7 @@ export type Algorithms = {
   readonly aead?: Aead;
   readonly requesterSignature?: SignatureAlgorithm;
   readonly opaqueFormat1: boolean;
-  /** DIGESTS of the responder tell key pairs and are part of the session transcripts. */
+  /** DIGESTS of the responder contain key pairs and are part of the session transcripts. */
   readonly multiKey: boolean;
   /** The same for the requester's encapsulated DIGESTS. */
   readonly requesterMultiKey: boolean;

@@ -21,7 +21,7 @@ export const emptyTranscript: Transcript = { vca: [], identity: [], measurements
 export const maxTranscriptBytes = 0x28000;
 
 /** What the arrival of a request does before it is worked on: any other request than GET_MEASUREMENTS empties L1/L2; GET_DIGESTS begins B again;
- *  a requester that goes on without CHALLENGE empties B; what comes first after A decides whether there is a D.
+ *  a requester that continues without CHALLENGE empties B; the first message after A decides whether there is a D.
  *  CHUNK_GET only fetches what was answered before. */
 export function beforeRequest(transcript: Transcript, code: number): Transcript {
   if (code === requestCode.chunkGet) return transcript;

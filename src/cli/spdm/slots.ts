@@ -67,7 +67,7 @@ function readKey(files: readonly string[]): KeyObject {
   return createPrivateKey({ key: bytes, format: 'der', type: file.endsWith('.p8') ? 'pkcs8' : 'sec1' });
 }
 
-/** DER certificates one after the other: each tells its own length. */
+/** DER certificates one after the other: each contains its own length. */
 function splitCertificates(der: Uint8Array): readonly Uint8Array[] {
   const certificates: Uint8Array[] = [];
   for (let at = 0; at < der.length; at += certificates.at(-1)!.length) {

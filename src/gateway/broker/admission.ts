@@ -26,7 +26,7 @@ export type AdmissionOptions = {
 
 export type Admission = ReturnType<typeof createAdmission>;
 
-/** The way of a connection from the TLS handshake over CONNECT to being online, and its end. Every refusal is told to `onPresence`. */
+/** The way of a connection from the TLS handshake over CONNECT to being online, and its end. Every refusal is reported to `onPresence`. */
 export function createAdmission(options: AdmissionOptions, sessions: Sessions, handle: Aedes['handle']) {
   const { limits, now, onPresence, onAlarm } = options;
   const peer = createPeerCheck(options.trust.checkClient, limits.maxCachedCertificates);

@@ -110,7 +110,7 @@ async function openBroker(own: Own, options: BrokerOptions) {
     isConnected: (uid: string): boolean => sessions.towards(uid) !== undefined,
     /** Whether this very client is connected: a device by its own connection (client id = uid), or a gateway (`gateway-{id}`). */
     isOnline: (clientId: string): boolean => sessions.online(clientId) !== undefined,
-    /** Ends the connections of a certificate at once, those before CONNECT too (T23). @returns how many */
+    /** Ends the connections of a certificate immediately, those before CONNECT too (T23). @returns how many */
     disconnectBySerial: (serialHex: string, reason: PresenceReason = 'REVOKED'): number => cutAll(sessions.withSerial(serialHex), reason),
     /** Ends the connections of a device (client id = uid) or of a gateway, those before CONNECT too. @returns how many */
     disconnect: (clientId: string, reason: PresenceReason): number => cutAll(sessions.withClientId(clientId), reason),

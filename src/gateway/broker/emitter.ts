@@ -1,9 +1,9 @@
 /** The message emitter given to Aedes as `mq`: no concurrency limit, no queue, first in first out.
  *
  *  The stock emitter has a fixed number of slots, and a slot is held until the socket drains: a hundred frozen devices stall everyone, and its
- *  waiting queue is O(n²). Here each listener gets the message at once; what a slow client has outstanding is bounded per connection (broker.ts).
+ *  waiting queue is O(n²). Here each listener gets the message immediately; what a slow client has outstanding is bounded per connection (broker.ts).
  *
- *  `removeListener` calls back at once on purpose: the end of a connection in Aedes (`client.close`) is then one synchronous step,
+ *  `removeListener` calls back synchronously on purpose: the end of a connection in Aedes (`client.close`) is then one synchronous step,
  *  and a client that comes back cannot have its new registration removed by the late end of the old one.
  *
  *  Filters: exact topics, a trailing `#`, and `$SYS/+/…`; Aedes and this broker use no others. */

@@ -4,7 +4,7 @@ import { isMap } from '../../cbor/value.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import { errorKey, payloadKey } from '../../mqttTopics.ts';
 
-/** What `…/dn/err` carries: {0: cid of the request when it had one, 1: code, 2: text}. An unknown error tells INTERNAL and nothing else. */
+/** What `…/dn/err` carries: {0: cid of the request when it had one, 1: code, 2: text}. An unknown error is reported as INTERNAL, without details. */
 export function errorReply(request: Uint8Array, error: unknown): Uint8Array {
   const known = error instanceof NusecError ? error : new NusecError('INTERNAL', '');
   const cid = cidOf(request);

@@ -205,7 +205,7 @@ function countsOf() {
   };
 }
 
-/** Above every number of handshakes that run at once. */
+/** Above every number of handshakes that run in parallel. */
 const maxRank = 100_000;
 
 const peerKey = (socket: PeerOf): string => `${socket.remoteAddress}|${socket.remotePort}`;

@@ -40,7 +40,7 @@ export type GatewayLimits = {
   /** One connection pushing out another of the same identity: more than this is two chips with one key. */
   readonly takeoversPerMinute: number;
   readonly takeoverBurst: number;
-  /** Per kind and identity: an attacker must not be able to flood whoever reads the alarms. */
+  /** Per kind and identity: an attacker must not be able to flood the readers of alarms. */
   readonly alarmsPerMinute: number;
   readonly alarmBurst: number;
   readonly maxTrackedIdentities: number;

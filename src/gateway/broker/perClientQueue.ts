@@ -1,6 +1,6 @@
 /** Runs tasks one after another per client, and settles the results in the order of arrival over all queues.
  *
- *  Aedes calls its hooks for all packets of a read at once; without this the appends of one device could change places, and PUBACKs
+ *  Aedes calls its hooks for all packets of a read in parallel; without this queue the appends of one device could change order, and PUBACKs
  *  would leave in another order than the PUBLISH packets came in ([MQTT-4.6.0-2]). The number of waiting tasks is bounded by one
  *  read of the socket (64 KiB): Aedes reads on only when all packets of the last read are done. */
 export function createPerClientQueue() {

@@ -32,7 +32,7 @@ export type GatewayAlarm = {
   readonly detail: string;
 };
 
-/** An error that ends a connection, with the reason that presence will tell. */
+/** An error that ends a connection, with the reason that presence reports. */
 export class Cut extends Error {
   readonly reason: PresenceReason;
 

@@ -23,7 +23,7 @@ export function createBundlePush(
   trust: Pick<GatewayBundles, 'current' | 'onChange'>,
   broker: Pick<Broker, 'publishToGateway' | 'isOnline'>,
 ): BundlePush {
-  /** Gateways that were seen here, and whether what they were told last is out of date. */
+  /** Gateways that were seen here, and whether the bundle they got last is out of date. */
   const seen = new Map<string, { stale: boolean; running: boolean }>();
   let cid = 0;
 

@@ -8,7 +8,7 @@ import type { Handler } from '../broker/handler.ts';
 import { createReplyCache } from '../broker/replies.ts';
 import { decided } from './decided.ts';
 
-/** up/csr: a device asks for its operational certificate (LDevID). Answered on dn/crt with the same cid before the PUBACK; a refusal is told on
+/** up/csr: a device asks for its operational certificate (LDevID). Answered on dn/crt with the same cid before the PUBACK; a refusal is sent on
  *  dn/err. Who it is for comes from the certificate of the connection (RULE-9): no gateway asks for a device. */
 
 /** Requests of one device that are judged, beside repeats. */

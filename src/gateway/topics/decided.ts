@@ -2,7 +2,7 @@ import { NusecError } from '../../errors.ts';
 import { errorReply } from '../broker/errorReply.ts';
 import type { Handler } from '../broker/handler.ts';
 
-/** A refusal that is a decision is told on …/dn/err and the connection stays; a payload that cannot be read still ends it. */
+/** A refusal that is a decision is sent on …/dn/err and the connection stays; an unreadable payload still ends it. */
 export const decided =
   (handler: Handler): Handler =>
   async message => {

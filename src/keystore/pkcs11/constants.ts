@@ -55,7 +55,7 @@ export const lockingFlag = 0x2;
 /** CKU_USER. */
 export const userType = 1;
 
-/** Return values that the driver tells apart, CKR_. */
+/** Return values that the driver distinguishes, CKR_. */
 export const returnNames: Readonly<Record<number, string>> = {
   5: 'GENERAL_ERROR',
   6: 'FUNCTION_FAILED',

@@ -60,7 +60,7 @@ export type Cryptoki = {
   /** Calls in this thread. @throws CryptokiError */
   call(name: FunctionName, ...args: readonly Argument[]): void;
   /** Calls what may take the token long: as long as it is quick in this thread, else in a thread of koffi's, so that a token in the network
-   *  works for all sessions at once. @throws CryptokiError */
+   *  works for all sessions together. @throws CryptokiError */
   callSlow(name: FunctionName, ...args: readonly Argument[]): Promise<void>;
   /** Where the bytes of a buffer of `createBuffer` are. */
   addressOf(buffer: Uint8Array): bigint;

@@ -1,7 +1,7 @@
 import { type Cryptoki, createBuffer, ulongBytes } from './cryptoki.ts';
 import { decodeRequest, encodeMechanism, encodeRequest, encodeTemplate, encodeUlong, type Template } from './encode.ts';
 
-/** One PKCS#11 session and what the driver does with it. A session carries one operation at a time (v2.40 §5.7): whoever uses it
+/** One PKCS#11 session and what the driver does with it. A session runs one operation at a time (v2.40 §5.7): its user
  *  has leased it from the pool. */
 export type Session = { readonly cryptoki: Cryptoki; readonly handle: bigint };
 

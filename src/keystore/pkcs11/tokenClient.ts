@@ -8,7 +8,7 @@ import { type OpenToken, openNumber, type TokenAnswer, type TokenRequest } from 
 
 /** The server's side of the token process: starts it, asks it, replaces it when the token or the process is lost. */
 export type TokenClient = {
-  /** Carries out one operation of the token. After a loss it is tried once more with a fresh process, except that nothing which changes the
+  /** Executes one operation of the token. After a loss it is tried once more with a fresh process, except that nothing which changes the
    *  token is repeated when the old process did not answer.
    *  @throws what the token refuses; KEYSTORE_UNAVAILABLE */
   call<Name extends keyof TokenApi>(name: Name, ...args: Parameters<TokenApi[Name]>): ReturnType<TokenApi[Name]>;
@@ -17,20 +17,20 @@ export type TokenClient = {
 
 /** A single answer that is not there after so long does not come, even when others do. */
 const timeoutMs = 30_000;
-/** A process that answers nothing for so long, while something is asked of it, hangs. */
+/** A process that leaves requests unanswered for so long counts as hanging. */
 const silenceMs = 3_000;
-/** Nobody waits longer for a token that hangs. */
+/** Longest wait for a token that hangs. */
 export const maxHungWaitMs = 5_000;
-/** Looks for silence. They are counted, not the time between them: our own loop may have stood still. */
+/** Checks for silence. The checks are counted, not the time between them: our own event loop may have been blocked. */
 const lookMs = 250;
 /** A process that hangs in the token's library does not notice that it is to end. */
 const endMs = 2_000;
-/** A token that cannot be opened is not tried more often than this: operations fail at once meanwhile. */
+/** A token that cannot be opened is not tried more often than this; meanwhile operations fail immediately. */
 const pauseMs = 500;
 const maxWaiting = 100_000;
 const changing: ReadonlySet<keyof TokenApi> = new Set(['generate', 'addPair', 'addAgreed', 'derive', 'destroy']);
 
-/** Opens the token, so that a wrong PIN or label is known at once.
+/** Opens the token, so that a wrong PIN or label is noticed at the start.
  *  @param accept judges the keys of the token each time it is opened, and throws when this is not the token it was
  *  @throws as tokenApi.ts, and what `accept` throws */
 export async function openTokenClient(
@@ -95,7 +95,7 @@ export async function openTokenClient(
 
 type Refusal = { readonly error: unknown; readonly atMs: number; readonly pinVersion: string };
 
-/** What an operator must get to know: the token or its process was lost, it hangs, or it refuses the PIN. */
+/** What is reported to operators: the token or its process was lost, it hangs, or it refuses the PIN. */
 export type TokenTrouble = {
   readonly code: 'KEYSTORE_LOST' | 'KEYSTORE_HUNG' | 'KEYSTORE_PIN_REFUSED' | 'KEYSTORE_LOCKED';
   readonly detail: string;
@@ -109,7 +109,7 @@ const pinTrouble = ({ code, message: detail }: NusecError): TokenTrouble => ({
 const isAboutPin = (error: unknown): boolean =>
   error instanceof NusecError && (error.code === 'KEYSTORE_WRONG_PASSPHRASE' || error.code === 'KEYSTORE_LOCKED');
 
-/** @throws NusecError KEYSTORE_UNAVAILABLE when it is not there in time; the work goes on */
+/** @throws NusecError KEYSTORE_UNAVAILABLE when it is not there in time; the work continues */
 async function soon<Result>(work: Promise<Result>, ms: number): Promise<Result> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -198,7 +198,7 @@ async function start(options: OpenToken): Promise<Running> {
   throw errorOf(opened.failure);
 }
 
-/** Ends a process that hangs: whoever waits is told so, and a fresh one takes its place. */
+/** Ends a process that hangs: its waiting callers get an error, and a fresh process replaces it. */
 function watchSilence(child: ChildProcess, waiting: Map<number, (answer: Answer) => void>) {
   let silentLooks = 0;
   const looking = setInterval(() => {

@@ -77,7 +77,7 @@ export async function openTokenKeys({ pool }: Token): Promise<TokenKeys> {
       return infoOf(made);
     });
   const making = new Map<string, Promise<unknown>>();
-  /** The first of several that make one id at once wins; the others see its key. */
+  /** The first of several that make one id in parallel wins; the others see its key. */
   const inTurn = async <Result>(id: string, work: () => Promise<Result>): Promise<Result> => {
     const before = making.get(id);
     const turn = before ? before.then(work, work) : work();
@@ -203,7 +203,7 @@ function tokenId(createdAt: string): Uint8Array {
   return concat(fromHex(time), randomBytes(idBytes - timeBytes));
 }
 
-/** A key the token would give out is destroyed at once: what the template asked for is read back (T17). */
+/** A key that the token would give out is destroyed immediately: the attributes are read back and compared with the template (T17). */
 function proven(session: Session, key: TokenKey): TokenKey {
   if (isSecret(session, key.handles[0])) return key;
   for (const handle of key.handles) destroyObject(session, handle);

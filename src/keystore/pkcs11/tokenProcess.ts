@@ -4,7 +4,7 @@ import { type OpenToken, openNumber, type TokenAnswer, type TokenRequest } from 
 
 /** The process that holds the token, started by tokenClient.ts.
  *
- *  A PKCS#11 module runs in a process of its own: it blocks, it may get stuck or crash, and after a token went away (SoftHSM: for good) it
+ *  A PKCS#11 module runs in a process of its own: it blocks, it may get stuck or crash, and after a token was removed (SoftHSM: permanently) it
  *  only recovers by C_Initialize in a fresh process. It says nothing but answers, in the order in which they are ready.
  *
  *  An entry of a process: it takes over messages and signals, so no other file imports it. */

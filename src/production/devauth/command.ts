@@ -2,7 +2,7 @@ import type { Codec, CodecType } from '../../cbor/schema.ts';
 import type { stage } from '../fields.ts';
 import type { ops } from './header.ts';
 
-/** Where a device stands when a command arrives. `sealed` = inside an SPDM session. */
+/** The stage of a device when a command arrives. `sealed` = inside an SPDM session. */
 export type DevAuthStage = CodecType<typeof stage>;
 export type Access = { readonly stage: DevAuthStage; readonly sealed: boolean };
 

@@ -6,10 +6,10 @@ import { maxReceiptBytes } from './state.ts';
 
 /** Firmware, always inside an SPDM session (R54–R56, RULE-3, RULE-13): in the factory and for upgrades in the field. */
 
-/** Body of one chunk; what a device takes at once is told in HELLO. */
+/** Body of one chunk; HELLO reports how much a device accepts in one message. */
 export const maxChunkBytes = 32 * 1024;
 
-/** Write: announces an image. The same image again resumes where the device stands; another one starts at 0. */
+/** Write: announces an image. The same image again resumes at the device's position; another one starts at 0. */
 export const fwBegin = define({
   id: 5,
   op: ops.write,

@@ -6,7 +6,7 @@ import { type CommandName, commands, type DevAuthRequest, type DevAuthResponse }
 import { DevAuthError, devAuthMalformed } from './error.ts';
 import { decodeMessage, encodeMessage, maxBodyDepth, responseTo } from './header.ts';
 
-/** Times for whoever sends: the same bytes again after the time-out, at most five times; then the device counts as silent. */
+/** Times for the sender: the same bytes again after the time-out, at most five times; then the device counts as silent. */
 export const maxRetransmissions = 5;
 export const responseTimeoutMs = (messageBytes: number): number => 500 + 12 * Math.ceil(messageBytes / 1024);
 

@@ -16,7 +16,7 @@ const es256 = -7;
 const minEntropyBits = 256;
 const maxKeySlot = 7;
 
-/** Read: tells everything that is public about the device. The device's nonce goes into orders. */
+/** Read: reports everything that is public about the device. The device's nonce goes into orders. */
 export const hello = define({
   id: 0,
   op: ops.read,
@@ -60,7 +60,7 @@ export const keygen = define({
   refusal: devauthOrSealed,
 });
 
-/** Write: signs a whole CertificationRequestInfo (RFC 2986 §4.1), never a hash: the device checks that its own key and UID stand in it (T28). */
+/** Write: signs a whole CertificationRequestInfo (RFC 2986 §4.1), never a hash: the device checks that it contains its own key and UID (T28). */
 export const signCri = define({
   id: 2,
   op: ops.write,

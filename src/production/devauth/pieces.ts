@@ -10,7 +10,7 @@ export type Pieces = { readonly type: PutType; readonly totalBytes: number; read
 
 /** Takes one piece. A piece at offset 0 starts again.
  *  @returns the state to keep, the offset to answer, and the object when it is whole
- *  @throws DevAuthError bad-arg when the piece does not follow, or the whole does not have its hash */
+ *  @throws DevAuthError bad-arg when the piece does not follow, or the complete value does not have its hash */
 export function takePiece(
   pieces: Pieces | undefined,
   { type, offset, totalBytes, data, sha256: announced }: DevAuthRequest<'put'>,

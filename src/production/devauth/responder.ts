@@ -23,7 +23,7 @@ export type DevAuthResponder = {
 
 type Exchange = { readonly request: Uint8Array; readonly sealed: boolean; readonly reply: Promise<Uint8Array> };
 
-/** How errors of the checks that handlers call are told to the host. */
+/** How errors of the checks that handlers call are reported to the host. */
 const reasons: Partial<Record<ErrorCode, DevAuthReason>> = {
   CBOR_MALFORMED: 'bad-arg',
   DER_MALFORMED: 'bad-arg',
@@ -38,8 +38,8 @@ const reasons: Partial<Record<ErrorCode, DevAuthReason>> = {
 };
 
 /** The answering side: checks form, place and arguments, runs the handler, and answers a repeat of the last request from its cache, so that no
- *  command is carried out twice. While a command runs, its repeats wait for the same reply and anything else is `busy`.
- *  @param options.stage where the device stands now
+ *  command is executed twice. While a command runs, its repeats wait for the same reply and anything else is `busy`.
+ *  @param options.stage the present stage of the device
  *  @param options.maxBodyBytes longest map taken or sent */
 export function createDevAuthResponder(
   handlers: DevAuthHandlers,

@@ -8,7 +8,7 @@ import type { PutType } from './identity.ts';
 /** What CBOR and the other fields need around the data of one PUT or FW_CHUNK. */
 const overheadBytes = 64;
 
-/** Data that fits into one message of a device. @param maxBodyBytes as told in HELLO */
+/** Data that fits into one message of a device. @param maxBodyBytes as reported in HELLO */
 export const pieceBytesFor = (maxBodyBytes: number): number => Math.min(maxChunkBytes, Math.max(1, maxBodyBytes - overheadBytes));
 
 /** Sends a certificate, a registration id or the trust bundle, piece by piece.
@@ -27,7 +27,7 @@ export type FirmwareTransfer = Pick<DevAuthRequest<'fwBegin'>, 'image' | 'versio
   readonly bytes: Uint8Array;
 };
 
-/** Sends an image from wherever the device stands and gives back its signed receipt, not yet verified.
+/** Sends an image from the device's position on and returns its signed receipt, not yet verified.
  *  @throws as `DevAuthHost.request` */
 export async function sendFirmware(host: DevAuthHost, transfer: FirmwareTransfer, chunkBytes: number): Promise<Uint8Array> {
   const { image, version, securityCounter, bytes } = transfer;

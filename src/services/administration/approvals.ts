@@ -4,10 +4,10 @@ import { NusecError } from '../../errors.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
 import type { Condition, Context } from '../base/context.ts';
 
-/** Who may be the second pair of eyes (I16): a person who had the right to approve before the proposal was made. Whoever was let in, or was
+/** Who may be the second pair of eyes (I16): a person who had the right to approve before the proposal was made. A person who was added, or was
  *  given the role, afterwards could have been let in for this very approval. */
 
-/** Where the proposal stands in the log; the newest counts. */
+/** Position of the proposal in the log; the newest counts. */
 export type Proposal = { readonly stream: string; readonly isProposal: (event: RecordedEvent) => boolean };
 
 /** The first event of a stream is the proposal. */

@@ -21,10 +21,10 @@ import { backdatedIso, type Context, execute } from '../base/context.ts';
 import { issueCrl } from '../revocation/crl.ts';
 
 /** Generations of the authorities: they overlap. A new issuing CA is trusted by everybody before it issues; the one before it stays trusted and
- *  keeps signing its lists. A new root is certified by the old one and certifies it, so whoever trusts one trusts both. Every step can be
+ *  keeps signing its lists. A new root is certified by the old one and certifies it, so trust in one extends to both. Every step can be
  *  taken again and then changes nothing. */
 
-/** Carries out an approved ceremony and publishes the trust bundle that follows from it.
+/** Executes an approved ceremony and publishes the resulting trust bundle.
  *  @param approvers the two people behind it @returns what the printed record says of the result
  *  @throws NusecError of the authority: CA_NOT_ACTIVE, STATE, NOT_FOUND, CONFLICT */
 export async function carryOut(ctx: Context, action: CeremonyAction, approvers: readonly [string, string]): Promise<CeremonyOutcome> {

@@ -23,7 +23,7 @@ import { type Approval, approve } from '../base/approval.ts';
 import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { carryOut, certificateOutcome, nextRootId } from './caGenerations.ts';
 
-/** Key ceremonies: proposed by one administrator, approved by another, carried out at once and recorded for the file (I16). */
+/** Key ceremonies: proposed by one administrator, approved by another, executed immediately and recorded for the file (I16). */
 
 /** What may be proposed; the ids of what is to be made are found here. `curve` of its key; default: what the newest root says, and for the
  *  next root that of the newest; `icaCurve`; default: its own curve. */
@@ -47,7 +47,7 @@ export async function proposeCeremony(ctx: Context, wish: CeremonyWish, by: Acto
   return ceremonyOf(state, id);
 }
 
-/** Approves and carries out. Again by anybody but the proposer: finishes what was cut off, or gives the result.
+/** Approves and executes. Repeated by anybody but the proposer: completes an interrupted ceremony, or gives the result.
  *  @throws NusecError FOUR_EYES_REQUIRED, STATE (withdrawn), CONFLICT (not what was seen), and what carrying it out refuses */
 export async function approveCeremony(ctx: Context, alarms: Alarms, id: string, by: Actor, approval?: Approval): Promise<KnownCeremony> {
   const stream = ceremoniesStream(ctx.project);

@@ -9,10 +9,10 @@ import { type Approval, approve } from '../base/approval.ts';
 import { always, type Condition, type Context, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { newToken, tokenEnd } from './operators.ts';
 
-/** Changes among the people (I16). Whoever may approve the work of others is added, changed, given a new token and removed by two
+/** Changes among the people (I16). A person who may approve the work of others is added, changed, given a new token and removed by two
  *  administrators; others by one. Every change, and every proposal of one, is an alarm: the other administrators get to know.
  *
- *  A token is made by the person it is for, who tells its SHA-256 to the administrators: so nobody else ever has it. */
+ *  A token is made by the person it is for, who gives its SHA-256 to the administrators: so nobody else ever has it. */
 
 /** Done by one person, with the token that was made for it; or proposed. */
 export type ChangeAnswer = { readonly token?: string } | { readonly proposal: KnownChange };

@@ -6,9 +6,9 @@ import { readModelFollower } from '../../projections/runner.ts';
 import { type Condition, type Context, executeIf, nowIso, stateOf } from '../base/context.ts';
 import { earlierApprover, proposalIn } from './approvals.ts';
 
-/** Followers of the log that stand before an event they cannot handle, and the events that people have parked for them. */
+/** Followers of the log that are stopped at an event they cannot handle, and the events that people have parked for them. */
 
-/** Who may propose and who may approve that a follower goes on without an event. */
+/** Who may propose and who may approve that a follower skips an event. */
 export const parkingRole: Role = 'securityOfficer';
 
 /** `standsBefore`: position of the event it cannot handle. */
@@ -36,9 +36,9 @@ export async function listParkedEvents(ctx: Context): Promise<readonly ParkedEve
   return [...(await stateOf(ctx, parkedEvents, parkedEventsStream)).byId.values()].reverse();
 }
 
-/** Proposes that a follower goes on without the event it stands before, or approves what another person has proposed.
+/** Proposes that a follower skips the event it is stopped at, or approves what another person has proposed.
  *  @param name of the person, who was identified
- *  @throws NusecError NOT_FOUND (no such follower), STATE (it does not stand before this event), FOUR_EYES_REQUIRED (not let in then), RATE_LIMITED */
+ *  @throws NusecError NOT_FOUND (no such follower), STATE (it is not stopped at this event), FOUR_EYES_REQUIRED (not let in then), RATE_LIMITED */
 export async function parkEvent(ctx: Context, place: ParkedPlace, reason: string, name: string): Promise<ParkedEvent> {
   const id = parkedId(place);
   const by: Actor = `operator:${name}`;

@@ -51,7 +51,7 @@ export function ownKeysFor({ packageKeys }: Authorities, use: SigningUse): KeyRe
   return kid => keys.find(key => equalBytes(keyIdOf(key), kid));
 }
 
-/** Issuing CA certificates that may stand between a machine's certificate and a root: compromised ones may not. */
+/** Issuing CA certificates that may be between a machine's certificate and a root: compromised ones may not. */
 function trustedIssuers({ issuingCas }: Authorities): readonly Uint8Array[] {
   return issuingCas.filter(ca => ca.status !== 'COMPROMISED').map(ca => fromBase64url(ca.certificate));
 }

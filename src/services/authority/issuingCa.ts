@@ -128,7 +128,7 @@ async function makeOnce(ctx: Context, wish: CaWish): Promise<IssuingCa> {
     {
       publicKey,
       serial: ctx.randomBytes(16),
-      // Machines from before issuing CAs stated which bundle came before them tell by the date which is younger.
+      // Older machines do not read which bundle came before an issuing CA; they compare the dates.
       notBefore: generation === 1 ? backdatedIso(ctx) : nowIso(ctx),
       issuer: root,
       crlUrl: crlUrlOf(ctx, rootId),

@@ -45,7 +45,7 @@ export async function publishTrustBundle(ctx: Context): Promise<void> {
   await execute(ctx, authority, authorityStream(ctx.project), publish, system);
 }
 
-/** Whether machines are told of an issuing CA: those that issued what is still in use. A server replaces its certificate as soon as the next
+/** Whether the bundle names an issuing CA: those whose certificates are still in use. A server replaces its certificate as soon as the next
  *  issuing CA is active, so that a retired one has nothing left to vouch for, and its key is of no use to anybody (T14). */
 function isNamed({ status, use }: KnownIssuingCa, { issuingCas }: CreatedAuthority): boolean {
   if (status === 'RETIRED' && use === 'server') return !issuingCas.some(other => other.use === 'server' && other.status === 'ACTIVE');

@@ -20,7 +20,7 @@ import { restoreAuthority } from './restoreAuthority.ts';
 import { restoreFloors, restorePeople } from './restorePeople.ts';
 import { restoreRevocations } from './restoreRevocations.ts';
 
-/** Takes up a store that has less than was known of it, because two administrators want it so (T34). Nothing is good again by that: what was revoked
+/** Takes up a store that has less than was known of it, because two administrators want it so (T34). Nothing becomes valid again by that: what was revoked
  *  is revoked again, who was gone is gone, and no number goes back. */
 
 export type AcceptParts = { readonly ctx: Context; readonly alarms: Alarms; readonly revocations: Revocations };
@@ -75,7 +75,7 @@ async function fitsCheckpoint({ ctx, alarms }: AcceptParts, checkpoints: Checkpo
   }
 }
 
-/** The people are those of the mark: whoever was removed after the backup approves nothing. */
+/** The people are those of the mark: a person who was removed after the backup approves nothing. */
 async function approversOf(ctx: Context, known: KnownMark | undefined, tokens: readonly string[]): Promise<readonly string[]> {
   const state = await stateOf(ctx, operators, operatorsStream);
   const people = known === undefined || known.old !== undefined ? state : { ...state, byName: peopleOf(known) };
@@ -98,7 +98,7 @@ async function restoreFromMark(parts: AcceptParts, { facts, revoked }: Extract<K
   return restoreRevocations(parts, revoked);
 }
 
-/** Whoever has a list or bundle from before takes these for newer: their numbers follow the time. */
+/** Machines with an earlier list or bundle accept these as newer: their numbers follow the time. */
 async function signAnew(ctx: Context): Promise<void> {
   const { roots, issuingCas } = await authorityOf(ctx);
   await publishTrustBundle(ctx);

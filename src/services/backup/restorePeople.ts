@@ -13,7 +13,7 @@ const by = 'system:restore';
 export async function restorePeople(ctx: Context, { people, gone }: Pick<MarkFacts, 'people' | 'gone'>): Promise<void> {
   const { byName } = await stateOf(ctx, operators, operatorsStream);
   const commands = (people as readonly Operator[]).flatMap(person => commandsFor(byName.get(person.name), person));
-  // Whoever comes first, comes before whoever goes: the last administrator cannot be removed.
+  // People are added before others are removed: the last administrator cannot be removed.
   for (const command of commands) await run(ctx, command);
   for (const name of gone) await run(ctx, { type: 'RemoveOperator', name });
 }

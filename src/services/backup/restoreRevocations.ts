@@ -34,7 +34,7 @@ export async function restoreRevocations(
   return lost.length;
 }
 
-/** Those that are good, unknown, or only on hold in the store. */
+/** Those that are valid, unknown, or only on hold in the store. */
 async function lostIn(ctx: Context, entries: readonly MarkEntry[]): Promise<readonly MarkEntry[]> {
   const queries = certificateQueries(ctx.reads.db);
   const lost: MarkEntry[] = [];

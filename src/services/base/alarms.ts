@@ -31,7 +31,7 @@ export async function watchKey<Result>(alarms: Alarms, subject: string, work: ()
   }
 }
 
-/** A follower of the log does not go on, or is late: what depends on it is not as it should be in this process. */
+/** A follower of the log is stopped or late: what depends on it is out of date in this process. */
 export function followerAlarm({ name, position, behindEvents, failure }: Trouble): Alarm {
   const detail = `after event ${position}: ${failure ?? `${behindEvents} events behind`}`;
   return { code: 'FOLLOWER_STOPPED', subject: `follower-${name.replaceAll(' ', '-')}`, detail };

@@ -6,7 +6,7 @@ import { transaction } from '../../sqliteFile.ts';
 import { dayMs } from '../../times.ts';
 
 /** The log of attestations (`attestations.db`): one row for each, with the evidence and the gateway's verdict beside it, so that anybody can be shown
- *  that a device was good on a day when nothing changed. Events record changes; this records every time. A row and what it names are stored and
+ *  that a device passed on a day when nothing changed. Events record changes; this records every time. A row and what it names are stored and
  *  deleted together: nothing is left over. All processes at a data folder share it; the seals of its days are events (proof/attestationSeals.ts). */
 
 export type AttestationOutcome = 'passed' | 'failed' | 'unproven' | 'unsupported';
@@ -17,7 +17,7 @@ export type AttestationEntry = {
   readonly atMs: number;
   /** `mqtt` or `gateway:{id}`. */
   readonly via: string;
-  /** The server's, 32 bytes, hex: with it evidence is fresh without trust in whoever shows it. */
+  /** The server's, 32 bytes, hex: with it evidence is fresh without trust in the party that shows it. */
   readonly nonceHex: string;
   readonly result: AttestationOutcome;
   readonly reason?: string;

@@ -19,7 +19,7 @@ import { within } from '../../within.ts';
 /** What every service works with: the parts of the server and its sources of time, ids and randomness. */
 export type Context = {
   readonly store: EventStore;
-  /** Whatever handles the events as they come; what does not go on is seen in the health of the process. */
+  /** Handlers of the events as they come; a stopped one is shown in the health of the process. */
   readonly followers: Followers;
   readonly blobs: BlobStore;
   readonly uidLists: UidLists;

@@ -1,4 +1,4 @@
-/** Numbers that others remember: of revocation lists, trust bundles, production packages and upgrade jobs. Whoever has seen one refuses a lower one,
+/** Numbers that others remember: of revocation lists, trust bundles, production packages and upgrade jobs. A machine that has seen one refuses a lower one,
  *  or takes it for an older thing. */
 
 /** The next number is above the one before, and not below the time: so it is also above all that were given by a store that was lost and replaced

@@ -42,7 +42,7 @@ export type OpenHow = {
   readonly create?: boolean;
   /** Not beside a server. */
   readonly alone?: boolean;
-  /** Told when the token is lost, hangs or refuses its PIN, so that an operator gets to know. */
+  /** Called when the token is lost, hangs or refuses its PIN, so that an operator is informed. */
   readonly onTrouble?: Pkcs11Options['onTrouble'];
 };
 

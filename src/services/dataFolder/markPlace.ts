@@ -4,7 +4,7 @@ import { type StateSettings, stateFolder } from '../../config.ts';
 import { NusecError } from '../../errors.ts';
 import { makeFolder, requireFolder } from '../../folder.ts';
 
-/** Where the revocation mark of a project is: outside its data folder, so that whoever puts back the folder does not put back the mark. */
+/** Where the revocation mark of a project is: outside its data folder, so that restoring the folder does not restore the mark. */
 
 export type MarkPlace = {
   readonly file: string;

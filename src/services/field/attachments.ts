@@ -4,7 +4,7 @@ import type { Recorded } from '../../eventstore/recorded.ts';
 import { gatewayQueries } from '../../projections/gateways.ts';
 import { type Context, isFarBehind, stateOf, whileStarting } from '../base/context.ts';
 
-/** Which gateway may speak for which device, known at once (T20): filled from the read model, kept up by the events. While that is rebuilt no
+/** Which gateway may speak for which device, kept in memory (T20): filled from the read model, updated by the events. While that is rebuilt no
  *  gateway is let in, and none is known. */
 export type Attachments = {
   /** @throws NusecError PROJECTION_BEHIND while it is not known who may speak for whom */

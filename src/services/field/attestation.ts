@@ -19,7 +19,7 @@ import { blameGateway } from './gatewayFaults.ts';
 import type { Measured } from './referenceValues.ts';
 import type { Refusal } from './refusal.ts';
 
-/** Attestation (R84, R85): the nonce is always the server's, the evidence is verified here from its raw bytes, whoever brought it. */
+/** Attestation (R84, R85): the nonce is always the server's, the evidence is verified here from its raw bytes, whoever relayed it. */
 
 type AttestationResult = {
   /** `unproven`: what came is no proof for or against the device; the gateway that brought it is to blame.

@@ -18,15 +18,15 @@ import type { DeviceChannel } from './deviceChannel.ts';
 /** The end of a device (R96, RULE-17): a signed order to wipe, the device's signed receipt, then its certificates are revoked and its boot keys
  *  destroyed. A device that is not reached gets the order when it connects; after the time-out it is decommissioned without a receipt, and its
  *  keys are kept: nothing proves the wipe, so two people destroy them (I16).
- *  Every step can be taken again: a process that died in between goes on where it was. */
+ *  Every step can be repeated: after a crash in between the decommissioning resumes. */
 
 type DecommissionStatus = { readonly status: string; readonly receipt: 'received' | 'none' | 'awaited' };
 
 export type Decommissions = {
-  /** Orders it, and carries it through when the device answers at once. @param withoutReceipt the device is gone, say two people: do not wait
+  /** Orders it, and completes it when the device answers immediately. @param withoutReceipt the device is gone, say two people: do not wait
    *  for it @throws NusecError NOT_FOUND, DEVICE_STATE, FOUR_EYES_REQUIRED (no receipt can come any more) */
   decommission(uid: string, reason: string, by: Actor, withoutReceipt?: boolean): Promise<DecommissionStatus>;
-  /** A device has connected: it gets the order that stands. @returns whether it was wiped */
+  /** A device has connected: it gets the outstanding order. @returns whether it was wiped */
   resume(uid: string): Promise<boolean>;
   /** A receipt has come, asked for by this process or by one that died since. Resolves when the end of the device is recorded; what follows
    *  from it is done behind. A receipt that proves nothing is an alarm. */
@@ -144,7 +144,7 @@ const silent: readonly ErrorCode[] = ['DEVICE_UNREACHABLE', 'RATE_LIMITED'];
 
 async function tellRefusal({ ctx, alarms }: DecommissionParts, uid: string, error: unknown): Promise<void> {
   if (!(error instanceof NusecError)) throw error;
-  ctx.log.info({ uid, code: error.code }, 'the order to wipe was not carried out');
+  ctx.log.info({ uid, code: error.code }, 'the order to wipe was not executed');
   if (!silent.includes(error.code)) await alarms.raise({ code: 'WIPE_REFUSED', subject: uid, detail: `${error.code}: ${error.message}` });
 }
 

@@ -30,9 +30,9 @@ export type DeviceChannel = {
   /** Gives a device a trust bundle. @returns what it trusts then, and why it did not take the bundle
    *  @throws NusecError DEVICE_UNREACHABLE */
   trust(uid: string, bundle: Uint8Array): Promise<TrustState & { readonly error?: string }>;
-  /** Tells a device that it is time to ask for the operational certificate that follows this one. False when it is not connected. */
+  /** Asks a device to request its next operational certificate. False when it is not connected. */
   remindOfRenewal(uid: string, serialHex: string): Promise<boolean>;
-  /** Tells a device that there is a job for it, or none now. False when it is not connected: it will ask.
+  /** Announces to a device that there is a job for it, or none any more. False when it is not connected: it will ask.
    *  @param cid of the question this answers; undefined when nobody asked
    *  @param cancelled id of a job that has ended, hex: the device forgets it */
   offerJob(uid: string, job: Uint8Array | null, cid?: number, cancelled?: string): Promise<boolean>;

@@ -10,7 +10,7 @@ import type { ChainJudge } from '../identity/chainJudge.ts';
 import { judgeMeasured, type Measured, readMeasured, referenceValuesOf } from './referenceValues.ts';
 import { type Refusal, refusalOf } from './refusal.ts';
 
-/** Judges evidence from its raw bytes, whoever brought it (R85), and says who is to blame for what is wrong with it. */
+/** Judges evidence from its raw bytes, whoever relayed it (R85), and names the party at fault when it is wrong. */
 
 export type Judged =
   | { readonly measured: Measured }
@@ -43,7 +43,7 @@ const flawOf = (detail: string | undefined): Refusal | undefined =>
 
 const ended: readonly ErrorCode[] = ['CERTIFICATE_EXPIRED', 'CERTIFICATE_REVOKED'];
 
-/** Whoever relays evidence cannot make a certificate expire: when the device has signed with one of its own that has ended, the signature is
+/** A relay of evidence cannot make a certificate expire: when the device has signed with one of its own that has ended, the signature is
  *  verified all the same, so that the device is to blame and not the messenger. */
 function trustOrEnded(chainJudge: ChainJudge, state: LivingDevice) {
   let refusal: Refusal | undefined;

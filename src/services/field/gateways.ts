@@ -37,7 +37,7 @@ const putInForce = (ctx: Context, attachments: Attachments): Promise<void> =>
     .then(attachments.caughtUp)
     .catch(error => ctx.log.warn({ error: (error as Error).message }, 'an attachment is not in force yet'));
 
-/** Suspends, resumes or revokes: its certificate goes on hold, or is good again, or ends; a live connection is cut. */
+/** Suspends, resumes or revokes: its certificate goes on hold, or becomes valid again, or ends; a live connection is cut. */
 export async function moveGateway(
   ctx: Context,
   revocations: Revocations,

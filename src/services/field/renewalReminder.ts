@@ -5,7 +5,7 @@ import { isDue } from '../identity/enrolment.ts';
 import type { ConnectedDevices } from './connectedDevices.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
 
-/** Tells a connected device that it is time to ask: it came with its IDevID, or with an LDevID in the last third of its life. The server has the
+/** Asks a connected device to renew: it came with its IDevID, or with an LDevID in the last third of its life. The server has the
  *  clock; a device need not know the time. */
 export async function remindOfRenewal(
   ctx: Context,

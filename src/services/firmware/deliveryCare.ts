@@ -10,14 +10,14 @@ import type { DeviceChannel } from '../field/deviceChannel.ts';
 import type { Hello } from '../field/deviceHello.ts';
 import type { OtaDelivery } from './otaDelivery.ts';
 
-/** Takes care that a connected device gets what stands for it: its order to wipe, the question for its proof, its job. Each is tried again with growing
+/** Takes care that a connected device gets what is outstanding for it: its order to wipe, the question for its proof, its job. Each is tried again with growing
  *  pauses until the log contains the answer, or the device is gone; then its next hello begins again. The end of an offer that is never
  *  taken is the matter of its rollout. In memory: nothing is kept but when to try again. */
 
 export type DeliveryCare = {
   /** A device has said hello. Resolves after the first try. @param proof whether it has to prove its state */
   greet(uid: string, hello: Hello, proof: boolean): Promise<void>;
-  /** Something stands for these devices; those that are connected to this process are looked at. */
+  /** Something is outstanding for these devices; those that are connected to this process are served. */
   note(uids: Iterable<string>): void;
   /** The device works on its job: nothing is tried until it is silent again. */
   active(uid: string): void;
@@ -44,9 +44,9 @@ export type CareParts = {
 
 type Entry = { hello: Hello | undefined; proof: boolean; tries: number; dueMs: number; running: boolean };
 
-/** Devices that something stands for, at one process. */
+/** Devices with something outstanding, at one process. */
 const maxEntries = 200_000;
-/** Tries at once; each is one exchange with one device. */
+/** Tries in parallel; each is one exchange with one device. */
 const maxRunning = 64;
 
 export function startDeliveryCare(parts: CareParts, times: CareTimes = defaultTimes): DeliveryCare {
@@ -111,7 +111,7 @@ export function startDeliveryCare(parts: CareParts, times: CareTimes = defaultTi
 
 const startsSomething = ({ type }: Recorded): boolean => type === 'FirmwareOffered';
 
-/** @returns whether nothing stands for the device any more, or it is gone */
+/** @returns whether nothing is outstanding for the device any more, or it is disconnected */
 async function tryOnce({ ctx, channel, attestation, decommissions, delivery }: CareParts, uid: string, entry: Entry): Promise<boolean> {
   const isDirect = channel.isConnected(uid);
   if (!(isDirect || entry.proof)) return true;
@@ -128,7 +128,7 @@ async function tryOnce({ ctx, channel, attestation, decommissions, delivery }: C
   return false;
 }
 
-/** It has the image and has yet to prove it, after its next restart at the latest: a job would tell it nothing. */
+/** It has the image and has yet to prove it, after its next restart at the latest: a job would bring it nothing new. */
 function runsOffered({ offer }: LivingDevice, hello: Hello | undefined): boolean {
   return hello !== undefined && offer?.imageHashes.includes(hello.imageHash) === true;
 }

@@ -27,12 +27,12 @@ import type { OtaImages, PreparedJob } from './otaImage.ts';
 
 /** Delivery of offered firmware (R90–R95): an SPDM session gives the block key, the signed job says what comes, the device pulls blocks.
  *  Block keys live in memory only. After a restart, or when the device connects again, there is a new session and a newly signed job of the same
- *  id for the same image: the body's blocks that the device has stay good, as their hashes are the same. */
+ *  id for the same image: the body's blocks that the device has stay valid, as their hashes are the same. */
 
 type JobStatus = 'downloading' | 'written' | 'testing' | 'failed' | 'refused';
 
 export type OtaDelivery = {
-  /** Answers the question for a job, or tells a connected device that there is one. Works in the background of whoever calls.
+  /** Answers the question for a job, or announces one to a connected device. Works in the background of its caller.
    *  @param cid of the question; undefined when nobody asked */
   deliver(uid: string, cid?: number): Promise<void>;
   /** The device has connected again: its old block key is no longer there. */
@@ -40,7 +40,7 @@ export type OtaDelivery = {
   /** One block, sealed for this device. @throws NusecError STATE (no session: ask for the job again), BAD_REQUEST */
   block(uid: string, offerId: string, index: number, blockBytes: number): Uint8Array;
   /** What the device says of the job. Only evidence makes it an upgrade (RULE-18).
-   *  @throws NusecError DEVICE_STATE when the offer does not stand */
+   *  @throws NusecError DEVICE_STATE when the offer has ended */
   reportStatus(uid: string, offerId: string, status: JobStatus, reason: string | undefined): Promise<void>;
   /** The device runs its old image again after it had restarted into the new one. */
   noteHello(uid: string, imageHash: string): Promise<void>;
@@ -168,7 +168,7 @@ const endingTypes: ReadonlySet<EventType> = new Set([
 ]);
 const isEnding = (type: EventType): boolean => endingTypes.has(type);
 
-/** The offer that stands, may still be carried out and is not held back by its rollout. */
+/** The current offer, when it may still be executed and is not held back by its rollout. */
 async function deliverableOffer(ctx: Context, state: LivingDevice): Promise<Offer | undefined> {
   const { offer } = state;
   const able = offer !== undefined && (isUpgradable(state) || state.status === 'UPGRADING') && state.decommissionOrderSha256 === undefined;
@@ -180,7 +180,7 @@ async function deliverableOffer(ctx: Context, state: LivingDevice): Promise<Offe
   return undefined;
 }
 
-/** A paused, halted or aborted rollout delivers nothing; what a completed one offered still stands. */
+/** A paused, halted or aborted rollout delivers nothing; the offers of a completed one remain. */
 async function isRolledOut(ctx: Context, { rolloutId }: Offer): Promise<boolean> {
   if (rolloutId === undefined) return true;
   const { status } = await stateOf(ctx, rollout, rolloutStream(rolloutId));

@@ -31,7 +31,7 @@ export type PreparedJob = {
 
 /** Large enough to move firmware fast, small enough for 16 of them in a device's window (docs/upgrades.md). */
 const otaBlockBytes = 4096;
-/** How long a job may be carried out after its offer. */
+/** How long a job may be executed after its offer. */
 const otaJobLifetimeDays = 30;
 const maxBodiesBytes = 64 * 1024 * 1024;
 

@@ -24,7 +24,7 @@ export type FirmwareWish = {
   readonly counter?: number | undefined;
   /** A UID binding and protected TLVs that are not known here may be dropped. */
   readonly drop?: boolean | undefined;
-  /** The counter may be a larger step than the line's; the release's approver stands for it too. */
+  /** The counter may be a larger step than the line's; the release's approver approves that too. */
   readonly counterJump?: boolean | undefined;
 };
 

@@ -15,7 +15,7 @@ import type { Member, RolloutProgress } from './rolloutProgress.ts';
 
 const by = 'system:rollouts';
 
-/** @param limit of offers at once @returns whether the rate of the plan holds some back */
+/** @param limit of offers in one call @returns whether the rate of the plan holds some back */
 export async function offerToAll(
   ctx: Context,
   state: PlannedRollout,

@@ -30,7 +30,7 @@ export type RolloutWish = {
   readonly deadline?: string | undefined;
   /** How long a device may stay in one state, in minutes. */
   readonly timeLimits?: { readonly [Name in keyof RolloutTimeLimits]?: number | undefined } | undefined;
-  /** Offers in a minute; all at once when not given. */
+  /** Offers in a minute; default: no limit. */
   readonly ratePerMinute?: number | undefined;
   /** It closes a hole: of two releases with the same counter and version it goes first. */
   readonly securityUpdate?: boolean | undefined;

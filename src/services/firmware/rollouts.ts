@@ -62,7 +62,7 @@ type Followed = {
 
 /** Rollouts that are remembered; beyond it one that has ended is forgotten. */
 const maxFollowed = 1000;
-/** Decisions about devices at once. */
+/** Decisions about devices in parallel. */
 const maxAtOnce = 64;
 
 export async function startRollouts(parts: RolloutParts, times: RolloutTimes = defaultRolloutTimes): Promise<Rollouts> {
@@ -234,7 +234,7 @@ async function cancelAll(ctx: Context, state: PlannedRollout, progress: RolloutP
   );
 }
 
-/** T22: whoever withholds an update becomes visible, and no device stays in one state permanently. */
+/** T22: withholding an update becomes visible, and no device stays in one state permanently. */
 async function watchLag(
   { ctx, alarms }: RolloutParts,
   times: RolloutTimes,

@@ -13,7 +13,7 @@ import { identifyMachine, type Machine, misusedIssuer, type TrustAnchors } from 
 
 /** Judges client certificates with what is trusted now: roots and issuers are read again whenever the authority's stream grows. */
 export type ClientTrust = {
-  /** Who this is: the chain is good, its issuing CA issues for such a machine (and this line), and the log has issued this very certificate.
+  /** Who this is: the chain is valid, its issuing CA issues for such a machine (and this line), and the log has issued this very certificate.
    *  @param leaf DER @param isRevoked default: that of the server; who looks at revocations himself learns by `() => false` whose certificate it is
    *  @throws NusecError as identifyMachine; CHAIN_REFUSED too when the log does not have it, with an alarm */
   identify(leaf: Uint8Array, isRevoked?: IsRevoked): Promise<Machine>;

@@ -9,7 +9,7 @@ import type { Machine } from './machines.ts';
 import { certifyOperational } from './operational.ts';
 
 /** Enrolment over secure transport (EST, RFC 7030). Labels: `gateway` and `programmer` for their own certificates, `ldevid` for a device's
- *  operational certificate, which it gets with its IDevID and renews with either. Without a label (RFC 7030 §3.2.2) it is that of whoever asks. */
+ *  operational certificate, which it gets with its IDevID and renews with either. Without a label (RFC 7030 §3.2.2) it is that of the asking machine. */
 
 export const estLabels = ['gateway', 'programmer', 'ldevid'] as const;
 export type EstLabel = (typeof estLabels)[number];
@@ -22,7 +22,7 @@ export async function caCertificates(ctx: Context): Promise<Uint8Array> {
 }
 
 /** First enrolment (RFC 7030 §4.2.1): of a device's operational certificate with its IDevID, of a gateway by the person who installs it;
- *  whoever has a certificate of the label already may use that as well.
+ *  a machine that has a certificate of the label already may use that as well.
  *  @param csr PKCS#10, DER @param secondPerson as certifyGateway @returns the certificate, DER
  *  @throws NusecError CLIENT_CERTIFICATE_REFUSED (certificate of another kind, or a person where a machine is meant), and as certifyGateway */
 export async function enrol(
@@ -41,7 +41,7 @@ export async function enrol(
 }
 
 /** Renewal with the present certificate (RFC 7030 §4.2.2). The same key gets its present certificate again until the last third of its life,
- *  then a new one; a new key gets one at once. The subject of the request is that of the certificate, or empty. */
+ *  then a new one; a new key gets one immediately. The subject of the request is that of the certificate, or empty. */
 export async function reenrol(ctx: Context, label: EstLabel | undefined, csr: Uint8Array, machine: Machine): Promise<Uint8Array> {
   if (label !== undefined && machine.kind !== kindOfLabel[label])
     throw new NusecError('CLIENT_CERTIFICATE_REFUSED', `label ${label} is for a ${kindOfLabel[label]}, not for a ${machine.kind}`);

@@ -55,7 +55,7 @@ async function scan(ctx: Context, alarms: Alarms, stop: AbortSignal): Promise<vo
   }
 }
 
-/** An issuing CA stops issuing while it has the whole life of a certificate left: the next generation must be there before. Each threshold is told
+/** An issuing CA stops issuing while it has the whole life of a certificate left: the next generation must be there before. Each threshold is reported
  *  once by a process. */
 async function watchIssuing(ctx: Context, alarms: Alarms, told: Set<string>): Promise<void> {
   const now = ctx.clock().getTime();

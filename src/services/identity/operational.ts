@@ -18,7 +18,7 @@ import { certificationIntents, type Enrolment, issueLeaf } from './issuance.ts';
 /** Who asks, as the connection proved it (RULE-9). */
 export type CertifiedDevice = { readonly uid: string; readonly certificateSha256: string };
 
-/** The same key gets its present certificate until the last third of its life, then a new one; a new key gets one at once. Asked again after a
+/** The same key gets its present certificate until the last third of its life, then a new one; a new key gets one immediately. Asked again after a
  *  crash it gives the same.
  *  @param csr PKCS#10 DER; its subject is empty or that of the certificate shown
  *  @throws NusecError DEVICE_STATE (not in use), WEAK_OR_CLONED_KEY, CA_NOT_ACTIVE, and as judgeCsr */

@@ -5,8 +5,8 @@ import { holdAlone } from '../../fileLock.ts';
 
 /** One of the server processes at a data folder leads: it does what must not be done twice.
  *
- *  Who leads is an epoch in the event store: whoever raises it leads, and what an earlier leader still appends is refused (fencing). A leader that
- *  was killed is known by its lock, which the operating system takes back; one that is stopped, by a beat that stands still. */
+ *  Who leads is an epoch in the event store: the process that raised it last leads, and appends of an earlier leader are refused (fencing). A leader that
+ *  was killed is known by its lock, which the operating system frees; one that is stopped, by a beat that does not change. */
 
 /** How often a leader gives a sign, and how often the others look. */
 const beatMs = 500;
@@ -17,9 +17,9 @@ export type Leadership = { close(): Promise<void> };
 
 type Parts = { readonly dataDir: string; readonly store: Pick<EventStore, 'epoch' | 'takeEpoch'> };
 
-/** Leads at once if nobody else does, or as soon as that one has ended or stands still.
+/** Leads immediately if nobody else does, or as soon as that process has ended or is stopped.
  *  @param lead begins the work of the one who leads, under the given epoch, and gives what ends it
- *  @param onTrouble told when beginning or ending failed; beginning is tried again */
+ *  @param onTrouble called when beginning or ending failed; beginning is tried again */
 export async function whileLeading(
   { dataDir, store }: Parts,
   lead: (epoch: number) => Promise<() => Promise<void>>,
@@ -91,7 +91,7 @@ export async function whileLeading(
 }
 
 /** @property count grows with every sign; 0 when this leader has ended
- *  @property locked whether the leader held the lock: then a lock that is free tells that it is dead */
+ *  @property locked whether the leader held the lock: then a free lock shows that it has ended */
 type Beat = { readonly epoch: number; readonly count: number; readonly locked: boolean };
 
 /** Whether nobody leads. */

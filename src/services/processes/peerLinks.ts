@@ -21,7 +21,7 @@ const maxUnsentBytes = 16 * maxFrameBytes;
 const maxPathBytes = 107;
 
 /** Listens in this process's slot and connects to every other slot that is taken.
- *  @param onLink called with each link, whoever began it
+ *  @param onLink called with each link, from either side
  *  @returns undefined when the path of the data folder is too long for a socket: then this process knows of no other */
 export async function openPeerLinks(
   dataDir: string,

@@ -3,7 +3,7 @@ import { NusecError } from '../../errors.ts';
 import { holdAlone } from '../../fileLock.ts';
 
 /** Server processes that share a data folder. Each has a slot, with read models of its own. The locks are the operating system's: those of a killed
- *  process are free at once. */
+ *  process are free immediately. */
 
 /** Processes at one data folder. */
 export const maxProcessSlots = 16;

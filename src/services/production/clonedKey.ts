@@ -11,7 +11,7 @@ import { type Context, execute, stateOf } from '../base/context.ts';
 import { jobOf } from './jobs.ts';
 
 /** Stops the work when a unit shows the public key of another holder (T26, I4, silence 6). One programmer can make that happen by itself, with
- *  a key of its own in two requests: then its share of the job is frozen and the others go on. Two units of one job, built by two programmers,
+ *  a key of its own in two requests: then its share of the job is frozen and the others continue. Two units of one job, built by two programmers,
  *  with one key are a fault of the chips or of both: the job is suspended. So is a job that nobody else works on. */
 
 const system = 'system:production';
@@ -52,7 +52,7 @@ async function worksAlone(ctx: Context, jobId: string, programmer: string): Prom
   return (await jobOf(ctx, jobId)).allotments.every(share => share.settled || share.programmer === programmer);
 }
 
-/** A person has looked at it: the share goes on. What froze it for another reason is mended elsewhere, or not at all.
+/** A person has checked it: the share continues. A freeze for another reason is lifted elsewhere, or not at all.
  *  @throws NusecError NOT_FOUND, STATE */
 export async function thawShare(ctx: Context, jobId: string, programmer: string, reason: string, by: Actor): Promise<void> {
   const thaw = { type: 'ThawAllotment', lifts: clonedKeyReason, reason, by } as const;

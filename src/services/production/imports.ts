@@ -12,7 +12,7 @@ import { acceptLedger, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
 import { activeProgrammer, authKeyOf } from './programmers.ts';
 
-/** A programmer tells which package it counts with now (R62–R64, T3, T6). */
+/** A programmer reports which package it counts with now (R62–R64, T3, T6). */
 
 export type ImportNotice = {
   /** 32 hex. */

@@ -70,7 +70,7 @@ async function readEntries(state: OpenedAllotment, key: Uint8Array, signed: read
 
 const newestOf = (state: OpenedAllotment) => state.segments.at(-1) ?? { to: 0, headHash: ledgerGenesisHex, counter: 0 };
 
-/** Whether a record stands in the chain that was taken. */
+/** Whether a record is in the chain that was accepted. */
 async function isTaken(ctx: Context, state: OpenedAllotment, key: Uint8Array, { record, hash }: Entry): Promise<boolean> {
   const end = state.segments.find(segment => segment.to >= record.number);
   if (end === undefined) return false;

@@ -140,7 +140,7 @@ export function authKeyOf(state: RegisteredProgrammer): Uint8Array {
   return fromBase64url(state.publicKey);
 }
 
-/** Every machine call begins here: whoever is not active is refused within one request (I17, T15). @throws NusecError PROGRAMMER_NOT_ACTIVE */
+/** Every machine call begins here: a programmer that is not active is refused within one request (I17, T15). @throws NusecError PROGRAMMER_NOT_ACTIVE */
 export async function activeProgrammer(ctx: Context, uid: string): Promise<RegisteredProgrammer> {
   const state = await stateOf(ctx, programmer, programmerStream(uid));
   requireActiveProgrammer(state);

@@ -16,7 +16,7 @@ import { opened } from './packages.ts';
 import { settleAllotment } from './unitEnd.ts';
 
 /** Closing and reconciling a job (silence 16, T1, T19): the server's counts, the programmers' signed ledgers, the devices and the field
- *  must tell the same story. */
+ *  must agree. */
 
 type Report = Reconciliation & {
   readonly jobId: string;
@@ -57,7 +57,7 @@ async function closeShare(ctx: Context, state: OpenedAllotment, withoutReceipt: 
   await settleAllotment(ctx, opened(await allotmentOf(ctx, state.jobId, state.programmer)), by);
 }
 
-/** The report of a reconciled job as it was signed then; of any other job as things stand now. @throws NusecError NOT_FOUND */
+/** The report of a reconciled job as it was signed then; of any other job from the present state. @throws NusecError NOT_FOUND */
 export async function signedReport(ctx: Context, jobId: string): Promise<SignedReport> {
   const { reportSha256 } = await jobOf(ctx, jobId);
   if (reportSha256 === undefined) return signed(ctx, await reportOf(ctx, jobId));

@@ -34,7 +34,7 @@ import { unlockPassword } from './unlockPassword.ts';
 export type RepairParts = Parts & { readonly revocations: Revocations };
 
 const nonceBytes = 16;
-/** An order is used at once: the device is on the wires. */
+/** An order is used immediately: the device is on the wires. */
 const orderLifetimeSeconds = 900;
 
 /** Its certificates are on hold, here when this returns. @param wish.programmer the one that will serve it

@@ -108,7 +108,7 @@ export async function requireOwnOtp({ ctx, alarms }: Parts, state: LivingDevice,
   throw new NusecError('RECEIPT_REFUSED', 'what is burned is not what the server gave');
 }
 
-/** Coordinates of the key must have been read back; anchors when they are told. */
+/** Coordinates of the key must have been read back; anchors when they are reported. */
 async function checkOtp(ctx: Context, state: LivingDevice, otp: readonly BurnedSlot[]): Promise<void> {
   const expected = await givenOtp(ctx, state);
   const wrong = otp.find(({ slot, sha256: read }) => expected.has(slot) && toHex(sha256(expected.get(slot) ?? new Uint8Array())) !== read);

@@ -11,7 +11,7 @@ import { historyOf } from '../../eventstore/recorded.ts';
 import { type Context, execute, executeOn, stateOf } from '../base/context.ts';
 import { allotmentOf } from './allotments.ts';
 
-/** Ends a unit without building it: the reservation first, then the device. What was cut off between the two is finished by whoever comes
+/** Ends a unit without building it: the reservation first, then the device. An interruption between the two is mended by what comes
  *  next: the same call again, the sweep, or a new reservation of the chip. */
 
 export type VoidReason = {

@@ -18,7 +18,7 @@ import { logKeyId, logNoteKey } from './logKey.ts';
 export type SealParts = { readonly ctx: Context; readonly alarms: Alarms; readonly attestations: AttestationLog };
 
 const everyMs = hourMs;
-/** After the end of a day: whoever attested at its last moment has written it. */
+/** After the end of a day: attestations of its last moment are written by then. */
 const settleMs = 5 * 60_000;
 const by = 'system:attestation';
 

@@ -15,7 +15,7 @@ import { openHeadMap } from './headMapFile.ts';
 import { type CheckpointPlaces, readNewest } from './knownCheckpoints.ts';
 import { logCertificates, logKeyId, logNoteKey } from './logKey.ts';
 
-/** Signed checkpoints of the log (C2SP tlog-checkpoint) under a key of the keystore: what the log was at a time, for whoever does not trust the
+/** Signed checkpoints of the log (C2SP tlog-checkpoint) under a key of the keystore: what the log was at a time, for those who do not trust the
  *  file (T18, T34). The newest one is kept beside the store, at least every second while there are events. */
 
 const everyMs = 1000;
@@ -41,7 +41,7 @@ export async function keepCheckpoints(
 ): Promise<Checkpoints> {
   const { ctx, alarms } = parts;
   const key = await logNoteKey(ctx);
-  // So that whoever has the log and a root can check the checkpoints.
+  // So that a holder of the log and a root can check the checkpoints.
   await logCertificates(ctx);
   let last = await readNewest(file, key);
   let note = last === undefined ? '' : readFileSync(file, 'utf8');

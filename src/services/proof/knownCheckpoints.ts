@@ -11,7 +11,7 @@ import { cosignedFolder } from './witness.ts';
 
 /** Holds a store against the checkpoints that are known of it, when it is taken up (T18, T34). */
 
-/** Where the newest checkpoint is: beside the store, and where whoever puts the store back does not reach. */
+/** Where the newest checkpoint is: beside the store, and outside the reach of a restore of the store. */
 export type CheckpointPlaces = {
   readonly file: string;
   readonly witnessDir?: string;

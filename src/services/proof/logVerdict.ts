@@ -98,7 +98,7 @@ function otherRevocations(file: string, signed: readonly Signed[]): readonly Ref
   return refused;
 }
 
-/** As the log itself has them; what they are worth, the root tells. */
+/** As the log itself has them; they are checked against the root. */
 function logCertificatesIn(file: string): readonly Uint8Array[] {
   return storedBodies(file, logKeyStream).flatMap(([type, , , , , , data]) => {
     const { certificate } = data as { readonly certificate?: unknown };
@@ -106,7 +106,7 @@ function logCertificatesIn(file: string): readonly Uint8Array[] {
   });
 }
 
-/** Of the last resort: the root that the project wrote beside its log when it was made. Whoever writes there can write another one. */
+/** The last resort: the root that the project wrote beside its log when it was made. A person who can write there can replace it. */
 export function ownRoot(dataDir: string): string | undefined {
   const file = join(dataDir, 'root.pem');
   return existsSync(file) ? readFileSync(file, 'utf8') : undefined;

@@ -15,7 +15,7 @@ export type NewestCheckpoint = {
   /** @returns the signed note of a checkpoint over at least so many events
    *  @throws NusecError STORE_UNAVAILABLE when none comes, CHECKPOINT_REFUSED when the log is not what it was */
   covering(size: number): Promise<string>;
-  /** Where the process leads: signs at once from here on. @returns what ends it */
+  /** Where the process leads: signs immediately from here on. @returns what ends it */
   lead(sign: Checkpoints['sign']): () => void;
 };
 

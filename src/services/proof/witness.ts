@@ -95,7 +95,7 @@ function cosigner(ctx: Context, endpoint: Endpoint, url: string, key: NoteKey, d
         if (answer.size > size) return undefined;
         oldSize = answer.size;
       }
-      return { isUnlike: false, detail: `${key.name} goes on to name another size` };
+      return { isUnlike: false, detail: `${key.name} keeps naming another size` };
     },
   };
 }

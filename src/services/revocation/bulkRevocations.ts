@@ -19,7 +19,7 @@ import { type Approval, approve } from '../base/approval.ts';
 import { type Context, execute, newHexId, nowIso, oneCommit, stateOf } from '../base/context.ts';
 
 /** Revokes many devices (R86, RULE-16, I16): the UIDs are fixed when it is proposed, another person approves, and the leading process then works
- *  through them and says how far it is. After a restart it goes on where it was. Lists and live connections follow as for single revocations. */
+ *  through them and reports progress. After a restart it resumes. Lists and live connections follow as for single revocations. */
 
 export type BulkSelection =
   | { readonly uids: readonly string[] }
@@ -48,7 +48,7 @@ const maxUids = 1_000_000;
 const pageRows = 2000;
 /** Devices whose events go into one commit: few enough that it does not hold up the others. */
 const devicesInCommit = 25;
-/** Commits under way at once. */
+/** Commits in parallel. */
 const commitsAtOnce = 4;
 /** Devices between two events of progress. */
 const progressEvery = 2000;
@@ -104,7 +104,7 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Pro
     running = running
       .then(() => work(id))
       .catch(async error => {
-        // Another process leads, and goes on with it.
+        // Another process leads, and continues it.
         if (error instanceof NusecError && error.code === 'LEADERSHIP_OVER') return;
         await alarms.raise({ code: 'BULK_REVOCATION_STOPPED', subject: id, detail: error instanceof Error ? error.message : 'unknown' });
       });
@@ -184,7 +184,7 @@ async function uidsOf(ctx: Context, selection: BulkSelection): Promise<Uint8Arra
   for (let after: string | undefined; ; await nextTurn()) {
     const page = await uidsOn({ ...filter, limit: pageRows, after });
     pages.push(fromHex(page.join('')));
-    if (pages.length * pageRows > maxUids) throw new NusecError('BODY_TOO_LARGE', `at most ${maxUids} devices at once`);
+    if (pages.length * pageRows > maxUids) throw new NusecError('BODY_TOO_LARGE', `at most ${maxUids} devices in one proposal`);
     if (page.length < pageRows) return concat(...pages);
     after = page.at(-1);
   }

@@ -47,7 +47,7 @@ const personSchema = z.strictObject({
 });
 
 const factsSchema = z.strictObject({
-  /** Events that were stored, and the root of the tree over all of them: so the mark stands for the whole history. */
+  /** Events that were stored, and the root of the tree over all of them: so the mark covers the whole history. */
   size: count,
   root: z.string(),
   /** Certificates revoked or on hold then. */

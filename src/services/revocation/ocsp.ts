@@ -44,7 +44,7 @@ export type Ocsp = {
 const responseLifetimeMs = hourMs;
 const maxKeptResponses = 50_000;
 const maxKeptStatuses = 200_000;
-/** Requests worked on at once; whoever comes on top is told to try later. */
+/** Requests answered in parallel; further ones get tryLater. */
 const maxInFlight = 1000;
 const signerRenewalMs = 30 * dayMs;
 

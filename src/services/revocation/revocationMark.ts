@@ -12,7 +12,7 @@ import { beginMark, type KnownMark, type MarkEntry, type MarkFacts, type OldMark
 import type { Revocations } from './revocations.ts';
 
 /** The high-water mark of revocations (T34): what this machine has known of the store, kept where a backup of the data folder does not reach.
- *  A store that lacks any of it is an old backup, in which revoked certificates would be good again: it is refused. */
+ *  A store that lacks any of it is an old backup, in which revoked certificates would be valid again: it is refused. */
 
 /** Revocations that come together share one note. */
 const gatherMs = 100;
@@ -55,7 +55,7 @@ async function hasEvent(ctx: Context, { position, hash }: OldMark): Promise<bool
   return event?.position === position && event.hash === hash;
 }
 
-/** The events are those of the mark; so what is good again was resumed after it, or a read model was tampered with. */
+/** The events are those of the mark; so a certificate that is valid again was resumed after it, or a read model was tampered with. */
 async function requireAllRevoked(
   ctx: Context,
   revocations: Revocations,

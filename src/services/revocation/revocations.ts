@@ -3,9 +3,9 @@ import type { Recorded } from '../../eventstore/recorded.ts';
 import { type CertificateRow, certificateQueries, changesRevocation } from '../../projections/certificates.ts';
 import { type Context, isFarBehind, whileStarting } from '../base/context.ts';
 
-/** What is revoked, known at once: a map in memory, filled from the certificate inventory and kept up by the events.
+/** What is revoked: a map in memory, filled from the certificate inventory and updated by the events.
  *  TLS and MQTT ask it at every handshake; listeners drop live connections (T23). While the inventory is rebuilt, which takes minutes in a large
- *  project, nothing is known: then nobody is let in, and the server goes on with the rest. */
+ *  project, nothing is known: then no machine is let in, and the server runs without them. */
 
 export type RevocationChange = {
   readonly serialHex: string;
@@ -47,7 +47,7 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
   const more = () => queries.changedSince(known.position, maxChangedRows, known.serial);
   const take = (row: CertificateRow): void => {
     const isRevoked = row.reason !== null;
-    // What was revoked while the inventory was built is known from its first reading, and told to nobody yet.
+    // What was revoked while the inventory was built is known from its first reading, and not yet published.
     if (isRevoked === revoked.has(row.serial) && follower.hasBegun) return;
     if (isRevoked) revoked.add(row.serial);
     else revoked.delete(row.serial);

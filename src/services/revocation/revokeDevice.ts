@@ -8,7 +8,7 @@ import { livingDevice } from '../base/livingDevice.ts';
 import { issueCrl } from './crl.ts';
 import type { Revocations } from './revocations.ts';
 
-/** Ends a device's identity (R86, RULE-16, T23): every certificate that is still good is revoked. It is in force in this process when this
+/** Ends a device's identity (R86, RULE-16, T23): every certificate that is still valid is revoked. It is in force in this process when this
  *  returns: handshakes are refused, the live connection is cut, the CRL is signed again. The boot keys stay in custody.
  *  Again on a revoked device: nothing more is recorded.
  *  @throws NusecError NOT_FOUND */
@@ -35,7 +35,7 @@ async function goodOnes(ctx: Context, uid: string): Promise<readonly DeviceCerti
   return (await livingDevice(ctx, uid)).certificates.filter(({ status }) => status !== 'revoked');
 }
 
-/** Puts every certificate of the device on hold, or makes them good again (R86). In force in this process when this returns.
+/** Puts every certificate of the device on hold, or makes them valid again (R86). In force in this process when this returns.
  *  @throws NusecError NOT_FOUND, DEVICE_STATE (in production, in repair, out of use) */
 export async function holdDevice(
   ctx: Context,

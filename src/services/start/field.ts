@@ -54,11 +54,11 @@ export type FieldParts = {
   readonly channel: DeviceChannel;
   readonly peers: Peers<PeerAnswers>;
   readonly attestations: AttestationLog;
-  /** SPDM exchanges; 64 at once when not given. */
+  /** SPDM exchanges in parallel; default: 64. */
   readonly spdmQueue?: QueueLimits;
 };
 
-/** SPDM exchanges under way at once with devices that answer; beyond it devices wait. */
+/** SPDM exchanges in parallel with devices that answer; beyond it devices wait. */
 const spdmQueueLimits: QueueLimits = { maxRunning: 64, maxWaiting: 20_000 };
 const sweepPauseMs = 60_000;
 /** Devices whose last hello is remembered. */
@@ -88,7 +88,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
   const care = own('delivery care', startDeliveryCare({ ctx, channel, attestation, decommissions, delivery: ota }));
   const rollouts = own('rollouts', await startRollouts({ ctx, alarms, care }));
   own('recalls', startRecallWatch({ ctx, alarms }));
-  /** Whoever asks or works is cared for. */
+  /** Devices that ask or install are served. */
   const delivery: OtaDelivery = {
     ...ota,
     deliver(uid, cid) {

@@ -2,7 +2,7 @@ import { encodeMessage, openMessage, u16, u32 } from '../codec.ts';
 import { requestCode, responseCode } from '../constants.ts';
 
 /** GET_CERTIFICATE and CERTIFICATE (DSP0274 §10.7): one portion of a certificate chain. Since 1.4 both have a large form
- *  (param1 bit 7, short fields 0, then u32 offset and length), for whoever answers with LARGE_RESP_CAP; we ask so when both sides have it. */
+ *  (param1 bit 7, short fields 0, then u32 offset and length), for responders with LARGE_RESP_CAP; we ask so when both sides have it. */
 
 export type GetCertificate = {
   readonly slot: number;

@@ -25,7 +25,7 @@ export function decodeGetDigests(bytes: Uint8Array): void {
   openMessage(bytes, requestCode.getDigests, 'GET_DIGESTS').body.end();
 }
 
-/** @param slots in rising order. Since 1.3 param1 tells the supported slots; we support those that are provisioned. */
+/** @param slots in rising order. Since 1.3 param1 has the supported slots; we support those that are provisioned. */
 export function encodeDigests(version: number, slots: readonly SlotDigest[]): Uint8Array {
   let mask = 0;
   const body: Uint8Array[] = [];

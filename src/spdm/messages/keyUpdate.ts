@@ -7,7 +7,7 @@ import { requestCode, responseCode } from '../constants.ts';
 export const keyUpdateOperation = { updateKey: 1, updateAllKeys: 2, verifyNewKey: 3 } as const;
 export type KeyUpdateOperation = (typeof keyUpdateOperation)[keyof typeof keyUpdateOperation];
 
-/** `tag` is chosen by the requester to tell one update from another. */
+/** `tag` is chosen by the requester to distinguish one update from another. */
 export type KeyUpdate = { readonly operation: KeyUpdateOperation; readonly tag: number };
 
 export const encodeKeyUpdate = (version: number, { operation, tag }: KeyUpdate): Uint8Array =>

@@ -15,7 +15,7 @@ import {
 
 /** Attestation as a requester: VERSION … CERTIFICATE, CHALLENGE, signed GET_MEASUREMENTS. The state is plain data (bytes, numbers, strings), about
  *  as large as the certificate chain: it can be stored between two messages. The result is evidence, which is only accepted after
- *  `verifyEvidence`: whoever runs this flow needs no trust and cannot lie. */
+ *  `verifyEvidence`: the party that runs this flow needs no trust and cannot forge anything. */
 
 export type AttestationOptions = IdentifyOptions & {
   /** The verifier's nonce, 32 bytes: in CHALLENGE and in GET_MEASUREMENTS. */
@@ -93,7 +93,7 @@ function measured(state: AttestationState, response: Uint8Array): AttestationSte
   return { evidence: { ...state.evidence!, measurements } };
 }
 
-/** RequesterContext (1.3+): the first bytes of the nonce, as good as any. */
+/** RequesterContext (1.3+): the first bytes of the nonce; any value would do. */
 function contextOf(version: number, nonce: Uint8Array): Uint8Array {
   return nonce.slice(0, version >= 0x13 ? requesterContextBytes : 0);
 }

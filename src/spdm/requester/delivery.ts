@@ -14,7 +14,7 @@ import type { SpdmSession } from '../session.ts';
 import { bothHave, type Connection, checkHead, unexpected } from './connection.ts';
 
 /** What happens between a request and its response (DSP0274 §10.10–10.12, §10.26): waiting for a busy responder, fetching what was not ready, sending
- *  and fetching messages in chunks. None of it is in a transcript, so it is transparent for whoever asks. */
+ *  and fetching messages in chunks. None of it is in a transcript, so it is transparent for the caller. */
 
 /** Carries one message and gives the answer. Time-outs belong to the link. */
 export type Link = (wire: Wire) => Promise<Wire>;
@@ -22,7 +22,7 @@ export type Link = (wire: Wire) => Promise<Wire>;
 /** One SPDM message to the responder, its response back: in the clear, or in a session. */
 export type Ask = (message: Uint8Array) => Promise<Uint8Array>;
 
-/** Waiting belongs to whoever has a clock. Without it Busy and ResponseNotReady are given back like any other ERROR. */
+/** Waits for the caller, who has a clock. Without it Busy and ResponseNotReady are returned like any other ERROR. */
 export type Wait = (delayMs: number) => Promise<void>;
 
 const maxTries = 16;

@@ -20,7 +20,7 @@ import { checkProof, checkSecuredVersion } from './keyExchange.ts';
 
 export type PskSetupOptions = IdentifyOptions & {
   readonly psk: Uint8Array;
-  /** Tells the responder which key. */
+  /** Names the key for the responder. */
   readonly hint: Uint8Array;
   readonly randomBytes: RandomSource;
   readonly binding: Binding;

@@ -5,7 +5,7 @@ import type { VerifyOptions } from '../evidence.ts';
 import type { Binding } from '../record.ts';
 import type { IdentifyOptions } from './identify.ts';
 
-/** What a requester is told before it sets up a session. */
+/** What a requester needs to set up a session. */
 export type SessionSetupOptions = IdentifyOptions & {
   /** RandomData of KEY_EXCHANGE, 32 bytes. A nonce chosen by the server makes the resulting evidence fresh for the server. */
   readonly nonce: Uint8Array;

@@ -171,7 +171,7 @@ async function sendFinish(handshake: Handshake, own?: Parameters<typeof openFini
   return send(finish.message, { step: 'finish', handshake, finish, mutual: own !== undefined });
 }
 
-/** In chunks when it is too long for one transfer. In the clear that is done by whoever delivers it. */
+/** In chunks when it is too long for one transfer. In the clear the delivery does that. */
 function send(message: Uint8Array, open: InHandshake): Next {
   const { handshake } = open;
   const chunks = handshake.inTheClear ? undefined : openChunks(handshake.connection, message);

@@ -4,7 +4,7 @@ import { decodeGetCsr, encodeCsr, type GetCsr } from '../messages/csr.ts';
 import { decodeSetCertificate, encodeSetCertificateRsp } from '../messages/setCertificate.ts';
 import { type Exchange, invalidRequest, negotiated, Refusal, type Reply, type ResponderState } from './state.ts';
 
-/** CSR and SET_CERTIFICATE_RSP (DSP0274 §10.24, §10.25): handed to whoever keeps keys and certificates. */
+/** CSR and SET_CERTIFICATE_RSP (DSP0274 §10.24, §10.25): handed to the keeper of keys and certificates. */
 
 export async function handleGetCsr({ settings, state, request }: Exchange): Promise<Reply> {
   if (!settings.onGetCsr) throw new Refusal(spdmError.unsupportedRequest, requestCode.getCsr);

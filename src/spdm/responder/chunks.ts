@@ -24,7 +24,7 @@ import {
 
 /** CHUNK_SEND_ACK and CHUNK_RESPONSE (DSP0274 §10.26): requests and responses longer than DataTransferSize, one of them at a time. */
 
-/** Nothing but GET_VERSION comes between the parts of a large message; what comes nevertheless is refused and the transfer goes on. */
+/** Nothing but GET_VERSION comes between the parts of a large message; any other request is refused and the transfer continues. */
 export function interruptsTransfer({ outgoing, incoming }: ResponderState, code: number): boolean {
   const awaited = outgoing ? requestCode.chunkGet : incoming && requestCode.chunkSend;
   return awaited !== undefined && code !== awaited && code !== requestCode.getVersion;

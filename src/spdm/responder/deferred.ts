@@ -3,11 +3,11 @@ import { encodeNotReady } from '../messages/error.ts';
 import { decodeRespondIfReady } from '../messages/respondIfReady.ts';
 import { type Deferred, type Exchange, invalidRequest, Refusal, type Reply, unexpectedRequest } from './state.ts';
 
-/** Requests that take longer than the peer should wait (DSP0274 §10.11, §10.12): ResponseNotReady at once, the response by RESPOND_IF_READY. */
+/** Requests that take longer than the peer should wait (DSP0274 §10.11, §10.12): ResponseNotReady immediately, the response by RESPOND_IF_READY. */
 
 const rdtMultiplier = 8;
 
-/** Starts the work and says so. @param work gives the reply, or the ERROR that stands for it */
+/** Starts the work and answers ResponseNotReady. @param work gives the reply, or the ERROR that replaces it */
 export function defer({ settings, state, request, session }: Exchange, work: () => Promise<Reply>): Reply {
   const code = request[1]!;
   const token = ((state.deferred?.token ?? 0) + 1) & 0xff;

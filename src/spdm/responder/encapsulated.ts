@@ -27,7 +27,7 @@ import {
 } from './state.ts';
 
 /** ENCAPSULATED_REQUEST and ENCAPSULATED_RESPONSE_ACK (DSP0274 §10.18): the responder asks the requester for its DIGESTS and CERTIFICATE before
- *  FINISH, or tells it of a new sending key in a session. */
+ *  FINISH, or announces a new sending key in a session. */
 
 /** @param implied whether GET_DIGESTS counts as asked, with id 0 */
 export function openQuestions(slot: number, implied: boolean): Questions {

@@ -23,7 +23,7 @@ import {
 } from './state.ts';
 
 /** PSK_EXCHANGE_RSP and PSK_FINISH_RSP (DSP0274 §10.18, §10.19): a session from a key that both have already. Nothing is asked of certificates.
- *  A responder without a context of its own (PSK_CAP 1) has nothing to confirm: its session is open at once. */
+ *  A responder without a context of its own (PSK_CAP 1) has nothing to confirm: its session is open immediately. */
 
 export async function handlePskExchange(exchange: Exchange): Promise<Reply> {
   const { settings, state, request } = exchange;

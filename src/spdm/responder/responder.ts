@@ -177,7 +177,7 @@ function admitted(exchange: Exchange): Reply | Promise<Reply> {
   return work(exchange, admit(exchange));
 }
 
-/** Most handlers are done at once: nothing waits for them. */
+/** Most handlers finish immediately, so nothing waits for them. */
 function work(exchange: Exchange, { handler }: Rule): Reply | Promise<Reply> {
   const { settings, state, request } = exchange;
   if (handler === 'chunks') return handleChunkSend(exchange, answerAssembled, transferLimit(state));

@@ -65,7 +65,7 @@ export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
   return openHandshake(exchange, { asked, sessionId, secret, mutual }, concat(toSign, signature), concat(unsigned, signature));
 }
 
-/** MutAuthRequested. @throws Refusal InvalidRequest when we must know the requester and it cannot tell us */
+/** MutAuthRequested. @throws Refusal InvalidRequest when the requester must authenticate and cannot */
 function mutualRequest(exchange: Exchange): number {
   const wanted = exchange.settings.mutualAuthentication;
   if (!wanted) return mutualAuthentication.none;

@@ -10,7 +10,7 @@ export function handleHeartbeat({ state, request }: Exchange): Reply {
   return { message: encodeHeartbeatAck(state.version) };
 }
 
-/** New keys take effect at once, so the acknowledgement of UpdateAllKeys already uses the new response key. */
+/** New keys take effect immediately, so the acknowledgement of UpdateAllKeys already uses the new response key. */
 export function handleKeyUpdate({ state, request, session }: Exchange): Reply {
   const update = decodeKeyUpdate(request);
   const proof = update.operation === keyUpdateOperation.verifyNewKey;

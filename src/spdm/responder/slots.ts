@@ -11,7 +11,7 @@ export function slotOf(exchange: Exchange, slot: number): CertSlot {
   return cert;
 }
 
-/** The slot that signs. @throws Refusal InvalidRequest also when its key is for other uses, which multi-key connections tell of */
+/** The slot that signs. @throws Refusal InvalidRequest also when its key is for other uses, which multi-key connections announce */
 export function signerOf(exchange: Exchange, slot: number, use: KeyUse): CertSlot {
   const cert = slotOf(exchange, slot);
   if (negotiated(exchange.state).multiKey && cert.keyPair && (cert.keyPair.keyUsage & use) === 0) throw invalidRequest();

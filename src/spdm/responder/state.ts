@@ -42,7 +42,7 @@ export type ResponderSettings = {
   readonly psk?: (hint: Uint8Array) => Uint8Array | undefined;
   /** Makes a certification request. @returns DER, or 'reset' when a reset must come first */
   readonly onGetCsr?: (request: GetCsr) => Promise<Uint8Array | 'reset'>;
-  /** Stores, or erases, the certificates of a slot. @returns 'reset' when they take effect after a reset, 'refused' when they are not good */
+  /** Stores, or erases, the certificates of a slot. @returns 'reset' when they take effect after a reset, 'refused' when they are not valid */
   readonly onSetCertificate?: (request: InstalledCertificates) => Promise<'done' | 'reset' | 'refused'>;
   /** Whether a request is worked on longer than the peer should wait: it is answered with ResponseNotReady and fetched by RESPOND_IF_READY. */
   readonly defers?: (code: number) => boolean;
@@ -51,7 +51,7 @@ export type ResponderSettings = {
   /** Application data of an established session (an MCTP message, type byte first). Nothing is sent back for undefined. */
   readonly onApplicationData?: (sessionId: number, data: Uint8Array) => Promise<Uint8Array | undefined>;
   readonly onVendorDefined?: (request: VendorDefined, sessionId: number | undefined) => Promise<VendorDefined>;
-  /** Told about faults of the passed-in functions, which the peer only sees as ERROR Unspecified. */
+  /** Called with faults of the passed-in functions, which the peer only sees as ERROR Unspecified. */
   readonly onFault?: (error: unknown) => void;
 };
 
@@ -82,7 +82,7 @@ export type Questions = {
   asked?: 'digests' | 'certificate' | 'newKey' | 'newKeyProof';
   requestId: number;
   readonly slot: number;
-  /** Tells this update of keys from others. */
+  /** Distinguishes this update of keys from others. */
   readonly tag: number;
   chain: Uint8Array;
   digest?: Uint8Array;

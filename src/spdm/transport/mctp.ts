@@ -9,7 +9,7 @@ export type MctpAddress = {
   readonly source: number;
   /** 0–7. */
   readonly tag: number;
-  /** Set by whoever asked. */
+  /** Set by the requester. */
   readonly tagOwner: boolean;
 };
 export type MctpMessage = MctpAddress & { readonly body: Uint8Array };

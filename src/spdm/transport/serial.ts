@@ -90,7 +90,7 @@ function filled(packet: Uint8Array, at: number, byte: number): DecoderState {
   return at + 1 === packet.length ? { at: 'fcsHigh', packet, fcs: 0 } : { at: 'data', packet, filled: at + 1 };
 }
 
-/** Every frame has a flag of its own at its start, so after a good one the line is idle: noise in between cannot be taken for a head.
+/** Every frame has a flag of its own at its start, so after a valid one the line is idle: noise in between cannot be mistaken for a head.
  *  A flag that closes a damaged frame may be the start of the next. */
 function closeFrame(packet: Uint8Array, fcs: number, byte: number): Step {
   if (byte !== frameFlag) return { state: idle, damaged: true };
