@@ -5,7 +5,7 @@ import { equalBytes, fromBase64url, toBase64url } from '../../src/bytes.ts';
 import { keyIdOf } from '../../src/cose/publicKey.ts';
 import { rawSigner } from '../../src/cose/sign1.ts';
 import { NusecError } from '../../src/errors.ts';
-import { holdFolder } from '../../src/fileLock.ts';
+import { makeFolder } from '../../src/folder.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
 import { fromPem, toPem } from '../../src/pki/pem.ts';
 import type { Signer } from '../../src/production/signed.ts';
@@ -29,17 +29,9 @@ export const isEnrolled = (dataDir: string): boolean => existsSync(join(dataDir,
 
 /** Makes the key if there is none, has it certified and keeps the certificate. Again: the same key, the same certificate.
  *  @param http with the token of a person who may certify gateways @param rootPem  the root that this machine was set up to trust
- *  @throws NusecError FOLDER_REFUSED, FOLDER_IN_USE; CHAIN_REFUSED when the server answers with another root; and the server's refusals */
+ *  @throws NusecError FOLDER_REFUSED; CHAIN_REFUSED when the server answers with another root; and the server's refusals */
 export async function enrol(dataDir: string, gatewayId: string, rootPem: string, http: HttpClient): Promise<void> {
-  const folder = holdFolder(dataDir);
-  try {
-    await enrolIn(dataDir, gatewayId, rootPem, http);
-  } finally {
-    folder.close();
-  }
-}
-
-async function enrolIn(dataDir: string, gatewayId: string, rootPem: string, http: HttpClient): Promise<void> {
+  makeFolder(dataDir);
   const csr = toBase64url(requestOf(ownKey(dataDir), gatewayId));
   const answer = await http.json<{ certificate: string; ica: string; root: string }>('POST', `/v1/gateways/${gatewayId}/csr`, { csr });
   const [certificate, ica, root] = [answer.certificate, answer.ica, answer.root].map(fromBase64url) as [Uint8Array, Uint8Array, Uint8Array];

@@ -30,7 +30,7 @@ const park = (token: string, where: number, follower: string) =>
   log(token, 'park', String(where), '--follower', follower, '--reason', 'written by a test');
 const ready = () => exchange(`${server.url}/readyz`, { ca: server.rootPem });
 
-it('nusec log park: one person proposes, another says the same, and the read model goes on without the event (I16)', async () => {
+it('nusec log park: one person proposes, another agrees, and the read model skips the event (I16)', async () => {
   covers('I16');
   const follower = 'read model certificates';
   expect((await ready()).text).toContain(`certificates: stopped before event ${position}`);
@@ -58,5 +58,5 @@ it('nusec log park: one person proposes, another says the same, and the read mod
   ]);
   const headers = { Authorization: `Bearer ${server.alice}` };
   const { text } = await exchange(`${server.url}/v1/alarms?limit=500`, { ca: server.rootPem, headers });
-  expect(text).toContain(`operator:bob: ${follower} goes on without event ${position}: written by a test`);
+  expect(text).toContain(`operator:bob: ${follower} skips event ${position}: written by a test`);
 });

@@ -192,7 +192,10 @@ describe('a signal', () => {
     // What comes before the first line of ours is lost.
     const again = setInterval(() => signalChildOf(starting.pid), 20);
     onTestFinished(() => clearInterval(again));
-    expect(await starting.ended()).toMatchObject({ status: 143, out: '' });
+    // By its own handler, or by the signal itself when that comes in the first moments.
+    const end = await starting.ended();
+    expect(end.out).toBe('');
+    expect(end.status === 143 || end.signal === 'SIGTERM', JSON.stringify(end)).toBe(true);
 
     const running = inContainer();
     await running.ready;

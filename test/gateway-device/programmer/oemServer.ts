@@ -32,7 +32,7 @@ export type OemServer = Awaited<ReturnType<typeof startOemServer>>;
 type JobWish = {
   /** Of the programmer's share. */
   readonly count?: number;
-  /** Of the whole job; the same unless told. */
+  /** Of the whole job; default: the same. */
   readonly planned?: number;
   readonly scrapAllowance?: number;
   /** 32 hex each. */
