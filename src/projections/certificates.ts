@@ -197,7 +197,7 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
   /** Of an authority's certificates, and how many it has. */
   newestPartition: (icaId: string) =>
     db.selectFrom('crl_partitions').selectAll().where('ica_id', '=', icaId).orderBy('partition', 'desc').limit(1).executeTakeFirst(),
-  /** Revoked, put on hold or taken off it after a position, oldest first; one event may change several, so `afterSerial` goes on among those of `position` itself. */
+  /** Revoked, put on hold or taken off it after a position, oldest first; one event may change several, so `afterSerial` continues among those of `position` itself. */
   changedSince: (position: number, limit: number, afterSerial?: string) =>
     db
       .selectFrom('certificates')

@@ -159,5 +159,5 @@ function tellErrors(session: Session, graceMs: number): void {
   });
 }
 
-/** Until Aedes listens; a socket that fails has nothing to tell. */
+/** Until Aedes listens; errors of a socket are ignored. */
 function ignore(): void {}

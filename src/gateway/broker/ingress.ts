@@ -127,7 +127,7 @@ async function answer(options: IngressOptions, session: Session, packet: Publish
   return options.send(session, deviceNamedIn(session, packet), 'err', errorReply(request, error), 1);
 }
 
-/** Whom an error is about; a gateway that did not even name a device is told itself ('' → `n1/g/{gateway}/dn/err`). */
+/** Which device an error is about; an error without a device goes to the gateway itself ('' → `n1/g/{gateway}/dn/err`). */
 function deviceNamedIn(session: Session, packet: Publish): string {
   if (session.identity.kind === 'device') return session.identity.uid;
   const uid = packet.topic.split('/')[3] ?? '';
