@@ -9,7 +9,11 @@ import type { Answers } from './answers.ts';
 
 /** Who calls: a person by bearer token, a machine by its client certificate, or nobody. */
 export type Person = { readonly kind: 'operator'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope };
-export type ApiEnv = { Bindings: HttpBindings; Variables: { person: Person; machine: Machine; revision: number; trace: Trace } };
+/** `console` is the person of a page of our own that asks on behalf of whoever is signed in: no request from outside can set it. */
+export type ApiEnv = {
+  Bindings: HttpBindings & { readonly console?: Person };
+  Variables: { person: Person; machine: Machine; revision: number; trace: Trace };
+};
 export type Trace = { readonly traceId: string; readonly requestId: string };
 
 /** @throws NusecError NOT_FOUND when what the path names is beyond the scope */
@@ -26,11 +30,14 @@ export type Auth = ReturnType<typeof createAuth>;
 
 /** @param answers to requests of people that carry an Idempotency-Key; the header is ignored without them */
 export function createAuth(authenticators: Authenticators, answers?: Answers) {
+  const byToken = (c: HonoContext<ApiEnv>): Promise<Person> => {
+    const token = /^Bearer +([A-Za-z0-9_-]{1,128})$/i.exec(c.req.header('Authorization') ?? '')?.[1];
+    if (token === undefined) throw new NusecError('UNAUTHENTICATED', 'send the header Authorization: Bearer <token>');
+    return authenticators.person(token, c.env.incoming?.socket?.remoteAddress);
+  };
   const person = (roles: readonly Role[], knowsScopes: boolean, check?: ScopeCheck) =>
     createMiddleware<ApiEnv>(async (c, next) => {
-      const token = /^Bearer +([A-Za-z0-9_-]{1,128})$/i.exec(c.req.header('Authorization') ?? '')?.[1];
-      if (token === undefined) throw new NusecError('UNAUTHENTICATED', 'send the header Authorization: Bearer <token>');
-      const person = await authenticators.person(token, c.env.incoming?.socket?.remoteAddress);
+      const person = c.env.console ?? (await byToken(c));
       const fitting = person.roles.filter(role => role === 'administrator' || roles.includes(role));
       if (fitting.length === 0) throw new NusecError('FORBIDDEN', `${person.name} needs the role ${roles.join(' or ')}`);
       if (person.scope !== undefined && !knowsScopes)

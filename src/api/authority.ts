@@ -38,6 +38,8 @@ const overviewSchema = z
   })
   .openapi('Authority');
 
+export type AuthorityAnswer = z.infer<typeof overviewSchema>;
+
 export const authorityResource: Resource = (api, { ctx }, auth) => {
   const overview = createRoute({
     method: 'get',

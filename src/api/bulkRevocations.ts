@@ -41,6 +41,8 @@ const bulkSchema = z
   })
   .openapi('BulkRevocation');
 
+export type BulkRevocationAnswer = z.infer<typeof bulkSchema>;
+
 const toAnswer = (known: BulkRevocation) => {
   const { uidsSha256: _, approvedSha256: __, ...bulk } = known;
   return { ...bulk, contentSha256: sha256Hex(bulkRevocationContent(known)) };

@@ -59,6 +59,8 @@ const ceremonySchema = z
   })
   .openapi('Ceremony');
 
+export type CeremonyAnswer = z.infer<typeof ceremonySchema>;
+
 const toAnswer = ({ action, outcome, approvedSha256: _, ...rest }: KnownCeremony) => ({
   ...rest,
   contentSha256: sha256Hex(ceremonyContent({ action, ...rest })),

@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { certificateKinds } from '../domain/storeEvents.ts';
 import { NusecError } from '../errors.ts';
 import { type CertificateRow, certificateQueries } from '../projections/certificates.ts';
 import type { Context } from '../services/base/context.ts';
@@ -21,6 +22,8 @@ const certificateSchema = z
     revokedAt: z.string().nullable(),
   })
   .openapi('Certificate');
+
+export type CertificateAnswer = z.infer<typeof certificateSchema>;
 
 const toAnswer = (row: CertificateRow) => ({
   serial: row.serial,
@@ -47,17 +50,24 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
     summary: 'The certificate inventory, by serial; with a scope those of its devices',
     middleware: auth.personInScope(),
     request: {
-      query: pageQuery.extend({ status: z.enum(['issued', 'expired', 'revoked']).optional(), subject: z.string().max(64).optional() }),
+      query: pageQuery.extend({
+        status: z.enum(['issued', 'expired', 'revoked']).optional(),
+        kind: z.enum(certificateKinds).optional(),
+        subject: z.string().max(64).optional(),
+        endsBefore: z.union([z.iso.date(), z.iso.datetime()]).optional().openapi({ description: 'ends before this day or time, UTC' }),
+      }),
     },
     responses: { 200: jsonAnswer(z.object({ certificates: z.array(certificateSchema), next: z.string().optional() }), 'certificates') },
   });
   api.openapi(list, async c => {
-    const { status, subject, cursor, limit } = c.req.valid('query');
+    const { status, kind, subject, endsBefore, cursor, limit } = c.req.valid('query');
     const { scope } = c.var.person;
     const queries = scope === undefined ? await queriesOf(ctx) : await queriesOf(ctx, 'devices', 'jobs');
     const rows = await queries.page({
       scope,
       status: status === 'issued' ? 'good' : status,
+      kind,
+      endsBefore,
       limit,
       ...(subject !== undefined && { subject }),
       ...(cursor !== undefined && { after: cursor }),

@@ -5,11 +5,19 @@ import { deviceStatuses } from '../domain/deviceStatus.ts';
 import type { EffectKind } from '../domain/effects.ts';
 import { formatVersion } from '../domain/version.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
-import type { DeviceRow } from '../projections/devices.ts';
+import { changeCursor, type DeviceRow } from '../projections/devices.ts';
 import { useEffect } from '../services/administration/effects.ts';
 import { livingDevice } from '../services/base/livingDevice.ts';
 import { cannotBringReceipt } from '../services/field/decommission.ts';
-import { deviceEvidence, deviceRow, deviceTimeline, listDevices, quarantineDevice, releaseDevice } from '../services/field/devices.ts';
+import {
+  countDevices,
+  deviceEvidence,
+  deviceRow,
+  deviceTimeline,
+  listDevices,
+  quarantineDevice,
+  releaseDevice,
+} from '../services/field/devices.ts';
 import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts';
 import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
@@ -53,11 +61,22 @@ const deviceSchema = z
   })
   .openapi('Device');
 
+export type DeviceAnswer = z.infer<typeof deviceSchema>;
+
+const countSchema = z
+  .object({ status: z.string(), line: z.string().optional(), version: z.string().nullable().optional(), count: z.number() })
+  .openapi('DeviceCount');
+export type DeviceCountAnswer = z.infer<typeof countSchema>;
+
 export const eventSchema = z
   .object({
+    id: z.string(),
     type: z.string(),
+    v: z.number().openapi({ description: 'version of the shape of its data' }),
     at: z.string(),
     by: z.string(),
+    cause: z.string().optional(),
+    corr: z.string().optional(),
     stream: z.string(),
     position: z.number(),
     revision: z.number(),
@@ -66,10 +85,13 @@ export const eventSchema = z
   })
   .openapi('Event');
 
-export const eventAnswer = ({ type, at, by, stream, position, revision, hash, data }: RecordedEvent) => ({
-  type,
-  at,
-  by,
+export type EventAnswer = z.infer<typeof eventSchema>;
+
+/** With all that its hash is over: whoever asks can check the chain. */
+export const eventAnswer = ({ id, type, v, at, by, cause, corr, stream, position, revision, hash, data }: RecordedEvent) => ({
+  ...{ id, type, v, at, by },
+  ...(cause !== undefined && { cause }),
+  ...(corr !== undefined && { corr }),
   stream,
   position,
   revision,
@@ -103,6 +125,8 @@ const attestedSchema = z
     verdictSha256: sha256Field.optional(),
   })
   .openapi('Attestation');
+
+export type AttestedAnswer = z.infer<typeof attestedSchema>;
 
 /** Which way; the device’s own connection before a gateway when not given. */
 const attestSchema = z.strictObject({ via: z.enum(['mqtt', 'gateway']).optional() });
@@ -165,15 +189,27 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
           .regex(/^[0-9a-f]{64}$/)
           .optional(),
         version: versionField.transform(formatVersion).optional(),
+        attestation: z.enum(['passed', 'failed', 'none']).optional(),
+        job: idField.optional(),
+        uid: z
+          .string()
+          .regex(/^[0-9a-f]{1,32}$/, 'the beginning of a UID is 1 to 32 lower-case hex digits')
+          .optional()
+          .openapi({ description: 'the beginning of the UID' }),
         /** Only devices in use that do not have the newest trust bundle. */
         behind: z.enum(['true']).optional(),
+        sort: z.enum(['uid', 'changed']).default('uid').openapi({ description: 'changed: what changed last comes first' }),
       }),
     },
     responses: { 200: jsonAnswer(z.object({ devices: z.array(deviceSchema), next: z.string().optional() }), 'devices') },
   });
   api.openapi(list, async c => {
-    const { line, status, release, imageHash, version, behind, cursor, limit } = c.req.valid('query');
+    const { line, status, release, imageHash, version, attestation, job, uid, behind, sort, cursor, limit } = c.req.valid('query');
     const filter = {
+      ...(attestation !== undefined && { attestation }),
+      ...(job !== undefined && { jobId: job }),
+      ...(uid !== undefined && { uidPrefix: uid }),
+      order: sort,
       ...(line !== undefined && { line }),
       ...(status !== undefined && { status }),
       ...(release !== undefined && { releaseId: release }),
@@ -183,10 +219,20 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
       scope: c.var.person.scope,
     };
     const rows = await listDevices(ctx, { ...filter, limit, ...(cursor !== undefined && { after: cursor }) });
-    const next = rows.length === limit ? { next: rows.at(-1)?.uid ?? '' } : {};
+    const last = rows.length === limit ? rows.at(-1) : undefined;
+    const next = last === undefined ? {} : { next: sort === 'changed' ? changeCursor(last) : last.uid };
     const attested = attestations.lastOf(rows.map(row => row.uid));
     return c.json({ devices: rows.map(row => answerOf(row, attested.get(row.uid))), ...next }, 200);
   });
+
+  const counts = createRoute({
+    method: 'get',
+    path: '/v1/devices/counts',
+    summary: 'How many devices are in each state; without a scope also by line and version',
+    middleware: auth.personInScope(),
+    responses: { 200: jsonAnswer(z.object({ counts: z.array(countSchema) }), 'counts') },
+  });
+  api.openapi(counts, async c => c.json({ counts: await countDevices(ctx, c.var.person.scope) }, 200));
 
   const one = createRoute({
     method: 'get',

@@ -24,6 +24,7 @@ const allowanceSchema = z
     used: z.number(),
   })
   .openapi('Allowance');
+export type AllowanceAnswer = z.infer<typeof allowanceSchema>;
 const withContent = <Known extends Allowance>(known: Known) => ({ ...known, contentSha256: sha256Hex(allowanceContent(known)) });
 const params = z.object({ name: z.string().max(64) });
 const path = '/v1/operators/{name}/allowances';

@@ -30,6 +30,7 @@ const gatewaySchema = z
     trustBundleVersion: z.number().openapi({ description: 'the newest it said it has; 0 before' }),
   })
   .openapi('Gateway');
+export type GatewayAnswer = z.infer<typeof gatewaySchema>;
 const params = z.object({ id: gatewayField });
 
 const toAnswer = ({ gatewayId, name, status, devices, trustBundleVersion }: RegisteredGateway) => ({

@@ -13,6 +13,8 @@ import {
   createJob,
   jobBoard,
   jobOf,
+  jobTotals,
+  jobYield,
   listJobs,
   releaseJob,
   resumeJob,
@@ -74,7 +76,22 @@ const rowSchema = z.object({
   appVersion: z.string().optional(),
   verdict: z.string().optional(),
   createdAt: z.string(),
+  createdBy: z.string(),
+  reserved: z.number(),
+  committed: z.number(),
+  voided: z.number(),
+  scrapped: z.number(),
 });
+const yieldSchema = z
+  .object({
+    outcomes: z.array(z.object({ status: z.string(), reason: z.string().nullable(), count: z.number() })),
+    minutes: z.array(z.object({ minute: z.string(), committed: z.number(), lost: z.number() })),
+  })
+  .openapi('JobYield');
+const detailSchema = jobSchema.extend({ board: z.array(boardSchema) });
+export type JobRowAnswer = z.infer<typeof rowSchema>;
+export type JobAnswer = z.infer<typeof detailSchema>;
+export type JobYieldAnswer = z.infer<typeof yieldSchema>;
 const params = z.object({ id: idField });
 const wishSchema = z.strictObject({
   line: lineField,
@@ -129,7 +146,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     summary: 'One job and its job board',
     middleware: reader,
     request: { params },
-    responses: { 200: jsonAnswer(jobSchema.extend({ board: z.array(boardSchema) }), 'the job') },
+    responses: { 200: jsonAnswer(detailSchema, 'the job') },
   });
   const uids = createRoute({
     method: 'put',
@@ -158,6 +175,15 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     request: { params },
     responses: { 200: jsonAnswer(signedReportSchema, 'report and signature') },
   });
+  const yields = createRoute({
+    method: 'get',
+    path: '/v1/jobs/{id}/yield',
+    summary: 'How the units of a job ended and why, and how many in each of the last 60 minutes',
+    middleware: reader,
+    request: { params },
+    responses: { 200: jsonAnswer(yieldSchema, 'the yield') },
+  });
+  api.openapi(yields, async c => c.json(await jobYield(ctx, c.req.valid('param').id), 200));
   const reason = z.strictObject({ reason: reasonField });
   const nothing = z.strictObject({});
 
@@ -172,7 +198,11 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     const { cursor, limit, status } = c.req.valid('query');
     const rows = await listJobs(ctx, { status, after: cursor, limit, scope: c.var.person.scope });
     const last = rows.length === limit ? rows.at(-1)?.job_id : undefined;
-    return c.json({ jobs: rows.map(rowView), ...(last !== undefined && { next: last }) }, 200);
+    const totals = await jobTotals(
+      ctx,
+      rows.map(row => row.job_id),
+    );
+    return c.json({ jobs: rows.map(row => rowView(row, totals.get(row.job_id))), ...(last !== undefined && { next: last }) }, 200);
   });
   api.openapi(one, async c => {
     const job = await jobOf(ctx, c.req.valid('param').id);
@@ -233,10 +263,13 @@ function firmwareView({ releaseId, version, securityCounter, imageHash }: NonNul
   return { releaseId, version, securityCounter, imageHash };
 }
 
-function rowView(row: JobRow) {
+type Totals = { readonly reserved: number; readonly committed: number; readonly voided: number; readonly scrapped: number };
+const nothingYet: Totals = { reserved: 0, committed: 0, voided: 0, scrapped: 0 };
+
+function rowView(row: JobRow, { reserved, committed, voided, scrapped }: Totals = nothingYet) {
   const { job_id: jobId, line, status, planned_count: plannedCount, created_at: createdAt } = row;
   return {
-    ...{ jobId, line, status, plannedCount, createdAt },
+    ...{ jobId, line, status, plannedCount, createdAt, createdBy: row.created_by, reserved, committed, voided, scrapped },
     ...(row.site !== null && { site: row.site }),
     ...(row.app_version !== null && { appVersion: row.app_version }),
     ...(row.verdict !== null && { verdict: row.verdict }),

@@ -27,6 +27,7 @@ const lineSchema = z
     }),
   })
   .openapi('Line');
+export type LineAnswer = z.infer<typeof lineSchema>;
 const layoutSchema = z
   .strictObject({
     appSlotBytes: countField,

@@ -46,6 +46,8 @@ export const changeSchema = z
     approvedBy: z.string().optional(),
   })
   .openapi('OperatorChange');
+export type OperatorAnswer = z.infer<typeof operatorSchema>;
+export type OperatorChangeAnswer = z.infer<typeof changeSchema>;
 /** A change as people see it, with the hash of what an approval approves. */
 export const changeView = (known: KnownChange) => ({ ...known, contentSha256: sha256Hex(operatorChangeContent(known)) });
 const proposedSchema = z.object({ proposal: changeSchema });

@@ -41,6 +41,7 @@ const programmerSchema = z
     shippedTo: z.string().optional(),
   })
   .openapi('Programmer');
+export type ProgrammerAnswer = z.infer<typeof programmerSchema>;
 const chainSchema = z.object({ certificate: z.string(), ica: z.string(), root: z.string() });
 const params = z.object({ uid: uidField });
 const nameField = z.string().min(1).max(64);

@@ -69,6 +69,8 @@ const rowSchema = releaseSchema.pick({
   imageHash: true,
   status: true,
 });
+export type ReleaseAnswer = z.infer<typeof releaseSchema>;
+export type ReleaseRowAnswer = z.infer<typeof rowSchema>;
 const params = z.object({ id: idField });
 
 export const releasesResource: Resource = (api, { ctx }, auth) => {

@@ -1,3 +1,4 @@
+import { alarmsResource } from './alarms.ts';
 import { allotmentsResource } from './allotments.ts';
 import type { Resource } from './app.ts';
 import { authorityResource } from './authority.ts';
@@ -16,6 +17,7 @@ import { linesResource } from './lines.ts';
 import { logResource } from './log.ts';
 import { operatorChangesResource } from './operatorChanges.ts';
 import { operatorsResource } from './operators.ts';
+import { overviewResource } from './overview.ts';
 import { parkedEventsResource } from './parkedEvents.ts';
 import { presenceResource } from './presence.ts';
 import { productionResource } from './production.ts';
@@ -31,6 +33,7 @@ import { vulnerabilitiesResource } from './vulnerabilities.ts';
 export const resources: readonly Resource[] = [
   consoleResource,
   systemResource,
+  overviewResource,
   operatorsResource,
   operatorChangesResource,
   linesResource,
@@ -48,6 +51,7 @@ export const resources: readonly Resource[] = [
   gatewaysResource,
   presenceResource,
   eventsResource,
+  alarmsResource,
   logResource,
   certificatesResource,
   estResource,

@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { maxGroups, maxListedDevices, rolloutStream } from '../domain/rollout.ts';
+import { maxGroups, maxListedDevices, rolloutStatuses, rolloutStream } from '../domain/rollout.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import { approveRollout, planSha256 } from '../services/firmware/rolloutApproval.ts';
 import { planRollout } from '../services/firmware/rolloutPlan.ts';
@@ -31,6 +31,9 @@ const progressSchema = rolloutSchema
     progress: z.array(z.object({ uid: uidField, status: z.string(), reason: z.string().nullable() })),
   })
   .openapi('RolloutProgress');
+
+export type RolloutRowAnswer = z.infer<typeof rolloutSchema>;
+export type RolloutAnswer = z.infer<typeof progressSchema>;
 
 const params = z.object({ id: idField });
 const percent = z.number().min(0).max(100);
@@ -82,12 +85,12 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
     path: '/v1/rollouts',
     summary: 'All rollouts',
     middleware: auth.personInScope(),
-    request: { query: pageQuery },
+    request: { query: pageQuery.extend({ status: z.enum(rolloutStatuses).optional() }) },
     responses: { 200: jsonAnswer(z.object({ rollouts: z.array(rolloutSchema), next: z.string().optional() }), 'rollouts') },
   });
   api.openapi(list, async c => {
-    const { cursor, limit } = c.req.valid('query');
-    const found = await listRollouts(ctx, { after: cursor, limit, scope: c.var.person.scope });
+    const { cursor, limit, status } = c.req.valid('query');
+    const found = await listRollouts(ctx, { status, after: cursor, limit, scope: c.var.person.scope });
     return c.json({ rollouts: found, ...(found.length === limit && { next: found.at(-1)?.rolloutId ?? '' }) }, 200);
   });
 

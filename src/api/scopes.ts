@@ -122,7 +122,7 @@ const maxRemembered = 1000;
 const named: readonly Kind[] = ['device', 'job', 'programmer', 'release'];
 
 /** Whether what a stream, or the subject of an alarm, is about is within a scope. Each is judged once. */
-export function subjectsInScope(ctx: Context, scope: Scope): (subject: string) => Promise<boolean> {
+function subjectsInScope(ctx: Context, scope: Scope): (subject: string) => Promise<boolean> {
   const known = lru<boolean>(maxRemembered);
   return async subject => {
     const before = known.get(subject);
@@ -132,6 +132,10 @@ export function subjectsInScope(ctx: Context, scope: Scope): (subject: string) =
     return is;
   };
 }
+
+/** The same for whoever may see everything. */
+export const visibleTo = (ctx: Context, scope: Scope | undefined): ((subject: string) => Promise<boolean>) =>
+  scope === undefined ? async () => true : subjectsInScope(ctx, scope);
 
 const ofKind = /^(device|job|programmer|release|rollout|line|grant)-(.+)$/;
 

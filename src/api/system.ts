@@ -7,6 +7,7 @@ import { trustBundleFor } from '../services/authority/olderRoots.ts';
 import { currentTrustBundle, rootForReader } from '../services/authority/trustBundle.ts';
 import type { Context } from '../services/base/context.ts';
 import type { PortFigures, Presence, PresenceNote } from '../services/field/presence.ts';
+import type { Services } from '../services/start/services.ts';
 import type { Resource } from './app.ts';
 
 /** Health, metrics and what everybody may know: the root certificate and the trust bundle. */
@@ -31,18 +32,19 @@ const bundle = createRoute({
   responses: { 200: { description: 'COSE_Sign1', content: { 'application/cose': { schema: z.any() } } } },
 });
 
-export const systemResource: Resource = (api, { ctx, logCheck, field }, auth) => {
+/** What is in the way of serving; nothing when all is well. */
+export async function readinessOf({ ctx, logCheck }: Pick<Services, 'ctx' | 'logCheck'>): Promise<readonly string[]> {
+  const [keystore, store] = await Promise.all([ctx.keystore.health(), ctx.store.trouble()]);
+  const found = logCheck.trouble();
+  const log = [...(store === undefined ? [] : [`event store: ${store.code}`]), ...(found === undefined ? [] : [`event log: ${found}`])];
+  return [...(keystore.ok ? [] : [keystore.detail]), ...log, ...readModelTroubles(ctx), ...ctx.followers.troubles().map(troubleText)];
+}
+
+export const systemResource: Resource = (api, services, auth) => {
+  const { ctx, field } = services;
   api.openapi(health, c => c.text('ok'));
   api.openapi(ready, async c => {
-    const [keystore, store] = await Promise.all([ctx.keystore.health(), ctx.store.trouble()]);
-    const found = logCheck.trouble();
-    const log = [...(store === undefined ? [] : [`event store: ${store.code}`]), ...(found === undefined ? [] : [`event log: ${found}`])];
-    const reasons = [
-      ...(keystore.ok ? [] : [keystore.detail]),
-      ...log,
-      ...readModelTroubles(ctx),
-      ...ctx.followers.troubles().map(troubleText),
-    ];
+    const reasons = await readinessOf(services);
     return reasons.length === 0 ? c.text('ready', 200) : c.text(`not ready: ${reasons.join('; ')}`, 503);
   });
   api.use('/metrics', auth.person('auditor'));

@@ -16,6 +16,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   image: async () => (await import('./image.ts')).registerImage,
   release: async () => (await import('./release.ts')).registerRelease,
   job: async () => (await import('./job.ts')).registerJob,
+  alarm: async () => (await import('./alarm.ts')).registerAlarm,
   log: async () => (await import('./log.ts')).registerLog,
   evidence: async () => (await import('./evidence.ts')).registerEvidence,
   backup: async () => (await import('./backup.ts')).registerBackup,

@@ -1,3 +1,4 @@
+import type { AlarmEvent } from './alarm.ts';
 import type { AllotmentEvent } from './allotmentEvents.ts';
 import type { AttestationSealEvent } from './attestationSeal.ts';
 import type { AuthorityEvent } from './authorityEvents.ts';
@@ -24,12 +25,6 @@ import type { VulnerabilityEvent } from './vulnerability.ts';
 
 /** Every event that the log can hold: its type and the shape of its data. Read models, subscribers and services are typed by this map, so that
  *  an event that is renamed or gets another shape does not compile where it is used. */
-
-/** What an operator must look at. Streams `alarm-{subject}`. */
-type AlarmEvent = {
-  readonly type: 'AlarmRaised';
-  readonly data: { readonly code: string; readonly subject: string; readonly detail: string };
-};
 
 /** Care of the keystore by the tools that need it alone. Stream `keystore`. */
 type KeystoreEvent =

@@ -93,7 +93,8 @@ export type RolloutCommand =
   | { readonly type: 'ResumeRollout'; readonly by: Actor }
   | { readonly type: 'AbortRollout'; readonly reason: string; readonly by: Actor };
 
-export type RolloutStatus = 'PLANNED' | 'APPROVED' | 'RUNNING' | 'PAUSED' | 'HALTED' | 'COMPLETED' | 'ABORTED';
+export const rolloutStatuses = ['PLANNED', 'APPROVED', 'RUNNING', 'PAUSED', 'HALTED', 'COMPLETED', 'ABORTED'] as const;
+export type RolloutStatus = (typeof rolloutStatuses)[number];
 
 export const rolloutWalk: Walk<RolloutEvent, RolloutStatus> = {
   RolloutApproved: 'APPROVED',

@@ -1,12 +1,36 @@
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
+import { utf8 } from '../bytes.ts';
+import { sha256Hex } from '../digest.ts';
 import type { EventMap, EventType } from '../domain/events.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
-import type { Projection } from './projection.ts';
+import { on, type Projection } from './projection.ts';
 
 /** What an operator must look at, newest last: alarms raised by the process, and the events that are alarms in themselves. */
 
 type AlarmRow = { position: number; at: string; code: string; subject: string; detail: string };
-export type AlarmTables = { alarms: AlarmRow };
+/** Alarms of one code about one subject. `raised` counts them since the case was opened last. */
+export type AlarmCaseRow = {
+  id: string;
+  code: string;
+  subject: string;
+  detail: string;
+  raised: number;
+  first_at: string;
+  last_at: string;
+  last_position: number;
+  acknowledged_position: number;
+  acknowledged_by: string | null;
+  acknowledged_at: string | null;
+  note: string | null;
+  assigned_to: string | null;
+  silenced_until: string | null;
+  silenced_by: string | null;
+  silenced_reason: string | null;
+};
+export type AlarmTables = { alarms: AlarmRow; alarm_cases: AlarmCaseRow };
+
+/** 32 hex digits. */
+const alarmCaseId = (code: string, subject: string): string => sha256Hex(utf8(`${code}\n${subject}`)).slice(0, 32);
 
 /** Events of other streams that belong on the list, and what each says to an operator. */
 const details: { readonly [Type in EventType]?: (data: EventMap[Type]) => string } = {
@@ -30,27 +54,84 @@ function detailOf({ type, data }: Recorded): string | undefined {
 
 export const alarms: Projection = {
   name: 'alarms',
-  version: 3,
-  tables: ['alarms'],
+  version: 4,
+  tables: ['alarms', 'alarm_cases'],
   schema: table => `
     CREATE TABLE ${table('alarms')} (
       position INTEGER PRIMARY KEY, at TEXT NOT NULL, code TEXT NOT NULL, subject TEXT NOT NULL, detail TEXT NOT NULL
     ) STRICT;
-    CREATE INDEX ${table('alarms')}_subject ON ${table('alarms')} (subject, position);`,
+    CREATE INDEX ${table('alarms')}_subject ON ${table('alarms')} (subject, position);
+    CREATE TABLE ${table('alarm_cases')} (
+      id TEXT PRIMARY KEY, code TEXT NOT NULL, subject TEXT NOT NULL, detail TEXT NOT NULL, raised INTEGER NOT NULL, first_at TEXT NOT NULL,
+      last_at TEXT NOT NULL, last_position INTEGER NOT NULL, acknowledged_position INTEGER NOT NULL, acknowledged_by TEXT, acknowledged_at TEXT,
+      note TEXT, assigned_to TEXT, silenced_until TEXT, silenced_by TEXT, silenced_reason TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX ${table('alarm_cases')}_last ON ${table('alarm_cases')} (last_position);
+    CREATE INDEX ${table('alarm_cases')}_open ON ${table('alarm_cases')} (last_position) WHERE last_position > acknowledged_position;`,
   writer(db, table) {
     const insert = db.prepare(`INSERT INTO ${table('alarms')} VALUES (?, ?, ?, ?, ?)`);
+    const cases = table('alarm_cases');
+    const isClosed = 'last_position <= acknowledged_position';
+    const open =
+      db.prepare(`INSERT INTO ${cases} (id, code, subject, detail, raised, first_at, last_at, last_position, acknowledged_position)
+      VALUES (@id, @code, @subject, @detail, 1, @at, @at, @position, 0)
+      ON CONFLICT (id) DO UPDATE SET detail = @detail, raised = iif(${isClosed}, 1, raised + 1), first_at = iif(${isClosed}, @at, first_at),
+        last_at = @at, last_position = @position`);
+    const acknowledge = db.prepare(
+      `UPDATE ${cases} SET acknowledged_position = ?, acknowledged_by = ?, acknowledged_at = ?, note = ? WHERE id = ?`,
+    );
+    const assign = db.prepare(`UPDATE ${cases} SET assigned_to = ? WHERE id = ?`);
+    const silence = db.prepare(`UPDATE ${cases} SET silenced_until = ?, silenced_by = ?, silenced_reason = ? WHERE id = ?`);
+    const deed = on({
+      AlarmAcknowledged: ({ data: { code, subject, upTo, by, at, note } }) =>
+        acknowledge.run(upTo, by, at, note, alarmCaseId(code, subject)),
+      AlarmAssigned: ({ data: { code, subject, to } }) => assign.run(to, alarmCaseId(code, subject)),
+      AlarmSilenced: ({ data: { code, subject, until, by, reason } }) => silence.run(until, by, reason, alarmCaseId(code, subject)),
+    });
+    const raise = (position: number, at: string, code: string, subject: string, detail: string): void => {
+      insert.run(position, at, code, subject, detail);
+      open.run({ id: alarmCaseId(code, subject), code, subject, detail, at, position });
+    };
     return event => {
       const { type, data, stream, position, at } = event;
-      if (type === 'AlarmRaised') return void insert.run(position, at, data.code, data.subject, data.detail);
+      if (type === 'AlarmRaised') return raise(position, at, data.code, data.subject, data.detail);
       const detail = detailOf(event);
-      if (detail !== undefined) insert.run(position, at, type, stream, detail);
+      if (detail === undefined) return deed(event);
+      raise(position, at, type, stream, detail);
     };
   },
+};
+
+export const alarmStates = ['open', 'acknowledged', 'silenced'] as const;
+export type AlarmCasePage = {
+  readonly state?: (typeof alarmStates)[number] | undefined;
+  readonly code?: string | undefined;
+  readonly subject?: string | undefined;
+  readonly assignedTo?: string | undefined;
+  /** Older than this position. */
+  readonly before?: number | undefined;
+  readonly limit: number;
+  /** ISO time. */
+  readonly now: string;
 };
 
 export const alarmQueries = (db: Kysely<AlarmTables>) => ({
   page: ({ after, limit, subject }: { readonly after: number; readonly limit: number; readonly subject?: string | undefined }) => {
     const query = db.selectFrom('alarms').selectAll().where('position', '>', after).orderBy('position').limit(limit);
     return (subject === undefined ? query : query.where('subject', '=', subject)).execute();
+  },
+  case: (id: string) => db.selectFrom('alarm_cases').selectAll().where('id', '=', id).executeTakeFirst(),
+  /** Newest first. A case that is silent counts as silenced, not as open. */
+  cases({ state, code, subject, assignedTo, before, limit, now }: AlarmCasePage) {
+    let query = db.selectFrom('alarm_cases').selectAll().orderBy('last_position', 'desc').limit(limit);
+    const isSilent = sql<boolean>`coalesce(silenced_until, '') > ${now}`;
+    if (state === 'acknowledged') query = query.where(sql<boolean>`last_position <= acknowledged_position`);
+    if (state === 'open') query = query.where(sql<boolean>`last_position > acknowledged_position AND NOT ${isSilent}`);
+    if (state === 'silenced') query = query.where(sql<boolean>`last_position > acknowledged_position AND ${isSilent}`);
+    if (code !== undefined) query = query.where('code', '=', code);
+    if (subject !== undefined) query = query.where('subject', '=', subject);
+    if (assignedTo !== undefined) query = query.where('assigned_to', '=', assignedTo);
+    if (before !== undefined) query = query.where('last_position', '<', before);
+    return query.execute();
   },
 });

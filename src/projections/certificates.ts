@@ -96,7 +96,7 @@ function issuedBy({ type, data, stream }: Recorded): readonly Issued[] {
 
 export const certificates: Projection = {
   name: 'certificates',
-  version: 6,
+  version: 7,
   tables: ['certificates', 'crl_partitions'],
   schema: table => `
     CREATE TABLE ${table('certificates')} (
@@ -116,7 +116,8 @@ export const certificates: Projection = {
     CREATE INDEX ${table('certificates')}_ends ON ${table('certificates')} (not_after) WHERE reason IS NULL AND expired = 0 AND not_after < '9999';
     CREATE INDEX ${table('certificates')}_no_longer_good ON ${table('certificates')} (serial) WHERE reason IS NOT NULL;
     CREATE INDEX ${table('certificates')}_expired ON ${table('certificates')} (serial) WHERE expired = 1;
-    CREATE INDEX ${table('certificates')}_changed ON ${table('certificates')} (position) WHERE reason IS NOT NULL OR was_held = 1;`,
+    CREATE INDEX ${table('certificates')}_changed ON ${table('certificates')} (position) WHERE reason IS NOT NULL OR was_held = 1;
+    CREATE INDEX ${table('certificates')}_kind ON ${table('certificates')} (kind, serial) WHERE kind <> 'device';`,
   writer(db, table) {
     const name = table('certificates');
     const insert = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 10000, ?, ?)`);
@@ -248,6 +249,8 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
     readonly subject?: string | undefined;
     readonly kind?: CertificateKind | undefined;
     readonly status?: 'good' | 'revoked' | 'expired' | undefined;
+    /** ISO day or time. */
+    readonly endsBefore?: string | undefined;
     readonly after?: string | undefined;
     readonly limit: number;
     /** Only of devices that are within it. */
@@ -256,9 +259,12 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
     let query = db.selectFrom('certificates').selectAll().orderBy('serial').limit(options.limit);
     if (options.subject !== undefined) query = query.where('subject', '=', options.subject);
     if (options.kind !== undefined) query = query.where('kind', '=', options.kind);
+    // Said as the indexes say it: those of devices need none, as most are, and as most of them never end.
+    if (options.kind !== undefined && options.kind !== 'device') query = query.where(sql<boolean>`kind <> 'device'`);
     if (options.status === 'revoked') query = query.where('reason', 'is not', null);
     if (options.status === 'expired') query = query.where(sql<boolean>`expired = 1`);
-    if (options.status === 'good') query = query.where('reason', 'is', null).where('expired', '=', 0);
+    if (options.status === 'good') query = query.where(sql<boolean>`reason IS NULL AND expired = 0`);
+    if (options.endsBefore !== undefined) query = query.where('not_after', '<', options.endsBefore).where(sql<boolean>`not_after < '9999'`);
     if (options.scope !== undefined) query = query.where('kind', '=', 'device').where('subject', 'in', devicesInScope(db, options.scope));
     if (options.after !== undefined) query = query.where('serial', '>', options.after);
     return query.execute();

@@ -1,4 +1,4 @@
-import type { ExpressionBuilder, Kysely } from 'kysely';
+import type { ExpressionBuilder, Kysely, SelectQueryBuilder } from 'kysely';
 import { fold } from '../domain/decider.ts';
 import { device } from '../domain/device.ts';
 import type { DeviceEvent, FirmwareFacts } from '../domain/deviceEvents.ts';
@@ -75,6 +75,9 @@ export const devices: Projection = {
     CREATE INDEX ${table('devices')}_release ON ${table('devices')} (release_id, uid);
     CREATE INDEX ${table('devices')}_bootloader ON ${table('devices')} (bootloader_release_id, uid);
     CREATE INDEX ${table('devices')}_image ON ${table('devices')} (image_hash, uid);
+    CREATE INDEX ${table('devices')}_version ON ${table('devices')} (version, uid);
+    CREATE INDEX ${table('devices')}_attestation ON ${table('devices')} (attestation, uid);
+    CREATE INDEX ${table('devices')}_changed ON ${table('devices')} (changed_at, uid);
     ${countSchema(table('devices'), table('device_counts'))}`,
   writer(db, table) {
     const name = table('devices');
@@ -179,6 +182,12 @@ export type DevicePage = {
   readonly version?: string;
   /** Those in use whose trust bundle is older than this one, or unknown. */
   readonly trustBelow?: number;
+  /** Of the last attestation; `none` before the first one. */
+  readonly attestation?: 'passed' | 'failed' | 'none';
+  readonly uidPrefix?: string;
+  /** `changed`: what changed last comes first. */
+  readonly order?: 'uid' | 'changed';
+  /** The last UID, or `changeCursor` of the last row. */
   readonly after?: string;
   readonly limit: number;
   readonly scope?: Scope | undefined;
@@ -207,6 +216,15 @@ const runs = (releaseIds: readonly string[]) => (eb: ExpressionBuilder<DeviceTab
 const isBehind = (version: number) => (eb: ExpressionBuilder<DeviceTables, 'devices'>) =>
   eb.and([eb('status', 'in', inField), eb.or([eb('trust_bundle_version', '<', version), eb('trust_bundle_version', 'is', null)])]);
 
+/** The cursor of a page in the order of the newest change. */
+export const changeCursor = ({ changed_at, uid }: Pick<DeviceRow, 'changed_at' | 'uid'>): string => `${changed_at}~${uid}`;
+
+function newestFirst(query: SelectQueryBuilder<DeviceTables & JobTables, 'devices', DeviceRow>, cursor: string | undefined) {
+  const [at = '', uid = ''] = (cursor ?? '').split('~');
+  const from = cursor === undefined ? query : query.where(eb => eb(eb.refTuple('changed_at', 'uid'), '<', eb.tuple(at, uid)));
+  return from.orderBy('changed_at', 'desc').orderBy('uid', 'desc');
+}
+
 /** Devices within a scope, as a query to ask `in`. A device is where its job is. */
 export function devicesInScope(db: Kysely<DeviceTables & JobTables>, { sites, ...own }: Scope) {
   let query = db.selectFrom('devices').select('uid');
@@ -218,7 +236,6 @@ export function devicesInScope(db: Kysely<DeviceTables & JobTables>, { sites, ..
 
 export const deviceQueries = (db: Kysely<DeviceTables & JobTables>) => ({
   byUid: (uid: string) => db.selectFrom('devices').selectAll().where('uid', '=', uid).executeTakeFirst(),
-  /** By uid, after the cursor. */
   /** UIDs of the devices of these lines, or of all, in order. @param after the last UID of the page before */
   async uids({ lines, status, jobId, after, limit }: DeviceSelection): Promise<readonly string[]> {
     let query = db.selectFrom('devices').select('uid').orderBy('uid').limit(limit);
@@ -228,16 +245,21 @@ export const deviceQueries = (db: Kysely<DeviceTables & JobTables>) => ({
     if (after !== undefined) query = query.where('uid', '>', after);
     return (await query.execute()).map(({ uid }) => uid);
   },
-  page({ line, status, jobId, releaseId, imageHash, version, trustBelow, after, limit, scope }: DevicePage) {
-    let query = db.selectFrom('devices').selectAll().orderBy('uid').limit(limit);
+  /** One page, by UID or by the newest change. */
+  page({ line, status, jobId, releaseId, imageHash, version, attestation, uidPrefix, trustBelow, order, after, limit, scope }: DevicePage) {
+    let query = db.selectFrom('devices').selectAll().limit(limit);
     if (line !== undefined) query = query.where('line', '=', line);
     if (status !== undefined) query = query.where('status', '=', status as DeviceStatus);
     if (jobId !== undefined) query = query.where('job_id', '=', jobId);
     if (releaseId !== undefined) query = query.where('release_id', '=', releaseId);
     if (imageHash !== undefined) query = query.where('image_hash', '=', imageHash);
     if (version !== undefined) query = query.where('version', '=', version);
+    if (attestation !== undefined)
+      query = query.where('attestation', attestation === 'none' ? 'is' : '=', attestation === 'none' ? null : attestation);
+    if (uidPrefix !== undefined) query = query.where('uid', '>=', uidPrefix).where('uid', '<=', uidPrefix.padEnd(32, 'f'));
     if (trustBelow !== undefined) query = query.where(isBehind(trustBelow));
-    if (after !== undefined) query = query.where('uid', '>', after);
+    if (order === 'changed') query = newestFirst(query, after);
+    else query = (after === undefined ? query : query.where('uid', '>', after)).orderBy('uid');
     if (scope !== undefined) query = query.where('uid', 'in', devicesInScope(db, scope));
     return query.execute();
   },

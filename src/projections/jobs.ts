@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import type { AllotmentEvent } from '../domain/allotmentEvents.ts';
 import { type AllotmentStanding, type AllotmentStatus, allotmentAfter } from '../domain/allotmentState.ts';
 import type { JobEvent } from '../domain/jobEvents.ts';
@@ -217,6 +217,44 @@ export const jobQueries = (db: Kysely<JobTables>) => ({
   byId: (jobId: string) => db.selectFrom('jobs').selectAll().where('job_id', '=', jobId).executeTakeFirst(),
   allotments: (jobId: string) => db.selectFrom('allotments').selectAll().where('job_id', '=', jobId).orderBy('programmer').execute(),
   allotmentsOf: (programmer: string) => db.selectFrom('allotments').selectAll().where('programmer', '=', programmer).execute(),
+  /** What all shares of these jobs add up to. */
+  totals: (jobIds: readonly string[]) =>
+    db
+      .selectFrom('allotments')
+      .select(({ fn }) => [
+        'job_id',
+        fn.sum<number>('reserved').as('reserved'),
+        fn.sum<number>('committed').as('committed'),
+        fn.sum<number>('voided').as('voided'),
+        fn.sum<number>('scrapped').as('scrapped'),
+      ])
+      .where('job_id', 'in', jobIds)
+      .groupBy('job_id')
+      .execute(),
+  /** How the units of a job that have ended did so, and why; the most frequent first. */
+  outcomes: (jobId: string) =>
+    db
+      .selectFrom('units')
+      .select(({ fn }) => ['status', 'reason', fn.countAll<number>().as('count')])
+      .where('job_id', '=', jobId)
+      .groupBy(['status', 'reason'])
+      .orderBy('count', 'desc')
+      .execute(),
+  /** Units of a job that ended in each minute from then on. @param since ISO time */
+  perMinute: (jobId: string, since: string) =>
+    db
+      .selectFrom('units')
+      .select(({ fn }) => [
+        sql<string>`substr(finished_at, 1, 16)`.as('minute'),
+        sql<number>`sum(status = 'COMMITTED')`.as('committed'),
+        sql<number>`sum(status <> 'COMMITTED')`.as('lost'),
+        fn.countAll<number>().as('count'),
+      ])
+      .where('job_id', '=', jobId)
+      .where('finished_at', '>=', since)
+      .groupBy('minute')
+      .orderBy('minute')
+      .execute(),
   /** Units in the order they were reserved, per programmer. */
   units: (jobId: string) =>
     db.selectFrom('units').selectAll().where('job_id', '=', jobId).orderBy('programmer').orderBy('number').execute(),

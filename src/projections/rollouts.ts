@@ -91,13 +91,19 @@ export const rollouts: Projection = {
   },
 };
 
-export type RolloutPage = { readonly after?: string | undefined; readonly limit: number; readonly scope?: Scope | undefined };
+export type RolloutPage = {
+  readonly status?: RolloutStatus | undefined;
+  readonly after?: string | undefined;
+  readonly limit: number;
+  readonly scope?: Scope | undefined;
+};
 
 export const rolloutQueries = (db: Kysely<RolloutTables>) => ({
   byId: (rolloutId: string) => db.selectFrom('rollouts').selectAll().where('rollout_id', '=', rolloutId).executeTakeFirst(),
-  page: ({ after, limit, scope }: RolloutPage) => {
+  page: ({ status, after, limit, scope }: RolloutPage) => {
     const lines = linesWithin(scope ?? {});
     let query = db.selectFrom('rollouts').selectAll().orderBy('rollout_id').limit(limit);
+    if (status !== undefined) query = query.where('status', '=', status);
     if (after !== undefined) query = query.where('rollout_id', '>', after);
     if (lines !== undefined) query = query.where('line', 'in', lines);
     return query.execute();

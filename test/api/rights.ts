@@ -74,7 +74,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
 
   ...several('POST', ['/v1/jobs'], planner, 'place'),
   ...several('GET', ['/v1/jobs'], anyone, 'lists'),
-  ...several('GET', ['/v1/jobs/{id}', ...steps('/v1/jobs/{id}', 'status.csv', 'reconciliation')], anyone, 'job'),
+  ...several('GET', ['/v1/jobs/{id}', ...steps('/v1/jobs/{id}', 'status.csv', 'yield', 'reconciliation')], anyone, 'job'),
   ...several('POST', steps('/v1/jobs/{id}', 'firmware', 'release', 'cancel', 'close', 'allotments'), planner, 'job'),
   ...several('PUT', ['/v1/jobs/{id}/uids'], planner, 'job'),
   ...several('POST', steps('/v1/jobs/{id}', 'suspend', 'resume'), driver, 'job'),
@@ -86,7 +86,15 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('GET', [unit, '/v1/production/images/{sha256}'], 'machine', 'all'),
 
   ...several('GET', steps('/v1/log', 'checkpoint', 'key', 'export', 'entries', 'consistency'), auditor, 'all'),
-  ...several('GET', ['/v1/devices', '/v1/certificates', '/v1/alarms'], readers, 'lists'),
+  ...several('GET', ['/v1/devices', '/v1/devices/counts', '/v1/certificates', '/v1/alarms', '/v1/alarm-cases'], readers, 'lists'),
+  ...several('GET', ['/v1/alarm-cases/{id}'], readers, 'lists'),
+  ...several(
+    'POST',
+    steps('/v1/alarm-cases/{id}', 'acknowledge', 'assign', 'silence'),
+    ['securityOfficer', 'productionPlanner', 'releaseManager'],
+    'lists',
+  ),
+  ...several('GET', ['/v1/attestations/lag', '/v1/log/health'], readers, 'all'),
   ...several(
     'GET',
     ['/v1/devices/{uid}', ...steps('/v1/devices/{uid}', 'attestations', 'events', 'evidence', 'evidence/{sha256}', 'repair')],

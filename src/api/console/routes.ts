@@ -1,57 +1,59 @@
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Context as HonoContext, MiddlewareHandler } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
 import { html } from 'hono/html';
 import { secureHeaders } from 'hono/secure-headers';
-import { readers } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
 import { authenticateOperator } from '../../services/administration/operators.ts';
 import type { Resource } from '../app.ts';
 import type { ApiEnv, Person } from '../auth.ts';
-import { requireInScope } from '../scopes.ts';
+import { problemOf } from '../problem.ts';
 import { wrongTokensOf } from '../wrongTokens.ts';
-import { deviceTimeline } from './device.ts';
-import { fleet } from './fleet.ts';
-import { type Html, page } from './layout.ts';
+import { actionPage, findAction, maxIdsInPath, perform, readForm, refusalOf } from './actions.ts';
+import { serveAssets } from './assets.ts';
+import { errorPage } from './errors.ts';
+import { framed, type Html } from './layout.ts';
+import { followLog } from './live.ts';
+import { actions, pages } from './pages.ts';
 import { findSession, openSession, sessionCookie } from './session.ts';
+import { visitOf } from './visit.ts';
 
-/** The console: pages made by the server from the same queries as the API. */
+/** The console: pages made by the server from the answers of the API, and forms that ask it for something. */
 
-const asset = (path: string): string => readFileSync(fileURLToPath(new URL(path, import.meta.url)), 'utf8');
-const uidForm = /^[0-9a-f]{32}$/;
 const maxTokenChars = 128;
 
 export const consoleResource: Resource = (api, services) => {
   const { ctx } = services;
-  const style = asset('../../../web/console.css');
-  const icon = asset('../../../web/icon.svg');
-  const htmx = readFileSync(fileURLToPath(import.meta.resolve('htmx.org/dist/htmx.min.js')), 'utf8');
   const self = ["'self'"];
   const headers = secureHeaders({
-    contentSecurityPolicy: { defaultSrc: self, frameAncestors: ["'none'"], formAction: self, baseUri: ["'none'"] },
+    contentSecurityPolicy: { defaultSrc: self, frameAncestors: ["'none'"], formAction: self, baseUri: ["'none'"], objectSrc: ["'none'"] },
     referrerPolicy: 'no-referrer',
     xFrameOptions: 'DENY',
   });
   api.use('/console/*', requireOwnPages);
   api.use('/console', headers);
   api.use('/console/*', headers);
-  api.get('/console/assets/console.css', c => c.body(style, 200, { 'Content-Type': 'text/css; charset=utf-8' }));
-  api.get('/console/assets/icon.svg', c => c.body(icon, 200, { 'Content-Type': 'image/svg+xml' }));
-  api.get('/console/assets/htmx.js', c => c.body(htmx, 200, { 'Content-Type': 'text/javascript; charset=utf-8' }));
+  serveAssets(api);
+  api.get('/', c => c.redirect('/console'));
+  api.get('/console/', c => c.redirect('/console'));
+  api.get('/favicon.ico', c => c.redirect('/console/assets/icon.svg'));
 
+  type Handler = (c: HonoContext<ApiEnv>, who: Person) => Promise<Response> | Response;
   const person = (c: HonoContext<ApiEnv>) => findSession(ctx, getCookie(c, sessionCookie));
-  /** Pages for people who are signed in; everybody else is sent to the sign-in page. */
-  const signedIn = (render: (c: HonoContext<ApiEnv>, who: Person) => Promise<Html>) => async (c: HonoContext<ApiEnv>) => {
+  /** For people who are signed in; everybody else is sent to the sign-in page. A refusal is a page in the frame. */
+  const signedIn = (handle: Handler) => async (c: HonoContext<ApiEnv>) => {
     const who = await person(c);
     // A refresh in the background sends the whole page to the sign-in, and does not put that into a part of it.
     if (who === undefined && c.req.header('HX-Request') === 'true') return c.body(null, 401, { 'HX-Redirect': '/console/sign-in' });
     if (who === undefined) return c.redirect('/console/sign-in');
-    if (!who.roles.some(role => readers.includes(role))) throw new NusecError('FORBIDDEN', `${who.name} reads no devices`);
-    return c.html(await render(c, who));
+    try {
+      return await handle(c, who);
+    } catch (error) {
+      if (error instanceof NusecError) return errorPage(c, error, who);
+      throw error;
+    }
   };
 
-  api.get('/console/sign-in', c => c.html(page('Sign in', undefined, signInForm())));
+  api.get('/console/sign-in', c => c.html(framed({ title: 'Sign in', content: signInForm() }, undefined, c.req.path)));
   api.post('/console/sign-in', async c => {
     const { token } = await c.req.parseBody();
     try {
@@ -62,7 +64,8 @@ export const consoleResource: Resource = (api, services) => {
       return c.redirect('/console', 303);
     } catch (error) {
       if (!(error instanceof NusecError)) throw error;
-      return c.html(page('Sign in', undefined, signInForm('This token is not known, or it has expired.')), 401);
+      const content = signInForm('This token is not known, or it has expired.');
+      return c.html(framed({ title: 'Sign in', content }, undefined, c.req.path), 401);
     }
   });
   api.post('/console/sign-out', c => {
@@ -70,22 +73,62 @@ export const consoleResource: Resource = (api, services) => {
     return c.redirect('/console/sign-in', 303);
   });
   api.get(
-    '/console',
-    signedIn(async (c, { name, scope }) => page('Fleet', name, await fleet(ctx, scope, cursor(c)))),
+    '/console/live',
+    signedIn(c => followLog(ctx, c, () => person(c))),
   );
-  api.get(
-    '/console/fleet',
-    signedIn(async (c, { scope }) => fleet(ctx, scope, cursor(c))),
-  );
-  api.get(
-    '/console/devices/:uid',
-    signedIn(async (c, { name, scope }) => {
-      const uid = c.req.param('uid') ?? '';
-      await requireInScope(ctx, scope, 'device', uid);
-      return page('Device', name, await deviceTimeline(ctx, uid));
-    }),
-  );
+
+  for (const [path, render] of Object.entries(pages))
+    api.get(
+      path,
+      signedIn(async (c, who) => {
+        const page = await render(visitOf(api, c, who), c.req.param());
+        const notice = actions[c.req.query('done') ?? '']?.done;
+        return page instanceof Response ? page : c.html(framed(page, who, c.req.path, notice));
+      }),
+    );
+
+  const idsOf = (c: HonoContext<ApiEnv>): readonly string[] => {
+    const { one, other } = c.req.param() as { readonly one?: string; readonly other?: string };
+    return [one, other].filter(id => id !== undefined).slice(0, maxIdsInPath);
+  };
+  for (const path of ['/console/do/:action', '/console/do/:action/:one', '/console/do/:action/:one/:other']) {
+    api.get(
+      path,
+      signedIn(async (c, who) => {
+        const action = findAction(actions, c.req.param('action') ?? '', idsOf(c));
+        return c.html(framed(await actionPage(visitOf(api, c, who), action, idsOf(c)), who, action.back(idsOf(c))));
+      }),
+    );
+    api.post(
+      path,
+      signedIn(async (c, who) => {
+        const name = c.req.param('action') ?? '';
+        const [ids, visit] = [idsOf(c), visitOf(api, c, who)];
+        const action = findAction(actions, name, ids);
+        const form = await readForm(await c.req.parseBody({ all: true }));
+        try {
+          const answer = await perform(visit, action, ids, form);
+          if (action.fileName !== undefined) return download(answer, action.fileName(ids));
+          const content = answer.status === 204 ? {} : ((await answer.json()) as Record<string, unknown>);
+          if (action.answer !== undefined)
+            return c.html(framed({ title: action.title(ids), content: action.answer(content, ids) }, who, action.back(ids)));
+          const to = action.to?.(content, ids) ?? action.back(ids);
+          return c.redirect(`${to}${to.includes('?') ? '&' : '?'}done=${name}`, 303);
+        } catch (error) {
+          if (!(error instanceof NusecError)) throw error;
+          const [status, title] = problemOf(error);
+          const page = await actionPage(visit, action, ids, form, refusalOf(title, error));
+          return c.html(framed(page, who, action.back(ids)), status);
+        }
+      }),
+    );
+  }
 };
+
+const download = (answer: Response, name: string): Response =>
+  new Response(answer.body, {
+    headers: { 'Content-Type': 'application/octet-stream', 'Content-Disposition': `attachment; filename="${name}"` },
+  });
 
 /** What changes something comes from our own pages: another site's form or script is refused, whatever cookie the browser sends along.
  *  @throws NusecError FORBIDDEN */
@@ -98,16 +141,11 @@ const requireOwnPages: MiddlewareHandler<ApiEnv> = async (c, next) => {
   await next();
 };
 
-const cursor = (c: HonoContext<ApiEnv>): string | undefined => {
-  const after = c.req.query('after');
-  return after !== undefined && uidForm.test(after) ? after : undefined;
-};
-
 const signInForm = (problem?: string): Html => html`<form class="sign-in" method="post" action="/console/sign-in">
 <h1>Sign in</h1>
 <label for="token">Your token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
-<button>Sign in</button>
+<button class="primary">Sign in</button>
 <p class="hint"><code>nusec init</code> wrote the administrators' tokens into the data folder.</p>
 </form>`;

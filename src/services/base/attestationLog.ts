@@ -40,6 +40,8 @@ export type AttestationLog = {
   ): readonly (AttestationEntry & { readonly id: number })[];
   /** The last time that each of these devices passed or failed. */
   lastOf(uids: readonly string[]): ReadonlyMap<string, number>;
+  /** How many devices of a line passed or failed since then. */
+  attestedSince(line: string, sinceMs: number): number;
   /** Evidence or verdict of this device. */
   kept(uid: string, sha256: string): Uint8Array | undefined;
   /** Lines with attestations on this day or before, and their oldest one. */
@@ -98,6 +100,9 @@ function open(file: string): AttestationLog {
   const insertProof = db.prepare('INSERT INTO proofs VALUES (?, ?, ?)');
   const page = db.prepare<Row>('SELECT * FROM attestations WHERE uid = ? AND id < ? ORDER BY id DESC LIMIT ?');
   const last = db.prepare<number | null>(`SELECT max(at) FROM attestations WHERE uid = ? AND result IN ('passed', 'failed')`).pluck();
+  const attested = db
+    .prepare<number>(`SELECT count(DISTINCT uid) FROM attestations WHERE line = ? AND at >= ? AND result IN ('passed', 'failed')`)
+    .pluck();
   const proof = db.prepare<{ readonly evidence: Buffer; readonly verdict: Buffer }>(
     'SELECT p.evidence, p.verdict FROM attestations a JOIN proofs p USING (id) WHERE a.uid = ? AND (a.evidence = ? OR a.verdict = ?)',
   );
@@ -129,6 +134,7 @@ function open(file: string): AttestationLog {
           return typeof at === 'number' ? [[uid, at] as const] : [];
         }),
       ),
+    attestedSince: (line, sinceMs) => attested.get(line, sinceMs) ?? 0,
     kept(uid, sha256Hex) {
       const hash = fromHex(sha256Hex);
       const found = proof.get(fromHex(uid), hash, hash);

@@ -1,6 +1,7 @@
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceEvent } from '../../domain/deviceEvents.ts';
+import type { Scope } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
 import { streamOf } from '../../eventstore/recorded.ts';
@@ -16,6 +17,13 @@ export async function listDevices(ctx: Context, { behind, ...page }: Omit<Device
   await ctx.reads.waitFor(await ctx.store.head(), { projections: page.scope === undefined ? ['devices'] : ['devices', 'jobs'] });
   const trustBelow = behind === true ? { trustBelow: (await authorityOf(ctx)).trustBundle.version } : {};
   return deviceQueries(ctx.reads.db).page({ ...page, ...trustBelow });
+}
+
+/** How many devices are in each state, within a scope; of all also by line and version. */
+export async function countDevices(ctx: Context, scope: Scope | undefined) {
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: scope === undefined ? ['devices'] : ['devices', 'jobs'] });
+  const queries = deviceQueries(ctx.reads.db);
+  return scope === undefined ? queries.counts() : queries.countsIn(scope);
 }
 
 /** How many devices in use do not have the newest trust bundle. */

@@ -1,0 +1,44 @@
+import type { Context as HonoContext } from 'hono';
+import { streamSSE } from 'hono/streaming';
+import type { Context } from '../../services/base/context.ts';
+import type { ApiEnv, Person } from '../auth.ts';
+
+/** Says to open pages that the log has grown: they fetch themselves again, with the rights that the person has at that moment. */
+
+/** Pages of all people that follow the log in this process. */
+const maxFollowing = 200;
+const checkMs = 500;
+/** The session is looked at, and the connection kept from being idle. */
+const keepAliveMs = 15_000;
+let following = 0;
+
+/** @param whoNow the person of the session as it is then; the stream ends with it */
+export function followLog(ctx: Context, c: HonoContext<ApiEnv>, whoNow: () => Promise<Person | undefined>): Response {
+  if (following >= maxFollowing) return c.body(null, 503, { 'Retry-After': '60' });
+  following++;
+  return streamSSE(c, async stream => {
+    let [seen, aliveAt] = [ctx.store.seen(), performance.now()];
+    let over = false;
+    const ended = new Promise<void>(resolve =>
+      stream.onAbort(() => {
+        over = true;
+        resolve();
+      }),
+    );
+    try {
+      await stream.writeSSE({ event: 'following', data: String(seen) });
+      while (!over && !stream.aborted && !stream.closed) {
+        await Promise.race([stream.sleep(checkMs), ended]);
+        const head = ctx.store.seen();
+        if (head !== seen) await stream.writeSSE({ event: 'changed', data: String(head) });
+        seen = head;
+        if (performance.now() - aliveAt < keepAliveMs) continue;
+        if ((await whoNow()) === undefined) return;
+        await stream.writeSSE({ event: 'alive', data: '' });
+        aliveAt = performance.now();
+      }
+    } finally {
+      following--;
+    }
+  });
+}

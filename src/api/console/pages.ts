@@ -1,0 +1,67 @@
+import type { Actions } from './actions.ts';
+import type { Page } from './layout.ts';
+import { alarmActions, alarmsPage } from './pages/alarms.ts';
+import { auditExport, auditPage } from './pages/audit.ts';
+import { certificatesPage } from './pages/certificates.ts';
+import { deviceEvidenceFile, devicePage, signedEvidenceFile } from './pages/device.ts';
+import { deviceActions } from './pages/deviceActions.ts';
+import { fleetPage } from './pages/fleet.ts';
+import { gatewayActions, gatewaysPage } from './pages/gateways.ts';
+import { homePage } from './pages/home.ts';
+import { jobActions } from './pages/jobActions.ts';
+import { jobPage, jobReportFile, jobsPage, jobUnitsFile } from './pages/jobs.ts';
+import { mePage, peopleActions, peoplePage } from './pages/people.ts';
+import { programmerActions, programmerPage, programmersPage } from './pages/programmers.ts';
+import { releaseActions, releasePage, releasesPage } from './pages/releases.ts';
+import { bulkDevicesFile, revocationActions, revocationsPage } from './pages/revocations.ts';
+import { rolloutActions, rolloutPage, rolloutsPage } from './pages/rollouts.ts';
+import { ceremonyRecordPage, trustPage } from './pages/trust.ts';
+import { trustActions } from './pages/trustActions.ts';
+import type { Visit } from './visit.ts';
+
+/** Every page and every action of the console. */
+
+/** A page, or a file to download. */
+type Render = (visit: Visit, params: Readonly<Record<string, string>>) => Promise<Page | Response>;
+
+export const pages: Readonly<Record<string, Render>> = {
+  '/console': homePage,
+  '/console/fleet': fleetPage,
+  '/console/fleet/:uid': devicePage,
+  '/console/fleet/:uid/evidence': deviceEvidenceFile,
+  '/console/fleet/:uid/evidence/:sha256': signedEvidenceFile,
+  '/console/gateways': gatewaysPage,
+  '/console/jobs': jobsPage,
+  '/console/jobs/:id': jobPage,
+  '/console/jobs/:id/units': jobUnitsFile,
+  '/console/jobs/:id/report': jobReportFile,
+  '/console/programmers': programmersPage,
+  '/console/programmers/:id': programmerPage,
+  '/console/releases': releasesPage,
+  '/console/releases/:id': releasePage,
+  '/console/rollouts': rolloutsPage,
+  '/console/rollouts/:id': rolloutPage,
+  '/console/trust': trustPage,
+  '/console/trust/record/:id': ceremonyRecordPage,
+  '/console/certificates': certificatesPage,
+  '/console/revocations': revocationsPage,
+  '/console/revocations/:id': bulkDevicesFile,
+  '/console/alarms': alarmsPage,
+  '/console/audit': auditPage,
+  '/console/audit/export': auditExport,
+  '/console/people': peoplePage,
+  '/console/people/me': mePage,
+};
+
+export const actions: Actions = {
+  ...alarmActions,
+  ...deviceActions,
+  ...gatewayActions,
+  ...jobActions,
+  ...peopleActions,
+  ...programmerActions,
+  ...releaseActions,
+  ...revocationActions,
+  ...rolloutActions,
+  ...trustActions,
+};

@@ -1,0 +1,104 @@
+import { html } from 'hono/html';
+import type { Html, Page } from '../layout.ts';
+import { type Column, filters, heading, table, time } from '../parts.ts';
+import { queryOf, type Visit } from '../visit.ts';
+import { words } from './timeline.ts';
+
+/** Who did what: the log itself, filtered, newest first as far as it is looked at, and exported. */
+
+type Entry = {
+  readonly position: number;
+  readonly stream: string;
+  readonly type: string;
+  readonly at: string;
+  readonly by: string;
+  readonly data: Readonly<Record<string, unknown>>;
+};
+type Entries = { readonly entries: readonly Entry[]; readonly next: number; readonly head: number };
+
+const filterNames = ['by', 'type', 'stream'] as const;
+const rows = 100;
+const exportRows = 500;
+const maxExported = 50_000;
+
+/** `alice` → `operator:alice`; what has a colon stays. Patterns have `*`. */
+const actorOf = (by: string | undefined): string | undefined => (by === undefined || /[:*]/.test(by) ? by : `operator:${by}`);
+
+const filterOf = (visit: Visit) => ({ by: actorOf(visit.query('by')), type: visit.query('type'), stream: visit.query('stream') });
+
+export async function auditPage(visit: Visit): Promise<Page> {
+  const filter = filterOf(visit);
+  const isFiltered = Object.values(filter).some(value => value !== undefined);
+  const { head } = await visit.get<Entries>('/v1/log/entries?limit=1');
+  // Without a filter the newest ones; with one, from the beginning, page by page.
+  const from = visit.query('after') ?? (isFiltered ? '0' : String(Math.max(0, head - rows)));
+  const page = await visit.get<Entries>(`/v1/log/entries${queryOf({ ...filter, after: from, limit: rows })}`);
+  const given = Object.fromEntries(filterNames.map(name => [name, visit.query(name)]));
+  const links = [
+    ...(Number(from) > 0
+      ? [html`<a href="/console/audit${queryOf({ ...given, after: String(Math.max(0, Number(from) - rows)) })}">Older</a>`]
+      : []),
+    ...(page.next < head ? [html`<a rel="next" href="/console/audit${queryOf({ ...given, after: page.next })}">Newer</a>`] : []),
+  ];
+  const downloads = (['csv', 'jsonl'] as const).map(
+    kind =>
+      html`<a class="button" href="/console/audit/export${queryOf({ ...given, as: kind })}" download>${kind === 'csv' ? 'CSV' : 'JSON Lines'}</a>`,
+  );
+  const content = html`${heading('Audit', `${head.toLocaleString('en')} events; each is chained to the one before, and all are under signed checkpoints`, downloads)}
+${filters(visit, [
+  { name: 'by', label: 'Who', placeholder: 'alice, device:* …' },
+  { name: 'type', label: 'What', placeholder: 'CertificateRevoked, Operator* …' },
+  { name: 'stream', label: 'Where', placeholder: 'device-…, job-* …' },
+])}
+${table('Events', columns, [...page.entries].reverse(), page.next < head ? 'None of these fits; go on with Newer.' : 'No event fits this filter.')}
+<nav class="pager" aria-label="Pages">${links}</nav>`;
+  return { title: 'Audit', content };
+}
+
+const columns: readonly Column<Entry>[] = [
+  { name: 'No.', cell: ({ position }) => position, kind: 'number' },
+  { name: 'Time', cell: ({ at }) => time(at) },
+  { name: 'Who', cell: ({ by }) => by },
+  { name: 'What', cell: ({ type }) => html`<strong>${words(type)}</strong>` },
+  { name: 'Where', cell: ({ stream }) => html`<code>${stream}</code>` },
+  { name: 'Details', cell: ({ data }) => detailsOf(data), kind: 'text' },
+];
+
+const shownChars = 60;
+function detailsOf(data: Readonly<Record<string, unknown>>): Html {
+  const entries = Object.entries(data);
+  if (entries.length === 0) return html``;
+  return html`<details><summary>${entries.length} ${entries.length === 1 ? 'field' : 'fields'}</summary><dl class="small">${entries.map(
+    ([name, value]) => {
+      const text = typeof value === 'string' ? value : JSON.stringify(value);
+      return html`<div><dt>${name}</dt><dd><code>${text.length > shownChars * 4 ? `${text.slice(0, shownChars * 4)}…` : text}</code></dd></div>`;
+    },
+  )}</dl></details>`;
+}
+
+/** What fits the filter, as CSV (RFC 4180) or JSON Lines; at most 50 000 events. */
+export async function auditExport(visit: Visit): Promise<Response> {
+  const isCsv = visit.query('as') !== 'jsonl';
+  const lines: string[] = isCsv ? ['position,at,by,type,stream,data'] : [];
+  let page: Entries = { entries: [], next: 0, head: 1 };
+  while (page.next < page.head && lines.length < maxExported) {
+    page = await visit.get<Entries>(`/v1/log/entries${queryOf({ ...filterOf(visit), after: page.next, limit: exportRows })}`);
+    for (const entry of page.entries) lines.push(isCsv ? csvLine(entry) : JSON.stringify(entry));
+  }
+  const name = `audit.${isCsv ? 'csv' : 'jsonl'}`;
+  return new Response(lines.map(line => `${line}${isCsv ? '\r\n' : '\n'}`).join(''), {
+    headers: {
+      'Content-Type': isCsv ? 'text/csv; charset=utf-8; header=present' : 'application/jsonl; charset=utf-8',
+      'Content-Disposition': `attachment; filename="${name}"`,
+    },
+  });
+}
+
+const csvLine = ({ position, at, by, type, stream, data }: Entry): string =>
+  [position, at, by, type, stream, JSON.stringify(data)].map(value => csvField(String(value))).join(',');
+
+/** A field that a spreadsheet would run as a formula is disarmed by a quote mark. */
+function csvField(text: string): string {
+  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}

@@ -1,0 +1,157 @@
+import { revocationReasons } from '../../../domain/deviceEvents.ts';
+import type { Action, Actions, Field } from '../actions.ts';
+
+/** What an officer does to one device. */
+
+const officer = ['securityOfficer'] as const;
+const back = ([uid]: readonly string[]) => `/console/fleet/${uid}`;
+const uidOf = ([uid = '']: readonly string[]) => uid;
+export const reason: Field = { name: 'reason', label: 'Reason', hint: 'Kept in the log for as long as the log is kept.' };
+
+/** A step of `/v1/devices/{uid}/…` that takes a reason. */
+const step = (name: string, action: Pick<Action, 'label' | 'about' | 'done' | 'tone'> & { readonly title: string }): Action => ({
+  ...action,
+  title: ids => `${action.title} ${uidOf(ids)}`,
+  roles: officer,
+  fields: [reason],
+  back,
+  request: ([uid], form) => ({ method: 'POST', path: `/v1/devices/${uid}/${name}`, body: { reason: form.text('reason') } }),
+});
+
+export const deviceActions: Actions = {
+  'attest-device': {
+    label: 'Attest now',
+    title: ids => `Attest ${uidOf(ids)}`,
+    about: 'Asks the device to prove what it runs, with a fresh nonce. It has to be connected, or attached to a gateway that is.',
+    roles: officer,
+    tone: 'primary',
+    fields: [
+      {
+        name: 'via',
+        label: 'Way',
+        kind: 'select',
+        isOptional: true,
+        options: [
+          ['mqtt', 'its own connection'],
+          ['gateway', 'a gateway'],
+        ],
+      },
+    ],
+    back,
+    request: ([uid], form) => ({ method: 'POST', path: `/v1/devices/${uid}/attest`, body: { via: form.text('via') } }),
+    done: 'Attested: the result is at the top of the attestations.',
+  },
+  'quarantine-device': step('quarantine', {
+    label: 'Quarantine',
+    title: 'Quarantine',
+    about: 'Holds back upgrades and trust until a person releases the device. It stays connected.',
+    done: 'The device is in quarantine.',
+  }),
+  'release-device': step('release', {
+    label: 'Release',
+    title: 'Release from quarantine:',
+    about: 'The device gets upgrades and trust again.',
+    tone: 'primary',
+    done: 'The device is released from quarantine.',
+  }),
+  'suspend-device': step('suspend', {
+    label: 'Suspend',
+    title: 'Suspend',
+    about: 'Puts the certificates of the device on hold. Its connection ends at once; it can be resumed.',
+    done: 'The certificates of the device are on hold.',
+  }),
+  'resume-device': {
+    label: 'Resume',
+    title: ids => `Resume ${uidOf(ids)}`,
+    about: 'The certificates that are on hold count again.',
+    roles: officer,
+    tone: 'primary',
+    back,
+    request: ([uid]) => ({ method: 'POST', path: `/v1/devices/${uid}/resume` }),
+    done: 'The device is in use again.',
+  },
+  'revoke-device': {
+    label: 'Revoke…',
+    title: ids => `Revoke ${uidOf(ids)}`,
+    about: 'Revokes every certificate of the device for ever. Its connection ends at once. This cannot be undone.',
+    roles: officer,
+    tone: 'danger',
+    fields: [{ name: 'reason', label: 'Reason (RFC 5280)', kind: 'select', options: revocationReasons.map(one => [one, one] as const) }],
+    typed: uidOf,
+    back,
+    request: ([uid], form) => ({ method: 'POST', path: `/v1/devices/${uid}/revoke`, body: { reason: form.text('reason') } }),
+    done: 'The device is revoked.',
+  },
+  'decommission-device': {
+    label: 'Decommission…',
+    title: ids => `Decommission ${uidOf(ids)}`,
+    about: 'Orders the device to wipe itself, revokes its certificates and destroys its keys. This cannot be undone.',
+    roles: officer,
+    tone: 'danger',
+    fields: [
+      reason,
+      {
+        name: 'withoutReceipt',
+        label: 'It cannot answer any more: do not wait for its receipt',
+        kind: 'check',
+        hint: 'For devices that are lost or destroyed. Whether they wiped themselves is then not known.',
+      },
+    ],
+    typed: uidOf,
+    back,
+    request: ([uid], form) => ({
+      method: 'POST',
+      path: `/v1/devices/${uid}/decommission`,
+      body: { reason: form.text('reason'), withoutReceipt: form.text('withoutReceipt') === 'true' },
+    }),
+    done: 'The device is ordered to wipe itself.',
+  },
+  'repair-device': {
+    label: 'Take for repair',
+    title: ids => `Take ${uidOf(ids)} for repair`,
+    about: 'The certificates of the device are on hold until it returns as a new generation. Names the programmer that may work on it.',
+    roles: officer,
+    fields: [reason, { name: 'programmer', label: 'UID of the programmer' }],
+    back,
+    request: ([uid], form) => ({
+      method: 'POST',
+      path: `/v1/devices/${uid}/repair`,
+      body: { reason: form.text('reason'), programmer: form.text('programmer') },
+    }),
+    done: 'The device is in repair.',
+  },
+  'request-unlock': step('repair/unlock', {
+    label: 'Ask for debug unlock',
+    title: 'Debug unlock of',
+    about: 'Asks for the one debug unlock of this repair. Another officer approves it.',
+    done: 'Asked for: another officer approves the unlock.',
+  }),
+  'approve-unlock': {
+    label: 'Approve debug unlock',
+    title: ids => `Approve the debug unlock of ${uidOf(ids)}`,
+    about: 'The programmer of this repair may open the debug port of this one device once.',
+    roles: officer,
+    tone: 'danger',
+    fields: async (visit, [uid]) => {
+      const { contentSha256 } = await visit.get<{ readonly contentSha256?: string }>(`/v1/devices/${uid}/repair`);
+      return [{ name: 'contentSha256', label: '', kind: 'hidden', value: contentSha256, isOptional: true }];
+    },
+    back,
+    request: ([uid], form) => ({
+      method: 'POST',
+      path: `/v1/devices/${uid}/repair/unlock/approve`,
+      body: { contentSha256: form.text('contentSha256') },
+    }),
+    done: 'The unlock is approved.',
+  },
+  'return-device': {
+    label: 'Order return',
+    title: ids => `Return ${uidOf(ids)} to service`,
+    about: 'The programmer of this repair may now make the next generation of the device.',
+    roles: officer,
+    tone: 'primary',
+    back,
+    request: ([uid]) => ({ method: 'POST', path: `/v1/devices/${uid}/repair/return`, body: {} }),
+    done: 'The return is ordered.',
+  },
+};

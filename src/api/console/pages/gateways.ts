@@ -1,0 +1,118 @@
+import { html } from 'hono/html';
+import type { GatewayAnswer } from '../../gateways.ts';
+import { type Action, type Actions, actionLink } from '../actions.ts';
+import type { Html, Page } from '../layout.ts';
+import { badge, card, deviceLink, facts, heading, pager } from '../parts.ts';
+import { queryOf, type Visit } from '../visit.ts';
+import { reason } from './deviceActions.ts';
+
+/** Gateways, and the devices behind each of them. */
+
+export async function gatewaysPage(visit: Visit): Promise<Page> {
+  const { gateways, next } = await visit.get<{ readonly gateways: readonly GatewayAnswer[]; readonly next?: string }>(
+    `/v1/gateways${queryOf({ cursor: visit.query('cursor') })}`,
+  );
+  const content = html`${heading('Gateways', 'Each speaks for the devices that are attached to it', [actionLink(visit, gatewayActions, 'register-gateway')])}
+${gateways.length === 0 ? html`<p class="empty">No gateway yet. An officer registers one; <code>nusec gateway register --id … --data …</code> on the box itself gives it its certificate.</p>` : gateways.map(one => gatewayCard(visit, one))}
+${pager(visit, next, [])}`;
+  return { title: 'Gateways', content, isLive: true };
+}
+
+function gatewayCard(visit: Visit, { id, name, status, devices, trustBundleVersion }: GatewayAnswer): Html {
+  const names: Readonly<Record<string, readonly string[]>> = {
+    REGISTERED: ['attach-device', 'revoke-gateway'],
+    ACTIVE: ['attach-device', 'suspend-gateway', 'revoke-gateway'],
+    SUSPENDED: ['resume-gateway', 'revoke-gateway'],
+  };
+  const about = facts([
+    ['State', badge(status)],
+    ['Name', name],
+    ['Trust bundle', trustBundleVersion === 0 ? null : `version ${trustBundleVersion}`],
+  ]);
+  const behind =
+    devices.length === 0
+      ? html`<p class="none">No device is attached.</p>`
+      : html`<ul class="attached">${devices.map(uid => html`<li>${deviceLink(uid)} ${actionLink(visit, gatewayActions, 'detach-device', [id, uid])}</li>`)}</ul>`;
+  return card(
+    `Gateway ${id}`,
+    html`${about}${behind}`,
+    (names[status] ?? []).map(action => actionLink(visit, gatewayActions, action, [id])),
+  );
+}
+
+const officers = ['securityOfficer'] as const;
+const back = () => '/console/gateways';
+const step = (
+  name: string,
+  action: Pick<Action, 'label' | 'about' | 'done' | 'tone' | 'fields' | 'typed'> & { readonly verb: string },
+): Action => ({
+  ...action,
+  title: ([id]) => `${action.verb} gateway ${id}`,
+  roles: officers,
+  back,
+  request: ([id], form) => ({
+    method: 'POST',
+    path: `/v1/gateways/${id}/${name}`,
+    ...(form.text('reason') !== undefined && { body: { reason: form.text('reason') } }),
+  }),
+});
+
+export const gatewayActions: Actions = {
+  'register-gateway': {
+    label: 'Register a gateway',
+    title: () => 'Register a gateway',
+    about: 'Its name is then known. On the box itself, nusec gateway register with --data makes its key and has it certified.',
+    roles: officers,
+    tone: 'primary',
+    fields: [
+      { name: 'id', label: 'Id', hint: '1 to 64 letters, digits, _ and -' },
+      { name: 'name', label: 'Name', isOptional: true },
+    ],
+    back,
+    request: (_, form) => ({ method: 'POST', path: '/v1/gateways', body: { id: form.text('id'), name: form.text('name') } }),
+    done: 'The gateway is registered.',
+  },
+  'attach-device': {
+    label: 'Attach a device',
+    title: ([id]) => `Attach a device to gateway ${id}`,
+    about: 'The gateway may speak for the device from then on.',
+    roles: officers,
+    tone: 'primary',
+    fields: [{ name: 'uid', label: 'UID of the device' }],
+    back,
+    request: ([id], form) => ({ method: 'POST', path: `/v1/gateways/${id}/devices`, body: { uid: form.text('uid') } }),
+    done: 'The device is attached.',
+  },
+  'detach-device': {
+    label: 'Detach',
+    title: ([id, uid]) => `Detach ${uid} from gateway ${id}`,
+    about: 'The gateway does not speak for the device any more.',
+    roles: officers,
+    back,
+    request: ([id, uid]) => ({ method: 'DELETE', path: `/v1/gateways/${id}/devices/${uid}` }),
+    done: 'The device is detached.',
+  },
+  'suspend-gateway': step('suspend', {
+    label: 'Suspend',
+    verb: 'Suspend',
+    about: 'Its certificate is on hold and its connection ends, until it is resumed.',
+    fields: [reason],
+    done: 'The gateway is suspended.',
+  }),
+  'resume-gateway': step('resume', {
+    label: 'Resume',
+    verb: 'Resume',
+    about: 'Its certificate counts again.',
+    tone: 'primary',
+    done: 'The gateway is active again.',
+  }),
+  'revoke-gateway': step('revoke', {
+    label: 'Revoke…',
+    verb: 'Revoke',
+    about: 'Revokes its certificate for ever. This cannot be undone.',
+    tone: 'danger',
+    fields: [reason],
+    typed: ([id = '']) => id,
+    done: 'The gateway is revoked.',
+  }),
+};

@@ -1,0 +1,80 @@
+import { html } from 'hono/html';
+import type { AlarmCaseAnswer } from '../../alarms.ts';
+import type { CertificateAnswer } from '../../certificates.ts';
+import type { DeviceCountAnswer } from '../../devices.ts';
+import type { JobRowAnswer } from '../../jobs.ts';
+import type { AttestationLagAnswer, LogHealthAnswer } from '../../overview.ts';
+import type { RolloutRowAnswer } from '../../rollouts.ts';
+import type { Html, Page } from '../layout.ts';
+import { bar, card, facts, figure, heading, link, table, time } from '../parts.ts';
+import type { Visit } from '../visit.ts';
+import { caseColumns } from './alarms.ts';
+import { byState } from './fleet.ts';
+import { jobColumns } from './jobs.ts';
+import { rolloutColumns } from './rollouts.ts';
+
+/** Home: what needs somebody now, and how everything is going. Each part is there for those who may see it. */
+
+const shownRows = 5;
+const mostCounted = 500;
+const soonDays = 30;
+const dayMs = 86_400_000;
+
+export async function homePage(visit: Visit): Promise<Page> {
+  const soon = new Date(Date.now() + soonDays * dayMs).toISOString().slice(0, 10);
+  const [alarms, devices, lag, rollouts, jobs, certificates, log] = await Promise.all([
+    visit.getIfAllowed<{ readonly cases: readonly AlarmCaseAnswer[] }>(`/v1/alarm-cases?state=open&limit=${mostCounted}`),
+    visit.getIfAllowed<{ readonly counts: readonly DeviceCountAnswer[] }>('/v1/devices/counts'),
+    visit.getIfAllowed<AttestationLagAnswer>('/v1/attestations/lag'),
+    visit.getIfAllowed<{ readonly rollouts: readonly RolloutRowAnswer[] }>(`/v1/rollouts?status=RUNNING&limit=${mostCounted}`),
+    visit.getIfAllowed<{ readonly jobs: readonly JobRowAnswer[] }>(`/v1/jobs?status=RUNNING&limit=${mostCounted}`),
+    visit.getIfAllowed<{ readonly certificates: readonly CertificateAnswer[] }>(
+      `/v1/certificates?status=issued&endsBefore=${soon}&limit=${mostCounted}`,
+    ),
+    visit.getIfAllowed<LogHealthAnswer>('/v1/log/health'),
+  ]);
+  const content = html`${heading('Home', `Signed in as ${visit.person.name}: ${visit.person.roles.join(', ')}`)}
+<div class="figures">
+${alarms && figure(countOf(alarms.cases), 'open alarms', '/console/alarms', alarms.cases.length > 0 ? 'bad' : 'good')}
+${devices && figure(total(devices.counts), 'devices', '/console/fleet')}
+${lag && figure(shareOf(lag), 'attested within a day', '/console/fleet?attestation=none', lag.withinDay < lag.inUse ? 'busy' : 'good')}
+${rollouts && figure(countOf(rollouts.rollouts), 'rollouts running', '/console/rollouts')}
+${jobs && figure(countOf(jobs.jobs), 'jobs running', '/console/jobs')}
+${certificates && figure(countOf(certificates.certificates), `certificates end in ${soonDays} days`, `/console/certificates?status=issued&endsBefore=${soon}`, certificates.certificates.length > 0 ? 'busy' : 'quiet')}
+</div>
+${alarms && card('Open alarms', table('Open alarms', caseColumns, alarms.cases.slice(0, shownRows), 'No alarm is open.'), [link('/console/alarms', 'All alarms')])}
+<div class="columns">
+${devices && card('Devices by state', byState(devices.counts), [link('/console/fleet', 'Fleet')])}
+${jobs && card('Yield of running jobs', yieldOf(jobs.jobs), [link('/console/jobs', 'Production')])}
+</div>
+${rollouts && card('Rollouts running', table('Rollouts running', rolloutColumns, rollouts.rollouts.slice(0, shownRows), 'No rollout is running.'), [link('/console/rollouts', 'Rollouts')])}
+${jobs && card('Jobs running', table('Jobs running', jobColumns, jobs.jobs.slice(0, shownRows), 'No job is running.'), [link('/console/jobs', 'Production')])}
+${log && card('Log and checkpoints', logHealth(log))}`;
+  return { title: 'Home', content, isLive: true };
+}
+
+const countOf = (rows: readonly unknown[]): string => (rows.length === mostCounted ? `${mostCounted}+` : String(rows.length));
+const total = (counts: readonly DeviceCountAnswer[]): string => counts.reduce((sum, { count }) => sum + count, 0).toLocaleString('en');
+const shareOf = ({ inUse, withinDay }: AttestationLagAnswer): string =>
+  inUse === 0 ? '–' : `${Math.floor((100 * Math.min(withinDay, inUse)) / inUse)} %`;
+
+/** Units of all running jobs together. */
+function yieldOf(jobs: readonly JobRowAnswer[]): Html {
+  const sum = (name: 'committed' | 'voided' | 'scrapped' | 'reserved' | 'plannedCount') => jobs.reduce((all, job) => all + job[name], 0);
+  const open = sum('reserved') - sum('committed') - sum('voided');
+  return bar('Units of running jobs', [
+    ['built', sum('committed'), 'good'],
+    ['under way', open, 'busy'],
+    ['given up', sum('voided') - sum('scrapped'), 'quiet'],
+    ['scrapped', sum('scrapped'), 'bad'],
+    ['to come', Math.max(0, sum('plannedCount') - sum('committed') - open), 'quiet'],
+  ]);
+}
+
+function logHealth({ head, checkpoint, troubles }: LogHealthAnswer): Html {
+  return facts([
+    ['Events', head.toLocaleString('en')],
+    ['Newest checkpoint', checkpoint === null ? null : html`over ${checkpoint.size.toLocaleString('en')} events, ${time(checkpoint.at)}`],
+    ['Server', troubles.length === 0 ? 'ready' : html`<span class="badge bad">not ready</span> ${troubles.join('; ')}`],
+  ]);
+}

@@ -1,0 +1,217 @@
+import type { JobAnswer } from '../../jobs.ts';
+import type { LineAnswer } from '../../lines.ts';
+import type { ReleaseRowAnswer } from '../../releases.ts';
+import type { Action, Actions, Field } from '../actions.ts';
+import { facts, id } from '../parts.ts';
+import type { Visit } from '../visit.ts';
+import { reason } from './deviceActions.ts';
+
+/** What planners, and line operators, do to a production job. */
+
+const planners = ['productionPlanner'] as const;
+const drivers = ['productionPlanner', 'lineOperator'] as const;
+const back = ([jobId]: readonly string[]) => `/console/jobs/${jobId}`;
+const short = ([jobId = '']: readonly string[]) => jobId.slice(0, 12);
+
+export const lineField = async (visit: Visit): Promise<Field> => {
+  const { lines } = await visit.get<{ readonly lines: readonly LineAnswer[] }>('/v1/lines');
+  return { name: 'line', label: 'Line', kind: 'select', options: lines.map(({ line }) => [line, line] as const) };
+};
+
+/** A step of `/v1/jobs/{id}/…` with a reason. */
+const step = (name: string, action: Pick<Action, 'label' | 'about' | 'done' | 'tone' | 'roles'> & { readonly title: string }): Action => ({
+  ...action,
+  title: ids => `${action.title} ${short(ids)}`,
+  fields: [reason],
+  back,
+  request: ([jobId], form) => ({ method: 'POST', path: `/v1/jobs/${jobId}/${name}`, body: { reason: form.text('reason') } }),
+});
+
+export const jobActions: Actions = {
+  'create-job': {
+    label: 'New job',
+    title: () => 'New production job',
+    about: 'A draft: bind its firmware, give programmers their shares, then another planner releases it.',
+    roles: planners,
+    tone: 'primary',
+    fields: async visit => [
+      await lineField(visit),
+      { name: 'plannedCount', label: 'Units', kind: 'number' },
+      { name: 'scrapAllowance', label: 'Allowance for scrap', kind: 'number', isOptional: true },
+      { name: 'site', label: 'Site', isOptional: true, hint: 'Only programmers that were shipped there get shares.' },
+      { name: 'requireUidList', label: 'Only chips of a list may be built', kind: 'check' },
+    ],
+    back: () => '/console/jobs',
+    request: (_, form) => ({
+      method: 'POST',
+      path: '/v1/jobs',
+      body: {
+        line: form.text('line'),
+        plannedCount: form.number('plannedCount'),
+        scrapAllowance: form.number('scrapAllowance'),
+        site: form.text('site'),
+        requireUidList: form.text('requireUidList') === 'true',
+      },
+    }),
+    to: ({ jobId }) => `/console/jobs/${jobId}`,
+    done: 'The job is drafted.',
+  },
+  'bind-firmware': {
+    label: 'Bind firmware',
+    title: ids => `Bind firmware to job ${short(ids)}`,
+    about: 'One bootloader and one application, published releases of the line.',
+    roles: planners,
+    tone: 'primary',
+    fields: async (visit, [jobId]) => {
+      const { line } = await visit.get<JobAnswer>(`/v1/jobs/${jobId}`);
+      const { releases } = await visit.get<{ readonly releases: readonly ReleaseRowAnswer[] }>(`/v1/releases?line=${line}&limit=500`);
+      const published = releases.filter(({ status }) => status === 'PUBLISHED');
+      const options = published.map(({ releaseId, image, version }) => [releaseId, `${image} ${version}`] as const);
+      return [{ name: 'releaseId', label: 'Release', kind: 'select', options }];
+    },
+    back,
+    request: ([jobId], form) => ({ method: 'POST', path: `/v1/jobs/${jobId}/firmware`, body: { releaseId: form.text('releaseId') } }),
+    done: 'The firmware is bound.',
+  },
+  'attach-uids': {
+    label: 'Attach list of chips',
+    title: ids => `Chips of job ${short(ids)}`,
+    about: 'Only chips on the list are built. One UID of 32 hex digits on each line, at most 200 000.',
+    roles: planners,
+    fields: [{ name: 'uids', label: 'File with UIDs', kind: 'file' }],
+    back,
+    request: ([jobId], form) => ({
+      method: 'PUT',
+      path: `/v1/jobs/${jobId}/uids`,
+      body: form.file('uids'),
+      headers: { 'Content-Type': 'text/plain' },
+    }),
+    done: 'The list is attached.',
+  },
+  'release-job': {
+    label: 'Release',
+    title: ids => `Release job ${short(ids)}`,
+    about: 'Production may begin. Nobody who worked on the draft releases it.',
+    roles: planners,
+    tone: 'primary',
+    look: async (visit, [jobId]) => {
+      const job = await visit.get<JobAnswer>(`/v1/jobs/${jobId}`);
+      return facts([
+        ['Line', job.line],
+        ['Units', `${job.plannedCount}, up to ${job.scrapAllowance} more for scrap`],
+        ['Bootloader', job.bl2?.version],
+        ['Application', job.app?.version],
+        ['Site', job.site ?? 'any'],
+        ['Worked on by', job.contributors.join(', ')],
+        ['Content', id(job.contentSha256, 32)],
+      ]);
+    },
+    fields: async (visit, [jobId]) => {
+      const { contentSha256 } = await visit.get<JobAnswer>(`/v1/jobs/${jobId}`);
+      return [{ name: 'contentSha256', label: '', kind: 'hidden', value: contentSha256 }];
+    },
+    back,
+    request: ([jobId], form) => ({
+      method: 'POST',
+      path: `/v1/jobs/${jobId}/release`,
+      body: { contentSha256: form.text('contentSha256') },
+    }),
+    done: 'The job is released.',
+  },
+  allot: {
+    label: 'Give a share',
+    title: ids => `Share of job ${short(ids)}`,
+    about: 'How many units a programmer builds in all. A share is only raised later.',
+    roles: planners,
+    fields: [
+      { name: 'programmer', label: 'UID of the programmer' },
+      { name: 'count', label: 'Units', kind: 'number' },
+      { name: 'scrapAllowance', label: 'Allowance for scrap', kind: 'number', isOptional: true },
+    ],
+    back,
+    request: ([jobId], form) => ({
+      method: 'POST',
+      path: `/v1/jobs/${jobId}/allotments`,
+      body: { programmer: form.text('programmer'), count: form.number('count'), scrapAllowance: form.number('scrapAllowance') },
+    }),
+    done: 'The programmer has its share.',
+  },
+  'export-package': {
+    label: 'Export package',
+    title: ids => `Package for job ${short(ids)}`,
+    about: 'The production package of this programmer, encrypted for it: the same file again, or a new one that supersedes it.',
+    roles: drivers,
+    tone: 'primary',
+    fields: [{ name: 'replace', label: 'Make a new package that supersedes the last one (planners)', kind: 'check' }],
+    back,
+    request: ([jobId, programmer], form) => ({
+      method: 'POST',
+      path: `/v1/jobs/${jobId}/allotments/${programmer}/export`,
+      body: { replace: form.text('replace') === 'true' },
+    }),
+    fileName: ids => `${short(ids)}-${(ids[1] ?? '').slice(-8)}.njp`,
+    done: 'The package is exported.',
+  },
+  'thaw-share': {
+    label: 'Thaw',
+    title: ids => `Thaw a share of job ${short(ids)}`,
+    about: 'A cloned key has frozen this share. It goes on from here.',
+    roles: planners,
+    fields: [reason],
+    back,
+    request: ([jobId, programmer], form) => ({
+      method: 'POST',
+      path: `/v1/jobs/${jobId}/allotments/${programmer}/thaw`,
+      body: { reason: form.text('reason') },
+    }),
+    done: 'The share goes on.',
+  },
+  'suspend-job': step('suspend', {
+    label: 'Suspend',
+    title: 'Suspend job',
+    about: 'No unit is begun any more, until the job is resumed.',
+    roles: drivers,
+    done: 'The job is suspended.',
+  }),
+  'resume-job': {
+    label: 'Resume',
+    title: ids => `Resume job ${short(ids)}`,
+    about: 'Production goes on.',
+    roles: drivers,
+    tone: 'primary',
+    back,
+    request: ([jobId]) => ({ method: 'POST', path: `/v1/jobs/${jobId}/resume`, body: {} }),
+    done: 'The job goes on.',
+  },
+  'cancel-job': step('cancel', {
+    label: 'Cancel job',
+    title: 'Cancel job',
+    about: 'Gives up a job that was never released.',
+    roles: planners,
+    tone: 'danger',
+    done: 'The job is cancelled.',
+  }),
+  'close-job': {
+    label: 'Close…',
+    title: ids => `Close job ${short(ids)}`,
+    about: 'Ends the job and reconciles it: every ledger is held against every certificate and receipt. This cannot be undone.',
+    roles: planners,
+    tone: 'danger',
+    fields: [
+      {
+        name: 'withoutReceipt',
+        label: 'Why it closes without the receipts of all programmers',
+        isOptional: true,
+        hint: 'Only when a programmer will never report again. Leave it empty otherwise.',
+      },
+    ],
+    typed: short,
+    back,
+    request: ([jobId], form) => ({
+      method: 'POST',
+      path: `/v1/jobs/${jobId}/close`,
+      body: { withoutReceipt: form.text('withoutReceipt') },
+    }),
+    done: 'The job is closed.',
+  },
+};

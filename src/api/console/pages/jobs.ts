@@ -1,0 +1,158 @@
+import { html } from 'hono/html';
+import { jobStatuses } from '../../../domain/jobState.ts';
+import type { JobAnswer, JobRowAnswer, JobYieldAnswer } from '../../jobs.ts';
+import { actionLink } from '../actions.ts';
+import type { Html, Page } from '../layout.ts';
+import { badge, bar, type Cell, type Column, card, facts, filters, heading, id, link, pager, table, time } from '../parts.ts';
+import { queryOf, type Visit } from '../visit.ts';
+import { perMinute } from './chart.ts';
+import { jobActions } from './jobActions.ts';
+
+/** Production: jobs, what each programmer builds of them, yield with reasons, and the report that closes them. */
+
+const filterNames = ['status'] as const;
+
+export async function jobsPage(visit: Visit): Promise<Page> {
+  const { jobs, next } = await visit.get<{ readonly jobs: readonly JobRowAnswer[]; readonly next?: string }>(
+    `/v1/jobs${queryOf({ status: visit.query('status'), cursor: visit.query('cursor') })}`,
+  );
+  const content = html`${heading('Production', 'Jobs say how many units are built, of which line, with which firmware', [actionLink(visit, jobActions, 'create-job')])}
+${filters(visit, [{ name: 'status', label: 'State', options: jobStatuses }])}
+${table('Jobs', jobColumns, jobs, 'No job fits. A planner creates one, another person releases it.')}
+${pager(visit, next, filterNames)}`;
+  return { title: 'Production', content, isLive: true };
+}
+
+export const jobColumns: readonly Column<JobRowAnswer>[] = [
+  { name: 'Job', cell: ({ jobId }) => html`<a id="job-${jobId}" href="/console/jobs/${jobId}"><code>${jobId.slice(0, 12)}…</code></a>` },
+  { name: 'Line', cell: ({ line }) => line },
+  { name: 'State', cell: ({ status, verdict }) => html`${badge(status)}${verdict === undefined ? '' : html` ${badge(verdict)}`}` },
+  { name: 'Firmware', cell: ({ appVersion }) => appVersion },
+  { name: 'Site', cell: ({ site }) => site },
+  { name: 'Built', cell: ({ committed, plannedCount }) => `${committed} / ${plannedCount}`, kind: 'number' },
+  {
+    name: 'Yield',
+    cell: ({ committed, voided }) => (committed + voided === 0 ? null : percent(committed, committed + voided)),
+    kind: 'number',
+  },
+  { name: 'Created', cell: ({ createdAt, createdBy }) => html`${time(createdAt)}<br><span class="none">${createdBy}</span>` },
+];
+
+const percent = (part: number, whole: number): string => `${((100 * part) / whole).toFixed(1)} %`;
+
+export async function jobPage(visit: Visit, { id: jobId = '' }: Readonly<Record<string, string>>): Promise<Page> {
+  const [job, yields] = await Promise.all([
+    visit.get<JobAnswer>(`/v1/jobs/${jobId}`),
+    visit.get<JobYieldAnswer>(`/v1/jobs/${jobId}/yield`),
+  ]);
+  const content = html`${heading(html`Job ${id(jobId)}`, html`${badge(job.status)} ${job.line}`, actionsFor(visit, job))}
+${facts(factsOf(job))}
+${card('Live board', board(job, yields))}
+${card('Shares of the programmers', table('Shares', shareColumns(visit, jobId), job.board, 'No programmer has a share yet.'), [actionLink(visit, jobActions, 'allot', [jobId])])}
+${reconciled(job)}`;
+  return { title: `Job ${jobId}`, content, isLive: true };
+}
+
+function actionsFor(visit: Visit, { jobId, status }: JobAnswer): readonly Html[] {
+  const names: Readonly<Record<string, readonly string[]>> = {
+    DRAFT: ['bind-firmware', 'attach-uids', 'cancel-job'],
+    DEFINED: ['release-job', 'bind-firmware', 'attach-uids', 'cancel-job'],
+    RELEASED: ['suspend-job', 'close-job'],
+    RUNNING: ['suspend-job', 'close-job'],
+    SUSPENDED: ['resume-job', 'close-job'],
+  };
+  return (names[status] ?? []).map(name => actionLink(visit, jobActions, name, [jobId]));
+}
+
+function factsOf(job: JobAnswer): readonly (readonly [string, Cell])[] {
+  const firmware = (one: JobAnswer['app']): Cell =>
+    one === undefined ? null : html`${link(`/console/releases/${one.releaseId}`, one.version)} security counter ${one.securityCounter}`;
+  return [
+    ['Planned', `${job.plannedCount} units, up to ${job.scrapAllowance} more for scrap`],
+    ['Site', job.site ?? 'any'],
+    ['Bootloader', firmware(job.bl2)],
+    ['Application', firmware(job.app)],
+    [
+      'Chips',
+      job.uidCount === undefined ? (job.requireUidList ? 'a list is required, none is attached' : 'any') : `${job.uidCount} on the list`,
+    ],
+    ['Worked on by', job.contributors.join(', ')],
+    ['Released by', job.releasedBy],
+    ['Verdict', job.verdict === undefined ? null : badge(job.verdict)],
+  ];
+}
+
+/** Units, yield, rate, and the reasons of what was lost. */
+function board(job: JobAnswer, { outcomes, minutes }: JobYieldAnswer): Html {
+  const sum = (pick: (row: JobAnswer['board'][number]) => number) => job.board.reduce((all, row) => all + pick(row), 0);
+  const [built, voided, scrapped] = [sum(row => row.committed), sum(row => row.voided), sum(row => row.scrapped)];
+  const open = sum(row => row.reserved) - built - voided;
+  const ended = built + voided;
+  const lost = outcomes.filter(({ status }) => status === 'VOIDED' || status === 'SCRAPPED');
+  return html`${bar('Units', [
+    ['built', built, 'good'],
+    ['under way', open, 'busy'],
+    ['given up', voided - scrapped, 'quiet'],
+    ['scrapped', scrapped, 'bad'],
+    ['to come', Math.max(0, job.plannedCount - built - open), 'quiet'],
+  ])}
+${facts([
+  ['Yield', ended === 0 ? null : `${percent(built, ended)} of ${ended} units that ended`],
+  ['Rate', rateOf(minutes)],
+])}
+${perMinute(minutes)}
+${lost.length === 0 ? '' : table('Reasons of lost units', reasonColumns, lost, '')}`;
+}
+
+const rateOf = (minutes: JobYieldAnswer['minutes']): string | null => {
+  const built = minutes.reduce((all, { committed }) => all + committed, 0);
+  return built === 0 ? null : `${built} units in the last hour`;
+};
+
+const reasonColumns: readonly Column<JobYieldAnswer['outcomes'][number]>[] = [
+  { name: 'Lost as', cell: ({ status }) => badge(status) },
+  { name: 'Reason', cell: ({ reason }) => reason, kind: 'text' },
+  { name: 'Units', cell: ({ count }) => count, kind: 'number' },
+];
+
+const shareColumns = (visit: Visit, jobId: string): readonly Column<JobAnswer['board'][number]>[] => [
+  { name: 'Programmer', cell: ({ programmer }) => link(`/console/programmers/${programmer}`, id(programmer)) },
+  {
+    name: 'State',
+    cell: ({ status, frozenReason }) => html`${badge(status)}${frozenReason === undefined ? '' : html`<br>${frozenReason}`}`,
+  },
+  { name: 'Share', cell: ({ quota }) => quota, kind: 'number' },
+  { name: 'Built', cell: ({ committed }) => committed, kind: 'number' },
+  { name: 'Given up', cell: ({ voided }) => voided, kind: 'number' },
+  { name: 'Scrapped', cell: ({ scrapped }) => scrapped, kind: 'number' },
+  { name: 'Left', cell: ({ remaining }) => remaining, kind: 'number' },
+  { name: 'Package', cell: ({ sequence }) => (sequence === 0 ? 'not exported' : `no. ${sequence}`) },
+  {
+    name: 'Do',
+    cell: ({ programmer, status }) =>
+      html`<div class="actions">${['export-package', ...(status === 'FROZEN' ? ['thaw-share'] : [])].map(name => actionLink(visit, jobActions, name, [jobId, programmer]))}</div>`,
+  },
+];
+
+function reconciled(job: JobAnswer): Html {
+  const downloads = [
+    html`<a class="button" href="/console/jobs/${job.jobId}/units" download>Units as CSV</a>`,
+    ...(job.verdict === undefined ? [] : [html`<a class="button" href="/console/jobs/${job.jobId}/report" download>Signed report</a>`]),
+  ];
+  const columns: readonly Column<JobAnswer['discrepancies'][number]>[] = [
+    { name: 'Finding', cell: ({ kind }) => kind },
+    { name: 'Programmer', cell: ({ programmer }) => (programmer === undefined ? null : id(programmer)) },
+    { name: 'UID', cell: ({ uid }) => uid },
+    { name: 'What', cell: ({ detail }) => detail, kind: 'text' },
+  ];
+  const empty =
+    job.verdict === undefined
+      ? 'Closing the job compares every ledger, receipt and certificate.'
+      : 'Nothing was found: every unit is accounted for.';
+  return card('Reconciliation', table('Findings', columns, job.discrepancies, empty), downloads);
+}
+
+export const jobUnitsFile = (visit: Visit, { id: jobId = '' }: Readonly<Record<string, string>>): Promise<Response> =>
+  visit.send({ method: 'GET', path: `/v1/jobs/${jobId}/status.csv` });
+export const jobReportFile = (visit: Visit, { id: jobId = '' }: Readonly<Record<string, string>>): Promise<Response> =>
+  visit.send({ method: 'GET', path: `/v1/jobs/${jobId}/reconciliation` });

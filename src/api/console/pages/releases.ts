@@ -1,0 +1,193 @@
+import { html } from 'hono/html';
+import type { LineAnswer } from '../../lines.ts';
+import type { ReleaseAnswer, ReleaseRowAnswer } from '../../releases.ts';
+import { type Actions, actionLink } from '../actions.ts';
+import type { Html, Page } from '../layout.ts';
+import { badge, type Cell, type Column, facts, filters, heading, id, pager, table } from '../parts.ts';
+import { queryOf, type Visit } from '../visit.ts';
+import { reason } from './deviceActions.ts';
+import { lineField } from './jobActions.ts';
+
+/** Firmware releases: uploaded by one person, approved by another, published, some day withdrawn. */
+
+export async function releasesPage(visit: Visit): Promise<Page> {
+  const [{ releases, next }, { lines }] = await Promise.all([
+    visit.get<{ readonly releases: readonly ReleaseRowAnswer[]; readonly next?: string }>(
+      `/v1/releases${queryOf({ line: visit.query('line'), cursor: visit.query('cursor') })}`,
+    ),
+    visit.get<{ readonly lines: readonly LineAnswer[] }>('/v1/lines'),
+  ]);
+  const actions = [actionLink(visit, releaseActions, 'define-line'), actionLink(visit, releaseActions, 'upload-release')];
+  const content = html`${heading('Releases', 'Firmware that was analysed, and how far it has come', actions)}
+${filters(visit, [{ name: 'line', label: 'Line', options: lines.map(({ line }) => [line, line] as const) }])}
+${table('Releases', releaseColumns, releases, 'No release yet. A release manager uploads one, another approves it.')}
+${pager(visit, next, ['line'])}`;
+  return { title: 'Releases', content, isLive: true };
+}
+
+const releaseColumns: readonly Column<ReleaseRowAnswer>[] = [
+  {
+    name: 'Version',
+    cell: ({ releaseId, version }) => html`<a id="release-${releaseId}" href="/console/releases/${releaseId}">${version}</a>`,
+  },
+  { name: 'Image', cell: ({ image }) => (image === 'bl2' ? 'bootloader' : 'application') },
+  { name: 'Line', cell: ({ line }) => line },
+  { name: 'State', cell: ({ status }) => badge(status) },
+  { name: 'Counter', cell: ({ securityCounter }) => securityCounter, kind: 'number' },
+  { name: 'Image hash', cell: ({ imageHash }) => id(imageHash, 16) },
+];
+
+export async function releasePage(visit: Visit, { id: releaseId = '' }: Readonly<Record<string, string>>): Promise<Page> {
+  const release = await visit.get<ReleaseAnswer>(`/v1/releases/${releaseId}`);
+  const content = html`${heading(`${release.line} ${release.image} ${release.version}`, badge(release.status), actionsFor(visit, release))}
+${facts([...factsOf(release), ...moreOf(release)])}`;
+  return { title: `Release ${release.version}`, content, isLive: true };
+}
+
+function actionsFor(visit: Visit, { releaseId, status, image }: ReleaseAnswer): readonly Html[] {
+  const names: Readonly<Record<string, readonly string[]>> = {
+    UPLOADED: ['approve-release', 'withdraw-release'],
+    APPROVED: ['publish-release', 'withdraw-release'],
+    PUBLISHED: [...(image === 'app' ? ['plan-rollout'] : []), 'withdraw-release'],
+  };
+  return (names[status] ?? []).map(name =>
+    name === 'plan-rollout'
+      ? visit.may('releaseManager')
+        ? html`<a class="button primary" href="/console/do/plan-rollout?releaseId=${releaseId}">Plan a rollout</a>`
+        : html``
+      : actionLink(visit, releaseActions, name, [releaseId]),
+  );
+}
+
+const factsOf = (release: ReleaseAnswer): readonly (readonly [string, Cell])[] => [
+  ['Line', release.line],
+  ['Image', release.image === 'bl2' ? 'bootloader' : 'application'],
+  ['Version', release.version],
+  ['Security counter', release.securityCounter],
+  ['Size', `${release.size.toLocaleString('en')} bytes`],
+  ['Image hash', id(release.imageHash, 64)],
+  ['Body', id(release.bodySha256, 64)],
+  ['Uploaded by', release.uploadedBy],
+  ['Worked on by', release.contributors.join(', ')],
+  ['Approved by', release.approvedBy],
+  ['Counter jump', release.counterJump === true ? 'permitted' : null],
+  ['Content to approve', id(release.contentSha256, 64)],
+];
+
+const known = new Set(
+  'releaseId line image version securityCounter imageHash bodySha256 size status uploadedBy contributors contentSha256 approvedBy counterJump upload'.split(
+    ' ',
+  ),
+);
+/** What the analysis of the upload has found besides, as the API names it. */
+const moreOf = (release: ReleaseAnswer): readonly (readonly [string, Cell])[] =>
+  Object.entries(release).flatMap(([name, value]) =>
+    known.has(name) || value === undefined
+      ? []
+      : [[name, typeof value === 'object' ? html`<code>${JSON.stringify(value)}</code>` : String(value)] as const],
+  );
+
+const managers = ['releaseManager'] as const;
+const back = ([releaseId]: readonly string[]) => `/console/releases/${releaseId}`;
+const idOf = ([releaseId = '']: readonly string[]) => releaseId.slice(0, 12);
+const look = async (visit: Visit, [releaseId]: readonly string[]): Promise<Html> =>
+  facts(factsOf(await visit.get<ReleaseAnswer>(`/v1/releases/${releaseId}`)));
+
+export const releaseActions: Actions = {
+  'define-line': {
+    label: 'New line',
+    title: () => 'New product line',
+    about: 'Defines the line and gives it an issuing CA of its own.',
+    roles: managers,
+    fields: [
+      { name: 'line', label: 'Name', hint: 'a–z, 0–9, . and -' },
+      { name: 'counterMaximum', label: 'Largest security counter', kind: 'number', isOptional: true },
+    ],
+    back: () => '/console/releases',
+    request: (_, form) => ({
+      method: 'POST',
+      path: '/v1/lines',
+      body: { line: form.text('line'), counterMaximum: form.number('counterMaximum') },
+    }),
+    done: 'The line is defined.',
+  },
+  'upload-release': {
+    label: 'Upload firmware',
+    title: () => 'Upload firmware',
+    about: 'A raw binary, or an image of MCUboot whose signature is dropped. It is analysed; another release manager approves it.',
+    roles: managers,
+    tone: 'primary',
+    fields: async visit => [
+      await lineField(visit),
+      {
+        name: 'image',
+        label: 'Image',
+        kind: 'select',
+        options: [
+          ['app', 'application'],
+          ['bl2', 'bootloader'],
+        ],
+      },
+      { name: 'version', label: 'Version', isOptional: true, hint: 'of a raw binary, such as 1.2.0; an image brings its own' },
+      { name: 'counter', label: 'Security counter', kind: 'number', isOptional: true },
+      { name: 'counterJump', label: 'The counter may jump', kind: 'check' },
+      { name: 'file', label: 'File', kind: 'file' },
+    ],
+    back: () => '/console/releases',
+    request(_, form) {
+      const query = queryOf({
+        line: form.text('line'),
+        image: form.text('image'),
+        version: form.text('version'),
+        counter: form.text('counter'),
+        counterJump: form.text('counterJump'),
+      });
+      return { method: 'POST', path: `/v1/releases${query}`, body: form.file('file') };
+    },
+    to: ({ releaseId }) => `/console/releases/${releaseId}`,
+    done: 'The firmware is uploaded. Another release manager approves it.',
+  },
+  'approve-release': {
+    label: 'Approve',
+    title: ids => `Approve release ${idOf(ids)}`,
+    about: 'Nobody who had a part in it approves it.',
+    roles: managers,
+    tone: 'primary',
+    look,
+    fields: async (visit, [releaseId]) => {
+      const { contentSha256 } = await visit.get<ReleaseAnswer>(`/v1/releases/${releaseId}`);
+      return [{ name: 'contentSha256', label: '', kind: 'hidden', value: contentSha256 }];
+    },
+    back,
+    request: ([releaseId], form) => ({
+      method: 'POST',
+      path: `/v1/releases/${releaseId}/approve`,
+      body: { contentSha256: form.text('contentSha256') },
+    }),
+    done: 'The release is approved.',
+  },
+  'publish-release': {
+    label: 'Publish',
+    title: ids => `Publish release ${idOf(ids)}`,
+    about: 'Jobs may bind it and rollouts may offer it.',
+    roles: managers,
+    tone: 'primary',
+    look,
+    back,
+    request: ([releaseId]) => ({ method: 'POST', path: `/v1/releases/${releaseId}/publish` }),
+    done: 'The release is published.',
+  },
+  'withdraw-release': {
+    label: 'Withdraw…',
+    title: ids => `Withdraw release ${idOf(ids)}`,
+    about: 'Nobody builds or gets it any more. This cannot be undone.',
+    roles: managers,
+    tone: 'danger',
+    look,
+    fields: [reason],
+    typed: idOf,
+    back,
+    request: ([releaseId], form) => ({ method: 'POST', path: `/v1/releases/${releaseId}/withdraw`, body: { reason: form.text('reason') } }),
+    done: 'The release is withdrawn.',
+  },
+};

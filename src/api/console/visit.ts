@@ -1,0 +1,68 @@
+import type { Context as HonoContext } from 'hono';
+import type { Role } from '../../domain/roles.ts';
+import { type ErrorCode, NusecError } from '../../errors.ts';
+import type { Api } from '../app.ts';
+import type { ApiEnv, Person } from '../auth.ts';
+
+/** A person who looks at a page. Pages read and act through the API itself, in the same process and as that person: there are no other rights, scopes
+ *  and refusals here than there. */
+
+export type Visit = {
+  readonly person: Person;
+  /** Whether to offer what needs one of these roles; the API decides again. */
+  may(...roles: readonly Role[]): boolean;
+  /** One value of the query, trimmed; undefined when it is empty. */
+  query(name: string): string | undefined;
+  /** The address without what the console adds to it. */
+  readonly path: string;
+  /** @throws NusecError of the API */
+  get<Answer>(path: string): Promise<Answer>;
+  /** What a page can do without when this person may not see it. @throws NusecError other than FORBIDDEN */
+  getIfAllowed<Answer>(path: string): Promise<Answer | undefined>;
+  /** @throws NusecError of the API */
+  send(request: ApiRequest): Promise<Response>;
+};
+
+export type ApiRequest = {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly path: string;
+  /** JSON, or bytes of a file. */
+  readonly body?: object | Uint8Array<ArrayBuffer> | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+};
+
+export function visitOf(api: Api, c: HonoContext<ApiEnv>, person: Person): Visit {
+  const send = async ({ method, path, body, headers }: ApiRequest): Promise<Response> => {
+    const isFile = body instanceof Uint8Array;
+    const type = body === undefined ? {} : { 'Content-Type': isFile ? 'application/octet-stream' : 'application/json' };
+    const init = { method, headers: { ...type, ...headers }, ...(body !== undefined && { body: isFile ? body : JSON.stringify(body) }) };
+    const answer = await api.request(path, init, { ...c.env, console: person });
+    if (answer.ok) return answer;
+    const { code, detail } = (await answer.json()) as { readonly code: ErrorCode; readonly detail?: string };
+    throw new NusecError(code, detail ?? 'Try again; the log of the server says what happened.');
+  };
+  const get = async <Answer>(path: string) => (await (await send({ method: 'GET', path })).json()) as Answer;
+  return {
+    person,
+    may: (...roles) => person.roles.some(role => role === 'administrator' || roles.includes(role)),
+    query: name => c.req.query(name)?.trim() || undefined,
+    path: c.req.path,
+    get,
+    async getIfAllowed<Answer>(path: string) {
+      try {
+        return await get<Answer>(path);
+      } catch (error) {
+        if (error instanceof NusecError && error.code === 'FORBIDDEN') return undefined;
+        throw error;
+      }
+    },
+    send,
+  };
+}
+
+/** A query of the API from what is known; what is undefined is left out. */
+export function queryOf(values: Readonly<Record<string, string | number | undefined>>): string {
+  const given = new URLSearchParams();
+  for (const [name, value] of Object.entries(values)) if (value !== undefined && value !== '') given.set(name, String(value));
+  return given.size === 0 ? '' : `?${given}`;
+}

@@ -1,0 +1,48 @@
+import { readFileSync } from 'node:fs';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import type { TestServer } from '../../support/server.ts';
+
+/** Debian's chromium, and what every test of the console does with it. */
+
+export const openBrowser = (): Promise<Browser> =>
+  chromium.launch({
+    executablePath: '/usr/bin/chromium',
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+
+type Look = { readonly width?: number; readonly dark?: boolean };
+
+/** A page of somebody who is signed in. */
+export async function signedIn(
+  browser: Browser,
+  server: Pick<TestServer, 'url'>,
+  token: string,
+  { width = 1280, dark = false }: Look = {},
+): Promise<Page> {
+  const page = await browser.newPage({
+    ignoreHTTPSErrors: true,
+    viewport: { width, height: 800 },
+    colorScheme: dark ? 'dark' : 'light',
+  });
+  await page.goto(`${server.url}/console/sign-in`);
+  await page.getByLabel('Your token').fill(token);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('heading', { name: 'Home', level: 1 }).waitFor();
+  return page;
+}
+
+const axe = readFileSync(new URL('../../../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
+
+/** What axe-core finds wrong on a page, as sentences. */
+export async function violationsOf(page: Page): Promise<readonly string[]> {
+  const found = await page.evaluate(`${axe};axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes[0].html]))`);
+  return (found as [string, string][]).map(([id, html]) => `${id}: ${html.slice(0, 200)}`);
+}
