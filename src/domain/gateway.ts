@@ -52,8 +52,8 @@ export type GatewayEvent =
 
 export type GatewayCommand =
   | { readonly type: 'RegisterGateway'; readonly gatewayId: string; readonly name: string; readonly by: Actor }
-  /** First certificate or a renewal. */
-  | ({ readonly type: 'CertifyGateway' } & GatewayCertificate)
+  /** First certificate or a renewal; `asked`: by a person, who may not be the first any more when it is recorded. */
+  | ({ readonly type: 'CertifyGateway'; readonly asked?: { readonly by: Actor; readonly now: IsoTime } } & GatewayCertificate)
   /** The gateway uses this certificate: older ones end. */
   | { readonly type: 'EndOlderGatewayCertificates'; readonly serial: string; readonly by: Actor }
   /** A person asks for a certificate of a key. */
@@ -136,12 +136,17 @@ function register({ gatewayId, name, by }: Of<GatewayCommand, 'RegisterGateway'>
   return state.name === name ? [] : refuse('CONFLICT', 'this gateway id is taken');
 }
 
-function certify({ type: _, ...certificate }: Of<GatewayCommand, 'CertifyGateway'>, state: RegisteredGateway): readonly GatewayEvent[] {
+function certify(
+  { type: _, asked, ...certificate }: Of<GatewayCommand, 'CertifyGateway'>,
+  state: RegisteredGateway,
+): readonly GatewayEvent[] {
   if (state.certificates.some(({ serial }) => serial === certificate.serial)) return [];
   requireStatus(state, ['REGISTERED', 'ACTIVE'], 'certifying');
   const live = liveOf(state);
-  // A key that was agreed on by two people takes the place of all before it.
   const { publicKeySha256 } = certificate;
+  if (asked !== undefined && askForKey({ ...asked, publicKeySha256 }, state).length > 0)
+    refuse('FOUR_EYES_REQUIRED', 'another key was certified for this gateway meanwhile: ask again to propose this one');
+  // A key that was agreed on by two people takes the place of all before it.
   const isReplaced =
     state.proposedKey?.publicKeySha256 === publicKeySha256 && live.every(known => known.publicKeySha256 !== publicKeySha256);
   const surplus = isReplaced ? live : live.slice(1, 2 - maxLiveCertificates + live.length);
@@ -167,7 +172,7 @@ function endOlder({ serial, by }: Of<GatewayCommand, 'EndOlderGatewayCertificate
 /** The holder of a certificate for the name of a live gateway speaks for its devices: another key needs two people (T20, I16). The first only
  *  proposes it. */
 function askForKey(
-  { publicKeySha256, by, now }: Of<GatewayCommand, 'AskForGatewayKey'>,
+  { publicKeySha256, by, now }: Omit<Of<GatewayCommand, 'AskForGatewayKey'>, 'type'>,
   state: RegisteredGateway,
 ): readonly GatewayEvent[] {
   const live = liveOf(state).filter(({ notAfter }) => !isPast(notAfter, now));

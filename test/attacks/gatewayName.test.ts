@@ -41,4 +41,15 @@ describe('one officer alone', () => {
     expect(await alarmCodes()).toEqual(expect.arrayContaining(['GATEWAY_KEY_PROPOSED', 'GATEWAY_REPLACED']));
     expect((await stateOf(ctx, gateway, gatewayStream('hall-1'))).status).toBe('ACTIVE');
   });
+
+  it('does not get the name of a gateway that another officer enrols at the same moment (T20, I16)', async () => {
+    covers('T20', 'I16');
+    const { ctx } = project;
+    await registerGateway(ctx, 'hall-2', 'hall-2', 'operator:alice');
+    const certify = (by: `operator:${string}`) => certifyGateway(ctx, 'hall-2', requestOf(newParty(), { commonName: 'hall-2' }), by);
+    const outcomes = await Promise.allSettled([certify('operator:alice'), certify('operator:bob')]);
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    expect(outcomes.find(({ status }) => status === 'rejected')).toMatchObject({ reason: { code: 'FOUR_EYES_REQUIRED' } });
+    expect(await stateOf(ctx, gateway, gatewayStream('hall-2'))).toMatchObject({ certificates: [{}] });
+  });
 });

@@ -95,7 +95,9 @@ export async function certifyGateway(
       (await certificates()).some(certificate => certificate.serial === serial),
     ),
     async record(together, facts, condition) {
-      const { state: after } = await executeIf(together, condition, gateway, stream, { type: 'CertifyGateway', ...facts }, by);
+      const asked = by.startsWith('operator:') ? { asked: { by, now: nowIso(ctx) } } : {};
+      const command = { type: 'CertifyGateway', ...facts, ...asked } as const;
+      const { state: after } = await executeIf(together, condition, gateway, stream, command, by);
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
     },
   });
