@@ -94,8 +94,10 @@ function upToRoot(leaf: Certificate, issuers: readonly Authority[], roots: reado
   const last = issuers.at(-1)?.certificate ?? leaf;
   if (issuers.length > 0 && roots.some(root => equalBytes(root, last.der))) return issuers;
   const candidates = roots.flatMap(readableAuthority).filter(({ certificate }) => names(certificate, last));
-  const root = candidates[0] ?? refuse(issuers.length, last, 'is not issued by a trusted root');
-  return [...issuers, root];
+  const [first = refuse(issuers.length, last, 'is not issued by a trusted root'), ...others] = candidates;
+  // Roots of one name, and a certificate that does not say which key signed it: the signature does.
+  const root = others.length === 0 ? first : candidates.find(({ certificate }) => isSignedBy(last, certificate));
+  return [...issuers, root ?? first];
 }
 
 const emptyNameBytes = 2;

@@ -110,6 +110,19 @@ describe('a chain, leaf first', () => {
     expect(await refusal([await makeDevice(below), below.der], { roots: [root.der, big.der] })).toBe('accepted');
   });
 
+  it('is told by the signature which of several roots of one name it hangs from, where no key identifier does', async () => {
+    const { ski: _, ...withoutIdentifier } = root.certificate;
+    const below = await makeIca({ ...root, certificate: withoutIdentifier });
+    expect(below.certificate.aki).toBeUndefined();
+    const [chain, foreign] = [[await makeDevice(below), below.der], await makeRoot()];
+    for (const roots of [
+      [foreign.der, root.der],
+      [root.der, foreign.der],
+    ])
+      expect(await refusal(chain, { roots })).toBe('accepted');
+    expect(await refusal(chain, { roots: [foreign.der, (await makeRoot()).der] })).toMatch(/a signature that its issuer did not make/);
+  });
+
   it('is refused when it does not end in a trusted root, even one of the same name (T14)', async () => {
     covers('T14');
     const foreign = await makeRoot();
