@@ -4,7 +4,7 @@ import { type BulkRevocation, bulkRevocationContent, bulkRevocationsStream } fro
 import { revocationReasons } from '../domain/deviceEvents.ts';
 import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
 import { actor, type Resource } from './app.ts';
-import { idField, jsonAnswer, jsonBody, lineField, lookBody, reasonField, seenIn, sha256Field, uidField } from './fields.ts';
+import { bytesAnswer, idField, jsonAnswer, jsonBody, lineField, lookBody, reasonField, seenIn, sha256Field, uidField } from './fields.ts';
 
 /** Revocation of many devices together: proposed by one person, approved by another, with progress (I16). */
 
@@ -91,9 +91,12 @@ export const bulkRevocationsResource: Resource = (api, { ctx, bulkRevocations },
     summary: 'Which devices, one UID per line: what the approver looks at',
     middleware: auth.person(),
     request: { params },
-    responses: { 200: { description: 'UIDs', content: { 'text/plain': { schema: z.string() } } } },
+    responses: { 200: bytesAnswer('UIDs, one a line', 'text/plain') },
   });
-  api.openapi(devices, async c => c.text((await bulkRevocations.uids(c.req.valid('param').id)).map(uid => `${uid}\n`).join('')));
+  api.openapi(devices, async c => {
+    const lines = await bulkRevocations.uidLines(c.req.valid('param').id);
+    return c.body(ReadableStream.from(lines).pipeThrough(new TextEncoderStream()), 200, { 'Content-Type': 'text/plain; charset=UTF-8' });
+  });
 
   const approve = createRoute({
     method: 'post',

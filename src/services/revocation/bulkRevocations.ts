@@ -33,8 +33,8 @@ export type BulkRevocations = {
   propose(selection: BulkSelection, reason: RevocationReason, note: string, by: Actor): Promise<BulkRevocation>;
   /** @throws NusecError FOUR_EYES_REQUIRED, STATE, NOT_FOUND, CONFLICT (not what was seen) */
   approve(id: string, by: Actor, approval?: Approval): Promise<BulkRevocation>;
-  /** The devices, fixed with the proposal. @throws NusecError NOT_FOUND */
-  uids(id: string): Promise<readonly string[]>;
+  /** The devices, fixed with the proposal: UIDs, one a line, a page at a time. @throws NusecError NOT_FOUND */
+  uidLines(id: string): Promise<AsyncIterable<string>>;
   /** Nothing more is revoked from here on. @throws NusecError STATE, NOT_FOUND */
   cancel(id: string, by: Actor): Promise<BulkRevocation>;
   get(id: string): Promise<BulkRevocation>;
@@ -79,10 +79,8 @@ export function createBulkRevocations(ctx: Context): BulkRevocations {
       );
       return bulkRevocationOf(state, id);
     },
-    async uids(id) {
-      const { uidsSha256, count } = bulkRevocationOf(await stateNow(ctx), id);
-      const bytes = await ctx.blobs.get(uidsSha256);
-      return Array.from({ length: count }, (_, i) => toHex(bytes.subarray(i * uidBytes, (i + 1) * uidBytes)));
+    async uidLines(id) {
+      return linesOf(await ctx.blobs.get(bulkRevocationOf(await stateNow(ctx), id).uidsSha256));
     },
     cancel: async (id, by) => bulkRevocationOf((await change({ type: 'CancelBulkRevocation', id, by, now: nowIso(ctx) }, by)).state, id),
     get: async id => bulkRevocationOf(await stateNow(ctx), id),
@@ -172,6 +170,13 @@ async function revokeOne(ctx: Context, uid: string, reason: RevocationReason, by
   const good = state.certificates.filter(({ status }) => status !== 'revoked');
   for (const { serial } of good) await execute(ctx, device, deviceStream(uid), { type: 'RevokeCertificate', serial, reason, by }, by);
   return good.length > 0 ? 'revoked' : 'already';
+}
+
+async function* linesOf(uids: Uint8Array): AsyncGenerator<string> {
+  for (let from = 0; from < uids.length; from += pageRows * uidBytes, await nextTurn()) {
+    const page = uids.subarray(from, from + pageRows * uidBytes);
+    yield toHex(page).replace(/.{32}/g, uid => `${uid}\n`);
+  }
 }
 
 /** 16 bytes each, ascending, each once; taken in page by page, with turns for others in between. */
