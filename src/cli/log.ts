@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { NusecError } from '../errors.ts';
 import { ask, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { type ExportOptions, exportLog } from './logExport.ts';
+import { moveLogHere } from './logMove.ts';
 import { type TailOptions, tailLog } from './logTail.ts';
 import { verifyLog } from './logVerify.ts';
 import { print, record } from './output.ts';
@@ -9,7 +10,7 @@ import { registerParkedEvents } from './parkedEvents.ts';
 
 /** `nusec log`: the event log, for auditors. */
 export function registerLog(program: Command): void {
-  const log = program.command('log').description('the event log: verify, follow, export');
+  const log = program.command('log').description('the event log: verify, follow, export, move');
   log
     .command('verify')
     .description('check every event, the tree over them, and every checkpoint that is found; the server may be running')
@@ -31,6 +32,23 @@ Examples:
   $ nusec log verify --data /var/lib/nusec --witness /mnt/witness --trust root.pem`,
     )
     .action(verifyLog);
+
+  log
+    .command('move')
+    .description('move the log of this machine into KurrentDB, while no server runs; every event keeps its place and its proofs')
+    .requiredOption('--data <dir>', 'data folder')
+    .option('--event-store <url>', 'KurrentDB that gets the log (KURRENTDB_URL)')
+    .option('--json', 'print JSON instead of text')
+    .addHelpText(
+      'after',
+      `
+Interrupted, it goes on where it was when it is called again. Make a backup first: there is no way back but that.
+
+Examples:
+  $ nusec log move --data /var/lib/nusec --event-store kurrentdb://db.example.com:2113
+  $ KURRENTDB_URL=kurrentdb://localhost:2113 nusec log move --data ./data --json`,
+    )
+    .action(moveLogHere);
 
   const subcommand = subcommandsOf(log);
   const filtered = (command: Command): Command =>

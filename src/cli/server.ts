@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { readSettings, type Settings } from '../config.ts';
-import { NusecError } from '../errors.ts';
 import { type RunningServer, startServer } from '../main.ts';
+import { requirePasswordless } from './eventStoreOption.ts';
 import { print, record } from './output.ts';
 import { runUntilStopped } from './process.ts';
 
@@ -42,18 +42,13 @@ Examples:
     )
     .action(async (options: Options) => {
       const { data, host, httpsPort, mqttPort, crlPort, publicHost, sharePorts, eventStore } = options;
-      if (eventStore !== undefined && /:\/\/[^/?]*:[^/?]*@/.test(eventStore))
-        throw new NusecError(
-          'BAD_REQUEST',
-          'everybody on this machine sees a password in a command: put USER:PASSWORD into KURRENTDB_CREDENTIALS_FILE',
-        );
       const given = {
         NUSEC_HOST: host,
         NUSEC_HTTPS_PORT: httpsPort,
         NUSEC_MQTT_PORT: mqttPort,
         NUSEC_CRL_PORT: crlPort,
         NUSEC_PUBLIC_HOST: publicHost,
-        KURRENTDB_URL: eventStore,
+        KURRENTDB_URL: eventStore && requirePasswordless(eventStore),
         NUSEC_SHARE_PORTS: sharePorts === undefined ? undefined : String(sharePorts),
       };
       const overrides = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));

@@ -2,11 +2,10 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { whileOpen } from '../../closing.ts';
 import type { Settings } from '../../config.ts';
-import { NusecError } from '../../errors.ts';
-import { holdAlone } from '../../fileLock.ts';
 import { createAlarms } from '../base/alarms.ts';
 import { eventsFile, requireEventLog } from '../dataFolder/eventLog.ts';
 import { requireDataFolder } from '../dataFolder/keystore.ts';
+import { requireNoServer } from '../dataFolder/noServer.ts';
 import { openContext } from '../dataFolder/open.ts';
 import { checkpointFile } from '../proof/checkpointFiles.ts';
 import { startRevocations } from '../revocation/revocations.ts';
@@ -40,11 +39,4 @@ export async function takeUp(settings: Settings, tokens: readonly string[]): Pro
     if (head !== undefined) writeFileSync(headFile, head);
     throw error;
   }
-}
-
-/** @returns what lets servers start again */
-function requireNoServer({ dataDir }: Settings): () => void {
-  const lock = holdAlone(join(dataDir, 'leader'));
-  if (lock === undefined) throw new NusecError('STATE', `a server runs at ${dataDir}: stop it first`);
-  return () => lock.release();
 }

@@ -5,7 +5,7 @@ import type { EventLogSettings } from '../../config.ts';
 import { sha256Hex } from '../../digest.ts';
 import { pointOf } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
-import { openKurrentStore } from '../../eventstore/kurrentdb.ts';
+import { type KurrentStoreOptions, openKurrentStore } from '../../eventstore/kurrentdb.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import { openSqliteStore } from '../../eventstore/sqlite.ts';
 import { ensureKey } from '../../keystore/ensureKey.ts';
@@ -36,12 +36,20 @@ const message = utf8('nusec log seal key v1');
 
 /** @throws NusecError STORE_DAMAGED (also: not as this project sealed it), and what the keystore throws */
 export async function openEventLog(settings: EventLogSettings, keystore: Keystore): Promise<EventStore> {
-  const { eventStore, eventStoreCredentialsFile, acceptOlder = false } = settings;
-  const file = eventsFile(settings);
-  const seal = await sealKey(keystore);
-  if (eventStore === undefined) return openSqliteStore({ file, acceptOlder, seal });
+  const { eventStore, acceptOlder = false } = settings;
+  if (eventStore !== undefined) return openKurrentStore(await kurrentOptions({ ...settings, eventStore }, keystore));
+  return openSqliteStore({ file: eventsFile(settings), acceptOlder, seal: await sealKey(keystore) });
+}
+
+/** How the log of a data folder is reached that is in KurrentDB. @throws NusecError BAD_REQUEST, KEYSTORE_PERMISSIONS, and what the keystore throws */
+export async function kurrentOptions(
+  settings: EventLogSettings & { readonly eventStore: string },
+  keystore: Keystore,
+): Promise<KurrentStoreOptions> {
+  const { eventStore: url, eventStoreCredentialsFile } = settings;
   const credentials = eventStoreCredentialsFile === undefined ? undefined : credentialsIn(eventStoreCredentialsFile);
-  return openKurrentStore({ url: eventStore, credentials, name: logName(seal.key), file, seal });
+  const seal = await sealKey(keystore);
+  return { url, credentials, name: logName(seal.key), file: eventsFile(settings), seal };
 }
 
 const maxCredentialsBytes = 1024;

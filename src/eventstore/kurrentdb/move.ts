@@ -1,0 +1,116 @@
+import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import Database from 'better-sqlite3';
+import { NusecError } from '../../errors.ts';
+import type { Edge } from '../../merkle/edge.ts';
+import { leafOfHash } from '../../merkle/hashing.ts';
+import { transaction } from '../../sqliteFile.ts';
+import type { KurrentStoreOptions } from '../kurrentdb.ts';
+import { loadEdge } from '../logTree.ts';
+import { createSealer, type Sealer } from '../seal.ts';
+import { openSqliteStore } from '../sqlite.ts';
+import { isCopy, makeCopy } from '../sqliteTaken.ts';
+import { treeRows } from '../sqliteTree.ts';
+import type { Taken } from '../storage.ts';
+import type { Carrier } from './carrier.ts';
+import type { CommitLog } from './commitLog.ts';
+import { openConnection } from './connection.ts';
+import { kurrentCommitLog } from './streams.ts';
+
+/** Moves the log of a machine into KurrentDB: every event keeps its id, place, hash and leaf, and the file becomes the copy of the log. */
+
+/** Events of one commit, and about as many characters. */
+const maxMovedEvents = 1024;
+const maxMovedChars = 384 * 1024;
+
+type Row = { readonly stream: string; readonly id: string; readonly hash: string; readonly body: string };
+
+/** Stops nowhere in between: called again after an interruption, it goes on where it was. No server may run at the file.
+ *  @returns how many events the log has
+ *  @throws NusecError STATE (moved already, or KurrentDB has another log under this name), and as openSqliteStore and openKurrentStore */
+export async function moveIntoKurrent({ file, seal, name, ...address }: KurrentStoreOptions): Promise<number> {
+  const own = await openSqliteStore({ file, ...(seal !== undefined && { seal }) });
+  const epoch = own.epoch();
+  await own.close();
+  const log = kurrentCommitLog(await openConnection(address), name);
+  const db = new Database(file);
+  try {
+    if (isCopy(db)) throw new NusecError('STATE', 'the log of this data folder is in KurrentDB already');
+    const begun = await begunIn(log, db);
+    const blobs = await moveBlobs(log, db);
+    const edge = loadEdge(treeRows(db), begun.events);
+    const taken = await moveEvents(log, db, begun, { edge, epoch, blobs, sealer: seal && createSealer(seal.key) });
+    transaction(db, () => makeCopy(db, taken));
+    return edge.size();
+  } finally {
+    db.close();
+    await rm(`${file}-head`, { force: true });
+    await log.close();
+  }
+}
+
+/** How far an earlier move has come. @throws NusecError STATE when it is another log */
+async function begunIn(log: CommitLog, db: Database): Promise<Taken & { readonly events: number }> {
+  const revision = await log.head();
+  if (revision === -1) return { revision, id: '', events: 0 };
+  const [newest] = await log.read(revision, 1);
+  const ids = newest?.commit.appends.flatMap(({ events }) => events.map(({ id }) => id)) ?? [];
+  const events = (newest?.commit.first ?? 0) + ids.length;
+  const here = db.prepare<string>('SELECT id FROM events WHERE position = ?').pluck().get(events);
+  if (newest === undefined || here === undefined || (ids.length > 0 && here !== ids.at(-1)))
+    throw new NusecError('STATE', 'KurrentDB has another log of this project: a second machine joins with an empty data folder');
+  return { revision, id: newest.id, events };
+}
+
+type Moving = {
+  readonly edge: Edge;
+  readonly epoch: number;
+  /** SHA-256 of all of them, for the copies of other machines. */
+  readonly blobs: readonly string[];
+  readonly sealer: Sealer | undefined;
+};
+
+async function moveEvents(log: CommitLog, db: Database, begun: Taken, { edge, epoch, blobs, sealer }: Moving): Promise<Taken> {
+  const page = db.prepare<Row>(`SELECT stream, id, hash, body FROM events WHERE position > ? ORDER BY position LIMIT ${maxMovedEvents}`);
+  let { revision, id } = begun;
+  const left = [...blobs];
+  for (let rows = page.all(edge.size()); rows.length + left.length > 0; rows = page.all(edge.size())) {
+    const first = edge.size();
+    const group = rows.slice(0, fitting(rows));
+    for (const { hash } of group) edge.add(leafOfHash(hash));
+    const commit: Carrier = {
+      first,
+      appends: appendsOf(group),
+      blobs: left.splice(0, maxMovedEvents),
+      seal: sealer?.seal(edge),
+      epoch: first === 0 ? epoch : undefined,
+    };
+    id = randomUUID();
+    if (!(await log.append(revision, id, commit)))
+      throw new NusecError('STATE', 'another server stores events in this log: stop it, and move the log again');
+    revision += 1;
+  }
+  return { revision, id };
+}
+
+async function moveBlobs(log: CommitLog, db: Database): Promise<readonly string[]> {
+  const moved: string[] = [];
+  for (const { sha256, bytes } of db.prepare<{ sha256: Buffer; bytes: Uint8Array }>('SELECT sha256, bytes FROM blobs').iterate()) {
+    const known = { sha256: Buffer.from(sha256).toString('hex'), bytes: new Uint8Array(bytes) };
+    if ((await log.blob(known.sha256)) === undefined) await log.putBlob(known);
+    moved.push(known.sha256);
+  }
+  return moved;
+}
+
+const appendsOf = (rows: readonly Row[]): Carrier['appends'] => rows.map(({ stream, id, body }) => ({ stream, events: [{ id, body }] }));
+
+/** How many rows make a commit: at least one. */
+function fitting(rows: readonly Row[]): number {
+  let chars = 0;
+  const over = rows.findIndex(({ stream, body }) => {
+    chars += stream.length + body.length + 100;
+    return chars > maxMovedChars;
+  });
+  return over === -1 ? rows.length : Math.max(1, over);
+}
