@@ -1,5 +1,5 @@
 import { hash, randomBytes } from 'node:crypto';
-import { closeSync, fdatasyncSync, openSync, statSync, writeSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import Database from 'better-sqlite3';
@@ -10,12 +10,12 @@ import { startEmmett } from './emmett.ts';
 import { appendFor, certified, type Load } from './eventstoreLoad.ts';
 import { appendRates } from './eventstoreProcesses.ts';
 import { inTemporaryFolder, interleave, median, perSecond, type Report } from './measure.ts';
+import { percentile, timeSyncs } from './syncs.ts';
 
 /** Durable appends with the hash chain, by one process and by several, and loads of a stream. */
 
 const rounds = 5;
 const roundMs = 700;
-const boundMs = 200;
 const devices = 5000;
 /** One row of the bench with its share of the page, roughly. */
 const eventBytes = 640;
@@ -83,25 +83,6 @@ async function benchAppends(store: EventStore, folder: string, writers: number, 
     unit: 'ms',
     boundWhat: 'ms, p99 of that fdatasync',
   });
-}
-
-const percentile = (values: readonly number[], share: number): number =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] as number;
-
-/** Synchronisations of a file that is written over, as the write-ahead log is. */
-function timeSyncs(file: string, bytes: number): { readonly perSecond: number; readonly timesMs: readonly number[] } {
-  const fd = openSync(file, 'w');
-  const block = Buffer.alloc(bytes, 1);
-  const timesMs: number[] = [];
-  const start = performance.now();
-  for (let count = 0; performance.now() - start < boundMs; count++) {
-    const begun = performance.now();
-    writeSync(fd, block, 0, bytes, (count % 64) * bytes);
-    fdatasyncSync(fd);
-    timesMs.push(performance.now() - begun);
-  }
-  closeSync(fd);
-  return { perSecond: perSecond(timesMs.length, start), timesMs };
 }
 
 /** Inclusion proofs of random events in the newest tree. */

@@ -20,6 +20,7 @@ const notBenches = [
   'gatewayClient.ts',
   'gatewayRivals.ts',
   'softHsm.ts',
+  'syncs.ts',
 ];
 
 const benches = readdirSync(import.meta.dirname)

@@ -1,0 +1,106 @@
+import { fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { openConnection } from '../src/eventstore/kurrentdb/connection.ts';
+import { openKurrentStore } from '../src/eventstore/kurrentdb.ts';
+import type { EventStore } from '../src/eventstore/port.ts';
+import { openSqliteStore } from '../src/eventstore/sqlite.ts';
+import { appendFor } from './eventstoreLoad.ts';
+import { inTemporaryFolder, interleave, median, perSecond, type Report } from './measure.ts';
+import { percentile, timeSyncs } from './syncs.ts';
+
+/** Appends to a log in KurrentDB and catching up with it, beside SQLite in the same run: through the protocol double in a process of its own, and,
+ *  with KURRENTDB_URL, on that server. */
+
+const rounds = 3;
+const roundMs = 1000;
+const devices = 5000;
+const eventBytes = 640;
+/** In a log that a new server catches up with. */
+const loggedEvents = 100_000;
+const eventsPerCommit = 64;
+
+const seal = { key: Buffer.alloc(32, 1), isNew: true };
+
+export async function run(report: Report): Promise<void> {
+  const double = fork(join(import.meta.dirname, '../test/eventstore/kurrentdb/serveDouble.ts'), {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  });
+  const [url] = (await once(double, 'message')) as [string];
+  try {
+    await bench('the double', url, report);
+  } finally {
+    double.kill();
+  }
+  const server = process.env.KURRENTDB_URL;
+  if (server !== undefined) await bench('a server', server, report);
+  else report({ figure: 'appends and catch-up on a server', notMeasured: 'KURRENTDB_URL is not set' });
+}
+
+const bench = (where: string, url: string, report: Report): Promise<void> =>
+  inTemporaryFolder(async folder => {
+    const name = `bench-${randomUUID()}`;
+    const store = await openKurrentStore({ url, name, file: join(folder, 'copy.db'), seal });
+    const sqlite = await openSqliteStore({ file: join(folder, 'own.db'), seal });
+    for (const writers of [1, 16, 64]) await benchAppends(where, store, sqlite, { folder, writers }, report);
+    await fill(store);
+    const events = await store.head();
+    await store.close();
+    await sqlite.close();
+    await benchCatchUp(where, { url, name, folder, events }, report);
+  });
+
+type Load = { readonly folder: string; readonly writers: number };
+
+async function benchAppends(
+  where: string,
+  store: EventStore,
+  sqlite: EventStore,
+  { folder, writers }: Load,
+  report: Report,
+): Promise<void> {
+  const p99s: number[] = [];
+  const syncP99s: number[] = [];
+  const append = async (into: EventStore, times?: number[]): Promise<number> => {
+    const { rate, latenciesMs } = await appendFor(into, { writers, durationMs: roundMs, devices });
+    times?.push(percentile(latenciesMs, 0.99));
+    return rate;
+  };
+  const bound = (): Promise<number> => {
+    syncP99s.push(percentile(timeSyncs(join(folder, 'raw'), writers * eventBytes).timesMs, 0.99));
+    return append(sqlite);
+  };
+  const figures = await interleave(rounds, () => append(store, p99s), bound);
+  report({ figure: `appends, ${writers} writers, ${where}`, ...figures, unit: 'events/s', boundWhat: 'events/s in SQLite' });
+  const boundWhat = 'ms, p99 of a fdatasync here';
+  report({ figure: `p99 of an append, ${writers} writers, ${where}`, value: median(p99s), bound: median(syncP99s), unit: 'ms', boundWhat });
+}
+
+async function fill(store: EventStore): Promise<void> {
+  while (store.seen() < loggedEvents) await appendFor(store, { writers: 4 * eventsPerCommit, durationMs: roundMs, devices });
+}
+
+type Log = { readonly url: string; readonly name: string; readonly folder: string; readonly events: number };
+
+/** A server that is new, against a client that reads the log and does nothing with it. */
+async function benchCatchUp(where: string, { url, name, folder, events }: Log, report: Report): Promise<void> {
+  const catchUp = async (): Promise<number> => {
+    const start = performance.now();
+    const copy = await openKurrentStore({ url, name, file: join(folder, `copy-${start}.db`), seal });
+    const rate = perSecond(events, start);
+    await copy.close();
+    return rate;
+  };
+  const read = async (): Promise<number> => {
+    const connection = await openConnection({ url });
+    const start = performance.now();
+    for await (const { event } of connection.client().readStream(`${name}-log`, connection.readOptions))
+      if (event === undefined) throw new Error('no event');
+    const rate = perSecond(events, start);
+    await connection.close();
+    return rate;
+  };
+  const figures = await interleave(rounds, catchUp, read);
+  report({ figure: `catch-up, ${where}`, ...figures, unit: 'events/s', boundWhat: 'events/s that the client reads' });
+}
