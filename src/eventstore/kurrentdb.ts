@@ -58,6 +58,7 @@ function storeOver(storage: Awaited<ReturnType<typeof openSqliteCopy>>, log: Com
   let closing: Promise<void> | undefined;
   let trial: { readonly atMs: number; readonly outcome: Promise<NusecError | undefined> } | undefined;
   const close = async (): Promise<void> => {
+    log.stopTrying();
     await copy.close();
     await local.close();
     await log.close();
@@ -78,8 +79,8 @@ function storeOver(storage: Awaited<ReturnType<typeof openSqliteCopy>>, log: Com
       return local.head();
     },
     async readBlob(sha256) {
-      if (closing !== undefined) throw new NusecError('STORE_CLOSED', 'the event store is closed');
-      return log.blob(sha256);
+      if (closing === undefined) await copy.fresh();
+      return local.readBlob(sha256);
     },
     async trouble() {
       if (closing !== undefined) return new NusecError('STORE_CLOSED', 'the event store is closed');

@@ -29,7 +29,8 @@ export type RecordedEvent = Required<Pick<EventToAppend, 'type' | 'v' | 'id' | '
     readonly stream: string;
     /** 0, 1, 2 … within the stream, without gaps. */
     readonly revision: number;
-    /** 1, 2, 3 … over the whole store, without gaps. */
+    /** Its place in the order of the whole store: greater than that of every earlier event. That is all it says to those who read and follow; the
+     *  tree counts by it, too (LogTree). */
     readonly position: number;
     /** 32 bytes, hex: SHA-256 over the previous event's hash of the same stream and this event (see hashchain.ts). */
     readonly hash: string;

@@ -8,33 +8,43 @@ import { damaged } from '../storeError.ts';
  *  tree from it, and compares the seal.
  *
  *  { "first": events before it, "events": [{ "stream", "id", "event": [type, v, at, by, cause, corr, data] } …],
- *    "epoch": leadership that begins with it, "seal": { "size", "code" } of everything up to it } */
+ *    "blobs": [SHA-256 …], "dropped": [SHA-256 …], "epoch": leadership that begins with it, "seal": { "size", "code" } of everything up to it } */
 
 export type Carrier = {
   /** Number of events before it. */
   readonly first: number;
   /** For one stream each, in order. */
   readonly appends: readonly Pick<AppendRequest, 'stream' | 'events'>[];
+  /** SHA-256 of blobs that are stored with it (streams of their own), and of those that go. */
+  readonly blobs?: readonly string[] | undefined;
+  readonly dropped?: readonly string[] | undefined;
   readonly epoch?: number | undefined;
   readonly seal?: Seal | undefined;
 };
 
-export function encodeCarrier({ first, appends, epoch, seal }: Carrier): JsonObject {
+export function encodeCarrier({ first, appends, blobs = [], dropped = [], epoch, seal }: Carrier): JsonObject {
   const events = appends.flatMap(({ stream, events }) =>
     events.map(({ id, body }) => ({ stream, id, event: JSON.parse(body) as Json }) satisfies Json),
   );
-  return { first, events, ...(epoch !== undefined && { epoch }), ...(seal !== undefined && { seal }) };
+  const named = { ...(blobs.length > 0 && { blobs }), ...(dropped.length > 0 && { dropped }) };
+  return { first, events, ...named, ...(epoch !== undefined && { epoch }), ...(seal !== undefined && { seal }) };
 }
 
 /** @param where for people @throws NusecError STORE_DAMAGED when it is no carrier */
 export function decodeCarrier(value: unknown, where: string): Carrier {
-  const { first, events, epoch, seal } = (value ?? {}) as { [Name in 'first' | 'events' | 'epoch' | 'seal']?: unknown };
-  const isValid = isCount(first) && Array.isArray(events) && events.every(isEvent) && (epoch === undefined || isCount(epoch));
-  if (!isValid || !(seal === undefined || isSeal(seal))) throw damaged(`${where} is not a commit of this project`);
-  return { first, appends: groupByStream(events), epoch, seal };
+  const { first, events, blobs, dropped, epoch, seal } = (value ?? {}) as { [Name in Named]?: unknown };
+  const isValid = isCount(first) && Array.isArray(events) && events.every(isEvent) && isHashes(blobs) && isHashes(dropped);
+  if (!isValid || !(epoch === undefined || isCount(epoch)) || !(seal === undefined || isSeal(seal)))
+    throw damaged(`${where} is not a commit of this project`);
+  return { first, appends: groupByStream(events), blobs, dropped, epoch, seal };
 }
 
 type CarriedEvent = { readonly stream: string; readonly id: string; readonly event: Json };
+
+type Named = 'first' | 'events' | 'blobs' | 'dropped' | 'epoch' | 'seal';
+
+const isHashes = (value: unknown): value is readonly string[] | undefined =>
+  value === undefined || (Array.isArray(value) && value.every(each => typeof each === 'string' && /^[0-9a-f]{64}$/.test(each)));
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 

@@ -27,5 +27,7 @@ export type CommitLog = {
   readonly lease: Lease;
   /** Writes something of no account. @throws NusecError STORE_UNAVAILABLE when nothing can be written */
   tryToWrite(): Promise<void>;
+  /** Tries nothing again from here on: the process ends. */
+  stopTrying(): void;
   close(): Promise<void>;
 };

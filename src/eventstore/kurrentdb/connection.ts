@@ -20,6 +20,8 @@ export type Refusal = 'wrong revision' | 'no stream';
 
 export type Connection = {
   readonly library: Library;
+  /** For reads: the part of the client that reads takes what is in the connection string as it stands, without decoding it. */
+  readonly readOptions: { readonly requiresLeader: true; readonly credentials?: Login };
   /** Works with the present client.
    *  @param timeoutMs after which an answer is not waited for any longer
    *  @returns what the work returns, or the server's refusal
@@ -62,8 +64,10 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
     for (const listener of told) listener();
     void end(broken);
   };
+  const login = loginOf(options);
   return {
     library,
+    readOptions: { requiresLeader: true, ...(login !== undefined && { credentials: login }) },
     client: () => client,
     failed,
     whenFailed(used, tell) {
@@ -103,13 +107,29 @@ function refusalOf(library: Library, error: unknown): Refusal | undefined {
   return undefined;
 }
 
+/** gRPC statuses PERMISSION_DENIED and UNAUTHENTICATED. */
+const deniedStatuses: readonly unknown[] = [7, 16];
+
+const isDenied = (library: Library, error: unknown): boolean =>
+  error instanceof library.AccessDeniedError || deniedStatuses.includes((error as { code?: unknown }).code);
+
 function unavailable(library: Library, error: unknown): NusecError {
-  const isDenied = error instanceof library.AccessDeniedError;
-  const why = isDenied ? 'it refuses the user name or the password, or what they may do' : (error as Error).message.split('\n')[0];
-  return new NusecError('STORE_UNAVAILABLE', `KurrentDB: ${why}`, { cause: error });
+  if (isDenied(library, error))
+    return new NusecError(
+      'STORE_UNAVAILABLE',
+      'KurrentDB refuses the user or the password, or what this user may do: see docs/kurrentdb.md',
+      {
+        cause: error,
+      },
+    );
+  const why = (error as Error).message.split('\n')[0]?.slice(0, maxReasonChars);
+  return new NusecError('STORE_UNAVAILABLE', `KurrentDB does not answer, so nothing is acknowledged (${why}); it is tried again`, {
+    cause: error,
+  });
 }
 
 const disposeMs = 1000;
+const maxReasonChars = 120;
 
 /** Closes the streams and the channel of a client. */
 async function end(client: KurrentDBClient): Promise<void> {
@@ -122,6 +142,24 @@ async function end(client: KurrentDBClient): Promise<void> {
   );
 }
 
+type Login = { readonly username: string; readonly password: string };
+
+const encodedLogin = ({ username, password }: Login): string => `${encodeURIComponent(username)}:${encodeURIComponent(password)}`;
+
+/** A password may have colons in it. */
+function loginIn(credentials: string): Login {
+  const colon = credentials.indexOf(':');
+  return { username: credentials.slice(0, colon), password: credentials.slice(colon + 1) };
+}
+
+function loginOf({ url, credentials }: ConnectionOptions): Login | undefined {
+  if (credentials !== undefined) return loginIn(credentials);
+  const inUrl = url.match(/:\/\/([^@/?]*:[^@/?]*)@/)?.[1];
+  if (inUrl === undefined) return undefined;
+  const { username, password } = loginIn(inUrl);
+  return { username: decodeURIComponent(username), password: decodeURIComponent(password) };
+}
+
 const isLoopback = (host: string): boolean => /^(localhost|127(\.\d+){3}|\[?::1\]?)(:\d+)?$/.test(host);
 
 /** @throws NusecError BAD_REQUEST */
@@ -132,8 +170,10 @@ function connectionString({ url, credentials }: ConnectionOptions): string {
   const isPlain = new URLSearchParams(query).get('tls') === 'false';
   if (isPlain && !hosts.split(',').every(isLoopback))
     throw new NusecError('BAD_REQUEST', 'the event store is on another machine, so it is reached over TLS only: leave out tls=false');
-  const login = credentials === undefined ? ownCredentials : credentials.split(':').map(encodeURIComponent).join(':');
+  const login = credentials === undefined ? ownCredentials : encodedLogin(loginIn(credentials));
   const named = new URLSearchParams(query);
   if (!named.has('connectionName')) named.set('connectionName', `nusec-${hostname()}-${process.pid}`);
+  const isCluster = discover !== '' || hosts.includes(',');
+  if (isCluster && !named.has('nodePreference')) named.set('nodePreference', 'leader');
   return `kurrentdb${discover}://${login === undefined ? '' : `${login}@`}${hosts}?${named.toString()}`;
 }

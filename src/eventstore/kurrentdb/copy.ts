@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NusecError } from '../../errors.ts';
-import type { Storage } from '../storage.ts';
+import type { Blob, Storage } from '../storage.ts';
 import { damaged } from '../storeError.ts';
 import type { CommitRequest, Writer } from '../writer.ts';
 import type { CommitLog, LoggedCommit } from './commitLog.ts';
@@ -25,8 +25,9 @@ const lockPauseMs = 1;
 export type Copy = {
   /** Revision of the newest commit here. What is read from the copy afterwards has at least that. */
   revision(): number;
-  /** Takes in what comes next of these; what is here already is left out. @throws NusecError STORE_DAMAGED */
-  take(commits: readonly LoggedCommit[]): Promise<void>;
+  /** Takes in what comes next of these, with its blobs; what is here already is left out.
+   *  @param known blobs that need not be fetched @throws NusecError STORE_DAMAGED, STORE_UNAVAILABLE */
+  take(commits: readonly LoggedCommit[], known?: readonly Blob[]): Promise<void>;
   /** Resolves when everything that was stored before the call is here. @throws NusecError STORE_UNAVAILABLE, STORE_DAMAGED */
   current(): Promise<void>;
   /** As current, unless it was so within the last second. */
@@ -49,8 +50,17 @@ export function keepCopy(
   let asking: Promise<void> | undefined;
   const revision = (): number => storage.taken().revision;
 
-  const takeGroup = async (commits: readonly LoggedCommit[]): Promise<void> => {
-    const requests = commits.map(requestOf);
+  /** A blob that is not there was dropped since. */
+  const blobsOf = async ({ commit }: LoggedCommit, known: readonly Blob[]): Promise<readonly Blob[]> => {
+    const fetched = (commit.blobs ?? []).map(async (sha256): Promise<Blob | undefined> => {
+      const bytes = known.find(blob => blob.sha256 === sha256)?.bytes ?? (await log.blob(sha256));
+      return bytes && { sha256, bytes };
+    });
+    return (await Promise.all(fetched)).filter(blob => blob !== undefined);
+  };
+  const takeGroup = async (commits: readonly LoggedCommit[], known: readonly Blob[]): Promise<void> => {
+    const requests: CommitRequest[] = [];
+    for (const commit of commits) requests.push(requestOf(commit, await blobsOf(commit, known)));
     for (;;) {
       const outcomes = writer.write(requests);
       if (outcomes === undefined) {
@@ -62,14 +72,14 @@ export function keepCopy(
       return;
     }
   };
-  const take = async (commits: readonly LoggedCommit[]): Promise<void> => {
+  const take = async (commits: readonly LoggedCommit[], known: readonly Blob[] = []): Promise<void> => {
     if (damage !== undefined) throw damage;
-    const known = revision();
-    const next = commits.filter(commit => commit.revision > known);
+    const newest = revision();
+    const next = commits.filter(commit => commit.revision > newest);
     // A gap: what is between comes from another side.
-    if (next[0] === undefined || next[0].revision !== known + 1) return;
+    if (next[0] === undefined || next[0].revision !== newest + 1) return;
     try {
-      for (let done = 0; done < next.length; done += maxTakenCommits) await takeGroup(next.slice(done, done + maxTakenCommits));
+      for (let done = 0; done < next.length; done += maxTakenCommits) await takeGroup(next.slice(done, done + maxTakenCommits), known);
     } catch (error) {
       if (error instanceof NusecError && error.code === 'STORE_DAMAGED') damage = error;
       throw error;
@@ -85,8 +95,9 @@ export function keepCopy(
   };
   const ask = async (): Promise<void> => {
     const atMs = performance.now();
+    const known = revision();
     const head = await log.head();
-    if (head < revision()) throw damaged(`the log has commits up to ${head}, but ${revision()} was acknowledged`);
+    if (head < known) throw damaged(`the log has commits up to ${head}, but ${known} was acknowledged`);
     await upTo(head);
     confirmedAtMs = Math.max(confirmedAtMs, atMs);
   };
@@ -148,10 +159,13 @@ export function keepCopy(
   };
 }
 
-function requestOf({ revision, id, commit: { first, appends, epoch, seal } }: LoggedCommit): CommitRequest {
+function requestOf({ revision, id, commit }: LoggedCommit, blobs: readonly Blob[]): CommitRequest {
+  const { first, appends, dropped, epoch, seal } = commit;
   return {
     appends: appends.map(({ stream, events }) => ({ stream, expected: 'any', events })),
     basis: [],
+    blobs,
+    droppedBlobs: dropped,
     ...(epoch !== undefined && { nextEpoch: epoch }),
     from: { revision, id, first, seal },
   };

@@ -29,6 +29,8 @@ export function planCommit(
   const heads = new Map<string, StreamHead>();
   const planned = new Map<string, StoredId>();
   const appends: AppendRequest[] = [];
+  const blobs = new Set<string>();
+  const dropped = new Set<string>();
   let epoch = epochNow;
   let next = first;
   let beginsEpoch = false;
@@ -59,12 +61,14 @@ export function planCommit(
     if (verdicts instanceof NusecError) return verdicts;
     beginsEpoch ||= request.nextEpoch !== undefined;
     epoch = request.nextEpoch ?? epoch;
+    for (const { sha256 } of request.blobs ?? []) blobs.add(sha256);
+    for (const sha256 of request.droppedBlobs ?? []) dropped.add(sha256);
     return verdicts.map((verdict, i) => verdict ?? add(request.appends[i] as AppendRequest));
   };
 
   const outcomes = group.map(decide);
   const seal = sealer?.seal(edge);
   edge.restore(mark);
-  if (appends.length === 0 && !beginsEpoch) return { outcomes, commit: undefined };
-  return { outcomes, commit: { first, appends, epoch: beginsEpoch ? epoch : undefined, seal } };
+  if (appends.length + blobs.size + dropped.size === 0 && !beginsEpoch) return { outcomes, commit: undefined };
+  return { outcomes, commit: { first, appends, blobs: [...blobs], dropped: [...dropped], epoch: beginsEpoch ? epoch : undefined, seal } };
 }

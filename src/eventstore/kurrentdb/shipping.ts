@@ -65,7 +65,8 @@ export function createShipping({ storage, writer, sealer }: Local, log: CommitLo
       const id = randomUUID();
       if (await log.append(behind, id, commit)) {
         copy.confirmed();
-        await copy.take([{ revision: behind + 1, id, commit }]);
+        const blobs = accepted.flatMap(request => request.blobs ?? []);
+        await copy.take([{ revision: behind + 1, id, commit }], blobs);
         return outcomes;
       }
       await copy.current();

@@ -33,9 +33,10 @@ const partsType = 'nusec-commit-parts';
 export function kurrentCommitLog(connection: Connection, name: string): CommitLog {
   const { library } = connection;
   const logStream = `${name}-log`;
+  let isEnding = false;
   const newest = (stream: string) =>
     connection.use(readTimeoutMs, async client => {
-      const read = client.readStream(stream, { direction: 'backwards', fromRevision: 'end', maxCount: 1, requiresLeader: true });
+      const read = client.readStream(stream, { direction: 'backwards', fromRevision: 'end', maxCount: 1, ...connection.readOptions });
       return (await gather(read))[0];
     });
   const write = (stream: string, type: string, data: object, streamState: 'any' | 'no_stream' | bigint, id: string = randomUUID()) =>
@@ -47,7 +48,7 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
       client.appendToStream(stream, library.binaryEvent({ id: randomUUID(), type, data }), { streamState: 'any' }),
     );
   const readBytes = async (stream: string): Promise<Uint8Array[]> => {
-    const events = await connection.use(readTimeoutMs, client => gather(client.readStream(stream, { requiresLeader: true })));
+    const events = await connection.use(readTimeoutMs, client => gather(client.readStream(stream, { ...connection.readOptions })));
     return typeof events === 'string' ? [] : events.map(({ event }) => event?.data as Uint8Array);
   };
 
@@ -64,7 +65,7 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
   };
   const read = async (from: number, limit: number): Promise<readonly LoggedCommit[]> => {
     const events = await connection.use(readTimeoutMs, client =>
-      gather(client.readStream(logStream, { fromRevision: BigInt(from), maxCount: limit, requiresLeader: true })),
+      gather(client.readStream(logStream, { fromRevision: BigInt(from), maxCount: limit, ...connection.readOptions })),
     );
     if (typeof events === 'string') return [];
     const commits: LoggedCommit[] = [];
@@ -74,7 +75,7 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
   /** What stands behind a revision. @returns undefined when nothing does */
   const idBehind = async (expected: number): Promise<string | undefined> => {
     const events = await connection.use(readTimeoutMs, client =>
-      gather(client.readStream(logStream, { fromRevision: BigInt(expected + 1), maxCount: 1, requiresLeader: true })),
+      gather(client.readStream(logStream, { fromRevision: BigInt(expected + 1), maxCount: 1, ...connection.readOptions })),
     );
     return typeof events === 'string' ? undefined : events[0]?.event?.id;
   };
@@ -99,7 +100,7 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
           // An earlier try may be what stands there.
           return isPlain || ((isUnknown || typeof answer !== 'string') && (await idBehind(expected)) === id);
         } catch (error) {
-          if (performance.now() > untilMs) throw error;
+          if (isEnding || performance.now() > untilMs) throw error;
           await pause();
         }
       }
@@ -132,6 +133,9 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
       if (answer === 'wrong revision' || answer === 'no stream')
         throw new NusecError('STORE_UNAVAILABLE', 'KurrentDB does not take a trial event');
       if (answer.nextExpectedRevision === 0n) await keepNewest(connection, stream, 1);
+    },
+    stopTrying() {
+      isEnding = true;
     },
     close: connection.close,
   };

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { Server, ServerCredentials, type ServerDuplexStream, type ServerWritableStream, status } from '@grpc/grpc-js';
+import { type Metadata, Server, ServerCredentials, type ServerDuplexStream, type ServerWritableStream, status } from '@grpc/grpc-js';
 import { type Stored, streamTable } from './doubleStreams.ts';
 
 /** A protocol double of KurrentDB: it speaks the streams protocol over gRPC and keeps everything in memory. It is no KurrentDB: what it does was
@@ -26,7 +26,7 @@ const { Any } = ofClient('google-protobuf/google/protobuf/any_pb.js');
 const { Empty } = ofClient('google-protobuf/google/protobuf/empty_pb.js');
 
 export type Double = {
-  /** `kurrentdb://127.0.0.1:PORT?tls=false` */
+  /** `kurrentdb://127.0.0.1:PORT?tls=false`; with TLS `kurrentdb://localhost:PORT` */
   readonly url: string;
   /** Appends so far. */
   appends(): number;
@@ -46,25 +46,26 @@ export type Double = {
   close(): Promise<void>;
 };
 
-/** @param flushMs what one append waits, like the disk of a server; appends that wait together are stored together */
-export async function startDouble(flushMs = 0): Promise<Double> {
+export type DoubleOptions = {
+  /** PEM of a node; then it listens with TLS on `localhost`. */
+  readonly tls?: { readonly key: string; readonly cert: string };
+  /** `user:password` that every call must have. */
+  readonly login?: string;
+};
+
+export async function startDouble({ tls, login }: DoubleOptions = {}): Promise<Double> {
   const table = streamTable();
   let port = 0;
   let appends = 0;
   let fault: { readonly ending: string; readonly how: 'lost' | 'unanswered' | 'silent' } | undefined;
   let resumed: PromiseWithResolvers<void> | undefined;
   let server: Server | undefined;
-  let flush: Promise<void> | undefined;
 
-  const flushed = (): Promise<void> => {
-    if (flushMs === 0) return Promise.resolve();
-    flush ??= new Promise(resolve =>
-      setTimeout(() => {
-        flush = undefined;
-        resolve();
-      }, flushMs),
-    );
-    return flush;
+  /** @returns whether the call was refused */
+  const refused = (call: { readonly metadata: Metadata; emit(event: 'error', error: object): unknown }): boolean => {
+    if (login === undefined || call.metadata.get('authorization')[0] === `Basic ${Buffer.from(login).toString('base64')}`) return false;
+    call.emit('error', { code: status.UNAUTHENTICATED, details: 'UNAUTHENTICATED' });
+    return true;
   };
   const breakConnections = (): void => {
     const broken = server;
@@ -73,6 +74,7 @@ export async function startDouble(flushMs = 0): Promise<Double> {
     void listen();
   };
   const batchAppend = (call: ServerDuplexStream<BatchReq, BatchResp>): void => {
+    if (refused(call)) return;
     const open = new Map<string, BatchReq[]>();
     call.on('data', async (request: BatchReq) => {
       const id = request.getCorrelationId()?.getString() ?? '';
@@ -98,13 +100,13 @@ export async function startDouble(flushMs = 0): Promise<Double> {
       appends += 1;
       if (how === 'unanswered') return breakConnections();
       if (how === 'silent') return;
-      await flushed();
       call.write(batchAnswer(request, options, result));
     });
     call.on('end', () => call.end());
     call.on('error', () => undefined);
   };
   const read = async (call: ServerWritableStream<ReadReq, ReadResp>): Promise<void> => {
+    if (refused(call)) return;
     await resumed?.promise;
     const options = call.request.getOptions() as NonNullable<ReturnType<ReadReq['getOptions']>>;
     const own = options.getStream() as NonNullable<ReturnType<typeof options.getStream>>;
@@ -133,6 +135,8 @@ export async function startDouble(flushMs = 0): Promise<Double> {
     for (const event of events ?? []) if (!call.write(readAnswer(event))) await Promise.race([once(call, 'drain'), ended]);
     call.end();
   };
+  const pair = tls && { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.cert) };
+  const credentials = pair === undefined ? ServerCredentials.createInsecure() : ServerCredentials.createSsl(null, [pair]);
   const listen = async (): Promise<void> => {
     const next = new Server({ 'grpc.max_receive_message_length': 17 * 1024 * 1024 });
     next.addService(ServerFeaturesService, {
@@ -150,7 +154,7 @@ export async function startDouble(flushMs = 0): Promise<Double> {
       tombstone: (_: unknown, answer: (error: object) => void) => answer({ code: status.UNIMPLEMENTED }),
     });
     port = await new Promise<number>((resolve, reject) =>
-      next.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound))),
+      next.bindAsync(`127.0.0.1:${port}`, credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
     );
     server = next;
   };
@@ -160,7 +164,7 @@ export async function startDouble(flushMs = 0): Promise<Double> {
     server = undefined;
   };
   return {
-    url: `kurrentdb://127.0.0.1:${port}?tls=false`,
+    url: tls === undefined ? `kurrentdb://127.0.0.1:${port}?tls=false` : `kurrentdb://localhost:${port}`,
     appends: () => appends,
     failNextAppend(ending, how) {
       fault = { ending, how };

@@ -48,6 +48,7 @@ it('a log that is moved keeps every event, place, proof, blob and epoch, and goe
     expect(Buffer.compare((await store.readBlob(sha256Hex(blob))) ?? Buffer.alloc(0), blob)).toBe(0);
   }
   expect(await stores[1].append('s-0', 499, [event('C')])).toMatchObject({ revision: 500 });
+  expect(await stores[0].head()).toBe(1502);
   expect(await stores[0].readStream('s-0', 500)).toHaveLength(1);
   expect(verifyStore(file)).toMatchObject({ ok: true, events: 1502 });
 });
