@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { toBase64url } from '../bytes.ts';
 import { deviceStream } from '../domain/device.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
-import { earlierApprover } from '../services/administration/approvals.ts';
+import { earlierApprover, newestIn } from '../services/administration/approvals.ts';
 import { useEffect } from '../services/administration/effects.ts';
 import type { Enrolment } from '../services/identity/issuance.ts';
 import {
@@ -84,8 +84,7 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
   });
   api.openapi(decision('repair/unlock/approve', 'Approves the debug unlock; another person than the one who asked', look), async c => {
     const { uid } = c.req.valid('param');
-    const isProposal = ({ type }: { readonly type: string }) => type === 'DebugUnlockRequested';
-    const approver = earlierApprover(ctx, c.var.person.name, ['securityOfficer'], { stream: deviceStream(uid), isProposal });
+    const approver = earlierApprover(ctx, c.var.person.name, ['securityOfficer'], newestIn(deviceStream(uid), 'DebugUnlockRequested'));
     await approveDebugUnlock(ctx, uid, actor(c), { condition: approver, ...seenIn(c.req.valid('json')) });
     return c.json(await repairView(ctx, uid), 200);
   });

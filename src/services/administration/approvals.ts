@@ -1,3 +1,4 @@
+import type { EventType } from '../../domain/events.ts';
 import { operators, operatorsStream } from '../../domain/operators.ts';
 import type { Role } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
@@ -14,12 +15,15 @@ export type Proposal = { readonly stream: string; readonly isProposal: (event: R
 export const beginningOf = (stream: string): Proposal => ({ stream, isProposal: ({ revision }) => revision === 0 });
 
 /** One of several in a stream, by its id. */
-export const proposalIn = (stream: string, type: string, id: string): Proposal => ({
+export const proposalIn = (stream: string, type: EventType, id: string): Proposal => ({
   stream,
   isProposal: event => event.type === type && event.data.id === id,
 });
 
-const grants: ReadonlySet<string> = new Set(['OperatorAdded', 'OperatorRolesSet']);
+/** The newest event of this type in a stream. */
+export const newestIn = (stream: string, type: EventType): Proposal => ({ stream, isProposal: event => event.type === type });
+
+const grants: ReadonlySet<string> = new Set(['OperatorAdded', 'OperatorRolesSet'] satisfies EventType[]);
 
 /** @param name of the person, who was identified @param roles one of which it takes
  *  @throws NusecError FORBIDDEN (no such role now), FOUR_EYES_REQUIRED (not then) */

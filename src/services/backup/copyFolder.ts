@@ -4,6 +4,7 @@ import Database from 'better-sqlite3';
 import { fromBase64url } from '../../bytes.ts';
 import type { KeystoreSettings } from '../../config.ts';
 import { sha256Hex } from '../../digest.ts';
+import type { EventType } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { reading } from '../../sqliteFile.ts';
@@ -100,9 +101,11 @@ export function synchronise(path: string): void {
 
 type RootData = { readonly keyId: string; readonly certificate: string };
 
+const firstRoot = 'RootCaEstablished' satisfies EventType;
+
 /** The first root of the project, from the event that made it. */
 function rootIn(file: string): RootData {
-  const sql = `SELECT body -> 6 FROM events WHERE body ->> 0 = 'RootCaEstablished' ORDER BY position LIMIT 1`;
+  const sql = `SELECT body -> 6 FROM events WHERE body ->> 0 = '${firstRoot}' ORDER BY position LIMIT 1`;
   const found = reading(file, db => db.prepare<string>(sql).pluck().get());
   if (found === undefined) throw new NusecError('STATE', 'the project is not initialised: there is nothing to back up');
   return JSON.parse(found) as RootData;

@@ -102,7 +102,7 @@ function otherRevocations(file: string, signed: readonly Signed[]): readonly Ref
 function logCertificatesIn(file: string): readonly Uint8Array[] {
   return storedBodies(file, logKeyStream).flatMap(([type, , , , , , data]) => {
     const { certificate } = data as { readonly certificate?: unknown };
-    return type === 'LogKeyCertified' && typeof certificate === 'string' ? [fromBase64url(certificate)] : [];
+    return type === ('LogKeyCertified' satisfies EventType) && typeof certificate === 'string' ? [fromBase64url(certificate)] : [];
   });
 }
 

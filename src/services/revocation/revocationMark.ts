@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import { partitionFact } from '../../domain/crlList.ts';
+import type { EventType } from '../../domain/events.ts';
 import { line, lineStream } from '../../domain/line.ts';
 import { operators, operatorsStream } from '../../domain/operators.ts';
 import { NusecError } from '../../errors.ts';
@@ -133,7 +134,7 @@ const marked: ReadonlySet<string> = new Set([
   'RollbackFloorRaised',
   'PackageKeyCompromised',
   'RootCaRetired',
-]);
+] satisfies EventType[]);
 const isMarked = ({ type }: Recorded): boolean => changesRevocation(type) || marked.has(type);
 
 /** Of the first `size` events; waits until the read models show them. */
