@@ -53,8 +53,8 @@ const proveApplication: Step = {
   run: async unit => {
     const { host } = unit.target;
     await host.request('reset', { mode: 'normal' });
-    const told = await hello(host);
-    if (told.stage !== 'app') throw new NusecError('DEVICE_STATE', `the target runs ${told.stage} instead of the application`);
+    const greeting = await hello(host);
+    if (greeting.stage !== 'app') throw new NusecError('DEVICE_STATE', `the target runs ${greeting.stage} instead of the application`);
     const nonce = receiptNonce('NuSEC commit receipt', unit);
     const { receipt } = await host.request('receipt', { nonce });
     checkInstalled(unit, await readReceipt(unit, receipt, nonce));

@@ -88,7 +88,7 @@ export function registerDevice(program: Command): void {
       .requiredOption('--reason <text>', 'why')
       .action(async (uid: string, { reason, ...options }: Reason) => act(options, 'POST', `${uid}/${name}`, { reason }));
   }
-  command('resume <uid>', 'make a suspended device good again', `resume ${example}`).action(async (uid: string, options: ServerOptions) =>
+  command('resume <uid>', 'end the hold of a suspended device', `resume ${example}`).action(async (uid: string, options: ServerOptions) =>
     act(options, 'POST', `${uid}/resume`, {}),
   );
 }
