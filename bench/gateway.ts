@@ -48,10 +48,12 @@ export function run(report: Report): Promise<void> {
       for (const rival of rivals) if (rival !== undefined) brokers.push(rival);
       if (rivals[0] === undefined)
         report({ figure: 'beside mosquitto', notMeasured: 'Mosquitto is not installed (Debian package mosquitto)' });
+      // Memory comes first, while nothing has been allocated before.
+      await measureHello(report, load, brokers[0] as Broker, units);
       await measureConnects(report, load, brokers);
       await measureOpen(report, load, brokers);
-      await measureHello(report, load, brokers[0] as Broker, units);
       await measureStrangers(report, load, server);
+      await measureStorm(report, load, group, server, rivals[0], units);
     } finally {
       load.close();
       for (const rival of rivals) await rival?.close();
@@ -159,15 +161,54 @@ async function measureOpen(report: Report, load: Load, brokers: readonly Broker[
   for (const [figure, value, bound] of goals) report({ figure: `${figure}, goal`, value, unit: 'ms', bound, boundWhat: 'the goal' });
 }
 
-/** A hello is stored before its PUBACK. */
-async function measureHello(report: Report, load: Load, { target, pid }: Broker, units: readonly Unit[]): Promise<void> {
-  const [first] = units as [Unit];
+/** Every client comes back after the broker was killed: ours with TLS tickets and a stored hello, Mosquitto without a hello. */
+async function measureStorm(
+  report: Report,
+  load: Load,
+  group: Awaited<ReturnType<typeof startServerProcesses>>,
+  server: ServerProcess,
+  mosquitto: Rival | undefined,
+  units: readonly Unit[],
+): Promise<void> {
+  const storm = async (target: Target, restart: () => Promise<Target>, say?: Say) => {
+    await load.ask({ do: 'connect', target, count: devices, keep: true, resume: false });
+    const begin = performance.now();
+    const next = await restart();
+    await load.ask({ do: 'end' });
+    const { failed } = await load.ask({ do: 'connect', target: next, count: devices, keep: true, resume: true, ...(say && { say }) });
+    const seconds = (performance.now() - begin) / 1000;
+    await load.ask({ do: 'end' });
+    return { seconds, failed };
+  };
+  const restartOurs = async (): Promise<Target> => {
+    await server.kill();
+    return targetOf(await group.startOne());
+  };
+  const { seconds, failed } = await storm(targetOf(server), restartOurs, helloOf(units));
+  if (failed > 0) report({ figure: 'lost in a storm after kill -9', value: failed, unit: 'of all', bound: devices, boundWhat: 'all' });
+  const figure = `all ${devices} back with a durable hello after kill -9, restart included`;
+  if (mosquitto?.restart === undefined) return report({ figure, notMeasured: 'Mosquitto is not installed (Debian package mosquitto)' });
+  const theirs = await storm(mosquitto.target, async () => {
+    await mosquitto.restart?.();
+    return mosquitto.target;
+  });
+  report({ figure, value: seconds, unit: 's', bound: theirs.seconds, boundWhat: 'mosquitto, without a hello' });
+}
+
+function helloOf([first]: readonly Unit[]): Say {
+  if (first === undefined) throw new Error('no devices');
   const { version, securityCounter, imageHash } = first.firmware;
   const facts = { version, securityCounter, imageHash: fromHex(imageHash) };
   const hello = encodeAs(helloMessage, { cid, ...facts, bootCount: 1, imageState: 'confirmed', objId: fromHex(first.objId) });
-  const say: Say = { topic: 'n1/{uid}/up/hello', payload: Buffer.from(hello).toString('base64') };
+  return { topic: 'n1/{uid}/up/hello', payload: Buffer.from(hello).toString('base64') };
+}
+
+/** A hello is stored before its PUBACK. */
+async function measureHello(report: Report, load: Load, { target, pid }: Broker, units: readonly Unit[]): Promise<void> {
+  const say = helloOf(units);
   const before = residentKiB(pid);
   const { seconds, ms, failed } = await load.ask({ do: 'connect', target, count: devices, keep: true, resume: false, say });
+  const memory = { value: (residentKiB(pid) - before) / devices, unit: 'KiB', bound: 80 };
   const plain = await load.ask({ do: 'end' }).then(() => load.ask({ do: 'connect', target, count: devices, keep: true, resume: false }));
   const boundWhat = 'the same without a hello';
   report({ figure: 'connects with a durable hello', value: devices / seconds, unit: '1/s', bound: devices / plain.seconds, boundWhat });
@@ -179,7 +220,6 @@ async function measureHello(report: Report, load: Load, { target, pid }: Broker,
       bound: percentile(plain.ms, p),
       boundWhat,
     });
-  const memory = { value: (residentKiB(pid) - before) / devices, unit: 'KiB', bound: 80 };
   report({ figure: 'memory of a connection after hello', ...memory, boundWhat: 'the goal' });
   if (failed > 0)
     report({ figure: 'connects with a durable hello that failed', value: failed, unit: 'of all', bound: devices, boundWhat: 'all' });

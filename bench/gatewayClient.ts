@@ -18,6 +18,7 @@ export type Work =
       readonly keep: boolean;
       readonly resume: boolean;
       readonly say?: Say;
+      readonly atOnce?: number;
     }
   | { readonly do: 'echo'; readonly count: number; readonly topic: string; readonly payload: string }
   | { readonly do: 'fanIn'; readonly clients: number; readonly each: number; readonly topic: string; readonly payload: string }
@@ -29,6 +30,7 @@ export type Work =
 export type Say = { readonly topic: string; readonly payload: string };
 export type Measured = { readonly seconds: number; readonly ms: readonly number[]; readonly failed: number };
 
+/** When it is not said. */
 const connectsAtOnce = 64;
 const connectMs = 60_000;
 const host = '127.0.0.1';
@@ -101,7 +103,14 @@ const inTopic = (text: string, uid: string): string => text.replace('{uid}', uid
 const publish = (client: Client, { topic, payload }: Say, id: number, qos = 1): Buffer =>
   publishPacket(inTopic(topic, client.uid), Buffer.from(payload, 'base64'), { id, qos });
 
-async function connectAll({ target, count, keep, resume, say }: Extract<Work, { do: 'connect' }>): Promise<Measured> {
+async function connectAll({
+  target,
+  count,
+  keep,
+  resume,
+  say,
+  atOnce = connectsAtOnce,
+}: Extract<Work, { do: 'connect' }>): Promise<Measured> {
   const ms: number[] = [];
   let [next, failed] = [0, 0];
   const begin = performance.now();
@@ -134,7 +143,7 @@ async function connectAll({ target, count, keep, resume, say }: Extract<Work, { 
   const worker = async (): Promise<void> => {
     while (next < count) await one(devices[next++ % devices.length] as (typeof devices)[number]);
   };
-  await Promise.all(Array.from({ length: connectsAtOnce }, worker));
+  await Promise.all(Array.from({ length: atOnce }, worker));
   return { seconds: (performance.now() - begin) / 1000, ms, failed };
 }
 
