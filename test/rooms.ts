@@ -108,6 +108,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/gateway/broker': ['src/cbor'],
   'src/gateway/reach': ['src/gateway/broker', ...below('identity', 'field')],
   'src/gateway/topics': ['src/gateway/broker', 'src/gateway/reach', ...below('identity', 'field', 'firmware', 'start')],
+  'src/gateway/conformance': ['src/gateway/broker', 'src/mqttMessages.ts', 'src/cbor', 'src/pki', 'src/spdm'],
   'src/gateway': ['src/gateway/broker', 'src/gateway/reach', 'src/gateway/topics', ...below('processes', 'identity', 'start')],
   'src/api': below(...edges),
 
@@ -121,6 +122,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/cli': [
     'src/main.ts',
     'src/config.ts',
+    'src/gateway/conformance',
     ...below('dataFolder', 'authority', 'proof', 'administration', 'backup'),
     ...['link', 'chip', 'device', 'programmer', 'agent'].map(room => `gateway-device/${room}`),
   ],

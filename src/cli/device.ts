@@ -4,6 +4,7 @@ import { deviceStatuses } from '../domain/deviceStatus.ts';
 import { NusecError } from '../errors.ts';
 import { ask, listAll, type ServerOptions, subcommandsOf } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { registerCheck } from './deviceCheck.ts';
 import { oneOf } from './options.ts';
 import { print, record, table } from './output.ts';
 import { showPresence } from './presence.ts';
@@ -79,6 +80,7 @@ export function registerDevice(program: Command): void {
           await act(options, 'POST', `${uid}/decommission`, { reason, withoutReceipt });
       },
     );
+  registerCheck(device);
   for (const [name, description] of [
     ['quarantine', 'hold a device back from upgrades'],
     ['release', 'release a device from quarantine'],
