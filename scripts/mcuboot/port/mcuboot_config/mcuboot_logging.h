@@ -1,0 +1,7 @@
+#define MCUBOOT_LOG_MODULE_DECLARE(d)
+#define MCUBOOT_LOG_MODULE_REGISTER(d)
+#define MCUBOOT_LOG_ERR(...)
+#define MCUBOOT_LOG_WRN(...)
+#define MCUBOOT_LOG_INF(...)
+#define MCUBOOT_LOG_DBG(...)
+#define MCUBOOT_LOG_SIM(...)
