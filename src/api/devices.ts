@@ -17,6 +17,7 @@ import {
   listDevices,
   quarantineDevice,
   releaseDevice,
+  tagDevice,
 } from '../services/field/devices.ts';
 import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts';
 import { actor, type Resource } from './app.ts';
@@ -31,6 +32,7 @@ import {
   pageQuery,
   reasonField,
   sha256Field,
+  tagField,
   uidField,
   versionField,
 } from './fields.ts';
@@ -56,6 +58,7 @@ const deviceSchema = z
     attestedAt: z.string().nullable(),
     connected: z.boolean(),
     trustBundleVersion: z.number().nullable(),
+    tags: z.array(z.string()),
     changedAt: z.string(),
     revision: z.number(),
   })
@@ -107,7 +110,7 @@ const attestationSchema = z
     }),
     reason: z.string().optional(),
     evidenceSha256: sha256Field.optional(),
-    via: z.enum(['mqtt', 'gateway']),
+    via: z.enum(['mqtt', 'gateway', 'programmer']),
     imageHash: z.string().optional(),
     version: z.string().optional(),
   })
@@ -169,6 +172,7 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
     attestedAt: laterOf(row.attested_at, attestedMs),
     connected: channel.isConnected(row.uid),
     trustBundleVersion: row.trust_bundle_version,
+    tags: row.tags === '' ? [] : row.tags.split(' '),
     changedAt: row.changed_at,
     revision: row.revision,
   });
@@ -196,6 +200,7 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
           .regex(/^[0-9a-f]{1,32}$/, 'the beginning of a UID is 1 to 32 lower-case hex digits')
           .optional()
           .openapi({ description: 'the beginning of the UID' }),
+        tag: tagField.optional(),
         /** Only devices in use that do not have the newest trust bundle. */
         behind: z.enum(['true']).optional(),
         sort: z.enum(['uid', 'changed']).default('uid').openapi({ description: 'changed: what changed last comes first' }),
@@ -204,7 +209,7 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
     responses: { 200: jsonAnswer(z.object({ devices: z.array(deviceSchema), next: z.string().optional() }), 'devices') },
   });
   api.openapi(list, async c => {
-    const { line, status, release, imageHash, version, attestation, job, uid, behind, sort, cursor, limit } = c.req.valid('query');
+    const { line, status, release, imageHash, version, tag, attestation, job, uid, behind, sort, cursor, limit } = c.req.valid('query');
     const filter = {
       ...(attestation !== undefined && { attestation }),
       ...(job !== undefined && { jobId: job }),
@@ -215,6 +220,7 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
       ...(release !== undefined && { releaseId: release }),
       ...(imageHash !== undefined && { imageHash }),
       ...(version !== undefined && { version }),
+      ...(tag !== undefined && { tag }),
       behind: behind === 'true',
       scope: c.var.person.scope,
     };
@@ -334,6 +340,19 @@ export const devicesResource: Resource = (api, { ctx, alarms, revocations, chann
     await count(c, 'revoke', uid);
     const { revoked } = await revokeDevice(ctx, revocations, uid, c.req.valid('json').reason, actor(c));
     return c.json({ status: (await deviceRow(ctx, uid)).status, revoked: [...revoked] }, 200);
+  });
+
+  const tag = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/tags',
+    summary: 'Adds and removes words by which rollouts and lists select devices',
+    middleware: auth.personWithin(inScope, 'securityOfficer', 'releaseManager', 'productionPlanner'),
+    request: { params, ...jsonBody(z.strictObject({ add: z.array(tagField).default([]), remove: z.array(tagField).default([]) })) },
+    responses: answer,
+  });
+  api.openapi(tag, async c => {
+    const { add, remove } = c.req.valid('json');
+    return c.json(toAnswer(await tagDevice(ctx, c.req.valid('param').uid, add, remove, actor(c))), 200);
   });
 
   /** A step of an officer that takes a reason and answers with the device. */

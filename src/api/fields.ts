@@ -13,6 +13,8 @@ export const sha256Field = z.string().regex(/^[0-9a-f]{64}$/, 'a SHA-256 is 64 l
 export const lineField = z.string().regex(/^[a-z][a-z0-9.-]{0,39}$/, 'a line is 1 to 40 of a–z, 0–9, . and - and begins with a letter');
 /** A manufacturer, as programmers are shipped to it. */
 export const siteField = z.string().min(1).max(64).openapi({ example: 'Example CM' });
+/** A word that people sort devices by. */
+export const tagField = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,39}$/, 'a tag is 1 to 40 of a–z, 0–9, ., _ and -');
 export const reasonField = z.string().min(1).max(200);
 export const countField = z.number().int().min(0).max(0xffff_ffff);
 /** Bytes, base64url without padding on the wire. */

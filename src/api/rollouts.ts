@@ -1,11 +1,26 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { maxGroups, maxListedDevices, rolloutStatuses, rolloutStream } from '../domain/rollout.ts';
+import { maxGroups, maxListedDevices, rolloutStatuses, rolloutStream, upgradableStatuses } from '../domain/rollout.ts';
+import { weekdays } from '../domain/rolloutPace.ts';
+import { formatVersion } from '../domain/version.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import { approveRollout, planSha256 } from '../services/firmware/rolloutApproval.ts';
 import { planRollout } from '../services/firmware/rolloutPlan.ts';
 import { listRollouts, showRollout } from '../services/firmware/rolloutView.ts';
 import { actor, type Resource } from './app.ts';
-import { idField, jsonAnswer, jsonBody, lookBody, pageQuery, reasonField, seenIn, sha256Field, uidField } from './fields.ts';
+import {
+  idField,
+  jsonAnswer,
+  jsonBody,
+  lookBody,
+  pageQuery,
+  reasonField,
+  seenIn,
+  sha256Field,
+  siteField,
+  tagField,
+  uidField,
+  versionField,
+} from './fields.ts';
 import { requireInScope, within } from './scopes.ts';
 
 /** Rollouts of a release over groups of devices, with four eyes (R87–R95, I16). */
@@ -28,7 +43,7 @@ const progressSchema = rolloutSchema
   .extend({
     contentSha256: sha256Field,
     counts: z.record(z.string(), z.number()),
-    progress: z.array(z.object({ uid: uidField, status: z.string(), reason: z.string().nullable() })),
+    progress: z.array(z.object({ uid: uidField, status: z.string(), reason: z.string().nullable(), group: z.number().optional() })),
   })
   .openapi('RolloutProgress');
 
@@ -38,11 +53,36 @@ export type RolloutAnswer = z.infer<typeof progressSchema>;
 const params = z.object({ id: idField });
 const percent = z.number().min(0).max(100);
 const minutes = z.number().int().min(1).max(525_600);
+const words = <Word extends z.ZodType>(word: Word) => z.array(word).min(1).max(100);
+const selectorSchema = z
+  .strictObject({
+    versions: words(versionField.transform(formatVersion)),
+    tags: words(tagField),
+    sites: words(siteField),
+    gateways: words(idField),
+    statuses: words(z.enum(upgradableStatuses)),
+  })
+  .partial()
+  .openapi('DeviceSelector');
+const clock = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'a time of the day reads 22:00');
+const windowSchema = z
+  .strictObject({ days: z.array(z.enum(weekdays)).min(1).optional(), from: clock, to: clock, timeZone: z.string().min(1).max(64) })
+  .openapi({ example: { days: ['sat', 'sun'], from: '22:00', to: '04:00', timeZone: 'Europe/Berlin' } });
 const planSchema = z
   .strictObject({
     releaseId: idField,
     devices: z.array(uidField).min(1).max(maxListedDevices).optional(),
-    groups: z.array(percent).min(1).max(maxGroups).optional(),
+    groups: z
+      .array(z.union([percent, selectorSchema]))
+      .min(1)
+      .max(maxGroups)
+      .optional()
+      .openapi({ description: 'shares in percent or selectors, one group after the other; the last share takes what remains' }),
+    selector: selectorSchema.optional(),
+    windows: z.array(windowSchema).optional(),
+    ramp: z.strictObject({ firstPerMinute: z.number().int().min(1), doublesEveryMinutes: minutes }).optional(),
+    retries: z.strictObject({ count: z.number().int().min(0), afterMinutes: minutes }).optional(),
+    lateJoiners: z.boolean().optional(),
     successPercent: percent.optional(),
     failurePercent: percent.optional(),
     maxFailures: z.number().int().min(0).optional(),

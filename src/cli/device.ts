@@ -18,7 +18,15 @@ type Device = {
   readonly connected: boolean;
 };
 type Reason = ServerOptions & { reason: string };
-type List = ServerOptions & { release?: string; imageHash?: string; version?: string; line?: string; status?: string; behind?: boolean };
+type List = ServerOptions & {
+  release?: string;
+  imageHash?: string;
+  version?: string;
+  tag?: string;
+  line?: string;
+  status?: string;
+  behind?: boolean;
+};
 
 const example = '00112233445566778899aabbccddeeff';
 
@@ -32,6 +40,7 @@ export function registerDevice(program: Command): void {
     .option('--release <id>', 'only those that run this release, by what they last proved')
     .option('--image-hash <hex>', 'the same for an image hash')
     .option('--version <version>', 'the same for a version')
+    .option('--tag <tag>', 'only those with this tag')
     .option('--behind', 'only those in use without the newest trust bundle')
     .action(list);
   command('show <uid>', 'one device', `show ${example}`)
@@ -51,6 +60,17 @@ export function registerDevice(program: Command): void {
       const result = await send(options, 'POST', `${uid}/attest`, { via });
       if (result.result !== 'passed') process.exitCode = 1;
     });
+  command(
+    'tag <uid>',
+    'add and remove words that rollouts and lists select by',
+    `tag ${example} --add pilot berlin`,
+    `tag ${example} --remove pilot`,
+  )
+    .option('--add <tag...>', 'words: a–z, 0–9, ., _ and -')
+    .option('--remove <tag...>', 'words that it has no more')
+    .action(async (uid: string, { add, remove, ...options }: ServerOptions & { add?: string[]; remove?: string[] }) =>
+      act(options, 'POST', `${uid}/tags`, { add, remove }),
+    );
   withConfirmation(
     command(
       'revoke <uid>',
@@ -95,8 +115,8 @@ export function registerDevice(program: Command): void {
   );
 }
 
-async function list({ line, status, release, imageHash, version, behind, ...options }: List): Promise<void> {
-  const filter = { line, status, release, imageHash, version, behind: behind ? 'true' : undefined };
+async function list({ line, status, release, imageHash, version, tag, behind, ...options }: List): Promise<void> {
+  const filter = { line, status, release, imageHash, version, tag, behind: behind ? 'true' : undefined };
   const devices = await listAll<Device>(options, '/v1/devices', 'devices', filter);
   const rows = devices.map(one => [one.uid, one.line, one.status, one.version, one.attestation, one.connected ? 'online' : 'offline']);
   print(options, devices, table(['UID', 'LINE', 'STATUS', 'VERSION', 'ATTESTED', 'MQTT'], rows));

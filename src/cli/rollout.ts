@@ -1,8 +1,11 @@
 import type { Command } from 'commander';
+import { upgradableStatuses } from '../domain/rollout.ts';
 import { ask, type Look, listAll, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { unitCount, wholeNumber } from './options.ts';
 import { print, record, styled, table } from './output.ts';
+import { type Selector, selectorOf, type Window, windowOf } from './rolloutParts.ts';
+import { watchRollout } from './rolloutWatch.ts';
 
 type Rollout = {
   readonly rolloutId: string;
@@ -17,7 +20,18 @@ type Rollout = {
 type Create = ServerOptions & {
   release: string;
   device?: readonly string[];
-  group?: readonly number[];
+  group?: readonly (number | Selector)[];
+  tag?: readonly string[];
+  site?: readonly string[];
+  gateway?: readonly string[];
+  runs?: readonly string[];
+  state?: readonly string[];
+  window?: readonly Window[];
+  ramp?: number;
+  rampDoubles?: number;
+  retries?: number;
+  retryAfter?: number;
+  lateJoiners?: boolean;
   success?: number;
   failure?: number;
   maxFailures?: number;
@@ -43,15 +57,32 @@ export function registerRollout(program: Command): void {
     'plan a rollout of a published release',
     `create --release 148f3636cfa2c0dac2794f4ebae4200c --group 10 90 --max-failures 2`,
     `create --release 148f3636cfa2c0dac2794f4ebae4200c --device ${uid}`,
+    `create --release 148f3636cfa2c0dac2794f4ebae4200c --group tag=pilot 10 100 --window "sat,sun 22:00-04:00 Europe/Berlin" --retries 2`,
+    `create --release 148f3636cfa2c0dac2794f4ebae4200c --site "Example CM" --ramp 10 --rate 500 --late-joiners --deadline 2026-12-24T12:00:00Z`,
     `create --release 148f3636cfa2c0dac2794f4ebae4200c --security --rate 200 --deadline 2026-12-24T12:00:00Z --downloading 120`,
   )
     .requiredOption('--release <id>', 'the release')
     .option('--device <uid...>', 'these devices; all of the line when not given')
-    .option('--group <percent...>', 'shares of the whole, one group after the other; the last takes what remains', percents)
+    .option(
+      '--group <part...>',
+      'groups, one after the other: percent of the whole, or tag=pilot,site=… ; the last percent takes what remains',
+      groups,
+    )
+    .option('--tag <tag...>', 'only devices with one of these tags')
+    .option('--site <name...>', 'only devices that these manufacturers have produced')
+    .option('--gateway <id...>', 'only devices behind these gateways')
+    .option('--runs <version...>', 'only devices that run one of these versions, by what they last proved')
+    .option('--state <state...>', `only devices in this state: ${upgradableStatuses.join(', ')}`)
     .option('--success <percent>', 'a group passes with so many upgraded devices; 90 when not given', percent)
     .option('--failure <percent>', 'halt above so many failed devices of a group; 20 when not given', percent)
     .option('--max-failures <n>', 'halt when more devices of a group fail', unitCount)
-    .option('--rate <n>', 'offers in a minute; default: no limit', unitCount)
+    .option('--rate <n>', 'devices in a minute; default: no limit', unitCount)
+    .option('--ramp <n>', 'begin with so many devices in a minute, up to the rate', unitCount)
+    .option('--ramp-doubles <minutes>', 'the ramp doubles after so many minutes; 10 when not given', limitMinutes)
+    .option('--window <window...>', 'devices begin only then: "22:00-04:00 Europe/Berlin", or with days "mon,tue 22:00-04:00 …"', windows)
+    .option('--retries <n>', 'offer it again to a device that has failed, so often', wholeNumber(0, 10))
+    .option('--retry-after <minutes>', 'before the first retry; doubled each time; 10 when not given', limitMinutes)
+    .option('--late-joiners', 'devices that fit later take part, until the deadline')
     .option('--deadline <time>', 'what has no end by then has one; RFC 3339')
     .option('--security', 'it closes a hole: it goes before another release with the same counter and version')
     .option('--permit-downgrade', 'an older version at the same counter may be offered: you and the approver stand for it')
@@ -84,9 +115,11 @@ export function registerRollout(program: Command): void {
       if (await confirmed({ yes, dryRun }, `The rollout ${id} ends.`, id))
         await change(options, 'POST', `/v1/rollouts/${id}/abort`, { reason });
     });
-  command('show <rollout>', 'one rollout and its devices', `show ${example}`).action(async (id: string, options: ServerOptions) =>
-    change(options, 'GET', `/v1/rollouts/${id}`),
-  );
+  command('show <rollout>', 'one rollout and its devices', `show ${example}`, `show ${example} --watch`)
+    .option('--watch', 'draw the progress until the rollout has ended')
+    .action(async (id: string, { watch, ...options }: ServerOptions & { watch?: boolean }) =>
+      watch ? watchRollout(options, id) : change(options, 'GET', `/v1/rollouts/${id}`),
+    );
   command('list', 'all rollouts', 'list --json').action(async (options: ServerOptions) => {
     const rollouts = await listAll<Rollout>(options, '/v1/rollouts', 'rollouts');
     const rows = rollouts.map(one => [one.rolloutId, one.line, one.status, `${one.passedGroups}/${one.groups}`, one.devices]);
@@ -96,35 +129,36 @@ export function registerRollout(program: Command): void {
 
 const percent = wholeNumber(1, 100);
 const limitMinutes = wholeNumber(1, 525_600);
-const percents = (value: string, before: readonly number[] = []): readonly number[] => [...before, percent(value)];
+const groups = (text: string, before: readonly (number | Selector)[] = []): readonly (number | Selector)[] => [
+  ...before,
+  text.includes('=') ? selectorOf(text) : percent(text),
+];
+const windows = (text: string, before: readonly Window[] = []): readonly Window[] => [...before, windowOf(text)];
 
-async function create({
-  release,
-  device,
-  group,
-  success,
-  failure,
-  maxFailures,
-  rate,
-  deadline,
-  security,
-  permitDowngrade,
-  ...rest
-}: Create): Promise<void> {
-  const { offered, downloading, written, testing, ...options } = rest;
-  const hasLimits = [offered, downloading, written, testing].some(limit => limit !== undefined);
+async function create(wish: Create): Promise<void> {
+  const { json, server, ca, tokenFile } = wish;
+  const { offered, downloading, written, testing, ramp, rampDoubles = 10, retries, retryAfter = 10 } = wish;
+  const limits = { offered, downloading, written, testing };
+  const selector = { tags: wish.tag, sites: wish.site, gateways: wish.gateway, versions: wish.runs, statuses: wish.state };
+  const isGiven = (parts: object): boolean => Object.values(parts).some(part => part !== undefined);
+  const options: ServerOptions = { server, ...(ca && { ca }), ...(tokenFile && { tokenFile }), ...(json && { json }) };
   await change(options, 'POST', '/v1/rollouts', {
-    releaseId: release,
-    devices: device,
-    groups: group,
-    successPercent: success,
-    failurePercent: failure,
-    maxFailures,
-    ratePerMinute: rate,
-    deadline,
-    securityUpdate: security,
-    permitDowngrade,
-    ...(hasLimits && { timeLimits: { offered, downloading, written, testing } }),
+    releaseId: wish.release,
+    devices: wish.device,
+    groups: wish.group,
+    successPercent: wish.success,
+    failurePercent: wish.failure,
+    maxFailures: wish.maxFailures,
+    ratePerMinute: wish.rate,
+    deadline: wish.deadline,
+    securityUpdate: wish.security,
+    permitDowngrade: wish.permitDowngrade,
+    windows: wish.window,
+    lateJoiners: wish.lateJoiners,
+    ...(isGiven(selector) && { selector }),
+    ...(ramp !== undefined && { ramp: { firstPerMinute: ramp, doublesEveryMinutes: rampDoubles } }),
+    ...(retries !== undefined && { retries: { count: retries, afterMinutes: retryAfter } }),
+    ...(isGiven(limits) && { timeLimits: limits }),
   });
 }
 

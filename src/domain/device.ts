@@ -81,6 +81,8 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
       return field.quarantine(command, state);
     case 'ReleaseDevice':
       return field.release(command, state);
+    case 'TagDevice':
+      return field.tag(command, state);
     case 'SuspendDevice':
       return field.suspend(command, state);
     case 'ResumeDevice':

@@ -94,6 +94,7 @@ export type DeviceCommand =
   | Command<'SuspectClone', { readonly reason: string; readonly evidence: string; readonly by: Actor; readonly byGateway?: boolean }>
   | Command<'QuarantineDevice', { readonly reason: string; readonly by: Actor }>
   | Command<'ReleaseDevice', { readonly reason: string; readonly by: Actor }>
+  | Command<'TagDevice', { readonly add: readonly string[]; readonly remove: readonly string[]; readonly by: Actor }>
   | Command<'SuspendDevice', { readonly reason: string; readonly by: Actor }>
   | Command<'ResumeDevice', { readonly by: Actor }>
   // Repair and end

@@ -147,6 +147,8 @@ export type DeviceEvent =
   | Event<'TrustBundleFollowed', { readonly version: number }>
   | Event<'DeviceQuarantined', { readonly reason: string; readonly by: Actor }>
   | Event<'DeviceReleased', { readonly reason: string; readonly by: Actor }>
+  /** Words that people sort devices by: all that it has from now on. */
+  | Event<'DeviceTagged', { readonly tags: readonly string[]; readonly by: Actor }>
   /** All its certificates are on hold. */
   | Event<'DeviceSuspended', { readonly reason: string; readonly by: Actor }>
   | Event<'DeviceResumed', { readonly by: Actor }>

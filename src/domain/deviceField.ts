@@ -106,3 +106,16 @@ export function resume({ by }: Of<DeviceCommand, 'ResumeDevice'>, state: LivingD
   requireStatus(state, [...connectable, 'SUSPENDED'], 'resuming', 'DEVICE_STATE');
   return state.status === 'SUSPENDED' ? [{ type: 'DeviceResumed', data: { by } }] : [];
 }
+
+const maxTags = 20;
+const tagPattern = /^[a-z0-9][a-z0-9._-]{0,39}$/;
+
+/** Words of people; they prove nothing and change nothing but what a selector finds. */
+export function tag({ add, remove, by }: Of<DeviceCommand, 'TagDevice'>, state: LivingDevice): Events {
+  const wrong = add.find(name => !tagPattern.test(name));
+  if (wrong !== undefined) refuse('BAD_REQUEST', `a tag is 1 to 40 of a–z, 0–9, ., _ and -: ${wrong}`);
+  const before = state.tags ?? [];
+  const tags = [...new Set([...before, ...add])].filter(name => !remove.includes(name)).sort();
+  if (tags.length > maxTags) refuse('BAD_REQUEST', `a device has at most ${maxTags} tags`);
+  return tags.join() === before.join() ? [] : [{ type: 'DeviceTagged', data: { tags, by } }];
+}

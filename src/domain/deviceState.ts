@@ -70,6 +70,7 @@ export type LivingDevice = DeviceStanding & {
   readonly provenCounter?: number;
   /** Of the trust bundle that the device said it has. */
   readonly trustBundleVersion?: number;
+  readonly tags?: readonly string[];
   /** Reasons of the clone suspicions since the last release from quarantine. */
   readonly suspicions: readonly string[];
   /** `release/hop` of every refused rollback. */
@@ -191,6 +192,8 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
       return withCertificateStatus(state, event.data.serial, { status: 'revoked', revocationReason: event.data.reason });
     case 'TrustBundleFollowed':
       return { ...state, trustBundleVersion: event.data.version };
+    case 'DeviceTagged':
+      return { ...state, tags: event.data.tags };
     case 'CloneSuspected':
       return { ...state, suspicions: [...state.suspicions, event.data.reason] };
     case 'DeviceReleased':

@@ -2,6 +2,7 @@ import type { Actor, IsoTime } from './actor.ts';
 import { type ApprovedContent, contentOfApproval, requireApproved } from './approval.ts';
 import { contentText } from './contentText.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
+import { type RolloutRamp, type RolloutRetries, type RolloutWindow, requirePace, requireWindows } from './rolloutPace.ts';
 import { isPast, refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { statusAfter, type Walk } from './walk.ts';
 
@@ -9,8 +10,27 @@ import { statusAfter, type Walk } from './walk.ts';
  *  PLANNED → APPROVED → RUNNING ⇄ PAUSED;  RUNNING or PAUSED → COMPLETED | HALTED;  before the end → ABORTED
  *  Progress is a projection; the caller brings the counts, a device counts as succeeded only by attestation. */
 
-/** A group is a share of the fleet or a list of its own; the caller resolves it to devices when it starts. */
-export type RolloutGroup = { readonly name: string } & ({ readonly percent: number } | { readonly devices: readonly string[] });
+/** Devices by what they are: all that is named has to fit, each by one of its words. */
+export type DeviceSelector = {
+  /** Versions that they run, by what they last proved. */
+  readonly versions?: readonly string[];
+  readonly tags?: readonly string[];
+  /** Manufacturers that produced them. */
+  readonly sites?: readonly string[];
+  /** Gateways that they are attached to. */
+  readonly gateways?: readonly string[];
+  readonly statuses?: readonly UpgradableStatus[];
+};
+export const upgradableStatuses = ['STOCK', 'IN_SERVICE'] as const;
+export type UpgradableStatus = (typeof upgradableStatuses)[number];
+const maxSelectorWords = 100;
+
+/** A group is a share of the fleet, devices by a selector, or a list of its own; the caller resolves it to devices when it starts. */
+export type RolloutGroup = { readonly name: string } & (
+  | { readonly percent: number }
+  | { readonly devices: readonly string[] }
+  | { readonly selector: DeviceSelector }
+);
 
 /** A group passes at `successPercent`, the rollout halts above `failurePercent`, both of the group's devices, or above `maxFailures` devices. */
 export type RolloutThresholds = { readonly successPercent: number; readonly failurePercent: number; readonly maxFailures?: number };
@@ -51,6 +71,14 @@ export type RolloutPlan = {
   readonly fromRelease?: string;
   /** An older version at the same counter may be offered: planner and approver both agree to it. */
   readonly permitDowngrade?: boolean;
+  /** Only devices that it fits. */
+  readonly selector?: DeviceSelector;
+  /** Devices begin within one of them only; what has begun goes on. */
+  readonly windows?: readonly RolloutWindow[];
+  readonly ramp?: RolloutRamp;
+  readonly retries?: RolloutRetries;
+  /** Devices that fit later join the last group, until the deadline. */
+  readonly lateJoiners?: boolean;
 };
 
 export type GroupStart = {
@@ -70,6 +98,8 @@ export type RolloutEvent =
   | { readonly type: 'RolloutApproved'; readonly data: { readonly by: Actor; readonly contentSha256?: string } }
   | { readonly type: 'RolloutStarted'; readonly data: { readonly by: Actor } }
   | { readonly type: 'GroupStarted'; readonly data: GroupStart }
+  /** Devices that came later: number and list of all devices of the group now. */
+  | { readonly type: 'DevicesJoined'; readonly data: GroupStart }
   | { readonly type: 'GroupPassed'; readonly data: GroupHealth }
   | { readonly type: 'RolloutPaused'; readonly data: { readonly reason: string; readonly by: Actor } }
   | { readonly type: 'RolloutResumed'; readonly data: { readonly by: Actor } }
@@ -82,6 +112,7 @@ export type RolloutCommand =
   | { readonly type: 'ApproveRollout'; readonly by: Actor; readonly content?: ApprovedContent }
   | { readonly type: 'StartRollout'; readonly by: Actor; readonly contentSha256?: string }
   | ({ readonly type: 'StartGroup' } & GroupStart)
+  | ({ readonly type: 'JoinDevices' } & GroupStart)
   /** `underway`: devices of any group that has started, whose end is still to come. */
   | ({ readonly type: 'RecordGroupHealth'; readonly underway?: number } & GroupHealth)
   /** The release is withdrawn. */
@@ -133,11 +164,14 @@ const planFields = [
 
 /** Fields of a plan that count only where they are set, so that the text of the others stays what it was. */
 const laterPlanFields = ['fromRelease', 'permitDowngrade'] as const;
+/** The same, after those. */
+const newestPlanFields = ['selector', 'windows', 'ramp', 'retries', 'lateJoiners'] as const;
 
 /** What an approval approves, as one text: the release and the whole plan, as it was planned. Equal texts are equal content. */
 export function rolloutContent(state: PlannedRollout): string {
-  const later = laterPlanFields.some(name => state[name] !== undefined) ? laterPlanFields : [];
-  return contentText([...planFields, ...later].map(name => state[name] ?? null));
+  const newest = newestPlanFields.some(name => state[name] !== undefined) ? newestPlanFields : [];
+  const later = newest.length > 0 || laterPlanFields.some(name => state[name] !== undefined) ? laterPlanFields : [];
+  return contentText([...planFields, ...later, ...newest].map(name => state[name] ?? null));
 }
 
 function decide(command: RolloutCommand, state: RolloutState): readonly RolloutEvent[] {
@@ -158,6 +192,8 @@ function decide(command: RolloutCommand, state: RolloutState): readonly RolloutE
       return [{ type: 'RolloutStarted', data: { by: command.by } }];
     case 'StartGroup':
       return startGroup(command, state);
+    case 'JoinDevices':
+      return joinDevices(command, state);
     case 'RecordGroupHealth':
       return recordHealth(command, state);
     case 'HaltRollout':
@@ -187,7 +223,14 @@ function plan({ type: _, by, ...data }: Of<RolloutCommand, 'PlanRollout'>, state
     return same ? [] : refuse('CONFLICT', 'this rollout id is taken');
   }
   if (data.groups.length === 0 || data.groups.length > maxGroups) refuse('BAD_REQUEST', `a rollout has 1 to ${maxGroups} groups`);
-  if (!data.groups.every(hasGoodSize)) refuse('BAD_REQUEST', `a group is 1 to 100 percent or a list of 1 to ${maxListedDevices} devices`);
+  if (!data.groups.every(hasGoodSize))
+    refuse('BAD_REQUEST', `a group is 1 to 100 percent, a selector, or a list of 1 to ${maxListedDevices} devices`);
+  for (const selector of [data.selector, ...data.groups.map(group => ('selector' in group ? group.selector : undefined))])
+    if (selector !== undefined && !isSelector(selector))
+      refuse('BAD_REQUEST', `a selector names something, and at most ${maxSelectorWords} words of a kind`);
+  requireWindows(data.windows ?? []);
+  requirePace(data.ramp, data.retries);
+  if (data.lateJoiners && data.deadline === undefined) refuse('BAD_REQUEST', 'devices that come later join until a deadline: name one');
   const { successPercent, failurePercent } = data.thresholds;
   if (!(isPercent(successPercent) && isPercent(failurePercent))) refuse('BAD_REQUEST', 'a threshold is 0 to 100 percent');
   requireCount(data.thresholds.maxFailures ?? 0, 0, 'the number of failures');
@@ -198,7 +241,13 @@ function plan({ type: _, by, ...data }: Of<RolloutCommand, 'PlanRollout'>, state
   return [{ type: 'RolloutPlanned', data: { ...data, plannedBy: by } }];
 }
 
+function isSelector(selector: DeviceSelector): boolean {
+  const words = Object.values(selector);
+  return words.length > 0 && words.every(list => list.length > 0 && list.length <= maxSelectorWords);
+}
+
 function hasGoodSize(group: RolloutGroup): boolean {
+  if ('selector' in group) return true;
   if ('devices' in group) return group.devices.length > 0 && group.devices.length <= maxListedDevices;
   return isPercent(group.percent) && group.percent > 0;
 }
@@ -218,6 +267,17 @@ function startGroup({ type: _, ...data }: Of<RolloutCommand, 'StartGroup'>, stat
   return [{ type: 'GroupStarted', data }];
 }
 
+/** Only the last group grows, and only by more devices. */
+function joinDevices({ type: _, ...data }: Of<RolloutCommand, 'JoinDevices'>, state: PlannedRollout): readonly RolloutEvent[] {
+  const before = state.started[data.group];
+  if (before?.devicesSha256 === data.devicesSha256) return [];
+  requireStatus(state, ['RUNNING'], 'joining');
+  const isLast = data.group === state.groups.length - 1 && before !== undefined;
+  if (!isLast || state.lateJoiners !== true) refuse('STATE', 'devices join the last group of a rollout that lets them');
+  if (data.deviceCount <= before.deviceCount) refuse('CONFLICT', 'others have joined meanwhile');
+  return [{ type: 'DevicesJoined', data }];
+}
+
 /** The health gate. After the last group the rollout is done as soon as no device is under way any more. */
 function recordHealth(command: Of<RolloutCommand, 'RecordGroupHealth'>, state: PlannedRollout): readonly RolloutEvent[] {
   const { type: _, underway = 0, ...health } = command;
@@ -230,7 +290,7 @@ function recordHealth(command: Of<RolloutCommand, 'RecordGroupHealth'>, state: P
   if (reason !== undefined) return [{ type: 'RolloutHalted', data: { ...health, reason } }];
   if (!hasPassed && !reaches(health.succeeded, health, deviceCount, state.thresholds)) return unreachable(health, deviceCount, state);
   const passed: readonly RolloutEvent[] = hasPassed ? [] : [{ type: 'GroupPassed', data: health }];
-  const isDone = health.group === state.groups.length - 1 && underway === 0;
+  const isDone = health.group === state.groups.length - 1 && underway === 0 && state.lateJoiners !== true;
   return isDone ? [...passed, completed(state)] : passed;
 }
 
@@ -277,7 +337,16 @@ function reachDeadline(command: Of<RolloutCommand, 'ReachDeadline'>, state: Plan
   if (state.deadline === undefined || !isPast(state.deadline, now)) refuse('STATE', 'the deadline has not passed');
   const reason = 'the deadline has passed';
   if (state.status === 'PLANNED' || state.status === 'APPROVED') return [{ type: 'RolloutAborted', data: { reason, by } }];
-  return [state.passed === state.groups.length ? completed(state) : { type: 'RolloutHalted', data: { ...health, reason } }];
+  if (state.passed === state.groups.length) return [completed(state)];
+  if (passesLast(health, state)) return [{ type: 'GroupPassed', data: health }, completed(state)];
+  return [{ type: 'RolloutHalted', data: { ...health, reason } }];
+}
+
+/** Whether the last group passes by what is known now. */
+function passesLast(health: GroupHealth, { groups, started, passed, thresholds }: PlannedRollout): boolean {
+  const { deviceCount } = started[groups.length - 1] ?? {};
+  if (deviceCount === undefined || passed !== groups.length - 1 || health.group !== passed) return false;
+  return failureOf(health, deviceCount, thresholds) === undefined && reaches(health.succeeded, health, deviceCount, thresholds);
 }
 
 function evolve(state: RolloutState, event: RolloutEvent): RolloutState {
@@ -294,6 +363,8 @@ function withFacts(state: PlannedRollout, event: RolloutEvent): PlannedRollout {
     }
     case 'GroupStarted':
       return { ...state, started: [...state.started, event.data] };
+    case 'DevicesJoined':
+      return { ...state, started: state.started.map(before => (before.group === event.data.group ? event.data : before)) };
     case 'GroupPassed':
       return { ...state, passed: state.passed + 1 };
     default:

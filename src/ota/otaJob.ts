@@ -1,5 +1,19 @@
 import { equalBytes } from '../bytes.ts';
-import { array, bytes, bytesUpTo, type CodecType, decodeAs, encodeAs, field, literal, record, refine, uint } from '../cbor/schema.ts';
+import {
+  array,
+  bytes,
+  bytesUpTo,
+  type CodecType,
+  decodeAs,
+  encodeAs,
+  field,
+  literal,
+  optionalField,
+  record,
+  refine,
+  text,
+  uint,
+} from '../cbor/schema.ts';
 import { type KeyResolver, type RawSigner, sign1, verifySign1 } from '../cose/sign1.ts';
 import { sha256 } from '../digest.ts';
 import { hash32, id16, timeSeconds, u32, uid, version } from '../production/fields.ts';
@@ -16,6 +30,8 @@ export const maxBlockBytes = 64 * 1024;
 const maxJobBlocks = 4096;
 export const blockHashBytes = 32;
 const maxDependencies = 8;
+const [minApprovers, maxApprovers] = [2, 4];
+const maxNameChars = 100;
 
 const uuid = bytes(16);
 const dependency = record({ imageId: field(1, uint(0xff)), minVersion: field(2, version) });
@@ -39,6 +55,8 @@ const jobFields = record({
   dependencies: field(12, array(dependency, maxDependencies)),
   vendorUuid: field(13, uuid),
   classUuid: field(14, uuid),
+  /** Permit for an older version at the same counter: who planned it and who approved it. Absent where the version rises. */
+  downgradeApprovers: optionalField(15, array(text(maxNameChars), maxApprovers, minApprovers)),
 });
 
 const jobCodec = refine(jobFields, 'one hash per block', job => job.blockHashes.length === blockCount(job) * blockHashBytes);

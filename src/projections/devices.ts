@@ -4,7 +4,9 @@ import { device } from '../domain/device.ts';
 import type { DeviceEvent, FirmwareFacts } from '../domain/deviceEvents.ts';
 import { type DeviceStanding, type DeviceStatus, deviceMove, movesDevice } from '../domain/deviceStatus.ts';
 import type { Scope } from '../domain/roles.ts';
+import { type DeviceSelector, upgradableStatuses } from '../domain/rollout.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
+import type { GatewayTables } from './gateways.ts';
 import { type JobTables, jobsInScope } from './jobs.ts';
 import { on, type Projection, subjectOf } from './projection.ts';
 
@@ -34,13 +36,16 @@ export type DeviceRow = {
   suspended_from: DeviceStatus | null;
   /** Of the trust bundle that the device has, as it says; null before it said so. */
   trust_bundle_version: number | null;
+  /** Separated by spaces. */
+  tags: string;
   minted_at: string;
   /** Of the newest event. */
   changed_at: string;
   revision: number;
 };
+type DeviceTag = { tag: string; uid: string };
 type DeviceCount = { line: string; status: DeviceStatus; version: string; count: number };
-export type DeviceTables = { devices: DeviceRow; device_counts: DeviceCount };
+export type DeviceTables = { devices: DeviceRow; device_counts: DeviceCount; device_tags: DeviceTag };
 
 /** How many devices of a line are in a state and on a version ('' for none), kept with every row that changes: counting all would take as long as
  *  there are devices. */
@@ -61,13 +66,13 @@ const countSchema = (devices: string, counts: string): string => {
 export const devices: Projection = {
   name: 'devices',
   version: 7,
-  tables: ['devices', 'device_counts'],
+  tables: ['devices', 'device_counts', 'device_tags'],
   schema: table => `
     CREATE TABLE ${table('devices')} (
       uid TEXT PRIMARY KEY, obj_id TEXT NOT NULL, generation INTEGER NOT NULL, line TEXT NOT NULL, job_id TEXT NOT NULL, programmer TEXT NOT NULL,
       status TEXT NOT NULL, serial TEXT, release_id TEXT, version TEXT, security_counter INTEGER, image_hash TEXT, bootloader_release_id TEXT,
       attestation TEXT, attested_at TEXT, upgrade_from TEXT, quarantine_from TEXT, suspended_from TEXT,
-      trust_bundle_version INTEGER, minted_at TEXT NOT NULL, changed_at TEXT NOT NULL, revision INTEGER NOT NULL
+      trust_bundle_version INTEGER, tags TEXT NOT NULL DEFAULT '', minted_at TEXT NOT NULL, changed_at TEXT NOT NULL, revision INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('devices')}_line ON ${table('devices')} (line, status, uid);
     CREATE INDEX ${table('devices')}_status ON ${table('devices')} (status, uid);
@@ -78,6 +83,8 @@ export const devices: Projection = {
     CREATE INDEX ${table('devices')}_version ON ${table('devices')} (version, uid);
     CREATE INDEX ${table('devices')}_attestation ON ${table('devices')} (attestation, uid);
     CREATE INDEX ${table('devices')}_changed ON ${table('devices')} (changed_at, uid);
+    CREATE TABLE ${table('device_tags')} (tag TEXT NOT NULL, uid TEXT NOT NULL, PRIMARY KEY (tag, uid)) STRICT, WITHOUT ROWID;
+    CREATE INDEX ${table('device_tags')}_uid ON ${table('device_tags')} (uid);
     ${countSchema(table('devices'), table('device_counts'))}`,
   writer(db, table) {
     const name = table('devices');
@@ -86,7 +93,7 @@ export const devices: Projection = {
       VALUES (@uid, @objId, @generation, @line, @jobId, @programmer, 'MINTED', @at, @at, @revision)
       ON CONFLICT (uid) DO UPDATE SET obj_id = @objId, generation = @generation, line = @line, job_id = @jobId, programmer = @programmer,
         status = 'MINTED', serial = NULL, release_id = NULL, version = NULL, security_counter = NULL, image_hash = NULL,
-        bootloader_release_id = NULL, attestation = NULL, attested_at = NULL, upgrade_from = NULL, quarantine_from = NULL, suspended_from = NULL, trust_bundle_version = NULL,
+        bootloader_release_id = NULL, attestation = NULL, attested_at = NULL, upgrade_from = NULL, quarantine_from = NULL, suspended_from = NULL, trust_bundle_version = NULL, tags = '',
         minted_at = @at, changed_at = @at, revision = @revision`);
     const find = db.prepare<StandingRow>(`SELECT status, serial, upgrade_from, quarantine_from, suspended_from FROM ${name} WHERE uid = ?`);
     const move = db.prepare(
@@ -97,12 +104,24 @@ export const devices: Projection = {
     const boot = db.prepare(`UPDATE ${name} SET bootloader_release_id = ? WHERE uid = ?`);
     const attest = db.prepare(`UPDATE ${name} SET attestation = ?, attested_at = ? WHERE uid = ?`);
     const follow = db.prepare(`UPDATE ${name} SET trust_bundle_version = ? WHERE uid = ?`);
+    const untag = db.prepare(`DELETE FROM ${table('device_tags')} WHERE uid = ?`);
+    const tag = db.prepare(`INSERT INTO ${table('device_tags')} VALUES (?, ?)`);
+    const retag = db.prepare(`UPDATE ${name} SET tags = ? WHERE uid = ?`);
+    const keepTags = (uid: string, tags: readonly string[]): void => {
+      untag.run(uid);
+      for (const one of tags) tag.run(one, uid);
+      retag.run(tags.join(' '), uid);
+    };
     const comeBack = db.prepare(`UPDATE ${name} SET obj_id = ?, generation = ?, attestation = NULL WHERE uid = ?`);
 
     const installed = ({ stream, data }: { readonly stream: string; readonly data: FirmwareFacts }) =>
       install.run(data.releaseId, data.version, data.securityCounter, data.imageHash, subjectOf(stream));
     const keepFacts = on({
-      DeviceMinted: ({ stream, at, revision, data }) => mint.run({ ...data, uid: subjectOf(stream), at, revision }),
+      DeviceMinted({ stream, at, revision, data }) {
+        mint.run({ ...data, uid: subjectOf(stream), at, revision });
+        untag.run(subjectOf(stream));
+      },
+      DeviceTagged: ({ stream, data }) => keepTags(subjectOf(stream), data.tags),
       BootloaderInstalled: ({ stream, data }) => boot.run(data.releaseId, subjectOf(stream)),
       FirmwareInstalled: installed,
       FirmwareUpgraded: installed,
@@ -154,6 +173,7 @@ export function deviceRowOf(events: readonly Recorded<DeviceEvent['type']>[]): D
     quarantine_from: state.quarantineFrom ?? null,
     suspended_from: state.suspendedFrom ?? null,
     trust_bundle_version: state.trustBundleVersion ?? null,
+    tags: (state.tags ?? []).join(' '),
     minted_at: life[0]?.at ?? last.at,
     changed_at: last.at,
     revision: last.revision,
@@ -180,6 +200,7 @@ export type DevicePage = {
   readonly releaseId?: string;
   readonly imageHash?: string;
   readonly version?: string;
+  readonly tag?: string;
   /** Those in use whose trust bundle is older than this one, or unknown. */
   readonly trustBelow?: number;
   /** Of the last attestation; `none` before the first one. */
@@ -191,6 +212,14 @@ export type DevicePage = {
   readonly after?: string;
   readonly limit: number;
   readonly scope?: Scope | undefined;
+};
+
+type SelectedPage = {
+  readonly line: string;
+  readonly releaseId?: string | undefined;
+  readonly selectors: readonly DeviceSelector[];
+  readonly after?: string | undefined;
+  readonly limit: number;
 };
 
 type RunningPage = {
@@ -234,7 +263,7 @@ export function devicesInScope(db: Kysely<DeviceTables & JobTables>, { sites, ..
   return query;
 }
 
-export const deviceQueries = (db: Kysely<DeviceTables & JobTables>) => ({
+export const deviceQueries = (db: Kysely<DeviceTables & JobTables & GatewayTables>) => ({
   byUid: (uid: string) => db.selectFrom('devices').selectAll().where('uid', '=', uid).executeTakeFirst(),
   /** UIDs of the devices of these lines, or of all, in order. @param after the last UID of the page before */
   async uids({ lines, status, jobId, after, limit }: DeviceSelection): Promise<readonly string[]> {
@@ -246,7 +275,7 @@ export const deviceQueries = (db: Kysely<DeviceTables & JobTables>) => ({
     return (await query.execute()).map(({ uid }) => uid);
   },
   /** One page, by UID or by the newest change. */
-  page({ line, status, jobId, releaseId, imageHash, version, attestation, uidPrefix, trustBelow, order, after, limit, scope }: DevicePage) {
+  page({ line, status, jobId, releaseId, imageHash, version, tag, attestation, uidPrefix, trustBelow, order, after, limit, scope }: DevicePage) {
     let query = db.selectFrom('devices').selectAll().limit(limit);
     if (line !== undefined) query = query.where('line', '=', line);
     if (status !== undefined) query = query.where('status', '=', status as DeviceStatus);
@@ -257,10 +286,27 @@ export const deviceQueries = (db: Kysely<DeviceTables & JobTables>) => ({
     if (attestation !== undefined)
       query = query.where('attestation', attestation === 'none' ? 'is' : '=', attestation === 'none' ? null : attestation);
     if (uidPrefix !== undefined) query = query.where('uid', '>=', uidPrefix).where('uid', '<=', uidPrefix.padEnd(32, 'f'));
+    if (tag !== undefined) query = query.where('uid', 'in', db.selectFrom('device_tags').select('uid').where('tag', '=', tag));
     if (trustBelow !== undefined) query = query.where(isBehind(trustBelow));
     if (order === 'changed') query = newestFirst(query, after);
     else query = (after === undefined ? query : query.where('uid', '>', after)).orderBy('uid');
     if (scope !== undefined) query = query.where('uid', 'in', devicesInScope(db, scope));
+    return query.execute();
+  },
+  /** Devices that a rollout may offer something to, and that every one of the selectors fits. */
+  selected({ line, releaseId, selectors, after, limit }: SelectedPage) {
+    let query = db.selectFrom('devices').select(['uid', 'image_hash']).where('line', '=', line).orderBy('uid').limit(limit);
+    if (!selectors.some(({ statuses }) => statuses !== undefined)) query = query.where('status', 'in', upgradableStatuses);
+    if (releaseId !== undefined) query = query.where('release_id', '=', releaseId);
+    if (after !== undefined) query = query.where('uid', '>', after);
+    for (const { versions, tags, sites, gateways, statuses } of selectors) {
+      if (versions !== undefined) query = query.where('version', 'in', versions);
+      if (tags !== undefined) query = query.where('uid', 'in', db.selectFrom('device_tags').select('uid').where('tag', 'in', tags));
+      if (sites !== undefined) query = query.where('job_id', 'in', jobsInScope(db, { sites }));
+      if (gateways !== undefined)
+        query = query.where('uid', 'in', db.selectFrom('gateway_devices').select('uid').where('gateway_id', 'in', gateways));
+      if (statuses !== undefined) query = query.where('status', 'in', statuses);
+    }
     return query.execute();
   },
   /** Devices in use that run one of these releases, by what they last proved; the bootloader by what production installed. */

@@ -19,6 +19,8 @@ export type RolloutRow = {
   passed_groups: number;
   /** Devices in the groups that have started. */
   devices: number;
+  /** Devices of the group that has started last. */
+  group_devices: number;
   reason: string | null;
 };
 export type RolloutDeviceRow = {
@@ -37,13 +39,13 @@ export type RolloutTables = { rollouts: RolloutRow; rollout_devices: RolloutDevi
 
 export const rollouts: Projection = {
   name: 'rollouts',
-  version: 2,
+  version: 3,
   tables: ['rollouts', 'rollout_devices'],
   schema: table => `
     CREATE TABLE ${table('rollouts')} (
       rollout_id TEXT PRIMARY KEY, release_id TEXT NOT NULL, line TEXT NOT NULL, status TEXT NOT NULL, planned_by TEXT NOT NULL,
       planned_at TEXT NOT NULL, groups INTEGER NOT NULL, started_groups INTEGER NOT NULL, passed_groups INTEGER NOT NULL,
-      devices INTEGER NOT NULL, reason TEXT
+      devices INTEGER NOT NULL, group_devices INTEGER NOT NULL, reason TEXT
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('rollouts')}_status ON ${table('rollouts')} (status);
     CREATE TABLE ${table('rollout_devices')} (
@@ -54,9 +56,12 @@ export const rollouts: Projection = {
     CREATE INDEX ${table('rollout_devices')}_status ON ${table('rollout_devices')} (status, rollout_id);`,
   writer(db, table) {
     const [name, devices] = [table('rollouts'), table('rollout_devices')];
-    const plan = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, 'PLANNED', ?, ?, ?, 0, 0, 0, NULL)`);
+    const plan = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, 'PLANNED', ?, ?, ?, 0, 0, 0, 0, NULL)`);
     const explain = db.prepare(`UPDATE ${name} SET reason = ? WHERE rollout_id = ?`);
-    const start = db.prepare(`UPDATE ${name} SET started_groups = started_groups + 1, devices = devices + ? WHERE rollout_id = ?`);
+    const start = db.prepare(
+      `UPDATE ${name} SET started_groups = started_groups + 1, devices = devices + ?, group_devices = ? WHERE rollout_id = ?`,
+    );
+    const joined = db.prepare(`UPDATE ${name} SET devices = devices + ? - group_devices, group_devices = ? WHERE rollout_id = ?`);
     const pass = db.prepare(`UPDATE ${name} SET passed_groups = passed_groups + 1 WHERE rollout_id = ?`);
     const offer = db.prepare(`INSERT OR IGNORE INTO ${devices} VALUES (?, ?, ?, 'offered', NULL, ?, ?)`);
     const advance = db.prepare(`UPDATE ${devices} SET status = ?, reason = ?, changed_at = ? WHERE offer_id = ?`);
@@ -68,7 +73,8 @@ export const rollouts: Projection = {
       RolloutPlanned({ stream, at, data: { releaseId, line, plannedBy, groups } }) {
         plan.run(subjectOf(stream), releaseId, line, plannedBy, at, groups.length);
       },
-      GroupStarted: ({ stream, data }) => start.run(data.deviceCount, subjectOf(stream)),
+      GroupStarted: ({ stream, data }) => start.run(data.deviceCount, data.deviceCount, subjectOf(stream)),
+      DevicesJoined: ({ stream, data }) => joined.run(data.deviceCount, data.deviceCount, subjectOf(stream)),
       GroupPassed: ({ stream }) => pass.run(subjectOf(stream)),
       RolloutPaused: because,
       RolloutHalted: because,

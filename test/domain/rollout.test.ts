@@ -39,6 +39,57 @@ const pilot = [...running, group(0)];
 const on = (...commands: readonly RolloutCommand[]) => scenario(rollout).given(...play(rollout, commands).events);
 const status = (...commands: readonly RolloutCommand[]) => play(rollout, commands).state.status;
 
+describe('devices that come later', () => {
+  const deadline = '2026-12-24T12:00:00Z';
+  const late = [{ ...plan, lateJoiners: true, deadline }, approve, start, group(0)] as const;
+  const last = [...late, health(0, 10, 0), group(1)] as const;
+  const join = { type: 'JoinDevices', group: 1, deviceCount: 12, devicesSha256: 'l2' } as const;
+
+  it('join the last group of a rollout that lets them', () => {
+    const { type: _, ...data } = join;
+    on(...last)
+      .when(join)
+      .givesOnce({ type: 'DevicesJoined', data });
+    on(...late)
+      .when({ ...join, group: 0 })
+      .refused('STATE');
+    on(...last)
+      .when({ ...join, deviceCount: 10 })
+      .refused('CONFLICT');
+    on(...pilot, health(0, 10, 0), group(1))
+      .when(join)
+      .refused('STATE');
+    on()
+      .when({ ...plan, lateJoiners: true })
+      .refused('BAD_REQUEST');
+  });
+
+  it('keep it open until its deadline', () => {
+    expect(status(...last, health(1, 10, 0))).toBe('RUNNING');
+    const end = { type: 'ReachDeadline', now: deadline, by: 'system', group: 1, succeeded: 10, failed: 0 } as const;
+    expect(status(...last, health(1, 10, 0), end)).toBe('COMPLETED');
+    expect(status(...last, end)).toBe('COMPLETED');
+    expect(status(...last, { ...end, succeeded: 5 })).toBe('HALTED');
+  });
+});
+
+it('what an approval approves contains selectors, windows, pace and late joiners, and is as before for a plan without them', () => {
+  const contentOf = (change: object): string => rolloutContent(play(rollout, [{ ...plan, ...change }]).state as PlannedRollout);
+  const window = { from: '22:00', to: '04:00', timeZone: 'Europe/Berlin' };
+  const changes = [
+    {},
+    { selector: { tags: ['pilot'] } },
+    { windows: [window] },
+    { windows: [{ ...window, to: '05:00' }] },
+    { ramp: { firstPerMinute: 1, doublesEveryMinutes: 1 } },
+    { retries: { count: 1, afterMinutes: 1 } },
+    { lateJoiners: true, deadline: '2026-12-24T12:00:00Z' },
+  ];
+  expect(new Set(changes.map(contentOf)).size).toBe(changes.length);
+  expect(JSON.parse(contentOf({}))).toHaveLength(9);
+  expect(JSON.parse(contentOf({ permitDowngrade: true }))).toHaveLength(11);
+});
+
 describe('a rollout', () => {
   it('is planned with sensible groups and thresholds', () => {
     on()

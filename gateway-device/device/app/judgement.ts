@@ -59,7 +59,12 @@ export function refusalOf({ chip }: StageContext, running: BootedImage, job: Ota
     imageHashes: [toHex(job.imageHash)],
   };
   // Only the signer of the job knows whether a large step of the counter was approved.
-  const rules = { rollbackFloor: securityCounter, counterMaximum: maxSecurityCounter.application, counterJumpApproved: true };
+  const rules = {
+    rollbackFloor: securityCounter,
+    counterMaximum: maxSecurityCounter.application,
+    counterJumpApproved: true,
+    ...(job.downgradeApprovers && { downgradePermit: { approvers: job.downgradeApprovers } }),
+  };
   return judgeOffer({ ...product, able: true, firmware }, release, rules);
 }
 

@@ -65,3 +65,16 @@ export async function releaseDevice(ctx: Context, uid: string, reason: string, b
   await execute(ctx, device, deviceStream(uid), { type: 'ReleaseDevice', reason, by }, by);
   return deviceRow(ctx, uid);
 }
+
+/** @throws NusecError NOT_FOUND, BAD_REQUEST (too many) */
+export async function tagDevice(
+  ctx: Context,
+  uid: string,
+  add: readonly string[],
+  remove: readonly string[],
+  by: Actor,
+): Promise<DeviceRow> {
+  await deviceRow(ctx, uid);
+  await execute(ctx, device, deviceStream(uid), { type: 'TagDevice', add, remove, by }, by);
+  return deviceRow(ctx, uid);
+}

@@ -3,7 +3,8 @@ import { deviceStream } from '../../domain/device.ts';
 import type { Offer } from '../../domain/deviceEvents.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
-import { parseVersion } from '../../domain/version.ts';
+import { rollout, rolloutStream } from '../../domain/rollout.ts';
+import { compareVersions, parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
 import { lru } from '../../lru.ts';
@@ -75,12 +76,21 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
         dependencies: dependenciesOf(parseBody(body.bytes)) ?? [],
         vendorUuid: fromHex(known.vendorUuid),
         classUuid: fromHex(known.classUuid),
+        ...(await permitOf(ctx, state, offer)),
       };
       const { kid, sign } = await signerFor(ctx, await authorityOf(ctx), 'otaJob');
       const signed = await signJob(job, kid, sign);
       return { offerId: offer.offerId, job, jobDigest: jobDigestOf(signed), signed, delivery };
     },
   };
+}
+
+/** The device itself refuses an older version without the permit of the plan: whoever planned it and whoever approved it. */
+async function permitOf(ctx: Context, { firmware }: LivingDevice, { rolloutId, version }: Offer): Promise<Partial<OtaJob>> {
+  if (rolloutId === undefined || firmware === undefined || compareVersions(version, firmware.version) > 0) return {};
+  const plan = await stateOf(ctx, rollout, rolloutStream(rolloutId));
+  if (plan.status === 'NONE' || plan.permitDowngrade !== true || plan.approvedBy === undefined) return {};
+  return { downgradeApprovers: [plan.plannedBy, plan.approvedBy] };
 }
 
 /** T30: the store checks the content against its hash on every read; what does not match is never served. */

@@ -2,10 +2,10 @@ import { device, deviceStream } from '../../domain/device.ts';
 import { layoutOf, line, lineStream } from '../../domain/line.ts';
 import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { type PlannedRollout, rollout, rolloutStream } from '../../domain/rollout.ts';
+import { isWindowOpen, rateAt } from '../../domain/rolloutPace.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
-import { minuteMs } from '../../times.ts';
-import { type Context, execute, executeOn } from '../base/context.ts';
+import { type Context, execute, executeOn, nowIso } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { releaseOf } from './releases.ts';
 import { offerIdOf } from './rolloutPlan.ts';
@@ -22,9 +22,11 @@ export async function offerToAll(
   progress: RolloutProgress,
   limit: number,
 ): Promise<{ readonly isLimited: boolean }> {
-  const wanting = progress.toOffer();
+  if (!isWindowOpen(state.windows, nowIso(ctx))) return { isLimited: false };
   const now = ctx.clock().getTime();
-  const allowed = state.ratePerMinute === undefined ? wanting.length : state.ratePerMinute - progress.offeredSince(now - minuteMs);
+  const wanting = progress.toOffer(now);
+  const rate = rateAt(state, now - (progress.firstOfferMs() ?? now));
+  const allowed = rate === undefined ? wanting.length : rate - progress.offeredLately(now);
   const queue = wanting.slice(0, Math.max(0, allowed));
   const isLimited = queue.length < wanting.length;
   const run = async (): Promise<void> => {

@@ -2,6 +2,7 @@ import { utf8 } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import {
+  type DeviceSelector,
   maxListedDevices,
   type PlannedRollout,
   type RolloutGroup,
@@ -9,6 +10,7 @@ import {
   rollout,
   rolloutStream,
 } from '../../domain/rollout.ts';
+import type { RolloutRamp, RolloutRetries, RolloutWindow } from '../../domain/rolloutPace.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import { type Context, execute, newHexId, stateOf } from '../base/context.ts';
@@ -17,12 +19,21 @@ import { releaseOf } from './releases.ts';
 
 /** What a rollout is to do, and which devices a group is. */
 
+/** As zod gives it: what is not named is undefined. */
+type Wished<Type> = { readonly [Name in keyof Type]: Type[Name] | undefined };
+
 export type RolloutWish = {
   readonly releaseId: string;
   /** These devices; without them all of the release's line. */
   readonly devices?: readonly string[] | undefined;
-  /** Shares of the whole, in percent, in order; the last group takes what remains. One group of all when not given. */
-  readonly groups?: readonly number[] | undefined;
+  /** Shares of the whole in percent, or selectors, in order; the last share takes what remains. One group of all when not given. */
+  readonly groups?: readonly (number | Wished<DeviceSelector>)[] | undefined;
+  /** Only devices that it fits. */
+  readonly selector?: Wished<DeviceSelector> | undefined;
+  readonly windows?: readonly Wished<RolloutWindow>[] | undefined;
+  readonly ramp?: RolloutRamp | undefined;
+  readonly retries?: RolloutRetries | undefined;
+  readonly lateJoiners?: boolean | undefined;
   readonly successPercent?: number | undefined;
   readonly failurePercent?: number | undefined;
   readonly maxFailures?: number | undefined;
@@ -53,8 +64,7 @@ export async function planRollout(ctx: Context, wish: RolloutWish, by: Actor): P
   await Promise.all((wish.devices ?? []).map(uid => livingDevice(ctx, uid)));
   if (release.image !== 'app') throw new NusecError('WRONG_PRODUCT', 'a bootloader is not upgraded in the field');
   const shares = wish.groups ?? [100];
-  const groups: readonly RolloutGroup[] =
-    wish.devices === undefined ? shares.map((percent, i) => ({ name: `group ${i + 1}`, percent })) : listedGroups(wish.devices, shares);
+  const groups = wish.devices === undefined ? shares.map(groupOf) : listedGroups(wish.devices, sharesOf(wish));
   const rolloutId = newHexId(ctx);
   const { successPercent = defaults.successPercent, failurePercent = defaults.failurePercent, maxFailures } = wish;
   const thresholds = { successPercent, failurePercent, ...(maxFailures !== undefined && { maxFailures }) };
@@ -71,6 +81,11 @@ function paceOf({
   securityUpdate,
   permitDowngrade,
   fromRelease,
+  selector,
+  windows,
+  ramp,
+  retries,
+  lateJoiners,
 }: RolloutWish): Partial<PlannedRollout> {
   return {
     ...(deadline !== undefined && { deadline }),
@@ -79,11 +94,29 @@ function paceOf({
     ...(securityUpdate && { securityUpdate }),
     ...(permitDowngrade && { permitDowngrade }),
     ...(fromRelease !== undefined && { fromRelease }),
+    ...(selector !== undefined && { selector: defined<DeviceSelector>(selector) }),
+    ...(windows !== undefined && windows.length > 0 && { windows: windows.map(window => defined<RolloutWindow>(window)) }),
+    ...(ramp !== undefined && { ramp }),
+    ...(retries !== undefined && retries.count > 0 && { retries }),
+    ...(lateJoiners && { lateJoiners }),
   };
 }
 
-const defined = (limits: NonNullable<RolloutWish['timeLimits']>): Partial<RolloutTimeLimits> =>
-  Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
+const defined = <Type extends object>(wish: Wished<Partial<Type>>): Type =>
+  Object.fromEntries(Object.entries(wish).filter(([, value]) => value !== undefined)) as Type;
+
+const groupOf = (wanted: number | Wished<DeviceSelector>, i: number): RolloutGroup =>
+  typeof wanted === 'number'
+    ? { name: `group ${i + 1}`, percent: wanted }
+    : { name: `group ${i + 1}`, selector: defined<DeviceSelector>(wanted) };
+
+/** @throws NusecError BAD_REQUEST */
+function sharesOf({ groups = [100], selector }: RolloutWish): readonly number[] {
+  const shares = groups.filter(one => typeof one === 'number');
+  if (shares.length < groups.length || selector !== undefined)
+    throw new NusecError('BAD_REQUEST', 'a plan names its devices or selects them, not both');
+  return shares;
+}
 
 function listedGroups(devices: readonly string[], shares: readonly number[]): readonly RolloutGroup[] {
   const all = [...new Set(devices)];
@@ -102,16 +135,16 @@ function listedGroups(devices: readonly string[], shares: readonly number[]): re
 /** At least one device: a group that tests nothing would be none. */
 const shareOf = (total: number, percent: number): number => Math.max(1, Math.round((total * percent) / 100));
 
-/** Devices of the group that is to start: those of the list, or a share of the line's devices that no earlier group has, in an order that only
- *  depends on the rollout. @returns uids; empty when none is left */
-export async function devicesOfGroup(ctx: Context, state: PlannedRollout, group: number): Promise<readonly string[]> {
+/** Devices of a group: those of the list or of the selector, or a share of the plan's devices, that no earlier group has, in an order that only
+ *  depends on the rollout. @param before devices of earlier groups @returns uids; empty when none is left */
+async function devicesBehind(ctx: Context, state: PlannedRollout, group: number, before: ReadonlySet<string>): Promise<readonly string[]> {
   const wanted = state.groups[group];
   if (wanted === undefined) return [];
   if ('devices' in wanted) return wanted.devices;
-  const { imageHash } = await releaseOf(ctx, state.releaseId);
-  const before = new Set((await Promise.all(state.started.map(({ devicesSha256 }) => readDevices(ctx, devicesSha256)))).flat());
-  const rest = (await upgradableDevices(ctx, state, imageHash)).filter(uid => !before.has(uid));
-  const count = group === state.groups.length - 1 ? rest.length : shareOf(rest.length + before.size, wanted.percent);
+  const selectors = [state.selector, 'selector' in wanted ? wanted.selector : undefined].filter(one => one !== undefined);
+  const rest = (await selectedDevices(ctx, state, selectors)).filter(uid => !before.has(uid));
+  const isWhole = 'selector' in wanted || group === state.groups.length - 1;
+  const count = isWhole ? rest.length : shareOf(rest.length + before.size, wanted.percent);
   const rank = (uid: string): string => sha256Hex(`${state.rolloutId} ${uid}`);
   return rest
     .map(uid => [rank(uid), uid] as const)
@@ -120,23 +153,36 @@ export async function devicesOfGroup(ctx: Context, state: PlannedRollout, group:
     .map(([, uid]) => uid);
 }
 
-async function upgradableDevices(ctx: Context, { line, fromRelease }: PlannedRollout, imageHash: string): Promise<readonly string[]> {
-  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['devices'] });
+/** Devices of the group that is to start. */
+export const devicesOfGroup = async (ctx: Context, state: PlannedRollout, group: number): Promise<readonly string[]> =>
+  devicesBehind(ctx, state, group, new Set(await startedDevices(ctx, state)));
+
+/** Devices of the groups that have started. */
+export const startedDevices = async (ctx: Context, { started }: PlannedRollout): Promise<readonly string[]> =>
+  (await Promise.all(started.map(({ devicesSha256 }) => readDevices(ctx, devicesSha256)))).flat();
+
+/** Groups as they would be if all of them started now. */
+export async function plannedDevices(ctx: Context, state: PlannedRollout): Promise<readonly (readonly string[])[]> {
+  const before = new Set<string>();
+  const groups: (readonly string[])[] = [];
+  for (const group of state.groups.keys()) {
+    const uids = await devicesBehind(ctx, state, group, before);
+    for (const uid of uids) before.add(uid);
+    groups.push(uids);
+  }
+  return groups;
+}
+
+async function selectedDevices(ctx: Context, state: PlannedRollout, selectors: readonly DeviceSelector[]): Promise<readonly string[]> {
+  const { line, fromRelease: releaseId } = state;
+  const { imageHash } = await releaseOf(ctx, state.releaseId);
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['devices', 'jobs', 'gateways'] });
   const found: string[] = [];
-  for (const status of ['STOCK', 'IN_SERVICE']) {
-    for (let after: string | undefined, rows = pageRows; rows === pageRows && found.length < maxRolloutDevices; ) {
-      const from = fromRelease === undefined ? {} : { releaseId: fromRelease };
-      const page = await deviceQueries(ctx.reads.db).page({
-        line,
-        status,
-        ...from,
-        limit: pageRows,
-        ...(after !== undefined && { after }),
-      });
-      found.push(...page.filter(row => row.image_hash !== imageHash).map(row => row.uid));
-      after = page.at(-1)?.uid;
-      rows = page.length;
-    }
+  for (let after: string | undefined, rows = pageRows; rows === pageRows && found.length < maxRolloutDevices; ) {
+    const page = await deviceQueries(ctx.reads.db).selected({ line, releaseId, selectors, after, limit: pageRows });
+    found.push(...page.filter(row => row.image_hash !== imageHash).map(row => row.uid));
+    after = page.at(-1)?.uid;
+    rows = page.length;
   }
   return found;
 }

@@ -1,7 +1,9 @@
 import { movesDevice } from '../../domain/deviceStatus.ts';
+import { type RolloutRetries, retryPauseMs } from '../../domain/rolloutPace.ts';
 import type { ErrorCode } from '../../errors.ts';
 import type { Recorded } from '../../eventstore/recorded.ts';
 import type { RolloutDeviceRow } from '../../projections/rollouts.ts';
+import { minuteMs } from '../../times.ts';
 
 /** How far the devices of one rollout are, kept in memory by the events of the devices, so that one event costs one step and not a look at the
  *  whole group. It is built from the read model and repeats nothing: an event that is known already changes nothing. */
@@ -21,6 +23,8 @@ export type Member = {
   /** Since when it is in this status, and when it was offered; ms since 1970. */
   sinceMs: number;
   offeredMs: number;
+  /** Not offered before: a retry after a failure; ms since 1970. */
+  notBeforeMs: number;
   /** Why it got no offer. */
   refusal: ErrorCode | undefined;
 };
@@ -43,12 +47,23 @@ const ranks: readonly RolloutDeviceRow['status'][] = ['offered', 'started', 'wri
 /** Reasons of a cancellation after which the device is offered the release again when it is back. */
 const passing: readonly (string | null)[] = ['quarantined', 'suspended', 'repair'];
 
-export function createRolloutProgress(rolloutId: string) {
+/** @param retries of the plan: a device that has failed waits for its next offer as long as there is one */
+export function createRolloutProgress(rolloutId: string, retries?: RolloutRetries) {
   const members = new Map<string, Member>();
   const underway = new Set<Member>();
   const waiting = new Set<Member>();
   const counts: { succeeded: number; failed: number; out: number }[] = [];
 
+  /** Times of offers, in the order in which they became known; older ones than a minute are dropped when they are counted. */
+  const offers: number[] = [];
+  let firstOfferMs: number | undefined;
+
+  const noteOffer = (member: Member, atMs: number): void => {
+    if (member.offeredMs === atMs) return;
+    member.offeredMs = atMs;
+    offers.push(atMs);
+    firstOfferMs = Math.min(firstOfferMs ?? atMs, atMs);
+  };
   const count = ({ group, outcome }: Member, by: 1 | -1): void => {
     const own = counts[group];
     if (own !== undefined && (outcome === 'succeeded' || outcome === 'failed' || outcome === 'out')) own[outcome] += by;
@@ -71,10 +86,12 @@ export function createRolloutProgress(rolloutId: string) {
     if (!isKnown) {
       member.attempt += member.offerId === undefined ? 0 : 1;
       member.offerId = offerId;
-      member.offeredMs = atMs;
+      noteOffer(member, atMs);
     }
     Object.assign(member, { status, reason, sinceMs: atMs, refusal: undefined });
-    move(member, outcomes[status]);
+    const isRetried = status === 'failed' && retries !== undefined && member.attempt < retries.count;
+    if (isRetried) member.notBeforeMs = atMs + retryPauseMs(retries, member.attempt);
+    move(member, isRetried ? 'waiting' : outcomes[status]);
     return true;
   };
   /** Something else has happened to it: what was said of it may not be so any more. */
@@ -88,8 +105,7 @@ export function createRolloutProgress(rolloutId: string) {
 
   return {
     addGroup(group: number, uids: readonly string[]): void {
-      if (counts[group] !== undefined) return;
-      counts[group] = { succeeded: 0, failed: 0, out: 0 };
+      counts[group] ??= { succeeded: 0, failed: 0, out: 0 };
       for (const uid of uids) {
         if (members.has(uid)) continue;
         const member: Member = {
@@ -102,6 +118,7 @@ export function createRolloutProgress(rolloutId: string) {
           reason: null,
           sinceMs: 0,
           offeredMs: 0,
+          notBeforeMs: 0,
           refusal: undefined,
         };
         members.set(uid, member);
@@ -113,7 +130,7 @@ export function createRolloutProgress(rolloutId: string) {
       const member = members.get(uid);
       if (member === undefined) return;
       record(member, offer_id, { status, reason }, Date.parse(changed_at));
-      member.offeredMs = Date.parse(offered_at);
+      noteOffer(member, Date.parse(offered_at));
     },
     /** @returns whether it changes where a device of this rollout is */
     apply(event: Recorded): boolean {
@@ -141,10 +158,18 @@ export function createRolloutProgress(rolloutId: string) {
       for (const member of members.values()) reconsider(member);
     },
     member: (uid: string): Member | undefined => members.get(uid),
-    /** To be offered, and not refused until something happens to them. */
-    toOffer: (): readonly Member[] => [...waiting].filter(({ refusal }) => refusal === undefined),
-    offeredSince: (ms: number): number =>
-      [...members.values()].filter(({ offerId, offeredMs }) => offerId !== undefined && offeredMs > ms).length,
+    has: (uid: string): boolean => members.has(uid),
+    /** To be offered now, and not refused until something happens to them. */
+    toOffer: (nowMs: number): readonly Member[] =>
+      [...waiting].filter(({ refusal, notBeforeMs }) => refusal === undefined && notBeforeMs <= nowMs),
+    /** When the first offer of all was made; undefined before. */
+    firstOfferMs: (): number | undefined => firstOfferMs,
+    /** Offers of the last minute. */
+    offeredLately(nowMs: number): number {
+      const first = offers.findIndex(ms => ms > nowMs - minuteMs);
+      offers.splice(0, first < 0 ? offers.length : first);
+      return offers.length;
+    },
     groupCount: (): number => counts.length,
     underway: (): ReadonlySet<Member> => underway,
     /** Devices whose end is still to come. */

@@ -1,7 +1,8 @@
 import type { PlannedRollout } from '../../domain/rollout.ts';
-import { type RolloutPage, type RolloutRow, rolloutQueries } from '../../projections/rollouts.ts';
+import type { ErrorCode } from '../../errors.ts';
+import { type RolloutDeviceRow, type RolloutPage, type RolloutRow, rolloutQueries } from '../../projections/rollouts.ts';
 import { areCurrent, type Context } from '../base/context.ts';
-import { readDevices, rolloutOf } from './rolloutPlan.ts';
+import { plannedDevices, rolloutOf, startedDevices } from './rolloutPlan.ts';
 import type { Rollouts } from './rollouts.ts';
 
 /** Rollouts as people see them. */
@@ -27,26 +28,45 @@ export async function listRollouts(ctx: Context, page: RolloutPage) {
 /** Devices shown with a rollout; the counts are of all. */
 const maxShown = 500;
 
-/** Each device of the groups that have started: waiting, offered, started, upgraded (by evidence), failed or refused with the code.
- *  Where the read models do not get on, the devices are those of before.
+/** Each device of the groups that have started: waiting, offered, started, upgraded (by evidence), retrying, failed or refused with the code. Before
+ *  the start, each device that it would be for now: planned. Where the read models do not get on, the devices are those of before.
  *  @throws NusecError NOT_FOUND */
 export async function showRollout(ctx: Context, rollouts: Rollouts, rolloutId: string) {
   const state = await rolloutOf(ctx, rolloutId);
   await areCurrent(ctx, ['rollouts']);
   const queries = rolloutQueries(ctx.reads.db);
   const [row, offered] = await Promise.all([queries.byId(rolloutId), queries.devicesOf(rolloutId)]);
-  const rows = new Map(offered.map(device => [device.uid, device]));
-  const refused = rollouts.refusals(rolloutId);
-  const uids = (await Promise.all(state.started.map(({ devicesSha256 }) => readDevices(ctx, devicesSha256)))).flat();
-  const progress = uids.map(uid => {
-    const known = rows.get(uid);
-    if (known !== undefined) return { uid, status: known.status, reason: known.reason };
-    const code = refused.get(uid);
-    return { uid, status: code === undefined ? 'waiting' : 'refused', reason: code ?? null };
-  });
+  const isPlanned = state.status === 'PLANNED' || state.status === 'APPROVED';
+  const progress = isPlanned ? await planned(ctx, state) : await underway(ctx, state, offered, rollouts.refusals(rolloutId));
   const counts: Record<string, number> = {};
   for (const { status } of progress) counts[status] = (counts[status] ?? 0) + 1;
-  return { ...ownView(state), reason: row?.reason ?? null, counts, progress: progress.slice(0, maxShown) };
+  const devices = isPlanned ? { devices: progress.length } : {};
+  return { ...ownView(state), ...devices, reason: row?.reason ?? null, counts, progress: progress.slice(0, maxShown) };
+}
+
+type Shown = { readonly uid: string; readonly status: string; readonly reason: string | null; readonly group?: number };
+
+async function planned(ctx: Context, state: PlannedRollout): Promise<readonly Shown[]> {
+  const groups = await plannedDevices(ctx, state);
+  return groups.flatMap((uids, group) => uids.map(uid => ({ uid, status: 'planned', reason: null, group: group + 1 })));
+}
+
+async function underway(
+  ctx: Context,
+  state: PlannedRollout,
+  offered: readonly RolloutDeviceRow[],
+  refused: ReadonlyMap<string, ErrorCode>,
+): Promise<readonly Shown[]> {
+  const attempts = Map.groupBy(offered, ({ uid }) => uid);
+  const isOpen = state.status === 'RUNNING' || state.status === 'PAUSED';
+  return (await startedDevices(ctx, state)).map(uid => {
+    const rows = attempts.get(uid) ?? [];
+    const known = rows.at(-1);
+    const code = refused.get(uid);
+    if (known === undefined) return { uid, status: code === undefined ? 'waiting' : 'refused', reason: code ?? null };
+    const isRetried = isOpen && known.status === 'failed' && rows.length <= (state.retries?.count ?? 0);
+    return { uid, status: isRetried ? 'retrying' : known.status, reason: known.reason };
+  });
 }
 
 /** From the rollout's own events, so that it shows what was just decided however far the read models are. */

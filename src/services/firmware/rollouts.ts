@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { CancelReason } from '../../domain/deviceEvents.ts';
+import type { EventType } from '../../domain/events.ts';
 import { release, releaseStream } from '../../domain/release.ts';
 import {
   defaultTimeLimits,
@@ -40,11 +41,13 @@ export type RolloutParts = { readonly ctx: Context; readonly alarms: Alarms; rea
 export type RolloutTimes = {
   /** Between two looks at one rollout. */
   readonly pauseMs: number;
+  /** The same while the rate of the plan holds offers back. */
+  readonly limitedPauseMs: number;
   readonly timerMs: number;
   /** An offer without success for this long is an alarm (T22). */
   readonly staleMs: number;
 };
-const defaultRolloutTimes: RolloutTimes = { pauseMs: 100, timerMs: 30_000, staleMs: dayMs };
+const defaultRolloutTimes: RolloutTimes = { pauseMs: 100, limitedPauseMs: 1000, timerMs: 30_000, staleMs: dayMs };
 
 const by = 'system:rollouts';
 
@@ -56,6 +59,12 @@ type Followed = {
   stale: number;
   /** It has ended, and so has everything it began: only its own events matter. */
   done: boolean;
+  /** Lists of devices that the progress is about. */
+  lists: string;
+  /** Whether devices may join, and some may have come. */
+  lateJoiners: boolean;
+  joins: boolean;
+  isLimited: boolean;
   again: boolean;
   busy: Promise<void> | undefined;
 };
@@ -71,7 +80,18 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
   let closed = false;
 
   const follow = (rolloutId: string): Followed => {
-    const fresh = { progress: undefined, missed: [], stale: 0, done: false, again: false, busy: undefined };
+    const fresh = {
+      progress: undefined,
+      missed: [],
+      stale: 0,
+      done: false,
+      lists: '',
+      lateJoiners: false,
+      joins: true,
+      isLimited: false,
+      again: false,
+      busy: undefined,
+    };
     const known = followed.get(rolloutId) ?? fresh;
     followed.set(rolloutId, known);
     if (followed.size > maxFollowed) followed.delete([...followed].find(([, { done }]) => done)?.[0] ?? '');
@@ -87,7 +107,7 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
         await advance(parts, times, rolloutId, mine).catch(error =>
           ctx.log.warn({ rolloutId, error: (error as Error).message }, 'rollout: tried again later'),
         );
-        await sleep(times.pauseMs, undefined, { ref: false });
+        await sleep(mine.isLimited ? times.limitedPauseMs : times.pauseMs, undefined, { ref: false });
       }
       mine.busy = undefined;
     })();
@@ -100,6 +120,10 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
       if (mine.done) continue;
       if (mine.progress === undefined) mine.missed.push(event);
       else if (mine.progress.apply(event)) wake(rolloutId);
+      if (mine.lateJoiners && mayJoin.has(event.type)) {
+        mine.joins = true;
+        wake(rolloutId);
+      }
     }
   };
   const start = await ctx.store.head();
@@ -146,12 +170,16 @@ async function advance(parts: RolloutParts, times: RolloutTimes, rolloutId: stri
   let progress = await progressOf(parts, before, mine);
   await endFromOutside(ctx, before, progress);
   await startNextGroup(ctx, await rolloutOf(ctx, rolloutId), progress);
+  if (mine.joins) await letJoin(ctx, await rolloutOf(ctx, rolloutId), progress, mine);
   const state = await rolloutOf(ctx, rolloutId);
   // A group that another process has started may be under way already: read again where its devices are.
-  if (state.started.length > progress.groupCount()) mine.progress = undefined;
+  if (listsOf(state) !== mine.lists) mine.progress = undefined;
   if (mine.progress === undefined) progress = await progressOf(parts, state, mine);
   if (state.status === 'HALTED' || state.status === 'ABORTED') await cancelAll(ctx, state, progress);
-  if (state.status === 'RUNNING' && (await offerToAll(ctx, state, progress, maxAtOnce)).isLimited) mine.again = true;
+  if (state.status === 'RUNNING') {
+    mine.isLimited = (await offerToAll(ctx, state, progress, maxAtOnce)).isLimited;
+    if (mine.isLimited) mine.again = true;
+  }
   await watchLag(parts, times, state, { progress, mine });
   mine.done = isEnded(state) && progress.underway().size === 0;
   if (!['RUNNING', 'PAUSED'].includes(state.status) || state.started.length === 0) return;
@@ -174,7 +202,9 @@ async function progressOf({ ctx, care }: RolloutParts, state: PlannedRollout, mi
   if (mine.progress !== undefined) return mine.progress;
   // What has happened until now is in the read model.
   mine.missed = [];
-  const progress = createRolloutProgress(state.rolloutId);
+  mine.lists = listsOf(state);
+  mine.lateJoiners = state.lateJoiners === true;
+  const progress = createRolloutProgress(state.rolloutId, state.retries);
   for (const { group, devicesSha256 } of state.started) progress.addGroup(group, await readDevices(ctx, devicesSha256));
   if (state.started.length > 0) {
     await ctx.reads.waitFor(await ctx.store.head(), { projections: ['rollouts'] });
@@ -220,6 +250,26 @@ async function startNextGroup(ctx: Context, state: PlannedRollout, progress: Rol
   }
   const devicesSha256 = await writeDevices(ctx, uids);
   await execute(ctx, rollout, stream, { type: 'StartGroup', group, deviceCount: uids.length, devicesSha256 }, by);
+}
+
+/** What may bring a device into the selection of a rollout. */
+const mayJoin: ReadonlySet<EventType> = new Set(['ProvisioningCompleted', 'DevicePutInService', 'DeviceReturnedToService', 'DeviceTagged']);
+
+/** Names of the lists of devices that have begun. */
+const listsOf = ({ started }: PlannedRollout): string => started.map(({ devicesSha256 }) => devicesSha256).join();
+
+/** Devices that fit since the last group has started become part of it. */
+async function letJoin(ctx: Context, state: PlannedRollout, progress: RolloutProgress, mine: Followed): Promise<void> {
+  const group = state.groups.length - 1;
+  const last = state.started[group];
+  if (state.status !== 'RUNNING' || state.lateJoiners !== true || last === undefined) return;
+  mine.joins = false;
+  const before = await readDevices(ctx, last.devicesSha256);
+  const fresh = (await devicesOfGroup(ctx, state, group)).filter(uid => !progress.has(uid));
+  if (fresh.length === 0) return;
+  const uids = [...before, ...fresh];
+  const devicesSha256 = await writeDevices(ctx, uids);
+  await execute(ctx, rollout, rolloutStream(state.rolloutId), { type: 'JoinDevices', group, deviceCount: uids.length, devicesSha256 }, by);
 }
 
 /** What a rollout began ends with it. */

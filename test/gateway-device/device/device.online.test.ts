@@ -294,6 +294,22 @@ describe('an update over MQTT', () => {
     expect(cloud.heard.blockRequests).toHaveLength(0);
   });
 
+  it('takes an older version at the same counter with the permit that its signed job carries, and not at a lower one (T12)', async () => {
+    covers('T12');
+    cloud = await startCloud(oem);
+    const { events } = await connected();
+    await cloud.openSession();
+    const downgradeApprovers = ['operator:ann', 'operator:bob'];
+    await cloud.offer(newImage('1.2.0', 4), { downgradeApprovers });
+    await until(() => named(events, 'refused').length === 1);
+    expect(named(events, 'refused')[0]?.code).toBe('ROLLBACK');
+    await cloud.offer(newImage('1.2.0', 5), { downgradeApprovers: ['operator:ann', 'operator:ann'] });
+    await until(() => named(events, 'refused').length === 2);
+    expect(named(events, 'refused')[1]?.code).toBe('DOWNGRADE');
+    await cloud.offer(newImage('1.2.0', 5), { downgradeApprovers });
+    await until(() => named(events, 'written').length === 1);
+  });
+
   it('with a lying job is refused by the bootloader’s check: older counter inside, or another key (T12, RULE-15)', async () => {
     covers('T12', 'RULE-15');
     cloud = await startCloud(oem);
