@@ -53,6 +53,8 @@ export type HttpClient = {
   bytes(method: string, path: string, body?: Uint8Array, contentType?: string): Promise<Uint8Array>;
   /** Bytes as they come, of any length. @param open called again when the request goes out again @returns JSON */
   upload<T = unknown>(method: string, path: string, open: () => Readable, contentType: string): Promise<T>;
+  /** A part of a file (RFC 9110 §14), from byte `first` to byte `last`. @throws also NusecError SERVER_UNREACHABLE when another part comes */
+  range(path: string, first: number, last: number): Promise<Uint8Array>;
   close(): void;
 };
 
@@ -113,8 +115,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   const send = async (method: string, path: string, body?: RequestBody, contentType?: string): Promise<HttpResponse> => {
     const isStream = typeof body === 'function';
     const headers = {
-      Accept: 'application/json, application/octet-stream',
-      ...(options.token && { Authorization: `Bearer ${options.token}` }),
+      ...headersOf(options),
       ...(body !== undefined && { 'Content-Type': contentType ?? 'application/octet-stream' }),
       ...(body !== undefined && !isStream && { 'Content-Length': Buffer.byteLength(body) }),
     };
@@ -129,9 +130,20 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     bytes: async (method, path, body, contentType) => (await send(method, path, body, contentType)).body,
     upload: async <T>(method: string, path: string, open: () => Readable, contentType: string) =>
       jsonIn(await send(method, path, open, contentType)) as T,
+    async range(path, first, last) {
+      const headers = { ...headersOf(options), Range: `bytes=${first}-${last}` };
+      const { status, body } = succeeded(await ask(new URL(path, base), { agent, method: 'GET', headers }));
+      if (status !== 206 || body.length !== last - first + 1) throw new NusecError('SERVER_UNREACHABLE', 'another part of the file came');
+      return body;
+    },
     close: () => agent.destroy(),
   };
 }
+
+const headersOf = ({ token }: HttpClientOptions) => ({
+  Accept: 'application/json, application/octet-stream',
+  ...(token && { Authorization: `Bearer ${token}` }),
+});
 
 /** A kept-alive connection that ended before the first byte of the answer. */
 class DeadConnection extends NusecError {}

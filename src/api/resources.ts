@@ -2,6 +2,7 @@ import { alarmsResource } from './alarms.ts';
 import { allotmentsResource } from './allotments.ts';
 import type { Resource } from './app.ts';
 import { authorityResource } from './authority.ts';
+import { bridgeResource } from './bridge.ts';
 import { bulkRevocationsResource } from './bulkRevocations.ts';
 import { ceremoniesResource } from './ceremonies.ts';
 import { certificatesResource } from './certificates.ts';
@@ -17,6 +18,7 @@ import { linesResource } from './lines.ts';
 import { logResource } from './log.ts';
 import { operatorChangesResource } from './operatorChanges.ts';
 import { operatorsResource } from './operators.ts';
+import { otaFilesResource } from './otaFiles.ts';
 import { overviewResource } from './overview.ts';
 import { parkedEventsResource } from './parkedEvents.ts';
 import { presenceResource } from './presence.ts';
@@ -48,6 +50,8 @@ export const resources: readonly Resource[] = [
   rolloutsResource,
   componentsResource,
   vulnerabilitiesResource,
+  otaFilesResource,
+  bridgeResource,
   gatewaysResource,
   presenceResource,
   eventsResource,

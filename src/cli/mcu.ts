@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { type McuOptions, startMcu } from '../../gateway-device/device/mcu.ts';
 import { uidFromHex } from '../production/uid.ts';
 import { runBoard } from './board.ts';
-import { portNumber, wholeNumber } from './options.ts';
+import { httpsUrl, portNumber, wholeNumber } from './options.ts';
 import { hostPort } from './process.ts';
 
 type Options = {
@@ -16,6 +16,7 @@ type Options = {
   mqtt?: string;
   serverMqtt?: string;
   mqttName?: string;
+  https?: string;
   json?: boolean;
 };
 
@@ -36,6 +37,7 @@ export function registerMcu(program: Command): void {
     .option('--debug-port <n>', 'TCP port of its debug port on loopback; any free one when not given', portNumber)
     .option('--mqtt <host:port>', 'where its firmware connects to once it is provisioned')
     .option('--mqtt-name <name>', 'name in the certificate of that server; the host when not given')
+    .option('--https <url>', 'fetch firmware from this API in ranges; what does not come so comes by MQTT', httpsUrl)
     .addOption(new Option('--server-mqtt <host:port>', 'the same as --mqtt').hideHelp())
     .option('--json', 'JSON lines, also on a terminal')
     .addHelpText(
@@ -47,6 +49,7 @@ Standard output has one line when it is ready and one for each event; these are 
 Examples:
   $ nusec mcu run --data ./chips/1 --uid 00112233445566778899aabbccddeeff --serial-port 7001 --debug-port 7002
   $ nusec mcu run --data ./chips/1 --mqtt localhost:8883
+  $ nusec mcu run --data ./chips/1 --mqtt localhost:8883 --https https://localhost:8443
   $ nusec mcu run --data ./chips/1 --serial-device /dev/ttyUSB0`,
     )
     .action(run);
@@ -55,7 +58,7 @@ Examples:
 const run = (options: Options): Promise<void> => runBoard(options.json === true, tell => startMcu({ ...mcuOptions(options), tell }));
 
 function mcuOptions(options: Options): Omit<McuOptions, 'tell'> {
-  const { data, productId, serialPort, debugPort, serialDevice, mqttName } = options;
+  const { data, productId, serialPort, debugPort, serialDevice, mqttName, https } = options;
   const mqtt = options.mqtt ?? options.serverMqtt;
   const uid = options.uid === undefined ? undefined : uidFromHex(options.uid);
   return {
@@ -67,6 +70,8 @@ function mcuOptions(options: Options): Omit<McuOptions, 'tell'> {
       ...(debugPort !== undefined && { debugPort }),
       ...(serialDevice !== undefined && { serialDevice }),
     },
-    ...(mqtt !== undefined && { online: { ...hostPort(mqtt), ...(mqttName !== undefined && { servername: mqttName }) } }),
+    ...(mqtt !== undefined && {
+      online: { ...hostPort(mqtt), ...(mqttName !== undefined && { servername: mqttName }), ...(https !== undefined && { https }) },
+    }),
   };
 }

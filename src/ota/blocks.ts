@@ -54,6 +54,15 @@ export function openBlock(channel: BlockChannel, index: number, sealed: Uint8Arr
   }
 }
 
+/** Length of all sealed blocks one after the other: what is fetched by HTTPS, in ranges. Block n begins at n · (blockBytes + 16). */
+export const sealedFileBytes = (job: Pick<OtaJob, 'imageBytes' | 'blockBytes'>): number => job.imageBytes + blockCount(job) * blockTagBytes;
+
+/** Where block `index` is in that file. @returns first byte, and the one behind its last */
+export function sealedBlockAt(job: Pick<OtaJob, 'imageBytes' | 'blockBytes'>, index: number): readonly [number, number] {
+  const sealedBytes = job.blockBytes + blockTagBytes;
+  return [index * sealedBytes, Math.min((index + 1) * sealedBytes, sealedFileBytes(job))];
+}
+
 /** Whether these bytes are block `index` of the job. */
 export function isBlock(job: OtaJob, index: number, block: Uint8Array): boolean {
   if (!isIndex(job, index)) return false;

@@ -24,6 +24,13 @@ const steps = (path: string, ...names: readonly string[]): readonly string[] => 
 const unit = '/v1/production/units/{grantId}';
 const unitSteps = ['csr', 'certificate-installed', 'bootloader', 'bootloader-installed', 'application-key', 'locked', 'session'];
 
+function bridge(kind: 'programmer' | 'gateway') {
+  const path = `/v1/${kind}-bridge/{uid}`;
+  const job = `${path}/jobs/{otaJobId}`;
+  const posts = [path, ...steps(path, 'order', 'receipt'), ...steps(job, 'status', 'evidence')];
+  return { ...several('POST', posts, 'machine', 'all'), ...several('GET', [`${job}/body`], 'machine', 'all') };
+}
+
 export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('GET', ['/healthz', '/readyz', '/v1/authority/root.pem', '/v1/trust-bundle'], 'open', 'all'),
   ...several('GET', ['/metrics'], auditor, 'all'),
@@ -59,6 +66,10 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
     'all',
   ),
   ...several('POST', steps('/v1/releases/{id}', 'approve', 'publish', 'withdraw'), manager, 'release'),
+  ...several('POST', ['/v1/devices/{uid}/tags'], ['securityOfficer', 'releaseManager', 'productionPlanner'], 'device'),
+  ...bridge('programmer'),
+  ...bridge('gateway'),
+  ...several('GET', ['/v1/ota/{otaJobId}'], 'machine', 'all'),
   ...several('POST', ['/v1/rollouts'], manager, 'place'),
   ...several('GET', ['/v1/rollouts'], readers, 'lists'),
   ...several('GET', ['/v1/rollouts/{id}'], readers, 'rollout'),

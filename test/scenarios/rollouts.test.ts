@@ -30,7 +30,7 @@ beforeAll(async () => {
   group = await startServerProcesses(1, async ctx => {
     fleet = await seedFleet(ctx, 0);
     for (let i = 0; i < mcuCount; i += 1) units.push(await makeMcuFolder(ctx, fleet, join(folder, String(i))));
-    for (const version of ['1.2.0', '1.3.0', '1.4.0']) releases[version] = await publish(ctx, 'app', version, 3);
+    for (const version of ['1.2.0', '1.3.0', '1.4.0', '1.5.0']) releases[version] = await publish(ctx, 'app', version, 3);
   });
   await useServer(group.first[0] as ServerProcess);
   for (let i = 0; i < mcuCount; i += 1) mcus.push(await startMcu(i));
@@ -49,12 +49,10 @@ async function useServer(next: ServerProcess): Promise<void> {
   alice = people(server);
   bob = people(server, server.bob);
 }
-const startMcu = (index: number): Promise<Running> =>
-  start(
-    `mcu ${index}`,
-    ['mcu', 'run', '--data', join(folder, String(index)), '--mqtt', `127.0.0.1:${server.mqttPort}`, '--mqtt-name', 'localhost', '--json'],
-    process.env,
-  );
+function startMcu(index: number, ...more: readonly string[]): Promise<Running> {
+  const wires = ['--mqtt', `127.0.0.1:${server.mqttPort}`, '--mqtt-name', 'localhost', ...more];
+  return start(`mcu ${index}`, ['mcu', 'run', '--data', join(folder, String(index)), ...wires, '--json'], process.env);
+}
 async function roll(indexes: readonly number[], release: UploadedRelease, plan: object = {}): Promise<string> {
   const devices = indexes.map(index => units[index]?.uid);
   const { rolloutId } = await alice.json<View>('POST', '/v1/rollouts', { releaseId: release.releaseId, devices, ...plan });
@@ -100,5 +98,16 @@ describe('a rollout to devices that are processes of their own', () => {
     for (const index of [3, 4]) mcus[index] = await startMcu(index);
     await eventually(async () => (await view(id)).status === 'COMPLETED');
     expect(await view(id)).toMatchObject({ counts: { upgraded: 2 } });
+  });
+
+  it('brings the image by HTTPS in ranges to a device that prefers it: the same job, the same proof (R88, R94)', async () => {
+    covers('R88', 'R94');
+    await mcus[0]?.stop('SIGKILL');
+    mcus[0] = await startMcu(0, '--https', server.url);
+    const id = await roll([0], releases['1.5.0'] as UploadedRelease);
+    await eventually(async () => (await view(id)).status === 'COMPLETED');
+    expect(await show(alice, units[0]?.uid ?? '')).toMatchObject({ version: '1.5.0' });
+    const fetched = mcus[0]?.lines.find(line => line.event === 'fetched');
+    expect(fetched?.blocks).toBeGreaterThan(0);
   });
 });

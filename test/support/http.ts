@@ -7,6 +7,7 @@ export type Answer = {
   readonly contentType: string;
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
+  readonly bytes: Buffer;
   readonly json: Readonly<Record<string, unknown>>;
 };
 
@@ -17,10 +18,11 @@ export function exchange(url: string, options: RequestOptions & { readonly body?
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('end', () => {
-        const text = Buffer.concat(chunks).toString();
+        const bytes = Buffer.concat(chunks);
+        const text = bytes.toString();
         const contentType = response.headers['content-type'] ?? '';
         const json = contentType.includes('json') ? JSON.parse(text) : {};
-        resolve({ status: response.statusCode ?? 0, contentType, headers: response.headers, text, json });
+        resolve({ status: response.statusCode ?? 0, contentType, headers: response.headers, text, bytes, json });
       });
       response.on('error', reject);
     });

@@ -13,7 +13,7 @@ import { confirmImage, markPending } from '../../chip/slotTrailer.ts';
 import type { NusecMqttClient } from '../../link/mqttClient.ts';
 import { flawOf, readJob, refusalOf } from './judgement.ts';
 import { blocksInSlot, forgetJob, loadJob, loadState, prepareSlot, saveState, writeBlock } from './otaStore.ts';
-import { pullBlocks } from './pull.ts';
+import { type Pull, pullBlocks } from './pull.ts';
 import type { SpdmChannel } from './spdmChannel.ts';
 
 /** Installing what a signed job names (R90–R95): judged by the device itself (T12, I9), pulled, verified as the bootloader would, started as
@@ -32,7 +32,12 @@ export type Installer = {
   readonly stop: () => void;
 };
 
-type Wires = { readonly client: Pick<NusecMqttClient, 'on' | 'publish' | 'request'>; readonly spdm: SpdmChannel };
+type Wires = {
+  readonly client: Pick<NusecMqttClient, 'on' | 'publish' | 'request'>;
+  readonly spdm: SpdmChannel;
+  /** Fetches blocks by HTTPS; what it does not bring comes by MQTT. */
+  readonly fetchBlocks?: ((pull: Pull) => Promise<void>) | undefined;
+};
 type Status = JobStatusMessage['status'];
 
 const nextQuestion = { up: 'job/next', down: 'job', fields: new Map() } as const;
@@ -84,9 +89,10 @@ export function createInstaller(context: StageContext, wires: Wires, options: In
     const kept = loadJob(chip);
     prepareSlot(chip, bytes, job, kept && (await readJob(context, kept))?.job);
     await report(job, 'downloading');
-    const have = blocksInSlot(chip, job);
     const write = (index: number, block: Uint8Array): void => writeBlock(chip, job, index, block);
-    const isWhole = await pullBlocks(wires, { signed, have, write, rules: options.rules, signal });
+    const pull = { signed, have: blocksInSlot(chip, job), write, rules: options.rules, signal };
+    await wires.fetchBlocks?.(pull);
+    const isWhole = await pullBlocks(wires, { ...pull, have: blocksInSlot(chip, job) });
     chip.sync();
     if (isWhole && (await finish(bytes, signed))) return;
     if (signal.aborted) return;

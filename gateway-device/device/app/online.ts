@@ -10,6 +10,7 @@ import { type Trust, trustOf } from '../../chip/trust.ts';
 import { type BackoffLimits, defaultBackoff } from '../../link/backoff.ts';
 import { connectMqtt, type NusecMqttClient } from '../../link/mqttClient.ts';
 import type { Companion } from '../appStage.ts';
+import { fetcher, openHttps } from './httpsPull.ts';
 import { createInstaller } from './installer.ts';
 import { discardLeftKeys, hasOperational, tlsOf, type Who } from './operational.ts';
 import { openOrderChannel } from './orderChannel.ts';
@@ -30,6 +31,8 @@ export type OnlineOptions = {
   readonly backoff?: BackoffLimits;
   readonly pullRules?: PullRules;
   readonly retryMs?: number;
+  /** `https://host:port` of the API: blocks are fetched there first. */
+  readonly https?: string;
   /** A new image that has not reached the server by then restarts, and the bootloader goes back. */
   readonly selfTestMs?: number;
 };
@@ -103,8 +106,11 @@ async function start(options: OnlineOptions, context: StageContext): Promise<Com
     who = 'ldevid';
   };
   const renewal = createRenewal(context, client, () => who, becomeOperational);
+  const { https } = options;
+  const fetchBlocks =
+    https === undefined ? undefined : fetcher({ spdm, tell, open: () => openHttps(https, tlsOf(chip, who, trust), trust) });
   const { pullRules = defaultPullRules, nowSeconds, retryMs = defaultRetryMs } = options;
-  const installer = createInstaller(context, { client, spdm }, { rules: pullRules, nowSeconds, retryMs });
+  const installer = createInstaller(context, { client, spdm, fetchBlocks }, { rules: pullRules, nowSeconds, retryMs });
   const selfTest = boot.confirmed ? undefined : setTimeout(() => resetLater('normal'), options.selfTestMs ?? defaultSelfTestMs);
   const greet = async (): Promise<void> => {
     try {

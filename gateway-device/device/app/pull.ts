@@ -77,7 +77,7 @@ async function ask(client: Wires['client'], { job }: SignedJob, runs: readonly {
 }
 
 /** Blocks of a session that has just been replaced may still be on their way. */
-function openWithAny(spdm: SpdmChannel, signed: SignedJob, index: number, sealed: Uint8Array): Uint8Array | undefined {
+export function openWithAny(spdm: SpdmChannel, signed: SignedJob, index: number, sealed: Uint8Array): Uint8Array | undefined {
   for (const secret of spdm.secrets()) {
     const block = openBlock(channelFor(secret, signed), index, sealed);
     if (block) return block;
@@ -97,7 +97,7 @@ function readReply(payload: Uint8Array): CodecType<typeof otaBlock> | undefined 
   }
 }
 
-function sleepUntil(timeoutMs: number, signal: AbortSignal, onResume: (resume: () => void) => void): Promise<void> {
+export function sleepUntil(timeoutMs: number, signal: AbortSignal, onResume: (resume: () => void) => void): Promise<void> {
   return new Promise(resolve => {
     const done = (): void => {
       clearTimeout(timer);

@@ -7,17 +7,18 @@ import type { EventType } from '../../domain/events.ts';
 import { judgeOffer } from '../../domain/offer.ts';
 import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { rollout, rolloutStream } from '../../domain/rollout.ts';
+import { isWindowOpen } from '../../domain/rolloutPace.ts';
 import { NusecError } from '../../errors.ts';
 import { lru } from '../../lru.ts';
 import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlockChannel, readBlock, sealBlock } from '../../ota/blocks.ts';
-import { blockCount } from '../../ota/otaJob.ts';
+import { blockCount, type OtaJob } from '../../ota/otaJob.ts';
 import { deriveExporterKey } from '../../spdm/keySchedule.ts';
 import { patience } from '../../spdm/requester/patience.ts';
 import { runSessionSetup } from '../../spdm/requester/run.ts';
 import { acceptControl, controlRecord } from '../../spdm/requester/sessionControl.ts';
 import type { SpdmSession } from '../../spdm/session.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
-import { type Context, execute, stateOf } from '../base/context.ts';
+import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
 import { answeredThrough, type DeviceChannel } from '../field/deviceChannel.ts';
@@ -39,6 +40,10 @@ export type OtaDelivery = {
   forget(uid: string): void;
   /** One block, sealed for this device. @throws NusecError STATE (no session: ask for the job again), BAD_REQUEST */
   block(uid: string, offerId: string, index: number, blockBytes: number): Uint8Array;
+  /** The job that stands for a device now, for whoever has it on a wire. @throws NusecError as OtaImages.prepare */
+  prepared(uid: string): Promise<PreparedJob | undefined>;
+  /** The delivery that is open for this device, as a file of sealed blocks. @throws NusecError STATE (no session: ask for the job again) */
+  file(uid: string, offerId: string): { readonly job: OtaJob; readonly jobDigest: Uint8Array };
   /** What the device says of the job. Only evidence makes it an upgrade (RULE-18).
    *  @throws NusecError DEVICE_STATE when the offer has ended */
   reportStatus(uid: string, offerId: string, status: JobStatus, reason: string | undefined): Promise<void>;
@@ -118,6 +123,12 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     });
   };
 
+  const openOf = (uid: string, offerId: string): OpenDelivery => {
+    const delivery = open.get(uid);
+    if (delivery?.prepared.offerId !== offerId) throw new NusecError('STATE', 'no delivery of this job is open: ask for the job again');
+    return delivery;
+  };
+
   return {
     deliver(uid, cid) {
       const running = underway.get(uid);
@@ -132,12 +143,17 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     },
     forget: uid => open.delete(uid),
     block(uid, offerId, index, blockBytes) {
-      const delivery = open.get(uid);
-      if (delivery?.prepared.offerId !== offerId) throw new NusecError('STATE', 'no delivery of this job is open: ask for the job again');
+      const delivery = openOf(uid, offerId);
       const { job, delivery: image } = delivery.prepared;
       if (blockBytes !== job.blockBytes || index >= blockCount(job)) throw new NusecError('BAD_REQUEST', 'the job has no such block');
       return sealBlock(delivery.blocks, index, readBlock(image, index, blockBytes));
     },
+    async prepared(uid) {
+      const state = await livingDevice(ctx, uid);
+      const offer = await deliverableOffer(ctx, state);
+      return offer && parts.images.prepare(state, offer);
+    },
+    file: (uid, offerId) => openOf(uid, offerId).prepared,
     async reportStatus(uid, offerId, status, reason) {
       if (status === 'failed' || status === 'refused') return giveUp(ctx, uid, offerId, reason ?? status);
       const { failedOffer } = await livingDevice(ctx, uid);
@@ -172,7 +188,7 @@ const isEnding = (type: EventType): boolean => endingTypes.has(type);
 async function deliverableOffer(ctx: Context, state: LivingDevice): Promise<Offer | undefined> {
   const { offer } = state;
   const able = offer !== undefined && (isUpgradable(state) || state.status === 'UPGRADING') && state.decommissionOrderSha256 === undefined;
-  if (!able || !(await isRolledOut(ctx, offer))) return undefined;
+  if (!able || !(await isRolledOut(ctx, offer, state.status === 'UPGRADING'))) return undefined;
   const refusal = await refusalNow(ctx, state, offer);
   if (refusal === undefined) return offer;
   if (refusal === 'RELEASE_STATE') await cancel(ctx, state.uid, offer.offerId);
@@ -180,11 +196,13 @@ async function deliverableOffer(ctx: Context, state: LivingDevice): Promise<Offe
   return undefined;
 }
 
-/** A paused, halted or aborted rollout delivers nothing; the offers of a completed one remain. */
-async function isRolledOut(ctx: Context, { rolloutId }: Offer): Promise<boolean> {
+/** A paused, halted or aborted rollout delivers nothing; the offers of a completed one remain. A device begins within a window of the plan;
+ *  an upgrade under way continues. */
+async function isRolledOut(ctx: Context, { rolloutId }: Offer, hasBegun: boolean): Promise<boolean> {
   if (rolloutId === undefined) return true;
-  const { status } = await stateOf(ctx, rollout, rolloutStream(rolloutId));
-  return status === 'RUNNING' || status === 'COMPLETED';
+  const state = await stateOf(ctx, rollout, rolloutStream(rolloutId));
+  if (state.status !== 'RUNNING' && state.status !== 'COMPLETED') return false;
+  return hasBegun || isWindowOpen(state.windows, nowIso(ctx));
 }
 
 /** The decision is taken again at delivery: the floor may have risen and the release may have been withdrawn since the offer (RULE-11). */

@@ -16,6 +16,7 @@ import { type Hello, receiveHello } from '../field/deviceHello.ts';
 import { type GatewayBundles, startGatewayBundles } from '../field/gatewayBundles.ts';
 import { createPresence, type Presence } from '../field/presence.ts';
 import { remindOfRenewal } from '../field/renewalReminder.ts';
+import { type Bridge, createBridge } from '../firmware/bridge.ts';
 import { startDeliveryCare } from '../firmware/deliveryCare.ts';
 import { createOtaDelivery, type OtaDelivery } from '../firmware/otaDelivery.ts';
 import { createOtaImages } from '../firmware/otaImage.ts';
@@ -38,6 +39,7 @@ export type Field = {
   readonly decommissions: Decommissions;
   readonly rollouts: Rollouts;
   readonly presence: Presence;
+  readonly bridge: Bridge;
   /** Records a hello, and has the rest done behind it: standing orders, proof, standing offers.
    *  @param introduction of a device on a connection of its own
    *  @throws NusecError as receiveHello */
@@ -117,6 +119,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
     decommissions,
     rollouts,
     presence: own('presence', createPresence(alarms, peers)),
+    bridge: createBridge({ ctx, attachments, attestation, decommissions, delivery }),
     async hello(uid, hello, via, introduction) {
       const { needsProof } = await receiveHello(ctx, alarms, uid, hello, via);
       if (via === 'mqtt') said.set(uid, { imageHash: hello.imageHash, imageState: hello.imageState });

@@ -4,16 +4,25 @@ import { concat, toHex } from '../../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { sha256Hex } from '../../../src/digest.ts';
 import { jobStatusMessage, otaBlock, otaQuestion } from '../../../src/mqttMessages.ts';
-import { blockSecretBytes, blockSecretLabel, openBlock, openBlockChannel } from '../../../src/ota/blocks.ts';
+import {
+  blockSecretBytes,
+  blockSecretLabel,
+  openBlock,
+  openBlockChannel,
+  sealedBlockAt,
+  sealedFileBytes,
+} from '../../../src/ota/blocks.ts';
 import { referenceHash } from '../../../src/ota/build.ts';
 import { blockCount, type SignedJob, verifyJob } from '../../../src/ota/otaJob.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
+import { toPem } from '../../../src/pki/pem.ts';
 import { signingKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
 import { spdmError } from '../../../src/spdm/constants.ts';
 import { deriveExporterKey } from '../../../src/spdm/keySchedule.ts';
 import { encodeError } from '../../../src/spdm/messages/error.ts';
 import { codeOf } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
+import { exchange } from '../../support/http.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { connectDevice, eventually, type FieldDevice, type Fleet, people, seedFleet, show, typesOf } from '../fieldKit.ts';
 
@@ -96,6 +105,33 @@ it('comes in blocks at QoS 0 that only the session opens (R94, RULE-13, T21)', a
   changed[10]! ^= 1;
   expect(openBlock(channel, 0, changed)).toBeUndefined();
   expect(openBlock(channel, 1, blocks.get(0)!)).toBeUndefined();
+});
+
+it('comes by HTTPS too, whole or in ranges, as the same sealed blocks, and for this device only (R88, R94)', async () => {
+  covers('R88', 'R94');
+  const { job } = signed;
+  const url = `${server.url}/v1/ota/${toHex(job.otaJobId)}`;
+  const { key, certificate, ica } = fleet.units[0]!;
+  const cert = toPem('CERTIFICATE', certificate) + toPem('CERTIFICATE', ica);
+  const tls = { ca: server.rootPem, cert, key: key.privateKey.export({ format: 'pem', type: 'pkcs8' }) as string };
+  const get = (headers: Record<string, string> = {}) => exchange(url, { ...tls, headers });
+  const whole = await get();
+  expect(whole.status).toBe(200);
+  expect(whole.bytes).toHaveLength(sealedFileBytes(job));
+  const channel = openBlockChannel(deriveExporterKey(device.exporter(), blockSecretLabel, job.otaJobId, blockSecretBytes), signed);
+  const [from, to] = sealedBlockAt(job, 1);
+  expect(openBlock(channel, 1, new Uint8Array(whole.bytes.subarray(from, to)))).toBeDefined();
+
+  const across = await get({ Range: `bytes=${from - 5}-${from + 4}` });
+  expect(across).toMatchObject({ status: 206, bytes: whole.bytes.subarray(from - 5, from + 5) });
+  expect(across.headers['content-range']).toBe(`bytes ${from - 5}-${from + 4}/${whole.bytes.length}`);
+  expect((await get({ Range: 'bytes=-7' })).bytes).toEqual(whole.bytes.subarray(-7));
+  expect((await get({ Range: `bytes=${from}-` })).bytes).toEqual(whole.bytes.subarray(from));
+  expect((await get({ Range: `bytes=${whole.bytes.length}-` })).status).toBe(416);
+  expect((await get({ Range: 'bytes=0-1', 'If-Range': '"another"' })).status).toBe(200);
+  expect((await get({ Range: 'bytes=0-1', 'If-Range': whole.headers.etag ?? '' })).status).toBe(206);
+  expect((await exchange(url, { ca: server.rootPem })).json.code).toBe('CLIENT_CERTIFICATE_REQUIRED');
+  expect((await exchange(`${url.slice(0, -4)}0000`, tls)).json.code).toBe('STATE');
 });
 
 it.each([
