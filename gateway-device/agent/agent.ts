@@ -7,12 +7,13 @@ import { createHttpClient } from '../link/httpClient.ts';
 import { connectMqtt } from '../link/mqttClient.ts';
 import { type AgentAnswer, attestDevice } from './attestation.ts';
 import { keepIdentity, openIdentity } from './identity.ts';
+import { startRelay } from './relay.ts';
 import { renewedIdentity } from './renewal.ts';
 import { openSequence } from './sequence.ts';
 import { openTrust } from './trust.ts';
 
-/** The gateway agent: connected to the cloud by MQTT as a gateway, to its devices by UART. The cloud names the device to attest and the nonce, and
- *  answers with the evidence and its signed verdict. */
+/** The gateway agent: connected to the cloud by MQTT as a gateway, to its devices by UART. The cloud names the device to attest and the nonce, and the
+ *  agent answers with the evidence and its signed verdict. It asks for what stands for its devices and brings it to them (relay.ts). */
 
 export type AgentOptions = {
   readonly dataDir: string;
@@ -57,10 +58,21 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
     nextSequence: openSequence(dataDir, Date.now()),
   };
 
+  const wires = new Map<string, Promise<unknown>>();
+  const onWire = <T>(uid: string, work: () => Promise<T>): Promise<T> => {
+    const done = (wires.get(uid) ?? Promise.resolve()).then(work);
+    wires.set(
+      uid,
+      done.catch(() => undefined),
+    );
+    return done;
+  };
+  own('relay', startRelay({ identity: () => identity, trust, server, devices, onWire, tell }));
+
   const answerTo = (cid: number, uid: string, nonce: Uint8Array): Promise<AgentAnswer> => {
     const known = answers.get(cid);
     if (known !== undefined) return known;
-    const fresh = attestDevice(parts, uid, nonce, devices.get(uid));
+    const fresh = onWire(uid, () => attestDevice(parts, uid, nonce, devices.get(uid)));
     answers.set(cid, fresh);
     for (const old of [...answers.keys()].slice(0, -keptAnswers)) answers.delete(old);
     return fresh;

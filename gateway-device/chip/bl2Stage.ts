@@ -23,7 +23,7 @@ export const bl2Stage: StageFactory = context => {
     debugUnlock: debugUnlockHandler(context, orderNonce),
   };
   const devAuth = createDevAuthResponder(handlers, { stage: () => context.stage, maxBodyBytes });
-  return { handle: messageHandler({ devAuth, spdm: spdmResponder(context, devAuth) }) };
+  return { handle: messageHandler({ devAuth, spdm: spdmResponder(context, { programmer: devAuth }) }) };
 };
 
 const order = ['manufacture', 'deployed', 'rma', 'decommissioned'] as const;

@@ -51,19 +51,26 @@ function openMessage(bytes: Uint8Array): Uint8Array | undefined {
   }
 }
 
+/** Who answers DevAuth inside sessions, by the machine at the other end. */
+export type SealedDevAuth = { readonly programmer: DevAuthResponder; readonly gateway?: DevAuthResponder };
+
 /** The SPDM responder of a chip: certificate slot 0 = root ‖ ICA ‖ device certificate from flash, signatures by the KeyStore,
- *  measurements by the boot chain. @param sealed  answers DevAuth inside sessions, and only a programmer opens them (R51) */
-export function spdmResponder({ chip, boot, tell }: StageContext, sealed?: DevAuthResponder): Responder {
+ *  measurements by the boot chain. @param sealed  only machines that it names open sessions (R51) */
+export function spdmResponder({ chip, boot, tell }: StageContext, sealed?: SealedDevAuth): Responder {
   const slot = certificateSlot(chip);
+  let peer: Peer = 'programmer';
+  const meet = (next: Peer): void => {
+    peer = next;
+  };
   return createResponder({
     slots: slot ? [slot] : [],
-    ...(sealed && programmersOnly(chip)),
+    ...(sealed && knownMachines(chip, sealed.gateway ? ['programmer', 'gateway'] : ['programmer'], meet)),
     randomBytes: pooledRandom(),
     measurements: () => measurements(chip, boot),
     onFault: error => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' }),
     ...(sealed && {
       onApplicationData: async (_, data: Uint8Array) => {
-        const answer = await sealed.respond(decodeVendorMessage(data).message, true);
+        const answer = await sealed[peer]?.respond(decodeVendorMessage(data).message, true);
         chip.sync();
         return answer && encodeVendorMessage(answer, { integrityCheck: false });
       },
@@ -71,18 +78,33 @@ export function spdmResponder({ chip, boot, tell }: StageContext, sealed?: DevAu
   });
 }
 
-/** Mutual authentication: the requester shows a programmer's certificate under a root that the device trusts, and signs FINISH with its key. */
-function programmersOnly(chip: StageContext['chip']): Pick<ResponderOptions, 'capabilities' | 'mutualAuthentication'> {
+type Peer = keyof SealedDevAuth;
+
+/** Mutual authentication: the requester shows the certificate of such a machine under a root that the device trusts, and signs FINISH with its key.
+ *  There is one session at a time, and so one peer. */
+function knownMachines(
+  chip: StageContext['chip'],
+  peers: readonly Peer[],
+  meet: (peer: Peer) => void,
+): Pick<ResponderOptions, 'capabilities' | 'mutualAuthentication'> {
   const flags = deviceFlags | capability.mutualAuthentication | capability.encapsulated;
   const trust = async (certificates: readonly Uint8Array[]): Promise<Uint8Array> => {
     if (chip.otp.slot(otpMap.rootCaHash.slot) !== 'burned') throw new NusecError('CHAIN_REFUSED', 'no root is burned yet');
-    const believed = await trustOf(chip);
+    const { roots, bundle } = await trustOf(chip);
     const [leaf, ica] = certificates.toReversed();
-    if (!leaf || !ica) throw new NusecError('CHAIN_REFUSED', 'a programmer shows its certificate and its issuer');
-    const { roots, bundle } = believed;
-    const { point } = checkChain([leaf, ica], { roots, now: undefined, purpose: 'programmer', recorded: recordedIn(bundle) });
-    if (!point) throw new NusecError('CHAIN_REFUSED', 'the programmer has no P-256 key');
-    return point;
+    if (!leaf || !ica) throw new NusecError('CHAIN_REFUSED', 'a machine shows its certificate and its issuer');
+    const judge = (purpose: Peer) => checkChain([leaf, ica], { roots, now: undefined, purpose, recorded: recordedIn(bundle) });
+    for (const purpose of peers) {
+      try {
+        const { point } = judge(purpose);
+        if (!point) throw new NusecError('CHAIN_REFUSED', 'the machine has no P-256 key');
+        meet(purpose);
+        return point;
+      } catch (error) {
+        if (!(error instanceof NusecError) || purpose === peers.at(-1)) throw error;
+      }
+    }
+    throw new NusecError('CHAIN_REFUSED', 'no machine opens sessions here');
   };
   return {
     capabilities: { flags, ctExponent: 0, dataTransferBytes, maxMessageBytes: dataTransferBytes },

@@ -23,9 +23,14 @@ export const appStage =
       wipe: wipeHandler(context, orderNonce),
       debugUnlock: debugUnlockHandler(context, orderNonce),
     };
-    const devAuth = createDevAuthResponder(handlers, { stage: () => context.stage, maxBodyBytes });
+    const options = { stage: () => context.stage, maxBodyBytes };
+    const devAuth = createDevAuthResponder(handlers, options);
+    // A gateway brings what others have signed, and changes nothing else.
+    const { hello, reset, fwBegin, fwChunk, fwEnd, receipt, wipe } = handlers;
+    const relayed = Object.entries({ hello, reset, fwBegin, fwChunk, fwEnd, receipt, wipe }).filter(([, handler]) => handler !== undefined);
+    const gateway = createDevAuthResponder(Object.fromEntries(relayed) as DevAuthHandlers, options);
     const beside = companion?.(context);
-    const handle = messageHandler({ devAuth, spdm: spdmResponder(context, devAuth) });
+    const handle = messageHandler({ devAuth, spdm: spdmResponder(context, { programmer: devAuth, gateway }) });
     return { handle, ...(beside && { stop: beside.stop }) };
   };
 

@@ -4,6 +4,7 @@ import { type Seconds, secondsOf } from '../../src/times.ts';
 import type { BoardEvent } from '../chip/board.ts';
 import type { Chip } from '../chip/chip.ts';
 import { fileVault } from '../chip/keyStore.ts';
+import type { HttpClient } from '../link/httpClient.ts';
 import { readBundle, readIdentity } from './identity.ts';
 import { type ImageCache, openImageCache } from './imageCache.ts';
 import { agreeKek } from './kekAgreement.ts';
@@ -52,16 +53,20 @@ function queue(): Core['alone'] {
 
 /** Opens a connection to the server, uses it, closes it.
  *  @throws NusecError STATE before a server was named; SERVER_UNREACHABLE; whatever `use` throws */
-export async function withServer<T>(core: Core, use: (server: ServerApi) => Promise<T>, url = core.nvm.state().serverUrl): Promise<T> {
+export const withServer = <T>(core: Core, use: (server: ServerApi) => Promise<T>, url?: string): Promise<T> =>
+  withConnection(core, http => use(createServerApi(http, readIdentity(core.chip).uidHex)), url);
+
+/** The same without the calls of the production. */
+export async function withConnection<T>(core: Core, use: (http: HttpClient) => Promise<T>, url = core.nvm.state().serverUrl): Promise<T> {
   if (!url) throw new NusecError('STATE', 'no key has been agreed with a server');
   if (!URL.canParse(url) || new URL(url).protocol !== 'https:') throw new NusecError('BAD_REQUEST', 'the server is an https URL');
   const identity = readIdentity(core.chip);
   const bundle = core.chip.data.get('bundle') && (await readBundle(core.chip, identity));
-  const server = createServerApi(identity.connect(url, bundle), identity.uidHex);
+  const http = identity.connect(url, bundle);
   try {
-    return await use(server);
+    return await use(http);
   } finally {
-    server.close();
+    http.close();
   }
 }
 

@@ -149,6 +149,13 @@ export const programmerCommands = {
     request: record({ serialAddress: field(1, text(maxAddressChars)) }),
     response: record({ runId: field(1, u32) }),
   }),
+  /** The device in use on the serial link gets the upgrade, or the order to wipe, that stands for it. */
+  upgrade: define({
+    id: 11,
+    op: ops.write,
+    request: record({ serialAddress: field(1, text(maxAddressChars)) }),
+    response: record({ runId: field(1, u32) }),
+  }),
 } as const;
 
 export type ProgrammerCommandName = keyof typeof programmerCommands;

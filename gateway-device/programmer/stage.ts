@@ -26,6 +26,7 @@ import {
 } from './protocol.ts';
 import { renewDevice, unlockDevice } from './repair.ts';
 import { createRunner, type Runner } from './runner.ts';
+import { upgradeDevice } from './upgrade.ts';
 import { zeroiseJob } from './zeroise.ts';
 
 /** The programmer's firmware at work, after the lock: HELLO and RESET as every chip, and group 65 for the operator's tool. */
@@ -140,6 +141,12 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
       await idle();
       return {
         runId: runner.start(async report => ({ event: 'device-returned', uid: await renewDevice(core, serialAddress, report) })),
+      };
+    },
+    upgrade: async ({ serialAddress }) => {
+      await idle();
+      return {
+        runId: runner.start(async report => ({ event: 'device-served', ...(await upgradeDevice(core, serialAddress, report)) })),
       };
     },
     progress: ({ since }) => runner.progress(since),

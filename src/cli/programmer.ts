@@ -7,12 +7,19 @@ import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { portNumber } from './options.ts';
 import { print, progress, record, table } from './output.ts';
 import { builtInFirmware, prepareProgrammer } from './prepareProgrammer.ts';
+import { runOnWires, type Wires, withWires } from './programmerRun.ts';
 
 /** `nusec programmer`: the virtual programmer itself, its preparation at the OEM, and what the OEM decides about it later. */
 export function registerProgrammer(program: Command): void {
-  const programmer = program.command('programmer').description('programmers (NuLink3): run a virtual one, prepare, suspend, report stolen');
+  const programmer = program
+    .command('programmer')
+    .description('programmers (NuLink3): run a virtual one, prepare, upgrade devices, suspend, report stolen');
   registerRun(programmer);
   registerPrepare(programmer);
+  withWires(
+    programmer.command('upgrade').description('give the device on the wires the upgrade, or the order to wipe, that stands for it'),
+    'programmer upgrade',
+  ).action((wires: Wires) => runOnWires('upgrade', wires));
   registerList(programmer);
   registerDecision(programmer, 'suspend', 'certificate on hold, allotments frozen', true);
   registerDecision(programmer, 'resume', 'active again after a suspension', false);

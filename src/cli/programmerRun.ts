@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ProgrammerClient } from '../../gateway-device/programmer/client.ts';
+import type { Command } from 'commander';
+import { connectProgrammer, type ProgrammerClient } from '../../gateway-device/programmer/client.ts';
 import type { ProgressEntry } from '../../gateway-device/programmer/protocol.ts';
+import { errorCodes, NusecError } from '../errors.ts';
 import { styled } from './output.ts';
 
 /** Follows what a programmer does on its own, step by step. */
@@ -30,3 +32,29 @@ function showEntry({ k, name, state, text }: ProgressEntry, json: boolean | unde
     process.stdout.write(`${String(k).padStart(2)}  ${mark}  ${name}${text ? `  ${styled('dim', text)}` : ''}\n`);
   }
 }
+
+export type Wires = { programmer: string; targetSerial: string; json?: boolean };
+
+/** The options of what a programmer does with a device on its serial link. */
+export const withWires = (command: Command, usage: string): Command =>
+  command
+    .requiredOption('--programmer <host:port>', 'serial link of the programmer (or the path of a UART)')
+    .requiredOption('--target-serial <host:port>', 'serial link of the device, as the programmer reaches it')
+    .option('--json', 'print JSON lines instead of text')
+    .addHelpText('after', `\nExamples:\n  $ nusec ${usage} --programmer localhost:7101 --target-serial localhost:7001`);
+
+/** Starts it on the programmer and follows it. @throws NusecError with the code that ended the run */
+export async function runOnWires(name: 'unlock' | 'renew' | 'upgrade', { programmer, targetSerial, json }: Wires): Promise<void> {
+  const client = await connectProgrammer(programmer);
+  try {
+    await client.request(name, { serialAddress: targetSerial });
+    const { outcome } = await followRun(client, json);
+    if (outcome !== 'OK') throw failed(outcome);
+    process.stdout.write(json ? `${JSON.stringify({ outcome })}\n` : `${styled('green', 'done')}\n`);
+  } finally {
+    await client.close();
+  }
+}
+
+const failed = (outcome: string): NusecError =>
+  new NusecError(errorCodes.find(code => code === outcome) ?? 'INTERNAL', 'the programmer ended the run; the steps above say where');

@@ -1,9 +1,7 @@
 import type { Command } from 'commander';
-import { connectProgrammer } from '../../gateway-device/programmer/client.ts';
-import { errorCodes, NusecError } from '../errors.ts';
 import { ask, type Look, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
-import { print, record, styled } from './output.ts';
-import { followRun } from './programmerRun.ts';
+import { print, record } from './output.ts';
+import { runOnWires, type Wires, withWires } from './programmerRun.ts';
 
 const example = '00112233445566778899aabbccddeeff';
 const programmerExample = '4e4c3300000000000000000000000001';
@@ -41,32 +39,11 @@ export function registerRepair(program: Command): void {
   });
 }
 
-type Workshop = { programmer: string; targetSerial: string; json?: boolean };
-
 /** What the workshop starts on the programmer: all checks and all secrets are in there. */
 function registerWorkshop(repair: Command, name: 'unlock' | 'renew', usage: string, description: string): void {
-  repair
-    .command(usage)
-    .description(description)
-    .requiredOption('--programmer <host:port>', 'serial link of the programmer (or the path of a UART)')
-    .requiredOption('--target-serial <host:port>', 'serial link of the device, as the programmer reaches it')
-    .option('--json', 'print JSON lines instead of text')
-    .addHelpText('after', `\nExamples:\n  $ nusec repair ${usage} --programmer localhost:7101 --target-serial localhost:7001`)
-    .action(async ({ programmer, targetSerial, json }: Workshop) => {
-      const client = await connectProgrammer(programmer);
-      try {
-        await client.request(name, { serialAddress: targetSerial });
-        const { outcome } = await followRun(client, json);
-        if (outcome !== 'OK') throw failed(outcome);
-        process.stdout.write(json ? `${JSON.stringify({ outcome })}\n` : `${styled('green', 'done')}\n`);
-      } finally {
-        await client.close();
-      }
-    });
+  const example = `repair ${usage}`;
+  withWires(repair.command(usage).description(description), example).action((wires: Wires) => runOnWires(name, wires));
 }
-
-const failed = (outcome: string): NusecError =>
-  new NusecError(errorCodes.find(code => code === outcome) ?? 'INTERNAL', 'the programmer ended the run; the steps above say where');
 
 async function decide(options: ServerOptions, uid: string, step: string, body: object): Promise<void> {
   const answer = await ask<Record<string, unknown>>(options, 'POST', `/v1/devices/${uid}/repair${step}`, body);

@@ -8,12 +8,13 @@ import { requireConnectable } from '../../domain/deviceField.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
 import type { ImageState } from '../../ota/measurementIndex.ts';
+import { decodeEvidence } from '../../spdm/evidence.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute, oneCommit, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
 import { answeredThrough } from './deviceChannel.ts';
-import { type Gathered, type GatheringParts, gather, unreachable, type Via, type Way, waysTo } from './evidenceGathering.ts';
+import { type AskedWay, type Gathered, type GatheringParts, gather, unreachable, type Via, type Way, waysTo } from './evidenceGathering.ts';
 import { type Judged, judgeEvidence } from './evidenceJudgement.ts';
 import { blameGateway } from './gatewayFaults.ts';
 import type { Measured } from './referenceValues.ts';
@@ -27,7 +28,7 @@ type AttestationResult = {
   readonly result: 'passed' | 'failed' | 'unproven' | 'unsupported';
   readonly reason?: string;
   readonly evidenceSha256?: string;
-  readonly via: Via;
+  readonly via: Way['via'];
   readonly imageHash?: string;
   readonly version?: string;
 };
@@ -35,6 +36,9 @@ type AttestationResult = {
 export type Attestation = {
   /** Attests now. @throws NusecError NOT_FOUND, DEVICE_STATE (I11), DEVICE_UNREACHABLE, RATE_LIMITED */
   attest(uid: string, wish?: AttestationWish): Promise<AttestationResult>;
+  /** Judges evidence that somebody has brought. @param nonce 32 bytes that tie it to what was asked of the device
+   *  @throws NusecError NOT_FOUND, DEVICE_STATE, ATTESTATION_FAILED: the device has not signed it, so it says nothing about the device */
+  brought(uid: string, way: Way, nonce: Uint8Array, evidence: Uint8Array): Promise<AttestationResult>;
 };
 
 type AttestationWish = {
@@ -66,7 +70,25 @@ export function createAttestation(parts: AttestationParts): Attestation {
     if (proof?.chain !== undefined) chainJudge.remember(uid, proof.chain);
     return shown?.bytes === undefined ? result : { ...result, evidenceSha256: sha256Hex(shown.bytes) };
   };
-  return { attest: (uid, wish = {}) => queue.run(uid, answer => attest(uid, wish, answer)) };
+  const brought = async (uid: string, way: Way, nonce: Uint8Array, bytes: Uint8Array): Promise<AttestationResult> => {
+    const state = await livingDevice(ctx, uid);
+    requireConnectable(state);
+    const gathered = { way, nonce, bytes, evidence: decodeEvidence(bytes) };
+    const judged = await judgeEvidence(parts, state, nonce, gathered.evidence);
+    if ('refusal' in judged && !judged.isSigned)
+      throw new NusecError('ATTESTATION_FAILED', `the evidence proves nothing: ${judged.refusal.code}: ${judged.refusal.detail}`);
+    const proof: Proof =
+      'measured' in judged
+        ? { gathered, measured: judged.measured, chain: gathered.evidence.chain }
+        : { gathered, refusal: judged.refusal };
+    const result = await record(parts, uid, proof);
+    keep(parts, state, gathered, result);
+    return { ...result, evidenceSha256: sha256Hex(bytes) };
+  };
+  return {
+    attest: (uid, wish = {}) => queue.run(uid, answer => attest(uid, wish, answer)),
+    brought: (uid, way, nonce, evidence) => queue.run(uid, () => brought(uid, way, nonce, evidence)),
+  };
 }
 
 /** What one way brought and the device is to answer for. */
@@ -98,7 +120,7 @@ async function seekProof(parts: GatheringParts, state: LivingDevice, wish: Via |
   return { liars };
 }
 
-async function askOneWay(parts: GatheringParts, state: LivingDevice, way: Way): Promise<Proof | Lie> {
+async function askOneWay(parts: GatheringParts, state: LivingDevice, way: AskedWay): Promise<Proof | Lie> {
   const gathered = await gather(parts, state.uid, way, parts.ctx.randomBytes(nonceBytes));
   const judged: Judged =
     'refusal' in gathered
@@ -158,6 +180,9 @@ const unproven = ([lie]: readonly Lie[]): AttestationResult => ({
   via: 'gateway',
 });
 
+const viaOf = (way: Way): string =>
+  way.via === 'mqtt' ? way.via : way.via === 'gateway' ? `gateway:${way.gatewayId}` : `programmer:${way.programmer}`;
+
 /** One row for every attestation, also when nothing changes. */
 function keep(
   { ctx, attestations }: AttestationParts,
@@ -166,7 +191,7 @@ function keep(
   { result, reason }: AttestationResult,
 ): void {
   const { way, nonce, bytes, verdict } = shown;
-  const via = way.via === 'mqtt' ? way.via : `gateway:${way.gatewayId}`;
+  const via = viaOf(way);
   const proof = { evidence: bytes, verdict: verdict?.signed };
   const about = { uid, line, via, atMs: ctx.clock().getTime(), nonceHex: toHex(nonce) };
   attestations.add({ ...about, result, ...(reason !== undefined && { reason }), ...proof });

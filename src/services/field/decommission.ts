@@ -29,8 +29,11 @@ export type Decommissions = {
   /** A device has connected: it gets the outstanding order. @returns whether it was wiped */
   resume(uid: string): Promise<boolean>;
   /** A receipt has come, asked for by this process or by one that died since. Resolves when the end of the device is recorded; what follows
-   *  from it is done behind. A receipt that proves nothing is an alarm. */
-  receive(uid: string, receipt: Uint8Array): Promise<void>;
+   *  from it is done behind. A receipt that proves nothing is an alarm. @param order one of `orderFor`; the standing one when not given */
+  receive(uid: string, receipt: Uint8Array, order?: Uint8Array): Promise<void>;
+  /** The standing order, signed once more for the nonce that the device has named on its wire (T31): it serves once.
+   *  @throws NusecError NOT_FOUND */
+  orderFor(uid: string, nonce: Uint8Array): Promise<Uint8Array>;
   /** Ends what has waited longer than the time-out, and finishes what was cut off. */
   sweep(stop?: AbortSignal): Promise<void>;
 };
@@ -83,10 +86,10 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
       return false;
     }
   };
-  const record = async (uid: string, receipt: Uint8Array): Promise<void> => {
+  const record = async (uid: string, receipt: Uint8Array, order?: Uint8Array): Promise<void> => {
     const state = await livingDevice(ctx, uid);
     if (state.status === 'DECOMMISSIONED' || state.decommissionOrderSha256 === undefined) return;
-    const wipeReceiptSha256 = await acceptReceipt(ctx, state, await ctx.blobs.get(state.decommissionOrderSha256), receipt);
+    const wipeReceiptSha256 = await acceptReceipt(ctx, state, order ?? (await ctx.blobs.get(state.decommissionOrderSha256)), receipt);
     await execute(ctx, device, deviceStream(uid), { type: 'CompleteDecommission', by, wipeReceiptSha256 }, by);
   };
 
@@ -104,9 +107,17 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
       return { status: 'DECOMMISSIONED', receipt: reached ? 'received' : 'none' };
     },
     resume: wipe,
-    async receive(uid, receipt) {
+    async orderFor(uid, nonce) {
+      const state = await livingDevice(ctx, uid);
+      if (state.decommissionOrderSha256 === undefined) throw new NusecError('NOT_FOUND', 'nothing is ordered for this device');
+      const standing = await ctx.blobs.get(state.decommissionOrderSha256);
+      const authority = await authorityOf(ctx);
+      const value = await verifyOrder(standing, { operation: 'wipe', ...idBytesOf(state) }, ownKeysFor(authority, 'order'));
+      return signOrder({ ...value, nonce }, await signerFor(ctx, authority, 'order'));
+    },
+    async receive(uid, receipt, order) {
       try {
-        await record(uid, receipt);
+        await record(uid, receipt, order);
       } catch (error) {
         await tellRefusal(parts, uid, error);
         return;

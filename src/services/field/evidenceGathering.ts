@@ -18,8 +18,11 @@ import { type Refusal, refusalOf } from './refusal.ts';
 
 /** Gathers evidence of a device, with a nonce of the server: on the device's own connection, or through a gateway, which can relay but not lie. */
 
-export type Way = { readonly via: 'mqtt' } | { readonly via: 'gateway'; readonly gatewayId: string };
-export type Via = Way['via'];
+export type AskedWay = { readonly via: 'mqtt' } | { readonly via: 'gateway'; readonly gatewayId: string };
+/** A programmer is not asked: it brings what it has on its wires. */
+export type Way = AskedWay | { readonly via: 'programmer'; readonly programmer: string };
+/** Ways that the server can ask. */
+export type Via = AskedWay['via'];
 
 export type GatheringParts = {
   readonly ctx: Context;
@@ -49,8 +52,8 @@ const noSequence = -1;
 
 /** The ways to ask a device, the first one first.
  *  @param wish `mqtt`: no gateway is asked. `gateway`: the own connection comes last */
-export function waysTo({ channel, attachments }: GatheringParts, uid: string, wish: Via | undefined): readonly Way[] {
-  const own: readonly Way[] = channel.isConnected(uid) ? [{ via: 'mqtt' }] : [];
+export function waysTo({ channel, attachments }: GatheringParts, uid: string, wish: Via | undefined): readonly AskedWay[] {
+  const own: readonly AskedWay[] = channel.isConnected(uid) ? [{ via: 'mqtt' }] : [];
   if (wish === 'mqtt') return own;
   const connected = attachments.gatewaysOf(uid).filter(channel.isGatewayConnected).slice(0, maxGateways);
   const gateways = connected.map(gatewayId => ({ via: 'gateway', gatewayId }) as const);
@@ -58,7 +61,7 @@ export function waysTo({ channel, attachments }: GatheringParts, uid: string, wi
 }
 
 /** @throws NusecError DEVICE_UNREACHABLE, RATE_LIMITED, and what is a fault of the server */
-export const gather = (parts: GatheringParts, uid: string, way: Way, nonce: Uint8Array): Promise<Gathered> =>
+export const gather = (parts: GatheringParts, uid: string, way: AskedWay, nonce: Uint8Array): Promise<Gathered> =>
   way.via === 'mqtt' ? gatherDirectly(parts, uid, nonce) : gatherThroughGateway(parts, way, uid, nonce);
 
 async function gatherDirectly({ channel, chainJudge, pause }: GatheringParts, uid: string, nonce: Uint8Array): Promise<Gathered> {
@@ -82,7 +85,7 @@ const notAnswered = (uid: string, error: unknown): unknown =>
 /** A gateway knows the authorities but not the releases: it may pass what we fail. */
 async function gatherThroughGateway(
   { ctx, channel, attestations }: GatheringParts,
-  way: Way & { readonly via: 'gateway' },
+  way: AskedWay & { readonly via: 'gateway' },
   uid: string,
   nonce: Uint8Array,
 ): Promise<Gathered> {

@@ -1,0 +1,135 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Running } from '../../scripts/demo/processes.ts';
+import { type Life, newLife, steps, type Unit } from '../../scripts/demo/steps.ts';
+import { createWorld, type EventRecord, type World } from '../../scripts/demo/world.ts';
+import { covers } from '../support/covers.ts';
+
+/** Devices that nobody reaches but over their serial line: a programmer and a gateway, each a process of its own, bring them what stands for them at the
+ *  server. */
+
+const limitMs = 240_000;
+let life: Life;
+let world: World;
+const mcus: Running[] = [];
+
+beforeAll(async () => {
+  world = await createWorld({ patienceMs: 120_000 });
+  life = newLife(world);
+  const last = steps.findIndex(({ name }) => name === 'the second MCU is produced');
+  for (const step of steps.slice(0, last + 1)) await step.run(life);
+  for (const [i, { mcu }] of life.units.entries()) {
+    await mcu.stop();
+    mcus.push(await world.start(`wired ${i}`, 'mcu', 'run', '--data', `${world.dir}/mcu${i + 1}`, '--json'));
+  }
+}, 300_000);
+afterAll(() => world?.close());
+
+const unit = (index: number): Unit => life.units[index] as Unit;
+const serial = (running: Running | undefined): string => `127.0.0.1:${running?.ready.serialPort}`;
+const show = (index: number) => world.alice.json<{ status: string; version: string }>('GET', `/v1/devices/${unit(index).uid}`);
+const typesOf = async (index: number): Promise<readonly EventRecord[]> =>
+  (await world.events()).filter(({ stream }) => stream === `device-${unit(index).uid}`);
+const upgrade = () => {
+  const { programmer } = life as Required<Pick<Life, 'programmer'>>;
+  return world.nusec('programmer', 'upgrade', '--programmer', serial(programmer), '--target-serial', serial(mcus[0]), '--json');
+};
+
+async function offer(index: number, version: string): Promise<string> {
+  const file = world.file(`app-${version}.bin`, new Uint8Array(20_000).fill(version.charCodeAt(2)));
+  const uploaded = await world.nusec(
+    'release',
+    'upload',
+    file,
+    '--line',
+    life.line,
+    '--image',
+    'app',
+    '--version',
+    version,
+    '--counter',
+    '7',
+    '--json',
+  );
+  const { releaseId } = uploaded.lines.at(-1) as { releaseId: string };
+  await world.bob.json('POST', `/v1/releases/${releaseId}/approve`, {});
+  await world.alice.json('POST', `/v1/releases/${releaseId}/publish`, {});
+  const { rolloutId } = await world.alice.json<{ rolloutId: string }>('POST', '/v1/rollouts', { releaseId, devices: [unit(index).uid] });
+  await world.bob.json('POST', `/v1/rollouts/${rolloutId}/approve`, {});
+  await world.alice.json('POST', `/v1/rollouts/${rolloutId}/start`, {});
+  await world.event(({ type, stream }) => type === 'FirmwareOffered' && stream === `device-${unit(index).uid}`, 'the offer');
+  return rolloutId;
+}
+const ended = (rolloutId: string, how: string) =>
+  world.event(({ type, stream }) => type === how && stream === `rollout-${rolloutId}`, `${how} of ${rolloutId}`);
+
+describe('a programmer as bridge', () => {
+  it(
+    'brings a device its upgrade over the serial line; the device proves it, and the rollout ends (R87, I18, RULE-18)',
+    async () => {
+      covers('R87', 'I18', 'RULE-18');
+      expect((await upgrade()).status).toBe(0);
+      const before = (await show(0)).version;
+      const rolloutId = await offer(0, '1.7.0');
+      const done = await upgrade();
+      expect(done.status, JSON.stringify([done.error, ...done.lines])).toBe(0);
+      await ended(rolloutId, 'RolloutCompleted');
+      expect(await show(0)).toMatchObject({ version: '1.7.0', status: 'IN_SERVICE' });
+      expect(before).not.toBe('1.7.0');
+      const passed = (await typesOf(0)).findLast(({ type }) => type === 'AttestationPassed');
+      expect(passed?.data.via).toBe('programmer');
+    },
+    limitMs,
+  );
+
+  it(
+    'wipes a device that is to be decommissioned, with its receipt (R96)',
+    async () => {
+      covers('R96');
+      const { uid } = unit(0);
+      const ordered = await world.alice.json<{ receipt: string }>('POST', `/v1/devices/${uid}/decommission`, { reason: 'end of life' });
+      expect(ordered.receipt).toBe('awaited');
+      const done = await upgrade();
+      expect(done.status, JSON.stringify([done.error, ...done.lines])).toBe(0);
+      const end = await world.event(({ type, stream }) => type === 'DeviceDecommissioned' && stream === `device-${uid}`, 'the end');
+      expect(end.data.wipeReceiptSha256).toBeDefined();
+    },
+    limitMs,
+  );
+});
+
+describe('a gateway', () => {
+  it(
+    'relays an upgrade and an order to wipe to a device on its serial line (R96, I18)',
+    async () => {
+      covers('R96', 'I18');
+      const { uid } = unit(1);
+      const id = 'hall-7';
+      expect((await world.nusec('gateway', 'register', '--id', id)).status).toBe(0);
+      expect((await world.nusec('gateway', 'attach', '--id', id, '--device', uid)).status).toBe(0);
+      const wire = `${uid}=${serial(mcus[1])}`;
+      const gateway = await world.start(
+        'gateway',
+        'gateway',
+        'run',
+        '--data',
+        `${world.dir}/gw`,
+        '--id',
+        id,
+        '--mqtt',
+        world.mqtt,
+        '--device',
+        wire,
+        '--json',
+      );
+      const rolloutId = await offer(1, '1.8.0');
+      await ended(rolloutId, 'RolloutCompleted');
+      expect(await show(1)).toMatchObject({ version: '1.8.0', status: 'IN_SERVICE' });
+      expect(gateway.lines.find(({ event }) => event === 'upgraded')).toMatchObject({ uid, version: '1.8.0' });
+
+      await world.alice.json('POST', `/v1/devices/${uid}/decommission`, { reason: 'end of life' });
+      const end = await world.event(({ type, stream }) => type === 'DeviceDecommissioned' && stream === `device-${uid}`, 'the end');
+      expect(end.data.wipeReceiptSha256).toBeDefined();
+    },
+    limitMs,
+  );
+});
