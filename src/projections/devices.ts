@@ -275,7 +275,22 @@ export const deviceQueries = (db: Kysely<DeviceTables & JobTables & GatewayTable
     return (await query.execute()).map(({ uid }) => uid);
   },
   /** One page, by UID or by the newest change. */
-  page({ line, status, jobId, releaseId, imageHash, version, tag, attestation, uidPrefix, trustBelow, order, after, limit, scope }: DevicePage) {
+  page({
+    line,
+    status,
+    jobId,
+    releaseId,
+    imageHash,
+    version,
+    tag,
+    attestation,
+    uidPrefix,
+    trustBelow,
+    order,
+    after,
+    limit,
+    scope,
+  }: DevicePage) {
     let query = db.selectFrom('devices').selectAll().limit(limit);
     if (line !== undefined) query = query.where('line', '=', line);
     if (status !== undefined) query = query.where('status', '=', status as DeviceStatus);
