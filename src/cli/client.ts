@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { NusecError } from '../errors.ts';
+import { flashBytesOf } from '../ota/firmwareFile.ts';
 import { rememberBundles } from './knownBundles.ts';
 import { httpsUrl } from './options.ts';
 
@@ -45,6 +46,9 @@ export function readBytes(file: string, what: string): Uint8Array {
   requireFile(file, what);
   return new Uint8Array(readFileSync(file));
 }
+
+/** Firmware of any format that is known, as it goes to flash. @throws NusecError NOT_FOUND, IMAGE_MALFORMED, BODY_TOO_LARGE */
+export const readFirmware = (file: string): Uint8Array => flashBytesOf(readBytes(file, 'firmware'));
 
 /** Uses the server and closes the connection, whatever the result. */
 export async function withServer<T>(options: ServerOptions, use: (server: HttpClient) => Promise<T>): Promise<T> {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { readSbom } from '../sbom/sbom.ts';
-import { ask, type Look, listAll, lookOf, readBytes, type ServerOptions, withLook, withServer, withServerOptions } from './client.ts';
+import { ask, type Look, listAll, lookOf, readBytes, readFirmware, type ServerOptions, withLook, withServer, withServerOptions } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { print, record, table } from './output.ts';
 
@@ -32,7 +32,7 @@ export function registerRelease(program: Command): void {
   withServerOptions(
     release
       .command('upload')
-      .description('store firmware: a raw binary, or an MCUboot image whose signature is dropped')
+      .description('store firmware: Intel HEX, S-record, ELF, a raw binary, or an MCUboot image whose signature is dropped')
       .argument('<file>', 'firmware file')
       .requiredOption('--line <line>', 'product line')
       .requiredOption('--image <image>', 'bl2 (bootloader) or app (application)')
@@ -47,6 +47,7 @@ export function registerRelease(program: Command): void {
 Examples:
   $ nusec release upload app.bin --line meter --image app --version 1.2.0 --counter 5
   $ nusec release upload app.bin --line meter --image app --version 1.2.0 --counter 5 --sbom app.cdx.json
+  $ nusec release upload app.hex --line meter --image app --version 1.2.0 --counter 5
   $ nusec release upload bl2.mcuboot.bin --line meter --image bl2 --json`,
       ),
   ).action(async (file: string, options: Upload) => {
@@ -59,7 +60,7 @@ Examples:
       ...(counter && { counter }),
       ...flags({ drop, counterJump }),
     });
-    const answer = await withServer(options, server => server.bytes('POST', `/v1/releases?${query}`, readBytes(file, 'firmware')));
+    const answer = await withServer(options, server => server.bytes('POST', `/v1/releases?${query}`, readFirmware(file)));
     const uploaded = JSON.parse(new TextDecoder().decode(answer)) as Release;
     if (materials === undefined) print(options, uploaded, record(uploaded));
     else await attach(options, uploaded.releaseId, materials);
