@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { startNulink } from '../../gateway-device/programmer/nulink.ts';
 import { uidFromHex } from '../production/uid.ts';
 import { runBoard } from './board.ts';
-import { listAll, readBytes, type ServerOptions, withServer, withServerOptions } from './client.ts';
+import { listAll, readFirmware, type ServerOptions, withServer, withServerOptions } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { portNumber } from './options.ts';
 import { print, progress, record, table } from './output.ts';
@@ -21,9 +21,13 @@ export function registerProgrammer(program: Command): void {
     'programmer upgrade',
   ).action((wires: Wires) => runOnWires('upgrade', wires));
   registerList(programmer);
+  registerShow(programmer);
+  registerShip(programmer);
   registerDecision(programmer, 'suspend', 'certificate on hold, allotments frozen', true);
   registerDecision(programmer, 'resume', 'active again after a suspension', false);
   registerDecision(programmer, 'stolen', 'one command ends certificate, allotments and grants', false);
+  registerDecision(programmer, 'return', 'it is back at the OEM', false);
+  registerDecision(programmer, 'retire', 'out of use for good', false);
 }
 
 /** NuLink3 on the virtual debug port. */
@@ -87,7 +91,7 @@ function registerPrepare(programmer: Command): void {
       .requiredOption('--serial <host:port>', 'its serial link (or the path of a UART)')
       .requiredOption('--debug <host:port>', 'its debug port')
       .option('--name <name>', 'what it is called in the registry')
-      .option('--firmware <file>', 'NuLink3 firmware, a raw binary; an empty one for the virtual board when not given')
+      .option('--firmware <file>', 'NuLink3 firmware: Intel HEX, S-record, ELF or raw; an empty one for the virtual board when not given')
       .option('--firmware-version <version>', 'version of that firmware', '1.0.0')
       .option('--programmer-server <url>', 'how the programmer itself reaches the server, when it is not --server')
       .option('--to <name>', 'the contract manufacturer it is shipped to'),
@@ -113,7 +117,7 @@ async function prepare(options: PrepareOptions): Promise<void> {
         addresses: { serial, debug },
         uid,
         name: options.name ?? `programmer ${uid.slice(0, 8)}`,
-        firmware: firmware === undefined ? builtInFirmware : readBytes(firmware, 'firmware'),
+        firmware: firmware === undefined ? builtInFirmware : readFirmware(firmware),
         firmwareVersion,
         serverUrl: options.programmerServer ?? options.server,
         ...(to !== undefined && { shipTo: to }),
@@ -136,10 +140,41 @@ function registerList(programmer: Command): void {
     });
 }
 
-/** suspend, resume, stolen: one call each. */
-function registerDecision(programmer: Command, name: 'suspend' | 'resume' | 'stolen', description: string, needsReason: boolean): void {
+function registerShow(programmer: Command): void {
+  withServerOptions(programmer.command('show').description('one programmer').argument('<uid>', 'UID of the programmer'))
+    .addHelpText('after', '\nExamples:\n  $ nusec programmer show 4e4c3300000000000000000000000001')
+    .action(async (uid: string, options: ServerOptions) => {
+      const row = await withServer(options, server => server.json<ProgrammerRow>('GET', `/v1/programmers/${uid}`));
+      print(options, row, record(row));
+    });
+}
+
+function registerShip(programmer: Command): void {
+  withServerOptions(
+    programmer
+      .command('ship')
+      .description('record that a prepared programmer goes to a contract manufacturer')
+      .argument('<uid>', 'UID of the programmer')
+      .requiredOption('--to <name>', 'the contract manufacturer; jobs for a site are built there only'),
+  )
+    .addHelpText('after', '\nExamples:\n  $ nusec programmer ship 4e4c3300000000000000000000000001 --to "CM Taipei"')
+    .action(async (uid: string, { to, ...options }: ServerOptions & { to: string }) => {
+      const row = await withServer(options, server => server.json<ProgrammerRow>('POST', `/v1/programmers/${uid}/ship`, { to }));
+      print(options, row, record(row));
+    });
+}
+
+type Decision = 'suspend' | 'resume' | 'stolen' | 'return' | 'retire';
+/** What cannot be taken back is confirmed first. */
+const final: { readonly [Name in Decision]?: string } = {
+  stolen: 'is reported stolen and never works again',
+  retire: 'is out of use for good',
+};
+
+function registerDecision(programmer: Command, name: Decision, description: string, needsReason: boolean): void {
   const command = withServerOptions(programmer.command(name).description(description).argument('<uid>', 'UID of the programmer'));
-  if (name === 'stolen') withConfirmation(command);
+  const warning = final[name];
+  if (warning !== undefined) withConfirmation(command);
   if (needsReason) command.requiredOption('--reason <text>', 'why; goes into the record');
   command
     .addHelpText(
@@ -147,8 +182,7 @@ function registerDecision(programmer: Command, name: 'suspend' | 'resume' | 'sto
       `\nExamples:\n  $ nusec programmer ${name} 4e4c3300000000000000000000000001${needsReason ? ' --reason "audit at the site"' : ''}`,
     )
     .action(async (uid: string, { yes, dryRun, ...options }: ServerOptions & Confirmation & { reason?: string }) => {
-      if (name === 'stolen' && !(await confirmed({ yes, dryRun }, `The programmer ${uid} is reported stolen and never works again.`, uid)))
-        return;
+      if (warning !== undefined && !(await confirmed({ yes, dryRun }, `The programmer ${uid} ${warning}.`, uid))) return;
       const body = options.reason === undefined ? {} : { reason: options.reason };
       const row = await withServer(options, server => server.json<ProgrammerRow>('POST', `/v1/programmers/${uid}/${name}`, body));
       print(options, row, record({ programmer: row.uid, name: row.name, status: row.status }));
