@@ -26,6 +26,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   programmer: async () => (await import('./programmer.ts')).registerProgrammer,
   package: async () => (await import('./package.ts')).registerPackage,
   produce: async () => (await import('./produce.ts')).registerProduce,
+  devauth: async () => (await import('./devauth.ts')).registerDevauth,
   device: async () => (await import('./device.ts')).registerDevice,
   fleet: async () => (await import('./fleet.ts')).registerFleet,
   vulnerability: async () => (await import('./vulnerability.ts')).registerVulnerability,

@@ -1,0 +1,44 @@
+import type { Command } from 'commander';
+import { openByteLink } from '../../gateway-device/link/byteLink.ts';
+import { checkDevAuth } from '../../gateway-device/link/devAuthCheck.ts';
+import { createMctpClient } from '../../gateway-device/link/mctpLink.ts';
+import { NusecError } from '../errors.ts';
+import { print, record, styled, table } from './output.ts';
+
+/** `nusec devauth check`: whether a device speaks DevAuth as docs/devauth.md lays it down. For those who write the device's side. */
+export function registerDevauth(program: Command): void {
+  program
+    .command('devauth')
+    .description('the protocol between a programmer and a device')
+    .command('check')
+    .description('ask a device everything that can be asked without changing it, and report what it does not keep')
+    .option('--serial <path>', 'UART or pseudo-terminal of the device')
+    .option('--tcp <host:port>', 'its serial link over TCP')
+    .option('--json', 'print JSON instead of text')
+    .addHelpText(
+      'after',
+      `
+Exit status 0: every check passed or was skipped. The device runs DevAuth, its bootloader or its application.
+
+Examples:
+  $ nusec devauth check --serial /dev/ttyUSB0
+  $ nusec devauth check --tcp localhost:7001 --json`,
+    )
+    .action(check);
+}
+
+async function check({ serial, tcp, json }: { serial?: string; tcp?: string; json?: boolean }): Promise<void> {
+  const address = serial ?? tcp;
+  if (address === undefined || (serial !== undefined && tcp !== undefined)) throw new NusecError('BAD_REQUEST', 'give --serial or --tcp');
+  const client = createMctpClient(await openByteLink(address));
+  try {
+    const report = await checkDevAuth(client);
+    const marks = { passed: styled('green', 'passed'), failed: styled('red', 'failed'), skipped: styled('yellow', 'skipped') };
+    const rows = report.results.map(({ name, source, result, detail }) => [marks[result], name, source, detail ?? '']);
+    const text = `${record({ uid: report.uid, stage: report.stage })}\n\n${table(['RESULT', 'CHECK', 'SOURCE', 'DETAIL'], rows)}`;
+    print({ ...(json === true && { json }) }, report, text);
+    if (!report.passed) throw new NusecError('DEVAUTH_MALFORMED', 'the device does not keep to DevAuth; the lines above say where');
+  } finally {
+    await client.close();
+  }
+}
