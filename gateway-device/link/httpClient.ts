@@ -6,7 +6,8 @@ import { type ErrorCode, errorCodes, NusecError } from '../../src/errors.ts';
 import { fromPem } from '../../src/pki/pem.ts';
 import type { TrustBundle } from '../../src/production/trustBundle.ts';
 import { type FetchedBundle, fetchBundle } from './fetchBundle.ts';
-import { checkServer, UntrustedServer } from './serverCheck.ts';
+import { checkServer, type ServerTrust, serverRefusal, UntrustedServer } from './serverCheck.ts';
+import type { ServerTime } from './serverTime.ts';
 
 /** HTTPS to the server, for the command line (bearer token) and for machines (client certificate). TLS 1.3 only. The server's chain must end in
  *  the given root, carry the host's name, and come from an issuing CA of servers that the trust bundle does not exclude (T14). */
@@ -23,6 +24,9 @@ export type HttpClientOptions = {
   /** Every call of this client may be repeated without harm, as all calls of machines may. A call on a kept-alive connection that has ended goes out
    *  again immediately, on another connection. Default: only GET. */
   readonly isRepeatable?: boolean;
+  /** For machines without a clock: certificates are judged by the time that the server tells, not by the clock of this machine. Asked for before the
+   *  first request. */
+  readonly serverTime?: ServerTime;
   /** The trust bundle at hand. Without one it is fetched before the first request, which then is the only thing that is sent. */
   readonly bundle?: TrustBundle | undefined;
   /** Keeps the newest bundle for later clients. @returns the newest of all that it has seen */
@@ -76,12 +80,24 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   const base = new URL(options.baseUrl);
   let { bundle } = options;
   const own = secureContext ? { secureContext } : cert && key && { cert, key };
-  const agent = new Agent({ ca, ...own, minVersion: 'TLSv1.3', keepAlive: true, maxSockets });
+  const { serverTime } = options;
+  // Without a clock all that TLS would judge is judged by `checkServer`.
+  const rejectUnauthorized = serverTime === undefined;
+  const agent = new Agent({ ca, ...own, minVersion: 'TLSv1.3', keepAlive: true, maxSockets, rejectUnauthorized });
   const createConnection = agent.createConnection.bind(agent);
-  agent.createConnection = (...given) => checkServer(createConnection(...given) as TLSSocket, () => ({ roots, bundle }));
+  const trust = (): ServerTrust => ({
+    roots,
+    bundle,
+    ...(serverTime && { byServerTime: { nowMs: serverTime.nowMs(), host: base.hostname } }),
+  });
+  let sent: readonly Uint8Array[] = [];
+  agent.createConnection = (...given) =>
+    checkServer(createConnection(...given) as TLSSocket, trust, certificates => {
+      sent = certificates;
+    });
   let fetching: Promise<void> | undefined;
   const fetchNewest = (): Promise<void> => {
-    fetching ??= fetchTrustBundle(options.baseUrl, ca)
+    fetching ??= fetchTrustBundle(options.baseUrl, ca, roots, rejectUnauthorized)
       .then(fetched => {
         const known = keepBundle(fetched);
         if (bundle === undefined || known.version > bundle.version) bundle = known;
@@ -101,16 +117,34 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     }
     return exchange(url, wish, body);
   };
+  /** The connection is that of the server's key; its dates are judged by what comes over it. */
+  const learnTime = async (time: ServerTime): Promise<void> => {
+    const answer = succeeded(await askJudged(new URL('/v1/time', base), { agent, method: 'GET', timeout: requestTimeoutMs }));
+    const told = Date.parse(String((jsonIn(answer) as { now?: unknown }).now));
+    if (Number.isNaN(told)) throw new NusecError('SERVER_UNREACHABLE', 'the server tells no time');
+    const reason = serverRefusal(sent, { ...trust(), byServerTime: { nowMs: told, host: base.hostname } });
+    if (reason !== undefined) {
+      const cause = new UntrustedServer(reason);
+      throw new NusecError('SERVER_UNREACHABLE', cause.message, { cause });
+    }
+    time.learn(told, (bundle?.issuedAtSeconds ?? 0) * 1000);
+  };
   const ask = async (...given: Parameters<typeof exchange>): Promise<HttpResponse> => {
     if (bundle === undefined) await fetchNewest();
+    const judged = async (): Promise<HttpResponse> => {
+      if (serverTime && serverTime.nowMs() === undefined) await learnTime(serverTime);
+      return askJudged(...given);
+    };
     for (const pauseMs of certificateChangePausesMs) {
-      const response = await askJudged(...given).catch(unlessUntrusted);
+      const response = await judged().catch(unlessUntrusted);
       if (response) return response;
-      // Nothing was sent yet. The bundle at hand may be older than the issuing CA of the server, or the server is just changing its certificate.
+      // Nothing was sent yet. The bundle at hand may be older than the issuing CA of the server, the time may be old too, or the server is just
+      // changing its certificate.
+      serverTime?.forget();
       if (fetching === undefined) await fetchNewest();
       else await setTimeout(pauseMs);
     }
-    return askJudged(...given);
+    return judged();
   };
   const send = async (method: string, path: string, body?: RequestBody, contentType?: string): Promise<HttpResponse> => {
     const isStream = typeof body === 'function';
@@ -157,9 +191,15 @@ function unlessUntrusted(error: unknown): undefined {
 }
 
 /** The newest trust bundle that the given root leads to. The server is not judged yet, so nothing of ours is shown to it.
- *  @param ca RootCA, PEM @param roots the same or those it leads to, DER @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE, COSE_MALFORMED, CBOR_MALFORMED, and what the server refuses */
-export async function fetchTrustBundle(baseUrl: string, ca: string, roots = fromPem('CERTIFICATE', ca)): Promise<FetchedBundle> {
-  const agent = new Agent({ ca, minVersion: 'TLSv1.3', keepAlive: true });
+ *  @param ca RootCA, PEM @param roots the same or those it leads to, DER @param rejectUnauthorized false where there is no clock: the bundle counts
+ *  by its signature, whoever brings it @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE, COSE_MALFORMED, CBOR_MALFORMED, and what the server refuses */
+export async function fetchTrustBundle(
+  baseUrl: string,
+  ca: string,
+  roots = fromPem('CERTIFICATE', ca),
+  rejectUnauthorized = true,
+): Promise<FetchedBundle> {
+  const agent = new Agent({ ca, minVersion: 'TLSv1.3', keepAlive: true, rejectUnauthorized });
   const get = async (path: string) =>
     succeeded(await exchange(new URL(path, baseUrl), { agent, method: 'GET', timeout: requestTimeoutMs })).body;
   return fetchBundle(get, roots).finally(() => agent.destroy());

@@ -13,6 +13,9 @@ export type ServerTrust = {
   readonly roots: readonly Uint8Array[];
   /** Names the issuing CAs; undefined while there is none, then an issuing CA must state its use itself. */
   readonly bundle: TrustBundle | undefined;
+  /** Where the machine does not go by its own clock, and TLS judges neither dates nor names: the time, undefined while it is not known, and the
+   *  name that was dialled. */
+  readonly byServerTime?: { readonly nowMs: number | undefined; readonly host: string };
 };
 
 /** The chain of a server is valid for TLS but not for NuSEC. */
@@ -28,11 +31,17 @@ const maxSent = 16;
 const maxChains = 64;
 
 /** Ends the connection before anything is sent on it when the server is refused. A resumed session was judged when it began.
- *  @param socket that connects; nobody else listens to it yet @param trust what is trusted now */
-export function checkServer<Socket extends TLSSocket>(socket: Socket, trust: () => ServerTrust): Socket {
+ *  @param socket that connects; nobody else listens to it yet @param trust what is trusted now @param judged told of the certificates */
+export function checkServer<Socket extends TLSSocket>(
+  socket: Socket,
+  trust: () => ServerTrust,
+  judged: (sent: readonly Uint8Array[]) => void = () => undefined,
+): Socket {
   return socket.once('secureConnect', () => {
     if (socket.isSessionReused()) return;
-    const reason = serverRefusal(sentBy(socket.getPeerX509Certificate()), trust());
+    const sent = sentBy(socket.getPeerX509Certificate());
+    const reason = serverRefusal(sent, trust());
+    judged(sent);
     if (reason !== undefined) socket.destroy(new UntrustedServer(reason));
   });
 }
@@ -46,11 +55,13 @@ function sentBy(leaf: X509Certificate | undefined): readonly Uint8Array[] {
 
 /** Verifies everything again, as it is not known which of the certificates TLS has used.
  *  @param sent leaf first, the others in any order, DER @returns why no chain to a root is valid; undefined when one is */
-export function serverRefusal(sent: readonly Uint8Array[], { roots, bundle }: ServerTrust): string | undefined {
+export function serverRefusal(sent: readonly Uint8Array[], { roots, bundle, byServerTime }: ServerTrust): string | undefined {
+  const now = byServerTime ? byServerTime.nowMs : Date.now();
+  const host = byServerTime ? { host: byServerTime.host } : {};
   let refusal = 'it shows no certificate';
   for (const chain of chainsIn(sent.flatMap(readable))) {
     try {
-      checkChain(chain, { roots, now: Date.now(), purpose: 'server', recorded: recordedIn(bundle) });
+      checkChain(chain, { roots, now, ...host, purpose: 'server', recorded: recordedIn(bundle) });
       return undefined;
     } catch (error) {
       if (!(error instanceof NusecError)) throw error;

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { NusecError } from '../../src/errors.ts';
-import { type Seconds, secondsOf } from '../../src/times.ts';
+import { hourMs, type Seconds, secondsOf } from '../../src/times.ts';
 import type { BoardEvent } from '../chip/board.ts';
 import type { Chip } from '../chip/chip.ts';
 import { fileVault } from '../chip/keyStore.ts';
 import type { HttpClient } from '../link/httpClient.ts';
+import { createServerTime, type ServerTime } from '../link/serverTime.ts';
 import { readBundle, readIdentity } from './identity.ts';
 import { type ImageCache, openImageCache } from './imageCache.ts';
 import { agreeKek } from './kekAgreement.ts';
@@ -21,8 +22,12 @@ export type Core = {
   readonly images: ImageCache;
   readonly archive: LedgerArchive;
   readonly uptimeSeconds: () => Seconds;
+  /** A programmer has no clock that it trusts. */
+  readonly serverTime: ServerTime;
   /** One at a time: two writers must not append to a ledger concurrently. */
   readonly alone: <T>(work: () => Promise<T>) => Promise<T>;
+  /** UIDs of the chips that runs are working on now: each has one run. */
+  readonly working: Set<string>;
   /** Tells the operator's terminal. Never a secret. */
   readonly tell: (event: BoardEvent) => void;
 };
@@ -30,16 +35,27 @@ export type Core = {
 /** @param folder data folder of the programmer, shared with its chip */
 export function openCore(chip: Chip, folder: string, tell: Core['tell'] = () => undefined): Core {
   const startedAt = performance.now();
+  const nvm = openNvm(join(folder, 'programmer.json'));
   return {
     chip,
-    nvm: openNvm(join(folder, 'programmer.json')),
+    nvm,
     keks: openKekStore(fileVault(join(folder, 'kek.json'))),
     images: openImageCache(join(folder, 'images')),
     archive: openLedgerArchive(folder),
     uptimeSeconds: () => secondsOf(performance.now() - startedAt),
+    serverTime: serverTimeIn(nvm),
     alone: queue(),
+    working: new Set(),
     tell,
   };
+}
+
+/** The newest time is kept, to the hour: a server, or whoever plays its part with a key that has expired, does not turn it back. */
+function serverTimeIn(nvm: Nvm): ServerTime {
+  const newestMs = (): number => (nvm.state().newestTimeSeconds ?? 0) * 1000;
+  return createServerTime(newestMs, toldMs => {
+    if (toldMs > newestMs() + hourMs) nvm.update(state => ({ ...state, newestTimeSeconds: secondsOf(toldMs) }));
+  });
 }
 
 function queue(): Core['alone'] {
@@ -62,7 +78,7 @@ export async function withConnection<T>(core: Core, use: (http: HttpClient) => P
   if (!URL.canParse(url) || new URL(url).protocol !== 'https:') throw new NusecError('BAD_REQUEST', 'the server is an https URL');
   const identity = readIdentity(core.chip);
   const bundle = core.chip.data.get('bundle') && (await readBundle(core.chip, identity));
-  const http = identity.connect(url, bundle);
+  const http = identity.connect(url, bundle, core.serverTime);
   try {
     return await use(http);
   } finally {

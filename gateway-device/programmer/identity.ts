@@ -13,6 +13,7 @@ import type { CertSlot } from '../../src/spdm/certSlot.ts';
 import type { Chip } from '../chip/chip.ts';
 import { authKeySlot } from '../chip/keyStore.ts';
 import { createHttpClient, type HttpClient } from '../link/httpClient.ts';
+import type { ServerTime } from '../link/serverTime.ts';
 
 /** Who the programmer is and whom it trusts: all of it comes from its own chip. The root certificate is in flash and counts only because
  *  its hash is in OTP 3 (R3–R4); the trust bundle counts because that root signed it. */
@@ -28,7 +29,7 @@ export type ProgrammerIdentity = {
   /** For SPDM sessions in which the target asks who we are (R51). */
   readonly certSlot: CertSlot;
   /** HTTPS by mutual TLS with the AUTH key (RULE-9); nothing but the own root is trusted (T14). */
-  readonly connect: (baseUrl: string, bundle: TrustBundle | undefined) => HttpClient;
+  readonly connect: (baseUrl: string, bundle: TrustBundle | undefined, serverTime: ServerTime) => HttpClient;
 };
 
 /** @throws NusecError STATE while the programmer is not prepared, CHAIN_REFUSED when what is in flash is not what OTP names */
@@ -56,9 +57,9 @@ export function readIdentity(chip: Chip): ProgrammerIdentity {
     certificateSha256: sha256(certificate),
     signer: { kid: keyIdOf(own), sign },
     certSlot: { certificates: [root, ica, certificate], sign },
-    connect: (baseUrl, bundle) => {
+    connect: (baseUrl, bundle, serverTime) => {
       const secureContext = chip.keyStore.secureContext(authKeySlot, { cert: pem(certificate) + pem(ica), ca: pem(root) });
-      return createHttpClient({ baseUrl, ca: pem(root), secureContext, bundle, isRepeatable: true });
+      return createHttpClient({ baseUrl, ca: pem(root), secureContext, bundle, serverTime, isRepeatable: true });
     },
   };
 }

@@ -93,6 +93,8 @@ export type NvmState = {
   readonly version: 1;
   readonly nextRunId: number;
   readonly serverUrl?: string;
+  /** The newest time that a server has told. */
+  readonly newestTimeSeconds?: number;
   readonly jobs: Readonly<Record<string, JobState>>;
   /** By UID. */
   readonly units: Readonly<Record<string, UnitState>>;

@@ -5,10 +5,11 @@ import { toPem } from '../pki/pem.ts';
 import { authorityOf, rootDer } from '../services/authority/authority.ts';
 import { trustBundleFor } from '../services/authority/olderRoots.ts';
 import { currentTrustBundle, rootForReader } from '../services/authority/trustBundle.ts';
-import type { Context } from '../services/base/context.ts';
+import { type Context, nowIso } from '../services/base/context.ts';
 import type { PortFigures, Presence, PresenceNote } from '../services/field/presence.ts';
 import type { Services } from '../services/start/services.ts';
 import type { Resource } from './app.ts';
+import { jsonAnswer } from './fields.ts';
 
 /** Health, metrics and what everybody may know: the root certificate and the trust bundle. */
 
@@ -20,6 +21,12 @@ const ready = createRoute({
   path: '/readyz',
   summary: 'Keystore open, event store writable, read models up, every follower of the log up; otherwise the names of those that are not',
   responses: { ...okText, 503: { description: 'not ready', content: { 'text/plain': { schema: z.string() } } } },
+});
+const time = createRoute({
+  method: 'get',
+  path: '/v1/time',
+  summary: 'The time of the server, for machines without a clock; it counts by the key of the TLS connection',
+  responses: { 200: jsonAnswer(z.object({ now: z.iso.datetime() }), 'now') },
 });
 const metrics = createRoute({ method: 'get', path: '/metrics', summary: 'Prometheus figures', responses: okText });
 const root = createRoute({ method: 'get', path: '/v1/authority/root.pem', summary: 'The RootCA certificate', responses: okText });
@@ -47,6 +54,7 @@ export const systemResource: Resource = (api, services, auth) => {
     const reasons = await readinessOf(services);
     return reasons.length === 0 ? c.text('ready', 200) : c.text(`not ready: ${reasons.join('; ')}`, 503);
   });
+  api.openapi(time, c => c.json({ now: nowIso(ctx) }, 200));
   api.use('/metrics', auth.person('auditor'));
   api.openapi(metrics, c => c.text(figures(ctx.store.seen(), ctx.reads.health().projections, field.presence)));
   api.openapi(root, async c => c.text(toPem('CERTIFICATE', rootDer(await authorityOf(ctx)))));

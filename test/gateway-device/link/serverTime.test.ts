@@ -1,0 +1,108 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createHttpClient } from '../../../gateway-device/link/httpClient.ts';
+import { createServerTime, type ServerTime } from '../../../gateway-device/link/serverTime.ts';
+import { closeServer, createApiServer } from '../../../src/api/server.ts';
+import { listenOn } from '../../../src/listening.ts';
+import { parseCertificate } from '../../../src/pki/parse.ts';
+import { toPem } from '../../../src/pki/pem.ts';
+import { verifyTrustBundle } from '../../../src/production/trustBundle.ts';
+import { authorityOf, rootDer } from '../../../src/services/authority/authority.ts';
+import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
+import { openPlant, type Plant } from '../../services/production/plant.ts';
+import { covers } from '../../support/covers.ts';
+import { newTlsIdentity } from '../../support/tlsIdentity.ts';
+
+/** A machine whose clock is years off: the server and its certificate are of another time than this process. */
+
+const yearMs = 365.25 * 24 * 3_600_000;
+let plant: Plant;
+let ca: string;
+beforeAll(async () => {
+  // Its authorities are old, so that there is time behind and ahead of now.
+  plant = await openPlant(ctx => ({ ...ctx, backdateMs: 5 * yearMs }));
+  ca = toPem('CERTIFICATE', rootDer(await authorityOf(plant.ctx)));
+});
+afterAll(() => plant.close());
+
+/** Serves at another time; its certificate is made then. */
+async function servedAt(aheadMs: number, use: (url: string) => Promise<void>, host = '127.0.0.1'): Promise<void> {
+  plant.moveClock(aheadMs);
+  const dated = { ...plant.ctx, backdateMs: 3_600_000 };
+  const api = createApiServer(plant.api, await newTlsIdentity(dated, ['localhost']));
+  const port = await listenOn(api, { port: 0, host });
+  try {
+    await use(`https://${host === '127.0.0.1' ? 'localhost' : host}:${port}`);
+  } finally {
+    await closeServer(api);
+    plant.moveClock(-aheadMs);
+  }
+}
+
+const bundle = async () => {
+  const authorities = await authorityOf(plant.ctx);
+  const { spki } = parseCertificate(rootDer(authorities));
+  return { ...(await verifyTrustBundle(await currentTrustBundle(plant.ctx, authorities), spki)), issuedAtSeconds: 0 };
+};
+
+async function ask(url: string, serverTime: ServerTime | undefined, provenSeconds = 0): Promise<string> {
+  const trusted = { ...(await bundle()), issuedAtSeconds: provenSeconds };
+  const http = createHttpClient({ baseUrl: url, ca, bundle: trusted, ...(serverTime && { serverTime }) });
+  try {
+    return await http.json<{ now: string }>('GET', '/v1/time').then(
+      ({ now }) => now,
+      (error: { code: string; message: string }) => `${error.code}: ${error.message}`,
+    );
+  } finally {
+    http.close();
+  }
+}
+
+const fresh = (newestMs = 0, kept: number[] = []): ServerTime =>
+  createServerTime(
+    () => newestMs,
+    toldMs => void kept.push(toldMs),
+  );
+
+describe('a machine that has no clock of its own', () => {
+  it.each([
+    ['behind', 4 * yearMs],
+    ['ahead', -4 * yearMs],
+  ])('speaks with a server of its OEM though its clock is years %s (T14)', async (_, aheadMs) => {
+    covers('T14');
+    await servedAt(aheadMs, async url => {
+      const kept: number[] = [];
+      const time = fresh(0, kept);
+      expect(await ask(url, undefined)).toMatch(/SERVER_UNREACHABLE.*(not yet valid|has expired)/);
+      const told = Date.parse(await ask(url, time));
+      expect(Math.abs(told - (Date.now() + aheadMs))).toBeLessThan(60_000);
+      expect(Math.abs((time.nowMs() ?? 0) - told)).toBeLessThan(60_000);
+      expect(kept).toHaveLength(1);
+    });
+  });
+
+  it('does not go back behind what it knows: its trust bundle, or the newest time it was told (T14)', async () => {
+    covers('T14');
+    await servedAt(-4 * yearMs, async url => {
+      const past = /lies in the past/;
+      expect(await ask(url, fresh(Date.now()))).toMatch(past);
+      expect(await ask(url, fresh(), Date.now() / 1000)).toMatch(past);
+    });
+  });
+
+  it('judges names and dates of the certificate itself, by the time it is told (T14)', async () => {
+    covers('T14');
+    await servedAt(0, async url => expect(await ask(url, fresh())).toMatch(/SERVER_UNREACHABLE: .*refused/), '127.0.0.2');
+    await servedAt(0, async url => {
+      // Whoever has a key whose certificate has ended tells the true time in vain.
+      plant.moveClock(4 * yearMs);
+      expect(await ask(url, fresh())).toMatch(/SERVER_UNREACHABLE: .*(expired|valid)/);
+      plant.moveClock(-4 * yearMs);
+    });
+  });
+
+  it('learns the time again when it has slept longer than it knows', async () => {
+    const time = fresh();
+    await servedAt(0, async url => void (await ask(url, time)));
+    await servedAt(4 * yearMs, async url => expect(await ask(url, time)).toMatch(/^\d{4}-/));
+  });
+});
