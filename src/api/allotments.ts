@@ -1,6 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { allotmentStream } from '../domain/allotment.ts';
 import { NusecError } from '../errors.ts';
-import { allot } from '../services/production/allotments.ts';
+import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
+import { allot, approveThaw, proposeThaw } from '../services/production/allotments.ts';
 import { thawShare } from '../services/production/clonedKey.ts';
 import { jobOf } from '../services/production/jobs.ts';
 import { exportPackage } from '../services/production/packages.ts';
@@ -44,6 +46,22 @@ export const allotmentsResource: Resource = (api, { ctx }, auth) => {
     request: { params: shareParams, ...jsonBody(z.strictObject({ reason: reasonField })) },
     responses: answer,
   });
+  const propose = createRoute({
+    method: 'post',
+    path: '/v1/jobs/{id}/allotments/{programmer}/thaw-proposals',
+    summary: 'Proposes to let a share go on that is frozen for any reason',
+    middleware: planner,
+    request: { params: shareParams, ...jsonBody(z.strictObject({ reason: reasonField })) },
+    responses: { 201: jsonAnswer(z.object({ id: z.string() }), 'the proposal') },
+  });
+  const approve = createRoute({
+    method: 'post',
+    path: '/v1/jobs/{id}/allotments/{programmer}/thaw-proposals/{proposal}/approve',
+    summary: 'Approves a thaw; another person than the one who proposed it',
+    middleware: auth.personWithin(inScope, 'productionPlanner', 'securityOfficer'),
+    request: { params: shareParams.extend({ proposal: idField }) },
+    responses: answer,
+  });
 
   api.openapi(give, async c => {
     const wish = c.req.valid('json');
@@ -62,6 +80,17 @@ export const allotmentsResource: Resource = (api, { ctx }, auth) => {
   api.openapi(thaw, async c => {
     const { id, programmer } = c.req.valid('param');
     await thawShare(ctx, id, programmer, c.req.valid('json').reason, actor(c));
+    return c.json(jobView(await jobOf(ctx, id)), 200);
+  });
+  api.openapi(propose, async c => {
+    const { id, programmer } = c.req.valid('param');
+    return c.json({ id: await proposeThaw(ctx, id, programmer, c.req.valid('json').reason, actor(c)) }, 201);
+  });
+  api.openapi(approve, async c => {
+    const { id, programmer, proposal } = c.req.valid('param');
+    const proposed = proposalIn(allotmentStream(id, programmer), 'ThawProposed', proposal);
+    const approver = earlierApprover(ctx, c.var.person.name, ['productionPlanner', 'securityOfficer'], proposed);
+    await approveThaw(ctx, { jobId: id, programmer, id: proposal }, approver, actor(c));
     return c.json(jobView(await jobOf(ctx, id)), 200);
   });
 };

@@ -63,6 +63,10 @@ function decide(command: AllotmentCommand, state: AllotmentState): readonly Allo
       requireStatus(state, ['FROZEN'], 'thawing');
       if (state.frozenReason !== command.lifts) refuse('STATE', `this share is frozen for another reason: ${state.frozenReason}`);
       return [{ type: 'AllotmentThawed', data: { reason: command.reason, by: command.by } }];
+    case 'ProposeThaw':
+      return proposeThaw(command, state);
+    case 'ApproveThaw':
+      return approveThaw(command, state);
     case 'CloseAllotment':
       return close(command, state);
   }
@@ -216,6 +220,25 @@ function withExhaustion(state: OpenedAllotment, event: AllotmentEvent): readonly
   const next = evolveAllotment(state, event);
   if (next.status !== 'READY' || next.open.size > 0 || remainingUnits(next) > 0) return [event];
   return [event, { type: 'AllotmentExhausted', data: { committed: next.committed, scrapped: next.scrapped } }];
+}
+
+/** Whatever a share is frozen for, two people may let it go on: the programmer that was stolen is back, the fork is explained. What is wrong
+ *  still freezes it again with its next request. */
+function proposeThaw({ type: _, id, reason, by }: Of<AllotmentCommand, 'ProposeThaw'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+  if (state.thawProposal?.id === id) return [];
+  requireStatus(state, ['FROZEN'], 'proposing a thaw');
+  return [{ type: 'ThawProposed', data: { id, frozenReason: state.frozenReason ?? 'frozen', reason, by } }];
+}
+
+/** By another person, and of what it is frozen for now. */
+function approveThaw({ id, by }: Of<AllotmentCommand, 'ApproveThaw'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+  const { thawProposal: proposal } = state;
+  if (proposal?.id !== id) refuse('NOT_FOUND', 'there is no such proposal, or a newer one has taken its place');
+  if (proposal.by === by) refuse('FOUR_EYES_REQUIRED', 'another person than the one who proposed it approves a thaw');
+  if (state.status !== 'FROZEN' && state.status !== 'CLOSED') return [];
+  requireStatus(state, ['FROZEN'], 'thawing');
+  if (state.frozenReason !== proposal.frozenReason) refuse('CONFLICT', `it is frozen for another reason by now: ${state.frozenReason}`);
+  return [{ type: 'AllotmentThawed', data: { reason: proposal.reason, by, proposedBy: proposal.by } }];
 }
 
 function close({ by, zeroise }: Of<AllotmentCommand, 'CloseAllotment'>, state: OpenedAllotment): readonly AllotmentEvent[] {

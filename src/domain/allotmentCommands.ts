@@ -44,6 +44,9 @@ export type AllotmentCommand =
   | { readonly type: 'FreezeAllotment'; readonly reason: string; readonly by: Actor }
   /** `lifts`: the reason of the freeze that has gone; a share that is frozen for another one by now stays so. */
   | { readonly type: 'ThawAllotment'; readonly lifts: LiftableReason; readonly reason: string; readonly by: Actor }
+  /** What one person alone may not thaw. */
+  | { readonly type: 'ProposeThaw'; readonly id: string; readonly reason: string; readonly by: Actor }
+  | { readonly type: 'ApproveThaw'; readonly id: string; readonly by: Actor }
   /** Either a receipt (with the number of the ledger's last record) or, for a frozen allotment, why there is none. */
   | {
       readonly type: 'CloseAllotment';

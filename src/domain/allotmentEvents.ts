@@ -76,7 +76,13 @@ export type AllotmentEvent =
   | { readonly type: 'LedgerGapDetected'; readonly data: LedgerGap }
   | { readonly type: 'AllotmentExhausted'; readonly data: { readonly committed: number; readonly scrapped: number } }
   | { readonly type: 'AllotmentFrozen'; readonly data: { readonly reason: string; readonly by: Actor } }
-  | { readonly type: 'AllotmentThawed'; readonly data: { readonly reason: string; readonly by: Actor } }
+  /** A share that one person alone does not thaw: why it should go on, and what it is frozen for. */
+  | {
+      readonly type: 'ThawProposed';
+      readonly data: { readonly id: string; readonly frozenReason: string; readonly reason: string; readonly by: Actor };
+    }
+  /** `proposedBy` where it took two people. */
+  | { readonly type: 'AllotmentThawed'; readonly data: { readonly reason: string; readonly by: Actor; readonly proposedBy?: Actor } }
   | {
       readonly type: 'AllotmentClosed';
       readonly data: { readonly by: Actor; readonly zeroiseReceiptSha256?: string; readonly withoutReceipt?: string };

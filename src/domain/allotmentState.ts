@@ -93,7 +93,7 @@ export type OpenedAllotment = {
   readonly grantByUid: BucketMap<string>;
   /** What became of every used grant. */
   readonly used: BucketMap<'committed' | 'voided'>;
-  readonly packages: readonly ExportedPackage[];
+  readonly packages: readonly (ExportedPackage & { readonly supersededBy?: string })[];
   readonly importedPackageId?: string;
   /** Newest ledger record the server knows of, from a segment or a quote. */
   readonly ledger: { readonly number: number; readonly head: string };
@@ -101,12 +101,16 @@ export type OpenedAllotment = {
   readonly ledgerGap: boolean;
   /** Of the last time it was frozen. */
   readonly frozenReason?: string;
+  /** Waits for a second person. */
+  readonly thawProposal?: ThawProposal;
   readonly zeroised: boolean;
   /** For the limits of rate. */
   readonly grantsInMinute: Window;
   readonly refusalsInWindow: Window;
   readonly lastRefusal?: { readonly uid: string; readonly ledgerNumber: number };
 };
+
+export type ThawProposal = Extract<AllotmentEvent, { readonly type: 'ThawProposed' }>['data'];
 
 /** `firstExpiresAt` of a grant that was renewed. */
 export type OpenUnit = Unit & { readonly firstExpiresAt?: string };
@@ -184,6 +188,15 @@ function withFacts(state: OpenedAllotment, event: AllotmentEvent): OpenedAllotme
       return { ...state, ledgerGap: true };
     case 'AllotmentFrozen':
       return { ...state, frozenReason: event.data.reason };
+    case 'ThawProposed':
+      return { ...state, thawProposal: event.data };
+    case 'AllotmentThawed':
+      return { ...state, ledgerGap: false };
+    case 'PackageSuperseded':
+      return {
+        ...state,
+        packages: state.packages.map(each => (each.packageId === event.data.packageId ? { ...each, ...event.data } : each)),
+      };
     case 'AllotmentClosed':
       return { ...state, zeroised: event.data.zeroiseReceiptSha256 !== undefined };
     default:

@@ -128,6 +128,30 @@ describe('one key in two requests', () => {
     expect(await plant.code('pia', 'POST', path, { reason: 'please' })).toBe('STATE');
   });
 
+  it('lets two people thaw such a share; what still contradicts itself freezes it again (T2)', async () => {
+    covers('T2');
+    const bent = await started('meter');
+    await bent.build(new Chip());
+    const whole = bent.records;
+    bent.records = bent.records.slice(0, 1);
+    bent.acknowledged = 1;
+    const old = await bent.reserveRequest(newUid());
+    expect(await bent.code('units', old)).toBe('LEDGER_GAP');
+    const path = `/v1/jobs/${bent.jobId}/allotments/${bent.uid}/thaw-proposals`;
+    const thaw = async (): Promise<void> => {
+      const { id } = await plant.ask('pia', 'POST', path, { reason: 'its memory was put back' });
+      expect(await plant.code('pia', 'POST', `${path}/${id}/approve`)).toBe('FOUR_EYES_REQUIRED');
+      expect(await plant.code('paul', 'POST', `${path}/${id}/approve`)).toBe(200);
+    };
+    await thaw();
+    expect(await bent.code('units', old)).toBe('LEDGER_GAP');
+    expect(await shareOf(bent)).toMatchObject({ status: 'FROZEN' });
+    await thaw();
+    bent.records = whole;
+    bent.acknowledged = whole.length;
+    await bent.build(new Chip());
+  });
+
   it('thaws none either whose cloned key was shown first, and another ledger after it (T2, T26)', async () => {
     covers('T2', 'T26');
     const [, bent] = await colleagues();

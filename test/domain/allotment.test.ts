@@ -413,6 +413,31 @@ describe('freezing and closing', () => {
     }
   });
 
+  it('goes on after two people have said so, with the reason on record (T2, T15)', () => {
+    covers('T2', 'T15');
+    const propose = { type: 'ProposeThaw', id: 'p1', reason: 'found in the store room', by: 'operator:pia' } as const;
+    const approve = { type: 'ApproveThaw', id: 'p1', by: 'operator:olga' } as const;
+    on(...ready)
+      .when(propose)
+      .refused('STATE');
+    on(...ready, freeze)
+      .when(propose)
+      .givesOnce({ type: 'ThawProposed', data: { id: 'p1', frozenReason: 'stolen', reason: propose.reason, by: 'operator:pia' } });
+    on(...ready, freeze, propose)
+      .when({ ...approve, by: 'operator:pia' })
+      .refused('FOUR_EYES_REQUIRED');
+    on(...ready, freeze, propose)
+      .when({ ...approve, id: 'p2' })
+      .refused('NOT_FOUND');
+    on(...ready, freeze, propose)
+      .when(approve)
+      .givesOnce({ type: 'AllotmentThawed', data: { reason: propose.reason, by: 'operator:olga', proposedBy: 'operator:pia' } });
+    expect(state(...ready, freeze, propose, approve).status).toBe('READY');
+    on(...ready, hold, propose, freeze)
+      .when(approve)
+      .refused('CONFLICT');
+  });
+
   it('is frozen for good by what comes while it is frozen for a while (T1, T2, T15)', () => {
     covers('T1', 'T2', 'T15');
     on(...ready, hold)

@@ -50,6 +50,7 @@ const allotmentEvents: Named<AllotmentEvent> = {
   AllotmentExhausted: true,
   AllotmentFrozen: true,
   AllotmentThawed: true,
+  ThawProposed: true,
   AllotmentClosed: true,
 };
 const authorityEvents: Named<AuthorityEvent> = {

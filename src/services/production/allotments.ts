@@ -4,7 +4,8 @@ import type { AllotmentState } from '../../domain/allotmentState.ts';
 import { job, jobStream } from '../../domain/job.ts';
 import { type CreatedJob, requireSameSite } from '../../domain/jobState.ts';
 import { programmerStream, programmer as programmers, requireUsableProgrammer } from '../../domain/programmer.ts';
-import { type Condition, type Context, execute, executeIf, stateOf } from '../base/context.ts';
+import { NusecError } from '../../errors.ts';
+import { type Condition, type Context, execute, executeIf, newHexId, stateOf } from '../base/context.ts';
 import { jobOf } from './jobs.ts';
 
 /** Allotments: what of a job each programmer may build. */
@@ -27,6 +28,30 @@ export async function allot(ctx: Context, jobId: string, { programmer, count, sc
   if (isNew) await execute(ctx, allotment, stream, { type: 'OpenAllotment', jobId, programmer, quota: count, scrapAllowance }, by);
   else await execute(ctx, allotment, stream, { type: 'RaiseAllotment', quota: count, scrapAllowance }, by);
   return jobOf(ctx, jobId);
+}
+
+/** Proposes to let a frozen share go on, whatever it is frozen for. @returns id for the second person @throws NusecError NOT_FOUND, STATE */
+export async function proposeThaw(ctx: Context, jobId: string, programmer: string, reason: string, by: Actor): Promise<string> {
+  const id = newHexId(ctx);
+  await execute(ctx, allotment, allotmentStream(jobId, programmer), { type: 'ProposeThaw', id, reason, by }, by);
+  return id;
+}
+
+export type ThawApproval = { readonly jobId: string; readonly programmer: string; readonly id: string };
+
+/** @throws NusecError NOT_FOUND, FOUR_EYES_REQUIRED, CONFLICT when it is frozen for another reason by now */
+export async function approveThaw(ctx: Context, approval: ThawApproval, condition: Condition, by: Actor): Promise<void> {
+  const { jobId, programmer, id } = approval;
+  await executeIf(ctx, condition, allotment, allotmentStream(jobId, programmer), { type: 'ApproveThaw', id, by }, by);
+}
+
+/** Whether the package of a programmer was replaced: then it is not to be imported any more (silence 7, I13).
+ *  @throws NusecError NOT_FOUND: no such package was made for it */
+export async function isSuperseded(ctx: Context, jobId: string, programmer: string, packageId: string): Promise<boolean> {
+  const state = await allotmentOf(ctx, jobId, programmer);
+  const known = state.status === 'NONE' ? undefined : state.packages.find(each => each.packageId === packageId);
+  if (known === undefined) throw new NusecError('NOT_FOUND', 'no such package was made for this programmer');
+  return known.supersededBy !== undefined;
 }
 
 export const allotmentOf = (ctx: Context, jobId: string, programmer: string): Promise<AllotmentState> =>
