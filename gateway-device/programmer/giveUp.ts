@@ -32,34 +32,40 @@ export async function voidUnit(core: Core, identity: ProgrammerIdentity, uid: st
     remaining: remainingUnits(job),
     uid: fromHex(unit.uid),
     reason: reason.slice(0, maxReasonChars),
+    scrap: isTouched,
     ...(objId && { objId: fromHex(objId) }),
     ...(grantId && { grantId: fromHex(grantId) }),
   } as const;
   const ledger = await appendRecord(job.ledger, entry, identity.signer, core.uptimeSeconds());
   const voiding = { reason: entry.reason, otpTouched: isTouched };
   const ended = { ...unit, voiding, endNumber: ledger.nextNumber - 1 };
-  core.nvm.update(state => withUnit(withJob(state, { ...job, ledger }), ended));
+  const { open, scrapped } = job;
+  core.nvm.update(state => withUnit(withJob(state, { ...jobOf(state, unit.jobId), open, scrapped, ledger }), ended));
   core.tell({ event: 'unit-voided', uid: unit.uid, reason: entry.reason, scrap: isTouched });
 }
 
 /** Tells the server of a voided unit and closes its journal. A server that will not have it, because the grant has lapsed or was never made,
- *  gets the ledger with the next call. @throws NusecError when the server is away or in trouble: the journal stays */
-export async function reportVoid(core: Core, server: ServerApi, uid: string): Promise<void> {
+ *  gets the ledger with the next call. The server is right about a begun unit: what it counts as scrap is scrap here too.
+ *  @returns whether the unit is scrap @throws NusecError when the server is away or in trouble: the journal stays */
+export async function reportVoid(core: Core, server: ServerApi, uid: string): Promise<boolean> {
   const unit = core.nvm.state().units[uid];
-  if (!unit?.voiding) return;
+  if (!unit?.voiding) return false;
+  let isScrapped = unit.voiding.otpTouched;
   const { grantId } = unit.facts;
   const { ledger } = jobOf(core.nvm.state(), unit.jobId);
   const records = recordsUpTo(core, unit.jobId, unit.endNumber ?? ledger.nextNumber - 1);
   if (grantId) {
     try {
-      await server.voidUnit(grantId, { ...unit.voiding, ledger: records });
-      storeAcknowledged(core, unit.jobId, records);
+      const isMore = (await server.voidUnit(grantId, { ...unit.voiding, ledger: records })) && !isScrapped;
+      isScrapped ||= isMore;
+      storeAcknowledged(core, unit.jobId, records, job => (isMore ? { ...job, scrapped: job.scrapped + 1 } : job));
     } catch (error) {
       if (!(error instanceof NusecError) || isServerAway(error)) throw error;
       core.tell({ event: 'void-refused', uid, code: error.code });
     }
   }
   core.nvm.update(state => withoutUnit(state, uid));
+  return isScrapped;
 }
 
 /** A person says that this chip does not come back. @returns whether it counts as scrap @throws NusecError NOT_FOUND, STATE (it is finished) */

@@ -31,6 +31,7 @@ export const deliverOutstanding = (core: Core): Promise<void> =>
   );
 
 /** What the server refuses for one unit or job does not hold up the others.
+ *  Units that a run works on are its own.
  *  @returns the last refusal @throws NusecError when the server is away or in trouble */
 export async function deliver(core: Core, identity: ProgrammerIdentity, server: ServerApi): Promise<NusecError | undefined> {
   let refusal: NusecError | undefined;
@@ -44,7 +45,9 @@ export async function deliver(core: Core, identity: ProgrammerIdentity, server: 
   for (const { jobId, acknowledgementSent } of Object.values(jobs)) {
     if (!acknowledgementSent) await attempt(deliverAcknowledgement(core, jobId, server));
   }
-  for (const unit of Object.values(units)) if (isOutstanding(unit)) await attempt(deliverUnit(core, identity, server, unit));
+  for (const unit of Object.values(units)) {
+    if (isOutstanding(unit) && !core.working.has(unit.uid)) await attempt(deliverUnit(core, identity, server, unit));
+  }
   for (const { jobId } of Object.values(jobs)) await attempt(deliverEnd(core, server, jobId));
   return refusal;
 }
@@ -55,7 +58,7 @@ async function deliverUnit(
   server: ServerApi,
   { uid, jobId, voiding, facts }: UnitState,
 ): Promise<void> {
-  if (voiding) return reportVoid(core, server, uid);
+  if (voiding) return void (await reportVoid(core, server, uid));
   const unit = { core, uidHex: uid };
   const reported = (state: NvmState): NvmState => withUntold(state, { uid, jobId });
   await commitUnit(unit, identity, server, reported).catch(async (error: unknown) => {

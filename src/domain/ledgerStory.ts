@@ -11,6 +11,8 @@ export type CountingRecord = {
   readonly grantId?: string;
   readonly receiptSha256?: string;
   readonly remaining?: number;
+  /** Of a void. */
+  readonly scrap?: boolean;
 };
 
 /** A reservation as the server recorded it. */
@@ -21,6 +23,10 @@ export type RecordedUnit = {
   readonly ledgerNumber: number;
   readonly outcome: 'open' | 'committed' | 'voided';
   readonly receiptSha256?: string;
+  /** Voided as scrap. */
+  readonly scrapped?: boolean;
+  /** Its bootloader was given out: whether its key was burned only the chip could prove. */
+  readonly hasBootloader?: boolean;
 };
 
 /** One reservation in the ledger, with the records that end it. */
@@ -78,32 +84,42 @@ function readReservations(records: readonly CountingRecord[], fault: (detail: st
 }
 
 /** A void may follow a commit that the server refused; then the void counts. */
-function outcomeProblem({ outcome, grantId, receiptSha256 }: RecordedUnit, { ends }: Reservation): string | undefined {
+function outcomeProblem(unit: RecordedUnit, { ends }: Reservation): string | undefined {
+  const { outcome, grantId, receiptSha256 } = unit;
   const last = ends.at(-1);
   if (outcome === 'open') return last === undefined ? undefined : `the ledger has its ${last.type}, the server neither`;
   if (last === undefined) return `${outcome}, but the ledger never ends it`;
-  if (outcome === 'voided') return last.type === 'void' ? undefined : 'voided, but the ledger commits it';
+  if (outcome === 'voided') return last.type === 'void' ? scrapProblem(unit, last) : 'voided, but the ledger commits it';
   if (last.type === 'void') return 'committed, but the ledger voids it';
   if (last.grantId !== grantId) return 'committed, but the ledger commits another grant';
   return last.receiptSha256 === receiptSha256 ? undefined : 'committed, but the ledger names another receipt';
 }
 
-/** What must be left after a record, from what was left before. A void gives its unit back, unless it was scrap beyond the allowance. */
-const allowedAfter: Readonly<Record<CountingRecord['type'], (before: number) => readonly number[] | undefined>> = {
+/** The server is right about a begun unit: it counts as scrap what the ledger does, and what got a bootloader; nothing else. */
+function scrapProblem({ scrapped, hasBootloader }: RecordedUnit, { scrap }: CountingRecord): string | undefined {
+  if (scrap === true && scrapped !== true) return 'the ledger scraps it, the server gave its unit back';
+  if (scrap === false && scrapped === true && hasBootloader !== true)
+    return 'scrapped, but by the ledger nothing was burned, and it never got a bootloader';
+  return undefined;
+}
+
+/** The most that may be left after a record, from what was left before. A void gives its unit back, unless it was scrap beyond the allowance;
+ *  what the server scrapped besides takes more. */
+const mostAfter: Readonly<Record<CountingRecord['type'], (before: number) => number | undefined>> = {
   import: () => undefined,
   boot: () => undefined,
-  reserve: before => [Math.max(0, before - 1)],
-  commit: before => [before],
-  void: before => [before, before + 1],
-  zeroise: () => [0],
+  reserve: before => Math.max(0, before - 1),
+  commit: before => before,
+  void: before => before + 1,
+  zeroise: () => 0,
 };
 
 function checkRemaining(records: readonly CountingRecord[], fault: (detail: string) => void): void {
   let before: number | undefined;
   let isOver = false;
   for (const { number, type, remaining } of records) {
-    const allowed = before === undefined ? undefined : allowedAfter[type](before);
-    if (allowed !== undefined && remaining !== undefined && !allowed.includes(remaining)) {
+    const most = before === undefined ? undefined : mostAfter[type](before);
+    if (most !== undefined && remaining !== undefined && remaining > most) {
       fault(`record ${number} leaves ${remaining} units after a ${type}; before it were ${before}`);
     }
     if (isOver && ['reserve', 'commit', 'void'].includes(type)) fault(`record ${number} follows the end of the job and is a ${type}`);

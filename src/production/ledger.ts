@@ -1,5 +1,5 @@
 import { equalBytes } from '../bytes.ts';
-import { type Codec, type CodecType, field, oneOf, optionalField, record, refine, text, uint } from '../cbor/schema.ts';
+import { bool, type Codec, type CodecType, field, oneOf, optionalField, record, refine, text, uint } from '../cbor/schema.ts';
 import type { KeyResolver } from '../cose/sign1.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
@@ -29,6 +29,8 @@ const fields = record({
   /** Since the programmer started: programmers have no trusted clock. */
   uptimeSeconds: field(11, uint()),
   reason: optionalField(12, text(128)),
+  /** Of a void: the chip is scrap, as far as the programmer knows. Records of older firmware do not say it. */
+  scrap: optionalField(13, bool),
 });
 export type LedgerRecord = CodecType<typeof fields>;
 

@@ -46,6 +46,28 @@ describe('ledger and server', () => {
     expect(details(ledger, unit('a', 2, 'committed'))).toEqual(['unit-mismatch: committed, but the ledger voids it']);
   });
 
+  it.each<readonly [server: 'scrapped' | 'given back', ledger: boolean | undefined, hasBootloader: boolean, problem: string | undefined]>([
+    ['scrapped', true, true, undefined],
+    ['scrapped', true, false, undefined],
+    ['scrapped', false, true, undefined],
+    ['scrapped', false, false, 'scrapped, but by the ledger nothing was burned, and it never got a bootloader'],
+    ['scrapped', undefined, false, undefined],
+    ['given back', true, false, 'the ledger scraps it, the server gave its unit back'],
+    ['given back', false, false, undefined],
+    ['given back', undefined, false, undefined],
+  ])('%s at the server, scrap %s in the ledger, bootloader %s (T1)', (server, scrap, hasBootloader, problem) => {
+    covers('T1');
+    const [first, second, end] = records(['import', 3], ['reserve', 2, 'a'], ['void', 3, 'a']) as CountingRecord[];
+    const ledger = [first!, second!, { ...end!, ...(scrap !== undefined && { scrap }) }];
+    const voided = { ...unit('a', 2, 'voided'), scrapped: server === 'scrapped', hasBootloader };
+    expect(details(ledger, voided)).toEqual(problem === undefined ? [] : [`unit-mismatch: ${problem}`]);
+  });
+
+  it('leave fewer units than the ledger counts, when the server scraps one besides', () => {
+    const ledger = records(['import', 3], ['reserve', 2, 'a'], ['void', 3, 'a'], ['reserve', 1, 'b'], ['void', 2, 'b'], ['zeroise', 0]);
+    expect(details(ledger, unit('a', 2, 'voided'), unit('b', 4, 'voided'))).toEqual([]);
+  });
+
   it('are compared by record, grant and receipt, not by UID alone', () => {
     const committed = unit('a', 2, 'committed');
     expect(details(built, { ...committed, grantId: 'x' }, unit('b', 4, 'voided'))).toHaveLength(1);

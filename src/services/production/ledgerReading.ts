@@ -8,13 +8,18 @@ import { streamOf } from '../../eventstore/recorded.ts';
 import { type LedgerRecord, readLedgerRecord } from '../../production/ledger.ts';
 import type { Context } from '../base/context.ts';
 import { authKeyOf, programmerOf } from './programmers.ts';
+import { hadBootloader } from './unitVoid.ts';
 
 /** Reads the ledger of one share from its newest record back to the first, and holds it against the share's events. */
 export async function ledgerFindingsOf(ctx: Context, state: OpenedAllotment): Promise<readonly Finding[]> {
   const { jobId, programmer } = state;
   const records = await recordsOf(ctx, state);
   const events = await streamOf<AllotmentEvent>(ctx.store, allotmentStream(jobId, programmer));
-  return compareLedger(programmer, records, recordedUnits(events));
+  const units = recordedUnits(events);
+  // Few units are scrapped, so their grants are read one by one.
+  const told: RecordedUnit[] = [];
+  for (const unit of units) told.push(unit.scrapped ? { ...unit, hasBootloader: await hadBootloader(ctx, unit.grantId) } : unit);
+  return compareLedger(programmer, records, told);
 }
 
 async function recordsOf(ctx: Context, { segments, programmer }: OpenedAllotment): Promise<readonly CountingRecord[]> {
@@ -31,13 +36,14 @@ async function recordsOf(ctx: Context, { segments, programmer }: OpenedAllotment
   return records.reverse();
 }
 
-const counting = ({ number, type, uid, grantId, receiptSha256, remaining }: LedgerRecord): CountingRecord => ({
+const counting = ({ number, type, uid, grantId, receiptSha256, remaining, scrap }: LedgerRecord): CountingRecord => ({
   number,
   type,
   ...(uid && { uid: toHex(uid) }),
   ...(grantId && { grantId: toHex(grantId) }),
   ...(receiptSha256 && { receiptSha256: toHex(receiptSha256) }),
   ...(remaining !== undefined && { remaining }),
+  ...(scrap !== undefined && { scrap }),
 });
 
 function recordedUnits(events: readonly AllotmentEvent[]): readonly RecordedUnit[] {
@@ -54,7 +60,7 @@ function recordedUnits(events: readonly AllotmentEvent[]): readonly RecordedUnit
     const end =
       event.type === 'UnitCommitted'
         ? ({ outcome: 'committed', receiptSha256: event.data.receiptSha256 } as const)
-        : ({ outcome: 'voided' } as const);
+        : ({ outcome: 'voided', scrapped: event.data.scrapped } as const);
     units.set(unit.grantId, { ...unit, ...end });
   }
   return [...units.values()];

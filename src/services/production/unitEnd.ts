@@ -24,7 +24,7 @@ import { opened } from './packages.ts';
 import { activeProgrammer, authKeyOf, programmerOf } from './programmers.ts';
 import { readReceipt, requireLocked, requireOwnOtp } from './unitSteps.ts';
 import { grantOf, receiptNonce } from './units.ts';
-import { outcomeOf, type VoidReason, voidUnit } from './unitVoid.ts';
+import { outcomeOf, type VoidReason, voidUnit, wasScrapped } from './unitVoid.ts';
 
 /** The end of a unit: committed with the proof of what runs on it, or voided (R82, RULE-18). */
 
@@ -107,6 +107,9 @@ export async function completeDevice(
   await execute(ctx, device, deviceStream(uid), { type: 'CompleteProvisioning', grantId, receiptSha256 }, by);
 }
 
+/** `scrapped`: how the server counts it; the programmer follows (docs/decisions/028). */
+export type VoidAnswer = CommitAnswer & { readonly scrapped: boolean };
+
 /** @throws NusecError GRANT_USED (committed), NOT_FOUND, LEDGER_GAP … */
 export async function voidByProgrammer(
   parts: Parts,
@@ -114,20 +117,21 @@ export async function voidByProgrammer(
   grantId: string,
   why: VoidReason & { readonly ledger: readonly Uint8Array[] },
   by: Actor,
-): Promise<CommitAnswer> {
+): Promise<VoidAnswer> {
   const { ctx } = parts;
   const caller = await activeProgrammer(ctx, programmer);
   const { jobId, uid } = await grantOf(ctx, programmer, grantId);
   const state = opened(await allotmentOf(ctx, jobId, programmer));
   const ledger = await readLedger(parts, state, authKeyOf(caller), why.ledger, by);
-  const { type, uid: recorded } = ledger.last.record;
+  const { type, uid: recorded, scrap } = ledger.last.record;
   if (type !== 'void' || recorded === undefined || toHex(recorded) !== uid) {
     throw new NusecError('BAD_REQUEST', 'the last ledger record does not void this unit');
   }
-  await voidUnit(ctx, state, grantId, why, by);
+  // What is signed counts, also when the request says less.
+  await voidUnit(ctx, state, grantId, { ...why, otpTouched: why.otpTouched === true || scrap === true }, by);
   await acceptLedger(parts, jobId, programmer, ledger, by);
   const after = opened(await allotmentOf(ctx, jobId, programmer));
-  return { committed: after.committed, remaining: remainingUnits(after) };
+  return { committed: after.committed, remaining: remainingUnits(after), scrapped: await wasScrapped(ctx, state, grantId) };
 }
 
 /** The end of a job on a programmer: the signed zeroise record is the proof that count and images are gone (RULE-19, R82).

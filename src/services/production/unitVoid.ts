@@ -44,6 +44,10 @@ async function uidOfGrant(ctx: Context, grantId: string): Promise<string | undef
   return state.status === 'NONE' ? undefined : state.uid;
 }
 
+/** Whether the bootloader of a unit was given out. */
+export const hadBootloader = async (ctx: Context, grantId: string): Promise<boolean> =>
+  hasBootloader(await stateOf(ctx, grant, grantStream(grantId)));
+
 /** With the bootloader's answer came the key to burn. Whether it was burned only the chip could prove; the word of the programmer is none (T1). */
 const hasBootloader = (signed: GrantState): boolean => signed.status === 'SIGNED' && signed.trailers.bl2 !== undefined;
 
@@ -76,9 +80,19 @@ async function unfinishedVoid(
 ): Promise<Voided | undefined> {
   if (status === 'FAILED' || status === 'SCRAPPED' || provisioned) return undefined;
   if (outcomeOf(await allotmentOf(ctx, jobId, programmer), grantId) !== 'voided') return undefined;
+  return recordedVoid(ctx, { jobId, programmer }, grantId);
+}
+
+type ShareOf = Pick<OpenedAllotment, 'jobId' | 'programmer'>;
+
+async function recordedVoid(ctx: Context, { jobId, programmer }: ShareOf, grantId: string): Promise<Voided | undefined> {
   const voids = await historyOf(ctx.store, allotmentStream(jobId, programmer), 'UnitVoided');
   return voids.findLast(({ data }) => data.grantId === grantId)?.data;
 }
+
+/** How a voided unit counts. */
+export const wasScrapped = async (ctx: Context, share: ShareOf, grantId: string): Promise<boolean> =>
+  (await recordedVoid(ctx, share, grantId))?.scrapped === true;
 
 /** The allotment says that the unit was voided, the device does not know it yet. */
 export async function finishVoid(ctx: Context, state: LivingDevice, by: Actor): Promise<void> {

@@ -35,6 +35,29 @@ const rows: readonly Row[] = [
     [],
   ],
   [
+    'says in its ledger that nothing was burned of a unit that got its bootloader: the server counts it as scrap',
+    async (builder, chip) => {
+      await builder.build(chip, 'bootloader-installed');
+      const request = { reason: 'test', otpTouched: false, ledger: [] as string[] };
+      await voidRecord(builder, chip, { scrap: false });
+      request.ledger = builder.pending;
+      expect(await builder.ask(`units/${chip.grantId}/void`, request)).toMatchObject({ scrapped: true });
+      builder.acknowledged = builder.records.length;
+    },
+    [],
+  ],
+  [
+    'scraps a unit in its ledger and says less to the server: what is signed counts',
+    async (builder, chip) => {
+      await builder.build(chip, 'bootloader');
+      await voidRecord(builder, chip, { scrap: true });
+      const request = { reason: 'test', otpTouched: false, ledger: builder.pending };
+      expect(await builder.ask(`units/${chip.grantId}/void`, request)).toMatchObject({ scrapped: true });
+      builder.acknowledged = builder.records.length;
+    },
+    [],
+  ],
+  [
     'is refused a unit and voids it in the ledger alone',
     async builder => {
       await plant.ask('pia', 'POST', `/v1/jobs/${builder.jobId}/suspend`, { reason: 'test' });
