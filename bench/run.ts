@@ -21,6 +21,7 @@ const notBenches = [
   'gatewayRivals.ts',
   'softHsm.ts',
   'syncs.ts',
+  'productionLine.ts',
 ];
 
 const benches = readdirSync(import.meta.dirname)

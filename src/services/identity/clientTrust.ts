@@ -3,6 +3,8 @@ import { authorityStream } from '../../domain/authority.ts';
 import type { EventType } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
 import { lru } from '../../lru.ts';
+import { parseCertificate } from '../../pki/parse.ts';
+import { minuteMs } from '../../times.ts';
 import { type Authorities, authorityOf, recordedIssuers, trustedRoots } from '../authority/authority.ts';
 import { retiredRoots } from '../authority/olderRoots.ts';
 import { type Alarms, createAlarms } from '../base/alarms.ts';
@@ -24,6 +26,18 @@ export type ClientTrust = {
   onChange(listener: () => void): () => void;
   close(): Promise<void>;
 };
+
+/** What was judged a moment ago: a machine asks ten times for one unit, and each check of its chain is as much work as a signature. Revocation, dates
+ *  and what is trusted are looked at each time. */
+type Judged = {
+  readonly machine: Machine;
+  readonly anchors: TrustAnchors;
+  readonly sinceMs: number;
+  readonly untilMs: number;
+  /** Of the certificate and its issuing CA. */
+  readonly serials: readonly string[];
+};
+const judgedForMs = minuteMs;
 
 type IsRevoked = (serialHex: string) => boolean;
 
@@ -54,6 +68,7 @@ export async function startClientTrust(ctx: Context, revocations: Revocations, a
     for (const listener of listeners) listener();
   });
   const issued = lru<true>(maxKnownIssued);
+  const judged = lru<Judged>(maxKnownIssued);
   const judge = (leaf: Uint8Array, line?: string, isRevoked: IsRevoked = revocations.isRevoked): Machine =>
     identifyMachine(leaf, anchors, ctx.clock().toISOString(), isRevoked, line);
 
@@ -71,11 +86,26 @@ export async function startClientTrust(ctx: Context, revocations: Revocations, a
       throw error;
     }
   };
+  const stillCounts = (known: Judged, isRevoked: IsRevoked = revocations.isRevoked): boolean => {
+    const nowMs = ctx.clock().getTime();
+    const isNow = known.anchors === anchors && nowMs >= known.sinceMs && nowMs < known.untilMs;
+    return isNow && !known.serials.some(serial => isRevoked(serial));
+  };
+  const remembered = (sha256: string, leaf: Uint8Array, machine: Machine): Machine => {
+    const issuer = anchors.issuers.find(({ icaId }) => icaId === machine.icaId)?.certificate;
+    if (issuer === undefined) return machine;
+    const sinceMs = ctx.clock().getTime();
+    const untilMs = Math.min(sinceMs + judgedForMs, ...[parseCertificate(leaf), issuer].map(({ notAfter }) => Date.parse(notAfter)));
+    judged.set(sha256, { machine, anchors, sinceMs, untilMs, serials: [machine.serialHex, issuer.serialHex] });
+    return machine;
+  };
   return {
     judge: (leaf, line) => judge(leaf, line),
     async identify(leaf, isRevoked) {
       const sha256 = sha256Hex(leaf);
-      if (issued.get(sha256)) return judge(leaf, undefined, isRevoked);
+      const known = judged.get(sha256);
+      if (known !== undefined && stillCounts(known, isRevoked)) return known.machine;
+      if (issued.get(sha256)) return remembered(sha256, leaf, judge(leaf, undefined, isRevoked));
       const machine = await judgeWithAlarm(leaf, undefined, isRevoked);
       const record = await issuedTo(ctx, machine);
       if (record === undefined) {
@@ -84,7 +114,7 @@ export async function startClientTrust(ctx: Context, revocations: Revocations, a
       }
       await judgeWithAlarm(leaf, record.line, isRevoked);
       issued.set(sha256, true);
-      return machine;
+      return remembered(sha256, leaf, machine);
     },
     onChange(listener) {
       listeners.add(listener);

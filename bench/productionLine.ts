@@ -1,0 +1,80 @@
+import { createHttpClient, type HttpClient } from '../gateway-device/link/httpClient.ts';
+import { toPem } from '../src/pki/pem.ts';
+import { agreeKek, lockedProgrammer, type PreparedProgrammer } from '../test/services/parties.ts';
+import { Chip, defineProduct, releasedJob, TestProgrammer } from '../test/services/production/factory.ts';
+import { asking, type Call, type Site } from '../test/services/production/plant.ts';
+
+/** A process of programmers for bench/production.ts: prepares them, waits for `go`, and builds units as fast as the server lets them. */
+
+export type LineWish = {
+  readonly url: string;
+  /** Product line of its own. */
+  readonly line: string;
+  readonly ca: string;
+  readonly alice: string;
+  readonly bob: string;
+  readonly programmers: number;
+  readonly unitsEach: number;
+};
+/** Milliseconds of each call, by the last word of its path. */
+export type LineResult = { readonly seconds: number; readonly callMs: Readonly<Record<string, readonly number[]>> };
+
+const wish = JSON.parse(process.argv[2] ?? '') as LineWish;
+const second = new Set(['bob', 'rolf', 'paul']);
+const callMs: Record<string, number[]> = {};
+
+const people = { alice: open({ token: wish.alice }), bob: open({ token: wish.bob }) };
+
+function open(options: object): HttpClient {
+  return createHttpClient({ baseUrl: wish.url, ca: wish.ca, isRepeatable: true, ...options });
+}
+
+/** People by their token, one machine by its key. */
+function siteOf(machine?: PreparedProgrammer): Site {
+  const key = machine?.key.export({ format: 'pem', type: 'pkcs8' }) as string;
+  const own = machine && open({ cert: toPem('CERTIFICATE', machine.certificate), key });
+  const call: Call = async (who, method, path, body) => {
+    const client = typeof who === 'string' ? (second.has(who) ? people.bob : people.alice) : (own as HttpClient);
+    const isBytes = body instanceof Uint8Array;
+    const bytes = isBytes ? body : new TextEncoder().encode(JSON.stringify(body ?? {}));
+    const begin = performance.now();
+    const answer = await (method === 'GET'
+      ? client.bytes(method, path)
+      : client.bytes(method, path, bytes, isBytes ? 'application/octet-stream' : 'application/json'));
+    const name = path.split('/').at(-1) ?? '';
+    callMs[name] ??= [];
+    callMs[name].push(performance.now() - begin);
+    const text = new TextDecoder().decode(answer);
+    return { status: 200, bytes: answer, body: text.startsWith('{') ? JSON.parse(text) : text };
+  };
+  return { call, ...asking(call) };
+}
+
+async function prepared(jobId: string): Promise<TestProgrammer> {
+  const party = await lockedProgrammer(siteOf());
+  const site = siteOf(party);
+  const programmer = new TestProgrammer(site, party, await agreeKek(site, party));
+  await site.ask('olga', 'POST', `/v1/programmers/${party.uid}/ship`, { to: 'CM' });
+  await site.ask(party.certificate, 'POST', `/v1/programmers/${party.uid}/check-in`);
+  await programmer.begin(jobId, wish.unitsEach + 1);
+  // The first unit is no work of the line: connection and code are warm after it.
+  await programmer.build(new Chip());
+  return programmer;
+}
+
+const office = siteOf();
+await defineProduct(office, wish.line);
+const jobId = await releasedJob(office, wish.line, { plannedCount: wish.programmers * (wish.unitsEach + 1) });
+const programmers: TestProgrammer[] = [];
+while (programmers.length < wish.programmers) programmers.push(await prepared(jobId));
+for (const name of Object.keys(callMs)) delete callMs[name];
+process.once('message', async () => {
+  const begin = performance.now();
+  await Promise.all(
+    programmers.map(async programmer => {
+      for (let unit = 0; unit < wish.unitsEach; unit += 1) await programmer.build(new Chip());
+    }),
+  );
+  process.send?.({ seconds: (performance.now() - begin) / 1000, callMs } satisfies LineResult, () => process.exit());
+});
+process.send?.('ready');
