@@ -3,8 +3,9 @@ import type { Context as HonoContext } from 'hono';
 import { jobStream } from '../domain/job.ts';
 import { type CreatedJob, jobStatuses } from '../domain/jobState.ts';
 import { readers } from '../domain/roles.ts';
-import type { AllotmentRow, JobRow } from '../projections/jobs.ts';
+import type { AllotmentRow, JobRow, UnitRow } from '../projections/jobs.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
+import { jobStatus, type Progress, unitPage } from '../services/production/jobStatus.ts';
 import {
   attachUidList,
   bindFirmware,
@@ -92,6 +93,36 @@ const detailSchema = jobSchema.extend({ board: z.array(boardSchema) });
 export type JobRowAnswer = z.infer<typeof rowSchema>;
 export type JobAnswer = z.infer<typeof detailSchema>;
 export type JobYieldAnswer = z.infer<typeof yieldSchema>;
+const progressSchema = z.object({
+  committed: z.number(),
+  voided: z.number(),
+  scrapped: z.number(),
+  open: z.number(),
+  yield: z.number().nullable(),
+  unitsPerHour: z.number().nullable(),
+  firstAt: z.string().nullable(),
+  lastAt: z.string().nullable(),
+  reasons: z.array(z.object({ reason: z.string(), units: z.number() })),
+});
+const statusSchema = rowSchema.extend(progressSchema.shape).extend({
+  bl2Version: z.string().optional(),
+  byProgrammer: z.array(progressSchema.extend({ programmer: z.string() })),
+});
+const unitSchema = z.object({
+  uid: z.string(),
+  objId: z.string(),
+  status: z.string(),
+  reason: z.string().nullable(),
+  bl2Version: z.string().nullable(),
+  appVersion: z.string().nullable(),
+  serial: z.string().nullable(),
+  programmer: z.string(),
+  number: z.number(),
+  reservedAt: z.string(),
+  certifiedAt: z.string().nullable(),
+  lockedAt: z.string().nullable(),
+  finishedAt: z.string().nullable(),
+});
 const params = z.object({ id: idField });
 const wishSchema = z.strictObject({
   line: lineField,
@@ -167,6 +198,22 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     request: { params },
     responses: { 200: { description: 'RFC 4180', content: { 'text/csv': { schema: z.string() } } } },
   });
+  const status = createRoute({
+    method: 'get',
+    path: '/v1/jobs/{id}/status',
+    summary: 'How a job goes on: counts, yield, rate, reasons, firmware versions',
+    middleware: reader,
+    request: { params },
+    responses: { 200: jsonAnswer(statusSchema, 'the status') },
+  });
+  const units = createRoute({
+    method: 'get',
+    path: '/v1/jobs/{id}/units',
+    summary: 'Every unit of a job, by page',
+    middleware: reader,
+    request: { params, query: pageQuery },
+    responses: { 200: jsonAnswer(z.object({ units: z.array(unitSchema), next: z.string().optional() }), 'units') },
+  });
   const reconciliation = createRoute({
     method: 'get',
     path: '/v1/jobs/{id}/reconciliation',
@@ -233,6 +280,23 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   api.openapi(act('close', 'Ends and reconciles a job', z.strictObject({ withoutReceipt: reasonField.optional() })), async c =>
     c.json(jobView(await closeJob({ ctx, alarms }, c.req.valid('param').id, c.req.valid('json').withoutReceipt, actor(c))), 200),
   );
+  api.openapi(status, async c => {
+    const { row, total, byProgrammer } = await jobStatus(ctx, c.req.valid('param').id);
+    return c.json(
+      {
+        ...rowView(row, { ...total, reserved: total.committed + total.voided + total.open }),
+        ...(row.bl2_version !== null && { bl2Version: row.bl2_version }),
+        ...progressView(total),
+        byProgrammer: byProgrammer.map(({ programmer, ...of }) => ({ programmer, ...progressView(of) })),
+      },
+      200,
+    );
+  });
+  api.openapi(units, async c => {
+    const { cursor, limit } = c.req.valid('query');
+    const { units: rows, bl2Version, next } = await unitPage(ctx, c.req.valid('param').id, limit, cursor);
+    return c.json({ units: rows.map(row => unitView(row, bl2Version)), ...(next !== undefined && { next }) }, 200);
+  });
   api.openapi(csv, async c =>
     c.body(await statusCsv(ctx, c.req.valid('param').id), 200, { 'Content-Type': 'text/csv; charset=utf-8; header=present' }),
   );
@@ -265,6 +329,28 @@ function firmwareView({ releaseId, version, securityCounter, imageHash }: NonNul
 
 type Totals = { readonly reserved: number; readonly committed: number; readonly voided: number; readonly scrapped: number };
 const nothingYet: Totals = { reserved: 0, committed: 0, voided: 0, scrapped: 0 };
+
+const progressView = ({ reasons, ...rest }: Progress) => ({ ...rest, reasons: [...reasons] });
+
+/** The bootloader of the job runs on whatever has come so far. */
+const withBootloader: ReadonlySet<UnitRow['status']> = new Set(['ROOTED', 'LOCKED', 'AUTHENTICATED', 'INSTALLED', 'COMMITTED']);
+
+function unitView(row: UnitRow, bl2Version: string | null) {
+  const { uid, obj_id: objId, status, reason, version: appVersion, serial, programmer, number } = row;
+  const times = { reservedAt: row.reserved_at, certifiedAt: row.certified_at, lockedAt: row.locked_at, finishedAt: row.finished_at };
+  return {
+    uid,
+    objId,
+    status,
+    reason,
+    bl2Version: withBootloader.has(status) ? bl2Version : null,
+    appVersion,
+    serial,
+    programmer,
+    number,
+    ...times,
+  };
+}
 
 function rowView(row: JobRow, { reserved, committed, voided, scrapped }: Totals = nothingYet) {
   const { job_id: jobId, line, status, planned_count: plannedCount, created_at: createdAt } = row;

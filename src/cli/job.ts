@@ -2,6 +2,7 @@ import { createReadStream, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { fetchTrustBundle } from '../../gateway-device/link/httpClient.ts';
 import { jobStatuses } from '../domain/jobState.ts';
+import { NusecError } from '../errors.ts';
 import { type SignedReport, verifyReport } from '../production/report.ts';
 import { signingKeysOf } from '../production/trustBundle.ts';
 import { ask, listAll, requireFile, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
@@ -28,6 +29,7 @@ type Job = {
 };
 type Create = ServerOptions & { line: string; count: number; scrap?: number; requireUidList?: boolean; site?: string };
 type Allot = ServerOptions & { programmer: string; count: number; scrap?: number };
+type Thaw = ServerOptions & { programmer: string; reason?: string; approve?: string };
 type Export = ServerOptions & { programmer: string; out: string; replace?: boolean };
 
 const uploadPieceBytes = 1024 * 1024;
@@ -96,11 +98,39 @@ export function registerJob(program: Command): void {
     .requiredOption('--out <file>', 'package file, *.njp')
     .option('--replace', 'make a new package that supersedes the last one, instead of the same bytes again')
     .action(exportPackage);
+  registerThaw(command);
   registerReports(command);
   registerStops(command);
 }
 
 type CommandOf = (usage: string, description: string, ...examples: readonly string[]) => Command;
+
+function registerThaw(command: CommandOf): void {
+  command(
+    'thaw <job>',
+    'let a frozen share go on; a second person approves it, unless it was a cloned key',
+    `thaw ${example} --programmer 00112233445566778899aabbccddeeff --reason "the programmer was found"`,
+    `thaw ${example} --programmer 00112233445566778899aabbccddeeff --approve 148f3636cfa2c0dac2794f4ebae4200c`,
+  )
+    .requiredOption('--programmer <uid>', 'UID of the programmer')
+    .option('--reason <text>', 'why it may go on; goes into the record')
+    .option('--approve <id>', 'approve what another person has proposed')
+    .action(thaw);
+}
+
+async function thaw(id: string, { programmer, reason, approve, ...options }: Thaw): Promise<void> {
+  const path = `/v1/jobs/${id}/allotments/${programmer}`;
+  if (approve !== undefined) return change(options, 'POST', `${path}/thaw-proposals/${approve}/approve`);
+  if (reason === undefined) throw new NusecError('BAD_REQUEST', 'give --reason, or --approve with the id of a proposal');
+  try {
+    await change(options, 'POST', `${path}/thaw`, { reason });
+  } catch (error) {
+    if (!(error instanceof NusecError) || error.code !== 'STATE') throw error;
+    const { id: proposal } = await ask<{ id: string }>(options, 'POST', `${path}/thaw-proposals`, { reason });
+    const next = `nusec job thaw ${id} --programmer ${programmer} --approve ${proposal}`;
+    print(options, { proposal }, `proposed; another person approves it: ${next}`);
+  }
+}
 
 function registerReports(command: CommandOf): void {
   command('show <job>', 'one job and its job board', `show ${example}`).action(async (id: string, options: ServerOptions) =>
@@ -121,16 +151,13 @@ function registerReports(command: CommandOf): void {
     });
   command(
     'status <job>',
-    'every unit with its state and firmware version, as CSV',
+    'how a job goes on: yield, rate, reasons, and every unit with its state and firmware versions',
     `status ${example}`,
+    `status ${example} --json`,
     `status ${example} --out units.csv`,
   )
-    .option('--out <file>', 'write to a file instead')
-    .action(async (id: string, options: ServerOptions & { out?: string }) => {
-      const csv = new TextDecoder().decode(await withServer(options, server => server.bytes('GET', `/v1/jobs/${id}/status.csv`)));
-      if (options.out) writeFileSync(options.out, csv);
-      print(options, options.out ? { file: options.out } : { csv }, options.out ? `written to ${options.out}` : csv.trimEnd());
-    });
+    .option('--out <file>', 'write every unit to a file instead, as CSV')
+    .action(status);
   command('reconciliation <job>', 'the signed report: counts, ledgers and devices compared', `reconciliation ${example} --json`).action(
     async (id: string, options: ServerOptions) => {
       const signed = await ask<SignedReport>(options, 'GET', `/v1/jobs/${id}/reconciliation`);
@@ -141,6 +168,64 @@ function registerReports(command: CommandOf): void {
       print(options, signed, `${styled('bold', verdict)}\n${table(['FINDING', 'PROGRAMMER', 'DETAIL'], rows)}`);
     },
   );
+}
+
+type Progress = {
+  readonly committed: number;
+  readonly voided: number;
+  readonly scrapped: number;
+  readonly open: number;
+  readonly yield: number | null;
+  readonly unitsPerHour: number | null;
+  readonly reasons: readonly { readonly reason: string; readonly units: number }[];
+};
+type Status = Progress & {
+  readonly status: string;
+  readonly plannedCount: number;
+  readonly bl2Version?: string;
+  readonly appVersion?: string;
+  readonly byProgrammer: readonly (Progress & { readonly programmer: string })[];
+};
+type Unit = {
+  readonly uid: string;
+  readonly status: string;
+  readonly bl2Version: string | null;
+  readonly appVersion: string | null;
+  readonly programmer: string;
+  readonly finishedAt: string | null;
+  readonly reason: string | null;
+};
+
+async function status(id: string, { out, ...options }: ServerOptions & { out?: string }): Promise<void> {
+  if (out !== undefined) {
+    writeFileSync(out, await withServer(options, server => server.bytes('GET', `/v1/jobs/${id}/status.csv`)));
+    return print(options, { file: out }, `written to ${out}`);
+  }
+  const of = await ask<Status>(options, 'GET', `/v1/jobs/${id}/status`);
+  const units = await listAll<Unit>(options, `/v1/jobs/${id}/units`, 'units');
+  const percent = (share: number | null): string => (share === null ? '–' : `${(share * 100).toFixed(1)} %`);
+  const shares = of.byProgrammer.map(each => [
+    ...[each.programmer, each.committed, each.voided, each.scrapped, each.open, percent(each.yield), each.unitsPerHour],
+  ]);
+  const rows = units.map(unit => [
+    ...[unit.uid, unit.status, unit.bl2Version, unit.appVersion, unit.programmer, unit.finishedAt, unit.reason],
+  ]);
+  const text = [
+    record({
+      status: of.status,
+      planned: of.plannedCount,
+      built: of.committed,
+      yield: percent(of.yield),
+      'units per hour': of.unitsPerHour,
+    }),
+    record({ bootloader: of.bl2Version ?? '–', application: of.appVersion ?? '–' }),
+    ...of.reasons.map(({ reason, units: count }) => `${count} × ${reason}`),
+    '',
+    table(['PROGRAMMER', 'COMMITTED', 'VOIDED', 'SCRAPPED', 'OPEN', 'YIELD', 'UNITS/H'], shares),
+    '',
+    table(['UID', 'STATUS', 'BL2', 'APP', 'PROGRAMMER', 'FINISHED', 'REASON'], rows),
+  ];
+  print(options, { ...of, units }, text.join('\n'));
 }
 
 function registerStops(command: CommandOf): void {

@@ -258,6 +258,32 @@ export const jobQueries = (db: Kysely<JobTables>) => ({
   /** Units in the order they were reserved, per programmer. */
   units: (jobId: string) =>
     db.selectFrom('units').selectAll().where('job_id', '=', jobId).orderBy('programmer').orderBy('number').execute(),
+  /** A page of them. @param after the last one before */
+  unitsPage: (jobId: string, limit: number, after?: Pick<UnitRow, 'programmer' | 'number'>) => {
+    let query = db.selectFrom('units').selectAll().where('job_id', '=', jobId).orderBy('programmer').orderBy('number').limit(limit);
+    if (after !== undefined) {
+      const { programmer, number } = after;
+      query = query.where(eb =>
+        eb.or([eb('programmer', '>', programmer), eb.and([eb('programmer', '=', programmer), eb('number', '>', number)])]),
+      );
+    }
+    return query.execute();
+  },
+  /** How many units of each programmer ended in which way, and when the first was begun and the last one built. */
+  unitSums: (jobId: string) =>
+    db
+      .selectFrom('units')
+      .select(({ fn }) => [
+        'programmer',
+        'status',
+        'reason',
+        fn.countAll<number>().as('units'),
+        fn.min('reserved_at').as('first_at'),
+        fn.max('finished_at').as('last_at'),
+      ])
+      .where('job_id', '=', jobId)
+      .groupBy(['programmer', 'status', 'reason'])
+      .execute(),
   /** Units that ended in the allotment while the device has not heard of it: a crash came between. */
   unsettled: (before: string, limit: number) =>
     db.selectFrom('units').selectAll().where('device_open', '=', 1).where('finished_at', '<=', before).limit(limit).execute(),

@@ -126,7 +126,14 @@ describe('a factory over mutual TLS', () => {
     await builder.build(chip);
     await builder.zeroise();
 
-    expect((await nusec('alice', 'job', 'status', jobId)).csv).toMatch(new RegExp(`${chip.party.uid},${chip.objId},COMMITTED,2.0.0`));
+    expect(await nusec('alice', 'job', 'status', jobId)).toMatchObject({
+      ...{ plannedCount: 5, committed: 1, voided: 0, yield: 1, bl2Version: '1.0.0', appVersion: '2.0.0' },
+      byProgrammer: [{ programmer: prepared.uid, committed: 1, yield: 1, reasons: [] }],
+      units: [{ uid: chip.party.uid, objId: chip.objId, status: 'COMMITTED', bl2Version: '1.0.0', appVersion: '2.0.0' }],
+    });
+    const csv = join(dataDir, 'units.csv');
+    await nusec('alice', 'job', 'status', jobId, '--out', csv);
+    expect(readFileSync(csv, 'utf8')).toMatch(new RegExp(`${chip.party.uid},${chip.objId},COMMITTED,2.0.0`));
     expect(await nusec('alice', 'job', 'close', jobId, '--yes')).toMatchObject({ status: 'RECONCILED', verdict: 'clean' });
     expect(JSON.parse((await nusec('bob', 'job', 'reconciliation', jobId)).report)).toMatchObject({ verdict: 'clean', plannedCount: 5 });
     expect(await nusec('alice', 'job', 'list', '--status', 'RECONCILED')).toHaveLength(1);

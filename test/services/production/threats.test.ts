@@ -391,6 +391,14 @@ describe('the end of a job', () => {
     expect(lines[0]).toMatch(/^uid,objId,status,version,serial/);
     expect(lines[1]).toMatch(new RegExp(`^${good.party.uid},${good.objId},COMMITTED,2\\.0\\.0,[0-9a-f]{32},${builder.uid},`));
     expect(lines[2]).toMatch(new RegExp(`^${bad.party.uid},${bad.objId},SCRAPPED,`));
+    expect(await plant.ask('aldo', 'GET', `/v1/jobs/${builder.jobId}/status`)).toMatchObject({
+      ...{ committed: 1, voided: 1, scrapped: 1, open: 0, yield: 0.5, reasons: [{ reason: 'test', units: 1 }] },
+      byProgrammer: [{ programmer: builder.uid, committed: 1, scrapped: 1 }],
+    });
+    const page = (query: string) => plant.ask('aldo', 'GET', `/v1/jobs/${builder.jobId}/units?${query}`);
+    const first = await page('limit=1');
+    expect(first.units.map(({ uid }: { uid: string }) => uid)).toEqual([good.party.uid]);
+    expect((await page(`limit=1&cursor=${first.next}`)).units).toMatchObject([{ uid: bad.party.uid, status: 'SCRAPPED', reason: 'test' }]);
   });
 
   it('takes more units after the count was used up: a new package with a higher sequence, the same ledger going on (R62, silence 7)', async () => {
