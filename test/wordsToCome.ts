@@ -4,9 +4,7 @@
 export const commandsToCome: Readonly<Record<string, string>> = {};
 
 /** Events that no fold, read model or subscriber knows. */
-export const eventsToCome: Readonly<Record<string, string>> = {
-  PackageSuperseded: 'an import asks whether its package was replaced',
-};
+export const eventsToCome: Readonly<Record<string, string>> = {};
 
 /** Fields of the domain that nothing sets and nothing reads. */
 export const fieldsToCome: Readonly<Record<string, string>> = {};

@@ -62,7 +62,8 @@ export function createBoard({ chip, stages, select = stageOfBoot, tell = () => u
   let name: DevAuthStage | 'none' = 'none';
   let running: Stage | undefined;
   let wanted: ResetMode | undefined;
-  let isAnswering = false;
+  /** Messages that are being answered; a programmer has several peers. */
+  let answering = 0;
   let restarts: Promise<void> = Promise.resolve();
 
   const enter = (next: DevAuthStage | 'none'): void => {
@@ -70,7 +71,7 @@ export function createBoard({ chip, stages, select = stageOfBoot, tell = () => u
     name = factory ? next : 'none';
     const resetLater = (mode: ResetMode): void => {
       wanted = mode;
-      if (!isAnswering) setImmediate(() => void resetIfWanted());
+      if (answering === 0) setImmediate(() => void resetIfWanted());
     };
     running = next === 'none' ? undefined : factory?.({ chip, boot, stage: next, resetLater, tell });
   };
@@ -116,7 +117,7 @@ export function createBoard({ chip, stages, select = stageOfBoot, tell = () => u
       return true;
     },
     receive: async (message, send) => {
-      isAnswering = true;
+      answering += 1;
       try {
         const answer = await running?.handle(message);
         chip.sync();
@@ -126,9 +127,9 @@ export function createBoard({ chip, stages, select = stageOfBoot, tell = () => u
         await halt();
         if (!(error instanceof PowerCut)) tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
       } finally {
-        isAnswering = false;
+        answering -= 1;
       }
-      await resetIfWanted();
+      if (answering === 0) await resetIfWanted();
     },
     stop: async () => {
       await halt();

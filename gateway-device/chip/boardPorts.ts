@@ -13,6 +13,8 @@ import { answerDebug } from './debugInterface.ts';
 export type BoardPorts = {
   /** Loopback TCP; 0 = any free port. */
   readonly serialPort?: number;
+  /** Peers of the serial port at the same time. Default: 1, as a UART has. */
+  readonly serialPeers?: number;
   readonly debugPort?: number;
   /** Path of a UART or pseudo-terminal to serve too. */
   readonly serialDevice?: string;
@@ -26,7 +28,7 @@ export const serveBoard = (board: Board, ports: BoardPorts = {}): Promise<Served
     const serve = (link: ByteLink): void => serveMctp(link, board.receive);
     own('board', { close: board.stop });
     await board.reset();
-    const serial = own('serial port', await listenTcp(ports.serialPort ?? 0, serve, '--serial-port'));
+    const serial = own('serial port', await listenTcp(ports.serialPort ?? 0, serve, '--serial-port', ports.serialPeers));
     const answer = (request: DebugRequest): Promise<DebugReply> => answerDebug(board, request);
     const debug = own('debug port', await serveDebugPort(ports.debugPort ?? 0, answer, '--debug-port'));
     if (ports.serialDevice !== undefined) serve(own('serial device', await openSerial(ports.serialDevice)));

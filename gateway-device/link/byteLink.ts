@@ -40,19 +40,22 @@ export async function connectTcp(host: string, port: number): Promise<ByteLink> 
 export type ByteServer = { readonly port: number; readonly close: () => Promise<void> };
 
 /** Listens on loopback. Like the one UART that a chip has, it serves one peer at a time: a new one takes the place of the old.
- *  @param port  0 = any free one  @param option  by which a person chooses another  @throws NusecError PORT_TAKEN, LISTEN_FAILED */
-export async function listenTcp(port: number, onLink: (link: ByteLink) => void, option?: string): Promise<ByteServer> {
-  let current: Socket | undefined;
+ *  @param port  0 = any free one  @param option  by which a person chooses another  @param maxPeers that are served at the same time; one more
+ *  takes the place of the oldest  @throws NusecError PORT_TAKEN, LISTEN_FAILED */
+export async function listenTcp(port: number, onLink: (link: ByteLink) => void, option?: string, maxPeers = 1): Promise<ByteServer> {
+  const peers = new Set<Socket>();
   const server = createServer({ noDelay: true }, socket => {
-    current?.destroy();
-    current = socket;
+    const [oldest] = peers;
+    if (peers.size >= maxPeers) oldest?.destroy();
+    peers.add(socket);
+    socket.once('close', () => peers.delete(socket));
     onLink(linkOf(socket));
   });
   const place = { port, host: '127.0.0.1', ...(option !== undefined && { option }) };
   return {
     port: await listenOn(server, place),
     close: async () => {
-      current?.destroy();
+      for (const peer of peers) peer.destroy();
       await new Promise<void>(resolve => server.close(() => resolve()));
     },
   };

@@ -24,7 +24,7 @@ export type ProgrammerClient = {
 };
 
 /** Agreement and import speak with the server before they answer; a repeat would only wait too. */
-const slow: ReadonlySet<ProgrammerCommandName> = new Set(['agreeKek', 'packageImport']);
+const slow: ReadonlySet<ProgrammerCommandName> = new Set(['agreeKek', 'packageImport', 'probe']);
 const slowTimeoutMs = 40_000;
 
 /** @param address `host:port` of the programmer's serial link, or the path of a UART @throws NusecError LINK_FAILED */

@@ -2,7 +2,7 @@ import { fromHex } from '../../src/bytes.ts';
 import { sha256 } from '../../src/digest.ts';
 import type { ProgrammerIdentity } from './identity.ts';
 import { appendRecord } from './ledgerBook.ts';
-import { type JobState, type NvmState, remainingUnits, withJob, withoutUnit, withUnit } from './nvm.ts';
+import { type JobState, jobOf, type NvmState, remainingUnits, withJob, withoutUnit, withUnit } from './nvm.ts';
 import { recordsUpTo, storeAcknowledged } from './packageImport.ts';
 import type { ServerApi } from './serverApi.ts';
 import { fact, factBytes, grantIdOf, jobOfUnit, journalOf, type UnitRef } from './unit.ts';
@@ -41,5 +41,5 @@ async function recordCommit(unit: UnitRef, identity: ProgrammerIdentity): Promis
   } as const;
   const ledger = await appendRecord(job.ledger, entry, identity.signer, core.uptimeSeconds());
   const committing = { ...journal, facts: { ...journal.facts, committing: true as const }, endNumber: ledger.nextNumber - 1 };
-  core.nvm.update(state => withUnit(withJob(state, { ...job, ledger }), committing));
+  core.nvm.update(state => withUnit(withJob(state, { ...jobOf(state, job.jobId), ledger }), committing));
 }

@@ -5,12 +5,15 @@ import { type BoardPorts, readyLine, serveBoard } from '../chip/boardPorts.ts';
 import { type ChipIdentity, openChipFolder } from '../chip/chip.ts';
 import { createProgrammerBoard } from './board.ts';
 
+/** Tools that may be connected at the same time. */
+const maxTools = 32;
+
 export type NulinkOptions = {
   /** Chip and memory of the programmer; created when missing. */
   readonly folder: string;
   /** Of a new board; an existing one keeps its own. */
   readonly identity?: ChipIdentity;
-  readonly ports: BoardPorts;
+  readonly ports: Omit<BoardPorts, 'serialPeers'>;
   readonly tell: (event: BoardEvent) => void;
 };
 
@@ -21,5 +24,5 @@ export const startNulink = ({ folder, identity, ports, tell }: NulinkOptions) =>
     own('folder', holdFolder(folder));
     const chip = own('chip', openChipFolder(folder, identity));
     const { board } = createProgrammerBoard(chip, folder, tell);
-    return { ready: readyLine(board, own('ports', await serveBoard(board, ports))) };
+    return { ready: readyLine(board, own('ports', await serveBoard(board, { ...ports, serialPeers: maxTools }))) };
   });

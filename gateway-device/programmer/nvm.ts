@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { utf8 } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
+import type { Seconds } from '../../src/times.ts';
 import { replaceFile } from '../chip/files.ts';
 
 /** What the programmer must not forget: jobs with their counts and ledgers, and the unit it is working on. One file, replaced as a whole
@@ -94,7 +95,7 @@ export type NvmState = {
   readonly nextRunId: number;
   readonly serverUrl?: string;
   /** The newest time that a server has told. */
-  readonly newestTimeSeconds?: number;
+  readonly newestTimeSeconds?: Seconds;
   readonly jobs: Readonly<Record<string, JobState>>;
   /** By UID. */
   readonly units: Readonly<Record<string, UnitState>>;

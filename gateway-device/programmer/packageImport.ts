@@ -31,6 +31,7 @@ async function importGenuine(core: Core, file: Uint8Array): Promise<Imported> {
   await refreshBundle(core, identity);
   const payload = await openPackageFile(core, identity, file);
   checkRules(payload, identity);
+  await requireNewest(core, payload);
   const before = core.nvm.state().jobs[toHex(payload.jobId)];
   if (before && before.open > 0) throw new NusecError('STATE', 'a unit of this job is under way');
   const job = await stateAfter(core, identity, payload, file, before);
@@ -64,6 +65,18 @@ async function openPackageFile(core: Core, identity: ProgrammerIdentity, file: U
 /** The package of a job as it was imported, opened again. */
 export const packageOf = (core: Core, identity: ProgrammerIdentity, job: JobState): Promise<PackagePayload> =>
   openPackageFile(core, identity, fromBase64url(job.packageFile), true);
+
+/** Asks the server whether the package was replaced. Without a server the sequence decides, and the first reservation.
+ *  @throws NusecError PACKAGE_REPLAYED */
+async function requireNewest(core: Core, { jobId, packageId }: PackagePayload): Promise<void> {
+  if (!core.nvm.state().serverUrl) return;
+  const ask = (server: ServerApi): Promise<boolean> => server.isSuperseded(toHex(jobId), toHex(packageId));
+  const isReplaced = await withServer(core, ask).catch(error => {
+    laterWhenUnreachable(error);
+    return false;
+  });
+  if (isReplaced) throw new NusecError('PACKAGE_REPLAYED', 'a newer package has taken the place of this one');
+}
 
 function checkRules({ policy, uids, server, otpMapVersion: map }: PackagePayload, identity: ProgrammerIdentity): void {
   if (loosensRules(policy)) throw new NusecError('PACKAGE_REFUSED', 'the package asks for less than the rules');

@@ -29,6 +29,9 @@ export type Report = (k: number, name: string, state: StepState, text?: string) 
 const steps: readonly Step[] = [reserveStep, ...identitySteps, ...bootSteps, ...lockSteps, ...applicationSteps];
 const devAuthStep = stepOf(3);
 const sessionStep = stepOf(11);
+const lastStep = 16;
+/** So long a unit may have the ledger before another one says that it waits. */
+const ledgerPatienceMs = 2_000;
 
 /** After so many failures of one step the unit is given up. */
 const maxStepFailures = 3;
@@ -57,30 +60,66 @@ export type RunOptions = {
   readonly patience: Patience;
 };
 
+/** The unit was given up for this error. */
+export class UnitVoided extends NusecError {
+  readonly isScrap: boolean;
+
+  constructor(cause: NusecError, isScrap: boolean) {
+    super(cause.code, cause.message, { cause });
+    this.isScrap = isScrap;
+  }
+}
+
 type Run = RunOptions & { readonly core: Core; readonly identity: ProgrammerIdentity; readonly server: ServerApi };
 
 /** @throws NusecError COUNT_EXHAUSTED, UID_NOT_LISTED, DEVICE_STATE, NOT_FOUND, and whatever ended the unit. After a fault that is not of the chip
  *    the unit stays in the journal: the same call resumes */
-export const produceUnit = (core: Core, addresses: TargetAddresses, options: RunOptions): Promise<Produced> =>
-  core.alone(() => produceAlone(core, addresses, options));
-
-async function produceAlone(core: Core, addresses: TargetAddresses, options: RunOptions): Promise<Produced> {
+export async function produceUnit(core: Core, addresses: TargetAddresses, options: RunOptions): Promise<Produced> {
   const identity = readIdentity(core.chip);
   return withServer(core, async server => {
     const run: Run = { ...options, core, identity, server };
-    await deliverFirst(run);
+    await withLedger(run, 2, 'what the server has not heard', () => deliverFirst(run));
     const target = await connectTarget(addresses);
     try {
       options.report(1, 'identify the target', 'begin');
-      const found = await findTarget(target);
+      const found = await identify(target, options.report);
       const uid = toHex(found.uid);
       options.report(1, 'identify the target', 'done', uid);
       const untold = core.nvm.state().untold?.find(unit => unit.uid === uid);
       if (untold) return alreadyCommitted(core, untold);
-      return await produceFound(run, target, found);
+      return await whileWorkingOn(core, uid, () => produceFound(run, target, found));
     } finally {
       await target.close();
     }
+  });
+}
+
+async function identify(target: Target, report: Report): Promise<FoundTarget> {
+  try {
+    return await findTarget(target);
+  } catch (error) {
+    if (error instanceof NusecError) report(1, 'identify the target', 'failed', textOf(error));
+    throw error;
+  }
+}
+
+/** One chip, one run. @throws NusecError UID_CONFLICT */
+async function whileWorkingOn<T>({ working }: Core, uid: string, work: () => Promise<T>): Promise<T> {
+  if (working.has(uid)) throw new NusecError('UID_CONFLICT', `two targets show the UID ${uid}: are their wires swapped?`);
+  working.add(uid);
+  try {
+    return await work();
+  } finally {
+    working.delete(uid);
+  }
+}
+
+/** What appends to a ledger, and sends it, happens to one unit after the other. Whoever has to wait for long says so. */
+async function withLedger<T>({ core, report }: Pick<Run, 'core' | 'report'>, k: number, name: string, work: () => Promise<T>): Promise<T> {
+  const timer = setTimeout(() => report(k, name, 'waiting', 'another unit has the ledger'), ledgerPatienceMs);
+  return core.alone(() => {
+    clearTimeout(timer);
+    return work();
   });
 }
 
@@ -123,24 +162,46 @@ async function patiently<T>({ patience, report }: RunOptions, k: number, name: s
 async function produceFound(run: Run, target: Target, found: FoundTarget): Promise<Produced> {
   const { core, identity, server, patience } = run;
   const uidHex = toHex(found.uid);
-  await patiently(run, 2, 'units left behind', () => settleUnits(core, identity, server, uidHex));
-  if (!core.nvm.state().units[uidHex]) await patiently(run, 2, 'reserve', () => reserveFor(run, found));
-  const { jobId } = journalOf({ core, uidHex });
-  const payload = await packageOf(core, identity, jobOf(core.nvm.state(), jobId));
-  const unit: Unit = { core, uidHex, identity, server, payload, target, found, patience, live: {} };
-  await runSteps(unit, run.report);
-  const produced = producedOf(core, uidHex, jobId);
-  if (produced.remaining === 0 && jobOf(core.nvm.state(), jobId).open === 0) await endJob(core, identity, server, jobId);
-  return produced;
+  // A reservation is followed by its grant before anything else is sent: the server would take its record without granting it.
+  const unit = await withLedger(run, 2, 'reserve', async () => {
+    await patiently(run, 2, 'units left behind', () => settleUnits(core, identity, server, uidHex));
+    if (!core.nvm.state().units[uidHex]) await patiently(run, 2, 'reserve', () => reserveFor(run, found));
+    const payload = await packageOf(core, identity, jobOf(core.nvm.state(), journalOf({ core, uidHex }).jobId));
+    const begun: Unit = {
+      core,
+      uidHex,
+      identity,
+      server,
+      payload,
+      target,
+      found,
+      patience,
+      live: found.devAuth ? { devAuth: found.devAuth } : {},
+    };
+    await runSteps(begun, run.report, { upTo: reserveStep.k, alone: work => work() });
+    return begun;
+  });
+  const { jobId } = journalOf(unit);
+  const alone: Alone = work => withLedger(run, lastStep, 'commit', work);
+  await runSteps(unit, run.report, { upTo: lastStep, alone });
+  return alone(async () => {
+    const produced = producedOf(core, uidHex, jobId);
+    if (produced.remaining === 0 && jobOf(core.nvm.state(), jobId).open === 0) await endJob(core, identity, server, jobId);
+    return produced;
+  });
 }
+
+/** How work on the ledger is done: it may be that nobody else can do any at the moment. */
+type Alone = <T>(work: () => Promise<T>) => Promise<T>;
 
 /** What became of the units that were left behind: the server says it, not the wires. One that never got a grant is given up when another chip
  *  comes; nothing was done to it. */
-async function settleUnits(core: Core, identity: ProgrammerIdentity, server: ServerApi, present: string): Promise<void> {
+async function settleUnits(core: Core, identity: ProgrammerIdentity, server: ServerApi, own: string): Promise<void> {
   for (const unit of Object.values(core.nvm.state().units)) {
     const { grantId } = unit.facts;
+    if (unit.uid !== own && core.working.has(unit.uid)) continue;
     if (grantId !== undefined) await settleUnit(core, identity, server, unit, grantId);
-    else if (unit.uid !== present) {
+    else if (unit.uid !== own) {
       if (mustKeep(core, unit)) throw new NusecError('RATE_LIMITED', `too many units were refused: go on with ${unit.uid}`);
       await voidUnit(core, identity, unit.uid, 'left before it was granted');
       await reportVoid(core, server, unit.uid);
@@ -189,14 +250,14 @@ async function chooseJob(
   throw new NusecError('UID_NOT_LISTED', 'this UID is not on the list of any job here');
 }
 
-async function runSteps(unit: Unit, report: Report): Promise<void> {
+async function runSteps(unit: Unit, report: Report, { upTo, alone }: { readonly upTo: number; readonly alone: Alone }): Promise<void> {
   let tries = 0;
-  for (let step = nextStep(unit); step; step = nextStep(unit)) {
+  for (let step = nextStep(unit); step && step.k <= upTo; step = nextStep(unit)) {
     report(step.k, step.name, 'begin');
     try {
       await restore(unit, step);
       if (step.starred) journal(unit, { begun: step.k });
-      await step.run(unit);
+      await (step.k === lastStep ? alone(() => step.run(unit)) : step.run(unit));
       journal(unit, { done: step.k, failures: 0 });
       report(step.k, step.name, 'done');
       tries = 0;
@@ -206,8 +267,8 @@ async function runSteps(unit: Unit, report: Report): Promise<void> {
       delete unit.live.session;
       const isWaiting = isWaitedFor(step, error);
       report(step.k, step.name, isWaiting ? 'waiting' : 'failed', textOf(error));
-      if (isWaiting) await waitForServer(unit, error, tries++);
-      else await afterFailure(unit, step, error);
+      if (isWaiting) await waitForServer(unit, error, tries++, alone);
+      else await alone(() => afterFailure(unit, step, error));
     }
   }
 }
@@ -216,11 +277,11 @@ async function runSteps(unit: Unit, report: Report): Promise<void> {
 const isWaitedFor = (step: Step, error: NusecError): boolean => (step === reserveStep ? isServerAway(error) : isNotOfUnit(error));
 
 /** The unit stays as it is. @throws the error when it was long enough, or when the server has ended the unit */
-async function waitForServer(unit: Unit, error: NusecError, tries: number): Promise<void> {
+async function waitForServer(unit: Unit, error: NusecError, tries: number, alone: Alone): Promise<void> {
   const { core, identity, server, uidHex, patience } = unit;
   if (error.code === 'JOB_NOT_RUNNING') eraseImages(core, journalOf(unit).jobId);
   if (error.code === 'GRANT_USED') {
-    await settleUnit(core, identity, server, journalOf(unit), grantIdOf(unit));
+    await alone(() => settleUnit(core, identity, server, journalOf(unit), grantIdOf(unit)));
     if (!core.nvm.state().units[uidHex]) throw error;
   }
   const isRenewed = error.code === 'GRANT_EXPIRED' && tries === 0 && (await isDone(server.renew(grantIdOf(unit))));
@@ -270,12 +331,13 @@ async function afterFailure(unit: Unit, step: Step, error: NusecError): Promise<
   if (mustKeep(core, journalOf(unit))) throw error;
   if (error.code === 'JOB_NOT_RUNNING') eraseImages(core, journalOf(unit).jobId);
   await voidUnit(core, identity, uidHex, `step ${step.k}: ${codeOf(error)}`);
-  await reportVoid(core, server, uidHex).catch(later);
-  throw error;
+  const isTouched = core.nvm.state().units[uidHex]?.voiding?.otpTouched === true;
+  const isScrap = await reportVoid(core, server, uidHex).catch(later);
+  throw new UnitVoided(error, isScrap ?? isTouched);
 }
 
 /** A report that the server cannot receive now joins the outstanding ones. */
-function later(error: unknown): void {
+function later(error: unknown): undefined {
   if (!(error instanceof NusecError)) throw error;
 }
 

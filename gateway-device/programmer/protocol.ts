@@ -27,8 +27,13 @@ export const programmerGroup = 65;
 const maxListedJobs = 16;
 export const maxListedUnits = 64;
 export const maxProgressEntries = 32;
+/** Where a chip goes after its run. `hold`: it is not finished and comes back · `retry`: nothing was burned, it may be built again · `reject`: no unit
+ *  was begun. */
+const bin = oneOf({ pass: 1, hold: 2, retry: 3, scrap: 4, reject: 5 });
+export type Bin = CodecType<typeof bin>;
+
 const maxPieceBytes = 8 * 1024;
-const maxTextChars = 256;
+export const maxTextChars = 256;
 const maxAddressChars = 128;
 
 type ProgrammerCommand<Q, A> = {
@@ -104,7 +109,8 @@ export const programmerCommands = {
   progress: define({
     id: 5,
     op: ops.read,
-    request: record({ since: field(1, u32) }),
+    /** `runId`: default is the newest run. */
+    request: record({ since: field(1, u32), runId: optionalField(2, u32) }),
     response: record({
       next: field(1, u32),
       entries: field(2, array(progressEntry, maxProgressEntries)),
@@ -112,7 +118,18 @@ export const programmerCommands = {
       /** `OK`, or the stable error code that ended the run. */
       outcome: optionalField(4, text(64)),
       remaining: optionalField(5, u32),
+      /** Why it ended so, for people. */
+      detail: optionalField(6, text(maxTextChars)),
+      bin: optionalField(7, bin),
+      uid: optionalField(8, uid),
     }),
+  }),
+  /** The UID of the chip on these wires; none when nothing answers there. */
+  probe: define({
+    id: 12,
+    op: ops.read,
+    request: record({ serialAddress: field(1, text(maxAddressChars)), debugAddress: field(2, text(maxAddressChars)) }),
+    response: record({ uid: optionalField(1, uid) }),
   }),
   /** Ends a job here: images and the rest of the count are gone (RULE-19). */
   zeroise: define({

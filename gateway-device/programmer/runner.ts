@@ -1,10 +1,11 @@
+import { fromHex } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import type { BoardEvent } from '../chip/board.ts';
 import type { Core } from './core.ts';
 import { deliverOutstanding, hasOutstanding } from './outstanding.ts';
 import { type Patience, patientUntil } from './patience.ts';
-import type { Report } from './produce.ts';
-import { maxProgressEntries, type ProgrammerResponse, type ProgressEntry } from './protocol.ts';
+import { type Report, UnitVoided } from './produce.ts';
+import { type Bin, maxProgressEntries, maxTextChars, type ProgrammerResponse, type ProgressEntry } from './protocol.ts';
 
 /** What a run ends with: the line for the operator's terminal. */
 export type Finished = BoardEvent & { readonly uid: string; readonly remaining?: number };
@@ -12,35 +13,49 @@ export type Finished = BoardEvent & { readonly uid: string; readonly remaining?:
 /** @param patience how long it waits for the server */
 type Work = (report: Report, patience: Patience) => Promise<Finished>;
 
-/** The work in the background: one run at a time with its progress, and the delivery of reports that the server could not receive before. */
+/** The work in the background: a run for each target with its progress, and the delivery of reports that the server could not receive before. */
 export type Runner = {
-  /** @returns the id of the run */
-  readonly start: (work: Work) => number;
-  readonly isRunning: () => boolean;
-  /** Ends a run that only waits for the server; nothing else. */
-  readonly endWaiting: () => Promise<void>;
-  /** @param since entries seen so far */
-  readonly progress: (since: number) => ProgrammerResponse<'progress'>;
+  /** @param place the wires that it works on: one run for each @returns the id of the run, undefined while all places are taken */
+  readonly start: (place: string, work: Work) => number | undefined;
+  /** @param place default: all */
+  readonly isRunning: (place?: string) => boolean;
+  /** Ends runs that only wait for the server; nothing else. @param place default: all */
+  readonly endWaiting: (place?: string) => Promise<void>;
+  /** @param since entries seen so far @param runId default: the newest run */
+  readonly progress: (since: number, runId?: number) => ProgrammerResponse<'progress'>;
   readonly deliverSoon: () => void;
   /** Resolves when nothing runs any more. */
   readonly stop: () => Promise<void>;
 };
 
+/** Targets at the same time: the sockets of a gang programmer. */
+const maxRuns = 16;
+/** Runs that have ended and can still be asked for. */
+const maxEndedRuns = 32;
 const deliveryIntervalMs = 15_000;
-const maxTextChars = 256;
 
-type Run = { readonly entries: ProgressEntry[]; outcome?: string; remaining?: number };
+type Run = {
+  readonly id: number;
+  readonly place: string;
+  readonly entries: ProgressEntry[];
+  readonly ending: AbortController;
+  isWaiting: boolean;
+  work?: Promise<void> | undefined;
+  outcome?: string;
+  detail?: string;
+  bin?: Bin;
+  remaining?: number;
+};
 
 export function createRunner(core: Core): Runner {
-  let runId = 0;
-  let run: Run | undefined;
-  let work: Promise<void> | undefined;
+  const runs = new Map<number, Run>();
+  let newest = 0;
   let delivery: Promise<void> | undefined;
-  let isWaiting = false;
-  let ending = new AbortController();
 
+  const active = (place?: string): readonly Run[] =>
+    [...runs.values()].filter(run => run.work !== undefined && (place === undefined || run.place === place));
   const deliverSoon = (): void => {
-    if (work || delivery || !hasOutstanding(core.nvm.state())) return;
+    if (active().length > 0 || delivery || !hasOutstanding(core.nvm.state())) return;
     delivery = deliverOutstanding(core)
       .catch(expected(core))
       .finally(() => {
@@ -50,66 +65,89 @@ export function createRunner(core: Core): Runner {
   const timer = setInterval(deliverSoon, deliveryIntervalMs).unref();
   deliverSoon();
 
-  const carryOut = async (mine: Run, given: Work): Promise<void> => {
+  const carryOut = async (run: Run, given: Work): Promise<void> => {
     await delivery;
     try {
       const report: Report = (k, name, state, text = '') => {
-        isWaiting = state === 'waiting';
-        mine.entries.push({ k, name, state, text: text.slice(0, maxTextChars) });
-        if (isWaiting) core.tell({ event: 'waiting', step: k, text });
+        run.isWaiting = state === 'waiting';
+        run.entries.push({ k, name, state, text: text.slice(0, maxTextChars) });
+        if (run.isWaiting) core.tell({ event: 'waiting', step: k, text });
       };
-      const finished = await given(report, patientUntil(ending.signal));
-      if (finished.remaining !== undefined) mine.remaining = finished.remaining;
-      mine.outcome = 'OK';
-      core.tell(finished);
+      const { remaining, ...finished } = await given(report, patientUntil(run.ending.signal));
+      if (remaining !== undefined) run.remaining = remaining;
+      run.outcome = 'OK';
+      run.bin = 'pass';
+      core.tell({ ...finished, ...(remaining !== undefined && { remaining }) });
     } catch (error) {
-      mine.outcome = error instanceof NusecError ? error.code : 'INTERNAL';
-      core.tell({ event: 'unit-failed', code: mine.outcome });
+      run.outcome = error instanceof NusecError ? error.code : 'INTERNAL';
+      if (error instanceof NusecError) run.detail = error.message.slice(0, maxTextChars);
+      run.bin = binAfter(core, error, chipOf(run));
+      core.tell({ event: 'unit-failed', code: run.outcome });
       if (!(error instanceof NusecError)) throw error;
     }
   };
+  const forgetOld = (): void => {
+    const ended = [...runs.values()].filter(run => run.work === undefined);
+    for (const { id } of ended.slice(0, Math.max(0, ended.length - maxEndedRuns))) runs.delete(id);
+  };
   return {
-    start: given => {
-      runId += 1;
-      const mine: Run = { entries: [] };
-      run = mine;
-      ending = new AbortController();
-      work = carryOut(mine, given)
+    start: (place, given) => {
+      if (active().length >= maxRuns) return undefined;
+      newest += 1;
+      const run: Run = { id: newest, place, entries: [], ending: new AbortController(), isWaiting: false };
+      runs.set(run.id, run);
+      forgetOld();
+      run.work = carryOut(run, given)
         .catch(() => undefined)
         .finally(() => {
-          work = undefined;
-          isWaiting = false;
+          run.work = undefined;
+          run.isWaiting = false;
         });
-      return runId;
+      return run.id;
     },
-    isRunning: () => work !== undefined,
-    endWaiting: async () => {
-      if (!isWaiting) return;
-      ending.abort();
-      await work;
+    isRunning: place => active(place).length > 0,
+    endWaiting: async place => {
+      const waiting = active(place).filter(run => run.isWaiting);
+      for (const { ending } of waiting) ending.abort();
+      await Promise.all(waiting.map(({ work }) => work));
     },
-    progress: since => {
+    progress: (since, runId = newest) => {
+      const run = runs.get(runId);
       if (!run) return { next: 0, entries: [], done: true };
       const entries = run.entries.slice(since, since + maxProgressEntries);
       const next = since + entries.length;
       const isDone = run.outcome !== undefined && next >= run.entries.length;
-      const { outcome, remaining } = run;
+      if (!isDone) return { next, entries, done: false };
+      const { outcome, detail, remaining, bin } = run;
+      const chip = chipOf(run);
       return {
-        next,
-        entries,
-        done: isDone,
-        ...(isDone && outcome && { outcome }),
-        ...(isDone && remaining !== undefined && { remaining }),
+        ...{ next, entries, done: true },
+        ...(outcome !== undefined && { outcome }),
+        ...(detail !== undefined && { detail }),
+        ...(bin !== undefined && { bin }),
+        ...(chip !== undefined && { uid: fromHex(chip) }),
+        ...(remaining !== undefined && { remaining }),
       };
     },
     deliverSoon,
     stop: async () => {
       clearInterval(timer);
-      ending.abort();
-      await work;
+      for (const { ending } of active()) ending.abort();
+      await Promise.all(active().map(({ work }) => work));
       await delivery;
     },
   };
+}
+
+/** Step 1 tells the UID. */
+const chipOf = ({ entries }: Run): string | undefined => {
+  const text = entries.find(({ k, state }) => k === 1 && state === 'done')?.text;
+  return text !== undefined && /^[0-9a-f]{32}$/.test(text) ? text : undefined;
+};
+
+function binAfter({ nvm }: Core, error: unknown, chip: string | undefined): Bin {
+  if (error instanceof UnitVoided) return error.isScrap ? 'scrap' : 'retry';
+  return chip !== undefined && nvm.state().units[chip] !== undefined ? 'hold' : 'reject';
 }
 
 /** The server is away or will not have it now: later. */

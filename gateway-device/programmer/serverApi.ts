@@ -39,6 +39,9 @@ export function createServerApi(http: HttpClient, uidHex: string) {
     trustBundle: () => http.bytes('GET', '/v1/trust-bundle'),
     imported: (packageId: string, acknowledgement: string, ledger: readonly string[]) =>
       post('/v1/production/imports', { packageId, acknowledgement, ledger }),
+    /** Whether a newer package has taken the place of this one. */
+    isSuperseded: async (jobId: string, packageId: string) =>
+      (await http.json<Json>('GET', `/v1/production/jobs/${jobId}/packages/${packageId}`)).superseded === true,
     reserve: async (request: { jobId: string; uid: string; productId: number; ledger: readonly string[] }) => {
       const answer = await post('/v1/production/units', request);
       return { grantId: textIn(answer, 'grantId'), objId: textIn(answer, 'objId'), grant: bytesIn(answer, 'grant') };
@@ -69,7 +72,9 @@ export function createServerApi(http: HttpClient, uidHex: string) {
     },
     imageBody: (bodySha256: string) => http.bytes('GET', `/v1/production/images/${bodySha256}`),
     commit: (grantId: string, receipt: string, ledger: readonly string[]) => unit(grantId, 'commit', { receipt, ledger }),
-    voidUnit: (grantId: string, body: { reason: string; otpTouched: boolean; ledger: readonly string[] }) => unit(grantId, 'void', body),
+    /** @returns whether the server counts it as scrap */
+    voidUnit: async (grantId: string, body: { reason: string; otpTouched: boolean; ledger: readonly string[] }) =>
+      (await unit(grantId, 'void', body)).scrapped === true,
     outcome: async (grantId: string): Promise<UnitOutcome> => {
       const answer = await http.json<Json>('GET', `/v1/production/units/${grantId}`);
       return { outcome: textIn(answer, 'outcome') as UnitOutcome['outcome'], isScrap: answer.scrapped === true };

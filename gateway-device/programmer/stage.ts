@@ -26,6 +26,7 @@ import {
 } from './protocol.ts';
 import { renewDevice, unlockDevice } from './repair.ts';
 import { createRunner, type Runner } from './runner.ts';
+import { connectTarget, probeTarget, type TargetAddresses } from './target.ts';
 import { upgradeDevice } from './upgrade.ts';
 import { zeroiseJob } from './zeroise.ts';
 
@@ -93,10 +94,16 @@ type Upload = { readonly totalBytes: number; readonly sha256: Uint8Array; readon
 
 function createHandlers(core: Core, runner: Runner, context: StageContext): Handlers {
   let upload: Upload | undefined;
-  /** A run that only waits for the server makes room; its unit stays in the journal. */
-  const idle = async (): Promise<void> => {
-    await runner.endWaiting();
-    if (runner.isRunning()) throw new DevAuthError('busy');
+  /** A run that only waits for the server makes room; its unit stays in the journal. @param place default: all */
+  const idle = async (place?: string): Promise<void> => {
+    await runner.endWaiting(place);
+    if (runner.isRunning(place)) throw new DevAuthError('busy');
+  };
+  const start = async (place: string, work: Parameters<Runner['start']>[1]) => {
+    await idle(place);
+    const runId = runner.start(place, work);
+    if (runId === undefined) throw new DevAuthError('busy');
+    return { runId };
   };
   return {
     status: () => statusOf(core),
@@ -122,34 +129,24 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
       return { packageId, jobId, count: remaining };
     },
     produce: async ({ serialAddress, debugAddress, jobId }) => {
-      await idle();
       const target = { serial: serialAddress, debug: debugAddress };
-      return {
-        runId: runner.start(async (report, patience) => {
-          const { uid, remaining } = await produceUnit(core, target, { report, patience, jobId: jobId && toHex(jobId) });
-          return { event: 'unit-committed', uid, remaining };
-        }),
-      };
+      return start(serialAddress, async (report, patience) => {
+        const { uid, remaining } = await produceUnit(core, target, { report, patience, jobId: jobId && toHex(jobId) });
+        return { event: 'unit-committed', uid, remaining };
+      });
     },
-    unlock: async ({ serialAddress }) => {
-      await idle();
-      return {
-        runId: runner.start(async report => ({ event: 'device-unlocked', uid: await unlockDevice(core, serialAddress, report) })),
-      };
+    probe: async ({ serialAddress, debugAddress }) => {
+      if (runner.isRunning(serialAddress)) throw new DevAuthError('busy');
+      const uid = await uidOnWires({ serial: serialAddress, debug: debugAddress });
+      return uid === undefined ? {} : { uid: fromHex(uid) };
     },
-    renew: async ({ serialAddress }) => {
-      await idle();
-      return {
-        runId: runner.start(async report => ({ event: 'device-returned', uid: await renewDevice(core, serialAddress, report) })),
-      };
-    },
-    upgrade: async ({ serialAddress }) => {
-      await idle();
-      return {
-        runId: runner.start(async report => ({ event: 'device-served', ...(await upgradeDevice(core, serialAddress, report)) })),
-      };
-    },
-    progress: ({ since }) => runner.progress(since),
+    unlock: ({ serialAddress }) =>
+      start(serialAddress, async report => ({ event: 'device-unlocked', uid: await unlockDevice(core, serialAddress, report) })),
+    renew: ({ serialAddress }) =>
+      start(serialAddress, async report => ({ event: 'device-returned', uid: await renewDevice(core, serialAddress, report) })),
+    upgrade: ({ serialAddress }) =>
+      start(serialAddress, async report => ({ event: 'device-served', ...(await upgradeDevice(core, serialAddress, report)) })),
+    progress: ({ since, runId }) => runner.progress(since, runId),
     zeroise: async ({ jobId }) => {
       await idle();
       const erasedCount = await zeroiseJob(core, toHex(jobId));
@@ -164,6 +161,17 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
     },
     receipt: async ({ nonce }) => ({ receipt: await receiptOf(context, nonce) }),
   };
+}
+
+/** @returns undefined when no chip answers there */
+async function uidOnWires(addresses: TargetAddresses): Promise<string | undefined> {
+  try {
+    const target = await connectTarget(addresses);
+    return await probeTarget(target).finally(() => target.close());
+  } catch (error) {
+    if (error instanceof NusecError && ['LINK_FAILED', 'LINK_TIMEOUT'].includes(error.code)) return undefined;
+    throw error;
+  }
 }
 
 function statusOf({ chip, keks, nvm }: Core): ProgrammerResponse<'status'> {

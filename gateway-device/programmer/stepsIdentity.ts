@@ -25,6 +25,7 @@ const loadDevAuth: Step = {
   name: 'DevAuth to SRAM, hello',
   starred: false,
   run: async unit => {
+    if (unit.live.devAuth) return;
     const hello = await startDevAuth(unit.target);
     if (!equalBytes(hello.uid, unit.found.uid)) throw new NusecError('DEVICE_STATE', 'serial link and debug port are of different chips');
     unit.live.devAuth = hello;

@@ -5,7 +5,7 @@ import { isUidAllowed } from '../../src/production/uidList.ts';
 import type { Core } from './core.ts';
 import { oemKeys, type ProgrammerIdentity } from './identity.ts';
 import { appendRecord } from './ledgerBook.ts';
-import { type JobState, remainingUnits, withJob, withUnit } from './nvm.ts';
+import { type JobState, jobOf, remainingUnits, withJob, withUnit } from './nvm.ts';
 import { storeAcknowledged } from './packageImport.ts';
 import type { FoundTarget } from './target.ts';
 import { fact, factBytes, jobOfUnit, journalOf, type Step, type Unit } from './unit.ts';
@@ -28,7 +28,7 @@ export async function beginUnit(
   const ledger = await appendRecord(job.ledger, entry, identity.signer, core.uptimeSeconds());
   const unit = { jobId: job.jobId, uid: toHex(found.uid), done: 1, begun: 2, failures: 0, facts: {}, reserveHead: ledger.headSha256 };
   core.nvm.update(state => ({
-    ...withJob(state, { ...reserved, ledger }),
+    ...withJob(state, { ...jobOf(state, job.jobId), open: reserved.open, ledger }),
     nextRunId: state.nextRunId + 1,
     units: { ...state.units, [unit.uid]: { ...unit, runId: state.nextRunId } },
   }));

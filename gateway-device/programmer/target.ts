@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { concat, utf8 } from '../../src/bytes.ts';
+import { concat, equalBytes, toHex, utf8 } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import type { DevAuthResponse } from '../../src/production/devauth/commands.ts';
 import type { DevAuthHost } from '../../src/production/devauth/host.ts';
@@ -23,7 +23,14 @@ export type TargetAddresses = { readonly serial: string; readonly debug: string 
 export type Hello = DevAuthResponse<'hello'>;
 
 /** What identifies a unit before anything is done to it. */
-export type FoundTarget = { readonly uid: Uint8Array; readonly productId: number; readonly isLocked: boolean; readonly isNew: boolean };
+export type FoundTarget = {
+  readonly uid: Uint8Array;
+  readonly productId: number;
+  readonly isLocked: boolean;
+  readonly isNew: boolean;
+  /** DevAuth runs on it already: both wires lead to this chip. */
+  readonly devAuth?: Hello;
+};
 
 /** DevAuth code for the targets, as it goes to SRAM: magic and version 1.0. */
 const devAuthCode: Uint8Array = concat(utf8(devAuthMagic), Uint8Array.of(1, 0));
@@ -51,16 +58,42 @@ function hostAndPort(address: string): readonly [string, number] {
 
 export const hello = (host: DevAuthHost): Promise<Hello> => host.request('hello', { version: 1, nonce: new Uint8Array(randomBytes(16)) });
 
-/** Step 1: the UID over the debug port; of a locked chip, which only a unit under way can be, over the serial link. */
-export async function findTarget({ debug, host }: Target): Promise<FoundTarget> {
+/** Step 1: the UID over the debug port, and over the serial link from DevAuth, before anything is reserved: both must be of one chip. A locked
+ *  chip, which only a unit under way can be, shows its UID over the serial link alone.
+ *  @throws NusecError DEVICE_STATE when the wires are of different chips */
+export async function findTarget(target: Target): Promise<FoundTarget> {
+  const { debug, host } = target;
   await debug.connect();
   const { debugState } = await debug.status();
   if (debugState === 'locked') {
-    const { uid, productId } = await hello(host);
+    const { uid, productId, debugState: own } = await hello(host);
+    if (own !== 'locked') throw differentChips('a locked one', 'an open one');
     return { uid, productId, isLocked: true, isNew: false };
   }
   const { uid, productId, lifeCycle } = await debug.readUid();
-  return { uid, productId, isLocked: false, isNew: lifeCycle === 'manufacture' };
+  const found = { uid, productId, isLocked: false, isNew: lifeCycle === 'manufacture' };
+  if (!found.isNew) return found;
+  const devAuth = await startDevAuth(target).catch(silentLink);
+  if (!equalBytes(devAuth.uid, uid)) throw differentChips(toHex(uid), toHex(devAuth.uid));
+  return { ...found, devAuth };
+}
+
+function silentLink(error: unknown): never {
+  if (!(error instanceof NusecError) || error.code !== 'LINK_TIMEOUT') throw error;
+  throw new NusecError(
+    'LINK_TIMEOUT',
+    'the serial link is silent, though DevAuth runs behind the debug port: are both wires on this chip?',
+  );
+}
+
+const differentChips = (debug: string, serial: string): NusecError =>
+  new NusecError('DEVICE_STATE', `debug port and serial link are of different chips (${debug}, ${serial}): check the wires`);
+
+/** What is on the wires now, without changing anything of it. @throws NusecError LINK_FAILED, LINK_TIMEOUT */
+export async function probeTarget({ debug, host }: Target): Promise<string> {
+  await debug.connect();
+  const { debugState } = await debug.status();
+  return toHex(debugState === 'locked' ? (await hello(host)).uid : (await debug.readUid()).uid);
 }
 
 /** Step 3: DevAuth code to SRAM, run it, say hello (R5–R7, R72–R73). @throws NusecError LINK_TIMEOUT, DEVICE_STATE */

@@ -5,6 +5,7 @@ import { maxSegmentRecords } from '../production/ledger.ts';
 import { publicKeySha256 } from '../services/authority/authority.ts';
 import type { Parts } from '../services/base/alarms.ts';
 import { oneCommit } from '../services/base/context.ts';
+import { isSuperseded } from '../services/production/allotments.ts';
 import { imageBody, type SignedImage } from '../services/production/images.ts';
 import { recordImport } from '../services/production/imports.ts';
 import { commitUnit, voidByProgrammer, zeroiseJob } from '../services/production/unitEnd.ts';
@@ -57,6 +58,14 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
     request: jsonBody(z.strictObject({ packageId: idField, acknowledgement: bytesField(maxMessageBytes), ledger: ledgerField })),
     responses: { 200: jsonAnswer(z.object({ jobId: z.string(), remaining: z.number(), acknowledged: z.number() }), 'taken') },
   });
+  const standing = createRoute({
+    method: 'get',
+    path: '/v1/production/jobs/{jobId}/packages/{packageId}',
+    summary: 'Whether a package was replaced',
+    middleware: machine,
+    request: { params: z.object({ jobId: idField, packageId: idField }) },
+    responses: { 200: jsonAnswer(z.object({ superseded: z.boolean() }), 'its standing') },
+  });
   const reserve = createRoute({
     method: 'post',
     path: '/v1/production/units',
@@ -93,6 +102,10 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   api.openapi(imports, async c => {
     const notice = c.req.valid('json');
     return c.json(await together(parts => recordImport(parts, c.var.machine.id, notice, actor(c))), 200);
+  });
+  api.openapi(standing, async c => {
+    const { jobId, packageId } = c.req.valid('param');
+    return c.json({ superseded: await isSuperseded(ctx, jobId, c.var.machine.id, packageId) }, 200);
   });
   api.openapi(reserve, async c => {
     const request = c.req.valid('json');
@@ -169,7 +182,7 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
     c.json(await renewGrant(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c)), 200),
   );
   const why = z.strictObject({ reason: reasonField, otpTouched: z.boolean(), ledger: ledgerField });
-  api.openapi(step('void', 'The unit is given up', why, countsSchema), async c => {
+  api.openapi(step('void', 'The unit is given up', why, countsSchema.extend({ scrapped: z.boolean() })), async c => {
     const given = c.req.valid('json');
     return c.json(await voidByProgrammer(parts, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)), 200);
   });

@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
 import { connectProgrammer, type ProgrammerClient, sendPackage } from '../../gateway-device/programmer/client.ts';
 import { fromHex, toHex } from '../bytes.ts';
+import { sha256Hex } from '../digest.ts';
 import { NusecError } from '../errors.ts';
 import { DevAuthError } from '../production/devauth/error.ts';
+import { packageHead } from '../production/package.ts';
 import { readBytes } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { print, record, table } from './output.ts';
@@ -28,6 +30,18 @@ Examples:
       const { packageId, jobId, count } = await withClient(options, client => sendPackage(client, bytes));
       const result = { packageId: toHex(packageId), jobId: toHex(jobId), count };
       print(options, result, record({ package: result.packageId, job: result.jobId, 'units to build': count }));
+    });
+  packages
+    .command('inspect')
+    .description('what a package file shows to everybody: its ids and hash; the rest opens in its programmer alone')
+    .argument('<file>', '*.njp')
+    .option('--json', 'print JSON instead of text')
+    .addHelpText('after', '\nExamples:\n  $ nusec package inspect meter-2026-07.njp\n  $ nusec package inspect meter-2026-07.njp --json')
+    .action((file: string, options: { json?: boolean }) => {
+      const bytes = readBytes(file, 'package');
+      const { packageId, epoch } = packageHead(bytes);
+      const facts = { packageId: toHex(packageId), kekEpoch: epoch, bytes: bytes.length, sha256: sha256Hex(bytes) };
+      print(options, facts, record(facts));
     });
   withProgrammer(packages.command('status').description('what the programmer has: jobs and the units left'))
     .addHelpText('after', '\nExamples:\n  $ nusec package status --programmer localhost:7101')

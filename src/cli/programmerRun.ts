@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { connectProgrammer, type ProgrammerClient } from '../../gateway-device/programmer/client.ts';
-import type { ProgressEntry } from '../../gateway-device/programmer/protocol.ts';
+import type { Bin, ProgressEntry } from '../../gateway-device/programmer/protocol.ts';
+import { toHex } from '../bytes.ts';
 import { errorCodes, NusecError } from '../errors.ts';
 import { styled } from './output.ts';
 
@@ -9,24 +10,31 @@ import { styled } from './output.ts';
 
 const pollMs = 100;
 
-/** Prints each step until the run has ended. @returns `OK` or the stable code that ended it */
-export async function followRun(
-  client: ProgrammerClient,
-  json?: boolean,
-): Promise<{ readonly outcome: string; readonly remaining?: number }> {
+export type RunEnd = {
+  /** `OK` or the stable code that ended it. */
+  readonly outcome: string;
+  readonly detail?: string;
+  readonly bin?: Bin;
+  readonly uid?: string;
+  readonly remaining?: number;
+};
+
+/** Tells each step until the run has ended. */
+export async function followRun(client: ProgrammerClient, runId: number, show: (entry: ProgressEntry) => void): Promise<RunEnd> {
   for (let since = 0; ; ) {
-    const { next, entries, done, outcome = 'INTERNAL', remaining } = await client.request('progress', { since });
-    for (const entry of entries) showEntry(entry, json);
+    const { next, entries, done, outcome = 'INTERNAL', uid, ...end } = await client.request('progress', { since, runId });
+    entries.forEach(show);
     since = next;
-    if (done) return { outcome, ...(remaining !== undefined && { remaining }) };
+    if (done) return { outcome, ...end, ...(uid !== undefined && { uid: toHex(uid) }) };
     if (entries.length === 0) await sleep(pollMs);
   }
 }
 
 const marks = { done: styled('green', 'done   '), failed: styled('red', 'failed '), waiting: styled('yellow', 'waiting') } as const;
 
-function showEntry({ k, name, state, text }: ProgressEntry, json: boolean | undefined): void {
-  if (json) process.stdout.write(`${JSON.stringify({ step: k, name, state, ...(text && { text }) })}\n`);
+/** Prints a step. @param also more fields of its JSON line */
+export function showEntry({ k, name, state, text }: ProgressEntry, json: boolean | undefined, also: object = {}): void {
+  if (json) process.stdout.write(`${JSON.stringify({ ...also, step: k, name, state, ...(text && { text }) })}\n`);
   else if (state !== 'begin') {
     const mark = marks[state];
     process.stdout.write(`${String(k).padStart(2)}  ${mark}  ${name}${text ? `  ${styled('dim', text)}` : ''}\n`);
@@ -47,14 +55,14 @@ export const withWires = (command: Command, usage: string): Command =>
 export async function runOnWires(name: 'unlock' | 'renew' | 'upgrade', { programmer, targetSerial, json }: Wires): Promise<void> {
   const client = await connectProgrammer(programmer);
   try {
-    await client.request(name, { serialAddress: targetSerial });
-    const { outcome } = await followRun(client, json);
-    if (outcome !== 'OK') throw failed(outcome);
+    const { runId } = await client.request(name, { serialAddress: targetSerial });
+    const { outcome, detail } = await followRun(client, runId, entry => showEntry(entry, json));
+    if (outcome !== 'OK') throw failed(outcome, detail);
     process.stdout.write(json ? `${JSON.stringify({ outcome })}\n` : `${styled('green', 'done')}\n`);
   } finally {
     await client.close();
   }
 }
 
-const failed = (outcome: string): NusecError =>
-  new NusecError(errorCodes.find(code => code === outcome) ?? 'INTERNAL', 'the programmer ended the run; the steps above say where');
+const failed = (outcome: string, detail = 'the programmer ended the run; the steps above say where'): NusecError =>
+  new NusecError(errorCodes.find(code => code === outcome) ?? 'INTERNAL', detail);

@@ -1,6 +1,17 @@
 import type { Command } from 'commander';
 import { readSbom } from '../sbom/sbom.ts';
-import { ask, type Look, listAll, lookOf, readBytes, readFirmware, type ServerOptions, withLook, withServer, withServerOptions } from './client.ts';
+import {
+  ask,
+  type Look,
+  listAll,
+  lookOf,
+  readBytes,
+  readFirmware,
+  type ServerOptions,
+  withLook,
+  withServer,
+  withServerOptions,
+} from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { print, record, table } from './output.ts';
 

@@ -155,6 +155,12 @@ function encodeHead(packageId: Uint8Array, epoch: number): Uint8Array {
   return concat(magic, packageId, u32be(epoch));
 }
 
+/** What a package shows to everybody; the rest is sealed. @throws NusecError PACKAGE_REFUSED when it is no package */
+export function packageHead(file: Uint8Array): { readonly packageId: Uint8Array; readonly epoch: number } {
+  const { packageId, epoch } = decodeHead(file);
+  return { packageId, epoch };
+}
+
 function decodeHead(file: Uint8Array) {
   if (file.length < headBytes || file.length > maxPackageBytes || !equalBytes(file.subarray(0, 4), magic)) throw refused();
   const head = file.slice(0, headBytes);

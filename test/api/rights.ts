@@ -32,7 +32,7 @@ function bridge(kind: 'programmer' | 'gateway') {
 }
 
 export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
-  ...several('GET', ['/healthz', '/readyz', '/v1/authority/root.pem', '/v1/trust-bundle'], 'open', 'all'),
+  ...several('GET', ['/healthz', '/readyz', '/v1/authority/root.pem', '/v1/trust-bundle', '/v1/time'], 'open', 'all'),
   ...several('GET', ['/metrics'], auditor, 'all'),
   ...several('GET', ['/v1/log/followers', '/v1/log/parked'], ['securityOfficer', 'auditor'], 'all'),
   ...several('POST', ['/v1/log/parked'], officer, 'all'),
@@ -85,16 +85,22 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
 
   ...several('POST', ['/v1/jobs'], planner, 'place'),
   ...several('GET', ['/v1/jobs'], anyone, 'lists'),
-  ...several('GET', ['/v1/jobs/{id}', ...steps('/v1/jobs/{id}', 'status.csv', 'yield', 'reconciliation')], anyone, 'job'),
+  ...several(
+    'GET',
+    ['/v1/jobs/{id}', ...steps('/v1/jobs/{id}', 'status', 'units', 'status.csv', 'yield', 'reconciliation')],
+    anyone,
+    'job',
+  ),
   ...several('POST', steps('/v1/jobs/{id}', 'firmware', 'release', 'cancel', 'close', 'allotments'), planner, 'job'),
   ...several('PUT', ['/v1/jobs/{id}/uids'], planner, 'job'),
   ...several('POST', steps('/v1/jobs/{id}', 'suspend', 'resume'), driver, 'job'),
   ...several('POST', ['/v1/jobs/{id}/allotments/{programmer}/export'], driver, 'job'),
-  ...several('POST', ['/v1/jobs/{id}/allotments/{programmer}/thaw'], planner, 'job'),
+  ...several('POST', steps('/v1/jobs/{id}/allotments/{programmer}', 'thaw', 'thaw-proposals'), planner, 'job'),
+  ...several('POST', ['/v1/jobs/{id}/allotments/{programmer}/thaw-proposals/{proposal}/approve'], [...planner, ...officer], 'job'),
 
   ...several('POST', ['/v1/production/imports', '/v1/production/units', '/v1/production/jobs/{jobId}/zeroise'], 'machine', 'all'),
   ...several('POST', steps(unit, ...unitSteps, 'application', 'commit', 'renew', 'void'), 'machine', 'all'),
-  ...several('GET', [unit, '/v1/production/images/{sha256}'], 'machine', 'all'),
+  ...several('GET', [unit, '/v1/production/images/{sha256}', '/v1/production/jobs/{jobId}/packages/{packageId}'], 'machine', 'all'),
 
   ...several('GET', steps('/v1/log', 'checkpoint', 'key', 'export', 'entries', 'consistency'), auditor, 'all'),
   ...several('GET', ['/v1/devices', '/v1/devices/counts', '/v1/certificates', '/v1/alarms', '/v1/alarm-cases'], readers, 'lists'),

@@ -55,6 +55,16 @@ describe('a package on its way', () => {
     await other.stop();
   });
 
+  it('is refused when the server has made a newer one since, even if that one has not come yet (I13, T3)', async () => {
+    covers('I13', 'T3');
+    const { jobId, file: old } = await server.newJob(programmer.uid, { count: 5 });
+    const newer = await server.exportPackage(jobId, programmer.uid, true);
+    expect(await importCode(programmer.core, old)).toBe(refusal);
+    // Without a server the sequence alone decides.
+    expect(await importCode(offline(programmer.core), old)).toBe('OK');
+    expect(await importCode(programmer.core, newer)).toBe('OK');
+  });
+
   it('is refused when it was imported before, or is older, also after a restart (R62, I13, T3)', async () => {
     covers('R62', 'I13', 'T3');
     const { jobId, file: first } = await server.newJob(programmer.uid, { count: 7 });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { bl2Stage } from '../../../gateway-device/chip/bl2Stage.ts';
 import { type Board, type BoardEvent, createBoard, type StageFactory } from '../../../gateway-device/chip/board.ts';
-import { type ServedBoard, serveBoard } from '../../../gateway-device/chip/boardPorts.ts';
+import { type BoardPorts, type ServedBoard, serveBoard } from '../../../gateway-device/chip/boardPorts.ts';
 import { type Chip, openChip, openChipFolder } from '../../../gateway-device/chip/chip.ts';
 import { devauthStage } from '../../../gateway-device/chip/devauthStage.ts';
 import type { FlashLayout, Power } from '../../../gateway-device/chip/flash.ts';
@@ -57,7 +57,7 @@ export async function startProgrammer(folder: string, uid?: Uint8Array): Promise
   const chip = openChipFolder(folder, uid && { uid, productId: 0x4e4c_0003 });
   const events: BoardEvent[] = [];
   const { board, core } = createProgrammerBoard(chip, folder, event => void events.push(event));
-  const served = await serveBoard(board);
+  const served = await serveBoard(board, { serialPeers: 4 });
   const stop = async (): Promise<void> => {
     await served.close();
     chip.close();
@@ -110,12 +110,19 @@ export function newTargetStorage() {
 export async function startTarget(
   uid: Uint8Array = freshId(),
   storage = newTargetStorage(),
-  options: { power?: Power; app?: StageFactory; changes?: Partial<Chip>; productId?: number; layout?: FlashLayout } = {},
+  options: {
+    power?: Power;
+    app?: StageFactory;
+    changes?: Partial<Chip>;
+    productId?: number;
+    layout?: FlashLayout;
+    ports?: BoardPorts;
+  } = {},
 ): Promise<TestTarget> {
   const { productId = 7, power, layout, changes } = options;
   const chip = { ...openChip({ uid, productId }, storage, power, layout), ...changes };
   const board = createBoard({ chip, stages: { devauth: devauthStage, bl2: bl2Stage, app: options.app ?? appStage() } });
-  const served = await serveBoard(board);
+  const served = await serveBoard(board, options.ports);
   const addresses = { serial: `127.0.0.1:${served.serialPort}`, debug: `127.0.0.1:${served.debugPort}` };
   return { uid, chip, board, addresses, stop: () => served.close() };
 }

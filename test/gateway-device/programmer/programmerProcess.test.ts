@@ -97,6 +97,8 @@ describe('nusec programmer, package and produce', () => {
     const damaged = await nusec('package', 'import', join(toolFolder, 'damaged.njp'), '--programmer', serial(), '--json');
     expect(JSON.parse(replayed.err)).toEqual(JSON.parse(damaged.err));
     expect(JSON.parse(damaged.err)).toMatchObject({ error: 'PACKAGE_REFUSED' });
+    const inspected = await nusec('package', 'inspect', file, '--json');
+    expect(JSON.parse(inspected.out)).toMatchObject({ packageId: JSON.parse(imported.out).packageId, kekEpoch: 1, bytes: job.file.length });
   });
 
   it('produce shows every step, and a kill -9 in the middle does not cost the unit (R70, T33)', async () => {
@@ -142,6 +144,40 @@ describe('nusec programmer, package and produce', () => {
     expect(JSON.parse(refused.err)).toMatchObject({ error: 'COUNT_EXHAUSTED' });
     expect(await server.allotment(jobId, uid)).toMatchObject({ status: 'CLOSED', zeroised: true });
     await Promise.all([second.stop(), third.stop()]);
+  });
+
+  it('produce goes on to the next chip by itself, on several targets, and says where each chip goes', async () => {
+    const file = join(toolFolder, 'more.njp');
+    const more = await server.newJob(uid, { count: 3 });
+    writeFileSync(file, more.file);
+    expect((await nusec('package', 'import', file, '--programmer', serial())).status).toBe(0);
+    const [left, right] = [await startTarget(), await startTarget()];
+    const wires = [left, right].map(({ addresses: { serial: at, debug } }) => `${at},${debug}`);
+    const done = await nusec('produce', '--programmer', serial(), '--targets', ...wires, '--count', '2', '--json');
+    expect(done, done.err).toMatchObject({ status: 0 });
+    const results = done.out
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line) as { outcome?: string })
+      .filter(({ outcome }) => outcome !== undefined);
+    expect(results).toMatchObject([
+      { outcome: 'OK', bin: 'pass', built: 1 },
+      { outcome: 'OK', bin: 'pass', built: 2, yield: 1 },
+    ]);
+    const station = join(toolFolder, 'station.json');
+    const targets = [{ name: 'left', serial: left.addresses.serial, debug: left.addresses.debug }];
+    writeFileSync(station, JSON.stringify({ programmer: serial(), targets, count: 1, webhook: 'http://127.0.0.1:9/nobody' }));
+    const taken = left.stop();
+    const attended = nusec('produce', '--station', station, '--json');
+    await taken;
+    const [, port] = left.addresses.serial.split(':');
+    const [, debugPort] = left.addresses.debug.split(':');
+    const next = await startTarget(undefined, undefined, { ports: { serialPort: Number(port), debugPort: Number(debugPort) } });
+    const built = await attended;
+    expect(built, built.err).toMatchObject({ status: 0 });
+    expect(built.err).toContain('the webhook did not take a result');
+    expect((await server.units(more.jobId, uid)).map(unit => unit.outcome)).toEqual(['committed', 'committed', 'committed']);
+    await Promise.all([next.stop(), right.stop()]);
   });
 
   it('leaves no key material with the tool, and none in what the programmer tells (T16, R106, R109, RULE-2)', async () => {
