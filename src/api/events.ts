@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import type { RecordedEvent } from '../eventstore/port.ts';
 import type { Resource } from './app.ts';
-import { eventAnswer, eventSchema } from './devices.ts';
 import { jsonAnswer, maxPageRows } from './fields.ts';
 import { visibleTo } from './scopes.ts';
 
@@ -37,6 +37,37 @@ export async function filtered<Row extends Positioned>(
   }
   return { rows, next: position };
 }
+
+export const eventSchema = z
+  .object({
+    id: z.string(),
+    type: z.string(),
+    v: z.number().openapi({ description: 'version of the shape of its data' }),
+    at: z.string(),
+    by: z.string(),
+    cause: z.string().optional(),
+    corr: z.string().optional(),
+    stream: z.string(),
+    position: z.number(),
+    revision: z.number(),
+    hash: z.string(),
+    data: z.record(z.string(), z.any()),
+  })
+  .openapi('Event');
+
+export type EventAnswer = z.infer<typeof eventSchema>;
+
+/** With all that its hash is over: whoever asks can check the chain. */
+export const eventAnswer = ({ id, type, v, at, by, cause, corr, stream, position, revision, hash, data }: RecordedEvent) => ({
+  ...{ id, type, v, at, by },
+  ...(cause !== undefined && { cause }),
+  ...(corr !== undefined && { corr }),
+  stream,
+  position,
+  revision,
+  hash,
+  data: data as Record<string, unknown>,
+});
 
 export const eventsResource: Resource = (api, { ctx }, auth) => {
   const events = createRoute({

@@ -8,6 +8,8 @@ import { ceremoniesResource } from './ceremonies.ts';
 import { certificatesResource } from './certificates.ts';
 import { componentsResource } from './components.ts';
 import { consoleResource } from './console/routes.ts';
+import { deviceActionsResource } from './deviceActions.ts';
+import { deviceAttestationsResource } from './deviceAttestations.ts';
 import { devicesResource } from './devices.ts';
 import { effectsResource } from './effects.ts';
 import { estResource } from './est.ts';
@@ -46,6 +48,8 @@ export const resources: readonly Resource[] = [
   allotmentsResource,
   productionResource,
   devicesResource,
+  deviceAttestationsResource,
+  deviceActionsResource,
   repairsResource,
   rolloutsResource,
   componentsResource,

@@ -1,6 +1,7 @@
 import { html } from 'hono/html';
 import { deviceStatuses } from '../../../domain/deviceStatus.ts';
-import type { DeviceAnswer, DeviceCountAnswer } from '../../devices.ts';
+import type { DeviceAnswer } from '../../deviceAnswer.ts';
+import type { DeviceCountAnswer } from '../../devices.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, bar, type Column, deviceLink, filters, heading, link, pager, table, time, toneOf } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';

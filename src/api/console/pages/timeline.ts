@@ -1,5 +1,5 @@
 import { html } from 'hono/html';
-import type { EventAnswer } from '../../devices.ts';
+import type { EventAnswer } from '../../events.ts';
 import type { Html } from '../layout.ts';
 import { time } from '../parts.ts';
 

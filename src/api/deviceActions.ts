@@ -1,0 +1,125 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import type { Context as HonoContext } from 'hono';
+import { revocationReasons } from '../domain/deviceEvents.ts';
+import type { EffectKind } from '../domain/effects.ts';
+import type { DeviceRow } from '../projections/devices.ts';
+import { useEffect } from '../services/administration/effects.ts';
+import { livingDevice } from '../services/base/livingDevice.ts';
+import { cannotBringReceipt } from '../services/field/decommission.ts';
+import { deviceRow, quarantineDevice, releaseDevice, tagDevice } from '../services/field/devices.ts';
+import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts';
+import { actor, type Resource } from './app.ts';
+import type { ApiEnv } from './auth.ts';
+import { deviceAnswerOf, deviceSchema } from './deviceAnswer.ts';
+import { jsonAnswer, jsonBody, reasonField, tagField, uidField } from './fields.ts';
+import { within } from './scopes.ts';
+
+/** What an officer does to a device: revoke, suspend, quarantine, decommission (R86, R96). */
+
+const params = z.object({ uid: uidField });
+const reasonBody = jsonBody(z.strictObject({ reason: reasonField }));
+const decommissionSchema = z.object({ status: z.string(), receipt: z.enum(['received', 'none', 'awaited']) }).openapi('Decommission');
+
+export const deviceActionsResource: Resource = (api, services, auth) => {
+  const { ctx, alarms, revocations, field } = services;
+  const inScope = within(ctx, 'device', 'uid');
+  const officer = auth.personWithin(inScope, 'securityOfficer');
+  /** Before the deed: how many a person does alone within a day is limited, whichever way they are asked. */
+  const count = async (c: HonoContext<ApiEnv>, effect: EffectKind, uid: string): Promise<void> => {
+    await deviceRow(ctx, uid);
+    await useEffect({ ctx, alarms }, c.var.person.name, effect, uid);
+  };
+  const answer = { 200: jsonAnswer(deviceSchema, 'the device') };
+  const toAnswer = (row: DeviceRow) => deviceAnswerOf(row, services);
+
+  const revoke = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/revoke',
+    summary: 'Revokes the certificates of a device; its connection ends immediately',
+    middleware: officer,
+    request: { params, ...jsonBody(z.strictObject({ reason: z.enum(revocationReasons).default('unspecified') })) },
+    responses: { 200: jsonAnswer(z.object({ status: z.string(), revoked: z.array(z.string()) }), 'serials') },
+  });
+  api.openapi(revoke, async c => {
+    const { uid } = c.req.valid('param');
+    await count(c, 'revoke', uid);
+    const { revoked } = await revokeDevice(ctx, revocations, uid, c.req.valid('json').reason, actor(c));
+    return c.json({ status: (await deviceRow(ctx, uid)).status, revoked: [...revoked] }, 200);
+  });
+
+  const tag = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/tags',
+    summary: 'Adds and removes words by which rollouts and lists select devices',
+    middleware: auth.personWithin(inScope, 'securityOfficer', 'releaseManager', 'productionPlanner'),
+    request: { params, ...jsonBody(z.strictObject({ add: z.array(tagField).default([]), remove: z.array(tagField).default([]) })) },
+    responses: answer,
+  });
+  api.openapi(tag, async c => {
+    const { add, remove } = c.req.valid('json');
+    return c.json(toAnswer(await tagDevice(ctx, c.req.valid('param').uid, add, remove, actor(c))), 200);
+  });
+
+  /** A step of an officer that takes a reason and answers with the device. */
+  const withReason = <Name extends string>(name: Name, summary: string) =>
+    createRoute({
+      method: 'post',
+      path: `/v1/devices/{uid}/${name}`,
+      summary,
+      middleware: officer,
+      request: { params, ...reasonBody },
+      responses: answer,
+    });
+  api.openapi(withReason('suspend', 'Puts the certificates of a device on hold; its connection ends immediately'), async c => {
+    const { uid } = c.req.valid('param');
+    await count(c, 'quarantine', uid);
+    await holdDevice(ctx, revocations, uid, { type: 'SuspendDevice', reason: c.req.valid('json').reason }, actor(c));
+    return c.json(toAnswer(await deviceRow(ctx, uid)), 200);
+  });
+
+  const resume = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/resume',
+    summary: 'Ends the hold of a suspended device',
+    middleware: officer,
+    request: { params },
+    responses: answer,
+  });
+  api.openapi(resume, async c => {
+    const { uid } = c.req.valid('param');
+    await count(c, 'release', uid);
+    await holdDevice(ctx, revocations, uid, { type: 'ResumeDevice' }, actor(c));
+    return c.json(toAnswer(await deviceRow(ctx, uid)), 200);
+  });
+
+  const decommission = createRoute({
+    method: 'post',
+    path: '/v1/devices/{uid}/decommission',
+    summary: 'Orders the device to wipe itself, revokes its certificates and destroys its keys',
+    middleware: officer,
+    request: {
+      params,
+      ...jsonBody(z.strictObject({ reason: reasonField.default('end of life'), withoutReceipt: z.boolean().default(false) })),
+    },
+    responses: { 200: jsonAnswer(decommissionSchema, 'DECOMMISSIONED, or the present status while the device is awaited') },
+  });
+  api.openapi(decommission, async c => {
+    const { uid } = c.req.valid('param');
+    const { reason, withoutReceipt } = c.req.valid('json');
+    const isGone = withoutReceipt || cannotBringReceipt(await livingDevice(ctx, uid));
+    await count(c, isGone ? 'decommissionWithoutReceipt' : 'decommission', uid);
+    return c.json(await field.decommissions.decommission(uid, reason, actor(c), isGone), 200);
+  });
+
+  api.openapi(withReason('quarantine', 'Holds back upgrades and trust until a person releases the device'), async c => {
+    const { uid } = c.req.valid('param');
+    await count(c, 'quarantine', uid);
+    return c.json(toAnswer(await quarantineDevice(ctx, uid, c.req.valid('json').reason, actor(c))), 200);
+  });
+
+  api.openapi(withReason('release', 'Releases a device from quarantine'), async c => {
+    const { uid } = c.req.valid('param');
+    await count(c, 'release', uid);
+    return c.json(toAnswer(await releaseDevice(ctx, uid, c.req.valid('json').reason, actor(c))), 200);
+  });
+};
