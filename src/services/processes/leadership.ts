@@ -1,21 +1,24 @@
-import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EventStore } from '../../eventstore/port.ts';
 import { holdAlone } from '../../fileLock.ts';
+import { type Beat, fileBeats, leaseBeats } from './beats.ts';
 
-/** One of the server processes at a data folder leads: it does what must not be done twice.
+/** One of the server processes that share an event store leads: it does what must not be done twice.
  *
  *  Who leads is an epoch in the event store: the process that raised it last leads, and appends of an earlier leader are refused (fencing). A leader that
- *  was killed is known by its lock, which the operating system frees; one that is stopped, by a beat that does not change. */
+ *  was killed is known by its lock, which the operating system frees; one that is stopped, by a beat that does not change. Processes on several
+ *  machines have no lock in common: there the beat is a sign in the store, and one that was killed is known by it too. */
 
 /** How often a leader gives a sign, and how often the others look. */
 const beatMs = 500;
 /** Looks without a new sign after which another process leads. Only looks count, so that a machine that was paused as a whole changes nothing. */
 const maxMissedBeats = 10;
+/** The same between machines: a new leader begins within five seconds. */
+const maxMissedSigns = 7;
 
 export type Leadership = { close(): Promise<void> };
 
-type Parts = { readonly dataDir: string; readonly store: Pick<EventStore, 'epoch' | 'takeEpoch'> };
+type Parts = { readonly dataDir: string; readonly store: Pick<EventStore, 'epoch' | 'takeEpoch' | 'lease'> };
 
 /** Leads immediately if nobody else does, or as soon as that process has ended or is stopped.
  *  @param lead begins the work of the one who leads, under the given epoch, and gives what ends it
@@ -25,8 +28,10 @@ export async function whileLeading(
   lead: (epoch: number) => Promise<() => Promise<void>>,
   onTrouble: (error: unknown) => void,
 ): Promise<Leadership> {
-  const beats = openBeats(dataDir);
-  const watch = createWatch();
+  const { lease } = store;
+  const beats = lease === undefined ? fileBeats(dataDir) : leaseBeats(lease);
+  const limit = lease === undefined ? maxMissedBeats : maxMissedSigns;
+  const watch = createWatch(limit);
   let leading: { readonly epoch: number; readonly end: () => Promise<void> } | undefined;
   let lock: ReturnType<typeof holdAlone>;
   let closed = false;
@@ -34,17 +39,19 @@ export async function whileLeading(
   const beginLeading = async (): Promise<void> => {
     lock ??= holdAlone(join(dataDir, 'leader'));
     const seen = store.epoch();
-    if (!isFree(beats.read(), seen, lock !== undefined) && !watch.standsStill(beats.read(), seen)) return release();
+    const beat = await beats.read();
+    const nobodyElse = lease === undefined ? lock !== undefined : seen === 0;
+    if (!isFree(beat, seen, nobodyElse) && !watch.standsStill(beat, seen)) return release();
     const epoch = await store.takeEpoch(seen);
     if (epoch === undefined) return release();
-    beats.give(epoch, lock !== undefined);
+    await beats.give(epoch, lock !== undefined);
     leading = { epoch, end: await lead(epoch) };
   };
   const goOn = async (): Promise<void> => {
     if (leading === undefined) return;
     if (store.epoch() !== leading.epoch) return endLeading();
     lock ??= holdAlone(join(dataDir, 'leader'));
-    beats.give(leading.epoch, lock !== undefined);
+    await beats.give(leading.epoch, lock !== undefined);
   };
   const endLeading = async (): Promise<void> => {
     const { end } = leading ?? {};
@@ -55,7 +62,9 @@ export async function whileLeading(
       release();
     }
   };
+  /** Between machines the lock says no more than that a server runs here. */
   const release = (): void => {
+    if (lease !== undefined && !closed) return;
     lock?.release();
     lock = undefined;
   };
@@ -82,7 +91,7 @@ export async function whileLeading(
       const epoch = leading?.epoch;
       try {
         await endLeading();
-        if (epoch !== undefined && epoch === store.epoch()) beats.end(epoch);
+        if (epoch !== undefined && epoch === store.epoch()) await beats.end(epoch);
       } finally {
         beats.close();
       }
@@ -90,18 +99,14 @@ export async function whileLeading(
   };
 }
 
-/** @property count grows with every sign; 0 when this leader has ended
- *  @property locked whether the leader held the lock: then a free lock shows that it has ended */
-type Beat = { readonly epoch: number; readonly count: number; readonly locked: boolean };
-
 /** Whether nobody leads. */
-function isFree(beat: Beat | undefined, epoch: number, hasLock: boolean): boolean {
-  if (beat === undefined || beat.epoch !== epoch) return hasLock;
-  return beat.count === 0 || (hasLock && beat.locked);
+function isFree(beat: Beat | undefined, epoch: number, nobodyElse: boolean): boolean {
+  if (beat === undefined || beat.epoch !== epoch) return nobodyElse;
+  return beat.count === 0 || (nobodyElse && beat.locked);
 }
 
 /** Counts looks at which nothing has changed. */
-function createWatch() {
+function createWatch(limit: number) {
   let last = '';
   let same = 0;
   return {
@@ -109,32 +114,7 @@ function createWatch() {
       const now = `${epoch} ${beat?.epoch} ${beat?.count}`;
       same = now === last ? same + 1 : 0;
       last = now;
-      return same >= maxMissedBeats;
+      return same >= limit;
     },
-  };
-}
-
-const beatBytes = 48;
-
-/** The leader's sign: a line of fixed length in a file, written over and over. It need not outlive a power cut. */
-function openBeats(dataDir: string) {
-  const file = openSync(join(dataDir, 'leader.beat'), constants.O_RDWR | constants.O_CREAT, 0o600);
-  let count = 0;
-  const write = (beat: Beat): void => {
-    writeSync(file, `${beat.epoch} ${beat.count} ${beat.locked ? 1 : 0}`.padEnd(beatBytes - 1).concat('\n'), 0);
-  };
-  return {
-    give(epoch: number, locked: boolean): void {
-      count += 1;
-      write({ epoch, count, locked });
-    },
-    end: (epoch: number): void => write({ epoch, count: 0, locked: false }),
-    read(): Beat | undefined {
-      const line = Buffer.alloc(beatBytes);
-      readSync(file, line, 0, beatBytes, 0);
-      const match = line.toString('latin1').match(/^(\d+) (\d+) ([01]) *\n$/);
-      return match === null ? undefined : { epoch: Number(match[1]), count: Number(match[2]), locked: match[3] === '1' };
-    },
-    close: (): void => closeSync(file),
   };
 }
