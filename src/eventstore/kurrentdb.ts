@@ -8,6 +8,7 @@ import type { EventStore } from './port.ts';
 import { createSealer } from './seal.ts';
 import type { SqliteStoreOptions } from './sqlite.ts';
 import { openSqliteCopy } from './sqlite.ts';
+import { removeCopy } from './sqliteTaken.ts';
 import { createStore } from './store.ts';
 import { storeError } from './storeError.ts';
 
@@ -16,6 +17,8 @@ import { storeError } from './storeError.ts';
 
 export type KurrentStoreOptions = ConnectionOptions &
   Pick<SqliteStoreOptions, 'file' | 'seal' | 'indexEvents'> & {
+    /** Takes the log as it is, though it may have less than was acknowledged here; default: refuse that. */
+    readonly acceptOlder?: boolean;
     /** What the streams of this project begin with. */
     readonly name: string;
   };
@@ -26,12 +29,20 @@ const troubleEveryMs = 1000;
 /** Connects and takes in what is not in the copy yet; resolves when everything that is stored is here.
  *  @throws NusecError BAD_REQUEST (not an address), STORE_UNAVAILABLE, STORE_DAMAGED (the copy is not of this log, or the log has less than was
  *  acknowledged; an event is not as this project sealed it), STATE */
-export async function openKurrentStore({ name, file, seal, indexEvents, ...address }: KurrentStoreOptions): Promise<EventStore> {
+export async function openKurrentStore({
+  name,
+  file,
+  seal,
+  indexEvents,
+  acceptOlder = false,
+  ...address
+}: KurrentStoreOptions): Promise<EventStore> {
   const connection = await openConnection(address);
   const log = kurrentCommitLog(connection, name);
   let storage: Awaited<ReturnType<typeof openSqliteCopy>> | undefined;
   let store: EventStore | undefined;
   try {
+    if (acceptOlder) removeCopy(file);
     storage = await openSqliteCopy({ file, ...(indexEvents !== undefined && { indexEvents }) });
     await requireSameLog(storage, log);
     store = storeOver(storage, log, seal);

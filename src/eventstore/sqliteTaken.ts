@@ -1,4 +1,6 @@
+import { existsSync, rmSync } from 'node:fs';
 import type Database from 'better-sqlite3';
+import { reading } from '../sqliteFile.ts';
 import type { Storage, Taken } from './storage.ts';
 
 /** Which commit of a log elsewhere a store's file follows: one row, in a file that is a copy only. */
@@ -8,6 +10,12 @@ const none: Taken = { revision: -1, id: '' };
 /** Whether the file is a copy of a log elsewhere. */
 export const isCopy = (db: Database): boolean =>
   db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'taken'").get() !== undefined;
+
+/** Removes a copy, which is made again from the log. A store of its own stays. */
+export function removeCopy(file: string): void {
+  if (!existsSync(file) || !reading(file, isCopy)) return;
+  for (const ending of ['', '-wal', '-shm']) rmSync(`${file}${ending}`, { force: true });
+}
 
 /** Makes a store's file a copy, from the next commit of the log on. */
 export function makeCopy(db: Database, { revision, id }: Taken = none): void {

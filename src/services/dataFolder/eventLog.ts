@@ -46,10 +46,10 @@ export async function kurrentOptions(
   settings: EventLogSettings & { readonly eventStore: string },
   keystore: Keystore,
 ): Promise<KurrentStoreOptions> {
-  const { eventStore: url, eventStoreCredentialsFile } = settings;
+  const { eventStore: url, eventStoreCredentialsFile, acceptOlder = false } = settings;
   const credentials = eventStoreCredentialsFile === undefined ? undefined : credentialsIn(eventStoreCredentialsFile);
   const seal = await sealKey(keystore);
-  return { url, credentials, name: logName(seal.key), file: eventsFile(settings), seal };
+  return { url, credentials, name: logName(seal.key), file: eventsFile(settings), seal, acceptOlder };
 }
 
 const maxCredentialsBytes = 1024;

@@ -189,6 +189,9 @@ describe('what the log holds', () => {
     await store.close();
     double.cut(logStream, 3);
     expect(await code(open(file))).toBe('STORE_DAMAGED');
+    const accepted = await openKurrentStore({ url: double.url, name, file, seal: { key, isNew: false }, acceptOlder: true });
+    stores.push(accepted);
+    expect(await idsOf(accepted, 's')).toHaveLength(3);
   });
 
   it('is refused when it is another log', async () => {
