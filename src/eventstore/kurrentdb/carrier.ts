@@ -1,6 +1,6 @@
 import { canonicalJson } from '../canonical.ts';
 import type { AppendRequest } from '../judge.ts';
-import type { Json, JsonObject } from '../port.ts';
+import type { Json } from '../port.ts';
 import type { Seal } from '../seal.ts';
 import { damaged } from '../storeError.ts';
 
@@ -8,7 +8,10 @@ import { damaged } from '../storeError.ts';
  *  tree from it, and compares the seal.
  *
  *  { "first": events before it, "events": [{ "stream", "id", "event": [type, v, at, by, cause, corr, data] } …],
- *    "blobs": [SHA-256 …], "dropped": [SHA-256 …], "epoch": leadership that begins with it, "seal": { "size", "code" } of everything up to it } */
+ *    "more": { "blobs": [SHA-256 …], "dropped": [SHA-256 …], "epoch": leadership that begins with it,
+ *              "seal": { "size", "code" } of everything up to it } }
+ *
+ *  It is JSON, but KurrentDB keeps it as bytes: the client turns what is marked as JSON into base64 and back, which costs more than all the rest. */
 
 export type Carrier = {
   /** Number of events before it. */
@@ -22,17 +25,25 @@ export type Carrier = {
   readonly seal?: Seal | undefined;
 };
 
-export function encodeCarrier({ first, appends, blobs = [], dropped = [], epoch, seal }: Carrier): JsonObject {
-  const events = appends.flatMap(({ stream, events }) =>
-    events.map(({ id, body }) => ({ stream, id, event: JSON.parse(body) as Json }) satisfies Json),
-  );
-  const named = { ...(blobs.length > 0 && { blobs }), ...(dropped.length > 0 && { dropped }) };
-  return { first, events, ...named, ...(epoch !== undefined && { epoch }), ...(seal !== undefined && { seal }) };
+/** The bodies are JSON texts already. @returns UTF-8 */
+export function encodeCarrier({ first, appends, blobs = [], dropped = [], epoch, seal }: Carrier): Uint8Array {
+  const events = appends.flatMap(({ stream, events: own }) => {
+    const named = JSON.stringify(stream);
+    return own.map(({ id, body }) => `{"stream":${named},"id":${JSON.stringify(id)},"event":${body}}`);
+  });
+  const more = {
+    ...(blobs.length > 0 && { blobs }),
+    ...(dropped.length > 0 && { dropped }),
+    ...(epoch !== undefined && { epoch }),
+    ...(seal !== undefined && { seal }),
+  };
+  return Buffer.from(`{"first":${first},"events":[${events.join(',')}],"more":${JSON.stringify(more)}}`);
 }
 
-/** @param where for people @throws NusecError STORE_DAMAGED when it is no carrier */
+/** @param value the JSON @param where for people @throws NusecError STORE_DAMAGED when it is no carrier */
 export function decodeCarrier(value: unknown, where: string): Carrier {
-  const { first, events, blobs, dropped, epoch, seal } = (value ?? {}) as { [Name in Named]?: unknown };
+  const { first, events, more } = (value ?? {}) as { readonly [Name in 'first' | 'events' | 'more']?: unknown };
+  const { blobs, dropped, epoch, seal } = (more ?? {}) as { readonly [Name in 'blobs' | 'dropped' | 'epoch' | 'seal']?: unknown };
   const isValid = isCount(first) && Array.isArray(events) && events.every(isEvent) && isHashes(blobs) && isHashes(dropped);
   if (!isValid || !(epoch === undefined || isCount(epoch)) || !(seal === undefined || isSeal(seal)))
     throw damaged(`${where} is not a commit of this project`);
@@ -40,8 +51,6 @@ export function decodeCarrier(value: unknown, where: string): Carrier {
 }
 
 type CarriedEvent = { readonly stream: string; readonly id: string; readonly event: Json };
-
-type Named = 'first' | 'events' | 'blobs' | 'dropped' | 'epoch' | 'seal';
 
 const isHashes = (value: unknown): value is readonly string[] | undefined =>
   value === undefined || (Array.isArray(value) && value.every(each => typeof each === 'string' && /^[0-9a-f]{64}$/.test(each)));

@@ -18,9 +18,14 @@ export type CommitLog = {
   append(expected: number, id: string, commit: Carrier): Promise<boolean>;
   /** At most `limit` commits, from a revision on. @throws NusecError STORE_UNAVAILABLE, STORE_DAMAGED */
   read(from: number, limit: number): Promise<readonly LoggedCommit[]>;
-  /** Hands over commits as they come, in order, past and future.
+  /** Hands over commits as they come, in order, past and future, without those that are known by then.
+   *  @param known revision of the newest commit that need not come
    *  @param onEnd called once when it ends by itself: the connection broke, or `take` threw; never after close() */
-  follow(from: number, take: (commits: readonly LoggedCommit[]) => Promise<void>, onEnd: (error: unknown) => void): { close(): void };
+  follow(
+    known: () => number,
+    take: (commits: readonly LoggedCommit[]) => Promise<void>,
+    onEnd: (error: unknown) => void,
+  ): { close(): void };
   putBlob(blob: Blob): Promise<void>;
   blob(sha256: string): Promise<Uint8Array | undefined>;
   dropBlob(sha256: string): Promise<void>;

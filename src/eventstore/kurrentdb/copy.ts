@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NusecError } from '../../errors.ts';
+import { within } from '../../within.ts';
 import type { Blob, Storage } from '../storage.ts';
 import { damaged } from '../storeError.ts';
+import { commitSignal } from '../subscription.ts';
 import type { CommitRequest, Writer } from '../writer.ts';
 import type { CommitLog, LoggedCommit } from './commitLog.ts';
 
@@ -19,6 +21,8 @@ const confirmEveryMs = 250;
 /** Before the log is followed again after the connection broke. */
 const firstPauseMs = 50;
 const maxPauseMs = 1000;
+/** How long what is known to be in the log may take to come by itself. */
+const pushMs = 100;
 /** Another process holds the write lock of the file for fractions of a millisecond. */
 const lockPauseMs = 1;
 
@@ -30,6 +34,9 @@ export type Copy = {
   take(commits: readonly LoggedCommit[], known?: readonly Blob[]): Promise<void>;
   /** Resolves when everything that was stored before the call is here. @throws NusecError STORE_UNAVAILABLE, STORE_DAMAGED */
   current(): Promise<void>;
+  /** Resolves when there is more than that here. Who lost the race for the end of the log gets what it missed as fast as the winner its answer, so
+   *  both have the same chance at the next one. */
+  past(known: number): Promise<void>;
   /** As current, unless it was so within the last second. */
   fresh(): Promise<void>;
   /** The copy has everything that was stored up to now, as an append has shown. */
@@ -48,6 +55,7 @@ export function keepCopy(
   let damage: NusecError | undefined;
   let following: { close(): void } | undefined;
   let asking: Promise<void> | undefined;
+  const advanced = commitSignal();
   const revision = (): number => storage.taken().revision;
 
   /** A blob that is not there was dropped since. */
@@ -85,6 +93,7 @@ export function keepCopy(
       throw error;
     }
     changed();
+    advanced.fire();
   };
   const upTo = async (target: number): Promise<void> => {
     while (revision() < target) {
@@ -122,7 +131,7 @@ export function keepCopy(
   const follow = (): void => {
     if (closed) return;
     following = log.follow(
-      revision() + 1,
+      revision,
       async commits => {
         failures = 0;
         await take(commits);
@@ -143,6 +152,11 @@ export function keepCopy(
     revision,
     take,
     current,
+    async past(known) {
+      const untilMs = performance.now() + pushMs;
+      while (revision() <= known && performance.now() < untilMs) await within(advanced.wait(), pushMs);
+      if (revision() <= known) await current();
+    },
     async fresh() {
       if (damage !== undefined) throw damage;
       if (performance.now() - confirmedAtMs > maxStaleMs) await current();
@@ -171,12 +185,15 @@ function requestOf({ revision, id, commit }: LoggedCommit, blobs: readonly Blob[
   };
 }
 
+const otherLog = (what: string): NusecError =>
+  new NusecError('STORE_DAMAGED', `${what}: put the newer database back, or let two administrators accept this one (docs/kurrentdb.md)`);
+
 /** The copy is of this log, and the log has everything that is here. @throws NusecError STORE_DAMAGED */
 export async function requireSameLog(storage: Pick<Storage, 'taken'>, log: CommitLog): Promise<void> {
   const { revision, id } = storage.taken();
   if (revision === -1) return;
   const [newest] = await log.read(revision, 1);
   if (newest === undefined)
-    throw damaged(`the log has commits up to ${await log.head()}, but ${revision} was acknowledged and is in the copy here`);
-  if (newest.id !== id) throw damaged(`commit ${revision} of the log is not the one that was acknowledged and is in the copy here`);
+    throw otherLog(`the log in KurrentDB has commits up to ${await log.head()}, but ${revision} was acknowledged here`);
+  if (newest.id !== id) throw otherLog(`commit ${revision} of the log in KurrentDB is not the one that was acknowledged here`);
 }

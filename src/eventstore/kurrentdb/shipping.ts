@@ -19,7 +19,7 @@ const maxGroupWeight = 1024;
 /** UTF-8 of the events of one commit, about; the log takes an append of 1 MiB. A request alone may be larger (see streams.ts). */
 const maxGroupChars = 512 * 1024;
 /** How long a group is decided again and again while others are faster. */
-const maxContestedMs = 5000;
+const maxContestedMs = 10_000;
 /** Blobs that are stored at once. */
 const blobsAtOnce = 8;
 
@@ -69,7 +69,7 @@ export function createShipping({ storage, writer, sealer }: Local, log: CommitLo
         await copy.take([{ revision: behind + 1, id, commit }], blobs);
         return outcomes;
       }
-      await copy.current();
+      await copy.past(behind);
     }
     throw new NusecError('STORE_UNAVAILABLE', 'other servers store so much that this one does not get its turn; nothing was stored');
   };

@@ -1,12 +1,13 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { KurrentDBClient, ResolvedEvent } from '@kurrent/kurrentdb-client';
+import { sha256Hex } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
 import type { LeaderSign } from '../port.ts';
 import { damaged } from '../storeError.ts';
 import { type Carrier, decodeCarrier, encodeCarrier } from './carrier.ts';
 import type { CommitLog, LoggedCommit } from './commitLog.ts';
 import type { Connection } from './connection.ts';
-import { isPartsList, joinParts, maxAppendBytes, type PartsList, splitIntoParts } from './parts.ts';
+import { isPartsList, joinParts, type PartsList, splitIntoParts } from './parts.ts';
 
 /** The log in KurrentDB. A project called NAME has these streams:
  *
@@ -39,9 +40,11 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
       const read = client.readStream(stream, { direction: 'backwards', fromRevision: 'end', maxCount: 1, ...connection.readOptions });
       return (await gather(read))[0];
     });
-  const write = (stream: string, type: string, data: object, streamState: 'any' | 'no_stream' | bigint, id: string = randomUUID()) =>
+  const write = (stream: string, type: string, data: object) =>
     connection.use(appendTimeoutMs, client =>
-      client.appendToStream(stream, library.jsonEvent({ id, type, data: data as Record<string, unknown> }), { streamState }),
+      client.appendToStream(stream, library.jsonEvent({ id: randomUUID(), type, data: data as Record<string, unknown> }), {
+        streamState: 'any',
+      }),
     );
   const writeBytes = (stream: string, type: string, data: Uint8Array) =>
     connection.use(appendTimeoutMs, client =>
@@ -55,9 +58,10 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
   const decode = async ({ event }: ResolvedEvent): Promise<LoggedCommit> => {
     const where = `commit ${event?.revision} of the log`;
     if (event === undefined || (event.type !== commitType && event.type !== partsType)) throw damaged(`${where} is not of this project`);
-    let data: unknown = event.data;
-    if (isPartsList(data)) data = joinParts(await readBytes(data.parts), data, where);
-    return { revision: Number(event.revision), id: event.id, commit: decodeCarrier(data, where) };
+    const data: unknown = event.data;
+    const whole = isPartsList(data) ? joinParts(await readBytes(data.parts), data, where) : data;
+    const value = whole instanceof Uint8Array ? parse(whole, where) : whole;
+    return { revision: Number(event.revision), id: event.id, commit: decodeCarrier(value, where) };
   };
   const head = async (): Promise<number> => {
     const last = await newest(logStream);
@@ -79,12 +83,18 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
     );
     return typeof events === 'string' ? undefined : events[0]?.event?.id;
   };
-  const prepare = async (id: string, data: object, isLarge: boolean): Promise<{ readonly type: string; readonly data: object }> => {
-    const parts = isLarge ? splitIntoParts(data) : undefined;
-    if (parts === undefined) return { type: commitType, data };
+  /** The event that stands for a commit in the log. */
+  const prepare = async (id: string, commit: Carrier) => {
+    const whole = encodeCarrier(commit);
+    const parts = splitIntoParts(whole);
+    if (parts === undefined) return library.binaryEvent({ id, type: commitType, data: whole });
     const stream = `${name}-parts-${id}`;
     for (const part of parts) await writeBytes(stream, 'nusec-part', part);
-    return { type: partsType, data: { parts: stream, count: parts.length, sha256: sha256Of(parts) } satisfies PartsList };
+    return library.jsonEvent({
+      id,
+      type: partsType,
+      data: { parts: stream, count: parts.length, sha256: sha256Hex(whole) } satisfies PartsList,
+    });
   };
 
   return {
@@ -92,10 +102,11 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
     read,
     async append(expected, id, commit) {
       const untilMs = performance.now() + patienceMs;
-      const event = await prepare(id, encodeCarrier(commit), mayBeLarge(commit));
+      const event = await prepare(id, commit);
+      const streamState = expected === -1 ? 'no_stream' : BigInt(expected);
       for (let isUnknown = false; ; isUnknown = true) {
         try {
-          const answer = await write(logStream, event.type, event.data, expected === -1 ? 'no_stream' : BigInt(expected), id);
+          const answer = await connection.use(appendTimeoutMs, client => client.appendToStream(logStream, event, { streamState }));
           const isPlain = typeof answer !== 'string' && answer.nextExpectedRevision === BigInt(expected + 1);
           // An earlier try may be what stands there.
           return isPlain || ((isUnknown || typeof answer !== 'string') && (await idBehind(expected)) === id);
@@ -105,8 +116,13 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
         }
       }
     },
-    follow: (from, take, onEnd) =>
-      followStream(connection, logStream, from, async events => take(await Promise.all(events.map(decode))), onEnd),
+    follow(known, take, onEnd) {
+      const takeNew = async (events: readonly ResolvedEvent[]): Promise<void> => {
+        const fresh = events.filter(({ event }) => Number(event?.revision) > known());
+        if (fresh.length > 0) await take(await Promise.all(fresh.map(decode)));
+      };
+      return followStream(connection, logStream, known() + 1, takeNew, onEnd);
+    },
     async putBlob({ sha256, bytes }) {
       await writeBytes(`${name}-blob-${sha256}`, 'nusec-blob', bytes);
     },
@@ -124,12 +140,12 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
       },
       async give(sign) {
         if (sign.count === 1) await keepNewest(connection, `${name}-lease`, keptSigns);
-        await write(`${name}-lease`, 'nusec-sign', sign, 'any');
+        await write(`${name}-lease`, 'nusec-sign', sign);
       },
     },
     async tryToWrite() {
       const stream = `${name}-trial`;
-      const answer = await write(stream, 'nusec-trial', {}, 'any');
+      const answer = await write(stream, 'nusec-trial', {});
       if (answer === 'wrong revision' || answer === 'no stream')
         throw new NusecError('STORE_UNAVAILABLE', 'KurrentDB does not take a trial event');
       if (answer.nextExpectedRevision === 0n) await keepNewest(connection, stream, 1);
@@ -141,17 +157,15 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
   };
 }
 
-/** Three bytes of UTF-8 per character at most. */
-const mayBeLarge = ({ appends }: Carrier): boolean =>
-  appends.reduce((sum, { events }) => sum + events.reduce((own, { body }) => own + 3 * body.length + 512, 0), 0) > maxAppendBytes;
-
 const pause = (): Promise<void> => new Promise(resolve => setTimeout(resolve, retryPauseMs));
 
-const sha256Of = (parts: readonly Uint8Array[]): string => {
-  const digest = createHash('sha256');
-  for (const part of parts) digest.update(part);
-  return digest.digest('hex');
-};
+function parse(bytes: Uint8Array, where: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString());
+  } catch (error) {
+    throw damaged(`${where} is not JSON`, error);
+  }
+}
 
 async function gather(events: AsyncIterable<ResolvedEvent>): Promise<ResolvedEvent[]> {
   const gathered: ResolvedEvent[] = [];

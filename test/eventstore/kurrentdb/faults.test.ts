@@ -209,7 +209,7 @@ describe('what the log holds', () => {
     const store = await open();
     await store.append('s', 'none', [event('A')]);
     const stranger = { stream: 's', id: randomUUID(), event: ['A', 1, '2026-01-01T00:00:00.000Z', 'system:x', null, null, {}] };
-    double.plant(logStream, 'nusec-commit', { first: 1, events: [stranger], seal: { size: 2, code: '00'.repeat(32) } });
+    double.plant(logStream, 'nusec-commit', { first: 1, events: [stranger], more: { seal: { size: 2, code: '00'.repeat(32) } } });
     expect(await code(store.head())).toBe('STORE_DAMAGED');
     expect(await code(store.append('s', 0, [event('B')]))).toBe('STORE_DAMAGED');
     expect(await code(open())).toBe('STORE_DAMAGED');
