@@ -104,6 +104,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const edges = { channel: field.channel, field, attestations, ocsp, bulkRevocations, evidence, logCheck, newestCheckpoint };
   const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
   const api = openApi(own, settings, services, tls);
+  own('MQTT over WebSocket', gateway.serveWebSockets(api));
   const useTickets = ({ mqtt, https }: TicketKeys): void => {
     gateway.setTicketKeys(mqtt);
     api.setTicketKeys(Buffer.from(https));

@@ -22,6 +22,9 @@ export const gatewayDownPrefix = (gateway: string): string => `${gatewayPrefix(g
 /** The only topic a last will may have. */
 export const willTopic = (uid: string): string => `${deviceUpPrefix(uid)}lwt`;
 
+/** Where MQTT over WebSocket is spoken on the HTTPS port. */
+export const webSocketPath = '/mqtt';
+
 /** Client ids: a device connects as its uid, a gateway as `gateway-{id}`, so that the two can never collide. */
 export const gatewayClientId = (gateway: string): string => `gateway-${gateway}`;
 

@@ -37,6 +37,11 @@ export function boundConnections(server: Server | TlsServer, maxConnections: num
     byAddress.set(address, (byAddress.get(address) ?? new Set()).add(one));
     socket.once('close', () => forget(one));
   });
+  // An upgraded connection has no requests any more, and is in use.
+  server.on('upgrade', ({ socket }) => {
+    const one = held.get(keyOf(socket));
+    if (one !== undefined) one.requests += 1;
+  });
   server.on('request', ({ socket }, response) => {
     const one = held.get(keyOf(socket));
     if (one === undefined) return;

@@ -3,6 +3,7 @@ import { createServer as createHttpsServer } from 'node:https';
 import type { SecureContextOptions } from 'node:tls';
 import { getRequestListener } from '@hono/node-server';
 import { tlsVersions } from '../listening.ts';
+import { webSocketPath } from '../mqttTopics.ts';
 import type { Context } from '../services/base/context.ts';
 import type { TlsIdentity } from '../services/identity/serverCertificate.ts';
 import type { Ocsp } from '../services/revocation/ocsp.ts';
@@ -40,6 +41,8 @@ export function createApiServer(api: Api, tls: TlsIdentity, allowTls12 = false) 
       handshakeTimeout: handshakeTimeoutMs,
       keepAliveTimeout: keepAliveTimeoutMs,
       noDelay: true,
+      // All others are requests, whatever they want to upgrade to.
+      shouldUpgradeCallback: ({ url, headers }) => url === webSocketPath && headers.upgrade?.toLowerCase() === 'websocket',
     },
     // HTTP/1.0 knows no Host.
     getRequestListener(api.fetch, { hostname: 'localhost' }),

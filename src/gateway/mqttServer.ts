@@ -87,6 +87,7 @@ export async function startGateway(
     renew: (next: TlsIdentity): void => broker.setTls({ key: next.key, cert: next.cert, ca: next.clientRootsPem, allowTls12 }),
     setTicketKeys: broker.setTicketKeys,
     listen: broker.listen,
+    serveWebSockets: broker.serveWebSockets,
     close: broker.close,
   };
 }

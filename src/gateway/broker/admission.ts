@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Aedes, AuthenticateError } from 'aedes';
 import { NusecError } from '../../errors.ts';
@@ -38,7 +39,7 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
 
   let refusing = 0;
   /** The reason goes out with the CONNACK; that costs a place, of which there are few. */
-  const refuseSocket = (socket: TLSSocket, connack: ConnackRefusal): void => {
+  const refuseSocket = (socket: Duplex, connack: ConnackRefusal): void => {
     if (socket.destroyed || refusing >= limits.maxRefusing) return void socket.destroy();
     refusing += 1;
     socket.once('close', () => {
@@ -48,13 +49,13 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
   };
   const connackOf = (reason: PresenceReason): ConnackRefusal => (reason === 'THROTTLED' ? 'throttled' : 'notAuthorized');
 
-  const identify = async (socket: TLSSocket): Promise<Identity | undefined> => {
+  const identify = async (tls: TLSSocket, socket: Duplex): Promise<Identity | undefined> => {
     const refuse = (identity: Identity | null, reason: PresenceReason, detail: string): undefined => {
-      refused(socket.remoteAddress ?? 'unknown', identity, reason, detail);
+      refused(tls.remoteAddress ?? 'unknown', identity, reason, detail);
       refuseSocket(socket, connackOf(reason));
     };
     try {
-      const identity = await peer.check(socket, now());
+      const identity = await peer.check(tls, now());
       if (socket.destroyed) return refuse(identity, 'CONNECTION_LOST', 'gone before it was known who it is');
       if (options.isRevoked(identity.serialHex)) {
         onAlarm('REVOKED_CONNECT', identity, 'a revoked certificate was shown');
@@ -90,12 +91,12 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
     refused,
     /** A fault of the server is not charged to the client, which has to connect again for it. */
     giveBack: (session: Session): void => connects.giveBack(clientIdOf(session.identity)),
-    /** What the client sends meanwhile waits in the socket. */
-    async onSecure(socket: TLSSocket): Promise<void> {
+    /** What the client sends meanwhile waits in the socket. @param socket what it speaks MQTT over, when that is not TLS itself */
+    async onSecure(tls: TLSSocket, socket: Duplex = tls): Promise<void> {
       socket.on('error', ignore);
-      const identity = await identify(socket);
+      const identity = await identify(tls, socket);
       if (identity === undefined) return;
-      const session = createSession(identity, socket, handle(socket) as ClientInternals, limits, now());
+      const session = createSession(identity, tls, socket, handle(socket) as ClientInternals, limits, now());
       guardParser(session.client, limits, now);
       gateReading(session.client);
       tellErrors(session, limits.closeGraceMs);
@@ -139,7 +140,7 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
     async recheck(): Promise<void> {
       peer.forget();
       for (const session of sessions.all())
-        await peer.check(session.socket, now()).catch(() => cut(session, 'AUTH_ERROR', 'certificate no longer trusted'));
+        await peer.check(session.tls, now()).catch(() => cut(session, 'AUTH_ERROR', 'certificate no longer trusted'));
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'node:events';
+import type { Server } from 'node:https';
 import { Aedes } from 'aedes';
 import { type Own, opening } from '../../closing.ts';
 import { type DownFamily, gatewayClientId } from '../../mqttTopics.ts';
@@ -18,6 +19,7 @@ import { markEnding, type Session } from './session.ts';
 import { createSessions } from './sessions.ts';
 import { createTlsListener, type TlsSettings } from './tlsListener.ts';
 import { downTopic } from './topics.ts';
+import { serveWebSockets } from './webSocket.ts';
 
 export type BrokerOptions = {
   readonly tls: TlsSettings;
@@ -94,6 +96,8 @@ async function openBroker(own: Own, options: BrokerOptions) {
 
   return {
     listen: listener.listen,
+    /** Takes MQTT over WebSocket on a server that asks for client certificates. */
+    serveWebSockets: (server: Server) => serveWebSockets(server, limits, admission.onSecure),
     setTicketKeys: listener.setTicketKeys,
     /** Another server certificate or other client CAs, for the handshakes to come; see `trustChanged` for those that were. */
     setTls: listener.setTls,

@@ -1,4 +1,4 @@
-import type { TLSSocket } from 'node:tls';
+import type { Duplex } from 'node:stream';
 import { encodeCbor } from '../../cbor/encode.ts';
 import type { ErrorCode } from '../../errors.ts';
 import { errorKey } from '../../mqttTopics.ts';
@@ -65,7 +65,7 @@ function publishQos0(topic: string, payload: Uint8Array): Buffer {
 
 /** Ends a connection so that what was written still arrives: nothing more is read, and the socket closes when the client has closed or after
  *  `graceMs`. Reading into the void keeps a reset from overtaking the last message. */
-export function endGently(socket: TLSSocket, graceMs: number): void {
+export function endGently(socket: Duplex, graceMs: number): void {
   socket.removeAllListeners('readable');
   socket.resume();
   socket.end();
@@ -87,7 +87,7 @@ const nameBytes = 2 + 4;
 /** Answers the CONNECT of a client that is refused for its certificate, and ends. Until the CONNECT is there, or `timeoutMs` is over, it waits.
  *  @param refusal what the CONNACK says  @param graceMs as `endGently` */
 export function refuseAtConnect(
-  socket: TLSSocket,
+  socket: Duplex,
   refusal: ConnackRefusal,
   { timeoutMs, graceMs }: { timeoutMs: number; graceMs: number },
 ): void {

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { type Bucket, createBucket } from './bucket.ts';
 import type { Identity } from './identity.ts';
@@ -11,7 +12,10 @@ import { downPrefixOf } from './topics.ts';
 /** One connection after its TLS handshake. Online from the CONNACK on; ended when `ending` is set, with the first reason that was given. */
 export type Session = {
   readonly identity: Identity;
-  readonly socket: TLSSocket;
+  /** Whose certificate it is. */
+  readonly tls: TLSSocket;
+  /** What MQTT is spoken over: the TLS connection itself, or a WebSocket in it. */
+  readonly socket: Duplex;
   readonly client: ClientInternals;
   readonly remoteAddress: string;
   readonly share: ConnectionShare;
@@ -29,13 +33,21 @@ export type Session = {
   outstandingBytes: number;
 };
 
-export function createSession(identity: Identity, socket: TLSSocket, client: ClientInternals, limits: GatewayLimits, now: number): Session {
+export function createSession(
+  identity: Identity,
+  tls: TLSSocket,
+  socket: Duplex,
+  client: ClientInternals,
+  limits: GatewayLimits,
+  now: number,
+): Session {
   const share = limits[identity.kind];
   return {
     identity,
+    tls,
     socket,
     client,
-    remoteAddress: socket.remoteAddress ?? 'unknown',
+    remoteAddress: tls.remoteAddress ?? 'unknown',
     share,
     publishBucket: createBucket(share.publishPerSecond, share.publishBurst, now),
     enqueue: createPerClientQueue(),
