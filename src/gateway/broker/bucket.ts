@@ -12,10 +12,10 @@ export function tryTake(bucket: Bucket, now: number): boolean {
   return true;
 }
 
-/** Takes one token in any case and says how long its holder has to wait for it. */
-export function reserveMs(bucket: Bucket, now: number): number {
+/** Takes tokens in any case, one when it is not said, and says how long their holder has to wait for them. */
+export function reserveMs(bucket: Bucket, now: number, tokens = 1): number {
   refill(bucket, now);
-  bucket.tokens -= 1;
+  bucket.tokens -= tokens;
   return bucket.tokens >= 0 ? 0 : Math.ceil((-bucket.tokens / bucket.perSecond) * 1000);
 }
 

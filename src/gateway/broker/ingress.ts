@@ -36,7 +36,8 @@ type Outcome = 'acknowledge' | 'acknowledge and end' | 'drop';
 export function createIngress(options: IngressOptions) {
   return {
     receive(session: Session, packet: Publish, acknowledge: () => void): void {
-      const readyAt = options.now() + reserveMs(session.publishBucket, options.now());
+      const now = options.now();
+      const readyAt = now + Math.max(reserveMs(session.publishBucket, now), reserveMs(session.byteBucket, now, packet.payload.length));
       session.enqueue(
         laneOf(session, packet),
         async () => {

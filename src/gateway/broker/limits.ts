@@ -45,6 +45,10 @@ export type GatewayLimits = {
   readonly alarmBurst: number;
   readonly maxTrackedIdentities: number;
   readonly maxCachedCertificates: number;
+  /** Payloads that a connection may bring; above it the server reads more slowly, so that a flood of large messages does not fill the memory. */
+  readonly deviceInboundBytesPerSecond: number;
+  readonly gatewayInboundBytesPerSecond: number;
+  readonly inboundBurstBytes: number;
   readonly device: ConnectionShare;
   readonly gateway: ConnectionShare;
 };
@@ -80,6 +84,9 @@ export const defaultLimits: GatewayLimits = {
   alarmBurst: 5,
   maxTrackedIdentities: 200_000,
   maxCachedCertificates: 20_000,
+  deviceInboundBytesPerSecond: MiB,
+  gatewayInboundBytesPerSecond: 32 * MiB,
+  inboundBurstBytes: 2 * MiB,
   device: { publishPerSecond: 500, publishBurst: 1_000, maxOutstandingBytes: 2 * MiB },
   gateway: { publishPerSecond: 5_000, publishBurst: 10_000, maxOutstandingBytes: 16 * MiB },
 };

@@ -20,6 +20,8 @@ export type Session = {
   readonly remoteAddress: string;
   readonly share: ConnectionShare;
   readonly publishBucket: Bucket;
+  /** Of payloads. */
+  readonly byteBucket: Bucket;
   readonly enqueue: ReturnType<typeof createPerClientQueue>;
   /** Resolves when the client can be sent to; messages that came before wait for it. */
   readonly online: PromiseWithResolvers<void>;
@@ -50,6 +52,7 @@ export function createSession(
     remoteAddress: tls.remoteAddress ?? 'unknown',
     share,
     publishBucket: createBucket(share.publishPerSecond, share.publishBurst, now),
+    byteBucket: createBucket(limits[`${identity.kind}InboundBytesPerSecond`], limits.inboundBurstBytes, now),
     enqueue: createPerClientQueue(),
     online: Promise.withResolvers<void>(),
     downPrefix: downPrefixOf(identity),

@@ -133,6 +133,17 @@ describe('floods', () => {
     wire.destroy();
   });
 
+  it('slows down who sends large messages, by their bytes, and answers all of them', async () => {
+    await start({ deviceInboundBytesPerSecond: 1_000_000, inboundBurstBytes: 100_000 });
+    const wire = await open();
+    const other = await openMqtt(pki, harness.port, pki.device(uidOf(2)), uidOf(2));
+    for (let id = 1; id <= 10; id += 1) wire.send(publishPacket(hello, Buffer.alloc(50_000), { id }));
+    other.send(publishPacket(`n1/${uidOf(2)}/up/hello`, 'y'));
+    await other.next(4);
+    expect(wire.packets.length).toBeLessThan(10);
+    for (let id = 1; id <= 10; id += 1) expect((await wire.next(4)).body.readUInt16BE(0)).toBe(id);
+  });
+
   it('cuts a ping flood, which no hook sees', async () => {
     await start({ controlPacketsPerSecond: 100, controlPacketBurst: 200 });
     const wire = await open();
