@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { gatewayClientId } from '../mqttTopics.ts';
+import { livingDevice } from '../services/base/livingDevice.ts';
 import type { ClientPresence, PresenceNote } from '../services/field/presence.ts';
 import type { Resource } from './app.ts';
 import { jsonAnswer, uidField } from './fields.ts';
@@ -64,8 +65,9 @@ export const presenceResource: Resource = (api, { ctx, channel, field }, auth) =
     request: { params: z.object({ uid: uidField }) },
     responses: { 200: jsonAnswer(presenceSchema, 'since the server started') },
   });
-  api.openapi(device, c => {
+  api.openapi(device, async c => {
     const { uid } = c.req.valid('param');
+    await livingDevice(ctx, uid);
     return c.json(presenceOf(channel.isConnected(uid), field.presence.ofClient(uid)), 200);
   });
 

@@ -19,7 +19,7 @@ export async function showPresence(options: ServerOptions, path: string): Promis
   const answer = await ask<Presence>(options, 'GET', path);
   const { recent, ...counts } = answer;
   const rows = recent.map(({ at, state, reason, address, detail }) => [at, state, reason, address, detail]);
-  print(options, answer, `${record(counts)}\n${table(['AT', 'STATE', 'REASON', 'FROM', 'DETAIL'], rows)}`);
+  print(options, answer, `${record(counts)}\n\n${table(['AT', 'STATE', 'REASON', 'FROM', 'DETAIL'], rows)}`);
 }
 
 export async function showRefusals({
@@ -36,5 +36,5 @@ export async function showRefusals({
     table(['AT', 'CLIENT', 'REASON', 'FROM', 'DETAIL'], rows),
     table(['FROM', 'REFUSED', 'CONNECTED', 'LAST REASON'], addresses),
   ];
-  print(options, answer, lists.join('\n'));
+  print(options, answer, lists.join('\n\n'));
 }

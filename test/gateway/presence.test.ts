@@ -2,6 +2,7 @@ import { connect } from 'node:tls';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { toPem } from '../../src/pki/pem.ts';
+import { codeOf } from '../pki/support.ts';
 import { exchange } from '../support/http.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { connectPacket, Wire } from './broker/wire.ts';
@@ -58,6 +59,10 @@ it('shows when a device connected, left and was revoked, and that it is refused 
     { state: 'disconnected', reason: 'REVOKED' },
     { state: 'connected' },
   ]);
+});
+
+it('knows no device that was never made', async () => {
+  expect(await codeOf(() => presenceOf('f'.repeat(32)))).toBe('NOT_FOUND');
 });
 
 it('shows who was refused without a certificate or with the client id of another, and counts them', async () => {
