@@ -75,6 +75,30 @@ describe('random and mutated bytes', () => {
     expect(harness.alarms.filter(alarm => alarm.kind === 'BROKER_FAULT')).toEqual([]);
   });
 
+  it('a CONNECT that is cut after every one of its bytes leaves nothing behind (T27)', async () => {
+    covers('T27');
+    const first = await openTls(pki, harness.port, device);
+    const session = await new Promise<Buffer>(resolve => first.socket.once('session', resolve));
+    first.destroy();
+    const connect = connectPacket(uid, { will: { topic: `n1/${uid}/up/lwt`, payload: 'gone' } });
+    for (let length = 0; length < connect.length; length += 1) {
+      const wire = await openTls(pki, harness.port, device, { session });
+      wire.send(connect.subarray(0, length));
+      wire.destroy();
+    }
+    await expectServed();
+    await until(() => harness.broker.stats().connections === 1);
+    expect(harness.broker.stats()).toMatchObject({ online: 1, handshakesInFlight: 0, handshakesWaiting: 0 });
+  });
+
+  it('a peer that closes its side only is ended', async () => {
+    const wire = await openMqtt(pki, harness.port, device, uid);
+    await until(() => harness.broker.isConnected(uid));
+    wire.socket.end();
+    await wire.closed;
+    await until(() => !harness.broker.isConnected(uid));
+  });
+
   it('many connections at once', async () => {
     const samples = fc.sample(mutated, { numRuns: 150, seed: 27 });
     const devices = Array.from({ length: 10 }, (_, index) => ({ uid: uidOf(100 + index), keys: pki.device(uidOf(100 + index)) }));
