@@ -39,6 +39,9 @@ export type BrokerOptions = {
   readonly now: () => number;
 };
 
+/** More than a topic of 64 KiB has. */
+const maxPacketTopicLevels = 2 ** 16;
+
 export type Broker = Awaited<ReturnType<typeof createBroker>>;
 
 /** The MQTT broker of devices and gateways: Aedes over TLS 1.3 with certificates on both sides (RULE-9), see docs/mqtt.md.
@@ -61,7 +64,8 @@ async function openBroker(own: Own, options: BrokerOptions) {
     concurrency: 0,
     connectTimeout: limits.connectTimeoutMs,
     drainTimeout: limits.drainTimeoutMs,
-    maxTopicLevels: limits.maxTopicLevels,
+    // Judged with the rights of the connection, where a refusal can be told: Aedes would end it without a PUBACK.
+    maxTopicLevels: maxPacketTopicLevels,
   });
   own('MQTT protocol', { close: () => new Promise<void>(resolve => aedes.close(resolve)) });
   const admission = createAdmission({ isElsewhere: () => false, ...options, limits, onAlarm: alarm }, sessions, aedes.handle);

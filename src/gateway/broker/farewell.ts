@@ -38,10 +38,13 @@ const codes: Partial<Record<PresenceReason, ErrorCode>> = {
   PACKET_TOO_LARGE: 'PACKET_TOO_LARGE',
 };
 
+/** Who has this much unread reads no last word either. */
+const maxUnsentBytes = 16 * 1024;
+
 /** Writes why the connection ends, to a client that is online. QoS 0: nobody waits for an acknowledgement. */
 export function sayWhy({ socket, identity, isOnline }: Session, reason: PresenceReason, text: string): void {
   const code = codes[reason];
-  if (code === undefined || !isOnline || !socket.writable || socket.writableLength > 0) return;
+  if (code === undefined || !isOnline || !socket.writable || socket.writableLength > maxUnsentBytes) return;
   const uid = identity.kind === 'device' ? identity.uid : '';
   const payload = encodeCbor(
     new Map([

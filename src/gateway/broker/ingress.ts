@@ -112,13 +112,19 @@ async function refuse(options: IngressOptions, session: Session, packet: Publish
   const verdict = judgeRefusal(error, session.identity.kind === 'gateway');
   const decided = error instanceof NusecError;
   const sent = answer(options, session, packet, error);
-  if (verdict !== 'drop') markEnding(session, 'FORBIDDEN', decided ? `${error.code}: ${error.message}` : 'handler failed');
+  if (verdict !== 'drop') markEnding(session, reasonFor(error), decided ? `${error.code}: ${error.message}` : 'handler failed');
   if (isServerTrouble(error)) options.onServerTrouble(session);
   await sent;
   if (verdict === 'drop') return 'acknowledge';
   if (verdict === 'end') return 'acknowledge and end';
   endGently(session.socket, options.limits.closeGraceMs);
   return 'drop';
+}
+
+/** A fault of the server is never charged to the client. */
+function reasonFor(error: unknown): PresenceReason {
+  if (isServerTrouble(error)) return 'SERVER_FAULT';
+  return (error as NusecError).code === 'RATE_LIMITED' ? 'THROTTLED' : 'FORBIDDEN';
 }
 
 async function answer(options: IngressOptions, session: Session, packet: Publish, error: unknown): Promise<unknown> {

@@ -26,6 +26,8 @@ export type ParserInternals = EventEmitter & {
     readonly messageId?: number;
     readonly subscriptions?: readonly unknown[];
   };
+  /** What has come and is not read yet. */
+  readonly _list: { readonly length: number; readUInt8(at: number): number; readUInt16BE(at: number): number };
   parse(bytes: Buffer): number;
   /** Reads the remaining length (MQTT 3.1.1 §2.2.3); the header byte has been read before. */
   _parseLength(): boolean;

@@ -25,7 +25,6 @@ export type GatewayLimits = {
   readonly ticketLifetimeSeconds: Seconds;
   readonly maxPacketBytesBeforeConnack: number;
   readonly maxPacketBytes: number;
-  readonly maxTopicLevels: number;
   readonly maxFiltersPerSubscribe: number;
   readonly maxKeepaliveSeconds: Seconds;
   /** Packets other than PUBLISH: pings, acknowledgements, subscriptions. */
@@ -68,7 +67,6 @@ export const defaultLimits: GatewayLimits = {
   ticketLifetimeSeconds: 12 * 3600,
   maxPacketBytesBeforeConnack: 1024,
   maxPacketBytes: maxPayloadBytes + topicAllowanceBytes,
-  maxTopicLevels: 8,
   maxFiltersPerSubscribe: 8,
   maxKeepaliveSeconds: 300,
   controlPacketsPerSecond: 2_000,

@@ -3,7 +3,8 @@ import type { ClientInternals, ParserInternals } from './internals.ts';
 import type { GatewayLimits } from './limits.ts';
 import { Cut } from './presence.ts';
 
-const accepted = new Set(['connect', 'publish', 'puback', 'subscribe', 'unsubscribe', 'pingreq', 'disconnect']);
+/** `pubrel` ends a QoS 2 message that was refused (`acknowledge`). */
+const accepted = new Set(['connect', 'publish', 'puback', 'pubrel', 'subscribe', 'unsubscribe', 'pingreq', 'disconnect']);
 
 /** Bounds what a connection can make the server read: the size of each packet as soon as its length is known, the kinds of packet
  *  (nothing of QoS 2), and the rate of those that no hook sees. An exception in the parser ends the connection, not the process. */
@@ -17,7 +18,10 @@ export function guardParser(client: ClientInternals, limits: GatewayLimits, now:
   parser._parseLength = () => {
     if (!parseLength()) return false;
     const refusal = judgePacket(parser.packet, limits, client.connackSent);
-    if (refusal !== undefined) return refuse(parser, refusal);
+    if (refusal !== undefined) {
+      if (client.connackSent) acknowledge(client);
+      return refuse(parser, refusal);
+    }
     if (parser.packet.cmd === 'publish' || tryTake(control, now())) return true;
     return refuse(parser, new Cut('THROTTLED', 'too many packets'));
   };
@@ -57,6 +61,18 @@ function judgeWhole({ cmd, qos, dup, messageId, subscriptions }: ParserInternals
   if (cmd === 'publish' && qos === 0 && dup) return new Cut('FORBIDDEN', 'DUP with QoS 0');
   if ((subscriptions?.length ?? 0) > maxFilters) return new Cut('FORBIDDEN', `more than ${maxFilters} filters in one SUBSCRIBE`);
   return undefined;
+}
+
+/** PUBACK and PUBREC (MQTT 3.1.1 §3.4, §3.5). */
+const acknowledgements: Readonly<Record<number, number>> = { 1: 0x40, 2: 0x50 };
+
+/** A message that is too large, or has QoS 2, can never be accepted: without an acknowledgement a client would send it again on every connection. Its
+ *  packet identifier stands behind the topic (§3.3.2), if that has come already. */
+function acknowledge({ _parser: { packet, _list: list }, conn }: ClientInternals): void {
+  const head = packet.cmd === 'publish' ? acknowledgements[packet.qos] : undefined;
+  if (head === undefined || list.length < 2) return;
+  const at = 2 + list.readUInt16BE(0);
+  if (list.length >= at + 2) conn.write(Buffer.from([head, 2, list.readUInt8(at), list.readUInt8(at + 1)]));
 }
 
 function refuse(parser: ParserInternals, cut: Cut): false {

@@ -12,6 +12,7 @@ export type PresenceReason =
   | 'REVOKED'
   | 'SLOW_CONSUMER'
   | 'PACKET_TOO_LARGE'
+  | 'SERVER_FAULT'
   | 'SERVER_SHUTDOWN';
 
 /** `refused` ends a connection that never got its CONNACK 0; `identity` is null while the certificate is not accepted. Times in Unix ms. */

@@ -32,6 +32,7 @@ function isComplete(client: ClientInternals, connection: PassThrough): boolean {
     parser?._parseLength,
     parser?._newPacket,
     parser?._emitError,
+    parser?._list?.readUInt16BE,
     client._onError,
     client.pause,
     client.resume,

@@ -145,9 +145,13 @@ describe('PUBACK leaves before anything is stored', () => {
     expect(cids.map(answer => (answer as ReadonlyMap<number, unknown>).get(0))).toEqual([1, 2, 3]);
   });
 
-  it.each(['STORE_FULL', 'PROJECTION_BEHIND', 'RATE_LIMITED'] as const)(
+  it.each([
+    ['STORE_FULL', 'SERVER_FAULT'],
+    ['PROJECTION_BEHIND', 'SERVER_FAULT'],
+    ['RATE_LIMITED', 'THROTTLED'],
+  ] as const)(
     'leaves a message unacknowledged that may be accepted later (%s): dn/err, no PUBACK, the end, and nothing handled after it',
-    async code => {
+    async (code, reason) => {
       const handled: number[] = [];
       harness = await startBroker(pki, {
         handlers: {
@@ -169,7 +173,7 @@ describe('PUBACK leaves before anything is stored', () => {
       expect(pubackIds(wire)).toEqual([]);
       expect(handled).toEqual([1]);
       await until(() => reasons(harness).length === 1);
-      expect(endings(harness)).toEqual([`FORBIDDEN: ${code}: later`]);
+      expect(endings(harness)).toEqual([`${reason}: ${code}: later`]);
     },
   );
 
@@ -218,7 +222,7 @@ describe('PUBACK leaves before anything is stored', () => {
     const wire = await open();
     wire.send(publishPacket(hello, 'x'));
     await wire.closed;
-    await until(() => endings(harness).includes('FORBIDDEN: handler failed'));
+    await until(() => endings(harness).includes('SERVER_FAULT: handler failed'));
     expect(pubackIds(wire)).toEqual([]);
   });
 

@@ -106,6 +106,16 @@ describe('a message that is refused, and a good one behind it', () => {
     await client.endAsync();
   });
 
+  it('of QoS 2 is sent once by MQTT.js, which goes on with the good one', async () => {
+    const where = { protocol: 'mqtts' as const, host: '127.0.0.1', port: harness.port, servername: serverName, clientId: uid };
+    const client = connect({ ...where, reconnectPeriod: 50, ca: pki.rootPem, cert: device.cert, key: device.key });
+    await client.publishAsync(`n1/${uid}/up/hello`, 'twice', { qos: 2 });
+    await client.publishAsync(`n1/${uid}/up/hello`, 'good', { qos: 1 });
+    expect(heard).toEqual(['good']);
+    expect(reasons(harness)).toEqual(['FORBIDDEN']);
+    await client.endAsync();
+  });
+
   it('both pass paho once', async ({ skip }) => {
     const python = await pythonWithPaho();
     if (python === undefined) return skip('no Python here has paho (Debian package python3-paho-mqtt)');
