@@ -1,15 +1,32 @@
 import { certificatesPerList, listIdOf } from '../../domain/crlList.ts';
 import { certificateQueries } from '../../projections/certificates.ts';
+import type { ReadModels } from '../../projections/readModels.ts';
 import { type Authorities, parsedAuthority } from '../authority/authority.ts';
 import type { Context } from '../base/context.ts';
 
 /** Divides the certificates of an authority among its revocation lists, in the order in which they are issued. */
 
+/** Certificates that are issued, and how long, before the inventory is asked again how many there are: few beside what a partition may have more. */
+const certificatesBetweenLooks = 100;
+const maxLookAgeMs = 1000;
+type Look = { readonly partition: number; readonly atMs: number; left: number };
+const looks = new WeakMap<ReadModels, Map<string, Look>>();
+
 /** @returns the partition of the next certificate @throws NusecError PROJECTION_BEHIND while the inventory is built */
 export async function openPartition(ctx: Context, icaId: string): Promise<number> {
+  const known = looks.get(ctx.reads) ?? new Map<string, Look>();
+  looks.set(ctx.reads, known);
+  const atMs = ctx.clock().getTime();
+  const last = known.get(icaId);
+  if (last !== undefined && last.left > 0 && Math.abs(atMs - last.atMs) < maxLookAgeMs) {
+    last.left -= 1;
+    return last.partition;
+  }
   const newest = await newestPartition(ctx, icaId);
-  if (newest === undefined) return 0;
-  return newest.certificates < certificatesPerList ? newest.partition : newest.partition + 1;
+  const isFull = newest !== undefined && newest.certificates >= certificatesPerList;
+  const partition = (newest?.partition ?? 0) + (isFull ? 1 : 0);
+  known.set(icaId, { partition, atMs, left: certificatesBetweenLooks });
+  return partition;
 }
 
 /** Ids of all lists of an authority, the first one too when it has no certificate yet. */

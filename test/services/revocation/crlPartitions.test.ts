@@ -34,6 +34,7 @@ beforeAll(async () => {
   early = await project.newDevice();
   listBefore = await read(ica);
   await fillPartition();
+  project.moveClock(1000);
   [lateGood, lateBad] = [await project.newDevice(), await project.newDevice()];
 });
 afterAll(() => project.close());
