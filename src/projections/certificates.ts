@@ -36,8 +36,15 @@ export type CertificateRow = {
   position: number;
   /** Which list of its authority it is on when it is revoked. */
   crl_partition: number;
+  /** Blanks that make room for reason and time: a row that does not grow does not split its page. */
+  room: string;
 };
 export type CertificateTables = { certificates: CertificateRow; crl_partitions: CrlPartitionRow };
+
+/** The longest reason, and a time. */
+const roomBytes = 48;
+/** As many revoked certificates are sorted for a page; where there are more, a page is soon found among all. */
+const maxSorted = 2000;
 
 type CrlPartitionRow = { ica_id: string; partition: number; certificates: number };
 /** Events that end all certificates of a machine or put them on hold, with the reason written into the CRL. */
@@ -96,13 +103,14 @@ function issuedBy({ type, data, stream }: Recorded): readonly Issued[] {
 
 export const certificates: Projection = {
   name: 'certificates',
-  version: 7,
+  version: 8,
   tables: ['certificates', 'crl_partitions'],
   schema: table => `
     CREATE TABLE ${table('certificates')} (
       serial TEXT PRIMARY KEY, kind TEXT NOT NULL, subject TEXT NOT NULL, ica_id TEXT NOT NULL, sha256 TEXT NOT NULL,
       issued_at TEXT NOT NULL, not_after TEXT NOT NULL, reason TEXT, revoked_at TEXT, expired INTEGER NOT NULL, was_held INTEGER NOT NULL,
-      noticed_days INTEGER NOT NULL, position INTEGER NOT NULL, crl_partition INTEGER NOT NULL
+      noticed_days INTEGER NOT NULL, position INTEGER NOT NULL, crl_partition INTEGER NOT NULL,
+      room TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE ${table('crl_partitions')} (
       ica_id TEXT NOT NULL, partition INTEGER NOT NULL, certificates INTEGER NOT NULL, PRIMARY KEY (ica_id, partition)
@@ -114,15 +122,16 @@ export const certificates: Projection = {
     CREATE INDEX ${table('certificates')}_subject ON ${table('certificates')} (subject);
     CREATE INDEX ${table('certificates')}_revoked ON ${table('certificates')} (ica_id, crl_partition, position) WHERE reason IS NOT NULL OR was_held = 1;
     CREATE INDEX ${table('certificates')}_ends ON ${table('certificates')} (not_after) WHERE reason IS NULL AND expired = 0 AND not_after < '9999';
-    CREATE INDEX ${table('certificates')}_no_longer_good ON ${table('certificates')} (serial) WHERE reason IS NOT NULL;
     CREATE INDEX ${table('certificates')}_expired ON ${table('certificates')} (serial) WHERE expired = 1;
     CREATE INDEX ${table('certificates')}_changed ON ${table('certificates')} (position) WHERE reason IS NOT NULL OR was_held = 1;
     CREATE INDEX ${table('certificates')}_kind ON ${table('certificates')} (kind, serial) WHERE kind <> 'device';`,
   writer(db, table) {
     const name = table('certificates');
-    const insert = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 10000, ?, ?)`);
+    const insert = db.prepare(
+      `INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 10000, ?, ?, '${' '.repeat(roomBytes)}')`,
+    );
     const open = `(reason IS NULL OR reason = 'certificateHold')`;
-    const change = `reason = ?, revoked_at = ?, was_held = max(was_held, ?), position = ?`;
+    const change = `reason = ?, revoked_at = ?, was_held = max(was_held, ?), position = ?, room = ''`;
     const revoke = db.prepare(`UPDATE ${name} SET ${change} WHERE serial = ? AND ${open}`);
     const end = db.prepare(`UPDATE ${name} SET ${change} WHERE subject = ? AND kind = ? AND ${open}`);
     const resume = db.prepare(
@@ -175,9 +184,24 @@ export const changesRevocation = (type: EventType): boolean =>
   isEnding(type) ||
   isResumption(type);
 
+/** Changes after a position, up to another one, at most so many; without an end, all of them. */
+type ListedOptions = { readonly after: number; readonly upTo?: number; readonly limit?: number };
+
+/** As the index of what was revoked or on hold has it. */
+const changed = sql<boolean>`(reason IS NOT NULL OR was_held = 1)`;
+
+async function isFew(db: Kysely<CertificateTables & DeviceTables & JobTables>): Promise<boolean> {
+  const some = db
+    .selectFrom('certificates')
+    .select('position')
+    .where(changed)
+    .limit(maxSorted + 1);
+  return (await some.execute()).length <= maxSorted;
+}
+
 export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables & JobTables>) => ({
   /** Serial numbers of everything revoked or on hold. */
-  revoked: () => db.selectFrom('certificates').selectAll().where('reason', 'is not', null).execute(),
+  revoked: () => db.selectFrom('certificates').selectAll().where(sql<boolean>`${changed} AND reason IS NOT NULL`).execute(),
   /** Serial numbers revoked or on hold, not expired, of these devices; the newest first. @param uids at most 2000 */
   revokedOf: async (uids: readonly string[], limit: number) => {
     const query = db.selectFrom('certificates').select('serial').where('subject', 'in', uids).where('kind', '=', 'device');
@@ -185,15 +209,17 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
     return rows.map(({ serial }) => serial);
   },
   /** What a list has to say of changes after a position, oldest first: revoked, on hold, or no longer on hold (reason null). */
-  listed: ({ icaId, crlPartition }: CrlList, after: number) =>
+  listed: ({ icaId, crlPartition }: CrlList, { after, upTo, limit }: ListedOptions) =>
     db
       .selectFrom('certificates')
       .select(['serial', 'reason', 'revoked_at', 'not_after', 'position'])
       .where('ica_id', '=', icaId)
       .where('crl_partition', '=', crlPartition)
       .where('position', '>', after)
-      .where(sql<boolean>`(reason IS NOT NULL OR was_held = 1)`)
+      .$if(upTo !== undefined, query => query.where('position', '<=', upTo ?? 0))
+      .where(changed)
       .orderBy('position')
+      .$if(limit !== undefined, query => query.limit(limit ?? 0))
       .execute(),
   /** Of an authority's certificates, and how many it has. */
   newestPartition: (icaId: string) =>
@@ -203,7 +229,7 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
     db
       .selectFrom('certificates')
       .selectAll()
-      .where(sql<boolean>`(reason IS NOT NULL OR was_held = 1)`)
+      .where(changed)
       .where(
         afterSerial === undefined
           ? sql<boolean>`position > ${position}`
@@ -216,7 +242,7 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
   /** Position of the newest event behind what is revoked, on hold or was so; 0 when there is none. */
   newestChange: async () => {
     const query = db.selectFrom('certificates').select(({ fn }) => fn.max('position').as('position'));
-    return (await query.where(sql<boolean>`(reason IS NOT NULL OR was_held = 1)`).executeTakeFirst())?.position ?? 0;
+    return (await query.where(changed).executeTakeFirst())?.position ?? 0;
   },
   bySerial: (serial: string) => db.selectFrom('certificates').selectAll().where('serial', '=', serial).executeTakeFirst(),
   /** Over by this time, not revoked, and not yet known as expired; soonest first. */
@@ -245,7 +271,7 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
       .orderBy('c.not_after')
       .limit(limit)
       .execute(),
-  page: (options: {
+  page: async (options: {
     readonly subject?: string | undefined;
     readonly kind?: CertificateKind | undefined;
     readonly status?: 'good' | 'revoked' | 'expired' | undefined;
@@ -256,17 +282,21 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
     /** Only of devices that are within it. */
     readonly scope?: Scope | undefined;
   }) => {
-    let query = db.selectFrom('certificates').selectAll().orderBy('serial').limit(options.limit);
+    const few = options.status === 'revoked' && (await isFew(db));
+    // The plus keeps SQLite from going through all certificates in their order.
+    const serial = few ? sql<string>`+serial` : sql<string>`serial`;
+    let query = db.selectFrom('certificates').selectAll().orderBy(serial).limit(options.limit);
     if (options.subject !== undefined) query = query.where('subject', '=', options.subject);
     if (options.kind !== undefined) query = query.where('kind', '=', options.kind);
     // Said as the indexes say it: those of devices need none, as most are, and as most of them never end.
     if (options.kind !== undefined && options.kind !== 'device') query = query.where(sql<boolean>`kind <> 'device'`);
+    if (few) query = query.where(changed);
     if (options.status === 'revoked') query = query.where('reason', 'is not', null);
     if (options.status === 'expired') query = query.where(sql<boolean>`expired = 1`);
     if (options.status === 'good') query = query.where(sql<boolean>`reason IS NULL AND expired = 0`);
     if (options.endsBefore !== undefined) query = query.where('not_after', '<', options.endsBefore).where(sql<boolean>`not_after < '9999'`);
     if (options.scope !== undefined) query = query.where('kind', '=', 'device').where('subject', 'in', devicesInScope(db, options.scope));
-    if (options.after !== undefined) query = query.where('serial', '>', options.after);
+    if (options.after !== undefined) query = query.where(serial, '>', options.after);
     return query.execute();
   },
 });

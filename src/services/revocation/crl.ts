@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { IsoTime } from '../../domain/actor.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import type { Crl } from '../../domain/authorityEvents.ts';
@@ -27,6 +28,8 @@ const maxDeltaEntries = 5000;
 const maxChunks = 256;
 /** Replaced lists that are kept as blobs for those who are just fetching them. */
 const keptReplacedLists = 2;
+/** Taken into a list between two turns of others. */
+const rowsAtOnce = 1000;
 const maxSignAttempts = 5;
 /** Addresses of one list: of this server, and under its earlier names. */
 const maxUrls = 16;
@@ -154,7 +157,10 @@ async function signNext(ctx: Context, list: List, newBase: boolean): Promise<Crl
   const nextUpdate = wanted < ca.certificate.notAfter ? wanted : ca.certificate.notAfter;
   // A delta list is of the same certificates as its base (§5.2.4).
   const known = newBase || (urls === undefined) !== (before?.urls === undefined) ? undefined : before?.delta;
-  const changes = known === undefined ? [] : await certificateQueries(ctx.reads.db).listed(listOf(listId), known.basePosition);
+  const changes =
+    known === undefined
+      ? []
+      : await certificateQueries(ctx.reads.db).listed(listOf(listId), { after: known.basePosition, limit: maxDeltaEntries + 1 });
   const continues = known !== undefined && changes.length <= maxDeltaEntries;
   const base = continues ? known : { baseNumber: number, basePosition: position };
   if (!continues) dropExpired(list, now);
@@ -195,11 +201,28 @@ async function urlsOf(
 
 type Row = { readonly serial: string; readonly reason: string | null; readonly revoked_at: string | null; readonly not_after: string };
 
-/** Takes in what changed since the last signature. */
+/** Takes in what changed since the last signature, with turns of others in between. */
 async function bringUp(ctx: Context, list: List): Promise<void> {
   const head = await ctx.store.head();
   await ctx.reads.waitFor(head, { projections: ['certificates'] });
-  const rows = await certificateQueries(ctx.reads.db).listed(listOf(list.listId), list.position);
+  const { listed } = certificateQueries(ctx.reads.db);
+  const which = listOf(list.listId);
+  for (; ; await nextTurn()) {
+    const rows = await listed(which, { after: list.position, limit: rowsAtOnce });
+    const end = rows.at(-1)?.position ?? head;
+    if (rows.length < rowsAtOnce) {
+      takeIn(list, rows);
+      list.position = Math.max(head, end);
+      return;
+    }
+    // One event may have changed several rows: those of the last one are read again, all of them.
+    const whole = rows.filter(({ position }) => position < end);
+    takeIn(list, whole.length > 0 ? whole : await listed(which, { after: list.position, upTo: end }));
+    list.position = whole.length > 0 ? end - 1 : end;
+  }
+}
+
+function takeIn(list: List, rows: readonly Row[]): void {
   const added: Uint8Array[] = [];
   for (const row of rows) {
     if (row.reason === null || list.entries.has(row.serial)) list.chunks = undefined;
@@ -211,7 +234,6 @@ async function bringUp(ctx: Context, list: List): Promise<void> {
     }
   }
   if (added.length > 0) list.chunks?.push(join(added));
-  list.position = Math.max(head, rows.at(-1)?.position ?? 0);
 }
 
 /** Takes off what nobody asks for any more. */
