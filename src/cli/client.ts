@@ -1,21 +1,36 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { NusecError } from '../errors.ts';
 import { flashBytesOf } from '../ota/firmwareFile.ts';
 import { rememberBundles } from './knownBundles.ts';
-import { httpsUrl } from './options.ts';
+import { httpsUrl, oneOf } from './options.ts';
+import { type Output, outputs } from './output.ts';
+import { currentProfile } from './profiles.ts';
 
 /** The options by which every command that talks to a server finds it and says who is asking. */
-export type ServerOptions = { readonly server: string; readonly ca?: string; readonly tokenFile?: string; readonly json?: boolean };
+export type ServerOptions = {
+  readonly server: string;
+  readonly ca?: string;
+  readonly tokenFile?: string;
+  readonly json?: boolean;
+  readonly output?: Output;
+  /** Rows of a list that fit all of these are shown. */
+  readonly filter?: readonly RowFilter[];
+};
 
 /** Adds --server, --ca, --token-file and --json to a command. Each has an environment variable, so that scripts stay short. */
 export function withServerOptions(command: Command): Command {
+  const profile = currentProfile();
+  const server = profile?.server ?? 'https://localhost:8443';
+  const [ca, tokenFile] = [process.env.NUSEC_CA ?? profile?.ca, process.env.NUSEC_TOKEN_FILE ?? profile?.tokenFile];
   return command
-    .addOption(new Option('--server <url>', 'the API').env('NUSEC_SERVER').default('https://localhost:8443').argParser(httpsUrl))
-    .option('--ca <file>', 'root certificate, PEM; `nusec init` writes DATA/root.pem (NUSEC_CA)', process.env.NUSEC_CA)
-    .option('--token-file <file>', 'your bearer token (NUSEC_TOKEN_FILE, or the token itself in NUSEC_TOKEN)', process.env.NUSEC_TOKEN_FILE)
-    .option('--json', 'print JSON instead of text');
+    .addOption(new Option('--server <url>', 'the API').env('NUSEC_SERVER').default(server).argParser(httpsUrl))
+    .option('--ca <file>', 'root certificate, PEM; `nusec init` writes DATA/root.pem (NUSEC_CA)', ca)
+    .option('--token-file <file>', 'your bearer token (NUSEC_TOKEN_FILE, or the token itself in NUSEC_TOKEN)', tokenFile)
+    .option('--json', 'print JSON instead of text, as -o json')
+    .addOption(new Option('-o, --output <format>', `one of ${outputs.join(', ')}`).argParser(oneOf(outputs)))
+    .option('--utc', 'times as the log has them; local ones are shown on a terminal');
 }
 
 /** An HTTP client for these options.
@@ -87,7 +102,7 @@ export async function listAll<Row>(
       rows.push(...(page[key] ?? []));
       cursor = page.next;
     } while (cursor !== undefined);
-    return rows;
+    return rows.filter(row => (options.filter ?? []).every(fits => fits(row)));
   });
 }
 
@@ -97,11 +112,34 @@ export const withLook = (command: Command): Command =>
   command.option('--content <sha256>', 'contentSha256 of what you looked at: refused when it has changed since');
 export const lookOf = ({ content }: Look) => (content === undefined ? {} : { contentSha256: content });
 
+type RowFilter = (row: unknown) => boolean;
+
+/** `status=ACTIVE`, `status!=ACTIVE`, `name~hall`: a field of the row is, is not, or contains. */
+function rowFilter(text: string, before: readonly RowFilter[] = []): readonly RowFilter[] {
+  const [, field = '', how, wanted = ''] = /^([A-Za-z]\w*)(=|!=|~)(.*)$/.exec(text) ?? [];
+  if (how === undefined) throw new InvalidArgumentError('It takes field=value, field!=value or field~text.');
+  const fits: RowFilter = row => {
+    const value = (row as Record<string, unknown>)[field];
+    const found = typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value ?? '');
+    return how === '~' ? found.includes(wanted) : (found === wanted) === (how === '=');
+  };
+  return [...before, fits];
+}
+
+/** Lists are also filtered and watched. */
+function withListOptions(command: Command): Command {
+  withServerOptions(command);
+  if (!/^(list|show|status)$/.test(command.name())) return command;
+  if (command.name() === 'list')
+    command.option('--filter <field=value>', 'only rows that fit, also != and ~ (contains); several may be given', rowFilter);
+  return command.option('--watch', 'again every two seconds, until Ctrl-C');
+}
+
 /** Makes the subcommands of one group: with the server's options, and with examples under its help. */
 export const subcommandsOf =
   (group: Command, path = group.name()) =>
   (usage: string, description: string, ...examples: readonly string[]): Command =>
-    withServerOptions(
+    withListOptions(
       group
         .command(usage)
         .description(description)

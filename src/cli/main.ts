@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CommanderError } from 'commander';
 import { reportError } from './output.ts';
 import { endOnSignal, endSoon } from './process.ts';
@@ -7,10 +8,18 @@ import { programFor } from './program.ts';
 /** Runs `nusec`. */
 
 const asJson = process.argv.includes('--json');
+/** Those that take --watch show something that changes. */
+const isWatching = process.argv.includes('--watch') && !process.argv.includes('--help');
+const watchMs = 2000;
+const clearScreen = '\u001b[H\u001b[2J';
 
 endOnSignal();
 try {
-  await (await programFor(process.argv[2] ?? '', asJson)).parseAsync();
+  do {
+    if (isWatching && process.stdout.isTTY) process.stdout.write(clearScreen);
+    await (await programFor(process.argv[2] ?? '', asJson)).parseAsync();
+    if (isWatching) await sleep(watchMs);
+  } while (isWatching);
 } catch (error) {
   process.exitCode = error instanceof CommanderError ? error.exitCode && 2 : reportError(error, asJson);
 } finally {

@@ -1,5 +1,6 @@
-import { styleText } from 'node:util';
+import { stripVTControlCharacters, styleText } from 'node:util';
 import { type ErrorCode, NusecError } from '../errors.ts';
+import { csv, yaml } from './formats.ts';
 
 /** How the command line speaks: JSON with --json, else short text; colours only on a terminal. */
 
@@ -8,14 +9,43 @@ type Style = Parameters<typeof styleText>[0];
 export const styled = (style: Style, text: string): string =>
   process.stdout.isTTY && !process.env.NO_COLOR ? styleText(style, text) : text;
 
-export function print(options: { readonly json?: boolean }, value: unknown, text: string): void {
-  process.stdout.write(options.json ? `${JSON.stringify(value)}\n` : `${text}\n`);
+export const outputs = ['table', 'wide', 'json', 'yaml', 'csv'] as const;
+export type Output = (typeof outputs)[number];
+
+/** @param value what JSON, YAML and CSV show @param text what people read: cut to the width of a terminal, except with `wide` */
+export function print(options: { readonly json?: boolean; readonly output?: Output }, value: unknown, text: string): void {
+  const output = options.json ? 'json' : (options.output ?? 'table');
+  process.stdout.write(
+    { json: asJson, yaml: asYaml, csv, wide: asText, table: fitted }[output](output === 'table' || output === 'wide' ? text : value),
+  );
+}
+
+const asJson = (value: unknown): string => `${JSON.stringify(value)}\n`;
+const asYaml = (value: unknown): string => `${yaml(value).trimStart()}\n`;
+const asText = (text: unknown): string => `${text}\n`;
+
+/** Lines as long as the terminal is wide; elsewhere as they are. */
+function fitted(text: unknown): string {
+  const columns = process.stdout.isTTY ? process.stdout.columns : undefined;
+  const fit = (line: string) =>
+    columns === undefined || stripVTControlCharacters(line).length <= columns ? line : `${line.slice(0, columns - 1)}…`;
+  return `${String(text).split('\n').map(fit).join('\n')}\n`;
+}
+
+/** Times are local on a terminal, unless --utc; everywhere else as the log has them. */
+const isoTime = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
+function cellText(cell: string | number | null | undefined): string {
+  const text = String(cell ?? '–');
+  if (!isoTime.test(text) || !process.stdout.isTTY || process.argv.includes('--utc')) return text;
+  const at = new Date(text);
+  const two = (value: number) => String(value).padStart(2, '0');
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
 }
 
 /** Rows as aligned columns under their names; `(none)` without rows. */
 export function table(columns: readonly string[], rows: readonly (readonly (string | number | null | undefined)[])[]): string {
   if (rows.length === 0) return '(none)';
-  const cells = rows.map(row => row.map(cell => String(cell ?? '–')));
+  const cells = rows.map(row => row.map(cellText));
   const widths = columns.map((name, i) => Math.max(name.length, ...cells.map(row => row[i]?.length ?? 0)));
   const line = (row: readonly string[]) =>
     row

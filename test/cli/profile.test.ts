@@ -1,0 +1,38 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { processMs } from '../support/limits.ts';
+
+/** Profiles and completion, as a person meets them: as processes. */
+
+const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
+const file = join(mkdtempSync(join(tmpdir(), 'nusec-profile-')), 'profiles.json');
+const nusec = (...args: readonly string[]) =>
+  spawnSync(process.execPath, [main, ...args], {
+    encoding: 'utf8',
+    timeout: processMs,
+    env: { ...process.env, NUSEC_PROFILES: file, NUSEC_SERVER: undefined },
+  });
+
+describe('nusec profile', () => {
+  it('is used from then on by every command that talks to a server, and holds no token', () => {
+    expect(nusec('profile', 'set', 'hall', '--server', 'https://hall.example:8443', '--token-file', 'alice.token').status).toBe(0);
+    expect(statSync(file).mode & 0o077).toBe(0);
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({
+      current: 'hall',
+      profiles: { hall: { server: 'https://hall.example:8443' } },
+    });
+    expect(nusec('device', 'list', '--help').stdout).toContain('https://hall.example:8443');
+    const { stderr, status } = nusec('profile', 'use', 'nowhere', '--json');
+    expect([status, stderr]).toEqual([2, expect.stringContaining('--json')]);
+    expect(nusec('profile', 'use', 'nowhere').stderr).toContain('NOT_FOUND');
+  });
+});
+
+it.each(['bash', 'zsh', 'fish'])('nusec completion knows the commands there are, for %s', shell => {
+  const { stdout, status } = nusec('completion', '--shell', shell);
+  expect(status).toBe(0);
+  for (const word of ['device', 'acknowledge', 'reconciliation']) expect(stdout).toContain(word);
+});
