@@ -7,6 +7,8 @@ import type { Services } from '../services/start/services.ts';
 import type { ApiEnv, Auth } from './auth.ts';
 import { tagged } from './conditional.ts';
 import { errorPage, isConsole } from './console/errors.ts';
+import { type Document, describeApi, noteRights } from './openapi/describe.ts';
+import { serveDocs } from './openapi/page.ts';
 import { problemResponse } from './problem.ts';
 import { traced } from './tracing.ts';
 
@@ -67,17 +69,22 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
     const missing = new NusecError('NOT_FOUND', `there is no ${c.req.method} ${c.req.path}`);
     return isConsole(c) ? errorPage(c, missing) : problemResponse(c, missing);
   });
+  const rights = noteRights(api);
   for (const resource of resources) resource(api, services, auth);
   // Public, and as much work as 28 health checks: it is made once.
-  let description: string | undefined;
+  let document: Document | undefined;
+  let text: string | undefined;
+  const describe = (): Document => {
+    document ??= describeApi(api, rights);
+    return document;
+  };
   api.get('/openapi.json', c => {
-    description ??= JSON.stringify(api.getOpenAPI31Document(about));
-    return c.body(description, 200, { 'Content-Type': 'application/json' });
+    text ??= JSON.stringify(describe());
+    return c.body(text, 200, { 'Content-Type': 'application/json' });
   });
+  serveDocs(api, describe);
   return api;
 }
-
-const about = { openapi: '3.1.0', info: { title: 'NuSEC', version: '0.1.0', license: { name: 'Apache-2.0' } } } as const;
 
 /** Hono reports a body that is not JSON as an HTTPException 400 or a SyntaxError, another media type as 415. */
 function badBody(error: unknown): NusecError | undefined {

@@ -26,6 +26,17 @@ type Authenticators = {
   readonly machine: (certificate: Uint8Array) => Promise<Machine>;
 };
 
+/** Who a middleware lets in, for the description of the API. */
+export type Who = { readonly roles: readonly Role[] } | { readonly machine: Machine['kind'] };
+const marks = new WeakMap<object, Who>();
+export const whoMayPass = (middleware: object): Who | undefined => marks.get(middleware);
+
+function marked(who: Who, handler: Parameters<typeof createMiddleware<ApiEnv>>[0]) {
+  const middleware = createMiddleware<ApiEnv>(handler);
+  marks.set(middleware, who);
+  return middleware;
+}
+
 export type Auth = ReturnType<typeof createAuth>;
 
 /** @param answers to requests of people that carry an Idempotency-Key; the header is ignored without them */
@@ -36,7 +47,7 @@ export function createAuth(authenticators: Authenticators, answers?: Answers) {
     return authenticators.person(token, c.env.incoming?.socket?.remoteAddress);
   };
   const person = (roles: readonly Role[], knowsScopes: boolean, check?: ScopeCheck) =>
-    createMiddleware<ApiEnv>(async (c, next) => {
+    marked({ roles }, async (c, next) => {
       const person = c.env.console ?? (await byToken(c));
       const fitting = person.roles.filter(role => role === 'administrator' || roles.includes(role));
       if (fitting.length === 0) throw new NusecError('FORBIDDEN', `${person.name} needs the role ${roles.join(' or ')}`);
@@ -60,7 +71,7 @@ export function createAuth(authenticators: Authenticators, answers?: Answers) {
     anybody: () => person(everyRole, true),
     /** The route is for machines of one kind (RULE-9). */
     machine: (kind: Machine['kind']) =>
-      createMiddleware<ApiEnv>(async (c, next) => {
+      marked({ machine: kind }, async (c, next) => {
         const socket = c.env.incoming.socket as TLSSocket;
         const peer = socket.getPeerX509Certificate?.();
         if (peer === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', `this endpoint is for a ${kind} with its certificate`);

@@ -10,7 +10,7 @@ import { jsonAnswer, maxPageRows } from './fields.ts';
 const size = z.coerce.number().int().min(0);
 const maxPatterns = 64;
 /** One parameter may be given several times. */
-const patterns = z
+export const patterns = z
   .union([z.string().max(256), z.array(z.string().max(256)).max(maxPatterns)])
   .transform(given => (typeof given === 'string' ? [given] : given))
   .optional();

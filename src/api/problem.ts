@@ -138,6 +138,8 @@ const challengeOf = (path: string): string => (path.startsWith('/.well-known/est
 export const problemOf = (error: unknown): readonly [ContentfulStatusCode, string] =>
   problems[error instanceof NusecError ? error.code : 'INTERNAL'];
 
+export const statusOf = (code: ErrorCode): ContentfulStatusCode => problems[code][0];
+
 export function problemResponse(c: HonoContext, error: unknown): Response {
   const known = error instanceof NusecError;
   const code: ErrorCode = known ? error.code : 'INTERNAL';

@@ -13,6 +13,7 @@ import { deviceAttestationsResource } from './deviceAttestations.ts';
 import { devicesResource } from './devices.ts';
 import { effectsResource } from './effects.ts';
 import { estResource } from './est.ts';
+import { eventStreamResource } from './eventStream.ts';
 import { eventsResource } from './events.ts';
 import { gatewaysResource } from './gateways.ts';
 import { jobsResource } from './jobs.ts';
@@ -59,6 +60,7 @@ export const resources: readonly Resource[] = [
   gatewaysResource,
   presenceResource,
   eventsResource,
+  eventStreamResource,
   alarmsResource,
   logResource,
   certificatesResource,

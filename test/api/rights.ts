@@ -104,6 +104,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
 
   ...several('GET', steps('/v1/log', 'checkpoint', 'key', 'export', 'entries', 'consistency'), auditor, 'all'),
   ...several('GET', ['/v1/devices', '/v1/devices/counts', '/v1/certificates', '/v1/alarms', '/v1/alarm-cases'], readers, 'lists'),
+  ...several('GET', ['/v1/events/stream'], auditor, 'lists'),
   ...several('GET', ['/v1/alarm-cases/{id}'], readers, 'lists'),
   ...several(
     'POST',

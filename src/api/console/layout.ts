@@ -12,6 +12,8 @@ export type Page = {
   readonly content: Html;
   /** Whether what it shows follows the log by itself. */
   readonly isLive?: boolean;
+  /** Position of the log before it was made: what comes later is a reason to make it again. */
+  readonly position?: number;
 };
 
 type Link = { readonly path: string; readonly name: string; readonly icon: IconName };
@@ -58,7 +60,12 @@ const navigation: readonly (readonly [string, readonly Link[]])[] = [
 ];
 
 /** @param path of the request: says which link is the present one @param notice what was done just now */
-export function framed({ title, content, isLive = false }: Page, person: Person | undefined, path: string, notice?: string): Html {
+export function framed(
+  { title, content, isLive = false, position = 0 }: Page,
+  person: Person | undefined,
+  path: string,
+  notice?: string,
+): Html {
   const main = html`<main id="main" tabindex="-1" ${isLive ? html`hx-get hx-trigger="changed from:#live throttle:1s" hx-select="#main" hx-swap="outerMorph"` : ''}>
 ${notice === undefined ? '' : html`<p class="notice" role="status">${notice}</p>`}
 ${content}
@@ -76,7 +83,7 @@ ${content}
 <script src="/console/assets/console.js" defer></script>
 </head>
 <body class="${person === undefined ? 'alone' : 'framed'}">
-${person === undefined ? html`<header class="bar">${brand}</header>` : html`<a class="skip" href="#main">Skip to the content</a>${sidebar(person, path, isLive)}`}
+${person === undefined ? html`<header class="bar">${brand}</header>` : html`<a class="skip" href="#main">Skip to the content</a>${sidebar(person, path, isLive ? position : undefined)}`}
 ${main}
 </body>
 </html>`;
@@ -84,13 +91,13 @@ ${main}
 
 const brand = html`<a class="brand" href="/console"><span class="mark" aria-hidden="true"></span>NuSEC</a>`;
 
-function sidebar(person: Person, path: string, isLive: boolean): Html {
+function sidebar(person: Person, path: string, position: number | undefined): Html {
   return html`<header class="bar">
 ${brand}
 <button class="menu" type="button" aria-expanded="false" aria-controls="navigation">Menu</button>
 ${
-  isLive
-    ? html`<span id="live" class="live" hx-sse:connect="/console/live" hx-swap="none"><button type="button" id="pause" aria-pressed="false" title="Stop or start following the log">Live</button></span>`
+  position !== undefined
+    ? html`<span id="live" class="live" hx-sse:connect="/console/live?after=${position}" hx-swap="none"><button type="button" id="pause" aria-pressed="false" title="Stop or start following the log">Live</button></span>`
     : html`<span class="live"></span>`
 }
 <form class="who" method="post" action="/console/sign-out"><a href="/console/people/me">${person.name}</a><button>Sign out</button></form>

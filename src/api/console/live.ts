@@ -12,12 +12,14 @@ const checkMs = 500;
 const keepAliveMs = 15_000;
 let following = 0;
 
-/** @param whoNow the person of the session as it is then; the stream ends with it */
+/** What came after the position that the page names is told immediately.
+ *  @param whoNow the person of the session as it is then; the stream ends with it */
 export function followLog(ctx: Context, c: HonoContext<ApiEnv>, whoNow: () => Promise<Person | undefined>): Response {
   if (following >= maxFollowing) return c.body(null, 503, { 'Retry-After': '60' });
   following++;
+  const after = Number(/^\d{1,15}$/.exec(c.req.query('after') ?? '')?.[0] ?? ctx.store.seen());
   return streamSSE(c, async stream => {
-    let [seen, aliveAt] = [ctx.store.seen(), performance.now()];
+    let [seen, aliveAt] = [after, performance.now()];
     let over = false;
     const ended = new Promise<void>(resolve =>
       stream.onAbort(() => {

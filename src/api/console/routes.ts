@@ -81,9 +81,10 @@ export const consoleResource: Resource = (api, services) => {
     api.get(
       path,
       signedIn(async (c, who) => {
+        const position = ctx.store.seen();
         const page = await render(visitOf(api, c, who), c.req.param());
         const notice = actions[c.req.query('done') ?? '']?.done;
-        return page instanceof Response ? page : c.html(framed(page, who, c.req.path, notice));
+        return page instanceof Response ? page : c.html(framed({ ...page, position }, who, c.req.path, notice));
       }),
     );
 

@@ -74,20 +74,19 @@ it('searches, filters and sorts the fleet', async () => {
 it('follows the log without taking the keyboard focus, and fits a phone (R83)', async () => {
   covers('R83');
   const page = await signedIn(browser, server, server.alice, { width: 390 });
-  await page.goto(`${server.url}/console/fleet`);
-  const link = page.getByRole('link', { name: second });
+  await page.goto(`${server.url}/console/gateways`);
+  const link = page.getByRole('link', { name: 'Register a gateway' });
   await link.focus();
-  expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(390);
-  const decommissioned = await exchange(`${server.url}/v1/devices/${second}/revoke`, {
+  const registered = await exchange(`${server.url}/v1/gateways`, {
     ca: server.rootPem,
     method: 'POST',
     headers: { Authorization: `Bearer ${server.bob}`, 'Content-Type': 'application/json' },
-    body: JSON.stringify({ reason: 'keyCompromise' }),
+    body: JSON.stringify({ id: 'hall-7' }),
   });
-  expect(decommissioned.status, decommissioned.text).toBe(200);
-  await page.locator('td .badge.bad', { hasText: 'revoked' }).waitFor();
-  expect(await page.evaluate('document.activeElement.id')).toBe(`device-${second}`);
-  await link.click();
+  expect(registered.status, registered.text).toBe(201);
+  await page.getByRole('heading', { name: 'Gateway hall-7' }).waitFor();
+  expect(await page.evaluate('document.activeElement.textContent')).toBe('Register a gateway');
+  await page.goto(`${server.url}/console/fleet/${second}`);
   await page.getByRole('heading', { name: 'Timeline' }).waitFor();
   expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(390);
   await page.close();

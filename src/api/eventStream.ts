@@ -1,0 +1,80 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { streamSSE } from 'hono/streaming';
+import { operators, operatorsStream } from '../domain/operators.ts';
+import { NusecError } from '../errors.ts';
+import type { RecordedEvent } from '../eventstore/port.ts';
+import { fitsFilter, type LogFilter } from '../evidence/logExport.ts';
+import { type Context, stateOf } from '../services/base/context.ts';
+import type { Resource } from './app.ts';
+import type { Person } from './auth.ts';
+import { patterns } from './log.ts';
+import { visibleTo } from './scopes.ts';
+
+/** `/v1/events/stream`: the log as it grows, for other systems: server-sent events, each a CloudEvents 1.0 envelope. Whoever comes back says where
+ *  it was (`Last-Event-ID`, as browsers do, or `after`) and misses nothing. */
+
+/** Streams of one process at a time. */
+const maxStreams = 100;
+const pageEvents = 500;
+const lookMs = 250;
+/** A comment keeps the connection from being idle; the right to read is looked at again. */
+const keepAliveMs = 15_000;
+
+const query = z.strictObject({ after: z.coerce.number().int().min(0).optional(), type: patterns, stream: patterns, by: patterns });
+
+/** The event in an envelope that MES, ERP and SIEM know (CloudEvents 1.0, JSON format). */
+const cloudEvent = (project: string, { id, type, at, by, stream, position, revision, hash, data }: RecordedEvent) => ({
+  ...{ specversion: '1.0', id, source: `urn:nusec:${project}`, type: `nusec.${type}`, subject: stream, time: at },
+  ...{ datacontenttype: 'application/json', position, revision, hash, by, data },
+});
+
+export const eventStreamResource: Resource = (api, { ctx }, auth) => {
+  let streams = 0;
+  const route = createRoute({
+    method: 'get',
+    path: '/v1/events/stream',
+    summary: 'Events as they come, as server-sent events: `id` is the position, `data` a CloudEvents 1.0 envelope',
+    middleware: auth.personInScope('auditor'),
+    request: { query },
+    responses: { 200: { description: 'ends with the right to read', content: { 'text/event-stream': { schema: z.string() } } } },
+  });
+  api.openapi(route, async c => {
+    if (streams >= maxStreams) throw new NusecError('RATE_LIMITED', `${maxStreams} systems follow the log already`);
+    const { after, type, stream: where, by } = c.req.valid('query');
+    const filter: LogFilter = { ...(type && { types: type }), ...(where && { streams: where }), ...(by && { by }) };
+    const last = /^\d{1,15}$/.exec(c.req.header('Last-Event-ID') ?? '')?.[0];
+    const { person } = c.var;
+    const isVisible = visibleTo(ctx, person.scope);
+    streams++;
+    return streamSSE(c, async stream => {
+      let position = last === undefined ? (after ?? (await ctx.store.head())) : Number(last);
+      let aliveAt = performance.now();
+      stream.onAbort(() => undefined);
+      try {
+        await stream.write(`: after ${position}\n\n`);
+        while (!stream.aborted && !stream.closed) {
+          const events = await ctx.store.readAll(position, pageEvents);
+          for (const event of events) {
+            position = event.position;
+            if (!fitsFilter(event, filter) || !(await isVisible(event.stream))) continue;
+            await stream.writeSSE({ id: String(position), event: event.type, data: JSON.stringify(cloudEvent(ctx.project, event)) });
+          }
+          if (events.length === 0) await stream.sleep(lookMs);
+          if (performance.now() - aliveAt < keepAliveMs) continue;
+          if (!(await mayStillRead(ctx, person))) return;
+          await stream.write(`: at ${position}\n\n`);
+          aliveAt = performance.now();
+        }
+      } finally {
+        streams--;
+      }
+    });
+  });
+};
+
+/** Roles and scope are those that the stream began with, and the token counts. */
+async function mayStillRead(ctx: Context, { name, roles, scope }: Person): Promise<boolean> {
+  const now = (await stateOf(ctx, operators, operatorsStream)).byName.get(name);
+  const isSame = JSON.stringify([now?.roles, now?.scope]) === JSON.stringify([roles, scope]);
+  return now !== undefined && isSame && Date.parse(now.expiresAt) > ctx.clock().getTime();
+}
