@@ -13,6 +13,7 @@ import { plugIn } from './hooks.ts';
 import type { CheckClient, Identity } from './identity.ts';
 import { createIngress } from './ingress.ts';
 import { defaultLimits, type GatewayLimits } from './limits.ts';
+import { maxTopicLevels } from './parserGuard.ts';
 import type { GatewayAlarm, PresenceEvent, PresenceReason } from './presence.ts';
 import { assertInternals } from './selfTest.ts';
 import { markEnding, type Session } from './session.ts';
@@ -39,9 +40,6 @@ export type BrokerOptions = {
   readonly now: () => number;
 };
 
-/** More than a topic of 64 KiB has. */
-const maxPacketTopicLevels = 2 ** 16;
-
 export type Broker = Awaited<ReturnType<typeof createBroker>>;
 
 /** The MQTT broker of devices and gateways: Aedes over TLS 1.3 with certificates on both sides (RULE-9), see docs/mqtt.md.
@@ -64,8 +62,7 @@ async function openBroker(own: Own, options: BrokerOptions) {
     concurrency: 0,
     connectTimeout: limits.connectTimeoutMs,
     drainTimeout: limits.drainTimeoutMs,
-    // Judged with the rights of the connection, where a refusal can be told: Aedes would end it without a PUBACK.
-    maxTopicLevels: maxPacketTopicLevels,
+    maxTopicLevels,
   });
   own('MQTT protocol', { close: () => new Promise<void>(resolve => aedes.close(resolve)) });
   const admission = createAdmission({ isElsewhere: () => false, ...options, limits, onAlarm: alarm }, sessions, aedes.handle);

@@ -22,8 +22,9 @@ export type ParserInternals = EventEmitter & {
     readonly qos: number;
     readonly dup: boolean;
     readonly length: number;
-    /** These two once the packet is read whole. */
+    /** These once the packet is read whole. */
     readonly messageId?: number;
+    readonly topic?: string;
     readonly subscriptions?: readonly unknown[];
   };
   /** What has come and is not read yet. */

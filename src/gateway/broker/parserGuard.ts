@@ -6,6 +6,9 @@ import { Cut } from './presence.ts';
 /** `pubrel` ends a QoS 2 message that was refused (`acknowledge`). */
 const accepted = new Set(['connect', 'publish', 'puback', 'pubrel', 'subscribe', 'unsubscribe', 'pingreq', 'disconnect']);
 
+/** The most that Aedes takes; topics of fewer levels are judged with the rights of the connection. */
+export const maxTopicLevels = 100;
+
 /** Bounds what a connection can make the server read: the size of each packet as soon as its length is known, the kinds of packet
  *  (nothing of QoS 2), and the rate of those that no hook sees. An exception in the parser ends the connection, not the process. */
 export function guardParser(client: ClientInternals, limits: GatewayLimits, now: () => number): void {
@@ -27,7 +30,10 @@ export function guardParser(client: ClientInternals, limits: GatewayLimits, now:
   };
   parser._newPacket = () => {
     const refusal = judgeWhole(parser.packet, limits.maxFiltersPerSubscribe);
-    return refusal === undefined ? newPacket() : refuse(parser, refusal);
+    if (refusal === undefined) return newPacket();
+    const { cmd, qos, messageId = 0 } = parser.packet;
+    if (cmd === 'publish' && qos === 1 && messageId > 0) client.conn.write(Buffer.from([0x40, 2, messageId >> 8, messageId & 0xff]));
+    return refuse(parser, refusal);
   };
   parser.parse = bytes => {
     try {
@@ -56,9 +62,15 @@ function judgePacket(packet: ParserInternals['packet'], limits: GatewayLimits, i
 const bodyBytes: Readonly<Record<string, number>> = { puback: 2, pingreq: 0, disconnect: 0 };
 
 /** [MQTT-2.3.1-1] a packet identifier is never 0; [MQTT-3.3.1-2] QoS 0 has no DUP. */
-function judgeWhole({ cmd, qos, dup, messageId, subscriptions }: ParserInternals['packet'], maxFilters: number): Cut | undefined {
+function judgeWhole(
+  { cmd, qos, dup, messageId, topic = '', subscriptions }: ParserInternals['packet'],
+  maxFilters: number,
+): Cut | undefined {
   if (messageId === 0) return new Cut('FORBIDDEN', `${cmd} with packet identifier 0`);
   if (cmd === 'publish' && qos === 0 && dup) return new Cut('FORBIDDEN', 'DUP with QoS 0');
+  // [MQTT-3.3.2-2], [MQTT-4.7.3-1]
+  if (cmd === 'publish' && (topic === '' || /[+#]/.test(topic))) return new Cut('FORBIDDEN', 'not a topic to publish on');
+  if (cmd === 'publish' && topic.split('/').length > maxTopicLevels) return new Cut('FORBIDDEN', 'topic has too many levels');
   if ((subscriptions?.length ?? 0) > maxFilters) return new Cut('FORBIDDEN', `more than ${maxFilters} filters in one SUBSCRIBE`);
   return undefined;
 }
