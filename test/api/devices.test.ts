@@ -91,7 +91,7 @@ it('rolls out to a share of the line and goes on when a person says so', async (
   const bob = people(server, server.bob);
   type View = { rolloutId: string; status: string; devices: number; counts: Record<string, number>; groups: number };
   const plan = await alice.json<View>('POST', '/v1/rollouts', { releaseId: fleet.next.releaseId, groups: [40, 60] });
-  expect(plan).toMatchObject({ status: 'PLANNED', groups: 2, devices: 0 });
+  expect(plan).toMatchObject({ status: 'PLANNED', groups: 2, devices: 5 });
   const path = `/v1/rollouts/${plan.rolloutId}`;
   await bob.json('POST', `${path}/approve`, {});
   await alice.json('POST', `${path}/start`, {});
