@@ -1,4 +1,4 @@
-/** Waits for work, but not longer than this. The work itself goes on. @returns undefined when the time is over */
+/** Waits for work, but not longer than this. The work itself continues. @returns undefined when the time is over */
 export async function within<T>(work: Promise<T>, timeoutMs: number): Promise<T | undefined> {
   const timeout = Promise.withResolvers<undefined>();
   const timer = setTimeout(timeout.resolve, timeoutMs, undefined);

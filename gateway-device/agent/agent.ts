@@ -13,7 +13,7 @@ import { openSequence } from './sequence.ts';
 import { openTrust } from './trust.ts';
 
 /** The gateway agent: connected to the cloud by MQTT as a gateway, to its devices by UART. The cloud names the device to attest and the nonce, and the
- *  agent answers with the evidence and its signed verdict. It asks for what stands for its devices and brings it to them (relay.ts). */
+ *  agent answers with the evidence and its signed verdict. It asks for what is outstanding for its devices and brings it to them (relay.ts). */
 
 export type AgentOptions = {
   readonly dataDir: string;

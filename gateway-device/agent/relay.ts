@@ -16,7 +16,7 @@ import type { AgentOptions } from './agent.ts';
 import type { AgentIdentity } from './identity.ts';
 import type { AgentTrust } from './trust.ts';
 
-/** Brings devices behind the gateway what stands for them at the server: upgrades and orders to wipe (R96). The server is asked for each device; a wire is
+/** Brings devices behind the gateway what is outstanding for them at the server: upgrades and orders to wipe (R96). The server is asked for each device; a wire is
  *  opened only when there is something. A body is fetched once for all devices of a release, a trailer for each. */
 
 export type RelayParts = {

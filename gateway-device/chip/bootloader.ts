@@ -42,7 +42,7 @@ export type BootResult = {
   readonly reason?: BootRefusal;
   readonly bl2?: BootedImage;
   readonly app?: BootedImage;
-  /** The exchange of slots this boot carried out or finished. */
+  /** The exchange of slots that this boot executed or completed. */
   readonly swapped: SwapType;
   /** Why a waiting upgrade was not taken. */
   readonly refused?: BootRefusal;

@@ -24,7 +24,7 @@ import type { BridgeServer, WiredStanding } from './bridgeServer.ts';
 import { openDevAuth, openSealedDevAuth, spdmOver } from './devAuthClient.ts';
 import type { MctpClient } from './mctpLink.ts';
 
-/** One device on a wire gets what stands for it (R87, R96): its image inside a session of mutual authentication, or its order to wipe. Nothing is kept
+/** One device on a wire gets what is outstanding for it (R87, R96): its image inside a session of mutual authentication, or its order to wipe. Nothing is kept
  *  here: every step can be taken again, and the device and the server know how far they are. */
 
 export type Messenger = {
@@ -139,7 +139,7 @@ async function imageOf(messenger: Messenger, { uid, otaJobId, bodySha256, traile
   return concat(body, trailer);
 }
 
-/** A refusal of the device is told to the server, and the offer stands. */
+/** A refusal of the device is reported to the server, and the offer remains. */
 async function write({ server }: Messenger, { told, uid }: Wire, sealed: DevAuthHost, job: OtaJob, bytes: Uint8Array): Promise<void> {
   const { version, securityCounter } = job;
   try {

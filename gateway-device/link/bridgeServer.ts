@@ -2,7 +2,7 @@ import { fromBase64url, toBase64url } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import type { HttpClient } from './httpClient.ts';
 
-/** The server as a machine with devices on its wires sees it: what stands for a device, and what became of it. */
+/** The server as a machine with devices on its wires sees it: what is outstanding for a device, and its result. */
 
 export type WiredStanding = {
   /** DER */

@@ -24,7 +24,7 @@ export type HttpClientOptions = {
   /** Every call of this client may be repeated without harm, as all calls of machines may. A call on a kept-alive connection that has ended goes out
    *  again immediately, on another connection. Default: only GET. */
   readonly isRepeatable?: boolean;
-  /** For machines without a clock: certificates are judged by the time that the server tells, not by the clock of this machine. Asked for before the
+  /** For machines without a clock: certificates are judged by the time that the server reports, not by the clock of this machine. Asked for before the
    *  first request. */
   readonly serverTime?: ServerTime;
   /** The trust bundle at hand. Without one it is fetched before the first request, which then is the only thing that is sent. */
@@ -192,7 +192,7 @@ function unlessUntrusted(error: unknown): undefined {
 
 /** The newest trust bundle that the given root leads to. The server is not judged yet, so nothing of ours is shown to it.
  *  @param ca RootCA, PEM @param roots the same or those it leads to, DER @param rejectUnauthorized false where there is no clock: the bundle counts
- *  by its signature, whoever brings it @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE, COSE_MALFORMED, CBOR_MALFORMED, and what the server refuses */
+ *  by its signature, whoever relays it @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE, COSE_MALFORMED, CBOR_MALFORMED, and what the server refuses */
 export async function fetchTrustBundle(
   baseUrl: string,
   ca: string,

@@ -31,7 +31,7 @@ const maxSent = 16;
 const maxChains = 64;
 
 /** Ends the connection before anything is sent on it when the server is refused. A resumed session was judged when it began.
- *  @param socket that connects; nobody else listens to it yet @param trust what is trusted now @param judged told of the certificates */
+ *  @param socket that connects; nobody else listens to it yet @param trust what is trusted now @param judged called with the certificates */
 export function checkServer<Socket extends TLSSocket>(
   socket: Socket,
   trust: () => ServerTrust,

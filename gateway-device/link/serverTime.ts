@@ -1,9 +1,9 @@
 import { NusecError } from '../../src/errors.ts';
 
-/** The time of a machine whose own clock counts for nothing: the server tells it over a connection that is proven by the server's key. The machine
+/** The time of a machine whose own clock counts for nothing: the server reports it over a connection that is proven by the server's key. The machine
  *  then judges the server's certificate by that time, and the time by what it knows for certain: time never goes back. */
 export type ServerTime = {
-  /** Milliseconds since 1970; undefined until a server has told it. */
+  /** Milliseconds since 1970; undefined until a server has reported it. */
   readonly nowMs: () => number | undefined;
   /** @param provenMs something has happened then for certain, such as the signing of a trust bundle
    *  @throws NusecError SERVER_UNREACHABLE: the time lies before it, or before one that was learned */
@@ -15,7 +15,7 @@ export type ServerTime = {
 /** Servers may differ by so much, and one may be set back by so much. */
 const toleranceMs = 24 * 3_600_000;
 
-/** @param newestMs the newest time that was learned, also before a restart @param keep told of each time that is learned */
+/** @param newestMs the newest time that was learned, also before a restart @param keep called with each time that is learned */
 export function createServerTime(newestMs: () => number, keep: (toldMs: number) => void): ServerTime {
   let known: { readonly toldMs: number; readonly atMs: number } | undefined;
   return {

@@ -28,7 +28,7 @@ export type Core = {
   readonly alone: <T>(work: () => Promise<T>) => Promise<T>;
   /** UIDs of the chips that runs are working on now: each has one run. */
   readonly working: Set<string>;
-  /** Tells the operator's terminal. Never a secret. */
+  /** Reports to the operator's terminal. Never a secret. */
   readonly tell: (event: BoardEvent) => void;
 };
 
@@ -50,7 +50,7 @@ export function openCore(chip: Chip, folder: string, tell: Core['tell'] = () => 
   };
 }
 
-/** The newest time is kept, to the hour: a server, or whoever plays its part with a key that has expired, does not turn it back. */
+/** The newest time is kept, to the hour: a server, or an impostor with an expired key of it, does not turn it back. */
 function serverTimeIn(nvm: Nvm): ServerTime {
   const newestMs = (): number => (nvm.state().newestTimeSeconds ?? 0) * 1000;
   return createServerTime(newestMs, toldMs => {

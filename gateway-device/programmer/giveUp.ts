@@ -44,7 +44,7 @@ export async function voidUnit(core: Core, identity: ProgrammerIdentity, uid: st
   core.tell({ event: 'unit-voided', uid: unit.uid, reason: entry.reason, scrap: isTouched });
 }
 
-/** Tells the server of a voided unit and closes its journal. A server that will not have it, because the grant has lapsed or was never made,
+/** Reports a voided unit to the server and closes its journal. A server that will not have it, because the grant has lapsed or was never made,
  *  gets the ledger with the next call. The server is right about a begun unit: what it counts as scrap is scrap here too.
  *  @returns whether the unit is scrap @throws NusecError when the server is away or in trouble: the journal stays */
 export async function reportVoid(core: Core, server: ServerApi, uid: string): Promise<boolean> {

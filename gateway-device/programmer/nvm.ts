@@ -56,7 +56,7 @@ export type UnitState = {
   readonly facts: UnitFacts;
   /** Hash of the ledger record that reserved it: the grant quotes it. */
   readonly reserveHead?: string;
-  /** Number of the ledger record that ends it; the server hears of it with the records up to this one. */
+  /** Number of the ledger record that ends it; the server gets it with the records up to this one. */
   readonly endNumber?: number;
   /** The unit is given up; only the report to the server is outstanding. */
   readonly voiding?: VoidState;
@@ -94,12 +94,12 @@ export type NvmState = {
   readonly version: 1;
   readonly nextRunId: number;
   readonly serverUrl?: string;
-  /** The newest time that a server has told. */
+  /** The newest time that a server has reported. */
   readonly newestTimeSeconds?: Seconds;
   readonly jobs: Readonly<Record<string, JobState>>;
   /** By UID. */
   readonly units: Readonly<Record<string, UnitState>>;
-  /** Units that were committed while no run was there to say so: who puts the chip on the wires again hears it then. */
+  /** Units that were committed while no run was there to report it: the next run with this chip reports it. */
   readonly untold?: readonly CommittedUnit[];
 };
 

@@ -8,7 +8,7 @@ import { jobOf, type NvmState, type UnitState, withUntold } from './nvm.ts';
 import { deliverAcknowledgement, storeAcknowledged } from './packageImport.ts';
 import type { ServerApi } from './serverApi.ts';
 
-/** What the server still has to hear and no chip is needed for: commits whose answer was lost, voids, acknowledgements of imports, ends of jobs. It
+/** Reports that the server has yet to get and that need no chip: commits whose answer was lost, voids, acknowledgements of imports, ends of jobs. It
  *  goes first, whatever is on the wires. */
 
 const lastStepWithTarget = 15;

@@ -114,7 +114,7 @@ async function whileWorkingOn<T>({ working }: Core, uid: string, work: () => Pro
   }
 }
 
-/** What appends to a ledger, and sends it, happens to one unit after the other. Whoever has to wait for long says so. */
+/** What appends to a ledger, and sends it, happens to one unit after the other. A long wait is reported. */
 async function withLedger<T>({ core, report }: Pick<Run, 'core' | 'report'>, k: number, name: string, work: () => Promise<T>): Promise<T> {
   const timer = setTimeout(() => report(k, name, 'waiting', 'another unit has the ledger'), ledgerPatienceMs);
   return core.alone(() => {

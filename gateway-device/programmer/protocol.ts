@@ -166,7 +166,7 @@ export const programmerCommands = {
     request: record({ serialAddress: field(1, text(maxAddressChars)) }),
     response: record({ runId: field(1, u32) }),
   }),
-  /** The device in use on the serial link gets the upgrade, or the order to wipe, that stands for it. */
+  /** The device in use on the serial link gets its outstanding upgrade or order to wipe. */
   upgrade: define({
     id: 11,
     op: ops.write,

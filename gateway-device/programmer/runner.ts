@@ -139,7 +139,7 @@ export function createRunner(core: Core): Runner {
   };
 }
 
-/** Step 1 tells the UID. */
+/** Step 1 reads the UID. */
 const chipOf = ({ entries }: Run): string | undefined => {
   const text = entries.find(({ k, state }) => k === 1 && state === 'done')?.text;
   return text !== undefined && /^[0-9a-f]{32}$/.test(text) ? text : undefined;

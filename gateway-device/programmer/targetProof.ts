@@ -17,7 +17,7 @@ import { type Hello, startBl2 } from './target.ts';
 import { factBytes, journalOf, type Unit, type UnitRef } from './unit.ts';
 
 /** What the target proves with its certified key before anything of worth is given to it (R50–R51, R69, T9, T11): which bootloader runs, what
- *  stands in OTP, and the session. */
+ *  is in OTP, and the session. */
 
 /** Slots 0 to 4, and 5 when the server gave the hash of an unlock password. */
 export const otpMaskOf = (unit: UnitRef): number => (journalOf(unit).facts.unlock === undefined ? 0b11111 : 0b111111);

@@ -8,7 +8,7 @@ import { type Core, withConnection } from './core.ts';
 import { certSlotUnder, oemKeys, readIdentity, updateBundle } from './identity.ts';
 import type { Report } from './produce.ts';
 
-/** The programmer as bridge (R87): the device on the serial link gets the upgrade, or the order to wipe, that stands for it at the server. The body of an
+/** The programmer as bridge (R87): the device on the serial link gets the upgrade, or the order to wipe, that is outstanding for it at the server. The body of an
  *  image is fetched once and kept for the next device. */
 
 /** @returns what became of the device @throws as serveWire, and NusecError STATE before a server was named */

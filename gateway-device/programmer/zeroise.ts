@@ -6,7 +6,7 @@ import { appendRecord } from './ledgerBook.ts';
 import { type JobState, jobOf, remainingUnits, withJob } from './nvm.ts';
 
 /** The end of a job on this programmer (RULE-19, R82): cached images are erased, what is left of the count is given up, and a signed
- *  ledger record, the last of the package, says so to the server. A new package of a higher sequence begins again. */
+ *  ledger record, the last of the package, reports it to the server. A new package of a higher sequence begins again. */
 
 /** @returns units that were given up @throws NusecError NOT_FOUND, STATE while a unit is under way */
 export async function zeroiseJob(core: Core, jobId: string): Promise<number> {

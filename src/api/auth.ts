@@ -9,7 +9,7 @@ import type { Answers } from './answers.ts';
 
 /** Who calls: a person by bearer token, a machine by its client certificate, or nobody. */
 export type Person = { readonly kind: 'operator'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope };
-/** `console` is the person of a page of our own that asks on behalf of whoever is signed in: no request from outside can set it. */
+/** `console` is the person of a page of our own that asks on behalf of the person who is signed in: no request from outside can set it. */
 export type ApiEnv = {
   Bindings: HttpBindings & { readonly console?: Person };
   Variables: { person: Person; machine: Machine; revision: number; trace: Trace };

@@ -57,7 +57,7 @@ export const eventSchema = z
 
 export type EventAnswer = z.infer<typeof eventSchema>;
 
-/** With all that its hash is over: whoever asks can check the chain. */
+/** With all that its hash is over, so that the caller can check the chain. */
 export const eventAnswer = ({ id, type, v, at, by, cause, corr, stream, position, revision, hash, data }: RecordedEvent) => ({
   ...{ id, type, v, at, by },
   ...(cause !== undefined && { cause }),

@@ -9,7 +9,7 @@ import { bytesAnswer, idField } from './fields.ts';
 /** Firmware by HTTPS, for a device with its certificate: the file of its sealed blocks, whole or in ranges (RFC 9110 §14). The job and the session that
  *  makes the block key come by MQTT; so does what is not fetched here. The right to each block is looked up when it is served. */
 
-/** Files that are sent at once: to one device, and in all. */
+/** Files that are sent in parallel: to one device, and in total. */
 const maxPerDevice = 2;
 const maxAtOnce = 256;
 

@@ -133,7 +133,7 @@ function subjectsInScope(ctx: Context, scope: Scope): (subject: string) => Promi
   };
 }
 
-/** The same for whoever may see everything. */
+/** The same for people who may see everything. */
 export const visibleTo = (ctx: Context, scope: Scope | undefined): ((subject: string) => Promise<boolean>) =>
   scope === undefined ? async () => true : subjectsInScope(ctx, scope);
 

@@ -32,7 +32,7 @@ export function endOnSignal(): void {
   for (const signal of eachStopSignal) process.on(signal, () => process.exit(128 + stopSignals[signal]));
 }
 
-/** Runs what a command opens until SIGINT or SIGTERM, then closes it. A signal before or a second one ends the process at once.
+/** Runs what a command opens until SIGINT or SIGTERM, then closes it. A signal before or a second one ends the process immediately.
  *  @param ready called when it is open: from then on a signal closes it
  *  @throws what opening and closing throw; NusecError CLOSE_TIMEOUT */
 export async function runUntilStopped<Opened extends { close(): Promise<void> }>(

@@ -19,7 +19,7 @@ export type RunEnd = {
   readonly remaining?: number;
 };
 
-/** Tells each step until the run has ended. */
+/** Reports each step until the run has ended. */
 export async function followRun(client: ProgrammerClient, runId: number, show: (entry: ProgressEntry) => void): Promise<RunEnd> {
   for (let since = 0; ; ) {
     const { next, entries, done, outcome = 'INTERNAL', uid, ...end } = await client.request('progress', { since, runId });

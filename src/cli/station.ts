@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { NusecError } from '../errors.ts';
 import { readText } from './client.ts';
 
-/** What a production station is: a programmer, the targets on its wires, and who is told of each unit. */
+/** What a production station is: a programmer, the targets on its wires, and who gets a report of each unit. */
 
 /** Sockets of a gang programmer. */
 const maxTargets = 16;

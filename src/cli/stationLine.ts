@@ -8,7 +8,7 @@ import { stopsLine } from './produceAdvice.ts';
 import { followRun, type RunEnd } from './programmerRun.ts';
 import type { Station, StationTarget } from './station.ts';
 
-/** The targets of a station, each going on to its next chip by itself, until the count is built. */
+/** The targets of a station, each continues with its next chip by itself, until the count is built. */
 
 /** A chip is there when two looks after each other have found it: its contacts bounce. */
 const looks = 2;

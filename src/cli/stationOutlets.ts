@@ -85,7 +85,7 @@ const lastMs = 3_000;
 export type Webhook = Closable & { readonly send: (result: object) => void; close(): Promise<void> };
 
 /** Posts each result, one after the other and again when it fails. The line does not wait for it.
- *  @param onLost told of a result that could not be delivered */
+ *  @param onLost called with a result that could not be delivered */
 export function openWebhook(url: string, onLost: (reason: string) => void): Webhook {
   let queued = 0;
   let last: Promise<void> = Promise.resolve();

@@ -13,7 +13,7 @@ type Row = { step: string; unit: string; built: number; failed: number; last: st
 const redrawMs = 250;
 const hourSeconds = 3600;
 
-/** Units per hour and the share of good ones, as JSON lines and table say them. */
+/** Units per hour and the share of committed ones, as in JSON lines and table. */
 export function createCounter() {
   const begin = performance.now();
   let [built, failed] = [0, 0];

@@ -222,7 +222,7 @@ function withExhaustion(state: OpenedAllotment, event: AllotmentEvent): readonly
   return [event, { type: 'AllotmentExhausted', data: { committed: next.committed, scrapped: next.scrapped } }];
 }
 
-/** Whatever a share is frozen for, two people may let it go on: the programmer that was stolen is back, the fork is explained. What is wrong
+/** Two people may thaw a share, for whatever reason it is frozen: the programmer that was stolen is back, the fork is explained. What is wrong
  *  still freezes it again with its next request. */
 function proposeThaw({ type: _, id, reason, by }: Of<AllotmentCommand, 'ProposeThaw'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   if (state.thawProposal?.id === id) return [];

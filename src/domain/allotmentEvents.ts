@@ -76,7 +76,7 @@ export type AllotmentEvent =
   | { readonly type: 'LedgerGapDetected'; readonly data: LedgerGap }
   | { readonly type: 'AllotmentExhausted'; readonly data: { readonly committed: number; readonly scrapped: number } }
   | { readonly type: 'AllotmentFrozen'; readonly data: { readonly reason: string; readonly by: Actor } }
-  /** A share that one person alone does not thaw: why it should go on, and what it is frozen for. */
+  /** A share that one person alone cannot thaw: why it should continue, and why it is frozen. */
   | {
       readonly type: 'ThawProposed';
       readonly data: { readonly id: string; readonly frozenReason: string; readonly reason: string; readonly by: Actor };

@@ -73,7 +73,7 @@ export type RolloutPlan = {
   readonly permitDowngrade?: boolean;
   /** Only devices that it fits. */
   readonly selector?: DeviceSelector;
-  /** Devices begin within one of them only; what has begun goes on. */
+  /** Devices begin within one of them only; begun installations continue. */
   readonly windows?: readonly RolloutWindow[];
   readonly ramp?: RolloutRamp;
   readonly retries?: RolloutRetries;

@@ -1,7 +1,7 @@
 import type { IsoTime } from './actor.ts';
 import { refuse, requireCount } from './rules.ts';
 
-/** When a rollout may go on: maintenance windows in local time, and how many devices are offered the release in a minute. */
+/** When a rollout may proceed: maintenance windows in local time, and how many devices are offered the release in a minute. */
 
 export const weekdays = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
 export type Weekday = (typeof weekdays)[number];

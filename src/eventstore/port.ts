@@ -127,7 +127,7 @@ export type EventStore = {
   /** Calls `handler` with batches in order, from `after` on, past and future, one batch at a time; a batch is acknowledged when the handler's promise resolves. */
   subscribe(after: number, handler: (events: readonly RecordedEvent[]) => void | Promise<void>): Subscription;
   readonly tree: LogTree;
-  /** Position of the newest event, 0 when empty: whatever any process was told is stored before the call is at or below it. Only events on the
+  /** Position of the newest event, 0 when empty: everything acknowledged to any process before the call is at or below it. Only events on the
    *  disk are acknowledged, read or handed to subscribers. @throws NusecError STORE_CLOSED, STORE_UNAVAILABLE */
   head(): Promise<number>;
   /** Position of the newest event that this process knows: everything that was stored when the store was opened, and later what it was shown since.

@@ -8,7 +8,7 @@ import { blockCount, blockHashBytes, type OtaJob, type SignedJob } from './otaJo
  *
  *  The block key is HKDF-SHA-256(secret exported from the SPDM session, salt = SHA-256 of the signed job, info "NuSEC OTA blocks v1").
  *  The signed job names the hash of every block, so one key only ever meets one plaintext per block index: a repeated nonce repeats the
- *  same ciphertext and tells nothing. Another job, or the same job signed again with other content, has another key.
+ *  same ciphertext and reveals nothing. Another job, or the same job signed again with other content, has another key.
  *  nonce[12] = SHA-256(otaJobId)[0..8) ‖ block index u32 BE; AAD = "NuSEC-OTA-1" ‖ otaJobId ‖ index u32 BE ‖ block count u32 BE. */
 
 const info = utf8('NuSEC OTA blocks v1');

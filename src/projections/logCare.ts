@@ -9,7 +9,7 @@ import type Database from 'better-sqlite3';
 const eventsBetweenMoves = 10_000;
 
 export type LogCare = {
-  /** To be told how many events were projected. */
+  /** To be called with the number of projected events. */
   projected(events: number): void;
   /** Resolves when what runs has ended. */
   close(): Promise<void>;

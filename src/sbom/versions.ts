@@ -35,7 +35,7 @@ function comparePart(a: number | string | undefined, b: number | string | undefi
   return placeOf(a) - placeOf(b);
 }
 
-/** Where a part stands against one of another kind: pre-release, nothing, other word, number; a missing number is a zero. */
+/** The order of parts of different kinds: pre-release, nothing, other word, number; a missing number is a zero. */
 function placeOf(part: number | string | undefined): number {
   if (part === undefined || part === 0) return 0;
   if (typeof part === 'number') return 2;

@@ -43,7 +43,7 @@ function startsOf(uids: Uint8Array, count: number, byte: number): Uint32Array | 
 const words = (bytes: Uint8Array): Uint32Array => new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 const bytesOf = (given: Uint32Array): Uint8Array => new Uint8Array(given.buffer, given.byteOffset, given.byteLength);
 
-/** The first of a sorted list that stands twice. */
+/** The first entry of a sorted list that occurs twice. */
 export function firstTwice(uids: Uint8Array): Uint8Array | undefined {
   for (let at = uidBytes; at < uids.length; at += uidBytes) {
     if (Buffer.compare(uids.subarray(at - uidBytes, at), uids.subarray(at, at + uidBytes)) === 0) return uids.slice(at, at + uidBytes);

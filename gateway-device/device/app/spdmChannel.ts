@@ -17,7 +17,7 @@ const keptSecrets = 2;
 export type SpdmChannel = {
   /** Secrets of the last sessions, newest first; empty before the first one. */
   readonly secrets: () => readonly ExporterSecret[];
-  /** Told each time the server has set up a session. */
+  /** Called each time the server has set up a session. */
   readonly onSession: (listener: () => void) => void;
 };
 

@@ -19,7 +19,7 @@ export const card = (title: string, content: Html, actions: readonly Html[] = []
 export type Column<Row> = {
   readonly name: string;
   readonly cell: (row: Row) => Cell;
-  /** Numbers stand at the right; text breaks where it has to. */
+  /** Numbers are at the right; text breaks where it has to. */
   readonly kind?: 'number' | 'text';
 };
 

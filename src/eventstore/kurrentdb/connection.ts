@@ -20,7 +20,7 @@ export type Refusal = 'wrong revision' | 'no stream';
 
 export type Connection = {
   readonly library: Library;
-  /** For reads: the part of the client that reads takes what is in the connection string as it stands, without decoding it. */
+  /** For reads: the part of the client that reads takes what is in the connection string as it is, without decoding it. */
   readonly readOptions: { readonly requiresLeader: true; readonly credentials?: Login };
   /** Works with the present client.
    *  @param timeoutMs after which an answer is not waited for any longer
@@ -31,7 +31,7 @@ export type Connection = {
   client(): KurrentDBClient;
   /** The next one works with a new client. */
   failed(client: KurrentDBClient): void;
-  /** To be told when this client is given up. @returns what forgets it */
+  /** Calls back when this client is given up. @returns what removes the callback */
   whenFailed(client: KurrentDBClient, tell: () => void): () => void;
   close(): Promise<void>;
 };

@@ -11,7 +11,7 @@ import type { CommitLog, LoggedCommit } from './commitLog.ts';
 
 /** Commits of one transaction. */
 const maxTakenCommits = 256;
-/** Commits that are asked for at once while the copy is behind. */
+/** Commits of one read while the copy is behind. */
 const readCommits = 1024;
 /** For so long what was the newest commit counts as the newest one. Beyond it the log is asked, so a process that is cut off from the log answers
  *  nothing that is older. */

@@ -25,7 +25,7 @@ const maxMovedChars = 384 * 1024;
 
 type Row = { readonly stream: string; readonly id: string; readonly hash: string; readonly body: string };
 
-/** Stops nowhere in between: called again after an interruption, it goes on where it was. No server may run at the file.
+/** Stops nowhere in between: called again after an interruption, it resumes. No server may run at the file.
  *  @returns how many events the log has
  *  @throws NusecError STATE (moved already, or KurrentDB has another log under this name), and as openSqliteStore and openKurrentStore */
 export async function moveIntoKurrent({ file, seal, name, ...address }: KurrentStoreOptions): Promise<number> {

@@ -43,7 +43,7 @@ export function createShipping({ storage, writer, sealer }: Local, log: CommitLo
   let becameIdle = Promise.withResolvers<void>();
 
   const plan = (group: readonly Waiting[]): Plan & { readonly behind: number } => {
-    // First the number, then what it stands for: a plan on more than that is refused by the log, one on less would not be.
+    // First the number, then its content: a plan on more than that is refused by the log, one on less would not be.
     const behind = copy.revision();
     writer.catchUp();
     return { behind, ...planCommit(writer, storage.epoch(), sealer, group) };

@@ -76,7 +76,7 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
     for (const event of events) commits.push(await decode(event));
     return commits;
   };
-  /** What stands behind a revision. @returns undefined when nothing does */
+  /** The commit behind a revision. @returns undefined when there is none */
   const idBehind = async (expected: number): Promise<string | undefined> => {
     const events = await connection.use(readTimeoutMs, client =>
       gather(client.readStream(logStream, { fromRevision: BigInt(expected + 1), maxCount: 1, ...connection.readOptions })),
@@ -108,7 +108,7 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
         try {
           const answer = await connection.use(appendTimeoutMs, client => client.appendToStream(logStream, event, { streamState }));
           const isPlain = typeof answer !== 'string' && answer.nextExpectedRevision === BigInt(expected + 1);
-          // An earlier try may be what stands there.
+          // It may be the result of an earlier try.
           return isPlain || ((isUnknown || typeof answer !== 'string') && (await idBehind(expected)) === id);
         } catch (error) {
           if (isEnding || performance.now() > untilMs) throw error;

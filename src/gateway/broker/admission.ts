@@ -148,7 +148,7 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
 const takenOver = 'the same identity connected again';
 const revoked: ConnectRefusal = { connack: 'notAuthorized', reason: 'REVOKED', detail: 'certificate revoked' };
 
-/** A client that breaks the protocol is told how before its connection ends. All other errors go to Aedes. */
+/** A client that breaks the protocol gets the reason before its connection ends. All other errors go to Aedes. */
 function tellErrors(session: Session, graceMs: number): void {
   const { client, socket } = session;
   client.removeListener('error', client._onError);

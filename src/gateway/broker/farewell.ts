@@ -75,7 +75,7 @@ export function endGently(socket: Duplex, graceMs: number): void {
   setTimeout(() => socket.destroy(), graceMs).unref();
 }
 
-/** Ends the connection at once, with a last word; what was not sent is lost. */
+/** Ends the connection immediately, after a last message; unsent messages are lost. */
 export function cut(session: Session, reason: PresenceReason, detail: string): void {
   if (session.ending === undefined) sayWhy(session, reason, detail);
   markEnding(session, reason, detail);

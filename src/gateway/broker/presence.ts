@@ -53,7 +53,7 @@ const aedesReasons: Readonly<Record<string, PresenceReason>> = {
   'connection closed': 'CONNECTION_LOST',
 };
 
-/** Whether the client broke the protocol, and can be told so. */
+/** Whether the client broke the protocol and can receive the reason. */
 export const isProtocolError = (error: Error): boolean => error instanceof Cut || !(error.message in aedesReasons || 'code' in error);
 
 /** The reason behind an error of the broker or the socket: what has a system code is the network, all else broke the protocol. */

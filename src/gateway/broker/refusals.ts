@@ -29,7 +29,7 @@ const endings: ReadonlySet<ErrorCode> = new Set(['TOPIC_FORBIDDEN', 'FORBIDDEN',
  *  `end`: PUBACK, and the connection ends. */
 export type RefusedMessage = 'retry' | 'drop' | 'end';
 
-/** @param isGateway one bad device behind a gateway must not take the connection from the others */
+/** @param isGateway one faulty device behind a gateway must not end the connection for the others */
 export function judgeRefusal(error: unknown, isGateway: boolean): RefusedMessage {
   if (isServerTrouble(error)) return 'retry';
   const { code } = error as NusecError;

@@ -110,7 +110,7 @@ const refusesUnsignedOrders: Run = async ({ bench, times }) => {
   return `refused: ${answer.error ?? 'no reason'}`;
 };
 
-/** Waits between the end of a connection and the next attempt, at least; who comes back at once makes every trouble worse. */
+/** Waits between the end of a connection and the next attempt, at least; a client that reconnects immediately makes every trouble worse. */
 const leastWaitMs = 100;
 
 const comesBack: Run = async ({ bench, times }) => {
@@ -146,7 +146,7 @@ const checks: readonly Check[] = [
   { name: 'sends again what was not acknowledged', section: 'Hello', run: repeatsWhatWasNotTaken },
 ];
 
-/** Runs all checks against the one device. @param onResult told each result as it is there */
+/** Runs all checks against the one device. @param onResult called with each result as it is there */
 export async function runChecks(
   parts: Parameters<Run>[0],
   onResult: (result: CheckResult) => void = () => undefined,

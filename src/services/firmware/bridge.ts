@@ -23,11 +23,11 @@ import type { PreparedJob } from './otaImage.ts';
  *  ends no upgrade. */
 
 export type Bridge = {
-  /** What stands for the device on the wire. */
+  /** What is outstanding for the device on the wire. */
   look(machine: Machine, uid: string): Promise<Standing>;
   /** The image's body: the same for all devices of a release. */
   body(machine: Machine, uid: string, otaJobId: string): Promise<Uint8Array>;
-  /** How far the messenger is. A refusal is recorded where it concerns the counter; the offer stands. */
+  /** How far the messenger is. A refusal is recorded where it concerns the counter; the offer remains. */
   report(machine: Machine, uid: string, otaJobId: string, report: Report): Promise<void>;
   /** Evidence for `upgradeProofNonce(otaJobId)`. @throws NusecError ATTESTATION_FAILED when it proves nothing */
   prove(machine: Machine, uid: string, otaJobId: string, evidence: Uint8Array): Promise<{ readonly result: string }>;

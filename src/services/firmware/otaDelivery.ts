@@ -40,7 +40,7 @@ export type OtaDelivery = {
   forget(uid: string): void;
   /** One block, sealed for this device. @throws NusecError STATE (no session: ask for the job again), BAD_REQUEST */
   block(uid: string, offerId: string, index: number, blockBytes: number): Uint8Array;
-  /** The job that stands for a device now, for whoever has it on a wire. @throws NusecError as OtaImages.prepare */
+  /** The outstanding job of a device, for the machine that has it on a wire. @throws NusecError as OtaImages.prepare */
   prepared(uid: string): Promise<PreparedJob | undefined>;
   /** The delivery that is open for this device, as a file of sealed blocks. @throws NusecError STATE (no session: ask for the job again) */
   file(uid: string, offerId: string): { readonly job: OtaJob; readonly jobDigest: Uint8Array };
@@ -81,7 +81,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     for (const [uid, { offer, line }] of open.entries()) if (isOver(offer, line)) end(uid);
   };
   /** The right to every block is looked up where it is served: here, kept up by the log. What ends a delivery ends it between two blocks, and the
-   *  device is told. */
+   *  device is informed. */
   const follower = ctx.followers.follow('deliveries', ctx.store.seen(), events => {
     for (const { type, stream, data } of events) {
       const id = stream.slice(stream.indexOf('-') + 1);

@@ -85,7 +85,7 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
   };
 }
 
-/** The device itself refuses an older version without the permit of the plan: whoever planned it and whoever approved it. */
+/** The device itself refuses an older version without the permit of the plan, which is given by its planner and its approver. */
 async function permitOf(ctx: Context, { firmware }: LivingDevice, { rolloutId, version }: Offer): Promise<Partial<OtaJob>> {
   if (rolloutId === undefined || firmware === undefined || compareVersions(version, firmware.version) > 0) return {};
   const plan = await stateOf(ctx, rollout, rolloutStream(rolloutId));

@@ -16,7 +16,7 @@ export type Peers<Service extends PeerService> = {
   gone(clientId: string): void;
   /** Another process has this client connected now. */
   onConnected(listener: (clientId: string, place: Elsewhere) => void): void;
-  /** Tells all others something that needs no answer, a plain value or bytes; who is not there does not hear it. */
+  /** Sends all other processes a message that needs no answer, a plain value or bytes; a process that is not connected does not get it. */
   notify(topic: string, value: unknown): void;
   onNotice<Value>(topic: string, listener: (value: Value) => void): void;
   /** What this process answers the others with. */

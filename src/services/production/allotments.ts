@@ -30,7 +30,7 @@ export async function allot(ctx: Context, jobId: string, { programmer, count, sc
   return jobOf(ctx, jobId);
 }
 
-/** Proposes to let a frozen share go on, whatever it is frozen for. @returns id for the second person @throws NusecError NOT_FOUND, STATE */
+/** Proposes to thaw a share, for whatever reason it is frozen. @returns id for the second person @throws NusecError NOT_FOUND, STATE */
 export async function proposeThaw(ctx: Context, jobId: string, programmer: string, reason: string, by: Actor): Promise<string> {
   const id = newHexId(ctx);
   await execute(ctx, allotment, allotmentStream(jobId, programmer), { type: 'ProposeThaw', id, reason, by }, by);

@@ -4,7 +4,7 @@ import { hourMs } from '../../times.ts';
 import type { Context } from '../base/context.ts';
 import { jobBoard } from './jobs.ts';
 
-/** How a job goes on, as its planner asks: counts, yield, rate, why units were voided, and the firmware of each unit (R83). */
+/** The progress of a job, for its planner: counts, yield, rate, why units were voided, and the firmware of each unit (R83). */
 
 export type Progress = {
   readonly committed: number;

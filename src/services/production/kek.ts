@@ -27,7 +27,7 @@ type Notices = {
 const noticeTopic = 'key agreement';
 const noticesOf = new WeakMap<Context, Notices>();
 
-/** The halves of an agreement may come to different processes: what is between them, all of it public, is told to all. The key itself is in the
+/** The halves of an agreement may come to different processes: what is between them, all of it public, is sent to all. The key itself is in the
  *  keystore, which they share. */
 export function shareAgreements(ctx: Context, notices: Notices): void {
   noticesOf.set(ctx, notices);

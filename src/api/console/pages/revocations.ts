@@ -9,7 +9,7 @@ import { badge, bar, type Column, card, facts, heading, id, link, table, time } 
 import type { Visit } from '../visit.ts';
 import { certificateColumns } from './certificates.ts';
 
-/** Revocation of many devices at once, under four eyes, with progress; and what is revoked. */
+/** Revocation of many devices together, under four eyes, with progress; and what is revoked. */
 
 const shownCertificates = 20;
 
