@@ -20,7 +20,7 @@ const maxGroupWeight = 1024;
 const maxGroupChars = 512 * 1024;
 /** How long a group is decided again and again while others are faster. */
 const maxContestedMs = 10_000;
-/** Blobs that are stored at once. */
+/** Blobs that are stored in parallel. */
 const blobsAtOnce = 8;
 
 type Waiting = CommitRequest & {
