@@ -1,4 +1,4 @@
-import { fromHex } from '../../bytes.ts';
+import { fromBase64url, fromHex } from '../../bytes.ts';
 import { deviceStream } from '../../domain/device.ts';
 import type { Offer } from '../../domain/deviceEvents.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
@@ -30,13 +30,13 @@ export type PreparedJob = {
   readonly delivery: Delivery;
 };
 
-/** Large enough to move firmware fast, small enough for 16 of them in a device's window (docs/upgrades.md). */
-const otaBlockBytes = 4096;
+/** Large enough to move firmware fast; a device holds one block at a time (docs/upgrades.md). */
+const otaBlockBytes = 16 * 1024;
 /** How long a job may be executed after its offer. */
 const otaJobLifetimeDays = 30;
 const maxBodiesBytes = 64 * 1024 * 1024;
 
-type Body = { readonly bytes: Uint8Array; readonly blockHashes: Uint8Array };
+type Body = { readonly bytes: Uint8Array; readonly blockHashes: Uint8Array; readonly dependencies: OtaJob['dependencies'] };
 
 export type OtaImages = {
   /** @throws NusecError RELEASE_STATE (withdrawn), KEY_NOT_FOUND, KEY_REFUSED (destroyed), BLOB_DAMAGED (T30: with an alarm) */
@@ -50,7 +50,11 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
     const known = bodies.get(bodySha256);
     if (known !== undefined) return known;
     const bytes = await readBody(ctx, alarms, releaseId, bodySha256);
-    const body = { bytes, blockHashes: bodyBlockHashes(bytes, otaBlockBytes) };
+    const body = {
+      bytes,
+      blockHashes: bodyBlockHashes(bytes, otaBlockBytes),
+      dependencies: dependenciesOf(parseBody(bytes)) ?? [],
+    };
     bodies.set(bodySha256, body);
     return body;
   };
@@ -73,7 +77,7 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
         blockHashes: deliveryBlockHashes(delivery, otaBlockBytes, body.blockHashes),
         expiresAtSeconds,
         sequence,
-        dependencies: dependenciesOf(parseBody(body.bytes)) ?? [],
+        dependencies: body.dependencies,
         vendorUuid: fromHex(known.vendorUuid),
         classUuid: fromHex(known.classUuid),
         ...(await permitOf(ctx, state, offer)),
@@ -108,7 +112,8 @@ async function trailerOf(ctx: Context, state: LivingDevice, known: UploadedRelea
   const key = state.bootKeys.app;
   if (key === undefined) throw new NusecError('KEY_NOT_FOUND', 'the device has no application key');
   const signature = await ctx.bootKeys.sign(key.keyId, signInput({ body }));
-  const publicKey = await ctx.bootKeys.ensure(key.keyId);
+  // The one that was burned, as the log has it: the row of the custody store need not be proven once more.
+  const publicKey = fromBase64url(key.publicKey);
   return deviceTrailer({ imageHash: fromHex(known.imageHash), publicKey, keyForm: 'whole', signature });
 }
 

@@ -147,7 +147,7 @@ it.each([
 it('serves no block of a job that is not the device’s own', async () => {
   const before = device.errors.length;
   const other = sha256Hex('other').slice(0, 32);
-  await device.client.publish(`ota/${other}`, encodeAs(otaQuestion, { cid: 6, first: 0, count: 1, blockBytes: 4096 }), { qos: 0 });
+  await device.client.publish(`ota/${other}`, encodeAs(otaQuestion, { cid: 6, first: 0, count: 1, blockBytes: 16_384 }), { qos: 0 });
   await eventually(() => device.errors.length > before);
   await device.client.publish(`job/${other}`, encodeAs(jobStatusMessage, { cid: 7, status: 'written' }));
   await eventually(() => device.errors.length > before + 1);

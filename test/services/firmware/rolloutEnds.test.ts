@@ -37,7 +37,7 @@ const command = (id: string, type: 'AbortRollout' | 'PauseRollout') =>
   bench.field.rollouts.command(id, { type, reason: 'complaints', by: 'operator:rita' }, 'operator:rita');
 const report = (unit: Unit, id: string, status: 'downloading' | 'written' | 'testing' | 'failed') =>
   bench.field.delivery.reportStatus(unit.uid, offerIdOf(id, unit.uid), status, undefined);
-const block = (unit: Unit, id: string) => codeOf(async () => bench.field.delivery.block(unit.uid, offerIdOf(id, unit.uid), 0, 4096));
+const block = (unit: Unit, id: string) => codeOf(async () => bench.field.delivery.block(unit.uid, offerIdOf(id, unit.uid), 0, 16_384));
 const hello = (unit: Unit) => {
   const { version, securityCounter, imageHash } = unit.firmware;
   return bench.field.hello(unit.uid, { version, securityCounter, imageHash, imageState: 'confirmed', objId: unit.objId }, 'mqtt');
