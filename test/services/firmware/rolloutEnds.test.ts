@@ -20,7 +20,7 @@ const units = (count: number): Unit[] => {
 const dayMs = 86_400_000;
 
 beforeAll(async () => {
-  bench = await openField(56);
+  bench = await openField(72);
 });
 afterAll(() => bench.close());
 
@@ -140,6 +140,32 @@ describe('a delivery', () => {
     devices[0]!.loses = (_, family) => family === 'job' && jobsLost++ === 0;
     await roll({ devices: some.map(({ uid }) => uid) });
     for (const device of devices) await eventually(() => device.jobs.length > 0);
+  });
+
+  it('comes though any one answer of the device is lost', async () => {
+    const some = units(12);
+    const devices = some.map((unit, index) => {
+      const device = bench.plugIn(unit);
+      let answers = 0;
+      device.manners.spdmReplies = reply => (answers++ === index ? [] : [reply]);
+      return device;
+    });
+    await roll({ devices: some.map(({ uid }) => uid) });
+    for (const device of devices) await eventually(() => device.jobs.length > 0);
+  });
+
+  it('ends with the proof though any one report of the device is lost, or all of them', async () => {
+    const phases = ['downloading', 'written', 'testing'] as const;
+    const some = units(4);
+    for (const unit of some) bench.plugIn(unit);
+    const id = await roll({ devices: some.map(({ uid }) => uid) });
+    for (const [lost, unit] of some.entries()) {
+      await offered(unit);
+      for (const [i, phase] of phases.entries()) if (i !== lost && lost < phases.length) await report(unit, id, phase);
+      await upgrade(unit);
+    }
+    await eventually(async () => (await statusOf(id)) === 'COMPLETED');
+    expect((await show(id)).counts).toEqual({ upgraded: 4 });
   });
 });
 
