@@ -2,6 +2,10 @@ import type { TLSSocket } from 'node:tls';
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Trouble } from '../eventstore/followers.ts';
 import { toPem } from '../pki/pem.ts';
+import { alarmQueries } from '../projections/alarms.ts';
+import { deviceQueries } from '../projections/devices.ts';
+import { jobQueries } from '../projections/jobs.ts';
+import { rolloutQueries } from '../projections/rollouts.ts';
 import { authorityOf, rootDer } from '../services/authority/authority.ts';
 import { trustBundleFor } from '../services/authority/olderRoots.ts';
 import { currentTrustBundle, rootForReader } from '../services/authority/trustBundle.ts';
@@ -56,7 +60,9 @@ export const systemResource: Resource = (api, services, auth) => {
   });
   api.openapi(time, c => c.json({ now: nowIso(ctx) }, 200));
   api.use('/metrics', auth.person('auditor'));
-  api.openapi(metrics, c => c.text(figures(ctx.store.seen(), ctx.reads.health().projections, field.presence)));
+  api.openapi(metrics, async c =>
+    c.text(figures(ctx.store.seen(), ctx.reads.health().projections, field.presence, await fleetFigures(ctx))),
+  );
   api.openapi(root, async c => c.text(toPem('CERTIFICATE', rootDer(await authorityOf(ctx)))));
   api.openapi(bundle, async c => {
     const authorities = await authorityOf(ctx);
@@ -129,15 +135,42 @@ function mqttFigures(presence: Pick<Presence, 'port' | 'counts'>): readonly stri
   ];
 }
 
+const mostCounted = 500;
+
+/** What an operator looks at first: devices by state, open alarms, rollouts and jobs under way. Each comes from an index or from kept counts. */
+async function fleetFigures(ctx: Context): Promise<readonly string[]> {
+  const { db } = ctx.reads;
+  const [counts, alarms, rollouts, jobs] = await Promise.all([
+    deviceQueries(db).counts(),
+    alarmQueries(db).cases({ state: 'open', limit: mostCounted, now: nowIso(ctx) }),
+    rolloutQueries(db).page({ status: 'RUNNING', limit: mostCounted }),
+    jobQueries(db).page({ status: 'RUNNING', limit: mostCounted }),
+  ]);
+  const byStatus = new Map<string, number>();
+  for (const { status, count } of counts) byStatus.set(status, (byStatus.get(status) ?? 0) + count);
+  return [
+    ...gauge(
+      'nusec_devices',
+      'Devices in each state',
+      [...byStatus].map(([status, count]) => `nusec_devices{status="${status}"} ${count}`),
+    ),
+    ...gauge('nusec_alarms_open', `Alarm cases that are open, ${mostCounted} at most`, [`nusec_alarms_open ${alarms.length}`]),
+    ...gauge('nusec_rollouts_running', 'Rollouts under way', [`nusec_rollouts_running ${rollouts.length}`]),
+    ...gauge('nusec_jobs_running', 'Production jobs under way', [`nusec_jobs_running ${jobs.length}`]),
+  ];
+}
+
 /** Prometheus text format, version 0.0.4. */
 function figures(
   head: number,
   projections: readonly { name: string; behindEvents: number; status: string }[],
   presence: Pick<Presence, 'port' | 'counts'>,
+  fleet: readonly string[],
 ): string {
   const memory = process.memoryUsage();
   return [
-    ...gauge('nusec_events_total', 'Position of the newest event', [`nusec_events_total ${head}`]),
+    ...counter('nusec_events_total', 'Events in the log', [`nusec_events_total ${head}`]),
+    ...fleet,
     ...gauge(
       'nusec_projection_behind_events',
       'Events a read model has yet to see',
