@@ -65,6 +65,8 @@ const settingsSchema = z.strictObject({
   backdateMinutes: z.coerce.number().int().min(0).max(1440).default(60),
   /** Devices that one person revokes, decommissions, quarantines or releases alone within a day; gateways and programmers count with them. */
   effectsPerDay: z.coerce.number().int().min(0).max(1_000_000).default(10),
+  /** How many days the address of a client can be read that gave too many wrong tokens; then its key is destroyed. */
+  addressDays: z.coerce.number().int().min(1).max(3650).default(30),
   /** Signatures per minute, by the beginning of the key id, above which an alarm is raised; over the defaults. */
   signingLimits: z.record(z.string(), z.number().int().min(1)).default({}),
   /** Folder for what this machine remembers of its stores, such as the revocation high-water mark: where a backup of the data folder does not reach.
@@ -120,6 +122,7 @@ const environment = {
   pkcs11PinFile: 'NUSEC_PKCS11_PIN_FILE',
   effectsPerDay: 'NUSEC_EFFECTS_PER_DAY',
   backdateMinutes: 'NUSEC_BACKDATE_MINUTES',
+  addressDays: 'NUSEC_ADDRESS_DAYS',
   stateDir: 'NUSEC_STATE_DIR',
   markFile: 'NUSEC_MARK_FILE',
   witnessDir: 'NUSEC_WITNESS_DIR',

@@ -14,6 +14,7 @@ import { startGateway } from './gateway/mqttServer.ts';
 import { createChannel } from './gateway/reach/channel.ts';
 import { listenOn } from './listening.ts';
 import { authenticateOperator } from './services/administration/operators.ts';
+import { enforceErasures, followErasures } from './services/administration/subjects.ts';
 import { requireMarkedStore } from './services/backup/markedStore.ts';
 import { checkpointPlaces } from './services/backup/takeUp.ts';
 import { type Alarms, createAlarms } from './services/base/alarms.ts';
@@ -30,7 +31,7 @@ import { tlsFile } from './services/identity/tlsFile.ts';
 import { whileLeading } from './services/processes/leadership.ts';
 import { openPeerLinks } from './services/processes/peerLinks.ts';
 import { createPeers } from './services/processes/peers.ts';
-import { maxProcessSlots } from './services/processes/processSlots.ts';
+import { maxProcessSlots, removeUnusedViews } from './services/processes/processSlots.ts';
 import { shareAgreements } from './services/production/kek.ts';
 import { createDeviceEvidence } from './services/proof/deviceEvidence.ts';
 import { requireCheckpoints } from './services/proof/knownCheckpoints.ts';
@@ -75,6 +76,11 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   });
   const { ctx, slot } = own('data folder', await opened);
   const alarms = createAlarms(ctx);
+  await enforceErasures({ ctx, alarms });
+  own(
+    'erasures',
+    followErasures(ctx, () => removeUnusedViews(dataDir)),
+  );
   const revocations = own('revocations', await startRevocations(ctx));
   const checkpoints = checkpointPlaces(settings);
   const wasServed = existsSync(checkpoints.file);
@@ -128,10 +134,11 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
     tickets.again();
   };
   own('TLS renewal', startTlsRenewal({ ...identityParts, trust }, names, tls, renew));
+  const kept = { addressDays: settings.addressDays, scrubbed: scrubPlaces(settings) };
   const lead = async (epoch: number) =>
     (
       await startHousekeeping(
-        { ctx, revocations, markFile, checkpoints, newestCheckpoint, witnesses, dataDir, attestations, scrubbed: scrubPlaces(settings) },
+        { ctx, revocations, markFile, checkpoints, newestCheckpoint, witnesses, dataDir, attestations, ...kept },
         epoch,
       )
     ).close;

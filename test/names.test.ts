@@ -67,6 +67,7 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
     api: 'nobody asks for it',
     cli: 'nobody asks for it',
   },
+  subjects: { projections: 'one stream, which is read itself', cli: '`nusec subject`' },
   releaseVersion: {
     services: 'firmware/releases.ts reserves versions',
     projections: 'a column of releases.ts',

@@ -70,8 +70,8 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/mqttMessages.ts': ['src/cbor', 'src/pki', 'src/production', 'src/ota'],
 
   'src/merkle': [],
-  'src/evidence': ['src/merkle', 'src/pki'],
-  'src/eventstore': ['src/domain', 'src/merkle'],
+  'src/evidence': ['src/domain', 'src/merkle', 'src/pki'],
+  'src/eventstore': ['src/domain', 'src/merkle', 'src/evidence'],
   'src/uidlists': ['src/production', 'src/eventstore'],
   'src/projections': ['src/domain', 'src/pki', 'src/eventstore'],
   'src/keystore': ['src/cose', 'src/pki', 'src/production'],

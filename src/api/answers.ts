@@ -49,6 +49,7 @@ export function openAnswers(file: string, now: () => number): Answers {
   db.pragma('journal_mode = WAL');
   // A request that was begun is known after a power cut too.
   db.pragma('synchronous = FULL');
+  db.pragma('secure_delete = ON');
   transaction(db, () => db.exec(tables));
   const forget = db.prepare('DELETE FROM answers WHERE at < ?');
   const begin = db.prepare('INSERT OR IGNORE INTO answers (id, request, at) VALUES (?, ?, ?)');

@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { NusecError } from '../errors.ts';
-import { logPage } from '../services/proof/logEntries.ts';
+import { logPage, storedFilter } from '../services/proof/logEntries.ts';
 import { logCertificates, logVerifierKey } from '../services/proof/logKey.ts';
 import type { Resource } from './app.ts';
 import { jsonAnswer, maxPageRows } from './fields.ts';
@@ -14,6 +14,14 @@ export const patterns = z
   .union([z.string().max(256), z.array(z.string().max(256)).max(maxPatterns)])
   .transform(given => (typeof given === 'string' ? [given] : given))
   .optional();
+
+const filters = { type: patterns, stream: patterns, by: patterns };
+type Patterns = { readonly [Name in keyof typeof filters]?: string[] | undefined };
+const filterOf = ({ type, stream, by }: Patterns) => ({
+  ...(type && { types: type }),
+  ...(stream && { streams: stream }),
+  ...(by && { by }),
+});
 
 const certificates = z.array(z.string());
 const hashes = z.array(z.string());
@@ -48,38 +56,42 @@ export const logResource: Resource = (api, { ctx, newestCheckpoint }, auth) => {
   const start = get(
     '/v1/log/export',
     'What an export begins and ends with: a fresh checkpoint, certificates of the key, and the subtrees in front of the first event',
-    z.strictObject({ after: size.default(0) }),
-    { 200: jsonAnswer(z.object({ checkpoint: z.string(), logCertificates: certificates, peaks: hashes }), 'base64, hex') },
+    z.strictObject({ after: size.default(0), ...filters }),
+    {
+      200: jsonAnswer(
+        z.object({ checkpoint: z.string(), logCertificates: certificates, peaks: hashes, filter: z.any() }),
+        'base64, hex; the filter as the log has it, with pseudonyms',
+      ),
+    },
   );
   api.openapi(start, async c => {
-    const { after } = c.req.valid('query');
+    const { after, ...wanted } = c.req.valid('query');
     const head = await ctx.store.head();
     if (after > head) throw new NusecError('BAD_REQUEST', `the log has ${head} events`);
     const logged = (await logCertificates(ctx)).map(der => Buffer.from(der).toString('base64'));
     const note = await newestCheckpoint.covering(head);
-    return c.json({ checkpoint: note, logCertificates: logged, peaks: [...(await ctx.store.tree.peaks(after))] }, 200);
+    const filter = storedFilter(ctx.subjects, filterOf(wanted));
+    return c.json({ checkpoint: note, logCertificates: logged, peaks: [...(await ctx.store.tree.peaks(after))], filter }, 200);
   });
 
   const entries = get(
     '/v1/log/entries',
-    'Events after a position that fit a filter, with the hash before each in its stream; with `provenIn` also their paths in the tree of that size',
+    'Events after a position that fit a filter, with the hash before each in its stream; with `provenIn` also their paths in the tree of that size. `readable`: with names and texts of people in place of what is hashed',
     z.strictObject({
       after: size.default(0),
       upTo: size.optional(),
       limit: z.coerce.number().int().min(1).max(maxPageRows).default(100),
       provenIn: size.optional(),
-      type: patterns,
-      stream: patterns,
-      by: patterns,
+      readable: z.stringbool().default(false),
+      ...filters,
     }),
     { 200: jsonAnswer(z.object({ entries: z.array(entry), next: z.number(), head: z.number() }), 'the next page begins after `next`') },
   );
   api.openapi(entries, async c => {
-    const { after, upTo, limit, provenIn, type, stream, by } = c.req.valid('query');
+    const { after, upTo, limit, provenIn, readable, ...wanted } = c.req.valid('query');
     const head = await ctx.store.head();
-    const filter = { ...(type && { types: type }), ...(stream && { streams: stream }), ...(by && { by }) };
-    const wish = { after, upTo: Math.min(upTo ?? head, provenIn ?? head), limit, filter, ...(provenIn !== undefined && { provenIn }) };
-    const page = await logPage(ctx, wish);
+    const wish = { after, upTo: Math.min(upTo ?? head, provenIn ?? head), limit, filter: filterOf(wanted), readable };
+    const page = await logPage(ctx, { ...wish, ...(provenIn !== undefined && { provenIn }) });
     return c.json({ entries: [...page.entries], next: page.next, head }, 200);
   });
 

@@ -31,6 +31,7 @@ import { programmersResource } from './programmers.ts';
 import { releasesResource } from './releases.ts';
 import { repairsResource } from './repairs.ts';
 import { rolloutsResource } from './rollouts.ts';
+import { subjectsResource } from './subjects.ts';
 import { systemResource } from './system.ts';
 import { vulnerabilitiesResource } from './vulnerabilities.ts';
 
@@ -70,4 +71,5 @@ export const resources: readonly Resource[] = [
   bulkRevocationsResource,
   effectsResource,
   parkedEventsResource,
+  subjectsResource,
 ];

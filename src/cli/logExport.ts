@@ -33,11 +33,12 @@ export async function exportLog(options: ExportOptions): Promise<void> {
 type Exported = { readonly events: number; readonly size: number; readonly time: string | undefined };
 
 async function writeExport(server: HttpClient, after: number, filter: LogFilter, write: (line: unknown) => void): Promise<Exported> {
-  type Start = { readonly checkpoint: string; readonly logCertificates: string[]; readonly peaks: string[] };
-  const { checkpoint, logCertificates, peaks } = await server.json<Start>('GET', `/v1/log/export?after=${after}`);
+  type Start = { readonly checkpoint: string; readonly logCertificates: string[]; readonly peaks: string[]; readonly filter: LogFilter };
+  const start = await server.json<Start>('GET', `/v1/log/export?${pageQuery({ after }, filter)}`);
+  const { checkpoint, logCertificates, peaks } = start;
   const { origin, size, root, time } = readCheckpoint(parseNote(checkpoint).text);
   const filtered = isFiltered(filter);
-  const head: ExportHead = { format: exportFormat, origin, size, root, after, peaks, ...(filtered && { filter }) };
+  const head: ExportHead = { format: exportFormat, origin, size, root, after, peaks, ...(filtered && { filter: start.filter }) };
   write(head);
   let events = 0;
   for (let position = after; position < size; ) {

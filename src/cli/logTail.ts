@@ -51,7 +51,7 @@ async function between(server: HttpClient, filter: LogFilter, after: number, upT
 }
 
 const page = (server: HttpClient, numbers: Readonly<Record<string, number>>, filter: LogFilter): Promise<LogPage> =>
-  server.json<LogPage>('GET', `/v1/log/entries?${pageQuery({ limit: rowsAtOnce, ...numbers }, filter)}`);
+  server.json<LogPage>('GET', `/v1/log/entries?${pageQuery({ limit: rowsAtOnce, readable: 1, ...numbers }, filter)}`);
 
 const lineOf = ({ position, at, type, stream, revision, by, data }: ExportEntry): string =>
   `${String(position).padStart(8)}  ${at}  ${type}  ${stream}@${revision}  ${by}  ${JSON.stringify(data)}`;

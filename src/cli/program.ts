@@ -22,6 +22,10 @@ const stages: Readonly<Record<string, Readonly<Record<string, Known>>>> = {
       about: 'people: roles, tokens, changes under four eyes',
       load: async () => (await import('./operator.ts')).registerOperator,
     },
+    subject: {
+      about: 'people in the log: what is known of one, and erasure',
+      load: async () => (await import('./subject.ts')).registerSubject,
+    },
     ca: { about: 'authorities and their key ceremonies', load: async () => (await import('./ca.ts')).registerCa },
     certificate: { about: 'the inventory of certificates', load: async () => (await import('./certificate.ts')).registerCertificate },
   },

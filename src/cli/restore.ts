@@ -45,9 +45,12 @@ function tokensOf({ tokenFile, secondTokenFile }: Options): readonly string[] {
   return [tokenFile ?? '', secondTokenFile ?? ''].map(file => readText(file, 'token file').trim());
 }
 
-const shown = ({ at, by, events, lack, revokedAgain }: Accepted & Partial<Restored>): string =>
+const shown = ({ at, by, events, lack, revokedAgain, erasedAgain }: Accepted & Partial<Restored>): string =>
   record({
     ...(at !== undefined && { 'backup of': at }),
     events,
-    ...(by.length > 0 && { 'accepted by': by.join(' and '), lacks: lack, 'revoked again': revokedAgain }),
-  });
+    ...(by.length > 0 && { 'accepted by': by.join(' and '), lacks: lack, 'revoked again': revokedAgain, 'erased again': erasedAgain }),
+  }) + (at !== undefined && erasedAgain === 'unknown' ? `\n\n${erasureNote(at)}` : '');
+
+const erasureNote = (at: string): string =>
+  `this machine does not know who was erased after ${at}: such people can be read again; erase them again (nusec subject erase)`;

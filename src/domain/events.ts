@@ -21,6 +21,7 @@ import type { ReleaseEvent } from './release.ts';
 import type { ReleaseVersionEvent } from './releaseVersion.ts';
 import type { RolloutEvent } from './rollout.ts';
 import type { StoreEvent } from './storeEvents.ts';
+import type { SubjectsEvent } from './subjects.ts';
 import type { VulnerabilityEvent } from './vulnerability.ts';
 
 /** Every event that the log can hold: its type and the shape of its data. Read models, subscribers and services are typed by this map, so that
@@ -79,6 +80,7 @@ export type DomainEvent =
   | ReleaseVersionEvent
   | RolloutEvent
   | StoreEvent
+  | SubjectsEvent
   | VulnerabilityEvent;
 
 /** Type → data. */

@@ -31,6 +31,12 @@ export function operatorByToken(state: OperatorsState, tokenSha256: string, now:
   return operator;
 }
 
+/** Whether somebody is among the people, or a site is in the scope of one of them. */
+export function isInUse({ byName }: OperatorsState, kind: 'operator' | 'site', name: string): boolean {
+  if (kind === 'operator') return byName.has(name);
+  return [...byName.values()].some(({ scope }) => scope?.sites?.includes(name));
+}
+
 function decide(command: OperatorsCommand, state: OperatorsState): readonly OperatorsEvent[] {
   const events = decideChange(command, state);
   const adds = events.some(({ type }) => type === 'OperatorAdded');

@@ -12,7 +12,7 @@ const maxWaitingCommands = 10_000;
 /** A state and where it was folded up to. */
 export type Loaded<State> = { readonly revision: number; readonly position: number; readonly state: State };
 type Cached = { readonly decider: unknown; readonly loaded: Loaded<unknown> };
-type Memory = { readonly states: Pick<Lru<Cached>, 'get' | 'set'>; readonly lines: Map<string, Line> };
+type Memory = { readonly states: Pick<Lru<Cached>, 'get' | 'set' | 'clear'>; readonly lines: Map<string, Line> };
 /** The commands that wait for one stream. */
 type Line = { last: Promise<unknown>; length: number };
 
@@ -27,6 +27,9 @@ export function memoryOf(store: EventStore): Memory {
   return memory;
 }
 
+/** Folds every stream again: what its events say has changed, because somebody was erased. */
+export const forgetStates = (store: EventStore): void => memories.get(store)?.states.clear();
+
 /** Lets a staged store know the states of the store behind it. States that rest on staged events are kept apart.
  *  @returns what hands those on when their events have been committed, with the positions they got */
 export function shareStates(
@@ -40,6 +43,7 @@ export function shareStates(
     states: {
       get: stream => (isStaged(stream) ? own.get(stream) : shared.get(stream)),
       set: (stream, cached) => void (isStaged(stream) ? own.set(stream, cached) : shared.set(stream, cached)),
+      clear: () => own.clear(),
     },
     lines: new Map(),
   });

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { NusecError } from '../errors.ts';
+import { disclosedSchema } from './disclosed.ts';
 import { witnessedSchema } from './witnessed.ts';
 
 /** The evidence file of a device: JSON, every hash lower-case hex, every byte string base64. What each part proves is in docs/evidence.md. */
@@ -40,6 +41,8 @@ const evidenceSchema = z.strictObject({
   blobs: z.record(hash, bytes),
   /** SHA-256 of what is named and not in the file: too large, or no longer there. */
   omitted: z.array(hash),
+  /** Whom pseudonyms in the events stand for, and what opens their texts. Files of earlier versions have none. */
+  disclosed: disclosedSchema.optional(),
   /** What witnesses have signed of the log. */
   witnessed: z.array(witnessedSchema).max(maxWitnesses).optional(),
 });

@@ -6,6 +6,7 @@ import { provenHead, streamKey } from '../merkle/headMap.ts';
 import type { NoteKey } from '../merkle/note.ts';
 import { verifyInclusion } from '../merkle/proofs.ts';
 import { type Certificate, parseCertificate } from '../pki/parse.ts';
+import { readerOf } from './disclosed.ts';
 import { type Evidence, readEvidence } from './format.ts';
 import { trustedCheckpoint } from './logCertificate.ts';
 import { type ProvenWitness, requireWitnesses } from './witnessed.ts';
@@ -17,7 +18,10 @@ export type ProvenEvent = {
   readonly revision: number;
   readonly type: string;
   readonly at: string;
+  /** With the name of the person; `operator:erased` when they were erased. */
   readonly by: string;
+  /** What people typed, by the name of the field. */
+  readonly texts?: Readonly<Record<string, string>>;
 };
 
 /** What the file proves, given that the root is right. */
@@ -44,8 +48,9 @@ const uidStream = (uid: string): string => `device-${uid}`;
 export function verifyEvidence(text: string, roots: readonly Uint8Array[], witnessKeys: readonly NoteKey[] = []): ProvenEvidence {
   const evidence = readEvidence(text);
   const checkpoint = provenCheckpoint(evidence, roots.map(parseCertificate));
-  const events = historyOf(evidence, checkpoint);
-  const related = evidence.related.map(each => relatedEvent(evidence, each, checkpoint));
+  const read = readerOf(evidence.disclosed);
+  const events = historyOf(evidence, checkpoint, read);
+  const related = evidence.related.map(each => relatedEvent(evidence, each, checkpoint, read));
   checkBlobs(evidence);
   return {
     uid: evidence.uid,
@@ -72,13 +77,17 @@ function provenCheckpoint(
 }
 
 /** Every event follows from the one before; the newest is in the log, and is the newest of its stream. */
-function historyOf({ uid, history }: Evidence, { size, root, heads }: Checkpoint & { readonly heads: string }): readonly ProvenEvent[] {
+function historyOf(
+  { uid, history }: Evidence,
+  { size, root, heads }: Checkpoint & { readonly heads: string },
+  read: Reader,
+): readonly ProvenEvent[] {
   const { stream, events, index, path } = history;
   if (stream !== uidStream(uid)) throw refused(`the stream ${stream} is not that of device ${uid}`);
   let hash = chainStart;
   const proven = events.map((text, revision) => {
     hash = sha256Hex(Buffer.from(hash + text));
-    return eventOf(text, stream, revision);
+    return eventOf(text, read, stream, revision);
   });
   if (!verifyInclusion(leafOfHash(hash), index, size, path, root)) throw refused('the history is not in the log of the checkpoint');
   const leaf = { key: streamKey(stream), revision: events.length - 1, hash };
@@ -91,19 +100,28 @@ function relatedEvent(
   { uid }: Evidence,
   { previous, event, index, path }: Evidence['related'][number],
   { size, root }: Checkpoint,
+  read: Reader,
 ): ProvenEvent {
   const hash = sha256Hex(Buffer.from(previous + event));
   if (!verifyInclusion(leafOfHash(hash), index, size, path, root)) throw refused('a related event is not in the log of the checkpoint');
   if (!event.includes(uid)) throw refused('a related event does not name the device');
-  return eventOf(event);
+  return eventOf(event, read);
 }
 
-function eventOf(text: string, stream?: string, revision?: number): ProvenEvent {
+type Reader = ReturnType<typeof readerOf>;
+
+function eventOf(text: string, read: Reader, stream?: string, revision?: number): ProvenEvent {
   const fields = fieldsOf(text);
-  const [ofStream, ofRevision, , type, , at, by] = fields;
+  const [ofStream, ofRevision, id, type, , at, by, , , data] = fields;
   if ((stream !== undefined && ofStream !== stream) || (revision !== undefined && ofRevision !== revision))
     throw refused('an event is of another stream or place than the file says');
-  return { stream: String(ofStream), revision: Number(ofRevision), type: String(type), at: String(at), by: String(by) };
+  return {
+    stream: String(ofStream),
+    revision: Number(ofRevision),
+    type: String(type),
+    at: String(at),
+    ...read({ id: String(id), by: String(by), data }),
+  };
 }
 
 function fieldsOf(text: string): readonly unknown[] {

@@ -54,7 +54,8 @@ function detailOf({ type, data }: Recorded): string | undefined {
 
 export const alarms: Projection = {
   name: 'alarms',
-  version: 4,
+  version: 5,
+  namesPeople: true,
   tables: ['alarms', 'alarm_cases'],
   schema: table => `
     CREATE TABLE ${table('alarms')} (
@@ -88,6 +89,15 @@ export const alarms: Projection = {
       AlarmAssigned: ({ data: { code, subject, to } }) => assign.run(to, alarmCaseId(code, subject)),
       AlarmSilenced: ({ data: { code, subject, until, by, reason } }) => silence.run(until, by, reason, alarmCaseId(code, subject)),
     });
+    const seenBefore = `SELECT subject FROM ${table('alarms')} WHERE subject LIKE 'address-%' AND at < ?`;
+    const forgetCases = db.prepare(`DELETE FROM ${cases} WHERE subject IN (${seenBefore})`);
+    const forget = db.prepare(
+      `UPDATE ${table('alarms')} SET subject = 'address-erased', detail = 'erased' WHERE subject IN (${seenBefore})`,
+    );
+    const forgetAddresses = (before: string): void => {
+      forgetCases.run(before);
+      forget.run(before);
+    };
     const raise = (position: number, at: string, code: string, subject: string, detail: string): void => {
       insert.run(position, at, code, subject, detail);
       open.run({ id: alarmCaseId(code, subject), code, subject, detail, at, position });
@@ -95,6 +105,7 @@ export const alarms: Projection = {
     return event => {
       const { type, data, stream, position, at } = event;
       if (type === 'AlarmRaised') return raise(position, at, data.code, data.subject, data.detail);
+      if (type === 'AddressesForgotten') return forgetAddresses(data.before);
       const detail = detailOf(event);
       if (detail === undefined) return deed(event);
       raise(position, at, type, stream, detail);

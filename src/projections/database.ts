@@ -21,6 +21,8 @@ export function openReadModelWriter(file: string): Database {
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = NORMAL');
     db.pragma(`cache_size = -${cacheKib}`);
+    // A build that had the name of somebody who is erased leaves nothing of it in the file.
+    db.pragma('secure_delete = ON');
     return db;
   } catch (error) {
     db.close();

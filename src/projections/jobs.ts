@@ -75,6 +75,7 @@ export type JobTables = { jobs: JobRow; allotments: AllotmentRow; units: UnitRow
 export const jobs: Projection = {
   name: 'jobs',
   version: 4,
+  namesPeople: true,
   tables: ['jobs', 'allotments', 'units'],
   schema: table => `
     CREATE TABLE ${table('jobs')} (
@@ -214,6 +215,14 @@ export const jobQueries = (db: Kysely<JobTables>) => ({
     if (scope !== undefined) query = query.where('job_id', 'in', jobsInScope(db, scope));
     return query.execute();
   },
+  /** A job that is not over, at a site. */
+  openAtSite: (site: string) =>
+    db
+      .selectFrom('jobs')
+      .select('job_id')
+      .where('site', '=', site)
+      .where('status', 'not in', ['CLOSED', 'RECONCILED', 'CANCELLED'])
+      .executeTakeFirst(),
   byId: (jobId: string) => db.selectFrom('jobs').selectAll().where('job_id', '=', jobId).executeTakeFirst(),
   allotments: (jobId: string) => db.selectFrom('allotments').selectAll().where('job_id', '=', jobId).orderBy('programmer').execute(),
   allotmentsOf: (programmer: string) => db.selectFrom('allotments').selectAll().where('programmer', '=', programmer).execute(),

@@ -22,6 +22,7 @@ export type ProgrammerTables = { programmers: ProgrammerRow };
 export const programmers: Projection = {
   name: 'programmers',
   version: 2,
+  namesPeople: true,
   tables: ['programmers'],
   schema: table => `
     CREATE TABLE ${table('programmers')} (
@@ -70,4 +71,12 @@ export const programmerQueries = (db: Kysely<ProgrammerTables & JobTables>) => (
     if (scope !== undefined) query = query.where('uid', 'in', programmersInScope(db, scope));
     return query.execute();
   },
+  /** A programmer that was shipped to a site and is still trusted there. */
+  anyAt: (site: string) =>
+    db
+      .selectFrom('programmers')
+      .select('uid')
+      .where('shipped_to', '=', site)
+      .where('status', 'in', ['SHIPPED', 'ACTIVE', 'SUSPENDED'])
+      .executeTakeFirst(),
 });

@@ -29,6 +29,8 @@ export type Projection = {
   readonly version: number;
   /** Names under which queries find the tables; unique over all projections. */
   readonly tables: readonly string[];
+  /** Its rows name people, or have what people typed: it is built again when somebody is erased. */
+  readonly namesPeople?: true;
   /** CREATE TABLE and CREATE INDEX statements. An index is named after its table: `${table('devices')}_line`. */
   schema(table: TableName): string;
   /** Prepares the statements once and gives the function that projects one event. */

@@ -23,6 +23,7 @@ export type ReleaseTables = { product_lines: { line: string; defined_at: string 
 export const releases: Projection = {
   name: 'releases',
   version: 1,
+  namesPeople: true,
   tables: ['product_lines', 'releases'],
   schema: table => `
     CREATE TABLE ${table('product_lines')} (line TEXT PRIMARY KEY, defined_at TEXT NOT NULL) STRICT, WITHOUT ROWID;

@@ -40,6 +40,7 @@ export type RolloutTables = { rollouts: RolloutRow; rollout_devices: RolloutDevi
 export const rollouts: Projection = {
   name: 'rollouts',
   version: 3,
+  namesPeople: true,
   tables: ['rollouts', 'rollout_devices'],
   schema: table => `
     CREATE TABLE ${table('rollouts')} (

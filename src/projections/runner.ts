@@ -66,7 +66,16 @@ export type ProjectionRunner = {
 };
 
 /** Builds that move together. A group beside the live one joins it when it has passed `target`. */
-type Group = { builds: Build[]; position: number; readonly target: number; follower?: Follower };
+type Group = {
+  builds: Build[];
+  position: number;
+  readonly target: number;
+  /** Begun by an earlier process. */
+  readonly isResumed: boolean;
+  /** Position of the last erasure because of which builds were begun anew. */
+  rebuiltAt: number;
+  follower?: Follower;
+};
 
 /** Opens the read models and begins to project. A fault of a projection does not end the process: see health(). */
 export function startProjections(options: RunnerOptions): ProjectionRunner {
@@ -91,7 +100,8 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
   limitWriteWaits(db);
   const care = careForLog(db);
   const head = store.seen();
-  const live: Group = { builds: [], position: published.length > 0 ? Math.max(...published) : head, target: head };
+  const reached = published.length > 0 ? Math.max(...published) : head;
+  const live: Group = { builds: [], position: reached, target: head, isResumed: reached > 0, rebuiltAt: 0 };
   const groups = new Set<Group>([live]);
   const reads = waiting();
   let closed = false;
@@ -115,7 +125,28 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
     }
     if (again) await apply(group, events);
   };
+  /** Rows that name somebody who is erased go with the build they are in. What was begun after the erasure has no such rows.
+   *  @returns whether the group is given up: another one has begun in its place */
+  const rebuildWithoutErased = (group: Group, events: readonly Recorded[]): boolean => {
+    const beganWith = group.isResumed ? group.rebuiltAt : Math.max(group.target, group.rebuiltAt);
+    const erased = events.findLast(({ type, position }) => type === 'SubjectErased' && position > beganWith);
+    const affected = group.builds.filter(({ projection }) => projection.namesPeople);
+    if (erased === undefined || affected.length === 0) return false;
+    group.rebuiltAt = erased.position;
+    for (const { projection } of affected) begin(projection);
+    if (group === live) return false;
+    groups.delete(group);
+    all = all.filter(build => !group.builds.includes(build));
+    void group.follower?.close();
+    return true;
+  };
+  const begin = (projection: Projection): void => {
+    const build = builds.begin(projection);
+    all.push(build);
+    catchUp(build);
+  };
   const project = async (group: Group, events: readonly Recorded[]): Promise<void> => {
+    if (rebuildWithoutErased(group, events)) return;
     await apply(group, events);
     group.builds = group.builds.filter(build => build.fault === undefined);
     if (group === live && events.some(({ type }) => type === 'EventParked')) await goOnWithoutParked();
@@ -143,7 +174,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
     for (const build of all) if (await takeParked(build)) catchUp(build);
   };
   const catchUp = (build: Build) => {
-    const group: Group = { builds: [build], position: build.position, target: store.seen() };
+    const group: Group = { builds: [build], position: build.position, target: store.seen(), isResumed: build.position > 0, rebuiltAt: 0 };
     if (!joinLive(group)) run(group);
   };
   const run = (group: Group) => {
@@ -184,9 +215,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
     rebuild(name) {
       const projection = projections.find(candidate => candidate.name === name);
       if (projection === undefined) throw new NusecError('NOT_FOUND', `no projection ${name}`);
-      const build = builds.begin(projection);
-      all.push(build);
-      catchUp(build);
+      begin(projection);
     },
     health() {
       const moves = (build: Build) => live.builds.includes(build);

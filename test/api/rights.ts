@@ -37,6 +37,9 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('GET', ['/v1/log/followers', '/v1/log/parked'], ['securityOfficer', 'auditor'], 'all'),
   ...several('POST', ['/v1/log/parked'], officer, 'all'),
 
+  ...several('GET', ['/v1/subjects', '/v1/subjects/{id}/data'], auditor, 'all'),
+  ...several('POST', ['/v1/subjects/{id}/erase'], administrator, 'all'),
+
   ...several('GET', ['/v1/operators/me'], anyone, 'own'),
   ...several('POST', ['/v1/operators/me/token'], anyone, 'own'),
   ...several('GET', ['/v1/operators', '/v1/operator-changes'], auditor, 'all'),

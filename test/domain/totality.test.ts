@@ -25,6 +25,7 @@ import { type PublicKeyEvent, publicKey } from '../../src/domain/publicKey.ts';
 import { type ReleaseEvent, release } from '../../src/domain/release.ts';
 import { type ReleaseVersionEvent, releaseVersion } from '../../src/domain/releaseVersion.ts';
 import { type RolloutEvent, rollout } from '../../src/domain/rollout.ts';
+import { type SubjectsEvent, subjects } from '../../src/domain/subjects.ts';
 import { type VulnerabilityEvent, vulnerability } from '../../src/domain/vulnerability.ts';
 import type { JsonObject } from '../../src/eventstore/port.ts';
 
@@ -194,6 +195,12 @@ const ceremoniesEvents: Named<CeremoniesEvent> = {
 const certificationEvents: Named<CertificationEvent> = { CertificateIntended: true, CertificateIntentDone: true };
 const expiryEvents: Named<ExpiryEvent> = { CertificateExpiryNoticed: true, CertificateEnded: true };
 const parkedEventsEvents: Named<ParkedEventsEvent> = { EventParkingProposed: true, EventParked: true };
+const subjectsEvents: Named<SubjectsEvent> = {
+  SubjectErasureProposed: true,
+  SubjectErasureApproved: true,
+  SubjectErased: true,
+  AddressesForgotten: true,
+};
 const publicKeyEvents: Named<PublicKeyEvent> = { PublicKeyReserved: true };
 const releaseVersionEvents: Named<ReleaseVersionEvent> = { ReleaseVersionReserved: true };
 const releaseEvents: Named<ReleaseEvent> = {
@@ -292,6 +299,7 @@ describe('every fold is total', () => {
     neverThrows(release, releaseEvents);
     neverThrows(rollout, rolloutEvents);
     neverThrows(vulnerability, vulnerabilityEvents);
+    neverThrows(subjects, subjectsEvents);
   });
 
   it('and every event is named once over all streams and fits the store', () => {
@@ -306,6 +314,7 @@ describe('every fold is total', () => {
       releaseVersionEvents,
       rolloutEvents,
       vulnerabilityEvents,
+      subjectsEvents,
     ].flatMap(Object.keys);
     expect(new Set(names).size).toBe(names.length);
     expect(storable).toBe(true);

@@ -5,6 +5,7 @@ import { operatorByToken, operators, operatorsStream } from '../../domain/operat
 import type { OperatorsState } from '../../domain/operatorsState.ts';
 import { requireOtherPerson } from '../../domain/rules.ts';
 import { NusecError } from '../../errors.ts';
+import { eraseAgain } from '../administration/subjects.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { publishTrustBundle } from '../authority/trustBundle.ts';
 import type { Alarms } from '../base/alarms.ts';
@@ -32,6 +33,8 @@ export type Accepted = {
   readonly lack?: string;
   /** Certificates that were revoked again. */
   readonly revokedAgain: number;
+  /** People whose keys were destroyed again; `unknown` where this machine does not know who was erased since. */
+  readonly erasedAgain: number | 'unknown';
 };
 
 /** @param tokens of two administrators, as this machine has known them last
@@ -49,20 +52,21 @@ export async function acceptStore(
   const lack = known && (await lackOf(ctx, known));
   const by = tokens.length === 0 ? [] : await approversOf(ctx, known, tokens);
   const isFitting = lack === undefined && (await fitsCheckpoint(parts, checkpoints));
-  if (isFitting) return { by: [], events, revokedAgain: 0 };
+  if (isFitting) return { by: [], events, revokedAgain: 0, erasedAgain: known === undefined ? 'unknown' : 0 };
   if (by.length === 0)
     throw new NusecError(
       'STORE_OLDER',
       `${lack ?? 'the store does not fit its checkpoint'}; two administrators may accept it: the same command with --token-file and --second-token-file (nusec restore)`,
     );
   await requireCheckpoints({ ctx, alarms }, checkpoints, true);
+  const erasedAgain = known?.old === undefined ? await eraseAgain(ctx, known?.facts.erased ?? []) : 0;
   const revokedAgain = known?.old === undefined && known !== undefined ? await restoreFromMark(parts, known) : 0;
   await signAnew(ctx);
-  const detail = `${by.join(' and ')} accepted it: ${lack ?? 'it does not fit its checkpoint'}; ${revokedAgain} certificates were revoked again`;
+  const detail = `${by.join(' and ')} accepted it: ${lack ?? 'it does not fit its checkpoint'}; ${revokedAgain} certificates were revoked again, ${erasedAgain} people erased again`;
   await alarms.raise({ code: 'OLDER_STORE_ACCEPTED', subject: 'store', detail }, 'always');
   if (place.file !== besideFile(settings)) rmSync(besideFile(settings), { force: true });
   await (await keepRevocationMark(ctx, place.file)).close();
-  return { by, events, ...(lack !== undefined && { lack }), revokedAgain };
+  return { by, events, ...(lack !== undefined && { lack }), revokedAgain, erasedAgain };
 }
 
 async function fitsCheckpoint({ ctx, alarms }: AcceptParts, checkpoints: CheckpointPlaces): Promise<boolean> {

@@ -12,7 +12,7 @@ import { checkpointFile } from '../proof/checkpointFiles.ts';
 /** Looks at everything in a copy of a data folder: every event against its hash, the tree and the checkpoint, every blob against its name, the databases beside it. */
 
 /** Databases beside the log. What the log says of them was written to them before. */
-export const databaseNames = ['attestations.db', 'custody.db', 'custody-pkcs11.db'] as const;
+export const databaseNames = ['attestations.db', 'custody.db', 'custody-pkcs11.db', 'subjects.db'] as const;
 
 /** @throws NusecError BACKUP_DAMAGED, naming the first thing that does not hold */
 export function checkCopy(folder: string): { readonly events: number } {

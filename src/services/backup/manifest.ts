@@ -26,7 +26,7 @@ export type BackupFile = Manifest['files'][number];
 
 /** Names that may be in a backup; so that nothing of it is written elsewhere. */
 const allowed =
-  /^(?:events\.db|log\.checkpoint|root\.pem|nusec\.json|attestations\.db|custody(?:-pkcs11)?\.db|blobs\/[0-9a-f]{2}\/[0-9a-f]{62})$/;
+  /^(?:events\.db|log\.checkpoint|root\.pem|nusec\.json|attestations\.db|subjects\.db|custody(?:-pkcs11)?\.db|blobs\/[0-9a-f]{2}\/[0-9a-f]{62})$/;
 export const isBackupPath = (path: string): boolean => path === manifestName || allowed.test(path);
 
 /** Every file of a folder that a backup has, measured. */

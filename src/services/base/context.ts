@@ -15,10 +15,15 @@ import { maxAwaitedEvents } from '../../projections/runner.ts';
 import { hourMs } from '../../times.ts';
 import type { UidLists } from '../../uidlists/uidLists.ts';
 import { within } from '../../within.ts';
+import type { Subjects } from './subjectRegistry.ts';
 
 /** What every service works with: the parts of the server and its sources of time, ids and randomness. */
 export type Context = {
+  /** With people readable, as far as they are not erased. */
   readonly store: EventStore;
+  /** The same store as it is kept: what hashes and proofs are of. For what is shown to those who check them. */
+  readonly storedLog: EventStore;
+  readonly subjects: Subjects;
   /** Handlers of the events as they come; a stopped one is shown in the health of the process. */
   readonly followers: Followers;
   readonly blobs: BlobStore;

@@ -3,14 +3,13 @@ import { join } from 'node:path';
 import { utf8 } from '../../bytes.ts';
 import type { EventLogSettings } from '../../config.ts';
 import { sha256Hex } from '../../digest.ts';
-import { pointOf } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { type KurrentStoreOptions, openKurrentStore } from '../../eventstore/kurrentdb.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import { openSqliteStore } from '../../eventstore/sqlite.ts';
-import { ensureKey } from '../../keystore/ensureKey.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import { readSecretFile } from '../../keystore/secretFile.ts';
+import { standingKey } from './standingKey.ts';
 
 /** The event log of a data folder, sealed with a key of its keystore. */
 
@@ -30,15 +29,13 @@ export function requireEventLog(settings: EventLogSettings): void {
 /** What the streams of a project begin with: the same on every server that has its keys, and nobody else's. */
 const logName = (sealKey: Uint8Array): string => `nusec-${sha256Hex(Buffer.concat([utf8('nusec log name v1'), sealKey])).slice(0, 16)}`;
 
-const pairId = 'log-seal-pair/1';
-const keyId = 'log-seal/1';
-const message = utf8('nusec log seal key v1');
+const sealMessage = utf8('nusec log seal key v1');
 
 /** @throws NusecError STORE_DAMAGED (also: not as this project sealed it), and what the keystore throws */
 export async function openEventLog(settings: EventLogSettings, keystore: Keystore): Promise<EventStore> {
   const { eventStore, acceptOlder = false } = settings;
   if (eventStore !== undefined) return openKurrentStore(await kurrentOptions({ ...settings, eventStore }, keystore));
-  return openSqliteStore({ file: eventsFile(settings), acceptOlder, seal: await sealKey(keystore) });
+  return openSqliteStore({ file: eventsFile(settings), acceptOlder, seal: await standingKey(keystore, 'log-seal', sealMessage) });
 }
 
 /** How the log of a data folder is reached that is in KurrentDB. @throws NusecError BAD_REQUEST, KEYSTORE_PERMISSIONS, and what the keystore throws */
@@ -48,7 +45,7 @@ export async function kurrentOptions(
 ): Promise<KurrentStoreOptions> {
   const { eventStore: url, eventStoreCredentialsFile, acceptOlder = false } = settings;
   const credentials = eventStoreCredentialsFile === undefined ? undefined : credentialsIn(eventStoreCredentialsFile);
-  const seal = await sealKey(keystore);
+  const seal = await standingKey(keystore, 'log-seal', sealMessage);
   return { url, credentials, name: logName(seal.key), file: eventsFile(settings), seal, acceptOlder };
 }
 
@@ -61,21 +58,4 @@ function credentialsIn(file: string): string {
     .trim();
   if (!/^[^:\s]+:\S+$/.test(text)) throw new NusecError('BAD_REQUEST', `${file} is not one line USER:PASSWORD for the event store`);
   return text;
-}
-
-/** The key that commits are sealed with. It leaves the keystore, for as long as a process runs: a token would take longer for each seal than the
- *  disk does for the commit. @returns whether it was made now */
-async function sealKey(keystore: Keystore): Promise<{ readonly key: Uint8Array; readonly isNew: boolean }> {
-  const isNew = !(await keystore.list()).some(({ id }) => id === keyId);
-  if (isNew) await makeKey(keystore);
-  return { key: await keystore.mac(keyId, message), isNew };
-}
-
-/** Agreed by a pair with itself: unlike a generated key, an agreed one stays the same when the keystore moves into a token. */
-async function makeKey(keystore: Keystore): Promise<void> {
-  await ensureKey(keystore, pairId, 'P-256');
-  const point = pointOf(await keystore.publicKey(pairId));
-  await keystore.derive(pairId, point, { salt: new Uint8Array(), info: message }, keyId).catch(error => {
-    if (!(error instanceof NusecError && error.code === 'KEY_EXISTS')) throw error;
-  });
 }

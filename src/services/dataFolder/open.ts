@@ -1,24 +1,33 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { type Own, opening } from '../../closing.ts';
 import type { FolderSettings } from '../../config.ts';
+import { operatorsStream } from '../../domain/operators.ts';
+import { NusecError } from '../../errors.ts';
 import { blobFile, openBlobStore } from '../../eventstore/blobs.ts';
 import { createFollowers } from '../../eventstore/followers.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
+import { personalStore } from '../../eventstore/personal.ts';
+import type { EventStore } from '../../eventstore/port.ts';
 import type { ScrubPlaces } from '../../eventstore/scrub.ts';
+import { isPseudonym } from '../../evidence/personalSeal.ts';
 import { makeFolder, narrowFolder } from '../../folder.ts';
 import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
 import { openCustody } from '../../keystore/custody.ts';
+import type { Keystore } from '../../keystore/port.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../keystore/signingRates.ts';
 import { openReadModels } from '../../projections/readModels.ts';
 import { minuteMs } from '../../times.ts';
 import { openUidLists } from '../../uidlists/uidLists.ts';
 import { type Alarm, type Alarms, createAlarms, followerAlarm } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
+import type { Subjects } from '../base/subjectRegistry.ts';
 import { takeProcessSlot, viewsFiles } from '../processes/processSlots.ts';
 import { eventsFile, openEventLog, requireEventLog } from './eventLog.ts';
 import { custodyFile, openKeystore } from './keystore.ts';
+import { openSubjects } from './subjectKeys.ts';
 
 /** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
 export type Ports = { readonly https: number; readonly crl: number };
@@ -55,7 +64,9 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
   if (!create) requireEventLog(settings);
   const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
   const custody = own('custody', openCustody(custodyFile(settings)));
-  const store = own('event store', await openEventLog(settings, keystore));
+  const storedLog = own('event store', await openEventLog(settings, keystore));
+  const subjects = own('subjects', await openKnownSubjects(settings, keystore, storedLog));
+  const store = personalStore(storedLog, subjects);
   const followers = own(
     'followers',
     createFollowers(store, trouble => raise(followerAlarm(trouble))),
@@ -71,6 +82,8 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
   const host = settings.publicHost;
   const ctx: Context = {
     store,
+    storedLog,
+    subjects,
     followers,
     reads,
     keystore,
@@ -91,6 +104,20 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
   return { ctx, slot: slot.number };
 }
 
+export const subjectsFile = ({ dataDir }: Pick<FolderSettings, 'dataDir'>): string => join(dataDir, 'subjects.db');
+
+/** @throws NusecError KEYSTORE_DAMAGED when the file was lost: everybody would count as erased */
+async function openKnownSubjects(settings: FolderSettings, keystore: Keystore, storedLog: EventStore): Promise<Subjects> {
+  const file = subjectsFile(settings);
+  const people = existsSync(file) ? [] : await storedLog.readStream(operatorsStream);
+  if (people.some(({ type, data }) => type === 'OperatorAdded' && isPseudonym(String(data.name))))
+    throw new NusecError(
+      'KEYSTORE_DAMAGED',
+      `${file} is missing, without which nobody can read who did what: put it back from a backup, or give everybody up as erased (touch ${file}; chmod 600 ${file})`,
+    );
+  return openSubjects(file, keystore, () => new Date().toISOString());
+}
+
 /** The log of attestations; see base/attestationLog.ts. */
 export const attestationsFile = (dataDir: string): string => join(dataDir, 'attestations.db');
 
@@ -98,7 +125,7 @@ export const attestationsFile = (dataDir: string): string => join(dataDir, 'atte
 export const scrubPlaces = (settings: FolderSettings): ScrubPlaces => ({
   store: eventsFile(settings),
   blobs: join(settings.dataDir, 'blobs'),
-  databases: [custodyFile(settings), attestationsFile(settings.dataDir), ...viewsFiles(settings.dataDir)],
+  databases: [custodyFile(settings), subjectsFile(settings), attestationsFile(settings.dataDir), ...viewsFiles(settings.dataDir)],
 });
 
 /** The signature was given already; the key id is what an operator looks for. */

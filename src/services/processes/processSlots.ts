@@ -1,3 +1,4 @@
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { NusecError } from '../../errors.ts';
 import { holdAlone } from '../../fileLock.ts';
@@ -13,6 +14,16 @@ export type ProcessSlot = { readonly number: number; readonly viewsFile: string;
 /** Files of the read models of all slots, whether they are there or not. */
 export const viewsFiles = (dataDir: string): readonly string[] =>
   Array.from({ length: maxProcessSlots }, (_, i) => join(dataDir, i === 0 ? 'views.db' : `views-${i + 1}.db`));
+
+/** Removes the read models of slots that no process has: they are built again when one is taken. */
+export function removeUnusedViews(dataDir: string): void {
+  for (const file of viewsFiles(dataDir).filter(existsSync)) {
+    const lock = holdAlone(file);
+    if (lock === undefined) continue;
+    for (const suffix of ['', '-wal', '-shm']) rmSync(file + suffix, { force: true });
+    lock.release();
+  }
+}
 
 /** Takes the first free slot; the same slot, and so the same read models, after a restart.
  *  @throws NusecError TOO_MANY_SERVERS */

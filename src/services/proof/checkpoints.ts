@@ -66,7 +66,7 @@ export async function keepCheckpoints(
   const signNewest = async (): Promise<string> => {
     const size = await ctx.store.head();
     if (size === last?.size) return note;
-    const made = await heads?.advance(ctx.store, size, maxMapMs);
+    const made = await heads?.advance(ctx.storedLog, size, maxMapMs);
     const next: Checkpoint = { origin: key.name, size, root: await ctx.store.tree.root(size), time: nowIso(ctx), ...made };
     if (last !== undefined) await requireConsistent(ctx, last, next);
     const text = checkpointText(next);

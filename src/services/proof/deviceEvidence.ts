@@ -1,11 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { toHex } from '../../bytes.ts';
 import { allotmentStream } from '../../domain/allotment.ts';
 import { deviceStream } from '../../domain/device.ts';
 import { NusecError } from '../../errors.ts';
 import { canonicalJson } from '../../eventstore/canonical.ts';
 import { chainStart } from '../../eventstore/hashchain.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
+import { type Disclosed, idsIn, sealedIn } from '../../evidence/disclosed.ts';
 import { type Evidence, evidenceFormat, maxWitnesses } from '../../evidence/format.ts';
+import { fieldKey, idIn, placeOf } from '../../evidence/personalSeal.ts';
 import type { Witnessed } from '../../evidence/witnessed.ts';
 import { readCheckpoint } from '../../merkle/checkpoint.ts';
 import { parseNote } from '../../merkle/note.ts';
@@ -44,12 +47,12 @@ export function createDeviceEvidence(ctx: Context, headsFile: string, cosigned: 
   return {
     async export(uid) {
       const stream = deviceStream(uid);
-      const position = (await ctx.store.readStream(stream)).at(-1)?.position;
+      const position = (await ctx.storedLog.readStream(stream)).at(-1)?.position;
       if (position === undefined) throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
       const certificates = await logCertificates(ctx);
       const { note, proof } = await waitFor(stream, position);
       const size = sizeOf(note);
-      const events = (await ctx.store.readStream(stream)).filter(event => event.position <= size);
+      const events = (await ctx.storedLog.readStream(stream)).filter(event => event.position <= size);
       const newest = events.at(-1) as RecordedEvent;
       if (proof.leaf?.hash !== newest.hash) throw new NusecError('STORE_DAMAGED', `${headsFile} has another newest event of ${stream}`);
       const related = await relatedTo(ctx, uid, events, size);
@@ -62,10 +65,11 @@ export function createDeviceEvidence(ctx: Context, headsFile: string, cosigned: 
           stream,
           events: events.map(textOf),
           index: newest.position - 1,
-          path: [...(await ctx.store.tree.inclusion(newest.position, size))],
+          path: [...(await ctx.storedLog.tree.inclusion(newest.position, size))],
           heads: [...proof.siblings],
         },
         related: await Promise.all(related.map(each => proveAlone(ctx, each, size))),
+        disclosed: disclosedIn(ctx, [...events, ...related.map(({ event }) => event)]),
         witnessed: await witnessedOf(ctx, cosigned, size),
         ...(await contentsOf(ctx, [...events, ...related.map(({ event }) => event)])),
       };
@@ -79,7 +83,7 @@ async function witnessedOf(ctx: Context, folder: string, size: number): Promise<
   return Promise.all(
     notes.map(async ({ note }) => {
       const seen = sizeOf(note);
-      return { note, consistency: [...(await ctx.store.tree.consistency(Math.min(seen, size), Math.max(seen, size)))] };
+      return { note, consistency: [...(await ctx.storedLog.tree.consistency(Math.min(seen, size), Math.max(seen, size)))] };
     }),
   );
 }
@@ -90,20 +94,38 @@ const sizeOf = (note: string): number => readCheckpoint(parseNote(note).text).si
 const textOf = ({ stream, revision, id, type, v, at, by, cause, corr, data }: RecordedEvent): string =>
   canonicalJson([stream, revision, id, type, v, at, by, cause ?? null, corr ?? null, data]);
 
+/** Whom and what the events name, as far as nobody was erased. */
+function disclosedIn({ subjects }: Context, events: readonly RecordedEvent[]): Disclosed {
+  const people: Disclosed['people'] = {};
+  const textKeys: Disclosed['textKeys'] = {};
+  for (const event of events) {
+    for (const id of idsIn(textOf(event))) {
+      const subject = subjects.byId(id);
+      people[id] = subject === undefined ? 'erased' : { kind: subject.kind, name: subject.name, salt: toHex(subject.salt) };
+    }
+    for (const [field, sealed] of sealedIn(event.data)) {
+      const author = subjects.byId(idIn(sealed));
+      const place = placeOf(event.id, field);
+      if (author !== undefined) textKeys[place] = Buffer.from(fieldKey(author, place)).toString('base64');
+    }
+  }
+  return { people, textKeys };
+}
+
 type Related = { readonly event: RecordedEvent; readonly previous: string };
 
 /** What the share of the job says of it: reservation, records, commit. */
 async function relatedTo(ctx: Context, uid: string, events: readonly RecordedEvent[], size: number): Promise<readonly Related[]> {
   const { jobId, programmer } = (events[0]?.data ?? {}) as { readonly jobId?: unknown; readonly programmer?: unknown };
   if (typeof jobId !== 'string' || typeof programmer !== 'string') return [];
-  const share = await ctx.store.readStream(allotmentStream(jobId, programmer));
+  const share = await ctx.storedLog.readStream(allotmentStream(jobId, programmer));
   return share.flatMap((event, i) =>
     event.position <= size && event.data.uid === uid ? [{ event, previous: share[i - 1]?.hash ?? chainStart }] : [],
   );
 }
 
 async function proveAlone(ctx: Context, { event, previous }: Related, size: number): Promise<Evidence['related'][number]> {
-  const path = [...(await ctx.store.tree.inclusion(event.position, size))];
+  const path = [...(await ctx.storedLog.tree.inclusion(event.position, size))];
   return { previous, event: textOf(event), index: event.position - 1, path };
 }
 

@@ -59,6 +59,8 @@ const factsSchema = z.strictObject({
   compromisedKeys: z.array(z.string()),
   /** SHA-256 of root certificates that are not trusted any more. */
   retiredRoots: z.array(z.string()),
+  /** Ids of people in the log who were erased; marks of earlier versions have none. */
+  erased: z.array(z.string()).optional(),
   /** Rollback floor of each product line. */
   floors: z.record(z.string(), count),
   at: z.string(),

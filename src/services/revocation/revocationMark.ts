@@ -3,6 +3,7 @@ import { partitionFact } from '../../domain/crlList.ts';
 import type { EventType } from '../../domain/events.ts';
 import { line, lineStream } from '../../domain/line.ts';
 import { operators, operatorsStream } from '../../domain/operators.ts';
+import { subjects, subjectsStream } from '../../domain/subjects.ts';
 import { NusecError } from '../../errors.ts';
 import type { Recorded } from '../../eventstore/recorded.ts';
 import { type CertificateRow, certificateQueries, changesRevocation } from '../../projections/certificates.ts';
@@ -134,6 +135,7 @@ const marked: ReadonlySet<string> = new Set([
   'RollbackFloorRaised',
   'PackageKeyCompromised',
   'RootCaRetired',
+  'SubjectErased',
 ] satisfies EventType[]);
 const isMarked = ({ type }: Recorded): boolean => changesRevocation(type) || marked.has(type);
 
@@ -141,6 +143,8 @@ const isMarked = ({ type }: Recorded): boolean => changesRevocation(type) || mar
 async function factsOf(ctx: Context, size: number): Promise<Omit<MarkFacts, 'revoked'>> {
   await ctx.reads.waitFor(size, { projections: ['certificates', 'releases'] });
   const { byName, formerNames } = await stateOf(ctx, operators, operatorsStream);
+  const { byId } = await stateOf(ctx, subjects, subjectsStream);
+  const erased = [...byId].filter(([, { status }]) => status === 'ERASED').map(([id]) => id);
   const { packageKeys, roots } = await authorityOf(ctx);
   const lines = await releaseQueries(ctx.reads.db).lines();
   const floors = await Promise.all(lines.map(async name => [name, await floorOf(ctx, name)] as const));
@@ -153,6 +157,7 @@ async function factsOf(ctx: Context, size: number): Promise<Omit<MarkFacts, 'rev
       ...(scope !== undefined && { scope: { ...scope } }),
     })),
     gone: [...formerNames],
+    ...(erased.length > 0 && { erased }),
     compromisedKeys: packageKeys.filter(({ compromised }) => compromised).map(({ publicKey }) => publicKey),
     retiredRoots: roots.filter(({ retired }) => retired).map(({ sha256 }) => sha256),
     floors: Object.fromEntries(floors),

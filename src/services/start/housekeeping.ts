@@ -1,5 +1,6 @@
 import { opening } from '../../closing.ts';
 import { type ScrubFinding, type ScrubPlaces, startScrub } from '../../eventstore/scrub.ts';
+import { startRetention } from '../administration/retention.ts';
 import { createAlarms } from '../base/alarms.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
@@ -27,9 +28,10 @@ type HousekeepingParts = {
   readonly dataDir: string;
   readonly attestations: AttestationLog;
   readonly scrubbed: ScrubPlaces;
+  readonly addressDays: number;
 };
 
-/** What one of the processes at a data folder does for all of them: lists signed ahead of time, certificates that end, reservations that ran out,
+/** What one of the processes at a data folder does for all of them: lists signed ahead of time, certificates that end, reservations and addresses whose time is over,
  *  revocations in bulk, the high-water mark, checkpoints of the log, and a look at all that is stored.
  *  @param epoch the leadership under which all of it is appended */
 export const startHousekeeping = (services: HousekeepingParts, epoch: number): Promise<{ close(): Promise<void> }> =>
@@ -48,6 +50,7 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     const seals = own('attestation seals', startAttestationSeals({ ctx, alarms, attestations }));
     own('unit expiry', startUnitExpiry(ctx));
     own('vulnerability watch', startVulnerabilityWatch(ctx));
+    const retention = own('retention', startRetention(ctx, services.addressDays));
     const damaged = ({ place, detail }: ScrubFinding): void => {
       ctx.log.error({ place, detail }, 'damage in the data folder');
       alarms.raise({ code: 'STORE_DAMAGED', subject: place.replaceAll(' ', '-'), detail }).catch(() => undefined);
@@ -55,5 +58,6 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     own('scrub', startScrub(scrubbed, damaged));
     void revocations.known.then(() => Promise.all([crlSchedule.check(), expiry.check()]));
     void seals.now();
+    void retention.now();
     return {};
   });

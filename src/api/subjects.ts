@@ -1,0 +1,67 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { subjectKinds } from '../domain/personalFields.ts';
+import { eraseSubject, erasureRole, listSubjects, subjectData } from '../services/administration/subjects.ts';
+import type { Resource } from './app.ts';
+import { eventAnswer, eventSchema } from './devices.ts';
+import { jsonAnswer, jsonBody, reasonField } from './fields.ts';
+
+/** The people whom the log speaks of: what is known of one, and erasure by two administrators (GDPR articles 15 and 17). */
+
+const erasureSchema = z
+  .object({
+    status: z.enum(['PROPOSED', 'APPROVED', 'ERASED']),
+    reason: z.string().optional(),
+    proposedBy: z.string().optional(),
+    proposedAt: z.string().optional(),
+    approvedBy: z.string().optional(),
+  })
+  .openapi('Erasure');
+const subjectSchema = z
+  .object({ id: z.string(), kind: z.enum(subjectKinds), name: z.string(), since: z.string(), erasure: erasureSchema.optional() })
+  .openapi('DataSubject');
+const params = z.object({ id: z.string().regex(/^[0-9a-f]{48}$/, 'an id is 48 lower-case hex digits') });
+
+export const subjectsResource: Resource = (api, { ctx, alarms }, auth) => {
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/subjects',
+    summary: 'Everybody whom the log speaks of and who is not erased: operators, sites, addresses of clients',
+    middleware: auth.person('auditor'),
+    responses: { 200: jsonAnswer(z.object({ subjects: z.array(subjectSchema) }), 'oldest first') },
+  });
+  api.openapi(list, async c => c.json({ subjects: [...(await listSubjects(ctx))] }, 200));
+
+  const data = createRoute({
+    method: 'get',
+    path: '/v1/subjects/{id}/data',
+    summary: 'What the log has of somebody: everything they did and everything that names them, page by page',
+    middleware: auth.person('auditor'),
+    request: { params, query: z.strictObject({ after: z.coerce.number().int().min(0).default(0) }) },
+    responses: {
+      200: jsonAnswer(z.object({ events: z.array(eventSchema), next: z.number(), head: z.number() }), 'the next page begins after `next`'),
+    },
+  });
+  api.openapi(data, async c => {
+    const page = await subjectData(ctx, c.req.valid('param').id, c.req.valid('query').after);
+    return c.json({ ...page, events: page.events.map(eventAnswer) }, 200);
+  });
+
+  const erase = createRoute({
+    method: 'post',
+    path: '/v1/subjects/{id}/erase',
+    summary: 'Proposes that somebody is erased; erases them when another administrator has proposed it',
+    middleware: auth.person(erasureRole),
+    request: { params, ...jsonBody(z.strictObject({ reason: reasonField })) },
+    responses: { 200: jsonAnswer(erasureSchema, 'proposed, or erased') },
+  });
+  api.openapi(erase, async c => {
+    const { id } = c.req.valid('param');
+    const { status, reason, proposedBy, proposedAt, approvedBy } = await eraseSubject(
+      { ctx, alarms },
+      id,
+      c.req.valid('json').reason,
+      c.var.person.name,
+    );
+    return c.json({ status, reason, proposedBy, proposedAt, approvedBy }, 200);
+  });
+};
