@@ -38,7 +38,7 @@ export type OtaDelivery = {
   deliver(uid: string, cid?: number): Promise<void>;
   /** The device has connected again: its old block key is no longer there. */
   forget(uid: string): void;
-  /** One block, sealed for this device. @throws NusecError STATE (no session: ask for the job again), BAD_REQUEST */
+  /** One block, sealed for this device. @throws NusecError STATE (no session: ask for the job again), BAD_REQUEST, PROJECTION_BEHIND (what would end the delivery is not seen) */
   block(uid: string, offerId: string, index: number, blockBytes: number): Uint8Array;
   /** The outstanding job of a device, for the machine that has it on a wire. @throws NusecError as OtaImages.prepare */
   prepared(uid: string): Promise<PreparedJob | undefined>;
@@ -124,6 +124,8 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
   };
 
   const openOf = (uid: string, offerId: string): OpenDelivery => {
+    if (follower.failure !== undefined)
+      throw new NusecError('PROJECTION_BEHIND', 'nobody knows at the moment whether the job still stands: ask again later');
     const delivery = open.get(uid);
     if (delivery?.prepared.offerId !== offerId) throw new NusecError('STATE', 'no delivery of this job is open: ask for the job again');
     return delivery;

@@ -296,7 +296,7 @@ async function watchLag(
   const stale = open.filter(({ offeredMs }) => now - offeredMs >= times.staleMs);
   if (stale.length > mine.stale) {
     const detail = `${stale.length} devices have not taken their upgrade, ${stale[0]?.uid} among them`;
-    await alarms.raise({ code: 'UPDATE_STALE', subject: rolloutStream(state.rolloutId), detail });
+    await alarms.raise({ code: 'UPDATE_STALE', subject: rolloutStream(state.rolloutId), detail }, 'daily');
   }
   mine.stale = stale.length;
   const limits = { ...defaultTimeLimits, ...state.timeLimits };
