@@ -5,7 +5,7 @@ import { type Checkpoint, readCheckpoint } from '../../merkle/checkpoint.ts';
 import { type NoteKey, parseNote, verifiedBy } from '../../merkle/note.ts';
 import type { Parts } from '../base/alarms.ts';
 import { checkpointsIn, cosignedIn } from './checkpointFiles.ts';
-import { putHistoryAside } from './checkpointHistory.ts';
+import { historyIn, putHistoryAside } from './checkpointHistory.ts';
 import { logNoteKey } from './logKey.ts';
 import { cosignedFolder } from './witness.ts';
 
@@ -31,12 +31,27 @@ export async function requireCheckpoints(
   const cosigned = cosignedIn(cosignedFolder(dirname(file)));
   const copies = [...(witnessDir === undefined ? [] : checkpointsIn(witnessDir)), ...cosigned].map(({ file: copy }) => copy);
   const held: Checkpoint[] = [];
-  for (const each of [file, ...copies]) held.push(...(await requireThis(parts, each, acceptOlder)));
+  const key = await logNoteKey(parts.ctx);
+  for (const each of [file, ...copies]) held.push(...(await requireThis(parts, each, await readNewest(each, key), acceptOlder)));
+  if (!existsSync(file)) held.push(...(await requireThis(parts, file, newestInHistory(dirname(file), key), acceptOlder)));
   return held;
 }
 
-async function requireThis({ ctx, alarms }: Parts, file: string, acceptOlder: boolean): Promise<readonly Checkpoint[]> {
-  const known = await readNewest(file, await logNoteKey(ctx));
+/** Without the newest checkpoint in its own file, the history of checkpoints still names it. */
+function newestInHistory(folder: string, key: NoteKey): Checkpoint | undefined {
+  for (const { note } of historyIn(folder).toReversed()) {
+    const checkpoint = signedBy(note, key);
+    if (checkpoint !== undefined) return checkpoint;
+  }
+  return undefined;
+}
+
+async function requireThis(
+  { ctx, alarms }: Parts,
+  file: string,
+  known: Checkpoint | undefined,
+  acceptOlder: boolean,
+): Promise<readonly Checkpoint[]> {
   if (known === undefined) return [];
   const head = await ctx.store.head();
   if (head >= known.size && (await ctx.store.tree.root(known.size)) === known.root) return [known];
@@ -45,7 +60,7 @@ async function requireThis({ ctx, alarms }: Parts, file: string, acceptOlder: bo
       ? `the event store has ${head} events; a checkpoint of ${known.time} covers ${known.size}${revocationsIn(known)}: it is an old backup, or its end was cut off`
       : `the first ${known.size} events are not those of the checkpoint of ${known.time}: they were changed; nusec log verify names the first`;
   if (!acceptOlder) throw new NusecError(head < known.size ? 'STORE_OLDER' : 'STORE_DAMAGED', detail);
-  renameSync(file, `${file}-${known.size}`);
+  if (existsSync(file)) renameSync(file, `${file}-${known.size}`);
   putHistoryAside(dirname(file), known.size);
   await alarms.raise({ code: 'OLDER_STORE_ACCEPTED', subject: 'store', detail });
   return [];
@@ -56,11 +71,17 @@ const revocationsIn = ({ revocations }: Checkpoint): string => (revocations === 
 /** @returns undefined when there is no such file @throws NusecError STORE_DAMAGED unless this project signed it */
 export async function readNewest(file: string, key: NoteKey): Promise<Checkpoint | undefined> {
   if (!existsSync(file)) return undefined;
-  try {
-    const note = parseNote(readFileSync(file, 'utf8'));
-    if (verifiedBy(note, [key]).length > 0) return readCheckpoint(note.text);
-  } catch (error) {
-    if (!(error instanceof NusecError)) throw error;
-  }
+  const checkpoint = signedBy(readFileSync(file, 'utf8'), key);
+  if (checkpoint !== undefined) return checkpoint;
   throw new NusecError('STORE_DAMAGED', `${file} is not a checkpoint that this project signed`);
+}
+
+function signedBy(text: string, key: NoteKey): Checkpoint | undefined {
+  try {
+    const note = parseNote(text);
+    return verifiedBy(note, [key]).length > 0 ? readCheckpoint(note.text) : undefined;
+  } catch (error) {
+    if (error instanceof NusecError) return undefined;
+    throw error;
+  }
 }

@@ -7,7 +7,7 @@ import { NusecError } from '../../errors.ts';
 import { storedBodies, visitTypes } from '../../eventstore/storedBodies.ts';
 import { type StoreVerdict, verifyStore } from '../../eventstore/verify.ts';
 import { trustedCheckpoint } from '../../evidence/logCertificate.ts';
-import { type Checkpoint, noRevocations, withRevocation } from '../../merkle/checkpoint.ts';
+import { type Checkpoint, noRevocations, readCheckpoint, withRevocation } from '../../merkle/checkpoint.ts';
 import { type NoteKey, parseNote, verifiedBy } from '../../merkle/note.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { changesRevocation } from '../../projections/certificates.ts';
@@ -59,11 +59,21 @@ export function judgeLog({ dataDir, witnesses, roots, witnessKeys }: LogPlaces):
   if (certificates.length > 0 && !existsSync(newest)) refused.push({ file: newest, reason: 'it is missing' });
   const verdict = verifyStore(file, signed);
   if (verdict.ok) refused.push(...otherRevocations(file, signed));
-  return { ...verdict, checkpoints: signed.map(({ file, size, time, cosignedBy }) => ({ file, size, time, cosignedBy })), refused };
+  const faults = refused.map(each => ({
+    ...each,
+    reason: lackIn(each, verdict.ok ? verdict.events : Number.POSITIVE_INFINITY, certificates.length > 0) ?? each.reason,
+  }));
+  return { ...verdict, refused: faults, checkpoints: signed.map(({ file, size, time, cosignedBy }) => ({ file, size, time, cosignedBy })) };
+}
+
+/** A log that was cut off before its key was certified: then no signature can be checked, and the size alone tells. */
+function lackIn({ size = 0 }: Refused, events: number, isKeyCertified: boolean): string | undefined {
+  if (isKeyCertified || size <= events) return undefined;
+  return `it covers ${size} events, and the log has ${events}: its end was cut off, or an old backup was put back`;
 }
 
 type Signed = KnownCheckpoint & Pick<Checkpoint, 'root' | 'revocations'>;
-type Refused = { readonly file: string; readonly reason: string };
+type Refused = { readonly file: string; readonly reason: string /** Events it covers, as it says. */; readonly size?: number };
 
 function judge(
   { file, note }: CheckpointFile,
@@ -77,7 +87,16 @@ function judge(
     return { file, size, root, time, cosignedBy, ...(revocations !== undefined && { revocations }) };
   } catch (error) {
     if (!(error instanceof NusecError)) throw error;
-    return { file, reason: error.message };
+    const size = sizeOf(note);
+    return { file, reason: error.message, ...(size !== undefined && { size }) };
+  }
+}
+
+function sizeOf(note: string): number | undefined {
+  try {
+    return readCheckpoint(parseNote(note).text).size;
+  } catch {
+    return undefined;
   }
 }
 

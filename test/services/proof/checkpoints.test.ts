@@ -130,6 +130,16 @@ describe('a start', () => {
     expect((await project.eventsOf('AlarmRaised')).map(({ data }) => data.code)).toContain('OLDER_STORE_ACCEPTED');
   });
 
+  it('is held against the history of checkpoints when the newest one was taken away (T34)', async () => {
+    const size = sizeIn(file);
+    rmSync(file);
+    await requireCheckpoints(project, { file }, false);
+    const older = { ...project, ctx: withLog({ head: size - 1 }) };
+    await expect(requireCheckpoints(older, { file }, false)).rejects.toMatchObject({ code: 'STORE_OLDER' });
+    await requireCheckpoints(older, { file }, true);
+    await requireCheckpoints(older, { file }, false);
+  });
+
   it('is held against the copy on another disk too, when the whole data folder was put back (T34)', async () => {
     const witnessDir = mkdtempSync(join(tmpdir(), 'nusec-witness-'));
     const witnessFile = join(witnessDir, 'log.checkpoint');
@@ -139,7 +149,7 @@ describe('a start', () => {
     await checkpoints.close();
     expect(readFileSync(witnessFile, 'utf8')).toBe(note);
     const size = sizeIn(witnessFile);
-    rmSync(file);
+    for (const known of [file, `${file}s`]) rmSync(known);
     const older = { ...project, ctx: withLog({ head: size - 1 }) };
     await requireCheckpoints(older, { file }, false);
     await expect(requireCheckpoints(older, { file, witnessDir }, false)).rejects.toMatchObject({ code: 'STORE_OLDER' });
