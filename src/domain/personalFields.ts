@@ -11,9 +11,11 @@ export type SubjectKind = (typeof subjectKinds)[number];
 export type PersonalField = 'operator' | 'site' | 'text';
 
 /** Names of fields, with a dot for what is inside of another. */
-type Path<Data> = Data extends readonly unknown[] | string | number | boolean | null | undefined
+type Path<Data> = Data extends string | number | boolean | null | undefined
   ? never
-  : { [Name in keyof Data & string]: Name | `${Name}.${Path<Data[Name]>}` }[keyof Data & string];
+  : Data extends readonly (infer One)[]
+    ? Path<One>
+    : { [Name in keyof Data & string]: Name | `${Name}.${Path<Data[Name]>}` }[keyof Data & string];
 type Fields<Data> = { readonly [One in Path<Data>]?: PersonalField };
 
 const reason = { reason: 'text' } as const;
@@ -53,6 +55,7 @@ export const personalFields: { readonly [Type in EventType]?: Fields<EventMap[Ty
   ProgrammerRevoked: reason,
   // Firmware
   ReleaseWithdrawn: reason,
+  RolloutPlanned: { 'selector.sites': 'site', 'groups.selector.sites': 'site' },
   RolloutPaused: reason,
   RolloutAborted: reason,
   VulnerabilityReported: note,

@@ -144,9 +144,10 @@ function mapText(value: Json, change: (text: string) => string): Json {
   return changed ?? value;
 }
 
-/** The texts at one place, or in a list there. What has no such place stays as it is. */
+/** The texts at one place, or in a list there; in lists on the way, of each. What has no such place stays as it is. */
 function mapAt(value: Json, [name, ...rest]: readonly string[], change: (text: string) => string): Json {
-  if (typeof value !== 'object' || value === null || isList(value) || name === undefined || !Object.hasOwn(value, name)) return value;
+  if (isList(value)) return name === undefined ? value : mapList(value, each => mapAt(each, [name, ...rest], change));
+  if (typeof value !== 'object' || value === null || name === undefined || !Object.hasOwn(value, name)) return value;
   const before = value[name] as Json;
   const after = rest.length > 0 ? mapAt(before, rest, change) : changeOne(before, change);
   return after === before ? value : { ...value, [name]: after };
