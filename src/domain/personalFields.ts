@@ -46,6 +46,7 @@ export const personalFields: { readonly [Type in EventType]?: Fields<EventMap[Ty
   JobCreated: { site: 'site' },
   JobSuspended: reason,
   JobCancelled: reason,
+  ThawProposed: reason,
   AllotmentThawed: reason,
   AllotmentClosed: { withoutReceipt: 'text' },
   UnitVoided: reason,

@@ -20,9 +20,9 @@ const mentionedOperators = /operator:[a-z](?:[a-z0-9._-]{0,62}[a-z0-9_-])?/g;
 const storedOperators = /operator:~[0-9a-f]{48}/g;
 
 /** What is shown in the place of a text that was erased. */
-export const erasedText = 'erased';
+const erasedText = 'erased';
 /** What is shown in the place of a name: not the same for two people, so that four eyes stay four. */
-export const erasedName = (id: string): string => `${erasedText}-${id.slice(0, 12)}`;
+const erasedName = (id: string): string => `${erasedText}-${id.slice(0, 12)}`;
 
 type Fields = readonly (readonly [path: readonly string[], field: string, kind: PersonalField])[];
 const fieldsByType: ReadonlyMap<string, Fields> = new Map(
@@ -88,7 +88,7 @@ function openAlarm(keys: SubjectKeys, eventId: string, data: JsonObject): JsonOb
     : named;
 }
 
-export const openMentions = (keys: SubjectKeys, text: string): string =>
+const openMentions = (keys: SubjectKeys, text: string): string =>
   text.includes('operator:~')
     ? text.replace(storedOperators, found => operatorPrefix + openName(keys, found.slice(operatorPrefix.length)))
     : text;

@@ -181,6 +181,8 @@ const considered: { readonly [One in Place]: 'personal' | 'actor' | 'alarm' | 't
   'ServerCertificateIssued.names': 'thing',
   'SubjectErasureProposed.reason': 'personal',
   'UidListAttached.merkleRoot': 'thing',
+  'ThawProposed.frozenReason': 'thing',
+  'ThawProposed.reason': 'personal',
   'UnitVoided.reason': 'personal',
   'UpgradeFailed.reason': 'thing',
   'VulnerabilityClosed.reason': 'personal',

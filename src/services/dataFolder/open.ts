@@ -104,7 +104,7 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
   return { ctx, slot: slot.number };
 }
 
-export const subjectsFile = ({ dataDir }: Pick<FolderSettings, 'dataDir'>): string => join(dataDir, 'subjects.db');
+const subjectsFile = ({ dataDir }: Pick<FolderSettings, 'dataDir'>): string => join(dataDir, 'subjects.db');
 
 /** @throws NusecError KEYSTORE_DAMAGED when the file was lost: everybody would count as erased */
 async function openKnownSubjects(settings: FolderSettings, keystore: Keystore, storedLog: EventStore): Promise<Subjects> {
