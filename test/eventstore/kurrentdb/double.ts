@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { type Metadata, Server, ServerCredentials, type ServerDuplexStream, type ServerWritableStream, status } from '@grpc/grpc-js';
+import { Metadata, Server, ServerCredentials, type ServerDuplexStream, type ServerWritableStream, status } from '@grpc/grpc-js';
 import { type Stored, streamTable } from './doubleStreams.ts';
 
 /** A protocol double of KurrentDB: it speaks the streams protocol over gRPC and keeps everything in memory. It is no KurrentDB: what it does was
@@ -146,10 +146,13 @@ export async function startDouble({ tls, login }: DoubleOptions = {}): Promise<D
       read,
       batchAppend,
       append: (_: unknown, answer: (error: object) => void) => answer({ code: status.UNIMPLEMENTED }),
-      delete: async (call: { request: InstanceType<Streams['DeleteReq']> }, answer: (error: null, value: unknown) => void) => {
+      delete: async (call: { request: InstanceType<Streams['DeleteReq']> }, answer: (error: object | null, value?: unknown) => void) => {
         await resumed?.promise;
-        table.delete(Buffer.from(call.request.getOptions()?.getStreamIdentifier()?.getStreamName_asU8() ?? []).toString());
-        answer(null, new streams.DeleteResp().setNoPosition(new shared.Empty()));
+        const stream = Buffer.from(call.request.getOptions()?.getStreamIdentifier()?.getStreamName_asU8() ?? []).toString();
+        const position = table.delete(stream);
+        if (position === undefined) return answer(wrongVersion(stream));
+        const place = new streams.DeleteResp.Position().setCommitPosition(`${position}`).setPreparePosition(`${position}`);
+        answer(null, new streams.DeleteResp().setPosition(place));
       },
       tombstone: (_: unknown, answer: (error: object) => void) => answer({ code: status.UNIMPLEMENTED }),
     });
@@ -236,6 +239,16 @@ function batchAnswer(
   if (options.hasStreamPosition()) details.setExpectedStreamPosition(options.getStreamPosition());
   else details.setExpectedNoStream(new Empty());
   return answer.setError(problem(details.serializeBinary(), 'event_store.client.WrongExpectedVersion'));
+}
+
+/** As the server says it of a deletion: in the trailers. */
+function wrongVersion(stream: string): object {
+  const metadata = new Metadata();
+  metadata.set('exception', 'wrong-expected-version');
+  metadata.set('stream-name', stream);
+  metadata.set('expected-version', '-2');
+  metadata.set('actual-version', '-1');
+  return { code: status.FAILED_PRECONDITION, details: 'WrongExpectedVersion', metadata };
 }
 
 function problem(bytes: Uint8Array, type: string) {

@@ -52,6 +52,9 @@ export function streamTable() {
       const before = repeated(stream, expected, proposed);
       if (before !== undefined) return before;
       const actual = last(name);
+      // Some of them are stored, the rest is not: that is no repetition, and no revision fits it.
+      if (expected === 'any' && proposed.some(({ id }) => stream.events.some(event => event.id === id)))
+        return { ok: false, why: 'revision', actual };
       const fits = expected === 'any' || (expected === 'none' ? actual === -1 : expected === 'exists' ? actual >= 0 : actual === expected);
       if (!fits) return { ok: false, why: 'revision', actual };
       if (stream.deleted) [stream.begin, stream.deleted] = [stream.events.length, false];
@@ -99,8 +102,12 @@ export function streamTable() {
         stream.followers.delete(wake);
       };
     },
-    delete(name: string): void {
+    /** @returns position; undefined when there never was such a stream */
+    delete(name: string): number | undefined {
+      if (of(name).events.length === 0) return undefined;
       of(name).deleted = true;
+      position += 1;
+      return position;
     },
     cut(name: string, length: number): void {
       of(name).events.length = length;
