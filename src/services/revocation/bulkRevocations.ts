@@ -160,7 +160,8 @@ async function revokeSome(ctx: Context, at: BulkRevocation, uids: Uint8Array, by
 const revokeTogether = (ctx: Context, uids: readonly string[], reason: RevocationReason, by: Actor) =>
   oneCommit(ctx, async together => {
     const outcomes = [];
-    for (const uid of uids) outcomes.push(await revokeOne(together, uid, reason, by));
+    // A device's events are read and decided in one go: others get their turn before the next one.
+    for (const uid of uids) outcomes.push(await nextTurn().then(() => revokeOne(together, uid, reason, by)));
     return outcomes;
   });
 
