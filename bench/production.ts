@@ -1,4 +1,4 @@
-import { fork } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
 import { generateKeyPairSync, sign, verify } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -52,20 +52,29 @@ async function build(server: ServerProcess) {
     const wish: LineWish = { url, line: `line-${index}`, ca, alice, bob, programmers: programmersEach, unitsEach };
     return fork(new URL('./productionLine.ts', import.meta.url), [JSON.stringify(wish)]);
   });
-  for (const child of children) child.once('exit', code => code !== 0 && process.exit(1));
-  await Promise.all(children.map(child => once(child, 'message')));
+  await Promise.all(children.map(answerOf));
   const before = cpuMsOf(server.pid);
   const results = await Promise.all(
     children.map(async child => {
-      const answered = once(child, 'message');
+      const answered = answerOf(child);
       child.send('go');
-      return (await answered)[0] as LineResult;
+      return (await answered) as LineResult;
     }),
   );
   const calls: Record<string, number[]> = {};
   for (const { callMs } of results) for (const [name, times] of Object.entries(callMs)) calls[name] = [...(calls[name] ?? []), ...times];
   const seconds = Math.max(...results.map(result => result.seconds));
   return { units: lines * programmersEach * unitsEach, seconds, cpuMs: cpuMsOf(server.pid) - before, calls };
+}
+
+/** @throws Error when the process ends without one */
+async function answerOf(child: ChildProcess): Promise<unknown> {
+  const ended = once(child, 'exit').then(([code]) => {
+    throw new Error(`a line has ended with ${code}`);
+  });
+  const [message] = await Promise.race([once(child, 'message'), ended]);
+  ended.catch(() => undefined);
+  return message;
 }
 
 /** User and system time of a process with all of its threads. */
