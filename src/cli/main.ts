@@ -8,7 +8,7 @@ import { programFor } from './program.ts';
 /** Runs `nusec`. */
 
 const asJson = process.argv.includes('--json');
-/** Those that take --watch show something that changes. */
+/** Those that take --watch show something that changes; one that sets an exit status has seen the end of it. */
 const isWatching = process.argv.includes('--watch') && !process.argv.includes('--help');
 const watchMs = 2000;
 const clearScreen = '\u001b[H\u001b[2J';
@@ -18,8 +18,8 @@ try {
   do {
     if (isWatching && process.stdout.isTTY) process.stdout.write(clearScreen);
     await (await programFor(process.argv[2] ?? '', asJson)).parseAsync();
-    if (isWatching) await sleep(watchMs);
-  } while (isWatching);
+    if (isWatching && process.exitCode === undefined) await sleep(watchMs);
+  } while (isWatching && process.exitCode === undefined);
 } catch (error) {
   process.exitCode = error instanceof CommanderError ? error.exitCode && 2 : reportError(error, asJson);
 } finally {

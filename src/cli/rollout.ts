@@ -115,11 +115,14 @@ export function registerRollout(program: Command): void {
       if (await confirmed({ yes, dryRun }, `The rollout ${id} ends.`, id))
         await change(options, 'POST', `/v1/rollouts/${id}/abort`, { reason });
     });
-  command('show <rollout>', 'one rollout and its devices', `show ${example}`, `show ${example} --watch`)
-    .option('--watch', 'draw the progress until the rollout has ended')
-    .action(async (id: string, { watch, ...options }: ServerOptions & { watch?: boolean }) =>
-      watch ? watchRollout(options, id) : change(options, 'GET', `/v1/rollouts/${id}`),
-    );
+  command(
+    'show <rollout>',
+    'one rollout and its devices; with --watch its progress, until it has ended',
+    `show ${example}`,
+    `show ${example} --watch`,
+  ).action(async (id: string, { watch, ...options }: ServerOptions & { watch?: boolean }) =>
+    watch ? watchRollout(options, id) : change(options, 'GET', `/v1/rollouts/${id}`),
+  );
   command('list', 'all rollouts', 'list --json').action(async (options: ServerOptions) => {
     const rollouts = await listAll<Rollout>(options, '/v1/rollouts', 'rollouts');
     const rows = rollouts.map(one => [one.rolloutId, one.line, one.status, `${one.passedGroups}/${one.groups}`, one.devices]);

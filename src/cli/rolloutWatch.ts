@@ -28,7 +28,8 @@ export async function watchRollout(options: ServerOptions, id: string): Promise<
       shown = text;
       if (!ended.includes(status)) continue;
       if (isTerminal) process.stdout.write('\n');
-      if (status !== 'COMPLETED') process.exitCode = 1;
+      // It is over: nothing is to be watched any more.
+      process.exitCode = status === 'COMPLETED' ? 0 : 1;
       return;
     }
   });
