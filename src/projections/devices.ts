@@ -65,7 +65,7 @@ const countSchema = (devices: string, counts: string): string => {
 
 export const devices: Projection = {
   name: 'devices',
-  version: 8,
+  version: 9,
   tables: ['devices', 'device_counts', 'device_tags'],
   schema: table => `
     CREATE TABLE ${table('devices')} (

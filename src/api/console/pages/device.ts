@@ -76,7 +76,7 @@ function actionsFor(visit: Visit, { uid, status }: DeviceAnswer, repair: Repair 
       'decommission-device',
     ],
   };
-  return (names[status] ?? []).map(name => actionLink(visit, deviceActions, name, [uid]));
+  return ['tag-device', ...(names[status] ?? [])].map(name => actionLink(visit, deviceActions, name, [uid]));
 }
 
 function factsOf(device: DeviceAnswer, release: Release | undefined, events: readonly EventAnswer[]): readonly (readonly [string, Cell])[] {
@@ -92,6 +92,7 @@ function factsOf(device: DeviceAnswer, release: Release | undefined, events: rea
     ['Programmer', link(`/console/programmers/${device.programmer}`, id(device.programmer, 32))],
     ['Registration id', html`${id(device.objId, 32)} generation ${device.generation}`],
     ['Trust bundle', device.trustBundleVersion === null ? null : `version ${device.trustBundleVersion}`],
+    ['Tags', device.tags.join(', ')],
     ['Last change', time(device.changedAt)],
     [
       'History',

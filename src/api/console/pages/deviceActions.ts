@@ -41,6 +41,23 @@ export const deviceActions: Actions = {
     request: ([uid], form) => ({ method: 'POST', path: `/v1/devices/${uid}/attest`, body: { via: form.text('via') } }),
     done: 'Attested: the result is at the top of the attestations.',
   },
+  'tag-device': {
+    label: 'Tags',
+    title: ids => `Tags of ${uidOf(ids)}`,
+    about: 'Words by which lists and rollouts select devices.',
+    roles: ['securityOfficer', 'releaseManager', 'productionPlanner'],
+    fields: [
+      { name: 'add', label: 'Add', isOptional: true, hint: 'Separated by spaces: a–z, 0–9, . _ -' },
+      { name: 'remove', label: 'Remove', isOptional: true },
+    ],
+    back,
+    request: ([uid], form) => ({
+      method: 'POST',
+      path: `/v1/devices/${uid}/tags`,
+      body: { add: form.list('add'), remove: form.list('remove') },
+    }),
+    done: 'The tags are changed.',
+  },
   'quarantine-device': step('quarantine', {
     label: 'Quarantine',
     title: 'Quarantine',

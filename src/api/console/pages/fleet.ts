@@ -8,7 +8,7 @@ import { queryOf, type Visit } from '../visit.ts';
 
 /** The fleet: every device with its state, firmware and last attestation; searched, filtered, sorted, and chosen for what is done to many. */
 
-const filterNames = ['uid', 'status', 'line', 'version', 'attestation', 'behind', 'job', 'release', 'sort'] as const;
+const filterNames = ['uid', 'status', 'line', 'version', 'attestation', 'tag', 'behind', 'job', 'release', 'sort'] as const;
 
 export async function fleetPage(visit: Visit): Promise<Page> {
   const filter = Object.fromEntries(filterNames.map(name => [name, visit.query(name)]));
@@ -30,6 +30,7 @@ ${filters(visit, [
     options: [...new Set(counts.flatMap(({ line }) => (line === undefined ? [] : [line])))].map(line => [line, line] as const),
   },
   { name: 'version', label: 'Firmware', placeholder: '1.2.0' },
+  { name: 'tag', label: 'Tag', placeholder: 'hall-7' },
   { name: 'attestation', label: 'Attestation', options: ['passed', 'failed', ['none', 'never']] },
   {
     name: 'sort',
