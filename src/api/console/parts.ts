@@ -29,7 +29,7 @@ export function table<Row>(caption: string, columns: readonly Column<Row>[], row
   const classOf = ({ kind }: Column<Row>) => (kind === undefined ? '' : html`class="${kind}"`);
   const head = columns.map(column => html`<th scope="col" ${classOf(column)}>${column.name}</th>`);
   const line = (row: Row) =>
-    html`<tr>${columns.map(column => html`<td data-name="${column.name}" ${classOf(column)}>${shown(column.cell(row))}</td>`)}</tr>`;
+    html`<tr>${columns.map(column => html`<td data-name="${column.name}" ${classOf(column)}><div>${shown(column.cell(row))}</div></td>`)}</tr>`;
   return html`<div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table><caption class="unseen">${caption}</caption><thead><tr>${head}</tr></thead><tbody>${rows.map(line)}</tbody></table></div>`;
 }
 
