@@ -14,6 +14,11 @@ const watchMs = 2000;
 const clearScreen = '\u001b[H\u001b[2J';
 
 endOnSignal();
+// The reader of a pipe has enough, such as `head`.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
 try {
   do {
     if (isWatching && process.stdout.isTTY) process.stdout.write(clearScreen);
