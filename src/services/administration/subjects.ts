@@ -122,14 +122,18 @@ export type SubjectData = { readonly events: readonly RecordedEvent[]; readonly 
 /** What the log has of one person, in a form that can be read: everything they did, and everything that names them.
  *  @throws NusecError NOT_FOUND */
 export async function subjectData(ctx: Context, id: string, after: number): Promise<SubjectData> {
-  if (ctx.subjects.byId(id) === undefined) throw new NusecError('NOT_FOUND', 'there is no such person or site, or it is erased');
+  const subject = ctx.subjects.byId(id);
+  if (subject === undefined) throw new NusecError('NOT_FOUND', 'there is no such person or site, or it is erased');
   const [stored, readable] = await Promise.all([
     ctx.storedLog.readAll(after, maxScannedEvents),
     ctx.store.readAll(after, maxScannedEvents),
   ]);
-  const names = pseudonym(id);
-  const isAbout = (event: RecordedEvent | undefined): boolean =>
-    event !== undefined && (event.by.includes(names) || event.stream.includes(names) || JSON.stringify(event.data).includes(id));
+  // Events of earlier versions have the name in clear.
+  const names = [pseudonym(id), JSON.stringify(subject.name), `operator:${subject.name}"`];
+  const isAbout = (event: RecordedEvent | undefined): boolean => {
+    const text = JSON.stringify([event?.by, event?.stream, event?.data]);
+    return names.some(name => text.includes(name));
+  };
   const events = readable.slice(0, stored.length).filter((_, i) => isAbout(stored[i]));
   return { events, next: stored.at(-1)?.position ?? after, head: await ctx.store.head() };
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { sha256Hex } from '../../../src/digest.ts';
 import { forgetAddresses } from '../../../src/services/administration/retention.ts';
-import { enforceErasures, eraseSubject } from '../../../src/services/administration/subjects.ts';
+import { enforceErasures, eraseSubject, subjectData } from '../../../src/services/administration/subjects.ts';
 import { backUpToFolder } from '../../../src/services/backup/makeBackup.ts';
 import { restoreBackup } from '../../../src/services/backup/restoreBackup.ts';
 import { createAlarms } from '../../../src/services/base/alarms.ts';
@@ -148,6 +148,26 @@ it('an address is forgotten after its days, counted and not named', async () => 
     const events = await project.ctx.store.readAll(0, 500);
     expect(JSON.stringify(events)).not.toContain('203.0.113');
     expect(events.at(-1)).toMatchObject({ type: 'AddressesForgotten', data: { count: 1 } });
+  } finally {
+    await project.close();
+  }
+});
+
+it('what an earlier version wrote in clear is among the data of a person', async () => {
+  const project = await openProject();
+  try {
+    const { ctx } = project;
+    const { id } = ctx.subjects.of('operator', 'erin');
+    const event = {
+      type: 'DeviceResumed',
+      id: ctx.newId(),
+      at: '2026-01-01T00:00:00.000Z',
+      by: 'operator:erin',
+      data: { by: 'operator:erin' },
+    };
+    await ctx.storedLog.append('device-1', 'none', [event]);
+    await ctx.storedLog.append('device-2', 'none', [{ ...event, id: ctx.newId(), by: 'operator:erinna', data: {} }]);
+    expect((await subjectData(ctx, id, 0)).events.map(({ stream }) => stream)).toEqual(['device-1']);
   } finally {
     await project.close();
   }
