@@ -119,7 +119,7 @@ describe('restored flash (T2)', () => {
     const first = new Chip();
     await builder.reserve(first);
     builder.acknowledged = 0;
-    expect(await builder.voidUnit(first, false)).toEqual({ committed: 0, remaining: 9 });
+    expect(await builder.voidUnit(first, false)).toEqual({ committed: 0, remaining: 9, scrapped: false });
     builder.acknowledged = 1;
     expect(await builder.code('units', await builder.reserveRequest(newUid()))).toBe(200);
   });
