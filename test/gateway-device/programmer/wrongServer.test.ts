@@ -15,6 +15,7 @@ import type { Signer } from '../../../src/production/signed.ts';
 import { carryOut } from '../../../src/services/administration/caGenerations.ts';
 import { authorityOf, signerFor } from '../../../src/services/authority/authority.ts';
 import { activeCa } from '../../../src/services/authority/issuingCa.ts';
+import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { execute } from '../../../src/services/base/context.ts';
 import { opened } from '../../../src/services/production/packages.ts';
 import { type Authority, leafFields, makeIca, makeKey, makeRoot } from '../../pki/support.ts';
@@ -158,17 +159,23 @@ describe('a server that is wrong', () => {
 });
 
 describe('somebody who is not the server', () => {
-  /** An HTTPS server with this certificate; counts what reaches it. */
+  /** What is open to everybody and asked before a server is judged: bundle and time count by signature and key, whoever brings them. */
+  const beforehand = ['/v1/trust-bundle', '/v1/time'];
+
+  /** An HTTPS server with this certificate, and the genuine bundle and time. Keeps what else it is asked. */
   async function impostor(cert: string, key: string) {
-    let requests = 0;
-    const listening = createServer({ cert, key }, (_, response) => {
-      requests += 1;
-      response.end('{}');
+    const requests: string[] = [];
+    const bundle = Buffer.from(await currentTrustBundle(server.ctx, await authorityOf(server.ctx)));
+    const listening = createServer({ cert, key }, ({ url = '' }, response) => {
+      const path = url.split('?')[0] ?? '';
+      if (!beforehand.includes(path)) requests.push(path);
+      if (path === beforehand[0]) return void response.end(bundle);
+      response.end(path === beforehand[1] ? JSON.stringify({ now: new Date().toISOString() }) : '{}');
     });
     await new Promise<void>(resolve => listening.listen(0, '127.0.0.1', resolve));
     const url = `https://localhost:${(listening.address() as AddressInfo).port}`;
     const close = () => new Promise(resolve => listening.close(resolve));
-    return { url, requests: () => requests, close };
+    return { url, requests: () => requests.length, close };
   }
 
   type Forgery = { readonly dnsNames?: readonly string[]; readonly isExpired?: boolean; readonly isOurs?: boolean };
