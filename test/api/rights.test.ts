@@ -89,7 +89,9 @@ function placeholder(name: string, reach: Reach, person: string): string {
   return { name: reach === 'own' ? person : 'nobody', sha256: newUid() + newUid(), epoch: '1' }[name] ?? id;
 }
 
-const query = (route: string): string => (route === 'POST /v1/releases' ? '?line=meter&image=app' : '');
+/** A stream would never end: it is asked for what it refuses once the person is let in. */
+const query = (route: string): string =>
+  ({ 'POST /v1/releases': '?line=meter&image=app', 'GET /v1/events/stream': '?after=nowhere' })[route] ?? '';
 
 /** What makes something says where; everything else is broken JSON, so that nothing happens. */
 const bodyOf = (route: string): string =>
