@@ -74,9 +74,9 @@ describe('the stream of events', () => {
 
   it('goes on where it was: nothing is missed and nothing comes twice', async () => {
     const before = await follow('/v1/events/stream?after=0', 3);
-    const [next] = await follow('/v1/events/stream', 1, { 'Last-Event-ID': String(before.at(-1)?.id) });
+    const [next] = await follow('/v1/events/stream', 1, { 'Last-Event-ID': String(before.at(2)?.id) });
     expect(before.map(({ id }) => id).slice(0, 3)).toEqual([1, 2, 3]);
-    expect(next?.id).toBe((before.at(-1)?.id ?? 0) + 1);
+    expect(next?.id).toBe(4);
   });
 
   it('is refused without a token, and with a parameter that is none', async () => {

@@ -46,7 +46,10 @@ beforeAll(async () => {
         tokens.set(`${role} ${name}`, await addOperator(ctx, personOf(role, name as ScopeName), [role], by, scope));
   });
   const { json } = await exchange(`${server.url}/openapi.json`, { ca: server.rootPem });
-  const paths = Object.entries(json.paths as Record<string, object>);
+  // EST has tests of its own: its routes are for machines and declare nothing themselves.
+  const paths = Object.entries(json.paths as Record<string, object>).filter(
+    ([path]) => path.startsWith('/v1/') || !path.includes('.well-known'),
+  );
   routes = paths.flatMap(([path, methods]) => Object.keys(methods).map(method => `${method.toUpperCase()} ${path}`));
 }, 60_000);
 afterAll(async () => {

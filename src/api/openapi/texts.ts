@@ -85,6 +85,7 @@ export const parameterTexts: Readonly<Record<string, readonly [string, string | 
   proposal: ['Id of what was proposed', '148f3636cfa2c0dac2794f4ebae4200c'],
   provenIn: ['With the path of each event in the tree of this size', 184],
   reason: ['Only for this reason', 'CERTIFICATE_REVOKED'],
+  readable: ['With what each event says in words', 'true'],
   release: ['Only devices that run this release, by what they last proved', '148f3636cfa2c0dac2794f4ebae4200c'],
   root: ['SHA-256 of a root certificate', 'a3f1c2d4e5b6978812345678901234567890abcdefabcdefabcdefabcdefabcd'],
   second: ['Size of the larger tree', 184],
