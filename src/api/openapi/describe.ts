@@ -121,7 +121,9 @@ function describeOperation(method: string, path: string, operation: Operation, w
 function describeParameter(parameter: Parameter): void {
   const [text, example] = parameterTexts[parameter.name] ?? [];
   parameter.description ??= (parameter.schema?.description as string | undefined) ?? text ?? parameter.name;
-  const isFitting = typeof example === (parameter.schema?.type === 'integer' ? 'number' : 'string');
+  const pattern = parameter.schema?.pattern as string | undefined;
+  const isOfType = typeof example === (parameter.schema?.type === 'integer' ? 'number' : 'string');
+  const isFitting = isOfType && (pattern === undefined || new RegExp(pattern).test(String(example)));
   if (isFitting && parameter.schema?.example === undefined && parameter.schema?.enum === undefined) parameter.example = example;
 }
 
