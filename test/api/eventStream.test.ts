@@ -36,12 +36,15 @@ async function follow(
     text += chunk;
     if (!isBegun) begun();
     isBegun = true;
-    const events = text.split('\n\n').flatMap(part => {
-      const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(part)?.[1];
-      const data = field('data');
-      return data === undefined ? [] : [{ id: Number(field('id')), event: field('event') ?? '', data: JSON.parse(data) }];
-    });
-    if (events.length < count || !text.endsWith('\n\n')) continue;
+    const events = text
+      .split('\n\n')
+      .slice(0, -1)
+      .flatMap(part => {
+        const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(part)?.[1];
+        const data = field('data');
+        return data === undefined ? [] : [{ id: Number(field('id')), event: field('event') ?? '', data: JSON.parse(data) }];
+      });
+    if (events.length < count) continue;
     outgoing.destroy();
     return events;
   }

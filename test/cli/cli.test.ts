@@ -14,7 +14,7 @@ const nusec = (...args: readonly string[]) => spawnSync(process.execPath, [main,
 
 /** Every command and subcommand, read from the help pages themselves. */
 function commandsOf(path: readonly string[]): readonly (readonly string[])[] {
-  const help = nusec(...path, '--help').stdout;
+  const help = nusec(...path, '--help').stdout.replace(/^Arguments:\n(?: .*\n)+/m, '');
   const listed = help.matchAll(/^ {2}([a-z][a-z-]*)(?:\|[a-z]+)?(?: \[options\])?(?: <.*>)?(?: \[command\])? {2,}\S/gm);
   const names = [...listed].map(([, name = '']) => name).filter(name => name !== 'help');
   return names.length === 0 ? [path] : names.flatMap(name => commandsOf([...path, name]));
