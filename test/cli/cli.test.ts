@@ -76,7 +76,7 @@ describe('nusec init and verify', () => {
     covers('T18');
     expect(JSON.parse(nusec('verify', '--data', data, '--json').stdout)).toMatchObject({ ok: true });
     const db = new Database(join(data, 'events.db'));
-    db.exec(`UPDATE events SET body = replace(body, '"bob"', '"eve"') WHERE stream = 'operators' AND revision = 1`);
+    db.exec(`UPDATE events SET body = replace(body, '"administrator"', '"auditor"') WHERE stream = 'operators' AND revision = 1`);
     db.close();
     const { stdout, stderr, status } = nusec('verify', '--data', data, '--json');
     expect(status).toBe(1);
