@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
@@ -67,6 +68,8 @@ async function reserve(file: string): Promise<Database> {
 
 /** @returns the connection that holds the lock until it is closed; undefined when somebody else is in the way */
 function holding(file: string, begin: string): Database | undefined {
+  // Made here, so that nobody else can open it and hold the lock.
+  closeSync(openSync(`${file}.lock`, 'a', 0o600));
   const database = new Database(`${file}.lock`, { timeout: 0 });
   try {
     // Nothing is ever written: keep the journal off the disk.

@@ -128,6 +128,6 @@ describe('a start that fails after any thing it opened leaves nothing open', () 
     const agent = { dataDir, gatewayId: 'hall-7', server: server.url, servername: 'localhost', devices: new Map(), tell: () => {} };
     const mqtt = { host: '127.0.0.1', port: server.mqttPort };
     const names = await failAfterEach(() => startAgent({ ...agent, mqtt }));
-    expect(names).toEqual(['folder', 'MQTT connection', 'trust refresh', 'renewal']);
+    expect(names).toEqual(['folder', 'MQTT connection', 'relay', 'trust refresh', 'renewal']);
   });
 });

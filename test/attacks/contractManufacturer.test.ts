@@ -139,7 +139,9 @@ it('shows in the console the devices of the scope, and none to a line operator (
   const { text } = await asOtto('/console');
   expect(text).toContain(chip[0]);
   expect(text).not.toContain(chip[1]);
-  expect((await asOtto(`/console/devices/${chip[0]}`)).status).toBe(200);
-  expect((await asOtto(`/console/devices/${chip[1]}`)).status).toBe(404);
-  expect((await (await enter(lino))('/console')).status).toBe(403);
+  expect((await asOtto(`/console/fleet/${chip[0]}`)).status).toBe(200);
+  expect((await asOtto(`/console/fleet/${chip[1]}`)).status).toBe(404);
+  const asLino = await enter(lino);
+  for (const uid of chip) expect((await asLino('/console')).text).not.toContain(uid);
+  for (const path of ['/console/fleet', `/console/fleet/${chip[0]}`]) expect((await asLino(path)).status, path).toBe(403);
 });

@@ -81,7 +81,9 @@ describe('nusec mcu run', () => {
       stage: 'none',
     });
     await killed(child);
-    expect((await start(data)).ready.uid).toBe(toHex(uid));
+    const again = await start(data);
+    expect(again.ready.uid).toBe(toHex(uid));
+    await killed(again.child);
     await expect(start(data, '--uid', 'ff'.repeat(16))).rejects.toThrow('ended with 2');
   });
 
