@@ -14,7 +14,7 @@ afterEach(() => project.close());
 
 function change(): void {
   const db = new Database(log.file);
-  db.exec(`UPDATE events SET body = replace(body, '"bob"', '"eve"') WHERE stream = 'operators' AND revision = 1`);
+  db.exec(`UPDATE events SET body = replace(body, '"administrator"', '"auditor"') WHERE stream = 'operators' AND revision = 1`);
   db.close();
 }
 
