@@ -33,6 +33,11 @@ it('seconds have the type that says so', () => {
   expect(files.filter(file => /^(?:src|gateway-device)\//.test(file) && untyped.test(sourceOf(file)))).toEqual([]);
 });
 
+it('a module that is started as a worker or process is found in compiled files too (moduleBeside)', () => {
+  const bySource = /new URL\((['"`])[^'"`]*\.ts\1, import\.meta\.url\)/;
+  expect(files.filter(file => /^(?:src|gateway-device)\//.test(file) && bySource.test(sourceOf(file)))).toEqual([]);
+});
+
 describe('the pages of docs', () => {
   const pages = [...globSync('docs/**/*.md', { cwd: root }), 'README.md'];
 

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { moduleBeside } from '../entry.ts';
 
 /** Looks at everything in the data folder, again and again, slowly, in a thread of its own: what nobody reads may be damaged for years. */
 
@@ -36,7 +37,7 @@ export function startScrub(
   pace: ScrubPace = defaultPace,
 ): { close(): Promise<void> } {
   const workerData: ScrubData = { places, pace };
-  const worker = new Worker(new URL('./scrubWorker.ts', import.meta.url), { workerData });
+  const worker = new Worker(moduleBeside(import.meta.url, 'scrubWorker'), { workerData });
   const ended = once(worker, 'exit');
   worker.unref();
   worker.on('message', (message: ScrubMessage) => {

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { moduleBeside } from '../entry.ts';
 
 /** Work on the store's file that takes long and waits for the disk: in a thread of its own, which begins with the first of it. */
 export type Upkeep = {
@@ -18,7 +19,7 @@ export function startUpkeep(data: UpkeepData): Upkeep {
   let worker: Worker | undefined;
   const due = new Set<UpkeepTask>();
   const start = (): Worker => {
-    const started = new Worker(new URL('./upkeepWorker.ts', import.meta.url), { workerData: data });
+    const started = new Worker(moduleBeside(import.meta.url, 'upkeepWorker'), { workerData: data });
     started.unref();
     started.on('message', (done: UpkeepTask) => due.delete(done));
     // What it was to do comes up again with the next commits.

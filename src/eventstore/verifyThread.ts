@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { moduleBeside } from '../entry.ts';
 import { NusecError } from '../errors.ts';
 import type { StoreVerdict } from './verify.ts';
 import type { SignedTree } from './verifyTree.ts';
@@ -16,7 +17,7 @@ export type RunningVerification = {
 };
 
 export function startVerification(workerData: VerifyData): RunningVerification {
-  const worker = new Worker(new URL('./verifyWorker.ts', import.meta.url), { workerData });
+  const worker = new Worker(moduleBeside(import.meta.url, 'verifyWorker'), { workerData });
   worker.unref();
   const { promise: verdict, resolve, reject } = Promise.withResolvers<StoreVerdict>();
   worker.on('message', (answer: VerifyAnswer) => {

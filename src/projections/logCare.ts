@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type Database from 'better-sqlite3';
+import { moduleBeside } from '../entry.ts';
 
 /** Moves the write-ahead log of the read models into their file in a thread of its own: that waits for the disk, and would hold up everybody else. It
  *  happens seldom, since a page that changes again and again is written to the file once. */
@@ -22,7 +23,7 @@ export function careForLog(db: Database): LogCare {
   let moving = false;
   let events = 0;
   const start = (): Worker => {
-    const started = new Worker(new URL('./logCareWorker.ts', import.meta.url), { workerData: db.name });
+    const started = new Worker(moduleBeside(import.meta.url, 'logCareWorker'), { workerData: db.name });
     started.unref();
     started.on('message', () => {
       moving = false;
