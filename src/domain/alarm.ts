@@ -1,3 +1,4 @@
+import { dayMs } from '../times.ts';
 import type { Actor, IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import { refuse } from './rules.ts';
@@ -26,7 +27,6 @@ export type AlarmState = { readonly cases: ReadonlyMap<string, Case> };
 
 /** An alarm is silent for a while, never for ever. */
 export const maxSilentDays = 30;
-const dayMs = 86_400_000;
 const untouched: Case = { acknowledgedUpTo: 0 };
 
 export const alarmStream = (subject: string): string => `alarm-${subject}`;

@@ -1,3 +1,4 @@
+import { minuteMs } from '../times.ts';
 import type { IsoTime } from './actor.ts';
 import type { AllotmentCommand, UidUse } from './allotmentCommands.ts';
 import type { AllotmentEvent, Unit } from './allotmentEvents.ts';
@@ -8,7 +9,6 @@ import {
   evolveAllotment,
   grantLifetimeMs,
   liveReservation,
-  minuteMs,
   type OpenedAllotment,
   refusalWindowMs,
   remainingUnits,

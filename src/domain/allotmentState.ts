@@ -1,3 +1,4 @@
+import { minuteMs } from '../times.ts';
 import type { IsoTime } from './actor.ts';
 import { type AllotmentEvent, type ExportedPackage, type LedgerSegment, ledgerGenesisHex, type Unit } from './allotmentEvents.ts';
 import { type BucketMap, emptyBucketMap, getEntry, withEntry, withoutEntry } from './bucketMap.ts';
@@ -9,7 +10,6 @@ import { isPast, refuse } from './rules.ts';
 export const grantLifetimeMs = 15 * 60_000;
 /** So long after its first expiry a grant can be renewed: a server or a network may be away over a week-end, and the chip cannot help it. */
 export const unitLifetimeMs = 7 * 24 * 3_600_000;
-export const minuteMs = 60_000;
 
 /** How many of something since when: a window that begins with the first after the one before has ended. */
 type Window = { readonly sinceMs: number; readonly count: number };

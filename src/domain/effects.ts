@@ -1,3 +1,4 @@
+import { dayMs } from '../times.ts';
 import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import { contentText } from './contentText.ts';
 import type { Decider, Of } from './decider.ts';
@@ -11,7 +12,6 @@ export type EffectKind = (typeof effects)[number];
 
 /** Default of the setting `effectsPerDay`. */
 export const defaultEffectsPerDay = 10;
-const dayMs = 86_400_000;
 /** Devices of one allowance; more are a bulk revocation. */
 export const maxAllowed = 5000;
 const maxOpenAllowances = 20;

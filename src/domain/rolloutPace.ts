@@ -1,3 +1,4 @@
+import { minuteMs } from '../times.ts';
 import type { IsoTime } from './actor.ts';
 import { refuse, requireCount } from './rules.ts';
 
@@ -25,7 +26,6 @@ export type RolloutRetries = { readonly count: number; readonly afterMinutes: nu
 
 const maxWindows = 20;
 const maxRetries = 10;
-const minuteMs = 60_000;
 const dayMinutes = 24 * 60;
 
 /** @throws NusecError BAD_REQUEST with what is wrong */

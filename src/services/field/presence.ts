@@ -1,4 +1,5 @@
 import { lru } from '../../lru.ts';
+import { minuteMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
 
 /** Who connects over MQTT, who leaves, and who is refused, with the reason: telemetry, kept in memory and bounded, and no event of the log. Each
@@ -75,7 +76,6 @@ const topic = 'presence';
 
 /** Refusals in a minute above which somebody gets to know. */
 export const refusalsPerMinute = 300;
-const minuteMs = 60_000;
 
 type Client = { connects: number; refusals: number; recent: PresenceNote[] };
 type Address = { connects: number; refusals: number; lastMs: number; lastReason?: string | undefined };

@@ -1,11 +1,11 @@
 import { html } from 'hono/html';
+import { minuteMs } from '../../../times.ts';
 import type { JobYieldAnswer } from '../../jobs.ts';
 import type { Html } from '../layout.ts';
 
 /** Units that ended in each of the last 60 minutes, as columns: built below, lost on top. */
 
 const shownMinutes = 60;
-const minuteMs = 60_000;
 const columnWidth = 10;
 const height = 100;
 

@@ -1,4 +1,5 @@
 import { html } from 'hono/html';
+import { dayMs } from '../../../times.ts';
 import type { AlarmCaseAnswer } from '../../alarms.ts';
 import type { CertificateAnswer } from '../../certificates.ts';
 import type { DeviceCountAnswer } from '../../devices.ts';
@@ -18,7 +19,6 @@ import { rolloutColumns } from './rollouts.ts';
 const shownRows = 5;
 const mostCounted = 500;
 const soonDays = 30;
-const dayMs = 86_400_000;
 
 export async function homePage(visit: Visit): Promise<Page> {
   const soon = new Date(Date.now() + soonDays * dayMs).toISOString().slice(0, 10);
