@@ -43,8 +43,10 @@ export async function assignBootKey(
   by: Actor,
   condition: Condition = always,
 ): Promise<DeviceBootKey> {
+  const known = state.bootKeys[slot];
+  if (known !== undefined) return known;
   const { uid, objId } = idBytesOf(state);
-  const keyId = state.bootKeys[slot]?.keyId ?? bootKeyId(uid, objId, slot);
+  const keyId = bootKeyId(uid, objId, slot);
   const publicKey = toBase64url(await ctx.bootKeys.ensure(keyId));
   const stream = deviceStream(state.uid);
   const { state: after } = await executeIf(ctx, condition, device, stream, { type: 'AssignBootKey', slot, keyId, publicKey }, by);
@@ -75,7 +77,7 @@ export async function signFor(ctx: Context, unit: UnitInWork, image: ImageKind, 
   const made = known.status === 'SIGNED' ? known.trailers[image] : undefined;
   const facts = { publicKey, bodySha256, bodyBytes: size, imageHash, version, securityCounter };
   if (made?.imageHash === imageHash) return { ...facts, trailer: await ctx.blobs.get(made.trailerSha256) };
-  const signature = await ctx.bootKeys.sign(key.keyId, await ctx.blobs.get(bodySha256));
+  const signature = await ctx.bootKeys.sign(key.keyId, await ctx.blobs.getRange(bodySha256, 0, size));
   const trailer = deviceTrailer({ imageHash: fromHex(imageHash), publicKey, keyForm: 'whole', signature });
   const trailerSha256 = await ctx.blobs.put(trailer);
   // Signed, but given out only if all this is still so.
