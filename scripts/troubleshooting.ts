@@ -132,6 +132,8 @@ const nextSteps = {
   ALREADY: 'Nothing is to be done.',
   DOWNGRADE: 'Permit it in the plan if it is meant (`permitDowngrade`).',
   COUNTER_EXHAUSTED: 'The line has no counter left: plan its successor.',
+  ENCRYPTION_REQUIRED:
+    'Upload the firmware again (that makes the encrypted variant) and bind jobs again; a device without a certified encryption key gets one at repair.',
   COUNTER_JUMP: 'Use the next counter, or permit the jump.',
   SUPERSEDED: 'Nothing is to be done: the device gets the better release.',
   OFFER_STANDS: 'Nothing is to be done: the device has the offer.',

@@ -4,6 +4,7 @@ import { equalBytes, fromHex, toHex, utf8 } from '../../src/bytes.ts';
 import type { CodecType } from '../../src/cbor/schema.ts';
 import { NusecError } from '../../src/errors.ts';
 import { makeFolder } from '../../src/folder.ts';
+import type { Decryption } from '../../src/ota/decrypt.ts';
 import { findTlv, tlvType } from '../../src/ota/tlv.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
 import type { debugState, lifeCycle } from '../../src/production/fields.ts';
@@ -12,7 +13,7 @@ import { type BootDevice, type BootResult, boot } from './bootloader.ts';
 import { type DataStore, openDataStore } from './dataStore.ts';
 import { fileStorage, replaceFile } from './files.ts';
 import { eraseRegion, type Flash, type FlashLayout, flashLayout, type NvStorage, openFlash, type Power, steadyPower } from './flash.ts';
-import { fileVault, type KeyStore, type KeyVault, openKeyStore } from './keyStore.ts';
+import { encryptionKeySlot, fileVault, type KeyStore, type KeyVault, openKeyStore } from './keyStore.ts';
 import { type Otp, openOtp } from './otp.ts';
 
 /** The virtual microcontroller, without any software: UID, OTP, flash, SRAM, KeyStore, life cycle, debug lock and boot ROM.
@@ -69,7 +70,14 @@ const chipLayout = flashLayout({
   dataBytes: 512 * 1024,
 });
 
-export function openChip(identity: ChipIdentity, storage: ChipStorage, power: Power = steadyPower, layout = chipLayout): Chip {
+/** @param builtIn  key that the bootloader decrypts with in the place of the chip's own: one of the whole line */
+export function openChip(
+  identity: ChipIdentity,
+  storage: ChipStorage,
+  power: Power = steadyPower,
+  layout = chipLayout,
+  builtIn?: Decryption,
+): Chip {
   const otp = openOtp(storage.otp, power);
   const flash = openFlash(layout, storage.flash, power);
   const keyStore = openKeyStore(storage.keys);
@@ -83,7 +91,11 @@ export function openChip(identity: ChipIdentity, storage: ChipStorage, power: Po
     if (otp.flag(otpFlag.rma)) return 'rma';
     return otp.flag(otpFlag.deployed) ? 'deployed' : 'manufacture';
   };
-  const bootDevice = (): BootDevice => ({ flash, layout, otp, config: { mode: 'swap', uid: identity.uid, ...productOf(flash, layout) } });
+  const bootDevice = (): BootDevice => {
+    const decryption = builtIn ?? keyStore.decryption(encryptionKeySlot);
+    const config = { mode: 'swap', uid: identity.uid, ...productOf(flash, layout), ...(decryption && { decryption }) } as const;
+    return { flash, layout, otp, config };
+  };
   const finishWipe = (): void => {
     keyStore.erase();
     data.eraseAll();
@@ -134,7 +146,7 @@ const identityFile = 'chip.json';
 /** A chip whose memories are files in a folder of its own.
  *  @param identity  given for a new chip; an existing one keeps its own
  *  @throws NusecError BAD_REQUEST (no chip there and no identity given, or another UID than the chip's), FOLDER_REFUSED */
-export function openChipFolder(folder: string, identity?: ChipIdentity, power?: Power): Chip {
+export function openChipFolder(folder: string, identity?: ChipIdentity, power?: Power, builtIn?: Decryption): Chip {
   makeFolder(folder);
   const fused = fusedIdentity(join(folder, identityFile), identity);
   const otp = fileStorage(join(folder, 'otp.bin'), true);
@@ -153,7 +165,7 @@ export function openChipFolder(folder: string, identity?: ChipIdentity, power?: 
       for (const file of files) file.close();
     },
   };
-  return openChip(fused, storage, power);
+  return openChip(fused, storage, power, chipLayout, builtIn);
 }
 
 /** Whether there is a chip in this folder. */

@@ -4,7 +4,7 @@ import { DevAuthError } from '../../src/production/devauth/error.ts';
 import { createDevAuthResponder, type DevAuthHandlers } from '../../src/production/devauth/responder.ts';
 import type { StageContext, StageFactory } from './board.ts';
 import { commonHandlers, maxBodyBytes, otpHandler, putHandler } from './handlers.ts';
-import { authKeySlot } from './keyStore.ts';
+import { authKeySlot, encryptionKeySlot } from './keyStore.ts';
 import { messageHandler } from './messages.ts';
 
 /** DevAuth code in SRAM (R5–R17, R72–R79): gives a blank chip its key, signs its certification request, takes certificates and hashes.
@@ -20,13 +20,15 @@ export const devauthStage: StageFactory = context => {
   return { handle: messageHandler({ devAuth: createDevAuthResponder(handlers, { stage: () => context.stage, maxBodyBytes }) }) };
 };
 
+const slotFor = { es256: authKeySlot, ecdhEs: encryptionKeySlot } as const;
+
 /** Node's generator is seeded with at least this much. */
 const entropyBits = 256;
 
-/** The key is made once (R74). A repeated request, after a lost answer or a power cut, gets the same key. */
+/** A key is made once (R74). A repeated request, after a lost answer or a power cut, gets the same key. */
 function keygenHandler({ chip }: StageContext): NonNullable<DevAuthHandlers['keygen']> {
-  return ({ keySlot, minEntropyBits }) => {
-    if (keySlot !== authKeySlot) throw new DevAuthError('bad-arg');
+  return ({ keySlot, algorithm, minEntropyBits }) => {
+    if (keySlot !== slotFor[algorithm]) throw new DevAuthError('bad-arg');
     if (minEntropyBits > entropyBits) throw new DevAuthError('entropy');
     const point = chip.keyStore.publicKey(keySlot) ?? chip.keyStore.generate(keySlot);
     return { publicKey: point.slice(1), keySlot, entropyBits };

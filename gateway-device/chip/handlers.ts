@@ -17,7 +17,7 @@ import { recordedIn } from '../link/knownIssuers.ts';
 import type { StageContext } from './board.ts';
 import type { BootedImage } from './bootloader.ts';
 import { otpHash } from './hardwareState.ts';
-import { authKeySlot } from './keyStore.ts';
+import { authKeySlot, encryptionKeySlot } from './keyStore.ts';
 import { putNext } from './nextGeneration.ts';
 import { takeBundle, trustOf } from './trust.ts';
 
@@ -166,6 +166,7 @@ export async function receiptOf(
 ): Promise<Uint8Array> {
   const own = chip.keyStore.publicKey(authKeySlot);
   if (!own) throw new DevAuthError('bad-state');
+  const encryptionKey = chip.keyStore.publicKey(encryptionKeySlot)?.slice(1);
   const objId = chip.data.get('objId');
   const deviceCertificate = chip.data.get('deviceCertificate');
   const value: Receipt = {
@@ -178,6 +179,7 @@ export async function receiptOf(
     images: [...imageOf(imageIds.bl2, boot.bl2), ...imageOf(imageIds.bl3, boot.app)],
     bootCount: chip.bootCount(),
     otpSha256: otpHash(chip),
+    ...(encryptionKey && { encryptionKey }),
     ...(objId && { objId }),
     ...(deviceCertificate && { certificateSha256: sha256(deviceCertificate) }),
     ...changes,

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { derToRaw } from '../../src/ecdsa.ts';
 import { NusecError } from '../../src/errors.ts';
+import type { Decryption } from '../../src/ota/decrypt.ts';
 import { replaceFile } from './files.ts';
 
 /** KeyStore of the virtual chip: P-256 keys that are born here and never leave (RULE-2, R8, R74). There is no way to read a private key:
@@ -14,6 +15,8 @@ export type KeyStore = {
   readonly publicKey: (slot: number) => Uint8Array | undefined;
   /** ECDSA over SHA-256 of the message. @returns r ‖ s, 64 bytes @throws NusecError KEY_NOT_FOUND */
   readonly sign: (slot: number, message: Uint8Array) => Promise<Uint8Array>;
+  /** For the boot loader alone: opens content keys that were wrapped for this key. @returns undefined while the slot is empty */
+  readonly decryption: (slot: number) => Decryption | undefined;
   /** For mutual TLS with this key. @param tls PEM: own chain, leaf first; trusted root @throws NusecError KEY_NOT_FOUND */
   readonly secureContext: (slot: number, tls: { readonly cert: string; readonly ca: string }) => SecureContext;
   /** Erases one key permanently; not the authentication key. An empty slot is left as it is. */
@@ -26,6 +29,8 @@ export type KeyStore = {
 
 /** Slot of the authentication key (AUTH), which the device certificate is for. */
 export const authKeySlot = 0;
+/** Slot of the key that images are encrypted for; it stays for the life of the chip, as the images in flash need it. */
+export const encryptionKeySlot = 4;
 /** Slot of the AUTH key of the next generation until it takes over (nextGeneration.ts); 1 and 2 are of operational identities. */
 export const nextAuthKeySlot = 3;
 
@@ -59,6 +64,10 @@ export function openKeyStore(vault: KeyVault): KeyStore {
       return key && pointOf(key);
     },
     sign: async (slot, message) => signRaw(need(slot), message),
+    decryption: slot => {
+      const privateKey = keys.get(slot);
+      return privateKey && { curve: 'P-256', privateKey };
+    },
     secureContext: (slot, { cert, ca }) => {
       const key = need(slot).export({ type: 'pkcs8', format: 'pem' });
       return createSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' });

@@ -19,6 +19,7 @@ import { type Core, withServer } from './core.ts';
 import { certSlotUnder, type ProgrammerIdentity, readBundle, readIdentity, updateBundle } from './identity.ts';
 import type { Report } from './produce.ts';
 import type { IdentityAnswer, ServerApi } from './serverApi.ts';
+import { makeEncryptionKey } from './stepsIdentity.ts';
 import { type Hello, hello } from './target.ts';
 
 /** A device in repair on the serial link: its debug port is unlocked, or it gets its next generation. Nothing is kept here: every step can be
@@ -32,7 +33,6 @@ type Repair = {
   readonly host: DevAuthHost;
 };
 
-const es256 = -7;
 const minEntropyBits = 256;
 /** How often a proof is sent before the person at the programmer gets an error. */
 const maxDeliveries = 3;
@@ -162,7 +162,8 @@ async function makeNext(repair: Repair, greeting: Hello, present: IdentityAnswer
   const { sealed } = await openSession(repair, greeting, present, new Uint8Array(randomBytes(32)));
   const { nonce } = await hello(sealed);
   const { order, objId } = await server.rekey(uid, nonce);
-  const { publicKey } = await sealed.request('keygen', { keySlot: authKeySlot, algorithm: es256, minEntropyBits, order });
+  const { publicKey } = await sealed.request('keygen', { keySlot: authKeySlot, algorithm: 'es256', minEntropyBits, order });
+  await makeEncryptionKey(sealed);
   const point = concat(Uint8Array.of(0x04), publicKey);
   const cri = buildCertificationRequestInfo({ subject: { commonName: objId, serialNumber: uid }, publicKeyPoint: point });
   const { signature } = await sealed.request('signCri', { cri });

@@ -6,9 +6,11 @@ import { checkChain } from '../../src/pki/chain.ts';
 import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../../src/pki/csr.ts';
 import { scopeIn } from '../../src/pki/issuerScope.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
+import { DevAuthError } from '../../src/production/devauth/error.ts';
+import type { DevAuthHost } from '../../src/production/devauth/host.ts';
 import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.ts';
 import type { TrustBundle } from '../../src/production/trustBundle.ts';
-import { authKeySlot } from '../chip/keyStore.ts';
+import { authKeySlot, encryptionKeySlot } from '../chip/keyStore.ts';
 import { recordedIn } from '../link/knownIssuers.ts';
 import { fromServer } from './blame.ts';
 import { readBundle, updateBundle } from './identity.ts';
@@ -17,7 +19,6 @@ import { fact, factBytes, grantIdOf, learn, type Step, type Unit } from './unit.
 
 /** Steps 3–6: the target makes its own key, and gets a certificate for it (R72–R79, RULE-2, RULE-10). */
 
-const es256 = -7;
 const minEntropyBits = 256;
 
 const loadDevAuth: Step = {
@@ -39,10 +40,20 @@ const keygen: Step = {
   starred: true,
   needs: 'devauth',
   run: async unit => {
-    const { publicKey } = await unit.target.host.request('keygen', { keySlot: authKeySlot, algorithm: es256, minEntropyBits });
+    const { publicKey } = await unit.target.host.request('keygen', { keySlot: authKeySlot, algorithm: 'es256', minEntropyBits });
+    await makeEncryptionKey(unit.target.host);
     learn(unit, { publicKey: toBase64url(concat(Uint8Array.of(0x04), publicKey)) });
   },
 };
+
+/** The key that images are encrypted for; its public half comes to the server in the receipts. A chip that has none is built all the same, unless
+ *  its line accepts encrypted images only: then the server gives no application. */
+export async function makeEncryptionKey(host: DevAuthHost): Promise<void> {
+  const wish = { keySlot: encryptionKeySlot, algorithm: 'ecdhEs', minEntropyBits } as const;
+  await host.request('keygen', wish).catch(error => {
+    if (!(error instanceof DevAuthError && ['bad-arg', 'bad-cbor'].includes(error.reason))) throw error;
+  });
+}
 
 const certify: Step = {
   k: 5,

@@ -104,7 +104,15 @@ async function fetchGenuine(unit: Unit, offer: ImageOffer, wanted: WantedImage):
   rememberImage(unit, hashHex);
   const bytes = concat(body, offer.trailer);
   const otpKeyHash = sha256(wanted.keySpki);
-  const verdict = verifyImage(bytes, { signature: { algorithm: 'P-256', otpKeyHash }, slotBytes: wanted.slotBytes });
+  const signature = { algorithm: 'P-256', otpKeyHash } as const;
+  // Production writes in clear, also what an upgrade would bring encrypted: the key is the target's.
+  const verdict = verifyImage(bytes, {
+    signature,
+    slotBytes: wanted.slotBytes,
+    slot: 'primary',
+    isKeyElsewhere: true,
+    uid: unit.found.uid,
+  });
   if (!verdict.ok) throw new NusecError('IMAGE_REFUSED', `the image would not boot: ${verdict.reason}`);
   const counter = verdict.info.securityCounter ?? 0;
   if (counter < wanted.floor) throw new NusecError('ROLLBACK', `security counter ${counter} is below the floor ${wanted.floor}`);

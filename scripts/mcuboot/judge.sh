@@ -9,14 +9,14 @@ validate=$folder/validate
 # shellcheck disable=SC2086
 cc -O1 -w -I"$here/port" -I"$here/port/mcuboot_config" -I"$here/port/flash_map_backend" -I"$source/include" -I"$source/src" -I"$crypto/include" -I"$asn1/include" \
   "$here/validate.c" $(for name in image_validate tlv image_ecdsa bootutil_img_hash bootutil_find_key bootutil_img_security_cnt bootutil_public bootutil_area \
-    bootutil_misc fault_injection_hardening; do echo "$source/src/$name.c"; done) \
-  $(for name in sha256 ecc ecc_dsa utils; do echo "$crypto/source/$name.c"; done) "$asn1/src/asn1parse.c" "$asn1/src/platform_util.c" -o "$validate" 2>/dev/null
+    bootutil_misc fault_injection_hardening encrypted; do echo "$source/src/$name.c"; done) \
+  $(for name in sha256 ecc ecc_dsa ecc_dh hmac aes_encrypt aes_decrypt ctr_mode utils; do echo "$crypto/source/$name.c"; done) "$asn1/src/asn1parse.c" "$asn1/src/platform_util.c" -o "$validate"
 read -r key counter slot vendor class < "$folder/device.txt"
 differ=0
-while read -r name ours reason; do
-  bootloader=$("$validate" "$folder/$name.bin" "$key" "$counter" "$slot" "$vendor" "$class" || true)
+while read -r name where ours reason; do
+  bootloader=$("$validate" "$folder/$name.bin" "$key" "$counter" "$slot" "$vendor" "$class" "$where" "$folder/encryption.der" || true)
   imgtool=$(PYTHONPATH=$mcuboot/scripts:${PYTHONPATH:-} python3 -m imgtool.main verify -k "$folder/key.pem" "$folder/$name.bin" >/dev/null 2>&1 && echo ok || echo refused)
   [ "$bootloader" = "$ours" ] || differ=1
-  printf '%-24s verifyImage %-8s MCUboot %-8s imgtool %-8s %s\n' "$name" "$ours" "$bootloader" "$imgtool" "$reason"
+  printf '%-24s %-9s verifyImage %-8s MCUboot %-8s imgtool %-8s %s\n' "$name" "$where" "$ours" "$bootloader" "$imgtool" "$reason"
 done < "$folder/verdicts.txt"
 exit $differ

@@ -1,10 +1,12 @@
-/* One image judged by MCUboot's own bootutil_img_validate, as a bootloader with MCUBOOT_HW_KEY and hardware rollback protection does.
- * usage: validate IMAGE KEYHASH COUNTER SLOT_BYTES VENDOR CLASS     key hash, vendor and class in hex; prints ok or refused, and exits 0 or 1
+/* One image judged by MCUboot's own bootutil_img_validate, as a bootloader with MCUBOOT_HW_KEY, hardware rollback protection and ECIES-P256 does.
+ * usage: validate IMAGE KEYHASH COUNTER SLOT_BYTES VENDOR CLASS SLOT KEY     key hash, vendor and class in hex; slot: primary or secondary;
+ * KEY: PKCS#8 of what the device decrypts with. Prints ok or refused, and exits 0 or 1.
  * The flash is the file in a slot of erased bytes; key hash, counter and UUIDs are those of the device. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bootutil/enc_key.h"
 #include "bootutil/image.h"
 #include "bootutil/mcuboot_uuid.h"
 #include "bootutil/security_cnt.h"
@@ -57,6 +59,10 @@ uint32_t app_max_size(struct boot_loader_state *state) { return 1 << 30; }
 int default_CSPRNG(uint8_t *to, unsigned bytes) { return 0; }
 int mbedtls_mpi_read_binary(void *number, const uint8_t *from, size_t bytes) { return -1; }
 
+static uint8_t encryption_der[512];
+static unsigned int encryption_bytes;
+const struct bootutil_key bootutil_enc_key = {.key = encryption_der, .len = &encryption_bytes};
+
 static void read_hex(const char *text, uint8_t *to, int bytes) {
   for (int i = 0; i < bytes; i++) {
     unsigned value = 0;
@@ -66,7 +72,7 @@ static void read_hex(const char *text, uint8_t *to, int bytes) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 7) return 2;
+  if (count != 9) return 2;
   slot_bytes = atoi(arguments[4]);
   slot = malloc(slot_bytes);
   memset(slot, 0xff, slot_bytes);
@@ -77,13 +83,24 @@ int main(int count, char **arguments) {
   counter = atoi(arguments[3]);
   read_hex(arguments[5], vendor, sizeof vendor);
   read_hex(arguments[6], class, sizeof class);
-  struct flash_area area = {.fa_id = 2, .fa_size = slot_bytes};
+  FILE *key = fopen(arguments[8], "rb");
+  if (!key) return 2;
+  encryption_bytes = fread(encryption_der, 1, sizeof encryption_der, key);
+  fclose(key);
+  int is_secondary = strcmp(arguments[7], "secondary") == 0;
+  struct flash_area area = {.fa_id = 1 + is_secondary, .fa_size = slot_bytes};
   struct image_header header;
   static uint8_t buffer[1024];
   memcpy(&header, slot, sizeof header);
   FIH_DECLARE(result, FIH_FAILURE);
-  if (header.ih_magic == IMAGE_MAGIC)
-    FIH_CALL(bootutil_img_validate, result, NULL, &header, &area, buffer, sizeof buffer, NULL, 0, NULL);
+  static struct boot_loader_state state;
+  static struct boot_status status;
+  int has_key = 1;
+  /* As boot_validate_slot does (loader.c) before it validates an image in the second slot. */
+  if (is_secondary && header.ih_magic == IMAGE_MAGIC && IS_ENCRYPTED(&header))
+    has_key = boot_enc_load(&state, 1, &header, &area, &status) >= 0 && boot_enc_set_key(BOOT_CURR_ENC_SLOT(&state, 1), status.enckey[1]) == 0;
+  if (header.ih_magic == IMAGE_MAGIC && has_key)
+    FIH_CALL(bootutil_img_validate, result, &state, &header, &area, buffer, sizeof buffer, NULL, 0, NULL);
   int is_ok = FIH_EQ(result, FIH_SUCCESS);
   puts(is_ok ? "ok" : "refused");
   return !is_ok;

@@ -72,28 +72,16 @@ export function createAuth(authenticators: Authenticators, answers?: Answers) {
     /** The route is for machines of one kind (RULE-9). */
     machine: (kind: Machine['kind']) =>
       marked({ machine: kind }, async (c, next) => {
-        const peer = peerOf(c.env.incoming.socket as TLSSocket);
+        const socket = c.env.incoming.socket as TLSSocket;
+        const peer = socket.getPeerX509Certificate?.();
         if (peer === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', `this endpoint is for a ${kind} with its certificate`);
-        const machine = await authenticators.machine(peer);
+        const machine = await authenticators.machine(new Uint8Array(peer.raw));
         if (machine.kind !== kind)
           throw new NusecError('CLIENT_CERTIFICATE_REFUSED', `this endpoint is for a ${kind}, not a ${machine.kind}`);
         c.set('machine', machine);
         await next();
       }),
   };
-}
-
-const peers = new WeakMap<TLSSocket, Uint8Array>();
-
-/** The client's certificate, DER: that of the handshake, for as long as the connection lasts. */
-function peerOf(socket: TLSSocket): Uint8Array | undefined {
-  const known = peers.get(socket);
-  if (known !== undefined) return known;
-  const raw = socket.getPeerX509Certificate?.()?.raw;
-  if (raw === undefined) return undefined;
-  const certificate = new Uint8Array(raw);
-  peers.set(socket, certificate);
-  return certificate;
 }
 
 /** Answers that may hold a token are never written down, however the path is spelled: it is the decoded one that leads to a route. */

@@ -1,13 +1,30 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { type DefinedLine, layoutOf } from '../domain/line.ts';
 import { isInScope } from '../domain/roles.ts';
-import { defineLine, lineCounters, lineOf, listLines, raiseRollbackFloor, setSupportPeriod } from '../services/firmware/lines.ts';
+import {
+  defineLine,
+  lineCounters,
+  lineOf,
+  listLines,
+  raiseRollbackFloor,
+  setEncryption,
+  setSupportPeriod,
+} from '../services/firmware/lines.ts';
 import { actor, type Resource } from './app.ts';
 import { countField, jsonAnswer, jsonBody, lineField } from './fields.ts';
 import { within } from './scopes.ts';
 
 /** Product lines. */
 
+const encryptionSchema = z.strictObject({
+  scheme: z
+    .enum(['device', 'line'])
+    .openapi({ description: 'whose key: one of each device, or one that the line’s bootloader is built with' }),
+  bits: z.literal([128, 256]),
+  only: z.boolean().openapi({ description: 'no device of the line gets a plain image any more; never taken back' }),
+  uidBound: z.boolean().openapi({ description: 'the image of a device names its UID; needs `only`' }),
+  publicKey: z.string().length(87).optional().openapi({ description: 'point of the line’s key, 65 bytes, base64url' }),
+});
 const lineSchema = z
   .object({
     line: lineField,
@@ -18,6 +35,7 @@ const lineSchema = z
     oem: z.string(),
     supportUntil: z.string().optional(),
     attestationDays: z.number().optional(),
+    encryption: encryptionSchema.optional(),
     layout: z.object({
       appSlotBytes: z.number(),
       bl2SlotBytes: z.number(),
@@ -95,6 +113,19 @@ export const linesResource: Resource = (api, { ctx }, auth) => {
     const { line } = c.req.valid('param');
     await raiseRollbackFloor(ctx, line, c.req.valid('json').floor, actor(c));
     return c.json(lineView(await lineOf(ctx, line)), 200);
+  });
+  const encrypt = createRoute({
+    method: 'post',
+    path: '/v1/lines/{line}/encryption',
+    summary: 'Says whether and how the images of the line are encrypted',
+    middleware: inScope,
+    request: { params, ...jsonBody(encryptionSchema) },
+    responses: { 200: jsonAnswer(lineSchema, 'the line') },
+  });
+  api.openapi(encrypt, async c => {
+    const { publicKey, ...wish } = c.req.valid('json');
+    const encryption = publicKey === undefined ? wish : { ...wish, publicKey };
+    return c.json(lineView(await setEncryption(ctx, c.req.valid('param').line, encryption, actor(c))), 200);
   });
   const support = createRoute({
     method: 'post',

@@ -124,6 +124,7 @@ const problems = {
   DOWNGRADE: [409, 'The version is not newer than the device’s'],
   COUNTER_EXHAUSTED: [409, 'The security counter is above the line’s maximum'],
   COUNTER_JUMP: [409, 'The security counter jumps too far'],
+  ENCRYPTION_REQUIRED: [409, 'The line accepts encrypted images only'],
   SUPERSEDED: [409, 'A better release is offered to the device'],
   OFFER_STANDS: [409, 'The same release is offered to the device already'],
   SBOM_REFUSED: [422, 'The bill of materials is refused'],

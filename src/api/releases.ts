@@ -44,6 +44,17 @@ const releaseSchema = z
     contentSha256: sha256Field,
     approvedBy: z.string().optional(),
     counterJump: z.boolean().optional(),
+    encrypted: z
+      .object({
+        bits: z.number(),
+        imageHash: z.string(),
+        bodySha256: z.string(),
+        size: z.number(),
+        contentKeyId: z.string(),
+        uidBound: z.boolean(),
+      })
+      .optional()
+      .openapi({ description: 'the encrypted variant, which devices of the line get' }),
     sbomSha256: sha256Field.optional(),
     sbomFormat: z.string().optional(),
     upload: z

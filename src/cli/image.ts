@@ -102,7 +102,7 @@ function oneOf<Value extends string>(...values: readonly Value[]): (text: string
 }
 const slotName = oneOf('primary', 'secondary');
 const keyForm = oneOf('hash', 'whole');
-const keyBits = (text: string): 128 | 256 => (oneOf('128', '256')(text) === '256' ? 256 : 128);
+export const keyBits = (text: string): 128 | 256 => (oneOf('128', '256')(text) === '256' ? 256 : 128);
 
 function inspect(file: string, options: Shared): void {
   const view = viewOf(readBytes(file, 'image'));

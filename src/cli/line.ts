@@ -1,5 +1,8 @@
 import type { Command } from 'commander';
+import { toBase64url } from '../bytes.ts';
 import { ask, type ServerOptions, withServerOptions } from './client.ts';
+import { keyBits } from './image.ts';
+import { encryptionPointOf } from './imageKeys.ts';
 import { wholeNumber } from './options.ts';
 import { print, record, table } from './output.ts';
 
@@ -26,6 +29,8 @@ type Create = ServerOptions & {
   bootloaderBytes?: number;
   counterStep?: number;
 };
+
+type Encryption = ServerOptions & { lineKey?: string; bits: 128 | 256; only?: boolean; uidBound?: boolean };
 
 const counter = wholeNumber(0, 255);
 const bytes = wholeNumber(4096, 16 * 1024 * 1024);
@@ -64,6 +69,34 @@ export function registerLine(program: Command): void {
       .addHelpText('after', '\nExamples:\n  $ nusec line floor meter 4'),
   ).action(async (name: string, floor: number, options: ServerOptions) => {
     const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/floor`, { floor });
+    print(options, changed, record(changed));
+  });
+  withServerOptions(
+    line
+      .command('encryption')
+      .description('encrypt the application images of the line; it is decided once')
+      .argument('<line>', 'product line')
+      .option(
+        '--line-key <pub.pem>',
+        'one key for all devices, which their bootloader is built with; default: a key of each device, made in the chip',
+      )
+      .option('--bits <n>', 'AES key: 128, as every encrypting MCUboot knows it, or 256', keyBits, 128)
+      .option('--only', 'no device of the line gets a plain image any more; this is never taken back')
+      .option('--uid-bound', 'the image of a device names its UID, and no other one accepts it; needs --only')
+      .addHelpText(
+        'after',
+        `
+Releases that were uploaded before get their encrypted variant when the same firmware is uploaded again.
+
+Examples:
+  $ nusec line encryption meter --only
+  $ nusec line encryption meter --only --uid-bound --bits 256
+  $ nusec line encryption meter --line-key line.pub.pem`,
+      ),
+  ).action(async (name: string, { lineKey, bits, only = false, uidBound = false, ...options }: Encryption) => {
+    const key = lineKey === undefined ? {} : { publicKey: toBase64url(encryptionPointOf(lineKey)) };
+    const scheme = lineKey === undefined ? 'device' : 'line';
+    const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/encryption`, { scheme, bits, only, uidBound, ...key });
     print(options, changed, record(changed));
   });
   withServerOptions(

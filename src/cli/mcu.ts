@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { type McuOptions, startMcu } from '../../gateway-device/device/mcu.ts';
 import { uidFromHex } from '../production/uid.ts';
 import { runBoard } from './board.ts';
+import { decryptionOf } from './imageKeys.ts';
 import { httpsUrl, portNumber, wholeNumber } from './options.ts';
 import { hostPort } from './process.ts';
 
@@ -17,6 +18,7 @@ type Options = {
   serverMqtt?: string;
   mqttName?: string;
   https?: string;
+  encryptionKey?: string;
   json?: boolean;
 };
 
@@ -38,6 +40,10 @@ export function registerMcu(program: Command): void {
     .option('--mqtt <host:port>', 'where its firmware connects to once it is provisioned')
     .option('--mqtt-name <name>', 'name in the certificate of that server; the host when not given')
     .option('--https <url>', 'fetch firmware from this API in ranges; what does not come so comes by MQTT', httpsUrl)
+    .option(
+      '--encryption-key <priv.pem>',
+      'P-256 key that its bootloader is built with, where a whole line has one; default: the chip’s own',
+    )
     .addOption(new Option('--server-mqtt <host:port>', 'the same as --mqtt').hideHelp())
     .option('--json', 'JSON lines, also on a terminal')
     .addHelpText(
@@ -58,11 +64,12 @@ Examples:
 const run = (options: Options): Promise<void> => runBoard(options.json === true, tell => startMcu({ ...mcuOptions(options), tell }));
 
 function mcuOptions(options: Options): Omit<McuOptions, 'tell'> {
-  const { data, productId, serialPort, debugPort, serialDevice, mqttName, https } = options;
+  const { data, productId, serialPort, debugPort, serialDevice, mqttName, https, encryptionKey } = options;
   const mqtt = options.mqtt ?? options.serverMqtt;
   const uid = options.uid === undefined ? undefined : uidFromHex(options.uid);
   return {
     folder: data,
+    ...(encryptionKey !== undefined && { decryption: decryptionOf(encryptionKey) }),
     ...(uid && { identity: { uid, productId } }),
     newIdentity: () => ({ uid: new Uint8Array(randomBytes(uidBytes)), productId }),
     ports: {

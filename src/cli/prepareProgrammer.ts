@@ -33,7 +33,6 @@ export type Prepared = { readonly uid: string; readonly status: string; readonly
 type ProgrammerView = { readonly status: string; readonly kekEpoch: number };
 
 const authKeySlot = 0;
-const es256 = -7;
 const minEntropyBits = 256;
 const doneStatuses = ['SHIPPED', 'ACTIVE'];
 
@@ -93,7 +92,7 @@ async function certify(
   tell: (line: string) => void,
 ): Promise<void> {
   const { host } = board;
-  const { publicKey } = await host.request('keygen', { keySlot: authKeySlot, algorithm: es256, minEntropyBits });
+  const { publicKey } = await host.request('keygen', { keySlot: authKeySlot, algorithm: 'es256', minEntropyBits });
   const publicKeyPoint = concat(Uint8Array.of(0x04), publicKey);
   tell('R8–R10 key generated in the KeyStore');
   const cri = buildCertificationRequestInfo({ subject: { serialNumber: uid }, publicKeyPoint });

@@ -35,6 +35,8 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
       return manufacture.installBootloader(command, state);
     case 'LockDebug':
       return manufacture.lockDebug(command, state);
+    case 'CertifyEncryptionKey':
+      return manufacture.certifyEncryptionKey(command, state);
     case 'AuthenticateSession':
       return manufacture.authenticateSession(command, state);
     case 'InstallFirmware':

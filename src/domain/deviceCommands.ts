@@ -43,6 +43,7 @@ export type DeviceCommand =
   | Command<'BurnBootKey', { readonly slot: ImageKind; readonly keyId: string }>
   | Command<'InstallBootloader', FirmwareFacts>
   | Command<'LockDebug', { readonly receiptSha256: string; readonly unlockKeyId?: string }>
+  | Command<'CertifyEncryptionKey', { readonly publicKey: string; readonly receiptSha256: string }>
   | Command<'AuthenticateSession', { readonly grantId: string; readonly evidenceSha256: string }>
   | Command<'InstallFirmware', FirmwareFacts & { readonly grantId: string; readonly receiptSha256: string }>
   | Command<'CompleteProvisioning', { readonly grantId: string; readonly receiptSha256: string }>
@@ -65,6 +66,8 @@ export type DeviceCommand =
         readonly line: Product;
         readonly rules: OfferRules;
         readonly securityUpdate?: boolean;
+        /** It can decrypt what is encrypted for its line. */
+        readonly decrypts?: boolean;
       }
     >
   | Command<'StartUpgrade', { readonly offerId: string }>

@@ -113,6 +113,8 @@ export type DeviceEvent =
   | Event<'BootloaderInstalled', FirmwareFacts>
   /** `unlockKeyId`: key of the keystore that the unlock password comes from; absent when the chip has no hash of a password. */
   | Event<'DebugLocked', { readonly receiptSha256: string; readonly unlockKeyId?: string }>
+  /** Point of the key that images are encrypted for, 65 bytes, base64url: made in the chip, and signed by it in this receipt. */
+  | Event<'EncryptionKeyCertified', { readonly publicKey: string; readonly receiptSha256: string }>
   | Event<'ProgrammingSessionAuthenticated', { readonly grantId: string; readonly evidenceSha256: string }>
   | Event<'FirmwareInstalled', FirmwareFacts & { readonly receiptSha256: string }>
   | Event<'ProvisioningCompleted', { readonly grantId: string; readonly receiptSha256: string }>

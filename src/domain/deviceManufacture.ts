@@ -104,6 +104,14 @@ export function lockDebug({ type: _, ...data }: Of<DeviceCommand, 'LockDebug'>, 
   return [{ type: 'DebugLocked', data }];
 }
 
+/** The chip makes it once and keeps it, also in its next generation: its image in flash needs it. Another one is another chip. */
+export function certifyEncryptionKey({ type: _, ...data }: Of<DeviceCommand, 'CertifyEncryptionKey'>, state: LivingDevice): Events {
+  if (state.encryptionKey === data.publicKey) return [];
+  if (state.encryptionKey !== undefined) refuse('WEAK_OR_CLONED_KEY', 'the chip has shown another encryption key before');
+  requireStatus(state, ['LOCKED', 'RMA'], 'an encryption key', 'DEVICE_STATE');
+  return [{ type: 'EncryptionKeyCertified', data }];
+}
+
 export function authenticateSession({ grantId, evidenceSha256 }: Of<DeviceCommand, 'AuthenticateSession'>, state: LivingDevice): Events {
   requireGrant(state, grantId);
   if (state.session !== undefined) return [];

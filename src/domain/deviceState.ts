@@ -51,6 +51,8 @@ export type LivingDevice = DeviceStanding & {
   readonly bootKeys: { readonly [Slot in ImageKind]?: DeviceBootKey };
   readonly bootloader?: FirmwareFacts;
   readonly debugLocked: boolean;
+  /** Point that images are encrypted for, base64url; absent from chips that made no such key. */
+  readonly encryptionKey?: string;
   readonly session?: { readonly grantId: string; readonly evidenceSha256: string };
   /** What the registry knows to run: changes only by evidence (I18). */
   readonly firmware?: FirmwareFacts;
@@ -104,7 +106,7 @@ type DataOf<Type extends DeviceEvent['type']> = Extract<DeviceEvent, { readonly 
 
 /** A new generation starts from nothing but what is burned, assigned or issued permanently. */
 function minted(state: DeviceState, data: DataOf<'DeviceMinted'>): LivingDevice {
-  const kept: Pick<LivingDevice, 'objIds' | 'certificates' | 'bootKeys' | 'rollbacks' | 'provenCounter'> =
+  const kept: Pick<LivingDevice, 'objIds' | 'certificates' | 'bootKeys' | 'rollbacks' | 'provenCounter' | 'encryptionKey'> =
     state.status === 'NONE' ? { objIds: [], certificates: [], bootKeys: {}, rollbacks: [] } : state;
   return {
     ...data,
@@ -114,6 +116,7 @@ function minted(state: DeviceState, data: DataOf<'DeviceMinted'>): LivingDevice 
     bootKeys: kept.bootKeys,
     rollbacks: kept.rollbacks,
     ...(kept.provenCounter !== undefined && { provenCounter: kept.provenCounter }),
+    ...(kept.encryptionKey !== undefined && { encryptionKey: kept.encryptionKey }),
     certificateInstalled: false,
     debugLocked: false,
     provisioned: false,
@@ -140,6 +143,8 @@ function evolveManufacture(state: LivingDevice, event: DeviceEvent): LivingDevic
       return { ...state, bootloader: event.data };
     case 'DebugLocked':
       return { ...state, debugLocked: true, ...(event.data.unlockKeyId && { unlockKeyId: event.data.unlockKeyId }) };
+    case 'EncryptionKeyCertified':
+      return { ...state, encryptionKey: event.data.publicKey };
     case 'ProgrammingSessionAuthenticated':
       return { ...state, session: event.data };
     case 'FirmwareInstalled':

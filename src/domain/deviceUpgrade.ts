@@ -21,7 +21,7 @@ export function isUpgradable(state: LivingDevice): boolean {
 /** I9 and I11, by the one offer decision, and against the current offer: the better one wins, and the other one is cancelled. The same
  *  release is not offered twice: one piece of evidence ends it for both rollouts. */
 export function offerFirmware(command: Of<DeviceCommand, 'OfferFirmware'>, state: LivingDevice): Events {
-  const { offerId, rolloutId, releaseId, release, line, rules, securityUpdate } = command;
+  const { offerId, rolloutId, releaseId, release, line, rules, securityUpdate, decrypts } = command;
   if (knownOffer(state, offerId)) return [];
   const { firmware, offer: standing, provenCounter } = state;
   if (firmware === undefined) refuse('DEVICE_STATE', 'the device has no firmware yet');
@@ -35,7 +35,7 @@ export function offerFirmware(command: Of<DeviceCommand, 'OfferFirmware'>, state
     ...(rolloutId !== undefined && { rolloutId }),
     ...(securityUpdate && { securityUpdate }),
   };
-  const refusal = judgeOffer({ ...line, line: state.line, able: isUpgradable(state), firmware, provenCounter }, release, rules);
+  const refusal = judgeOffer({ ...line, line: state.line, able: isUpgradable(state), firmware, provenCounter, decrypts }, release, rules);
   const isLoser = standing !== undefined && standing.releaseId !== releaseId && !wins(offer, standing);
   if (isLoser && (refusal ?? 'DEVICE_STATE') === 'DEVICE_STATE')
     refuse('SUPERSEDED', `a better release is offered to the device: ${standing.version}`);

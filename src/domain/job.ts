@@ -88,7 +88,8 @@ function create({ type: _, by, ...job }: Of<JobCommand, 'CreateJob'>, state: Job
 /** Published, not withdrawn, of the same line (I8); another release of the same image replaces the first until the job is released. */
 function bindFirmware({ release, by }: Of<JobCommand, 'BindFirmware'>, state: CreatedJob): readonly JobEvent[] {
   const { line, status, ...firmware } = release;
-  if (state[firmware.image]?.releaseId === firmware.releaseId) return [];
+  const before = state[firmware.image];
+  if (before?.releaseId === firmware.releaseId && before.bodySha256 === firmware.bodySha256) return [];
   requireStatus(state, ['DRAFT', 'DEFINED'], 'binding firmware');
   if (line !== state.line) refuse('WRONG_PRODUCT', `the release is for line ${line}, the job for ${state.line}`);
   if (status !== 'PUBLISHED') refuse('RELEASE_STATE', `the release is ${status}, not PUBLISHED`);

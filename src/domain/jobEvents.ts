@@ -28,6 +28,8 @@ export type BoundFirmware = {
   readonly imageHash: string;
   readonly bodySha256: string;
   readonly size: number;
+  /** The image of each unit names its UID: `imageHash` is that of the part that all share, and a unit proves the hash of its own image. */
+  readonly uidBound?: boolean;
 };
 
 /** The chips that may be built. `merkleRoot` of the tree over them, 64 hex; lists of older jobs do not name it. */

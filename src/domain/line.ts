@@ -1,5 +1,6 @@
 import type { Actor } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
+import type { LineEncryption } from './encryption.ts';
 import { refuse, requireCount } from './rules.ts';
 
 /** A product line: identity of its firmware, counter budget, support period. Stream `line-{line}`. NONE → DEFINED */
@@ -50,15 +51,21 @@ export type LineEvent =
   | { readonly type: 'LineDefined'; readonly data: LineDefinition }
   | { readonly type: 'RollbackFloorRaised'; readonly data: { readonly floor: number; readonly by: Actor } }
   | { readonly type: 'AttestationRetentionSet'; readonly data: { readonly days: number; readonly by: Actor } }
+  | { readonly type: 'LineEncryptionSet'; readonly data: { readonly encryption: LineEncryption; readonly by: Actor } }
   | { readonly type: 'SupportPeriodSet'; readonly data: { readonly supportUntil: string; readonly by: Actor } };
 
 export type LineCommand =
   | ({ readonly type: 'DefineLine' } & LineDefinition)
   | { readonly type: 'RaiseRollbackFloor'; readonly floor: number; readonly by: Actor }
   | { readonly type: 'SetAttestationRetention'; readonly days: number; readonly by: Actor }
+  | { readonly type: 'SetLineEncryption'; readonly encryption: LineEncryption; readonly by: Actor }
   | { readonly type: 'SetSupportPeriod'; readonly supportUntil: string; readonly by: Actor };
 
-export type DefinedLine = LineDefinition & { readonly status: 'DEFINED'; readonly rollbackFloor: number };
+export type DefinedLine = LineDefinition & {
+  readonly status: 'DEFINED';
+  readonly rollbackFloor: number;
+  readonly encryption?: LineEncryption;
+};
 export type LineState = { readonly status: 'NONE' } | DefinedLine;
 
 export const lineStream = (name: string): string => `line-${name}`;
@@ -76,6 +83,8 @@ function decide(command: LineCommand, state: LineState): readonly LineEvent[] {
       if (days > maxAttestationDays) refuse('BAD_REQUEST', `attestations are kept for at most ${maxAttestationDays} days`);
       return state.attestationDays === days ? [] : [{ type: 'AttestationRetentionSet', data: { days, by } }];
     }
+    case 'SetLineEncryption':
+      return setEncryption(command, state);
     case 'SetSupportPeriod': {
       requireStatus(state, ['DEFINED'], 'setting the support period');
       const { supportUntil, by } = command;
@@ -109,6 +118,26 @@ function raiseFloor({ floor, by }: Of<LineCommand, 'RaiseRollbackFloor'>, state:
   return [{ type: 'RollbackFloorRaised', data: { floor, by } }];
 }
 
+const pointPattern = /^[A-Za-z0-9_-]{87}$/;
+
+/** Set once, as images in the field depend on it; `only` may follow later, and is never taken back. */
+function setEncryption({ encryption, by }: Of<LineCommand, 'SetLineEncryption'>, state: LineState): readonly LineEvent[] {
+  requireStatus(state, ['DEFINED'], 'setting the encryption');
+  const { scheme, only, uidBound, publicKey } = encryption;
+  if ((scheme === 'line') !== (publicKey !== undefined))
+    refuse('BAD_REQUEST', 'the scheme `line` comes with its public key, no other one does');
+  if (publicKey !== undefined && !pointPattern.test(publicKey)) refuse('KEY_REFUSED', 'the key of a line is a point of P-256');
+  if (uidBound && !only) refuse('BAD_REQUEST', 'images are bound to UIDs on lines that accept encrypted images only');
+  const before = state.encryption;
+  if (before !== undefined) {
+    const isSame = (['scheme', 'bits', 'uidBound', 'publicKey'] as const).every(name => before[name] === encryption[name]);
+    if (!isSame) refuse('CONFLICT', 'the images of this line are encrypted otherwise');
+    if (before.only && !only) refuse('CONFLICT', 'a line that accepts encrypted images only keeps to it');
+    if (before.only === only) return [];
+  }
+  return [{ type: 'LineEncryptionSet', data: { encryption, by } }];
+}
+
 function evolve(state: LineState, event: LineEvent): LineState {
   if (event.type === 'LineDefined') return { ...event.data, status: 'DEFINED', rollbackFloor: 0 };
   if (state.status === 'NONE') return state;
@@ -117,6 +146,8 @@ function evolve(state: LineState, event: LineEvent): LineState {
       return { ...state, rollbackFloor: event.data.floor };
     case 'AttestationRetentionSet':
       return { ...state, attestationDays: event.data.days };
+    case 'LineEncryptionSet':
+      return { ...state, encryption: event.data.encryption };
     case 'SupportPeriodSet':
       return { ...state, supportUntil: event.data.supportUntil };
     default:

@@ -18,6 +18,8 @@ export type OfferDevice = Product & {
   readonly firmware: InstalledFirmware;
   /** The counter in OTP, where it has been measured. */
   readonly provenCounter?: number | undefined;
+  /** It can decrypt what is encrypted for its line. */
+  readonly decrypts?: boolean | undefined;
 };
 
 export type OfferRelease = Product & {
@@ -26,6 +28,8 @@ export type OfferRelease = Product & {
   readonly securityCounter: number;
   /** Hash of the plain and of the encrypted variant: both are reference values. */
   readonly imageHashes: readonly string[];
+  /** It has an encrypted variant. */
+  readonly isEncrypted?: boolean;
 };
 
 export type OfferRules = {
@@ -37,11 +41,21 @@ export type OfferRules = {
   readonly counterJumpApproved?: boolean;
   /** Largest step without approval; `maxCounterJump` when not given. */
   readonly counterStep?: number;
+  /** The line accepts encrypted images only. */
+  readonly encryptedOnly?: boolean;
 };
 
 export type OfferRefusal = Extract<
   ErrorCode,
-  'WRONG_PRODUCT' | 'DEVICE_STATE' | 'RELEASE_STATE' | 'ROLLBACK' | 'ALREADY' | 'DOWNGRADE' | 'COUNTER_EXHAUSTED' | 'COUNTER_JUMP'
+  | 'WRONG_PRODUCT'
+  | 'DEVICE_STATE'
+  | 'RELEASE_STATE'
+  | 'ROLLBACK'
+  | 'ALREADY'
+  | 'DOWNGRADE'
+  | 'COUNTER_EXHAUSTED'
+  | 'COUNTER_JUMP'
+  | 'ENCRYPTION_REQUIRED'
 >;
 
 /** @returns `undefined` when the offer may be made, else why not
@@ -59,7 +73,7 @@ export function judgeOffer(device: OfferDevice, release: OfferRelease, rules: Of
   if (release.securityCounter > rules.counterMaximum) return 'COUNTER_EXHAUSTED';
   const jump = release.securityCounter - device.firmware.securityCounter;
   if (jump > (rules.counterStep ?? maxCounterJump) && rules.counterJumpApproved !== true) return 'COUNTER_JUMP';
-  return undefined;
+  return rules.encryptedOnly === true && !(release.isEncrypted && device.decrypts) ? 'ENCRYPTION_REQUIRED' : undefined;
 }
 
 function sameProduct(a: Product, b: Product): boolean {

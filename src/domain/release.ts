@@ -3,6 +3,7 @@ import { type ApprovedContent, contentOfApproval, requireApproved, requireNoCont
 import type { Component } from './component.ts';
 import { contentText } from './contentText.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
+import type { EncryptedVariant } from './encryption.ts';
 import type { ReleaseFacts } from './job.ts';
 import type { ImageKind } from './jobEvents.ts';
 import { refuse, requireCount } from './rules.ts';
@@ -25,9 +26,9 @@ export type FirmwareUpload = {
   readonly classUuid: string;
   /** SHA-256 of the stored file: the name of the blob, checked on every read (T30). */
   readonly bodySha256: string;
-  /** Image hash of the plain image; of the encrypted variant when there is one. Both are reference values. */
+  /** Image hash of the plain image; the encrypted variant has another one. Both are reference values. */
   readonly imageHash: string;
-  readonly encryptedImageHash?: string;
+  readonly encrypted?: EncryptedVariant;
   readonly size: number;
   readonly uploadedBy: string;
   /** Its counter is a larger step than the line allows: the approver approves that too. */
@@ -37,6 +38,8 @@ export type FirmwareUpload = {
 export type ReleaseEvent =
   | { readonly type: 'FirmwareUploaded'; readonly data: FirmwareUpload }
   | { readonly type: 'SbomAttached'; readonly data: { readonly sha256: string; readonly format: string; readonly by: Actor } }
+  /** The line began to encrypt after the upload; the same firmware was uploaded again. */
+  | { readonly type: 'EncryptedVariantAdded'; readonly data: { readonly encrypted: EncryptedVariant; readonly by: string } }
   /** A part of what the bill of materials names, for the read model: it follows `SbomAttached`, as often as there are parts. */
   | { readonly type: 'SbomComponentsListed'; readonly data: { readonly sha256: string; readonly components: readonly Component[] } }
   /** `contentSha256`: SHA-256 of the content (`releaseContent`) that was approved. */
@@ -61,8 +64,9 @@ export type ReleaseStatus = 'UPLOADED' | 'APPROVED' | 'PUBLISHED' | 'WITHDRAWN';
 
 export const releaseWalk: Walk<ReleaseEvent, ReleaseStatus> = {
   ReleaseApproved: 'APPROVED',
-  // What was approved had another bill of materials.
+  // What was approved had another bill of materials, or no encrypted variant.
   SbomAttached: before => (before === 'APPROVED' ? 'UPLOADED' : before),
+  EncryptedVariantAdded: before => (before === 'APPROVED' ? 'UPLOADED' : before),
   ReleasePublished: 'PUBLISHED',
   ReleaseWithdrawn: 'WITHDRAWN',
 };
@@ -83,20 +87,22 @@ export const releaseStream = (releaseId: string): string => `release-${releaseId
 /** What an approval approves, as one text. Equal texts are equal content. */
 export function releaseContent(state: UploadedRelease): string {
   const { releaseId, line, image, version, securityCounter, vendorUuid, classUuid, bodySha256, imageHash, size } = state;
-  const { encryptedImageHash = null, sbomSha256 = null, counterJump = false } = state;
+  const { encrypted = null, sbomSha256 = null, counterJump = false } = state;
   const product = [releaseId, line, image, version, securityCounter, vendorUuid, classUuid];
-  return contentText([...product, bodySha256, imageHash, encryptedImageHash, size, sbomSha256, counterJump]);
+  return contentText([...product, bodySha256, imageHash, encrypted, size, sbomSha256, counterJump]);
 }
 
-/** What a job needs to know to bind this release. */
+/** What a job needs to know to bind this release. Units of a line with encryption get the variant with the flag from the start. */
 export function releaseFacts(state: UploadedRelease): ReleaseFacts {
-  const { releaseId, line, image, version, securityCounter, imageHash, bodySha256, size, status } = state;
-  return { releaseId, line, image, version, securityCounter, imageHash, bodySha256, size, status };
+  const { releaseId, line, image, version, securityCounter, status, encrypted } = state;
+  const { imageHash, bodySha256, size } = encrypted ?? state;
+  const facts = { releaseId, line, image, version, securityCounter, imageHash, bodySha256, size, status };
+  return encrypted?.uidBound ? { ...facts, uidBound: true } : facts;
 }
 
-/** The reference values of a release: plain and, if there is one, encrypted variant. */
-export function imageHashesOf({ imageHash, encryptedImageHash }: FirmwareUpload): readonly string[] {
-  return encryptedImageHash === undefined ? [imageHash] : [imageHash, encryptedImageHash];
+/** The reference values of a release: plain and, if there is one, encrypted variant. An image that names its device has a hash of its own. */
+export function imageHashesOf({ imageHash, encrypted }: Pick<FirmwareUpload, 'imageHash' | 'encrypted'>): readonly string[] {
+  return encrypted === undefined || encrypted.uidBound ? [imageHash] : [imageHash, encrypted.imageHash];
 }
 
 function decide(command: ReleaseCommand, state: ReleaseState): readonly ReleaseEvent[] {
@@ -121,7 +127,9 @@ function decide(command: ReleaseCommand, state: ReleaseState): readonly ReleaseE
 function upload({ type: _, ...data }: Of<ReleaseCommand, 'UploadFirmware'>, state: ReleaseState): readonly ReleaseEvent[] {
   if (state.status !== 'NONE') {
     const same = state.bodySha256 === data.bodySha256 && state.line === data.line && state.image === data.image;
-    return same ? [] : refuse('CONFLICT', 'this release has other content');
+    if (!same) refuse('CONFLICT', 'this release has other content');
+    if (data.encrypted === undefined || state.encrypted !== undefined) return [];
+    return [{ type: 'EncryptedVariantAdded', data: { encrypted: data.encrypted, by: data.uploadedBy } }];
   }
   parseVersion(data.version);
   requireCount(data.securityCounter, 0, 'the security counter');
@@ -160,13 +168,18 @@ function evolve(state: ReleaseState, event: ReleaseEvent): ReleaseState {
   if (state.status === 'NONE') return state;
   const after = { ...state, status: statusAfter(releaseWalk, state.status, event.type) };
   if (event.type === 'SbomAttached') {
-    const { approvedBy: _, approvedSha256: __, ...draft } = after;
-    const contributors = withContributor(state.contributors, event.data.by);
-    return { ...(after.status === 'UPLOADED' ? draft : after), contributors, sbomSha256: event.data.sha256, sbomFormat: event.data.format };
+    return { ...changed(after, event.data.by), sbomSha256: event.data.sha256, sbomFormat: event.data.format };
   }
+  if (event.type === 'EncryptedVariantAdded') return { ...changed(after, event.data.by), encrypted: event.data.encrypted };
   if (event.type !== 'ReleaseApproved') return after;
   const { by: approvedBy, contentSha256 } = event.data;
   return { ...after, approvedBy, ...(contentSha256 !== undefined && { approvedSha256: contentSha256 }) };
+}
+
+/** By somebody who does not approve it from now on. */
+function changed(state: UploadedRelease, by: string): UploadedRelease {
+  const { approvedBy: _, approvedSha256: __, ...draft } = state;
+  return { ...(state.status === 'UPLOADED' ? draft : state), contributors: withContributor(state.contributors, by) };
 }
 
 export const release: Decider<ReleaseCommand, ReleaseState, ReleaseEvent> = { initialState: { status: 'NONE' }, decide, evolve };

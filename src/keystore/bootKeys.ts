@@ -1,5 +1,6 @@
 import { verify } from 'node:crypto';
-import { equalBytes, toHex, utf8 } from '../bytes.ts';
+import { toHex, utf8 } from '../bytes.ts';
+import { sha256 } from '../digest.ts';
 import { curveOf, importKey } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import type { Custody, CustodyKey } from './custody.ts';
@@ -12,8 +13,8 @@ export type BootKeys = {
    *  @returns SubjectPublicKeyInfo, 91 bytes
    *  @throws KEY_REFUSED (destroyed: a device that returns to service gets a new OBJ_ID), KEYSTORE_DAMAGED (the stored public key is not that of the private one) */
   ensure(keyId: string): Promise<Uint8Array>;
-  /** ECDSA P-256 over SHA-256 of `message`. @returns DER {r, s} @throws KEY_NOT_FOUND, KEY_REFUSED (destroyed or changed) */
-  sign(keyId: string, message: Uint8Array): Promise<Uint8Array>;
+  /** ECDSA P-256 over `digest`, 32 bytes: the image hash. @returns DER {r, s} @throws KEY_NOT_FOUND, KEY_REFUSED (destroyed or changed) */
+  sign(keyId: string, digest: Uint8Array): Promise<Uint8Array>;
   /** Erases the private half; the public half stays on record. @throws KEY_NOT_FOUND */
   destroy(keyId: string): Promise<void>;
 };
@@ -49,35 +50,27 @@ export function createBootKeys(
 ): BootKeys {
   const underway = new Map<string, Promise<Uint8Array>>();
 
-  /** @returns the public key that was made, and the key that is stored: another's if that was faster */
-  const generate = async (keyId: string): Promise<{ readonly made: Uint8Array; readonly stored: CustodyKey }> => {
+  const generate = async (keyId: string): Promise<CustodyKey> => {
     const kekId = await newestKek();
     const { publicKey, wrapped } = await keystore.generateWrapped(kekId, keyId);
-    const stored = await custody.put({ keyId, kekId, publicKey, wrapped, createdAt: now().toISOString() });
-    return { made: publicKey, stored };
+    return custody.put({ keyId, kekId, publicKey, wrapped, createdAt: now().toISOString() });
   };
 
-  const signWith = (key: CustodyKey, message: Uint8Array): Promise<Uint8Array> => {
+  const signWith = (key: CustodyKey, digest: Uint8Array): Promise<Uint8Array> => {
     const wrapped = heldBytes(key);
-    return keystore.signWrapped(key.kekId, key.keyId, wrapped, message);
+    return keystore.signWrapped(key.kekId, key.keyId, wrapped, digest);
   };
 
   /** A person who can write to the database could put their own public key in the row, and the factory would burn it: so it is checked against the private half. */
   const prove = async (key: CustodyKey): Promise<Uint8Array> => {
     const message = utf8(`${proofLabel} ${key.keyId}`);
-    const signature = await signWith(key, message);
+    const signature = await signWith(key, sha256(message));
     if (!verifies(key.publicKey, message, signature))
       throw new NusecError('KEYSTORE_DAMAGED', `the public key of ${key.keyId} was changed`);
     return key.publicKey;
   };
 
-  /** A key that was made here a moment ago needs no proof: what the keystore gave is what is stored. */
-  const ensureOnce = async (keyId: string): Promise<Uint8Array> => {
-    const known = custody.get(keyId);
-    if (known !== undefined) return prove(known);
-    const { made, stored } = await generate(keyId);
-    return equalBytes(made, stored.publicKey) ? made : prove(stored);
-  };
+  const ensureOnce = async (keyId: string): Promise<Uint8Array> => prove(custody.get(keyId) ?? (await generate(keyId)));
 
   return {
     ensure(keyId) {
@@ -87,10 +80,10 @@ export function createBootKeys(
       underway.set(keyId, started);
       return started;
     },
-    async sign(keyId, message) {
+    async sign(keyId, digest) {
       const key = custody.get(keyId);
       if (!key) throw new NusecError('KEY_NOT_FOUND', `there is no key ${keyId}`);
-      return signWith(key, message);
+      return signWith(key, digest);
     },
     destroy: keyId => custody.destroy(keyId, now().toISOString()),
   };

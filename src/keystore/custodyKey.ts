@@ -2,9 +2,10 @@ import { createHash, hkdfSync, type KeyObject } from 'node:crypto';
 import { toHex, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { type Lru, lru } from '../lru.ts';
-import { generateEc, importPrivateKey, signEc } from './ec.ts';
+import { generateEc, importPrivateKey } from './ec.ts';
 import { unwrapKey, wrapKey } from './kwp.ts';
 import type { Kdf, WrappedKey } from './port.ts';
+import { signDigest } from './signDigest.ts';
 import { secretKey } from './unlock.ts';
 
 /** Keys that live outside the keyset, wrapped: generated, handed out and used under a key-encryption key (KEK).
@@ -50,11 +51,11 @@ export const unwrapUnder = (kek: KeyObject, context: string, wrapped: Uint8Array
 type Custodial = { readonly kekId: string; readonly context: string; readonly wrapped: Uint8Array };
 
 /** @throws KEY_REFUSED when the wrapped key does not open under this KEK and context */
-export function signUnder(kek: KeyObject, custodial: Custodial, message: Uint8Array, unwrapped: UnwrappedKeys): Promise<Uint8Array> {
+export function signUnder(kek: KeyObject, custodial: Custodial, digest: Uint8Array, unwrapped: UnwrappedKeys): Uint8Array {
   const name = digestOf(custodial);
   const key = unwrapped.get(name) ?? importPrivateKey(unwrapKey(wrappingKey(kek, custodial.context), custodial.wrapped));
   unwrapped.set(name, key);
-  return signEc('P-256', key, message);
+  return signDigest(key, digest);
 }
 
 /** Covers all three parts unambiguously: a cached key must not answer for another KEK or context. */

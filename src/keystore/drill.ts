@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { toBase64url, utf8 } from '../bytes.ts';
+import { sha256 } from '../digest.ts';
 import { curveOf, digestOf, importKey } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { type BackupContent, restoreBackup } from './backup.ts';
@@ -50,7 +51,7 @@ export async function proveKeystore(keystore: Keystore, custody: Custody): Promi
   let [bootKeys, destroyedBootKeys] = [0, 0];
   for (const page of pages(custody)) {
     for (const { keyId, kekId, publicKey, wrapped } of page) {
-      if (wrapped) answersFor(keyId, publicKey, await keystore.signWrapped(kekId, keyId, wrapped, probe));
+      if (wrapped) answersFor(keyId, publicKey, await keystore.signWrapped(kekId, keyId, wrapped, sha256(probe)));
       if (wrapped) bootKeys += 1;
       else destroyedBootKeys += 1;
     }

@@ -46,3 +46,10 @@ export function checkIv(iv: Uint8Array): void {
 export const wrongUse = (id: string, why: string): NusecError => new NusecError('KEY_REFUSED', `key ${id} ${why}`);
 export const keyExists = (id: string): NusecError => new NusecError('KEY_EXISTS', `there is a key ${id} already`);
 export const keyNotFound = (id: string): NusecError => new NusecError('KEY_NOT_FOUND', `there is no key ${id}`);
+
+const digestBytes = 32;
+
+/** @throws KEY_REFUSED */
+export function requireDigest(digest: Uint8Array): void {
+  if (digest.length !== digestBytes) throw new NusecError('KEY_REFUSED', `a P-256 key signs a digest of ${digestBytes} bytes`);
+}

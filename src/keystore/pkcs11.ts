@@ -5,7 +5,7 @@ import { digestOf, importKey, spkiOfPoint } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { type FileLock, lockFile } from '../fileLock.ts';
 import { refuseCustodySalt } from './custodyKey.ts';
-import { checkId, checkIv, keyExists, keyNotFound, wrongUse } from './keyRules.ts';
+import { checkId, checkIv, keyExists, keyNotFound, requireDigest, wrongUse } from './keyRules.ts';
 import { openTokenClient, type TokenClient, type TokenTrouble } from './pkcs11/tokenClient.ts';
 import type { KeyInfo, Keystore } from './port.ts';
 
@@ -142,9 +142,10 @@ function driver({ client, lock, known, label, now }: Parts): Keystore {
       return client.call('generateWrapped', kekId, context);
     },
 
-    async signWrapped(kekId, context, wrapped, message) {
+    async signWrapped(kekId, context, wrapped, digest) {
       await entry(kekId);
-      return rawToDer(await client.call('signWrapped', kekId, context, wrapped, hash('sha256', message, 'buffer')));
+      requireDigest(digest);
+      return rawToDer(await client.call('signWrapped', kekId, context, wrapped, digest));
     },
 
     async rewrap(kekId, context, wrapped, newKekId) {

@@ -38,9 +38,9 @@ export type Keystore = {
   seal(id: string, kdf: Kdf, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Promise<Uint8Array>;
   /** Generates a P-256 key wrapped under the generated AES-256 key `kekId` (AES-KWP, RFC 5649). It opens under the same `context` only. */
   generateWrapped(kekId: string, context: string): Promise<WrappedKey>;
-  /** Signs with a wrapped key: ECDSA P-256 over SHA-256 of `message`. @returns DER {r, s}
-   *  @throws KEY_REFUSED when it does not unwrap under this key and context */
-  signWrapped(kekId: string, context: string, wrapped: Uint8Array, message: Uint8Array): Promise<Uint8Array>;
+  /** Signs with a wrapped key: ECDSA P-256 over `digest`, the SHA-256 of what is signed. @returns DER {r, s}
+   *  @throws KEY_REFUSED when it does not unwrap under this key and context, or the digest has not 32 bytes */
+  signWrapped(kekId: string, context: string, wrapped: Uint8Array, digest: Uint8Array): Promise<Uint8Array>;
   /** The same wrapped key under another generated AES-256 key, in the same context: rotation of the key-encryption key.
    *  @throws KEY_REFUSED when it does not unwrap under `kekId` and context */
   rewrap(kekId: string, context: string, wrapped: Uint8Array, newKekId: string): Promise<Uint8Array>;

@@ -58,10 +58,10 @@ export function watchSigningRates(
       count(id);
       return keystore.sign(id, message);
     },
-    signWrapped(kekId: string, context: string, wrapped: Uint8Array, message: Uint8Array) {
+    signWrapped(kekId: string, context: string, wrapped: Uint8Array, digest: Uint8Array) {
       count(kekId);
       count(context);
-      return keystore.signWrapped(kekId, context, wrapped, message);
+      return keystore.signWrapped(kekId, context, wrapped, digest);
     },
   });
 }

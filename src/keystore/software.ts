@@ -126,9 +126,9 @@ function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, releas
       return generateUnder(ring.key(kekId), context);
     },
 
-    async signWrapped(kekId, context, wrapped, message) {
+    async signWrapped(kekId, context, wrapped, digest) {
       requireKek(opened().entry(kekId));
-      return signUnder(ring.key(kekId), { kekId, context, wrapped }, message, unwrapped);
+      return signUnder(ring.key(kekId), { kekId, context, wrapped }, digest, unwrapped);
     },
 
     async rewrap(kekId, context, wrapped, newKekId) {

@@ -32,6 +32,8 @@ export type BootPolicy = {
   /** `primary`: where the bootloader keeps images in clear; nothing is decrypted there. Default `secondary`. */
   readonly slot?: 'primary' | 'secondary';
   readonly decryption?: Decryption;
+  /** The bootloader decrypts, but its key is in another machine: for images in clear, in the primary slot. */
+  readonly isKeyElsewhere?: boolean;
   /** The device's counter; absent: a bootloader without hardware rollback protection. */
   readonly securityCounter?: number;
   /** The highest counter the device can hold (MCUBOOT_HW_ROLLBACK_PROT_COUNTER_LIMITED). */
@@ -156,7 +158,8 @@ function openImage(slot: SlotReader, policy: BootPolicy): ImageInfo | VerdictRea
 
 function checkFlags(header: ImageHeader, policy: BootPolicy): VerdictReason | undefined {
   if ((header.flags & imageFlag.nonBootable) !== 0) return 'non-bootable-flag';
-  if (isEncrypted(header) && !policy.decryption) return 'encrypted-but-no-enc-key-configured';
+  if (isEncrypted(header) && !policy.decryption && !(policy.isKeyElsewhere && policy.slot === 'primary'))
+    return 'encrypted-but-no-enc-key-configured';
   if ((header.flags & encryptionFlags) === encryptionFlags) return 'header-invalid';
   return (header.flags & compressionFlags) !== 0 ? 'compressed-not-supported' : undefined;
 }

@@ -1,5 +1,5 @@
 import { equalBytes } from '../bytes.ts';
-import { array, type CodecType, field, optionalField, record } from '../cbor/schema.ts';
+import { array, bytes, type CodecType, field, optionalField, record } from '../cbor/schema.ts';
 import { NusecError } from '../errors.ts';
 import { debugState, hash32, id16, lifeCycle, stage, tuple, u8, u32, uid, version } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
@@ -24,6 +24,8 @@ const receipt = record({
   bootCount: field(10, u32),
   /** SHA-256 of `publicOtp`: not only that slots are burned, but with what. Absent from bootloaders that are older than it. */
   otpSha256: optionalField(11, hash32),
+  /** X ‖ Y of the key that images are encrypted for (P-256); absent when the device has none. */
+  encryptionKey: optionalField(12, bytes(64)),
 });
 export type Receipt = CodecType<typeof receipt>;
 

@@ -55,7 +55,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('POST', ['/v1/lines'], manager, 'all'),
   ...several('GET', ['/v1/lines'], readers, 'lists'),
   ...several('GET', ['/v1/lines/{line}', '/v1/lines/{line}/counters'], readers, 'line'),
-  ...several('POST', ['/v1/lines/{line}/floor', '/v1/lines/{line}/support'], manager, 'line'),
+  ...several('POST', ['/v1/lines/{line}/encryption', '/v1/lines/{line}/floor', '/v1/lines/{line}/support'], manager, 'line'),
   ...several('POST', ['/v1/releases'], manager, 'place'),
   ...several('GET', ['/v1/releases'], readers, 'lists'),
   ...several('GET', ['/v1/releases/{id}', '/v1/releases/{id}/sbom'], readers, 'release'),

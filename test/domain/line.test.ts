@@ -1,4 +1,5 @@
 import { describe, it } from 'vitest';
+import type { LineEncryption } from '../../src/domain/encryption.ts';
 import { type LineCommand, line } from '../../src/domain/line.ts';
 import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
@@ -30,6 +31,36 @@ describe('a line', () => {
     onLine(define, floor(5)).when(floor(4)).refused('ROLLBACK');
     onLine(define).when(floor(201)).refused('COUNTER_EXHAUSTED');
     onLine().when(floor(1)).refused('STATE');
+  });
+
+  it('decides once how its images are encrypted; that plain ones are refused may follow, and is never taken back', () => {
+    const own = { scheme: 'device', bits: 128, only: false, uidBound: false } as const;
+    const set = (encryption: LineEncryption): LineCommand => ({ type: 'SetLineEncryption', encryption, by: 'o' });
+    const only = { ...own, only: true };
+    onLine(define)
+      .when(set(own))
+      .givesOnce({ type: 'LineEncryptionSet', data: { encryption: own, by: 'o' } });
+    onLine(define, set(own))
+      .when(set(only))
+      .givesOnce({ type: 'LineEncryptionSet', data: { encryption: only, by: 'o' } });
+    onLine(define, set(only)).when(set(own)).refused('CONFLICT');
+    for (const other of [{ bits: 256 }, { uidBound: true }, { scheme: 'line', publicKey: 'A'.repeat(87) }] as const)
+      onLine(define, set(only))
+        .when(set({ ...only, ...other }))
+        .refused('CONFLICT');
+    onLine(define)
+      .when(set({ ...own, uidBound: true }))
+      .refused('BAD_REQUEST');
+    onLine(define)
+      .when(set({ ...own, scheme: 'line' }))
+      .refused('BAD_REQUEST');
+    onLine(define)
+      .when(set({ ...own, publicKey: 'A'.repeat(87) }))
+      .refused('BAD_REQUEST');
+    onLine(define)
+      .when(set({ ...own, scheme: 'line', publicKey: 'A' }))
+      .refused('KEY_REFUSED');
+    onLine().when(set(own)).refused('STATE');
   });
 
   it('has a support period', () => {

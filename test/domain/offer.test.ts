@@ -43,6 +43,14 @@ describe('the offer decision (I9, RULE-11, T12)', () => {
     expect(judge({}, { securityCounter: 6 + maxCounterJump }, { counterJumpApproved: true })).toBeUndefined();
   });
 
+  it('offers a line that accepts encrypted images only nothing else, and nothing to a device that cannot decrypt', () => {
+    const only = { encryptedOnly: true };
+    expect(judge({ decrypts: true }, {}, only)).toBe('ENCRYPTION_REQUIRED');
+    expect(judge({ decrypts: false }, { isEncrypted: true }, only)).toBe('ENCRYPTION_REQUIRED');
+    expect(judge({ decrypts: true }, { isEncrypted: true }, only)).toBeUndefined();
+    expect(judge({}, { isEncrypted: true })).toBeUndefined();
+  });
+
   it('knows what is installed already, in either variant', () => {
     const same = { version: '2.0.0', securityCounter: 5, imageHashes: ['plain', 'old'] };
     expect(judge({}, same)).toBe('ALREADY');

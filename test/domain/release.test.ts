@@ -16,6 +16,7 @@ const upload = {
   size: 100,
   uploadedBy: 'operator:ann',
 } as const;
+const encrypted = { bits: 128, imageHash: 'h2', bodySha256: 'be', size: 112, contentKeyId: 'k/1', uidBound: false } as const;
 const uploaded: ReleaseCommand = { type: 'UploadFirmware', ...upload };
 const approve: ReleaseCommand = { type: 'ApproveRelease', by: 'operator:bob' };
 const publish: ReleaseCommand = { type: 'PublishRelease', by: 'operator:ann' };
@@ -103,6 +104,21 @@ describe('a release', () => {
     expect(published.status).toBe('PUBLISHED');
   });
 
+  it('gets its encrypted variant when it is uploaded again after the line began to encrypt; it has to be approved again', () => {
+    const again: ReleaseCommand = { ...uploaded, encrypted, uploadedBy: 'operator:eve' };
+    on(uploaded)
+      .when(again)
+      .givesOnce({ type: 'EncryptedVariantAdded', data: { encrypted, by: 'operator:eve' } });
+    on(uploaded, approve, again).when(publish).refused('RELEASE_STATE');
+    on(uploaded, again).when({ type: 'ApproveRelease', by: 'operator:eve' }).refused('FOUR_EYES_REQUIRED');
+    on(uploaded, again).when(uploaded).gives();
+    const { state } = play(release, [uploaded, approve, publish, again]);
+    if (state.status === 'NONE') throw new Error('no release');
+    expect(state.status).toBe('PUBLISHED');
+    expect(releaseFacts(state)).toMatchObject({ imageHash: 'h2', bodySha256: 'be', size: 112 });
+    expect(releaseContent(state)).not.toBe(releaseContent({ ...state, encrypted: { ...encrypted, bits: 256 } }));
+  });
+
   it('is withdrawn for ever', () => {
     on(uploaded, approve, publish)
       .when(withdraw)
@@ -116,6 +132,7 @@ describe('a release', () => {
     if (state.status === 'NONE') throw new Error('no release');
     expect(releaseFacts(state)).toMatchObject({ releaseId: 'r1', line: 'meter', status: 'PUBLISHED' });
     expect(imageHashesOf(upload)).toEqual(['h1']);
-    expect(imageHashesOf({ ...upload, encryptedImageHash: 'h2' })).toEqual(['h1', 'h2']);
+    expect(imageHashesOf({ ...upload, encrypted })).toEqual(['h1', 'h2']);
+    expect(imageHashesOf({ ...upload, encrypted: { ...encrypted, uidBound: true } })).toEqual(['h1']);
   });
 });

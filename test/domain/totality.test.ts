@@ -79,6 +79,7 @@ const deviceEvents: Named<DeviceEvent> = {
   BootKeyBurned: true,
   BootloaderInstalled: true,
   DebugLocked: true,
+  EncryptionKeyCertified: true,
   ProgrammingSessionAuthenticated: true,
   FirmwareInstalled: true,
   ProvisioningCompleted: true,
@@ -146,6 +147,7 @@ const jobEvents: Named<JobEvent> = {
 };
 const lineEvents: Named<LineEvent> = {
   LineDefined: true,
+  LineEncryptionSet: true,
   RollbackFloorRaised: true,
   AttestationRetentionSet: true,
   SupportPeriodSet: true,
@@ -206,6 +208,7 @@ const releaseVersionEvents: Named<ReleaseVersionEvent> = { ReleaseVersionReserve
 const releaseEvents: Named<ReleaseEvent> = {
   FirmwareUploaded: true,
   SbomAttached: true,
+  EncryptedVariantAdded: true,
   SbomComponentsListed: true,
   ReleaseApproved: true,
   ReleasePublished: true,

@@ -32,7 +32,6 @@ async function openShared(): Promise<EventStore> {
     trouble: () => now.trouble(),
     epoch: () => now.epoch(),
     lease: undefined,
-    servers: undefined,
     takeEpoch: (...args) => now.takeEpoch(...args),
     readStream: (...args) => now.readStream(...args),
     readAll: (...args) => now.readAll(...args),

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { toHex, utf8 } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { type Backup, restoreBackup, writeBackup } from '../../src/keystore/backup.ts';
 import { createBootKeys, newestBootKek } from '../../src/keystore/bootKeys.ts';
 import { openCustody } from '../../src/keystore/custody.ts';
@@ -80,7 +81,7 @@ describe('backup with Shamir shares (T17)', () => {
     try {
       expect([toHex(await keystore.mac('agreed/1', message)), toHex(await keystore.publicKey('root/1'))]).toEqual([mac, root]);
       const boot = createBootKeys(keystore, custody, () => newestBootKek(keystore));
-      expect(verifies('sha256', publicKeys[700] as Uint8Array, await boot.sign('boot/700', message), message)).toBe(true);
+      expect(verifies('sha256', publicKeys[700] as Uint8Array, await boot.sign('boot/700', sha256(message)), message)).toBe(true);
       await expect(boot.ensure('boot/0')).rejects.toMatchObject({ code: 'KEY_REFUSED' });
       expect(await proveKeystore(keystore, custody)).toEqual({ keys: 4, bootKeys: bootKeyCount - 1, destroyedBootKeys: 1 });
     } finally {

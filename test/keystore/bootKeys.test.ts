@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { toHex, utf8 } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { bootKeyId, createBootKeys } from '../../src/keystore/bootKeys.ts';
 import { type Custody, openCustody } from '../../src/keystore/custody.ts';
 import { covers } from '../support/covers.ts';
@@ -42,7 +43,7 @@ describe('per-device boot keys', () => {
     expect(new Set(keys.map(toHex)).size).toBe(1);
     expect(custody.count()).toBe(1);
     expect(toHex(await bootKeys.ensure(keyId))).toBe(toHex(keys[0] as Uint8Array));
-    expect(isSigned(keys[0] as Uint8Array, await bootKeys.sign(keyId, image))).toBe(true);
+    expect(isSigned(keys[0] as Uint8Array, await bootKeys.sign(keyId, sha256(image)))).toBe(true);
   });
 
   it('makes one key for two servers over one custody (I5)', async () => {
@@ -68,8 +69,8 @@ describe('per-device boot keys', () => {
     await bootKeys.ensure(keyId);
     await bootKeys.destroy(keyId);
     await expect(bootKeys.ensure(keyId)).rejects.toMatchObject({ code: 'KEY_REFUSED' });
-    await expect(bootKeys.sign(keyId, image)).rejects.toMatchObject({ code: 'KEY_REFUSED' });
-    await expect(bootKeys.sign('boot/other', image)).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
+    await expect(bootKeys.sign(keyId, sha256(image))).rejects.toMatchObject({ code: 'KEY_REFUSED' });
+    await expect(bootKeys.sign('boot/other', sha256(image))).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
   });
 
   it('keeps signing under an earlier key-encryption key until that is destroyed', async () => {
@@ -78,11 +79,11 @@ describe('per-device boot keys', () => {
     await keystore.generate('kek/2', 'AES-256');
     const rotated = createBootKeys(keystore, custody, async () => 'kek/2');
     expect(toHex(await rotated.ensure(keyId))).toBe(toHex(publicKey));
-    expect(isSigned(publicKey, await rotated.sign(keyId, image))).toBe(true);
+    expect(isSigned(publicKey, await rotated.sign(keyId, sha256(image)))).toBe(true);
     await keystore.destroy('kek/1');
-    await expect(rotated.sign(keyId, image)).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
+    await expect(rotated.sign(keyId, sha256(image))).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
     await keystore.generate('kek/1', 'AES-256');
-    await expect(rotated.sign(keyId, image)).rejects.toMatchObject({ code: 'KEY_REFUSED' });
+    await expect(rotated.sign(keyId, sha256(image))).rejects.toMatchObject({ code: 'KEY_REFUSED' });
   });
 });
 
@@ -108,6 +109,6 @@ describe('a custody database in the hands of an attacker', () => {
     const move = `UPDATE custody_key SET (${columns}) = (SELECT ${columns} FROM custody_key WHERE key_id = 'boot/other') WHERE key_id = ?`;
     const bootKeys = await tampered(columns === first ? move.replace('(wrapped)', 'wrapped') : move);
     await expect(bootKeys.ensure(keyId)).rejects.toMatchObject({ code: 'KEY_REFUSED' });
-    await expect(bootKeys.sign(keyId, image)).rejects.toMatchObject({ code: 'KEY_REFUSED' });
+    await expect(bootKeys.sign(keyId, sha256(image))).rejects.toMatchObject({ code: 'KEY_REFUSED' });
   });
 });

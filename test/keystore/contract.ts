@@ -10,6 +10,7 @@ import {
 } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { fromHex, toHex, utf8 } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import type { Keystore } from '../../src/keystore/port.ts';
 import { covers } from '../support/covers.ts';
 import { operations } from './operations.ts';
@@ -120,7 +121,7 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
         () => keystore.seal('p256', kdf, new Uint8Array(12), message, message),
         () => keystore.seal('aes', kdf, new Uint8Array(11), message, message),
         () => keystore.generateWrapped('p256', 'context'),
-        () => keystore.signWrapped('p256', 'context', new Uint8Array(152), message),
+        () => keystore.signWrapped('p256', 'context', new Uint8Array(152), sha256(message)),
         () => keystore.rewrap('p256', 'context', new Uint8Array(152), 'aes'),
         () => keystore.rewrap('aes', 'context', new Uint8Array(152), 'p256'),
       ];
@@ -204,15 +205,16 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
       await Promise.all([keystore.generate('kek/1', 'AES-256'), keystore.generate('kek/2', 'AES-256')]);
       const { publicKey, wrapped } = await keystore.generateWrapped('kek/1', 'boot/a');
       expect(publicKey).toHaveLength(91);
-      expect(verifies('sha256', publicKey, await keystore.signWrapped('kek/1', 'boot/a', wrapped, message))).toBe(true);
+      expect(verifies('sha256', publicKey, await keystore.signWrapped('kek/1', 'boot/a', wrapped, sha256(message)))).toBe(true);
       const changed = wrapped.slice();
       changed[20]! ^= 1;
       const refused = { code: 'KEY_REFUSED' };
-      await expect(keystore.signWrapped('kek/1', 'boot/b', wrapped, message)).rejects.toMatchObject(refused);
-      await expect(keystore.signWrapped('kek/2', 'boot/a', wrapped, message)).rejects.toMatchObject(refused);
+      await expect(keystore.signWrapped('kek/1', 'boot/b', wrapped, sha256(message))).rejects.toMatchObject(refused);
+      await expect(keystore.signWrapped('kek/2', 'boot/a', wrapped, sha256(message))).rejects.toMatchObject(refused);
       await expect(keystore.signWrapped('kek/1', 'boot/a', changed, message)).rejects.toMatchObject(refused);
       for (const length of [0, 8, 16, wrapped.length - 8])
-        await expect(keystore.signWrapped('kek/1', 'boot/a', wrapped.subarray(0, length), message)).rejects.toMatchObject(refused);
+        await expect(keystore.signWrapped('kek/1', 'boot/a', wrapped.subarray(0, length), sha256(message))).rejects.toMatchObject(refused);
+      await expect(keystore.signWrapped('kek/1', 'boot/a', wrapped, message)).rejects.toMatchObject(refused);
       expect(await keystore.list()).toHaveLength(2);
     });
 
@@ -223,7 +225,7 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
       const rewrapped = await keystore.rewrap('kek/1', 'boot/a', wrapped, 'kek/2');
       await expect(keystore.rewrap('kek/1', 'boot/b', wrapped, 'kek/2')).rejects.toMatchObject({ code: 'KEY_REFUSED' });
       await keystore.destroy('kek/1');
-      expect(verifies('sha256', publicKey, await keystore.signWrapped('kek/2', 'boot/a', rewrapped, message))).toBe(true);
+      expect(verifies('sha256', publicKey, await keystore.signWrapped('kek/2', 'boot/a', rewrapped, sha256(message)))).toBe(true);
     });
   });
 }

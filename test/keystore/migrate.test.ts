@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { toHex, utf8 } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { createBootKeys, newestBootKek } from '../../src/keystore/bootKeys.ts';
 import { openCustody } from '../../src/keystore/custody.ts';
 import { proveKeystore } from '../../src/keystore/drill.ts';
@@ -52,7 +53,7 @@ describe('moving from the software keystore into a token', () => {
     expect(toHex(await moved.mac('programmer-kek/1', message))).toBe(mac);
     const custody = openCustody(at('custody-pkcs11.db'));
     const boot = createBootKeys(moved, custody, () => newestBootKek(moved));
-    expect(verifies('sha256', publicKeys[5] as Uint8Array, await boot.sign('boot/5', message), message)).toBe(true);
+    expect(verifies('sha256', publicKeys[5] as Uint8Array, await boot.sign('boot/5', sha256(message)), message)).toBe(true);
     expect(await proveKeystore(moved, custody)).toEqual({ keys: 4, bootKeys: 29, destroyedBootKeys: 1 });
     await expect(moved.generateWrapped('programmer-kek/1', 'boot/x')).rejects.toMatchObject({ code: 'KEY_REFUSED' });
     await custody.close();

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { utf8 } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { createBootKeys } from '../../src/keystore/bootKeys.ts';
 import { openCustody } from '../../src/keystore/custody.ts';
 import { openKeyset } from '../../src/keystore/keyset.ts';
@@ -97,7 +98,9 @@ describe('no way out for a private key (RULE-1, T17)', () => {
     covers('RULE-1', 'T17');
     const { keystore } = await keystoreWithSecrets();
     await expect(keystore.generateWrapped('derived', 'boot/x')).rejects.toMatchObject({ code: 'KEY_REFUSED' });
-    await expect(keystore.signWrapped('derived', 'boot/x', new Uint8Array(152), message)).rejects.toMatchObject({ code: 'KEY_REFUSED' });
+    await expect(keystore.signWrapped('derived', 'boot/x', new Uint8Array(152), sha256(message))).rejects.toMatchObject({
+      code: 'KEY_REFUSED',
+    });
   });
 
   it('runs no AES-GCM under a wrapping key', async () => {
@@ -113,20 +116,20 @@ describe('no way out for a private key (RULE-1, T17)', () => {
     await keystore.generate('kek/2', 'AES-256');
     const { wrapped } = await keystore.generateWrapped('kek/1', 'boot/a');
     expect(wrapped).toHaveLength(152);
-    await keystore.signWrapped('kek/1', 'boot/a', wrapped, message);
+    await keystore.signWrapped('kek/1', 'boot/a', wrapped, sha256(message));
     const refused = { code: 'KEY_REFUSED' };
-    await expect(keystore.signWrapped('kek/1', 'boot/b', wrapped, message)).rejects.toMatchObject(refused);
-    await expect(keystore.signWrapped('kek/2', 'boot/a', wrapped, message)).rejects.toMatchObject(refused);
+    await expect(keystore.signWrapped('kek/1', 'boot/b', wrapped, sha256(message))).rejects.toMatchObject(refused);
+    await expect(keystore.signWrapped('kek/2', 'boot/a', wrapped, sha256(message))).rejects.toMatchObject(refused);
     await expect(
       keystore.signWrapped(
         'kek/1',
         'boot/a',
         wrapped.map((byte, at) => (at === 80 ? byte ^ 1 : byte)),
-        message,
+        sha256(message),
       ),
     ).rejects.toMatchObject(refused);
     await keystore.destroy('kek/1');
-    await expect(keystore.signWrapped('kek/1', 'boot/a', wrapped, message)).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
+    await expect(keystore.signWrapped('kek/1', 'boot/a', wrapped, sha256(message))).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
   });
 });
 
@@ -137,7 +140,7 @@ describe('no key material in files (T16, RULE-1)', () => {
     const custody = openCustody(join(folder, 'custody.db'));
     const bootKeys = createBootKeys(keystore, custody, async () => 'kek/1');
     await bootKeys.ensure('boot/a');
-    await bootKeys.sign('boot/a', message);
+    await bootKeys.sign('boot/a', sha256(message));
     const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
     expect(names.length).toBeGreaterThanOrEqual(4);
     for (const name of names) {
@@ -166,9 +169,9 @@ async function everyOutcome(keystore: Keystore): Promise<readonly unknown[]> {
     keystore.mac('kek/1', message),
     keystore.seal('kek/1', kdf, new Uint8Array(12), message, message),
     keystore.seal('kek/1', kdf, message, message, message),
-    keystore.signWrapped('kek/1', 'boot/a', wrapped.wrapped, message),
-    keystore.signWrapped('kek/1', 'boot/b', wrapped.wrapped, message),
-    keystore.signWrapped('kek/1', 'boot/a', message, message),
+    keystore.signWrapped('kek/1', 'boot/a', wrapped.wrapped, sha256(message)),
+    keystore.signWrapped('kek/1', 'boot/b', wrapped.wrapped, sha256(message)),
+    keystore.signWrapped('kek/1', 'boot/a', message, sha256(message)),
     keystore.destroy('none'),
     keystore.list(),
     keystore.health(),

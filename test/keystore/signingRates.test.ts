@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { utf8 } from '../../src/bytes.ts';
+import { sha256 } from '../../src/digest.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../src/keystore/signingRates.ts';
 import { covers } from '../support/covers.ts';
 import { newKeystore } from './temporary.ts';
@@ -44,7 +45,7 @@ describe('signing rate of each key (T17)', () => {
     await keystore.generate('kek/boot/1', 'AES-256');
     const sign = async (context: string, times: number) => {
       const { wrapped } = await keystore.generateWrapped('kek/boot/1', context);
-      for (let index = 0; index < times; index += 1) await keystore.signWrapped('kek/boot/1', context, wrapped, message);
+      for (let index = 0; index < times; index += 1) await keystore.signWrapped('kek/boot/1', context, wrapped, sha256(message));
     };
     await sign('boot/a', 4);
     expect(alarms.map(alarm => alarm.keyId)).toEqual(['boot/a']);

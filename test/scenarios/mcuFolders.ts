@@ -5,7 +5,7 @@ import { confirmImage } from '../../gateway-device/chip/slotTrailer.ts';
 import { concat, fromHex } from '../../src/bytes.ts';
 import { sha256 } from '../../src/digest.ts';
 import type { UploadedRelease } from '../../src/domain/release.ts';
-import { attachTrailer, deviceTrailer, signInput } from '../../src/ota/build.ts';
+import { attachTrailer, deviceTrailer } from '../../src/ota/build.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import { authorityOf } from '../../src/services/authority/authority.ts';
 import { currentTrustBundle } from '../../src/services/authority/trustBundle.ts';
@@ -52,7 +52,7 @@ async function imageFor(ctx: Context, { uid }: Unit, slot: 'bl2' | 'app', releas
   const { keyId } = (await livingDevice(ctx, uid)).bootKeys[slot] ?? { keyId: '' };
   const body = await ctx.blobs.get(release.bodySha256);
   const spki = await ctx.bootKeys.ensure(keyId);
-  const signature = await ctx.bootKeys.sign(keyId, signInput({ body }));
+  const signature = await ctx.bootKeys.sign(keyId, sha256(body));
   const trailer = deviceTrailer({ imageHash: fromHex(release.imageHash), publicKey: spki, keyForm: 'whole', signature });
   return { spki, bytes: attachTrailer(concat(body), trailer) };
 }

@@ -5,7 +5,6 @@ import type { Finished, Running } from '../../scripts/demo/processes.ts';
 import { type Life, newLife, steps, type Unit } from '../../scripts/demo/steps.ts';
 import { createWorld, type EventRecord, type World } from '../../scripts/demo/world.ts';
 import { covers } from '../support/covers.ts';
-import { limitOfProcesses } from '../support/limits.ts';
 
 /** A device from service to repair and back, every part a process of its own: server, programmer, device. */
 
@@ -21,7 +20,7 @@ beforeAll(async () => {
   for (const step of steps.slice(0, last + 1)) await step.run(life);
   device = life.units[0] as Unit;
   await happened('AttestationPassed');
-}, limitOfProcesses(6));
+}, 300_000);
 afterAll(() => world?.close());
 
 const happened = (type: string, after = 0): Promise<EventRecord> =>

@@ -12,7 +12,8 @@ const maxOrderBytes = 1024;
 /** The largest object is the trust bundle. */
 const maxPutBytes = 64 * 1024;
 const maxPieceBytes = 32 * 1024;
-const es256 = -7;
+/** COSE algorithms (RFC 9053): for signatures, and for the agreement of keys that images are encrypted under. */
+const keyAlgorithms = { es256: -7, ecdhEs: -25 } as const;
 const minEntropyBits = 256;
 const maxKeySlot = 7;
 
@@ -40,14 +41,14 @@ export const hello = define({
   refusal: anywhere,
 });
 
-/** Write: makes the AUTH key inside the device. Only once, unless the device was erased; sealed and with a signed `rekey` order, the key of the
- *  next generation. */
+/** Write: makes a key inside the device: AUTH, or the one that images are encrypted for. Each only once, unless the device was erased; sealed and
+ *  with a signed `rekey` order, the AUTH key of the next generation. A device that has no encryption key refuses the second with `bad-arg`. */
 export const keygen = define({
   id: 1,
   op: ops.write,
   request: record({
     keySlot: field(1, uint(maxKeySlot)),
-    algorithm: field(2, literal(es256)),
+    algorithm: field(2, oneOf(keyAlgorithms)),
     minEntropyBits: field(3, uint(0xffff, minEntropyBits)),
     order: optionalField(4, bytesUpTo(maxOrderBytes, 1)),
   }),

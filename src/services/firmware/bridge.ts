@@ -1,5 +1,4 @@
 import { fromHex } from '../../bytes.ts';
-import { sha256Hex } from '../../digest.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { UpgradePhase } from '../../domain/deviceEvents.ts';
 import { requireConnectable } from '../../domain/deviceField.ts';
@@ -76,7 +75,7 @@ export function createBridge({ ctx, attachments, attestation, decommissions, del
       const prepared = isOrdered ? undefined : await delivery.prepared(uid);
       const job = prepared && {
         signed: prepared.signed,
-        bodySha256: sha256Hex(prepared.delivery.body),
+        bodySha256: prepared.bodySha256,
         trailer: prepared.delivery.trailer,
       };
       return { identity: await identityOf(ctx, state), isOrdered, ...(job && { job }) };

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
-import { concat, fromHex, toHex, utf8 } from '../../bytes.ts';
+import { concat, fromBase64url, fromHex, toHex, utf8 } from '../../bytes.ts';
 import type { Actor } from '../../domain/actor.ts';
+import type { LineEncryption } from '../../domain/encryption.ts';
 import { type DefinedLine, type LineLayout, line, lineStream, maxCounterBudget } from '../../domain/line.ts';
+import { importKey, spkiOfPoint } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { deviceQueries } from '../../projections/devices.ts';
@@ -55,6 +57,14 @@ const defined = (layout: NonNullable<LineWish['layout']>): Partial<LineLayout> =
 /** Only upwards. @throws NusecError ROLLBACK, COUNTER_EXHAUSTED */
 export async function raiseRollbackFloor(ctx: Context, name: string, floor: number, by: Actor): Promise<void> {
   await execute(ctx, line, lineStream(name), { type: 'RaiseRollbackFloor', floor, by }, by);
+}
+
+/** Whether and how the images of the line are encrypted. @throws NusecError NOT_FOUND, BAD_REQUEST, KEY_REFUSED, CONFLICT (set otherwise) */
+export async function setEncryption(ctx: Context, name: string, encryption: LineEncryption, by: Actor): Promise<DefinedLine> {
+  await lineOf(ctx, name);
+  if (encryption.publicKey !== undefined) importKey(spkiOfPoint(fromBase64url(encryption.publicKey)));
+  await execute(ctx, line, lineStream(name), { type: 'SetLineEncryption', encryption, by }, by);
+  return lineOf(ctx, name);
 }
 
 /** How long the line gets security updates (RFC 3339 date). @throws NusecError NOT_FOUND, BAD_REQUEST */

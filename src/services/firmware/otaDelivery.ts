@@ -3,9 +3,10 @@ import { device, deviceStream } from '../../domain/device.ts';
 import type { Offer } from '../../domain/deviceEvents.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { isUpgradable } from '../../domain/deviceUpgrade.ts';
+import { encryptionPointOf } from '../../domain/encryption.ts';
 import type { EventType } from '../../domain/events.ts';
 import { judgeOffer } from '../../domain/offer.ts';
-import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
+import { release, releaseStream } from '../../domain/release.ts';
 import { rollout, rolloutStream } from '../../domain/rollout.ts';
 import { isWindowOpen } from '../../domain/rolloutPace.ts';
 import { NusecError } from '../../errors.ts';
@@ -213,10 +214,12 @@ async function refusalNow(ctx: Context, state: LivingDevice, offer: Offer): Prom
   if (known.status === 'NONE' || state.firmware === undefined) return 'RELEASE_STATE';
   const line = await lineOf(ctx, state.line);
   const { rollbackFloor, counterMaximum } = line;
-  const candidate = { ...known, imageHashes: imageHashesOf(known) };
+  const candidate = { ...known, imageHashes: offer.imageHashes, isEncrypted: known.encrypted !== undefined };
   // Jumps and permits were decided with the offer.
-  const rules = { rollbackFloor, counterMaximum, counterJumpApproved: true };
-  const refusal = judgeOffer({ ...line, able: true, firmware: state.firmware, provenCounter: state.provenCounter }, candidate, rules);
+  const rules = { rollbackFloor, counterMaximum, counterJumpApproved: true, encryptedOnly: line.encryption?.only === true };
+  const { firmware, provenCounter } = state;
+  const decrypts = encryptionPointOf(line.encryption, state) !== undefined;
+  const refusal = judgeOffer({ ...line, able: true, firmware, provenCounter, decrypts }, candidate, rules);
   return refusal === 'DOWNGRADE' || refusal === 'ALREADY' ? undefined : refusal;
 }
 

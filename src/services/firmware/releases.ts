@@ -11,6 +11,7 @@ import { prepareRelease } from '../../ota/prepare.ts';
 import { type ReleasePage, type ReleaseRow, releaseQueries } from '../../projections/releases.ts';
 import { type Approval, approve } from '../base/approval.ts';
 import { type Context, execute, oneCommit, stateOf } from '../base/context.ts';
+import { makeVariant, requireEncryptedEnough } from './encryptedFirmware.ts';
 import { lineOf } from './lines.ts';
 
 /** FW_STORE (R59, R60, R90): a release is the body of an image without any signature, named by its content. Every device gets a signature of
@@ -52,6 +53,8 @@ export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Ui
     );
   }
   const bodySha256 = await ctx.blobs.put(body);
+  const { encryption } = product;
+  const encrypted = wish.image === 'app' && encryption !== undefined ? await makeVariant(ctx, body, encryption) : undefined;
   const releaseId = releaseIdOf(wish.line, wish.image, bodySha256);
   const twin = await releaseQueries(ctx.reads.db).byVersion(wish.line, wish.image, info.versionText);
   if (twin !== undefined && twin.release_id !== releaseId)
@@ -69,6 +72,7 @@ export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Ui
     size: body.length,
     uploadedBy: by,
     ...(isJump && { counterJump: true }),
+    ...(encrypted !== undefined && { encrypted }),
   };
   // The read model may not have what is uploaded in this moment.
   const reserve = { type: 'ReserveReleaseVersion', version: info.versionText, releaseId } as const;
@@ -87,12 +91,15 @@ export type StoredRelease = UploadedRelease & {
 
 /** Hash, key and signature of a device behind the body, at most. */
 const deviceTrailerBytes = 256;
+/** The same of an encrypted image: the padding of the payload, the UID, the wrapped content key. */
+const encryptedTrailerBytes = 512;
 
 /** What no device of the line could install is refused where it comes in. @throws NusecError IMAGE_REFUSED */
 function checkFits(product: DefinedLine, image: ImageKind, bodyBytes: number, headerBytes: number): void {
   const { appSlotBytes, bl2SlotBytes, trailerBytes, headerAlignment } = layoutOf(product);
   const room = image === 'app' ? appSlotBytes - trailerBytes : bl2SlotBytes;
-  if (bodyBytes + deviceTrailerBytes > room)
+  const behind = image === 'app' && product.encryption !== undefined ? encryptedTrailerBytes : deviceTrailerBytes;
+  if (bodyBytes + behind > room)
     throw new NusecError('IMAGE_REFUSED', `image-overlaps-trailer-or-too-large: ${bodyBytes} bytes, the slot has room for ${room}`);
   if (headerBytes % headerAlignment !== 0)
     throw new NusecError('IMAGE_REFUSED', `the header has ${headerBytes} bytes, the line wants a multiple of ${headerAlignment}`);
@@ -127,9 +134,11 @@ export async function approveRelease(ctx: Context, releaseId: string, by: Actor,
   return uploaded(state, releaseId);
 }
 
-/** What was approved, and nothing else. @throws NusecError RELEASE_STATE, FOUR_EYES_REQUIRED (it has changed since) */
+/** What was approved, and nothing else. @throws NusecError RELEASE_STATE, FOUR_EYES_REQUIRED (it has changed since), ENCRYPTION_REQUIRED */
 export async function publishRelease(ctx: Context, releaseId: string, by: Actor): Promise<UploadedRelease> {
-  const contentSha256 = sha256Hex(releaseContent(await releaseOf(ctx, releaseId)));
+  const known = await releaseOf(ctx, releaseId);
+  if (known.image === 'app') requireEncryptedEnough((await lineOf(ctx, known.line)).encryption, known);
+  const contentSha256 = sha256Hex(releaseContent(known));
   return change(ctx, releaseId, { type: 'PublishRelease', by, contentSha256 }, by);
 }
 export const withdrawRelease = (ctx: Context, releaseId: string, reason: string, by: Actor) =>

@@ -1,12 +1,15 @@
 import { device, deviceStream } from '../../domain/device.ts';
+import type { LivingDevice } from '../../domain/deviceState.ts';
+import { encryptionPointOf } from '../../domain/encryption.ts';
 import { layoutOf, line, lineStream } from '../../domain/line.ts';
-import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
+import { release, releaseStream } from '../../domain/release.ts';
 import { type PlannedRollout, rollout, rolloutStream } from '../../domain/rollout.ts';
 import { isWindowOpen, rateAt } from '../../domain/rolloutPace.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { type Context, execute, executeOn, nowIso } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
+import type { OtaImages } from './otaImage.ts';
 import { releaseOf } from './releases.ts';
 import { offerIdOf } from './rolloutPlan.ts';
 import type { Member, RolloutProgress } from './rolloutProgress.ts';
@@ -18,6 +21,7 @@ const by = 'system:rollouts';
 /** @param limit of offers in one call @returns whether the rate of the plan holds some back */
 export async function offerToAll(
   ctx: Context,
+  images: Pick<OtaImages, 'hashesOn'>,
   state: PlannedRollout,
   progress: RolloutProgress,
   limit: number,
@@ -30,19 +34,25 @@ export async function offerToAll(
   const queue = wanting.slice(0, Math.max(0, allowed));
   const isLimited = queue.length < wanting.length;
   const run = async (): Promise<void> => {
-    for (let member = queue.shift(); member !== undefined; member = queue.shift()) await offer(ctx, state, member, progress);
+    for (let member = queue.shift(); member !== undefined; member = queue.shift()) await offer(ctx, images, state, member, progress);
   };
   await Promise.all(Array.from({ length: limit }, run));
   return { isLimited };
 }
 
 /** A refusal is remembered with its code until something happens to the device; one for the counter is an event (RULE-11, T12). */
-async function offer(ctx: Context, state: PlannedRollout, member: Member, progress: RolloutProgress): Promise<void> {
+async function offer(
+  ctx: Context,
+  images: Pick<OtaImages, 'hashesOn'>,
+  state: PlannedRollout,
+  member: Member,
+  progress: RolloutProgress,
+): Promise<void> {
   const { uid } = member;
   try {
     const target = await livingDevice(ctx, uid);
     const offerId = offerIdOf(state.rolloutId, uid, member.offerId === undefined ? 0 : member.attempt + 1);
-    await executeOn(ctx, device, deviceStream(uid), read => offerCommand(read, state, offerId, target.line), by);
+    await executeOn(ctx, device, deviceStream(uid), read => offerCommand(read, images, state, offerId, target), by);
     progress.offered(member, offerId, ctx.clock().getTime());
   } catch (error) {
     if (!(error instanceof NusecError)) throw error;
@@ -54,7 +64,14 @@ async function offer(ctx: Context, state: PlannedRollout, member: Member, progre
 }
 
 /** The offer as release, line and rollout are now. @throws NusecError STATE (the rollout does not run), NOT_FOUND */
-async function offerCommand(read: Read, { rolloutId, releaseId, securityUpdate }: PlannedRollout, offerId: string, lineName: string) {
+async function offerCommand(
+  read: Read,
+  images: Pick<OtaImages, 'hashesOn'>,
+  { rolloutId, releaseId, securityUpdate }: PlannedRollout,
+  offerId: string,
+  target: LivingDevice,
+) {
+  const lineName = target.line;
   const plan = await read(rollout, rolloutStream(rolloutId));
   if (plan.status !== 'RUNNING') throw new NusecError('STATE', `rollout ${rolloutId} is ${plan.status}`);
   const candidate = await read(release, releaseStream(releaseId));
@@ -69,12 +86,23 @@ async function offerCommand(read: Read, { rolloutId, releaseId, securityUpdate }
     offerId,
     rolloutId,
     releaseId,
-    release: { line: candidate.line, vendorUuid, classUuid, status, version, securityCounter, imageHashes: imageHashesOf(candidate) },
+    release: {
+      line: candidate.line,
+      vendorUuid,
+      classUuid,
+      status,
+      version,
+      securityCounter,
+      imageHashes: await images.hashesOn(target.uid, candidate),
+      isEncrypted: candidate.encrypted !== undefined,
+    },
     line: { line: own.line, vendorUuid: own.vendorUuid, classUuid: own.classUuid },
+    decrypts: encryptionPointOf(own.encryption, target) !== undefined,
     rules: {
       rollbackFloor,
       counterMaximum,
       counterStep: layoutOf(own).counterStep,
+      ...(own.encryption?.only && { encryptedOnly: true }),
       ...(isJumpApproved && { counterJumpApproved: true }),
       ...(plan.permitDowngrade && { downgradePermit: { approvers } }),
     },

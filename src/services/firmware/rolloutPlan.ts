@@ -1,6 +1,7 @@
 import { utf8 } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
+import { imageHashesOf } from '../../domain/release.ts';
 import {
   type DeviceSelector,
   maxListedDevices,
@@ -15,6 +16,8 @@ import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import { type Context, execute, newHexId, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
+import { requireEncryptedEnough } from './encryptedFirmware.ts';
+import { lineOf } from './lines.ts';
 import { releaseOf } from './releases.ts';
 
 /** What a rollout is to do, and which devices a group is. */
@@ -56,13 +59,15 @@ const defaults = { successPercent: 90, failurePercent: 20 } as const;
 const maxRolloutDevices = 200_000;
 const pageRows = 1000;
 
-/** @throws NusecError NOT_FOUND (release, or a device that the plan names), RELEASE_STATE (not published), WRONG_PRODUCT (a bootloader), BAD_REQUEST */
+/** @throws NusecError NOT_FOUND (release, or a device that the plan names), RELEASE_STATE (not published), WRONG_PRODUCT (a bootloader),
+ *    ENCRYPTION_REQUIRED (the line accepts encrypted images only), BAD_REQUEST */
 export async function planRollout(ctx: Context, wish: RolloutWish, by: Actor): Promise<string> {
   const release = await releaseOf(ctx, wish.releaseId);
   if (release.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${wish.releaseId} is ${release.status}`);
   if (wish.fromRelease !== undefined) await releaseOf(ctx, wish.fromRelease);
   await Promise.all((wish.devices ?? []).map(uid => livingDevice(ctx, uid)));
   if (release.image !== 'app') throw new NusecError('WRONG_PRODUCT', 'a bootloader is not upgraded in the field');
+  requireEncryptedEnough((await lineOf(ctx, release.line)).encryption, release);
   const shares = wish.groups ?? [100];
   const groups = wish.devices === undefined ? shares.map(groupOf) : listedGroups(wish.devices, sharesOf(wish));
   const rolloutId = newHexId(ctx);
@@ -175,12 +180,12 @@ export async function plannedDevices(ctx: Context, state: PlannedRollout): Promi
 
 async function selectedDevices(ctx: Context, state: PlannedRollout, selectors: readonly DeviceSelector[]): Promise<readonly string[]> {
   const { line, fromRelease: releaseId } = state;
-  const { imageHash } = await releaseOf(ctx, state.releaseId);
+  const hashes = imageHashesOf(await releaseOf(ctx, state.releaseId));
   await ctx.reads.waitFor(await ctx.store.head(), { projections: ['devices', 'jobs', 'gateways'] });
   const found: string[] = [];
   for (let after: string | undefined, rows = pageRows; rows === pageRows && found.length < maxRolloutDevices; ) {
     const page = await deviceQueries(ctx.reads.db).selected({ line, releaseId, selectors, after, limit: pageRows });
-    found.push(...page.filter(row => row.image_hash !== imageHash).map(row => row.uid));
+    found.push(...page.filter(row => !hashes.includes(row.image_hash ?? '')).map(row => row.uid));
     after = page.at(-1)?.uid;
     rows = page.length;
   }

@@ -20,6 +20,7 @@ import { dayMs, minuteMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { always, type Condition, type Context, execute, executeIf, isFarBehind, nowIso, stateOf, whileStarting } from '../base/context.ts';
 import type { DeliveryCare } from './deliveryCare.ts';
+import type { OtaImages } from './otaImage.ts';
 import { offerToAll } from './rolloutOffers.ts';
 import { devicesOfGroup, readDevices, rolloutOf, writeDevices } from './rolloutPlan.ts';
 import { createRolloutProgress, type Member, type RolloutProgress } from './rolloutProgress.ts';
@@ -36,7 +37,12 @@ export type Rollouts = {
   close(): Promise<void>;
 };
 
-export type RolloutParts = { readonly ctx: Context; readonly alarms: Alarms; readonly care: Pick<DeliveryCare, 'note'> };
+export type RolloutParts = {
+  readonly ctx: Context;
+  readonly alarms: Alarms;
+  readonly care: Pick<DeliveryCare, 'note'>;
+  readonly images: Pick<OtaImages, 'hashesOn'>;
+};
 
 export type RolloutTimes = {
   /** Between two looks at one rollout. */
@@ -177,7 +183,7 @@ async function advance(parts: RolloutParts, times: RolloutTimes, rolloutId: stri
   if (mine.progress === undefined) progress = await progressOf(parts, state, mine);
   if (state.status === 'HALTED' || state.status === 'ABORTED') await cancelAll(ctx, state, progress);
   if (state.status === 'RUNNING') {
-    mine.isLimited = (await offerToAll(ctx, state, progress, maxAtOnce)).isLimited;
+    mine.isLimited = (await offerToAll(ctx, parts.images, state, progress, maxAtOnce)).isLimited;
     if (mine.isLimited) mine.again = true;
   }
   await watchLag(parts, times, state, { progress, mine });

@@ -1,4 +1,4 @@
-import { fromBase64url, fromHex, toBase64url } from '../../bytes.ts';
+import { concat, fromBase64url, fromHex, toBase64url, toHex } from '../../bytes.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceBootKey, LivingDevice } from '../../domain/deviceState.ts';
@@ -12,10 +12,13 @@ import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { bootKeyId } from '../../keystore/bootKeys.ts';
 import { deviceTrailer } from '../../ota/build.ts';
+import type { DevicePart } from '../../ota/variant.ts';
 import { jobQueries } from '../../projections/jobs.ts';
 import type { Parts } from '../base/alarms.ts';
 import { always, type Condition, type Context, executeIf, reader, stateOf } from '../base/context.ts';
 import { idBytesOf } from '../base/livingDevice.ts';
+import { keyForDevice, variantOf } from '../firmware/encryptedFirmware.ts';
+import { lineOf } from '../firmware/lines.ts';
 import { checkCounter } from '../firmware/releases.ts';
 import { activeProgrammer } from './programmers.ts';
 import type { UnitInWork } from './units.ts';
@@ -43,10 +46,8 @@ export async function assignBootKey(
   by: Actor,
   condition: Condition = always,
 ): Promise<DeviceBootKey> {
-  const known = state.bootKeys[slot];
-  if (known !== undefined) return known;
   const { uid, objId } = idBytesOf(state);
-  const keyId = bootKeyId(uid, objId, slot);
+  const keyId = state.bootKeys[slot]?.keyId ?? bootKeyId(uid, objId, slot);
   const publicKey = toBase64url(await ctx.bootKeys.ensure(keyId));
   const stream = deviceStream(state.uid);
   const { state: after } = await executeIf(ctx, condition, device, stream, { type: 'AssignBootKey', slot, keyId, publicKey }, by);
@@ -56,30 +57,43 @@ export async function assignBootKey(
 }
 
 /** The firmware a unit gets (I8, I9, RULE-8, RULE-11): bound to a running job, still published, not below the floor of its line.
- *  @throws NusecError JOB_NOT_RUNNING, FIRMWARE_NOT_BOUND, RELEASE_STATE, ROLLBACK, COUNTER_EXHAUSTED */
+ *  @throws NusecError JOB_NOT_RUNNING, FIRMWARE_NOT_BOUND, RELEASE_STATE, ROLLBACK, COUNTER_EXHAUSTED, ENCRYPTION_REQUIRED */
 async function firmwareFor(read: Read, unit: UnitInWork, image: ImageKind): Promise<BoundFirmware> {
   const bound = requireBoundFirmware(unit.job, image);
-  const { status } = await read(release, releaseStream(bound.releaseId));
-  if (status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${bound.releaseId} is ${status}`);
+  const known = await read(release, releaseStream(bound.releaseId));
+  if (known.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${bound.releaseId} is ${known.status}`);
   const product = await read(line, lineStream(unit.job.line));
   if (product.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no product line ${unit.job.line}`);
-  if (image === 'app') checkCounter(bound.securityCounter, product.rollbackFloor, product.counterMaximum);
+  if (image === 'bl2') return bound;
+  checkCounter(bound.securityCounter, product.rollbackFloor, product.counterMaximum);
+  if (product.encryption?.only && bound.bodySha256 !== known.encrypted?.bodySha256) {
+    throw new NusecError('ENCRYPTION_REQUIRED', 'the job is bound to a plain image: bind the release again');
+  }
   return bound;
 }
 
 /** Signs an image for one unit. The same unit gets the same bytes again. */
 export async function signFor(ctx: Context, unit: UnitInWork, image: ImageKind, by: Actor): Promise<SignedImage> {
-  const { bodySha256, size, imageHash, version, securityCounter } = await firmwareFor(reader(ctx), unit, image);
+  const bound = await firmwareFor(reader(ctx), unit, image);
+  const { bodySha256, size, version, securityCounter } = bound;
   const key = await assignBootKey(ctx, unit.device, image, by, unit.condition);
   const publicKey = fromBase64url(key.publicKey);
   const stream = grantStream(unit.grantId);
   const known = await stateOf(ctx, grant, stream);
   const made = known.status === 'SIGNED' ? known.trailers[image] : undefined;
+  const own = await unitPart(ctx, unit, bound);
+  const imageHash = toHex(own.imageHash);
   const facts = { publicKey, bodySha256, bodyBytes: size, imageHash, version, securityCounter };
   if (made?.imageHash === imageHash) return { ...facts, trailer: await ctx.blobs.get(made.trailerSha256) };
-  const signature = await ctx.bootKeys.sign(key.keyId, await ctx.blobs.getRange(bodySha256, 0, size));
-  const trailer = deviceTrailer({ imageHash: fromHex(imageHash), publicKey, keyForm: 'whole', signature });
-  const trailerSha256 = await ctx.blobs.put(trailer);
+  const signature = await ctx.bootKeys.sign(key.keyId, own.imageHash);
+  const trailer = deviceTrailer({
+    imageHash: own.imageHash,
+    publicKey,
+    keyForm: 'whole',
+    signature,
+    ...(own.encTlv && { encTlv: own.encTlv }),
+  });
+  const trailerSha256 = await ctx.blobs.put(concat(own.area, trailer));
   // Signed, but given out only if all this is still so.
   const stillSo: Condition = async read => {
     await unit.condition(read);
@@ -88,6 +102,23 @@ export async function signFor(ctx: Context, unit: UnitInWork, image: ImageKind, 
   const { state } = await executeIf(ctx, stillSo, grant, stream, { type: 'RecordTrailer', image, imageHash, trailerSha256 }, by);
   const recorded = state.status === 'SIGNED' ? state.trailers[image]?.trailerSha256 : undefined;
   return { ...facts, trailer: await ctx.blobs.get(recorded ?? trailerSha256) };
+}
+
+type UnitPart = DevicePart & { readonly encTlv?: Uint8Array };
+
+/** What the image of this unit has of its own: with a line that encrypts the wrapped content key, so that the first upgrade can take the image out of
+ *  the primary slot, and its UID where images are bound to it. @throws NusecError ENCRYPTION_REQUIRED (it has shown no encryption key) */
+async function unitPart(ctx: Context, { job, device }: UnitInWork, bound: BoundFirmware): Promise<UnitPart> {
+  const known = await stateOf(ctx, release, releaseStream(bound.releaseId));
+  const encrypted = known.status === 'NONE' ? undefined : known.encrypted;
+  if (known.status === 'NONE' || encrypted === undefined || bound.bodySha256 !== encrypted.bodySha256) {
+    return { area: new Uint8Array(0), imageHash: fromHex(bound.imageHash) };
+  }
+  const { encryption } = await lineOf(ctx, job.line);
+  const encTlv = await keyForDevice(ctx, encrypted, encryption, device);
+  if (!encrypted.uidBound) return { area: new Uint8Array(0), imageHash: fromHex(bound.imageHash), encTlv };
+  const variant = variantOf(await ctx.blobs.get(known.bodySha256), encrypted);
+  return { ...variant.ofDevice(fromHex(device.uid)), encTlv };
 }
 
 /** The body of an image that is bound to a running job this programmer has a share of.

@@ -2,6 +2,7 @@ import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { job, jobStream } from '../../domain/job.ts';
 import { type CreatedJob, type JobState, jobContent, requireOpenForUids } from '../../domain/jobState.ts';
+import { line, lineStream } from '../../domain/line.ts';
 import { release, releaseFacts, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
@@ -9,6 +10,7 @@ import { type AllotmentRow, type JobPage, type JobRow, jobQueries, type UnitRow 
 import { minuteMs } from '../../times.ts';
 import { type Approval, approve } from '../base/approval.ts';
 import { type Context, execute, executeOn, newHexId, stateOf } from '../base/context.ts';
+import { requireEncryptedEnough } from '../firmware/encryptedFirmware.ts';
 import { lineOf } from '../firmware/lines.ts';
 
 /** Production jobs: planned, bound to firmware and chips, released by a second person, shared out to programmers (R57, R59, R60, R100). */
@@ -32,12 +34,14 @@ export async function createJob(ctx: Context, wish: JobWish, by: Actor): Promise
   return change(ctx, jobId, { type: 'CreateJob', jobId, line, plannedCount, scrapAllowance, policy, ...place, by }, by);
 }
 
-/** @throws NusecError NOT_FOUND, WRONG_PRODUCT, RELEASE_STATE (I8) */
+/** @throws NusecError NOT_FOUND, WRONG_PRODUCT, RELEASE_STATE (I8), ENCRYPTION_REQUIRED */
 export async function bindFirmware(ctx: Context, jobId: string, releaseId: string, by: Actor): Promise<CreatedJob> {
   await jobOf(ctx, jobId);
   const commandOf = async (read: Read) => {
     const state = await read(release, releaseStream(releaseId));
     if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no release ${releaseId}`);
+    const product = await read(line, lineStream(state.line));
+    if (state.image === 'app' && product.status !== 'NONE') requireEncryptedEnough(product.encryption, state);
     return { type: 'BindFirmware' as const, release: releaseFacts(state), by };
   };
   return created((await executeOn(ctx, job, jobStream(jobId), commandOf, by)).state, jobId);

@@ -79,7 +79,7 @@ export async function signProgrammerFirmware(
     ...(await programmerProduct(ctx)),
   });
   await ctx.blobs.put(body);
-  const signature = await ctx.bootKeys.sign(bootKey.keyId, body);
+  const signature = await ctx.bootKeys.sign(bootKey.keyId, sha256(body));
   const publicKey = fromBase64url(bootKey.publicKey);
   await change(ctx, uid, { type: 'SignProgrammerFirmware', version: info.versionText, imageHash: digestHex }, by);
   return attachTrailer(body, deviceTrailer({ imageHash: fromHex(digestHex), publicKey, keyForm: 'whole', signature }));

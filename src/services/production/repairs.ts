@@ -25,7 +25,7 @@ import { certifyDevice } from '../identity/enrolment.ts';
 import type { Enrolment } from '../identity/issuance.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { putRevocationInForce } from '../revocation/revokeDevice.ts';
-import { requireLocked } from './unitSteps.ts';
+import { encryptionKeyIn, requireLocked } from './unitSteps.ts';
 import { unlockPassword } from './unlockPassword.ts';
 
 /** Repair: a device is taken out of use, its debug port may be unlocked once, and it returns to service as a new generation with new key and new
@@ -224,7 +224,10 @@ export async function returnToService(
     throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the next generation');
   await checkSession(proof.evidence, certificate.der, ids.objId, uid);
   await ctx.blobs.put(proof.evidence);
-  const command = { type: 'ReturnToService', objId: next.objId, receiptSha256: await ctx.blobs.put(proof.receipt), by } as const;
+  const receiptSha256 = await ctx.blobs.put(proof.receipt);
+  const certified = encryptionKeyIn(receipt, receiptSha256);
+  if (certified !== undefined) await executeIf(ctx, isActive(programmer), device, deviceStream(uid), certified, by);
+  const command = { type: 'ReturnToService', objId: next.objId, receiptSha256, by } as const;
   const { state: after } = await executeIf(ctx, isActive(programmer), device, deviceStream(uid), command, by);
   await inForce(ctx, revocations, await livingDevice(ctx, uid));
   return { status: after.status };

@@ -6,6 +6,7 @@ import { type OpenedAllotment, remainingUnits } from '../../domain/allotmentStat
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
+import { grant, grantStream } from '../../domain/grant.ts';
 import { job, jobStream } from '../../domain/job.ts';
 import type { BoundFirmware } from '../../domain/jobEvents.ts';
 import { requireBoundFirmware } from '../../domain/jobState.ts';
@@ -14,7 +15,7 @@ import { NusecError } from '../../errors.ts';
 import { imageIds } from '../../production/fields.ts';
 import { provesImage, type Receipt } from '../../production/receipt.ts';
 import type { Parts } from '../base/alarms.ts';
-import { always, type Condition, type Context, execute, executeIf, nowIso, reader } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeIf, nowIso, reader, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { allotmentOf } from './allotments.ts';
 import { inWork, type StepOf } from './conditions.ts';
@@ -45,7 +46,7 @@ export async function commitUnit(
   const signed = await grantOf(ctx, programmer, grantId);
   const state = opened(await allotmentOf(ctx, signed.jobId, programmer));
   const unit = await livingDevice(ctx, signed.uid);
-  const firmware = requireBoundFirmware(await jobOf(ctx, signed.jobId), 'app');
+  const firmware = await ownFirmware(ctx, grantId, requireBoundFirmware(await jobOf(ctx, signed.jobId), 'app'));
   const receiptSha256 = sha256Hex(proof.receipt);
   const condition = outcomeOf(state, grantId) === 'committed' ? always : mayCommit(ctx, { ...signed, grantId });
   await condition(reader(ctx));
@@ -62,6 +63,15 @@ export async function commitUnit(
   await acceptLedger(parts, signed.jobId, programmer, ledger, by);
   const after = opened(await allotmentOf(ctx, signed.jobId, programmer));
   return { committed: after.committed, remaining: remainingUnits(after) };
+}
+
+/** With the image hash of this unit's own image, where that names its UID: the one that was signed under the grant. */
+export async function ownFirmware(ctx: Context, grantId: string, bound: BoundFirmware): Promise<BoundFirmware> {
+  if (bound.uidBound !== true) return bound;
+  const signed = await stateOf(ctx, grant, grantStream(grantId));
+  const imageHash = signed.status === 'SIGNED' ? signed.trailers.app?.imageHash : undefined;
+  if (imageHash === undefined) throw new NusecError('DEVICE_STATE', 'no application was signed for this unit');
+  return { ...bound, imageHash };
 }
 
 /** Grant, job and programmer as for every step, and the device was locked and has shown its key (R69, I7). */

@@ -9,7 +9,7 @@ import { areCurrent, type Context, nowIso, stateOf } from '../base/context.ts';
 import { allotmentOf } from './allotments.ts';
 import { jobOf } from './jobs.ts';
 import { opened } from './packages.ts';
-import { completeDevice } from './unitEnd.ts';
+import { completeDevice, ownFirmware } from './unitEnd.ts';
 import { finishVoid, outcomeOf, voidUnit } from './unitVoid.ts';
 
 /** Process manager of units: voids reservations whose grant has expired (I12), and finishes what a crash left between an allotment and its
@@ -48,7 +48,7 @@ async function settle(ctx: Context, { job_id, programmer, grant_id, uid }: UnitR
   const commits = await historyOf(ctx.store, allotmentStream(job_id, programmer), 'UnitCommitted');
   const committed = commits.findLast(({ data }) => data.grantId === grant_id);
   if (committed === undefined) return;
-  const firmware = requireBoundFirmware(await jobOf(ctx, job_id), 'app');
+  const firmware = await ownFirmware(ctx, grant_id, requireBoundFirmware(await jobOf(ctx, job_id), 'app'));
   await completeDevice(ctx, state, grant_id, firmware, committed.data.receiptSha256, by);
 }
 

@@ -1,4 +1,4 @@
-import { equalBytes, fromBase64url, toHex } from '../../bytes.ts';
+import { concat, equalBytes, fromBase64url, toBase64url, toHex } from '../../bytes.ts';
 import { sha256, sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
@@ -7,6 +7,7 @@ import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import type { BoundFirmware, ImageKind } from '../../domain/jobEvents.ts';
 import { requireBoundFirmware } from '../../domain/jobState.ts';
+import { importKey, spkiOfPoint } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { imageIds } from '../../production/fields.ts';
@@ -143,7 +144,18 @@ export async function recordLocked(parts: Parts, programmer: string, grantId: st
   await recordBurned(ctx, unit, read, 'app', by);
   const isUnlockable = (read.otpMask & (1 << otpMap.deviceSecret.slot)) !== 0;
   await change(ctx, unit, { type: 'LockDebug', receiptSha256, ...(isUnlockable && { unlockKeyId }) }, by);
+  const certified = encryptionKeyIn(read, receiptSha256);
+  if (certified !== undefined) await change(ctx, unit, certified, by);
 }
+
+/** The key that the device signs to have made. @throws NusecError KEY_REFUSED for a point off the curve */
+export function encryptionKeyIn({ encryptionKey }: Receipt, receiptSha256: string): CertifyEncryptionKey | undefined {
+  if (encryptionKey === undefined) return undefined;
+  const point = concat(Uint8Array.of(0x04), encryptionKey);
+  importKey(spkiOfPoint(point));
+  return { type: 'CertifyEncryptionKey', publicKey: toBase64url(point), receiptSha256 };
+}
+type CertifyEncryptionKey = Extract<DeviceCommand, { readonly type: 'CertifyEncryptionKey' }>;
 
 /** A receipt that names the bootloader names that of the job. @throws NusecError RECEIPT_REFUSED */
 function requireOwnBootloader({ images }: Receipt, { imageHash }: BoundFirmware): void {

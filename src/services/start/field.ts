@@ -83,12 +83,13 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
   const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, chainJudge, queue, attestations, saidState });
   const attestation = createClusterAttestation(ownAttestation, channel, peers);
   peers.serve({ order: channel.order, attestThroughGateway: channel.attestThroughGateway, attest: ownAttestation.attest });
-  const ota = own('deliveries', createOtaDelivery({ ctx, channel, chainJudge, queue, images: createOtaImages(ctx, alarms) }));
+  const images = createOtaImages(ctx, alarms);
+  const ota = own('deliveries', createOtaDelivery({ ctx, channel, chainJudge, queue, images }));
   const decommissions = createDecommissions({ ctx, alarms, channel: cluster, revocations });
   const connected = createConnectedDevices(channel);
   const bundles = own('device bundles', startDeviceBundles({ ctx, alarms, channel, connected }));
   const care = own('delivery care', startDeliveryCare({ ctx, channel, attestation, decommissions, delivery: ota }));
-  const rollouts = own('rollouts', await startRollouts({ ctx, alarms, care }));
+  const rollouts = own('rollouts', await startRollouts({ ctx, alarms, care, images }));
   own('recalls', startRecallWatch({ ctx, alarms }));
   /** Devices that ask or install are served. */
   const delivery: OtaDelivery = {

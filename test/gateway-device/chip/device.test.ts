@@ -71,17 +71,17 @@ describe('a blank chip', () => {
     covers('R8', 'R9', 'R74');
     const { debug, devAuth } = await bench();
     await startDevAuth(debug);
-    const ask = () => devAuth.request('keygen', { keySlot: 0, algorithm: -7, minEntropyBits: 256 });
+    const ask = () => devAuth.request('keygen', { keySlot: 0, algorithm: 'es256', minEntropyBits: 256 });
     const first = await ask();
     expect(await ask()).toEqual(first);
-    await expect(devAuth.request('keygen', { keySlot: 1, algorithm: -7, minEntropyBits: 256 })).rejects.toThrow(refused('bad-arg'));
+    await expect(devAuth.request('keygen', { keySlot: 1, algorithm: 'es256', minEntropyBits: 256 })).rejects.toThrow(refused('bad-arg'));
   });
 
   it('signs only a request with its own key and its own UID (R11, R76, T28)', async () => {
     covers('R11', 'R76', 'T28');
     const { debug, devAuth } = await bench();
     await startDevAuth(debug);
-    const { publicKey } = await devAuth.request('keygen', { keySlot: 0, algorithm: -7, minEntropyBits: 256 });
+    const { publicKey } = await devAuth.request('keygen', { keySlot: 0, algorithm: 'es256', minEntropyBits: 256 });
     const point = concat(Uint8Array.of(4), publicKey);
     const sign = (cri: Uint8Array) => devAuth.request('signCri', { cri });
     await expect(sign(makeCri(makeKey().point))).rejects.toThrow(refused('bad-arg'));
@@ -97,7 +97,7 @@ describe('a blank chip', () => {
     const { certificate } = await makeIdentity(devAuth, oem);
     const other = await bench(newChip());
     await startDevAuth(other.debug);
-    await other.devAuth.request('keygen', { keySlot: 0, algorithm: -7, minEntropyBits: 256 });
+    await other.devAuth.request('keygen', { keySlot: 0, algorithm: 'es256', minEntropyBits: 256 });
     await expect(putObject(other.devAuth, 'deviceCertificate', certificate, pieceBytes)).rejects.toThrow(refused('policy'));
     await expect(putObject(devAuth, 'bundle', (await makeOem()).bundle, pieceBytes)).rejects.toThrow(refused('unauthenticated'));
   });
@@ -205,7 +205,7 @@ describe('a unit in production', () => {
       refused('unauthenticated'),
     );
     expect(made.board.chip.otp.slot(otpMap.spare.slot)).toBe('blank');
-    await expect(made.devAuth.request('keygen', { keySlot: 0, algorithm: -7, minEntropyBits: 256 })).rejects.toThrow(
+    await expect(made.devAuth.request('keygen', { keySlot: 0, algorithm: 'es256', minEntropyBits: 256 })).rejects.toThrow(
       refused('unauthenticated'),
     );
   });

@@ -56,7 +56,7 @@ async function rekey(sealed: DevAuthHost, changes: Partial<Order> = {}): Promise
   const { nonce } = await hello(sealed);
   const value: Order = { operation: 'rekey', uid, objId, nonce, expiresAtSeconds: 4_000_000_000, reason: 'repaired', approvers: [] };
   const order = await signOrder({ ...value, ...changes }, oem.orders);
-  const { publicKey } = await sealed.request('keygen', { keySlot: authKeySlot, algorithm: -7, minEntropyBits: 256, order });
+  const { publicKey } = await sealed.request('keygen', { keySlot: authKeySlot, algorithm: 'es256', minEntropyBits: 256, order });
   return concat(Uint8Array.of(4), publicKey);
 }
 
@@ -113,7 +113,7 @@ describe('a device that returns to service', () => {
     await expect(rekey({ operation: 'wipe' })).rejects.toThrow(refused('unauthenticated'));
     await expect(rekey({ objId: nextObjId })).rejects.toThrow(refused('unauthenticated'));
     await expect(rekey({ nonce: random(16) })).rejects.toThrow(refused('unauthenticated'));
-    const wish = { keySlot: authKeySlot, algorithm: -7, minEntropyBits: 256 } as const;
+    const wish = { keySlot: authKeySlot, algorithm: 'es256', minEntropyBits: 256 } as const;
     await expect(sealed.request('keygen', wish)).rejects.toThrow(refused('bad-arg'));
     await expect(made.devAuth.request('keygen', wish)).rejects.toThrow(refused('unauthenticated'));
     await expect(sealed.request('signCri', { cri: requestFor(makeKey().point) })).rejects.toThrow(refused('bad-state'));

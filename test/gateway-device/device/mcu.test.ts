@@ -95,7 +95,7 @@ describe('nusec mcu run', () => {
       await killed(mcu.child);
       mcu = await start(data);
     };
-    const keygen = () => mcu.devAuth.request('keygen', { keySlot: 0, algorithm: -7, minEntropyBits: 256 });
+    const keygen = () => mcu.devAuth.request('keygen', { keySlot: 0, algorithm: 'es256', minEntropyBits: 256 });
     await startDevAuth(mcu.debug);
     const { publicKey } = await keygen();
     await again();

@@ -211,7 +211,7 @@ export const makeCri = (point: Uint8Array, uidHex = toHex(uid)): Uint8Array =>
 
 /** KEYGEN, SIGN_CRI, certificate, PUT of everything (steps 4–6). @returns the device certificate and its public point */
 export async function makeIdentity(devAuth: DevAuthHost, oem: Oem) {
-  const { publicKey } = await devAuth.request('keygen', { keySlot: 0, algorithm: -7, minEntropyBits: 256 });
+  const { publicKey } = await devAuth.request('keygen', { keySlot: 0, algorithm: 'es256', minEntropyBits: 256 });
   const point = concat(Uint8Array.of(4), publicKey);
   const cri = makeCri(point);
   const { signature } = await devAuth.request('signCri', { cri });

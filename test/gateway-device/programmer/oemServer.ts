@@ -5,6 +5,7 @@ import { oemKeys, readIdentity } from '../../../gateway-device/programmer/identi
 import { endWhenRevoked } from '../../../src/api/liveConnections.ts';
 import { closeServer, createApiServer } from '../../../src/api/server.ts';
 import { fromHex, toBase64url } from '../../../src/bytes.ts';
+import { sha256 } from '../../../src/digest.ts';
 import { allotment, allotmentStream } from '../../../src/domain/allotment.ts';
 import type { ImageKind } from '../../../src/domain/jobEvents.ts';
 import { requireBoundFirmware } from '../../../src/domain/jobState.ts';
@@ -101,7 +102,7 @@ export async function startOemServer() {
       const bound = requireBoundFirmware(await jobOf(ctx, jobId), 'app');
       const keyId = bootKeyId(fromHex(unitUid), fromHex(objId), 'app');
       const publicKey = await ctx.bootKeys.ensure(keyId);
-      const signature = await ctx.bootKeys.sign(keyId, await ctx.blobs.get(bound.bodySha256));
+      const signature = await ctx.bootKeys.sign(keyId, sha256(await ctx.blobs.get(bound.bodySha256)));
       const trailer = deviceTrailer({ imageHash: fromHex(bound.imageHash), publicKey, keyForm: 'whole', signature });
       const { bodySha256, size: bodyBytes, imageHash, version, securityCounter } = bound;
       return {

@@ -25,7 +25,7 @@ export const samples: Samples = {
     },
   },
   keygen: {
-    request: { keySlot: 0, algorithm: -7, minEntropyBits: 256 },
+    request: { keySlot: 0, algorithm: 'es256', minEntropyBits: 256 },
     response: { publicKey: fill(4, 64), keySlot: 0, entropyBits: 384 },
   },
   signCri: { request: { cri: fill(0x30, 200) }, response: { signature: fill(5, 64) } },

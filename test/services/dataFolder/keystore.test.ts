@@ -55,7 +55,7 @@ describe('the keystore of a server', () => {
       );
       expect(await ctx.bootKeys.ensure('boot/a')).toHaveLength(91);
       rmSync(tokens, { recursive: true });
-      await expect(ctx.bootKeys.sign('boot/a', new Uint8Array(1))).rejects.toMatchObject({ code: 'KEYSTORE_UNAVAILABLE' });
+      await expect(ctx.bootKeys.sign('boot/a', new Uint8Array(32))).rejects.toMatchObject({ code: 'KEYSTORE_UNAVAILABLE' });
       await expect.poll(() => ctx.store.readStream('alarm-keystore')).toMatchObject([{ data: { code: 'KEYSTORE_LOST' } }]);
     });
   });

@@ -44,7 +44,7 @@ it('waits for a device that is not connected, then ends without its receipt afte
   expect(events.find(({ type }) => type === 'DeviceDecommissioned')?.data).toEqual({ withoutReceipt: 'timed out' });
   expect(events.find(({ type }) => type === 'CertificateRevoked')?.data).toMatchObject({ reason: 'cessationOfOperation' });
   expect(bench.revocations.isRevoked(parseCertificate(unit.certificate).serialHex)).toBe(true);
-  const isUsable = async () => (await codeOf(() => ctx.bootKeys.sign(unit.bootKeyId, new Uint8Array(1)))) !== 'KEY_REFUSED';
+  const isUsable = async () => (await codeOf(() => ctx.bootKeys.sign(unit.bootKeyId, new Uint8Array(32)))) !== 'KEY_REFUSED';
   expect([await isUsable(), (await bench.codesOfAlarms()).includes('KEYS_KEPT')]).toEqual([true, true]);
   // One person who asks again, and the sweep, leave them alone.
   await field.decommissions.decommission(unit.uid, 'old', 'operator:olga');
