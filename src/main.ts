@@ -13,8 +13,9 @@ import type { Settings } from './config.ts';
 import { startGateway } from './gateway/mqttServer.ts';
 import { createChannel } from './gateway/reach/channel.ts';
 import { listenOn } from './listening.ts';
-import { authenticateOperator } from './services/administration/operators.ts';
+import { authenticateOperator, hashOf } from './services/administration/operators.ts';
 import { enforceErasures, followErasures } from './services/administration/subjects.ts';
+import { openTokenUse } from './services/administration/tokenUse.ts';
 import { requireMarkedStore } from './services/backup/markedStore.ts';
 import { checkpointPlaces } from './services/backup/takeUp.ts';
 import { type Alarms, createAlarms } from './services/base/alarms.ts';
@@ -107,7 +108,11 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const newestCheckpoint = createNewestCheckpoint(checkpoints.file);
   const bulkRevocations = createBulkRevocations(ctx);
   const evidence = own('device evidence', createDeviceEvidence(ctx, checkpoints.headsFile, cosignedFolder(dataDir)));
-  const edges = { channel: field.channel, field, attestations, ocsp, bulkRevocations, evidence, logCheck, newestCheckpoint };
+  const tokenUse = own(
+    'use of tokens',
+    openTokenUse(join(dataDir, 'tokens.db'), () => ctx.clock().getTime()),
+  );
+  const edges = { tokenUse, channel: field.channel, field, attestations, ocsp, bulkRevocations, evidence, logCheck, newestCheckpoint };
   const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
   const api = openApi(own, settings, services, tls);
   own('MQTT over WebSocket', gateway.serveWebSockets(api));
@@ -151,10 +156,11 @@ function openApi(own: Own, settings: Settings, services: Services, tls: TlsIdent
   const { dataDir, httpsTls12, httpsConnections } = settings;
   const { ctx, alarms, revocations, trust, certificateUse, ocsp } = services;
   const wrongTokens = wrongTokensOf(services);
-  const person = async (token: string, address: string | undefined) => ({
-    kind: 'operator' as const,
-    ...(await wrongTokens.watch(address, () => authenticateOperator(ctx, token))),
-  });
+  const person = async (token: string, address: string | undefined) => {
+    const found = await wrongTokens.watch(address, () => authenticateOperator(ctx, token));
+    services.tokenUse.used(hashOf(token));
+    return { kind: 'operator' as const, ...found };
+  };
   const machine = async (leaf: Uint8Array) => {
     const found = await trust.identify(leaf);
     certificateUse.used(found);

@@ -67,6 +67,11 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
     api: 'nobody asks for it',
     cli: 'nobody asks for it',
   },
+  recoveryCodes: {
+    projections: 'one stream, which is read itself',
+    api: 'only on the server’s own machine',
+    cli: '`nusec operator recover`',
+  },
   subjects: { projections: 'one stream, which is read itself', cli: '`nusec subject`' },
   releaseVersion: {
     services: 'firmware/releases.ts reserves versions',

@@ -2,13 +2,14 @@ import type { TLSSocket } from 'node:tls';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context as HonoContext, Next } from 'hono';
 import { createMiddleware } from 'hono/factory';
+import type { SignedIn } from '../domain/operatorCredentials.ts';
 import { emptyScope, roles as everyRole, type Role, readers, type Scope } from '../domain/roles.ts';
 import { NusecError } from '../errors.ts';
 import type { Machine } from '../services/identity/machines.ts';
 import type { Answers } from './answers.ts';
 
 /** Who calls: a person by bearer token, a machine by its client certificate, or nobody. */
-export type Person = { readonly kind: 'operator'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope };
+export type Person = { readonly kind: 'operator' } & SignedIn;
 /** `console` is the person of a page of our own that asks on behalf of the person who is signed in: no request from outside can set it. */
 export type ApiEnv = {
   Bindings: HttpBindings & { readonly console?: Person };
@@ -84,8 +85,13 @@ export function createAuth(authenticators: Authenticators, answers?: Answers) {
   };
 }
 
+/** A named token that somebody has stolen must not make others, nor end those of its owner. @throws NusecError FORBIDDEN */
+export function requireOwnHands({ isNamed }: Person): void {
+  if (isNamed) throw new NusecError('FORBIDDEN', 'a named token does not look after tokens: use your main token');
+}
+
 /** Answers that may hold a token are never written down, however the path is spelled: it is the decoded one that leads to a route. */
-const secretPath = /^\/v1\/operators(\/[^/]+\/token)?$/;
+const secretPath = /^\/v1\/operators(\/[^/]+\/tokens?)?$/;
 
 /** Runs a POST with an `Idempotency-Key` once; whatever has none just runs. */
 async function once(c: HonoContext<ApiEnv>, answers: Answers | undefined, next: Next): Promise<Response | undefined> {

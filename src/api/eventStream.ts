@@ -1,10 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
-import { operators, operatorsStream } from '../domain/operators.ts';
 import { NusecError } from '../errors.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import { fitsFilter, type LogFilter } from '../evidence/logExport.ts';
-import { type Context, stateOf } from '../services/base/context.ts';
+import { personNow } from '../services/administration/operators.ts';
+import type { Context } from '../services/base/context.ts';
 import type { Resource } from './app.ts';
 import type { Person } from './auth.ts';
 import { patterns } from './log.ts';
@@ -73,8 +73,7 @@ export const eventStreamResource: Resource = (api, { ctx }, auth) => {
 };
 
 /** Roles and scope are those that the stream began with, and the token counts. */
-async function mayStillRead(ctx: Context, { name, roles, scope }: Person): Promise<boolean> {
-  const now = (await stateOf(ctx, operators, operatorsStream)).byName.get(name);
-  const isSame = JSON.stringify([now?.roles, now?.scope]) === JSON.stringify([roles, scope]);
-  return now !== undefined && isSame && Date.parse(now.expiresAt) > ctx.clock().getTime();
+async function mayStillRead(ctx: Context, { name, roles, scope, tokenSha256 }: Person): Promise<boolean> {
+  const now = await personNow(ctx, tokenSha256);
+  return now?.name === name && JSON.stringify([now.roles, now.scope]) === JSON.stringify([roles, scope]);
 }

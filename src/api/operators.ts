@@ -6,18 +6,19 @@ import { roles } from '../domain/roles.ts';
 import { type ChangeAnswer, changeOperator, rotateOwnToken } from '../services/administration/operatorChanges.ts';
 import { listOperators } from '../services/administration/operators.ts';
 import { actor, type Resource } from './app.ts';
+import { requireOwnHands } from './auth.ts';
 import { idField, jsonAnswer, jsonBody, lineField, sha256Field, siteField } from './fields.ts';
 
 /** People and their tokens. What concerns those who may approve is only proposed here: operatorChanges.ts. */
 
-const nameField = z
+export const nameField = z
   .string()
   .regex(/^[a-z][a-z0-9._-]{0,63}$/, 'a name is 1 to 64 of a–z, 0–9, . _ - and begins with a letter')
   .openapi({ example: 'alice' });
-const roleField = z.enum(roles);
-const rolesField = z.array(roleField).readonly();
+export const roleField = z.enum(roles);
+export const rolesField = z.array(roleField).readonly();
 const maxScopeEntries = 200;
-const scopeField = z
+export const scopeField = z
   .strictObject({
     lines: z.array(lineField).max(maxScopeEntries).readonly().optional(),
     jobs: z.array(idField).max(maxScopeEntries).readonly().optional(),
@@ -127,6 +128,7 @@ export const operatorsResource: Resource = (api, { ctx, alarms }, auth) => {
   });
   api.openapi(list, async c => c.json({ operators: await listOperators(ctx) }, 200));
   api.openapi(ownToken, async c => {
+    requireOwnHands(c.var.person);
     const { name } = c.var.person;
     const token = await rotateOwnToken(parts, name, c.req.valid('json').tokenSha256, actor(c));
     return c.json({ name, ...(token !== undefined && { token }) }, 200);

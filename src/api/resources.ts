@@ -8,6 +8,7 @@ import { ceremoniesResource } from './ceremonies.ts';
 import { certificatesResource } from './certificates.ts';
 import { componentsResource } from './components.ts';
 import { consoleResource } from './console/routes.ts';
+import { credentialsResource } from './credentials.ts';
 import { deviceActionsResource } from './deviceActions.ts';
 import { deviceAttestationsResource } from './deviceAttestations.ts';
 import { devicesResource } from './devices.ts';
@@ -41,6 +42,7 @@ export const resources: readonly Resource[] = [
   systemResource,
   overviewResource,
   operatorsResource,
+  credentialsResource,
   operatorChangesResource,
   linesResource,
   releasesResource,

@@ -59,7 +59,7 @@ export const systemResource: Resource = (api, services, auth) => {
     return reasons.length === 0 ? c.text('ready', 200) : c.text(`not ready: ${reasons.join('; ')}`, 503);
   });
   api.openapi(time, c => c.json({ now: nowIso(ctx) }, 200));
-  api.use('/metrics', auth.person('auditor'));
+  api.use('/metrics', auth.person('auditor', 'service'));
   api.openapi(metrics, async c =>
     c.text(figures(ctx.store.seen(), ctx.reads.health().projections, field.presence, await fleetFigures(ctx))),
   );

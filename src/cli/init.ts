@@ -6,8 +6,10 @@ import type { Curve } from '../ecKey.ts';
 import { createSecretFile } from '../keystore/secretFile.ts';
 import { toPem } from '../pki/pem.ts';
 import { initialiseProject } from '../services/administration/initialise.ts';
+import { makeRecoveryCodes } from '../services/administration/recoveryCodes.ts';
 import { authorityOf, rootDer } from '../services/authority/authority.ts';
 import { makeStandingKeys } from '../services/backup/markedStore.ts';
+import { createAlarms } from '../services/base/alarms.ts';
 import { openContext } from '../services/dataFolder/open.ts';
 import { print, record, styled } from './output.ts';
 
@@ -56,6 +58,7 @@ Examples:
           ...(icaCurve && { icaCurve }),
         });
         await makeStandingKeys(opened.ctx);
+        const recoveryCodes = await makeRecoveryCodes({ ctx: opened.ctx, alarms: createAlarms(opened.ctx) }, false);
         const rootFile = join(data, 'root.pem');
         writeFileSync(rootFile, toPem('CERTIFICATE', rootDer(await authorityOf(opened.ctx))));
         const tokens = result.tokens.map(({ name, token }) => {
@@ -70,9 +73,12 @@ Examples:
             ...Object.fromEntries(tokens.map(t => [`token of ${t.name}`, t.tokenFile])),
           }),
           '',
+          `recovery codes, shown this once; give each to another person (two of them help when administrators have no token any more):`,
+          ...recoveryCodes.map(code => `  ${code}`),
+          '',
           `Next: ${styled('bold', `nusec server --data ${data}`)}`,
         ].join('\n');
-        print(options, { rootSha256: result.rootSha256, rootFile, tokens }, text);
+        print(options, { rootSha256: result.rootSha256, rootFile, tokens, recoveryCodes }, text);
       } finally {
         await opened.close();
       }

@@ -1,13 +1,10 @@
-import { randomBytes } from 'node:crypto';
 import { type Command, Option } from 'commander';
-import { toBase64url } from '../bytes.ts';
-import { sha256Hex } from '../digest.ts';
 import { roles } from '../domain/roles.ts';
-import { createSecretFile } from '../keystore/secretFile.ts';
 import { ask, type Look, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { registerAllowances } from './operatorAllowances.ts';
 import { registerRecovery } from './operatorRecovery.ts';
+import { makeToken, registerTokens } from './operatorTokens.ts';
 import { print, record, styled, table } from './output.ts';
 
 type Scope = { readonly lines?: readonly string[]; readonly jobs?: readonly string[]; readonly sites?: readonly string[] };
@@ -34,7 +31,6 @@ const path = '/v1/operators';
 const changes = '/v1/operator-changes';
 const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
 const hash = 'e3b0c442…7852b855';
-const tokenBytes = 32;
 
 /** `nusec operator`: people, their roles and tokens. A change of people who may approve the work of others needs two administrators. */
 export function registerOperator(program: Command): void {
@@ -62,6 +58,7 @@ export function registerOperator(program: Command): void {
       'add a person; one who may approve is only proposed',
       `add carol --role productionPlanner --token-sha256 ${hash}`,
       'add lino --role lineOperator --site "Example CM"',
+      'add mes --role service --role productionPlanner --site "Example CM"',
     ),
   )
     .option('--token-sha256 <sha256>', 'of the token that the person has made (nusec operator new-token)')
@@ -86,6 +83,7 @@ export function registerOperator(program: Command): void {
     await ask(options, 'POST', `${path}/me/token`, { tokenSha256: makeToken(file) });
     print(options, { file }, record({ 'your token from now on': file }));
   });
+  registerTokens(operator);
   registerChange(operator);
   registerAllowances(operator);
   registerRecovery(operator);
@@ -104,13 +102,6 @@ function rolesOf({ role, line, job, site }: Wish) {
 }
 
 const tokenOf = ({ tokenSha256 }: Wish) => (tokenSha256 === undefined ? {} : { tokenSha256 });
-
-/** @returns its SHA-256, hex @throws when the file exists */
-function makeToken(file: string): string {
-  const token = toBase64url(new Uint8Array(randomBytes(tokenBytes)));
-  createSecretFile(file, new TextEncoder().encode(token));
-  return sha256Hex(token);
-}
 
 async function send(options: ServerOptions, method: string, where: string, body?: unknown): Promise<void> {
   const answer = (await ask<Answer | undefined>(options, method, where, body)) ?? {};

@@ -2,8 +2,10 @@ import type { Command } from 'commander';
 import { readSettings } from '../config.ts';
 import type { KnownChange } from '../domain/operatorsState.ts';
 import { beginRecovery, finishRecovery, recoveryDelayHours } from '../services/administration/operatorChanges.ts';
+import { makeRecoveryCodes, recoverByCodes } from '../services/administration/recoveryCodes.ts';
 import { createAlarms, type Parts } from '../services/base/alarms.ts';
 import { openContext } from '../services/dataFolder/open.ts';
+import { readText } from './client.ts';
 import { print, record, styled } from './output.ts';
 
 type Options = { data: string; json?: boolean };
@@ -12,7 +14,7 @@ type Options = { data: string; json?: boolean };
  *  administrator who is left sees it as an alarm and can withdraw it. */
 export function registerRecovery(operator: Command): void {
   const recover = operator.command('recover').description('on the server’s machine: an administrator when too few are left, after a delay');
-  const local = (usage: string, description: string, example: string): Command =>
+  const local = (usage: string, description: string, example: string, note = waits): Command =>
     recover
       .command(usage)
       .description(description)
@@ -21,7 +23,7 @@ export function registerRecovery(operator: Command): void {
       .addHelpText(
         'after',
         `
-It takes effect ${recoveryDelayHours} hours after \`begin\`, unless an administrator withdraws it (nusec operator change withdraw).
+${note}
 
 Examples:
   $ nusec operator recover ${example}`,
@@ -43,7 +45,37 @@ Examples:
       print(options, done, show(done));
     },
   );
+  local(
+    'use <name>',
+    'another token for an administrator, by two recovery codes; nothing waits',
+    'use alice --data /var/lib/nusec --codes ./codes --token-sha256 …',
+    'For the time when fewer than two administrators have a token that counts. The set of codes is used up.',
+  )
+    .requiredOption('--codes <file>', 'two recovery codes of different people, one a line')
+    .requiredOption('--token-sha256 <sha256>', 'of the token that the person has made (nusec operator new-token)')
+    .action(async (name: string, { codes, tokenSha256, ...options }: Options & { codes: string; tokenSha256: string }) => {
+      const given = readText(codes, 'file with recovery codes')
+        .split(/\s+/)
+        .filter(line => line !== '');
+      await withParts(options, parts => recoverByCodes(parts, name, given, tokenSha256));
+      print(options, { name }, record({ recovered: name, next: 'nusec operator recover new-codes' }));
+    });
+  local(
+    'new-codes',
+    'three new recovery codes; those before them end',
+    'new-codes --data /var/lib/nusec',
+    `They count ${recoveryDelayHours} hours later: every administrator sees the alarm before.`,
+  ).action(async (options: Options) => {
+    const made = await withParts(options, parts => makeRecoveryCodes(parts, true));
+    print(
+      options,
+      { recoveryCodes: made },
+      ['recovery codes, shown this once; give each to another person:', ...made.map(code => `  ${code}`)].join('\n'),
+    );
+  });
 }
+
+const waits = `It takes effect ${recoveryDelayHours} hours after \`begin\`, unless an administrator withdraws it (nusec operator change withdraw).`;
 
 const show = ({ change, ...known }: KnownChange): string => record({ ...known, change: `${change.type} ${change.name}` });
 

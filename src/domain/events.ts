@@ -17,6 +17,7 @@ import type { OperatorsEvent } from './operatorsState.ts';
 import type { ParkedEventsEvent } from './parkedEvents.ts';
 import type { ProgrammerEvent } from './programmer.ts';
 import type { PublicKeyEvent } from './publicKey.ts';
+import type { RecoveryCodesEvent } from './recoveryCodes.ts';
 import type { ReleaseEvent } from './release.ts';
 import type { ReleaseVersionEvent } from './releaseVersion.ts';
 import type { RolloutEvent } from './rollout.ts';
@@ -76,6 +77,7 @@ export type DomainEvent =
   | ParkedEventsEvent
   | ProgrammerEvent
   | PublicKeyEvent
+  | RecoveryCodesEvent
   | ReleaseEvent
   | ReleaseVersionEvent
   | RolloutEvent

@@ -2,9 +2,9 @@ import type { Actor, IsoTime } from './actor.ts';
 import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import { contentText } from './contentText.ts';
 import type { Of } from './decider.ts';
-import { addOperator, administratorsOf, operatorOf, removeOperator, rotateToken, setRoles } from './operatorEffects.ts';
+import { addOperator, administratorsOf, operatorOf, removeOperator, resetToken, setRoles } from './operatorEffects.ts';
 import type { KnownChange, OperatorChange, OperatorsEvent, OperatorsState } from './operatorsState.ts';
-import { mayApprove } from './roles.ts';
+import { needsTwo } from './roles.ts';
 import { isPast, refuse, requireOtherPerson, timeAfter } from './rules.ts';
 
 /** Changes among the people who may approve: proposed by one administrator, executed when another approves (I16). A person who could make,
@@ -43,7 +43,7 @@ export const recoveryActor = 'system:recovery';
 export function isForOne(change: OperatorChange, state: OperatorsState): boolean {
   const before = state.byName.get(change.name)?.roles ?? [];
   const after = 'roles' in change ? change.roles : [];
-  return !mayApprove(before) && !mayApprove(after);
+  return !needsTwo(before) && !needsTwo(after);
 }
 
 /** @throws NusecError NOT_FOUND */
@@ -116,7 +116,7 @@ function effectOf(change: OperatorChange, tokenSha256: string, expiresAt: IsoTim
       requireTwoAdministrators(change.name, change.roles.includes('administrator'), state);
       return setRoles(change.name, change.roles, change.scope, state);
     case 'resetToken':
-      return rotateToken(change.name, tokenSha256, expiresAt, state);
+      return resetToken(change.name, tokenSha256, expiresAt, state);
     case 'remove':
       operatorOf(state, change.name);
       requireTwoAdministrators(change.name, false, state);

@@ -1,10 +1,11 @@
 import type { IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import { approveChange, type OperatorChangeCommand, proposeChange, withdrawChange } from './operatorChanges.ts';
-import { addOperator, removeOperator, rotateToken, setRoles } from './operatorEffects.ts';
-import { evolveOperators, noOperators, type Operator, type OperatorsEvent, type OperatorsState } from './operatorsState.ts';
+import { type CredentialCommand, decideCredential } from './operatorCredentials.ts';
+import { addOperator, removeOperator, resetToken, rotateToken, setRoles } from './operatorEffects.ts';
+import { evolveOperators, type NewOperator, noOperators, type OperatorsEvent, type OperatorsState } from './operatorsState.ts';
 import type { Role, Scope } from './roles.ts';
-import { isPast, refuse } from './rules.ts';
+import { refuse } from './rules.ts';
 
 /** The people: who may do what, by which token. Stream `operators`. Events carry only the SHA-256 of a token (I19);
  *  tokens are 32 random bytes, so the hash needs no salt. A name belongs to one person permanently. Who may approve the work of others comes,
@@ -14,22 +15,16 @@ export const maxOperators = 1000;
 
 /** The first four are for changes that are one person's to make, and for the start of a project. */
 export type OperatorsCommand =
-  | ({ readonly type: 'AddOperator' } & Operator)
+  | ({ readonly type: 'AddOperator' } & NewOperator)
   | { readonly type: 'RotateOperatorToken'; readonly name: string; readonly tokenSha256: string; readonly expiresAt: IsoTime }
+  /** By recovery: every other credential ends too. */
+  | { readonly type: 'ResetOperatorToken'; readonly name: string; readonly tokenSha256: string; readonly expiresAt: IsoTime }
   | { readonly type: 'SetOperatorRoles'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope }
   | { readonly type: 'RemoveOperator'; readonly name: string }
+  | CredentialCommand
   | OperatorChangeCommand;
 
 export const operatorsStream = 'operators';
-
-/** Who presents this token.
- *  @throws NusecError UNAUTHENTICATED for an unknown token, TOKEN_EXPIRED */
-export function operatorByToken(state: OperatorsState, tokenSha256: string, now: IsoTime): Operator {
-  const operator = [...state.byName.values()].find(candidate => candidate.tokenSha256 === tokenSha256);
-  if (operator === undefined) refuse('UNAUTHENTICATED', 'the token is not known');
-  if (isPast(operator.expiresAt, now)) refuse('TOKEN_EXPIRED', `the token expired at ${operator.expiresAt}`);
-  return operator;
-}
 
 /** Whether somebody is among the people, or a site is in the scope of one of them. */
 export function isInUse({ byName }: OperatorsState, kind: 'operator' | 'site', name: string): boolean {
@@ -52,6 +47,8 @@ function decideChange(command: OperatorsCommand, state: OperatorsState): readonl
     }
     case 'RotateOperatorToken':
       return rotateToken(command.name, command.tokenSha256, command.expiresAt, state);
+    case 'ResetOperatorToken':
+      return resetToken(command.name, command.tokenSha256, command.expiresAt, state);
     case 'SetOperatorRoles':
       return setRoles(command.name, command.roles, command.scope, state);
     case 'RemoveOperator':
@@ -62,6 +59,8 @@ function decideChange(command: OperatorsCommand, state: OperatorsState): readonl
       return approveChange(command, state);
     case 'WithdrawOperatorChange':
       return withdrawChange(command, state);
+    default:
+      return decideCredential(command, state);
   }
 }
 

@@ -3,13 +3,27 @@ import type { Role, Scope } from './roles.ts';
 
 /** The events of the people, and their fold. */
 
-export type Operator = {
+/** `tokenSha256` and `expiresAt` are those of the main token: another one ends every session. */
+export type NewOperator = {
   readonly name: string;
   readonly roles: readonly Role[];
   readonly tokenSha256: string;
   readonly expiresAt: IsoTime;
   readonly scope?: Scope;
 };
+export type Operator = NewOperator & { readonly credentials?: readonly Credential[] };
+
+/** A further token, by name, for a program or a machine of the same person. It may do less: only these of the roles, and within this scope too. */
+export type NamedToken = {
+  readonly id: string;
+  readonly label: string;
+  readonly tokenSha256: string;
+  readonly expiresAt: IsoTime;
+  readonly roles?: readonly Role[];
+  readonly scope?: Scope;
+};
+/** What a person has besides the main token. */
+export type Credential = { readonly kind: 'token' } & NamedToken;
 
 /** What one person proposes and another approves. */
 export type OperatorChange =
@@ -19,7 +33,7 @@ export type OperatorChange =
   | { readonly type: 'remove'; readonly name: string };
 
 export type OperatorsEvent =
-  | { readonly type: 'OperatorAdded'; readonly data: Operator }
+  | { readonly type: 'OperatorAdded'; readonly data: NewOperator }
   | {
       readonly type: 'OperatorTokenRotated';
       readonly data: { readonly name: string; readonly tokenSha256: string; readonly expiresAt: IsoTime };
@@ -29,6 +43,9 @@ export type OperatorsEvent =
       readonly data: { readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope };
     }
   | { readonly type: 'OperatorRemoved'; readonly data: { readonly name: string } }
+  | { readonly type: 'OperatorTokenAdded'; readonly data: NamedToken & { readonly name: string } }
+  /** A named token ends before its time. */
+  | { readonly type: 'OperatorCredentialEnded'; readonly data: { readonly name: string; readonly id: string } }
   | {
       readonly type: 'OperatorChangeProposed';
       readonly data: {
@@ -84,6 +101,12 @@ export function evolveOperators(state: OperatorsState, event: OperatorsEvent): O
     }
     case 'OperatorRemoved':
       return withoutOperator(state, event.data.name);
+    case 'OperatorTokenAdded': {
+      const { name, ...token } = event.data;
+      return withCredentials(state, name, before => [...before, { kind: 'token', ...token }]);
+    }
+    case 'OperatorCredentialEnded':
+      return withCredentials(state, event.data.name, before => before.filter(({ id }) => id !== event.data.id));
     case 'OperatorChangeProposed': {
       const { id, change, by, at, notBefore } = event.data;
       const known = {
@@ -105,10 +128,27 @@ export function evolveOperators(state: OperatorsState, event: OperatorsEvent): O
   }
 }
 
+/** Tokens that the operator had and has no more are never taken again. */
 function withOperator(state: OperatorsState, name: string, operator: Operator): OperatorsState {
-  const before = state.byName.get(name)?.tokenSha256;
-  const ended = before === undefined || before === operator.tokenSha256 ? [] : [before];
-  return { ...state, byName: new Map(state.byName).set(name, operator), formerTokens: new Set([...state.formerTokens, ...ended]) };
+  const present = tokensOf(operator);
+  const ended = tokensOf(state.byName.get(name)).filter(token => !present.includes(token));
+  const formerTokens = ended.length === 0 ? state.formerTokens : new Set([...state.formerTokens, ...ended]);
+  return { ...state, byName: new Map(state.byName).set(name, operator), formerTokens };
+}
+
+/** SHA-256 of every token of a person. */
+export const tokensOf = (operator: Operator | undefined): readonly string[] =>
+  operator === undefined ? [] : [operator.tokenSha256, ...credentialsOf(operator).map(({ tokenSha256 }) => tokenSha256)];
+
+export const credentialsOf = ({ credentials = [] }: Operator): readonly Credential[] => credentials;
+
+function withCredentials(
+  state: OperatorsState,
+  name: string,
+  change: (before: readonly Credential[]) => readonly Credential[],
+): OperatorsState {
+  const operator = state.byName.get(name);
+  return operator === undefined ? state : withOperator(state, name, { ...operator, credentials: change(credentialsOf(operator)) });
 }
 
 function withoutOperator(state: OperatorsState, name: string): OperatorsState {
@@ -120,7 +160,7 @@ function withoutOperator(state: OperatorsState, name: string): OperatorsState {
     ...state,
     byName,
     formerNames: new Set([...state.formerNames, name]),
-    formerTokens: new Set([...state.formerTokens, operator.tokenSha256]),
+    formerTokens: new Set([...state.formerTokens, ...tokensOf(operator)]),
   };
 }
 

@@ -9,9 +9,10 @@ export type Who = 'open' | 'machine' | readonly Role[];
  *  `place`: what is made has to be within the scope · a kind of thing: the path names one, and beyond the scope there is none. */
 export type Reach = 'all' | 'own' | 'lists' | 'place' | 'job' | 'device' | 'programmer' | 'release' | 'rollout' | 'line';
 
-const anyone: readonly Role[] = [...readers, 'lineOperator'];
+const anyone: readonly Role[] = [...readers, 'lineOperator', 'service'];
 const officer: readonly Role[] = ['securityOfficer'];
 const planner: readonly Role[] = ['productionPlanner'];
+const reading: readonly Role[] = [...readers, 'lineOperator'];
 const driver: readonly Role[] = ['productionPlanner', 'lineOperator'];
 const manager: readonly Role[] = ['releaseManager'];
 const auditor: readonly Role[] = ['auditor'];
@@ -33,15 +34,18 @@ function bridge(kind: 'programmer' | 'gateway') {
 
 export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('GET', ['/healthz', '/readyz', '/v1/authority/root.pem', '/v1/trust-bundle', '/v1/time'], 'open', 'all'),
-  ...several('GET', ['/metrics'], auditor, 'all'),
+  ...several('GET', ['/metrics'], ['auditor', 'service'], 'all'),
   ...several('GET', ['/v1/log/followers', '/v1/log/parked'], ['securityOfficer', 'auditor'], 'all'),
   ...several('POST', ['/v1/log/parked'], officer, 'all'),
 
   ...several('GET', ['/v1/subjects', '/v1/subjects/{id}/data'], auditor, 'all'),
   ...several('POST', ['/v1/subjects/{id}/erase'], administrator, 'all'),
 
-  ...several('GET', ['/v1/operators/me'], anyone, 'own'),
-  ...several('POST', ['/v1/operators/me/token'], anyone, 'own'),
+  ...several('GET', ['/v1/operators/me', '/v1/operators/me/credentials'], anyone, 'own'),
+  ...several('POST', ['/v1/operators/me/token', '/v1/operators/me/tokens'], anyone, 'own'),
+  ...several('DELETE', ['/v1/operators/me/credentials/{id}'], anyone, 'own'),
+  ...several('GET', ['/v1/operators/{name}/credentials'], auditor, 'all'),
+  ...several('DELETE', ['/v1/operators/{name}/credentials/{id}'], administrator, 'all'),
   ...several('GET', ['/v1/operators', '/v1/operator-changes'], auditor, 'all'),
   ...several('POST', ['/v1/operators', '/v1/operators/{name}/token'], administrator, 'all'),
   ...several('PUT', ['/v1/operators/{name}/roles'], administrator, 'all'),
@@ -87,11 +91,11 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('PUT', ['/v1/programmers/{uid}/kek/{epoch}'], 'machine', 'all'),
 
   ...several('POST', ['/v1/jobs'], planner, 'place'),
-  ...several('GET', ['/v1/jobs'], anyone, 'lists'),
+  ...several('GET', ['/v1/jobs'], reading, 'lists'),
   ...several(
     'GET',
     ['/v1/jobs/{id}', ...steps('/v1/jobs/{id}', 'status', 'units', 'status.csv', 'yield', 'reconciliation')],
-    anyone,
+    reading,
     'job',
   ),
   ...several('POST', steps('/v1/jobs/{id}', 'firmware', 'release', 'cancel', 'close', 'allotments'), planner, 'job'),

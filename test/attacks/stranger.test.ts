@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openSession } from '../../src/api/console/session.ts';
+import { openSession } from '../../src/api/sessions.ts';
 import { maxWrongTokens } from '../../src/api/wrongTokens.ts';
 import { operators, operatorsStream } from '../../src/domain/operators.ts';
 import { addOperator, authenticateOperator } from '../../src/services/administration/operators.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { maxOperators, type OperatorsCommand, operatorByToken, operators } from '../../src/domain/operators.ts';
+import { operatorByToken } from '../../src/domain/operatorCredentials.ts';
+import { maxOperators, type OperatorsCommand, operators } from '../../src/domain/operators.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
 const expiresAt = '2027-01-01T00:00:00.000Z';

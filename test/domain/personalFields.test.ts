@@ -205,6 +205,16 @@ const considered: { readonly [One in Place]: 'personal' | 'actor' | 'alarm' | 't
   'VulnerabilityOpened.format': 'thing',
   'VulnerabilityOpened.title': 'thing',
   'VulnerabilityReported.note': 'personal',
+  'OperatorTokenAdded.label': 'personal',
+  'OperatorTokenAdded.name': 'personal',
+  'OperatorTokenAdded.scope.jobs': 'thing',
+  'OperatorTokenAdded.scope.lines': 'thing',
+  'OperatorTokenAdded.scope.sites': 'personal',
+  'OperatorCredentialEnded.name': 'personal',
+  'RecoveryCodesMade.validFrom': 'thing',
+  'RecoveryCodesUsed.name': 'personal',
+  'RecoveryCodesMade.codes.hash': 'thing',
+  'RecoveryCodesMade.codes.salt': 'thing',
 };
 
 it('every text of an event is either encrypted or names nobody', () => {

@@ -157,6 +157,8 @@ const operatorsEvents: Named<OperatorsEvent> = {
   OperatorTokenRotated: true,
   OperatorRolesSet: true,
   OperatorRemoved: true,
+  OperatorTokenAdded: true,
+  OperatorCredentialEnded: true,
   OperatorChangeProposed: true,
   OperatorChangeApproved: true,
   OperatorChangeWithdrawn: true,

@@ -3,6 +3,7 @@ import type { Page } from './layout.ts';
 import { alarmActions, alarmsPage } from './pages/alarms.ts';
 import { auditExport, auditPage } from './pages/audit.ts';
 import { certificatesPage } from './pages/certificates.ts';
+import { personPage } from './pages/credentials.ts';
 import { deviceEvidenceFile, devicePage, signedEvidenceFile } from './pages/device.ts';
 import { deviceActions } from './pages/deviceActions.ts';
 import { fleetPage } from './pages/fleet.ts';
@@ -51,6 +52,7 @@ export const pages: Readonly<Record<string, Render>> = {
   '/console/audit/export': auditExport,
   '/console/people': peoplePage,
   '/console/people/me': mePage,
+  '/console/people/:name': personPage,
 };
 
 export const actions: Actions = {

@@ -2,11 +2,13 @@ import type { Context as HonoContext, MiddlewareHandler } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
 import { html } from 'hono/html';
 import { secureHeaders } from 'hono/secure-headers';
+import { isService } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
-import { authenticateOperator } from '../../services/administration/operators.ts';
+import { authenticateOperator, hashOf } from '../../services/administration/operators.ts';
 import type { Resource } from '../app.ts';
 import type { ApiEnv, Person } from '../auth.ts';
 import { problemOf } from '../problem.ts';
+import { findSession, openSession, sessionCookie } from '../sessions.ts';
 import { wrongTokensOf } from '../wrongTokens.ts';
 import { actionPage, findAction, maxIdsInPath, perform, readForm, refusalOf } from './actions.ts';
 import { serveAssets } from './assets.ts';
@@ -14,7 +16,6 @@ import { errorPage } from './errors.ts';
 import { framed, type Html } from './layout.ts';
 import { followLog } from './live.ts';
 import { actions, pages } from './pages.ts';
-import { findSession, openSession, sessionCookie } from './session.ts';
 import { visitOf } from './visit.ts';
 
 /** The console: pages made by the server from the answers of the API, and forms that ask it for something. */
@@ -59,8 +60,16 @@ export const consoleResource: Resource = (api, services) => {
     try {
       if (typeof token !== 'string' || token.length > maxTokenChars) throw new NusecError('UNAUTHENTICATED', 'no token');
       const { remoteAddress } = c.env.incoming.socket;
-      const operator = await wrongTokensOf(services).watch(remoteAddress, () => authenticateOperator(ctx, token.trim()));
-      setCookie(c, sessionCookie, await openSession(ctx, operator), { path: '/', secure: true, httpOnly: true, sameSite: 'Strict' });
+      const given = token.trim();
+      const { name, roles } = await wrongTokensOf(services).watch(remoteAddress, () => authenticateOperator(ctx, given));
+      if (isService(roles)) throw new NusecError('FORBIDDEN', 'a service account has no console');
+      services.tokenUse.used(hashOf(given));
+      setCookie(c, sessionCookie, await openSession(ctx, { name, tokenSha256: hashOf(given) }), {
+        path: '/',
+        secure: true,
+        httpOnly: true,
+        sameSite: 'Strict',
+      });
       return c.redirect('/console', 303);
     } catch (error) {
       if (!(error instanceof NusecError)) throw error;

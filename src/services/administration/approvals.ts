@@ -1,6 +1,6 @@
 import type { EventType } from '../../domain/events.ts';
 import { operators, operatorsStream } from '../../domain/operators.ts';
-import type { Role } from '../../domain/roles.ts';
+import { isService, type Role } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
 import type { Condition, Context } from '../base/context.ts';
@@ -33,6 +33,7 @@ export const earlierApprover =
     const person = (await read(operators, operatorsStream)).byName.get(name);
     const has = (held: readonly unknown[]): boolean => held.includes('administrator') || roles.some(role => held.includes(role));
     if (person === undefined || !has(person.roles)) throw new NusecError('FORBIDDEN', `${name} needs the role ${roles.join(' or ')}`);
+    if (isService(person.roles)) throw new NusecError('FORBIDDEN', `${name} is a service account: it approves nothing`);
     const proposal = (await ctx.store.readStream(stream)).findLast(isProposal);
     if (proposal === undefined) return;
     const own = (await ctx.store.readStream(operatorsStream)).filter(({ type, data }) => grants.has(type) && data.name === name);

@@ -7,7 +7,7 @@ import { hourMs } from '../../times.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Approval, approve } from '../base/approval.ts';
 import { always, type Condition, type Context, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
-import { newToken, tokenEnd } from './operators.ts';
+import { newToken, tellOfPeople, tokenEnd } from './operators.ts';
 
 /** Changes among the people (I16). A person who may approve the work of others is added, changed, given a new token and removed by two
  *  administrators; others by one. Every change, and every proposal of one, is an alarm: the other administrators get to know.
@@ -29,7 +29,7 @@ export async function changeOperator(parts: Parts, change: OperatorChange, by: A
       throw new NusecError('FOUR_EYES_REQUIRED', `a change of ${change.name} needs two administrators now`);
   };
   await run(ctx, commandOf(ctx, change, told ?? made?.tokenSha256 ?? ''), by, condition);
-  await tell(parts, change.name, `${by} alone: ${describe(change)}`);
+  await tellOfPeople(parts, change.name, `${by} alone: ${describe(change)}`);
   return made === undefined ? {} : { token: made.token };
 }
 
@@ -45,7 +45,7 @@ function commandOf(ctx: Context, change: OperatorChange, tokenSha256: string): O
     case 'setRoles':
       return { ...change, type: 'SetOperatorRoles' };
     case 'resetToken':
-      return { type: 'RotateOperatorToken', name, tokenSha256, expiresAt: tokenEnd(ctx) };
+      return { type: 'ResetOperatorToken', name, tokenSha256, expiresAt: tokenEnd(ctx) };
     case 'remove':
       return { type: 'RemoveOperator', name };
   }
@@ -64,7 +64,7 @@ async function propose(parts: Parts, change: OperatorChange, by: Actor, notBefor
   } as const;
   const { state } = await run(ctx, command, by);
   const when = notBefore === undefined ? '' : `, from ${notBefore} on unless withdrawn`;
-  await tell(parts, change.name, `${by} proposes to ${describe(change)}${when} (${id})`);
+  await tellOfPeople(parts, change.name, `${by} proposes to ${describe(change)}${when} (${id})`);
   return changeOf(state, id);
 }
 
@@ -99,14 +99,14 @@ export async function approveOperatorChange(
     approval,
   );
   const done = changeOf(state, id);
-  if (events.length > 0) await tell(parts, done.change.name, `${done.proposedBy} and ${by}: ${describe(done.change)}`);
+  if (events.length > 0) await tellOfPeople(parts, done.change.name, `${done.proposedBy} and ${by}: ${describe(done.change)}`);
   return done;
 }
 
 export async function withdrawOperatorChange(parts: Parts, id: string, by: Actor): Promise<KnownChange> {
   const { state, events } = await run(parts.ctx, { type: 'WithdrawOperatorChange', id, by, now: nowIso(parts.ctx) }, by);
   const known = changeOf(state, id);
-  if (events.length > 0) await tell(parts, known.change.name, `${by} withdraws: ${describe(known.change)}`);
+  if (events.length > 0) await tellOfPeople(parts, known.change.name, `${by} withdraws: ${describe(known.change)}`);
   return known;
 }
 
@@ -122,7 +122,7 @@ export async function rotateOwnToken(parts: Parts, name: string, tokenSha256: st
   const { ctx } = parts;
   const made = tokenSha256 === undefined ? newToken(ctx) : undefined;
   await run(ctx, { type: 'RotateOperatorToken', name, tokenSha256: tokenSha256 ?? made?.tokenSha256 ?? '', expiresAt: tokenEnd(ctx) }, by);
-  await tell(parts, name, `${by} has changed the own token`);
+  await tellOfPeople(parts, name, `${by} has changed the own token`);
   return made?.token;
 }
 
@@ -147,10 +147,6 @@ export const finishRecovery = (parts: Parts, id: string): Promise<KnownChange> =
 
 const run = (ctx: Context, command: OperatorsCommand, by: Actor, condition: Condition = always) =>
   executeIf(ctx, condition, operators, operatorsStream, command, by);
-
-/** Never held back: each of these is something that another administrator has to see. */
-const tell = ({ alarms }: Parts, name: string, detail: string): Promise<void> =>
-  alarms.raise({ code: 'PEOPLE_CHANGED', subject: `operator-${name}`, detail }, 'always');
 
 function describe(change: OperatorChange): string {
   const { name } = change;

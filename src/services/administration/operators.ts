@@ -1,10 +1,12 @@
 import { toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
-import { operatorByToken, operators, operatorsStream } from '../../domain/operators.ts';
-import type { Operator } from '../../domain/operatorsState.ts';
+import { operatorByToken, type SignedIn } from '../../domain/operatorCredentials.ts';
+import { operators, operatorsStream } from '../../domain/operators.ts';
+import type { NewOperator } from '../../domain/operatorsState.ts';
 import type { Role, Scope } from '../../domain/roles.ts';
 import { dayMs } from '../../times.ts';
+import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 
 /** People and their bearer tokens: 32 random bytes, of which only the SHA-256 is ever stored (I19). Changes: operatorChanges.ts. */
@@ -12,7 +14,8 @@ import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 const tokenBytes = 32;
 const tokenLifetimeDays = 365;
 
-const hashOf = (token: string): string => sha256Hex(token);
+/** How a token is known. */
+export const hashOf = (token: string): string => sha256Hex(token);
 
 export const newToken = (ctx: Context): { readonly token: string; readonly tokenSha256: string } => {
   const token = toBase64url(ctx.randomBytes(tokenBytes));
@@ -31,11 +34,24 @@ export async function addOperator(ctx: Context, name: string, roles: readonly Ro
 }
 
 /** @throws NusecError UNAUTHENTICATED, TOKEN_EXPIRED */
-export async function authenticateOperator(ctx: Context, token: string): Promise<Operator> {
+export async function authenticateOperator(ctx: Context, token: string): Promise<SignedIn> {
   return operatorByToken(await stateOf(ctx, operators, operatorsStream), hashOf(token), nowIso(ctx));
 }
 
-export async function listOperators(ctx: Context): Promise<readonly Omit<Operator, 'tokenSha256'>[]> {
-  const { byName } = await stateOf(ctx, operators, operatorsStream);
-  return [...byName.values()].map(({ tokenSha256: _, ...operator }) => operator);
+/** The same without an error: who the token belongs to by now. */
+export async function personNow(ctx: Context, tokenSha256: string): Promise<SignedIn | undefined> {
+  try {
+    return operatorByToken(await stateOf(ctx, operators, operatorsStream), tokenSha256, nowIso(ctx));
+  } catch {
+    return undefined;
+  }
 }
+
+export async function listOperators(ctx: Context): Promise<readonly Omit<NewOperator, 'tokenSha256'>[]> {
+  const { byName } = await stateOf(ctx, operators, operatorsStream);
+  return [...byName.values()].map(({ tokenSha256: _, credentials: __, ...operator }) => operator);
+}
+
+/** Never held back: each of these is something that another administrator has to see. */
+export const tellOfPeople = ({ alarms }: Parts, name: string, detail: string): Promise<void> =>
+  alarms.raise({ code: 'PEOPLE_CHANGED', subject: `operator-${name}`, detail }, 'always');

@@ -1,8 +1,9 @@
 import { rmSync } from 'node:fs';
 import type { StateSettings } from '../../config.ts';
 import { sha256Hex } from '../../digest.ts';
-import { operatorByToken, operators, operatorsStream } from '../../domain/operators.ts';
-import type { OperatorsState } from '../../domain/operatorsState.ts';
+import { operatorByToken } from '../../domain/operatorCredentials.ts';
+import { operators, operatorsStream } from '../../domain/operators.ts';
+import type { NewOperator, OperatorsState } from '../../domain/operatorsState.ts';
 import { requireOtherPerson } from '../../domain/rules.ts';
 import { NusecError } from '../../errors.ts';
 import { eraseAgain } from '../administration/subjects.ts';
@@ -93,7 +94,7 @@ async function approversOf(ctx: Context, known: KnownMark | undefined, tokens: r
 }
 
 const peopleOf = ({ facts }: Extract<KnownMark, { readonly old?: undefined }>): OperatorsState['byName'] =>
-  new Map(facts.people.map(person => [person.name, person as NonNullable<ReturnType<OperatorsState['byName']['get']>>]));
+  new Map(facts.people.map(({ credentials: _, ...person }) => [person.name, person as NewOperator]));
 
 async function restoreFromMark(parts: AcceptParts, { facts, revoked }: Extract<KnownMark, { readonly old?: undefined }>): Promise<number> {
   await restorePeople(parts.ctx, facts);

@@ -1,6 +1,6 @@
 import { line, lineStream } from '../../domain/line.ts';
 import { type OperatorsCommand, operators, operatorsStream } from '../../domain/operators.ts';
-import type { Operator } from '../../domain/operatorsState.ts';
+import type { NewOperator } from '../../domain/operatorsState.ts';
 import { NusecError } from '../../errors.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import type { MarkFacts } from '../revocation/markFile.ts';
@@ -9,21 +9,25 @@ import type { MarkFacts } from '../revocation/markFile.ts';
 
 const by = 'system:restore';
 
-/** Who was added, changed or removed since the backup is so again; a token that was replaced stays replaced. */
+/** Who was added, changed or removed since the backup is so again; a token that was replaced or ended stays so. */
 export async function restorePeople(ctx: Context, { people, gone }: Pick<MarkFacts, 'people' | 'gone'>): Promise<void> {
   const { byName } = await stateOf(ctx, operators, operatorsStream);
-  const commands = (people as readonly Operator[]).flatMap(person => commandsFor(byName.get(person.name), person));
+  const commands = (people as readonly MarkedPerson[]).flatMap(person => commandsFor(byName.get(person.name), person));
   // People are added before others are removed: the last administrator cannot be removed.
   for (const command of commands) await run(ctx, command);
   for (const name of gone) await run(ctx, { type: 'RemoveOperator', name });
 }
 
-function commandsFor(known: Operator | undefined, { name, roles, scope, tokenSha256, expiresAt }: Operator): readonly OperatorsCommand[] {
+type MarkedPerson = NewOperator & { readonly credentials?: readonly string[] };
+
+function commandsFor(known: NewOperator | undefined, person: MarkedPerson): readonly OperatorsCommand[] {
+  const { name, roles, scope, tokenSha256, expiresAt, credentials } = person;
   const scoped = scope === undefined ? {} : { scope };
   if (known === undefined) return [{ type: 'AddOperator', name, roles, tokenSha256, expiresAt, ...scoped }];
   return [
     { type: 'RotateOperatorToken', name, tokenSha256, expiresAt },
     { type: 'SetOperatorRoles', name, roles, ...scoped },
+    ...(credentials === undefined ? [] : [{ type: 'EndOperatorCredentials', name, kept: credentials } as const]),
   ];
 }
 

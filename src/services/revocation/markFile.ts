@@ -44,6 +44,8 @@ const personSchema = z.strictObject({
   tokenSha256: z.string(),
   expiresAt: z.string(),
   scope: z.record(z.string(), z.unknown()).optional(),
+  /** Ids of what the person has besides the main token; marks of earlier versions have none. */
+  credentials: z.array(z.string()).optional(),
 });
 
 const factsSchema = z.strictObject({

@@ -132,6 +132,8 @@ const marked: ReadonlySet<string> = new Set([
   'OperatorTokenRotated',
   'OperatorRolesSet',
   'OperatorRemoved',
+  'OperatorTokenAdded',
+  'OperatorCredentialEnded',
   'RollbackFloorRaised',
   'PackageKeyCompromised',
   'RootCaRetired',
@@ -151,8 +153,9 @@ async function factsOf(ctx: Context, size: number): Promise<Omit<MarkFacts, 'rev
   return {
     size,
     root: await ctx.store.tree.root(size),
-    people: [...byName.values()].map(({ roles, scope, ...person }) => ({
+    people: [...byName.values()].map(({ roles, scope, credentials = [], ...person }) => ({
       ...person,
+      credentials: credentials.map(({ id }) => id),
       roles: [...roles],
       ...(scope !== undefined && { scope: { ...scope } }),
     })),

@@ -1,3 +1,4 @@
+import type { TokenUse } from '../administration/tokenUse.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
@@ -16,6 +17,7 @@ import type { Field } from './field.ts';
 export type Services = {
   readonly ctx: Context;
   readonly alarms: Alarms;
+  readonly tokenUse: TokenUse;
   readonly revocations: Revocations;
   readonly trust: ClientTrust;
   readonly certificateUse: CertificateUse;

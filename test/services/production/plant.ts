@@ -61,6 +61,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
   const services: Services = {
     ctx,
     alarms: createAlarms(ctx),
+    tokenUse: undefined as never,
     revocations,
     trust,
     certificateUse: createCertificateUse(ctx),

@@ -1,12 +1,14 @@
 import { html } from 'hono/html';
 import { effects } from '../../../domain/effects.ts';
 import { type Role, roles } from '../../../domain/roles.ts';
+import type { CredentialAnswer } from '../../credentials.ts';
 import type { AllowanceAnswer } from '../../effects.ts';
 import type { OperatorAnswer, OperatorChangeAnswer } from '../../operators.ts';
 import { type Actions, actionLink, type Field, type Form } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, type Column, card, facts, heading, id, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
+import { credentialActions, credentialsCard } from './credentials.ts';
 
 /** People: who may do what, until when their token counts, and what waits for a second administrator. */
 
@@ -28,12 +30,14 @@ ${allowed && card('Allowances that wait', table('Allowances', allowanceColumns(v
 /** Your own account. */
 export async function mePage(visit: Visit): Promise<Page> {
   const me = await visit.get<OperatorAnswer>('/v1/operators/me');
+  const { credentials } = await visit.get<{ readonly credentials: readonly CredentialAnswer[] }>('/v1/operators/me/credentials');
   const actions = ['rotate-token', 'ask-allowance'].map(name => actionLink(visit, peopleActions, name));
   const content = html`${heading(me.name, 'Your account', actions)}
 ${facts([
   ['Roles', html`${me.roles.map(role => html`${badge(role, 'quiet')} `)}`],
   ['Scope', scopeOf(me.scope)],
-])}`;
+])}
+${credentialsCard(visit, 'What you sign in with', credentials)}`;
   return { title: me.name, content };
 }
 
@@ -43,7 +47,7 @@ function scopeOf(scope: OperatorAnswer['scope']): Html | string {
 }
 
 const personColumns = (visit: Visit): readonly Column<OperatorAnswer>[] => [
-  { name: 'Name', cell: ({ name }) => html`<strong>${name}</strong>` },
+  { name: 'Name', cell: ({ name }) => html`<strong><a href="/console/people/${name}">${name}</a></strong>` },
   { name: 'Roles', cell: ({ roles: held }) => held.map(role => html`${badge(role, 'quiet')} `) as unknown as Html },
   { name: 'Scope', cell: ({ scope }) => scopeOf(scope) },
   { name: 'Token counts until', cell: ({ expiresAt }) => time(expiresAt) },
@@ -111,6 +115,7 @@ function tokenOrProposal(answer: Record<string, unknown>, back: string): Html {
 }
 
 export const peopleActions: Actions = {
+  ...credentialActions,
   'add-person': {
     label: 'Add a person',
     title: () => 'Add a person',

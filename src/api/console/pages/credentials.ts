@@ -1,0 +1,91 @@
+import { html } from 'hono/html';
+import { roles } from '../../../domain/roles.ts';
+import type { CredentialAnswer } from '../../credentials.ts';
+import { type Actions, actionLink } from '../actions.ts';
+import type { Html, Page } from '../layout.ts';
+import { badge, type Column, card, heading, id, table, time } from '../parts.ts';
+import type { Visit } from '../visit.ts';
+
+/** What people sign in with: named tokens with what they may, how long, and when they were used last. */
+
+const me = '/console/people/me';
+
+/** @param owner another person's; one's own without */
+export function credentialsCard(visit: Visit, title: string, credentials: readonly CredentialAnswer[], owner?: string): Html {
+  const actions = owner === undefined ? [actionLink(visit, credentialActions, 'add-token')] : [];
+  return card(title, table('Credentials', columns(visit, owner), credentials, 'Nothing.'), actions);
+}
+
+/** Another person, for administrators and auditors. */
+export async function personPage(visit: Visit, { name = '' }: Readonly<Record<string, string>>): Promise<Page> {
+  const { credentials } = await visit.get<{ readonly credentials: readonly CredentialAnswer[] }>(`/v1/operators/${name}/credentials`);
+  const content = html`${heading(name, html`<a href="/console/people">People</a>`)}
+${credentialsCard(visit, 'Signs in with', credentials, name)}`;
+  return { title: name, content };
+}
+
+const columns = (visit: Visit, owner: string | undefined): readonly Column<CredentialAnswer>[] => [
+  { name: 'Name', cell: ({ label, id: key }) => html`<strong>${label}</strong>${key === 'main' ? '' : html`<br>${id(key)}`}` },
+  { name: 'Kind', cell: ({ kind }) => badge(kind, 'quiet') },
+  { name: 'Only as', cell: ({ roles: held }) => held?.join(', ') },
+  { name: 'Ends', cell: ({ expiresAt }) => time(expiresAt) },
+  { name: 'Last used', cell: ({ lastUsedAt }) => time(lastUsedAt) },
+  {
+    name: 'Do',
+    cell: ({ id: key }) =>
+      key === 'main'
+        ? null
+        : owner === undefined
+          ? actionLink(visit, credentialActions, 'end-own-token', [key])
+          : actionLink(visit, credentialActions, 'end-token', [owner, key]),
+  },
+];
+
+export const credentialActions: Actions = {
+  'add-token': {
+    label: 'Add a token',
+    title: () => 'Add a token for a program of yours',
+    about: 'It acts in your name, as far as you let it, and ends by itself. The token is shown once.',
+    roles,
+    fields: [
+      { name: 'label', label: 'Name', hint: 'What uses it, such as: build server' },
+      { name: 'days', label: 'Days', kind: 'number', value: '90', hint: '365 at most' },
+      { name: 'roles', label: 'Only as', kind: 'roles', options: roles, hint: 'None chosen: all of your roles.' },
+      { name: 'lines', label: 'Only these lines', isOptional: true, hint: 'Separated by spaces.' },
+    ],
+    back: () => me,
+    request: (_, form) => ({
+      method: 'POST',
+      path: '/v1/operators/me/tokens',
+      body: {
+        label: form.text('label'),
+        days: form.number('days'),
+        ...(form.list('roles').length > 0 && { roles: form.list('roles') }),
+        ...(form.list('lines').length > 0 && { scope: { lines: form.list('lines') } }),
+      },
+    }),
+    answer: ({ token }) =>
+      html`<div class="narrow"><h1>New token</h1><p class="notice" role="status">The token is shown this once.</p><p class="secret" id="token">${token as string}</p><p><a href="${me}">Back</a></p></div>`,
+    done: '',
+  },
+  'end-own-token': {
+    label: 'End…',
+    title: () => 'End one of your tokens',
+    about: 'What uses it is signed out with the next request. This cannot be undone.',
+    roles,
+    tone: 'danger',
+    back: () => me,
+    request: ([key]) => ({ method: 'DELETE', path: `/v1/operators/me/credentials/${key}` }),
+    done: 'The token has ended.',
+  },
+  'end-token': {
+    label: 'End…',
+    title: ([name]) => `End a token of ${name}`,
+    about: 'What uses it is signed out with the next request. This cannot be undone.',
+    roles: ['administrator'],
+    tone: 'danger',
+    back: ([name]) => `/console/people/${name}`,
+    request: ([name, key]) => ({ method: 'DELETE', path: `/v1/operators/${name}/credentials/${key}` }),
+    done: 'The token has ended.',
+  },
+};

@@ -1,0 +1,76 @@
+import { randomBytes } from 'node:crypto';
+import { type Command, Option } from 'commander';
+import { toBase64url } from '../bytes.ts';
+import { sha256Hex } from '../digest.ts';
+import { roles } from '../domain/roles.ts';
+import { createSecretFile } from '../keystore/secretFile.ts';
+import { ask, type ServerOptions, subcommandsOf } from './client.ts';
+import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { unitCount } from './options.ts';
+import { print, record, table } from './output.ts';
+
+type Credential = {
+  readonly id: string;
+  readonly kind: string;
+  readonly label: string;
+  readonly expiresAt?: string;
+  readonly roles?: readonly string[];
+  readonly lastUsedAt?: string;
+};
+type Wish = ServerOptions & { days: number; role?: readonly string[]; line?: readonly string[]; site?: readonly string[] };
+
+const tokenBytes = 32;
+const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
+
+/** Writes a token that nobody else has to a file of mode 600. @returns its SHA-256, hex @throws when the file exists */
+export function makeToken(file: string): string {
+  const token = toBase64url(new Uint8Array(randomBytes(tokenBytes)));
+  createSecretFile(file, new TextEncoder().encode(token));
+  return sha256Hex(token);
+}
+
+const ownOr = (name: string | undefined): string => `/v1/operators/${name ?? 'me'}/credentials`;
+
+/** `nusec operator token`: further tokens of one's own, for programs and machines, each by a name. */
+export function registerTokens(operator: Command): void {
+  const token = operator.command('token').description('named tokens of your own, for programs: each may do less, and ends by itself');
+  const command = subcommandsOf(token, 'operator token');
+  command('list [name]', 'your own, or those of another person, with their last use', 'list', 'list mes --json').action(list);
+  command(
+    'add <label> <file>',
+    'make one and write it to FILE (mode 600)',
+    'add "build server" ~/.nusec/build.token --days 30 --role releaseManager --line meter',
+    'add prometheus ./scrape.token --role service',
+  )
+    .option('--days <n>', 'how long it lives, 365 at most', unitCount, 90)
+    .addOption(new Option('--role <role...>', 'only these of your roles').choices(roles))
+    .option('--line <line...>', 'only these product lines')
+    .option('--site <site...>', 'only what is at these contract manufacturers')
+    .action(async (label: string, file: string, { days, role, line, site, ...options }: Wish) => {
+      const scope = { ...(line && { lines: line }), ...(site && { sites: site }) };
+      const limits = { ...(role && { roles: role }), ...(Object.keys(scope).length > 0 && { scope }) };
+      const body = { label, days, ...limits, tokenSha256: makeToken(file) };
+      const { id } = await ask<{ id: string }>(options, 'POST', '/v1/operators/me/tokens', body);
+      print(options, { id, file }, record({ token: id, file }));
+    });
+  withConfirmation(command('end <id>', 'end one before its time', `end ${example}`, `end ${example} --of mes --yes`))
+    .option('--of <name>', 'of another person: for administrators')
+    .action(async (id: string, { of, ...options }: ServerOptions & Confirmation & { of?: string }) => {
+      if (!(await confirmed(options, `The token ${id} ends.`, id))) return;
+      await ask(options, 'DELETE', `${ownOr(of)}/${id}`);
+      print(options, { id }, 'done');
+    });
+}
+
+async function list(name: string | undefined, options: ServerOptions): Promise<void> {
+  const { credentials } = await ask<{ credentials: readonly Credential[] }>(options, 'GET', ownOr(name));
+  const rows = credentials.map(({ id, kind, label, expiresAt, roles: held, lastUsedAt }) => [
+    id,
+    kind,
+    label,
+    held?.join(', '),
+    expiresAt?.slice(0, 10),
+    lastUsedAt,
+  ]);
+  print(options, credentials, table(['ID', 'KIND', 'NAME', 'ONLY', 'ENDS', 'LAST USED'], rows));
+}
