@@ -1,27 +1,35 @@
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { parseArgs, styleText } from 'node:util';
 import { verifyStore } from '../src/eventstore/verify.ts';
-import { newLife, steps } from './demo/steps.ts';
+import { whyNoBoard } from './cortexM/firmware.ts';
+import { cortexSteps } from './demo/cortexM.ts';
+import { steps as lifeSteps, newLife } from './demo/steps.ts';
 import { createWorld } from './demo/world.ts';
 
 /** `npm run demo`: the whole life of devices, every part a process of its own on loopback. Exit status 0 only if every step held.
  *  --keep leaves the server running and prints the address of the console; --processes N runs it as N processes; --curve P-384 makes root and
- *  issuing CAs with P-384 keys. */
+ *  issuing CAs with P-384 keys; --target qemu shows the identity part of production on a Cortex-M33 in QEMU instead (docs/cortex-m.md). */
 
-const { keep, processes, curve } = parseArgs({
+const { keep, processes, curve, target } = parseArgs({
   options: {
     keep: { type: 'boolean', default: false },
     processes: { type: 'string', default: '1' },
     curve: { type: 'string', default: 'P-256' },
+    target: { type: 'string', default: 'virtual' },
   },
 }).values;
 if (curve !== 'P-256' && curve !== 'P-384') throw new Error(`--curve is P-256 or P-384, not ${curve}`);
+if (target !== 'virtual' && target !== 'qemu') throw new Error(`--target is virtual or qemu, not ${target}`);
+const steps = target === 'qemu' ? cortexSteps : lifeSteps;
+if (target === 'qemu') prepareBoard();
 const colour = (style: Parameters<typeof styleText>[0], text: string) =>
   process.stdout.isTTY && !process.env.NO_COLOR ? styleText(style, text) : text;
 const began = performance.now();
 const seconds = () => `${((performance.now() - began) / 1000).toFixed(1).padStart(5)} s`;
 const say = (text: string) => process.stdout.write(`${text}\n`);
 
-say(colour('bold', 'NuSEC: the life of three devices'));
+say(colour('bold', target === 'qemu' ? 'NuSEC: a Cortex-M33 gets its identity' : 'NuSEC: the life of three devices'));
 const world = await createWorld({ processes: Number(processes), curve });
 const life = newLife(world);
 say(`${seconds()}  server at ${world.url}, MQTT at ${world.mqtt}`);
@@ -45,6 +53,13 @@ try {
 }
 if (keep && process.exitCode === undefined) await leaveRunning();
 else await world.close();
+
+/** Installs what the board needs. */
+function prepareBoard(): void {
+  spawnSync(process.execPath, [fileURLToPath(new URL('setup.mjs', import.meta.url)), 'cortexM'], { stdio: 'inherit' });
+  const reason = whyNoBoard();
+  if (reason !== undefined) throw new Error(reason);
+}
 
 async function printTimelines(): Promise<void> {
   const events = await world.events();

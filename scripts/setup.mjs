@@ -1,7 +1,8 @@
 // Makes a fresh machine ready: npm packages, and for the tests the Debian packages they drive.
 // Needs nothing but Node 20. Runs before `npm run demo` and `npm test`; does nothing when all is there. Two of them wait for each other: one lock
 // for each checkout and one for the machine's packages.
-//   node scripts/setup.mjs demo|test
+// What only the Cortex-M board in QEMU needs (docs/cortex-m.md) may be missing: its tests are skipped then, and say why.
+//   node scripts/setup.mjs demo|test|cortexM
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -25,6 +26,14 @@ const debianPackages = {
     'pkcs11-tool': 'opensc',
     python3: 'python3',
   },
+};
+/** For the Cortex-M board. */
+const boardPackages = {
+  'arm-none-eabi-gcc': 'gcc-arm-none-eabi',
+  'qemu-system-arm': 'qemu-system-arm',
+  openocd: 'openocd',
+  socat: 'socat',
+  xz: 'xz-utils',
 };
 /** Python module → the Debian package that brings it. */
 const pythonModules = { demo: {}, test: { cryptography: 'python3-cryptography' } };
@@ -69,21 +78,36 @@ function installDebianPackages() {
     ...Object.entries(pythonModules[purpose] ?? {}).filter(([module]) => !succeeds('python3', ['-c', `import ${module}`])),
   ];
   if (missing.length === 0) return;
-  const names = missing.map(([, name]) => name);
+  const refusal = aptInstall(missing.map(([, name]) => name));
+  if (refusal === undefined) return;
+  console.error(`setup: ${refusal}; please install: ${missing.map(([program, name]) => `${program} (Debian package ${name})`).join(', ')}`);
+  process.exit(1);
+}
+
+/** @returns why it did not work */
+function aptInstall(names) {
   const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
   const mayInstall = onPath('apt-get') && (sudo.length === 0 || (onPath('sudo') && succeeds('sudo', ['-n', 'true'])));
-  if (!mayInstall) {
-    console.error(`setup: please install: ${missing.map(([program, name]) => `${program} (Debian package ${name})`).join(', ')}`);
-    process.exit(1);
-  }
+  if (!mayInstall) return 'no right to install Debian packages';
   console.log(`setup: installing Debian packages ${names.join(' ')}`);
   const install = 'apt-get update -qq; apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 "$@"';
-  if (runAlone('/run/lock/nusec-setup', sudo, 'sh', ['-c', install, 'sh', ...names]).status !== 0) {
-    console.error(`setup: apt-get could not install them; please install: ${names.join(' ')}`);
-    process.exit(1);
-  }
+  const { status } = runAlone('/run/lock/nusec-setup', sudo, 'sh', ['-c', install, 'sh', ...names]);
+  return status === 0 ? undefined : 'apt-get could not install them';
+}
+
+/** Tool chain, emulator, probe, and the crypto library for the firmware of the board. */
+function prepareBoard() {
+  if (purpose === 'demo') return;
+  const missing = Object.entries(boardPackages)
+    .filter(([program]) => !onPath(program))
+    .map(([, name]) => name);
+  const refusal = missing.length === 0 ? undefined : aptInstall(missing);
+  const lacks =
+    refusal ?? (spawnSync(join(root, 'firmware/devauth/fetch.sh')).status === 0 ? undefined : 'the source of BearSSL could not be fetched');
+  if (lacks !== undefined) console.log(`setup: ${lacks}; the Cortex-M board in QEMU is not there, and its tests are skipped`);
 }
 
 waitForTurn();
 installNpmPackages();
 installDebianPackages();
+prepareBoard();

@@ -5,6 +5,7 @@ import { debugState, lifeCycle, u32, uid } from '../../src/production/fields.ts'
 
 /** What a debug probe does on a target (SWD). One implementation speaks to virtual chips; hardware probes are others. */
 export type DebugPort = {
+  readonly flash: FlashMap;
   /** Wakes the target up. Answers on a locked chip too. */
   readonly connect: () => Promise<void>;
   /** @throws NusecError DEBUG_LOCKED, as every call below except `status` */
@@ -12,6 +13,8 @@ export type DebugPort = {
   readonly readMemory: (address: number, length: number) => Promise<Uint8Array>;
   /** Flash is erased and programmed sector by sector as needed; bytes around the written ones stay. */
   readonly writeMemory: (address: number, data: Uint8Array) => Promise<void>;
+  /** Halts the chip and loads the DevAuth code for it to SRAM. @returns where it is started */
+  readonly loadDevAuth: () => Promise<number>;
   /** Starts the code at this address. */
   readonly run: (address: number) => Promise<void>;
   readonly reset: () => Promise<void>;
@@ -32,6 +35,11 @@ export type ChipIdentity = {
   readonly debugState: DebugState;
 };
 export type ChipStatus = { readonly lifeCycle: LifeCycle; readonly debugState: DebugState; readonly stage: ChipStage };
+
+type Area = { readonly address: number; readonly bytes: number };
+
+/** Where in flash what belongs. */
+export type FlashMap = { readonly bl2: Area; readonly primary: Area };
 
 /** Memory map of the virtual target. Flash begins with BL2; then the primary and the secondary slot of the application. */
 export const memoryMap = {
@@ -79,13 +87,17 @@ export function encodeIdentity(chip: ChipIdentity): Uint8Array {
 /** @throws NusecError CBOR_MALFORMED */
 export function decodeIdentity(data: Uint8Array): ChipIdentity {
   if (data.length !== identityBytes) throw malformed('identity of the chip');
-  return {
-    uid: uid.decode(data.slice(0, 16), 'uid'),
-    productId: new DataView(data.buffer, data.byteOffset).getUint32(16),
-    lifeCycle: lifeCycle.decode(data[20] ?? -1, 'life cycle'),
-    debugState: debugState.decode(data[21] ?? -1, 'debug state'),
-  };
+  const productId = new DataView(data.buffer, data.byteOffset).getUint32(16);
+  return identityOf(data.slice(0, 16), productId, data[20] ?? -1, data[21] ?? -1);
 }
+
+/** @throws NusecError CBOR_MALFORMED for numbers that mean nothing */
+export const identityOf = (uidBytes: Uint8Array, productId: number, lifeCycleCode: number, debugCode: number): ChipIdentity => ({
+  uid: uid.decode(uidBytes, 'uid'),
+  productId: u32.decode(productId, 'product id'),
+  lifeCycle: lifeCycle.decode(lifeCycleCode, 'life cycle'),
+  debugState: debugState.decode(debugCode, 'debug state'),
+});
 
 export function encodeStatus(chip: ChipStatus): Uint8Array {
   const stage = chip.stage === 'none' ? noStage : stages.indexOf(chip.stage);

@@ -1,4 +1,4 @@
-import { concat } from '../../src/bytes.ts';
+import { concat, utf8 } from '../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../src/cbor/schema.ts';
 import { NusecError } from '../../src/errors.ts';
 import { type ByteLink, type ByteServer, connectTcp, listenTcp } from './byteLink.ts';
@@ -10,9 +10,14 @@ import {
   debugRequest,
   decodeIdentity,
   decodeStatus,
+  devAuthMagic,
   maxDebugFrameBytes,
   maxTransferBytes,
+  memoryMap,
 } from './debugPort.ts';
+
+/** DevAuth code for virtual chips, as it goes to SRAM: magic and version 1.0. */
+const devAuthCode: Uint8Array = concat(utf8(devAuthMagic), Uint8Array.of(1, 0));
 
 const lengthBytes = 4;
 const replyTimeoutMs = 10_000;
@@ -25,6 +30,7 @@ export async function connectDebugPort(host: string, port: number): Promise<Debu
   const call = caller(link);
   const needed = async (request: DebugRequest): Promise<Uint8Array> => (await call(request)) ?? new Uint8Array();
   return {
+    flash: memoryMap,
     connect: async () => void (await call({ op: 'connect' })),
     readUid: async () => decodeIdentity(await needed({ op: 'readUid' })),
     readMemory: (address, length) => readPieces(needed, address, length),
@@ -32,6 +38,11 @@ export async function connectDebugPort(host: string, port: number): Promise<Debu
       for (let at = 0; at < data.length; at += maxTransferBytes) {
         await call({ op: 'writeMemory', address: address + at, data: data.subarray(at, at + maxTransferBytes) });
       }
+    },
+    loadDevAuth: async () => {
+      const { address } = memoryMap.sram;
+      await call({ op: 'writeMemory', address, data: devAuthCode });
+      return address;
     },
     run: async address => void (await call({ op: 'run', address })),
     reset: async () => void (await call({ op: 'reset' })),

@@ -3,7 +3,6 @@ import { NusecError } from '../../src/errors.ts';
 import { pieceBytesFor, sendFirmware } from '../../src/production/devauth/transfer.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { provesLock, type Receipt } from '../../src/production/receipt.ts';
-import { memoryMap } from '../link/debugPort.ts';
 import { UnusableAnswer } from './blame.ts';
 import { commitUnit } from './commit.ts';
 import { liveSession, readReceipt } from './stepsLock.ts';
@@ -35,7 +34,7 @@ const sendApplication: Step = {
     const { jobId, uid } = journalOf(unit);
     const offer = await unit.server.application(grantIdOf(unit), { jobId, uid, objId: fact(unit, 'objId') });
     const keySpki = factBytes(unit, 'applicationKey');
-    const wanted = { id: imageIds.bl3, keySpki, slotBytes: memoryMap.primary.bytes, floor: unit.payload.rollbackFloor };
+    const wanted = { id: imageIds.bl3, keySpki, slotBytes: unit.target.debug.flash.primary.bytes, floor: unit.payload.rollbackFloor };
     const { bytes, info } = await fetchImage(unit, offer, wanted);
     if (!equalBytes(info.imageHash, offer.imageHash))
       throw new UnusableAnswer('IMAGE_REFUSED', 'the image has another hash than announced');

@@ -5,7 +5,6 @@ import { pointOf } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
-import { memoryMap } from '../link/debugPort.ts';
 import { UnusableAnswer } from './blame.ts';
 import { factBytes, fetchImage, grantIdOf, learn, requireAuthenticated, type Step, type Unit } from './unit.ts';
 
@@ -32,9 +31,9 @@ const writeBootloader: Step = {
     requireAuthenticated(unit);
     const keySpki = factBytes(unit, 'bootKey');
     const offer = await unit.server.bootloader(grantIdOf(unit));
-    const { bl2 } = memoryMap;
-    const { bytes, info } = await fetchImage(unit, offer, { id: imageIds.bl2, keySpki, slotBytes: bl2.bytes, floor: 0 });
     const { debug } = unit.target;
+    const { bl2 } = debug.flash;
+    const { bytes, info } = await fetchImage(unit, offer, { id: imageIds.bl2, keySpki, slotBytes: bl2.bytes, floor: 0 });
     await debug.writeMemory(bl2.address, bytes);
     const written = await debug.readMemory(bl2.address, bytes.length);
     if (!equalBytes(written, bytes)) throw new NusecError('IMAGE_REFUSED', 'the bootloader reads back differently');

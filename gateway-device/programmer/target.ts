@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { concat, equalBytes, toHex, utf8 } from '../../src/bytes.ts';
+import { equalBytes, toHex } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import type { DevAuthResponse } from '../../src/production/devauth/commands.ts';
 import type { DevAuthHost } from '../../src/production/devauth/host.ts';
 import { openByteLink } from '../link/byteLink.ts';
-import { type DebugPort, devAuthMagic, memoryMap } from '../link/debugPort.ts';
+import type { DebugPort } from '../link/debugPort.ts';
 import { openDevAuth } from '../link/devAuthClient.ts';
 import { createMctpClient, type MctpClient } from '../link/mctpLink.ts';
-import { connectDebugPort } from '../link/virtualDebugPort.ts';
+import { openDebugPort } from '../link/openDebugPort.ts';
 
 /** The two wires to one unit: debug port and serial link. Opened for a run, closed after it. */
 export type Target = {
@@ -32,14 +32,10 @@ export type FoundTarget = {
   readonly devAuth?: Hello;
 };
 
-/** DevAuth code for the targets, as it goes to SRAM: magic and version 1.0. */
-const devAuthCode: Uint8Array = concat(utf8(devAuthMagic), Uint8Array.of(1, 0));
-
-/** @param addresses `host:port` of both; the serial one may be the path of a UART
+/** @param addresses `host:port` of both; the serial one may be the path of a UART, the debug port `openocd:host:port`
  *  @throws NusecError LINK_FAILED, BAD_REQUEST */
 export async function connectTarget({ serial, debug: debugAddress }: TargetAddresses): Promise<Target> {
-  const [host, port] = hostAndPort(debugAddress);
-  const debug = await connectDebugPort(host, port);
+  const debug = await openDebugPort(debugAddress);
   try {
     const client = createMctpClient(await openByteLink(serial));
     const close = async (): Promise<void> => void (await Promise.all([client.close(), debug.close()]));
@@ -48,12 +44,6 @@ export async function connectTarget({ serial, debug: debugAddress }: TargetAddre
     await debug.close();
     throw error;
   }
-}
-
-function hostAndPort(address: string): readonly [string, number] {
-  const match = /^([^/]+):(\d{1,5})$/.exec(address);
-  if (!match?.[1]) throw new NusecError('BAD_REQUEST', 'an address is host:port');
-  return [match[1], Number(match[2])];
 }
 
 export const hello = (host: DevAuthHost): Promise<Hello> => host.request('hello', { version: 1, nonce: new Uint8Array(randomBytes(16)) });
@@ -99,8 +89,7 @@ export async function probeTarget({ debug, host }: Target): Promise<string> {
 /** Step 3: DevAuth code to SRAM, run it, say hello (R5–R7, R72–R73). @throws NusecError LINK_TIMEOUT, DEVICE_STATE */
 export async function startDevAuth({ debug, host }: Target): Promise<Hello> {
   await debug.reset();
-  await debug.writeMemory(memoryMap.sram.address, devAuthCode);
-  await debug.run(memoryMap.sram.address);
+  await debug.run(await debug.loadDevAuth());
   const answer = await hello(host);
   if (answer.stage !== 'devauth') throw new NusecError('DEVICE_STATE', `the target runs ${answer.stage} instead of DevAuth`);
   return answer;

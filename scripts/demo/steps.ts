@@ -119,7 +119,8 @@ async function produceOne(life: Life, index: number): Promise<Proof> {
   return { event, note: uid };
 }
 
-export const steps: readonly Step[] = [
+/** Until a package is in the programmer. */
+export const preparation: readonly Step[] = [
   {
     stage: 'manufacture',
     name: 'a product line gets its issuing CA',
@@ -197,6 +198,10 @@ export const steps: readonly Step[] = [
       return { event: await life.world.event(of('PackageImported', `allotment-${life.jobId}-${life.programmerUid}`), 'package imported') };
     },
   },
+];
+
+export const steps: readonly Step[] = [
+  ...preparation,
   { stage: 'manufacture', name: 'the first MCU is produced', run: life => produceOne(life, 0) },
   { stage: 'manufacture', name: 'the second MCU is produced', run: life => produceOne(life, 1) },
   {

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { memoryMap } from '../../gateway-device/link/debugPort.ts';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { connectProgrammer } from '../../gateway-device/programmer/client.ts';
 import { connectTarget, hello, startBl2, startDevAuth, type Target, type TargetAddresses } from '../../gateway-device/programmer/target.ts';
@@ -119,7 +118,7 @@ async function burn({ host }: Target, { slot, kind }: (typeof otpMap)[keyof type
 }
 
 async function writeFirmware({ debug }: Target, image: Uint8Array): Promise<void> {
-  const { address, bytes } = memoryMap.bl2;
+  const { address, bytes } = debug.flash.bl2;
   if (image.length > bytes) throw new NusecError('BODY_TOO_LARGE', `firmware has at most ${bytes} bytes`);
   await debug.writeMemory(address, image);
   if (!equalBytes(await debug.readMemory(address, image.length), image)) {

@@ -31,7 +31,7 @@ export function registerProduce(program: Command): void {
     .description('produce units: the programmer provisions the targets on its wires')
     .option('--programmer <host:port>', 'serial link of the programmer (or the path of a UART)')
     .option('--target-serial <host:port>', 'serial link of the target, as the programmer reaches it')
-    .option('--target-debug <host:port>', 'debug port of the target, as the programmer reaches it')
+    .option('--target-debug <address>', 'debug port of the target, as the programmer reaches it: host:port, or openocd:host:port')
     .option('--targets <serial,debug...>', 'up to 16 targets at the same time, instead of one')
     .option('--station <file>', 'all of this from a JSON file, for a line that nobody attends')
     .option('--job <id>', 'which job, when the chip could belong to several')
@@ -55,7 +55,7 @@ when the handler writes {"start": "left"} to the socket.
 
 Examples:
   $ nusec produce --programmer localhost:7101 --target-serial localhost:7001 --target-debug localhost:7002
-  $ nusec produce --programmer /dev/ttyACM0 --target-serial /dev/ttyUSB0 --target-debug localhost:7002 --count 50 --json
+  $ nusec produce --programmer /dev/ttyACM0 --target-serial /dev/ttyUSB0 --target-debug openocd:localhost:6666 --count 50 --json
   $ nusec produce --programmer localhost:7101 --targets localhost:7001,localhost:7002 localhost:7003,localhost:7004 --count 100
   $ nusec produce --station line-3.json --json`,
     )
