@@ -11,6 +11,8 @@ type Owned = { readonly name: string; readonly opened: Closable };
 
 /** One thing that does not close must not keep the others open. */
 const closeLimitMs = 4_000;
+/** Of all that is closing now. They begin again whenever one thing has closed: what owns others may take as long as these take together. */
+const limits = new Set<NodeJS.Timeout>();
 
 /** Opens several things as one. When `open` throws, everything it has opened so far is closed before the error is thrown on.
  *  @param open calls `own` with each thing, as soon as it is open
@@ -59,10 +61,13 @@ async function closeOne({ name, opened }: Owned, limitMs: number): Promise<void>
   const late = Promise.withResolvers<never>();
   const refuse = (): void => late.reject(new NusecError('CLOSE_TIMEOUT', `${name}: not closed within ${limitMs} ms`));
   const timer = setTimeout(refuse, limitMs);
+  limits.add(timer);
   try {
     await Promise.race([opened.close(), late.promise]);
   } finally {
     clearTimeout(timer);
+    limits.delete(timer);
+    for (const limit of limits) limit.refresh();
   }
 }
 

@@ -39,6 +39,16 @@ describe('what was opened as one', () => {
     expect(log).toEqual(['c', 'c is closed', 'b', 'b is closed', 'a', 'a is closed']);
   });
 
+  it('may take as long as its parts take together', async () => {
+    const slow = () => new Promise(resolve => setTimeout(resolve, 2 * shortMs));
+    const limitMs = 5 * shortMs;
+    const whole = await opening(async own => {
+      own('parts', await opening(three([], slow), limitMs));
+      return {};
+    }, limitMs);
+    await expect(whole.close()).resolves.toBeUndefined();
+  });
+
   it('is closed when opening fails half-way, and the failure goes on', async () => {
     const log: string[] = [];
     const failing = opening(async own => {

@@ -12,12 +12,8 @@ import type { ScrubData, ScrubMessage } from './scrub.ts';
 /** The thread behind scrub.ts. */
 
 const { places, pace } = workerData as ScrubData;
-const closing = new AbortController();
-parentPort?.once('message', () => closing.abort());
-
 const send = (message: ScrubMessage): void => parentPort?.postMessage(message);
 const report = (place: string, detail: string): void => send({ finding: { place, detail } });
-const pause = (ms: number): Promise<void> => setTimeout(ms, undefined, { signal: closing.signal });
 const sha256 = (bytes: Uint8Array): string => hash('sha256', bytes, 'hex');
 
 /** Work on one file; what makes it unreadable is a finding too. */
@@ -28,7 +24,6 @@ async function lookAt(file: string, work: (db: Database) => Promise<void>): Prom
     db = new Database(file, { readonly: true });
     await work(db);
   } catch (error) {
-    if (closing.signal.aborted) throw error;
     report(basename(file), (error as Error).message);
   } finally {
     db?.close();
@@ -51,7 +46,7 @@ async function lookAtEvents(db: Database): Promise<void> {
       else if (!indexed.all(id).includes(position)) report(`event ${position}`, 'is not found by its id');
       after = position;
     }
-    await pause(pace.pauseMs);
+    await setTimeout(pace.pauseMs);
   }
 }
 
@@ -65,7 +60,7 @@ async function lookAtBlobRows(db: Database): Promise<void> {
       if (sha256(bytes) !== name) report(`blob ${name}`, 'is not what was stored');
       after = new Uint8Array(key);
     }
-    await pause(pace.pauseMs);
+    await setTimeout(pace.pauseMs);
   }
 }
 
@@ -77,7 +72,7 @@ async function lookAtBlobFiles(): Promise<void> {
     const bytes = await readFile(join(entry.parentPath, entry.name)).catch(() => undefined);
     // It may have been deleted since.
     if (bytes !== undefined && sha256(bytes) !== name) report(`blob ${name}`, 'is not what was stored');
-    await pause(pace.pauseMs);
+    await setTimeout(pace.pauseMs);
   }
 }
 
@@ -93,13 +88,8 @@ async function scrub(): Promise<void> {
     await lookAtBlobFiles();
     for (const file of places.databases) await lookAt(file, db => lookAtDatabase(db, file));
     send({ roundEnded: true });
-    await pause(pace.betweenRoundsMs);
+    await setTimeout(pace.betweenRoundsMs);
   }
 }
 
-try {
-  await scrub();
-} catch (error) {
-  if (!closing.signal.aborted) throw error;
-}
-parentPort?.close();
+await scrub();
