@@ -44,6 +44,10 @@ const settingsSchema = z.strictObject({
   mqttPort: port.default(8883),
   /** Plain HTTP, for CRLs only. */
   crlPort: port.default(8080),
+  /** Where the servers of other machines reach this one: a name or address that they and this machine resolve alike. Used with a log in KurrentDB only. */
+  linkHost: z.string().min(1).default('127.0.0.1'),
+  /** Of the first process at a data folder; each further one takes the next. 0: any free port. */
+  linkPort: port.default(8444),
   /** Takes TLS 1.2 too, for machines that know nothing newer; there their certificates cross the network in clear. */
   httpsTls12: z.stringbool().or(z.boolean()).default(false),
   mqttTls12: z.stringbool().or(z.boolean()).default(false),
@@ -109,6 +113,8 @@ const environment = {
   httpsPort: 'NUSEC_HTTPS_PORT',
   mqttPort: 'NUSEC_MQTT_PORT',
   crlPort: 'NUSEC_CRL_PORT',
+  linkHost: 'NUSEC_LINK_HOST',
+  linkPort: 'NUSEC_LINK_PORT',
   httpsTls12: 'NUSEC_HTTPS_TLS12',
   mqttTls12: 'NUSEC_MQTT_TLS12',
   mqttLimits: 'NUSEC_MQTT_LIMITS',

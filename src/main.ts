@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { openAnswers } from './api/answers.ts';
@@ -27,12 +28,14 @@ import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel
 import { createCertificateUse } from './services/identity/certificateUse.ts';
 import { startClientTrust } from './services/identity/clientTrust.ts';
 import { serverIdentity, startTlsRenewal, type TlsIdentity } from './services/identity/serverCertificate.ts';
+import { requireServerCertificate } from './services/identity/serverTrust.ts';
 import { startTicketKeys, type TicketKeys } from './services/identity/ticketKeys.ts';
 import { tlsFile } from './services/identity/tlsFile.ts';
+import { openFolderLinks } from './services/processes/folderLinks.ts';
 import { whileLeading } from './services/processes/leadership.ts';
-import { openPeerLinks } from './services/processes/peerLinks.ts';
-import { createPeers } from './services/processes/peers.ts';
+import { createPeers, type Peers } from './services/processes/peers.ts';
 import { maxProcessSlots, removeUnusedViews } from './services/processes/processSlots.ts';
+import { openServerLinks, type ServerLinks } from './services/processes/serverLinks.ts';
 import { shareAgreements } from './services/production/kek.ts';
 import { createDeviceEvidence } from './services/proof/deviceEvidence.ts';
 import { requireCheckpoints } from './services/proof/knownCheckpoints.ts';
@@ -53,6 +56,8 @@ export type RunningServer = {
   readonly httpsPort: number;
   readonly mqttPort: number;
   readonly crlPort: number;
+  /** For the servers of other machines, where the log is in KurrentDB. */
+  readonly linkPort?: number;
   /** An error that nobody handled: an alarm. A failure of work for one device must not end the server for all others. */
   fault(error: unknown): void;
   close(): Promise<void>;
@@ -63,6 +68,7 @@ const portOptions = {
   https: '--https-port, NUSEC_HTTPS_PORT',
   mqtt: '--mqtt-port, NUSEC_MQTT_PORT',
   crl: '--crl-port, NUSEC_CRL_PORT',
+  link: '--link-port, NUSEC_LINK_PORT',
 } as const;
 
 /** A start that fails leaves nothing open.
@@ -95,15 +101,15 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const identityParts = { ctx, alarms, file: tlsFile(ctx, join(dataDir, 'tls.identity')) };
   const tls = await serverIdentity(identityParts, names);
   const channel = createChannel();
-  const peers = createPeers<PeerAnswers>(peerQuestions, slot);
+  const peers = createPeers<PeerAnswers>(peerQuestions, randomUUID());
   const attestations = own('log of attestations', openAttestationLog(attestationsFile(dataDir)));
   const field = own('field', await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers, attestations }));
   const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, peers, staple: ocsp.staple };
   const gateway = own('MQTT', await startGateway(gatewayParts, tls, { allowTls12: settings.mqttTls12, limits: settings.mqttLimits }));
   shareWrongTokens({ ctx, alarms }, peers);
   shareAgreements(ctx, peers);
-  const links = await openPeerLinks(dataDir, slot, maxProcessSlots, peers.addLink);
-  if (links !== undefined) own('peer links', links);
+  const folderLinks = await openFolderLinks(dataDir, slot, maxProcessSlots, peers.addLink);
+  if (folderLinks !== undefined) own('folder links', folderLinks);
   else ctx.log.warn({ dataDir }, 'the path is too long for sockets: other processes are not reached');
   const newestCheckpoint = createNewestCheckpoint(checkpoints.file);
   const bulkRevocations = createBulkRevocations(ctx);
@@ -124,7 +130,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const crl = createCrlServer(ctx, ocsp);
   boundConnections(crl, settings.httpsConnections, () => shed(alarms, 'crl', settings.httpsConnections));
   own('CRL server', { close: () => closeServer(crl) });
-  const at = (port: keyof typeof portOptions) => ({
+  const at = (port: 'https' | 'mqtt' | 'crl') => ({
     port: settings[`${port}Port`],
     host: settings.host,
     reusePort: settings.sharePorts,
@@ -133,7 +139,9 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const httpsPort = await listenOn(api, at('https'));
   const crlPort = await listenOn(crl, at('crl'));
   const mqttPort = await gateway.listen(at('mqtt'));
+  const serverLinks = await openLinks(own, settings, { ctx, revocations, trust, peers, tls, slot });
   const renew = (next: TlsIdentity): void => {
+    serverLinks?.renew(next);
     renewTls(api, next, settings.httpsTls12);
     gateway.renew(next);
     tickets.again();
@@ -149,8 +157,37 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
     ).close;
   const onTrouble = (error: unknown) => ctx.log.error({ error: String(error) }, 'the housekeeping did not begin');
   own('leadership', await whileLeading({ dataDir, store: ctx.store }, lead, onTrouble));
-  return { httpsPort, mqttPort, crlPort, fault: error => reportFault(ctx, alarms, error) };
+  const ports = { httpsPort, mqttPort, crlPort, ...(serverLinks && { linkPort: serverLinks.port }) };
+  return { ...ports, fault: error => reportFault(ctx, alarms, error) };
 }
+
+/** To the servers of other machines, where there can be some. */
+async function openLinks(
+  own: Own,
+  { linkHost: host, linkPort }: Settings,
+  { ctx, revocations, trust, peers, tls, slot }: Pick<Services, 'ctx' | 'revocations' | 'trust'> & LinkParts,
+): Promise<ServerLinks | undefined> {
+  const { servers } = ctx.store;
+  if (servers === undefined) return undefined;
+  const links = own(
+    'server links',
+    await openServerLinks({
+      servers,
+      id: peers.id,
+      place: { host, port: linkPort === 0 ? 0 : linkPort + slot - 1, option: portOptions.link },
+      identity: tls,
+      requireServer: leaf => requireServerCertificate(ctx, revocations, leaf),
+      linked: peers.linked,
+      onLink: peers.addLink,
+      onTrouble: error => ctx.log.warn({ error: String(error) }, 'another server was not reached, or refused'),
+    }),
+  );
+  own('revoked servers', { close: revocations.onChange(({ kind }) => kind === 'server' && links.judgeAgain()) });
+  own('servers of ended authorities', { close: trust.onChange(links.judgeAgain) });
+  return links;
+}
+
+type LinkParts = { readonly peers: Peers<PeerAnswers>; readonly tls: TlsIdentity; readonly slot: number };
 
 function openApi(own: Own, settings: Settings, services: Services, tls: TlsIdentity): ReturnType<typeof createApiServer> {
   const { dataDir, httpsTls12, httpsConnections } = settings;

@@ -12,6 +12,8 @@ type Options = {
   mqttPort?: string;
   crlPort?: string;
   publicHost?: string;
+  linkHost?: string;
+  linkPort?: string;
   eventStore?: string;
   sharePorts?: boolean;
   json?: boolean;
@@ -29,6 +31,8 @@ export function registerServer(program: Command): void {
     .option('--crl-port <port>', 'plain HTTP for CRLs (NUSEC_CRL_PORT; default 8080)')
     .option('--public-host <name>', 'name machines call the server by (NUSEC_PUBLIC_HOST; default localhost)')
     .option('--event-store <url>', 'KurrentDB that has the event log (KURRENTDB_URL; default: the data folder has it)')
+    .option('--link-host <name>', 'where the servers of other machines reach this one (NUSEC_LINK_HOST; default 127.0.0.1)')
+    .option('--link-port <port>', 'port between servers, with a log in KurrentDB only (NUSEC_LINK_PORT; default 8444)')
     .option('--share-ports', 'let other server processes of this machine listen on the same ports (NUSEC_SHARE_PORTS)')
     .option('--json', 'print the ready line as JSON')
     .addHelpText(
@@ -41,13 +45,15 @@ Examples:
   $ KURRENTDB_CREDENTIALS_FILE=/run/secrets/kurrentdb nusec server --data /var/lib/nusec --event-store kurrentdb://db.example.com:2113`,
     )
     .action(async (options: Options) => {
-      const { data, host, httpsPort, mqttPort, crlPort, publicHost, sharePorts, eventStore } = options;
+      const { data, host, httpsPort, mqttPort, crlPort, publicHost, linkHost, linkPort, sharePorts, eventStore } = options;
       const given = {
         NUSEC_HOST: host,
         NUSEC_HTTPS_PORT: httpsPort,
         NUSEC_MQTT_PORT: mqttPort,
         NUSEC_CRL_PORT: crlPort,
         NUSEC_PUBLIC_HOST: publicHost,
+        NUSEC_LINK_HOST: linkHost,
+        NUSEC_LINK_PORT: linkPort,
         KURRENTDB_URL: eventStore && requirePasswordless(eventStore),
         NUSEC_SHARE_PORTS: sharePorts === undefined ? undefined : String(sharePorts),
       };
@@ -60,7 +66,7 @@ Examples:
     });
 }
 
-function sayReady(options: Options, { publicHost }: Settings, { httpsPort, mqttPort, crlPort, fault }: RunningServer): void {
+function sayReady(options: Options, { publicHost }: Settings, { httpsPort, mqttPort, crlPort, linkPort, fault }: RunningServer): void {
   process.on('unhandledRejection', fault);
   const url = `https://${publicHost}:${httpsPort}`;
   const text = record({
@@ -69,5 +75,5 @@ function sayReady(options: Options, { publicHost }: Settings, { httpsPort, mqttP
     mqtt: `mqtts://${publicHost}:${mqttPort}`,
     crl: `http://${publicHost}:${crlPort}/crl/`,
   });
-  print(options, { ready: true, url, httpsPort, mqttPort, crlPort }, text);
+  print(options, { ready: true, url, httpsPort, mqttPort, crlPort, ...(linkPort !== undefined && { linkPort }) }, text);
 }

@@ -100,6 +100,7 @@ function storeOver(storage: Awaited<ReturnType<typeof openSqliteCopy>>, log: Com
       return trial.outcome;
     },
     lease: log.lease,
+    servers: log.servers,
     close() {
       closing ??= close();
       return closing;

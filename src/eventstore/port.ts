@@ -101,6 +101,24 @@ export type Lease = {
   give(sign: LeaderSign): Promise<void>;
 };
 
+/** Where a server process is reached by those of other machines. */
+export type ServerSign = {
+  /** New at each start of a process, so what is known of an earlier start does not count for this one. */
+  readonly id: string;
+  readonly host: string;
+  readonly port: number;
+  /** Grows with every sign of this process; 0 when it has ended. */
+  readonly count: number;
+};
+
+/** Signs of life of all server processes that share the store from several machines; judged as those of the leader. */
+export type ServerSigns = {
+  /** The newest ones, oldest first. @throws NusecError STORE_UNAVAILABLE */
+  read(): Promise<readonly ServerSign[]>;
+  /** @throws NusecError STORE_UNAVAILABLE */
+  give(sign: ServerSign): Promise<void>;
+};
+
 export type EventStore = {
   /** Resolves only when the events are durable. All events of one call are stored, or none.
    *  @throws RevisionConflict (REVISION_CONFLICT, STREAM_EXISTS, STREAM_NOT_FOUND: carries the actual revision), EVENT_TOO_LARGE,
@@ -120,6 +138,8 @@ export type EventStore = {
   takeEpoch(seen: number): Promise<number | undefined>;
   /** Undefined where only processes of one machine share the store: they have locks and files for it. */
   readonly lease: Lease | undefined;
+  /** As `lease`. */
+  readonly servers: ServerSigns | undefined;
   /** Events of one stream from `fromRevision` (default 0), oldest first; `[]` when the stream does not exist. */
   readStream(stream: string, fromRevision?: number): Promise<readonly RecordedEvent[]>;
   /** At most `limit` events with position > `after`, oldest first. */

@@ -118,6 +118,7 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
     },
     epoch: () => storage.epoch(),
     lease: undefined,
+    servers: undefined,
     async takeEpoch(seen) {
       requireOpen();
       const nextEpoch = seen + 1;

@@ -32,6 +32,7 @@ async function openShared(): Promise<EventStore> {
     trouble: () => now.trouble(),
     epoch: () => now.epoch(),
     lease: undefined,
+    servers: undefined,
     takeEpoch: (...args) => now.takeEpoch(...args),
     readStream: (...args) => now.readStream(...args),
     readAll: (...args) => now.readAll(...args),

@@ -1,4 +1,4 @@
-import type { Lease } from '../port.ts';
+import type { Lease, ServerSigns } from '../port.ts';
 import type { Blob } from '../storage.ts';
 import type { Carrier } from './carrier.ts';
 
@@ -30,6 +30,7 @@ export type CommitLog = {
   blob(sha256: string): Promise<Uint8Array | undefined>;
   dropBlob(sha256: string): Promise<void>;
   readonly lease: Lease;
+  readonly servers: ServerSigns;
   /** Writes something of no account. @throws NusecError STORE_UNAVAILABLE when nothing can be written */
   tryToWrite(): Promise<void>;
   /** Tries nothing again from here on: the process ends. */

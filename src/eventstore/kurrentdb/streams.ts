@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { KurrentDBClient, ResolvedEvent } from '@kurrent/kurrentdb-client';
 import { sha256Hex } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
-import type { LeaderSign } from '../port.ts';
+import type { LeaderSign, ServerSign } from '../port.ts';
 import { damaged } from '../storeError.ts';
 import { type Carrier, decodeCarrier, encodeCarrier } from './carrier.ts';
 import type { CommitLog, LoggedCommit } from './commitLog.ts';
@@ -15,6 +15,7 @@ import { isPartsList, joinParts, type PartsList, splitIntoParts } from './parts.
  *  NAME-parts-UUID     pieces of a commit that is too large for one append; the event in NAME-log names them
  *  NAME-blob-SHA256    one blob
  *  NAME-lease          signs of life of the leader, the newest few
+ *  NAME-servers        where each server process is reached by the others, the newest few hundred
  *  NAME-trial          what is written to see whether anything can be written, the newest one */
 
 /** One append and its answer. The server itself gives up after two seconds by default. */
@@ -26,6 +27,8 @@ const retryPauseMs = 50;
 /** Commits that a subscription holds before it lets the connection wait. */
 const maxHeldCommits = 512;
 const keptSigns = 8;
+/** Of all server processes together: 64 of them give that many in eight seconds. */
+const keptServerSigns = 256;
 
 const commitType = 'nusec-commit';
 const partsType = 'nusec-commit-parts';
@@ -141,6 +144,18 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
       async give(sign) {
         if (sign.count === 1) await keepNewest(connection, `${name}-lease`, keptSigns);
         await write(`${name}-lease`, 'nusec-sign', sign);
+      },
+    },
+    servers: {
+      async read() {
+        const range = { direction: 'backwards', fromRevision: 'end', maxCount: keptServerSigns } as const;
+        const read = (client: KurrentDBClient) => gather(client.readStream(`${name}-servers`, { ...range, ...connection.readOptions }));
+        const events = await connection.use(readTimeoutMs, read);
+        return typeof events === 'string' ? [] : events.map(({ event }) => event?.data as unknown as ServerSign).toReversed();
+      },
+      async give(sign) {
+        if (sign.count === 1) await keepNewest(connection, `${name}-servers`, keptServerSigns);
+        await write(`${name}-servers`, 'nusec-server', sign);
       },
     },
     async tryToWrite() {

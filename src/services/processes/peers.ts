@@ -1,13 +1,15 @@
 import { type ErrorCode, NusecError } from '../../errors.ts';
-import type { PeerLink } from './peerLinks.ts';
+import type { PeerLink } from './peerLink.ts';
 
-/** The other server processes at this data folder: which machine is connected to which of them, and questions about it to the one that has it.
- *  Events and what follows from them need none of this; it is for what only the holder of a connection can do. */
+/** The other server processes of this project, at this data folder and on other machines: which machine is connected to which of them, and questions
+ *  about it to the one that has it. Events and what follows from them need none of this; it is for what only the holder of a connection can do. */
 
 /** What a process is asked about its connections. Arguments and results are plain values and bytes. */
 export type PeerService = Readonly<Record<string, (...args: never[]) => Promise<unknown>>>;
 
 export type Peers<Service extends PeerService> = {
+  /** Of this process. */
+  readonly id: string;
   /** The process, other than this one, that has this MQTT client connected. */
   holding(clientId: string): Service | undefined;
   /** A client has connected here. @param atMs Unix time */
@@ -22,20 +24,24 @@ export type Peers<Service extends PeerService> = {
   /** What this process answers the others with. */
   serve(service: Service): void;
   addLink(link: PeerLink): void;
+  /** Ids of the processes that are linked. */
+  linked(): ReadonlySet<string>;
 };
 
 /** What a connect at another process means here. All processes judge it by one order, so that of two connections of one identity exactly one stays:
  *  `taken`: it is later than the one here; `kept`: the one here is later; `moved`: another connection of it was known, not here; `new`: none was. */
 export type Elsewhere = 'taken' | 'kept' | 'moved' | 'new';
 
-/** The order of connects: the later time, then the higher slot. Who connects where another connection is known comes after it, whatever the clock. */
-type Since = { readonly atMs: number; readonly slot: number };
-const isLater = (one: Since, other: Since): boolean => one.atMs > other.atMs || (one.atMs === other.atMs && one.slot > other.slot);
+/** The order of connects: the later time, then the higher id of the process. Who connects where another connection is known comes after it, whatever
+ *  the clock. */
+type Since = { readonly atMs: number; readonly process: string };
+const isLater = (one: Since, other: Since): boolean => one.atMs > other.atMs || (one.atMs === other.atMs && one.process > other.process);
 
 type Frame =
   | {
       readonly kind: 'online';
-      readonly slot: number;
+      /** The sender; the first frame of a link names it, with or without clients. */
+      readonly process: string;
       readonly clients: readonly (readonly [id: string, atMs: number])[];
       readonly now: boolean;
     }
@@ -51,32 +57,32 @@ const maxOpenQuestions = 10_000;
 /** Client ids of one frame, so that frames stay small. */
 const idsPerFrame = 10_000;
 
-/** @param names of the questions  @param slot of this process */
-export function createPeers<Service extends PeerService>(names: readonly (keyof Service & string)[], slot: number): Peers<Service> {
+/** @param names of the questions  @param id of this process, new for each start */
+export function createPeers<Service extends PeerService>(names: readonly (keyof Service & string)[], id: string): Peers<Service> {
   const own = new Map<string, Since>();
-  const links = new Map<PeerLink, { readonly clients: Map<string, Since>; readonly asking: Service }>();
+  const links = new Map<PeerLink, { readonly clients: Map<string, Since>; readonly asking: Service; process?: string }>();
   const listeners: ((clientId: string, place: Elsewhere) => void)[] = [];
   const noticed = new Map<string, (value: unknown) => void>();
   let served: Service | undefined;
 
-  const answer = async (link: PeerLink, { id, name, args }: Extract<Frame, { kind: 'ask' }>): Promise<void> => {
+  const answer = async (link: PeerLink, { id: question, name, args }: Extract<Frame, { kind: 'ask' }>): Promise<void> => {
     try {
       const work = served?.[name] as ((...args: readonly unknown[]) => Promise<unknown>) | undefined;
       if (work === undefined) throw new NusecError('DEVICE_UNREACHABLE', 'the process that has the connection is not ready');
-      link.send({ kind: 'answer', id, value: await work(...args) } satisfies Frame);
+      link.send({ kind: 'answer', id: question, value: await work(...args) } satisfies Frame);
     } catch (error) {
       const known =
         error instanceof NusecError ? error : new NusecError('DEVICE_UNREACHABLE', 'the process that has the connection failed');
-      link.send({ kind: 'refusal', id, code: known.code, detail: known.message } satisfies Frame);
+      link.send({ kind: 'refusal', id: question, code: known.code, detail: known.message } satisfies Frame);
     }
   };
 
-  /** The link whose process had it connected last. */
+  /** The link whose process had it connected last; the newer link where a process has two, as the other side of an older one may be cut off. */
   const holder = (clientId: string) => {
     let newest: { readonly since: Since; readonly asking: Service } | undefined;
     for (const { clients, asking } of links.values()) {
       const since = clients.get(clientId);
-      if (since !== undefined && (newest === undefined || isLater(since, newest.since))) newest = { since, asking };
+      if (since !== undefined && (newest === undefined || !isLater(newest.since, since))) newest = { since, asking };
     }
     return newest;
   };
@@ -90,7 +96,7 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
   };
   const heard = (clients: Map<string, Since>, frame: Extract<Frame, { kind: 'online' }>): void => {
     for (const [clientId, atMs] of frame.clients) {
-      const since = { atMs, slot: frame.slot };
+      const since = { atMs, process: frame.process };
       const place = placeOf(clientId, since);
       clients.set(clientId, since);
       // What was connected before the link was there is no connect; but of two connections one has to go.
@@ -101,9 +107,9 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
   return {
     holding: clientId => holder(clientId)?.asking,
     connected(clientId, atMs) {
-      const since = { atMs: Math.max(atMs, (holder(clientId)?.since.atMs ?? 0) + 1), slot };
+      const since = { atMs: Math.max(atMs, (holder(clientId)?.since.atMs ?? 0) + 1), process: id };
       own.set(clientId, since);
-      sendToAll({ kind: 'online', slot, clients: [[clientId, since.atMs]], now: true });
+      sendToAll({ kind: 'online', process: id, clients: [[clientId, since.atMs]], now: true });
     },
     gone(clientId) {
       if (own.delete(clientId)) sendToAll({ kind: 'offline', clientId });
@@ -114,11 +120,14 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
     serve(service) {
       served = service;
     },
+    id,
+    linked: () => new Set([...links.values()].flatMap(({ process }) => process ?? [])),
     addLink(link) {
       const clients = new Map<string, Since>();
       const questions = createQuestions(link);
       const asking = Object.fromEntries(names.map(name => [name, (...args: unknown[]) => questions.ask(name, args)])) as unknown as Service;
-      links.set(link, { clients, asking });
+      const linked: { clients: typeof clients; asking: Service; process?: string } = { clients, asking };
+      links.set(link, linked);
       link.onEnd(() => {
         links.delete(link);
         questions.close();
@@ -128,12 +137,14 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
         if (frame.kind === 'ask') void answer(link, frame);
         else if (frame.kind === 'notice') noticed.get(frame.topic)?.(frame.value);
         else if (frame.kind === 'offline') clients.delete(frame.clientId);
-        else if (frame.kind === 'online') heard(clients, frame);
-        else questions.settle(frame);
+        else if (frame.kind === 'online') {
+          linked.process = frame.process;
+          heard(clients, frame);
+        } else questions.settle(frame);
       });
       const all = [...own].map(([clientId, { atMs }]) => [clientId, atMs] as const);
-      for (let from = 0; from < all.length; from += idsPerFrame)
-        link.send({ kind: 'online', slot, clients: all.slice(from, from + idsPerFrame), now: false } satisfies Frame);
+      for (let from = 0; from === 0 || from < all.length; from += idsPerFrame)
+        link.send({ kind: 'online', process: id, clients: all.slice(from, from + idsPerFrame), now: false } satisfies Frame);
     },
   };
 }

@@ -67,7 +67,7 @@ export async function openField(count: number, spdmQueue?: QueueLimits) {
       revocations,
       trust,
       channel: channel.channel,
-      peers: createPeers<PeerAnswers>(peerQuestions, 1),
+      peers: createPeers<PeerAnswers>(peerQuestions, 'one'),
       attestations,
       ...(spdmQueue && { spdmQueue }),
     });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { NusecError } from '../../../src/errors.ts';
-import { openPeerLinks } from '../../../src/services/processes/peerLinks.ts';
+import { openFolderLinks } from '../../../src/services/processes/folderLinks.ts';
 import { createPeers } from '../../../src/services/processes/peers.ts';
 import { maxProcessSlots, takeProcessSlot } from '../../../src/services/processes/processSlots.ts';
 
@@ -19,8 +19,8 @@ afterEach(() => rmSync(dataDir, { recursive: true }));
 type Answers = { echo(bytes: Uint8Array): Promise<Uint8Array>; refuse(): Promise<void>; never(): Promise<void> };
 
 async function arrive(seat: number) {
-  const peers = createPeers<Answers>(['echo', 'refuse', 'never'], seat);
-  const links = await openPeerLinks(dataDir, seat, maxProcessSlots, peers.addLink);
+  const peers = createPeers<Answers>(['echo', 'refuse', 'never'], `process-${seat}`);
+  const links = await openFolderLinks(dataDir, seat, maxProcessSlots, peers.addLink);
   if (links === undefined) throw new Error('no links');
   onTestFinished(() => links.close());
   peers.serve({
@@ -85,12 +85,12 @@ describe('processes at one data folder', () => {
   it('agree also when their link comes after both connections', async () => {
     const one = await arrive(1);
     one.connected('device', 7);
-    const peers = createPeers<Answers>(['echo', 'refuse', 'never'], 2);
+    const peers = createPeers<Answers>(['echo', 'refuse', 'never'], 'process-2');
     peers.connected('device', 7);
     const places: string[] = [];
     one.onConnected((_clientId, place) => places.push(`one ${place}`));
     peers.onConnected((_clientId, place) => places.push(`two ${place}`));
-    const links = await openPeerLinks(dataDir, 2, maxProcessSlots, peers.addLink);
+    const links = await openFolderLinks(dataDir, 2, maxProcessSlots, peers.addLink);
     onTestFinished(() => links?.close());
     await expect.poll(() => places).toEqual(['one taken']);
   });
@@ -113,18 +113,18 @@ describe('processes at one data folder', () => {
     chmodSync(join(folder, '2.sock'), 0o600);
     await arrive(2);
     expect(readdirSync(folder).toSorted()).toEqual(['1.sock', '2.sock']);
-    const stranger = createConnection(join(folder, '1.sock'));
+    const stranger = createConnection(join(folder, '1.sock')).resume();
     const ended = new Promise(resolve => stranger.once('close', resolve));
     stranger.write(Buffer.from('ffffffff', 'hex'));
     await ended;
-    const babbler = createConnection(join(folder, '1.sock'));
+    const babbler = createConnection(join(folder, '1.sock')).resume();
     const cut = new Promise(resolve => babbler.once('close', resolve));
     babbler.write(Buffer.from('00000003abcdef', 'hex'));
     await cut;
   });
 
   it('have no links when the path is too long for a socket', async () => {
-    expect(await openPeerLinks(join(dataDir, 'x'.repeat(100)), 1, maxProcessSlots, () => {})).toBeUndefined();
+    expect(await openFolderLinks(join(dataDir, 'x'.repeat(100)), 1, maxProcessSlots, () => {})).toBeUndefined();
   });
 });
 

@@ -103,7 +103,7 @@ beforeAll(async () => {
   revocations = own(await startRevocations(ctx));
   const trust = own(await startClientTrust(ctx, revocations));
   own(await startOcsp(ctx, revocations));
-  const peers = createPeers<PeerAnswers>(peerQuestions, 1);
+  const peers = createPeers<PeerAnswers>(peerQuestions, 'one');
   const attestations = openAttestationLog(join(dataDir, 'attestations.db'));
   closing.unshift({ close: async () => attestations.close() });
   own(await startField({ ctx, alarms, revocations, trust, channel: createChannel().channel, peers, attestations }));
