@@ -38,6 +38,12 @@ it('a module that is started as a worker or process is found in compiled files t
   expect(files.filter(file => /^(?:src|gateway-device)\//.test(file) && bySource.test(sourceOf(file)))).toEqual([]);
 });
 
+it('limits of tests come from one place, so that none is too short for a busy machine', () => {
+  const tests = files.filter(file => file.endsWith('.test.ts'));
+  const ownLimit = /^ *\}, [\d_]{5,}\);|, \{ timeout: [\d_]+ \}, (?:async )?(?:\(|\w+ =>)|\(\{ timeout: [\d_]+|poll\([^\n]*timeout: \d/m;
+  expect(tests.filter(file => ownLimit.test(sourceOf(file)))).toEqual([]);
+});
+
 describe('the pages of docs', () => {
   const pages = [...globSync('docs/**/*.md', { cwd: root }), 'README.md'];
 

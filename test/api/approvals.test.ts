@@ -30,7 +30,7 @@ beforeAll(async () => {
     const image = { line: 'meter', image: 'app', version: parseVersion('2.0.0'), counter: 5 } as const;
     releaseId = (await uploadRelease(ctx, image, new Uint8Array(randomBytes(3000)), 'operator:rita')).releaseId;
   });
-}, 30_000);
+});
 afterAll(() => server?.close());
 
 type Json = Readonly<Record<string, unknown>>;

@@ -38,7 +38,7 @@ beforeAll(async () => {
     otto = await addOperator(ctx, 'otto', ['securityOfficer'], by, { sites: [hall] });
     audrey = await addOperator(ctx, 'audrey', ['auditor'], by, { sites: [hall] });
   });
-}, 30_000);
+});
 afterAll(() => server?.close());
 
 async function place(ctx: Context, index: 0 | 1, line: string, site: string): Promise<void> {

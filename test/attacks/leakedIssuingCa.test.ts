@@ -56,7 +56,7 @@ beforeAll(async () => {
     await registerGateway(ctx, gatewayId, gatewayId, 'operator:rita');
     await forgeAll(ctx);
   });
-}, 60_000);
+});
 afterAll(() => server?.close());
 
 const pemOf = ({ key, leaf, ica }: Forged) => ({

@@ -19,7 +19,7 @@ beforeAll(async () => {
     olga = await addOperator(ctx, 'olga', ['securityOfficer'], 'operator:alice');
     otto = await addOperator(ctx, 'otto', ['securityOfficer'], 'operator:alice');
   });
-}, 30_000);
+});
 afterAll(() => server?.close());
 
 const post = async (token: string, path: string, body: unknown) => {

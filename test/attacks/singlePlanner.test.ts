@@ -30,7 +30,7 @@ beforeAll(async () => {
       return addOperator(ctx, name, ['productionPlanner'], 'operator:alice');
     }
   });
-}, 30_000);
+});
 afterAll(() => server?.close());
 
 const ask = async (token: string, method: string, path: string, body?: unknown) => {

@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, symlinkSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { limitOfProcesses } from '../support/limits.ts';
 
 /** `nusec` as it is started: from a checkout, by whatever Node the system has, and from a package that npm made. */
 
@@ -38,7 +39,7 @@ describe('the launcher', () => {
 });
 
 describe('the package', () => {
-  it('runs where it is installed, compiled, with its pages', { timeout: 300_000 }, () => {
+  it('runs where it is installed, compiled, with its pages', { timeout: limitOfProcesses(6) }, () => {
     const folder = mkdtempSync(join(tmpdir(), 'nusec-package-'));
     const packed = run('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: copyOfCheckout() });
     expect(packed.status, packed.stderr).toBe(0);

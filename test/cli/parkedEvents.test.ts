@@ -52,7 +52,7 @@ it('nusec log park: one person proposes, another agrees, and the read model skip
     proposedBy: 'operator:alice',
     approvedBy: 'operator:bob',
   });
-  await expect.poll(ready, { timeout: 30_000 }).toMatchObject({ status: 200 });
+  await expect.poll(ready).toMatchObject({ status: 200 });
   expect(JSON.parse((await log(server.alice, 'parked')).out)).toMatchObject([
     { position, follower, status: 'PARKED', reason: 'written by a test' },
   ]);

@@ -190,5 +190,5 @@ describe('a bit that was flipped in the main file', () => {
     }
     // The others lie in the index over ids or in no row at all.
     expect(outcomes.damaged).toBeGreaterThan(120);
-  }, 120_000);
+  });
 });

@@ -30,7 +30,7 @@ async function filledStore(file: string, streams: number) {
     await store.append(stream, revision === -1 ? 'none' : revision, [event('E', { i })]);
     revisions.set(stream, revision + 1);
   }
-  await expect.poll(() => indexed(file).upTo, { timeout: 20_000 }).toBeGreaterThan((await store.head()) - 2 * indexEvents);
+  await expect.poll(() => indexed(file).upTo).toBeGreaterThan((await store.head()) - 2 * indexEvents);
   return { store, revisions };
 }
 

@@ -8,6 +8,7 @@ import { createWorld, type World } from '../../scripts/demo/world.ts';
 import { NusecError } from '../../src/errors.ts';
 import { startCommand } from '../support/command.ts';
 import { covers } from '../support/covers.ts';
+import { limitOfProcesses } from '../support/limits.ts';
 
 /** The restore drill: backups of a server at work, one of them tried beside it, one put in the place of a data folder that was lost. */
 
@@ -53,7 +54,7 @@ async function nusec(args: readonly string[], more: NodeJS.ProcessEnv = {}): Pro
 }
 
 it('has been tried: a backup under load serves beside the real one, then another replaces it, and the devices live on (T34, I14)', {
-  timeout: 900_000,
+  timeout: limitOfProcesses(36),
 }, async () => {
   covers('T34', 'I14');
   const [data, drill, lost, keys] = [place('server'), place('drill'), place('lost'), place('keys')];

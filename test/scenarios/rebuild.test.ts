@@ -12,6 +12,7 @@ import { connectDevice, eventually, type Fleet, people, seedFleet, type Unit } f
 import { codeOf } from '../pki/support.ts';
 import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
+import { limitOfProcesses } from '../support/limits.ts';
 import { ocspStatus } from '../support/openssl.ts';
 import { type ServerProcess, startServerProcesses } from '../support/server.ts';
 
@@ -29,7 +30,7 @@ beforeAll(async () => {
     await revokeDevice(ctx, revocations, (fleet.units[0] as Unit).uid, 'keyCompromise', 'operator:alice');
     await revocations.close();
   });
-}, 300_000);
+}, limitOfProcesses(6));
 afterAll(() => group?.close());
 
 /** Events that each read model looks at. */
@@ -72,42 +73,46 @@ const ocspAnswer = async ({ crlPort }: ServerProcess): Promise<string> => {
   return Buffer.from(await answer.arrayBuffer()).toString('hex');
 };
 
-it('a server whose read models are built anew listens, lets nobody in whose revocation it does not know, and misses none (T23, I14)', async () => {
-  covers('T23', 'I14');
-  const [revoked, good, ending] = fleet.units as readonly [Unit, Unit, Unit];
-  const views = join(group.dataDir, 'views.db');
-  for (const suffix of ['', '-wal', '-shm']) rmSync(views + suffix, { force: true });
-  const holding = holdReadModels(views);
-  const server = await group.startOne();
-  const letGo = await holding;
-  const http = people(server);
-  onTestFinished(() => http.close());
+it(
+  'a server whose read models are built anew listens, lets nobody in whose revocation it does not know, and misses none (T23, I14)',
+  async () => {
+    covers('T23', 'I14');
+    const [revoked, good, ending] = fleet.units as readonly [Unit, Unit, Unit];
+    const views = join(group.dataDir, 'views.db');
+    for (const suffix of ['', '-wal', '-shm']) rmSync(views + suffix, { force: true });
+    const holding = holdReadModels(views);
+    const server = await group.startOne();
+    const letGo = await holding;
+    const http = people(server);
+    onTestFinished(() => http.close());
 
-  const ready = () => exchange(`${server.url}/readyz`, { ca: server.rootPem });
-  expect(await ready()).toMatchObject({
-    status: 503,
-    text: expect.stringContaining('revocations: stopped, it waits for read models that are being built'),
-  });
-  for (const unit of [revoked, good])
-    expect(await requestAs(server, unit)).toMatchObject({ status: 503, json: { code: 'PROJECTION_BEHIND' } });
-  expect(await codeOf(() => http.json('GET', '/v1/devices'))).toBe('PROJECTION_BEHIND');
-  expect(await ocspAnswer(server)).toBe(tryLater);
-  let isConnected = false;
-  const connecting = connectDevice(server, good).then(device => {
-    isConnected = true;
-    onTestFinished(() => device.close());
-  });
-  // People are not held up, and what they decide is decided.
-  expect(await http.json('POST', `/v1/devices/${ending.uid}/revoke`, { reason: 'keyCompromise' })).toMatchObject({ status: 'REVOKED' });
+    const ready = () => exchange(`${server.url}/readyz`, { ca: server.rootPem });
+    expect(await ready()).toMatchObject({
+      status: 503,
+      text: expect.stringContaining('revocations: stopped, it waits for read models that are being built'),
+    });
+    for (const unit of [revoked, good])
+      expect(await requestAs(server, unit)).toMatchObject({ status: 503, json: { code: 'PROJECTION_BEHIND' } });
+    expect(await codeOf(() => http.json('GET', '/v1/devices'))).toBe('PROJECTION_BEHIND');
+    expect(await ocspAnswer(server)).toBe(tryLater);
+    let isConnected = false;
+    const connecting = connectDevice(server, good).then(device => {
+      isConnected = true;
+      onTestFinished(() => device.close());
+    });
+    // People are not held up, and what they decide is decided.
+    expect(await http.json('POST', `/v1/devices/${ending.uid}/revoke`, { reason: 'keyCompromise' })).toMatchObject({ status: 'REVOKED' });
 
-  expect(isConnected).toBe(false);
+    expect(isConnected).toBe(false);
 
-  letGo();
-  await eventually(async () => (await ready()).status === 200);
-  for (const unit of [revoked, ending]) {
-    expect(await requestAs(server, unit)).toMatchObject({ status: 403, json: { code: 'CERTIFICATE_REVOKED' } });
-    expect(await ocspStatus(server.crlPort, unit)).toMatch(/revoked/);
-  }
-  expect(await requestAs(server, good)).toMatchObject({ status: 400 });
-  await connecting;
-}, 300_000);
+    letGo();
+    await eventually(async () => (await ready()).status === 200);
+    for (const unit of [revoked, ending]) {
+      expect(await requestAs(server, unit)).toMatchObject({ status: 403, json: { code: 'CERTIFICATE_REVOKED' } });
+      expect(await ocspStatus(server.crlPort, unit)).toMatch(/revoked/);
+    }
+    expect(await requestAs(server, good)).toMatchObject({ status: 400 });
+    await connecting;
+  },
+  limitOfProcesses(6),
+);

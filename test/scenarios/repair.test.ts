@@ -5,6 +5,7 @@ import type { Finished, Running } from '../../scripts/demo/processes.ts';
 import { type Life, newLife, steps, type Unit } from '../../scripts/demo/steps.ts';
 import { createWorld, type EventRecord, type World } from '../../scripts/demo/world.ts';
 import { covers } from '../support/covers.ts';
+import { limitOfProcesses } from '../support/limits.ts';
 
 /** A device from service to repair and back, every part a process of its own: server, programmer, device. */
 
@@ -20,7 +21,7 @@ beforeAll(async () => {
   for (const step of steps.slice(0, last + 1)) await step.run(life);
   device = life.units[0] as Unit;
   await happened('AttestationPassed');
-}, 300_000);
+}, limitOfProcesses(6));
 afterAll(() => world?.close());
 
 const happened = (type: string, after = 0): Promise<EventRecord> =>

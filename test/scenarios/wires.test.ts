@@ -3,6 +3,7 @@ import type { Running } from '../../scripts/demo/processes.ts';
 import { type Life, newLife, steps, type Unit } from '../../scripts/demo/steps.ts';
 import { createWorld, type EventRecord, type World } from '../../scripts/demo/world.ts';
 import { covers } from '../support/covers.ts';
+import { limitOfProcesses } from '../support/limits.ts';
 
 /** Devices that nobody reaches but over their serial line: a programmer and a gateway, each a process of its own, bring them what stands for them at the
  *  server. */
@@ -21,7 +22,7 @@ beforeAll(async () => {
     await mcu.stop();
     mcus.push(await world.start(`wired ${i}`, 'mcu', 'run', '--data', `${world.dir}/mcu${i + 1}`, '--json'));
   }
-}, 300_000);
+}, limitOfProcesses(6));
 afterAll(() => world?.close());
 
 const unit = (index: number): Unit => life.units[index] as Unit;

@@ -61,7 +61,7 @@ beforeAll(async () => {
   mkdirSync(output, { recursive: true });
   server = await startTestServer(seed);
   browser = await openBrowser();
-}, 60_000);
+});
 afterAll(async () => {
   await browser?.close();
   await server?.close();
@@ -208,7 +208,7 @@ describe('every page', () => {
   it.each([
     ['on a desk, in light', { width: 1280, dark: false }],
     ['on a phone, in dark', { width: 390, dark: true }],
-  ])('has nothing that axe-core finds, and fits: %s', { timeout: 180_000 }, async (_, look) => {
+  ])('has nothing that axe-core finds, and fits: %s', async (_, look) => {
     const page = await signedIn(browser, server, server.alice, look);
     const errors: string[] = [];
     page.on('console', message => message.type() === 'error' && errors.push(message.text()));

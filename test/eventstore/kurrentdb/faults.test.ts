@@ -95,7 +95,7 @@ describe('a database that is away', () => {
     await double.up();
     expect(await store.append('s', 'any', [lost])).toMatchObject({ revision: 1 });
     expect(await idsOf(store, 's')).toHaveLength(2);
-  }, 30_000);
+  });
 
   it('answers no read after a second: what is here may be old by then', async () => {
     const [store, other] = [await open(), await open()];
@@ -113,7 +113,7 @@ describe('a database that is away', () => {
     await double.up();
     await store.append('s', 0, [event('B')]);
     expect(await idsOf(other, 's')).toHaveLength(2);
-  }, 30_000);
+  });
 
   it('that was stopped and goes on stores what it had taken only once', async () => {
     const store = await open();
@@ -125,7 +125,7 @@ describe('a database that is away', () => {
     double.resume();
     expect(await store.append('s', 0, [added])).toMatchObject({ revision: 1 });
     expect(await idsOf(store, 's')).toEqual([expect.any(String), added.id]);
-  }, 30_000);
+  });
 });
 
 describe('two servers', () => {
@@ -180,7 +180,7 @@ describe('what the log holds', () => {
     await store.commit({ appends: [], droppedBlobs: [sha256] });
     await later.head();
     expect(await later.readBlob(sha256)).toBeUndefined();
-  }, 30_000);
+  });
 
   it('is refused when it has less than was acknowledged here, as after an old backup of the database', async () => {
     const file = join(temporaryFolder(), 'events.db');
@@ -251,7 +251,7 @@ describe('TLS and credentials', () => {
     expect(await tryOpen(ca.cert, 'nusec:se:cret')).toMatchObject({ revision: 0 });
     await expect(tryOpen(ca.cert, 'nusec:wrong')).rejects.toThrow(/^(?!.*wrong).*refuses the user/);
     await expect(tryOpen(otherCa.cert, 'nusec:se:cret')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
-  }, 60_000);
+  });
 });
 
 /** A certificate made by OpenSSL: of a CA, or, given one, of a node on localhost. */

@@ -10,7 +10,7 @@ import { openProject, type Project } from '../project.ts';
 let project: Project;
 beforeAll(async () => {
   project = await openProject();
-}, 30_000);
+});
 afterAll(() => project.close());
 
 const minutesBeforeNow = (iso: string): number => Math.round((project.ctx.clock().getTime() - Date.parse(iso)) / 60_000);

@@ -12,7 +12,7 @@ import { establishOldCa, mint, openProject, type Project } from '../project.ts';
 let project: Project;
 beforeAll(async () => {
   project = await openProject();
-}, 30_000);
+});
 afterAll(() => project.close());
 
 const by = 'operator:alice';

@@ -16,7 +16,7 @@ let file: string;
 beforeEach(async () => {
   project = await openProject();
   file = join(project.dataDir, 'tls.identity');
-}, 30_000);
+});
 afterEach(() => project.close());
 
 const leafOf = ({ cert }: TlsIdentity) => parseCertificate(fromPem('CERTIFICATE', cert)[0] as Uint8Array);

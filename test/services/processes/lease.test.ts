@@ -59,4 +59,4 @@ it('one that gives no sign is replaced, and when it wakes up what it stores is r
   expect(await commit(next.store, 2)).toBe('stored');
   resolve();
   await expect.poll(() => log, { timeout: maxHandOverMs }).toEqual(['sleeper begins 1', 'next begins 2', 'sleeper ends']);
-}, 60_000);
+});

@@ -50,7 +50,7 @@ describe('checkpoints of the log (T18)', () => {
     await keep(async () => {
       await append();
       const head = await project.ctx.store.head();
-      await expect.poll(() => existsSync(file) && sizeIn(file), { timeout: 20_000 }).toBe(head);
+      await expect.poll(() => existsSync(file) && sizeIn(file)).toBe(head);
       await append();
     });
     expect(sizeIn(file)).toBe(await project.ctx.store.head());

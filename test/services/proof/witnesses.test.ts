@@ -81,7 +81,7 @@ describe('a witness that keeps to the specification (T18, T34)', () => {
       for (let j = 0; j < 3; j++) await append();
       await checkpoints.sign();
       const head = await project.ctx.store.head();
-      await expect.poll(() => cosigned(witness), { timeout: 20_000 }).toBeGreaterThanOrEqual(head);
+      await expect.poll(() => cosigned(witness)).toBeGreaterThanOrEqual(head);
     }
     expect(await alarms('WITNESS')).toEqual([]);
     const note = parseNote(readFileSync(cosignedFile(project.dataDir, witness.note.keyIdHex), 'utf8'));
@@ -159,7 +159,7 @@ describe('a witness that keeps to the specification (T18, T34)', () => {
     const note = await checkpoints.sign();
     expect(readCheckpoint(parseNote(note).text).size).toBeGreaterThan(0);
     await startDouble('honest', stateFile, Number(new URL(witness.url).port));
-    await expect.poll(() => cosigned(witness), { timeout: 20_000 }).toBeGreaterThan(0);
+    await expect.poll(() => cosigned(witness)).toBeGreaterThan(0);
     // One alarm, however often it was tried.
     expect(await alarms('WITNESS')).toHaveLength(1);
     await checkpoints.close();
@@ -204,7 +204,7 @@ describe('a witness that does not keep to the specification', () => {
     const witnesses = start(witness);
     const checkpoints = await keep(witnesses);
     await checkpoints.sign();
-    await expect.poll(async () => (await alarms('WITNESS')).join(), { timeout: 20_000 }).toContain(detail);
+    await expect.poll(async () => (await alarms('WITNESS')).join()).toContain(detail);
     expect(cosigned(witness)).toBe(0);
     await checkpoints.close();
     await witnesses.close();
