@@ -1,5 +1,5 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
-import type { Context } from 'hono';
+import type { Context, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { compress } from 'hono/compress';
 import { NusecError } from '../errors.ts';
@@ -40,18 +40,17 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
       throw new NusecError('BAD_REQUEST', `${issue?.path.join('.') || 'request'}: ${issue?.message ?? 'not valid'}`);
     },
   });
-  const tooLarge = () => {
-    throw new NusecError('BODY_TOO_LARGE', 'the body is larger than this endpoint takes');
-  };
-  const small = bodyLimit({ maxSize: maxBodyBytes, onError: tooLarge });
-  const large = bodyLimit({ maxSize: maxFirmwareBytes, onError: tooLarge });
+  const small = limitBody(maxBodyBytes);
+  const large = limitBody(maxFirmwareBytes);
+  const compressed = compress();
   api.use(traced);
-  api.use(compress());
+  api.use((c, next) => (c.req.header('Accept-Encoding') === undefined ? next() : compressed(c, next)));
   // Answers are for the one who asked, and are what they say they are.
   api.use(async (c, next) => {
     await next();
-    c.header('X-Content-Type-Options', 'nosniff');
-    if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', 'no-store');
+    // `c.header` would copy the answer, and its body into a stream, for each of them.
+    c.res.headers.set('X-Content-Type-Options', 'nosniff');
+    if (!c.res.headers.has('Cache-Control')) c.res.headers.set('Cache-Control', 'no-store');
   });
   api.use(tagged);
   api.use((c, next) => {
@@ -84,6 +83,20 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
   });
   serveDocs(api, describe);
   return api;
+}
+
+/** Hono's own limit looks at the body, which makes a stream of it. A length that is declared needs no look, and machines declare it. */
+function limitBody(maxSize: number): MiddlewareHandler<ApiEnv> {
+  const onError = (): never => {
+    throw new NusecError('BODY_TOO_LARGE', 'the body is larger than this endpoint takes');
+  };
+  const counted = bodyLimit({ maxSize, onError });
+  return (c, next) => {
+    if (c.req.method === 'GET' || c.req.method === 'HEAD') return next();
+    const declared = c.req.header('Content-Length');
+    if (declared === undefined || c.req.header('Transfer-Encoding') !== undefined) return counted(c, next);
+    return Number(declared) > maxSize ? onError() : next();
+  };
 }
 
 /** Hono reports a body that is not JSON as an HTTPException 400 or a SyntaxError, another media type as 415. */

@@ -73,10 +73,9 @@ export function createAuth(authenticators: Authenticators, answers?: Answers) {
     /** The route is for machines of one kind (RULE-9). */
     machine: (kind: Machine['kind']) =>
       marked({ machine: kind }, async (c, next) => {
-        const socket = c.env.incoming.socket as TLSSocket;
-        const peer = socket.getPeerX509Certificate?.();
+        const peer = peerOf(c.env.incoming.socket as TLSSocket);
         if (peer === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', `this endpoint is for a ${kind} with its certificate`);
-        const machine = await authenticators.machine(new Uint8Array(peer.raw));
+        const machine = await authenticators.machine(peer);
         if (machine.kind !== kind)
           throw new NusecError('CLIENT_CERTIFICATE_REFUSED', `this endpoint is for a ${kind}, not a ${machine.kind}`);
         c.set('machine', machine);
@@ -88,6 +87,19 @@ export function createAuth(authenticators: Authenticators, answers?: Answers) {
 /** A named token that somebody has stolen must not make others, nor end those of its owner. @throws NusecError FORBIDDEN */
 export function requireOwnHands({ isNamed }: Person): void {
   if (isNamed) throw new NusecError('FORBIDDEN', 'a named token does not look after tokens: use your main token');
+}
+
+const peers = new WeakMap<TLSSocket, Uint8Array>();
+
+/** The client's certificate, DER: that of the handshake, for as long as the connection lasts. */
+function peerOf(socket: TLSSocket): Uint8Array | undefined {
+  const known = peers.get(socket);
+  if (known !== undefined) return known;
+  const raw = socket.getPeerX509Certificate?.()?.raw;
+  if (raw === undefined) return undefined;
+  const certificate = new Uint8Array(raw);
+  peers.set(socket, certificate);
+  return certificate;
 }
 
 /** Answers that may hold a token are never written down, however the path is spelled: it is the decoded one that leads to a route. */

@@ -13,8 +13,8 @@ export const traced: MiddlewareHandler<ApiEnv> = async (c, next) => {
   const requestId = /^[\w.:-]{1,64}$/.test(given) ? given : traceId;
   c.set('trace', { traceId, requestId });
   await next();
-  c.header('traceparent', `00-${traceId}-${randomBytes(8).toString('hex')}-01`);
-  c.header('X-Request-Id', requestId);
+  c.res.headers.set('traceparent', `00-${traceId}-${randomBytes(8).toString('hex')}-01`);
+  c.res.headers.set('X-Request-Id', requestId);
 };
 
 /** The trace id of a header that follows the standard; anything else begins a trace of its own. */

@@ -24,6 +24,13 @@ export function personalStore(stored: EventStore, keys: SubjectKeys): EventStore
     events: events.map(event => sealEvent(keys, event)),
   });
   const opened = (events: readonly RecordedEvent[]): readonly RecordedEvent[] => events.map(event => openEvent(keys, event));
+  /** Subscribers at the same place get the same list. */
+  const openedLists = new WeakMap<readonly RecordedEvent[], readonly RecordedEvent[]>();
+  const openedOnce = (events: readonly RecordedEvent[]): readonly RecordedEvent[] => {
+    const known = openedLists.get(events) ?? opened(events);
+    openedLists.set(events, known);
+    return known;
+  };
 
   const store: EventStore = {
     ...stored,
@@ -42,7 +49,7 @@ export function personalStore(stored: EventStore, keys: SubjectKeys): EventStore
     },
     readStream: async (stream, fromRevision) => opened(await stored.readStream(await nameOf(stream), fromRevision)),
     readAll: async (after, limit) => opened(await stored.readAll(after, limit)),
-    subscribe: (after, handler) => stored.subscribe(after, events => handler(opened(events))),
+    subscribe: (after, handler) => stored.subscribe(after, events => handler(openedOnce(events))),
   };
   return store;
 }

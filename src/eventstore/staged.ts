@@ -24,12 +24,21 @@ export function stage(base: EventStore): Staged {
   const streams = new Map<string, RecordedEvent[]>();
   let epoch: number | undefined;
 
+  /** Up to which revision a stream was read: once for all decisions of the unit. What others store meanwhile is found at the commit. */
+  const readUpTo = new Map<string, number>();
+  const readStored = async (stream: string, fromRevision: number): Promise<readonly RecordedEvent[]> => {
+    const newest = readUpTo.get(stream);
+    if (newest !== undefined && fromRevision > newest) return [];
+    const stored = await base.readStream(stream, fromRevision);
+    readUpTo.set(stream, stored.at(-1)?.revision ?? fromRevision - 1);
+    return stored;
+  };
   const readStream = async (stream: string, fromRevision = 0): Promise<readonly RecordedEvent[]> => {
     const staged = streams.get(stream) ?? [];
     const first = staged[0]?.revision;
     const own = staged.filter(({ revision }) => revision >= fromRevision);
     if (first !== undefined && fromRevision >= first) return own;
-    const stored = await base.readStream(stream, fromRevision);
+    const stored = await readStored(stream, fromRevision);
     // What others stored behind the place where this begins is found at the commit.
     return [...(first === undefined ? stored : stored.filter(({ revision }) => revision < first)), ...own];
   };

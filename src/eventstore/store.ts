@@ -10,7 +10,7 @@ import type { Append, AppendResult, EventStore, ExpectedRevision, RecordedEvent,
 import type { Sealing } from './sealing.ts';
 import type { Blob, Storage, StreamHead } from './storage.ts';
 import { damaged, storeError } from './storeError.ts';
-import { commitSignal, follow } from './subscription.ts';
+import { commitSignal, follow, readTogether } from './subscription.ts';
 import { createWriter, type Writer } from './writer.ts';
 
 /** Most events one readAll returns. */
@@ -148,7 +148,7 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
     },
     subscribe(after, handler) {
       requireOpen();
-      const subscription = follow({ readAll: store.readAll, durable: durability.position, advanced }, after, handler);
+      const subscription = follow({ readAll: readForSubscribers, durable: durability.position, advanced }, after, handler);
       subscriptions.add(subscription);
       void subscription.ended.then(() => subscriptions.delete(subscription));
       return subscription;
@@ -168,6 +168,7 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
       return closing;
     },
   };
+  const readForSubscribers = readTogether(store.readAll);
   // A process that was killed may have left events that are not on the disk yet.
   catchUp();
   return store;

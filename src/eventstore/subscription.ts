@@ -18,6 +18,21 @@ export function commitSignal(): CommitSignal {
   };
 }
 
+/** Followers that are at the same place, as they all are soon after a commit, get the same events of one read. */
+export function readTogether(readAll: EventStore['readAll']): EventStore['readAll'] {
+  let end = 0;
+  let reads = new Map<number, ReturnType<EventStore['readAll']>>();
+  return (after, limit) => {
+    if (after + limit !== end) reads = new Map();
+    end = after + limit;
+    const own = reads;
+    const read = own.get(after) ?? readAll(after, limit);
+    own.set(after, read);
+    read.catch(() => own.delete(after));
+    return read;
+  };
+}
+
 type Source = Pick<EventStore, 'readAll'> & {
   /** Position of the newest event on the disk. */
   readonly durable: () => number;

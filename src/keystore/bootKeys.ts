@@ -1,5 +1,5 @@
 import { verify } from 'node:crypto';
-import { toHex, utf8 } from '../bytes.ts';
+import { equalBytes, toHex, utf8 } from '../bytes.ts';
 import { sha256 } from '../digest.ts';
 import { curveOf, importKey } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
@@ -50,10 +50,12 @@ export function createBootKeys(
 ): BootKeys {
   const underway = new Map<string, Promise<Uint8Array>>();
 
-  const generate = async (keyId: string): Promise<CustodyKey> => {
+  /** @returns the public key that was made, and the key that is stored: another's if that was faster */
+  const generate = async (keyId: string): Promise<{ readonly made: Uint8Array; readonly stored: CustodyKey }> => {
     const kekId = await newestKek();
     const { publicKey, wrapped } = await keystore.generateWrapped(kekId, keyId);
-    return custody.put({ keyId, kekId, publicKey, wrapped, createdAt: now().toISOString() });
+    const stored = await custody.put({ keyId, kekId, publicKey, wrapped, createdAt: now().toISOString() });
+    return { made: publicKey, stored };
   };
 
   const signWith = (key: CustodyKey, digest: Uint8Array): Promise<Uint8Array> => {
@@ -70,7 +72,13 @@ export function createBootKeys(
     return key.publicKey;
   };
 
-  const ensureOnce = async (keyId: string): Promise<Uint8Array> => prove(custody.get(keyId) ?? (await generate(keyId)));
+  /** A key that was made here a moment ago needs no proof: what the keystore gave is what is stored. */
+  const ensureOnce = async (keyId: string): Promise<Uint8Array> => {
+    const known = custody.get(keyId);
+    if (known !== undefined) return prove(known);
+    const { made, stored } = await generate(keyId);
+    return equalBytes(made, stored.publicKey) ? made : prove(stored);
+  };
 
   return {
     ensure(keyId) {

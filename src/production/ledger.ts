@@ -60,19 +60,22 @@ export type LedgerHead = { readonly nextNumber: number; readonly headSha256: Uin
 
 export const emptyLedger: LedgerHead = { nextNumber: firstLedgerNumber, headSha256: emptyLedgerHead };
 
-/** Verifies records that follow `head`: contiguous, hash-linked, signed (I14).
+/** Verifies records: contiguous, hash-linked, signed (I14).
  *  @param records signed records, oldest first, at most 256
+ *  @param head what they must follow; undefined: they may begin anywhere
  *  @returns the records read, and the new head
  *  @throws NusecError LEDGER_SIGNATURE (a record not genuine or not readable), LEDGER_GAP (missing, repeated, reordered, other history),
  *    BODY_TOO_LARGE */
 export async function verifyLedgerSegment(
   records: readonly Uint8Array[],
-  head: LedgerHead,
+  head: LedgerHead | undefined,
   resolveKey: KeyResolver,
 ): Promise<{ readonly records: readonly LedgerRecord[]; readonly head: LedgerHead }> {
   if (records.length > maxSegmentRecords) throw new NusecError('BODY_TOO_LARGE', `a segment has at most ${maxSegmentRecords} records`);
   const read = await Promise.all(records.map(bytes => readLedgerRecord(bytes, resolveKey)));
-  let { nextNumber, headSha256 } = head;
+  const [oldest] = read;
+  const begin = oldest && { nextNumber: oldest.number, headSha256: oldest.previousSha256 };
+  let { nextNumber, headSha256 } = head ?? begin ?? emptyLedger;
   for (const [index, bytes] of records.entries()) {
     const entry = read[index];
     if (entry?.number !== nextNumber || !equalBytes(entry.previousSha256, headSha256)) {

@@ -46,8 +46,10 @@ export async function assignBootKey(
   by: Actor,
   condition: Condition = always,
 ): Promise<DeviceBootKey> {
+  const known = state.bootKeys[slot];
+  if (known !== undefined) return known;
   const { uid, objId } = idBytesOf(state);
-  const keyId = state.bootKeys[slot]?.keyId ?? bootKeyId(uid, objId, slot);
+  const keyId = bootKeyId(uid, objId, slot);
   const publicKey = toBase64url(await ctx.bootKeys.ensure(keyId));
   const stream = deviceStream(state.uid);
   const { state: after } = await executeIf(ctx, condition, device, stream, { type: 'AssignBootKey', slot, keyId, publicKey }, by);
