@@ -15,6 +15,11 @@ const cid = uint();
 
 const maxSpdmBytes = 64 * 1024;
 const maxSignedBytes = 96 * 1024;
+/** Evidence, which leaves room for the verdict in one message. */
+export const maxRelayedEvidenceBytes = 120 * 1024;
+const maxSignatureNames = 8;
+/** An ML-DSA-87 key has 2592 bytes. */
+const maxPublicKeyBytes = 4096;
 /** A reason code of the device, such as `rollback` or `signature-invalid`. */
 const reason = text(64);
 
@@ -108,8 +113,17 @@ export const certificateMessage = record({
   serial: optionalField(2, bytes(16)),
 });
 
-/** n1/g/{gateway}/dn/attest: attest this device with the server's nonce. */
-export const attestMessage = record({ cid: field(0, cid), uid: field(1, uid), nonce: field(2, bytes(32)) });
+/** n1/g/{gateway}/dn/attest: attest this device with the server's nonce. What its line asks for is there where it is not the default. */
+export const attestMessage = record({
+  cid: field(0, cid),
+  uid: field(1, uid),
+  nonce: field(2, bytes(32)),
+  /** SPDMVersion byte. */
+  leastVersion: optionalField(3, uint(0x14, 0x10)),
+  signatures: optionalField(4, array(text(16), maxSignatureNames, 1)),
+  /** SubjectPublicKeyInfo by which a device without certificates is known. */
+  publicKey: optionalField(5, bytesUpTo(maxPublicKeyBytes)),
+});
 
 /** Serial numbers in one bundle message; with the largest bundle it stays within `maxPayloadBytes`. */
 export const maxRevokedTold = 3000;
@@ -125,7 +139,7 @@ export const bundleMessage = record({
 /** n1/g/{gateway}/{uid}/up/evidence: what the device signed, and the gateway's signed verdict. Null when the device did not answer. */
 export const evidenceMessage = record({
   cid: field(0, cid),
-  evidence: field(1, nullable(bytesUpTo(maxSignedBytes))),
+  evidence: field(1, nullable(bytesUpTo(maxRelayedEvidenceBytes))),
   verdict: field(2, bytesUpTo(4096)),
   error: optionalField(3, reason),
 });

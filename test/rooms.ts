@@ -77,7 +77,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/keystore': ['src/cose', 'src/pki', 'src/production'],
   'src/config.ts': [],
 
-  'src/services/base': ['src/domain', ...effects],
+  'src/services/base': ['src/domain', 'src/spdm', ...effects],
   'src/services/processes': ['src/eventstore', 'src/keystore'],
   'src/services/dataFolder': ['src/config.ts', ...below('processes')],
   'src/services/authority': below(),

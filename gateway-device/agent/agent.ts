@@ -5,7 +5,7 @@ import { holdFolder } from '../../src/fileLock.ts';
 import { attestMessage, bundleMessage, evidenceMessage } from '../../src/mqttMessages.ts';
 import { createHttpClient } from '../link/httpClient.ts';
 import { connectMqtt } from '../link/mqttClient.ts';
-import { type AgentAnswer, attestDevice } from './attestation.ts';
+import { type AgentAnswer, type AttestQuestion, attestDevice } from './attestation.ts';
 import { keepIdentity, openIdentity } from './identity.ts';
 import { startRelay } from './relay.ts';
 import { renewedIdentity } from './renewal.ts';
@@ -69,10 +69,11 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
   };
   own('relay', startRelay({ identity: () => identity, trust, server, devices, onWire, tell }));
 
-  const answerTo = (cid: number, uid: string, nonce: Uint8Array): Promise<AgentAnswer> => {
+  const answerTo = (cid: number, question: AttestQuestion): Promise<AgentAnswer> => {
+    const { uid } = question;
     const known = answers.get(cid);
     if (known !== undefined) return known;
-    const fresh = onWire(uid, () => attestDevice(parts, uid, nonce, devices.get(uid)));
+    const fresh = onWire(uid, () => attestDevice(parts, question, devices.get(uid)));
     answers.set(cid, fresh);
     for (const old of [...answers.keys()].slice(0, -keptAnswers)) answers.delete(old);
     return fresh;
@@ -93,10 +94,9 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
     return sent;
   };
   const serve = async (payload: Uint8Array): Promise<void> => {
-    const question = decodeAs(attestMessage, payload);
+    const { cid, ...question } = decodeAs(attestMessage, payload);
     const uid = toHex(question.uid);
-    const { cid } = question;
-    const { evidence, verdict, error } = await answerTo(cid, uid, question.nonce);
+    const { evidence, verdict, error } = await answerTo(cid, { ...question, uid });
     await deliver(uid, encodeAs(evidenceMessage, { cid, evidence, verdict, ...(error !== undefined && { error }) }));
     tell({ event: 'attested', uid, ...(error !== undefined && { error }) });
   };

@@ -1,10 +1,15 @@
+import { createPublicKey } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { concat, fromHex } from '../../src/bytes.ts';
+import { concat, equalBytes, fromHex } from '../../src/bytes.ts';
+import type { CodecType } from '../../src/cbor/schema.ts';
 import { sha256 } from '../../src/digest.ts';
 import { type ErrorCode, NusecError } from '../../src/errors.ts';
+import { type attestMessage, maxRelayedEvidenceBytes } from '../../src/mqttMessages.ts';
 import { type GatewayVerdict, signVerdict } from '../../src/production/verdict.ts';
-import { type Evidence, encodeEvidence, type VerifiedEvidence, verifyEvidence } from '../../src/spdm/evidence.ts';
+import { spdmVersions } from '../../src/spdm/constants.ts';
+import { type Evidence, encodeEvidence, type VerifiedEvidence, type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { encodeMeasurementBlock } from '../../src/spdm/measurement.ts';
+import { defaultSpdmPolicy, offerUnder, type SpdmPolicy, signatureNames } from '../../src/spdm/policy.ts';
 import { patience } from '../../src/spdm/requester/patience.ts';
 import { runAttestation } from '../../src/spdm/requester/run.ts';
 import { secondsOf } from '../../src/times.ts';
@@ -26,6 +31,27 @@ export type AttestParts = {
   readonly nextSequence: () => number;
 };
 
+export type AttestQuestion = Omit<CodecType<typeof attestMessage>, 'cid' | 'uid'> & { readonly uid: string };
+type Asked = Omit<AttestQuestion, 'uid' | 'nonce'>;
+
+/** What the cloud asks the device for, and the default where it says nothing. */
+function policyOf({ leastVersion, signatures }: Asked): SpdmPolicy {
+  const version = spdmVersions.find(one => one === leastVersion);
+  return {
+    ...defaultSpdmPolicy,
+    ...(version && { leastVersion: version }),
+    ...(signatures && { signatures: signatureNames.filter(name => signatures.includes(name)) }),
+  };
+}
+
+/** Only the key that the cloud has named. */
+const keyJudge = (named: Uint8Array | undefined): VerifyOptions['trustKey'] =>
+  named &&
+  (publicKey => {
+    if (!equalBytes(publicKey, named)) throw new NusecError('CHAIN_REFUSED', 'the key is not that of this device');
+    return createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
+  });
+
 const verdictNonceBytes = 16;
 /** No proof, but nothing that speaks against the device: the wire is to blame, the device is busy, or it does not speak what it was asked. */
 const withoutProof: readonly ErrorCode[] = [
@@ -40,27 +66,36 @@ const withoutProof: readonly ErrorCode[] = [
 
 /** @param address `host:port` or the path of a serial device; undefined when this gateway has no wire to the device
  *  @param nonce 32 bytes of the cloud */
-export async function attestDevice(parts: AttestParts, uid: string, nonce: Uint8Array, address: string | undefined): Promise<AgentAnswer> {
+export async function attestDevice(
+  parts: AttestParts,
+  { uid, nonce, ...asked }: AttestQuestion,
+  address: string | undefined,
+): Promise<AgentAnswer> {
   if (address === undefined) return answer(parts, uid, nonce, 'unreachable', undefined, 'NOT_FOUND');
-  const gathered = await gather(address, nonce);
+  const gathered = await gather(parts, address, nonce, asked);
   if (typeof gathered === 'string') {
     return answer(parts, uid, nonce, withoutProof.includes(gathered) ? 'unreachable' : 'failed', undefined, gathered);
   }
   try {
-    const verified = await verifyEvidence(gathered, { nonce, uidHex: uid, trust: parts.trust.judge });
+    const trustKey = keyJudge(asked.publicKey);
+    const options = { nonce, uidHex: uid, trust: parts.trust.judge, versions: spdmVersions, ...(trustKey && { trustKey }) };
+    const verified = await verifyEvidence(gathered, options);
     if (verified.contentChanged) throw new NusecError('ATTESTATION_FAILED', 'the measurements changed while they were read');
-    return answer(parts, uid, nonce, 'passed', { evidence: gathered, verified });
+    return await answer(parts, uid, nonce, 'passed', { evidence: gathered, verified });
   } catch (error) {
     return answer(parts, uid, nonce, 'failed', { evidence: gathered }, codeOf(error));
   }
 }
 
 /** The wire is opened for one attestation: others may use it in between. @returns the evidence, or the code of what went wrong */
-async function gather(address: string, nonce: Uint8Array): Promise<Evidence | ErrorCode> {
+async function gather({ trust }: AttestParts, address: string, nonce: Uint8Array, asked: Asked): Promise<Evidence | ErrorCode> {
   try {
     const client = createMctpClient(await openByteLink(address));
     try {
-      return await runAttestation({ nonce, raw: true, wait: patience(sleep) }, spdmOver(client));
+      const { publicKey } = asked;
+      const offer = { ...offerUnder(policyOf(asked)), isOurs: trust.isOurs, ...(publicKey && { publicKey }) };
+      const evidence = await runAttestation({ ...offer, nonce, raw: true, wait: patience(sleep) }, spdmOver(client));
+      return encodeEvidence(evidence).length > maxRelayedEvidenceBytes ? 'SPDM_UNSUPPORTED' : evidence;
     } finally {
       await client.close();
     }

@@ -17,6 +17,8 @@ export type AgentTrust = {
   /** For `verifyEvidence`: issued by a device issuer that the bundle names, valid now, of this UID, not among the revoked ones that the
    *  cloud named last. */
   readonly judge: VerifyOptions['trust'];
+  /** Whether a chain ends under a device issuer of the bundle. */
+  readonly isOurs: (certificates: readonly Uint8Array[]) => boolean;
   refresh(): Promise<void>;
   /** What the server's certificate is judged by. */
   server(): ServerTrust;
@@ -34,15 +36,17 @@ export async function openTrust(identity: () => Pick<AgentIdentity, 'tls' | 'roo
   const verified = (bundle: Uint8Array): Promise<TrustBundle> => verifiedBy(bundle, [identity().root, ...current.roots]);
   let revoked: ReadonlySet<string> = new Set();
   const isRevoked = (serialHex: string): boolean => revoked.has(serialHex);
+  const isOurs = (certificates: readonly Uint8Array[]): boolean =>
+    current.issuers.some(({ certificate }) => equalBytes(certificate, certificates.at(-2) ?? new Uint8Array()));
   const take = (next: TrustBundle): void => {
     if (next.version > current.version) current = next;
   };
   return {
     bundle: () => current,
+    isOurs,
     async judge(certificates, uidHex) {
       const [leaf = new Uint8Array(), ica = new Uint8Array()] = [...certificates].reverse();
-      const isKnown = current.issuers.some(({ certificate }) => equalBytes(certificate, ica));
-      if (!isKnown) throw new NusecError('CHAIN_REFUSED', 'certificate 1 is not an issuer of the trust bundle');
+      if (!isOurs(certificates)) throw new NusecError('CHAIN_REFUSED', 'certificate 1 is not an issuer of the trust bundle');
       // The bundle vouches for the issuer: its root may be retired, the devices it was made for outlive that.
       const policy = {
         roots: [ica],

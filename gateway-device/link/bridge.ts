@@ -17,7 +17,7 @@ import { maxSecurityCounter } from '../../src/production/otpMap.ts';
 import { upgradeProofNonce } from '../../src/production/upgradeProof.ts';
 import type { CertSlot } from '../../src/spdm/certSlot.ts';
 import { encodeEvidence } from '../../src/spdm/evidence.ts';
-import { knownRequester } from '../../src/spdm/requester/identify.ts';
+import { knownOffer, offerUnder } from '../../src/spdm/policy.ts';
 import { patience } from '../../src/spdm/requester/patience.ts';
 import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import type { BridgeServer, WiredStanding } from './bridgeServer.ts';
@@ -96,7 +96,7 @@ async function upgrade(
   }
   report('prove the image');
   const evidence = await runAttestation(
-    { nonce: upgradeProofNonce(job.otaJobId), raw: true, wait: patience(sleep) },
+    { ...offerUnder(), nonce: upgradeProofNonce(job.otaJobId), raw: true, wait: patience(sleep) },
     spdmOver(wire.client),
   );
   const result = await server.prove(uid, otaJobId, encodeEvidence(evidence));
@@ -168,7 +168,7 @@ async function openSession({ slotUnder }: Messenger, { client, told, uid }: Wire
       uidHex: uid,
       randomBytes: length => new Uint8Array(randomBytes(length)),
       wait: patience(sleep),
-      ...knownRequester,
+      ...knownOffer(),
       ownSlots: [await slotUnder(root)],
     },
     spdmOver(client),

@@ -9,7 +9,7 @@ import type { DevAuthHost } from '../../src/production/devauth/host.ts';
 import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.ts';
 import { returnReceiptNonce, returnSessionNonce } from '../../src/production/returnProof.ts';
 import { type Evidence, encodeEvidence } from '../../src/spdm/evidence.ts';
-import { knownRequester } from '../../src/spdm/requester/identify.ts';
+import { knownOffer } from '../../src/spdm/policy.ts';
 import { runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { authKeySlot } from '../chip/keyStore.ts';
 import { openByteLink } from '../link/byteLink.ts';
@@ -140,7 +140,7 @@ async function openSession(
       },
       uidHex: toHex(greeting.uid),
       randomBytes: length => new Uint8Array(randomBytes(length)),
-      ...knownRequester,
+      ...knownOffer(),
       ownSlots: [await certSlotUnder(core.chip, identity, root)],
     },
     spdmOver(client),

@@ -8,7 +8,7 @@ import { hardwareStateValue, measurementIndex } from '../../src/ota/measurementI
 import { checkChain } from '../../src/pki/chain.ts';
 import { otpMap, publicOtp } from '../../src/production/otpMap.ts';
 import { type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
-import { knownRequester } from '../../src/spdm/requester/identify.ts';
+import { knownOffer, offerUnder } from '../../src/spdm/policy.ts';
 import { patience } from '../../src/spdm/requester/patience.ts';
 import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { openSealedDevAuth, spdmOver } from '../link/devAuthClient.ts';
@@ -35,7 +35,8 @@ export async function openSession(unit: Unit): Promise<void> {
       uidHex: toHex(unit.found.uid),
       randomBytes: length => new Uint8Array(randomBytes(length)),
       wait: patience(sleep),
-      ...knownRequester,
+      ...knownOffer(),
+      isOurs: isItsChain(unit),
       ownSlots: [await certSlotUnder(unit.core.chip, unit.identity, factBytes(unit, 'root'))],
     },
     spdmOver(unit.target.client),
@@ -43,11 +44,16 @@ export async function openSession(unit: Unit): Promise<void> {
   unit.live.session = { hello, session, evidence, host: openSealedDevAuth(unit.target.client, session, hello.maxBodyBytes) };
 }
 
+const isItsChain =
+  (unit: Unit) =>
+  (chain: readonly Uint8Array[]): boolean =>
+    equalBytes(chain.at(-1) ?? new Uint8Array(), factBytes(unit, 'certificate'));
+
 /** Only the very certificate that the server issued under this grant will do. @returns the judge of chains, root first */
 const trustIn =
   (unit: Unit): VerifyOptions['trust'] =>
   (chain, uid) => {
-    if (!equalBytes(chain.at(-1) ?? new Uint8Array(), factBytes(unit, 'certificate'))) {
+    if (!isItsChain(unit)(chain)) {
       throw new NusecError('CHAIN_REFUSED', 'the target shows another certificate than it was given');
     }
     checkChain(chain.toReversed(), {
@@ -64,7 +70,10 @@ const trustIn =
 /** Signed measurements: an attacker on the wire could change a hash and its read-back while OTP was burned, but cannot sign this. */
 async function proveHardware(unit: Unit, hello: Hello): Promise<void> {
   const nonce = new Uint8Array(randomBytes(32));
-  const evidence = await runAttestation({ nonce, wait: patience(sleep) }, spdmOver(unit.target.client));
+  const evidence = await runAttestation(
+    { ...offerUnder(), isOurs: isItsChain(unit), nonce, wait: patience(sleep) },
+    spdmOver(unit.target.client),
+  );
   const otpSha256 = sha256(expectedOtp(unit));
   const state = hardwareStateValue({ otpMask: otpMaskOf(unit), lifeCycle: hello.lifeCycle, debugState: hello.debugState, otpSha256 });
   const { verdict, contentChanged } = await verifyEvidence(evidence, {

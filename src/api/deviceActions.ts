@@ -1,12 +1,13 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context as HonoContext } from 'hono';
+import { fromBase64url } from '../bytes.ts';
 import { revocationReasons } from '../domain/deviceEvents.ts';
 import type { EffectKind } from '../domain/effects.ts';
 import type { DeviceRow } from '../projections/devices.ts';
 import { useEffect } from '../services/administration/effects.ts';
 import { livingDevice } from '../services/base/livingDevice.ts';
 import { cannotBringReceipt } from '../services/field/decommission.ts';
-import { deviceRow, quarantineDevice, releaseDevice, tagDevice } from '../services/field/devices.ts';
+import { deviceRow, enrolAttestationKey, quarantineDevice, releaseDevice, tagDevice } from '../services/field/devices.ts';
 import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts';
 import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
@@ -16,6 +17,14 @@ import { within } from './scopes.ts';
 
 /** What an officer does to a device: revoke, suspend, quarantine, decommission (R86, R96). */
 
+/** SubjectPublicKeyInfo (DER); an ML-DSA-87 key has 2614 bytes. */
+const publicKeyField = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{80,3600}$/)
+  .openapi({
+    description: 'SubjectPublicKeyInfo (DER), base64url',
+    example: 'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li_hp_m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q',
+  });
 const params = z.object({ uid: uidField });
 const reasonBody = jsonBody(z.strictObject({ reason: reasonField }));
 const decommissionSchema = z.object({ status: z.string(), receipt: z.enum(['received', 'none', 'awaited']) }).openapi('Decommission');
@@ -58,6 +67,19 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
   api.openapi(tag, async c => {
     const { add, remove } = c.req.valid('json');
     return c.json(toAnswer(await tagDevice(ctx, c.req.valid('param').uid, add, remove, actor(c))), 200);
+  });
+
+  const enrolKey = createRoute({
+    method: 'put',
+    path: '/v1/devices/{uid}/attestation-key',
+    summary: 'Enrols the key that a device proves itself with where it has no certificate; it takes the place of the one before',
+    middleware: officer,
+    request: { params, ...jsonBody(z.strictObject({ publicKey: publicKeyField })) },
+    responses: answer,
+  });
+  api.openapi(enrolKey, async c => {
+    const publicKey = fromBase64url(c.req.valid('json').publicKey);
+    return c.json(toAnswer(await enrolAttestationKey(ctx, c.req.valid('param').uid, publicKey, actor(c))), 200);
   });
 
   /** A step of an officer that takes a reason and answers with the device. */

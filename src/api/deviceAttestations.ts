@@ -6,6 +6,16 @@ import { within } from './scopes.ts';
 
 /** Attestation of devices and the evidence of it: now, every one before, and one file that proves a device's history (R83–R86). */
 
+const negotiatedSchema = z
+  .object({
+    version: z.string().openapi({ description: 'of SPDM', example: '1.2' }),
+    signature: z.string(),
+    hash: z.string(),
+    slot: z.number().openapi({ description: 'of the certificate; 15: known by its public key' }),
+    capabilities: z.string().openapi({ description: 'flags of the device, hex' }),
+  })
+  .openapi('Negotiated');
+
 const attestationSchema = z
   .object({
     result: z.enum(['passed', 'failed', 'unproven', 'unsupported']).openapi({
@@ -17,6 +27,7 @@ const attestationSchema = z
     via: z.enum(['mqtt', 'gateway', 'programmer']),
     imageHash: z.string().optional(),
     version: z.string().optional(),
+    negotiated: negotiatedSchema.optional(),
   })
   .openapi('AttestationResult');
 
@@ -30,6 +41,7 @@ const attestedSchema = z
     reason: z.string().optional(),
     evidenceSha256: sha256Field.optional(),
     verdictSha256: sha256Field.optional(),
+    negotiated: negotiatedSchema.optional(),
   })
   .openapi('Attestation');
 

@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { type DefinedLine, layoutOf } from '../domain/line.ts';
+import { spdmCapabilityNames, spdmSignatureNames, spdmVersionNames } from '../domain/attestationPolicy.ts';
+import { type DefinedLine, layoutOf, policyOf } from '../domain/line.ts';
 import { isInScope } from '../domain/roles.ts';
 import {
   defineLine,
@@ -7,6 +8,7 @@ import {
   lineOf,
   listLines,
   raiseRollbackFloor,
+  setAttestationPolicy,
   setEncryption,
   setSupportPeriod,
 } from '../services/firmware/lines.ts';
@@ -25,6 +27,15 @@ const encryptionSchema = z.strictObject({
   uidBound: z.boolean().openapi({ description: 'the image of a device names its UID; needs `only`' }),
   publicKey: z.string().length(87).optional().openapi({ description: 'point of the line’s key, 65 bytes, base64url' }),
 });
+const policySchema = z
+  .strictObject({
+    leastVersion: z.enum(spdmVersionNames).openapi({ description: 'no version of SPDM before it' }),
+    signatures: z.array(z.enum(spdmSignatureNames)).openapi({ description: 'signature algorithms of devices, by their key' }),
+    requires: z.array(z.enum(spdmCapabilityNames)).openapi({ description: 'capabilities that every device must have' }),
+    publicKey: z.boolean().openapi({ description: 'whether a device without certificates may be known by its public key (slot 0xFF)' }),
+  })
+  .openapi('AttestationPolicy');
+
 const lineSchema = z
   .object({
     line: lineField,
@@ -36,6 +47,7 @@ const lineSchema = z
     supportUntil: z.string().optional(),
     attestationDays: z.number().optional(),
     encryption: encryptionSchema.optional(),
+    attestation: policySchema,
     layout: z.object({
       appSlotBytes: z.number(),
       bl2SlotBytes: z.number(),
@@ -138,6 +150,18 @@ export const linesResource: Resource = (api, { ctx }, auth) => {
   api.openapi(support, async c =>
     c.json(lineView(await setSupportPeriod(ctx, c.req.valid('param').line, c.req.valid('json').until, actor(c))), 200),
   );
+  const attestation = createRoute({
+    method: 'post',
+    path: '/v1/lines/{line}/attestation',
+    summary: 'Says what devices of the line have to speak when they are attested; what is left out stays as it is',
+    middleware: auth.personWithin(within(ctx, 'line', 'line'), 'securityOfficer'),
+    request: { params, ...jsonBody(policySchema.partial()) },
+    responses: { 200: jsonAnswer(lineSchema, 'the line') },
+  });
+  api.openapi(attestation, async c => {
+    const wish = Object.fromEntries(Object.entries(c.req.valid('json')).filter(([, value]) => value !== undefined));
+    return c.json(lineView(await setAttestationPolicy(ctx, c.req.valid('param').line, wish, actor(c))), 200);
+  });
   const counters = createRoute({
     method: 'get',
     path: '/v1/lines/{line}/counters',
@@ -157,5 +181,10 @@ export const linesResource: Resource = (api, { ctx }, auth) => {
 };
 
 function lineView({ status: _, ...line }: DefinedLine) {
-  return { ...line, layout: layoutOf(line) };
+  const policy = policyOf(line);
+  return {
+    ...line,
+    attestation: { ...policy, signatures: [...policy.signatures], requires: [...policy.requires] },
+    layout: layoutOf(line),
+  };
 }

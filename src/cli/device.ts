@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
+import { toBase64url } from '../bytes.ts';
 import { revocationReasons } from '../domain/deviceEvents.ts';
 import { deviceStatuses } from '../domain/deviceStatus.ts';
 import { NusecError } from '../errors.ts';
-import { ask, listAll, type ServerOptions, subcommandsOf } from './client.ts';
+import { fromPem } from '../pki/pem.ts';
+import { ask, listAll, readText, type ServerOptions, subcommandsOf } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { registerCheck } from './deviceCheck.ts';
 import { oneOf } from './options.ts';
@@ -60,6 +62,15 @@ export function registerDevice(program: Command): void {
       const result = await send(options, 'POST', `${uid}/attest`, { via });
       if (result.result !== 'passed') process.exitCode = 1;
     });
+  command(
+    'attestation-key <uid> <file>',
+    'enrol the key that a device proves itself with where it has no certificate',
+    `attestation-key ${example} iak.pem`,
+  ).action(async (uid: string, file: string, options: ServerOptions) => {
+    const [der] = fromPem('PUBLIC KEY', readText(file, 'public key'));
+    if (der === undefined) throw new NusecError('KEY_REFUSED', `${file} has no PUBLIC KEY in PEM`);
+    await act(options, 'PUT', `${uid}/attestation-key`, { publicKey: toBase64url(der) });
+  });
   command(
     'tag <uid>',
     'add and remove words that rollouts and lists select by',

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { toBase64url } from '../bytes.ts';
+import { type AttestationPolicy, spdmCapabilityNames, spdmSignatureNames, spdmVersionNames } from '../domain/attestationPolicy.ts';
 import { ask, type ServerOptions, withServerOptions } from './client.ts';
 import { keyBits } from './image.ts';
 import { encryptionPointOf } from './imageKeys.ts';
-import { wholeNumber } from './options.ts';
+import { oneOf, wholeNumber } from './options.ts';
 import { print, record, table } from './output.ts';
 
 type Line = {
@@ -12,6 +13,7 @@ type Line = {
   readonly classUuid: string;
   readonly counterMaximum: number;
   readonly rollbackFloor: number;
+  readonly attestation: AttestationPolicy;
 };
 
 type Counters = {
@@ -21,6 +23,8 @@ type Counters = {
   readonly left: number;
   readonly devices: readonly { readonly counter: number; readonly count: number }[];
 };
+
+type Attestation = ServerOptions & { leastVersion?: string; signatures?: string[]; require?: string[]; publicKey?: boolean };
 
 type Create = ServerOptions & {
   counterMaximum?: number;
@@ -109,6 +113,25 @@ Examples:
   ).action(async (name: string, { until, ...options }: ServerOptions & { until: string }) => {
     const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/support`, { until });
     print(options, changed, record(changed));
+  });
+  withServerOptions(
+    line
+      .command('attestation')
+      .description('say what its devices have to speak when they are attested; what is left out stays as it is')
+      .argument('<line>', 'product line')
+      .option('--least-version <v>', `no version of SPDM before it: ${spdmVersionNames.join(', ')}`, oneOf(spdmVersionNames))
+      .option('--signatures <names...>', `signature algorithms of devices: ${spdmSignatureNames.join(', ')}`)
+      .option('--require <names...>', `capabilities that every device must have: ${spdmCapabilityNames.join(', ')}; none: NONE`)
+      .option('--public-key', 'a device without certificates may be known by its public key')
+      .option('--no-public-key', 'every device shows a certificate')
+      .addHelpText(
+        'after',
+        '\nExamples:\n  $ nusec line attestation meter --least-version 1.3 --signatures P-384\n  $ nusec line attestation meter --require CHUNK --public-key --json',
+      ),
+  ).action(async (name: string, { leastVersion, signatures, require, publicKey, ...options }: Attestation) => {
+    const requires = require?.filter(capability => capability !== 'NONE');
+    const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/attestation`, { leastVersion, signatures, requires, publicKey });
+    print(options, changed, record(changed.attestation));
   });
   withServerOptions(
     line

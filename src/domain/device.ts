@@ -85,6 +85,8 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
       return field.release(command, state);
     case 'TagDevice':
       return field.tag(command, state);
+    case 'EnrolAttestationKey':
+      return field.enrolAttestationKey(command, state);
     case 'SuspendDevice':
       return field.suspend(command, state);
     case 'ResumeDevice':

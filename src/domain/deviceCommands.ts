@@ -1,6 +1,7 @@
 import type { Actor, IsoTime } from './actor.ts';
 import type { ApprovedContent } from './approval.ts';
 import type {
+  AttestationKey,
   Attested,
   CancelReason,
   CertificationIntent,
@@ -98,6 +99,7 @@ export type DeviceCommand =
   | Command<'QuarantineDevice', { readonly reason: string; readonly by: Actor }>
   | Command<'ReleaseDevice', { readonly reason: string; readonly by: Actor }>
   | Command<'TagDevice', { readonly add: readonly string[]; readonly remove: readonly string[]; readonly by: Actor }>
+  | Command<'EnrolAttestationKey', AttestationKey & { readonly by: Actor }>
   | Command<'SuspendDevice', { readonly reason: string; readonly by: Actor }>
   | Command<'ResumeDevice', { readonly by: Actor }>
   // Repair and end

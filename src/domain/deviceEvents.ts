@@ -25,6 +25,9 @@ export type Attested = {
   readonly verdictSha256?: string;
 };
 
+/** SubjectPublicKeyInfo (DER), base64url, and its SHA-256, hex. */
+export type AttestationKey = { readonly publicKey: string; readonly publicKeySha256: string };
+
 export type IssuedCertificate = {
   /** 16 bytes, hex. */
   readonly serial: string;
@@ -151,6 +154,8 @@ export type DeviceEvent =
   | Event<'DeviceReleased', { readonly reason: string; readonly by: Actor }>
   /** Words that people sort devices by: all that it has from now on. */
   | Event<'DeviceTagged', { readonly tags: readonly string[]; readonly by: Actor }>
+  /** A key that it proves itself with where it has no certificate; the newest one counts. @see AttestationKey */
+  | Event<'AttestationKeyEnrolled', AttestationKey & { readonly by: Actor }>
   /** All its certificates are on hold. */
   | Event<'DeviceSuspended', { readonly reason: string; readonly by: Actor }>
   | Event<'DeviceResumed', { readonly by: Actor }>

@@ -107,6 +107,12 @@ export function resume({ by }: Of<DeviceCommand, 'ResumeDevice'>, state: LivingD
   return state.status === 'SUSPENDED' ? [{ type: 'DeviceResumed', data: { by } }] : [];
 }
 
+/** The key comes from who built the device; a device that has ended gets none. */
+export function enrolAttestationKey({ type: _, ...key }: Of<DeviceCommand, 'EnrolAttestationKey'>, state: LivingDevice): Events {
+  if (outOfUse.includes(state.status)) refuse('DEVICE_STATE', `a device that is ${state.status} gets no key`);
+  return state.attestationKey?.publicKeySha256 === key.publicKeySha256 ? [] : [{ type: 'AttestationKeyEnrolled', data: key }];
+}
+
 const maxTags = 20;
 const tagPattern = /^[a-z0-9][a-z0-9._-]{0,39}$/;
 

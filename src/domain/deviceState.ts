@@ -1,5 +1,6 @@
 import { partitionFact } from './crlList.ts';
 import type {
+  AttestationKey,
   CertificationIntent,
   DeviceEvent,
   FirmwareFacts,
@@ -73,6 +74,8 @@ export type LivingDevice = DeviceStanding & {
   /** Of the trust bundle that the device said it has. */
   readonly trustBundleVersion?: number;
   readonly tags?: readonly string[];
+  /** The key that the device proves itself with where it has no certificate. */
+  readonly attestationKey?: AttestationKey;
   /** Reasons of the clone suspicions since the last release from quarantine. */
   readonly suspicions: readonly string[];
   /** `release/hop` of every refused rollback. */
@@ -197,6 +200,10 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
       return withCertificateStatus(state, event.data.serial, { status: 'revoked', revocationReason: event.data.reason });
     case 'TrustBundleFollowed':
       return { ...state, trustBundleVersion: event.data.version };
+    case 'AttestationKeyEnrolled': {
+      const { publicKey, publicKeySha256 } = event.data;
+      return { ...state, attestationKey: { publicKey, publicKeySha256 } };
+    }
     case 'DeviceTagged':
       return { ...state, tags: event.data.tags };
     case 'CloneSuspected':

@@ -1,4 +1,5 @@
 import type { Actor } from './actor.ts';
+import { type AttestationPolicy, defaultAttestationPolicy, isSamePolicy, wishedPolicy } from './attestationPolicy.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 import type { LineEncryption } from './encryption.ts';
 import { refuse, requireCount } from './rules.ts';
@@ -41,6 +42,8 @@ export type LineDefinition = {
   /** How many days attestations of its devices are kept with their evidence; `defaultAttestationDays` when not set. */
   readonly attestationDays?: number;
   readonly layout?: Partial<LineLayout>;
+  /** What its devices have to speak when they are attested; `defaultAttestationPolicy` when not set. */
+  readonly attestation?: AttestationPolicy;
 };
 
 /** A year and a month: what was a year ago can be shown. */
@@ -52,6 +55,7 @@ export type LineEvent =
   | { readonly type: 'RollbackFloorRaised'; readonly data: { readonly floor: number; readonly by: Actor } }
   | { readonly type: 'AttestationRetentionSet'; readonly data: { readonly days: number; readonly by: Actor } }
   | { readonly type: 'LineEncryptionSet'; readonly data: { readonly encryption: LineEncryption; readonly by: Actor } }
+  | { readonly type: 'AttestationPolicySet'; readonly data: { readonly policy: AttestationPolicy; readonly by: Actor } }
   | { readonly type: 'SupportPeriodSet'; readonly data: { readonly supportUntil: string; readonly by: Actor } };
 
 export type LineCommand =
@@ -59,6 +63,8 @@ export type LineCommand =
   | { readonly type: 'RaiseRollbackFloor'; readonly floor: number; readonly by: Actor }
   | { readonly type: 'SetAttestationRetention'; readonly days: number; readonly by: Actor }
   | { readonly type: 'SetLineEncryption'; readonly encryption: LineEncryption; readonly by: Actor }
+  /** What is not wished stays as it is. */
+  | { readonly type: 'SetAttestationPolicy'; readonly wish: Partial<AttestationPolicy>; readonly by: Actor }
   | { readonly type: 'SetSupportPeriod'; readonly supportUntil: string; readonly by: Actor };
 
 export type DefinedLine = LineDefinition & {
@@ -67,6 +73,9 @@ export type DefinedLine = LineDefinition & {
   readonly encryption?: LineEncryption;
 };
 export type LineState = { readonly status: 'NONE' } | DefinedLine;
+
+export const policyOf = ({ attestation }: Pick<LineDefinition, 'attestation'>): AttestationPolicy =>
+  attestation ?? defaultAttestationPolicy;
 
 export const lineStream = (name: string): string => `line-${name}`;
 
@@ -85,6 +94,12 @@ function decide(command: LineCommand, state: LineState): readonly LineEvent[] {
     }
     case 'SetLineEncryption':
       return setEncryption(command, state);
+    case 'SetAttestationPolicy': {
+      requireStatus(state, ['DEFINED'], 'setting how devices are attested');
+      const before = policyOf(state);
+      const policy = wishedPolicy(before, command.wish);
+      return isSamePolicy(before, policy) ? [] : [{ type: 'AttestationPolicySet', data: { policy, by: command.by } }];
+    }
     case 'SetSupportPeriod': {
       requireStatus(state, ['DEFINED'], 'setting the support period');
       const { supportUntil, by } = command;
@@ -148,6 +163,8 @@ function evolve(state: LineState, event: LineEvent): LineState {
       return { ...state, attestationDays: event.data.days };
     case 'LineEncryptionSet':
       return { ...state, encryption: event.data.encryption };
+    case 'AttestationPolicySet':
+      return { ...state, attestation: event.data.policy };
     case 'SupportPeriodSet':
       return { ...state, supportUntil: event.data.supportUntil };
     default:

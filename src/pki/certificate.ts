@@ -31,7 +31,7 @@ export type IssuedCertificate = {
 };
 
 /** Issues a certificate of this profile (R1–R2, R15–R17, R78).
- *  @throws NusecError KEY_REFUSED (not P-256, or P-384 for an authority), CERTIFICATE_TOO_LARGE (over 2000 bytes, before anything is signed),
+ *  @throws NusecError KEY_REFUSED (not P-256, or P-384 for an authority or device), CERTIFICATE_TOO_LARGE (over 2000 bytes, before anything is signed),
  *  CERTIFICATE_EXPIRED (the issuer's notAfter is not after notBefore), BAD_REQUEST (a name, UID, URL or serial of the wrong form) */
 export async function issueCertificate<Name extends ProfileName>(
   profile: Name,
@@ -45,7 +45,7 @@ export async function issueCertificate<Name extends ProfileName>(
 
 function buildTbs<Name extends ProfileName>(name: Name, fields: ProfileFields[Name], algorithm: Curve) {
   const profile: Profile<ProfileFields[Name]> = profiles[name];
-  checkKey(profile.isCa, fields.publicKey);
+  checkKey(profile.isCa || name === 'device', fields.publicKey);
   const serial = positiveSerial(fields.serial);
   const validity = validityOf(fields, profile.lifetime(fields));
   const subject = encodeName(profile.subject(fields));
@@ -70,9 +70,10 @@ function authority(issuer: Issuer | undefined): readonly Uint8Array[] {
   return issuer?.ski ? [authorityKeyIdentifier(issuer.ski)] : [];
 }
 
-function checkKey(isCa: boolean, publicKey: Uint8Array): void {
+function checkKey(mayBeP384: boolean, publicKey: Uint8Array): void {
   const curve = curveOf(publicKey);
-  if (curve !== 'P-256' && !(isCa && curve === 'P-384')) throw new NusecError('KEY_REFUSED', 'not a P-256 key (authorities: or P-384)');
+  if (curve !== 'P-256' && !(mayBeP384 && curve === 'P-384'))
+    throw new NusecError('KEY_REFUSED', 'not a P-256 key (authorities and devices: or P-384)');
 }
 
 /** Positive and exactly 16 octets: first bit 0, second 1; 126 bits stay random (RFC 5280 §4.1.2.2). */

@@ -1,4 +1,4 @@
-import { curveOf, pointOf, spkiOfPoint, verifyOnce } from '../ecKey.ts';
+import { type Curve, curveOf, pointOf, spkiOfPoint, verifyOnce } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { checkDer, contextConstructed, derErrorAs, malformed, tags } from './der.ts';
 import { type Element, enter, finish, more, only, readAny, readBits, readNumber, readOid } from './derReader.ts';
@@ -8,6 +8,8 @@ import { encodeName, type NameFields, readName } from './names.ts';
 
 /** Certification requests (PKCS#10, RFC 2986). A request proves possession of a key and names its owner; nothing else in it counts:
  *  the certificate is built from a profile (T32). */
+
+const onlyP256: readonly Curve[] = ['P-256'];
 
 /** Largest request that is looked at. */
 export const maxCsrBytes = 2048;
@@ -24,7 +26,7 @@ const algorithmNames: Readonly<Record<string, string>> = {
 const uidPattern = /^[0-9a-f]{32}$/;
 
 /** What a request names: `uid` is the subject serialNumber (32 lower-case hex), `objId` the common name,
- *  `publicKey` the SubjectPublicKeyInfo (91 bytes), `point` the uncompressed point (65 bytes). */
+ *  `publicKey` the SubjectPublicKeyInfo (91 bytes, P-384: 120), `point` the uncompressed point (65 or 97 bytes). */
 export type RequestInfo = {
   readonly subject: NameFields;
   readonly uid?: string;
@@ -38,10 +40,11 @@ export type RequestInfo = {
  *  @param der       PKCS#10 request, at most 2 KiB
  *  @param expected  the subject as minted: a request names nobody, or exactly this commonName and serialNumber;
  *                   organization and organizationalUnit may be left out but not differ (I6)
+ *  @param curves    of keys that are taken; P-256 alone when not given
  *  @throws NusecError CSR_TOO_LARGE, CSR_MALFORMED, KEY_REFUSED, CSR_ALGORITHM, CSR_SIGNATURE, CSR_SUBJECT */
-export function judgeCsr(der: Uint8Array, expected?: NameFields): RequestInfo {
+export function judgeCsr(der: Uint8Array, expected?: NameFields, curves: readonly Curve[] = onlyP256): RequestInfo {
   const { cri, algorithm, signature } = partsOf(der);
-  const info = readInfo(cri);
+  const info = readInfo(cri, curves);
   checkPossession(info, cri, algorithm, signature);
   if (expected) checkSubject(info.subject, expected);
   return info;
@@ -85,9 +88,11 @@ function split(der: Uint8Array): Parts {
   return { cri, algorithm, signature };
 }
 
-function readInfo(cri: Uint8Array): RequestInfo {
+function readInfo(cri: Uint8Array, curves: readonly Curve[] = onlyP256): RequestInfo {
   const { name, publicKey } = derErrorAs('CSR_MALFORMED', () => readFields(cri));
-  if (curveOf(publicKey) !== 'P-256') throw new NusecError('KEY_REFUSED', 'only P-256 keys with a named curve and an uncompressed point');
+  const curve = curveOf(publicKey);
+  if (curve === undefined || !curves.includes(curve))
+    throw new NusecError('KEY_REFUSED', `only ${curves.join(' and ')} keys with a named curve and an uncompressed point`);
   if (name.unknown.length > 0) throw new NusecError('CSR_SUBJECT', `attribute ${name.unknown[0]} in the subject`);
   const uidForm = name.fields.serialNumber === undefined || uidPattern.test(name.fields.serialNumber);
   if (!uidForm) throw new NusecError('CSR_SUBJECT', 'serialNumber is not 32 lower-case hex digits');
@@ -118,13 +123,13 @@ function checkAttribute({ tag, whole }: Element): void {
 }
 
 function checkPossession(info: RequestInfo, cri: Uint8Array, algorithm: Uint8Array, signature: Uint8Array): void {
-  const isTaken = Buffer.compare(algorithm, signatureAlgorithms['P-256']) === 0;
-  if (!isTaken)
+  const curve = curveOf(info.publicKey) ?? 'P-256';
+  if (Buffer.compare(algorithm, signatureAlgorithms[curve]) !== 0)
     throw new NusecError(
       'CSR_ALGORITHM',
-      `the request is signed with ${nameOf(algorithm)}; only ecdsa-with-SHA256 is taken (without parameters)`,
+      `the request is signed with ${nameOf(algorithm)}; only ${nameOf(signatureAlgorithms[curve])} is taken (without parameters)`,
     );
-  if (!verifyOnce('P-256', info.publicKey, cri, signature))
+  if (!verifyOnce(curve, info.publicKey, cri, signature))
     throw new NusecError('CSR_SIGNATURE', 'the request is not signed by the key it names');
 }
 

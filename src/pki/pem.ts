@@ -2,7 +2,7 @@ import { NusecError } from '../errors.ts';
 
 /** PEM, the text form of DER (RFC 7468), strict form: 64 characters a line, nothing around it but white space. */
 
-export type PemLabel = 'CERTIFICATE' | 'CERTIFICATE REQUEST' | 'X509 CRL';
+export type PemLabel = 'CERTIFICATE' | 'CERTIFICATE REQUEST' | 'PUBLIC KEY' | 'X509 CRL';
 
 /** Most blocks and characters that are read from one text. */
 const maxPemBlocks = 64;

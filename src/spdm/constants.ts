@@ -133,11 +133,14 @@ export const requesterContextBytes = 8;
 
 /** Certificate slots 0–7 (DSP0274 §10.6). */
 export const slotCount = 8;
+/** In a request: the key of the responder is known without a certificate. Answers have 0xF. */
+export const provisionedSlot = 0xff;
+export const provisionedSlotInAnswer = 0x0f;
 
 /** Our own limits. */
 export const maxMessageBytes = 0x28000;
-/** Four certificates with ML-DSA-65 have 22 KiB. */
-export const maxChainBytes = 32 * 1024;
+/** Four certificates with ML-DSA-87 have 30 KiB; more than 64 KiB needs the large form of 1.4 on both sides. */
+export const maxChainBytes = 64 * 1024 - 1;
 export const maxOpaqueBytes = 1024;
 
 /** One SPDM message on its way: in the clear (type byte 05) or as a secured record (type byte 06). */

@@ -3,7 +3,7 @@ import { concat, equalBytes, fromBase64url, toBase64url, utf8 } from '../bytes.t
 import { NusecError } from '../errors.ts';
 import { decodeCertificateChain } from './certChain.ts';
 import { asText, malformed } from './codec.ts';
-import { capability, requestCode, type SpdmVersion } from './constants.ts';
+import { capability, provisionedSlot, provisionedSlotInAnswer, requestCode, type SpdmVersion } from './constants.ts';
 import {
   decodeMeasurementRecord,
   judgeMeasurements,
@@ -11,6 +11,7 @@ import {
   type MeasurementVerdict,
   type ReferenceValue,
 } from './measurement.ts';
+import { decodeNegotiateAlgorithms } from './messages/algorithms.ts';
 import { decodeCapabilities, decodeGetCapabilities } from './messages/capabilities.ts';
 import { decodeCertificate, decodeGetCertificate } from './messages/certificate.ts';
 import { decodeChallenge, decodeChallengeAuth, requireAnswer } from './messages/challenge.ts';
@@ -31,17 +32,19 @@ export type Evidence = {
   readonly vca: readonly Uint8Array[];
   /** Attestation: B, pairs of GET_DIGESTS/DIGESTS and GET_CERTIFICATE/CERTIFICATE. Session: the DIGESTS pair, signed on multi-key connections only. */
   readonly identity: readonly Uint8Array[];
-  /** CHALLENGE and CHALLENGE_AUTH, or KEY_EXCHANGE and KEY_EXCHANGE_RSP. */
+  /** CHALLENGE and CHALLENGE_AUTH, empty for a device without them, whose measurements are signed; or KEY_EXCHANGE and KEY_EXCHANGE_RSP. */
   readonly exchange: readonly Uint8Array[];
   /** Pairs of GET_MEASUREMENTS/MEASUREMENTS, the last one signed; empty when they were not asked for. */
   readonly measurements: readonly Uint8Array[];
-  /** The certificate chain structure. */
+  /** The certificate chain structure; SubjectPublicKeyInfo of a device that is known by its key (slot 0xFF). */
   readonly chain: Uint8Array;
 };
 
 export type VerifyOptions = {
   /** Judges the chain (DER, root first, leaf last) for that device. @returns the leaf's public key, or throws */
   readonly trust: (certificates: readonly Uint8Array[], uidHex: string | undefined) => LeafKey | Promise<LeafKey>;
+  /** Judges the public key (SubjectPublicKeyInfo) of a device without certificates. @returns that key, or throws. Without it such evidence is refused. */
+  readonly trustKey?: (publicKey: Uint8Array, uidHex: string | undefined) => LeafKey | Promise<LeafKey>;
   /** The verifier's nonce: of CHALLENGE and GET_MEASUREMENTS, or RandomData of KEY_EXCHANGE. */
   readonly nonce: Uint8Array;
   /** Handed to `trust`. */
@@ -56,6 +59,8 @@ export type VerifyOptions = {
 export type VerifiedEvidence = {
   readonly version: number;
   readonly slot: number;
+  /** What both sides agreed on. */
+  readonly negotiated: NegotiatedFacts;
   /** Hash of the chain structure, as in DIGESTS: the key of a cache of trusted chains. */
   readonly chainDigest: Uint8Array;
   readonly measurements: readonly Measurement[];
@@ -63,6 +68,18 @@ export type VerifiedEvidence = {
   readonly contentChanged: boolean;
   /** Present when reference values were given. */
   readonly verdict?: MeasurementVerdict;
+};
+
+/** What both sides agreed on, and what each had offered: whether a device could have done better, or was not asked to. */
+export type NegotiatedFacts = {
+  readonly version: number;
+  readonly algorithms: Algorithms;
+  /** Capability flags of the responder. */
+  readonly capabilities: number;
+  /** Versions of VERSION. */
+  readonly versions: readonly number[];
+  /** BaseAsymAlgo and PqcAsymAlgo that the requester offered. */
+  readonly offered: { readonly baseAsym: number; readonly pqcAsym: number };
 };
 
 const defaultVersions: readonly SpdmVersion[] = [0x12, 0x13, 0x14];
@@ -73,17 +90,40 @@ export async function verifyEvidence(evidence: Evidence, options: VerifyOptions)
   const negotiated = readVca(evidence.vca, options.versions ?? defaultVersions);
   const { version, algorithms } = negotiated;
   const digests = readIdentity(evidence.identity, negotiated);
-  const { certificates } = decodeCertificateChain(version, algorithms.hash, evidence.chain);
   const chainDigest = hashOf(algorithms.hash, evidence.chain);
-  const leafKey = importLeafKey(algorithms.signature, await options.trust(certificates, options.uidHex));
+  const leafKey = importLeafKey(algorithms.signature, await trustedKey(evidence, negotiated, options));
   const subject: Subject = { evidence, negotiated, digests, chainDigest, leafKey, nonce: options.nonce, place: options.place ?? 'pool' };
   const slot = evidence.kind === 'session' ? await verifyKeyExchange(subject) : await verifyChallenge(subject);
   const { measurements, contentChanged } = await verifyMeasurements(subject, slot);
   const verdict = options.referenceValues && { verdict: judgeMeasurements(measurements, options.referenceValues) };
-  return { version, slot, chainDigest, measurements, contentChanged, ...verdict };
+  return { version, slot, negotiated, chainDigest, measurements, contentChanged, ...verdict };
 }
 
-type Negotiated = { readonly version: number; readonly algorithms: Algorithms; readonly clearHandshake: boolean };
+/** By its certificates, or by its public key, as the signed request names the one or the other. */
+function trustedKey(evidence: Evidence, { version, algorithms }: Negotiated, { trust, trustKey, uidHex }: VerifyOptions) {
+  if (!isProvisioned(evidence, algorithms))
+    return trust(decodeCertificateChain(version, algorithms.hash, evidence.chain).certificates, uidHex);
+  if (trustKey === undefined)
+    throw new NusecError('SPDM_UNSUPPORTED', 'the device has no certificate, and its public key alone is not enough here');
+  return trustKey(evidence.chain, uidHex);
+}
+
+function isProvisioned({ kind, exchange, measurements }: Evidence, { dhe }: Algorithms): boolean {
+  const [request] = exchange;
+  if (kind === 'session') return dhe !== undefined && request !== undefined && decodeKeyExchange(request, dhe).slot === provisionedSlot;
+  if (request !== undefined) return decodeChallenge(request).slot === provisionedSlot;
+  return signedSlotOf(measurements) === provisionedSlotInAnswer;
+}
+
+/** The slot that the measurements are to be signed by, as GET_MEASUREMENTS names it. @throws SPDM_MALFORMED when none are signed */
+function signedSlotOf(measurements: readonly Uint8Array[]): number {
+  const request = measurements.at(-2);
+  const signed = request && decodeGetMeasurements(request).signed;
+  if (!signed) throw malformed('evidence: nothing in it is signed');
+  return signed.slot;
+}
+
+type Negotiated = NegotiatedFacts & { readonly clearHandshake: boolean };
 type Subject = {
   readonly evidence: Evidence;
   readonly negotiated: Negotiated;
@@ -128,14 +168,22 @@ function decodeVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[])
     Uint8Array,
   ];
   decodeGetVersion(getVersion);
-  const version = accepted.find(known => known === getCapabilities[0]);
-  if (!version || !decodeVersion(versions).includes(version))
-    throw new NusecError('SPDM_UNSUPPORTED', 'version of the evidence is not accepted');
+  const version = accepted.find(one => one === getCapabilities[0]);
+  const known = decodeVersion(versions);
+  if (!version || !known.includes(version)) throw new NusecError('SPDM_UNSUPPORTED', 'version of the evidence is not accepted');
   for (const message of [capabilities, offer, selection]) if (message[0] !== version) throw unexpected('versions of the evidence differ');
   const requester = decodeGetCapabilities(getCapabilities).flags;
   const responder = decodeCapabilities(capabilities).flags;
   const algorithms = readAlgorithms(offer, selection, requester, responder);
-  return { version, algorithms, clearHandshake: (requester & responder & capability.handshakeInTheClear) !== 0 };
+  const { baseAsym, pqcAsym = 0 } = decodeNegotiateAlgorithms(offer);
+  return {
+    version,
+    algorithms,
+    capabilities: responder,
+    versions: known,
+    offered: { baseAsym, pqcAsym },
+    clearHandshake: (requester & responder & capability.handshakeInTheClear) !== 0,
+  };
 }
 
 /** Every message is read strictly, so that the signed bytes can be cut in one way only. */
@@ -156,7 +204,7 @@ function readIdentity(messages: readonly Uint8Array[], { version, algorithms }: 
 
 /** On connections with several keys DIGESTS say what each key is for. @throws SPDM_MALFORMED, SPDM_UNEXPECTED, SPDM_UNSUPPORTED */
 function requireUse({ negotiated, digests, chainDigest }: Subject, slot: number, use: KeyUse): void {
-  if (!negotiated.algorithms.multiKey) return;
+  if (!negotiated.algorithms.multiKey || slot === provisionedSlot || slot === provisionedSlotInAnswer) return;
   if (!digests) throw malformed('evidence: DIGESTS are missing');
   const { digest } = requireKeyUse(digests, slot, [use]);
   if (!equalBytes(digest, chainDigest)) throw unexpected('DIGESTS have another chain');
@@ -165,6 +213,11 @@ function requireUse({ negotiated, digests, chainDigest }: Subject, slot: number,
 async function verifyChallenge(subject: Subject): Promise<number> {
   const { evidence, negotiated, chainDigest, leafKey, nonce, place } = subject;
   const { version, algorithms } = negotiated;
+  if (evidence.exchange.length === 0) {
+    // L1/L2 has the negotiation since 1.2; before, only CHALLENGE signs it.
+    if (version < 0x12) throw new NusecError('SPDM_UNSUPPORTED', 'before 1.2 nothing signs the negotiation but CHALLENGE');
+    return signedSlotOf(evidence.measurements);
+  }
   const [request, response] = exactly(evidence.exchange, 2) as [Uint8Array, Uint8Array];
   sameVersion(version, request, response);
   const asked = decodeChallenge(request);

@@ -8,7 +8,11 @@ export type HashAlgorithm = {
 };
 export type EcdsaAlgorithm = { readonly bit: number; readonly curve: 'P-256' | 'P-384'; readonly signatureBytes: number };
 /** FIPS 204, since 1.4. */
-export type MlDsaAlgorithm = { readonly bit: number; readonly mlDsa: 'ml-dsa-65'; readonly signatureBytes: number };
+export type MlDsaAlgorithm = {
+  readonly bit: number;
+  readonly mlDsa: 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
+  readonly signatureBytes: number;
+};
 export type SignatureAlgorithm = EcdsaAlgorithm | MlDsaAlgorithm | typeof noSignature;
 export type DheGroup = {
   readonly bit: number;
@@ -19,7 +23,7 @@ export type DheGroup = {
 /** FIPS 203, since 1.4: `exchangeBytes` is the encapsulation key in KEY_EXCHANGE, `ciphertextBytes` what KEY_EXCHANGE_RSP carries. */
 export type KemAlgorithm = {
   readonly bit: number;
-  readonly mlKem: 'ml-kem-768';
+  readonly mlKem: 'ml-kem-512' | 'ml-kem-768' | 'ml-kem-1024';
   readonly exchangeBytes: number;
   readonly ciphertextBytes: number;
 };
@@ -42,7 +46,11 @@ export const signatureAlgorithms: readonly EcdsaAlgorithm[] = [
   { bit: 0x80, curve: 'P-384', signatureBytes: 96 },
 ];
 /** PqcAsymAlgo and ReqPqcAsymAlg. */
-export const pqcSignatureAlgorithms: readonly MlDsaAlgorithm[] = [{ bit: 0x2, mlDsa: 'ml-dsa-65', signatureBytes: 3309 }];
+export const pqcSignatureAlgorithms: readonly MlDsaAlgorithm[] = [
+  { bit: 0x1, mlDsa: 'ml-dsa-44', signatureBytes: 2420 },
+  { bit: 0x2, mlDsa: 'ml-dsa-65', signatureBytes: 3309 },
+  { bit: 0x4, mlDsa: 'ml-dsa-87', signatureBytes: 4627 },
+];
 /** A connection without anything that is signed, such as PSK alone. */
 export const noSignature = { bit: 0, signatureBytes: 0 } as const;
 /** DHE groups: ExchangeData is X ‖ Y. */
@@ -51,7 +59,11 @@ export const dheGroups: readonly DheGroup[] = [
   { bit: 0x10, curve: 'secp384r1', exchangeBytes: 96, privateBytes: 48 },
 ];
 /** KEM algorithms. */
-export const kemAlgorithms: readonly KemAlgorithm[] = [{ bit: 0x2, mlKem: 'ml-kem-768', exchangeBytes: 1184, ciphertextBytes: 1088 }];
+export const kemAlgorithms: readonly KemAlgorithm[] = [
+  { bit: 0x1, mlKem: 'ml-kem-512', exchangeBytes: 800, ciphertextBytes: 768 },
+  { bit: 0x2, mlKem: 'ml-kem-768', exchangeBytes: 1184, ciphertextBytes: 1088 },
+  { bit: 0x4, mlKem: 'ml-kem-1024', exchangeBytes: 1568, ciphertextBytes: 1568 },
+];
 /** AEADCipherSuite. */
 export const aeads: readonly Aead[] = [
   { bit: 0x2, name: 'aes-256-gcm', keyBytes: 32, ivBytes: 12 },

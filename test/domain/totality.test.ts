@@ -104,6 +104,7 @@ const deviceEvents: Named<DeviceEvent> = {
   CloneSuspected: true,
   DeviceQuarantined: true,
   DeviceTagged: true,
+  AttestationKeyEnrolled: true,
   DeviceReleased: true,
   DeviceSuspended: true,
   DeviceResumed: true,
@@ -151,6 +152,7 @@ const lineEvents: Named<LineEvent> = {
   RollbackFloorRaised: true,
   AttestationRetentionSet: true,
   SupportPeriodSet: true,
+  AttestationPolicySet: true,
 };
 const operatorsEvents: Named<OperatorsEvent> = {
   OperatorAdded: true,

@@ -27,7 +27,7 @@ import type { Enrolment } from '../../src/services/identity/issuance.ts';
 import { assignBootKey } from '../../src/services/production/images.ts';
 import type { ExporterSecret } from '../../src/spdm/keySchedule.ts';
 import { type MeasurementSource, measurementType } from '../../src/spdm/measurement.ts';
-import { createResponder, type Responder } from '../../src/spdm/responder/responder.ts';
+import { createResponder, type Responder, type ResponderOptions } from '../../src/spdm/responder/responder.ts';
 import { decodeTyped, encodeTyped } from '../../src/spdm/transport/mqtt.ts';
 import { type Key, makeCsr, makeKey } from '../pki/support.ts';
 import { pollMs } from '../support/limits.ts';
@@ -58,9 +58,16 @@ export type Unit = Enrolment & {
 };
 
 /** Builds a device as the factory would, up to stock: every event of production is there. */
-export async function build(ctx: Context, bl2: Firmware, app: Firmware, of = line, uid = toHex(random(16))): Promise<Unit> {
+export async function build(
+  ctx: Context,
+  bl2: Firmware,
+  app: Firmware,
+  of = line,
+  uid = toHex(random(16)),
+  key = makeKey(),
+): Promise<Unit> {
   const by = 'programmer:test';
-  const [objId, grantId, key] = [toHex(random(16)), toHex(random(16)), makeKey()];
+  const [objId, grantId] = [toHex(random(16)), toHex(random(16))];
   const run = async (command: DeviceCommand) => void (await execute(ctx, device, deviceStream(uid), command, by));
   await run({ type: 'MintDevice', uid, objId, line: of, jobId: '0b'.repeat(16), programmer: 'cc'.repeat(16), grantId });
   const chain = await certifyDevice(ctx, uid, makeCsr(key, { commonName: objId, serialNumber: uid }), by);
@@ -122,6 +129,8 @@ export type SpdmManners = {
   instead: (request: Uint8Array) => Uint8Array | undefined;
   /** Requests, by their code, that are answered with ResponseNotReady first. */
   defers: (requestCode: number) => boolean;
+  /** What its responder speaks instead of the default. */
+  spdm: Partial<ResponderOptions>;
 };
 
 export type FieldDevice = {
@@ -175,6 +184,7 @@ export function responderOf(unit: Unit, manners: Measuring & Pick<Manners, 'sign
     randomBytes: random,
     measurements: () => measurementsOf(unit, manners),
     defers: requestCode => manners.defers?.(requestCode) === true,
+    ...manners.spdm,
   });
   const handle: Responder['handle'] = async wire => {
     const message = wire.kind === 'clear' ? manners.instead?.(wire.message) : undefined;

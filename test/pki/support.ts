@@ -3,11 +3,13 @@ import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Curve } from '../../src/ecKey.ts';
+import { type Curve, pointBytes } from '../../src/ecKey.ts';
 import { type IssuedCertificate, issueCertificate, type Signer } from '../../src/pki/certificate.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
+import { bitString, context, integerOf, sequence } from '../../src/pki/derWriter.ts';
 import { type IssuerScope, issuerUses, type LeafPurpose } from '../../src/pki/issuerScope.ts';
-import type { NameFields } from '../../src/pki/names.ts';
+import { signatureAlgorithms } from '../../src/pki/keys.ts';
+import { encodeName, type NameFields } from '../../src/pki/names.ts';
 import { type Certificate, parseCertificate } from '../../src/pki/parse.ts';
 import type { ProfileFields } from '../../src/pki/profiles.ts';
 
@@ -36,7 +38,15 @@ export const serial = (): Uint8Array => new Uint8Array(randomBytes(16));
 export const signedCsr = (cri: Uint8Array, key: Key): Uint8Array => assembleCsr(cri, new Uint8Array(sign('sha256', cri, key.privateKey)));
 
 export const makeCsr = (key: Key, subject: NameFields = { commonName: objId, serialNumber: uid }): Uint8Array =>
-  signedCsr(buildCertificationRequestInfo({ subject, publicKeyPoint: key.point }), key);
+  key.point.length === pointBytes['P-256']
+    ? signedCsr(buildCertificationRequestInfo({ subject, publicKeyPoint: key.point }), key)
+    : p384Csr(key, subject);
+
+/** As a device with a P-384 key makes it. */
+function p384Csr(key: Key, subject: NameFields): Uint8Array {
+  const info = sequence(integerOf(0), encodeName(subject), key.spki, context(0));
+  return sequence(info, signatureAlgorithms['P-384'], bitString(new Uint8Array(sign('sha384', info, key.privateKey))));
+}
 
 export type Authority = { readonly key: Key; readonly der: Uint8Array; readonly certificate: Certificate };
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { concat, fromHex, toHex } from '../../src/bytes.ts';
 import { encodeCertificateChain } from '../../src/spdm/certChain.ts';
-import type { SpdmVersion, Wire } from '../../src/spdm/constants.ts';
+import { type SpdmVersion, spdmVersions, type Wire } from '../../src/spdm/constants.ts';
 import { decodeEvidence, type Evidence, encodeEvidence, type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { allAlgorithms } from '../../src/spdm/negotiation.ts';
 import { type AttestationState, continueAttestation, startAttestation } from '../../src/spdm/requester/attestation.ts';
@@ -92,15 +92,28 @@ describe('attestation of our responder by our requester (R84)', () => {
     });
   });
 
-  it('refuses a responder without challenge, signed measurements, certificates or a common version', async () => {
+  it('refuses a responder without signed measurements, certificates or a common version', async () => {
     const flags = (without: number) => ({ flags: deviceFlags & ~without, ctExponent: 0, dataTransferBytes: 4096, maxMessageBytes: 4096 });
-    for (const missing of [0x2, 0x4, 0x10]) {
+    for (const missing of [0x2, 0x10]) {
       const attempt = runAttestation({ nonce: someNonce }, linkTo(realResponder({ capabilities: flags(missing) })));
       await expect(attempt).rejects.toEqual(code('SPDM_UNSUPPORTED'));
     }
     await expect(runAttestation({ nonce: someNonce, versions: [0x14] }, linkTo(realResponder()))).rejects.toEqual(code('SPDM_UNSUPPORTED'));
     await expect(runAttestation({ nonce: someNonce, slot: 3 }, linkTo(realResponder()))).rejects.toEqual(code('SPDM_UNSUPPORTED'));
     expect(() => startAttestation({ nonce: new Uint8Array(31) })).toThrow(code('SPDM_MALFORMED'));
+  });
+
+  it('takes the signed measurements of a responder without CHALLENGE for proof, since 1.2', async () => {
+    const without = { flags: deviceFlags & ~0x4, ctExponent: 0, dataTransferBytes: 4096, maxMessageBytes: 4096 };
+    const attest = (version: SpdmVersion) =>
+      runAttestation({ nonce: someNonce, versions: [version] }, linkTo(realResponder({ capabilities: without, versions: [version] })));
+    const options = { nonce: someNonce, trust: trustLeaf, versions: spdmVersions };
+    const evidence = await attest(0x12);
+    expect(evidence.exchange).toEqual([]);
+    await expect(verifyEvidence(evidence, options)).resolves.toMatchObject({ version: 0x12, slot: 0 });
+    await expect(verifyEvidence({ ...evidence, measurements: [] }, options)).rejects.toEqual(code('SPDM_MALFORMED'));
+    await expect(verifyEvidence(evidence, { ...options, nonce: new Uint8Array(32) })).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(verifyEvidence(await attest(0x11), options)).rejects.toEqual(code('SPDM_UNSUPPORTED'));
   });
 
   it('stops at an ERROR response, at a secured record and at a responder that never ends', async () => {
@@ -117,7 +130,7 @@ describe('attestation of our responder by our requester (R84)', () => {
         return { kind: 'clear', message: fromHex(hex) };
       };
     for (const [what, hex] of [
-      ['a chain above 32 KiB', '120200000100ffff30'],
+      ['a chain above 64 KiB', '120200000100ffff30'],
       ['an empty portion', '1202000000000400'],
       ['another slot', '120201000100040030'],
     ] as const) {

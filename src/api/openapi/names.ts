@@ -14,6 +14,8 @@ export const operationNames: Readonly<Record<string, string>> = {
   'post /v1/operators/{name}/token': 'resetOperatorToken',
   'post /v1/operators/me/allowances': 'askForAllowance',
   'post /v1/lines/{line}/floor': 'raiseLineFloor',
+  'post /v1/lines/{line}/attestation': 'setAttestationPolicy',
+  'put /v1/devices/{uid}/attestation-key': 'enrolAttestationKey',
   'post /v1/lines/{line}/support': 'setLineSupport',
   'post /v1/programmers/{uid}/csr': 'certifyProgrammer',
   'post /v1/programmers/{uid}/boot-key': 'getProgrammerBootKey',

@@ -39,19 +39,23 @@ export function measurementSet(count: number): readonly MeasurementSource[] {
 /** DMTFSpecMeasurementValueType of a measurement manifest. */
 const manifestType = 4;
 
-/** id-ml-dsa-65 (RFC 9881). */
-const mlDsa65 = sequence(oid('2.16.840.1.101.3.4.3.18'));
+/** id-ml-dsa-44 to -87 (RFC 9881). */
+const mlDsaAlgorithms: Readonly<Record<string, Uint8Array>> = {
+  'ml-dsa-44': sequence(oid('2.16.840.1.101.3.4.3.17')),
+  'ml-dsa-65': sequence(oid('2.16.840.1.101.3.4.3.18')),
+  'ml-dsa-87': sequence(oid('2.16.840.1.101.3.4.3.19')),
+};
 
-/** A certification request (RFC 2986) with the slot's own key, ECDSA or ML-DSA-65. */
+/** A certification request (RFC 2986) with the slot's own key, ECDSA or ML-DSA. */
 export function certificationRequest({ key }: LoadedSlots): Uint8Array {
   const spki = new Uint8Array(createPublicKey(key).export({ type: 'spki', format: 'der' }));
   const curve = curveOf(spki);
-  if (!curve && key.asymmetricKeyType !== 'ml-dsa-65')
-    throw new NusecError('KEY_REFUSED', 'no certification requests for this kind of key');
+  const algorithm = curve ? signatureAlgorithms[curve] : mlDsaAlgorithms[key.asymmetricKeyType ?? ''];
+  if (!algorithm) throw new NusecError('KEY_REFUSED', 'no certification requests for this kind of key');
   const subject = { commonName: 'spdm-responder', serialNumber: '00112233445566778899aabbccddeeff' };
   const info = sequence(integerOf(0), encodeName(subject), spki, context(0));
   const signature = new Uint8Array(sign(curve ? digestOf[curve] : null, info, key));
-  return sequence(info, curve ? signatureAlgorithms[curve] : mlDsa65, bitString(signature));
+  return sequence(info, algorithm, bitString(signature));
 }
 
 /** MCTP messages in a session: PLDM GetTID (DSP0240 §10.2) is answered with terminus 1, everything else comes back as it was. */

@@ -40,8 +40,8 @@ export const algorithmNames = {
   asym: { NONE: 0, ECDSA_P256: 0x10, ECDSA_P384: 0x80 },
   dhe: { NONE: 0, SECP_256_R1: 0x8, SECP_384_R1: 0x10 },
   aead: { AES_256_GCM: 0x2, CHACHA20_POLY1305: 0x4 },
-  pqcAsym: { NONE: 0, ML_DSA_65: 0x2 },
-  kem: { NONE: 0, ML_KEM_768: 0x2 },
+  pqcAsym: { NONE: 0, ML_DSA_44: 0x1, ML_DSA_65: 0x2, ML_DSA_87: 0x4 },
+  kem: { NONE: 0, ML_KEM_512: 0x1, ML_KEM_768: 0x2, ML_KEM_1024: 0x4 },
 } as const;
 
 /** @throws InvalidArgumentError for a name that is not in the table */

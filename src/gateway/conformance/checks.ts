@@ -6,6 +6,7 @@ import { helloMessage, jobMessage, orderMessage } from '../../mqttMessages.ts';
 import type { DownFamily } from '../../mqttTopics.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { verifyEvidence } from '../../spdm/evidence.ts';
+import { offerUnder } from '../../spdm/policy.ts';
 import { runAttestation } from '../../spdm/requester/run.ts';
 import type { Bench, Heard } from './bench.ts';
 import type { CheckPki } from './testPki.ts';
@@ -72,7 +73,7 @@ const answersTwice: Run = async ({ bench, times }) => {
 
 const attests: Run = async ({ bench, pki, times }) => {
   const nonce = new Uint8Array(randomBytes(32));
-  const evidence = await runAttestation({ nonce }, wire => bench.spdm(wire, times.answerMs, bench.nextCid()));
+  const evidence = await runAttestation({ ...offerUnder(), nonce }, wire => bench.spdm(wire, times.answerMs, bench.nextCid()));
   const own = pki.deviceChain.at(-1) as Uint8Array;
   const trust = (certificates: readonly Uint8Array[]) => {
     const leaf = certificates.at(-1);

@@ -81,10 +81,12 @@ export function createChannel(times: ChannelTimes = defaultChannelTimes): Channe
       if (receipt === null) throw new NusecError('ORDER_REFUSED', `device ${uid} refuses the order: ${error ?? 'no reason given'}`);
       return receipt;
     },
-    async attestThroughGateway(gatewayId, uid, nonce) {
-      const message = { uid: fromHex(uid), nonce };
+    async attestThroughGateway(gatewayId, uid, nonce, policy) {
+      const message = { uid: fromHex(uid), nonce, ...policy };
       const send = (cid: number) => broker().publishToGateway(gatewayId, 'attest', encodeAs(attestMessage, { cid, ...message }));
       const answer = await ask<EvidenceAnswer>('evidence', `${gatewayId}/${uid}`, send, times.gatewayAttemptMs);
+      if (answer.evidence === null && answer.error === 'SPDM_UNSUPPORTED')
+        throw new NusecError('SPDM_UNSUPPORTED', `gateway ${gatewayId} says that it does not speak what its line asks for`);
       if (answer.evidence === null) throw unreachable(uid, `did not answer gateway ${gatewayId}: ${answer.error ?? 'no reason given'}`);
       return { evidence: answer.evidence, verdict: answer.verdict };
     },

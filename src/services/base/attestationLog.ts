@@ -2,6 +2,7 @@ import Database from 'better-sqlite3';
 import { fromHex, toHex } from '../../bytes.ts';
 import { sha256 } from '../../digest.ts';
 import { translated } from '../../eventstore/storeError.ts';
+import type { NegotiatedView } from '../../spdm/policy.ts';
 import { transaction } from '../../sqliteFile.ts';
 import { dayMs } from '../../times.ts';
 
@@ -24,6 +25,8 @@ export type AttestationEntry = {
   readonly evidenceSha256?: string;
   /** Of the verdict that the gateway has signed. */
   readonly verdictSha256?: string;
+  /** What device and verifier had agreed on in SPDM, where the device has signed. */
+  readonly negotiated?: NegotiatedView;
 };
 
 export type NewAttestation = Omit<AttestationEntry, 'evidenceSha256' | 'verdictSha256'> & {
@@ -60,7 +63,7 @@ export type AttestationLog = {
 const schema = `
   CREATE TABLE IF NOT EXISTS attestations (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, uid BLOB NOT NULL, line TEXT NOT NULL, via TEXT NOT NULL, nonce BLOB NOT NULL,
-    result TEXT NOT NULL, reason TEXT, evidence BLOB, verdict BLOB
+    result TEXT NOT NULL, reason TEXT, evidence BLOB, verdict BLOB, negotiated TEXT
   ) STRICT;
   CREATE INDEX IF NOT EXISTS attestations_uid ON attestations (uid, at);
   CREATE INDEX IF NOT EXISTS attestations_line ON attestations (line, at);
@@ -84,6 +87,7 @@ type Row = {
   readonly reason: string | null;
   readonly evidence: Buffer | null;
   readonly verdict: Buffer | null;
+  readonly negotiated: string | null;
 };
 
 /** @param file made when it is missing @throws NusecError STORE_DAMAGED, STORE_FULL, STORE_UNAVAILABLE, as all of its functions */
@@ -96,7 +100,8 @@ function open(file: string): AttestationLog {
   db.pragma('journal_mode = WAL');
   db.pragma('synchronous = NORMAL');
   db.exec(schema);
-  const insert = db.prepare('INSERT INTO attestations VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
+  addColumn(db);
+  const insert = db.prepare('INSERT INTO attestations VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
   const insertProof = db.prepare('INSERT INTO proofs VALUES (?, ?, ?)');
   const page = db.prepare<Row>('SELECT * FROM attestations WHERE uid = ? AND id < ? ORDER BY id DESC LIMIT ?');
   const last = db.prepare<number | null>(`SELECT max(at) FROM attestations WHERE uid = ? AND result IN ('passed', 'failed')`).pluck();
@@ -118,10 +123,12 @@ function open(file: string): AttestationLog {
     'INSERT INTO verdict_sequences VALUES (?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence WHERE excluded.sequence > sequence',
   );
   return {
-    add({ uid, line, atMs, via, nonceHex, result, reason, evidence, verdict }) {
+    add({ uid, line, atMs, via, nonceHex, result, reason, evidence, verdict, negotiated }) {
       transaction(db, () => {
         const hashes: Hashes = [evidence ? sha256(evidence) : null, verdict ? sha256(verdict) : null];
-        const { lastInsertRowid } = insert.run(atMs, fromHex(uid), line, via, fromHex(nonceHex), result, reason ?? null, ...hashes);
+        const agreed = negotiated === undefined ? null : JSON.stringify(negotiated);
+        const row = [atMs, fromHex(uid), line, via, fromHex(nonceHex), result, reason ?? null, ...hashes, agreed] as const;
+        const { lastInsertRowid } = insert.run(...row);
         if (evidence || verdict) insertProof.run(lastInsertRowid, evidence ?? null, verdict ?? null);
       });
     },
@@ -158,7 +165,13 @@ function open(file: string): AttestationLog {
   };
 }
 
-const entryOf = ({ at, uid, line, via, nonce, result, reason, evidence, verdict }: Row): AttestationEntry => ({
+/** A log of before has no such column. */
+function addColumn(db: Database): void {
+  const columns = db.pragma('table_info(attestations)') as readonly { readonly name: string }[];
+  if (!columns.some(({ name }) => name === 'negotiated')) db.exec('ALTER TABLE attestations ADD COLUMN negotiated TEXT');
+}
+
+const entryOf = ({ at, uid, line, via, nonce, result, reason, evidence, verdict, negotiated }: Row): AttestationEntry => ({
   uid: toHex(uid),
   line,
   atMs: at,
@@ -168,4 +181,5 @@ const entryOf = ({ at, uid, line, via, nonce, result, reason, evidence, verdict 
   ...(reason !== null && { reason }),
   ...(evidence && { evidenceSha256: toHex(evidence) }),
   ...(verdict && { verdictSha256: toHex(verdict) }),
+  ...(negotiated !== null && { negotiated: JSON.parse(negotiated) as NegotiatedView }),
 });

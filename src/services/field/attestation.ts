@@ -9,13 +9,15 @@ import type { LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
 import type { ImageState } from '../../ota/measurementIndex.ts';
 import { decodeEvidence } from '../../spdm/evidence.ts';
+import type { NegotiatedView } from '../../spdm/policy.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute, oneCommit, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
+import { type DevicePolicy, devicePolicy } from './attestationPolicy.ts';
 import { answeredThrough } from './deviceChannel.ts';
 import { type AskedWay, type Gathered, type GatheringParts, gather, unreachable, type Via, type Way, waysTo } from './evidenceGathering.ts';
-import { type Judged, judgeEvidence } from './evidenceJudgement.ts';
+import { type Judged, type Judgement, judgeEvidence } from './evidenceJudgement.ts';
 import { blameGateway } from './gatewayFaults.ts';
 import type { Measured } from './referenceValues.ts';
 import type { Refusal } from './refusal.ts';
@@ -31,6 +33,8 @@ type AttestationResult = {
   readonly via: Way['via'];
   readonly imageHash?: string;
   readonly version?: string;
+  /** SPDM, where the device has signed. */
+  readonly negotiated?: NegotiatedView;
 };
 
 export type Attestation = {
@@ -64,7 +68,7 @@ export function createAttestation(parts: AttestationParts): Attestation {
     const asking = { ...parts, channel: answeredThrough(parts.channel, answer), pause: (ms: number) => answer(sleep(ms)) };
     const { proof, liars } = await seekProof(asking, state, wish);
     await blame(parts, uid, proof, liars);
-    const result = proof === undefined ? unproven(liars) : await record(parts, uid, proof);
+    const result = proof === undefined ? unproven(liars) : await recordShown(parts, uid, proof);
     const shown = proof?.gathered ?? liars[0]?.gathered;
     if (shown !== undefined) keep(parts, state, shown, result);
     if (proof?.chain !== undefined) chainJudge.remember(uid, proof.chain);
@@ -74,14 +78,14 @@ export function createAttestation(parts: AttestationParts): Attestation {
     const state = await livingDevice(ctx, uid);
     requireConnectable(state);
     const gathered = { way, nonce, bytes, evidence: decodeEvidence(bytes) };
-    const judged = await judgeEvidence(parts, state, nonce, gathered.evidence);
+    const judged = await judgeEvidence(parts, state, await devicePolicy(ctx, state), nonce, gathered.evidence);
     if ('refusal' in judged && !judged.isSigned)
       throw new NusecError('ATTESTATION_FAILED', `the evidence proves nothing: ${judged.refusal.code}: ${judged.refusal.detail}`);
     const proof: Proof =
       'measured' in judged
         ? { gathered, measured: judged.measured, chain: gathered.evidence.chain }
-        : { gathered, refusal: judged.refusal };
-    const result = await record(parts, uid, proof);
+        : { gathered, refusal: judged.refusal, ...(judged.negotiated && { negotiated: judged.negotiated }) };
+    const result = await recordShown(parts, uid, proof);
     keep(parts, state, gathered, result);
     return { ...result, evidenceSha256: sha256Hex(bytes) };
   };
@@ -93,46 +97,54 @@ export function createAttestation(parts: AttestationParts): Attestation {
 
 /** What one way brought and the device is to answer for. */
 type Proof = { readonly gathered: Gathered; readonly denies?: string } & (
-  | { readonly measured: Measured; readonly chain: Uint8Array }
-  | { readonly refusal: Refusal; readonly chain?: undefined }
+  | { readonly measured: Judgement; readonly chain: Uint8Array }
+  | { readonly refusal: Refusal; readonly negotiated?: NegotiatedView; readonly chain?: undefined }
 );
 /** What a gateway brought and the device has not signed. */
 type Lie = { readonly gatewayId: string; readonly gathered: Gathered; readonly refusal: Refusal };
 type Sought = { readonly proof?: Proof; readonly liars: readonly Lie[] };
+
+/** A gateway says, without any evidence, that the device does not speak what it is asked: others are asked too. */
+const isHearsay = ({ gathered: { way, bytes } }: Proof): boolean => way.via === 'gateway' && bytes === undefined;
 
 /** Asks one way after the other, each with a nonce of its own, until the device has proved or disproved itself: what a gateway brings and the
  *  device has not signed says nothing about the device.
  *  @throws NusecError DEVICE_UNREACHABLE when no way gives an answer */
 async function seekProof(parts: GatheringParts, state: LivingDevice, wish: Via | undefined): Promise<Sought> {
   const liars: Lie[] = [];
+  const policy = await devicePolicy(parts.ctx, state);
   let silence = unreachable(state.uid, wish);
+  let hearsay: Proof | undefined;
   for (const way of waysTo(parts, state.uid, wish)) {
     if (wish === 'gateway' && way.via === 'mqtt' && liars.length === 0) break;
-    const asked = await askOneWay(parts, state, way).catch(error => {
+    const asked = await askOneWay(parts, state, policy, way).catch(error => {
       if (!(error instanceof NusecError) || error.code !== 'DEVICE_UNREACHABLE') throw error;
       silence = error;
     });
     if (asked === undefined) continue;
-    if (!('gatewayId' in asked)) return { proof: asked, liars };
-    liars.push(asked);
+    if ('gatewayId' in asked) liars.push(asked);
+    else if (isHearsay(asked)) hearsay = asked;
+    else return { proof: asked, liars };
   }
+  if (hearsay !== undefined) return { proof: hearsay, liars };
   if (liars.length === 0) throw silence;
   return { liars };
 }
 
-async function askOneWay(parts: GatheringParts, state: LivingDevice, way: AskedWay): Promise<Proof | Lie> {
-  const gathered = await gather(parts, state.uid, way, parts.ctx.randomBytes(nonceBytes));
+async function askOneWay(parts: GatheringParts, state: LivingDevice, policy: DevicePolicy, way: AskedWay): Promise<Proof | Lie> {
+  const gathered = await gather(parts, state, policy, way, parts.ctx.randomBytes(nonceBytes));
   const judged: Judged =
     'refusal' in gathered
       ? { refusal: gathered.refusal, isSigned: false }
-      : await judgeEvidence(parts, state, gathered.nonce, gathered.evidence);
+      : await judgeEvidence(parts, state, policy, gathered.nonce, gathered.evidence);
   if ('measured' in judged && 'evidence' in gathered) {
     const contradiction = contradictionOf(gathered, judged.measured);
     const proof = { gathered, measured: judged.measured, chain: gathered.evidence.chain };
     return contradiction === undefined ? proof : { ...proof, denies: contradiction };
   }
-  const { refusal, isSigned } = judged as Extract<Judged, { readonly refusal: Refusal }>;
-  return way.via === 'gateway' && !isSigned ? { gatewayId: way.gatewayId, gathered, refusal } : { gathered, refusal };
+  const { refusal, isSigned, negotiated } = judged as Extract<Judged, { readonly refusal: Refusal }>;
+  const isLie = way.via === 'gateway' && !isSigned && gathered.bytes !== undefined;
+  return isLie ? { gatewayId: way.gatewayId, gathered, refusal } : { gathered, refusal, ...(negotiated && { negotiated }) };
 }
 
 /** A gateway that itself says that its evidence fails may be right: the device on its own connection, or a second gateway, can confirm it.
@@ -188,13 +200,19 @@ function keep(
   { ctx, attestations }: AttestationParts,
   { uid, line }: LivingDevice,
   shown: Gathered,
-  { result, reason }: AttestationResult,
+  { result, reason, negotiated }: AttestationResult,
 ): void {
   const { way, nonce, bytes, verdict } = shown;
   const via = viaOf(way);
   const proof = { evidence: bytes, verdict: verdict?.signed };
   const about = { uid, line, via, atMs: ctx.clock().getTime(), nonceHex: toHex(nonce) };
-  attestations.add({ ...about, result, ...(reason !== undefined && { reason }), ...proof });
+  const details = { ...(reason !== undefined && { reason }), ...(negotiated && { negotiated }) };
+  attestations.add({ ...about, result, ...details, ...proof });
+}
+
+async function recordShown(parts: AttestationParts, uid: string, proof: Proof): Promise<AttestationResult> {
+  const negotiated = 'measured' in proof ? proof.measured.negotiated : proof.negotiated;
+  return { ...(await record(parts, uid, proof)), ...(negotiated && { negotiated }) };
 }
 
 /** Records a change, and with it, in one commit, what it was judged by. */

@@ -17,9 +17,9 @@ export function createClusterChannel(own: DeviceChannel, peers: Peers<PeerAnswer
     isConnected: uid => own.isConnected(uid) || peers.holding(uid) !== undefined,
     isGatewayConnected: gatewayId => own.isGatewayConnected(gatewayId) || peers.holding(gatewayClientId(gatewayId)) !== undefined,
     order: (uid, order) => (holderOf(uid) ?? own).order(uid, order),
-    attestThroughGateway(gatewayId, uid, nonce) {
+    attestThroughGateway(gatewayId, uid, nonce, policy) {
       const holder = own.isGatewayConnected(gatewayId) ? undefined : peers.holding(gatewayClientId(gatewayId));
-      return (holder ?? own).attestThroughGateway(gatewayId, uid, nonce);
+      return (holder ?? own).attestThroughGateway(gatewayId, uid, nonce, policy);
     },
   };
 }

@@ -1,3 +1,5 @@
+import type { CodecType } from '../../cbor/schema.ts';
+import type { attestMessage } from '../../mqttMessages.ts';
 import type { Answer } from '../base/perDeviceQueue.ts';
 
 /** What a device trusts, in its own words. */
@@ -8,6 +10,9 @@ export type TrustState = {
   readonly roots: readonly string[];
 };
 
+/** What a gateway is to ask a device for; what is absent is as by default. */
+export type AskedPolicy = Pick<CodecType<typeof attestMessage>, 'leastVersion' | 'signatures' | 'publicKey'>;
+
 /** The way from a service to a connected machine. The gateway (MQTT) provides it; services never know topics or sockets. */
 export type DeviceChannel = {
   /** Whether the device has a connection of its own. */
@@ -16,13 +21,15 @@ export type DeviceChannel = {
   /** One SPDM message or record to the device and its answer, each with its type byte (05 clear, 06 secured) in front.
    *  @throws NusecError DEVICE_UNREACHABLE when there is no answer in time */
   spdm(uid: string, message: Uint8Array): Promise<Uint8Array>;
-  /** Asks a gateway to attest a device behind it. @param nonce 32 bytes
+  /** Asks a gateway to attest a device behind it. @param nonce 32 bytes @param policy what the device is to be asked for
    *  @returns encoded Evidence and the gateway's signed verdict
-   *  @throws NusecError DEVICE_UNREACHABLE: no answer of the gateway, or the gateway got none of the device */
+   *  @throws NusecError DEVICE_UNREACHABLE: no answer of the gateway, or the gateway got none of the device; SPDM_UNSUPPORTED: it says that the device
+   *  does not speak what was asked */
   attestThroughGateway(
     gatewayId: string,
     uid: string,
     nonce: Uint8Array,
+    policy: AskedPolicy,
   ): Promise<{ readonly evidence: Uint8Array; readonly verdict: Uint8Array }>;
   /** Sends a signed order and waits for the device's signed receipt.
    *  @throws NusecError DEVICE_UNREACHABLE, ORDER_REFUSED when the device says no */

@@ -1,14 +1,19 @@
+import { createPublicKey } from 'node:crypto';
+import { toBase64url } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceEvent } from '../../domain/deviceEvents.ts';
 import type { Scope } from '../../domain/roles.ts';
+import { curveOf, importKey } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
 import { streamOf } from '../../eventstore/recorded.ts';
 import { type DevicePage, type DeviceRow, deviceQueries, deviceRowOf } from '../../projections/devices.ts';
 import { authorityOf } from '../authority/authority.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
-import { type Context, execute } from '../base/context.ts';
+import { type Context, execute, oneCommit } from '../base/context.ts';
+import { reserveKey } from '../identity/issuance.ts';
 
 /** The fleet as people ask for it: lists, one device, its history, its quarantine. */
 
@@ -64,6 +69,35 @@ export async function quarantineDevice(ctx: Context, uid: string, reason: string
 export async function releaseDevice(ctx: Context, uid: string, reason: string, by: Actor): Promise<DeviceRow> {
   await execute(ctx, device, deviceStream(uid), { type: 'ReleaseDevice', reason, by }, by);
   return deviceRow(ctx, uid);
+}
+
+/** A key that the device proves itself with where it has no certificate. It is this device's alone (I4).
+ *  @param publicKey SubjectPublicKeyInfo, DER
+ *  @throws NusecError NOT_FOUND, KEY_REFUSED (of no kind that signs attestations), WEAK_OR_CLONED_KEY (another's), DEVICE_STATE */
+export async function enrolAttestationKey(ctx: Context, uid: string, publicKey: Uint8Array, by: Actor): Promise<DeviceRow> {
+  await deviceRow(ctx, uid);
+  requireSigningKey(publicKey);
+  const publicKeySha256 = sha256Hex(publicKey);
+  await oneCommit(ctx, async together => {
+    await reserveKey(together, publicKeySha256, { kind: 'device', uid }, by);
+    const key = { publicKey: toBase64url(publicKey), publicKeySha256 };
+    await execute(together, device, deviceStream(uid), { type: 'EnrolAttestationKey', ...key, by }, by);
+  });
+  return deviceRow(ctx, uid);
+}
+
+const pqcKeyTypes: readonly string[] = ['ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'];
+
+function requireSigningKey(publicKey: Uint8Array): void {
+  if (curveOf(publicKey) !== undefined) return void importKey(publicKey);
+  let kind: string | undefined;
+  try {
+    const key = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
+    kind = key.export({ format: 'der', type: 'spki' }).equals(publicKey) ? key.asymmetricKeyType : undefined;
+  } catch {
+    kind = undefined;
+  }
+  if (!pqcKeyTypes.includes(kind ?? '')) throw new NusecError('KEY_REFUSED', 'not a P-256, P-384 or ML-DSA key that is known here');
 }
 
 /** @throws NusecError NOT_FOUND, BAD_REQUEST (too many) */

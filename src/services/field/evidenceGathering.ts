@@ -1,8 +1,10 @@
 import { equalBytes, fromHex } from '../../bytes.ts';
-import { sha256 } from '../../digest.ts';
+import { sha256, sha256Hex } from '../../digest.ts';
+import type { LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
 import { type GatewayVerdict, verifyVerdict } from '../../production/verdict.ts';
 import { decodeEvidence, type Evidence, encodeEvidence } from '../../spdm/evidence.ts';
+import { defaultSpdmPolicy, offerUnder } from '../../spdm/policy.ts';
 import { patience } from '../../spdm/requester/patience.ts';
 import { runAttestation } from '../../spdm/requester/run.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
@@ -12,7 +14,8 @@ import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
 import type { Attachments } from './attachments.ts';
-import type { DeviceChannel } from './deviceChannel.ts';
+import type { DevicePolicy } from './attestationPolicy.ts';
+import type { AskedPolicy, DeviceChannel } from './deviceChannel.ts';
 import { type GatewayKey, gatewayKey } from './gatewayVerdicts.ts';
 import { type Refusal, refusalOf } from './refusal.ts';
 
@@ -61,20 +64,42 @@ export function waysTo({ channel, attachments }: GatheringParts, uid: string, wi
 }
 
 /** @throws NusecError DEVICE_UNREACHABLE, RATE_LIMITED, and what is a fault of the server */
-export const gather = (parts: GatheringParts, uid: string, way: AskedWay, nonce: Uint8Array): Promise<Gathered> =>
-  way.via === 'mqtt' ? gatherDirectly(parts, uid, nonce) : gatherThroughGateway(parts, way, uid, nonce);
+export const gather = (
+  parts: GatheringParts,
+  state: LivingDevice,
+  policy: DevicePolicy,
+  way: AskedWay,
+  nonce: Uint8Array,
+): Promise<Gathered> =>
+  way.via === 'mqtt' ? gatherDirectly(parts, state, policy, nonce) : gatherThroughGateway(parts, way, state.uid, policy, nonce);
 
-async function gatherDirectly({ channel, chainJudge, pause }: GatheringParts, uid: string, nonce: Uint8Array): Promise<Gathered> {
+async function gatherDirectly(
+  { channel, chainJudge, pause }: GatheringParts,
+  state: LivingDevice,
+  { spdm, publicKey }: DevicePolicy,
+  nonce: Uint8Array,
+): Promise<Gathered> {
+  const { uid } = state;
   const way = { via: 'mqtt' } as const;
   const knownChain = chainJudge.knownChain(uid);
   try {
-    const options = { nonce, raw: true, wait: patience(pause), ...(knownChain && { knownChain }) };
+    const isOurs = isOneOf(state);
+    const known = { ...(knownChain && { knownChain }), ...(publicKey && { publicKey }) };
+    const options = { ...offerUnder(spdm), nonce, raw: true, wait: patience(pause), isOurs, ...known };
     const evidence = await runAttestation(options, async wire => decodeTyped(await channel.spdm(uid, encodeTyped(wire))));
     return { way, nonce, evidence, bytes: encodeEvidence(evidence) };
   } catch (error) {
     return { way, nonce, refusal: refusalOf(notAnswered(uid, error)) };
   }
 }
+
+/** Whether a chain ends in a certificate of this device: others may be in its other slots. */
+export const isOneOf =
+  ({ certificates }: LivingDevice) =>
+  (chain: readonly Uint8Array[]): boolean => {
+    const leaf = sha256Hex(chain.at(-1) ?? new Uint8Array());
+    return certificates.some(({ certificateSha256 }) => certificateSha256 === leaf);
+  };
 
 /** A device that is busy has proved nothing and failed at nothing. */
 const notAnswered = (uid: string, error: unknown): unknown =>
@@ -87,13 +112,16 @@ async function gatherThroughGateway(
   { ctx, channel, attestations }: GatheringParts,
   way: AskedWay & { readonly via: 'gateway' },
   uid: string,
+  policy: DevicePolicy,
   nonce: Uint8Array,
 ): Promise<Gathered> {
   const { gatewayId } = way;
   const asked = await liveKey(ctx, gatewayId);
   // Answers to questions of several processes come in any order; each was signed after its question.
   const sequenceBefore = attestations.lastSequence(asked.kid);
-  const { evidence: bytes, verdict: signed } = await channel.attestThroughGateway(gatewayId, uid, nonce);
+  const answered = await channel.attestThroughGateway(gatewayId, uid, nonce, wireOf(policy)).catch(notSpoken);
+  if ('refusal' in answered) return { way, nonce, refusal: answered.refusal };
+  const { evidence: bytes, verdict: signed } = answered;
   try {
     const { kid, spki } = await gatewayKey(ctx, gatewayId);
     const expected = {
@@ -112,6 +140,19 @@ async function gatherThroughGateway(
     return { way, nonce, bytes, refusal: refusalOf(error), verdict: { signed } };
   }
 }
+
+/** A gateway says that the device does not speak what it was asked. */
+function notSpoken(error: unknown): { readonly refusal: Refusal } {
+  if (error instanceof NusecError && error.code === 'SPDM_UNSUPPORTED') return { refusal: refusalOf(error) };
+  throw error;
+}
+
+/** Nothing for the policy that every gateway has: older ones know no other. */
+const wireOf = ({ spdm, publicKey }: DevicePolicy): AskedPolicy => {
+  const { leastVersion, signatures } = spdm;
+  const isDefault = leastVersion === defaultSpdmPolicy.leastVersion && signatures.join() === defaultSpdmPolicy.signatures.join();
+  return { ...(!isDefault && { leastVersion, signatures: [...signatures] }), ...(publicKey && { publicKey }) };
+};
 
 /** @throws NusecError DEVICE_UNREACHABLE when the gateway has just been suspended or revoked */
 const liveKey = (ctx: Context, gatewayId: string): Promise<GatewayKey> =>

@@ -3,24 +3,31 @@ import type { LivingDevice } from '../../domain/deviceState.ts';
 import { importKey } from '../../ecKey.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
-import { type Evidence, type VerifyOptions, verifyEvidence } from '../../spdm/evidence.ts';
+import { spdmVersions } from '../../spdm/constants.ts';
+import { type Evidence, type VerifiedEvidence, type VerifyOptions, verifyEvidence } from '../../spdm/evidence.ts';
 import { asksForEverything } from '../../spdm/evidenceRequest.ts';
+import { type NegotiatedView, negotiatedView, requirePolicy } from '../../spdm/policy.ts';
 import type { Context } from '../base/context.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
+import type { DevicePolicy } from './attestationPolicy.ts';
 import { judgeMeasured, type Measured, readMeasured, referenceValuesOf } from './referenceValues.ts';
 import { type Refusal, refusalOf } from './refusal.ts';
 
 /** Judges evidence from its raw bytes, whoever relayed it (R85), and names the party at fault when it is wrong. */
 
 export type Judged =
-  | { readonly measured: Measured }
+  | { readonly measured: Judgement }
   /** `isSigned`: the device itself has signed what is refused, with the key of its certificate and for this nonce. */
-  | { readonly refusal: Refusal; readonly isSigned: boolean };
+  | { readonly refusal: Refusal; readonly isSigned: boolean; readonly negotiated?: NegotiatedView };
+
+/** What was measured, and what the two sides had agreed on. */
+export type Judgement = Measured & { readonly negotiated: NegotiatedView };
 
 /** @throws NusecError what is a fault of the server */
 export async function judgeEvidence(
   { ctx, chainJudge }: { readonly ctx: Context; readonly chainJudge: ChainJudge },
   state: LivingDevice,
+  policy: DevicePolicy,
   nonce: Uint8Array,
   evidence: Evidence,
 ): Promise<Judged> {
@@ -29,12 +36,26 @@ export async function judgeEvidence(
   try {
     if (evidence.kind !== 'attestation') throw new NusecError('ATTESTATION_FAILED', 'not the evidence of an attestation');
     if (!asksForEverything(evidence)) throw new NusecError('ATTESTATION_FAILED', 'the device was not asked for all measurements');
-    const verified = await verifyEvidence(evidence, { nonce, uidHex: state.uid, trust: trust.judge });
+    const keys = policy.publicKey && { trustKey: (key: Uint8Array) => chainJudge.judgeKey(state, key) };
+    const verified = await verifyEvidence(evidence, { nonce, uidHex: state.uid, trust: trust.judge, versions: spdmVersions, ...keys });
+    const lack = lackOf(policy, verified);
+    const negotiated = negotiatedView(verified.negotiated, verified.slot);
+    if (lack !== undefined) return { refusal: lack, isSigned: true, negotiated };
     const changed = verified.contentChanged ? 'the device says that its measurements changed while they were read' : undefined;
     const flaw = trust.ended() ?? flawOf(changed ?? judgeMeasured(verified.measurements, references));
-    return flaw === undefined ? { measured: readMeasured(verified) } : { refusal: flaw, isSigned: true };
+    return flaw === undefined ? { measured: { ...readMeasured(verified), negotiated } } : { refusal: flaw, isSigned: true, negotiated };
   } catch (error) {
     return { refusal: refusalOf(error), isSigned: false };
+  }
+}
+
+/** What the device, asked for all that its line allows, does not speak. @throws NusecError SPDM_UNEXPECTED when it was asked for less */
+function lackOf({ spdm }: DevicePolicy, { negotiated }: VerifiedEvidence): Refusal | undefined {
+  try {
+    return void requirePolicy(spdm, negotiated);
+  } catch (error) {
+    if (error instanceof NusecError && error.code === 'SPDM_UNSUPPORTED') return refusalOf(error);
+    throw error;
   }
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { concat, fromBase64url, fromHex, toHex, utf8 } from '../../bytes.ts';
 import type { Actor } from '../../domain/actor.ts';
+import type { AttestationPolicy } from '../../domain/attestationPolicy.ts';
 import type { LineEncryption } from '../../domain/encryption.ts';
 import { type DefinedLine, type LineLayout, line, lineStream, maxCounterBudget } from '../../domain/line.ts';
 import { importKey, spkiOfPoint } from '../../ecKey.ts';
@@ -71,6 +72,13 @@ export async function setEncryption(ctx: Context, name: string, encryption: Line
 export async function setSupportPeriod(ctx: Context, name: string, supportUntil: string, by: Actor): Promise<DefinedLine> {
   await lineOf(ctx, name);
   await execute(ctx, line, lineStream(name), { type: 'SetSupportPeriod', supportUntil, by }, by);
+  return lineOf(ctx, name);
+}
+
+/** What its devices have to speak when they are attested; what is not wished stays as it is. @throws NusecError NOT_FOUND, BAD_REQUEST */
+export async function setAttestationPolicy(ctx: Context, name: string, wish: Partial<AttestationPolicy>, by: Actor): Promise<DefinedLine> {
+  await lineOf(ctx, name);
+  await execute(ctx, line, lineStream(name), { type: 'SetAttestationPolicy', wish, by }, by);
   return lineOf(ctx, name);
 }
 

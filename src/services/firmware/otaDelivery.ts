@@ -14,6 +14,7 @@ import { lru } from '../../lru.ts';
 import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlockChannel, readBlock, sealBlock } from '../../ota/blocks.ts';
 import { blockCount, type OtaJob } from '../../ota/otaJob.ts';
 import { deriveExporterKey } from '../../spdm/keySchedule.ts';
+import { offerUnder } from '../../spdm/policy.ts';
 import { patience } from '../../spdm/requester/patience.ts';
 import { runSessionSetup } from '../../spdm/requester/run.ts';
 import { acceptControl, controlRecord } from '../../spdm/requester/sessionControl.ts';
@@ -22,7 +23,9 @@ import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
 import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
+import { devicePolicy } from '../field/attestationPolicy.ts';
 import { answeredThrough, type DeviceChannel } from '../field/deviceChannel.ts';
+import { isOneOf } from '../field/evidenceGathering.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
 import { lineOf } from './lines.ts';
 import type { OtaImages, PreparedJob } from './otaImage.ts';
@@ -238,14 +241,18 @@ async function giveUp(ctx: Context, uid: string, offerId: string, reason: string
   await execute(ctx, device, stream, { type: 'FailUpgrade', offerId, reason }, by);
 }
 
-function openSession({ ctx, channel, chainJudge }: OtaParts, state: LivingDevice, answer: Answer): Promise<SpdmSession> {
+async function openSession({ ctx, channel, chainJudge }: OtaParts, state: LivingDevice, answer: Answer): Promise<SpdmSession> {
   const { uid } = state;
+  const { spdm, publicKey } = await devicePolicy(ctx, state);
   const knownChain = chainJudge.knownChain(uid);
   const options = {
+    ...offerUnder(spdm),
     nonce: ctx.randomBytes(32),
     randomBytes: ctx.randomBytes,
     uidHex: uid,
     trust: (certificates: readonly Uint8Array[]) => chainJudge.judge(state, certificates),
+    isOurs: isOneOf(state),
+    ...(publicKey && { publicKey, trustKey: (key: Uint8Array) => chainJudge.judgeKey(state, key) }),
     wait: patience(ms => answer(sleep(ms))),
     ...(knownChain && { knownChain }),
   };

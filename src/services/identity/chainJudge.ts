@@ -1,8 +1,8 @@
-import type { KeyObject } from 'node:crypto';
+import { createPublicKey, type KeyObject } from 'node:crypto';
 import { equalBytes } from '../../bytes.ts';
 import { publicKeyOf } from '../../cose/publicKey.ts';
 import { sha256Hex } from '../../digest.ts';
-import type { LivingDevice } from '../../domain/deviceState.ts';
+import type { DeviceCertificate, LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
 import { lru } from '../../lru.ts';
 import { parseCertificate } from '../../pki/parse.ts';
@@ -16,6 +16,9 @@ export type ChainJudge = {
   /** For `verifyEvidence` and `runSessionSetup`. @returns the leaf's key
    *  @throws NusecError CHAIN_REFUSED (foreign, or never issued to this device), CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED */
   judge(state: LivingDevice, certificates: readonly Uint8Array[]): KeyObject;
+  /** For a device that is known by its key: the enrolled one, or that of a certificate that counts.
+   *  @throws NusecError CHAIN_REFUSED (another key), CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED */
+  judgeKey(state: LivingDevice, publicKey: Uint8Array): KeyObject;
   /** The chain structure that was accepted last. */
   knownChain(uid: string): Uint8Array | undefined;
   remember(uid: string, chain: Uint8Array): void;
@@ -39,6 +42,10 @@ export function createChainJudge(ctx: Context, revocations: Revocations, trust: 
   });
 
   const isGood = ({ serialHex, notAfter }: Judged): boolean => !revocations.isRevoked(serialHex) && ctx.clock().toISOString() <= notAfter;
+  const requireValid = ({ serial, notAfter }: DeviceCertificate): void => {
+    if (revocations.isRevoked(serial)) throw new NusecError('CERTIFICATE_REVOKED', 'the certificate of the key is revoked');
+    if (ctx.clock().toISOString() > notAfter) throw new NusecError('CERTIFICATE_EXPIRED', 'the certificate of the key has expired');
+  };
   return {
     judge(state, certificates) {
       const leaf = certificates.at(-1) ?? new Uint8Array();
@@ -50,6 +57,15 @@ export function createChainJudge(ctx: Context, revocations: Revocations, trust: 
       const key = publicKeyOf(machine.publicKey).key;
       judged.set(state.uid, { leaf, key, serialHex: machine.serialHex, notAfter: parseCertificate(leaf).notAfter });
       return key;
+    },
+    judgeKey(state, publicKey) {
+      const hash = sha256Hex(publicKey);
+      const certified = state.certificates.findLast(({ publicKeySha256 }) => publicKeySha256 === hash);
+      if (state.attestationKey?.publicKeySha256 !== hash) {
+        if (certified === undefined) throw new NusecError('CHAIN_REFUSED', 'the key is not that of this device');
+        requireValid(certified);
+      }
+      return createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
     },
     knownChain: uid => chains.get(uid),
     remember: (uid, chain) => chains.set(uid, chain),

@@ -7,7 +7,9 @@ import type { IssuedCertificate } from '../../domain/deviceEvents.ts';
 import { requireNextGeneration } from '../../domain/deviceRepair.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { gateway, gatewayStream } from '../../domain/gateway.ts';
+import { line, lineStream, policyOf } from '../../domain/line.ts';
 import { programmer, programmerStream } from '../../domain/programmer.ts';
+import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
@@ -149,7 +151,7 @@ export async function certifyDevice(
   const state = await livingDevice(ctx, uid);
   const { objId } = registrationOf(state);
   const authorities = await authorityOf(ctx);
-  const request = judgeCsr(csr, subjectOf(ctx, authorities, 'device', { uid, objId }));
+  const request = judgeCsr(csr, subjectOf(ctx, authorities, 'device', { uid, objId }), await curvesOf(ctx, state.line));
   const publicKeySha256 = sha256Hex(request.publicKey);
   const decide = (together: Context, command: DeviceCommand, alsoIf: Condition = always) =>
     executeIf(together, both(condition, alsoIf), device, deviceStream(uid), command, by);
@@ -183,6 +185,13 @@ export async function certifyDevice(
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
     },
   });
+}
+
+/** Those that devices of a line may prove themselves with. */
+async function curvesOf(ctx: Context, name: string): Promise<readonly Curve[]> {
+  const known = await stateOf(ctx, line, lineStream(name));
+  const { signatures } = policyOf(known.status === 'NONE' ? {} : known);
+  return (['P-256', 'P-384'] as const).filter(curve => signatures.includes(curve));
 }
 
 /** Which registration is to be certified, and the certificate it has: in repair those of the next generation. @throws NusecError DEVICE_STATE */

@@ -6,6 +6,7 @@ import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import { requireNextGeneration, requireRepairBy, unlockContent } from '../../domain/deviceRepair.ts';
 import { currentCertificate, type DeviceCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { programmerStream, programmer as programmers, requireActiveProgrammer } from '../../domain/programmer.ts';
+import { pointOf } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { type Order, signOrder, verifyOrder } from '../../production/order.ts';
@@ -238,7 +239,7 @@ async function checkSession(evidence: Uint8Array, leaf: Uint8Array, objId: Uint8
   if (read.kind !== 'session') throw new NusecError('SPDM_UNEXPECTED', 'the evidence is not of a session');
   const trust = (chain: readonly Uint8Array[]): Uint8Array => {
     if (!equalBytes(chain.at(-1) ?? new Uint8Array(), leaf)) throw new NusecError('CHAIN_REFUSED', 'the session is with another device');
-    return parseCertificate(leaf).spki.slice(-65);
+    return pointOf(parseCertificate(leaf).spki);
   };
   await verifyEvidence(read, { trust, nonce: returnSessionNonce(objId), uidHex: uid });
 }

@@ -7,7 +7,7 @@ import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import type { BoundFirmware, ImageKind } from '../../domain/jobEvents.ts';
 import { requireBoundFirmware } from '../../domain/jobState.ts';
-import { importKey, spkiOfPoint } from '../../ecKey.ts';
+import { importKey, pointOf, spkiOfPoint } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { imageIds } from '../../production/fields.ts';
@@ -208,7 +208,7 @@ export async function recordSession(ctx: Context, programmer: string, grantId: s
   const trust = (chain: readonly Uint8Array[]): Uint8Array => {
     const isCertified = equalBytes(chain.at(-1) ?? new Uint8Array(), certificate.der);
     if (!isCertified) throw new NusecError('CHAIN_REFUSED', 'the session is with another device than the certified one');
-    return certificate.spki.slice(-65);
+    return pointOf(certificate.spki);
   };
   await verifyEvidence(read, { trust, nonce: sessionNonce(await ctx.blobs.get(grantSha256)), uidHex: state.uid });
   const evidenceSha256 = await ctx.blobs.put(evidence);

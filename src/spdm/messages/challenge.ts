@@ -1,13 +1,14 @@
 import { equalBytes } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
 import { encodeMessage, openMessage, u16 } from '../codec.ts';
-import { nonceBytes, requestCode, requesterContextBytes, responseCode } from '../constants.ts';
+import { nonceBytes, provisionedSlot, provisionedSlotInAnswer, requestCode, requesterContextBytes, responseCode } from '../constants.ts';
 import { checkedOpaque } from '../opaque.ts';
 import type { Algorithms } from '../suite.ts';
 
 /** CHALLENGE and CHALLENGE_AUTH (DSP0274 §10.8). */
 
 export type Challenge = {
+  /** 0xFF: no certificate, the key is known. The answer then has 0xF and no slots, and the hash of that key. */
   readonly slot: number;
   /** 0 none, 1 trusted computing base, 0xFF all. */
   readonly summaryType: number;
@@ -70,9 +71,13 @@ export function decodeChallengeAuth(bytes: Uint8Array, algorithms: Algorithms, s
 /** @throws SPDM_UNEXPECTED for another slot or context, or a slot that the responder itself says is empty; SPDM_UNSUPPORTED for basic mutual
  *  authentication, which we do not speak */
 export function requireAnswer(asked: Challenge, { slot, slotMask, context, basicMutualAuthentication }: ChallengeAuth): void {
-  if (slot !== asked.slot || !equalBytes(context, asked.context)) throw unexpected('CHALLENGE_AUTH is not for this CHALLENGE');
-  if ((slotMask & (1 << slot)) === 0) throw unexpected('CHALLENGE_AUTH says that its slot is empty');
+  if (slot !== slotInAnswer(asked.slot) || !equalBytes(context, asked.context))
+    throw unexpected('CHALLENGE_AUTH is not for this CHALLENGE');
+  if (asked.slot !== provisionedSlot && (slotMask & (1 << slot)) === 0) throw unexpected('CHALLENGE_AUTH says that its slot is empty');
   if (basicMutualAuthentication) throw new NusecError('SPDM_UNSUPPORTED', 'responder asks for basic mutual authentication');
 }
+
+/** How answers, and GET_MEASUREMENTS, name a slot. */
+export const slotInAnswer = (slot: number): number => (slot === provisionedSlot ? provisionedSlotInAnswer : slot);
 
 const unexpected = (detail: string): NusecError => new NusecError('SPDM_UNEXPECTED', detail);

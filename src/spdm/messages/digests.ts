@@ -83,4 +83,12 @@ export function requireKeyUse(digests: readonly SlotDigest[], slot: number, uses
   return found;
 }
 
+/** The slots whose keys are for these uses, in rising order. @throws as requireKeyUse when there is none */
+export function slotsForUse(digests: readonly SlotDigest[], uses: readonly KeyUse[]): readonly SlotDigest[] {
+  const isFor = ({ keyPair }: SlotDigest): boolean => keyPair === undefined || uses.every(use => (keyPair.keyUsage & use) !== 0);
+  const able = digests.filter(isFor);
+  const first = (able[0] ?? digests[0])?.slot ?? 0;
+  return able.length === 0 ? [requireKeyUse(digests, first, uses)] : able.map(({ slot }) => requireKeyUse(digests, slot, uses));
+}
+
 export const modelOf = ({ certificateInfo }: KeyPairInfo): number => certificateInfo & modelBits;

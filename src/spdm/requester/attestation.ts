@@ -1,10 +1,10 @@
 import { malformed } from '../codec.ts';
 import { capability, nonceBytes, requesterContextBytes } from '../constants.ts';
 import type { Evidence } from '../evidence.ts';
-import { encodeChallenge } from '../messages/challenge.ts';
+import { encodeChallenge, slotInAnswer } from '../messages/challenge.ts';
 import { keyUse } from '../messages/digests.ts';
 import { allOperation, encodeGetMeasurements } from '../messages/measurements.ts';
-import { acceptChallengeAuth, acceptMeasurements, requirePeer, takeMeasurements } from './connection.ts';
+import { acceptChallengeAuth, acceptMeasurements, type Connection, requirePeer, takeMeasurements } from './connection.ts';
 import {
   continueIdentification,
   defaultIdentifyOptions,
@@ -15,7 +15,8 @@ import {
 
 /** Attestation as a requester: VERSION … CERTIFICATE, CHALLENGE, signed GET_MEASUREMENTS. The state is plain data (bytes, numbers, strings), about
  *  as large as the certificate chain: it can be stored between two messages. The result is evidence, which is only accepted after
- *  `verifyEvidence`: the party that runs this flow needs no trust and cannot forge anything. */
+ *  `verifyEvidence`: the party that runs this flow needs no trust and cannot forge anything. A responder without CHALLENGE proves itself by its
+ *  signed measurements alone. */
 
 export type AttestationOptions = IdentifyOptions & {
   /** The verifier's nonce, 32 bytes: in CHALLENGE and in GET_MEASUREMENTS. */
@@ -60,8 +61,10 @@ export function continueAttestation(state: AttestationState, response: Uint8Arra
 
 function identified(state: AttestationState, identification: Identification): AttestationStep {
   if (identification.step !== 'done') return send({ ...state, identification, request: identification.request });
-  const { nonce, slot } = state.options;
-  const { connection } = identification;
+  const { nonce, measurements } = state.options;
+  const { connection, slot } = identification;
+  const hasChallenge = ((connection.peer?.flags ?? 0) & capability.challenge) !== 0;
+  if (!hasChallenge && measurements !== 'none') return askMeasurements({ ...state, identification }, []);
   requirePeer(connection, capability.challenge, 'CHALLENGE');
   const request = encodeChallenge(connection.version, { slot, summaryType: 0, nonce, context: contextOf(connection.version, nonce) });
   return send({ ...state, step: 'challenge', identification, request });
@@ -69,22 +72,28 @@ function identified(state: AttestationState, identification: Identification): At
 
 function challenged(state: AttestationState, response: Uint8Array): AttestationStep {
   const { options, request, identification } = state;
-  const { transcript } = identification.connection;
   const connection = acceptChallengeAuth(identification.connection, request, response);
-  const evidence: Evidence = {
-    kind: 'attestation',
-    vca: transcript.vca,
-    identity: transcript.identity,
-    exchange: [request, response],
-    measurements: [],
-    chain: identification.chain,
-  };
-  if (options.measurements === 'none') return { evidence };
+  if (options.measurements === 'none') return { evidence: evidenceOf(identification, [request, response]) };
+  return askMeasurements(state, [request, response], connection);
+}
+
+/** @param exchange CHALLENGE and CHALLENGE_AUTH, empty without them */
+function askMeasurements(state: AttestationState, exchange: readonly Uint8Array[], after?: Connection): AttestationStep {
+  const { options, identification } = state;
+  const connection = after ?? identification.connection;
   requirePeer(connection, capability.measurementsSigned, 'signed measurements');
   const { version } = connection;
-  const { nonce, slot, raw, measurements: operation } = options;
-  const next = encodeGetMeasurements(version, { operation, raw, context: contextOf(version, nonce), signed: { nonce, slot } });
-  return send({ ...state, step: 'measurements', identification: { ...identification, connection }, request: next, evidence });
+  const { nonce, raw, measurements } = options;
+  const operation = measurements === 'none' ? allOperation : measurements;
+  const signed = { nonce, slot: slotInAnswer(identification.slot) };
+  const request = encodeGetMeasurements(version, { operation, raw, context: contextOf(version, nonce), signed });
+  const evidence = evidenceOf(identification, exchange);
+  return send({ ...state, step: 'measurements', identification: { ...identification, connection }, request, evidence });
+}
+
+function evidenceOf({ connection, chain }: Identification, exchange: readonly Uint8Array[]): Evidence {
+  const { vca, identity } = connection.transcript;
+  return { kind: 'attestation', vca, identity, exchange, measurements: [], chain };
 }
 
 function measured(state: AttestationState, response: Uint8Array): AttestationStep {

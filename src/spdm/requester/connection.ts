@@ -39,7 +39,10 @@ export function acceptVersion(
   refuseError(response);
   const offered = decodeVersion(response);
   const version = [...versions].sort((a, b) => b - a).find(own => offered.includes(own));
-  if (!version) throw new NusecError('SPDM_UNSUPPORTED', 'no common SPDM version');
+  if (!version) {
+    const spoken = offered.map(one => `${one >> 4}.${one & 0xf}`).join(', ');
+    throw new NusecError('SPDM_UNSUPPORTED', `no common SPDM version: the responder has ${spoken}`);
+  }
   const own = capabilitiesFor(version, connection.own);
   return { ...connection, version, own, transcript: withVca(emptyTranscript, request, response) };
 }
@@ -124,7 +127,8 @@ export function checkHead({ version }: { readonly version: number }, response: U
 function refuseError(response: Uint8Array): void {
   if (response[1] !== responseCode.error) return;
   const { code, data } = decodeError(response);
-  throw new NusecError(errorCodeOf(code), `responder answers ERROR ${code} (${data})`);
+  const name = Object.entries(spdmError).find(([, number]) => number === code)?.[0] ?? 'unknown';
+  throw new NusecError(errorCodeOf(code), `responder answers ERROR ${code} (${data}): ${name}`);
 }
 
 /** ERRORs of a responder that does not speak what it was asked. */

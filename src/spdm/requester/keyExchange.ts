@@ -36,10 +36,10 @@ export type Handshake = {
 };
 
 /** @throws SPDM_UNSUPPORTED */
-export function openExchange(options: SessionSetupOptions, connection: Connection): OpenExchange {
+export function openExchange(options: SessionSetupOptions, { connection, slot }: Identification): OpenExchange {
   requirePeer(connection, capability.keyExchange | capability.encrypt | capability.mac, 'encrypted sessions');
   const { dhe, opaqueFormat1 } = sessionAlgorithms(connection);
-  const { summaryType, slot, sessionId, nonce } = options;
+  const { summaryType, sessionId, nonce } = options;
   const ephemeral = openAgreement(options, dhe);
   const policy = connection.version >= 0x12 ? options.policy : 0;
   const opaque = encodeSupportedVersions(opaqueFormat1, securedMessageVersions);

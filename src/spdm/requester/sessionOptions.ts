@@ -10,6 +10,8 @@ export type SessionSetupOptions = IdentifyOptions & {
   /** RandomData of KEY_EXCHANGE, 32 bytes. A nonce chosen by the server makes the resulting evidence fresh for the server. */
   readonly nonce: Uint8Array;
   readonly trust: VerifyOptions['trust'];
+  /** For a responder that is known by its public key. */
+  readonly trustKey?: NonNullable<VerifyOptions['trustKey']>;
   readonly uidHex?: string;
   readonly randomBytes: RandomSource;
   readonly binding: Binding;

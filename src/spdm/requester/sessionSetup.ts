@@ -19,7 +19,7 @@ import { algorithmsOf, bothHave, type Connection, checkHead, unexpected } from '
 import { openChunks, type SentChunks } from './delivery.ts';
 import { answerEncapsulated } from './encapsulated.ts';
 import { acceptFinish, type OpenFinish, openFinish } from './finish.ts';
-import { continueIdentification, defaultIdentifyOptions, startIdentification } from './identify.ts';
+import { continueIdentification, defaultIdentifyOptions, type Identification, startIdentification } from './identify.ts';
 import { acceptKeyExchange, type Handshake, type OpenExchange, openExchange } from './keyExchange.ts';
 import type { SessionSetupOptions } from './sessionOptions.ts';
 
@@ -65,7 +65,7 @@ export function createSessionSetup(given: Pick<SessionSetupOptions, Needed> & Pa
     switch (open.step) {
       case 'identify':
         identification = continueIdentification(options, identification, clearMessage(wire));
-        return identification.step === 'done' ? exchangeKeys(options, identification.connection) : { step: clear(identification.request) };
+        return identification.step === 'done' ? exchangeKeys(options, identification) : { step: clear(identification.request) };
       case 'exchange':
         return firstQuestion(options, await acceptKeyExchange(options, identification, open.exchange, clearMessage(wire)));
       case 'encapsulated':
@@ -112,8 +112,8 @@ async function answered(options: SessionSetupOptions, open: InHandshake, respons
   return { step: established(open.handshake, open.mutual), open };
 }
 
-function exchangeKeys(options: SessionSetupOptions, connection: Connection): Next {
-  const exchange = openExchange(options, connection);
+function exchangeKeys(options: SessionSetupOptions, identification: Identification): Next {
+  const exchange = openExchange(options, identification);
   return { step: clear(exchange.request), open: { step: 'exchange', exchange } };
 }
 

@@ -8,7 +8,7 @@ import { signingInput } from '../signature.ts';
 import { challengeTranscript, maxTranscriptBytes, transcriptBytes, withDigests, withIdentity } from '../transcript.ts';
 import { kept } from './kept.ts';
 import { measurementSummary } from './measurements.ts';
-import { chainContext, chainHash, signerOf, slotOf, slotsOf } from './slots.ts';
+import { chainContext, signerOf, slotOf, slotsOf } from './slots.ts';
 import { type Exchange, invalidRequest, longestResponse, negotiated, ownCapabilities, Refusal, type Reply } from './state.ts';
 
 /** DIGESTS, CERTIFICATE, CHALLENGE_AUTH (DSP0274 §10.6–10.8). */
@@ -48,19 +48,19 @@ const noSummary = new Uint8Array();
 export async function handleChallenge(exchange: Exchange): Promise<Reply> {
   const { settings, state, request } = exchange;
   const { slot, summaryType, context } = decodeChallenge(request);
-  const cert = signerOf(exchange, slot, keyUse.challenge);
+  const signer = signerOf(exchange, slot, keyUse.challenge);
   const { hash } = negotiated(state);
   const unsigned = encodeChallengeAuth(state.version, {
-    slot,
-    slotMask: slotMask(slotsOf(exchange)),
-    chainHash: chainHash(exchange, cert),
+    slot: signer.slot,
+    slotMask: signer.isSlot ? slotMask(slotsOf(exchange)) : 0,
+    chainHash: signer.digest,
     nonce: settings.randomBytes(nonceBytes),
     summary: summaryType === 0 ? noSummary : await measurementSummary(exchange, summaryType),
     opaque: new Uint8Array(),
     context,
   });
   const transcript = challengeTranscript(state.transcript, request, unsigned);
-  const signature = await cert.sign(signingInput(state.version, hash, 'responder-challenge_auth signing', transcript));
+  const signature = await signer.sign(signingInput(state.version, hash, 'responder-challenge_auth signing', transcript));
   state.transcript = { ...state.transcript, identity: [] };
   return { message: concat(unsigned, signature) };
 }

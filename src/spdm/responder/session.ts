@@ -1,7 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import { concat } from '../../bytes.ts';
 import { answerAgreement } from '../agreement.ts';
-import { chainDigest } from '../certSlot.ts';
 import { capability, nonceBytes, requestCode, spdmError } from '../constants.ts';
 import { dataSecrets, handshakeSecrets, verifyData } from '../keySchedule.ts';
 import { keyUse } from '../messages/digests.ts';
@@ -19,7 +18,7 @@ import { hashOf, signingInput, verifySignature } from '../signature.ts';
 import { sessionTranscriptHead } from '../transcript.ts';
 import { knownPeer, openQuestions } from './encapsulated.ts';
 import { measurementSummary } from './measurements.ts';
-import { chainContext, signerOf } from './slots.ts';
+import { signerOf } from './slots.ts';
 import {
   bothHave,
   type Exchange,
@@ -42,7 +41,7 @@ export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
   if (!dhe || !aead) throw new Refusal(spdmError.unsupportedRequest, requestCode.keyExchange);
   if (state.session?.phase === 'established') throw new Refusal(spdmError.sessionLimitExceeded);
   const asked = decodeKeyExchange(request, dhe);
-  const cert = signerOf(exchange, asked.slot, keyUse.keyExchange);
+  const signer = signerOf(exchange, asked.slot, keyUse.keyExchange);
   const securedVersion = selectSecuredVersion(exchange, asked.opaque);
   if (state.version >= 0x13 && asked.policy & allEventsPolicy) throw invalidRequest();
   const mutual = mutualRequest(exchange);
@@ -59,9 +58,9 @@ export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
     summary: await measurementSummary(exchange, asked.summaryType),
     opaque: encodeSelectedVersion(general, securedVersion),
   });
-  const head = sessionTranscriptHead(state.transcript, algorithms.multiKey, chainDigest(chainContext(exchange), cert));
+  const head = sessionTranscriptHead(state.transcript, algorithms.multiKey, signer.digest);
   const toSign = concat(head, request, unsigned);
-  const signature = await cert.sign(signingInput(state.version, hash, 'responder-key_exchange_rsp signing', toSign));
+  const signature = await signer.sign(signingInput(state.version, hash, 'responder-key_exchange_rsp signing', toSign));
   return openHandshake(exchange, { asked, sessionId, secret, mutual }, concat(toSign, signature), concat(unsigned, signature));
 }
 

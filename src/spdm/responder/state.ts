@@ -1,6 +1,6 @@
 import type { Seconds } from '../../times.ts';
 import type { KemProvider } from '../agreement.ts';
-import type { SlotSource } from '../certSlot.ts';
+import type { CertSlot, SlotSource } from '../certSlot.ts';
 import { capability, maxMessageBytes, type SpdmErrorCode, type SpdmVersion, spdmError } from '../constants.ts';
 import type { EcdhProvider, RandomSource } from '../ecdh.ts';
 import type { HandshakeSecrets } from '../keySchedule.ts';
@@ -22,6 +22,8 @@ export type { CertSlot } from '../certSlot.ts';
 
 export type ResponderSettings = {
   readonly slots: SlotSource;
+  /** The key that requesters know without a certificate (PUB_KEY_ID); slots are then empty. */
+  readonly provisionedKey?: ProvisionedKey;
   readonly randomBytes: RandomSource;
   /** In rising order of their index; asked at every request for measurements or for their summary. */
   readonly measurements: () => readonly MeasurementSource[] | Promise<readonly MeasurementSource[]>;
@@ -54,6 +56,9 @@ export type ResponderSettings = {
   /** Called with faults of the passed-in functions, which the peer only sees as ERROR Unspecified. */
   readonly onFault?: (error: unknown) => void;
 };
+
+/** SubjectPublicKeyInfo, and signatures as those of a slot. */
+export type ProvisionedKey = { readonly publicKey: Uint8Array; readonly sign: CertSlot['sign'] };
 
 export type MutualAuthentication = {
   /** How the certificates come: asked for in encapsulated requests, the same with GET_DIGESTS implied, or known before. */

@@ -34,7 +34,7 @@ import type { Signer } from '../../../src/production/signed.ts';
 import { signTrustBundle } from '../../../src/production/trustBundle.ts';
 import type { CertSlot } from '../../../src/spdm/certSlot.ts';
 import type { VerifyOptions } from '../../../src/spdm/evidence.ts';
-import { knownRequester } from '../../../src/spdm/requester/identify.ts';
+import { knownOffer } from '../../../src/spdm/policy.ts';
 import { runSessionSetup } from '../../../src/spdm/requester/run.ts';
 import type { SpdmSession } from '../../../src/spdm/session.ts';
 import { type Authority, type Key, leafFields, makeIca, makeKey, makeRoot, organization } from '../../pki/support.ts';
@@ -249,7 +249,7 @@ export async function openSession(
   uidHex = toHex(uid),
   ownSlot = oem.programmer,
 ): Promise<{ session: SpdmSession; sealed: DevAuthHost }> {
-  const options = { nonce: random(32), trust: oem.trust, uidHex, randomBytes: random, ...knownRequester, ownSlots: [ownSlot] };
+  const options = { nonce: random(32), trust: oem.trust, uidHex, randomBytes: random, ...knownOffer(), ownSlots: [ownSlot] };
   const { session } = await runSessionSetup(options, spdmOver(client));
   return { session, sealed: openSealedDevAuth(client, session) };
 }
