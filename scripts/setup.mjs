@@ -22,6 +22,8 @@ const debianPackages = {
     chromium: 'chromium',
     curl: 'curl',
     socat: 'socat',
+    ip: 'iproute2',
+    faketime: 'faketime',
     'softhsm2-util': 'softhsm2',
     'pkcs11-tool': 'opensc',
     python3: 'python3',

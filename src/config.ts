@@ -87,6 +87,10 @@ const settingsSchema = z.strictObject({
     .optional(),
   /** File with one line `USER:PASSWORD` for it, of mode 600. */
   eventStoreCredentialsFile: z.string().optional(),
+  /** `s3://BUCKET/PREFIX?endpoint=https://HOST` (src/objects/address.ts): what several machines share beside the log; without it the data folder has it. */
+  objectStore: z.string().startsWith('s3://', 'is not s3://BUCKET/PREFIX').optional(),
+  /** File with one line `ACCESS-KEY:SECRET` for it, of mode 600. */
+  objectStoreCredentialsFile: z.string().optional(),
   /** Who gets each checkpoint of the log over HTTPS, and with a key cosigns it (C2SP tlog-witness). */
   witnesses: z
     .preprocess(jsonIn, z.array(z.strictObject({ url: z.url(), key: z.string().optional(), caFile: z.string().optional() })).max(8))
@@ -97,7 +101,9 @@ const settingsSchema = z.strictObject({
 export type Settings = z.infer<typeof settingsSchema>;
 
 /** Settings are handed on in groups: each part gets what it works with. */
-export type KeystoreSettings = Pick<Settings, 'dataDir' | 'passphraseFile' | 'keystore' | 'pkcs11Module' | 'pkcs11Token' | 'pkcs11PinFile'>;
+export type ObjectStoreSettings = Pick<Settings, 'objectStore' | 'objectStoreCredentialsFile'>;
+export type KeystoreSettings = ObjectStoreSettings &
+  Pick<Settings, 'dataDir' | 'passphraseFile' | 'keystore' | 'pkcs11Module' | 'pkcs11Token' | 'pkcs11PinFile'>;
 export type EventLogSettings = Pick<Settings, 'dataDir' | 'eventStore' | 'eventStoreCredentialsFile'> & {
   /** Two people want the store as it is, though it has less than was acknowledged. */
   readonly acceptOlder?: boolean;
@@ -135,6 +141,8 @@ const environment = {
   witnesses: 'NUSEC_WITNESSES',
   eventStore: 'KURRENTDB_URL',
   eventStoreCredentialsFile: 'KURRENTDB_CREDENTIALS_FILE',
+  objectStore: 'NUSEC_OBJECT_STORE',
+  objectStoreCredentialsFile: 'NUSEC_OBJECT_STORE_CREDENTIALS_FILE',
   logLevel: 'NUSEC_LOG_LEVEL',
 } as const satisfies Partial<Record<keyof Settings, string>>;
 

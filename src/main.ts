@@ -38,6 +38,7 @@ import { maxProcessSlots, removeUnusedViews } from './services/processes/process
 import { openServerLinks, type ServerLinks } from './services/processes/serverLinks.ts';
 import { shareAgreements } from './services/production/kek.ts';
 import { createDeviceEvidence } from './services/proof/deviceEvidence.ts';
+import { followCheckpoints } from './services/proof/followedCheckpoints.ts';
 import { requireCheckpoints } from './services/proof/knownCheckpoints.ts';
 import { startLogCheck } from './services/proof/logCheck.ts';
 import { namedDamage } from './services/proof/namedDamage.ts';
@@ -111,6 +112,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const folderLinks = await openFolderLinks(dataDir, slot, maxProcessSlots, peers.addLink);
   if (folderLinks !== undefined) own('folder links', folderLinks);
   else ctx.log.warn({ dataDir }, 'the path is too long for sockets: other processes are not reached');
+  const { tell } = own('checkpoints of the leader', followCheckpoints(ctx, checkpoints, peers));
   const newestCheckpoint = createNewestCheckpoint(checkpoints.file);
   const bulkRevocations = createBulkRevocations(ctx);
   const evidence = own('device evidence', createDeviceEvidence(ctx, checkpoints.headsFile, cosignedFolder(dataDir)));
@@ -147,7 +149,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
     tickets.again();
   };
   own('TLS renewal', startTlsRenewal({ ...identityParts, trust }, names, tls, renew));
-  const kept = { addressDays: settings.addressDays, scrubbed: scrubPlaces(settings) };
+  const kept = { tell, addressDays: settings.addressDays, scrubbed: scrubPlaces(settings) };
   const lead = async (epoch: number) =>
     (
       await startHousekeeping(

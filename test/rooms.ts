@@ -54,7 +54,7 @@ const formats = [
   'src/spdm',
   'src/mqttMessages.ts',
 ];
-const effects = ['src/merkle', 'src/eventstore', 'src/uidlists', 'src/projections', 'src/keystore'];
+const effects = ['src/merkle', 'src/objects', 'src/eventstore', 'src/uidlists', 'src/projections', 'src/keystore'];
 const below = (...rooms: string[]): string[] => [...formats, ...effects, 'src/services/base', ...rooms.map(room => `src/services/${room}`)];
 const edges = ['base', 'authority', 'revocation', 'proof', 'administration', 'identity', 'field', 'firmware', 'production', 'start'];
 
@@ -71,10 +71,11 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
 
   'src/merkle': [],
   'src/evidence': ['src/domain', 'src/merkle', 'src/pki'],
-  'src/eventstore': ['src/domain', 'src/merkle', 'src/evidence'],
+  'src/objects': [],
+  'src/eventstore': ['src/domain', 'src/merkle', 'src/evidence', 'src/objects'],
   'src/uidlists': ['src/production', 'src/eventstore'],
   'src/projections': ['src/domain', 'src/pki', 'src/eventstore'],
-  'src/keystore': ['src/cose', 'src/pki', 'src/production'],
+  'src/keystore': ['src/cose', 'src/pki', 'src/production', 'src/objects'],
   'src/config.ts': [],
 
   'src/services/base': ['src/domain', 'src/spdm', ...effects],

@@ -38,6 +38,7 @@ Examples:
     .description('move the log of this machine into KurrentDB, while no server runs; every event keeps its place and its proofs')
     .requiredOption('--data <dir>', 'data folder')
     .option('--event-store <url>', 'KurrentDB that gets the log (KURRENTDB_URL)')
+    .option('--object-store <url>', 'object store that gets keyset, boot keys, people and blobs, for several machines (NUSEC_OBJECT_STORE)')
     .option('--json', 'print JSON instead of text')
     .addHelpText(
       'after',
@@ -46,6 +47,7 @@ Interrupted, it goes on where it was when it is called again. Make a backup firs
 
 Examples:
   $ nusec log move --data /var/lib/nusec --event-store kurrentdb://db.example.com:2113
+  $ nusec log move --data /var/lib/nusec --event-store kurrentdb://db.example.com:2113 --object-store 's3://nusec/oem?endpoint=https://s3.example.com'
   $ KURRENTDB_URL=kurrentdb://localhost:2113 nusec log move --data ./data --json`,
     )
     .action(moveLogHere);

@@ -10,6 +10,7 @@ type Known = { readonly about: string; readonly load: () => Promise<Register> };
 const stages: Readonly<Record<string, Readonly<Record<string, Known>>>> = {
   'Set up and run a server': {
     init: { about: 'make a project: keys, authorities and two administrators', load: async () => (await import('./init.ts')).registerInit },
+    join: { about: 'make the data folder of a further machine of a project', load: async () => (await import('./join.ts')).registerJoin },
     server: { about: 'run a server', load: async () => (await import('./server.ts')).registerServer },
     keystore: { about: 'care of the keys of a server', load: async () => (await import('./keystore.ts')).registerKeystore },
     backup: { about: 'back up a server while it runs', load: async () => (await import('./backup.ts')).registerBackup },

@@ -15,6 +15,7 @@ type Options = {
   linkHost?: string;
   linkPort?: string;
   eventStore?: string;
+  objectStore?: string;
   sharePorts?: boolean;
   json?: boolean;
 };
@@ -31,6 +32,7 @@ export function registerServer(program: Command): void {
     .option('--crl-port <port>', 'plain HTTP for CRLs (NUSEC_CRL_PORT; default 8080)')
     .option('--public-host <name>', 'name machines call the server by (NUSEC_PUBLIC_HOST; default localhost)')
     .option('--event-store <url>', 'KurrentDB that has the event log (KURRENTDB_URL; default: the data folder has it)')
+    .option('--object-store <url>', 'what several machines share beside the log (NUSEC_OBJECT_STORE; default: the data folder has it)')
     .option('--link-host <name>', 'where the servers of other machines reach this one (NUSEC_LINK_HOST; default 127.0.0.1)')
     .option('--link-port <port>', 'port between servers, with a log in KurrentDB only (NUSEC_LINK_PORT; default 8444)')
     .option('--share-ports', 'let other server processes of this machine listen on the same ports (NUSEC_SHARE_PORTS)')
@@ -45,13 +47,14 @@ Examples:
   $ KURRENTDB_CREDENTIALS_FILE=/run/secrets/kurrentdb nusec server --data /var/lib/nusec --event-store kurrentdb://db.example.com:2113`,
     )
     .action(async (options: Options) => {
-      const { data, host, httpsPort, mqttPort, crlPort, publicHost, linkHost, linkPort, sharePorts, eventStore } = options;
+      const { data, host, httpsPort, mqttPort, crlPort, publicHost, linkHost, linkPort, sharePorts, eventStore, objectStore } = options;
       const given = {
         NUSEC_HOST: host,
         NUSEC_HTTPS_PORT: httpsPort,
         NUSEC_MQTT_PORT: mqttPort,
         NUSEC_CRL_PORT: crlPort,
         NUSEC_PUBLIC_HOST: publicHost,
+        NUSEC_OBJECT_STORE: objectStore,
         NUSEC_LINK_HOST: linkHost,
         NUSEC_LINK_PORT: linkPort,
         KURRENTDB_URL: eventStore && requirePasswordless(eventStore),

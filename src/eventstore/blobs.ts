@@ -5,11 +5,13 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { NusecError } from '../errors.ts';
 import { lru } from '../lru.ts';
+import type { ObjectStore } from '../objects/port.ts';
 import type { EventStore } from './port.ts';
 import type { Staged } from './staged.ts';
 import { maxRowBlobBytes } from './store.ts';
 
-/** Firmware, packages and evidence, named by the SHA-256 of their content (T30): small ones as rows of the event store, others as files. */
+/** Firmware, packages and evidence, named by the SHA-256 of their content (T30): small ones as rows of the event store, others as files. Where servers on
+ *  several machines share an object store, that has them, and a file is the copy of this machine. */
 
 /** One blob; a firmware image of a microcontroller is 2 MiB at most. */
 const maxBlobBytes = 16 * 1024 * 1024;
@@ -38,18 +40,37 @@ export type BlobStore = {
 export type BlobStoreOptions = {
   /** Where blobs up to `maxRowBlobBytes` are kept; without it every blob is a file. Those that are files already stay it. */
   readonly rows?: Pick<EventStore, 'commit' | 'readBlob'>;
+  /** Has the blobs that are files on every machine. */
+  readonly shared?: ObjectStore | undefined;
   readonly blobBytes?: number;
   readonly cachedBytes?: number;
 };
 
 export function openBlobStore(folder: string, options: BlobStoreOptions = {}): BlobStore {
-  const { rows, blobBytes = maxBlobBytes, cachedBytes = maxCachedBlobBytes } = options;
+  const { rows, shared, blobBytes = maxBlobBytes, cachedBytes = maxCachedBlobBytes } = options;
   const verified = lru<Uint8Array>(cachedBytes, bytes => bytes.length);
   const loading = new Map<string, Promise<Uint8Array>>();
   const onDisk = new Set<string>();
-  const get = async (sha256: string): Promise<Uint8Array> => {
+  /** What is not here, or damaged here, comes from the object store. */
+  const fetchInto = async (path: string, sha256: string): Promise<Uint8Array | undefined> => {
+    const found = await shared?.get(objectOf(sha256));
+    if (found === undefined || digest(found.bytes) !== sha256) return undefined;
+    await onDiskOf(write(path, found.bytes, onDisk));
+    return found.bytes;
+  };
+  const fromFile = async (sha256: string): Promise<Uint8Array> => {
     const path = blobFile(folder, sha256);
-    const stored = (await rows?.readBlob(sha256)) ?? (await onDiskOf(readFile(path)));
+    try {
+      const here = await onDiskOf(readFile(path));
+      return digest(here) === sha256 ? here : ((await fetchInto(path, sha256)) ?? here);
+    } catch (error) {
+      const fetched = isMissing(error) ? await fetchInto(path, sha256) : undefined;
+      if (fetched === undefined) throw error;
+      return fetched;
+    }
+  };
+  const get = async (sha256: string): Promise<Uint8Array> => {
+    const stored = (await rows?.readBlob(sha256)) ?? (await fromFile(sha256));
     const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.length);
     if (digest(bytes) !== sha256) throw new NusecError('BLOB_DAMAGED', `blob ${sha256} is not what was stored`);
     return bytes;
@@ -81,11 +102,13 @@ export function openBlobStore(folder: string, options: BlobStoreOptions = {}): B
           () => false,
         ));
       await onDiskOf(isWhole ? syncAgain(path, onDisk) : write(path, bytes, onDisk));
+      await shared?.put(objectOf(sha256), bytes, 'any');
       return sha256;
     },
     async putFile(file, sha256) {
       const path = blobFile(folder, sha256);
       await onDiskOf(takeOver(file, path, onDisk));
+      await shared?.putFile(objectOf(sha256), path);
     },
     async getRange(sha256, offset, length) {
       if (!(Number.isSafeInteger(offset) && offset >= 0 && Number.isSafeInteger(length) && length >= 0)) {
@@ -95,18 +118,28 @@ export function openBlobStore(folder: string, options: BlobStoreOptions = {}): B
     },
     async size(sha256) {
       const path = blobFile(folder, sha256);
-      return (await rows?.readBlob(sha256))?.length ?? (await onDiskOf(stat(path))).size;
+      const row = await rows?.readBlob(sha256);
+      if (row !== undefined) return row.length;
+      return onDiskOf(stat(path)).then(
+        ({ size }) => size,
+        async error => {
+          const bytes = isMissing(error) ? (await shared?.look(objectOf(sha256)))?.bytes : undefined;
+          if (bytes === undefined) throw error;
+          return bytes;
+        },
+      );
     },
     async delete(sha256) {
       const path = blobFile(folder, sha256);
       verified.delete(sha256);
       const isRow = (await rows?.readBlob(sha256)) !== undefined;
       if (isRow) await rows?.commit({ appends: [], droppedBlobs: [sha256] });
+      const isShared = (await shared?.delete(objectOf(sha256))) ?? false;
       try {
         await onDiskOf(rm(path));
         return true;
       } catch (error) {
-        if (error instanceof NusecError && error.code === 'BLOB_NOT_FOUND') return isRow;
+        if (isMissing(error)) return isRow || isShared;
         throw error;
       }
     },
@@ -128,6 +161,11 @@ export const stagedBlobs = (base: BlobStore, staged: Staged): BlobStore => ({
     return bytes === undefined ? base.getRange(sha256, offset, length) : bytes.slice(offset, offset + length);
   },
 });
+
+/** Where a blob is in the object store. */
+export const objectOf = (sha256: string): string => `blobs/${sha256}`;
+
+const isMissing = (error: unknown): boolean => error instanceof NusecError && error.code === 'BLOB_NOT_FOUND';
 
 const digest = (bytes: Uint8Array): string => hash('sha256', bytes, 'hex');
 

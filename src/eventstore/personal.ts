@@ -1,5 +1,5 @@
 import { lru } from '../lru.ts';
-import { isPersonalStream, openEvent, openStream, type SubjectKeys, sealEvent, sealStream } from './personalEvent.ts';
+import { isPersonalStream, openEvent, openStream, type SubjectKeys, sealEvent, sealStream, withKeys } from './personalEvent.ts';
 import type { Append, AppendResult, EventStore, RecordedEvent } from './port.ts';
 import { RevisionConflict } from './revision.ts';
 
@@ -16,18 +16,20 @@ export function personalStore(stored: EventStore, keys: SubjectKeys): EventStore
     if (!isPersonalStream(stream)) return stream;
     const plain = isPlain.get(stream) ?? (await stored.readStream(stream)).length > 0;
     isPlain.set(stream, plain);
-    return plain ? stream : sealStream(keys, stream);
+    return plain ? stream : withKeys(keys, known => sealStream(known, stream));
   };
   const sealAppend = async ({ stream, expected, events }: Append): Promise<Append> => ({
     stream: await nameOf(stream),
     expected,
-    events: events.map(event => sealEvent(keys, event)),
+    events: await withKeys(keys, known => events.map(event => sealEvent(known, event))),
   });
-  const opened = (events: readonly RecordedEvent[]): readonly RecordedEvent[] => events.map(event => openEvent(keys, event));
+  const openNow = (events: readonly RecordedEvent[], known: SubjectKeys = keys): readonly RecordedEvent[] =>
+    events.map(event => openEvent(known, event));
+  const opened = (events: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> => withKeys(keys, known => openNow(events, known));
   /** Subscribers at the same place get the same list. */
-  const openedLists = new WeakMap<readonly RecordedEvent[], readonly RecordedEvent[]>();
-  const openedOnce = (events: readonly RecordedEvent[]): readonly RecordedEvent[] => {
-    const known = openedLists.get(events) ?? opened(events);
+  const openedLists = new WeakMap<readonly RecordedEvent[], readonly RecordedEvent[] | Promise<readonly RecordedEvent[]>>();
+  const openedOnce = (events: readonly RecordedEvent[]): readonly RecordedEvent[] | Promise<readonly RecordedEvent[]> => {
+    const known = openedLists.get(events) ?? (keys.elsewhere === undefined ? openNow(events) : opened(events));
     openedLists.set(events, known);
     return known;
   };
@@ -49,7 +51,11 @@ export function personalStore(stored: EventStore, keys: SubjectKeys): EventStore
     },
     readStream: async (stream, fromRevision) => opened(await stored.readStream(await nameOf(stream), fromRevision)),
     readAll: async (after, limit) => opened(await stored.readAll(after, limit)),
-    subscribe: (after, handler) => stored.subscribe(after, events => handler(openedOnce(events))),
+    subscribe: (after, handler) =>
+      stored.subscribe(after, events => {
+        const list = openedOnce(events);
+        return list instanceof Promise ? list.then(handler) : handler(list);
+      }),
   };
   return store;
 }

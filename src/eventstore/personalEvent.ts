@@ -10,9 +10,45 @@ export type SubjectKeys = {
   of(kind: SubjectKind, name: string): Subject;
   /** The same, if there is one. */
   find(kind: SubjectKind, name: string): Subject | undefined;
-  /** undefined: erased. */
+  /** undefined: erased, or not known here yet. */
   byId(id: string): Subject | undefined;
+  /** Where servers on several machines share the keys. */
+  readonly elsewhere?: SubjectsElsewhere | undefined;
 };
+
+export type SubjectsElsewhere = {
+  /** Has the subject of this name known here: the one that another machine has made, or a new one, which then is known to all. */
+  make(kind: SubjectKind, name: string): Promise<void>;
+  /** Has these known here, unless they are erased. */
+  learn(ids: readonly string[]): Promise<void>;
+};
+
+const nobody: Subject = { id: '', kind: 'operator', name: '', salt: new Uint8Array(), key: new Uint8Array(32) };
+
+/** Does some sealing or opening, with the keys that it needs: those that are not known here are asked for first, and then it is done again. */
+export async function withKeys<Result>(keys: SubjectKeys, work: (keys: SubjectKeys) => Result): Promise<Result> {
+  const { elsewhere } = keys;
+  if (elsewhere === undefined) return work(keys);
+  const unnamed: (readonly [SubjectKind, string])[] = [];
+  const unknown = new Set<string>();
+  const result = work({
+    find: keys.find,
+    of(kind, name) {
+      const found = keys.find(kind, name);
+      if (found === undefined) unnamed.push([kind, name]);
+      return found ?? nobody;
+    },
+    byId(id) {
+      const found = keys.byId(id);
+      if (found === undefined) unknown.add(id);
+      return found;
+    },
+  });
+  if (unnamed.length === 0 && unknown.size === 0) return result;
+  for (const [kind, name] of unnamed) await elsewhere.make(kind, name);
+  if (unknown.size > 0) await elsewhere.learn([...unknown]);
+  return work(keys);
+}
 
 const operatorPrefix = 'operator:';
 const operatorForm = /^operator:[a-z][a-z0-9._-]{0,63}$/;

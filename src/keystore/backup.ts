@@ -5,7 +5,7 @@ import { fromBase64url, toBase64url, toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { requireFolder } from '../folder.ts';
 import { type BackupHead, backupKeyBytes, createSealer, type Frame, openBackup } from './backupFile.ts';
-import { type CustodyKey, openCustody } from './custody.ts';
+import { type Custody, type CustodyKey, openCustody } from './custody.ts';
 import { replaceFile } from './durableFile.ts';
 import { encodeKeyset, type KeysetEntry, newKeyset, type RandomBytes } from './keyset.ts';
 import { unwrapKey, wrapKey } from './kwp.ts';
@@ -22,7 +22,8 @@ import { type Argon2Cost, checkNewPassphrase, defaultArgon2Cost, ensureKeyFile, 
 export type BackupOptions = {
   readonly keyset: string;
   readonly unlock: Unlock;
-  readonly custody: string;
+  /** Of the project; the caller closes it. */
+  readonly custody: Custody;
   /** The backup file; must not exist. */
   readonly file: string;
   readonly threshold: number;
@@ -51,12 +52,12 @@ export async function writeBackup(options: BackupOptions): Promise<Backup> {
 
 /** The custody first: the keyset read after it has every key-encryption key that its rows need. */
 async function writeFrames(options: BackupOptions, sealer: ReturnType<typeof createSealer>): Promise<{ keys: number; bootKeys: number }> {
-  const custody = openCustody(options.custody);
+  const { custody } = options;
   const fd = openNewFile(options.file);
   let bootKeys = 0;
   try {
     writeSync(fd, sealer.head);
-    for (const page of pages(custody)) {
+    for await (const page of pages(custody)) {
       writeSync(fd, sealer.frame({ custody: page.map(custodyToJson) }, false));
       bootKeys += page.length;
     }
@@ -70,7 +71,6 @@ async function writeFrames(options: BackupOptions, sealer: ReturnType<typeof cre
     throw error;
   } finally {
     closeSync(fd);
-    await custody.close();
   }
 }
 
@@ -103,7 +103,7 @@ export async function restoreBackup(options: RestoreOptions): Promise<BackupCont
   try {
     for (const frame of frames) {
       const rows = (frame.custody ?? []).map(custodyFromJson);
-      custody.takeOver(rows);
+      await custody.takeOver(rows);
       bootKeys += rows.length;
       entries.push(...(frame.keys ?? []).map(key => keyFromJson(key, secret => wrapKey(fresh.entries, secret))));
     }

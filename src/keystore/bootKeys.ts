@@ -74,7 +74,7 @@ export function createBootKeys(
 
   /** A key that was made here a moment ago needs no proof: what the keystore gave is what is stored. */
   const ensureOnce = async (keyId: string): Promise<Uint8Array> => {
-    const known = custody.get(keyId);
+    const known = await custody.get(keyId);
     if (known !== undefined) return prove(known);
     const { made, stored } = await generate(keyId);
     return equalBytes(made, stored.publicKey) ? made : prove(stored);
@@ -89,7 +89,7 @@ export function createBootKeys(
       return started;
     },
     async sign(keyId, digest) {
-      const key = custody.get(keyId);
+      const key = await custody.get(keyId);
       if (!key) throw new NusecError('KEY_NOT_FOUND', `there is no key ${keyId}`);
       return signWith(key, digest);
     },

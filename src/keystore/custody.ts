@@ -9,8 +9,8 @@ import { checkOwnerOnly, secretFileMode } from './secretFile.ts';
 /** Custody of per-device boot keys (R89): the public key of every (UID, OBJ_ID, slot) permanently, and the private key wrapped under
  *  a key of the keystore until it is destroyed. Nothing here opens without the keystore.
  *
- *  One SQLite file, durable at every commit; puts and destroys of one event-loop tick share a transaction. Several processes may
- *  hold it open. */
+ *  Here in one SQLite file, durable at every commit; puts and destroys of one event-loop tick share a transaction. Several processes may
+ *  hold it open. For servers on several machines: objectCustody.ts. */
 
 /** @property wrapped as the keystore handed it out under `kekId`, with the key id as its context; absent once destroyed, when `destroyedAt` says since when */
 export type CustodyKey = {
@@ -28,20 +28,20 @@ type NewCustodyKey = Required<Omit<CustodyKey, 'destroyedAt'>>;
 export type Custody = {
   /** The first put of a key id wins, permanently, destroyed or not (I5). @returns what is stored under the id, once durable */
   put(key: NewCustodyKey): Promise<CustodyKey>;
-  get(keyId: string): CustodyKey | undefined;
+  get(keyId: string): Promise<CustodyKey | undefined>;
   /** Erases the wrapped key from the database and its log; the public half stays. Repeating it changes nothing. @throws KEY_NOT_FOUND */
   destroy(keyId: string, at: string): Promise<void>;
   /** Puts the same key, wrapped again under another key-encryption key, in the place of the old wrapping, which is erased. A key that was
    *  destroyed or re-wrapped meanwhile stays as it is. */
   replaceWrapping(key: Required<Pick<CustodyKey, 'keyId' | 'kekId' | 'wrapped'>>, oldKekId: string): Promise<void>;
   /** Takes keys over as they are, destroyed ones too, from a backup or another custody. @throws KEY_EXISTS when one is there: then none is taken */
-  takeOver(keys: readonly CustodyKey[]): void;
+  takeOver(keys: readonly CustodyKey[]): Promise<void>;
   /** How many keys each key-encryption key still wraps. */
-  wrappedBy(): ReadonlyMap<string, number>;
+  wrappedBy(): Promise<ReadonlyMap<string, number>>;
   /** At most `limit` keys in order of key id, from the one after `after` (`''`: from the start). */
-  list(after: string, limit: number): readonly CustodyKey[];
+  list(after: string, limit: number): Promise<readonly CustodyKey[]>;
   /** All keys ever put, the destroyed ones with them. */
-  count(): number;
+  count(): Promise<number>;
   close(): Promise<void>;
 };
 
@@ -89,7 +89,7 @@ export function openCustody(file: string): Custody {
   const batcher = createBatcher(createCommit(database));
 
   return {
-    get,
+    get: async keyId => get(keyId),
     put: key =>
       batcher.add({
         erases: false,
@@ -116,7 +116,7 @@ export function openCustody(file: string): Custody {
         },
       });
     },
-    takeOver(keys) {
+    async takeOver(keys) {
       transaction(database, () => {
         for (const { keyId, kekId, publicKey, createdAt, wrapped, destroyedAt } of keys) {
           const { changes } = takeOver.run(keyId, kekId, publicKey, createdAt, wrapped ?? null, destroyedAt ?? null);
@@ -124,9 +124,9 @@ export function openCustody(file: string): Custody {
         }
       });
     },
-    wrappedBy: () => new Map(perKek.all().map(row => [row.kek_id, row.keys])),
-    list: (after, limit) => selectAfter.all(after, limit).map(fromRow),
-    count: () => count.get() ?? 0,
+    wrappedBy: async () => new Map(perKek.all().map(row => [row.kek_id, row.keys])),
+    list: async (after, limit) => selectAfter.all(after, limit).map(fromRow),
+    count: async () => count.get() ?? 0,
     async close() {
       await batcher.idle();
       database.close();

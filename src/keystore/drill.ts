@@ -49,7 +49,7 @@ export async function proveKeystore(keystore: Keystore, custody: Custody): Promi
     else await keystore.mac(id, probe);
   }
   let [bootKeys, destroyedBootKeys] = [0, 0];
-  for (const page of pages(custody)) {
+  for await (const page of pages(custody)) {
     for (const { keyId, kekId, publicKey, wrapped } of page) {
       if (wrapped) answersFor(keyId, publicKey, await keystore.signWrapped(kekId, keyId, wrapped, sha256(probe)));
       if (wrapped) bootKeys += 1;

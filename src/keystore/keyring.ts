@@ -10,6 +10,7 @@ import { encodeKeyset, type KeysetEntry, type KeysetKeys, maxKeysetBytes, type R
 import { unwrapKey, wrapKey } from './kwp.ts';
 import type { KeyInfo } from './port.ts';
 import { fileVersion, readSecretFile } from './secretFile.ts';
+import type { SharedKeyset } from './sharedKeyset.ts';
 import { secretKey } from './unlock.ts';
 
 /** The keys of an opened keyset in memory, and their durable change: what is here is on disk. What other processes change in the file is
@@ -43,13 +44,14 @@ type Change = (entries: Entries) => void;
 export type OpenedKeyset = {
   readonly file: string;
   readonly lock: FileLock;
+  readonly shared?: SharedKeyset | undefined;
   readonly keys: KeysetKeys;
   readonly version: string;
   readonly entries: readonly KeysetEntry[];
 };
 
 export function createKeyring(opened: OpenedKeyset, randomBytes: RandomBytes): Keyring {
-  const { file, lock, keys } = opened;
+  const { file, lock, keys, shared } = opened;
   let entries: Entries = new Map(opened.entries.map(entry => [entry.id, entry]));
   let version = opened.version;
   let lookedAt = performance.now();
@@ -72,11 +74,15 @@ export function createKeyring(opened: OpenedKeyset, randomBytes: RandomBytes): K
     }
   };
   const write = async (changes: readonly Change[]): Promise<readonly (undefined | NusecError)[]> => {
+    await shared?.pull();
     read();
     const next = new Map(entries);
     const outcomes = changes.map(change => refusalOf(change, next));
     if (outcomes.every(outcome => outcome !== undefined)) return outcomes;
-    await replaceFile(file, encodeKeyset(keys, next.values(), randomBytes));
+    const content = encodeKeyset(keys, next.values(), randomBytes);
+    if (shared === undefined) await replaceFile(file, content);
+    // Another machine was faster: decided again on what it has made.
+    else if (!(await shared.push(content))) return write(changes);
     version = fileVersion(file);
     failure = undefined;
     entries = next;

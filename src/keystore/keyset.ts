@@ -45,7 +45,7 @@ const ivBytes = 12;
 const tagBytes = 16;
 const keyBytes = 32;
 const checksumOffset = fileKeyAadBytes + ivBytes + keyBytes + tagBytes;
-const headerBytes = checksumOffset + 32;
+export const headerBytes = checksumOffset + 32;
 /** 50 000 keys of about 600 bytes fit. */
 export const maxKeysetBytes = 64 * 1024 * 1024;
 

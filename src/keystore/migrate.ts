@@ -80,8 +80,8 @@ async function moveCustody(client: TokenClient, keks: ReadonlyMap<string, KeyObj
   const [from, to] = [openCustody(options.custody), openCustody(temporary)];
   let bootKeys = 0;
   try {
-    for (const page of pages(from)) {
-      to.takeOver(await Promise.all(page.map(key => moveBootKey(client, keks, key))));
+    for await (const page of pages(from)) {
+      await to.takeOver(await Promise.all(page.map(key => moveBootKey(client, keks, key))));
       bootKeys += page.length;
     }
   } finally {

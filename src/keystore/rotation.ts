@@ -26,11 +26,11 @@ export async function rotateBootKek(
   progress: (rewrapped: number) => void = () => {},
 ): Promise<KekRotation> {
   const newest = await newestBootKek(keystore);
-  const isCutOff = [...custody.wrappedBy().keys()].some(kekId => kekId !== newest);
+  const isCutOff = [...(await custody.wrappedBy()).keys()].some(kekId => kekId !== newest);
   const kekId = isCutOff ? newest : bootKekId((bootKekGeneration(newest) ?? 0) + 1);
   if (!isCutOff) await keystore.generate(kekId, 'AES-256');
   let rewrapped = 0;
-  for (const page of pages(custody)) {
+  for await (const page of pages(custody)) {
     const old = page.filter(key => key.kekId !== kekId && key.wrapped !== undefined);
     await Promise.all(old.map(key => rewrapOne(keystore, custody, key, kekId)));
     rewrapped += old.length;
@@ -49,15 +49,16 @@ async function rewrapOne(keystore: Keystore, custody: Custody, key: CustodyKey, 
 }
 
 async function retireOthers(keystore: Keystore, custody: Custody, kekId: string): Promise<readonly string[]> {
-  const used = custody.wrappedBy();
+  const used = await custody.wrappedBy();
   const retired = (await keystore.list()).map(key => key.id).filter(id => bootKekGeneration(id) && id !== kekId && !used.has(id));
   for (const id of retired) await keystore.destroy(id);
   return retired;
 }
 
 /** All of a custody in pages, in the order of key ids. */
-export function* pages(custody: Pick<Custody, 'list'>): Generator<readonly CustodyKey[]> {
-  for (let page = custody.list('', pageKeys); page.length > 0; page = custody.list(page.at(-1)?.keyId ?? '', pageKeys)) yield page;
+export async function* pages(custody: Pick<Custody, 'list'>): AsyncGenerator<readonly CustodyKey[]> {
+  for (let page = await custody.list('', pageKeys); page.length > 0; page = await custody.list(page.at(-1)?.keyId ?? '', pageKeys))
+    yield page;
 }
 
 export type RekeyOptions = {

@@ -1,6 +1,7 @@
 import { createCipheriv, createHmac, randomBytes as cryptoRandomBytes, hkdfSync } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { concat } from '../bytes.ts';
+import { repeatedly } from '../closing.ts';
 import { NusecError } from '../errors.ts';
 import { type FileLock, lockFile } from '../fileLock.ts';
 import { createUnwrappedKeys, generateUnder, refuseCustodySalt, rewrapUnder, signUnder } from './custodyKey.ts';
@@ -11,6 +12,7 @@ import { createKeyring, type Keyring, type OpenedKeyset } from './keyring.ts';
 import { encodeKeyset, type KeysetKeys, maxKeysetBytes, newKeyset, openKeyset, type RandomBytes } from './keyset.ts';
 import type { Keystore } from './port.ts';
 import { fileVersion, readSecretFile } from './secretFile.ts';
+import { lookingAgain, pullEveryMs, type SharedKeyset } from './sharedKeyset.ts';
 import { type Argon2Cost, checkNewPassphrase, defaultArgon2Cost, ensureKeyFile, isSaneCost, secretKey, type Unlock } from './unlock.ts';
 
 export type SoftwareKeystoreOptions = {
@@ -19,6 +21,8 @@ export type SoftwareKeystoreOptions = {
   readonly unlock: Unlock;
   /** Makes the keyset, and the key file, when they are missing. Off by default: a lost disk must not look like an empty keystore. */
   readonly create?: boolean;
+  /** Where servers on several machines share the keyset; the file is the copy. */
+  readonly shared?: SharedKeyset | undefined;
   /** Refuse to share the keyset with other processes. */
   readonly alone?: boolean;
   /** Argon2id cost of a new keyset; an existing one carries its own. */
@@ -39,34 +43,58 @@ export async function openSoftwareKeystore(options: SoftwareKeystoreOptions): Pr
   const lock = lockFile(file, alone ? 'alone' : 'shared');
   try {
     const opened = await lock.change(() => openOrCreate(options, lock, randomBytes));
-    return driver(createKeyring(opened, randomBytes), randomBytes, now, lock.release);
+    const keystore = driver(createKeyring(opened, randomBytes), randomBytes, now, lock.release);
+    return options.shared === undefined ? keystore : followShared(keystore, options.shared, lock);
   } catch (error) {
     lock.release();
     throw error;
   }
 }
 
+/** Looks every second what other machines have changed. */
+function followShared(keystore: Keystore, shared: SharedKeyset, lock: FileLock): Keystore {
+  const pull = (): Promise<unknown> => lock.change(() => shared.pull());
+  const pulling = repeatedly(pullEveryMs, pull, () => undefined);
+  const { close } = keystore;
+  return lookingAgain(
+    {
+      ...keystore,
+      async close() {
+        await pulling.close();
+        await close();
+      },
+    },
+    pull,
+  );
+}
+
 async function openOrCreate(options: SoftwareKeystoreOptions, lock: FileLock, randomBytes: RandomBytes): Promise<OpenedKeyset> {
-  const { file, unlock, create, argon2Cost } = options;
+  const { file, unlock, create, argon2Cost, shared } = options;
+  const isShared = (await shared?.pull()) ?? true;
   rmSync(temporaryName(file), { force: true });
   const version = fileVersion(file);
   const content = readSecretFile(file, maxKeysetBytes);
-  if (content) return { file, lock, version, ...(await openKeyset(content, unlock)) };
+  if (content && !isShared)
+    throw new NusecError('STATE', `the object store has no keyset yet: nusec log move --data … --object-store … puts ${file} there`);
+  if (content) return { file, lock, version, shared, ...(await openKeyset(content, unlock)) };
   if (!create)
     throw new NusecError(
       'KEYSTORE_MISSING',
       `there is no keystore ${file}: make a project (nusec init), or put the keys back (nusec keystore restore)`,
     );
-  const keys = await createKeyset(file, unlock, argon2Cost ?? defaultArgon2Cost, randomBytes);
-  return { file, lock, version: fileVersion(file), keys, entries: [] };
+  const keys = await createKeyset(options, argon2Cost ?? defaultArgon2Cost, randomBytes);
+  return { file, lock, shared, version: fileVersion(file), keys, entries: [] };
 }
 
-async function createKeyset(file: string, unlock: Unlock, cost: Argon2Cost, randomBytes: RandomBytes): Promise<KeysetKeys> {
+async function createKeyset(options: SoftwareKeystoreOptions, cost: Argon2Cost, randomBytes: RandomBytes): Promise<KeysetKeys> {
+  const { file, unlock, shared } = options;
   if (!isSaneCost(cost)) throw new NusecError('BAD_REQUEST', 'the argon2 cost is out of range');
   if ('passphrase' in unlock) checkNewPassphrase(unlock.passphrase);
   else ensureKeyFile(unlock.keyFile, randomBytes);
   const keys = await newKeyset(unlock, cost, randomBytes);
-  await replaceFile(file, encodeKeyset(keys, [], randomBytes));
+  const content = encodeKeyset(keys, [], randomBytes);
+  if (shared === undefined) await replaceFile(file, content);
+  else if (!(await shared.push(content))) throw new NusecError('STATE', 'another machine has begun this project: nusec join');
   return keys;
 }
 

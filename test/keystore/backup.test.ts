@@ -42,7 +42,7 @@ async function backUp(bootKeys = 20) {
   const backup = await writeBackup({
     keyset: at('keyset'),
     unlock: { passphrase },
-    custody: at('custody.db'),
+    custody,
     file: at('backup'),
     threshold: 3,
     shares: 5,
@@ -52,6 +52,13 @@ async function backUp(bootKeys = 20) {
   await keystore.close();
   await custody.close();
   return { backup, publicKeys, mac, root };
+}
+
+/** As the caller of writeBackup has it; closed after the test. */
+function opened() {
+  const custody = openCustody(at('custody.db'));
+  onTestFinished(custody.close);
+  return custody;
 }
 
 const restoreTo = (backup: Backup, shareTexts: readonly string[], file = at('backup')) =>
@@ -106,7 +113,7 @@ describe('backup with Shamir shares (T17)', () => {
     const other = await writeBackup({
       keyset: at('keyset'),
       unlock: { passphrase },
-      custody: at('custody.db'),
+      custody: opened(),
       file: at('other'),
       threshold: 3,
       shares: 5,
@@ -120,7 +127,7 @@ describe('backup with Shamir shares (T17)', () => {
     await expect(restoreTo(backup, [a, b, c])).rejects.toMatchObject({ code: 'KEY_EXISTS' });
     expect(readFileSync(join(there, 'keyset'), 'utf8')).toBe('precious');
     await expect(
-      writeBackup({ keyset: at('keyset'), unlock: { passphrase }, custody: at('custody.db'), file: at('backup'), threshold: 3, shares: 5 }),
+      writeBackup({ keyset: at('keyset'), unlock: { passphrase }, custody: opened(), file: at('backup'), threshold: 3, shares: 5 }),
     ).rejects.toMatchObject({ code: 'KEY_EXISTS' });
   });
 
@@ -165,7 +172,7 @@ describe('backup with Shamir shares (T17)', () => {
     const backup = await writeBackup({
       keyset: at('keyset'),
       unlock: { passphrase },
-      custody: at('custody.db'),
+      custody: opened(),
       file: at('bad'),
       threshold: 2,
       shares: 2,

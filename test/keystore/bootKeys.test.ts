@@ -41,7 +41,7 @@ describe('per-device boot keys', () => {
     const keys = await Promise.all(Array.from({ length: 20 }, () => bootKeys.ensure(keyId)));
     expect(generateWrapped).toHaveBeenCalledTimes(1);
     expect(new Set(keys.map(toHex)).size).toBe(1);
-    expect(custody.count()).toBe(1);
+    expect(await custody.count()).toBe(1);
     expect(toHex(await bootKeys.ensure(keyId))).toBe(toHex(keys[0] as Uint8Array));
     expect(isSigned(keys[0] as Uint8Array, await bootKeys.sign(keyId, sha256(image)))).toBe(true);
   });
@@ -60,7 +60,7 @@ describe('per-device boot keys', () => {
     const ids = Array.from({ length: 40 }, (_, index) => bootKeyId(uid, new Uint8Array(16).fill(index), 'bl3'));
     const keys = await Promise.all(ids.map(id => bootKeys.ensure(id)));
     expect(new Set(keys.map(toHex)).size).toBe(40);
-    expect(custody.count()).toBe(40);
+    expect(await custody.count()).toBe(40);
   });
 
   it('never makes a second key for a destroyed one, and signs no more with it (I5)', async () => {

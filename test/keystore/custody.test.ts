@@ -31,8 +31,8 @@ describe('custody of wrapped boot keys (R89)', () => {
     expect(await first.put(key('boot/a'))).toEqual(key('boot/a'));
     await first.close();
     const second = open(file);
-    expect(second.get('boot/a')).toEqual(key('boot/a'));
-    expect(second.get('boot/b')).toBeUndefined();
+    expect(await second.get('boot/a')).toEqual(key('boot/a'));
+    expect(await second.get('boot/b')).toBeUndefined();
   });
 
   it('gives the first key to every later put of its id, in one process and over two (I5)', async () => {
@@ -41,8 +41,8 @@ describe('custody of wrapped boot keys (R89)', () => {
     const [here, there] = [open(file), open(file)];
     const stored = await Promise.all([here.put(key('boot/a', 1)), here.put(key('boot/a', 2)), there.put(key('boot/a', 3))]);
     for (const each of stored) expect(each).toEqual(stored[0]);
-    expect(here.count()).toBe(1);
-    expect(there.get('boot/a')).toEqual(stored[0]);
+    expect(await here.count()).toBe(1);
+    expect(await there.get('boot/a')).toEqual(stored[0]);
   });
 
   it('erases a destroyed key from every file and keeps its public half and its place (I5, R89)', async () => {
@@ -57,10 +57,10 @@ describe('custody of wrapped boot keys (R89)', () => {
     await Promise.all(Array.from({ length: 30 }, (_, index) => custody.destroy(`boot/${index}`, at)));
     expect(inFiles()).toBe(false);
     const { wrapped, ...publicPart } = key('boot/0');
-    expect(custody.get('boot/0')).toEqual({ ...publicPart, destroyedAt: at });
+    expect(await custody.get('boot/0')).toEqual({ ...publicPart, destroyedAt: at });
     expect(await custody.put(key('boot/0', 9))).toEqual({ ...publicPart, destroyedAt: at });
     await custody.destroy('boot/0', '2027-01-01T00:00:00.000Z');
-    expect(custody.get('boot/0')?.destroyedAt).toBe(at);
+    expect((await custody.get('boot/0'))?.destroyedAt).toBe(at);
     expect(wrapped).toHaveLength(152);
     await expect(custody.destroy('boot/none', at)).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
   });
@@ -68,9 +68,9 @@ describe('custody of wrapped boot keys (R89)', () => {
   it('lists in pages and counts', async () => {
     const custody = open(join(temporaryFolder(), 'custody.db'));
     await Promise.all(['c', 'a', 'b'].map(id => custody.put(key(id))));
-    expect(custody.list('', 2).map(each => each.keyId)).toEqual(['a', 'b']);
-    expect(custody.list('b', 2).map(each => each.keyId)).toEqual(['c']);
-    expect(custody.count()).toBe(3);
+    expect((await custody.list('', 2)).map(each => each.keyId)).toEqual(['a', 'b']);
+    expect((await custody.list('b', 2)).map(each => each.keyId)).toEqual(['c']);
+    expect(await custody.count()).toBe(3);
   });
 
   it('is for its owner only, and refuses what is no custody database (T16)', async () => {

@@ -44,15 +44,15 @@ describe.each(drivers)('rotating the key-encryption key of boot keys, %s', (_, o
   it('wraps every boot key anew, erases the old wrapping and destroys the old key', async () => {
     const { keystore, bootKeys, expectAllSign } = await setUp(30);
     await bootKeys.destroy('boot/7').then(() => bootKeys.ensure('boot/x'));
-    const old = Buffer.from(custody.get('boot/3')?.wrapped as Uint8Array);
+    const old = Buffer.from((await custody.get('boot/3'))?.wrapped as Uint8Array);
     expect(await rotateBootKek(keystore, custody)).toEqual({ kekId: 'kek/boot/2', rewrapped: 30, retired: ['kek/boot/1'] });
-    expect([...custody.wrappedBy()]).toEqual([['kek/boot/2', 30]]);
+    expect([...(await custody.wrappedBy())]).toEqual([['kek/boot/2', 30]]);
     expect((await keystore.list()).map(key => key.id)).toEqual(['kek/boot/2']);
     for (const name of readdirSync(folder).filter(file => file.startsWith('custody')))
       expect(readFileSync(join(folder, name)).includes(old), name).toBe(false);
     await expect(bootKeys.sign('boot/7', sha256(message))).rejects.toMatchObject({ code: 'KEY_REFUSED' });
     await bootKeys.ensure('boot/new');
-    expect(custody.get('boot/new')?.kekId).toBe('kek/boot/2');
+    expect((await custody.get('boot/new'))?.kekId).toBe('kek/boot/2');
     await expect(expectAllSign()).rejects.toMatchObject({ code: 'KEY_REFUSED' });
   });
 
@@ -68,14 +68,14 @@ describe.each(drivers)('rotating the key-encryption key of boot keys, %s', (_, o
     expect((await keystore.list()).map(key => key.id).toSorted()).toEqual(['kek/boot/1', 'kek/boot/2']);
     const rest = await rotateBootKek(keystore, custody);
     expect(rest).toMatchObject({ kekId: 'kek/boot/2', retired: ['kek/boot/1'] });
-    expect([...custody.wrappedBy()]).toEqual([['kek/boot/2', 12]]);
+    expect([...(await custody.wrappedBy())]).toEqual([['kek/boot/2', 12]]);
     await expectAllSign();
   });
 
   it('names a boot key that does not open, and keeps the old key', async () => {
     const { keystore } = await setUp(3);
-    const { wrapped: _, ...row } = custody.get('boot/0')!;
-    custody.takeOver([{ ...row, keyId: 'boot/forged', wrapped: new Uint8Array(80) }]);
+    const { wrapped: _, ...row } = (await custody.get('boot/0'))!;
+    await custody.takeOver([{ ...row, keyId: 'boot/forged', wrapped: new Uint8Array(80) }]);
     await expect(rotateBootKek(keystore, custody)).rejects.toMatchObject({
       code: 'KEY_REFUSED',
       message: expect.stringContaining('boot/forged'),

@@ -18,6 +18,6 @@ export const startRetention = (ctx: Context, addressDays: number): Repeated =>
 export async function forgetAddresses(ctx: Context, addressDays: number): Promise<void> {
   const before = new Date(ctx.clock().getTime() - addressDays * dayMs).toISOString();
   const over = ctx.subjects.list().filter(({ kind, since }) => kind === 'address' && since < before);
-  for (const { id } of over) ctx.subjects.destroy(id);
+  for (const { id } of over) await ctx.subjects.destroy(id);
   await execute(ctx, subjects, subjectsStream, { type: 'ForgetAddresses', count: over.length, before }, 'system:retention');
 }

@@ -69,7 +69,7 @@ async function requireUnused(ctx: Context, { kind, name }: Pick<KnownSubject, 'k
 
 /** Destroys the key, then records it. After a crash in between it is done again. */
 async function completeErasure({ ctx, alarms }: Parts, id: string): Promise<void> {
-  const keySha256 = ctx.subjects.destroy(id);
+  const keySha256 = await ctx.subjects.destroy(id);
   const record = { type: 'RecordErasure', id, ...(keySha256 !== undefined && { keySha256 }) } as const;
   const { events } = await execute(ctx, subjects, subjectsStream, record, 'system:subjects');
   if (events.length === 0) return;
@@ -80,9 +80,9 @@ async function completeErasure({ ctx, alarms }: Parts, id: string): Promise<void
 /** What a process does when somebody is erased, whichever process did it: forgets the key and every state that shows the name. Read models
  *  are built again by the runner. @param onErased removes copies elsewhere @returns what stops it */
 export function followErasures(ctx: Context, onErased: () => void): { close(): Promise<void> } {
-  return ctx.followers.follow('erasures', ctx.store.seen(), events => {
+  return ctx.followers.follow('erasures', ctx.store.seen(), async events => {
     if (!events.some(({ type }) => type === 'SubjectErased' || type === 'AddressesForgotten')) return;
-    ctx.subjects.refresh();
+    await ctx.subjects.refresh();
     forgetStates(ctx.store);
     onErased();
   });
@@ -94,7 +94,7 @@ export async function enforceErasures(parts: { readonly ctx: Context; readonly a
   const { byId } = await stateOf(ctx, subjects, subjectsStream);
   for (const [id, { status }] of byId) {
     if (status === 'APPROVED') await completeErasure(parts, id);
-    if (status !== 'ERASED' || ctx.subjects.destroy(id) === undefined) continue;
+    if (status !== 'ERASED' || (await ctx.subjects.destroy(id)) === undefined) continue;
     const detail = `the key of ${pseudonym(id)}, who was erased, was there again, and is destroyed again: an older subjects.db was put back`;
     await alarms.raise({ code: 'ERASED_CAME_BACK', subject: `subject-${id}`, detail }, 'always');
   }
@@ -105,7 +105,7 @@ export async function enforceErasures(parts: { readonly ctx: Context; readonly a
 export async function eraseAgain(ctx: Context, ids: readonly string[]): Promise<number> {
   let back = 0;
   for (const id of ids) {
-    const keySha256 = ctx.subjects.destroy(id);
+    const keySha256 = await ctx.subjects.destroy(id);
     if (keySha256 !== undefined) back += 1;
     const record = { type: 'RecordErasure', id, again: true, ...(keySha256 !== undefined && { keySha256 }) } as const;
     await execute(ctx, subjects, subjectsStream, record, 'system:restore');

@@ -90,7 +90,7 @@ async function requireKeystore(settings: Settings, { keystore: { driver, keyId, 
     const ids = new Set((await keystore.list()).map(({ id }) => id));
     if (!ids.has(keyId) || sha256Hex(await keystore.publicKey(keyId)) !== publicKeySha256)
       throw new NusecError('KEY_REFUSED', 'the keystore is that of another project');
-    const lacking = wrappersIn(settings).filter(id => !ids.has(id));
+    const lacking = (await wrappersIn(settings)).filter(id => !ids.has(id));
     if (lacking.length > 0) throw new NusecError('KEY_REFUSED', `the keystore is older than the backup: it has no ${lacking.join(', ')}`);
   } finally {
     await keystore.close();
@@ -98,11 +98,11 @@ async function requireKeystore(settings: Settings, { keystore: { driver, keyId, 
 }
 
 /** Keys that boot keys of the custody are wrapped under. */
-function wrappersIn(settings: Settings): readonly string[] {
+async function wrappersIn(settings: Settings): Promise<readonly string[]> {
   if (!existsSync(custodyFile(settings))) return [];
   const custody = openCustody(custodyFile(settings));
-  const wrappers = [...custody.wrappedBy().keys()];
-  void custody.close();
+  const wrappers = [...(await custody.wrappedBy()).keys()];
+  await custody.close();
   return wrappers;
 }
 

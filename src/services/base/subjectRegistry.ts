@@ -10,8 +10,8 @@ export type Subjects = SubjectKeys & {
   /** Oldest first. */
   list(): readonly KnownSubject[];
   /** Deletes the key, the name and the salt, for good. @returns SHA-256 of the key, hex; undefined when there is none */
-  destroy(id: string): string | undefined;
+  destroy(id: string): Promise<string | undefined>;
   /** Forgets the keys that another process has destroyed. */
-  refresh(): void;
+  refresh(): Promise<void>;
   close(): void;
 };

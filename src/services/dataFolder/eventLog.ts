@@ -8,7 +8,7 @@ import { type KurrentStoreOptions, openKurrentStore } from '../../eventstore/kur
 import type { EventStore } from '../../eventstore/port.ts';
 import { openSqliteStore } from '../../eventstore/sqlite.ts';
 import type { Keystore } from '../../keystore/port.ts';
-import { readSecretFile } from '../../keystore/secretFile.ts';
+import { credentialsIn } from './credentials.ts';
 import { standingKey } from './standingKey.ts';
 
 /** The event log of a data folder, sealed with a key of its keystore. */
@@ -44,18 +44,7 @@ export async function kurrentOptions(
   keystore: Keystore,
 ): Promise<KurrentStoreOptions> {
   const { eventStore: url, eventStoreCredentialsFile, acceptOlder = false } = settings;
-  const credentials = eventStoreCredentialsFile === undefined ? undefined : credentialsIn(eventStoreCredentialsFile);
+  const credentials = eventStoreCredentialsFile === undefined ? undefined : credentialsIn(eventStoreCredentialsFile, 'the event store');
   const seal = await standingKey(keystore, 'log-seal', sealMessage);
   return { url, credentials, name: logName(seal.key), file: eventsFile(settings), seal, acceptOlder };
-}
-
-const maxCredentialsBytes = 1024;
-
-/** @throws NusecError BAD_REQUEST, KEYSTORE_PERMISSIONS */
-function credentialsIn(file: string): string {
-  const text = Buffer.from(readSecretFile(file, maxCredentialsBytes) ?? [])
-    .toString()
-    .trim();
-  if (!/^[^:\s]+:\S+$/.test(text)) throw new NusecError('BAD_REQUEST', `${file} is not one line USER:PASSWORD for the event store`);
-  return text;
 }

@@ -1,12 +1,18 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { KeystoreSettings } from '../../config.ts';
+import type { KeystoreSettings, ObjectStoreSettings } from '../../config.ts';
 import { NusecError } from '../../errors.ts';
 import { requireFolder } from '../../folder.ts';
+import { type Custody, openCustody } from '../../keystore/custody.ts';
+import { objectCustody } from '../../keystore/objectCustody.ts';
 import { openPkcs11Keystore, type Pkcs11Options } from '../../keystore/pkcs11.ts';
 import type { Keystore } from '../../keystore/port.ts';
+import { sharedKeyset } from '../../keystore/sharedKeyset.ts';
 import { openSoftwareKeystore } from '../../keystore/software.ts';
 import { readPassphrase, type Unlock } from '../../keystore/unlock.ts';
+import type { ObjectStore } from '../../objects/port.ts';
+import { openS3 } from '../../objects/s3.ts';
+import { credentialsIn } from './credentials.ts';
 
 /** Which keystore the settings ask for, and where its files are. */
 
@@ -53,6 +59,37 @@ export function openKeystore(
 ): Promise<Keystore> {
   requireDataFolder(settings);
   if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), alone, onTrouble });
-  const file = keysetFile(settings);
-  return openSoftwareKeystore({ file, unlock: softwareUnlock(settings), create: create && !existsSync(file), alone });
+  return openKeysetOf(settings, create, alone);
 }
+
+async function openKeysetOf(settings: KeystoreSettings, create: boolean, alone: boolean): Promise<Keystore> {
+  const file = keysetFile(settings);
+  const options = { file, unlock: softwareUnlock(settings), create: create && !existsSync(file), alone };
+  const objects = await openObjects(settings);
+  if (objects === undefined) return openSoftwareKeystore(options);
+  try {
+    const keystore = await openSoftwareKeystore({ ...options, shared: sharedKeyset(objects, file) });
+    return { ...keystore, close: () => keystore.close().finally(objects.close) };
+  } catch (error) {
+    objects.close();
+    throw error;
+  }
+}
+
+/** What several machines share beside the log; undefined where the data folder has it. @throws NusecError as openS3, and of the file of credentials */
+export async function openObjects({
+  objectStore,
+  objectStoreCredentialsFile: file,
+}: ObjectStoreSettings): Promise<ObjectStore | undefined> {
+  if (objectStore === undefined) return undefined;
+  return openS3({ url: objectStore, credentials: file === undefined ? undefined : credentialsIn(file, 'the object store') });
+}
+
+/** @throws NusecError as openObjects and openCustody */
+export async function openProjectCustody(settings: KeystoreSettings): Promise<Custody> {
+  const objects = await openObjects(settings);
+  if (objects === undefined) return openCustody(custodyFile(settings));
+  return { ...objectCustody(objects, settings.keystore), close: async () => objects.close() };
+}
+
+export const hasCustody = (settings: KeystoreSettings): boolean => settings.objectStore !== undefined || existsSync(custodyFile(settings));

@@ -9,7 +9,7 @@ import { newEvent } from '../../eventstore/recorded.ts';
 import { makeFolder } from '../../folder.ts';
 import { type BackupContent, restoreBackup, writeBackup } from '../../keystore/backup.ts';
 import { bootKekGeneration } from '../../keystore/bootKeys.ts';
-import { type Custody, openCustody } from '../../keystore/custody.ts';
+import type { Custody } from '../../keystore/custody.ts';
 import { drillBackup, type Proof } from '../../keystore/drill.ts';
 import { type Migration, migrateToToken } from '../../keystore/migrate.ts';
 import { openPkcs11Keystore } from '../../keystore/pkcs11.ts';
@@ -18,7 +18,17 @@ import { type KekRotation, readKeyset, rekeyKeyset, rotateBootKek, rotateKeyFile
 import { createSecretFile } from '../../keystore/secretFile.ts';
 import { readPassphrase } from '../../keystore/unlock.ts';
 import { eventsFile, openEventLog } from './eventLog.ts';
-import { custodyFile, keyFile, keysetFile, openKeystore, requireDataFolder, softwareUnlock, tokenOptions } from './keystore.ts';
+import {
+  custodyFile,
+  hasCustody,
+  keyFile,
+  keysetFile,
+  openKeystore,
+  openProjectCustody,
+  requireDataFolder,
+  softwareUnlock,
+  tokenOptions,
+} from './keystore.ts';
 
 /** Care of the keys is recorded in the event log. */
 type CareSettings = KeystoreSettings & EventLogSettings;
@@ -42,7 +52,7 @@ export async function keystoreStatus(settings: CareSettings): Promise<KeystoreSt
     settings.keystore === 'pkcs11' ? await tokenKeys(settings) : (await readKeyset(keysetFile(settings), softwareUnlock(settings))).entries;
   const keys = infos.map(({ id, algorithm, createdAt }) => ({ id, algorithm, createdAt })).toSorted((a, b) => (a.id < b.id ? -1 : 1));
   const bootKek = keys.map(key => key.id).toSorted((a, b) => (bootKekGeneration(b) ?? 0) - (bootKekGeneration(a) ?? 0))[0];
-  const counts = existsSync(custodyFile(settings)) ? await withCustody(settings, async custody => countsOf(custody)) : noBootKeys;
+  const counts = hasCustody(settings) ? await withCustody(settings, countsOf) : noBootKeys;
   return {
     driver: settings.keystore,
     keys,
@@ -53,10 +63,10 @@ export async function keystoreStatus(settings: CareSettings): Promise<KeystoreSt
 
 const noBootKeys = { bootKeys: 0, destroyedBootKeys: 0, wrappedBy: {} };
 
-function countsOf(custody: Custody): Pick<KeystoreStatus, 'bootKeys' | 'destroyedBootKeys' | 'wrappedBy'> {
-  const wrappedBy = Object.fromEntries(custody.wrappedBy());
+async function countsOf(custody: Custody): Promise<Pick<KeystoreStatus, 'bootKeys' | 'destroyedBootKeys' | 'wrappedBy'>> {
+  const wrappedBy = Object.fromEntries(await custody.wrappedBy());
   const bootKeys = Object.values(wrappedBy).reduce((sum, count) => sum + count, 0);
-  return { bootKeys, destroyedBootKeys: custody.count() - bootKeys, wrappedBy };
+  return { bootKeys, destroyedBootKeys: (await custody.count()) - bootKeys, wrappedBy };
 }
 
 async function tokenKeys(settings: CareSettings): Promise<readonly KeyInfo[]> {
@@ -78,11 +88,13 @@ export async function rotateKeystore(
   newPassphraseFile?: string,
   progress?: (rewrapped: number) => void,
 ): Promise<Rotation> {
-  if (newPassphraseFile !== undefined && (settings.keystore === 'pkcs11' || !settings.passphraseFile))
-    throw new NusecError('BAD_REQUEST', 'a new passphrase is for a keyset that a passphrase opens');
+  if (newPassphraseFile !== undefined && (settings.keystore === 'pkcs11' || !settings.passphraseFile || settings.objectStore !== undefined))
+    throw new NusecError('BAD_REQUEST', 'a new passphrase is for a keyset of one machine that a passphrase opens');
   const keystore = await openKeystore(settings, { alone: true });
   const rotated = await withCustody(settings, custody => rotateBootKek(keystore, custody, progress)).finally(() => keystore.close());
-  const rekeyed = settings.keystore === 'pkcs11' ? undefined : await rekey(settings, newPassphraseFile);
+  // A new key file would have to be on every machine at the same moment.
+  const isAlone = settings.keystore === 'software' && settings.objectStore === undefined;
+  const rekeyed = isAlone ? await rekey(settings, newPassphraseFile) : undefined;
   const result = { ...rotated, ...(rekeyed !== undefined && { rekeyed }) };
   const opens = newPassphraseFile === undefined ? settings : { ...settings, passphraseFile: newPassphraseFile };
   await recordCare(opens, 'KeystoreRotated', result);
@@ -105,8 +117,8 @@ export async function backUpKeystore(settings: CareSettings, { sharesFolder, ...
   if (settings.keystore === 'pkcs11')
     throw new NusecError('KEY_REFUSED', 'the keys of a token do not leave it: back it up with its own tools, and copy the custody');
   makeFolder(sharesFolder);
-  const places = { keyset: keysetFile(settings), unlock: softwareUnlock(settings), custody: custodyFile(settings) };
-  const { shareTexts, ...content } = await writeBackup({ ...places, ...plan });
+  const places = { keyset: keysetFile(settings), unlock: softwareUnlock(settings) };
+  const { shareTexts, ...content } = await withCustody(settings, custody => writeBackup({ ...places, custody, ...plan }));
   const shareFiles = shareTexts.map((text, index) => {
     const file = join(sharesFolder, `share-${index + 1}-of-${plan.shares}-${content.backupIdHex}.txt`);
     createSecretFile(file, new TextEncoder().encode(`${text}\n`));
@@ -149,7 +161,7 @@ export async function migrateKeystore(settings: CareSettings): Promise<Migration
 }
 
 async function withCustody<Result>(settings: CareSettings, work: (custody: Custody) => Promise<Result>): Promise<Result> {
-  const custody = openCustody(custodyFile(settings));
+  const custody = await openProjectCustody(settings);
   try {
     return await work(custody);
   } finally {

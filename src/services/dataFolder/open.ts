@@ -16,8 +16,10 @@ import { isPseudonym } from '../../evidence/personalSeal.ts';
 import { makeFolder, narrowFolder } from '../../folder.ts';
 import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
 import { openCustody } from '../../keystore/custody.ts';
+import { objectCustody } from '../../keystore/objectCustody.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../keystore/signingRates.ts';
+import type { ObjectStore } from '../../objects/port.ts';
 import { openReadModels } from '../../projections/readModels.ts';
 import { minuteMs } from '../../times.ts';
 import { openUidLists } from '../../uidlists/uidLists.ts';
@@ -26,7 +28,8 @@ import type { Context } from '../base/context.ts';
 import type { Subjects } from '../base/subjectRegistry.ts';
 import { takeProcessSlot, viewsFiles } from '../processes/processSlots.ts';
 import { eventsFile, openEventLog, requireEventLog } from './eventLog.ts';
-import { custodyFile, openKeystore } from './keystore.ts';
+import { custodyFile, openKeystore, openObjects } from './keystore.ts';
+import { sharedSubjects } from './sharedSubjects.ts';
 import { openSubjects } from './subjectKeys.ts';
 
 /** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
@@ -63,9 +66,11 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
   );
   if (!create) requireEventLog(settings);
   const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
-  const custody = own('custody', openCustody(custodyFile(settings)));
+  const objects = await openObjects(settings);
+  if (objects !== undefined) own('object store', objects);
+  const custody = own('custody', objects === undefined ? openCustody(custodyFile(settings)) : objectCustody(objects, settings.keystore));
   const storedLog = own('event store', await openEventLog(settings, keystore));
-  const subjects = own('subjects', await openKnownSubjects(settings, keystore, storedLog));
+  const subjects = own('subjects', await openKnownSubjects(settings, keystore, storedLog, objects));
   const store = personalStore(storedLog, subjects);
   const followers = own(
     'followers',
@@ -76,7 +81,7 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     'read models',
     await openReadModels(store, slot.viewsFile, trouble => log.error(trouble, 'a read model has stopped'), followers),
   );
-  const blobs = openBlobStore(join(dataDir, 'blobs'), { rows: store });
+  const blobs = openBlobStore(join(dataDir, 'blobs'), { rows: store, shared: objects });
   const fileOf = (sha256: string): string => blobFile(join(dataDir, 'blobs'), sha256);
   const uidLists = own('UID lists', openUidLists(join(dataDir, 'uidlists'), blobs, fileOf));
   const host = settings.publicHost;
@@ -107,15 +112,25 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
 const subjectsFile = ({ dataDir }: Pick<FolderSettings, 'dataDir'>): string => join(dataDir, 'subjects.db');
 
 /** @throws NusecError KEYSTORE_DAMAGED when the file was lost: everybody would count as erased */
-async function openKnownSubjects(settings: FolderSettings, keystore: Keystore, storedLog: EventStore): Promise<Subjects> {
+async function openKnownSubjects(
+  settings: FolderSettings,
+  keystore: Keystore,
+  storedLog: EventStore,
+  objects: ObjectStore | undefined,
+): Promise<Subjects> {
   const file = subjectsFile(settings);
-  const people = existsSync(file) ? [] : await storedLog.readStream(operatorsStream);
+  const people = objects !== undefined || existsSync(file) ? [] : await storedLog.readStream(operatorsStream);
   if (people.some(({ type, data }) => type === 'OperatorAdded' && isPseudonym(String(data.name))))
     throw new NusecError(
       'KEYSTORE_DAMAGED',
       `${file} is missing, without which nobody can read who did what: put it back from a backup, or give everybody up as erased (touch ${file}; chmod 600 ${file})`,
     );
-  return openSubjects(file, keystore, () => new Date().toISOString());
+  const local = await openSubjects(file, keystore, () => new Date().toISOString());
+  if (objects === undefined) return local;
+  return sharedSubjects(local, objects).catch(error => {
+    local.close();
+    throw error;
+  });
 }
 
 /** The log of attestations; see base/attestationLog.ts. */

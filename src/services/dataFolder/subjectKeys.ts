@@ -8,7 +8,8 @@ import { NusecError } from '../../errors.ts';
 import { type Subject, subjectId } from '../../evidence/personalSeal.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import { checkOwnerOnly, secretFileMode } from '../../keystore/secretFile.ts';
-import type { KnownSubject, Subjects } from '../base/subjectRegistry.ts';
+import type { KnownSubject } from '../base/subjectRegistry.ts';
+import type { LocalSubjects } from './sharedSubjects.ts';
 import { standingKey } from './standingKey.ts';
 
 /** The data keys of the people in the log: one SQLite file beside it, `subjects.db`. A row is sealed under a key that only the keystore gives:
@@ -26,11 +27,18 @@ const message = utf8('nusec subject keys v1');
 const busyTimeoutMs = 5000;
 const [saltBytes, keyBytes, ivBytes, tagBytes] = [16, 32, 12, 16];
 
-type Row = { readonly id: string; readonly kind: SubjectKind; readonly sealed: Uint8Array; readonly since: string };
+export type SubjectRow = {
+  readonly id: string;
+  readonly kind: SubjectKind;
+  readonly tag: Uint8Array;
+  readonly sealed: Uint8Array;
+  readonly since: string;
+};
 
-/** @param now RFC 3339 UTC
+/** For servers on several machines: sharedSubjects.ts.
+ *  @param now RFC 3339 UTC
  *  @throws NusecError KEYSTORE_PERMISSIONS, KEYSTORE_DAMAGED (no such file, or of another or an older keystore) */
-export async function openSubjects(file: string, keystore: Keystore, now: () => string): Promise<Subjects> {
+export async function openSubjects(file: string, keystore: Keystore, now: () => string): Promise<LocalSubjects> {
   const { key } = await standingKey(keystore, 'subjects', message);
   const db = openFile(file);
   try {
@@ -41,11 +49,11 @@ export async function openSubjects(file: string, keystore: Keystore, now: () => 
   }
 }
 
-function registry(db: Database, box: Box, now: () => string): Subjects {
+function registry(db: Database, box: Box, now: () => string): LocalSubjects {
   const insert = db.prepare('INSERT INTO subject VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING');
-  const byTag = db.prepare<Row>('SELECT id, kind, sealed, since FROM subject WHERE tag = ?');
-  const row = db.prepare<Row>('SELECT id, kind, sealed, since FROM subject WHERE id = ?');
-  const rows = db.prepare<Row>('SELECT id, kind, sealed, since FROM subject ORDER BY since, id');
+  const byTag = db.prepare<SubjectRow>('SELECT * FROM subject WHERE tag = ?');
+  const row = db.prepare<SubjectRow>('SELECT * FROM subject WHERE id = ?');
+  const rows = db.prepare<SubjectRow>('SELECT * FROM subject ORDER BY since, id');
   const remove = db.prepare('DELETE FROM subject WHERE id = ?');
   const ids = new Map<string, Subject>();
   /** By kind and name. */
@@ -63,6 +71,11 @@ function registry(db: Database, box: Box, now: () => string): Subjects {
     const stored = byTag.get(box.tag(kind, name));
     return stored && remember(box.open(stored));
   };
+  const draft = (kind: SubjectKind, name: string): SubjectRow => {
+    const salt = new Uint8Array(randomBytes(saltBytes));
+    const made = { id: subjectId(salt, kind, name), kind, name, salt, key: new Uint8Array(randomBytes(keyBytes)) };
+    return { id: made.id, kind, tag: box.tag(kind, name), sealed: box.seal(made), since: now() };
+  };
   const forget = (id: string): void => {
     const known = ids.get(id);
     if (known !== undefined) names.delete(`${known.kind}:${known.name}`);
@@ -75,9 +88,8 @@ function registry(db: Database, box: Box, now: () => string): Subjects {
     of(kind, name) {
       const known = find(kind, name);
       if (known !== undefined) return known;
-      const salt = new Uint8Array(randomBytes(saltBytes));
-      const made = { id: subjectId(salt, kind, name), kind, name, salt, key: new Uint8Array(randomBytes(keyBytes)) };
-      insert.run(made.id, kind, box.tag(kind, name), box.seal(made), now());
+      const { id, tag, sealed, since } = draft(kind, name);
+      insert.run(id, kind, tag, sealed, since);
       // Of two processes that make one, the first one's counts.
       return find(kind, name) as Subject;
     },
@@ -89,7 +101,15 @@ function registry(db: Database, box: Box, now: () => string): Subjects {
       return stored && remember(box.open(stored));
     },
     list: () => rows.all().map((each): KnownSubject => ({ id: each.id, kind: each.kind, name: box.open(each).name, since: each.since })),
-    destroy(id) {
+    draft,
+    rows: () => rows.all(),
+    adopt(stored) {
+      const subject = box.open(stored);
+      insert.run(stored.id, stored.kind, stored.tag, stored.sealed, stored.since);
+      gone.delete(stored.id);
+      remember(subject);
+    },
+    async destroy(id) {
       const stored = row.get(id);
       forget(id);
       if (stored === undefined) return undefined;
@@ -98,7 +118,7 @@ function registry(db: Database, box: Box, now: () => string): Subjects {
       db.pragma('wal_checkpoint(TRUNCATE)');
       return keySha256;
     },
-    refresh() {
+    async refresh() {
       const stored = new Set(rows.all().map(({ id }) => id));
       for (const id of ids.keys()) if (!stored.has(id)) forget(id);
     },
@@ -110,7 +130,7 @@ type Box = {
   tag(kind: SubjectKind, name: string): Uint8Array;
   seal(subject: Subject): Uint8Array;
   /** @throws NusecError KEYSTORE_DAMAGED */
-  open(row: Row): Subject;
+  open(row: Pick<SubjectRow, 'id' | 'kind' | 'sealed'>): Subject;
 };
 
 function sealing(secret: Uint8Array): Box {

@@ -76,7 +76,8 @@ export async function readNewest(file: string, key: NoteKey): Promise<Checkpoint
   throw new NusecError('STORE_DAMAGED', `${file} is not a checkpoint that this project signed`);
 }
 
-function signedBy(text: string, key: NoteKey): Checkpoint | undefined {
+/** @returns undefined when it is no checkpoint, or not signed with this key */
+export function signedBy(text: string, key: NoteKey): Checkpoint | undefined {
   try {
     const note = parseNote(text);
     return verifiedBy(note, [key]).length > 0 ? readCheckpoint(note.text) : undefined;

@@ -68,10 +68,24 @@ const maxHellos = 200_000;
 /** How often devices that stay connected are looked at: their certificates may have come into the last third of their lives. */
 const renewalPauseMs = hourMs;
 
+/** Verdicts of a gateway count up over all processes, also of other machines: one that has come to another does not count here again. */
+function withSharedSequences(own: AttestationLog, peers: Pick<Peers<PeerAnswers>, 'notify' | 'onNotice'>): AttestationLog {
+  const topic = 'verdict sequence';
+  peers.onNotice<Parameters<AttestationLog['noteSequence']>>(topic, args => own.noteSequence(...args));
+  return {
+    ...own,
+    noteSequence(...args) {
+      own.noteSequence(...args);
+      peers.notify(topic, args);
+    },
+  };
+}
+
 export const startField = (parts: FieldParts): Promise<Field> => opening(own => openField(own, parts));
 
 async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'close'>> {
-  const { ctx, alarms, channel, peers, revocations, trust, attestations } = parts;
+  const { ctx, alarms, channel, peers, revocations, trust } = parts;
+  const attestations = withSharedSequences(parts.attestations, peers);
   const cluster = createClusterChannel(channel, peers);
   const attachments = own('attachments', await startAttachments(ctx));
   const gatewayBundles = own('gateway bundles', startGatewayBundles({ ctx, revocations, attachments }));

@@ -29,6 +29,8 @@ type HousekeepingParts = {
   readonly attestations: AttestationLog;
   readonly scrubbed: ScrubPlaces;
   readonly addressDays: number;
+  /** Sends each checkpoint to the other processes. */
+  readonly tell: (note: string) => void;
 };
 
 /** What one of the processes at a data folder does for all of them: lists signed ahead of time, certificates that end, reservations and addresses whose time is over,
@@ -41,7 +43,11 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     const alarms = createAlarms(ctx);
     // First, so that it is closed last: the checkpoint at the stop covers what the others still append.
     const witnesses = own('witnesses', startWitnesses({ ctx, alarms }, services.witnesses, services.dataDir));
-    const kept = own('checkpoints', await keepCheckpoints({ ctx, alarms }, checkpoints, witnesses.offer));
+    const offer = (note: string): void => {
+      services.tell(note);
+      witnesses.offer(note);
+    };
+    const kept = own('checkpoints', await keepCheckpoints({ ctx, alarms }, checkpoints, offer));
     own('checkpoints on demand', { close: newestCheckpoint.lead(kept.sign) });
     own('revocation mark', await keepRevocationMark(ctx, markFile));
     own('bulk revocations', await startBulkRevocationWork(ctx, alarms));

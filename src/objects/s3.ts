@@ -1,0 +1,156 @@
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import type { S3Client } from '@aws-sdk/client-s3';
+import { equalBytes } from '../bytes.ts';
+import { NusecError } from '../errors.ts';
+import { type Address, parseAddress } from './address.ts';
+import type { ExpectedObject, ObjectStore, StoredObject } from './port.ts';
+
+/** The driver for object stores that speak the protocol of Amazon S3. It needs conditional writes (`If-None-Match`, `If-Match`), and looks at the start
+ *  whether the store has them. */
+
+export type S3Options = {
+  /** `s3://BUCKET[/PREFIX][?endpoint=URL&region=NAME]`; see address.ts. */
+  readonly url: string;
+  /** `ACCESS-KEY:SECRET`; default: what the environment gives the AWS SDK. */
+  readonly credentials?: string | undefined;
+};
+
+type Library = typeof import('@aws-sdk/client-s3');
+
+const maxObjectBytes = 64 * 1024 * 1024;
+const connectMs = 2000;
+const requestMs = 10_000;
+const maxAttempts = 3;
+const maxKeys = 1000;
+/** Versions of one object that are deleted in one go; there are a handful. */
+const maxVersions = 1000;
+
+/** @throws NusecError BAD_REQUEST (not an address, not TLS to another machine, the package is not installed, no conditional writes), STORE_UNAVAILABLE */
+export async function openS3({ url, credentials }: S3Options): Promise<ObjectStore> {
+  const address = parseAddress(url);
+  const library = await import('@aws-sdk/client-s3').catch(cause => {
+    throw new NusecError('BAD_REQUEST', 'the object store needs the optional npm package @aws-sdk/client-s3', { cause });
+  });
+  const client = new library.S3Client({
+    region: address.region,
+    ...(address.endpoint !== undefined && { endpoint: address.endpoint, forcePathStyle: true }),
+    ...(credentials !== undefined && { credentials: keysIn(credentials) }),
+    requestHandler: { connectionTimeout: connectMs, requestTimeout: requestMs },
+    // Not every store knows the newer checksums; whoever reads checks hashes and seals of our own.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    maxAttempts,
+  });
+  const objects = driver(library, client, address);
+  try {
+    await requireConditions(objects);
+    return objects;
+  } catch (error) {
+    objects.close();
+    throw error;
+  }
+}
+
+function keysIn(credentials: string): { accessKeyId: string; secretAccessKey: string } {
+  const colon = credentials.indexOf(':');
+  return { accessKeyId: credentials.slice(0, colon), secretAccessKey: credentials.slice(colon + 1) };
+}
+
+function driver(library: Library, client: S3Client, { bucket: Bucket, prefix }: Address): ObjectStore {
+  const at = (key: string) => ({ Bucket, Key: prefix + key });
+
+  const get = (key: string): Promise<StoredObject | undefined> =>
+    asked(async () => {
+      const { Body, ETag = '', ContentLength = 0 } = await client.send(new library.GetObjectCommand(at(key)));
+      if (ContentLength > maxObjectBytes) throw new NusecError('BAD_REQUEST', `object ${key} has more than ${maxObjectBytes} bytes`);
+      return { bytes: (await Body?.transformToByteArray()) ?? new Uint8Array(), tag: ETag };
+    });
+  /** Of one object, the newest first; what marks a deletion is one too. */
+  const versionsOf = (key: string) =>
+    asked(async () => {
+      const found = await client.send(new library.ListObjectVersionsCommand({ Bucket, Prefix: prefix + key, MaxKeys: maxVersions }));
+      return [...(found.Versions ?? []), ...(found.DeleteMarkers ?? [])].filter(({ Key }) => Key === prefix + key);
+    }).then(versions => versions ?? []);
+  const deleteVersions = async (key: string, which: (isLatest: boolean) => boolean): Promise<boolean> => {
+    const doomed = (await versionsOf(key)).filter(({ IsLatest = false }) => which(IsLatest));
+    for (const { VersionId } of doomed)
+      await asked(() => client.send(new library.DeleteObjectCommand({ ...at(key), ...(VersionId !== undefined && { VersionId }) })));
+    if (doomed.length > 0 && (await versionsOf(key)).some(({ IsLatest = false }) => which(IsLatest)))
+      throw new NusecError('STORE_UNAVAILABLE', `the object store keeps versions of ${key} that were deleted`);
+    return doomed.length > 0;
+  };
+
+  return {
+    get,
+    async put(key, bytes, expected) {
+      const put = new library.PutObjectCommand({ ...at(key), Body: bytes, ...conditionOf(expected) });
+      const stored = await asked(() => client.send(put));
+      if (stored !== undefined) return stored.ETag ?? '';
+      // Refused: by what an earlier try of the same has stored, or by somebody else's.
+      const there = await get(key);
+      return there !== undefined && equalBytes(there.bytes, bytes) ? there.tag : undefined;
+    },
+    async putFile(key, file) {
+      const { size } = await stat(file);
+      await asked(() => client.send(new library.PutObjectCommand({ ...at(key), Body: createReadStream(file), ContentLength: size })));
+    },
+    async look(key) {
+      const found = await asked(() => client.send(new library.HeadObjectCommand(at(key))));
+      return found && { bytes: found.ContentLength ?? 0, tag: found.ETag ?? '' };
+    },
+    delete: key => deleteVersions(key, () => true),
+    forgetOlder: async key => void (await deleteVersions(key, isLatest => !isLatest)),
+    async list(begin, after) {
+      const listed = await asked(() =>
+        client.send(
+          new library.ListObjectsV2Command({
+            Bucket,
+            Prefix: prefix + begin,
+            MaxKeys: maxKeys,
+            ...(after !== '' && { StartAfter: prefix + after }),
+          }),
+        ),
+      );
+      return (listed?.Contents ?? []).map(({ Key = '' }) => Key.slice(prefix.length));
+    },
+    close: () => client.destroy(),
+  };
+}
+
+function conditionOf(expected: ExpectedObject) {
+  if (expected === 'any') return {};
+  return expected === 'none' ? { IfNoneMatch: '*' } : { IfMatch: expected.tag };
+}
+
+const notFound = 404;
+/** Not what was expected, or two writers at the same moment. */
+const conflicts: readonly unknown[] = [409, 412];
+
+/** @returns undefined when there is no such object, or it is not as expected @throws NusecError STORE_UNAVAILABLE */
+async function asked<Result>(work: () => Promise<Result>): Promise<Result | undefined> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (cause instanceof NusecError) throw cause;
+    const { name, $metadata } = cause as { name?: string; $metadata?: { httpStatusCode?: number } };
+    const status = $metadata?.httpStatusCode;
+    if ((status === notFound && name !== 'NoSuchBucket') || conflicts.includes(status)) return undefined;
+    // The text of the error may have the request in it.
+    throw new NusecError('STORE_UNAVAILABLE', `the object store: ${name ?? 'no answer'}${status === undefined ? '' : ` (${status})`}`, {
+      cause,
+    });
+  }
+}
+
+const probeKey = 'probe';
+const probe = new Uint8Array([1]);
+
+/** A store that ignores conditions would let two servers overwrite each other's keys. */
+async function requireConditions(objects: ObjectStore): Promise<void> {
+  await objects.put(probeKey, probe, 'any');
+  const overwritten = await objects.put(probeKey, new Uint8Array([2]), 'none');
+  const replaced = await objects.put(probeKey, new Uint8Array([3]), { tag: '"0"' });
+  if (overwritten !== undefined || replaced !== undefined)
+    throw new NusecError('BAD_REQUEST', 'the object store has no conditional writes (If-None-Match, If-Match), which NuSEC needs');
+}

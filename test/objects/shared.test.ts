@@ -1,0 +1,151 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { openBlobStore } from '../../src/eventstore/blobs.ts';
+import { bootKekId, createBootKeys, newestBootKek } from '../../src/keystore/bootKeys.ts';
+import { objectCustody } from '../../src/keystore/objectCustody.ts';
+import { rotateBootKek } from '../../src/keystore/rotation.ts';
+import { sharedKeyset } from '../../src/keystore/sharedKeyset.ts';
+import { openSoftwareKeystore } from '../../src/keystore/software.ts';
+import { openS3 } from '../../src/objects/s3.ts';
+import { sharedSubjects } from '../../src/services/dataFolder/sharedSubjects.ts';
+import { openSubjects } from '../../src/services/dataFolder/subjectKeys.ts';
+import { temporaryFolder } from '../eventstore/support.ts';
+import { covers } from '../support/covers.ts';
+import { startS3Double } from './s3Double.ts';
+
+/** What servers on several machines share in an object store: keyset, boot keys, people, blobs. Two folders stand for two machines. */
+
+async function machines() {
+  const double = await startS3Double();
+  onTestFinished(double.close);
+  const secret = Buffer.alloc(32, 7);
+  const machine = async (create = false) => {
+    const folder = temporaryFolder();
+    mkdirSync(join(folder, 'blobs'));
+    const objects = await openS3({ url: double.url('p'), credentials: double.credentials });
+    onTestFinished(objects.close);
+    const [file, keyFile] = [join(folder, 'keyset.bin'), join(folder, 'keystore.key')];
+    writeFileSync(keyFile, secret, { mode: 0o600 });
+    const keystore = await openSoftwareKeystore({ file, unlock: { keyFile }, create, shared: sharedKeyset(objects, file) });
+    onTestFinished(keystore.close);
+    return { folder, objects, keystore, file };
+  };
+  const one = await machine(true);
+  await one.keystore.generate(bootKekId(1), 'AES-256');
+  return { double, one, two: await machine(), machine };
+}
+
+const message = new TextEncoder().encode('message');
+
+describe('the keyset of several machines', () => {
+  it('has on each what any of them makes or destroys, and loses no change of another (T17)', async () => {
+    covers('T17');
+    const { one, two, double } = await machines();
+    await one.keystore.generate('a', 'P-256');
+    expect(await two.keystore.publicKey('a')).toEqual(await one.keystore.publicKey('a'));
+    await expect(two.keystore.generate('a', 'P-256')).rejects.toMatchObject({ code: 'KEY_EXISTS' });
+    const ids = Array.from({ length: 6 }, (_, i) => `k/${i}`);
+    await Promise.all(ids.map((id, i) => (i % 2 === 0 ? one : two).keystore.generate(id, 'AES-256')));
+    const listed = async (machine: typeof one) => (await machine.keystore.list()).map(({ id }) => id).toSorted();
+    expect(await listed(one)).toEqual(['a', ...ids, bootKekId(1)].toSorted());
+    expect(await listed(two)).toEqual(await listed(one));
+    await two.keystore.destroy('a');
+    await expect
+      .poll(() =>
+        one.keystore.sign('a', message).then(
+          () => 'signed',
+          error => error.code,
+        ),
+      )
+      .toBe('KEY_NOT_FOUND');
+    // No earlier version has the key that was destroyed.
+    expect(double.versions('p/keyset')).toHaveLength(1);
+    expect(readFileSync(one.file)).toEqual(readFileSync(two.file));
+  });
+
+  it('of another project is refused, and so is a folder whose keyset is not shared yet', async () => {
+    const { one } = await machines();
+    const folder = temporaryFolder();
+    const [file, keyFile] = [join(folder, 'keyset.bin'), join(folder, 'keystore.key')];
+    const alone = await openSoftwareKeystore({ file, unlock: { keyFile }, create: true });
+    await alone.close();
+    const open = (shared: ReturnType<typeof sharedKeyset>) => openSoftwareKeystore({ file, unlock: { keyFile }, shared });
+    await expect(open(sharedKeyset(one.objects, file))).rejects.toMatchObject({ code: 'KEYSTORE_DAMAGED' });
+    const empty = await startS3Double();
+    onTestFinished(empty.close);
+    const objects = await openS3({ url: empty.url('q'), credentials: empty.credentials });
+    onTestFinished(objects.close);
+    await expect(open(sharedKeyset(objects, file))).rejects.toMatchObject({ code: 'STATE' });
+  });
+});
+
+describe('boot keys of several machines', () => {
+  it('are made once, sign on each machine, and leave nothing but a tombstone when destroyed (R89, I5)', async () => {
+    covers('R89', 'I5');
+    const { one, two, double } = await machines();
+    const boots = [one, two].map(({ keystore, objects }) =>
+      createBootKeys(keystore, objectCustody(objects, 'software'), () => newestBootKek(keystore)),
+    );
+    const [here, there] = boots as [(typeof boots)[0], (typeof boots)[0]];
+    const [a, b] = await Promise.all(boots.map(boot => boot.ensure('boot/x')));
+    expect(a).toEqual(b);
+    await expect(here.sign('boot/x', message)).resolves.toBeDefined();
+    const custody = objectCustody(one.objects, 'software');
+    expect([...(await custody.wrappedBy())]).toEqual([[bootKekId(1), 1]]);
+    expect(await rotateBootKek(one.keystore, custody)).toMatchObject({ kekId: bootKekId(2), rewrapped: 1, retired: [bootKekId(1)] });
+    await expect(there.sign('boot/x', message)).resolves.toBeDefined();
+    await there.destroy('boot/x');
+    await there.destroy('boot/x');
+    await expect(here.sign('boot/x', message)).rejects.toMatchObject({ code: 'KEY_REFUSED' });
+    const kept = double.versions('p/custody/boot/x').map(bytes => JSON.parse(bytes.toString()));
+    expect(kept).toEqual([expect.not.objectContaining({ wrapped: expect.anything() })]);
+    expect(kept[0].destroyedAt).toBeDefined();
+    expect(await custody.count()).toBe(1);
+  });
+});
+
+describe('people of several machines', () => {
+  it('have one key each, whoever names them first, and are erased on every machine', async () => {
+    const { one, two, double } = await machines();
+    const open = async ({ folder, keystore, objects }: typeof one) => {
+      const local = await openSubjects(join(folder, 'subjects.db'), keystore, () => new Date().toISOString());
+      onTestFinished(local.close);
+      return sharedSubjects(local, objects);
+    };
+    const [here, there] = [await open(one), await open(two)];
+    await Promise.all([here.elsewhere?.make('operator', 'carol'), there.elsewhere?.make('operator', 'carol')]);
+    const carol = here.of('operator', 'carol');
+    expect(there.of('operator', 'carol').id).toBe(carol.id);
+    await here.elsewhere?.make('operator', 'dave');
+    const dave = here.of('operator', 'dave').id;
+    expect(there.byId(dave)).toBeUndefined();
+    await there.elsewhere?.learn([dave]);
+    expect(there.byId(dave)?.name).toBe('dave');
+    expect(await there.destroy(carol.id)).toBeDefined();
+    await here.refresh();
+    expect(here.byId(carol.id)).toBeUndefined();
+    expect(double.keys().filter(key => key.startsWith('p/subjects/'))).toHaveLength(1);
+  });
+});
+
+describe('blobs of several machines', () => {
+  it('that are files here are there too; one that is damaged here is mended', async () => {
+    const { one, two, double } = await machines();
+    const open = ({ folder, objects }: typeof one) => openBlobStore(join(folder, 'blobs'), { shared: objects });
+    const [here, there] = [open(one), open(two)];
+    const bytes = new Uint8Array(100_000).fill(5);
+    const name = await here.put(bytes);
+    expect(await there.size(name)).toBe(bytes.length);
+    expect(await there.get(name)).toEqual(bytes);
+    writeFileSync(join(two.folder, 'blobs', name.slice(0, 2), name.slice(2)), 'damage');
+    expect(await there.get(name)).toEqual(bytes);
+    double.plant(`p/blobs/${name}`, new Uint8Array(3));
+    expect(await here.get(name)).toEqual(bytes);
+    expect(await here.delete(name)).toBe(true);
+    await expect(open(await machineWithout(one)).get(name)).rejects.toMatchObject({ code: 'BLOB_NOT_FOUND' });
+  });
+});
+
+/** The same object store, and a folder that has nothing. */
+const machineWithout = async (machine: Awaited<ReturnType<typeof machines>>['one']) => ({ ...machine, folder: temporaryFolder() });
