@@ -43,7 +43,10 @@ const bench = (where: string, url: string, report: Report): Promise<void> =>
     const name = `bench-${randomUUID()}`;
     const store = await openKurrentStore({ url, name, file: join(folder, 'copy.db'), seal });
     const sqlite = await openSqliteStore({ file: join(folder, 'own.db'), seal });
-    for (const writers of [1, 16, 64]) await benchAppends(where, store, sqlite, { folder, writers }, report);
+    for (const writers of [1, 16, 64]) {
+      await benchAppends(where, store, sqlite, { folder, writers }, report);
+      await benchAlone(where, store, { url, name, writers }, report);
+    }
     await fill(store);
     const events = await store.head();
     await store.close();
@@ -75,6 +78,28 @@ async function benchAppends(
   report({ figure: `appends, ${writers} writers, ${where}`, ...figures, unit: 'events/s', boundWhat: 'events/s in SQLite' });
   const boundWhat = 'ms, p99 of a fdatasync here';
   report({ figure: `p99 of an append, ${writers} writers, ${where}`, value: median(p99s), bound: median(syncP99s), unit: 'ms', boundWhat });
+}
+
+type Alone = { readonly url: string; readonly name: string; readonly writers: number };
+
+/** What the server itself takes: the client appends as many bytes as the writers together, one append after the other. */
+async function benchAlone(where: string, store: EventStore, { url, name, writers }: Alone, report: Report): Promise<void> {
+  const connection = await openConnection({ url });
+  const data = Buffer.alloc(writers * eventBytes, 'a');
+  const alone = async (): Promise<number> => {
+    const start = performance.now();
+    let count = 0;
+    for (; performance.now() - start < roundMs; count += 1) {
+      const event = connection.library.binaryEvent({ id: randomUUID(), type: 'bench', data });
+      await connection.client().appendToStream(`${name}-alone`, event, { streamState: 'any' });
+    }
+    return perSecond(count * writers, start);
+  };
+  const subject = async (): Promise<number> => (await appendFor(store, { writers, durationMs: roundMs, devices })).rate;
+  const figures = await interleave(rounds, subject, alone);
+  const boundWhat = 'events/s, the client alone with as many bytes';
+  report({ figure: `appends, ${writers} writers, ${where}, and alone`, ...figures, unit: 'events/s', boundWhat });
+  await connection.close();
 }
 
 async function fill(store: EventStore): Promise<void> {

@@ -16,8 +16,11 @@ export type CommitLog = {
    *  @returns whether it was stored; false when there is another commit behind `expected`, and then this one never will be
    *  @throws NusecError STORE_UNAVAILABLE when the log cannot be reached for 5 s: then it is unknown whether it is stored */
   append(expected: number, id: string, commit: Carrier): Promise<boolean>;
-  /** At most `limit` commits, from a revision on. @throws NusecError STORE_UNAVAILABLE, STORE_DAMAGED */
-  read(from: number, limit: number): Promise<readonly LoggedCommit[]>;
+  /** The commit of a revision. @throws NusecError STORE_UNAVAILABLE, STORE_DAMAGED */
+  at(revision: number): Promise<LoggedCommit | undefined>;
+  /** Hands over at most `limit` commits from a revision on, some at a time, while the next ones are on their way.
+   *  @throws NusecError STORE_UNAVAILABLE when nothing comes for a while, STORE_DAMAGED; what `take` throws */
+  scan(from: number, limit: number, take: (commits: readonly LoggedCommit[]) => Promise<void>): Promise<void>;
   /** Hands over commits as they come, in order, past and future, without those that are known by then.
    *  @param known revision of the newest commit that need not come
    *  @param onEnd called once when it ends by itself: the connection broke, or `take` threw; never after close() */

@@ -27,6 +27,15 @@ export type Connection = {
    *  @returns what the work returns, or the server's refusal
    *  @throws NusecError STORE_UNAVAILABLE: no answer, and nobody knows whether it was done */
   use<Result>(timeoutMs: number, work: (client: KurrentDBClient) => Promise<Result>): Promise<Result | Refusal>;
+  /** Works through what a read gives, one after the other. Each has to come in time; all together may take as long as they take.
+   *  @param take its errors are the caller's, and it is not timed
+   *  @returns the server's refusal, if there is one
+   *  @throws NusecError STORE_UNAVAILABLE */
+  each<Item>(
+    timeoutMs: number,
+    begin: (client: KurrentDBClient) => AsyncIterable<Item>,
+    take: (item: Item) => Promise<void> | undefined,
+  ): Promise<Refusal | undefined>;
   /** The client for a subscription. */
   client(): KurrentDBClient;
   /** The next one works with a new client. */
@@ -64,6 +73,14 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
     for (const listener of told) listener();
     void end(broken);
   };
+  /** @returns the refusal that an error stands for; otherwise the client is given up */
+  const refused = (used: KurrentDBClient, error: unknown): Refusal => {
+    const refusal = refusalOf(library, error);
+    if (refusal !== undefined) return refusal;
+    // The client goes to the leader by itself.
+    if (!(error instanceof library.NotLeaderError)) failed(used);
+    throw unavailable(library, error);
+  };
   const login = loginOf(options);
   return {
     library,
@@ -80,11 +97,21 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
       try {
         return await answered(work(used), timeoutMs);
       } catch (error) {
-        const refusal = refusalOf(library, error);
-        if (refusal !== undefined) return refusal;
-        // The client goes to the leader by itself.
-        if (!(error instanceof library.NotLeaderError)) failed(used);
-        throw unavailable(library, error);
+        return refused(used, error);
+      }
+    },
+    async each(timeoutMs, begin, take) {
+      const used = client;
+      const items = begin(used)[Symbol.asyncIterator]();
+      try {
+        for (;;) {
+          const next = await answered(items.next(), timeoutMs).catch(error => refused(used, error));
+          if (typeof next === 'string') return next;
+          if (next.done === true) return undefined;
+          await take(next.value);
+        }
+      } finally {
+        void items.return?.();
       }
     },
     close: () => end(client),

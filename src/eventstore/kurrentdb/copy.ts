@@ -11,8 +11,6 @@ import type { CommitLog, LoggedCommit } from './commitLog.ts';
 
 /** Commits of one transaction. */
 const maxTakenCommits = 256;
-/** Commits of one read while the copy is behind. */
-const readCommits = 1024;
 /** For so long what was the newest commit counts as the newest one. Beyond it the log is asked, so a process that is cut off from the log answers
  *  nothing that is older. */
 const maxStaleMs = 1000;
@@ -97,9 +95,9 @@ export function keepCopy(
   };
   const upTo = async (target: number): Promise<void> => {
     while (revision() < target) {
-      const commits = await log.read(revision() + 1, readCommits);
-      if (commits.length === 0) throw damaged(`the log ends before commit ${target}, which it had`);
-      await take(commits);
+      const known = revision();
+      await log.scan(known + 1, target - known, take);
+      if (revision() === known) throw damaged(`the log ends before commit ${target}, which it had`);
     }
   };
   const ask = async (): Promise<void> => {
@@ -109,6 +107,8 @@ export function keepCopy(
     if (head < known) throw damaged(`the log has commits up to ${head}, but ${known} was acknowledged`);
     await upTo(head);
     confirmedAtMs = Math.max(confirmedAtMs, atMs);
+    // Not before: all that was there already would come twice.
+    if (following === undefined) follow();
   };
   /** Those who ask while somebody asks wait for the next answer: the present one may be older than their question. */
   let nextAsking: Promise<void> | undefined;
@@ -143,7 +143,6 @@ export function keepCopy(
       },
     );
   };
-  follow();
   const confirming = setInterval(() => {
     if (performance.now() - confirmedAtMs > confirmEveryMs && asking === undefined) void current().catch(() => undefined);
   }, confirmEveryMs);
@@ -192,7 +191,7 @@ const otherLog = (what: string): NusecError =>
 export async function requireSameLog(storage: Pick<Storage, 'taken'>, log: CommitLog): Promise<void> {
   const { revision, id } = storage.taken();
   if (revision === -1) return;
-  const [newest] = await log.read(revision, 1);
+  const newest = await log.at(revision);
   if (newest === undefined)
     throw otherLog(`the log in KurrentDB has commits up to ${await log.head()}, but ${revision} was acknowledged here`);
   if (newest.id !== id) throw otherLog(`commit ${revision} of the log in KurrentDB is not the one that was acknowledged here`);

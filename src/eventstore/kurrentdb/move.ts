@@ -53,7 +53,7 @@ export async function moveIntoKurrent({ file, seal, name, ...address }: KurrentS
 async function begunIn(log: CommitLog, db: Database): Promise<Taken & { readonly events: number }> {
   const revision = await log.head();
   if (revision === -1) return { revision, id: '', events: 0 };
-  const [newest] = await log.read(revision, 1);
+  const newest = await log.at(revision);
   const ids = newest?.commit.appends.flatMap(({ events }) => events.map(({ id }) => id)) ?? [];
   const events = (newest?.commit.first ?? 0) + ids.length;
   const here = db.prepare<string>('SELECT id FROM events WHERE position = ?').pluck().get(events);

@@ -21,11 +21,16 @@ import { isPartsList, joinParts, type PartsList, splitIntoParts } from './parts.
 /** One append and its answer. The server itself gives up after two seconds by default. */
 const appendTimeoutMs = 2500;
 const readTimeoutMs = 2500;
+/** Between two groups of a scan: the client hands over 64 events at a time, of up to 900 KiB each. */
+const scanTimeoutMs = 10_000;
 /** How long a commit whose fate is unknown is sent again or looked for. */
 const patienceMs = 5000;
 const retryPauseMs = 50;
 /** Commits that a subscription holds before it lets the connection wait. */
 const maxHeldCommits = 512;
+/** Commits, and bytes of them, that a scan hands over together. */
+const maxScannedCommits = 256;
+const maxScannedBytes = 4 * 1024 * 1024;
 const keptSigns = 8;
 /** Of all server processes together: 64 of them give that many in eight seconds. */
 const keptServerSigns = 256;
@@ -70,21 +75,32 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
     const last = await newest(logStream);
     return last === undefined || last === 'no stream' ? -1 : Number((last as ResolvedEvent).event?.revision ?? -1);
   };
-  const read = async (from: number, limit: number): Promise<readonly LoggedCommit[]> => {
+  const eventAt = async (revision: number): Promise<ResolvedEvent | undefined> => {
     const events = await connection.use(readTimeoutMs, client =>
-      gather(client.readStream(logStream, { fromRevision: BigInt(from), maxCount: limit, ...connection.readOptions })),
+      gather(client.readStream(logStream, { fromRevision: BigInt(revision), maxCount: 1, ...connection.readOptions })),
     );
-    if (typeof events === 'string') return [];
-    const commits: LoggedCommit[] = [];
-    for (const event of events) commits.push(await decode(event));
-    return commits;
+    return typeof events === 'string' ? undefined : events[0];
   };
-  /** The commit behind a revision. @returns undefined when there is none */
-  const idBehind = async (expected: number): Promise<string | undefined> => {
-    const events = await connection.use(readTimeoutMs, client =>
-      gather(client.readStream(logStream, { fromRevision: BigInt(expected + 1), maxCount: 1, ...connection.readOptions })),
+  const idBehind = async (expected: number): Promise<string | undefined> => (await eventAt(expected + 1))?.event?.id;
+  const scan: CommitLog['scan'] = async (from, limit, take) => {
+    let commits: LoggedCommit[] = [];
+    let bytes = 0;
+    const takeThem = async (): Promise<void> => {
+      const taken = commits;
+      commits = [];
+      bytes = 0;
+      if (taken.length > 0) await take(taken);
+    };
+    await connection.each(
+      scanTimeoutMs,
+      client => client.readStream(logStream, { fromRevision: BigInt(from), maxCount: limit, ...connection.readOptions }),
+      async event => {
+        commits.push(await decode(event));
+        bytes += dataBytes(event);
+        if (commits.length >= maxScannedCommits || bytes >= maxScannedBytes) await takeThem();
+      },
     );
-    return typeof events === 'string' ? undefined : events[0]?.event?.id;
+    await takeThem();
   };
   /** The event that stands for a commit in the log. */
   const prepare = async (id: string, commit: Carrier) => {
@@ -102,7 +118,11 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
 
   return {
     head,
-    read,
+    async at(revision) {
+      const event = await eventAt(revision);
+      return event && decode(event);
+    },
+    scan,
     async append(expected, id, commit) {
       const untilMs = performance.now() + patienceMs;
       const event = await prepare(id, commit);
@@ -171,6 +191,8 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
     close: connection.close,
   };
 }
+
+const dataBytes = ({ event }: ResolvedEvent): number => (event?.data as Partial<Uint8Array> | undefined)?.length ?? 0;
 
 const pause = (): Promise<void> => new Promise(resolve => setTimeout(resolve, retryPauseMs));
 

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata, Server, ServerCredentials, type ServerDuplexStream, type ServerWritableStream, status } from '@grpc/grpc-js';
 import { type Stored, streamTable } from './doubleStreams.ts';
 
@@ -39,6 +40,8 @@ export type Double = {
   /** Takes everything and answers nothing, as a process that was stopped. */
   pause(): void;
   resume(): void;
+  /** Each event of a read or subscription takes so long. */
+  slowReads(delayMs: number): void;
   /** Puts an event into a stream behind everybody's back. */
   plant(stream: string, type: string, data: object): void;
   /** Cuts a stream: the newest events are gone, as after an old backup was put back. */
@@ -59,6 +62,7 @@ export async function startDouble({ tls, login }: DoubleOptions = {}): Promise<D
   let appends = 0;
   let fault: { readonly ending: string; readonly how: 'lost' | 'unanswered' | 'silent' } | undefined;
   let resumed: PromiseWithResolvers<void> | undefined;
+  let readDelayMs = 0;
   let server: Server | undefined;
 
   /** @returns whether the call was refused */
@@ -117,6 +121,7 @@ export async function startDouble({ tls, login }: DoubleOptions = {}): Promise<D
       call.write(new streams.ReadResp().setConfirmation(new streams.ReadResp.SubscriptionConfirmation().setSubscriptionId('double')));
       const stop = table.follow(stream, after, async event => {
         await resumed?.promise;
+        if (readDelayMs > 0) await sleep(readDelayMs);
         if (!call.write(readAnswer(event))) await Promise.race([once(call, 'drain'), ended]);
       });
       void ended.then(stop);
@@ -132,7 +137,10 @@ export async function startDouble({ tls, login }: DoubleOptions = {}): Promise<D
           : table.last(stream) + 1;
     const events = table.read(stream, from, Number(options.getCount()), isBackwards);
     if (events === undefined) call.write(notFound(stream));
-    for (const event of events ?? []) if (!call.write(readAnswer(event))) await Promise.race([once(call, 'drain'), ended]);
+    for (const event of events ?? []) {
+      if (readDelayMs > 0) await sleep(readDelayMs);
+      if (!call.write(readAnswer(event))) await Promise.race([once(call, 'drain'), ended]);
+    }
     call.end();
   };
   const pair = tls && { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.cert) };
@@ -180,6 +188,9 @@ export async function startDouble({ tls, login }: DoubleOptions = {}): Promise<D
     resume() {
       resumed?.resolve();
       resumed = undefined;
+    },
+    slowReads(delayMs) {
+      readDelayMs = delayMs;
     },
     plant: (stream, type, data) =>
       void table.append(stream, 'any', [

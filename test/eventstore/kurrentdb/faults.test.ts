@@ -182,6 +182,14 @@ describe('what the log holds', () => {
     expect(await later.readBlob(sha256)).toBeUndefined();
   });
 
+  it('is taken in by a server that comes later however long all of it takes: only silence is a failure', async () => {
+    const store = await open();
+    for (let n = 0; n < 14; n += 1) await store.append('s', 'any', [event('A')]);
+    // Longer together than one answer is waited for.
+    double.slowReads(300);
+    expect(await idsOf(await open(), 's')).toEqual(await idsOf(store, 's'));
+  });
+
   it('is refused when it has less than was acknowledged here, as after an old backup of the database', async () => {
     const file = join(temporaryFolder(), 'events.db');
     const store = await open(file);
