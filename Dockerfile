@@ -1,13 +1,16 @@
-# The server with its embedded defaults: event log, read models, keyset and firmware store in /data. /state holds what must not go back with a
-# backup of /data.
-FROM node:24-bookworm-slim
+# The server: event log, read models, keyset and firmware store in /data; /state holds what must not go back with a backup of /data.
+# By content instead of by version: --build-arg NODE_IMAGE=node:24.21.0-bookworm-slim@sha256:… (docs/deploy.md).
+ARG NODE_IMAGE=node:24.21.0-bookworm-slim
+FROM ${NODE_IMAGE}
 ENV NODE_ENV=production NUSEC_STATE_DIR=/state
 WORKDIR /opt/nusec
-COPY package.json package-lock.json ./
-RUN npm ci --omit=dev --no-audit --no-fund
+COPY package.json package-lock.json LICENSE ./
+# The image has a Node already; the one that npm brings for older machines goes.
+RUN npm ci --omit=dev --no-audit --no-fund && rm -rf node_modules/node-linux-* && npm cache clean --force
 COPY src ./src
 COPY gateway-device ./gateway-device
 COPY web ./web
+COPY deploy/databaseUser.mjs ./deploy/databaseUser.mjs
 RUN useradd --system --uid 10001 nusec && mkdir -m 700 /data /state && chown nusec /data /state
 USER nusec
 VOLUME /data /state

@@ -50,7 +50,9 @@ const commandsIn = (page: string): readonly string[] =>
     [...block.matchAll(/^(?:[A-Z0-9_]+=\S+ +)*nusec (.+)$/gm)].map(([, line = '']) => line),
   );
 
-it.each(commandsIn('backup.md'))('nusec %s, as docs/backup.md has it', async line => {
+const pages = ['backup.md', 'deploy.md', 'integration.md', 'gateway-guide.md', 'kurrentdb.md', 'auditing.md'];
+
+it.each(pages.flatMap(page => commandsIn(page).map(line => [line, page] as const)))('nusec %s, as docs/%s has it', async line => {
   const words = wordsOf(line);
   const { program, called } = await recording(words[0] ?? '');
   await program.parseAsync(words, { from: 'user' });
