@@ -10,7 +10,7 @@ type Example = { readonly page: string; readonly words: readonly string[] };
 /** Words of a shell line: quotes and a backslash at the end of a line as a shell takes them; what is piped, redirected or remarked is the shell's. */
 function wordsOf(line: string): readonly string[] {
   const words = line.replaceAll(/\\\n\s*/g, ' ').match(/"[^"]*"|'[^']*'|\S+/g) ?? [];
-  const end = words.findIndex(word => ['|', '>', '<', '#'].includes(word));
+  const end = words.findIndex(word => ['|', '>', '<', '#', '&&'].includes(word));
   return (end < 0 ? words : words.slice(0, end)).map(word => word.replaceAll(/^["']|["']$/g, ''));
 }
 
