@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the DevAuth code for a board with arm-none-eabi-gcc: OUT/devauth.bin goes to SRAM, OUT/bootrom.elf is what a blank board starts with.
-#   firmware/devauth/build.sh BEARSSL OUT [BOARD]     BEARSSL: its source tree (scripts/setup.mjs test fetches it); BOARD: an505
+#   firmware/devauth/build.sh BEARSSL OUT [BOARD]     BEARSSL: its source tree, as fetch.sh prints it; BOARD: an505, or host
+# Board `host` is OUT/devauth, a program of this machine under sanitizers, for fuzzing.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 bearssl=$1 out=$2 board=${3:-an505}
@@ -18,6 +19,14 @@ for name in codec/ccopy codec/dec32be codec/enc32be hash/sha2small mac/hmac rand
   int/i31_muladd int/i31_ninv31 int/i31_rshift int/i31_sub int/i31_tmont int/i32_div32; do
   library="$library $bearssl/src/$name.c"
 done
+
+# shellcheck disable=SC2086
+if [ "$board" = host ]; then
+  mkdir -p "$out/objects"
+  (cd "$out/objects" && cc -O2 -w -isystem "$bearssl/inc" -I"$bearssl/src" -c $library)
+  exec cc -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all $strict -isystem "$bearssl/inc" -I"$here" $(ls "$here"/*.c | grep -v /main.c) "$here"/host/*.c \
+    "$out"/objects/*.o -o "$out/devauth"
+fi
 
 # shellcheck disable=SC2086
 {

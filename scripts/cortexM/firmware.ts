@@ -26,18 +26,33 @@ export function whyNoBoard(): string | undefined {
 
 /** @throws Error with what the compiler says */
 export function buildFirmware(): Firmware {
+  const folder = build('an505');
+  return { bootRom: join(folder, 'bootrom.elf'), devAuth: join(folder, 'devauth.bin') };
+}
+
+/** @returns the DevAuth code as a program of this machine, under sanitizers; undefined without a C compiler that has them, or without BearSSL */
+export const buildHostProgram = (): string | undefined =>
+  hasSanitizers() && 'folder' in fetchLibrary() ? join(build('host'), 'devauth') : undefined;
+
+const hasSanitizers = (): boolean => {
+  const program = '#include <stdio.h>\nint main(void) { return 0; }';
+  const options = ['-fsanitize=address,undefined', '-x', 'c', '-', '-o', '/dev/null'];
+  return isOnPath('cc') && spawnSync('cc', options, { input: program }).status === 0;
+};
+
+function build(board: 'an505' | 'host'): string {
   const library = fetchLibrary();
   if (!('folder' in library)) throw new Error(library.reason);
-  const folder = join(dirname(library.folder), `devauth-${hashOfSources()}`);
+  const folder = join(dirname(library.folder), `devauth-${board}-${hashOfSources()}`);
   if (!existsSync(folder)) {
     const work = mkdtempSync(`${folder}.`);
-    const { status, stdout, stderr } = spawnSync(join(source, 'build.sh'), [library.folder, work], { encoding: 'utf8' });
+    const { status, stdout, stderr } = spawnSync(join(source, 'build.sh'), [library.folder, work, board], { encoding: 'utf8' });
     if (status !== 0) throw new Error(`firmware/devauth/build.sh: ${stdout}${stderr}`);
     // Another process may have built the same meanwhile.
     if (existsSync(folder)) rmSync(work, { recursive: true });
     else renameSync(work, folder);
   }
-  return { bootRom: join(folder, 'bootrom.elf'), devAuth: join(folder, 'devauth.bin') };
+  return folder;
 }
 
 function fetchLibrary(): { readonly folder: string } | { readonly reason: string } {
