@@ -10,7 +10,7 @@ RUN npm ci --omit=dev --no-audit --no-fund && rm -rf node_modules/node-linux-* &
 COPY src ./src
 COPY gateway-device ./gateway-device
 COPY web ./web
-COPY deploy/databaseUser.mjs ./deploy/databaseUser.mjs
+COPY deploy/databaseUser.mjs deploy/objectBucket.mjs ./deploy/
 RUN useradd --system --uid 10001 nusec && mkdir -m 700 /data /state && chown nusec /data /state
 USER nusec
 VOLUME /data /state

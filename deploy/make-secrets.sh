@@ -17,15 +17,19 @@ random 10001 nusec-passphrase ''
 random 10001 kurrentdb-credentials 'nusec:'
 random "$databaseUid" kurrentdb-ops ''
 random "$databaseUid" kurrentdb-admin ''
+random 0 objects-password ''
+[ -e objects-user ] || printf nusec > objects-user
+[ -e objects-credentials ] || printf 'nusec:%s' "$(cat objects-password)" > objects-credentials
+own 10001 objects-credentials
 
 # The database takes RSA keys only, and asks for keyEncipherment in the certificate of a node.
 if [ ! -e ca.key ]; then
-  openssl req -x509 -newkey rsa:3072 -nodes -days 3650 -subj '/CN=NuSEC database CA' \
+  openssl req -x509 -newkey rsa:3072 -nodes -days 3650 -subj '/CN=NuSEC storage CA' \
     -addext 'keyUsage=critical,keyCertSign,cRLSign' -keyout ca.key -out ca/ca.crt 2> /dev/null
 fi
 chmod 755 . ca
 chmod 644 ca/ca.crt
-for node in db1 db2 db3; do
+for node in db1 db2 db3 objects; do
   if [ ! -e "$node.key" ]; then
     openssl req -new -newkey rsa:3072 -nodes -subj '/CN=nusec-database' -keyout "$node.key" -out "$node.csr" 2> /dev/null
     printf 'subjectAltName=DNS:%s,DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\nkeyUsage=digitalSignature,keyEncipherment\n' "$node" > "$node.ext"
@@ -35,4 +39,8 @@ for node in db1 db2 db3; do
   own "$databaseUid" "$node.key"
   own "$databaseUid" "$node.crt"
 done
+# Under the names that the object store looks for; its container is root without capabilities.
+mkdir -p objects
+install -m 600 objects.key objects/private.key
+install -m 644 objects.crt objects/public.crt
 echo "made in $dir; move ca.key to a safe place: it is needed for new node certificates only"

@@ -26,10 +26,19 @@ function makeSecrets(): string {
 describe('deploy/make-secrets.sh', () => {
   it('makes passwords that only their owner reads, and certificates that the CA vouches for, for each node name', () => {
     const dir = makeSecrets();
-    for (const name of ['nusec-passphrase', 'kurrentdb-admin', 'kurrentdb-ops', 'kurrentdb-credentials', 'db1.key', 'ca.key'])
+    for (const name of [
+      'nusec-passphrase',
+      'kurrentdb-admin',
+      'kurrentdb-ops',
+      'kurrentdb-credentials',
+      'db1.key',
+      'ca.key',
+      'objects-credentials',
+      'objects/private.key',
+    ])
       expect(statSync(join(dir, name)).mode & 0o777, name).toBe(0o600);
     expect(readFileSync(join(dir, 'kurrentdb-credentials'), 'utf8')).toMatch(/^nusec:[0-9a-f]{64}$/);
-    for (const node of ['db1', 'db2', 'db3']) {
+    for (const node of ['db1', 'db2', 'db3', 'objects']) {
       const checked = spawnSync('openssl', [
         'verify',
         '-CAfile',

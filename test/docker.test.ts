@@ -37,12 +37,12 @@ const copied = dockerfile.filter(line => line.startsWith('COPY ')).flatMap(line 
 it('docker-compose.yml has one server by default, and a cluster of two with three database nodes', () => {
   expect(read('.env')).toContain('COMPOSE_PROFILES=default\n');
   expect(inProfile('default')).toEqual(['server']);
-  expect(inProfile('cluster')).toEqual(['db1', 'db2', 'db3', 'db-user', 'join', 'nusec1', 'nusec2']);
+  expect(inProfile('cluster')).toEqual(['db1', 'db2', 'db3', 'db-user', 'objects', 'bucket', 'join', 'nusec1', 'nusec2']);
   expect(inProfile('gateway')).toEqual(['gateway']);
 });
 
 it('what stays running has a health check, limits and ports on loopback only; nothing of ours can write beside its volumes', () => {
-  for (const [name, { ports = [], healthcheck, deploy }] of services.filter(([each]) => /^(server|nusec\d|db\d)$/.test(each))) {
+  for (const [name, { ports = [], healthcheck, deploy }] of services.filter(([each]) => /^(server|nusec\d|db\d|objects)$/.test(each))) {
     expect(healthcheck?.test[0], name).toMatch(/^CMD/);
     expect(Object.keys(deploy?.resources.limits ?? {}), name).toEqual(['cpus', 'memory', 'pids']);
     for (const port of ports) expect(port, name).toMatch(/^127\.0\.0\.1:\d+:\d+$/);
@@ -79,7 +79,16 @@ it('the image has the Node that npm installs elsewhere, named by its version, an
 });
 
 it('the image has every file that the program needs, and no other folder', () => {
-  expect(copied).toEqual(['package.json', 'package-lock.json', 'LICENSE', 'src', 'gateway-device', 'web', 'deploy/databaseUser.mjs']);
+  expect(copied).toEqual([
+    'package.json',
+    'package-lock.json',
+    'LICENSE',
+    'src',
+    'gateway-device',
+    'web',
+    'deploy/databaseUser.mjs',
+    'deploy/objectBucket.mjs',
+  ]);
   for (const path of copied) expect(existsSync(new URL(path, root)), path).toBe(true);
   const isCopied = (path: string): boolean => copied.some(each => path === each || path.startsWith(`${each}/`));
   const missing = globSync('{src,gateway-device}/**/*.ts', { cwd: root.pathname }).flatMap(file => {
