@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { concat, fromHex, toHex } from '../src/bytes.ts';
 import { sha256 } from '../src/digest.ts';
-import { signDigest } from '../src/keystore/signDigest.ts';
+import { scalarOf, signDigest } from '../src/keystore/signDigest.ts';
 import { attachTrailer, buildImage, deviceTrailer, signInput } from '../src/ota/build.ts';
 import { wrapKey } from '../src/ota/ecies.ts';
 import { prepareRelease } from '../src/ota/prepare.ts';
@@ -93,7 +93,7 @@ function encrypted(
 ): Uint8Array {
   const variant = encryptedVariant(body, 128, isUidBound);
   const { area, imageHash } = variant.ofDevice(uid);
-  const signature = signDigest(own.privateKey, imageHash);
+  const signature = signDigest(scalarOf(own.privateKey), imageHash);
   const encTlv = wrapKey(key, spkiOf(to).slice(-65), new Uint8Array(randomBytes(32)));
   const trailer = deviceTrailer({ imageHash, publicKey: spkiOf(own.privateKey), keyForm: 'whole', signature, encTlv });
   return concat(isClear ? variant.shared : variant.encrypt(cek), area, trailer);

@@ -5,7 +5,7 @@ import { type Lru, lru } from '../lru.ts';
 import { generateEc, importPrivateKey } from './ec.ts';
 import { unwrapKey, wrapKey } from './kwp.ts';
 import type { Kdf, WrappedKey } from './port.ts';
-import { signDigest } from './signDigest.ts';
+import { scalarOf, signDigest } from './signDigest.ts';
 import { secretKey } from './unlock.ts';
 
 /** Keys that live outside the keyset, wrapped: generated, handed out and used under a key-encryption key (KEK).
@@ -53,9 +53,9 @@ type Custodial = { readonly kekId: string; readonly context: string; readonly wr
 /** @throws KEY_REFUSED when the wrapped key does not open under this KEK and context */
 export function signUnder(kek: KeyObject, custodial: Custodial, digest: Uint8Array, unwrapped: UnwrappedKeys): Uint8Array {
   const name = digestOf(custodial);
-  const key = unwrapped.get(name) ?? importPrivateKey(unwrapKey(wrappingKey(kek, custodial.context), custodial.wrapped));
-  unwrapped.set(name, key);
-  return signDigest(key, digest);
+  const scalar = unwrapped.get(name) ?? scalarOf(importPrivateKey(unwrapKey(wrappingKey(kek, custodial.context), custodial.wrapped)));
+  unwrapped.set(name, scalar);
+  return signDigest(scalar, digest);
 }
 
 /** Covers all three parts unambiguously: a cached key must not answer for another KEK or context. */

@@ -30,7 +30,8 @@ export function buildImage(spec: ImageSpec): UnsignedImage {
     flags: flagsOf(spec),
     version: spec.version,
   };
-  const body = new Uint8Array(bodyBytesOf(header)).fill(erased, 0, header.headerBytes);
+  // Not zeroed first: every byte of it is written here.
+  const body = new Uint8Array(Buffer.allocUnsafeSlow(bodyBytesOf(header)).buffer).fill(erased, 0, header.headerBytes);
   body.set(writeHeader(header));
   body.set(payload, header.headerBytes);
   body.set(area, header.headerBytes + payload.length);
