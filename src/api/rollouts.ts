@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { maxGroups, maxListedDevices, rolloutStatuses, rolloutStream, upgradableStatuses } from '../domain/rollout.ts';
+import { rolloutStatuses, rolloutStream } from '../domain/rollout.ts';
 import { weekdays } from '../domain/rolloutPace.ts';
+import { maxGroups, maxListedDevices, upgradableStatuses } from '../domain/rolloutPlan.ts';
 import { formatVersion } from '../domain/version.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import { approveRollout, planSha256 } from '../services/firmware/rolloutApproval.ts';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { upgradableStatuses } from '../domain/rollout.ts';
+import { upgradableStatuses } from '../domain/rolloutPlan.ts';
 import { ask, type Look, listAll, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { unitCount, wholeNumber } from './options.ts';

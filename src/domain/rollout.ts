@@ -1,85 +1,14 @@
 import type { Actor, IsoTime } from './actor.ts';
 import { type ApprovedContent, contentOfApproval, requireApproved } from './approval.ts';
-import { contentText } from './contentText.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
-import { type RolloutRamp, type RolloutRetries, type RolloutWindow, requirePace, requireWindows } from './rolloutPace.ts';
+import { counted, failureOf, type GroupHealth, reaches } from './rolloutHealth.ts';
+import { type RolloutPlan, requirePlan, rolloutContent } from './rolloutPlan.ts';
 import { isPast, refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { statusAfter, type Walk } from './walk.ts';
 
 /** A rollout of one release over groups of devices. Stream `rollout-{id}`.
  *  PLANNED → APPROVED → RUNNING ⇄ PAUSED;  RUNNING or PAUSED → COMPLETED | HALTED;  before the end → ABORTED
  *  Progress is a projection; the caller brings the counts, a device counts as succeeded only by attestation. */
-
-/** Devices by what they are: all that is named has to fit, each by one of its words. */
-export type DeviceSelector = {
-  /** Versions that they run, by what they last proved. */
-  readonly versions?: readonly string[];
-  readonly tags?: readonly string[];
-  /** Manufacturers that produced them. */
-  readonly sites?: readonly string[];
-  /** Gateways that they are attached to. */
-  readonly gateways?: readonly string[];
-  readonly statuses?: readonly UpgradableStatus[];
-};
-export const upgradableStatuses = ['STOCK', 'IN_SERVICE'] as const;
-export type UpgradableStatus = (typeof upgradableStatuses)[number];
-const maxSelectorWords = 100;
-
-/** A group is a share of the fleet, devices by a selector, or a list of its own; the caller resolves it to devices when it starts. */
-export type RolloutGroup = { readonly name: string } & (
-  | { readonly percent: number }
-  | { readonly devices: readonly string[] }
-  | { readonly selector: DeviceSelector }
-);
-
-/** A group passes at `successPercent`, the rollout halts above `failurePercent`, both of the group's devices, or above `maxFailures` devices. */
-export type RolloutThresholds = { readonly successPercent: number; readonly failurePercent: number; readonly maxFailures?: number };
-
-export const maxGroups = 50;
-
-/** Devices named in the plan itself; a larger group is a percentage. */
-export const maxListedDevices = 1000;
-
-/** States of a device under way, and how long it may stay in each, in minutes; beyond it the upgrade has failed. */
-export type RolloutTimeLimits = {
-  readonly offered: number;
-  readonly downloading: number;
-  readonly written: number;
-  readonly testing: number;
-};
-const dayMinutes = 24 * 60;
-export const defaultTimeLimits: RolloutTimeLimits = {
-  offered: 30 * dayMinutes,
-  downloading: 7 * dayMinutes,
-  written: dayMinutes,
-  testing: dayMinutes,
-};
-
-export type RolloutPlan = {
-  readonly rolloutId: string;
-  readonly releaseId: string;
-  readonly line: string;
-  readonly groups: readonly RolloutGroup[];
-  readonly thresholds: RolloutThresholds;
-  readonly securityUpdate?: boolean;
-  readonly ratePerMinute?: number;
-  /** RFC 3339. Whatever has no end by then has one. */
-  readonly deadline?: string;
-  /** In minutes; those of `defaultTimeLimits` when not named. */
-  readonly timeLimits?: Partial<RolloutTimeLimits>;
-  /** Only devices that run this release, by what they last proved: to take them away from it. */
-  readonly fromRelease?: string;
-  /** An older version at the same counter may be offered: planner and approver both agree to it. */
-  readonly permitDowngrade?: boolean;
-  /** Only devices that it fits. */
-  readonly selector?: DeviceSelector;
-  /** Devices begin within one of them only; begun installations continue. */
-  readonly windows?: readonly RolloutWindow[];
-  readonly ramp?: RolloutRamp;
-  readonly retries?: RolloutRetries;
-  /** Devices that fit later join the last group, until the deadline. */
-  readonly lateJoiners?: boolean;
-};
 
 export type GroupStart = {
   /** Index in the plan: 0, 1, 2 … */
@@ -88,9 +17,6 @@ export type GroupStart = {
   /** SHA-256 of the list of UIDs; the list is a blob. */
   readonly devicesSha256: string;
 };
-
-/** `out`: devices that do not count, because they are out of use, or because a better release is on its way to them. */
-export type GroupHealth = { readonly group: number; readonly succeeded: number; readonly failed: number; readonly out?: number };
 
 export type RolloutEvent =
   | { readonly type: 'RolloutPlanned'; readonly data: RolloutPlan & { readonly plannedBy: string } }
@@ -117,6 +43,8 @@ export type RolloutCommand =
   | ({ readonly type: 'RecordGroupHealth'; readonly underway?: number } & GroupHealth)
   /** The release is withdrawn. */
   | ({ readonly type: 'HaltRollout'; readonly reason: string } & GroupHealth)
+  /** No device is there for the group that is next, but others are to come. `devicesSha256`: of the empty list. */
+  | { readonly type: 'SkipGroup'; readonly group: number; readonly devicesSha256: string }
   /** No device is left for the group that is next. */
   | { readonly type: 'EndWithoutGroup'; readonly group: number; readonly reason: string }
   | ({ readonly type: 'ReachDeadline'; readonly now: IsoTime; readonly by: Actor } & GroupHealth)
@@ -150,30 +78,6 @@ export type RolloutState = { readonly status: 'NONE' } | PlannedRollout;
 
 export const rolloutStream = (rolloutId: string): string => `rollout-${rolloutId}`;
 
-const planFields = [
-  'rolloutId',
-  'releaseId',
-  'line',
-  'groups',
-  'thresholds',
-  'securityUpdate',
-  'ratePerMinute',
-  'deadline',
-  'timeLimits',
-] as const;
-
-/** Fields of a plan that count only where they are set, so that the text of the others stays what it was. */
-const laterPlanFields = ['fromRelease', 'permitDowngrade'] as const;
-/** The same, after those. */
-const newestPlanFields = ['selector', 'windows', 'ramp', 'retries', 'lateJoiners'] as const;
-
-/** What an approval approves, as one text: the release and the whole plan, as it was planned. Equal texts are equal content. */
-export function rolloutContent(state: PlannedRollout): string {
-  const newest = newestPlanFields.some(name => state[name] !== undefined) ? newestPlanFields : [];
-  const later = newest.length > 0 || laterPlanFields.some(name => state[name] !== undefined) ? laterPlanFields : [];
-  return contentText([...planFields, ...later, ...newest].map(name => state[name] ?? null));
-}
-
 function decide(command: RolloutCommand, state: RolloutState): readonly RolloutEvent[] {
   if (command.type === 'PlanRollout') return plan(command, state);
   if (state.status === 'NONE') refuse('NOT_FOUND', 'there is no such rollout');
@@ -198,6 +102,8 @@ function decide(command: RolloutCommand, state: RolloutState): readonly RolloutE
       return recordHealth(command, state);
     case 'HaltRollout':
       return halt(command, state);
+    case 'SkipGroup':
+      return skipGroup(command, state);
     case 'EndWithoutGroup':
       return endWithoutGroup(command, state);
     case 'ReachDeadline':
@@ -222,38 +128,8 @@ function plan({ type: _, by, ...data }: Of<RolloutCommand, 'PlanRollout'>, state
     const same = state.releaseId === data.releaseId && state.plannedBy === by && state.groups.length === data.groups.length;
     return same ? [] : refuse('CONFLICT', 'this rollout id is taken');
   }
-  if (data.groups.length === 0 || data.groups.length > maxGroups) refuse('BAD_REQUEST', `a rollout has 1 to ${maxGroups} groups`);
-  if (!data.groups.every(hasGoodSize))
-    refuse('BAD_REQUEST', `a group is 1 to 100 percent, a selector, or a list of 1 to ${maxListedDevices} devices`);
-  for (const selector of [data.selector, ...data.groups.map(group => ('selector' in group ? group.selector : undefined))])
-    if (selector !== undefined && !isSelector(selector))
-      refuse('BAD_REQUEST', `a selector names something, and at most ${maxSelectorWords} words of a kind`);
-  requireWindows(data.windows ?? []);
-  requirePace(data.ramp, data.retries);
-  if (data.lateJoiners && data.deadline === undefined) refuse('BAD_REQUEST', 'devices that come later join until a deadline: name one');
-  const { successPercent, failurePercent } = data.thresholds;
-  if (!(isPercent(successPercent) && isPercent(failurePercent))) refuse('BAD_REQUEST', 'a threshold is 0 to 100 percent');
-  requireCount(data.thresholds.maxFailures ?? 0, 0, 'the number of failures');
-  for (const [name, minutes] of Object.entries(data.timeLimits ?? {}))
-    requireCount(minutes, 1, `the time limit of a device ${name}, in minutes`);
-  requireCount(data.ratePerMinute ?? 1, 1, 'the number of offers in a minute');
-  if (data.deadline !== undefined && Number.isNaN(Date.parse(data.deadline))) refuse('BAD_REQUEST', 'the deadline is no time');
+  requirePlan(data);
   return [{ type: 'RolloutPlanned', data: { ...data, plannedBy: by } }];
-}
-
-function isSelector(selector: DeviceSelector): boolean {
-  const words = Object.values(selector);
-  return words.length > 0 && words.every(list => list.length > 0 && list.length <= maxSelectorWords);
-}
-
-function hasGoodSize(group: RolloutGroup): boolean {
-  if ('selector' in group) return true;
-  if ('devices' in group) return group.devices.length > 0 && group.devices.length <= maxListedDevices;
-  return isPercent(group.percent) && group.percent > 0;
-}
-
-function isPercent(value: number): boolean {
-  return value >= 0 && value <= 100;
 }
 
 /** Groups start in the order of the plan, each after the one before has passed. */
@@ -265,6 +141,19 @@ function startGroup({ type: _, ...data }: Of<RolloutCommand, 'StartGroup'>, stat
   if (data.group !== next || next >= state.groups.length) refuse('CONFLICT', `group ${data.group} is not the next one`);
   if (state.passed < next) refuse('STATE', 'the group before has not passed');
   return [{ type: 'GroupStarted', data }];
+}
+
+/** An empty group tests nothing, so the first one is passed over only where devices are still to come; the last one waits for them. */
+function skipGroup({ group, devicesSha256 }: Of<RolloutCommand, 'SkipGroup'>, state: PlannedRollout): readonly RolloutEvent[] {
+  if (group < state.started.length) return [];
+  requireStatus(state, ['RUNNING'], 'passing over a group');
+  if (group !== state.started.length || state.passed < group || group >= state.groups.length - 1)
+    refuse('STATE', 'this group is not passed over');
+  if (group === 0 && state.lateJoiners !== true) refuse('STATE', 'the first group tests the release');
+  return [
+    { type: 'GroupStarted', data: { group, deviceCount: 0, devicesSha256 } },
+    { type: 'GroupPassed', data: { group, succeeded: 0, failed: 0 } },
+  ];
 }
 
 /** Only the last group grows, and only by more devices. */
@@ -298,19 +187,6 @@ const completed = ({ groups }: PlannedRollout): RolloutEvent => ({ type: 'Rollou
 
 const isEnded = ({ status }: PlannedRollout): boolean => status === 'HALTED' || status === 'COMPLETED' || status === 'ABORTED';
 
-/** Devices of a group that count. */
-const counted = (deviceCount: number, { out = 0 }: GroupHealth): number => deviceCount - out;
-
-function failureOf(health: GroupHealth, deviceCount: number, { failurePercent, maxFailures }: RolloutThresholds): string | undefined {
-  if (maxFailures !== undefined && health.failed > maxFailures) return `more than ${maxFailures} devices of the group failed`;
-  const isAbove = health.failed * 100 > failurePercent * counted(deviceCount, health);
-  return isAbove ? `more than ${failurePercent} % of the group failed` : undefined;
-}
-
-function reaches(succeeded: number, health: GroupHealth, deviceCount: number, { successPercent }: RolloutThresholds): boolean {
-  return succeeded > 0 && succeeded * 100 >= successPercent * counted(deviceCount, health);
-}
-
 /** A group has a verdict as soon as no outcome of the devices that are left can change it. */
 function unreachable(health: GroupHealth, deviceCount: number, { thresholds }: PlannedRollout): readonly RolloutEvent[] {
   if (reaches(counted(deviceCount, health) - health.failed, health, deviceCount, thresholds)) return [];
@@ -338,9 +214,14 @@ function reachDeadline(command: Of<RolloutCommand, 'ReachDeadline'>, state: Plan
   const reason = 'the deadline has passed';
   if (state.status === 'PLANNED' || state.status === 'APPROVED') return [{ type: 'RolloutAborted', data: { reason, by } }];
   if (state.passed === state.groups.length) return [completed(state)];
+  if (hasWaited(state)) return [completed(state)];
   if (passesLast(health, state)) return [{ type: 'GroupPassed', data: health }, completed(state)];
   return [{ type: 'RolloutHalted', data: { ...health, reason } }];
 }
+
+/** What there was has passed, and nobody came for the last group. */
+const hasWaited = ({ lateJoiners, passed, groups, started }: PlannedRollout): boolean =>
+  lateJoiners === true && passed === started.length && passed === groups.length - 1 && started.some(({ deviceCount }) => deviceCount > 0);
 
 /** Whether the last group passes by what is known now. */
 function passesLast(health: GroupHealth, { groups, started, passed, thresholds }: PlannedRollout): boolean {

@@ -4,7 +4,7 @@ import { device } from '../domain/device.ts';
 import type { DeviceEvent, FirmwareFacts } from '../domain/deviceEvents.ts';
 import { type DeviceStanding, type DeviceStatus, deviceMove, movesDevice } from '../domain/deviceStatus.ts';
 import type { Scope } from '../domain/roles.ts';
-import { type DeviceSelector, upgradableStatuses } from '../domain/rollout.ts';
+import { type DeviceSelector, upgradableStatuses } from '../domain/rolloutPlan.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
 import type { GatewayTables } from './gateways.ts';
 import { type JobTables, jobsInScope } from './jobs.ts';

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { contentText } from '../../src/domain/contentText.ts';
-import { maxGroups, type PlannedRollout, type RolloutCommand, rollout, rolloutContent } from '../../src/domain/rollout.ts';
+import { type PlannedRollout, type RolloutCommand, rollout } from '../../src/domain/rollout.ts';
+import { maxGroups, rolloutContent } from '../../src/domain/rolloutPlan.ts';
 import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
@@ -62,6 +63,26 @@ describe('devices that come later', () => {
     on()
       .when({ ...plan, lateJoiners: true })
       .refused('BAD_REQUEST');
+  });
+
+  it('are waited for where nobody is there yet, and empty groups before the last one are passed over', () => {
+    const empty = [{ ...plan, lateJoiners: true, deadline }, approve, start] as const;
+    const skip = { type: 'SkipGroup', group: 0, devicesSha256: 'none' } as const;
+    on(...empty)
+      .when(skip)
+      .givesOnce(
+        { type: 'GroupStarted', data: { group: 0, deviceCount: 0, devicesSha256: 'none' } },
+        { type: 'GroupPassed', data: { group: 0, succeeded: 0, failed: 0 } },
+      );
+    on(...empty, skip)
+      .when({ ...skip, group: 1 })
+      .refused('STATE');
+    const end = { type: 'ReachDeadline', now: '2026-12-25T12:00:00Z', by: 'o', group: 1, succeeded: 0, failed: 0 } as const;
+    expect(status(...empty, skip, end)).toBe('HALTED');
+    expect(status(...late, health(0, 10, 0), end)).toBe('COMPLETED');
+    on(...running)
+      .when(skip)
+      .refused('STATE');
   });
 
   it('keep it open until its deadline', () => {

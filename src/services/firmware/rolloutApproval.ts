@@ -1,6 +1,7 @@
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
-import { rollout, rolloutContent, rolloutStream } from '../../domain/rollout.ts';
+import { rollout, rolloutStream } from '../../domain/rollout.ts';
+import { rolloutContent } from '../../domain/rolloutPlan.ts';
 import { type Approval, approve } from '../base/approval.ts';
 import type { Context } from '../base/context.ts';
 import { rolloutOf } from './rolloutPlan.ts';

@@ -7,7 +7,7 @@ import { type PlannedRollout, rollout, rolloutStream } from '../../domain/rollou
 import { isWindowOpen, rateAt } from '../../domain/rolloutPace.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
-import { type Context, execute, executeOn, nowIso } from '../base/context.ts';
+import { type Context, execute, executeOn, nowIso, oneCommit } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { OtaImages } from './otaImage.ts';
 import { releaseOf } from './releases.ts';
@@ -18,14 +18,19 @@ import type { Member, RolloutProgress } from './rolloutProgress.ts';
 
 const by = 'system:rollouts';
 
-/** @param limit of offers in one call @returns whether the rate of the plan holds some back */
+/** Offers that are stored in one commit, and commits that are prepared beside each other. */
+const offersTogether = 256;
+const groupsAtOnce = 4;
+
+export type OfferParts = { readonly ctx: Context; readonly images: Pick<OtaImages, 'hashesOn'> };
+
+/** @returns whether the rate of the plan holds some back */
 export async function offerToAll(
-  ctx: Context,
-  images: Pick<OtaImages, 'hashesOn'>,
+  parts: OfferParts,
   state: PlannedRollout,
   progress: RolloutProgress,
-  limit: number,
 ): Promise<{ readonly isLimited: boolean }> {
+  const { ctx } = parts;
   if (!isWindowOpen(state.windows, nowIso(ctx))) return { isLimited: false };
   const now = ctx.clock().getTime();
   const wanting = progress.toOffer(now);
@@ -33,34 +38,56 @@ export async function offerToAll(
   const allowed = rate === undefined ? wanting.length : rate - progress.offeredLately(now);
   const queue = wanting.slice(0, Math.max(0, allowed));
   const isLimited = queue.length < wanting.length;
+  const groups = Array.from({ length: Math.ceil(queue.length / offersTogether) }, (_, i) =>
+    queue.slice(i * offersTogether, (i + 1) * offersTogether),
+  );
   const run = async (): Promise<void> => {
-    for (let member = queue.shift(); member !== undefined; member = queue.shift()) await offer(ctx, images, state, member, progress);
+    for (let group = groups.shift(); group !== undefined; group = groups.shift()) await offerTogether(parts, state, group, progress);
   };
-  await Promise.all(Array.from({ length: limit }, run));
+  await Promise.all(Array.from({ length: groupsAtOnce }, run));
   return { isLimited };
 }
 
-/** A refusal is remembered with its code until something happens to the device; one for the counter is an event (RULE-11, T12). */
-async function offer(
-  ctx: Context,
-  images: Pick<OtaImages, 'hashesOn'>,
+/** Their offers in one commit; one after the other where a device was busy with something else at each try. */
+async function offerTogether(
+  parts: OfferParts,
   state: PlannedRollout,
-  member: Member,
+  members: readonly Member[],
   progress: RolloutProgress,
 ): Promise<void> {
+  try {
+    const made = await oneCommit(parts.ctx, ctx => Promise.all(members.map(member => offer({ ...parts, ctx }, state, member))));
+    for (const outcome of made) await note(parts.ctx, state, outcome, progress);
+  } catch (error) {
+    if (members.length === 1 || !(error instanceof NusecError) || error.code !== 'REVISION_CONFLICT') throw error;
+    for (const member of members) await offerTogether(parts, state, [member], progress);
+  }
+}
+
+type OfferOutcome = { readonly member: Member; readonly offerId: string } | { readonly member: Member; readonly refusal: NusecError };
+
+async function offer({ ctx, images }: OfferParts, state: PlannedRollout, member: Member): Promise<OfferOutcome> {
   const { uid } = member;
   try {
     const target = await livingDevice(ctx, uid);
     const offerId = offerIdOf(state.rolloutId, uid, member.offerId === undefined ? 0 : member.attempt + 1);
     await executeOn(ctx, device, deviceStream(uid), read => offerCommand(read, images, state, offerId, target), by);
-    progress.offered(member, offerId, ctx.clock().getTime());
+    return { member, offerId };
   } catch (error) {
-    if (!(error instanceof NusecError)) throw error;
-    // The rollout was paused, halted or aborted meanwhile: nothing is said about this device.
-    if (error.code === 'STATE') return;
-    progress.refuse(member, error.code, await outcomeOf(ctx, uid, error.code));
-    if (error.code === 'ROLLBACK') await recordRollback(ctx, uid, state.releaseId);
+    if (!(error instanceof NusecError) || error.code === 'REVISION_CONFLICT') throw error;
+    return { member, refusal: error };
   }
+}
+
+/** A refusal is remembered with its code until something happens to the device; one for the counter is an event (RULE-11, T12). */
+async function note(ctx: Context, { releaseId }: PlannedRollout, outcome: OfferOutcome, progress: RolloutProgress): Promise<void> {
+  const { member } = outcome;
+  if (!('refusal' in outcome)) return progress.offered(member, outcome.offerId, ctx.clock().getTime());
+  const { code } = outcome.refusal;
+  // The rollout was paused, halted or aborted meanwhile: nothing is said about this device.
+  if (code === 'STATE') return;
+  progress.refuse(member, code, await outcomeOf(ctx, member.uid, code));
+  if (code === 'ROLLBACK') await recordRollback(ctx, member.uid, releaseId);
 }
 
 /** The offer as release, line and rollout are now. @throws NusecError STATE (the rollout does not run), NOT_FOUND */

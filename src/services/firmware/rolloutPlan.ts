@@ -2,16 +2,9 @@ import { utf8 } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { imageHashesOf } from '../../domain/release.ts';
-import {
-  type DeviceSelector,
-  maxListedDevices,
-  type PlannedRollout,
-  type RolloutGroup,
-  type RolloutTimeLimits,
-  rollout,
-  rolloutStream,
-} from '../../domain/rollout.ts';
+import { type PlannedRollout, rollout, rolloutStream } from '../../domain/rollout.ts';
 import type { RolloutRamp, RolloutRetries, RolloutWindow } from '../../domain/rolloutPace.ts';
+import { type DeviceSelector, maxListedDevices, type RolloutGroup, type RolloutTimeLimits } from '../../domain/rolloutPlan.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import { type Context, execute, newHexId, stateOf } from '../base/context.ts';
@@ -195,7 +188,10 @@ async function selectedDevices(ctx: Context, state: PlannedRollout, selectors: r
 /** One UID per line, 32 hex. */
 export const writeDevices = (ctx: Context, uids: readonly string[]): Promise<string> => ctx.blobs.put(utf8(uids.join('\n')));
 export const readDevices = async (ctx: Context, sha256: string): Promise<readonly string[]> =>
-  new TextDecoder().decode(await ctx.blobs.get(sha256)).split('\n');
+  new TextDecoder()
+    .decode(await ctx.blobs.get(sha256))
+    .split('\n')
+    .filter(uid => uid !== '');
 
 /** One offer of a rollout to a device, permanently: the id of the OTA job too (16 bytes, hex). @param attempt 0 for the first one */
 export const offerIdOf = (rolloutId: string, uid: string, attempt = 0): string =>

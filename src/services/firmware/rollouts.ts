@@ -4,14 +4,8 @@ import { device, deviceStream } from '../../domain/device.ts';
 import type { CancelReason } from '../../domain/deviceEvents.ts';
 import type { EventType } from '../../domain/events.ts';
 import { release, releaseStream } from '../../domain/release.ts';
-import {
-  defaultTimeLimits,
-  type PlannedRollout,
-  type RolloutCommand,
-  type RolloutTimeLimits,
-  rollout,
-  rolloutStream,
-} from '../../domain/rollout.ts';
+import { type PlannedRollout, type RolloutCommand, rollout, rolloutStream } from '../../domain/rollout.ts';
+import { defaultTimeLimits, type RolloutTimeLimits } from '../../domain/rolloutPlan.ts';
 import { isPast } from '../../domain/rules.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import type { Recorded } from '../../eventstore/recorded.ts';
@@ -183,7 +177,7 @@ async function advance(parts: RolloutParts, times: RolloutTimes, rolloutId: stri
   if (mine.progress === undefined) progress = await progressOf(parts, state, mine);
   if (state.status === 'HALTED' || state.status === 'ABORTED') await cancelAll(ctx, state, progress);
   if (state.status === 'RUNNING') {
-    mine.isLimited = (await offerToAll(ctx, parts.images, state, progress, maxAtOnce)).isLimited;
+    mine.isLimited = (await offerToAll(parts, state, progress)).isLimited;
     if (mine.isLimited) mine.again = true;
   }
   await watchLag(parts, times, state, { progress, mine });
@@ -249,13 +243,29 @@ async function startNextGroup(ctx: Context, state: PlannedRollout, progress: Rol
   const uids = await devicesOfGroup(ctx, state, group);
   const stream = rolloutStream(state.rolloutId);
   if (uids.length === 0) {
-    if (progress.openCount() > 0) return;
+    if (progress.openCount() > 0 || isWaiting(state)) return;
     const reason = `no device is left for ${state.groups[group]?.name}`;
-    await execute(ctx, rollout, stream, { type: 'EndWithoutGroup', group, reason }, by);
+    const isSkipped = await hasLaterDevices(ctx, state, group);
+    const next = isSkipped
+      ? ({ type: 'SkipGroup', group, devicesSha256: await writeDevices(ctx, []) } as const)
+      : ({ type: 'EndWithoutGroup', group, reason } as const);
+    await execute(ctx, rollout, stream, next, by);
     return;
   }
   const devicesSha256 = await writeDevices(ctx, uids);
   await execute(ctx, rollout, stream, { type: 'StartGroup', group, deviceCount: uids.length, devicesSha256 }, by);
+}
+
+/** The last group begins when somebody comes, until the deadline. */
+const isWaiting = ({ lateJoiners, started, groups }: PlannedRollout): boolean =>
+  lateJoiners === true && started.length === groups.length - 1;
+
+/** Whether an empty group is passed over: a later one has devices, or may get some. The first one tests the release. */
+async function hasLaterDevices(ctx: Context, state: PlannedRollout, group: number): Promise<boolean> {
+  if (state.lateJoiners === true) return true;
+  const later = group === 0 ? [] : state.groups.map((_, index) => index).filter(index => index > group);
+  for (const index of later) if ((await devicesOfGroup(ctx, state, index)).length > 0) return true;
+  return false;
 }
 
 /** What may bring a device into the selection of a rollout. */

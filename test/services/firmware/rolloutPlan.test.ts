@@ -131,6 +131,17 @@ it('lets devices join that come later, and ends at its deadline', async () => {
   await eventually(async () => (await show(id)).status === 'COMPLETED');
 });
 
+it('waits for devices that come later where nobody is there yet, and passes over an empty group before them', async () => {
+  const { ctx, fleet } = bench;
+  const deadline = new Date(ctx.clock().getTime() + 60 * minuteMs).toISOString();
+  const groups = [{ tags: ['nobody'] }, { tags: ['to-come'] }];
+  const id = await start(await plan({ groups, lateJoiners: true, deadline }));
+  await eventually(async () => (await rolloutOf(ctx, id)).passed === 1);
+  expect((await show(id)).status).toBe('RUNNING');
+  await tagDevice(ctx, (fleet.units[7] as Unit).uid, ['to-come'], [], by);
+  await eventually(async () => (await show(id)).counts.offered === 1);
+});
+
 it('permits an older version to the device too: the signed job names both approvers (T12, I16)', async () => {
   covers('T12', 'I16');
   const { ctx, fleet } = bench;
