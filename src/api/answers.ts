@@ -3,6 +3,7 @@ import Database from 'better-sqlite3';
 import { concat, toHex, utf8 } from '../bytes.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
+import { storeError } from '../eventstore/storeError.ts';
 import { transaction } from '../sqliteFile.ts';
 import { dayMs } from '../times.ts';
 
@@ -58,21 +59,38 @@ export function openAnswers(file: string, now: () => number): Answers {
   const finish = db.prepare('UPDATE answers SET status = ?, headers = ?, body = ? WHERE id = ?');
   const undo = db.prepare('DELETE FROM answers WHERE id = ?');
 
+  /** @returns false when there is one under this id @throws NusecError STORE_FULL and others: then nothing is done */
+  const isBegun = (id: Uint8Array, request: Uint8Array): boolean => {
+    try {
+      forget.run(now() - dayMs);
+      return begin.run(id, request, now()).changes === 1;
+    } catch (error) {
+      throw storeError(error, 'the request could not be noted');
+    }
+  };
+  /** What became of a request counts, also when the disk has no room to note it: asked again, it is one that was cut off. */
+  const note = (work: () => unknown): void => {
+    try {
+      work();
+    } catch {
+      // The request itself has an answer.
+    }
+  };
   const keep = async (id: Uint8Array, response: Response, isKept: boolean): Promise<void> => {
     // Refused: nothing was done, and the same request may be made again.
-    if (response.status >= 400) return void undo.run(id);
+    if (response.status >= 400) return note(() => undo.run(id));
     const body = new Uint8Array(await response.clone().arrayBuffer());
     const type = response.headers.get('Content-Type');
     const isSmall = body.length <= maxKeptBytes;
-    finish.run(response.status, JSON.stringify(type === null ? {} : { 'Content-Type': type }), isKept && isSmall ? body : null, id);
+    const headers = JSON.stringify(type === null ? {} : { 'Content-Type': type });
+    note(() => finish.run(response.status, headers, isKept && isSmall ? body : null, id));
   };
 
   return {
     async once({ person, key, target, body, isKept }, work) {
       const id = sha256(utf8(JSON.stringify([person, key])));
       const request = sha256(concat(utf8(`${target}\n`), sha256(body)));
-      forget.run(now() - dayMs);
-      if (begin.run(id, request, now()).changes === 0) return replay(find.get(id), request);
+      if (!isBegun(id, request)) return replay(find.get(id), request);
       try {
         if ((count.get()?.rows ?? 0) > maxRows)
           throw new NusecError('RATE_LIMITED', 'too many requests with an Idempotency-Key within a day');
@@ -80,7 +98,7 @@ export function openAnswers(file: string, now: () => number): Answers {
         await keep(id, response, isKept);
         return response;
       } catch (error) {
-        undo.run(id);
+        note(() => undo.run(id));
         throw error;
       }
     },

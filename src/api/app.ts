@@ -3,6 +3,7 @@ import type { Context, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { compress } from 'hono/compress';
 import { NusecError } from '../errors.ts';
+import { storeError } from '../eventstore/storeError.ts';
 import type { Services } from '../services/start/services.ts';
 import type { ApiEnv, Auth } from './auth.ts';
 import { tagged } from './conditional.ts';
@@ -58,10 +59,11 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
     return largePath.test(c.req.path) ? large(c, next) : small(c, next);
   });
   api.onError((error, c) => {
-    const known = badBody(error) ?? error;
+    const known = badBody(error) ?? ofDisk(error) ?? error;
     const { trace } = c.var as Partial<ApiEnv['Variables']>;
     const request = { method: c.req.method, path: c.req.path, ...trace };
-    if (!(known instanceof NusecError)) services.ctx.log.error({ error: error.message, ...request }, 'request failed');
+    if (!(error instanceof NusecError) && badBody(error) === undefined)
+      services.ctx.log.error({ error: error.message, ...request }, 'request failed');
     return isConsole(c) ? errorPage(c, known) : problemResponse(c, known);
   });
   api.notFound(c => {
@@ -97,6 +99,13 @@ function limitBody(maxSize: number): MiddlewareHandler<ApiEnv> {
     if (declared === undefined || c.req.header('Transfer-Encoding') !== undefined) return counted(c, next);
     return Number(declared) > maxSize ? onError() : next();
   };
+}
+
+/** What SQLite or the system says of the disk, from whichever file of the data folder. */
+function ofDisk(error: unknown): NusecError | undefined {
+  const { code } = error as { code?: unknown };
+  const isOfDisk = typeof code === 'string' && /^(SQLITE_(FULL|IOERR|READONLY)|ENOSPC|EDQUOT|EROFS)/.test(code);
+  return isOfDisk ? storeError(error, 'the request was not done') : undefined;
 }
 
 /** Hono reports a body that is not JSON as an HTTPException 400 or a SyntaxError, another media type as 415. */

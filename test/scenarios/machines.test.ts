@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
@@ -46,6 +46,8 @@ const stores = (storePort: number, objectPort: number) => ({
   NUSEC_OBJECT_STORE: `s3://nusec/oem?endpoint=http://127.0.0.1:${objectPort}`,
 });
 const hourSeconds = 3600;
+/** The disk of the second machine. */
+const secondDiskMiB = 96;
 /** The leader of before is replaced within five seconds; twice that on a machine that is at its limits is no failure of ours. */
 const handOverMs = 60_000;
 
@@ -108,6 +110,9 @@ beforeAll(async () => {
   const keyFile = join(folder, 'keystore.key');
   copyFileSync(join(project.dataDir, 'keystore.key'), keyFile);
   const second = join(folder, 'second');
+  mkdirSync(second, { mode: 0o700 });
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${secondDiskMiB}m,mode=700`, 'nusec-machines', second]);
+  closers.push(() => execFileSync('umount', ['-l', second]));
   await run(['join', '--data', second, '--key-file', keyFile], {
     ...shared,
     ...stores(logPort, objects.port),
@@ -263,6 +268,27 @@ describe.skipIf(why !== undefined)('two machines', () => {
         const { status } = await show(person(b), unit.uid);
         if (status !== 'QUARANTINED') throw new Error('not yet');
       });
+      expect(await count(b, unit, 'DeviceQuarantined')).toBe(1);
+      await ordersCross();
+    },
+    handOverMs * 5,
+  );
+
+  it(
+    'a machine whose disk is full says so and loses nothing; the other works, and with room again it is back by itself',
+    async () => {
+      const filler = join(b.dataDir, 'filler');
+      expect(() => writeFileSync(filler, Buffer.alloc(secondDiskMiB * 1024 * 1024))).toThrow('ENOSPC');
+      const unit = nextUnit();
+      const refused = await codeOf(() => person(b).json('POST', '/v1/lines', { line: 'no-room' }));
+      await insist(() => person(a).json('POST', `/v1/devices/${unit.uid}/quarantine`, { reason: 'while the disk of the other is full' }));
+      rmSync(filler);
+      await insist(async () => {
+        const { status } = await show(person(b), unit.uid);
+        if (status !== 'QUARANTINED') throw new Error('not yet');
+      });
+      expect(['STORE_FULL', 'STORE_UNAVAILABLE']).toContain(refused);
+      await insist(() => person(b).json('POST', '/v1/lines', { line: 'room-again' }));
       expect(await count(b, unit, 'DeviceQuarantined')).toBe(1);
       await ordersCross();
     },

@@ -66,7 +66,7 @@ export function createShipping({ storage, writer, sealer }: Local, log: CommitLo
       if (await log.append(behind, id, commit)) {
         copy.confirmed();
         const blobs = accepted.flatMap(request => request.blobs ?? []);
-        await copy.take([{ revision: behind + 1, id, commit }], blobs);
+        await copy.take([{ revision: behind + 1, id, commit }], blobs).catch(notHere);
         return outcomes;
       }
       await copy.past(behind);
@@ -127,6 +127,15 @@ export function createShipping({ storage, writer, sealer }: Local, log: CommitLo
       if (running) await becameIdle.promise;
     },
   };
+}
+
+/** The same request again gets its result when the copy can take in what is stored. */
+function notHere(cause: unknown): never {
+  if (cause instanceof NusecError && cause.code === 'STORE_DAMAGED') throw cause;
+  const why = cause instanceof Error ? cause.message : 'unknown';
+  throw new NusecError('STORE_UNAVAILABLE', `the events are in the log, but the copy on this machine cannot take them in (${why})`, {
+    cause,
+  });
 }
 
 const charsOf = ({ appends }: CommitRequest): number =>
