@@ -46,7 +46,7 @@ const params = z.object({ grantId: idField });
 
 export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   const parts = { ctx, alarms };
-  /** What an answer stores is one commit. Certification is two: what will be signed is on the disk before it is signed. */
+  /** What an answer stores is one commit; certification makes its own. */
   const together = <Answer>(work: (parts: Parts) => Promise<Answer>) => oneCommit(ctx, staged => work({ ctx: staged, alarms }));
   const machine = auth.machine('programmer');
   const step = stepsOf('/v1/production/units/{grantId}', params, machine);

@@ -3,8 +3,8 @@ import type { IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import { refuse, timeAfter } from './rules.ts';
 
-/** What is about to be signed for a programmer, a gateway, or a device's operational certificate (LDevID), recorded before it is signed: after a
- *  crash the same certificate is made again, never a second one. Devices keep the intent of their IDevID in their own stream.
+/** What is signed for a programmer, a gateway, or a device's operational certificate (LDevID), recorded with it or before it: an intent without a result
+ *  is used first. Devices keep the intent of their IDevID in their own stream.
  *  Stream `certification-{kind}-{subject}`.  IDLE ⇄ PENDING */
 
 export type CertifiedKind = 'programmer' | 'gateway' | 'ldevid';

@@ -53,7 +53,7 @@ export async function certifyProgrammer(ctx: Context, uid: string, csr: Uint8Arr
       const known = (await certificates()).at(-1);
       return known && !(await isDue(ctx, known)) ? { publicKeySha256, ...known } : undefined;
     },
-    intents: certificationIntents(ctx, 'programmer', uid, by, async serial =>
+    intents: certificationIntents('programmer', uid, by, async serial =>
       (await certificates()).some(certificate => certificate.serial === serial),
     ),
     async record(together, { publicKeySha256: _, ...facts }, condition) {
@@ -93,7 +93,7 @@ export async function certifyGateway(
     by,
     fields: { id: gatewayId },
     current: () => currentOf(ctx, certificates, publicKeySha256),
-    intents: certificationIntents(ctx, 'gateway', gatewayId, by, async serial =>
+    intents: certificationIntents('gateway', gatewayId, by, async serial =>
       (await certificates()).some(certificate => certificate.serial === serial),
     ),
     async record(together, facts, condition) {
@@ -170,7 +170,10 @@ export async function certifyDevice(
     },
     // In the device's own stream: it is the intent that a unit and its key are bound by.
     intents: {
-      atHand: async () => (state.certification?.publicKeySha256 === publicKeySha256 ? state.certification : undefined),
+      async atHand(together) {
+        const { certification } = await livingDevice(together, uid);
+        return certification?.publicKeySha256 === publicKeySha256 ? certification : undefined;
+      },
       async record(together, wanted) {
         const facts = { ...wanted, csr: { signatureVerified: true, uid, objId } };
         const { state: after } = await decide(together, { type: 'RequestCertification', ...facts });

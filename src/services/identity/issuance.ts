@@ -7,6 +7,7 @@ import { type CertifiedKind, certification, certificationStream, type Intent } f
 import { listIdOf, partitionFact } from '../../domain/crlList.ts';
 import { type KeyHolder, publicKey, publicKeyStream } from '../../domain/publicKey.ts';
 import { NusecError } from '../../errors.ts';
+import { inLine } from '../../eventstore/stateCache.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import type { judgeCsr } from '../../pki/csr.ts';
 import { endOfLife, issuingEndsMs, leafLifetimes } from '../../pki/lifetimes.ts';
@@ -18,8 +19,8 @@ import { canSign, chainOf, signingCa, stillSigns } from '../authority/issuingCa.
 import { backdatedIso, type Condition, type Context, execute, oneCommit, stateOf } from '../base/context.ts';
 import { openPartition } from '../revocation/crlPartitions.ts';
 
-/** Intent, signature, result: whatever is signed for a machine was recorded before, and is recorded again when it is there. Killed between any
- *  two, the same request leads to the same certificate. */
+/** Intent, signature, result: one commit, before anything leaves the server (docs/decisions/044). Killed before it, there is no certificate; after it, the
+ *  same request gives the same one. An intent without a result, as earlier versions left it when they were killed, is used first. */
 
 /** A certificate as its subject's stream has it. */
 export type CertificateFacts = {
@@ -37,12 +38,12 @@ type Common = 'publicKey' | 'serial' | 'notBefore' | 'notAfter' | 'issuer' | 'cr
 
 /** Where it is recorded what is about to be signed. */
 export type Intents = {
-  /** The recorded intent for this key that has no result yet. */
-  readonly atHand: (publicKeySha256: string) => Promise<Intent | undefined>;
-  /** @param ctx of the commit that it belongs to  @returns what is recorded, which is another's if that was faster */
+  /** The recorded intent for this key that has no result. @param ctx here and below: of the commit that it belongs to */
+  readonly atHand: (ctx: Context, publicKeySha256: string) => Promise<Intent | undefined>;
+  /** @returns what is recorded, which is another's if that was faster */
   readonly record: (ctx: Context, wanted: Intent) => Promise<Intent>;
-  /** Another's certificate was faster: the intent gets no result of its own. */
-  readonly drop: (serial: string) => Promise<void>;
+  /** The intent gets no result: its authority signs no more. */
+  readonly drop: (ctx: Context, serial: string) => Promise<void>;
 };
 
 export type Wish<Profile extends LeafProfile> = {
@@ -79,34 +80,44 @@ export function subjectOf<Profile extends LeafProfile>(
 }
 
 /** Issues the certificate of a machine, or gives the present one: one path for all kinds. That the issuing CA was not compromised meanwhile is
- *  compared when the result is stored (I10).
- *  @throws NusecError CA_NOT_ACTIVE, CERTIFICATE_EXPIRED (the issuing CA), and what `record`, the keystore and the event store throw */
+ *  compared when it is stored (I10). Requests for one key wait for each other.
+ *  @throws NusecError CA_NOT_ACTIVE, CERTIFICATE_EXPIRED (the issuing CA), WEAK_OR_CLONED_KEY, and what `record`, the keystore and the event store throw */
 export async function issueLeaf<Profile extends LeafProfile>(
   ctx: Context,
   authorities: Authorities,
   wish: Wish<Profile>,
 ): Promise<Enrolment> {
-  const { profile, intents, by } = wish;
   const publicKeySha256 = sha256Hex(wish.request.publicKey);
-  const known = await wish.current();
-  if (known !== undefined) return enrolmentOf(ctx, authorities, known);
-  const atHand = await usableIntent(intents, authorities, publicKeySha256);
-  await requireKeyOf(ctx, publicKeySha256, wish.holder);
-  // Both are on the disk before anything is signed.
-  const intent = await oneCommit(ctx, async together => {
-    await reserveKey(together, publicKeySha256, wish.holder, by);
-    return atHand ?? intents.record(together, await newIntent(together, authorities, wish, publicKeySha256));
-  });
-  // Somebody else's intent may have got its result between our look and our intent: then there is a certificate now.
-  const meanwhile = atHand === undefined ? await wish.current() : undefined;
-  if (meanwhile !== undefined) {
-    await intents.drop(intent.serial);
-    return enrolmentOf(ctx, authorities, meanwhile);
-  }
-  const { serial, icaId, notBefore, notAfter, crlPartition } = intent;
+  return inLine(ctx.store, `issuing-${publicKeySha256}`, () =>
+    oneCommit(ctx, async together => {
+      const known = await wish.current();
+      if (known !== undefined) return enrolmentOf(ctx, authorities, known);
+      const atHand = await usableIntent(together, wish.intents, authorities, publicKeySha256);
+      await reserveKey(together, publicKeySha256, wish.holder, wish.by);
+      const intent = atHand ?? (await wish.intents.record(together, await newIntent(together, authorities, wish, publicKeySha256)));
+      const der = await signLeaf(ctx, authorities, wish, intent);
+      const { serial, icaId, notAfter, crlPartition } = intent;
+      const certificateSha256 = sha256Hex(der);
+      const facts = { serial, certificateSha256, publicKeySha256, icaId, notAfter, ...partitionFact(crlPartition) };
+      // The intent itself is closed when the next one is due.
+      const recorded = await wish.record(together, facts, stillSigns(ctx, icaId));
+      if (recorded.certificateSha256 !== certificateSha256) return enrolmentOf(ctx, authorities, recorded);
+      await together.blobs.put(der);
+      return { certificate: der, ...chainOf(authorities, icaId) };
+    }),
+  );
+}
+
+async function signLeaf<Profile extends LeafProfile>(
+  ctx: Context,
+  authorities: Authorities,
+  { profile, request, fields }: Wish<Profile>,
+  intent: Intent,
+): Promise<Uint8Array> {
+  const { serial, icaId, notBefore, notAfter } = intent;
   const ca = await signingCa(ctx, authorities, icaId);
   const common = {
-    publicKey: wish.request.publicKey,
+    publicKey: request.publicKey,
     serial: fromHex(serial),
     notBefore,
     notAfter,
@@ -114,23 +125,19 @@ export async function issueLeaf<Profile extends LeafProfile>(
     crlUrl: crlUrlOf(ctx, listIdOf(intent)),
     organization: ca.certificate.subject.organization ?? ctx.project,
   };
-  const { der } = await issueCertificate(profile, { ...common, ...wish.fields } as unknown as ProfileFields[Profile], ca.signer);
-  const certificateSha256 = sha256Hex(der);
-  // With this event the intent has its result; the intent itself is closed when the next one is due.
-  const recorded = await oneCommit(ctx, async together => {
-    await together.blobs.put(der);
-    const facts = { serial, certificateSha256, publicKeySha256, icaId, notAfter, ...partitionFact(crlPartition) };
-    return wish.record(together, facts, stillSigns(ctx, icaId));
-  });
-  if (recorded.certificateSha256 !== certificateSha256) return enrolmentOf(ctx, authorities, recorded);
-  return { certificate: der, ...chainOf(authorities, icaId) };
+  return (await issueCertificate(profile, { ...common, ...fields } as unknown as ProfileFields[Profile], ca.signer)).der;
 }
 
 /** The intent at hand; one under an authority that signs no more gives way, as far as its stream allows. */
-async function usableIntent(intents: Intents, authorities: Authorities, publicKeySha256: string): Promise<Intent | undefined> {
-  const intent = await intents.atHand(publicKeySha256);
+async function usableIntent(
+  ctx: Context,
+  intents: Intents,
+  authorities: Authorities,
+  publicKeySha256: string,
+): Promise<Intent | undefined> {
+  const intent = await intents.atHand(ctx, publicKeySha256);
   if (intent === undefined || canSign(authorities, intent.icaId)) return intent;
-  await intents.drop(intent.serial);
+  await intents.drop(ctx, intent.serial);
   return undefined;
 }
 
@@ -146,35 +153,29 @@ export async function reserveKey(ctx: Context, publicKeySha256: string, holder: 
   await execute(ctx, publicKey, publicKeyStream(publicKeySha256), { type: 'ReservePublicKey', ...holder }, by);
 }
 
-/** @throws NusecError WEAK_OR_CLONED_KEY when the key is another's */
-async function requireKeyOf(ctx: Context, publicKeySha256: string, holder: KeyHolder): Promise<void> {
-  publicKey.decide({ type: 'ReservePublicKey', ...holder }, await stateOf(ctx, publicKey, publicKeyStream(publicKeySha256)));
-}
-
 /** The intents of one subject in a stream of their own. @param subject UID or gateway id
  *  @param isRecorded whether the subject's stream has this certificate: an intent that got that far is done */
 export function certificationIntents(
-  ctx: Context,
   kind: CertifiedKind,
   subject: string,
   by: Actor,
   isRecorded: (serial: string) => Promise<boolean>,
 ): Intents {
   const stream = certificationStream(kind, subject);
-  const drop = async (serial: string): Promise<void> =>
+  const drop = async (ctx: Context, serial: string): Promise<void> =>
     void (await execute(ctx, certification, stream, { type: 'FinishIntent', serial }, by));
   return {
     drop,
-    async atHand(publicKeySha256) {
+    async atHand(ctx, publicKeySha256) {
       const state = await stateOf(ctx, certification, stream);
       if (state.status !== 'PENDING') return undefined;
       const { intent } = state;
       if (!(await isRecorded(intent.serial))) return intent.publicKeySha256 === publicKeySha256 ? intent : undefined;
-      await drop(intent.serial);
+      await drop(ctx, intent.serial);
       return undefined;
     },
-    async record(together, wanted) {
-      const { state } = await execute(together, certification, stream, { type: 'IntendCertificate', ...wanted }, by);
+    async record(ctx, wanted) {
+      const { state } = await execute(ctx, certification, stream, { type: 'IntendCertificate', ...wanted }, by);
       return state.status === 'PENDING' ? state.intent : wanted;
     },
   };

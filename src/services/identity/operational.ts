@@ -45,7 +45,7 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
     by,
     fields: { uid, objId: state.objId, ocspUrl: ocspUrlOf(ctx) },
     current: () => currentOf(ctx, certificates, publicKeySha256),
-    intents: certificationIntents(ctx, 'ldevid', uid, by, async serial => (await certificates()).some(each => each.serial === serial)),
+    intents: certificationIntents('ldevid', uid, by, async serial => (await certificates()).some(each => each.serial === serial)),
     async record(together, facts, condition) {
       const command = { type: 'IssueOperationalCertificate', ...facts } as const;
       const { state: after } = await executeIf(together, condition, device, deviceStream(uid), command, by);
