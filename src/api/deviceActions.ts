@@ -4,7 +4,7 @@ import { fromBase64url } from '../bytes.ts';
 import { revocationReasons } from '../domain/deviceEvents.ts';
 import type { EffectKind } from '../domain/effects.ts';
 import type { DeviceRow } from '../projections/devices.ts';
-import { useEffect } from '../services/administration/effects.ts';
+import { counted } from '../services/administration/effects.ts';
 import { livingDevice } from '../services/base/livingDevice.ts';
 import { cannotBringReceipt } from '../services/field/decommission.ts';
 import { deviceRow, enrolAttestationKey, quarantineDevice, releaseDevice, tagDevice } from '../services/field/devices.ts';
@@ -33,10 +33,10 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
   const { ctx, alarms, revocations, field } = services;
   const inScope = within(ctx, 'device', 'uid');
   const officer = auth.personWithin(inScope, 'securityOfficer');
-  /** Before the deed: how many a person does alone within a day is limited, whichever way they are asked. */
-  const count = async (c: HonoContext<ApiEnv>, effect: EffectKind, uid: string): Promise<void> => {
+  /** How many a person does alone within a day is limited, whichever way they are asked. */
+  const count = async <Result>(c: HonoContext<ApiEnv>, effect: EffectKind, uid: string, deed: () => Promise<Result>): Promise<Result> => {
     await deviceRow(ctx, uid);
-    await useEffect({ ctx, alarms }, c.var.person.name, effect, uid);
+    return counted({ ctx, alarms }, { name: c.var.person.name, effect, subject: uid }, deed);
   };
   const answer = { 200: jsonAnswer(deviceSchema, 'the device') };
   const toAnswer = (row: DeviceRow) => deviceAnswerOf(row, services);
@@ -51,8 +51,8 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
   });
   api.openapi(revoke, async c => {
     const { uid } = c.req.valid('param');
-    await count(c, 'revoke', uid);
-    const { revoked } = await revokeDevice(ctx, revocations, uid, c.req.valid('json').reason, actor(c));
+    const { reason } = c.req.valid('json');
+    const { revoked } = await count(c, 'revoke', uid, () => revokeDevice(ctx, revocations, uid, reason, actor(c)));
     return c.json({ status: (await deviceRow(ctx, uid)).status, revoked: [...revoked] }, 200);
   });
 
@@ -94,8 +94,8 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
     });
   api.openapi(withReason('suspend', 'Puts the certificates of a device on hold; its connection ends immediately'), async c => {
     const { uid } = c.req.valid('param');
-    await count(c, 'quarantine', uid);
-    await holdDevice(ctx, revocations, uid, { type: 'SuspendDevice', reason: c.req.valid('json').reason }, actor(c));
+    const hold = { type: 'SuspendDevice', reason: c.req.valid('json').reason } as const;
+    await count(c, 'quarantine', uid, () => holdDevice(ctx, revocations, uid, hold, actor(c)));
     return c.json(toAnswer(await deviceRow(ctx, uid)), 200);
   });
 
@@ -109,8 +109,7 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
   });
   api.openapi(resume, async c => {
     const { uid } = c.req.valid('param');
-    await count(c, 'release', uid);
-    await holdDevice(ctx, revocations, uid, { type: 'ResumeDevice' }, actor(c));
+    await count(c, 'release', uid, () => holdDevice(ctx, revocations, uid, { type: 'ResumeDevice' }, actor(c)));
     return c.json(toAnswer(await deviceRow(ctx, uid)), 200);
   });
 
@@ -129,19 +128,19 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
     const { uid } = c.req.valid('param');
     const { reason, withoutReceipt } = c.req.valid('json');
     const isGone = withoutReceipt || cannotBringReceipt(await livingDevice(ctx, uid));
-    await count(c, isGone ? 'decommissionWithoutReceipt' : 'decommission', uid);
-    return c.json(await field.decommissions.decommission(uid, reason, actor(c), isGone), 200);
+    const effect = isGone ? 'decommissionWithoutReceipt' : 'decommission';
+    return c.json(await count(c, effect, uid, () => field.decommissions.decommission(uid, reason, actor(c), isGone)), 200);
   });
 
   api.openapi(withReason('quarantine', 'Holds back upgrades and trust until a person releases the device'), async c => {
     const { uid } = c.req.valid('param');
-    await count(c, 'quarantine', uid);
-    return c.json(toAnswer(await quarantineDevice(ctx, uid, c.req.valid('json').reason, actor(c))), 200);
+    const { reason } = c.req.valid('json');
+    return c.json(toAnswer(await count(c, 'quarantine', uid, () => quarantineDevice(ctx, uid, reason, actor(c)))), 200);
   });
 
   api.openapi(withReason('release', 'Releases a device from quarantine'), async c => {
     const { uid } = c.req.valid('param');
-    await count(c, 'release', uid);
-    return c.json(toAnswer(await releaseDevice(ctx, uid, c.req.valid('json').reason, actor(c))), 200);
+    const { reason } = c.req.valid('json');
+    return c.json(toAnswer(await count(c, 'release', uid, () => releaseDevice(ctx, uid, reason, actor(c)))), 200);
   });
 };

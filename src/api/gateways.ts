@@ -1,8 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { toBase64url } from '../bytes.ts';
-import type { RegisteredGateway } from '../domain/gateway.ts';
+import { gatewayStream, type RegisteredGateway } from '../domain/gateway.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
-import { useEffect } from '../services/administration/effects.ts';
+import { counted } from '../services/administration/effects.ts';
 import { watchKey } from '../services/base/alarms.ts';
 import {
   attachDevice,
@@ -149,8 +149,9 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
     api.openapi(route, async c => {
       const { reason } = c.req.valid('json');
       const { gatewayId } = await gatewayOf(ctx, c.req.valid('param').id);
-      await useEffect({ ctx, alarms }, c.var.person.name, 'quarantine', `gateway-${gatewayId}`);
-      return c.json(toAnswer(await moveGateway(ctx, revocations, gatewayId, { type, reason }, actor(c))), 200);
+      const deed = { name: c.var.person.name, effect: 'quarantine', subject: gatewayStream(gatewayId) } as const;
+      const move = () => moveGateway(ctx, revocations, gatewayId, { type, reason }, actor(c));
+      return c.json(toAnswer(await counted({ ctx, alarms }, deed, move)), 200);
     });
   }
 
@@ -164,7 +165,8 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
   });
   api.openapi(resume, async c => {
     const { gatewayId } = await gatewayOf(ctx, c.req.valid('param').id);
-    await useEffect({ ctx, alarms }, c.var.person.name, 'release', `gateway-${gatewayId}`);
-    return c.json(toAnswer(await moveGateway(ctx, revocations, gatewayId, { type: 'ResumeGateway' }, actor(c))), 200);
+    const deed = { name: c.var.person.name, effect: 'release', subject: gatewayStream(gatewayId) } as const;
+    const move = () => moveGateway(ctx, revocations, gatewayId, { type: 'ResumeGateway' }, actor(c));
+    return c.json(toAnswer(await counted({ ctx, alarms }, deed, move)), 200);
   });
 };

@@ -3,9 +3,10 @@ import type { Context as HonoContext } from 'hono';
 import { equalBytes, toBase64url } from '../bytes.ts';
 import type { EffectKind } from '../domain/effects.ts';
 import type { RegisteredProgrammer } from '../domain/programmer.ts';
+import { programmerStream } from '../domain/programmer.ts';
 import { NusecError } from '../errors.ts';
 import { maxCsrBytes, readCsr } from '../pki/csr.ts';
-import { useEffect } from '../services/administration/effects.ts';
+import { counted } from '../services/administration/effects.ts';
 import { watchKey } from '../services/base/alarms.ts';
 import { certifyProgrammer } from '../services/identity/enrolment.ts';
 import {
@@ -115,11 +116,11 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
   const locked = z.strictObject({ receipt: bytesField(maxReceiptBytes), nonce: bytesField(16, 16) });
   const reason = z.strictObject({ reason: reasonField });
   const nothing = z.strictObject({});
-  /** Before the deed, as for devices: how many a person takes out of use, or brings back, alone within a day is limited. */
-  const count = async (c: HonoContext<ApiEnv>, effect: EffectKind): Promise<string> => {
+  /** As for devices: how many a person takes out of use, or brings back, alone within a day is limited. */
+  const count = async <Result>(c: HonoContext<ApiEnv>, effect: EffectKind, deed: (uid: string) => Promise<Result>): Promise<Result> => {
     const { uid } = await programmerOf(ctx, c.req.param('uid') ?? '');
-    await useEffect({ ctx, alarms }, c.var.person.name, effect, `programmer-${uid}`);
-    return uid;
+    const counting = { name: c.var.person.name, effect, subject: programmerStream(uid) };
+    return counted({ ctx, alarms }, counting, () => deed(uid));
   };
 
   api.openapi(register, async c => {
@@ -166,37 +167,33 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
     async c => c.json(programmerView(await shipProgrammer(ctx, c.req.valid('param').uid, c.req.valid('json').to, actor(c))), 200),
   );
   api.openapi(route('suspend', 'Certificate on hold, allotments frozen', reason), async c => {
-    const uid = await count(c, 'quarantine');
-    const state = await suspendProgrammer(ctx, uid, c.req.valid('json').reason, actor(c));
+    const state = await count(c, 'quarantine', uid => suspendProgrammer(ctx, uid, c.req.valid('json').reason, actor(c)));
     await revocations.caughtUp(await ctx.store.head());
     return c.json(programmerView(state), 200);
   });
   api.openapi(route('resume', 'Active again', nothing), async c => {
-    const uid = await count(c, 'release');
-    const state = await resumeProgrammer(ctx, uid, actor(c));
+    const state = await count(c, 'release', uid => resumeProgrammer(ctx, uid, actor(c)));
     await revocations.caughtUp(await ctx.store.head());
     return c.json(programmerView(state), 200);
   });
   api.openapi(
     route('stolen', 'Ends certificate, allotments and grants immediately', z.strictObject({ note: reasonField.optional() })),
     async c => {
-      const uid = await count(c, 'quarantine');
-      const state = await reportStolen(ctx, uid, c.req.valid('json').note, actor(c));
+      const state = await count(c, 'quarantine', uid => reportStolen(ctx, uid, c.req.valid('json').note, actor(c)));
       await revocations.caughtUp(await ctx.store.head());
       return c.json(programmerView(state), 200);
     },
   );
   api.openapi(route('revoke', 'Revokes its certificate', reason), async c => {
-    const uid = await count(c, 'quarantine');
-    const state = await revokeProgrammer(ctx, uid, c.req.valid('json').reason, actor(c));
+    const state = await count(c, 'quarantine', uid => revokeProgrammer(ctx, uid, c.req.valid('json').reason, actor(c)));
     await revocations.caughtUp(await ctx.store.head());
     return c.json(programmerView(state), 200);
   });
   api.openapi(route('return', 'Back at the OEM', nothing), async c =>
-    c.json(programmerView(await returnProgrammer(ctx, await count(c, 'quarantine'), actor(c))), 200),
+    c.json(programmerView(await count(c, 'quarantine', uid => returnProgrammer(ctx, uid, actor(c)))), 200),
   );
   api.openapi(route('retire', 'Out of use for ever', nothing), async c =>
-    c.json(programmerView(await retireProgrammer(ctx, await count(c, 'quarantine'), actor(c))), 200),
+    c.json(programmerView(await count(c, 'quarantine', uid => retireProgrammer(ctx, uid, actor(c)))), 200),
   );
 };
 

@@ -3,7 +3,7 @@ import { toBase64url } from '../bytes.ts';
 import { deviceStream } from '../domain/device.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { earlierApprover, newestIn } from '../services/administration/approvals.ts';
-import { useEffect } from '../services/administration/effects.ts';
+import { counted } from '../services/administration/effects.ts';
 import type { Enrolment } from '../services/identity/issuance.ts';
 import {
   approveDebugUnlock,
@@ -72,8 +72,8 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
   api.openapi(decision('repair', 'Takes a device for repair; its connection ends immediately', wish), async c => {
     const { uid } = c.req.valid('param');
     await requireInScope(ctx, c.var.person.scope, 'programmer', c.req.valid('json').programmer);
-    await useEffect({ ctx, alarms }, c.var.person.name, 'quarantine', uid);
-    await takeForRepair(parts, uid, c.req.valid('json'), actor(c));
+    const deed = { name: c.var.person.name, effect: 'quarantine', subject: uid } as const;
+    await counted({ ctx, alarms }, deed, () => takeForRepair(parts, uid, c.req.valid('json'), actor(c)));
     return c.json(await repairView(ctx, uid), 200);
   });
   const why = z.strictObject({ reason: reasonField });

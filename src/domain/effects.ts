@@ -34,6 +34,8 @@ export type EffectEvent =
       readonly type: 'EffectUsed';
       readonly data: { readonly effect: EffectKind; readonly subject: string; readonly at: string; readonly allowanceId?: string };
     }
+  /** Nothing was done after all: the use of that time does not count. */
+  | { readonly type: 'EffectReturned'; readonly data: { readonly effect: EffectKind; readonly subject: string; readonly at: string } }
   | {
       readonly type: 'EffectAllowanceProposed';
       readonly data: {
@@ -58,7 +60,10 @@ export type EffectCommand =
       readonly subject: string;
       readonly limit: number;
       readonly now: string;
+      /** It is done already, so it counts whatever the limit is. */
+      readonly isDone?: boolean;
     }
+  | { readonly type: 'ReturnEffect'; readonly effect: EffectKind; readonly subject: string; readonly at: string }
   | {
       readonly type: 'ProposeEffectAllowance';
       readonly id: string;
@@ -76,7 +81,9 @@ export type EffectCommand =
       readonly content?: ApprovedContent;
     };
 
-type Used = { readonly effect: EffectKind; readonly subject: string; readonly at: string; readonly alone: boolean };
+type Use = { readonly effect: EffectKind; readonly subject: string; readonly at: string };
+type Used = Use & { readonly allowanceId?: string | undefined };
+const isSameUse = (one: Use, other: Use): boolean => one.effect === other.effect && one.subject === other.subject && one.at === other.at;
 export type EffectsState = { readonly used: readonly Used[]; readonly allowances: ReadonlyMap<string, Allowance> };
 
 export const effectsStream = (name: string): string => `effects-${name}`;
@@ -96,6 +103,10 @@ function decide(command: EffectCommand, state: EffectsState): readonly EffectEve
   switch (command.type) {
     case 'UseEffect':
       return use(command, state);
+    case 'ReturnEffect': {
+      const { type: _, ...data } = command;
+      return state.used.some(known => isSameUse(known, data)) ? [{ type: 'EffectReturned', data }] : [];
+    }
     case 'ProposeEffectAllowance': {
       const { type: _, now: at, ...data } = command;
       if (state.allowances.has(data.id)) return [];
@@ -120,10 +131,11 @@ function decide(command: EffectCommand, state: EffectsState): readonly EffectEve
 }
 
 /** The same deed on the same device within the day counts once. */
-function use({ effect, subject, limit, now: at }: Of<EffectCommand, 'UseEffect'>, state: EffectsState): readonly EffectEvent[] {
+function use({ effect, subject, limit, now: at, isDone }: Of<EffectCommand, 'UseEffect'>, state: EffectsState): readonly EffectEvent[] {
   const today = state.used.filter(known => known.effect === effect && isToday(known.at, at));
   if (today.some(known => known.subject === subject)) return [];
-  if (today.filter(({ alone }) => alone).length < limit) return [{ type: 'EffectUsed', data: { effect, subject, at } }];
+  if (isDone || today.filter(({ allowanceId }) => allowanceId === undefined).length < limit)
+    return [{ type: 'EffectUsed', data: { effect, subject, at } }];
   const allowance = [...state.allowances.values()].find(
     known => known.effect === effect && known.approvedAt !== undefined && isToday(known.approvedAt, at) && known.used < known.count,
   );
@@ -138,13 +150,15 @@ function use({ effect, subject, limit, now: at }: Of<EffectCommand, 'UseEffect'>
 function evolve(state: EffectsState, event: EffectEvent): EffectsState {
   switch (event.type) {
     case 'EffectUsed': {
-      const { effect, subject, at, allowanceId } = event.data;
+      const { at, allowanceId } = event.data;
       // Only the last day is asked for.
       const recent = state.used.filter(known => isToday(known.at, at));
-      const used = [...recent, { effect, subject, at, alone: allowanceId === undefined }];
-      const known = allowanceId === undefined ? undefined : state.allowances.get(allowanceId);
-      if (known === undefined) return { ...state, used };
-      return { used, allowances: new Map(state.allowances).set(known.id, { ...known, used: known.used + 1 }) };
+      return { used: [...recent, event.data], allowances: withUse(state.allowances, allowanceId, 1) };
+    }
+    case 'EffectReturned': {
+      const returned = state.used.find(known => isSameUse(known, event.data));
+      const used = state.used.filter(known => known !== returned);
+      return { used, allowances: withUse(state.allowances, returned?.allowanceId, -1) };
     }
     case 'EffectAllowanceProposed': {
       const { by: proposedBy, at: proposedAt, ...rest } = event.data;
@@ -159,6 +173,11 @@ function evolve(state: EffectsState, event: EffectEvent): EffectsState {
     default:
       return state;
   }
+}
+
+function withUse(allowances: EffectsState['allowances'], id: string | undefined, by: 1 | -1): EffectsState['allowances'] {
+  const known = id === undefined ? undefined : allowances.get(id);
+  return known === undefined ? allowances : new Map(allowances).set(known.id, { ...known, used: known.used + by });
 }
 
 export const effectsOfPerson: Decider<EffectCommand, EffectsState, EffectEvent> = {

@@ -5,7 +5,7 @@ import { newUid } from '../services/parties.ts';
 import { mint } from '../services/project.ts';
 import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
-import { startTestServer, type TestServer } from '../support/server.ts';
+import { startServerProcesses, startTestServer, type TestServer } from '../support/server.ts';
 
 /** One security officer who takes the fleet out of service, one call at a time. */
 
@@ -22,9 +22,10 @@ beforeAll(async () => {
 });
 afterAll(() => server?.close());
 
-const post = async (token: string, path: string, body: unknown) => {
+type Asked = Pick<TestServer, 'url' | 'rootPem'>;
+const post = async (token: string, path: string, body: unknown, { url, rootPem: ca }: Asked = server) => {
   const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
-  const { status, json } = await exchange(`${server.url}${path}`, { ca: server.rootPem, headers, body: JSON.stringify(body) });
+  const { status, json } = await exchange(`${url}${path}`, { ca, headers, body: JSON.stringify(body) });
   return status < 300 ? json : String(json.code);
 };
 const act = (uid: string, step: string, more = {}) => post(olga, `/v1/devices/${uid}/${step}`, { reason: 'x', ...more });
@@ -78,4 +79,26 @@ it('never wipes without a receipt alone, nor what was revoked before or never ce
   expect(await act(uid, 'decommission')).toBe('FOUR_EYES_REQUIRED');
   const { json } = await exchange(`${server.url}/v1/alarms`, { ca: server.rootPem, headers: { Authorization: `Bearer ${olga}` } });
   expect(json.alarms).toContainEqual(expect.objectContaining({ code: 'EFFECT_LIMIT', subject: 'operator-olga' }));
+});
+
+it('counts what came of it, over all processes: ten are done, and twelve refusals before them cost nothing (I16)', async () => {
+  covers('I16');
+  const mine = Array.from({ length: 12 }, newUid);
+  let token = '';
+  const servers = await startServerProcesses(2, async ctx => {
+    await establishIssuingCa(ctx, 'device', 'meter');
+    for (const uid of mine) await mint(ctx, uid, newUid());
+    token = await addOperator(ctx, 'olga', ['securityOfficer'], 'operator:alice');
+  });
+  try {
+    const step = (uid: string, i: number, name: string) =>
+      post(token, `/v1/devices/${uid}/${name}`, { reason: 'x' }, servers.first[i % 2] as Asked);
+    for (const [i, uid] of mine.entries()) expect(await step(uid, i, 'release')).toBe('DEVICE_STATE');
+    const answers = await Promise.all(mine.map((uid, i) => step(uid, i, 'quarantine')));
+    const refused = mine.filter((_, i) => answers[i] === 'FOUR_EYES_REQUIRED');
+    expect(refused).toHaveLength(2);
+    for (const [i, uid] of mine.entries()) if (!refused.includes(uid)) expect(await step(uid, i, 'release')).toMatchObject({ uid });
+  } finally {
+    await servers.close();
+  }
 });

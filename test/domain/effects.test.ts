@@ -44,6 +44,26 @@ describe('what one person does to devices', () => {
       .refused('FOUR_EYES_REQUIRED');
   });
 
+  it('counts what was done, and nothing that came to nothing', () => {
+    const returned = { type: 'ReturnEffect', effect: 'revoke', subject: 'u1', at: now } as const;
+    on(use('u1'), use('u2'))
+      .when(returned)
+      .givesOnce({ type: 'EffectReturned', data: { effect: 'revoke', subject: 'u1', at: now } });
+    on(use('u1'), use('u2'), returned)
+      .when(use('u3'))
+      .gives({ type: 'EffectUsed', data: { effect: 'revoke', subject: 'u3', at: now } });
+    on(use('u1'), use('u2'))
+      .when({ ...returned, at: tomorrow })
+      .gives();
+    on(use('u1'), use('u2'), propose, approve, use('u3'), { ...returned, subject: 'u3' })
+      .when(use('u4'))
+      .gives({ type: 'EffectUsed', data: { effect: 'revoke', subject: 'u4', at: now, allowanceId: 'a' } });
+    // Done by another request, whose count was returned by the one that found nothing to do.
+    on(use('u1'), use('u2'))
+      .when(use('u3', { isDone: true }))
+      .gives({ type: 'EffectUsed', data: { effect: 'revoke', subject: 'u3', at: now } });
+  });
+
   it('goes further when another person allows it: so many, of this kind, within a day', () => {
     const spent = [use('u1'), use('u2')];
     on(...spent, propose)

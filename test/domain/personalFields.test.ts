@@ -93,6 +93,7 @@ const considered: { readonly [One in Place]: 'personal' | 'actor' | 'alarm' | 't
   'DeviceTagged.tags': 'thing',
   'DeviceTakenForRepair.reason': 'personal',
   'EffectAllowanceProposed.note': 'personal',
+  'EffectReturned.subject': 'thing',
   'EffectUsed.subject': 'thing',
   'EventParked.follower': 'thing',
   'EventParked.reason': 'personal',

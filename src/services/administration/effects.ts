@@ -1,9 +1,11 @@
 import type { Actor } from '../../domain/actor.ts';
+import { deviceStream } from '../../domain/device.ts';
 import {
   type Allowance,
   allowanceContent,
   allowanceOf,
   defaultEffectsPerDay,
+  type EffectCommand,
   type EffectKind,
   effectsOfPerson,
   effectsStream,
@@ -20,19 +22,38 @@ import { type Context, execute, newHexId, nowIso, stateOf } from '../base/contex
 /** Always needs a second person: nothing proves the wipe, and the keys are destroyed. */
 const neverAlone: ReadonlySet<EffectKind> = new Set(['decommissionWithoutReceipt']);
 
-/** Counts a deed before it is done. @param name of the person @param subject UID of the device, `gateway-{id}` or `programmer-{uid}`
- *  @throws NusecError FOUR_EYES_REQUIRED beyond the limit, with an alarm */
-export async function useEffect({ ctx, alarms }: Parts, name: string, effect: EffectKind, subject: string): Promise<void> {
+/** Does a deed that counts for the day of a person. It is counted before, so that several at a time, in several processes, keep the limit; when nothing came of it
+ *  (it was refused, or was so already) it does not count any more. What the person did is in the stream of the subject.
+ *  @param subject UID of the device, `gateway-{id}` or `programmer-{uid}`
+ *  @throws NusecError FOUR_EYES_REQUIRED beyond the limit, with an alarm; and what the deed throws */
+export async function counted<Result>(parts: Parts, { name, effect, subject }: Deed, deed: () => Promise<Result>): Promise<Result> {
+  const { ctx } = parts;
   const limit = neverAlone.has(effect) ? 0 : (ctx.effectsPerDay ?? defaultEffectsPerDay);
-  const command = { type: 'UseEffect', effect, subject, limit, now: nowIso(ctx) } as const;
-  try {
-    await execute(ctx, effectsOfPerson, effectsStream(name), command, `operator:${name}`);
-  } catch (error) {
+  const [at, by] = [nowIso(ctx), `operator:${name}`];
+  const use = { type: 'UseEffect', effect, subject, limit, now: at } as const;
+  const change = (command: EffectCommand) => execute(ctx, effectsOfPerson, effectsStream(name), command, by);
+  const stream = subject.includes('-') ? subject : deviceStream(subject);
+  const before = (await ctx.store.readStream(stream)).length;
+  const { events } = await change(use).catch(async error => {
     if (error instanceof NusecError && error.code === 'FOUR_EYES_REQUIRED')
-      await alarms.raise({ code: 'EFFECT_LIMIT', subject: `operator-${name}`, detail: `${effect} of ${subject} needs a second person` });
+      await parts.alarms.raise({
+        code: 'EFFECT_LIMIT',
+        subject: `operator-${name}`,
+        detail: `${effect} of ${subject} needs a second person`,
+      });
     throw error;
+  });
+  try {
+    return await deed();
+  } finally {
+    const isDone = (await ctx.store.readStream(stream, before)).some(event => event.by === by);
+    // Another request of the same kind may have counted it and found nothing done.
+    if (isDone) await change({ ...use, isDone });
+    else if (events.length > 0) await change({ type: 'ReturnEffect', effect, subject, at });
   }
 }
+
+type Deed = { readonly name: string; readonly effect: EffectKind; readonly subject: string };
 
 export type AllowanceWish = { readonly effect: EffectKind; readonly count: number; readonly note: string };
 
