@@ -119,15 +119,24 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   };
   /** The connection is that of the server's key; its dates are judged by what comes over it. */
   const learnTime = async (time: ServerTime): Promise<void> => {
-    const answer = succeeded(await askJudged(new URL('/v1/time', base), { agent, method: 'GET', timeout: requestTimeoutMs }));
-    const told = Date.parse(String((jsonIn(answer) as { now?: unknown }).now));
-    if (Number.isNaN(told)) throw new NusecError('SERVER_UNREACHABLE', 'the server tells no time');
-    const reason = serverRefusal(sent, { ...trust(), byServerTime: { nowMs: told, host: base.hostname } });
+    const provenMs = (bundle?.issuedAtSeconds ?? 0) * 1000;
+    const told = await askTime();
+    const nowMs = told ?? time.assume(Date.now(), provenMs);
+    const reason = serverRefusal(sent, { ...trust(), byServerTime: { nowMs, host: base.hostname } });
     if (reason !== undefined) {
+      if (told === undefined) time.forget();
       const cause = new UntrustedServer(reason);
       throw new NusecError('SERVER_UNREACHABLE', cause.message, { cause });
     }
-    time.learn(told, (bundle?.issuedAtSeconds ?? 0) * 1000);
+    if (told !== undefined) time.learn(told, provenMs);
+  };
+  /** @returns undefined when the server has no such route, as an earlier version */
+  const askTime = async (): Promise<number | undefined> => {
+    const response = await askJudged(new URL('/v1/time', base), { agent, method: 'GET', timeout: requestTimeoutMs });
+    if (response.status === 404 && isProblem(response)) return undefined;
+    const told = Date.parse(String((jsonIn(succeeded(response)) as { now?: unknown }).now));
+    if (Number.isNaN(told)) throw new NusecError('SERVER_UNREACHABLE', 'the server tells no time');
+    return told;
   };
   const ask = async (...given: Parameters<typeof exchange>): Promise<HttpResponse> => {
     if (bundle === undefined) await fetchNewest();
@@ -252,8 +261,10 @@ function succeeded(response: HttpResponse): HttpResponse {
 }
 
 /** What is no problem document does not come from the server: a balancer without one, a portal in between. */
+const isProblem = ({ contentType }: HttpResponse): boolean => contentType.startsWith('application/problem+json');
+
 function problemError(response: HttpResponse): NusecError {
-  if (!response.contentType.startsWith('application/problem+json')) {
+  if (!isProblem(response)) {
     return new NusecError('SERVER_UNREACHABLE', `HTTP ${response.status} instead of an answer of the server`);
   }
   const problem = jsonIn(response) as { code?: string; detail?: string; title?: string };

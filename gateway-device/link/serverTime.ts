@@ -8,6 +8,9 @@ export type ServerTime = {
   /** @param provenMs something has happened then for certain, such as the signing of a trust bundle
    *  @throws NusecError SERVER_UNREACHABLE: the time lies before it, or before one that was learned */
   readonly learn: (toldMs: number, provenMs: number) => void;
+  /** The server is of an earlier version and reports none: the machine's clock counts, but not before what is known. Nothing of it is kept, as it may be
+   *  years ahead. @returns the time that counts now */
+  readonly assume: (clockMs: number, provenMs: number) => number;
   /** The server is judged by it in vain: the time between may have been longer than this machine was awake. */
   readonly forget: () => void;
 };
@@ -25,6 +28,10 @@ export function createServerTime(newestMs: () => number, keep: (toldMs: number) 
         throw new NusecError('SERVER_UNREACHABLE', 'the time of the server lies in the past');
       known = { toldMs, atMs: performance.now() };
       keep(toldMs);
+    },
+    assume: (clockMs, provenMs) => {
+      known = { toldMs: Math.max(clockMs, newestMs(), provenMs), atMs: performance.now() };
+      return known.toldMs;
     },
     forget: () => {
       known = undefined;

@@ -25,10 +25,10 @@ beforeAll(async () => {
 afterAll(() => plant.close());
 
 /** Serves at another time; its certificate is made then. */
-async function servedAt(aheadMs: number, use: (url: string) => Promise<void>, host = '127.0.0.1'): Promise<void> {
+async function servedAt(aheadMs: number, use: (url: string) => Promise<void>, host = '127.0.0.1', served = plant.api): Promise<void> {
   plant.moveClock(aheadMs);
   const dated = { ...plant.ctx, backdateMs: 3_600_000 };
-  const api = createApiServer(plant.api, await newTlsIdentity(dated, ['localhost']));
+  const api = createApiServer(served, await newTlsIdentity(dated, ['localhost']));
   const port = await listenOn(api, { port: 0, host });
   try {
     await use(`https://${host === '127.0.0.1' ? 'localhost' : host}:${port}`);
@@ -44,12 +44,12 @@ const bundle = async () => {
   return { ...(await verifyTrustBundle(await currentTrustBundle(plant.ctx, authorities), spki)), issuedAtSeconds: 0 };
 };
 
-async function ask(url: string, serverTime: ServerTime | undefined, provenSeconds = 0): Promise<string> {
+async function ask(url: string, serverTime: ServerTime | undefined, provenSeconds = 0, path = '/v1/time'): Promise<string> {
   const trusted = { ...(await bundle()), issuedAtSeconds: provenSeconds };
   const http = createHttpClient({ baseUrl: url, ca, bundle: trusted, ...(serverTime && { serverTime }) });
   try {
-    return await http.json<{ now: string }>('GET', '/v1/time').then(
-      ({ now }) => now,
+    return await http.json<{ now?: string }>('GET', path).then(
+      ({ now = 'an answer' }) => now,
       (error: { code: string; message: string }) => `${error.code}: ${error.message}`,
     );
   } finally {
@@ -104,5 +104,30 @@ describe('a machine that has no clock of its own', () => {
     const time = fresh();
     await servedAt(0, async url => void (await ask(url, time)));
     await servedAt(4 * yearMs, async url => expect(await ask(url, time)).toMatch(/^\d{4}-/));
+  });
+
+  it('goes by its own clock with a server of a version that reports no time, and not behind what it knows (T14)', async () => {
+    covers('T14');
+    const older = {
+      fetch: (request: Request, env: object) =>
+        plant.api.fetch(request.url.endsWith('/v1/time') ? new Request(`${request.url}-not-yet`) : request, env),
+    } as typeof plant.api;
+    const path = '/openapi.json';
+    const kept: number[] = [];
+    await servedAt(0, async url => expect(await ask(url, fresh(0, kept), 0, path)).toBe('an answer'), undefined, older);
+    // A machine whose clock is far behind knows better from its bundle.
+    await servedAt(
+      4 * yearMs,
+      async url => expect(await ask(url, fresh(), (Date.now() + 4 * yearMs) / 1000, path)).toBe('an answer'),
+      undefined,
+      older,
+    );
+    await servedAt(
+      -4 * yearMs,
+      async url => expect(await ask(url, fresh(), 0, path)).toMatch(/SERVER_UNREACHABLE: .*refused/),
+      undefined,
+      older,
+    );
+    expect(kept).toEqual([]);
   });
 });
