@@ -5,7 +5,17 @@ import { type IncomingMessage, type OutgoingHttpHeader, type OutgoingHttpHeaders
 
 const exceptions: Readonly<Record<string, string>> = { etag: 'ETag', 'www-authenticate': 'WWW-Authenticate' };
 
+/** Names that we answer with: a few dozen. */
+const known = new Map<string, string>();
+const maxKnown = 500;
+
 function canonicalName(name: string): string {
+  const found = known.get(name) ?? spell(name);
+  if (known.size < maxKnown) known.set(name, found);
+  return found;
+}
+
+function spell(name: string): string {
   const lower = name.toLowerCase();
   return exceptions[lower] ?? lower.replace(/(^|-)([a-z])/g, (_, dash: string, letter: string) => dash + letter.toUpperCase());
 }

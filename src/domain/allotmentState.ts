@@ -11,6 +11,9 @@ export const grantLifetimeMs = 15 * 60_000;
 /** So long after its first expiry a grant can be renewed: a server or a network may be away over a week-end, and the chip cannot help it. */
 export const unitLifetimeMs = 7 * 24 * 3_600_000;
 
+/** Kept in the state; a large job has tens of thousands. */
+const maxKeptSegments = 32;
+
 /** How many of something since when: a window that begins with the first after the one before has ended. */
 type Window = { readonly sinceMs: number; readonly count: number };
 const noWindow: Window = { sinceMs: 0, count: 0 };
@@ -97,6 +100,7 @@ export type OpenedAllotment = {
   readonly importedPackageId?: string;
   /** Newest ledger record the server knows of, from a segment or a quote. */
   readonly ledger: { readonly number: number; readonly head: string };
+  /** The newest ones that were taken, oldest first: what is before them is found by the hashes of the records. */
   readonly segments: readonly LedgerSegment[];
   readonly ledgerGap: boolean;
   /** Of the last time it was frozen. */
@@ -257,7 +261,8 @@ function withOutcome(
 }
 
 function withSegment(state: OpenedAllotment, segment: LedgerSegment): OpenedAllotment {
-  return { ...state, segments: [...state.segments, segment], ledger: newer(state.ledger, segment.to, segment.headHash) };
+  const segments = [...state.segments.slice(1 - maxKeptSegments), segment];
+  return { ...state, segments, ledger: newer(state.ledger, segment.to, segment.headHash) };
 }
 
 function newer(ledger: OpenedAllotment['ledger'], number: number, head: string): OpenedAllotment['ledger'] {

@@ -49,7 +49,7 @@ export function personalStore(stored: EventStore, keys: SubjectKeys): EventStore
           : error;
       });
     },
-    readStream: async (stream, fromRevision) => opened(await stored.readStream(await nameOf(stream), fromRevision)),
+    readStream: async (stream, fromRevision, asKnown) => opened(await stored.readStream(await nameOf(stream), fromRevision, asKnown)),
     readAll: async (after, limit) => opened(await stored.readAll(after, limit)),
     subscribe: (after, handler) =>
       stored.subscribe(after, events => {

@@ -140,8 +140,9 @@ export type EventStore = {
   readonly lease: Lease | undefined;
   /** As `lease`. */
   readonly servers: ServerSigns | undefined;
-  /** Events of one stream from `fromRevision` (default 0), oldest first; `[]` when the stream does not exist. */
-  readStream(stream: string, fromRevision?: number): Promise<readonly RecordedEvent[]>;
+  /** Events of one stream from `fromRevision` (default 0), oldest first; `[]` when the stream does not exist.
+   *  @param asKnown without looking for what other processes have written: for a further read of one unit of work, whose commit looks again */
+  readStream(stream: string, fromRevision?: number, asKnown?: boolean): Promise<readonly RecordedEvent[]>;
   /** At most `limit` events with position > `after`, oldest first. */
   readAll(after: number, limit: number): Promise<readonly RecordedEvent[]>;
   /** Calls `handler` with batches in order, from `after` on, past and future, one batch at a time; a batch is acknowledged when the handler's promise resolves. */

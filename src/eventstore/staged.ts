@@ -29,7 +29,7 @@ export function stage(base: EventStore): Staged {
   const readStored = async (stream: string, fromRevision: number): Promise<readonly RecordedEvent[]> => {
     const newest = readUpTo.get(stream);
     if (newest !== undefined && fromRevision > newest) return [];
-    const stored = await base.readStream(stream, fromRevision);
+    const stored = await base.readStream(stream, fromRevision, readUpTo.size > 0);
     readUpTo.set(stream, stored.at(-1)?.revision ?? fromRevision - 1);
     return stored;
   };

@@ -130,9 +130,9 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
         },
       );
     },
-    async readStream(stream, fromRevision = 0): Promise<readonly RecordedEvent[]> {
+    async readStream(stream, fromRevision = 0, asKnown = false): Promise<readonly RecordedEvent[]> {
       requireOpen();
-      writer.catchUp();
+      if (!asKnown) writer.catchUp();
       const head = writer.headOf(stream);
       const events = readBack(storage, stream, head, fromRevision);
       if (head.position > durability.position()) await durability.reached();

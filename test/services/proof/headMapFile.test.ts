@@ -51,6 +51,36 @@ describe('the file of stream heads', () => {
     expect(expected.count).toBe(2);
   });
 
+  it('has the same root in many steps, over several openings, as in one step', async () => {
+    const streams = 3000;
+    const append = (i: number) => store.append(`device-${i % streams}`, 'any', [event('Happened', { i })]);
+    for (let i = 0; i < streams + 500; i++) await append(i);
+    const size = streams + 500;
+    for (const part of [700, 2900, size - 1]) {
+      await heads.advance(store, part, patient);
+      heads.close();
+      heads = openHeadMap(file);
+    }
+    const made = await heads.advance(store, size, patient);
+    const other = openHeadMap(join(temporaryFolder(), 'heads.db'));
+    expect(made).toEqual(await other.advance(store, size, patient));
+    other.close();
+  });
+
+  it('takes nothing over what another process has written meanwhile', async () => {
+    await fill(store, 40);
+    const other = openHeadMap(file);
+    const readAll: EventStore['readAll'] = async (...range) => {
+      const events = await store.readAll(...range);
+      await other.advance(store, 40, patient);
+      return events;
+    };
+    expect(await heads.advance({ ...store, readAll }, 30, patient)).toBeUndefined();
+    other.keep('note', 40);
+    expect(heads.prove('device-1')).toBeDefined();
+    other.close();
+  });
+
   it('gives no proof for a checkpoint that is not of the map as it is', async () => {
     await fill(store, 30);
     await heads.advance(store, 20, patient);
