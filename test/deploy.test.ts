@@ -1,5 +1,5 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { globSync, mkdtempSync, readFileSync, statSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -24,44 +24,49 @@ function makeSecrets(): string {
 }
 
 describe('deploy/make-secrets.sh', () => {
-  it('makes passwords that only their owner reads, and certificates that the CA vouches for, for each node name', () => {
-    const dir = makeSecrets();
-    for (const name of [
-      'nusec-passphrase',
-      'kurrentdb-admin',
-      'kurrentdb-ops',
-      'kurrentdb-credentials',
-      'db1.key',
-      'ca.key',
-      'objects-credentials',
-      'objects/private.key',
-    ])
-      expect(statSync(join(dir, name)).mode & 0o777, name).toBe(0o600);
-    expect(readFileSync(join(dir, 'kurrentdb-credentials'), 'utf8')).toMatch(/^nusec:[0-9a-f]{64}$/);
-    for (const node of ['db1', 'db2', 'db3', 'objects']) {
-      const checked = spawnSync('openssl', [
-        'verify',
-        '-CAfile',
-        join(dir, 'ca/ca.crt'),
-        '-verify_hostname',
-        node,
-        join(dir, `${node}.crt`),
-      ]);
-      expect(checked.status, node).toBe(0);
-    }
-    const before = readFileSync(join(dir, 'kurrentdb-admin'), 'utf8');
-    execFileSync('sh', [`${root}deploy/make-secrets.sh`, dir], { stdio: 'ignore' });
-    expect(readFileSync(join(dir, 'kurrentdb-admin'), 'utf8')).toBe(before);
-  });
+  it(
+    'makes passwords that only their owner reads, and certificates that the CA vouches for, for each node name',
+    () => {
+      const dir = makeSecrets();
+      for (const name of [
+        'nusec-passphrase',
+        'kurrentdb-admin',
+        'kurrentdb-ops',
+        'kurrentdb-credentials',
+        'db1.key',
+        'ca.key',
+        'objects-credentials',
+        'objects/private.key',
+      ])
+        expect(statSync(join(dir, name)).mode & 0o777, name).toBe(0o600);
+      expect(readFileSync(join(dir, 'kurrentdb-credentials'), 'utf8')).toMatch(/^nusec:[0-9a-f]{64}$/);
+      for (const node of ['db1', 'db2', 'db3', 'objects']) {
+        const checked = spawnSync('openssl', [
+          'verify',
+          '-CAfile',
+          join(dir, 'ca/ca.crt'),
+          '-verify_hostname',
+          node,
+          join(dir, `${node}.crt`),
+        ]);
+        expect(checked.status, node).toBe(0);
+      }
+      const before = readFileSync(join(dir, 'kurrentdb-admin'), 'utf8');
+      execFileSync('sh', [`${root}deploy/make-secrets.sh`, dir], { stdio: 'ignore' });
+      expect(readFileSync(join(dir, 'kurrentdb-admin'), 'utf8')).toBe(before);
+    },
+    limitOfProcesses(20),
+  );
 });
 
 describe('the default profile', () => {
   it(
     'initialises a project under the passphrase of the secret, serves it, and its health check says so',
     async () => {
-      const [data, secrets] = [join(folder(), 'data'), makeSecrets()];
+      const [data, passphraseFile] = [join(folder(), 'data'), join(folder(), 'nusec-passphrase')];
+      writeFileSync(passphraseFile, 'c'.repeat(64), { mode: 0o600 });
       const env = {
-        NUSEC_PASSPHRASE_FILE: join(secrets, 'nusec-passphrase'),
+        NUSEC_PASSPHRASE_FILE: passphraseFile,
         NUSEC_STATE_DIR: folder(),
         NUSEC_HTTPS_PORT: '0',
         NUSEC_MQTT_PORT: '0',
@@ -100,12 +105,14 @@ describe('deploy/databaseUser.mjs', () => {
     }).listen(0, '127.0.0.1');
     onTestFinished(() => void server.close());
     await new Promise(resolve => server.once('listening', resolve));
-    const dir = makeSecrets();
+    const dir = folder();
+    const [admin, password] = ['a'.repeat(64), 'b'.repeat(64)];
+    writeFileSync(join(dir, 'kurrentdb-admin'), admin);
+    writeFileSync(join(dir, 'kurrentdb-credentials'), `nusec:${password}`);
     const { port } = server.address() as AddressInfo;
     const child = spawn(process.execPath, [`${root}deploy/databaseUser.mjs`, `http://127.0.0.1:${port}`, dir], { stdio: 'ignore' });
     const status = await new Promise(resolve => child.once('exit', resolve));
-    const secret = (name: string): string => readFileSync(join(dir, name), 'utf8');
-    return { status, asked, admin: secret('kurrentdb-admin'), password: secret('kurrentdb-credentials').slice('nusec:'.length) };
+    return { status, asked, admin, password };
   };
 
   it('makes a user without rights of an administrator; one that is there gets the password', async () => {

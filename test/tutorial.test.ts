@@ -41,5 +41,9 @@ describe('docs/tutorial.md', () => {
   });
 
   for (const [i, block] of blocksOf(page).entries())
-    it(`${block.heading}, ${block.commands.trim().split('\n')[0]} (${i + 1})`, () => reader.follow(block), limitOfProcesses(12));
+    it(
+      `${block.heading}, ${block.commands.trim().split('\n')[0]} (${i + 1})`,
+      () => reader.follow(block),
+      limitOfProcesses(block.commands.trim().split('\n').length * 4),
+    );
 });
