@@ -70,7 +70,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/mqttMessages.ts': ['src/cbor', 'src/pki', 'src/production', 'src/ota'],
 
   'src/merkle': [],
-  'src/evidence': ['src/domain', 'src/merkle', 'src/pki'],
+  'src/evidence': ['src/cbor', 'src/domain', 'src/merkle', 'src/ota', 'src/pki', 'src/spdm'],
   'src/objects': [],
   'src/eventstore': ['src/domain', 'src/merkle', 'src/evidence', 'src/objects'],
   'src/uidlists': ['src/production', 'src/eventstore'],

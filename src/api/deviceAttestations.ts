@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { attestationProof } from '../services/field/attestationProofs.ts';
 import { deviceEvidence, deviceRow } from '../services/field/devices.ts';
 import type { Resource } from './app.ts';
 import { bytesAnswer, jsonAnswer, maxPageRows, sha256Field, uidField } from './fields.ts';
@@ -44,6 +45,23 @@ const attestedSchema = z
     negotiated: negotiatedSchema.optional(),
   })
   .openapi('Attestation');
+
+const proofSchema = z
+  .object({
+    format: z.literal('nusec-attestation/1'),
+    uid: uidField,
+    line: z.string(),
+    at: z.string(),
+    via: z.string(),
+    nonceHex: z.string(),
+    result: z.string(),
+    reason: z.string().optional(),
+    evidence: z.string().openapi({ description: 'what the device has signed, base64url' }),
+    references: z
+      .array(z.object({ index: z.number(), value: z.string(), releaseId: z.string().optional(), version: z.string().optional() }))
+      .openapi({ description: 'what the measurements had to be, by what the registry knew then' }),
+  })
+  .openapi('AttestationProof');
 
 export type AttestedAnswer = z.infer<typeof attestedSchema>;
 
@@ -105,6 +123,21 @@ export const deviceAttestationsResource: Resource = (api, { ctx, field, attestat
     const next = rows.length === limit ? { next: rows.at(-1)?.id ?? 0 } : {};
     const shown = rows.map(({ atMs, uid: _, line: __, ...row }) => ({ ...row, at: new Date(atMs).toISOString() }));
     return c.json({ attestations: shown, ...next }, 200);
+  });
+
+  const proof = createRoute({
+    method: 'get',
+    path: '/v1/devices/{uid}/attestations/{id}',
+    summary: 'One attestation as a file that a holder of the root certificate verifies: `nusec evidence verify FILE --trust root.pem`',
+    middleware: reader,
+    request: { params: params.extend({ id: z.coerce.number().int().min(1) }) },
+    responses: { 200: jsonAnswer(proofSchema, 'the attestation, nusec-attestation/1 (docs/attestation.md)') },
+  });
+  api.openapi(proof, async c => {
+    const { uid, id } = c.req.valid('param');
+    await deviceRow(ctx, uid);
+    const made = await attestationProof(ctx, attestations, uid, id);
+    return c.json({ ...made, references: [...made.references] }, 200);
   });
 
   const attest = createRoute({

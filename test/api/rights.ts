@@ -124,7 +124,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('GET', ['/v1/attestations/lag', '/v1/log/health'], readers, 'all'),
   ...several(
     'GET',
-    ['/v1/devices/{uid}', ...steps('/v1/devices/{uid}', 'attestations', 'events', 'evidence', 'evidence/{sha256}', 'repair')],
+    ['/v1/devices/{uid}', ...steps('/v1/devices/{uid}', 'attestations', 'attestations/{id}', 'events', 'evidence', 'evidence/{sha256}', 'repair')],
     readers,
     'device',
   ),

@@ -43,6 +43,7 @@ export const operationNames: Readonly<Record<string, string>> = {
   'post /v1/production/units/{grantId}/commit': 'commitUnit',
   'post /v1/production/units/{grantId}/renew': 'renewGrant',
   'post /v1/production/units/{grantId}/void': 'voidUnit',
+  'get /v1/devices/{uid}/attestations/{id}': 'getAttestationProof',
   'get /v1/devices/{uid}/evidence/{sha256}': 'getSignedEvidence',
   'get /v1/devices/{uid}/evidence': 'exportDeviceEvidence',
   'post /v1/devices/{uid}/repair': 'takeDeviceForRepair',

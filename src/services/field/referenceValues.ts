@@ -4,6 +4,7 @@ import type { FirmwareFacts } from '../../domain/deviceEvents.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { formatVersion } from '../../domain/version.ts';
+import type { NamedReference } from '../../evidence/attestationProof.ts';
 import { type ImageState, measurementIndex, readImageState, readOtpCounter } from '../../ota/measurementIndex.ts';
 import { readVersion } from '../../ota/version.ts';
 import type { VerifiedEvidence } from '../../spdm/evidence.ts';
@@ -15,15 +16,23 @@ import { type Context, stateOf } from '../base/context.ts';
 
 /** @returns several values of one index are alternatives */
 export async function referenceValuesOf(ctx: Context, state: LivingDevice): Promise<readonly ReferenceValue[]> {
-  const application = [
-    ...(await hashesOf(ctx, state.firmware)),
-    ...(state.offer?.imageHashes ?? []),
-    ...(state.failedOffer?.imageHashes ?? []),
-  ];
-  const value = (index: number) => (hash: string) => ({ index, value: fromHex(hash) });
-  const bootloader = await hashesOf(ctx, state.bootloader);
-  return [...bootloader.map(value(measurementIndex.bl2)), ...application.map(value(measurementIndex.application))];
+  return (await namedReferences(ctx, state)).map(({ index, value }) => ({ index, value: fromHex(value) }));
 }
+
+/** The same with the release that each is of. */
+export async function namedReferences(ctx: Context, state: LivingDevice): Promise<readonly NamedReference[]> {
+  const { bl2, application } = measurementIndex;
+  const { firmware, bootloader, offer, failedOffer } = state;
+  const named = (index: number, of: Named | undefined, hashes: readonly string[]): readonly NamedReference[] =>
+    of === undefined ? [] : hashes.map(value => ({ index, value, releaseId: of.releaseId, version: of.version }));
+  return [
+    ...named(bl2, bootloader, await hashesOf(ctx, bootloader)),
+    ...named(application, firmware, await hashesOf(ctx, firmware)),
+    ...[offer, failedOffer].flatMap(one => named(application, one, one?.imageHashes ?? [])),
+  ];
+}
+
+type Named = { readonly releaseId: string; readonly version: string };
 
 /** Plain and encrypted variant of the release; the installed hash alone when the release is not in the registry. */
 async function hashesOf(ctx: Context, firmware: FirmwareFacts | undefined): Promise<readonly string[]> {
