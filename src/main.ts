@@ -153,7 +153,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const lead = async (epoch: number) =>
     (
       await startHousekeeping(
-        { ctx, revocations, markFile, checkpoints, newestCheckpoint, witnesses, dataDir, attestations, ...kept },
+        { ctx, revocations, markFile, checkpoints, newestCheckpoint, witnesses, dataDir, attestations, field, ...kept },
         epoch,
       )
     ).close;

@@ -1,8 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { spdmCapabilityNames, spdmSignatureNames, spdmVersionNames } from '../domain/attestationPolicy.ts';
+import { maxEveryHours, maxPerMinute, spdmCapabilityNames, spdmSignatureNames, spdmVersionNames } from '../domain/attestationPolicy.ts';
 import { type DefinedLine, layoutOf, policyOf } from '../domain/line.ts';
 import { isInScope } from '../domain/roles.ts';
+import { attestationProgress } from '../services/field/attestationSchedule.ts';
 import {
+  attestAll,
   defineLine,
   lineCounters,
   lineOf,
@@ -33,6 +35,20 @@ const policySchema = z
     signatures: z.array(z.enum(spdmSignatureNames)).openapi({ description: 'signature algorithms of devices, by their key' }),
     requires: z.array(z.enum(spdmCapabilityNames)).openapi({ description: 'capabilities that every device must have' }),
     publicKey: z.boolean().openapi({ description: 'whether a device without certificates may be known by its public key (slot 0xFF)' }),
+    everyHours: z
+      .number()
+      .int()
+      .min(0)
+      .max(maxEveryHours)
+      .optional()
+      .openapi({ description: 'each connected device proves itself so often; 0: no schedule' }),
+    perMinute: z
+      .number()
+      .int()
+      .min(0)
+      .max(maxPerMinute)
+      .optional()
+      .openapi({ description: 'devices that the schedule asks in a minute; 600 when not set' }),
   })
   .openapi('AttestationPolicy');
 
@@ -87,7 +103,21 @@ const countersSchema = z
   })
   .openapi('LineCounters');
 
-export const linesResource: Resource = (api, { ctx }, auth) => {
+const count = z.number();
+const progressSchema = z
+  .object({
+    line: lineField,
+    everyHours: count.optional(),
+    perMinute: count,
+    since: z.string().optional().openapi({ description: 'who was attested before it is due' }),
+    inService: count,
+    attested: count,
+    left: count,
+    results: z.object({ passed: count, failed: count, unproven: count, unsupported: count }),
+  })
+  .openapi('AttestationProgress');
+
+export const linesResource: Resource = (api, { ctx, attestations }, auth) => {
   const define = createRoute({
     method: 'post',
     path: '/v1/lines',
@@ -162,6 +192,25 @@ export const linesResource: Resource = (api, { ctx }, auth) => {
     const wish = Object.fromEntries(Object.entries(c.req.valid('json')).filter(([, value]) => value !== undefined));
     return c.json(lineView(await setAttestationPolicy(ctx, c.req.valid('param').line, wish, actor(c))), 200);
   });
+  const progress = createRoute({
+    method: 'get',
+    path: '/v1/lines/{line}/attestation',
+    summary: 'How far the line is with the attestation of its devices',
+    middleware: auth.personWithin(within(ctx, 'line', 'line')),
+    request: { params },
+    responses: { 200: jsonAnswer(progressSchema, 'the progress') },
+  });
+  const progressOf = (line: DefinedLine) => attestationProgress(ctx, attestations, line);
+  api.openapi(progress, async c => c.json(await progressOf(await lineOf(ctx, c.req.valid('param').line)), 200));
+  const all = createRoute({
+    method: 'post',
+    path: '/v1/lines/{line}/attest',
+    summary: 'Has every device of the line prove itself once more, within the budget of the line',
+    middleware: auth.personWithin(within(ctx, 'line', 'line'), 'securityOfficer'),
+    request: { params },
+    responses: { 200: jsonAnswer(progressSchema, 'the progress') },
+  });
+  api.openapi(all, async c => c.json(await progressOf(await attestAll(ctx, c.req.valid('param').line, actor(c))), 200));
   const counters = createRoute({
     method: 'get',
     path: '/v1/lines/{line}/counters',
@@ -180,7 +229,7 @@ export const linesResource: Resource = (api, { ctx }, auth) => {
   api.openapi(one, async c => c.json(lineView(await lineOf(ctx, c.req.valid('param').line)), 200));
 };
 
-function lineView({ status: _, ...line }: DefinedLine) {
+function lineView({ status: _, attestAllSince: __, ...line }: DefinedLine) {
   const policy = policyOf(line);
   return {
     ...line,

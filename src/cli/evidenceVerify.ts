@@ -24,7 +24,8 @@ export async function verifyAttestation(file: string, options: VerifyEvidence): 
   const text = readText(file, 'attestation');
   const roots = fromPem('CERTIFICATE', readText(options.trust, 'root certificate'));
   const { at, publicKey, reference } = options;
-  if (at !== undefined && Number.isNaN(Date.parse(at))) throw new NusecError('BAD_REQUEST', `${at} is no time, such as 2026-11-29T10:00:00Z`);
+  if (at !== undefined && Number.isNaN(Date.parse(at)))
+    throw new NusecError('BAD_REQUEST', `${at} is no time, such as 2026-11-29T10:00:00Z`);
   const references = reference === undefined ? undefined : wanted(reference, namedIn(text));
   const proven = await verifyAttestationProof(text, {
     roots,

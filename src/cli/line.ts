@@ -1,6 +1,13 @@
 import type { Command } from 'commander';
 import { toBase64url } from '../bytes.ts';
-import { type AttestationPolicy, spdmCapabilityNames, spdmSignatureNames, spdmVersionNames } from '../domain/attestationPolicy.ts';
+import {
+  type AttestationPolicy,
+  maxEveryHours,
+  maxPerMinute,
+  spdmCapabilityNames,
+  spdmSignatureNames,
+  spdmVersionNames,
+} from '../domain/attestationPolicy.ts';
 import { ask, type ServerOptions, withServerOptions } from './client.ts';
 import { keyBits } from './image.ts';
 import { encryptionPointOf } from './imageKeys.ts';
@@ -24,7 +31,14 @@ type Counters = {
   readonly devices: readonly { readonly counter: number; readonly count: number }[];
 };
 
-type Attestation = ServerOptions & { leastVersion?: string; signatures?: string[]; require?: string[]; publicKey?: boolean };
+type Attestation = ServerOptions & {
+  leastVersion?: string;
+  signatures?: string[];
+  require?: string[];
+  publicKey?: boolean;
+  everyHours?: number;
+  perMinute?: number;
+};
 
 type Create = ServerOptions & {
   counterMaximum?: number;
@@ -122,15 +136,24 @@ Examples:
       .option('--least-version <v>', `no version of SPDM before it: ${spdmVersionNames.join(', ')}`, oneOf(spdmVersionNames))
       .option('--signatures <names...>', `signature algorithms of devices: ${spdmSignatureNames.join(', ')}`)
       .option('--require <names...>', `capabilities that every device must have: ${spdmCapabilityNames.join(', ')}; none: NONE`)
+      .option('--every-hours <n>', 'each connected device proves itself so often; 0: no schedule', wholeNumber(0, maxEveryHours))
+      .option('--per-minute <n>', 'devices that the schedule asks in a minute; 600 when not set', wholeNumber(0, maxPerMinute))
       .option('--public-key', 'a device without certificates may be known by its public key')
       .option('--no-public-key', 'every device shows a certificate')
       .addHelpText(
         'after',
-        '\nExamples:\n  $ nusec line attestation meter --least-version 1.3 --signatures P-384\n  $ nusec line attestation meter --require CHUNK --public-key --json',
+        '\nExamples:\n  $ nusec line attestation meter --least-version 1.3 --signatures P-384\n  $ nusec line attestation meter --require CHUNK --public-key --json\n  $ nusec line attestation meter --every-hours 24 --per-minute 200',
       ),
-  ).action(async (name: string, { leastVersion, signatures, require, publicKey, ...options }: Attestation) => {
+  ).action(async (name: string, { leastVersion, signatures, require, publicKey, everyHours, perMinute, ...options }: Attestation) => {
     const requires = require?.filter(capability => capability !== 'NONE');
-    const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/attestation`, { leastVersion, signatures, requires, publicKey });
+    const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/attestation`, {
+      leastVersion,
+      signatures,
+      requires,
+      publicKey,
+      everyHours,
+      perMinute,
+    });
     print(options, changed, record(changed.attestation));
   });
   withServerOptions(

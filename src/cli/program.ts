@@ -45,6 +45,7 @@ const stages: Readonly<Record<string, Readonly<Record<string, Known>>>> = {
   },
   Deployment: {
     device: { about: 'the fleet: look, attest, quarantine', load: async () => (await import('./device.ts')).registerDevice },
+    attest: { about: 'let all devices of a line prove themselves', load: async () => (await import('./attest.ts')).registerAttest },
     fleet: { about: 'the fleet as a whole: where a component is', load: async () => (await import('./fleet.ts')).registerFleet },
     gateway: { about: 'gateways, and the agent that runs on them', load: async () => (await import('./gateway.ts')).registerGateway },
   },

@@ -16,7 +16,14 @@ export type AttestationPolicy = {
   readonly requires: readonly (typeof spdmCapabilityNames)[number][];
   /** Whether a device without certificates may be known by its enrolled public key (slot 0xFF). */
   readonly publicKey: boolean;
+  /** Each connected device proves itself so often; nothing is scheduled when it is absent. */
+  readonly everyHours?: number;
+  /** How many devices the schedule asks in a minute. */
+  readonly perMinute?: number;
 };
+
+export const maxEveryHours = 8760;
+export const maxPerMinute = 60_000;
 
 export const defaultAttestationPolicy: AttestationPolicy = {
   leastVersion: '1.2',
@@ -25,16 +32,22 @@ export const defaultAttestationPolicy: AttestationPolicy = {
   publicKey: false,
 };
 
-/** In the order of the tables, each name once, so that the same wish is the same policy. @throws NusecError BAD_REQUEST without an algorithm */
+/** In the order of the tables, each name once, so that the same wish is the same policy; 0 hours end the schedule. @throws NusecError BAD_REQUEST without an algorithm */
 export function wishedPolicy(before: AttestationPolicy, wish: Partial<AttestationPolicy>): AttestationPolicy {
-  const { leastVersion, signatures, requires, publicKey } = { ...before, ...wish };
+  const { leastVersion, signatures, requires, publicKey, everyHours = 0, perMinute = 0 } = { ...before, ...wish };
   if (signatures.length === 0) refuse('BAD_REQUEST', 'a line allows at least one signature algorithm');
+  if (!isWhole(everyHours, maxEveryHours) || !isWhole(perMinute, maxPerMinute))
+    refuse('BAD_REQUEST', `a schedule has at most ${maxEveryHours} hours, and ${maxPerMinute} devices a minute`);
   return {
     leastVersion,
     signatures: spdmSignatureNames.filter(name => signatures.includes(name)),
     requires: spdmCapabilityNames.filter(name => requires.includes(name)),
     publicKey,
+    ...(everyHours > 0 && { everyHours }),
+    ...(perMinute > 0 && { perMinute }),
   };
 }
+
+const isWhole = (value: number, most: number): boolean => Number.isInteger(value) && value >= 0 && value <= most;
 
 export const isSamePolicy = (one: AttestationPolicy, other: AttestationPolicy): boolean => JSON.stringify(one) === JSON.stringify(other);

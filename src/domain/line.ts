@@ -1,4 +1,4 @@
-import type { Actor } from './actor.ts';
+import type { Actor, IsoTime } from './actor.ts';
 import { type AttestationPolicy, defaultAttestationPolicy, isSamePolicy, wishedPolicy } from './attestationPolicy.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 import type { LineEncryption } from './encryption.ts';
@@ -55,6 +55,8 @@ export type LineEvent =
   | { readonly type: 'RollbackFloorRaised'; readonly data: { readonly floor: number; readonly by: Actor } }
   | { readonly type: 'AttestationRetentionSet'; readonly data: { readonly days: number; readonly by: Actor } }
   | { readonly type: 'LineEncryptionSet'; readonly data: { readonly encryption: LineEncryption; readonly by: Actor } }
+  /** Every device of the line is to prove itself that has not done so since then. */
+  | { readonly type: 'AttestationOfAllAsked'; readonly data: { readonly since: IsoTime; readonly by: Actor } }
   | { readonly type: 'AttestationPolicySet'; readonly data: { readonly policy: AttestationPolicy; readonly by: Actor } }
   | { readonly type: 'SupportPeriodSet'; readonly data: { readonly supportUntil: string; readonly by: Actor } };
 
@@ -63,6 +65,7 @@ export type LineCommand =
   | { readonly type: 'RaiseRollbackFloor'; readonly floor: number; readonly by: Actor }
   | { readonly type: 'SetAttestationRetention'; readonly days: number; readonly by: Actor }
   | { readonly type: 'SetLineEncryption'; readonly encryption: LineEncryption; readonly by: Actor }
+  | { readonly type: 'AskForAttestationOfAll'; readonly now: IsoTime; readonly by: Actor }
   /** What is not wished stays as it is. */
   | { readonly type: 'SetAttestationPolicy'; readonly wish: Partial<AttestationPolicy>; readonly by: Actor }
   | { readonly type: 'SetSupportPeriod'; readonly supportUntil: string; readonly by: Actor };
@@ -71,6 +74,7 @@ export type DefinedLine = LineDefinition & {
   readonly status: 'DEFINED';
   readonly rollbackFloor: number;
   readonly encryption?: LineEncryption;
+  readonly attestAllSince?: IsoTime;
 };
 export type LineState = { readonly status: 'NONE' } | DefinedLine;
 
@@ -94,6 +98,9 @@ function decide(command: LineCommand, state: LineState): readonly LineEvent[] {
     }
     case 'SetLineEncryption':
       return setEncryption(command, state);
+    case 'AskForAttestationOfAll':
+      requireStatus(state, ['DEFINED'], 'attesting its devices');
+      return [{ type: 'AttestationOfAllAsked', data: { since: command.now, by: command.by } }];
     case 'SetAttestationPolicy': {
       requireStatus(state, ['DEFINED'], 'setting how devices are attested');
       const before = policyOf(state);
@@ -163,6 +170,8 @@ function evolve(state: LineState, event: LineEvent): LineState {
       return { ...state, attestationDays: event.data.days };
     case 'LineEncryptionSet':
       return { ...state, encryption: event.data.encryption };
+    case 'AttestationOfAllAsked':
+      return { ...state, attestAllSince: event.data.since };
     case 'AttestationPolicySet':
       return { ...state, attestation: event.data.policy };
     case 'SupportPeriodSet':

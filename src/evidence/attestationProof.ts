@@ -15,7 +15,7 @@ import { type NegotiatedView, negotiatedView } from '../spdm/policy.ts';
 
 export const attestationProofFormat = 'nusec-attestation/1';
 /** Longest file that is read. */
-export const maxAttestationProofBytes = 1024 * 1024;
+const maxAttestationProofBytes = 1024 * 1024;
 
 /** What a measurement has to be; several of one index are alternatives. */
 export type NamedReference = {

@@ -4,6 +4,7 @@ import { encodeCbor } from '../cbor/encode.ts';
 import { type CborMap, type CborValue, isArray, isMap, isTag } from '../cbor/value.ts';
 import { NusecError } from '../errors.ts';
 import { measurementIndex } from '../ota/measurementIndex.ts';
+import type { Seconds } from '../times.ts';
 import type { NamedReference, ProvenAttestation } from './attestationProof.ts';
 
 /** What other verifiers read: reference values as CoRIM (draft-ietf-rats-corim), and the result of an attestation as EAT claims (RFC 9711) in the shape
@@ -31,7 +32,16 @@ export function encodeCorim(line: string, references: readonly NamedReference[])
     [4, new Map([[0, [[environment, measurements]]]])],
   ]);
   const tag = { tag: comidTag, value: encodeCbor(comid, maxDepth) };
-  return encodeCbor({ tag: corimTag, value: new Map<number, CborValue>([[0, `nusec-${line}`], [1, [tag]]]) }, maxDepth);
+  return encodeCbor(
+    {
+      tag: corimTag,
+      value: new Map<number, CborValue>([
+        [0, `nusec-${line}`],
+        [1, [tag]],
+      ]),
+    },
+    maxDepth,
+  );
 }
 
 const maxDepth = 16;
@@ -43,7 +53,9 @@ export function decodeCorim(bytes: Uint8Array): readonly NamedReference[] {
   return listAt(outer.value, 1).flatMap(tag => {
     if (!isTag(tag) || tag.tag !== comidTag || !(tag.value instanceof Uint8Array)) throw unreadable();
     const triples = listAt(mapOf(decodeCbor(tag.value, maxDepth)).get(4), 0);
-    return triples.flatMap(triple => (isArray(triple) && isArray(triple[1] ?? 0) ? (triple[1] as readonly CborValue[]).map(referenceOf) : []));
+    return triples.flatMap(triple =>
+      isArray(triple) && isArray(triple[1] ?? 0) ? (triple[1] as readonly CborValue[]).map(referenceOf) : [],
+    );
   });
 }
 
@@ -85,7 +97,7 @@ const vectorKey = { instanceIdentity: 0, configuration: 1, executables: 2 } as c
 const trust = { affirming: 2, approvedBoot: 3, warning: 32, unrecognized: 33, contraindicated: 96 } as const;
 
 /** @param nowSeconds when the result is made @returns an unsigned claims set */
-export function encodeAttestationResult(proven: ProvenAttestation, nowSeconds: number): Uint8Array {
+export function encodeAttestationResult(proven: ProvenAttestation, nowSeconds: Seconds): Uint8Array {
   const { uid, nonceHex, result, measurements } = proven;
   const executables = measurements.filter(({ index }) => index === measurementIndex.bl2 || index === measurementIndex.application);
   const areKnown = executables.length > 0 && executables.every(({ judgement }) => judgement === 'equal');
@@ -106,7 +118,13 @@ export function encodeAttestationResult(proven: ProvenAttestation, nowSeconds: n
       [claim.ueid, Uint8Array.of(ueidRandom, ...fromHex(uid))],
       [claim.profile, earProfile],
       [claim.submodules, new Map<string, CborValue>([['nusec', submodule]])],
-      [claim.verifierId, new Map<number, CborValue>([[0, 'NuSEC'], [1, '1']])],
+      [
+        claim.verifierId,
+        new Map<number, CborValue>([
+          [0, 'NuSEC'],
+          [1, '1'],
+        ]),
+      ],
     ]),
     maxDepth,
   );

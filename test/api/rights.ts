@@ -58,9 +58,9 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
 
   ...several('POST', ['/v1/lines'], manager, 'all'),
   ...several('GET', ['/v1/lines'], readers, 'lists'),
-  ...several('GET', ['/v1/lines/{line}', '/v1/lines/{line}/counters'], readers, 'line'),
+  ...several('GET', ['/v1/lines/{line}', '/v1/lines/{line}/attestation', '/v1/lines/{line}/counters'], readers, 'line'),
   ...several('POST', ['/v1/lines/{line}/encryption', '/v1/lines/{line}/floor', '/v1/lines/{line}/support'], manager, 'line'),
-  ...several('POST', ['/v1/lines/{line}/attestation'], officer, 'line'),
+  ...several('POST', ['/v1/lines/{line}/attest', '/v1/lines/{line}/attestation'], officer, 'line'),
   ...several('POST', ['/v1/releases'], manager, 'place'),
   ...several('GET', ['/v1/releases'], readers, 'lists'),
   ...several('GET', ['/v1/releases/{id}', '/v1/releases/{id}/sbom'], readers, 'release'),
@@ -124,7 +124,10 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('GET', ['/v1/attestations/lag', '/v1/log/health'], readers, 'all'),
   ...several(
     'GET',
-    ['/v1/devices/{uid}', ...steps('/v1/devices/{uid}', 'attestations', 'attestations/{id}', 'events', 'evidence', 'evidence/{sha256}', 'repair')],
+    [
+      '/v1/devices/{uid}',
+      ...steps('/v1/devices/{uid}', 'attestations', 'attestations/{id}', 'events', 'evidence', 'evidence/{sha256}', 'repair'),
+    ],
     readers,
     'device',
   ),

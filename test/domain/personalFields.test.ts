@@ -64,6 +64,7 @@ const considered: { readonly [One in Place]: 'personal' | 'actor' | 'alarm' | 't
   'AllotmentThawed.reason': 'personal',
   'AttestationFailed.reason': 'thing',
   'AttestationFailed.via': 'thing',
+  'AttestationOfAllAsked.since': 'thing',
   'AttestationPassed.via': 'thing',
   'AttestationsSealed.note': 'thing',
   'AttestationsSealed.root': 'thing',

@@ -152,6 +152,7 @@ const lineEvents: Named<LineEvent> = {
   RollbackFloorRaised: true,
   AttestationRetentionSet: true,
   SupportPeriodSet: true,
+  AttestationOfAllAsked: true,
   AttestationPolicySet: true,
 };
 const operatorsEvents: Named<OperatorsEvent> = {

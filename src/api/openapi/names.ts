@@ -14,6 +14,8 @@ export const operationNames: Readonly<Record<string, string>> = {
   'post /v1/operators/{name}/token': 'resetOperatorToken',
   'post /v1/operators/me/allowances': 'askForAllowance',
   'post /v1/lines/{line}/floor': 'raiseLineFloor',
+  'get /v1/lines/{line}/attestation': 'getAttestationProgress',
+  'post /v1/lines/{line}/attest': 'attestLine',
   'post /v1/lines/{line}/attestation': 'setAttestationPolicy',
   'put /v1/devices/{uid}/attestation-key': 'enrolAttestationKey',
   'post /v1/lines/{line}/support': 'setLineSupport',

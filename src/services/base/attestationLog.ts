@@ -45,6 +45,8 @@ export type AttestationLog = {
   lastOf(uids: readonly string[]): ReadonlyMap<string, number>;
   /** How many devices of a line passed or failed since then. */
   attestedSince(line: string, sinceMs: number): number;
+  /** How many attestations of a line had each result since then. */
+  resultsSince(line: string, sinceMs: number): Readonly<Record<AttestationOutcome, number>>;
   /** Evidence or verdict of this device. */
   kept(uid: string, sha256: string): Uint8Array | undefined;
   /** Lines with attestations on this day or before, and their oldest one. */
@@ -108,6 +110,9 @@ function open(file: string): AttestationLog {
   const attested = db
     .prepare<number>(`SELECT count(DISTINCT uid) FROM attestations WHERE line = ? AND at >= ? AND result IN ('passed', 'failed')`)
     .pluck();
+  const results = db.prepare<{ readonly result: AttestationOutcome; readonly count: number }>(
+    'SELECT result, count(*) AS count FROM attestations WHERE line = ? AND at >= ? GROUP BY result',
+  );
   const proof = db.prepare<{ readonly evidence: Buffer; readonly verdict: Buffer }>(
     'SELECT p.evidence, p.verdict FROM attestations a JOIN proofs p USING (id) WHERE a.uid = ? AND (a.evidence = ? OR a.verdict = ?)',
   );
@@ -142,6 +147,10 @@ function open(file: string): AttestationLog {
         }),
       ),
     attestedSince: (line, sinceMs) => attested.get(line, sinceMs) ?? 0,
+    resultsSince(line, sinceMs) {
+      const counts = results.all(line, sinceMs).map(({ result, count }) => [result, count]);
+      return { passed: 0, failed: 0, unproven: 0, unsupported: 0, ...Object.fromEntries(counts) };
+    },
     kept(uid, sha256Hex) {
       const hash = fromHex(sha256Hex);
       const found = proof.get(fromHex(uid), hash, hash);

@@ -17,7 +17,9 @@ export async function attestationProof(ctx: Context, attestations: AttestationLo
   if (evidence === undefined) throw new NusecError('NOT_FOUND', `nothing that ${uid} has signed came with attestation ${id}`);
   const at = new Date(row.atMs).toISOString();
   const { line, via, nonceHex, result, reason } = row;
-  const before = (await ctx.store.readStream(deviceStream(uid))).filter(event => event.at <= at) as readonly unknown[] as readonly DeviceEvent[];
+  const before = (await ctx.store.readStream(deviceStream(uid))).filter(
+    event => event.at <= at,
+  ) as readonly unknown[] as readonly DeviceEvent[];
   const state = fold(device, before);
   const references = state.status === 'NONE' ? [] : await namedReferences(ctx, state);
   const why = reason === undefined ? {} : { reason };

@@ -11,7 +11,7 @@ import { deviceQueries } from '../../projections/devices.ts';
 import { releaseQueries } from '../../projections/releases.ts';
 import { authorityOf, rootDer } from '../authority/authority.ts';
 import { establishIssuingCa } from '../authority/issuingCa.ts';
-import { type Context, execute, stateOf } from '../base/context.ts';
+import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 
 /** Product lines: what their firmware is called by (vendor and class UUID), how far its counter goes, who certifies its devices. */
 
@@ -79,6 +79,13 @@ export async function setSupportPeriod(ctx: Context, name: string, supportUntil:
 export async function setAttestationPolicy(ctx: Context, name: string, wish: Partial<AttestationPolicy>, by: Actor): Promise<DefinedLine> {
   await lineOf(ctx, name);
   await execute(ctx, line, lineStream(name), { type: 'SetAttestationPolicy', wish, by }, by);
+  return lineOf(ctx, name);
+}
+
+/** Every device of the line is to prove itself once more, within the budget of the line. @throws NusecError NOT_FOUND */
+export async function attestAll(ctx: Context, name: string, by: Actor): Promise<DefinedLine> {
+  await lineOf(ctx, name);
+  await execute(ctx, line, lineStream(name), { type: 'AskForAttestationOfAll', now: nowIso(ctx), by }, by);
   return lineOf(ctx, name);
 }
 

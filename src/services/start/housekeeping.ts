@@ -4,6 +4,7 @@ import { startRetention } from '../administration/retention.ts';
 import { createAlarms } from '../base/alarms.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
+import { startAttestationSchedule } from '../field/attestationSchedule.ts';
 import { startVulnerabilityWatch } from '../firmware/vulnerabilityWatch.ts';
 import { startExpiryScan } from '../identity/expiry.ts';
 import { startUnitExpiry } from '../production/unitExpiry.ts';
@@ -17,6 +18,7 @@ import { startBulkRevocationWork } from '../revocation/bulkRevocations.ts';
 import { startCrlSchedule } from '../revocation/crlSchedule.ts';
 import { keepRevocationMark } from '../revocation/revocationMark.ts';
 import type { Revocations } from '../revocation/revocations.ts';
+import type { Field } from './field.ts';
 
 type HousekeepingParts = {
   readonly ctx: Context;
@@ -27,6 +29,7 @@ type HousekeepingParts = {
   readonly witnesses: readonly WitnessSettings[];
   readonly dataDir: string;
   readonly attestations: AttestationLog;
+  readonly field: Pick<Field, 'attestation' | 'channel'>;
   readonly scrubbed: ScrubPlaces;
   readonly addressDays: number;
   /** Sends each checkpoint to the other processes. */
@@ -54,6 +57,7 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     const crlSchedule = own('CRL schedule', startCrlSchedule(ctx, revocations, alarms));
     const expiry = own('expiry scan', startExpiryScan(ctx, alarms));
     const seals = own('attestation seals', startAttestationSeals({ ctx, alarms, attestations }));
+    own('attestation schedule', startAttestationSchedule({ ctx: services.ctx, alarms, attestations, ...services.field }));
     own('unit expiry', startUnitExpiry(ctx));
     own('vulnerability watch', startVulnerabilityWatch(ctx));
     const retention = own('retention', startRetention(ctx, services.addressDays));

@@ -1,0 +1,135 @@
+import { createHash } from 'node:crypto';
+import { type Repeated, repeatedly } from '../../closing.ts';
+import type { DefinedLine } from '../../domain/line.ts';
+import { line, lineStream, policyOf } from '../../domain/line.ts';
+import { deviceQueries } from '../../projections/devices.ts';
+import { releaseQueries } from '../../projections/releases.ts';
+import { hourMs, minuteMs } from '../../times.ts';
+import type { Alarms } from '../base/alarms.ts';
+import type { AttestationLog, AttestationOutcome } from '../base/attestationLog.ts';
+import { type Context, stateOf } from '../base/context.ts';
+import type { Attestation } from './attestation.ts';
+import type { DeviceChannel } from './deviceChannel.ts';
+
+/** Attests the devices of a line every so many hours, each at its own moment, and at most so many a minute. When each is due follows from the log of
+ *  attestations, so nothing is forgotten when the process ends. The leader does it. */
+
+export type ScheduleParts = {
+  readonly ctx: Context;
+  readonly alarms: Alarms;
+  readonly attestations: AttestationLog;
+  readonly attestation: Pick<Attestation, 'attest'>;
+  readonly channel: Pick<DeviceChannel, 'isConnected'>;
+};
+
+/** Devices in one step of a walk over a line. */
+const pageRows = 1000;
+/** Devices of a line that are looked at in one minute: a larger line takes several. */
+const maxLookedAt = 20_000;
+/** How much earlier or later than the period a device has its turn: a fleet that came online together spreads out. */
+const jitter = 0.1;
+/** A line is overdue when fewer than this were attested within two periods. */
+const leastAttested = 0.9;
+const overduePeriods = 2;
+
+/** What is not attested in time is an alarm; devices that do not answer are asked again the next time. */
+export function startAttestationSchedule(parts: ScheduleParts): Repeated {
+  const cursors = new Map<string, string>();
+  const logFailure = (error: unknown): void => parts.ctx.log.warn({ error: String(error) }, 'the attestation schedule did not run');
+  return repeatedly(minuteMs, stop => attestDue(parts, cursors, stop), logFailure);
+}
+
+/** @param cursors how far the walk over each line is */
+export async function attestDue(parts: ScheduleParts, cursors: Map<string, string>, stop?: AbortSignal): Promise<void> {
+  const { ctx } = parts;
+  for (const name of await releaseQueries(ctx.reads.db).lines()) {
+    const state = await stateOf(ctx, line, lineStream(name));
+    if (stop?.aborted) return;
+    if (state.status === 'DEFINED' && dueSince(state, ctx.clock().getTime()) !== undefined) await attestLine(parts, state, cursors, stop);
+  }
+}
+
+async function attestLine(parts: ScheduleParts, state: DefinedLine, cursors: Map<string, string>, stop?: AbortSignal): Promise<void> {
+  const { ctx, attestations, attestation, channel } = parts;
+  const { perMinute = defaultPerMinute } = policyOf(state);
+  const nowMs = ctx.clock().getTime();
+  const due: string[] = [];
+  let after = cursors.get(state.line);
+  for (let looked = 0; looked < maxLookedAt && due.length < perMinute; looked += pageRows) {
+    const page = { line: state.line, status: 'IN_SERVICE', limit: pageRows, ...(after !== undefined && { after }) };
+    const rows = await deviceQueries(ctx.reads.db).page(page);
+    const last = attestations.lastOf(rows.map(({ uid }) => uid));
+    const isDue = (uid: string): boolean => channel.isConnected(uid) && (last.get(uid) ?? 0) < (dueSince(state, nowMs, uid) ?? 0);
+    due.push(...rows.map(({ uid }) => uid).filter(isDue));
+    after = rows.length < pageRows ? undefined : rows.at(-1)?.uid;
+    if (after === undefined) break;
+  }
+  if (after === undefined) cursors.delete(state.line);
+  else cursors.set(state.line, after);
+  if (stop?.aborted) return;
+  const silent = (error: unknown): void => ctx.log.debug({ error: String(error) }, 'not attested now');
+  await Promise.all(due.slice(0, perMinute).map(uid => attestation.attest(uid).catch(silent)));
+  await warn(parts, state, nowMs);
+}
+
+/** Of a line that says nothing about it. */
+const defaultPerMinute = 600;
+
+/** Who was attested before it is due; undefined for a line without a schedule. @param uid its own moment; that of the whole line when not given */
+function dueSince(state: DefinedLine, nowMs: number, uid?: string): number | undefined {
+  const { everyHours } = policyOf(state);
+  const asked = state.attestAllSince === undefined ? undefined : Date.parse(state.attestAllSince);
+  const shift = uid === undefined ? 1 + jitter : 1 - jitter + 2 * jitter * momentOf(uid);
+  const turn = everyHours === undefined ? undefined : nowMs - everyHours * hourMs * shift;
+  const times = [asked, turn].filter(time => time !== undefined);
+  return times.length === 0 ? undefined : Math.max(...times);
+}
+
+/** 0 to 1, always the same for a device. */
+const momentOf = (uid: string): number => createHash('sha256').update(uid).digest().readUInt32LE(0) / 2 ** 32;
+
+async function warn({ ctx, alarms, attestations }: ScheduleParts, state: DefinedLine, nowMs: number): Promise<void> {
+  const { everyHours } = policyOf(state);
+  if (everyHours === undefined) return;
+  const devices = await inService(ctx, state.line);
+  const attested = attestations.attestedSince(state.line, nowMs - overduePeriods * everyHours * hourMs);
+  if (devices === 0 || attested >= devices * leastAttested) return;
+  const detail = `${attested} of ${devices} devices in service were attested within ${overduePeriods * everyHours} hours`;
+  await alarms.raise({ code: 'ATTESTATION_OVERDUE', subject: `line-${state.line}`, detail }, 'daily');
+}
+
+async function inService(ctx: Context, name: string): Promise<number> {
+  const counts = await deviceQueries(ctx.reads.db).counts();
+  return counts.reduce((sum, { line: of, status, count }) => (of === name && status === 'IN_SERVICE' ? sum + count : sum), 0);
+}
+
+type AttestationProgress = {
+  readonly line: string;
+  readonly everyHours?: number;
+  readonly perMinute: number;
+  /** Who was attested before it is due; absent without a schedule. */
+  readonly since?: string;
+  readonly inService: number;
+  readonly attested: number;
+  readonly left: number;
+  /** Attestations since then by their result. */
+  readonly results: { readonly [Result in AttestationOutcome]: number };
+};
+
+/** How far a line is with its attestations. */
+export async function attestationProgress(ctx: Context, attestations: AttestationLog, state: DefinedLine): Promise<AttestationProgress> {
+  const { everyHours, perMinute = defaultPerMinute } = policyOf(state);
+  const sinceMs = dueSince(state, ctx.clock().getTime());
+  const devices = await inService(ctx, state.line);
+  const attested = sinceMs === undefined ? 0 : Math.min(devices, attestations.attestedSince(state.line, sinceMs));
+  return {
+    line: state.line,
+    ...(everyHours !== undefined && { everyHours }),
+    perMinute,
+    ...(sinceMs !== undefined && { since: new Date(sinceMs).toISOString() }),
+    inService: devices,
+    attested,
+    left: sinceMs === undefined ? 0 : devices - attested,
+    results: attestations.resultsSince(state.line, sinceMs ?? ctx.clock().getTime()),
+  };
+}

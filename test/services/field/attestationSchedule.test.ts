@@ -1,0 +1,70 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { attestationProgress, attestDue } from '../../../src/services/field/attestationSchedule.ts';
+import { attestAll, lineOf, setAttestationPolicy } from '../../../src/services/firmware/lines.ts';
+import { line } from '../../gateway/fieldKit.ts';
+import { type FieldBench, openField } from './fieldBench.ts';
+
+/** The schedule of a line: who is due, in what budget, after a restart, and what is said when it is late. */
+
+const hourMs = 3_600_000;
+const devices = 6;
+let bench: FieldBench;
+const by = 'operator:olga';
+const cursors = new Map<string, string>();
+const run = async (): Promise<void> => {
+  await bench.ctx.reads.waitFor(await bench.ctx.store.head(), { projections: ['devices', 'releases'] });
+  const { ctx, alarms, attestations, field, channel } = bench;
+  await attestDue({ ctx, alarms, attestations, attestation: field.attestation, channel: channel.channel }, cursors);
+};
+const attested = (): number => bench.fleet.units.reduce((sum, { uid }) => sum + bench.attestations.page(uid, { limit: 100 }).length, 0);
+const progress = async () => attestationProgress(bench.ctx, bench.attestations, await lineOf(bench.ctx, line));
+
+beforeAll(async () => {
+  bench = await openField(devices);
+  for (const unit of bench.fleet.units) {
+    bench.plugIn(unit);
+    await bench.field.attestation.attest(unit.uid);
+  }
+});
+afterAll(() => bench.close());
+
+it('asks nobody without a schedule', async () => {
+  await run();
+  expect(attested()).toBe(devices);
+  expect(await progress()).toMatchObject({ left: 0 });
+});
+
+it('asks each device once a period, at most the budget of a minute at a time, and continues after a restart', async () => {
+  await setAttestationPolicy(bench.ctx, line, { everyHours: 24, perMinute: 4 }, by);
+  await run();
+  expect(attested()).toBe(devices);
+  bench.moveTime(27 * hourMs);
+  expect(await progress()).toMatchObject({ inService: devices, attested: 0, left: devices });
+  await run();
+  expect(attested()).toBe(devices + 4);
+  await bench.restart();
+  cursors.clear();
+  await run();
+  expect(attested()).toBe(2 * devices);
+  await run();
+  expect(attested()).toBe(2 * devices);
+  expect(await progress()).toMatchObject({ attested: devices, left: 0, results: { passed: devices, failed: 0 } });
+});
+
+it('has everybody asked once more when a person wants it', async () => {
+  bench.moveTime(1000);
+  await attestAll(bench.ctx, line, by);
+  expect(await progress()).toMatchObject({ left: devices });
+  await run();
+  await run();
+  expect(attested()).toBe(3 * devices);
+  expect(await progress()).toMatchObject({ left: 0 });
+});
+
+it('waits for devices that are away, and says when a line is late', async () => {
+  bench.devices.clear();
+  bench.moveTime(72 * hourMs);
+  await run();
+  expect(attested()).toBe(3 * devices);
+  expect(await bench.codesOfAlarms()).toContain('ATTESTATION_OVERDUE');
+});
