@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { fromHex } from '../../../src/bytes.ts';
 import { decodeCbor } from '../../../src/cbor/decode.ts';
 import { isMap } from '../../../src/cbor/value.ts';
 import { type AttestationProof, verifyAttestationProof } from '../../../src/evidence/attestationProof.ts';
@@ -70,6 +71,6 @@ it('gives its references as CoRIM and its result as EAT claims', async () => {
   expect(decodeCorim(corim)).toEqual(proof.references);
   expect(await verify({ references: [] }, { references: decodeCorim(corim) })).toMatchObject({ result: 'passed' });
   const claims = decodeCbor(encodeAttestationResult(await verify(), 1_800_000_000), 16);
-  expect(isMap(claims) && claims.get(10)).toEqual(Buffer.from(proof.nonceHex, 'hex').subarray());
+  expect(isMap(claims) && claims.get(10)).toEqual(fromHex(proof.nonceHex));
   expect(isMap(claims) && claims.get(265)).toBe('tag:github.com,2023:veraison/ear');
 });

@@ -78,7 +78,7 @@ it('says unsupported, and why, of a device that does not speak what it is asked,
     expect(await attest(unit)).toMatchObject({ result: 'unsupported', reason: expect.stringContaining('ERROR') });
   }
   device.manners.instead = request => (request[1] === 0x84 ? Uint8Array.of(0x10, 0x04, 0, 0, 0, 1, 0, 0x11) : undefined);
-  expect(await attest(unit)).toMatchObject({ result: 'unsupported', reason: 'no common SPDM version' });
+  expect(await attest(unit)).toMatchObject({ result: 'unsupported', reason: 'no common SPDM version: the responder has 1.1' });
   expect(await bench.typesOf(unit.uid)).toEqual(before);
 });
 
