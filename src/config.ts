@@ -36,6 +36,19 @@ const mqttLimits = z.strictObject({
   controlPacketBurst: z.exactOptional(count),
 });
 
+/** Plain HTTP only on this machine: everybody else could answer as the provider. */
+const isTrustworthy = (url: string): boolean => /^(https:\/\/|http:\/\/(localhost|127\.0\.0\.1|\[::1\])[:/])/.test(url);
+const openId = z.strictObject({
+  /** As the provider writes it in its tokens. */
+  issuer: z.url().refine(isTrustworthy, 'an issuer is https'),
+  clientId: z.string().min(1),
+  clientSecretFile: z.string().optional(),
+  scope: z.string().default('openid profile groups'),
+  /** Claim of the ID token with the groups of a person. */
+  groupsClaim: z.string().default('groups'),
+  groups: z.record(z.string(), z.array(z.string()).min(1)).default({}),
+});
+
 const settingsSchema = z.strictObject({
   /** Folder of the event store, read models, keyset, custody and firmware store. */
   dataDir: z.string().min(1),
@@ -95,6 +108,8 @@ const settingsSchema = z.strictObject({
   witnesses: z
     .preprocess(jsonIn, z.array(z.strictObject({ url: z.url(), key: z.string().optional(), caFile: z.string().optional() })).max(8))
     .default([]),
+  /** OpenID provider by which people sign in. */
+  openId: z.preprocess(jsonIn, openId).optional(),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
 });
 
@@ -143,6 +158,7 @@ const environment = {
   eventStoreCredentialsFile: 'KURRENTDB_CREDENTIALS_FILE',
   objectStore: 'NUSEC_OBJECT_STORE',
   objectStoreCredentialsFile: 'NUSEC_OBJECT_STORE_CREDENTIALS_FILE',
+  openId: 'NUSEC_OPENID',
   logLevel: 'NUSEC_LOG_LEVEL',
 } as const satisfies Partial<Record<keyof Settings, string>>;
 

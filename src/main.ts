@@ -3,17 +3,20 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { openAnswers } from './api/answers.ts';
 import { createApi } from './api/app.ts';
-import { createAuth } from './api/auth.ts';
+import { createAuth, type Person } from './api/auth.ts';
 import { boundConnections } from './api/connectionBound.ts';
 import { endWhenRevoked, staple } from './api/liveConnections.ts';
 import { resources } from './api/resources.ts';
 import { closeServer, createApiServer, createCrlServer, renewTls } from './api/server.ts';
+import { findSession } from './api/sessions.ts';
 import { shareWrongTokens, wrongTokensOf } from './api/wrongTokens.ts';
 import { type Own, opening } from './closing.ts';
 import type { Settings } from './config.ts';
+import { NusecError } from './errors.ts';
 import { startGateway } from './gateway/mqttServer.ts';
 import { createChannel } from './gateway/reach/channel.ts';
 import { listenOn } from './listening.ts';
+import { createOpenId } from './services/administration/openId.ts';
 import { authenticateOperator, hashOf } from './services/administration/operators.ts';
 import { enforceErasures, followErasures } from './services/administration/subjects.ts';
 import { openTokenUse } from './services/administration/tokenUse.ts';
@@ -120,7 +123,19 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
     'use of tokens',
     openTokenUse(join(dataDir, 'tokens.db'), () => ctx.clock().getTime()),
   );
-  const edges = { tokenUse, channel: field.channel, field, attestations, ocsp, bulkRevocations, evidence, logCheck, newestCheckpoint };
+  const openId = settings.openId && createOpenId(settings.openId);
+  const edges = {
+    tokenUse,
+    openId,
+    channel: field.channel,
+    field,
+    attestations,
+    ocsp,
+    bulkRevocations,
+    evidence,
+    logCheck,
+    newestCheckpoint,
+  };
   const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
   const api = openApi(own, settings, services, tls);
   own('MQTT over WebSocket', gateway.serveWebSockets(api));
@@ -196,6 +211,8 @@ function openApi(own: Own, settings: Settings, services: Services, tls: TlsIdent
   const { ctx, alarms, revocations, trust, certificateUse, ocsp } = services;
   const wrongTokens = wrongTokensOf(services);
   const person = async (token: string, address: string | undefined) => {
+    // A session of `nusec login` has a dot, a token has none.
+    if (token.includes('.')) return wrongTokens.watch(address, () => commandSession(ctx, token));
     const found = await wrongTokens.watch(address, () => authenticateOperator(ctx, token));
     services.tokenUse.used(hashOf(token));
     return { kind: 'operator' as const, ...found };
@@ -216,6 +233,12 @@ function openApi(own: Own, settings: Settings, services: Services, tls: TlsIdent
   endWhenRevoked(api, revocations, trust);
   staple(api, ocsp);
   return api;
+}
+
+async function commandSession(ctx: Context, text: string): Promise<Person> {
+  const person = await findSession(ctx, text, 'command');
+  if (person === undefined) throw new NusecError('UNAUTHENTICATED', 'the session has ended: nusec login');
+  return person;
 }
 
 function shed(alarms: Alarms, port: keyof typeof portOptions, maxConnections: number): void {

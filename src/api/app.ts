@@ -11,6 +11,7 @@ import { errorPage, isConsole } from './console/errors.ts';
 import { type Document, describeApi, noteRights } from './openapi/describe.ts';
 import { serveDocs } from './openapi/page.ts';
 import { problemResponse } from './problem.ts';
+import { requestLog } from './requestLog.ts';
 import { traced } from './tracing.ts';
 
 /** The HTTPS API: one file per resource, all with the same authentication, limits and problem documents. */
@@ -46,6 +47,7 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
   const compressed = compress();
   api.use(traced);
   api.use((c, next) => (c.req.header('Accept-Encoding') === undefined ? next() : compressed(c, next)));
+  api.use(requestLog(services.ctx.log, () => services.ctx.clock().getTime()));
   // Answers are for the one who asked, and are what they say they are.
   api.use(async (c, next) => {
     await next();

@@ -7,9 +7,11 @@ import { emptyScope, roles as everyRole, type Role, readers, type Scope } from '
 import { NusecError } from '../errors.ts';
 import type { Machine } from '../services/identity/machines.ts';
 import type { Answers } from './answers.ts';
+import type { SessionOf } from './sessions.ts';
 
 /** Who calls: a person by bearer token, a machine by its client certificate, or nobody. */
-export type Person = { readonly kind: 'operator' } & SignedIn;
+/** `session`: what it was opened with, where there is one. */
+export type Person = { readonly kind: 'operator'; readonly session?: SessionOf } & SignedIn;
 /** `console` is the person of a page of our own that asks on behalf of the person who is signed in: no request from outside can set it. */
 export type ApiEnv = {
   Bindings: HttpBindings & { readonly console?: Person };
@@ -43,7 +45,7 @@ export type Auth = ReturnType<typeof createAuth>;
 /** @param answers to requests of people that carry an Idempotency-Key; the header is ignored without them */
 export function createAuth(authenticators: Authenticators, answers?: Answers) {
   const byToken = (c: HonoContext<ApiEnv>): Promise<Person> => {
-    const token = /^Bearer +([A-Za-z0-9_-]{1,128})$/i.exec(c.req.header('Authorization') ?? '')?.[1];
+    const token = /^Bearer +([A-Za-z0-9_.-]{1,2048})$/i.exec(c.req.header('Authorization') ?? '')?.[1];
     if (token === undefined) throw new NusecError('UNAUTHENTICATED', 'send the header Authorization: Bearer <token>');
     return authenticators.person(token, c.env.incoming?.socket?.remoteAddress);
   };

@@ -11,7 +11,7 @@ import { nameField, roleField, rolesField, scopeField } from './operators.ts';
 const credentialSchema = z
   .object({
     id: z.string(),
-    kind: z.enum(['token']),
+    kind: z.enum(['token', 'identity']),
     label: z.string(),
     expiresAt: z.string().optional(),
     roles: rolesField.optional(),

@@ -3,12 +3,10 @@ import { streamSSE } from 'hono/streaming';
 import { NusecError } from '../errors.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import { fitsFilter, type LogFilter } from '../evidence/logExport.ts';
-import { personNow } from '../services/administration/operators.ts';
-import type { Context } from '../services/base/context.ts';
 import type { Resource } from './app.ts';
-import type { Person } from './auth.ts';
 import { patterns } from './log.ts';
 import { visibleTo } from './scopes.ts';
+import { isStill } from './sessions.ts';
 
 /** `/v1/events/stream`: the log as it grows, for other systems: server-sent events, each a CloudEvents 1.0 envelope. Whoever comes back says where
  *  it was (`Last-Event-ID`, as browsers do, or `after`) and misses nothing. */
@@ -61,7 +59,7 @@ export const eventStreamResource: Resource = (api, { ctx }, auth) => {
           }
           if (events.length === 0) await stream.sleep(lookMs);
           if (performance.now() - aliveAt < keepAliveMs) continue;
-          if (!(await mayStillRead(ctx, person))) return;
+          if (!(await isStill(ctx, person))) return;
           await stream.write(`: at ${position}\n\n`);
           aliveAt = performance.now();
         }
@@ -71,9 +69,3 @@ export const eventStreamResource: Resource = (api, { ctx }, auth) => {
     });
   });
 };
-
-/** Roles and scope are those that the stream began with, and the token counts. */
-async function mayStillRead(ctx: Context, { name, roles, scope, tokenSha256 }: Person): Promise<boolean> {
-  const now = await personNow(ctx, tokenSha256);
-  return now?.name === name && JSON.stringify([now.roles, now.scope]) === JSON.stringify([roles, scope]);
-}

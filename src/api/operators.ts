@@ -3,6 +3,7 @@ import { sha256Hex } from '../digest.ts';
 import { operatorChangeContent } from '../domain/operatorChanges.ts';
 import type { KnownChange, OperatorChange } from '../domain/operatorsState.ts';
 import { roles } from '../domain/roles.ts';
+import { NusecError } from '../errors.ts';
 import { type ChangeAnswer, changeOperator, rotateOwnToken } from '../services/administration/operatorChanges.ts';
 import { listOperators } from '../services/administration/operators.ts';
 import { actor, type Resource } from './app.ts';
@@ -39,6 +40,7 @@ export const changeSchema = z
       roles: rolesField.optional(),
       scope: scopeField.optional(),
       tokenSha256: z.string().optional(),
+      identity: z.object({ issuer: z.string(), subject: z.string() }).optional(),
     }),
     proposedBy: z.string(),
     proposedAt: z.string(),
@@ -56,7 +58,7 @@ const params = z.object({ name: nameField });
 const proposed = { 202: jsonAnswer(proposedSchema, 'proposed: another administrator approves it') };
 const withToken = z.object({ name: nameField, token: z.string().optional() });
 
-export const operatorsResource: Resource = (api, { ctx, alarms }, auth) => {
+export const operatorsResource: Resource = (api, { ctx, alarms, openId }, auth) => {
   const parts = { ctx, alarms };
   const administrator = auth.person('administrator');
   const list = createRoute({
@@ -92,6 +94,7 @@ export const operatorsResource: Resource = (api, { ctx, alarms }, auth) => {
         roles: z.array(roleField).min(1),
         scope: scopeField.optional(),
         tokenSha256: sha256Field.optional(),
+        subject: z.string().min(1).max(255).optional(),
       }),
     ),
     responses: { 201: jsonAnswer(withToken, 'added'), ...proposed },
@@ -134,8 +137,10 @@ export const operatorsResource: Resource = (api, { ctx, alarms }, auth) => {
     return c.json({ name, ...(token !== undefined && { token }) }, 200);
   });
   api.openapi(add, async c => {
-    const wish = c.req.valid('json');
-    const answer = await change({ type: 'add', ...wish } as OperatorChange, actor(c));
+    const { subject, ...wish } = c.req.valid('json');
+    if (subject !== undefined && openId === undefined) throw new NusecError('NOT_OFFERED', 'no OpenID provider is configured');
+    const identity = subject === undefined ? {} : { identity: { issuer: openId?.issuer ?? '', subject } };
+    const answer = await change({ type: 'add', ...wish, ...identity } as OperatorChange, actor(c));
     if ('proposal' in answer) return c.json({ proposal: changeView(answer.proposal) }, 202);
     return c.json({ name: wish.name, ...answer }, 201);
   });

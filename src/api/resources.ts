@@ -32,6 +32,7 @@ import { programmersResource } from './programmers.ts';
 import { releasesResource } from './releases.ts';
 import { repairsResource } from './repairs.ts';
 import { rolloutsResource } from './rollouts.ts';
+import { signInResource } from './signIn.ts';
 import { subjectsResource } from './subjects.ts';
 import { systemResource } from './system.ts';
 import { vulnerabilitiesResource } from './vulnerabilities.ts';
@@ -43,6 +44,7 @@ export const resources: readonly Resource[] = [
   overviewResource,
   operatorsResource,
   credentialsResource,
+  signInResource,
   operatorChangesResource,
   linesResource,
   releasesResource,

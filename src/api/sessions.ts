@@ -1,45 +1,88 @@
 import { timingSafeEqual } from 'node:crypto';
 import { fromBase64url, toBase64url, utf8 } from '../bytes.ts';
+import { operatorInSession } from '../domain/operatorCredentials.ts';
+import { operators, operatorsStream } from '../domain/operators.ts';
+import type { Role } from '../domain/roles.ts';
 import { isPast } from '../domain/rules.ts';
 import { ensureKey } from '../keystore/ensureKey.ts';
 import { personNow } from '../services/administration/operators.ts';
-import { type Context, nowIso } from '../services/base/context.ts';
+import { type Context, nowIso, stateOf } from '../services/base/context.ts';
 import { hourMs } from '../times.ts';
 import type { Person } from './auth.ts';
 
-/** Signed-in browsers. The cookie says who, by which token and until when, and is sealed by a key of the keystore: every process can verify it,
- *  and nobody who has only the log can make one. Who that person is now is asked at every request, so a session ends with the person, with
- *  the token and with its role. */
+/** Signed-in browsers and commands. A session says who, by which credential and until when, and is sealed by a key of the keystore: every process can
+ *  verify it, and nobody who has only the log can make one. Who that person is now is asked at every request, so a session ends with the person, with
+ *  the credential and with its role. */
 
 export const sessionCookie = '__Host-nusec';
-const sessionMs = 8 * hourMs;
 const keyId = 'console-session/1';
-const maxCookieChars = 1024;
+const maxSealedChars = 2048;
 
-type Claim = { readonly name: string; readonly tokenSha256: string; readonly until: string };
+/** The cookie of a browser, or what `nusec login` keeps: neither counts as the other. */
+type Use = 'console' | 'command';
+const sessionHours: Readonly<Record<Use, number>> = { console: 8, command: 12 };
 
-/** @returns the cookie of a session that begins now */
-export async function openSession(ctx: Context, { name, tokenSha256 }: Omit<Claim, 'until'>): Promise<string> {
-  await ensureKey(ctx.keystore, keyId, 'AES-256');
-  const until = new Date(ctx.clock().getTime() + sessionMs).toISOString();
-  const claim = toBase64url(utf8(JSON.stringify({ name, tokenSha256, until } satisfies Claim)));
-  return `${claim}.${toBase64url(await sealOf(ctx, claim))}`;
-}
+/** By a token; with an identity: by an OpenID provider, whose groups stand for these roles. */
+export type SessionOf = {
+  readonly name: string;
+  readonly tokenSha256: string;
+  readonly identityId?: string;
+  readonly mapped?: readonly Role[];
+};
+
+/** @returns the text of a session that begins now */
+export const openSession = (ctx: Context, of: SessionOf, use: Use = 'console'): Promise<string> =>
+  seal(ctx, `${use} session`, claimOf(of), sessionHours[use] * hourMs);
 
 /** The person of a session, as the log has that person now; undefined when it is no session, or has ended. */
-export async function findSession(ctx: Context, cookie: string | undefined): Promise<Person | undefined> {
-  const [, claim = '', seal = ''] = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{43})$/.exec((cookie ?? '').slice(0, maxCookieChars)) ?? [];
-  if (claim === '' || !(await isSealed(ctx, claim, seal))) return undefined;
-  const { name, tokenSha256, until } = JSON.parse(new TextDecoder().decode(fromBase64url(claim))) as Claim;
-  if (isPast(until, nowIso(ctx))) return undefined;
-  const person = await personNow(ctx, tokenSha256);
-  return person?.name === name ? { kind: 'operator', ...person } : undefined;
+export async function findSession(ctx: Context, text: string | undefined, use: Use = 'console'): Promise<Person | undefined> {
+  const claim = await unseal<SessionOf>(ctx, `${use} session`, text);
+  if (claim === undefined) return undefined;
+  const { name, tokenSha256, identityId, mapped } = claim;
+  const person =
+    identityId === undefined
+      ? await personNow(ctx, tokenSha256)
+      : operatorInSession(await stateOf(ctx, operators, operatorsStream), name, tokenSha256, identityId, mapped ?? []);
+  return person?.name === name ? { kind: 'operator', ...person, session: claimOf(claim) } : undefined;
 }
 
-const sealOf = (ctx: Context, claim: string): Promise<Uint8Array> => ctx.keystore.mac(keyId, utf8(`console session ${claim}`));
+/** No more than this is sealed and handed on. */
+const claimOf = ({ name, tokenSha256, identityId, mapped }: SessionOf): SessionOf => ({
+  ...{ name, tokenSha256 },
+  ...(identityId !== undefined && { identityId }),
+  ...(mapped !== undefined && { mapped }),
+});
 
-async function isSealed(ctx: Context, claim: string, seal: string): Promise<boolean> {
+/** Whether a person may go on as at the beginning of something long: same roles, same scope, and signed in still. */
+export async function isStill(ctx: Context, { name, roles, scope, tokenSha256, session }: Person): Promise<boolean> {
+  const { identityId, mapped = [] } = session ?? {};
+  const now =
+    identityId === undefined
+      ? await personNow(ctx, tokenSha256)
+      : operatorInSession(await stateOf(ctx, operators, operatorsStream), name, tokenSha256, identityId, mapped);
+  return now?.name === name && JSON.stringify([now.roles, now.scope]) === JSON.stringify([roles, scope]);
+}
+
+/** Something that this server says and takes back later, for one purpose and a time. @returns URL-safe text */
+export async function seal(ctx: Context, purpose: string, content: object, lifetimeMs: number): Promise<string> {
+  await ensureKey(ctx.keystore, keyId, 'AES-256');
+  const until = new Date(ctx.clock().getTime() + lifetimeMs).toISOString();
+  const claim = toBase64url(utf8(JSON.stringify({ ...content, until })));
+  return `${claim}.${toBase64url(await sealOf(ctx, purpose, claim))}`;
+}
+
+/** @returns undefined unless this server has sealed it for this purpose, and its time is not over */
+export async function unseal<Content>(ctx: Context, purpose: string, text: string | undefined): Promise<Content | undefined> {
+  const [, claim = '', mark = ''] = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{43})$/.exec((text ?? '').slice(0, maxSealedChars)) ?? [];
+  if (claim === '' || !(await isSealed(ctx, purpose, claim, mark))) return undefined;
+  const content = JSON.parse(new TextDecoder().decode(fromBase64url(claim))) as Content & { readonly until: string };
+  return isPast(content.until, nowIso(ctx)) ? undefined : content;
+}
+
+const sealOf = (ctx: Context, purpose: string, claim: string): Promise<Uint8Array> => ctx.keystore.mac(keyId, utf8(`${purpose} ${claim}`));
+
+async function isSealed(ctx: Context, purpose: string, claim: string, mark: string): Promise<boolean> {
   if (!(await ctx.keystore.list()).some(({ id }) => id === keyId)) return false;
-  const [expected, given] = [await sealOf(ctx, claim), fromBase64url(seal)];
+  const [expected, given] = [await sealOf(ctx, purpose, claim), fromBase64url(mark)];
   return given.length === expected.length && timingSafeEqual(given, expected);
 }

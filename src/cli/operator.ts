@@ -25,6 +25,7 @@ type Wish = ServerOptions & {
   job?: readonly string[];
   site?: readonly string[];
   tokenSha256?: string;
+  subject?: string;
 };
 
 const path = '/v1/operators';
@@ -58,11 +59,15 @@ export function registerOperator(program: Command): void {
       'add a person; one who may approve is only proposed',
       `add carol --role productionPlanner --token-sha256 ${hash}`,
       'add lino --role lineOperator --site "Example CM"',
+      'add rita --role releaseManager --subject 248289761001',
       'add mes --role service --role productionPlanner --site "Example CM"',
     ),
   )
     .option('--token-sha256 <sha256>', 'of the token that the person has made (nusec operator new-token)')
-    .action((name: string, wish: Wish) => send(wish, 'POST', path, { name, ...rolesOf(wish), ...tokenOf(wish) }));
+    .option('--subject <sub>', 'instead of a token: who the person is for the OpenID provider')
+    .action((name: string, wish: Wish) =>
+      send(wish, 'POST', path, { name, ...rolesOf(wish), ...tokenOf(wish), ...(wish.subject !== undefined && { subject: wish.subject }) }),
+    );
   withRoles(command('roles <name>', 'give a person other roles', 'roles carol --role productionPlanner --role releaseManager')).action(
     (name: string, wish: Wish) => send(wish, 'PUT', `${path}/${name}/roles`, rolesOf(wish)),
   );

@@ -17,6 +17,7 @@ const stages: Readonly<Record<string, Readonly<Record<string, Known>>>> = {
     restore: { about: 'put a backup back', load: async () => (await import('./restore.ts')).registerRestore },
   },
   'People and trust': {
+    login: { about: 'sign in with the browser', load: async () => (await import('./login.ts')).registerLogin },
     whoami: { about: 'who you are for the server', load: async () => (await import('./whoami.ts')).registerWhoami },
     profile: { about: 'servers and tokens that you work with', load: async () => (await import('./profile.ts')).registerProfile },
     operator: {

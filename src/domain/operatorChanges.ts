@@ -2,8 +2,9 @@ import type { Actor, IsoTime } from './actor.ts';
 import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import { contentText } from './contentText.ts';
 import type { Of } from './decider.ts';
+import { bindIdentity } from './operatorCredentials.ts';
 import { addOperator, administratorsOf, operatorOf, removeOperator, resetToken, setRoles } from './operatorEffects.ts';
-import type { KnownChange, OperatorChange, OperatorsEvent, OperatorsState } from './operatorsState.ts';
+import { evolveOperators, type KnownChange, type OperatorChange, type OperatorsEvent, type OperatorsState } from './operatorsState.ts';
 import { needsTwo } from './roles.ts';
 import { isPast, refuse, requireOtherPerson, timeAfter } from './rules.ts';
 
@@ -72,8 +73,9 @@ export function operatorChangeContent({ id, change, proposedBy }: KnownChange): 
   const { type, name } = change;
   const rights =
     'roles' in change ? [change.roles, change.scope?.lines ?? null, change.scope?.jobs ?? null, change.scope?.sites ?? null] : [];
+  const identity = 'identity' in change && change.identity !== undefined ? [change.identity.issuer, change.identity.subject] : [];
   const token = 'tokenSha256' in change ? (change.tokenSha256 ?? null) : null;
-  return contentText([id, proposedBy, type, name, rights, token]);
+  return contentText([id, proposedBy, type, name, rights, token, ...(identity.length > 0 ? [identity] : [])]);
 }
 
 export function approveChange(
@@ -87,7 +89,7 @@ export function approveChange(
   if (!isOpen(known, at)) refuse('STATE', 'the proposal is too old: make it again');
   if (known.proposedBy === recoveryActor) requireRecoveryTime(known, by, at);
   else requireOtherPerson(known.proposedBy, by, 'approving a change of people');
-  const effect = effectOf(known.change, tokenOf(known.change, tokenSha256), expiresAt, state);
+  const effect = effectOf(known.change, tokenOf(known.change, tokenSha256), expiresAt, state, id);
   return [{ type: 'OperatorChangeApproved', data: { id, by, at, ...approved } }, ...effect];
 }
 
@@ -105,12 +107,20 @@ function tokenOf(change: OperatorChange, told: string | undefined): string {
   return change.tokenSha256 ?? told ?? refuse('BAD_REQUEST', `the SHA-256 of the token of ${change.name} is missing`);
 }
 
-function effectOf(change: OperatorChange, tokenSha256: string, expiresAt: IsoTime, state: OperatorsState): readonly OperatorsEvent[] {
+function effectOf(
+  change: OperatorChange,
+  tokenSha256: string,
+  expiresAt: IsoTime,
+  state: OperatorsState,
+  identityId?: string,
+): readonly OperatorsEvent[] {
   switch (change.type) {
     case 'add': {
-      const { name, roles, scope } = change;
+      const { name, roles, scope, identity } = change;
       if (state.byName.has(name)) refuse('CONFLICT', 'this name is taken');
-      return addOperator({ name, roles, tokenSha256, expiresAt, ...(scope !== undefined && { scope }) }, state);
+      const added = addOperator({ name, roles, tokenSha256, expiresAt, ...(scope !== undefined && { scope }) }, state);
+      if (identity === undefined) return added;
+      return [...added, ...bindIdentity({ ...identity, name, id: identityId ?? '' }, added.reduce(evolveOperators, state))];
     }
     case 'setRoles':
       requireTwoAdministrators(change.name, change.roles.includes('administrator'), state);

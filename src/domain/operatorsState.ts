@@ -22,12 +22,23 @@ export type NamedToken = {
   readonly roles?: readonly Role[];
   readonly scope?: Scope;
 };
+/** Who somebody is for an OpenID provider: the issuer and its `sub`, never an address or a name, which it may give to another. */
+export type Identity = { readonly issuer: string; readonly subject: string };
 /** What a person has besides the main token. */
-export type Credential = { readonly kind: 'token' } & NamedToken;
+export type Credential =
+  | ({ readonly kind: 'token' } & NamedToken)
+  | ({ readonly kind: 'identity'; readonly id: string; readonly label: string } & Identity);
 
 /** What one person proposes and another approves. */
 export type OperatorChange =
-  | { readonly type: 'add'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope; readonly tokenSha256?: string }
+  | {
+      readonly type: 'add';
+      readonly name: string;
+      readonly roles: readonly Role[];
+      readonly scope?: Scope;
+      readonly tokenSha256?: string;
+      readonly identity?: Identity;
+    }
   | { readonly type: 'setRoles'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope }
   | { readonly type: 'resetToken'; readonly name: string; readonly tokenSha256?: string }
   | { readonly type: 'remove'; readonly name: string };
@@ -44,7 +55,8 @@ export type OperatorsEvent =
     }
   | { readonly type: 'OperatorRemoved'; readonly data: { readonly name: string } }
   | { readonly type: 'OperatorTokenAdded'; readonly data: NamedToken & { readonly name: string } }
-  /** A named token ends before its time. */
+  | { readonly type: 'OperatorIdentityBound'; readonly data: Identity & { readonly name: string; readonly id: string } }
+  /** A named token ends before its time, or an identity is not the person's any more. */
   | { readonly type: 'OperatorCredentialEnded'; readonly data: { readonly name: string; readonly id: string } }
   | {
       readonly type: 'OperatorChangeProposed';
@@ -80,10 +92,18 @@ export type OperatorsState = {
   readonly formerNames: ReadonlySet<string>;
   /** SHA-256 of tokens that no longer count. */
   readonly formerTokens: ReadonlySet<string>;
+  /** Of people who are gone: they do not come back by signing in. */
+  readonly formerIdentities: readonly Identity[];
   readonly changes: ReadonlyMap<string, KnownChange>;
 };
 
-export const noOperators: OperatorsState = { byName: new Map(), formerNames: new Set(), formerTokens: new Set(), changes: new Map() };
+export const noOperators: OperatorsState = {
+  byName: new Map(),
+  formerNames: new Set(),
+  formerTokens: new Set(),
+  formerIdentities: [],
+  changes: new Map(),
+};
 
 export function evolveOperators(state: OperatorsState, event: OperatorsEvent): OperatorsState {
   switch (event.type) {
@@ -104,6 +124,10 @@ export function evolveOperators(state: OperatorsState, event: OperatorsEvent): O
     case 'OperatorTokenAdded': {
       const { name, ...token } = event.data;
       return withCredentials(state, name, before => [...before, { kind: 'token', ...token }]);
+    }
+    case 'OperatorIdentityBound': {
+      const { name, id, issuer, subject } = event.data;
+      return withCredentials(state, name, before => [...before, { kind: 'identity', id, label: issuer, issuer, subject }]);
     }
     case 'OperatorCredentialEnded':
       return withCredentials(state, event.data.name, before => before.filter(({ id }) => id !== event.data.id));
@@ -138,7 +162,15 @@ function withOperator(state: OperatorsState, name: string, operator: Operator): 
 
 /** SHA-256 of every token of a person. */
 export const tokensOf = (operator: Operator | undefined): readonly string[] =>
-  operator === undefined ? [] : [operator.tokenSha256, ...credentialsOf(operator).map(({ tokenSha256 }) => tokenSha256)];
+  operator === undefined ? [] : [operator.tokenSha256, ...namedTokensOf(operator).map(({ tokenSha256 }) => tokenSha256)];
+
+export const namedTokensOf = (operator: Operator): readonly NamedToken[] =>
+  credentialsOf(operator).flatMap(one => (one.kind === 'token' ? [one] : []));
+
+export const identitiesOf = (operator: Operator): readonly (Identity & { readonly id: string })[] =>
+  credentialsOf(operator).flatMap(one => (one.kind === 'identity' ? [one] : []));
+
+export const isSameIdentity = (one: Identity, other: Identity): boolean => one.issuer === other.issuer && one.subject === other.subject;
 
 export const credentialsOf = ({ credentials = [] }: Operator): readonly Credential[] => credentials;
 
@@ -161,6 +193,7 @@ function withoutOperator(state: OperatorsState, name: string): OperatorsState {
     byName,
     formerNames: new Set([...state.formerNames, name]),
     formerTokens: new Set([...state.formerTokens, ...tokensOf(operator)]),
+    formerIdentities: [...state.formerIdentities, ...identitiesOf(operator)],
   };
 }
 

@@ -34,6 +34,7 @@ function bridge(kind: 'programmer' | 'gateway') {
 
 export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('GET', ['/healthz', '/readyz', '/v1/authority/root.pem', '/v1/trust-bundle', '/v1/time'], 'open', 'all'),
+  ...several('POST', ['/v1/sign-in/command'], 'open', 'all'),
   ...several('GET', ['/metrics'], ['auditor', 'service'], 'all'),
   ...several('GET', ['/v1/log/followers', '/v1/log/parked'], ['securityOfficer', 'auditor'], 'all'),
   ...several('POST', ['/v1/log/parked'], officer, 'all'),

@@ -162,6 +162,7 @@ const operatorsEvents: Named<OperatorsEvent> = {
   OperatorRemoved: true,
   OperatorTokenAdded: true,
   OperatorCredentialEnded: true,
+  OperatorIdentityBound: true,
   OperatorChangeProposed: true,
   OperatorChangeApproved: true,
   OperatorChangeWithdrawn: true,

@@ -1,26 +1,21 @@
 import type { Context as HonoContext, MiddlewareHandler } from 'hono';
-import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
-import { html } from 'hono/html';
+import { getCookie } from 'hono/cookie';
 import { secureHeaders } from 'hono/secure-headers';
-import { isService } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
-import { authenticateOperator, hashOf } from '../../services/administration/operators.ts';
 import type { Resource } from '../app.ts';
 import type { ApiEnv, Person } from '../auth.ts';
 import { problemOf } from '../problem.ts';
-import { findSession, openSession, sessionCookie } from '../sessions.ts';
-import { wrongTokensOf } from '../wrongTokens.ts';
+import { findSession, sessionCookie } from '../sessions.ts';
 import { actionPage, findAction, maxIdsInPath, perform, readForm, refusalOf } from './actions.ts';
 import { serveAssets } from './assets.ts';
 import { errorPage } from './errors.ts';
-import { framed, type Html } from './layout.ts';
+import { framed } from './layout.ts';
 import { followLog } from './live.ts';
 import { actions, pages } from './pages.ts';
+import { serveSignIn } from './signIn.ts';
 import { visitOf } from './visit.ts';
 
 /** The console: pages made by the server from the answers of the API, and forms that ask it for something. */
-
-const maxTokenChars = 128;
 
 export const consoleResource: Resource = (api, services) => {
   const { ctx } = services;
@@ -38,6 +33,7 @@ export const consoleResource: Resource = (api, services) => {
   api.get('/console/', c => c.redirect('/console'));
   api.get('/favicon.ico', c => c.redirect('/console/assets/icon.svg'));
 
+  const visit = (c: HonoContext<ApiEnv>, who: Person) => visitOf(api, c, who, services.openId !== undefined);
   type Handler = (c: HonoContext<ApiEnv>, who: Person) => Promise<Response> | Response;
   const person = (c: HonoContext<ApiEnv>) => findSession(ctx, getCookie(c, sessionCookie));
   /** For people who are signed in; everybody else is sent to the sign-in page. A refusal is a page in the frame. */
@@ -54,33 +50,7 @@ export const consoleResource: Resource = (api, services) => {
     }
   };
 
-  api.get('/console/sign-in', c => c.html(framed({ title: 'Sign in', content: signInForm() }, undefined, c.req.path)));
-  api.post('/console/sign-in', async c => {
-    const { token } = await c.req.parseBody();
-    try {
-      if (typeof token !== 'string' || token.length > maxTokenChars) throw new NusecError('UNAUTHENTICATED', 'no token');
-      const { remoteAddress } = c.env.incoming.socket;
-      const given = token.trim();
-      const { name, roles } = await wrongTokensOf(services).watch(remoteAddress, () => authenticateOperator(ctx, given));
-      if (isService(roles)) throw new NusecError('FORBIDDEN', 'a service account has no console');
-      services.tokenUse.used(hashOf(given));
-      setCookie(c, sessionCookie, await openSession(ctx, { name, tokenSha256: hashOf(given) }), {
-        path: '/',
-        secure: true,
-        httpOnly: true,
-        sameSite: 'Strict',
-      });
-      return c.redirect('/console', 303);
-    } catch (error) {
-      if (!(error instanceof NusecError)) throw error;
-      const content = signInForm('This token is not known, or it has expired.');
-      return c.html(framed({ title: 'Sign in', content }, undefined, c.req.path), 401);
-    }
-  });
-  api.post('/console/sign-out', c => {
-    deleteCookie(c, sessionCookie, { path: '/', secure: true });
-    return c.redirect('/console/sign-in', 303);
-  });
+  serveSignIn(api, services);
   api.get(
     '/console/live',
     signedIn(c => followLog(ctx, c, () => person(c))),
@@ -91,7 +61,7 @@ export const consoleResource: Resource = (api, services) => {
       path,
       signedIn(async (c, who) => {
         const position = ctx.store.seen();
-        const page = await render(visitOf(api, c, who), c.req.param());
+        const page = await render(visit(c, who), c.req.param());
         const notice = actions[c.req.query('done') ?? '']?.done;
         return page instanceof Response ? page : c.html(framed({ ...page, position }, who, c.req.path, notice));
       }),
@@ -106,18 +76,18 @@ export const consoleResource: Resource = (api, services) => {
       path,
       signedIn(async (c, who) => {
         const action = findAction(actions, c.req.param('action') ?? '', idsOf(c));
-        return c.html(framed(await actionPage(visitOf(api, c, who), action, idsOf(c)), who, action.back(idsOf(c))));
+        return c.html(framed(await actionPage(visit(c, who), action, idsOf(c)), who, action.back(idsOf(c))));
       }),
     );
     api.post(
       path,
       signedIn(async (c, who) => {
         const name = c.req.param('action') ?? '';
-        const [ids, visit] = [idsOf(c), visitOf(api, c, who)];
+        const [ids, looking] = [idsOf(c), visit(c, who)];
         const action = findAction(actions, name, ids);
         const form = await readForm(await c.req.parseBody({ all: true }));
         try {
-          const answer = await perform(visit, action, ids, form);
+          const answer = await perform(looking, action, ids, form);
           if (action.fileName !== undefined) return download(answer, action.fileName(ids));
           const content = answer.status === 204 ? {} : ((await answer.json()) as Record<string, unknown>);
           if (action.answer !== undefined)
@@ -127,7 +97,7 @@ export const consoleResource: Resource = (api, services) => {
         } catch (error) {
           if (!(error instanceof NusecError)) throw error;
           const [status, title] = problemOf(error);
-          const page = await actionPage(visit, action, ids, form, refusalOf(title, error));
+          const page = await actionPage(looking, action, ids, form, refusalOf(title, error));
           return c.html(framed(page, who, action.back(ids)), status);
         }
       }),
@@ -150,12 +120,3 @@ const requireOwnPages: MiddlewareHandler<ApiEnv> = async (c, next) => {
     throw new NusecError('FORBIDDEN', 'this request comes from the pages of another site');
   await next();
 };
-
-const signInForm = (problem?: string): Html => html`<form class="sign-in" method="post" action="/console/sign-in">
-<h1>Sign in</h1>
-<label for="token">Your token</label>
-<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
-<button class="primary">Sign in</button>
-<p class="hint"><code>nusec init</code> wrote the administrators' tokens into the data folder.</p>
-</form>`;

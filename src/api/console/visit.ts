@@ -9,6 +9,8 @@ import type { ApiEnv, Person } from '../auth.ts';
 
 export type Visit = {
   readonly person: Person;
+  /** Whether people may sign in by a provider. */
+  readonly hasProvider: boolean;
   /** Whether to offer what needs one of these roles; the API decides again. */
   may(...roles: readonly Role[]): boolean;
   /** One value of the query, trimmed; undefined when it is empty. */
@@ -31,7 +33,7 @@ export type ApiRequest = {
   readonly headers?: Readonly<Record<string, string>> | undefined;
 };
 
-export function visitOf(api: Api, c: HonoContext<ApiEnv>, person: Person): Visit {
+export function visitOf(api: Api, c: HonoContext<ApiEnv>, person: Person, hasProvider: boolean): Visit {
   const send = async ({ method, path, body, headers }: ApiRequest): Promise<Response> => {
     const isFile = body instanceof Uint8Array;
     const type = body === undefined ? {} : { 'Content-Type': isFile ? 'application/octet-stream' : 'application/json' };
@@ -44,6 +46,7 @@ export function visitOf(api: Api, c: HonoContext<ApiEnv>, person: Person): Visit
   const get = async <Answer>(path: string) => (await (await send({ method: 'GET', path })).json()) as Answer;
   return {
     person,
+    hasProvider,
     may: (...roles) => person.roles.some(role => role === 'administrator' || roles.includes(role)),
     query: name => c.req.query(name)?.trim() || undefined,
     path: c.req.path,

@@ -4,6 +4,7 @@ export const operationNames: Readonly<Record<string, string>> = {
   'get /readyz': 'getReadiness',
   'get /metrics': 'getMetrics',
   'get /v1/operators/me': 'whoAmI',
+  'post /v1/sign-in/command': 'openCommandSession',
   'get /v1/operators/me/credentials': 'listOwnCredentials',
   'post /v1/operators/me/tokens': 'addOwnToken',
   'delete /v1/operators/me/credentials/{id}': 'endOwnCredential',

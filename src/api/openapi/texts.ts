@@ -32,6 +32,7 @@ export const tagOf: Readonly<Record<string, string>> = {
   rollouts: 'Firmware',
   'trust-bundle': 'Trust',
   vulnerabilities: 'Firmware',
+  'sign-in': 'People',
   webhooks: 'Log',
 };
 

@@ -39,7 +39,8 @@ function commandOf(ctx: Context, change: OperatorChange, tokenSha256: string): O
   const { name } = change;
   switch (change.type) {
     case 'add': {
-      const { type: _, ...operator } = change;
+      const { type: _, identity, ...operator } = change;
+      if (identity !== undefined) throw new NusecError('BAD_REQUEST', 'who approves nothing comes by signing in, and is not added first');
       return { type: 'AddOperator', ...operator, tokenSha256, expiresAt: tokenEnd(ctx) };
     }
     case 'setRoles':
@@ -78,7 +79,8 @@ export async function approveOperatorChange(
   approval?: Approval,
 ): Promise<KnownChange> {
   const { ctx } = parts;
-  const given = tokenSha256 === undefined ? {} : { tokenSha256 };
+  const { changes } = await stateOf(ctx, operators, operatorsStream);
+  const given = tokenSha256 ?? tokenOfNobody(ctx, changes.get(id)?.change);
   const { state, events } = await approve(
     ctx,
     {
@@ -91,7 +93,7 @@ export async function approveOperatorChange(
         by,
         now: nowIso(ctx),
         expiresAt: tokenEnd(ctx),
-        ...given,
+        ...(given !== undefined && { tokenSha256: given }),
         content,
       }),
     },
@@ -101,6 +103,12 @@ export async function approveOperatorChange(
   const done = changeOf(state, id);
   if (events.length > 0) await tellOfPeople(parts, done.change.name, `${done.proposedBy} and ${by}: ${describe(done.change)}`);
   return done;
+}
+
+/** Somebody who signs in by a provider needs no main token: it gets one that nobody has. */
+function tokenOfNobody(ctx: Context, change: OperatorChange | undefined): string | undefined {
+  const needsOne = change?.type === 'add' && change.identity !== undefined && change.tokenSha256 === undefined;
+  return needsOne ? newToken(ctx).tokenSha256 : undefined;
 }
 
 export async function withdrawOperatorChange(parts: Parts, id: string, by: Actor): Promise<KnownChange> {

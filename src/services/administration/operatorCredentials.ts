@@ -43,7 +43,11 @@ export async function listCredentials(ctx: Context, use: TokenUse, name: string)
   const { tokenSha256, expiresAt } = operator;
   return [
     { id: mainTokenId, kind: 'token', label: 'main token', expiresAt, ...usedAt(tokenSha256) },
-    ...credentialsOf(operator).map(({ tokenSha256: hash, ...shown }) => ({ ...shown, ...usedAt(hash) })),
+    ...credentialsOf(operator).map(one => {
+      if (one.kind === 'identity') return { id: one.id, kind: one.kind, label: `${one.subject} at ${one.issuer}` };
+      const { tokenSha256: hash, ...shown } = one;
+      return { ...shown, ...usedAt(hash) };
+    }),
   ];
 }
 

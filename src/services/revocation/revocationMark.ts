@@ -134,6 +134,7 @@ const marked: ReadonlySet<string> = new Set([
   'OperatorRemoved',
   'OperatorTokenAdded',
   'OperatorCredentialEnded',
+  'OperatorIdentityBound',
   'RollbackFloorRaised',
   'PackageKeyCompromised',
   'RootCaRetired',

@@ -1,3 +1,4 @@
+import type { OpenId } from '../administration/openId.ts';
 import type { TokenUse } from '../administration/tokenUse.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
@@ -18,6 +19,8 @@ export type Services = {
   readonly ctx: Context;
   readonly alarms: Alarms;
   readonly tokenUse: TokenUse;
+  /** Where people sign in besides by token. */
+  readonly openId: OpenId | undefined;
   readonly revocations: Revocations;
   readonly trust: ClientTrust;
   readonly certificateUse: CertificateUse;

@@ -62,6 +62,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
     ctx,
     alarms: createAlarms(ctx),
     tokenUse: undefined as never,
+    openId: undefined,
     revocations,
     trust,
     certificateUse: createCertificateUse(ctx),

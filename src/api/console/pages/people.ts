@@ -37,9 +37,13 @@ ${facts([
   ['Roles', html`${me.roles.map(role => html`${badge(role, 'quiet')} `)}`],
   ['Scope', scopeOf(me.scope)],
 ])}
-${credentialsCard(visit, 'What you sign in with', credentials)}`;
+${credentialsCard(visit, 'What you sign in with', credentials)}
+${visit.hasProvider && !credentials.some(({ kind }) => kind === 'identity') ? bindForm : ''}`;
   return { title: me.name, content };
 }
+
+/** Leads to the provider and back; from then on this person signs in there. */
+const bindForm = html`<form class="card" method="post" action="/console/sign-in/provider"><input type="hidden" name="bind" value="true"><button>Sign in with your organization from now on</button></form>`;
 
 function scopeOf(scope: OperatorAnswer['scope']): Html | string {
   if (scope === undefined) return 'everything';
