@@ -11,6 +11,7 @@ export const leaves = [
   'src/errors.ts',
   'src/fileLock.ts',
   'src/folder.ts',
+  'src/frames.ts',
   'src/listening.ts',
   'src/lru.ts',
   'src/random.ts',

@@ -1,5 +1,5 @@
-/** One text for equal contents, for approvals and comparisons: fields in the order of their names, at every depth, as the log keeps them. A process
- *  that has decided an event holds its fields in the order of the code, one that has read it in the order of the log.
+/** One text for equal contents, for approvals and comparisons: fields in the order of their names, at every depth, as the log keeps them. What a
+ *  person asks for comes in another order, and so do fields that a fold has put together.
  *  @param content JSON values; fields that are undefined are left out */
 export const contentText = (content: unknown): string =>
   JSON.stringify(content, (_name, value) => (isRecord(value) ? sorted(value) : value));

@@ -15,6 +15,19 @@ export function canonicalJson(value: Json): string {
   return canonicalObject(value as { readonly [key: string]: Json });
 }
 
+/** The value that canonicalJson and a parser give back: names in their order, no negative zero. What JSON cannot carry stays, and is refused there. */
+export function canonicalCopy(value: Json): Json {
+  if (value === 0) return 0;
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(canonicalCopy);
+  const prototype = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) return value;
+  const record = value as { readonly [key: string]: Json };
+  const copy: Record<string, Json> = {};
+  for (const name of Object.keys(record).sort()) copy[name] = canonicalCopy(record[name] as Json);
+  return copy;
+}
+
 function canonicalArray(items: readonly Json[]): string {
   let text = '[';
   for (let i = 0; i < items.length; i++) text += (i === 0 ? '' : ',') + canonicalJson(items[i] as Json);

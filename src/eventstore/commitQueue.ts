@@ -30,11 +30,17 @@ export type CommitQueue = {
   add(request: CommitRequest): Promise<readonly AppendResult[]>;
   /** To be called when the disk has become free. */
   advance(): void;
-  /** Resolves when nothing waits any more. */
+  /** Resolves when nothing waits any more. Nothing is added then. */
+  close(): Promise<void>;
+};
+
+/** The queue of what this process commits by itself. */
+export type LocalQueue = CommitQueue & {
+  /** Resolves when nothing waits at this moment. */
   idle(): Promise<void>;
 };
 
-export function createCommitQueue(writer: Writer, durability: Durability, lockWaitMs: number): CommitQueue {
+export function createCommitQueue(writer: Writer, durability: Durability, lockWaitMs: number): LocalQueue {
   let waiting: Waiting[] = [];
   let queuedWeight = 0;
   let scheduled = false;
@@ -75,7 +81,7 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
   const remove = (group: readonly Waiting[]): readonly Waiting[] => {
     waiting = waiting.slice(group.length);
     for (const { weight } of group) queuedWeight -= weight;
-    if (waiting.length === 0 && unsettled === 0) becameIdle.resolve();
+    noteIdle();
     return group;
   };
   /** A refusal may rest on events that are not on the disk yet, so it waits for them too. */
@@ -92,7 +98,15 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
       for (const { reject } of group) reject(error);
     }
     unsettled -= 1;
-    if (waiting.length === 0 && unsettled === 0) becameIdle.resolve();
+    noteIdle();
+  };
+  const noteIdle = (): void => {
+    if (waiting.length > 0 || unsettled > 0) return;
+    becameIdle.resolve();
+    becameIdle = Promise.withResolvers();
+  };
+  const idle = async (): Promise<void> => {
+    while (waiting.length > 0 || unsettled > 0) await becameIdle.promise;
   };
   const giveUpWaiting = (lockedMs: number): void => {
     const nowMs = performance.now();
@@ -112,11 +126,8 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
         waiting.push({ ...request, weight, sinceMs: performance.now(), resolve, reject });
         advance();
       }),
-    async idle() {
-      if (waiting.length === 0 && unsettled === 0) return;
-      becameIdle = Promise.withResolvers();
-      await becameIdle.promise;
-    },
+    idle,
+    close: idle,
   };
 }
 

@@ -22,6 +22,8 @@ export type Durability = {
   /** Resolves when everything that is committed now is on the disk.
    *  @throws NusecError STORE_UNAVAILABLE when the disk refused: whether it outlives a power cut is unknown */
   reached(): Promise<void>;
+  /** Another process has put everything up to this position on the disk. */
+  confirm(position: number): void;
   /** Whether a synchronisation could begin now. */
   isFree(): boolean;
   /** Resolves when no synchronisation runs. */
@@ -65,7 +67,7 @@ export function createDurability(
       await sync();
       if (progress.version > durable.version) {
         reached(progress);
-        durable = progress;
+        durable = { ...progress, position: Math.max(progress.position, durable.position) };
       }
     } catch (cause) {
       // After a failed synchronisation the system may have dropped the pages: trying again would prove nothing.
@@ -85,6 +87,9 @@ export function createDurability(
 
   return {
     position: () => durable.position,
+    confirm(position) {
+      if (position > durable.position) durable = { ...durable, position };
+    },
     idle: async () => {
       if (running > 0) await becameIdle.promise;
     },

@@ -1,5 +1,6 @@
 import { type Decider, fold } from '../domain/decider.ts';
 import { schemaVersionOf, upcast } from '../domain/upcasters.ts';
+import { canonicalCopy } from './canonical.ts';
 import type { Append, AppendResult, Basis, EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
 import { noStream, RevisionConflict } from './revision.ts';
 import { inLine, type Loaded, memoryOf } from './stateCache.ts';
@@ -106,7 +107,7 @@ async function decideOnce<Command, State, Event extends StorableEvent>(
     return state;
   });
   const before = await loadState(store, decider, stream);
-  const events = decider.decide(command, before.state);
+  const events = decider.decide(command, before.state).map(asStored);
   if (events.length === 0) return { ...before, events };
   const expected = before.revision === noStream ? 'none' : before.revision;
   const request = { stream, expected, events: envelopes(events, meta) } as const;
@@ -115,6 +116,9 @@ async function decideOnce<Command, State, Event extends StorableEvent>(
   memoryOf(store).states.set(stream, { decider, loaded: { revision, position, state } });
   return { revision, position, events, state };
 }
+
+/** As whoever reads it from the log gets it: all processes fold the same. */
+const asStored = <Event extends StorableEvent>(event: Event): Event => ({ ...event, data: canonicalCopy(event.data) });
 
 async function append(store: EventStore, request: Append, basis: readonly Basis[], epoch: number | undefined): Promise<AppendResult> {
   if (epoch === undefined) return store.append(request.stream, request.expected, request.events, basis);

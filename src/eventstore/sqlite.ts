@@ -14,7 +14,7 @@ import type { Sealing } from './sealing.ts';
 import { createSchema } from './sqliteSchema.ts';
 import { isCopy, makeCopy, takenRow } from './sqliteTaken.ts';
 import { treeRows } from './sqliteTree.ts';
-import type { Storage, StoredId } from './storage.ts';
+import type { Committer, Storage, StoredId } from './storage.ts';
 import { createStore } from './store.ts';
 import { damaged, storeError, translated } from './storeError.ts';
 import { startUpkeep, type Upkeep } from './upkeep.ts';
@@ -61,7 +61,8 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Even
     if (isCopy(db)) throw copyHere();
     checkHead(db, mark.read());
     const sealing: Sealing | undefined = options.seal && { sealer: createSealer(options.seal.key), isNew: options.seal.isNew };
-    return createStore(sqliteStorage(db, mark, upkeep, options.indexEvents), { sealing, lockWaitMs: options.lockWaitMs });
+    const sharing = { file: options.file, sealKey: options.seal?.key };
+    return createStore(sqliteStorage(db, mark, upkeep, options.indexEvents), { sealing, sharing, lockWaitMs: options.lockWaitMs });
   } catch (error) {
     for (const each of opened.reverse()) await each.close();
     throw storeError(error, 'the event store cannot be opened');
@@ -183,6 +184,8 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     .raw();
   const epoch = db.prepare<number>('SELECT epoch FROM store').pluck();
   const setEpoch = db.prepare('UPDATE store SET epoch = ?');
+  const committer = db.prepare<Committer>('SELECT turn, committer AS address FROM store');
+  const setCommitter = db.prepare('UPDATE store SET turn = ?, committer = ?');
   const putBlob = db.prepare(
     'INSERT INTO blobs VALUES (?, ?) ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes WHERE bytes <> excluded.bytes',
   );
@@ -252,6 +255,8 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     blob: sha256 => blob.get(Buffer.from(sha256, 'hex')),
     epoch: () => epoch.get() ?? 0,
     setEpoch: next => void setEpoch.run(next),
+    committer: () => committer.get() ?? { turn: 0, address: '' },
+    setCommitter: ({ turn, address }) => void setCommitter.run(turn, address),
     ...takenRow(db),
     async freeBytes() {
       const { bavail, bsize } = await statfs(dirname(db.name));

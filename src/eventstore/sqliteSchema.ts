@@ -8,7 +8,7 @@ import { addTree } from './sqliteTree.ts';
 /** The tables of the store's file, and how files of earlier versions get them. */
 
 /** Written into the file's header; a file of a later version is refused. */
-const storeFormat = 5;
+const storeFormat = 6;
 
 /** Rows that get their checksum in one transaction. */
 const checkedRows = 10_000;
@@ -45,6 +45,13 @@ const upgrades: readonly ((db: Database) => void)[] = [
   db => {
     addRunTables(db);
     while (appendRun(db, indexedAtOnce, work => work()) === indexedAtOnce);
+  },
+  // Who commits for all processes (committer/). An index that is made again passes here twice.
+  db => {
+    const isThere = db.prepare("SELECT 1 FROM pragma_table_info('store') WHERE name = 'turn'").get() !== undefined;
+    if (isThere) return;
+    db.exec('ALTER TABLE store ADD COLUMN turn INTEGER NOT NULL DEFAULT 0');
+    db.exec("ALTER TABLE store ADD COLUMN committer TEXT NOT NULL DEFAULT ''");
   },
 ];
 

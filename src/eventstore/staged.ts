@@ -1,5 +1,6 @@
 import { sha256Hex } from '../digest.ts';
-import type { Append, AppendResult, Basis, EventStore, EventToAppend, RecordedEvent, Unit } from './port.ts';
+import { canonicalCopy } from './canonical.ts';
+import type { Append, AppendResult, Basis, EventStore, EventToAppend, JsonObject, RecordedEvent, Unit } from './port.ts';
 import { matchesExpected, noStream, RevisionConflict } from './revision.ts';
 
 /** A store in front of another one that keeps what is appended in memory, until all of it is committed in one step: what belongs together is stored
@@ -89,6 +90,7 @@ export function stage(base: EventStore): Staged {
 /** An event that has no place in the log yet. */
 const stagedEvent = (event: EventToAppend, stream: string, revision: number): RecordedEvent => ({
   ...event,
+  data: canonicalCopy(event.data) as JsonObject,
   v: event.v ?? 1,
   stream,
   revision,

@@ -23,6 +23,9 @@ export type Blob = { readonly sha256: string; readonly bytes: Uint8Array };
 /** A commit of a log elsewhere: its number there, 0, 1, 2 …, and its id, a UUID. */
 export type Taken = { readonly revision: number; readonly id: string };
 
+/** The process that commits for all, with the number of its turn and the name of its socket, beside the store; '' when there is none. */
+export type Committer = { readonly turn: number; readonly address: string };
+
 /** Where an event of some id is, and what it is. */
 export type StoredId = Pick<Row, 'position' | 'stream' | 'revision' | 'body'>;
 
@@ -50,6 +53,9 @@ export type Storage = {
   epoch(): number;
   /** Within a transaction; the same number again is a write too. */
   setEpoch(epoch: number): void;
+  committer(): Committer;
+  /** Within a transaction. */
+  setCommitter(committer: Committer): void;
   /** A complete tile of the tree over all events (see logTree.ts). */
   tile(level: number, number: number): readonly Hash[] | undefined;
   /** Within the transaction that completes it. */

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { NusecError } from '../errors.ts';
 import { within } from '../within.ts';
 import { type CommitQueue, createCommitQueue, defaultLockWaitMs } from './commitQueue.ts';
+import { createSharedQueue, type SharedQueueParts } from './committer/sharedQueue.ts';
 import { createDurability } from './durability.ts';
 import { encodeAppend } from './envelope.ts';
 import type { AppendRequest } from './judge.ts';
@@ -35,6 +36,8 @@ const catchUpEveryMs = 20;
 type StoreOptions = {
   readonly sealing?: Sealing | undefined;
   readonly lockWaitMs?: number | undefined;
+  /** Where processes meet that have the store open; without it each commits by itself. */
+  readonly sharing?: Pick<SharedQueueParts, 'file' | 'sealKey'> | undefined;
   /** Who puts what is to be stored in order; default: the writer of these rows.
    *  @param changed to be called when the writer has more */
   readonly order?: ((writer: Writer, changed: () => void) => CommitQueue) | undefined;
@@ -49,13 +52,25 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
     commits.advance();
   });
   const changed = (): void => void durability.reached().catch(() => undefined);
-  const commits = options.order?.(writer, changed) ?? createCommitQueue(writer, durability, options.lockWaitMs ?? defaultLockWaitMs);
+  const onStored = (position: number): void => {
+    durability.confirm(position);
+    advanced.fire();
+  };
+  const sharedQueue = (): CommitQueue => {
+    const local = createCommitQueue(writer, durability, options.lockWaitMs ?? defaultLockWaitMs);
+    if (options.sharing === undefined) return local;
+    return createSharedQueue({ ...options.sharing, storage, local, onStored });
+  };
+  const commits = options.order?.(writer, changed) ?? sharedQueue();
   const subscriptions = new Set<Subscription>();
   let closing: Promise<void> | undefined;
+  let seenBefore = 0;
+  /** What was seen the last time and is not on the disk yet is put there; mostly the process that has written it was faster, and has told. */
   const catchUp = (): void => {
     try {
       writer.catchUp();
-      changed();
+      if (seenBefore > durability.position()) changed();
+      seenBefore = writer.progress().position;
     } catch {
       // The next read or append gets the same error, and its caller can report it.
     }
@@ -66,7 +81,7 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
     if (closing !== undefined) throw new NusecError('STORE_CLOSED', 'the event store is closed');
   };
   const close = async (): Promise<void> => {
-    await commits.idle();
+    await commits.close();
     clearInterval(following);
     await Promise.all([...subscriptions].map(subscription => subscription.stop()));
     await durability.idle();
@@ -170,7 +185,7 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
   };
   const readForSubscribers = readTogether(store.readAll);
   // A process that was killed may have left events that are not on the disk yet.
-  catchUp();
+  changed();
   return store;
 }
 

@@ -1,6 +1,7 @@
 import { NusecError } from '../errors.ts';
 import type { Edge } from '../merkle/edge.ts';
 import { leafOfHash } from '../merkle/hashing.ts';
+import { TurnOver } from './committer/turnOver.ts';
 import type { Progress } from './durability.ts';
 import { chainHash } from './hashchain.ts';
 import { createHeads } from './heads.ts';
@@ -10,7 +11,7 @@ import type { AppendResult, Basis } from './port.ts';
 import { recentIds } from './recentIds.ts';
 import type { Seal } from './seal.ts';
 import { checkFirstSeal, requireSeal, requireSealing, type Sealing } from './sealing.ts';
-import type { Blob, Storage, StoredId, StreamHead, Taken } from './storage.ts';
+import type { Blob, Committer, Storage, StoredId, StreamHead, Taken } from './storage.ts';
 import { damaged, storeError } from './storeError.ts';
 
 /** The writer of a process: takes each append's decision inside the group's transaction and keeps the stream heads, also of what other
@@ -25,6 +26,10 @@ export type CommitRequest = {
   readonly epoch?: number | undefined;
   /** The leadership that begins with it. */
   readonly nextEpoch?: number;
+  /** Refused with TurnOver unless this is the turn of the process that commits for all. */
+  readonly turn?: number | undefined;
+  /** The turn that begins with it. */
+  readonly nextCommitter?: Committer | undefined;
   readonly blobs?: readonly Blob[] | undefined;
   /** SHA-256 of blobs that go. */
   readonly droppedBlobs?: readonly string[] | undefined;
@@ -120,6 +125,7 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
     let next = 0;
     let nextHash = '';
     let changed = false;
+    let presentTurn: number | undefined;
     let mark = edge.mark();
     const insert = ({ stream, events }: AppendRequest): AppendResult => {
       let head = heads.of(stream);
@@ -135,13 +141,25 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
       undo.push(heads.set(stream, head));
       return { revision: head.revision, position: head.position };
     };
+    const turnNow = (): number => {
+      presentTurn ??= storage.committer().turn;
+      return presentTurn;
+    };
     /** Everything is judged before anything is inserted. */
-    const store = ({ appends, basis, epoch, nextEpoch, blobs, droppedBlobs, from }: CommitRequest): Outcome => {
+    const store = ({ appends, basis, epoch, nextEpoch, turn, nextCommitter, blobs, droppedBlobs, from }: CommitRequest): Outcome => {
       if (from !== undefined && !isNext(storage.taken(), from, next)) return [];
-      if (epoch !== undefined && epoch !== storage.epoch()) return new NusecError('LEADERSHIP_OVER', 'another process leads now');
+      if (turn !== undefined && turn !== turnNow()) return new TurnOver();
       const verdicts = judge(stored, appends, basis);
       if (verdicts instanceof NusecError) return verdicts;
+      const isRepetition = appends.length > 0 && !verdicts.includes(undefined);
+      if (epoch !== undefined && epoch !== storage.epoch() && !isRepetition)
+        return new NusecError('LEADERSHIP_OVER', 'another process leads now');
       changed ||= verdicts.includes(undefined) || nextEpoch !== undefined || (blobs?.length ?? 0) + (droppedBlobs?.length ?? 0) > 0;
+      if (nextCommitter !== undefined) {
+        storage.setCommitter(nextCommitter);
+        presentTurn = nextCommitter.turn;
+        changed = true;
+      }
       if (from !== undefined) storage.setTaken(from);
       if (nextEpoch !== undefined) storage.setEpoch(nextEpoch);
       for (const blob of blobs ?? []) storage.putBlob(blob);

@@ -51,6 +51,8 @@ function memoryStorage(): Storage {
     setEpoch(next) {
       epoch = next;
     },
+    committer: () => ({ turn: 0, address: '' }),
+    setCommitter() {},
     taken: () => ({ revision: -1, id: '' }),
     setTaken() {},
     freeBytes: async () => Number.POSITIVE_INFINITY,

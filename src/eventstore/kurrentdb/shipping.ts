@@ -123,7 +123,7 @@ export function createShipping({ storage, writer, sealer }: Local, log: CommitLo
           setImmediate(() => void run());
         }
       }),
-    async idle() {
+    async close() {
       if (running) await becameIdle.promise;
     },
   };

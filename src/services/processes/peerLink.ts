@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
 import { deserialize, serialize } from 'node:v8';
+import { frameOf, frameReader } from '../../frames.ts';
 
-/** A link between two server processes over any stream of bytes. A frame is its length (4 bytes, big endian) and a value by the serialiser of V8,
- *  bytes included. The other side is known to be one of us before a byte of it is read: by the rights of the folder, or by its certificate. */
+/** A link between two server processes over any stream of bytes. A frame (frames.ts) is a value by the serialiser of V8, bytes included. The other side is known to be one of us before a byte of it is read: by the rights of the folder, or by its certificate. */
 
 export type PeerLink = {
   send(value: unknown): void;
@@ -13,37 +13,27 @@ export type PeerLink = {
 const maxFrameBytes = 1024 * 1024;
 /** Not accepted by a peer within this time: the connection is given up. */
 const maxUnsentBytes = 16 * maxFrameBytes;
-const headBytes = 4;
 
 export function linkOver(socket: Socket): PeerLink {
   const listeners: ((value: unknown) => void)[] = [];
-  let received = Buffer.alloc(0);
+  const read = frameReader(maxFrameBytes, frame => {
+    if (frame.length === 0) return;
+    const value: unknown = deserialize(frame);
+    for (const listener of listeners) listener(value);
+  });
   socket.unref();
   socket.on('error', () => socket.destroy());
   socket.on('data', (bytes: Buffer) => {
-    received = Buffer.concat([received, bytes]);
-    while (received.length >= headBytes) {
-      const length = received.readUInt32BE(0);
-      if (length > maxFrameBytes) return void socket.destroy();
-      if (received.length < headBytes + length) return;
-      const frame = received.subarray(headBytes, headBytes + length);
-      received = received.subarray(headBytes + length);
-      if (length === 0) continue;
-      try {
-        const value: unknown = deserialize(frame);
-        for (const listener of listeners) listener(value);
-      } catch {
-        return void socket.destroy();
-      }
+    try {
+      if (!read(bytes)) socket.destroy();
+    } catch {
+      socket.destroy();
     }
   });
   return {
     send(value) {
       if (socket.writableLength > maxUnsentBytes) return void socket.destroy();
-      const body = serialize(value);
-      const head = Buffer.alloc(headBytes);
-      head.writeUInt32BE(body.length);
-      socket.write(Buffer.concat([head, body]));
+      socket.write(frameOf(serialize(value)));
     },
     onValue: listener => void listeners.push(listener),
     onEnd: listener => void socket.once('close', listener),
@@ -64,7 +54,7 @@ export function endWhenSilent(socket: Socket): void {
   const timer = setInterval(() => {
     silent += 1;
     if (silent > maxSilentTimes) return void socket.destroy();
-    socket.write(new Uint8Array(headBytes));
+    socket.write(frameOf());
   }, aliveEveryMs);
   timer.unref();
   socket.once('close', () => clearInterval(timer));

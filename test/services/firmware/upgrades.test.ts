@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished, vi } from 'vitest';
 import { concat, toHex } from '../../../src/bytes.ts';
 import { createByteBudget } from '../../../src/gateway/broker/byteBudget.ts';
 import { blockSecretBytes, blockSecretLabel, openBlock, openBlockChannel } from '../../../src/ota/blocks.ts';
@@ -250,6 +250,33 @@ it.each([
   expect(await block()).toBeInstanceOf(Uint8Array);
   await stop(id, release.releaseId, unit.uid);
   await eventually(async () => (await block()) === 'STATE');
+});
+
+it('gives out no block while nobody knows what has ended, and goes on when that is known again', async () => {
+  const [unit, other] = units(2) as [Unit, Unit];
+  const [device, doomed] = [bench.plugIn(unit), bench.plugIn(other)];
+  const release = await publish(bench.ctx, 'app', '1.4.9', 3);
+  await roll({ devices: [unit.uid] });
+  await roll({ devices: [other.uid] }, release.releaseId);
+  await jobComes(device);
+  await jobComes(doomed);
+  const { otaJobId, blockBytes } = (await readJob(device)).job;
+  const offerId = toHex(otaJobId);
+  const withdrawnId = toHex((await readJob(doomed)).job.otaJobId);
+  const block = () => codeOf(async () => bench.field.delivery.block(unit.uid, offerId, 0, blockBytes));
+  expect(await block()).toBeInstanceOf(Uint8Array);
+  // The follower that ends deliveries stops in the middle of its work on another device.
+  const failing = vi.spyOn(bench.channel.channel, 'isConnected').mockImplementation(() => {
+    throw new Error('no memory');
+  });
+  onTestFinished(() => failing.mockRestore());
+  await withdrawRelease(bench.ctx, release.releaseId, 'bug', 'operator:rita');
+  await eventually(async () => (await block()) === 'PROJECTION_BEHIND');
+  expect(await codeOf(async () => bench.field.delivery.file(unit.uid, offerId))).toBe('PROJECTION_BEHIND');
+  expect(bench.ctx.followers.troubles()).toContainEqual(expect.objectContaining({ name: 'deliveries', failure: 'no memory' }));
+  failing.mockRestore();
+  await eventually(async () => (await block()) instanceof Uint8Array);
+  expect(await codeOf(async () => bench.field.delivery.block(other.uid, withdrawnId, 0, blockBytes))).toBe('STATE');
 });
 
 it('never serves firmware that was changed in the store, and raises an alarm (T30)', async () => {

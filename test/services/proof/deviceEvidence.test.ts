@@ -6,7 +6,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Evidence } from '../../../src/evidence/format.ts';
 import { verifyEvidence } from '../../../src/evidence/verify.ts';
 import { toPem } from '../../../src/pki/pem.ts';
+import { eraseSubject } from '../../../src/services/administration/subjects.ts';
 import { authorityOf, rootDer } from '../../../src/services/authority/authority.ts';
+import { quarantineDevice, releaseDevice } from '../../../src/services/field/devices.ts';
 import { type Checkpoints, keepCheckpoints } from '../../../src/services/proof/checkpoints.ts';
 import { createDeviceEvidence, type DeviceEvidence } from '../../../src/services/proof/deviceEvidence.ts';
 import { cosignedFolder } from '../../../src/services/proof/witness.ts';
@@ -74,6 +76,44 @@ describe('the evidence of a device (T18, T19)', () => {
 
   it('of a device that is not there is not found', async () => {
     await expect(exporter.export('00'.repeat(16))).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+});
+
+describe('people in the evidence of a device', () => {
+  const reason = 'found at the desk of Mr Smith';
+  /** Who did what to the device, and what they wrote, as a reader of the file gets it. */
+  const told = (file: Evidence) => verify(file).events.map(({ by, texts }) => `${by} ${Object.values(texts ?? {}).join()}`);
+
+  it('are named with what they wrote about it and nothing else of theirs, until they are erased; older files stay as they are', async () => {
+    const other = await project.newDevice();
+    const shown = await project.newDevice();
+    await quarantineDevice(project.ctx, shown.uid, reason, 'operator:carol');
+    await releaseDevice(project.ctx, shown.uid, 'looked at by Dave', 'operator:dave');
+    await quarantineDevice(project.ctx, other.uid, 'another matter of Carol', 'operator:carol');
+    const before = await exporter.export(shown.uid);
+    expect(told(before)).toEqual(expect.arrayContaining([`operator:carol ${reason}`, 'operator:dave looked at by Dave']));
+    const keys = Object.keys(before.disclosed?.textKeys ?? {});
+    const own = new Set(before.history.events.map(text => (JSON.parse(text) as readonly unknown[])[2]));
+    expect(keys).toHaveLength(2);
+    expect(keys.every(place => own.has(place.split('/')[0] as string))).toBe(true);
+
+    const { id } = project.ctx.subjects.find('operator', 'carol') ?? { id: '' };
+    for (const administrator of ['alice', 'bob'])
+      await eraseSubject({ ctx: project.ctx, alarms: project.alarms }, id, 'asked for it', administrator);
+    const after = await exporter.export(shown.uid);
+    expect(told(after)).toEqual(expect.arrayContaining(['operator:erased erased', 'operator:dave looked at by Dave']));
+    expect(after.disclosed?.people[id]).toBe('erased');
+    expect(Object.keys(after.disclosed?.textKeys ?? {})).toEqual(keys.slice(1));
+    for (const gone of ['carol', 'Mr Smith']) expect(JSON.stringify([after, told(after)])).not.toContain(gone);
+    expect(inPython(after)).toMatchObject({ status: 0 });
+    expect(told(before)).toContain(`operator:carol ${reason}`);
+
+    // A name that the log does not mean.
+    const [dave, person] =
+      Object.entries(after.disclosed?.people ?? {}).find(([, each]) => each !== 'erased' && each.name === 'dave') ?? [];
+    const people = { ...after.disclosed?.people, [dave as string]: { ...(person as object), name: 'frank' } };
+    const forged = { ...after, disclosed: { ...after.disclosed, people } as Evidence['disclosed'] };
+    expect(() => verify(forged)).toThrow(refused('does not speak of frank'));
   });
 });
 

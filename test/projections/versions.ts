@@ -1,0 +1,32 @@
+/** By file of each read model: the version that it has, the hash of what decides its tables and rows, and which declarations outside of the file that is. */
+export const versions: Readonly<
+  Record<string, { readonly version: number; readonly sha256: string; readonly decidedBy: readonly string[] }>
+> = {
+  'projections/alarms.ts': { version: 5, sha256: 'a0a8aa680ee618a6', decidedBy: [] },
+  'projections/certificates.ts': { version: 8, sha256: '27642b530bf17388', decidedBy: [] },
+  'projections/components.ts': { version: 1, sha256: '33ed07d3802b1251', decidedBy: [] },
+  'projections/decommissions.ts': { version: 2, sha256: '40a6a2a22abe6db1', decidedBy: ['domain/deviceState.ts timedOut'] },
+  'projections/devices.ts': { version: 9, sha256: '2377a4777f5231c2', decidedBy: ['domain/deviceStatus.ts'] },
+  'projections/gateways.ts': { version: 2, sha256: 'ba76ee031304aeb5', decidedBy: ['domain/gateway.ts gatewayWalk', 'domain/walk.ts'] },
+  'projections/jobs.ts': {
+    version: 4,
+    sha256: '73d460e9c8a5b0a2',
+    decidedBy: [
+      'projections/units.ts',
+      'domain/jobState.ts jobStatusAfter',
+      'domain/jobState.ts jobWalk',
+      'domain/allotmentState.ts allotmentAfter',
+      'domain/allotmentState.ts statusAfter',
+      'domain/allotmentState.ts fromCounts',
+      'domain/walk.ts',
+    ],
+  },
+  'projections/programmers.ts': {
+    version: 2,
+    sha256: 'eabe7d96d361e914',
+    decidedBy: ['domain/programmer.ts programmerWalk', 'domain/walk.ts'],
+  },
+  'projections/releases.ts': { version: 1, sha256: '8a9f6544a24698e7', decidedBy: ['domain/release.ts releaseWalk', 'domain/walk.ts'] },
+  'projections/rollouts.ts': { version: 3, sha256: 'ae6027f7b61ea7f5', decidedBy: ['domain/rollout.ts rolloutWalk', 'domain/walk.ts'] },
+  'projections/vulnerabilities.ts': { version: 1, sha256: '82513a1a280c82b1', decidedBy: [] },
+};
