@@ -34,7 +34,7 @@ export async function signedIn(
   });
   await page.goto(`${server.url}/console/sign-in`);
   await page.getByLabel('Your token').fill(token);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   await page.getByRole('heading', { name: 'Home', level: 1 }).waitFor();
   return page;
 }
