@@ -46,6 +46,8 @@ const stores = (storePort: number, objectPort: number) => ({
   NUSEC_OBJECT_STORE: `s3://nusec/oem?endpoint=http://127.0.0.1:${objectPort}`,
 });
 const hourSeconds = 3600;
+/** Each test takes units of its own. */
+const fleetUnits = 25;
 /** The disk of the second machine. */
 const secondDiskMiB = 96;
 /** The leader of before is replaced within five seconds; twice that on a machine that is at its limits is no failure of ours. */
@@ -59,7 +61,11 @@ let b: Site;
 let between: (state: 'up' | 'down') => void;
 const closers: (() => unknown)[] = [];
 let used = 0;
-const nextUnit = (): Unit => fleet.units[used++] as Unit;
+function nextUnit(): Unit {
+  const unit = fleet.units[used++];
+  if (unit === undefined) throw new Error(`the fleet has ${fleetUnits} units; the tests need more`);
+  return unit;
+}
 
 async function run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {
   const { status, err } = await startCommand([...args, '--json'], { NUSEC_LOG_LEVEL: 'silent', ...env }).ended();
@@ -100,7 +106,7 @@ beforeAll(async () => {
   const logPort = Number(new URL(log.url.replace('kurrentdb', 'http')).port);
   for (const machine of [machines.a, machines.b]) await machine.forward({ [storePort]: logPort, [objectPort]: objects.port });
   const project = await makeProject(async ctx => {
-    fleet = await seedFleet(ctx, 24);
+    fleet = await seedFleet(ctx, fleetUnits);
   });
   closers.push(project.remove);
   const keys = join(folder, 'keys');
@@ -126,8 +132,8 @@ afterAll(async () => {
   for (const close of closers.toReversed()) await Promise.resolve(close()).catch?.(() => undefined);
 }, limitOfProcesses(2));
 
-const person = (site: Site) => {
-  const http = people(site);
+const person = (site: Site, token = site.alice) => {
+  const http = people(site, token);
   onTestFinished(() => http.close());
   return http;
 };
@@ -142,7 +148,9 @@ async function online(site: Site, unit: Unit): Promise<FieldDevice> {
 
 const isKnown = (site: Site, unit: Unit) => async () => (await show(person(site), unit.uid)).connected === true;
 const attest = (site: Site, unit: Unit) => person(site).json('POST', `/v1/devices/${unit.uid}/attest`, {});
-const decommission = (site: Site, unit: Unit) => person(site).json('POST', `/v1/devices/${unit.uid}/decommission`, { reason: 'sold' });
+/** Each machine has its own person: one alone may not take so many out of service in a day. */
+const decommission = (site: Site, unit: Unit) =>
+  person(site, site === a ? site.alice : site.bob).json('POST', `/v1/devices/${unit.uid}/decommission`, { reason: 'sold' });
 const count = async (site: Site, unit: Unit, type: string): Promise<number> =>
   (await typesOf(person(site), unit.uid)).filter(each => each === type).length;
 /** Tries a command until it is taken: a person who got no answer asks again. */
