@@ -4,8 +4,10 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pages } from '../../../src/api/console/pages.ts';
 import { device, deviceStream } from '../../../src/domain/device.ts';
+import { operators, operatorsStream } from '../../../src/domain/operators.ts';
 import type { Role, Scope } from '../../../src/domain/roles.ts';
 import { parseVersion } from '../../../src/domain/version.ts';
+import { addNamedToken } from '../../../src/services/administration/operatorCredentials.ts';
 import { addOperator } from '../../../src/services/administration/operators.ts';
 import { createAlarms } from '../../../src/services/base/alarms.ts';
 import { type Context, execute } from '../../../src/services/base/context.ts';
@@ -25,7 +27,9 @@ import { openBrowser, signedIn, violationsOf } from './browser.ts';
 const output = new URL('../../output/', import.meta.url).pathname;
 const by = 'operator:alice';
 const site = 'Example CM';
-const ids = { device: newUid(), other: newUid(), programmer: newUid(), job: '', release: '', rollout: '' };
+const ids = { device: newUid(), other: newUid(), programmer: newUid(), job: '', release: '', rollout: '', token: '' };
+/** Nobody is sent there: what it is for is that the pages offer it. */
+const openId = { issuer: 'https://login.example', clientId: 'nusec', scope: 'openid', groupsClaim: 'groups', groups: {} };
 const people: Readonly<Record<string, readonly [Role, Scope?]>> = {
   olga: ['securityOfficer'],
   otto: ['securityOfficer'],
@@ -54,12 +58,23 @@ async function seed(ctx: Context): Promise<void> {
     await execute(ctx, device, deviceStream(uid), { type: 'MintDevice', ...unit }, 'programmer:cc');
   }
   ids.rollout = await planRollout(ctx, { releaseId: ids.release, devices: [ids.device] }, by);
+  await seedCredentials(ctx);
   await createAlarms(ctx).raise({ code: 'CLONE_SUSPECTED', subject: ids.device, detail: 'the same key at two places' });
+}
+
+/** Names as long as they may be, without a blank to break at. */
+async function seedCredentials(ctx: Context): Promise<void> {
+  const parts = { ctx, alarms: createAlarms(ctx) };
+  const wish = { label: 'b'.repeat(60), days: 90 };
+  await addNamedToken(parts, 'alice', { ...wish, roles: ['administrator'] }, by);
+  ids.token = (await addNamedToken(parts, 'lou', { ...wish, scope: { sites: [site] } }, 'operator:lou')).id;
+  const identity = { id: randomBytes(16).toString('hex'), issuer: openId.issuer, subject: 's'.repeat(200) };
+  await execute(ctx, operators, operatorsStream, { type: 'BindOperatorIdentity', name: 'lou', ...identity }, 'operator:lou');
 }
 
 beforeAll(async () => {
   mkdirSync(output, { recursive: true });
-  server = await startTestServer(seed);
+  server = await startTestServer(seed, undefined, { openId });
   browser = await openBrowser();
 });
 afterAll(async () => {
@@ -200,10 +215,18 @@ const concrete = (path: string): string => {
     rollouts: ids.rollout,
     trust: 'root',
   };
-  return path.replace(':uid', ids.device).replace(':id', own[path.split('/')[2] ?? ''] ?? '');
+  return path
+    .replace(':uid', ids.device)
+    .replace(':name', 'lou')
+    .replace(':id', own[path.split('/')[2] ?? ''] ?? '');
 };
-const forms = () => ['plan-rollout', 'add-person', `revoke-device/${ids.device}`, `set-roles/lou`].map(name => `/console/do/${name}`);
-
+const forms = () => [
+  ...['plan-rollout', 'add-person', 'add-token', 'set-roles/lou', `end-token/lou/${ids.token}`, `revoke-device/${ids.device}`].map(
+    name => `/console/do/${name}`,
+  ),
+  '/console/sign-in',
+  `/console/sign-in/command?port=4711&challenge=${'c'.repeat(43)}&state=${'s'.repeat(16)}`,
+];
 describe('every page', () => {
   it.each([
     ['on a desk, in light', { width: 1280, dark: false }],
@@ -219,6 +242,7 @@ describe('every page', () => {
       expect(await page.evaluate('document.documentElement.scrollWidth'), path).toBeLessThanOrEqual(look.width);
       const name = path
         .replaceAll(/[0-9a-f]{32}/g, 'id')
+        .replace(/\?.*/, '')
         .replaceAll('/', '-')
         .slice(1);
       await page.screenshot({ path: `${output}${name}-${look.width}.png`, fullPage: true });

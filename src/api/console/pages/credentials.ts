@@ -25,7 +25,11 @@ ${credentialsCard(visit, 'Signs in with', credentials, name)}`;
 }
 
 const columns = (visit: Visit, owner: string | undefined): readonly Column<CredentialAnswer>[] => [
-  { name: 'Name', cell: ({ label, id: key }) => html`<strong>${label}</strong>${key === 'main' ? '' : html`<br>${id(key)}`}` },
+  {
+    name: 'Name',
+    cell: ({ label, id: key }) => html`<strong>${label}</strong>${key === 'main' ? '' : html`<br>${id(key)}`}`,
+    kind: 'text',
+  },
   { name: 'Kind', cell: ({ kind }) => badge(kind, 'quiet') },
   { name: 'Only as', cell: ({ roles: held }) => held?.join(', ') },
   { name: 'Ends', cell: ({ expiresAt }) => time(expiresAt) },
@@ -47,10 +51,10 @@ export const credentialActions: Actions = {
     title: () => 'Add a token for a program of yours',
     about: 'It acts in your name, as far as you let it, and ends by itself. The token is shown once.',
     roles,
-    fields: [
+    fields: async ({ person }) => [
       { name: 'label', label: 'Name', hint: 'What uses it, such as: build server' },
       { name: 'days', label: 'Days', kind: 'number', value: '90', hint: '365 at most' },
-      { name: 'roles', label: 'Only as', kind: 'roles', options: roles, hint: 'None chosen: all of your roles.' },
+      { name: 'roles', label: 'Only as', kind: 'roles', options: person.roles, hint: 'None chosen: all of your roles.' },
       { name: 'lines', label: 'Only these lines', isOptional: true, hint: 'Separated by spaces.' },
     ],
     back: () => me,
