@@ -91,9 +91,12 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     ...(serverTime && { byServerTime: { nowMs: serverTime.nowMs(), host: base.hostname } }),
   });
   let sent: readonly Uint8Array[] = [];
+  /** There are connections that were taken while no time was known, and whose dates nobody has judged. */
+  let isUndated = false;
   agent.createConnection = (...given) =>
     checkServer(createConnection(...given) as TLSSocket, trust, certificates => {
       sent = certificates;
+      isUndated ||= serverTime !== undefined && serverTime.nowMs() === undefined;
     });
   let fetching: Promise<void> | undefined;
   const fetchNewest = (): Promise<void> => {
@@ -122,13 +125,21 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     const provenMs = (bundle?.issuedAtSeconds ?? 0) * 1000;
     const told = await askTime();
     const nowMs = told ?? time.assume(Date.now(), provenMs);
+    try {
+      judgeDates(nowMs);
+    } catch (error) {
+      if (told === undefined) time.forget();
+      throw error;
+    }
+    if (told !== undefined) time.learn(told, provenMs);
+  };
+  const judgeDates = (nowMs: number): void => {
     const reason = serverRefusal(sent, { ...trust(), byServerTime: { nowMs, host: base.hostname } });
     if (reason !== undefined) {
-      if (told === undefined) time.forget();
       const cause = new UntrustedServer(reason);
       throw new NusecError('SERVER_UNREACHABLE', cause.message, { cause });
     }
-    if (told !== undefined) time.learn(told, provenMs);
+    isUndated = false;
   };
   /** @returns undefined when the server has no such route, as an earlier version */
   const askTime = async (): Promise<number | undefined> => {
@@ -141,7 +152,10 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   const ask = async (...given: Parameters<typeof exchange>): Promise<HttpResponse> => {
     if (bundle === undefined) await fetchNewest();
     const judged = async (): Promise<HttpResponse> => {
-      if (serverTime && serverTime.nowMs() === undefined) await learnTime(serverTime);
+      const nowMs = serverTime?.nowMs();
+      if (serverTime && nowMs === undefined) await learnTime(serverTime);
+      // Somebody else has learned it meanwhile, from another server.
+      else if (nowMs !== undefined && isUndated) judgeDates(nowMs);
       return askJudged(...given);
     };
     for (const pauseMs of certificateChangePausesMs) {

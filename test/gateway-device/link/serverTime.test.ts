@@ -100,6 +100,21 @@ describe('a machine that has no clock of its own', () => {
     });
   });
 
+  it('judges what it is connected to also when another connection learns the time meanwhile (T14)', async () => {
+    covers('T14');
+    await servedAt(0, async url => {
+      plant.moveClock(4 * yearMs);
+      let known: number | undefined;
+      const time = fresh();
+      const learnedElsewhere = () => {
+        known = Date.now() + 4 * yearMs;
+      };
+      const shared: ServerTime = { ...time, nowMs: () => known, forget: learnedElsewhere };
+      expect(await ask(url, shared)).toMatch(/SERVER_UNREACHABLE: .*(expired|valid)/);
+      plant.moveClock(-4 * yearMs);
+    });
+  });
+
   it('learns the time again when it has slept longer than it knows', async () => {
     const time = fresh();
     await servedAt(0, async url => void (await ask(url, time)));
