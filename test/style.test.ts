@@ -40,7 +40,8 @@ it('a module that is started as a worker or process is found in compiled files t
 
 it('limits of tests come from one place, so that none is too short for a busy machine', () => {
   const tests = files.filter(file => file.endsWith('.test.ts'));
-  const ownLimit = /^ *\}, [\d_]{5,}\);|, \{ timeout: [\d_]+ \}, (?:async )?(?:\(|\w+ =>)|\(\{ timeout: [\d_]+|poll\([^\n]*timeout: \d/m;
+  const ownLimit =
+    /^ *\}, [\d_]{5,}\);|^ *\},\n *[\d_]{5,},\n|, \{ timeout: [\d_]+ \}, (?:async )?(?:\(|\w+ =>)|\(\{ timeout: [\d_]+|poll\([^\n]*timeout: \d/m;
   expect(tests.filter(file => ownLimit.test(sourceOf(file)))).toEqual([]);
 });
 

@@ -6,6 +6,7 @@ import { createWorld, type EventRecord, type World } from '../../scripts/demo/wo
 import { NusecError } from '../../src/errors.ts';
 import { verifyStore } from '../../src/eventstore/verify.ts';
 import { covers } from '../support/covers.ts';
+import { limitOfProcesses } from '../support/limits.ts';
 
 /** The server is killed by SIGKILL at random moments of the demo and started again: no acknowledged event is lost, and the life of the devices
  *  goes on to its end. Whoever asks, asks again, as the documentation tells people and machines to. */
@@ -121,5 +122,5 @@ it.each(runs)(
     await Promise.all(world.servers().map(server => server.stop('SIGKILL')));
     expect(verifyStore(`${world.dir}/server/events.db`)).toMatchObject({ ok: true });
   },
-  600_000,
+  limitOfProcesses(40),
 );
