@@ -200,9 +200,9 @@ describe('issued certificates', () => {
     const { signer } = ica.key;
     const fields = leafFields(ica, makeKey().spki);
     const refused = (work: Promise<unknown>) => codeOf(() => work);
-    expect(
-      await refused(issueCertificate('programmer', { ...leafFields(ica, makeKey('P-384').spki), organization, uid }, signer)),
-    ).toBe('KEY_REFUSED');
+    expect(await refused(issueCertificate('programmer', { ...leafFields(ica, makeKey('P-384').spki), organization, uid }, signer))).toBe(
+      'KEY_REFUSED',
+    );
     expect(await refused(issueCertificate('device', { ...fields, organization, uid: uid.toUpperCase(), objId }, signer))).toBe(
       'BAD_REQUEST',
     );
