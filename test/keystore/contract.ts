@@ -211,7 +211,7 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
       const refused = { code: 'KEY_REFUSED' };
       await expect(keystore.signWrapped('kek/1', 'boot/b', wrapped, sha256(message))).rejects.toMatchObject(refused);
       await expect(keystore.signWrapped('kek/2', 'boot/a', wrapped, sha256(message))).rejects.toMatchObject(refused);
-      await expect(keystore.signWrapped('kek/1', 'boot/a', changed, message)).rejects.toMatchObject(refused);
+      await expect(keystore.signWrapped('kek/1', 'boot/a', changed, sha256(message))).rejects.toMatchObject(refused);
       for (const length of [0, 8, 16, wrapped.length - 8])
         await expect(keystore.signWrapped('kek/1', 'boot/a', wrapped.subarray(0, length), sha256(message))).rejects.toMatchObject(refused);
       await expect(keystore.signWrapped('kek/1', 'boot/a', wrapped, message)).rejects.toMatchObject(refused);
