@@ -27,7 +27,6 @@ const nextSteps = {
   FORBIDDEN: 'Ask an administrator for the role that the text names; `nusec whoami` shows yours.',
   TOKEN_EXPIRED: 'Ask an administrator for another token, or use the recovery codes ([people.md](people.md)).',
   SIGN_IN_FAILED: 'Begin the sign-in again in the same browser; the log of the server has the cause.',
-  SECOND_FACTOR_REQUIRED: 'Approve in the console, with your security key.',
   CLIENT_CERTIFICATE_REQUIRED: 'This route is for machines: connect with the client certificate.',
   CLIENT_CERTIFICATE_REFUSED: 'The certificate is of another kind or not of this project: use the one that belongs to this machine.',
   FOUR_EYES_REQUIRED: 'Have another person do this step.',

@@ -18,7 +18,6 @@ const problems = {
   FORBIDDEN: [403, 'The caller has no right to do this'],
   TOKEN_EXPIRED: [401, 'The token has expired'],
   SIGN_IN_FAILED: [401, 'The sign-in did not succeed'],
-  SECOND_FACTOR_REQUIRED: [403, 'The approval needs a security key'],
   CLIENT_CERTIFICATE_REQUIRED: [401, 'A client certificate is needed'],
   CLIENT_CERTIFICATE_REFUSED: [403, 'The client certificate is refused'],
   FOUR_EYES_REQUIRED: [403, 'Another person has to do this'],
