@@ -4,6 +4,7 @@
 export const leaves = [
   'src/bytes.ts',
   'src/closing.ts',
+  'src/defined.ts',
   'src/digest.ts',
   'src/ecKey.ts',
   'src/ecdsa.ts',

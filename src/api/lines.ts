@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { definedOf } from '../defined.ts';
 import { maxEveryHours, maxPerMinute, spdmCapabilityNames, spdmSignatureNames, spdmVersionNames } from '../domain/attestationPolicy.ts';
 import { type DefinedLine, layoutOf, policyOf } from '../domain/line.ts';
 import { isInScope } from '../domain/roles.ts';
@@ -189,7 +190,7 @@ export const linesResource: Resource = (api, { ctx, attestations }, auth) => {
     responses: { 200: jsonAnswer(lineSchema, 'the line') },
   });
   api.openapi(attestation, async c => {
-    const wish = Object.fromEntries(Object.entries(c.req.valid('json')).filter(([, value]) => value !== undefined));
+    const wish = definedOf(c.req.valid('json'));
     return c.json(lineView(await setAttestationPolicy(ctx, c.req.valid('param').line, wish, actor(c))), 200);
   });
   const progress = createRoute({

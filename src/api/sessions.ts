@@ -38,13 +38,15 @@ export const openSession = (ctx: Context, of: SessionOf, use: Use = 'console'): 
 export async function findSession(ctx: Context, text: string | undefined, use: Use = 'console'): Promise<Person | undefined> {
   const claim = await unseal<SessionOf>(ctx, `${use} session`, text);
   if (claim === undefined) return undefined;
-  const { name, tokenSha256, identityId, mapped } = claim;
-  const person =
-    identityId === undefined
-      ? await personNow(ctx, tokenSha256)
-      : operatorInSession(await stateOf(ctx, operators, operatorsStream), name, tokenSha256, identityId, mapped ?? []);
-  return person?.name === name ? { kind: 'operator', ...person, session: claimOf(claim) } : undefined;
+  const person = await personOf(ctx, claim);
+  return person?.name === claim.name ? { kind: 'operator', ...person, session: claimOf(claim) } : undefined;
 }
+
+/** Whom a session is of, as the log has that person now. */
+const personOf = async (ctx: Context, { name, tokenSha256, identityId, mapped = [] }: SessionOf) =>
+  identityId === undefined
+    ? personNow(ctx, tokenSha256)
+    : operatorInSession(await stateOf(ctx, operators, operatorsStream), name, tokenSha256, identityId, mapped);
 
 /** No more than this is sealed and handed on. */
 const claimOf = ({ name, tokenSha256, identityId, mapped }: SessionOf): SessionOf => ({
@@ -55,11 +57,7 @@ const claimOf = ({ name, tokenSha256, identityId, mapped }: SessionOf): SessionO
 
 /** Whether a person may go on as at the beginning of something long: same roles, same scope, and signed in still. */
 export async function isStill(ctx: Context, { name, roles, scope, tokenSha256, session }: Person): Promise<boolean> {
-  const { identityId, mapped = [] } = session ?? {};
-  const now =
-    identityId === undefined
-      ? await personNow(ctx, tokenSha256)
-      : operatorInSession(await stateOf(ctx, operators, operatorsStream), name, tokenSha256, identityId, mapped);
+  const now = await personOf(ctx, { ...session, name, tokenSha256 });
   return now?.name === name && JSON.stringify([now.roles, now.scope]) === JSON.stringify([roles, scope]);
 }
 

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { readSettings, type Settings } from '../config.ts';
+import { definedOf } from '../defined.ts';
 import { type RunningServer, startServer } from '../main.ts';
 import { requirePasswordless } from './eventStoreOption.ts';
 import { print, record } from './output.ts';
@@ -60,7 +61,7 @@ Examples:
         KURRENTDB_URL: eventStore && requirePasswordless(eventStore),
         NUSEC_SHARE_PORTS: sharePorts === undefined ? undefined : String(sharePorts),
       };
-      const overrides = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+      const overrides = definedOf(given);
       const settings = readSettings(data, { ...process.env, ...overrides });
       await runUntilStopped(
         () => startServer(settings),

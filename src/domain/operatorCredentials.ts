@@ -1,3 +1,4 @@
+import { dayMs } from '../times.ts';
 import type { IsoTime } from './actor.ts';
 import { endCredentials, operatorOf, requireFreshToken } from './operatorEffects.ts';
 import {
@@ -37,7 +38,6 @@ export type CredentialCommand =
 /** Of one person at the same time. */
 const maxCredentials = 20;
 export const maxTokenDays = 365;
-const dayMs = 86_400_000;
 const maxLabelChars = 60;
 
 /** @throws NusecError UNAUTHENTICATED for an unknown token, TOKEN_EXPIRED */

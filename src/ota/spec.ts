@@ -1,4 +1,5 @@
 import { concat } from '../bytes.ts';
+import { definedOf } from '../defined.ts';
 import type { Version } from '../domain/version.ts';
 import { NusecError } from '../errors.ts';
 import {
@@ -61,7 +62,7 @@ export function specOf(body: Uint8Array): ImageSpec {
     encryptionBits: encryptionBitsOf(header),
   };
   const extraTlvs = protectedTlvs.filter(tlv => isVendorType(tlv.type));
-  return { payload, version: header.version, headerBytes: header.headerBytes, dependencies, extraTlvs, ...dropUndefined(optional) };
+  return { payload, version: header.version, headerBytes: header.headerBytes, dependencies, extraTlvs, ...definedOf(optional) };
 }
 
 function encryptionBitsOf(header: ImageHeader): 128 | 256 | undefined {
@@ -70,10 +71,6 @@ function encryptionBitsOf(header: ImageHeader): 128 | 256 | undefined {
 }
 
 const isVendorType = (type: number): boolean => type >= vendorTlvRange.first && type <= vendorTlvRange.last && type !== tlvType.uidBinding;
-
-type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-const dropUndefined = <T extends object>(record: T): Defined<T> =>
-  Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Defined<T>;
 
 function protectedTlvs(spec: ImageSpec): readonly Tlv[] {
   const optional = (type: number, value: Uint8Array | undefined): readonly Tlv[] => (value ? [{ type, value }] : []);

@@ -28,6 +28,9 @@ export type DevicePart = {
   readonly imageHash: Uint8Array;
 };
 
+/** Where images are bound to no UID. */
+export const ofAnyDevice = (imageHash: Uint8Array): DevicePart => ({ area: new Uint8Array(0), imageHash });
+
 const anyUid = new Uint8Array(16);
 
 /** @param body  of the release: header ‖ payload ‖ protected TLVs, plain @throws NusecError IMAGE_REFUSED, IMAGE_MALFORMED */
@@ -43,7 +46,7 @@ export function encryptedVariant(body: Uint8Array, bits: 128 | 256, isUidBound: 
     sharedHash,
     encrypt: cek => cryptBody(header, shared, cek),
     ofDevice: uid => {
-      if (!isUidBound) return { area: new Uint8Array(0), imageHash: sharedHash };
+      if (!isUidBound) return ofAnyDevice(sharedHash);
       const area = protectedArea({ ...spec, uidBinding: uid });
       return { area, imageHash: new Uint8Array(digest.copy().update(area).digest()) };
     },

@@ -5,6 +5,9 @@ export type SpdmVersion = 0x10 | 0x11 | 0x12 | 0x13 | 0x14;
 export const discoveryVersion = 0x10;
 export const spdmVersions = [0x10, 0x11, 0x12, 0x13, 0x14] as const satisfies readonly SpdmVersion[];
 
+/** As people write it: 1.2. @param version as in the messages: 0x12 */
+export const spdmVersionName = (version: number): string => `${version >> 4}.${version & 0xf}`;
+
 /** Request codes (DSP0274, table "SPDM request codes"). */
 export const requestCode = {
   getDigests: 0x81,

@@ -1,5 +1,5 @@
 import { NusecError } from '../errors.ts';
-import { capability, maxMessageBytes, type SpdmVersion, spdmVersions } from './constants.ts';
+import { capability, maxMessageBytes, type SpdmVersion, spdmVersionName, spdmVersions } from './constants.ts';
 import type { NegotiatedFacts } from './evidence.ts';
 import { allAlgorithms, p256Algorithms } from './negotiation.ts';
 import { defaultIdentifyOptions, type IdentifyOptions, requesterFlags } from './requester/identify.ts';
@@ -20,8 +20,6 @@ export type SignatureName = (typeof signatureNames)[number];
 
 /** Where nobody said otherwise: nothing before 1.2, and both curves. */
 export const defaultSpdmPolicy: SpdmPolicy = { leastVersion: 0x12, signatures: ['P-256', 'P-384'], requires: 0 };
-
-export const spdmVersionName = (version: number): string => `${version >> 4}.${version & 0xf}`;
 
 const nameOf = (algorithm: SignatureAlgorithm): string =>
   'curve' in algorithm ? algorithm.curve : 'mlDsa' in algorithm ? algorithm.mlDsa.toUpperCase() : 'none';

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fromHex, toHex, utf8 } from '../../bytes.ts';
+import { spdmVersionName } from '../../spdm/constants.ts';
 import { type Evidence, verifyEvidence } from '../../spdm/evidence.ts';
 import { keyUpdateOperation } from '../../spdm/messages/keyUpdate.ts';
 import type { Connection } from '../../spdm/requester/connection.ts';
@@ -80,14 +81,12 @@ function identify({ options, identities }: Run) {
   };
 }
 
-const versionText = (version: number): string => `${version >> 4}.${version & 0xf}`;
-
 async function attest(run: Run, measurements: number | 'none'): Promise<Result> {
   const nonce = random(32);
   const evidence = await runAttestation({ ...identify(run), nonce, measurements }, run.link);
   const verified = await verifyEvidence(evidence, { nonce, trust: trustLinks, versions: run.options.versions });
   const { version, slot } = verified;
-  return { version: versionText(version), slot, measurements: verified.measurements.map(({ index }) => index) };
+  return { version: spdmVersionName(version), slot, measurements: verified.measurements.map(({ index }) => index) };
 }
 
 async function openSession(run: Run): Promise<Result> {
@@ -95,13 +94,13 @@ async function openSession(run: Run): Promise<Result> {
   const established = await runSessionSetup({ ...identify(run), nonce, summaryType: 0 }, run.link);
   run.open = { ...established, nonce };
   const { mutual, heartbeatSeconds, connection } = established;
-  return { version: versionText(connection.version), mutual, heartbeatSeconds };
+  return { version: spdmVersionName(connection.version), mutual, heartbeatSeconds };
 }
 
 async function openPsk(run: Run): Promise<Result> {
   const established = await runPskSetup({ ...identify(run), psk: fromHex(run.options.psk), hint: utf8(`${run.options.hint}\0`) }, run.link);
   run.open = { ...established, nonce: new Uint8Array(32) };
-  return { version: versionText(established.connection.version) };
+  return { version: spdmVersionName(established.connection.version) };
 }
 
 function opened(run: Run): Session {

@@ -1,7 +1,7 @@
 import { createHmac, createSecretKey, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { deserialize, serialize } from 'node:v8';
-import { frameOf, frameReader } from '../../frames.ts';
+import { frameOf, onFrames } from '../../frames.ts';
 
 /** A link between two processes that have the same store open. A frame is a code of 16 bytes and a value by the serialiser of V8.
  *
@@ -56,16 +56,8 @@ export function linkOver(socket: Socket, side: Side, sealKey: Uint8Array | undef
     if (!timingSafeEqual(frame.subarray(0, codeBytes), codeOf(key, other, received(), content))) throw new Error('not from this store');
     listener.onValue(deserialize(content));
   };
-  const read = frameReader(maxFrameBytes, accept);
-  socket.on('error', () => socket.destroy());
+  onFrames(socket, maxFrameBytes, accept);
   socket.on('close', listener.onEnd);
-  socket.on('data', (bytes: Buffer) => {
-    try {
-      if (!read(bytes)) socket.destroy();
-    } catch {
-      socket.destroy();
-    }
-  });
   if (side === 'committer') socket.write(frameOf(noCode, nonce));
   return {
     send(value) {

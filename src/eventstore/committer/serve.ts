@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
+import { maxSocketPathBytes } from '../../frames.ts';
 import type { LocalQueue } from '../commitQueue.ts';
 import { type Link, linkOver } from './link.ts';
 import { type Answer, type Asked, answerOf } from './messages.ts';
@@ -10,8 +11,6 @@ import { type Answer, type Asked, answerOf } from './messages.ts';
 
 /** More processes than may have a data folder open at the same time. */
 const maxLinks = 64;
-/** What sockaddr_un holds. */
-const maxPathBytes = 107;
 
 export type Served = {
   /** Name of the socket, beside the store's file. */
@@ -27,7 +26,7 @@ type Parts = { readonly file: string; readonly sealKey: Uint8Array | undefined; 
 export async function serve({ file, sealKey, local }: Parts, turn: number): Promise<Served | undefined> {
   const address = `${addressBeginning(file)}${randomBytes(4).toString('hex')}-${process.pid}`;
   const path = join(dirname(file), address);
-  if (Buffer.byteLength(path) > maxPathBytes) return undefined;
+  if (Buffer.byteLength(path) > maxSocketPathBytes) return undefined;
   let isClosing = false;
   const links = new Set<Link>();
   const server = createServer(socket => {

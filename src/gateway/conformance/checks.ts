@@ -5,6 +5,7 @@ import { NusecError } from '../../errors.ts';
 import { helloMessage, jobMessage, orderMessage } from '../../mqttMessages.ts';
 import type { DownFamily } from '../../mqttTopics.ts';
 import { parseCertificate } from '../../pki/parse.ts';
+import { spdmVersionName } from '../../spdm/constants.ts';
 import { verifyEvidence } from '../../spdm/evidence.ts';
 import { offerUnder } from '../../spdm/policy.ts';
 import { runAttestation } from '../../spdm/requester/run.ts';
@@ -83,7 +84,7 @@ const attests: Run = async ({ bench, pki, times }) => {
     return point;
   };
   const { measurements, version } = await verifyEvidence(evidence, { nonce, uidHex: pki.uid, trust });
-  return `SPDM ${version >> 4}.${version & 15}, ${measurements.length} measurements, signature verified`;
+  return `SPDM ${spdmVersionName(version)}, ${measurements.length} measurements, signature verified`;
 };
 
 const staysOnline = async ({ bench, times }: Parameters<Run>[0], what: string): Promise<void> => {

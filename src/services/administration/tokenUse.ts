@@ -1,6 +1,7 @@
 import { chmodSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { lru } from '../../lru.ts';
+import { minuteMs } from '../../times.ts';
 
 /** When each token was used last, to the minute, so that forgotten ones are found. In a file of its own, for all server processes: a use is no event.
  *  It can be deleted. */
@@ -12,7 +13,6 @@ export type TokenUse = {
   close(): Promise<void>;
 };
 
-const exactMs = 60_000;
 const maxRemembered = 10_000;
 const busyTimeoutMs = 5000;
 const table = 'CREATE TABLE IF NOT EXISTS token_use (sha256 TEXT PRIMARY KEY, at TEXT NOT NULL) STRICT, WITHOUT ROWID';
@@ -32,7 +32,7 @@ export function openTokenUse(file: string, now: () => number): TokenUse {
   return {
     used(tokenSha256) {
       const at = now();
-      if (at - (written.get(tokenSha256) ?? Number.NEGATIVE_INFINITY) < exactMs) return;
+      if (at - (written.get(tokenSha256) ?? Number.NEGATIVE_INFINITY) < minuteMs) return;
       written.set(tokenSha256, at);
       write.run(tokenSha256, new Date(at).toISOString());
     },

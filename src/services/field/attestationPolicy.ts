@@ -3,8 +3,8 @@ import type { AttestationPolicy } from '../../domain/attestationPolicy.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { line, lineStream, policyOf } from '../../domain/line.ts';
 import { parseCertificate } from '../../pki/parse.ts';
-import { spdmVersions } from '../../spdm/constants.ts';
-import { demandedCapabilities, type SpdmPolicy, spdmVersionName } from '../../spdm/policy.ts';
+import { spdmVersionName, spdmVersions } from '../../spdm/constants.ts';
+import { demandedCapabilities, type SpdmPolicy } from '../../spdm/policy.ts';
 import { type Context, stateOf } from '../base/context.ts';
 
 /** What the line of a device asks of it, in the numbers of SPDM. */

@@ -10,6 +10,7 @@ import { NusecError } from '../../errors.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
 import { streamOf } from '../../eventstore/recorded.ts';
 import { type DevicePage, type DeviceRow, deviceQueries, deviceRowOf } from '../../projections/devices.ts';
+import { pqcSignatureAlgorithms } from '../../spdm/suite.ts';
 import { authorityOf } from '../authority/authority.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
 import { type Context, execute, oneCommit } from '../base/context.ts';
@@ -86,7 +87,7 @@ export async function enrolAttestationKey(ctx: Context, uid: string, publicKey: 
   return deviceRow(ctx, uid);
 }
 
-const pqcKeyTypes: readonly string[] = ['ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'];
+const pqcKeyTypes: readonly string[] = pqcSignatureAlgorithms.map(({ mlDsa }) => mlDsa);
 
 function requireSigningKey(publicKey: Uint8Array): void {
   if (curveOf(publicKey) !== undefined) return void importKey(publicKey);

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { concat, fromBase64url, fromHex, toHex, utf8 } from '../../bytes.ts';
+import { definedOf } from '../../defined.ts';
 import type { Actor } from '../../domain/actor.ts';
 import type { AttestationPolicy } from '../../domain/attestationPolicy.ts';
 import type { LineEncryption } from '../../domain/encryption.ts';
@@ -37,7 +38,7 @@ export async function defineLine(ctx: Context, wish: LineWish, by: Actor): Promi
     classUuid: toHex(classUuidOf(vendorUuid, wish.line)),
     counterMaximum: wish.counterMaximum ?? maxCounterBudget,
     oem,
-    ...(wish.layout !== undefined && { layout: defined(wish.layout) }),
+    ...(wish.layout !== undefined && { layout: definedOf(wish.layout) }),
   };
   await execute(ctx, line, lineStream(wish.line), { type: 'DefineLine', ...definition }, by);
   if (wish.rollbackFloor !== undefined) await raiseRollbackFloor(ctx, wish.line, wish.rollbackFloor, by);
@@ -51,9 +52,6 @@ export async function defineLine(ctx: Context, wish: LineWish, by: Actor): Promi
   }
   return lineOf(ctx, wish.line);
 }
-
-const defined = (layout: NonNullable<LineWish['layout']>): Partial<LineLayout> =>
-  Object.fromEntries(Object.entries(layout).filter(([, value]) => value !== undefined));
 
 /** Only upwards. @throws NusecError ROLLBACK, COUNTER_EXHAUSTED */
 export async function raiseRollbackFloor(ctx: Context, name: string, floor: number, by: Actor): Promise<void> {

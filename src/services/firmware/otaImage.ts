@@ -14,7 +14,7 @@ import { bodyBlockHashes, type Delivery, deliveryBlockHashes } from '../../ota/b
 import { deviceTrailer } from '../../ota/build.ts';
 import { dependenciesOf, parseBody } from '../../ota/image.ts';
 import { jobDigestOf, type OtaJob, signJob } from '../../ota/otaJob.ts';
-import type { Variant } from '../../ota/variant.ts';
+import { ofAnyDevice, type Variant } from '../../ota/variant.ts';
 import { daySeconds, type Seconds, secondsOf } from '../../times.ts';
 import { authorityOf, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
@@ -69,7 +69,7 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
     const plain = await readBody(ctx, alarms, known.releaseId, known.bodySha256);
     const variant = encrypted && variantOf(plain, encrypted);
     const bytes = variant && encrypted ? variant.encrypt(await contentKey(ctx, encrypted)) : plain;
-    const same = { area: new Uint8Array(0), imageHash: fromHex(known.imageHash) };
+    const same = ofAnyDevice(fromHex(known.imageHash));
     const body = {
       bytes,
       sha256: sha256Hex(bytes),

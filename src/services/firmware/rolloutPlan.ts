@@ -1,4 +1,5 @@
 import { utf8 } from '../../bytes.ts';
+import { definedOf } from '../../defined.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { imageHashesOf } from '../../domain/release.ts';
@@ -100,8 +101,7 @@ function paceOf({
   };
 }
 
-const defined = <Type extends object>(wish: Wished<Partial<Type>>): Type =>
-  Object.fromEntries(Object.entries(wish).filter(([, value]) => value !== undefined)) as Type;
+const defined = <Type extends object>(wish: Wished<Partial<Type>>): Type => definedOf(wish) as Type;
 
 const groupOf = (wanted: number | Wished<DeviceSelector>, i: number): RolloutGroup =>
   typeof wanted === 'number'

@@ -1,14 +1,13 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { maxSocketPathBytes } from '../../frames.ts';
 import { linkOver, type PeerLink } from './peerLink.ts';
 
 /** Links between the server processes at one data folder: UNIX sockets in a folder that only their owner enters. */
 
 const folderName = 'peers';
 const folderMode = 0o700;
-/** What sockaddr_un holds. */
-const maxPathBytes = 107;
 
 /** Listens in this process's slot and connects to every other slot that is taken.
  *  @param onLink called with each link, from either side
@@ -21,7 +20,7 @@ export async function openFolderLinks(
 ): Promise<{ close(): void } | undefined> {
   const folder = join(dataDir, folderName);
   const pathOf = (number: number): string => join(folder, `${number}.sock`);
-  if (Buffer.byteLength(pathOf(maxProcessSlots)) > maxPathBytes) return undefined;
+  if (Buffer.byteLength(pathOf(maxProcessSlots)) > maxSocketPathBytes) return undefined;
   mkdirSync(folder, { recursive: true, mode: folderMode });
   // The slot is ours: a socket in it is that of a process which was killed.
   rmSync(pathOf(slot), { force: true });

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { deserialize, serialize } from 'node:v8';
-import { frameOf, frameReader } from '../../frames.ts';
+import { frameOf, onFrames } from '../../frames.ts';
 
 /** A link between two server processes over any stream of bytes. A frame (frames.ts) is a value by the serialiser of V8, bytes included. The other side is known to be one of us before a byte of it is read: by the rights of the folder, or by its certificate. */
 
@@ -16,20 +16,12 @@ const maxUnsentBytes = 16 * maxFrameBytes;
 
 export function linkOver(socket: Socket): PeerLink {
   const listeners: ((value: unknown) => void)[] = [];
-  const read = frameReader(maxFrameBytes, frame => {
+  onFrames(socket, maxFrameBytes, frame => {
     if (frame.length === 0) return;
     const value: unknown = deserialize(frame);
     for (const listener of listeners) listener(value);
   });
   socket.unref();
-  socket.on('error', () => socket.destroy());
-  socket.on('data', (bytes: Buffer) => {
-    try {
-      if (!read(bytes)) socket.destroy();
-    } catch {
-      socket.destroy();
-    }
-  });
   return {
     send(value) {
       if (socket.writableLength > maxUnsentBytes) return void socket.destroy();

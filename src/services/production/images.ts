@@ -12,7 +12,7 @@ import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { bootKeyId } from '../../keystore/bootKeys.ts';
 import { deviceTrailer } from '../../ota/build.ts';
-import type { DevicePart } from '../../ota/variant.ts';
+import { type DevicePart, ofAnyDevice } from '../../ota/variant.ts';
 import { jobQueries } from '../../projections/jobs.ts';
 import type { Parts } from '../base/alarms.ts';
 import { always, type Condition, type Context, executeIf, reader, stateOf } from '../base/context.ts';
@@ -114,11 +114,11 @@ async function unitPart(ctx: Context, { job, device }: UnitInWork, bound: BoundF
   const known = await stateOf(ctx, release, releaseStream(bound.releaseId));
   const encrypted = known.status === 'NONE' ? undefined : known.encrypted;
   if (known.status === 'NONE' || encrypted === undefined || bound.bodySha256 !== encrypted.bodySha256) {
-    return { area: new Uint8Array(0), imageHash: fromHex(bound.imageHash) };
+    return ofAnyDevice(fromHex(bound.imageHash));
   }
   const { encryption } = await lineOf(ctx, job.line);
   const encTlv = await keyForDevice(ctx, encrypted, encryption, device);
-  if (!encrypted.uidBound) return { area: new Uint8Array(0), imageHash: fromHex(bound.imageHash), encTlv };
+  if (!encrypted.uidBound) return { ...ofAnyDevice(fromHex(bound.imageHash)), encTlv };
   const variant = variantOf(await ctx.blobs.get(known.bodySha256), encrypted);
   return { ...variant.ofDevice(fromHex(device.uid)), encTlv };
 }

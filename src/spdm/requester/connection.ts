@@ -1,6 +1,6 @@
 import { equalBytes } from '../../bytes.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
-import { discoveryVersion, requestCode, responseCode, type SpdmVersion, spdmError } from '../constants.ts';
+import { discoveryVersion, requestCode, responseCode, type SpdmVersion, spdmError, spdmVersionName } from '../constants.ts';
 import type { AlgorithmBits } from '../messages/algorithms.ts';
 import { type Capabilities, capabilitiesFor, decodeCapabilities } from '../messages/capabilities.ts';
 import { type CertificatePortion, decodeCertificate, decodeGetCertificate } from '../messages/certificate.ts';
@@ -40,7 +40,7 @@ export function acceptVersion(
   const offered = decodeVersion(response);
   const version = [...versions].sort((a, b) => b - a).find(own => offered.includes(own));
   if (!version) {
-    const spoken = offered.map(one => `${one >> 4}.${one & 0xf}`).join(', ');
+    const spoken = offered.map(spdmVersionName).join(', ');
     throw new NusecError('SPDM_UNSUPPORTED', `no common SPDM version: the responder has ${spoken}`);
   }
   const own = capabilitiesFor(version, connection.own);

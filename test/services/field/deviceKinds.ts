@@ -1,10 +1,9 @@
 import { randomBytes, sign } from 'node:crypto';
 import type { AttestationPolicy } from '../../../src/domain/attestationPolicy.ts';
 import type { CertSlot } from '../../../src/spdm/certSlot.ts';
-import { capability, type SpdmVersion } from '../../../src/spdm/constants.ts';
+import { capability, type SpdmVersion, spdmVersionName } from '../../../src/spdm/constants.ts';
 import type { MeasurementSource } from '../../../src/spdm/measurement.ts';
 import { allAlgorithms } from '../../../src/spdm/negotiation.ts';
-import { spdmVersionName } from '../../../src/spdm/policy.ts';
 import { deviceFlags, type ResponderOptions } from '../../../src/spdm/responder/responder.ts';
 import type { Unit } from '../../gateway/fieldKit.ts';
 import type { Key } from '../../pki/support.ts';
