@@ -76,7 +76,9 @@ function driver(library: Library, client: S3Client, { bucket: Bucket, prefix }: 
     const doomed = (await versionsOf(key)).filter(({ IsLatest = false }) => which(IsLatest));
     for (const { VersionId } of doomed)
       await asked(() => client.send(new library.DeleteObjectCommand({ ...at(key), ...(VersionId !== undefined && { VersionId }) })));
-    if (doomed.length > 0 && (await versionsOf(key)).some(({ IsLatest = false }) => which(IsLatest)))
+    // Another machine may have stored a newer one meanwhile: only those that were deleted must be gone.
+    const gone = new Set(doomed.map(nameOf));
+    if (doomed.length > 0 && (await versionsOf(key)).some(version => gone.has(nameOf(version))))
       throw new NusecError('STORE_UNAVAILABLE', `the object store keeps versions of ${key} that were deleted`);
     return doomed.length > 0;
   };
@@ -116,6 +118,11 @@ function driver(library: Library, client: S3Client, { bucket: Bucket, prefix }: 
     },
     close: () => client.destroy(),
   };
+}
+
+/** One version: a store that keeps none calls each of them the same, its content tells them apart. */
+function nameOf(version: { VersionId?: string | undefined; ETag?: string | undefined }): string {
+  return `${version.VersionId ?? ''} ${version.ETag ?? ''}`;
 }
 
 function conditionOf(expected: ExpectedObject) {

@@ -92,6 +92,14 @@ describe('an object store that is not as it should be', () => {
     });
   });
 
+  it('forgets older versions while another machine stores newer ones', async () => {
+    const { double, objects } = await onDouble();
+    for (const content of ['1', '2']) await objects.put('k', bytes(content), 'any');
+    double.plantAfterDelete('p/k', bytes('3'));
+    await objects.forgetOlder('k');
+    expect(double.versions('p/k').map(String)).toEqual(['2', '3']);
+  });
+
   it('that breaks off before its answer has stored it once; that is away says so', async () => {
     const { double, objects } = await onDouble();
     double.loseNextAnswer('/k');

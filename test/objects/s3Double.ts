@@ -20,6 +20,8 @@ export type S3Double = {
   plant(key: string, bytes: Uint8Array): void;
   /** What becomes of the next put of a key that ends so: stored, and the connection breaks before the answer. */
   loseNextAnswer(ending: string): void;
+  /** What another machine stores under a key as soon as one of its versions is deleted. */
+  plantAfterDelete(key: string, bytes: Uint8Array): void;
   requests(): number;
   down(): void;
   up(): void;
@@ -41,6 +43,7 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
   const objects = new Map<string, Version[]>();
   const sockets = new Set<Socket>();
   let [isDown, count, made, losing] = [false, 0, 0, ''];
+  const planted = new Map<string, Uint8Array>();
 
   const newest = (key: string): Version | undefined => objects.get(key)?.at(-1);
   const store = (key: string, bytes: Buffer): Version => {
@@ -74,6 +77,9 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
     const left = (objects.get(key) ?? []).filter(({ id }) => id !== versionId);
     if (left.length === 0) objects.delete(key);
     else objects.set(key, left);
+    const next = planted.get(key);
+    planted.delete(key);
+    if (next !== undefined) store(key, Buffer.from(next));
     response.writeHead(204).end();
   };
   const list = (query: URLSearchParams, response: ServerResponse): void => {
@@ -134,6 +140,7 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
     loseNextAnswer(ending) {
       losing = ending;
     },
+    plantAfterDelete: (key, bytes) => void planted.set(key, bytes),
     requests: () => count,
     down() {
       isDown = true;
