@@ -50,7 +50,8 @@ export function objectCustody(objects: ObjectStore, driver: 'software' | 'pkcs11
     }
   };
   const list = async (after: string, limit: number): Promise<readonly CustodyKey[]> => {
-    const ids = (await objects.list(prefix, after === '' ? '' : objectOf(after))).slice(0, limit).map(key => key.slice(prefix.length));
+    const listed = await objects.list(prefix, after === '' ? '' : objectOf(after));
+    const ids = listed.slice(0, limit).map(({ key }) => key.slice(prefix.length));
     const keys: CustodyKey[] = [];
     for (let from = 0; from < ids.length; from += pageObjects) {
       const page = await Promise.all(ids.slice(from, from + pageObjects).map(get));

@@ -6,6 +6,9 @@ export type StoredObject = {
   readonly tag: string;
 };
 
+/** @property storedMs when it was stored, by the clock of the object store; Unix time */
+export type ListedObject = { readonly key: string; readonly storedMs: number };
+
 /** any: whatever is there · none: nothing may be there · a tag: this content must be there. */
 export type ExpectedObject = 'any' | 'none' | { readonly tag: string };
 
@@ -24,12 +27,17 @@ export type ObjectStore = {
   delete(key: string): Promise<boolean>;
   /** Deletes its earlier versions, and looks that only the newest is left: what was overwritten must not be read any more. */
   forgetOlder(key: string): Promise<void>;
-  /** Keys with this beginning, in order, from the one after `after` (`''`: from the start); at most 1000. */
-  list(prefix: string, after: string): Promise<readonly string[]>;
+  /** Objects whose keys have this beginning, in the order of their keys, from the one after `after` (`''`: from the start); at most 1000. */
+  list(prefix: string, after: string): Promise<readonly ListedObject[]>;
   close(): void;
 };
 
 /** All keys with this beginning, in order. */
 export async function* allKeys(objects: ObjectStore, prefix: string): AsyncGenerator<string> {
-  for (let keys = await objects.list(prefix, ''); keys.length > 0; keys = await objects.list(prefix, keys.at(-1) ?? '')) yield* keys;
+  for await (const { key } of allObjects(objects, prefix)) yield key;
+}
+
+/** The same, with the times. What is deleted meanwhile skips nothing. */
+export async function* allObjects(objects: Pick<ObjectStore, 'list'>, prefix: string): AsyncGenerator<ListedObject> {
+  for (let page = await objects.list(prefix, ''); page.length > 0; page = await objects.list(prefix, page.at(-1)?.key ?? '')) yield* page;
 }

@@ -86,12 +86,16 @@ function driver(library: Library, client: S3Client, { bucket: Bucket, prefix }: 
   return {
     get,
     async put(key, bytes, expected) {
-      const put = new library.PutObjectCommand({ ...at(key), Body: bytes, ...conditionOf(expected) });
-      const stored = await asked(() => client.send(put));
+      const send = (condition: ReturnType<typeof conditionOf>) =>
+        asked(() => client.send(new library.PutObjectCommand({ ...at(key), Body: bytes, ...condition })));
+      const stored = await send(conditionOf(expected));
       if (stored !== undefined) return stored.ETag ?? '';
       // Refused: by what an earlier try of the same has stored, or by somebody else's.
       const there = await get(key);
-      return there !== undefined && equalBytes(there.bytes, bytes) ? there.tag : undefined;
+      if (there !== undefined && equalBytes(there.bytes, bytes)) return there.tag;
+      if (typeof expected === 'string' || there?.tag !== expected.tag) return undefined;
+      // What was expected is there: Ceph before 18 compares tags without their quotes.
+      return (await send({ IfMatch: expected.tag.replaceAll('"', '') }))?.ETag;
     },
     async putFile(key, file) {
       const { size } = await stat(file);
@@ -114,7 +118,10 @@ function driver(library: Library, client: S3Client, { bucket: Bucket, prefix }: 
           }),
         ),
       );
-      return (listed?.Contents ?? []).map(({ Key = '' }) => Key.slice(prefix.length));
+      return (listed?.Contents ?? []).map(({ Key = '', LastModified }) => ({
+        key: Key.slice(prefix.length),
+        storedMs: LastModified?.getTime() ?? 0,
+      }));
     },
     close: () => client.destroy(),
   };
@@ -125,7 +132,7 @@ function nameOf(version: { VersionId?: string | undefined; ETag?: string | undef
   return `${version.VersionId ?? ''} ${version.ETag ?? ''}`;
 }
 
-function conditionOf(expected: ExpectedObject) {
+function conditionOf(expected: ExpectedObject): { readonly IfMatch?: string; readonly IfNoneMatch?: string } {
   if (expected === 'any') return {};
   return expected === 'none' ? { IfNoneMatch: '*' } : { IfMatch: expected.tag };
 }

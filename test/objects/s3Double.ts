@@ -5,7 +5,7 @@ import type { AddressInfo, Socket } from 'node:net';
 /** A double of an S3 object store: it is none. It has the requests that our driver makes, one bucket, all in memory, with versions or without, and looks
  *  that a request is signed by the right access key; the signature itself it does not check. */
 
-type Version = { readonly id: string; readonly bytes: Buffer; readonly etag: string };
+type Version = { readonly id: string; readonly bytes: Buffer; readonly etag: string; atMs: number };
 
 export type S3Double = {
   readonly port: number;
@@ -22,6 +22,8 @@ export type S3Double = {
   loseNextAnswer(ending: string): void;
   /** What another machine stores under a key as soon as one of its versions is deleted. */
   plantAfterDelete(key: string, bytes: Uint8Array): void;
+  /** Makes everything under a key older. */
+  age(key: string, ms: number): void;
   requests(): number;
   down(): void;
   up(): void;
@@ -34,12 +36,14 @@ const bucket = 'nusec';
 export type S3DoubleOptions = {
   readonly versioned?: boolean;
   readonly ignoresConditions?: boolean;
+  /** As Ceph 16: a tag matches without its quotes only. */
+  readonly comparesUnquoted?: boolean;
   readonly host?: string;
   readonly port?: number;
 };
 
 export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Double> {
-  const { versioned = true, ignoresConditions = false, host = '127.0.0.1' } = options;
+  const { versioned = true, ignoresConditions = false, comparesUnquoted = false, host = '127.0.0.1' } = options;
   const objects = new Map<string, Version[]>();
   const sockets = new Set<Socket>();
   let [isDown, count, made, losing] = [false, 0, 0, ''];
@@ -48,7 +52,12 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
   const newest = (key: string): Version | undefined => objects.get(key)?.at(-1);
   const store = (key: string, bytes: Buffer): Version => {
     made += 1;
-    const version = { id: versioned ? `v${made}` : 'null', bytes, etag: `"${createHash('md5').update(bytes).digest('hex')}"` };
+    const version = {
+      id: versioned ? `v${made}` : 'null',
+      bytes,
+      atMs: Date.now(),
+      etag: `"${createHash('md5').update(bytes).digest('hex')}"`,
+    };
     objects.set(key, [...(versioned ? (objects.get(key) ?? []) : []), version]);
     return version;
   };
@@ -56,7 +65,7 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
     if (ignoresConditions) return true;
     const there = newest(key);
     if (headers['if-none-match'] === '*') return there === undefined;
-    return headers['if-match'] === undefined || headers['if-match'] === there?.etag;
+    return headers['if-match'] === undefined || headers['if-match'] === (comparesUnquoted ? there?.etag.replaceAll('"', '') : there?.etag);
   };
   const put = async (key: string, request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const bytes = await bodyOf(request);
@@ -88,7 +97,9 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
       .filter(key => key.startsWith(prefix) && key > after)
       .toSorted()
       .slice(0, limit);
-    answerXml(response, 'ListBucketResult', keys.map(key => `<Contents><Key>${key}</Key></Contents>`).join(''));
+    const timeOf = (key: string) => new Date(newest(key)?.atMs ?? 0).toISOString();
+    const xml = keys.map(key => `<Contents><Key>${key}</Key><LastModified>${timeOf(key)}</LastModified></Contents>`);
+    answerXml(response, 'ListBucketResult', xml.join(''));
   };
   const listVersions = (prefix: string, response: ServerResponse): void => {
     const found = [...objects].filter(([key]) => key.startsWith(prefix));
@@ -141,6 +152,9 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
       losing = ending;
     },
     plantAfterDelete: (key, bytes) => void planted.set(key, bytes),
+    age(key, ms) {
+      for (const version of objects.get(key) ?? []) version.atMs -= ms;
+    },
     requests: () => count,
     down() {
       isDown = true;
