@@ -1,6 +1,6 @@
 import { chmodSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import { concat, toHex, utf8 } from '../bytes.ts';
+import { concat, equalBytes, utf8 } from '../bytes.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
 import { storeError } from '../eventstore/storeError.ts';
@@ -8,7 +8,7 @@ import { transaction } from '../sqliteFile.ts';
 import { dayMs } from '../times.ts';
 
 /** Answers to requests that carry an `Idempotency-Key`, kept for a day: the same request again gets the same answer, and nothing is done twice. In a
- *  file of its own, for all server processes; it can be deleted. A request that was cut off is never done again by itself: nobody knows. */
+ *  file of its own, for all server processes of a machine; it can be deleted. Between machines: sharedAnswers.ts. A request that was cut off is never done again by itself: nobody knows. */
 
 export type Answers = {
   /** Does a request once. @throws NusecError IDEMPOTENCY_KEY_REUSED (another request), CONFLICT (under way, cut off, or not kept) */
@@ -41,7 +41,13 @@ const tables = `
   CREATE TRIGGER IF NOT EXISTS answer_begun AFTER INSERT ON answers BEGIN UPDATE kept SET rows = rows + 1; END;
   CREATE TRIGGER IF NOT EXISTS answer_forgotten AFTER DELETE ON answers BEGIN UPDATE kept SET rows = rows - 1; END;`;
 
-type Row = { request: Buffer; status: number | null; headers: string | null; body: Buffer | null; at: number };
+/** Null: not answered yet; an answer without a body is not shown again. */
+export type KeptAnswer = {
+  readonly request: Uint8Array;
+  readonly status: number | null;
+  readonly headers: string | null;
+  readonly body: Uint8Array | null;
+};
 
 /** @param now milliseconds since 1970 */
 export function openAnswers(file: string, now: () => number): Answers {
@@ -54,7 +60,7 @@ export function openAnswers(file: string, now: () => number): Answers {
   transaction(db, () => db.exec(tables));
   const forget = db.prepare('DELETE FROM answers WHERE at < ?');
   const begin = db.prepare('INSERT OR IGNORE INTO answers (id, request, at) VALUES (?, ?, ?)');
-  const find = db.prepare<Row>('SELECT * FROM answers WHERE id = ?');
+  const find = db.prepare<KeptAnswer>('SELECT * FROM answers WHERE id = ?');
   const count = db.prepare<{ rows: number }>('SELECT rows FROM kept');
   const finish = db.prepare('UPDATE answers SET status = ?, headers = ?, body = ? WHERE id = ?');
   const undo = db.prepare('DELETE FROM answers WHERE id = ?');
@@ -79,23 +85,20 @@ export function openAnswers(file: string, now: () => number): Answers {
   const keep = async (id: Uint8Array, response: Response, isKept: boolean): Promise<void> => {
     // Refused: nothing was done, and the same request may be made again.
     if (response.status >= 400) return note(() => undo.run(id));
-    const body = new Uint8Array(await response.clone().arrayBuffer());
-    const type = response.headers.get('Content-Type');
-    const isSmall = body.length <= maxKeptBytes;
-    const headers = JSON.stringify(type === null ? {} : { 'Content-Type': type });
-    note(() => finish.run(response.status, headers, isKept && isSmall ? body : null, id));
+    const { status, headers, body } = await keptOf(response, isKept);
+    note(() => finish.run(status, headers, body, id));
   };
 
   return {
-    async once({ person, key, target, body, isKept }, work) {
-      const id = sha256(utf8(JSON.stringify([person, key])));
-      const request = sha256(concat(utf8(`${target}\n`), sha256(body)));
+    async once(keyed, work) {
+      const id = sha256(utf8(idOf(keyed)));
+      const request = requestHash(keyed);
       if (!isBegun(id, request)) return replay(find.get(id), request);
       try {
         if ((count.get()?.rows ?? 0) > maxRows)
           throw new NusecError('RATE_LIMITED', 'too many requests with an Idempotency-Key within a day');
         const response = await work();
-        await keep(id, response, isKept);
+        await keep(id, response, keyed.isKept);
         return response;
       } catch (error) {
         note(() => undo.run(id));
@@ -106,11 +109,25 @@ export function openAnswers(file: string, now: () => number): Answers {
   };
 }
 
-function replay(row: Row | undefined, request: Uint8Array): Response {
-  if (row === undefined || toHex(row.request) !== toHex(request))
+/** Who asks under which key. */
+export const idOf = ({ person, key }: KeyedRequest): string => JSON.stringify([person, key]);
+
+export const requestHash = ({ target, body }: KeyedRequest): Uint8Array => sha256(concat(utf8(`${target}\n`), sha256(body)));
+
+/** What is kept of an answer. */
+export async function keptOf(response: Response, isKept: boolean): Promise<Omit<KeptAnswer, 'request'>> {
+  const body = new Uint8Array(await response.clone().arrayBuffer());
+  const type = response.headers.get('Content-Type');
+  const headers = JSON.stringify(type === null ? {} : { 'Content-Type': type });
+  return { status: response.status, headers, body: isKept && body.length <= maxKeptBytes ? body : null };
+}
+
+/** @throws NusecError as Answers.once */
+export function replay(kept: KeptAnswer | undefined, request: Uint8Array): Response {
+  if (kept === undefined || !equalBytes(kept.request, request))
     throw new NusecError('IDEMPOTENCY_KEY_REUSED', 'this Idempotency-Key came with another request');
-  if (row.status === null) throw new NusecError('CONFLICT', 'this request is under way, or was cut off: look whether it was done');
-  if (row.body === null) throw new NusecError('CONFLICT', 'this request was answered; the answer is not shown again');
-  const headers = { ...(JSON.parse(row.headers ?? '{}') as Record<string, string>), 'Idempotent-Replay': 'true' };
-  return new Response(row.body.length === 0 ? null : new Uint8Array(row.body), { status: row.status, headers });
+  if (kept.status === null) throw new NusecError('CONFLICT', 'this request is under way, or was cut off: look whether it was done');
+  if (kept.body === null) throw new NusecError('CONFLICT', 'this request was answered; the answer is not shown again');
+  const headers = { ...(JSON.parse(kept.headers ?? '{}') as Record<string, string>), 'Idempotent-Replay': 'true' };
+  return new Response(kept.body.length === 0 ? null : new Uint8Array(kept.body), { status: kept.status, headers });
 }
