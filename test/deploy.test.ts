@@ -94,36 +94,59 @@ describe('the default profile', () => {
   );
 });
 
+/** A double of the users of KurrentDB over HTTP, as UsersController.cs of oss-v24.6.0 has them: POST /users/ answers 201, or 409 for one that is there; the
+ *  password of another is reset by an administrator only. */
+async function usersDouble(admin: string) {
+  const passwords = new Map([['admin', admin]]);
+  const groups = new Map<string, unknown>();
+  const isRight = (authorization = ''): string | undefined => {
+    const [, login = '', password] = /^([^:]*):(.*)$/.exec(Buffer.from(authorization.slice('Basic '.length), 'base64').toString()) ?? [];
+    return passwords.get(login) === password ? login : undefined;
+  };
+  const answer = (path: string, login: string | undefined, body: Record<string, string>): number => {
+    const reset = /^\/users\/([^/]+)\/command\/reset-password$/.exec(path)?.[1];
+    if (login !== 'admin') return 401;
+    if (path === '/users/' && passwords.has(body.loginName ?? '')) return 409;
+    if (path === '/users/') {
+      passwords.set(body.loginName ?? '', body.password ?? '');
+      groups.set(body.loginName ?? '', body.groups);
+      return 201;
+    }
+    if (reset === undefined || !passwords.has(reset)) return 404;
+    passwords.set(reset, body.newPassword ?? '');
+    return 200;
+  };
+  const server = createServer(async (request: IncomingMessage, response) => {
+    let body = '';
+    for await (const part of request) body += part;
+    response.writeHead(answer(request.url ?? '', isRight(request.headers.authorization), JSON.parse(body))).end();
+  }).listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  await new Promise(resolve => server.once('listening', resolve));
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, passwords, groups };
+}
+
 describe('deploy/databaseUser.mjs', () => {
-  const run = async (answers: readonly number[]) => {
-    const asked: { path: string | undefined; authorization: string | undefined; body: unknown }[] = [];
-    const server = createServer(async (request: IncomingMessage, response) => {
-      let body = '';
-      for await (const part of request) body += part;
-      asked.push({ path: request.url, authorization: request.headers.authorization, body: JSON.parse(body) });
-      response.writeHead(answers[asked.length - 1] ?? 500).end();
-    }).listen(0, '127.0.0.1');
-    onTestFinished(() => void server.close());
-    await new Promise(resolve => server.once('listening', resolve));
-    const dir = folder();
-    const [admin, password] = ['a'.repeat(64), 'b'.repeat(64)];
-    writeFileSync(join(dir, 'kurrentdb-admin'), admin);
-    writeFileSync(join(dir, 'kurrentdb-credentials'), `nusec:${password}`);
-    const { port } = server.address() as AddressInfo;
-    const child = spawn(process.execPath, [`${root}deploy/databaseUser.mjs`, `http://127.0.0.1:${port}`, dir], { stdio: 'ignore' });
-    const status = await new Promise(resolve => child.once('exit', resolve));
-    return { status, asked, admin, password };
+  const run = async (url: string, dir: string): Promise<unknown> => {
+    const child = spawn(process.execPath, [`${root}deploy/databaseUser.mjs`, url, dir], { stdio: 'ignore' });
+    return new Promise(resolve => child.once('exit', resolve));
   };
 
-  it('makes a user without rights of an administrator; one that is there gets the password', async () => {
-    const made = await run([201]);
-    const authorization = `Basic ${Buffer.from(`admin:${made.admin}`).toString('base64')}`;
-    const user = { loginName: 'nusec', fullName: 'NuSEC servers', groups: [], password: made.password };
-    expect(made).toMatchObject({ status: 0, asked: [{ path: '/users/', authorization, body: user }] });
-    const known = await run([409, 200]);
-    expect(known.asked[1]).toMatchObject({ path: '/users/nusec/command/reset-password', body: { newPassword: known.password } });
-    expect(known.status).toBe(0);
-    expect((await run([401])).status).toBe(1);
+  it('makes a user without rights of an administrator, and gives it another password when it is run again', async () => {
+    const [admin, first, second] = ['a'.repeat(64), 'b'.repeat(64), 'c'.repeat(64)];
+    const { url, passwords, groups } = await usersDouble(admin);
+    const dir = folder();
+    writeFileSync(join(dir, 'kurrentdb-admin'), `${admin}\n`);
+    writeFileSync(join(dir, 'kurrentdb-credentials'), `nusec:${first}`);
+    expect(await run(url, dir)).toBe(0);
+    expect([passwords.get('nusec'), groups.get('nusec')]).toEqual([first, []]);
+    writeFileSync(join(dir, 'kurrentdb-credentials'), `nusec:${second}`);
+    for (let time = 0; time < 2; time++) expect(await run(url, dir)).toBe(0);
+    expect([passwords.get('nusec'), passwords.get('admin')]).toEqual([second, admin]);
+    writeFileSync(join(dir, 'kurrentdb-admin'), 'wrong');
+    writeFileSync(join(dir, 'kurrentdb-credentials'), `nusec:${first}`);
+    expect(await run(url, dir)).toBe(1);
+    expect(passwords.get('nusec')).toBe(second);
   });
 });
 

@@ -48,7 +48,8 @@ function registerRotate(keystore: Command): void {
       'after',
       `
 Every boot key is wrapped anew and the old key-encryption key is destroyed. The keys themselves stay: a backup made before still holds
-them all, so make a new one and destroy the old. Cut off, it is run again and goes on.
+them all, so make a new one and destroy the old. Cut off, it is run again and goes on. Where machines share the keyset, the servers of all
+of them must be stopped, and its key file or passphrase stays.
 
 Examples:
   $ nusec keystore rotate --data /var/lib/nusec`,
@@ -60,7 +61,7 @@ Examples:
         'new boot KEK': result.kekId,
         'boot keys wrapped anew': result.rewrapped,
         destroyed: result.retired.join(', ') || 'none',
-        'keys under a new file key': result.rekeyed,
+        'keys under a new file key': result.rekeyed ?? (settings.objectStore && 'none: what opens the keyset is on every machine'),
       });
       print(options, result, text);
     });

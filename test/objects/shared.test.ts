@@ -132,6 +132,19 @@ describe('people of several machines', () => {
     expect(here.byId(carol.id)).toBeUndefined();
     expect(double.keys().filter(key => key.startsWith('p/subjects/'))).toHaveLength(1);
   });
+
+  it.each(['not JSON', '{"id":1}', 'null', '{}'])('whose object somebody has changed are refused by name: %s', async text => {
+    const { one, two, double } = await machines();
+    const open = async ({ folder, keystore, objects }: typeof one) => {
+      const local = await openSubjects(join(folder, 'subjects.db'), keystore, () => new Date().toISOString());
+      onTestFinished(local.close);
+      return sharedSubjects(local, objects);
+    };
+    await (await open(one)).elsewhere?.make('operator', 'carol');
+    const [object = ''] = double.keys().filter(key => key.startsWith('p/subjects/'));
+    double.plant(object, new TextEncoder().encode(text));
+    await expect(open(two)).rejects.toMatchObject({ code: 'KEYSTORE_DAMAGED', message: expect.stringContaining(object.slice(2)) });
+  });
 });
 
 describe('blobs of several machines', () => {

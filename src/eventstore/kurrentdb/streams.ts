@@ -159,7 +159,8 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
     lease: {
       async read() {
         const last = await newest(`${name}-lease`);
-        return last === undefined || typeof last === 'string' ? undefined : (last.event?.data as unknown as LeaderSign);
+        const sign: unknown = last === undefined || typeof last === 'string' ? undefined : last.event?.data;
+        return isLeaderSign(sign) ? sign : undefined;
       },
       async give(sign) {
         if (sign.count === 1) await keepNewest(connection, `${name}-lease`, keptSigns);
@@ -171,7 +172,12 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
         const range = { direction: 'backwards', fromRevision: 'end', maxCount: keptServerSigns } as const;
         const read = (client: KurrentDBClient) => gather(client.readStream(`${name}-servers`, { ...range, ...connection.readOptions }));
         const events = await connection.use(readTimeoutMs, read);
-        return typeof events === 'string' ? [] : events.map(({ event }) => event?.data as unknown as ServerSign).toReversed();
+        return typeof events === 'string'
+          ? []
+          : events
+              .map(({ event }): unknown => event?.data)
+              .filter(isServerSign)
+              .toReversed();
       },
       async give(sign) {
         if (sign.count === 1) await keepNewest(connection, `${name}-servers`, keptServerSigns);
@@ -190,6 +196,17 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
     },
     close: connection.close,
   };
+}
+
+/** Whoever can write to the database without our keys can write a sign that is none: it is passed over. */
+function isLeaderSign(data: unknown): data is LeaderSign {
+  const { epoch, count } = (data ?? {}) as Partial<LeaderSign>;
+  return Number.isSafeInteger(epoch) && Number.isSafeInteger(count);
+}
+
+function isServerSign(data: unknown): data is ServerSign {
+  const { id, host, port, count } = (data ?? {}) as Partial<ServerSign>;
+  return typeof id === 'string' && typeof host === 'string' && Number.isSafeInteger(port) && Number.isSafeInteger(count);
 }
 
 const dataBytes = ({ event }: ResolvedEvent): number => (event?.data as Partial<Uint8Array> | undefined)?.length ?? 0;

@@ -13,10 +13,11 @@ import type { Custody } from '../../keystore/custody.ts';
 import { drillBackup, type Proof } from '../../keystore/drill.ts';
 import { type Migration, migrateToToken } from '../../keystore/migrate.ts';
 import { openPkcs11Keystore } from '../../keystore/pkcs11.ts';
-import type { KeyAlgorithm, KeyInfo } from '../../keystore/port.ts';
+import type { KeyAlgorithm, KeyInfo, Keystore } from '../../keystore/port.ts';
 import { type KekRotation, readKeyset, rekeyKeyset, rotateBootKek, rotateKeyFile } from '../../keystore/rotation.ts';
 import { createSecretFile } from '../../keystore/secretFile.ts';
 import { readPassphrase } from '../../keystore/unlock.ts';
+import { livingServers } from '../processes/serverList.ts';
 import { eventsFile, openEventLog } from './eventLog.ts';
 import {
   custodyFile,
@@ -82,7 +83,8 @@ async function tokenKeys(settings: CareSettings): Promise<readonly KeyInfo[]> {
 export type Rotation = KekRotation & { /** Keys of the software keyset under a new file key. */ readonly rekeyed?: number };
 
 /** A new key-encryption key, every boot key under it; with the software driver also a new file key, and a new key file or the passphrase in
- *  `newPassphraseFile`. While no server runs. @throws KEYSTORE_LOCKED, and as the rotations */
+ *  `newPassphraseFile`. Where machines share the keyset, what opens it stays: it would have to change on all of them at the same moment.
+ *  While no server runs, on any machine. @throws KEYSTORE_LOCKED, and as the rotations */
 export async function rotateKeystore(
   settings: CareSettings,
   newPassphraseFile?: string,
@@ -91,14 +93,31 @@ export async function rotateKeystore(
   if (newPassphraseFile !== undefined && (settings.keystore === 'pkcs11' || !settings.passphraseFile || settings.objectStore !== undefined))
     throw new NusecError('BAD_REQUEST', 'a new passphrase is for a keyset of one machine that a passphrase opens');
   const keystore = await openKeystore(settings, { alone: true });
-  const rotated = await withCustody(settings, custody => rotateBootKek(keystore, custody, progress)).finally(() => keystore.close());
-  // A new key file would have to be on every machine at the same moment.
+  const rotate = async (): Promise<KekRotation> => {
+    await requireNoServerElsewhere(settings, keystore);
+    return withCustody(settings, custody => rotateBootKek(keystore, custody, progress));
+  };
+  const rotated = await rotate().finally(() => keystore.close());
   const isAlone = settings.keystore === 'software' && settings.objectStore === undefined;
   const rekeyed = isAlone ? await rekey(settings, newPassphraseFile) : undefined;
   const result = { ...rotated, ...(rekeyed !== undefined && { rekeyed }) };
   const opens = newPassphraseFile === undefined ? settings : { ...settings, passphraseFile: newPassphraseFile };
   await recordCare(opens, 'KeystoreRotated', result);
   return result;
+}
+
+/** A boot key that another machine wraps under the old key after all others were wrapped again would be lost with that key.
+ *  @throws NusecError KEYSTORE_LOCKED */
+async function requireNoServerElsewhere(settings: CareSettings, keystore: Keystore): Promise<void> {
+  if (settings.eventStore === undefined) return;
+  const store = await openEventLog(settings, keystore);
+  try {
+    const [living] = store.servers === undefined ? [] : await livingServers(store.servers);
+    if (living !== undefined)
+      throw new NusecError('KEYSTORE_LOCKED', `a server runs at ${living.host}:${living.port}: stop the servers of all machines`);
+  } finally {
+    await store.close();
+  }
 }
 
 function rekey(settings: CareSettings, newPassphraseFile: string | undefined): Promise<number> {

@@ -24,9 +24,17 @@ type Json = { readonly id: string; readonly kind: SubjectKind; readonly tag: str
 const encode = ({ tag, sealed, ...row }: SubjectRow): Uint8Array =>
   utf8(JSON.stringify({ ...row, tag: toBase64url(tag), sealed: toBase64url(sealed) } satisfies Json));
 
-function decode(bytes: Uint8Array): SubjectRow {
-  const { tag, sealed, ...row } = JSON.parse(new TextDecoder().decode(bytes)) as Json;
-  return { ...row, tag: fromBase64url(tag), sealed: fromBase64url(sealed) };
+/** @throws NusecError KEYSTORE_DAMAGED */
+function decode(object: string, bytes: Uint8Array): SubjectRow {
+  try {
+    const { id, kind, tag, sealed, since } = JSON.parse(new TextDecoder().decode(bytes)) as Json;
+    const row = { id, kind, tag: fromBase64url(tag), sealed: fromBase64url(sealed), since };
+    if (objectOf(row.tag) !== object || [id, kind, since].some(field => typeof field !== 'string'))
+      throw new Error('it is of another person');
+    return row;
+  } catch (cause) {
+    throw new NusecError('KEYSTORE_DAMAGED', `object ${object} of the object store was changed: it has the key of a person`, { cause });
+  }
 }
 
 /** Stores a row of this machine, unless there is one for the same name. @returns the one that counts */
@@ -35,7 +43,7 @@ export async function shareSubject(objects: ObjectStore, row: SubjectRow): Promi
     if ((await objects.put(objectOf(row.tag), encode(row), 'none')) !== undefined) return row;
     const theirs = await objects.get(objectOf(row.tag));
     // It may have been erased just now.
-    if (theirs !== undefined) return decode(theirs.bytes);
+    if (theirs !== undefined) return decode(objectOf(row.tag), theirs.bytes);
   }
 }
 
@@ -50,7 +58,7 @@ export async function sharedSubjects(local: LocalSubjects, objects: ObjectStore)
     for await (const key of allKeys(objects, prefix)) {
       there.add(key);
       const stored = here.has(key) ? undefined : await objects.get(key);
-      if (stored !== undefined) local.adopt(decode(stored.bytes));
+      if (stored !== undefined) local.adopt(decode(key, stored.bytes));
     }
     for (const [key, { id }] of here) if (!there.has(key)) await local.destroy(id);
     await local.refresh();

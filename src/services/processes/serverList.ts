@@ -1,4 +1,5 @@
-import type { ServerSign } from '../../eventstore/port.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ServerSign, ServerSigns } from '../../eventstore/port.ts';
 
 /** Which server processes are there, judged by their signs: one whose sign does not change for some looks counts as gone. No clock is compared. */
 
@@ -24,3 +25,14 @@ const seenAgain = (before: Known | undefined, sign: ServerSign): Known => ({
   sign,
   missed: before === undefined || before.sign.count !== sign.count ? 0 : before.missed + 1,
 });
+
+/** A server gives a sign each second. */
+const listenMs = 3000;
+
+/** Servers that have given a sign while this listened: for a tool that has to be alone. One that is paused gives none. */
+export async function livingServers(servers: ServerSigns): Promise<readonly ServerSign[]> {
+  const before = new Map((await servers.read()).map(({ id, count }) => [id, count]));
+  await sleep(listenMs);
+  const now = new Map((await servers.read()).map(sign => [sign.id, sign]));
+  return [...now.values()].filter(({ id, count }) => count > 0 && count !== before.get(id));
+}

@@ -1,8 +1,12 @@
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
+import { attestationSeal, attestationSealStream } from '../../../src/domain/attestationSeal.ts';
+import { handle } from '../../../src/eventstore/handle.ts';
+import { createIdSource } from '../../../src/eventstore/ids.ts';
 import { openKurrentStore } from '../../../src/eventstore/kurrentdb.ts';
 import type { EventStore } from '../../../src/eventstore/port.ts';
 import { whileLeading } from '../../../src/services/processes/leadership.ts';
+import { livingServers } from '../../../src/services/processes/serverList.ts';
 import { startDouble } from '../../eventstore/kurrentdb/double.ts';
 import { event, temporaryFolder } from '../../eventstore/support.ts';
 
@@ -59,4 +63,68 @@ it('one that gives no sign is replaced, and when it wakes up what it stores is r
   expect(await commit(next.store, 2)).toBe('stored');
   resolve();
   await expect.poll(() => log, { timeout: maxHandOverMs }).toEqual(['sleeper begins 1', 'next begins 2', 'sleeper ends']);
+});
+
+it('two that both believe to lead do everything once: the earlier one is refused from the moment that the other leads', async () => {
+  const { log, machine } = await machines();
+  // Its signs do not arrive, its work does.
+  let arriving = Promise.resolve();
+  const first = await machine('first', store => {
+    const lease = store.lease as NonNullable<EventStore['lease']>;
+    return { ...store, lease: { ...lease, give: sign => arriving.then(() => lease.give(sign)) } };
+  });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  arriving = promise;
+  const second = await machine('second');
+  const stream = attestationSealStream('meter');
+  const newId = createIdSource();
+  /** What a leader does each day. @returns the code of the refusal */
+  const seal = (store: EventStore, epoch: number, day: string): Promise<string> =>
+    handle(
+      store,
+      attestationSeal,
+      stream,
+      { type: 'SealDay', day, rows: 1, root: day, note: `by ${epoch}` },
+      {
+        by: 'system:attestation',
+        now: new Date().toISOString(),
+        newId,
+        epoch,
+      },
+    ).then(
+      () => 'done',
+      error => error.code,
+    );
+  const days = Array.from({ length: 28 }, (_, i) => `2026-02-${String(i + 1).padStart(2, '0')}`);
+  const codes = new Set<string>();
+  let isOver = false;
+  const working = (async () => {
+    for (let i = 0; !isOver; i = (i + 1) % days.length) codes.add(await seal(first.store, 1, days[i] as string));
+  })();
+  await expect.poll(() => log, { timeout: maxHandOverMs }).toContain('second begins 2');
+  for (const day of days) await seal(second.store, 2, day);
+  await expect.poll(() => [...codes]).toContain('LEADERSHIP_OVER');
+  isOver = true;
+  await working;
+  const events = await second.store.readStream(stream);
+  expect(events.map(({ data }) => data.day)).toEqual(days);
+  expect(await seal(first.store, 1, '2026-03-01')).toBe('LEADERSHIP_OVER');
+  expect(await seal(second.store, 2, '2026-03-01')).toBe('done');
+  resolve();
+});
+
+it('a tool that has to be alone hears the servers that give signs, and no others', async () => {
+  const { machine } = await machines();
+  const { servers } = (await machine('one')).store;
+  if (servers === undefined) throw new Error('a log of several machines has signs');
+  const sign = { host: '127.0.0.1', port: 8444 };
+  await servers.give({ ...sign, id: 'gone', count: 7 });
+  await servers.give({ ...sign, id: 'ended', count: 0 });
+  let count = 0;
+  const timer = setInterval(() => {
+    count += 1;
+    void servers.give({ ...sign, id: 'living', count });
+  }, 500);
+  onTestFinished(() => clearInterval(timer));
+  expect((await livingServers(servers)).map(({ id }) => id)).toEqual(['living']);
 });
