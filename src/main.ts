@@ -9,6 +9,7 @@ import { endWhenRevoked, staple } from './api/liveConnections.ts';
 import { resources } from './api/resources.ts';
 import { closeServer, createApiServer, createCrlServer, renewTls } from './api/server.ts';
 import { findSession } from './api/sessions.ts';
+import { sharedAnswers } from './api/sharedAnswers.ts';
 import { shareWrongTokens, wrongTokensOf } from './api/wrongTokens.ts';
 import { type Own, opening } from './closing.ts';
 import type { Settings } from './config.ts';
@@ -16,6 +17,7 @@ import { NusecError } from './errors.ts';
 import { startGateway } from './gateway/mqttServer.ts';
 import { createChannel } from './gateway/reach/channel.ts';
 import { listenOn } from './listening.ts';
+import type { SealedObjects } from './objects/sealed.ts';
 import { createOpenId } from './services/administration/openId.ts';
 import { authenticateOperator, hashOf } from './services/administration/operators.ts';
 import { enforceErasures, followErasures } from './services/administration/subjects.ts';
@@ -24,6 +26,7 @@ import { requireMarkedStore } from './services/backup/markedStore.ts';
 import { checkpointPlaces } from './services/backup/takeUp.ts';
 import { type Alarms, createAlarms } from './services/base/alarms.ts';
 import { openAttestationLog } from './services/base/attestationLog.ts';
+import { openAttestationSegments } from './services/base/attestationSegments.ts';
 import type { Context } from './services/base/context.ts';
 import { eventsFile } from './services/dataFolder/eventLog.ts';
 import { attestationsFile, openContext, scrubPlaces } from './services/dataFolder/open.ts';
@@ -40,6 +43,7 @@ import { createPeers, type Peers } from './services/processes/peers.ts';
 import { maxProcessSlots, removeUnusedViews } from './services/processes/processSlots.ts';
 import { openServerLinks, type ServerLinks } from './services/processes/serverLinks.ts';
 import { shareAgreements } from './services/production/kek.ts';
+import { type AttestationSharing, type SharingParts, startAttestationSharing } from './services/proof/attestationSharing.ts';
 import { createDeviceEvidence } from './services/proof/deviceEvidence.ts';
 import { followCheckpoints } from './services/proof/followedCheckpoints.ts';
 import { requireCheckpoints } from './services/proof/knownCheckpoints.ts';
@@ -85,7 +89,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const opened = openContext(settings, { https: settings.httpsPort, crl: settings.crlPort }).catch(error => {
     throw namedDamage(error, dataDir, witnessDir === undefined ? [] : [witnessDir]);
   });
-  const { ctx, slot } = own('data folder', await opened);
+  const { ctx, slot, sealed } = own('data folder', await opened);
   const alarms = createAlarms(ctx);
   await enforceErasures({ ctx, alarms });
   own(
@@ -107,6 +111,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const channel = createChannel();
   const peers = createPeers<PeerAnswers>(peerQuestions, randomUUID());
   const attestations = own('log of attestations', openAttestationLog(attestationsFile(dataDir)));
+  const sharing = sealed && own('shared attestations', shareAttestations({ ctx, alarms, attestations, objects: sealed, peers }, dataDir));
   const field = own('field', await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers, attestations }));
   const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, peers, staple: ocsp.staple };
   const gateway = own('MQTT', await startGateway(gatewayParts, tls, { allowTls12: settings.mqttTls12, limits: settings.mqttLimits }));
@@ -137,7 +142,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
     newestCheckpoint,
   };
   const services: Services = { ctx, alarms, revocations, trust, certificateUse, ...edges };
-  const api = openApi(own, settings, services, tls);
+  const api = openApi(own, settings, services, tls, sealed);
   own('MQTT over WebSocket', gateway.serveWebSockets(api));
   const useTickets = ({ mqtt, https }: TicketKeys): void => {
     gateway.setTicketKeys(mqtt);
@@ -168,7 +173,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const lead = async (epoch: number) =>
     (
       await startHousekeeping(
-        { ctx, revocations, markFile, checkpoints, newestCheckpoint, witnesses, dataDir, attestations, field, ...kept },
+        { ctx, revocations, markFile, checkpoints, newestCheckpoint, witnesses, dataDir, attestations, sharing, field, ...kept },
         epoch,
       )
     ).close;
@@ -176,6 +181,11 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   own('leadership', await whileLeading({ dataDir, store: ctx.store }, lead, onTrouble));
   const ports = { httpsPort, mqttPort, crlPort, ...(serverLinks && { linkPort: serverLinks.port }) };
   return { ...ports, fault: error => reportFault(ctx, alarms, error) };
+}
+
+function shareAttestations(parts: Omit<SharingParts, 'segments' | 'lock'>, dataDir: string): AttestationSharing {
+  const segments = openAttestationSegments(attestationsFile(dataDir));
+  return startAttestationSharing({ ...parts, segments, lock: join(dataDir, 'attestations') });
 }
 
 /** To the servers of other machines, where there can be some. */
@@ -206,7 +216,7 @@ async function openLinks(
 
 type LinkParts = { readonly peers: Peers<PeerAnswers>; readonly tls: TlsIdentity; readonly slot: number };
 
-function openApi(own: Own, settings: Settings, services: Services, tls: TlsIdentity): ReturnType<typeof createApiServer> {
+function openApi(own: Own, settings: Settings, services: Services, tls: TlsIdentity, sealed: SealedObjects | undefined) {
   const { dataDir, httpsTls12, httpsConnections } = settings;
   const { ctx, alarms, revocations, trust, certificateUse, ocsp } = services;
   const wrongTokens = wrongTokensOf(services);
@@ -222,10 +232,10 @@ function openApi(own: Own, settings: Settings, services: Services, tls: TlsIdent
     certificateUse.used(found);
     return found;
   };
-  const answers = own(
-    'answers',
-    openAnswers(join(dataDir, 'answers.db'), () => ctx.clock().getTime()),
-  );
+  const now = (): number => ctx.clock().getTime();
+  const onTrouble = (error: unknown): void => ctx.log.warn({ error: String(error) }, 'old answers were not forgotten');
+  const ownAnswers = openAnswers(join(dataDir, 'answers.db'), now);
+  const answers = own('answers', sealed === undefined ? ownAnswers : sharedAnswers(ownAnswers, sealed, now, onTrouble));
   const auth = createAuth({ person, machine }, answers);
   const api = createApiServer(createApi(services, auth, resources), tls, httpsTls12);
   own('HTTPS server', { close: () => closeServer(api) });

@@ -25,7 +25,9 @@ import { type Machine, twoMachines, whyNoNamespaces } from '../support/namespace
 import { makeProject, type TestServer } from '../support/server.ts';
 
 /** Two machines, each a network namespace with a server and a data folder of its own. They share an event store and an object store (both doubles), and a
- *  network that can be cut. Everything is set up by the commands that an operator gives. */
+ *  network that can be cut. Everything is set up by the commands that an operator gives.
+ *
+ *  With NUSEC_TEST_OBJECT_STORE and NUSEC_TEST_OBJECT_STORE_KEYS (test/objects/s3.test.ts) the object store is a real one on this machine. */
 
 const why = whyNoNamespaces();
 if (why !== undefined) console.log(`skipped: two machines: ${why}`);
@@ -40,10 +42,21 @@ const hasFaketime = ((): boolean => {
 })();
 
 const [storePort, objectPort] = [2113, 9000];
-const objectStore = `s3://nusec/oem?endpoint=http://127.0.0.1:${objectPort}`;
+const realObjects = process.env.NUSEC_TEST_OBJECT_STORE;
+const bucket = realObjects === undefined ? 'nusec' : (/^s3:\/\/([^/?]+)/.exec(realObjects)?.[1] ?? '');
+/** Each run begins a project. */
+const objectPlace = `s3://${bucket}/oem-${Date.now()}`;
+const openObjects = (): Promise<{ port: number; credentials: string; close(): unknown }> =>
+  realObjects === undefined
+    ? startS3Double()
+    : Promise.resolve({
+        port: Number(/endpoint=http:\/\/127\.0\.0\.1:(\d+)/.exec(realObjects)?.[1]),
+        credentials: process.env.NUSEC_TEST_OBJECT_STORE_KEYS ?? '',
+        close: () => undefined,
+      });
 const stores = (storePort: number, objectPort: number) => ({
   KURRENTDB_URL: `kurrentdb://127.0.0.1:${storePort}?tls=false`,
-  NUSEC_OBJECT_STORE: `s3://nusec/oem?endpoint=http://127.0.0.1:${objectPort}`,
+  NUSEC_OBJECT_STORE: `${objectPlace}?endpoint=http://127.0.0.1:${objectPort}`,
 });
 const hourSeconds = 3600;
 /** Each test takes units of its own. */
@@ -60,6 +73,8 @@ let a: Site;
 let b: Site;
 let between: (state: 'up' | 'down') => void;
 const closers: (() => unknown)[] = [];
+/** For commands that are given outside of the machines. */
+let toolsEnv: NodeJS.ProcessEnv = {};
 let used = 0;
 function nextUnit(): Unit {
   const unit = fleet.units[used++];
@@ -99,7 +114,7 @@ beforeAll(async () => {
   if (why !== undefined) return;
   const folder = mkdtempSync(join(tmpdir(), 'nusec-machines-'));
   closers.push(() => rmSync(folder, { recursive: true, force: true }));
-  const [log, objects] = [await startDouble(), await startS3Double()];
+  const [log, objects] = [await startDouble(), await openObjects()];
   closers.push(log.close, objects.close);
   const machines = await twoMachines(close => closers.push(close));
   between = machines.setBetween;
@@ -112,7 +127,8 @@ beforeAll(async () => {
   const keys = join(folder, 'keys');
   writeFileSync(keys, objects.credentials, { mode: 0o600 });
   const shared = { NUSEC_OBJECT_STORE_CREDENTIALS_FILE: keys, NUSEC_STATE_DIR: join(folder, 'state') };
-  await run(['log', 'move', '--data', project.dataDir], { ...shared, ...stores(logPort, objects.port) });
+  toolsEnv = { ...shared, ...stores(logPort, objects.port) };
+  await run(['log', 'move', '--data', project.dataDir], toolsEnv);
   const keyFile = join(folder, 'keystore.key');
   copyFileSync(join(project.dataDir, 'keystore.key'), keyFile);
   const second = join(folder, 'second');
@@ -124,7 +140,7 @@ beforeAll(async () => {
     ...stores(logPort, objects.port),
     NUSEC_STATE_DIR: join(folder, 'state-b'),
   });
-  const env = { ...shared, ...stores(storePort, objectPort), NUSEC_OBJECT_STORE: objectStore };
+  const env = { ...shared, ...stores(storePort, objectPort) };
   a = await siteOn(machines.a, project, project.dataDir, env);
   b = await siteOn(machines.b, project, second, { ...env, NUSEC_STATE_DIR: join(folder, 'state-b') });
 }, limitOfProcesses(6));
@@ -218,6 +234,29 @@ describe.skipIf(why !== undefined)('two machines', () => {
     }
   });
 
+  it('show the same attestations, with the same evidence, and repeat an answer that the other gave', async () => {
+    const unit = nextUnit();
+    await online(a, unit);
+    await attest(a, unit);
+    type Rows = { attestations: { id: number; evidenceSha256: string }[] };
+    const rows = async (site: Site) => ((await person(site).json('GET', `/v1/devices/${unit.uid}/attestations`)) as Rows).attestations;
+    const known = await rows(a);
+    expect(known.length).toBeGreaterThan(1);
+    await eventually(async () => (await rows(b)).length === known.length);
+    expect(await rows(b)).toEqual(known);
+    const [newest] = known;
+    const proofs = [a, b].map(site => person(site).json('GET', `/v1/devices/${unit.uid}/attestations/${newest?.id}`));
+    const [one, two] = await Promise.all(proofs);
+    expect(two).toEqual(one);
+    const headers = { Authorization: `Bearer ${a.alice}`, 'Content-Type': 'application/json', 'Idempotency-Key': 'between machines' };
+    const ask = (site: Site, line: string) =>
+      exchange(`${site.url}/v1/lines`, { ca: site.rootPem, headers, body: JSON.stringify({ line }) });
+    const [made, again, other] = [await ask(a, 'of-two'), await ask(b, 'of-two'), await ask(b, 'another')];
+    expect([made.status, again.status, again.headers['idempotent-replay']]).toEqual([made.status, made.status, 'true']);
+    expect(again.json).toEqual(made.json);
+    expect(other.json).toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED' });
+  });
+
   it('go on alone when the network between them is cut, revocation reaches both, and they find each other again', async () => {
     const unit = nextUnit();
     const device = await online(a, unit);
@@ -244,6 +283,8 @@ describe.skipIf(why !== undefined)('two machines', () => {
       say('the other leads after', await someoneLeads(b));
       await Promise.all(working);
       for (const unit of units) expect(await count(b, unit, 'DeviceQuarantined')).toBe(1);
+      // Nobody rotates keys behind the back of a server that runs.
+      await expect(run(['keystore', 'rotate', '--data', a.dataDir], toolsEnv)).rejects.toThrow('KEYSTORE_LOCKED');
       await a.start();
       for (const unit of units) expect(await show(person(a), unit.uid)).toMatchObject({ status: 'QUARANTINED' });
       await ordersCross();

@@ -8,7 +8,8 @@ import { dayMs } from '../../times.ts';
 
 /** The log of attestations (`attestations.db`): one row for each, with the evidence and the gateway's verdict beside it, so that anybody can be shown
  *  that a device passed on a day when nothing changed. Events record changes; this records every time. A row and what it names are stored and
- *  deleted together: nothing is left over. All processes at a data folder share it; the seals of its days are events (proof/attestationSeals.ts). */
+ *  deleted together: nothing is left over. All processes at a data folder share it, machines exchange their rows (attestationSegments.ts); the seals of
+ *  its days are events (proof/attestationSeals.ts). */
 
 export type AttestationOutcome = 'passed' | 'failed' | 'unproven' | 'unsupported';
 
@@ -36,7 +37,7 @@ export type NewAttestation = Omit<AttestationEntry, 'evidenceSha256' | 'verdictS
 
 export type AttestationLog = {
   add(entry: NewAttestation): void;
-  /** Newest first, older than `beforeId`. */
+  /** Newest first, older than `beforeId`. An id is that of a row on every machine; a newer row of a device has a higher one. */
   page(
     uid: string,
     page: { readonly beforeId?: number | undefined; readonly limit: number },
@@ -71,15 +72,26 @@ const schema = `
   CREATE INDEX IF NOT EXISTS attestations_line ON attestations (line, at);
   CREATE TABLE IF NOT EXISTS proofs (id INTEGER PRIMARY KEY, evidence BLOB, verdict BLOB) STRICT;
   CREATE TABLE IF NOT EXISTS verdict_sequences (key_id BLOB PRIMARY KEY, sequence INTEGER NOT NULL) STRICT, WITHOUT ROWID`;
+/** What later versions have added. `number` is the id of a row on all machines; rows of before have that of their machine until they are shared. `segment`
+ *  is where a row was shared (attestationSegments.ts). */
+const laterColumns = { negotiated: 'TEXT', number: 'INTEGER', segment: 'INTEGER' } as const;
+export const numberOf = 'coalesce(number, id)';
+const laterIndex = `CREATE UNIQUE INDEX IF NOT EXISTS attestations_number ON attestations (uid, ${numberOf})`;
 
 /** Another process may be writing. */
 const busyTimeoutMs = 5000;
 /** Deleted in one transaction: meanwhile no process writes. */
 export const maxForgotten = 10_000;
 
+/** Rows of one device within a millisecond. */
+const numbersPerMs = 1024;
+/** The id of a row: by time, and beyond that by chance. @param chance a whole number */
+export const rowNumber = (atMs: number, chance: number): number => atMs * numbersPerMs + (chance % numbersPerMs);
+
 type Hashes = readonly [Uint8Array | null, Uint8Array | null];
-type Row = {
+export type Row = {
   readonly id: number;
+  readonly number: number | null;
   readonly at: number;
   readonly uid: Buffer;
   readonly line: string;
@@ -101,11 +113,13 @@ function open(file: string): AttestationLog {
   const db = new Database(file, { timeout: busyTimeoutMs });
   db.pragma('journal_mode = WAL');
   db.pragma('synchronous = NORMAL');
-  db.exec(schema);
-  addColumn(db);
-  const insert = db.prepare('INSERT INTO attestations VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
-  const insertProof = db.prepare('INSERT INTO proofs VALUES (?, ?, ?)');
-  const page = db.prepare<Row>('SELECT * FROM attestations WHERE uid = ? AND id < ? ORDER BY id DESC LIMIT ?');
+  transaction(db, () => {
+    db.exec(schema);
+    addColumns(db);
+    db.exec(laterIndex);
+  });
+  const insert = inserting(db);
+  const page = db.prepare<Row>(`SELECT * FROM attestations WHERE uid = ? AND ${numberOf} < ? ORDER BY ${numberOf} DESC LIMIT ?`);
   const last = db.prepare<number | null>(`SELECT max(at) FROM attestations WHERE uid = ? AND result IN ('passed', 'failed')`).pluck();
   const attested = db
     .prepare<number>(`SELECT count(DISTINCT uid) FROM attestations WHERE line = ? AND at >= ? AND result IN ('passed', 'failed')`)
@@ -128,17 +142,9 @@ function open(file: string): AttestationLog {
     'INSERT INTO verdict_sequences VALUES (?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence WHERE excluded.sequence > sequence',
   );
   return {
-    add({ uid, line, atMs, via, nonceHex, result, reason, evidence, verdict, negotiated }) {
-      transaction(db, () => {
-        const hashes: Hashes = [evidence ? sha256(evidence) : null, verdict ? sha256(verdict) : null];
-        const agreed = negotiated === undefined ? null : JSON.stringify(negotiated);
-        const row = [atMs, fromHex(uid), line, via, fromHex(nonceHex), result, reason ?? null, ...hashes, agreed] as const;
-        const { lastInsertRowid } = insert.run(...row);
-        if (evidence || verdict) insertProof.run(lastInsertRowid, evidence ?? null, verdict ?? null);
-      });
-    },
+    add: entry => transaction(db, () => void insert(entry, rowNumber(entry.atMs, Number.parseInt(entry.nonceHex.slice(0, 8), 16)))),
     page: (uid, { beforeId = Number.MAX_SAFE_INTEGER, limit }) =>
-      page.all(fromHex(uid), beforeId, limit).map(row => ({ id: row.id, ...entryOf(row) })),
+      page.all(fromHex(uid), beforeId, limit).map(row => ({ id: row.number ?? row.id, ...entryOf(row) })),
     lastOf: uids =>
       new Map(
         uids.flatMap(uid => {
@@ -174,13 +180,31 @@ function open(file: string): AttestationLog {
   };
 }
 
-/** A log of before has no such column. */
-function addColumn(db: Database): void {
+function addColumns(db: Database): void {
   const columns = db.pragma('table_info(attestations)') as readonly { readonly name: string }[];
-  if (!columns.some(({ name }) => name === 'negotiated')) db.exec('ALTER TABLE attestations ADD COLUMN negotiated TEXT');
+  const missing = Object.entries(laterColumns).filter(([name]) => !columns.some(column => column.name === name));
+  for (const [name, type] of missing) db.exec(`ALTER TABLE attestations ADD COLUMN ${name} ${type}`);
 }
 
-const entryOf = ({ at, uid, line, via, nonce, result, reason, evidence, verdict, negotiated }: Row): AttestationEntry => ({
+/** Inserts a row with what it names, under this number, or the next one that its device has not. @returns its id in this file */
+export function inserting(db: Database): (entry: NewAttestation, number: number, segment?: number) => number {
+  const columns = '(at, uid, line, via, nonce, result, reason, evidence, verdict, negotiated, segment, number)';
+  const insert = db.prepare(`INSERT INTO attestations ${columns} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`);
+  const insertProof = db.prepare('INSERT INTO proofs VALUES (?, ?, ?)');
+  return ({ uid, line, atMs, via, nonceHex, result, reason, evidence, verdict, negotiated }, first, segment) => {
+    const hashes: Hashes = [evidence ? sha256(evidence) : null, verdict ? sha256(verdict) : null];
+    const agreed = negotiated === undefined ? null : JSON.stringify(negotiated);
+    const row = [atMs, fromHex(uid), line, via, fromHex(nonceHex), result, reason ?? null, ...hashes, agreed, segment ?? null] as const;
+    for (let number = first; ; number += 1) {
+      const { changes, lastInsertRowid } = insert.run(...row, number);
+      if (changes === 0) continue;
+      if (evidence || verdict) insertProof.run(lastInsertRowid, evidence ?? null, verdict ?? null);
+      return Number(lastInsertRowid);
+    }
+  };
+}
+
+export const entryOf = ({ at, uid, line, via, nonce, result, reason, evidence, verdict, negotiated }: Row): AttestationEntry => ({
   uid: toHex(uid),
   line,
   atMs: at,

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { utf8 } from '../../bytes.ts';
 import { type Own, opening } from '../../closing.ts';
 import type { FolderSettings } from '../../config.ts';
 import { operatorsStream } from '../../domain/operators.ts';
@@ -20,6 +21,7 @@ import { objectCustody } from '../../keystore/objectCustody.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../keystore/signingRates.ts';
 import type { ObjectStore } from '../../objects/port.ts';
+import { type SealedObjects, sealedObjects } from '../../objects/sealed.ts';
 import { openReadModels } from '../../projections/readModels.ts';
 import { minuteMs } from '../../times.ts';
 import { openUidLists } from '../../uidlists/uidLists.ts';
@@ -30,6 +32,7 @@ import { takeProcessSlot, viewsFiles } from '../processes/processSlots.ts';
 import { eventsFile, openEventLog, requireEventLog } from './eventLog.ts';
 import { custodyFile, openKeystore, openObjects } from './keystore.ts';
 import { sharedSubjects } from './sharedSubjects.ts';
+import { standingKey } from './standingKey.ts';
 import { openSubjects } from './subjectKeys.ts';
 
 /** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
@@ -39,6 +42,8 @@ export type OpenedContext = {
   readonly ctx: Context;
   /** Of this process among those at the data folder. */
   readonly slot: number;
+  /** What only servers of this project read and write in the object store, where there is one. */
+  readonly sealed: SealedObjects | undefined;
   close(): Promise<void>;
 };
 
@@ -106,7 +111,8 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     apiBaseUrl: `https://${host}:${ports.https}`,
   };
   alarms = createAlarms(ctx);
-  return { ctx, slot: slot.number };
+  const sealed = objects && sealedObjects(objects, (await standingKey(opened, 'shared-objects', utf8('nusec shared objects v1'))).key);
+  return { ctx, slot: slot.number, sealed };
 }
 
 const subjectsFile = ({ dataDir }: Pick<FolderSettings, 'dataDir'>): string => join(dataDir, 'subjects.db');

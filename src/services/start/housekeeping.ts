@@ -9,6 +9,7 @@ import { startVulnerabilityWatch } from '../firmware/vulnerabilityWatch.ts';
 import { startExpiryScan } from '../identity/expiry.ts';
 import { startUnitExpiry } from '../production/unitExpiry.ts';
 import { startAttestationSeals } from '../proof/attestationSeals.ts';
+import type { AttestationSharing } from '../proof/attestationSharing.ts';
 import { keepCheckpoints } from '../proof/checkpoints.ts';
 import type { CheckpointPlaces } from '../proof/knownCheckpoints.ts';
 import type { NewestCheckpoint } from '../proof/newestCheckpoint.ts';
@@ -29,6 +30,7 @@ type HousekeepingParts = {
   readonly witnesses: readonly WitnessSettings[];
   readonly dataDir: string;
   readonly attestations: AttestationLog;
+  readonly sharing: AttestationSharing | undefined;
   readonly field: Pick<Field, 'attestation' | 'channel'>;
   readonly scrubbed: ScrubPlaces;
   readonly addressDays: number;
@@ -41,7 +43,7 @@ type HousekeepingParts = {
  *  @param epoch the leadership under which all of it is appended */
 export const startHousekeeping = (services: HousekeepingParts, epoch: number): Promise<{ close(): Promise<void> }> =>
   opening(async own => {
-    const { revocations, markFile, checkpoints, newestCheckpoint, scrubbed, attestations } = services;
+    const { revocations, markFile, checkpoints, newestCheckpoint, scrubbed, attestations, sharing } = services;
     const ctx = { ...services.ctx, epoch };
     const alarms = createAlarms(ctx);
     // First, so that it is closed last: the checkpoint at the stop covers what the others still append.
@@ -56,7 +58,7 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     own('bulk revocations', await startBulkRevocationWork(ctx, alarms));
     const crlSchedule = own('CRL schedule', startCrlSchedule(ctx, revocations, alarms));
     const expiry = own('expiry scan', startExpiryScan(ctx, alarms));
-    const seals = own('attestation seals', startAttestationSeals({ ctx, alarms, attestations }));
+    const seals = own('attestation seals', startAttestationSeals({ ctx, alarms, attestations, sharing }));
     own('attestation schedule', startAttestationSchedule({ ctx: services.ctx, alarms, attestations, ...services.field }));
     own('unit expiry', startUnitExpiry(ctx));
     own('vulnerability watch', startVulnerabilityWatch(ctx));
