@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, it, onTestFinished } from 'vitest';
 import { attestationSeal, attestationSealStream } from '../../../src/domain/attestationSeal.ts';
 import { handle } from '../../../src/eventstore/handle.ts';
@@ -98,8 +99,14 @@ it('two that both believe to lead do everything once: the earlier one is refused
   const days = Array.from({ length: 28 }, (_, i) => `2026-02-${String(i + 1).padStart(2, '0')}`);
   const codes = new Set<string>();
   let isOver = false;
+  onTestFinished(() => {
+    isOver = true;
+  });
   const working = (async () => {
-    for (let i = 0; !isOver; i = (i + 1) % days.length) codes.add(await seal(first.store, 1, days[i] as string));
+    for (let i = 0; !isOver; i = (i + 1) % days.length) {
+      codes.add(await seal(first.store, 1, days[i] as string));
+      await nextTurn();
+    }
   })();
   await expect.poll(() => log, { timeout: maxHandOverMs }).toContain('second begins 2');
   for (const day of days) await seal(second.store, 2, day);
