@@ -22,5 +22,9 @@ it('seals rows that came late for a day that is sealed, or was passed over, and 
   on(seal('2026-01-05'), late('2026-01-02')).when(seal('2026-01-05')).gives();
   on(seal('2026-01-05')).when(late('2026-01-06')).refused('CONFLICT');
   on().when(late('2026-01-06')).refused('CONFLICT');
-  expect(play(attestationSeal, [seal('2026-01-05'), late('2026-01-02')]).state).toEqual({ status: 'SEALED', lastDay: '2026-01-05', lastRoot: 'bb' });
+  expect(play(attestationSeal, [seal('2026-01-05'), late('2026-01-02')]).state).toEqual({
+    status: 'SEALED',
+    lastDay: '2026-01-05',
+    lastRoot: 'bb',
+  });
 });
