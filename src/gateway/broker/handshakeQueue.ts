@@ -20,7 +20,8 @@ type PeerOf = { readonly remoteAddress?: string | undefined; readonly remotePort
 type Stranger = {
   readonly socket: Socket;
   readonly address: string;
-  readonly timeout: NodeJS.Timeout;
+  /** When its handshake has to be over, whatever it sends meanwhile (performance.now). */
+  readonly untilMs: number;
   /** It has shown a session ticket of ours. */
   isKnown: boolean;
   state: 'silent' | 'waiting' | 'running';
@@ -30,6 +31,9 @@ type Stranger = {
 
 /** Of all places, these are kept for machines that nobody knows yet while both kinds wait: who was here before comes first, but not alone. */
 const shareOfUnknown = 0.25;
+
+/** Connections that are ended in one turn of the event loop. */
+const maxEndsPerTurn = 64;
 
 type QueueParts = {
   /** Begins the handshake of a connection; what it has sent is still to be read. */
@@ -83,8 +87,7 @@ export function createHandshakeQueue(limits: GatewayLimits, { start, onEnded, is
   const forget = (key: string): void => {
     const stranger = strangers.get(key);
     if (stranger === undefined) return;
-    const { address, timeout, state } = stranger;
-    clearTimeout(timeout);
+    const { address, state } = stranger;
     strangers.delete(key);
     const ofAddress = byAddress.get(address);
     ofAddress?.delete(stranger);
@@ -96,6 +99,19 @@ export function createHandshakeQueue(limits: GatewayLimits, { start, onEnded, is
     if (state !== 'running') onEnded(socket, why);
     forget(peerKey(socket));
     socket.destroy();
+  };
+  let sweeping = false;
+  /** Ends those whose time is over, few in one turn: thousands that came together would keep everybody waiting. The oldest comes first. */
+  const sweep = (): void => {
+    let left = maxEndsPerTurn;
+    for (const stranger of strangers.values()) {
+      const inMs = stranger.untilMs - performance.now();
+      if (inMs > 0) return void setTimeout(sweep, inMs).unref();
+      if (left === 0) return void setImmediate(sweep);
+      left -= 1;
+      end(stranger, 'silent');
+    }
+    sweeping = false;
   };
   /** The oldest of the address that has the most. */
   const shed = (): void => {
@@ -111,15 +127,17 @@ export function createHandshakeQueue(limits: GatewayLimits, { start, onEnded, is
       socket.on('error', ignore);
       if (strangers.size >= limits.maxStrangers) shed();
       const [key, address] = [peerKey(socket), socket.remoteAddress ?? ''];
-      // Absolute, whatever it sends meanwhile.
-      const timeout = setTimeout(() => end(stranger, 'silent'), limits.handshakeTimeoutMs);
-      const stranger: Stranger = { socket, address, timeout, isKnown: false, state: 'silent', leave: ignore };
+      const untilMs = performance.now() + limits.handshakeTimeoutMs;
+      const stranger: Stranger = { socket, address, untilMs, isKnown: false, state: 'silent', leave: ignore };
       strangers.set(key, stranger);
       byAddress.set(address, (byAddress.get(address) ?? new Set()).add(stranger));
       socket.once('close', () => forget(key));
       whenHello(socket, record => {
         if (strangers.has(key)) ready(stranger, record);
       });
+      if (sweeping) return;
+      sweeping = true;
+      setTimeout(sweep, limits.handshakeTimeoutMs).unref();
     },
     finished: peer => forget(peerKey(peer)),
     stats: () => ({ handshakesInFlight: inFlight, handshakesWaiting: countOf('waiting'), silentConnections: countOf('silent') }),

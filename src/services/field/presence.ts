@@ -167,10 +167,11 @@ function noteAddress(addresses: ReturnType<typeof lru<Address>>, name: string, {
 function createRate() {
   let [sinceMs, count] = [0, 0];
   return {
+    /** Once for each so many. */
     isHigh({ atMs }: PresenceNote): boolean {
       if (atMs - sinceMs >= minuteMs) [sinceMs, count] = [atMs, 0];
       count += 1;
-      return count > refusalsPerMinute;
+      return count > refusalsPerMinute && count % refusalsPerMinute === 1;
     },
   };
 }

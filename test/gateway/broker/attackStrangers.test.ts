@@ -1,8 +1,9 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { afterEach, expect, it } from 'vitest';
-import type { GatewayLimits } from '../../../src/gateway/broker/limits.ts';
+import { afterEach, expect, it, onTestFinished, vi } from 'vitest';
+import { createHandshakeQueue } from '../../../src/gateway/broker/handshakeQueue.ts';
+import { defaultLimits, type GatewayLimits } from '../../../src/gateway/broker/limits.ts';
 import { prefixOf } from '../../../src/gateway/broker/prefix.ts';
 import { covers } from '../../support/covers.ts';
 import { pkiWithDevice } from '../certificates.ts';
@@ -18,7 +19,7 @@ const strangers: Socket[] = [];
 
 afterEach(async () => {
   for (const socket of strangers.splice(0)) socket.destroy();
-  await harness.broker.close();
+  await harness?.broker.close();
 });
 
 const start = async (limits: Partial<GatewayLimits>): Promise<void> => {
@@ -121,6 +122,32 @@ it('ends the oldest of the fullest address when there are too many that have not
   expect(harness.alarms).toMatchObject([{ kind: 'STRANGERS_SHED' }]);
   await openFrom('127.3.3.3');
   await until(() => stats().online === 1);
+});
+
+it('ends many silent connections whose time is over a few at a time: between them others are served (T22)', () => {
+  covers('T22');
+  vi.useFakeTimers({ toFake: ['setTimeout', 'setImmediate', 'performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const ended: string[] = [];
+  const limits = { ...defaultLimits, handshakeTimeoutMs: 1_000 };
+  const queue = createHandshakeQueue(limits, { start: () => undefined, onEnded: (_socket, why) => ended.push(why), isKnown: () => false });
+  const silentSocket = (remotePort: number): Socket => {
+    const socket = Object.assign(new EventEmitter(), { remoteAddress: '127.1.1.1', remotePort, read: () => null });
+    return Object.assign(socket, { destroy: () => socket.emit('close') }) as unknown as Socket;
+  };
+  for (let port = 1; port <= 1_000; port += 1) queue.admit(silentSocket(port));
+  vi.advanceTimersByTime(999);
+  expect(ended).toHaveLength(0);
+  vi.advanceTimersToNextTimer();
+  const inOneTurn = ended.length;
+  expect(inOneTurn).toBeGreaterThan(0);
+  expect(inOneTurn).toBeLessThan(200);
+  queue.admit(silentSocket(2_000));
+  vi.advanceTimersByTime(500);
+  expect(ended).toEqual(Array(1_000).fill('silent'));
+  vi.advanceTimersByTime(600);
+  expect(ended).toHaveLength(1_001);
+  expect(queue.stats().silentConnections).toBe(0);
 });
 
 it('takes a ClientHello that comes byte by byte', async () => {
