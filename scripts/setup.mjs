@@ -27,6 +27,7 @@ const debianPackages = {
     'softhsm2-util': 'softhsm2',
     'pkcs11-tool': 'opensc',
     python3: 'python3',
+    haproxy: 'haproxy',
   },
 };
 /** For the Cortex-M board. */

@@ -65,6 +65,8 @@ const settingsSchema = z.strictObject({
   httpsTls12: z.stringbool().or(z.boolean()).default(false),
   mqttTls12: z.stringbool().or(z.boolean()).default(false),
   mqttLimits: z.preprocess(jsonIn, mqttLimits).default({}),
+  /** Folder of the sockets at which a TLS terminator of this machine hands MQTT connections on (docs/mqtt.md). Without it there is none. */
+  mqttProxyFolder: z.string().min(1).optional(),
   /** TCP connections to the HTTPS port, and to that of CRLs and OCSP; beyond it those of the fullest address are ended. */
   httpsConnections: z.coerce.number().int().min(10).max(1_000_000).default(4000),
   /** Several processes of one machine listen on the same ports; the kernel gives each connection to one of them. */
@@ -139,6 +141,7 @@ const environment = {
   httpsTls12: 'NUSEC_HTTPS_TLS12',
   mqttTls12: 'NUSEC_MQTT_TLS12',
   mqttLimits: 'NUSEC_MQTT_LIMITS',
+  mqttProxyFolder: 'NUSEC_MQTT_PROXY_FOLDER',
   httpsConnections: 'NUSEC_HTTPS_CONNECTIONS',
   sharePorts: 'NUSEC_SHARE_PORTS',
   publicHost: 'NUSEC_PUBLIC_HOST',

@@ -33,6 +33,7 @@ import { attestationsFile, openContext, scrubPlaces } from './services/dataFolde
 import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel.ts';
 import { createCertificateUse } from './services/identity/certificateUse.ts';
 import { startClientTrust } from './services/identity/clientTrust.ts';
+import { writeProxyFiles } from './services/identity/proxyFiles.ts';
 import { serverIdentity, startTlsRenewal, type TlsIdentity } from './services/identity/serverCertificate.ts';
 import { requireServerCertificate } from './services/identity/serverTrust.ts';
 import { startTicketKeys, type TicketKeys } from './services/identity/ticketKeys.ts';
@@ -161,11 +162,17 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const httpsPort = await listenOn(api, at('https'));
   const crlPort = await listenOn(crl, at('crl'));
   const mqttPort = await gateway.listen(at('mqtt'));
+  const proxy = settings.mqttProxyFolder;
+  if (proxy !== undefined) {
+    writeProxyFiles(proxy, slot, tls);
+    await gateway.listenBehindProxy(join(proxy, `mqtt-${slot}.sock`));
+  }
   const serverLinks = await openLinks(own, settings, { ctx, revocations, trust, peers, tls, slot });
   const renew = (next: TlsIdentity): void => {
     serverLinks?.renew(next);
     renewTls(api, next, settings.httpsTls12);
     gateway.renew(next);
+    if (proxy !== undefined) writeProxyFiles(proxy, slot, next);
     tickets.again();
   };
   own('TLS renewal', startTlsRenewal({ ...identityParts, trust }, names, tls, renew));

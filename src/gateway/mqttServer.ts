@@ -88,6 +88,9 @@ export async function startGateway(
     setTicketKeys: broker.setTicketKeys,
     listen: broker.listen,
     serveWebSockets: broker.serveWebSockets,
+    /** Takes the connections of a TLS terminator of this machine. @param path of the socket @throws NusecError as listenBehindProxy */
+    listenBehindProxy: (path: string): Promise<void> =>
+      broker.listenBehindProxy(path, sha256 => ctx.blobs.get(sha256).catch(() => undefined)),
     close: broker.close,
   };
 }

@@ -1,10 +1,9 @@
 import type { Duplex } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
-import type { Aedes, AuthenticateError } from 'aedes';
+import type { Aedes } from 'aedes';
 import { NusecError } from '../../errors.ts';
 import { createKeyedBuckets } from './bucket.ts';
 import { type ConnackRefusal, cut, endGently, refuseAtConnect, refusingConnack, sayWhy } from './farewell.ts';
-import { type CheckClient, createPeerCheck, type Identity } from './identity.ts';
+import { type CheckClient, createPeerCheck, type Identity, type Peer } from './identity.ts';
 import type { ClientInternals } from './internals.ts';
 import type { GatewayLimits } from './limits.ts';
 import { guardParser } from './parserGuard.ts';
@@ -30,7 +29,7 @@ export type Admission = ReturnType<typeof createAdmission>;
 /** The way of a connection from the TLS handshake over CONNECT to being online, and its end. Every refusal is reported to `onPresence`. */
 export function createAdmission(options: AdmissionOptions, sessions: Sessions, handle: Aedes['handle']) {
   const { limits, now, onPresence, onAlarm } = options;
-  const peer = createPeerCheck(options.trust.checkClient, limits.maxCachedCertificates);
+  const peers = createPeerCheck(options.trust.checkClient, limits.maxCachedCertificates);
   const connects = createKeyedBuckets(limits.connectsPerMinute, limits.connectBurst, limits.maxTrackedIdentities);
   const takeovers = createKeyedBuckets(limits.takeoversPerMinute, limits.takeoverBurst, limits.maxTrackedIdentities);
 
@@ -49,13 +48,13 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
   };
   const connackOf = (reason: PresenceReason): ConnackRefusal => (reason === 'THROTTLED' ? 'throttled' : 'notAuthorized');
 
-  const identify = async (tls: TLSSocket, socket: Duplex): Promise<Identity | undefined> => {
+  const identify = async (peer: Peer, socket: Duplex): Promise<Identity | undefined> => {
     const refuse = (identity: Identity | null, reason: PresenceReason, detail: string): undefined => {
-      refused(tls.remoteAddress ?? 'unknown', identity, reason, detail);
+      refused(peer.remoteAddress, identity, reason, detail);
       refuseSocket(socket, connackOf(reason));
     };
     try {
-      const identity = await peer.check(tls, now());
+      const identity = await peers.check(peer, now());
       if (socket.destroyed) return refuse(identity, 'CONNECTION_LOST', 'gone before it was known who it is');
       if (options.isRevoked(identity.serialHex)) {
         onAlarm('REVOKED_CONNECT', identity, 'a revoked certificate was shown');
@@ -72,8 +71,15 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
     markEnding(session, session.client._disconnected ? 'CLIENT_INITIATED' : 'CONNECTION_LOST', '');
     sessions.remove(session);
     const { reason, detail } = session.ending as NonNullable<Session['ending']>;
-    const { identity, remoteAddress } = session;
-    onPresence({ at: now(), identity, remoteAddress, state: session.isOnline ? 'disconnected' : 'refused', reason, detail });
+    const { identity, peer } = session;
+    onPresence({
+      at: now(),
+      identity,
+      remoteAddress: peer.remoteAddress,
+      state: session.isOnline ? 'disconnected' : 'refused',
+      reason,
+      detail,
+    });
   };
 
   const countTakeover = (clientId: string, identity: Identity | undefined): void => {
@@ -91,25 +97,26 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
     refused,
     /** A fault of the server is not charged to the client, which has to connect again for it. */
     giveBack: (session: Session): void => connects.giveBack(clientIdOf(session.identity)),
-    /** What the client sends meanwhile waits in the socket. @param socket what it speaks MQTT over, when that is not TLS itself */
-    async onSecure(tls: TLSSocket, socket: Duplex = tls): Promise<void> {
+    /** A client over TLS. What it sends meanwhile waits in the socket. @param socket what it speaks MQTT over */
+    async onPeer(peer: Peer, socket: Duplex): Promise<void> {
       socket.on('error', ignore);
-      const identity = await identify(tls, socket);
+      const identity = await identify(peer, socket);
       if (identity === undefined) return;
-      const session = createSession(identity, tls, socket, handle(socket) as ClientInternals, limits, now());
+      const session = createSession(identity, peer, socket, handle(socket) as ClientInternals, limits, now());
       guardParser(session.client, limits, now);
       gateReading(session.client);
       tellErrors(session, limits.closeGraceMs);
       sessions.add(session);
       socket.once('close', () => ended(session));
     },
-    /** Judges CONNECT and clamps its keepalive: 0 would mean a connection that is never missed.
+    /** Judges CONNECT and clamps its keepalive: 0 would mean a connection that is never missed. An older connection of the same client ends.
      *  @returns whether it is accepted; if not, the client has its CONNACK */
     onConnect(session: Session, packet: ConnectRequest & { keepalive?: number | undefined }): boolean {
       const refusal = options.isRevoked(session.identity.serialHex) ? revoked : judgeConnect(session.identity, packet);
       if (refusal === undefined) {
         session.will = packet.will;
         if (!packet.keepalive || packet.keepalive > limits.maxKeepaliveSeconds) packet.keepalive = limits.maxKeepaliveSeconds;
+        takeOver(session);
         return true;
       }
       markEnding(session, refusal.reason, refusal.detail);
@@ -117,16 +124,12 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
       endGently(session.socket, limits.closeGraceMs);
       return false;
     },
-    authenticate(session: Session, done: (error: AuthenticateError | null, success: boolean | null) => void): void {
-      takeOver(session);
-      done(null, true);
-    },
     onReady(session: Session): void {
       if (session.client.closed) return;
       session.isOnline = true;
       sessions.setOnline(session);
       session.online.resolve();
-      onPresence({ at: now(), identity: session.identity, remoteAddress: session.remoteAddress, state: 'connected' });
+      onPresence({ at: now(), identity: session.identity, remoteAddress: session.peer.remoteAddress, state: 'connected' });
     },
     /** The client has connected to another process. That counts here too, and of two connections the earlier one ends; the alarm is raised by the
      *  process that keeps the connection. */
@@ -138,9 +141,9 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
     },
     /** After a change of trust (a CA retired or compromised): every connection is judged again. */
     async recheck(): Promise<void> {
-      peer.forget();
+      peers.forget();
       for (const session of sessions.all())
-        await peer.check(session.tls, now()).catch(() => cut(session, 'AUTH_ERROR', 'certificate no longer trusted'));
+        await peers.check(session.peer, now()).catch(() => cut(session, 'AUTH_ERROR', 'certificate no longer trusted'));
     },
   };
 }

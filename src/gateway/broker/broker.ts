@@ -10,11 +10,12 @@ import { createEmitter } from './emitter.ts';
 import { cut } from './farewell.ts';
 import type { Handlers, Qos } from './handler.ts';
 import { plugIn } from './hooks.ts';
-import type { CheckClient, Identity } from './identity.ts';
+import { type CheckClient, type Identity, peerOf } from './identity.ts';
 import { createIngress } from './ingress.ts';
 import { defaultLimits, type GatewayLimits } from './limits.ts';
 import { maxTopicLevels } from './parserGuard.ts';
 import type { GatewayAlarm, PresenceEvent, PresenceReason } from './presence.ts';
+import { type CertificateOf, listenBehindProxy } from './proxyListener.ts';
 import { assertInternals } from './selfTest.ts';
 import { markEnding, type Session } from './session.ts';
 import { createSessions } from './sessions.ts';
@@ -79,16 +80,21 @@ async function openBroker(own: Own, options: BrokerOptions) {
   await aedes.listen();
   assertInternals(aedes);
 
+  const edges = {
+    onRefused: (remoteAddress: string, detail: string): void => admission.refused(remoteAddress, null, 'AUTH_ERROR', detail),
+    onFull: (): void => alarm('CONNECTIONS_EXHAUSTED', null, `more than ${limits.maxConnections} connections`),
+  };
+  let behindProxy: Awaited<ReturnType<typeof listenBehindProxy>> | undefined;
   const listener = createTlsListener({
+    ...edges,
     tls: options.tls,
     limits,
-    onSecure: admission.onSecure,
-    onRefused: (remoteAddress, detail) => admission.refused(remoteAddress, null, 'AUTH_ERROR', detail),
+    onSecure: socket => admission.onPeer(peerOf(socket), socket),
     staple: options.staple ?? (async () => undefined),
-    onFull: () => alarm('CONNECTIONS_EXHAUSTED', null, `more than ${limits.maxConnections} connections`),
     onCrowded: () => alarm('STRANGERS_SHED', null, `more than ${limits.maxStrangers} connections that have not said who they are`),
   });
   own('MQTT port', listener);
+  own('MQTT behind a proxy', { close: () => behindProxy?.close() });
   own('MQTT sessions', {
     close() {
       for (const session of sessions.all()) markEnding(session, 'SERVER_SHUTDOWN', '');
@@ -98,7 +104,13 @@ async function openBroker(own: Own, options: BrokerOptions) {
   return {
     listen: listener.listen,
     /** Takes MQTT over WebSocket on a server that asks for client certificates. */
-    serveWebSockets: (server: Server) => serveWebSockets(server, limits, admission.onSecure),
+    serveWebSockets: (server: Server) => serveWebSockets(server, limits, (tls, stream) => admission.onPeer(peerOf(tls), stream)),
+    /** Takes connections of a TLS terminator of this machine. @param path of a socket in a folder that only our user enters
+     *  @throws NusecError as listenBehindProxy */
+    async listenBehindProxy(path: string, certificateOf: CertificateOf): Promise<void> {
+      const { onRefused, onFull } = edges;
+      behindProxy = await listenBehindProxy(path, { limits, certificateOf, onPeer: admission.onPeer, onRefused, onFull });
+    },
     setTicketKeys: listener.setTicketKeys,
     /** Another server certificate or other client CAs, for the handshakes to come; see `trustChanged` for those that were. */
     setTls: listener.setTls,
@@ -123,7 +135,10 @@ async function openBroker(own: Own, options: BrokerOptions) {
     connectedElsewhere: admission.connectedElsewhere,
     /** Judges every connection again, after a CA was retired or compromised. */
     trustChanged: admission.recheck,
-    stats: () => ({ ...listener.stats(), online: sessions.onlineCount() }),
+    stats() {
+      const figures = listener.stats();
+      return { ...figures, connections: figures.connections + (behindProxy?.count() ?? 0), online: sessions.onlineCount() };
+    },
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Aedes } from 'aedes';
+import { type AedesInternals, acceptClient } from './accept.ts';
 import type { Admission } from './admission.ts';
 import { reserveMs } from './bucket.ts';
 import type { Ingress } from './ingress.ts';
@@ -6,20 +7,24 @@ import { reasonOf } from './presence.ts';
 import { markEnding, type Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
 
-type Hooks = Pick<Aedes, 'preConnect' | 'authenticate' | 'authorizeSubscribe' | 'authorizeForward' | 'authorizePublish'>;
+type Hooks = Pick<Aedes, 'preConnect' | 'authorizeSubscribe' | 'authorizeForward' | 'authorizePublish'>;
 
 /** No topic starts with it ([MQTT-1.5.3-2]). */
 const noTopic = '\0';
 
 /** What Aedes asks before it does anything. `authorizePublish` runs before PUBACK and before routing: there a message is handled,
  *  and so an acknowledged message is a durable one. */
-export function createHooks(sessions: Sessions, admission: Admission, ingress: Ingress, now: () => number): Hooks {
+export function createHooks(aedes: Aedes, sessions: Sessions, admission: Admission, ingress: Ingress, now: () => number): Hooks {
   return {
     preConnect(client, packet, done) {
       const session = sessions.of(client);
-      done(null, session !== undefined && admission.onConnect(session, packet));
+      if (session !== undefined && admission.onConnect(session, packet)) {
+        acceptClient(aedes as AedesInternals, session.client, packet);
+        admission.onReady(session);
+      }
+      // Whatever became of the packet, Aedes has nothing to do for it.
+      done(null, false);
     },
-    authenticate: (client, _username, _password, done) => admission.authenticate(sessions.of(client) as Session, done),
     authorizeSubscribe(client, subscription, done) {
       const session = sessions.of(client) as Session;
       // A connection gets everything below its prefix without asking; asking for exactly that is granted for clients that insist.
@@ -42,11 +47,7 @@ export function createHooks(sessions: Sessions, admission: Admission, ingress: I
 }
 
 export function plugIn(aedes: Aedes, sessions: Sessions, admission: Admission, ingress: Ingress, now: () => number): void {
-  Object.assign(aedes, createHooks(sessions, admission, ingress, now));
-  aedes.on('clientReady', client => {
-    const session = sessions.of(client);
-    if (session !== undefined) admission.onReady(session);
-  });
+  Object.assign(aedes, createHooks(aedes, sessions, admission, ingress, now));
   for (const event of ['clientError', 'connectionError'] as const) {
     aedes.on(event, (client, error) => {
       const session = sessions.of(client);

@@ -19,26 +19,42 @@ const uidForm = /^[0-9a-f]{32}$/;
 const gatewayIdForm = /^[A-Za-z0-9_-]{1,64}$/;
 const maxChainCertificates = 4;
 
+/** The other end of a connection. */
+export type Peer = {
+  readonly remoteAddress: string;
+  /** The certificate it has shown; undefined when it showed none. Asked again when trust has changed. */
+  shown(): Shown | undefined;
+};
+
+type Shown = {
+  /** Fingerprint. */
+  readonly sha256Hex: string;
+  /** @throws NusecError CLIENT_CERTIFICATE_REFUSED */
+  readonly certificate: () => X509Certificate | Promise<X509Certificate>;
+  /** Why TLS does not accept its chain. */
+  readonly trouble?: string | undefined;
+};
+
 type Known = { readonly identity: Identity; readonly notBefore: number; readonly notAfter: number };
 
-/** Checks the peer of a TLS connection: certificate there, chain accepted by TLS or incomplete (`checkClient` then has the issuer), EKU clientAuth, `checkClient`, form of the uid; kept by fingerprint.
+/** Checks the peer of a connection: certificate there, chain accepted by TLS or incomplete (`checkClient` then has the issuer), EKU clientAuth, `checkClient`, form of the uid; kept by fingerprint.
  *  The validity is looked at every time, because a resumed session and a kept result both outlive the moment of the full check.
  *  @throws NusecError CLIENT_CERTIFICATE_REQUIRED, CLIENT_CERTIFICATE_REFUSED, CERTIFICATE_EXPIRED, and what `checkClient` throws */
 export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
   const known = new Map<string, Known>();
-  const judge = async (certificate: X509Certificate, fingerprint: string): Promise<Known> => {
-    const found = known.get(fingerprint) ?? (await judgeAnew(checkClient, certificate, fingerprint));
-    known.delete(fingerprint);
-    known.set(fingerprint, found);
+  const judge = async ({ certificate, sha256Hex }: Shown): Promise<Known> => {
+    const found = known.get(sha256Hex) ?? (await judgeAnew(checkClient, await certificate(), sha256Hex));
+    known.delete(sha256Hex);
+    known.set(sha256Hex, found);
     if (known.size > maxCached) known.delete(known.keys().next().value as string);
     return found;
   };
   return {
-    async check(socket: TLSSocket, now: number): Promise<Identity> {
-      const certificate = socket.getPeerX509Certificate();
-      if (certificate === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
-      if (!socket.authorized && !lacksIssuer(socket)) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', String(socket.authorizationError));
-      const { identity, notBefore, notAfter } = await judge(certificate, sha256Hex(certificate.raw));
+    async check(peer: Peer, now: number): Promise<Identity> {
+      const shown = peer.shown();
+      if (!shown) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
+      if (shown.trouble !== undefined) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', shown.trouble);
+      const { identity, notBefore, notAfter } = await judge(shown);
       if (now < notBefore || now > notAfter) throw new NusecError('CERTIFICATE_EXPIRED', 'outside the validity of the certificate');
       return identity;
     },
@@ -52,7 +68,19 @@ export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
 /** OpenSSL's names for a chain that the peer did not send as a whole. */
 const incomplete = ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY'];
 
-const lacksIssuer = ({ authorizationError }: TLSSocket): boolean => incomplete.includes(String(authorizationError));
+/** The peer of a TLS connection. */
+export function peerOf(socket: TLSSocket): Peer {
+  return {
+    remoteAddress: socket.remoteAddress ?? 'unknown',
+    shown() {
+      const certificate = socket.getPeerX509Certificate();
+      if (certificate === undefined) return undefined;
+      const trouble = String(socket.authorizationError);
+      const isRefused = !socket.authorized && !incomplete.includes(trouble);
+      return { sha256Hex: sha256Hex(certificate.raw), certificate: () => certificate, trouble: isRefused ? trouble : undefined };
+    },
+  };
+}
 
 async function judgeAnew(checkClient: CheckClient, certificate: X509Certificate, certificateSha256: string): Promise<Known> {
   if (!certificate.keyUsage?.includes(clientAuthOid)) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'not for client authentication');

@@ -6,7 +6,12 @@ export type ClientInternals = Client & {
   readonly _parser: ParserInternals;
   /** True once a DISCONNECT packet came. */
   readonly _disconnected: boolean;
-  readonly connackSent: boolean;
+  connackSent: boolean;
+  /** What its CONNECT handler sets (lib/handlers/connect.js). */
+  will: unknown;
+  _authorized: boolean;
+  _keepaliveInterval: number;
+  _keepaliveTimer: NodeJS.Timeout | null;
   _parsingBatch: number;
   /** Called by Aedes when a packet is done. */
   _nextBatch: (error?: Error | null) => void;

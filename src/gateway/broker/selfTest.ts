@@ -37,7 +37,14 @@ function isComplete(client: ClientInternals, connection: PassThrough): boolean {
     client.pause,
     client.resume,
   ];
-  const fields = client._disconnected === false && client.connackSent === false && client._parsingBatch === 1;
+  const fields =
+    client._disconnected === false &&
+    client.connackSent === false &&
+    client.connected === false &&
+    client._authorized === false &&
+    client._keepaliveTimer === null &&
+    client._keepaliveInterval === -1 &&
+    client._parsingBatch === 1;
   return fields && methods.every(method => typeof method === 'function') && connection.listeners('readable').includes(client._nextBatch);
 }
 

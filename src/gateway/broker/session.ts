@@ -1,7 +1,6 @@
 import type { Duplex } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
 import { type Bucket, createBucket } from './bucket.ts';
-import type { Identity } from './identity.ts';
+import type { Identity, Peer } from './identity.ts';
 import type { ClientInternals } from './internals.ts';
 import type { ConnectionShare, GatewayLimits } from './limits.ts';
 import { createPerClientQueue } from './perClientQueue.ts';
@@ -13,11 +12,10 @@ import { downPrefixOf } from './topics.ts';
 export type Session = {
   readonly identity: Identity;
   /** Whose certificate it is. */
-  readonly tls: TLSSocket;
-  /** What MQTT is spoken over: the TLS connection itself, or a WebSocket in it. */
+  readonly peer: Peer;
+  /** What MQTT is spoken over: the TLS connection itself, a WebSocket in it, or a connection of a TLS terminator. */
   readonly socket: Duplex;
   readonly client: ClientInternals;
-  readonly remoteAddress: string;
   readonly share: ConnectionShare;
   readonly publishBucket: Bucket;
   /** Of payloads. */
@@ -37,7 +35,7 @@ export type Session = {
 
 export function createSession(
   identity: Identity,
-  tls: TLSSocket,
+  peer: Peer,
   socket: Duplex,
   client: ClientInternals,
   limits: GatewayLimits,
@@ -46,10 +44,9 @@ export function createSession(
   const share = limits[identity.kind];
   return {
     identity,
-    tls,
+    peer,
     socket,
     client,
-    remoteAddress: tls.remoteAddress ?? 'unknown',
     share,
     publishBucket: createBucket(share.publishPerSecond, share.publishBurst, now),
     byteBucket: createBucket(limits[`${identity.kind}InboundBytesPerSecond`], limits.inboundBurstBytes, now),

@@ -153,10 +153,13 @@ describe('floods', () => {
     expect(reasons(harness)).toEqual(['THROTTLED']);
   });
 
-  it('cuts a client that piles up packets before its CONNACK', async () => {
-    await start();
+  it('serves a client that does not wait for its CONNACK, as it may (MQTT 3.1.1 §3.1.4), within its bounds', async () => {
+    await start({ controlPacketsPerSecond: 1, controlPacketBurst: 50 });
     const wire = await openTls(pki, harness.port, device);
-    wire.send(connectPacket(uid), ...Array<Buffer>(200).fill(pingPacket));
+    wire.send(connectPacket(uid), publishPacket(hello, 'x'), ...Array<Buffer>(40).fill(pingPacket));
+    await wire.next(4);
+    for (let pings = 0; pings < 40; pings += 1) await wire.next(13);
+    wire.send(...Array<Buffer>(40).fill(pingPacket));
     await wire.closed;
     await until(() => reasons(harness).length === 1);
     expect(reasons(harness)).toEqual(['THROTTLED']);

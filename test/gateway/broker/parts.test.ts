@@ -223,6 +223,7 @@ describe('start-up', () => {
     expect(altered(client => Object.assign(client._parser, { _parseLength: undefined }))).toThrow('does not fit');
     expect(altered(client => Object.assign(client._parser, { _emitError: () => undefined }))).toThrow('does not fit');
     expect(altered(client => Object.assign(client, { _parsingBatch: 0 }))).toThrow('does not fit');
+    expect(altered(client => Object.assign(client, { _keepaliveInterval: undefined }))).toThrow('does not fit');
     aedes.close();
   });
 });
@@ -231,6 +232,7 @@ describe('the will of another process', () => {
   it('is let go without a handler: the hook copes with a client that is null', () => {
     const unused = new Proxy({}, { get: () => expect.unreachable() });
     const hooks = createHooks(
+      unused as never,
       createSessions(() => false),
       unused as never,
       unused as never,
