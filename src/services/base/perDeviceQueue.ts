@@ -66,7 +66,8 @@ export function createPerDeviceQueue({ maxRunning, maxWaiting, promptMs = defaul
   };
 }
 
-function createPlaces(count: number) {
+/** So many that work; the others wait in their order, those first that had a place before. */
+export function createPlaces(count: number) {
   const [begun, fresh]: [(() => void)[], (() => void)[]] = [[], []];
   let taken = 0;
   const enter = (line: (() => void)[]): Promise<void> => {

@@ -4,6 +4,7 @@ import type { Recorded } from '../../eventstore/recorded.ts';
 import { minuteMs } from '../../times.ts';
 import type { Context } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
+import { createPlaces } from '../base/perDeviceQueue.ts';
 import type { Attestation } from '../field/attestation.ts';
 import type { Decommissions } from '../field/decommission.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
@@ -48,10 +49,14 @@ type Entry = { hello: Hello | undefined; proof: boolean; tries: number; dueMs: n
 const maxEntries = 200_000;
 /** Tries in parallel; each is one exchange with one device. */
 const maxRunning = 64;
+/** Devices that have just said hello and are tried in parallel, mostly waiting for an answer: one that stays silent holds 15 KiB for 15 s. After a
+ *  storm the others wait with next to nothing. */
+const maxGreeted = 1_000;
 
 export function startDeliveryCare(parts: CareParts, times: CareTimes = defaultTimes): DeliveryCare {
   const { ctx, channel } = parts;
   const entries = new Map<string, Entry>();
+  const greeted = createPlaces(maxGreeted);
   let running = 0;
 
   const put = (uid: string, entry: Partial<Entry>): Entry => {
@@ -92,7 +97,13 @@ export function startDeliveryCare(parts: CareParts, times: CareTimes = defaultTi
   const looks = repeatedly(times.lookEveryMs, async () => look(), logFailure('look'));
   return {
     async greet(uid, hello, proof) {
-      await attempt(uid, put(uid, { hello, proof, tries: 0 }));
+      const entry = put(uid, { hello, proof, tries: 0, running: true });
+      await greeted.take();
+      try {
+        await attempt(uid, entry);
+      } finally {
+        greeted.giveBack();
+      }
     },
     note(uids) {
       for (const uid of uids) soon(uid);
