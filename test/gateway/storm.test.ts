@@ -1,0 +1,45 @@
+import { expect, it, onTestFinished } from 'vitest';
+import { limitOfProcesses } from '../support/limits.ts';
+import { startServerProcesses } from '../support/server.ts';
+import { connectDevice, eventually, type FieldDevice, type Fleet, people, seedFleet, typesOf, type Unit } from './fieldKit.ts';
+
+/** A server that is killed while its devices come back all together. */
+
+const devices = 24;
+const killedAfter = 6;
+
+it(
+  'kill -9 in a storm: every hello that was acknowledged is in the log, and every device comes back',
+  async () => {
+    let fleet: Fleet | undefined;
+    const group = await startServerProcesses(1, async ctx => {
+      fleet = await seedFleet(ctx, devices);
+    });
+    onTestFinished(group.close);
+    const units = fleet?.units ?? [];
+    const open: FieldDevice[] = [];
+    onTestFinished(async () => void (await Promise.all(open.map(device => device.close()))));
+    const [first] = group.first;
+    if (first === undefined) throw new Error('no server');
+    const acknowledged = new Set<string>();
+    const come = async (server: typeof first, unit: Unit): Promise<void> => {
+      const device = await connectDevice(server, unit);
+      open.push(device);
+      await device.hello();
+      acknowledged.add(unit.uid);
+    };
+    for (const unit of units) void come(first, unit).catch(() => undefined);
+    await eventually(() => acknowledged.size >= killedAfter);
+    await first.kill();
+    const before = [...acknowledged];
+
+    const second = await group.startOne();
+    const http = people(second);
+    onTestFinished(() => http.close());
+    for (const uid of before) expect(await typesOf(http, uid)).toContain('DevicePutInService');
+    acknowledged.clear();
+    await Promise.all(units.map(unit => come(second, unit)));
+    expect(acknowledged.size).toBe(devices);
+  },
+  limitOfProcesses(4),
+);
