@@ -8,7 +8,7 @@ import { moduleBeside } from '../src/entry.ts';
 import { helloMessage, spdmMessage } from '../src/mqttMessages.ts';
 import { toPem } from '../src/pki/pem.ts';
 import type { Context } from '../src/services/base/context.ts';
-import { build, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
+import { build, people, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
 import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
 import type { Device, Measured, Say, Target, Work } from './gatewayClient.ts';
 import { type Rival, startAedes, startMosquitto } from './gatewayRivals.ts';
@@ -25,7 +25,8 @@ const fan = { clients: 50, each: 400 } as const;
 const crowd = { silent: 12_000, slow: 500, connects: 100 } as const;
 /** `getconf CLK_TCK` of every Linux. */
 const ticksPerSecond = 100;
-const goalMs = { echoP50: 0.5, echoP99: 2, besideFrozen: 100, besideStrangers: 1_000 };
+const goalMs = { echoP50: 0.5, echoP99: 2, besideFrozen: 100, besideStrangers: 1_000, cut: 50 };
+const revocations = 20;
 /** Device fields in a hello. */
 const cid = 1;
 
@@ -33,6 +34,7 @@ export function run(report: Report): Promise<void> {
   return inTemporaryFolder(async folder => {
     const units: Unit[] = [];
     // The same devices come again and again.
+    process.env.NUSEC_EFFECTS_PER_DAY = '1000';
     process.env.NUSEC_MQTT_LIMITS = JSON.stringify({ connectBurst: 100_000, takeoverBurst: 100_000 });
     const group = await startServerProcesses(1, async ctx => void units.push(...(await buildUnits(ctx))));
     const [server] = group.first as [ServerProcess];
@@ -53,7 +55,9 @@ export function run(report: Report): Promise<void> {
       await measureConnects(report, load, brokers);
       await measureOpen(report, load, brokers);
       await measureStrangers(report, load, server);
-      await measureStorm(report, load, group, server, rivals[0], units);
+      const restarted = await measureStorm(report, load, group, server, rivals[0], units);
+      await measureRevocation(report, load, restarted, units);
+      await measureTwoProcesses(report, load, file, restarted, await group.startOne());
     } finally {
       load.close();
       for (const rival of rivals) await rival?.close();
@@ -169,7 +173,8 @@ async function measureStorm(
   server: ServerProcess,
   mosquitto: Rival | undefined,
   units: readonly Unit[],
-): Promise<void> {
+): Promise<ServerProcess> {
+  let restarted = server;
   const storm = async (target: Target, restart: () => Promise<Target>, say?: Say) => {
     await load.ask({ do: 'connect', target, count: devices, keep: true, resume: false });
     const begin = performance.now();
@@ -182,17 +187,70 @@ async function measureStorm(
   };
   const restartOurs = async (): Promise<Target> => {
     await server.kill();
-    return targetOf(await group.startOne());
+    restarted = await group.startOne();
+    return targetOf(restarted);
   };
   const { seconds, failed } = await storm(targetOf(server), restartOurs, helloOf(units));
   if (failed > 0) report({ figure: 'lost in a storm after kill -9', value: failed, unit: 'of all', bound: devices, boundWhat: 'all' });
   const figure = `all ${devices} back with a durable hello after kill -9, restart included`;
-  if (mosquitto?.restart === undefined) return report({ figure, notMeasured: 'Mosquitto is not installed (Debian package mosquitto)' });
+  if (mosquitto?.restart === undefined) {
+    report({ figure, notMeasured: 'Mosquitto is not installed (Debian package mosquitto)' });
+    return restarted;
+  }
   const theirs = await storm(mosquitto.target, async () => {
     await mosquitto.restart?.();
     return mosquitto.target;
   });
   report({ figure, value: seconds, unit: 's', bound: theirs.seconds, boundWhat: 'mosquitto, without a hello' });
+  return restarted;
+}
+
+/** From the request of an officer to the end of the connection, at the device. */
+async function measureRevocation(report: Report, load: Load, server: ServerProcess, units: readonly Unit[]): Promise<void> {
+  await load.ask({ do: 'connect', target: targetOf(server), count: devices, keep: true, resume: true });
+  const http = people(server);
+  const ms: number[] = [];
+  for (const { uid } of units.slice(-revocations)) {
+    const ended = load.ask({ do: 'ended', uid });
+    const begin = performance.timeOrigin + performance.now();
+    await http.json('POST', `/v1/devices/${uid}/revoke`, { reason: 'keyCompromise' });
+    ms.push(...(await ended).ms.map(at => at - begin));
+  }
+  http.close();
+  await load.ask({ do: 'end' });
+  for (const p of [50, 99] as const) {
+    const figure = `revocation to cut, request and commit included, p${p}`;
+    report({ figure, value: percentile(ms, p), unit: 'ms', bound: goalMs.cut, boundWhat: 'the goal' });
+  }
+}
+
+/** Two processes of one data folder beside one, under the same load of two clients. The clients need processors too. */
+async function measureTwoProcesses(report: Report, load: Load, file: string, one: ServerProcess, two: ServerProcess): Promise<void> {
+  const other = startLoad();
+  const half = Math.floor(devices / 2) - revocations;
+  try {
+    await other.ask({ do: 'load', file });
+    const rate = async (targets: readonly Target[], resume: boolean): Promise<number> => {
+      const work = { do: 'connect', count: half, keep: false, resume } as const;
+      const all = await Promise.all(
+        [load, other].map((clients, i) => clients.ask({ ...work, target: targets[i % targets.length] as Target, from: i * half })),
+      );
+      return (2 * half) / Math.max(...all.map(({ seconds }) => seconds));
+    };
+    const both = [targetOf(one), targetOf(two)];
+    for (const resume of [false, true]) {
+      const alone: number[] = [];
+      const together: number[] = [];
+      for (let round = 0; round < rounds; round += 1) {
+        alone.push(await rate([targetOf(one)], resume));
+        together.push(await rate(both, resume));
+      }
+      const figure = `${resume ? 'resumed' : 'full'} mTLS connects, two processes`;
+      report({ figure, value: median(together), unit: '1/s', bound: median(alone), boundWhat: 'one process' });
+    }
+  } finally {
+    other.close();
+  }
 }
 
 function helloOf([first]: readonly Unit[]): Say {

@@ -19,12 +19,16 @@ export type Work =
       readonly resume: boolean;
       readonly say?: Say;
       readonly atOnce?: number;
+      /** The first of them; default: the first of all. */
+      readonly from?: number;
     }
   | { readonly do: 'echo'; readonly count: number; readonly topic: string; readonly payload: string }
   | { readonly do: 'fanIn'; readonly clients: number; readonly each: number; readonly topic: string; readonly payload: string }
   /** Connections that say nothing, and slow ones, from four addresses of one network. */
   | { readonly do: 'strangers'; readonly port: number; readonly silent: number; readonly slow: number }
   | { readonly do: 'freeze'; readonly topic: string }
+  /** Waits until the server has ended the connection of a device; `ms` is when, Unix time. */
+  | { readonly do: 'ended'; readonly uid: string }
   | { readonly do: 'end' };
 /** What each client says once it is connected, with QoS 1. */
 export type Say = { readonly topic: string; readonly payload: string };
@@ -34,6 +38,8 @@ export type Measured = { readonly seconds: number; readonly ms: readonly number[
 const connectsAtOnce = 64;
 const connectMs = 60_000;
 const host = '127.0.0.1';
+/** The same with every broker: Debian's Mosquitto has none with ML-KEM, which Node would take. */
+const keyExchange = 'X25519';
 /** Where devices come from, and strangers. */
 const deviceAddress = '127.0.0.1';
 const strangerAddress = (i: number): string => `127.7.7.${1 + (i % 4)}`;
@@ -110,6 +116,7 @@ async function connectAll({
   resume,
   say,
   atOnce = connectsAtOnce,
+  from = 0,
 }: Extract<Work, { do: 'connect' }>): Promise<Measured> {
   const ms: number[] = [];
   let [next, failed] = [0, 0];
@@ -141,7 +148,7 @@ async function connectAll({
     }
   };
   const worker = async (): Promise<void> => {
-    while (next < count) await one(devices[next++ % devices.length] as (typeof devices)[number]);
+    while (next < count) await one(devices[(from + next++) % devices.length] as (typeof devices)[number]);
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
   return { seconds: (performance.now() - begin) / 1000, ms, failed };
@@ -212,6 +219,12 @@ function freeze(topic: string): Measured {
   return { seconds: 0, ms: [], failed: 0 };
 }
 
+async function whenEnded(uid: string): Promise<Measured> {
+  const client = open.get(uid) as Client;
+  if (!client.socket.destroyed) await new Promise(resolve => client.socket.once('close', resolve));
+  return { seconds: 0, ms: [performance.timeOrigin + performance.now()], failed: 0 };
+}
+
 function end(): Measured {
   for (const client of open.values()) client.socket.destroy();
   for (const socket of strangers.splice(0)) socket.removeAllListeners('close').destroy();
@@ -223,7 +236,7 @@ function load(file: string): Measured {
   const read = JSON.parse(readFileSync(file, 'utf8')) as readonly Device[];
   devices = read.map(device => ({
     ...device,
-    context: createSecureContext({ key: device.key, cert: device.cert, minVersion: 'TLSv1.3' }),
+    context: createSecureContext({ key: device.key, cert: device.cert, minVersion: 'TLSv1.3', ecdhCurve: keyExchange }),
   }));
   return { seconds: 0, ms: [], failed: 0 };
 }
@@ -242,6 +255,8 @@ async function carryOut(work: Work): Promise<Measured> {
       return bringStrangers(work);
     case 'freeze':
       return freeze(work.topic);
+    case 'ended':
+      return whenEnded(work.uid);
     case 'end':
       return end();
   }
