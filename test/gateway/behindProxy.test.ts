@@ -1,6 +1,6 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -48,7 +48,8 @@ afterAll(async () => {
 
 async function startProxy(): Promise<ChildProcess> {
   const { username, gid } = userInfo();
-  const group = execFileSync('id', ['-gn'], { encoding: 'utf8' }).trim() || String(gid);
+  const groups = readFileSync('/etc/group', 'utf8').split('\n');
+  const group = groups.map(line => line.split(':')).find(([, , id]) => id === String(gid))?.[0];
   const env = { NUSEC_MQTT_PROXY_FOLDER: proxyFolder, NUSEC_MQTT_BIND: `127.0.0.1:${port}`, NUSEC_USER: username, NUSEC_GROUP: group };
   const child = spawn('haproxy', ['-db', '-f', config], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
