@@ -42,8 +42,13 @@ type Known = { readonly identity: Identity; readonly notBefore: number; readonly
  *  @throws NusecError CLIENT_CERTIFICATE_REQUIRED, CLIENT_CERTIFICATE_REFUSED, CERTIFICATE_EXPIRED, and what `checkClient` throws */
 export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
   const known = new Map<string, Known>();
-  const judge = async ({ certificate, sha256Hex }: Shown): Promise<Known> => {
+  let forgotten = 0;
+  const judge = async (shown: Shown): Promise<Known> => {
+    const { certificate, sha256Hex } = shown;
+    const before = forgotten;
     const found = known.get(sha256Hex) ?? (await judgeAnew(checkClient, await certificate(), sha256Hex));
+    // Trust has changed meanwhile: what was found may no longer hold.
+    if (before !== forgotten) return judge(shown);
     known.delete(sha256Hex);
     known.set(sha256Hex, found);
     if (known.size > maxCached) known.delete(known.keys().next().value as string);
@@ -61,6 +66,7 @@ export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
     /** After a change of trust (CA retired or compromised): everything is judged again. */
     forget(): void {
       known.clear();
+      forgotten += 1;
     },
   };
 }
