@@ -92,11 +92,16 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
     making.catch(() => signers.delete(icaId));
     return making;
   };
+  /** Its holder may ask sooner than the read model has it. */
+  const newlyIssued = async (serialHex: string): Promise<CertificateRow | undefined> => {
+    await ctx.reads.waitFor(await ctx.store.head(), { projections: ['certificates'] });
+    return queries.bySerial(serialHex);
+  };
   const statusOf = async ({ serialHex }: OcspQuestion, icaId: string): Promise<CertStatus> => {
     const known = statuses.get(serialHex);
     if (known !== undefined) return known.icaId === icaId ? known.status : unknown;
     const before = changes;
-    const row = await queries.bySerial(serialHex);
+    const row = (await queries.bySerial(serialHex)) ?? (await newlyIssued(serialHex));
     if (row === undefined) return unknown;
     const status = statusOfRow(row);
     if (before === changes) statuses.set(serialHex, { icaId: row.ica_id, status });

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import Database from 'better-sqlite3';
 import { BasicOCSPResponse, Certificate, OCSPRequest, OCSPResponse, type SingleResponse } from 'pkijs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromHex } from '../../../src/bytes.ts';
@@ -138,6 +139,17 @@ describe('the OCSP responder', () => {
     const certificate = x509(device.certificate);
     const issuer = x509(device.ica);
     expect(await basicOf((await post(requestFor(device))).der).getCertificateStatus(certificate, issuer)).toMatchObject({ status: 1 });
+  });
+
+  it('knows a certificate as soon as it was issued, though the read model is behind (R86)', async () => {
+    covers('R86');
+    const views = new Database(join(project.dataDir, 'views.db'));
+    views.exec('BEGIN IMMEDIATE');
+    const device = await project.newDevice();
+    const answered = post(requestFor(device));
+    setTimeout(() => views.close(), 200);
+    const { der } = await answered;
+    expect(await basicOf(der).getCertificateStatus(x509(device.certificate), x509(device.ica))).toMatchObject({ status: 0 });
   });
 
   it('refuses what is not a request, and an issuer it does not know', async () => {
