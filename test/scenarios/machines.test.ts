@@ -349,7 +349,9 @@ describe.skipIf(why !== undefined)('two machines', () => {
     async () => {
       b.command().kill('SIGTERM');
       await b.command().ended();
-      await b.start(['env', 'FAKETIME_DONT_FAKE_MONOTONIC=1', 'faketime', '-f', `+${hourSeconds}s`]);
+      // `faketime` itself would stand between: a signal to it does not reach the server.
+      const library = execFileSync('faketime', ['-f', '+0', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' }).trim();
+      await b.start(['env', 'FAKETIME_DONT_FAKE_MONOTONIC=1', `FAKETIME=+${hourSeconds}s`, `LD_PRELOAD=${library}`]);
       const unit = nextUnit();
       const device = await online(a, unit);
       await eventually(isKnown(b, unit));
