@@ -123,10 +123,11 @@ describe('a gateway', () => {
         wire,
         '--json',
       );
+      const before = await show(1);
       const rolloutId = await offer(1, '1.8.0');
       await ended(rolloutId, 'RolloutCompleted');
-      expect(await show(1)).toMatchObject({ version: '1.8.0', status: 'IN_SERVICE' });
-      expect(gateway.lines.find(({ event }) => event === 'upgraded')).toMatchObject({ uid, version: '1.8.0' });
+      expect(await show(1)).toMatchObject({ version: '1.8.0', status: before.status });
+      expect(await gateway.until(({ event }) => event === 'upgraded', 'upgrade', limitMs)).toMatchObject({ uid, version: '1.8.0' });
 
       await world.alice.json('POST', `/v1/devices/${uid}/decommission`, { reason: 'end of life' });
       const end = await world.event(({ type, stream }) => type === 'DeviceDecommissioned' && stream === `device-${uid}`, 'the end');
