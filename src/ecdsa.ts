@@ -1,4 +1,3 @@
-import { concat } from './bytes.ts';
 import type { Curve } from './ecKey.ts';
 import { NusecError } from './errors.ts';
 
@@ -23,8 +22,12 @@ export const coordinateBytes: Readonly<Record<Curve, number>> = { 'P-256': 32, '
 export function rawToDer(raw: Uint8Array, curve: Curve = 'P-256'): Uint8Array {
   const half = coordinateBytes[curve];
   if (raw.length !== 2 * half) throw new NusecError('KEY_REFUSED', `a raw ${curve} signature has ${2 * half} bytes`);
-  const body = concat(writeInteger(raw.subarray(0, half)), writeInteger(raw.subarray(half)));
-  return concat(Uint8Array.of(0x30, body.length), body);
+  const [rBytes, sBytes] = [integerBytes(raw, 0, half), integerBytes(raw, half, raw.length)];
+  const der = new Uint8Array(2 + 2 + rBytes + 2 + sBytes);
+  der.set([0x30, der.length - 2]);
+  writeInteger(der, 2, raw.subarray(0, half), rBytes);
+  writeInteger(der, 4 + rBytes, raw.subarray(half), sBytes);
+  return der;
 }
 
 /** Copies the INTEGER at `at` into `raw` so that it ends at `end`. @returns where the next one begins, or undefined when it is not strict DER of that size */
@@ -40,10 +43,16 @@ function readInteger(der: Uint8Array, at: number, raw: Uint8Array, end: number, 
   return next;
 }
 
-function writeInteger(value: Uint8Array): Uint8Array {
-  let start = 0;
-  while (start < value.length - 1 && value[start] === 0) start += 1;
-  const bytes = value.subarray(start);
-  const pad = (bytes[0] ?? 0) >= 0x80 ? 1 : 0;
-  return concat(Uint8Array.of(0x02, bytes.length + pad), new Uint8Array(pad), bytes);
+/** Length of the INTEGER in raw[from..end): without leading zeros, but one where the first bit would be a sign. */
+function integerBytes(raw: Uint8Array, from: number, end: number): number {
+  let start = from;
+  while (start < end - 1 && raw[start] === 0) start += 1;
+  return end - start + ((raw[start] ?? 0) >= 0x80 ? 1 : 0);
+}
+
+function writeInteger(der: Uint8Array, at: number, value: Uint8Array, length: number): void {
+  der[at] = 0x02;
+  der[at + 1] = length;
+  const from = Math.max(0, value.length - length);
+  der.set(value.subarray(from), at + 2 + length - (value.length - from));
 }

@@ -14,13 +14,14 @@ import {
 type Sink = { bytes: Uint8Array; length: number };
 
 const initialBytes = 256;
+const textEncoder = new TextEncoder();
 
 /** Deterministic CBOR (RFC 8949 §4.2.1): shortest heads, definite lengths, map keys in the bytewise order of their encodings.
  *  @throws NusecError CBOR_MALFORMED for what has no such encoding here: fractions, integers beyond 64 bits, lone surrogates, too deep */
 export function encodeCbor(value: CborValue, maxDepth: number = defaultMaxDepth): Uint8Array {
   const sink: Sink = { bytes: new Uint8Array(initialBytes), length: 0 };
   write(sink, value, maxDepth);
-  return sink.bytes.slice(0, sink.length);
+  return sink.length === sink.bytes.length ? sink.bytes : sink.bytes.slice(0, sink.length);
 }
 
 function write(sink: Sink, value: CborValue, depth: number): void {
@@ -48,7 +49,7 @@ function writeInteger(sink: Sink, value: number | bigint): void {
 
 function writeText(sink: Sink, value: string): void {
   if (!value.isWellFormed()) throw malformed('text with a lone surrogate');
-  writeBytes(sink, major.text, new TextEncoder().encode(value));
+  writeBytes(sink, major.text, textEncoder.encode(value));
 }
 
 function writeArray(sink: Sink, items: readonly CborValue[], depth: number): void {
@@ -91,15 +92,25 @@ function writeBytes(sink: Sink, type: number, bytes: Uint8Array): void {
 /** The initial byte and its argument in the fewest bytes (RFC 8949 §3, §4.2.1). */
 function writeHead(sink: Sink, type: number, argument: number | bigint): void {
   const initial = type << 5;
-  const size = argument < 24 ? 0 : argument < 0x100 ? 1 : argument < 0x1_0000 ? 2 : argument < 0x1_0000_0000 ? 4 : 8;
-  writeByte(sink, size === 0 ? initial | Number(argument) : initial | (24 + Math.log2(size)));
-  reserve(sink, size);
-  const view = new DataView(sink.bytes.buffer, sink.length, size);
-  if (size === 1) view.setUint8(0, Number(argument));
-  else if (size === 2) view.setUint16(0, Number(argument));
-  else if (size === 4) view.setUint32(0, Number(argument));
-  else if (size === 8) view.setBigUint64(0, checked64(BigInt(argument)));
-  sink.length += size;
+  if (argument < 24) writeByte(sink, initial | Number(argument));
+  else if (argument < 0x100) writeArgument(sink, initial | 24, Number(argument), 1);
+  else if (argument < 0x1_0000) writeArgument(sink, initial | 25, Number(argument), 2);
+  else if (argument < 0x1_0000_0000) writeArgument(sink, initial | 26, Number(argument), 4);
+  else writeLong(sink, initial | 27, checked64(BigInt(argument)));
+}
+
+function writeArgument(sink: Sink, initial: number, argument: number, size: 1 | 2 | 4): void {
+  reserve(sink, 1 + size);
+  sink.bytes[sink.length] = initial;
+  for (let i = size, rest = argument; i > 0; i -= 1, rest >>>= 8) sink.bytes[sink.length + i] = rest;
+  sink.length += 1 + size;
+}
+
+function writeLong(sink: Sink, initial: number, argument: bigint): void {
+  writeByte(sink, initial);
+  reserve(sink, 8);
+  new DataView(sink.bytes.buffer).setBigUint64(sink.length, argument);
+  sink.length += 8;
 }
 
 function checked64(argument: bigint): bigint {

@@ -1,5 +1,5 @@
-import { createHash, hkdfSync, type KeyObject } from 'node:crypto';
-import { toHex, utf8 } from '../bytes.ts';
+import { hkdfSync, type KeyObject } from 'node:crypto';
+import { equalBytes, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { type Lru, lru } from '../lru.ts';
 import { generateEc, importPrivateKey } from './ec.ts';
@@ -18,7 +18,8 @@ const custodySalt = utf8('NuSEC custody v1'.padEnd(64, '.'));
 /** Unwrapped keys kept ready: about 2 KiB each. */
 const maxUnwrappedKeys = 4096;
 
-type UnwrappedKeys = Lru<KeyObject>;
+/** By key-encryption key and context, which has no control characters. */
+type UnwrappedKeys = Lru<{ readonly wrapped: Uint8Array; readonly scalar: KeyObject }>;
 export const createUnwrappedKeys = (): UnwrappedKeys => lru(maxUnwrappedKeys);
 
 /** @throws KEY_REFUSED when a caller asks for AES-GCM under what would be a wrapping key: those serve key wrapping only (T17) */
@@ -52,17 +53,13 @@ type Custodial = { readonly kekId: string; readonly context: string; readonly wr
 
 /** @throws KEY_REFUSED when the wrapped key does not open under this KEK and context */
 export function signUnder(kek: KeyObject, custodial: Custodial, digest: Uint8Array, unwrapped: UnwrappedKeys): Uint8Array {
-  const name = digestOf(custodial);
-  const scalar = unwrapped.get(name) ?? scalarOf(importPrivateKey(unwrapKey(wrappingKey(kek, custodial.context), custodial.wrapped)));
-  unwrapped.set(name, scalar);
+  const { kekId, context, wrapped } = custodial;
+  const name = `${kekId}\n${context}`;
+  const known = unwrapped.get(name);
+  if (known !== undefined && equalBytes(known.wrapped, wrapped)) return signDigest(known.scalar, digest);
+  const scalar = scalarOf(importPrivateKey(unwrapKey(wrappingKey(kek, context), wrapped)));
+  unwrapped.set(name, { wrapped: Uint8Array.from(wrapped), scalar });
   return signDigest(scalar, digest);
-}
-
-/** Covers all three parts unambiguously: a cached key must not answer for another KEK or context. */
-function digestOf({ kekId, context, wrapped }: Custodial): string {
-  return createHash('sha256')
-    .update(JSON.stringify([kekId, context, toHex(wrapped)]))
-    .digest('hex');
 }
 
 const wrappingKey = (kek: KeyObject, context: string): KeyObject =>

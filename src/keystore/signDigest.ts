@@ -1,4 +1,4 @@
-import { createECDH, createSecretKey, hash, type KeyObject, randomBytes } from 'node:crypto';
+import { createECDH, createSecretKey, hash, type KeyObject, randomFillSync } from 'node:crypto';
 import { rawToDer } from '../ecdsa.ts';
 import { requireDigest } from './keyRules.ts';
 
@@ -30,11 +30,12 @@ export function signDigest(scalar: KeyObject, digest: Uint8Array): Uint8Array {
   const d = numberOf(secret);
   const z = numberOf(digest);
   for (;;) {
-    const random = randomBytes(2 * scalarBytes);
+    const random = freshRandom();
     const seed = Buffer.concat([secret, digest, random.subarray(0, scalarBytes)]);
     const k = numberOf(hash('sha512', seed, 'buffer')) % order;
     const blind = numberOf(random.subarray(scalarBytes)) % order;
     seed.fill(0);
+    random.fill(0);
     if (k === 0n || blind === 0n) continue;
     ecdh.setPrivateKey(bytesOf(k));
     const r = numberOf(ecdh.getPublicKey().subarray(1, 1 + scalarBytes)) % order;
@@ -45,7 +46,29 @@ export function signDigest(scalar: KeyObject, digest: Uint8Array): Uint8Array {
   }
 }
 
-const numberOf = (bytes: Uint8Array): bigint => BigInt(`0x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')}`);
+/** Random bytes are made for many signatures at a time, as a call costs as much as the bytes; each is used once and wiped. */
+const randoms = Buffer.alloc(64 * 2 * scalarBytes);
+let nextRandom = randoms.length;
+
+function freshRandom(): Buffer {
+  if (nextRandom === randoms.length) {
+    randomFillSync(randoms);
+    nextRandom = 0;
+  }
+  nextRandom += 2 * scalarBytes;
+  return randoms.subarray(nextRandom - 2 * scalarBytes, nextRandom);
+}
+
+const wordBytes = 8;
+
+/** Big endian, in whole words of 8 bytes. */
+function numberOf(bytes: Uint8Array): bigint {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  let number = 0n;
+  for (let at = 0; at < bytes.length; at += wordBytes) number = (number << 64n) | view.getBigUint64(at);
+  return number;
+}
+
 const bytesOf = (value: bigint): Buffer => Buffer.from(value.toString(16).padStart(2 * scalarBytes, '0'), 'hex');
 
 /** Leading bits that one round of Lehmer's method works with, and how large its cofactors may get: their products are exact in a double. */
