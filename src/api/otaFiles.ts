@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { toHex } from '../bytes.ts';
+import { concat, toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
-import { sealedBlockAt, sealedFileBytes } from '../ota/blocks.ts';
+import { sealedBlockAt, sealedFileBytes, sealedTogetherBytes } from '../ota/blocks.ts';
 import { blockCount, type OtaJob } from '../ota/otaJob.ts';
 import type { Resource } from './app.ts';
 import { bytesAnswer, idField } from './fields.ts';
@@ -82,15 +82,18 @@ function blocksOf(job: OtaJob, { first, last }: Span, seal: (index: number) => U
   return new ReadableStream<Uint8Array>(
     {
       pull(controller) {
-        const [start] = sealedBlockAt(job, index);
-        if (start > last || index >= blockCount(job)) {
-          end();
-          return controller.close();
-        }
         try {
-          const sealed = seal(index);
-          controller.enqueue(sealed.subarray(Math.max(0, first - start), last + 1 - start));
-          index += 1;
+          const parts: Uint8Array[] = [];
+          for (let bytes = 0; bytes === 0 || bytes + sealedBytes <= sealedTogetherBytes; index += 1) {
+            const [start] = sealedBlockAt(job, index);
+            if (start > last || index >= blockCount(job)) break;
+            const part = seal(index).subarray(Math.max(0, first - start), last + 1 - start);
+            parts.push(part);
+            bytes += part.length;
+          }
+          if (parts.length > 0) return controller.enqueue(concat(...parts));
+          end();
+          controller.close();
         } catch (error) {
           end();
           controller.error(error);

@@ -69,6 +69,7 @@ export type DeviceCommand =
         readonly securityUpdate?: boolean;
         /** It can decrypt what is encrypted for its line. */
         readonly decrypts?: boolean;
+        readonly now: string;
       }
     >
   | Command<'StartUpgrade', { readonly offerId: string }>

@@ -68,6 +68,9 @@ export type Offer = {
   readonly rolloutId?: string;
   /** Closes a hole: of two offers with the same counter and version it wins. */
   readonly securityUpdate?: boolean;
+  /** What the signed job says; offers of before have neither. The sequence strictly rises from offer to offer of a device. */
+  readonly jobSequence?: number;
+  readonly jobExpiresAt?: string;
 };
 
 /** How far a device is with an upgrade, as it says: it fetches the image, has it whole in its second slot, restarts into it. */

@@ -69,6 +69,8 @@ export type LivingDevice = DeviceStanding & {
   /** Of the last upgrade that was cancelled: what the device is to forget. */
   readonly cancelledOfferId?: string;
   readonly upgradedOfferId?: string;
+  /** Of the newest signed job: the device refuses a lower one. */
+  readonly jobSequence?: number;
   /** Highest security counter in OTP that the chip has proven. */
   readonly provenCounter?: number;
   /** Of the trust bundle that the device said it has. */
@@ -109,7 +111,7 @@ type DataOf<Type extends DeviceEvent['type']> = Extract<DeviceEvent, { readonly 
 
 /** A new generation starts from nothing but what is burned, assigned or issued permanently. */
 function minted(state: DeviceState, data: DataOf<'DeviceMinted'>): LivingDevice {
-  const kept: Pick<LivingDevice, 'objIds' | 'certificates' | 'bootKeys' | 'rollbacks' | 'provenCounter' | 'encryptionKey'> =
+  const kept: Pick<LivingDevice, 'objIds' | 'certificates' | 'bootKeys' | 'rollbacks' | 'provenCounter' | 'encryptionKey' | 'jobSequence'> =
     state.status === 'NONE' ? { objIds: [], certificates: [], bootKeys: {}, rollbacks: [] } : state;
   return {
     ...data,
@@ -120,6 +122,7 @@ function minted(state: DeviceState, data: DataOf<'DeviceMinted'>): LivingDevice 
     rollbacks: kept.rollbacks,
     ...(kept.provenCounter !== undefined && { provenCounter: kept.provenCounter }),
     ...(kept.encryptionKey !== undefined && { encryptionKey: kept.encryptionKey }),
+    ...(kept.jobSequence !== undefined && { jobSequence: kept.jobSequence }),
     certificateInstalled: false,
     debugLocked: false,
     provisioned: false,
@@ -166,7 +169,7 @@ function evolveField(state: LivingDevice, event: DeviceEvent): LivingDevice | un
     case 'AttestationFailed':
       return { ...state, attestation: { passed: false, reason: event.data.reason } };
     case 'FirmwareOffered':
-      return { ...state, offer: event.data };
+      return { ...state, offer: event.data, ...(event.data.jobSequence !== undefined && { jobSequence: event.data.jobSequence }) };
     case 'UpgradeStarted':
       return { ...state, upgradePhase: 'downloading' };
     case 'UpgradeAdvanced':

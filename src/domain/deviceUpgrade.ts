@@ -1,15 +1,20 @@
+import { dayMs } from '../times.ts';
 import { type Of, requireStatus } from './decider.ts';
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { CancelReason, DeviceEvent, Offer, UpgradePhase } from './deviceEvents.ts';
 import type { LivingDevice } from './deviceState.ts';
 import type { DeviceStatus } from './deviceStatus.ts';
+import { nextNumber } from './numbers.ts';
 import { judgeOffer } from './offer.ts';
-import { refuse } from './rules.ts';
+import { refuse, timeAfter } from './rules.ts';
 import { compareVersions } from './version.ts';
 
 /** Decisions about the upgrade of a device: offered → started (downloading, written, testing) → upgraded by evidence, failed or cancelled. */
 
 type Events = readonly DeviceEvent[];
+
+/** How long a job may be executed after its offer. */
+export const jobLifetimeMs = 30 * dayMs;
 
 const upgradable: readonly DeviceStatus[] = ['STOCK', 'IN_SERVICE'];
 
@@ -21,7 +26,7 @@ export function isUpgradable(state: LivingDevice): boolean {
 /** I9 and I11, by the one offer decision, and against the current offer: the better one wins, and the other one is cancelled. The same
  *  release is not offered twice: one piece of evidence ends it for both rollouts. */
 export function offerFirmware(command: Of<DeviceCommand, 'OfferFirmware'>, state: LivingDevice): Events {
-  const { offerId, rolloutId, releaseId, release, line, rules, securityUpdate, decrypts } = command;
+  const { offerId, rolloutId, releaseId, release, line, rules, securityUpdate, decrypts, now } = command;
   if (knownOffer(state, offerId)) return [];
   const { firmware, offer: standing, provenCounter } = state;
   if (firmware === undefined) refuse('DEVICE_STATE', 'the device has no firmware yet');
@@ -34,6 +39,8 @@ export function offerFirmware(command: Of<DeviceCommand, 'OfferFirmware'>, state
     imageHashes,
     ...(rolloutId !== undefined && { rolloutId }),
     ...(securityUpdate && { securityUpdate }),
+    jobSequence: nextNumber(state.jobSequence, Date.parse(now)),
+    jobExpiresAt: timeAfter(now, jobLifetimeMs),
   };
   const refusal = judgeOffer({ ...line, line: state.line, able: isUpgradable(state), firmware, provenCounter, decrypts }, release, rules);
   const isLoser = standing !== undefined && standing.releaseId !== releaseId && !wins(offer, standing);

@@ -72,17 +72,19 @@ export function handleOn<Command, State, Event extends StorableEvent>(
   });
 }
 
-/** The state of a stream, from the cache and what is newer. States are values: never change one. */
+/** The state of a stream, from the cache and what is newer. States are values: never change one.
+ *  @param asKnown without a look for what other processes have stored, see EventStore.readStream */
 export async function loadState<Command, State, Event extends StorableEvent>(
   store: EventStore,
   decider: Decider<Command, State, Event>,
   stream: string,
+  asKnown = false,
 ): Promise<Loaded<State>> {
   const { states } = memoryOf(store);
   const known = states.get(stream);
   const base =
     known?.decider === decider ? (known.loaded as Loaded<State>) : { revision: noStream, position: 0, state: decider.initialState };
-  const newer = await store.readStream(stream, base.revision + 1);
+  const newer = await store.readStream(stream, base.revision + 1, asKnown);
   const last = newer.at(-1);
   if (last === undefined) return base;
   // What was stored came out of the same decider, or of an older version of it: its events have its shapes.
@@ -100,13 +102,14 @@ async function decideOnce<Command, State, Event extends StorableEvent>(
   meta: CommandMeta,
 ): Promise<Handled<State, Event>> {
   const basis = new Map<string, Basis>();
+  // What others store after the first look is found at the commit.
   const command = await commandOf(async (other, otherStream) => {
-    const { revision, state } = await loadState(store, other, otherStream);
+    const { revision, state } = await loadState(store, other, otherStream, basis.size > 0);
     // Read twice, the older revision counts: then the two states must have been the same.
     if (!basis.has(otherStream)) basis.set(otherStream, { stream: otherStream, revision });
     return state;
   });
-  const before = await loadState(store, decider, stream);
+  const before = await loadState(store, decider, stream, basis.size > 0);
   const events = decider.decide(command, before.state).map(asStored);
   if (events.length === 0) return { ...before, events };
   const expected = before.revision === noStream ? 'none' : before.revision;

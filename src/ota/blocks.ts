@@ -19,6 +19,9 @@ const minSecretBytes = 32;
 export const blockSecretLabel = 'NuSEC OTA';
 export const blockSecretBytes = 32;
 
+/** Blocks that a server seals for one write of a connection, where they are smaller than that. */
+export const sealedTogetherBytes = 64 * 1024;
+
 export type BlockChannel = {
   readonly job: OtaJob;
   readonly key: Uint8Array;
@@ -32,9 +35,10 @@ export function openBlockChannel(sessionSecret: Uint8Array, { job, jobDigest }: 
   return { job, key, noncePrefix: sha256(job.otaJobId).subarray(0, 8) };
 }
 
-/** @param plaintext  the block as the job names it @returns ciphertext ‖ tag[16] @throws NusecError IMAGE_REFUSED for any other bytes */
-export function sealBlock(channel: BlockChannel, index: number, plaintext: Uint8Array): Uint8Array {
-  if (!isBlock(channel.job, index, plaintext)) throw new NusecError('IMAGE_REFUSED', 'the block is not the one the job names');
+/** @param plaintext  the block as the job names it @param hash  its SHA-256, where that is known: of a body that many devices share
+ *  @returns ciphertext ‖ tag[16] @throws NusecError IMAGE_REFUSED for any other bytes */
+export function sealBlock(channel: BlockChannel, index: number, plaintext: Uint8Array, hash = sha256(plaintext)): Uint8Array {
+  if (!isNamed(channel.job, index, hash)) throw new NusecError('IMAGE_REFUSED', 'the block is not the one the job names');
   const cipher = createCipheriv('aes-256-gcm', channel.key, nonce(channel, index));
   cipher.setAAD(aad(channel.job, index));
   return concat(cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
@@ -64,14 +68,30 @@ export function sealedBlockAt(job: Pick<OtaJob, 'imageBytes' | 'blockBytes'>, in
 }
 
 /** Whether these bytes are block `index` of the job. */
-export function isBlock(job: OtaJob, index: number, block: Uint8Array): boolean {
-  if (!isIndex(job, index)) return false;
-  const wanted = job.blockHashes.subarray(index * blockHashBytes, (index + 1) * blockHashBytes);
-  return equalBytes(sha256(block), wanted);
-}
+export const isBlock = (job: OtaJob, index: number, block: Uint8Array): boolean => isNamed(job, index, sha256(block));
 
-/** What is delivered: a body shared by all devices of a release, and this device's trailer. */
-export type Delivery = { readonly body: Uint8Array; readonly trailer: Uint8Array };
+const isNamed = (job: OtaJob, index: number, hash: Uint8Array): boolean =>
+  isIndex(job, index) && equalBytes(hash, blockHashAt(job.blockHashes, index));
+
+/** @returns SHA-256 of block `index`; fewer bytes where there is none */
+const blockHashAt = (hashes: Uint8Array, index: number): Uint8Array =>
+  hashes.subarray(index * blockHashBytes, (index + 1) * blockHashBytes);
+
+/** What is delivered: a body shared by all devices of a release, and this device's trailer. `bodyHashes` are those of the blocks wholly in the body, as
+ *  `bodyBlockHashes` gives them. */
+export type Delivery = { readonly body: Uint8Array; readonly trailer: Uint8Array; readonly bodyHashes?: Uint8Array };
+
+/** One block of a delivery, sealed; those of the body are not hashed once more for each device. @throws NusecError as `sealBlock` */
+export function sealDelivered(channel: BlockChannel, delivery: Delivery, index: number): Uint8Array {
+  const { bodyHashes = new Uint8Array(0) } = delivery;
+  const isShared = (index + 1) * blockHashBytes <= bodyHashes.length;
+  return sealBlock(
+    channel,
+    index,
+    readBlock(delivery, index, channel.job.blockBytes),
+    isShared ? blockHashAt(bodyHashes, index) : undefined,
+  );
+}
 
 /** One block of body ‖ trailer, without joining them. @returns fewer bytes for the last block, none beyond the end */
 export function readBlock({ body, trailer }: Delivery, index: number, blockBytes: number): Uint8Array {

@@ -72,11 +72,12 @@ describe('an upgrade', () => {
   const offered = [...inService, w.offer];
   const started = [...offered, w.startUpgrade];
   const facts = { releaseId: 'app-2', version: '2.1.0', securityCounter: 6 };
+  const job = { jobSequence: Date.parse(w.offer.now), jobExpiresAt: '2026-10-01T12:00:00.000Z' };
 
   it('goes from offer over start to evidence', () => {
     on(...inService)
       .when(w.offer)
-      .givesOnce({ type: 'FirmwareOffered', data: { offerId: 'o1', ...facts, imageHashes: ['f3', 'f3e'] } });
+      .givesOnce({ type: 'FirmwareOffered', data: { offerId: 'o1', ...facts, ...job, imageHashes: ['f3', 'f3e'] } });
     on(...offered)
       .when(w.startUpgrade)
       .givesOnce({ type: 'UpgradeStarted', data: { offerId: 'o1' } });
@@ -91,7 +92,15 @@ describe('an upgrade', () => {
   it('names its rollout', () => {
     on(...inService)
       .when({ ...w.offer, rolloutId: 'ro1' })
-      .gives({ type: 'FirmwareOffered', data: { offerId: 'o1', ...facts, imageHashes: ['f3', 'f3e'], rolloutId: 'ro1' } });
+      .gives({ type: 'FirmwareOffered', data: { offerId: 'o1', ...facts, ...job, imageHashes: ['f3', 'f3e'], rolloutId: 'ro1' } });
+  });
+
+  it('has a job whose sequence rises whatever the clock does, also for the next generation of the device', () => {
+    const next = { ...w.offer, offerId: 'o2', releaseId: 'app-3', now: '2020-01-01T00:00:00.000Z' };
+    expect(state(...offered, next).jobSequence).toBe(job.jobSequence + 1);
+    expect(state(...offered, { ...next, now: '2026-09-01T12:00:01.000Z' }).jobSequence).toBe(job.jobSequence + 1000);
+    const again = { type: 'DeviceMinted', data: { ...w.unit, grantId: 'grant-2', objId: '0c'.repeat(16), generation: 2 } } as const;
+    expect(fold(device, [again], state(...offered))).toMatchObject({ status: 'MINTED', jobSequence: job.jobSequence });
   });
 
   it('leads back to stock when it began there', () => {

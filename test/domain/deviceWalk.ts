@@ -54,6 +54,7 @@ export const offer: Of<DeviceCommand, 'OfferFirmware'> = {
   release: { ...product, status: 'PUBLISHED', version: '2.1.0', securityCounter: 6, imageHashes: ['f3', 'f3e'] },
   line: product,
   rules: { rollbackFloor: 0, counterMaximum: 255 },
+  now: '2026-09-01T12:00:00.000Z',
 };
 export const startUpgrade: DeviceCommand = { type: 'StartUpgrade', offerId: 'o1' };
 export const upgraded: Of<DeviceCommand, 'RecordUpgrade'> = {

@@ -3,6 +3,7 @@ import { fromHex } from '../../bytes.ts';
 import { decodeAs, encodeAs } from '../../cbor/schema.ts';
 import { NusecError } from '../../errors.ts';
 import { otaBlock, otaQuestion } from '../../mqttMessages.ts';
+import { sealedTogetherBytes } from '../../ota/blocks.ts';
 import type { OtaDelivery } from '../../services/firmware/otaDelivery.ts';
 import { type ByteLimits, createByteBudget, defaultByteLimits } from '../broker/byteBudget.ts';
 import type { Handler } from '../broker/handler.ts';
@@ -19,10 +20,17 @@ export const otaHandler = (delivery: Pick<OtaDelivery, 'block'>, now: () => numb
     const waitMs = budget.take(uid, count * blockBytes, now());
     if (waitMs === undefined) return;
     if (waitMs > 0) await sleep(waitMs);
-    for (let index = first; index < first + count; index += 1) {
-      const sealed = delivery.block(uid, offerId, index, blockBytes);
-      const taken = await reply('ota', encodeAs(otaBlock, { cid, otaJobId: fromHex(offerId), index, sealed }), 0);
-      if (!taken) return;
+    const otaJobId = fromHex(offerId);
+    const together = Math.max(1, Math.floor(sealedTogetherBytes / blockBytes));
+    for (let next = first; next < first + count; next += together) {
+      const indexes = Array.from({ length: Math.min(together, first + count - next) }, (_, i) => next + i);
+      const taken = await Promise.all(
+        indexes.map(index => {
+          const sealed = delivery.block(uid, offerId, index, blockBytes);
+          return reply('ota', encodeAs(otaBlock, { cid, otaJobId, index, sealed }), 0);
+        }),
+      );
+      if (taken.includes(false)) return;
     }
   });
 };

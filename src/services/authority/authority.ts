@@ -6,11 +6,12 @@ import { authority, authorityStream } from '../../domain/authority.ts';
 import { type CreatedAuthority, type KnownIssuingCa, type KnownRoot, requireSigningKey } from '../../domain/authorityState.ts';
 import type { SigningUse } from '../../domain/signingUse.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { coseSigner } from '../../keystore/signer.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { remembered } from '../../pki/remembered.ts';
 import type { Signer } from '../../production/signed.ts';
-import { type Context, stateOf } from '../base/context.ts';
+import { type Context, reader } from '../base/context.ts';
 
 /** The project's authorities in use: who signs which certificate, which keys sign for which use, what machines trust. */
 
@@ -20,8 +21,11 @@ export const rootKeyId = 'root/1';
 export type Authorities = CreatedAuthority & { readonly root: KnownRoot };
 
 /** @throws NusecError STATE before `nusec init` */
-export async function authorityOf(ctx: Context): Promise<Authorities> {
-  const state = await stateOf(ctx, authority, authorityStream(ctx.project));
+export const authorityOf = (ctx: Context): Promise<Authorities> => authorityIn(reader(ctx), ctx.project);
+
+/** @throws NusecError STATE before `nusec init` */
+export async function authorityIn(read: Read, project: string): Promise<Authorities> {
+  const state = await read(authority, authorityStream(project));
   if (state.status === 'NONE' || state.root === undefined)
     throw new NusecError('STATE', 'the project is not initialised: run `nusec init`');
   return { ...state, root: state.root };

@@ -4,13 +4,13 @@ import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import { firstRootId } from '../../domain/authorityEvents.ts';
 import type { CreatedAuthority, KnownIssuingCa } from '../../domain/authorityState.ts';
+import { nextNumber } from '../../domain/numbers.ts';
 import { NusecError } from '../../errors.ts';
 import { coseSigner } from '../../keystore/signer.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { signTrustBundle } from '../../production/trustBundle.ts';
 import { secondsOf } from '../../times.ts';
 import { type Context, execute } from '../base/context.ts';
-import { nextNumber } from '../base/numbers.ts';
 import { type Authorities, authorityOf, crossCertificates, parsedAuthority } from './authority.ts';
 
 /** The signed trust bundle: what machines trust, one version after the other. */

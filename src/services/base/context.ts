@@ -124,11 +124,15 @@ export const both =
     await other(read);
   };
 
-/** Reads states as they are now, for what no decision is stored of. */
-export const reader =
-  (ctx: Context): Read =>
-  (decider, stream) =>
-    stateOf(ctx, decider, stream);
+/** Reads states as they are now, for what no decision is stored of: what other processes have stored is looked for once, by the first read. */
+export function reader({ store }: Context): Read {
+  let hasLooked = false;
+  return async (decider, stream) => {
+    const asKnown = hasLooked;
+    hasLooked = true;
+    return (await loadState(store, decider, stream, asKnown)).state;
+  };
+}
 
 /** Waits until these read models show everything so far. @returns false when they do not get on: what they show is older than the log */
 export async function areCurrent(ctx: Context, projections: readonly string[]): Promise<boolean> {

@@ -7,12 +7,13 @@ import type { LineEncryption } from '../../domain/encryption.ts';
 import { type DefinedLine, type LineLayout, line, lineStream, maxCounterBudget } from '../../domain/line.ts';
 import { importKey, spkiOfPoint } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { deviceQueries } from '../../projections/devices.ts';
 import { releaseQueries } from '../../projections/releases.ts';
 import { authorityOf, rootDer } from '../authority/authority.ts';
 import { establishIssuingCa } from '../authority/issuingCa.ts';
-import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
+import { type Context, execute, nowIso, reader } from '../base/context.ts';
 
 /** Product lines: what their firmware is called by (vendor and class UUID), how far its counter goes, who certifies its devices. */
 
@@ -98,8 +99,11 @@ export async function lineCounters(ctx: Context, name: string) {
 }
 
 /** @throws NusecError NOT_FOUND */
-export async function lineOf(ctx: Context, name: string): Promise<DefinedLine> {
-  const state = await stateOf(ctx, line, lineStream(name));
+export const lineOf = (ctx: Context, name: string): Promise<DefinedLine> => lineIn(reader(ctx), name);
+
+/** @throws NusecError NOT_FOUND */
+export async function lineIn(read: Read, name: string): Promise<DefinedLine> {
+  const state = await read(line, lineStream(name));
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no product line ${name}`);
   return state;
 }

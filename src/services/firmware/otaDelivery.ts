@@ -11,7 +11,7 @@ import { rollout, rolloutStream } from '../../domain/rollout.ts';
 import { isWindowOpen } from '../../domain/rolloutPace.ts';
 import { NusecError } from '../../errors.ts';
 import { lru } from '../../lru.ts';
-import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlockChannel, readBlock, sealBlock } from '../../ota/blocks.ts';
+import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlockChannel, sealDelivered } from '../../ota/blocks.ts';
 import { blockCount, type OtaJob } from '../../ota/otaJob.ts';
 import { deriveExporterKey } from '../../spdm/keySchedule.ts';
 import { offerUnder } from '../../spdm/policy.ts';
@@ -152,7 +152,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
       const delivery = openOf(uid, offerId);
       const { job, delivery: image } = delivery.prepared;
       if (blockBytes !== job.blockBytes || index >= blockCount(job)) throw new NusecError('BAD_REQUEST', 'the job has no such block');
-      return sealBlock(delivery.blocks, index, readBlock(image, index, blockBytes));
+      return sealDelivered(delivery.blocks, image, index);
     },
     async prepared(uid) {
       const state = await livingDevice(ctx, uid);

@@ -3,7 +3,9 @@ import { sha256Hex } from '../../digest.ts';
 import { deviceStream } from '../../domain/device.ts';
 import type { Offer } from '../../domain/deviceEvents.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
+import { jobLifetimeMs } from '../../domain/deviceUpgrade.ts';
 import { type EncryptedVariant, variantFor } from '../../domain/encryption.ts';
+import { nextNumber } from '../../domain/numbers.ts';
 import { imageHashesOf, release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
 import { rollout, rolloutStream } from '../../domain/rollout.ts';
 import { compareVersions, parseVersion } from '../../domain/version.ts';
@@ -15,13 +17,12 @@ import { deviceTrailer } from '../../ota/build.ts';
 import { dependenciesOf, parseBody } from '../../ota/image.ts';
 import { jobDigestOf, type OtaJob, signJob } from '../../ota/otaJob.ts';
 import { ofAnyDevice, type Variant } from '../../ota/variant.ts';
-import { daySeconds, type Seconds, secondsOf } from '../../times.ts';
-import { authorityOf, signerFor } from '../authority/authority.ts';
+import { type Seconds, secondsOf } from '../../times.ts';
+import { authorityIn, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { type Context, stateOf } from '../base/context.ts';
-import { nextNumber } from '../base/numbers.ts';
+import { type Context, reader, stateOf } from '../base/context.ts';
 import { contentKey, keyForDevice, variantOf } from './encryptedFirmware.ts';
-import { lineOf } from './lines.ts';
+import { lineIn } from './lines.ts';
 
 /** From a standing offer to what is delivered: the release's body, shared by all, a trailer signed by this device's own boot key (R93, RULE-12),
  *  and the signed job that names every block. */
@@ -39,8 +40,6 @@ export type PreparedJob = {
 
 /** Large enough to move firmware fast; a device holds one block at a time (docs/upgrades.md). */
 const otaBlockBytes = 16 * 1024;
-/** How long a job may be executed after its offer. */
-const otaJobLifetimeDays = 30;
 const maxBodiesBytes = 64 * 1024 * 1024;
 
 /** What is delivered to all devices of a release: the plain body, or the encrypted one. */
@@ -48,8 +47,9 @@ type Body = {
   readonly bytes: Uint8Array;
   readonly sha256: string;
   readonly blockHashes: Uint8Array;
-  readonly dependencies: OtaJob['dependencies'];
   readonly ofDevice: Variant['ofDevice'];
+  /** What the jobs of all devices say alike. */
+  readonly terms: Pick<OtaJob, 'version' | 'securityCounter' | 'dependencies' | 'vendorUuid' | 'classUuid'>;
 };
 
 export type OtaImages = {
@@ -63,19 +63,25 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
   const bodies = lru<Body>(maxBodiesBytes, ({ bytes }) => bytes.length);
 
   const bodyOf = async (known: UploadedRelease, encrypted: EncryptedVariant | undefined): Promise<Body> => {
-    const name = `${known.bodySha256}/${encrypted?.bodySha256 ?? 'plain'}`;
+    const name = (encrypted ?? known).bodySha256;
     const ready = bodies.get(name);
     if (ready !== undefined) return ready;
     const plain = await readBody(ctx, alarms, known.releaseId, known.bodySha256);
-    const variant = encrypted && variantOf(plain, encrypted);
+    const variant = encrypted && (await variantOf(known.bodySha256, encrypted, async () => plain));
     const bytes = variant && encrypted ? variant.encrypt(await contentKey(ctx, encrypted)) : plain;
     const same = ofAnyDevice(fromHex(known.imageHash));
     const body = {
       bytes,
       sha256: sha256Hex(bytes),
       blockHashes: bodyBlockHashes(bytes, otaBlockBytes),
-      dependencies: dependenciesOf(parseBody(plain)) ?? [],
       ofDevice: variant?.ofDevice ?? (() => same),
+      terms: {
+        version: parseVersion(known.version),
+        securityCounter: known.securityCounter,
+        dependencies: dependenciesOf(parseBody(plain)) ?? [],
+        vendorUuid: fromHex(known.vendorUuid),
+        classUuid: fromHex(known.classUuid),
+      },
     };
     bodies.set(name, body);
     return body;
@@ -87,35 +93,34 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
       return [known.imageHash, toHex(ofDevice(fromHex(uid)).imageHash)];
     },
     async prepare(state, offer) {
-      const known = await stateOf(ctx, release, releaseStream(offer.releaseId));
+      const read = reader(ctx);
+      const known = await read(release, releaseStream(offer.releaseId));
       if (known.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${offer.releaseId} is ${known.status}`);
-      const { encryption } = await lineOf(ctx, state.line);
+      const { encryption } = await lineIn(read, state.line);
       const kind = variantFor(encryption, known, state);
       if (kind === undefined) throw new NusecError('ENCRYPTION_REQUIRED', 'the line accepts encrypted images only');
       const encrypted = kind === 'encrypted' ? known.encrypted : undefined;
       const body = await bodyOf(known, encrypted);
-      const own = body.ofDevice(fromHex(state.uid));
+      const uid = fromHex(state.uid);
+      const own = body.ofDevice(uid);
       const encTlv = encrypted && (await keyForDevice(ctx, encrypted, encryption, state));
-      const delivery = { body: body.bytes, trailer: concat(own.area, await trailerOf(ctx, state, own.imageHash, encTlv)) };
-      const { sequence, expiresAtSeconds } = await offerFacts(ctx, state.uid, offer.offerId);
+      const trailer = concat(own.area, await trailerOf(ctx, state, own.imageHash, encTlv));
+      const delivery = { body: body.bytes, trailer, bodyHashes: body.blockHashes };
+      const { sequence, expiresAtSeconds } = termsOf(offer) ?? (await termsOfBefore(ctx, state.uid, offer.offerId));
       const job: OtaJob = {
+        ...body.terms,
         format: 1,
         otaJobId: fromHex(offer.offerId),
-        uid: fromHex(state.uid),
+        uid,
         imageHash: own.imageHash,
         imageBytes: delivery.body.length + delivery.trailer.length,
-        version: parseVersion(known.version),
-        securityCounter: known.securityCounter,
         blockBytes: otaBlockBytes,
         blockHashes: deliveryBlockHashes(delivery, otaBlockBytes, body.blockHashes),
         expiresAtSeconds,
         sequence,
-        dependencies: body.dependencies,
-        vendorUuid: fromHex(known.vendorUuid),
-        classUuid: fromHex(known.classUuid),
         ...(await permitOf(ctx, state, offer)),
       };
-      const { kid, sign } = await signerFor(ctx, await authorityOf(ctx), 'otaJob');
+      const { kid, sign } = await signerFor(ctx, await authorityIn(read, ctx.project), 'otaJob');
       const signed = await signJob(job, kid, sign);
       return { offerId: offer.offerId, job, jobDigest: jobDigestOf(signed), signed, delivery, bodySha256: body.sha256 };
     },
@@ -150,16 +155,19 @@ async function trailerOf(ctx: Context, state: LivingDevice, imageHash: Uint8Arra
   return deviceTrailer({ imageHash, publicKey, keyForm: 'whole', signature, ...(encTlv && { encTlv }) });
 }
 
-/** The sequence rises from offer to offer of a device, also when an older store was put back; the job expires counted from the offer. */
-async function offerFacts(
-  ctx: Context,
-  uid: string,
-  offerId: string,
-): Promise<{ readonly sequence: number; readonly expiresAtSeconds: Seconds }> {
+type Terms = { readonly sequence: number; readonly expiresAtSeconds: Seconds };
+
+function termsOf({ jobSequence, jobExpiresAt }: Offer): Terms | undefined {
+  if (jobSequence === undefined || jobExpiresAt === undefined) return undefined;
+  return { sequence: jobSequence, expiresAtSeconds: secondsOf(Date.parse(jobExpiresAt)) };
+}
+
+/** Of an offer that an earlier version made: counted from its event. */
+async function termsOfBefore(ctx: Context, uid: string, offerId: string): Promise<Terms> {
   const offers = await historyOf(ctx.store, deviceStream(uid), 'FirmwareOffered');
   const index = offers.findIndex(({ data }) => data.offerId === offerId);
   const offered = offers[index];
   if (offered === undefined) throw new NusecError('DEVICE_STATE', 'this offer was never made');
   const sequence = offers.slice(0, index + 1).reduce((before, { at }) => nextNumber(before, Date.parse(at)), 0);
-  return { sequence, expiresAtSeconds: secondsOf(Date.parse(offered.at)) + otaJobLifetimeDays * daySeconds };
+  return { sequence, expiresAtSeconds: secondsOf(Date.parse(offered.at) + jobLifetimeMs) };
 }

@@ -66,12 +66,13 @@ async function offerTogether(
 
 type OfferOutcome = { readonly member: Member; readonly offerId: string } | { readonly member: Member; readonly refusal: NusecError };
 
-async function offer({ ctx, images }: OfferParts, state: PlannedRollout, member: Member): Promise<OfferOutcome> {
+async function offer(parts: OfferParts, state: PlannedRollout, member: Member): Promise<OfferOutcome> {
+  const { ctx } = parts;
   const { uid } = member;
   try {
     const target = await livingDevice(ctx, uid);
     const offerId = offerIdOf(state.rolloutId, uid, member.offerId === undefined ? 0 : member.attempt + 1);
-    await executeOn(ctx, device, deviceStream(uid), read => offerCommand(read, images, state, offerId, target), by);
+    await executeOn(ctx, device, deviceStream(uid), read => offerCommand(read, parts, state, offerId, target), by);
     return { member, offerId };
   } catch (error) {
     if (!(error instanceof NusecError) || error.code === 'REVISION_CONFLICT') throw error;
@@ -93,7 +94,7 @@ async function note(ctx: Context, { releaseId }: PlannedRollout, outcome: OfferO
 /** The offer as release, line and rollout are now. @throws NusecError STATE (the rollout does not run), NOT_FOUND */
 async function offerCommand(
   read: Read,
-  images: Pick<OtaImages, 'hashesOn'>,
+  { ctx, images }: OfferParts,
   { rolloutId, releaseId, securityUpdate }: PlannedRollout,
   offerId: string,
   target: LivingDevice,
@@ -134,6 +135,7 @@ async function offerCommand(
       ...(plan.permitDowngrade && { downgradePermit: { approvers } }),
     },
     ...(securityUpdate && { securityUpdate }),
+    now: nowIso(ctx),
   };
 }
 

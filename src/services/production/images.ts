@@ -119,7 +119,7 @@ async function unitPart(ctx: Context, { job, device }: UnitInWork, bound: BoundF
   const { encryption } = await lineOf(ctx, job.line);
   const encTlv = await keyForDevice(ctx, encrypted, encryption, device);
   if (!encrypted.uidBound) return { ...ofAnyDevice(fromHex(bound.imageHash)), encTlv };
-  const variant = variantOf(await ctx.blobs.get(known.bodySha256), encrypted);
+  const variant = await variantOf(known.bodySha256, encrypted, () => ctx.blobs.get(known.bodySha256));
   return { ...variant.ofDevice(fromHex(device.uid)), encTlv };
 }
 

@@ -3,6 +3,7 @@ import type { IsoTime } from '../../domain/actor.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
 import type { Crl } from '../../domain/authorityEvents.ts';
 import { listIdOf, listOf, partitionFact } from '../../domain/crlList.ts';
+import { nextNumber } from '../../domain/numbers.ts';
 import { NusecError } from '../../errors.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import { buildCrl, encodeCrlEntry } from '../../pki/crl.ts';
@@ -12,7 +13,6 @@ import { dayMs } from '../../times.ts';
 import { type Authorities, authorityOf, crlUrlOf, deltaCrlUrlOf } from '../authority/authority.ts';
 import { caById } from '../authority/issuingCa.ts';
 import { backdatedIso, type Context, execute } from '../base/context.ts';
-import { nextNumber } from '../base/numbers.ts';
 import { formerCrlUrls, listIdsOf } from './crlPartitions.ts';
 
 /** Revocation lists of every issuing CA and root (RFC 5280 §5; R86, RULE-16), one for each partition of its certificates: a full list and the delta

@@ -1,6 +1,8 @@
-import { createHash } from 'node:crypto';
+import { createHash, generateKeyPairSync } from 'node:crypto';
 import { afterAll, beforeAll, expect, it, onTestFinished, vi } from 'vitest';
-import { concat, toHex } from '../../../src/bytes.ts';
+import { concat, toBase64url, toHex } from '../../../src/bytes.ts';
+import { sha256 } from '../../../src/digest.ts';
+import { newEvent } from '../../../src/eventstore/recorded.ts';
 import { createByteBudget } from '../../../src/gateway/broker/byteBudget.ts';
 import { blockSecretBytes, blockSecretLabel, openBlock, openBlockChannel } from '../../../src/ota/blocks.ts';
 import { blockCount, verifyJob } from '../../../src/ota/otaJob.ts';
@@ -11,7 +13,8 @@ import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { quarantineDevice, releaseDevice } from '../../../src/services/field/devices.ts';
-import { defineLine, raiseRollbackFloor } from '../../../src/services/firmware/lines.ts';
+import { defineLine, raiseRollbackFloor, setEncryption } from '../../../src/services/firmware/lines.ts';
+import type { PreparedJob } from '../../../src/services/firmware/otaImage.ts';
 import { withdrawRelease } from '../../../src/services/firmware/releases.ts';
 import { planRollout, type RolloutWish, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
 import { showRollout } from '../../../src/services/firmware/rolloutView.ts';
@@ -32,7 +35,7 @@ const units = (count: number): Unit[] => {
 };
 
 beforeAll(async () => {
-  bench = await openField(30);
+  bench = await openField(34);
 });
 afterAll(() => bench.close());
 
@@ -366,6 +369,43 @@ it('makes whoever withholds an update visible (T22)', async () => {
   await rollouts.command(id, { type: 'PauseRollout', reason: 'look', by: 'operator:rita' }, 'operator:rita');
   await eventually(async () => (await bench.codesOfAlarms()).includes('UPDATE_STALE'));
   expect(await bench.codesOfAlarms()).toContain('UPDATE_STALE');
+});
+
+it('encrypts for the one key of a line: each device boots its own image, and not that of another one (R92, RULE-12)', async () => {
+  covers('R92', 'RULE-12');
+  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const point = new Uint8Array(pair.publicKey.export({ type: 'spki', format: 'der' }).subarray(-65));
+  const byLine = { scheme: 'line', bits: 128, only: false, uidBound: false, publicKey: toBase64url(point) } as const;
+  await setEncryption(bench.ctx, 'meter', byLine, 'operator:rita');
+  const release = await publish(bench.ctx, 'app', '1.9.0', 3);
+  const two = units(2);
+  const id = await roll({ devices: two.map(({ uid }) => uid) }, release.releaseId);
+  await eventually(async () => (await show(id)).counts.offered === 2);
+  const [own, other] = await Promise.all(
+    two.map(async ({ uid }) => {
+      const { job, delivery } = (await bench.field.delivery.prepared(uid)) as PreparedJob;
+      return { job, image: concat(delivery.body, delivery.trailer), otpKeyHash: sha256(await appKeyOf(uid)) };
+    }),
+  );
+  const decryption = { curve: 'P-256', privateKey: pair.privateKey } as const;
+  const verdict = (image: Uint8Array, otpKeyHash: Uint8Array, how: object = { decryption }) =>
+    verifyImage(image, { signature: { algorithm: 'P-256', otpKeyHash }, slotBytes: 1 << 20, ...how });
+  expect(own!.job.imageHash).toEqual(other!.job.imageHash);
+  for (const { image, otpKeyHash } of [own!, other!]) expect(verdict(image, otpKeyHash)).toMatchObject({ ok: true });
+  expect(verdict(other!.image, own!.otpKeyHash)).toMatchObject({ ok: false, reason: 'unknown-signing-key' });
+  expect(verdict(own!.image, own!.otpKeyHash, {})).toMatchObject({ ok: false, reason: 'encrypted-but-no-enc-key-configured' });
+});
+
+it('has the job that its event fixes, also where an earlier version made the offer', async () => {
+  const [unit] = units(1) as [Unit];
+  const { releaseId, version, securityCounter, imageHash } = bench.fleet.next;
+  const at = '2026-01-02T03:04:05.678Z';
+  const data = { offerId: '0a'.repeat(16), releaseId, version, securityCounter, imageHashes: [imageHash] };
+  const offered = newEvent('FirmwareOffered', data, { id: bench.ctx.newId(), at, by: 'system:test' });
+  await bench.ctx.store.append(`device-${unit.uid}`, 'any', [offered]);
+  const { job } = (await bench.field.delivery.prepared(unit.uid)) as PreparedJob;
+  expect(job.sequence).toBe(Date.parse(at));
+  expect(job.expiresAtSeconds).toBe(Math.floor(Date.parse('2026-02-01T03:04:05.678Z') / 1000));
 });
 
 it('limits bytes per device and in total', () => {
