@@ -23,6 +23,8 @@ export const deviceSchema = z
     attestedAt: z.string().nullable(),
     connected: z.boolean(),
     trustBundleVersion: z.number().nullable(),
+    /** Whether the chip has proven the key that images are encrypted for. */
+    hasEncryptionKey: z.boolean(),
     tags: z.array(z.string()),
     changedAt: z.string(),
     revision: z.number(),
@@ -55,6 +57,7 @@ export const deviceAnswer = (row: DeviceRow, isConnected: boolean, attestedMs: n
   attestedAt: laterOf(row.attested_at, attestedMs),
   connected: isConnected,
   trustBundleVersion: row.trust_bundle_version,
+  hasEncryptionKey: row.has_encryption_key === 1,
   tags: row.tags === '' ? [] : row.tags.split(' '),
   changedAt: row.changed_at,
   revision: row.revision,

@@ -47,13 +47,19 @@ export const devicesResource: Resource = (api, { ctx, channel, attestations }, a
         tag: tagField.optional(),
         /** Only devices in use that do not have the newest trust bundle. */
         behind: z.enum(['true']).optional(),
+        /** Only devices in use without a certified encryption key. */
+        encryptionKey: z
+          .enum(['missing'])
+          .optional()
+          .openapi({ description: 'missing: devices in use that no encrypted image can be made for' }),
         sort: z.enum(['uid', 'changed']).default('uid').openapi({ description: 'changed: what changed last comes first' }),
       }),
     },
     responses: { 200: jsonAnswer(z.object({ devices: z.array(deviceSchema), next: z.string().optional() }), 'devices') },
   });
   api.openapi(list, async c => {
-    const { line, status, release, imageHash, version, tag, attestation, job, uid, behind, sort, cursor, limit } = c.req.valid('query');
+    const { line, status, release, imageHash, version, tag, attestation, job, uid, behind, encryptionKey, sort, cursor, limit } =
+      c.req.valid('query');
     const filter = {
       ...(attestation !== undefined && { attestation }),
       ...(job !== undefined && { jobId: job }),
@@ -66,6 +72,7 @@ export const devicesResource: Resource = (api, { ctx, channel, attestations }, a
       ...(version !== undefined && { version }),
       ...(tag !== undefined && { tag }),
       behind: behind === 'true',
+      withoutEncryptionKey: encryptionKey === 'missing',
       scope: c.var.person.scope,
     };
     const rows = await listDevices(ctx, { ...filter, limit, ...(cursor !== undefined && { after: cursor }) });

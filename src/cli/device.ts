@@ -28,6 +28,7 @@ type List = ServerOptions & {
   line?: string;
   status?: string;
   behind?: boolean;
+  withoutEncryptionKey?: boolean;
 };
 
 const example = '00112233445566778899aabbccddeeff';
@@ -36,7 +37,14 @@ const example = '00112233445566778899aabbccddeeff';
 export function registerDevice(program: Command): void {
   const device = program.command('device').description('devices: look, attest, quarantine, suspend, revoke, decommission');
   const command = subcommandsOf(device);
-  command('list', 'all devices', 'list --line meter', 'list --status QUARANTINED --json', 'list --release 148f3636cfa2c0dac2794f4ebae4200c')
+  command(
+    'list',
+    'all devices',
+    'list --line meter',
+    'list --status QUARANTINED --json',
+    'list --line meter --without-encryption-key',
+    'list --release 148f3636cfa2c0dac2794f4ebae4200c',
+  )
     .option('--line <line>', 'only this product line')
     .option('--status <status>', `only in this state: ${deviceStatuses.join(', ')}`, oneOf(deviceStatuses))
     .option('--release <id>', 'only those that run this release, by what they last proved')
@@ -44,6 +52,7 @@ export function registerDevice(program: Command): void {
     .option('--version <version>', 'the same for a version')
     .option('--tag <tag>', 'only those with this tag')
     .option('--behind', 'only those in use without the newest trust bundle')
+    .option('--without-encryption-key', 'only those in use that no encrypted image can be made for')
     .action(list);
   command('show <uid>', 'one device', `show ${example}`)
     .option('--events', 'everything that happened to it')
@@ -126,8 +135,9 @@ export function registerDevice(program: Command): void {
   );
 }
 
-async function list({ line, status, release, imageHash, version, tag, behind, ...options }: List): Promise<void> {
-  const filter = { line, status, release, imageHash, version, tag, behind: behind ? 'true' : undefined };
+async function list({ line, status, release, imageHash, version, tag, behind, withoutEncryptionKey, ...options }: List): Promise<void> {
+  const flags = { behind: behind ? 'true' : undefined, encryptionKey: withoutEncryptionKey ? 'missing' : undefined };
+  const filter = { line, status, release, imageHash, version, tag, ...flags };
   const devices = await listAll<Device>(options, '/v1/devices', 'devices', filter);
   const rows = devices.map(one => [one.uid, one.line, one.status, one.version, one.attestation, one.connected ? 'online' : 'offline']);
   print(options, devices, table(['UID', 'LINE', 'STATUS', 'VERSION', 'ATTESTED', 'MQTT'], rows));

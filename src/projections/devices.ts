@@ -36,6 +36,8 @@ export type DeviceRow = {
   suspended_from: DeviceStatus | null;
   /** Of the trust bundle that the device has, as it says; null before it said so. */
   trust_bundle_version: number | null;
+  /** 1 when the chip has proven the key that images are encrypted for. */
+  has_encryption_key: 0 | 1;
   /** Separated by spaces. */
   tags: string;
   minted_at: string;
@@ -65,14 +67,14 @@ const countSchema = (devices: string, counts: string): string => {
 
 export const devices: Projection = {
   name: 'devices',
-  version: 9,
+  version: 10,
   tables: ['devices', 'device_counts', 'device_tags'],
   schema: table => `
     CREATE TABLE ${table('devices')} (
       uid TEXT PRIMARY KEY, obj_id TEXT NOT NULL, generation INTEGER NOT NULL, line TEXT NOT NULL, job_id TEXT NOT NULL, programmer TEXT NOT NULL,
       status TEXT NOT NULL, serial TEXT, release_id TEXT, version TEXT, security_counter INTEGER, image_hash TEXT, bootloader_release_id TEXT,
       attestation TEXT, attested_at TEXT, upgrade_from TEXT, quarantine_from TEXT, suspended_from TEXT,
-      trust_bundle_version INTEGER, tags TEXT NOT NULL DEFAULT '', minted_at TEXT NOT NULL, changed_at TEXT NOT NULL, revision INTEGER NOT NULL
+      trust_bundle_version INTEGER, has_encryption_key INTEGER NOT NULL DEFAULT 0, tags TEXT NOT NULL DEFAULT '', minted_at TEXT NOT NULL, changed_at TEXT NOT NULL, revision INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('devices')}_line ON ${table('devices')} (line, status, uid);
     CREATE INDEX ${table('devices')}_status ON ${table('devices')} (status, uid);
@@ -104,6 +106,7 @@ export const devices: Projection = {
     const boot = db.prepare(`UPDATE ${name} SET bootloader_release_id = ? WHERE uid = ?`);
     const attest = db.prepare(`UPDATE ${name} SET attestation = ?, attested_at = ? WHERE uid = ?`);
     const follow = db.prepare(`UPDATE ${name} SET trust_bundle_version = ? WHERE uid = ?`);
+    const certifyKey = db.prepare(`UPDATE ${name} SET has_encryption_key = 1 WHERE uid = ?`);
     const untag = db.prepare(`DELETE FROM ${table('device_tags')} WHERE uid = ?`);
     const tag = db.prepare(`INSERT INTO ${table('device_tags')} VALUES (?, ?)`);
     const retag = db.prepare(`UPDATE ${name} SET tags = ? WHERE uid = ?`);
@@ -122,6 +125,7 @@ export const devices: Projection = {
         untag.run(subjectOf(stream));
       },
       DeviceTagged: ({ stream, data }) => keepTags(subjectOf(stream), data.tags),
+      EncryptionKeyCertified: ({ stream }) => certifyKey.run(subjectOf(stream)),
       BootloaderInstalled: ({ stream, data }) => boot.run(data.releaseId, subjectOf(stream)),
       FirmwareInstalled: installed,
       FirmwareUpgraded: installed,
@@ -173,6 +177,7 @@ export function deviceRowOf(events: readonly Recorded<DeviceEvent['type']>[]): D
     quarantine_from: state.quarantineFrom ?? null,
     suspended_from: state.suspendedFrom ?? null,
     trust_bundle_version: state.trustBundleVersion ?? null,
+    has_encryption_key: state.encryptionKey === undefined ? 0 : 1,
     tags: (state.tags ?? []).join(' '),
     minted_at: life[0]?.at ?? last.at,
     changed_at: last.at,
@@ -203,6 +208,8 @@ export type DevicePage = {
   readonly tag?: string;
   /** Those in use whose trust bundle is older than this one, or unknown. */
   readonly trustBelow?: number;
+  /** Those in use that no encrypted image can be made for. */
+  readonly withoutEncryptionKey?: boolean;
   /** Of the last attestation; `none` before the first one. */
   readonly attestation?: 'passed' | 'failed' | 'none';
   readonly uidPrefix?: string;
@@ -286,6 +293,7 @@ export const deviceQueries = (db: Kysely<DeviceTables & JobTables & GatewayTable
     attestation,
     uidPrefix,
     trustBelow,
+    withoutEncryptionKey,
     order,
     after,
     limit,
@@ -303,6 +311,7 @@ export const deviceQueries = (db: Kysely<DeviceTables & JobTables & GatewayTable
     if (uidPrefix !== undefined) query = query.where('uid', '>=', uidPrefix).where('uid', '<=', uidPrefix.padEnd(32, 'f'));
     if (tag !== undefined) query = query.where('uid', 'in', db.selectFrom('device_tags').select('uid').where('tag', '=', tag));
     if (trustBelow !== undefined) query = query.where(isBehind(trustBelow));
+    if (withoutEncryptionKey) query = query.where('has_encryption_key', '=', 0).where('status', 'in', inUse);
     if (order === 'changed') query = newestFirst(query, after);
     else query = (after === undefined ? query : query.where('uid', '>', after)).orderBy('uid');
     if (scope !== undefined) query = query.where('uid', 'in', devicesInScope(db, scope));

@@ -40,6 +40,7 @@ const events = fc.constantFrom<DeviceEvent>(
   { type: 'CertificateRevoked', data: { serial: 's1', reason: 'superseded', by: 'a' } },
   { type: 'CertificateRevoked', data: { serial: 's2', reason: 'keyCompromise', by: 'a' } },
   { type: 'TrustBundleFollowed', data: { version: 7 } },
+  { type: 'EncryptionKeyCertified', data: { publicKey: 'p', receiptSha256: 'x' } },
   { type: 'DeviceQuarantined', data: { reason: 'r', by: 'a' } },
   { type: 'DeviceReleased', data: { reason: 'r', by: 'a' } },
   { type: 'DeviceSuspended', data: { reason: 'r', by: 'a' } },
@@ -55,6 +56,7 @@ const minted: DeviceEvent = {
   type: 'DeviceMinted',
   data: { uid, objId: 'o', generation: 1, line: 'l', jobId: 'j', programmer: 'p', grantId: 'g' },
 };
+const inUse = ['STOCK', 'IN_SERVICE', 'UPGRADING', 'QUARANTINED', 'SUSPENDED', 'RMA'];
 const bootKey: DeviceEvent = { type: 'BootKeyAssigned', data: { slot: 'bl2', keyId: 'b', publicKey: 'p' } };
 
 it('shows every device in the state its events fold to (R83)', async () => {
@@ -84,6 +86,8 @@ it('shows every device in the state its events fold to (R83)', async () => {
       expect(row?.serial).toBe(state.serial ?? null);
       expect(row?.version).toBe(state.firmware?.version ?? null);
       expect(row?.trust_bundle_version).toBe(state.trustBundleVersion ?? null);
+      const lacksKey = state.encryptionKey === undefined && inUse.includes(state.status);
+      expect(await deviceQueries(reads.db).page({ withoutEncryptionKey: true, limit: 9 })).toEqual(lacksKey ? [row] : []);
       await reads.close();
       await store.close();
     }),
