@@ -4,6 +4,7 @@ import { firmwareHandlers } from '../chip/firmwareHandlers.ts';
 import { commonHandlers, maxBodyBytes, type OrderNonce, otpHandler, putHandler, receiptHandler } from '../chip/handlers.ts';
 import { messageHandler, spdmResponder } from '../chip/messages.ts';
 import { carryOutWipe, checkedOrder, debugUnlockHandler, takeNonce } from '../chip/orders.ts';
+import { downgradePermits } from './app/judgement.ts';
 
 /** What the application does beside answering the serial link. */
 export type Companion = { readonly stop: () => Promise<void> };
@@ -16,7 +17,7 @@ export const appStage =
     const orderNonce: OrderNonce = { current: undefined };
     const handlers: DevAuthHandlers = {
       ...commonHandlers(context, orderNonce),
-      ...firmwareHandlers(context),
+      ...firmwareHandlers(context, downgradePermits(context)),
       put: putHandler(context),
       otp: otpHandler(context),
       receipt: receiptHandler(context),

@@ -89,7 +89,7 @@ async function upgrade(
     const sealed = await openSession(messenger, wire, identity);
     await server.report(uid, otaJobId, { status: 'downloading' });
     report('write the image');
-    await write(messenger, wire, sealed, job, image);
+    await write(messenger, wire, sealed, { job, signed }, image);
     await server.report(uid, otaJobId, { status: 'written' });
     await wire.host.request('reset', { mode: 'normal' });
     await server.report(uid, otaJobId, { status: 'testing' });
@@ -140,10 +140,18 @@ async function imageOf(messenger: Messenger, { uid, otaJobId, bodySha256, traile
 }
 
 /** A refusal of the device is reported to the server, and the offer remains. */
-async function write({ server }: Messenger, { told, uid }: Wire, sealed: DevAuthHost, job: OtaJob, bytes: Uint8Array): Promise<void> {
+async function write(
+  { server }: Messenger,
+  { told, uid }: Wire,
+  sealed: DevAuthHost,
+  { job, signed }: { readonly job: OtaJob; readonly signed: Uint8Array },
+  bytes: Uint8Array,
+): Promise<void> {
   const { version, securityCounter } = job;
+  const permit = job.downgradeApprovers && { permit: signed };
   try {
-    await sendFirmware(sealed, { image: imageIds.bl3, version, securityCounter, bytes }, pieceBytesFor(told.maxBodyBytes));
+    const transfer = { image: imageIds.bl3, version, securityCounter, bytes, ...permit };
+    await sendFirmware(sealed, transfer, pieceBytesFor(told.maxBodyBytes));
   } catch (error) {
     if (!(error instanceof DevAuthError)) throw error;
     const code = error.reason === 'rollback' ? 'ROLLBACK' : error.reason;

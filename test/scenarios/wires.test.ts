@@ -35,7 +35,7 @@ const upgrade = () => {
   return world.nusec('programmer', 'upgrade', '--programmer', serial(programmer), '--target-serial', serial(mcus[0]), '--json');
 };
 
-async function offer(index: number, version: string): Promise<string> {
+async function offer(index: number, version: string, plan: object = {}): Promise<string> {
   const file = world.file(`app-${version}.bin`, new Uint8Array(20_000).fill(version.charCodeAt(2)));
   const uploaded = await world.nusec(
     'release',
@@ -54,10 +54,14 @@ async function offer(index: number, version: string): Promise<string> {
   const { releaseId } = uploaded.lines.at(-1) as { releaseId: string };
   await world.bob.json('POST', `/v1/releases/${releaseId}/approve`, {});
   await world.alice.json('POST', `/v1/releases/${releaseId}/publish`, {});
-  const { rolloutId } = await world.alice.json<{ rolloutId: string }>('POST', '/v1/rollouts', { releaseId, devices: [unit(index).uid] });
+  const { rolloutId } = await world.alice.json<{ rolloutId: string }>('POST', '/v1/rollouts', {
+    releaseId,
+    devices: [unit(index).uid],
+    ...plan,
+  });
   await world.bob.json('POST', `/v1/rollouts/${rolloutId}/approve`, {});
   await world.alice.json('POST', `/v1/rollouts/${rolloutId}/start`, {});
-  await world.event(({ type, stream }) => type === 'FirmwareOffered' && stream === `device-${unit(index).uid}`, 'the offer');
+  await world.event(({ type, data }) => type === 'FirmwareOffered' && data.rolloutId === rolloutId, 'the offer');
   return rolloutId;
 }
 const ended = (rolloutId: string, how: string) =>
@@ -79,6 +83,19 @@ describe('a programmer as bridge', () => {
       expect(before.version).not.toBe('1.7.0');
       const passed = (await typesOf(0)).findLast(({ type }) => type === 'AttestationPassed');
       expect(passed?.data.via).toBe('programmer');
+    },
+    limitMs,
+  );
+
+  it(
+    'brings an older version at the same counter, when planner and approver permit it (T12, I16)',
+    async () => {
+      covers('T12', 'I16');
+      const rolloutId = await offer(0, '1.6.5', { permitDowngrade: true });
+      const done = await upgrade();
+      expect(done.status, JSON.stringify([done.error, ...done.lines])).toBe(0);
+      await ended(rolloutId, 'RolloutCompleted');
+      expect(await show(0)).toMatchObject({ version: '1.6.5' });
     },
     limitMs,
   );

@@ -1,4 +1,4 @@
-import { bytesUpTo, field, record } from '../../cbor/schema.ts';
+import { bytesUpTo, field, optionalField, record } from '../../cbor/schema.ts';
 import { hash32, u8, u32, version } from '../fields.ts';
 import { define, onlySealed } from './command.ts';
 import { ops } from './header.ts';
@@ -8,6 +8,9 @@ import { maxReceiptBytes } from './state.ts';
 
 /** Body of one chunk; HELLO reports how much a device accepts in one message. */
 export const maxChunkBytes = 32 * 1024;
+
+/** Of a signed job that permits an older version; it has to fit the message of a device. */
+const maxPermitBytes = 32 * 1024;
 
 /** Write: announces an image. The same image again resumes at the device's position; another one starts at 0. */
 export const fwBegin = define({
@@ -19,6 +22,8 @@ export const fwBegin = define({
     sha256: field(3, hash32),
     version: field(4, version),
     securityCounter: field(5, u32),
+    /** The signed job, where it permits an older version at the same counter. */
+    permit: optionalField(6, bytesUpTo(maxPermitBytes, 1)),
   }),
   response: record({ resumeOffset: field(1, u32) }),
   refusal: onlySealed,

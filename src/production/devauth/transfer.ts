@@ -22,7 +22,7 @@ export async function putObject(host: DevAuthHost, type: PutType, object: Uint8A
   }
 }
 
-export type FirmwareTransfer = Pick<DevAuthRequest<'fwBegin'>, 'image' | 'version' | 'securityCounter'> & {
+export type FirmwareTransfer = Pick<DevAuthRequest<'fwBegin'>, 'image' | 'version' | 'securityCounter' | 'permit'> & {
   /** The whole image as it goes to flash. */
   readonly bytes: Uint8Array;
 };
@@ -30,9 +30,9 @@ export type FirmwareTransfer = Pick<DevAuthRequest<'fwBegin'>, 'image' | 'versio
 /** Sends an image from the device's position on and returns its signed receipt, not yet verified.
  *  @throws as `DevAuthHost.request` */
 export async function sendFirmware(host: DevAuthHost, transfer: FirmwareTransfer, chunkBytes: number): Promise<Uint8Array> {
-  const { image, version, securityCounter, bytes } = transfer;
+  const { bytes, ...about } = transfer;
   const hash = sha256(bytes);
-  const { resumeOffset } = await host.request('fwBegin', { image, sizeBytes: bytes.length, sha256: hash, version, securityCounter });
+  const { resumeOffset } = await host.request('fwBegin', { ...about, sizeBytes: bytes.length, sha256: hash });
   if (resumeOffset > bytes.length) throw devAuthMalformed('resume offset beyond the image');
   for (let offset = resumeOffset; offset < bytes.length; offset += chunkBytes) {
     const data = bytes.subarray(offset, offset + chunkBytes);

@@ -10,7 +10,7 @@ import { formatVersion, parseVersion } from '../../../src/domain/version.ts';
 import { otpMap } from '../../../src/production/otpMap.ts';
 import { image, publicKey, readJson } from '../../ota/vectors.ts';
 import { covers } from '../../support/covers.ts';
-import { bl2Image, layout, makeDevice, signedImage, writeSlot } from './bootFixture.ts';
+import { bl2Image, layout, makeDevice, signedImage, uid, type Wish, writeSlot } from './bootFixture.ts';
 import { memoryStorage, powerFor } from './memory.ts';
 
 const v1 = signedImage('1.0.0', 3);
@@ -178,6 +178,19 @@ describe('encrypted upgrades', () => {
     const old = createHash('shake256', { outputLength: 1500 }).update('1.0.0').digest();
     expect(Buffer.from(device.flash.read(layout.secondary.offset, layout.secondary.bytes)).includes(old.subarray(0, 64))).toBe(false);
     expect(runs(device)).toBe('1.0.0');
+  });
+
+  it('of another device are refused also where one key decrypts for the whole line (RULE-12)', () => {
+    covers('RULE-12');
+    const refusedOf = (wish: Wish): string | undefined => {
+      const device = makeDevice(encrypted1).start();
+      offer(device, signedImage('2.0.0', 5, { encryptionBits: 128, ...wish }));
+      return boot(device).refused;
+    };
+    expect(refusedOf({})).toBeUndefined();
+    expect(refusedOf({ uidBinding: uid })).toBeUndefined();
+    expect(refusedOf({ signer: 'other-p256' })).toBe('unknown-signing-key');
+    expect(refusedOf({ uidBinding: new Uint8Array(16) })).toBe('wrong-uid');
   });
 
   it('are refused without the device key', () => {

@@ -5,7 +5,9 @@ import { spdmOver } from '../../../gateway-device/link/devAuthClient.ts';
 import { concat, toHex, utf8 } from '../../../src/bytes.ts';
 import { p256Spki } from '../../../src/cose/publicKey.ts';
 import { sha256 } from '../../../src/digest.ts';
+import { formatVersion } from '../../../src/domain/version.ts';
 import { imageStateValue, measurementIndex, otpCounterValue, secureVersionValue } from '../../../src/ota/measurementIndex.ts';
+import { type OtaJob, signJob } from '../../../src/ota/otaJob.ts';
 import { issueCertificate } from '../../../src/pki/certificate.ts';
 import { putObject, sendFirmware } from '../../../src/production/devauth/transfer.ts';
 import { imageIds } from '../../../src/production/fields.ts';
@@ -16,9 +18,11 @@ import { verifyEvidence } from '../../../src/spdm/evidence.ts';
 import { runAttestation } from '../../../src/spdm/requester/run.ts';
 import { leafFields, makeKey, organization } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
+import { jobFor } from '../device/cloud.ts';
 import {
   benchesOfTests,
   hello,
+  type Image,
   installBl2,
   makeCri,
   makeIdentity,
@@ -32,6 +36,7 @@ import {
   pieceBytes,
   provision,
   random,
+  signerOf,
   startDevAuth,
   transferOf,
   uid,
@@ -282,6 +287,37 @@ describe('a device in the field', () => {
     await expect(sendFirmware(sealed, lying, pieceBytes)).rejects.toThrow(refused('rollback'));
     await made.devAuth.request('reset', { mode: 'normal' });
     expect(await hello(made.devAuth)).toMatchObject({ firmwareVersion: { major: 1, minor: 2, revision: 3, build: 0 }, securityCounter: 5 });
+  });
+
+  it('takes an older version at the same counter only with the signed permit of two people for it, and each permit once (T12, I16)', async () => {
+    covers('T12', 'I16');
+    const made = await bench();
+    await provision(made, oem);
+    const older = makeImage(oem.appKey, '1.2.0', 5);
+    const bring = async (image: Image, permit?: Uint8Array): Promise<string> => {
+      const { sealed } = await openSession(made.client, oem);
+      await sendFirmware(sealed, { ...transferOf(image), ...(permit && { permit }) }, pieceBytes);
+      await made.devAuth.request('reset', { mode: 'normal' });
+      return formatVersion((await hello(made.devAuth)).firmwareVersion);
+    };
+    const downgradeApprovers = ['rita', 'rolf'];
+    const signed = (changes: Partial<OtaJob>, signer = oem.orders) =>
+      signJob(jobFor(older, { downgradeApprovers, ...changes }), signer.kid, signer.sign);
+    const stranger = signerOf(makeKey());
+    const useless = [
+      signJob(jobFor(older), oem.orders.kid, oem.orders.sign),
+      signed({ uid: random(16) }),
+      signed({ version: { major: 1, minor: 2, revision: 1, build: 0 } }),
+      signed({ securityCounter: 6 }),
+      signed({ imageBytes: older.bytes.length + 1 }),
+      signed({}, stranger),
+    ];
+    for (const permit of useless) await expect(bring(older, await permit)).rejects.toThrow(refused('version'));
+    const permit = await signed({});
+    expect(await bring(older, permit)).toBe('1.2.0');
+    expect(await bring(makeImage(oem.appKey, '1.2.3', 5))).toBe('1.2.3');
+    await expect(bring(older, permit)).rejects.toThrow(refused('version'));
+    expect(await bring(older, await signed({}))).toBe('1.2.0');
   });
 
   it('is upgraded over its UART and raises its counter', async () => {
