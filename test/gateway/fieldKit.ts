@@ -39,8 +39,15 @@ import type { TestServer } from '../support/server.ts';
 export const line = 'meter';
 const random = (length: number): Uint8Array => new Uint8Array(randomBytes(length));
 
-export async function publish(ctx: Context, image: 'bl2' | 'app', version: string, counter: number, of = line): Promise<UploadedRelease> {
-  const payload = new Uint8Array(createHash('shake256', { outputLength: 20_000 }).update(`${of} ${image} ${version} ${counter}`).digest());
+export async function publish(
+  ctx: Context,
+  image: 'bl2' | 'app',
+  version: string,
+  counter: number,
+  of = line,
+  payloadBytes = 20_000,
+): Promise<UploadedRelease> {
+  const payload = new Uint8Array(createHash('shake256', { outputLength: payloadBytes }).update(`${of} ${image} ${version} ${counter}`).digest());
   const { releaseId } = await uploadRelease(ctx, { line: of, image, version: parseVersion(version), counter }, payload, 'operator:rita');
   await approveRelease(ctx, releaseId, 'operator:rolf');
   return publishRelease(ctx, releaseId, 'operator:rita');

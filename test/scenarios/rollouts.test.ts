@@ -7,6 +7,7 @@ import { type Running, start } from '../../scripts/demo/processes.ts';
 import type { UploadedRelease } from '../../src/domain/release.ts';
 import { eventually, type Fleet, people, publish, seedFleet, show, typesOf, type Unit } from '../gateway/fieldKit.ts';
 import { covers } from '../support/covers.ts';
+import { heldLink } from '../support/heldLink.ts';
 import { type ServerProcess, startServerProcesses } from '../support/server.ts';
 import { makeMcuFolder } from './mcuFolders.ts';
 
@@ -17,6 +18,9 @@ type View = { rolloutId: string; status: string; reason: string | null; counts: 
 
 const folder = mkdtempSync(join(tmpdir(), 'nusec-rollouts-'));
 const mcuCount = 5;
+/** More than a device asks for at once. */
+const largeBytes = 200_000;
+const heldAfterBytes = 60_000;
 let group: Awaited<ReturnType<typeof startServerProcesses>>;
 let server: ServerProcess;
 let fleet: Fleet;
@@ -31,6 +35,7 @@ beforeAll(async () => {
     fleet = await seedFleet(ctx, 0);
     for (let i = 0; i < mcuCount; i += 1) units.push(await makeMcuFolder(ctx, fleet, join(folder, String(i))));
     for (const version of ['1.2.0', '1.3.0', '1.4.0', '1.5.0']) releases[version] = await publish(ctx, 'app', version, 3);
+    releases.large = await publish(ctx, 'app', '1.6.0', 3, undefined, largeBytes);
   });
   await useServer(group.first[0] as ServerProcess);
   for (let i = 0; i < mcuCount; i += 1) mcus.push(await startMcu(i));
@@ -85,6 +90,32 @@ describe('a rollout to devices that are processes of their own', () => {
     await eventually(async () => (await view(next)).status === 'COMPLETED');
     expect(await show(alice, units[2]?.uid ?? '')).toMatchObject({ version: '1.3.0' });
     expect(said(2, 'installed')).toBe(true);
+  });
+
+  it('that is aborted in the middle of a download ends it there: nothing is installed, and the device takes part in the next one (I18)', async () => {
+    covers('I18');
+    const large = releases.large as UploadedRelease;
+    const uid = units[2]?.uid ?? '';
+    const link = await heldLink(server.mqttPort);
+    await mcus[2]?.stop('SIGKILL');
+    mcus[2] = await startMcu(2, '--mqtt', `127.0.0.1:${link.port}`);
+    const held = link.hold(heldAfterBytes);
+    const id = await roll([2], large);
+    await held;
+    await eventually(async () => (await typesOf(alice, uid)).filter(type => type === 'UpgradeStarted').length === 2);
+    expect(await show(alice, uid)).toMatchObject({ status: 'UPGRADING', version: '1.3.0' });
+    await alice.json('POST', `/v1/rollouts/${id}/abort`, { reason: 'complaints' });
+    await eventually(async () => (await view(id)).counts.cancelled === 1);
+    expect(await show(alice, uid)).toMatchObject({ status: 'IN_SERVICE', version: '1.3.0' });
+    expect(said(2, 'cancelled')).toBe(false);
+    link.release();
+    await eventually(() => said(2, 'cancelled'));
+    expect(mcus[2]?.lines.some(({ event }) => event === 'installed')).toBe(false);
+    const next = await roll([2], large);
+    await eventually(async () => (await view(next)).status === 'COMPLETED');
+    expect(await show(alice, uid)).toMatchObject({ version: '1.6.0' });
+    await mcus[2]?.stop();
+    await link.close();
   });
 
   it('goes on when the server is killed and a device is switched off in the middle of it (T33)', async () => {
