@@ -43,6 +43,9 @@ export type PreparedRelease = { readonly body: Uint8Array; readonly digestHex: s
 /** Largest upload: a payload of the largest size with header, TLV areas and a swap trailer around it. */
 const maxUploadBytes = maxPayloadBytes + 512 * 1024;
 
+/** A Cortex-M reads its stack pointer and its reset vector from the start of an image (Armv8-M Architecture Reference Manual, vector table). */
+const minPayloadBytes = 8;
+
 /** @returns body = header ‖ payload ‖ protected TLVs without any signature, digestHex = its SHA-256 = the image hash of every device
  *  @throws NusecError WRONG_PRODUCT (it names another vendor or class), IMAGE_REFUSED (the bootloader's reason for a broken MCUboot image; what is
  *    missing, does not fit, or would be dropped) */
@@ -52,6 +55,8 @@ export function prepareRelease(upload: Uint8Array, wish: ReleaseWish): PreparedR
   if (uploaded) checkProduct(uploaded, wish);
   const found = uploaded ? specOf(uploaded) : { payload: upload };
   const spec = specFor(found, wish);
+  if (spec.payload.length < minPayloadBytes)
+    throw new NusecError('IMAGE_REFUSED', `a payload of ${spec.payload.length} bytes has no vector table: nothing could start it`);
   const rebuilt = buildImage(spec);
   const kept = uploaded !== undefined && equalBytes(buildImage(specOf(uploaded)).imageHash, rebuilt.imageHash);
   const body = kept ? uploaded : rebuilt.body;

@@ -110,6 +110,8 @@ describe('prepareRelease', () => {
     const refused = expect.objectContaining({ code: 'IMAGE_REFUSED' });
     expect(() => prepareRelease(raw, line)).toThrow(refused);
     expect(() => prepareRelease(new Uint8Array(0), { ...line, version: parseVersion('1.0.0'), securityCounter: 1 })).toThrow(refused);
+    for (const bytes of [1, 7])
+      expect(() => prepareRelease(new Uint8Array(bytes), { ...line, version: parseVersion('1.0.0'), securityCounter: 1 })).toThrow(refused);
     expect(() => prepareRelease(new Uint8Array(17 * 1024 * 1024), { ...line, version: parseVersion('1.0.0'), securityCounter: 1 })).toThrow(
       refused,
     );
