@@ -10,6 +10,7 @@ import { release, releaseStream } from '../../domain/release.ts';
 import { rollout, rolloutStream } from '../../domain/rollout.ts';
 import { isWindowOpen } from '../../domain/rolloutPace.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { lru } from '../../lru.ts';
 import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlockChannel, sealDelivered } from '../../ota/blocks.ts';
 import { blockCount, type OtaJob } from '../../ota/otaJob.ts';
@@ -20,14 +21,14 @@ import { runSessionSetup } from '../../spdm/requester/run.ts';
 import { acceptControl, controlRecord } from '../../spdm/requester/sessionControl.ts';
 import type { SpdmSession } from '../../spdm/session.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
-import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
+import { type Context, execute, nowIso, reader } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
 import { devicePolicy } from '../field/attestationPolicy.ts';
 import { answeredThrough, type DeviceChannel } from '../field/deviceChannel.ts';
 import { isOneOf } from '../field/evidenceGathering.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
-import { lineOf } from './lines.ts';
+import { lineIn } from './lines.ts';
 import type { OtaImages, PreparedJob } from './otaImage.ts';
 
 /** Delivery of offered firmware (R90–R95): an SPDM session gives the block key, the signed job says what comes, the device pulls blocks.
@@ -194,8 +195,9 @@ const isEnding = (type: EventType): boolean => endingTypes.has(type);
 async function deliverableOffer(ctx: Context, state: LivingDevice): Promise<Offer | undefined> {
   const { offer } = state;
   const able = offer !== undefined && (isUpgradable(state) || state.status === 'UPGRADING') && state.decommissionOrderSha256 === undefined;
-  if (!able || !(await isRolledOut(ctx, offer, state.status === 'UPGRADING'))) return undefined;
-  const refusal = await refusalNow(ctx, state, offer);
+  const read = reader(ctx);
+  if (!able || !(await isRolledOut(read, offer, { hasBegun: state.status === 'UPGRADING', now: nowIso(ctx) }))) return undefined;
+  const refusal = await refusalNow(read, state, offer);
   if (refusal === undefined) return offer;
   if (refusal === 'RELEASE_STATE') await cancel(ctx, state.uid, offer.offerId);
   else await giveUp(ctx, state.uid, offer.offerId, refusal, 'cloud');
@@ -204,18 +206,22 @@ async function deliverableOffer(ctx: Context, state: LivingDevice): Promise<Offe
 
 /** A paused, halted or aborted rollout delivers nothing; the offers of a completed one remain. A device begins within a window of the plan;
  *  an upgrade under way continues. */
-async function isRolledOut(ctx: Context, { rolloutId }: Offer, hasBegun: boolean): Promise<boolean> {
+async function isRolledOut(
+  read: Read,
+  { rolloutId }: Offer,
+  { hasBegun, now }: { readonly hasBegun: boolean; readonly now: string },
+): Promise<boolean> {
   if (rolloutId === undefined) return true;
-  const state = await stateOf(ctx, rollout, rolloutStream(rolloutId));
+  const state = await read(rollout, rolloutStream(rolloutId));
   if (state.status !== 'RUNNING' && state.status !== 'COMPLETED') return false;
-  return hasBegun || isWindowOpen(state.windows, nowIso(ctx));
+  return hasBegun || isWindowOpen(state.windows, now);
 }
 
 /** The decision is taken again at delivery: the floor may have risen and the release may have been withdrawn since the offer (RULE-11). */
-async function refusalNow(ctx: Context, state: LivingDevice, offer: Offer): Promise<string | undefined> {
-  const known = await stateOf(ctx, release, releaseStream(offer.releaseId));
+async function refusalNow(read: Read, state: LivingDevice, offer: Offer): Promise<string | undefined> {
+  const known = await read(release, releaseStream(offer.releaseId));
   if (known.status === 'NONE' || state.firmware === undefined) return 'RELEASE_STATE';
-  const line = await lineOf(ctx, state.line);
+  const line = await lineIn(read, state.line);
   const { rollbackFloor, counterMaximum } = line;
   const candidate = { ...known, imageHashes: offer.imageHashes, isEncrypted: known.encrypted !== undefined };
   // Jumps and permits were decided with the offer.
