@@ -71,6 +71,7 @@ const lineSchema = z
       trailerBytes: z.number(),
       headerAlignment: z.number(),
       counterStep: z.number(),
+      blockBytes: z.number(),
     }),
   })
   .openapi('Line');
@@ -82,6 +83,7 @@ const layoutSchema = z
     trailerBytes: countField,
     headerAlignment: countField,
     counterStep: countField,
+    blockBytes: countField,
   })
   .partial();
 const wishSchema = z.strictObject({

@@ -46,12 +46,14 @@ type Create = ServerOptions & {
   slotBytes?: number;
   bootloaderBytes?: number;
   counterStep?: number;
+  blockBytes?: number;
 };
 
 type Encryption = ServerOptions & { lineKey?: string; bits: 128 | 256; only?: boolean; uidBound?: boolean };
 
 const counter = wholeNumber(0, 255);
 const bytes = wholeNumber(4096, 16 * 1024 * 1024);
+const block = wholeNumber(256, 64 * 1024);
 
 /** `nusec line`: product lines. */
 export function registerLine(program: Command): void {
@@ -66,13 +68,14 @@ export function registerLine(program: Command): void {
       .option('--slot-bytes <n>', 'size of a slot of the application; 1 MiB when not given', bytes)
       .option('--bootloader-bytes <n>', 'size of the slot of the bootloader; 128 KiB when not given', bytes)
       .option('--counter-step <n>', 'largest step of the counter without a second word; 16 when not given', counter)
+      .option('--block-bytes <n>', 'what its devices can hold of an upgrade before they check it; 16384 when not given', block)
       .addHelpText(
         'after',
         '\nExamples:\n  $ nusec line create meter\n  $ nusec line create meter --counter-maximum 60 --rollback-floor 3 --json',
       ),
   ).action(async (name: string, options: Create) => {
-    const { counterMaximum, rollbackFloor, slotBytes, bootloaderBytes, counterStep } = options;
-    const layout = { appSlotBytes: slotBytes, bl2SlotBytes: bootloaderBytes, counterStep };
+    const { counterMaximum, rollbackFloor, slotBytes, bootloaderBytes, counterStep, blockBytes } = options;
+    const layout = { appSlotBytes: slotBytes, bl2SlotBytes: bootloaderBytes, counterStep, blockBytes };
     const hasLayout = Object.values(layout).some(value => value !== undefined);
     const wish = { line: name, counterMaximum, rollbackFloor, ...(hasLayout && { layout }) };
     const created = await ask<Line>(options, 'POST', '/v1/lines', wish);

@@ -20,13 +20,18 @@ export type LineLayout = {
   readonly headerAlignment: number;
   /** Largest step of the security counter from one release to the next without two people's word. */
   readonly counterStep: number;
+  /** Bytes of one block of an upgrade: a device holds as much until it has checked it. Larger ones cost the server and the line less. */
+  readonly blockBytes: number;
 };
+/** As in a signed job (src/ota/otaJob.ts). */
+const [minBlockBytes, maxBlockBytes, maxBlocks] = [256, 64 * 1024, 4096];
 const defaultLayout: LineLayout = {
   appSlotBytes: 1024 * 1024,
   bl2SlotBytes: 128 * 1024,
   trailerBytes: 4096,
   headerAlignment: 32,
   counterStep: 16,
+  blockBytes: 16 * 1024,
 };
 /** Lines that were defined before lines had a layout have the default one. */
 export const layoutOf = ({ layout }: Pick<LineDefinition, 'layout'>): LineLayout => ({ ...defaultLayout, ...layout });
@@ -127,6 +132,9 @@ function define({ type: _, ...data }: Of<LineCommand, 'DefineLine'>, state: Line
   requireCount(data.counterMaximum, 1, 'the counter maximum');
   if (data.counterMaximum > maxCounterBudget) refuse('BAD_REQUEST', `the counter maximum is at most ${maxCounterBudget}`);
   for (const [name, value] of Object.entries(data.layout ?? {})) requireCount(value, 1, name);
+  const { blockBytes, appSlotBytes } = layoutOf(data);
+  if (blockBytes < minBlockBytes || blockBytes > maxBlockBytes || appSlotBytes > blockBytes * maxBlocks)
+    refuse('BAD_REQUEST', `a block has ${minBlockBytes} to ${maxBlockBytes} bytes, and a slot at most ${maxBlocks} blocks`);
   return [{ type: 'LineDefined', data }];
 }
 

@@ -23,6 +23,17 @@ describe('a line', () => {
       .refused('BAD_REQUEST');
   });
 
+  it('has blocks that a job can name, and as many as its slot needs', () => {
+    const layout = { blockBytes: 65_536, appSlotBytes: 16 * 1024 * 1024 };
+    onLine()
+      .when({ ...define, layout })
+      .givesOnce({ type: 'LineDefined', data: { ...definition, layout } });
+    for (const wrong of [{ blockBytes: 255 }, { blockBytes: 65_537 }, { blockBytes: 256, appSlotBytes: 1024 * 1024 + 1 }])
+      onLine()
+        .when({ ...define, layout: wrong })
+        .refused('BAD_REQUEST');
+  });
+
   it('raises its rollback floor, never lowers it (RULE-11)', () => {
     covers('RULE-11');
     onLine(define)

@@ -8,6 +8,7 @@ import { rawSigner } from '../../src/cose/sign1.ts';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';
 import { currentCertificate } from '../../src/domain/deviceState.ts';
+import type { LineLayout } from '../../src/domain/line.ts';
 import type { UploadedRelease } from '../../src/domain/release.ts';
 import { parseVersion } from '../../src/domain/version.ts';
 import { derToRaw } from '../../src/ecdsa.ts';
@@ -47,7 +48,9 @@ export async function publish(
   of = line,
   payloadBytes = 20_000,
 ): Promise<UploadedRelease> {
-  const payload = new Uint8Array(createHash('shake256', { outputLength: payloadBytes }).update(`${of} ${image} ${version} ${counter}`).digest());
+  const payload = new Uint8Array(
+    createHash('shake256', { outputLength: payloadBytes }).update(`${of} ${image} ${version} ${counter}`).digest(),
+  );
   const { releaseId } = await uploadRelease(ctx, { line: of, image, version: parseVersion(version), counter }, payload, 'operator:rita');
   await approveRelease(ctx, releaseId, 'operator:rolf');
   return publishRelease(ctx, releaseId, 'operator:rita');
@@ -102,8 +105,8 @@ export type Fleet = {
 };
 
 /** A line at 1.0.0 (counter 2), a release 1.1.0 (counter 3) ready, and devices in stock. */
-export async function seedFleet(ctx: Context, count: number): Promise<Fleet> {
-  await defineLine(ctx, { line }, 'operator:rita');
+export async function seedFleet(ctx: Context, count: number, layout?: Partial<LineLayout>): Promise<Fleet> {
+  await defineLine(ctx, { line, layout }, 'operator:rita');
   const bl2 = await publish(ctx, 'bl2', '1.0.0', 1);
   const app = await publish(ctx, 'app', '1.0.0', 2);
   const next = await publish(ctx, 'app', '1.1.0', 3);

@@ -5,6 +5,7 @@ import type { Offer } from '../../domain/deviceEvents.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { jobLifetimeMs } from '../../domain/deviceUpgrade.ts';
 import { type EncryptedVariant, variantFor } from '../../domain/encryption.ts';
+import { layoutOf } from '../../domain/line.ts';
 import { nextNumber } from '../../domain/numbers.ts';
 import { imageHashesOf, release, releaseStream, type UploadedRelease } from '../../domain/release.ts';
 import { rollout, rolloutStream } from '../../domain/rollout.ts';
@@ -38,8 +39,6 @@ export type PreparedJob = {
   readonly bodySha256: string;
 };
 
-/** Large enough to move firmware fast; a device holds one block at a time (docs/upgrades.md). */
-const otaBlockBytes = 16 * 1024;
 const maxBodiesBytes = 64 * 1024 * 1024;
 
 /** What is delivered to all devices of a release: the plain body, or the encrypted one. */
@@ -62,7 +61,8 @@ export type OtaImages = {
 export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
   const bodies = lru<Body>(maxBodiesBytes, ({ bytes }) => bytes.length);
 
-  const bodyOf = async (known: UploadedRelease, encrypted: EncryptedVariant | undefined): Promise<Body> => {
+  /** @param blockBytes of the line, which does not change */
+  const bodyOf = async (known: UploadedRelease, encrypted: EncryptedVariant | undefined, blockBytes: number): Promise<Body> => {
     const name = (encrypted ?? known).bodySha256;
     const ready = bodies.get(name);
     if (ready !== undefined) return ready;
@@ -73,7 +73,7 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
     const body = {
       bytes,
       sha256: sha256Hex(bytes),
-      blockHashes: bodyBlockHashes(bytes, otaBlockBytes),
+      blockHashes: bodyBlockHashes(bytes, blockBytes),
       ofDevice: variant?.ofDevice ?? (() => same),
       terms: {
         version: parseVersion(known.version),
@@ -89,18 +89,20 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
   return {
     async hashesOn(uid, known) {
       if (known.encrypted?.uidBound !== true) return imageHashesOf(known);
-      const { ofDevice } = await bodyOf(known, known.encrypted);
+      const read = () => readBody(ctx, alarms, known.releaseId, known.bodySha256);
+      const { ofDevice } = await variantOf(known.bodySha256, known.encrypted, read);
       return [known.imageHash, toHex(ofDevice(fromHex(uid)).imageHash)];
     },
     async prepare(state, offer) {
       const read = reader(ctx);
       const known = await read(release, releaseStream(offer.releaseId));
       if (known.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${offer.releaseId} is ${known.status}`);
-      const { encryption } = await lineIn(read, state.line);
+      const line = await lineIn(read, state.line);
+      const [{ encryption }, { blockBytes }] = [line, layoutOf(line)];
       const kind = variantFor(encryption, known, state);
       if (kind === undefined) throw new NusecError('ENCRYPTION_REQUIRED', 'the line accepts encrypted images only');
       const encrypted = kind === 'encrypted' ? known.encrypted : undefined;
-      const body = await bodyOf(known, encrypted);
+      const body = await bodyOf(known, encrypted, blockBytes);
       const uid = fromHex(state.uid);
       const own = body.ofDevice(uid);
       const encTlv = encrypted && (await keyForDevice(ctx, encrypted, encryption, state));
@@ -114,8 +116,8 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
         uid,
         imageHash: own.imageHash,
         imageBytes: delivery.body.length + delivery.trailer.length,
-        blockBytes: otaBlockBytes,
-        blockHashes: deliveryBlockHashes(delivery, otaBlockBytes, body.blockHashes),
+        blockBytes,
+        blockHashes: deliveryBlockHashes(delivery, blockBytes, body.blockHashes),
         expiresAtSeconds,
         sequence,
         ...(await permitOf(ctx, state, offer)),
