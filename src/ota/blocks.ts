@@ -35,9 +35,13 @@ export function openBlockChannel(sessionSecret: Uint8Array, { job, jobDigest }: 
   return { job, key, noncePrefix: sha256(job.otaJobId).subarray(0, 8) };
 }
 
-/** @param plaintext  the block as the job names it @param hash  its SHA-256, where that is known: of a body that many devices share
- *  @returns ciphertext ‖ tag[16] @throws NusecError IMAGE_REFUSED for any other bytes */
-export function sealBlock(channel: BlockChannel, index: number, plaintext: Uint8Array, hash = sha256(plaintext)): Uint8Array {
+/** One block of a delivery, sealed. The blocks of a body that many devices share are not hashed again for each of them.
+ *  @returns ciphertext ‖ tag[16] @throws NusecError IMAGE_REFUSED unless it is the block that the job names */
+export function sealBlock(channel: BlockChannel, delivery: Delivery, index: number): Uint8Array {
+  const plaintext = readBlock(delivery, index, channel.job.blockBytes);
+  const { bodyHashes } = delivery;
+  const isShared = bodyHashes !== undefined && (index + 1) * blockHashBytes <= bodyHashes.length;
+  const hash = isShared ? blockHashAt(bodyHashes, index) : sha256(plaintext);
   if (!isNamed(channel.job, index, hash)) throw new NusecError('IMAGE_REFUSED', 'the block is not the one the job names');
   const cipher = createCipheriv('aes-256-gcm', channel.key, nonce(channel, index));
   cipher.setAAD(aad(channel.job, index));
@@ -81,20 +85,8 @@ const blockHashAt = (hashes: Uint8Array, index: number): Uint8Array =>
  *  `bodyBlockHashes` gives them. */
 export type Delivery = { readonly body: Uint8Array; readonly trailer: Uint8Array; readonly bodyHashes?: Uint8Array };
 
-/** One block of a delivery, sealed; those of the body are not hashed once more for each device. @throws NusecError as `sealBlock` */
-export function sealDelivered(channel: BlockChannel, delivery: Delivery, index: number): Uint8Array {
-  const { bodyHashes = new Uint8Array(0) } = delivery;
-  const isShared = (index + 1) * blockHashBytes <= bodyHashes.length;
-  return sealBlock(
-    channel,
-    index,
-    readBlock(delivery, index, channel.job.blockBytes),
-    isShared ? blockHashAt(bodyHashes, index) : undefined,
-  );
-}
-
 /** One block of body ‖ trailer, without joining them. @returns fewer bytes for the last block, none beyond the end */
-export function readBlock({ body, trailer }: Delivery, index: number, blockBytes: number): Uint8Array {
+function readBlock({ body, trailer }: Delivery, index: number, blockBytes: number): Uint8Array {
   const start = index * blockBytes;
   const end = start + blockBytes;
   if (end <= body.length) return body.subarray(start, end);

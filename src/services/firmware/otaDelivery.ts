@@ -12,7 +12,7 @@ import { isWindowOpen } from '../../domain/rolloutPace.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { lru } from '../../lru.ts';
-import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlockChannel, sealDelivered } from '../../ota/blocks.ts';
+import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlockChannel, sealBlock } from '../../ota/blocks.ts';
 import { blockCount, type OtaJob } from '../../ota/otaJob.ts';
 import { deriveExporterKey } from '../../spdm/keySchedule.ts';
 import { offerUnder } from '../../spdm/policy.ts';
@@ -153,7 +153,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
       const delivery = openOf(uid, offerId);
       const { job, delivery: image } = delivery.prepared;
       if (blockBytes !== job.blockBytes || index >= blockCount(job)) throw new NusecError('BAD_REQUEST', 'the job has no such block');
-      return sealDelivered(delivery.blocks, image, index);
+      return sealBlock(delivery.blocks, image, index);
     },
     async prepared(uid) {
       const state = await livingDevice(ctx, uid);

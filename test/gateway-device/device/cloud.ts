@@ -22,7 +22,6 @@ import {
   blockSecretLabel,
   deliveryBlockHashes,
   openBlockChannel,
-  readBlock,
   sealBlock,
 } from '../../../src/ota/blocks.ts';
 import { jobDigestOf, type OtaJob, type SignedJob, signJob } from '../../../src/ota/otaJob.ts';
@@ -75,7 +74,7 @@ export async function startCloud(oem: Oem) {
     const signedJob: SignedJob = { job: delivered.job, jobDigest: jobDigestOf(delivered.signed) };
     const channel = openBlockChannel(deriveExporterKey(secret, blockSecretLabel, delivered.job.otaJobId, blockSecretBytes), signedJob);
     for (let index = request.first; index < request.first + request.count; index += 1) {
-      const sealed = sealBlock(channel, index, readBlock(delivered.image, index, delivered.job.blockBytes));
+      const sealed = sealBlock(channel, delivered.image, index);
       const reply = encodeAs(otaBlock, { cid: request.cid, otaJobId: delivered.job.otaJobId, index, sealed });
       for (const payload of state.tamper(reply, index)) {
         heard.payloads.push(payload);
