@@ -174,7 +174,8 @@ describe('blocks', () => {
     expect(() => sealBlock(channel, { ...delivery, body: changed }, 1)).toThrow(refused);
     expect(() => sealBlock(channel, delivery, 99)).toThrow(refused);
     const bodyHashes = bodyBlockHashes(delivery.body, job.blockBytes);
-    for (const index of [0, 3, 4, 5]) expect(sealBlock(channel, { ...delivery, bodyHashes }, index)).toEqual(sealBlock(channel, delivery, index));
+    for (const index of [0, 3, 4, 5])
+      expect(sealBlock(channel, { ...delivery, bodyHashes }, index)).toEqual(sealBlock(channel, delivery, index));
     const ofAnother = bodyBlockHashes(changed, job.blockBytes);
     expect(() => sealBlock(channel, { ...delivery, bodyHashes: ofAnother }, 1)).toThrow(refused);
     expect(isBlock(job, 1, block(1))).toBe(true);

@@ -17,13 +17,7 @@ import {
   trustMessage,
   trustReply,
 } from '../../../src/mqttMessages.ts';
-import {
-  blockSecretBytes,
-  blockSecretLabel,
-  deliveryBlockHashes,
-  openBlockChannel,
-  sealBlock,
-} from '../../../src/ota/blocks.ts';
+import { blockSecretBytes, blockSecretLabel, deliveryBlockHashes, openBlockChannel, sealBlock } from '../../../src/ota/blocks.ts';
 import { jobDigestOf, type OtaJob, type SignedJob, signJob } from '../../../src/ota/otaJob.ts';
 import { issueCertificate } from '../../../src/pki/certificate.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
