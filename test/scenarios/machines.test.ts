@@ -60,7 +60,7 @@ const stores = (storePort: number, objectPort: number) => ({
 });
 const hourSeconds = 3600;
 /** Each test takes units of its own. */
-const fleetUnits = 25;
+const fleetUnits = 26;
 /** The disk of the second machine. */
 const secondDiskMiB = 96;
 /** The leader of before is replaced within five seconds; twice that on a machine that is at its limits is no failure of ours. */
@@ -248,11 +248,11 @@ describe.skipIf(why !== undefined)('two machines', () => {
     const proofs = [a, b].map(site => person(site).json('GET', `/v1/devices/${unit.uid}/attestations/${newest?.id}`));
     const [one, two] = await Promise.all(proofs);
     expect(two).toEqual(one);
-    const headers = { Authorization: `Bearer ${a.alice}`, 'Content-Type': 'application/json', 'Idempotency-Key': 'between machines' };
+    const headers = { Authorization: `Bearer ${a.alice}`, 'Content-Type': 'application/json', 'Idempotency-Key': 'between-machines' };
     const ask = (site: Site, line: string) =>
       exchange(`${site.url}/v1/lines`, { ca: site.rootPem, headers, body: JSON.stringify({ line }) });
     const [made, again, other] = [await ask(a, 'of-two'), await ask(b, 'of-two'), await ask(b, 'another')];
-    expect([made.status, again.status, again.headers['idempotent-replay']]).toEqual([made.status, made.status, 'true']);
+    expect([made.status < 300, again.status, again.headers['idempotent-replay']]).toEqual([true, made.status, 'true']);
     expect(again.json).toEqual(made.json);
     expect(other.json).toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED' });
   });
