@@ -1,6 +1,6 @@
 import { createHttpClient, type HttpClient } from '../gateway-device/link/httpClient.ts';
 import { toPem } from '../src/pki/pem.ts';
-import { agreeKek, lockedProgrammer, type PreparedProgrammer } from '../test/services/parties.ts';
+import { agreeKek, lockedProgrammer, newUid, type PreparedProgrammer } from '../test/services/parties.ts';
 import { Chip, defineProduct, releasedJob, TestProgrammer } from '../test/services/production/factory.ts';
 import { asking, type Call, type Site } from '../test/services/production/plant.ts';
 
@@ -17,9 +17,16 @@ export type LineWish = {
   readonly unitsEach: number;
 };
 /** Milliseconds of each call, by the last word of its path. */
-export type LineResult = { readonly seconds: number; readonly callMs: Readonly<Record<string, readonly number[]>> };
+export type LineResult = {
+  readonly seconds: number;
+  readonly callMs: Readonly<Record<string, readonly number[]>>;
+  /** Of a package whose job lists 10 000 chips. */
+  readonly exportMs: readonly number[];
+};
 
 const wish = JSON.parse(process.argv[2] ?? '') as LineWish;
+const listedChips = 10_000;
+const exports = 9;
 const second = new Set(['bob', 'rolf', 'paul']);
 const callMs: Record<string, number[]> = {};
 
@@ -62,11 +69,26 @@ async function prepared(jobId: string): Promise<TestProgrammer> {
   return programmer;
 }
 
+/** A new package each time, so that nothing is only read again. */
+async function exportTimes({ uid }: TestProgrammer): Promise<readonly number[]> {
+  const uids = Array.from({ length: listedChips }, () => newUid());
+  const listed = await releasedJob(office, wish.line, { plannedCount: listedChips, uids });
+  await office.ask('pia', 'POST', `/v1/jobs/${listed}/allotments`, { programmer: uid, count: listedChips, scrapAllowance: 0 });
+  const times: number[] = [];
+  while (times.length < exports) {
+    const begin = performance.now();
+    await office.call('pia', 'POST', `/v1/jobs/${listed}/allotments/${uid}/export`, { replace: true });
+    times.push(performance.now() - begin);
+  }
+  return times;
+}
+
 const office = siteOf();
 await defineProduct(office, wish.line);
 const jobId = await releasedJob(office, wish.line, { plannedCount: wish.programmers * (wish.unitsEach + 1) });
 const programmers: TestProgrammer[] = [];
 while (programmers.length < wish.programmers) programmers.push(await prepared(jobId));
+const exportMs = await exportTimes(programmers[0] as TestProgrammer);
 for (const name of Object.keys(callMs)) delete callMs[name];
 process.once('message', async () => {
   const begin = performance.now();
@@ -75,6 +97,6 @@ process.once('message', async () => {
       for (let unit = 0; unit < wish.unitsEach; unit += 1) await programmer.build(new Chip());
     }),
   );
-  process.send?.({ seconds: (performance.now() - begin) / 1000, callMs } satisfies LineResult, () => process.exit());
+  process.send?.({ seconds: (performance.now() - begin) / 1000, callMs, exportMs } satisfies LineResult, () => process.exit());
 });
 process.send?.('ready');

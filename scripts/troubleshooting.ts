@@ -113,6 +113,7 @@ const nextSteps = {
   ORDER_REFUSED: 'Give the order again; it is signed for one device and one time.',
   DEVAUTH_MALFORMED: mend,
   DEVAUTH_REFUSED: 'The text has what the target said.',
+  VALUES_EXHAUSTED: 'Extend the series (nusec series add), then export the package again and import it.',
   ALLOTMENT_FROZEN: 'Find out why it was frozen, then thaw it.',
   SPDM_MALFORMED: mend,
   SPDM_UNEXPECTED: 'Begin the exchange again.',

@@ -72,6 +72,7 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
     api: 'only on the server’s own machine',
     cli: '`nusec operator recover`',
   },
+  series: { projections: 'one stream, which is read itself' },
   subjects: { projections: 'one stream, which is read itself', cli: '`nusec subject`' },
   releaseVersion: {
     services: 'firmware/releases.ts reserves versions',

@@ -2,7 +2,7 @@ import { NusecError } from '../../src/errors.ts';
 import { type DebugReply, type DebugRequest, encodeIdentity, encodeStatus, memoryMap } from '../link/debugPort.ts';
 import type { Board } from './board.ts';
 import type { Chip } from './chip.ts';
-import { PowerCut } from './flash.ts';
+import { erasedByte, PowerCut } from './flash.ts';
 
 /** The debug interface (SWD) of a virtual chip: memory access and control until the chip is locked, then only connect and status (T29). */
 export async function answerDebug(board: Board, request: DebugRequest): Promise<DebugReply> {
@@ -55,14 +55,32 @@ function onMemory(work: () => DebugReply): DebugReply {
 }
 
 function readMemory(chip: Chip, address: number, length: number): Uint8Array {
+  const config = configOffset(address, length);
+  if (config !== undefined) return configOf(chip).slice(config, config + length);
   const sram = sramOffset(address, length);
   return sram === undefined ? chip.flash.read(flashOffset(address, length), length) : chip.sram.slice(sram, sram + length);
 }
 
 function writeMemory(chip: Chip, address: number, data: Uint8Array): void {
+  const config = configOffset(address, data.length);
+  if (config !== undefined) {
+    const words = configOf(chip);
+    words.set(data, config);
+    chip.data.put(configName, words);
+    return;
+  }
   const sram = sramOffset(address, data.length);
   if (sram === undefined) writeFlash(chip, flashOffset(address, data.length), data);
   else chip.sram.set(data, sram);
+}
+
+/** Erased flash reads as ones. */
+const configOf = ({ data }: Chip): Uint8Array => data.get(configName)?.slice() ?? new Uint8Array(memoryMap.config.bytes).fill(erasedByte);
+const configName = 'configWords';
+
+function configOffset(address: number, length: number): number | undefined {
+  const offset = address - memoryMap.config.address;
+  return offset >= 0 && offset + length <= memoryMap.config.bytes ? offset : undefined;
 }
 
 function sramOffset(address: number, length: number): number | undefined {

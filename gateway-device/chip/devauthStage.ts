@@ -3,7 +3,7 @@ import { readCertificationRequestInfo } from '../../src/pki/csr.ts';
 import { DevAuthError } from '../../src/production/devauth/error.ts';
 import { createDevAuthResponder, type DevAuthHandlers } from '../../src/production/devauth/responder.ts';
 import type { StageContext, StageFactory } from './board.ts';
-import { commonHandlers, maxBodyBytes, otpHandler, putHandler } from './handlers.ts';
+import { commonHandlers, maxBodyBytes, otpHandler, putHandler, receiptHandler } from './handlers.ts';
 import { authKeySlot, encryptionKeySlot } from './keyStore.ts';
 import { messageHandler } from './messages.ts';
 
@@ -16,6 +16,7 @@ export const devauthStage: StageFactory = context => {
     signCri: signCriHandler(context),
     put: putHandler(context),
     otp: otpHandler(context),
+    receipt: receiptHandler(context),
   };
   return { handle: messageHandler({ devAuth: createDevAuthResponder(handlers, { stage: () => context.stage, maxBodyBytes }) }) };
 };

@@ -13,6 +13,7 @@ import type { DevAuthHandlers } from '../../src/production/devauth/responder.ts'
 import { imageIds } from '../../src/production/fields.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import { type Receipt, signReceipt } from '../../src/production/receipt.ts';
+import { decodeUnitObject } from '../../src/production/unitData.ts';
 import { recordedIn } from '../link/knownIssuers.ts';
 import type { StageContext } from './board.ts';
 import type { BootedImage } from './bootloader.ts';
@@ -98,7 +99,7 @@ async function putBundle({ chip }: StageContext, bundle: Uint8Array): Promise<vo
 }
 
 /** @throws DevAuthError bad-arg for unreadable input, policy for input of another chip */
-async function checkObject({ chip, stage }: StageContext, type: Exclude<PutType, 'bundle'>, object: Uint8Array): Promise<void> {
+async function checkObject({ chip, boot, stage }: StageContext, type: Exclude<PutType, 'bundle'>, object: Uint8Array): Promise<void> {
   const { rootCaHash, icaHash } = otpMap;
   switch (type) {
     case 'deviceCertificate': {
@@ -122,6 +123,11 @@ async function checkObject({ chip, stage }: StageContext, type: Exclude<PutType,
     case 'objId':
       if (object.length !== objIdBytes) throw new DevAuthError('bad-arg');
       require(chip.lifeCycle() === 'manufacture' || equalBytes(chip.data.get('objId') ?? object, object));
+      return;
+    case 'unitData':
+      unitObject(object);
+      // Serial number and addresses stay those that the application began with.
+      require(boot.app === undefined || equalBytes(chip.data.get('unitData') ?? object, object));
       return;
   }
 }
@@ -154,6 +160,14 @@ function certificate(der: Uint8Array) {
   }
 }
 
+function unitObject(object: Uint8Array): void {
+  try {
+    decodeUnitObject(object);
+  } catch {
+    throw new DevAuthError('bad-arg');
+  }
+}
+
 function require(isMine: boolean): void {
   if (!isMine) throw new DevAuthError('policy');
 }
@@ -169,6 +183,7 @@ export async function receiptOf(
   const encryptionKey = chip.keyStore.publicKey(encryptionKeySlot)?.slice(1);
   const objId = chip.data.get('objId');
   const deviceCertificate = chip.data.get('deviceCertificate');
+  const unitData = chip.data.get('unitData');
   const value: Receipt = {
     uid: chip.uid,
     nonce,
@@ -181,6 +196,7 @@ export async function receiptOf(
     otpSha256: otpHash(chip),
     ...(encryptionKey && { encryptionKey }),
     ...(objId && { objId }),
+    ...(unitData && { unitDataSha256: sha256(unitData) }),
     ...(deviceCertificate && { certificateSha256: sha256(deviceCertificate) }),
     ...changes,
   };

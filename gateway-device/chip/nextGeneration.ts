@@ -22,7 +22,7 @@ const hasNextKey = ({ keyStore }: Chip): boolean => keyStore.publicKey(nextAuthK
  *  @returns whether it was one: before there is a next key nothing is
  *  @throws DevAuthError policy (not of this chip), bad-arg (unreadable); NusecError CHAIN_REFUSED (not of a trusted authority) */
 export async function putNext(chip: Chip, type: PutType, object: Uint8Array): Promise<boolean> {
-  if (!hasNextKey(chip) || type === 'bundle' || type === 'programmerCertificate') return false;
+  if (!hasNextKey(chip) || type === 'bundle' || type === 'programmerCertificate' || type === 'unitData') return false;
   if (type === 'deviceCertificate') await takeOver(chip, object);
   else {
     if (type === 'objId') requirePolicy(object.length === 16 && !equalBytes(object, chip.data.get('objId') ?? object));

@@ -1,6 +1,7 @@
 import type { CodecType } from '../../src/cbor/schema.ts';
 import { bytesUpTo, field, oneOf, optionalField, record, uint } from '../../src/cbor/schema.ts';
 import { malformed } from '../../src/cbor/value.ts';
+import { configAddress, configBytes } from '../../src/production/configWords.ts';
 import { debugState, lifeCycle, u32, uid } from '../../src/production/fields.ts';
 
 /** What a debug probe does on a target (SWD). One implementation speaks to virtual chips; hardware probes are others. */
@@ -39,7 +40,12 @@ export type ChipStatus = { readonly lifeCycle: LifeCycle; readonly debugState: D
 type Area = { readonly address: number; readonly bytes: number };
 
 /** Where in flash what belongs. */
-export type FlashMap = { readonly bl2: Area; readonly primary: Area };
+export type FlashMap = {
+  readonly bl2: Area;
+  readonly primary: Area;
+  /** Where the chip has configuration words (production/configWords.ts). */
+  readonly config?: Area;
+};
 
 /** Memory map of the virtual target. Flash begins with BL2; then the primary and the secondary slot of the application. */
 export const memoryMap = {
@@ -47,6 +53,7 @@ export const memoryMap = {
   bl2: { address: 0x0800_0000, bytes: 128 * 1024 },
   primary: { address: 0x0802_0000, bytes: 1024 * 1024 },
   secondary: { address: 0x0812_0000, bytes: 1024 * 1024 },
+  config: { address: configAddress, bytes: configBytes },
 } as const;
 
 /** First bytes of the DevAuth code, by which the virtual chip recognises it. */

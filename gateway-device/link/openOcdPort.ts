@@ -11,7 +11,7 @@ import { type ChipIdentity, type DebugPort, type FlashMap, identityOf } from './
  *
  *  | Tcl | what |
  *  |---|---|
- *  | `$nusec_flash` | dictionary: `bl2` and `primary`, each {address bytes} |
+ *  | `$nusec_flash` | dictionary: `bl2` and `primary`, and `config` where there are configuration words, each {address bytes} |
  *  | `nusec_identity` | gives {uid productId lifeCycle debugState}, the numbers as in docs/devauth.md §5 |
  *  | `nusec_load_devauth` | writes the DevAuth code to SRAM of the halted chip, gives the address of its vector table |
  *  | `nusec_write_flash file address` | erases and programs, sector by sector as needed |
@@ -188,11 +188,12 @@ function flashMap(dictionary: string): FlashMap {
     if (!Number.isSafeInteger(address) || !Number.isSafeInteger(bytes)) throw unreadable(`nusec_flash, ${name}`);
     return { address, bytes };
   };
-  return { bl2: area('bl2'), primary: area('primary') };
+  const hasConfig = /(?:^|\s)config \{/.test(dictionary);
+  return { bl2: area('bl2'), primary: area('primary'), ...(hasConfig && { config: area('config') }) };
 }
 
-const isFlash = ({ bl2, primary }: FlashMap, address: number): boolean =>
-  [bl2, primary].some(area => address >= area.address && address < area.address + area.bytes);
+const isFlash = ({ bl2, primary, config }: FlashMap, address: number): boolean =>
+  [bl2, primary, ...(config ? [config] : [])].some(area => address >= area.address && address < area.address + area.bytes);
 
 /** @throws NusecError BAD_REQUEST, CBOR_MALFORMED */
 function identityIn(text: string): ChipIdentity {

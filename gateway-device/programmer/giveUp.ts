@@ -1,4 +1,4 @@
-import { fromHex } from '../../src/bytes.ts';
+import { fromHex, toBase64url } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import { isServerAway } from './blame.ts';
 import type { Core } from './core.ts';
@@ -7,6 +7,8 @@ import { appendRecord } from './ledgerBook.ts';
 import { type JobState, jobOf, remainingUnits, type UnitState, withJob, withoutUnit, withUnit } from './nvm.ts';
 import { recordsUpTo, storeAcknowledged } from './packageImport.ts';
 import type { ServerApi } from './serverApi.ts';
+import { startDevAuth } from './target.ts';
+import { journalOf, receiptNonce, type Unit } from './unit.ts';
 
 /** Gives a unit up: the void record, the count and the intent are stored in one write; the report to the server follows, now or later. */
 
@@ -17,11 +19,17 @@ const maxReasonChars = 128;
 const isScrap = (unit: UnitState): boolean => unit.begun >= firstIrreversibleStep;
 
 /** The count comes back unless OTP was touched; then the unit is scrap and takes one of the allowance.
- *  @param otpTouched what the server says of it; default: what the journal says */
-export async function voidUnit(core: Core, identity: ProgrammerIdentity, uid: string, reason: string, otpTouched?: boolean): Promise<void> {
+ *  @param known otpTouched: what the server says of it (default: what the journal says); receipt: the chip signs that nothing is burned */
+export async function voidUnit(
+  core: Core,
+  identity: ProgrammerIdentity,
+  uid: string,
+  reason: string,
+  known: { readonly otpTouched?: boolean; readonly receipt?: Uint8Array | undefined } = {},
+): Promise<void> {
   const unit = core.nvm.state().units[uid];
   if (!unit || unit.voiding) return;
-  const isTouched = otpTouched ?? isScrap(unit);
+  const isTouched = known.otpTouched ?? isScrap(unit);
   const before = jobOf(core.nvm.state(), unit.jobId);
   const job: JobState = { ...before, open: before.open - 1, scrapped: before.scrapped + (isTouched ? 1 : 0) };
   const { objId, grantId } = unit.facts;
@@ -37,7 +45,8 @@ export async function voidUnit(core: Core, identity: ProgrammerIdentity, uid: st
     ...(grantId && { grantId: fromHex(grantId) }),
   } as const;
   const ledger = await appendRecord(job.ledger, entry, identity.signer, core.uptimeSeconds());
-  const voiding = { reason: entry.reason, otpTouched: isTouched };
+  const proof = known.receipt === undefined ? {} : { receipt: toBase64url(known.receipt) };
+  const voiding = { reason: entry.reason, otpTouched: isTouched, ...proof };
   const ended = { ...unit, voiding, endNumber: ledger.nextNumber - 1 };
   const { open, scrapped } = job;
   core.nvm.update(state => withUnit(withJob(state, { ...jobOf(state, unit.jobId), open, scrapped, ledger }), ended));
@@ -66,6 +75,20 @@ export async function reportVoid(core: Core, server: ServerApi, uid: string): Pr
   }
   core.nvm.update(state => withoutUnit(state, uid));
   return isScrapped;
+}
+
+/** The server counts a unit as scrap from the moment that it has given out the key to burn, unless the chip signs that nothing is burned.
+ *  @returns undefined when the chip cannot, or when it need not */
+export async function emptyReceipt(unit: Unit): Promise<Uint8Array | undefined> {
+  const { begun, facts } = journalOf(unit);
+  if (facts.certificate === undefined || begun >= firstIrreversibleStep) return undefined;
+  try {
+    await startDevAuth(unit.target);
+    return (await unit.target.host.request('receipt', { nonce: receiptNonce('NuSEC void receipt', unit) })).receipt;
+  } catch (error) {
+    if (!(error instanceof NusecError)) throw error;
+    return undefined;
+  }
 }
 
 /** A person says that this chip does not come back. @returns whether it counts as scrap @throws NusecError NOT_FOUND, STATE (it is finished) */

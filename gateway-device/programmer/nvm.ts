@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { utf8 } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
+import type { ReportedValue } from '../../src/production/unitData.ts';
 import type { Seconds } from '../../src/times.ts';
 import { replaceFile } from '../chip/files.ts';
 
@@ -34,6 +35,8 @@ export type JobState = {
   readonly acknowledgementSent: boolean;
   /** Number of the ledger record of that import: the acknowledgement quotes it. */
   readonly importNumber: number;
+  /** Highest number of a grant: values of a number are given once. */
+  readonly newestNumber?: number;
 };
 
 export type LedgerState = {
@@ -62,7 +65,8 @@ export type UnitState = {
   readonly voiding?: VoidState;
 };
 
-type VoidState = { readonly reason: string; readonly otpTouched: boolean };
+/** `receipt`: the chip signs that nothing is burned. */
+type VoidState = { readonly reason: string; readonly otpTouched: boolean; readonly receipt?: string };
 
 /** What the steps found out, each kept from the step that learned it. */
 export type UnitFacts = {
@@ -84,11 +88,15 @@ export type UnitFacts = {
   readonly bl2Hash?: string;
   /** The image that was sent: what the last receipt must show. */
   readonly application?: { readonly imageHash: string; readonly securityCounter: number };
+  readonly unitData?: UnitDataFacts;
   /** Receipt of the finished unit: the same one in every retry of the commit. */
   readonly receipt?: string;
   /** The commit is in the ledger. */
   readonly committing?: true;
 };
+
+/** What this unit gets for itself: as reports show it, and the objects that are written before the lock and with the application. */
+export type UnitDataFacts = { readonly values: readonly ReportedValue[]; readonly plain?: string; readonly sealed?: string };
 
 export type NvmState = {
   readonly version: 1;
@@ -103,7 +111,7 @@ export type NvmState = {
   readonly untold?: readonly CommittedUnit[];
 };
 
-type CommittedUnit = { readonly uid: string; readonly jobId: string };
+export type CommittedUnit = { readonly uid: string; readonly jobId: string; readonly values?: readonly ReportedValue[] };
 const maxUntold = 64;
 
 export type Nvm = {

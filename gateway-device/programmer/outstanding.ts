@@ -60,7 +60,8 @@ async function deliverUnit(
 ): Promise<void> {
   if (voiding) return void (await reportVoid(core, server, uid));
   const unit = { core, uidHex: uid };
-  const reported = (state: NvmState): NvmState => withUntold(state, { uid, jobId });
+  const values = facts.unitData === undefined ? {} : { values: facts.unitData.values };
+  const reported = (state: NvmState): NvmState => withUntold(state, { uid, jobId, ...values });
   await commitUnit(unit, identity, server, reported).catch(async (error: unknown) => {
     if (!(error instanceof NusecError) || error.code !== 'GRANT_EXPIRED' || facts.grantId === undefined) throw error;
     await server.renew(facts.grantId);

@@ -111,6 +111,7 @@ async function stateAfter(
     acknowledgement: '',
     acknowledgementSent: false,
     importNumber: 0,
+    ...(before?.newestNumber !== undefined && { newestNumber: before.newestNumber }),
   };
   const remaining = remainingUnits(draft);
   const entry = { type: 'import', jobId, packageId, remaining } as const;

@@ -2,15 +2,17 @@ import { toHex } from '../../src/bytes.ts';
 import { type ErrorCode, NusecError } from '../../src/errors.ts';
 import { DevAuthError } from '../../src/production/devauth/error.ts';
 import type { PackagePayload } from '../../src/production/package.ts';
+import type { ReportedValue } from '../../src/production/unitData.ts';
 import { isNotOfUnit, isServerAway } from './blame.ts';
 import { type Core, withServer } from './core.ts';
-import { reportVoid, voidUnit } from './giveUp.ts';
+import { emptyReceipt, reportVoid, voidUnit } from './giveUp.ts';
 import { type ProgrammerIdentity, readIdentity } from './identity.ts';
-import { type JobState, jobOf, remainingUnits, type UnitState, withUnit } from './nvm.ts';
+import { type CommittedUnit, type JobState, jobOf, remainingUnits, withUnit } from './nvm.ts';
 import { deliver, hasOutstanding, isCommitPending } from './outstanding.ts';
 import { deliverAcknowledgement, packageOf } from './packageImport.ts';
 import type { Patience } from './patience.ts';
-import type { ServerApi, UnitOutcome } from './serverApi.ts';
+import type { ServerApi } from './serverApi.ts';
+import { mustKeep, settleUnit, settleUnits } from './settle.ts';
 import { applicationSteps } from './stepsApplication.ts';
 import { bootSteps } from './stepsBoot.ts';
 import { identitySteps } from './stepsIdentity.ts';
@@ -35,10 +37,6 @@ const ledgerPatienceMs = 2_000;
 
 /** After so many failures of one step the unit is given up. */
 const maxStepFailures = 3;
-/** Refused units leave records that only an accepted request takes home, and a request carries 256: with more than this the last refused
- *  unit keeps its reservation until the server grants it. */
-const maxPendingRecords = 200;
-
 /** Refusals of the unit that a repetition cannot mend: the unit is given up immediately. */
 const finalCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ATTESTATION_FAILED',
@@ -50,7 +48,13 @@ const finalCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'WRONG_PRODUCT',
 ]);
 
-export type Produced = { readonly uid: string; readonly jobId: string; readonly remaining: number };
+export type Produced = {
+  readonly uid: string;
+  readonly jobId: string;
+  readonly remaining: number;
+  /** Unit data, as it goes on labels and into reports. */
+  readonly values: readonly ReportedValue[];
+};
 
 /** What one PRODUCE works with. */
 export type RunOptions = {
@@ -123,16 +127,17 @@ async function withLedger<T>({ core, report }: Pick<Run, 'core' | 'report'>, k: 
   });
 }
 
-const producedOf = (core: Core, uid: string, jobId: string): Produced => ({
+const producedOf = (core: Core, uid: string, jobId: string, values: readonly ReportedValue[] = []): Produced => ({
   uid,
   jobId,
+  values,
   remaining: remainingUnits(jobOf(core.nvm.state(), jobId)),
 });
 
 /** This chip was committed, but the answer was lost. */
-function alreadyCommitted(core: Core, { uid, jobId }: { readonly uid: string; readonly jobId: string }): Produced {
+function alreadyCommitted(core: Core, { uid, jobId, values }: CommittedUnit): Produced {
   core.nvm.update(state => ({ ...state, untold: (state.untold ?? []).filter(unit => unit.uid !== uid) }));
-  return producedOf(core, uid, jobId);
+  return producedOf(core, uid, jobId, values);
 }
 
 /** What needs no chip goes to the server first, whatever is on the wires. */
@@ -181,11 +186,11 @@ async function produceFound(run: Run, target: Target, found: FoundTarget): Promi
     await runSteps(begun, run.report, { upTo: reserveStep.k, alone: work => work() });
     return begun;
   });
-  const { jobId } = journalOf(unit);
+  const { jobId, facts } = journalOf(unit);
   const alone: Alone = work => withLedger(run, lastStep, 'commit', work);
   await runSteps(unit, run.report, { upTo: lastStep, alone });
   return alone(async () => {
-    const produced = producedOf(core, uidHex, jobId);
+    const produced = producedOf(core, uidHex, jobId, facts.unitData?.values);
     if (produced.remaining === 0 && jobOf(core.nvm.state(), jobId).open === 0) await endJob(core, identity, server, jobId);
     return produced;
   });
@@ -193,37 +198,6 @@ async function produceFound(run: Run, target: Target, found: FoundTarget): Promi
 
 /** How work on the ledger is done: it may be that nobody else can do any at the moment. */
 type Alone = <T>(work: () => Promise<T>) => Promise<T>;
-
-/** What became of the units that were left behind: the server says it, not the wires. One that never got a grant is given up when another chip
- *  comes; nothing was done to it. */
-async function settleUnits(core: Core, identity: ProgrammerIdentity, server: ServerApi, own: string): Promise<void> {
-  for (const unit of Object.values(core.nvm.state().units)) {
-    const { grantId } = unit.facts;
-    if (unit.uid !== own && core.working.has(unit.uid)) continue;
-    if (grantId !== undefined) await settleUnit(core, identity, server, unit, grantId);
-    else if (unit.uid !== own) {
-      if (mustKeep(core, unit)) throw new NusecError('RATE_LIMITED', `too many units were refused: go on with ${unit.uid}`);
-      await voidUnit(core, identity, unit.uid, 'left before it was granted');
-      await reportVoid(core, server, unit.uid);
-    }
-  }
-}
-
-async function settleUnit(core: Core, identity: ProgrammerIdentity, server: ServerApi, { uid }: UnitState, grantId: string): Promise<void> {
-  const { outcome, isScrap } = await server.outcome(grantId).catch(unknownOutcome);
-  if (outcome !== 'voided') return;
-  await voidUnit(core, identity, uid, 'ended by the server', isScrap);
-  await reportVoid(core, server, uid);
-}
-
-/** A refusal leaves the unit as it is; the step that needs it reports the fault. */
-function unknownOutcome(error: unknown): UnitOutcome {
-  if (!(error instanceof NusecError) || isServerAway(error)) throw error;
-  return { outcome: 'open', isScrap: false };
-}
-
-const mustKeep = (core: Core, { jobId, facts }: UnitState): boolean =>
-  facts.grantId === undefined && jobOf(core.nvm.state(), jobId).ledger.pending.length > maxPendingRecords;
 
 /** Local checks before anything is asked: a fresh chip, units left, a UID of the list (RULE-4, RULE-7). */
 async function reserveFor({ core, identity, server, jobId }: Run, found: FoundTarget): Promise<void> {
@@ -330,7 +304,7 @@ async function afterFailure(unit: Unit, step: Step, error: NusecError): Promise<
   const { core, identity, server, uidHex } = unit;
   if (mustKeep(core, journalOf(unit))) throw error;
   if (error.code === 'JOB_NOT_RUNNING') eraseImages(core, journalOf(unit).jobId);
-  await voidUnit(core, identity, uidHex, `step ${step.k}: ${codeOf(error)}`);
+  await voidUnit(core, identity, uidHex, `step ${step.k}: ${codeOf(error)}`, { receipt: await emptyReceipt(unit) });
   const isTouched = core.nvm.state().units[uidHex]?.voiding?.otpTouched === true;
   const isScrap = await reportVoid(core, server, uidHex).catch(later);
   throw new UnitVoided(error, isScrap ?? isTouched);

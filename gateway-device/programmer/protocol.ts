@@ -12,11 +12,13 @@ import {
   text,
   uint,
 } from '../../src/cbor/schema.ts';
+import { configWords } from '../../src/production/configWords.ts';
 import { ops } from '../../src/production/devauth/header.ts';
 import { maxReceiptBytes } from '../../src/production/devauth/state.ts';
-import { hash32, id16, stage, u8, u32, uid } from '../../src/production/fields.ts';
+import { hash32, id16, stage, timeSeconds, u8, u32, uid, version } from '../../src/production/fields.ts';
 import { maxPackageBytes } from '../../src/production/package.ts';
 import { maxTrustBundleBytes } from '../../src/production/trustBundle.ts';
+import { maxUnitDataFields } from '../../src/production/unitData.ts';
 
 /** What the contract manufacturer's tool says to a programmer over its serial link (R70, R108): the header and CBOR maps of DevAuth, group 65.
  *  In the clear, because nothing secret crosses: the package is sealed, progress is for people. */
@@ -53,6 +55,8 @@ const progressEntry = record({
   text: field(4, text(maxTextChars)),
 });
 export type ProgressEntry = CodecType<typeof progressEntry>;
+
+const unitValue = record({ name: field(1, text(32)), value: field(2, text(64)) });
 
 export const programmerCommands = {
   /** `uid` of the unit under way, if one was left in the journal. */
@@ -122,6 +126,8 @@ export const programmerCommands = {
       detail: optionalField(6, text(maxTextChars)),
       bin: optionalField(7, bin),
       uid: optionalField(8, uid),
+      /** Unit data of a unit that was built, for its label. */
+      values: optionalField(9, array(unitValue, maxUnitDataFields)),
     }),
   }),
   /** The UID of the chip on these wires; none when nothing answers there. */
@@ -130,6 +136,21 @@ export const programmerCommands = {
     op: ops.read,
     request: record({ serialAddress: field(1, text(maxAddressChars)), debugAddress: field(2, text(maxAddressChars)) }),
     response: record({ uid: optionalField(1, uid) }),
+  }),
+  /** What an imported package says, as far as it is no secret: for people who look at it before production. */
+  inspect: define({
+    id: 13,
+    op: ops.read,
+    request: record({ packageId: field(1, id16) }),
+    response: record({
+      jobId: field(1, id16),
+      count: field(2, u32),
+      sequence: field(3, uint()),
+      expiresAtSeconds: field(4, timeSeconds),
+      images: field(5, array(record({ id: field(1, u8), version: field(2, version) }), maxListedJobs)),
+      unitData: field(6, array(record({ name: field(1, text(32)), destination: field(2, text(16)) }), maxUnitDataFields)),
+      configWords: optionalField(7, configWords),
+    }),
   }),
   /** Ends a job here: images and the rest of the count are gone (RULE-19). */
   zeroise: define({

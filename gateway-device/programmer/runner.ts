@@ -1,5 +1,6 @@
 import { fromHex } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
+import type { ReportedValue } from '../../src/production/unitData.ts';
 import type { BoardEvent } from '../chip/board.ts';
 import type { Core } from './core.ts';
 import { deliverOutstanding, hasOutstanding } from './outstanding.ts';
@@ -10,8 +11,8 @@ import { type Bin, maxProgressEntries, maxTextChars, type ProgrammerResponse, ty
 /** What a run ends with: the line for the operator's terminal. */
 export type Finished = BoardEvent & { readonly uid: string; readonly remaining?: number };
 
-/** @param patience how long it waits for the server */
-type Work = (report: Report, patience: Patience) => Promise<Finished>;
+/** @param patience how long it waits for the server @param label keeps the unit data of the unit that was built */
+type Work = (report: Report, patience: Patience, label: (values: readonly ReportedValue[]) => void) => Promise<Finished>;
 
 /** The work in the background: a run for each target with its progress, and the delivery of reports that the server could not receive before. */
 export type Runner = {
@@ -45,6 +46,7 @@ type Run = {
   detail?: string;
   bin?: Bin;
   remaining?: number;
+  values?: readonly ReportedValue[];
 };
 
 export function createRunner(core: Core): Runner {
@@ -73,7 +75,10 @@ export function createRunner(core: Core): Runner {
         run.entries.push({ k, name, state, text: text.slice(0, maxTextChars) });
         if (run.isWaiting) core.tell({ event: 'waiting', step: k, text });
       };
-      const { remaining, ...finished } = await given(report, patientUntil(run.ending.signal));
+      const label = (values: readonly ReportedValue[]): void => {
+        run.values = values;
+      };
+      const { remaining, ...finished } = await given(report, patientUntil(run.ending.signal), label);
       if (remaining !== undefined) run.remaining = remaining;
       run.outcome = 'OK';
       run.bin = 'pass';
@@ -118,7 +123,7 @@ export function createRunner(core: Core): Runner {
       const next = since + entries.length;
       const isDone = run.outcome !== undefined && next >= run.entries.length;
       if (!isDone) return { next, entries, done: false };
-      const { outcome, detail, remaining, bin } = run;
+      const { outcome, detail, remaining, bin, values = [] } = run;
       const chip = chipOf(run);
       return {
         ...{ next, entries, done: true },
@@ -127,6 +132,7 @@ export function createRunner(core: Core): Runner {
         ...(bin !== undefined && { bin }),
         ...(chip !== undefined && { uid: fromHex(chip) }),
         ...(remaining !== undefined && { remaining }),
+        ...(values.length > 0 && { values }),
       };
     },
     deliverSoon,

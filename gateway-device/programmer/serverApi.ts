@@ -73,7 +73,7 @@ export function createServerApi(http: HttpClient, uidHex: string) {
     imageBody: (bodySha256: string) => http.bytes('GET', `/v1/production/images/${bodySha256}`),
     commit: (grantId: string, receipt: string, ledger: readonly string[]) => unit(grantId, 'commit', { receipt, ledger }),
     /** @returns whether the server counts it as scrap */
-    voidUnit: async (grantId: string, body: { reason: string; otpTouched: boolean; ledger: readonly string[] }) =>
+    voidUnit: async (grantId: string, body: { reason: string; otpTouched: boolean; ledger: readonly string[]; receipt?: string }) =>
       (await unit(grantId, 'void', body)).scrapped === true,
     outcome: async (grantId: string): Promise<UnitOutcome> => {
       const answer = await http.json<Json>('GET', `/v1/production/units/${grantId}`);

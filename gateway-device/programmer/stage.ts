@@ -14,7 +14,7 @@ import { agreeWithServer, type Core } from './core.ts';
 import { giveUpUnit } from './giveUp.ts';
 import { readIdentity, updateBundle } from './identity.ts';
 import { remainingUnits } from './nvm.ts';
-import { importPackage } from './packageImport.ts';
+import { importPackage, packageOf } from './packageImport.ts';
 import { produceUnit } from './produce.ts';
 import {
   maxListedUnits,
@@ -130,8 +130,9 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
     },
     produce: async ({ serialAddress, debugAddress, jobId }) => {
       const target = { serial: serialAddress, debug: debugAddress };
-      return start(serialAddress, async (report, patience) => {
-        const { uid, remaining } = await produceUnit(core, target, { report, patience, jobId: jobId && toHex(jobId) });
+      return start(serialAddress, async (report, patience, label) => {
+        const { uid, remaining, values } = await produceUnit(core, target, { report, patience, jobId: jobId && toHex(jobId) });
+        label(values);
         return { event: 'unit-committed', uid, remaining };
       });
     },
@@ -139,6 +140,18 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
       if (runner.isRunning(serialAddress)) throw new DevAuthError('busy');
       const uid = await uidOnWires({ serial: serialAddress, debug: debugAddress });
       return uid === undefined ? {} : { uid: fromHex(uid) };
+    },
+    inspect: async ({ packageId }) => {
+      const job = Object.values(core.nvm.state().jobs).find(each => each.packageId === toHex(packageId));
+      if (!job) throw new DevAuthError('bad-state');
+      const payload = await packageOf(core, readIdentity(core.chip), job);
+      const { jobId, count, sequence, expiresAtSeconds, images, unitData = [], configWords } = payload;
+      return {
+        ...{ jobId, count, sequence, expiresAtSeconds },
+        images: images.map(({ id, version }) => ({ id, version })),
+        unitData: unitData.map(({ name, destination }) => ({ name, destination })),
+        ...(configWords && { configWords }),
+      };
     },
     unlock: ({ serialAddress }) =>
       start(serialAddress, async report => ({ event: 'device-unlocked', uid: await unlockDevice(core, serialAddress, report) })),

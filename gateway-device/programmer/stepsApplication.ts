@@ -19,6 +19,7 @@ import {
   type Step,
   type Unit,
 } from './unit.ts';
+import { checkUnitData, writeUnitData } from './unitData.ts';
 
 /** Steps 14–16: the application, sealed in the session and nowhere else (R52–R56, RULE-13); then the target says what it runs, and the unit
  *  is committed (R82, RULE-18). */
@@ -31,6 +32,7 @@ const sendApplication: Step = {
   run: async unit => {
     requireAuthenticated(unit);
     const { host, hello: greeting } = liveSession(unit);
+    await writeUnitData(unit, host, 'sealed', pieceBytesFor(greeting.maxBodyBytes));
     const { jobId, uid } = journalOf(unit);
     const offer = await unit.server.application(grantIdOf(unit), { jobId, uid, objId: fact(unit, 'objId') });
     const keySpki = factBytes(unit, 'applicationKey');
@@ -69,6 +71,7 @@ function checkInstalled(unit: Unit, receipt: Receipt): void {
   if (receipt.stage !== 'app' || !provesLock(receipt) || !isThere) {
     throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the application');
   }
+  checkUnitData(unit, receipt);
 }
 
 const commit: Step = { k: 16, name: 'commit', starred: true, run: unit => commitUnit(unit, unit.identity, unit.server) };

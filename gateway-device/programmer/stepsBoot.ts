@@ -3,6 +3,7 @@ import { p256Spki } from '../../src/cose/publicKey.ts';
 import { sha256 } from '../../src/digest.ts';
 import { pointOf } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
+import { configImage } from '../../src/production/configWords.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { otpMap } from '../../src/production/otpMap.ts';
 import { UnusableAnswer } from './blame.ts';
@@ -56,7 +57,7 @@ const burnBootKey: Step = {
 
 const burnHashes: Step = {
   k: 10,
-  name: 'OTP 2 to 5: application key, root, ICA, unlock password',
+  name: 'OTP 2 to 5: application key, root, ICA, unlock password; configuration',
   starred: true,
   needs: 'devauth',
   run: async unit => {
@@ -68,8 +69,20 @@ const burnHashes: Step = {
     await burn(unit, otpMap.rootCaHash, sha256(factBytes(unit, 'root')));
     await burn(unit, otpMap.icaHash, sha256(factBytes(unit, 'ica')));
     if (unlockSha256) await burn(unit, otpMap.deviceSecret, unlockSha256);
+    await writeConfig(unit);
   },
 };
+
+/** The last thing that needs the open debug port: the words may close it with the next reset. @throws NusecError IMAGE_REFUSED, DEVICE_STATE */
+async function writeConfig({ payload, target: { debug } }: Unit): Promise<void> {
+  if (payload.configWords === undefined) return;
+  const { config } = debug.flash;
+  if (!config) throw new NusecError('DEVICE_STATE', 'this chip has no configuration words, as its debug port says');
+  const image = configImage(payload.configWords);
+  await debug.writeMemory(config.address, image);
+  if (!equalBytes(await debug.readMemory(config.address, image.length), image))
+    throw new NusecError('IMAGE_REFUSED', 'the configuration words read back differently');
+}
 
 type Slot = (typeof otpMap)[keyof typeof otpMap];
 

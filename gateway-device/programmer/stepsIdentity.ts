@@ -16,6 +16,7 @@ import { fromServer } from './blame.ts';
 import { readBundle, updateBundle } from './identity.ts';
 import { startDevAuth } from './target.ts';
 import { fact, factBytes, grantIdOf, learn, type Step, type Unit } from './unit.ts';
+import { writeUnitData } from './unitData.ts';
 
 /** Steps 3–6: the target makes its own key, and gets a certificate for it (R72–R79, RULE-2, RULE-10). */
 
@@ -129,6 +130,7 @@ const install: Step = {
     await putObject(host, 'programmerCertificate', unit.identity.certificate, pieceBytes);
     await putObject(host, 'objId', fromHex(fact(unit, 'objId')), pieceBytes);
     await putObject(host, 'bundle', factBytes(unit, 'bundle'), pieceBytes);
+    await writeUnitData(unit, host, 'plain', pieceBytes);
     await unit.server.certificateInstalled(grantIdOf(unit), sha256(certificate));
   },
 };

@@ -9,6 +9,7 @@ import { type JobState, jobOf, remainingUnits, withJob, withUnit } from './nvm.t
 import { storeAcknowledged } from './packageImport.ts';
 import type { FoundTarget } from './target.ts';
 import { fact, factBytes, jobOfUnit, journalOf, type Step, type Unit } from './unit.ts';
+import { keepUnitData, requireFreshNumber } from './unitData.ts';
 
 /** Step 2: one of the count is taken, written down and signed into the ledger; then the server is asked for a grant (R65–R66, RULE-4, RULE-7). */
 
@@ -38,11 +39,19 @@ export const reserveStep: Step = { k: 2, name: 'reserve', starred: true, run: re
 
 /** The grant is in the journal before the chip is judged by it, so that a void unit is reported to the server immediately. */
 async function reserve(unit: Unit): Promise<void> {
+  requireConfigArea(unit);
   if (journalOf(unit).facts.grant === undefined) await askForGrant(unit);
   const known = { grantId: fact(unit, 'grantId'), objId: fact(unit, 'objId'), grant: factBytes(unit, 'grant') };
-  const { uidProof } = await checkGrant(unit, known);
-  if (!isUidAllowed(unit.payload.uids, unit.found.uid, uidProof))
+  const granted = await checkGrant(unit, known);
+  if (!isUidAllowed(unit.payload.uids, unit.found.uid, granted.uidProof))
     throw new NusecError('UID_NOT_LISTED', 'this UID is not on the list of the job');
+  keepUnitData(unit, granted);
+}
+
+/** Found out before anything is burned. @throws NusecError DEVICE_STATE */
+function requireConfigArea({ payload, target, found }: Unit): void {
+  if (payload.configWords === undefined || found.isLocked || target.debug.flash.config) return;
+  throw new NusecError('DEVICE_STATE', 'the job has configuration words, and the debug port of this chip knows no place for them');
 }
 
 /** The same records give the same grant, so this may be repeated after a cut (I12). */
@@ -51,14 +60,15 @@ async function askForGrant(unit: Unit): Promise<void> {
   const { jobId, uid } = journalOf(unit);
   const { ledger } = jobOfUnit(unit);
   const answer = await server.reserve({ jobId, uid, productId: found.productId, ledger: ledger.pending });
-  await checkGrant(unit, answer);
+  const granted = await checkGrant(unit, answer);
+  requireFreshNumber(unit, granted);
   const facts = { grantId: answer.grantId, objId: answer.objId, grant: toBase64url(answer.grant) };
   const journal = journalOf(unit);
   storeAcknowledged(
     core,
     jobId,
     ledger.pending,
-    job => job,
+    job => ({ ...job, newestNumber: granted.number }),
     state => withUnit(state, { ...journal, facts: { ...journal.facts, ...facts } }),
   );
 }

@@ -75,7 +75,7 @@ export const factBytes = (unit: UnitRef, name: BytesFact): Uint8Array => fromBas
 export const grantIdOf = (unit: UnitRef): string => fact(unit, 'grantId');
 
 /** The nonces that tie receipts to this grant: anybody who knows the grant can compute them, nobody can reuse the receipt for another. */
-export const receiptNonce = (label: 'NuSEC lock receipt' | 'NuSEC commit receipt', unit: UnitRef): Uint8Array =>
+export const receiptNonce = (label: 'NuSEC lock receipt' | 'NuSEC commit receipt' | 'NuSEC void receipt', unit: UnitRef): Uint8Array =>
   sha256(concat(utf8(label), fromHex(grantIdOf(unit)))).slice(0, 16);
 
 /** R69, RULE-3: nothing of the firmware is asked for or written before the target has its certificate, issued for its own key. */

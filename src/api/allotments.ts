@@ -8,7 +8,8 @@ import { jobOf } from '../services/production/jobs.ts';
 import { exportPackage } from '../services/production/packages.ts';
 import { actor, type Resource } from './app.ts';
 import { bytesAnswer, countField, idField, jsonAnswer, jsonBody, reasonField, uidField } from './fields.ts';
-import { isPlanner, jobSchema, jobView } from './jobs.ts';
+import { isPlanner } from './jobs.ts';
+import { jobSchema, jobView } from './jobViews.ts';
 import { requireInScope, within } from './scopes.ts';
 
 /** Allotments: a programmer's share of a job and its production package (R57–R61). */

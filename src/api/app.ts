@@ -27,10 +27,10 @@ export function actor(c: Context<ApiEnv>): string {
 }
 
 const maxBodyBytes = 256 * 1024;
-/** Firmware, bills of materials and vulnerability notes only. */
+/** Firmware, bills of materials, vulnerability notes and lists of values only. */
 const maxFirmwareBytes = 8 * 1024 * 1024;
 const largePath =
-  /^\/(v1\/(releases|releases\/[0-9a-f]{32}\/sbom|vulnerabilities|programmers\/[0-9a-f]{32}\/firmware)|console\/do\/(upload-release|attach-uids\/[0-9a-f]{32}))$/;
+  /^\/(v1\/(releases|releases\/[0-9a-f]{32}\/sbom|vulnerabilities|programmers\/[0-9a-f]{32}\/firmware|series\/[a-z][a-z0-9.-]{0,39}\/list)|console\/do\/(upload-release|attach-uids\/[0-9a-f]{32}))$/;
 /** Read as it streams in, with limits of its own. */
 const streamedPath = /^\/v1\/jobs\/[0-9a-f]{32}\/uids$/;
 

@@ -1,16 +1,15 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context as HonoContext } from 'hono';
 import { jobStream } from '../domain/job.ts';
-import { type CreatedJob, jobStatuses } from '../domain/jobState.ts';
+import { jobStatuses } from '../domain/jobState.ts';
 import { readers } from '../domain/roles.ts';
-import type { AllotmentRow, JobRow, UnitRow } from '../projections/jobs.ts';
+import { maxUnitDataFields } from '../production/unitData.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
-import { jobStatus, type Progress, unitPage } from '../services/production/jobStatus.ts';
+import { jobStatus, unitPage } from '../services/production/jobStatus.ts';
 import {
   attachUidList,
   bindFirmware,
   cancelJob,
-  contentSha256Of,
   createJob,
   jobBoard,
   jobOf,
@@ -26,103 +25,25 @@ import { closeJob, signedReport } from '../services/production/reconciliation.ts
 import { actor, type Resource } from './app.ts';
 import type { ApiEnv, Person } from './auth.ts';
 import { countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, seenIn, sha256Field, siteField } from './fields.ts';
+import {
+  boardView,
+  configField,
+  detailSchema,
+  jobSchema,
+  jobView,
+  progressView,
+  rowSchema,
+  rowView,
+  statusSchema,
+  unitDataSchema,
+  unitSchema,
+  unitView,
+  yieldSchema,
+} from './jobViews.ts';
 import { requirePlace, within } from './scopes.ts';
 
 /** Production jobs as the planner sees them (R57–R61, R82, R83). */
 
-const firmwareSchema = z.object({ releaseId: z.string(), version: z.string(), securityCounter: z.number(), imageHash: z.string() });
-const shareSchema = z.object({ programmer: z.string(), count: z.number(), scrapAllowance: z.number(), settled: z.boolean() });
-const findingSchema = z.object({ kind: z.string(), programmer: z.string().optional(), uid: z.string().optional(), detail: z.string() });
-export const jobSchema = z
-  .object({
-    jobId: z.string(),
-    line: z.string(),
-    status: z.string(),
-    plannedCount: z.number(),
-    scrapAllowance: z.number(),
-    requireUidList: z.boolean(),
-    site: siteField.optional(),
-    uidCount: z.number().optional(),
-    bl2: firmwareSchema.optional(),
-    app: firmwareSchema.optional(),
-    createdBy: z.string(),
-    contributors: z.array(z.string()),
-    contentSha256: sha256Field,
-    releasedBy: z.string().optional(),
-    verdict: z.string().optional(),
-    allotments: z.array(shareSchema),
-    discrepancies: z.array(findingSchema),
-  })
-  .openapi('Job');
-const boardSchema = z.object({
-  programmer: z.string(),
-  status: z.string(),
-  frozenReason: z.string().optional(),
-  quota: z.number(),
-  scrapAllowance: z.number(),
-  reserved: z.number(),
-  committed: z.number(),
-  voided: z.number(),
-  scrapped: z.number(),
-  remaining: z.number(),
-  sequence: z.number(),
-  ledgerNumber: z.number(),
-});
-const rowSchema = z.object({
-  jobId: z.string(),
-  line: z.string(),
-  status: z.string(),
-  plannedCount: z.number(),
-  site: siteField.optional(),
-  appVersion: z.string().optional(),
-  verdict: z.string().optional(),
-  createdAt: z.string(),
-  createdBy: z.string(),
-  reserved: z.number(),
-  committed: z.number(),
-  voided: z.number(),
-  scrapped: z.number(),
-});
-const yieldSchema = z
-  .object({
-    outcomes: z.array(z.object({ status: z.string(), reason: z.string().nullable(), count: z.number() })),
-    minutes: z.array(z.object({ minute: z.string(), committed: z.number(), lost: z.number() })),
-  })
-  .openapi('JobYield');
-const detailSchema = jobSchema.extend({ board: z.array(boardSchema) });
-export type JobRowAnswer = z.infer<typeof rowSchema>;
-export type JobAnswer = z.infer<typeof detailSchema>;
-export type JobYieldAnswer = z.infer<typeof yieldSchema>;
-const progressSchema = z.object({
-  committed: z.number(),
-  voided: z.number(),
-  scrapped: z.number(),
-  open: z.number(),
-  yield: z.number().nullable(),
-  unitsPerHour: z.number().nullable(),
-  firstAt: z.string().nullable(),
-  lastAt: z.string().nullable(),
-  reasons: z.array(z.object({ reason: z.string(), units: z.number() })),
-});
-const statusSchema = rowSchema.extend(progressSchema.shape).extend({
-  bl2Version: z.string().optional(),
-  byProgrammer: z.array(progressSchema.extend({ programmer: z.string() })),
-});
-const unitSchema = z.object({
-  uid: z.string(),
-  objId: z.string(),
-  status: z.string(),
-  reason: z.string().nullable(),
-  bl2Version: z.string().nullable(),
-  appVersion: z.string().nullable(),
-  serial: z.string().nullable(),
-  programmer: z.string(),
-  number: z.number(),
-  reservedAt: z.string(),
-  certifiedAt: z.string().nullable(),
-  lockedAt: z.string().nullable(),
-  finishedAt: z.string().nullable(),
-});
 const params = z.object({ id: idField });
 const wishSchema = z.strictObject({
   line: lineField,
@@ -130,6 +51,8 @@ const wishSchema = z.strictObject({
   scrapAllowance: countField.optional(),
   requireUidList: z.boolean().optional(),
   site: siteField.optional(),
+  unitData: z.array(unitDataSchema).min(1).max(maxUnitDataFields).optional(),
+  configWords: configField.optional(),
 });
 
 const signedReportSchema = z.object({
@@ -249,12 +172,15 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
       ctx,
       rows.map(row => row.job_id),
     );
-    return c.json({ jobs: rows.map(row => rowView(row, totals.get(row.job_id))), ...(last !== undefined && { next: last }) }, 200);
+    return c.json(
+      { jobs: rows.map(row => rowView(row, isOfOem(c.var.person), totals.get(row.job_id))), ...(last !== undefined && { next: last }) },
+      200,
+    );
   });
   api.openapi(one, async c => {
     const job = await jobOf(ctx, c.req.valid('param').id);
     const { allotments } = await jobBoard(ctx, job.jobId);
-    return c.json({ ...jobView(job), board: allotments.map(boardView) }, 200);
+    return c.json({ ...jobView(job, isOfOem(c.var.person)), board: allotments.map(boardView) }, 200);
   });
   api.openapi(act('firmware', 'Binds a published release', z.strictObject({ releaseId: idField })), async c =>
     c.json(jobView(await bindFirmware(ctx, c.req.valid('param').id, c.req.valid('json').releaseId, actor(c))), 200),
@@ -269,10 +195,10 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     return c.json(jobView(await releaseJob(ctx, c.req.valid('param').id, actor(c), approval)), 200);
   });
   api.openapi(act('suspend', 'Stops production', reason, driver), async c =>
-    c.json(jobView(await suspendJob(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c))), 200),
+    c.json(jobView(await suspendJob(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c)), isOfOem(c.var.person)), 200),
   );
   api.openapi(act('resume', 'Goes on; a line operator only after a stop of their own', nothing, driver), async c =>
-    c.json(jobView(await resumeJob(ctx, c.req.valid('param').id, actor(c), !isPlanner(c.var.person))), 200),
+    c.json(jobView(await resumeJob(ctx, c.req.valid('param').id, actor(c), !isPlanner(c.var.person)), isOfOem(c.var.person)), 200),
   );
   api.openapi(act('cancel', 'Gives up a job that was never released', reason), async c =>
     c.json(jobView(await cancelJob(ctx, c.req.valid('param').id, c.req.valid('json').reason, actor(c))), 200),
@@ -284,7 +210,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     const { row, total, byProgrammer } = await jobStatus(ctx, c.req.valid('param').id);
     return c.json(
       {
-        ...rowView(row, { ...total, reserved: total.committed + total.voided + total.open }),
+        ...rowView(row, isOfOem(c.var.person), { ...total, reserved: total.committed + total.voided + total.open }),
         ...(row.bl2_version !== null && { bl2Version: row.bl2_version }),
         ...progressView(total),
         byProgrammer: byProgrammer.map(({ programmer, ...of }) => ({ programmer, ...progressView(of) })),
@@ -295,10 +221,12 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   api.openapi(units, async c => {
     const { cursor, limit } = c.req.valid('query');
     const { units: rows, bl2Version, next } = await unitPage(ctx, c.req.valid('param').id, limit, cursor);
-    return c.json({ units: rows.map(row => unitView(row, bl2Version)), ...(next !== undefined && { next }) }, 200);
+    return c.json({ units: rows.map(row => unitView(row, bl2Version, isOfOem(c.var.person))), ...(next !== undefined && { next }) }, 200);
   });
   api.openapi(csv, async c =>
-    c.body(await statusCsv(ctx, c.req.valid('param').id), 200, { 'Content-Type': 'text/csv; charset=utf-8; header=present' }),
+    c.body(await statusCsv(ctx, c.req.valid('param').id, isOfOem(c.var.person)), 200, {
+      'Content-Type': 'text/csv; charset=utf-8; header=present',
+    }),
   );
   api.openapi(reconciliation, async c => c.json(await signedReport(ctx, c.req.valid('param').id), 200));
 };
@@ -306,69 +234,5 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
 /** Not only a line operator. */
 export const isPlanner = ({ roles }: Person): boolean => roles.includes('administrator') || roles.includes('productionPlanner');
 
-export function jobView(job: CreatedJob) {
-  const { jobId, line, status, plannedCount, scrapAllowance, policy, site, uidList, bl2, app, createdBy, releasedBy, verdict } = job;
-  const contributors = [...job.contributors];
-  return {
-    ...{ jobId, line, status, plannedCount, scrapAllowance, requireUidList: policy.requireUidList, createdBy },
-    ...{ contributors, contentSha256: contentSha256Of(job) },
-    ...(site !== undefined && { site }),
-    ...(uidList !== undefined && { uidCount: uidList.count }),
-    ...(bl2 !== undefined && { bl2: firmwareView(bl2) }),
-    ...(app !== undefined && { app: firmwareView(app) }),
-    ...(releasedBy !== undefined && { releasedBy }),
-    ...(verdict !== undefined && { verdict }),
-    allotments: [...job.allotments],
-    discrepancies: [...job.discrepancies],
-  };
-}
-
-function firmwareView({ releaseId, version, securityCounter, imageHash }: NonNullable<CreatedJob['app']>) {
-  return { releaseId, version, securityCounter, imageHash };
-}
-
-type Totals = { readonly reserved: number; readonly committed: number; readonly voided: number; readonly scrapped: number };
-const nothingYet: Totals = { reserved: 0, committed: 0, voided: 0, scrapped: 0 };
-
-const progressView = ({ reasons, ...rest }: Progress) => ({ ...rest, reasons: [...reasons] });
-
-/** The bootloader of the job runs on whatever has come so far. */
-const withBootloader: ReadonlySet<UnitRow['status']> = new Set(['ROOTED', 'LOCKED', 'AUTHENTICATED', 'INSTALLED', 'COMMITTED']);
-
-function unitView(row: UnitRow, bl2Version: string | null) {
-  const { uid, obj_id: objId, status, reason, version: appVersion, serial, programmer, number } = row;
-  const times = { reservedAt: row.reserved_at, certifiedAt: row.certified_at, lockedAt: row.locked_at, finishedAt: row.finished_at };
-  return {
-    uid,
-    objId,
-    status,
-    reason,
-    bl2Version: withBootloader.has(status) ? bl2Version : null,
-    appVersion,
-    serial,
-    programmer,
-    number,
-    ...times,
-  };
-}
-
-function rowView(row: JobRow, { reserved, committed, voided, scrapped }: Totals = nothingYet) {
-  const { job_id: jobId, line, status, planned_count: plannedCount, created_at: createdAt } = row;
-  return {
-    ...{ jobId, line, status, plannedCount, createdAt, createdBy: row.created_by, reserved, committed, voided, scrapped },
-    ...(row.site !== null && { site: row.site }),
-    ...(row.app_version !== null && { appVersion: row.app_version }),
-    ...(row.verdict !== null && { verdict: row.verdict }),
-  };
-}
-
-function boardView(row: AllotmentRow) {
-  const { programmer, status, quota, reserved, committed, voided, scrapped, sequence } = row;
-  const open = reserved - committed - voided;
-  const remaining = Math.max(0, Math.min(quota - committed - open, quota + row.scrap_allowance - committed - open - scrapped));
-  return {
-    ...{ programmer, status, quota, scrapAllowance: row.scrap_allowance, reserved, committed, voided, scrapped, remaining, sequence },
-    ledgerNumber: row.ledger_number,
-    ...(row.frozen_reason !== null && { frozenReason: row.frozen_reason }),
-  };
-}
+/** Whoever is a line operator alone works for a manufacturer. */
+const isOfOem = ({ roles }: Person): boolean => !roles.every(role => role === 'lineOperator');

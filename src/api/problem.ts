@@ -101,6 +101,7 @@ const problems = {
   LEDGER_GAP: [409, 'The ledger does not continue where it ended'],
   LEDGER_SIGNATURE: [403, 'A ledger record is not signed by this programmer'],
   RECEIPT_REFUSED: [403, 'The receipt does not prove what it should'],
+  VALUES_EXHAUSTED: [409, 'No value is left for another unit'],
   ALLOTMENT_FROZEN: [409, 'The allotment is frozen'],
   ORDER_REFUSED: [403, 'The order is refused'],
   DEVAUTH_MALFORMED: [400, 'Malformed DevAuth message'],

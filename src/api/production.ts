@@ -181,7 +181,12 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   api.openapi(step('renew', 'More time for a grant that has expired', nothing, z.object({ expiresAt: z.string() })), async c =>
     c.json(await renewGrant(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c)), 200),
   );
-  const why = z.strictObject({ reason: reasonField, otpTouched: z.boolean(), ledger: ledgerField });
+  const why = z.strictObject({
+    reason: reasonField,
+    otpTouched: z.boolean(),
+    ledger: ledgerField,
+    receipt: bytesField(maxReceiptBytes).optional().describe('the chip signs that nothing is burned'),
+  });
   api.openapi(step('void', 'The unit is given up', why, countsSchema.extend({ scrapped: z.boolean() })), async c => {
     const given = c.req.valid('json');
     return c.json(await voidByProgrammer(parts, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)), 200);

@@ -32,6 +32,7 @@ import { programmersResource } from './programmers.ts';
 import { releasesResource } from './releases.ts';
 import { repairsResource } from './repairs.ts';
 import { rolloutsResource } from './rollouts.ts';
+import { seriesResource } from './series.ts';
 import { signInResource } from './signIn.ts';
 import { subjectsResource } from './subjects.ts';
 import { systemResource } from './system.ts';
@@ -50,6 +51,7 @@ export const resources: readonly Resource[] = [
   releasesResource,
   programmersResource,
   programmerSelfResource,
+  seriesResource,
   jobsResource,
   allotmentsResource,
   productionResource,

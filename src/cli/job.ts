@@ -1,14 +1,15 @@
 import { createReadStream, writeFileSync } from 'node:fs';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { fetchTrustBundle } from '../../gateway-device/link/httpClient.ts';
 import { jobStatuses } from '../domain/jobState.ts';
 import { NusecError } from '../errors.ts';
+import { type ConfigWords, parseConfigWords } from '../production/configWords.ts';
 import { type SignedReport, verifyReport } from '../production/report.ts';
 import { signingKeysOf } from '../production/trustBundle.ts';
 import { ask, listAll, requireFile, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { oneOf, unitCount } from './options.ts';
-import { print, record, styled, table } from './output.ts';
+import { configLines, print, record, styled, table } from './output.ts';
 
 type Share = {
   readonly programmer: string;
@@ -24,10 +25,20 @@ type Job = {
   readonly line: string;
   readonly status: string;
   readonly plannedCount: number;
+  readonly unitData?: readonly UnitDataField[];
+  readonly configWords?: ConfigWords;
   readonly board?: readonly Share[];
   readonly discrepancies?: readonly { readonly kind: string; readonly programmer?: string; readonly detail: string }[];
 };
-type Create = ServerOptions & { line: string; count: number; scrap?: number; requireUidList?: boolean; site?: string };
+type Create = ServerOptions & {
+  line: string;
+  count: number;
+  scrap?: number;
+  requireUidList?: boolean;
+  site?: string;
+  unitData?: UnitDataField[];
+  configWords?: ConfigWords;
+};
 type Allot = ServerOptions & { programmer: string; count: number; scrap?: number };
 type Thaw = ServerOptions & { programmer: string; reason?: string; approve?: string };
 type Export = ServerOptions & { programmer: string; out: string; replace?: boolean };
@@ -46,14 +57,30 @@ export function registerJob(program: Command): void {
     'plan a job',
     'create --line meter --count 1000 --scrap 20 --site "Example CM"',
     'create --line meter --count 50 --require-uid-list --json',
+    'create --line meter --count 50 --config-words ffffff7f,ffffffff,ffffffff,5a5affff',
+    'create --line meter --count 50 --unit-data serial=meter-serial --unit-data sticker=meter-sticker:report',
   )
     .requiredOption('--line <line>', 'product line')
     .requiredOption('--count <n>', 'units that may be built', unitCount)
     .option('--scrap <n>', 'units that may be scrapped beyond the count', unitCount)
     .option('--site <site>', 'the manufacturer that builds it, as programmers are shipped to it: nobody else')
     .option('--require-uid-list', 'release only with a list of the chips that may be built')
-    .action(async ({ line, count, scrap, requireUidList, site, ...options }: Create) =>
-      change(options, 'POST', '/v1/jobs', { line, plannedCount: count, scrapAllowance: scrap, requireUidList, site }),
+    .option(
+      '--unit-data <name=series[:destination]>',
+      'a value of a series for each unit, several times: sealed (default) to the device with the application, plain before the lock, report nowhere else',
+      unitDataOption,
+    )
+    .option('--config-words <words>', 'CONFIG0 to CONFIG3 of the chips, four times 8 hex digits with commas between', configOption)
+    .action(async ({ line, count, scrap, requireUidList, site, unitData, configWords, ...options }: Create) =>
+      change(options, 'POST', '/v1/jobs', {
+        line,
+        plannedCount: count,
+        scrapAllowance: scrap,
+        requireUidList,
+        site,
+        unitData,
+        configWords,
+      }),
     );
   command(
     'bind <job> <release...>',
@@ -101,6 +128,21 @@ export function registerJob(program: Command): void {
   registerThaw(command);
   registerReports(command);
   registerStops(command);
+}
+
+type UnitDataField = { readonly name: string; readonly series: string; readonly destination: string };
+
+function unitDataOption(text: string, before: UnitDataField[] = []): UnitDataField[] {
+  const [, name, series, destination = 'sealed'] = /^([^=:]+)=([^=:]+)(?::(plain|sealed|report))?$/.exec(text) ?? [];
+  if (name === undefined || series === undefined)
+    throw new InvalidArgumentError('It takes name=series, or name=series:plain, :sealed or :report.');
+  return [...before, { name, series, destination }];
+}
+
+function configOption(text: string): ConfigWords {
+  const words = parseConfigWords(text);
+  if (words === undefined) throw new InvalidArgumentError('It takes four words of 8 hex digits with commas between.');
+  return words;
 }
 
 type CommandOf = (usage: string, description: string, ...examples: readonly string[]) => Command;
@@ -193,6 +235,7 @@ type Unit = {
   readonly appVersion: string | null;
   readonly programmer: string;
   readonly finishedAt: string | null;
+  readonly values: Readonly<Record<string, string>>;
   readonly reason: string | null;
 };
 
@@ -207,8 +250,10 @@ async function status(id: string, { out, ...options }: ServerOptions & { out?: s
   const shares = of.byProgrammer.map(each => [
     ...[each.programmer, each.committed, each.voided, each.scrapped, each.open, percent(each.yield), each.unitsPerHour],
   ]);
+  const names = [...new Set(units.flatMap(({ values }) => Object.keys(values)))];
   const rows = units.map(unit => [
     ...[unit.uid, unit.status, unit.bl2Version, unit.appVersion, unit.programmer, unit.finishedAt, unit.reason],
+    ...names.map(name => unit.values[name]),
   ]);
   const text = [
     record({
@@ -223,7 +268,7 @@ async function status(id: string, { out, ...options }: ServerOptions & { out?: s
     '',
     table(['PROGRAMMER', 'COMMITTED', 'VOIDED', 'SCRAPPED', 'OPEN', 'YIELD', 'UNITS/H'], shares),
     '',
-    table(['UID', 'STATUS', 'BL2', 'APP', 'PROGRAMMER', 'FINISHED', 'REASON'], rows),
+    table(['UID', 'STATUS', 'BL2', 'APP', 'PROGRAMMER', 'FINISHED', 'REASON', ...names.map(name => name.toUpperCase())], rows),
   ];
   print(options, { ...of, units }, text.join('\n'));
 }
@@ -268,10 +313,12 @@ const change = async (options: ServerOptions, method: string, path: string, body
   show(options, await ask<Job>(options, method, path, body));
 
 function show(options: ServerOptions, job: Job): void {
-  const { board, discrepancies = [], ...rest } = job;
+  const { board, discrepancies = [], unitData = [], configWords, ...rest } = job;
   const shares = (board ?? []).map(one => [one.programmer, one.status, one.quota, one.committed, one.voided, one.scrapped, one.remaining]);
   const text = [
     record(rest),
+    ...(configWords ? configLines(configWords) : []),
+    ...unitData.map(({ name, series, destination }) => `${name}: from series ${series}, ${destination}`),
     ...(board ? ['', table(['PROGRAMMER', 'STATUS', 'QUOTA', 'COMMITTED', 'VOIDED', 'SCRAPPED', 'REMAINING'], shares)] : []),
     ...discrepancies.map(({ kind, detail }) => styled('red', `${kind}: ${detail}`)),
   ];

@@ -2,12 +2,14 @@ import type { Command } from 'commander';
 import { connectProgrammer, type ProgrammerClient, sendPackage } from '../../gateway-device/programmer/client.ts';
 import { fromHex, toHex } from '../bytes.ts';
 import { sha256Hex } from '../digest.ts';
+import { formatVersion } from '../domain/version.ts';
 import { NusecError } from '../errors.ts';
 import { DevAuthError } from '../production/devauth/error.ts';
+import { imageIds } from '../production/fields.ts';
 import { packageHead } from '../production/package.ts';
 import { readBytes } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
-import { print, record, table } from './output.ts';
+import { configLines, print, record, table } from './output.ts';
 
 type Options = { programmer: string; json?: boolean };
 
@@ -33,15 +35,21 @@ Examples:
     });
   packages
     .command('inspect')
-    .description('what a package file shows to everybody: its ids and hash; the rest opens in its programmer alone')
+    .description('what a package file shows to everybody, its ids and hash; and what the programmer that has imported it finds inside')
     .argument('<file>', '*.njp')
+    .option('--programmer <host:port>', 'serial link of the programmer that has imported it')
     .option('--json', 'print JSON instead of text')
-    .addHelpText('after', '\nExamples:\n  $ nusec package inspect meter-2026-07.njp\n  $ nusec package inspect meter-2026-07.njp --json')
-    .action((file: string, options: { json?: boolean }) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ nusec package inspect meter-2026-07.njp --json\n  $ nusec package inspect meter-2026-07.njp --programmer localhost:7101',
+    )
+    .action(async (file: string, { programmer, ...options }: { programmer?: string; json?: boolean }) => {
       const bytes = readBytes(file, 'package');
       const { packageId, epoch } = packageHead(bytes);
       const facts = { packageId: toHex(packageId), kekEpoch: epoch, bytes: bytes.length, sha256: sha256Hex(bytes) };
-      print(options, facts, record(facts));
+      if (programmer === undefined) return print(options, facts, record(facts));
+      const content = await contentOf({ programmer }, packageId);
+      print(options, { ...facts, ...content }, [record(facts), '', ...contentLines(content)].join('\n'));
     });
   withProgrammer(packages.command('status').description('what the programmer has: jobs and the units left'))
     .addHelpText('after', '\nExamples:\n  $ nusec package status --programmer localhost:7101')
@@ -76,6 +84,29 @@ Examples:
       const { erasedCount } = await withClient(options, client => client.request('zeroise', { jobId: idOf(job) }));
       print(options, { jobId: job, erasedCount }, record({ job, 'units given up': erasedCount }));
     });
+}
+
+/** What is inside, from the programmer that has imported it. @throws NusecError NOT_FOUND */
+async function contentOf(options: Options, packageId: Uint8Array) {
+  const ask = (client: ProgrammerClient) => client.request('inspect', { packageId });
+  const inside = await withClient(options, ask).catch((error: unknown) => {
+    if (error instanceof DevAuthError && error.reason === 'bad-state')
+      throw new NusecError('NOT_FOUND', 'this programmer has not imported this package, or a newer one has taken its place');
+    throw error;
+  });
+  const images = inside.images.map(({ id, version }) => ({ image: id === imageIds.bl2 ? 'bl2' : 'app', version: formatVersion(version) }));
+  const { count, sequence, unitData, configWords } = inside;
+  const expiresAt = new Date(inside.expiresAtSeconds * 1000).toISOString();
+  return { jobId: toHex(inside.jobId), count, sequence, expiresAt, images, unitData, ...(configWords && { configWords }) };
+}
+
+function contentLines({ images, unitData, configWords, ...facts }: Awaited<ReturnType<typeof contentOf>>): readonly string[] {
+  return [
+    record(facts),
+    ...images.map(({ image, version }) => `${image} ${version}`),
+    ...unitData.map(({ name, destination }) => `unit data: ${name} (${destination})`),
+    ...(configWords ? configLines(configWords) : []),
+  ];
 }
 
 const withProgrammer = (command: Command): Command =>

@@ -104,12 +104,13 @@ async function produceOne(
 
 /** @throws NusecError with the code that ended the run */
 function finish(end: RunEnd, json: boolean | undefined): void {
-  const { outcome, remaining: left = 0 } = end;
+  const { outcome, remaining: left = 0, values = {} } = end;
+  const labels = Object.entries(values).map(([name, value]) => `${name} ${value}\n`);
   if (outcome !== 'OK') throw new NusecError(codeOf(end), adviceOn(end));
   process.stdout.write(
     json
-      ? `${JSON.stringify({ outcome, remaining: left })}\n`
-      : `${styled('green', 'committed')}, ${left} ${left === 1 ? 'unit' : 'units'} left\n`,
+      ? `${JSON.stringify({ outcome, remaining: left, ...(labels.length > 0 && { values }) })}\n`
+      : `${styled('green', 'committed')}, ${left} ${left === 1 ? 'unit' : 'units'} left\n${labels.join('')}`,
   );
 }
 

@@ -26,6 +26,7 @@ const cause: { readonly [Code in ErrorCode]?: string } = {
   SERVER_UNREACHABLE: 'look at the network between this programmer and the OEM, then run the same command',
   UID_CONFLICT: 'the OEM knows a living device of this UID: put the chip aside and tell the OEM',
   UID_NOT_LISTED: 'the chip is not of the lots of this job: put it aside',
+  VALUES_EXHAUSTED: 'the unit data of the package is used up: ask the OEM for a new package',
   WEAK_OR_CLONED_KEY: 'two chips have shown one key: put the chip aside and tell the OEM',
   WRONG_SITE: 'this job is built at another site: ask the OEM',
 };
@@ -39,6 +40,7 @@ export const stopsLine = (code: string): boolean =>
     'NOT_FOUND',
     'PACKAGE_REFUSED',
     'PROGRAMMER_NOT_ACTIVE',
+    'VALUES_EXHAUSTED',
     'WRONG_SITE',
   ].includes(code);
 

@@ -37,6 +37,7 @@ const stages: Readonly<Record<string, Readonly<Record<string, Known>>>> = {
     release: { about: 'firmware releases: upload, approve, publish', load: async () => (await import('./release.ts')).registerRelease },
   },
   Manufacture: {
+    series: { about: 'values that each unit gets for itself', load: async () => (await import('./series.ts')).registerSeries },
     job: { about: 'production jobs', load: async () => (await import('./job.ts')).registerJob },
     programmer: { about: 'programmers', load: async () => (await import('./programmer.ts')).registerProgrammer },
     package: { about: 'production packages at the manufacturer', load: async () => (await import('./package.ts')).registerPackage },

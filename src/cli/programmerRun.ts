@@ -17,15 +17,18 @@ export type RunEnd = {
   readonly bin?: Bin;
   readonly uid?: string;
   readonly remaining?: number;
+  /** Unit data by name. */
+  readonly values?: Readonly<Record<string, string>>;
 };
 
 /** Reports each step until the run has ended. */
 export async function followRun(client: ProgrammerClient, runId: number, show: (entry: ProgressEntry) => void): Promise<RunEnd> {
   for (let since = 0; ; ) {
-    const { next, entries, done, outcome = 'INTERNAL', uid, ...end } = await client.request('progress', { since, runId });
+    const { next, entries, done, outcome = 'INTERNAL', uid, values, ...end } = await client.request('progress', { since, runId });
     entries.forEach(show);
     since = next;
-    if (done) return { outcome, ...end, ...(uid !== undefined && { uid: toHex(uid) }) };
+    const ofUnit = values && { values: Object.fromEntries(values.map(({ name, value }) => [name, value])) };
+    if (done) return { outcome, ...end, ...(uid !== undefined && { uid: toHex(uid) }), ...ofUnit };
     if (entries.length === 0) await sleep(pollMs);
   }
 }

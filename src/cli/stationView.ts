@@ -71,9 +71,14 @@ function textLine(event: StationEvent, counter: ReturnType<typeof createCounter>
 }
 
 function endText({ end }: Extract<StationEvent, { type: 'result' }>): string {
-  if (end.outcome === 'OK') return `${styled('green', 'committed')} ${end.uid ?? ''}, ${end.remaining ?? 0} left`;
+  if (end.outcome === 'OK') return `${styled('green', 'committed')} ${end.uid ?? ''}, ${end.remaining ?? 0} left${labelsOf(end)}`;
   return `${styled('red', end.outcome)} ${end.uid ?? ''}: ${adviceOn(end)}`;
 }
+
+const labelsOf = ({ values = {} }: { readonly values?: Readonly<Record<string, string>> }): string =>
+  Object.entries(values)
+    .map(([name, value]) => `, ${name} ${value}`)
+    .join('');
 
 function liveTable(names: readonly string[], counter: ReturnType<typeof createCounter>): View {
   const rows = new Map<string, Row>(names.map(name => [name, { step: '', unit: '', built: 0, failed: 0, last: '' }]));

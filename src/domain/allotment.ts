@@ -170,7 +170,7 @@ function newGrant(command: Of<AllotmentCommand, 'ReserveUnit'>, state: OpenedAll
   requireStatus(state, ['READY'], 'reserving');
   if (state.open.size >= maxOpenReservations) refuse('RATE_LIMITED', `at most ${maxOpenReservations} reservations may be open`);
   if (remainingUnits(state) === 0) refuse('COUNT_EXHAUSTED', 'the count of this allotment is used up');
-  const { uid, objId, grantId, ledgerNumber, ledgerHead, now } = command;
+  const { uid, objId, grantId, ledgerNumber, ledgerHead, unitData, now } = command;
   if (countIn(state.grantsInMinute, now, minuteMs) >= maxReservationsPerMinute) {
     refuse('RATE_LIMITED', `at most ${maxReservationsPerMinute} reservations a minute`);
   }
@@ -178,8 +178,11 @@ function newGrant(command: Of<AllotmentCommand, 'ReserveUnit'>, state: OpenedAll
     refuse('GRANT_USED', 'this grant id has been used');
   }
   if (command.uidUse !== undefined && command.uidUse !== 'free') return refusedUid(command, command.uidUse, state);
+  if (unitData === 'exhausted') refuse('VALUES_EXHAUSTED', 'the package has no unit data for another unit: export a new one');
   const expiresAt = timeAfter(now, grantLifetimeMs);
-  return [{ type: 'UnitReserved', data: { uid, objId, grantId, number: state.reserved + 1, expiresAt, ledgerHead, ledgerNumber } }];
+  const number = state.reserved + 1;
+  const own = unitData === undefined ? {} : { unitData };
+  return [{ type: 'UnitReserved', data: { uid, objId, grantId, number, expiresAt, ledgerHead, ledgerNumber, ...own } }];
 }
 
 /** Judged last, and about this allotment alone: the device of that UID learns nothing of it (T25). The caller answers UID_CONFLICT or

@@ -1,5 +1,5 @@
 import type { Actor, IsoTime } from './actor.ts';
-import type { ExportedPackage, LedgerSegment } from './allotmentEvents.ts';
+import type { ExportedPackage, LedgerSegment, UnitData } from './allotmentEvents.ts';
 
 /** Commands to an allotment (stream `allotment-{job}-{programmer}`, see allotment.ts). */
 
@@ -29,6 +29,8 @@ export type AllotmentCommand =
       readonly uidListed: boolean;
       /** What the stream of the chip says; default: free. */
       readonly uidUse?: UidUse;
+      /** Of the next reservation; `exhausted`: the package has none for it. Absent when the job has none. */
+      readonly unitData?: UnitData | 'exhausted';
       readonly now: IsoTime;
     }
   | {

@@ -15,7 +15,11 @@ export type Unit = {
   /** Ledger record the request quoted. */
   readonly ledgerNumber: number;
   readonly ledgerHead: string;
+  readonly unitData?: UnitData;
 };
+
+/** The values that a unit got for itself, as reports show them. `sha256` of the object that the target keeps; absent when nothing is written to it. */
+export type UnitData = { readonly values: readonly { readonly name: string; readonly value: string }[]; readonly sha256?: string };
 
 export type ExportedPackage = {
   readonly packageId: string;
@@ -26,6 +30,8 @@ export type ExportedPackage = {
   /** SHA-256 of the file, hex; the file is a blob, so a lost package is exported again byte for byte. */
   readonly sha256: string;
   readonly expiresAt: IsoTime;
+  /** Last reservation of the share that the package has unit data for; absent when its job has none. */
+  readonly valuesUntil?: number;
 };
 
 export type LedgerSegment = {

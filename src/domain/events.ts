@@ -21,6 +21,7 @@ import type { RecoveryCodesEvent } from './recoveryCodes.ts';
 import type { ReleaseEvent } from './release.ts';
 import type { ReleaseVersionEvent } from './releaseVersion.ts';
 import type { RolloutEvent } from './rollout.ts';
+import type { SeriesEvent } from './series.ts';
 import type { StoreEvent } from './storeEvents.ts';
 import type { SubjectsEvent } from './subjects.ts';
 import type { VulnerabilityEvent } from './vulnerability.ts';
@@ -81,6 +82,7 @@ export type DomainEvent =
   | ReleaseEvent
   | ReleaseVersionEvent
   | RolloutEvent
+  | SeriesEvent
   | StoreEvent
   | SubjectsEvent
   | VulnerabilityEvent;

@@ -1,7 +1,7 @@
 import type { Actor } from './actor.ts';
 import { type ApprovedContent, requireNoContributor, requireSameContent } from './approval.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
-import type { BoundFirmware, Discrepancy, JobAllotment, JobEvent, JobPlan, UidList } from './jobEvents.ts';
+import type { BoundFirmware, Discrepancy, JobAllotment, JobEvent, JobPlan, UidList, UnitDataField } from './jobEvents.ts';
 import { type CreatedJob, evolveJob, type JobState, jobContent, requireOpenForUids } from './jobState.ts';
 import type { Reconciliation } from './reconciliation.ts';
 import { refuse, requireCount } from './rules.ts';
@@ -82,7 +82,14 @@ function create({ type: _, by, ...job }: Of<JobCommand, 'CreateJob'>, state: Job
   }
   requireCount(job.plannedCount, 1, 'the planned count');
   requireCount(job.scrapAllowance, 0, 'the scrap allowance');
+  requireDistinct(job.unitData ?? []);
   return [{ type: 'JobCreated', data: { ...job, createdBy: by } }];
+}
+
+/** One series in two fields would give a unit, or two, the same value. */
+function requireDistinct(unitData: readonly UnitDataField[]): void {
+  const isDouble = (['name', 'series'] as const).some(key => new Set(unitData.map(each => each[key])).size < unitData.length);
+  if (isDouble) refuse('BAD_REQUEST', 'each name and each series of the unit data stands once');
 }
 
 /** Published, not withdrawn, of the same line (I8); another release of the same image replaces the first until the job is released. */

@@ -6,6 +6,9 @@ import type { Reconciliation } from './reconciliation.ts';
 /** What a job may choose of its package's policy; the rest is the same for all. Events of older jobs name the rest too. */
 export type JobPolicy = { readonly requireUidList: boolean };
 
+/** A value that each unit gets from a series: `name` as the target and the report have it. `destination` as in production/unitData.ts. */
+export type UnitDataField = { readonly name: string; readonly series: string; readonly destination: 'plain' | 'sealed' | 'report' };
+
 /** What is to be built. */
 export type JobPlan = {
   readonly jobId: string;
@@ -15,6 +18,9 @@ export type JobPlan = {
   readonly policy: JobPolicy;
   /** Of the manufacturer that builds it, as programmers are shipped to it; a job without one is built anywhere. */
   readonly site?: string;
+  readonly unitData?: readonly UnitDataField[];
+  /** CONFIG0 to CONFIG3 of the chips, see production/configWords.ts. */
+  readonly configWords?: readonly number[];
 };
 
 export type ImageKind = 'bl2' | 'app';

@@ -52,8 +52,20 @@ export type CreatedJob = JobPlan & {
 
 export type JobState = { readonly status: 'NONE' } | CreatedJob;
 
-/** What the release of a job approves, as one text: the plan, the firmware and the list of chips. Equal texts are equal content. */
-export function jobContent({ jobId, line, plannedCount, scrapAllowance, policy, site, bl2, app, uidList }: CreatedJob): string {
+/** What the release of a job approves, as one text: the plan, the firmware, the list of chips and the unit data. Equal texts are equal content. */
+export function jobContent({
+  jobId,
+  line,
+  plannedCount,
+  scrapAllowance,
+  policy,
+  site,
+  bl2,
+  app,
+  uidList,
+  unitData,
+  configWords,
+}: CreatedJob): string {
   const plan = [jobId, line, plannedCount, scrapAllowance, policy.requireUidList];
   return contentText([
     ...plan,
@@ -61,6 +73,8 @@ export function jobContent({ jobId, line, plannedCount, scrapAllowance, policy, 
     firmwareContent(app),
     uidList === undefined ? null : [uidList.sha256, uidList.count],
     ...(site === undefined ? [] : [site]),
+    ...(configWords === undefined ? [] : [['configuration', ...configWords]]),
+    ...(unitData === undefined ? [] : [unitData.map(({ name, series, destination }) => [name, series, destination])]),
   ]);
 }
 

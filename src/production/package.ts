@@ -5,9 +5,11 @@ import { assembleEncrypt0, encodeEncrypt0Protected, encrypt0Aad, openEncrypt0, t
 import type { KeyResolver } from '../cose/sign1.ts';
 import { NusecError } from '../errors.ts';
 import type { Seconds } from '../times.ts';
+import { configWords } from './configWords.ts';
 import { flags, hash32, id16, timeSeconds, tuple, u8, u32, uid, version } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 import { uidRule } from './uidList.ts';
+import { unitDataRule } from './unitData.ts';
 
 /** Production package `*.njp`: how many units of which firmware one programmer may build, safe on any channel (R57–R63, RULE-6).
  *
@@ -61,6 +63,10 @@ const payload = record({
   supersedes: optionalField(17, id16),
   icaId: field(18, text(64)),
   otpMapVersion: field(19, u8),
+  /** Values that each unit gets for itself. */
+  unitData: optionalField(20, unitDataRule),
+  /** What the chip reads at a reset before any code; absent: it stays as it came. */
+  configWords: optionalField(21, configWords),
 });
 export type PackagePayload = CodecType<typeof payload>;
 

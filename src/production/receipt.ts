@@ -26,6 +26,8 @@ const receipt = record({
   otpSha256: optionalField(11, hash32),
   /** X ‖ Y of the key that images are encrypted for (P-256); absent when the device has none. */
   encryptionKey: optionalField(12, bytes(64)),
+  /** SHA-256 of the unit data that the device keeps; absent when it has none. */
+  unitDataSha256: optionalField(13, hash32),
 });
 export type Receipt = CodecType<typeof receipt>;
 

@@ -68,13 +68,15 @@ export type UnitRow = {
   device_open: number;
   /** When an open unit is given up: with its grant, or later where a chip would be lost with it. */
   waits_until: string;
+  /** `[{name, value}]` of what it got for itself, JSON; null for nothing. */
+  unit_data: string | null;
 };
 
 export type JobTables = { jobs: JobRow; allotments: AllotmentRow; units: UnitRow };
 
 export const jobs: Projection = {
   name: 'jobs',
-  version: 4,
+  version: 5,
   namesPeople: true,
   tables: ['jobs', 'allotments', 'units'],
   schema: table => `
@@ -93,7 +95,7 @@ export const jobs: Projection = {
       grant_id TEXT PRIMARY KEY, job_id TEXT NOT NULL, programmer TEXT NOT NULL, uid TEXT NOT NULL, obj_id TEXT NOT NULL, number INTEGER NOT NULL,
       status TEXT NOT NULL, reason TEXT, version TEXT, image_hash TEXT, serial TEXT, expires_at TEXT NOT NULL, reserved_at TEXT NOT NULL,
       certified_at TEXT, locked_at TEXT, finished_at TEXT, seen_in_field INTEGER NOT NULL, device_open INTEGER NOT NULL,
-      waits_until TEXT NOT NULL
+      waits_until TEXT NOT NULL, unit_data TEXT
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('units')}_job ON ${table('units')} (job_id, programmer, number);
     CREATE INDEX ${table('units')}_uid ON ${table('units')} (uid);

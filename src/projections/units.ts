@@ -6,7 +6,7 @@ import { on, type Projection, subjectOf, type Write } from './projection.ts';
 
 export function unitWriter(db: Parameters<Projection['writer']>[0], name: string): Write {
   const reserve = db.prepare(
-    `INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, 'RESERVED', NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, 0, 0, ?)`,
+    `INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, 'RESERVED', NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, 0, 0, ?, ?)`,
   );
   const finish = db.prepare(`UPDATE ${name} SET status = ?, reason = ?, finished_at = ? WHERE grant_id = ?`);
   const renew = db.prepare(`UPDATE ${name} SET expires_at = ?, waits_until = MAX(waits_until, ?) WHERE grant_id = ?`);
@@ -25,9 +25,10 @@ export function unitWriter(db: Parameters<Projection['writer']>[0], name: string
   const begin = db.prepare(`UPDATE ${name} SET device_open = 1 WHERE grant_id = ?`);
   const end = db.prepare(`UPDATE ${name} SET device_open = 0 WHERE uid = ?`);
   return on({
-    UnitReserved({ stream, at, data: { grantId, uid, objId, number, expiresAt } }) {
+    UnitReserved({ stream, at, data: { grantId, uid, objId, number, expiresAt, unitData } }) {
       const [, jobId = '', programmer = ''] = stream.split('-');
-      reserve.run(grantId, jobId, programmer, uid, objId, number, expiresAt, at, expiresAt);
+      const values = unitData === undefined ? null : JSON.stringify(unitData.values);
+      reserve.run(grantId, jobId, programmer, uid, objId, number, expiresAt, at, expiresAt, values);
     },
     GrantRenewed: ({ data: { grantId, expiresAt } }) => renew.run(expiresAt, expiresAt, grantId),
     ImageSigned({ stream, at, data }) {

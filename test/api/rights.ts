@@ -93,6 +93,9 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('POST', steps('/v1/programmers/{uid}', 'kek', 'check-in'), 'machine', 'all'),
   ...several('PUT', ['/v1/programmers/{uid}/kek/{epoch}'], 'machine', 'all'),
 
+  ...several('GET', ['/v1/series'], ['productionPlanner', 'auditor'], 'all'),
+  ...several('POST', ['/v1/series', '/v1/series/{name}/range'], planner, 'all'),
+  ...several('PUT', ['/v1/series/{name}/list'], planner, 'all'),
   ...several('POST', ['/v1/jobs'], planner, 'place'),
   ...several('GET', ['/v1/jobs'], reading, 'lists'),
   ...several(

@@ -1,13 +1,19 @@
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { allotment, allotmentStream } from '../../src/domain/allotment.ts';
 import { device, deviceStream } from '../../src/domain/device.ts';
+import { jobStream, job as jobs } from '../../src/domain/job.ts';
 import { programmerStream } from '../../src/domain/programmer.ts';
+import { parseVersion } from '../../src/domain/version.ts';
 import { newEvent } from '../../src/eventstore/recorded.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
 import { createAlarms } from '../../src/services/base/alarms.ts';
 import { type Context, execute, nowIso } from '../../src/services/base/context.ts';
 import { defineLine } from '../../src/services/firmware/lines.ts';
-import { createJob } from '../../src/services/production/jobs.ts';
+import { approveRelease, publishRelease, uploadRelease } from '../../src/services/firmware/releases.ts';
+import { bindFirmware, contentSha256Of, createJob, jobOf, releaseJob } from '../../src/services/production/jobs.ts';
 import { registerProgrammer } from '../../src/services/production/programmers.ts';
+import { addRange, createSeries } from '../../src/services/production/series.ts';
 import { csrOf, newParty, newUid } from '../services/parties.ts';
 import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
@@ -23,6 +29,8 @@ let [mei, lino, sam, otto, audrey] = ['', '', '', '', ''];
 const job = ['', ''] as [string, string];
 const chip = [newUid(), newUid()] as const;
 const programmer = [newUid(), newUid()] as const;
+/** What a manufacturer has no business with: people, releases, hashes, series, ids of the registry. */
+const ofOem: string[] = [];
 
 beforeAll(async () => {
   server = await startTestServer(async ctx => {
@@ -42,7 +50,51 @@ beforeAll(async () => {
 afterAll(() => server?.close());
 
 async function place(ctx: Context, index: 0 | 1, line: string, site: string): Promise<void> {
-  const { jobId } = await createJob(ctx, { line, plannedCount: 5, site }, by);
+  const series = `${line}-serial`;
+  await createSeries(ctx, series, 'serial', by);
+  await addRange(ctx, series, { from: `${line}-0001`, count: 100 }, by);
+  const unitData = [{ name: 'serial', series, destination: 'sealed' }] as const;
+  const { jobId } = await createJob(ctx, { line, plannedCount: 5, site, unitData }, by);
+  for (const image of ['bl2', 'app'] as const) {
+    const wish = { line, image, version: parseVersion('2.0.0'), counter: 5 };
+    const { releaseId } = await uploadRelease(ctx, wish, new Uint8Array(randomBytes(3000)), by);
+    await approveRelease(ctx, releaseId, 'operator:bob');
+    await publishRelease(ctx, releaseId, by);
+    const bound = (await bindFirmware(ctx, jobId, releaseId, by))[image];
+    ofOem.push(releaseId, bound?.imageHash ?? '', bound?.bodySha256 ?? '');
+  }
+  await releaseJob(ctx, jobId, 'operator:bob');
+  const { events } = await execute(
+    ctx,
+    jobs,
+    jobStream(jobId),
+    { type: 'MakeAllotment', programmer: programmer[index], count: 5, scrapAllowance: 0 },
+    by,
+  );
+  expect(events).toHaveLength(1);
+  await execute(
+    ctx,
+    allotment,
+    allotmentStream(jobId, programmer[index]),
+    { type: 'OpenAllotment', jobId, programmer: programmer[index], quota: 5, scrapAllowance: 0 },
+    by,
+  );
+  const unitEvent = {
+    uid: chip[index],
+    objId: newUid(),
+    grantId: newUid(),
+    number: 1,
+    expiresAt: nowIso(ctx),
+    ledgerNumber: 1,
+    ledgerHead: '00'.repeat(32),
+  };
+  const reserved = newEvent(
+    'UnitReserved',
+    { ...unitEvent, unitData: { values: [{ name: 'serial', value: `${line}-0001` }] } },
+    { id: ctx.newId(), at: nowIso(ctx), by },
+  );
+  await ctx.store.append(allotmentStream(jobId, programmer[index]), 'any', [reserved]);
+  ofOem.push(contentSha256Of(await jobOf(ctx, jobId)), unitEvent.objId, series, 'alice', 'bob');
   job[index] = jobId;
   await registerProgrammer(ctx, programmer[index], 'NuLink3', by);
   const shipped = newEvent('ProgrammerShipped', { to: site }, { id: ctx.newId(), at: nowIso(ctx), by });
@@ -118,12 +170,33 @@ it('lets a line operator stop and resume the jobs of its site, and nothing else 
   expect((await get(lino, '/v1/jobs')).json.jobs).toMatchObject([{ jobId: job[0], site: hall }]);
   for (const path of ['/v1/devices', '/v1/programmers', '/v1/alarms', '/v1/lines']) expect((await get(lino, path)).status, path).toBe(403);
   expect((await get(sam, '/v1/jobs')).json.jobs).toEqual([]);
-  // A draft cannot be stopped: the state is asked, the right is there.
-  expect(await code(lino, `/v1/jobs/${job[0]}/suspend`, { reason: 'smoke' })).toBe('STATE');
+  expect(await code(lino, `/v1/jobs/${job[0]}/suspend`, { reason: 'smoke' })).toBeUndefined();
   expect(await code(lino, `/v1/jobs/${job[1]}/suspend`, { reason: 'smoke' })).toBe('NOT_FOUND');
   for (const step of ['release', 'cancel', 'close']) expect(await code(lino, `/v1/jobs/${job[0]}/${step}`, {}), step).toBe('FORBIDDEN');
   const replace = await code(lino, `/v1/jobs/${job[0]}/allotments/${programmer[0]}/export`, { replace: true });
   expect(replace).toBe('FORBIDDEN');
+});
+
+it('shows a line operator nothing of the OEM in any answer of any route, and nothing of other sites (T17, R83)', async () => {
+  covers('T17', 'R83');
+  const { paths } = (await get(lino, '/openapi.json')).json as unknown as { paths: Record<string, Record<string, unknown>> };
+  const foreign = [job[1], chip[1], programmer[1], elsewhere, 'heater'];
+  const fill = (path: string): string =>
+    path.replaceAll(/\{(\w+)\}/g, (_, name) => ({ uid: chip[0], programmer: programmer[0], line: 'meter' })[name as string] ?? job[0]);
+  const answered: string[] = [];
+  for (const [path, methods] of Object.entries(paths))
+    for (const method of Object.keys(methods).map(each => each.toUpperCase())) {
+      if (path.includes('stream') || /^\/v1\/(trust-bundle|authority\/root|time)/.test(path)) continue;
+      const body = method === 'GET' ? undefined : { reason: 'walk', replace: false };
+      const { status, text } = await ask(lino, method, fill(path), body);
+      if (status < 400) answered.push(`${method} ${path}`);
+      for (const word of [...ofOem, ...foreign]) expect(text.includes(word), `${method} ${path} shows ${word}`).toBe(false);
+    }
+  const views = ['', '/status', '/units', '/status.csv', '/yield', '/reconciliation'].map(view => `GET /v1/jobs/{id}${view}`);
+  expect(answered).toEqual(expect.arrayContaining(['GET /v1/jobs', ...views]));
+  expect((await get(lino, `/v1/jobs/${job[0]}/units`)).json.units).toMatchObject([{ uid: chip[0], values: { serial: 'meter-0001' } }]);
+  expect((await get(lino, `/v1/jobs/${job[0]}/status.csv`)).text).toContain('meter-0001');
+  expect((await get(server.alice, `/v1/jobs/${job[0]}`)).text).toContain(ofOem[0]);
 });
 
 it('shows in the console the devices of the scope, and none to a line operator (T17)', async () => {
@@ -142,6 +215,9 @@ it('shows in the console the devices of the scope, and none to a line operator (
   expect((await asOtto(`/console/fleet/${chip[0]}`)).status).toBe(200);
   expect((await asOtto(`/console/fleet/${chip[1]}`)).status).toBe(404);
   const asLino = await enter(lino);
+  const page = await asLino(`/console/jobs/${job[0]}`);
+  expect([page.status, page.text.includes('meter-0001')]).toEqual([200, true]);
+  for (const word of [...ofOem, job[1], programmer[1]]) expect(page.text.includes(word), word).toBe(false);
   for (const uid of chip) expect((await asLino('/console')).text).not.toContain(uid);
   for (const path of ['/console/fleet', `/console/fleet/${chip[0]}`]) expect((await asLino(path)).status, path).toBe(403);
 });

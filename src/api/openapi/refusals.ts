@@ -43,7 +43,16 @@ const ofKeys: readonly ErrorCode[] = [
 const ofThings: readonly (readonly [RegExp, readonly ErrorCode[]])[] = [
   [
     /^production/,
-    ['JOB_NOT_RUNNING', 'PROGRAMMER_NOT_ACTIVE', 'ALLOTMENT_FROZEN', 'COUNT_EXHAUSTED', 'UID_NOT_LISTED', 'UID_CONFLICT', 'DEVICE_STATE'],
+    [
+      'JOB_NOT_RUNNING',
+      'PROGRAMMER_NOT_ACTIVE',
+      'ALLOTMENT_FROZEN',
+      'COUNT_EXHAUSTED',
+      'VALUES_EXHAUSTED',
+      'UID_NOT_LISTED',
+      'UID_CONFLICT',
+      'DEVICE_STATE',
+    ],
   ],
   [/^production/, ['GRANT_EXPIRED', 'GRANT_USED', 'GRANT_REFUSED', 'LEDGER_GAP', 'LEDGER_SIGNATURE', 'RECEIPT_REFUSED', 'RELEASE_STATE']],
   [/^production\/imports/, ['PACKAGE_MALFORMED', 'PACKAGE_REFUSED', 'PACKAGE_REPLAYED', 'PACKAGE_EXPIRED']],
@@ -64,6 +73,7 @@ const ofThings: readonly (readonly [RegExp, readonly ErrorCode[]])[] = [
       'RELEASE_STATE',
       'ROLLBACK',
       'ALLOTMENT_FROZEN',
+      'VALUES_EXHAUSTED',
     ],
   ],
   [/^releases/, ['IMAGE_MALFORMED', 'IMAGE_REFUSED', 'RELEASE_STATE', 'COUNTER_JUMP', 'COUNTER_EXHAUSTED', 'ROLLBACK']],

@@ -78,6 +78,8 @@ const putTypes = {
   programmerCertificate: 4,
   objId: 5,
   bundle: 6,
+  /** `unitObject` of production/unitData.ts. */
+  unitData: 7,
 } as const;
 export type PutType = keyof typeof putTypes;
 
@@ -90,7 +92,7 @@ const putRequest = record({
   sha256: optionalField(5, hash32),
 });
 
-/** Write: stores a certificate, the registration id or the trust bundle, in pieces. The first piece starts again. */
+/** Write: stores a certificate, the registration id, the trust bundle or unit data, in pieces. The first piece starts again. */
 export const put = define({
   id: 3,
   op: ops.write,

@@ -25,7 +25,7 @@ export const receipt = define({
   op: ops.read,
   request: record({ nonce: field(1, id16) }),
   response: signedReceipt,
-  refusal: inStages('bl2', 'app'),
+  refusal: inStages('devauth', 'bl2', 'app'),
 });
 
 /** Write: answers, then restarts into the application or stays in the bootloader. */

@@ -5,8 +5,6 @@ import type { DeviceBootKey, LivingDevice } from '../../domain/deviceState.ts';
 import { grant, grantStream } from '../../domain/grant.ts';
 import { job, jobStream } from '../../domain/job.ts';
 import type { BoundFirmware, ImageKind } from '../../domain/jobEvents.ts';
-import { requireBoundFirmware } from '../../domain/jobState.ts';
-import { line, lineStream } from '../../domain/line.ts';
 import { release, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
@@ -19,7 +17,7 @@ import { always, type Condition, type Context, executeIf, reader, stateOf } from
 import { idBytesOf } from '../base/livingDevice.ts';
 import { keyForDevice, variantOf } from '../firmware/encryptedFirmware.ts';
 import { lineOf } from '../firmware/lines.ts';
-import { checkCounter } from '../firmware/releases.ts';
+import { requireGivable } from './conditions.ts';
 import { activeProgrammer } from './programmers.ts';
 import type { UnitInWork } from './units.ts';
 
@@ -58,19 +56,11 @@ export async function assignBootKey(
   return assigned;
 }
 
-/** The firmware a unit gets (I8, I9, RULE-8, RULE-11): bound to a running job, still published, not below the floor of its line.
- *  @throws NusecError JOB_NOT_RUNNING, FIRMWARE_NOT_BOUND, RELEASE_STATE, ROLLBACK, COUNTER_EXHAUSTED, ENCRYPTION_REQUIRED */
+/** With the bootloader the key is burned: a chip that could not get its application afterwards would be lost, so both are judged then.
+ *  @throws as `requireGivable` */
 async function firmwareFor(read: Read, unit: UnitInWork, image: ImageKind): Promise<BoundFirmware> {
-  const bound = requireBoundFirmware(unit.job, image);
-  const known = await read(release, releaseStream(bound.releaseId));
-  if (known.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${bound.releaseId} is ${known.status}`);
-  const product = await read(line, lineStream(unit.job.line));
-  if (product.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no product line ${unit.job.line}`);
-  if (image === 'bl2') return bound;
-  checkCounter(bound.securityCounter, product.rollbackFloor, product.counterMaximum);
-  if (product.encryption?.only && bound.bodySha256 !== known.encrypted?.bodySha256) {
-    throw new NusecError('ENCRYPTION_REQUIRED', 'the job is bound to a plain image: bind the release again');
-  }
+  const bound = await requireGivable(read, unit.job, image);
+  if (image === 'bl2') await requireGivable(read, unit.job, 'app');
   return bound;
 }
 

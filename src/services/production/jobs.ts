@@ -1,6 +1,7 @@
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { job, jobStream } from '../../domain/job.ts';
+import type { UnitDataField } from '../../domain/jobEvents.ts';
 import { type CreatedJob, type JobState, jobContent, requireOpenForUids } from '../../domain/jobState.ts';
 import { line, lineStream } from '../../domain/line.ts';
 import { release, releaseFacts, releaseStream } from '../../domain/release.ts';
@@ -12,6 +13,7 @@ import { type Approval, approve } from '../base/approval.ts';
 import { type Context, execute, executeOn, newHexId, stateOf } from '../base/context.ts';
 import { requireEncryptedEnough } from '../firmware/encryptedFirmware.ts';
 import { lineOf } from '../firmware/lines.ts';
+import { requireSeries } from './series.ts';
 
 /** Production jobs: planned, bound to firmware and chips, released by a second person, shared out to programmers (R57, R59, R60, R100). */
 
@@ -21,16 +23,23 @@ export type JobWish = {
   readonly scrapAllowance?: number | undefined;
   readonly requireUidList?: boolean | undefined;
   readonly site?: string | undefined;
+  readonly unitData?: readonly UnitDataField[] | undefined;
+  readonly configWords?: readonly number[] | undefined;
 };
 
-/** @throws NusecError NOT_FOUND (line), BAD_REQUEST */
+/** @throws NusecError NOT_FOUND (line, series), BAD_REQUEST */
 export async function createJob(ctx: Context, wish: JobWish, by: Actor): Promise<CreatedJob> {
   await lineOf(ctx, wish.line);
   const jobId = newHexId(ctx);
   const requireUidList = wish.requireUidList ?? false;
   const policy = { requireUidList };
-  const { line, plannedCount, scrapAllowance = 0, site } = wish;
-  const place = site === undefined ? {} : { site };
+  const { line, plannedCount, scrapAllowance = 0, site, unitData, configWords } = wish;
+  if (unitData !== undefined) await requireSeries(ctx, unitData);
+  const place = {
+    ...(site !== undefined && { site }),
+    ...(unitData !== undefined && { unitData }),
+    ...(configWords !== undefined && { configWords }),
+  };
   return change(ctx, jobId, { type: 'CreateJob', jobId, line, plannedCount, scrapAllowance, policy, ...place, by }, by);
 }
 
@@ -142,23 +151,37 @@ const columns = [
   'reason',
 ] as const;
 
-/** Status report for OEM and contract manufacturer (R83). RFC 4180, with a head line. */
-export async function statusCsv(ctx: Context, jobId: string): Promise<string> {
+/** Status report for OEM and contract manufacturer (R83), with a column for each value of the unit data. RFC 4180, with a head line.
+ *  @param isOfOem a manufacturer gets no ids of the registry */
+export async function statusCsv(ctx: Context, jobId: string, isOfOem = true): Promise<string> {
+  const names = ((await jobOf(ctx, jobId)).unitData ?? []).map(({ name }) => name);
   const lines = (await unitsOf(ctx, jobId)).map(unit => [
     unit.uid,
-    unit.obj_id,
+    ...(isOfOem ? [unit.obj_id] : []),
     unit.status,
     unit.version,
-    unit.serial,
+    ...(isOfOem ? [unit.serial] : []),
     unit.programmer,
     unit.reserved_at,
     unit.certified_at,
     unit.locked_at,
     unit.finished_at,
     unit.reason,
+    ...valuesIn(unit, names),
   ]);
-  return [columns, ...lines].map(line => `${line.map(csvField).join(',')}\r\n`).join('');
+  const head = isOfOem ? columns : columns.filter(name => name !== 'objId' && name !== 'serial');
+  return [[...head, ...names], ...lines].map(line => `${line.map(csvField).join(',')}\r\n`).join('');
 }
+
+/** The values that a unit got for itself, in the order of the names. */
+function valuesIn({ unit_data: text }: UnitRow, names: readonly string[]): readonly (string | null)[] {
+  const values = unitValues(text);
+  return names.map(name => values[name] ?? null);
+}
+
+/** By name. @param text column `unit_data` */
+export const unitValues = (text: string | null): Readonly<Record<string, string>> =>
+  text === null ? {} : Object.fromEntries((JSON.parse(text) as { name: string; value: string }[]).map(({ name, value }) => [name, value]));
 
 /** A field that a spreadsheet would run as a formula is disarmed by a quote mark. */
 function csvField(value: string | null): string {

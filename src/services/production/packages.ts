@@ -17,6 +17,7 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { imageIds } from '../../production/fields.ts';
 import { otpMapVersion } from '../../production/otpMap.ts';
 import { type ContentSeal, type PackagePayload, sealPackage, strictestPolicy } from '../../production/package.ts';
+import type { UnitDataRule } from '../../production/unitData.ts';
 import { daySeconds, secondsOf } from '../../times.ts';
 import { type Authorities, authorityOf, signerFor } from '../authority/authority.ts';
 import { chainOf } from '../authority/issuingCa.ts';
@@ -26,6 +27,7 @@ import { checkCounter } from '../firmware/releases.ts';
 import { allotmentOf } from './allotments.ts';
 import { jobOf } from './jobs.ts';
 import { programmerOf } from './programmers.ts';
+import { unitDataFor } from './series.ts';
 import { uidRuleFor } from './uidLists.ts';
 
 /** Production packages (R57–R61, R105, R106): the units a programmer may still build, sealed for that programmer alone. */
@@ -35,15 +37,15 @@ const packageLifetimeDays = 90;
 /** The file of a share. A package that was lost is exported again byte for byte (silence 8); after the quota rose, or with `replace`,
  *  a new one is made with a higher sequence that supersedes it (silence 7, I13).
  *  @throws NusecError NOT_FOUND, JOB_NOT_RUNNING, PROGRAMMER_NOT_ACTIVE (suspended, stolen, given up), STATE (no AES_NuLink3 yet),
- *  COUNT_EXHAUSTED, ALLOTMENT_FROZEN, ROLLBACK (the floor of the line has risen above the job's application) */
+ *  COUNT_EXHAUSTED, VALUES_EXHAUSTED, ALLOTMENT_FROZEN, ROLLBACK (the floor of the line has risen above the job's application) */
 export async function exportPackage(ctx: Context, jobId: string, programmer: string, replace: boolean, by: Actor): Promise<Uint8Array> {
   const job = await jobOf(ctx, jobId);
   const state = opened(await allotmentOf(ctx, jobId, programmer));
   if (state.status === 'FROZEN') throw new NusecError('ALLOTMENT_FROZEN', 'the allotment is frozen');
   await mayBePacked(jobId, programmer)(reader(ctx));
   const newest = state.packages.at(-1);
-  if (newest !== undefined && !replace && !state.raisedSincePackage) return ctx.blobs.get(newest.sha256);
-  const { file, exported } = await makePackage(ctx, job, state);
+  if (newest !== undefined && !replace && !state.raisedSincePackage && !hasNoValues(state)) return ctx.blobs.get(newest.sha256);
+  const { file, exported } = await makePackage(ctx, job, state, by);
   try {
     const stream = allotmentStream(jobId, programmer);
     await executeIf(
@@ -61,6 +63,10 @@ export async function exportPackage(ctx: Context, jobId: string, programmer: str
   }
   return file;
 }
+
+/** The values that its newest package carries are used up. */
+const hasNoValues = ({ packages, reserved }: OpenedAllotment): boolean =>
+  reserved >= (packages.at(-1)?.valuesUntil ?? Number.POSITIVE_INFINITY);
 
 /** Job running, its application not below the floor of the line (RULE-11: units past OTP would wait for it in vain), programmer meant to build.
  *  @throws NusecError JOB_NOT_RUNNING, ROLLBACK, COUNTER_EXHAUSTED, PROGRAMMER_NOT_ACTIVE */
@@ -85,11 +91,13 @@ async function makePackage(
   ctx: Context,
   job: CreatedJob,
   state: OpenedAllotment,
+  by: Actor,
 ): Promise<{ file: Uint8Array; exported: ExportedPackage }> {
   const { kek } = await programmerOf(ctx, state.programmer);
   if (kek === undefined) throw new NusecError('STATE', 'the programmer has not agreed AES_NuLink3 yet');
   const authorities = await authorityOf(ctx);
-  const payload = await payloadOf(ctx, authorities, job, state);
+  const unitData = await unitDataFor(ctx, job, state, by);
+  const payload = await payloadOf(ctx, authorities, job, state, unitData?.rule);
   const seal: ContentSeal = (kdf, iv, aad, plaintext) => ctx.keystore.seal(kek.keyId, kdf, iv, aad, plaintext);
   const file = await sealPackage(
     { payload, epoch: kek.epoch, iv: ctx.randomBytes(12) },
@@ -103,12 +111,19 @@ async function makePackage(
     count: payload.count,
     sha256: await ctx.blobs.put(file),
     expiresAt: new Date(payload.expiresAtSeconds * 1000).toISOString(),
+    ...(unitData !== undefined && { valuesUntil: unitData.valuesUntil }),
   };
   return { file, exported };
 }
 
 /** Counts what the server would still grant, so that a replacement never adds to what was built before. */
-async function payloadOf(ctx: Context, authorities: Authorities, job: CreatedJob, state: OpenedAllotment): Promise<PackagePayload> {
+async function payloadOf(
+  ctx: Context,
+  authorities: Authorities,
+  job: CreatedJob,
+  state: OpenedAllotment,
+  unitData: UnitDataRule | undefined,
+): Promise<PackagePayload> {
   const line = await lineOf(ctx, job.line);
   const count = remainingUnits(state);
   if (count === 0) throw new NusecError('COUNT_EXHAUSTED', 'nothing is left of this allotment');
@@ -134,6 +149,8 @@ async function payloadOf(ctx: Context, authorities: Authorities, job: CreatedJob
     ...(newest !== undefined && { supersedes: fromHex(newest.packageId) }),
     icaId: requireActiveCa(authorities, 'device', job.line).icaId,
     otpMapVersion,
+    ...(unitData !== undefined && { unitData }),
+    ...(job.configWords !== undefined && { configWords: job.configWords }),
   };
 }
 

@@ -3,10 +3,11 @@ import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { allotment, allotmentStream } from '../../domain/allotment.ts';
 import { type OpenedAllotment, remainingUnits } from '../../domain/allotmentState.ts';
+import { getEntry } from '../../domain/bucketMap.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
-import { grant, grantStream } from '../../domain/grant.ts';
+import { type GrantState, grant, grantStream } from '../../domain/grant.ts';
 import { job, jobStream } from '../../domain/job.ts';
 import type { BoundFirmware } from '../../domain/jobEvents.ts';
 import { requireBoundFirmware } from '../../domain/jobState.ts';
@@ -18,7 +19,7 @@ import type { Parts } from '../base/alarms.ts';
 import { always, type Condition, type Context, execute, executeIf, nowIso, reader, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { allotmentOf } from './allotments.ts';
-import { inWork, type StepOf } from './conditions.ts';
+import { inFinish, type StepOf } from './conditions.ts';
 import { jobOf } from './jobs.ts';
 import { acceptLedger, type Ledger, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
@@ -32,7 +33,7 @@ import { outcomeOf, type VoidReason, voidUnit, wasScrapped } from './unitVoid.ts
 export type CommitAnswer = { readonly committed: number; readonly remaining: number };
 
 /** The allotment commits first, as it cannot be taken back; then the device completes. Both are repeated without harm.
- *  @throws NusecError RECEIPT_REFUSED (other image, version or counter; not locked), DEVICE_STATE (R69, I7), GRANT_EXPIRED, JOB_NOT_RUNNING,
+ *  @throws NusecError RECEIPT_REFUSED (other image, version, counter or unit data; not locked), DEVICE_STATE (R69, I7), GRANT_EXPIRED, JOB_NOT_RUNNING,
  *  LEDGER_GAP … */
 export async function commitUnit(
   parts: Parts,
@@ -52,6 +53,7 @@ export async function commitUnit(
   await condition(reader(ctx));
   const receipt = await readReceipt(ctx, unit, proof.receipt, receiptNonce('NuSEC commit receipt', grantId));
   requireInstalled(receipt, firmware);
+  requireUnitData(receipt, getEntry(state.open, grantId)?.unitData?.sha256);
   await requireOwnOtp(parts, unit, receipt, programmer);
   const ledger = await readLedger(parts, state, authKeyOf(caller), proof.ledger, by);
   requireCommitRecord(ledger, grantId, receiptSha256);
@@ -74,15 +76,23 @@ export async function ownFirmware(ctx: Context, grantId: string, bound: BoundFir
   return { ...bound, imageHash };
 }
 
-/** Grant, job and programmer as for every step, and the device was locked and has shown its key (R69, I7). */
+/** Grant and programmer as for every step, the job not over, and the device was locked and has shown its key (R69, I7). In a suspended job a unit is
+ *  finished whose application was given before: the receipt proves that it is there. */
 const mayCommit =
   (ctx: Context, step: StepOf): Condition =>
   async read => {
-    await inWork(ctx, step)(read);
+    await inFinish(ctx, step)(read);
     const unit = await read(device, deviceStream(step.uid));
     const isBuilt = unit.status === 'PROVISIONED' || (unit.status !== 'NONE' && unit.provisioned);
     if (!isBuilt) requireReadyForApplication(unit, step.grantId);
+    requireGiven(await read(grant, grantStream(step.grantId)));
   };
+
+/** The receipt of a chip that was never given its application shows something else than ours. @throws NusecError DEVICE_STATE */
+function requireGiven(signed: GrantState): void {
+  const isGiven = signed.status === 'SIGNED' && signed.trailers.app !== undefined;
+  if (!isGiven) throw new NusecError('DEVICE_STATE', 'no application was signed for this unit');
+}
 
 /** What the receipt must show: the application, by hash, version and counter, on a locked device (I18). */
 function requireInstalled(receipt: Receipt, { imageHash, version, securityCounter }: BoundFirmware): void {
@@ -94,6 +104,12 @@ function requireInstalled(receipt: Receipt, { imageHash, version, securityCounte
     entry?.securityCounter === securityCounter &&
     formatVersion(entry.version) === version;
   if (!isBound) throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove that the firmware of the job runs');
+}
+
+/** @param sha256 of what the unit was given to keep; undefined for nothing, and for a unit that is committed already */
+function requireUnitData({ unitDataSha256 }: Receipt, sha256: string | undefined): void {
+  if (sha256 !== undefined && (unitDataSha256 === undefined || toHex(unitDataSha256) !== sha256))
+    throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove that the unit keeps its own data');
 }
 
 function requireCommitRecord({ last }: Ledger, grantId: string, receiptSha256: string): void {
@@ -125,7 +141,7 @@ export async function voidByProgrammer(
   parts: Parts,
   programmer: string,
   grantId: string,
-  why: VoidReason & { readonly ledger: readonly Uint8Array[] },
+  why: VoidReason & { readonly ledger: readonly Uint8Array[]; readonly receipt?: Uint8Array | undefined },
   by: Actor,
 ): Promise<VoidAnswer> {
   const { ctx } = parts;
@@ -138,10 +154,25 @@ export async function voidByProgrammer(
     throw new NusecError('BAD_REQUEST', 'the last ledger record does not void this unit');
   }
   // What is signed counts, also when the request says less.
-  await voidUnit(ctx, state, grantId, { ...why, otpTouched: why.otpTouched === true || scrap === true }, by);
+  const otpTouched = why.otpTouched === true || scrap === true;
+  const isProvenEmpty = !otpTouched && why.receipt !== undefined && (await provesEmpty(ctx, uid, grantId, why.receipt));
+  await voidUnit(ctx, state, grantId, { reason: why.reason, otpTouched, isProvenEmpty }, by);
   await acceptLedger(parts, jobId, programmer, ledger, by);
   const after = opened(await allotmentOf(ctx, jobId, programmer));
   return { committed: after.committed, remaining: remainingUnits(after), scrapped: await wasScrapped(ctx, state, grantId) };
+}
+
+/** The chip itself signs that nothing is burned and its debug port is open. Without a bootloader only the DevAuth code can. */
+async function provesEmpty(ctx: Context, uid: string, grantId: string, receipt: Uint8Array): Promise<boolean> {
+  const unit = await stateOf(ctx, device, deviceStream(uid));
+  if (unit.status === 'NONE' || unit.grantId !== grantId) return false;
+  try {
+    const { stage, otpMask, debugState } = await readReceipt(ctx, unit, receipt, receiptNonce('NuSEC void receipt', grantId));
+    return stage === 'devauth' && otpMask === 0 && debugState === 'open';
+  } catch (error) {
+    if (error instanceof NusecError) return false;
+    throw error;
+  }
 }
 
 /** The end of a job on a programmer: the signed zeroise record is the proof that count and images are gone (RULE-19, R82).

@@ -18,6 +18,8 @@ export type VoidReason = {
   readonly reason: string;
   /** Whether an OTP write or the lock was done or begun; `unknown` when the programmer did not say. */
   readonly otpTouched: boolean | 'unknown';
+  /** The chip has signed that nothing is burned. */
+  readonly isProvenEmpty?: boolean;
 };
 
 /** Idempotent. A unit whose OTP may have been touched is scrapped and its certificate revoked.
@@ -28,7 +30,8 @@ export async function voidUnit(ctx: Context, state: OpenedAllotment, grantId: st
   // Read for this very decision: the bootloader may be given out, or a burn be recorded, meanwhile.
   const commandOf = async (read: Read) => {
     const unit = uid === undefined ? undefined : ownDevice(await read(device, deviceStream(uid)), grantId);
-    const otpTouched = why.otpTouched === true || hasBootloader(await read(grant, grantStream(grantId))) || hasBurned(unit);
+    const isGiven = why.isProvenEmpty !== true && hasBootloader(await read(grant, grantStream(grantId)));
+    const otpTouched = why.otpTouched === true || isGiven || hasBurned(unit);
     return { type: 'VoidUnit', grantId, reason: why.reason, otpTouched } as const;
   };
   await executeOn(ctx, allotment, stream, commandOf, by);
@@ -48,7 +51,7 @@ async function uidOfGrant(ctx: Context, grantId: string): Promise<string | undef
 export const hadBootloader = async (ctx: Context, grantId: string): Promise<boolean> =>
   hasBootloader(await stateOf(ctx, grant, grantStream(grantId)));
 
-/** With the bootloader's answer came the key to burn. Whether it was burned only the chip could prove; the word of the programmer is none (T1). */
+/** With the bootloader's answer came the key to burn. Whether it was burned only the chip can prove; the word of the programmer is none (T1). */
 const hasBootloader = (signed: GrantState): boolean => signed.status === 'SIGNED' && signed.trailers.bl2 !== undefined;
 
 const hasBurned = (unit: LivingDevice | undefined): boolean =>

@@ -8,7 +8,7 @@ import { device, deviceStream } from '../../domain/device.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { grant, grantStream, type SignedGrant } from '../../domain/grant.ts';
 import { jobStream, job as jobs } from '../../domain/job.ts';
-import { type CreatedJob, requireRunningJob } from '../../domain/jobState.ts';
+import { type CreatedJob, requireRunningJob, requireSameSite } from '../../domain/jobState.ts';
 import { programmerStream, programmer as programmers } from '../../domain/programmer.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
@@ -19,11 +19,12 @@ import type { Parts } from '../base/alarms.ts';
 import { type Condition, type Context, execute, executeIf, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
 import { allotmentOf } from './allotments.ts';
-import { inWork } from './conditions.ts';
+import { inWork, requireGivable } from './conditions.ts';
 import { jobOf } from './jobs.ts';
 import { acceptLedger, type Ledger, raiseLedgerGap, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
 import { activeProgrammer, authKeyOf } from './programmers.ts';
+import { unitDataOf } from './series.ts';
 import { isListed, uidProofFor } from './uidLists.ts';
 import { settleVoid, uidUseOf, voidUnit } from './unitVoid.ts';
 
@@ -39,7 +40,7 @@ export type Reservation = {
 export type GrantAnswer = { readonly grantId: string; readonly objId: string; readonly grant: Uint8Array; readonly expiresAt: IsoTime };
 
 /** Grants one unit. The same live (job, UID) gets the same grant.
- *  @throws NusecError PROGRAMMER_NOT_ACTIVE, JOB_NOT_RUNNING, UID_NOT_LISTED (T7), COUNT_EXHAUSTED (T1), RATE_LIMITED (T24), UID_CONFLICT (T25),
+ *  @throws NusecError PROGRAMMER_NOT_ACTIVE, JOB_NOT_RUNNING, WRONG_SITE, RELEASE_STATE, ROLLBACK, ENCRYPTION_REQUIRED, UID_NOT_LISTED (T7), COUNT_EXHAUSTED (T1), VALUES_EXHAUSTED, RATE_LIMITED (T24), UID_CONFLICT (T25),
  *  DEVICE_STATE (the chip's life is over), LEDGER_GAP (T2), LEDGER_SIGNATURE, GRANT_EXPIRED, GRANT_USED, ALLOTMENT_FROZEN */
 export async function reserveUnit(parts: Parts, programmer: string, request: Reservation, by: Actor): Promise<GrantAnswer> {
   const { ctx } = parts;
@@ -101,8 +102,8 @@ async function reserve(parts: Parts, job: CreatedJob, by: Actor, { uid, progUid,
   const commandOf = async (read: Read) => ({
     type: 'ReserveUnit' as const,
     ...facts,
-    programmerActive: (await read(programmers, programmerStream(state.programmer))).status === 'ACTIVE',
-    jobRunning: (await read(jobs, jobStream(job.jobId))).status === 'RUNNING',
+    ...(await standing(read, job.jobId, state.programmer)),
+    ...(await nextUnitData(ctx, job, state)),
   });
   const { events, state: after } = await executeOn(ctx, allotment, stream, commandOf, by);
   if (events.some(event => event.type === 'LedgerGapDetected')) await raiseLedgerGap(parts, state);
@@ -110,6 +111,27 @@ async function reserve(parts: Parts, job: CreatedJob, by: Actor, { uid, progUid,
   if (unit === undefined && facts.uidUse !== 'free') await refuseUid(parts, state, uid, facts.uidUse);
   if (unit === undefined) throw new NusecError('GRANT_USED', 'the reservation has ended already');
   return unit;
+}
+
+/** Job, site, line and firmware of a new unit: a chip that could not be finished is not begun.
+ *  @throws NusecError WRONG_SITE, RELEASE_STATE, ROLLBACK, ENCRYPTION_REQUIRED */
+async function standing(read: Read, jobId: string, programmer: string) {
+  const caller = await read(programmers, programmerStream(programmer));
+  const running = await read(jobs, jobStream(jobId));
+  const [programmerActive, jobRunning] = [caller.status === 'ACTIVE', running.status === 'RUNNING'];
+  if (caller.status === 'ACTIVE' && running.status === 'RUNNING') {
+    requireSameSite(running, caller.shippedTo);
+    for (const image of ['bl2', 'app'] as const) await requireGivable(read, running, image);
+  }
+  return { programmerActive, jobRunning };
+}
+
+/** Of the next reservation: read again whenever the share has moved. */
+async function nextUnitData(ctx: Context, job: CreatedJob, { programmer }: OpenedAllotment) {
+  if (job.unitData === undefined) return {};
+  const share = opened(await allotmentOf(ctx, job.jobId, programmer));
+  const unitData = await unitDataOf(ctx, job, share, share.reserved + 1);
+  return unitData === undefined ? {} : { unitData };
 }
 
 /** A chip that has a life already (I3, T25, silence 18). The claim says something about the programmer alone: the device stays as it is.
@@ -194,7 +216,7 @@ export async function unitInWork(ctx: Context, programmer: string, grantId: stri
 }
 
 /** Nonce of a receipt that is asked for under a grant: SHA-256(label ‖ grantId)[0..16]. */
-export const receiptNonce = (label: 'NuSEC lock receipt' | 'NuSEC commit receipt', grantId: string): Uint8Array =>
+export const receiptNonce = (label: 'NuSEC lock receipt' | 'NuSEC commit receipt' | 'NuSEC void receipt', grantId: string): Uint8Array =>
   digest(utf8(label), fromHex(grantId)).slice(0, 16);
 
 /** RandomData of KEY_EXCHANGE in the programming session: SHA-256("NuSEC programming session" ‖ grant), so that evidence is of this unit. */

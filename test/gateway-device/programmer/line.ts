@@ -6,14 +6,17 @@ import { importCode, preparedProgrammer, removeFolders, type TestProgrammer } fr
 
 export type Line = { readonly server: OemServer; readonly programmer: TestProgrammer };
 
-export async function startLine(): Promise<Line> {
-  const server = await startOemServer();
+export async function startLine(...wrap: Parameters<typeof startOemServer>): Promise<Line> {
+  const server = await startOemServer(...wrap);
   return { server, programmer: await preparedProgrammer(server) };
 }
 
 /** The same with a job that the programmer has imported. */
-export async function startLineWithJob(wish: Parameters<OemServer['newJob']>[1]): Promise<Line & { readonly jobId: string }> {
-  const line = await startLine();
+export async function startLineWithJob(
+  wish: Parameters<OemServer['newJob']>[1],
+  ...wrap: Parameters<typeof startOemServer>
+): Promise<Line & { readonly jobId: string }> {
+  const line = await startLine(...wrap);
   const { jobId, file } = await line.server.newJob(line.programmer.uid, wish);
   expect(await importCode(line.programmer.core, file)).toBe('OK');
   return { ...line, jobId };

@@ -7,7 +7,7 @@ import { closeServer, createApiServer } from '../../../src/api/server.ts';
 import { fromHex, toBase64url } from '../../../src/bytes.ts';
 import { sha256 } from '../../../src/digest.ts';
 import { allotment, allotmentStream } from '../../../src/domain/allotment.ts';
-import type { ImageKind } from '../../../src/domain/jobEvents.ts';
+import type { ImageKind, UnitDataField } from '../../../src/domain/jobEvents.ts';
 import { requireBoundFirmware } from '../../../src/domain/jobState.ts';
 import { programmer, programmerStream } from '../../../src/domain/programmer.ts';
 import { bootKeyId } from '../../../src/keystore/bootKeys.ts';
@@ -17,7 +17,7 @@ import { toPem } from '../../../src/pki/pem.ts';
 import { type ContentSeal, openPackage, type PackagePayload, sealPackage } from '../../../src/production/package.ts';
 import type { Signer } from '../../../src/production/signed.ts';
 import { authorityOf, rootDer, signerFor } from '../../../src/services/authority/authority.ts';
-import { stateOf } from '../../../src/services/base/context.ts';
+import { type Context, stateOf } from '../../../src/services/base/context.ts';
 import { jobOf } from '../../../src/services/production/jobs.ts';
 import { programmerOf } from '../../../src/services/production/programmers.ts';
 import { defineProduct, releasedJob } from '../../services/production/factory.ts';
@@ -38,15 +38,18 @@ type JobWish = {
   readonly scrapAllowance?: number;
   /** 32 hex each. */
   readonly uids?: readonly string[];
+  readonly unitData?: readonly UnitDataField[];
+  readonly configWords?: readonly number[];
 };
 
 /** In memory where there is such a place: these tests write durably a few thousand times. */
 export const temporary = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 const line = 'meter';
 
-export async function startOemServer() {
+/** @param wrap what the server works with instead of its own parts */
+export async function startOemServer(wrap: (ctx: Context) => Context = ctx => ctx) {
   const proxy = await startFaultProxy();
-  const plant = await openPlant(ctx => ctx, { folder: temporary, httpsPort: proxy.port });
+  const plant = await openPlant(wrap, { folder: temporary, httpsPort: proxy.port });
   const { ctx, services } = plant;
   const api = createApiServer(plant.api, await newTlsIdentity(ctx, ['localhost']));
   endWhenRevoked(api, services.revocations, services.trust);
@@ -67,8 +70,15 @@ export async function startOemServer() {
     url: proxy.url,
     rootPem,
     /** A released job and the package of this programmer's share, all of it. */
-    async newJob(uid: string, { count = 10, planned = count, scrapAllowance = 10, uids }: JobWish = {}) {
-      const jobId = await releasedJob(plant, line, { plannedCount: planned, scrapAllowance, ...(uids && { uids }) });
+    async newJob(uid: string, { count = 10, planned = count, scrapAllowance = 10, uids, unitData, configWords }: JobWish = {}) {
+      const wish = {
+        plannedCount: planned,
+        scrapAllowance,
+        ...(uids && { uids }),
+        ...(unitData && { unitData }),
+        ...(configWords && { configWords }),
+      };
+      const jobId = await releasedJob(plant, line, wish);
       await allot(jobId, uid, count, scrapAllowance);
       return { jobId, file: await exportPackage(jobId, uid) };
     },

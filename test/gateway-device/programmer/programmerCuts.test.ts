@@ -110,6 +110,24 @@ describe('after a power cut of the target', () => {
   });
 });
 
+describe('a unit that ends between the answer with its key and the burning', () => {
+  it('is no scrap: the chip signs that it is empty, the count comes back, and it is built after all (T33)', async () => {
+    covers('T33');
+    const target = await startTarget();
+    let calls = 0;
+    server.proxy.fail(({ name }) => (name === 'bootloader' && ++calls > 1 ? { status: 409, code: 'CONFLICT' } : undefined));
+    const remaining = async () => server.allotment(jobId, programmer.uid).then(state => (state.status === 'NONE' ? -1 : state.scrapped));
+    const before = await remaining();
+    expect((await produce(programmer.core, target.addresses)).code).toBe('CONFLICT');
+    server.proxy.heal();
+    expect(await lastUnit()).toMatchObject({ outcome: 'voided', scrap: false });
+    expect(await remaining()).toBe(before);
+    expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
+    expect(await outcomesOf(target.uid)).toEqual(['voided', 'committed']);
+    await target.stop();
+  });
+});
+
 describe('three failures of a step', () => {
   it('before OTP: the unit is voided and the count comes back (T33)', async () => {
     const target = await startTarget();

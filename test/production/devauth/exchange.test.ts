@@ -129,7 +129,7 @@ describe('responder', () => {
     fwChunk: [],
     fwEnd: [],
     lock: ['bl2'],
-    receipt: ['bl2', 'app'],
+    receipt: ['devauth', 'bl2', 'app'],
     reset: stages,
     wipe: [],
     debugUnlock: [],

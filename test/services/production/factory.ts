@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { concat, fromBase64url, fromHex, toBase64url, toHex, utf8 } from '../../../src/bytes.ts';
 import { sha256 } from '../../../src/digest.ts';
+import type { UnitDataField } from '../../../src/domain/jobEvents.ts';
 import { parseVersion } from '../../../src/domain/version.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { fromPem } from '../../../src/pki/pem.ts';
@@ -35,12 +36,14 @@ type JobWish = {
   readonly scrapAllowance?: number;
   readonly uids?: readonly string[];
   readonly site?: string;
+  readonly unitData?: readonly UnitDataField[];
+  readonly configWords?: readonly number[];
 };
 
 /** A released job with the line's newest firmware. */
 export async function releasedJob(plant: Site, line: string, wish: JobWish = {}): Promise<string> {
-  const { plannedCount = 10, scrapAllowance = 2, uids, site } = wish;
-  const job = { line, plannedCount, scrapAllowance, requireUidList: uids !== undefined, site };
+  const { plannedCount = 10, scrapAllowance = 2, uids, site, unitData, configWords } = wish;
+  const job = { line, plannedCount, scrapAllowance, requireUidList: uids !== undefined, site, unitData, configWords };
   const { jobId } = await plant.ask('pia', 'POST', '/v1/jobs', job);
   for (const { releaseId } of (await plant.ask('pia', 'GET', `/v1/releases?line=${line}`)).releases) {
     await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/firmware`, { releaseId });
@@ -269,7 +272,10 @@ export class Chip {
     return { otp, imageHash: this.bootloader.imageHash };
   }
 
-  async receipt(label: 'NuSEC lock receipt' | 'NuSEC commit receipt', facts: Parameters<typeof receiptOf>[2] = {}): Promise<string> {
+  async receipt(
+    label: 'NuSEC lock receipt' | 'NuSEC commit receipt' | 'NuSEC void receipt',
+    facts: Parameters<typeof receiptOf>[2] = {},
+  ): Promise<string> {
     const nonce = sha256(concat(utf8(label), fromHex(this.grantId))).slice(0, 16);
     const isCommit = label === 'NuSEC commit receipt';
     const { version, imageHash, securityCounter } = this.application ?? {

@@ -11,6 +11,7 @@ import { programmerSelfResource } from '../../../src/api/programmerSelf.ts';
 import { programmersResource } from '../../../src/api/programmers.ts';
 import { releasesResource } from '../../../src/api/releases.ts';
 import { repairsResource } from '../../../src/api/repairs.ts';
+import { seriesResource } from '../../../src/api/series.ts';
 import { systemResource } from '../../../src/api/system.ts';
 import { readSettings } from '../../../src/config.ts';
 import type { Role } from '../../../src/domain/roles.ts';
@@ -83,6 +84,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
     releasesResource,
     programmersResource,
     programmerSelfResource,
+    seriesResource,
     jobsResource,
     allotmentsResource,
     productionResource,

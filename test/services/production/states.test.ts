@@ -115,15 +115,29 @@ describe('a commit', () => {
     return [builder, chip];
   };
 
-  it('is refused while the job is suspended; one that was recorded before is answered again', async () => {
+  it('is taken of a unit that was complete when the job was suspended, and of no other; repeated it is answered again', async () => {
     const [builder, chip] = await built();
+    const halfBuilt = new Chip();
+    await builder.build(halfBuilt, 'application');
     await job(builder, 'suspend');
     const request = await builder.commitRequest(chip);
-    expect(await builder.code(`units/${chip.grantId}/commit`, request)).toBe('JOB_NOT_RUNNING');
-    await job(builder, 'resume');
-    expect(await builder.code(`units/${chip.grantId}/commit`, request)).toBe(200);
+    for (const _ of [1, 2]) expect(await builder.code(`units/${chip.grantId}/commit`, request)).toBe(200);
+    builder.acknowledged = builder.records.length;
+    expect(await outcome(builder.steps(halfBuilt).application?.())).toBe('JOB_NOT_RUNNING');
+    halfBuilt.application = chip.application;
+    expect(await builder.code(`units/${halfBuilt.grantId}/commit`, await builder.commitRequest(halfBuilt))).not.toBe(200);
+    const committed = (await plant.ctx.store.readStream(`allotment-${builder.jobId}-${builder.uid}`)).filter(
+      ({ type }) => type === 'UnitCommitted',
+    );
+    expect(committed.map(({ data }) => data.uid)).toEqual([chip.party.uid]);
+  });
+
+  it('is refused in a suspended job when the programmer is out of use (T15)', async () => {
+    covers('T15');
+    const [builder, chip] = await built();
     await job(builder, 'suspend');
-    expect(await builder.code(`units/${chip.grantId}/commit`, request)).toBe(200);
+    await machine(builder, 'return');
+    expect(await builder.code(`units/${chip.grantId}/commit`, await builder.commitRequest(chip))).toBe('PROGRAMMER_NOT_ACTIVE');
   });
 
   it('counts nothing when the programmer is stolen between the decision and its append (T15)', async () => {
@@ -170,6 +184,32 @@ describe('between the decision and its append', () => {
     meanwhile = { kind: 'allotment', what: () => job(builder, 'suspend') };
     expect(await builder.code(`units/${chip.grantId}/renew`)).toBe('JOB_NOT_RUNNING');
     expect((await eventsOf(builder)).map(({ type }) => type)).not.toContain('GrantRenewed');
+  });
+});
+
+describe('a voided unit whose bootloader was given out', () => {
+  const voided = async (facts: Parameters<Chip['receipt']>[1], label: Parameters<Chip['receipt']>[0] = 'NuSEC void receipt') => {
+    const builder = await started();
+    const chip = new Chip();
+    await builder.build(chip, 'bootloader-installed');
+    const receipt = await chip.receipt(label, facts);
+    return builder.ask(`units/${chip.grantId}/void`, { ...(await builder.voidRequest(chip, false)), receipt });
+  };
+  const empty = { stage: 'devauth', otpMask: 0, debugState: 'open', lifeCycle: 'manufacture', images: [] } as const;
+
+  it('is no scrap when the chip itself signs that its OTP is empty', async () => {
+    expect(await voided(empty)).toMatchObject({ scrapped: false, remaining: 50 });
+  });
+
+  it.each([
+    ['a burned slot', { ...empty, otpMask: 1 }, 'NuSEC void receipt'],
+    ['a closed debug port', { ...empty, debugState: 'locked' }, 'NuSEC void receipt'],
+    ['a bootloader that runs', { ...empty, stage: 'bl2' }, 'NuSEC void receipt'],
+    ['a receipt for something else', empty, 'NuSEC lock receipt'],
+    ['another registration', { ...empty, objId: new Uint8Array(16).fill(9) }, 'NuSEC void receipt'],
+  ] as const)('is scrap with %s (T1)', async (_, facts, label) => {
+    covers('T1');
+    expect(await voided(facts, label)).toMatchObject({ scrapped: true });
   });
 });
 
@@ -239,6 +279,8 @@ describe('a job of a site', () => {
       await plant.ctx.store.append(stream, 'any', [event]);
     expect(await outcome(builder.steps(chip).bootloader?.())).toBe('WRONG_SITE');
     expect(await outcome(builder.reserve(new Chip()))).toBe('WRONG_SITE');
+    const events = await plant.ctx.store.readStream(`allotment-${builder.jobId}-${builder.uid}`);
+    expect(events.filter(({ type }) => type === 'UnitReserved')).toHaveLength(1);
     const share = { programmer: builder.uid, count: 50, scrapAllowance: 50 };
     expect(await plant.code('pia', 'POST', `/v1/jobs/${builder.jobId}/allotments`, share)).toBe('WRONG_SITE');
   });
@@ -259,6 +301,20 @@ describe('a job whose application is below the floor of its line (RULE-11, T12)'
     await raised('heater');
     expect(await plant.code('pia', 'POST', share(first))).toBe('ROLLBACK');
     expect(await plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments/${second.uid}/export`)).toBe('ROLLBACK');
+  });
+
+  it('begins no unit, and burns no key of one that was begun: the chip could not get its application (RULE-11)', async () => {
+    covers('RULE-11');
+    await defineProduct(plant, 'boiler', 5);
+    const builder = await activeProgrammer(plant);
+    await builder.begin(await releasedJob(plant, 'boiler', { plannedCount: 20 }), 5);
+    const chip = new Chip();
+    await builder.build(chip, 'bootloader');
+    await raised('boiler');
+    expect(await outcome(builder.steps(chip).bootloader?.())).toBe('ROLLBACK');
+    expect(await builder.code('units', await builder.reserveRequest(newUid()))).toBe('ROLLBACK');
+    const events = await plant.ctx.store.readStream(`allotment-${builder.jobId}-${builder.uid}`);
+    expect(events.filter(({ type }) => type === 'UnitReserved')).toHaveLength(1);
   });
 
   it('gets none when the floor rises while it is made', async () => {

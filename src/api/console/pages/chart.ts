@@ -1,6 +1,6 @@
 import { html } from 'hono/html';
 import { minuteMs } from '../../../times.ts';
-import type { JobYieldAnswer } from '../../jobs.ts';
+import type { JobYieldAnswer } from '../../jobViews.ts';
 import type { Html } from '../layout.ts';
 
 /** Units that ended in each of the last 60 minutes, as columns: built below, lost on top. */

@@ -3,7 +3,7 @@ import { dayMs } from '../../../times.ts';
 import type { AlarmCaseAnswer } from '../../alarms.ts';
 import type { CertificateAnswer } from '../../certificates.ts';
 import type { DeviceCountAnswer } from '../../devices.ts';
-import type { JobRowAnswer } from '../../jobs.ts';
+import type { JobRowAnswer } from '../../jobViews.ts';
 import type { AttestationLagAnswer, LogHealthAnswer } from '../../overview.ts';
 import type { RolloutRowAnswer } from '../../rollouts.ts';
 import type { Html, Page } from '../layout.ts';

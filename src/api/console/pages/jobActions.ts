@@ -1,4 +1,4 @@
-import type { JobAnswer } from '../../jobs.ts';
+import type { JobAnswer } from '../../jobViews.ts';
 import type { LineAnswer } from '../../lines.ts';
 import type { ReleaseRowAnswer } from '../../releases.ts';
 import type { Action, Actions, Field } from '../actions.ts';

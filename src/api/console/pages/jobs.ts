@@ -1,6 +1,8 @@
 import { html } from 'hono/html';
 import { jobStatuses } from '../../../domain/jobState.ts';
-import type { JobAnswer, JobRowAnswer, JobYieldAnswer } from '../../jobs.ts';
+import { readers } from '../../../domain/roles.ts';
+import { formatConfigWord } from '../../../production/configWords.ts';
+import type { JobAnswer, JobRowAnswer, JobYieldAnswer, UnitAnswer } from '../../jobViews.ts';
 import { actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, bar, type Cell, type Column, card, facts, filters, heading, id, link, pager, table, time } from '../parts.ts';
@@ -35,20 +37,26 @@ export const jobColumns: readonly Column<JobRowAnswer>[] = [
     cell: ({ committed, voided }) => (committed + voided === 0 ? null : percent(committed, committed + voided)),
     kind: 'number',
   },
-  { name: 'Created', cell: ({ createdAt, createdBy }) => html`${time(createdAt)}<br><span class="none">${createdBy}</span>` },
+  {
+    name: 'Created',
+    cell: ({ createdAt, createdBy }) =>
+      html`${time(createdAt)}${createdBy === undefined ? '' : html`<br><span class="none">${createdBy}</span>`}`,
+  },
 ];
 
 const percent = (part: number, whole: number): string => `${((100 * part) / whole).toFixed(1)} %`;
 
 export async function jobPage(visit: Visit, { id: jobId = '' }: Readonly<Record<string, string>>): Promise<Page> {
-  const [job, yields] = await Promise.all([
+  const [job, yields, { units }] = await Promise.all([
     visit.get<JobAnswer>(`/v1/jobs/${jobId}`),
     visit.get<JobYieldAnswer>(`/v1/jobs/${jobId}/yield`),
+    visit.get<{ readonly units: readonly UnitAnswer[] }>(`/v1/jobs/${jobId}/units?limit=${shownUnits}`),
   ]);
   const content = html`${heading(html`Job ${id(jobId)}`, html`${badge(job.status)} ${job.line}`, actionsFor(visit, job))}
 ${facts(factsOf(job))}
 ${card('Live board', board(job, yields))}
 ${card('Shares of the programmers', table('Shares', shareColumns(visit, jobId), job.board, 'No programmer has a share yet.'), [actionLink(visit, jobActions, 'allot', [jobId])])}
+${card('Units', table('Units', unitColumns, units, 'No unit is begun yet.'))}
 ${reconciled(job)}`;
   return { title: `Job ${jobId}`, content, isLive: true };
 }
@@ -66,7 +74,11 @@ function actionsFor(visit: Visit, { jobId, status }: JobAnswer): readonly Html[]
 
 function factsOf(job: JobAnswer): readonly (readonly [string, Cell])[] {
   const firmware = (one: JobAnswer['app']): Cell =>
-    one === undefined ? null : html`${link(`/console/releases/${one.releaseId}`, one.version)} security counter ${one.securityCounter}`;
+    one === undefined
+      ? null
+      : one.releaseId === undefined
+        ? one.version
+        : html`${link(`/console/releases/${one.releaseId}`, one.version)} security counter ${one.securityCounter}`;
   return [
     ['Planned', `${job.plannedCount} units, up to ${job.scrapAllowance} more for scrap`],
     ['Site', job.site ?? 'any'],
@@ -76,7 +88,16 @@ function factsOf(job: JobAnswer): readonly (readonly [string, Cell])[] {
       'Chips',
       job.uidCount === undefined ? (job.requireUidList ? 'a list is required, none is attached' : 'any') : `${job.uidCount} on the list`,
     ],
-    ['Worked on by', job.contributors.join(', ')],
+    [
+      'Unit data',
+      job.unitData === undefined
+        ? null
+        : job.unitData
+            .map(({ name, series, destination }) => (series === undefined ? name : `${name} from ${series} (${destination})`))
+            .join(', '),
+    ],
+    ['Configuration', job.configWords?.map(formatConfigWord).join(' ')],
+    ['Worked on by', job.contributors?.join(', ')],
     ['Released by', job.releasedBy],
     ['Verdict', job.verdict === undefined ? null : badge(job.verdict)],
   ];
@@ -115,8 +136,29 @@ const reasonColumns: readonly Column<JobYieldAnswer['outcomes'][number]>[] = [
   { name: 'Units', cell: ({ count }) => count, kind: 'number' },
 ];
 
+/** The first ones; all are in the file. */
+const shownUnits = 50;
+
+const unitColumns: readonly Column<UnitAnswer>[] = [
+  { name: 'Chip', cell: ({ uid }) => html`<code>${uid}</code>` },
+  { name: 'State', cell: ({ status }) => badge(status) },
+  {
+    name: 'Unit data',
+    cell: ({ values }) =>
+      Object.entries(values)
+        .map(([name, value]) => `${name} ${value}`)
+        .join(', '),
+    kind: 'text',
+  },
+  { name: 'Reason', cell: ({ reason }) => reason, kind: 'text' },
+  { name: 'Ended', cell: ({ finishedAt }) => (finishedAt === null ? null : time(finishedAt)) },
+];
+
 const shareColumns = (visit: Visit, jobId: string): readonly Column<JobAnswer['board'][number]>[] => [
-  { name: 'Programmer', cell: ({ programmer }) => link(`/console/programmers/${programmer}`, id(programmer)) },
+  {
+    name: 'Programmer',
+    cell: ({ programmer }) => (visit.may(...readers) ? link(`/console/programmers/${programmer}`, id(programmer)) : id(programmer)),
+  },
   {
     name: 'State',
     cell: ({ status, frozenReason }) => html`${badge(status)}${frozenReason === undefined ? '' : html`<br>${frozenReason}`}`,

@@ -1,0 +1,248 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type ByteLink, connectTcp, listenTcp } from '../../../gateway-device/link/byteLink.ts';
+import type { Patience } from '../../../gateway-device/programmer/patience.ts';
+import { toHex } from '../../../src/bytes.ts';
+import type { Context } from '../../../src/services/base/context.ts';
+import { covers } from '../../support/covers.ts';
+import { watchWrites } from '../../support/watchedStore.ts';
+import { endLine, startLineWithJob } from './line.ts';
+import type { OemServer } from './oemServer.ts';
+import {
+  importCode,
+  preparedProgrammer,
+  produce,
+  startProgrammer,
+  startTarget,
+  type TestProgrammer,
+  type TestTarget,
+} from './programmerFixture.ts';
+
+/** What a line meets, at every step: power cuts with another chip put in, a network that is away for an hour, people who stop job or programmer in
+ *  the middle of a unit, wires that damage one frame of a hundred. No good chip is lost, none is built twice. */
+
+let server: OemServer;
+let programmer: TestProgrammer;
+let jobId: string;
+
+/** Whether the disk of the server takes nothing any more, as SQLite reports it. */
+let isDiskFull = false;
+const onSmallDisk = (ctx: Context): Context => ({
+  ...ctx,
+  store: watchWrites(ctx.store, async () => {
+    if (isDiskFull) throw Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
+  }),
+});
+
+beforeAll(async () => {
+  ({ server, programmer, jobId } = await startLineWithJob({ count: 400, scrapAllowance: 20 }, onSmallDisk));
+});
+afterAll(() => endLine({ server, programmer }));
+
+const steps = Array.from({ length: 15 }, (_, index) => index + 2);
+const code = async (target: TestTarget, at = programmer): Promise<string> => (await produce(at.core, target.addresses)).code;
+const outcomesOf = async ({ uid }: TestTarget, job = jobId, at = programmer): Promise<readonly string[]> =>
+  (await server.units(job, at.uid)).filter(unit => unit.uid === toHex(uid)).map(unit => unit.outcome);
+const scrapped = async (): Promise<number> => {
+  const share = await server.allotment(jobId, programmer.uid);
+  return share.status === 'NONE' ? -1 : share.scrapped;
+};
+
+class Cut extends Error {}
+
+describe('after a power cut of the programmer, with another chip on the wires', () => {
+  it.each(steps.flatMap(k => [[k, 'begin'] as const, [k, 'done'] as const]))(
+    'at step %i %s: the other chip is built, and the first one when it comes back (T33)',
+    async (k, moment) => {
+      covers('T33');
+      const [first, other] = [await startTarget(), await startTarget()];
+      const cut = (step: number, state: string): void => {
+        if (step === k && state === moment) throw new Cut();
+      };
+      const begun = await produce(programmer.core, first.addresses, cut).catch((error: unknown) => {
+        if (error instanceof Cut) return { code: 'cut' };
+        throw error;
+      });
+      expect(begun.code).toBe('cut');
+      await programmer.stop();
+      programmer = await startProgrammer(programmer.folder);
+      expect(await code(other)).toBe('OK');
+      expect(await code(first)).toBe('OK');
+      expect(await outcomesOf(other)).toEqual(['committed']);
+      expect((await outcomesOf(first)).filter(outcome => outcome !== 'voided')).toEqual(['committed']);
+      expect(await scrapped()).toBe(0);
+      await Promise.all([first.stop(), other.stop()]);
+    },
+  );
+});
+
+describe('a network that is away for an hour', () => {
+  it.each(steps)('from step %i on: the unit waits, its grant is renewed, and it is committed once (T33, I12)', async k => {
+    covers('T33', 'I12');
+    const target = await startTarget();
+    const cutOff = (step: number, state: string): void => {
+      if (step === k && state === 'begin') server.proxy.fail(() => 'lost');
+    };
+    let waited = 0;
+    const anHour: Patience = {
+      wait: async () => {
+        waited += 1;
+        server.plant.moveClock(60 * 60_000);
+        server.proxy.heal();
+        return true;
+      },
+    };
+    expect((await produce(programmer.core, target.addresses, cutOff, anHour)).code).toBe('OK');
+    server.proxy.heal();
+    // Steps that need no server pass without it.
+    if (![3, 4, 11].includes(k)) expect(waited).toBeGreaterThan(0);
+    expect(await outcomesOf(target)).toEqual(['committed']);
+    await target.stop();
+  });
+});
+
+describe('a server whose disk is full', () => {
+  it.each(steps)('from step %i on: the unit waits and is committed once, no chip is blamed (T33)', async k => {
+    covers('T33');
+    const target = await startTarget();
+    const fill = (step: number, state: string): void => {
+      if (step === k && state === 'begin') isDiskFull = true;
+    };
+    const cleanUp: Patience = {
+      wait: async tries => {
+        if (tries >= 3) isDiskFull = false;
+        return true;
+      },
+    };
+    const { code: ended, steps: seen } = await produce(programmer.core, target.addresses, fill, cleanUp);
+    isDiskFull = false;
+    expect(ended).toBe('OK');
+    expect(seen.filter(step => step.includes('failed'))).toEqual([]);
+    expect(seen.some(step => /waiting STORE_/.test(step))).toBe(true);
+    expect(await outcomesOf(target)).toEqual(['committed']);
+    await target.stop();
+  });
+});
+
+describe('somebody stops the work in the middle of a unit', () => {
+  const order = (uid: string, step: string) =>
+    server.plant.ask('olga', 'POST', `/v1/programmers/${uid}/${step}`, step === 'suspend' ? { reason: 'audit' } : {});
+
+  it('the job, at each step: nothing more is given, and the unit is finished when it is resumed, or when it was complete', async () => {
+    for (const k of steps) {
+      const target = await startTarget();
+      let work: Promise<unknown> | undefined;
+      server.proxy.fail(() => (work === undefined ? undefined : { delayMs: 30 }));
+      const stop = (step: number, state: string): void => {
+        if (step === k && state === 'begin') work ??= server.suspend(jobId);
+      };
+      const { code: ended } = await produce(programmer.core, target.addresses, stop);
+      server.proxy.heal();
+      await work;
+      expect([k, ended]).toEqual([k, k >= 15 ? 'OK' : 'JOB_NOT_RUNNING']);
+      await server.resume(jobId);
+      if (ended !== 'OK') expect([k, await code(target)]).toEqual([k, 'OK']);
+      expect((await outcomesOf(target)).filter(outcome => outcome !== 'voided')).toEqual(['committed']);
+      await target.stop();
+    }
+    expect(await scrapped()).toBe(0);
+  });
+
+  it('the programmer, at each step: it builds nothing while it is suspended, and finishes the unit afterwards (I17)', async () => {
+    covers('I17');
+    for (const k of [2, 5, 7, 9, 12, 14, 16]) {
+      const target = await startTarget();
+      let work: Promise<unknown> | undefined;
+      server.proxy.fail(() => (work === undefined ? undefined : { delayMs: 30 }));
+      const stop = (step: number, state: string): void => {
+        if (step === k && state === 'begin') work ??= order(programmer.uid, 'suspend');
+      };
+      const { code: ended } = await produce(programmer.core, target.addresses, stop);
+      server.proxy.heal();
+      await work;
+      expect([k, ended]).not.toEqual([k, 'OK']);
+      expect((await outcomesOf(target)).includes('committed')).toBe(false);
+      await order(programmer.uid, 'resume');
+      expect([k, await code(target)]).toEqual([k, 'OK']);
+      await target.stop();
+    }
+    expect(await scrapped()).toBe(0);
+  });
+
+  it('a thief, at each step: the unit is never committed, and nothing is given any more (T15)', async () => {
+    covers('T15');
+    for (const k of [2, 7, 12, 14, 16]) {
+      const stolen = await preparedProgrammer(server);
+      const { jobId: own, file } = await server.newJob(stolen.uid, { count: 2 });
+      expect(await importCode(stolen.core, file)).toBe('OK');
+      const target = await startTarget();
+      let work: Promise<unknown> | undefined;
+      server.proxy.fail(() => (work === undefined ? undefined : { delayMs: 30 }));
+      const take = (step: number, state: string): void => {
+        if (step === k && state === 'begin') work ??= order(stolen.uid, 'stolen');
+      };
+      expect((await produce(stolen.core, target.addresses, take)).code).not.toBe('OK');
+      server.proxy.heal();
+      await work;
+      expect([k, await code(target, stolen)]).not.toEqual([k, 'OK']);
+      expect((await outcomesOf(target, own, stolen)).includes('committed')).toBe(false);
+      expect((await server.units(own, stolen.uid)).filter(({ hasApplication }) => hasApplication).length).toBe(k > 14 ? 1 : 0);
+      await Promise.all([target.stop(), stolen.stop()]);
+    }
+  });
+});
+
+describe('wires that damage one frame of a hundred', () => {
+  it('cost time and no chip: a batch is built, each unit once', async () => {
+    const damaged = { frames: 0, hit: 0 };
+    for (let unit = 0; unit < 4; unit += 1) {
+      const target = await startTarget();
+      const wire = await damagingWire(target.addresses.serial, damaged);
+      const addresses = { ...target.addresses, serial: wire.address };
+      let ended = '';
+      // A link that stays silent for six attempts ends the run; the operator starts it again.
+      for (let attempt = 0; attempt < 3 && ended !== 'OK'; attempt += 1) ended = (await produce(programmer.core, addresses)).code;
+      expect(ended).toBe('OK');
+      expect(await outcomesOf(target)).toEqual(['committed']);
+      await wire.close();
+      await target.stop();
+    }
+    expect(damaged.hit).toBeGreaterThan(0);
+    expect(damaged.hit / damaged.frames).toBeLessThan(0.05);
+    expect(await scrapped()).toBe(0);
+  });
+});
+
+/** Every hundredth frame, both ways together, has one bit flipped. */
+async function damagingWire(serial: string, counts: { frames: number; hit: number }) {
+  const [host = '', port = ''] = serial.split(':');
+  const flag = 0x7e;
+  const pass = (from: ByteLink, to: ByteLink): void => {
+    let inFrame = false;
+    let at = 0;
+    let isHit = false;
+    from.onData(bytes => {
+      const out = bytes.slice();
+      for (const [index, byte] of bytes.entries()) {
+        if (byte === flag) {
+          inFrame = !inFrame;
+          if (inFrame) counts.frames += 1;
+          [at, isHit] = [0, inFrame && counts.frames % 100 === 0];
+          continue;
+        }
+        at += 1;
+        if (!isHit || at !== 8) continue;
+        out[index] = byte ^ 0x10;
+        counts.hit += 1;
+      }
+      void to.write(out).catch(() => undefined);
+    });
+  };
+  const wire = await listenTcp(0, async near => {
+    const far = await connectTcp(host, Number(port));
+    pass(near, far);
+    pass(far, near);
+    near.onClose(() => void far.close());
+    far.onClose(() => void near.close());
+  });
+  return { address: `127.0.0.1:${wire.port}`, close: () => wire.close() };
+}
