@@ -141,7 +141,13 @@ describe('somebody stops the work in the middle of a unit', () => {
   /** As somebody does it while the step is under way. */
   const during = (k: number, work: () => Promise<unknown>) => {
     let done: Promise<unknown> | undefined;
-    server.proxy.fail(() => (done === undefined ? undefined : { delayMs: 30 }));
+    let isHeld = false;
+    // The next call reaches the server after the person has.
+    server.proxy.fail(() => {
+      if (done === undefined || isHeld) return undefined;
+      isHeld = true;
+      return { delayMs: 300 };
+    });
     return {
       onStep: onceAt(k, () => {
         done = work();
