@@ -136,7 +136,8 @@ function evolve(state: SeriesState, event: SeriesEvent): SeriesState {
   switch (event.type) {
     case 'SeriesExtended': {
       const { segment } = event.data;
-      return withSeries(state, { ...known, segments: [...known.segments, segment], count: known.count + segment.count });
+      const count = known.count + (segment?.count ?? 0);
+      return withSeries(state, { ...known, segments: [...known.segments, segment], count });
     }
     case 'SeriesBlockTaken': {
       const { firstNumber, from, count } = event.data;

@@ -25,6 +25,7 @@ import { type PublicKeyEvent, publicKey } from '../../src/domain/publicKey.ts';
 import { type ReleaseEvent, release } from '../../src/domain/release.ts';
 import { type ReleaseVersionEvent, releaseVersion } from '../../src/domain/releaseVersion.ts';
 import { type RolloutEvent, rollout } from '../../src/domain/rollout.ts';
+import { type SeriesEvent, series } from '../../src/domain/series.ts';
 import { type SubjectsEvent, subjects } from '../../src/domain/subjects.ts';
 import { type VulnerabilityEvent, vulnerability } from '../../src/domain/vulnerability.ts';
 import type { JsonObject } from '../../src/eventstore/port.ts';
@@ -234,6 +235,7 @@ const rolloutEvents: Named<RolloutEvent> = {
   RolloutAborted: true,
 };
 
+const seriesEvents: Named<SeriesEvent> = { SeriesDefined: true, SeriesExtended: true, SeriesBlockTaken: true };
 const vulnerabilityEvents: Named<VulnerabilityEvent> = {
   VulnerabilityOpened: true,
   VulnerabilityNoteReplaced: true,
@@ -308,6 +310,7 @@ describe('every fold is total', () => {
     neverThrows(release, releaseEvents);
     neverThrows(rollout, rolloutEvents);
     neverThrows(vulnerability, vulnerabilityEvents);
+    neverThrows(series, seriesEvents);
     neverThrows(subjects, subjectsEvents);
   });
 
@@ -322,6 +325,7 @@ describe('every fold is total', () => {
       releaseEvents,
       releaseVersionEvents,
       rolloutEvents,
+      seriesEvents,
       vulnerabilityEvents,
       subjectsEvents,
     ].flatMap(Object.keys);

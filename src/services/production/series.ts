@@ -73,11 +73,12 @@ export const requireSeries = async (ctx: Context, fields: readonly UnitDataField
 
 /** The unit data of a new package: values for the units that it counts and its scrap, or for as many as a package can carry from lists. Asked again it
  *  is the same.
- *  @returns undefined for a job without @throws NusecError VALUES_EXHAUSTED */
+ *  @returns undefined for a job without, and for a share with nothing left @throws NusecError VALUES_EXHAUSTED */
 export async function unitDataFor(ctx: Context, job: CreatedJob, share: OpenedAllotment, by: Actor) {
   const { unitData: fields } = job;
   if (fields === undefined) return undefined;
   const units = remainingUnits(share);
+  if (units === 0) return undefined;
   const spare = Math.max(0, share.scrapAllowance - share.scrapped);
   const fitting = unitsFitting(await stateOf(ctx, series, seriesStream), fields);
   const firstNumber = share.reserved + 1;
