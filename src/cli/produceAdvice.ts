@@ -23,6 +23,8 @@ const cause: { readonly [Code in ErrorCode]?: string } = {
   PACKAGE_REFUSED: 'a newer package was imported or made: import the newest one',
   PROGRAMMER_NOT_ACTIVE: 'the OEM has suspended this programmer: ask the OEM',
   RATE_LIMITED: 'wait a minute and go on',
+  RELEASE_STATE: 'the OEM has withdrawn firmware of this job: ask the OEM',
+  ROLLBACK: 'the firmware of this job is too old for its line: ask the OEM',
   SERVER_UNREACHABLE: 'look at the network between this programmer and the OEM, then run the same command',
   UID_CONFLICT: 'the OEM knows a living device of this UID: put the chip aside and tell the OEM',
   UID_NOT_LISTED: 'the chip is not of the lots of this job: put it aside',
@@ -40,6 +42,8 @@ export const stopsLine = (code: string): boolean =>
     'NOT_FOUND',
     'PACKAGE_REFUSED',
     'PROGRAMMER_NOT_ACTIVE',
+    'RELEASE_STATE',
+    'ROLLBACK',
     'VALUES_EXHAUSTED',
     'WRONG_SITE',
   ].includes(code);
