@@ -15,7 +15,7 @@ const segmentSchema = z.object({ count: z.number(), from: z.string().optional(),
 const seriesSchema = z
   .object({ name: z.string(), kind: z.enum(seriesKinds), count: z.number(), taken: z.number(), segments: z.array(segmentSchema) })
   .openapi('Series');
-const params = z.object({ name: seriesNameField });
+const params = z.object({ name: seriesNameField.describe('Name of the series') });
 const maxFirstChars = 64;
 
 export const seriesResource: Resource = (api, { ctx }, auth) => {
