@@ -226,6 +226,7 @@ async function chooseJob(
 
 async function runSteps(unit: Unit, report: Report, { upTo, alone }: { readonly upTo: number; readonly alone: Alone }): Promise<void> {
   let tries = 0;
+  let isRenewed = false;
   for (let step = nextStep(unit); step && step.k <= upTo; step = nextStep(unit)) {
     report(step.k, step.name, 'begin');
     try {
@@ -235,13 +236,14 @@ async function runSteps(unit: Unit, report: Report, { upTo, alone }: { readonly 
       journal(unit, { done: step.k, failures: 0 });
       report(step.k, step.name, 'done');
       tries = 0;
+      isRenewed = false;
     } catch (error) {
       if (!(error instanceof NusecError)) throw error;
       delete unit.live.devAuth;
       delete unit.live.session;
       const isWaiting = isWaitedFor(step, error);
       report(step.k, step.name, isWaiting ? 'waiting' : 'failed', textOf(error));
-      if (isWaiting) await waitForServer(unit, error, tries++, alone);
+      if (isWaiting) isRenewed = await waitForServer(unit, error, { tries: tries++, isRenewed }, alone);
       else await alone(() => afterFailure(unit, step, error));
     }
   }
@@ -250,16 +252,23 @@ async function runSteps(unit: Unit, report: Report, { upTo, alone }: { readonly 
 /** Before there is a grant a refusal loses nothing: the unit is closed and the operator gets to know. */
 const isWaitedFor = (step: Step, error: NusecError): boolean => (step === reserveStep ? isServerAway(error) : isNotOfUnit(error));
 
-/** The unit stays as it is. @throws the error when it was long enough, or when the server has ended the unit */
-async function waitForServer(unit: Unit, error: NusecError, tries: number, alone: Alone): Promise<void> {
+/** The unit stays as it is. A grant that has expired, in a long outage too, is renewed and the step repeated; if that was just done, it is waited for.
+ *  @returns whether the grant was renewed @throws the error when it was long enough, or when the server has ended the unit */
+async function waitForServer(
+  unit: Unit,
+  error: NusecError,
+  before: { readonly tries: number; readonly isRenewed: boolean },
+  alone: Alone,
+): Promise<boolean> {
   const { core, identity, server, uidHex, patience } = unit;
   if (error.code === 'JOB_NOT_RUNNING') eraseImages(core, journalOf(unit).jobId);
   if (error.code === 'GRANT_USED') {
     await alone(() => settleUnit(core, identity, server, journalOf(unit), grantIdOf(unit)));
     if (!core.nvm.state().units[uidHex]) throw error;
   }
-  const isRenewed = error.code === 'GRANT_EXPIRED' && tries === 0 && (await isDone(server.renew(grantIdOf(unit))));
-  if (!isRenewed && !(await patience.wait(tries))) throw error;
+  const isRenewed = error.code === 'GRANT_EXPIRED' && (await isDone(server.renew(grantIdOf(unit))));
+  if ((!isRenewed || before.isRenewed) && !(await patience.wait(before.tries))) throw error;
+  return isRenewed;
 }
 
 const isDone = (work: Promise<unknown>): Promise<boolean> =>
