@@ -36,6 +36,8 @@ export type Bin = CodecType<typeof bin>;
 
 const maxPieceBytes = 8 * 1024;
 export const maxTextChars = 256;
+/** Name of a step. */
+export const maxNameChars = 64;
 const maxAddressChars = 128;
 
 type ProgrammerCommand<Q, A> = {
@@ -50,7 +52,7 @@ const jobStatus = record({ jobId: field(1, id16), remaining: field(2, u32), sequ
 /** Step of docs/production.md, its name, what became of it, and a line for people. */
 const progressEntry = record({
   k: field(1, u8),
-  name: field(2, text(64)),
+  name: field(2, text(maxNameChars)),
   state: field(3, oneOf({ begin: 1, done: 2, failed: 3, waiting: 4 })),
   text: field(4, text(maxTextChars)),
 });

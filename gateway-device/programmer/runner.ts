@@ -6,7 +6,7 @@ import type { Core } from './core.ts';
 import { deliverOutstanding, hasOutstanding } from './outstanding.ts';
 import { type Patience, patientUntil } from './patience.ts';
 import { type Report, UnitVoided } from './produce.ts';
-import { type Bin, maxProgressEntries, maxTextChars, type ProgrammerResponse, type ProgressEntry } from './protocol.ts';
+import { type Bin, maxNameChars, maxProgressEntries, maxTextChars, type ProgrammerResponse, type ProgressEntry } from './protocol.ts';
 
 /** What a run ends with: the line for the operator's terminal. */
 export type Finished = BoardEvent & { readonly uid: string; readonly remaining?: number };
@@ -72,7 +72,7 @@ export function createRunner(core: Core): Runner {
     try {
       const report: Report = (k, name, state, text = '') => {
         run.isWaiting = state === 'waiting';
-        run.entries.push({ k, name, state, text: text.slice(0, maxTextChars) });
+        run.entries.push({ k, name: name.slice(0, maxNameChars), state, text: text.slice(0, maxTextChars) });
         if (run.isWaiting) core.tell({ event: 'waiting', step: k, text });
       };
       const label = (values: readonly ReportedValue[]): void => {

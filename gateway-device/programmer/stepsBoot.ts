@@ -57,7 +57,7 @@ const burnBootKey: Step = {
 
 const burnHashes: Step = {
   k: 10,
-  name: 'OTP 2 to 5: application key, root, ICA, unlock password; configuration',
+  name: 'OTP 2 to 5: application key, root, ICA, unlock password',
   starred: true,
   needs: 'devauth',
   run: async unit => {

@@ -170,7 +170,7 @@ export async function statusCsv(ctx: Context, jobId: string, isOfOem = true): Pr
     ...valuesIn(unit, names),
   ]);
   const head = isOfOem ? columns : columns.filter(name => name !== 'objId' && name !== 'serial');
-  return [[...head, ...names], ...lines].map(line => `${line.map(csvField).join(',')}\r\n`).join('');
+  return [[...head, ...names.map(name => `values.${name}`)], ...lines].map(line => `${line.map(csvField).join(',')}\r\n`).join('');
 }
 
 /** The values that a unit got for itself, in the order of the names. */

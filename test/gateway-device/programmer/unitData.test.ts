@@ -79,7 +79,7 @@ describe('a unit', () => {
     expect(unit.values).toMatchObject({ serial: 'SN-000095', mac: '02:00:5e:10:00:f0', sticker: 'Box A 001' });
     expect(kept(target)).toEqual(written(unit.values));
     const csv = String((await server.plant.call('pia', 'GET', `/v1/jobs/${jobId}/status.csv`)).body).split('\r\n');
-    expect(csv[0]).toMatch(/,reason,serial,mac,trim,sticker$/);
+    expect(csv[0]).toMatch(/,reason,values.serial,values.mac,values.trim,values.sticker$/);
     expect(csv[1]).toMatch(new RegExp(`,SN-000095,02:00:5e:10:00:f0,${unit.values.trim},Box A 001$`));
     await target.stop();
   });
