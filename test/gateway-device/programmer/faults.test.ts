@@ -172,33 +172,39 @@ describe('somebody stops the work in the middle of a unit', () => {
     await target.stop();
   });
 
-  it.each([2, 5, 7, 9, 12, 14, 16])('the programmer, in step %i: it builds nothing, and finishes the unit when it is resumed (I17)', async k => {
-    covers('I17');
-    const target = await startTarget();
-    const stop = during(k, () => order(programmer.uid, 'suspend'));
-    expect((await produce(programmer.core, target.addresses, stop.onStep)).code).not.toBe('OK');
-    await stop.end();
-    expect(await outcomesOf(target)).not.toContain('committed');
-    await order(programmer.uid, 'resume');
-    expect(await code(target)).toBe('OK');
-    expect(await scrapped()).toBe(0);
-    await target.stop();
-  });
+  it.each([2, 5, 7, 9, 12, 14, 16])(
+    'the programmer, in step %i: it builds nothing, and finishes the unit when it is resumed (I17)',
+    async k => {
+      covers('I17');
+      const target = await startTarget();
+      const stop = during(k, () => order(programmer.uid, 'suspend'));
+      expect((await produce(programmer.core, target.addresses, stop.onStep)).code).not.toBe('OK');
+      await stop.end();
+      expect(await outcomesOf(target)).not.toContain('committed');
+      await order(programmer.uid, 'resume');
+      expect(await code(target)).toBe('OK');
+      expect(await scrapped()).toBe(0);
+      await target.stop();
+    },
+  );
 
-  it.each([2, 7, 12, 14, 16])('the programmer is stolen in step %i: the unit is never committed, and nothing is given any more (T15)', async k => {
-    covers('T15');
-    const stolen = await preparedProgrammer(server);
-    const { jobId: own, file } = await server.newJob(stolen.uid, { count: 2 });
-    expect(await importCode(stolen.core, file)).toBe('OK');
-    const target = await startTarget();
-    const theft = during(k, () => order(stolen.uid, 'stolen'));
-    expect((await produce(stolen.core, target.addresses, theft.onStep)).code).not.toBe('OK');
-    await theft.end();
-    expect(await code(target, stolen)).not.toBe('OK');
-    expect(await outcomesOf(target, own, stolen)).not.toContain('committed');
-    expect((await server.units(own, stolen.uid)).filter(({ hasApplication }) => hasApplication)).toHaveLength(k > 14 ? 1 : 0);
-    await Promise.all([target.stop(), stolen.stop()]);
-  });
+  it.each([2, 7, 12, 14, 16])(
+    'the programmer is stolen in step %i: the unit is never committed, and nothing is given any more (T15)',
+    async k => {
+      covers('T15');
+      const stolen = await preparedProgrammer(server);
+      const { jobId: own, file } = await server.newJob(stolen.uid, { count: 2 });
+      expect(await importCode(stolen.core, file)).toBe('OK');
+      const target = await startTarget();
+      const theft = during(k, () => order(stolen.uid, 'stolen'));
+      expect((await produce(stolen.core, target.addresses, theft.onStep)).code).not.toBe('OK');
+      await theft.end();
+      expect(await code(target, stolen)).not.toBe('OK');
+      expect(await outcomesOf(target, own, stolen)).not.toContain('committed');
+      expect((await server.units(own, stolen.uid)).filter(({ hasApplication }) => hasApplication)).toHaveLength(k > 14 ? 1 : 0);
+      await Promise.all([target.stop(), stolen.stop()]);
+    },
+  );
 });
 
 describe('wires that damage one frame of a hundred', () => {
