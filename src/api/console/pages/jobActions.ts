@@ -102,8 +102,8 @@ export const jobActions: Actions = {
         ['Bootloader', job.bl2?.version],
         ['Application', job.app?.version],
         ['Site', job.site ?? 'any'],
-        ['Worked on by', job.contributors.join(', ')],
-        ['Content', id(job.contentSha256, 32)],
+        ['Worked on by', job.contributors?.join(', ')],
+        ['Content', id(job.contentSha256 ?? '', 32)],
       ]);
     },
     fields: async (visit, [jobId]) => {
