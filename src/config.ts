@@ -49,6 +49,20 @@ const openId = z.strictObject({
   groups: z.record(z.string(), z.array(z.string()).min(1)).default({}),
 });
 
+const webhooks = z.strictObject({
+  /** Networks beside the Internet where receivers may be, such as 10.0.0.0/8. */
+  privateNetworks: z.array(z.string()).max(64).default([]),
+  /** Pause before the second attempt; it doubles with each further one, up to five minutes. */
+  firstPauseMs: z.number().int().min(10).max(60_000).default(1000),
+  /** How long a receiver that is not there is waited for before its events are given up. */
+  giveUpSeconds: z
+    .number()
+    .int()
+    .min(1)
+    .max(7 * 86_400)
+    .default(86_400),
+});
+
 const settingsSchema = z.strictObject({
   /** Folder of the event store, read models, keyset, custody and firmware store. */
   dataDir: z.string().min(1),
@@ -112,6 +126,7 @@ const settingsSchema = z.strictObject({
     .default([]),
   /** OpenID provider by which people sign in. */
   openId: z.preprocess(jsonIn, openId).optional(),
+  webhooks: z.preprocess(jsonIn, webhooks).prefault({}),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
 });
 
@@ -162,6 +177,7 @@ const environment = {
   objectStore: 'NUSEC_OBJECT_STORE',
   objectStoreCredentialsFile: 'NUSEC_OBJECT_STORE_CREDENTIALS_FILE',
   openId: 'NUSEC_OPENID',
+  webhooks: 'NUSEC_WEBHOOKS',
   logLevel: 'NUSEC_LOG_LEVEL',
 } as const satisfies Partial<Record<keyof Settings, string>>;
 

@@ -38,6 +38,9 @@ import { serverIdentity, startTlsRenewal, type TlsIdentity } from './services/id
 import { requireServerCertificate } from './services/identity/serverTrust.ts';
 import { startTicketKeys, type TicketKeys } from './services/identity/ticketKeys.ts';
 import { tlsFile } from './services/identity/tlsFile.ts';
+import { createAddressGuard } from './services/integration/addresses.ts';
+import { createWebhookFigures } from './services/integration/webhookFigures.ts';
+import { createWebhooks } from './services/integration/webhooks.ts';
 import { openFolderLinks } from './services/processes/folderLinks.ts';
 import { whileLeading } from './services/processes/leadership.ts';
 import { createPeers, type Peers } from './services/processes/peers.ts';
@@ -130,7 +133,14 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
     openTokenUse(join(dataDir, 'tokens.db'), () => ctx.clock().getTime()),
   );
   const openId = settings.openId && createOpenId(settings.openId);
+  const webhookParts = {
+    limits: settings.webhooks,
+    guard: createAddressGuard(settings.webhooks.privateNetworks),
+    figures: createWebhookFigures(),
+  };
   const edges = {
+    webhooks: createWebhooks({ ctx, alarms, guard: webhookParts.guard }),
+    webhookFigures: webhookParts.figures,
     tokenUse,
     openId,
     channel: field.channel,
@@ -176,7 +186,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
     tickets.again();
   };
   own('TLS renewal', startTlsRenewal({ ...identityParts, trust }, names, tls, renew));
-  const kept = { tell, addressDays: settings.addressDays, scrubbed: scrubPlaces(settings) };
+  const kept = { tell, addressDays: settings.addressDays, webhookParts, scrubbed: scrubPlaces(settings) };
   const lead = async (epoch: number) =>
     (
       await startHousekeeping(

@@ -54,7 +54,8 @@ const readings = (event: string): RegExp => new RegExp(`case '${event}'|=== '${e
 
 /** Whether a decider emits this event (its name stands in the rules otherwise than to be compared with), or code that has no decider. */
 export const hasDecider = (event: string): boolean =>
-  rules.replaceAll(readings(event), '').includes(`'${event}'`) || new RegExp(`(?:newEvent\\(|recordCare\\(\\w+, )'${event}'`).test(product);
+  rules.replaceAll(readings(event), '').includes(`'${event}'`) ||
+  new RegExp(`(?:newEvent\\(|append\\(|recordCare\\(\\w+, )'${event}'`).test(product);
 
 /** Whether a fold, a read model or a subscriber knows this event. */
 export const hasReader = (event: string): boolean =>

@@ -58,7 +58,19 @@ const formats = [
 ];
 const effects = ['src/merkle', 'src/objects', 'src/eventstore', 'src/uidlists', 'src/projections', 'src/keystore'];
 const below = (...rooms: string[]): string[] => [...formats, ...effects, 'src/services/base', ...rooms.map(room => `src/services/${room}`)];
-const edges = ['base', 'authority', 'revocation', 'proof', 'administration', 'identity', 'field', 'firmware', 'production', 'start'];
+const edges = [
+  'base',
+  'authority',
+  'revocation',
+  'proof',
+  'administration',
+  'integration',
+  'identity',
+  'field',
+  'firmware',
+  'production',
+  'start',
+];
 
 export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/cbor': [],
@@ -87,6 +99,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/services/revocation': below('authority'),
   'src/services/proof': below('authority'),
   'src/services/administration': below('authority', 'revocation'),
+  'src/services/integration': below(),
   'src/services/identity': below('authority', 'revocation'),
   'src/services/field': below('processes', 'authority', 'revocation', 'identity'),
   'src/services/firmware': below('authority', 'revocation', 'identity', 'field'),
@@ -98,6 +111,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
     'revocation',
     'proof',
     'administration',
+    'integration',
     'identity',
     'field',
     'firmware',

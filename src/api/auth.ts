@@ -105,7 +105,7 @@ function peerOf(socket: TLSSocket): Uint8Array | undefined {
 }
 
 /** Answers that may hold a token are never written down, however the path is spelled: it is the decoded one that leads to a route. */
-const secretPath = /^\/v1\/operators(\/[^/]+\/tokens?)?$/;
+const secretPath = /^\/v1\/(operators(\/[^/]+\/tokens?)?|webhooks(\/[^/]+\/secret)?)$/;
 
 /** Runs a POST with an `Idempotency-Key` once; whatever has none just runs. */
 async function once(c: HonoContext<ApiEnv>, answers: Answers | undefined, next: Next): Promise<Response | undefined> {

@@ -1,8 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
 import { NusecError } from '../errors.ts';
-import type { RecordedEvent } from '../eventstore/port.ts';
 import { fitsFilter, type LogFilter } from '../evidence/logExport.ts';
+import { cloudEvent } from '../services/integration/cloudEvent.ts';
 import type { Resource } from './app.ts';
 import { patterns } from './log.ts';
 import { visibleTo } from './scopes.ts';
@@ -19,12 +19,6 @@ const lookMs = 250;
 const keepAliveMs = 15_000;
 
 const query = z.strictObject({ after: z.coerce.number().int().min(0).optional(), type: patterns, stream: patterns, by: patterns });
-
-/** The event in an envelope that MES, ERP and SIEM know (CloudEvents 1.0, JSON format). */
-const cloudEvent = (project: string, { id, type, at, by, stream, position, revision, hash, data }: RecordedEvent) => ({
-  ...{ specversion: '1.0', id, source: `urn:nusec:${project}`, type: `nusec.${type}`, subject: stream, time: at },
-  ...{ datacontenttype: 'application/json', position, revision, hash, by, data },
-});
 
 export const eventStreamResource: Resource = (api, { ctx }, auth) => {
   let streams = 0;

@@ -37,6 +37,7 @@ import { signInResource } from './signIn.ts';
 import { subjectsResource } from './subjects.ts';
 import { systemResource } from './system.ts';
 import { vulnerabilitiesResource } from './vulnerabilities.ts';
+import { webhooksResource } from './webhooks.ts';
 
 /** Every resource of the API, in the order of the document. */
 export const resources: readonly Resource[] = [
@@ -68,6 +69,7 @@ export const resources: readonly Resource[] = [
   presenceResource,
   eventsResource,
   eventStreamResource,
+  webhooksResource,
   alarmsResource,
   logResource,
   certificatesResource,

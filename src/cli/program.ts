@@ -65,6 +65,7 @@ const stages: Readonly<Record<string, Readonly<Record<string, Known>>>> = {
   },
   'Audit and evidence': {
     event: { about: 'what happened: who, what, where', load: async () => (await import('./event.ts')).registerEvent },
+    webhook: { about: 'send events to other systems', load: async () => (await import('./webhook.ts')).registerWebhook },
     log: { about: 'the log with its proofs', load: async () => (await import('./log.ts')).registerLog },
     evidence: { about: 'the evidence file of a device', load: async () => (await import('./evidence.ts')).registerEvidence },
     verify: { about: 'verify evidence, exports and stores', load: async () => (await import('./verify.ts')).registerVerify },

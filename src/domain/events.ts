@@ -25,6 +25,7 @@ import type { SeriesEvent } from './series.ts';
 import type { StoreEvent } from './storeEvents.ts';
 import type { SubjectsEvent } from './subjects.ts';
 import type { VulnerabilityEvent } from './vulnerability.ts';
+import type { WebhookEvent, WebhookProgressEvent } from './webhook.ts';
 
 /** Every event that the log can hold: its type and the shape of its data. Read models, subscribers and services are typed by this map, so that
  *  an event that is renamed or gets another shape does not compile where it is used. */
@@ -85,7 +86,9 @@ export type DomainEvent =
   | SeriesEvent
   | StoreEvent
   | SubjectsEvent
-  | VulnerabilityEvent;
+  | VulnerabilityEvent
+  | WebhookEvent
+  | WebhookProgressEvent;
 
 /** Type → data. */
 export type EventMap = { readonly [Type in DomainEvent['type']]: Extract<DomainEvent, { readonly type: Type }>['data'] };

@@ -41,6 +41,7 @@ export const personalFields: { readonly [Type in EventType]?: Fields<EventMap[Ty
   AlarmAcknowledged: note,
   AlarmAssigned: { to: 'operator' },
   AlarmSilenced: reason,
+  WebhookDeadLettersDropped: reason,
   // Authorities
   IssuingCaCompromised: reason,
   PackageKeyCompromised: reason,

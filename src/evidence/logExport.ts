@@ -24,7 +24,9 @@ export type LogFilter = z.infer<typeof filterSchema>;
 
 type Named = { readonly type: string; readonly stream: string; readonly by: string };
 
-export const fitsFilter = ({ type, stream, by }: Named, filter: LogFilter = {}): boolean =>
+type Patterns = { readonly [Name in keyof LogFilter]: readonly string[] | undefined };
+
+export const fitsFilter = ({ type, stream, by }: Named, filter: Patterns = {}): boolean =>
   isOneOf(type, filter.types) && isOneOf(stream, filter.streams) && isOneOf(by, filter.by);
 
 const isOneOf = (text: string, patterns: readonly string[] | undefined): boolean =>

@@ -16,6 +16,7 @@ import { type ReleaseTables, releases } from './releases.ts';
 import { type RolloutTables, rollouts } from './rollouts.ts';
 import { type ProjectionRunner, type RunnerOptions, startProjections } from './runner.ts';
 import { type VulnerabilityTables, vulnerabilities } from './vulnerabilities.ts';
+import { type WebhookTables, webhooks } from './webhooks.ts';
 
 /** All read models of the server and the connection that queries them. */
 
@@ -29,7 +30,8 @@ export type Tables = AlarmTables &
   ProgrammerTables &
   ReleaseTables &
   ComponentTables &
-  VulnerabilityTables;
+  VulnerabilityTables &
+  WebhookTables;
 
 const projections: readonly Projection[] = [
   alarms,
@@ -43,6 +45,7 @@ const projections: readonly Projection[] = [
   releases,
   components,
   vulnerabilities,
+  webhooks,
 ];
 
 export type ReadModels = ProjectionRunner & { readonly db: Kysely<Tables> };

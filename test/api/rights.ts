@@ -39,6 +39,10 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('GET', ['/v1/log/followers', '/v1/log/parked'], ['securityOfficer', 'auditor'], 'all'),
   ...several('POST', ['/v1/log/parked'], officer, 'all'),
 
+  ...several('GET', ['/v1/webhooks', '/v1/webhooks/{name}', '/v1/webhooks/{name}/dead-letters'], auditor, 'all'),
+  ...several('POST', ['/v1/webhooks', ...steps('/v1/webhooks/{name}', 'secret', 'test', 'replay', 'drop')], administrator, 'all'),
+  ...several('DELETE', ['/v1/webhooks/{name}'], administrator, 'all'),
+
   ...several('GET', ['/v1/subjects', '/v1/subjects/{id}/data'], auditor, 'all'),
   ...several('POST', ['/v1/subjects/{id}/erase'], administrator, 'all'),
 

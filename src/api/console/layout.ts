@@ -54,6 +54,7 @@ const navigation: readonly (readonly [string, readonly Link[]])[] = [
     [
       { path: '/console/alarms', name: 'Alarms', icon: 'alarms' },
       { path: '/console/audit', name: 'Audit', icon: 'audit' },
+      { path: '/console/webhooks', name: 'Webhooks', icon: 'webhooks' },
       { path: '/console/people', name: 'People', icon: 'people' },
     ],
   ],

@@ -18,6 +18,7 @@ import { bulkDevicesFile, revocationActions, revocationsPage } from './pages/rev
 import { rolloutActions, rolloutPage, rolloutsPage } from './pages/rollouts.ts';
 import { ceremonyRecordPage, trustPage } from './pages/trust.ts';
 import { trustActions } from './pages/trustActions.ts';
+import { webhookActions, webhookPage, webhooksPage } from './pages/webhooks.ts';
 import type { Visit } from './visit.ts';
 
 /** Every page and every action of the console. */
@@ -50,6 +51,8 @@ export const pages: Readonly<Record<string, Render>> = {
   '/console/alarms': alarmsPage,
   '/console/audit': auditPage,
   '/console/audit/export': auditExport,
+  '/console/webhooks': webhooksPage,
+  '/console/webhooks/:name': webhookPage,
   '/console/people': peoplePage,
   '/console/people/me': mePage,
   '/console/people/:name': personPage,
@@ -66,4 +69,5 @@ export const actions: Actions = {
   ...revocationActions,
   ...rolloutActions,
   ...trustActions,
+  ...webhookActions,
 };

@@ -8,8 +8,8 @@ import { type KurrentStoreOptions, openKurrentStore } from '../../eventstore/kur
 import type { EventStore } from '../../eventstore/port.ts';
 import { openSqliteStore } from '../../eventstore/sqlite.ts';
 import type { Keystore } from '../../keystore/port.ts';
+import { standingKey } from '../../keystore/standingKey.ts';
 import { credentialsIn } from './credentials.ts';
-import { standingKey } from './standingKey.ts';
 
 /** The event log of a data folder, sealed with a key of its keystore. */
 

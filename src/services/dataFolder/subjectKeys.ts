@@ -8,9 +8,9 @@ import { NusecError } from '../../errors.ts';
 import { type Subject, subjectId } from '../../evidence/personalSeal.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import { checkOwnerOnly, secretFileMode } from '../../keystore/secretFile.ts';
+import { standingKey } from '../../keystore/standingKey.ts';
 import type { KnownSubject } from '../base/subjectRegistry.ts';
 import type { LocalSubjects } from './sharedSubjects.ts';
-import { standingKey } from './standingKey.ts';
 
 /** The data keys of the people in the log: one SQLite file beside it, `subjects.db`. A row is sealed under a key that only the keystore gives:
  *

@@ -7,6 +7,8 @@ import type { Context } from '../base/context.ts';
 import { startAttestationSchedule } from '../field/attestationSchedule.ts';
 import { startVulnerabilityWatch } from '../firmware/vulnerabilityWatch.ts';
 import { startExpiryScan } from '../identity/expiry.ts';
+import type { DeliveryParts } from '../integration/webhookDelivery.ts';
+import { startWebhookWork } from '../integration/webhookWork.ts';
 import { startUnitExpiry } from '../production/unitExpiry.ts';
 import { startAttestationSeals } from '../proof/attestationSeals.ts';
 import type { AttestationSharing } from '../proof/attestationSharing.ts';
@@ -34,6 +36,7 @@ type HousekeepingParts = {
   readonly field: Pick<Field, 'attestation' | 'channel'>;
   readonly scrubbed: ScrubPlaces;
   readonly addressDays: number;
+  readonly webhookParts: Omit<DeliveryParts, 'ctx' | 'alarms'>;
   /** Sends each checkpoint to the other processes. */
   readonly tell: (note: string) => void;
 };
@@ -62,6 +65,7 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     own('attestation schedule', startAttestationSchedule({ ctx: services.ctx, alarms, attestations, ...services.field }));
     own('unit expiry', startUnitExpiry(ctx));
     own('vulnerability watch', startVulnerabilityWatch(ctx));
+    own('webhooks', await startWebhookWork({ ctx, alarms, ...services.webhookParts }));
     const retention = own('retention', startRetention(ctx, services.addressDays));
     const damaged = ({ place, detail }: ScrubFinding): void => {
       ctx.log.error({ place, detail }, 'damage in the data folder');

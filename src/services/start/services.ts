@@ -6,6 +6,8 @@ import type { Context } from '../base/context.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
 import type { CertificateUse } from '../identity/certificateUse.ts';
 import type { ClientTrust } from '../identity/clientTrust.ts';
+import type { WebhookFigures } from '../integration/webhookFigures.ts';
+import type { Webhooks } from '../integration/webhooks.ts';
 import type { DeviceEvidence } from '../proof/deviceEvidence.ts';
 import type { LogCheck } from '../proof/logCheck.ts';
 import type { NewestCheckpoint } from '../proof/newestCheckpoint.ts';
@@ -32,4 +34,6 @@ export type Services = {
   readonly evidence: DeviceEvidence;
   readonly logCheck: LogCheck;
   readonly newestCheckpoint: NewestCheckpoint;
+  readonly webhooks: Webhooks;
+  readonly webhookFigures: WebhookFigures;
 };

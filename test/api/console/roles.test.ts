@@ -7,6 +7,8 @@ import { device, deviceStream } from '../../../src/domain/device.ts';
 import { operators, operatorsStream } from '../../../src/domain/operators.ts';
 import type { Role, Scope } from '../../../src/domain/roles.ts';
 import { parseVersion } from '../../../src/domain/version.ts';
+import { webhook, webhookStream, webhooksStream } from '../../../src/domain/webhook.ts';
+import { newEvent } from '../../../src/eventstore/recorded.ts';
 import { addNamedToken } from '../../../src/services/administration/operatorCredentials.ts';
 import { addOperator } from '../../../src/services/administration/operators.ts';
 import { createAlarms } from '../../../src/services/base/alarms.ts';
@@ -59,7 +61,18 @@ async function seed(ctx: Context): Promise<void> {
   }
   ids.rollout = await planRollout(ctx, { releaseId: ids.release, devices: [ids.device] }, by);
   await seedCredentials(ctx);
+  await seedWebhook(ctx);
   await createAlarms(ctx).raise({ code: 'CLONE_SUSPECTED', subject: ids.device, detail: 'the same key at two places' });
+}
+
+/** With a dead letter; nothing fits its filter. */
+async function seedWebhook(ctx: Context): Promise<void> {
+  const target = { name: 'lou', url: `https://mes.example.com/${'in'.repeat(60)}`, types: ['Nothing'] };
+  const now = new Date().toISOString();
+  await execute(ctx, webhook, webhooksStream, { type: 'AddWebhook', ...target, secretId: 'a1', afterPosition: 0, by, now }, by);
+  const letter = { position: 1, eventId: ctx.newId(), eventType: 'ProjectCreated', attempts: 5, failure: 'the receiver answered 422' };
+  const event = newEvent('WebhookDeadLettered', { name: 'lou', ...letter }, { id: ctx.newId(), at: now, by: 'system:webhooks' });
+  await ctx.store.append(webhookStream('lou'), 'any', [event]);
 }
 
 /** Names as long as they may be, without a blank to break at. */

@@ -22,6 +22,7 @@ import type { Context } from '../../../src/services/base/context.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
 import { createCertificateUse } from '../../../src/services/identity/certificateUse.ts';
 import { startClientTrust } from '../../../src/services/identity/clientTrust.ts';
+import { createWebhookFigures } from '../../../src/services/integration/webhookFigures.ts';
 import { startRevocations } from '../../../src/services/revocation/revocations.ts';
 import type { Services } from '../../../src/services/start/services.ts';
 
@@ -74,6 +75,8 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
     bulkRevocations: undefined as never,
     evidence: undefined as never,
     newestCheckpoint: undefined as never,
+    webhooks: undefined as never,
+    webhookFigures: createWebhookFigures(),
     logCheck: { trouble: () => undefined, close: async () => {} },
   };
   const person = async (token: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, token)) });

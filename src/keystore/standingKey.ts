@@ -1,7 +1,7 @@
-import { pointOf } from '../../ecKey.ts';
-import { NusecError } from '../../errors.ts';
-import { ensureKey } from '../../keystore/ensureKey.ts';
-import type { Keystore } from '../../keystore/port.ts';
+import { pointOf } from '../ecKey.ts';
+import { NusecError } from '../errors.ts';
+import { ensureKey } from './ensureKey.ts';
+import type { Keystore } from './port.ts';
 
 /** A secret of 32 bytes that only the keystore gives, and that stays the same for the life of a project. It leaves the keystore, for as long as a
  *  process runs: a token would take longer for each use than the disk does for a commit. */

@@ -1,0 +1,163 @@
+import { html } from 'hono/html';
+import type { DeadLetterAnswer, WebhookAnswer } from '../../webhooks.ts';
+import { type Action, type Actions, actionLink } from '../actions.ts';
+import type { Html, Page } from '../layout.ts';
+import { badge, type Column, card, facts, heading, id, link, pager, table, time } from '../parts.ts';
+import { queryOf, type Visit } from '../visit.ts';
+import { reason } from './deviceActions.ts';
+
+/** Webhooks, with how far each is and what it could not deliver. */
+
+export async function webhooksPage(visit: Visit): Promise<Page> {
+  const list = await visit.getIfAllowed<{ readonly webhooks: readonly WebhookAnswer[] }>('/v1/webhooks');
+  const content = html`${heading('Webhooks', 'Other systems are told of events, signed and in order', [actionLink(visit, webhookActions, 'add-webhook')])}
+${list === undefined ? html`<p class="empty">Administrators and auditors see what is sent elsewhere.</p>` : table('Webhooks', columns, list.webhooks, 'Nothing is sent elsewhere.')}`;
+  return { title: 'Webhooks', content, isLive: true };
+}
+
+const columns: readonly Column<WebhookAnswer>[] = [
+  { name: 'Name', cell: ({ name }) => html`<strong>${link(`/console/webhooks/${name}`, name)}</strong>` },
+  { name: 'To', cell: ({ url }) => url, kind: 'text' },
+  { name: 'Types', cell: ({ types }) => types?.join(', ') ?? 'all', kind: 'text' },
+  { name: 'Position', cell: ({ position }) => position, kind: 'number' },
+  { name: 'Behind', cell: ({ behindEvents }) => behindEvents, kind: 'number' },
+  { name: 'Dead letters', cell: ({ deadLetters }) => (deadLetters === 0 ? 0 : badge(String(deadLetters), 'bad')), kind: 'number' },
+];
+
+export async function webhookPage(visit: Visit, { name = '' }: Readonly<Record<string, string>>): Promise<Page> {
+  const one = await visit.get<WebhookAnswer>(`/v1/webhooks/${name}`);
+  const { deadLetters, next } = await visit.get<{ readonly deadLetters: readonly DeadLetterAnswer[]; readonly next?: number }>(
+    `/v1/webhooks/${name}/dead-letters${queryOf({ cursor: visit.query('cursor') })}`,
+  );
+  const actions = ['test-webhook', 'rotate-webhook', 'remove-webhook'].map(action => actionLink(visit, webhookActions, action, [name]));
+  const ofLetters = deadLetters.length === 0 ? [] : ['replay-webhook', 'drop-webhook'];
+  const content = html`${heading(name, link('/console/webhooks', 'Webhooks'), actions)}
+${facts([
+  ['To', one.url],
+  ['Types', one.types?.join(', ') ?? 'all'],
+  ['Streams', one.streams?.join(', ') ?? 'all'],
+  ['By', one.actors?.join(', ') ?? 'anybody'],
+  ['Authorities', one.hasOwnCa ? 'of the receiver' : 'of the system'],
+  ['Added', html`${one.addedBy}, ${time(one.addedAt)}`],
+  ['Position', one.position],
+  ['Behind', `${one.behindEvents} events`],
+  ['Former secret until', time(one.formerSecretUntil)],
+])}
+${card(
+  'What could not be delivered',
+  html`${table('Dead letters', letterColumns, deadLetters, 'Everything was delivered.')}${pager(visit, next, [])}`,
+  ofLetters.map(action => actionLink(visit, webhookActions, action, [name])),
+)}`;
+  return { title: name, content, isLive: true };
+}
+
+const letterColumns: readonly Column<DeadLetterAnswer>[] = [
+  { name: 'Event', cell: ({ eventType, eventId }) => html`${eventType}<br>${id(eventId, 36)}`, kind: 'text' },
+  { name: 'Position', cell: ({ position }) => position, kind: 'number' },
+  { name: 'Given up', cell: ({ at }) => time(at) },
+  { name: 'Attempts', cell: ({ attempts }) => attempts, kind: 'number' },
+  { name: 'Why', cell: ({ failure, isOrdered }) => (isOrdered ? badge('is tried again', 'busy') : failure), kind: 'text' },
+];
+
+const administrators = ['administrator'] as const;
+const pageOf = ([name]: readonly string[]): string => `/console/webhooks/${name}`;
+const step = (name: string, action: Omit<Action, 'roles' | 'back' | 'request'>): Action => ({
+  ...action,
+  roles: administrators,
+  back: pageOf,
+  request: ([webhook], form) => {
+    const given = form.text('reason');
+    return { method: 'POST', path: `/v1/webhooks/${webhook}/${name}`, body: { ...(given !== undefined && { reason: given }) } };
+  },
+});
+
+const secretShown = ({ secret }: Record<string, unknown>, back: string): Html =>
+  html`<div class="narrow"><h1>Secret</h1><p class="notice" role="status">The secret is shown this once. The receiver checks signatures with it.</p><p class="secret" id="secret">${secret as string}</p><p><a href="${back}">Back</a></p></div>`;
+
+function outcomeShown({ isDelivered, status, failure }: Record<string, unknown>, back: string): Html {
+  const text = isDelivered
+    ? html`<p class="notice" role="status">The receiver took the message (${status as number}).</p>`
+    : html`<div class="problem" role="alert"><strong>The message was not taken</strong><p>${failure as string}</p></div>`;
+  return html`<div class="narrow"><h1>Test</h1>${text}<p><a href="${back}">Back</a></p></div>`;
+}
+
+export const webhookActions: Actions = {
+  'add-webhook': {
+    label: 'Add a webhook',
+    title: () => 'Add a webhook',
+    about: 'The events that fit are sent there from now on. Whoever runs that system then knows what happens here.',
+    roles: administrators,
+    tone: 'primary',
+    fields: [
+      { name: 'name', label: 'Name', hint: 'a–z, 0–9 and -' },
+      { name: 'url', label: 'Address', hint: 'https://' },
+      { name: 'types', label: 'Only these types', isOptional: true, hint: 'Such as Unit* JobClosed. Separated by spaces.' },
+      { name: 'streams', label: 'Only these streams', isOptional: true, hint: 'Such as job-*' },
+      { name: 'actors', label: 'Only what they did', isOptional: true, hint: 'Such as operator:alice' },
+      {
+        name: 'caCertificates',
+        label: 'Authorities of the receiver',
+        kind: 'lines',
+        isOptional: true,
+        hint: 'PEM; without it those of the system.',
+      },
+    ],
+    back: () => '/console/webhooks',
+    request: (_, form) => {
+      const lists = ['types', 'streams', 'actors'].map(name => [name, form.list(name)] as const).filter(([, list]) => list.length > 0);
+      const body = {
+        name: form.text('name'),
+        url: form.text('url'),
+        caCertificates: form.text('caCertificates'),
+        ...Object.fromEntries(lists),
+      };
+      return { method: 'POST', path: '/v1/webhooks', body };
+    },
+    answer: answer => secretShown(answer, `/console/webhooks/${answer.name}`),
+    done: '',
+  },
+  'test-webhook': {
+    ...step('test', {
+      label: 'Test',
+      title: ([name]) => `Test ${name}`,
+      about: 'Sends one message that is no event, now.',
+      done: '',
+    }),
+    answer: (answer, ids) => outcomeShown(answer, pageOf(ids)),
+  },
+  'rotate-webhook': {
+    ...step('secret', {
+      label: 'New secret',
+      title: ([name]) => `Another secret for ${name}`,
+      about: 'For a day the present one signs too, so that the receiver can change over.',
+      done: '',
+    }),
+    answer: (answer, ids) => secretShown(answer, pageOf(ids)),
+  },
+  'replay-webhook': step('replay', {
+    label: 'Try again',
+    title: ([name]) => `Try again what ${name} could not be told`,
+    about: 'One more attempt for each of them.',
+    tone: 'primary',
+    done: 'They are tried again.',
+  }),
+  'drop-webhook': step('drop', {
+    label: 'Give up…',
+    title: ([name]) => `Give up what ${name} could not be told`,
+    about: 'They stay in the log, and are not sent any more.',
+    tone: 'danger',
+    fields: [reason],
+    done: 'They are given up.',
+  }),
+  'remove-webhook': {
+    label: 'Remove…',
+    title: ([name]) => `Remove ${name}`,
+    about: 'Nothing more is sent to it.',
+    roles: administrators,
+    tone: 'danger',
+    typed: ([name = '']) => name,
+    back: () => '/console/webhooks',
+    request: ([name]) => ({ method: 'DELETE', path: `/v1/webhooks/${name}` }),
+    done: 'The webhook is removed.',
+  },
+};
